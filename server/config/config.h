@@ -1,0 +1,49 @@
+// Everything that an operator can set, validated. Immutable after start.
+#pragma once
+
+#include <cstddef>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "server/core/environment.h"
+#include "server/core/operation.h"
+#include "server/redis/endpoint.h"
+
+namespace redlock::config {
+
+enum class LogFormat { kText, kJson };
+
+struct Config {
+  std::vector<std::string> listen = {"127.0.0.1:50051"};  // host:port or unix:/path
+  std::vector<redis::Endpoint> nodes;
+  redis::TlsOptions redis_tls;
+  bool dev = false;
+  std::size_t shards = 1;
+
+  LockOptions lock;
+  RetryPolicy retry;  // where a request leaves it unset
+  Duration max_ttl = std::chrono::minutes(5);
+  Duration fence_retention = std::chrono::hours(24);
+
+  std::size_t max_streams = 10'000;
+  std::size_t max_items_per_stream = 1'000;
+  std::size_t max_message_bytes = std::size_t{1} << 20;
+  Duration keepalive_time = std::chrono::seconds(10);
+  Duration keepalive_timeout = std::chrono::seconds(5);
+  Duration drain_timeout = std::chrono::seconds(10);
+
+  std::string log_level = "info";
+  LogFormat log_format = LogFormat::kText;
+};
+
+// A bad value: names the flag, the value and what is allowed.
+class ConfigError : public std::runtime_error {
+ public:
+  using std::runtime_error::runtime_error;
+};
+
+// Checks what no single flag can be checked for alone. Throws ConfigError.
+void Validate(const Config& config);
+
+}  // namespace redlock::config

@@ -1,0 +1,40 @@
+// What every state machine of a shard works with. Owned by the shard; one thread.
+#pragma once
+
+#include <functional>
+#include <span>
+
+#include "server/core/clock.h"
+#include "server/core/fence_clock.h"
+#include "server/core/node.h"
+#include "server/core/validity.h"
+
+namespace redlock {
+
+// Bounds and times of the algorithm. Immutable after start.
+struct LockOptions {
+  Duration node_timeout = std::chrono::milliseconds(50);  // a node's answer after this is late
+  Duration release_timeout = std::chrono::seconds(5);     // a roll-back is repeated for this long
+  DriftBudget drift;
+  // Of a shard, waiting acquisitions and watchdogs included: past it new ones are refused.
+  std::size_t max_operations = 100'000;
+};
+
+// Chance, for jitter. Seeded in the simulation.
+class Random {
+ public:
+  virtual ~Random() = default;
+  // Uniform in [0, bound]; 0 for a bound that is not positive.
+  [[nodiscard]] virtual Duration UpTo(Duration bound) = 0;
+};
+
+struct Environment {
+  Scheduler& scheduler;
+  Random& random;
+  std::function<OwnerToken()> new_token;  // 128 random bits from the OS
+  std::span<Node* const> nodes;
+  FenceClock& fences;
+  const LockOptions& options;
+};
+
+}  // namespace redlock

@@ -1,0 +1,185 @@
+#include "server/core/extension.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace redlock {
+namespace {
+
+// Each raise needs a rival's fence to have come in between; more in a row is a node at fault.
+constexpr int kMaxRaises = 3;
+
+Round::Counts CountExtension(Outcome outcome) {
+  switch (outcome) {
+    case Outcome::kGranted:
+      return Round::Counts::kAsGrant;
+    case Outcome::kHeld:
+    case Outcome::kNotHeld:
+      return Round::Counts::kAsDenial;
+    case Outcome::kStaleFence:
+    case Outcome::kError:
+    case Outcome::kTimeout:
+    case Outcome::kQuarantined:
+      return Round::Counts::kAsUnknown;
+  }
+  return Round::Counts::kAsUnknown;
+}
+
+// Heals are not answered to anybody: the next extension finds out.
+class IgnoreReply final : public ReplySink {
+ public:
+  void OnReply(NodeIndex /*node*/, NodeReply /*reply*/) override {}
+};
+
+struct Fences {
+  FencingToken highest;
+  bool agree = true;
+};
+
+Fences FencesOfGrants(const Round& round, std::size_t nodes) {
+  std::optional<FencingToken> lowest;
+  Fences fences;
+  for (NodeIndex node = 0; node < nodes; ++node) {
+    const NodeReply* reply = round.reply(node);
+    if (reply == nullptr || reply->outcome != Outcome::kGranted) continue;
+    lowest = lowest ? std::min(*lowest, reply->fence) : reply->fence;
+    fences.highest = std::max(fences.highest, reply->fence);
+  }
+  fences.agree = lowest == fences.highest;
+  return fences;
+}
+
+}  // namespace
+
+std::shared_ptr<Extension> Extension::Start(const Environment& env, OperationRegistry& registry,
+                                            ExtendCommand command, ExtendDone done) {
+  std::shared_ptr<Extension> self(
+      new Extension(env, registry, std::move(command), std::move(done)));
+  registry.Add(self);
+  if (self->command_.deadline) {
+    self->deadline_timer_ = env.scheduler.At(*self->command_.deadline, [raw = self.get()] {
+      raw->Cancel(Reason::kDeadlineExceeded);
+    });
+  }
+  self->Attempt();
+  return self;
+}
+
+Extension::Extension(const Environment& env, OperationRegistry& registry, ExtendCommand command,
+                     ExtendDone done)
+    : env_(env),
+      registry_(registry),
+      command_(std::move(command)),
+      done_(std::move(done)),
+      give_up_(env.scheduler.Now() + command_.ttl) {}
+
+void Extension::Cancel(Reason why) {
+  if (!done_) return;
+  Finish({.lease = std::nullopt,
+          .error = {.reason = why, .message = "the extension was not decided in time"},
+          .votes = round_ ? round_->votes() : last_votes_,
+          .attempts = attempts_});
+}
+
+void Extension::Attempt() {
+  ++attempts_;
+  round_ = Round::Start(
+      env_, CountExtension,
+      [this](Node& node, std::shared_ptr<ReplySink> sink) {
+        node.Extend({command_.key, command_.token, command_.ttl, command_.raise_to},
+                    std::move(sink));
+      },
+      shared_from_this());
+}
+
+void Extension::OnDecided(Round& round) {
+  switch (round.verdict()) {
+    case Verdict::kReached:
+      Won(round);
+      return;
+    case Verdict::kDenied:
+      Finish({.lease = std::nullopt,
+              .error = {.reason = Reason::kLockNotHeld,
+                        .message = "this token does not hold the key"},
+              .votes = round.votes(),
+              .attempts = attempts_});
+      return;
+    case Verdict::kPending:
+    case Verdict::kUnreachable:
+      Failed(round, Reason::kQuorumUnavailable, "too few nodes answered to decide");
+      return;
+  }
+}
+
+void Extension::Won(Round& round) {
+  const Fences fences = FencesOfGrants(round, env_.nodes.size());
+  env_.fences.Saw(fences.highest);
+  if (!fences.agree || fences.highest.value == 0) {
+    if (raises_ == kMaxRaises) {
+      Failed(round, Reason::kQuorumUnavailable, "the nodes do not agree on a fencing token");
+      return;
+    }
+    // A lock that some other library took has no fence yet.
+    const bool none = fences.highest.value == 0;
+    command_.raise_to = none ? env_.fences.Next(env_.scheduler.WallNow()) : fences.highest;
+    ++raises_;
+    --attempts_;  // the same attempt, finished in a second round
+    Attempt();
+    return;
+  }
+  const Duration elapsed = env_.scheduler.Now() - round.started();
+  const Duration validity = Validity(command_.ttl, elapsed, env_.options.drift);
+  if (validity <= Duration::zero()) {
+    Failed(round, Reason::kValidityExpired, "the quorum answered after the validity had ended");
+    return;
+  }
+  lease_ = Lease{command_.key, command_.token, fences.highest, validity,
+                 env_.scheduler.Now() + validity};
+  winner_ = &round;
+  for (NodeIndex node = 0; node < env_.nodes.size(); ++node) {
+    const NodeReply* reply = round.reply(node);
+    if (reply != nullptr && reply->outcome == Outcome::kNotHeld) Heal(node);
+  }
+  Finish({.lease = lease_, .error = {}, .votes = round.votes(), .attempts = attempts_});
+}
+
+void Extension::OnLate(Round& round, NodeIndex node, const NodeReply& reply) {
+  if (&round == winner_ && reply.outcome == Outcome::kNotHeld) Heal(node);
+}
+
+void Extension::Heal(NodeIndex node) {
+  // A slow node can answer after the owner has gone on to release; it must not get the key back.
+  if (registry_.IsReleasing(lease_->key)) return;
+  const Duration left = lease_->valid_until - env_.scheduler.Now();
+  if (left < std::chrono::milliseconds(1)) return;
+  env_.nodes[node]->Heal({lease_->key, lease_->token, left, lease_->fence},
+                         std::make_shared<IgnoreReply>());
+}
+
+void Extension::Failed(const Round& round, Reason reason, std::string message) {
+  const auto delay = NextRetryDelay(command_.retry, attempts_, env_.random);
+  if (!delay || env_.scheduler.Now() + *delay >= give_up_) {
+    Finish({.lease = std::nullopt,
+            .error = {.reason = reason, .message = std::move(message)},
+            .votes = round.votes(),
+            .attempts = attempts_});
+    return;
+  }
+  last_votes_ = round.votes();
+  round_.reset();
+  retry_timer_ = env_.scheduler.After(*delay, [this] { Attempt(); });
+}
+
+void Extension::Finish(ExtendResult result) {
+  const auto self = shared_from_this();
+  deadline_timer_.Cancel();
+  retry_timer_.Cancel();
+  if (round_) {
+    round_->Abandon();
+    round_.reset();  // it refers to this
+  }
+  registry_.Remove(*this);
+  std::exchange(done_, nullptr)(std::move(result));
+}
+
+}  // namespace redlock

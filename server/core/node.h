@@ -1,0 +1,82 @@
+// What the core asks of one Redis node. Implemented over hiredis in server/redis and by the
+// simulation. Everything on the shard's thread.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "server/core/types.h"
+
+namespace redlock {
+
+struct NodeReply {
+  Outcome outcome = Outcome::kError;
+  // The fence that the node stores for the key: after an acquisition or extension that was granted,
+  // with kStaleFence, and from Inspect.
+  FencingToken fence;
+  // Left of the holder's TTL, where there is a holder.
+  Duration remaining{};
+  // Of an error; never holds a token.
+  std::string message;
+  // From Inspect only: who holds the key. The token is for comparison, not for showing.
+  OwnerToken holder;
+  OwnerLabel owner;
+};
+
+// Takes in the answers of a step. The node keeps it alive until it has answered.
+class ReplySink {
+ public:
+  virtual ~ReplySink() = default;
+  virtual void OnReply(NodeIndex node, NodeReply reply) = 0;
+};
+
+struct AcquireStep {
+  const Key& key;
+  const OwnerToken& token;
+  Duration ttl;
+  FencingToken fence;
+  const OwnerLabel& owner;
+  // Extends, with the fence as it is, where this token already holds the key.
+  bool adopt = false;
+};
+
+struct ExtendStep {
+  const Key& key;
+  const OwnerToken& token;
+  Duration ttl;
+  // The node stores at least this fence afterwards. 0: as it is.
+  FencingToken raise_to;
+};
+
+// Puts a lost key back for a token that a quorum has just confirmed. Never lowers a fence.
+struct HealStep {
+  const Key& key;
+  const OwnerToken& token;
+  Duration ttl;
+  FencingToken fence;
+};
+
+struct ReleaseStep {
+  const Key& key;
+  const OwnerToken& token;
+  // Set for a roll-back: releases only what was acquired with this very fence and has not been
+  // extended since. A roll-back that comes late must not end a lease that its owner, or the
+  // owner's second attempt with the same token, has meanwhile confirmed.
+  std::optional<FencingToken> only_fence;
+};
+
+// Steps are read before a call returns. Each is answered exactly once, never inside the call: with
+// the node's reply, however late, or with kError when it cannot come any more (the connection
+// broke). Steps sent over one connection are carried out in order.
+class Node {
+ public:
+  virtual ~Node() = default;
+  virtual void Acquire(const AcquireStep& step, std::shared_ptr<ReplySink> sink) = 0;
+  virtual void Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink) = 0;
+  virtual void Heal(const HealStep& step, std::shared_ptr<ReplySink> sink) = 0;
+  virtual void Release(const ReleaseStep& step, std::shared_ptr<ReplySink> sink) = 0;
+  virtual void Inspect(const Key& key, std::shared_ptr<ReplySink> sink) = 0;
+};
+
+}  // namespace redlock

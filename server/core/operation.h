@@ -1,0 +1,64 @@
+// Operations under way in a shard, and how one is repeated.
+#pragma once
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <string>
+#include <unordered_map>
+#include <utility>
+
+#include "server/core/environment.h"
+
+namespace redlock {
+
+// Something that takes time: owned by the registry until it says that it is done. It may live a
+// little longer, until the last node has answered.
+class Operation {
+ public:
+  virtual ~Operation() = default;
+  // Ends it; its caller is told `why`, before this returns, unless it has been told already.
+  virtual void Cancel(Reason why) = 0;
+};
+
+class OperationRegistry {
+ public:
+  void Add(std::shared_ptr<Operation> operation) {
+    Operation* const raw = operation.get();
+    operations_.emplace(raw, std::move(operation));
+  }
+  void Remove(Operation& operation) { operations_.erase(&operation); }
+  [[nodiscard]] std::size_t size() const { return operations_.size(); }
+
+  // Some owner's release of the key is under way until the last node has answered it.
+  void BeginRelease(const Key& key) { ++releases_[key.value()]; }
+  void EndRelease(const Key& key) {
+    const auto found = releases_.find(key.value());
+    if (--found->second == 0) releases_.erase(found);
+  }
+  [[nodiscard]] bool IsReleasing(const Key& key) const { return releases_.contains(key.value()); }
+
+ private:
+  std::unordered_map<Operation*, std::shared_ptr<Operation>> operations_;
+  std::unordered_map<std::string, std::size_t> releases_;
+};
+
+// How often and when an operation is tried again; trviph/redlock's terms and defaults.
+struct RetryPolicy {
+  static constexpr int kNoLimit = -1;
+  int max_retries = kNoLimit;
+  Duration min_delay{};
+  Duration max_jitter = std::chrono::milliseconds(300);
+};
+
+// Nodes that fail at once must not turn a policy without delay into a busy loop.
+inline constexpr Duration kLeastRetryDelay = std::chrono::milliseconds(1);
+
+// The pause before the next attempt after `attempts`, or nothing when the retries are used up.
+[[nodiscard]] inline std::optional<Duration> NextRetryDelay(const RetryPolicy& policy, int attempts,
+                                                            Random& random) {
+  if (policy.max_retries >= 0 && attempts > policy.max_retries) return std::nullopt;
+  return std::max(policy.min_delay + random.UpTo(policy.max_jitter), kLeastRetryDelay);
+}
+
+}  // namespace redlock

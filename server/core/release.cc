@@ -1,0 +1,97 @@
+#include "server/core/release.h"
+
+#include <utility>
+#include <vector>
+
+#include "server/core/clean_up.h"
+
+namespace redlock {
+namespace {
+
+Round::Counts CountRelease(Outcome outcome) {
+  switch (outcome) {
+    case Outcome::kGranted:
+      return Round::Counts::kAsGrant;
+    case Outcome::kHeld:
+    case Outcome::kNotHeld:
+      return Round::Counts::kAsDenial;
+    case Outcome::kStaleFence:
+    case Outcome::kError:
+    case Outcome::kTimeout:
+    case Outcome::kQuarantined:
+      return Round::Counts::kAsUnknown;
+  }
+  return Round::Counts::kAsUnknown;
+}
+
+}  // namespace
+
+void ReleaseOperation::Start(const Environment& env, OperationRegistry& registry, Key key, OwnerToken token,
+                    ReleaseDone done) {
+  const std::shared_ptr<ReleaseOperation> self(
+      new ReleaseOperation(env, registry, std::move(key), std::move(token), std::move(done)));
+  registry.Add(self);
+  Round::Start(
+      env, CountRelease,
+      [&self](Node& node, std::shared_ptr<ReplySink> sink) {
+        node.Release({self->key_, self->token_, std::nullopt}, std::move(sink));
+      },
+      self);
+}
+
+ReleaseOperation::ReleaseOperation(const Environment& env, OperationRegistry& registry, Key key, OwnerToken token,
+                 ReleaseDone done)
+    : env_(env),
+      registry_(registry),
+      key_(std::move(key)),
+      token_(std::move(token)),
+      done_(std::move(done)) {
+  registry_.BeginRelease(key_);
+}
+
+ReleaseOperation::~ReleaseOperation() { registry_.EndRelease(key_); }
+
+void ReleaseOperation::Cancel(Reason why) {
+  if (done_) Finish({.error = Error{.reason = why, .message = "the release goes on"}, .votes = {}});
+}
+
+void ReleaseOperation::OnDecided(Round& round) {
+  // A node that is merely slow has the release in its queue; one that failed is owed another.
+  std::vector<NodeIndex> owed;
+  for (const Vote& vote : round.votes()) {
+    if (vote.outcome == Outcome::kError) owed.push_back(vote.node);
+  }
+  CleanUp::Start(env_, registry_, {key_, token_, std::nullopt}, std::move(owed),
+                 CleanUp::Begin::kAfterPause);
+  ReleaseResult result{.error = std::nullopt, .votes = round.votes()};
+  switch (round.verdict()) {
+    case Verdict::kReached:
+      break;
+    case Verdict::kDenied:
+      result.error =
+          Error{.reason = Reason::kLockNotHeld, .message = "this token does not hold the key"};
+      break;
+    case Verdict::kPending:
+    case Verdict::kUnreachable:
+      result.error = Error{.reason = Reason::kQuorumUnavailable,
+                           .message = "too few nodes answered to decide; those that did have "
+                                      "released, the others are asked again in the background"};
+      break;
+  }
+  if (done_) Finish(std::move(result));
+}
+
+void ReleaseOperation::OnLate(Round& /*round*/, NodeIndex node, const NodeReply& reply) {
+  if (IsUnknown(reply.outcome)) {
+    CleanUp::Start(env_, registry_, {key_, token_, std::nullopt}, {node},
+                   CleanUp::Begin::kAfterPause);
+  }
+}
+
+void ReleaseOperation::Finish(ReleaseResult result) {
+  const auto self = shared_from_this();
+  registry_.Remove(*this);
+  std::exchange(done_, nullptr)(std::move(result));
+}
+
+}  // namespace redlock

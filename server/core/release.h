@@ -1,0 +1,46 @@
+// Gives a lock back on all nodes where the token holds the key. Decided at the majority; nodes
+// that do not answer are asked again in the background for release_timeout.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "server/core/operation.h"
+#include "server/core/round.h"
+
+namespace redlock {
+
+struct ReleaseResult {
+  std::optional<Error> error;  // unset on success
+  Votes votes;
+};
+using ReleaseDone = std::function<void(ReleaseResult)>;
+
+class ReleaseOperation final : public Operation,
+                      public Round::Listener,
+                      public std::enable_shared_from_this<ReleaseOperation> {
+ public:
+  // `done` is called once, never inside this call.
+  static void Start(const Environment& env, OperationRegistry& registry, Key key, OwnerToken token,
+                    ReleaseDone done);
+  ~ReleaseOperation() override;
+
+  // The release goes on; only its caller is told.
+  void Cancel(Reason why) override;
+
+  void OnDecided(Round& round) override;
+  void OnLate(Round& round, NodeIndex node, const NodeReply& reply) override;
+
+ private:
+  ReleaseOperation(const Environment& env, OperationRegistry& registry, Key key, OwnerToken token,
+          ReleaseDone done);
+  void Finish(ReleaseResult result);
+
+  const Environment& env_;
+  OperationRegistry& registry_;
+  const Key key_;
+  const OwnerToken token_;
+  ReleaseDone done_;
+};
+
+}  // namespace redlock

@@ -1,0 +1,66 @@
+// The facade of the core: everything for the keys of one shard.
+//
+// One thread: every method and every callback. There is no lock in here.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "server/core/acquisition.h"
+#include "server/core/inspection.h"
+#include "server/core/operation.h"
+#include "server/core/release.h"
+#include "server/core/watchdog.h"
+
+namespace redlock {
+
+class Shard {
+ public:
+  // The scheduler and the source of chance must outlive the shard.
+  Shard(Scheduler& scheduler, Random& random, std::function<OwnerToken()> new_token,
+        const LockOptions& options, std::vector<std::unique_ptr<Node>> nodes);
+  ~Shard();
+  Shard(const Shard&) = delete;
+  Shard& operator=(const Shard&) = delete;
+
+  // Returns what cancels it. Refused (bound hit, draining): calls back at once and returns null.
+  std::shared_ptr<Operation> Acquire(AcquireCommand command, AcquireDone done);
+
+  // Returns what ends it, or null where the bound is hit.
+  std::shared_ptr<Operation> Watch(WatchCommand command, WatchEvents events);
+
+  // Never refused: to lose a lock by overload is worse than not to get one.
+  std::shared_ptr<Operation> Extend(ExtendCommand command, ExtendDone done);
+  void Release(Key key, OwnerToken token, ReleaseDone done);
+  void Inspect(const Key& key, InspectDone done);
+
+  // The caller went away before it could learn of its lease: releases it in the background, unless
+  // the lease has been extended since, which shows that somebody knows of it.
+  void Undo(const Lease& lease);
+
+  // Refuses new acquisitions and ends those that wait. Everything else goes on.
+  void Drain();
+
+  [[nodiscard]] MonotonicTime Now() const { return env_.scheduler.Now(); }
+
+  // Operations under way: acquisitions, extensions, releases, watchdogs, clean-ups.
+  [[nodiscard]] std::size_t operations() const { return registry_.size(); }
+  // Callers that wait for the key here.
+  [[nodiscard]] std::size_t waiters(const Key& key) const;
+
+ private:
+  using Waiting = std::unordered_multimap<std::string, std::shared_ptr<Operation>>;
+
+  const LockOptions options_;
+  OperationRegistry registry_;
+  FenceClock fences_;
+  std::vector<Node*> node_pointers_;
+  Environment env_;
+  bool draining_ = false;
+  Waiting waiting_;  // acquisitions that are not decided, by key
+  std::vector<std::unique_ptr<Node>> nodes_;  // last: destroyed first, with the sinks they hold
+};
+
+}  // namespace redlock

@@ -1,0 +1,152 @@
+// The values of the lock domain. Plain data: copyable, no thread, no clock.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace redlock {
+
+using Duration = std::chrono::nanoseconds;
+
+// Tag of the monotonic clock: for intervals and all safety decisions. Has no now(): see Clock.
+struct MonotonicEpoch {
+  using duration = Duration;
+};
+using MonotonicTime = std::chrono::time_point<MonotonicEpoch, Duration>;
+
+// For people and for fencing proposals only.
+using WallTime = std::chrono::time_point<std::chrono::system_clock, Duration>;
+
+// A type for each idea, so that a key and a token cannot be swapped.
+template <typename Tag>
+class Text {
+ public:
+  Text() = default;
+  explicit Text(std::string value) : value_(std::move(value)) {}
+  [[nodiscard]] const std::string& value() const { return value_; }
+  [[nodiscard]] bool empty() const { return value_.empty(); }
+  bool operator==(const Text&) const = default;
+
+ private:
+  std::string value_;
+};
+
+// What is locked: 1 to 512 bytes of UTF-8.
+using Key = Text<struct KeyTag>;
+// The secret that proves ownership: 1 to 128 bytes. Never logged.
+using OwnerToken = Text<struct OwnerTokenTag>;
+// A holder's label for people: at most 128 bytes.
+using OwnerLabel = Text<struct OwnerLabelTag>;
+
+// Grows strictly over successive holders of a key. 0: none. Below 2^53, because Redis' Lua
+// computes in doubles; proposals follow the wall clock in microseconds, which gets there in 2255.
+struct FencingToken {
+  std::uint64_t value = 0;
+  auto operator<=>(const FencingToken&) const = default;
+};
+inline constexpr FencingToken kMaxFencingToken{(std::uint64_t{1} << 53) - 1};
+
+// Position of a node in the configured list.
+using NodeIndex = std::size_t;
+
+// One node's answer in one round. kError and kTimeout are unknown, not denials.
+enum class Outcome {
+  kGranted,
+  kHeld,
+  kNotHeld,
+  kStaleFence,
+  kError,
+  kTimeout,
+  kQuarantined,
+};
+
+[[nodiscard]] constexpr std::string_view ToString(Outcome outcome) {
+  switch (outcome) {
+    case Outcome::kGranted:
+      return "granted";
+    case Outcome::kHeld:
+      return "held";
+    case Outcome::kNotHeld:
+      return "not held";
+    case Outcome::kStaleFence:
+      return "stale fence";
+    case Outcome::kError:
+      return "error";
+    case Outcome::kTimeout:
+      return "timeout";
+    case Outcome::kQuarantined:
+      return "quarantined";
+  }
+  return "?";
+}
+
+// True where the node's state is not known afterwards: it may hold the key, and is owed a clean-up.
+[[nodiscard]] constexpr bool IsUnknown(Outcome outcome) {
+  return outcome == Outcome::kError || outcome == Outcome::kTimeout;
+}
+
+struct Vote {
+  NodeIndex node = 0;
+  Outcome outcome = Outcome::kError;
+  std::string message;  // of an error; never holds a token
+  Duration latency{};   // since the round began
+};
+using Votes = std::vector<Vote>;
+
+struct Lease {
+  Key key;
+  OwnerToken token;
+  FencingToken fence;
+  Duration validity{};         // left at the decision
+  MonotonicTime valid_until{};  // the same as an instant
+};
+
+// Why an operation failed; the contract's table of reasons, as far as the core decides them.
+enum class Reason {
+  kLockAlreadyHeld,
+  kMaxRetriesExceeded,
+  kValidityExpired,
+  kLockNotHeld,
+  kQuorumUnavailable,
+  kDraining,
+  kOverloaded,
+  kDeadlineExceeded,
+  kCancelled,
+};
+
+[[nodiscard]] constexpr std::string_view ToString(Reason reason) {
+  switch (reason) {
+    case Reason::kLockAlreadyHeld:
+      return "LOCK_ALREADY_HELD";
+    case Reason::kMaxRetriesExceeded:
+      return "MAX_RETRIES_EXCEEDED";
+    case Reason::kValidityExpired:
+      return "VALIDITY_EXPIRED";
+    case Reason::kLockNotHeld:
+      return "LOCK_NOT_HELD";
+    case Reason::kQuorumUnavailable:
+      return "QUORUM_UNAVAILABLE";
+    case Reason::kDraining:
+      return "DRAINING";
+    case Reason::kOverloaded:
+      return "OVERLOADED";
+    case Reason::kDeadlineExceeded:
+      return "DEADLINE_EXCEEDED";
+    case Reason::kCancelled:
+      return "CANCELLED";
+  }
+  return "?";
+}
+
+struct Error {
+  Reason reason = Reason::kQuorumUnavailable;
+  std::string message;
+  Duration retry_after{};  // 0: no advice
+};
+
+}  // namespace redlock

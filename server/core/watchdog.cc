@@ -1,0 +1,157 @@
+#include "server/core/watchdog.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "server/core/release.h"
+
+namespace redlock {
+namespace {
+
+// After a failure: an eighth of what is left, so that several tries fit in, within these bounds.
+constexpr int kTriesLeft = 8;
+constexpr Duration kShortestPause = std::chrono::milliseconds(5);
+constexpr Duration kLongestPause = std::chrono::milliseconds(250);
+
+}  // namespace
+
+std::shared_ptr<Watchdog> Watchdog::Start(const Environment& env, OperationRegistry& registry,
+                                          WatchCommand command, WatchEvents events) {
+  std::shared_ptr<Watchdog> self(
+      new Watchdog(env, registry, std::move(command), std::move(events)));
+  registry.Add(self);
+  const MonotonicTime now = env.scheduler.Now();
+  if (const auto& lifetime = self->command_.max_lifetime) {
+    self->lifetime_timer_ = env.scheduler.At(now + *lifetime, [raw = self.get()] {
+      const auto keep = raw->shared_from_this();
+      raw->Tell({.type = WatchEvent::Type::kLifetimeEnded,
+                 .lease = {},
+                 .error = {.reason = Reason::kDeadlineExceeded,
+                           .message = "max_lifetime has passed; the lease is extended no longer"},
+                 .votes = {},
+                 .consecutive_failures = raw->failures_,
+                 .goes_on = false});
+      raw->Cancel(Reason::kDeadlineExceeded);
+    });
+  }
+  self->ExpireAt(now + Validity(self->command_.ttl, Duration{}, env.options.drift));
+  self->Extend();
+  return self;
+}
+
+Watchdog::Watchdog(const Environment& env, OperationRegistry& registry, WatchCommand command,
+                   WatchEvents events)
+    : env_(env),
+      registry_(registry),
+      command_(std::move(command)),
+      events_(std::move(events)) {}
+
+void Watchdog::Cancel(Reason /*why*/) {
+  if (!events_) return;
+  events_ = nullptr;
+  if (command_.release_on_close) {
+    ReleaseOperation::Start(env_, registry_, command_.key, command_.token, [](const ReleaseResult&) {});
+  }
+  End();
+}
+
+void Watchdog::Extend() {
+  last_extension_ = env_.scheduler.Now();
+  // After a pause of the whole daemon, validity may have run out before anything was sent.
+  if (!lost_ && last_extension_ >= valid_until_) {
+    Lose({.reason = Reason::kValidityExpired, .message = "validity ran out unnoticed"}, {});
+    if (!events_) return;
+  }
+  extension_ = Extension::Start(env_, registry_,
+                                {.key = command_.key,
+                                 .token = command_.token,
+                                 .ttl = command_.ttl,
+                                 .retry = {.max_retries = 0, .min_delay = {}, .max_jitter = {}},
+                                 .deadline = std::nullopt,
+                                 .raise_to = {}},
+                                [this, self = shared_from_this()](ExtendResult result) {
+                                  extension_.reset();
+                                  if (events_) OnExtension(std::move(result));
+                                });
+}
+
+void Watchdog::OnExtension(ExtendResult result) {
+  if (result.lease) {
+    OnExtended(std::move(result));
+  } else if (result.error.reason == Reason::kLockNotHeld && !lost_) {
+    Lose(std::move(result.error), std::move(result.votes));
+    if (events_) ExtendAt(last_extension_ + command_.interval);
+  } else {
+    OnExtendFailed(std::move(result));
+  }
+}
+
+void Watchdog::OnExtended(ExtendResult result) {
+  lost_ = false;
+  failures_ = 0;
+  ExpireAt(result.lease->valid_until);
+  ExtendAt(last_extension_ + command_.interval);
+  Tell({.type = WatchEvent::Type::kExtended,
+        .lease = std::move(*result.lease),
+        .error = {},
+        .votes = std::move(result.votes),
+        .consecutive_failures = 0});
+}
+
+void Watchdog::OnExtendFailed(ExtendResult result) {
+  ++failures_;
+  const MonotonicTime now = env_.scheduler.Now();
+  const Duration soon =
+      std::clamp((valid_until_ - now) / kTriesLeft, kShortestPause, kLongestPause);
+  // A lost lease is asked after at its interval only: there is no validity left to save.
+  ExtendAt(lost_ ? last_extension_ + command_.interval : now + std::min(soon, command_.interval));
+  Tell({.type = WatchEvent::Type::kExtendFailed,
+        .lease = {},
+        .error = std::move(result.error),
+        .votes = std::move(result.votes),
+        .consecutive_failures = failures_});
+}
+
+void Watchdog::ExpireAt(MonotonicTime when) {
+  valid_until_ = when;
+  expiry_timer_ = env_.scheduler.At(when, [this] {
+    const auto self = shared_from_this();
+    Lose({.reason = Reason::kValidityExpired,
+          .message = "the lease could not be extended before its validity ran out"},
+         {});
+  });
+}
+
+void Watchdog::ExtendAt(MonotonicTime when) {
+  extend_timer_ = env_.scheduler.At(when, [this] {
+    const auto self = shared_from_this();
+    Extend();
+  });
+}
+
+void Watchdog::Lose(Error error, Votes votes) {
+  lost_ = true;
+  expiry_timer_.Cancel();
+  Tell({.type = WatchEvent::Type::kLost,
+        .lease = {},
+        .error = std::move(error),
+        .votes = std::move(votes),
+        .consecutive_failures = failures_,
+        .goes_on = command_.keep_watching_after_loss});
+  if (!command_.keep_watching_after_loss) Cancel(Reason::kLockNotHeld);
+}
+
+void Watchdog::Tell(WatchEvent event) {
+  if (events_) events_(std::move(event));
+}
+
+void Watchdog::End() {
+  const auto self = shared_from_this();
+  extend_timer_.Cancel();
+  expiry_timer_.Cancel();
+  lifetime_timer_.Cancel();
+  if (extension_) std::exchange(extension_, nullptr)->Cancel(Reason::kCancelled);
+  registry_.Remove(*this);
+}
+
+}  // namespace redlock

@@ -1,0 +1,83 @@
+// Extends one lease for as long as somebody wants it, and says in time when it is lost.
+//
+// The first extension is made at once, then one every interval. One that fails is repeated sooner,
+// while validity lasts: a passing fault does not kill a watchdog. LOST is told at the moment that
+// validity runs out on the monotonic clock, or a quorum says that the token no longer holds the
+// key, whichever comes first; it needs no node to answer.
+//
+// How long a lease is valid that this watchdog has not extended yet is known to its client only.
+// Until the first success, a TTL from the start is taken as the bound.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+
+#include "server/core/extension.h"
+#include "server/core/operation.h"
+
+namespace redlock {
+
+struct WatchCommand {
+  Key key;
+  OwnerToken token;
+  Duration ttl{};
+  Duration interval{};  // less than ttl
+  bool release_on_close = false;
+  bool keep_watching_after_loss = false;
+  std::optional<Duration> max_lifetime;
+};
+
+struct WatchEvent {
+  enum class Type {
+    kExtended,
+    kExtendFailed,
+    kLost,           // the last event, unless keep_watching_after_loss
+    kLifetimeEnded,  // max_lifetime has passed
+  };
+  Type type = Type::kExtended;
+  Lease lease;  // for kExtended
+  Error error;  // for the others
+  Votes votes;
+  int consecutive_failures = 0;
+  bool goes_on = true;  // false: the watchdog has ended, no event follows
+};
+using WatchEvents = std::function<void(WatchEvent)>;
+
+class Watchdog final : public Operation, public std::enable_shared_from_this<Watchdog> {
+ public:
+  // Events come one by one, never inside this call.
+  static std::shared_ptr<Watchdog> Start(const Environment& env, OperationRegistry& registry,
+                                         WatchCommand command, WatchEvents events);
+
+  // The client has gone: no event comes any more. Releases if that was asked for.
+  void Cancel(Reason why) override;
+
+ private:
+  Watchdog(const Environment& env, OperationRegistry& registry, WatchCommand command,
+           WatchEvents events);
+  void Extend();
+  void OnExtension(ExtendResult result);
+  void OnExtended(ExtendResult result);
+  void OnExtendFailed(ExtendResult result);
+  void ExpireAt(MonotonicTime when);
+  void ExtendAt(MonotonicTime when);
+  void Lose(Error error, Votes votes);
+  void Tell(WatchEvent event);
+  void End();
+
+  const Environment& env_;
+  OperationRegistry& registry_;
+  const WatchCommand command_;
+  WatchEvents events_;
+  bool lost_ = false;
+  int failures_ = 0;
+  MonotonicTime valid_until_;
+  MonotonicTime last_extension_;
+  std::shared_ptr<Extension> extension_;  // under way
+  TimerHandle extend_timer_;
+  TimerHandle expiry_timer_;
+  TimerHandle lifetime_timer_;
+};
+
+}  // namespace redlock

@@ -1,0 +1,127 @@
+// redlockd: wiring and signals, nothing else.
+#include <pthread.h>
+#include <signal.h>
+#include <spdlog/spdlog.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "server/config/command_line.h"
+#include "server/dev/dev_nodes.h"
+#include "server/observe/log.h"
+#include "server/rpc/lock_service.h"
+#include "server/rpc/server.h"
+#include "server/runtime/shard_thread.h"
+
+namespace {
+
+using redlock::Duration;
+using redlock::Shard;
+using std::chrono::milliseconds;
+
+constexpr int kExitUsage = 2;
+constexpr Duration kSettleTimeout = std::chrono::seconds(1);
+
+sigset_t StopSignals() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGINT);
+  return signals;
+}
+
+int WaitForSignal() {
+  const sigset_t signals = StopSignals();
+  int signal = 0;
+  sigwait(&signals, &signal);
+  return signal;
+}
+
+bool SignalledWithin(Duration patience) {
+  const sigset_t signals = StopSignals();
+  const auto ns = patience.count();
+  const timespec timeout{ns / 1'000'000'000, ns % 1'000'000'000};
+  return sigtimedwait(&signals, nullptr, &timeout) > 0;
+}
+
+// Tells every stream, and waits for the clients to go elsewhere. A second signal ends the wait.
+void Drain(redlock::rpc::LockService& service, redlock::rpc::Server& server, Duration patience) {
+  server.Drain();
+  service.Drain();
+  constexpr Duration kLook = milliseconds(20);
+  for (Duration waited{}; waited < patience; waited += kLook) {
+    if (service.streams().WaitUntilEmpty(Duration{}) || SignalledWithin(kLook)) return;
+  }
+}
+
+// Lets releases and roll-backs that are on their way reach the nodes.
+void Settle(redlock::runtime::ShardPool& shards) {
+  constexpr Duration kLook = milliseconds(5);
+  for (Duration waited{}; waited < kSettleTimeout; waited += kLook) {
+    if (shards.Sum([](Shard& shard) { return shard.operations(); }) == 0) return;
+    if (SignalledWithin(kLook)) return;
+  }
+}
+
+void PrintDevBanner() {
+  std::fputs(
+      "\n  redlockd --dev: three throw-away Redis nodes of its own, without persistence.\n"
+      "  Locks do not outlive this process. To try things out, nothing else.\n\n",
+      stderr);
+}
+
+int Serve(redlock::config::Config config) {
+  redlock::observe::StartLog(config);
+  std::optional<redlock::dev::DevNodes> dev;  // before any thread is started
+  if (config.dev) {
+    dev.emplace();
+    config.nodes = dev->endpoints();
+    PrintDevBanner();
+  }
+  if (config.nodes.size() % 2 == 0) {
+    spdlog::warn("{} nodes tolerate no more failures than {} do: an odd number is better",
+                 config.nodes.size(), config.nodes.size() - 1);
+  }
+  redlock::runtime::ShardPool shards(config);
+  redlock::rpc::LockService service(config, shards);
+  redlock::rpc::Server server(config, service);
+  for (const std::string& address : server.addresses()) spdlog::info("serving on {}", address);
+
+  const int signal = WaitForSignal();
+  spdlog::info("{}: draining for {} s at most; a second signal ends at once",
+               signal == SIGINT ? "SIGINT" : "SIGTERM",
+               std::chrono::duration<double>(config.drain_timeout).count());
+  Drain(service, server, config.drain_timeout);
+  server.Shutdown();
+  Settle(shards);
+  spdlog::info("ended; leases stay valid until their time ends");
+  return EXIT_SUCCESS;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  // Before any thread is started, so that all of them leave the signals to this one.
+  const sigset_t signals = StopSignals();
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  try {
+    std::string output;
+    const auto config =
+        redlock::config::ParseCommandLine({argv + 1, argv + argc}, std::getenv, output);
+    if (!config) {
+      std::fputs(output.c_str(), stdout);
+      return EXIT_SUCCESS;
+    }
+    return Serve(*config);
+  } catch (const redlock::config::ConfigError& error) {
+    std::fprintf(stderr, "redlockd: %s\nredlockd --help tells more.\n", error.what());
+    return kExitUsage;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "redlockd: %s\n", error.what());
+    return EXIT_FAILURE;
+  }
+}

@@ -1,0 +1,168 @@
+#include "server/redis/connection.h"
+
+#include <utility>
+
+namespace redlock::redis {
+namespace {
+
+// Our replies are some hundred bytes: a node that sends more without end is not one of ours.
+constexpr std::size_t kMaxReplyBytes = std::size_t{1} << 20;
+
+// hiredis allocates an array's slots when it reads the header, so a hostile length must not get by.
+constexpr std::size_t kMaxArray = 1024;
+
+using ObjectFunctions = redisReplyObjectFunctions;
+
+const ObjectFunctions& DefaultFunctions() {
+  static const ObjectFunctions functions = [] {
+    redisReader* const reader = redisReaderCreate();
+    const ObjectFunctions defaults = *reader->fn;
+    redisReaderFree(reader);
+    return defaults;
+  }();
+  return functions;
+}
+
+// The length is an int in hiredis 0.14 and a size_t in 1.x.
+void* CreateBoundedArray(const redisReadTask* task, auto elements) {
+  if (static_cast<std::size_t>(elements) > kMaxArray) return nullptr;
+  return DefaultFunctions().createArray(task, elements);
+}
+
+ObjectFunctions* BoundedFunctions() {
+  static ObjectFunctions functions = [] {
+    ObjectFunctions bounded = DefaultFunctions();
+    bounded.createArray = CreateBoundedArray;
+    return bounded;
+  }();
+  return &functions;
+}
+
+struct FreeReply {
+  void operator()(redisReply* reply) const { freeReplyObject(reply); }
+};
+
+}  // namespace
+
+Connection::Connection(EventLoop& loop, std::shared_ptr<Transport> transport, Closed closed)
+    : loop_(loop),
+      transport_(std::move(transport)),
+      closed_(std::move(closed)),
+      reader_(redisReaderCreateWithFunctions(BoundedFunctions())) {}
+
+Connection::~Connection() = default;
+
+void Connection::Open(std::function<void()> connected) {
+  transport_->Connect(
+      [self = shared_from_this(), connected = std::move(connected)](std::error_code error) {
+        if (!self->open_) return;
+        if (error) {
+          self->Fail(error.message());
+          return;
+        }
+        self->Read();
+        connected();
+      });
+}
+
+void Connection::Send(std::span<const std::string_view> command, ReplyHandler handler) {
+  std::array<const char*, 16> arguments{};
+  std::array<std::size_t, 16> lengths{};
+  for (std::size_t i = 0; i < command.size(); ++i) {
+    arguments[i] = command[i].data();
+    lengths[i] = command[i].size();
+  }
+  char* formatted = nullptr;
+  const auto size = redisFormatCommandArgv(&formatted, static_cast<int>(command.size()),
+                                           arguments.data(), lengths.data());
+  outgoing_.append(formatted, static_cast<std::size_t>(size));
+  redisFreeCommand(formatted);
+  pending_.push_back({loop_.Now(), std::move(handler)});
+  if (flush_posted_ || !writing_.empty()) return;
+  flush_posted_ = true;
+  loop_.Post([self = shared_from_this()] {
+    self->flush_posted_ = false;
+    self->Flush();
+  });
+}
+
+void Connection::Flush() {
+  if (!open_ || outgoing_.empty() || !writing_.empty()) return;
+  std::swap(writing_, outgoing_);
+  transport_->WriteAll(writing_, [self = shared_from_this()](std::error_code error, std::size_t) {
+    self->writing_.clear();
+    if (!self->open_) return;
+    if (error) {
+      self->Fail(error.message());
+      return;
+    }
+    self->Flush();
+  });
+}
+
+void Connection::Read() {
+  transport_->ReadSome(incoming_,
+                       [self = shared_from_this()](std::error_code error, std::size_t size) {
+                         if (!self->open_) return;
+                         if (error) {
+                           self->Fail(error.message());
+                           return;
+                         }
+                         self->OnRead(size);
+                       });
+}
+
+void Connection::OnRead(std::size_t size) {
+  unparsed_ += size;
+  redisReaderFeed(reader_.get(), incoming_.data(), size);
+  while (open_) {
+    void* raw = nullptr;
+    if (redisReaderGetReply(reader_.get(), &raw) != REDIS_OK) {
+      Fail(std::string("bad reply: ") + reader_->errstr);
+      return;
+    }
+    if (raw == nullptr) break;
+    const std::unique_ptr<redisReply, FreeReply> reply(static_cast<redisReply*>(raw));
+    unparsed_ = 0;
+    if (pending_.empty()) {
+      Fail("bad reply: nothing was asked");
+      return;
+    }
+    const ReplyHandler handler = std::move(pending_.front().handler);
+    pending_.pop_front();
+    handler(reply.get());
+  }
+  if (!open_) return;
+  if (unparsed_ > kMaxReplyBytes) {
+    Fail("bad reply: too long");
+    return;
+  }
+  Read();
+}
+
+std::optional<MonotonicTime> Connection::waiting_since() const {
+  if (pending_.empty()) return std::nullopt;
+  return pending_.front().since;
+}
+
+void Connection::Close() {
+  closed_ = nullptr;
+  if (open_) Abort();
+}
+
+void Connection::Fail(const std::string& why) {
+  const Closed closed = std::exchange(closed_, nullptr);
+  Abort();
+  if (closed) closed(why);
+}
+
+void Connection::Abort() {
+  open_ = false;
+  transport_->Close();
+  // Handlers may send to a new connection, never to this one: it has been let go of.
+  loop_.Post([self = shared_from_this()] {
+    for (Pending& pending : std::exchange(self->pending_, {})) pending.handler(nullptr);
+  });
+}
+
+}  // namespace redlock::redis

@@ -1,0 +1,77 @@
+// One connection to a node: hiredis' formatter and reply reader over a Transport.
+//
+// All commands sent in one turn of the loop go out in one write. Replies come in the order of the
+// commands. Nothing is sent again after a failure; the owner opens a new connection.
+#pragma once
+
+#include <hiredis/hiredis.h>
+
+#include <array>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "server/loop/event_loop.h"
+#include "server/redis/transport.h"
+
+namespace redlock::redis {
+
+// A reply, valid during the callback; null when it cannot come any more.
+using ReplyHandler = std::function<void(const redisReply*)>;
+
+// One thread. Owned by shared_ptr, because the transport's handlers may outlive the owner.
+class Connection final : public std::enable_shared_from_this<Connection> {
+ public:
+  // Told once, when the connection has ended by itself; not after Close().
+  using Closed = std::function<void(const std::string& why)>;
+
+  Connection(EventLoop& loop, std::shared_ptr<Transport> transport, Closed closed);
+  ~Connection();
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  // Opens the stream; `connected` is called once it is open. Commands may be sent from then on.
+  void Open(std::function<void()> connected);
+
+  // Queues a command; `handler` is called exactly once, never inside this call.
+  void Send(std::span<const std::string_view> command, ReplyHandler handler);
+
+  // Ends the connection: every command that waits for its reply gets null.
+  void Close();
+
+  // Since when the oldest command has been waiting for its reply, if any is.
+  [[nodiscard]] std::optional<MonotonicTime> waiting_since() const;
+
+ private:
+  struct Pending {
+    MonotonicTime since;
+    ReplyHandler handler;
+  };
+  struct FreeReader {
+    void operator()(redisReader* reader) const { redisReaderFree(reader); }
+  };
+
+  void Flush();
+  void Read();
+  void OnRead(std::size_t size);
+  void Fail(const std::string& why);
+  void Abort();
+
+  EventLoop& loop_;
+  const std::shared_ptr<Transport> transport_;
+  Closed closed_;
+  std::unique_ptr<redisReader, FreeReader> reader_;
+  std::deque<Pending> pending_;
+  std::string outgoing_;  // queued in this turn
+  std::string writing_;   // handed to the transport
+  bool flush_posted_ = false;
+  bool open_ = true;
+  std::size_t unparsed_ = 0;  // bytes of a reply that is not complete yet
+  std::array<char, 16 * 1024> incoming_;
+};
+
+}  // namespace redlock::redis

@@ -1,0 +1,34 @@
+// Where a node is and how to log in. Plain data.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+namespace redlock::redis {
+
+struct Endpoint {
+  enum class Kind { kTcp, kTls, kUnix };
+  Kind kind = Kind::kTcp;
+  std::string host;  // for kTcp and kTls
+  std::uint16_t port = 6379;
+  std::string path;  // for kUnix
+  std::string user;  // empty: the default user
+  std::string password;
+  int database = 0;
+
+  // For logs, votes and metrics: the address without credentials.
+  [[nodiscard]] std::string Name() const {
+    if (kind == Kind::kUnix) return "unix:" + path;
+    const bool v6 = host.find(':') != std::string::npos;
+    return (v6 ? "[" + host + "]" : host) + ":" + std::to_string(port);
+  }
+};
+
+// How to check the nodes' certificates, for kTls. Paths to PEM files; empty: not set.
+struct TlsOptions {
+  std::string ca_file;  // empty: the system's
+  std::string cert_file;
+  std::string key_file;
+};
+
+}  // namespace redlock::redis

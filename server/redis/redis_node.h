@@ -1,0 +1,80 @@
+// A node of the core, on a real Redis or Valkey server: connects, logs in, loads the scripts, keeps
+// trying, and refuses at once while there is no sense in asking.
+#pragma once
+
+#include <array>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "server/core/node.h"
+#include "server/loop/event_loop.h"
+#include "server/redis/connection.h"
+#include "server/redis/endpoint.h"
+#include "server/redis/scripts.h"
+
+namespace redlock::redis {
+
+struct NodeOptions {
+  Duration node_timeout = std::chrono::milliseconds(50);  // no answer for longer: refuses at once
+  Duration fence_retention = std::chrono::hours(24);      // how long meta outlives its last use
+};
+
+// One thread: the loop's. Told of its state for logs: `report(connected, why)`.
+class RedisNode final : public Node {
+ public:
+  using Report = std::function<void(bool connected, const std::string& why)>;
+
+  // Starts to connect. The loop must outlive the node.
+  RedisNode(EventLoop& loop, NodeIndex index, Endpoint endpoint,
+            std::shared_ptr<asio::ssl::context> tls, const NodeOptions& options, Report report);
+  ~RedisNode() override;
+  RedisNode(const RedisNode&) = delete;
+  RedisNode& operator=(const RedisNode&) = delete;
+
+  void Acquire(const AcquireStep& step, std::shared_ptr<ReplySink> sink) override;
+  void Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink) override;
+  void Heal(const HealStep& step, std::shared_ptr<ReplySink> sink) override;
+  void Release(const ReleaseStep& step, std::shared_ptr<ReplySink> sink) override;
+  void Inspect(const Key& key, std::shared_ptr<ReplySink> sink) override;
+
+  [[nodiscard]] bool ready() const { return ready_; }
+
+ private:
+  struct Call;  // one script call, kept until its reply because NOSCRIPT sends it again
+
+  void Connect();
+  void LogIn();
+  void Check(std::span<const std::string_view> command, std::function<void(const redisReply&)> ok);
+  void OnReady();
+  void Reconnect(const std::string& why);
+  void Dispatch(std::shared_ptr<Call> call);
+  void Send(std::shared_ptr<Call> call);
+  void OnReply(const std::shared_ptr<Call>& call, const redisReply* reply);
+  void Refuse(std::shared_ptr<ReplySink> sink, std::string why);
+  void WatchSilence();
+
+  EventLoop& loop_;
+  const NodeIndex index_;
+  const Endpoint endpoint_;
+  const std::shared_ptr<asio::ssl::context> tls_;
+  const NodeOptions options_;
+  const std::string retention_;
+  const Report report_;
+
+  std::shared_ptr<Connection> connection_;
+  bool ready_ = false;
+  bool reported_down_ = false;
+  std::string down_because_ = "not connected yet";
+  Duration backoff_;
+  std::array<std::string, kScripts> hashes_;
+  std::size_t hashes_missing_ = kScripts;
+  TimerHandle connect_timer_;  // next attempt, or the bound on the one under way
+  TimerHandle silence_timer_;  // looks at the oldest command without an answer
+  bool silence_timer_armed_ = false;
+  std::size_t in_flight_ = 0;
+  const std::shared_ptr<bool> alive_;  // false once the node is gone: replies may come later
+};
+
+}  // namespace redlock::redis

@@ -1,0 +1,85 @@
+#include "server/redis/scripts.h"
+
+namespace redlock::redis {
+namespace {
+
+// KEYS: key, meta. ARGV: token, ttl ms, fence, owner, retention ms, adopt (1 or 0).
+// The fence is compared before the key is taken, so a refusal leaves no trace.
+constexpr std::string_view kAcquireSource = R"(
+local key, meta = KEYS[1], KEYS[2]
+local token, ttl, fence = ARGV[1], ARGV[2], ARGV[3]
+local seen = redis.call('HGET', meta, 'f')
+local stale = seen and tonumber(seen) >= tonumber(fence)
+if not stale and redis.call('SET', key, token, 'PX', ttl, 'NX') then
+  redis.call('HSET', meta, 'f', fence, 'o', ARGV[4])
+  redis.call('PEXPIRE', meta, ARGV[5])
+  return {1, fence}
+end
+local holder = redis.call('GET', key)
+if not holder then return {4, seen} end
+if holder ~= token or ARGV[6] == '0' then return {2, redis.call('PTTL', key)} end
+redis.call('PEXPIRE', key, ttl)
+redis.call('HSET', meta, 'k', seen or '0')
+redis.call('PEXPIRE', meta, ARGV[5])
+return {1, seen or '0'}
+)";
+
+// KEYS: key, meta. ARGV: token, ttl ms, raise to, retention ms.
+constexpr std::string_view kExtendSource = R"(
+local key, meta = KEYS[1], KEYS[2]
+local holder = redis.call('GET', key)
+if not holder then return {3, '0'} end
+if holder ~= ARGV[1] then return {2, redis.call('PTTL', key)} end
+redis.call('PEXPIRE', key, ARGV[2])
+local m = redis.call('HMGET', meta, 'f', 'k')
+local fence = m[1] or '0'
+if tonumber(ARGV[3]) > tonumber(fence) then fence = ARGV[3] end
+if fence ~= m[1] or fence ~= m[2] then redis.call('HSET', meta, 'f', fence, 'k', fence) end
+redis.call('PEXPIRE', meta, ARGV[4])
+return {1, fence}
+)";
+
+// KEYS: key, meta. ARGV: token, ttl ms, fence, retention ms. Never lowers the fence.
+constexpr std::string_view kHealSource = R"(
+local key, meta = KEYS[1], KEYS[2]
+if not redis.call('SET', key, ARGV[1], 'PX', ARGV[2], 'NX') then
+  return {2, redis.call('PTTL', key)}
+end
+local fence = redis.call('HGET', meta, 'f') or '0'
+if tonumber(ARGV[3]) > tonumber(fence) then fence = ARGV[3] end
+redis.call('HSET', meta, 'f', fence, 'k', fence)
+redis.call('PEXPIRE', meta, ARGV[4])
+return {1, fence}
+)";
+
+// KEYS: key, meta. ARGV: token, only fence ('' for any).
+constexpr std::string_view kReleaseSource = R"(
+local key = KEYS[1]
+local holder = redis.call('GET', key)
+if not holder then return {3, '0'} end
+if holder ~= ARGV[1] then return {2, redis.call('PTTL', key)} end
+if ARGV[2] ~= '' then
+  local m = redis.call('HMGET', KEYS[2], 'f', 'k')
+  if m[1] ~= ARGV[2] or m[2] == ARGV[2] then return {3, m[1] or '0'} end
+end
+redis.call('DEL', key)
+return {1, '0'}
+)";
+
+// KEYS: key, meta. Returns status, fence, remaining ms, token, owner.
+constexpr std::string_view kInspectSource = R"(
+local holder = redis.call('GET', KEYS[1])
+local m = redis.call('HMGET', KEYS[2], 'f', 'o')
+local fence, owner = m[1] or '0', m[2] or ''
+if not holder then return {3, fence} end
+return {1, fence, redis.call('PTTL', KEYS[1]), holder, owner}
+)";
+
+constexpr std::array<std::string_view, kScripts> kSources = {
+    kAcquireSource, kExtendSource, kHealSource, kReleaseSource, kInspectSource};
+
+}  // namespace
+
+std::string_view Source(Script script) { return kSources[static_cast<std::size_t>(script)]; }
+
+}  // namespace redlock::redis

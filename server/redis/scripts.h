@@ -1,0 +1,31 @@
+// The Lua scripts that carry out the steps. Each is atomic on its node.
+//
+// A key holds its owner's token, as `SET key token NX PX ttl` writes it, so that other Redlock
+// libraries and redlockd exclude each other. Beside it, `redlockd:meta:{key}` is a hash: `f` the
+// fencing token, `o` the owner label, `k` the fence that was confirmed by an extension (a roll-back
+// of the attempt with that fence then comes too late). It outlives the key by fence_retention.
+//
+// Replies begin with a status: see Status.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <string_view>
+
+namespace redlock::redis {
+
+enum class Script : std::size_t { kAcquire, kExtend, kHeal, kRelease, kInspect };
+inline constexpr std::size_t kScripts = 5;
+
+// First element of each reply; the second is a fence (text) or what is left of a TTL (ms).
+enum class Status : long long {
+  kGranted = 1,     // fence
+  kHeld = 2,        // remaining
+  kNotHeld = 3,     // fence
+  kStaleFence = 4,  // fence
+};
+
+// KEYS and ARGV of each script are named in its first lines.
+[[nodiscard]] std::string_view Source(Script script);
+
+}  // namespace redlock::redis

@@ -1,0 +1,283 @@
+#include "server/rpc/requests.h"
+
+#include <google/protobuf/descriptor.h>
+#include <google/protobuf/empty.pb.h>
+#include <google/protobuf/unknown_field_set.h>
+#include <grpcpp/support/proto_buffer_reader.h>
+
+#include <set>
+#include <string_view>
+#include <utility>
+
+namespace redlock::rpc {
+namespace {
+
+constexpr std::size_t kMaxKeyBytes = 512;
+constexpr std::size_t kMaxTokenBytes = 128;
+constexpr std::size_t kMaxOwnerBytes = 128;
+constexpr std::string_view kReservedPrefix = "redlockd:";
+constexpr Duration kMinTtl = std::chrono::milliseconds(10);
+constexpr Duration kMinInterval = std::chrono::milliseconds(1);
+constexpr Duration kLongest = std::chrono::hours(24 * 365);
+
+using std::chrono::duration_cast;
+using std::chrono::milliseconds;
+
+bool IsUtf8(std::string_view text) {
+  for (std::size_t i = 0; i < text.size();) {
+    const auto lead = static_cast<unsigned char>(text[i]);
+    std::size_t length = 0;
+    std::uint32_t point = 0;
+    if (lead < 0x80) {
+      ++i;
+      continue;
+    }
+    if (lead >= 0xc2 && lead <= 0xdf) {
+      length = 2;
+      point = lead & 0x1fU;
+    } else if (lead >= 0xe0 && lead <= 0xef) {
+      length = 3;
+      point = lead & 0x0fU;
+    } else if (lead >= 0xf0 && lead <= 0xf4) {
+      length = 4;
+      point = lead & 0x07U;
+    } else {
+      return false;
+    }
+    if (i + length > text.size()) return false;
+    for (std::size_t j = 1; j < length; ++j) {
+      const auto next = static_cast<unsigned char>(text[i + j]);
+      if ((next & 0xc0U) != 0x80U) return false;
+      point = (point << 6U) | (next & 0x3fU);
+    }
+    const bool overlong = (length == 3 && point < 0x800) || (length == 4 && point < 0x10000);
+    const bool surrogate = point >= 0xd800 && point <= 0xdfff;
+    if (overlong || surrogate || point > 0x10ffff) return false;
+    i += length;
+  }
+  return true;
+}
+
+// Walks the wire format beside the message's description and names the text that is not UTF-8.
+void FindBadText(const std::string& wire, const google::protobuf::Descriptor& description,
+                 const std::string& prefix, Violations& violations) {
+  google::protobuf::Empty all_unknown;
+  if (!all_unknown.ParseFromString(wire)) return;
+  const auto& fields = all_unknown.GetReflection()->GetUnknownFields(all_unknown);
+  std::map<int, int> seen;
+  for (int i = 0; i < fields.field_count(); ++i) {
+    const auto& unknown = fields.field(i);
+    const auto* const field = description.FindFieldByNumber(unknown.number());
+    if (field == nullptr ||
+        unknown.type() != google::protobuf::UnknownField::TYPE_LENGTH_DELIMITED) {
+      continue;
+    }
+    std::string path = prefix + field->name();
+    if (field->is_repeated()) path += "[" + std::to_string(seen[unknown.number()]++) + "]";
+    if (field->type() == google::protobuf::FieldDescriptor::TYPE_STRING) {
+      if (!IsUtf8(unknown.length_delimited())) violations.push_back({path, "must be UTF-8"});
+    } else if (field->message_type() != nullptr) {
+      FindBadText(unknown.length_delimited(), *field->message_type(), path + ".", violations);
+    }
+  }
+}
+
+std::string Text(Duration duration) {
+  const auto ms = duration_cast<milliseconds>(duration).count();
+  return ms % 1000 == 0 && ms != 0 ? std::to_string(ms / 1000) + " s" : std::to_string(ms) + " ms";
+}
+
+// Checks the fields of one request; each method names what it checks.
+class Checker {
+ public:
+  Checker(const RequestRules& rules, std::string prefix = {})
+      : rules_(rules), prefix_(std::move(prefix)) {}
+
+  Key CheckKey(const std::string& key) {
+    if (key.empty()) {
+      Fault("key", "must not be empty");
+    } else if (key.size() > kMaxKeyBytes) {
+      Fault("key", "must be at most 512 bytes, has " + std::to_string(key.size()));
+    } else if (key.starts_with(kReservedPrefix)) {
+      Fault("key", "keys beginning with \"redlockd:\" are reserved");
+    }
+    return Key(key);
+  }
+
+  OwnerToken CheckToken(const std::string& token) {
+    if (token.empty()) {
+      Fault("token", "must not be empty");
+    } else if (token.size() > kMaxTokenBytes) {
+      Fault("token", "must be at most 128 bytes, has " + std::to_string(token.size()));
+    }
+    return OwnerToken(token);
+  }
+
+  OwnerLabel CheckOwner(const std::string& owner) {
+    if (owner.size() > kMaxOwnerBytes) {
+      Fault("owner", "must be at most 128 bytes, has " + std::to_string(owner.size()));
+    }
+    return OwnerLabel(owner);
+  }
+
+  Duration CheckTtl(bool is_set, const google::protobuf::Duration& ttl) {
+    if (!is_set) {
+      Fault("ttl", "must be set, " + Range(kMinTtl, rules_.max_ttl));
+      return kMinTtl;
+    }
+    return CheckDuration("ttl", ttl, kMinTtl, rules_.max_ttl);
+  }
+
+  Duration CheckDuration(const std::string& field, const google::protobuf::Duration& value,
+                         Duration low, Duration high) {
+    // Checked before it is computed with, because the seconds may be absurd.
+    constexpr std::int64_t kSecondsBound = std::int64_t{1} << 33;
+    constexpr std::int32_t kNanosBound = 1'000'000'000;
+    const bool sane = value.seconds() > -kSecondsBound && value.seconds() < kSecondsBound &&
+                      value.nanos() > -kNanosBound && value.nanos() < kNanosBound;
+    const Duration duration =
+        sane ? std::chrono::seconds(value.seconds()) + Duration(value.nanos()) : Duration::min();
+    if (duration < low || duration > high) {
+      Fault(field, Range(low, high) + (sane ? ", is " + Text(duration) : ""));
+      return low;
+    }
+    return duration_cast<milliseconds>(duration);
+  }
+
+  RetryPolicy CheckRetry(const v1::RetryPolicy& retry) {
+    RetryPolicy policy = rules_.default_retry;
+    if (retry.has_max_retries()) policy.max_retries = retry.max_retries();
+    if (policy.max_retries < RetryPolicy::kNoLimit) {
+      Fault("retry.max_retries", "must be -1 (no limit), 0 (a single try) or more");
+    }
+    if (retry.has_min_delay()) {
+      policy.min_delay = CheckDuration("retry.min_delay", retry.min_delay(), {}, kLongest);
+    }
+    if (retry.has_max_jitter()) {
+      policy.max_jitter = CheckDuration("retry.max_jitter", retry.max_jitter(), {}, kLongest);
+    }
+    return policy;
+  }
+
+  Duration CheckInterval(const v1::WatchItem& item, Duration ttl) {
+    if (!item.has_interval()) return ttl / 2;
+    return CheckDuration("interval", item.interval(), kMinInterval, ttl - kMinInterval);
+  }
+
+  void Fault(const std::string& field, const std::string& description) {
+    violations_.push_back({prefix_ + field, description});
+  }
+
+  template <typename Command>
+  Checked<Command> Result(Command command) {
+    if (!violations_.empty()) return std::move(violations_);
+    return command;
+  }
+
+  Violations& violations() { return violations_; }
+
+ private:
+  static std::string Range(Duration low, Duration high) {
+    return "must be from " + Text(low) + " to " + Text(high);
+  }
+
+  const RequestRules& rules_;
+  const std::string prefix_;
+  Violations violations_;
+};
+
+}  // namespace
+
+Violations ParseMessage(const grpc::ByteBuffer& buffer, google::protobuf::Message& message) {
+  grpc::ByteBuffer copy(buffer);  // shares the bytes; reading one consumes it
+  grpc::ProtoBufferReader reader(&copy);
+  if (message.ParseFromZeroCopyStream(&reader)) return {};
+  Violations violations;
+  grpc::Slice whole;
+  if (buffer.DumpToSingleSlice(&whole).ok()) {
+    const std::string wire(reinterpret_cast<const char*>(whole.begin()), whole.size());
+    FindBadText(wire, *message.GetDescriptor(), "", violations);
+  }
+  if (violations.empty()) violations.push_back({"(message)", "is not a valid protobuf message"});
+  return violations;
+}
+
+Checked<AcquireCommand> Check(const v1::AcquireRequest& request, const RequestRules& rules) {
+  Checker checker(rules);
+  AcquireCommand command{
+      .key = checker.CheckKey(request.key()),
+      .ttl = checker.CheckTtl(request.has_ttl(), request.ttl()),
+      .token = request.has_token() ? checker.CheckToken(request.token()) : OwnerToken(),
+      .retry = checker.CheckRetry(request.retry()),
+      .extend_if_held = request.extend_if_held(),
+      .owner = checker.CheckOwner(request.owner()),
+      .deadline = std::nullopt,
+  };
+  if (request.extend_if_held() && !request.has_token()) {
+    checker.Fault("token", "must be set when extend_if_held is");
+  }
+  return checker.Result(std::move(command));
+}
+
+Checked<ExtendCommand> Check(const v1::ExtendRequest& request, const RequestRules& rules) {
+  Checker checker(rules);
+  ExtendCommand command{
+      .key = checker.CheckKey(request.key()),
+      .token = checker.CheckToken(request.token()),
+      .ttl = checker.CheckTtl(request.has_ttl(), request.ttl()),
+      .retry = checker.CheckRetry(request.retry()),
+      .deadline = std::nullopt,
+      .raise_to = {},
+  };
+  return checker.Result(std::move(command));
+}
+
+Checked<ReleaseCommand> Check(const v1::ReleaseRequest& request, const RequestRules& rules) {
+  Checker checker(rules);
+  ReleaseCommand command{.key = checker.CheckKey(request.key()),
+                         .token = checker.CheckToken(request.token())};
+  return checker.Result(std::move(command));
+}
+
+Checked<InspectCommand> Check(const v1::InspectRequest& request, const RequestRules& rules) {
+  Checker checker(rules);
+  InspectCommand command{.key = checker.CheckKey(request.key())};
+  return checker.Result(std::move(command));
+}
+
+Checked<std::vector<WatchCommand>> Check(const v1::WatchRequest& request,
+                                         const RequestRules& rules) {
+  Checker checker(rules);
+  std::vector<WatchCommand> commands;
+  if (request.items().empty()) checker.Fault("items", "must not be empty");
+  if (static_cast<std::size_t>(request.items_size()) > rules.max_items) {
+    checker.Fault("items", "must be at most " + std::to_string(rules.max_items) + ", are " +
+                               std::to_string(request.items_size()));
+    return checker.Result(std::move(commands));
+  }
+  std::optional<Duration> max_lifetime;
+  if (request.has_max_lifetime()) {
+    max_lifetime =
+        checker.CheckDuration("max_lifetime", request.max_lifetime(), kMinInterval, kLongest);
+  }
+  std::set<std::string_view> keys;
+  for (int i = 0; i < request.items_size(); ++i) {
+    const v1::WatchItem& item = request.items(i);
+    Checker of_item(rules, "items[" + std::to_string(i) + "].");
+    const Duration ttl = of_item.CheckTtl(item.has_ttl(), item.ttl());
+    commands.push_back({.key = of_item.CheckKey(item.key()),
+                        .token = of_item.CheckToken(item.token()),
+                        .ttl = ttl,
+                        .interval = of_item.CheckInterval(item, ttl),
+                        .release_on_close = request.release_on_close(),
+                        .keep_watching_after_loss = request.keep_watching_after_loss(),
+                        .max_lifetime = max_lifetime});
+    if (!keys.insert(item.key()).second) of_item.Fault("key", "is given twice");
+    for (Violation& violation : of_item.violations()) {
+      checker.violations().push_back(std::move(violation));
+    }
+  }
+  return checker.Result(std::move(commands));
+}
+
+}  // namespace redlock::rpc

@@ -1,0 +1,64 @@
+#include "server/rpc/server.h"
+
+#include <grpcpp/ext/proto_server_reflection_plugin.h>
+#include <grpcpp/health_check_service_interface.h>
+#include <grpcpp/server_builder.h>
+
+#include <deque>
+
+namespace redlock::rpc {
+namespace {
+
+constexpr auto kShutdownGrace = std::chrono::milliseconds(200);
+
+int Millis(Duration duration) {
+  return static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(duration).count());
+}
+
+// A dead or half-open client is noticed within keepalive_time + keepalive_timeout, and its
+// watchdogs end; clients may ping as often themselves.
+void SetKeepalive(grpc::ServerBuilder& builder, const config::Config& config) {
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, Millis(config.keepalive_time));
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, Millis(config.keepalive_timeout));
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 1000);
+  builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+}
+
+}  // namespace
+
+Server::Server(const config::Config& config, LockService& service) {
+  grpc::EnableDefaultHealthCheckService(true);
+  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+  grpc::ServerBuilder builder;
+  std::deque<int> ports;  // stable addresses
+  for (const std::string& address : config.listen) {
+    ports.push_back(0);
+    builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &ports.back());
+  }
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a second daemon must be refused
+  builder.SetMaxReceiveMessageSize(static_cast<int>(config.max_message_bytes));
+  SetKeepalive(builder, config);
+  builder.RegisterService(&service);
+  server_ = builder.BuildAndStart();
+  for (std::size_t i = 0; i < ports.size(); ++i) {
+    const std::string& address = config.listen[i];
+    if (!server_ || ports[i] == 0) {
+      throw config::ConfigError("--listen " + address +
+                                ": cannot be listened on; is it in use, or not this machine's?");
+    }
+    const bool is_unix = address.starts_with("unix:");
+    addresses_.push_back(is_unix ? address
+                                 : address.substr(0, address.rfind(':') + 1) +
+                                       std::to_string(ports[i]));
+  }
+  server_->GetHealthCheckService()->SetServingStatus(v1::LockService::service_full_name(), true);
+}
+
+void Server::Drain() { server_->GetHealthCheckService()->SetServingStatus(false); }
+
+void Server::Shutdown() {
+  server_->Shutdown(std::chrono::system_clock::now() + kShutdownGrace);
+}
+
+}  // namespace redlock::rpc

@@ -1,0 +1,52 @@
+#include "server/rpc/wire.h"
+
+namespace redlock::rpc {
+namespace {
+
+v1::VoteOutcome ToWire(Outcome outcome) {
+  switch (outcome) {
+    case Outcome::kGranted:
+      return v1::VOTE_OUTCOME_GRANTED;
+    case Outcome::kHeld:
+      return v1::VOTE_OUTCOME_HELD;
+    case Outcome::kNotHeld:
+      return v1::VOTE_OUTCOME_NOT_HELD;
+    case Outcome::kStaleFence:
+      return v1::VOTE_OUTCOME_STALE_FENCE;
+    case Outcome::kError:
+      return v1::VOTE_OUTCOME_ERROR;
+    case Outcome::kTimeout:
+      return v1::VOTE_OUTCOME_TIMEOUT;
+    case Outcome::kQuarantined:
+      return v1::VOTE_OUTCOME_QUARANTINED;
+  }
+  return v1::VOTE_OUTCOME_UNSPECIFIED;
+}
+
+}  // namespace
+
+void Fill(google::protobuf::Duration& out, Duration duration) {
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(duration);
+  out.set_seconds(seconds.count());
+  out.set_nanos(static_cast<std::int32_t>((duration - seconds).count()));
+}
+
+void Fill(v1::Lease& out, const Lease& lease) {
+  out.set_key(lease.key.value());
+  out.set_token(lease.token.value());
+  out.set_fencing_token(lease.fence.value);
+  Fill(*out.mutable_validity(), lease.validity);
+}
+
+void Fill(google::protobuf::RepeatedPtrField<v1::Vote>& out, const Votes& votes,
+          const NodeNames& names) {
+  for (const Vote& vote : votes) {
+    v1::Vote& added = *out.Add();
+    added.set_node(names[vote.node]);
+    added.set_outcome(ToWire(vote.outcome));
+    added.set_message(vote.message);
+    Fill(*added.mutable_latency(), vote.latency);
+  }
+}
+
+}  // namespace redlock::rpc

@@ -1,0 +1,23 @@
+// Between the core's values and the messages of redlock.v1.
+#pragma once
+
+#include <google/protobuf/duration.pb.h>
+#include <google/protobuf/repeated_field.h>
+
+#include <string>
+#include <vector>
+
+#include "proto/redlock/v1/lock_service.pb.h"
+#include "server/core/types.h"
+
+namespace redlock::rpc {
+
+// Node names by NodeIndex.
+using NodeNames = std::vector<std::string>;
+
+void Fill(google::protobuf::Duration& out, Duration duration);
+void Fill(v1::Lease& out, const Lease& lease);
+void Fill(google::protobuf::RepeatedPtrField<v1::Vote>& out, const Votes& votes,
+          const NodeNames& names);
+
+}  // namespace redlock::rpc

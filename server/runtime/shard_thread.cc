@@ -1,0 +1,114 @@
+#include "server/runtime/shard_thread.h"
+
+#include <spdlog/spdlog.h>
+#include <sys/random.h>
+
+#include <array>
+#include <cerrno>
+#include <functional>
+#include <system_error>
+
+#include "server/redis/redis_node.h"
+
+namespace redlock::runtime {
+namespace {
+
+// 128 random bits from the OS, as text. Asks for many at a time: a system call each would show.
+class TokenSource {
+ public:
+  OwnerToken operator()() {
+    constexpr std::size_t kTokenBytes = 16;
+    if (used_ == bytes_.size()) {
+      // Up to 256 bytes are never cut short.
+      if (getrandom(bytes_.data(), bytes_.size(), 0) < 0) {
+        throw std::system_error(errno, std::generic_category(), "getrandom");
+      }
+      used_ = 0;
+    }
+    constexpr std::string_view kDigits = "0123456789abcdef";
+    std::string token;
+    token.reserve(kTokenBytes * 2);
+    for (const std::size_t end = used_ + kTokenBytes; used_ < end; ++used_) {
+      token += kDigits[bytes_[used_] >> 4U];
+      token += kDigits[bytes_[used_] & 15U];
+    }
+    return OwnerToken(std::move(token));
+  }
+
+ private:
+  std::array<unsigned char, 256> bytes_{};
+  std::size_t used_ = bytes_.size();
+};
+
+std::vector<std::unique_ptr<Node>> MakeNodes(EventLoop& loop, const config::Config& config,
+                                             std::size_t number,
+                                             const std::shared_ptr<asio::ssl::context>& tls) {
+  const redis::NodeOptions options{.node_timeout = config.lock.node_timeout,
+                                   .fence_retention = config.fence_retention};
+  std::vector<std::unique_ptr<Node>> nodes;
+  for (const redis::Endpoint& endpoint : config.nodes) {
+    const auto report = [name = endpoint.Name(), number](bool connected, const std::string& why) {
+      // Every shard has its own connection; one report of each change is enough.
+      const auto level = number == 0 ? spdlog::level::info : spdlog::level::debug;
+      if (connected) {
+        spdlog::log(level, "node {}: connected (shard {})", name, number);
+      } else {
+        spdlog::log(std::max(level, number == 0 ? spdlog::level::warn : level),
+                    "node {}: not connected, trying again (shard {}): {}", name, number, why);
+      }
+    };
+    nodes.push_back(std::make_unique<redis::RedisNode>(loop, nodes.size(), endpoint, tls, options,
+                                                       report));
+  }
+  return nodes;
+}
+
+}  // namespace
+
+Duration SystemRandom::UpTo(Duration bound) {
+  if (bound <= Duration::zero()) return {};
+  return Duration(std::uniform_int_distribution<Duration::rep>(0, bound.count())(engine_));
+}
+
+ShardThread::ShardThread(const config::Config& config, std::size_t number,
+                         std::shared_ptr<asio::ssl::context> tls)
+    : shard_(std::make_unique<Shard>(loop_, random_, TokenSource(), config.lock,
+                                     MakeNodes(loop_, config, number, tls))),
+      thread_([this] { loop_.Run(); }) {}
+
+ShardThread::~ShardThread() {
+  loop_.Stop();
+  thread_.join();
+}
+
+void ShardThread::Post(std::function<void(Shard&)> work) {
+  loop_.Post([this, work = std::move(work)] { work(*shard_); });
+}
+
+ShardPool::ShardPool(const config::Config& config) {
+  std::shared_ptr<asio::ssl::context> tls;
+  for (const redis::Endpoint& node : config.nodes) {
+    if (node.kind == redis::Endpoint::Kind::kTls && !tls) {
+      tls = redis::MakeTlsContext(config.redis_tls);
+    }
+  }
+  for (std::size_t i = 0; i < config.shards; ++i) {
+    shards_.push_back(std::make_unique<ShardThread>(config, i, tls));
+  }
+}
+
+ShardThread& ShardPool::For(const Key& key) {
+  return *shards_[std::hash<std::string_view>()(key.value()) % shards_.size()];
+}
+
+std::size_t ShardPool::Sum(const std::function<std::size_t(Shard&)>& work) {
+  std::size_t sum = 0;
+  for (const auto& shard : shards_) {
+    std::promise<std::size_t> promise;
+    shard->Post([&](Shard& core) { promise.set_value(work(core)); });
+    sum += promise.get_future().get();
+  }
+  return sum;
+}
+
+}  // namespace redlock::runtime

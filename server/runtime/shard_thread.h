@@ -1,0 +1,67 @@
+// A shard with the thread, the connections and the chance that it lives on.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <functional>
+#include <future>
+#include <memory>
+#include <random>
+#include <span>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "server/config/config.h"
+#include "server/core/shard.h"
+#include "server/loop/event_loop.h"
+#include "server/redis/transport.h"
+
+namespace redlock::runtime {
+
+// Jitter only; tokens come from the OS.
+class SystemRandom final : public Random {
+ public:
+  [[nodiscard]] Duration UpTo(Duration bound) override;
+
+ private:
+  std::mt19937_64 engine_{std::random_device{}()};
+};
+
+class ShardThread {
+ public:
+  // Starts the thread, which starts to connect to the nodes.
+  ShardThread(const config::Config& config, std::size_t number,
+              std::shared_ptr<asio::ssl::context> tls);
+  // Ends the thread; operations under way are dropped.
+  ~ShardThread();
+  ShardThread(const ShardThread&) = delete;
+  ShardThread& operator=(const ShardThread&) = delete;
+
+  // From any thread: runs `work` on the shard's.
+  void Post(std::function<void(Shard&)> work);
+
+ private:
+  EventLoop loop_;
+  SystemRandom random_;
+  std::unique_ptr<Shard> shard_;  // on its thread only, once that runs
+  std::thread thread_;
+};
+
+// All shards of the daemon. A key belongs to one of them by its hash.
+class ShardPool {
+ public:
+  // Throws where the TLS files of the configuration cannot be used.
+  explicit ShardPool(const config::Config& config);
+
+  [[nodiscard]] ShardThread& For(const Key& key);
+  [[nodiscard]] std::span<const std::unique_ptr<ShardThread>> shards() const { return shards_; }
+
+  // Waits until every shard has carried out `work`, and adds up what it returned.
+  [[nodiscard]] std::size_t Sum(const std::function<std::size_t(Shard&)>& work);
+
+ private:
+  std::vector<std::unique_ptr<ShardThread>> shards_;
+};
+
+}  // namespace redlock::runtime

@@ -4,7 +4,24 @@
 
 namespace redlock::config {
 
+namespace {
+
+void ValidateListen(const std::string& address) {
+  const bool unix_path = address.starts_with("unix:/");
+  const auto colon = address.rfind(':');
+  const bool host_port = !address.starts_with("unix:") && colon != std::string::npos &&
+                         colon > 0 && colon + 1 < address.size() &&
+                         address.find_first_not_of("0123456789", colon + 1) == std::string::npos;
+  if (!unix_path && !host_port) {
+    throw ConfigError("--listen " + address +
+                      ": allowed are host:port (e.g. 127.0.0.1:50051) and unix:/path");
+  }
+}
+
+}  // namespace
+
 void Validate(const Config& config) {
+  for (const std::string& address : config.listen) ValidateListen(address);
   if (config.dev && !config.nodes.empty()) {
     throw ConfigError("--dev starts its own nodes: it cannot be used together with --node");
   }

@@ -79,14 +79,15 @@ void Acquisition::Attempt() {
 void Acquisition::Propose() {
   ++proposals_;
   fence_ = env_.fences.Next(env_.scheduler.WallNow());
+  const AttemptId attempt{env_.random.Bits()};
   round_ = Round::Start(
       env_, CountAcquisition,
-      [this](Node& node, std::shared_ptr<ReplySink> sink) {
-        node.Acquire({command_.key, command_.token, command_.ttl, fence_, command_.owner,
+      [this, attempt](Node& node, std::shared_ptr<ReplySink> sink) {
+        node.Acquire({command_.key, command_.token, command_.ttl, fence_, attempt, command_.owner,
                       command_.extend_if_held},
                      std::move(sink));
       },
-      shared_from_this());
+      shared_from_this(), attempt);
 }
 
 void Acquisition::OnDecided(Round& round) {
@@ -140,7 +141,7 @@ void Acquisition::Won(Round& round) {
     Lost(Reason::kValidityExpired, "a quorum granted after the validity had ended", Duration{});
     return;
   }
-  Succeed({command_.key, command_.token, highest, validity, now + validity});
+  Succeed({command_.key, command_.token, highest, round.attempt(), validity, now + validity});
 }
 
 void Acquisition::Unify(FencingToken highest) {
@@ -201,8 +202,10 @@ void Acquisition::RollBack() {
       may_hold.push_back(node);
     }
   }
+  const AttemptId attempt = round_->attempt();
   round_.reset();
-  CleanUp::Start(env_, registry_, {command_.key, command_.token, fence_}, std::move(may_hold));
+  CleanUp::Start(env_, registry_, {command_.key, command_.token, attempt, {}},
+                 std::move(may_hold));
 }
 
 void Acquisition::OnLate(Round& round, NodeIndex node, const NodeReply& reply) {
@@ -210,8 +213,7 @@ void Acquisition::OnLate(Round& round, NodeIndex node, const NodeReply& reply) {
   if (&round == winner_ || &round == round_.get()) return;  // adds to a lease that was won
   if (reply.outcome != Outcome::kGranted) return;
   // The round was given up. Its roll-back may have overtaken the grant on another connection.
-  // Every fence proposed since is higher, so this cannot touch a later attempt.
-  CleanUp::Start(env_, registry_, {command_.key, command_.token, reply.fence}, {node});
+  CleanUp::Start(env_, registry_, {command_.key, command_.token, round.attempt(), {}}, {node});
 }
 
 void Acquisition::Cancel(Reason why) {

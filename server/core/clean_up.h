@@ -13,7 +13,8 @@ namespace redlock {
 struct CleanUpTarget {
   Key key;
   OwnerToken token;
-  std::optional<FencingToken> only_fence;  // as in ReleaseStep
+  std::optional<AttemptId> only_attempt;  // as in ReleaseStep
+  FencingToken seal;                      // likewise
 };
 
 // Asks each of its nodes until the node has answered, for release_timeout at most. One thread.

@@ -20,12 +20,14 @@ struct LockOptions {
   std::size_t max_operations = 100'000;
 };
 
-// Chance, for jitter. Seeded in the simulation.
+// Chance, for jitter and attempts. Seeded in the simulation.
 class Random {
  public:
   virtual ~Random() = default;
   // Uniform in [0, bound]; 0 for a bound that is not positive.
   [[nodiscard]] virtual Duration UpTo(Duration bound) = 0;
+  // 64 bits that no other daemon draws as well.
+  [[nodiscard]] virtual std::uint64_t Bits() = 0;
 };
 
 struct Environment {

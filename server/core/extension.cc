@@ -133,7 +133,7 @@ void Extension::Won(Round& round) {
     Failed(round, Reason::kValidityExpired, "the quorum answered after the validity had ended");
     return;
   }
-  lease_ = Lease{command_.key, command_.token, fences.highest, validity,
+  lease_ = Lease{command_.key, command_.token, fences.highest, {}, validity,
                  env_.scheduler.Now() + validity};
   winner_ = &round;
   for (NodeIndex node = 0; node < env_.nodes.size(); ++node) {

@@ -31,11 +31,14 @@ class ReplySink {
   virtual void OnReply(NodeIndex node, NodeReply reply) = 0;
 };
 
+// No step shortens what is left of a key's TTL.
+
 struct AcquireStep {
   const Key& key;
   const OwnerToken& token;
   Duration ttl;
   FencingToken fence;
+  AttemptId attempt;
   const OwnerLabel& owner;
   // Extends, with the fence as it is, where this token already holds the key.
   bool adopt = false;
@@ -60,10 +63,14 @@ struct HealStep {
 struct ReleaseStep {
   const Key& key;
   const OwnerToken& token;
-  // Set for a roll-back: releases only what was acquired with this very fence and has not been
+  // Set for a roll-back: releases only what this very attempt acquired and what has not been
   // extended since. A roll-back that comes late must not end a lease that its owner, or the
   // owner's second attempt with the same token, has meanwhile confirmed.
-  std::optional<FencingToken> only_fence;
+  std::optional<AttemptId> only_attempt;
+  // Set for a token that its owner may use again: releases only what has a lower fence, and leaves
+  // this fence on the node. A quorum that was sealed lets a later hold by the same token have a
+  // higher fence only, so that a release that arrives late elsewhere cannot end it. 0: not.
+  FencingToken seal;
 };
 
 // Steps are read before a call returns. Each is answered exactly once, never inside the call: with

@@ -34,7 +34,7 @@ void ReleaseOperation::Start(const Environment& env, OperationRegistry& registry
   Round::Start(
       env, CountRelease,
       [&self](Node& node, std::shared_ptr<ReplySink> sink) {
-        node.Release({self->key_, self->token_, std::nullopt}, std::move(sink));
+        node.Release({self->key_, self->token_, std::nullopt, self->seal_}, std::move(sink));
       },
       self);
 }
@@ -45,6 +45,9 @@ ReleaseOperation::ReleaseOperation(const Environment& env, OperationRegistry& re
       registry_(registry),
       key_(std::move(key)),
       token_(std::move(token)),
+      seal_(token_.value().starts_with(kMadeTokenPrefix)
+                ? FencingToken{}
+                : env.fences.Next(env.scheduler.WallNow())),
       done_(std::move(done)) {
   registry_.BeginRelease(key_);
 }
@@ -61,7 +64,7 @@ void ReleaseOperation::OnDecided(Round& round) {
   for (const Vote& vote : round.votes()) {
     if (vote.outcome == Outcome::kError) owed.push_back(vote.node);
   }
-  CleanUp::Start(env_, registry_, {key_, token_, std::nullopt}, std::move(owed),
+  CleanUp::Start(env_, registry_, {key_, token_, std::nullopt, seal_}, std::move(owed),
                  CleanUp::Begin::kAfterPause);
   ReleaseResult result{.error = std::nullopt, .votes = round.votes()};
   switch (round.verdict()) {
@@ -83,7 +86,7 @@ void ReleaseOperation::OnDecided(Round& round) {
 
 void ReleaseOperation::OnLate(Round& /*round*/, NodeIndex node, const NodeReply& reply) {
   if (IsUnknown(reply.outcome)) {
-    CleanUp::Start(env_, registry_, {key_, token_, std::nullopt}, {node},
+    CleanUp::Start(env_, registry_, {key_, token_, std::nullopt, seal_}, {node},
                    CleanUp::Begin::kAfterPause);
   }
 }

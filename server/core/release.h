@@ -40,6 +40,7 @@ class ReleaseOperation final : public Operation,
   OperationRegistry& registry_;
   const Key key_;
   const OwnerToken token_;
+  const FencingToken seal_;
   ReleaseDone done_;
 };
 

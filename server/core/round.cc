@@ -4,10 +4,12 @@
 
 namespace redlock {
 
-Round::Round(const Environment& env, Rule rule, std::shared_ptr<Listener> listener)
+Round::Round(const Environment& env, Rule rule, std::shared_ptr<Listener> listener,
+             AttemptId attempt)
     : env_(env),
       rule_(rule),
       listener_(std::move(listener)),
+      attempt_(attempt),
       started_(env.scheduler.Now()),
       tally_(env.nodes.size()),
       replies_(env.nodes.size()),
@@ -16,9 +18,9 @@ Round::Round(const Environment& env, Rule rule, std::shared_ptr<Listener> listen
 }
 
 std::shared_ptr<Round> Round::Start(const Environment& env, Rule rule, const Send& send,
-                                    std::shared_ptr<Listener> listener) {
+                                    std::shared_ptr<Listener> listener, AttemptId attempt) {
   // The clock is read before the first byte is sent: validity counts from here.
-  auto round = std::shared_ptr<Round>(new Round(env, rule, std::move(listener)));
+  auto round = std::shared_ptr<Round>(new Round(env, rule, std::move(listener), attempt));
   for (Node* node : env.nodes) send(*node, round);
   round->timeout_ = env.scheduler.At(round->started_ + env.options.node_timeout,
                                      [raw = round.get()] { raw->TimeOut(); });

@@ -31,7 +31,7 @@ class Round final : public ReplySink, public std::enable_shared_from_this<Round>
   // Sends the step to all nodes. The listener hears nothing before this has returned. Nodes that
   // have not answered after node_timeout count as timed out.
   static std::shared_ptr<Round> Start(const Environment& env, Rule rule, const Send& send,
-                                      std::shared_ptr<Listener> listener);
+                                      std::shared_ptr<Listener> listener, AttemptId attempt = {});
 
   // No verdict is wanted any more: every further answer is late.
   void Abandon();
@@ -39,6 +39,7 @@ class Round final : public ReplySink, public std::enable_shared_from_this<Round>
   [[nodiscard]] Verdict verdict() const { return tally_.verdict(); }
   [[nodiscard]] const Votes& votes() const { return votes_; }
   [[nodiscard]] MonotonicTime started() const { return started_; }
+  [[nodiscard]] AttemptId attempt() const { return attempt_; }
 
   // What the node answered; null while it has not. A time-out is no answer.
   [[nodiscard]] const NodeReply* reply(NodeIndex node) const {
@@ -48,7 +49,7 @@ class Round final : public ReplySink, public std::enable_shared_from_this<Round>
   void OnReply(NodeIndex node, NodeReply reply) override;
 
  private:
-  Round(const Environment& env, Rule rule, std::shared_ptr<Listener> listener);
+  Round(const Environment& env, Rule rule, std::shared_ptr<Listener> listener, AttemptId attempt);
   void Count(NodeIndex node, Outcome outcome, std::string message);
   void DecideIfReady();
   void TimeOut();
@@ -56,6 +57,7 @@ class Round final : public ReplySink, public std::enable_shared_from_this<Round>
   const Environment& env_;
   const Rule rule_;
   const std::shared_ptr<Listener> listener_;
+  const AttemptId attempt_;  // for an acquisition
   const MonotonicTime started_;
   Tally tally_;
   Votes votes_;

@@ -72,7 +72,7 @@ void Shard::Inspect(const Key& key, InspectDone done) {
 void Shard::Undo(const Lease& lease) {
   std::vector<NodeIndex> all(node_pointers_.size());
   std::iota(all.begin(), all.end(), NodeIndex{0});
-  CleanUp::Start(env_, registry_, {lease.key, lease.token, lease.fence}, std::move(all));
+  CleanUp::Start(env_, registry_, {lease.key, lease.token, lease.attempt, {}}, std::move(all));
 }
 
 void Shard::Drain() {

@@ -40,6 +40,10 @@ class Text {
 using Key = Text<struct KeyTag>;
 // The secret that proves ownership: 1 to 128 bytes. Never logged.
 using OwnerToken = Text<struct OwnerTokenTag>;
+// Tokens that a daemon makes begin like this. They are never used again for a second hold, which
+// saves their release a precaution (see ReleaseStep::seal).
+inline constexpr std::string_view kMadeTokenPrefix = "rl-";
+
 // A holder's label for people: at most 128 bytes.
 using OwnerLabel = Text<struct OwnerLabelTag>;
 
@@ -50,6 +54,12 @@ struct FencingToken {
   auto operator<=>(const FencingToken&) const = default;
 };
 inline constexpr FencingToken kMaxFencingToken{(std::uint64_t{1} << 53) - 1};
+
+// Names one attempt to acquire, over all daemons: what a roll-back takes back. Not secret.
+struct AttemptId {
+  std::uint64_t value = 0;
+  bool operator==(const AttemptId&) const = default;
+};
 
 // Position of a node in the configured list.
 using NodeIndex = std::size_t;
@@ -102,6 +112,7 @@ struct Lease {
   Key key;
   OwnerToken token;
   FencingToken fence;
+  AttemptId attempt;           // that acquired it; 0 where that is not known
   Duration validity{};         // left at the decision
   MonotonicTime valid_until{};  // the same as an instant
 };

@@ -1,5 +1,6 @@
 #include "server/observe/log.h"
 
+#include <google/protobuf/stubs/logging.h>
 #include <spdlog/pattern_formatter.h>
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
@@ -51,6 +52,8 @@ class JsonFormatter final : public spdlog::formatter {
 }  // namespace
 
 void StartLog(const config::Config& config) {
+  // protobuf complains of bad requests on standard error; their senders are told, that is enough.
+  google::protobuf::SetLogHandler(nullptr);
   auto logger = spdlog::stderr_logger_mt("redlockd");
   switch (config.log_format) {
     case config::LogFormat::kText:

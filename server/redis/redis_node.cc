@@ -79,7 +79,7 @@ struct RedisNode::Call {
   Script script;
   std::string key;
   std::string meta;
-  std::array<std::string, 6> arguments;
+  std::array<std::string, 7> arguments;
   std::size_t argument_count;
   std::shared_ptr<ReplySink> sink;
   bool reloaded = false;
@@ -187,7 +187,8 @@ void RedisNode::Acquire(const AcquireStep& step, std::shared_ptr<ReplySink> sink
       Script::kAcquire, step.key,
       std::initializer_list<std::string>{step.token.value(), Millis(step.ttl),
                                          std::to_string(step.fence.value), step.owner.value(),
-                                         retention_, step.adopt ? "1" : "0"},
+                                         retention_, step.adopt ? "1" : "0",
+                                         std::to_string(step.attempt.value)},
       std::move(sink)));
 }
 
@@ -211,7 +212,8 @@ void RedisNode::Release(const ReleaseStep& step, std::shared_ptr<ReplySink> sink
   Dispatch(std::make_shared<Call>(
       Script::kRelease, step.key,
       std::initializer_list<std::string>{
-          step.token.value(), step.only_fence ? std::to_string(step.only_fence->value) : ""},
+          step.token.value(), step.only_attempt ? std::to_string(step.only_attempt->value) : "",
+          std::to_string(step.seal.value), retention_},
       std::move(sink)));
 }
 
@@ -241,7 +243,7 @@ void RedisNode::Dispatch(std::shared_ptr<Call> call) {
 }
 
 void RedisNode::Send(std::shared_ptr<Call> call) {
-  std::array<std::string_view, 11> command;
+  std::array<std::string_view, 12> command;
   std::size_t size = 0;
   command[size++] = "EVALSHA";
   command[size++] = hashes_[static_cast<std::size_t>(call->script)];

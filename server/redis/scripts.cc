@@ -3,7 +3,7 @@
 namespace redlock::redis {
 namespace {
 
-// KEYS: key, meta. ARGV: token, ttl ms, fence, owner, retention ms, adopt (1 or 0).
+// KEYS: key, meta. ARGV: token, ttl ms, fence, owner, retention ms, adopt (1 or 0), attempt.
 // The fence is compared before the key is taken, so a refusal leaves no trace.
 constexpr std::string_view kAcquireSource = R"(
 local key, meta = KEYS[1], KEYS[2]
@@ -11,30 +11,34 @@ local token, ttl, fence = ARGV[1], ARGV[2], ARGV[3]
 local seen = redis.call('HGET', meta, 'f')
 local stale = seen and tonumber(seen) >= tonumber(fence)
 if not stale and redis.call('SET', key, token, 'PX', ttl, 'NX') then
-  redis.call('HSET', meta, 'f', fence, 'o', ARGV[4])
+  redis.call('HSET', meta, 'f', fence, 'o', ARGV[4], 'a', ARGV[7])
   redis.call('PEXPIRE', meta, ARGV[5])
   return {1, fence}
 end
 local holder = redis.call('GET', key)
 if not holder then return {4, seen} end
-if holder ~= token or ARGV[6] == '0' then return {2, redis.call('PTTL', key)} end
-redis.call('PEXPIRE', key, ttl)
-redis.call('HSET', meta, 'k', seen or '0')
+local left = redis.call('PTTL', key)
+if holder ~= token or ARGV[6] == '0' then return {2, left} end
+if left < tonumber(ttl) then redis.call('PEXPIRE', key, ttl) end
+redis.call('HSET', meta, 'k', redis.call('HGET', meta, 'a') or '')
 redis.call('PEXPIRE', meta, ARGV[5])
 return {1, seen or '0'}
 )";
 
 // KEYS: key, meta. ARGV: token, ttl ms, raise to, retention ms.
+// Never shortens what is left: a request that was long under way must not take back what a later
+// one has promised.
 constexpr std::string_view kExtendSource = R"(
 local key, meta = KEYS[1], KEYS[2]
 local holder = redis.call('GET', key)
 if not holder then return {3, '0'} end
-if holder ~= ARGV[1] then return {2, redis.call('PTTL', key)} end
-redis.call('PEXPIRE', key, ARGV[2])
-local m = redis.call('HMGET', meta, 'f', 'k')
-local fence = m[1] or '0'
+local left = redis.call('PTTL', key)
+if holder ~= ARGV[1] then return {2, left} end
+if left < tonumber(ARGV[2]) then redis.call('PEXPIRE', key, ARGV[2]) end
+local m = redis.call('HMGET', meta, 'f', 'a', 'k')
+local fence, attempt = m[1] or '0', m[2] or ''
 if tonumber(ARGV[3]) > tonumber(fence) then fence = ARGV[3] end
-if fence ~= m[1] or fence ~= m[2] then redis.call('HSET', meta, 'f', fence, 'k', fence) end
+if fence ~= m[1] or attempt ~= m[3] then redis.call('HSET', meta, 'f', fence, 'k', attempt) end
 redis.call('PEXPIRE', meta, ARGV[4])
 return {1, fence}
 )";
@@ -47,20 +51,26 @@ if not redis.call('SET', key, ARGV[1], 'PX', ARGV[2], 'NX') then
 end
 local fence = redis.call('HGET', meta, 'f') or '0'
 if tonumber(ARGV[3]) > tonumber(fence) then fence = ARGV[3] end
-redis.call('HSET', meta, 'f', fence, 'k', fence)
+redis.call('HSET', meta, 'f', fence, 'a', '')
 redis.call('PEXPIRE', meta, ARGV[4])
 return {1, fence}
 )";
 
-// KEYS: key, meta. ARGV: token, only fence ('' for any).
+// KEYS: key, meta. ARGV: token, only attempt ('' for any), seal (0 for none), retention ms.
 constexpr std::string_view kReleaseSource = R"(
 local key = KEYS[1]
+if ARGV[3] ~= '0' then
+  local seen = redis.call('HGET', KEYS[2], 'f')
+  if seen and tonumber(seen) >= tonumber(ARGV[3]) then return {3, seen} end
+  redis.call('HSET', KEYS[2], 'f', ARGV[3])
+  redis.call('PEXPIRE', KEYS[2], ARGV[4])
+end
 local holder = redis.call('GET', key)
 if not holder then return {3, '0'} end
 if holder ~= ARGV[1] then return {2, redis.call('PTTL', key)} end
 if ARGV[2] ~= '' then
-  local m = redis.call('HMGET', KEYS[2], 'f', 'k')
-  if m[1] ~= ARGV[2] or m[2] == ARGV[2] then return {3, m[1] or '0'} end
+  local m = redis.call('HMGET', KEYS[2], 'a', 'k')
+  if m[1] ~= ARGV[2] or m[2] == ARGV[2] then return {3, '0'} end
 end
 redis.call('DEL', key)
 return {1, '0'}

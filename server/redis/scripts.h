@@ -2,8 +2,8 @@
 //
 // A key holds its owner's token, as `SET key token NX PX ttl` writes it, so that other Redlock
 // libraries and redlockd exclude each other. Beside it, `redlockd:meta:{key}` is a hash: `f` the
-// fencing token, `o` the owner label, `k` the fence that was confirmed by an extension (a roll-back
-// of the attempt with that fence then comes too late). It outlives the key by fence_retention.
+// fencing token, `o` the owner label, `a` the attempt that acquired the key, `k` the attempt whose
+// lock was extended (its roll-back then comes too late). It outlives the key by fence_retention.
 //
 // Replies begin with a status: see Status.
 #pragma once

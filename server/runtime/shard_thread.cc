@@ -26,8 +26,7 @@ class TokenSource {
       used_ = 0;
     }
     constexpr std::string_view kDigits = "0123456789abcdef";
-    std::string token;
-    token.reserve(kTokenBytes * 2);
+    std::string token(kMadeTokenPrefix);
     for (const std::size_t end = used_ + kTokenBytes; used_ < end; ++used_) {
       token += kDigits[bytes_[used_] >> 4U];
       token += kDigits[bytes_[used_] & 15U];

@@ -19,10 +19,11 @@
 
 namespace redlock::runtime {
 
-// Jitter only; tokens come from the OS.
+// Jitter and attempts; tokens come from the OS.
 class SystemRandom final : public Random {
  public:
   [[nodiscard]] Duration UpTo(Duration bound) override;
+  [[nodiscard]] std::uint64_t Bits() override { return engine_(); }
 
  private:
   std::mt19937_64 engine_{std::random_device{}()};

@@ -1,0 +1,162 @@
+#include "client/redlockctl/commands.h"
+
+#include <grpcpp/create_channel.h>
+#include <pthread.h>
+#include <signal.h>
+
+#include <thread>
+#include <utility>
+
+namespace redlockctl {
+namespace {
+
+namespace v1 = redlock::v1;
+
+// A call that only asks the nodes once needs no longer; a waiting acquire has no such bound.
+constexpr Millis kCallTimeout = std::chrono::seconds(10);
+
+void Set(google::protobuf::Duration* out, Millis duration) {
+  const auto ns = std::chrono::duration_cast<std::chrono::nanoseconds>(duration).count();
+  out->set_seconds(ns / 1'000'000'000);
+  out->set_nanos(static_cast<std::int32_t>(ns % 1'000'000'000));
+}
+
+// Cancels the call at SIGINT or SIGTERM, so that the daemon hears of it at once. The signals must
+// be blocked in all threads.
+class CancelOnSignal {
+ public:
+  explicit CancelOnSignal(grpc::ClientContext& context)
+      : thread_([this, &context] {
+          sigset_t signals;
+          sigemptyset(&signals);
+          sigaddset(&signals, SIGINT);
+          sigaddset(&signals, SIGTERM);
+          sigaddset(&signals, SIGUSR1);
+          int signal = 0;
+          sigwait(&signals, &signal);
+          signalled_ = signal != SIGUSR1;
+          if (signalled_) context.TryCancel();
+        }) {}
+  ~CancelOnSignal() {
+    if (thread_.joinable()) (void)Stop();
+  }
+  CancelOnSignal(const CancelOnSignal&) = delete;
+  CancelOnSignal& operator=(const CancelOnSignal&) = delete;
+
+  // True if a signal came.
+  bool Stop() {
+    pthread_kill(thread_.native_handle(), SIGUSR1);
+    thread_.join();
+    return signalled_;
+  }
+
+ private:
+  bool signalled_ = false;
+  std::thread thread_;
+};
+
+}  // namespace
+
+Commands::Commands(Options options, Printer printer)
+    : options_(std::move(options)), printer_(printer) {
+  stub_ = v1::LockService::NewStub(
+      grpc::CreateChannel(options_.server, grpc::InsecureChannelCredentials()));
+}
+
+void Commands::SetDeadline(grpc::ClientContext& context) const {
+  const Millis timeout = options_.timeout.value_or(kCallTimeout);
+  context.set_deadline(std::chrono::system_clock::now() +
+                       std::chrono::duration_cast<std::chrono::microseconds>(timeout));
+}
+
+ExitStatus Commands::Report(const grpc::Status& status) const {
+  const Failure failure = Explain(status, options_.server);
+  printer_.Print(failure);
+  return failure.exit_status;
+}
+
+ExitStatus Commands::Acquire() {
+  v1::AcquireRequest request;
+  request.set_key(options_.key);
+  Set(request.mutable_ttl(), options_.ttl);
+  if (!options_.token.empty()) request.set_token(options_.token);
+  if (options_.single_try) request.mutable_retry()->set_max_retries(0);
+  request.set_extend_if_held(options_.extend_if_held);
+  request.set_owner(options_.owner);
+  grpc::ClientContext context;
+  if (options_.timeout || options_.single_try) SetDeadline(context);
+  v1::AcquireResponse response;
+  CancelOnSignal cancel(context);
+  const grpc::Status status = stub_->Acquire(&context, request, &response);
+  if (!status.ok()) return Report(status);
+  printer_.Print(response);
+  return kExitOk;
+}
+
+ExitStatus Commands::Extend() {
+  v1::ExtendRequest request;
+  request.set_key(options_.key);
+  request.set_token(options_.token);
+  Set(request.mutable_ttl(), options_.ttl);
+  request.mutable_retry()->set_max_retries(options_.single_try ? 0 : 3);
+  grpc::ClientContext context;
+  SetDeadline(context);
+  v1::ExtendResponse response;
+  CancelOnSignal cancel(context);
+  const grpc::Status status = stub_->Extend(&context, request, &response);
+  if (!status.ok()) return Report(status);
+  printer_.Print(response);
+  return kExitOk;
+}
+
+ExitStatus Commands::Release() {
+  v1::ReleaseRequest request;
+  request.set_key(options_.key);
+  request.set_token(options_.token);
+  grpc::ClientContext context;
+  SetDeadline(context);
+  v1::ReleaseResponse response;
+  CancelOnSignal cancel(context);
+  const grpc::Status status = stub_->Release(&context, request, &response);
+  if (!status.ok()) return Report(status);
+  printer_.PrintReleased(options_.key, response);
+  return kExitOk;
+}
+
+ExitStatus Commands::Inspect() {
+  v1::InspectRequest request;
+  request.set_key(options_.key);
+  grpc::ClientContext context;
+  SetDeadline(context);
+  v1::InspectResponse response;
+  CancelOnSignal cancel(context);
+  const grpc::Status status = stub_->Inspect(&context, request, &response);
+  if (!status.ok()) return Report(status);
+  printer_.PrintInspected(options_.key, response);
+  return kExitOk;
+}
+
+ExitStatus Commands::Watch() {
+  v1::WatchRequest request;
+  v1::WatchItem& item = *request.add_items();
+  item.set_key(options_.key);
+  item.set_token(options_.token);
+  Set(item.mutable_ttl(), options_.ttl);
+  if (options_.interval) Set(item.mutable_interval(), *options_.interval);
+  if (options_.max_lifetime) Set(request.mutable_max_lifetime(), *options_.max_lifetime);
+  request.set_release_on_close(options_.release_on_close);
+  request.set_keep_watching_after_loss(options_.keep_watching);
+  grpc::ClientContext context;
+  CancelOnSignal cancel(context);
+  const auto events = stub_->Watch(&context, request);
+  v1::WatchResponse event;
+  while (events->Read(&event)) printer_.Print(event);
+  const grpc::Status status = events->Finish();
+  if (cancel.Stop()) return kExitOk;
+  const bool lifetime_over = options_.max_lifetime.has_value() &&
+                             status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
+  if (status.ok() || lifetime_over) return kExitOk;
+  return Report(status);
+}
+
+}  // namespace redlockctl

@@ -1,0 +1,53 @@
+// The commands of redlockctl: one call of the service each.
+#pragma once
+
+#include <chrono>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "client/redlockctl/failure.h"
+#include "client/redlockctl/printer.h"
+#include "proto/redlock/v1/lock_service.grpc.pb.h"
+
+namespace redlockctl {
+
+using Millis = std::chrono::duration<double, std::milli>;
+
+struct Options {
+  std::string server = "127.0.0.1:50051";
+  std::string key;
+  std::string token;
+  std::string owner;
+  Millis ttl = std::chrono::seconds(30);
+  std::optional<Millis> timeout;   // of the call
+  std::optional<Millis> interval;  // of a watch
+  std::optional<Millis> max_lifetime;
+  bool single_try = false;
+  bool extend_if_held = false;
+  bool release_on_close = false;
+  bool keep_watching = false;
+};
+
+class Commands {
+ public:
+  Commands(Options options, Printer printer);
+
+  [[nodiscard]] ExitStatus Acquire();
+  [[nodiscard]] ExitStatus Extend();
+  [[nodiscard]] ExitStatus Release();
+  [[nodiscard]] ExitStatus Inspect();
+  // Until the lock is lost, max_lifetime has passed, or SIGINT or SIGTERM comes.
+  [[nodiscard]] ExitStatus Watch();
+
+ private:
+  void SetDeadline(grpc::ClientContext& context) const;
+  [[nodiscard]] ExitStatus Report(const grpc::Status& status) const;
+
+  const Options options_;
+  const Printer printer_;
+  std::unique_ptr<redlock::v1::LockService::Stub> stub_;
+};
+
+}  // namespace redlockctl

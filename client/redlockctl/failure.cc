@@ -1,0 +1,57 @@
+#include "client/redlockctl/failure.h"
+
+#include <map>
+
+#include "proto/google/rpc/error_details.pb.h"
+#include "proto/google/rpc/status.pb.h"
+
+namespace redlockctl {
+namespace {
+
+ExitStatus ExitStatusOf(const std::string& reason, grpc::StatusCode code) {
+  static const std::map<std::string, ExitStatus> statuses = {
+      {"LOCK_ALREADY_HELD", kExitHeld},      {"MAX_RETRIES_EXCEEDED", kExitHeld},
+      {"VALIDITY_EXPIRED", kExitHeld},       {"LOCK_NOT_HELD", kExitNotHeld},
+      {"QUORUM_UNAVAILABLE", kExitNoQuorum}, {"DRAINING", kExitUnreachable},
+      {"INVALID_ARGUMENT", kExitUsage},
+  };
+  const auto found = statuses.find(reason);
+  if (found != statuses.end()) return found->second;
+  if (code == grpc::StatusCode::DEADLINE_EXCEEDED) return kExitHeld;
+  if (code == grpc::StatusCode::UNAVAILABLE) return kExitUnreachable;
+  return kExitFailed;
+}
+
+}  // namespace
+
+Failure Explain(const grpc::Status& status, const std::string& server) {
+  Failure failure;
+  failure.message = status.error_message();
+  google::rpc::Status details;
+  details.ParseFromString(status.error_details());
+  for (const auto& detail : details.details()) {
+    google::rpc::ErrorInfo info;
+    google::rpc::RetryInfo retry;
+    if (detail.UnpackTo(&info)) {
+      failure.reason = info.reason();
+    } else if (detail.UnpackTo(&retry)) {
+      const auto& delay = retry.retry_delay();
+      failure.retry_after = std::chrono::milliseconds(delay.seconds() * 1000 +
+                                                      delay.nanos() / 1'000'000);
+    } else {
+      (void)detail.UnpackTo(&failure.votes);
+    }
+  }
+  failure.exit_status = ExitStatusOf(failure.reason, status.error_code());
+  if (failure.reason.empty()) {
+    if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
+      failure.reason = "DEADLINE_EXCEEDED";
+      failure.message = "the time to wait ran out";
+    } else if (failure.exit_status == kExitUnreachable) {
+      failure.message = "no redlockd answers at " + server + " (" + status.error_message() + ")";
+    }
+  }
+  return failure;
+}
+
+}  // namespace redlockctl

@@ -1,0 +1,36 @@
+// What went wrong with a call, in words and as an exit status.
+#pragma once
+
+#include <grpcpp/support/status.h>
+
+#include <chrono>
+#include <optional>
+#include <string>
+
+#include "proto/redlock/v1/lock_service.pb.h"
+
+namespace redlockctl {
+
+// Exit statuses, for scripts. Part of the command's documented interface.
+enum ExitStatus : int {
+  kExitOk = 0,
+  kExitFailed = 1,       // anything not listed below
+  kExitUsage = 2,        // bad arguments
+  kExitHeld = 3,         // another holder has the lock, or the time to wait ran out
+  kExitNotHeld = 4,      // this token does not hold the key, or the lock was lost
+  kExitNoQuorum = 5,     // too few Redis nodes answered
+  kExitUnreachable = 6,  // the daemon did not answer
+};
+
+// A failed call, with the details that the daemon sent along.
+struct Failure {
+  std::string reason;  // of the contract; empty where the daemon was not reached
+  std::string message;
+  redlock::v1::Votes votes;
+  std::optional<std::chrono::milliseconds> retry_after;
+  ExitStatus exit_status = kExitFailed;
+};
+
+[[nodiscard]] Failure Explain(const grpc::Status& status, const std::string& server);
+
+}  // namespace redlockctl

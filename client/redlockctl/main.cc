@@ -1,0 +1,141 @@
+// redlockctl: locks from the shell.
+#include <pthread.h>
+#include <signal.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdlib>
+#include <functional>
+#include <map>
+#include <string>
+
+#include "client/redlockctl/commands.h"
+
+namespace {
+
+using redlockctl::Commands;
+using redlockctl::ExitStatus;
+using redlockctl::Millis;
+using redlockctl::Options;
+
+constexpr const char* kFooter =
+    "\nExit status: 0 done; 1 other failure; 2 bad arguments; 3 another holder has the lock, or the\n"
+    "time to wait ran out; 4 this token does not hold the key, or the lock was lost; 5 too few\n"
+    "Redis nodes answered; 6 no daemon answers.\n";
+
+// A duration such as 250ms, 10s or 5m.
+template <typename Store>
+CLI::Option* AddDuration(CLI::App& app, const std::string& flag, const std::string& help,
+                         Store store) {
+  static const std::map<std::string, double> units = {
+      {"ms", 1}, {"s", 1'000}, {"m", 60'000}, {"h", 3'600'000}};
+  return app
+      .add_option_function<double>(flag, [store](const double& ms) { store(Millis(ms)); }, help)
+      ->transform(CLI::AsNumberWithUnit(units, CLI::AsNumberWithUnit::UNIT_REQUIRED))
+      ->type_name("DURATION");
+}
+
+struct Command {
+  CLI::App* app;
+  std::function<ExitStatus(Commands&)> run;
+};
+
+class CommandLine {
+ public:
+  explicit CommandLine(CLI::App& app, Options& options) : app_(app), options_(options) {}
+
+  CLI::App& Add(const std::string& name, const std::string& help,
+                ExitStatus (Commands::*run)()) {
+    CLI::App* const command = app_.add_subcommand(name, help);
+    command->fallthrough();  // so that the common options may stand behind the command too
+    command->add_option("KEY", options_.key, "What to lock")->required();
+    commands_.push_back({command, [run](Commands& commands) { return (commands.*run)(); }});
+    return *command;
+  }
+
+  void AddTtl(CLI::App& command) {
+    AddDuration(command, "--ttl", "How long the lock lasts unless it is extended [30s]",
+                [this](Millis value) { options_.ttl = value; });
+  }
+
+  void AddToken(CLI::App& command, bool required) {
+    command.add_option("--token", options_.token, "The secret that proves ownership")
+        ->envname("REDLOCK_TOKEN")
+        ->required(required);
+  }
+
+  ExitStatus Run(Commands& commands) {
+    for (Command& command : commands_) {
+      if (command.app->parsed()) return command.run(commands);
+    }
+    return redlockctl::kExitUsage;
+  }
+
+ private:
+  CLI::App& app_;
+  Options& options_;
+  std::vector<Command> commands_;
+};
+
+void DeclareCommands(CommandLine& line, Options& options) {
+  CLI::App& acquire = line.Add("acquire", "Take a lock, waiting for it if need be", &Commands::Acquire);
+  line.AddTtl(acquire);
+  line.AddToken(acquire, false);
+  acquire.add_flag("--try", options.single_try, "One attempt, no waiting");
+  acquire.add_flag("--extend-if-held", options.extend_if_held,
+                   "Extend where --token holds the key already");
+  acquire.add_option("--owner", options.owner, "A label for people, shown by inspect");
+
+  CLI::App& extend = line.Add("extend", "Set the TTL of a held lock anew", &Commands::Extend);
+  line.AddTtl(extend);
+  line.AddToken(extend, true);
+  extend.add_flag("--try", options.single_try, "One attempt");
+
+  CLI::App& release = line.Add("release", "Give a lock back", &Commands::Release);
+  line.AddToken(release, true);
+
+  CLI::App& watch = line.Add("watch", "Keep a held lock alive until interrupted", &Commands::Watch);
+  line.AddTtl(watch);
+  line.AddToken(watch, true);
+  AddDuration(watch, "--interval", "Pause between extensions [half the TTL]",
+              [&options](Millis value) { options.interval = value; });
+  AddDuration(watch, "--max-lifetime", "End after this time",
+              [&options](Millis value) { options.max_lifetime = value; });
+  watch.add_flag("--release-on-close", options.release_on_close, "Release the lock at the end");
+  watch.add_flag("--keep-watching", options.keep_watching, "Go on after the lock was lost");
+
+  line.Add("inspect", "Show who holds a lock", &Commands::Inspect);
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  // Commands that want signals wait for them in a thread of their own.
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGINT);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGUSR1);
+
+  CLI::App app("redlockctl - locks from the shell, by redlockd", "redlockctl");
+  app.set_version_flag("--version", "redlockctl " REDLOCKD_VERSION);
+  app.require_subcommand(1);
+  app.footer(kFooter);
+  Options options;
+  std::string output = "text";
+  app.add_option("--server", options.server, "The daemon: host:port or unix:/path")
+      ->envname("REDLOCK_SERVER")
+      ->capture_default_str();
+  app.add_option("--output", output, "text or json")->check(CLI::IsMember({"text", "json"}));
+  AddDuration(app, "--timeout", "Give up after this time",
+              [&options](Millis value) { options.timeout = value; });
+  CommandLine line(app, options);
+  DeclareCommands(line, options);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    return app.exit(error) == 0 ? redlockctl::kExitOk : redlockctl::kExitUsage;
+  }
+  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  Commands commands(options, redlockctl::Printer(output == "json"));
+  return line.Run(commands);
+}

@@ -1,0 +1,126 @@
+#include "client/redlockctl/printer.h"
+
+#include <google/protobuf/util/json_util.h>
+#include <google/protobuf/wrappers.pb.h>
+
+#include <cctype>
+#include <cstdio>
+#include <string_view>
+
+namespace redlockctl {
+namespace {
+
+namespace v1 = redlock::v1;
+
+double Seconds(const google::protobuf::Duration& duration) {
+  return static_cast<double>(duration.seconds()) + static_cast<double>(duration.nanos()) / 1e9;
+}
+
+double Millis(const google::protobuf::Duration& duration) { return Seconds(duration) * 1e3; }
+
+// "VOTE_OUTCOME_NOT_HELD" -> "not held".
+std::string Words(std::string_view name, std::string_view prefix) {
+  std::string words(name.substr(name.starts_with(prefix) ? prefix.size() : 0));
+  for (char& c : words) c = c == '_' ? ' ' : static_cast<char>(std::tolower(c));
+  return words;
+}
+
+void PrintVotes(std::FILE* out, const google::protobuf::RepeatedPtrField<v1::Vote>& votes) {
+  for (const v1::Vote& vote : votes) {
+    std::fprintf(out, "  node %s: %s in %.1f ms%s%s\n", vote.node().c_str(),
+                 Words(v1::VoteOutcome_Name(vote.outcome()), "VOTE_OUTCOME_").c_str(),
+                 Millis(vote.latency()), vote.message().empty() ? "" : ": ",
+                 vote.message().c_str());
+  }
+}
+
+void PrintLease(const v1::Lease& lease) {
+  std::printf("  token          %s\n  fencing token  %llu\n  valid for      %.3f s\n",
+              lease.token().c_str(), static_cast<unsigned long long>(lease.fencing_token()),
+              Seconds(lease.validity()));
+}
+
+std::string JsonText(const std::string& text) {
+  google::protobuf::StringValue value;
+  value.set_value(text);
+  std::string json;
+  (void)google::protobuf::util::MessageToJsonString(value, &json);
+  return json;
+}
+
+}  // namespace
+
+void Printer::PrintJson(const google::protobuf::Message& message) const {
+  google::protobuf::util::JsonPrintOptions options;
+  options.preserve_proto_field_names = true;
+  options.always_print_primitive_fields = true;
+  std::string json;
+  (void)google::protobuf::util::MessageToJsonString(message, &json, options);
+  std::printf("%s\n", json.c_str());
+  std::fflush(stdout);
+}
+
+void Printer::Print(const v1::AcquireResponse& response) const {
+  if (json_) return PrintJson(response);
+  std::printf("acquired %s\n", response.lease().key().c_str());
+  PrintLease(response.lease());
+  if (response.attempts() > 1) {
+    std::printf("  waited         %.3f s, %d attempts\n", Seconds(response.waited()),
+                response.attempts());
+  }
+}
+
+void Printer::Print(const v1::ExtendResponse& response) const {
+  if (json_) return PrintJson(response);
+  std::printf("extended %s\n", response.lease().key().c_str());
+  PrintLease(response.lease());
+}
+
+void Printer::PrintReleased(const std::string& key, const v1::ReleaseResponse& response) const {
+  if (json_) return PrintJson(response);
+  std::printf("released %s\n", key.c_str());
+}
+
+void Printer::PrintInspected(const std::string& key, const v1::InspectResponse& response) const {
+  if (json_) return PrintJson(response);
+  if (response.held()) {
+    std::printf("%s is held\n  owner          %s\n  frees in       %.3f s at the latest\n",
+                key.c_str(), response.owner().empty() ? "(no label)" : response.owner().c_str(),
+                Seconds(response.remaining()));
+  } else {
+    std::printf("%s is free\n", key.c_str());
+  }
+  if (response.fencing_token() != 0) {
+    std::printf("  fencing token  %llu\n",
+                static_cast<unsigned long long>(response.fencing_token()));
+  }
+  std::printf("  waiting here   %d\n", response.waiters());
+  PrintVotes(stdout, response.votes());
+}
+
+void Printer::Print(const v1::WatchResponse& event) const {
+  if (json_) return PrintJson(event);
+  std::printf("%s %s", Words(v1::EventType_Name(event.type()), "EVENT_TYPE_").c_str(),
+              event.key().c_str());
+  if (event.has_lease()) {
+    std::printf(", valid for %.3f s", Seconds(event.lease().validity()));
+  } else {
+    std::printf(": %s: %s", event.reason().c_str(), event.message().c_str());
+  }
+  std::printf("\n");
+  if (!event.has_lease()) PrintVotes(stdout, event.votes());
+  std::fflush(stdout);
+}
+
+void Printer::Print(const Failure& failure) const {
+  if (!json_) {
+    // The daemon's message begins with the reason and ends with the votes already.
+    std::fprintf(stderr, "redlockctl: %s\n", failure.message.c_str());
+    return;
+  }
+  const long long retry_ms = failure.retry_after ? failure.retry_after->count() : 0;
+  std::printf(R"({"error":{"reason":%s,"message":%s,"retry_after_ms":%lld}})" "\n",
+              JsonText(failure.reason).c_str(), JsonText(failure.message).c_str(), retry_ms);
+}
+
+}  // namespace redlockctl

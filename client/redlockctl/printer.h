@@ -1,0 +1,29 @@
+// What redlockctl prints: text for people, one JSON object a line for programs.
+#pragma once
+
+#include <string>
+
+#include "client/redlockctl/failure.h"
+#include "proto/redlock/v1/lock_service.pb.h"
+
+namespace redlockctl {
+
+// Results go to standard output, failures to standard error (as JSON: to standard output).
+class Printer {
+ public:
+  explicit Printer(bool json) : json_(json) {}
+
+  void Print(const redlock::v1::AcquireResponse& response) const;
+  void Print(const redlock::v1::ExtendResponse& response) const;
+  void PrintReleased(const std::string& key, const redlock::v1::ReleaseResponse& response) const;
+  void PrintInspected(const std::string& key, const redlock::v1::InspectResponse& response) const;
+  void Print(const redlock::v1::WatchResponse& event) const;
+  void Print(const Failure& failure) const;
+
+ private:
+  void PrintJson(const google::protobuf::Message& message) const;
+
+  bool json_;
+};
+
+}  // namespace redlockctl

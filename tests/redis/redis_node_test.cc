@@ -1,0 +1,379 @@
+// A node over real redis-server processes: scripts, log-in, faults.
+#include "server/redis/redis_node.h"
+
+#include <gtest/gtest.h>
+
+#include <asio/ip/tcp.hpp>
+#include <asio/write.hpp>
+#include <cstdlib>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "tests/sim/server.h"
+#include "tests/support/process.h"
+
+namespace redlock::redis {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using testing::RedisServer;
+using testing::TemporaryDirectory;
+
+class Recorder final : public ReplySink {
+ public:
+  void OnReply(NodeIndex /*node*/, NodeReply reply) override { replies.push_back(std::move(reply)); }
+  std::vector<NodeReply> replies;
+};
+
+// Runs the loop in the test's own thread, a slice at a time.
+class NodeTest : public ::testing::Test {
+ protected:
+  void Open(Endpoint endpoint, const TlsOptions* tls = nullptr) {
+    node.emplace(loop, 0, std::move(endpoint), tls == nullptr ? nullptr : MakeTlsContext(*tls),
+                 NodeOptions{}, [this](bool connected, const std::string& why) {
+                   if (!connected) down_because = why;
+                 });
+  }
+  void OpenReady(Endpoint endpoint, const TlsOptions* tls = nullptr) {
+    Open(std::move(endpoint), tls);
+    ASSERT_TRUE(RunUntil([this] { return node->ready(); })) << down_because;
+  }
+  static Endpoint Tcp(const RedisServer& server) {
+    return {.kind = Endpoint::Kind::kTcp, .host = "127.0.0.1", .port = server.port()};
+  }
+
+  bool RunUntil(const std::function<bool()>& condition, Duration patience = seconds(5)) {
+    const MonotonicTime give_up = loop.Now() + patience;
+    while (!condition()) {
+      if (loop.Now() > give_up) return false;
+      loop.io().restart();
+      loop.io().run_for(milliseconds(2));
+    }
+    return true;
+  }
+  void Run(Duration time) {
+    (void)RunUntil([] { return false; }, time);
+  }
+
+  template <typename Send>
+  NodeReply Ask(Send send) {
+    const auto sink = std::make_shared<Recorder>();
+    send(sink);
+    EXPECT_TRUE(RunUntil([&] { return !sink->replies.empty(); }));
+    return sink->replies.empty() ? NodeReply{} : sink->replies.front();
+  }
+  NodeReply Acquire(const std::string& key, const std::string& token, std::uint64_t fence,
+                    Duration ttl = seconds(10), std::uint64_t attempt = 1, bool adopt = false) {
+    return Ask([&](auto sink) {
+      const OwnerLabel owner("label");
+      node->Acquire({Key(key), OwnerToken(token), ttl, {fence}, {attempt}, owner, adopt}, sink);
+    });
+  }
+  NodeReply Extend(const std::string& key, const std::string& token, Duration ttl,
+                   std::uint64_t raise_to = 0) {
+    return Ask([&](auto sink) {
+      node->Extend({Key(key), OwnerToken(token), ttl, {raise_to}}, sink);
+    });
+  }
+  NodeReply Release(const std::string& key, const std::string& token,
+                    std::optional<AttemptId> only = {}, std::uint64_t seal = 0) {
+    return Ask([&](auto sink) {
+      node->Release({Key(key), OwnerToken(token), only, {seal}}, sink);
+    });
+  }
+
+  EventLoop loop;
+  std::optional<RedisNode> node;
+  std::string down_because;
+};
+
+// The simulation's model of a node and the real scripts must give the same answers.
+TEST_F(NodeTest, ScriptsAndTheSimulatedServerAgree) {
+  RedisServer server;
+  OpenReady(Tcp(server));
+  sim::World world(1);
+  sim::Server model(world, 1.0);
+
+  int step = 0;
+  const auto agree = [&step](const NodeReply& real, const NodeReply& simulated) {
+    ++step;
+    EXPECT_EQ(ToString(real.outcome), ToString(simulated.outcome)) << "step " << step << real.message;
+    EXPECT_EQ(real.fence, simulated.fence) << "step " << step;
+    EXPECT_LT(std::chrono::abs(real.remaining - simulated.remaining), seconds(2)) << "step " << step;
+  };
+  const auto acquire = [&](const char* token, std::uint64_t fence, std::uint64_t attempt,
+                           bool adopt) {
+    agree(Acquire("k", token, fence, seconds(10), attempt, adopt),
+          model.Acquire("k", token, seconds(10), {fence}, {attempt}, adopt));
+  };
+  const auto extend = [&](const char* token, int ttl_s, std::uint64_t raise_to) {
+    agree(Extend("k", token, seconds(ttl_s), raise_to),
+          model.Extend("k", token, seconds(ttl_s), {raise_to}));
+  };
+  const auto release = [&](const char* token, std::optional<AttemptId> only, std::uint64_t seal) {
+    agree(Release("k", token, only, seal), model.Release("k", token, only, {seal}));
+  };
+  const auto inspect = [&] {
+    const NodeReply real = Ask([&](auto sink) { node->Inspect(Key("k"), sink); });
+    const NodeReply simulated = model.Inspect("k");
+    agree(real, simulated);
+    EXPECT_EQ(real.holder, simulated.holder);
+  };
+  const auto heal = [&](const char* token, std::uint64_t fence) {
+    NodeReply real = Ask([&](auto sink) {
+      node->Heal({Key("k"), OwnerToken(token), seconds(10), {fence}}, sink);
+    });
+    NodeReply simulated = model.Heal("k", token, seconds(10), {fence});
+    real.remaining = simulated.remaining = {};
+    agree(real, simulated);
+  };
+
+  inspect();
+  acquire("a", 100, 1, false);
+  inspect();
+  acquire("b", 200, 2, false);              // held
+  acquire("a", 200, 3, false);              // held, by itself
+  release("b", std::nullopt, 0);            // another's
+  release("a", AttemptId{9}, 0);            // another attempt's roll-back
+  acquire("a", 200, 4, true);               // adopted: keeps its fence
+  release("a", AttemptId{1}, 0);            // too late: confirmed meanwhile
+  extend("a", 20, 0);
+  extend("a", 1, 0);                        // never shortens
+  inspect();
+  extend("b", 20, 0);
+  extend("a", 20, 150);                     // raised
+  release("a", std::nullopt, 0);
+  release("a", std::nullopt, 0);            // again
+  inspect();
+  acquire("b", 150, 5, false);              // stale
+  acquire("b", 151, 6, false);
+  release("b", AttemptId{6}, 0);            // roll-back
+  acquire("b", 152, 7, false);
+  extend("b", 10, 0);
+  release("b", AttemptId{7}, 0);            // too late: extended
+  release("b", std::nullopt, 152);          // sealed below: a later hold
+  release("b", std::nullopt, 300);          // sealed
+  acquire("c", 300, 8, false);              // stale, by the seal
+  heal("d", 250);                           // never lowers the fence
+  heal("e", 400);                           // held
+  release("d", AttemptId{8}, 0);            // no attempt's
+  release("d", std::nullopt, 0);
+  heal("e", 400);
+  extend("e", 10, 0);
+  inspect();
+}
+
+TEST_F(NodeTest, WritesWhatOtherRedlockLibrariesWrite) {
+  RedisServer server;
+  OpenReady(Tcp(server));
+  ASSERT_EQ(Acquire("k", "mine", 1, seconds(10)).outcome, Outcome::kGranted);
+  EXPECT_EQ(server.Cli("GET k"), "mine");
+  EXPECT_GT(std::stol(server.Cli("PTTL k")), 9'000);
+  EXPECT_EQ(server.Cli("SET k theirs NX PX 1000"), "");
+  EXPECT_EQ(server.Cli("HGET 'redlockd:meta:{k}' f"), "1");
+  EXPECT_EQ(server.Cli("HGET 'redlockd:meta:{k}' o"), "label");
+  EXPECT_GT(std::stol(server.Cli("TTL 'redlockd:meta:{k}'")), 86'000);
+  EXPECT_EQ(server.Cli("SET theirs x NX PX 5000"), "OK");
+  const NodeReply held = Acquire("theirs", "mine", 1);
+  EXPECT_EQ(held.outcome, Outcome::kHeld);
+  EXPECT_GT(held.remaining, seconds(4));
+}
+
+TEST_F(NodeTest, KeyOfAnotherTypeIsAnErrorInWords) {
+  RedisServer server;
+  OpenReady(Tcp(server));
+  (void)server.Cli("LPUSH k x");
+  const NodeReply reply = Acquire("k", "mine", 1);
+  EXPECT_EQ(reply.outcome, Outcome::kError);
+  EXPECT_NE(reply.message.find("WRONGTYPE"), std::string::npos) << reply.message;
+}
+
+TEST_F(NodeTest, ScriptsAreLoadedAgainAfterAFlush) {
+  RedisServer server;
+  OpenReady(Tcp(server));
+  EXPECT_EQ(server.Cli("SCRIPT FLUSH"), "OK");
+  EXPECT_EQ(Acquire("k", "mine", 1).outcome, Outcome::kGranted);
+  EXPECT_EQ(Release("k", "mine").outcome, Outcome::kGranted);
+}
+
+TEST_F(NodeTest, CommandsOfOneTurnGoOutInOneWrite) {
+  RedisServer server;
+  OpenReady(Tcp(server));
+  const auto reads = [&] {
+    const std::string info = server.Cli("INFO stats");
+    return std::stol(info.substr(info.find("total_reads_processed:") + 22));
+  };
+  const auto sink = std::make_shared<Recorder>();
+  const long before = reads();
+  constexpr std::size_t kCommands = 100;
+  for (std::size_t i = 0; i < kCommands; ++i) node->Inspect(Key("k" + std::to_string(i)), sink);
+  ASSERT_TRUE(RunUntil([&] { return sink->replies.size() == kCommands; }));
+  // A write of 10 kB may arrive in a few pieces; reads() costs two itself.
+  EXPECT_LE(reads() - before, 6);
+}
+
+TEST_F(NodeTest, DownNodeFailsAtOnceAndComesBack) {
+  RedisServer server;
+  OpenReady(Tcp(server));
+  server.Kill();
+  ASSERT_TRUE(RunUntil([&] { return !node->ready(); }));
+  const MonotonicTime start = loop.Now();
+  const NodeReply reply = Acquire("k", "mine", 1);
+  EXPECT_EQ(reply.outcome, Outcome::kError);
+  EXPECT_NE(reply.message.find("not connected"), std::string::npos) << reply.message;
+  EXPECT_LT(loop.Now() - start, milliseconds(500));  // far below any time-out of seconds
+  server.Start();
+  ASSERT_TRUE(RunUntil([&] { return node->ready(); }));
+  EXPECT_EQ(Acquire("k", "mine", 1).outcome, Outcome::kGranted);
+}
+
+TEST_F(NodeTest, SilentNodeIsRefusedWhileItIsSilent) {
+  RedisServer server;
+  OpenReady(Tcp(server));
+  server.Pause();
+  const auto pending = std::make_shared<Recorder>();
+  node->Inspect(Key("k"), pending);
+  Run(milliseconds(80));  // over node_timeout
+  const NodeReply refused = Acquire("k", "mine", 1);
+  EXPECT_EQ(refused.outcome, Outcome::kError);
+  EXPECT_NE(refused.message.find("no answer for"), std::string::npos) << refused.message;
+  server.Resume();
+  ASSERT_TRUE(RunUntil([&] { return !pending->replies.empty(); }));
+  EXPECT_EQ(pending->replies[0].outcome, Outcome::kNotHeld);
+  EXPECT_EQ(Acquire("k", "mine", 1).outcome, Outcome::kGranted);
+}
+
+TEST_F(NodeTest, LongSilenceEndsTheConnectionAndEveryCallIsAnswered) {
+  RedisServer server;
+  OpenReady(Tcp(server));
+  server.Pause();
+  const auto pending = std::make_shared<Recorder>();
+  node->Inspect(Key("k"), pending);
+  ASSERT_TRUE(RunUntil([&] { return !pending->replies.empty(); }));
+  EXPECT_EQ(pending->replies[0].outcome, Outcome::kError);
+  EXPECT_FALSE(node->ready());
+  server.Resume();
+  ASSERT_TRUE(RunUntil([&] { return node->ready(); }));
+}
+
+TEST_F(NodeTest, LogsInWithUserPasswordAndDatabase) {
+  RedisServer server({"--requirepass", "s3cret", "--user", "locker on >pass ~* &* +@all"});
+  Endpoint endpoint = Tcp(server);
+  endpoint.user = "locker";
+  endpoint.password = "pass";
+  endpoint.database = 3;
+  OpenReady(endpoint);
+  EXPECT_EQ(Acquire("k", "mine", 1).outcome, Outcome::kGranted);
+  EXPECT_EQ(server.Cli("--user locker --pass pass --no-auth-warning -n 3 GET k"), "mine");
+
+  Endpoint default_user = Tcp(server);
+  default_user.password = "s3cret";
+  OpenReady(default_user);
+}
+
+TEST_F(NodeTest, WrongPasswordIsReportedWithoutShowingIt) {
+  RedisServer server({"--requirepass", "s3cret"});
+  Endpoint endpoint = Tcp(server);
+  endpoint.password = "wr0ng";
+  Open(endpoint);
+  ASSERT_TRUE(RunUntil([&] { return !down_because.empty(); }));
+  EXPECT_NE(down_because.find("WRONGPASS"), std::string::npos) << down_because;
+  EXPECT_EQ(down_because.find("wr0ng"), std::string::npos);
+  EXPECT_FALSE(node->ready());
+}
+
+TEST_F(NodeTest, ConnectsToAUnixSocketAndByName) {
+  RedisServer server;
+  OpenReady({.kind = Endpoint::Kind::kUnix, .path = server.socket()});
+  EXPECT_EQ(Acquire("k", "mine", 1).outcome, Outcome::kGranted);
+  Endpoint by_name = Tcp(server);
+  by_name.host = "localhost";
+  OpenReady(by_name);
+}
+
+TEST_F(NodeTest, HostileRepliesEndTheConnectionOnly) {
+  // A server that is not Redis at all: this test's own echo of protocol errors.
+  for (const char* const reply : {"*100000000\r\n", "$-7\r\n", "hello\r\n", "+OK\r\n+OK\r\n+OK\r\n+OK\r\n"
+                                  "+OK\r\n+OK\r\n+OK\r\n"}) {
+    asio::io_context& io = loop.io();
+    asio::ip::tcp::acceptor acceptor(io, {asio::ip::address_v4::loopback(), 0});
+    asio::ip::tcp::socket peer(io);
+    acceptor.async_accept(peer, [&](std::error_code error) {
+      if (!error) asio::write(peer, asio::buffer(reply, std::strlen(reply)), error);
+    });
+    down_because.clear();
+    Open({.kind = Endpoint::Kind::kTcp,
+          .host = "127.0.0.1",
+          .port = acceptor.local_endpoint().port()});
+    EXPECT_TRUE(RunUntil([&] { return !down_because.empty(); })) << reply;
+    EXPECT_FALSE(node->ready());
+    node.reset();
+  }
+}
+
+// Certificates of a throw-away CA, made by the openssl command.
+class TlsTest : public NodeTest {
+ protected:
+  void SetUp() override {
+    const std::string& dir = directory.path();
+    const std::string make =
+        "cd " + dir +
+        " && openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=ca -keyout ca.key -out ca.crt"
+        " && for n in server client; do"
+        " openssl req -newkey rsa:2048 -nodes -subj /CN=$n -keyout $n.key -out $n.csr"
+        " && printf 'subjectAltName=DNS:localhost' > ext"
+        " && openssl x509 -req -in $n.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2"
+        " -extfile ext -out $n.crt || exit 1; done";
+    ASSERT_EQ(std::system(("(" + make + ") >/dev/null 2>&1").c_str()), 0);
+    tls_port = testing::FreePort();
+    server.emplace(std::vector<std::string>{
+        "--tls-port", std::to_string(tls_port), "--tls-cert-file", dir + "/server.crt",
+        "--tls-key-file", dir + "/server.key", "--tls-ca-cert-file", dir + "/ca.crt"});
+    options = {.ca_file = dir + "/ca.crt",
+               .cert_file = dir + "/client.crt",
+               .key_file = dir + "/client.key"};
+  }
+  Endpoint Tls(const std::string& host) const {
+    return {.kind = Endpoint::Kind::kTls, .host = host, .port = tls_port};
+  }
+
+  TemporaryDirectory directory;
+  std::uint16_t tls_port = 0;
+  std::optional<RedisServer> server;
+  TlsOptions options;
+};
+
+TEST_F(TlsTest, ConnectsWithAClientCertificate) {
+  OpenReady(Tls("localhost"), &options);
+  EXPECT_EQ(Acquire("k", "mine", 1).outcome, Outcome::kGranted);
+}
+
+TEST_F(TlsTest, RefusesANameThatIsNotInTheCertificate) {
+  Open(Tls("127.0.0.1"), &options);
+  ASSERT_TRUE(RunUntil([&] { return !down_because.empty(); }));
+  EXPECT_NE(down_because.find("certificate"), std::string::npos) << down_because;
+  EXPECT_FALSE(node->ready());
+}
+
+TEST_F(TlsTest, RefusesAnUnknownCa) {
+  options.ca_file = options.cert_file;  // not a CA that signed anything
+  Open(Tls("localhost"), &options);
+  ASSERT_TRUE(RunUntil([&] { return !down_because.empty(); }));
+  EXPECT_FALSE(node->ready());
+}
+
+TEST_F(TlsTest, MissingFileIsNamed) {
+  options.ca_file = "/nowhere/ca.crt";
+  try {
+    (void)MakeTlsContext(options);
+    FAIL();
+  } catch (const std::system_error& error) {
+    EXPECT_NE(std::string(error.what()).find("/nowhere/ca.crt"), std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace redlock::redis

@@ -1,0 +1,242 @@
+// Claims about taking a lock.
+#include <algorithm>
+
+#include "tests/sim/scenario.h"
+
+namespace redlock::sim {
+namespace {
+
+using Acquisition = Scenario;
+
+std::size_t Count(const Votes& votes, Outcome outcome) {
+  return static_cast<std::size_t>(std::count_if(
+      votes.begin(), votes.end(), [&](const Vote& vote) { return vote.outcome == outcome; }));
+}
+
+TEST_F(Acquisition, IsDecidedAtTheMajority) {
+  SetUpCluster();
+  cluster->Pause(2);
+  const MonotonicTime start = world.now();
+  const Lease lease = MustAcquire(Wants("k", seconds(1)));
+  EXPECT_LT(world.now() - start, milliseconds(1));  // not node_timeout
+  EXPECT_LE(lease.validity, seconds(1) - Drift(seconds(1), {}));
+  cluster->Resume(2);
+  Pass(milliseconds(10));
+  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, lease.token.value()));
+}
+
+TEST_F(Acquisition, SlowQuorumYieldsNoValidityAndReleasesEveryNode) {
+  ClusterOptions options;
+  options.lock.node_timeout = milliseconds(500);
+  SetUpCluster(options);
+  cluster->Pause(0);
+  cluster->Pause(1);
+  world.Do(milliseconds(40), [this] { cluster->Resume(0); });
+  const AcquireResult result = Acquire(Wants("k", milliseconds(40)));
+  EXPECT_FALSE(result.lease);
+  EXPECT_EQ(result.error.reason, Reason::kValidityExpired);
+  cluster->Resume(1);
+  Pass(milliseconds(5));
+  EXPECT_EQ(Holders("k"), Nobody());
+}
+
+TEST_F(Acquisition, MinorityGrantIsRolledBack) {
+  SetUpCluster();
+  cluster->Down(1);
+  cluster->Down(2);
+  const MonotonicTime start = world.now();
+  const AcquireResult result = Acquire(Wants("k", seconds(60)));
+  EXPECT_EQ(result.error.reason, Reason::kQuorumUnavailable);
+  EXPECT_EQ(Count(result.votes, Outcome::kError), 2U);
+  EXPECT_LT(world.now() - start, milliseconds(1));  // nodes that are down cost no time-out
+  Pass(milliseconds(2));
+  EXPECT_EQ(Holders("k"), Nobody());
+}
+
+TEST_F(Acquisition, SilentNodesCostOneNodeTimeout) {
+  SetUpCluster();
+  cluster->Pause(1);
+  cluster->Pause(2);
+  const MonotonicTime start = world.now();
+  const AcquireResult result = Acquire(Wants("k", seconds(60)));
+  EXPECT_EQ(result.error.reason, Reason::kQuorumUnavailable);
+  EXPECT_EQ(Count(result.votes, Outcome::kTimeout), 2U);
+  EXPECT_EQ(world.now() - start, LockOptions{}.node_timeout);
+}
+
+TEST_F(Acquisition, GrantAfterGivingUpIsReleased) {
+  SetUpCluster();
+  cluster->Pause(1);
+  cluster->Pause(2);
+  EXPECT_FALSE(Acquire(Wants("k", seconds(60))).lease);
+  cluster->Resume(1);  // carries out the request now
+  cluster->Resume(2);
+  Pass(milliseconds(2));
+  EXPECT_EQ(Holders("k"), Nobody());
+}
+
+TEST_F(Acquisition, RollBackIsRepeatedUntilTheNodeIsBack) {
+  SetUpCluster();
+  cluster->Down(2);
+  cluster->Pause(1);
+  EXPECT_FALSE(Acquire(Wants("k", seconds(60))).lease);
+  // Its connection breaks with the request in the node's buffer: whether that is still carried out
+  // cannot be known, and only a new connection can clean up.
+  cluster->link(0, 1).Break(false);
+  cluster->Resume(1);
+  Pass(seconds(1));
+  EXPECT_EQ(Holders("k"), Nobody());
+}
+
+TEST_F(Acquisition, CancelledDuringTheRoundLeavesNothing) {
+  SetUpCluster();
+  std::optional<AcquireResult> answer;
+  const auto operation = cluster->shard(0).Acquire(
+      Wants("k", seconds(60)), [&](AcquireResult result) { answer = std::move(result); });
+  Pass(microseconds(50));
+  operation->Cancel(Reason::kCancelled);
+  ASSERT_TRUE(answer);  // told at once
+  EXPECT_EQ(answer->error.reason, Reason::kCancelled);
+  Pass(milliseconds(1));
+  EXPECT_EQ(Holders("k"), Nobody());
+}
+
+TEST_F(Acquisition, DeadlineWhileWaitingEndsTheWait) {
+  SetUpCluster();
+  const Lease holder = MustAcquire(Wants("k", seconds(10)));
+  AcquireCommand command = Wants("k", seconds(1), RetryPolicy{});
+  command.deadline = world.now() + milliseconds(700);
+  const AcquireResult result = Acquire(std::move(command));
+  EXPECT_EQ(result.error.reason, Reason::kDeadlineExceeded);
+  EXPECT_GT(result.attempts, 1);
+  EXPECT_EQ(result.waited, milliseconds(700));
+  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, holder.token.value()));
+}
+
+TEST_F(Acquisition, WaitsUntilTheHolderReleases) {
+  SetUpCluster();
+  const Lease holder = MustAcquire(Wants("k", seconds(10)));
+  world.Do(milliseconds(500),
+           [&] { cluster->shard(0).Release(holder.key, holder.token, [](const auto&) {}); });
+  const AcquireResult result = Acquire(Wants("k", seconds(1), RetryPolicy{}));
+  ASSERT_TRUE(result.lease);
+  EXPECT_GT(result.lease->fence, holder.fence);
+  EXPECT_GE(result.waited, milliseconds(500));
+}
+
+TEST_F(Acquisition, ForeignLockOnAMajorityIsRespected) {
+  SetUpCluster();
+  ASSERT_TRUE(cluster->server(0).SetNx("k", "stranger", seconds(3)));
+  ASSERT_TRUE(cluster->server(1).SetNx("k", "stranger", seconds(2)));
+  const AcquireResult result = Acquire(Wants("k", seconds(1)));
+  EXPECT_EQ(result.error.reason, Reason::kLockAlreadyHeld);
+  // A quorum is free when the first of the two lets go.
+  EXPECT_GT(result.error.retry_after, milliseconds(1990));
+  EXPECT_LE(result.error.retry_after, seconds(2));
+  Pass(milliseconds(1));
+  EXPECT_EQ(Holders("k"), (std::vector<std::string>{"stranger", "stranger", "-"}));
+}
+
+TEST_F(Acquisition, HeldIsToldFromUnavailableWhenANodeIsDown) {
+  SetUpCluster();
+  ASSERT_TRUE(cluster->server(0).SetNx("k", "stranger", seconds(3)));
+  ASSERT_TRUE(cluster->server(1).SetNx("k", "stranger", seconds(3)));
+  cluster->Down(2);
+  EXPECT_EQ(Acquire(Wants("k", seconds(1))).error.reason, Reason::kLockAlreadyHeld);
+}
+
+TEST_F(Acquisition, RetriesAreCounted) {
+  SetUpCluster();
+  MustAcquire(Wants("k", seconds(10)));
+  const AcquireResult result = Acquire(Wants(
+      "k", seconds(1), {.max_retries = 3, .min_delay = milliseconds(10), .max_jitter = {}}));
+  EXPECT_EQ(result.error.reason, Reason::kMaxRetriesExceeded);
+  EXPECT_EQ(result.attempts, 4);
+  EXPECT_GE(result.waited, milliseconds(30));
+}
+
+TEST_F(Acquisition, OwnTokenTwiceIsRefusedUnlessAskedToExtend) {
+  SetUpCluster();
+  AcquireCommand command = Wants("k", seconds(1));
+  command.token = OwnerToken("mine");
+  const Lease first = MustAcquire(command);
+  EXPECT_EQ(Acquire(command).error.reason, Reason::kLockAlreadyHeld);
+  command.extend_if_held = true;
+  command.ttl = seconds(5);
+  const AcquireResult again = Acquire(command);
+  ASSERT_TRUE(again.lease);
+  EXPECT_EQ(again.lease->fence, first.fence);  // the same hold
+  EXPECT_GT(again.lease->validity, seconds(4));
+  EXPECT_EQ(Release("k", "mine").error, std::nullopt);
+  EXPECT_TRUE(Acquire(command).lease);  // acquires where it is not held
+}
+
+TEST_F(Acquisition, AdoptedOnSomeNodesAndTakenOnOthersGetsOneFence) {
+  SetUpCluster();
+  AcquireCommand command = Wants("k", seconds(1));
+  command.token = OwnerToken("mine");
+  const Lease first = MustAcquire(command);
+  cluster->server(1).LoseData();
+  cluster->server(2).LoseData();
+  command.extend_if_held = true;
+  cluster->Down(1);  // one that held it, one that lost it
+  const AcquireResult again = Acquire(command);
+  ASSERT_TRUE(again.lease);
+  EXPECT_GT(again.lease->fence, first.fence);
+  for (std::size_t node : {0U, 2U}) {
+    EXPECT_EQ(cluster->server(node).Inspect("k").fence, again.lease->fence) << node;
+  }
+}
+
+TEST_F(Acquisition, UndoAfterALostReplyReleasesButSparesAConfirmedLease) {
+  SetUpCluster();
+  AcquireCommand command = Wants("k", seconds(20));
+  command.token = OwnerToken("mine");
+  command.extend_if_held = true;
+  const Lease lost = MustAcquire(command);
+  cluster->shard(0).Undo(lost);
+  Pass(milliseconds(1));
+  EXPECT_EQ(Holders("k"), Nobody());
+
+  const Lease first = MustAcquire(command);
+  const Lease second = MustAcquire(command);  // the repetition arrives before the clean-up
+  cluster->shard(0).Undo(first);
+  Pass(milliseconds(1));
+  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, second.token.value()));
+}
+
+TEST_F(Acquisition, OneNodeIsAValidSetUp) {
+  ClusterOptions options;
+  options.nodes = 1;
+  SetUpCluster(options);
+  MustAcquire(Wants("k", seconds(1)));
+  EXPECT_EQ(Acquire(Wants("k", seconds(1))).error.reason, Reason::kLockAlreadyHeld);
+}
+
+TEST_F(Acquisition, BoundOnOperationsRefusesNewOnesOnly) {
+  ClusterOptions options;
+  options.lock.max_operations = 1;
+  SetUpCluster(options);
+  cluster->Pause(0);
+  cluster->Pause(1);
+  const auto waiting = cluster->shard(0).Acquire(Wants("a", seconds(1)), [](const auto&) {});
+  EXPECT_EQ(Acquire(Wants("b", seconds(1))).error.reason, Reason::kOverloaded);
+  waiting->Cancel(Reason::kCancelled);
+}
+
+TEST_F(Acquisition, DrainingRefusesAndEndsTheWaiting) {
+  SetUpCluster();
+  const Lease lease = MustAcquire(Wants("k", seconds(1)));
+  std::optional<AcquireResult> waiter;
+  cluster->shard(0).Acquire(Wants("k", seconds(1), RetryPolicy{}),
+                            [&](AcquireResult result) { waiter = std::move(result); });
+  Pass(milliseconds(10));
+  cluster->shard(0).Drain();
+  ASSERT_TRUE(waiter);
+  EXPECT_EQ(waiter->error.reason, Reason::kDraining);
+  EXPECT_EQ(Acquire(Wants("x", seconds(1))).error.reason, Reason::kDraining);
+  EXPECT_TRUE(Extend("k", lease.token.value(), seconds(1)).lease);  // goes on
+}
+
+}  // namespace
+}  // namespace redlock::sim

@@ -1,0 +1,154 @@
+#include "tests/sim/client.h"
+
+#include <utility>
+
+namespace redlock::sim {
+
+void Client::Run(MonotonicTime end) {
+  end_ = end;
+  Next();
+}
+
+void Client::Next() {
+  if (world_.now() >= end_) return;
+  world_.Do(world_.Between({}, milliseconds(50)), [this] { Acquire(); });
+}
+
+void Client::Acquire() {
+  AcquireCommand command;
+  command.key = Key("key-" + std::to_string(world_.Below(keys_)));
+  command.ttl = world_.Between(milliseconds(20), milliseconds(600));
+  command.retry = {.max_retries = static_cast<int>(world_.Below(5)) - 1,
+                   .min_delay = world_.Between({}, milliseconds(5)),
+                   .max_jitter = world_.Between({}, milliseconds(40))};
+  // No limit needs a deadline, or the simulation would not end.
+  if (command.retry.max_retries < 0 || world_.Chance(0.2)) {
+    command.deadline = world_.now() + world_.Between(microseconds(100), milliseconds(400));
+  }
+  if (world_.Chance(0.4)) {
+    // A token of its own, mostly the same again: repetitions meet what earlier ones left behind.
+    if (world_.Chance(0.3)) ++tokens_;
+    command.token = OwnerToken(name_ + "-" + std::to_string(tokens_));
+    command.extend_if_held = world_.Chance(0.8);
+  }
+  ++calls_.made;
+  const Duration ttl = command.ttl;
+  const auto operation =
+      AnyShard().Acquire(std::move(command), [this, ttl](const AcquireResult& result) {
+        ++calls_.answered;
+        Acquired(result, ttl);
+      });
+  if (world_.Chance(0.2)) {
+    world_.Do(world_.Between({}, milliseconds(20)),
+              [operation] { operation->Cancel(Reason::kCancelled); });
+  }
+}
+
+void Client::Acquired(const AcquireResult& result, Duration ttl) {
+  if (!result.lease) {
+    Next();
+    return;
+  }
+  if (world_.Chance(0.1)) {
+    // The reply did not reach the client any more.
+    AnyShard().Undo(*result.lease);
+    Next();
+    return;
+  }
+  oracle_.Holds(world_.now(), *result.lease);
+  Hold(*result.lease, ttl);
+}
+
+void Client::Hold(const Lease& lease, Duration ttl) {
+  const Duration pause = world_.Chance(0.3) ? Duration{} : world_.Between({}, ttl);
+  world_.Do(pause, [this, lease, ttl] {
+    switch (world_.Below(4)) {
+      case 0:
+        Extend(lease, ttl);
+        break;
+      case 1:
+        Watch(lease, ttl);
+        break;
+      default:
+        Leave(lease);
+        break;
+    }
+  });
+}
+
+void Client::Extend(const Lease& lease, Duration ttl) {
+  ++calls_.made;
+  ExtendCommand command{.key = lease.key,
+                        .token = lease.token,
+                        .ttl = ttl,
+                        .retry = {.max_retries = static_cast<int>(world_.Below(3))},
+                        .deadline = std::nullopt,
+                        .raise_to = {}};
+  const auto operation = AnyShard().Extend(
+      std::move(command), [this, lease, ttl](const ExtendResult& result) {
+        ++calls_.answered;
+        if (!result.lease) {
+          // Whatever was left of the lease is still believed in: the oracle knows until when.
+          Next();
+          return;
+        }
+        oracle_.Holds(world_.now(), *result.lease);
+        Hold(*result.lease, ttl);
+      });
+  if (world_.Chance(0.1)) operation->Cancel(Reason::kCancelled);
+}
+
+void Client::Watch(const Lease& lease, Duration ttl) {
+  struct State {
+    std::shared_ptr<Operation> watchdog;
+    bool over = false;
+  };
+  const auto state = std::make_shared<State>();
+  const bool release = world_.Chance(0.5);
+  if (release) ++tokens_;  // nobody is told how that release goes
+  WatchCommand command{.key = lease.key,
+                       .token = lease.token,
+                       .ttl = ttl,
+                       .interval = ttl / 2,
+                       .release_on_close = release,
+                       .keep_watching_after_loss = world_.Chance(0.2),
+                       .max_lifetime = std::nullopt};
+  if (world_.Chance(0.2)) command.max_lifetime = world_.Between(milliseconds(1), ttl * 4);
+  state->watchdog = AnyShard().Watch(command, [this, state, lease](const WatchEvent& event) {
+    switch (event.type) {
+      case WatchEvent::Type::kExtended:
+        oracle_.Holds(world_.now(), event.lease);
+        break;
+      case WatchEvent::Type::kExtendFailed:
+        break;
+      case WatchEvent::Type::kLost:
+      case WatchEvent::Type::kLifetimeEnded:
+        oracle_.Ends(lease.key.value(), lease.token.value());
+        break;
+    }
+    if (!event.goes_on && !std::exchange(state->over, true)) Next();
+  });
+  world_.Do(world_.Between({}, ttl * 5), [this, state, lease] {
+    if (std::exchange(state->over, true)) return;
+    oracle_.Ends(lease.key.value(), lease.token.value());
+    std::exchange(state->watchdog, nullptr)->Cancel(Reason::kCancelled);
+    Next();
+  });
+}
+
+void Client::Leave(const Lease& lease) {
+  if (world_.Chance(0.2)) {  // forgets, or dies: the TTL has to end it
+    Next();
+    return;
+  }
+  oracle_.Ends(lease.key.value(), lease.token.value());
+  ++calls_.made;
+  AnyShard().Release(lease.key, lease.token, [this](const ReleaseResult& result) {
+    ++calls_.answered;
+    // As the contract says: a token must not be used again when its release is not known to be done.
+    if (result.error && result.error->reason != Reason::kLockNotHeld) ++tokens_;
+    Next();
+  });
+}
+
+}  // namespace redlock::sim

@@ -1,0 +1,54 @@
+// A client that does everything a client can do, at random: acquires, waits, cancels, extends,
+// watches, releases, forgets, dies; by any daemon.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "tests/sim/cluster.h"
+#include "tests/sim/oracle.h"
+#include "tests/sim/world.h"
+
+namespace redlock::sim {
+
+struct Calls {
+  std::size_t made = 0;
+  std::size_t answered = 0;
+};
+
+class Client {
+ public:
+  Client(World& world, Cluster& cluster, Oracle& oracle, Calls& calls, std::string name,
+         std::size_t keys)
+      : world_(world),
+        cluster_(cluster),
+        oracle_(oracle),
+        calls_(calls),
+        name_(std::move(name)),
+        keys_(keys) {}
+
+  // Does one thing after another until `end`.
+  void Run(MonotonicTime end);
+
+ private:
+  void Next();
+  void Acquire();
+  void Acquired(const AcquireResult& result, Duration ttl);
+  void Hold(const Lease& lease, Duration ttl);
+  void Extend(const Lease& lease, Duration ttl);
+  void Watch(const Lease& lease, Duration ttl);
+  void Leave(const Lease& lease);
+  [[nodiscard]] Shard& AnyShard() { return cluster_.shard(world_.Below(cluster_.daemons())); }
+
+  World& world_;
+  Cluster& cluster_;
+  Oracle& oracle_;
+  Calls& calls_;
+  const std::string name_;
+  const std::size_t keys_;
+  MonotonicTime end_;
+  int tokens_ = 0;
+};
+
+}  // namespace redlock::sim

@@ -1,0 +1,66 @@
+#include "tests/sim/cluster.h"
+
+#include <string>
+#include <utility>
+
+namespace redlock::sim {
+
+Cluster::Cluster(World& world, const ClusterOptions& options) : options_(options), random_(world) {
+  for (std::size_t i = 0; i < options_.nodes; ++i) {
+    const double off = options_.most_node_rate *
+                       (static_cast<double>(world.Below(2001)) / 1000.0 - 1.0);
+    servers_.push_back(std::make_unique<Server>(world, 1.0 + off));
+  }
+  for (std::size_t d = 0; d < options_.daemons; ++d) {
+    Daemon daemon;
+    daemon.scheduler = std::make_unique<WorldScheduler>(
+        world, world.Between(-options_.most_wall_skew, options_.most_wall_skew));
+    std::vector<std::unique_ptr<Node>> links;
+    for (std::size_t n = 0; n < options_.nodes; ++n) {
+      auto link = std::make_unique<Link>(world, n, *servers_[n], options_.faults);
+      daemon.links.push_back(link.get());
+      links.push_back(std::move(link));
+    }
+    daemon.shard = std::make_unique<Shard>(
+        *daemon.scheduler, random_,
+        [this] { return OwnerToken(std::string(kMadeTokenPrefix) + std::to_string(++tokens_)); }, options_.lock,
+        std::move(links));
+    daemons_.push_back(std::move(daemon));
+  }
+}
+
+void Cluster::Down(std::size_t node) {
+  for (Daemon& daemon : daemons_) daemon.links[node]->Break(true);
+}
+
+void Cluster::Up(std::size_t node) {
+  for (Daemon& daemon : daemons_) daemon.links[node]->ComeUp();
+}
+
+void Cluster::Pause(std::size_t node) {
+  for (Daemon& daemon : daemons_) daemon.links[node]->Pause();
+}
+
+void Cluster::Resume(std::size_t node) {
+  for (Daemon& daemon : daemons_) daemon.links[node]->Resume();
+}
+
+std::vector<std::string> Cluster::Leftovers() {
+  std::vector<std::string> leftovers;
+  const auto check = [&leftovers](std::size_t count, const std::string& what) {
+    if (count != 0) leftovers.push_back(std::to_string(count) + " " + what);
+  };
+  for (std::size_t d = 0; d < daemons_.size(); ++d) {
+    check(daemons_[d].shard->operations(), "operations at daemon " + std::to_string(d));
+    for (std::size_t n = 0; n < servers_.size(); ++n) {
+      check(daemons_[d].links[n]->under_way(),
+            "calls from daemon " + std::to_string(d) + " to node " + std::to_string(n));
+    }
+  }
+  for (std::size_t n = 0; n < servers_.size(); ++n) {
+    check(servers_[n]->keys(), "keys locked on node " + std::to_string(n));
+  }
+  return leftovers;
+}
+
+}  // namespace redlock::sim

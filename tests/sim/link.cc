@@ -1,0 +1,106 @@
+#include "tests/sim/link.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace redlock::sim {
+
+void Link::Acquire(const AcquireStep& step, std::shared_ptr<ReplySink> sink) {
+  Send([this, key = step.key.value(), token = step.token.value(), ttl = step.ttl,
+        fence = step.fence, attempt = step.attempt, adopt = step.adopt] {
+         return server_.Acquire(key, token, ttl, fence, attempt, adopt);
+       },
+       std::move(sink));
+}
+
+void Link::Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink) {
+  Send([this, key = step.key.value(), token = step.token.value(), ttl = step.ttl,
+        raise_to = step.raise_to] { return server_.Extend(key, token, ttl, raise_to); },
+       std::move(sink));
+}
+
+void Link::Heal(const HealStep& step, std::shared_ptr<ReplySink> sink) {
+  Send([this, key = step.key.value(), token = step.token.value(), ttl = step.ttl,
+        fence = step.fence] { return server_.Heal(key, token, ttl, fence); },
+       std::move(sink));
+}
+
+void Link::Release(const ReleaseStep& step, std::shared_ptr<ReplySink> sink) {
+  Send([this, key = step.key.value(), token = step.token.value(),
+        only = step.only_attempt,
+        seal = step.seal] { return server_.Release(key, token, only, seal); },
+       std::move(sink));
+}
+
+void Link::Inspect(const Key& key, std::shared_ptr<ReplySink> sink) {
+  Send([this, name = key.value()] { return server_.Inspect(name); }, std::move(sink));
+}
+
+Duration Link::Delay() {
+  Duration delay = world_.Between(faults_.least_delay, faults_.most_delay);
+  if (faults_.slow > 0 && world_.Chance(faults_.slow)) {
+    delay += world_.Between({}, faults_.slow_delay);
+  }
+  return delay;
+}
+
+MonotonicTime Link::InOrder(MonotonicTime& last) {
+  last = std::max(last, world_.now() + Delay());
+  return last;
+}
+
+void Link::Send(Work work, std::shared_ptr<ReplySink> sink) {
+  ++requests_;
+  auto call = std::make_shared<Call>(Call{std::move(sink)});
+  calls_.push_back(call);
+  if (down_) {
+    world_.Do({}, [this, call] {
+      Answer(call, {.outcome = Outcome::kError, .message = "not connected"});
+    });
+    return;
+  }
+  const MonotonicTime arrival = InOrder(last_request_);
+  world_.Do(arrival - world_.now(),
+            [this, work = std::move(work), call] { Deliver(work, call); });
+  if (faults_.breaks > 0 && world_.Chance(faults_.breaks)) {
+    world_.Do(world_.Between({}, faults_.most_delay * 4), [this] { Break(false); });
+  }
+}
+
+void Link::Deliver(Work work, const std::shared_ptr<Call>& call) {
+  if (paused_) {
+    held_up_.emplace_back([this, work = std::move(work), call] { Deliver(work, call); });
+    return;
+  }
+  // A request of a broken connection may have been in the node's buffer already, or not.
+  if (call->answered && world_.Chance(0.5)) return;
+  NodeReply reply = work();
+  if (call->answered) return;
+  const MonotonicTime arrival = InOrder(last_reply_);
+  world_.Do(arrival - world_.now(),
+            [this, call, reply = std::move(reply)] { Answer(call, reply); });
+}
+
+void Link::Answer(const std::shared_ptr<Call>& call, NodeReply reply) {
+  if (call->answered) return;
+  call->answered = true;
+  calls_.remove(call);
+  call->sink->OnReply(index_, std::move(reply));
+}
+
+void Link::Break(bool down) {
+  down_ = down_ || down;
+  last_request_ = {};
+  last_reply_ = {};
+  const auto calls = calls_;
+  for (const auto& call : calls) {
+    Answer(call, {.outcome = Outcome::kError, .message = "connection lost"});
+  }
+}
+
+void Link::Resume() {
+  paused_ = false;
+  for (const auto& deliver : std::exchange(held_up_, {})) deliver();
+}
+
+}  // namespace redlock::sim

@@ -1,0 +1,73 @@
+// A daemon's connection to a node, with the faults of a network: delays, breaks that lose requests
+// or only their replies, silence. Implements what the core asks of a node.
+#pragma once
+
+#include <functional>
+#include <list>
+#include <memory>
+
+#include "server/core/node.h"
+#include "tests/sim/server.h"
+#include "tests/sim/world.h"
+
+namespace redlock::sim {
+
+// How a network behaves. Zero everywhere: perfect and instant.
+struct NetworkFaults {
+  Duration least_delay = microseconds(50);
+  Duration most_delay = microseconds(500);
+  double slow = 0;                      // chance that a message is held up by as much as this:
+  Duration slow_delay = milliseconds(200);
+  double breaks = 0;                    // chance, per request, that the connection breaks
+};
+
+class Link final : public Node {
+ public:
+  Link(World& world, NodeIndex index, Server& server, const NetworkFaults& faults)
+      : world_(world), index_(index), server_(server), faults_(faults) {}
+
+  void Acquire(const AcquireStep& step, std::shared_ptr<ReplySink> sink) override;
+  void Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink) override;
+  void Heal(const HealStep& step, std::shared_ptr<ReplySink> sink) override;
+  void Release(const ReleaseStep& step, std::shared_ptr<ReplySink> sink) override;
+  void Inspect(const Key& key, std::shared_ptr<ReplySink> sink) override;
+
+  // The connection breaks: what is under way may or may not reach the node; its callers get an
+  // error. `down`: requests fail at once until the link comes up.
+  void Break(bool down);
+  void ComeUp() { down_ = false; }
+  // Nothing moves until Resume(), as with SIGSTOP; then everything does, late.
+  void Pause() { paused_ = true; }
+  void Resume();
+
+  [[nodiscard]] std::size_t requests() const { return requests_; }
+  [[nodiscard]] std::size_t under_way() const { return calls_.size(); }
+
+ private:
+  using Work = std::function<NodeReply()>;
+  struct Call {
+    std::shared_ptr<ReplySink> sink;
+    bool answered = false;
+  };
+
+  void Send(Work work, std::shared_ptr<ReplySink> sink);
+  void Deliver(Work work, const std::shared_ptr<Call>& call);
+  void Answer(const std::shared_ptr<Call>& call, NodeReply reply);
+  [[nodiscard]] Duration Delay();
+  [[nodiscard]] MonotonicTime InOrder(MonotonicTime& last);
+
+  World& world_;
+  const NodeIndex index_;
+  Server& server_;
+  const NetworkFaults& faults_;
+  bool down_ = false;
+  bool paused_ = false;
+  std::size_t requests_ = 0;
+  // One connection delivers in order, both ways; a new one may overtake what the old one carries.
+  MonotonicTime last_request_;
+  MonotonicTime last_reply_;
+  std::list<std::shared_ptr<Call>> calls_;
+  std::list<std::function<void()>> held_up_;  // while paused
+};
+
+}  // namespace redlock::sim

@@ -1,0 +1,121 @@
+#include "tests/sim/server.h"
+
+#include <algorithm>
+
+namespace redlock::sim {
+
+Duration Server::Clock() const {
+  const auto world = static_cast<double>(world_.now().time_since_epoch().count());
+  return Duration(static_cast<Duration::rep>(world * rate_));
+}
+
+Server::Entry* Server::Find(const std::string& key) {
+  const auto found = entries_.find(key);
+  if (found == entries_.end()) return nullptr;
+  if (found->second.expires <= Clock()) {
+    entries_.erase(found);
+    return nullptr;
+  }
+  return &found->second;
+}
+
+void Server::Put(const std::string& key, const std::string& token, Duration ttl) {
+  entries_[key] = {token, Clock() + ttl};
+}
+
+NodeReply Server::Acquire(const std::string& key, const std::string& token, Duration ttl,
+                          FencingToken fence, AttemptId attempt, bool adopt) {
+  Meta& meta = meta_[key];
+  Entry* const entry = Find(key);
+  if (entry == nullptr) {
+    if (meta.fence >= fence) return {.outcome = Outcome::kStaleFence, .fence = meta.fence};
+    Put(key, token, ttl);
+    meta.fence = fence;
+    meta.attempt = attempt;
+    return {.outcome = Outcome::kGranted, .fence = fence};
+  }
+  if (entry->token != token || !adopt) {
+    return {.outcome = Outcome::kHeld, .remaining = entry->expires - Clock()};
+  }
+  entry->expires = std::max(entry->expires, Clock() + ttl);
+  meta.kept = meta.attempt;
+  return {.outcome = Outcome::kGranted, .fence = meta.fence};
+}
+
+NodeReply Server::Extend(const std::string& key, const std::string& token, Duration ttl,
+                         FencingToken raise_to) {
+  Entry* const entry = Find(key);
+  if (entry == nullptr) return {.outcome = Outcome::kNotHeld};
+  if (entry->token != token) {
+    return {.outcome = Outcome::kHeld, .remaining = entry->expires - Clock()};
+  }
+  entry->expires = std::max(entry->expires, Clock() + ttl);
+  Meta& meta = meta_[key];
+  meta.fence = std::max(meta.fence, raise_to);
+  meta.kept = meta.attempt;
+  return {.outcome = Outcome::kGranted, .fence = meta.fence};
+}
+
+NodeReply Server::Heal(const std::string& key, const std::string& token, Duration ttl,
+                       FencingToken fence) {
+  if (Find(key) != nullptr) return {.outcome = Outcome::kHeld};
+  Put(key, token, ttl);
+  Meta& meta = meta_[key];
+  meta.fence = std::max(meta.fence, fence);
+  meta.attempt = {};
+  return {.outcome = Outcome::kGranted, .fence = meta.fence};
+}
+
+NodeReply Server::Release(const std::string& key, const std::string& token,
+                          std::optional<AttemptId> only_attempt, FencingToken seal) {
+  if (seal.value != 0) {
+    Meta& sealed = meta_[key];
+    if (sealed.fence >= seal) return {.outcome = Outcome::kNotHeld, .fence = sealed.fence};
+    sealed.fence = seal;
+  }
+  const Entry* const entry = Find(key);
+  if (entry == nullptr) return {.outcome = Outcome::kNotHeld};
+  if (entry->token != token) {
+    return {.outcome = Outcome::kHeld, .remaining = entry->expires - Clock()};
+  }
+  const Meta& meta = meta_[key];
+  if (only_attempt && (meta.attempt != *only_attempt || meta.kept == *only_attempt)) {
+    return {.outcome = Outcome::kNotHeld};
+  }
+  entries_.erase(key);
+  return {.outcome = Outcome::kGranted};
+}
+
+NodeReply Server::Inspect(const std::string& key) {
+  const Entry* const entry = Find(key);
+  const FencingToken fence = meta_[key].fence;
+  if (entry == nullptr) return {.outcome = Outcome::kNotHeld, .fence = fence};
+  return {.outcome = Outcome::kGranted,
+          .fence = fence,
+          .remaining = entry->expires - Clock(),
+          .holder = OwnerToken(entry->token)};
+}
+
+bool Server::SetNx(const std::string& key, const std::string& token, Duration ttl) {
+  if (Find(key) != nullptr) return false;
+  Put(key, token, ttl);
+  return true;
+}
+
+void Server::LoseData() {
+  entries_.clear();
+  meta_.clear();
+}
+
+std::optional<std::string> Server::Holder(const std::string& key) {
+  const Entry* const entry = Find(key);
+  if (entry == nullptr) return std::nullopt;
+  return entry->token;
+}
+
+std::size_t Server::keys() {
+  std::erase_if(entries_, [this](const auto& entry) { return entry.second.expires <= Clock(); });
+  return entries_.size();
+}
+
+}  // namespace redlock::sim

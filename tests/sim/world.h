@@ -1,0 +1,94 @@
+// Virtual time and seeded chance. One world is one schedule: the same seed gives the same run.
+#pragma once
+
+#include <cstdint>
+#include <random>
+#include <utility>
+
+#include "server/core/clock.h"
+#include "server/core/environment.h"
+#include "server/core/timer_queue.h"
+
+namespace redlock::sim {
+
+using std::chrono::microseconds;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+class World {
+ public:
+  explicit World(std::uint64_t seed) : engine_(seed) {}
+
+  [[nodiscard]] MonotonicTime now() const { return now_; }
+  [[nodiscard]] TimerHandle At(MonotonicTime when, std::function<void()> callback) {
+    return timers_.Add(std::max(when, now_), std::move(callback));
+  }
+  // For events that nothing cancels.
+  void Do(Duration delay, std::function<void()> callback) {
+    auto handle = std::make_shared<TimerHandle>();
+    *handle = At(now_ + delay, [handle, callback = std::move(callback)] { callback(); });
+  }
+
+  // Runs events until `end`, or until none is left.
+  void RunUntil(MonotonicTime end) {
+    while (const auto next = timers_.Next()) {
+      if (*next > end) break;
+      now_ = *next;
+      (*timers_.TakeDue(now_))();
+      ++events_;
+    }
+    now_ = std::max(now_, end);
+  }
+
+  [[nodiscard]] std::size_t pending_timers() const { return timers_.size(); }
+  [[nodiscard]] std::uint64_t events() const { return events_; }
+
+  // Chance.
+  [[nodiscard]] bool Chance(double probability) {
+    return std::uniform_real_distribution<>(0, 1)(engine_) < probability;
+  }
+  [[nodiscard]] std::uint64_t Below(std::uint64_t bound) {
+    return std::uniform_int_distribution<std::uint64_t>(0, bound - 1)(engine_);
+  }
+  [[nodiscard]] Duration Between(Duration low, Duration high) {
+    return Duration(std::uniform_int_distribution<Duration::rep>(low.count(), high.count())(engine_));
+  }
+
+ private:
+  TimerQueue timers_;
+  MonotonicTime now_{seconds(1)};
+  std::mt19937_64 engine_;
+  std::uint64_t events_ = 0;
+};
+
+// A daemon's clocks: the world's time, and a wall clock that is off by so much.
+class WorldScheduler final : public Scheduler {
+ public:
+  WorldScheduler(World& world, Duration wall_skew) : world_(world), wall_skew_(wall_skew) {}
+  [[nodiscard]] MonotonicTime Now() const override { return world_.now(); }
+  [[nodiscard]] WallTime WallNow() const override {
+    constexpr auto kStart = std::chrono::hours(24 * 365 * 55);
+    return WallTime(kStart + world_.now().time_since_epoch() + wall_skew_);
+  }
+  [[nodiscard]] TimerHandle At(MonotonicTime when, std::function<void()> callback) override {
+    return world_.At(when, std::move(callback));
+  }
+
+ private:
+  World& world_;
+  Duration wall_skew_;
+};
+
+class WorldRandom final : public Random {
+ public:
+  explicit WorldRandom(World& world) : world_(world) {}
+  [[nodiscard]] Duration UpTo(Duration bound) override {
+    return bound <= Duration::zero() ? Duration{} : world_.Between({}, bound);
+  }
+  [[nodiscard]] std::uint64_t Bits() override { return world_.Below(~std::uint64_t{0}); }
+
+ private:
+  World& world_;
+};
+
+}  // namespace redlock::sim

@@ -1,0 +1,169 @@
+// Flags, environment, file: what is accepted, what is refused and in which words.
+#include <gtest/gtest.h>
+
+#include <fstream>
+#include <map>
+
+#include "server/config/command_line.h"
+#include "server/config/node_uri.h"
+#include "tests/support/process.h"
+
+namespace redlock::config {
+namespace {
+
+using std::chrono::milliseconds;
+
+class CommandLine : public ::testing::Test {
+ protected:
+  std::optional<Config> Parse(std::vector<std::string> arguments) {
+    return ParseCommandLine(
+        std::move(arguments),
+        [this](const char* name) {
+          const auto found = variables.find(name);
+          return found == variables.end() ? nullptr : found->second.c_str();
+        },
+        output);
+  }
+  // What the refusal says.
+  std::string Refusal(std::vector<std::string> arguments) {
+    try {
+      (void)Parse(std::move(arguments));
+    } catch (const ConfigError& error) {
+      return error.what();
+    }
+    return "(accepted)";
+  }
+
+  std::map<std::string, std::string> variables;
+  std::string output;
+};
+
+#define EXPECT_SAYS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
+
+TEST_F(CommandLine, DefaultsAreTheContracts) {
+  const auto config = Parse({"--dev"});
+  ASSERT_TRUE(config);
+  EXPECT_EQ(config->max_ttl, std::chrono::minutes(5));
+  EXPECT_EQ(config->retry.max_retries, -1);
+  EXPECT_EQ(config->retry.max_jitter, milliseconds(300));
+  EXPECT_EQ(config->lock.release_timeout, std::chrono::seconds(5));
+  EXPECT_EQ(config->lock.drift.buffer, milliseconds(2));
+}
+
+TEST_F(CommandLine, FlagsWinOverEnvironmentOverFile) {
+  const testing::TemporaryDirectory directory;
+  const std::string file = directory.path() + "/redlockd.toml";
+  std::ofstream(file) << "node = [\"redis://f1\", \"redis://f2\", \"redis://f3\"]\n"
+                         "node-timeout = \"70ms\"\nshards = 3\nmax-ttl = \"1m\"\n";
+  variables["REDLOCKD_NODE_TIMEOUT"] = "60ms";
+  variables["REDLOCKD_SHARDS"] = "2";
+  const auto config = Parse({"--config", file, "--node-timeout", "40ms"});
+  ASSERT_TRUE(config);
+  EXPECT_EQ(config->lock.node_timeout, milliseconds(40));   // flag
+  EXPECT_EQ(config->shards, 2U);                            // environment
+  EXPECT_EQ(config->max_ttl, std::chrono::minutes(1));      // file
+  ASSERT_EQ(config->nodes.size(), 3U);
+  EXPECT_EQ(config->nodes[2].host, "f3");
+}
+
+TEST_F(CommandLine, EnvironmentListsAreSeparatedByCommas) {
+  variables["REDLOCKD_NODE"] = "redis://a,redis://b:7000/2";
+  const auto config = Parse({});
+  ASSERT_TRUE(config);
+  ASSERT_EQ(config->nodes.size(), 2U);
+  EXPECT_EQ(config->nodes[1].Name(), "b:7000");
+  EXPECT_EQ(config->nodes[1].database, 2);
+  EXPECT_EQ(Parse({"--node", "redis://c"})->nodes.size(), 1U);  // a flag replaces the list
+}
+
+TEST_F(CommandLine, BadValuesAreNamed) {
+  EXPECT_SAYS(Refusal({}), "--node: at least one");
+  EXPECT_SAYS(Refusal({"--dev", "--node", "redis://a"}), "--dev");
+  EXPECT_SAYS(Refusal({"--node", "redis://a", "--node", "redis://a:6379"}), "a:6379: given twice");
+  EXPECT_SAYS(Refusal({"--dev", "--node-timeout", "5"}), "--node-timeout 5: allowed are durations");
+  EXPECT_SAYS(Refusal({"--dev", "--node-timeout", "-5ms"}), "1ms to 10s");
+  EXPECT_SAYS(Refusal({"--dev", "--node-timeout", "nanms"}), "--node-timeout nanms");
+  EXPECT_SAYS(Refusal({"--dev", "--max-ttl", "99999h"}), "100ms to 24h");
+  EXPECT_SAYS(Refusal({"--dev", "--shards", "0"}), "1 to 64");
+  EXPECT_SAYS(Refusal({"--dev", "--shards", "many"}), "--shards");
+  EXPECT_SAYS(Refusal({"--dev", "--log-level", "loud"}), "--log-level");
+  EXPECT_SAYS(Refusal({"--dev", "--listen", "nonsense"}), "--listen nonsense");
+  EXPECT_SAYS(Refusal({"--dev", "--listen", "unix:relative"}), "--listen unix:relative");
+  EXPECT_SAYS(Refusal({"--dev", "--no-such-flag"}), "--no-such-flag");
+  EXPECT_SAYS(Refusal({"--dev", "--config", "/nowhere.toml"}), "/nowhere.toml");
+  EXPECT_SAYS(Refusal({"--dev", "--max-ttl", "100ms", "--node-timeout", "90ms"}), "--node-timeout");
+  EXPECT_SAYS(Refusal({"--dev", "--redis-tls-cert", "x"}), "--redis-tls-key");
+}
+
+TEST_F(CommandLine, UnknownNameInTheFileIsNamed) {
+  const testing::TemporaryDirectory directory;
+  const std::string file = directory.path() + "/redlockd.toml";
+  std::ofstream(file) << "dev = true\nnode-timeuot = \"70ms\"\n";
+  EXPECT_SAYS(Refusal({"--config", file}), "node-timeuot");
+}
+
+TEST_F(CommandLine, HelpAndVersionAreTexts) {
+  EXPECT_FALSE(Parse({"--help"}));
+  EXPECT_SAYS(output, "--node");
+  EXPECT_SAYS(output, "REDLOCKD_NODE_TIMEOUT");
+  EXPECT_FALSE(Parse({"--version"}));
+  EXPECT_SAYS(output, "redlockd ");
+}
+
+TEST(NodeUri, Forms) {
+  redis::Endpoint endpoint = ParseNodeUri("redis://us%40er:p%3Ass@example.org:7000/5");
+  EXPECT_EQ(endpoint.kind, redis::Endpoint::Kind::kTcp);
+  EXPECT_EQ(endpoint.user, "us@er");
+  EXPECT_EQ(endpoint.password, "p:ss");
+  EXPECT_EQ(endpoint.Name(), "example.org:7000");
+  EXPECT_EQ(endpoint.database, 5);
+
+  endpoint = ParseNodeUri("rediss://:secret@[::1]");
+  EXPECT_EQ(endpoint.kind, redis::Endpoint::Kind::kTls);
+  EXPECT_EQ(endpoint.user, "");
+  EXPECT_EQ(endpoint.password, "secret");
+  EXPECT_EQ(endpoint.Name(), "[::1]:6379");
+
+  endpoint = ParseNodeUri("unix:///run/redis.sock?database=2&user=u");
+  EXPECT_EQ(endpoint.kind, redis::Endpoint::Kind::kUnix);
+  EXPECT_EQ(endpoint.path, "/run/redis.sock");
+  EXPECT_EQ(endpoint.database, 2);
+  EXPECT_EQ(endpoint.user, "u");
+}
+
+TEST(NodeUri, PasswordFromAFile) {
+  const testing::TemporaryDirectory directory;
+  std::ofstream(directory.path() + "/pw") << "hidden\n";
+  const auto endpoint = ParseNodeUri("redis://u@h?password_file=" + directory.path() + "/pw");
+  EXPECT_EQ(endpoint.password, "hidden");
+}
+
+TEST(NodeUri, RefusalsNameTheFaultAndHideThePassword) {
+  const auto refusal = [](const std::string& uri) -> std::string {
+    try {
+      (void)ParseNodeUri(uri);
+    } catch (const ConfigError& error) {
+      return error.what();
+    }
+    return "(accepted)";
+  };
+  EXPECT_SAYS(refusal("http://a"), "scheme must be");
+  EXPECT_SAYS(refusal("localhost:6379"), "scheme must be");
+  EXPECT_SAYS(refusal("redis://"), "host is missing");
+  EXPECT_SAYS(refusal("redis://a:0"), "port must be");
+  EXPECT_SAYS(refusal("redis://a:99999"), "port must be");
+  EXPECT_SAYS(refusal("redis://a:12x"), "port must be");
+  EXPECT_SAYS(refusal("redis://::1"), "in [ ]");
+  EXPECT_SAYS(refusal("redis://[::1"), "end with ]");
+  EXPECT_SAYS(refusal("redis://a/x"), "database must be");
+  EXPECT_SAYS(refusal("redis://a/-1"), "database must be");
+  EXPECT_SAYS(refusal("redis://a?foo=1"), "unknown parameter \"foo\"");
+  EXPECT_SAYS(refusal("redis://a%4@b"), "hexadecimal");
+  EXPECT_SAYS(refusal("unix://relative"), "absolute");
+  EXPECT_SAYS(refusal("redis://a?password_file=/nowhere"), "/nowhere");
+  const std::string hidden = refusal("redis://u:topsecret@a:0");
+  EXPECT_EQ(hidden.find("topsecret"), std::string::npos) << hidden;
+}
+
+}  // namespace
+}  // namespace redlock::config

@@ -36,8 +36,8 @@ Failure Explain(const grpc::Status& status, const std::string& server) {
       failure.reason = info.reason();
     } else if (detail.UnpackTo(&retry)) {
       const auto& delay = retry.retry_delay();
-      failure.retry_after = std::chrono::milliseconds(delay.seconds() * 1000 +
-                                                      delay.nanos() / 1'000'000);
+      failure.retry_after =
+          std::chrono::milliseconds(delay.seconds() * 1000 + delay.nanos() / 1'000'000);
     } else {
       (void)detail.UnpackTo(&failure.votes);
     }

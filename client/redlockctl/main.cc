@@ -18,7 +18,8 @@ using redlockctl::Millis;
 using redlockctl::Options;
 
 constexpr const char* kFooter =
-    "\nExit status: 0 done; 1 other failure; 2 bad arguments; 3 another holder has the lock, or the\n"
+    "\nExit status: 0 done; 1 other failure; 2 bad arguments; 3 another holder has the lock, or "
+    "the\n"
     "time to wait ran out; 4 this token does not hold the key, or the lock was lost; 5 too few\n"
     "Redis nodes answered; 6 no daemon answers.\n";
 
@@ -29,7 +30,8 @@ CLI::Option* AddDuration(CLI::App& app, const std::string& flag, const std::stri
   static const std::map<std::string, double> units = {
       {"ms", 1}, {"s", 1'000}, {"m", 60'000}, {"h", 3'600'000}};
   return app
-      .add_option_function<double>(flag, [store](const double& ms) { store(Millis(ms)); }, help)
+      .add_option_function<double>(
+          flag, [store](const double& ms) { store(Millis(ms)); }, help)
       ->transform(CLI::AsNumberWithUnit(units, CLI::AsNumberWithUnit::UNIT_REQUIRED))
       ->type_name("DURATION");
 }
@@ -43,8 +45,7 @@ class CommandLine {
  public:
   explicit CommandLine(CLI::App& app, Options& options) : app_(app), options_(options) {}
 
-  CLI::App& Add(const std::string& name, const std::string& help,
-                ExitStatus (Commands::*run)()) {
+  CLI::App& Add(const std::string& name, const std::string& help, ExitStatus (Commands::*run)()) {
     CLI::App* const command = app_.add_subcommand(name, help);
     command->fallthrough();  // so that the common options may stand behind the command too
     command->add_option("KEY", options_.key, "What to lock")->required();
@@ -77,7 +78,8 @@ class CommandLine {
 };
 
 void DeclareCommands(CommandLine& line, Options& options) {
-  CLI::App& acquire = line.Add("acquire", "Take a lock, waiting for it if need be", &Commands::Acquire);
+  CLI::App& acquire =
+      line.Add("acquire", "Take a lock, waiting for it if need be", &Commands::Acquire);
   line.AddTtl(acquire);
   line.AddToken(acquire, false);
   acquire.add_flag("--try", options.single_try, "One attempt, no waiting");

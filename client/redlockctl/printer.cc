@@ -119,7 +119,8 @@ void Printer::Print(const Failure& failure) const {
     return;
   }
   const long long retry_ms = failure.retry_after ? failure.retry_after->count() : 0;
-  std::printf(R"({"error":{"reason":%s,"message":%s,"retry_after_ms":%lld}})" "\n",
+  std::printf(R"({"error":{"reason":%s,"message":%s,"retry_after_ms":%lld}})"
+              "\n",
               JsonText(failure.reason).c_str(), JsonText(failure.message).c_str(), retry_ms);
 }
 

@@ -86,14 +86,13 @@ class Options {
     std::ostringstream range;
     range << low << " to " << high;
     Add(flag, value, help + " (" + range.str() + ")")
-        ->check(
-            [low, high, range = range.str()](const std::string& text) -> std::string {
-              Number number{};
-              if (CLI::detail::lexical_cast(text, number) && number >= low && number <= high) {
-                return {};
-              }
-              return text + ": allowed are numbers from " + range;
-            });
+        ->check([low, high, range = range.str()](const std::string& text) -> std::string {
+          Number number{};
+          if (CLI::detail::lexical_cast(text, number) && number >= low && number <= high) {
+            return {};
+          }
+          return text + ": allowed are numbers from " + range;
+        });
   }
 
   // Variables stand in for flags that were not given, and so come before the file.
@@ -142,6 +141,7 @@ struct Raw {
 
 void Declare(CLI::App& app, Options& options, Config& config, Raw& raw) {
   app.set_version_flag("--version", "redlockd " REDLOCKD_VERSION);
+  app.allow_config_extras(CLI::config_extras_mode::error);
   app.set_config("--config", "", "Read options from this TOML file, e.g.  node-timeout = \"50ms\"");
 
   app.option_defaults()->group("Service");
@@ -196,8 +196,8 @@ void Declare(CLI::App& app, Options& options, Config& config, Raw& raw) {
                                  "Streams open at a time");
   options.AddNumber<std::size_t>("--max-items-per-stream", config.max_items_per_stream, 1, 100'000,
                                  "Leases that one Watch may carry");
-  options.AddNumber<std::size_t>("--max-message-bytes", config.max_message_bytes, 4'096,
-                                 64U << 20, "Size of a request");
+  options.AddNumber<std::size_t>("--max-message-bytes", config.max_message_bytes, 4'096, 64U << 20,
+                                 "Size of a request");
 
   app.option_defaults()->group("Logs");
   options.Add("--log-level", config.log_level, "trace, debug, info, warning, error or off")

@@ -9,8 +9,8 @@ namespace {
 void ValidateListen(const std::string& address) {
   const bool unix_path = address.starts_with("unix:/");
   const auto colon = address.rfind(':');
-  const bool host_port = !address.starts_with("unix:") && colon != std::string::npos &&
-                         colon > 0 && colon + 1 < address.size() &&
+  const bool host_port = !address.starts_with("unix:") && colon != std::string::npos && colon > 0 &&
+                         colon + 1 < address.size() &&
                          address.find_first_not_of("0123456789", colon + 1) == std::string::npos;
   if (!unix_path && !host_port) {
     throw ConfigError("--listen " + address +

@@ -39,8 +39,8 @@ class Parser {
     if (scheme == "unix") {
       ParsePath(body);
     } else {
-      endpoint_.kind = scheme == "rediss" ? redis::Endpoint::Kind::kTls
-                                          : redis::Endpoint::Kind::kTcp;
+      endpoint_.kind =
+          scheme == "rediss" ? redis::Endpoint::Kind::kTls : redis::Endpoint::Kind::kTcp;
       ParseAuthority(body);
     }
     if (query) ParseQuery(*query);
@@ -79,8 +79,7 @@ class Parser {
       }
       unsigned value = 0;
       const char* const begin = text.data() + i + 1;
-      if (i + 2 >= text.size() ||
-          std::from_chars(begin, begin + 2, value, 16).ptr != begin + 2) {
+      if (i + 2 >= text.size() || std::from_chars(begin, begin + 2, value, 16).ptr != begin + 2) {
         Fail("a % must be followed by two hexadecimal digits");
       }
       decoded += static_cast<char>(value);

@@ -54,9 +54,8 @@ std::shared_ptr<Acquisition> Acquisition::Start(const Environment& env, Operatio
       new Acquisition(env, registry, std::move(command), std::move(done)));
   registry.Add(self);
   if (self->command_.deadline) {
-    self->deadline_timer_ = env.scheduler.At(*self->command_.deadline, [raw = self.get()] {
-      raw->Cancel(Reason::kDeadlineExceeded);
-    });
+    self->deadline_timer_ = env.scheduler.At(
+        *self->command_.deadline, [raw = self.get()] { raw->Cancel(Reason::kDeadlineExceeded); });
   }
   self->Attempt();
   return self;
@@ -146,24 +145,24 @@ void Acquisition::Won(Round& round) {
 
 void Acquisition::Unify(FencingToken highest) {
   // The token holds some nodes from before and some from now: one more round gives all one fence.
-  unifying_ = Extension::Start(
-      env_, registry_,
-      {.key = command_.key,
-       .token = command_.token,
-       .ttl = command_.ttl,
-       .retry = {.max_retries = 0, .min_delay = {}, .max_jitter = {}},
-       .deadline = std::nullopt,
-       .raise_to = highest},
-      [this, self = shared_from_this()](ExtendResult result) {
-        unifying_.reset();
-        if (!done_) return;
-        votes_ = std::move(result.votes);
-        if (result.lease) {
-          Succeed(std::move(*result.lease));
-        } else {
-          Lost(Reason::kQuorumUnavailable, std::move(result.error.message), Duration{});
-        }
-      });
+  unifying_ = Extension::Start(env_, registry_,
+                               {.key = command_.key,
+                                .token = command_.token,
+                                .ttl = command_.ttl,
+                                .retry = {.max_retries = 0, .min_delay = {}, .max_jitter = {}},
+                                .deadline = std::nullopt,
+                                .raise_to = highest},
+                               [this, self = shared_from_this()](ExtendResult result) {
+                                 unifying_.reset();
+                                 if (!done_) return;
+                                 votes_ = std::move(result.votes);
+                                 if (result.lease) {
+                                   Succeed(std::move(*result.lease));
+                                 } else {
+                                   Lost(Reason::kQuorumUnavailable, std::move(result.error.message),
+                                        Duration{});
+                                 }
+                               });
 }
 
 void Acquisition::Succeed(Lease lease) {
@@ -204,8 +203,7 @@ void Acquisition::RollBack() {
   }
   const AttemptId attempt = round_->attempt();
   round_.reset();
-  CleanUp::Start(env_, registry_, {command_.key, command_.token, attempt, {}},
-                 std::move(may_hold));
+  CleanUp::Start(env_, registry_, {command_.key, command_.token, attempt, {}}, std::move(may_hold));
 }
 
 void Acquisition::OnLate(Round& round, NodeIndex node, const NodeReply& reply) {

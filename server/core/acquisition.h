@@ -1,9 +1,10 @@
 // Takes a lock: one operation from its first attempt to its last late vote.
 //
-// The algorithm is https://redis.io/docs/latest/develop/clients/patterns/distributed-locks/: ask all
-// nodes at once, win with a quorum of grants and validity left, else roll back everywhere and try
-// again after a random pause. Added to it: a fencing token in the same round trip (fence_clock.h),
-// adoption of a lock that the caller's token already holds, and the caller's deadline.
+// The algorithm is https://redis.io/docs/latest/develop/clients/patterns/distributed-locks/: ask
+// all nodes at once, win with a quorum of grants and validity left, else roll back everywhere and
+// try again after a random pause. Added to it: a fencing token in the same round trip
+// (fence_clock.h), adoption of a lock that the caller's token already holds, and the caller's
+// deadline.
 #pragma once
 
 #include <functional>
@@ -71,10 +72,10 @@ class Acquisition final : public Operation,
   int attempts_ = 0;
   int proposals_ = 0;  // of the attempt under way
   FencingToken fence_;
-  std::shared_ptr<Round> round_;        // under way, or decided and not yet rolled back
+  std::shared_ptr<Round> round_;  // under way, or decided and not yet rolled back
   std::shared_ptr<Extension> unifying_;
-  const Round* winner_ = nullptr;       // for comparison only
-  Votes votes_;                         // of the last round decided
+  const Round* winner_ = nullptr;  // for comparison only
+  Votes votes_;                    // of the last round decided
   TimerHandle deadline_timer_;
   TimerHandle retry_timer_;
 };

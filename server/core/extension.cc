@@ -57,9 +57,8 @@ std::shared_ptr<Extension> Extension::Start(const Environment& env, OperationReg
       new Extension(env, registry, std::move(command), std::move(done)));
   registry.Add(self);
   if (self->command_.deadline) {
-    self->deadline_timer_ = env.scheduler.At(*self->command_.deadline, [raw = self.get()] {
-      raw->Cancel(Reason::kDeadlineExceeded);
-    });
+    self->deadline_timer_ = env.scheduler.At(
+        *self->command_.deadline, [raw = self.get()] { raw->Cancel(Reason::kDeadlineExceeded); });
   }
   self->Attempt();
   return self;
@@ -98,11 +97,11 @@ void Extension::OnDecided(Round& round) {
       Won(round);
       return;
     case Verdict::kDenied:
-      Finish({.lease = std::nullopt,
-              .error = {.reason = Reason::kLockNotHeld,
-                        .message = "this token does not hold the key"},
-              .votes = round.votes(),
-              .attempts = attempts_});
+      Finish(
+          {.lease = std::nullopt,
+           .error = {.reason = Reason::kLockNotHeld, .message = "this token does not hold the key"},
+           .votes = round.votes(),
+           .attempts = attempts_});
       return;
     case Verdict::kPending:
     case Verdict::kUnreachable:
@@ -133,8 +132,8 @@ void Extension::Won(Round& round) {
     Failed(round, Reason::kValidityExpired, "the quorum answered after the validity had ended");
     return;
   }
-  lease_ = Lease{command_.key, command_.token, fences.highest, {}, validity,
-                 env_.scheduler.Now() + validity};
+  lease_ = Lease{command_.key, command_.token, fences.highest,
+                 {},           validity,       env_.scheduler.Now() + validity};
   winner_ = &round;
   for (NodeIndex node = 0; node < env_.nodes.size(); ++node) {
     const NodeReply* reply = round.reply(node);

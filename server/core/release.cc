@@ -26,8 +26,8 @@ Round::Counts CountRelease(Outcome outcome) {
 
 }  // namespace
 
-void ReleaseOperation::Start(const Environment& env, OperationRegistry& registry, Key key, OwnerToken token,
-                    ReleaseDone done) {
+void ReleaseOperation::Start(const Environment& env, OperationRegistry& registry, Key key,
+                             OwnerToken token, ReleaseDone done) {
   const std::shared_ptr<ReleaseOperation> self(
       new ReleaseOperation(env, registry, std::move(key), std::move(token), std::move(done)));
   registry.Add(self);
@@ -39,8 +39,8 @@ void ReleaseOperation::Start(const Environment& env, OperationRegistry& registry
       self);
 }
 
-ReleaseOperation::ReleaseOperation(const Environment& env, OperationRegistry& registry, Key key, OwnerToken token,
-                 ReleaseDone done)
+ReleaseOperation::ReleaseOperation(const Environment& env, OperationRegistry& registry, Key key,
+                                   OwnerToken token, ReleaseDone done)
     : env_(env),
       registry_(registry),
       key_(std::move(key)),
@@ -77,8 +77,9 @@ void ReleaseOperation::OnDecided(Round& round) {
     case Verdict::kPending:
     case Verdict::kUnreachable:
       result.error = Error{.reason = Reason::kQuorumUnavailable,
-                           .message = "too few nodes answered to decide; those that did have "
-                                      "released, the others are asked again in the background"};
+                           .message =
+                               "too few nodes answered to decide; those that did have "
+                               "released, the others are asked again in the background"};
       break;
   }
   if (done_) Finish(std::move(result));

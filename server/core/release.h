@@ -17,8 +17,8 @@ struct ReleaseResult {
 using ReleaseDone = std::function<void(ReleaseResult)>;
 
 class ReleaseOperation final : public Operation,
-                      public Round::Listener,
-                      public std::enable_shared_from_this<ReleaseOperation> {
+                               public Round::Listener,
+                               public std::enable_shared_from_this<ReleaseOperation> {
  public:
   // `done` is called once, never inside this call.
   static void Start(const Environment& env, OperationRegistry& registry, Key key, OwnerToken token,
@@ -33,7 +33,7 @@ class ReleaseOperation final : public Operation,
 
  private:
   ReleaseOperation(const Environment& env, OperationRegistry& registry, Key key, OwnerToken token,
-          ReleaseDone done);
+                   ReleaseDone done);
   void Finish(ReleaseResult result);
 
   const Environment& env_;

@@ -43,12 +43,12 @@ std::shared_ptr<Operation> Shard::Acquire(AcquireCommand command, AcquireDone do
     return nullptr;
   }
   const auto waiting = waiting_.emplace(command.key.value(), nullptr);
-  waiting->second = Acquisition::Start(
-      env_, registry_, std::move(command),
-      [this, waiting, done = std::move(done)](AcquireResult result) {
-        waiting_.erase(waiting);
-        done(std::move(result));
-      });
+  waiting->second =
+      Acquisition::Start(env_, registry_, std::move(command),
+                         [this, waiting, done = std::move(done)](AcquireResult result) {
+                           waiting_.erase(waiting);
+                           done(std::move(result));
+                         });
   return waiting->second;
 }
 

@@ -59,7 +59,7 @@ class Shard {
   std::vector<Node*> node_pointers_;
   Environment env_;
   bool draining_ = false;
-  Waiting waiting_;  // acquisitions that are not decided, by key
+  Waiting waiting_;                           // acquisitions that are not decided, by key
   std::vector<std::unique_ptr<Node>> nodes_;  // last: destroyed first, with the sinks they hold
 };
 

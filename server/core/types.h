@@ -112,8 +112,8 @@ struct Lease {
   Key key;
   OwnerToken token;
   FencingToken fence;
-  AttemptId attempt;           // that acquired it; 0 where that is not known
-  Duration validity{};         // left at the decision
+  AttemptId attempt;            // that acquired it; 0 where that is not known
+  Duration validity{};          // left at the decision
   MonotonicTime valid_until{};  // the same as an instant
 };
 

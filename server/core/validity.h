@@ -7,8 +7,8 @@ namespace redlock {
 
 // Allowance for clocks that run at different rates, and for the granularity of Redis' expiry.
 struct DriftBudget {
-  double factor = 0.01;                               // of the TTL
-  Duration buffer = std::chrono::milliseconds(2);     // on top
+  double factor = 0.01;                            // of the TTL
+  Duration buffer = std::chrono::milliseconds(2);  // on top
 };
 
 [[nodiscard]] inline Duration Drift(Duration ttl, const DriftBudget& budget) {

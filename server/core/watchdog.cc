@@ -41,16 +41,14 @@ std::shared_ptr<Watchdog> Watchdog::Start(const Environment& env, OperationRegis
 
 Watchdog::Watchdog(const Environment& env, OperationRegistry& registry, WatchCommand command,
                    WatchEvents events)
-    : env_(env),
-      registry_(registry),
-      command_(std::move(command)),
-      events_(std::move(events)) {}
+    : env_(env), registry_(registry), command_(std::move(command)), events_(std::move(events)) {}
 
 void Watchdog::Cancel(Reason /*why*/) {
   if (!events_) return;
   events_ = nullptr;
   if (command_.release_on_close) {
-    ReleaseOperation::Start(env_, registry_, command_.key, command_.token, [](const ReleaseResult&) {});
+    ReleaseOperation::Start(env_, registry_, command_.key, command_.token,
+                            [](const ReleaseResult&) {});
   }
   End();
 }

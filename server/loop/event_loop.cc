@@ -9,7 +9,8 @@
 namespace redlock {
 namespace {
 
-// Sleeping machines freeze the timers that the kernel keeps, not the clock: look again now and then.
+// Sleeping machines freeze the timers that the kernel keeps, not the clock: look again now and
+// then.
 constexpr Duration kLongestSleep = std::chrono::seconds(60);
 
 }  // namespace

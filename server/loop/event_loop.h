@@ -13,7 +13,8 @@ namespace redlock {
 
 // Post() and Stop() may be called from any thread, everything else on the thread that runs it.
 //
-// The monotonic clock is CLOCK_BOOTTIME: it goes on while the machine sleeps, as Redis' expiry does.
+// The monotonic clock is CLOCK_BOOTTIME: it goes on while the machine sleeps, as Redis' expiry
+// does.
 class EventLoop final : public Scheduler {
  public:
   EventLoop();

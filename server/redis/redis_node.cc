@@ -116,9 +116,8 @@ RedisNode::~RedisNode() {
 }
 
 void RedisNode::Connect() {
-  connection_ = std::make_shared<Connection>(
-      loop_, MakeTransport(loop_.io(), endpoint_, tls_),
-      [this](const std::string& why) { Reconnect(why); });
+  connection_ = std::make_shared<Connection>(loop_, MakeTransport(loop_.io(), endpoint_, tls_),
+                                             [this](const std::string& why) { Reconnect(why); });
   connect_timer_ = loop_.After(kConnectTimeout, [this] {
     connection_->Close();
     Reconnect("no answer while connecting");
@@ -262,8 +261,8 @@ void RedisNode::Send(std::shared_ptr<Call> call) {
 void RedisNode::OnReply(const std::shared_ptr<Call>& call, const redisReply* reply) {
   --in_flight_;
   if (reply == nullptr) {
-    call->sink->OnReply(index_, {.outcome = Outcome::kError,
-                                 .message = "connection lost: " + down_because_});
+    call->sink->OnReply(
+        index_, {.outcome = Outcome::kError, .message = "connection lost: " + down_because_});
     return;
   }
   // SCRIPT FLUSH, or a server that was replaced behind a proxy: load it and ask again, once.

@@ -23,17 +23,15 @@ class StreamTransport : public Transport, public std::enable_shared_from_this<Tr
   explicit StreamTransport(Args&&... args) : stream_(std::forward<Args>(args)...) {}
 
   void ReadSome(std::span<char> buffer, Moved done) override {
-    stream_.async_read_some(
-        asio::buffer(buffer.data(), buffer.size()),
-        [self = shared_from_this(), done = std::move(done)](std::error_code error,
-                                                            std::size_t size) { done(error, size); });
+    stream_.async_read_some(asio::buffer(buffer.data(), buffer.size()),
+                            [self = shared_from_this(), done = std::move(done)](
+                                std::error_code error, std::size_t size) { done(error, size); });
   }
 
   void WriteAll(std::string_view data, Moved done) override {
-    asio::async_write(
-        stream_, asio::buffer(data.data(), data.size()),
-        [self = shared_from_this(), done = std::move(done)](std::error_code error,
-                                                            std::size_t size) { done(error, size); });
+    asio::async_write(stream_, asio::buffer(data.data(), data.size()),
+                      [self = shared_from_this(), done = std::move(done)](
+                          std::error_code error, std::size_t size) { done(error, size); });
   }
 
  protected:
@@ -70,12 +68,12 @@ class TcpConnector {
             done(error);
             return;
           }
-          asio::async_connect(socket, addresses,
-                              [&socket, done = std::move(done)](std::error_code failed,
-                                                                const tcp::endpoint&) {
-                                if (!failed) Tune(socket);
-                                done(failed);
-                              });
+          asio::async_connect(
+              socket, addresses,
+              [&socket, done = std::move(done)](std::error_code failed, const tcp::endpoint&) {
+                if (!failed) Tune(socket);
+                done(failed);
+              });
         });
   }
 
@@ -106,8 +104,8 @@ class TcpTransport final : public StreamTransport<tcp::socket> {
       : StreamTransport(io), connector_(io, endpoint) {}
 
   void Connect(Connected done) override {
-    connector_.Connect(stream_, [self = shared_from_this(), done = std::move(done)](
-                                    std::error_code error) { done(error); });
+    connector_.Connect(stream_, [self = shared_from_this(),
+                                 done = std::move(done)](std::error_code error) { done(error); });
   }
   void Close() override {
     connector_.Cancel();
@@ -125,8 +123,8 @@ class UnixTransport final : public StreamTransport<Unix::socket> {
 
   void Connect(Connected done) override {
     stream_.async_connect(Unix::endpoint(path_),
-                          [self = shared_from_this(), done = std::move(done)](
-                              std::error_code error) { done(error); });
+                          [self = shared_from_this(),
+                           done = std::move(done)](std::error_code error) { done(error); });
   }
   void Close() override { CloseSocket(stream_); }
 

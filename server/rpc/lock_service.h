@@ -46,9 +46,9 @@ class StreamRegistry {
   bool draining_ = false;
 };
 
-using RawService = v1::LockService::WithRawCallbackMethod_Acquire<
-    v1::LockService::WithRawCallbackMethod_Extend<v1::LockService::WithRawCallbackMethod_Release<
-        v1::LockService::WithRawCallbackMethod_Watch<
+using RawService =
+    v1::LockService::WithRawCallbackMethod_Acquire<v1::LockService::WithRawCallbackMethod_Extend<
+        v1::LockService::WithRawCallbackMethod_Release<v1::LockService::WithRawCallbackMethod_Watch<
             v1::LockService::WithRawCallbackMethod_Inspect<v1::LockService::Service>>>>>;
 
 // Thread-safe. Must outlive the server that it is registered with; the shards must outlive it.

@@ -48,17 +48,14 @@ Server::Server(const config::Config& config, LockService& service) {
                                 ": cannot be listened on; is it in use, or not this machine's?");
     }
     const bool is_unix = address.starts_with("unix:");
-    addresses_.push_back(is_unix ? address
-                                 : address.substr(0, address.rfind(':') + 1) +
-                                       std::to_string(ports[i]));
+    addresses_.push_back(
+        is_unix ? address : address.substr(0, address.rfind(':') + 1) + std::to_string(ports[i]));
   }
   server_->GetHealthCheckService()->SetServingStatus(v1::LockService::service_full_name(), true);
 }
 
 void Server::Drain() { server_->GetHealthCheckService()->SetServingStatus(false); }
 
-void Server::Shutdown() {
-  server_->Shutdown(std::chrono::system_clock::now() + kShutdownGrace);
-}
+void Server::Shutdown() { server_->Shutdown(std::chrono::system_clock::now() + kShutdownGrace); }
 
 }  // namespace redlock::rpc

@@ -58,7 +58,8 @@ void AddErrorInfo(google::rpc::Status& status, std::string_view reason) {
 std::string Describe(const Votes& votes, const NodeNames& names) {
   std::string text;
   for (const Vote& vote : votes) {
-    text += (text.empty() ? "" : "; ") + names[vote.node] + " " + std::string(ToString(vote.outcome));
+    text +=
+        (text.empty() ? "" : "; ") + names[vote.node] + " " + std::string(ToString(vote.outcome));
     if (!vote.message.empty()) text += ": " + vote.message;
   }
   return text;

@@ -65,9 +65,9 @@ void WatchStream::Begin(const grpc::ByteBuffer& buffer) {
   registered_ = registry_.Add(this, service_.max_streams);
   if (!registered_) {
     items_.clear();
-    Close(ToStatus({.reason = Reason::kOverloaded,
-                    .message = "the daemon's bound on open streams is reached"},
-                   {}, service_.names));
+    Close(ToStatus(
+        {.reason = Reason::kOverloaded, .message = "the daemon's bound on open streams is reached"},
+        {}, service_.names));
     return;
   }
   for (std::size_t i = 0; i < commands.size(); ++i) {
@@ -157,7 +157,7 @@ void WatchStream::WriteNext() {
   buffer_.Clear();
   bool own_buffer = false;
   (void)grpc::GenericSerialize<grpc::ProtoBufferWriter, v1::WatchResponse>(queue_.front(), &buffer_,
-                                                                          &own_buffer);
+                                                                           &own_buffer);
   queue_.pop_front();
   writing_ = true;
   StartWrite(&buffer_);

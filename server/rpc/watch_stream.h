@@ -40,7 +40,7 @@ class WatchStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
   void ItemEnded(const grpc::Status& status);
   void EndWatchdogs();
   void Send(v1::WatchResponse event);
-  void WriteNext();                       // under mutex_
+  void WriteNext();                        // under mutex_
   void Close(const grpc::Status& status);  // once what is queued has been sent
 
   const ServiceContext& service_;

@@ -56,8 +56,8 @@ std::vector<std::unique_ptr<Node>> MakeNodes(EventLoop& loop, const config::Conf
                     "node {}: not connected, trying again (shard {}): {}", name, number, why);
       }
     };
-    nodes.push_back(std::make_unique<redis::RedisNode>(loop, nodes.size(), endpoint, tls, options,
-                                                       report));
+    nodes.push_back(
+        std::make_unique<redis::RedisNode>(loop, nodes.size(), endpoint, tls, options, report));
   }
   return nodes;
 }

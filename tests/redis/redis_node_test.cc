@@ -24,7 +24,9 @@ using testing::TemporaryDirectory;
 
 class Recorder final : public ReplySink {
  public:
-  void OnReply(NodeIndex /*node*/, NodeReply reply) override { replies.push_back(std::move(reply)); }
+  void OnReply(NodeIndex /*node*/, NodeReply reply) override {
+    replies.push_back(std::move(reply));
+  }
   std::vector<NodeReply> replies;
 };
 
@@ -100,9 +102,11 @@ TEST_F(NodeTest, ScriptsAndTheSimulatedServerAgree) {
   int step = 0;
   const auto agree = [&step](const NodeReply& real, const NodeReply& simulated) {
     ++step;
-    EXPECT_EQ(ToString(real.outcome), ToString(simulated.outcome)) << "step " << step << real.message;
+    EXPECT_EQ(ToString(real.outcome), ToString(simulated.outcome))
+        << "step " << step << real.message;
     EXPECT_EQ(real.fence, simulated.fence) << "step " << step;
-    EXPECT_LT(std::chrono::abs(real.remaining - simulated.remaining), seconds(2)) << "step " << step;
+    EXPECT_LT(std::chrono::abs(real.remaining - simulated.remaining), seconds(2))
+        << "step " << step;
   };
   const auto acquire = [&](const char* token, std::uint64_t fence, std::uint64_t attempt,
                            bool adopt) {
@@ -134,32 +138,32 @@ TEST_F(NodeTest, ScriptsAndTheSimulatedServerAgree) {
   inspect();
   acquire("a", 100, 1, false);
   inspect();
-  acquire("b", 200, 2, false);              // held
-  acquire("a", 200, 3, false);              // held, by itself
-  release("b", std::nullopt, 0);            // another's
-  release("a", AttemptId{9}, 0);            // another attempt's roll-back
-  acquire("a", 200, 4, true);               // adopted: keeps its fence
-  release("a", AttemptId{1}, 0);            // too late: confirmed meanwhile
+  acquire("b", 200, 2, false);    // held
+  acquire("a", 200, 3, false);    // held, by itself
+  release("b", std::nullopt, 0);  // another's
+  release("a", AttemptId{9}, 0);  // another attempt's roll-back
+  acquire("a", 200, 4, true);     // adopted: keeps its fence
+  release("a", AttemptId{1}, 0);  // too late: confirmed meanwhile
   extend("a", 20, 0);
-  extend("a", 1, 0);                        // never shortens
+  extend("a", 1, 0);  // never shortens
   inspect();
   extend("b", 20, 0);
-  extend("a", 20, 150);                     // raised
+  extend("a", 20, 150);  // raised
   release("a", std::nullopt, 0);
-  release("a", std::nullopt, 0);            // again
+  release("a", std::nullopt, 0);  // again
   inspect();
-  acquire("b", 150, 5, false);              // stale
+  acquire("b", 150, 5, false);  // stale
   acquire("b", 151, 6, false);
-  release("b", AttemptId{6}, 0);            // roll-back
+  release("b", AttemptId{6}, 0);  // roll-back
   acquire("b", 152, 7, false);
   extend("b", 10, 0);
-  release("b", AttemptId{7}, 0);            // too late: extended
-  release("b", std::nullopt, 152);          // sealed below: a later hold
-  release("b", std::nullopt, 300);          // sealed
-  acquire("c", 300, 8, false);              // stale, by the seal
-  heal("d", 250);                           // never lowers the fence
-  heal("e", 400);                           // held
-  release("d", AttemptId{8}, 0);            // no attempt's
+  release("b", AttemptId{7}, 0);    // too late: extended
+  release("b", std::nullopt, 152);  // sealed below: a later hold
+  release("b", std::nullopt, 300);  // sealed
+  acquire("c", 300, 8, false);      // stale, by the seal
+  heal("d", 250);                   // never lowers the fence
+  heal("e", 400);                   // held
+  release("d", AttemptId{8}, 0);    // no attempt's
   release("d", std::nullopt, 0);
   heal("e", 400);
   extend("e", 10, 0);
@@ -260,7 +264,8 @@ TEST_F(NodeTest, LongSilenceEndsTheConnectionAndEveryCallIsAnswered) {
 }
 
 TEST_F(NodeTest, LogsInWithUserPasswordAndDatabase) {
-  RedisServer server({"--requirepass", "s3cret", "--user", "locker on >pass ~* &* +@all"});
+  RedisServer server(
+      {"--requirepass", "s3cret", "--user", "locker", "on", ">pass", "~*", "&*", "+@all"});
   Endpoint endpoint = Tcp(server);
   endpoint.user = "locker";
   endpoint.password = "pass";
@@ -296,7 +301,8 @@ TEST_F(NodeTest, ConnectsToAUnixSocketAndByName) {
 
 TEST_F(NodeTest, HostileRepliesEndTheConnectionOnly) {
   // A server that is not Redis at all: this test's own echo of protocol errors.
-  for (const char* const reply : {"*100000000\r\n", "$-7\r\n", "hello\r\n", "+OK\r\n+OK\r\n+OK\r\n+OK\r\n"
+  for (const char* const reply : {"*100000000\r\n", "$-7\r\n", "hello\r\n",
+                                  "+OK\r\n+OK\r\n+OK\r\n+OK\r\n"
                                   "+OK\r\n+OK\r\n+OK\r\n"}) {
     asio::io_context& io = loop.io();
     asio::ip::tcp::acceptor acceptor(io, {asio::ip::address_v4::loopback(), 0});
@@ -321,7 +327,8 @@ class TlsTest : public NodeTest {
     const std::string& dir = directory.path();
     const std::string make =
         "cd " + dir +
-        " && openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=ca -keyout ca.key -out ca.crt"
+        " && openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=ca -keyout ca.key -out "
+        "ca.crt"
         " && for n in server client; do"
         " openssl req -newkey rsa:2048 -nodes -subj /CN=$n -keyout $n.key -out $n.csr"
         " && printf 'subjectAltName=DNS:localhost' > ext"

@@ -148,8 +148,8 @@ TEST_F(Acquisition, HeldIsToldFromUnavailableWhenANodeIsDown) {
 TEST_F(Acquisition, RetriesAreCounted) {
   SetUpCluster();
   MustAcquire(Wants("k", seconds(10)));
-  const AcquireResult result = Acquire(Wants(
-      "k", seconds(1), {.max_retries = 3, .min_delay = milliseconds(10), .max_jitter = {}}));
+  const AcquireResult result = Acquire(
+      Wants("k", seconds(1), {.max_retries = 3, .min_delay = milliseconds(10), .max_jitter = {}}));
   EXPECT_EQ(result.error.reason, Reason::kMaxRetriesExceeded);
   EXPECT_EQ(result.attempts, 4);
   EXPECT_GE(result.waited, milliseconds(30));

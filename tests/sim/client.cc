@@ -84,8 +84,8 @@ void Client::Extend(const Lease& lease, Duration ttl) {
                         .retry = {.max_retries = static_cast<int>(world_.Below(3))},
                         .deadline = std::nullopt,
                         .raise_to = {}};
-  const auto operation = AnyShard().Extend(
-      std::move(command), [this, lease, ttl](const ExtendResult& result) {
+  const auto operation =
+      AnyShard().Extend(std::move(command), [this, lease, ttl](const ExtendResult& result) {
         ++calls_.answered;
         if (!result.lease) {
           // Whatever was left of the lease is still believed in: the oracle knows until when.
@@ -145,7 +145,8 @@ void Client::Leave(const Lease& lease) {
   ++calls_.made;
   AnyShard().Release(lease.key, lease.token, [this](const ReleaseResult& result) {
     ++calls_.answered;
-    // As the contract says: a token must not be used again when its release is not known to be done.
+    // As the contract says: a token must not be used again when its release is not known to be
+    // done.
     if (result.error && result.error->reason != Reason::kLockNotHeld) ++tokens_;
     Next();
   });

@@ -7,8 +7,8 @@ namespace redlock::sim {
 
 Cluster::Cluster(World& world, const ClusterOptions& options) : options_(options), random_(world) {
   for (std::size_t i = 0; i < options_.nodes; ++i) {
-    const double off = options_.most_node_rate *
-                       (static_cast<double>(world.Below(2001)) / 1000.0 - 1.0);
+    const double off =
+        options_.most_node_rate * (static_cast<double>(world.Below(2001)) / 1000.0 - 1.0);
     servers_.push_back(std::make_unique<Server>(world, 1.0 + off));
   }
   for (std::size_t d = 0; d < options_.daemons; ++d) {
@@ -23,8 +23,8 @@ Cluster::Cluster(World& world, const ClusterOptions& options) : options_(options
     }
     daemon.shard = std::make_unique<Shard>(
         *daemon.scheduler, random_,
-        [this] { return OwnerToken(std::string(kMadeTokenPrefix) + std::to_string(++tokens_)); }, options_.lock,
-        std::move(links));
+        [this] { return OwnerToken(std::string(kMadeTokenPrefix) + std::to_string(++tokens_)); },
+        options_.lock, std::move(links));
     daemons_.push_back(std::move(daemon));
   }
 }

@@ -7,9 +7,8 @@ namespace redlock::sim {
 
 void Link::Acquire(const AcquireStep& step, std::shared_ptr<ReplySink> sink) {
   Send([this, key = step.key.value(), token = step.token.value(), ttl = step.ttl,
-        fence = step.fence, attempt = step.attempt, adopt = step.adopt] {
-         return server_.Acquire(key, token, ttl, fence, attempt, adopt);
-       },
+        fence = step.fence, attempt = step.attempt,
+        adopt = step.adopt] { return server_.Acquire(key, token, ttl, fence, attempt, adopt); },
        std::move(sink));
 }
 
@@ -26,8 +25,7 @@ void Link::Heal(const HealStep& step, std::shared_ptr<ReplySink> sink) {
 }
 
 void Link::Release(const ReleaseStep& step, std::shared_ptr<ReplySink> sink) {
-  Send([this, key = step.key.value(), token = step.token.value(),
-        only = step.only_attempt,
+  Send([this, key = step.key.value(), token = step.token.value(), only = step.only_attempt,
         seal = step.seal] { return server_.Release(key, token, only, seal); },
        std::move(sink));
 }
@@ -60,8 +58,7 @@ void Link::Send(Work work, std::shared_ptr<ReplySink> sink) {
     return;
   }
   const MonotonicTime arrival = InOrder(last_request_);
-  world_.Do(arrival - world_.now(),
-            [this, work = std::move(work), call] { Deliver(work, call); });
+  world_.Do(arrival - world_.now(), [this, work = std::move(work), call] { Deliver(work, call); });
   if (faults_.breaks > 0 && world_.Chance(faults_.breaks)) {
     world_.Do(world_.Between({}, faults_.most_delay * 4), [this] { Break(false); });
   }

@@ -16,9 +16,9 @@ namespace redlock::sim {
 struct NetworkFaults {
   Duration least_delay = microseconds(50);
   Duration most_delay = microseconds(500);
-  double slow = 0;                      // chance that a message is held up by as much as this:
+  double slow = 0;  // chance that a message is held up by as much as this:
   Duration slow_delay = milliseconds(200);
-  double breaks = 0;                    // chance, per request, that the connection breaks
+  double breaks = 0;  // chance, per request, that the connection breaks
 };
 
 class Link final : public Node {

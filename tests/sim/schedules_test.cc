@@ -44,9 +44,8 @@ void Trouble(World& world, Cluster& cluster, MonotonicTime end) {
   const std::size_t node = world.Below(cluster.nodes());
   const bool down = world.Chance(0.5);
   down ? cluster.Down(node) : cluster.Pause(node);
-  world.Do(world.Between(milliseconds(1), milliseconds(700)), [&cluster, node, down] {
-    down ? cluster.Up(node) : cluster.Resume(node);
-  });
+  world.Do(world.Between(milliseconds(1), milliseconds(700)),
+           [&cluster, node, down] { down ? cluster.Up(node) : cluster.Resume(node); });
   world.Do(world.Between({}, milliseconds(800)),
            [&world, &cluster, end] { Trouble(world, cluster, end); });
 }

@@ -51,7 +51,8 @@ class World {
     return std::uniform_int_distribution<std::uint64_t>(0, bound - 1)(engine_);
   }
   [[nodiscard]] Duration Between(Duration low, Duration high) {
-    return Duration(std::uniform_int_distribution<Duration::rep>(low.count(), high.count())(engine_));
+    return Duration(
+        std::uniform_int_distribution<Duration::rep>(low.count(), high.count())(engine_));
   }
 
  private:

@@ -77,9 +77,18 @@ int Process::Wait() {
 
 RedisServer::RedisServer(std::vector<std::string> more_arguments)
     : port_(FreePort()), socket_(directory_.path() + "/redis.sock") {
-  command_ = {"redis-server",   "--port",       std::to_string(port_), "--bind",
-              "127.0.0.1",      "--unixsocket", socket_,               "--dir",
-              directory_.path(), "--save",      "",                    "--appendonly",
+  command_ = {"redis-server",
+              "--port",
+              std::to_string(port_),
+              "--bind",
+              "127.0.0.1",
+              "--unixsocket",
+              socket_,
+              "--dir",
+              directory_.path(),
+              "--save",
+              "",
+              "--appendonly",
               "no"};
   command_.insert(command_.end(), more_arguments.begin(), more_arguments.end());
   Start();

@@ -35,6 +35,7 @@ class Process {
   Process(const Process&) = delete;
   Process& operator=(const Process&) = delete;
 
+  [[nodiscard]] pid_t pid() const { return pid_; }
   void Signal(int signal) const;
   // Waits for the end and returns the exit status; 128 + signal where one ended it.
   int Wait();

@@ -59,9 +59,9 @@ TEST_F(CommandLine, FlagsWinOverEnvironmentOverFile) {
   variables["REDLOCKD_SHARDS"] = "2";
   const auto config = Parse({"--config", file, "--node-timeout", "40ms"});
   ASSERT_TRUE(config);
-  EXPECT_EQ(config->lock.node_timeout, milliseconds(40));   // flag
-  EXPECT_EQ(config->shards, 2U);                            // environment
-  EXPECT_EQ(config->max_ttl, std::chrono::minutes(1));      // file
+  EXPECT_EQ(config->lock.node_timeout, milliseconds(40));  // flag
+  EXPECT_EQ(config->shards, 2U);                           // environment
+  EXPECT_EQ(config->max_ttl, std::chrono::minutes(1));     // file
   ASSERT_EQ(config->nodes.size(), 3U);
   EXPECT_EQ(config->nodes[2].host, "f3");
 }

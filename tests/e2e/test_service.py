@@ -1,0 +1,247 @@
+"""The service from Python, with nothing but stubs generated from the proto."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2, status_pb2
+
+from redlock.v1 import lock_service_pb2 as pb
+from redlock.v1 import lock_service_pb2_grpc as pb_grpc
+
+REDLOCKD = os.environ["REDLOCKD"]
+REDLOCKCTL = os.environ["REDLOCKCTL"]
+
+
+def seconds(value):
+    duration = Duration()
+    duration.FromNanoseconds(round(value * 1e9))
+    return duration
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def eventually(condition, patience=5.0):
+    give_up = time.monotonic() + patience
+    while not condition():
+        if time.monotonic() > give_up:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+class Failure:
+    """What a failed call carried."""
+
+    def __init__(self, error):
+        self.code = error.code()
+        self.reason, self.votes, self.retry, self.fields = None, [], None, {}
+        for key, value in error.trailing_metadata() or ():
+            if key == "grpc-status-details-bin":
+                self._decode(status_pb2.Status.FromString(value))
+
+    def _decode(self, status):
+        for detail in status.details:
+            info = error_details_pb2.ErrorInfo()
+            retry = error_details_pb2.RetryInfo()
+            bad = error_details_pb2.BadRequest()
+            votes = pb.Votes()
+            if detail.Unpack(info):
+                assert info.domain == "redlock.v1"
+                self.reason = info.reason
+            elif detail.Unpack(retry):
+                self.retry = retry.retry_delay.ToNanoseconds() / 1e9
+            elif detail.Unpack(bad):
+                self.fields = {fault.field: fault.description for fault in bad.field_violations}
+            elif detail.Unpack(votes):
+                self.votes = list(votes.votes)
+
+
+class Nodes:
+    """Three redis-server processes."""
+
+    def __init__(self):
+        self.directory = tempfile.TemporaryDirectory()
+        self.ports = [free_port() for _ in range(3)]
+        self.processes = [self._start(port) for port in self.ports]
+
+    def _start(self, port):
+        return subprocess.Popen(
+            ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "",
+             "--dir", self.directory.name],
+            stdout=subprocess.DEVNULL)
+
+    def cli(self, number, *command):
+        return subprocess.run(["redis-cli", "-p", str(self.ports[number]), *command],
+                              capture_output=True, text=True).stdout.strip()
+
+    def close(self):
+        for process in self.processes:
+            process.send_signal(signal.SIGCONT)
+            process.kill()
+            process.wait()
+        self.directory.cleanup()
+
+
+class ServiceTest(unittest.TestCase):
+    def setUp(self):
+        self.nodes = Nodes()
+        self.addCleanup(self.nodes.close)
+        self.address = f"127.0.0.1:{free_port()}"
+        command = [REDLOCKD, "--listen", self.address, "--log-level", "warning"]
+        for port in self.nodes.ports:
+            command += ["--node", f"redis://127.0.0.1:{port}"]
+        self.daemon = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        self.addCleanup(self.daemon.wait)
+        self.addCleanup(self.daemon.kill)
+        self.channel = grpc.insecure_channel(self.address)
+        self.addCleanup(self.channel.close)
+        self.stub = pb_grpc.LockServiceStub(self.channel)
+        self.assertTrue(eventually(self.serves, 20))
+
+    def serves(self):
+        try:
+            votes = self.stub.Inspect(pb.InspectRequest(key="probe"), timeout=1).votes
+            return all("not connected" not in vote.message for vote in votes)
+        except grpc.RpcError:
+            return False
+
+    def acquire(self, key, ttl=10.0, max_retries=0, timeout=10, **more):
+        return self.stub.Acquire(
+            pb.AcquireRequest(key=key, ttl=seconds(ttl),
+                              retry=pb.RetryPolicy(max_retries=max_retries), **more),
+            timeout=timeout)
+
+    def failure(self, call, *arguments, **more):
+        with self.assertRaises(grpc.RpcError) as caught:
+            call(*arguments, **more)
+        return Failure(caught.exception)
+
+    def test_the_life_of_a_lock(self):
+        lease = self.acquire("key", owner="python").lease
+        failure = self.failure(self.acquire, "key")
+        self.assertEqual(failure.code, grpc.StatusCode.ABORTED)
+        self.assertEqual(failure.reason, "LOCK_ALREADY_HELD")
+        self.assertGreater(failure.retry, 8)
+        self.assertIn(pb.VOTE_OUTCOME_HELD, [vote.outcome for vote in failure.votes])
+        extended = self.stub.Extend(
+            pb.ExtendRequest(key="key", token=lease.token, ttl=seconds(20))).lease
+        self.assertEqual(extended.fencing_token, lease.fencing_token)
+        self.assertEqual(self.stub.Inspect(pb.InspectRequest(key="key")).owner, "python")
+        self.stub.Release(pb.ReleaseRequest(key="key", token=lease.token))
+        self.assertGreater(self.acquire("key").lease.fencing_token, lease.fencing_token)
+
+    def test_bad_input_is_named_field_by_field(self):
+        failure = self.failure(self.acquire, "", ttl=-1)
+        self.assertEqual(failure.code, grpc.StatusCode.INVALID_ARGUMENT)
+        self.assertEqual(set(failure.fields), {"key", "ttl"})
+        # Bytes that are no text, which the generated classes would not even send.
+        raw = self.channel.unary_unary("/redlock.v1.LockService/Acquire")
+        failure = self.failure(raw, b"\x0a\x02k\xff")
+        self.assertEqual(failure.fields, {"key": "must be UTF-8"})
+        self.assertTrue(self.serves())
+
+    def test_two_nodes_dead(self):
+        for process in self.nodes.processes[1:]:
+            process.kill()
+            process.wait()
+        failure = self.failure(self.acquire, "key")
+        self.assertEqual(failure.code, grpc.StatusCode.UNAVAILABLE)
+        self.assertEqual(failure.reason, "QUORUM_UNAVAILABLE")
+        named = {vote.node for vote in failure.votes if vote.outcome == pb.VOTE_OUTCOME_ERROR}
+        self.assertEqual(named, {f"127.0.0.1:{port}" for port in self.nodes.ports[1:]})
+        self.assertTrue(eventually(lambda: self.nodes.cli(0, "EXISTS", "key") == "0"))
+
+    def test_lost_is_told_in_time_when_all_nodes_stop(self):
+        lease = self.acquire("key", ttl=1.0).lease
+        item = pb.WatchItem(key="key", token=lease.token, ttl=seconds(1.0))
+        stream = self.stub.Watch(pb.WatchRequest(items=[item]))
+        extended = time.monotonic()
+        self.assertEqual(next(stream).type, pb.EVENT_TYPE_EXTENDED)
+        for process in self.nodes.processes:
+            process.send_signal(signal.SIGSTOP)
+        for event in stream:
+            if event.type == pb.EVENT_TYPE_EXTENDED:
+                extended = time.monotonic()
+            if event.type == pb.EVENT_TYPE_LOST:
+                break
+        self.assertEqual(event.type, pb.EVENT_TYPE_LOST)
+        self.assertLess(time.monotonic() - extended, 1.0)
+
+    def test_a_waiter_whose_process_is_killed_leaves_nothing(self):
+        lease = self.acquire("key").lease
+        waiter = subprocess.Popen([REDLOCKCTL, "--server", self.address, "acquire", "key"],
+                                  stdout=subprocess.DEVNULL)
+        waiters = lambda: self.stub.Inspect(pb.InspectRequest(key="key")).waiters
+        self.assertTrue(eventually(lambda: waiters() == 1))
+        waiter.kill()
+        waiter.wait()
+        self.assertTrue(eventually(lambda: waiters() == 0))
+        self.stub.Release(pb.ReleaseRequest(key="key", token=lease.token))
+        time.sleep(0.4)
+        self.assertEqual(self.nodes.cli(0, "EXISTS", "key"), "0")
+
+    def test_many_clients_never_hold_at_once(self):
+        inside, most, fences = [0], [0], []
+        guard = threading.Lock()
+
+        def work():
+            for _ in range(10):
+                lease = self.acquire("key", max_retries=-1, timeout=60).lease
+                with guard:
+                    inside[0] += 1
+                    most[0] = max(most[0], inside[0])
+                    fences.append(lease.fencing_token)
+                time.sleep(0.001)
+                with guard:
+                    inside[0] -= 1
+                self.stub.Release(pb.ReleaseRequest(key="key", token=lease.token))
+
+        threads = [threading.Thread(target=work) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        self.assertEqual(most[0], 1)
+        self.assertEqual(len(fences), 40)
+        self.assertEqual(fences, sorted(set(fences)), "strictly growing, in the order of holding")
+
+    def test_redlockctl_speaks_json(self):
+        def ctl(*arguments):
+            done = subprocess.run(
+                [REDLOCKCTL, "--server", self.address, "--output", "json", *arguments],
+                capture_output=True, text=True)
+            return done.returncode, done.stdout, done.stderr
+
+        status, out, _ = ctl("acquire", "key", "--ttl", "10s")
+        self.assertEqual(status, 0)
+        token = json.loads(out)["lease"]["token"]
+        status, out, err = ctl("acquire", "key", "--try")
+        self.assertEqual(status, 3)
+        self.assertEqual(json.loads(out or err)["reason"], "LOCK_ALREADY_HELD")
+        self.assertEqual(ctl("release", "key", "--token", token)[0], 0)
+
+    def test_health_and_reflection_are_served(self):
+        health = self.channel.unary_unary("/grpc.health.v1.Health/Check")
+        self.assertEqual(health(b"\x0a\x16redlock.v1.LockService"), b"\x08\x01")  # SERVING
+        reflect = self.channel.stream_stream(
+            "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
+        answer = next(reflect(iter([b"\x3a\x00"])))  # list_services
+        self.assertIn(b"redlock.v1.LockService", answer)
+
+
+if __name__ == "__main__":
+    sys.exit(unittest.main())

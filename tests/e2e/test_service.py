@@ -34,6 +34,11 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def listens(port):
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
 def eventually(condition, patience=5.0):
     give_up = time.monotonic() + patience
     while not condition():
@@ -100,13 +105,16 @@ class ServiceTest(unittest.TestCase):
     def setUp(self):
         self.nodes = Nodes()
         self.addCleanup(self.nodes.close)
-        self.address = f"127.0.0.1:{free_port()}"
+        port = free_port()
+        self.address = f"127.0.0.1:{port}"
         command = [REDLOCKD, "--listen", self.address, "--log-level", "warning"]
-        for port in self.nodes.ports:
-            command += ["--node", f"redis://127.0.0.1:{port}"]
+        for node in self.nodes.ports:
+            command += ["--node", f"redis://127.0.0.1:{node}"]
         self.daemon = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         self.addCleanup(self.daemon.wait)
         self.addCleanup(self.daemon.kill)
+        # A channel that was refused once takes its time to try again.
+        self.assertTrue(eventually(lambda: listens(port), 20))
         self.channel = grpc.insecure_channel(self.address)
         self.addCleanup(self.channel.close)
         self.stub = pb_grpc.LockServiceStub(self.channel)
@@ -231,7 +239,7 @@ class ServiceTest(unittest.TestCase):
         token = json.loads(out)["lease"]["token"]
         status, out, err = ctl("acquire", "key", "--try")
         self.assertEqual(status, 3)
-        self.assertEqual(json.loads(out or err)["reason"], "LOCK_ALREADY_HELD")
+        self.assertEqual(json.loads(out or err)["error"]["reason"], "LOCK_ALREADY_HELD")
         self.assertEqual(ctl("release", "key", "--token", token)[0], 0)
 
     def test_health_and_reflection_are_served(self):

@@ -189,9 +189,15 @@ void Declare(CLI::App& app, Options& options, Config& config, Raw& raw) {
   options.AddDuration("--retry-max-jitter", config.retry.max_jitter, {}, hours(1),
                       "Upper bound of the random pause added to it");
 
+  options.AddNumber("--max-hand-overs", config.lock.max_hand_overs, 0, 1'000'000,
+                    "A key is handed over so many times within this daemon before others that "
+                    "wait for it elsewhere have their turn");
+
   app.option_defaults()->group("Bounds");
   options.AddNumber<std::size_t>("--max-operations", config.lock.max_operations, 1, 10'000'000,
                                  "Operations and watchdogs under way in a shard");
+  options.AddNumber<std::size_t>("--max-waiters-per-key", config.lock.max_waiters_per_key, 1,
+                                 10'000'000, "Callers that wait for one key");
   options.AddNumber<std::size_t>("--max-streams", config.max_streams, 1, 1'000'000,
                                  "Streams open at a time");
   options.AddNumber<std::size_t>("--max-items-per-stream", config.max_items_per_stream, 1, 100'000,

@@ -1,32 +1,17 @@
-// Takes a lock: one operation from its first attempt to its last late vote.
-//
-// The algorithm is https://redis.io/docs/latest/develop/clients/patterns/distributed-locks/: ask
-// all nodes at once, win with a quorum of grants and validity left, else roll back everywhere and
-// try again after a random pause. Added to it: a fencing token in the same round trip
-// (fence_clock.h), adoption of a lock that the caller's token already holds, and the caller's
-// deadline.
+// A caller's wish for a lock: attempts, the pauses between them, the place in the queue, the
+// caller's deadline and cancellation. Owned by the registry until it is decided.
 #pragma once
 
 #include <functional>
 #include <memory>
-#include <optional>
-#include <string>
 
-#include "server/core/extension.h"
+#include "server/core/attempt.h"
 #include "server/core/operation.h"
-#include "server/core/round.h"
 
 namespace redlock {
 
-struct AcquireCommand {
-  Key key;
-  Duration ttl{};
-  OwnerToken token;  // empty: a new one is made
-  RetryPolicy retry;
-  bool extend_if_held = false;
-  OwnerLabel owner;
-  std::optional<MonotonicTime> deadline;
-};
+class WaitQueue;
+class WaitQueues;
 
 struct AcquireResult {
   std::optional<Lease> lease;  // set on success
@@ -37,45 +22,47 @@ struct AcquireResult {
 };
 using AcquireDone = std::function<void(AcquireResult)>;
 
-class Acquisition final : public Operation,
-                          public Round::Listener,
-                          public std::enable_shared_from_this<Acquisition> {
+class Acquisition final : public Operation, public std::enable_shared_from_this<Acquisition> {
  public:
-  // `done` is called once, never inside this call.
+  // `done` is called once, never inside this call. The command has a token.
   static std::shared_ptr<Acquisition> Start(const Environment& env, OperationRegistry& registry,
-                                            AcquireCommand command, AcquireDone done);
+                                            WaitQueues& queues, AcquireCommand command,
+                                            AcquireDone done);
 
   // Gives up: whatever has been or will yet be granted is released.
   void Cancel(Reason why) override;
+  void Drain() override { Cancel(Reason::kDraining); }
 
-  void OnDecided(Round& round) override;
-  void OnLate(Round& round, NodeIndex node, const NodeReply& reply) override;
+  // For its queue. The head tries, or takes the lock over from a holder that releases it.
+  void Try(Attempt::Order order);
+  void TakeOver(std::shared_ptr<HandOver> releaser);
+  [[nodiscard]] bool trying() const { return attempt_ != nullptr; }
+  [[nodiscard]] const AcquireCommand& command() const { return command_; }
 
  private:
-  Acquisition(const Environment& env, OperationRegistry& registry, AcquireCommand command,
-              AcquireDone done);
-  void Attempt();
-  void Propose();
-  void Won(Round& round);
-  void Unify(FencingToken highest);
-  void Succeed(Lease lease);
-  void Lost(Reason reason, std::string message, Duration retry_after);
-  void RollBack();
-  void Fail(Reason reason, std::string message, Duration retry_after);
+  Acquisition(const Environment& env, OperationRegistry& registry, WaitQueues& queues,
+              AcquireCommand command, AcquireDone done);
+  void Begin();
+  [[nodiscard]] std::shared_ptr<const AcquireCommand> SharedCommand();
+  void OnAttempt(AttemptResult result);
+  void Queue(const AttemptResult* lost);
+  void SetRetryTimer();
+  void OnRetryTimer();
+  void Fail(Error error);
   void Finish(AcquireResult result);
 
   const Environment& env_;
   OperationRegistry& registry_;
-  const AcquireCommand command_;
+  WaitQueues& queues_;
+  AcquireCommand command_;  // constant but for `queued`, which ends with the wait
   AcquireDone done_;
   const MonotonicTime started_;
   int attempts_ = 0;
-  int proposals_ = 0;  // of the attempt under way
-  FencingToken fence_;
-  std::shared_ptr<Round> round_;  // under way, or decided and not yet rolled back
-  std::shared_ptr<Extension> unifying_;
-  const Round* winner_ = nullptr;  // for comparison only
-  Votes votes_;                    // of the last round decided
+  int retries_left_;
+  std::shared_ptr<Attempt> attempt_;  // under way
+  WaitQueue* queue_ = nullptr;        // while it waits there
+  Error last_error_;
+  Votes votes_;
   TimerHandle deadline_timer_;
   TimerHandle retry_timer_;
 };

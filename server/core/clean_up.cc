@@ -39,8 +39,8 @@ void CleanUp::Ask() {
   const std::vector<NodeIndex> nodes = std::exchange(to_ask_, {});
   asking_ += nodes.size();
   for (const NodeIndex node : nodes) {
-    env_.nodes[node]->Release({target_.key, target_.token, target_.only_attempt, target_.seal},
-                              self);
+    env_.nodes[node]->Release(
+        {target_.key, target_.token, target_.only_attempt, target_.seal, target_.announce}, self);
   }
 }
 

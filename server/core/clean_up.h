@@ -15,6 +15,7 @@ struct CleanUpTarget {
   OwnerToken token;
   std::optional<AttemptId> only_attempt;  // as in ReleaseStep
   FencingToken seal;                      // likewise
+  bool announce = false;                  // likewise
 };
 
 // Asks each of its nodes until the node has answered, for release_timeout at most. One thread.

@@ -16,6 +16,10 @@ struct LockOptions {
   Duration node_timeout = std::chrono::milliseconds(50);  // a node's answer after this is late
   Duration release_timeout = std::chrono::seconds(5);     // a roll-back is repeated for this long
   DriftBudget drift;
+  // A key that was handed over so many times within this daemon is really released once, if other
+  // daemons wait for it.
+  int max_hand_overs = 32;
+  std::size_t max_waiters_per_key = 10'000;
   // Of a shard, waiting acquisitions and watchdogs included: past it new ones are refused.
   std::size_t max_operations = 100'000;
 };

@@ -156,8 +156,9 @@ void Extension::Heal(NodeIndex node) {
 }
 
 void Extension::Failed(const Round& round, Reason reason, std::string message) {
-  const auto delay = NextRetryDelay(command_.retry, attempts_, env_.random);
-  if (!delay || env_.scheduler.Now() + *delay >= give_up_) {
+  const bool used_up = command_.retry.max_retries >= 0 && attempts_ > command_.retry.max_retries;
+  const Duration delay = NextRetryDelay(command_.retry, env_.random);
+  if (used_up || env_.scheduler.Now() + delay >= give_up_) {
     Finish({.lease = std::nullopt,
             .error = {.reason = reason, .message = std::move(message)},
             .votes = round.votes(),
@@ -166,7 +167,7 @@ void Extension::Failed(const Round& round, Reason reason, std::string message) {
   }
   last_votes_ = round.votes();
   round_.reset();
-  retry_timer_ = env_.scheduler.After(*delay, [this] { Attempt(); });
+  retry_timer_ = env_.scheduler.After(delay, [this] { Attempt(); });
 }
 
 void Extension::Finish(ExtendResult result) {

@@ -19,6 +19,10 @@ struct NodeReply {
   Duration remaining{};
   // Of an error; never holds a token.
   std::string message;
+  // From a hand-over that was granted: the releaser held the key here.
+  bool handed_over = false;
+  // From a release that was announced: how many daemons heard of it.
+  int listeners = 0;
   // From Inspect only: who holds the key. The token is for comparison, not for showing.
   OwnerToken holder;
   OwnerLabel owner;
@@ -31,7 +35,18 @@ class ReplySink {
   virtual void OnReply(NodeIndex node, NodeReply reply) = 0;
 };
 
-// No step shortens what is left of a key's TTL.
+// Hears of releases, while it has subscribed to a key. Must outlive the node.
+class AnnouncementSink {
+ public:
+  virtual ~AnnouncementSink() = default;
+  // From now on, releases on this node will be heard; those before may have been missed.
+  virtual void OnListening(NodeIndex node, const Key& key) = 0;
+  // The connection broke: no release is heard until the next OnListening.
+  virtual void OnDeaf(NodeIndex node) = 0;
+  virtual void OnAnnounced(NodeIndex node, const Key& key) = 0;
+};
+
+// No step shortens what is left of a key's TTL, unless the holder gives it away.
 
 struct AcquireStep {
   const Key& key;
@@ -42,6 +57,18 @@ struct AcquireStep {
   const OwnerLabel& owner;
   // Extends, with the fence as it is, where this token already holds the key.
   bool adopt = false;
+};
+
+// Gives the key to another token where `from` holds it, or where nobody does. Repeated with the
+// same attempt and a higher fence, it raises the fence.
+struct HandOverStep {
+  const Key& key;
+  const OwnerToken& from;
+  const OwnerToken& to;
+  Duration ttl;
+  FencingToken fence;
+  AttemptId attempt;
+  const OwnerLabel& owner;
 };
 
 struct ExtendStep {
@@ -71,6 +98,8 @@ struct ReleaseStep {
   // this fence on the node. A quorum that was sealed lets a later hold by the same token have a
   // higher fence only, so that a release that arrives late elsewhere cannot end it. 0: not.
   FencingToken seal;
+  // Tells the daemons that listen, if a key was let go.
+  bool announce = false;
 };
 
 // Steps are read before a call returns. Each is answered exactly once, never inside the call: with
@@ -80,10 +109,16 @@ class Node {
  public:
   virtual ~Node() = default;
   virtual void Acquire(const AcquireStep& step, std::shared_ptr<ReplySink> sink) = 0;
+  virtual void HandOver(const HandOverStep& step, std::shared_ptr<ReplySink> sink) = 0;
   virtual void Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink) = 0;
   virtual void Heal(const HealStep& step, std::shared_ptr<ReplySink> sink) = 0;
   virtual void Release(const ReleaseStep& step, std::shared_ptr<ReplySink> sink) = 0;
   virtual void Inspect(const Key& key, std::shared_ptr<ReplySink> sink) = 0;
+
+  // Announcements go to `sink`, never inside a call; null: to nobody. A key is subscribed to once.
+  virtual void ListenTo(AnnouncementSink* sink) = 0;
+  virtual void Subscribe(const Key& key) = 0;
+  virtual void Unsubscribe(const Key& key) = 0;
 };
 
 }  // namespace redlock

@@ -7,6 +7,7 @@
 #include <string>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "server/core/environment.h"
 
@@ -19,6 +20,8 @@ class Operation {
   virtual ~Operation() = default;
   // Ends it; its caller is told `why`, before this returns, unless it has been told already.
   virtual void Cancel(Reason why) = 0;
+  // The daemon is shutting down: what only waits ends. The rest goes on.
+  virtual void Drain() {}
 };
 
 class OperationRegistry {
@@ -28,6 +31,11 @@ class OperationRegistry {
     operations_.emplace(raw, std::move(operation));
   }
   void Remove(Operation& operation) { operations_.erase(&operation); }
+  void Drain() {
+    std::vector<std::shared_ptr<Operation>> all;
+    for (const auto& [raw, operation] : operations_) all.push_back(operation);
+    for (const auto& operation : all) operation->Drain();
+  }
   [[nodiscard]] std::size_t size() const { return operations_.size(); }
 
   // Some owner's release of the key is under way until the last node has answered it.
@@ -54,10 +62,8 @@ struct RetryPolicy {
 // Nodes that fail at once must not turn a policy without delay into a busy loop.
 inline constexpr Duration kLeastRetryDelay = std::chrono::milliseconds(1);
 
-// The pause before the next attempt after `attempts`, or nothing when the retries are used up.
-[[nodiscard]] inline std::optional<Duration> NextRetryDelay(const RetryPolicy& policy, int attempts,
-                                                            Random& random) {
-  if (policy.max_retries >= 0 && attempts > policy.max_retries) return std::nullopt;
+// The pause before the next attempt. Whether there is a next one is the caller's to decide.
+[[nodiscard]] inline Duration NextRetryDelay(const RetryPolicy& policy, Random& random) {
   return std::max(policy.min_delay + random.UpTo(policy.max_jitter), kLeastRetryDelay);
 }
 

@@ -1,5 +1,6 @@
 #include "server/core/release.h"
 
+#include <algorithm>
 #include <utility>
 #include <vector>
 
@@ -34,7 +35,7 @@ void ReleaseOperation::Start(const Environment& env, OperationRegistry& registry
   Round::Start(
       env, CountRelease,
       [&self](Node& node, std::shared_ptr<ReplySink> sink) {
-        node.Release({self->key_, self->token_, std::nullopt, self->seal_}, std::move(sink));
+        node.Release({self->key_, self->token_, std::nullopt, self->seal_, true}, std::move(sink));
       },
       self);
 }
@@ -64,9 +65,13 @@ void ReleaseOperation::OnDecided(Round& round) {
   for (const Vote& vote : round.votes()) {
     if (vote.outcome == Outcome::kError) owed.push_back(vote.node);
   }
-  CleanUp::Start(env_, registry_, {key_, token_, std::nullopt, seal_}, std::move(owed),
+  CleanUp::Start(env_, registry_, {key_, token_, std::nullopt, seal_, true}, std::move(owed),
                  CleanUp::Begin::kAfterPause);
   ReleaseResult result{.error = std::nullopt, .votes = round.votes()};
+  for (NodeIndex node = 0; node < env_.nodes.size(); ++node) {
+    const NodeReply* reply = round.reply(node);
+    if (reply != nullptr) result.listeners = std::max(result.listeners, reply->listeners);
+  }
   switch (round.verdict()) {
     case Verdict::kReached:
       break;
@@ -87,7 +92,7 @@ void ReleaseOperation::OnDecided(Round& round) {
 
 void ReleaseOperation::OnLate(Round& /*round*/, NodeIndex node, const NodeReply& reply) {
   if (IsUnknown(reply.outcome)) {
-    CleanUp::Start(env_, registry_, {key_, token_, std::nullopt, seal_}, {node},
+    CleanUp::Start(env_, registry_, {key_, token_, std::nullopt, seal_, true}, {node},
                    CleanUp::Begin::kAfterPause);
   }
 }

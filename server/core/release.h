@@ -13,8 +13,17 @@ namespace redlock {
 struct ReleaseResult {
   std::optional<Error> error;  // unset on success
   Votes votes;
+  int listeners = 0;  // most daemons that heard the announcement on one node
 };
 using ReleaseDone = std::function<void(ReleaseResult)>;
+
+// Where leases are released from. Those who wait at this daemon have their turn first.
+class Releaser {
+ public:
+  virtual ~Releaser() = default;
+  // `done` is called once, never inside this call.
+  virtual void Release(Key key, OwnerToken token, ReleaseDone done) = 0;
+};
 
 class ReleaseOperation final : public Operation,
                                public Round::Listener,

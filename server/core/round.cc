@@ -1,5 +1,6 @@
 #include "server/core/round.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace redlock {
@@ -10,21 +11,62 @@ Round::Round(const Environment& env, Rule rule, std::shared_ptr<Listener> listen
       rule_(rule),
       listener_(std::move(listener)),
       attempt_(attempt),
+      // The clock is read before the first byte is sent: validity counts from here.
       started_(env.scheduler.Now()),
       tally_(env.nodes.size()),
       replies_(env.nodes.size()),
-      answered_(env.nodes.size(), false) {
+      answered_(env.nodes.size(), false),
+      asked_(env.nodes.size(), false) {
   votes_.reserve(env.nodes.size());
 }
 
 std::shared_ptr<Round> Round::Start(const Environment& env, Rule rule, const Send& send,
                                     std::shared_ptr<Listener> listener, AttemptId attempt) {
-  // The clock is read before the first byte is sent: validity counts from here.
   auto round = std::shared_ptr<Round>(new Round(env, rule, std::move(listener), attempt));
+  round->asked_.assign(env.nodes.size(), true);
   for (Node* node : env.nodes) send(*node, round);
-  round->timeout_ = env.scheduler.At(round->started_ + env.options.node_timeout,
-                                     [raw = round.get()] { raw->TimeOut(); });
+  round->SetTimeout();
   return round;
+}
+
+std::shared_ptr<Round> Round::StartOneFirst(const Environment& env, Rule rule, Send send,
+                                            std::shared_ptr<Listener> listener, AttemptId attempt,
+                                            NodeIndex first) {
+  auto round = std::shared_ptr<Round>(new Round(env, rule, std::move(listener), attempt));
+  round->send_ = std::move(send);
+  round->first_ = first;
+  round->Ask(first);
+  round->SetTimeout();
+  return round;
+}
+
+void Round::Ask(NodeIndex node) {
+  asked_[node] = true;
+  send_(*env_.nodes[node], shared_from_this());
+}
+
+void Round::AskTheRest() {
+  first_.reset();
+  for (NodeIndex node = 0; node < asked_.size(); ++node) {
+    if (!asked_[node]) Ask(node);
+  }
+  send_ = nullptr;
+  SetTimeout();
+}
+
+void Round::AskAnotherFirst(NodeIndex after) {
+  for (std::size_t i = 1; i < asked_.size(); ++i) {
+    const NodeIndex next = (after + i) % asked_.size();
+    if (asked_[next]) continue;
+    first_ = next;
+    Ask(next);
+    SetTimeout();
+    return;
+  }
+}
+
+void Round::SetTimeout() {
+  timeout_ = env_.scheduler.After(env_.options.node_timeout, [this] { TimeOut(); });
 }
 
 void Round::Abandon() {
@@ -39,12 +81,32 @@ void Round::OnReply(NodeIndex node, NodeReply reply) {
     listener_->OnLate(*this, node, replies_[node]);
     return;
   }
-  Count(node, replies_[node].outcome, replies_[node].message);
+  if (IsCounted(node)) return;  // asked first, and too late: the next one has been asked
+  const Counts counts = Count(node, replies_[node].outcome, replies_[node].message);
+  if (first_ == node) {
+    switch (counts) {
+      case Counts::kAsGrant:
+        AskTheRest();
+        break;
+      case Counts::kAsDenial:
+        denied_by_first_ = true;
+        break;
+      case Counts::kAsUnknown:
+        AskAnotherFirst(node);
+        break;
+    }
+  }
   DecideIfReady();
 }
 
-void Round::Count(NodeIndex node, Outcome outcome, std::string message) {
-  switch (rule_(outcome)) {
+bool Round::IsCounted(NodeIndex node) const {
+  return std::any_of(votes_.begin(), votes_.end(),
+                     [node](const Vote& vote) { return vote.node == node; });
+}
+
+Round::Counts Round::Count(NodeIndex node, Outcome outcome, std::string message) {
+  const Counts counts = rule_(outcome);
+  switch (counts) {
     case Counts::kAsGrant:
       tally_.Grant();
       break;
@@ -56,10 +118,11 @@ void Round::Count(NodeIndex node, Outcome outcome, std::string message) {
       break;
   }
   votes_.push_back({node, outcome, std::move(message), env_.scheduler.Now() - started_});
+  return counts;
 }
 
 void Round::DecideIfReady() {
-  if (tally_.verdict() == Verdict::kPending) return;
+  if (verdict() == Verdict::kPending) return;
   decided_ = true;
   timeout_.Cancel();
   listener_->OnDecided(*this);
@@ -68,9 +131,12 @@ void Round::DecideIfReady() {
 void Round::TimeOut() {
   // A pending node keeps this alive; the listener may drop the last other reference.
   const auto self = shared_from_this();
+  const auto first = first_;
   for (NodeIndex node = 0; node < answered_.size(); ++node) {
-    if (!answered_[node]) Count(node, Outcome::kTimeout, "no answer within the node timeout");
+    if (!asked_[node] || IsCounted(node)) continue;
+    (void)Count(node, Outcome::kTimeout, "no answer within the node timeout");
   }
+  if (first) AskAnotherFirst(*first);
   DecideIfReady();
 }
 

@@ -3,6 +3,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "server/core/environment.h"
@@ -33,10 +34,18 @@ class Round final : public ReplySink, public std::enable_shared_from_this<Round>
   static std::shared_ptr<Round> Start(const Environment& env, Rule rule, const Send& send,
                                       std::shared_ptr<Listener> listener, AttemptId attempt = {});
 
+  // Asks `first` alone, and the others once it has granted. Where it denies, that is the verdict;
+  // where it does not answer, the next one is the first.
+  static std::shared_ptr<Round> StartOneFirst(const Environment& env, Rule rule, Send send,
+                                              std::shared_ptr<Listener> listener, AttemptId attempt,
+                                              NodeIndex first);
+
   // No verdict is wanted any more: every further answer is late.
   void Abandon();
 
-  [[nodiscard]] Verdict verdict() const { return tally_.verdict(); }
+  [[nodiscard]] Verdict verdict() const {
+    return denied_by_first_ ? Verdict::kDenied : tally_.verdict();
+  }
   [[nodiscard]] const Votes& votes() const { return votes_; }
   [[nodiscard]] MonotonicTime started() const { return started_; }
   [[nodiscard]] AttemptId attempt() const { return attempt_; }
@@ -46,11 +55,19 @@ class Round final : public ReplySink, public std::enable_shared_from_this<Round>
     return answered_[node] ? &replies_[node] : nullptr;
   }
 
+  // False where a round that asks one node first has not come to this one.
+  [[nodiscard]] bool was_asked(NodeIndex node) const { return asked_[node]; }
+
   void OnReply(NodeIndex node, NodeReply reply) override;
 
  private:
   Round(const Environment& env, Rule rule, std::shared_ptr<Listener> listener, AttemptId attempt);
-  void Count(NodeIndex node, Outcome outcome, std::string message);
+  [[nodiscard]] bool IsCounted(NodeIndex node) const;
+  void Ask(NodeIndex node);
+  void AskTheRest();
+  void AskAnotherFirst(NodeIndex after);
+  void SetTimeout();
+  [[nodiscard]] Counts Count(NodeIndex node, Outcome outcome, std::string message);
   void DecideIfReady();
   void TimeOut();
 
@@ -63,6 +80,10 @@ class Round final : public ReplySink, public std::enable_shared_from_this<Round>
   Votes votes_;
   std::vector<NodeReply> replies_;
   std::vector<bool> answered_;
+  std::vector<bool> asked_;
+  std::optional<NodeIndex> first_;  // being asked, the others wait for it
+  Send send_;                       // while they do
+  bool denied_by_first_ = false;
   TimerHandle timeout_;
   bool decided_ = false;
 };

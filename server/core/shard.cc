@@ -29,9 +29,15 @@ Shard::Shard(Scheduler& scheduler, Random& random, std::function<OwnerToken()> n
     : options_(options),
       node_pointers_(Pointers(nodes)),
       env_{scheduler, random, std::move(new_token), node_pointers_, fences_, options_},
-      nodes_(std::move(nodes)) {}
+      queues_(env_, registry_),
+      nodes_(std::move(nodes)) {
+  for (Node* node : node_pointers_) node->ListenTo(&queues_);
+}
 
-Shard::~Shard() = default;
+Shard::~Shard() {
+  for (Node* node : node_pointers_) node->ListenTo(nullptr);
+  queues_.Clear();  // they unsubscribe
+}
 
 std::shared_ptr<Operation> Shard::Acquire(AcquireCommand command, AcquireDone done) {
   if (draining_) {
@@ -42,14 +48,8 @@ std::shared_ptr<Operation> Shard::Acquire(AcquireCommand command, AcquireDone do
     done(Refused(Reason::kOverloaded, "the daemon's bound on operations under way is reached"));
     return nullptr;
   }
-  const auto waiting = waiting_.emplace(command.key.value(), nullptr);
-  waiting->second =
-      Acquisition::Start(env_, registry_, std::move(command),
-                         [this, waiting, done = std::move(done)](AcquireResult result) {
-                           waiting_.erase(waiting);
-                           done(std::move(result));
-                         });
-  return waiting->second;
+  if (command.token.empty()) command.token = env_.new_token();
+  return Acquisition::Start(env_, registry_, queues_, std::move(command), std::move(done));
 }
 
 std::shared_ptr<Operation> Shard::Extend(ExtendCommand command, ExtendDone done) {
@@ -58,11 +58,28 @@ std::shared_ptr<Operation> Shard::Extend(ExtendCommand command, ExtendDone done)
 
 std::shared_ptr<Operation> Shard::Watch(WatchCommand command, WatchEvents events) {
   if (registry_.size() >= options_.max_operations) return nullptr;
-  return Watchdog::Start(env_, registry_, std::move(command), std::move(events));
+  return Watchdog::Start(env_, registry_, *this, std::move(command), std::move(events));
 }
 
 void Shard::Release(Key key, OwnerToken token, ReleaseDone done) {
-  ReleaseOperation::Start(env_, registry_, std::move(key), std::move(token), std::move(done));
+  if (WaitQueue* const waiting = queues_.Find(key); waiting && waiting->TakeOver(token, done)) {
+    return;
+  }
+  ReleaseOperation::Start(env_, registry_, key, std::move(token),
+                          [this, key, done = std::move(done)](ReleaseResult result) {
+                            OnReleased(key, result.listeners);
+                            done(std::move(result));
+                          });
+}
+
+void Shard::OnReleased(const Key& key, int listeners) {
+  WaitQueue* const own = queues_.Find(key);
+  const int own_subscription = own != nullptr && own->subscribed() ? 1 : 0;
+  if (listeners > own_subscription) {
+    queues_.Get(key).OnReleased(true);
+  } else if (own != nullptr) {
+    own->OnReleased(false);
+  }
 }
 
 void Shard::Inspect(const Key& key, InspectDone done) {
@@ -72,18 +89,18 @@ void Shard::Inspect(const Key& key, InspectDone done) {
 void Shard::Undo(const Lease& lease) {
   std::vector<NodeIndex> all(node_pointers_.size());
   std::iota(all.begin(), all.end(), NodeIndex{0});
-  CleanUp::Start(env_, registry_, {lease.key, lease.token, lease.attempt, {}}, std::move(all));
+  CleanUp::Start(env_, registry_, {lease.key, lease.token, lease.attempt, {}, true},
+                 std::move(all));
 }
 
 void Shard::Drain() {
   draining_ = true;
-  // Each one that is told leaves the map.
-  while (!waiting_.empty()) {
-    const std::shared_ptr<Operation> next = waiting_.begin()->second;
-    next->Cancel(Reason::kDraining);
-  }
+  registry_.Drain();
 }
 
-std::size_t Shard::waiters(const Key& key) const { return waiting_.count(key.value()); }
+std::size_t Shard::waiters(const Key& key) const {
+  const WaitQueue* const queue = queues_.Find(key);
+  return queue == nullptr ? 0 : queue->size();
+}
 
 }  // namespace redlock

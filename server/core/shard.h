@@ -4,24 +4,23 @@
 #pragma once
 
 #include <memory>
-#include <string>
-#include <unordered_map>
 #include <vector>
 
 #include "server/core/acquisition.h"
 #include "server/core/inspection.h"
 #include "server/core/operation.h"
 #include "server/core/release.h"
+#include "server/core/wait_queue.h"
 #include "server/core/watchdog.h"
 
 namespace redlock {
 
-class Shard {
+class Shard final : private Releaser {
  public:
   // The scheduler and the source of chance must outlive the shard.
   Shard(Scheduler& scheduler, Random& random, std::function<OwnerToken()> new_token,
         const LockOptions& options, std::vector<std::unique_ptr<Node>> nodes);
-  ~Shard();
+  ~Shard() override;
   Shard(const Shard&) = delete;
   Shard& operator=(const Shard&) = delete;
 
@@ -33,7 +32,8 @@ class Shard {
 
   // Never refused: to lose a lock by overload is worse than not to get one.
   std::shared_ptr<Operation> Extend(ExtendCommand command, ExtendDone done);
-  void Release(Key key, OwnerToken token, ReleaseDone done);
+  // Where somebody waits for the key at this daemon, the lock is handed over.
+  void Release(Key key, OwnerToken token, ReleaseDone done) override;
   void Inspect(const Key& key, InspectDone done);
 
   // The caller went away before it could learn of its lease: releases it in the background, unless
@@ -51,7 +51,7 @@ class Shard {
   [[nodiscard]] std::size_t waiters(const Key& key) const;
 
  private:
-  using Waiting = std::unordered_multimap<std::string, std::shared_ptr<Operation>>;
+  void OnReleased(const Key& key, int listeners);
 
   const LockOptions options_;
   OperationRegistry registry_;
@@ -59,7 +59,7 @@ class Shard {
   std::vector<Node*> node_pointers_;
   Environment env_;
   bool draining_ = false;
-  Waiting waiting_;                           // acquisitions that are not decided, by key
+  WaitQueues queues_;
   std::vector<std::unique_ptr<Node>> nodes_;  // last: destroyed first, with the sinks they hold
 };
 

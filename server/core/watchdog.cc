@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "server/core/release.h"
-
 namespace redlock {
 namespace {
 
@@ -16,9 +14,10 @@ constexpr Duration kLongestPause = std::chrono::milliseconds(250);
 }  // namespace
 
 std::shared_ptr<Watchdog> Watchdog::Start(const Environment& env, OperationRegistry& registry,
-                                          WatchCommand command, WatchEvents events) {
+                                          Releaser& releaser, WatchCommand command,
+                                          WatchEvents events) {
   std::shared_ptr<Watchdog> self(
-      new Watchdog(env, registry, std::move(command), std::move(events)));
+      new Watchdog(env, registry, releaser, std::move(command), std::move(events)));
   registry.Add(self);
   const MonotonicTime now = env.scheduler.Now();
   if (const auto& lifetime = self->command_.max_lifetime) {
@@ -39,16 +38,19 @@ std::shared_ptr<Watchdog> Watchdog::Start(const Environment& env, OperationRegis
   return self;
 }
 
-Watchdog::Watchdog(const Environment& env, OperationRegistry& registry, WatchCommand command,
-                   WatchEvents events)
-    : env_(env), registry_(registry), command_(std::move(command)), events_(std::move(events)) {}
+Watchdog::Watchdog(const Environment& env, OperationRegistry& registry, Releaser& releaser,
+                   WatchCommand command, WatchEvents events)
+    : env_(env),
+      registry_(registry),
+      releaser_(releaser),
+      command_(std::move(command)),
+      events_(std::move(events)) {}
 
 void Watchdog::Cancel(Reason /*why*/) {
   if (!events_) return;
   events_ = nullptr;
   if (command_.release_on_close) {
-    ReleaseOperation::Start(env_, registry_, command_.key, command_.token,
-                            [](const ReleaseResult&) {});
+    releaser_.Release(command_.key, command_.token, [](const ReleaseResult&) {});
   }
   End();
 }

@@ -15,6 +15,7 @@
 
 #include "server/core/extension.h"
 #include "server/core/operation.h"
+#include "server/core/release.h"
 
 namespace redlock {
 
@@ -48,14 +49,15 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
  public:
   // Events come one by one, never inside this call.
   static std::shared_ptr<Watchdog> Start(const Environment& env, OperationRegistry& registry,
-                                         WatchCommand command, WatchEvents events);
+                                         Releaser& releaser, WatchCommand command,
+                                         WatchEvents events);
 
   // The client has gone: no event comes any more. Releases if that was asked for.
   void Cancel(Reason why) override;
 
  private:
-  Watchdog(const Environment& env, OperationRegistry& registry, WatchCommand command,
-           WatchEvents events);
+  Watchdog(const Environment& env, OperationRegistry& registry, Releaser& releaser,
+           WatchCommand command, WatchEvents events);
   void Extend();
   void OnExtension(ExtendResult result);
   void OnExtended(ExtendResult result);
@@ -68,6 +70,7 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
 
   const Environment& env_;
   OperationRegistry& registry_;
+  Releaser& releaser_;
   const WatchCommand command_;
   WatchEvents events_;
   bool lost_ = false;

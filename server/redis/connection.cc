@@ -44,6 +44,12 @@ struct FreeReply {
 
 }  // namespace
 
+std::vector<std::string_view> AuthCommand(const Endpoint& endpoint) {
+  if (endpoint.password.empty()) return {};
+  if (endpoint.user.empty()) return {"AUTH", endpoint.password};
+  return {"AUTH", endpoint.user, endpoint.password};
+}
+
 Connection::Connection(EventLoop& loop, std::shared_ptr<Transport> transport, Closed closed)
     : loop_(loop),
       transport_(std::move(transport)),
@@ -66,6 +72,13 @@ void Connection::Open(std::function<void()> connected) {
 }
 
 void Connection::Send(std::span<const std::string_view> command, ReplyHandler handler) {
+  pending_.push_back({loop_.Now(), std::move(handler)});
+  Append(command);
+}
+
+void Connection::SendWithoutReply(std::span<const std::string_view> command) { Append(command); }
+
+void Connection::Append(std::span<const std::string_view> command) {
   std::array<const char*, 16> arguments{};
   std::array<std::size_t, 16> lengths{};
   for (std::size_t i = 0; i < command.size(); ++i) {
@@ -77,7 +90,6 @@ void Connection::Send(std::span<const std::string_view> command, ReplyHandler ha
                                            arguments.data(), lengths.data());
   outgoing_.append(formatted, static_cast<std::size_t>(size));
   redisFreeCommand(formatted);
-  pending_.push_back({loop_.Now(), std::move(handler)});
   if (flush_posted_ || !writing_.empty()) return;
   flush_posted_ = true;
   loop_.Post([self = shared_from_this()] {
@@ -124,6 +136,10 @@ void Connection::OnRead(std::size_t size) {
     if (raw == nullptr) break;
     const std::unique_ptr<redisReply, FreeReply> reply(static_cast<redisReply*>(raw));
     unparsed_ = 0;
+    if (pending_.empty() && pushed_) {
+      pushed_(*reply);
+      continue;
+    }
     if (pending_.empty()) {
       Fail("bad reply: nothing was asked");
       return;
@@ -147,6 +163,7 @@ std::optional<MonotonicTime> Connection::waiting_since() const {
 
 void Connection::Close() {
   closed_ = nullptr;
+  pushed_ = nullptr;
   if (open_) Abort();
 }
 

@@ -14,11 +14,16 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "server/loop/event_loop.h"
+#include "server/redis/endpoint.h"
 #include "server/redis/transport.h"
 
 namespace redlock::redis {
+
+// The command that logs in, or nothing where the endpoint has no password.
+[[nodiscard]] std::vector<std::string_view> AuthCommand(const Endpoint& endpoint);
 
 // A reply, valid during the callback; null when it cannot come any more.
 using ReplyHandler = std::function<void(const redisReply*)>;
@@ -40,6 +45,12 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   // Queues a command; `handler` is called exactly once, never inside this call.
   void Send(std::span<const std::string_view> command, ReplyHandler handler);
 
+  // For a connection that subscribes: every reply that no command waits for goes to `pushed`.
+  // Without it such a reply ends the connection.
+  void OnPush(std::function<void(const redisReply&)> pushed) { pushed_ = std::move(pushed); }
+  // Queues a command of which the replies are pushed.
+  void SendWithoutReply(std::span<const std::string_view> command);
+
   // Ends the connection: every command that waits for its reply gets null.
   void Close();
 
@@ -55,6 +66,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
     void operator()(redisReader* reader) const { redisReaderFree(reader); }
   };
 
+  void Append(std::span<const std::string_view> command);
   void Flush();
   void Read();
   void OnRead(std::size_t size);
@@ -64,6 +76,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   EventLoop& loop_;
   const std::shared_ptr<Transport> transport_;
   Closed closed_;
+  std::function<void(const redisReply&)> pushed_;
   std::unique_ptr<redisReader, FreeReader> reader_;
   std::deque<Pending> pending_;
   std::string outgoing_;  // queued in this turn

@@ -50,6 +50,10 @@ NodeReply Parse(const redisReply& reply) {
     case Status::kGranted:
       parsed.outcome = Outcome::kGranted;
       parsed.fence = FenceOf(*reply.element[1]);
+      if (reply.elements == 3 && reply.element[2]->type == REDIS_REPLY_INTEGER) {
+        parsed.handed_over = reply.element[2]->integer != 0;             // of a hand-over
+        parsed.listeners = static_cast<int>(reply.element[2]->integer);  // of a release
+      }
       if (reply.elements == 5) {  // Inspect
         parsed.remaining = RemainingOf(*reply.element[2]);
         parsed.holder = OwnerToken(std::string(TextOf(*reply.element[3])));
@@ -105,6 +109,7 @@ RedisNode::RedisNode(EventLoop& loop, NodeIndex index, Endpoint endpoint,
       options_(options),
       retention_(Millis(options.fence_retention)),
       report_(std::move(report)),
+      subscriber_(loop, index, endpoint_, tls_),
       backoff_(kFirstBackoff),
       alive_(std::make_shared<bool>(true)) {
   Connect();
@@ -127,13 +132,7 @@ void RedisNode::Connect() {
 
 void RedisNode::LogIn() {
   const auto ignore = [](const redisReply&) {};
-  if (!endpoint_.password.empty()) {
-    if (endpoint_.user.empty()) {
-      Check(std::array<std::string_view, 2>{"AUTH", endpoint_.password}, ignore);
-    } else {
-      Check(std::array<std::string_view, 3>{"AUTH", endpoint_.user, endpoint_.password}, ignore);
-    }
-  }
+  if (const auto words = AuthCommand(endpoint_); !words.empty()) Check(words, ignore);
   if (endpoint_.database != 0) {
     Check(std::array<std::string_view, 2>{"SELECT", std::to_string(endpoint_.database)}, ignore);
   }
@@ -191,6 +190,15 @@ void RedisNode::Acquire(const AcquireStep& step, std::shared_ptr<ReplySink> sink
       std::move(sink)));
 }
 
+void RedisNode::HandOver(const HandOverStep& step, std::shared_ptr<ReplySink> sink) {
+  Dispatch(std::make_shared<Call>(
+      Script::kHandOver, step.key,
+      std::initializer_list<std::string>{step.from.value(), step.to.value(), Millis(step.ttl),
+                                         std::to_string(step.fence.value), step.owner.value(),
+                                         retention_, std::to_string(step.attempt.value)},
+      std::move(sink)));
+}
+
 void RedisNode::Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink) {
   Dispatch(std::make_shared<Call>(
       Script::kExtend, step.key,
@@ -212,7 +220,8 @@ void RedisNode::Release(const ReleaseStep& step, std::shared_ptr<ReplySink> sink
       Script::kRelease, step.key,
       std::initializer_list<std::string>{
           step.token.value(), step.only_attempt ? std::to_string(step.only_attempt->value) : "",
-          std::to_string(step.seal.value), retention_},
+          std::to_string(step.seal.value), retention_,
+          step.announce ? AnnouncementChannel(step.key) : ""},
       std::move(sink)));
 }
 

@@ -13,6 +13,7 @@
 #include "server/redis/connection.h"
 #include "server/redis/endpoint.h"
 #include "server/redis/scripts.h"
+#include "server/redis/subscriber.h"
 
 namespace redlock::redis {
 
@@ -34,10 +35,14 @@ class RedisNode final : public Node {
   RedisNode& operator=(const RedisNode&) = delete;
 
   void Acquire(const AcquireStep& step, std::shared_ptr<ReplySink> sink) override;
+  void HandOver(const HandOverStep& step, std::shared_ptr<ReplySink> sink) override;
   void Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink) override;
   void Heal(const HealStep& step, std::shared_ptr<ReplySink> sink) override;
   void Release(const ReleaseStep& step, std::shared_ptr<ReplySink> sink) override;
   void Inspect(const Key& key, std::shared_ptr<ReplySink> sink) override;
+  void ListenTo(AnnouncementSink* sink) override { subscriber_.ListenTo(sink); }
+  void Subscribe(const Key& key) override { subscriber_.Subscribe(key); }
+  void Unsubscribe(const Key& key) override { subscriber_.Unsubscribe(key); }
 
   [[nodiscard]] bool ready() const { return ready_; }
 
@@ -63,6 +68,7 @@ class RedisNode final : public Node {
   const std::string retention_;
   const Report report_;
 
+  Subscriber subscriber_;
   std::shared_ptr<Connection> connection_;
   bool ready_ = false;
   bool reported_down_ = false;

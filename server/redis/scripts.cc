@@ -56,7 +56,24 @@ redis.call('PEXPIRE', meta, ARGV[4])
 return {1, fence}
 )";
 
-// KEYS: key, meta. ARGV: token, only attempt ('' for any), seal (0 for none), retention ms.
+// KEYS: key, meta. ARGV: from, to, ttl ms, fence, owner, retention ms, attempt. The third element
+// of a grant tells whether `from` held the key.
+constexpr std::string_view kHandOverSource = R"(
+local key, meta = KEYS[1], KEYS[2]
+local holder = redis.call('GET', key)
+local m = redis.call('HMGET', meta, 'f', 'a')
+local again = holder == ARGV[2] and m[2] == ARGV[7]
+if holder and holder ~= ARGV[1] and not again then return {2, redis.call('PTTL', key)} end
+if m[1] and tonumber(m[1]) >= tonumber(ARGV[4]) then return {4, m[1]} end
+redis.call('SET', key, ARGV[2], 'PX', ARGV[3])
+redis.call('HSET', meta, 'f', ARGV[4], 'o', ARGV[5], 'a', ARGV[7])
+redis.call('PEXPIRE', meta, ARGV[6])
+return {1, ARGV[4], holder and 1 or 0}
+)";
+
+// KEYS: key, meta. ARGV: token, only attempt ('' for any), seal (0 for none), retention ms, channel
+// to announce on ('' for none). The third element of a grant is the number of listeners; a user
+// that may not publish has none.
 constexpr std::string_view kReleaseSource = R"(
 local key = KEYS[1]
 if ARGV[3] ~= '0' then
@@ -73,7 +90,8 @@ if ARGV[2] ~= '' then
   if m[1] ~= ARGV[2] or m[2] == ARGV[2] then return {3, '0'} end
 end
 redis.call('DEL', key)
-return {1, '0'}
+local heard = ARGV[5] ~= '' and redis.pcall('PUBLISH', ARGV[5], KEYS[1])
+return {1, '0', type(heard) == 'number' and heard or 0}
 )";
 
 // KEYS: key, meta. Returns status, fence, remaining ms, token, owner.
@@ -86,7 +104,7 @@ return {1, fence, redis.call('PTTL', KEYS[1]), holder, owner}
 )";
 
 constexpr std::array<std::string_view, kScripts> kSources = {
-    kAcquireSource, kExtendSource, kHealSource, kReleaseSource, kInspectSource};
+    kAcquireSource, kHandOverSource, kExtendSource, kHealSource, kReleaseSource, kInspectSource};
 
 }  // namespace
 

@@ -10,12 +10,15 @@
 
 #include <array>
 #include <cstddef>
+#include <string>
 #include <string_view>
+
+#include "server/core/types.h"
 
 namespace redlock::redis {
 
-enum class Script : std::size_t { kAcquire, kExtend, kHeal, kRelease, kInspect };
-inline constexpr std::size_t kScripts = 5;
+enum class Script : std::size_t { kAcquire, kHandOver, kExtend, kHeal, kRelease, kInspect };
+inline constexpr std::size_t kScripts = 6;
 
 // First element of each reply; the second is a fence (text) or what is left of a TTL (ms).
 enum class Status : long long {
@@ -24,6 +27,11 @@ enum class Status : long long {
   kNotHeld = 3,     // fence
   kStaleFence = 4,  // fence
 };
+
+// Where releases of a key are announced; the message is the key.
+[[nodiscard]] inline std::string AnnouncementChannel(const Key& key) {
+  return "redlockd:released:" + key.value();
+}
 
 // KEYS and ARGV of each script are named in its first lines.
 [[nodiscard]] std::string_view Source(Script script);

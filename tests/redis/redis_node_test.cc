@@ -118,13 +118,25 @@ TEST_F(NodeTest, ScriptsAndTheSimulatedServerAgree) {
           model.Extend("k", token, seconds(ttl_s), {raise_to}));
   };
   const auto release = [&](const char* token, std::optional<AttemptId> only, std::uint64_t seal) {
-    agree(Release("k", token, only, seal), model.Release("k", token, only, {seal}));
+    agree(Release("k", token, only, seal), model.Release("k", token, only, {seal}, false));
   };
   const auto inspect = [&] {
     const NodeReply real = Ask([&](auto sink) { node->Inspect(Key("k"), sink); });
     const NodeReply simulated = model.Inspect("k");
     agree(real, simulated);
     EXPECT_EQ(real.holder, simulated.holder);
+  };
+  const auto hand_over = [&](const char* from, const char* to, std::uint64_t fence,
+                             std::uint64_t attempt) {
+    const NodeReply real = Ask([&](auto sink) {
+      const OwnerLabel owner("label");
+      node->HandOver(
+          {Key("k"), OwnerToken(from), OwnerToken(to), seconds(10), {fence}, {attempt}, owner},
+          sink);
+    });
+    const NodeReply simulated = model.HandOver("k", from, to, seconds(10), {fence}, {attempt});
+    agree(real, simulated);
+    EXPECT_EQ(real.handed_over, simulated.handed_over) << "step " << step;
   };
   const auto heal = [&](const char* token, std::uint64_t fence) {
     NodeReply real = Ask([&](auto sink) {
@@ -157,7 +169,17 @@ TEST_F(NodeTest, ScriptsAndTheSimulatedServerAgree) {
   release("b", AttemptId{6}, 0);  // roll-back
   acquire("b", 152, 7, false);
   extend("b", 10, 0);
-  release("b", AttemptId{7}, 0);    // too late: extended
+  release("b", AttemptId{7}, 0);   // too late: extended
+  hand_over("a", "c", 500, 20);    // held by another
+  hand_over("b", "c", 152, 20);    // stale
+  hand_over("b", "c", 153, 20);    // handed over
+  hand_over("b", "c", 154, 20);    // the same attempt again: raised
+  hand_over("b", "c", 155, 21);    // another attempt: held
+  release("b", std::nullopt, 0);   // late: the token does not hold it any more
+  release("c", AttemptId{20}, 0);  // rolled back
+  hand_over("b", "c", 154, 22);    // stale, though nobody holds it
+  hand_over("b", "c", 155, 22);    // taken where nobody held it
+  hand_over("c", "b", 156, 23);
   release("b", std::nullopt, 152);  // sealed below: a later hold
   release("b", std::nullopt, 300);  // sealed
   acquire("c", 300, 8, false);      // stale, by the seal
@@ -261,6 +283,71 @@ TEST_F(NodeTest, LongSilenceEndsTheConnectionAndEveryCallIsAnswered) {
   EXPECT_FALSE(node->ready());
   server.Resume();
   ASSERT_TRUE(RunUntil([&] { return node->ready(); }));
+}
+
+class Announcements final : public AnnouncementSink {
+ public:
+  void OnListening(NodeIndex /*node*/, const Key& key) override {
+    listening.push_back(key.value());
+  }
+  void OnDeaf(NodeIndex /*node*/) override { ++deaf; }
+  void OnAnnounced(NodeIndex /*node*/, const Key& key) override { heard.push_back(key.value()); }
+  std::vector<std::string> listening;
+  std::vector<std::string> heard;
+  int deaf = 0;
+};
+
+TEST_F(NodeTest, ReleasesAreAnnouncedToThoseWhoSubscribed) {
+  RedisServer server({"--requirepass", "s3cret"});
+  Endpoint endpoint = Tcp(server);
+  endpoint.password = "s3cret";
+  OpenReady(endpoint);
+  Announcements sink;
+  node->ListenTo(&sink);
+  const auto cli = [&](const std::string& command) {
+    return server.Cli("--pass s3cret --no-auth-warning " + command);
+  };
+  const auto release = [&](bool announce) {
+    return Ask([&](auto to) {
+      node->Release({Key("k"), OwnerToken("mine"), std::nullopt, {}, announce}, to);
+    });
+  };
+  (void)Acquire("k", "mine", 1);
+  EXPECT_EQ(release(true).listeners, 0);
+  EXPECT_EQ(cli("CLIENT LIST TYPE pubsub"), "") << "no connection before somebody waits";
+  node->Subscribe(Key("k"));
+  ASSERT_TRUE(RunUntil([&] { return sink.listening.size() == 1; }));
+  (void)Acquire("k", "mine", 2);
+  EXPECT_EQ(release(true).listeners, 1);
+  ASSERT_TRUE(RunUntil([&] { return !sink.heard.empty(); }));
+  EXPECT_EQ(sink.heard, std::vector<std::string>{"k"});
+  (void)Acquire("k", "mine", 3);
+  EXPECT_EQ(release(false).listeners, 0);
+  EXPECT_EQ(release(true).outcome, Outcome::kNotHeld) << "nothing to announce";
+
+  (void)cli("CLIENT KILL TYPE pubsub");
+  ASSERT_TRUE(RunUntil([&] { return sink.deaf == 1; }));
+  ASSERT_TRUE(RunUntil([&] { return sink.listening.size() == 2; })) << "subscribes again";
+  (void)Acquire("k", "mine", 4);
+  EXPECT_EQ(release(true).listeners, 1);
+  ASSERT_TRUE(RunUntil([&] { return sink.heard.size() == 2; }));
+  node->Unsubscribe(Key("k"));
+  EXPECT_TRUE(RunUntil([&] { return cli("PUBSUB NUMSUB redlockd:released:k").ends_with("0"); }));
+  node->ListenTo(nullptr);
+}
+
+TEST_F(NodeTest, AUserWhoMayNotPublishStillReleases) {
+  RedisServer server({"--user", "locker", "on", ">pass", "~*", "resetchannels", "+@all"});
+  Endpoint endpoint = Tcp(server);
+  endpoint.user = "locker";
+  endpoint.password = "pass";
+  OpenReady(endpoint);
+  (void)Acquire("k", "mine", 1);
+  const NodeReply released = Ask([&](auto to) {
+    node->Release({Key("k"), OwnerToken("mine"), std::nullopt, {}, true}, to);
+  });
+  EXPECT_EQ(released.outcome, Outcome::kGranted) << released.message;
+  EXPECT_EQ(server.Cli("EXISTS k"), "0");
 }
 
 TEST_F(NodeTest, LogsInWithUserPasswordAndDatabase) {

@@ -12,6 +12,13 @@ void Link::Acquire(const AcquireStep& step, std::shared_ptr<ReplySink> sink) {
        std::move(sink));
 }
 
+void Link::HandOver(const HandOverStep& step, std::shared_ptr<ReplySink> sink) {
+  Send([this, key = step.key.value(), from = step.from.value(), to = step.to.value(),
+        ttl = step.ttl, fence = step.fence,
+        attempt = step.attempt] { return server_.HandOver(key, from, to, ttl, fence, attempt); },
+       std::move(sink));
+}
+
 void Link::Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink) {
   Send([this, key = step.key.value(), token = step.token.value(), ttl = step.ttl,
         raise_to = step.raise_to] { return server_.Extend(key, token, ttl, raise_to); },
@@ -26,12 +33,55 @@ void Link::Heal(const HealStep& step, std::shared_ptr<ReplySink> sink) {
 
 void Link::Release(const ReleaseStep& step, std::shared_ptr<ReplySink> sink) {
   Send([this, key = step.key.value(), token = step.token.value(), only = step.only_attempt,
-        seal = step.seal] { return server_.Release(key, token, only, seal); },
+        seal = step.seal,
+        announce = step.announce] { return server_.Release(key, token, only, seal, announce); },
        std::move(sink));
 }
 
 void Link::Inspect(const Key& key, std::shared_ptr<ReplySink> sink) {
   Send([this, name = key.value()] { return server_.Inspect(name); }, std::move(sink));
+}
+
+void Link::Subscribe(const Key& key) {
+  subscribed_.insert(key.value());
+  if (!down_) SendSubscribe(key.value());
+}
+
+void Link::Unsubscribe(const Key& key) {
+  subscribed_.erase(key.value());
+  world_.Do(Delay(), [this, name = key.value()] {
+    if (!subscribed_.contains(name)) server_.Unsubscribe(name, this);
+  });
+}
+
+void Link::SendSubscribe(const std::string& key) {
+  const std::uint64_t connection = listening_connection_;
+  const auto still = [this, connection, key] {
+    return connection == listening_connection_ && subscribed_.contains(key) &&
+           announcements_ != nullptr;
+  };
+  world_.Do(Delay(), [this, key, still] {
+    if (!still() || paused_) return;  // a stopped node: found out by asking it
+    server_.Subscribe(key, this, [this, key, still](const std::string&) {
+      world_.Do(Delay(), [this, key, still] {
+        if (still()) announcements_->OnAnnounced(index_, Key(key));
+      });
+    });
+    world_.Do(Delay(), [this, key, still] {
+      if (still()) announcements_->OnListening(index_, Key(key));
+    });
+  });
+}
+
+void Link::GoDeaf() {
+  ++listening_connection_;
+  for (const std::string& key : subscribed_) server_.Unsubscribe(key, this);
+  if (announcements_ != nullptr) announcements_->OnDeaf(index_);
+}
+
+void Link::ComeUp() {
+  if (!std::exchange(down_, false)) return;
+  for (const std::string& key : subscribed_) SendSubscribe(key);
 }
 
 Duration Link::Delay() {
@@ -87,6 +137,10 @@ void Link::Answer(const std::shared_ptr<Call>& call, NodeReply reply) {
 
 void Link::Break(bool down) {
   down_ = down_ || down;
+  GoDeaf();
+  if (!down_) {
+    for (const std::string& key : subscribed_) SendSubscribe(key);
+  }
   last_request_ = {};
   last_reply_ = {};
   const auto calls = calls_;

@@ -5,6 +5,8 @@
 #include <functional>
 #include <list>
 #include <memory>
+#include <set>
+#include <string>
 
 #include "server/core/node.h"
 #include "tests/sim/server.h"
@@ -27,15 +29,19 @@ class Link final : public Node {
       : world_(world), index_(index), server_(server), faults_(faults) {}
 
   void Acquire(const AcquireStep& step, std::shared_ptr<ReplySink> sink) override;
+  void HandOver(const HandOverStep& step, std::shared_ptr<ReplySink> sink) override;
   void Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink) override;
   void Heal(const HealStep& step, std::shared_ptr<ReplySink> sink) override;
   void Release(const ReleaseStep& step, std::shared_ptr<ReplySink> sink) override;
   void Inspect(const Key& key, std::shared_ptr<ReplySink> sink) override;
+  void ListenTo(AnnouncementSink* sink) override { announcements_ = sink; }
+  void Subscribe(const Key& key) override;
+  void Unsubscribe(const Key& key) override;
 
   // The connection breaks: what is under way may or may not reach the node; its callers get an
   // error. `down`: requests fail at once until the link comes up.
   void Break(bool down);
-  void ComeUp() { down_ = false; }
+  void ComeUp();
   // Nothing moves until Resume(), as with SIGSTOP; then everything does, late.
   void Pause() { paused_ = true; }
   void Resume();
@@ -53,6 +59,8 @@ class Link final : public Node {
   void Send(Work work, std::shared_ptr<ReplySink> sink);
   void Deliver(Work work, const std::shared_ptr<Call>& call);
   void Answer(const std::shared_ptr<Call>& call, NodeReply reply);
+  void SendSubscribe(const std::string& key);
+  void GoDeaf();
   [[nodiscard]] Duration Delay();
   [[nodiscard]] MonotonicTime InOrder(MonotonicTime& last);
 
@@ -68,6 +76,10 @@ class Link final : public Node {
   MonotonicTime last_reply_;
   std::list<std::shared_ptr<Call>> calls_;
   std::list<std::function<void()>> held_up_;  // while paused
+  // The connection that listens: what is under way on an earlier one is not heard any more.
+  AnnouncementSink* announcements_ = nullptr;
+  std::set<std::string> subscribed_;
+  std::uint64_t listening_connection_ = 0;
 };
 
 }  // namespace redlock::sim

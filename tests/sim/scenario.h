@@ -16,9 +16,9 @@ inline constexpr RetryPolicy kTry{.max_retries = 0};
 class Scenario : public testing::Test {
  protected:
   // Daemons whose wall clocks agree, three nodes, 0.1 ms each way.
-  void SetUpCluster(ClusterOptions options = {}) {
+  void SetUpCluster(ClusterOptions options = {}, Duration most_delay = microseconds(100)) {
     options.faults.least_delay = microseconds(100);
-    options.faults.most_delay = microseconds(100);
+    options.faults.most_delay = most_delay;
     cluster.emplace(world, options);
   }
 

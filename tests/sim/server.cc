@@ -42,6 +42,22 @@ NodeReply Server::Acquire(const std::string& key, const std::string& token, Dura
   return {.outcome = Outcome::kGranted, .fence = meta.fence};
 }
 
+NodeReply Server::HandOver(const std::string& key, const std::string& from, const std::string& to,
+                           Duration ttl, FencingToken fence, AttemptId attempt) {
+  const Entry* const entry = Find(key);
+  const bool held = entry != nullptr;
+  Meta& meta = meta_[key];
+  const bool again = held && entry->token == to && meta.attempt == attempt;
+  if (held && entry->token != from && !again) {
+    return {.outcome = Outcome::kHeld, .remaining = entry->expires - Clock()};
+  }
+  if (meta.fence >= fence) return {.outcome = Outcome::kStaleFence, .fence = meta.fence};
+  Put(key, to, ttl);
+  meta.fence = fence;
+  meta.attempt = attempt;
+  return {.outcome = Outcome::kGranted, .fence = fence, .handed_over = held};
+}
+
 NodeReply Server::Extend(const std::string& key, const std::string& token, Duration ttl,
                          FencingToken raise_to) {
   Entry* const entry = Find(key);
@@ -67,7 +83,7 @@ NodeReply Server::Heal(const std::string& key, const std::string& token, Duratio
 }
 
 NodeReply Server::Release(const std::string& key, const std::string& token,
-                          std::optional<AttemptId> only_attempt, FencingToken seal) {
+                          std::optional<AttemptId> only_attempt, FencingToken seal, bool announce) {
   if (seal.value != 0) {
     Meta& sealed = meta_[key];
     if (sealed.fence >= seal) return {.outcome = Outcome::kNotHeld, .fence = sealed.fence};
@@ -83,7 +99,21 @@ NodeReply Server::Release(const std::string& key, const std::string& token,
     return {.outcome = Outcome::kNotHeld};
   }
   entries_.erase(key);
-  return {.outcome = Outcome::kGranted};
+  NodeReply reply{.outcome = Outcome::kGranted};
+  if (!announce) return reply;
+  const auto heard = listeners_[key];
+  for (const auto& [who, listener] : heard) listener(key);
+  reply.listeners = static_cast<int>(heard.size());
+  return reply;
+}
+
+void Server::Subscribe(const std::string& key, const void* who, Listener listener) {
+  Unsubscribe(key, who);
+  listeners_[key].emplace_back(who, std::move(listener));
+}
+
+void Server::Unsubscribe(const std::string& key, const void* who) {
+  std::erase_if(listeners_[key], [who](const auto& one) { return one.first == who; });
 }
 
 NodeReply Server::Inspect(const std::string& key) {

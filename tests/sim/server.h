@@ -2,9 +2,12 @@
 // tests/redis runs the real scripts through the same conformance cases.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "server/core/node.h"
 #include "tests/sim/world.h"
@@ -18,13 +21,22 @@ class Server {
 
   [[nodiscard]] NodeReply Acquire(const std::string& key, const std::string& token, Duration ttl,
                                   FencingToken fence, AttemptId attempt, bool adopt);
+  [[nodiscard]] NodeReply HandOver(const std::string& key, const std::string& from,
+                                   const std::string& to, Duration ttl, FencingToken fence,
+                                   AttemptId attempt);
   [[nodiscard]] NodeReply Extend(const std::string& key, const std::string& token, Duration ttl,
                                  FencingToken raise_to);
   [[nodiscard]] NodeReply Heal(const std::string& key, const std::string& token, Duration ttl,
                                FencingToken fence);
   [[nodiscard]] NodeReply Release(const std::string& key, const std::string& token,
-                                  std::optional<AttemptId> only_attempt, FencingToken seal);
+                                  std::optional<AttemptId> only_attempt, FencingToken seal,
+                                  bool announce);
   [[nodiscard]] NodeReply Inspect(const std::string& key);
+
+  // Calls back at each announcement of the key, until the subscription is ended.
+  using Listener = std::function<void(const std::string& key)>;
+  void Subscribe(const std::string& key, const void* who, Listener listener);
+  void Unsubscribe(const std::string& key, const void* who);
 
   // A stranger's `SET key token NX PX ttl`.
   [[nodiscard]] bool SetNx(const std::string& key, const std::string& token, Duration ttl);
@@ -34,6 +46,11 @@ class Server {
   // The token that holds the key, or nothing.
   [[nodiscard]] std::optional<std::string> Holder(const std::string& key);
   [[nodiscard]] std::size_t keys();
+  [[nodiscard]] std::size_t listeners() const {
+    std::size_t count = 0;
+    for (const auto& [key, listeners] : listeners_) count += listeners.size();
+    return count;
+  }
 
  private:
   struct Entry {
@@ -54,6 +71,7 @@ class Server {
   double rate_;
   std::map<std::string, Entry> entries_;
   std::map<std::string, Meta> meta_;
+  std::map<std::string, std::vector<std::pair<const void*, Listener>>> listeners_;
 };
 
 }  // namespace redlock::sim

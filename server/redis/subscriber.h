@@ -1,0 +1,49 @@
+// Hears of releases on one node, over a connection of its own: Redis allows nothing else on one
+// that subscribes. The connection is opened when somebody first waits, and while somebody does, it
+// is opened anew when it breaks.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <unordered_set>
+
+#include "server/core/node.h"
+#include "server/loop/event_loop.h"
+#include "server/redis/connection.h"
+#include "server/redis/endpoint.h"
+
+namespace redlock::redis {
+
+// One thread: the loop's.
+class Subscriber {
+ public:
+  Subscriber(EventLoop& loop, NodeIndex index, Endpoint endpoint,
+             std::shared_ptr<asio::ssl::context> tls);
+  ~Subscriber();
+  Subscriber(const Subscriber&) = delete;
+  Subscriber& operator=(const Subscriber&) = delete;
+
+  void ListenTo(AnnouncementSink* sink) { sink_ = sink; }
+  void Subscribe(const Key& key);
+  void Unsubscribe(const Key& key);
+
+ private:
+  void Connect();
+  void OnConnected();
+  void OnClosed();
+  void OnPush(const redisReply& reply);
+  void SendSubscribe(const std::string& key);
+
+  EventLoop& loop_;
+  const NodeIndex index_;
+  const Endpoint endpoint_;
+  const std::shared_ptr<asio::ssl::context> tls_;
+  AnnouncementSink* sink_ = nullptr;
+  std::unordered_set<std::string> keys_;
+  std::shared_ptr<Connection> connection_;  // null while there is none
+  bool ready_ = false;
+  Duration backoff_;
+  TimerHandle connect_timer_;
+};
+
+}  // namespace redlock::redis

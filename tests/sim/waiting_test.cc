@@ -1,0 +1,355 @@
+// Claims about waiting: order, wake-ups, hand-over, rivals, and what it costs the nodes.
+#include <algorithm>
+
+#include "tests/sim/scenario.h"
+
+namespace redlock::sim {
+namespace {
+
+class Waiting : public Scenario {
+ protected:
+  struct Waiter {
+    std::optional<AcquireResult> result;
+    MonotonicTime at;
+    std::shared_ptr<Operation> operation;
+    std::vector<std::size_t> positions;
+  };
+
+  // Starts to wait, without a limit unless the policy has one.
+  std::shared_ptr<Waiter> Wait(const std::string& key, Duration ttl, std::size_t daemon = 0,
+                               RetryPolicy retry = {}) {
+    auto waiter = std::make_shared<Waiter>();
+    AcquireCommand command = Wants(key, ttl, retry);
+    command.queued = [waiter](std::size_t position) { waiter->positions.push_back(position); };
+    waiter->operation =
+        cluster->shard(daemon).Acquire(std::move(command), [this, waiter](AcquireResult result) {
+          waiter->result = std::move(result);
+          waiter->at = world.now();
+        });
+    return waiter;
+  }
+  static bool Has(const std::shared_ptr<Waiter>& waiter) {
+    return waiter->result && waiter->result->lease;
+  }
+  void ReleaseNow(const Lease& lease, std::size_t daemon = 0) {
+    cluster->shard(daemon).Release(lease.key, lease.token, [](const auto&) {});
+  }
+  std::size_t Requests(std::size_t daemon = 0) {
+    std::size_t requests = 0;
+    for (std::size_t node = 0; node < cluster->nodes(); ++node) {
+      requests += cluster->link(daemon, node).requests();
+    }
+    return requests;
+  }
+
+  // Workers that hold for `hold` and come again, through `daemons` daemons, until `end`.
+  void Fight(std::size_t workers, std::size_t daemons, Duration hold, Duration pause,
+             MonotonicTime end) {
+    counts.assign(workers, 0);
+    for (std::size_t i = 0; i < workers; ++i) FightOn(i, i % daemons, hold, pause, end);
+  }
+  void FightOn(std::size_t worker, std::size_t daemon, Duration hold, Duration pause,
+               MonotonicTime end) {
+    if (world.now() >= end) return;
+    cluster->shard(daemon).Acquire(
+        Wants("k", seconds(2), {}), [=, this](const AcquireResult& result) {
+          ASSERT_TRUE(result.lease);
+          EXPECT_FALSE(std::exchange(somebody_holds, true)) << "two holders";
+          EXPECT_GT(result.lease->fence, last_fence);
+          last_fence = result.lease->fence;
+          ++counts[worker];
+          world.Do(hold, [=, this, lease = *result.lease] {
+            somebody_holds = false;
+            cluster->shard(daemon).Release(lease.key, lease.token, [=, this](const auto&) {
+              world.Do(pause, [=, this] { FightOn(worker, daemon, hold, pause, end); });
+            });
+          });
+        });
+  }
+  std::size_t Total() const {
+    std::size_t total = 0;
+    for (const std::size_t count : counts) total += count;
+    return total;
+  }
+
+  std::vector<std::size_t> counts;
+  bool somebody_holds = false;
+  FencingToken last_fence;
+};
+
+TEST_F(Waiting, FirstComeFirstServed) {
+  SetUpCluster();
+  const Lease holder = MustAcquire(Wants("k", seconds(20)));
+  std::vector<std::shared_ptr<Waiter>> waiters;
+  for (int i = 0; i < 5; ++i) {
+    waiters.push_back(Wait("k", seconds(20)));
+    Pass(milliseconds(1));
+  }
+  ReleaseNow(holder);
+  for (const auto& waiter : waiters) {
+    Pass(milliseconds(1));
+    ASSERT_TRUE(Has(waiter));
+    ReleaseNow(*waiter->result->lease);
+  }
+}
+
+TEST_F(Waiting, HandOverTakesOneRoundTripAndGrowsTheFence) {
+  SetUpCluster();
+  const Lease holder = MustAcquire(Wants("k", seconds(20)));
+  const auto next = Wait("k", seconds(5));
+  Pass(milliseconds(10));
+  std::optional<ReleaseResult> released;
+  const MonotonicTime start = world.now();
+  cluster->shard(0).Release(holder.key, holder.token,
+                            [&](ReleaseResult result) { released = std::move(result); });
+  Pass(microseconds(200));  // 0.1 ms each way
+  ASSERT_TRUE(Has(next));
+  EXPECT_EQ(next->at - start, microseconds(200));
+  EXPECT_GT(next->result->lease->fence, holder.fence);
+  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, next->result->lease->token.value()));
+  ASSERT_TRUE(released);
+  EXPECT_FALSE(released->error);
+}
+
+TEST_F(Waiting, HandOverWithoutAQuorumFallsBack) {
+  SetUpCluster();
+  const Lease holder = MustAcquire(Wants("k", seconds(20)));
+  const auto next = Wait("k", seconds(5));
+  Pass(milliseconds(10));
+  cluster->Pause(1);
+  cluster->Down(2);
+  std::optional<ReleaseResult> released;
+  cluster->shard(0).Release(holder.key, holder.token,
+                            [&](ReleaseResult result) { released = std::move(result); });
+  Pass(milliseconds(60));
+  ASSERT_TRUE(released);
+  ASSERT_TRUE(released->error);
+  EXPECT_EQ(released->error->reason, Reason::kQuorumUnavailable);
+  EXPECT_FALSE(Has(next));
+  cluster->Resume(1);
+  cluster->Up(2);
+  Pass(seconds(1));
+  ASSERT_TRUE(Has(next));
+  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, next->result->lease->token.value()));
+}
+
+TEST_F(Waiting, HandOverWithAClockThatIsBehindCostsOneMoreRound) {
+  ClusterOptions options;
+  options.daemons = 2;
+  options.most_wall_skew = seconds(30);
+  SetUpCluster(options);
+  for (std::size_t holder = 0; holder < 2; ++holder) {  // one of the two is ahead
+    const Lease lease = MustAcquire(Wants("k", seconds(20)), holder);
+    const auto next = Wait("k", seconds(5), 1 - holder);
+    Pass(milliseconds(10));
+    ReleaseNow(lease, 1 - holder);  // where the waiter is, though it was taken elsewhere
+    Pass(milliseconds(1));
+    ASSERT_TRUE(Has(next));
+    EXPECT_GT(next->result->lease->fence, lease.fence);
+    ReleaseNow(*next->result->lease);
+    Pass(milliseconds(1));
+  }
+}
+
+TEST_F(Waiting, AReleaseByAStrangerToTheLockHandsNothingOver) {
+  SetUpCluster();
+  const Lease holder = MustAcquire(Wants("k", seconds(2)));
+  const auto next = Wait("k", seconds(5));
+  Pass(milliseconds(10));
+  EXPECT_EQ(Release("k", "wrong").error->reason, Reason::kLockNotHeld);
+  EXPECT_FALSE(Has(next));
+  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, holder.token.value()));
+  Pass(seconds(3));
+  EXPECT_TRUE(Has(next));  // it goes on waiting
+}
+
+TEST_F(Waiting, TheHeadThatLeavesDuringAHandOverLeavesTheLockToTheNext) {
+  SetUpCluster();
+  const Lease holder = MustAcquire(Wants("k", seconds(20)));
+  const auto first = Wait("k", seconds(20));
+  const auto second = Wait("k", seconds(20));
+  Pass(milliseconds(10));
+  ReleaseNow(holder);
+  Pass(microseconds(50));
+  first->operation->Cancel(Reason::kCancelled);
+  Pass(milliseconds(3));
+  EXPECT_FALSE(Has(first));
+  EXPECT_TRUE(Has(second));
+}
+
+TEST_F(Waiting, AHolderThatDiedIsFollowedAtOnce) {
+  SetUpCluster();
+  MustAcquire(Wants("k", seconds(3)));
+  const MonotonicTime start = world.now();
+  const auto next = Wait("k", seconds(1));
+  Pass(seconds(4));
+  ASSERT_TRUE(Has(next));
+  EXPECT_GE(next->at - start, milliseconds(2990));
+  EXPECT_LE(next->at - start, milliseconds(3010));
+}
+
+TEST_F(Waiting, AReleaseAtAnotherDaemonWakes) {
+  ClusterOptions options;
+  options.daemons = 2;
+  SetUpCluster(options);
+  const Lease holder = MustAcquire(Wants("k", seconds(20)), 0);
+  const auto next = Wait("k", seconds(5), 1);
+  Pass(milliseconds(100));
+  const MonotonicTime start = world.now();
+  ReleaseNow(holder, 0);
+  Pass(milliseconds(2));
+  ASSERT_TRUE(Has(next));
+  EXPECT_LT(next->at - start, microseconds(500));  // announcement, then one round
+}
+
+TEST_F(Waiting, AnAnnouncementThatIsMissedIsMadeUpForByAsking) {
+  ClusterOptions options;
+  options.daemons = 2;
+  SetUpCluster(options);
+  const Lease holder = MustAcquire(Wants("k", seconds(20)), 0);
+  const auto next = Wait("k", seconds(5), 1);
+  Pass(milliseconds(100));
+  for (std::size_t node = 0; node < 3; ++node) cluster->link(1, node).Break(true);
+  ReleaseNow(holder, 0);
+  Pass(milliseconds(10));
+  EXPECT_FALSE(Has(next));
+  for (std::size_t node = 0; node < 3; ++node) cluster->link(1, node).ComeUp();
+  Pass(milliseconds(600));
+  EXPECT_TRUE(Has(next));
+}
+
+TEST_F(Waiting, AForeignReleaseIsFound) {
+  SetUpCluster();
+  for (std::size_t node = 0; node < 3; ++node) {
+    ASSERT_TRUE(cluster->server(node).SetNx("k", "stranger", seconds(60)));
+  }
+  const auto next = Wait("k", seconds(5));
+  Pass(seconds(2));
+  EXPECT_FALSE(Has(next));
+  for (std::size_t node = 0; node < 3; ++node) {
+    (void)cluster->server(node).Release("k", "stranger", std::nullopt, {}, false);
+  }
+  Pass(milliseconds(510));
+  EXPECT_TRUE(Has(next));
+}
+
+TEST_F(Waiting, AThousandWaitersCostTheNodesNoMoreThanOne) {
+  SetUpCluster();
+  MustAcquire(Wants("k", seconds(25)));
+  std::vector<std::shared_ptr<Waiter>> waiters;
+  for (int i = 0; i < 1000; ++i) waiters.push_back(Wait("k", seconds(1)));
+  Pass(milliseconds(100));
+  const std::size_t before = Requests();
+  Pass(seconds(10));
+  EXPECT_LT(Requests() - before, 100U);  // 10 commands a second
+  EXPECT_EQ(cluster->shard(0).waiters(Key("k")), 1000U);
+  for (const auto& waiter : waiters) waiter->operation->Cancel(Reason::kCancelled);
+  EXPECT_EQ(cluster->shard(0).waiters(Key("k")), 0U);
+}
+
+TEST_F(Waiting, CancelledAndExpiredWaitersLeaveAtOnce) {
+  SetUpCluster();
+  const Lease holder = MustAcquire(Wants("k", seconds(20)));
+  const auto first = Wait("k", seconds(5));
+  const auto second =
+      Wait("k", seconds(5), 0, {.max_retries = 2, .min_delay = milliseconds(50), .max_jitter = {}});
+  const auto third = Wait("k", seconds(5));
+  Pass(milliseconds(10));
+  EXPECT_EQ(cluster->shard(0).waiters(Key("k")), 3U);
+  first->operation->Cancel(Reason::kCancelled);
+  EXPECT_EQ(cluster->shard(0).waiters(Key("k")), 2U);
+  Pass(milliseconds(150));
+  ASSERT_TRUE(second->result);
+  EXPECT_EQ(second->result->error.reason, Reason::kMaxRetriesExceeded);
+  EXPECT_EQ(cluster->shard(0).waiters(Key("k")), 1U);
+  ReleaseNow(holder);
+  Pass(milliseconds(1));
+  EXPECT_TRUE(Has(third));
+}
+
+TEST_F(Waiting, ATryDoesNotOvertakeThoseWhoWait) {
+  SetUpCluster();
+  const Lease holder = MustAcquire(Wants("k", seconds(20)));
+  const auto waiter = Wait("k", seconds(5));
+  Pass(milliseconds(10));
+  const AcquireResult tried = Acquire(Wants("k", seconds(1), kTry));
+  EXPECT_EQ(tried.error.reason, Reason::kLockAlreadyHeld);
+  EXPECT_GT(tried.error.retry_after, seconds(15));
+  ReleaseNow(holder);
+  Pass(milliseconds(1));
+  EXPECT_TRUE(Has(waiter));
+}
+
+TEST_F(Waiting, BoundPerKeyRefuses) {
+  ClusterOptions options;
+  options.lock.max_waiters_per_key = 1;
+  SetUpCluster(options);
+  MustAcquire(Wants("k", seconds(20)));
+  const auto waiter = Wait("k", seconds(5));
+  Pass(milliseconds(10));
+  EXPECT_EQ(Acquire(Wants("k", seconds(1), {})).error.reason, Reason::kOverloaded);
+  waiter->operation->Cancel(Reason::kCancelled);
+}
+
+TEST_F(Waiting, PlacesInTheQueueAreTold) {
+  SetUpCluster();
+  const Lease holder = MustAcquire(Wants("k", seconds(20)));
+  const auto first = Wait("k", seconds(20));
+  const auto second = Wait("k", seconds(20));
+  const auto third = Wait("k", seconds(20));
+  Pass(milliseconds(10));
+  EXPECT_EQ(third->positions, (std::vector<std::size_t>{2}));
+  ReleaseNow(holder);
+  Pass(seconds(2));
+  EXPECT_EQ(second->positions, (std::vector<std::size_t>{1, 0}));
+  EXPECT_EQ(third->positions, (std::vector<std::size_t>{2, 1}));
+  second->operation->Cancel(Reason::kCancelled);
+  third->operation->Cancel(Reason::kCancelled);
+}
+
+TEST_F(Waiting, SubscriptionsExistOnlyWhileSomebodyWaits) {
+  SetUpCluster();
+  MustAcquire(Wants("k", seconds(20)));
+  EXPECT_EQ(cluster->server(0).listeners(), 0U);
+  const auto waiter = Wait("k", seconds(5));
+  Pass(milliseconds(10));
+  EXPECT_EQ(cluster->server(0).listeners(), 1U);
+  waiter->operation->Cancel(Reason::kCancelled);
+  Pass(seconds(2));
+  EXPECT_EQ(cluster->server(0).listeners(), 0U);
+}
+
+TEST_F(Waiting, OneDaemonIsFair) {
+  SetUpCluster();
+  Fight(16, 1, milliseconds(1), {}, world.now() + seconds(5));
+  Pass(seconds(6));
+  const auto [idlest, busiest] = std::minmax_element(counts.begin(), counts.end());
+  EXPECT_LE(*busiest - *idlest, 1U);
+  EXPECT_GT(Total(), 4000U);  // 1.2 ms each: hold and hand-over
+}
+
+TEST_F(Waiting, TwoDaemonsShareTheKey) {
+  ClusterOptions options;
+  options.daemons = 2;
+  SetUpCluster(options);
+  Fight(8, 2, milliseconds(1), {}, world.now() + seconds(10));
+  Pass(seconds(12));
+  std::size_t first = 0;
+  for (std::size_t i = 0; i < counts.size(); i += 2) first += counts[i];
+  EXPECT_GT(first, Total() / 3);
+  EXPECT_LT(first, Total() * 2 / 3);
+  EXPECT_GT(Total(), 6000U);
+}
+
+TEST_F(Waiting, EightRivalDaemonsDoNotLivelock) {
+  ClusterOptions options;
+  options.daemons = 8;
+  SetUpCluster(options, microseconds(400));
+  Fight(8, 8, milliseconds(1), {}, world.now() + seconds(10));
+  Pass(seconds(14));
+  EXPECT_GT(Total(), 1500U);
+  for (const std::size_t count : counts) EXPECT_GT(count, 20U);
+}
+
+}  // namespace
+}  // namespace redlock::sim

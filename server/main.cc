@@ -96,6 +96,7 @@ int Serve(redlock::config::Config config) {
                signal == SIGINT ? "SIGINT" : "SIGTERM",
                std::chrono::duration<double>(config.drain_timeout).count());
   Drain(service, server, config.drain_timeout);
+  service.streams().ExpelAll();
   server.Shutdown();
   Settle(shards);
   spdlog::info("ended; leases stay valid until their time ends");

@@ -202,6 +202,8 @@ void Declare(CLI::App& app, Options& options, Config& config, Raw& raw) {
                                  "Streams open at a time");
   options.AddNumber<std::size_t>("--max-items-per-stream", config.max_items_per_stream, 1, 100'000,
                                  "Leases that one Watch may carry");
+  options.AddNumber<std::size_t>("--max-session-operations", config.max_session_operations, 1,
+                                 1'000'000, "Operations of one Session under way or not yet read");
   options.AddNumber<std::size_t>("--max-message-bytes", config.max_message_bytes, 4'096, 64U << 20,
                                  "Size of a request");
 

@@ -28,6 +28,7 @@ struct Config {
 
   std::size_t max_streams = 10'000;
   std::size_t max_items_per_stream = 1'000;
+  std::size_t max_session_operations = 20'000;
   std::size_t max_message_bytes = std::size_t{1} << 20;
   Duration keepalive_time = std::chrono::seconds(10);
   Duration keepalive_timeout = std::chrono::seconds(5);

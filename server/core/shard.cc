@@ -39,13 +39,17 @@ Shard::~Shard() {
   queues_.Clear();  // they unsubscribe
 }
 
-std::shared_ptr<Operation> Shard::Acquire(AcquireCommand command, AcquireDone done) {
-  if (draining_) {
-    done(Refused(Reason::kDraining, "the daemon is shutting down"));
-    return nullptr;
-  }
+std::optional<AcquireResult> Shard::Refusal() const {
+  if (draining_) return Refused(Reason::kDraining, "the daemon is shutting down");
   if (registry_.size() >= options_.max_operations) {
-    done(Refused(Reason::kOverloaded, "the daemon's bound on operations under way is reached"));
+    return Refused(Reason::kOverloaded, "the daemon's bound on operations under way is reached");
+  }
+  return std::nullopt;
+}
+
+std::shared_ptr<Operation> Shard::Acquire(AcquireCommand command, AcquireDone done) {
+  if (const auto refusal = Refusal()) {
+    done(*refusal);
     return nullptr;
   }
   if (command.token.empty()) command.token = env_.new_token();
@@ -56,7 +60,17 @@ std::shared_ptr<Operation> Shard::Extend(ExtendCommand command, ExtendDone done)
   return Extension::Start(env_, registry_, std::move(command), std::move(done));
 }
 
-std::shared_ptr<Operation> Shard::Watch(WatchCommand command, WatchEvents events) {
+std::shared_ptr<HoldOperation> Shard::Hold(HoldCommand command, HoldEvents events) {
+  if (const auto refusal = Refusal()) {
+    events.decided(*refusal);
+    return nullptr;
+  }
+  if (command.acquire.token.empty()) command.acquire.token = env_.new_token();
+  return HoldOperation::Start(env_, registry_, queues_, *this, std::move(command),
+                              std::move(events));
+}
+
+std::shared_ptr<Watchdog> Shard::Watch(WatchCommand command, WatchEvents events) {
   if (registry_.size() >= options_.max_operations) return nullptr;
   return Watchdog::Start(env_, registry_, *this, std::move(command), std::move(events));
 }

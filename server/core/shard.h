@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "server/core/acquisition.h"
+#include "server/core/hold.h"
 #include "server/core/inspection.h"
 #include "server/core/operation.h"
 #include "server/core/release.h"
@@ -28,7 +29,10 @@ class Shard final : private Releaser {
   std::shared_ptr<Operation> Acquire(AcquireCommand command, AcquireDone done);
 
   // Returns what ends it, or null where the bound is hit.
-  std::shared_ptr<Operation> Watch(WatchCommand command, WatchEvents events);
+  std::shared_ptr<Watchdog> Watch(WatchCommand command, WatchEvents events);
+
+  // Acquire and Watch in one. Refused as Acquire is.
+  std::shared_ptr<HoldOperation> Hold(HoldCommand command, HoldEvents events);
 
   // Never refused: to lose a lock by overload is worse than not to get one.
   std::shared_ptr<Operation> Extend(ExtendCommand command, ExtendDone done);
@@ -43,6 +47,8 @@ class Shard final : private Releaser {
   // Refuses new acquisitions and ends those that wait. Everything else goes on.
   void Drain();
 
+  // What a request without a token gets.
+  [[nodiscard]] OwnerToken NewToken() { return env_.new_token(); }
   [[nodiscard]] MonotonicTime Now() const { return env_.scheduler.Now(); }
 
   // Operations under way: acquisitions, extensions, releases, watchdogs, clean-ups.
@@ -51,6 +57,8 @@ class Shard final : private Releaser {
   [[nodiscard]] std::size_t waiters(const Key& key) const;
 
  private:
+  // Why no new lock is given out, if none is.
+  [[nodiscard]] std::optional<AcquireResult> Refusal() const;
   void OnReleased(const Key& key, int listeners);
 
   const LockOptions options_;

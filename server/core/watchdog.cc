@@ -11,6 +11,17 @@ constexpr int kTriesLeft = 8;
 constexpr Duration kShortestPause = std::chrono::milliseconds(5);
 constexpr Duration kLongestPause = std::chrono::milliseconds(250);
 
+// Extensions are made at ticks, so that many leases share their writes: a part of the interval, and
+// a power of two milliseconds, so that ticks of different intervals meet.
+constexpr int kTicksPerInterval = 64;
+constexpr Duration kLongestTick = std::chrono::milliseconds(16);
+
+Duration TickOf(Duration interval) {
+  Duration tick = kLongestTick;
+  while (tick > interval / kTicksPerInterval && tick > std::chrono::milliseconds(1)) tick /= 2;
+  return tick;
+}
+
 }  // namespace
 
 std::shared_ptr<Watchdog> Watchdog::Start(const Environment& env, OperationRegistry& registry,
@@ -33,8 +44,14 @@ std::shared_ptr<Watchdog> Watchdog::Start(const Environment& env, OperationRegis
       raw->Cancel(Reason::kDeadlineExceeded);
     });
   }
-  self->ExpireAt(now + Validity(self->command_.ttl, Duration{}, env.options.drift));
-  self->Extend();
+  if (const auto& held = self->command_.held) {
+    self->last_extension_ = now;
+    self->ExpireAt(held->valid_until);
+    self->ExtendAfterInterval();
+  } else {
+    self->ExpireAt(now + Validity(self->command_.ttl, Duration{}, env.options.drift));
+    self->Extend();
+  }
   return self;
 }
 
@@ -53,6 +70,16 @@ void Watchdog::Cancel(Reason /*why*/) {
     releaser_.Release(command_.key, command_.token, [](const ReleaseResult&) {});
   }
   End();
+}
+
+void Watchdog::LetGo() {
+  if (!events_) return;
+  events_ = nullptr;
+  End();
+}
+
+void Watchdog::Confirmed(const Lease& lease) {
+  if (events_ && !lost_ && lease.valid_until > valid_until_) ExpireAt(lease.valid_until);
 }
 
 void Watchdog::Extend() {
@@ -89,8 +116,8 @@ void Watchdog::OnExtension(ExtendResult result) {
 void Watchdog::OnExtended(ExtendResult result) {
   lost_ = false;
   failures_ = 0;
-  ExpireAt(result.lease->valid_until);
-  ExtendAt(last_extension_ + command_.interval);
+  ExpireAt(std::max(valid_until_, result.lease->valid_until));  // no extension shortens a lease
+  ExtendAfterInterval();
   Tell({.type = WatchEvent::Type::kExtended,
         .lease = std::move(*result.lease),
         .error = {},
@@ -120,6 +147,15 @@ void Watchdog::ExpireAt(MonotonicTime when) {
           .message = "the lease could not be extended before its validity ran out"},
          {});
   });
+}
+
+void Watchdog::ExtendAfterInterval() {
+  // Leases that were taken together are not extended together for ever.
+  const Duration pause =
+      std::exchange(spread_, true) ? command_.interval : env_.random.UpTo(command_.interval);
+  const MonotonicTime due = last_extension_ + pause;
+  const Duration tick = TickOf(command_.interval);
+  ExtendAt(std::max(due - due.time_since_epoch() % tick, env_.scheduler.Now()));
 }
 
 void Watchdog::ExtendAt(MonotonicTime when) {

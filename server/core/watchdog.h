@@ -1,12 +1,16 @@
 // Extends one lease for as long as somebody wants it, and says in time when it is lost.
 //
-// The first extension is made at once, then one every interval. One that fails is repeated sooner,
-// while validity lasts: a passing fault does not kill a watchdog. LOST is told at the moment that
-// validity runs out on the monotonic clock, or a quorum says that the token no longer holds the
-// key, whichever comes first; it needs no node to answer.
+// The first extension is made at once (within an interval, for a lease that was just acquired),
+// then one every interval. One that fails is repeated sooner, while validity lasts: a passing fault
+// does not kill a watchdog. LOST is told at the moment that validity runs out on the monotonic
+// clock, or a quorum says that the token no longer holds the key, whichever comes first; it needs
+// no node to answer.
 //
-// How long a lease is valid that this watchdog has not extended yet is known to its client only.
-// Until the first success, a TTL from the start is taken as the bound.
+// How long a lease is valid that this daemon has not acquired is known to its client only. Until
+// the first success, a TTL from the start is taken as the bound.
+//
+// Many watchdogs cost little: their extensions are spread over the interval, and those due within
+// a tick of each other are made together, in one write to each node.
 #pragma once
 
 #include <functional>
@@ -27,6 +31,7 @@ struct WatchCommand {
   bool release_on_close = false;
   bool keep_watching_after_loss = false;
   std::optional<Duration> max_lifetime;
+  std::optional<Lease> held;  // known to be valid, because it was just acquired
 };
 
 struct WatchEvent {
@@ -54,6 +59,10 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
 
   // The client has gone: no event comes any more. Releases if that was asked for.
   void Cancel(Reason why) override;
+  // The same without a release: somebody else watches the lease from now on.
+  void LetGo();
+  // The lease was extended by other means.
+  void Confirmed(const Lease& lease);
 
  private:
   Watchdog(const Environment& env, OperationRegistry& registry, Releaser& releaser,
@@ -63,6 +72,7 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
   void OnExtended(ExtendResult result);
   void OnExtendFailed(ExtendResult result);
   void ExpireAt(MonotonicTime when);
+  void ExtendAfterInterval();
   void ExtendAt(MonotonicTime when);
   void Lose(Error error, Votes votes);
   void Tell(WatchEvent event);
@@ -74,6 +84,7 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
   const WatchCommand command_;
   WatchEvents events_;
   bool lost_ = false;
+  bool spread_ = false;  // the first pause, which is random, is over
   int failures_ = 0;
   MonotonicTime valid_until_;
   MonotonicTime last_extension_;

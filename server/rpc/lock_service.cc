@@ -3,6 +3,8 @@
 #include <memory>
 #include <utility>
 
+#include "server/rpc/hold_stream.h"
+#include "server/rpc/session_stream.h"
 #include "server/rpc/unary_call.h"
 #include "server/rpc/watch_stream.h"
 
@@ -133,39 +135,15 @@ NodeNames NamesOf(const config::Config& config) {
 
 }  // namespace
 
-bool StreamRegistry::Add(WatchStream* stream, std::size_t bound) {
-  const std::lock_guard lock(mutex_);
-  if (streams_.size() >= bound) return false;
-  streams_.insert(stream);
-  // One that comes while draining is told as well: it may be a client that is moving.
-  if (draining_) stream->TellDraining();
-  return true;
-}
-
-void StreamRegistry::Remove(WatchStream* stream) {
-  const std::lock_guard lock(mutex_);
-  streams_.erase(stream);
-  if (streams_.empty()) empty_.notify_all();
-}
-
-void StreamRegistry::TellDraining() {
-  const std::lock_guard lock(mutex_);
-  draining_ = true;
-  for (WatchStream* stream : streams_) stream->TellDraining();
-}
-
-bool StreamRegistry::WaitUntilEmpty(Duration patience) {
-  std::unique_lock lock(mutex_);
-  return empty_.wait_for(lock, patience, [this] { return streams_.empty(); });
-}
-
 LockService::LockService(const config::Config& config, runtime::ShardPool& shards)
     : context_{.shards = shards,
                .rules = {.max_ttl = config.max_ttl,
                          .default_retry = config.retry,
                          .max_items = config.max_items_per_stream},
                .names = NamesOf(config),
-               .max_streams = config.max_streams} {}
+               .max_streams = config.max_streams,
+               .max_session_operations = config.max_session_operations,
+               .streams = streams_} {}
 
 LockService::~LockService() = default;
 
@@ -195,7 +173,17 @@ grpc::ServerUnaryReactor* LockService::Inspect(grpc::CallbackServerContext* cont
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* LockService::Watch(
     grpc::CallbackServerContext* /*context*/, const grpc::ByteBuffer* request) {
-  return WatchStream::Start(context_, streams_, *request);
+  return WatchStream::Start(context_, *request);
+}
+
+grpc::ServerWriteReactor<grpc::ByteBuffer>* LockService::Hold(grpc::CallbackServerContext* context,
+                                                              const grpc::ByteBuffer* request) {
+  return HoldStream::Start(context_, *request, UntilDeadline(*context));
+}
+
+grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* LockService::Session(
+    grpc::CallbackServerContext* /*context*/) {
+  return SessionStream::Start(context_);
 }
 
 void LockService::Drain() {

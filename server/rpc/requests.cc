@@ -159,9 +159,16 @@ class Checker {
     return policy;
   }
 
-  Duration CheckInterval(const v1::WatchItem& item, Duration ttl) {
-    if (!item.has_interval()) return ttl / 2;
-    return CheckDuration("interval", item.interval(), kMinInterval, ttl - kMinInterval);
+  template <typename Message>
+  Duration CheckInterval(const Message& message, Duration ttl) {
+    if (!message.has_interval()) return ttl / 2;
+    return CheckDuration("interval", message.interval(), kMinInterval, ttl - kMinInterval);
+  }
+
+  template <typename Message>
+  std::optional<Duration> CheckLifetime(const Message& message) {
+    if (!message.has_max_lifetime()) return std::nullopt;
+    return CheckDuration("max_lifetime", message.max_lifetime(), kMinInterval, kLongest);
   }
 
   void Fault(const std::string& field, const std::string& description) {
@@ -245,6 +252,33 @@ Checked<InspectCommand> Check(const v1::InspectRequest& request, const RequestRu
   return checker.Result(std::move(command));
 }
 
+Checked<HoldCommand> CheckHold(const v1::AcquireRequest& request, const RequestRules& rules) {
+  auto checked = Check(request, rules);
+  if (auto* faults = std::get_if<Violations>(&checked)) return std::move(*faults);
+  auto acquire = std::get<AcquireCommand>(std::move(checked));
+  const Duration interval = acquire.ttl / 2;
+  return HoldCommand{
+      .acquire = std::move(acquire), .interval = interval, .max_lifetime = std::nullopt};
+}
+
+Checked<HoldCommand> Check(const v1::HoldRequest& request, const RequestRules& rules) {
+  Checker checker(rules);
+  const Duration ttl = checker.CheckTtl(request.has_ttl(), request.ttl());
+  HoldCommand command{
+      .acquire = {.key = checker.CheckKey(request.key()),
+                  .ttl = ttl,
+                  .token = request.has_token() ? checker.CheckToken(request.token()) : OwnerToken(),
+                  .retry = checker.CheckRetry(request.retry()),
+                  .extend_if_held = false,
+                  .owner = checker.CheckOwner(request.owner()),
+                  .deadline = std::nullopt,
+                  .queued = nullptr},
+      .interval = checker.CheckInterval(request, ttl),
+      .max_lifetime = checker.CheckLifetime(request),
+  };
+  return checker.Result(std::move(command));
+}
+
 Checked<std::vector<WatchCommand>> Check(const v1::WatchRequest& request,
                                          const RequestRules& rules) {
   Checker checker(rules);
@@ -255,11 +289,7 @@ Checked<std::vector<WatchCommand>> Check(const v1::WatchRequest& request,
                                std::to_string(request.items_size()));
     return checker.Result(std::move(commands));
   }
-  std::optional<Duration> max_lifetime;
-  if (request.has_max_lifetime()) {
-    max_lifetime =
-        checker.CheckDuration("max_lifetime", request.max_lifetime(), kMinInterval, kLongest);
-  }
+  const std::optional<Duration> max_lifetime = checker.CheckLifetime(request);
   std::set<std::string_view> keys;
   for (int i = 0; i < request.items_size(); ++i) {
     const v1::WatchItem& item = request.items(i);

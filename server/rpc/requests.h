@@ -47,6 +47,10 @@ struct InspectCommand {
                                             const RequestRules& rules);
 [[nodiscard]] Checked<InspectCommand> Check(const v1::InspectRequest& request,
                                             const RequestRules& rules);
+[[nodiscard]] Checked<HoldCommand> Check(const v1::HoldRequest& request, const RequestRules& rules);
+// An acquisition of a Session is held for as long as the session lives.
+[[nodiscard]] Checked<HoldCommand> CheckHold(const v1::AcquireRequest& request,
+                                             const RequestRules& rules);
 [[nodiscard]] Checked<std::vector<WatchCommand>> Check(const v1::WatchRequest& request,
                                                        const RequestRules& rules);
 

@@ -71,6 +71,21 @@ grpc::Status Finish(google::rpc::Status status, grpc::StatusCode code, const std
   return {code, message, status.SerializeAsString()};
 }
 
+std::string Message(const Error& error, const Votes& votes, const NodeNames& names) {
+  std::string message = std::string(ToString(error.reason)) + ": " + error.message;
+  if (!votes.empty()) message += " (" + Describe(votes, names) + ")";
+  return message;
+}
+
+std::string Message(const Violations& violations) {
+  std::string message = "INVALID_ARGUMENT: ";
+  for (const Violation& violation : violations) {
+    if (&violation != &violations.front()) message += "; ";
+    message += violation.field + ": " + violation.description;
+  }
+  return message;
+}
+
 }  // namespace
 
 grpc::Status ToStatus(const Error& error, const Votes& votes, const NodeNames& names) {
@@ -86,25 +101,36 @@ grpc::Status ToStatus(const Error& error, const Votes& votes, const NodeNames& n
     Fill(*retry.mutable_retry_delay(), delay);
     status.add_details()->PackFrom(retry);
   }
-  std::string message = std::string(ToString(error.reason)) + ": " + error.message;
-  if (!votes.empty()) message += " (" + Describe(votes, names) + ")";
-  return Finish(std::move(status), CodeOf(error.reason), message);
+  return Finish(std::move(status), CodeOf(error.reason), Message(error, votes, names));
+}
+
+void Fill(v1::OperationStatus& out, const Error& error, const Votes& votes,
+          const NodeNames& names) {
+  out.set_code(static_cast<int>(CodeOf(error.reason)));
+  out.set_reason(std::string(ToString(error.reason)));
+  out.set_message(Message(error, votes, names));
+  if (const Duration delay = RetryAfter(error); delay > Duration::zero()) {
+    Fill(*out.mutable_retry_delay(), delay);
+  }
+}
+
+void Fill(v1::OperationStatus& out, const Violations& violations) {
+  out.set_code(static_cast<int>(grpc::StatusCode::INVALID_ARGUMENT));
+  out.set_reason("INVALID_ARGUMENT");
+  out.set_message(Message(violations));
 }
 
 grpc::Status ToStatus(const Violations& violations) {
   google::rpc::Status status;
   AddErrorInfo(status, "INVALID_ARGUMENT");
   google::rpc::BadRequest bad_request;
-  std::string message = "INVALID_ARGUMENT: ";
   for (const Violation& violation : violations) {
     auto& added = *bad_request.add_field_violations();
     added.set_field(violation.field);
     added.set_description(violation.description);
-    if (&violation != &violations.front()) message += "; ";
-    message += violation.field + ": " + violation.description;
   }
   status.add_details()->PackFrom(bad_request);
-  return Finish(std::move(status), grpc::StatusCode::INVALID_ARGUMENT, message);
+  return Finish(std::move(status), grpc::StatusCode::INVALID_ARGUMENT, Message(violations));
 }
 
 }  // namespace redlock::rpc

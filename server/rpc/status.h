@@ -20,6 +20,10 @@ using Violations = std::vector<Violation>;
 
 [[nodiscard]] grpc::Status ToStatus(const Error& error, const Votes& votes, const NodeNames& names);
 
+// The same for an operation of a Session, which has no call of its own to carry a status.
+void Fill(v1::OperationStatus& out, const Error& error, const Votes& votes, const NodeNames& names);
+void Fill(v1::OperationStatus& out, const Violations& violations);
+
 // INVALID_ARGUMENT with a BadRequest that names each field.
 [[nodiscard]] grpc::Status ToStatus(const Violations& violations);
 

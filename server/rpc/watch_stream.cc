@@ -1,8 +1,5 @@
 #include "server/rpc/watch_stream.h"
 
-#include <grpcpp/impl/codegen/proto_utils.h>
-
-#include <algorithm>
 #include <utility>
 
 namespace redlock::rpc {
@@ -10,43 +7,19 @@ namespace {
 
 // A client that does not read may lag behind by so many events for each of its items.
 constexpr std::size_t kQueuedPerItem = 8;
-constexpr std::size_t kQueuedAtLeast = 64;
-
-v1::WatchResponse ToWire(const Key& key, const WatchEvent& event, const NodeNames& names) {
-  v1::WatchResponse out;
-  out.set_key(key.value());
-  out.set_consecutive_failures(event.consecutive_failures);
-  Fill(*out.mutable_votes(), event.votes, names);
-  switch (event.type) {
-    case WatchEvent::Type::kExtended:
-      out.set_type(v1::EVENT_TYPE_EXTENDED);
-      Fill(*out.mutable_lease(), event.lease);
-      return out;
-    case WatchEvent::Type::kExtendFailed:
-      out.set_type(v1::EVENT_TYPE_EXTEND_FAILED);
-      break;
-    case WatchEvent::Type::kLost:
-    case WatchEvent::Type::kLifetimeEnded:
-      out.set_type(v1::EVENT_TYPE_LOST);
-      break;
-  }
-  out.set_reason(std::string(ToString(event.error.reason)));
-  out.set_message(event.error.message);
-  return out;
-}
 
 }  // namespace
 
-WatchStream* WatchStream::Start(const ServiceContext& service, StreamRegistry& registry,
-                                const grpc::ByteBuffer& request) {
-  auto* const stream = new WatchStream(service, registry);
-  stream->self_.reset(stream);
+WatchStream* WatchStream::Start(const ServiceContext& service, const grpc::ByteBuffer& request) {
+  const std::shared_ptr<WatchStream> stream(new WatchStream(service));
+  stream->OwnItself(stream);
   stream->Begin(request);
-  return stream;
+  return stream.get();
 }
 
-WatchStream::WatchStream(const ServiceContext& service, StreamRegistry& registry)
-    : service_(service), registry_(registry) {}
+std::shared_ptr<WatchStream> WatchStream::Self() {
+  return std::static_pointer_cast<WatchStream>(shared_from_this());
+}
 
 void WatchStream::Begin(const grpc::ByteBuffer& buffer) {
   v1::WatchRequest request;
@@ -60,145 +33,58 @@ void WatchStream::Begin(const grpc::ByteBuffer& buffer) {
     return;
   }
   auto commands = std::get<std::vector<WatchCommand>>(std::move(checked));
+  max_queued_ = std::max(max_queued_, kQueuedPerItem * commands.size());
   items_.resize(commands.size());
   live_items_ = commands.size();
-  registered_ = registry_.Add(this, service_.max_streams);
-  if (!registered_) {
-    items_.clear();
-    Close(ToStatus(
-        {.reason = Reason::kOverloaded, .message = "the daemon's bound on open streams is reached"},
-        {}, service_.names));
-    return;
-  }
   for (std::size_t i = 0; i < commands.size(); ++i) {
     items_[i].thread = &service_.shards.For(commands[i].key);
   }
+  if (!Register()) return;
   for (std::size_t i = 0; i < commands.size(); ++i) StartItem(i, std::move(commands[i]));
 }
 
 void WatchStream::StartItem(std::size_t index, WatchCommand command) {
-  items_[index].thread->Post([self = self_, index, command = std::move(command)](Shard& shard) {
-    self->items_[index].watchdog =
-        shard.Watch(command, [raw = self.get(), self, index, key = command.key](WatchEvent event) {
-          raw->OnEvent(index, key, std::move(event));
-        });
-    if (!self->items_[index].watchdog) {
-      self->Close(ToStatus({.reason = Reason::kOverloaded,
-                            .message = "the daemon's bound on operations under way is reached"},
-                           {}, self->service_.names));
-      self->EndWatchdogs();
-    }
+  items_[index].thread->Post([self = Self(), index, command = std::move(command)](Shard& shard) {
+    if (self->ended()) return;
+    const Key key = command.key;
+    self->items_[index].watchdog = shard.Watch(
+        command, [self, index, key](const WatchEvent& event) { self->OnEvent(index, key, event); });
+    if (self->items_[index].watchdog) return;
+    self->Close(ToStatus({.reason = Reason::kOverloaded,
+                          .message = "the daemon's bound on operations under way is reached"},
+                         {}, self->service_.names));
+    self->End(Ending::kRelease);
   });
 }
 
-void WatchStream::OnEvent(std::size_t index, const Key& key, WatchEvent event) {
-  const WatchEvent::Type type = event.type;
-  if (type != WatchEvent::Type::kLifetimeEnded) Send(ToWire(key, event, service_.names));
+void WatchStream::OnEvent(std::size_t index, const Key& key, const WatchEvent& event) {
+  const bool lost = event.type == WatchEvent::Type::kLost;
+  if (event.type != WatchEvent::Type::kLifetimeEnded) {
+    Send(ToResponse<v1::WatchResponse>(key, event, service_.names));
+  }
   if (event.goes_on) return;
   items_[index].watchdog.reset();
-  ItemEnded(ToStatus(type == WatchEvent::Type::kLost
-                         ? Error{.reason = Reason::kLockNotHeld, .message = event.error.message}
-                         : event.error,
-                     event.votes, service_.names));
+  if (--live_items_ > 0) return;
+  Close(ToStatus(
+      lost ? Error{.reason = Reason::kLockNotHeld, .message = event.error.message} : event.error,
+      event.votes, service_.names));
 }
 
-void WatchStream::ItemEnded(const grpc::Status& status) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (--live_items_ > 0) return;
-  }
-  Close(status);
-}
-
-void WatchStream::EndWatchdogs() {
+void WatchStream::EndLeases(Ending ending) {
   for (std::size_t i = 0; i < items_.size(); ++i) {
-    items_[i].thread->Post([self = self_, i](Shard&) {
-      if (const auto watchdog = std::exchange(self->items_[i].watchdog, nullptr)) {
-        watchdog->Cancel(Reason::kCancelled);
+    items_[i].thread->Post([self = Self(), i, ending](Shard&) {
+      const auto watchdog = std::exchange(self->items_[i].watchdog, nullptr);
+      if (!watchdog) return;
+      switch (ending) {
+        case Ending::kRelease:
+          watchdog->Cancel(Reason::kCancelled);
+          break;
+        case Ending::kLetGo:
+          watchdog->LetGo();
+          break;
       }
     });
   }
-}
-
-void WatchStream::TellDraining() {
-  v1::WatchResponse event;
-  event.set_type(v1::EVENT_TYPE_DRAINING);
-  event.set_reason(std::string(ToString(Reason::kDraining)));
-  event.set_message("the daemon is shutting down: open the same leases at another one");
-  Send(std::move(event));
-}
-
-void WatchStream::Send(v1::WatchResponse event) {
-  bool overloaded = false;
-  {
-    const std::lock_guard lock(mutex_);
-    if (closing_ || finished_) return;
-    // A client that lags behind needs the newest extension of a lease only.
-    if (event.type() == v1::EVENT_TYPE_EXTENDED) {
-      std::erase_if(queue_, [&event](const v1::WatchResponse& queued) {
-        return queued.type() == v1::EVENT_TYPE_EXTENDED && queued.key() == event.key();
-      });
-    }
-    overloaded = queue_.size() >= std::max(kQueuedAtLeast, kQueuedPerItem * items_.size());
-    if (!overloaded) {
-      queue_.push_back(std::move(event));
-      if (!writing_) WriteNext();
-    } else {
-      queue_.clear();
-    }
-  }
-  if (!overloaded) return;
-  Close(ToStatus({.reason = Reason::kOverloaded, .message = "the client does not read its events"},
-                 {}, service_.names));
-  EndWatchdogs();
-}
-
-void WatchStream::WriteNext() {
-  buffer_.Clear();
-  bool own_buffer = false;
-  (void)grpc::GenericSerialize<grpc::ProtoBufferWriter, v1::WatchResponse>(queue_.front(), &buffer_,
-                                                                           &own_buffer);
-  queue_.pop_front();
-  writing_ = true;
-  StartWrite(&buffer_);
-}
-
-void WatchStream::OnWriteDone(bool ok) {
-  std::optional<grpc::Status> status;
-  {
-    const std::lock_guard lock(mutex_);
-    writing_ = false;
-    if (!ok) queue_.clear();  // the client has gone; OnCancel follows
-    if (!queue_.empty()) {
-      WriteNext();
-      return;
-    }
-    if (!closing_ || finished_) return;
-    finished_ = true;
-    status = closing_;
-  }
-  Finish(*status);
-}
-
-void WatchStream::Close(const grpc::Status& status) {
-  {
-    const std::lock_guard lock(mutex_);
-    if (closing_ || finished_) return;
-    closing_ = status;
-    if (writing_) return;  // OnWriteDone finishes
-    finished_ = true;
-  }
-  Finish(status);
-}
-
-void WatchStream::OnCancel() {
-  EndWatchdogs();
-  Close(grpc::Status(grpc::StatusCode::CANCELLED, "CANCELLED: the client has gone"));
-}
-
-void WatchStream::OnDone() {
-  if (registered_) registry_.Remove(this);
-  self_.reset();  // deletes this, unless a shard still holds it
 }
 
 }  // namespace redlock::rpc

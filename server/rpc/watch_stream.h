@@ -1,61 +1,33 @@
-// One Watch stream: its watchdogs live on their keys' shards, its events leave through one queue.
+// One Watch stream: its watchdogs live on their keys' shards.
 #pragma once
 
-#include <grpcpp/support/server_callback.h>
-
-#include <deque>
 #include <memory>
-#include <mutex>
-#include <optional>
 #include <vector>
 
-#include "server/rpc/lock_service.h"
+#include "server/rpc/event_stream.h"
 
 namespace redlock::rpc {
 
-// Events come from the shards' threads, reactions from gRPC's: what both touch is under the mutex.
-// gRPC owns the stream until OnDone; work posted to shards shares it.
-class WatchStream final : public grpc::ServerWriteReactor<grpc::ByteBuffer> {
+class WatchStream final : public EventStream<v1::WatchResponse> {
  public:
-  static WatchStream* Start(const ServiceContext& service, StreamRegistry& registry,
-                            const grpc::ByteBuffer& request);
-
-  // Sends DRAINING. From any thread.
-  void TellDraining();
-
-  void OnWriteDone(bool ok) override;
-  void OnCancel() override;
-  void OnDone() override;
+  // gRPC owns what is returned.
+  static WatchStream* Start(const ServiceContext& service, const grpc::ByteBuffer& request);
 
  private:
   struct Item {
     runtime::ShardThread* thread = nullptr;
-    std::shared_ptr<Operation> watchdog;  // on the shard's thread only
+    std::shared_ptr<Watchdog> watchdog;  // on the shard's thread only
   };
 
-  WatchStream(const ServiceContext& service, StreamRegistry& registry);
+  explicit WatchStream(const ServiceContext& service) : EventStream(service) {}
+  [[nodiscard]] std::shared_ptr<WatchStream> Self();
   void Begin(const grpc::ByteBuffer& request);
   void StartItem(std::size_t index, WatchCommand command);
-  void OnEvent(std::size_t index, const Key& key, WatchEvent event);
-  void ItemEnded(const grpc::Status& status);
-  void EndWatchdogs();
-  void Send(v1::WatchResponse event);
-  void WriteNext();                        // under mutex_
-  void Close(const grpc::Status& status);  // once what is queued has been sent
+  void OnEvent(std::size_t index, const Key& key, const WatchEvent& event);
+  void EndLeases(Ending ending) override;
 
-  const ServiceContext& service_;
-  StreamRegistry& registry_;
-  std::shared_ptr<WatchStream> self_;
   std::vector<Item> items_;  // its size is constant after Begin
-  bool registered_ = false;
-
-  std::mutex mutex_;
-  std::size_t live_items_ = 0;
-  std::deque<v1::WatchResponse> queue_;
-  std::optional<grpc::Status> closing_;
-  bool writing_ = false;
-  bool finished_ = false;
-  grpc::ByteBuffer buffer_;  // of the write under way
+  std::atomic<std::size_t> live_items_ = 0;
 };
 
 }  // namespace redlock::rpc

@@ -96,8 +96,8 @@ ShardPool::ShardPool(const config::Config& config) {
   }
 }
 
-ShardThread& ShardPool::For(const Key& key) {
-  return *shards_[std::hash<std::string_view>()(key.value()) % shards_.size()];
+std::size_t ShardPool::IndexFor(const Key& key) const {
+  return std::hash<std::string_view>()(key.value()) % shards_.size();
 }
 
 std::size_t ShardPool::Sum(const std::function<std::size_t(Shard&)>& work) {

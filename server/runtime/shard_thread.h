@@ -55,7 +55,8 @@ class ShardPool {
   // Throws where the TLS files of the configuration cannot be used.
   explicit ShardPool(const config::Config& config);
 
-  [[nodiscard]] ShardThread& For(const Key& key);
+  [[nodiscard]] ShardThread& For(const Key& key) { return *shards_[IndexFor(key)]; }
+  [[nodiscard]] std::size_t IndexFor(const Key& key) const;
   [[nodiscard]] std::span<const std::unique_ptr<ShardThread>> shards() const { return shards_; }
 
   // Waits until every shard has carried out `work`, and adds up what it returned.

@@ -33,6 +33,10 @@ void Client::Acquire() {
   }
   ++calls_.made;
   const Duration ttl = command.ttl;
+  if (world_.Chance(0.3)) {
+    HoldStream(std::move(command));
+    return;
+  }
   const auto operation =
       AnyShard().Acquire(std::move(command), [this, ttl](const AcquireResult& result) {
         ++calls_.answered;
@@ -42,6 +46,53 @@ void Client::Acquire() {
     world_.Do(world_.Between({}, milliseconds(20)),
               [operation] { operation->Cancel(Reason::kCancelled); });
   }
+}
+
+// A lock that lives as long as its stream. Nobody is told how its release goes, so its token is not
+// used again.
+void Client::HoldStream(AcquireCommand command) {
+  struct State {
+    std::shared_ptr<HoldOperation> hold;
+    Lease lease;
+    bool over = false;
+  };
+  const auto state = std::make_shared<State>();
+  ++tokens_;
+  if (!command.token.empty()) {
+    command.token = OwnerToken(name_ + "-hold-" + std::to_string(tokens_));
+  }
+  const Duration ttl = command.ttl;
+  const auto end = [this, state] {
+    if (std::exchange(state->over, true)) return;
+    oracle_.Ends(state->lease.key.value(), state->lease.token.value());
+    state->hold.reset();
+    Next();
+  };
+  state->hold = AnyShard().Hold(
+      {.acquire = std::move(command), .interval = ttl / 2, .max_lifetime = std::nullopt},
+      {.decided =
+           [this, state, end](const AcquireResult& result) {
+             ++calls_.answered;
+             if (!result.lease) {
+               end();
+               return;
+             }
+             state->lease = *result.lease;
+             oracle_.Holds(world_.now(), *result.lease);
+           },
+       .watched =
+           [this, end](const WatchEvent& event) {
+             if (event.type == WatchEvent::Type::kExtended) {
+               oracle_.Holds(world_.now(), event.lease);
+             }
+             if (!event.goes_on) end();
+           }});
+  world_.Do(world_.Between({}, ttl * 5), [this, state, end] {
+    if (state->over) return;
+    if (state->lease.token.empty()) ++calls_.answered;  // gone before it was answered
+    world_.Chance(0.8) ? state->hold->Cancel(Reason::kCancelled) : state->hold->LetGo();
+    end();
+  });
 }
 
 void Client::Acquired(const AcquireResult& result, Duration ttl) {

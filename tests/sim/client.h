@@ -34,6 +34,7 @@ class Client {
  private:
   void Next();
   void Acquire();
+  void HoldStream(AcquireCommand command);
   void Acquired(const AcquireResult& result, Duration ttl);
   void Hold(const Lease& lease, Duration ttl);
   void Extend(const Lease& lease, Duration ttl);

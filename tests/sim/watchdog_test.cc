@@ -1,4 +1,8 @@
 // Claims about watchdogs.
+#include <algorithm>
+#include <array>
+#include <map>
+
 #include "tests/sim/scenario.h"
 
 namespace redlock::sim {
@@ -37,7 +41,7 @@ class Watching : public Scenario {
     for (std::size_t node = 0; node < 3; ++node) cluster->Pause(node);
   }
 
-  std::shared_ptr<Operation> watchdog;
+  std::shared_ptr<Watchdog> watchdog;
   std::vector<Seen> seen;
 };
 
@@ -46,18 +50,52 @@ TEST_F(Watching, ExtendsAtOnceAndThenAtItsInterval) {
   const Lease lease = MustAcquire(Wants("k", seconds(1)));
   Watch(Item(lease, seconds(1)));
   Pass(milliseconds(2600));
-  EXPECT_EQ(Count(WatchEvent::Type::kExtended), 6U);  // at 0, 0.5, ... 2.5 s
-  EXPECT_EQ(seen.size(), 6U);
+  ASSERT_GE(seen.size(), 6U);  // at 0, at a random time within 0.5 s, and every 0.5 s from then on
+  EXPECT_EQ(Count(WatchEvent::Type::kExtended), seen.size());
+  for (std::size_t i = 2; i < seen.size(); ++i) {
+    EXPECT_LE(seen[i].at - seen[i - 1].at, milliseconds(501));
+    EXPECT_GE(seen[i].at - seen[i - 1].at, milliseconds(484));  // ticks
+  }
+  const std::size_t told = seen.size();
   watchdog->Cancel(Reason::kCancelled);
   Pass(seconds(2));
-  EXPECT_EQ(seen.size(), 6U);  // silence after the end
+  EXPECT_EQ(seen.size(), told);  // silence after the end
   EXPECT_EQ(Holders("k"), Nobody());
+}
+
+TEST_F(Watching, ManyLeasesAreSpreadAndShareWrites) {
+  SetUpCluster();
+  constexpr std::size_t kLeases = 1000;
+  std::vector<std::shared_ptr<Operation>> watchdogs;
+  std::vector<MonotonicTime> extended;
+  for (std::size_t i = 0; i < kLeases; ++i) {
+    const Lease lease = MustAcquire(Wants("k" + std::to_string(i), seconds(10)));
+    WatchCommand item = Item(lease, seconds(10));
+    item.held = lease;
+    watchdogs.push_back(
+        cluster->shard(0).Watch(item, [&](const WatchEvent&) { extended.push_back(world.now()); }));
+  }
+  const MonotonicTime start = world.now();
+  Pass(seconds(5));
+  ASSERT_GE(extended.size(), kLeases - 5);
+  std::map<Duration, std::size_t> by_tick;
+  std::array<std::size_t, 5> by_second{};
+  for (const MonotonicTime at : extended) {
+    ++by_tick[(at - start) / milliseconds(16) * milliseconds(16)];
+    const auto second = static_cast<std::size_t>((at - start) / seconds(1));
+    ++by_second[std::min<std::size_t>(second, 4)];
+  }
+  EXPECT_LE(by_tick.size(), 5000U / 16 + 2);
+  for (const std::size_t count : by_second) EXPECT_GT(count, kLeases / 10);
+  for (const auto& one : watchdogs) one->Cancel(Reason::kCancelled);
 }
 
 TEST_F(Watching, SurvivesAnOutageOfTwoNodes) {
   SetUpCluster();
   const Lease lease = MustAcquire(Wants("k", seconds(3)));
-  Watch(Item(lease, seconds(3)));
+  WatchCommand item = Item(lease, seconds(3));
+  item.interval = milliseconds(500);
+  Watch(item);
   Pass(milliseconds(1400));
   cluster->Down(0);
   cluster->Down(1);
@@ -133,6 +171,137 @@ TEST_F(Watching, ReleasesOnCloseWhenAskedTo) {
   watchdog->Cancel(Reason::kCancelled);
   Pass(milliseconds(1));
   EXPECT_EQ(Holders("k"), Nobody());
+}
+
+TEST_F(Watching, LettingGoLeavesTheLockToWhoeverWatchesIt) {
+  SetUpCluster();
+  const Lease lease = MustAcquire(Wants("k", seconds(2)));
+  WatchCommand item = Item(lease, seconds(2));
+  item.release_on_close = true;
+  Watch(item);
+  Pass(milliseconds(10));
+  watchdog->LetGo();
+  Pass(milliseconds(10));
+  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, lease.token.value()));
+  Pass(seconds(3));
+  EXPECT_EQ(Holders("k"), Nobody());  // its TTL ends it
+}
+
+class Holding : public Scenario {
+ protected:
+  std::shared_ptr<HoldOperation> Hold(const std::string& key, Duration ttl,
+                                      RetryPolicy retry = {}) {
+    return cluster->shard(0).Hold(
+        {.acquire = Wants(key, ttl, retry), .interval = ttl / 2, .max_lifetime = std::nullopt},
+        {.decided = [this](AcquireResult result) { decided = std::move(result); },
+         .watched = [this](WatchEvent event) { seen.push_back(std::move(event)); }});
+  }
+  std::optional<AcquireResult> decided;
+  std::vector<WatchEvent> seen;
+};
+
+TEST_F(Holding, LivesAsLongAsItIsWanted) {
+  SetUpCluster();
+  const auto hold = Hold("k", seconds(1));
+  Pass(seconds(5));
+  ASSERT_TRUE(decided && decided->lease);
+  EXPECT_GE(seen.size(), 9U);
+  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, decided->lease->token.value()));
+  hold->Cancel(Reason::kCancelled);
+  Pass(milliseconds(1));
+  EXPECT_EQ(Holders("k"), Nobody());
+}
+
+TEST_F(Holding, GoneWhileTheLockIsBeingTakenLeavesNothing) {
+  for (int step = 0; step <= 12; ++step) {  // at every moment of the round and after it
+    SetUpCluster();
+    const auto hold = Hold("k", seconds(60));
+    Pass(microseconds(25 * step));
+    hold->Cancel(Reason::kCancelled);
+    Pass(milliseconds(2));
+    EXPECT_EQ(Holders("k"), Nobody()) << step;
+    Pass(seconds(1));
+  }
+}
+
+TEST_F(Holding, GoneDuringAnExtensionLeavesNothing) {
+  for (int step = 0; step <= 12; ++step) {
+    SetUpCluster();
+    const auto hold = Hold("k", seconds(2));
+    Pass(milliseconds(1));
+    ASSERT_TRUE(decided && decided->lease);
+    const std::size_t asked = cluster->link(0, 0).requests();
+    while (cluster->link(0, 0).requests() == asked) Pass(microseconds(10));
+    Pass(microseconds(25 * step));
+    hold->Cancel(Reason::kCancelled);
+    Pass(milliseconds(2));
+    EXPECT_EQ(Holders("k"), Nobody()) << step;
+    Pass(seconds(1));
+  }
+}
+
+TEST_F(Holding, GoneWhileWaitingLeavesTheQueue) {
+  SetUpCluster();
+  MustAcquire(Wants("k", seconds(20)));
+  const auto hold = Hold("k", seconds(1));
+  Pass(seconds(1));
+  EXPECT_EQ(cluster->shard(0).waiters(Key("k")), 1U);
+  hold->Cancel(Reason::kCancelled);
+  EXPECT_EQ(cluster->shard(0).waiters(Key("k")), 0U);
+  EXPECT_FALSE(decided);
+}
+
+TEST_F(Holding, GoneDuringAReleaseElsewhereHandsOver) {
+  SetUpCluster();
+  const auto first = Hold("k", seconds(2));
+  Pass(milliseconds(1));
+  std::optional<AcquireResult> next;
+  cluster->shard(0).Acquire(Wants("k", seconds(1), {}),
+                            [&](AcquireResult result) { next = std::move(result); });
+  Pass(milliseconds(5));
+  first->Cancel(Reason::kCancelled);
+  Pass(milliseconds(1));
+  ASSERT_TRUE(next);
+  EXPECT_TRUE(next->lease);
+}
+
+TEST_F(Holding, AnExtensionByOtherMeansIsTakenIn) {
+  SetUpCluster();
+  const auto hold = Hold("k", seconds(1));
+  Pass(milliseconds(1));
+  const ExtendResult longer = Extend("k", decided->lease->token.value(), seconds(10));
+  ASSERT_TRUE(longer.lease);
+  hold->Confirmed(*longer.lease);
+  for (std::size_t node = 0; node < 3; ++node) cluster->Pause(node);
+  Pass(seconds(3));
+  for (const WatchEvent& event : seen) EXPECT_NE(event.type, WatchEvent::Type::kLost);
+  Pass(seconds(8));
+  EXPECT_EQ(seen.back().type, WatchEvent::Type::kLost);
+}
+
+TEST_F(Holding, MovesToAnotherDaemonWithoutAGap) {
+  ClusterOptions options;
+  options.daemons = 2;
+  SetUpCluster(options);
+  const auto hold = Hold("k", seconds(1));
+  Pass(milliseconds(700));
+  std::vector<WatchEvent> moved;
+  const auto watchdog =
+      cluster->shard(1).Watch({.key = Key("k"),
+                               .token = decided->lease->token,
+                               .ttl = seconds(1),
+                               .interval = milliseconds(500),
+                               .release_on_close = true},
+                              [&](WatchEvent event) { moved.push_back(std::move(event)); });
+  Pass(milliseconds(5));
+  hold->LetGo();
+  Pass(seconds(5));
+  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, decided->lease->token.value()));
+  for (const WatchEvent& event : moved) {
+    ASSERT_EQ(event.type, WatchEvent::Type::kExtended);
+    EXPECT_EQ(event.lease.fence, decided->lease->fence);
+  }
+  watchdog->Cancel(Reason::kCancelled);
 }
 
 TEST_F(Watching, EndsAtMaxLifetime) {

@@ -1,0 +1,70 @@
+#include "server/core/hold.h"
+
+#include <utility>
+
+namespace redlock {
+
+std::shared_ptr<HoldOperation> HoldOperation::Start(const Environment& env,
+                                                    OperationRegistry& registry, WaitQueues& queues,
+                                                    Releaser& releaser, HoldCommand command,
+                                                    HoldEvents events) {
+  AcquireCommand acquire = command.acquire;
+  std::shared_ptr<HoldOperation> self(
+      new HoldOperation(env, registry, releaser, std::move(command), std::move(events)));
+  self->acquisition_ =
+      Acquisition::Start(env, registry, queues, std::move(acquire),
+                         [self](AcquireResult result) { self->OnDecided(std::move(result)); });
+  return self;
+}
+
+HoldOperation::HoldOperation(const Environment& env, OperationRegistry& registry,
+                             Releaser& releaser, HoldCommand command, HoldEvents events)
+    : env_(env),
+      registry_(registry),
+      releaser_(releaser),
+      key_(std::move(command.acquire.key)),
+      token_(std::move(command.acquire.token)),
+      ttl_(command.acquire.ttl),
+      interval_(command.interval),
+      max_lifetime_(command.max_lifetime),
+      events_(std::move(events)) {}
+
+void HoldOperation::OnDecided(AcquireResult result) {
+  acquisition_.reset();
+  const auto decided = std::exchange(events_.decided, nullptr);
+  if (result.lease && events_.watched) {
+    watchdog_ = Watchdog::Start(env_, registry_, releaser_,
+                                {.key = key_,
+                                 .token = token_,
+                                 .ttl = ttl_,
+                                 .interval = interval_,
+                                 .release_on_close = true,
+                                 .keep_watching_after_loss = false,
+                                 .max_lifetime = max_lifetime_,
+                                 .held = result.lease},
+                                std::exchange(events_.watched, nullptr));
+  }
+  if (decided) decided(std::move(result));
+}
+
+void HoldOperation::Cancel(Reason why) {
+  const auto self = shared_from_this();
+  events_ = {};
+  if (const auto acquisition = std::exchange(acquisition_, nullptr)) acquisition->Cancel(why);
+  if (const auto watchdog = std::exchange(watchdog_, nullptr)) watchdog->Cancel(why);
+}
+
+void HoldOperation::LetGo() {
+  const auto self = shared_from_this();
+  events_ = {};
+  if (const auto acquisition = std::exchange(acquisition_, nullptr)) {
+    acquisition->Cancel(Reason::kCancelled);
+  }
+  if (const auto watchdog = std::exchange(watchdog_, nullptr)) watchdog->LetGo();
+}
+
+void HoldOperation::Confirmed(const Lease& lease) {
+  if (watchdog_) watchdog_->Confirmed(lease);
+}
+
+}  // namespace redlock

@@ -1,0 +1,44 @@
+// Events of watchdogs as messages.
+#pragma once
+
+#include "proto/redlock/v1/lock_service.pb.h"
+#include "server/core/watchdog.h"
+#include "server/rpc/wire.h"
+
+namespace redlock::rpc {
+
+// WatchResponse and HoldResponse have these fields in common.
+template <typename Response>
+Response ToResponse(const Key& key, const WatchEvent& event, const NodeNames& names) {
+  Response out;
+  out.set_key(key.value());
+  out.set_consecutive_failures(event.consecutive_failures);
+  Fill(*out.mutable_votes(), event.votes, names);
+  switch (event.type) {
+    case WatchEvent::Type::kExtended:
+      out.set_type(v1::EVENT_TYPE_EXTENDED);
+      Fill(*out.mutable_lease(), event.lease);
+      return out;
+    case WatchEvent::Type::kExtendFailed:
+      out.set_type(v1::EVENT_TYPE_EXTEND_FAILED);
+      break;
+    case WatchEvent::Type::kLost:
+    case WatchEvent::Type::kLifetimeEnded:
+      out.set_type(v1::EVENT_TYPE_LOST);
+      break;
+  }
+  out.set_reason(std::string(ToString(event.error.reason)));
+  out.set_message(event.error.message);
+  return out;
+}
+
+template <typename Response>
+Response DrainingResponse() {
+  Response out;
+  out.set_type(v1::EVENT_TYPE_DRAINING);
+  out.set_reason(std::string(ToString(Reason::kDraining)));
+  out.set_message("the daemon is shutting down: open the same leases at another one");
+  return out;
+}
+
+}  // namespace redlock::rpc

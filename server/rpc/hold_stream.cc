@@ -1,0 +1,100 @@
+#include "server/rpc/hold_stream.h"
+
+#include <utility>
+
+namespace redlock::rpc {
+
+HoldStream* HoldStream::Start(const ServiceContext& service, const grpc::ByteBuffer& request,
+                              std::optional<Duration> until_deadline) {
+  const std::shared_ptr<HoldStream> stream(new HoldStream(service));
+  stream->OwnItself(stream);
+  stream->Begin(request, until_deadline);
+  return stream.get();
+}
+
+std::shared_ptr<HoldStream> HoldStream::Self() {
+  return std::static_pointer_cast<HoldStream>(shared_from_this());
+}
+
+void HoldStream::Begin(const grpc::ByteBuffer& buffer, std::optional<Duration> until_deadline) {
+  v1::HoldRequest request;
+  if (Violations faults = ParseMessage(buffer, request); !faults.empty()) {
+    Close(ToStatus(faults));
+    return;
+  }
+  auto checked = Check(request, service_.rules);
+  if (auto* faults = std::get_if<Violations>(&checked)) {
+    Close(ToStatus(*faults));
+    return;
+  }
+  auto command = std::get<HoldCommand>(std::move(checked));
+  key_ = command.acquire.key;
+  thread_ = &service_.shards.For(key_);
+  if (!Register()) return;
+  thread_->Post(
+      [self = Self(), command = std::move(command), until_deadline](Shard& shard) mutable {
+        if (self->ended()) return;
+        if (until_deadline) command.acquire.deadline = shard.Now() + *until_deadline;
+        self->StartHold(shard, std::move(command));
+      });
+}
+
+void HoldStream::StartHold(Shard& shard, HoldCommand command) {
+  const auto self = Self();
+  command.acquire.queued = [self](std::size_t position) { self->OnQueued(position); };
+  hold_ = shard.Hold(std::move(command),
+                     {.decided = [self](const AcquireResult& result) { self->OnDecided(result); },
+                      .watched = [self](const WatchEvent& event) { self->OnEvent(event); }});
+}
+
+void HoldStream::OnQueued(std::size_t position) {
+  v1::HoldResponse event;
+  event.set_type(v1::EVENT_TYPE_QUEUED);
+  event.set_key(key_.value());
+  event.set_position(static_cast<std::int32_t>(position));
+  Send(std::move(event));
+}
+
+void HoldStream::OnDecided(const AcquireResult& result) {
+  if (!result.lease) {
+    hold_.reset();
+    Close(ToStatus(result.error, result.votes, service_.names));
+    return;
+  }
+  v1::HoldResponse event;
+  event.set_type(v1::EVENT_TYPE_ACQUIRED);
+  event.set_key(key_.value());
+  Fill(*event.mutable_lease(), *result.lease);
+  Fill(*event.mutable_votes(), result.votes, service_.names);
+  Send(std::move(event));
+}
+
+void HoldStream::OnEvent(const WatchEvent& event) {
+  const bool lost = event.type == WatchEvent::Type::kLost;
+  if (event.type != WatchEvent::Type::kLifetimeEnded) {
+    Send(ToResponse<v1::HoldResponse>(key_, event, service_.names));
+  }
+  if (event.goes_on) return;
+  hold_.reset();
+  Close(ToStatus(
+      lost ? Error{.reason = Reason::kLockNotHeld, .message = event.error.message} : event.error,
+      event.votes, service_.names));
+}
+
+void HoldStream::EndLeases(Ending ending) {
+  if (thread_ == nullptr) return;
+  thread_->Post([self = Self(), ending](Shard&) {
+    const auto hold = std::exchange(self->hold_, nullptr);
+    if (!hold) return;
+    switch (ending) {
+      case Ending::kRelease:
+        hold->Cancel(Reason::kCancelled);
+        break;
+      case Ending::kLetGo:
+        hold->LetGo();
+        break;
+    }
+  });
+}
+
+}  // namespace redlock::rpc

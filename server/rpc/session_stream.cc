@@ -1,0 +1,357 @@
+#include "server/rpc/session_stream.h"
+
+#include <grpcpp/impl/codegen/proto_utils.h>
+
+#include <utility>
+
+#include "server/rpc/events.h"
+#include "server/rpc/status.h"
+
+namespace redlock::rpc {
+namespace {
+
+// So many operations above the bound are refused one by one; a client that sends more without
+// reading the refusals is closed.
+constexpr std::size_t kMaxRefused = 1'000;
+
+std::string NameOf(const Key& key, const OwnerToken& token) {
+  return key.value() + '\0' + token.value();
+}
+
+Violations Prefixed(Violations violations, const std::string& prefix) {
+  for (Violation& violation : violations) violation.field = prefix + violation.field;
+  return violations;
+}
+
+v1::SessionResult& AddResult(v1::SessionResponse& response, std::uint64_t id) {
+  v1::SessionResult& result = *response.add_results();
+  result.set_id(id);
+  return result;
+}
+
+}  // namespace
+
+SessionStream* SessionStream::Start(const ServiceContext& service) {
+  const std::shared_ptr<SessionStream> stream(new SessionStream(service));
+  stream->self_ = stream;
+  stream->registered_ = service.streams.Add(stream, service.max_streams);
+  if (stream->registered_) {
+    stream->StartRead(&stream->incoming_);
+  } else {
+    stream->Close(ToStatus(
+        {.reason = Reason::kOverloaded, .message = "the daemon's bound on open streams is reached"},
+        {}, service.names));
+  }
+  return stream.get();
+}
+
+SessionStream::SessionStream(const ServiceContext& service)
+    : service_(service), parts_(service.shards.shards().size()) {
+  for (std::size_t i = 0; i < parts_.size(); ++i) {
+    parts_[i].thread = service.shards.shards()[i].get();
+  }
+}
+
+void SessionStream::OnReadDone(bool ok) {
+  if (!ok) {  // the client will send no more: the session is over
+    End(draining_told_ ? Ending::kLetGo : Ending::kRelease);
+    Close(grpc::Status::OK);
+    return;
+  }
+  v1::SessionRequest request;
+  if (Violations faults = ParseMessage(incoming_, request); !faults.empty()) {
+    End(Ending::kRelease);
+    Close(ToStatus(faults));
+    return;
+  }
+  TakeIn(request);
+  incoming_.Clear();
+  StartRead(&incoming_);
+}
+
+void SessionStream::TakeIn(const v1::SessionRequest& request) {
+  std::vector<Work> work(parts_.size());
+  v1::SessionResponse refused;
+  for (int i = 0; i < request.operations_size(); ++i) {
+    const v1::SessionOperation& operation = request.operations(i);
+    if (!Admit(operation.id(), refused)) continue;
+    const auto sort_in = [&](auto checked, const std::string& prefix) {
+      if (auto* faults = std::get_if<Violations>(&checked)) {
+        Fill(*AddResult(refused, operation.id()).mutable_status(),
+             Prefixed(std::move(*faults), prefix));
+        return;
+      }
+      auto command = std::get<0>(std::move(checked));
+      const std::size_t part = [&] {
+        if constexpr (std::is_same_v<decltype(command), HoldCommand>) {
+          return service_.shards.IndexFor(command.acquire.key);
+        } else {
+          return service_.shards.IndexFor(command.key);
+        }
+      }();
+      work[part].push_back({operation.id(), std::move(command)});
+    };
+    switch (operation.operation_case()) {
+      case v1::SessionOperation::kAcquire:
+        sort_in(CheckHold(operation.acquire(), service_.rules), "acquire.");
+        break;
+      case v1::SessionOperation::kExtend:
+        sort_in(Check(operation.extend(), service_.rules), "extend.");
+        break;
+      case v1::SessionOperation::kRelease:
+        sort_in(Check(operation.release(), service_.rules), "release.");
+        break;
+      case v1::SessionOperation::OPERATION_NOT_SET:
+        Fill(*AddResult(refused, operation.id()).mutable_status(),
+             Violations{{"operation", "must be acquire, extend or release"}});
+        break;
+    }
+  }
+  if (refused.results_size() > 0) Send(std::move(refused));
+  for (std::size_t i = 0; i < parts_.size(); ++i) {
+    if (work[i].empty()) continue;
+    parts_[i].thread->Post(
+        [self = shared_from_this(), i, mine = std::move(work[i])](Shard& shard) mutable {
+          if (self->ended_) return;
+          for (Operation& operation : mine) self->Do(self->parts_[i], shard, std::move(operation));
+        });
+  }
+}
+
+bool SessionStream::Admit(std::uint64_t id, v1::SessionResponse& refused) {
+  bool too_many = false;
+  {
+    const std::lock_guard lock(mutex_);
+    if (under_way_.contains(id)) {
+      Fill(*AddResult(refused, id).mutable_status(),
+           Violations{{"id", "is that of an operation under way"}});
+      return false;
+    }
+    if (under_way_.size() < service_.max_session_operations) {
+      under_way_.insert(id);
+      return true;
+    }
+    too_many = ++refused_ > kMaxRefused;
+  }
+  const Error overloaded{.reason = Reason::kOverloaded,
+                         .message = "the daemon's bound on operations of one session is reached"};
+  Fill(*AddResult(refused, id).mutable_status(), overloaded, {}, service_.names);
+  if (too_many) {
+    End(Ending::kRelease);
+    Close(ToStatus(overloaded, {}, service_.names));
+  }
+  return false;
+}
+
+void SessionStream::Do(Part& part, Shard& shard, Operation operation) {
+  if (auto* hold = std::get_if<HoldCommand>(&operation.command)) {
+    Acquire(part, shard, operation.id, std::move(*hold));
+  } else if (auto* extend = std::get_if<ExtendCommand>(&operation.command)) {
+    Extend(part, shard, operation.id, std::move(*extend));
+  } else {
+    Release(part, shard, operation.id, std::get<ReleaseCommand>(std::move(operation.command)));
+  }
+}
+
+void SessionStream::Acquire(Part& part, Shard& shard, std::uint64_t id, HoldCommand command) {
+  if (command.acquire.token.empty()) command.acquire.token = shard.NewToken();
+  const Key key = command.acquire.key;
+  const std::string name = NameOf(key, command.acquire.token);
+  auto hold = shard.Hold(
+      std::move(command),
+      {.decided = [self = shared_from_this(), &part, id,
+                   name](const AcquireResult& result) { self->OnAcquired(part, id, name, result); },
+       .watched = [self = shared_from_this(), &part, name,
+                   key](const WatchEvent& event) { self->OnEvent(part, name, key, event); }});
+  if (hold) part.waiting.emplace(id, std::move(hold));
+}
+
+void SessionStream::OnAcquired(Part& part, std::uint64_t id, const std::string& name,
+                               const AcquireResult& result) {
+  v1::SessionResult& out = AddResult(part.results, id);
+  auto waited = part.waiting.extract(id);
+  if (result.lease) {
+    Fill(*out.mutable_lease(), *result.lease);
+    Fill(*out.mutable_votes(), result.votes, service_.names);
+    // Adopted from this very session: one watchdog is enough.
+    std::shared_ptr<HoldOperation>& held = part.held[name];
+    if (held) held->LetGo();
+    held = std::move(waited.mapped());
+  } else {
+    Fill(*out.mutable_votes(), result.votes, service_.names);
+    Fill(*out.mutable_status(), result.error, result.votes, service_.names);
+  }
+  FlushSoon(part);
+}
+
+void SessionStream::OnEvent(Part& part, const std::string& name, const Key& key,
+                            const WatchEvent& event) {
+  *part.results.add_events() = ToResponse<v1::WatchResponse>(key, event, service_.names);
+  if (!event.goes_on) part.held.erase(name);
+  FlushSoon(part);
+}
+
+void SessionStream::Extend(Part& part, Shard& shard, std::uint64_t id, ExtendCommand command) {
+  const std::string name = NameOf(command.key, command.token);
+  shard.Extend(std::move(command),
+               [self = shared_from_this(), &part, id, name](const ExtendResult& result) {
+                 v1::SessionResult& out = AddResult(part.results, id);
+                 Fill(*out.mutable_votes(), result.votes, self->service_.names);
+                 if (result.lease) {
+                   Fill(*out.mutable_lease(), *result.lease);
+                   const auto held = part.held.find(name);
+                   if (held != part.held.end()) held->second->Confirmed(*result.lease);
+                 } else {
+                   Fill(*out.mutable_status(), result.error, result.votes, self->service_.names);
+                 }
+                 self->FlushSoon(part);
+               });
+}
+
+void SessionStream::Release(Part& part, Shard& shard, std::uint64_t id, ReleaseCommand command) {
+  if (auto held = part.held.extract(NameOf(command.key, command.token))) held.mapped()->LetGo();
+  shard.Release(std::move(command.key), std::move(command.token),
+                [self = shared_from_this(), &part, id](const ReleaseResult& result) {
+                  v1::SessionResult& out = AddResult(part.results, id);
+                  Fill(*out.mutable_votes(), result.votes, self->service_.names);
+                  if (result.error) {
+                    Fill(*out.mutable_status(), *result.error, result.votes, self->service_.names);
+                  }
+                  self->FlushSoon(part);
+                });
+}
+
+// What a shard answers in one turn of its loop leaves together.
+void SessionStream::FlushSoon(Part& part) {
+  if (std::exchange(part.flush_posted, true)) return;
+  part.thread->Post([self = shared_from_this(), &part](Shard&) {
+    part.flush_posted = false;
+    self->Send(std::exchange(part.results, {}));
+  });
+}
+
+void SessionStream::Send(v1::SessionResponse response) {
+  bool overloaded = false;
+  {
+    const std::lock_guard lock(mutex_);
+    if (closing_ || finished_) return;
+    for (v1::SessionResult& result : *response.mutable_results()) {
+      pending_.mutable_results()->Add(std::move(result));
+    }
+    for (v1::WatchResponse& event : *response.mutable_events()) {
+      // A client that lags behind needs the newest extension of a lease only.
+      const auto last = last_extended_.find(event.key());
+      const bool extended = event.type() == v1::EVENT_TYPE_EXTENDED;
+      if (extended && last != last_extended_.end()) {
+        *pending_.mutable_events(last->second) = std::move(event);
+        continue;
+      }
+      if (extended) {
+        last_extended_.emplace(event.key(), pending_.events_size());
+      } else if (last != last_extended_.end()) {
+        last_extended_.erase(last);
+      }
+      pending_.mutable_events()->Add(std::move(event));
+    }
+    if (!writing_) {
+      WriteNext();
+      return;
+    }
+    // Results are bounded by what was admitted; this bounds the events.
+    const auto events = static_cast<std::size_t>(pending_.events_size());
+    overloaded = events > 4 * service_.max_session_operations;
+    if (overloaded) pending_.Clear();
+  }
+  if (!overloaded) return;
+  Close(ToStatus({.reason = Reason::kOverloaded, .message = "the client does not read its events"},
+                 {}, service_.names));
+  End(Ending::kRelease);
+}
+
+void SessionStream::WriteNext() {
+  outgoing_.Clear();
+  bool own_buffer = false;
+  (void)grpc::GenericSerialize<grpc::ProtoBufferWriter, v1::SessionResponse>(pending_, &outgoing_,
+                                                                             &own_buffer);
+  for (const v1::SessionResult& result : pending_.results()) under_way_.erase(result.id());
+  pending_.Clear();
+  last_extended_.clear();
+  refused_ = 0;
+  writing_ = true;
+  StartWrite(&outgoing_);
+}
+
+void SessionStream::OnWriteDone(bool ok) {
+  std::optional<grpc::Status> status;
+  {
+    const std::lock_guard lock(mutex_);
+    writing_ = false;
+    if (!ok) pending_.Clear();
+    if (pending_.results_size() > 0 || pending_.events_size() > 0) {
+      WriteNext();
+      return;
+    }
+    if (!closing_ || finished_) return;
+    finished_ = true;
+    status = closing_;
+  }
+  Finish(*status);
+}
+
+void SessionStream::TellDraining() {
+  draining_told_ = true;
+  v1::SessionResponse response;
+  *response.add_events() = DrainingResponse<v1::WatchResponse>();
+  Send(std::move(response));
+}
+
+void SessionStream::Expel() {
+  End(Ending::kRelease);
+  Close(ToStatus({.reason = Reason::kDraining, .message = "the daemon has shut down"}, {},
+                 service_.names));
+}
+
+void SessionStream::OnCancel() {
+  End(draining_told_ ? Ending::kLetGo : Ending::kRelease);
+  Close(grpc::Status(grpc::StatusCode::CANCELLED, "CANCELLED: the client has gone"));
+}
+
+// All that a shard holds is released in one turn, and so in one write to each node.
+void SessionStream::End(Ending ending) {
+  ended_ = true;  // before the work is posted: what is still on its way to a shard looks at it
+  for (Part& part : parts_) {
+    part.thread->Post([self = shared_from_this(), &part, ending](Shard&) {
+      const auto waiting = std::exchange(part.waiting, {});
+      const auto held = std::exchange(part.held, {});
+      for (const auto& [id, hold] : waiting) hold->Cancel(Reason::kCancelled);
+      for (const auto& [name, hold] : held) {
+        switch (ending) {
+          case Ending::kRelease:
+            hold->Cancel(Reason::kCancelled);
+            break;
+          case Ending::kLetGo:
+            hold->LetGo();
+            break;
+        }
+      }
+    });
+  }
+}
+
+void SessionStream::Close(const grpc::Status& status) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (closing_ || finished_) return;
+    closing_ = status;
+    if (writing_) return;  // OnWriteDone finishes
+    finished_ = true;
+  }
+  Finish(status);
+}
+
+void SessionStream::OnDone() {
+  if (registered_) service_.streams.Remove(this);
+  self_.reset();  // deletes this, unless a shard still holds it
+}
+
+}  // namespace redlock::rpc

@@ -1,0 +1,47 @@
+// The streams that are open, so that a daemon which shuts down can tell them.
+#pragma once
+
+#include <condition_variable>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <vector>
+
+#include "server/core/types.h"
+
+namespace redlock::rpc {
+
+// What the registry asks of a stream; from any thread.
+class OpenStream {
+ public:
+  virtual ~OpenStream() = default;
+  // Sends DRAINING. From then on, a client that closes the stream keeps its locks: it watches them
+  // at another daemon.
+  virtual void TellDraining() = 0;
+  // The client has had its time to move: ends the stream, and releases what it holds.
+  virtual void Expel() = 0;
+};
+
+// Thread-safe.
+class StreamRegistry {
+ public:
+  // False where there are `bound` already.
+  [[nodiscard]] bool Add(const std::shared_ptr<OpenStream>& stream, std::size_t bound);
+  void Remove(const OpenStream* stream);
+  // Tells every stream, and those that come later: they may be clients that are moving.
+  void TellDraining();
+  void ExpelAll();
+  // Waits until all have gone; false if `patience` ended first.
+  [[nodiscard]] bool WaitUntilEmpty(Duration patience);
+  [[nodiscard]] std::size_t size() const;
+
+ private:
+  [[nodiscard]] std::vector<std::shared_ptr<OpenStream>> All() const;
+
+  mutable std::mutex mutex_;
+  std::condition_variable empty_;
+  std::unordered_map<const OpenStream*, std::weak_ptr<OpenStream>> streams_;
+  bool draining_ = false;
+};
+
+}  // namespace redlock::rpc

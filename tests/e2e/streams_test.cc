@@ -1,0 +1,433 @@
+// Watch, Hold and Session, as clients see them.
+#include "tests/e2e/service_fixture.h"
+
+namespace redlock::testing {
+namespace {
+
+TEST_F(WatchTest, KeepsALockAliveWhileTheStreamIsOpen) {
+  StartDaemon();
+  const v1::Lease lease = MustAcquire(Wants("key", milliseconds(300)));
+  Stream stream;
+  Open(stream, Request({lease}, milliseconds(300)));
+  for (int i = 0; i < 5; ++i) {
+    const v1::WatchResponse event = stream.Next();
+    EXPECT_EQ(event.type(), v1::EVENT_TYPE_EXTENDED);
+    EXPECT_EQ(event.lease().fencing_token(), lease.fencing_token());
+  }
+  EXPECT_EQ(Holding("key"), 3);
+  stream.context.TryCancel();
+  EXPECT_EQ(stream.reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }, seconds(2))) << "its TTL ends it";
+}
+
+TEST_F(WatchTest, LossIsToldBeforeTheTtlHasPassedWhenAllNodesStop) {
+  StartDaemon();
+  constexpr milliseconds kTtl(1500);
+  const v1::Lease lease = MustAcquire(Wants("key", kTtl));
+  Stream stream;
+  Open(stream, Request({lease}, kTtl));
+  (void)stream.Await(v1::EVENT_TYPE_EXTENDED);
+  const auto extended = SteadyClock::now();
+  for (const auto& node : nodes) node->Pause();
+  const v1::WatchResponse failed = stream.Await(v1::EVENT_TYPE_EXTEND_FAILED);
+  EXPECT_EQ(failed.reason(), "QUORUM_UNAVAILABLE");
+  EXPECT_EQ(failed.votes_size(), 3);
+  const v1::WatchResponse lost = stream.Await(v1::EVENT_TYPE_LOST);
+  EXPECT_LT(SteadyClock::now() - extended, kTtl);
+  EXPECT_EQ(lost.reason(), "VALIDITY_EXPIRED");
+  EXPECT_EQ(Decode(stream.reader->Finish()).reason, "LOCK_NOT_HELD");
+  for (const auto& node : nodes) node->Resume();
+}
+
+TEST_F(WatchTest, SurvivesAnOutageOfTwoNodesThatIsShorterThanTheTtl) {
+  StartDaemon();
+  const v1::Lease lease = MustAcquire(Wants("key", seconds(3)));
+  v1::WatchRequest request = Request({lease}, seconds(3));
+  Set(request.mutable_items(0)->mutable_interval(), milliseconds(500));
+  Stream stream;
+  Open(stream, request);
+  (void)stream.Await(v1::EVENT_TYPE_EXTENDED);
+  nodes[0]->Pause();
+  nodes[1]->Pause();
+  (void)stream.Await(v1::EVENT_TYPE_EXTEND_FAILED);
+  std::this_thread::sleep_for(seconds(1));
+  nodes[0]->Resume();
+  nodes[1]->Resume();
+  const v1::WatchResponse event = stream.Await(v1::EVENT_TYPE_EXTENDED);
+  EXPECT_EQ(event.lease().fencing_token(), lease.fencing_token());
+  EXPECT_EQ(Holding("key"), 3);
+}
+
+TEST_F(WatchTest, AQuorumThatSaysNoIsLossAtOnce) {
+  StartDaemon();
+  const v1::Lease lease = MustAcquire(Wants("key", seconds(30)));
+  v1::WatchRequest request = Request({lease}, seconds(30));
+  Set(request.mutable_items(0)->mutable_interval(), milliseconds(100));
+  Stream stream;
+  Open(stream, request);
+  (void)stream.Await(v1::EVENT_TYPE_EXTENDED);
+  (void)nodes[0]->Cli("DEL key");
+  (void)nodes[1]->Cli("DEL key");
+  EXPECT_EQ(stream.Await(v1::EVENT_TYPE_LOST).reason(), "LOCK_NOT_HELD");
+}
+
+TEST_F(WatchTest, OneNodeThatLostTheKeyGetsItBack) {
+  StartDaemon();
+  const v1::Lease lease = MustAcquire(Wants("key", seconds(30)));
+  (void)nodes[0]->Cli("DEL key");
+  v1::ExtendResponse response;
+  ASSERT_TRUE(Extend(lease, seconds(30), response).ok());
+  EXPECT_TRUE(Eventually([this] { return Holding("key") == 3; }));
+  EXPECT_EQ(nodes[0]->Cli("GET key"), lease.token());
+}
+
+TEST_F(WatchTest, SeveralItemsLiveAndEndOnTheirOwn) {
+  StartDaemon({"--shards", "2"});
+  std::vector<v1::Lease> leases;
+  for (const char* key : {"a", "b", "c"}) leases.push_back(MustAcquire(Wants(key, seconds(10))));
+  v1::WatchRequest request = Request(leases, seconds(10));
+  for (v1::WatchItem& item : *request.mutable_items()) {
+    Set(item.mutable_interval(), milliseconds(50));
+  }
+  Stream stream;
+  Open(stream, request);
+  EXPECT_TRUE(Release(leases[1]).ok());
+  EXPECT_EQ(stream.Await(v1::EVENT_TYPE_LOST).key(), "b");
+  std::set<std::string> alive;
+  while (alive.size() < 2) alive.insert(stream.Await(v1::EVENT_TYPE_EXTENDED).key());
+  EXPECT_TRUE(Release(leases[0]).ok());
+  EXPECT_TRUE(Release(leases[2]).ok());
+  (void)stream.Await(v1::EVENT_TYPE_LOST);
+  (void)stream.Await(v1::EVENT_TYPE_LOST);
+  EXPECT_EQ(Decode(stream.reader->Finish()).reason, "LOCK_NOT_HELD");
+}
+
+TEST_F(WatchTest, KeepsWatchingAfterLossUntilTheLockIsBack) {
+  StartDaemon();
+  v1::Lease lease;
+  lease.set_key("key");
+  lease.set_token("mine");
+  v1::WatchRequest request = Request({lease}, seconds(10));
+  Set(request.mutable_items(0)->mutable_interval(), milliseconds(50));
+  request.set_keep_watching_after_loss(true);
+  Stream stream;
+  Open(stream, request);  // before the lock is acquired
+  (void)stream.Await(v1::EVENT_TYPE_LOST);
+  v1::AcquireRequest acquire = Wants("key", seconds(10));
+  acquire.set_token("mine");
+  (void)MustAcquire(acquire);
+  (void)stream.Await(v1::EVENT_TYPE_EXTENDED);
+}
+
+TEST_F(WatchTest, ReleasesOnCloseAndAtTheEndOfItsLifetime) {
+  StartDaemon();
+  const v1::Lease lease = MustAcquire(Wants("key", seconds(10)));
+  v1::WatchRequest request = Request({lease}, seconds(10));
+  request.set_release_on_close(true);
+  {
+    Stream stream;
+    Open(stream, request);
+    (void)stream.Await(v1::EVENT_TYPE_EXTENDED);
+    stream.context.TryCancel();
+  }
+  EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }));
+
+  const v1::Lease next = MustAcquire(Wants("key", seconds(10)));
+  request = Request({next}, seconds(10));
+  request.set_release_on_close(true);
+  Set(request.mutable_max_lifetime(), milliseconds(200));
+  Stream stream;
+  Open(stream, request);
+  v1::WatchResponse event;
+  while (stream.reader->Read(&event)) {
+  }
+  EXPECT_EQ(Decode(stream.reader->Finish()).reason, "DEADLINE_EXCEEDED");
+  EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }));
+}
+
+TEST_F(WatchTest, DrainingIsToldAndTheLeaseMovesToAnotherDaemon) {
+  StartDaemon({"--drain-timeout", "5s"});
+  Daemon other(nodes);
+  const v1::Lease lease = MustAcquire(Wants("key", seconds(2)));
+  Stream stream;
+  Open(stream, Request({lease}, seconds(2)));
+  (void)stream.Await(v1::EVENT_TYPE_EXTENDED);
+  daemon->process().Signal(SIGTERM);
+  (void)stream.Await(v1::EVENT_TYPE_DRAINING);
+  EXPECT_EQ(MustNotAcquire(Wants("other", seconds(1))).reason, "DRAINING");
+
+  const auto other_stub = v1::LockService::NewStub(
+      grpc::CreateChannel(other.address(), grpc::InsecureChannelCredentials()));
+  Stream moved;
+  moved.reader = other_stub->Watch(&moved.context, Request({lease}, seconds(2)));
+  EXPECT_EQ(moved.Next().type(), v1::EVENT_TYPE_EXTENDED);
+  stream.context.TryCancel();
+  EXPECT_EQ(daemon->process().Wait(), 0);
+  EXPECT_EQ(moved.Next().lease().fencing_token(), lease.fencing_token());
+  EXPECT_EQ(Holding("key"), 3);
+}
+
+class HoldTest : public WatchTest {
+ protected:
+  struct Held {
+    grpc::ClientContext context;
+    std::unique_ptr<grpc::ClientReader<v1::HoldResponse>> reader;
+    v1::HoldResponse Await(v1::EventType type) {
+      v1::HoldResponse event;
+      while (reader->Read(&event)) {
+        if (event.type() == type) return event;
+      }
+      ADD_FAILURE() << "the stream ended without " << v1::EventType_Name(type);
+      return event;
+    }
+  };
+  void Open(Held& held, const std::string& key, milliseconds ttl) {
+    v1::HoldRequest request;
+    request.set_key(key);
+    Set(request.mutable_ttl(), ttl);
+    held.reader = stub->Hold(&held.context, request);
+  }
+};
+
+TEST_F(HoldTest, LivesAsLongAsTheStream) {
+  StartDaemon();
+  Held held;
+  Open(held, "key", milliseconds(300));
+  const v1::HoldResponse acquired = held.Await(v1::EVENT_TYPE_ACQUIRED);
+  EXPECT_EQ(acquired.lease().key(), "key");
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_EQ(held.Await(v1::EVENT_TYPE_EXTENDED).lease().fencing_token(),
+              acquired.lease().fencing_token());
+  }
+  EXPECT_EQ(Holding("key"), 3);
+  held.context.TryCancel();
+  EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }, milliseconds(150)))
+      << "released, not merely expired";
+}
+
+TEST_F(HoldTest, TellsThePlaceInTheQueueAndIsHandedTheLock) {
+  StartDaemon();
+  const v1::Lease lease = MustAcquire(Wants("key", seconds(20)));
+  Held first;
+  Held second;
+  Open(first, "key", seconds(10));
+  EXPECT_EQ(first.Await(v1::EVENT_TYPE_QUEUED).position(), 0);
+  Open(second, "key", seconds(10));
+  EXPECT_EQ(second.Await(v1::EVENT_TYPE_QUEUED).position(), 1);
+  EXPECT_TRUE(Release(lease).ok());
+  const v1::HoldResponse acquired = first.Await(v1::EVENT_TYPE_ACQUIRED);
+  EXPECT_GT(acquired.lease().fencing_token(), lease.fencing_token());
+  EXPECT_EQ(second.Await(v1::EVENT_TYPE_QUEUED).position(), 0);
+  first.context.TryCancel();  // a client that dies hands over as well
+  EXPECT_GT(second.Await(v1::EVENT_TYPE_ACQUIRED).lease().fencing_token(),
+            acquired.lease().fencing_token());
+}
+
+TEST_F(HoldTest, BadInputIsNamed) {
+  StartDaemon();
+  Held held;
+  Open(held, "", seconds(0));
+  v1::HoldResponse event;
+  EXPECT_FALSE(held.reader->Read(&event));
+  const Failure failure = Decode(held.reader->Finish());
+  EXPECT_TRUE(failure.fields.contains("key"));
+  EXPECT_TRUE(failure.fields.contains("ttl"));
+}
+
+TEST_F(HoldTest, MovesToAnotherDaemonWhileDraining) {
+  StartDaemon({"--drain-timeout", "5s"});
+  Daemon other(nodes);
+  Held held;
+  Open(held, "key", seconds(2));
+  const v1::Lease lease = held.Await(v1::EVENT_TYPE_ACQUIRED).lease();
+  daemon->process().Signal(SIGTERM);
+  (void)held.Await(v1::EVENT_TYPE_DRAINING);
+  const auto other_stub = v1::LockService::NewStub(
+      grpc::CreateChannel(other.address(), grpc::InsecureChannelCredentials()));
+  Stream moved;
+  moved.reader = other_stub->Watch(&moved.context, Request({lease}, seconds(2)));
+  EXPECT_EQ(moved.Next().type(), v1::EVENT_TYPE_EXTENDED);
+  held.context.TryCancel();
+  EXPECT_EQ(daemon->process().Wait(), 0);
+  EXPECT_EQ(Holding("key"), 3);
+  EXPECT_EQ(moved.Next().lease().fencing_token(), lease.fencing_token());
+}
+
+TEST_F(HoldTest, ThatDoesNotMoveIsReleasedAtExit) {
+  StartDaemon({"--drain-timeout", "300ms"});
+  Held held;
+  Open(held, "key", seconds(30));
+  (void)held.Await(v1::EVENT_TYPE_ACQUIRED);
+  daemon->process().Signal(SIGTERM);
+  (void)held.Await(v1::EVENT_TYPE_DRAINING);
+  EXPECT_EQ(daemon->process().Wait(), 0);
+  EXPECT_EQ(Holding("key"), 0);
+  EXPECT_EQ(Decode(held.reader->Finish()).code, grpc::StatusCode::UNAVAILABLE);
+}
+
+TEST_F(HoldTest, OfAKilledDaemonEndsWithItsTtlAndNoEarlier) {
+  StartDaemon();
+  Held held;
+  Open(held, "key", seconds(1));
+  (void)held.Await(v1::EVENT_TYPE_ACQUIRED);
+  daemon->process().Signal(SIGKILL);
+  (void)daemon->process().Wait();
+  EXPECT_EQ(held.reader->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_GE(Holding("key"), 2);
+  EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }, milliseconds(1500)));
+}
+
+class SessionTest : public WatchTest {
+ protected:
+  struct Session {
+    grpc::ClientContext context;
+    std::unique_ptr<grpc::ClientReaderWriter<v1::SessionRequest, v1::SessionResponse>> stream;
+    std::map<std::uint64_t, v1::SessionResult> results;
+    std::vector<v1::WatchResponse> events;
+
+    // Reads until the operation is answered.
+    v1::SessionResult Await(std::uint64_t id) {
+      v1::SessionResponse response;
+      while (!results.contains(id) && stream->Read(&response)) {
+        for (const auto& result : response.results()) results[result.id()] = result;
+        events.insert(events.end(), response.events().begin(), response.events().end());
+      }
+      EXPECT_TRUE(results.contains(id)) << id;
+      return results[id];
+    }
+  };
+  void Open(Session& session) { session.stream = stub->Session(&session.context); }
+  static void AddAcquire(v1::SessionRequest& request, std::uint64_t id, const std::string& key,
+                         milliseconds ttl, int max_retries = 0) {
+    v1::SessionOperation& operation = *request.add_operations();
+    operation.set_id(id);
+    *operation.mutable_acquire() = Wants(key, ttl, max_retries);
+  }
+  static void AddRelease(v1::SessionRequest& request, std::uint64_t id, const v1::Lease& lease) {
+    v1::SessionOperation& operation = *request.add_operations();
+    operation.set_id(id);
+    operation.mutable_release()->set_key(lease.key());
+    operation.mutable_release()->set_token(lease.token());
+  }
+};
+
+TEST_F(SessionTest, CarriesManyOperationsInAnyOrder) {
+  StartDaemon({"--shards", "2"});
+  Session session;
+  Open(session);
+  v1::SessionRequest request;
+  AddAcquire(request, 1, "a", seconds(10));
+  AddAcquire(request, 2, "a", seconds(10), -1);  // waits, and holds up nothing
+  AddAcquire(request, 3, "b", seconds(10));
+  AddAcquire(request, 4, "", seconds(10));
+  AddAcquire(request, 3, "c", seconds(10));  // an id that is under way
+  session.stream->Write(request);
+  const v1::Lease first = session.Await(1).lease();
+  EXPECT_FALSE(first.token().empty());
+  EXPECT_EQ(session.Await(4).status().reason(), "INVALID_ARGUMENT");
+  EXPECT_NE(session.Await(4).status().message().find("acquire.key"), std::string::npos);
+  (void)session.Await(3);
+  EXPECT_FALSE(session.results.contains(2));
+  v1::SessionRequest release;
+  AddRelease(release, 5, first);
+  v1::SessionOperation& extend = *release.add_operations();
+  extend.set_id(6);
+  extend.mutable_extend()->set_key("b");
+  extend.mutable_extend()->set_token("wrong");
+  Set(extend.mutable_extend()->mutable_ttl(), seconds(5));
+  session.stream->Write(release);
+  EXPECT_GT(session.Await(2).lease().fencing_token(), first.fencing_token());
+  EXPECT_TRUE(session.Await(5).status().reason().empty());
+  EXPECT_EQ(session.Await(6).status().reason(), "LOCK_NOT_HELD");
+}
+
+TEST_F(SessionTest, KeepsItsLeasesAliveAndReleasesThemAtItsEnd) {
+  StartDaemon();
+  {
+    Session session;
+    Open(session);
+    v1::SessionRequest request;
+    for (int i = 0; i < 50; ++i) {
+      AddAcquire(request, static_cast<std::uint64_t>(i), "key" + std::to_string(i),
+                 milliseconds(400));
+    }
+    session.stream->Write(request);
+    for (std::uint64_t i = 0; i < 50; ++i) EXPECT_TRUE(session.Await(i).has_lease());
+    std::this_thread::sleep_for(seconds(1));
+    for (int i = 0; i < 50; ++i) EXPECT_EQ(Holding("key" + std::to_string(i)), 3) << i;
+    session.context.TryCancel();
+  }
+  EXPECT_TRUE(Eventually([this] { return Holding("key7") == 0; }, milliseconds(200)));
+  for (int i = 0; i < 50; ++i) {
+    EXPECT_TRUE(Eventually([&] { return Holding("key" + std::to_string(i)) == 0; }));
+  }
+}
+
+TEST_F(SessionTest, LossIsTold) {
+  StartDaemon();
+  Session session;
+  Open(session);
+  v1::SessionRequest request;
+  AddAcquire(request, 1, "key", milliseconds(400));
+  session.stream->Write(request);
+  (void)session.Await(1);
+  for (const auto& node : nodes) (void)node->Cli("DEL key");
+  v1::SessionResponse response;
+  bool lost = false;
+  while (!lost && session.stream->Read(&response)) {
+    for (const auto& event : response.events()) lost = lost || event.type() == v1::EVENT_TYPE_LOST;
+  }
+  EXPECT_TRUE(lost);
+}
+
+TEST_F(SessionTest, IsTakenInByAnotherDaemon) {
+  StartDaemon({"--drain-timeout", "5s"});
+  Daemon other(nodes);
+  Session session;
+  Open(session);
+  v1::SessionRequest request;
+  AddAcquire(request, 1, "key", seconds(2));
+  session.stream->Write(request);
+  const v1::Lease lease = session.Await(1).lease();
+  daemon->process().Signal(SIGTERM);
+  while (session.events.empty() || session.events.back().type() != v1::EVENT_TYPE_DRAINING) {
+    v1::SessionResponse response;
+    ASSERT_TRUE(session.stream->Read(&response));
+    session.events.insert(session.events.end(), response.events().begin(), response.events().end());
+  }
+  const auto other_stub = v1::LockService::NewStub(
+      grpc::CreateChannel(other.address(), grpc::InsecureChannelCredentials()));
+  Session moved;
+  moved.stream = other_stub->Session(&moved.context);
+  v1::SessionRequest adopt;
+  AddAcquire(adopt, 1, "key", seconds(2));
+  adopt.mutable_operations(0)->mutable_acquire()->set_token(lease.token());
+  adopt.mutable_operations(0)->mutable_acquire()->set_extend_if_held(true);
+  moved.stream->Write(adopt);
+  EXPECT_EQ(moved.Await(1).lease().fencing_token(), lease.fencing_token());
+  session.stream->WritesDone();
+  EXPECT_TRUE(session.stream->Finish().ok());
+  EXPECT_EQ(daemon->process().Wait(), 0);
+  EXPECT_EQ(Holding("key"), 3);
+}
+
+TEST_F(SessionTest, AClientThatDoesNotReadIsBounded) {
+  StartDaemon({"--max-session-operations", "100"});
+  Session session;
+  Open(session);
+  bool open = true;
+  for (std::uint64_t id = 0; open && id < 400'000; id += 100) {
+    v1::SessionRequest request;
+    for (std::uint64_t i = 0; i < 100; ++i) AddAcquire(request, id + i, "key", seconds(1), -1);
+    open = session.stream->Write(request);
+  }
+  session.stream->WritesDone();
+  v1::SessionResponse response;
+  while (session.stream->Read(&response)) {
+  }
+  EXPECT_EQ(Decode(session.stream->Finish()).reason, "OVERLOADED");
+  EXPECT_TRUE(MustNotAcquire(Wants("other", seconds(1))).reason.empty()) << "others are served";
+}
+
+}  // namespace
+}  // namespace redlock::testing

@@ -7,6 +7,8 @@
 #include <thread>
 #include <utility>
 
+#include "client/redlockctl/run_command.h"
+
 namespace redlockctl {
 namespace {
 
@@ -157,6 +159,43 @@ ExitStatus Commands::Watch() {
                              status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
   if (status.ok() || lifetime_over) return kExitOk;
   return Report(status);
+}
+
+v1::HoldRequest Commands::HoldRequest() const {
+  v1::HoldRequest request;
+  request.set_key(options_.key);
+  Set(request.mutable_ttl(), options_.ttl);
+  request.set_owner(options_.owner);
+  if (!options_.token.empty()) request.set_token(options_.token);
+  if (options_.single_try) request.mutable_retry()->set_max_retries(0);
+  if (options_.interval) Set(request.mutable_interval(), *options_.interval);
+  if (options_.max_lifetime) Set(request.mutable_max_lifetime(), *options_.max_lifetime);
+  return request;
+}
+
+ExitStatus Commands::Hold() {
+  grpc::ClientContext context;
+  CancelOnSignal cancel(context);
+  const auto events = stub_->Hold(&context, HoldRequest());
+  v1::HoldResponse event;
+  while (events->Read(&event)) printer_.Print(event);
+  const grpc::Status status = events->Finish();
+  if (cancel.Stop()) return kExitOk;
+  const bool lifetime_over = options_.max_lifetime.has_value() &&
+                             status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
+  if (status.ok() || lifetime_over) return kExitOk;
+  return Report(status);
+}
+
+ExitStatus Commands::Run() {
+  RunOptions run{.server = options_.server,
+                 .command = options_.command,
+                 .grace = std::chrono::duration_cast<std::chrono::milliseconds>(options_.grace),
+                 .wait = std::nullopt};
+  if (options_.timeout) {
+    run.wait = std::chrono::duration_cast<std::chrono::milliseconds>(*options_.timeout);
+  }
+  return static_cast<ExitStatus>(RunUnderLock(*stub_, HoldRequest(), run, printer_));
 }
 
 }  // namespace redlockctl

@@ -24,6 +24,8 @@ struct Options {
   std::optional<Millis> timeout;   // of the call
   std::optional<Millis> interval;  // of a watch
   std::optional<Millis> max_lifetime;
+  Millis grace = std::chrono::seconds(5);  // of a command whose lock was lost
+  std::vector<std::string> command;
   bool single_try = false;
   bool extend_if_held = false;
   bool release_on_close = false;
@@ -40,8 +42,13 @@ class Commands {
   [[nodiscard]] ExitStatus Inspect();
   // Until the lock is lost, max_lifetime has passed, or SIGINT or SIGTERM comes.
   [[nodiscard]] ExitStatus Watch();
+  // Takes the lock and holds it until then.
+  [[nodiscard]] ExitStatus Hold();
+  // Runs a command while the lock is held; returns a RunExitStatus or the command's own status.
+  [[nodiscard]] ExitStatus Run();
 
  private:
+  [[nodiscard]] redlock::v1::HoldRequest HoldRequest() const;
   void SetDeadline(grpc::ClientContext& context) const;
   [[nodiscard]] ExitStatus Report(const grpc::Status& status) const;
 

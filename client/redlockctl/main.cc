@@ -21,7 +21,11 @@ constexpr const char* kFooter =
     "\nExit status: 0 done; 1 other failure; 2 bad arguments; 3 another holder has the lock, or "
     "the\n"
     "time to wait ran out; 4 this token does not hold the key, or the lock was lost; 5 too few\n"
-    "Redis nodes answered; 6 no daemon answers.\n";
+    "Redis nodes answered; 6 no daemon answers. `run` returns its command's own status, or: 120 "
+    "no\n"
+    "daemon answers; 121 too few nodes; 122 the lock was lost; 123 not acquired; 125 other "
+    "failure;\n"
+    "126, 127 the command cannot be run, is not found.\n";
 
 // A duration such as 250ms, 10s or 5m.
 template <typename Store>
@@ -105,6 +109,23 @@ void DeclareCommands(CommandLine& line, Options& options) {
   watch.add_flag("--release-on-close", options.release_on_close, "Release the lock at the end");
   watch.add_flag("--keep-watching", options.keep_watching, "Go on after the lock was lost");
 
+  CLI::App& hold = line.Add("hold", "Take a lock and keep it until interrupted", &Commands::Hold);
+  CLI::App& run = line.Add("run", "Run a command while the lock is held:  run KEY -- COMMAND ...",
+                           &Commands::Run);
+  for (CLI::App* const held : {&hold, &run}) {
+    line.AddTtl(*held);
+    line.AddToken(*held, false);
+    held->add_flag("--try", options.single_try, "One attempt, no waiting");
+    held->add_option("--owner", options.owner, "A label for people, shown by inspect");
+    AddDuration(*held, "--interval", "Pause between extensions [half the TTL]",
+                [&options](Millis value) { options.interval = value; });
+    AddDuration(*held, "--max-lifetime", "Give the lock back after this time",
+                [&options](Millis value) { options.max_lifetime = value; });
+  }
+  AddDuration(run, "--grace", "A command whose lock was lost gets SIGTERM, and SIGKILL after [5s]",
+              [&options](Millis value) { options.grace = value; });
+  run.add_option("COMMAND", options.command, "What to run, behind --")->required();
+
   line.Add("inspect", "Show who holds a lock", &Commands::Inspect);
 }
 
@@ -136,6 +157,10 @@ int main(int argc, char** argv) {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? redlockctl::kExitOk : redlockctl::kExitUsage;
+  }
+  if (app.got_subcommand("run")) {
+    sigaddset(&signals, SIGHUP);  // passed on to the command
+    sigaddset(&signals, SIGCHLD);
   }
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   Commands commands(options, redlockctl::Printer(output == "json"));

@@ -98,6 +98,31 @@ void Printer::PrintInspected(const std::string& key, const v1::InspectResponse& 
   PrintVotes(stdout, response.votes());
 }
 
+void Printer::Print(const v1::HoldResponse& event) const {
+  if (json_) return PrintJson(event);
+  if (event.type() == v1::EVENT_TYPE_QUEUED) {
+    std::printf("queued for %s, %d ahead at this daemon\n", event.key().c_str(), event.position());
+    std::fflush(stdout);
+    return;
+  }
+  if (event.type() == v1::EVENT_TYPE_ACQUIRED) {
+    std::printf("acquired %s, token %s, fencing token %llu, valid for %.3f s\n",
+                event.key().c_str(), event.lease().token().c_str(),
+                static_cast<unsigned long long>(event.lease().fencing_token()),
+                Seconds(event.lease().validity()));
+    std::fflush(stdout);
+    return;
+  }
+  v1::WatchResponse other;
+  other.set_type(event.type());
+  other.set_key(event.key());
+  if (event.has_lease()) *other.mutable_lease() = event.lease();
+  other.set_reason(event.reason());
+  other.set_message(event.message());
+  *other.mutable_votes() = event.votes();
+  Print(other);
+}
+
 void Printer::Print(const v1::WatchResponse& event) const {
   if (json_) return PrintJson(event);
   std::printf("%s %s", Words(v1::EventType_Name(event.type()), "EVENT_TYPE_").c_str(),

@@ -18,6 +18,7 @@ class Printer {
   void PrintReleased(const std::string& key, const redlock::v1::ReleaseResponse& response) const;
   void PrintInspected(const std::string& key, const redlock::v1::InspectResponse& response) const;
   void Print(const redlock::v1::WatchResponse& event) const;
+  void Print(const redlock::v1::HoldResponse& event) const;
   void Print(const Failure& failure) const;
 
  private:

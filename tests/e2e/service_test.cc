@@ -224,6 +224,30 @@ TEST_F(ProcessTest, RedlockctlSaysWhatHappened) {
   EXPECT_EQ(daemon->Log().find("secret-word"), std::string::npos) << "no token in a log";
 }
 
+TEST_F(ProcessTest, RunRunsACommandWhileTheLockIsHeld) {
+  StartDaemon();
+  const Finished done =
+      daemon->Ctl("run job -- sh -c 'echo key $REDLOCK_KEY fence $REDLOCK_FENCING_TOKEN; exit 7'");
+  EXPECT_EQ(done.status, 7) << "the command's own";
+  EXPECT_NE(done.output.find("key job fence 1"), std::string::npos) << done.output;
+  EXPECT_EQ(Holding("job"), 0) << "released before it returned";
+  EXPECT_EQ(daemon->Ctl("run job -- /no/such/command").status, 127);
+  const v1::Lease lease = MustAcquire(Wants("job", seconds(30)));
+  EXPECT_EQ(daemon->Ctl("run job --try -- true").status, 123);
+  EXPECT_EQ(daemon->Ctl("run job --timeout 100ms -- true").status, 123);
+  EXPECT_TRUE(Release(lease).ok());
+
+  TemporaryDirectory directory;
+  Process running(
+      {kRedlockctl, "--server", daemon->address(), "run", "job", "--ttl", "1s", "--grace", "200ms",
+       "--", "sh", "-c", "trap '' TERM; while :; do sleep 0.1; done"},
+      directory.path() + "/log");
+  ASSERT_TRUE(Eventually([this] { return Holding("job") == 3; }));
+  for (const auto& node : nodes) node->Pause();
+  EXPECT_EQ(running.Wait(), 122) << "lost: the command was ended, by SIGKILL in the end";
+  for (const auto& node : nodes) node->Resume();
+}
+
 TEST_F(ProcessTest, NoTokenIsLoggedAtAnyLevel) {
   StartDaemon({"--log-level", "trace", "--log-format", "json"});
   const v1::Lease lease = MustAcquire(Wants("key", seconds(10)));

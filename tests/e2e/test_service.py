@@ -113,7 +113,7 @@ class ServiceTest(unittest.TestCase):
         self.daemon = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         self.addCleanup(self.daemon.wait)
         self.addCleanup(self.daemon.kill)
-        # A channel that was refused once takes its time to try again.
+#A channel that was refused once takes its time to try again.
         self.assertTrue(eventually(lambda: listens(port), 20))
         self.channel = grpc.insecure_channel(self.address)
         self.addCleanup(self.channel.close)
@@ -156,7 +156,7 @@ class ServiceTest(unittest.TestCase):
         failure = self.failure(self.acquire, "", ttl=-1)
         self.assertEqual(failure.code, grpc.StatusCode.INVALID_ARGUMENT)
         self.assertEqual(set(failure.fields), {"key", "ttl"})
-        # Bytes that are no text, which the generated classes would not even send.
+#Bytes that are no text, which the generated classes would not even send.
         raw = self.channel.unary_unary("/redlock.v1.LockService/Acquire")
         failure = self.failure(raw, b"\x0a\x02k\xff")
         self.assertEqual(failure.fields, {"key": "must be UTF-8"})

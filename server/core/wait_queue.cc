@@ -24,6 +24,9 @@ constexpr Duration kRivalry = std::chrono::seconds(5);
 constexpr Duration kAfterSplit = milliseconds(2);
 // A stranger may hold the first node alone: after so many denials by it, all are asked again.
 constexpr int kMaxDeniedFirst = 3;
+// After attempts that could not be decided.
+constexpr Duration kLongestRetryPause = std::chrono::seconds(2);
+constexpr int kMaxDoublings = 6;
 // A queue that nobody waits in keeps its subscription for a moment: busy keys come back.
 constexpr Duration kLinger = milliseconds(200);
 // Places change with every hand-over; waiters are told no more often than this.
@@ -73,7 +76,9 @@ void WaitQueue::Join(Acquisition& waiter, const AttemptResult* lost) {
   if (lost != nullptr) Remember(*lost);
   if (waiter.command().queued) waiter.command().queued(waiters_.size() - 1);
   if (waiters_.size() > 1) return;
-  if (yielding()) {
+  if (lost != nullptr) {
+    WakeAfterLoss(*lost);
+  } else if (yielding()) {
     WakeAfter(yield_until_ - env_.scheduler.Now());
   } else {
     WakeWhenDue();
@@ -91,6 +96,7 @@ void WaitQueue::Leave(Acquisition& waiter, bool was_trying) {
 }
 
 void WaitQueue::LeaveAsHolder(Acquisition& waiter) {
+  failures_ = 0;
   free_at_ = env_.scheduler.Now() + waiter.command().ttl;
   last_error_ = {.reason = Reason::kLockAlreadyHeld,
                  .message = "another holder has the lock",
@@ -124,6 +130,7 @@ bool WaitQueue::HeadIsIdle() const { return !waiters_.empty() && !waiters_.front
 void WaitQueue::Remember(const AttemptResult& result) {
   last_error_ = result.error;
   last_votes_ = result.votes;
+  if (result.error.reason == Reason::kLockAlreadyHeld) failures_ = 0;
   const MonotonicTime now = env_.scheduler.Now();
   free_at_ = now + result.error.retry_after;
   if (result.split) {
@@ -136,10 +143,20 @@ void WaitQueue::OnLost(const AttemptResult& result) {
   Remember(result);
   if (std::exchange(try_again_, false)) {
     WakeAfter({});
-  } else if (result.split) {
+  } else {
+    WakeAfterLoss(result);
+  }
+}
+
+void WaitQueue::WakeAfterLoss(const AttemptResult& result) {
+  if (result.split) {
     WakeAfter(env_.random.UpTo(kAfterSplit));
   } else if (result.error.reason != Reason::kLockAlreadyHeld) {
-    WakeAfter(NextRetryDelay(head().command().retry, env_.random));
+    // Nodes that do not answer in time may have too much to do: ever longer pauses help them.
+    const Duration pause = NextRetryDelay(head().command().retry, env_.random);
+    WakeAfter(std::min(pause * (1 << std::min(failures_, kMaxDoublings)),
+                       std::max<Duration>(pause, kLongestRetryPause)));
+    ++failures_;
   } else {
     WakeWhenDue();
   }

@@ -63,6 +63,7 @@ class WaitQueue final : public std::enable_shared_from_this<WaitQueue> {
   [[nodiscard]] bool HeadIsIdle() const;
   [[nodiscard]] Attempt::Order NextOrder();
   void Remember(const AttemptResult& result);
+  void WakeAfterLoss(const AttemptResult& result);
   void WakeWhenDue();
   void WakeAfter(Duration delay);
   void OnWake();
@@ -85,6 +86,7 @@ class WaitQueue final : public std::enable_shared_from_this<WaitQueue> {
   MonotonicTime yield_until_;   // other daemons have their turn
   int hand_overs_ = 0;          // since the key was last really released
   MonotonicTime rivals_until_;  // a vote was split not long ago
+  int failures_ = 0;            // attempts in a row that could not be decided
   int denied_first_ = 0;        // attempts in a row that one node denied
   NodeIndex probe_node_ = 0;
 

@@ -1,5 +1,6 @@
 #include "server/redis/connection.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace redlock::redis {
@@ -125,6 +126,7 @@ void Connection::Read() {
 }
 
 void Connection::OnRead(std::size_t size) {
+  last_read_ = loop_.Now();
   unparsed_ += size;
   redisReaderFeed(reader_.get(), incoming_.data(), size);
   while (open_) {
@@ -158,7 +160,7 @@ void Connection::OnRead(std::size_t size) {
 
 std::optional<MonotonicTime> Connection::waiting_since() const {
   if (pending_.empty()) return std::nullopt;
-  return pending_.front().since;
+  return std::max(pending_.front().since, last_read_);
 }
 
 void Connection::Close() {

@@ -54,7 +54,8 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   // Ends the connection: every command that waits for its reply gets null.
   void Close();
 
-  // Since when the oldest command has been waiting for its reply, if any is.
+  // Since when a command has been waiting while nothing came, if one is. Not the age of the oldest:
+  // a node that answers a long queue one by one is not silent.
   [[nodiscard]] std::optional<MonotonicTime> waiting_since() const;
 
  private:
@@ -83,6 +84,7 @@ class Connection final : public std::enable_shared_from_this<Connection> {
   std::string writing_;   // handed to the transport
   bool flush_posted_ = false;
   bool open_ = true;
+  MonotonicTime last_read_;
   std::size_t unparsed_ = 0;  // bytes of a reply that is not complete yet
   std::array<char, 16 * 1024> incoming_;
 };

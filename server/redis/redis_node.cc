@@ -12,6 +12,7 @@ constexpr Duration kLongestBackoff = std::chrono::milliseconds(500);
 constexpr Duration kConnectTimeout = std::chrono::seconds(2);
 // A connection on which nothing was answered for so long is given up and opened anew.
 constexpr Duration kSilenceLimit = std::chrono::seconds(1);
+constexpr Duration kOwnDelay = std::chrono::milliseconds(100);
 // Only releases are sent to a node that does not answer, and no more than this.
 constexpr std::size_t kMaxInFlight = 20'000;
 
@@ -296,18 +297,26 @@ void RedisNode::WatchSilence() {
   const auto since = connection_->waiting_since();
   if (silence_timer_armed_ || !since) return;
   silence_timer_armed_ = true;
-  silence_timer_ = loop_.At(*since + kSilenceLimit, [this] {
-    silence_timer_armed_ = false;
-    const auto oldest = connection_->waiting_since();
-    if (!oldest) return;
-    const Duration silent = loop_.Now() - *oldest;
-    if (silent < kSilenceLimit) {
-      WatchSilence();
-      return;
-    }
-    connection_->Close();
-    Reconnect("no answer for " + Millis(silent) + " ms");
-  });
+  silence_timer_ = loop_.At(*since + kSilenceLimit, [this] { CheckSilence(std::nullopt); });
+}
+
+void RedisNode::CheckSilence(std::optional<MonotonicTime> suspected) {
+  silence_timer_armed_ = false;
+  const auto since = connection_->waiting_since();
+  if (!since) return;
+  const Duration silent = loop_.Now() - *since;
+  if (silent < kSilenceLimit) {
+    WatchSilence();
+    return;
+  }
+  if (suspected != since) {
+    // It may be this daemon that was held up, with the answers in the socket: they are read first.
+    silence_timer_armed_ = true;
+    silence_timer_ = loop_.After(kOwnDelay, [this, since] { CheckSilence(since); });
+    return;
+  }
+  connection_->Close();
+  Reconnect("no answer for " + Millis(silent) + " ms");
 }
 
 }  // namespace redlock::redis

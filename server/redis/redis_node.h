@@ -5,6 +5,7 @@
 #include <array>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -59,6 +60,7 @@ class RedisNode final : public Node {
   void OnReply(const std::shared_ptr<Call>& call, const redisReply* reply);
   void Refuse(std::shared_ptr<ReplySink> sink, std::string why);
   void WatchSilence();
+  void CheckSilence(std::optional<MonotonicTime> suspected);
 
   EventLoop& loop_;
   const NodeIndex index_;

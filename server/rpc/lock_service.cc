@@ -178,7 +178,7 @@ grpc::ServerWriteReactor<grpc::ByteBuffer>* LockService::Watch(
 
 grpc::ServerWriteReactor<grpc::ByteBuffer>* LockService::Hold(grpc::CallbackServerContext* context,
                                                               const grpc::ByteBuffer* request) {
-  return HoldStream::Start(context_, *request, UntilDeadline(*context));
+  return HoldStream::Start(context_, *request, UntilDeadline(context->deadline()));
 }
 
 grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* LockService::Session(

@@ -16,9 +16,9 @@ namespace redlock::rpc {
 
 // What is left until the caller's deadline, if it set one.
 [[nodiscard]] inline std::optional<Duration> UntilDeadline(
-    const grpc::CallbackServerContext& context) {
-  if (context.deadline() == std::chrono::system_clock::time_point::max()) return std::nullopt;
-  return context.deadline() - std::chrono::system_clock::now();
+    std::chrono::system_clock::time_point deadline) {
+  if (deadline == std::chrono::system_clock::time_point::max()) return std::nullopt;
+  return deadline - std::chrono::system_clock::now();
 }
 
 // Verb is a type with
@@ -59,7 +59,7 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
     if (thread_ == nullptr) return;
     thread_->Post([self = self_](Shard&) {
       // The core's own timer tells a deadline; what reaches it from here counts as cancelled.
-      const auto left = UntilDeadline(*self->context_);
+      const auto left = UntilDeadline(self->deadline_);
       const bool late = left && *left <= Duration::zero();
       if (self->operation_) {
         self->operation_->Cancel(late ? Reason::kDeadlineExceeded : Reason::kCancelled);
@@ -77,7 +77,7 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
  private:
   UnaryCall(const ServiceContext& service, grpc::CallbackServerContext* context,
             grpc::ByteBuffer* response)
-      : service_(service), context_(context), response_(response) {}
+      : service_(service), context_(context), deadline_(context->deadline()), response_(response) {}
 
   void Begin(const grpc::ByteBuffer& buffer) {
     typename Verb::Request request;
@@ -93,13 +93,14 @@ class UnaryCall final : public grpc::ServerUnaryReactor {
     auto command = std::get<typename Verb::Command>(std::move(checked));
     thread_ = &service_.shards.For(command.key);
     thread_->Post([self = self_, command = std::move(command),
-                   deadline = UntilDeadline(*context_)](Shard& shard) mutable {
+                   deadline = UntilDeadline(deadline_)](Shard& shard) mutable {
       self->operation_ = self->verb_.Start(shard, std::move(command), deadline, self);
     });
   }
 
   const ServiceContext& service_;
-  grpc::CallbackServerContext* const context_;
+  grpc::CallbackServerContext* const context_;  // gone after OnDone: not for the shard's thread
+  const std::chrono::system_clock::time_point deadline_;
   grpc::ByteBuffer* const response_;
   runtime::ShardThread* thread_ = nullptr;
   Verb verb_;

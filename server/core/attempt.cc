@@ -62,7 +62,7 @@ std::shared_ptr<Attempt> Attempt::Start(const Environment& env, OperationRegistr
                                         Done done) {
   std::shared_ptr<Attempt> self(
       new Attempt(env, registry, std::move(command), order, nullptr, std::move(done)));
-  self->Propose();
+  env.window.Enter(self->place_, [raw = self.get()] { raw->Propose(); });
   return self;
 }
 
@@ -266,12 +266,14 @@ void Attempt::Cancel() {
   if (releaser_) releaser_->Settle();
   // A hand-over that had been won by now would leave the key to nobody that waits.
   RollBack(releaser_ != nullptr);
+  place_.Leave();
   if (unifying_) std::exchange(unifying_, nullptr)->Cancel(Reason::kCancelled);
 }
 
 void Attempt::Finish(AttemptResult result) {
   const auto self = shared_from_this();
   round_.reset();  // it refers to this
+  place_.Leave();
   if (unifying_) std::exchange(unifying_, nullptr)->Cancel(Reason::kCancelled);
   std::exchange(done_, nullptr)(std::move(result));
 }

@@ -27,14 +27,16 @@ AcquireResult Refused(Reason reason, std::string message) {
 Shard::Shard(Scheduler& scheduler, Random& random, std::function<OwnerToken()> new_token,
              const LockOptions& options, std::vector<std::unique_ptr<Node>> nodes)
     : options_(options),
+      window_(options.attempt_window),
       node_pointers_(Pointers(nodes)),
-      env_{scheduler, random, std::move(new_token), node_pointers_, fences_, options_},
+      env_{scheduler, random, std::move(new_token), node_pointers_, fences_, window_, options_},
       queues_(env_, registry_),
       nodes_(std::move(nodes)) {
   for (Node* node : node_pointers_) node->ListenTo(&queues_);
 }
 
 Shard::~Shard() {
+  window_.Close();
   for (Node* node : node_pointers_) node->ListenTo(nullptr);
   queues_.Clear();  // they unsubscribe
 }

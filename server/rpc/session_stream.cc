@@ -274,7 +274,7 @@ void SessionStream::WriteNext() {
   (void)grpc::GenericSerialize<grpc::ProtoBufferWriter, v1::SessionResponse>(pending_, &outgoing_,
                                                                              &own_buffer);
   for (const v1::SessionResult& result : pending_.results()) under_way_.erase(result.id());
-  pending_.Clear();
+  pending_ = {};  // Clear() would keep the memory of the largest message for ever
   last_extended_.clear();
   refused_ = 0;
   writing_ = true;

@@ -143,6 +143,22 @@ class ServiceTest : public ::testing::Test {
   std::unique_ptr<v1::LockService::Stub> stub;
 };
 
+// What a stream ended with. gRPC's Finish() waits for ever where a message has not been read.
+template <typename Response, typename Stream>
+grpc::Status ReadToTheEnd(Stream& stream) {
+  for (Response response; stream.Read(&response);) {
+  }
+  return stream.Finish();
+}
+template <typename Response>
+grpc::Status EndOf(grpc::ClientReader<Response>& stream) {
+  return ReadToTheEnd<Response>(stream);
+}
+template <typename Request, typename Response>
+grpc::Status EndOf(grpc::ClientReaderWriter<Request, Response>& stream) {
+  return ReadToTheEnd<Response>(stream);
+}
+
 class WatchTest : public ServiceTest {
  protected:
   struct Stream {

@@ -16,7 +16,7 @@ TEST_F(WatchTest, KeepsALockAliveWhileTheStreamIsOpen) {
   }
   EXPECT_EQ(Holding("key"), 3);
   stream.context.TryCancel();
-  EXPECT_EQ(stream.reader->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  EXPECT_EQ(EndOf(*stream.reader).error_code(), grpc::StatusCode::CANCELLED);
   EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }, seconds(2))) << "its TTL ends it";
 }
 
@@ -35,7 +35,7 @@ TEST_F(WatchTest, LossIsToldBeforeTheTtlHasPassedWhenAllNodesStop) {
   const v1::WatchResponse lost = stream.Await(v1::EVENT_TYPE_LOST);
   EXPECT_LT(SteadyClock::now() - extended, kTtl);
   EXPECT_EQ(lost.reason(), "VALIDITY_EXPIRED");
-  EXPECT_EQ(Decode(stream.reader->Finish()).reason, "LOCK_NOT_HELD");
+  EXPECT_EQ(Decode(EndOf(*stream.reader)).reason, "LOCK_NOT_HELD");
   for (const auto& node : nodes) node->Resume();
 }
 
@@ -99,7 +99,7 @@ TEST_F(WatchTest, SeveralItemsLiveAndEndOnTheirOwn) {
   EXPECT_TRUE(Release(leases[2]).ok());
   (void)stream.Await(v1::EVENT_TYPE_LOST);
   (void)stream.Await(v1::EVENT_TYPE_LOST);
-  EXPECT_EQ(Decode(stream.reader->Finish()).reason, "LOCK_NOT_HELD");
+  EXPECT_EQ(Decode(EndOf(*stream.reader)).reason, "LOCK_NOT_HELD");
 }
 
 TEST_F(WatchTest, KeepsWatchingAfterLossUntilTheLockIsBack) {
@@ -141,7 +141,7 @@ TEST_F(WatchTest, ReleasesOnCloseAndAtTheEndOfItsLifetime) {
   v1::WatchResponse event;
   while (stream.reader->Read(&event)) {
   }
-  EXPECT_EQ(Decode(stream.reader->Finish()).reason, "DEADLINE_EXCEEDED");
+  EXPECT_EQ(Decode(EndOf(*stream.reader)).reason, "DEADLINE_EXCEEDED");
   EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }));
 }
 
@@ -229,7 +229,7 @@ TEST_F(HoldTest, BadInputIsNamed) {
   Open(held, "", seconds(0));
   v1::HoldResponse event;
   EXPECT_FALSE(held.reader->Read(&event));
-  const Failure failure = Decode(held.reader->Finish());
+  const Failure failure = Decode(EndOf(*held.reader));
   EXPECT_TRUE(failure.fields.contains("key"));
   EXPECT_TRUE(failure.fields.contains("ttl"));
 }
@@ -262,7 +262,7 @@ TEST_F(HoldTest, ThatDoesNotMoveIsReleasedAtExit) {
   (void)held.Await(v1::EVENT_TYPE_DRAINING);
   EXPECT_EQ(daemon->process().Wait(), 0);
   EXPECT_EQ(Holding("key"), 0);
-  EXPECT_EQ(Decode(held.reader->Finish()).code, grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(Decode(EndOf(*held.reader)).code, grpc::StatusCode::UNAVAILABLE);
 }
 
 TEST_F(HoldTest, OfAKilledDaemonEndsWithItsTtlAndNoEarlier) {
@@ -272,7 +272,7 @@ TEST_F(HoldTest, OfAKilledDaemonEndsWithItsTtlAndNoEarlier) {
   (void)held.Await(v1::EVENT_TYPE_ACQUIRED);
   daemon->process().Signal(SIGKILL);
   (void)daemon->process().Wait();
-  EXPECT_EQ(held.reader->Finish().error_code(), grpc::StatusCode::UNAVAILABLE);
+  EXPECT_EQ(EndOf(*held.reader).error_code(), grpc::StatusCode::UNAVAILABLE);
   EXPECT_GE(Holding("key"), 2);
   EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }, milliseconds(1500)));
 }
@@ -406,7 +406,7 @@ TEST_F(SessionTest, IsTakenInByAnotherDaemon) {
   moved.stream->Write(adopt);
   EXPECT_EQ(moved.Await(1).lease().fencing_token(), lease.fencing_token());
   session.stream->WritesDone();
-  EXPECT_TRUE(session.stream->Finish().ok());
+  EXPECT_TRUE(EndOf(*session.stream).ok());
   EXPECT_EQ(daemon->process().Wait(), 0);
   EXPECT_EQ(Holding("key"), 3);
 }
@@ -422,10 +422,7 @@ TEST_F(SessionTest, AClientThatDoesNotReadIsBounded) {
     open = session.stream->Write(request);
   }
   session.stream->WritesDone();
-  v1::SessionResponse response;
-  while (session.stream->Read(&response)) {
-  }
-  EXPECT_EQ(Decode(session.stream->Finish()).reason, "OVERLOADED");
+  EXPECT_EQ(Decode(EndOf(*session.stream)).reason, "OVERLOADED");
   EXPECT_TRUE(MustNotAcquire(Wants("other", seconds(1))).reason.empty()) << "others are served";
 }
 

@@ -411,6 +411,64 @@ TEST_F(SessionTest, IsTakenInByAnotherDaemon) {
   EXPECT_EQ(Holding("key"), 3);
 }
 
+// A client that dies while something of its is under way: the nodes have it in their buffers when
+// the stream breaks, and carry it out afterwards.
+class CrashTest : public SessionTest {
+ protected:
+  void SetUp() override { StartDaemon({"--node-timeout", "2s"}); }
+
+  // The nodes hear the request only once the client has gone.
+  void DieWhileUnderWay(const v1::SessionRequest& request) {
+    for (const auto& node : nodes) node->Pause();
+    session.stream->Write(request);
+    std::this_thread::sleep_for(milliseconds(100));  // it is on its way
+    session.context.TryCancel();
+    std::this_thread::sleep_for(milliseconds(100));
+    for (const auto& node : nodes) node->Resume();
+  }
+  v1::Lease Acquired(milliseconds ttl) {
+    v1::SessionRequest request;
+    AddAcquire(request, 1, "key", ttl);
+    session.stream->Write(request);
+    return session.Await(1).lease();
+  }
+  void ExpectFreeLongBeforeTheTtl() {
+    EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }, seconds(3)));
+    (void)MustAcquire(Wants("key", seconds(5)));
+  }
+
+  Session session;
+};
+
+TEST_F(CrashTest, InTheMiddleOfAnAcquire) {
+  Open(session);
+  v1::SessionRequest request;
+  AddAcquire(request, 1, "key", seconds(30));
+  DieWhileUnderWay(request);
+  ExpectFreeLongBeforeTheTtl();
+}
+
+TEST_F(CrashTest, InTheMiddleOfAnExtension) {
+  Open(session);
+  const v1::Lease lease = Acquired(seconds(30));
+  v1::SessionRequest request;
+  v1::SessionOperation& operation = *request.add_operations();
+  operation.set_id(2);
+  operation.mutable_extend()->set_key(lease.key());
+  operation.mutable_extend()->set_token(lease.token());
+  Set(operation.mutable_extend()->mutable_ttl(), seconds(60));
+  DieWhileUnderWay(request);
+  ExpectFreeLongBeforeTheTtl();
+}
+
+TEST_F(CrashTest, InTheMiddleOfARelease) {
+  Open(session);
+  v1::SessionRequest request;
+  AddRelease(request, 2, Acquired(seconds(30)));
+  DieWhileUnderWay(request);
+  ExpectFreeLongBeforeTheTtl();
+}
+
 TEST_F(SessionTest, AClientThatDoesNotReadIsBounded) {
   StartDaemon({"--max-session-operations", "100"});
   Session session;

@@ -62,7 +62,8 @@ std::shared_ptr<Attempt> Attempt::Start(const Environment& env, OperationRegistr
                                         Done done) {
   std::shared_ptr<Attempt> self(
       new Attempt(env, registry, std::move(command), order, nullptr, std::move(done)));
-  env.window.Enter(self->place_, [raw = self.get()] { raw->Propose(); });
+  env.window.Enter(self->place_, RoundWindow::Line::kAcquisitions,
+                   [raw = self.get()] { raw->Propose(); });
   return self;
 }
 
@@ -194,6 +195,8 @@ void Attempt::Won(Round& round) {
 
 void Attempt::Unify(FencingToken highest) {
   // The token holds some nodes from before and some from now: one more round gives all one fence.
+  // It has its own place, in the other line.
+  place_.Leave();
   unifying_ =
       Extension::Start(env_, registry_,
                        {.key = command_->key,

@@ -80,7 +80,7 @@ class Attempt final : public Round::Listener, public std::enable_shared_from_thi
   const Order order_;
   const std::shared_ptr<HandOver> releaser_;  // null unless it takes over
   Done done_;
-  AttemptWindow::Place place_;  // until it is decided
+  RoundWindow::Place place_;  // until it is decided
   int proposals_ = 0;
   AttemptId id_;  // of the proposal under way
   FencingToken fence_;

@@ -4,10 +4,10 @@
 #include <functional>
 #include <span>
 
-#include "server/core/attempt_window.h"
 #include "server/core/clock.h"
 #include "server/core/fence_clock.h"
 #include "server/core/node.h"
+#include "server/core/round_window.h"
 #include "server/core/validity.h"
 
 namespace redlock {
@@ -20,9 +20,8 @@ struct LockOptions {
   // A key that was handed over so many times within this daemon is really released once, if other
   // daemons wait for it.
   int max_hand_overs = 32;
-  // Attempts to acquire under way at a time in a shard: enough to keep the nodes busy, few enough
-  // to be answered within the node timeout.
-  std::size_t attempt_window = 512;
+  // Attempts and extensions under way at a time in a shard, at most: enough to keep nodes busy.
+  std::size_t widest_window = 512;
   std::size_t max_waiters_per_key = 10'000;
   // Of a shard, waiting acquisitions and watchdogs included: past it new ones are refused.
   std::size_t max_operations = 100'000;
@@ -44,7 +43,7 @@ struct Environment {
   std::function<OwnerToken()> new_token;  // 128 random bits from the OS
   std::span<Node* const> nodes;
   FenceClock& fences;
-  AttemptWindow& window;
+  RoundWindow& window;
   const LockOptions& options;
 };
 

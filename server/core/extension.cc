@@ -60,7 +60,7 @@ std::shared_ptr<Extension> Extension::Start(const Environment& env, OperationReg
     self->deadline_timer_ = env.scheduler.At(
         *self->command_.deadline, [raw = self.get()] { raw->Cancel(Reason::kDeadlineExceeded); });
   }
-  self->Attempt();
+  self->Enter();
   return self;
 }
 
@@ -78,6 +78,10 @@ void Extension::Cancel(Reason why) {
           .error = {.reason = why, .message = "the extension was not decided in time"},
           .votes = round_ ? round_->votes() : last_votes_,
           .attempts = attempts_});
+}
+
+void Extension::Enter() {
+  env_.window.Enter(place_, RoundWindow::Line::kExtensions, [this] { Attempt(); });
 }
 
 void Extension::Attempt() {
@@ -167,7 +171,8 @@ void Extension::Failed(const Round& round, Reason reason, std::string message) {
   }
   last_votes_ = round.votes();
   round_.reset();
-  retry_timer_ = env_.scheduler.After(delay, [this] { Attempt(); });
+  place_.Leave();
+  retry_timer_ = env_.scheduler.After(delay, [this] { Enter(); });
 }
 
 void Extension::Finish(ExtendResult result) {
@@ -178,6 +183,7 @@ void Extension::Finish(ExtendResult result) {
     round_->Abandon();
     round_.reset();  // it refers to this
   }
+  place_.Leave();
   registry_.Remove(*this);
   std::exchange(done_, nullptr)(std::move(result));
 }

@@ -52,6 +52,7 @@ class Extension final : public Operation,
  private:
   Extension(const Environment& env, OperationRegistry& registry, ExtendCommand command,
             ExtendDone done);
+  void Enter();
   void Attempt();
   void Won(Round& round);
   void Failed(const Round& round, Reason reason, std::string message);
@@ -65,6 +66,7 @@ class Extension final : public Operation,
   const MonotonicTime give_up_;
   int attempts_ = 0;
   int raises_ = 0;
+  RoundWindow::Place place_;  // while a round is under way
   std::shared_ptr<Round> round_;
   Votes last_votes_;
   TimerHandle deadline_timer_;

@@ -125,7 +125,18 @@ void Round::DecideIfReady() {
   if (verdict() == Verdict::kPending) return;
   decided_ = true;
   timeout_.Cancel();
+  TellWindow();
   listener_->OnDecided(*this);
+}
+
+void Round::TellWindow() {
+  const bool late = std::any_of(votes_.begin(), votes_.end(),
+                                [](const Vote& vote) { return vote.outcome == Outcome::kTimeout; });
+  if (verdict() != Verdict::kUnreachable) {
+    env_.window.OnDecided();
+  } else if (late) {
+    env_.window.OnTimedOut(started_);
+  }
 }
 
 void Round::TimeOut() {

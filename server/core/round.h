@@ -69,6 +69,7 @@ class Round final : public ReplySink, public std::enable_shared_from_this<Round>
   void SetTimeout();
   [[nodiscard]] Counts Count(NodeIndex node, Outcome outcome, std::string message);
   void DecideIfReady();
+  void TellWindow();
   void TimeOut();
 
   const Environment& env_;

@@ -27,7 +27,7 @@ AcquireResult Refused(Reason reason, std::string message) {
 Shard::Shard(Scheduler& scheduler, Random& random, std::function<OwnerToken()> new_token,
              const LockOptions& options, std::vector<std::unique_ptr<Node>> nodes)
     : options_(options),
-      window_(options.attempt_window),
+      window_(scheduler, options.widest_window),
       node_pointers_(Pointers(nodes)),
       env_{scheduler, random, std::move(new_token), node_pointers_, fences_, window_, options_},
       queues_(env_, registry_),

@@ -62,7 +62,7 @@ class Shard final : private Releaser {
   void OnReleased(const Key& key, int listeners);
 
   const LockOptions options_;
-  AttemptWindow window_;  // first: the places in it are destroyed before
+  RoundWindow window_;  // first: the places in it are destroyed before
   OperationRegistry registry_;
   FenceClock fences_;
   std::vector<Node*> node_pointers_;

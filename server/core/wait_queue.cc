@@ -12,8 +12,8 @@ using std::chrono::milliseconds;
 constexpr Duration kAfterExpiry = milliseconds(2);
 // One node is asked so often whether the key is free: for holders that announce nothing. A few
 // commands a second, however many wait.
-constexpr Duration kProbePause = milliseconds(250);
-constexpr Duration kProbeJitter = milliseconds(250);
+constexpr Duration kProbePause = milliseconds(400);
+constexpr Duration kProbeJitter = milliseconds(200);
 // Nodes announce a release within a network's delay of each other; a node that has not by then is
 // not waited for.
 constexpr Duration kAnnouncementGrace = milliseconds(2);
@@ -240,9 +240,12 @@ void WaitQueue::OnReleased(bool others_wait) {
 void WaitQueue::OnListening(NodeIndex node) {
   listening_[node] = true;
   // A release between the head's attempt and now has not been heard. Asked once, when a quorum
-  // listens.
+  // listens. Where no holder was seen there was none to release, and the pause goes on.
   const auto listening = std::count(listening_.begin(), listening_.end(), true);
-  if (static_cast<std::size_t>(listening) == QuorumOf(listening_.size())) TryHead();
+  if (static_cast<std::size_t>(listening) == QuorumOf(listening_.size()) &&
+      last_error_.reason == Reason::kLockAlreadyHeld) {
+    TryHead();
+  }
 }
 
 void WaitQueue::OnAnnounced(NodeIndex node) {

@@ -1,0 +1,99 @@
+#include "server/core/round_window.h"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace redlock {
+namespace {
+
+using std::chrono::milliseconds;
+using Line = RoundWindow::Line;
+
+class StoppedClock final : public Clock {
+ public:
+  [[nodiscard]] MonotonicTime Now() const override { return now; }
+  [[nodiscard]] WallTime WallNow() const override { return {}; }
+  MonotonicTime now{std::chrono::seconds(1)};
+};
+
+class RoundWindowTest : public ::testing::Test {
+ protected:
+  void Enter(RoundWindow& window, Line line, const std::string& name) {
+    places.push_back(std::make_unique<RoundWindow::Place>());
+    window.Enter(*places.back(), line, [this, name] { started.push_back(name); });
+  }
+
+  StoppedClock clock;
+  std::vector<std::string> started;
+  std::vector<std::unique_ptr<RoundWindow::Place>> places;
+};
+
+TEST_F(RoundWindowTest, LetsInAsManyAsItIsWideAndTheNextWhenOneLeaves) {
+  RoundWindow window(clock, 1'000);
+  const std::size_t width = window.width();
+  for (std::size_t i = 0; i < width + 2; ++i) Enter(window, Line::kAcquisitions, std::to_string(i));
+  EXPECT_EQ(started.size(), width);
+  places[3]->Leave();
+  ASSERT_EQ(started.size(), width + 1);
+  EXPECT_EQ(started.back(), std::to_string(width));
+  places.clear();
+}
+
+TEST_F(RoundWindowTest, ExtensionsGoBeforeAcquisitions) {
+  RoundWindow window(clock, 1'000);
+  while (started.size() < window.width()) Enter(window, Line::kAcquisitions, "first");
+  Enter(window, Line::kAcquisitions, "acquisition");
+  Enter(window, Line::kExtensions, "extension");
+  places.front()->Leave();
+  EXPECT_EQ(started.back(), "extension");
+}
+
+TEST_F(RoundWindowTest, WhoLeavesTheLineIsNotStarted) {
+  RoundWindow window(clock, 1'000);
+  while (started.size() < window.width()) Enter(window, Line::kAcquisitions, "first");
+  Enter(window, Line::kAcquisitions, "gone");
+  Enter(window, Line::kAcquisitions, "next");
+  places[places.size() - 2]->Leave();
+  places.front()->Leave();
+  EXPECT_EQ(started.back(), "next");
+}
+
+TEST_F(RoundWindowTest, NobodyIsLetInOnceClosed) {
+  RoundWindow window(clock, 1'000);
+  while (started.size() < window.width()) Enter(window, Line::kAcquisitions, "first");
+  Enter(window, Line::kAcquisitions, "late");
+  window.Close();
+  places.front()->Leave();
+  EXPECT_EQ(started.back(), "first");
+}
+
+TEST_F(RoundWindowTest, RoundsThatTimedOutTogetherNarrowItOnce) {
+  RoundWindow window(clock, 1'000);
+  const std::size_t width = window.width();
+  const MonotonicTime sent = clock.now;
+  clock.now += milliseconds(50);
+  for (int i = 0; i < 10; ++i) window.OnTimedOut(sent);
+  EXPECT_EQ(window.width(), width / 2);
+  const MonotonicTime sent_later = clock.now;
+  clock.now += milliseconds(50);
+  window.OnTimedOut(sent_later);
+  EXPECT_EQ(window.width(), width / 4);
+  for (int i = 0; i < 20; ++i) {
+    const MonotonicTime again = clock.now;
+    clock.now += milliseconds(50);
+    window.OnTimedOut(again);
+  }
+  EXPECT_GE(window.width(), 1U);
+}
+
+TEST_F(RoundWindowTest, WidensUpToItsBoundWhileRoundsAreDecided) {
+  RoundWindow window(clock, 100);
+  for (int i = 0; i < 10'000; ++i) window.OnDecided();
+  EXPECT_EQ(window.width(), 100U);
+}
+
+}  // namespace
+}  // namespace redlock

@@ -21,57 +21,52 @@ class StoppedClock final : public Clock {
 
 class RoundWindowTest : public ::testing::Test {
  protected:
-  void Enter(RoundWindow& window, Line line, const std::string& name) {
+  void Enter(Line line, const std::string& name) {
     places.push_back(std::make_unique<RoundWindow::Place>());
     window.Enter(*places.back(), line, [this, name] { started.push_back(name); });
   }
 
   StoppedClock clock;
+  RoundWindow window{clock, 1'000};  // outlives the places
   std::vector<std::string> started;
   std::vector<std::unique_ptr<RoundWindow::Place>> places;
 };
 
 TEST_F(RoundWindowTest, LetsInAsManyAsItIsWideAndTheNextWhenOneLeaves) {
-  RoundWindow window(clock, 1'000);
   const std::size_t width = window.width();
-  for (std::size_t i = 0; i < width + 2; ++i) Enter(window, Line::kAcquisitions, std::to_string(i));
+  for (std::size_t i = 0; i < width + 2; ++i) Enter(Line::kAcquisitions, std::to_string(i));
   EXPECT_EQ(started.size(), width);
   places[3]->Leave();
   ASSERT_EQ(started.size(), width + 1);
   EXPECT_EQ(started.back(), std::to_string(width));
-  places.clear();
 }
 
 TEST_F(RoundWindowTest, ExtensionsGoBeforeAcquisitions) {
-  RoundWindow window(clock, 1'000);
-  while (started.size() < window.width()) Enter(window, Line::kAcquisitions, "first");
-  Enter(window, Line::kAcquisitions, "acquisition");
-  Enter(window, Line::kExtensions, "extension");
+  while (started.size() < window.width()) Enter(Line::kAcquisitions, "first");
+  Enter(Line::kAcquisitions, "acquisition");
+  Enter(Line::kExtensions, "extension");
   places.front()->Leave();
   EXPECT_EQ(started.back(), "extension");
 }
 
 TEST_F(RoundWindowTest, WhoLeavesTheLineIsNotStarted) {
-  RoundWindow window(clock, 1'000);
-  while (started.size() < window.width()) Enter(window, Line::kAcquisitions, "first");
-  Enter(window, Line::kAcquisitions, "gone");
-  Enter(window, Line::kAcquisitions, "next");
+  while (started.size() < window.width()) Enter(Line::kAcquisitions, "first");
+  Enter(Line::kAcquisitions, "gone");
+  Enter(Line::kAcquisitions, "next");
   places[places.size() - 2]->Leave();
   places.front()->Leave();
   EXPECT_EQ(started.back(), "next");
 }
 
 TEST_F(RoundWindowTest, NobodyIsLetInOnceClosed) {
-  RoundWindow window(clock, 1'000);
-  while (started.size() < window.width()) Enter(window, Line::kAcquisitions, "first");
-  Enter(window, Line::kAcquisitions, "late");
+  while (started.size() < window.width()) Enter(Line::kAcquisitions, "first");
+  Enter(Line::kAcquisitions, "late");
   window.Close();
   places.front()->Leave();
   EXPECT_EQ(started.back(), "first");
 }
 
 TEST_F(RoundWindowTest, RoundsThatTimedOutTogetherNarrowItOnce) {
-  RoundWindow window(clock, 1'000);
   const std::size_t width = window.width();
   const MonotonicTime sent = clock.now;
   clock.now += milliseconds(50);
@@ -90,9 +85,9 @@ TEST_F(RoundWindowTest, RoundsThatTimedOutTogetherNarrowItOnce) {
 }
 
 TEST_F(RoundWindowTest, WidensUpToItsBoundWhileRoundsAreDecided) {
-  RoundWindow window(clock, 100);
-  for (int i = 0; i < 10'000; ++i) window.OnDecided();
-  EXPECT_EQ(window.width(), 100U);
+  RoundWindow narrow(clock, 100);
+  for (int i = 0; i < 10'000; ++i) narrow.OnDecided();
+  EXPECT_EQ(narrow.width(), 100U);
 }
 
 }  // namespace

@@ -1,0 +1,433 @@
+// Many workers, one key: how fast and how fairly it goes round, beside a client that polls.
+#include <grpcpp/create_channel.h>
+#include <grpcpp/server_builder.h>
+#include <sys/prctl.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <atomic>
+#include <cstdio>
+#include <deque>
+#include <functional>
+#include <iostream>
+#include <latch>
+#include <map>
+#include <thread>
+
+#include "proto/redlock/v1/lock_service.grpc.pb.h"
+#include "tests/bench/documented_client.h"
+#include "tests/support/daemon.h"
+
+namespace redlock::bench {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+using std::chrono::duration;
+using std::chrono::milliseconds;
+using Millis = duration<double, std::milli>;
+using testing::Daemon;
+using testing::RedisServer;
+
+constexpr milliseconds kTtl{10'000};
+const std::string kKey = "contended";
+
+struct Settings {
+  int workers = 16;
+  int waiters = 1000;
+  double hold_ms = 1;
+  double seconds = 3;
+  int rounds = 3;
+  double poll_least_ms = 50;
+  double poll_most_ms = 250;
+};
+
+// One time that a worker had the lock.
+struct Turn {
+  int worker = 0;
+  std::size_t daemon = 0;
+  Clock::time_point asked;
+  Clock::time_point acquired;
+  Clock::time_point released;  // when the release was called
+};
+
+// A worker's own way to the lock. Acquire waits until it has it, or until `stop`.
+class Locker {
+ public:
+  virtual ~Locker() = default;
+  virtual bool Acquire(const std::atomic<bool>& stop) = 0;
+  virtual void Release() = 0;
+  [[nodiscard]] virtual std::size_t daemon() const { return 0; }
+};
+
+std::unique_ptr<v1::LockService::Stub> Connect(const std::string& address) {
+  grpc::ChannelArguments own;
+  own.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // a client's own connection
+  return v1::LockService::NewStub(
+      grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), own));
+}
+
+v1::AcquireRequest Wanted() {
+  v1::AcquireRequest request;
+  request.set_key(kKey);
+  request.mutable_ttl()->set_seconds(kTtl.count() / 1000);
+  return request;
+}
+
+class ServiceLocker final : public Locker {
+ public:
+  ServiceLocker(const Daemon& daemon, std::size_t number)
+      : stub_(Connect(daemon.address())), number_(number) {}
+
+  bool Acquire(const std::atomic<bool>& /*stop*/) override {
+    grpc::ClientContext context;
+    context.set_deadline(std::chrono::system_clock::now() + kTtl);
+    v1::AcquireResponse response;
+    if (!stub_->Acquire(&context, Wanted(), &response).ok()) return false;
+    token_ = response.lease().token();
+    return true;
+  }
+  void Release() override {
+    grpc::ClientContext context;
+    v1::ReleaseRequest request;
+    request.set_key(kKey);
+    request.set_token(token_);
+    v1::ReleaseResponse response;
+    const grpc::Status status = stub_->Release(&context, request, &response);
+    if (!status.ok()) std::cerr << "release: " << status.error_message() << "\n";
+  }
+  [[nodiscard]] std::size_t daemon() const override { return number_; }
+
+ private:
+  std::unique_ptr<v1::LockService::Stub> stub_;
+  const std::size_t number_;
+  std::string token_;
+};
+
+class PollingLocker final : public Locker {
+ public:
+  PollingLocker(const std::vector<std::uint16_t>& ports, const Settings& settings)
+      : client_(ports), pause_(settings.poll_least_ms, settings.poll_most_ms) {}
+
+  bool Acquire(const std::atomic<bool>& stop) override {
+    while (!stop) {
+      if (auto token = client_.Acquire(kKey, kTtl)) {
+        token_ = *token;
+        return true;
+      }
+      std::this_thread::sleep_for(Millis(pause_(random_)));
+    }
+    return false;
+  }
+  void Release() override { client_.Release(kKey, token_); }
+
+ private:
+  DocumentedClient client_;
+  std::uniform_real_distribution<double> pause_;
+  std::mt19937_64 random_{std::random_device{}()};
+  std::string token_;
+};
+
+double Quantile(std::vector<double> values, double q) {
+  if (values.empty()) return 0;
+  std::sort(values.begin(), values.end());
+  return values[static_cast<std::size_t>(q * static_cast<double>(values.size() - 1))];
+}
+
+class Nodes {
+ public:
+  explicit Nodes(std::size_t count) : servers_(testing::StartNodes(count)) {}
+  [[nodiscard]] const std::vector<std::unique_ptr<RedisServer>>& servers() const {
+    return servers_;
+  }
+  [[nodiscard]] std::vector<std::uint16_t> ports() const {
+    std::vector<std::uint16_t> ports;
+    for (const auto& server : servers_) ports.push_back(server->port());
+    return ports;
+  }
+  // What all have carried out, what scripts call included.
+  [[nodiscard]] double Commands() const {
+    double sum = 0;
+    for (const auto& server : servers_) {
+      const std::string stats = server->Cli("INFO stats");
+      const std::string name = "total_commands_processed:";
+      sum += std::stod(stats.substr(stats.find(name) + name.size())) - 1;  // without this INFO
+    }
+    return sum;
+  }
+
+ private:
+  std::vector<std::unique_ptr<RedisServer>> servers_;
+};
+
+// What a round showed. Times in milliseconds.
+struct Figures {
+  double rate = 0;
+  double gap_p50 = 0, gap_p99 = 0;
+  double local_p50 = 0, across_p50 = 0;
+  double fairness = 0;
+  double longest_wait = 0;
+  double held = 0;
+  double commands = 0;
+  double overlaps = 0;
+};
+
+Figures Evaluate(std::vector<Turn> turns, const Settings& settings, Millis took) {
+  std::sort(turns.begin(), turns.end(),
+            [](const Turn& a, const Turn& b) { return a.acquired < b.acquired; });
+  std::vector<double> gaps, local, across;
+  std::vector<double> per_worker(static_cast<std::size_t>(settings.workers));
+  Figures figures;
+  for (std::size_t i = 0; i < turns.size(); ++i) {
+    const Turn& turn = turns[i];
+    per_worker[static_cast<std::size_t>(turn.worker)] += 1;
+    figures.longest_wait =
+        std::max(figures.longest_wait, Millis(turn.acquired - turn.asked).count());
+    figures.held += Millis(turn.released - turn.acquired).count();
+    if (i == 0) continue;
+    const Turn& before = turns[i - 1];
+    if (turn.acquired < before.released) ++figures.overlaps;
+    if (turn.worker == before.worker) continue;
+    const double gap = Millis(turn.acquired - before.released).count();
+    gaps.push_back(gap);
+    (turn.daemon == before.daemon ? local : across).push_back(gap);
+  }
+  const auto [idlest, busiest] = std::minmax_element(per_worker.begin(), per_worker.end());
+  figures.fairness = *busiest / std::max(*idlest, 1.0);
+  figures.held /= std::max<double>(1, static_cast<double>(turns.size()));
+  figures.rate = static_cast<double>(turns.size()) * 1000 / took.count();
+  figures.gap_p50 = Quantile(gaps, .5);
+  figures.gap_p99 = Quantile(gaps, .99);
+  figures.local_p50 = Quantile(local, .5);
+  figures.across_p50 = Quantile(across, .5);
+  return figures;
+}
+
+Figures Measure(const Nodes& nodes, const Settings& settings, Millis pause,
+                const std::function<std::unique_ptr<Locker>(int)>& make) {
+  std::atomic<bool> stop = false;
+  std::vector<std::vector<Turn>> turns(static_cast<std::size_t>(settings.workers));
+  std::vector<std::thread> threads;
+  std::latch ready(settings.workers + 1);
+  for (int i = 0; i < settings.workers; ++i) {
+    threads.emplace_back([&, i] {
+      prctl(PR_SET_TIMERSLACK, 1);  // holds and pauses as short as they say
+      const auto locker = make(i);
+      ready.arrive_and_wait();
+      while (!stop) {
+        Turn turn{i, locker->daemon(), Clock::now(), {}, {}};
+        if (!locker->Acquire(stop)) continue;
+        turn.acquired = Clock::now();
+        std::this_thread::sleep_for(Millis(settings.hold_ms));
+        turn.released = Clock::now();
+        locker->Release();
+        turns[static_cast<std::size_t>(i)].push_back(turn);
+        if (pause.count() > 0) std::this_thread::sleep_for(pause);
+      }
+    });
+  }
+  ready.arrive_and_wait();
+  std::this_thread::sleep_for(milliseconds(500));  // warm
+  const double commands = nodes.Commands();
+  const auto begin = Clock::now();
+  std::this_thread::sleep_for(duration<double>(settings.seconds));
+  const auto end = Clock::now();
+  const double commands_after = nodes.Commands();
+  stop = true;
+  for (std::thread& thread : threads) thread.join();
+  std::vector<Turn> counted;
+  for (const auto& of_worker : turns) {
+    for (const Turn& turn : of_worker) {
+      if (turn.acquired >= begin && turn.acquired < end) counted.push_back(turn);
+    }
+  }
+  Figures figures = Evaluate(std::move(counted), settings, end - begin);
+  figures.commands = (commands_after - commands) / settings.seconds;
+  return figures;
+}
+
+// The median of each figure over the rounds.
+Figures Median(const std::vector<Figures>& rounds) {
+  Figures median;
+  for (double Figures::*const figure :
+       {&Figures::rate, &Figures::gap_p50, &Figures::gap_p99, &Figures::local_p50,
+        &Figures::across_p50, &Figures::fairness, &Figures::longest_wait, &Figures::held,
+        &Figures::commands, &Figures::overlaps}) {
+    std::vector<double> values;
+    for (const Figures& round : rounds) values.push_back(round.*figure);
+    median.*figure = Quantile(values, .5);
+  }
+  return median;
+}
+
+// Answers every Release at once: what an RPC costs without a lock.
+class EmptyService final : public v1::LockService::CallbackService {
+  grpc::ServerUnaryReactor* Release(grpc::CallbackServerContext* context,
+                                    const v1::ReleaseRequest* /*request*/,
+                                    v1::ReleaseResponse* /*response*/) override {
+    auto* const reactor = context->DefaultReactor();
+    reactor->Finish(grpc::Status::OK);
+    return reactor;
+  }
+};
+
+int ServeEmpty(const std::string& address) {
+  EmptyService service;
+  grpc::ServerBuilder builder;
+  builder.AddListeningPort(address, grpc::InsecureServerCredentials());
+  builder.RegisterService(&service);
+  builder.BuildAndStart()->Wait();
+  return 0;
+}
+
+double MedianOf(int times, const std::function<void()>& call) {
+  std::vector<double> took;
+  for (int i = 0; i < times; ++i) {
+    const auto begin = Clock::now();
+    call();
+    took.push_back(Millis(Clock::now() - begin).count());
+  }
+  return Quantile(took, .5);
+}
+
+double EmptyRpc(const std::string& self) {
+  const std::string address = "127.0.0.1:" + std::to_string(testing::FreePort());
+  const testing::Process server({self, "--serve-empty", address}, "/dev/null");
+  const auto stub = Connect(address);
+  const auto call = [&stub] {
+    grpc::ClientContext context;
+    context.set_wait_for_ready(true);
+    context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
+    v1::ReleaseRequest request;
+    request.set_key(kKey);
+    request.set_token(std::string(35, 't'));
+    v1::ReleaseResponse response;
+    const grpc::Status status = stub->Release(&context, request, &response);
+    if (!status.ok()) throw std::runtime_error("empty RPC: " + status.error_message());
+  };
+  (void)MedianOf(500, call);
+  return MedianOf(3000, call);
+}
+
+double QuorumRound(const Nodes& nodes) {
+  DocumentedClient client(nodes.ports());
+  std::optional<std::string> token;
+  std::vector<double> took;
+  for (int i = 0; i < 3000; ++i) {
+    const auto begin = Clock::now();
+    token = client.Acquire("round", kTtl);
+    took.push_back(Millis(Clock::now() - begin).count());
+    client.Release("round", *token);
+  }
+  return Quantile(took, .5);
+}
+
+void PrintRow(const std::string& name, const Figures& figures, double ideal) {
+  std::printf("| %-34s | %6.0f | %3.0f %% | %5.2f / %5.2f | %5.2f | %7.0f ms | %8.0f | %.0f |\n",
+              name.c_str(), figures.rate, 100 * figures.rate / ideal, figures.gap_p50,
+              figures.gap_p99, figures.fairness, figures.longest_wait, figures.commands,
+              figures.overlaps);
+  std::fflush(stdout);
+}
+
+// What `settings.waiters` callers of a key that is held cost the nodes.
+void MeasureWaiters(const Nodes& nodes, const Settings& settings) {
+  const Daemon daemon(nodes.servers());
+  ServiceLocker holder(daemon, 0);
+  const std::atomic<bool> never = false;
+  if (!holder.Acquire(never)) throw std::runtime_error("the key is not free");
+  const auto stub = Connect(daemon.address());
+  struct Call {
+    grpc::ClientContext context;
+    v1::AcquireRequest request = Wanted();
+    v1::AcquireResponse response;
+  };
+  std::deque<Call> calls(static_cast<std::size_t>(settings.waiters));
+  std::latch answered(settings.waiters);
+  for (Call& call : calls) {
+    stub->async()->Acquire(&call.context, &call.request, &call.response,
+                           [&answered](const grpc::Status&) { answered.count_down(); });
+  }
+  std::this_thread::sleep_for(milliseconds(1500));
+  const double before = nodes.Commands();
+  const auto begin = Clock::now();
+  std::this_thread::sleep_for(duration<double>(settings.seconds));
+  const double commands = nodes.Commands() - before;
+  const double took = Millis(Clock::now() - begin).count() / 1000;
+  const std::string waiting = daemon.Ctl("inspect " + kKey).output;
+  std::printf("\n%d waiters on a held key: %.1f commands/s on the nodes in all\n", settings.waiters,
+              commands / took);
+  for (Call& call : calls) call.context.TryCancel();
+  answered.wait();
+  holder.Release();
+}
+
+void Run(const std::string& self, const Settings& settings) {
+  const Nodes nodes(3);
+  const double rpc = EmptyRpc(self);
+  const double round = QuorumRound(nodes);
+  std::printf("%d workers, %g ms hold, 3 nodes; empty RPC %.3f ms, quorum round %.3f ms\n\n",
+              settings.workers, settings.hold_ms, rpc, round);
+  std::printf(
+      "| | acquired/s | of ideal | gap p50 / p99 ms | busiest:idlest | longest wait | "
+      "commands/s | overlaps |\n|---|---|---|---|---|---|---|---|\n");
+  for (const double pause : {5.0, 0.0}) {
+    std::vector<Figures> ours, polling;
+    {
+      const Daemon daemon(nodes.servers());
+      for (int i = 0; i < settings.rounds; ++i) {
+        ours.push_back(Measure(nodes, settings, Millis(pause),
+                               [&](int) { return std::make_unique<ServiceLocker>(daemon, 0); }));
+        polling.push_back(Measure(nodes, settings, Millis(pause), [&](int) {
+          return std::make_unique<PollingLocker>(nodes.ports(), settings);
+        }));
+      }
+    }
+    const Figures ours_median = Median(ours);
+    const Figures polling_median = Median(polling);
+    const double ideal = 1000 / (ours_median.held + rpc + round);
+    const std::string with = pause > 0 ? ", 5 ms pause" : ", no pause";
+    PrintRow("redlockd" + with, ours_median, ideal);
+    PrintRow("polling client" + with, polling_median, ideal);
+    std::printf("| ratio: %.2f; ideal turn %.1f ms, longest wait %.2f of it | | | | | | | |\n",
+                ours_median.rate / polling_median.rate, settings.workers * 1000 / ideal,
+                ours_median.longest_wait * ideal / (settings.workers * 1000));
+  }
+  {
+    std::deque<Daemon> daemons;
+    for (int i = 0; i < 2; ++i) daemons.emplace_back(nodes.servers());
+    std::vector<Figures> rounds;
+    for (int i = 0; i < settings.rounds; ++i) {
+      rounds.push_back(Measure(nodes, settings, Millis(5), [&](int worker) {
+        const std::size_t number = static_cast<std::size_t>(worker) % daemons.size();
+        return std::make_unique<ServiceLocker>(daemons[number], number);
+      }));
+    }
+    const Figures median = Median(rounds);
+    PrintRow("redlockd, 2 daemons, 5 ms pause", median, 1000 / (median.held + rpc + round));
+    std::printf("\nTwo daemons: hand-over p50 %.2f ms within one, %.2f ms across (%.2f times)\n",
+                median.local_p50, median.across_p50, median.across_p50 / median.local_p50);
+  }
+  MeasureWaiters(nodes, settings);
+}
+
+}  // namespace
+}  // namespace redlock::bench
+
+int main(int argc, char** argv) {
+  redlock::bench::Settings settings;
+  std::string empty_address;
+  CLI::App app("Many workers, one key: redlockd beside a client that polls.");
+  app.add_option("--workers", settings.workers)->check(CLI::Range(2, 1000))->capture_default_str();
+  app.add_option("--waiters", settings.waiters)->check(CLI::Range(1, 9000))->capture_default_str();
+  app.add_option("--hold", settings.hold_ms, "Milliseconds")->capture_default_str();
+  app.add_option("--seconds", settings.seconds, "Of a round")
+      ->check(CLI::Range(0.1, 60.0))
+      ->capture_default_str();
+  app.add_option("--rounds", settings.rounds)->check(CLI::Range(1, 99))->capture_default_str();
+  app.add_option("--poll-least", settings.poll_least_ms, "Milliseconds")->capture_default_str();
+  app.add_option("--poll-most", settings.poll_most_ms, "Milliseconds")->capture_default_str();
+  app.add_option("--serve-empty", empty_address, "For the bench itself")->group("");
+  CLI11_PARSE(app, argc, argv);
+  if (!empty_address.empty()) return redlock::bench::ServeEmpty(empty_address);
+  redlock::bench::Run("/proc/self/exe", settings);
+}

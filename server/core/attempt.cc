@@ -126,20 +126,20 @@ void Attempt::ProposeHandOver() {
 }
 
 void Attempt::OnDecided(Round& round) {
+  const auto self = shared_from_this();
+  const auto keep = round_;
   votes_ = round.votes();
   for (NodeIndex node = 0; node < env_.nodes.size(); ++node) {
-    const NodeReply* reply = round.reply(node);
-    if (reply == nullptr) continue;
-    env_.fences.Saw(reply->fence);
-    if (releaser_) releaser_->OnReply(node, *reply);
+    if (const NodeReply* reply = round.reply(node)) env_.fences.Saw(reply->fence);
   }
-  for (const Vote& vote : votes_) {
-    if (releaser_ && vote.outcome == Outcome::kTimeout) {
-      releaser_->OnReply(vote.node, {.outcome = vote.outcome, .message = vote.message});
-    }
+  if (round.verdict() == Verdict::kReached) {
+    Won(round);  // first of all: others wait for the next holder, nobody for the releaser
+    TellReleaser(round);
+    if (releaser_) releaser_->Settle();
+    return;
   }
-  const bool reached = round.verdict() == Verdict::kReached;
-  if (!reached && Any(votes_, Outcome::kStaleFence) && proposals_ < kMaxProposals &&
+  TellReleaser(round);
+  if (Any(votes_, Outcome::kStaleFence) && proposals_ < kMaxProposals &&
       round.verdict() != Verdict::kDenied) {
     // Some daemon's clock is ahead: one more round trip, with a proposal above what was seen.
     if (releaser_) {
@@ -151,19 +151,23 @@ void Attempt::OnDecided(Round& round) {
     return;
   }
   if (releaser_) releaser_->Settle();
-  switch (round.verdict()) {
-    case Verdict::kReached:
-      Won(round);
-      return;
-    case Verdict::kDenied:
-      Lose(Reason::kLockAlreadyHeld, "another holder has the lock",
-           UntilFree(round, env_.nodes.size()));
-      return;
-    case Verdict::kPending:
-    case Verdict::kUnreachable:
-      break;
+  if (round.verdict() == Verdict::kDenied) {
+    Lose(Reason::kLockAlreadyHeld, "another holder has the lock",
+         UntilFree(round, env_.nodes.size()));
+  } else {
+    Lose(Reason::kQuorumUnavailable, "too few nodes answered to decide", Duration{});
   }
-  Lose(Reason::kQuorumUnavailable, "too few nodes answered to decide", Duration{});
+}
+
+void Attempt::TellReleaser(const Round& round) {
+  if (!releaser_) return;
+  for (NodeIndex node = 0; node < env_.nodes.size(); ++node) {
+    if (const NodeReply* reply = round.reply(node)) releaser_->OnReply(node, *reply);
+  }
+  for (const Vote& vote : round.votes()) {
+    if (vote.outcome != Outcome::kTimeout) continue;
+    releaser_->OnReply(vote.node, {.outcome = vote.outcome, .message = vote.message});
+  }
 }
 
 void Attempt::Won(Round& round) {

@@ -67,6 +67,7 @@ class Attempt final : public Round::Listener, public std::enable_shared_from_thi
           std::shared_ptr<HandOver> releaser, Done done);
   void Propose();
   void ProposeHandOver();
+  void TellReleaser(const Round& round);
   void Won(Round& round);
   void Unify(FencingToken highest);
   void Succeed(Lease lease);

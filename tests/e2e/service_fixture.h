@@ -191,6 +191,8 @@ class WatchTest : public ServiceTest {
     return request;
   }
   void Open(Stream& stream, const v1::WatchRequest& request) {
+    // A test that waits for what does not come fails.
+    stream.context.set_deadline(std::chrono::system_clock::now() + seconds(60));
     stream.reader = stub->Watch(&stream.context, request);
   }
 };

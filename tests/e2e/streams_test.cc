@@ -66,8 +66,9 @@ TEST_F(WatchTest, AQuorumThatSaysNoIsLossAtOnce) {
   Stream stream;
   Open(stream, request);
   (void)stream.Await(v1::EVENT_TYPE_EXTENDED);
-  (void)nodes[0]->Cli("DEL key");
-  (void)nodes[1]->Cli("DEL key");
+  // Not deleted: an extension between the two would put back what the first one lost.
+  (void)nodes[0]->Cli("SET key stranger");
+  (void)nodes[1]->Cli("SET key stranger");
   EXPECT_EQ(stream.Await(v1::EVENT_TYPE_LOST).reason(), "LOCK_NOT_HELD");
 }
 
@@ -185,6 +186,7 @@ class HoldTest : public WatchTest {
     v1::HoldRequest request;
     request.set_key(key);
     Set(request.mutable_ttl(), ttl);
+    held.context.set_deadline(std::chrono::system_clock::now() + seconds(60));
     held.reader = stub->Hold(&held.context, request);
   }
 };
@@ -296,7 +298,10 @@ class SessionTest : public WatchTest {
       return results[id];
     }
   };
-  void Open(Session& session) { session.stream = stub->Session(&session.context); }
+  void Open(Session& session) {
+    session.context.set_deadline(std::chrono::system_clock::now() + seconds(60));
+    session.stream = stub->Session(&session.context);
+  }
   static void AddAcquire(v1::SessionRequest& request, std::uint64_t id, const std::string& key,
                          milliseconds ttl, int max_retries = 0) {
     v1::SessionOperation& operation = *request.add_operations();
@@ -371,7 +376,7 @@ TEST_F(SessionTest, LossIsTold) {
   AddAcquire(request, 1, "key", milliseconds(400));
   session.stream->Write(request);
   (void)session.Await(1);
-  for (const auto& node : nodes) (void)node->Cli("DEL key");
+  for (const auto& node : nodes) (void)node->Cli("SET key stranger");
   v1::SessionResponse response;
   bool lost = false;
   while (!lost && session.stream->Read(&response)) {

@@ -1,6 +1,7 @@
 // Thousands of random schedules of the whole core; after each, the invariants.
 //
-// REDLOCK_SIM_SCHEDULES: how many (default 4000). REDLOCK_SIM_SEED: replays that one alone.
+// REDLOCK_SIM_SCHEDULES: how many (default 4000). REDLOCK_SIM_FIRST: the first seed (default 1).
+// REDLOCK_SIM_SEED: replays that one alone.
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -85,7 +86,7 @@ Verdicts Schedule(std::uint64_t seed) {
 
 TEST(Simulation, SchedulesKeepTheInvariants) {
   const std::uint64_t one = FromEnvironment("REDLOCK_SIM_SEED", 0);
-  const std::uint64_t first = one != 0 ? one : 1;
+  const std::uint64_t first = one != 0 ? one : FromEnvironment("REDLOCK_SIM_FIRST", 1);
   const std::uint64_t count = one != 0 ? 1 : FromEnvironment("REDLOCK_SIM_SCHEDULES", 4000);
   std::size_t leases = 0;
   for (std::uint64_t seed = first; seed < first + count; ++seed) {

@@ -1,0 +1,63 @@
+# Does the checker bite? Each mutant is the simulation with one safeguard taken out, and a test that
+# passes only if that is caught.
+
+add_library(sim_test_objects OBJECT ${sim_tests})
+target_link_libraries(sim_test_objects PRIVATE redlock_sim GTest::gtest redlock_warnings)
+
+# redlock_mutant(NAME FILE TESTS FROM TO): in FILE, FROM (which must be there) becomes TO; some of
+# TESTS (a filter of GoogleTest) must fail then. The changed file takes the place of the library's.
+function(redlock_mutant name file tests from to)
+  set(original ${PROJECT_SOURCE_DIR}/${file})
+  set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS ${original})
+  file(READ ${original} text)
+  string(FIND "${text}" "${from}" position)
+  if(position EQUAL -1)
+    message(FATAL_ERROR "tests/sim/mutants.cmake: ${name}: ${file} does not have: ${from}")
+  endif()
+  string(REPLACE "${from}" "${to}" text "${text}")
+  set(mutated ${CMAKE_CURRENT_BINARY_DIR}/mutants/${name}.cc)
+  file(GENERATE OUTPUT ${mutated} CONTENT "${text}")
+  add_executable(mutant_${name} ${mutated} $<TARGET_OBJECTS:sim_test_objects>)
+  target_link_libraries(mutant_${name} PRIVATE
+    redlock_sim redlock_core GTest::gtest GTest::gtest_main Threads::Threads)
+  add_test(NAME mutant_${name} COMMAND mutant_${name} --gtest_filter=${tests})
+  set_tests_properties(mutant_${name} PROPERTIES
+    PASS_REGULAR_EXPRESSION "[0-9]+ FAILED TEST" TIMEOUT 600
+    ENVIRONMENT "REDLOCK_SIM_SCHEDULES=20000;REDLOCK_SIM_FIRST=1")
+endfunction()
+
+# Found by random schedules alone.
+set(schedules Simulation.SchedulesKeepTheInvariants)
+redlock_mutant(drops_the_drift server/core/attempt.cc ${schedules}
+  "env_.options.drift" "DriftBudget{.factor = 0, .buffer = {}}")
+redlock_mutant(wins_too_late server/core/attempt.cc ${schedules}
+  "if (validity <= Duration::zero())" "if (false)")
+redlock_mutant(counts_a_healed_vote server/core/extension.cc ${schedules}
+  "      return Round::Counts::kAsGrant;
+    case Outcome::kHeld:
+    case Outcome::kNotHeld:"
+  "    case Outcome::kNotHeld:
+      return Round::Counts::kAsGrant;
+    case Outcome::kHeld:")
+redlock_mutant(leaves_fences_apart server/core/extension.cc ${schedules}
+  "if (!fences.agree || fences.highest.value == 0)" "if (fences.highest.value == 0)")
+redlock_mutant(adopts_without_one_fence server/core/attempt.cc ${schedules}
+  "if (adopted && (!agree || highest.value == 0))" "if (false)")
+redlock_mutant(grants_an_old_fence tests/sim/server.cc ${schedules}
+  "    if (meta.fence >= fence) return {.outcome = Outcome::kStaleFence, .fence = meta.fence};
+    Put(" "    Put(")
+redlock_mutant(hands_over_an_old_fence tests/sim/server.cc ${schedules}
+  "  if (meta.fence >= fence) return {.outcome = Outcome::kStaleFence, .fence = meta.fence};
+  Put(" "  Put(")
+
+# What a TTL mends in the end no schedule shows: found by the tests that say so.
+redlock_mutant(skips_the_roll_back server/core/attempt.cc "Acquisition.*"
+  "  CleanUp::Start(env_, registry_, {command_->key, command_->token, id_, {}, announce},
+                 std::move(may_hold));" "")
+redlock_mutant(heals_after_the_release server/core/extension.cc "Releasing.*"
+  "if (registry_.IsReleasing(lease_->key)) return;" "")
+redlock_mutant(forgets_to_tell_a_loss server/core/watchdog.cc "Watching.*"
+  "  expiry_timer_ = env_.scheduler.At(when, [this] {" "  expiry_timer_ = env_.scheduler.At(when, [this] {
+    if (!lost_) return;")
+redlock_mutant(hands_over_and_forgets_the_rest server/core/hand_over.cc "Waiting.*"
+  "if (!let_go) owed.push_back(node);" "")

@@ -120,17 +120,22 @@ void Printer::Print(const v1::HoldResponse& event) const {
   other.set_reason(event.reason());
   other.set_message(event.message());
   *other.mutable_votes() = event.votes();
+  other.set_consecutive_failures(event.consecutive_failures());
   Print(other);
 }
 
 void Printer::Print(const v1::WatchResponse& event) const {
   if (json_) return PrintJson(event);
+  // The daemon tries ever more often; people have read why after the first time.
+  const bool failed = event.type() == v1::EVENT_TYPE_EXTEND_FAILED;
+  if (failed && event.consecutive_failures() > 1) return;
   std::printf("%s %s", Words(v1::EventType_Name(event.type()), "EVENT_TYPE_").c_str(),
               event.key().c_str());
   if (event.has_lease()) {
     std::printf(", valid for %.3f s", Seconds(event.lease().validity()));
   } else {
-    std::printf(": %s: %s", event.reason().c_str(), event.message().c_str());
+    std::printf(": %s: %s%s", event.reason().c_str(), event.message().c_str(),
+                failed ? "; trying again" : "");
   }
   std::printf("\n");
   if (!event.has_lease()) PrintVotes(stdout, event.votes());

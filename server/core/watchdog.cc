@@ -108,6 +108,12 @@ void Watchdog::OnExtension(ExtendResult result) {
   } else if (result.error.reason == Reason::kLockNotHeld && !lost_) {
     Lose(std::move(result.error), std::move(result.votes));
     if (events_) ExtendAt(last_extension_ + command_.interval);
+  } else if (!lost_ && env_.scheduler.Now() >= valid_until_) {
+    // The answer was there before the expiry timer had its turn: the daemon was suspended. Nothing
+    // is told before the loss.
+    Lose({.reason = Reason::kValidityExpired, .message = result.error.message},
+         std::move(result.votes));
+    if (events_) ExtendAt(last_extension_ + command_.interval);
   } else {
     OnExtendFailed(std::move(result));
   }

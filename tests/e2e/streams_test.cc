@@ -279,6 +279,24 @@ TEST_F(HoldTest, OfAKilledDaemonEndsWithItsTtlAndNoEarlier) {
   EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }, milliseconds(1500)));
 }
 
+TEST_F(HoldTest, OfADaemonThatWasSuspendedIsLostBeforeAnythingElse) {
+  StartDaemon();
+  Held held;
+  Open(held, "key", milliseconds(500));
+  (void)held.Await(v1::EVENT_TYPE_ACQUIRED);
+  daemon->process().Signal(SIGSTOP);
+  EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }));
+  for (const auto& node : nodes) (void)node->Cli("SET key stranger NX");
+  daemon->process().Signal(SIGCONT);
+  std::vector<v1::EventType> events;
+  for (v1::HoldResponse event; held.reader->Read(&event);) events.push_back(event.type());
+  EXPECT_EQ(Decode(held.reader->Finish()).reason, "LOCK_NOT_HELD");
+  ASSERT_FALSE(events.empty());
+  EXPECT_EQ(events.back(), v1::EVENT_TYPE_LOST);
+  EXPECT_EQ(std::count(events.begin(), events.end(), v1::EVENT_TYPE_EXTEND_FAILED), 0);
+  for (const auto& node : nodes) EXPECT_EQ(node->Cli("GET key"), "stranger");
+}
+
 class SessionTest : public WatchTest {
  protected:
   struct Session {

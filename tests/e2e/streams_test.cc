@@ -297,6 +297,30 @@ TEST_F(HoldTest, OfADaemonThatWasSuspendedIsLostBeforeAnythingElse) {
   for (const auto& node : nodes) EXPECT_EQ(node->Cli("GET key"), "stranger");
 }
 
+TEST_F(HoldTest, OfADaemonThatWasSuspendedInTheMiddleOfAnExtensionIsLostBeforeAnythingElse) {
+  StartDaemon({"--node-timeout", "500ms"});
+  Held held;
+  v1::HoldRequest request;
+  request.set_key("key");
+  Set(request.mutable_ttl(), seconds(2));
+  Set(request.mutable_interval(), milliseconds(100));
+  held.context.set_deadline(std::chrono::system_clock::now() + seconds(60));
+  held.reader = stub->Hold(&held.context, request);
+  (void)held.Await(v1::EVENT_TYPE_ACQUIRED);
+  for (const auto& node : nodes) node->Pause();
+  std::this_thread::sleep_for(milliseconds(250));  // an extension is under way
+  daemon->process().Signal(SIGSTOP);
+  std::this_thread::sleep_for(milliseconds(2200));
+  daemon->process().Signal(SIGCONT);
+  v1::EventType first = v1::EVENT_TYPE_EXTENDED;  // of before
+  for (v1::HoldResponse event; first == v1::EVENT_TYPE_EXTENDED && held.reader->Read(&event);) {
+    first = event.type();
+  }
+  EXPECT_EQ(first, v1::EVENT_TYPE_LOST);
+  for (const auto& node : nodes) node->Resume();
+  EXPECT_EQ(Decode(EndOf(*held.reader)).reason, "LOCK_NOT_HELD");
+}
+
 class SessionTest : public WatchTest {
  protected:
   struct Session {

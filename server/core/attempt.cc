@@ -28,11 +28,6 @@ Round::Counts CountAcquisition(Outcome outcome) {
   return Round::Counts::kAsUnknown;
 }
 
-bool Any(const Votes& votes, Outcome outcome) {
-  return std::any_of(votes.begin(), votes.end(),
-                     [outcome](const Vote& vote) { return vote.outcome == outcome; });
-}
-
 // When enough of the nodes that said "held" will have let go for a quorum to be free.
 Duration UntilFree(const Round& round, std::size_t nodes) {
   std::vector<Duration> remaining;

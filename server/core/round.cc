@@ -130,11 +130,9 @@ void Round::DecideIfReady() {
 }
 
 void Round::TellWindow() {
-  const bool late = std::any_of(votes_.begin(), votes_.end(),
-                                [](const Vote& vote) { return vote.outcome == Outcome::kTimeout; });
   if (verdict() != Verdict::kUnreachable) {
     env_.window.OnDecided();
-  } else if (late) {
+  } else if (Any(votes_, Outcome::kTimeout)) {
     env_.window.OnTimedOut(started_);
   }
 }

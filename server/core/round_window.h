@@ -39,7 +39,7 @@ class RoundWindow {
     std::pair<Line, std::uint64_t> number_;
   };
 
-  RoundWindow(const Clock& clock, std::size_t widest) : clock_(clock), widest_(widest) {}
+  RoundWindow(const Clock& clock, std::size_t widest);
 
   // Calls `start` as soon as there is room, in order of arrival: inside this call, or inside the
   // one in which another leaves.
@@ -55,13 +55,13 @@ class RoundWindow {
   [[nodiscard]] std::size_t width() const { return static_cast<std::size_t>(width_); }
 
  private:
+  [[nodiscard]] bool HasRoom() const { return !closed_ && inside_ < width(); }
   void LetIn();
 
-  static constexpr double kNarrowest = 16;
-
   const Clock& clock_;
-  const std::size_t widest_;
-  double width_ = kNarrowest * 4;
+  const double widest_;
+  const double narrowest_;
+  double width_;
   MonotonicTime narrowed_;
   bool closed_ = false;
   std::size_t inside_ = 0;

@@ -1,6 +1,7 @@
 // The values of the lock domain. Plain data: copyable, no thread, no clock.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -107,6 +108,11 @@ struct Vote {
   Duration latency{};   // since the round began
 };
 using Votes = std::vector<Vote>;
+
+[[nodiscard]] inline bool Any(const Votes& votes, Outcome outcome) {
+  return std::any_of(votes.begin(), votes.end(),
+                     [outcome](const Vote& vote) { return vote.outcome == outcome; });
+}
 
 struct Lease {
   Key key;

@@ -105,18 +105,19 @@ void Watchdog::Extend() {
 void Watchdog::OnExtension(ExtendResult result) {
   if (result.lease) {
     OnExtended(std::move(result));
-  } else if (result.error.reason == Reason::kLockNotHeld && !lost_) {
-    Lose(std::move(result.error), std::move(result.votes));
-    if (events_) ExtendAt(last_extension_ + command_.interval);
-  } else if (!lost_ && env_.scheduler.Now() >= valid_until_) {
-    // The answer was there before the expiry timer had its turn: the daemon was suspended. Nothing
-    // is told before the loss.
-    Lose({.reason = Reason::kValidityExpired, .message = result.error.message},
-         std::move(result.votes));
-    if (events_) ExtendAt(last_extension_ + command_.interval);
-  } else {
-    OnExtendFailed(std::move(result));
+    return;
   }
+  const bool denied = result.error.reason == Reason::kLockNotHeld;
+  // The answer may be there before the expiry timer has its turn, where the daemon was suspended:
+  // nothing is told before the loss.
+  const bool expired = env_.scheduler.Now() >= valid_until_;
+  if (lost_ || (!denied && !expired)) {
+    OnExtendFailed(std::move(result));
+    return;
+  }
+  if (!denied) result.error.reason = Reason::kValidityExpired;
+  Lose(std::move(result.error), std::move(result.votes));
+  if (events_) ExtendAt(last_extension_ + command_.interval);
 }
 
 void Watchdog::OnExtended(ExtendResult result) {

@@ -11,7 +11,6 @@
 #include <functional>
 #include <iostream>
 #include <latch>
-#include <map>
 #include <thread>
 
 #include "proto/redlock/v1/lock_service.grpc.pb.h"

@@ -6,43 +6,20 @@ Starts three redis-server processes and one redlockd on free ports, acquires the
 watchdogs run for SECONDS and prints what was used in that time.
 """
 
-import os
 import queue
-import subprocess
 import sys
 import time
 
 import grpc
 
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "e2e"))
-from test_service import Nodes, REDLOCKD, eventually, free_port, listens, pb, pb_grpc, seconds  # noqa: E402
+from measured import cpu_seconds, resident_mib, service
+from test_service import pb, pb_grpc, seconds
 
-PAGE = os.sysconf("SC_PAGE_SIZE")
-TICKS = os.sysconf("SC_CLK_TCK")
 BATCH = 100
 
 
-def cpu_seconds(pid):
-    with open(f"/proc/{pid}/stat") as stat:
-        fields = stat.read().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
-
-
-def resident_mib(pid):
-    with open(f"/proc/{pid}/statm") as statm:
-        return int(statm.read().split()[1]) * PAGE / 2**20
-
-
 def main(leases=10_000, ttl=10, duration=20):
-    nodes = Nodes()
-    port = free_port()
-    command = [REDLOCKD, "--listen", f"127.0.0.1:{port}", "--log-level", "warning"]
-    for node in nodes.ports:
-        command += ["--node", f"redis://127.0.0.1:{node}"]
-    daemon = subprocess.Popen(command)
-    try:
-        assert eventually(lambda: listens(port), 20)
-        time.sleep(0.3)
+    with service() as (nodes, daemon, port):
         empty = resident_mib(daemon.pid)
         requests = queue.Queue()
         stub = pb_grpc.LockServiceStub(grpc.insecure_channel(f"127.0.0.1:{port}"))
@@ -78,10 +55,6 @@ def main(leases=10_000, ttl=10, duration=20):
         print(f"resident: {empty:.1f} MiB before, {resident:.1f} MiB with the leases "
               f"({(resident - empty) * 1024 / leases:.2f} KiB a lease)")
         requests.put(None)
-    finally:
-        daemon.kill()
-        daemon.wait()
-        nodes.close()
 
 
 if __name__ == "__main__":

@@ -7,16 +7,14 @@ every stream, lets the watchdogs run for SECONDS, and then cancels all streams.
 """
 
 import asyncio
-import os
 import subprocess
 import sys
 import time
 
 import grpc
 
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "e2e"))
-from leases import cpu_seconds, resident_mib  # noqa: E402
-from test_service import Nodes, REDLOCKD, eventually, free_port, listens, pb, pb_grpc, seconds  # noqa: E402
+from measured import cpu_seconds, resident_mib, service
+from test_service import pb, pb_grpc, seconds
 
 CHANNELS = 10
 
@@ -75,21 +73,8 @@ async def measure(daemon, port, redis_port, streams, ttl, duration):
 
 
 def main(streams=9_000, ttl=10, duration=15):
-    nodes = Nodes()
-    port = free_port()
-    command = [REDLOCKD, "--listen", f"127.0.0.1:{port}", "--log-level", "warning",
-               "--max-streams", str(streams)]
-    for node in nodes.ports:
-        command += ["--node", f"redis://127.0.0.1:{node}"]
-    daemon = subprocess.Popen(command)
-    try:
-        assert eventually(lambda: listens(port), 20)
-        time.sleep(0.3)
+    with service("--max-streams", str(streams)) as (nodes, daemon, port):
         asyncio.run(measure(daemon, port, nodes.ports[0], streams, ttl, duration))
-    finally:
-        daemon.kill()
-        daemon.wait()
-        nodes.close()
 
 
 if __name__ == "__main__":

@@ -23,6 +23,9 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 using SteadyClock = std::chrono::steady_clock;
 
+// For a stream: a test that waits for what does not come fails then.
+constexpr seconds kPatience{60};
+
 // What a failed call said.
 struct Failure {
   grpc::StatusCode code = grpc::StatusCode::OK;
@@ -191,8 +194,7 @@ class WatchTest : public ServiceTest {
     return request;
   }
   void Open(Stream& stream, const v1::WatchRequest& request) {
-    // A test that waits for what does not come fails.
-    stream.context.set_deadline(std::chrono::system_clock::now() + seconds(60));
+    stream.context.set_deadline(std::chrono::system_clock::now() + kPatience);
     stream.reader = stub->Watch(&stream.context, request);
   }
 };

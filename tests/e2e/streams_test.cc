@@ -186,7 +186,10 @@ class HoldTest : public WatchTest {
     v1::HoldRequest request;
     request.set_key(key);
     Set(request.mutable_ttl(), ttl);
-    held.context.set_deadline(std::chrono::system_clock::now() + seconds(60));
+    Open(held, request);
+  }
+  void Open(Held& held, const v1::HoldRequest& request) {
+    held.context.set_deadline(std::chrono::system_clock::now() + kPatience);
     held.reader = stub->Hold(&held.context, request);
   }
 };
@@ -304,8 +307,7 @@ TEST_F(HoldTest, OfADaemonThatWasSuspendedInTheMiddleOfAnExtensionIsLostBeforeAn
   request.set_key("key");
   Set(request.mutable_ttl(), seconds(2));
   Set(request.mutable_interval(), milliseconds(100));
-  held.context.set_deadline(std::chrono::system_clock::now() + seconds(60));
-  held.reader = stub->Hold(&held.context, request);
+  Open(held, request);
   (void)held.Await(v1::EVENT_TYPE_ACQUIRED);
   for (const auto& node : nodes) node->Pause();
   std::this_thread::sleep_for(milliseconds(250));  // an extension is under way
@@ -341,7 +343,7 @@ class SessionTest : public WatchTest {
     }
   };
   void Open(Session& session) {
-    session.context.set_deadline(std::chrono::system_clock::now() + seconds(60));
+    session.context.set_deadline(std::chrono::system_clock::now() + kPatience);
     session.stream = stub->Session(&session.context);
   }
   static void AddAcquire(v1::SessionRequest& request, std::uint64_t id, const std::string& key,

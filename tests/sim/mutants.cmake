@@ -1,9 +1,6 @@
 # Does the checker bite? Each mutant is the simulation with one safeguard taken out, and a test that
 # passes only if that is caught.
 
-add_library(sim_test_objects OBJECT ${sim_tests})
-target_link_libraries(sim_test_objects PRIVATE redlock_sim GTest::gtest redlock_warnings)
-
 # redlock_mutant(NAME FILE TESTS FROM TO): in FILE, FROM (which must be there) becomes TO; some of
 # TESTS (a filter of GoogleTest) must fail then. The changed file takes the place of the library's.
 function(redlock_mutant name file tests from to)

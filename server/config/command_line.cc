@@ -136,8 +136,14 @@ class Options {
 
 struct Raw {
   std::vector<std::string> nodes;
+  std::string node_guard = "on";
   std::string log_format = "text";
 };
+
+GuardMode ToGuardMode(const std::string& text) {
+  if (text == "strict") return GuardMode::kStrict;
+  return text == "off" ? GuardMode::kOff : GuardMode::kOn;
+}
 
 void Declare(CLI::App& app, Options& options, Config& config, Raw& raw) {
   app.set_version_flag("--version", "redlockd " REDLOCKD_VERSION);
@@ -166,14 +172,23 @@ void Declare(CLI::App& app, Options& options, Config& config, Raw& raw) {
               "file; repeatable");
   options.AddDuration("--node-timeout", config.lock.node_timeout, milliseconds(1), seconds(10),
                       "A node's answer after this time does not count");
+  options
+      .Add(
+          "--node-guard", raw.node_guard,
+          "Nodes that may have lost their data, or whose clock jumps, grant nothing until the "
+          "longest TTL has passed. on: a set of which no node has ever been marked starts at once; "
+          "strict: it waits too; off: no node is judged")
+      ->check(CLI::IsMember({"on", "strict", "off"}));
   options.Add("--redis-tls-ca", config.redis_tls.ca_file,
               "PEM file of the CA that signs the nodes' certificates (default: the system's)");
   options.Add("--redis-tls-cert", config.redis_tls.cert_file, "PEM file of a client certificate");
   options.Add("--redis-tls-key", config.redis_tls.key_file, "PEM file of its key");
 
   app.option_defaults()->group("Locks");
-  options.AddDuration("--max-ttl", config.max_ttl, milliseconds(100), hours(24),
-                      "Longest TTL that a request may ask for");
+  options.AddDuration(
+      "--max-ttl", config.max_ttl, milliseconds(100), hours(24),
+      "Longest TTL that a request may ask for, the same for all daemons; a node that lost "
+      "its data grants nothing for so long");
   options.AddDuration("--release-timeout", config.lock.release_timeout, milliseconds(10),
                       minutes(10), "Repeat a roll-back on nodes that do not answer for this long");
   options.AddNumber("--clock-drift-factor", config.lock.drift.factor, 0.0, 0.5,
@@ -240,6 +255,8 @@ std::optional<Config> ParseCommandLine(std::vector<std::string> arguments, const
     throw ConfigError(error.what());
   }
   for (const std::string& uri : raw.nodes) config.nodes.push_back(ParseNodeUri(uri));
+  config.lock.guard.mode = ToGuardMode(raw.node_guard);
+  config.lock.guard.quarantine = config.max_ttl;
   config.log_format = raw.log_format == "json" ? LogFormat::kJson : LogFormat::kText;
   Validate(config);
   return config;

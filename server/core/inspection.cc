@@ -25,7 +25,8 @@ Inspection::Inspection(const Environment& env, InspectDone done)
 void Inspection::OnReply(NodeIndex node, NodeReply reply) {
   if (!done_) return;
   answered_[node] = true;
-  votes_.push_back({node, reply.outcome, reply.message, env_.scheduler.Now() - started_});
+  votes_.push_back({node, reply.barred ? Outcome::kQuarantined : reply.outcome,
+                    reply.barred.value_or(reply.message), env_.scheduler.Now() - started_});
   highest_ = std::max(highest_, reply.fence);
   if (reply.outcome == Outcome::kGranted) holders_.push_back(std::move(reply));
   if (votes_.size() == answered_.size()) Finish();

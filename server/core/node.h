@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "server/core/types.h"
 
@@ -26,6 +27,12 @@ struct NodeReply {
   // From Inspect only: who holds the key. The token is for comparison, not for showing.
   OwnerToken holder;
   OwnerLabel owner;
+  // From a guarded node's Inspect: why the node is quarantined, if it is.
+  std::optional<std::string> barred;
+  // What the guard has left on the node: with kQuarantined, and from Mark and Look.
+  std::string mark;
+  // The node's wall clock, since the epoch: with grants of a lock, and from Mark and Look.
+  std::optional<Duration> clock;
 };
 
 // Takes in the answers of a step. The node keeps it alive until it has answered.
@@ -46,6 +53,26 @@ class AnnouncementSink {
   virtual void OnAnnounced(NodeIndex node, const Key& key) = 0;
 };
 
+// What a node tells of itself when a connection is made.
+struct NodeFacts {
+  std::string run_id;             // drawn by its server process at start
+  std::string mark;               // what a guard left on it; empty: nothing
+  bool durable = false;           // confirms nothing before it is on disk
+  Duration uptime{};              // of the process, by its own clock, in whole seconds
+  std::optional<Duration> clock;  // its wall clock, since the epoch,
+  MonotonicTime asked;            // and when it was asked for
+};
+
+// Hears of the connection over which steps are sent. Must outlive the node, or be taken back.
+class NodeObserver {
+ public:
+  virtual ~NodeObserver() = default;
+  // Before the first step is sent.
+  virtual void OnConnected(NodeIndex node, const NodeFacts& facts) = 0;
+  // Broken, or not made.
+  virtual void OnDisconnected(NodeIndex node) = 0;
+};
+
 // No step shortens what is left of a key's TTL, unless the holder gives it away.
 
 struct AcquireStep {
@@ -57,6 +84,9 @@ struct AcquireStep {
   const OwnerLabel& owner;
   // Extends, with the fence as it is, where this token already holds the key.
   bool adopt = false;
+  // What the guard has left on the node. Where the node has it no more, it answers kQuarantined and
+  // does nothing. Empty: not looked at.
+  std::string_view mark = {};
 };
 
 // Gives the key to another token where `from` holds it, or where nobody does. Repeated with the
@@ -69,6 +99,7 @@ struct HandOverStep {
   FencingToken fence;
   AttemptId attempt;
   const OwnerLabel& owner;
+  std::string_view mark = {};  // as for an acquisition
 };
 
 struct ExtendStep {
@@ -102,6 +133,12 @@ struct ReleaseStep {
   bool announce = false;
 };
 
+// Replaces the guard's mark, where it is `from` (empty: where there is none).
+struct MarkStep {
+  const std::string& from;
+  const std::string& to;
+};
+
 // Steps are read before a call returns. Each is answered exactly once, never inside the call: with
 // the node's reply, however late, or with kError when it cannot come any more (the connection
 // broke). Steps sent over one connection are carried out in order.
@@ -114,6 +151,14 @@ class Node {
   virtual void Heal(const HealStep& step, std::shared_ptr<ReplySink> sink) = 0;
   virtual void Release(const ReleaseStep& step, std::shared_ptr<ReplySink> sink) = 0;
   virtual void Inspect(const Key& key, std::shared_ptr<ReplySink> sink) = 0;
+  // Tells whether the key is free (kNotHeld) or not (kHeld), and nothing else: the cheapest step.
+  virtual void Probe(const Key& key, std::shared_ptr<ReplySink> sink) = 0;
+  // Both tell the mark as it then is, and the node's clock.
+  virtual void Mark(const MarkStep& step, std::shared_ptr<ReplySink> sink) = 0;
+  virtual void Look(std::shared_ptr<ReplySink> sink) = 0;
+
+  // Null: nobody. Heard of never inside the call, and from the next connection on.
+  virtual void ObserveWith(NodeObserver* observer) = 0;
 
   // Announcements go to `sink`, never inside a call; null: to nobody. A key is subscribed to once.
   virtual void ListenTo(AnnouncementSink* sink) = 0;

@@ -8,12 +8,6 @@
 namespace redlock {
 namespace {
 
-std::vector<Node*> Pointers(const std::vector<std::unique_ptr<Node>>& nodes) {
-  std::vector<Node*> pointers;
-  for (const auto& node : nodes) pointers.push_back(node.get());
-  return pointers;
-}
-
 AcquireResult Refused(Reason reason, std::string message) {
   return {.lease = std::nullopt,
           .error = {.reason = reason, .message = std::move(message)},
@@ -25,20 +19,21 @@ AcquireResult Refused(Reason reason, std::string message) {
 }  // namespace
 
 Shard::Shard(Scheduler& scheduler, Random& random, std::function<OwnerToken()> new_token,
-             const LockOptions& options, std::vector<std::unique_ptr<Node>> nodes)
+             const LockOptions& options, std::vector<std::unique_ptr<Node>> nodes,
+             NodeGuard::Report report)
     : options_(options),
       window_(scheduler, options.widest_window),
-      node_pointers_(Pointers(nodes)),
-      env_{scheduler, random, std::move(new_token), node_pointers_, fences_, window_, options_},
-      queues_(env_, registry_),
-      nodes_(std::move(nodes)) {
-  for (Node* node : node_pointers_) node->ListenTo(&queues_);
+      nodes_(scheduler, random, options_, std::move(nodes), std::move(report)),
+      env_{scheduler, random, std::move(new_token), nodes_.all(), fences_, window_, options_},
+      queues_(env_, registry_) {
+  for (Node* node : env_.nodes) node->ListenTo(&queues_);
 }
 
 Shard::~Shard() {
   window_.Close();
-  for (Node* node : node_pointers_) node->ListenTo(nullptr);
+  for (Node* node : env_.nodes) node->ListenTo(nullptr);
   queues_.Clear();  // they unsubscribe
+  nodes_.Clear();   // the sinks they hold refer to the rest
 }
 
 std::optional<AcquireResult> Shard::Refusal() const {
@@ -103,7 +98,7 @@ void Shard::Inspect(const Key& key, InspectDone done) {
 }
 
 void Shard::Undo(const Lease& lease) {
-  std::vector<NodeIndex> all(node_pointers_.size());
+  std::vector<NodeIndex> all(env_.nodes.size());
   std::iota(all.begin(), all.end(), NodeIndex{0});
   CleanUp::Start(env_, registry_, {lease.key, lease.token, lease.attempt, {}, true},
                  std::move(all));

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "server/core/acquisition.h"
+#include "server/core/guarded_node.h"
 #include "server/core/hold.h"
 #include "server/core/inspection.h"
 #include "server/core/operation.h"
@@ -19,8 +20,10 @@ namespace redlock {
 class Shard final : private Releaser {
  public:
   // The scheduler and the source of chance must outlive the shard.
+  // `report` hears of nodes that are barred and trusted again; it may be empty.
   Shard(Scheduler& scheduler, Random& random, std::function<OwnerToken()> new_token,
-        const LockOptions& options, std::vector<std::unique_ptr<Node>> nodes);
+        const LockOptions& options, std::vector<std::unique_ptr<Node>> nodes,
+        NodeGuard::Report report = {});
   ~Shard() override;
   Shard(const Shard&) = delete;
   Shard& operator=(const Shard&) = delete;
@@ -53,6 +56,8 @@ class Shard final : private Releaser {
 
   // Operations under way: acquisitions, extensions, releases, watchdogs, clean-ups.
   [[nodiscard]] std::size_t operations() const { return registry_.size(); }
+  // Null where it is off.
+  [[nodiscard]] const NodeGuard* guard() const { return nodes_.guard(); }
   // Callers that wait for the key here.
   [[nodiscard]] std::size_t waiters(const Key& key) const;
 
@@ -65,11 +70,10 @@ class Shard final : private Releaser {
   RoundWindow window_;  // first: the places in it are destroyed before
   OperationRegistry registry_;
   FenceClock fences_;
-  std::vector<Node*> node_pointers_;
+  GuardedNodes nodes_;
   Environment env_;
   bool draining_ = false;
   WaitQueues queues_;
-  std::vector<std::unique_ptr<Node>> nodes_;  // last: destroyed first, with the sinks they hold
 };
 
 }  // namespace redlock

@@ -13,6 +13,9 @@ class TimerQueue::Entry final : public TimerHandle::Entry {
   Position position_;
 };
 
+// A callback may own handles of this very queue, which look for their timers when they go.
+TimerQueue::~TimerQueue() { const auto timers = std::exchange(timers_, {}); }
+
 TimerHandle TimerQueue::Add(MonotonicTime when, std::function<void()> callback) {
   const Position position{when, sequence_++};
   timers_.emplace(position, std::move(callback));

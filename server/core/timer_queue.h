@@ -13,6 +13,11 @@ namespace redlock {
 
 class TimerQueue {
  public:
+  TimerQueue() = default;
+  ~TimerQueue();
+  TimerQueue(const TimerQueue&) = delete;
+  TimerQueue& operator=(const TimerQueue&) = delete;
+
   [[nodiscard]] TimerHandle Add(MonotonicTime when, std::function<void()> callback);
 
   // The earliest deadline, if any timer is set.

@@ -97,8 +97,10 @@ enum class Outcome {
 }
 
 // True where the node's state is not known afterwards: it may hold the key, and is owed a clean-up.
+// A quarantined node may have granted what does not count.
 [[nodiscard]] constexpr bool IsUnknown(Outcome outcome) {
-  return outcome == Outcome::kError || outcome == Outcome::kTimeout;
+  return outcome == Outcome::kError || outcome == Outcome::kTimeout ||
+         outcome == Outcome::kQuarantined;
 }
 
 struct Vote {

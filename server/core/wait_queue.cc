@@ -207,7 +207,7 @@ void WaitQueue::OnWake() {
 
 void WaitQueue::ProbeOneNode() {
   probe_node_ = (probe_node_ + 1) % env_.nodes.size();
-  env_.nodes[probe_node_]->Inspect(key_, std::make_shared<Probe>(weak_from_this()));
+  env_.nodes[probe_node_]->Probe(key_, std::make_shared<Probe>(weak_from_this()));
 }
 
 bool WaitQueue::TakeOver(const OwnerToken& from, const ReleaseDone& done) {

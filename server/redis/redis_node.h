@@ -23,10 +23,11 @@ struct NodeOptions {
   Duration fence_retention = std::chrono::hours(24);      // how long meta outlives its last use
 };
 
-// One thread: the loop's. Told of its state for logs: `report(connected, why)`.
+// One thread: the loop's. Told of its state for logs: `report(connected, what)`; the second says
+// why it is not, or what is amiss although it is.
 class RedisNode final : public Node {
  public:
-  using Report = std::function<void(bool connected, const std::string& why)>;
+  using Report = std::function<void(bool connected, const std::string& what)>;
 
   // Starts to connect. The loop must outlive the node.
   RedisNode(EventLoop& loop, NodeIndex index, Endpoint endpoint,
@@ -41,6 +42,10 @@ class RedisNode final : public Node {
   void Heal(const HealStep& step, std::shared_ptr<ReplySink> sink) override;
   void Release(const ReleaseStep& step, std::shared_ptr<ReplySink> sink) override;
   void Inspect(const Key& key, std::shared_ptr<ReplySink> sink) override;
+  void Probe(const Key& key, std::shared_ptr<ReplySink> sink) override;
+  void Mark(const MarkStep& step, std::shared_ptr<ReplySink> sink) override;
+  void Look(std::shared_ptr<ReplySink> sink) override;
+  void ObserveWith(NodeObserver* observer) override { observer_ = observer; }
   void ListenTo(AnnouncementSink* sink) override { subscriber_.ListenTo(sink); }
   void Subscribe(const Key& key) override { subscriber_.Subscribe(key); }
   void Unsubscribe(const Key& key) override { subscriber_.Unsubscribe(key); }
@@ -52,12 +57,22 @@ class RedisNode final : public Node {
 
   void Connect();
   void LogIn();
-  void Check(std::span<const std::string_view> command, std::function<void(const redisReply&)> ok);
+  void AskForFacts();
+  void LoadScripts();
+  enum class OnError { kGiveUp, kGoOn };
+  void Check(std::span<const std::string_view> command, std::function<void(const redisReply&)> ok,
+             OnError on_error = OnError::kGiveUp);
   void OnReady();
   void Reconnect(const std::string& why);
   void Dispatch(std::shared_ptr<Call> call);
   void Send(std::shared_ptr<Call> call);
   void OnReply(const std::shared_ptr<Call>& call, const redisReply* reply);
+  // A plain command, refused where a script would be.
+  using Answer = std::function<void(const redisReply&)>;
+  void Ask(std::span<const std::string_view> command, const std::shared_ptr<ReplySink>& sink,
+           Answer answer);
+  // Why nothing is sent at present, if nothing is.
+  [[nodiscard]] std::optional<std::string> Refusal(bool even_if_silent) const;
   void Refuse(std::shared_ptr<ReplySink> sink, std::string why);
   void WatchSilence();
   void CheckSilence(std::optional<MonotonicTime> suspected);
@@ -71,6 +86,9 @@ class RedisNode final : public Node {
   const Report report_;
 
   Subscriber subscriber_;
+  NodeObserver* observer_ = nullptr;
+  NodeFacts facts_;  // of the connection that is being made
+  std::string amiss_;
   std::shared_ptr<Connection> connection_;
   bool ready_ = false;
   bool reported_down_ = false;

@@ -3,17 +3,24 @@
 namespace redlock::redis {
 namespace {
 
-// KEYS: key, meta. ARGV: token, ttl ms, fence, owner, retention ms, adopt (1 or 0), attempt.
-// The fence is compared before the key is taken, so a refusal leaves no trace.
+// Scripts that grant a lock compare the guard's mark first ('' for none) and end with the clock.
+
+// KEYS: key, meta, mark. ARGV: token, ttl ms, fence, owner, retention ms, adopt (1 or 0), attempt,
+// mark. The fence is compared before the key is taken, so a refusal leaves no trace.
 constexpr std::string_view kAcquireSource = R"(
 local key, meta = KEYS[1], KEYS[2]
 local token, ttl, fence = ARGV[1], ARGV[2], ARGV[3]
+if ARGV[8] ~= '' then
+  local mark = redis.call('GET', KEYS[3])
+  if mark ~= ARGV[8] then return {5, mark or ''} end
+end
 local seen = redis.call('HGET', meta, 'f')
 local stale = seen and tonumber(seen) >= tonumber(fence)
 if not stale and redis.call('SET', key, token, 'PX', ttl, 'NX') then
   redis.call('HSET', meta, 'f', fence, 'o', ARGV[4], 'a', ARGV[7])
   redis.call('PEXPIRE', meta, ARGV[5])
-  return {1, fence}
+  local t = redis.call('TIME')
+  return {1, fence, t[1] * 1000000 + t[2]}
 end
 local holder = redis.call('GET', key)
 if not holder then return {4, seen} end
@@ -22,7 +29,8 @@ if holder ~= token or ARGV[6] == '0' then return {2, left} end
 if left < tonumber(ttl) then redis.call('PEXPIRE', key, ttl) end
 redis.call('HSET', meta, 'k', redis.call('HGET', meta, 'a') or '')
 redis.call('PEXPIRE', meta, ARGV[5])
-return {1, seen or '0'}
+local t = redis.call('TIME')
+return {1, seen or '0', t[1] * 1000000 + t[2]}
 )";
 
 // KEYS: key, meta. ARGV: token, ttl ms, raise to, retention ms.
@@ -56,10 +64,14 @@ redis.call('PEXPIRE', meta, ARGV[4])
 return {1, fence}
 )";
 
-// KEYS: key, meta. ARGV: from, to, ttl ms, fence, owner, retention ms, attempt. The third element
-// of a grant tells whether `from` held the key.
+// KEYS: key, meta, mark. ARGV: from, to, ttl ms, fence, owner, retention ms, attempt, mark. The
+// fourth element of a grant tells whether `from` held the key.
 constexpr std::string_view kHandOverSource = R"(
 local key, meta = KEYS[1], KEYS[2]
+if ARGV[8] ~= '' then
+  local mark = redis.call('GET', KEYS[3])
+  if mark ~= ARGV[8] then return {5, mark or ''} end
+end
 local holder = redis.call('GET', key)
 local m = redis.call('HMGET', meta, 'f', 'a')
 local again = holder == ARGV[2] and m[2] == ARGV[7]
@@ -68,7 +80,8 @@ if m[1] and tonumber(m[1]) >= tonumber(ARGV[4]) then return {4, m[1]} end
 redis.call('SET', key, ARGV[2], 'PX', ARGV[3])
 redis.call('HSET', meta, 'f', ARGV[4], 'o', ARGV[5], 'a', ARGV[7])
 redis.call('PEXPIRE', meta, ARGV[6])
-return {1, ARGV[4], holder and 1 or 0}
+local t = redis.call('TIME')
+return {1, ARGV[4], t[1] * 1000000 + t[2], holder and 1 or 0}
 )";
 
 // KEYS: key, meta. ARGV: token, only attempt ('' for any), seal (0 for none), retention ms, channel
@@ -103,8 +116,20 @@ if not holder then return {3, fence} end
 return {1, fence, redis.call('PTTL', KEYS[1]), holder, owner}
 )";
 
+// KEYS: mark. ARGV: from ('' for none), to. Returns the mark as it then is.
+constexpr std::string_view kMarkSource = R"(
+local mark = redis.call('GET', KEYS[1]) or ''
+if mark == ARGV[1] then
+  redis.call('SET', KEYS[1], ARGV[2])
+  mark = ARGV[2]
+end
+local t = redis.call('TIME')
+return {1, mark, t[1] * 1000000 + t[2]}
+)";
+
 constexpr std::array<std::string_view, kScripts> kSources = {
-    kAcquireSource, kHandOverSource, kExtendSource, kHealSource, kReleaseSource, kInspectSource};
+    kAcquireSource, kHandOverSource, kExtendSource, kHealSource,
+    kReleaseSource, kInspectSource,  kMarkSource};
 
 }  // namespace
 

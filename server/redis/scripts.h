@@ -5,7 +5,8 @@
 // fencing token, `o` the owner label, `a` the attempt that acquired the key, `k` the attempt whose
 // lock was extended (its roll-back then comes too late). It outlives the key by fence_retention.
 //
-// Replies begin with a status: see Status.
+// Replies begin with a status: see Status. Grants of a lock, and marks, end with the node's clock
+// in microseconds.
 #pragma once
 
 #include <array>
@@ -17,8 +18,8 @@
 
 namespace redlock::redis {
 
-enum class Script : std::size_t { kAcquire, kHandOver, kExtend, kHeal, kRelease, kInspect };
-inline constexpr std::size_t kScripts = 6;
+enum class Script : std::size_t { kAcquire, kHandOver, kExtend, kHeal, kRelease, kInspect, kMark };
+inline constexpr std::size_t kScripts = 7;
 
 // First element of each reply; the second is a fence (text) or what is left of a TTL (ms).
 enum class Status : long long {
@@ -26,7 +27,11 @@ enum class Status : long long {
   kHeld = 2,        // remaining
   kNotHeld = 3,     // fence
   kStaleFence = 4,  // fence
+  kUnmarked = 5,    // the mark
 };
+
+// Where the guard leaves its mark (server/core/node_guard.h).
+inline constexpr std::string_view kMarkKey = "redlockd:mark";
 
 // Where releases of a key are announced; the message is the key.
 [[nodiscard]] inline std::string AnnouncementChannel(const Key& key) {

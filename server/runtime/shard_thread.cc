@@ -51,6 +51,7 @@ std::vector<std::unique_ptr<Node>> MakeNodes(EventLoop& loop, const config::Conf
       const auto level = number == 0 ? spdlog::level::info : spdlog::level::debug;
       if (connected) {
         spdlog::log(level, "node {}: connected (shard {})", name, number);
+        if (!why.empty() && number == 0) spdlog::warn("node {}: {}", name, why);
       } else {
         spdlog::log(std::max(level, number == 0 ? spdlog::level::warn : level),
                     "node {}: not connected, trying again (shard {}): {}", name, number, why);
@@ -60,6 +61,17 @@ std::vector<std::unique_ptr<Node>> MakeNodes(EventLoop& loop, const config::Conf
         std::make_unique<redis::RedisNode>(loop, nodes.size(), endpoint, tls, options, report));
   }
   return nodes;
+}
+
+NodeGuard::Report GuardLog(const config::Config& config, std::size_t number) {
+  std::vector<std::string> names;
+  for (const redis::Endpoint& node : config.nodes) names.push_back(node.Name());
+  return [names, number](NodeIndex node, bool barred, const std::string& what) {
+    // Every shard sees the same, a moment earlier or later.
+    const auto level = barred ? spdlog::level::warn : spdlog::level::info;
+    spdlog::log(number == 0 ? level : spdlog::level::debug, "node {}: {} (shard {})", names[node],
+                what, number);
+  };
 }
 
 }  // namespace
@@ -72,7 +84,8 @@ Duration SystemRandom::UpTo(Duration bound) {
 ShardThread::ShardThread(const config::Config& config, std::size_t number,
                          std::shared_ptr<asio::ssl::context> tls)
     : shard_(std::make_unique<Shard>(loop_, random_, TokenSource(), config.lock,
-                                     MakeNodes(loop_, config, number, tls))),
+                                     MakeNodes(loop_, config, number, tls),
+                                     GuardLog(config, number))),
       thread_([this] { loop_.Run(); }) {}
 
 ShardThread::~ShardThread() {

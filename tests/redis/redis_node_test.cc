@@ -36,7 +36,7 @@ class NodeTest : public ::testing::Test {
   void Open(Endpoint endpoint, const TlsOptions* tls = nullptr) {
     node.emplace(loop, 0, std::move(endpoint), tls == nullptr ? nullptr : MakeTlsContext(*tls),
                  NodeOptions{}, [this](bool connected, const std::string& why) {
-                   if (!connected) down_because = why;
+                   (connected ? amiss : down_because) = why;
                  });
   }
   void OpenReady(Endpoint endpoint, const TlsOptions* tls = nullptr) {
@@ -90,6 +90,7 @@ class NodeTest : public ::testing::Test {
   EventLoop loop;
   std::optional<RedisNode> node;
   std::string down_because;
+  std::string amiss;  // although it is connected
 };
 
 // The simulation's model of a node and the real scripts must give the same answers.
@@ -206,6 +207,160 @@ TEST_F(NodeTest, WritesWhatOtherRedlockLibrariesWrite) {
   const NodeReply held = Acquire("theirs", "mine", 1);
   EXPECT_EQ(held.outcome, Outcome::kHeld);
   EXPECT_GT(held.remaining, seconds(4));
+}
+
+TEST_F(NodeTest, AGrantComparesTheGuardsMark) {
+  RedisServer server;
+  OpenReady(Tcp(server));
+  sim::World world(1);
+  sim::Server model(world, 1.0);
+  const auto mark = [&](const std::string& from, const std::string& to) {
+    const NodeReply real = Ask([&](auto sink) { node->Mark({from, to}, sink); });
+    const NodeReply simulated = model.Mark(from, to);
+    EXPECT_EQ(ToString(real.outcome), ToString(simulated.outcome));
+    EXPECT_EQ(real.mark, simulated.mark);
+    EXPECT_TRUE(real.clock);
+    return real.mark;
+  };
+  const auto acquire = [&](const std::string& key, const std::string& expected) {
+    const NodeReply real = Ask([&](auto sink) {
+      const OwnerLabel owner;
+      node->Acquire({Key(key), OwnerToken("t"), seconds(5), {1}, {1}, owner, false, expected},
+                    sink);
+    });
+    const NodeReply simulated = model.Acquire(key, "t", seconds(5), {1}, {1}, false, expected);
+    EXPECT_EQ(ToString(real.outcome), ToString(simulated.outcome)) << real.message;
+    EXPECT_EQ(real.mark, simulated.mark);
+    EXPECT_EQ(real.clock.has_value(), simulated.clock.has_value());
+    return real.outcome;
+  };
+  const auto hand_over = [&](const std::string& key, const std::string& expected) {
+    const NodeReply real = Ask([&](auto sink) {
+      const OwnerLabel owner;
+      node->HandOver(
+          {Key(key), OwnerToken("t"), OwnerToken("u"), seconds(5), {9}, {2}, owner, expected},
+          sink);
+    });
+    const NodeReply simulated = model.HandOver(key, "t", "u", seconds(5), {9}, {2}, expected);
+    EXPECT_EQ(ToString(real.outcome), ToString(simulated.outcome)) << real.message;
+    EXPECT_EQ(real.clock.has_value(), simulated.clock.has_value());
+    return real.outcome;
+  };
+  EXPECT_EQ(acquire("k", "m1"), Outcome::kQuarantined) << "there is none yet";
+  EXPECT_EQ(mark("other", "m1"), "");
+  EXPECT_EQ(mark("", "m1"), "m1");
+  EXPECT_EQ(mark("", "m2"), "m1");
+  EXPECT_EQ(acquire("k", "m2"), Outcome::kQuarantined);
+  EXPECT_EQ(server.Cli("EXISTS k 'redlockd:meta:{k}'"), "0") << "and nothing was changed";
+  EXPECT_EQ(acquire("k", "m1"), Outcome::kGranted);
+  EXPECT_EQ(hand_over("k", "m2"), Outcome::kQuarantined);
+  EXPECT_EQ(hand_over("k", "m1"), Outcome::kGranted);
+  EXPECT_EQ(acquire("j", ""), Outcome::kGranted) << "not looked at";
+
+  const NodeReply look = Ask([&](auto sink) { node->Look(sink); });
+  EXPECT_EQ(look.mark, "m1");
+  ASSERT_TRUE(look.clock);
+  EXPECT_LT(std::chrono::abs(*look.clock - loop.WallNow().time_since_epoch()), seconds(10));
+  EXPECT_EQ(server.Cli("FLUSHALL"), "OK");
+  model.LoseData();
+  EXPECT_EQ(acquire("i", "m1"), Outcome::kQuarantined);
+}
+
+TEST_F(NodeTest, AProbeTellsWhetherAKeyIsFree) {
+  RedisServer server;
+  OpenReady(Tcp(server));
+  const auto probe = [&] { return Ask([&](auto sink) { node->Probe(Key("k"), sink); }).outcome; };
+  EXPECT_EQ(probe(), Outcome::kNotHeld);
+  (void)Acquire("k", "mine", 1);
+  EXPECT_EQ(probe(), Outcome::kHeld);
+}
+
+// What the node says of itself, and how often.
+class Observer final : public NodeObserver {
+ public:
+  void OnConnected(NodeIndex /*node*/, const NodeFacts& facts) override { known.push_back(facts); }
+  void OnDisconnected(NodeIndex /*node*/) override { ++disconnected; }
+  std::vector<NodeFacts> known;
+  int disconnected = 0;
+};
+
+TEST_F(NodeTest, FactsAreKnownBeforeTheFirstStep) {
+  RedisServer server({"--appendonly", "yes", "--appendfsync", "always"});
+  (void)server.Cli("SET redlockd:mark abc");
+  Observer observer;
+  Open(Tcp(server));
+  node->ObserveWith(&observer);
+  ASSERT_TRUE(RunUntil([this] { return node->ready(); }));
+  ASSERT_EQ(observer.known.size(), 1U);
+  const NodeFacts facts = observer.known[0];
+  EXPECT_EQ(facts.run_id.size(), 40U);
+  EXPECT_EQ(facts.mark, "abc");
+  EXPECT_TRUE(facts.durable);
+  EXPECT_LT(facts.uptime, seconds(60));
+  EXPECT_TRUE(facts.clock);
+
+  server.Kill();
+  ASSERT_TRUE(RunUntil([&] { return observer.disconnected > 0; }));
+  server.Start();
+  ASSERT_TRUE(RunUntil([&] { return observer.known.size() == 2; }));
+  EXPECT_NE(observer.known[1].run_id, facts.run_id) << "another process";
+  EXPECT_EQ(observer.known[1].mark, "abc") << "with the same data";
+  node->ObserveWith(nullptr);
+}
+
+TEST_F(NodeTest, OnlyAFileThatIsAlwaysWrittenIsDurable) {
+  for (const std::vector<std::string>& setting :
+       std::vector<std::vector<std::string>>{{"--appendonly", "no", "--appendfsync", "always"},
+                                             {"--appendonly", "yes", "--appendfsync", "everysec"},
+                                             {"--appendonly", "yes", "--appendfsync", "always",
+                                              "--no-appendfsync-on-rewrite", "yes"}}) {
+    RedisServer server(setting);
+    Observer observer;
+    Open(Tcp(server));
+    node->ObserveWith(&observer);
+    ASSERT_TRUE(RunUntil([&] { return observer.known.size() == 1; }));
+    EXPECT_FALSE(observer.known[0].durable) << setting[3];
+    node.reset();
+  }
+}
+
+TEST_F(NodeTest, AReplicaHasNoVote) {
+  RedisServer primary;
+  RedisServer replica({"--replicaof", "127.0.0.1 " + std::to_string(primary.port())});
+  Open(Tcp(replica));
+  ASSERT_TRUE(RunUntil([this] { return !down_because.empty(); }));
+  EXPECT_NE(down_because.find("replica"), std::string::npos) << down_because;
+  EXPECT_FALSE(node->ready());
+  (void)replica.Cli("REPLICAOF NO ONE");
+  EXPECT_TRUE(RunUntil([this] { return node->ready(); })) << "promoted";
+  // Made one again under the living connection.
+  down_because.clear();
+  (void)replica.Cli("REPLICAOF 127.0.0.1 " + std::to_string(primary.port()));
+  EXPECT_NE(Acquire("k", "t", 1).outcome, Outcome::kGranted);
+  EXPECT_TRUE(RunUntil([this] { return down_because.find("replica") != std::string::npos; }))
+      << down_because;
+}
+
+TEST_F(NodeTest, TheGuardNeedsInfoAndSaysSo) {
+  RedisServer server;
+  (void)server.Cli("ACL SETUSER lock on '>secret' '~*' '&*' +@all -info");
+  Endpoint endpoint = Tcp(server);
+  endpoint.user = "lock";
+  endpoint.password = "secret";
+  Observer observer;
+  Open(endpoint);
+  node->ObserveWith(&observer);
+  ASSERT_TRUE(RunUntil([this] { return !down_because.empty(); }));
+  EXPECT_TRUE(down_because.starts_with("INFO: ")) << down_because;
+  EXPECT_NE(down_because.find("permission"), std::string::npos) << down_because;
+  node.reset();
+  OpenReady(endpoint);  // without a guard
+}
+
+TEST_F(NodeTest, AServerThatMayDropLocksIsWarnedOf) {
+  RedisServer server({"--maxmemory", "100mb", "--maxmemory-policy", "volatile-lru"});
+  OpenReady(Tcp(server));
+  EXPECT_NE(amiss.find("volatile-lru"), std::string::npos) << amiss;
 }
 
 TEST_F(NodeTest, KeyOfAnotherTypeIsAnErrorInWords) {

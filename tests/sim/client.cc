@@ -4,6 +4,14 @@
 
 namespace redlock::sim {
 
+Shard& Client::AnyShard() {
+  std::size_t daemon = world_.Below(cluster_.daemons());
+  for (std::size_t i = 0; i < cluster_.daemons() && cluster_.suspended(daemon); ++i) {
+    daemon = (daemon + 1) % cluster_.daemons();
+  }
+  return cluster_.shard(daemon);
+}
+
 void Client::Run(MonotonicTime end) {
   end_ = end;
   Next();

@@ -1,11 +1,14 @@
 #include "tests/sim/cluster.h"
 
+#include <algorithm>
 #include <string>
 #include <utility>
 
 namespace redlock::sim {
 
-Cluster::Cluster(World& world, const ClusterOptions& options) : options_(options), random_(world) {
+Cluster::Cluster(World& world, const ClusterOptions& options)
+    : world_(world), options_(options), random_(world) {
+  options_.lock.guard.mode = options_.guard;
   for (std::size_t i = 0; i < options_.nodes; ++i) {
     const double off =
         options_.most_node_rate * (static_cast<double>(world.Below(2001)) / 1000.0 - 1.0);
@@ -13,11 +16,13 @@ Cluster::Cluster(World& world, const ClusterOptions& options) : options_(options
   }
   for (std::size_t d = 0; d < options_.daemons; ++d) {
     Daemon daemon;
-    daemon.scheduler = std::make_unique<WorldScheduler>(
+    daemon.scheduler = std::make_shared<WorldScheduler>(
         world, world.Between(-options_.most_wall_skew, options_.most_wall_skew));
+    world.Keep(daemon.scheduler);
     std::vector<std::unique_ptr<Node>> links;
     for (std::size_t n = 0; n < options_.nodes; ++n) {
-      auto link = std::make_unique<Link>(world, n, *servers_[n], options_.faults);
+      auto link =
+          std::make_unique<Link>(world, *daemon.scheduler, n, *servers_[n], options_.faults);
       daemon.links.push_back(link.get());
       links.push_back(std::move(link));
     }
@@ -27,6 +32,10 @@ Cluster::Cluster(World& world, const ClusterOptions& options) : options_(options
         options_.lock, std::move(links));
     daemons_.push_back(std::move(daemon));
   }
+}
+
+Cluster::~Cluster() {
+  for (Daemon& daemon : daemons_) daemon.scheduler->Stop();
 }
 
 void Cluster::Down(std::size_t node) {
@@ -45,6 +54,22 @@ void Cluster::Resume(std::size_t node) {
   for (Daemon& daemon : daemons_) daemon.links[node]->Resume();
 }
 
+void Cluster::Restart(std::size_t node, Data data) {
+  if (data == Data::kLost) servers_[node]->LoseData();
+  if (data == Data::kOld) servers_[node]->Restore();
+  servers_[node]->Restart();
+  for (Daemon& daemon : daemons_) daemon.links[node]->Break(false);
+}
+
+void Cluster::Cut(std::size_t daemon, std::size_t node, Link::Direction direction) {
+  daemons_[daemon].links[node]->Cut(direction);
+}
+
+bool Cluster::decided() const {
+  return std::all_of(daemons_.begin(), daemons_.end(),
+                     [](const Daemon& daemon) { return daemon.shard->guard()->decided(); });
+}
+
 std::vector<std::string> Cluster::Leftovers() {
   std::vector<std::string> leftovers;
   const auto check = [&leftovers](std::size_t count, const std::string& what) {
@@ -60,6 +85,13 @@ std::vector<std::string> Cluster::Leftovers() {
   for (std::size_t n = 0; n < servers_.size(); ++n) {
     check(servers_[n]->keys(), "keys locked on node " + std::to_string(n));
   }
+  const std::size_t of_guard = options_.guard == GuardMode::kOff ? 0 : 1;
+  std::size_t armed = 0;
+  for (const Daemon& daemon : daemons_) {
+    check(daemon.scheduler->pending() - of_guard, "timers of a daemon");
+    armed += daemon.scheduler->armed();
+  }
+  if (options_.guard == GuardMode::kOff) check(world_.pending_timers() - armed, "events");
   return leftovers;
 }
 

@@ -17,12 +17,13 @@ struct ClusterOptions {
   NetworkFaults faults;
   LockOptions lock;
   Duration most_wall_skew{};  // of a daemon, to either side
+  GuardMode guard = GuardMode::kOff;
   double most_node_rate = 0;  // of a node's clock, against the world's, to either side
 };
 
 // One daemon: a shard of the real core over links.
 struct Daemon {
-  std::unique_ptr<WorldScheduler> scheduler;
+  std::shared_ptr<WorldScheduler> scheduler;
   std::vector<Link*> links;
   std::unique_ptr<Shard> shard;
 };
@@ -30,6 +31,9 @@ struct Daemon {
 class Cluster {
  public:
   Cluster(World& world, const ClusterOptions& options);
+  ~Cluster();
+  Cluster(const Cluster&) = delete;
+  Cluster& operator=(const Cluster&) = delete;
 
   [[nodiscard]] Shard& shard(std::size_t daemon) { return *daemons_[daemon].shard; }
   [[nodiscard]] Link& link(std::size_t daemon, std::size_t node) {
@@ -45,11 +49,26 @@ class Cluster {
   // The node does nothing, as with SIGSTOP, and then everything it was sent meanwhile.
   void Pause(std::size_t node);
   void Resume(std::size_t node);
+  // Another process takes the node's place, and every connection breaks.
+  enum class Data { kKept, kOld, kLost };  // kOld: as at its last Snapshot()
+  void Restart(std::size_t node, Data data);
+  // One direction between them is cut until the node is up again.
+  void Cut(std::size_t daemon, std::size_t node, Link::Direction direction);
+  // The daemon does nothing, as with SIGSTOP, until it goes on.
+  void Suspend(std::size_t daemon) { daemons_[daemon].scheduler->Suspend(); }
+  void GoOn(std::size_t daemon) { daemons_[daemon].scheduler->GoOn(); }
+  [[nodiscard]] bool suspended(std::size_t daemon) const {
+    return daemons_[daemon].scheduler->suspended();
+  }
 
-  // What a teardown must find: no operation, no call and no key left.
+  // Every daemon knows the set: see NodeGuard::decided().
+  [[nodiscard]] bool decided() const;
+
+  // What a teardown must find: no operation, no call, no key and no timer left, but the guards'.
   [[nodiscard]] std::vector<std::string> Leftovers();
 
  private:
+  World& world_;
   ClusterOptions options_;
   WorldRandom random_;
   std::uint64_t tokens_ = 0;

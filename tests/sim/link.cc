@@ -6,17 +6,21 @@
 namespace redlock::sim {
 
 void Link::Acquire(const AcquireStep& step, std::shared_ptr<ReplySink> sink) {
-  Send([this, key = step.key.value(), token = step.token.value(), ttl = step.ttl,
-        fence = step.fence, attempt = step.attempt,
-        adopt = step.adopt] { return server_.Acquire(key, token, ttl, fence, attempt, adopt); },
-       std::move(sink));
+  Send(
+      [this, key = step.key.value(), token = step.token.value(), ttl = step.ttl, fence = step.fence,
+       attempt = step.attempt, adopt = step.adopt, mark = std::string(step.mark)] {
+        return server_.Acquire(key, token, ttl, fence, attempt, adopt, mark);
+      },
+      std::move(sink));
 }
 
 void Link::HandOver(const HandOverStep& step, std::shared_ptr<ReplySink> sink) {
-  Send([this, key = step.key.value(), from = step.from.value(), to = step.to.value(),
-        ttl = step.ttl, fence = step.fence,
-        attempt = step.attempt] { return server_.HandOver(key, from, to, ttl, fence, attempt); },
-       std::move(sink));
+  Send(
+      [this, key = step.key.value(), from = step.from.value(), to = step.to.value(), ttl = step.ttl,
+       fence = step.fence, attempt = step.attempt, mark = std::string(step.mark)] {
+        return server_.HandOver(key, from, to, ttl, fence, attempt, mark);
+      },
+      std::move(sink));
 }
 
 void Link::Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink) {
@@ -42,6 +46,49 @@ void Link::Inspect(const Key& key, std::shared_ptr<ReplySink> sink) {
   Send([this, name = key.value()] { return server_.Inspect(name); }, std::move(sink));
 }
 
+void Link::Probe(const Key& key, std::shared_ptr<ReplySink> sink) {
+  Send([this, name = key.value()] { return server_.Probe(name); }, std::move(sink));
+}
+
+void Link::Mark(const MarkStep& step, std::shared_ptr<ReplySink> sink) {
+  Send([this, from = step.from, to = step.to] { return server_.Mark(from, to); }, std::move(sink),
+       true);
+}
+
+void Link::Look(std::shared_ptr<ReplySink> sink) {
+  Send([this] { return server_.Look(); }, std::move(sink), true);
+}
+
+void Link::ObserveWith(NodeObserver* observer) {
+  observer_ = observer;
+  if (observer_ != nullptr) LogIn();
+}
+
+void Link::LogIn() {
+  logged_in_ = observer_ == nullptr;
+  const std::uint64_t connection = ++connection_;
+  if (logged_in_ || down_) return;
+  world_.Do(Delay(), [this, connection, asked = world_.now()] { AnswerLogIn(connection, asked); });
+}
+
+void Link::AnswerLogIn(std::uint64_t connection, MonotonicTime asked) {
+  if (connection != connection_ || loses_requests_ || loses_replies_) return;
+  if (paused_) {
+    held_up_.emplace_back([this, connection, asked] { AnswerLogIn(connection, asked); });
+    return;
+  }
+  NodeFacts facts = server_.Facts();
+  facts.asked = asked;
+  world_.Do(Delay(), [this, connection, facts = std::move(facts)] {
+    daemon_.Run([this, connection, facts] {
+      if (connection != connection_ || observer_ == nullptr) return;
+      logged_in_ = true;
+      has_been_up_ = true;
+      observer_->OnConnected(index_, facts);
+    });
+  });
+}
+
 void Link::Subscribe(const Key& key) {
   subscribed_.insert(key.value());
   if (!down_) SendSubscribe(key.value());
@@ -64,11 +111,15 @@ void Link::SendSubscribe(const std::string& key) {
     if (!still() || paused_) return;  // a stopped node: found out by asking it
     server_.Subscribe(key, this, [this, key, still](const std::string&) {
       world_.Do(Delay(), [this, key, still] {
-        if (still()) announcements_->OnAnnounced(index_, Key(key));
+        daemon_.Run([this, key, still] {
+          if (still()) announcements_->OnAnnounced(index_, Key(key));
+        });
       });
     });
     world_.Do(Delay(), [this, key, still] {
-      if (still()) announcements_->OnListening(index_, Key(key));
+      daemon_.Run([this, key, still] {
+        if (still()) announcements_->OnListening(index_, Key(key));
+      });
     });
   });
 }
@@ -76,11 +127,16 @@ void Link::SendSubscribe(const std::string& key) {
 void Link::GoDeaf() {
   ++listening_connection_;
   for (const std::string& key : subscribed_) server_.Unsubscribe(key, this);
-  if (announcements_ != nullptr) announcements_->OnDeaf(index_);
+  daemon_.Run([this] {
+    if (announcements_ != nullptr) announcements_->OnDeaf(index_);
+  });
 }
 
 void Link::ComeUp() {
+  const bool was_cut = std::exchange(loses_requests_, false) | std::exchange(loses_replies_, false);
+  if (was_cut) Break(false);
   if (!std::exchange(down_, false)) return;
+  LogIn();
   for (const std::string& key : subscribed_) SendSubscribe(key);
 }
 
@@ -97,11 +153,21 @@ MonotonicTime Link::InOrder(MonotonicTime& last) {
   return last;
 }
 
-void Link::Send(Work work, std::shared_ptr<ReplySink> sink) {
+void Link::Cut(Direction direction) {
+  (direction == Direction::kRequests ? loses_requests_ : loses_replies_) = true;
+}
+
+std::size_t Link::under_way() const {
+  return static_cast<std::size_t>(std::count_if(calls_.begin(), calls_.end(),
+                                                [](const auto& call) { return !call->of_guard; }));
+}
+
+void Link::Send(Work work, std::shared_ptr<ReplySink> sink, bool of_guard) {
   ++requests_;
-  auto call = std::make_shared<Call>(Call{std::move(sink)});
+  auto call = std::make_shared<Call>(
+      Call{.sink = std::move(sink), .run = server_.run(), .of_guard = of_guard});
   calls_.push_back(call);
-  if (down_) {
+  if (down_ || !logged_in_) {
     world_.Do({}, [this, call] {
       Answer(call, {.outcome = Outcome::kError, .message = "not connected"});
     });
@@ -115,6 +181,7 @@ void Link::Send(Work work, std::shared_ptr<ReplySink> sink) {
 }
 
 void Link::Deliver(Work work, const std::shared_ptr<Call>& call) {
+  if (loses_requests_ || call->run != server_.run()) return;
   if (paused_) {
     held_up_.emplace_back([this, work = std::move(work), call] { Deliver(work, call); });
     return;
@@ -122,7 +189,7 @@ void Link::Deliver(Work work, const std::shared_ptr<Call>& call) {
   // A request of a broken connection may have been in the node's buffer already, or not.
   if (call->answered && world_.Chance(0.5)) return;
   NodeReply reply = work();
-  if (call->answered) return;
+  if (call->answered || loses_replies_) return;
   const MonotonicTime arrival = InOrder(last_reply_);
   world_.Do(arrival - world_.now(),
             [this, call, reply = std::move(reply)] { Answer(call, reply); });
@@ -131,8 +198,10 @@ void Link::Deliver(Work work, const std::shared_ptr<Call>& call) {
 void Link::Answer(const std::shared_ptr<Call>& call, NodeReply reply) {
   if (call->answered) return;
   call->answered = true;
-  calls_.remove(call);
-  call->sink->OnReply(index_, std::move(reply));
+  daemon_.Run([this, call, reply = std::move(reply)] {
+    calls_.remove(call);
+    call->sink->OnReply(index_, reply);
+  });
 }
 
 void Link::Break(bool down) {
@@ -147,6 +216,12 @@ void Link::Break(bool down) {
   for (const auto& call : calls) {
     Answer(call, {.outcome = Outcome::kError, .message = "connection lost"});
   }
+  logged_in_ = observer_ == nullptr;
+  daemon_.Run([this] {
+    if (observer_ == nullptr) return;
+    observer_->OnDisconnected(index_);
+    LogIn();
+  });
 }
 
 void Link::Resume() {

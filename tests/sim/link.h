@@ -25,8 +25,9 @@ struct NetworkFaults {
 
 class Link final : public Node {
  public:
-  Link(World& world, NodeIndex index, Server& server, const NetworkFaults& faults)
-      : world_(world), index_(index), server_(server), faults_(faults) {}
+  Link(World& world, WorldScheduler& daemon, NodeIndex index, Server& server,
+       const NetworkFaults& faults)
+      : world_(world), daemon_(daemon), index_(index), server_(server), faults_(faults) {}
 
   void Acquire(const AcquireStep& step, std::shared_ptr<ReplySink> sink) override;
   void HandOver(const HandOverStep& step, std::shared_ptr<ReplySink> sink) override;
@@ -34,6 +35,11 @@ class Link final : public Node {
   void Heal(const HealStep& step, std::shared_ptr<ReplySink> sink) override;
   void Release(const ReleaseStep& step, std::shared_ptr<ReplySink> sink) override;
   void Inspect(const Key& key, std::shared_ptr<ReplySink> sink) override;
+  void Probe(const Key& key, std::shared_ptr<ReplySink> sink) override;
+  void Mark(const MarkStep& step, std::shared_ptr<ReplySink> sink) override;
+  void Look(std::shared_ptr<ReplySink> sink) override;
+  // With an observer the node is asked for its facts on each connection, before any step.
+  void ObserveWith(NodeObserver* observer) override;
   void ListenTo(AnnouncementSink* sink) override { announcements_ = sink; }
   void Subscribe(const Key& key) override;
   void Unsubscribe(const Key& key) override;
@@ -46,17 +52,28 @@ class Link final : public Node {
   void Pause() { paused_ = true; }
   void Resume();
 
+  // One direction is cut: what is sent there is lost, until the link comes up again.
+  enum class Direction { kRequests, kReplies };
+  void Cut(Direction direction);
+
+  // The observer has heard of at least one connection.
+  [[nodiscard]] bool has_been_up() const { return has_been_up_; }
   [[nodiscard]] std::size_t requests() const { return requests_; }
-  [[nodiscard]] std::size_t under_way() const { return calls_.size(); }
+  // Without the guard's looks, which never end.
+  [[nodiscard]] std::size_t under_way() const;
 
  private:
   using Work = std::function<NodeReply()>;
   struct Call {
     std::shared_ptr<ReplySink> sink;
+    int run = 0;  // of the server, when it was sent: another one has not got it
+    bool of_guard = false;
     bool answered = false;
   };
 
-  void Send(Work work, std::shared_ptr<ReplySink> sink);
+  void Send(Work work, std::shared_ptr<ReplySink> sink, bool of_guard = false);
+  void LogIn();
+  void AnswerLogIn(std::uint64_t connection, MonotonicTime asked);
   void Deliver(Work work, const std::shared_ptr<Call>& call);
   void Answer(const std::shared_ptr<Call>& call, NodeReply reply);
   void SendSubscribe(const std::string& key);
@@ -65,11 +82,18 @@ class Link final : public Node {
   [[nodiscard]] MonotonicTime InOrder(MonotonicTime& last);
 
   World& world_;
+  WorldScheduler& daemon_;
   const NodeIndex index_;
   Server& server_;
   const NetworkFaults& faults_;
   bool down_ = false;
   bool paused_ = false;
+  bool loses_requests_ = false;
+  bool loses_replies_ = false;
+  bool logged_in_ = true;
+  bool has_been_up_ = false;
+  NodeObserver* observer_ = nullptr;
+  std::uint64_t connection_ = 0;
   std::size_t requests_ = 0;
   // One connection delivers in order, both ways; a new one may overtake what the old one carries.
   MonotonicTime last_request_;

@@ -47,6 +47,21 @@ redlock_mutant(hands_over_an_old_fence tests/sim/server.cc ${schedules}
   "  if (meta.fence >= fence) return {.outcome = Outcome::kStaleFence, .fence = meta.fence};
   Put(" "  Put(")
 
+redlock_mutant(ignores_the_quarantine server/core/node_guard.cc ${schedules}
+  "      return quarantined(seat.until, seat.why);
+    case" "      break;
+    case")
+redlock_mutant(grants_without_the_mark server/core/guarded_node.cc ${schedules}
+  "  marked.mark = guard_.mark(index_);
+" "")
+redlock_mutant(trusts_a_restarted_node server/core/node_guard.cc ${schedules}
+  "return mark == seat.run || mark == seat.run + kDurable;" "return !IsProvisional(mark);")
+redlock_mutant(counts_a_grant_by_a_wrong_clock server/core/node_guard.cc ${schedules}
+  "  if (reply.clock) ReadClock(node, asked, *reply.clock);
+  if (reply.outcome" "  if (reply.outcome")
+redlock_mutant(misses_a_second_loss server/core/node_guard.cc "Guard.*"
+  "seat.writing = kProvisional + Hexadecimal(random_.Bits());" "seat.writing = \"?\";")
+
 # What a TTL mends in the end no schedule shows: found by the tests that say so.
 redlock_mutant(skips_the_roll_back server/core/attempt.cc "Acquisition.*"
   "  CleanUp::Start(env_, registry_, {command_->key, command_->token, id_, {}, announce},

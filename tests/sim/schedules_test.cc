@@ -5,7 +5,9 @@
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <functional>
 #include <string>
+#include <vector>
 
 #include "tests/sim/client.h"
 #include "tests/sim/cluster.h"
@@ -25,31 +27,119 @@ std::uint64_t FromEnvironment(const char* name, std::uint64_t otherwise) {
   return value == nullptr ? otherwise : std::strtoull(value, nullptr, 10);
 }
 
-// What the algorithm assumes: clocks that run at rates within the drift budget, daemons' wall
-// clocks anywhere, nodes that keep their data.
+constexpr Duration kLongestTtl = milliseconds(600);
+
+// What the algorithm alone assumes: clocks that run at rates within the drift budget, daemons' wall
+// clocks anywhere, nodes that keep their data. Behind a guard nodes may do worse, and daemons' wall
+// clocks differ by less than the quarantine: fences are forgotten with the rest.
 ClusterOptions AnyCluster(World& world) {
   constexpr std::size_t kNodes[] = {1, 3, 3, 3, 4, 5};
   ClusterOptions options;
   options.nodes = kNodes[world.Below(std::size(kNodes))];
   options.daemons = 1 + world.Below(3);
+  if (world.Chance(0.5)) {
+    options.guard = world.Chance(0.8) ? GuardMode::kOn : GuardMode::kStrict;
+    options.lock.guard.quarantine = kLongestTtl;
+    options.lock.guard.look_every = milliseconds(100);
+  }
   options.most_node_rate = 0.004;
-  if (world.Chance(0.5)) options.most_wall_skew = seconds(10);
+  const Duration skew = options.guard == GuardMode::kOff ? Duration(seconds(10)) : kLongestTtl / 3;
+  if (world.Chance(0.5)) options.most_wall_skew = skew;
   if (world.Chance(0.7)) options.faults.slow = 0.05;
   if (world.Chance(0.7)) options.faults.breaks = 0.02;
   return options;
 }
 
-// Nodes go down, or stop for a while, all through the busy time.
-void Trouble(World& world, Cluster& cluster, MonotonicTime end) {
-  if (world.now() >= end) return;
-  const std::size_t node = world.Below(cluster.nodes());
-  const bool down = world.Chance(0.5);
-  down ? cluster.Down(node) : cluster.Pause(node);
-  world.Do(world.Between(milliseconds(1), milliseconds(700)),
-           [&cluster, node, down] { down ? cluster.Up(node) : cluster.Resume(node); });
-  world.Do(world.Between({}, milliseconds(800)),
-           [&world, &cluster, end] { Trouble(world, cluster, end); });
-}
+// Something happens now and then, all through the busy time, and is over some time later.
+class Trouble {
+ public:
+  Trouble(World& world, Cluster& cluster, MonotonicTime end, bool guarded)
+      : world_(world), cluster_(cluster), end_(end), guarded_(guarded) {}
+
+  void Begin() {
+    if (world_.now() >= end_) return;
+    const std::size_t node = world_.Below(cluster_.nodes());
+    std::vector<std::function<void(std::size_t)>> kinds = {
+        [this](std::size_t n) { Down(n); },
+        [this](std::size_t n) { Pause(n); },
+        [this](std::size_t n) { Cut(n); },
+        [this](std::size_t) { Suspend(world_.Below(cluster_.daemons())); },
+    };
+    if (guarded_) {
+      kinds.emplace_back([this](std::size_t n) { LoseData(n); });
+      kinds.emplace_back([this](std::size_t n) { DisturbClock(n); });
+    }
+    kinds[world_.Below(kinds.size())](node);
+    world_.Do(world_.Between({}, milliseconds(800)), [this] { Begin(); });
+  }
+
+ private:
+  [[nodiscard]] Duration AWhile() { return world_.Between(milliseconds(1), milliseconds(700)); }
+  void Down(std::size_t node) {
+    cluster_.Down(node);
+    world_.Do(AWhile(), [this, node] { cluster_.Up(node); });
+  }
+  void Pause(std::size_t node) {
+    cluster_.Pause(node);
+    world_.Do(AWhile(), [this, node] { cluster_.Resume(node); });
+  }
+  void Cut(std::size_t node) {
+    cluster_.Cut(world_.Below(cluster_.daemons()), node,
+                 world_.Chance(0.5) ? Link::Direction::kRequests : Link::Direction::kReplies);
+    world_.Do(AWhile(), [this, node] { cluster_.Up(node); });
+  }
+  void Suspend(std::size_t daemon) {
+    cluster_.Suspend(daemon);
+    world_.Do(AWhile(), [this, daemon] { cluster_.GoOn(daemon); });
+  }
+  // By FLUSHALL, or by a restart; sometimes on several nodes at about the same time.
+  void LoseData(std::size_t node) {
+    if (!cluster_.decided()) return;
+    const std::size_t nodes = world_.Chance(0.7) ? 1 : 1 + world_.Below(cluster_.nodes());
+    for (std::size_t i = 0; i < nodes; ++i) {
+      const std::size_t one = (node + i) % cluster_.nodes();
+      cluster_.server(one).Snapshot();
+      world_.Do(world_.Between({}, milliseconds(300)), [this, one] {
+        switch (world_.Below(4)) {
+          case 0:
+            cluster_.server(one).LoseData();
+            break;
+          case 1:
+            cluster_.Restart(
+                one, cluster_.server(one).durable() ? Cluster::Data::kKept : Cluster::Data::kOld);
+            break;
+          case 2:
+            cluster_.server(one).MakeDurable();
+            cluster_.Restart(one, Cluster::Data::kKept);
+            break;
+          default:
+            cluster_.Restart(one, Cluster::Data::kLost);
+            break;
+        }
+      });
+    }
+  }
+  // It steps, or runs at a rate far from the others' for a while.
+  void DisturbClock(std::size_t node) {
+    // A daemon that has not read a clock before cannot know that it stepped.
+    for (std::size_t d = 0; d < cluster_.daemons(); ++d) {
+      if (!cluster_.link(d, node).has_been_up()) return;
+    }
+    Server& server = cluster_.server(node);
+    if (world_.Chance(0.6)) {
+      server.StepClock(world_.Between(-milliseconds(1500), milliseconds(1500)));
+      return;
+    }
+    const double rate = server.rate();
+    server.SetRate(world_.Chance(0.5) ? 1.0 + world_.Fraction() : 1.0 - world_.Fraction() / 2);
+    world_.Do(AWhile(), [&server, rate] { server.SetRate(rate); });
+  }
+
+  World& world_;
+  Cluster& cluster_;
+  const MonotonicTime end_;
+  const bool guarded_;
+};
 
 struct Verdicts {
   std::vector<std::string> faults;
@@ -70,14 +160,12 @@ Verdicts Schedule(std::uint64_t seed) {
                                                "client-" + std::to_string(i), keys));
     clients.back()->Run(end);
   }
-  if (world.Chance(0.6)) Trouble(world, cluster, end);
+  Trouble trouble(world, cluster, end, options.guard != GuardMode::kOff);
+  if (world.Chance(0.6)) trouble.Begin();
   world.RunUntil(end + kQuiet);
 
   Verdicts run{oracle.violations(), oracle.leases()};
   for (const std::string& leftover : cluster.Leftovers()) run.faults.push_back("left: " + leftover);
-  if (world.pending_timers() != 0) {
-    run.faults.push_back("left: " + std::to_string(world.pending_timers()) + " timers");
-  }
   if (calls.made != calls.answered) {
     run.faults.push_back(std::to_string(calls.made - calls.answered) + " calls not answered");
   }

@@ -6,7 +6,13 @@ namespace redlock::sim {
 
 Duration Server::Clock() const {
   const auto world = static_cast<double>(world_.now().time_since_epoch().count());
-  return Duration(static_cast<Duration::rep>(world * rate_));
+  return Duration(static_cast<Duration::rep>(world * rate_)) + step_;
+}
+
+void Server::SetRate(double rate) {
+  const Duration before = Clock();
+  rate_ = rate;
+  step_ += before - Clock();
 }
 
 Server::Entry* Server::Find(const std::string& key) {
@@ -24,7 +30,9 @@ void Server::Put(const std::string& key, const std::string& token, Duration ttl)
 }
 
 NodeReply Server::Acquire(const std::string& key, const std::string& token, Duration ttl,
-                          FencingToken fence, AttemptId attempt, bool adopt) {
+                          FencingToken fence, AttemptId attempt, bool adopt,
+                          const std::string& mark) {
+  if (!mark.empty() && mark != mark_) return {.outcome = Outcome::kQuarantined, .mark = mark_};
   Meta& meta = meta_[key];
   Entry* const entry = Find(key);
   if (entry == nullptr) {
@@ -32,18 +40,20 @@ NodeReply Server::Acquire(const std::string& key, const std::string& token, Dura
     Put(key, token, ttl);
     meta.fence = fence;
     meta.attempt = attempt;
-    return {.outcome = Outcome::kGranted, .fence = fence};
+    return {.outcome = Outcome::kGranted, .fence = fence, .clock = Clock()};
   }
   if (entry->token != token || !adopt) {
     return {.outcome = Outcome::kHeld, .remaining = entry->expires - Clock()};
   }
   entry->expires = std::max(entry->expires, Clock() + ttl);
   meta.kept = meta.attempt;
-  return {.outcome = Outcome::kGranted, .fence = meta.fence};
+  return {.outcome = Outcome::kGranted, .fence = meta.fence, .clock = Clock()};
 }
 
 NodeReply Server::HandOver(const std::string& key, const std::string& from, const std::string& to,
-                           Duration ttl, FencingToken fence, AttemptId attempt) {
+                           Duration ttl, FencingToken fence, AttemptId attempt,
+                           const std::string& mark) {
+  if (!mark.empty() && mark != mark_) return {.outcome = Outcome::kQuarantined, .mark = mark_};
   const Entry* const entry = Find(key);
   const bool held = entry != nullptr;
   Meta& meta = meta_[key];
@@ -55,7 +65,7 @@ NodeReply Server::HandOver(const std::string& key, const std::string& from, cons
   Put(key, to, ttl);
   meta.fence = fence;
   meta.attempt = attempt;
-  return {.outcome = Outcome::kGranted, .fence = fence, .handed_over = held};
+  return {.outcome = Outcome::kGranted, .fence = fence, .handed_over = held, .clock = Clock()};
 }
 
 NodeReply Server::Extend(const std::string& key, const std::string& token, Duration ttl,
@@ -132,9 +142,41 @@ bool Server::SetNx(const std::string& key, const std::string& token, Duration tt
   return true;
 }
 
+NodeReply Server::Probe(const std::string& key) {
+  return {.outcome = Find(key) == nullptr ? Outcome::kNotHeld : Outcome::kHeld};
+}
+
+NodeReply Server::Mark(const std::string& from, const std::string& to) {
+  if (mark_ == from) mark_ = to;
+  return Look();
+}
+
+NodeReply Server::Look() { return {.outcome = Outcome::kGranted, .mark = mark_, .clock = Clock()}; }
+
+NodeFacts Server::Facts() const {
+  return {.run_id = "run-" + std::to_string(run_),
+          .mark = mark_,
+          .durable = durable_,
+          .uptime = std::chrono::floor<std::chrono::seconds>(Clock() - started_),
+          .clock = Clock(),
+          .asked = {}};
+}
+
 void Server::LoseData() {
   entries_.clear();
   meta_.clear();
+  mark_.clear();
+}
+
+void Server::Restore() {
+  mark_ = snapshot_.mark;
+  entries_ = snapshot_.entries;
+  meta_ = snapshot_.meta;
+}
+
+void Server::Restart() {
+  ++run_;
+  started_ = Clock();
 }
 
 std::optional<std::string> Server::Holder(const std::string& key) {

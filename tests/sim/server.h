@@ -17,13 +17,14 @@ namespace redlock::sim {
 class Server {
  public:
   // `rate`: how fast the node's clock runs against the world's, e.g. 1.005.
-  Server(World& world, double rate) : world_(world), rate_(rate) {}
+  Server(World& world, double rate) : world_(world), rate_(rate), started_(Clock()) {}
 
   [[nodiscard]] NodeReply Acquire(const std::string& key, const std::string& token, Duration ttl,
-                                  FencingToken fence, AttemptId attempt, bool adopt);
+                                  FencingToken fence, AttemptId attempt, bool adopt,
+                                  const std::string& mark = {});
   [[nodiscard]] NodeReply HandOver(const std::string& key, const std::string& from,
                                    const std::string& to, Duration ttl, FencingToken fence,
-                                   AttemptId attempt);
+                                   AttemptId attempt, const std::string& mark = {});
   [[nodiscard]] NodeReply Extend(const std::string& key, const std::string& token, Duration ttl,
                                  FencingToken raise_to);
   [[nodiscard]] NodeReply Heal(const std::string& key, const std::string& token, Duration ttl,
@@ -32,6 +33,10 @@ class Server {
                                   std::optional<AttemptId> only_attempt, FencingToken seal,
                                   bool announce);
   [[nodiscard]] NodeReply Inspect(const std::string& key);
+  [[nodiscard]] NodeReply Probe(const std::string& key);
+  [[nodiscard]] NodeReply Mark(const std::string& from, const std::string& to);
+  [[nodiscard]] NodeReply Look();
+  [[nodiscard]] NodeFacts Facts() const;
 
   // Calls back at each announcement of the key, until the subscription is ended.
   using Listener = std::function<void(const std::string& key)>;
@@ -40,8 +45,22 @@ class Server {
 
   // A stranger's `SET key token NX PX ttl`.
   [[nodiscard]] bool SetNx(const std::string& key, const std::string& token, Duration ttl);
-  // What happens to a node without persistence that restarts.
+  // FLUSHALL, or what happens to a node without persistence that restarts.
   void LoseData();
+  // What it has now is what Restore() will bring back.
+  void Snapshot() { snapshot_ = {mark_, entries_, meta_}; }
+  void Restore();
+  // Another process begins, with the data as it is.
+  void Restart();
+  // The node's clock jumps.
+  void StepClock(Duration by) { step_ += by; }
+  // From now on its clock runs at another rate.
+  void SetRate(double rate);
+  [[nodiscard]] double rate() const { return rate_; }
+  // AOF with appendfsync always.
+  void MakeDurable() { durable_ = true; }
+  [[nodiscard]] bool durable() const { return durable_; }
+  [[nodiscard]] int run() const { return run_; }
 
   // The token that holds the key, or nothing.
   [[nodiscard]] std::optional<std::string> Holder(const std::string& key);
@@ -69,8 +88,18 @@ class Server {
 
   World& world_;
   double rate_;
+  Duration step_{};
+  Duration started_;  // on its clock
+  int run_ = 1;
+  bool durable_ = false;
+  std::string mark_;
   std::map<std::string, Entry> entries_;
   std::map<std::string, Meta> meta_;
+  struct Image {
+    std::string mark;
+    std::map<std::string, Entry> entries;
+    std::map<std::string, Meta> meta;
+  } snapshot_;
   std::map<std::string, std::vector<std::pair<const void*, Listener>>> listeners_;
 };
 

@@ -2,8 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <optional>
 #include <random>
 #include <utility>
+#include <vector>
 
 #include "server/core/clock.h"
 #include "server/core/environment.h"
@@ -47,6 +50,7 @@ class World {
   [[nodiscard]] bool Chance(double probability) {
     return std::uniform_real_distribution<>(0, 1)(engine_) < probability;
   }
+  [[nodiscard]] double Fraction() { return std::uniform_real_distribution<>(0, 1)(engine_); }
   [[nodiscard]] std::uint64_t Below(std::uint64_t bound) {
     return std::uniform_int_distribution<std::uint64_t>(0, bound - 1)(engine_);
   }
@@ -55,14 +59,19 @@ class World {
         std::uniform_int_distribution<Duration::rep>(low.count(), high.count())(engine_));
   }
 
+  // Lives as long as the events: those that never happened may refer to it.
+  void Keep(std::shared_ptr<void> what) { kept_.push_back(std::move(what)); }
+
  private:
+  std::vector<std::shared_ptr<void>> kept_;
   TimerQueue timers_;
   MonotonicTime now_{seconds(1)};
   std::mt19937_64 engine_;
   std::uint64_t events_ = 0;
 };
 
-// A daemon's clocks: the world's time, and a wall clock that is off by so much.
+// A daemon's thread: its clocks (the world's time, and a wall clock that is off by so much) and its
+// timers. It can be suspended, as by SIGSTOP: then nothing happens in it until it goes on.
 class WorldScheduler final : public Scheduler {
  public:
   WorldScheduler(World& world, Duration wall_skew) : world_(world), wall_skew_(wall_skew) {}
@@ -72,12 +81,59 @@ class WorldScheduler final : public Scheduler {
     return WallTime(kStart + world_.now().time_since_epoch() + wall_skew_);
   }
   [[nodiscard]] TimerHandle At(MonotonicTime when, std::function<void()> callback) override {
-    return world_.At(when, std::move(callback));
+    TimerHandle handle = timers_.Add(std::max(when, world_.now()), std::move(callback));
+    Arm();
+    return handle;
   }
 
+  // What comes from outside: done at once, or when the daemon goes on.
+  void Run(std::function<void()> work) {
+    if (suspended_) {
+      held_up_.push_back(std::move(work));
+    } else {
+      work();
+    }
+  }
+
+  void Suspend() { suspended_ = true; }
+  // Timers that are due, and what came meanwhile: either may be first.
+  void GoOn() {
+    if (!std::exchange(suspended_, false)) return;
+    if (world_.Chance(0.5)) FireDue();
+    for (const auto& work : std::exchange(held_up_, {})) work();
+    Arm();
+  }
+  [[nodiscard]] bool suspended() const { return suspended_; }
+  // For the end of the daemon: it is not woken any more.
+  void Stop() { wake_.Cancel(); }
+
+  [[nodiscard]] std::size_t pending() const { return timers_.size(); }
+  // Timers of the world that stand for them.
+  [[nodiscard]] std::size_t armed() const { return armed_for_ ? 1 : 0; }
+
  private:
+  void Arm() {
+    const auto next = timers_.Next();
+    if (!next || suspended_ || (armed_for_ && *armed_for_ <= *next)) return;
+    armed_for_ = next;
+    wake_ = world_.At(*next, [this] {
+      armed_for_.reset();
+      if (suspended_) return;
+      if (auto callback = timers_.TakeDue(world_.now())) (*callback)();
+      Arm();
+    });
+  }
+  void FireDue() {
+    while (auto callback = timers_.TakeDue(world_.now())) (*callback)();
+  }
+
   World& world_;
   Duration wall_skew_;
+  TimerQueue timers_;
+  std::optional<MonotonicTime> armed_for_;
+  TimerHandle wake_;
+  bool suspended_ = false;
+  std::vector<std::function<void()>> held_up_;
 };
 
 class WorldRandom final : public Random {

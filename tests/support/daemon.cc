@@ -45,7 +45,8 @@ Daemon::Daemon(const std::vector<std::unique_ptr<RedisServer>>& nodes,
   const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(20);
   const auto ready = [this] {
     const Finished probe = Ctl("inspect probe");
-    return probe.status == 0 && probe.output.find("not connected yet") == std::string::npos;
+    return probe.status == 0 && probe.output.find("not connected yet") == std::string::npos &&
+           probe.output.find("not marked yet") == std::string::npos;
   };
   while (!ready()) {
     if (std::chrono::steady_clock::now() > give_up) {

@@ -50,6 +50,16 @@ TEST_F(CommandLine, DefaultsAreTheContracts) {
   EXPECT_EQ(config->lock.drift.buffer, milliseconds(2));
 }
 
+TEST_F(CommandLine, TheGuardWaitsForTheLongestTtl) {
+  const auto config = Parse({"--dev", "--max-ttl", "20s"});
+  ASSERT_TRUE(config);
+  EXPECT_EQ(config->lock.guard.mode, GuardMode::kOn);
+  EXPECT_EQ(config->lock.guard.quarantine, std::chrono::seconds(20));
+  EXPECT_EQ(Parse({"--dev", "--node-guard", "strict"})->lock.guard.mode, GuardMode::kStrict);
+  EXPECT_EQ(Parse({"--dev", "--node-guard", "off"})->lock.guard.mode, GuardMode::kOff);
+  EXPECT_SAYS(Refusal({"--dev", "--node-guard", "maybe"}), "--node-guard");
+}
+
 TEST_F(CommandLine, FlagsWinOverEnvironmentOverFile) {
   const testing::TemporaryDirectory directory;
   const std::string file = directory.path() + "/redlockd.toml";

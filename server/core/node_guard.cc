@@ -1,0 +1,315 @@
+#include "server/core/node_guard.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <memory>
+#include <utility>
+
+#include "server/core/quorum.h"
+
+namespace redlock {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+// Of the 40 hexadecimal digits of a run id: 64 bits.
+constexpr std::size_t kRunDigits = 16;
+constexpr char kDurable = '+';
+constexpr char kProvisional = '?';
+// Nodes that have not been reached by then are not waited for to call a set new.
+constexpr Duration kGrace = seconds(1);
+constexpr const char* kFoundByAnother = "another daemon found its data lost";
+// Of an uptime told in whole seconds.
+constexpr Duration kUptimeGranularity = seconds(1);
+
+std::string Hexadecimal(std::uint64_t number) {
+  std::array<char, 16> digits{};
+  const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), number, 16).ptr;
+  return {digits.data(), end};
+}
+
+std::string InWords(Duration duration) {
+  const auto ms = std::chrono::ceil<milliseconds>(duration).count();
+  if (ms < 10'000) return std::to_string(ms) + " ms";
+  return std::to_string(ms / 1000) + " s";
+}
+
+bool IsProvisional(const std::string& mark) { return mark.starts_with(kProvisional); }
+
+}  // namespace
+
+class NodeGuard::LookReply final : public ReplySink {
+ public:
+  LookReply(NodeGuard& guard, MonotonicTime asked)
+      : guard_(guard), alive_(guard.alive_), asked_(asked) {}
+  void OnReply(NodeIndex node, NodeReply reply) override {
+    if (*alive_) guard_.OnLook(node, asked_, reply);
+  }
+
+ private:
+  NodeGuard& guard_;
+  const std::shared_ptr<bool> alive_;
+  const MonotonicTime asked_;
+};
+
+NodeGuard::NodeGuard(Scheduler& scheduler, Random& random, const LockOptions& options,
+                     std::vector<Node*> nodes, Report report)
+    : scheduler_(scheduler),
+      random_(random),
+      options_(options),
+      nodes_(std::move(nodes)),
+      report_(report ? std::move(report) : [](NodeIndex, bool, const std::string&) {}),
+      seats_(nodes_.size(), Seat(options.drift)),
+      decided_(options.guard.mode == GuardMode::kStrict),
+      alive_(std::make_shared<bool>(true)) {
+  for (Node* node : nodes_) node->ObserveWith(this);
+  Tick();
+}
+
+NodeGuard::~NodeGuard() {
+  *alive_ = false;
+  for (Node* node : nodes_) node->ObserveWith(nullptr);
+}
+
+std::optional<std::string> NodeGuard::Barred(NodeIndex node) const {
+  const Seat& seat = seats_[node];
+  const MonotonicTime now = scheduler_.Now();
+  const auto quarantined = [now](MonotonicTime until, const std::string& why) {
+    return "for another " + InWords(std::max(until - now, Duration{})) + ": " + why;
+  };
+  switch (seat.standing) {
+    case Standing::kUndecided:
+      return "not marked yet: waits to hear whether other nodes are";
+    case Standing::kQuarantined:
+      return quarantined(seat.until, seat.why);
+    case Standing::kUnseen:  // the node itself refuses: it is not connected
+    case Standing::kTrusted:
+      break;
+  }
+  if (now < seat.clock_until) return quarantined(seat.clock_until, seat.clock_why);
+  return std::nullopt;
+}
+
+void NodeGuard::Check(NodeIndex node, MonotonicTime asked, NodeReply& reply) {
+  if (reply.outcome == Outcome::kQuarantined) Saw(node, reply.mark);
+  if (reply.clock) ReadClock(node, asked, *reply.clock);
+  if (reply.outcome != Outcome::kGranted && reply.outcome != Outcome::kQuarantined) return;
+  if (auto why = Barred(node)) {
+    reply.outcome = Outcome::kQuarantined;
+    reply.message = std::move(*why);
+  } else if (reply.outcome == Outcome::kQuarantined) {
+    reply.message = "its mark has changed";  // and another daemon vouches for it: next time
+  }
+}
+
+void NodeGuard::OnConnected(NodeIndex node, const NodeFacts& facts) {
+  Seat& seat = seats_[node];
+  seat.connected = true;
+  const std::string run = facts.run_id.substr(0, kRunDigits);
+  const std::string run_before = std::exchange(seat.run, run);
+  seat.durable = facts.durable;
+  // Also after a restart: keys that came back expire by the clock that the node has now.
+  if (facts.clock) ReadClock(node, facts.asked, *facts.clock);
+  seat.writing.clear();
+  if (run_before == run && seat.standing == Standing::kQuarantined && facts.mark == seat.mark)
+    return;
+  seat.mark = facts.mark;
+  if (facts.mark.empty()) {
+    JudgeUnmarked(node);
+  } else {
+    JudgeMarked(node, facts, !run_before.empty());
+  }
+  DecideIfNew();
+}
+
+void NodeGuard::OnDisconnected(NodeIndex node) {
+  seats_[node].connected = false;
+  seats_[node].failed = true;
+  DecideIfNew();
+}
+
+bool NodeGuard::Vouches(const std::string& mark, const Seat& seat) const {
+  return mark == seat.run || mark == seat.run + kDurable;
+}
+
+void NodeGuard::JudgeUnmarked(NodeIndex node) {
+  if (decided_) {
+    Quarantine(node, options_.guard.quarantine, "it has no mark: its data may be lost");
+  } else {
+    seats_[node].standing = Standing::kUndecided;
+  }
+}
+
+void NodeGuard::JudgeMarked(NodeIndex node, const NodeFacts& facts, bool seen_before) {
+  Seat& seat = seats_[node];
+  if (Vouches(facts.mark, seat)) {
+    Trust(node, facts.mark);
+  } else if (IsProvisional(facts.mark)) {
+    Quarantine(node, options_.guard.quarantine, kFoundByAnother);
+  } else if (facts.mark.back() == kDurable && facts.durable) {
+    Quarantine(node, {}, "it restarted with all its data and is being marked");
+  } else {
+    const Duration up = seen_before ? Duration{} : facts.uptime - kUptimeGranularity;
+    Quarantine(node, options_.guard.quarantine - std::max(up, Duration{}),
+               "it restarted and may have lost data");
+  }
+}
+
+// A new set has no mark anywhere. Nodes that cannot be reached are not waited for, or a new set
+// could not start without one of them; a majority is, or a single one that came back empty would be
+// taken for all.
+void NodeGuard::DecideIfNew() {
+  if (decided_) return;
+  std::size_t unmarked = 0;
+  bool waits = false;
+  bool marked = false;
+  for (const Seat& seat : seats_) {
+    if (seat.standing == Standing::kUndecided) ++unmarked;
+    if (seat.standing == Standing::kUnseen) waits = waits || !seat.failed;
+    marked =
+        marked || seat.standing == Standing::kTrusted || seat.standing == Standing::kQuarantined;
+  }
+  if (marked) {
+    decided_ = true;
+    for (NodeIndex node = 0; node < seats_.size(); ++node) {
+      if (seats_[node].standing == Standing::kUndecided) JudgeUnmarked(node);
+    }
+    return;
+  }
+  if (unmarked < QuorumOf(seats_.size())) return;
+  if (waits) {
+    if (std::exchange(in_grace_, true)) return;
+    grace_timer_ = scheduler_.After(kGrace, [this] {
+      for (Seat& seat : seats_) seat.failed = true;
+      DecideIfNew();
+    });
+    return;
+  }
+  decided_ = true;
+  grace_timer_.Cancel();
+  for (NodeIndex node = 0; node < seats_.size(); ++node) {
+    if (seats_[node].standing == Standing::kUndecided) Vouch(node);
+  }
+}
+
+void NodeGuard::Trust(NodeIndex node, std::string mark) {
+  Seat& seat = seats_[node];
+  seat.mark = std::move(mark);
+  if (std::exchange(seat.standing, Standing::kTrusted) == Standing::kQuarantined) {
+    report_(node, false, "trusted again");
+  }
+}
+
+void NodeGuard::Quarantine(NodeIndex node, Duration time, std::string why) {
+  Seat& seat = seats_[node];
+  const bool news = seat.standing != Standing::kQuarantined || seat.why != why;
+  seat.standing = Standing::kQuarantined;
+  seat.why = std::move(why);
+  seat.until = scheduler_.Now() + std::max(time, Duration{});
+  if (news && time > Duration{}) report_(node, true, "quarantined " + *Barred(node));
+  TendQuarantine(node);
+  LookAgain();
+}
+
+void NodeGuard::TendQuarantine(NodeIndex node) {
+  Seat& seat = seats_[node];
+  if (scheduler_.Now() >= seat.until && !seat.mark.empty()) {
+    Vouch(node);
+  } else if (IsProvisional(seat.mark)) {
+    nodes_[node]->Look(std::make_shared<LookReply>(*this, scheduler_.Now()));
+  } else {
+    if (!IsProvisional(seat.writing)) {
+      seat.writing = kProvisional + Hexadecimal(random_.Bits());
+    }
+    Replace(node, seat.writing);
+  }
+}
+
+void NodeGuard::Replace(NodeIndex node, const std::string& to) {
+  nodes_[node]->Mark({seats_[node].mark, to}, std::make_shared<LookReply>(*this, scheduler_.Now()));
+}
+
+void NodeGuard::Vouch(NodeIndex node) {
+  const Seat& seat = seats_[node];
+  Replace(node, seat.durable ? seat.run + kDurable : seat.run);
+}
+
+void NodeGuard::OnLook(NodeIndex node, MonotonicTime asked, const NodeReply& reply) {
+  if (IsUnknown(reply.outcome) || !seats_[node].connected) return;
+  if (reply.clock) ReadClock(node, asked, *reply.clock);
+  Saw(node, reply.mark);
+}
+
+void NodeGuard::Saw(NodeIndex node, const std::string& mark) {
+  Seat& seat = seats_[node];
+  switch (seat.standing) {
+    case Standing::kUnseen:
+      return;
+    case Standing::kUndecided:
+      if (mark.empty()) return;
+      break;
+    case Standing::kTrusted:
+      if (mark == seat.mark) return;
+      break;
+    case Standing::kQuarantined:
+      if (mark == seat.mark) return;
+      if (IsProvisional(mark) && mark == seat.writing) {
+        // Until now a second loss would not have been seen.
+        if (seat.mark.empty()) seat.until = scheduler_.Now() + options_.guard.quarantine;
+        seat.mark = std::exchange(seat.writing, {});
+        return;
+      }
+      break;
+  }
+  seat.mark = mark;
+  if (Vouches(mark, seat)) {
+    Trust(node, mark);
+  } else if (mark.empty()) {
+    Quarantine(node, options_.guard.quarantine, "its mark vanished: it lost its data");
+  } else {
+    Quarantine(node, options_.guard.quarantine,
+               IsProvisional(mark) ? kFoundByAnother : "it has another server's data");
+  }
+  DecideIfNew();
+}
+
+void NodeGuard::ReadClock(NodeIndex node, MonotonicTime asked, Duration shown) {
+  Seat& seat = seats_[node];
+  const MonotonicTime now = scheduler_.Now();
+  const Duration off = seat.clock.Read(asked, now, shown);
+  if (off == Duration{}) return;
+  const bool news = now >= seat.clock_until;
+  seat.clock_until = now + options_.guard.quarantine;
+  seat.clock_why = "its clock went " + InWords(std::chrono::abs(off)) +
+                   (off > Duration{} ? " ahead" : " back") + " of what the drift budget allows";
+  if (news) report_(node, true, "quarantined " + *Barred(node));
+}
+
+void NodeGuard::LookAgain() {
+  const MonotonicTime now = scheduler_.Now();
+  MonotonicTime next = now + options_.guard.look_every;
+  for (const Seat& seat : seats_) {
+    if (seat.standing == Standing::kQuarantined && seat.until > now) {
+      next = std::min(next, seat.until);
+    }
+  }
+  tick_ = scheduler_.At(next, [this] { Tick(); });
+}
+
+void NodeGuard::Tick() {
+  const MonotonicTime now = scheduler_.Now();
+  for (NodeIndex node = 0; node < seats_.size(); ++node) {
+    const Seat& seat = seats_[node];
+    if (!seat.connected) continue;
+    if (seat.standing == Standing::kQuarantined) {
+      TendQuarantine(node);
+    } else {
+      nodes_[node]->Look(std::make_shared<LookReply>(*this, now));
+    }
+  }
+  LookAgain();
+}
+
+}  // namespace redlock

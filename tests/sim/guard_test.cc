@@ -1,0 +1,285 @@
+// Nodes that lose their data, or whose clock jumps: what the guard lets them do.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "tests/sim/scenario.h"
+
+namespace redlock::sim {
+namespace {
+
+constexpr Duration kQuarantine = seconds(2);
+
+class Guard : public Scenario {
+ protected:
+  void SetUpGuarded(GuardMode mode = GuardMode::kOn, std::size_t daemons = 1,
+                    std::size_t nodes = 3) {
+    ClusterOptions options;
+    options.nodes = nodes;
+    options.daemons = daemons;
+    options.guard = mode;
+    options.lock.guard.quarantine = kQuarantine;
+    SetUpCluster(options);
+  }
+  void SetUpSettled(std::size_t daemons = 1, std::size_t nodes = 3) {
+    SetUpGuarded(GuardMode::kOn, daemons, nodes);
+    Pass(milliseconds(50));
+  }
+
+  // How each node votes when a key that nobody holds is asked for.
+  std::vector<std::string> Votes(std::size_t daemon = 0) {
+    const std::string key = "probe-" + std::to_string(++probes_);
+    std::vector<std::string> outcomes(cluster->nodes(), "-");
+    std::optional<AcquireResult> answer;
+    cluster->shard(daemon).Acquire(Wants(key, milliseconds(100)),
+                                   [&](const AcquireResult& result) { answer = result; });
+    Pass(milliseconds(20));
+    EXPECT_TRUE(answer);
+    if (!answer) return outcomes;
+    won = answer->lease.has_value();
+    for (const Vote& vote : answer->votes) {
+      outcomes[vote.node] = ToString(vote.outcome);
+      if (vote.outcome == Outcome::kQuarantined) why = vote.message;
+    }
+    return outcomes;
+  }
+  int HowManyBarred(std::size_t daemon = 0) {
+    const auto votes = Votes(daemon);
+    return static_cast<int>(std::count(votes.begin(), votes.end(), kBarred));
+  }
+  static constexpr const char* kYes = "granted";
+  static constexpr const char* kBarred = "quarantined";
+
+  bool won = false;
+  std::string why;
+
+ private:
+  int probes_ = 0;
+};
+
+TEST_F(Guard, ANewSetStartsAtOnce) {
+  SetUpGuarded();
+  Pass(milliseconds(2));
+  EXPECT_EQ(HowManyBarred(), 0);
+  EXPECT_TRUE(won);
+}
+
+TEST_F(Guard, ANewSetStartsAtOnceWithoutANodeThatIsDown) {
+  SetUpGuarded();
+  cluster->Down(1);
+  Pass(milliseconds(2));
+  EXPECT_EQ(Votes(), (std::vector<std::string>{kYes, "error", kYes}));
+  EXPECT_TRUE(won);
+}
+
+TEST_F(Guard, ANewSetStartsASecondLaterWithoutANodeThatDoesNotAnswer) {
+  SetUpGuarded();
+  cluster->Pause(1);
+  Pass(milliseconds(500));
+  (void)Votes();
+  EXPECT_FALSE(won);
+  EXPECT_NE(why.find("waits to hear whether other nodes are"), std::string::npos) << why;
+  Pass(milliseconds(600));
+  (void)Votes();
+  EXPECT_TRUE(won);
+}
+
+TEST_F(Guard, WhereStrictANewSetWaitsForTheLongestTtl) {
+  SetUpGuarded(GuardMode::kStrict);
+  Pass(kQuarantine - milliseconds(100));
+  EXPECT_EQ(Votes()[0], kBarred);
+  EXPECT_FALSE(won);
+  Pass(milliseconds(100));
+  (void)Votes();
+  EXPECT_TRUE(won);
+}
+
+TEST_F(Guard, SeveralDaemonsStartANewSetTogether) {
+  SetUpSettled(3);
+  for (std::size_t daemon = 0; daemon < 3; ++daemon) {
+    (void)Votes(daemon);
+    EXPECT_TRUE(won) << daemon;
+  }
+}
+
+TEST_F(Guard, AnEmptiedNodeIsNoticedByTheGrantThatWouldHaveBeenWrong) {
+  SetUpSettled();
+  const Lease lease = MustAcquire(Wants("k", milliseconds(500)));
+  cluster->server(0).LoseData();
+  EXPECT_EQ(Votes(), (std::vector<std::string>{kBarred, kYes, kYes}));
+  EXPECT_TRUE(won);
+  EXPECT_NE(why.find("for another 2000 ms: its mark vanished"), std::string::npos) << why;
+  EXPECT_FALSE(cluster->server(0).Holder("probe-1"));
+}
+
+TEST_F(Guard, TwoEmptiedNodesLetNobodyIn) {
+  SetUpSettled();
+  const Lease lease = MustAcquire(Wants("k", milliseconds(1000)));
+  cluster->server(0).LoseData();
+  cluster->server(1).LoseData();
+  const AcquireResult second = Acquire(Wants("k", milliseconds(1000)));
+  EXPECT_FALSE(second.lease);
+  EXPECT_EQ(second.error.reason, Reason::kQuorumUnavailable);
+}
+
+TEST_F(Guard, TheTimeOverTheNodeVotesAgain) {
+  SetUpSettled(2);
+  cluster->server(0).LoseData();
+  EXPECT_EQ(Votes()[0], kBarred);
+  Pass(kQuarantine - milliseconds(100));
+  EXPECT_EQ(Votes(0)[0], kBarred);
+  EXPECT_EQ(Votes(1)[0], kBarred);
+  Pass(milliseconds(1200));  // the other daemon may have seen the loss a look later
+  for (std::size_t daemon = 0; daemon < 2; ++daemon) {
+    EXPECT_EQ(HowManyBarred(daemon), 0) << daemon;
+  }
+}
+
+TEST_F(Guard, ALossIsNoticedWithoutAnyGrant) {
+  SetUpSettled();
+  cluster->server(0).LoseData();
+  Pass(milliseconds(1100));
+  EXPECT_TRUE(cluster->shard(0).guard()->Barred(0));
+}
+
+TEST_F(Guard, ADaemonThatStartsAfterTheLossKnowsOfIt) {
+  SetUpGuarded(GuardMode::kOn, 2);
+  for (std::size_t node = 0; node < 3; ++node) cluster->link(1, node).Break(true);
+  Pass(milliseconds(50));
+  cluster->Restart(0, Cluster::Data::kLost);
+  Pass(milliseconds(50));
+  for (std::size_t node = 0; node < 3; ++node) cluster->link(1, node).ComeUp();
+  Pass(milliseconds(50));
+  EXPECT_EQ(Votes(1)[0], kBarred);
+  EXPECT_TRUE(won);
+}
+
+TEST_F(Guard, ASecondLossStartsTheTimeAgain) {
+  SetUpSettled(2);
+  cluster->server(0).LoseData();
+  (void)Votes(0);
+  (void)Votes(1);
+  Pass(kQuarantine / 2);
+  cluster->server(0).LoseData();
+  Pass(kQuarantine - milliseconds(100));
+  EXPECT_EQ(Votes(0)[0], kBarred);
+  EXPECT_EQ(Votes(1)[0], kBarred);
+}
+
+TEST_F(Guard, ARestartFromOlderDataBarsUntilTheUptimeIsLongEnough) {
+  SetUpSettled();
+  cluster->server(0).Snapshot();
+  cluster->Restart(0, Cluster::Data::kOld);
+  Pass(milliseconds(50));
+  EXPECT_EQ(Votes()[0], kBarred);
+  EXPECT_NE(why.find("it restarted and may have lost data"), std::string::npos) << why;
+  Pass(kQuarantine);
+  EXPECT_NE(Votes()[0], kBarred);
+}
+
+TEST_F(Guard, ADaemonThatStartsLongAfterARestartGoesByTheUptime) {
+  SetUpGuarded(GuardMode::kOn, 2);
+  for (std::size_t node = 0; node < 3; ++node) cluster->link(1, node).Break(true);
+  Pass(milliseconds(50));
+  for (std::size_t node = 0; node < 3; ++node) cluster->link(0, node).Break(true);
+  cluster->server(0).Snapshot();
+  cluster->Restart(0, Cluster::Data::kOld);
+  Pass(kQuarantine + seconds(2));
+  for (std::size_t node = 0; node < 3; ++node) cluster->link(1, node).ComeUp();
+  Pass(milliseconds(50));
+  EXPECT_EQ(HowManyBarred(1), 0) << why;
+}
+
+TEST_F(Guard, ANodeThatConfirmsNothingBeforeItIsOnDiskMayRestart) {
+  ClusterOptions options;
+  options.guard = GuardMode::kOn;
+  SetUpCluster(options);
+  for (std::size_t node = 0; node < 3; ++node) cluster->server(node).MakeDurable();
+  Pass(milliseconds(50));
+  cluster->Restart(0, Cluster::Data::kKept);
+  Pass(milliseconds(50));
+  EXPECT_EQ(HowManyBarred(), 0) << why;
+  // Its disk was replaced, however.
+  cluster->Restart(0, Cluster::Data::kLost);
+  Pass(milliseconds(50));
+  EXPECT_EQ(Votes()[0], kBarred);
+}
+
+TEST_F(Guard, ABrokenConnectionIsNoLoss) {
+  SetUpSettled();
+  cluster->link(0, 0).Break(false);
+  Pass(milliseconds(50));
+  EXPECT_EQ(HowManyBarred(), 0) << why;
+}
+
+TEST_F(Guard, TheFirstGrantAfterAClockHasJumpedDoesNotCount) {
+  SetUpSettled(1, 1);
+  const Lease lease = MustAcquire(Wants("k", seconds(10)));
+  cluster->server(0).StepClock(seconds(20));  // the node has forgotten the lock
+  const AcquireResult second = Acquire(Wants("k", seconds(10)));
+  EXPECT_FALSE(second.lease);
+  EXPECT_EQ(second.error.reason, Reason::kQuorumUnavailable);
+  ASSERT_EQ(second.votes.size(), 1U);
+  EXPECT_EQ(second.votes[0].outcome, Outcome::kQuarantined);
+  EXPECT_NE(second.votes[0].message.find("its clock went 19 s ahead"), std::string::npos)
+      << second.votes[0].message;
+  Pass(milliseconds(10));
+  EXPECT_FALSE(cluster->server(0).Holder("k")) << "what does not count is rolled back";
+}
+
+TEST_F(Guard, AClockThatJumpsBackIsNoticedToo) {
+  SetUpSettled();
+  cluster->server(2).StepClock(-seconds(1));
+  Pass(milliseconds(1100));
+  EXPECT_EQ(Votes()[2], kBarred);
+  EXPECT_NE(why.find("back"), std::string::npos) << why;
+  Pass(kQuarantine);
+  EXPECT_EQ(HowManyBarred(), 0) << why;
+}
+
+TEST_F(Guard, AClockThatRunsTooFastIsBarredForAsLongAsItDoes) {
+  SetUpSettled();
+  cluster->server(1).SetRate(1.02);
+  Pass(seconds(10));
+  EXPECT_EQ(Votes()[1], kBarred);
+  cluster->server(1).SetRate(1.0);
+  Pass(kQuarantine + seconds(2));
+  EXPECT_EQ(HowManyBarred(), 0) << why;
+}
+
+TEST_F(Guard, AClockWithinTheBudgetIsLeftAlone) {
+  SetUpSettled();
+  cluster->server(1).SetRate(1.004);
+  cluster->server(2).SetRate(0.996);
+  Pass(seconds(60));
+  EXPECT_EQ(HowManyBarred(), 0) << why;
+}
+
+TEST_F(Guard, AnExtensionHealsAQuarantinedNodeAndItsVoteCountsLater) {
+  SetUpSettled();
+  const Lease lease = MustAcquire(Wants("k", milliseconds(1000)));
+  const std::string token = lease.token.value();
+  cluster->server(0).LoseData();
+  ASSERT_TRUE(Extend("k", token, milliseconds(1000)).lease);
+  Pass(milliseconds(5));
+  EXPECT_EQ(Holders("k"), (std::vector<std::string>{token, token, token}));
+  cluster->Down(1);
+  EXPECT_TRUE(Extend("k", token, milliseconds(1000)).lease);
+  EXPECT_FALSE(Release("k", token).error);
+}
+
+TEST_F(Guard, AReleaseReachesAQuarantinedNode) {
+  SetUpSettled();
+  const Lease lease = MustAcquire(Wants("k", milliseconds(1000)));
+  cluster->server(0).StepClock(milliseconds(-500));
+  Pass(milliseconds(1100));
+  const Lease again = MustAcquire(Wants("k2", milliseconds(1000)));
+  EXPECT_FALSE(Release("k2", again.token.value()).error);
+  Pass(milliseconds(5));
+  EXPECT_EQ(Holders("k2"), Nobody());
+}
+
+}  // namespace
+}  // namespace redlock::sim

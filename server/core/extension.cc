@@ -122,9 +122,9 @@ void Extension::Won(Round& round) {
       Failed(round, Reason::kQuorumUnavailable, "the nodes do not agree on a fencing token");
       return;
     }
-    // A lock that some other library took has no fence yet.
-    const bool none = fences.highest.value == 0;
-    command_.raise_to = none ? env_.fences.Next(env_.scheduler.WallNow()) : fences.highest;
+    // A lock that some other library took has no fence yet. And the highest of several may be that
+    // of another holder, where this token was put back after it: a new one is above all of them.
+    command_.raise_to = env_.fences.Next(env_.scheduler.WallNow());
     ++raises_;
     --attempts_;  // the same attempt, finished in a second round
     Attempt();

@@ -6,7 +6,7 @@
 //
 // The fence of a lease must be stored by a quorum, or a later holder could get a lower one. Where
 // the nodes that granted disagree (a node was healed, or took part in only one of two attempts),
-// a second round raises all of them to the highest before the extension counts.
+// a second round raises all of them to a new one, above the highest, before the extension counts.
 #pragma once
 
 #include <functional>

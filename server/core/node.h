@@ -110,7 +110,8 @@ struct ExtendStep {
   FencingToken raise_to;
 };
 
-// Puts a lost key back for a token that a quorum has just confirmed. Never lowers a fence.
+// Puts a lost key back for a token that a quorum has just confirmed. Never lowers a fence: where
+// the node stores a higher one, which may be another holder's, it stores one above that.
 struct HealStep {
   const Key& key;
   const OwnerToken& token;

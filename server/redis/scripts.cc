@@ -51,14 +51,15 @@ redis.call('PEXPIRE', meta, ARGV[4])
 return {1, fence}
 )";
 
-// KEYS: key, meta. ARGV: token, ttl ms, fence, retention ms. Never lowers the fence.
+// KEYS: key, meta. ARGV: token, ttl ms, fence, retention ms. A higher fence in meta may be another
+// holder's, so this token gets one above it. %d, because Lua would round 16 digits.
 constexpr std::string_view kHealSource = R"(
 local key, meta = KEYS[1], KEYS[2]
 if not redis.call('SET', key, ARGV[1], 'PX', ARGV[2], 'NX') then
   return {2, redis.call('PTTL', key)}
 end
-local fence = redis.call('HGET', meta, 'f') or '0'
-if tonumber(ARGV[3]) > tonumber(fence) then fence = ARGV[3] end
+local fence, seen = ARGV[3], tonumber(redis.call('HGET', meta, 'f') or '0')
+if seen > tonumber(fence) then fence = string.format('%d', seen + 1) end
 redis.call('HSET', meta, 'f', fence, 'a', '')
 redis.call('PEXPIRE', meta, ARGV[4])
 return {1, fence}

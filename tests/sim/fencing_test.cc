@@ -79,6 +79,48 @@ TEST_F(Fencing, StaysOverExtensions) {
   EXPECT_EQ(extended.lease->fence, lease.fence);
 }
 
+// The token was lost on two nodes, another holder came and went, and then they were given it back:
+// its lease is a new hold.
+class FencingAfterALoss : public Scenario {
+ protected:
+  void LoseAndTakeElsewhere() {
+    SetUpCluster();
+    first = MustAcquire(Wants("k", seconds(10)));
+    token = first.token.value();
+    for (const std::size_t node : {1U, 2U}) {
+      (void)cluster->server(node).Release("k", token, std::nullopt, {}, false);
+    }
+    other = MustAcquire(Wants("k", seconds(10)));
+    EXPECT_FALSE(Release("k", other.token.value()).error);
+    Pass(milliseconds(5));
+  }
+  std::string token;
+  Lease first;
+  Lease other;
+};
+
+TEST_F(FencingAfterALoss, IsAboveTheHolderBetweenWhereNodesDisagree) {
+  LoseAndTakeElsewhere();
+  ASSERT_TRUE(cluster->server(1).SetNx("k", token, seconds(10)));
+  cluster->Down(2);
+  const ExtendResult extended = Extend("k", token, seconds(1));
+  ASSERT_TRUE(extended.lease);
+  EXPECT_GT(extended.lease->fence, other.fence);
+  EXPECT_FALSE(Release("k", token).error);
+}
+
+TEST_F(FencingAfterALoss, IsAboveTheHolderBetweenWhereTheyAgree) {
+  LoseAndTakeElsewhere();
+  for (const std::size_t node : {1U, 2U}) {
+    (void)cluster->server(node).Heal("k", token, seconds(10), first.fence);
+  }
+  cluster->Down(0);
+  const ExtendResult extended = Extend("k", token, seconds(1));
+  ASSERT_TRUE(extended.lease);
+  EXPECT_GT(extended.lease->fence, other.fence);
+  EXPECT_FALSE(Release("k", token).error);
+}
+
 TEST_F(Fencing, ForeignLockGetsAFenceWhenExtended) {
   SetUpCluster();
   for (std::size_t node = 0; node < 3; ++node) {

@@ -38,6 +38,9 @@ redlock_mutant(counts_a_healed_vote server/core/extension.cc ${schedules}
     case Outcome::kHeld:")
 redlock_mutant(leaves_fences_apart server/core/extension.cc ${schedules}
   "if (!fences.agree || fences.highest.value == 0)" "if (fences.highest.value == 0)")
+redlock_mutant(raises_to_a_strangers_fence server/core/extension.cc "FencingAfterALoss.*"
+  "command_.raise_to = env_.fences.Next(env_.scheduler.WallNow());"
+  "command_.raise_to = fences.highest;")
 redlock_mutant(adopts_without_one_fence server/core/attempt.cc ${schedules}
   "if (adopted && (!agree || highest.value == 0))" "if (false)")
 redlock_mutant(grants_an_old_fence tests/sim/server.cc ${schedules}

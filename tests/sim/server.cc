@@ -87,7 +87,7 @@ NodeReply Server::Heal(const std::string& key, const std::string& token, Duratio
   if (Find(key) != nullptr) return {.outcome = Outcome::kHeld};
   Put(key, token, ttl);
   Meta& meta = meta_[key];
-  meta.fence = std::max(meta.fence, fence);
+  meta.fence = meta.fence > fence ? FencingToken{meta.fence.value + 1} : fence;
   meta.attempt = {};
   return {.outcome = Outcome::kGranted, .fence = meta.fence};
 }

@@ -36,14 +36,18 @@ class GuardedNode::Noted final : public ReplySink {
 };
 
 bool GuardedNode::Admits(const std::shared_ptr<ReplySink>& sink) {
-  const auto why = guard_.Barred(index_);
-  if (!why) return true;
-  if (refusals_.empty()) refuse_timer_ = scheduler_.After({}, [this] { Refuse(); });
-  refusals_.emplace_back(sink, NodeReply{.outcome = Outcome::kQuarantined, .message = *why});
+  if (!guard_.Barred(index_)) return true;
+  Refuse(sink);
   return false;
 }
 
-void GuardedNode::Refuse() {
+void GuardedNode::Refuse(const std::shared_ptr<ReplySink>& sink) {
+  if (refusals_.empty()) refuse_timer_ = scheduler_.After({}, [this] { TellRefused(); });
+  refusals_.emplace_back(sink, NodeReply{.outcome = Outcome::kQuarantined,
+                                         .message = guard_.Barred(index_).value_or("")});
+}
+
+void GuardedNode::TellRefused() {
   for (auto& [sink, reply] : std::exchange(refusals_, {})) sink->OnReply(index_, std::move(reply));
 }
 
@@ -59,6 +63,14 @@ void GuardedNode::HandOver(const HandOverStep& step, std::shared_ptr<ReplySink> 
   HandOverStep marked = step;
   marked.mark = guard_.mark(index_);
   node_.HandOver(marked, std::make_shared<Checked>(guard_, scheduler_.Now(), std::move(sink)));
+}
+
+void GuardedNode::Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink) {
+  if (guard_.HasOldData(index_)) {
+    Refuse(sink);
+  } else {
+    node_.Extend(step, std::move(sink));
+  }
 }
 
 void GuardedNode::Inspect(const Key& key, std::shared_ptr<ReplySink> sink) {

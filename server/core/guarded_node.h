@@ -21,11 +21,9 @@ class GuardedNode final : public Node {
 
   void Acquire(const AcquireStep& step, std::shared_ptr<ReplySink> sink) override;
   void HandOver(const HandOverStep& step, std::shared_ptr<ReplySink> sink) override;
+  void Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink) override;
   void Inspect(const Key& key, std::shared_ptr<ReplySink> sink) override;
 
-  void Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink) override {
-    node_.Extend(step, std::move(sink));
-  }
   void Heal(const HealStep& step, std::shared_ptr<ReplySink> sink) override {
     node_.Heal(step, std::move(sink));
   }
@@ -49,7 +47,8 @@ class GuardedNode final : public Node {
   class Noted;
   // False where the guard bars the node; `sink` has its answer under way then.
   [[nodiscard]] bool Admits(const std::shared_ptr<ReplySink>& sink);
-  void Refuse();
+  void Refuse(const std::shared_ptr<ReplySink>& sink);
+  void TellRefused();
 
   Scheduler& scheduler_;
   const NodeIndex index_;

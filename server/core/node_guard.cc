@@ -17,7 +17,8 @@ using std::chrono::seconds;
 // Of the 40 hexadecimal digits of a run id: 64 bits.
 constexpr std::size_t kRunDigits = 16;
 constexpr char kDurable = '+';
-constexpr char kProvisional = '?';
+constexpr char kEmptied = '?';
+constexpr char kOldData = '!';
 // Nodes that have not been reached by then are not waited for to call a set new.
 constexpr Duration kGrace = seconds(1);
 constexpr const char* kFoundByAnother = "another daemon found its data lost";
@@ -36,7 +37,9 @@ std::string InWords(Duration duration) {
   return std::to_string(ms / 1000) + " s";
 }
 
-bool IsProvisional(const std::string& mark) { return mark.starts_with(kProvisional); }
+bool IsProvisional(const std::string& mark) {
+  return mark.starts_with(kEmptied) || mark.starts_with(kOldData);
+}
 
 }  // namespace
 
@@ -136,7 +139,8 @@ bool NodeGuard::Vouches(const std::string& mark, const Seat& seat) const {
 
 void NodeGuard::JudgeUnmarked(NodeIndex node) {
   if (decided_) {
-    Quarantine(node, options_.guard.quarantine, "it has no mark: its data may be lost");
+    Quarantine(node, Data::kEmptied, options_.guard.quarantine,
+               "it has no mark: its data may be lost");
   } else {
     seats_[node].standing = Standing::kUndecided;
   }
@@ -147,12 +151,15 @@ void NodeGuard::JudgeMarked(NodeIndex node, const NodeFacts& facts, bool seen_be
   if (Vouches(facts.mark, seat)) {
     Trust(node, facts.mark);
   } else if (IsProvisional(facts.mark)) {
-    Quarantine(node, options_.guard.quarantine, kFoundByAnother);
+    // In an earlier run: it restarted while it was quarantined.
+    const bool this_run = facts.mark.compare(1, seat.run.size(), seat.run) == 0;
+    Quarantine(node, this_run && facts.mark.front() == kEmptied ? Data::kEmptied : Data::kOld,
+               options_.guard.quarantine, kFoundByAnother);
   } else if (facts.mark.back() == kDurable && facts.durable) {
-    Quarantine(node, {}, "it restarted with all its data and is being marked");
+    Quarantine(node, Data::kEmptied, {}, "it restarted with all its data and is being marked");
   } else {
     const Duration up = seen_before ? Duration{} : facts.uptime - kUptimeGranularity;
-    Quarantine(node, options_.guard.quarantine - std::max(up, Duration{}),
+    Quarantine(node, Data::kOld, options_.guard.quarantine - std::max(up, Duration{}),
                "it restarted and may have lost data");
   }
 }
@@ -202,10 +209,11 @@ void NodeGuard::Trust(NodeIndex node, std::string mark) {
   }
 }
 
-void NodeGuard::Quarantine(NodeIndex node, Duration time, std::string why) {
+void NodeGuard::Quarantine(NodeIndex node, Data data, Duration time, std::string why) {
   Seat& seat = seats_[node];
   const bool news = seat.standing != Standing::kQuarantined || seat.why != why;
   seat.standing = Standing::kQuarantined;
+  seat.data = data;
   seat.why = std::move(why);
   seat.until = scheduler_.Now() + std::max(time, Duration{});
   if (news && time > Duration{}) report_(node, true, "quarantined " + *Barred(node));
@@ -213,15 +221,21 @@ void NodeGuard::Quarantine(NodeIndex node, Duration time, std::string why) {
   LookAgain();
 }
 
+bool NodeGuard::Tells(const std::string& mark, const Seat& seat) const {
+  return mark.starts_with(seat.data == Data::kOld ? kOldData : kEmptied) &&
+         mark.compare(1, seat.run.size(), seat.run) == 0;
+}
+
 void NodeGuard::TendQuarantine(NodeIndex node) {
   Seat& seat = seats_[node];
   if (scheduler_.Now() >= seat.until && !seat.mark.empty()) {
     Vouch(node);
-  } else if (IsProvisional(seat.mark)) {
+  } else if (Tells(seat.mark, seat)) {
     nodes_[node]->Look(std::make_shared<LookReply>(*this, scheduler_.Now()));
   } else {
-    if (!IsProvisional(seat.writing)) {
-      seat.writing = kProvisional + Hexadecimal(random_.Bits());
+    if (!Tells(seat.writing, seat)) {
+      seat.writing = (seat.data == Data::kOld ? kOldData : kEmptied) + seat.run + ':' +
+                     Hexadecimal(random_.Bits());
     }
     Replace(node, seat.writing);
   }
@@ -267,9 +281,11 @@ void NodeGuard::Saw(NodeIndex node, const std::string& mark) {
   if (Vouches(mark, seat)) {
     Trust(node, mark);
   } else if (mark.empty()) {
-    Quarantine(node, options_.guard.quarantine, "its mark vanished: it lost its data");
+    Quarantine(node, Data::kEmptied, options_.guard.quarantine,
+               "its mark vanished: it lost its data");
   } else {
-    Quarantine(node, options_.guard.quarantine,
+    Quarantine(node, mark.front() == kEmptied ? Data::kEmptied : Data::kOld,
+               options_.guard.quarantine,
                IsProvisional(mark) ? kFoundByAnother : "it has another server's data");
   }
   DecideIfNew();

@@ -51,6 +51,10 @@ class NodeGuard final : public NodeObserver {
   // Whether the set is known by now: new ones are marked, and what is unmarked from here on has
   // lost its data. All nodes that lose it together before that are taken for new.
   [[nodiscard]] bool decided() const { return decided_; }
+  // Whether what the node holds may be out of date, so that it takes no part in extensions either.
+  [[nodiscard]] bool HasOldData(NodeIndex node) const {
+    return seats_[node].standing == Standing::kQuarantined && seats_[node].data == Data::kOld;
+  }
   // What a step that may grant has to find on the node; empty where nothing is looked for.
   [[nodiscard]] const std::string& mark(NodeIndex node) const { return seats_[node].mark; }
 
@@ -64,6 +68,7 @@ class NodeGuard final : public NodeObserver {
  private:
   class LookReply;
   enum class Standing { kUnseen, kUndecided, kQuarantined, kTrusted };
+  enum class Data { kEmptied, kOld };
 
   struct Seat {
     explicit Seat(const DriftBudget& budget) : clock(budget) {}
@@ -72,8 +77,9 @@ class NodeGuard final : public NodeObserver {
     std::string run;      // shortened
     bool durable = false;
     Standing standing = Standing::kUnseen;
-    std::string mark = "?";  // as last seen on the node; before that, what fits no node
-    std::string writing;     // provisional mark, until the node has confirmed it
+    std::string mark = "?";      // as last seen on the node; before that, what fits no node
+    std::string writing;         // provisional mark, until the node has confirmed it
+    Data data = Data::kEmptied;  // while it is quarantined
     std::string why;
     MonotonicTime until;  // end of the quarantine
     NodeClock clock;
@@ -86,7 +92,9 @@ class NodeGuard final : public NodeObserver {
   void JudgeMarked(NodeIndex node, const NodeFacts& facts, bool seen_before);
   void DecideIfNew();
   void Trust(NodeIndex node, std::string mark);
-  void Quarantine(NodeIndex node, Duration time, std::string why);
+  void Quarantine(NodeIndex node, Data data, Duration time, std::string why);
+  // The provisional mark tells what is known of the loss.
+  [[nodiscard]] bool Tells(const std::string& mark, const Seat& seat) const;
   // What the node carries now, on the connection that is open.
   void Saw(NodeIndex node, const std::string& mark);
   void ReadClock(NodeIndex node, MonotonicTime asked, Duration shown);

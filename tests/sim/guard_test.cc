@@ -179,6 +179,23 @@ TEST_F(Guard, ARestartFromOlderDataBarsUntilTheUptimeIsLongEnough) {
   EXPECT_NE(Votes()[0], kBarred);
 }
 
+TEST_F(Guard, OlderDataDoesNotBringALockBackThatWasGivenAway) {
+  SetUpSettled();
+  const Lease first = MustAcquire(Wants("k", milliseconds(1500)));
+  for (std::size_t node = 0; node < 3; ++node) cluster->server(node).Snapshot();
+  EXPECT_FALSE(Release("k", first.token.value()).error);
+  const Lease second = MustAcquire(Wants("k", milliseconds(1500)));
+  cluster->Restart(0, Cluster::Data::kOld);
+  cluster->Restart(1, Cluster::Data::kOld);
+  Pass(milliseconds(50));
+  EXPECT_FALSE(Extend("k", first.token.value(), milliseconds(1500)).lease);
+  // Another restart in the meantime, and a daemon that learns of it all by the mark only.
+  cluster->server(0).Snapshot();
+  cluster->Restart(0, Cluster::Data::kOld);
+  Pass(milliseconds(50));
+  EXPECT_FALSE(Extend("k", first.token.value(), milliseconds(1500)).lease);
+}
+
 TEST_F(Guard, ADaemonThatStartsLongAfterARestartGoesByTheUptime) {
   SetUpGuarded(GuardMode::kOn, 2);
   for (std::size_t node = 0; node < 3; ++node) cluster->link(1, node).Break(true);

@@ -51,9 +51,8 @@ redlock_mutant(hands_over_an_old_fence tests/sim/server.cc ${schedules}
   Put(" "  Put(")
 
 redlock_mutant(ignores_the_quarantine server/core/node_guard.cc ${schedules}
-  "      return quarantined(seat.until, seat.why);
-    case" "      break;
-    case")
+  "seat.until = scheduler_.Now() + std::max(time, Duration{});"
+  "seat.until = scheduler_.Now() + std::max(time, Duration{}) / 1000;")
 redlock_mutant(grants_without_the_mark server/core/guarded_node.cc ${schedules}
   "  marked.mark = guard_.mark(index_);
 " "")
@@ -63,7 +62,11 @@ redlock_mutant(counts_a_grant_by_a_wrong_clock server/core/node_guard.cc ${sched
   "  if (reply.clock) ReadClock(node, asked, *reply.clock);
   if (reply.outcome" "  if (reply.outcome")
 redlock_mutant(misses_a_second_loss server/core/node_guard.cc "Guard.*"
-  "seat.writing = kProvisional + Hexadecimal(random_.Bits());" "seat.writing = \"?\";")
+  "
+                     Hexadecimal(random_.Bits());" "
+                     Hexadecimal(0);")
+redlock_mutant(extends_on_old_data server/core/guarded_node.cc "Guard.*"
+  "if (guard_.HasOldData(index_)) {" "if (false) {")
 
 # What a TTL mends in the end no schedule shows: found by the tests that say so.
 redlock_mutant(skips_the_roll_back server/core/attempt.cc "Acquisition.*"

@@ -51,11 +51,13 @@ std::vector<std::string_view> AuthCommand(const Endpoint& endpoint) {
   return {"AUTH", endpoint.user, endpoint.password};
 }
 
+redisReader* NewReader() { return redisReaderCreateWithFunctions(BoundedFunctions()); }
+
 Connection::Connection(EventLoop& loop, std::shared_ptr<Transport> transport, Closed closed)
     : loop_(loop),
       transport_(std::move(transport)),
       closed_(std::move(closed)),
-      reader_(redisReaderCreateWithFunctions(BoundedFunctions())) {}
+      reader_(NewReader()) {}
 
 Connection::~Connection() = default;
 

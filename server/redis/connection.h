@@ -25,6 +25,10 @@ namespace redlock::redis {
 // The command that logs in, or nothing where the endpoint has no password.
 [[nodiscard]] std::vector<std::string_view> AuthCommand(const Endpoint& endpoint);
 
+// hiredis' reader, bounded: it refuses arrays longer than any of ours before it allocates them.
+// Freed by redisReaderFree().
+[[nodiscard]] redisReader* NewReader();
+
 // A reply, valid during the callback; null when it cannot come any more.
 using ReplyHandler = std::function<void(const redisReply*)>;
 

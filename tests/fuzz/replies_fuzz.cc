@@ -1,0 +1,47 @@
+// What a hostile or broken node may send, in pieces, through hiredis' reader to our parsers.
+#include <hiredis/hiredis.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+
+#include "server/redis/connection.h"
+#include "server/redis/replies.h"
+#include "server/redis/server_info.h"
+
+namespace {
+
+using namespace redlock::redis;
+
+void ReadAll(const redisReply& reply) {
+  for (std::size_t script = 0; script < kScripts; ++script) {
+    (void)ParseReply(static_cast<Script>(script), reply);
+  }
+  (void)ParseTime(reply);
+  (void)ParseInfo(TextOf(reply));
+  (void)AppendsAlways(reply);
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
+  if (size == 0) return -1;
+  const std::size_t piece = 1 + *data++;  // how much comes at a time
+  --size;
+  redisReader* const reader = NewReader();
+  while (size > 0) {
+    const std::size_t now = std::min(piece, size);
+    redisReaderFeed(reader, reinterpret_cast<const char*>(data), now);
+    data += now;
+    size -= now;
+    void* raw = nullptr;
+    while (redisReaderGetReply(reader, &raw) == REDIS_OK && raw != nullptr) {
+      ReadAll(*static_cast<redisReply*>(raw));
+      freeReplyObject(raw);
+      raw = nullptr;
+    }
+    if (reader->err != 0) break;
+  }
+  redisReaderFree(reader);
+  return 0;
+}

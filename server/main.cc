@@ -13,6 +13,7 @@
 #include "server/config/command_line.h"
 #include "server/dev/dev_nodes.h"
 #include "server/observe/log.h"
+#include "server/rpc/admin_service.h"
 #include "server/rpc/lock_service.h"
 #include "server/rpc/server.h"
 #include "server/runtime/shard_thread.h"
@@ -88,7 +89,8 @@ int Serve(redlock::config::Config config) {
   }
   redlock::runtime::ShardPool shards(config);
   redlock::rpc::LockService service(config, shards);
-  redlock::rpc::Server server(config, service);
+  redlock::rpc::AdminService admin(config, shards);
+  redlock::rpc::Server server(config, {&service, &admin});
   for (const std::string& address : server.addresses()) spdlog::info("serving on {}", address);
 
   const int signal = WaitForSignal();

@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include <algorithm>
 #include <thread>
 #include <utility>
 
@@ -61,8 +62,9 @@ class CancelOnSignal {
 
 Commands::Commands(Options options, Printer printer)
     : options_(std::move(options)), printer_(printer) {
-  stub_ = v1::LockService::NewStub(
-      grpc::CreateChannel(options_.server, grpc::InsecureChannelCredentials()));
+  const auto channel = grpc::CreateChannel(options_.server, grpc::InsecureChannelCredentials());
+  stub_ = v1::LockService::NewStub(channel);
+  admin_ = v1::AdminService::NewStub(channel);
 }
 
 void Commands::SetDeadline(grpc::ClientContext& context) const {
@@ -136,6 +138,20 @@ ExitStatus Commands::Inspect() {
   if (!status.ok()) return Report(status);
   printer_.PrintInspected(options_.key, response);
   return kExitOk;
+}
+
+ExitStatus Commands::Status() {
+  grpc::ClientContext context;
+  SetDeadline(context);
+  v1::ListNodesResponse response;
+  CancelOnSignal cancel(context);
+  const grpc::Status status = admin_->ListNodes(&context, {}, &response);
+  if (!status.ok()) return Report(status);
+  printer_.Print(response);
+  const auto up =
+      std::count_if(response.nodes().begin(), response.nodes().end(),
+                    [](const v1::Node& node) { return node.state() == v1::NODE_STATE_UP; });
+  return up >= response.quorum() ? kExitOk : kExitNoQuorum;
 }
 
 ExitStatus Commands::Watch() {

@@ -9,6 +9,7 @@
 
 #include "client/redlockctl/failure.h"
 #include "client/redlockctl/printer.h"
+#include "proto/redlock/v1/admin_service.grpc.pb.h"
 #include "proto/redlock/v1/lock_service.grpc.pb.h"
 
 namespace redlockctl {
@@ -40,6 +41,8 @@ class Commands {
   [[nodiscard]] ExitStatus Extend();
   [[nodiscard]] ExitStatus Release();
   [[nodiscard]] ExitStatus Inspect();
+  // The nodes as the daemon sees them; kExitNoQuorum where too few of them would grant.
+  [[nodiscard]] ExitStatus Status();
   // Until the lock is lost, max_lifetime has passed, or SIGINT or SIGTERM comes.
   [[nodiscard]] ExitStatus Watch();
   // Takes the lock and holds it until then.
@@ -55,6 +58,7 @@ class Commands {
   const Options options_;
   const Printer printer_;
   std::unique_ptr<redlock::v1::LockService::Stub> stub_;
+  std::unique_ptr<redlock::v1::AdminService::Stub> admin_;
 };
 
 }  // namespace redlockctl

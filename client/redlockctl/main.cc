@@ -50,9 +50,15 @@ class CommandLine {
   explicit CommandLine(CLI::App& app, Options& options) : app_(app), options_(options) {}
 
   CLI::App& Add(const std::string& name, const std::string& help, ExitStatus (Commands::*run)()) {
+    CLI::App& command = AddWithoutKey(name, help, run);
+    command.add_option("KEY", options_.key, "What to lock")->required();
+    return command;
+  }
+
+  CLI::App& AddWithoutKey(const std::string& name, const std::string& help,
+                          ExitStatus (Commands::*run)()) {
     CLI::App* const command = app_.add_subcommand(name, help);
     command->fallthrough();  // so that the common options may stand behind the command too
-    command->add_option("KEY", options_.key, "What to lock")->required();
     commands_.push_back({command, [run](Commands& commands) { return (commands.*run)(); }});
     return *command;
   }
@@ -127,6 +133,7 @@ void DeclareCommands(CommandLine& line, Options& options) {
   run.add_option("COMMAND", options.command, "What to run, behind --")->required();
 
   line.Add("inspect", "Show who holds a lock", &Commands::Inspect);
+  line.AddWithoutKey("status", "Show the Redis nodes as the daemon sees them", &Commands::Status);
 }
 
 }  // namespace

@@ -98,6 +98,24 @@ void Printer::PrintInspected(const std::string& key, const v1::InspectResponse& 
   PrintVotes(stdout, response.votes());
 }
 
+void Printer::Print(const v1::ListNodesResponse& response) const {
+  if (json_) return PrintJson(response);
+  int up = 0;
+  for (const v1::Node& node : response.nodes()) up += node.state() == v1::NODE_STATE_UP ? 1 : 0;
+  std::printf("%d of %d nodes are up, a quorum is %d\n", up, response.nodes_size(),
+              response.quorum());
+  for (const v1::Node& node : response.nodes()) {
+    const char* const state = node.state() == v1::NODE_STATE_UP            ? "up"
+                              : node.state() == v1::NODE_STATE_QUARANTINED ? "quarantined"
+                                                                           : "down";
+    std::printf("  %-24s %s", node.name().c_str(), state);
+    if (node.state() == v1::NODE_STATE_UP) std::printf(" (%.1f ms)", Seconds(node.latency()) * 1e3);
+    if (node.state() == v1::NODE_STATE_QUARANTINED) std::printf(" %s", node.message().c_str());
+    if (node.state() == v1::NODE_STATE_DOWN) std::printf(": %s", node.message().c_str());
+    std::printf("\n");
+  }
+}
+
 void Printer::Print(const v1::HoldResponse& event) const {
   if (json_) return PrintJson(event);
   if (event.type() == v1::EVENT_TYPE_QUEUED) {

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "client/redlockctl/failure.h"
+#include "proto/redlock/v1/admin_service.pb.h"
 #include "proto/redlock/v1/lock_service.pb.h"
 
 namespace redlockctl {
@@ -17,6 +18,7 @@ class Printer {
   void Print(const redlock::v1::ExtendResponse& response) const;
   void PrintReleased(const std::string& key, const redlock::v1::ReleaseResponse& response) const;
   void PrintInspected(const std::string& key, const redlock::v1::InspectResponse& response) const;
+  void Print(const redlock::v1::ListNodesResponse& response) const;
   void Print(const redlock::v1::WatchResponse& event) const;
   void Print(const redlock::v1::HoldResponse& event) const;
   void Print(const Failure& failure) const;

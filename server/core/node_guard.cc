@@ -95,6 +95,14 @@ std::optional<std::string> NodeGuard::Barred(NodeIndex node) const {
   return std::nullopt;
 }
 
+Duration NodeGuard::QuarantineLeft(NodeIndex node) const {
+  const Seat& seat = seats_[node];
+  const MonotonicTime until = seat.standing == Standing::kQuarantined
+                                  ? std::max(seat.until, seat.clock_until)
+                                  : seat.clock_until;
+  return std::max(until - scheduler_.Now(), Duration{});
+}
+
 void NodeGuard::Check(NodeIndex node, MonotonicTime asked, NodeReply& reply) {
   if (reply.outcome == Outcome::kQuarantined) Saw(node, reply.mark);
   if (reply.clock) ReadClock(node, asked, *reply.clock);

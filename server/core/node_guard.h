@@ -51,6 +51,8 @@ class NodeGuard final : public NodeObserver {
   // Whether the set is known by now: new ones are marked, and what is unmarked from here on has
   // lost its data. All nodes that lose it together before that are taken for new.
   [[nodiscard]] bool decided() const { return decided_; }
+  // How long it will be quarantined yet, at the least; 0 where it is not.
+  [[nodiscard]] Duration QuarantineLeft(NodeIndex node) const;
   // Whether what the node holds may be out of date, so that it takes no part in extensions either.
   [[nodiscard]] bool HasOldData(NodeIndex node) const {
     return seats_[node].standing == Standing::kQuarantined && seats_[node].data == Data::kOld;

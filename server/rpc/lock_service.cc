@@ -127,12 +127,6 @@ struct InspectVerb {
   Response response;
 };
 
-NodeNames NamesOf(const config::Config& config) {
-  NodeNames names;
-  for (const redis::Endpoint& node : config.nodes) names.push_back(node.Name());
-  return names;
-}
-
 }  // namespace
 
 LockService::LockService(const config::Config& config, runtime::ShardPool& shards)

@@ -6,6 +6,8 @@
 
 #include <deque>
 
+#include "proto/redlock/v1/lock_service.grpc.pb.h"
+
 namespace redlock::rpc {
 namespace {
 
@@ -27,7 +29,7 @@ void SetKeepalive(grpc::ServerBuilder& builder, const config::Config& config) {
 
 }  // namespace
 
-Server::Server(const config::Config& config, LockService& service) {
+Server::Server(const config::Config& config, const std::vector<grpc::Service*>& services) {
   grpc::EnableDefaultHealthCheckService(true);
   grpc::reflection::InitProtoReflectionServerBuilderPlugin();
   grpc::ServerBuilder builder;
@@ -39,7 +41,7 @@ Server::Server(const config::Config& config, LockService& service) {
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a second daemon must be refused
   builder.SetMaxReceiveMessageSize(static_cast<int>(config.max_message_bytes));
   SetKeepalive(builder, config);
-  builder.RegisterService(&service);
+  for (grpc::Service* service : services) builder.RegisterService(service);
   server_ = builder.BuildAndStart();
   for (std::size_t i = 0; i < ports.size(); ++i) {
     const std::string& address = config.listen[i];

@@ -8,14 +8,14 @@
 #include <vector>
 
 #include "server/config/config.h"
-#include "server/rpc/lock_service.h"
 
 namespace redlock::rpc {
 
 class Server {
  public:
-  // Serves at once. Throws config::ConfigError where an address cannot be listened on.
-  Server(const config::Config& config, LockService& service);
+  // Serves at once; the services must outlive it. Throws config::ConfigError where an address
+  // cannot be listened on.
+  Server(const config::Config& config, const std::vector<grpc::Service*>& services);
 
   // The addresses served, with the port chosen where 0 was asked for.
   [[nodiscard]] const std::vector<std::string>& addresses() const { return addresses_; }

@@ -25,6 +25,12 @@ v1::VoteOutcome ToWire(Outcome outcome) {
 
 }  // namespace
 
+NodeNames NamesOf(const config::Config& config) {
+  NodeNames names;
+  for (const redis::Endpoint& node : config.nodes) names.push_back(node.Name());
+  return names;
+}
+
 void Fill(google::protobuf::Duration& out, Duration duration) {
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(duration);
   out.set_seconds(seconds.count());

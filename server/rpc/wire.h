@@ -8,12 +8,14 @@
 #include <vector>
 
 #include "proto/redlock/v1/lock_service.pb.h"
+#include "server/config/config.h"
 #include "server/core/types.h"
 
 namespace redlock::rpc {
 
 // Node names by NodeIndex.
 using NodeNames = std::vector<std::string>;
+[[nodiscard]] NodeNames NamesOf(const config::Config& config);
 
 void Fill(google::protobuf::Duration& out, Duration duration);
 void Fill(v1::Lease& out, const Lease& lease);

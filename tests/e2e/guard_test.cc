@@ -38,6 +38,11 @@ TEST_F(GuardTest, ARestartedNodeWaitsForTheLongestTtl) {
       << VoteOf(1).message();
   EXPECT_NE(daemon->Log().find("quarantined for another 2000 ms"), std::string::npos)
       << daemon->Log();
+  const Finished status = daemon->Ctl("status");
+  EXPECT_EQ(status.status, 0);
+  EXPECT_NE(status.output.find("2 of 3 nodes are up, a quorum is 2"), std::string::npos)
+      << status.output;
+  EXPECT_NE(status.output.find("quarantined for another "), std::string::npos) << status.output;
   (void)MustAcquire(Wants("key", seconds(1)));
   EXPECT_EQ(nodes[1]->Cli("EXISTS key"), "0");
   EXPECT_TRUE(BecomesTrusted(1));
@@ -66,6 +71,14 @@ TEST_F(GuardTest, AFlushIsNoticedByTheNextGrant) {
   EXPECT_EQ(MustNotAcquire(Wants("key", seconds(2))).reason, "QUORUM_UNAVAILABLE");
   EXPECT_EQ(VoteOf(0).outcome(), v1::VOTE_OUTCOME_QUARANTINED);
   EXPECT_EQ(VoteOf(2).outcome(), v1::VOTE_OUTCOME_QUARANTINED);
+  nodes[1]->Kill();
+  EXPECT_TRUE(Eventually(
+      [&] { return daemon->Ctl("status").output.find(": not connected") != std::string::npos; }));
+  const Finished status = daemon->Ctl("status --output json");
+  EXPECT_EQ(status.status, 5) << "no quorum";
+  EXPECT_NE(status.output.find("\"state\":\"NODE_STATE_QUARANTINED\""), std::string::npos)
+      << status.output;
+  EXPECT_NE(status.output.find("quarantine_left"), std::string::npos) << status.output;
 }
 
 TEST_F(GuardTest, NodesThatWriteEverythingAtOnceMayRestart) {

@@ -93,9 +93,10 @@ void RedisNode::AskForFacts() {
       std::array<std::string_view, 1>{"INFO"},
       [this](const redisReply& reply) {
         ServerInfo info = ParseInfo(TextOf(reply));
-        if (info.replica) {
+        if (info.replica || (observer_ != nullptr && info.run_id.empty())) {
           connection_->Close();
-          Reconnect("it is a replica: those have no vote");
+          Reconnect(info.replica ? "it is a replica: those have no vote"
+                                 : "INFO tells no run_id: the node guard needs it");
           return;
         }
         facts_ = {.run_id = std::move(info.run_id),

@@ -22,6 +22,9 @@ constexpr char kOldData = '!';
 // Nodes that have not been reached by then are not waited for to call a set new.
 constexpr Duration kGrace = seconds(1);
 constexpr const char* kFoundByAnother = "another daemon found its data lost";
+// Before a provisional mark is left where there is none: longer than daemons that start together
+// need to mark all nodes.
+constexpr Duration kBeforeProvisional = milliseconds(50);
 // Of an uptime told in whole seconds.
 constexpr Duration kUptimeGranularity = seconds(1);
 
@@ -225,7 +228,8 @@ void NodeGuard::Quarantine(NodeIndex node, Data data, Duration time, std::string
   seat.why = std::move(why);
   seat.until = scheduler_.Now() + std::max(time, Duration{});
   if (news && time > Duration{}) report_(node, true, "quarantined " + *Barred(node));
-  TendQuarantine(node);
+  // Where it has no mark, another daemon may just be marking a new set.
+  if (!seat.mark.empty()) TendQuarantine(node);
   LookAgain();
 }
 
@@ -315,9 +319,9 @@ void NodeGuard::LookAgain() {
   const MonotonicTime now = scheduler_.Now();
   MonotonicTime next = now + options_.guard.look_every;
   for (const Seat& seat : seats_) {
-    if (seat.standing == Standing::kQuarantined && seat.until > now) {
-      next = std::min(next, seat.until);
-    }
+    if (seat.standing != Standing::kQuarantined) continue;
+    if (seat.until > now) next = std::min(next, seat.until);
+    if (seat.mark.empty()) next = std::min(next, now + kBeforeProvisional);
   }
   tick_ = scheduler_.At(next, [this] { Tick(); });
 }

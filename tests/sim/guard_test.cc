@@ -91,7 +91,7 @@ TEST_F(Guard, WhereStrictANewSetWaitsForTheLongestTtl) {
   Pass(kQuarantine - milliseconds(100));
   EXPECT_EQ(Votes()[0], kBarred);
   EXPECT_FALSE(won);
-  Pass(milliseconds(100));
+  Pass(milliseconds(200));
   (void)Votes();
   EXPECT_TRUE(won);
 }
@@ -102,6 +102,18 @@ TEST_F(Guard, SeveralDaemonsStartANewSetTogether) {
     (void)Votes(daemon);
     EXPECT_TRUE(won) << daemon;
   }
+}
+
+TEST_F(Guard, ASetThatAnotherDaemonIsJustMarkingIsNew) {
+  SetUpGuarded();
+  (void)cluster->server(0).Mark("", "run-1");  // and its marks for the others are under way
+  Pass(milliseconds(10));
+  EXPECT_EQ(Votes()[1], kBarred);
+  for (const std::size_t node : {1U, 2U}) {
+    EXPECT_EQ(cluster->server(node).Mark("", "run-1").mark, "run-1");
+  }
+  Pass(milliseconds(60));
+  EXPECT_EQ(HowManyBarred(), 0) << why;
 }
 
 TEST_F(Guard, AnEmptiedNodeIsNoticedByTheGrantThatWouldHaveBeenWrong) {

@@ -65,6 +65,11 @@ void Cluster::Cut(std::size_t daemon, std::size_t node, Link::Direction directio
   daemons_[daemon].links[node]->Cut(direction);
 }
 
+void Cluster::StepWallClock(std::size_t daemon) {
+  daemons_[daemon].scheduler->SetWallSkew(
+      world_.Between(-options_.most_wall_skew, options_.most_wall_skew));
+}
+
 bool Cluster::decided() const {
   return std::all_of(daemons_.begin(), daemons_.end(),
                      [](const Daemon& daemon) { return daemon.shard->guard()->decided(); });

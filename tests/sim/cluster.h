@@ -57,6 +57,8 @@ class Cluster {
   // The daemon does nothing, as with SIGSTOP, until it goes on.
   void Suspend(std::size_t daemon) { daemons_[daemon].scheduler->Suspend(); }
   void GoOn(std::size_t daemon) { daemons_[daemon].scheduler->GoOn(); }
+  // Its wall clock jumps to anywhere within most_wall_skew.
+  void StepWallClock(std::size_t daemon);
   [[nodiscard]] bool suspended(std::size_t daemon) const {
     return daemons_[daemon].scheduler->suspended();
   }

@@ -64,6 +64,7 @@ class Trouble {
         [this](std::size_t n) { Pause(n); },
         [this](std::size_t n) { Cut(n); },
         [this](std::size_t) { Suspend(world_.Below(cluster_.daemons())); },
+        [this](std::size_t) { cluster_.StepWallClock(world_.Below(cluster_.daemons())); },
     };
     if (guarded_) {
       kinds.emplace_back([this](std::size_t n) { LoseData(n); });

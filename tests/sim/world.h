@@ -95,6 +95,7 @@ class WorldScheduler final : public Scheduler {
     }
   }
 
+  void SetWallSkew(Duration skew) { wall_skew_ = skew; }
   void Suspend() { suspended_ = true; }
   // Timers that are due, and what came meanwhile: either may be first.
   void GoOn() {

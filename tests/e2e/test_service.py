@@ -15,6 +15,8 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 
+from redlock.v1 import admin_service_pb2 as admin_pb
+from redlock.v1 import admin_service_pb2_grpc as admin_pb_grpc
 from redlock.v1 import lock_service_pb2 as pb
 from redlock.v1 import lock_service_pb2_grpc as pb_grpc
 
@@ -113,17 +115,18 @@ class ServiceTest(unittest.TestCase):
         self.daemon = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         self.addCleanup(self.daemon.wait)
         self.addCleanup(self.daemon.kill)
-#A channel that was refused once takes its time to try again.
+        # A channel that was refused once takes its time to try again.
         self.assertTrue(eventually(lambda: listens(port), 20))
         self.channel = grpc.insecure_channel(self.address)
         self.addCleanup(self.channel.close)
         self.stub = pb_grpc.LockServiceStub(self.channel)
-        self.assertTrue(eventually(self.serves, 20))
+        self.admin = admin_pb_grpc.AdminServiceStub(self.channel)
+        self.assertTrue(eventually(self.all_nodes_are_up, 20))
 
-    def serves(self):
+    def all_nodes_are_up(self):
         try:
-            votes = self.stub.Inspect(pb.InspectRequest(key="probe"), timeout=1).votes
-            return all("not connected" not in vote.message for vote in votes)
+            nodes = self.admin.ListNodes(admin_pb.ListNodesRequest(), timeout=1).nodes
+            return all(node.state == admin_pb.NODE_STATE_UP for node in nodes)
         except grpc.RpcError:
             return False
 
@@ -156,11 +159,11 @@ class ServiceTest(unittest.TestCase):
         failure = self.failure(self.acquire, "", ttl=-1)
         self.assertEqual(failure.code, grpc.StatusCode.INVALID_ARGUMENT)
         self.assertEqual(set(failure.fields), {"key", "ttl"})
-#Bytes that are no text, which the generated classes would not even send.
+        # Bytes that are no text, which the generated classes would not even send.
         raw = self.channel.unary_unary("/redlock.v1.LockService/Acquire")
         failure = self.failure(raw, b"\x0a\x02k\xff")
         self.assertEqual(failure.fields, {"key": "must be UTF-8"})
-        self.assertTrue(self.serves())
+        self.assertTrue(self.all_nodes_are_up())
 
     def test_two_nodes_dead(self):
         for process in self.nodes.processes[1:]:

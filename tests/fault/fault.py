@@ -79,8 +79,8 @@ def run(options):
         time.sleep(3)
         trouble(faults, chance, options.seconds)
         time.sleep(QUIET)
-        for worker in cluster.workers:
-            worker.kill()
+        for index in range(options.workers):
+            faults.kill_worker(index)
         time.sleep(MAX_TTL + 0.5)
         wrong = keys_left(cluster) + ended_by_themselves(cluster)
     finally:

@@ -149,10 +149,13 @@ class Faults:
         index = self.pick("worker", len(self.cluster.workers))
         if index is None:
             return None
-        worker = self.cluster.workers[index]
+        self.kill_worker(index)
+        start = self.cluster.workers[index].start
+        return self.random.uniform(0, 1), self.hold("worker", index, start)
+
+    def kill_worker(self, index):
         self.killed.append((f"w{index}", now()))
-        worker.kill()
-        return self.random.uniform(0, 1), self.hold("worker", index, worker.start)
+        self.cluster.workers[index].kill()
 
     def worker_stopped(self):
         index = self.pick("worker", len(self.cluster.workers))

@@ -1,6 +1,5 @@
 // Many workers, one key: how fast and how fairly it goes round, beside a client that polls.
 #include <grpcpp/create_channel.h>
-#include <grpcpp/server_builder.h>
 #include <sys/prctl.h>
 
 #include <CLI/CLI.hpp>
@@ -15,6 +14,9 @@
 
 #include "proto/redlock/v1/lock_service.grpc.pb.h"
 #include "tests/bench/documented_client.h"
+#include "tests/bench/empty_server.h"
+#include "tests/bench/figures.h"
+#include "tests/bench/nodes.h"
 #include "tests/support/daemon.h"
 
 namespace redlock::bench {
@@ -25,7 +27,6 @@ using std::chrono::duration;
 using std::chrono::milliseconds;
 using Millis = duration<double, std::milli>;
 using testing::Daemon;
-using testing::RedisServer;
 
 constexpr milliseconds kTtl{10'000};
 const std::string kKey = "contended";
@@ -126,38 +127,6 @@ class PollingLocker final : public Locker {
   std::string token_;
 };
 
-double Quantile(std::vector<double> values, double q) {
-  if (values.empty()) return 0;
-  std::sort(values.begin(), values.end());
-  return values[static_cast<std::size_t>(q * static_cast<double>(values.size() - 1))];
-}
-
-class Nodes {
- public:
-  explicit Nodes(std::size_t count) : servers_(testing::StartNodes(count)) {}
-  [[nodiscard]] const std::vector<std::unique_ptr<RedisServer>>& servers() const {
-    return servers_;
-  }
-  [[nodiscard]] std::vector<std::uint16_t> ports() const {
-    std::vector<std::uint16_t> ports;
-    for (const auto& server : servers_) ports.push_back(server->port());
-    return ports;
-  }
-  // What all have carried out, what scripts call included.
-  [[nodiscard]] double Commands() const {
-    double sum = 0;
-    for (const auto& server : servers_) {
-      const std::string stats = server->Cli("INFO stats");
-      const std::string name = "total_commands_processed:";
-      sum += std::stod(stats.substr(stats.find(name) + name.size())) - 1;  // without this INFO
-    }
-    return sum;
-  }
-
- private:
-  std::vector<std::unique_ptr<RedisServer>> servers_;
-};
-
 // What a round showed. Times in milliseconds.
 struct Figures {
   double rate = 0;
@@ -226,11 +195,11 @@ Figures Measure(const Nodes& nodes, const Settings& settings, Millis pause,
   }
   ready.arrive_and_wait();
   std::this_thread::sleep_for(milliseconds(500));  // warm
-  const double commands = nodes.Commands();
+  const double commands = nodes.Count().commands;
   const auto begin = Clock::now();
   std::this_thread::sleep_for(duration<double>(settings.seconds));
   const auto end = Clock::now();
-  const double commands_after = nodes.Commands();
+  const double commands_after = nodes.Count().commands;
   stop = true;
   for (std::thread& thread : threads) thread.join();
   std::vector<Turn> counted;
@@ -256,26 +225,6 @@ Figures Median(const std::vector<Figures>& rounds) {
     median.*figure = Quantile(values, .5);
   }
   return median;
-}
-
-// Answers every Release at once: what an RPC costs without a lock.
-class EmptyService final : public v1::LockService::CallbackService {
-  grpc::ServerUnaryReactor* Release(grpc::CallbackServerContext* context,
-                                    const v1::ReleaseRequest* /*request*/,
-                                    v1::ReleaseResponse* /*response*/) override {
-    auto* const reactor = context->DefaultReactor();
-    reactor->Finish(grpc::Status::OK);
-    return reactor;
-  }
-};
-
-int ServeEmpty(const std::string& address) {
-  EmptyService service;
-  grpc::ServerBuilder builder;
-  builder.AddListeningPort(address, grpc::InsecureServerCredentials());
-  builder.RegisterService(&service);
-  builder.BuildAndStart()->Wait();
-  return 0;
 }
 
 // At the pace of the contended key, so that what sleeps in between has to be woken here too.
@@ -351,10 +300,10 @@ void MeasureWaiters(const Nodes& nodes, const Settings& settings) {
                            [&answered](const grpc::Status&) { answered.count_down(); });
   }
   std::this_thread::sleep_for(milliseconds(1500));
-  const double before = nodes.Commands();
+  const double before = nodes.Count().commands;
   const auto begin = Clock::now();
   std::this_thread::sleep_for(duration<double>(settings.seconds));
-  const double commands = nodes.Commands() - before;
+  const double commands = nodes.Count().commands - before;
   const double took = Millis(Clock::now() - begin).count() / 1000;
   std::printf("\n%d waiters on a held key: %.1f commands/s on the nodes in all\n", settings.waiters,
               commands / took);
@@ -430,6 +379,6 @@ int main(int argc, char** argv) {
   app.add_option("--poll-most", settings.poll_most_ms, "Milliseconds")->capture_default_str();
   app.add_option("--serve-empty", empty_address, "For the bench itself")->group("");
   CLI11_PARSE(app, argc, argv);
-  if (!empty_address.empty()) return redlock::bench::ServeEmpty(empty_address);
+  if (!empty_address.empty()) return redlock::bench::ServeEmpty({empty_address});
   redlock::bench::Run("/proc/self/exe", settings);
 }

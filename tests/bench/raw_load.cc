@@ -1,0 +1,252 @@
+// The limit of the nodes: what a client can do that has nothing else to do.
+#include <arpa/inet.h>
+#include <hiredis/hiredis.h>
+#include <netinet/tcp.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <deque>
+#include <span>
+#include <stdexcept>
+#include <string_view>
+
+#include "server/redis/scripts.h"
+#include "tests/bench/load.h"
+
+namespace redlock::bench {
+namespace {
+
+using redis::Script;
+
+constexpr std::string_view kTtl = "10000";
+constexpr std::string_view kRetention = "86400000";
+constexpr std::string_view kCompareAndDelete =
+    "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) "
+    "else return 0 end";
+
+void Append(std::string& out, std::span<const std::string_view> words) {
+  out += '*' + std::to_string(words.size()) + "\r\n";
+  for (const std::string_view word : words) {
+    out += '$' + std::to_string(word.size()) + "\r\n";
+    out += word;
+    out += "\r\n";
+  }
+}
+
+struct FreeReply {
+  void operator()(redisReply* reply) const { freeReplyObject(reply); }
+};
+using Reply = std::unique_ptr<redisReply, FreeReply>;
+
+// One connection: commands are gathered and written at once, replies read as they come.
+class Node {
+ public:
+  explicit Node(std::uint16_t port) : fd_(socket(AF_INET, SOCK_STREAM, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_port = htons(port);
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    if (connect(fd_, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
+      throw std::runtime_error("no node");
+    }
+    const int on = 1;
+    setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+  }
+  ~Node() {
+    redisReaderFree(reader_);
+    close(fd_);
+  }
+  Node(const Node&) = delete;
+  Node& operator=(const Node&) = delete;
+
+  [[nodiscard]] int fd() const { return fd_; }
+  std::string out;
+  std::deque<std::pair<std::size_t, std::size_t>> waiting;  // slot and its step
+
+  void Flush() {
+    for (std::size_t sent = 0; sent < out.size();) {
+      const ssize_t size = send(fd_, out.data() + sent, out.size() - sent, MSG_NOSIGNAL);
+      if (size <= 0) throw std::runtime_error("node: send");
+      sent += static_cast<std::size_t>(size);
+    }
+    out.clear();
+  }
+  void Receive() {
+    std::array<char, 64 * 1024> buffer;
+    const ssize_t size = recv(fd_, buffer.data(), buffer.size(), 0);
+    if (size <= 0) throw std::runtime_error("node: recv");
+    redisReaderFeed(reader_, buffer.data(), static_cast<std::size_t>(size));
+  }
+  [[nodiscard]] Reply Next() {
+    void* raw = nullptr;
+    if (redisReaderGetReply(reader_, &raw) != REDIS_OK) throw std::runtime_error("node: reply");
+    return Reply(static_cast<redisReply*>(raw));
+  }
+  // For set-up: one command, waited for.
+  [[nodiscard]] std::string Ask(std::span<const std::string_view> words) {
+    Append(out, words);
+    Flush();
+    while (true) {
+      if (const Reply reply = Next()) return reply->str ? std::string(reply->str, reply->len) : "";
+      Receive();
+    }
+  }
+
+ private:
+  const int fd_;
+  redisReader* const reader_ = redisReaderCreate();
+};
+
+class Raw final : public Load {
+ public:
+  Raw(const std::vector<std::uint16_t>& ports, RawMode mode)
+      : mode_(mode), epoll_(epoll_create1(0)) {
+    for (const std::uint16_t port : ports) {
+      Node& node = *nodes_.emplace_back(std::make_unique<Node>(port));
+      epoll_event event{.events = EPOLLIN, .data = {.ptr = &node}};
+      epoll_ctl(epoll_, EPOLL_CTL_ADD, node.fd(), &event);
+      compare_and_delete_ =
+          node.Ask(std::array<std::string_view, 3>{"SCRIPT", "LOAD", kCompareAndDelete});
+      acquire_ = Own(node, Script::kAcquire);
+      release_ = Own(node, Script::kRelease);
+      marks_.push_back(node.Ask(std::array<std::string_view, 2>{"GET", redis::kMarkKey}));
+    }
+  }
+  ~Raw() override { close(epoll_); }
+  Raw(const Raw&) = delete;
+  Raw& operator=(const Raw&) = delete;
+
+  LoadResult Run(std::size_t outstanding, std::chrono::nanoseconds time) override {
+    Stopwatch watch(outstanding);
+    slots_.assign(outstanding, {});
+    for (std::size_t slot = 0; slot < outstanding; ++slot) Begin(slot, watch);
+    FlushAll();
+    std::size_t under_way = outstanding;
+    while (under_way > 0 || AnswersAreOut()) {
+      std::array<epoll_event, 16> events;
+      const int ready = epoll_wait(epoll_, events.data(), events.size(), 10'000);
+      if (ready <= 0) throw std::runtime_error("nodes do not answer");
+      const bool goes_on = Clock::now() < watch.start() + time;
+      for (int i = 0; i < ready; ++i) {
+        Node& node = *static_cast<Node*>(events[static_cast<std::size_t>(i)].data.ptr);
+        node.Receive();
+        while (const Reply reply = node.Next()) {
+          const auto [slot, step] = node.waiting.front();
+          node.waiting.pop_front();
+          if (OnReply(slot, step, *reply, watch, goes_on)) --under_way;
+        }
+      }
+      FlushAll();
+    }
+    return watch.Result();
+  }
+
+ private:
+  struct Slot {
+    std::size_t step = 0;  // even: acquires, odd: releases
+    std::size_t granted = 0;
+    std::string key, token;
+  };
+
+  static std::string Own(Node& node, Script script) {
+    return node.Ask(std::array<std::string_view, 3>{"SCRIPT", "LOAD", redis::Source(script)});
+  }
+  [[nodiscard]] bool AnswersAreOut() const {
+    for (const auto& node : nodes_) {
+      if (!node->waiting.empty()) return true;
+    }
+    return false;
+  }
+  void FlushAll() {
+    for (const auto& node : nodes_) {
+      if (!node->out.empty()) node->Flush();
+    }
+  }
+
+  void Begin(std::size_t number, Stopwatch& watch) {
+    watch.Began(number);
+    Slot& slot = slots_[number];
+    slot.key = KeyOf(number, slot.step / 2);
+    slot.token = "rl-0123456789abcdef" + std::to_string(1'000'000'000'000'000 + ++tokens_);
+    slot.granted = 0;
+    const std::string fence =
+        std::to_string(std::chrono::duration_cast<std::chrono::microseconds>(
+                           std::chrono::system_clock::now().time_since_epoch())
+                           .count() +
+                       static_cast<long>(tokens_ % 1000));
+    const std::string attempt = std::to_string(0x9e3779b97f4a7c15U * tokens_);
+    const std::string meta = "redlockd:meta:{" + slot.key + "}";
+    for (std::size_t i = 0; i < nodes_.size(); ++i) {
+      if (mode_ == RawMode::kDocumented) {
+        Append(nodes_[i]->out,
+               std::array<std::string_view, 6>{"SET", slot.key, slot.token, "NX", "PX", kTtl});
+      } else {
+        Append(nodes_[i]->out,
+               std::array<std::string_view, 14>{"EVALSHA", acquire_, "3", slot.key, meta,
+                                                redis::kMarkKey, slot.token, kTtl, fence, "",
+                                                kRetention, "0", attempt, marks_[i]});
+      }
+      nodes_[i]->waiting.emplace_back(number, slot.step);
+    }
+  }
+
+  void Release(std::size_t number) {
+    Slot& slot = slots_[number];
+    ++slot.step;
+    slot.granted = 0;
+    const std::string meta = "redlockd:meta:{" + slot.key + "}";
+    const std::string channel = redis::AnnouncementChannel(Key(slot.key));
+    for (const auto& node : nodes_) {
+      if (mode_ == RawMode::kDocumented) {
+        Append(node->out, std::array<std::string_view, 5>{"EVALSHA", compare_and_delete_, "1",
+                                                          slot.key, slot.token});
+      } else {
+        Append(node->out,
+               std::array<std::string_view, 10>{"EVALSHA", release_, "2", slot.key, meta,
+                                                slot.token, "", "0", kRetention, channel});
+      }
+      node->waiting.emplace_back(number, slot.step);
+    }
+  }
+
+  // Returns whether the slot has ended.
+  bool OnReply(std::size_t number, std::size_t step, const redisReply& reply, Stopwatch& watch,
+               bool goes_on) {
+    Slot& slot = slots_[number];
+    if (reply.type == REDIS_REPLY_ERROR)
+      throw std::runtime_error("node: " + std::string(reply.str));
+    if (step != slot.step) return false;  // later than the quorum
+    const bool granted = reply.type == REDIS_REPLY_STATUS ||
+                         (reply.type == REDIS_REPLY_INTEGER && reply.integer == 1) ||
+                         (reply.type == REDIS_REPLY_ARRAY && reply.element[0]->integer == 1);
+    if (!granted || ++slot.granted < nodes_.size() / 2 + 1) return false;
+    if (step % 2 == 0) {
+      watch.Acquired(number);
+      Release(number);
+      return false;
+    }
+    watch.Released(number);
+    ++slot.step;
+    if (!goes_on) return true;
+    Begin(number, watch);
+    return false;
+  }
+
+  const RawMode mode_;
+  const int epoll_;
+  std::vector<std::unique_ptr<Node>> nodes_;
+  std::vector<std::string> marks_;
+  std::string compare_and_delete_, acquire_, release_;
+  std::vector<Slot> slots_;
+  std::uint64_t tokens_ = 0;
+};
+
+}  // namespace
+
+std::unique_ptr<Load> RawLoad(const std::vector<std::uint16_t>& ports, RawMode mode) {
+  return std::make_unique<Raw>(ports, mode);
+}
+
+}  // namespace redlock::bench

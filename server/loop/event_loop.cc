@@ -1,21 +1,75 @@
 #include "server/loop/event_loop.h"
 
+#include <poll.h>
+#include <sys/timerfd.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <algorithm>
-#include <asio/executor_work_guard.hpp>
-#include <asio/post.hpp>
+#include <array>
+#include <cerrno>
+#include <system_error>
+#include <utility>
 
 namespace redlock {
 namespace {
 
-// Sleeping machines freeze the timers that the kernel keeps, not the clock: look again now and
-// then.
-constexpr Duration kLongestSleep = std::chrono::seconds(60);
+// Posted work and sockets may go on feeding each other; others want a turn too.
+constexpr int kRoundsOfATurn = 16;
+
+timespec ToTimespec(Duration duration) {
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(duration);
+  return {seconds.count(), (duration - seconds).count()};
+}
+
+void Check(int error, const char* what) {
+  if (error < 0) throw std::system_error(-error, std::generic_category(), what);
+}
 
 }  // namespace
 
-EventLoop::EventLoop() = default;
+EventLoop::Turn::Turn(EventLoop& loop) : loop_(loop), inside_(loop.turn_) {
+  loop_.inside_.store(std::this_thread::get_id(), std::memory_order_relaxed);
+}
+
+EventLoop::Turn::~Turn() {
+  Poll();
+  loop_.inside_.store({}, std::memory_order_relaxed);
+}
+
+void EventLoop::Turn::Poll() {
+  for (int round = 0; round < kRoundsOfATurn; ++round) {
+    loop_.busy_ = loop_.DoPosted();
+    uv_run(&loop_.uv_, UV_RUN_NOWAIT);  // also tells the kernel of new and changed sockets
+    if (!loop_.busy_ && loop_.posted_.empty()) return;
+  }
+  // What is left is for the next turn, which is at once.
+  uv_async_send(&loop_.wake_);
+}
+
+EventLoop::EventLoop() : timer_fd_(timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC)) {
+  Check(timer_fd_ < 0 ? -errno : 0, "timerfd_create");
+  Check(uv_loop_init(&uv_), "uv_loop_init");
+  uv_.data = this;
+  Check(uv_async_init(&uv_, &wake_,
+                      [](uv_async_t* handle) {
+                        static_cast<EventLoop*>(handle->loop->data)->TakeInOutside();
+                      }),
+        "uv_async_init");
+  timer_watcher_.emplace(*this, timer_fd_, [this](FdWatcher::Events) { FireDue(); });
+  timer_watcher_->Want({.readable = true, .writable = false});
+}
+
+EventLoop::~EventLoop() {
+  timer_watcher_.reset();
+  // What was posted and never done may own sockets of this loop.
+  posted_.clear();
+  outside_.clear();
+  uv_close(reinterpret_cast<uv_handle_t*>(&wake_), nullptr);
+  uv_run(&uv_, UV_RUN_DEFAULT);  // until all that is closing has closed
+  uv_loop_close(&uv_);
+  close(timer_fd_);
+}
 
 MonotonicTime EventLoop::Now() const {
   timespec now{};
@@ -34,26 +88,65 @@ TimerHandle EventLoop::At(MonotonicTime when, std::function<void()> callback) {
 void EventLoop::Arm() {
   armed_for_ = timers_.Next();
   if (!armed_for_) return;
-  wake_.expires_after(std::clamp(*armed_for_ - Now(), Duration::zero(), kLongestSleep));
-  wake_.async_wait([this](std::error_code error) {
-    if (!error) FireDue();
-  });
+  // A time that has passed fires at once; all zeros would switch the timer off.
+  const Duration when = std::max(armed_for_->time_since_epoch(), Duration(1));
+  const itimerspec setting{.it_interval = {}, .it_value = ToTimespec(when)};
+  timerfd_settime(timer_fd_, TFD_TIMER_ABSTIME, &setting, nullptr);
 }
 
 void EventLoop::FireDue() {
+  std::uint64_t expirations = 0;
+  (void)!read(timer_fd_, &expirations, sizeof expirations);
   // One reading of the clock: a callback that sets a timer for "now" waits for the next turn.
   const MonotonicTime now = Now();
-  while (auto callback = timers_.TakeDue(now)) (*callback)();
+  while (auto callback = timers_.TakeDue(now)) {
+    busy_ = true;
+    (*callback)();
+  }
   Arm();
 }
 
-void EventLoop::Post(std::function<void()> work) { asio::post(io_, std::move(work)); }
-
-void EventLoop::Run() {
-  const auto guard = asio::make_work_guard(io_);
-  io_.run();
+void EventLoop::Post(std::function<void()> work) {
+  if (InTurn()) {
+    posted_.push_back(std::move(work));
+    return;
+  }
+  {
+    const std::lock_guard lock(outside_mutex_);
+    outside_.push_back(std::move(work));
+    if (outside_.size() > 1) return;  // the first one wakes the loop
+  }
+  uv_async_send(&wake_);
 }
 
-void EventLoop::Stop() { io_.stop(); }
+void EventLoop::TakeInOutside() {
+  busy_ = true;
+  const std::lock_guard lock(outside_mutex_);
+  posted_.insert(posted_.end(), std::make_move_iterator(outside_.begin()),
+                 std::make_move_iterator(outside_.end()));
+  outside_.clear();
+}
+
+bool EventLoop::DoPosted() {
+  if (posted_.empty()) return false;
+  std::swap(doing_, posted_);
+  for (const auto& work : doing_) work();
+  doing_.clear();
+  return true;
+}
+
+void EventLoop::Run() {
+  pollfd ready{.fd = uv_backend_fd(&uv_), .events = POLLIN, .revents = 0};
+  { const Turn first(*this); }  // the sockets that there are from the beginning
+  while (!stopped_) {
+    poll(&ready, 1, -1);
+    const Turn turn(*this);
+  }
+}
+
+void EventLoop::Stop() {
+  stopped_ = true;
+  uv_async_send(&wake_);
+}
 
 }  // namespace redlock

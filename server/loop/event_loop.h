@@ -1,47 +1,104 @@
-// A shard's thread: sockets (asio), timers, and work posted from other threads.
+// A shard's loop: sockets (libuv), timers, and work posted from elsewhere.
+//
+// At most one thread is inside at a time: it has the turn, and everything that it touches in it
+// needs no lock. Run() takes turns as sockets and timers ask for them. A thread that has work of
+// its own for the shard, such as the one that waits for gRPC, takes a turn by itself and does the
+// work there: to hand it to another thread would cost a wake-up for each request.
 #pragma once
 
-#include <asio/io_context.hpp>
-#include <asio/steady_timer.hpp>
+#include <uv.h>
+
+#include <atomic>
 #include <functional>
+#include <mutex>
 #include <optional>
+#include <thread>
+#include <vector>
 
 #include "server/core/clock.h"
 #include "server/core/timer_queue.h"
+#include "server/loop/fd_watcher.h"
 
 namespace redlock {
 
-// Post() and Stop() may be called from any thread, everything else on the thread that runs it.
+// Post(), Run() and Stop() may be called from any thread, everything else in a turn.
 //
 // The monotonic clock is CLOCK_BOOTTIME: it goes on while the machine sleeps, as Redis' expiry
 // does.
 class EventLoop final : public Scheduler {
  public:
+  // The right to be inside, for as long as it exists; waits for it. Not to be nested.
+  class Turn {
+   public:
+    explicit Turn(EventLoop& loop);
+    // Before it ends, all that was posted is done and all that is queued for sockets is sent.
+    ~Turn();
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
+
+    // Does what was posted, takes in what has come on sockets, fires timers; until there is no
+    // more.
+    void Poll();
+
+   private:
+    EventLoop& loop_;
+    const std::unique_lock<std::mutex> inside_;
+  };
+
   EventLoop();
+  // Nobody may be inside any more, and no socket, lookup or timer may be left.
+  ~EventLoop() override;
+  EventLoop(const EventLoop&) = delete;
+  EventLoop& operator=(const EventLoop&) = delete;
 
   [[nodiscard]] MonotonicTime Now() const override;
   [[nodiscard]] WallTime WallNow() const override;
   [[nodiscard]] TimerHandle At(MonotonicTime when, std::function<void()> callback) override;
 
-  // Runs work on the loop's thread, never inside this call.
+  // Does the work in a turn, never inside this call: at the end of the present one, or of one that
+  // Run() takes.
   void Post(std::function<void()> work);
+  // The calling thread has the turn.
+  [[nodiscard]] bool InTurn() const {
+    return inside_.load(std::memory_order_relaxed) == std::this_thread::get_id();
+  }
 
-  // Runs until Stop().
+  // Takes turns until Stop().
   void Run();
   void Stop();
 
-  [[nodiscard]] asio::io_context& io() { return io_; }
+  // For sockets and lookups.
+  [[nodiscard]] uv_loop_t* uv() { return &uv_; }
+  // The turn is not to end before the kernel has been told what is wanted of sockets.
+  void GoRound() { busy_ = true; }
 
  private:
+  using Work = std::vector<std::function<void()>>;
+
   void Arm();
   void FireDue();
+  // False where there was none.
+  bool DoPosted();
+  void TakeInOutside();
 
-  asio::io_context io_{1};
+  std::mutex turn_;
+  std::atomic<std::thread::id> inside_;
+  std::atomic<bool> stopped_ = false;
+
+  uv_loop_t uv_;
+  Work posted_;        // inside a turn
+  Work doing_;         // its memory is kept
+  bool busy_ = false;  // something was done, which may lead to more
   TimerQueue timers_;
-  asio::steady_timer wake_{io_};
-  // When wake_ is set to. Cancelled timers leave it as it is: an early wake-up costs less than
-  // setting it anew for each of many short timers.
+  // When the kernel's timer is set to. Cancelled timers leave it as it is: an early wake-up costs
+  // less than setting it anew for each of many short timers.
   std::optional<MonotonicTime> armed_for_;
+  int timer_fd_;
+  std::optional<FdWatcher> timer_watcher_;
+
+  std::mutex outside_mutex_;
+  Work outside_;  // posted by threads that had no turn
+  uv_async_t wake_;
 };
 
 }  // namespace redlock

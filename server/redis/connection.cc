@@ -53,25 +53,20 @@ std::vector<std::string_view> AuthCommand(const Endpoint& endpoint) {
 
 redisReader* NewReader() { return redisReaderCreateWithFunctions(BoundedFunctions()); }
 
-Connection::Connection(EventLoop& loop, std::shared_ptr<Transport> transport, Closed closed)
-    : loop_(loop),
-      transport_(std::move(transport)),
-      closed_(std::move(closed)),
-      reader_(NewReader()) {}
+Connection::Connection(EventLoop& loop, Closed closed)
+    : loop_(loop), closed_(std::move(closed)), reader_(NewReader()) {}
 
 Connection::~Connection() = default;
 
-void Connection::Open(std::function<void()> connected) {
-  transport_->Connect(
-      [self = shared_from_this(), connected = std::move(connected)](std::error_code error) {
-        if (!self->open_) return;
-        if (error) {
-          self->Fail(error.message());
-          return;
-        }
-        self->Read();
-        connected();
-      });
+void Connection::Open(const Endpoint& endpoint, const TlsContext& tls,
+                      std::function<void()> connected) {
+  connected_ = std::move(connected);
+  transport_ = OpenTransport(loop_, endpoint, tls, *this);
+}
+
+void Connection::OnConnected() {
+  const auto self = shared_from_this();
+  std::exchange(connected_, nullptr)();
 }
 
 void Connection::Send(std::span<const std::string_view> command, ReplyHandler handler) {
@@ -93,7 +88,11 @@ void Connection::Append(std::span<const std::string_view> command) {
                                            arguments.data(), lengths.data());
   outgoing_.append(formatted, static_cast<std::size_t>(size));
   redisFreeCommand(formatted);
-  if (flush_posted_ || !writing_.empty()) return;
+  FlushSoon();
+}
+
+void Connection::FlushSoon() {
+  if (flush_posted_ || held_back_) return;
   flush_posted_ = true;
   loop_.Post([self = shared_from_this()] {
     self->flush_posted_ = false;
@@ -102,36 +101,20 @@ void Connection::Append(std::span<const std::string_view> command) {
 }
 
 void Connection::Flush() {
-  if (!open_ || outgoing_.empty() || !writing_.empty()) return;
-  std::swap(writing_, outgoing_);
-  transport_->WriteAll(writing_, [self = shared_from_this()](std::error_code error, std::size_t) {
-    self->writing_.clear();
-    if (!self->open_) return;
-    if (error) {
-      self->Fail(error.message());
-      return;
-    }
-    self->Flush();
-  });
+  if (!transport_ || outgoing_.empty()) return;
+  sent_ += transport_->Write(std::string_view(outgoing_).substr(sent_));
+  held_back_ = sent_ < outgoing_.size();
+  if (held_back_) return;
+  outgoing_.clear();
+  sent_ = 0;
 }
 
-void Connection::Read() {
-  transport_->ReadSome(incoming_,
-                       [self = shared_from_this()](std::error_code error, std::size_t size) {
-                         if (!self->open_) return;
-                         if (error) {
-                           self->Fail(error.message());
-                           return;
-                         }
-                         self->OnRead(size);
-                       });
-}
-
-void Connection::OnRead(std::size_t size) {
+void Connection::OnData(std::string_view data) {
+  const auto self = shared_from_this();
   last_read_ = loop_.Now();
-  unparsed_ += size;
-  redisReaderFeed(reader_.get(), incoming_.data(), size);
-  while (open_) {
+  unparsed_ += data.size();
+  redisReaderFeed(reader_.get(), data.data(), data.size());
+  while (transport_) {
     void* raw = nullptr;
     if (redisReaderGetReply(reader_.get(), &raw) != REDIS_OK) {
       Fail(std::string("bad reply: ") + reader_->errstr);
@@ -152,12 +135,7 @@ void Connection::OnRead(std::size_t size) {
     pending_.pop_front();
     handler(reply.get());
   }
-  if (!open_) return;
-  if (unparsed_ > kMaxReplyBytes) {
-    Fail("bad reply: too long");
-    return;
-  }
-  Read();
+  if (transport_ && unparsed_ > kMaxReplyBytes) Fail("bad reply: too long");
 }
 
 std::optional<MonotonicTime> Connection::waiting_since() const {
@@ -168,18 +146,19 @@ std::optional<MonotonicTime> Connection::waiting_since() const {
 void Connection::Close() {
   closed_ = nullptr;
   pushed_ = nullptr;
-  if (open_) Abort();
+  if (transport_) Abort();
 }
 
 void Connection::Fail(const std::string& why) {
+  const auto self = shared_from_this();
   const Closed closed = std::exchange(closed_, nullptr);
   Abort();
   if (closed) closed(why);
 }
 
 void Connection::Abort() {
-  open_ = false;
-  transport_->Close();
+  transport_.reset();
+  connected_ = nullptr;
   // Handlers may send to a new connection, never to this one: it has been let go of.
   loop_.Post([self = shared_from_this()] {
     for (Pending& pending : std::exchange(self->pending_, {})) pending.handler(nullptr);

@@ -6,7 +6,6 @@
 
 #include <hiredis/hiredis.h>
 
-#include <array>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -32,19 +31,20 @@ namespace redlock::redis {
 // A reply, valid during the callback; null when it cannot come any more.
 using ReplyHandler = std::function<void(const redisReply*)>;
 
-// One thread. Owned by shared_ptr, because the transport's handlers may outlive the owner.
-class Connection final : public std::enable_shared_from_this<Connection> {
+// In the loop's turns. Owned by shared_ptr, because it may be let go of inside its own callbacks.
+class Connection final : public Transport::Listener,
+                         public std::enable_shared_from_this<Connection> {
  public:
   // Told once, when the connection has ended by itself; not after Close().
   using Closed = std::function<void(const std::string& why)>;
 
-  Connection(EventLoop& loop, std::shared_ptr<Transport> transport, Closed closed);
-  ~Connection();
+  Connection(EventLoop& loop, Closed closed);
+  ~Connection() override;
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
-  // Opens the stream; `connected` is called once it is open. Commands may be sent from then on.
-  void Open(std::function<void()> connected);
+  // Begins to connect; `connected` is called once it is open. Commands may be sent from then on.
+  void Open(const Endpoint& endpoint, const TlsContext& tls, std::function<void()> connected);
 
   // Queues a command; `handler` is called exactly once, never inside this call.
   void Send(std::span<const std::string_view> command, ReplyHandler handler);
@@ -71,26 +71,30 @@ class Connection final : public std::enable_shared_from_this<Connection> {
     void operator()(redisReader* reader) const { redisReaderFree(reader); }
   };
 
+  void OnConnected() override;
+  void OnData(std::string_view data) override;
+  void OnWritable() override { Flush(); }
+  void OnClosed(const std::string& why) override { Fail(why); }
+
   void Append(std::span<const std::string_view> command);
+  void FlushSoon();
   void Flush();
-  void Read();
-  void OnRead(std::size_t size);
   void Fail(const std::string& why);
   void Abort();
 
   EventLoop& loop_;
-  const std::shared_ptr<Transport> transport_;
+  std::unique_ptr<Transport> transport_;  // null once it has ended
+  std::function<void()> connected_;
   Closed closed_;
   std::function<void(const redisReply&)> pushed_;
   std::unique_ptr<redisReader, FreeReader> reader_;
   std::deque<Pending> pending_;
-  std::string outgoing_;  // queued in this turn
-  std::string writing_;   // handed to the transport
+  std::string outgoing_;  // what has not been sent
+  std::size_t sent_ = 0;  // of it
   bool flush_posted_ = false;
-  bool open_ = true;
+  bool held_back_ = false;  // the transport will say when it takes more
   MonotonicTime last_read_;
   std::size_t unparsed_ = 0;  // bytes of a reply that is not complete yet
-  std::array<char, 16 * 1024> incoming_;
 };
 
 }  // namespace redlock::redis

@@ -46,9 +46,8 @@ struct RedisNode::Call {
   }
 };
 
-RedisNode::RedisNode(EventLoop& loop, NodeIndex index, Endpoint endpoint,
-                     std::shared_ptr<asio::ssl::context> tls, const NodeOptions& options,
-                     Report report)
+RedisNode::RedisNode(EventLoop& loop, NodeIndex index, Endpoint endpoint, TlsContext tls,
+                     const NodeOptions& options, Report report)
     : loop_(loop),
       index_(index),
       endpoint_(std::move(endpoint)),
@@ -68,13 +67,13 @@ RedisNode::~RedisNode() {
 }
 
 void RedisNode::Connect() {
-  connection_ = std::make_shared<Connection>(loop_, MakeTransport(loop_.io(), endpoint_, tls_),
-                                             [this](const std::string& why) { Reconnect(why); });
+  connection_ =
+      std::make_shared<Connection>(loop_, [this](const std::string& why) { Reconnect(why); });
   connect_timer_ = loop_.After(kConnectTimeout, [this] {
     connection_->Close();
     Reconnect("no answer while connecting");
   });
-  connection_->Open([this] { LogIn(); });
+  connection_->Open(endpoint_, tls_, [this] { LogIn(); });
 }
 
 void RedisNode::LogIn() {

@@ -23,15 +23,15 @@ struct NodeOptions {
   Duration fence_retention = std::chrono::hours(24);      // how long meta outlives its last use
 };
 
-// One thread: the loop's. Told of its state for logs: `report(connected, what)`; the second says
+// In the loop's turns. Told of its state for logs: `report(connected, what)`; the second says
 // why it is not, or what is amiss although it is.
 class RedisNode final : public Node {
  public:
   using Report = std::function<void(bool connected, const std::string& what)>;
 
   // Starts to connect. The loop must outlive the node.
-  RedisNode(EventLoop& loop, NodeIndex index, Endpoint endpoint,
-            std::shared_ptr<asio::ssl::context> tls, const NodeOptions& options, Report report);
+  RedisNode(EventLoop& loop, NodeIndex index, Endpoint endpoint, TlsContext tls,
+            const NodeOptions& options, Report report);
   ~RedisNode() override;
   RedisNode(const RedisNode&) = delete;
   RedisNode& operator=(const RedisNode&) = delete;
@@ -80,7 +80,7 @@ class RedisNode final : public Node {
   EventLoop& loop_;
   const NodeIndex index_;
   const Endpoint endpoint_;
-  const std::shared_ptr<asio::ssl::context> tls_;
+  const TlsContext tls_;
   const NodeOptions options_;
   const std::string retention_;
   const Report report_;

@@ -14,8 +14,7 @@ constexpr Duration kLongestBackoff = std::chrono::seconds(1);
 
 }  // namespace
 
-Subscriber::Subscriber(EventLoop& loop, NodeIndex index, Endpoint endpoint,
-                       std::shared_ptr<asio::ssl::context> tls)
+Subscriber::Subscriber(EventLoop& loop, NodeIndex index, Endpoint endpoint, TlsContext tls)
     : loop_(loop),
       index_(index),
       endpoint_(std::move(endpoint)),
@@ -43,10 +42,9 @@ void Subscriber::Unsubscribe(const Key& key) {
 }
 
 void Subscriber::Connect() {
-  connection_ = std::make_shared<Connection>(loop_, MakeTransport(loop_.io(), endpoint_, tls_),
-                                             [this](const std::string&) { OnClosed(); });
+  connection_ = std::make_shared<Connection>(loop_, [this](const std::string&) { OnClosed(); });
   connection_->OnPush([this](const redisReply& reply) { OnPush(reply); });
-  connection_->Open([this] { OnConnected(); });
+  connection_->Open(endpoint_, tls_, [this] { OnConnected(); });
 }
 
 void Subscriber::OnConnected() {

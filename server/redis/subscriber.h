@@ -14,11 +14,10 @@
 
 namespace redlock::redis {
 
-// One thread: the loop's.
+// In the loop's turns.
 class Subscriber {
  public:
-  Subscriber(EventLoop& loop, NodeIndex index, Endpoint endpoint,
-             std::shared_ptr<asio::ssl::context> tls);
+  Subscriber(EventLoop& loop, NodeIndex index, Endpoint endpoint, TlsContext tls);
   ~Subscriber();
   Subscriber(const Subscriber&) = delete;
   Subscriber& operator=(const Subscriber&) = delete;
@@ -37,7 +36,7 @@ class Subscriber {
   EventLoop& loop_;
   const NodeIndex index_;
   const Endpoint endpoint_;
-  const std::shared_ptr<asio::ssl::context> tls_;
+  const TlsContext tls_;
   AnnouncementSink* sink_ = nullptr;
   std::unordered_set<std::string> keys_;
   std::shared_ptr<Connection> connection_;  // null while there is none

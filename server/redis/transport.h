@@ -1,41 +1,50 @@
 // A byte stream to a node: TCP, TLS or a unix socket.
 #pragma once
 
-#include <asio/io_context.hpp>
-#include <functional>
+#include <openssl/types.h>
+
+#include <cstddef>
 #include <memory>
-#include <span>
+#include <string>
 #include <string_view>
-#include <system_error>
 
+#include "server/loop/event_loop.h"
 #include "server/redis/endpoint.h"
-
-namespace asio::ssl {
-class context;
-}
 
 namespace redlock::redis {
 
-// One thread. Handlers are never called inside the call that takes them; after Close() they are
-// called with an error. Buffers must live until then.
+// Ends when it is destroyed: its listener is told nothing from then on.
 class Transport {
  public:
-  using Connected = std::function<void(std::error_code)>;
-  using Moved = std::function<void(std::error_code, std::size_t)>;
+  // Never called inside a call to the transport. May destroy it.
+  class Listener {
+   public:
+    virtual ~Listener() = default;
+    virtual void OnConnected() = 0;
+    // Valid during the call.
+    virtual void OnData(std::string_view data) = 0;
+    // There is room again for what Write() did not take.
+    virtual void OnWritable() = 0;
+    // Could not be opened, or has ended. Nothing follows.
+    virtual void OnClosed(const std::string& why) = 0;
+  };
 
   virtual ~Transport() = default;
-  virtual void Connect(Connected done) = 0;
-  virtual void ReadSome(std::span<char> buffer, Moved done) = 0;
-  virtual void WriteAll(std::string_view data, Moved done) = 0;
-  virtual void Close() = 0;
+  // Returns how much of it the stream took; where that is less, OnWritable() follows. Once
+  // connected, and until it has closed.
+  [[nodiscard]] virtual std::size_t Write(std::string_view data) = 0;
 };
 
-// Throws std::system_error, naming the file, where one cannot be used. Shared by all connections.
-[[nodiscard]] std::shared_ptr<asio::ssl::context> MakeTlsContext(const TlsOptions& options);
+// How nodes' certificates are checked, and what this side shows. Shared by all connections.
+using TlsContext = std::shared_ptr<SSL_CTX>;
 
-// `tls` is needed for Kind::kTls only.
-[[nodiscard]] std::shared_ptr<Transport> MakeTransport(asio::io_context& io,
-                                                       const Endpoint& endpoint,
-                                                       std::shared_ptr<asio::ssl::context> tls);
+// Throws std::runtime_error, naming the file, where one cannot be used.
+[[nodiscard]] TlsContext MakeTlsContext(const TlsOptions& options);
+
+// Begins to connect. `tls` is needed for Kind::kTls only. In the loop's turns, as is all that
+// follows.
+[[nodiscard]] std::unique_ptr<Transport> OpenTransport(EventLoop& loop, const Endpoint& endpoint,
+                                                       const TlsContext& tls,
+                                                       Transport::Listener& listener);
 
 }  // namespace redlock::redis

@@ -40,8 +40,7 @@ class TokenSource {
 };
 
 std::vector<std::unique_ptr<Node>> MakeNodes(EventLoop& loop, const config::Config& config,
-                                             std::size_t number,
-                                             const std::shared_ptr<asio::ssl::context>& tls) {
+                                             std::size_t number, const redis::TlsContext& tls) {
   const redis::NodeOptions options{.node_timeout = config.lock.node_timeout,
                                    .fence_retention = config.fence_retention};
   std::vector<std::unique_ptr<Node>> nodes;
@@ -81,8 +80,7 @@ Duration SystemRandom::UpTo(Duration bound) {
   return Duration(std::uniform_int_distribution<Duration::rep>(0, bound.count())(engine_));
 }
 
-ShardThread::ShardThread(const config::Config& config, std::size_t number,
-                         std::shared_ptr<asio::ssl::context> tls)
+ShardThread::ShardThread(const config::Config& config, std::size_t number, redis::TlsContext tls)
     : shard_(std::make_unique<Shard>(loop_, random_, TokenSource(), config.lock,
                                      MakeNodes(loop_, config, number, tls),
                                      GuardLog(config, number))),
@@ -98,7 +96,7 @@ void ShardThread::Post(std::function<void(Shard&)> work) {
 }
 
 ShardPool::ShardPool(const config::Config& config) {
-  std::shared_ptr<asio::ssl::context> tls;
+  redis::TlsContext tls;
   for (const redis::Endpoint& node : config.nodes) {
     if (node.kind == redis::Endpoint::Kind::kTls && !tls) {
       tls = redis::MakeTlsContext(config.redis_tls);

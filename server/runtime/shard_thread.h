@@ -32,8 +32,7 @@ class SystemRandom final : public Random {
 class ShardThread {
  public:
   // Starts the thread, which starts to connect to the nodes.
-  ShardThread(const config::Config& config, std::size_t number,
-              std::shared_ptr<asio::ssl::context> tls);
+  ShardThread(const config::Config& config, std::size_t number, redis::TlsContext tls);
   // Ends the thread; operations under way are dropped.
   ~ShardThread();
   ShardThread(const ShardThread&) = delete;

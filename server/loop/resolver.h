@@ -1,0 +1,39 @@
+// Looks up the addresses of a host.
+#pragma once
+
+#include <sys/socket.h>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "server/loop/event_loop.h"
+
+namespace redlock {
+
+struct SocketAddress {
+  sockaddr_storage storage{};
+  socklen_t size = 0;
+};
+
+// One look-up, in one of libuv's threads; `done` is called in a turn, once, unless this is
+// destroyed before. No address: `error` says why.
+class Resolver {
+ public:
+  using Done = std::function<void(std::vector<SocketAddress> addresses, const std::string& error)>;
+
+  Resolver(EventLoop& loop, const std::string& host, std::uint16_t port, Done done);
+  ~Resolver();
+  Resolver(const Resolver&) = delete;
+  Resolver& operator=(const Resolver&) = delete;
+
+ private:
+  struct Request;  // libuv's, which outlives this where it is cancelled
+  static void Tell(Request& request, std::vector<SocketAddress> addresses, int status);
+
+  std::shared_ptr<Request> request_;
+};
+
+}  // namespace redlock

@@ -1,0 +1,169 @@
+#include "server/redis/socket_transport.h"
+
+#include <arpa/inet.h>
+#include <netinet/tcp.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <system_error>
+
+namespace redlock::redis {
+namespace {
+
+std::string Message(int error) { return std::generic_category().message(error); }
+
+SocketAddress UnixAddress(const std::string& path) {
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  const std::size_t size = std::min(path.size(), sizeof address.sun_path - 1);
+  std::memcpy(address.sun_path, path.data(), size);
+  SocketAddress result;
+  std::memcpy(&result.storage, &address, sizeof address);
+  result.size = sizeof address;
+  return result;
+}
+
+// Numeric addresses need no look-up, and so no other thread.
+std::optional<SocketAddress> NumericAddress(const std::string& host, std::uint16_t port) {
+  SocketAddress result;
+  sockaddr_in v4{};
+  sockaddr_in6 v6{};
+  if (inet_pton(AF_INET, host.c_str(), &v4.sin_addr) == 1) {
+    v4.sin_family = AF_INET;
+    v4.sin_port = htons(port);
+    std::memcpy(&result.storage, &v4, sizeof v4);
+    result.size = sizeof v4;
+  } else if (inet_pton(AF_INET6, host.c_str(), &v6.sin6_addr) == 1) {
+    v6.sin6_family = AF_INET6;
+    v6.sin6_port = htons(port);
+    std::memcpy(&result.storage, &v6, sizeof v6);
+    result.size = sizeof v6;
+  } else {
+    return std::nullopt;
+  }
+  return result;
+}
+
+void SetOption(int fd, int level, int name, int value) {
+  setsockopt(fd, level, name, &value, sizeof value);
+}
+
+// For TCP; without effect on a unix socket.
+void Tune(int fd) {
+  SetOption(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+  // An idle connection to a node that vanished is noticed by the kernel.
+  SetOption(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
+  SetOption(fd, IPPROTO_TCP, TCP_KEEPIDLE, 5);
+  SetOption(fd, IPPROTO_TCP, TCP_KEEPINTVL, 2);
+  SetOption(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
+}
+
+}  // namespace
+
+SocketTransport::SocketTransport(EventLoop& loop, const Endpoint& endpoint, Listener& listener)
+    : loop_(loop), listener_(listener) {
+  // Not from here: the listener is told nothing inside a call.
+  const auto try_soon = [this] { failed_ = loop_.After({}, [this] { TryNextAddress(); }); };
+  if (endpoint.kind == Endpoint::Kind::kUnix) {
+    addresses_ = {UnixAddress(endpoint.path)};
+    try_soon();
+  } else if (const auto numeric = NumericAddress(endpoint.host, endpoint.port)) {
+    addresses_ = {*numeric};
+    try_soon();
+  } else {
+    resolver_.emplace(loop_, endpoint.host, endpoint.port,
+                      [this](std::vector<SocketAddress> found, const std::string& error) {
+                        last_error_ = error;
+                        addresses_ = std::move(found);
+                        std::reverse(addresses_.begin(), addresses_.end());
+                        TryNextAddress();
+                      });
+  }
+}
+
+SocketTransport::~SocketTransport() { Close(); }
+
+void SocketTransport::TryNextAddress() {
+  Close();
+  if (addresses_.empty()) {
+    listener_.OnClosed(last_error_);
+    return;
+  }
+  const SocketAddress address = addresses_.back();
+  addresses_.pop_back();
+  fd_ = socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  const auto* const raw = reinterpret_cast<const sockaddr*>(&address.storage);
+  if (fd_ < 0 || (connect(fd_, raw, address.size) != 0 && errno != EINPROGRESS)) {
+    last_error_ = Message(errno);
+    TryNextAddress();
+    return;
+  }
+  watcher_.emplace(loop_, fd_, [this](FdWatcher::Events events) {
+    if (open_) {
+      OnEvents(events);
+    } else {
+      OnConnecting();
+    }
+  });
+  watcher_->Want({.readable = false, .writable = true});
+}
+
+void SocketTransport::OnConnecting() {
+  int error = 0;
+  socklen_t size = sizeof error;
+  getsockopt(fd_, SOL_SOCKET, SO_ERROR, &error, &size);
+  if (error != 0) {
+    last_error_ = Message(error);
+    TryNextAddress();
+    return;
+  }
+  Tune(fd_);
+  open_ = true;
+  OnOpen();
+}
+
+void SocketTransport::Ready() {
+  watcher_->Want({.readable = true, .writable = false});
+  listener_.OnConnected();
+}
+
+void SocketTransport::OnEvents(FdWatcher::Events events) {
+  if (events.writable) {
+    watcher_->Want({.readable = true, .writable = false});
+    listener_.OnWritable();
+    return;  // which may have ended this; what can be read is told again
+  }
+  const ssize_t size = recv(fd_, incoming_.data(), incoming_.size(), 0);
+  if (size > 0) {
+    listener_.OnData({incoming_.data(), static_cast<std::size_t>(size)});
+  } else if (size == 0) {
+    Fail("End of file");
+  } else if (errno != EAGAIN && errno != EINTR) {
+    Fail(Message(errno));
+  }
+}
+
+std::size_t SocketTransport::Write(std::string_view data) {
+  const ssize_t size = send(fd_, data.data(), data.size(), MSG_NOSIGNAL);
+  const std::size_t taken = size > 0 ? static_cast<std::size_t>(size) : 0;
+  // A broken connection shows when it is read.
+  if (taken < data.size()) watcher_->Want({.readable = true, .writable = true});
+  return taken;
+}
+
+void SocketTransport::Fail(const std::string& why) {
+  Close();
+  listener_.OnClosed(why);
+}
+
+void SocketTransport::Close() {
+  watcher_.reset();
+  if (fd_ >= 0) close(fd_);
+  fd_ = -1;
+  open_ = false;
+}
+
+}  // namespace redlock::redis

@@ -90,7 +90,7 @@ int Serve(redlock::config::Config config) {
   redlock::runtime::ShardPool shards(config);
   redlock::rpc::LockService service(config, shards);
   redlock::rpc::AdminService admin(config, shards);
-  redlock::rpc::Server server(config, {&service, &admin});
+  redlock::rpc::Server server(config, shards, service, admin);
   for (const std::string& address : server.addresses()) spdlog::info("serving on {}", address);
 
   const int signal = WaitForSignal();

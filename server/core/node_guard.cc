@@ -19,8 +19,9 @@ constexpr std::size_t kRunDigits = 16;
 constexpr char kDurable = '+';
 constexpr char kEmptied = '?';
 constexpr char kOldData = '!';
-// Nodes that have not been reached by then are not waited for to call a set new.
-constexpr Duration kGrace = seconds(1);
+// Nodes that have not been reached by then are not waited for to call a set new. Those that start
+// together with this daemon are a moment late, and would be quarantined.
+constexpr Duration kGrace = seconds(2);
 constexpr const char* kFoundByAnother = "another daemon found its data lost";
 // Before a provisional mark is left where there is none: longer than daemons that start together
 // need to mark all nodes.
@@ -138,11 +139,7 @@ void NodeGuard::OnConnected(NodeIndex node, const NodeFacts& facts) {
   DecideIfNew();
 }
 
-void NodeGuard::OnDisconnected(NodeIndex node) {
-  seats_[node].connected = false;
-  seats_[node].failed = true;
-  DecideIfNew();
-}
+void NodeGuard::OnDisconnected(NodeIndex node) { seats_[node].connected = false; }
 
 bool NodeGuard::Vouches(const std::string& mark, const Seat& seat) const {
   return mark == seat.run || mark == seat.run + kDurable;
@@ -185,7 +182,7 @@ void NodeGuard::DecideIfNew() {
   bool marked = false;
   for (const Seat& seat : seats_) {
     if (seat.standing == Standing::kUndecided) ++unmarked;
-    if (seat.standing == Standing::kUnseen) waits = waits || !seat.failed;
+    waits = waits || seat.standing == Standing::kUnseen;
     marked =
         marked || seat.standing == Standing::kTrusted || seat.standing == Standing::kQuarantined;
   }
@@ -197,10 +194,10 @@ void NodeGuard::DecideIfNew() {
     return;
   }
   if (unmarked < QuorumOf(seats_.size())) return;
-  if (waits) {
-    if (std::exchange(in_grace_, true)) return;
+  if (waits && grace_ != Grace::kOver) {
+    if (std::exchange(grace_, Grace::kRuns) == Grace::kRuns) return;
     grace_timer_ = scheduler_.After(kGrace, [this] {
-      for (Seat& seat : seats_) seat.failed = true;
+      grace_ = Grace::kOver;
       DecideIfNew();
     });
     return;

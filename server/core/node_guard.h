@@ -71,12 +71,12 @@ class NodeGuard final : public NodeObserver {
   class LookReply;
   enum class Standing { kUnseen, kUndecided, kQuarantined, kTrusted };
   enum class Data { kEmptied, kOld };
+  enum class Grace { kNotBegun, kRuns, kOver };
 
   struct Seat {
     explicit Seat(const DriftBudget& budget) : clock(budget) {}
     bool connected = false;
-    bool failed = false;  // to connect, at least once
-    std::string run;      // shortened
+    std::string run;  // shortened
     bool durable = false;
     Standing standing = Standing::kUnseen;
     std::string mark = "?";      // as last seen on the node; before that, what fits no node
@@ -115,7 +115,7 @@ class NodeGuard final : public NodeObserver {
   std::vector<Seat> seats_;
   // Whether the set was new is decided once; until then nodes without a mark wait for the others.
   bool decided_;
-  bool in_grace_ = false;
+  Grace grace_ = Grace::kNotBegun;
   TimerHandle grace_timer_;
   TimerHandle tick_;
   const std::shared_ptr<bool> alive_;  // false once the guard is gone: replies may come later

@@ -74,7 +74,7 @@ class Connection final : public Transport::Listener,
   void OnConnected() override;
   void OnData(std::string_view data) override;
   void OnWritable() override { Flush(); }
-  void OnClosed(const std::string& why) override { Fail(why); }
+  void OnClosed(std::string why) override { Fail(why); }
 
   void Append(std::span<const std::string_view> command);
   void FlushSoon();

@@ -89,7 +89,7 @@ SocketTransport::~SocketTransport() { Close(); }
 void SocketTransport::TryNextAddress() {
   Close();
   if (addresses_.empty()) {
-    listener_.OnClosed(last_error_);
+    listener_.OnClosed(last_error_);  // a copy: this may go meanwhile
     return;
   }
   const SocketAddress address = addresses_.back();
@@ -154,9 +154,9 @@ std::size_t SocketTransport::Write(std::string_view data) {
   return taken;
 }
 
-void SocketTransport::Fail(const std::string& why) {
+void SocketTransport::Fail(std::string why) {
   Close();
-  listener_.OnClosed(why);
+  listener_.OnClosed(std::move(why));
 }
 
 void SocketTransport::Close() {

@@ -34,7 +34,7 @@ class SocketTransport : public Transport {
   void Want(FdWatcher::Events events) { watcher_->Want(events); }
   [[nodiscard]] Listener& listener() { return listener_; }
   // Closes, and tells the listener; this may be gone afterwards.
-  void Fail(const std::string& why);
+  void Fail(std::string why);
 
   // A TLS record, and more than the replies of most turns.
   std::array<char, 16 * 1024> incoming_;

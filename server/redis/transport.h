@@ -26,7 +26,7 @@ class Transport {
     // There is room again for what Write() did not take.
     virtual void OnWritable() = 0;
     // Could not be opened, or has ended. Nothing follows.
-    virtual void OnClosed(const std::string& why) = 0;
+    virtual void OnClosed(std::string why) = 0;
   };
 
   virtual ~Transport() = default;

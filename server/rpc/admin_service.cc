@@ -1,6 +1,9 @@
 #include "server/rpc/admin_service.h"
 
+#include <utility>
+
 #include "server/core/quorum.h"
+#include "server/rpc/simple_call.h"
 
 namespace redlock::rpc {
 namespace {
@@ -32,26 +35,31 @@ const Key& Probe() {
 AdminService::AdminService(const config::Config& config, runtime::ShardPool& shards)
     : names_(NamesOf(config)), shards_(shards) {}
 
-grpc::ServerUnaryReactor* AdminService::ListNodes(grpc::CallbackServerContext* context,
-                                                  const v1::ListNodesRequest* /*request*/,
-                                                  v1::ListNodesResponse* response) {
-  grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-  shards_.For(Probe()).Post([this, reactor, response](Shard& shard) {
-    shard.Inspect(Probe(), [this, reactor, response, &shard](const InspectResult& result) {
-      for (const std::string& name : names_) response->add_nodes()->set_name(name);
-      for (const Vote& vote : result.votes) {
-        v1::Node& node = *response->mutable_nodes(static_cast<int>(vote.node));
-        node.set_state(StateOf(vote.outcome));
-        node.set_message(vote.message);
-        Fill(*node.mutable_latency(), vote.latency);
-        if (vote.outcome != Outcome::kQuarantined) continue;
-        Fill(*node.mutable_quarantine_left(), shard.guard()->QuarantineLeft(vote.node));
-      }
-      response->set_quorum(static_cast<std::int32_t>(QuorumOf(names_.size())));
-      reactor->Finish(grpc::Status::OK);
-    });
-  });
-  return reactor;
+void AdminService::AddTo(Routes& routes) {
+  using ListNodes = SimpleCall<v1::ListNodesRequest, v1::ListNodesResponse>;
+  routes["/redlock.v1.AdminService/ListNodes"] =
+      ListNodes::Route([this](const v1::ListNodesRequest& /*request*/, ListNodes::Answer answer) {
+        shards_.For(Probe()).Do([this, answer = std::move(answer)](Shard& shard) {
+          shard.Inspect(Probe(), [this, answer, &shard](const InspectResult& result) {
+            answer(grpc::Status::OK, Nodes(shard, result));
+          });
+        });
+      });
+}
+
+v1::ListNodesResponse AdminService::Nodes(const Shard& shard, const InspectResult& result) const {
+  v1::ListNodesResponse response;
+  for (const std::string& name : names_) response.add_nodes()->set_name(name);
+  for (const Vote& vote : result.votes) {
+    v1::Node& node = *response.mutable_nodes(static_cast<int>(vote.node));
+    node.set_state(StateOf(vote.outcome));
+    node.set_message(vote.message);
+    Fill(*node.mutable_latency(), vote.latency);
+    if (vote.outcome != Outcome::kQuarantined) continue;
+    Fill(*node.mutable_quarantine_left(), shard.guard()->QuarantineLeft(vote.node));
+  }
+  response.set_quorum(static_cast<std::int32_t>(QuorumOf(names_.size())));
+  return response;
 }
 
 }  // namespace redlock::rpc

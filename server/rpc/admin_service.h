@@ -1,25 +1,24 @@
 // redlock.v1.AdminService: what this daemon sees, for operators.
 #pragma once
 
-#include <grpcpp/support/server_callback.h>
-
-#include "proto/redlock/v1/admin_service.grpc.pb.h"
+#include "proto/redlock/v1/admin_service.pb.h"
 #include "server/config/config.h"
+#include "server/rpc/stream_call.h"
 #include "server/rpc/wire.h"
 #include "server/runtime/shard_thread.h"
 
 namespace redlock::rpc {
 
-// Thread-safe. Must outlive the server that it is registered with; the shards must outlive it.
-class AdminService final : public v1::AdminService::CallbackService {
+// Thread-safe. Must outlive the server; the shards must outlive it.
+class AdminService {
  public:
   AdminService(const config::Config& config, runtime::ShardPool& shards);
 
-  grpc::ServerUnaryReactor* ListNodes(grpc::CallbackServerContext* context,
-                                      const v1::ListNodesRequest* request,
-                                      v1::ListNodesResponse* response) override;
+  void AddTo(Routes& routes);
 
  private:
+  [[nodiscard]] v1::ListNodesResponse Nodes(const Shard& shard, const InspectResult& result) const;
+
   const NodeNames names_;
   runtime::ShardPool& shards_;
 };

@@ -1,9 +1,6 @@
 // A server stream of events: one write at a time, a bounded queue behind it, an orderly end.
 #pragma once
 
-#include <grpcpp/impl/codegen/proto_utils.h>
-#include <grpcpp/support/server_callback.h>
-
 #include <algorithm>
 #include <atomic>
 #include <deque>
@@ -13,17 +10,17 @@
 #include <utility>
 
 #include "server/rpc/events.h"
+#include "server/rpc/message.h"
 #include "server/rpc/service_context.h"
 #include "server/rpc/status.h"
+#include "server/rpc/stream_call.h"
 
 namespace redlock::rpc {
 
-// Events come from the shards' threads, reactions from gRPC's: what both touch is under the mutex.
-// gRPC owns a stream until OnDone; work posted to shards shares it.
+// Events come in turns of the keys' shards, reactions in those of the stream's: what both touch is
+// under the mutex. Work posted to shards shares the stream.
 template <typename Response>
-class EventStream : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
-                    public OpenStream,
-                    public std::enable_shared_from_this<EventStream<Response>> {
+class EventStream : public StreamCall, public OpenStream {
  public:
   void TellDraining() final {
     draining_told_ = true;
@@ -36,12 +33,23 @@ class EventStream : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
                    service_.names));
   }
 
-  void OnWriteDone(bool ok) final {
+ protected:
+  EventStream(std::unique_ptr<AcceptedCall> accepted, const ServiceContext& service)
+      : StreamCall(std::move(accepted)), service_(service) {}
+
+  // The one message that the client sends.
+  virtual void OnRequest(const grpc::ByteBuffer& message) = 0;
+
+  void Begin() final { StartRead(); }
+  void OnRead(const grpc::ByteBuffer& message) final { OnRequest(message); }
+  void OnReadsEnded() final { Close(ToStatus({{"(message)", "is missing"}})); }
+
+  void OnWritten(bool ok) final {
     std::optional<grpc::Status> status;
     {
       const std::lock_guard lock(mutex_);
       writing_ = false;
-      if (!ok) queue_.clear();  // the client has gone; OnCancel follows
+      if (!ok) queue_.clear();  // the client has gone; OnCancelled follows
       if (!queue_.empty()) {
         WriteNext();
         return;
@@ -50,28 +58,22 @@ class EventStream : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
       finished_ = true;
       status = closing_;
     }
-    this->Finish(*status);
+    Finish(*status);
   }
 
-  void OnCancel() final {
+  void OnCancelled() final {
     End(draining_told_ ? Ending::kLetGo : Ending::kRelease);
     Close(grpc::Status(grpc::StatusCode::CANCELLED, "CANCELLED: the client has gone"));
   }
 
-  void OnDone() final {
+  void OnEnded() final {
     if (registered_) service_.streams.Remove(this);
-    self_.reset();  // deletes this, unless a shard still holds it
   }
-
- protected:
-  explicit EventStream(const ServiceContext& service) : service_(service) {}
-
-  // gRPC owns the stream from here on.
-  void OwnItself(std::shared_ptr<EventStream> self) { self_ = std::move(self); }
 
   // False where there are too many streams; the stream is then closing.
   [[nodiscard]] bool Register() {
-    registered_ = service_.streams.Add(self_, service_.max_streams);
+    registered_ = service_.streams.Add(std::static_pointer_cast<EventStream>(shared_from_this()),
+                                       service_.max_streams);
     if (!registered_) {
       Close(ToStatus({.reason = Reason::kOverloaded,
                       .message = "the daemon's bound on open streams is reached"},
@@ -109,10 +111,10 @@ class EventStream : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
       const std::lock_guard lock(mutex_);
       if (closing_ || finished_) return;
       closing_ = status;
-      if (writing_) return;  // OnWriteDone finishes
+      if (writing_) return;  // OnWritten finishes
       finished_ = true;
     }
-    this->Finish(status);
+    Finish(status);
   }
 
   // Ends the leases; from any thread, any number of times.
@@ -129,16 +131,11 @@ class EventStream : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
 
  private:
   void WriteNext() {  // under mutex_
-    buffer_.Clear();
-    bool own_buffer = false;
-    (void)grpc::GenericSerialize<grpc::ProtoBufferWriter, Response>(queue_.front(), &buffer_,
-                                                                    &own_buffer);
-    queue_.pop_front();
     writing_ = true;
-    this->StartWrite(&buffer_);
+    StartWrite(Serialize(queue_.front()));
+    queue_.pop_front();
   }
 
-  std::shared_ptr<EventStream> self_;
   bool registered_ = false;
   std::atomic<bool> draining_told_ = false;
   std::atomic<bool> ended_ = false;
@@ -148,7 +145,6 @@ class EventStream : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   std::optional<grpc::Status> closing_;
   bool writing_ = false;
   bool finished_ = false;
-  grpc::ByteBuffer buffer_;  // of the write under way
 };
 
 }  // namespace redlock::rpc

@@ -4,21 +4,13 @@
 
 namespace redlock::rpc {
 
-HoldStream* HoldStream::Start(const ServiceContext& service, const grpc::ByteBuffer& request,
-                              std::optional<Duration> until_deadline) {
-  const std::shared_ptr<HoldStream> stream(new HoldStream(service));
-  stream->OwnItself(stream);
-  stream->Begin(request, until_deadline);
-  return stream.get();
-}
-
 std::shared_ptr<HoldStream> HoldStream::Self() {
   return std::static_pointer_cast<HoldStream>(shared_from_this());
 }
 
-void HoldStream::Begin(const grpc::ByteBuffer& buffer, std::optional<Duration> until_deadline) {
+void HoldStream::OnRequest(const grpc::ByteBuffer& message) {
   v1::HoldRequest request;
-  if (Violations faults = ParseMessage(buffer, request); !faults.empty()) {
+  if (Violations faults = ParseMessage(message, request); !faults.empty()) {
     Close(ToStatus(faults));
     return;
   }
@@ -30,13 +22,13 @@ void HoldStream::Begin(const grpc::ByteBuffer& buffer, std::optional<Duration> u
   auto command = std::get<HoldCommand>(std::move(checked));
   key_ = command.acquire.key;
   thread_ = &service_.shards.For(key_);
+  const auto until_deadline = UntilDeadline(context().deadline());
   if (!Register()) return;
-  thread_->Post(
-      [self = Self(), command = std::move(command), until_deadline](Shard& shard) mutable {
-        if (self->ended()) return;
-        if (until_deadline) command.acquire.deadline = shard.Now() + *until_deadline;
-        self->StartHold(shard, std::move(command));
-      });
+  thread_->Do([self = Self(), command = std::move(command), until_deadline](Shard& shard) mutable {
+    if (self->ended()) return;
+    if (until_deadline) command.acquire.deadline = shard.Now() + *until_deadline;
+    self->StartHold(shard, std::move(command));
+  });
 }
 
 void HoldStream::StartHold(Shard& shard, HoldCommand command) {
@@ -83,7 +75,7 @@ void HoldStream::OnEvent(const WatchEvent& event) {
 
 void HoldStream::EndLeases(Ending ending) {
   if (thread_ == nullptr) return;
-  thread_->Post([self = Self(), ending](Shard&) {
+  thread_->Do([self = Self(), ending](Shard&) {
     const auto hold = std::exchange(self->hold_, nullptr);
     if (!hold) return;
     switch (ending) {

@@ -9,14 +9,12 @@ namespace redlock::rpc {
 
 class HoldStream final : public EventStream<v1::HoldResponse> {
  public:
-  // gRPC owns what is returned. `until_deadline`: the call's own bound on the wait, if it has one.
-  static HoldStream* Start(const ServiceContext& service, const grpc::ByteBuffer& request,
-                           std::optional<Duration> until_deadline);
+  HoldStream(std::unique_ptr<AcceptedCall> accepted, const ServiceContext& service)
+      : EventStream(std::move(accepted), service) {}
 
  private:
-  explicit HoldStream(const ServiceContext& service) : EventStream(service) {}
   [[nodiscard]] std::shared_ptr<HoldStream> Self();
-  void Begin(const grpc::ByteBuffer& request, std::optional<Duration> until_deadline);
+  void OnRequest(const grpc::ByteBuffer& message) override;
   void StartHold(Shard& shard, HoldCommand command);
   void OnQueued(std::size_t position);
   void OnDecided(const AcquireResult& result);
@@ -25,7 +23,7 @@ class HoldStream final : public EventStream<v1::HoldResponse> {
 
   Key key_;
   runtime::ShardThread* thread_ = nullptr;
-  std::shared_ptr<HoldOperation> hold_;  // on the shard's thread only
+  std::shared_ptr<HoldOperation> hold_;  // in the shard's turns only
 };
 
 }  // namespace redlock::rpc

@@ -1,6 +1,7 @@
 #include "server/rpc/lock_service.h"
 
 #include <memory>
+#include <type_traits>
 #include <utility>
 
 #include "server/rpc/hold_stream.h"
@@ -20,6 +21,8 @@ struct AcquireVerb {
   using Request = v1::AcquireRequest;
   using Response = v1::AcquireResponse;
   using Command = AcquireCommand;
+
+  static void Await(RawLockService& methods, auto... call) { methods.RequestAcquire(call...); }
 
   template <typename Call>
   std::shared_ptr<Operation> Start(Shard& shard, Command command,
@@ -53,6 +56,8 @@ struct ExtendVerb {
   using Response = v1::ExtendResponse;
   using Command = ExtendCommand;
 
+  static void Await(RawLockService& methods, auto... call) { methods.RequestExtend(call...); }
+
   template <typename Call>
   std::shared_ptr<Operation> Start(Shard& shard, Command command,
                                    std::optional<Duration> until_deadline, Call call) {
@@ -80,6 +85,8 @@ struct ReleaseVerb {
   using Response = v1::ReleaseResponse;
   using Command = ReleaseCommand;
 
+  static void Await(RawLockService& methods, auto... call) { methods.RequestRelease(call...); }
+
   template <typename Call>
   std::shared_ptr<Operation> Start(Shard& shard, Command command,
                                    std::optional<Duration> /*until_deadline*/, Call call) {
@@ -104,6 +111,8 @@ struct InspectVerb {
   using Request = v1::InspectRequest;
   using Response = v1::InspectResponse;
   using Command = InspectCommand;
+
+  static void Await(RawLockService& methods, auto... call) { methods.RequestInspect(call...); }
 
   template <typename Call>
   std::shared_ptr<Operation> Start(Shard& shard, const Command& command,
@@ -139,50 +148,30 @@ LockService::LockService(const config::Config& config, runtime::ShardPool& shard
                .max_session_operations = config.max_session_operations,
                .streams = streams_} {}
 
-LockService::~LockService() = default;
-
-grpc::ServerUnaryReactor* LockService::Acquire(grpc::CallbackServerContext* context,
-                                               const grpc::ByteBuffer* request,
-                                               grpc::ByteBuffer* response) {
-  return UnaryCall<AcquireVerb>::Start(context_, context, *request, response);
+void LockService::AddTo(Routes& routes) {
+  const auto stream = [this]<typename Stream>(std::type_identity<Stream>) {
+    return [this](std::unique_ptr<AcceptedCall> accepted) {
+      return std::make_shared<Stream>(std::move(accepted), context_);
+    };
+  };
+  routes["/redlock.v1.LockService/Watch"] = stream(std::type_identity<WatchStream>());
+  routes["/redlock.v1.LockService/Hold"] = stream(std::type_identity<HoldStream>());
+  routes["/redlock.v1.LockService/Session"] = stream(std::type_identity<SessionStream>());
 }
 
-grpc::ServerUnaryReactor* LockService::Extend(grpc::CallbackServerContext* context,
-                                              const grpc::ByteBuffer* request,
-                                              grpc::ByteBuffer* response) {
-  return UnaryCall<ExtendVerb>::Start(context_, context, *request, response);
-}
-
-grpc::ServerUnaryReactor* LockService::Release(grpc::CallbackServerContext* context,
-                                               const grpc::ByteBuffer* request,
-                                               grpc::ByteBuffer* response) {
-  return UnaryCall<ReleaseVerb>::Start(context_, context, *request, response);
-}
-
-grpc::ServerUnaryReactor* LockService::Inspect(grpc::CallbackServerContext* context,
-                                               const grpc::ByteBuffer* request,
-                                               grpc::ByteBuffer* response) {
-  return UnaryCall<InspectVerb>::Start(context_, context, *request, response);
-}
-
-grpc::ServerWriteReactor<grpc::ByteBuffer>* LockService::Watch(
-    grpc::CallbackServerContext* /*context*/, const grpc::ByteBuffer* request) {
-  return WatchStream::Start(context_, *request);
-}
-
-grpc::ServerWriteReactor<grpc::ByteBuffer>* LockService::Hold(grpc::CallbackServerContext* context,
-                                                              const grpc::ByteBuffer* request) {
-  return HoldStream::Start(context_, *request, UntilDeadline(context->deadline()));
-}
-
-grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>* LockService::Session(
-    grpc::CallbackServerContext* /*context*/) {
-  return SessionStream::Start(context_);
+void LockService::AcceptUnary(Poller& poller) {
+  constexpr int kAtOnce = 64;  // of each method, before the first of them has been looked at
+  for (int i = 0; i < kAtOnce; ++i) {
+    UnaryCall<AcquireVerb>::Await(context_, methods_, poller);
+    UnaryCall<ExtendVerb>::Await(context_, methods_, poller);
+    UnaryCall<ReleaseVerb>::Await(context_, methods_, poller);
+    UnaryCall<InspectVerb>::Await(context_, methods_, poller);
+  }
 }
 
 void LockService::Drain() {
   for (const auto& thread : context_.shards.shards()) {
-    thread->Post([](Shard& shard) { shard.Drain(); });
+    thread->Do([](Shard& shard) { shard.Drain(); });
   }
   streams_.TellDraining();
 }

@@ -3,11 +3,13 @@
 #include <google/protobuf/descriptor.h>
 #include <google/protobuf/empty.pb.h>
 #include <google/protobuf/unknown_field_set.h>
-#include <grpcpp/support/proto_buffer_reader.h>
 
+#include <map>
 #include <set>
 #include <string_view>
 #include <utility>
+
+#include "server/rpc/message.h"
 
 namespace redlock::rpc {
 namespace {
@@ -196,9 +198,7 @@ class Checker {
 }  // namespace
 
 Violations ParseMessage(const grpc::ByteBuffer& buffer, google::protobuf::Message& message) {
-  grpc::ByteBuffer copy(buffer);  // shares the bytes; reading one consumes it
-  grpc::ProtoBufferReader reader(&copy);
-  if (message.ParseFromZeroCopyStream(&reader)) return {};
+  if (Parse(buffer, message)) return {};
   Violations violations;
   grpc::Slice whole;
   if (buffer.DumpToSingleSlice(&whole).ok()) {

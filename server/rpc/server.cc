@@ -1,17 +1,23 @@
 #include "server/rpc/server.h"
 
-#include <grpcpp/ext/proto_server_reflection_plugin.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/server_builder.h>
 
 #include <deque>
 
-#include "proto/redlock/v1/lock_service.grpc.pb.h"
+#include "proto/redlock/v1/admin_service.grpc.pb.h"
+#include "server/rpc/reflection_service.h"
 
 namespace redlock::rpc {
 namespace {
 
 constexpr auto kShutdownGrace = std::chrono::milliseconds(200);
+
+const std::vector<std::string>& Services() {
+  static const std::vector<std::string> names = {v1::LockService::service_full_name(),
+                                                 v1::AdminService::service_full_name()};
+  return names;
+}
 
 int Millis(Duration duration) {
   return static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(duration).count());
@@ -29,9 +35,15 @@ void SetKeepalive(grpc::ServerBuilder& builder, const config::Config& config) {
 
 }  // namespace
 
-Server::Server(const config::Config& config, const std::vector<grpc::Service*>& services) {
-  grpc::EnableDefaultHealthCheckService(true);
-  grpc::reflection::InitProtoReflectionServerBuilderPlugin();
+Server::Server(const config::Config& config, runtime::ShardPool& shards, LockService& locks,
+               AdminService& admin)
+    : health_(Services()) {
+  locks.AddTo(routes_);
+  admin.AddTo(routes_);
+  health_.AddTo(routes_);
+  AddReflection(routes_, Services());
+  // gRPC's own would bring threads that compete for what the pollers wait for.
+  grpc::EnableDefaultHealthCheckService(false);
   grpc::ServerBuilder builder;
   std::deque<int> ports;  // stable addresses
   for (const std::string& address : config.listen) {
@@ -41,8 +53,16 @@ Server::Server(const config::Config& config, const std::vector<grpc::Service*>& 
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a second daemon must be refused
   builder.SetMaxReceiveMessageSize(static_cast<int>(config.max_message_bytes));
   SetKeepalive(builder, config);
-  for (grpc::Service* service : services) builder.RegisterService(service);
+  builder.RegisterService(&locks.methods());
+  builder.RegisterAsyncGenericService(&others_);
+  std::vector<std::unique_ptr<grpc::ServerCompletionQueue>> queues;
+  for (std::size_t i = 0; i < shards.shards().size(); ++i) {
+    queues.push_back(builder.AddCompletionQueue());
+  }
   server_ = builder.BuildAndStart();
+  for (std::size_t i = 0; i < queues.size(); ++i) {
+    pollers_.push_back(std::make_unique<Poller>(std::move(queues[i]), *shards.shards()[i]));
+  }
   for (std::size_t i = 0; i < ports.size(); ++i) {
     const std::string& address = config.listen[i];
     if (!server_ || ports[i] == 0) {
@@ -53,11 +73,21 @@ Server::Server(const config::Config& config, const std::vector<grpc::Service*>& 
     addresses_.push_back(
         is_unix ? address : address.substr(0, address.rfind(':') + 1) + std::to_string(ports[i]));
   }
-  server_->GetHealthCheckService()->SetServingStatus(v1::LockService::service_full_name(), true);
+  for (const auto& poller : pollers_) {
+    locks.AcceptUnary(*poller);
+    AcceptStreams(others_, *poller, routes_);
+  }
+  health_.SetServing(true);
 }
 
-void Server::Drain() { server_->GetHealthCheckService()->SetServingStatus(false); }
+Server::~Server() { Shutdown(); }
 
-void Server::Shutdown() { server_->Shutdown(std::chrono::system_clock::now() + kShutdownGrace); }
+void Server::Drain() { health_.SetServing(false); }
+
+void Server::Shutdown() {
+  if (server_) server_->Shutdown(std::chrono::system_clock::now() + kShutdownGrace);
+  pollers_.clear();
+  server_.reset();
+}
 
 }  // namespace redlock::rpc

@@ -1,6 +1,9 @@
 // What every call works with.
 #pragma once
 
+#include <chrono>
+#include <optional>
+
 #include "server/rpc/requests.h"
 #include "server/rpc/stream_registry.h"
 #include "server/runtime/shard_thread.h"
@@ -16,6 +19,13 @@ struct ServiceContext {
   const std::size_t max_session_operations;
   StreamRegistry& streams;
 };
+
+// What is left until the caller's deadline, if it set one.
+[[nodiscard]] inline std::optional<Duration> UntilDeadline(
+    std::chrono::system_clock::time_point deadline) {
+  if (deadline == std::chrono::system_clock::time_point::max()) return std::nullopt;
+  return deadline - std::chrono::system_clock::now();
+}
 
 // How a stream's leases end.
 enum class Ending {

@@ -1,10 +1,9 @@
 #include "server/rpc/session_stream.h"
 
-#include <grpcpp/impl/codegen/proto_utils.h>
-
 #include <utility>
 
 #include "server/rpc/events.h"
+#include "server/rpc/message.h"
 #include "server/rpc/status.h"
 
 namespace redlock::rpc {
@@ -31,42 +30,43 @@ v1::SessionResult& AddResult(v1::SessionResponse& response, std::uint64_t id) {
 
 }  // namespace
 
-SessionStream* SessionStream::Start(const ServiceContext& service) {
-  const std::shared_ptr<SessionStream> stream(new SessionStream(service));
-  stream->self_ = stream;
-  stream->registered_ = service.streams.Add(stream, service.max_streams);
-  if (stream->registered_) {
-    stream->StartRead(&stream->incoming_);
-  } else {
-    stream->Close(ToStatus(
-        {.reason = Reason::kOverloaded, .message = "the daemon's bound on open streams is reached"},
-        {}, service.names));
-  }
-  return stream.get();
-}
-
-SessionStream::SessionStream(const ServiceContext& service)
-    : service_(service), parts_(service.shards.shards().size()) {
+SessionStream::SessionStream(std::unique_ptr<AcceptedCall> accepted, const ServiceContext& service)
+    : StreamCall(std::move(accepted)), service_(service), parts_(service.shards.shards().size()) {
   for (std::size_t i = 0; i < parts_.size(); ++i) {
     parts_[i].thread = service.shards.shards()[i].get();
   }
 }
 
-void SessionStream::OnReadDone(bool ok) {
-  if (!ok) {  // the client will send no more: the session is over
-    End(draining_told_ ? Ending::kLetGo : Ending::kRelease);
-    Close(grpc::Status::OK);
-    return;
+std::shared_ptr<SessionStream> SessionStream::Self() {
+  return std::static_pointer_cast<SessionStream>(shared_from_this());
+}
+
+void SessionStream::Begin() {
+  registered_ = service_.streams.Add(Self(), service_.max_streams);
+  if (registered_) {
+    StartRead();
+  } else {
+    Close(ToStatus(
+        {.reason = Reason::kOverloaded, .message = "the daemon's bound on open streams is reached"},
+        {}, service_.names));
   }
+}
+
+void SessionStream::OnRead(const grpc::ByteBuffer& message) {
   v1::SessionRequest request;
-  if (Violations faults = ParseMessage(incoming_, request); !faults.empty()) {
+  if (Violations faults = ParseMessage(message, request); !faults.empty()) {
     End(Ending::kRelease);
     Close(ToStatus(faults));
     return;
   }
   TakeIn(request);
-  incoming_.Clear();
-  StartRead(&incoming_);
+  StartRead();
+}
+
+// The session is over.
+void SessionStream::OnReadsEnded() {
+  End(draining_told_ ? Ending::kLetGo : Ending::kRelease);
+  Close(grpc::Status::OK);
 }
 
 void SessionStream::TakeIn(const v1::SessionRequest& request) {
@@ -110,11 +110,10 @@ void SessionStream::TakeIn(const v1::SessionRequest& request) {
   if (refused.results_size() > 0) Send(std::move(refused));
   for (std::size_t i = 0; i < parts_.size(); ++i) {
     if (work[i].empty()) continue;
-    parts_[i].thread->Post(
-        [self = shared_from_this(), i, mine = std::move(work[i])](Shard& shard) mutable {
-          if (self->ended_) return;
-          for (Operation& operation : mine) self->Do(self->parts_[i], shard, std::move(operation));
-        });
+    parts_[i].thread->Do([self = Self(), i, mine = std::move(work[i])](Shard& shard) mutable {
+      if (self->ended_) return;
+      for (Operation& operation : mine) self->Do(self->parts_[i], shard, std::move(operation));
+    });
   }
 }
 
@@ -159,9 +158,9 @@ void SessionStream::Acquire(Part& part, Shard& shard, std::uint64_t id, HoldComm
   const std::string name = NameOf(key, command.acquire.token);
   auto hold = shard.Hold(
       std::move(command),
-      {.decided = [self = shared_from_this(), &part, id,
+      {.decided = [self = Self(), &part, id,
                    name](const AcquireResult& result) { self->OnAcquired(part, id, name, result); },
-       .watched = [self = shared_from_this(), &part, name,
+       .watched = [self = Self(), &part, name,
                    key](const WatchEvent& event) { self->OnEvent(part, name, key, event); }});
   if (hold) part.waiting.emplace(id, std::move(hold));
 }
@@ -193,25 +192,24 @@ void SessionStream::OnEvent(Part& part, const std::string& name, const Key& key,
 
 void SessionStream::Extend(Part& part, Shard& shard, std::uint64_t id, ExtendCommand command) {
   const std::string name = NameOf(command.key, command.token);
-  shard.Extend(std::move(command),
-               [self = shared_from_this(), &part, id, name](const ExtendResult& result) {
-                 v1::SessionResult& out = AddResult(part.results, id);
-                 Fill(*out.mutable_votes(), result.votes, self->service_.names);
-                 if (result.lease) {
-                   Fill(*out.mutable_lease(), *result.lease);
-                   const auto held = part.held.find(name);
-                   if (held != part.held.end()) held->second->Confirmed(*result.lease);
-                 } else {
-                   Fill(*out.mutable_status(), result.error, result.votes, self->service_.names);
-                 }
-                 self->FlushSoon(part);
-               });
+  shard.Extend(std::move(command), [self = Self(), &part, id, name](const ExtendResult& result) {
+    v1::SessionResult& out = AddResult(part.results, id);
+    Fill(*out.mutable_votes(), result.votes, self->service_.names);
+    if (result.lease) {
+      Fill(*out.mutable_lease(), *result.lease);
+      const auto held = part.held.find(name);
+      if (held != part.held.end()) held->second->Confirmed(*result.lease);
+    } else {
+      Fill(*out.mutable_status(), result.error, result.votes, self->service_.names);
+    }
+    self->FlushSoon(part);
+  });
 }
 
 void SessionStream::Release(Part& part, Shard& shard, std::uint64_t id, ReleaseCommand command) {
   if (auto held = part.held.extract(NameOf(command.key, command.token))) held.mapped()->LetGo();
   shard.Release(std::move(command.key), std::move(command.token),
-                [self = shared_from_this(), &part, id](const ReleaseResult& result) {
+                [self = Self(), &part, id](const ReleaseResult& result) {
                   v1::SessionResult& out = AddResult(part.results, id);
                   Fill(*out.mutable_votes(), result.votes, self->service_.names);
                   if (result.error) {
@@ -224,7 +222,7 @@ void SessionStream::Release(Part& part, Shard& shard, std::uint64_t id, ReleaseC
 // What a shard answers in one turn of its loop leaves together.
 void SessionStream::FlushSoon(Part& part) {
   if (std::exchange(part.flush_posted, true)) return;
-  part.thread->Post([self = shared_from_this(), &part](Shard&) {
+  part.thread->Do([self = Self(), &part](Shard&) {
     part.flush_posted = false;
     self->Send(std::exchange(part.results, {}));
   });
@@ -269,19 +267,15 @@ void SessionStream::Send(v1::SessionResponse response) {
 }
 
 void SessionStream::WriteNext() {
-  outgoing_.Clear();
-  bool own_buffer = false;
-  (void)grpc::GenericSerialize<grpc::ProtoBufferWriter, v1::SessionResponse>(pending_, &outgoing_,
-                                                                             &own_buffer);
+  writing_ = true;
+  StartWrite(Serialize(pending_));
   for (const v1::SessionResult& result : pending_.results()) under_way_.erase(result.id());
   pending_ = {};  // Clear() would keep the memory of the largest message for ever
   last_extended_.clear();
   refused_ = 0;
-  writing_ = true;
-  StartWrite(&outgoing_);
 }
 
-void SessionStream::OnWriteDone(bool ok) {
+void SessionStream::OnWritten(bool ok) {
   std::optional<grpc::Status> status;
   {
     const std::lock_guard lock(mutex_);
@@ -311,7 +305,7 @@ void SessionStream::Expel() {
                  service_.names));
 }
 
-void SessionStream::OnCancel() {
+void SessionStream::OnCancelled() {
   End(draining_told_ ? Ending::kLetGo : Ending::kRelease);
   Close(grpc::Status(grpc::StatusCode::CANCELLED, "CANCELLED: the client has gone"));
 }
@@ -320,7 +314,7 @@ void SessionStream::OnCancel() {
 void SessionStream::End(Ending ending) {
   ended_ = true;  // before the work is posted: what is still on its way to a shard looks at it
   for (Part& part : parts_) {
-    part.thread->Post([self = shared_from_this(), &part, ending](Shard&) {
+    part.thread->Do([self = Self(), &part, ending](Shard&) {
       const auto waiting = std::exchange(part.waiting, {});
       const auto held = std::exchange(part.held, {});
       for (const auto& [id, hold] : waiting) hold->Cancel(Reason::kCancelled);
@@ -343,15 +337,14 @@ void SessionStream::Close(const grpc::Status& status) {
     const std::lock_guard lock(mutex_);
     if (closing_ || finished_) return;
     closing_ = status;
-    if (writing_) return;  // OnWriteDone finishes
+    if (writing_) return;  // OnWritten finishes
     finished_ = true;
   }
   Finish(status);
 }
 
-void SessionStream::OnDone() {
+void SessionStream::OnEnded() {
   if (registered_) service_.streams.Remove(this);
-  self_.reset();  // deletes this, unless a shard still holds it
 }
 
 }  // namespace redlock::rpc

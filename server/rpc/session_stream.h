@@ -6,8 +6,6 @@
 // released, as they are at any other end of the stream.
 #pragma once
 
-#include <grpcpp/support/server_callback.h>
-
 #include <atomic>
 #include <memory>
 #include <mutex>
@@ -18,27 +16,20 @@
 #include <vector>
 
 #include "server/rpc/service_context.h"
+#include "server/rpc/stream_call.h"
 
 namespace redlock::rpc {
 
-// gRPC owns a session until OnDone; work posted to shards shares it.
-class SessionStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grpc::ByteBuffer>,
-                            public OpenStream,
-                            public std::enable_shared_from_this<SessionStream> {
+// Work posted to shards shares the session.
+class SessionStream final : public StreamCall, public OpenStream {
  public:
-  // gRPC owns what is returned.
-  static SessionStream* Start(const ServiceContext& service);
+  SessionStream(std::unique_ptr<AcceptedCall> accepted, const ServiceContext& service);
 
   void TellDraining() override;
   void Expel() override;
 
-  void OnReadDone(bool ok) override;
-  void OnWriteDone(bool ok) override;
-  void OnCancel() override;
-  void OnDone() override;
-
  private:
-  // What the session has on one shard. On that shard's thread only.
+  // What the session has on one shard. In that shard's turns only.
   struct Part {
     runtime::ShardThread* thread = nullptr;
     std::unordered_map<std::uint64_t, std::shared_ptr<HoldOperation>> waiting;  // by operation
@@ -52,7 +43,14 @@ class SessionStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
   };
   using Work = std::vector<Operation>;
 
-  explicit SessionStream(const ServiceContext& service);
+  void Begin() override;
+  void OnRead(const grpc::ByteBuffer& message) override;
+  void OnReadsEnded() override;
+  void OnWritten(bool ok) override;
+  void OnCancelled() override;
+  void OnEnded() override;
+
+  [[nodiscard]] std::shared_ptr<SessionStream> Self();
   void TakeIn(const v1::SessionRequest& request);
   [[nodiscard]] bool Admit(std::uint64_t id, v1::SessionResponse& refused);
   void Do(Part& part, Shard& shard, Operation operation);
@@ -69,12 +67,10 @@ class SessionStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
   void Close(const grpc::Status& status);
 
   const ServiceContext& service_;
-  std::shared_ptr<SessionStream> self_;
   std::vector<Part> parts_;  // one a shard; the vector is constant
   bool registered_ = false;
   std::atomic<bool> draining_told_ = false;
   std::atomic<bool> ended_ = false;
-  grpc::ByteBuffer incoming_;
 
   std::mutex mutex_;
   std::unordered_set<std::uint64_t> under_way_;         // ids whose result has not been sent
@@ -84,7 +80,6 @@ class SessionStream final : public grpc::ServerBidiReactor<grpc::ByteBuffer, grp
   std::optional<grpc::Status> closing_;
   bool writing_ = false;
   bool finished_ = false;
-  grpc::ByteBuffer outgoing_;  // of the write under way
 };
 
 }  // namespace redlock::rpc

@@ -1,111 +1,127 @@
-// One unary call: parse, check, post to the key's shard, answer.
+// One unary call: parse, check, do it in a turn of the key's shard, answer.
 #pragma once
 
-#include <grpcpp/impl/codegen/proto_utils.h>
-#include <grpcpp/support/server_callback.h>
+#include <grpcpp/server_context.h>
+#include <grpcpp/support/async_unary_call.h>
 
-#include <algorithm>
 #include <atomic>
 #include <memory>
 #include <optional>
 #include <utility>
+#include <variant>
 
+#include "server/rpc/completion.h"
 #include "server/rpc/lock_service.h"
+#include "server/rpc/message.h"
+#include "server/rpc/poller.h"
 
 namespace redlock::rpc {
 
-// What is left until the caller's deadline, if it set one.
-[[nodiscard]] inline std::optional<Duration> UntilDeadline(
-    std::chrono::system_clock::time_point deadline) {
-  if (deadline == std::chrono::system_clock::time_point::max()) return std::nullopt;
-  return deadline - std::chrono::system_clock::now();
-}
-
 // Verb is a type with
 //   Request, Response, Command: the messages and what the core takes;
+//   Await(service, ...): asks gRPC for the next call of this method;
 //   Start(Shard&, Command, optional<Duration> until_deadline, call) -> what cancels it, or null:
-//     runs on the shard's thread and has call->Answer() called there, exactly once.
-//   Abandoned(Shard&): runs on the shard's thread when the caller never got its answer.
-// gRPC owns a call until OnDone; work posted to the shard shares it.
+//     runs in a turn of the shard and has call->Answer() called in one, exactly once;
+//   Abandoned(Shard&): runs in a turn of the shard when the caller never got its answer.
+// Keeps itself alive until gRPC has let go of it; work for the shard shares it.
 template <typename Verb>
-class UnaryCall final : public grpc::ServerUnaryReactor {
+class UnaryCall final : public std::enable_shared_from_this<UnaryCall<Verb>> {
  public:
-  using Self = std::shared_ptr<UnaryCall>;
-
-  static grpc::ServerUnaryReactor* Start(const ServiceContext& service,
-                                         grpc::CallbackServerContext* context,
-                                         const grpc::ByteBuffer& request,
-                                         grpc::ByteBuffer* response) {
-    auto* const call = new UnaryCall(service, context, response);
-    call->self_.reset(call);
-    call->Begin(request);
-    return call;
+  // Waits for one call, and then for the next, until the server takes no more.
+  static void Await(const ServiceContext& service, RawLockService& methods, Poller& poller) {
+    const auto call = std::make_shared<UnaryCall>(service, methods, poller);
+    call->self_ = call;
+    call->context_.AsyncNotifyWhenDone(&call->done_);
+    Verb::Await(methods, &call->context_, &call->request_, &call->writer_, &poller.queue(),
+                &poller.queue(), &call->accepted_);
   }
 
-  // On the shard's thread.
+  UnaryCall(const ServiceContext& service, RawLockService& methods, Poller& poller)
+      : service_(service), methods_(methods), poller_(poller) {}
+
+  // In a turn of the shard.
   void Answer(const grpc::Status& status) {
-    operation_.reset();  // here, because this call may end on one of gRPC's threads
+    answered_ = true;
+    operation_.reset();  // here, because this call may end in another shard's turn
     if (status.ok()) {
-      bool own_buffer = false;
-      (void)grpc::GenericSerialize<grpc::ProtoBufferWriter, typename Verb::Response>(
-          verb_.response, response_, &own_buffer);
+      writer_.Finish(Serialize(verb_.response), status, &finished_);
+    } else {
+      writer_.FinishWithError(status, &finished_);
     }
-    Finish(status);
   }
   [[nodiscard]] Verb& verb() { return verb_; }
   [[nodiscard]] const NodeNames& names() const { return service_.names; }
 
-  void OnCancel() override {
-    if (thread_ == nullptr) return;
-    thread_->Post([self = self_](Shard&) {
-      // The core's own timer tells a deadline; what reaches it from here counts as cancelled.
-      const auto left = UntilDeadline(self->deadline_);
-      const bool late = left && *left <= Duration::zero();
-      if (self->operation_) {
-        self->operation_->Cancel(late ? Reason::kDeadlineExceeded : Reason::kCancelled);
-      }
-    });
-  }
-
-  void OnDone() override {
-    if (thread_ != nullptr && context_->IsCancelled()) {
-      thread_->Post([self = self_](Shard& shard) { self->verb_.Abandoned(shard); });
-    }
-    self_.reset();  // deletes this, unless the shard still holds it
-  }
-
  private:
-  UnaryCall(const ServiceContext& service, grpc::CallbackServerContext* context,
-            grpc::ByteBuffer* response)
-      : service_(service), context_(context), deadline_(context->deadline()), response_(response) {}
-
-  void Begin(const grpc::ByteBuffer& buffer) {
+  void Accepted(bool ok) {
+    if (!ok) {  // the server is shutting down
+      self_.reset();
+      return;
+    }
+    poller_.OnCallBegun();
+    Await(service_, methods_, poller_);
     typename Verb::Request request;
-    if (Violations faults = ParseMessage(buffer, request); !faults.empty()) {
-      Finish(ToStatus(faults));
+    if (Violations faults = ParseMessage(request_, request); !faults.empty()) {
+      Answer(ToStatus(faults));
       return;
     }
     auto checked = Check(request, service_.rules);
     if (auto* faults = std::get_if<Violations>(&checked)) {
-      Finish(ToStatus(*faults));
+      Answer(ToStatus(*faults));
       return;
     }
     auto command = std::get<typename Verb::Command>(std::move(checked));
     thread_ = &service_.shards.For(command.key);
-    thread_->Post([self = self_, command = std::move(command),
-                   deadline = UntilDeadline(deadline_)](Shard& shard) mutable {
-      self->operation_ = self->verb_.Start(shard, std::move(command), deadline, self);
+    thread_->Do([self = self_, command = std::move(command)](Shard& shard) mutable {
+      self->operation_ = self->verb_.Start(shard, std::move(command),
+                                           UntilDeadline(self->context_.deadline()), self);
     });
   }
 
+  void Done(bool /*ok*/) {
+    if (thread_ != nullptr && context_.IsCancelled()) {
+      thread_->Do([self = self_](Shard& shard) { self->OnCancelled(shard); });
+    }
+    Ended();
+  }
+
+  void OnCancelled(Shard& shard) {
+    if (answered_) {
+      verb_.Abandoned(shard);
+    } else if (operation_) {
+      // The core's own timer tells a deadline; what reaches it from here counts as cancelled.
+      const auto left = UntilDeadline(context_.deadline());
+      const bool late = left && *left <= Duration::zero();
+      operation_->Cancel(late ? Reason::kDeadlineExceeded : Reason::kCancelled);
+    }
+  }
+
+  void Finished(bool /*ok*/) { Ended(); }
+
+  void Ended() {
+    if (--owed_ > 0) return;
+    poller_.OnCallEnded();
+    self_.reset();  // deletes this, unless the shard still holds it
+  }
+
   const ServiceContext& service_;
-  grpc::CallbackServerContext* const context_;  // gone after OnDone: not for the shard's thread
-  const std::chrono::system_clock::time_point deadline_;
-  grpc::ByteBuffer* const response_;
+  RawLockService& methods_;
+  Poller& poller_;
+  grpc::ServerContext context_;
+  grpc::ByteBuffer request_;
+  grpc::ServerAsyncResponseWriter<grpc::ByteBuffer> writer_{&context_};
+  CompletionOf<UnaryCall, &UnaryCall::Accepted> accepted_{*this};
+  CompletionOf<UnaryCall, &UnaryCall::Done> done_{*this};
+  CompletionOf<UnaryCall, &UnaryCall::Finished> finished_{*this};
+  // What gRPC will yet hand back: its word that the call is over, and that it was finished.
+  std::atomic<int> owed_ = 2;
   runtime::ShardThread* thread_ = nullptr;
+  std::shared_ptr<UnaryCall> self_;
+
+  // In the turns of the key's shard.
   Verb verb_;
-  std::shared_ptr<Operation> operation_;  // on the shard's thread only
-  Self self_;
+  std::shared_ptr<Operation> operation_;
+  bool answered_ = false;
 };
 
 }  // namespace redlock::rpc

@@ -10,20 +10,13 @@ constexpr std::size_t kQueuedPerItem = 8;
 
 }  // namespace
 
-WatchStream* WatchStream::Start(const ServiceContext& service, const grpc::ByteBuffer& request) {
-  const std::shared_ptr<WatchStream> stream(new WatchStream(service));
-  stream->OwnItself(stream);
-  stream->Begin(request);
-  return stream.get();
-}
-
 std::shared_ptr<WatchStream> WatchStream::Self() {
   return std::static_pointer_cast<WatchStream>(shared_from_this());
 }
 
-void WatchStream::Begin(const grpc::ByteBuffer& buffer) {
+void WatchStream::OnRequest(const grpc::ByteBuffer& message) {
   v1::WatchRequest request;
-  if (Violations faults = ParseMessage(buffer, request); !faults.empty()) {
+  if (Violations faults = ParseMessage(message, request); !faults.empty()) {
     Close(ToStatus(faults));
     return;
   }
@@ -44,7 +37,7 @@ void WatchStream::Begin(const grpc::ByteBuffer& buffer) {
 }
 
 void WatchStream::StartItem(std::size_t index, WatchCommand command) {
-  items_[index].thread->Post([self = Self(), index, command = std::move(command)](Shard& shard) {
+  items_[index].thread->Do([self = Self(), index, command = std::move(command)](Shard& shard) {
     if (self->ended()) return;
     const Key key = command.key;
     self->items_[index].watchdog = shard.Watch(
@@ -72,7 +65,7 @@ void WatchStream::OnEvent(std::size_t index, const Key& key, const WatchEvent& e
 
 void WatchStream::EndLeases(Ending ending) {
   for (std::size_t i = 0; i < items_.size(); ++i) {
-    items_[i].thread->Post([self = Self(), i, ending](Shard&) {
+    items_[i].thread->Do([self = Self(), i, ending](Shard&) {
       const auto watchdog = std::exchange(self->items_[i].watchdog, nullptr);
       if (!watchdog) return;
       switch (ending) {

@@ -10,18 +10,17 @@ namespace redlock::rpc {
 
 class WatchStream final : public EventStream<v1::WatchResponse> {
  public:
-  // gRPC owns what is returned.
-  static WatchStream* Start(const ServiceContext& service, const grpc::ByteBuffer& request);
+  WatchStream(std::unique_ptr<AcceptedCall> accepted, const ServiceContext& service)
+      : EventStream(std::move(accepted), service) {}
 
  private:
   struct Item {
     runtime::ShardThread* thread = nullptr;
-    std::shared_ptr<Watchdog> watchdog;  // on the shard's thread only
+    std::shared_ptr<Watchdog> watchdog;  // in the shard's turns only
   };
 
-  explicit WatchStream(const ServiceContext& service) : EventStream(service) {}
   [[nodiscard]] std::shared_ptr<WatchStream> Self();
-  void Begin(const grpc::ByteBuffer& request);
+  void OnRequest(const grpc::ByteBuffer& message) override;
   void StartItem(std::size_t index, WatchCommand command);
   void OnEvent(std::size_t index, const Key& key, const WatchEvent& event);
   void EndLeases(Ending ending) override;

@@ -91,10 +91,6 @@ ShardThread::~ShardThread() {
   thread_.join();
 }
 
-void ShardThread::Post(std::function<void(Shard&)> work) {
-  loop_.Post([this, work = std::move(work)] { work(*shard_); });
-}
-
 ShardPool::ShardPool(const config::Config& config) {
   redis::TlsContext tls;
   for (const redis::Endpoint& node : config.nodes) {
@@ -115,7 +111,7 @@ std::size_t ShardPool::Sum(const std::function<std::size_t(Shard&)>& work) {
   std::size_t sum = 0;
   for (const auto& shard : shards_) {
     std::promise<std::size_t> promise;
-    shard->Post([&](Shard& core) { promise.set_value(work(core)); });
+    shard->Do([&](Shard& core) { promise.set_value(work(core)); });
     sum += promise.get_future().get();
   }
   return sum;

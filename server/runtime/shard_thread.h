@@ -10,6 +10,8 @@
 #include <span>
 #include <string_view>
 #include <thread>
+#include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "server/config/config.h"
@@ -38,13 +40,25 @@ class ShardThread {
   ShardThread(const ShardThread&) = delete;
   ShardThread& operator=(const ShardThread&) = delete;
 
-  // From any thread: runs `work` on the shard's.
-  void Post(std::function<void(Shard&)> work);
+  // From any thread: does `work` in a turn of the shard, at once where the caller has it.
+  template <typename Work>
+  void Do(Work&& work) {
+    if (loop_.InTurn()) {
+      work(*shard_);
+    } else {
+      // Shared, because a function has to be copyable and work may hold what is not.
+      loop_.Post([this, shared = std::make_shared<std::decay_t<Work>>(std::forward<Work>(work))] {
+        (*shared)(*shard_);
+      });
+    }
+  }
+
+  [[nodiscard]] EventLoop& loop() { return loop_; }
 
  private:
   EventLoop loop_;
   SystemRandom random_;
-  std::unique_ptr<Shard> shard_;  // on its thread only, once that runs
+  std::unique_ptr<Shard> shard_;  // in turns of the loop only, once its thread runs
   std::thread thread_;
 };
 

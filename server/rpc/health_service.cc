@@ -1,0 +1,116 @@
+#include "server/rpc/health_service.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "proto/grpc/health/v1/health.pb.h"
+#include "server/rpc/simple_call.h"
+
+namespace redlock::rpc {
+namespace {
+
+using grpc::health::v1::HealthCheckRequest;
+using grpc::health::v1::HealthCheckResponse;
+
+HealthCheckResponse::ServingStatus StatusOf(bool serving) {
+  return serving ? HealthCheckResponse::SERVING : HealthCheckResponse::NOT_SERVING;
+}
+
+}  // namespace
+
+// Tells the status, and then each change of it. A client that lags behind hears of the last one.
+class HealthService::Watch final : public StreamCall {
+ public:
+  Watch(std::unique_ptr<AcceptedCall> accepted, HealthService& health)
+      : StreamCall(std::move(accepted)), health_(health) {}
+
+  void Tell(bool serving) {
+    if (known_) Send(StatusOf(serving));
+  }
+
+ private:
+  void Begin() override { StartRead(); }
+
+  void OnRead(const grpc::ByteBuffer& message) override {
+    HealthCheckRequest request;
+    if (!Parse(message, request)) {
+      Finish({grpc::StatusCode::INVALID_ARGUMENT, "the request is not a valid message"});
+      return;
+    }
+    known_ = health_.IsKnown(request.service());
+    const std::lock_guard lock(health_.mutex_);
+    health_.watches_.insert(this);
+    Send(known_ ? StatusOf(health_.serving_) : HealthCheckResponse::SERVICE_UNKNOWN);
+  }
+  void OnReadsEnded() override {
+    Finish({grpc::StatusCode::INVALID_ARGUMENT, "the request is missing"});
+  }
+  void OnWritten(bool ok) override {
+    const std::lock_guard lock(health_.mutex_);
+    writing_ = false;
+    if (ok && next_) Send(*std::exchange(next_, std::nullopt));
+  }
+  void OnCancelled() override {
+    {
+      const std::lock_guard lock(health_.mutex_);
+      if (health_.watches_.erase(this) == 0) return;  // finished already
+    }
+    Finish(grpc::Status::CANCELLED);
+  }
+
+  void Send(HealthCheckResponse::ServingStatus status) {  // under the mutex
+    if (writing_) {
+      next_ = status;
+      return;
+    }
+    writing_ = true;
+    HealthCheckResponse response;
+    response.set_status(status);
+    StartWrite(Serialize(response));
+  }
+
+  HealthService& health_;
+  bool known_ = false;
+  bool writing_ = false;
+  std::optional<HealthCheckResponse::ServingStatus> next_;
+};
+
+HealthService::HealthService(std::vector<std::string> services) : services_(std::move(services)) {}
+
+HealthService::~HealthService() = default;
+
+void HealthService::AddTo(Routes& routes) {
+  using Check = SimpleCall<HealthCheckRequest, HealthCheckResponse>;
+  routes["/grpc.health.v1.Health/Check"] =
+      Check::Route([this](const HealthCheckRequest& request, const Check::Answer& answer) {
+        HealthCheckResponse response;
+        if (!IsKnown(request.service())) {
+          answer({grpc::StatusCode::NOT_FOUND, "no service " + request.service()}, response);
+          return;
+        }
+        response.set_status(StatusOf(serving()));
+        answer(grpc::Status::OK, response);
+      });
+  routes["/grpc.health.v1.Health/Watch"] = [this](std::unique_ptr<AcceptedCall> accepted) {
+    return std::make_shared<Watch>(std::move(accepted), *this);
+  };
+}
+
+void HealthService::SetServing(bool serving) {
+  const std::lock_guard lock(mutex_);
+  if (std::exchange(serving_, serving) == serving) return;
+  for (Watch* const watch : watches_) watch->Tell(serving);
+}
+
+bool HealthService::IsKnown(const std::string& service) const {
+  return service.empty() ||
+         std::find(services_.begin(), services_.end(), service) != services_.end();
+}
+
+bool HealthService::serving() const {
+  const std::lock_guard lock(mutex_);
+  return serving_;
+}
+
+}  // namespace redlock::rpc

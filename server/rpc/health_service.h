@@ -1,0 +1,37 @@
+// grpc.health.v1.Health, which load balancers and Kubernetes ask.
+#pragma once
+
+#include <memory>
+#include <mutex>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "server/rpc/stream_call.h"
+
+namespace redlock::rpc {
+
+// Thread-safe. Must outlive the server.
+class HealthService {
+ public:
+  // "" is the daemon as a whole, and is known always.
+  explicit HealthService(std::vector<std::string> services);
+  ~HealthService();
+
+  void AddTo(Routes& routes);
+  // All services; watchers are told of a change.
+  void SetServing(bool serving);
+
+ private:
+  class Watch;
+
+  [[nodiscard]] bool IsKnown(const std::string& service) const;
+  [[nodiscard]] bool serving() const;
+
+  const std::vector<std::string> services_;
+  mutable std::mutex mutex_;
+  bool serving_ = false;
+  std::set<Watch*> watches_;
+};
+
+}  // namespace redlock::rpc

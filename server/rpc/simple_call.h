@@ -1,0 +1,58 @@
+// A unary method that does not have to be fast: reads its request, and is answered once.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "server/rpc/message.h"
+#include "server/rpc/stream_call.h"
+
+namespace redlock::rpc {
+
+template <typename Request, typename Response>
+class SimpleCall final : public StreamCall {
+ public:
+  // From any thread, once.
+  using Answer = std::function<void(const grpc::Status& status, const Response& response)>;
+  using Handler = std::function<void(const Request& request, Answer answer)>;
+
+  // The handler must outlive the server.
+  SimpleCall(std::unique_ptr<AcceptedCall> accepted, const Handler& handler)
+      : StreamCall(std::move(accepted)), handler_(handler) {}
+
+  // For Routes.
+  static auto Route(Handler handler) {
+    return [handler = std::move(handler)](std::unique_ptr<AcceptedCall> accepted) {
+      return std::make_shared<SimpleCall>(std::move(accepted), handler);
+    };
+  }
+
+ private:
+  void Begin() override { StartRead(); }
+
+  void OnRead(const grpc::ByteBuffer& message) override {
+    Request request;
+    if (!Parse(message, request)) {
+      Finish({grpc::StatusCode::INVALID_ARGUMENT, "the request is not a valid message"});
+      return;
+    }
+    handler_(request, [self = std::static_pointer_cast<SimpleCall>(shared_from_this())](
+                          const grpc::Status& status, const Response& response) {
+      if (status.ok()) {
+        self->FinishWith(Serialize(response));
+      } else {
+        self->Finish(status);
+      }
+    });
+  }
+
+  void OnReadsEnded() override {
+    Finish({grpc::StatusCode::INVALID_ARGUMENT, "the request is missing"});
+  }
+
+  const Handler& handler_;
+};
+
+}  // namespace redlock::rpc

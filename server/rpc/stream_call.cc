@@ -1,0 +1,114 @@
+#include "server/rpc/stream_call.h"
+
+#include <utility>
+
+namespace redlock::rpc {
+namespace {
+
+class UnknownCall final : public StreamCall {
+ public:
+  explicit UnknownCall(std::unique_ptr<AcceptedCall> accepted) : StreamCall(std::move(accepted)) {}
+
+ private:
+  void Begin() override {
+    Finish({grpc::StatusCode::UNIMPLEMENTED, "there is no method " + context().method()});
+  }
+  void OnRead(const grpc::ByteBuffer& /*message*/) override {}
+  void OnReadsEnded() override {}
+};
+
+// Waits for one call, and then for the next.
+class Acceptor final : public Completion {
+ public:
+  Acceptor(grpc::AsyncGenericService& service, Poller& poller, const Routes& routes)
+      : service_(service), poller_(poller), routes_(routes) {
+    Wait();
+  }
+
+  void On(bool ok) override {
+    if (!ok) {  // the server is shutting down
+      delete this;
+      return;
+    }
+    auto accepted = std::move(waiting_);
+    Wait();
+    const auto route = routes_.find(accepted->context.method());
+    StreamCall::Run(route == routes_.end() ? std::make_shared<UnknownCall>(std::move(accepted))
+                                           : route->second(std::move(accepted)));
+  }
+
+ private:
+  void Wait() {
+    waiting_ = std::make_unique<AcceptedCall>(poller_);
+    waiting_->context.AsyncNotifyWhenDone(&waiting_->done);
+    service_.RequestCall(&waiting_->context, &waiting_->io, &poller_.queue(), &poller_.queue(),
+                         this);
+  }
+
+  grpc::AsyncGenericService& service_;
+  Poller& poller_;
+  const Routes& routes_;
+  std::unique_ptr<AcceptedCall> waiting_;
+};
+
+}  // namespace
+
+void AcceptedCall::Done::On(bool /*ok*/) { call->Done(); }
+
+void StreamCall::Run(const std::shared_ptr<StreamCall>& call) {
+  call->self_ = call;
+  call->accepted_->poller.OnCallBegun();
+  call->accepted_->done.call = call.get();
+  call->Begin();
+}
+
+void StreamCall::StartRead() {
+  ++owed_;
+  accepted_->io.Read(&incoming_, &read_);
+}
+
+void StreamCall::StartWrite(const grpc::ByteBuffer& message) {
+  ++owed_;
+  accepted_->io.Write(message, &written_);
+}
+
+void StreamCall::Finish(const grpc::Status& status) { accepted_->io.Finish(status, &finished_); }
+
+void StreamCall::FinishWith(const grpc::ByteBuffer& message) {
+  accepted_->io.WriteAndFinish(message, {}, grpc::Status::OK, &finished_);
+}
+
+void StreamCall::Read(bool ok) {
+  if (ok) {
+    OnRead(incoming_);
+  } else {
+    OnReadsEnded();
+  }
+  Ended();
+}
+
+void StreamCall::Written(bool ok) {
+  OnWritten(ok);
+  Ended();
+}
+
+void StreamCall::Finished(bool /*ok*/) { Ended(); }
+
+void StreamCall::Done() {
+  if (accepted_->context.IsCancelled()) OnCancelled();
+  Ended();
+}
+
+void StreamCall::Ended() {
+  if (--owed_ > 0) return;
+  OnEnded();
+  accepted_->poller.OnCallEnded();
+  self_.reset();  // deletes this, unless a shard still holds it
+}
+
+void AcceptStreams(grpc::AsyncGenericService& service, Poller& poller, const Routes& routes) {
+  constexpr int kAtOnce = 16;  // that can be accepted before the first of them has been looked at
+  for (int i = 0; i < kAtOnce; ++i) new Acceptor(service, poller, routes);
+}
+
+}  // namespace redlock::rpc

@@ -1,6 +1,6 @@
 #include "server/loop/event_loop.h"
 
-#include <poll.h>
+#include <sys/epoll.h>
 #include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
@@ -30,16 +30,19 @@ void Check(int error, const char* what) {
 
 EventLoop::Turn::Turn(EventLoop& loop) : loop_(loop), inside_(loop.turn_) {
   loop_.inside_.store(std::this_thread::get_id(), std::memory_order_relaxed);
+  loop_.Rouse(false);
 }
 
 EventLoop::Turn::~Turn() {
   Poll();
+  loop_.Rouse(true);
   loop_.inside_.store({}, std::memory_order_relaxed);
 }
 
 void EventLoop::Turn::Poll() {
   for (int round = 0; round < kRoundsOfATurn; ++round) {
-    loop_.busy_ = loop_.DoPosted();
+    loop_.DoPosted();
+    loop_.busy_ = false;
     uv_run(&loop_.uv_, UV_RUN_NOWAIT);  // also tells the kernel of new and changed sockets
     if (!loop_.busy_ && loop_.posted_.empty()) return;
   }
@@ -47,9 +50,14 @@ void EventLoop::Turn::Poll() {
   uv_async_send(&loop_.wake_);
 }
 
-EventLoop::EventLoop() : timer_fd_(timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC)) {
+EventLoop::EventLoop()
+    : sleep_fd_(epoll_create1(EPOLL_CLOEXEC)),
+      timer_fd_(timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC)) {
+  Check(sleep_fd_ < 0 ? -errno : 0, "epoll_create1");
   Check(timer_fd_ < 0 ? -errno : 0, "timerfd_create");
   Check(uv_loop_init(&uv_), "uv_loop_init");
+  epoll_event never{.events = 0, .data = {}};
+  epoll_ctl(sleep_fd_, EPOLL_CTL_ADD, uv_backend_fd(&uv_), &never);
   uv_.data = this;
   Check(uv_async_init(&uv_, &wake_,
                       [](uv_async_t* handle) {
@@ -69,6 +77,14 @@ EventLoop::~EventLoop() {
   uv_run(&uv_, UV_RUN_DEFAULT);  // until all that is closing has closed
   uv_loop_close(&uv_);
   close(timer_fd_);
+  close(sleep_fd_);
+}
+
+void EventLoop::Rouse(bool wanted) {
+  if (roused_ == !wanted) return;
+  roused_ = !wanted;
+  epoll_event event{.events = wanted ? EPOLLIN | EPOLLONESHOT : 0U, .data = {}};
+  epoll_ctl(sleep_fd_, EPOLL_CTL_MOD, uv_backend_fd(&uv_), &event);
 }
 
 MonotonicTime EventLoop::Now() const {
@@ -127,19 +143,19 @@ void EventLoop::TakeInOutside() {
   outside_.clear();
 }
 
-bool EventLoop::DoPosted() {
-  if (posted_.empty()) return false;
-  std::swap(doing_, posted_);
-  for (const auto& work : doing_) work();
-  doing_.clear();
-  return true;
+void EventLoop::DoPosted() {
+  for (int round = 0; round < kRoundsOfATurn && !posted_.empty(); ++round) {
+    std::swap(doing_, posted_);
+    for (const auto& work : doing_) work();
+    doing_.clear();
+  }
 }
 
 void EventLoop::Run() {
-  pollfd ready{.fd = uv_backend_fd(&uv_), .events = POLLIN, .revents = 0};
   { const Turn first(*this); }  // the sockets that there are from the beginning
   while (!stopped_) {
-    poll(&ready, 1, -1);
+    epoll_event event;
+    epoll_wait(sleep_fd_, &event, 1, -1);
     const Turn turn(*this);
   }
 }

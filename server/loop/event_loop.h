@@ -63,7 +63,7 @@ class EventLoop final : public Scheduler {
     return inside_.load(std::memory_order_relaxed) == std::this_thread::get_id();
   }
 
-  // Takes turns until Stop().
+  // Takes turns until Stop(). One thread.
   void Run();
   void Stop();
 
@@ -75,10 +75,11 @@ class EventLoop final : public Scheduler {
  private:
   using Work = std::vector<std::function<void()>>;
 
+  // Whether Run() is to wake up for sockets. Not while somebody is inside, who sees to them anyhow.
+  void Rouse(bool wanted);
   void Arm();
   void FireDue();
-  // False where there was none.
-  bool DoPosted();
+  void DoPosted();
   void TakeInOutside();
 
   std::mutex turn_;
@@ -86,9 +87,11 @@ class EventLoop final : public Scheduler {
   std::atomic<bool> stopped_ = false;
 
   uv_loop_t uv_;
-  Work posted_;        // inside a turn
-  Work doing_;         // its memory is kept
-  bool busy_ = false;  // something was done, which may lead to more
+  const int sleep_fd_;  // where Run() sleeps: an epoll that watches libuv's, once at a time
+  bool roused_ = true;  // it will not tell before it is asked to
+  Work posted_;         // inside a turn
+  Work doing_;          // its memory is kept
+  bool busy_ = false;  // the kernel has yet to be told, or something was done that may lead to more
   TimerQueue timers_;
   // When the kernel's timer is set to. Cancelled timers leave it as it is: an early wake-up costs
   // less than setting it anew for each of many short timers.

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "server/redis/resp.h"
+
 namespace redlock::redis {
 namespace {
 
@@ -71,23 +73,18 @@ void Connection::OnConnected() {
 
 void Connection::Send(std::span<const std::string_view> command, ReplyHandler handler) {
   pending_.push_back({loop_.Now(), std::move(handler)});
-  Append(command);
+  AppendCommand(outgoing_, command);
+  FlushSoon();
 }
 
-void Connection::SendWithoutReply(std::span<const std::string_view> command) { Append(command); }
+void Connection::SendWritten(std::string_view command, ReplyHandler handler) {
+  pending_.push_back({loop_.Now(), std::move(handler)});
+  outgoing_ += command;
+  FlushSoon();
+}
 
-void Connection::Append(std::span<const std::string_view> command) {
-  std::array<const char*, 16> arguments{};
-  std::array<std::size_t, 16> lengths{};
-  for (std::size_t i = 0; i < command.size(); ++i) {
-    arguments[i] = command[i].data();
-    lengths[i] = command[i].size();
-  }
-  char* formatted = nullptr;
-  const auto size = redisFormatCommandArgv(&formatted, static_cast<int>(command.size()),
-                                           arguments.data(), lengths.data());
-  outgoing_.append(formatted, static_cast<std::size_t>(size));
-  redisFreeCommand(formatted);
+void Connection::SendWithoutReply(std::span<const std::string_view> command) {
+  AppendCommand(outgoing_, command);
   FlushSoon();
 }
 

@@ -48,6 +48,8 @@ class Connection final : public Transport::Listener,
 
   // Queues a command; `handler` is called exactly once, never inside this call.
   void Send(std::span<const std::string_view> command, ReplyHandler handler);
+  // The same for one that is written in RESP already.
+  void SendWritten(std::string_view command, ReplyHandler handler);
 
   // For a connection that subscribes: every reply that no command waits for goes to `pushed`.
   // Without it such a reply ends the connection.
@@ -76,7 +78,6 @@ class Connection final : public Transport::Listener,
   void OnWritable() override { Flush(); }
   void OnClosed(std::string why) override { Fail(why); }
 
-  void Append(std::span<const std::string_view> command);
   void FlushSoon();
   void Flush();
   void Fail(const std::string& why);

@@ -18,32 +18,20 @@ constexpr Duration kOwnDelay = std::chrono::milliseconds(100);
 // Only releases are sent to a node that does not answer, and no more than this.
 constexpr std::size_t kMaxInFlight = 20'000;
 
-std::string Meta(const Key& key) { return "redlockd:meta:{" + key.value() + "}"; }
-
 std::string Millis(Duration duration) {
   return std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(duration).count());
 }
 
 }  // namespace
 
-struct RedisNode::Call {
-  Script script;
-  std::array<std::string, 3> keys;
-  std::size_t key_count;
-  std::array<std::string, 8> arguments;
-  std::size_t argument_count;
-  std::shared_ptr<ReplySink> sink;
+struct RedisNode::Batch {
+  struct Step {
+    AskedStep asked;
+    std::shared_ptr<ReplySink> sink;
+  };
+  StepBatch written;
+  std::vector<Step> steps;
   bool reloaded = false;
-
-  Call(Script which, std::initializer_list<std::string> key_names,
-       std::initializer_list<std::string> values, std::shared_ptr<ReplySink> to)
-      : script(which),
-        key_count(key_names.size()),
-        argument_count(values.size()),
-        sink(std::move(to)) {
-    std::copy(key_names.begin(), key_names.end(), keys.begin());
-    std::copy(values.begin(), values.end(), arguments.begin());
-  }
 };
 
 RedisNode::RedisNode(EventLoop& loop, NodeIndex index, Endpoint endpoint, TlsContext tls,
@@ -83,7 +71,7 @@ void RedisNode::LogIn() {
     Check(std::array<std::string_view, 2>{"SELECT", std::to_string(endpoint_.database)}, ignore);
   }
   AskForFacts();
-  LoadScripts();
+  LoadScript();
 }
 
 void RedisNode::AskForFacts() {
@@ -123,15 +111,12 @@ void RedisNode::AskForFacts() {
   });
 }
 
-void RedisNode::LoadScripts() {
-  hashes_missing_ = kScripts;
-  for (std::size_t i = 0; i < kScripts; ++i) {
-    Check(std::array<std::string_view, 3>{"SCRIPT", "LOAD", Source(static_cast<Script>(i))},
-          [this, i](const redisReply& reply) {
-            hashes_[i] = TextOf(reply);
-            if (--hashes_missing_ == 0) OnReady();
-          });
-  }
+void RedisNode::LoadScript() {
+  Check(std::array<std::string_view, 3>{"SCRIPT", "LOAD", StepsSource()},
+        [this](const redisReply& reply) {
+          hash_ = TextOf(reply);
+          if (!ready_) OnReady();
+        });
 }
 
 // Sends a command of the log-in. An error ends the connection, or is handed on.
@@ -172,63 +157,31 @@ void RedisNode::Reconnect(const std::string& why) {
 }
 
 void RedisNode::Acquire(const AcquireStep& step, std::shared_ptr<ReplySink> sink) {
-  Dispatch(std::make_shared<Call>(
-      Script::kAcquire,
-      std::initializer_list<std::string>{step.key.value(), Meta(step.key), std::string(kMarkKey)},
-      std::initializer_list<std::string>{
-          step.token.value(), Millis(step.ttl), std::to_string(step.fence.value),
-          step.owner.value(), retention_, step.adopt ? "1" : "0",
-          std::to_string(step.attempt.value), std::string(step.mark)},
-      std::move(sink)));
+  Queue(step, {step.adopt ? Verb::kAdopt : Verb::kAcquire, step.fence}, step.mark, std::move(sink));
 }
 
 void RedisNode::HandOver(const HandOverStep& step, std::shared_ptr<ReplySink> sink) {
-  Dispatch(std::make_shared<Call>(
-      Script::kHandOver,
-      std::initializer_list<std::string>{step.key.value(), Meta(step.key), std::string(kMarkKey)},
-      std::initializer_list<std::string>{step.from.value(), step.to.value(), Millis(step.ttl),
-                                         std::to_string(step.fence.value), step.owner.value(),
-                                         retention_, std::to_string(step.attempt.value),
-                                         std::string(step.mark)},
-      std::move(sink)));
+  Queue(step, {Verb::kHandOver, {}}, step.mark, std::move(sink));
 }
 
 void RedisNode::Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink) {
-  Dispatch(std::make_shared<Call>(
-      Script::kExtend, std::initializer_list<std::string>{step.key.value(), Meta(step.key)},
-      std::initializer_list<std::string>{step.token.value(), Millis(step.ttl),
-                                         std::to_string(step.raise_to.value), retention_},
-      std::move(sink)));
+  Queue(step, {Verb::kExtend, {}}, std::nullopt, std::move(sink));
 }
 
 void RedisNode::Heal(const HealStep& step, std::shared_ptr<ReplySink> sink) {
-  Dispatch(std::make_shared<Call>(
-      Script::kHeal, std::initializer_list<std::string>{step.key.value(), Meta(step.key)},
-      std::initializer_list<std::string>{step.token.value(), Millis(step.ttl),
-                                         std::to_string(step.fence.value), retention_},
-      std::move(sink)));
+  Queue(step, {Verb::kHeal, {}}, std::nullopt, std::move(sink));
 }
 
 void RedisNode::Release(const ReleaseStep& step, std::shared_ptr<ReplySink> sink) {
-  Dispatch(std::make_shared<Call>(
-      Script::kRelease, std::initializer_list<std::string>{step.key.value(), Meta(step.key)},
-      std::initializer_list<std::string>{
-          step.token.value(), step.only_attempt ? std::to_string(step.only_attempt->value) : "",
-          std::to_string(step.seal.value), retention_,
-          step.announce ? AnnouncementChannel(step.key) : ""},
-      std::move(sink)));
+  Queue(step, {Verb::kRelease, {}}, std::nullopt, std::move(sink));
 }
 
 void RedisNode::Inspect(const Key& key, std::shared_ptr<ReplySink> sink) {
-  Dispatch(std::make_shared<Call>(Script::kInspect,
-                                  std::initializer_list<std::string>{key.value(), Meta(key)},
-                                  std::initializer_list<std::string>{}, std::move(sink)));
+  Queue(key, {Verb::kInspect, {}}, std::nullopt, std::move(sink));
 }
 
 void RedisNode::Mark(const MarkStep& step, std::shared_ptr<ReplySink> sink) {
-  Dispatch(std::make_shared<Call>(
-      Script::kMark, std::initializer_list<std::string>{std::string(kMarkKey)},
-      std::initializer_list<std::string>{step.from, step.to}, std::move(sink)));
+  Queue(step, {Verb::kMark, {}}, std::nullopt, std::move(sink));
 }
 
 void RedisNode::Probe(const Key& key, std::shared_ptr<ReplySink> sink) {
@@ -245,6 +198,7 @@ void RedisNode::Look(std::shared_ptr<ReplySink> sink) {
     Refuse(std::move(sink), *refusal);
     return;
   }
+  SendBatch();
   connection_->Send(std::array<std::string_view, 2>{"GET", kMarkKey},
                     [mark](const redisReply* reply) {
                       if (reply != nullptr) *mark = TextOf(*reply);
@@ -274,12 +228,40 @@ std::optional<std::string> RedisNode::Refusal(bool even_if_silent) const {
   return std::nullopt;
 }
 
-void RedisNode::Dispatch(std::shared_ptr<Call> call) {
-  if (const auto refusal = Refusal(call->script == Script::kRelease)) {
-    Refuse(std::move(call->sink), *refusal);
+template <typename Step>
+void RedisNode::Queue(const Step& step, AskedStep asked, std::optional<std::string_view> mark,
+                      std::shared_ptr<ReplySink> sink) {
+  if (const auto refusal = Refusal(asked.verb == Verb::kRelease)) {
+    Refuse(std::move(sink), *refusal);
     return;
   }
-  Send(std::move(call));
+  if (batch_ &&
+      (batch_->steps.size() == StepBatch::kMost || (mark && !batch_->written.TakesMark(*mark)))) {
+    SendBatch();
+  }
+  if (!batch_) {
+    batch_ = std::make_shared<Batch>();
+    loop_.Post([this, alive = alive_, batch = batch_] {
+      if (*alive && batch == batch_) SendBatch();
+    });
+  }
+  batch_->written.Add(step);
+  batch_->steps.push_back({asked, std::move(sink)});
+  ++in_flight_;
+}
+
+void RedisNode::SendBatch() {
+  if (!batch_) return;
+  const auto batch = std::exchange(batch_, nullptr);
+  if (ready_) {
+    Send(batch);
+    return;
+  }
+  // The connection broke in this very turn.
+  in_flight_ -= batch->steps.size();
+  for (Batch::Step& step : batch->steps) {
+    Refuse(std::move(step.sink), "connection lost: " + down_because_);
+  }
 }
 
 void RedisNode::Ask(std::span<const std::string_view> command,
@@ -288,6 +270,7 @@ void RedisNode::Ask(std::span<const std::string_view> command,
     Refuse(sink, *refusal);
     return;
   }
+  SendBatch();  // what was asked for before
   ++in_flight_;
   connection_->Send(
       command, [this, alive = alive_, sink, answer = std::move(answer)](const redisReply* reply) {
@@ -304,47 +287,46 @@ void RedisNode::Ask(std::span<const std::string_view> command,
   WatchSilence();
 }
 
-void RedisNode::Send(std::shared_ptr<Call> call) {
-  std::array<std::string_view, 14> command;
-  std::size_t size = 0;
-  const char key_count = static_cast<char>('0' + call->key_count);
-  command[size++] = "EVALSHA";
-  command[size++] = hashes_[static_cast<std::size_t>(call->script)];
-  command[size++] = {&key_count, 1};
-  for (std::size_t i = 0; i < call->key_count; ++i) command[size++] = call->keys[i];
-  for (std::size_t i = 0; i < call->argument_count; ++i) command[size++] = call->arguments[i];
-  ++in_flight_;
-  const std::span<const std::string_view> words(command.data(), size);
-  connection_->Send(words, [this, alive = alive_, call](const redisReply* reply) {
-    if (*alive) OnReply(call, reply);
-  });
+void RedisNode::Send(std::shared_ptr<Batch> batch) {
+  const std::string command = batch->written.Command(hash_, retention_);
+  connection_->SendWritten(command,
+                           [this, alive = alive_, batch = std::move(batch)](const auto* reply) {
+                             if (*alive) OnReply(batch, reply);
+                           });
   WatchSilence();
 }
 
-void RedisNode::OnReply(const std::shared_ptr<Call>& call, const redisReply* reply) {
-  --in_flight_;
+void RedisNode::OnReply(const std::shared_ptr<Batch>& batch, const redisReply* reply) {
+  in_flight_ -= batch->steps.size();
+  const auto lost = [&] {
+    for (const Batch::Step& step : batch->steps) {
+      step.sink->OnReply(index_, {.message = "connection lost: " + down_because_});
+    }
+  };
   if (reply == nullptr) {
-    call->sink->OnReply(
-        index_, {.outcome = Outcome::kError, .message = "connection lost: " + down_because_});
+    lost();
     return;
   }
-  if (reply->type == REDIS_REPLY_ERROR && ready_) {
-    const std::string_view error = TextOf(*reply);
-    // SCRIPT FLUSH, or a server that was replaced behind a proxy: load it and ask again, once.
-    if (error.starts_with("NOSCRIPT") && !call->reloaded) {
-      call->reloaded = true;
-      Check(std::array<std::string_view, 3>{"SCRIPT", "LOAD", Source(call->script)},
-            [](const redisReply&) {});
-      Send(call);
-      return;
-    }
-    if (error.starts_with("READONLY")) {
+  // SCRIPT FLUSH, or a server that was replaced behind a proxy: load it and ask again, once.
+  if (reply->type == REDIS_REPLY_ERROR && TextOf(*reply).starts_with("NOSCRIPT") && ready_ &&
+      !batch->reloaded) {
+    batch->reloaded = true;
+    in_flight_ += batch->steps.size();
+    LoadScript();
+    Send(batch);
+    return;
+  }
+  const BatchReply answers(*reply, batch->steps.size());
+  for (std::size_t i = 0; i < batch->steps.size(); ++i) {
+    const Batch::Step& step = batch->steps[i];
+    NodeReply answer = answers.At(i, step.asked);
+    if (answer.message.starts_with("READONLY") && ready_) {
       // Made a replica under a living connection: what it says of itself has changed.
       connection_->Close();
-      Reconnect(std::string(error));
+      Reconnect(answer.message);
     }
+    step.sink->OnReply(index_, std::move(answer));
   }
-  call->sink->OnReply(index_, ParseReply(call->script, *reply));
 }
 
 void RedisNode::Refuse(std::shared_ptr<ReplySink> sink, std::string why) {

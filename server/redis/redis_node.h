@@ -2,7 +2,6 @@
 // trying, and refuses at once while there is no sense in asking.
 #pragma once
 
-#include <array>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -13,7 +12,8 @@
 #include "server/loop/event_loop.h"
 #include "server/redis/connection.h"
 #include "server/redis/endpoint.h"
-#include "server/redis/scripts.h"
+#include "server/redis/replies.h"
+#include "server/redis/step_batch.h"
 #include "server/redis/subscriber.h"
 
 namespace redlock::redis {
@@ -53,20 +53,24 @@ class RedisNode final : public Node {
   [[nodiscard]] bool ready() const { return ready_; }
 
  private:
-  struct Call;  // one script call, kept until its reply because NOSCRIPT sends it again
+  struct Batch;  // on its way: kept until its reply, because NOSCRIPT sends it again
 
   void Connect();
   void LogIn();
   void AskForFacts();
-  void LoadScripts();
+  void LoadScript();
   enum class OnError { kGiveUp, kGoOn };
   void Check(std::span<const std::string_view> command, std::function<void(const redisReply&)> ok,
              OnError on_error = OnError::kGiveUp);
   void OnReady();
   void Reconnect(const std::string& why);
-  void Dispatch(std::shared_ptr<Call> call);
-  void Send(std::shared_ptr<Call> call);
-  void OnReply(const std::shared_ptr<Call>& call, const redisReply* reply);
+  // Adds a step to the batch of this turn, or refuses it. `mark`: that it looks for.
+  template <typename Step>
+  void Queue(const Step& step, AskedStep asked, std::optional<std::string_view> mark,
+             std::shared_ptr<ReplySink> sink);
+  void SendBatch();
+  void Send(std::shared_ptr<Batch> batch);
+  void OnReply(const std::shared_ptr<Batch>& batch, const redisReply* reply);
   // A plain command, refused where a script would be.
   using Answer = std::function<void(const redisReply&)>;
   void Ask(std::span<const std::string_view> command, const std::shared_ptr<ReplySink>& sink,
@@ -94,10 +98,10 @@ class RedisNode final : public Node {
   bool reported_down_ = false;
   std::string down_because_ = "not connected yet";
   Duration backoff_;
-  std::array<std::string, kScripts> hashes_;
-  std::size_t hashes_missing_ = kScripts;
-  TimerHandle connect_timer_;  // next attempt, or the bound on the one under way
-  TimerHandle silence_timer_;  // looks at the oldest command without an answer
+  std::string hash_;              // of the script
+  std::shared_ptr<Batch> batch_;  // of this turn; null while there is none
+  TimerHandle connect_timer_;     // next attempt, or the bound on the one under way
+  TimerHandle silence_timer_;     // looks at the oldest command without an answer
   bool silence_timer_armed_ = false;
   std::size_t in_flight_ = 0;
   const std::shared_ptr<bool> alive_;  // false once the node is gone: replies may come later

@@ -1,8 +1,9 @@
 #include "server/redis/replies.h"
 
+#include <algorithm>
 #include <charconv>
 #include <chrono>
-#include <optional>
+#include <span>
 #include <string>
 
 namespace redlock::redis {
@@ -19,7 +20,6 @@ std::optional<long long> NumberOf(const redisReply& reply) {
 }
 
 FencingToken FenceOf(const redisReply& reply) {
-  if (reply.type != REDIS_REPLY_STRING) return {};
   return {static_cast<std::uint64_t>(std::max(NumberOf(reply).value_or(0), 0LL))};
 }
 
@@ -36,77 +36,118 @@ std::optional<Duration> ClockOf(std::optional<long long> micros) {
   return std::chrono::microseconds(*micros);
 }
 
-// The elements that follow status and fence of a grant. False where some are missing.
-bool ParseGrant(Script script, const redisReply& reply, NodeReply& parsed) {
-  const auto element = [&reply](std::size_t i) -> const redisReply& { return *reply.element[i]; };
-  switch (script) {
-    case Script::kExtend:
-    case Script::kHeal:
+// What follows the status of a grant; the status alone counts as an array of one. False where
+// something is missing.
+bool ParseGrant(const AskedStep& asked, std::span<redisReply* const> rest, NodeReply& parsed) {
+  switch (asked.verb) {
+    case Verb::kAcquire:
+    case Verb::kAdopt:
+      parsed.fence = rest.empty() ? asked.proposed : FenceOf(*rest[0]);
       return true;
-    case Script::kAcquire:
-      if (reply.elements != 3) return false;
-      parsed.clock = ClockOf(NumberOf(element(2)));
-      return parsed.clock.has_value();
-    case Script::kHandOver:
-      if (reply.elements != 4) return false;
-      parsed.clock = ClockOf(NumberOf(element(2)));
-      parsed.handed_over = NumberOf(element(3)).value_or(0) != 0;
-      return parsed.clock.has_value();
-    case Script::kRelease:
-      if (reply.elements != 3) return false;
-      parsed.listeners = static_cast<int>(NumberOf(element(2)).value_or(0));
+    case Verb::kExtend:
+    case Verb::kHeal:
+      if (rest.size() != 1) return false;
+      parsed.fence = FenceOf(*rest[0]);
       return true;
-    case Script::kInspect:
-      if (reply.elements != 5) return false;
-      parsed.remaining = RemainingOf(element(2));
-      parsed.holder = OwnerToken(std::string(TextOf(element(3))));
-      parsed.owner = OwnerLabel(std::string(TextOf(element(4))));
+    case Verb::kHandOver:
+      if (rest.size() != 2) return false;
+      parsed.fence = FenceOf(*rest[0]);
+      parsed.handed_over = NumberOf(*rest[1]).value_or(0) != 0;
       return true;
-    case Script::kMark:
-      if (reply.elements != 3) return false;
-      parsed.mark = TextOf(element(1));
-      parsed.clock = ClockOf(NumberOf(element(2)));
-      return parsed.clock.has_value();
+    case Verb::kRelease:
+    case Verb::kTakeBack:
+      if (!rest.empty()) parsed.listeners = static_cast<int>(NumberOf(*rest[0]).value_or(0));
+      return true;
+    case Verb::kInspect:
+      if (rest.size() != 4) return false;
+      parsed.fence = FenceOf(*rest[0]);
+      parsed.remaining = RemainingOf(*rest[1]);
+      parsed.holder = OwnerToken(std::string(TextOf(*rest[2])));
+      parsed.owner = OwnerLabel(std::string(TextOf(*rest[3])));
+      return true;
+    case Verb::kMark:
+      if (rest.size() != 1) return false;
+      parsed.mark = TextOf(*rest[0]);
+      return true;
   }
   return false;
 }
 
+// Whether the node's clock comes with a grant.
+bool IsTimed(Verb verb) {
+  switch (verb) {
+    case Verb::kAcquire:
+    case Verb::kAdopt:
+    case Verb::kHandOver:
+    case Verb::kMark:
+      return true;
+    case Verb::kExtend:
+    case Verb::kHeal:
+    case Verb::kRelease:
+    case Verb::kTakeBack:
+    case Verb::kInspect:
+      return false;
+  }
+  return false;
+}
+
+constexpr std::string_view kUnexpected = "unexpected reply";
+
 }  // namespace
 
-NodeReply ParseReply(Script script, const redisReply& reply) {
-  NodeReply parsed;
+BatchReply::BatchReply(const redisReply& reply, std::size_t steps) : reply_(reply) {
   if (reply.type == REDIS_REPLY_ERROR) {
-    parsed.message = TextOf(reply);
-    return parsed;
+    failure_ = TextOf(reply);
+  } else if (reply.type != REDIS_REPLY_ARRAY || reply.elements < steps) {
+    failure_ = kUnexpected;
+  } else if (reply.elements > steps) {
+    clock_ = ClockOf(NumberOf(*reply.element[steps]));
   }
-  parsed.message = "unexpected reply";
-  if (reply.type != REDIS_REPLY_ARRAY || reply.elements < 2 ||
-      reply.element[0]->type != REDIS_REPLY_INTEGER) {
-    return parsed;
+}
+
+NodeReply BatchReply::At(std::size_t step, const AskedStep& asked) const {
+  NodeReply parsed;
+  parsed.message = failure_;
+  if (!failure_.empty()) return parsed;
+  parsed.message = kUnexpected;
+  const redisReply& element = *reply_.element[step];
+  std::span<redisReply* const> rest;
+  const redisReply* status = &element;
+  if (element.type == REDIS_REPLY_ARRAY && element.elements > 0) {
+    status = element.element[0];
+    rest = std::span(element.element, element.elements).subspan(1);
   }
-  const redisReply& second = *reply.element[1];
-  switch (static_cast<Status>(reply.element[0]->integer)) {
+  if (status->type != REDIS_REPLY_INTEGER) return parsed;
+  switch (static_cast<Status>(status->integer)) {
     case Status::kGranted:
-      parsed.fence = FenceOf(second);
-      if (!ParseGrant(script, reply, parsed)) return parsed;
+      if (!ParseGrant(asked, rest, parsed) || (IsTimed(asked.verb) && !clock_)) return parsed;
+      if (IsTimed(asked.verb)) parsed.clock = clock_;
       parsed.outcome = Outcome::kGranted;
       break;
     case Status::kHeld:
+      if (rest.empty()) return parsed;
       parsed.outcome = Outcome::kHeld;
-      parsed.remaining = RemainingOf(second);
+      parsed.remaining = RemainingOf(*rest[0]);
       break;
     case Status::kNotHeld:
+      if (rest.empty()) return parsed;
       parsed.outcome = Outcome::kNotHeld;
-      parsed.fence = FenceOf(second);
+      parsed.fence = FenceOf(*rest[0]);
       break;
     case Status::kStaleFence:
+      if (rest.empty()) return parsed;
       parsed.outcome = Outcome::kStaleFence;
-      parsed.fence = FenceOf(second);
+      parsed.fence = FenceOf(*rest[0]);
       break;
     case Status::kUnmarked:
+      if (rest.empty()) return parsed;
       parsed.outcome = Outcome::kQuarantined;
-      parsed.mark = TextOf(second);
+      parsed.mark = TextOf(*rest[0]);
       break;
+    case Status::kFailed:
+      if (rest.empty()) return parsed;
+      parsed.message = TextOf(*rest[0]);
+      return parsed;
     default:
       return parsed;
   }

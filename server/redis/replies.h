@@ -3,6 +3,8 @@
 
 #include <hiredis/hiredis.h>
 
+#include <cstddef>
+#include <optional>
 #include <string_view>
 
 #include "server/core/node.h"
@@ -14,8 +16,25 @@ namespace redlock::redis {
   return reply.str == nullptr ? std::string_view() : std::string_view(reply.str, reply.len);
 }
 
-// Anything that the script cannot have said becomes kError, with a message.
-[[nodiscard]] NodeReply ParseReply(Script script, const redisReply& reply);
+// What was asked for in a step, as far as its answer depends on it.
+struct AskedStep {
+  Verb verb = Verb::kInspect;
+  FencingToken proposed;  // by kAcquire and kAdopt
+};
+
+// The answer to a batch of steps, one by one. Anything that the script cannot have said becomes
+// kError, with a message.
+class BatchReply {
+ public:
+  // `steps`: so many were asked.
+  BatchReply(const redisReply& reply, std::size_t steps);
+  [[nodiscard]] NodeReply At(std::size_t step, const AskedStep& asked) const;
+
+ private:
+  const redisReply& reply_;
+  std::string_view failure_;       // of all steps
+  std::optional<Duration> clock_;  // of the node
+};
 
 // What TIME answers; nothing where it is something else.
 [[nodiscard]] std::optional<Duration> ParseTime(const redisReply& reply);

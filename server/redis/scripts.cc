@@ -1,139 +1,217 @@
 #include "server/redis/scripts.h"
 
 namespace redlock::redis {
-namespace {
 
-// Scripts that grant a lock compare the guard's mark first ('' for none) and end with the clock.
-
-// KEYS: key, meta, mark. ARGV: token, ttl ms, fence, owner, retention ms, adopt (1 or 0), attempt,
-// mark. The fence is compared before the key is taken, so a refusal leaves no trace.
-constexpr std::string_view kAcquireSource = R"(
-local key, meta = KEYS[1], KEYS[2]
-local token, ttl, fence = ARGV[1], ARGV[2], ARGV[3]
-if ARGV[8] ~= '' then
-  local mark = redis.call('GET', KEYS[3])
-  if mark ~= ARGV[8] then return {5, mark or ''} end
+// Steps are carried out in order. What can fail in a step (a stranger's key of another type, no
+// memory for more, a replica) is tried (redis.pcall) before anything is done in it, so that one
+// step's error neither ends another step nor leaves half of one. Numbers stay below 2^53, which
+// Lua's doubles hold.
+//
+// `lost`: what is told to those that may grant where the mark is not what it should be.
+std::string_view StepsSource() {
+  return R"(
+local call, try = redis.call, redis.pcall
+local mark, retention = ARGV[1], ARGV[2]
+local lost
+if mark ~= '' then
+  local found = call('GET', KEYS[1]) or ''
+  if found ~= mark then lost = {5, found} end
 end
-local seen = redis.call('HGET', meta, 'f')
-local stale = seen and tonumber(seen) >= tonumber(fence)
-if not stale and redis.call('SET', key, token, 'PX', ttl, 'NX') then
-  redis.call('HSET', meta, 'f', fence, 'o', ARGV[4], 'a', ARGV[7])
-  redis.call('PEXPIRE', meta, ARGV[5])
-  local t = redis.call('TIME')
-  return {1, fence, t[1] * 1000000 + t[2]}
+local out, n, k, a, timed = {}, 0, 2, 3, false
+local verb = ARGV[3]
+while verb do
+  local key, meta, token = KEYS[k], KEYS[k + 1], ARGV[a + 1]
+  local r
+  if verb == 'a' or verb == 'A' then
+    local ttl, fence = ARGV[a + 2], ARGV[a + 3]
+    timed = true
+    if lost then
+      r = lost
+    else
+      local seen = try('HGET', meta, 'f')
+      if type(seen) == 'table' then
+        r = {6, seen.err}
+      else
+        local stale = seen and tonumber(seen) >= tonumber(fence)
+        local set = not stale and try('SET', key, token, 'PX', ttl, 'NX')
+        if set and set.err then
+          r = {6, set.err}
+        elseif set then
+          call('HSET', meta, 'f', fence, 'h', ARGV[a + 4])
+          call('PEXPIRE', meta, retention)
+          r = 1
+        else
+          local holder = try('GET', key)
+          if type(holder) == 'table' then
+            r = {6, holder.err}
+          elseif not holder then
+            r = {4, tonumber(seen)}
+          elseif holder ~= token or verb == 'a' then
+            r = {2, call('PTTL', key)}
+          else
+            local noted = try('HSET', meta, 'k', call('HGET', meta, 'h') or '')
+            if type(noted) == 'table' then
+              r = {6, noted.err}
+            else
+              if call('PTTL', key) < tonumber(ttl) then call('PEXPIRE', key, ttl) end
+              call('PEXPIRE', meta, retention)
+              r = {1, tonumber(seen) or 0}
+            end
+          end
+        end
+      end
+    end
+    a = a + 5
+  elseif verb == 'r' then
+    local holder = try('GET', key)
+    if type(holder) == 'table' then
+      r = {6, holder.err}
+    elseif not holder then
+      r = {3, 0}
+    elseif holder ~= token then
+      r = {2, call('PTTL', key)}
+    else
+      call('DEL', key)
+      local heard = try('PUBLISH', 'redlockd:released:' .. key, key)
+      r = type(heard) == 'number' and heard > 0 and {1, heard} or 1
+    end
+    a = a + 2
+  elseif verb == 'e' then
+    local ttl, raise = ARGV[a + 2], tonumber(ARGV[a + 3])
+    local holder = try('GET', key)
+    if type(holder) == 'table' then
+      r = {6, holder.err}
+    elseif not holder then
+      r = {3, 0}
+    elseif holder ~= token then
+      r = {2, call('PTTL', key)}
+    else
+      local m = call('HMGET', meta, 'f', 'h', 'k')
+      local fence, h, noted = tonumber(m[1] or '0'), m[2] or ''
+      if raise > fence or not m[1] then
+        fence = math.max(raise, fence)
+        noted = try('HSET', meta, 'f', string.format('%d', fence), 'k', h)
+      elseif h ~= m[3] then
+        noted = try('HSET', meta, 'k', h)
+      end
+      if type(noted) == 'table' then
+        r = {6, noted.err}
+      else
+        if call('PTTL', key) < tonumber(ttl) then call('PEXPIRE', key, ttl) end
+        call('PEXPIRE', meta, retention)
+        r = {1, fence}
+      end
+    end
+    a = a + 4
+  elseif verb == 'R' then
+    local attempt, seal = ARGV[a + 2], ARGV[a + 3]
+    local seen = seal ~= '0' and try('HGET', meta, 'f')
+    if type(seen) == 'table' then
+      r = {6, seen.err}
+    elseif seen and tonumber(seen) >= tonumber(seal) then
+      r = {3, tonumber(seen)}
+    else
+      local sealed = seal ~= '0' and try('HSET', meta, 'f', seal)
+      if sealed then call('PEXPIRE', meta, retention) end
+      local holder = try('GET', key)
+      if type(sealed) == 'table' then
+        r = {6, sealed.err}
+      elseif type(holder) == 'table' then
+        r = {6, holder.err}
+      elseif not holder then
+        r = {3, 0}
+      elseif holder ~= token then
+        r = {2, call('PTTL', key)}
+      else
+        local m = attempt ~= '' and call('HMGET', meta, 'h', 'k')
+        local of = m and m[1] and string.match(m[1], '^(%d*) ')
+        if m and (of ~= attempt or m[2] == m[1]) then
+          r = {3, 0}
+        else
+          call('DEL', key)
+          local heard = ARGV[a + 4] == '1' and try('PUBLISH', 'redlockd:released:' .. key, key)
+          r = {1, type(heard) == 'number' and heard or 0}
+        end
+      end
+    end
+    a = a + 5
+  elseif verb == 'h' then
+    local to, ttl, fence, h = ARGV[a + 2], ARGV[a + 3], ARGV[a + 4], ARGV[a + 5]
+    timed = true
+    if lost then
+      r = lost
+    else
+      local holder = try('GET', key)
+      local m = call('HMGET', meta, 'f', 'h')
+      local again = holder == to and m[2] == h
+      if type(holder) == 'table' then
+        r = {6, holder.err}
+      elseif holder and holder ~= token and not again then
+        r = {2, call('PTTL', key)}
+      elseif m[1] and tonumber(m[1]) >= tonumber(fence) then
+        r = {4, tonumber(m[1])}
+      else
+        local set = try('SET', key, to, 'PX', ttl)
+        if set.err then
+          r = {6, set.err}
+        else
+          call('HSET', meta, 'f', fence, 'h', h)
+          call('PEXPIRE', meta, retention)
+          r = {1, tonumber(fence), holder and 1 or 0}
+        end
+      end
+    end
+    a = a + 6
+  elseif verb == 'l' then
+    local set = try('SET', key, token, 'PX', ARGV[a + 2], 'NX')
+    if set and set.err then
+      r = {6, set.err}
+    elseif not set then
+      r = {2, call('PTTL', key)}
+    else
+      local m = call('HMGET', meta, 'f', 'h')
+      local fence, seen = tonumber(ARGV[a + 3]), tonumber(m[1] or '0')
+      if seen > fence then fence = seen + 1 end
+      call('HSET', meta, 'f', string.format('%d', fence), 'h', string.match(m[2] or '', ' .*') or '')
+      call('PEXPIRE', meta, retention)
+      r = {1, fence}
+    end
+    a = a + 4
+  elseif verb == 'i' then
+    local holder = try('GET', key)
+    local m = call('HMGET', meta, 'f', 'h')
+    local fence = tonumber(m[1] or '0')
+    if type(holder) == 'table' then
+      r = {6, holder.err}
+    elseif not holder then
+      r = {3, fence}
+    else
+      local owner = string.match(m[2] or '', ' (.*)') or ''
+      r = {1, fence, call('PTTL', key), holder, owner}
+    end
+    a = a + 1
+  else
+    local found = call('GET', key) or ''
+    timed = true
+    local set = found == token and try('SET', key, ARGV[a + 2])
+    if set and set.err then
+      r = {6, set.err}
+    else
+      r = {1, set and ARGV[a + 2] or found}
+    end
+    a = a + 3
+  end
+  n = n + 1
+  out[n] = r
+  k = k + 2
+  verb = ARGV[a]
 end
-local holder = redis.call('GET', key)
-if not holder then return {4, seen} end
-local left = redis.call('PTTL', key)
-if holder ~= token or ARGV[6] == '0' then return {2, left} end
-if left < tonumber(ttl) then redis.call('PEXPIRE', key, ttl) end
-redis.call('HSET', meta, 'k', redis.call('HGET', meta, 'a') or '')
-redis.call('PEXPIRE', meta, ARGV[5])
-local t = redis.call('TIME')
-return {1, seen or '0', t[1] * 1000000 + t[2]}
-)";
-
-// KEYS: key, meta. ARGV: token, ttl ms, raise to, retention ms.
-// Never shortens what is left: a request that was long under way must not take back what a later
-// one has promised.
-constexpr std::string_view kExtendSource = R"(
-local key, meta = KEYS[1], KEYS[2]
-local holder = redis.call('GET', key)
-if not holder then return {3, '0'} end
-local left = redis.call('PTTL', key)
-if holder ~= ARGV[1] then return {2, left} end
-if left < tonumber(ARGV[2]) then redis.call('PEXPIRE', key, ARGV[2]) end
-local m = redis.call('HMGET', meta, 'f', 'a', 'k')
-local fence, attempt = m[1] or '0', m[2] or ''
-if tonumber(ARGV[3]) > tonumber(fence) then fence = ARGV[3] end
-if fence ~= m[1] or attempt ~= m[3] then redis.call('HSET', meta, 'f', fence, 'k', attempt) end
-redis.call('PEXPIRE', meta, ARGV[4])
-return {1, fence}
-)";
-
-// KEYS: key, meta. ARGV: token, ttl ms, fence, retention ms. A higher fence in meta may be another
-// holder's, so this token gets one above it. %d, because Lua would round 16 digits.
-constexpr std::string_view kHealSource = R"(
-local key, meta = KEYS[1], KEYS[2]
-if not redis.call('SET', key, ARGV[1], 'PX', ARGV[2], 'NX') then
-  return {2, redis.call('PTTL', key)}
+if timed then
+  local t = call('TIME')
+  out[n + 1] = t[1] * 1000000 + t[2]
 end
-local fence, seen = ARGV[3], tonumber(redis.call('HGET', meta, 'f') or '0')
-if seen > tonumber(fence) then fence = string.format('%d', seen + 1) end
-redis.call('HSET', meta, 'f', fence, 'a', '')
-redis.call('PEXPIRE', meta, ARGV[4])
-return {1, fence}
+return out
 )";
-
-// KEYS: key, meta, mark. ARGV: from, to, ttl ms, fence, owner, retention ms, attempt, mark. The
-// fourth element of a grant tells whether `from` held the key.
-constexpr std::string_view kHandOverSource = R"(
-local key, meta = KEYS[1], KEYS[2]
-if ARGV[8] ~= '' then
-  local mark = redis.call('GET', KEYS[3])
-  if mark ~= ARGV[8] then return {5, mark or ''} end
-end
-local holder = redis.call('GET', key)
-local m = redis.call('HMGET', meta, 'f', 'a')
-local again = holder == ARGV[2] and m[2] == ARGV[7]
-if holder and holder ~= ARGV[1] and not again then return {2, redis.call('PTTL', key)} end
-if m[1] and tonumber(m[1]) >= tonumber(ARGV[4]) then return {4, m[1]} end
-redis.call('SET', key, ARGV[2], 'PX', ARGV[3])
-redis.call('HSET', meta, 'f', ARGV[4], 'o', ARGV[5], 'a', ARGV[7])
-redis.call('PEXPIRE', meta, ARGV[6])
-local t = redis.call('TIME')
-return {1, ARGV[4], t[1] * 1000000 + t[2], holder and 1 or 0}
-)";
-
-// KEYS: key, meta. ARGV: token, only attempt ('' for any), seal (0 for none), retention ms, channel
-// to announce on ('' for none). The third element of a grant is the number of listeners; a user
-// that may not publish has none.
-constexpr std::string_view kReleaseSource = R"(
-local key = KEYS[1]
-if ARGV[3] ~= '0' then
-  local seen = redis.call('HGET', KEYS[2], 'f')
-  if seen and tonumber(seen) >= tonumber(ARGV[3]) then return {3, seen} end
-  redis.call('HSET', KEYS[2], 'f', ARGV[3])
-  redis.call('PEXPIRE', KEYS[2], ARGV[4])
-end
-local holder = redis.call('GET', key)
-if not holder then return {3, '0'} end
-if holder ~= ARGV[1] then return {2, redis.call('PTTL', key)} end
-if ARGV[2] ~= '' then
-  local m = redis.call('HMGET', KEYS[2], 'a', 'k')
-  if m[1] ~= ARGV[2] or m[2] == ARGV[2] then return {3, '0'} end
-end
-redis.call('DEL', key)
-local heard = ARGV[5] ~= '' and redis.pcall('PUBLISH', ARGV[5], KEYS[1])
-return {1, '0', type(heard) == 'number' and heard or 0}
-)";
-
-// KEYS: key, meta. Returns status, fence, remaining ms, token, owner.
-constexpr std::string_view kInspectSource = R"(
-local holder = redis.call('GET', KEYS[1])
-local m = redis.call('HMGET', KEYS[2], 'f', 'o')
-local fence, owner = m[1] or '0', m[2] or ''
-if not holder then return {3, fence} end
-return {1, fence, redis.call('PTTL', KEYS[1]), holder, owner}
-)";
-
-// KEYS: mark. ARGV: from ('' for none), to. Returns the mark as it then is.
-constexpr std::string_view kMarkSource = R"(
-local mark = redis.call('GET', KEYS[1]) or ''
-if mark == ARGV[1] then
-  redis.call('SET', KEYS[1], ARGV[2])
-  mark = ARGV[2]
-end
-local t = redis.call('TIME')
-return {1, mark, t[1] * 1000000 + t[2]}
-)";
-
-constexpr std::array<std::string_view, kScripts> kSources = {
-    kAcquireSource, kHandOverSource, kExtendSource, kHealSource,
-    kReleaseSource, kInspectSource,  kMarkSource};
-
-}  // namespace
-
-std::string_view Source(Script script) { return kSources[static_cast<std::size_t>(script)]; }
+}
 
 }  // namespace redlock::redis

@@ -12,28 +12,18 @@
 #include <stdexcept>
 #include <string_view>
 
-#include "server/redis/scripts.h"
+#include "server/redis/resp.h"
+#include "server/redis/step_batch.h"
 #include "tests/bench/load.h"
 
 namespace redlock::bench {
 namespace {
-
-using redis::Script;
 
 constexpr std::string_view kTtl = "10000";
 constexpr std::string_view kRetention = "86400000";
 constexpr std::string_view kCompareAndDelete =
     "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) "
     "else return 0 end";
-
-void Append(std::string& out, std::span<const std::string_view> words) {
-  out += '*' + std::to_string(words.size()) + "\r\n";
-  for (const std::string_view word : words) {
-    out += '$' + std::to_string(word.size()) + "\r\n";
-    out += word;
-    out += "\r\n";
-  }
-}
 
 struct FreeReply {
   void operator()(redisReply* reply) const { freeReplyObject(reply); }
@@ -64,6 +54,8 @@ class Node {
   [[nodiscard]] int fd() const { return fd_; }
   std::string out;
   std::deque<std::pair<std::size_t, std::size_t>> waiting;  // slot and its step
+  redis::StepBatch steps;
+  std::deque<std::size_t> batches;  // under way: how many steps each has
 
   void Flush() {
     for (std::size_t sent = 0; sent < out.size();) {
@@ -86,7 +78,7 @@ class Node {
   }
   // For set-up: one command, waited for.
   [[nodiscard]] std::string Ask(std::span<const std::string_view> words) {
-    Append(out, words);
+    redis::AppendCommand(out, words);
     Flush();
     while (true) {
       if (const Reply reply = Next()) return reply->str ? std::string(reply->str, reply->len) : "";
@@ -109,8 +101,8 @@ class Raw final : public Load {
       epoll_ctl(epoll_, EPOLL_CTL_ADD, node.fd(), &event);
       compare_and_delete_ =
           node.Ask(std::array<std::string_view, 3>{"SCRIPT", "LOAD", kCompareAndDelete});
-      acquire_ = Own(node, Script::kAcquire);
-      release_ = Own(node, Script::kRelease);
+      own_script_ =
+          node.Ask(std::array<std::string_view, 3>{"SCRIPT", "LOAD", redis::StepsSource()});
       marks_.push_back(node.Ask(std::array<std::string_view, 2>{"GET", redis::kMarkKey}));
     }
   }
@@ -133,9 +125,16 @@ class Raw final : public Load {
         Node& node = *static_cast<Node*>(events[static_cast<std::size_t>(i)].data.ptr);
         node.Receive();
         while (const Reply reply = node.Next()) {
-          const auto [slot, step] = node.waiting.front();
-          node.waiting.pop_front();
-          if (OnReply(slot, step, *reply, watch, goes_on)) --under_way;
+          if (reply->type == REDIS_REPLY_ERROR) throw std::runtime_error(reply->str);
+          const bool batch = mode_ == RawMode::kOwnScripts;
+          const std::size_t answers = batch ? node.batches.front() : 1;
+          if (batch) node.batches.pop_front();
+          for (std::size_t answer = 0; answer < answers; ++answer) {
+            const auto [slot, step] = node.waiting.front();
+            node.waiting.pop_front();
+            const redisReply& one = batch ? *reply->element[answer] : *reply;
+            if (OnReply(slot, step, one, watch, goes_on)) --under_way;
+          }
         }
       }
       FlushAll();
@@ -150,17 +149,21 @@ class Raw final : public Load {
     std::string key, token;
   };
 
-  static std::string Own(Node& node, Script script) {
-    return node.Ask(std::array<std::string_view, 3>{"SCRIPT", "LOAD", redis::Source(script)});
-  }
   [[nodiscard]] bool AnswersAreOut() const {
     for (const auto& node : nodes_) {
       if (!node->waiting.empty()) return true;
     }
     return false;
   }
+  void CloseBatch(Node& node) {
+    if (node.steps.size() == 0) return;
+    node.out += node.steps.Command(own_script_, kRetention);
+    node.batches.push_back(node.steps.size());
+    node.steps = {};
+  }
   void FlushAll() {
     for (const auto& node : nodes_) {
+      CloseBatch(*node);
       if (!node->out.empty()) node->Flush();
     }
   }
@@ -171,24 +174,30 @@ class Raw final : public Load {
     slot.key = KeyOf(number, slot.step / 2);
     slot.token = "rl-0123456789abcdef" + std::to_string(1'000'000'000'000'000 + ++tokens_);
     slot.granted = 0;
-    const std::string fence =
-        std::to_string(std::chrono::duration_cast<std::chrono::microseconds>(
-                           std::chrono::system_clock::now().time_since_epoch())
-                           .count() +
-                       static_cast<long>(tokens_ % 1000));
-    const std::string attempt = std::to_string(0x9e3779b97f4a7c15U * tokens_);
-    const std::string meta = "redlockd:meta:{" + slot.key + "}";
+    const std::uint64_t fence =
+        static_cast<std::uint64_t>(std::chrono::duration_cast<std::chrono::microseconds>(
+                                       std::chrono::system_clock::now().time_since_epoch())
+                                       .count()) +
+        tokens_ % 1000;
     for (std::size_t i = 0; i < nodes_.size(); ++i) {
+      Node& node = *nodes_[i];
       if (mode_ == RawMode::kDocumented) {
-        Append(nodes_[i]->out,
-               std::array<std::string_view, 6>{"SET", slot.key, slot.token, "NX", "PX", kTtl});
+        redis::AppendCommand(node.out, std::array<std::string_view, 6>{"SET", slot.key, slot.token,
+                                                                       "NX", "PX", kTtl});
       } else {
-        Append(nodes_[i]->out,
-               std::array<std::string_view, 14>{"EVALSHA", acquire_, "3", slot.key, meta,
-                                                redis::kMarkKey, slot.token, kTtl, fence, "",
-                                                kRetention, "0", attempt, marks_[i]});
+        const Key key(slot.key);
+        const OwnerToken token(slot.token);
+        const OwnerLabel nobody;
+        node.steps.Add(AcquireStep{.key = key,
+                                   .token = token,
+                                   .ttl = std::chrono::seconds(10),
+                                   .fence = {fence},
+                                   .attempt = {0x9e3779b97f4a7c15U * tokens_},
+                                   .owner = nobody,
+                                   .mark = marks_[i]});
+        if (node.steps.size() == redis::StepBatch::kMost) CloseBatch(node);
       }
-      nodes_[i]->waiting.emplace_back(number, slot.step);
+      node.waiting.emplace_back(number, slot.step);
     }
   }
 
@@ -196,16 +205,17 @@ class Raw final : public Load {
     Slot& slot = slots_[number];
     ++slot.step;
     slot.granted = 0;
-    const std::string meta = "redlockd:meta:{" + slot.key + "}";
-    const std::string channel = redis::AnnouncementChannel(Key(slot.key));
     for (const auto& node : nodes_) {
       if (mode_ == RawMode::kDocumented) {
-        Append(node->out, std::array<std::string_view, 5>{"EVALSHA", compare_and_delete_, "1",
-                                                          slot.key, slot.token});
+        redis::AppendCommand(node->out,
+                             std::array<std::string_view, 5>{"EVALSHA", compare_and_delete_, "1",
+                                                             slot.key, slot.token});
       } else {
-        Append(node->out,
-               std::array<std::string_view, 10>{"EVALSHA", release_, "2", slot.key, meta,
-                                                slot.token, "", "0", kRetention, channel});
+        const Key key(slot.key);
+        const OwnerToken token(slot.token);
+        node->steps.Add(ReleaseStep{
+            .key = key, .token = token, .only_attempt = {}, .seal = {}, .announce = true});
+        if (node->steps.size() == redis::StepBatch::kMost) CloseBatch(*node);
       }
       node->waiting.emplace_back(number, slot.step);
     }
@@ -215,8 +225,6 @@ class Raw final : public Load {
   bool OnReply(std::size_t number, std::size_t step, const redisReply& reply, Stopwatch& watch,
                bool goes_on) {
     Slot& slot = slots_[number];
-    if (reply.type == REDIS_REPLY_ERROR)
-      throw std::runtime_error("node: " + std::string(reply.str));
     if (step != slot.step) return false;  // later than the quorum
     const bool granted = reply.type == REDIS_REPLY_STATUS ||
                          (reply.type == REDIS_REPLY_INTEGER && reply.integer == 1) ||
@@ -238,7 +246,7 @@ class Raw final : public Load {
   const int epoll_;
   std::vector<std::unique_ptr<Node>> nodes_;
   std::vector<std::string> marks_;
-  std::string compare_and_delete_, acquire_, release_;
+  std::string compare_and_delete_, own_script_;
   std::vector<Slot> slots_;
   std::uint64_t tokens_ = 0;
 };

@@ -14,8 +14,11 @@ namespace {
 using namespace redlock::redis;
 
 void ReadAll(const redisReply& reply) {
-  for (std::size_t script = 0; script < kScripts; ++script) {
-    (void)ParseReply(static_cast<Script>(script), reply);
+  for (const Verb verb : {Verb::kAcquire, Verb::kAdopt, Verb::kHandOver, Verb::kExtend, Verb::kHeal,
+                          Verb::kRelease, Verb::kTakeBack, Verb::kInspect, Verb::kMark}) {
+    constexpr std::size_t kSteps = 3;
+    const BatchReply answers(reply, kSteps);
+    for (std::size_t step = 0; step < kSteps; ++step) (void)answers.At(step, {verb, {1}});
   }
   (void)ParseTime(reply);
   (void)ParseInfo(TextOf(reply));

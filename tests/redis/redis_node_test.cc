@@ -203,7 +203,7 @@ TEST_F(NodeTest, WritesWhatOtherRedlockLibrariesWrite) {
   EXPECT_GT(std::stol(server.Cli("PTTL k")), 9'000);
   EXPECT_EQ(server.Cli("SET k theirs NX PX 1000"), "");
   EXPECT_EQ(server.Cli("HGET 'redlockd:meta:{k}' f"), "1");
-  EXPECT_EQ(server.Cli("HGET 'redlockd:meta:{k}' o"), "label");
+  EXPECT_EQ(server.Cli("HGET 'redlockd:meta:{k}' h"), "1 label");
   EXPECT_GT(std::stol(server.Cli("TTL 'redlockd:meta:{k}'")), 86'000);
   EXPECT_EQ(server.Cli("SET theirs x NX PX 5000"), "OK");
   const NodeReply held = Acquire("theirs", "mine", 1);

@@ -1,0 +1,49 @@
+// Writes commands in Redis' protocol, RESP. (hiredis' formatter goes through sprintf for each
+// word.)
+#pragma once
+
+#include <array>
+#include <charconv>
+#include <concepts>
+#include <cstddef>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace redlock::redis {
+
+// A number as text, without an allocation.
+class Decimal {
+ public:
+  explicit Decimal(std::integral auto number)
+      : size_(static_cast<std::size_t>(
+            std::to_chars(digits_.data(), digits_.data() + digits_.size(), number).ptr -
+            digits_.data())) {}
+  // NOLINTNEXTLINE(google-explicit-constructor): it is a text
+  operator std::string_view() const { return {digits_.data(), size_}; }
+
+ private:
+  std::array<char, 20> digits_;
+  std::size_t size_;
+};
+
+inline void AppendWord(std::string& out, std::string_view word) {
+  out += '$';
+  out += Decimal(word.size());
+  out += "\r\n";
+  out += word;
+  out += "\r\n";
+}
+
+inline void AppendHeader(std::string& out, std::size_t words) {
+  out += '*';
+  out += Decimal(words);
+  out += "\r\n";
+}
+
+inline void AppendCommand(std::string& out, std::span<const std::string_view> words) {
+  AppendHeader(out, words.size());
+  for (const std::string_view word : words) AppendWord(out, word);
+}
+
+}  // namespace redlock::redis

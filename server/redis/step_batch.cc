@@ -1,0 +1,140 @@
+#include "server/redis/step_batch.h"
+
+#include <array>
+#include <chrono>
+
+#include "server/redis/resp.h"
+
+namespace redlock::redis {
+namespace {
+
+constexpr std::string_view kMetaPrefix = "redlockd:meta:{";
+// EVALSHA, the hash and the number of keys; the mark's key; the mark and the retention.
+constexpr std::size_t kWordsBefore = 3 + 1 + 2;
+
+Decimal Millis(Duration duration) {
+  return Decimal(std::chrono::duration_cast<std::chrono::milliseconds>(duration).count());
+}
+
+// As in meta. 20 digits, a space, and a label of 128 bytes at most.
+class HeldBy {
+ public:
+  HeldBy(AttemptId attempt, const OwnerLabel& owner) {
+    const Decimal digits(attempt.value);
+    const std::string_view text = digits;
+    text.copy(text_.data(), text.size());
+    text_[text.size()] = ' ';
+    size_ = text.size() + 1 + owner.value().copy(text_.data() + text.size() + 1, 128);
+  }
+  // NOLINTNEXTLINE(google-explicit-constructor): it is a text
+  operator std::string_view() const { return {text_.data(), size_}; }
+
+ private:
+  std::array<char, 160> text_;
+  std::size_t size_;
+};
+
+}  // namespace
+
+void StepBatch::Begin(Verb verb, const Key& key) {
+  ++size_;
+  AppendWord(keys_, key.value());
+  keys_ += '$';
+  keys_ += Decimal(kMetaPrefix.size() + key.value().size() + 1);
+  keys_ += "\r\n";
+  keys_ += kMetaPrefix;
+  keys_ += key.value();
+  keys_ += "}\r\n";
+  const char letter = static_cast<char>(verb);
+  Argument({&letter, 1});
+}
+
+void StepBatch::Argument(std::string_view word) {
+  ++argument_count_;
+  AppendWord(arguments_, word);
+}
+
+void StepBatch::Look(std::string_view mark) {
+  looks_ = true;
+  mark_ = mark;
+}
+
+void StepBatch::Add(const AcquireStep& step) {
+  Look(step.mark);
+  Begin(step.adopt ? Verb::kAdopt : Verb::kAcquire, step.key);
+  Argument(step.token.value());
+  Argument(Millis(step.ttl));
+  Argument(Decimal(step.fence.value));
+  Argument(HeldBy(step.attempt, step.owner));
+}
+
+void StepBatch::Add(const HandOverStep& step) {
+  Look(step.mark);
+  Begin(Verb::kHandOver, step.key);
+  Argument(step.from.value());
+  Argument(step.to.value());
+  Argument(Millis(step.ttl));
+  Argument(Decimal(step.fence.value));
+  Argument(HeldBy(step.attempt, step.owner));
+}
+
+void StepBatch::Add(const ExtendStep& step) {
+  Begin(Verb::kExtend, step.key);
+  Argument(step.token.value());
+  Argument(Millis(step.ttl));
+  Argument(Decimal(step.raise_to.value));
+}
+
+void StepBatch::Add(const HealStep& step) {
+  Begin(Verb::kHeal, step.key);
+  Argument(step.token.value());
+  Argument(Millis(step.ttl));
+  Argument(Decimal(step.fence.value));
+}
+
+void StepBatch::Add(const ReleaseStep& step) {
+  if (step.announce && !step.only_attempt && step.seal.value == 0) {
+    Begin(Verb::kRelease, step.key);
+    Argument(step.token.value());
+    return;
+  }
+  Begin(Verb::kTakeBack, step.key);
+  Argument(step.token.value());
+  if (step.only_attempt) {
+    Argument(Decimal(step.only_attempt->value));
+  } else {
+    Argument("");
+  }
+  Argument(Decimal(step.seal.value));
+  Argument(step.announce ? "1" : "0");
+}
+
+void StepBatch::Add(const Key& to_inspect) { Begin(Verb::kInspect, to_inspect); }
+
+void StepBatch::Add(const MarkStep& step) {
+  ++size_;
+  AppendWord(keys_, kMarkKey);
+  AppendWord(keys_, kMarkKey);
+  const char letter = static_cast<char>(Verb::kMark);
+  Argument({&letter, 1});
+  Argument(step.from);
+  Argument(step.to);
+}
+
+std::string StepBatch::Command(std::string_view hash, std::string_view retention_ms) const {
+  constexpr std::size_t kOfTheFrame = 200;
+  std::string out;
+  out.reserve(keys_.size() + arguments_.size() + kOfTheFrame);
+  AppendHeader(out, kWordsBefore + 2 * size_ + argument_count_);
+  AppendWord(out, "EVALSHA");
+  AppendWord(out, hash);
+  AppendWord(out, Decimal(1 + 2 * size_));
+  AppendWord(out, kMarkKey);
+  out += keys_;
+  AppendWord(out, mark_);
+  AppendWord(out, retention_ms);
+  out += arguments_;
+  return out;
+}
+
+}  // namespace redlock::redis

@@ -13,6 +13,7 @@
 #include "server/config/command_line.h"
 #include "server/dev/dev_nodes.h"
 #include "server/observe/log.h"
+#include "server/observe/metrics_listener.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/lock_service.h"
 #include "server/rpc/server.h"
@@ -91,6 +92,11 @@ int Serve(redlock::config::Config config) {
   redlock::rpc::LockService service(config, shards);
   redlock::rpc::AdminService admin(config, shards);
   redlock::rpc::Server server(config, shards, service, admin);
+  std::optional<redlock::observe::MetricsListener> metrics;
+  if (!config.metrics_listen.empty()) {
+    metrics.emplace(config, shards, [&service] { return service.streams().size(); });
+    spdlog::info("metrics at http://{}/metrics", config.metrics_listen);
+  }
   for (const std::string& address : server.addresses()) spdlog::info("serving on {}", address);
 
   const int signal = WaitForSignal();

@@ -16,6 +16,7 @@ enum class LogFormat { kText, kJson };
 
 struct Config {
   std::vector<std::string> listen = {"127.0.0.1:50051"};  // host:port or unix:/path
+  std::string metrics_listen;                             // host:port; empty: no metrics
   std::vector<redis::Endpoint> nodes;
   redis::TlsOptions redis_tls;
   bool dev = false;

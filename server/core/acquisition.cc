@@ -154,6 +154,9 @@ void Acquisition::Finish(AcquireResult result) {
   if (queue_ != nullptr) std::exchange(queue_, nullptr)->Leave(*this, was_trying);
   command_.queued = nullptr;  // it may hold this
   registry_.Remove(*this);
+  env_.statistics.acquisitions.Add(result.lease ? std::nullopt
+                                                : std::optional(result.error.reason));
+  if (result.lease) env_.statistics.acquisition_times.Add(result.waited);
   done(std::move(result));
 }
 

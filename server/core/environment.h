@@ -8,6 +8,7 @@
 #include "server/core/fence_clock.h"
 #include "server/core/node.h"
 #include "server/core/round_window.h"
+#include "server/core/statistics.h"
 #include "server/core/validity.h"
 
 namespace redlock {
@@ -58,6 +59,7 @@ struct Environment {
   std::span<Node* const> nodes;
   FenceClock& fences;
   RoundWindow& window;
+  Statistics& statistics;
   const LockOptions& options;
 };
 

@@ -185,6 +185,7 @@ void Extension::Finish(ExtendResult result) {
   }
   place_.Leave();
   registry_.Remove(*this);
+  env_.statistics.extensions.Add(result.lease ? std::nullopt : std::optional(result.error.reason));
   std::exchange(done_, nullptr)(std::move(result));
 }
 

@@ -11,6 +11,7 @@ std::shared_ptr<HandOver> HandOver::Start(const Environment& env, OperationRegis
   std::shared_ptr<HandOver> self(
       new HandOver(env, registry, std::move(key), std::move(token), std::move(done)));
   registry.Add(self);
+  ++env.statistics.hand_overs;
   return self;
 }
 
@@ -118,6 +119,7 @@ void HandOver::Answer(std::optional<Error> error) {
   for (const auto& vote : votes_) {
     if (vote) result.votes.push_back(*vote);
   }
+  env_.statistics.releases.Add(result.error ? std::optional(result.error->reason) : std::nullopt);
   std::exchange(done_, nullptr)(std::move(result));
 }
 

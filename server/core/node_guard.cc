@@ -303,6 +303,7 @@ void NodeGuard::Saw(NodeIndex node, const std::string& mark) {
 void NodeGuard::ReadClock(NodeIndex node, MonotonicTime asked, Duration shown) {
   Seat& seat = seats_[node];
   const MonotonicTime now = scheduler_.Now();
+  seat.clock_offset = shown - scheduler_.WallNow().time_since_epoch();
   const Duration off = seat.clock.Read(asked, now, shown);
   if (off == Duration{}) return;
   const bool news = now >= seat.clock_until;

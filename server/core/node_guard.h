@@ -51,6 +51,11 @@ class NodeGuard final : public NodeObserver {
   // Whether the set is known by now: new ones are marked, and what is unmarked from here on has
   // lost its data. All nodes that lose it together before that are taken for new.
   [[nodiscard]] bool decided() const { return decided_; }
+  // Steps can be sent to it.
+  [[nodiscard]] bool IsConnected(NodeIndex node) const { return seats_[node].connected; }
+  // How far the node's wall clock was from this machine's when it was last read: ahead where
+  // positive. Includes the message's delay.
+  [[nodiscard]] Duration ClockOffset(NodeIndex node) const { return seats_[node].clock_offset; }
   // How long it will be quarantined yet, at the least; 0 where it is not.
   [[nodiscard]] Duration QuarantineLeft(NodeIndex node) const;
   // Whether what the node holds may be out of date, so that it takes no part in extensions either.
@@ -85,6 +90,7 @@ class NodeGuard final : public NodeObserver {
     std::string why;
     MonotonicTime until;  // end of the quarantine
     NodeClock clock;
+    Duration clock_offset{};
     MonotonicTime clock_until;
     std::string clock_why;
   };

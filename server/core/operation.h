@@ -38,6 +38,10 @@ class OperationRegistry {
   }
   [[nodiscard]] std::size_t size() const { return operations_.size(); }
 
+  // Watchdogs among them.
+  void CountWatchdog(int change) { watchdogs_ += static_cast<std::size_t>(change); }
+  [[nodiscard]] std::size_t watchdogs() const { return watchdogs_; }
+
   // Some owner's release of the key is under way until the last node has answered it.
   void BeginRelease(const Key& key) { ++releases_[key.value()]; }
   void EndRelease(const Key& key) {
@@ -49,6 +53,7 @@ class OperationRegistry {
  private:
   std::unordered_map<Operation*, std::shared_ptr<Operation>> operations_;
   std::unordered_map<std::string, std::size_t> releases_;
+  std::size_t watchdogs_ = 0;
 };
 
 // How often and when an operation is tried again; trviph/redlock's terms and defaults.

@@ -100,6 +100,7 @@ void ReleaseOperation::OnLate(Round& /*round*/, NodeIndex node, const NodeReply&
 void ReleaseOperation::Finish(ReleaseResult result) {
   const auto self = shared_from_this();
   registry_.Remove(*this);
+  env_.statistics.releases.Add(result.error ? std::optional(result.error->reason) : std::nullopt);
   std::exchange(done_, nullptr)(std::move(result));
 }
 

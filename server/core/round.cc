@@ -117,6 +117,7 @@ Round::Counts Round::Count(NodeIndex node, Outcome outcome, std::string message)
       tally_.Fail();
       break;
   }
+  ++env_.statistics.nodes[node].votes[static_cast<std::size_t>(outcome)];
   votes_.push_back({node, outcome, std::move(message), env_.scheduler.Now() - started_});
   return counts;
 }
@@ -125,6 +126,7 @@ void Round::DecideIfReady() {
   if (verdict() == Verdict::kPending) return;
   decided_ = true;
   timeout_.Cancel();
+  env_.statistics.round_times.Add(env_.scheduler.Now() - started_);
   TellWindow();
   listener_->OnDecided(*this);
 }

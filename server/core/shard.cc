@@ -22,9 +22,16 @@ Shard::Shard(Scheduler& scheduler, Random& random, std::function<OwnerToken()> n
              const LockOptions& options, std::vector<std::unique_ptr<Node>> nodes,
              NodeGuard::Report report)
     : options_(options),
+      statistics_(nodes.size()),
       window_(scheduler, options.widest_window),
-      nodes_(scheduler, random, options_, std::move(nodes), std::move(report)),
-      env_{scheduler, random, std::move(new_token), nodes_.all(), fences_, window_, options_},
+      nodes_(
+          scheduler, random, options_, std::move(nodes),
+          [this, report = std::move(report)](NodeIndex node, bool barred, const std::string& what) {
+            if (barred) ++statistics_.nodes[node].quarantines;
+            if (report) report(node, barred, what);
+          }),
+      env_{scheduler, random,  std::move(new_token), nodes_.all(),
+           fences_,   window_, statistics_,          options_},
       queues_(env_, registry_) {
   for (Node* node : env_.nodes) node->ListenTo(&queues_);
 }

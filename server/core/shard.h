@@ -58,6 +58,10 @@ class Shard final : private Releaser {
   [[nodiscard]] std::size_t operations() const { return registry_.size(); }
   // Null where it is off.
   [[nodiscard]] const NodeGuard* guard() const { return nodes_.guard(); }
+  [[nodiscard]] const Statistics& statistics() const { return statistics_; }
+  // Watchdogs, and callers that wait, of all keys.
+  [[nodiscard]] std::size_t watchdogs() const { return registry_.watchdogs(); }
+  [[nodiscard]] std::size_t waiters() const { return queues_.waiters(); }
   // Callers that wait for the key here.
   [[nodiscard]] std::size_t waiters(const Key& key) const;
 
@@ -67,6 +71,7 @@ class Shard final : private Releaser {
   void OnReleased(const Key& key, int listeners);
 
   const LockOptions options_;
+  Statistics statistics_;
   RoundWindow window_;  // first: the places in it are destroyed before
   OperationRegistry registry_;
   FenceClock fences_;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -76,6 +77,10 @@ enum class Outcome {
   kQuarantined,
 };
 
+inline constexpr std::array kOutcomes = {Outcome::kGranted,    Outcome::kHeld,  Outcome::kNotHeld,
+                                         Outcome::kStaleFence, Outcome::kError, Outcome::kTimeout,
+                                         Outcome::kQuarantined};
+
 [[nodiscard]] constexpr std::string_view ToString(Outcome outcome) {
   switch (outcome) {
     case Outcome::kGranted:
@@ -137,6 +142,11 @@ enum class Reason {
   kDeadlineExceeded,
   kCancelled,
 };
+
+inline constexpr std::array kReasons = {
+    Reason::kLockAlreadyHeld, Reason::kMaxRetriesExceeded, Reason::kValidityExpired,
+    Reason::kLockNotHeld,     Reason::kQuorumUnavailable,  Reason::kDraining,
+    Reason::kOverloaded,      Reason::kDeadlineExceeded,   Reason::kCancelled};
 
 [[nodiscard]] constexpr std::string_view ToString(Reason reason) {
   switch (reason) {

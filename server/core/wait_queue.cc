@@ -281,6 +281,12 @@ WaitQueue& WaitQueues::Get(const Key& key) {
   return *queue;
 }
 
+std::size_t WaitQueues::waiters() const {
+  std::size_t sum = 0;
+  for (const auto& [key, queue] : queues_) sum += queue->size();
+  return sum;
+}
+
 void WaitQueues::OnListening(NodeIndex node, const Key& key) {
   if (WaitQueue* const queue = Find(key)) queue->OnListening(node);
 }

@@ -107,6 +107,8 @@ class WaitQueues final : public AnnouncementSink {
   [[nodiscard]] WaitQueue* Find(const Key& key) const;
   [[nodiscard]] WaitQueue& Get(const Key& key);
   void Clear() { queues_.clear(); }
+  // Of all keys.
+  [[nodiscard]] std::size_t waiters() const;
 
   void OnListening(NodeIndex node, const Key& key) override;
   void OnDeaf(NodeIndex node) override;

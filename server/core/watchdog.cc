@@ -30,6 +30,7 @@ std::shared_ptr<Watchdog> Watchdog::Start(const Environment& env, OperationRegis
   std::shared_ptr<Watchdog> self(
       new Watchdog(env, registry, releaser, std::move(command), std::move(events)));
   registry.Add(self);
+  registry.CountWatchdog(+1);
   const MonotonicTime now = env.scheduler.Now();
   if (const auto& lifetime = self->command_.max_lifetime) {
     self->lifetime_timer_ = env.scheduler.At(now + *lifetime, [raw = self.get()] {
@@ -174,6 +175,7 @@ void Watchdog::ExtendAt(MonotonicTime when) {
 
 void Watchdog::Lose(Error error, Votes votes) {
   lost_ = true;
+  ++env_.statistics.lost_leases;
   expiry_timer_.Cancel();
   Tell({.type = WatchEvent::Type::kLost,
         .lease = {},
@@ -194,6 +196,7 @@ void Watchdog::End() {
   expiry_timer_.Cancel();
   lifetime_timer_.Cancel();
   if (extension_) std::exchange(extension_, nullptr)->Cancel(Reason::kCancelled);
+  registry_.CountWatchdog(-1);
   registry_.Remove(*this);
 }
 

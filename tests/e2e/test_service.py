@@ -10,6 +10,7 @@ import tempfile
 import threading
 import time
 import unittest
+import urllib.request
 
 import grpc
 from google.protobuf.duration_pb2 import Duration
@@ -109,7 +110,9 @@ class ServiceTest(unittest.TestCase):
         self.addCleanup(self.nodes.close)
         port = free_port()
         self.address = f"127.0.0.1:{port}"
-        command = [REDLOCKD, "--listen", self.address, "--log-level", "warning"]
+        self.metrics_port = free_port()
+        command = [REDLOCKD, "--listen", self.address, "--log-level", "warning",
+                   "--metrics-listen", f"127.0.0.1:{self.metrics_port}"]
         for node in self.nodes.ports:
             command += ["--node", f"redis://127.0.0.1:{node}"]
         self.daemon = subprocess.Popen(command, stderr=subprocess.DEVNULL)
@@ -244,6 +247,36 @@ class ServiceTest(unittest.TestCase):
         self.assertEqual(status, 3)
         self.assertEqual(json.loads(out or err)["error"]["reason"], "LOCK_ALREADY_HELD")
         self.assertEqual(ctl("release", "key", "--token", token)[0], 0)
+
+    def metric(self, name, **labels):
+        """The sum over all series that have these labels."""
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
+        return sum(float(line.rsplit(" ", 1)[1]) for line in self.metrics().splitlines()
+                   if line.split("{")[0].split(" ")[0] == name and all(w in line for w in wanted))
+
+    def metrics(self):
+        url = f"http://127.0.0.1:{self.metrics_port}/metrics"
+        with urllib.request.urlopen(url, timeout=5) as response:
+            return response.read().decode()
+
+    def test_metrics_tell_what_happened_and_never_to_which_key(self):
+        self.acquire("some-key")
+        self.failure(self.acquire, "some-key")
+        self.assertEqual(self.metric("redlockd_operations_total", verb="acquire", result="ok"), 1)
+        self.assertEqual(self.metric("redlockd_operations_total", result="lock_already_held"), 1)
+        self.assertGreaterEqual(self.metric("redlockd_node_votes_total", outcome="held"), 2)
+        self.assertEqual(self.metric("redlockd_acquire_duration_seconds_count"), 1)
+        self.assertEqual(self.metric("redlockd_node_connected"), 3)
+        self.assertNotIn("some-key", self.metrics())
+
+    def test_metrics_tell_of_a_node_that_lost_its_data(self):
+        self.assertEqual(self.metric("redlockd_node_quarantined"), 0)
+        self.assertEqual(self.nodes.cli(0, "FLUSHALL"), "OK")
+        node = f"127.0.0.1:{self.nodes.ports[0]}"
+        self.assertTrue(eventually(lambda: self.metric("redlockd_node_quarantined", node=node) == 1, 10))
+        self.assertEqual(self.metric("redlockd_node_quarantined"), 1)
+        self.assertGreater(self.metric("redlockd_node_quarantine_left_seconds", node=node), 250)
+        self.assertEqual(self.metric("redlockd_node_quarantines_total"), 1)
 
     def test_health_and_reflection_are_served(self):
         health = self.channel.unary_unary("/grpc.health.v1.Health/Check")

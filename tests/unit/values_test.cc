@@ -4,6 +4,7 @@
 #include "server/core/fence_clock.h"
 #include "server/core/operation.h"
 #include "server/core/quorum.h"
+#include "server/core/statistics.h"
 #include "server/core/timer_queue.h"
 #include "server/core/validity.h"
 
@@ -19,6 +20,17 @@ TEST(Validity, IsTtlMinusElapsedMinusDrift) {
   EXPECT_EQ(Drift(seconds(10), budget), milliseconds(102));
   EXPECT_EQ(Validity(seconds(10), milliseconds(50), budget), milliseconds(9848));
   EXPECT_LT(Validity(milliseconds(10), milliseconds(8), budget), Duration::zero());
+}
+
+TEST(Histogram, CountsADurationInTheFirstIntervalWhoseBoundItDoesNotExceed) {
+  Histogram histogram;
+  histogram.Add(microseconds(50));  // the first bound itself
+  histogram.Add(microseconds(51));  // above it
+  histogram.Add(seconds(1000));     // above all
+  EXPECT_EQ(histogram.counts().front(), 1U);
+  EXPECT_EQ(histogram.counts()[1], 1U);
+  EXPECT_EQ(histogram.counts().back(), 1U);
+  EXPECT_NEAR(histogram.sum_seconds(), 1000.000101, 1e-9);
 }
 
 TEST(Quorum, IsAMajority) {

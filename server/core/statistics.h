@@ -1,0 +1,100 @@
+// What a shard has done since it was started. Plain numbers, counted where things are decided; one
+// thread. Whoever shows them takes a copy in a turn of the shard.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "server/core/types.h"
+
+namespace redlock {
+
+// How often a duration fell below each bound, as Prometheus has it.
+class Histogram {
+ public:
+  // From 50 µs, below which no round is, to 10 s, which is a wait.
+  static constexpr std::array<double, 17> kBoundsSeconds = {
+      0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02,
+      0.05,    0.1,    0.2,    0.5,    1,     2,     5,     10};
+
+  void Add(Duration duration) {
+    const double seconds = std::chrono::duration<double>(duration).count();
+    const auto bound = std::lower_bound(kBoundsSeconds.begin(), kBoundsSeconds.end(), seconds);
+    ++counts_[static_cast<std::size_t>(bound - kBoundsSeconds.begin())];
+    sum_ += seconds;
+  }
+  Histogram& operator+=(const Histogram& other) {
+    for (std::size_t i = 0; i < counts_.size(); ++i) counts_[i] += other.counts_[i];
+    sum_ += other.sum_;
+    return *this;
+  }
+
+  // Of each interval; the last one has no bound.
+  [[nodiscard]] const auto& counts() const { return counts_; }
+  [[nodiscard]] double sum_seconds() const { return sum_; }
+
+ private:
+  std::array<std::uint64_t, kBoundsSeconds.size() + 1> counts_{};
+  double sum_ = 0;
+};
+
+// Of operations, by how they ended.
+class Results {
+ public:
+  void Add(const std::optional<Reason>& failure) {
+    ++(failure ? failed_[static_cast<std::size_t>(*failure)] : done_);
+  }
+  Results& operator+=(const Results& other) {
+    done_ += other.done_;
+    for (std::size_t i = 0; i < failed_.size(); ++i) failed_[i] += other.failed_[i];
+    return *this;
+  }
+
+  [[nodiscard]] std::uint64_t done() const { return done_; }
+  [[nodiscard]] std::uint64_t failed(Reason reason) const {
+    return failed_[static_cast<std::size_t>(reason)];
+  }
+
+ private:
+  std::uint64_t done_ = 0;
+  std::array<std::uint64_t, kReasons.size()> failed_{};
+};
+
+struct NodeStatistics {
+  std::array<std::uint64_t, kOutcomes.size()> votes{};  // by outcome
+  std::uint64_t quarantines = 0;                        // times that it was barred
+};
+
+struct Statistics {
+  explicit Statistics(std::size_t count) : nodes(count) {}
+
+  Results acquisitions, extensions, releases;  // extensions: those of watchdogs too
+  Histogram acquisition_times;                 // of those that were won, waiting included
+  Histogram round_times;                       // from the first byte to the decision
+  std::uint64_t hand_overs = 0;                // begun
+  std::uint64_t lost_leases = 0;               // told by a watchdog
+  std::vector<NodeStatistics> nodes;
+
+  Statistics& operator+=(const Statistics& other) {
+    acquisitions += other.acquisitions;
+    extensions += other.extensions;
+    releases += other.releases;
+    acquisition_times += other.acquisition_times;
+    round_times += other.round_times;
+    hand_overs += other.hand_overs;
+    lost_leases += other.lost_leases;
+    for (std::size_t i = 0; i < nodes.size(); ++i) {
+      for (std::size_t j = 0; j < nodes[i].votes.size(); ++j) {
+        nodes[i].votes[j] += other.nodes[i].votes[j];
+      }
+      nodes[i].quarantines += other.nodes[i].quarantines;
+    }
+    return *this;
+  }
+};
+
+}  // namespace redlock

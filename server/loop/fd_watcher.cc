@@ -12,11 +12,12 @@ namespace redlock {
 struct FdWatcher::Handle {
   uv_poll_t poll;
   Ready ready;
+  FdWatcher* owner;
   bool closed = false;
 };
 
 FdWatcher::FdWatcher(EventLoop& loop, int fd, Ready ready)
-    : loop_(loop), handle_(new Handle{.poll = {}, .ready = std::move(ready)}) {
+    : loop_(loop), handle_(new Handle{.poll = {}, .ready = std::move(ready), .owner = this}) {
   uv_poll_init(loop.uv(), &handle_->poll, fd);
   handle_->poll.data = handle_;
 }
@@ -26,6 +27,13 @@ FdWatcher::~FdWatcher() {
   uv_poll_stop(&handle_->poll);
   uv_close(reinterpret_cast<uv_handle_t*>(&handle_->poll),
            [](uv_handle_t* handle) { delete static_cast<Handle*>(handle->data); });
+}
+
+// libuv has stopped watching. The error shows when the descriptor is read.
+void FdWatcher::OnError(Handle& handle) {
+  const Events wanted = std::exchange(handle.owner->wanted_, {});
+  handle.ready({.readable = true, .writable = false});
+  if (!handle.closed && handle.owner->wanted_ == Events{}) handle.owner->Want(wanted);
 }
 
 void FdWatcher::Want(Events events) {
@@ -41,9 +49,12 @@ void FdWatcher::Want(Events events) {
   uv_poll_start(&handle_->poll, mask, [](uv_poll_t* poll, int status, int ready) {
     auto* const handle = static_cast<Handle*>(poll->data);
     if (handle->closed) return;
-    // An error shows when the descriptor is used.
-    handle->ready({.readable = status < 0 || (ready & (UV_READABLE | UV_DISCONNECT)) != 0,
-                   .writable = status < 0 || (ready & UV_WRITABLE) != 0});
+    if (status < 0) {
+      OnError(*handle);
+      return;
+    }
+    handle->ready({.readable = (ready & (UV_READABLE | UV_DISCONNECT)) != 0,
+                   .writable = (ready & UV_WRITABLE) != 0});
   });
 }
 

@@ -28,6 +28,8 @@ class FdWatcher {
 
  private:
   struct Handle;  // libuv's, which outlives this for a moment
+  static void OnError(Handle& handle);
+
   EventLoop& loop_;
   Handle* const handle_;
   Events wanted_;

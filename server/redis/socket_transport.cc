@@ -148,8 +148,9 @@ void SocketTransport::OnEvents(FdWatcher::Events events) {
 
 std::size_t SocketTransport::Write(std::string_view data) {
   const ssize_t size = send(fd_, data.data(), data.size(), MSG_NOSIGNAL);
+  // A broken connection can be written for ever, without success; it shows when it is read.
+  if (size < 0 && errno != EAGAIN && errno != EINTR) return 0;
   const std::size_t taken = size > 0 ? static_cast<std::size_t>(size) : 0;
-  // A broken connection shows when it is read.
   if (taken < data.size()) watcher_->Want({.readable = true, .writable = true});
   return taken;
 }

@@ -104,8 +104,11 @@ void TlsTransport::OnEvents(FdWatcher::Events events) {
 
 std::size_t TlsTransport::Write(std::string_view data) {
   const int size = SSL_write(ssl_.get(), data.data(), static_cast<int>(data.size()));
+  const int error = size > 0 ? SSL_ERROR_NONE : SSL_get_error(ssl_.get(), size);
+  ERR_clear_error();
+  // A broken connection shows when it is read.
+  if (error == SSL_ERROR_SYSCALL || error == SSL_ERROR_SSL) return 0;
   const std::size_t taken = size > 0 ? static_cast<std::size_t>(size) : 0;
-  ERR_clear_error();  // a broken connection shows when it is read
   if (taken < data.size()) {
     held_back_ = true;
     Want({.readable = true, .writable = true});

@@ -374,6 +374,20 @@ TEST_F(NodeTest, KeyOfAnotherTypeIsAnErrorInWords) {
   EXPECT_NE(reply.message.find("WRONGTYPE"), std::string::npos) << reply.message;
 }
 
+TEST_F(NodeTest, AServerThatDiedJustBeforeItIsWrittenToIsNoticedAtOnce) {
+  RedisServer server;
+  OpenReady(Tcp(server));
+  // It dies with something unread, which resets the connection: the next write fails.
+  server.Pause();
+  const auto first = std::make_shared<Recorder>();
+  node->Inspect(Key("k"), first);
+  { const EventLoop::Turn turn(loop); }
+  server.Kill();
+  const NodeReply reply = Ask([&](auto sink) { node->Inspect(Key("k"), sink); });
+  EXPECT_EQ(reply.outcome, Outcome::kError);
+  EXPECT_EQ(reply.message.find("no answer"), std::string::npos) << reply.message;
+}
+
 TEST_F(NodeTest, ScriptsAreLoadedAgainAfterAFlush) {
   RedisServer server;
   OpenReady(Tcp(server));

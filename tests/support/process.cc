@@ -62,8 +62,7 @@ Process::Process(std::vector<std::string> command, const std::string& log) {
 
 Process::~Process() {
   if (pid_ <= 0) return;
-  Signal(SIGCONT);
-  Signal(SIGKILL);
+  Signal(SIGKILL);  // ends what is stopped too
   (void)Wait();
 }
 

@@ -1,0 +1,79 @@
+"""What a daemon costs that does little: start, memory, wake-ups; and memory for each that waits.
+
+    tests/bench/costs [WAITERS]      (default 5000)
+"""
+
+import queue
+import subprocess
+import sys
+import time
+
+import grpc
+
+from measured import REDLOCKD, free_port, listens, resident_mib, service
+from test_service import Nodes, pb, pb_grpc, seconds
+
+IDLE = 10  # seconds
+
+
+def wake_ups(pid):
+    """Of all threads: a voluntary switch is a sleep, and so a wake-up."""
+    threads = subprocess.run(["sh", "-c", f"cat /proc/{pid}/task/*/status"], capture_output=True,
+                             text=True, check=True).stdout
+    return sum(int(line.split()[1]) for line in threads.splitlines()
+               if line.startswith("voluntary_ctxt_switches"))
+
+
+def start_to_serving():
+    """In milliseconds, with the nodes up: until the port is open."""
+    nodes = Nodes()
+    try:
+        took = []
+        for _ in range(9):
+            port = free_port()
+            command = [REDLOCKD, "--listen", f"127.0.0.1:{port}", "--log-level", "warning"]
+            for node in nodes.ports:
+                command += ["--node", f"redis://127.0.0.1:{node}"]
+            begin = time.monotonic()
+            daemon = subprocess.Popen(command)
+            while not listens(port):
+                time.sleep(0.001)
+            took.append((time.monotonic() - begin) * 1000)
+            daemon.kill()
+            daemon.wait()
+        return sorted(took)[len(took) // 2]
+    finally:
+        nodes.close()
+
+
+def main(waiters=5000):
+    print(f"| start to serving, median of 9 | {start_to_serving():.0f} ms |")
+    with service("--max-waiters-per-key", str(waiters + 1)) as (_, daemon, port):
+        idle = resident_mib(daemon.pid)
+        print(f"| idle: resident | {idle:.1f} MiB |")
+        before = wake_ups(daemon.pid)
+        time.sleep(IDLE)
+        print(f"| idle: wake-ups of all threads, guards on 3 nodes once a second | "
+              f"{(wake_ups(daemon.pid) - before) / IDLE:.1f} a second |")
+        requests = queue.Queue()
+        stub = pb_grpc.LockServiceStub(grpc.insecure_channel(f"127.0.0.1:{port}"))
+        responses = stub.Session(iter(requests.get, None))
+        requests.put(pb.SessionRequest(operations=[pb.SessionOperation(
+            id=1, acquire=pb.AcquireRequest(key="held", ttl=seconds(60)))]))
+        assert next(responses).results[0].HasField("lease")
+        before = resident_mib(daemon.pid)
+        for first in range(0, waiters, 100):
+            requests.put(pb.SessionRequest(operations=[
+                pb.SessionOperation(id=i + 2, acquire=pb.AcquireRequest(key="held", ttl=seconds(60)))
+                for i in range(first, first + 100)]))
+        waiting = 0
+        while waiting < waiters:
+            time.sleep(0.05)
+            waiting = stub.Inspect(pb.InspectRequest(key="held")).waiters
+        used = resident_mib(daemon.pid) - before
+        print(f"| {waiters} waiters on one key, in one session | {used * 1024 / waiters:.2f} KiB each |")
+        requests.put(None)
+
+
+if __name__ == "__main__":
+    main(*(int(argument) for argument in sys.argv[1:2]))

@@ -1,0 +1,72 @@
+"""Draws what `service_bench --json` wrote: plot.py ROWS.json DIRECTORY"""
+
+import collections
+import json
+import os
+import sys
+
+import matplotlib
+
+matplotlib.use("svg")
+from matplotlib import pyplot  # noqa: E402
+
+# The same look in every picture, and the same file for the same figures.
+matplotlib.rcParams.update({"svg.hashsalt": "redlockd", "font.size": 9, "axes.grid": True,
+                            "grid.alpha": 0.3, "figure.figsize": (6.4, 3.6)})
+
+
+def load(path):
+    with open(path) as rows:
+        return [json.loads(row) for row in rows]
+
+
+def save(figure, directory, name):
+    figure.tight_layout()
+    figure.savefig(os.path.join(directory, name), metadata={"Date": None})
+    pyplot.close(figure)
+
+
+def by_outstanding(rows, value, label, nodes, directory, name, scale=1.0):
+    lines = collections.defaultdict(list)
+    for row in rows:
+        if row["nodes"] == nodes:
+            lines[row["subject"]].append((row["outstanding"], row[value] * scale))
+    figure, axes = pyplot.subplots()
+    for subject, points in lines.items():
+        points.sort()
+        style = "-o" if subject.startswith("redlockd") else "--."
+        axes.plot(*zip(*points), style, markersize=4, linewidth=1.2, label=subject)
+    axes.set_xscale("log", base=4)
+    axes.set_yscale("log")
+    axes.set_xlabel(f"outstanding ({nodes} nodes)")
+    axes.set_ylabel(label)
+    axes.legend(fontsize=7, ncol=2)
+    save(figure, directory, name)
+
+
+def by_nodes(rows, directory):
+    lines = collections.defaultdict(list)
+    for row in rows:
+        if row["outstanding"] == 64 and row["subject"].startswith("redlockd"):
+            lines[row["subject"]].append((row["nodes"], row["rate"]))
+    figure, axes = pyplot.subplots()
+    for subject, points in lines.items():
+        points.sort()
+        axes.plot(*zip(*points), "-o", markersize=4, linewidth=1.2, label=subject)
+    axes.set_ylim(bottom=0)
+    axes.set_xlabel("nodes (64 outstanding)")
+    axes.set_ylabel("cycles/s")
+    axes.legend(fontsize=7)
+    save(figure, directory, "nodes.svg")
+
+
+def main(path, directory):
+    rows = load(path)
+    by_outstanding(rows, "rate", "cycles/s", 3, directory, "throughput.svg")
+    by_outstanding(rows, "p50_us", "acquire, median ms", 3, directory, "latency.svg", 1e-3)
+    by_nodes(rows, directory)
+    print(f"plots: {directory}/throughput.svg, latency.svg, nodes.svg")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:3])

@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 
+#include "server/access/access.h"
 #include "server/config/command_line.h"
 #include "server/dev/dev_nodes.h"
 #include "server/observe/log.h"
@@ -36,11 +37,21 @@ sigset_t StopSignals() {
   return signals;
 }
 
-int WaitForSignal() {
-  const sigset_t signals = StopSignals();
-  int signal = 0;
-  sigwait(&signals, &signal);
-  return signal;
+// SIGHUP reads tokens and the access list anew.
+int WaitForEnd(redlock::access::Access& access) {
+  sigset_t signals = StopSignals();
+  sigaddset(&signals, SIGHUP);
+  while (true) {
+    int signal = 0;
+    sigwait(&signals, &signal);
+    if (signal != SIGHUP) return signal;
+    try {
+      access.Reload();
+      spdlog::info("SIGHUP: tokens and access list are read anew");
+    } catch (const std::exception& error) {
+      spdlog::error("SIGHUP: {}; what was in force stays so", error.what());
+    }
+  }
 }
 
 bool SignalledWithin(Duration patience) {
@@ -89,8 +100,11 @@ int Serve(redlock::config::Config config) {
                  config.nodes.size(), config.nodes.size() - 1);
   }
   redlock::runtime::ShardPool shards(config);
-  redlock::rpc::LockService service(config, shards);
-  redlock::rpc::AdminService admin(config, shards);
+  redlock::access::Access access({.token_file = config.token_file,
+                                  .access_list = config.access_list,
+                                  .client_certificates = !config.tls_client_ca.empty()});
+  redlock::rpc::LockService service(config, shards, access);
+  redlock::rpc::AdminService admin(config, shards, access);
   redlock::rpc::Server server(config, shards, service, admin);
   std::optional<redlock::observe::MetricsListener> metrics;
   if (!config.metrics_listen.empty()) {
@@ -99,7 +113,7 @@ int Serve(redlock::config::Config config) {
   }
   for (const std::string& address : server.addresses()) spdlog::info("serving on {}", address);
 
-  const int signal = WaitForSignal();
+  const int signal = WaitForEnd(access);
   spdlog::info("{}: draining for {} s at most; a second signal ends at once",
                signal == SIGINT ? "SIGINT" : "SIGTERM",
                std::chrono::duration<double>(config.drain_timeout).count());
@@ -115,7 +129,8 @@ int Serve(redlock::config::Config config) {
 
 int main(int argc, char** argv) {
   // Before any thread is started, so that all of them leave the signals to this one.
-  const sigset_t signals = StopSignals();
+  sigset_t signals = StopSignals();
+  sigaddset(&signals, SIGHUP);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   try {
     std::string output;

@@ -5,9 +5,12 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <fstream>
+#include <sstream>
 #include <thread>
 #include <utility>
 
+#include "client/redlockctl/new_token.h"
 #include "client/redlockctl/run_command.h"
 
 namespace redlockctl {
@@ -22,6 +25,25 @@ void Set(google::protobuf::Duration* out, Millis duration) {
   const auto ns = std::chrono::duration_cast<std::chrono::nanoseconds>(duration).count();
   out->set_seconds(ns / 1'000'000'000);
   out->set_nanos(static_cast<std::int32_t>(ns % 1'000'000'000));
+}
+
+std::string ReadFile(const std::string& path) {
+  std::ostringstream text;
+  text << std::ifstream(path).rdbuf();
+  return text.str();
+}
+
+std::shared_ptr<grpc::ChannelCredentials> ChannelCredentials(const Options& options) {
+  if (options.tls_ca.empty() || options.server.starts_with("unix:")) {
+    return grpc::InsecureChannelCredentials();
+  }
+  grpc::SslCredentialsOptions tls;
+  tls.pem_root_certs = ReadFile(options.tls_ca);
+  if (!options.tls_cert.empty()) {
+    tls.pem_cert_chain = ReadFile(options.tls_cert);
+    tls.pem_private_key = ReadFile(options.tls_key);
+  }
+  return grpc::SslCredentials(tls);
 }
 
 // Cancels the call at SIGINT or SIGTERM, so that the daemon hears of it at once. The signals must
@@ -62,9 +84,15 @@ class CancelOnSignal {
 
 Commands::Commands(Options options, Printer printer)
     : options_(std::move(options)), printer_(printer) {
-  const auto channel = grpc::CreateChannel(options_.server, grpc::InsecureChannelCredentials());
+  const auto channel = grpc::CreateChannel(options_.server, ChannelCredentials(options_));
   stub_ = v1::LockService::NewStub(channel);
   admin_ = v1::AdminService::NewStub(channel);
+}
+
+void Commands::Identify(grpc::ClientContext& context) const {
+  if (!options_.auth_token.empty()) {
+    context.AddMetadata("authorization", "Bearer " + options_.auth_token);
+  }
 }
 
 void Commands::SetDeadline(grpc::ClientContext& context) const {
@@ -88,6 +116,7 @@ ExitStatus Commands::Acquire() {
   request.set_extend_if_held(options_.extend_if_held);
   request.set_owner(options_.owner);
   grpc::ClientContext context;
+  Identify(context);
   if (options_.timeout || options_.single_try) SetDeadline(context);
   v1::AcquireResponse response;
   CancelOnSignal cancel(context);
@@ -104,6 +133,7 @@ ExitStatus Commands::Extend() {
   Set(request.mutable_ttl(), options_.ttl);
   request.mutable_retry()->set_max_retries(options_.single_try ? 0 : 3);
   grpc::ClientContext context;
+  Identify(context);
   SetDeadline(context);
   v1::ExtendResponse response;
   CancelOnSignal cancel(context);
@@ -118,6 +148,7 @@ ExitStatus Commands::Release() {
   request.set_key(options_.key);
   request.set_token(options_.token);
   grpc::ClientContext context;
+  Identify(context);
   SetDeadline(context);
   v1::ReleaseResponse response;
   CancelOnSignal cancel(context);
@@ -131,6 +162,7 @@ ExitStatus Commands::Inspect() {
   v1::InspectRequest request;
   request.set_key(options_.key);
   grpc::ClientContext context;
+  Identify(context);
   SetDeadline(context);
   v1::InspectResponse response;
   CancelOnSignal cancel(context);
@@ -140,8 +172,15 @@ ExitStatus Commands::Inspect() {
   return kExitOk;
 }
 
+ExitStatus Commands::Token() {
+  const NewToken made = MakeToken(options_.identity);
+  printer_.Print(made);
+  return kExitOk;
+}
+
 ExitStatus Commands::Status() {
   grpc::ClientContext context;
+  Identify(context);
   SetDeadline(context);
   v1::ListNodesResponse response;
   CancelOnSignal cancel(context);
@@ -165,6 +204,7 @@ ExitStatus Commands::Watch() {
   request.set_release_on_close(options_.release_on_close);
   request.set_keep_watching_after_loss(options_.keep_watching);
   grpc::ClientContext context;
+  Identify(context);
   CancelOnSignal cancel(context);
   const auto events = stub_->Watch(&context, request);
   v1::WatchResponse event;
@@ -191,6 +231,7 @@ v1::HoldRequest Commands::HoldRequest() const {
 
 ExitStatus Commands::Hold() {
   grpc::ClientContext context;
+  Identify(context);
   CancelOnSignal cancel(context);
   const auto events = stub_->Hold(&context, HoldRequest());
   v1::HoldResponse event;

@@ -18,6 +18,10 @@ using Millis = std::chrono::duration<double, std::milli>;
 
 struct Options {
   std::string server = "127.0.0.1:50051";
+  std::string tls_ca;  // PEM files; empty: no TLS
+  std::string tls_cert, tls_key;
+  std::string auth_token;  // says who the caller is; empty: nobody
+  std::string identity;    // that a token is made for
   std::string key;
   std::string token;
   std::string owner;
@@ -43,6 +47,8 @@ class Commands {
   [[nodiscard]] ExitStatus Inspect();
   // The nodes as the daemon sees them; kExitNoQuorum where too few of them would grant.
   [[nodiscard]] ExitStatus Status();
+  // Prints a new bearer token and the line for the daemon's file; asks nobody.
+  [[nodiscard]] ExitStatus Token();
   // Until the lock is lost, max_lifetime has passed, or SIGINT or SIGTERM comes.
   [[nodiscard]] ExitStatus Watch();
   // Takes the lock and holds it until then.
@@ -52,6 +58,7 @@ class Commands {
 
  private:
   [[nodiscard]] redlock::v1::HoldRequest HoldRequest() const;
+  void Identify(grpc::ClientContext& context) const;
   void SetDeadline(grpc::ClientContext& context) const;
   [[nodiscard]] ExitStatus Report(const grpc::Status& status) const;
 

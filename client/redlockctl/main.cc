@@ -3,7 +3,10 @@
 #include <signal.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cctype>
 #include <cstdlib>
+#include <fstream>
 #include <functional>
 #include <map>
 #include <string>
@@ -132,6 +135,19 @@ void DeclareCommands(CommandLine& line, Options& options) {
               [&options](Millis value) { options.grace = value; });
   run.add_option("COMMAND", options.command, "What to run, behind --")->required();
 
+  CLI::App& token = line.AddWithoutKey(
+      "token", "Make a bearer token, and the line for the daemon's --token-file", &Commands::Token);
+  token.add_option("IDENTITY", options.identity, "Who is to show it")
+      ->required()
+      ->check([](const std::string& text) {
+        const bool allowed =
+            !text.empty() && text.size() <= 128 &&
+            std::all_of(text.begin(), text.end(), [](unsigned char c) {
+              return std::isalnum(c) != 0 ||
+                     std::string("-_@:/").find(static_cast<char>(c)) != std::string::npos;
+            });
+        return allowed ? "" : "an identity is 1 to 128 letters, digits and - _ @ : /";
+      });
   line.Add("inspect", "Show who holds a lock", &Commands::Inspect);
   line.AddWithoutKey("status", "Show the Redis nodes as the daemon sees them", &Commands::Status);
 }
@@ -155,6 +171,24 @@ int main(int argc, char** argv) {
   app.add_option("--server", options.server, "The daemon: host:port or unix:/path")
       ->envname("REDLOCK_SERVER")
       ->capture_default_str();
+  app.add_option("--tls-ca", options.tls_ca,
+                 "PEM file of the CA that signed the daemon's certificate: connects by TLS")
+      ->envname("REDLOCK_TLS_CA")
+      ->check(CLI::ExistingFile);
+  CLI::Option* const cert =
+      app.add_option("--tls-cert", options.tls_cert, "PEM file of a client certificate")
+          ->envname("REDLOCK_TLS_CERT")
+          ->check(CLI::ExistingFile);
+  app.add_option("--tls-key", options.tls_key, "PEM file of its key")
+      ->envname("REDLOCK_TLS_KEY")
+      ->check(CLI::ExistingFile)
+      ->needs(cert);
+  app.add_option_function<std::string>(
+         "--auth-token-file",
+         [&options](const std::string& path) { std::ifstream(path) >> options.auth_token; },
+         "File with the bearer token that tells the daemon who calls")
+      ->envname("REDLOCK_AUTH_TOKEN_FILE")
+      ->check(CLI::ExistingFile);
   app.add_option("--output", output, "text or json")->check(CLI::IsMember({"text", "json"}));
   AddDuration(app, "--timeout", "Give up after this time",
               [&options](Millis value) { options.timeout = value; });

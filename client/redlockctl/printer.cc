@@ -160,6 +160,16 @@ void Printer::Print(const v1::WatchResponse& event) const {
   std::fflush(stdout);
 }
 
+void Printer::Print(const NewToken& made) const {
+  if (json_) {
+    std::printf("{\"token\":%s,\"line\":%s}\n", JsonText(made.token).c_str(),
+                JsonText(made.line).c_str());
+    return;
+  }
+  std::printf("For the caller, and shown only now:\n  %s\nFor the daemon's --token-file:\n  %s\n",
+              made.token.c_str(), made.line.c_str());
+}
+
 void Printer::Print(const Failure& failure) const {
   if (!json_) {
     // The daemon's message begins with the reason and ends with the votes already.

@@ -4,6 +4,7 @@
 #include <string>
 
 #include "client/redlockctl/failure.h"
+#include "client/redlockctl/new_token.h"
 #include "proto/redlock/v1/admin_service.pb.h"
 #include "proto/redlock/v1/lock_service.pb.h"
 
@@ -21,6 +22,7 @@ class Printer {
   void Print(const redlock::v1::ListNodesResponse& response) const;
   void Print(const redlock::v1::WatchResponse& event) const;
   void Print(const redlock::v1::HoldResponse& event) const;
+  void Print(const NewToken& made) const;
   void Print(const Failure& failure) const;
 
  private:

@@ -167,6 +167,27 @@ void Declare(CLI::App& app, Options& options, Config& config, Raw& raw) {
   options.AddDuration("--keepalive-timeout", config.keepalive_timeout, milliseconds(100),
                       minutes(1), "A client that does not answer for this long is gone");
 
+  app.option_defaults()->group("Callers");
+  options.Add(
+      "--tls-cert", config.tls_cert,
+      "PEM file of the certificate chain for gRPC over TLS (not on unix sockets); read anew "
+      "when it changes");
+  options.Add("--tls-key", config.tls_key, "PEM file of its key");
+  options.Add("--tls-client-ca", config.tls_client_ca,
+              "PEM file of the CA of client certificates, which are then demanded; the identity is "
+              "the first subject alternative name, else the common name");
+  options.Add(
+      "--token-file", config.token_file,
+      "Bearer tokens that are let in, a line each: see redlockctl token. Read anew at SIGHUP");
+  options.Add("--access-list", config.access_list,
+              "TOML file of rules: which identity may do what to which keys. Read anew at SIGHUP");
+  app.add_flag("--insecure", config.insecure,
+               "Listen off loopback although there is neither TLS nor a token file " +
+                   Options::Variable("--insecure"));
+  options.Remember("--insecure");
+  options.Add("--unix-socket-mode", config.unix_socket_mode, "Of the sockets that are listened on");
+  options.Add("--unix-socket-owner", config.unix_socket_owner, "user[:group] of these sockets");
+
   app.option_defaults()->group("Redis nodes");
   options.Add("--node", raw.nodes,
               "An independent Redis node: redis://[user:password@]host:port[/db], "

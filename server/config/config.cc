@@ -18,10 +18,44 @@ void ValidateListen(const std::string& address) {
   }
 }
 
+bool IsLocal(const std::string& address) {
+  return address.starts_with("unix:") || address.starts_with("127.") ||
+         address.starts_with("localhost:") || address.starts_with("[::1]:");
+}
+
+void ValidateCallers(const Config& config) {
+  if (config.tls_cert.empty() != config.tls_key.empty()) {
+    throw ConfigError("--tls-cert and --tls-key must be given together");
+  }
+  if (!config.tls_client_ca.empty() && config.tls_cert.empty()) {
+    throw ConfigError("--tls-client-ca: needs --tls-cert and --tls-key");
+  }
+  if (!config.access_list.empty() && config.token_file.empty() && config.tls_client_ca.empty()) {
+    throw ConfigError(
+        "--access-list: nobody could say who they are; it needs --token-file or --tls-client-ca");
+  }
+  if (config.insecure || !config.tls_cert.empty() || !config.token_file.empty()) return;
+  for (const std::string& address : config.listen) {
+    if (IsLocal(address)) continue;
+    throw ConfigError(
+        "--listen " + address +
+        ": anybody in the network could take and release locks there. Give --tls-cert "
+        "and --tls-key, or --token-file, or say --insecure");
+  }
+}
+
+void ValidateSocketMode(const std::string& mode) {
+  const bool octal = mode.size() >= 3 && mode.size() <= 4 &&
+                     mode.find_first_not_of("01234567") == std::string::npos;
+  if (!octal) throw ConfigError("--unix-socket-mode " + mode + ": allowed are modes such as 0660");
+}
+
 }  // namespace
 
 void Validate(const Config& config) {
   for (const std::string& address : config.listen) ValidateListen(address);
+  ValidateCallers(config);
+  ValidateSocketMode(config.unix_socket_mode);
   if (config.dev && !config.nodes.empty()) {
     throw ConfigError("--dev starts its own nodes: it cannot be used together with --node");
   }

@@ -16,7 +16,16 @@ enum class LogFormat { kText, kJson };
 
 struct Config {
   std::vector<std::string> listen = {"127.0.0.1:50051"};  // host:port or unix:/path
-  std::string metrics_listen;                             // host:port; empty: no metrics
+  // Callers.
+  std::string tls_cert, tls_key;  // PEM files; empty: no TLS
+  std::string tls_client_ca;      // PEM file; empty: no client certificates
+  std::string token_file;
+  std::string access_list;
+  bool insecure = false;  // off loopback without either
+  std::string unix_socket_mode = "0660";
+  std::string unix_socket_owner;  // user[:group]; empty: as it is
+
+  std::string metrics_listen;  // host:port; empty: no metrics
   std::vector<redis::Endpoint> nodes;
   redis::TlsOptions redis_tls;
   bool dev = false;

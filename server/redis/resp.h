@@ -15,16 +15,17 @@ namespace redlock::redis {
 // A number as text, without an allocation.
 class Decimal {
  public:
-  explicit Decimal(std::integral auto number)
-      : size_(static_cast<std::size_t>(
-            std::to_chars(digits_.data(), digits_.data() + digits_.size(), number).ptr -
-            digits_.data())) {}
+  explicit Decimal(std::integral auto number) {
+    char* const begin = digits_.data();
+    size_ =
+        static_cast<std::size_t>(std::to_chars(begin, begin + digits_.size(), number).ptr - begin);
+  }
   // NOLINTNEXTLINE(google-explicit-constructor): it is a text
   operator std::string_view() const { return {digits_.data(), size_}; }
 
  private:
   std::array<char, 20> digits_;
-  std::size_t size_;
+  std::size_t size_ = 0;
 };
 
 inline void AppendWord(std::string& out, std::string_view word) {

@@ -3,7 +3,9 @@
 #include <utility>
 
 #include "server/core/quorum.h"
+#include "server/rpc/caller.h"
 #include "server/rpc/simple_call.h"
+#include "server/rpc/status.h"
 
 namespace redlock::rpc {
 namespace {
@@ -32,13 +34,22 @@ const Key& Probe() {
 
 }  // namespace
 
-AdminService::AdminService(const config::Config& config, runtime::ShardPool& shards)
-    : names_(NamesOf(config)), shards_(shards) {}
+AdminService::AdminService(const config::Config& config, runtime::ShardPool& shards,
+                           const access::Access& access)
+    : names_(NamesOf(config)), shards_(shards), access_(access) {}
+
+grpc::Status AdminService::Admit(const grpc::ServerContextBase& context) const {
+  const auto caller = Caller::Of(access_, context);
+  if (!caller) return ToStatus(Refusal::kUnauthenticated);
+  if (!caller->May(access::Verb::kAdmin, {})) return ToStatus(Refusal::kPermissionDenied);
+  return grpc::Status::OK;
+}
 
 void AdminService::AddTo(Routes& routes) {
   using ListNodes = SimpleCall<v1::ListNodesRequest, v1::ListNodesResponse>;
-  routes["/redlock.v1.AdminService/ListNodes"] =
-      ListNodes::Route([this](const v1::ListNodesRequest& /*request*/, ListNodes::Answer answer) {
+  routes["/redlock.v1.AdminService/ListNodes"] = ListNodes::Route(
+      [this](const auto& context) { return Admit(context); },
+      [this](const v1::ListNodesRequest& /*request*/, ListNodes::Answer answer) {
         shards_.For(Probe()).Do([this, answer = std::move(answer)](Shard& shard) {
           shard.Inspect(Probe(), [this, answer, &shard](const InspectResult& result) {
             answer(grpc::Status::OK, Nodes(shard, result));

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "proto/redlock/v1/admin_service.pb.h"
+#include "server/access/access.h"
 #include "server/config/config.h"
 #include "server/rpc/stream_call.h"
 #include "server/rpc/wire.h"
@@ -9,18 +10,21 @@
 
 namespace redlock::rpc {
 
-// Thread-safe. Must outlive the server; the shards must outlive it.
+// Thread-safe. Must outlive the server; the shards and the access must outlive it.
 class AdminService {
  public:
-  AdminService(const config::Config& config, runtime::ShardPool& shards);
+  AdminService(const config::Config& config, runtime::ShardPool& shards,
+               const access::Access& access);
 
   void AddTo(Routes& routes);
 
  private:
+  [[nodiscard]] grpc::Status Admit(const grpc::ServerContextBase& context) const;
   [[nodiscard]] v1::ListNodesResponse Nodes(const Shard& shard, const InspectResult& result) const;
 
   const NodeNames names_;
   runtime::ShardPool& shards_;
+  const access::Access& access_;
 };
 
 }  // namespace redlock::rpc

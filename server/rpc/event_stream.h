@@ -9,6 +9,7 @@
 #include <optional>
 #include <utility>
 
+#include "server/rpc/caller.h"
 #include "server/rpc/events.h"
 #include "server/rpc/message.h"
 #include "server/rpc/service_context.h"
@@ -40,7 +41,14 @@ class EventStream : public StreamCall, public OpenStream {
   // The one message that the client sends.
   virtual void OnRequest(const grpc::ByteBuffer& message) = 0;
 
-  void Begin() final { StartRead(); }
+  void Begin() final {
+    caller_ = Caller::Of(service_.access, context());
+    if (caller_) {
+      StartRead();
+    } else {
+      Close(ToStatus(Refusal::kUnauthenticated));
+    }
+  }
   void OnRead(const grpc::ByteBuffer& message) final { OnRequest(message); }
   void OnReadsEnded() final { Close(ToStatus({{"(message)", "is missing"}})); }
 
@@ -126,6 +134,13 @@ class EventStream : public StreamCall, public OpenStream {
   // Posts to the shards.
   virtual void EndLeases(Ending ending) = 0;
 
+  // False where the caller may not; the stream is then closing.
+  [[nodiscard]] bool Permit(access::Verb verb, const Key& key) {
+    const bool permitted = caller_->May(verb, key.value());
+    if (!permitted) Close(ToStatus(Refusal::kPermissionDenied));
+    return permitted;
+  }
+
   const ServiceContext& service_;
   std::size_t max_queued_ = 64;  // set before the first event
 
@@ -136,6 +151,7 @@ class EventStream : public StreamCall, public OpenStream {
     queue_.pop_front();
   }
 
+  std::optional<Caller> caller_;
   bool registered_ = false;
   std::atomic<bool> draining_told_ = false;
   std::atomic<bool> ended_ = false;

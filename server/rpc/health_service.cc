@@ -82,8 +82,9 @@ HealthService::~HealthService() = default;
 
 void HealthService::AddTo(Routes& routes) {
   using Check = SimpleCall<HealthCheckRequest, HealthCheckResponse>;
-  routes["/grpc.health.v1.Health/Check"] =
-      Check::Route([this](const HealthCheckRequest& request, const Check::Answer& answer) {
+  routes["/grpc.health.v1.Health/Check"] = Check::Route(
+      [](const auto&) { return grpc::Status::OK; },
+      [this](const HealthCheckRequest& request, const Check::Answer& answer) {
         HealthCheckResponse response;
         if (!IsKnown(request.service())) {
           answer({grpc::StatusCode::NOT_FOUND, "no service " + request.service()}, response);

@@ -20,6 +20,7 @@ void HoldStream::OnRequest(const grpc::ByteBuffer& message) {
     return;
   }
   auto command = std::get<HoldCommand>(std::move(checked));
+  if (!Permit(access::Verb::kAcquire, command.acquire.key)) return;
   key_ = command.acquire.key;
   thread_ = &service_.shards.For(key_);
   const auto until_deadline = UntilDeadline(context().deadline());

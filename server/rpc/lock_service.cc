@@ -21,6 +21,7 @@ struct AcquireVerb {
   using Request = v1::AcquireRequest;
   using Response = v1::AcquireResponse;
   using Command = AcquireCommand;
+  static constexpr auto kAccess = access::Verb::kAcquire;
 
   static void Await(RawLockService& methods, auto... call) { methods.RequestAcquire(call...); }
 
@@ -55,6 +56,7 @@ struct ExtendVerb {
   using Request = v1::ExtendRequest;
   using Response = v1::ExtendResponse;
   using Command = ExtendCommand;
+  static constexpr auto kAccess = access::Verb::kExtend;
 
   static void Await(RawLockService& methods, auto... call) { methods.RequestExtend(call...); }
 
@@ -84,6 +86,7 @@ struct ReleaseVerb {
   using Request = v1::ReleaseRequest;
   using Response = v1::ReleaseResponse;
   using Command = ReleaseCommand;
+  static constexpr auto kAccess = access::Verb::kRelease;
 
   static void Await(RawLockService& methods, auto... call) { methods.RequestRelease(call...); }
 
@@ -111,6 +114,7 @@ struct InspectVerb {
   using Request = v1::InspectRequest;
   using Response = v1::InspectResponse;
   using Command = InspectCommand;
+  static constexpr auto kAccess = access::Verb::kInspect;
 
   static void Await(RawLockService& methods, auto... call) { methods.RequestInspect(call...); }
 
@@ -138,8 +142,10 @@ struct InspectVerb {
 
 }  // namespace
 
-LockService::LockService(const config::Config& config, runtime::ShardPool& shards)
+LockService::LockService(const config::Config& config, runtime::ShardPool& shards,
+                         const access::Access& access)
     : context_{.shards = shards,
+               .access = access,
                .rules = {.max_ttl = config.max_ttl,
                          .default_retry = config.retry,
                          .max_items = config.max_items_per_stream},

@@ -21,7 +21,9 @@ using RawLockService =
 // Thread-safe. Must outlive the server that it is registered with; the shards must outlive it.
 class LockService {
  public:
-  LockService(const config::Config& config, runtime::ShardPool& shards);
+  // The shards and the access must outlive it.
+  LockService(const config::Config& config, runtime::ShardPool& shards,
+              const access::Access& access);
 
   // To be registered with the server.
   [[nodiscard]] grpc::Service& methods() { return methods_; }

@@ -1,12 +1,19 @@
 #include "server/rpc/server.h"
 
+#include <grp.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/server_builder.h>
+#include <pwd.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include <cerrno>
 #include <deque>
+#include <system_error>
 
 #include "proto/redlock/v1/admin_service.grpc.pb.h"
 #include "server/rpc/reflection_service.h"
+#include "server/rpc/server_credentials.h"
 
 namespace redlock::rpc {
 namespace {
@@ -21,6 +28,27 @@ const std::vector<std::string>& Services() {
 
 int Millis(Duration duration) {
   return static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(duration).count());
+}
+
+void SetOwnership(const std::string& path, const config::Config& config) {
+  const auto fail = [&path](const std::string& flag, const std::string& value) {
+    throw config::ConfigError(flag + " " + value + ": cannot be set for " + path + ": " +
+                              std::generic_category().message(errno));
+  };
+  if (!config.unix_socket_owner.empty()) {
+    const std::string& owner = config.unix_socket_owner;
+    const std::size_t colon = owner.find(':');
+    errno = ENOENT;
+    const passwd* const user = getpwnam(owner.substr(0, colon).c_str());
+    const group* const of =
+        colon == std::string::npos ? nullptr : getgrnam(owner.substr(colon + 1).c_str());
+    if (user == nullptr || (colon != std::string::npos && of == nullptr) ||
+        chown(path.c_str(), user->pw_uid, of == nullptr ? user->pw_gid : of->gr_gid) != 0) {
+      fail("--unix-socket-owner", owner);
+    }
+  }
+  const auto mode = static_cast<mode_t>(std::stoul(config.unix_socket_mode, nullptr, 8));
+  if (chmod(path.c_str(), mode) != 0) fail("--unix-socket-mode", config.unix_socket_mode);
 }
 
 // A dead or half-open client is noticed within keepalive_time + keepalive_timeout, and its
@@ -48,7 +76,7 @@ Server::Server(const config::Config& config, runtime::ShardPool& shards, LockSer
   std::deque<int> ports;  // stable addresses
   for (const std::string& address : config.listen) {
     ports.push_back(0);
-    builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &ports.back());
+    builder.AddListeningPort(address, CredentialsFor(address, config), &ports.back());
   }
   builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a second daemon must be refused
   builder.SetMaxReceiveMessageSize(static_cast<int>(config.max_message_bytes));
@@ -70,6 +98,7 @@ Server::Server(const config::Config& config, runtime::ShardPool& shards, LockSer
                                 ": cannot be listened on; is it in use, or not this machine's?");
     }
     const bool is_unix = address.starts_with("unix:");
+    if (is_unix) SetOwnership(address.substr(5), config);
     addresses_.push_back(
         is_unix ? address : address.substr(0, address.rfind(':') + 1) + std::to_string(ports[i]));
   }

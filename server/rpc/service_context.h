@@ -4,6 +4,7 @@
 #include <chrono>
 #include <optional>
 
+#include "server/access/access.h"
 #include "server/rpc/requests.h"
 #include "server/rpc/stream_registry.h"
 #include "server/runtime/shard_thread.h"
@@ -13,6 +14,7 @@ namespace redlock::rpc {
 // Constant after construction, but for the registry, which is thread-safe.
 struct ServiceContext {
   runtime::ShardPool& shards;
+  const access::Access& access;
   const RequestRules rules;
   const NodeNames names;
   const std::size_t max_streams;

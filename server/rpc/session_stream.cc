@@ -22,6 +22,9 @@ Violations Prefixed(Violations violations, const std::string& prefix) {
   return violations;
 }
 
+const Key& KeyOf(const HoldCommand& command) { return command.acquire.key; }
+const Key& KeyOf(const auto& command) { return command.key; }
+
 v1::SessionResult& AddResult(v1::SessionResponse& response, std::uint64_t id) {
   v1::SessionResult& result = *response.add_results();
   result.set_id(id);
@@ -42,6 +45,11 @@ std::shared_ptr<SessionStream> SessionStream::Self() {
 }
 
 void SessionStream::Begin() {
+  caller_ = Caller::Of(service_.access, context());
+  if (!caller_) {
+    Close(ToStatus(Refusal::kUnauthenticated));
+    return;
+  }
   registered_ = service_.streams.Add(Self(), service_.max_streams);
   if (registered_) {
     StartRead();
@@ -75,31 +83,30 @@ void SessionStream::TakeIn(const v1::SessionRequest& request) {
   for (int i = 0; i < request.operations_size(); ++i) {
     const v1::SessionOperation& operation = request.operations(i);
     if (!Admit(operation.id(), refused)) continue;
-    const auto sort_in = [&](auto checked, const std::string& prefix) {
+    const auto sort_in = [&](auto checked, access::Verb verb, const std::string& prefix) {
       if (auto* faults = std::get_if<Violations>(&checked)) {
         Fill(*AddResult(refused, operation.id()).mutable_status(),
              Prefixed(std::move(*faults), prefix));
         return;
       }
       auto command = std::get<0>(std::move(checked));
-      const std::size_t part = [&] {
-        if constexpr (std::is_same_v<decltype(command), HoldCommand>) {
-          return service_.shards.IndexFor(command.acquire.key);
-        } else {
-          return service_.shards.IndexFor(command.key);
-        }
-      }();
+      const Key& key = KeyOf(command);
+      if (!caller_->May(verb, key.value())) {
+        Fill(*AddResult(refused, operation.id()).mutable_status(), Refusal::kPermissionDenied);
+        return;
+      }
+      const std::size_t part = service_.shards.IndexFor(key);
       work[part].push_back({operation.id(), std::move(command)});
     };
     switch (operation.operation_case()) {
       case v1::SessionOperation::kAcquire:
-        sort_in(CheckHold(operation.acquire(), service_.rules), "acquire.");
+        sort_in(CheckHold(operation.acquire(), service_.rules), access::Verb::kAcquire, "acquire.");
         break;
       case v1::SessionOperation::kExtend:
-        sort_in(Check(operation.extend(), service_.rules), "extend.");
+        sort_in(Check(operation.extend(), service_.rules), access::Verb::kExtend, "extend.");
         break;
       case v1::SessionOperation::kRelease:
-        sort_in(Check(operation.release(), service_.rules), "release.");
+        sort_in(Check(operation.release(), service_.rules), access::Verb::kRelease, "release.");
         break;
       case v1::SessionOperation::OPERATION_NOT_SET:
         Fill(*AddResult(refused, operation.id()).mutable_status(),

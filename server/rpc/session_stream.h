@@ -15,6 +15,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "server/rpc/caller.h"
 #include "server/rpc/service_context.h"
 #include "server/rpc/stream_call.h"
 
@@ -68,6 +69,7 @@ class SessionStream final : public StreamCall, public OpenStream {
 
   const ServiceContext& service_;
   std::vector<Part> parts_;  // one a shard; the vector is constant
+  std::optional<Caller> caller_;
   bool registered_ = false;
   std::atomic<bool> draining_told_ = false;
   std::atomic<bool> ended_ = false;

@@ -18,19 +18,29 @@ class SimpleCall final : public StreamCall {
   using Answer = std::function<void(const grpc::Status& status, const Response& response)>;
   using Handler = std::function<void(const Request& request, Answer answer)>;
 
-  // The handler must outlive the server.
-  SimpleCall(std::unique_ptr<AcceptedCall> accepted, const Handler& handler)
-      : StreamCall(std::move(accepted)), handler_(handler) {}
+  // Whether the call is served.
+  using Admit = std::function<grpc::Status(const grpc::ServerContextBase& context)>;
+
+  // Both must outlive the server.
+  SimpleCall(std::unique_ptr<AcceptedCall> accepted, const Admit& admit, const Handler& handler)
+      : StreamCall(std::move(accepted)), admit_(admit), handler_(handler) {}
 
   // For Routes.
-  static auto Route(Handler handler) {
-    return [handler = std::move(handler)](std::unique_ptr<AcceptedCall> accepted) {
-      return std::make_shared<SimpleCall>(std::move(accepted), handler);
+  static auto Route(Admit admit, Handler handler) {
+    return [admit = std::move(admit),
+            handler = std::move(handler)](std::unique_ptr<AcceptedCall> accepted) {
+      return std::make_shared<SimpleCall>(std::move(accepted), admit, handler);
     };
   }
 
  private:
-  void Begin() override { StartRead(); }
+  void Begin() override {
+    if (const grpc::Status status = admit_(context()); status.ok()) {
+      StartRead();
+    } else {
+      Finish(status);
+    }
+  }
 
   void OnRead(const grpc::ByteBuffer& message) override {
     Request request;
@@ -52,6 +62,7 @@ class SimpleCall final : public StreamCall {
     Finish({grpc::StatusCode::INVALID_ARGUMENT, "the request is missing"});
   }
 
+  const Admit& admit_;
   const Handler& handler_;
 };
 

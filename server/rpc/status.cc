@@ -104,6 +104,42 @@ grpc::Status ToStatus(const Error& error, const Votes& votes, const NodeNames& n
   return Finish(std::move(status), CodeOf(error.reason), Message(error, votes, names));
 }
 
+namespace {
+
+struct RefusalText {
+  grpc::StatusCode code;
+  const char* reason;
+  const char* message;
+};
+
+RefusalText TextOf(Refusal refusal) {
+  switch (refusal) {
+    case Refusal::kUnauthenticated:
+      return {grpc::StatusCode::UNAUTHENTICATED, "UNAUTHENTICATED",
+              "UNAUTHENTICATED: a valid bearer token or client certificate is needed"};
+    case Refusal::kPermissionDenied:
+      return {grpc::StatusCode::PERMISSION_DENIED, "PERMISSION_DENIED",
+              "PERMISSION_DENIED: the access list does not allow this to the caller"};
+  }
+  return {grpc::StatusCode::INTERNAL, "", ""};
+}
+
+}  // namespace
+
+grpc::Status ToStatus(Refusal refusal) {
+  const RefusalText text = TextOf(refusal);
+  google::rpc::Status status;
+  AddErrorInfo(status, text.reason);
+  return Finish(std::move(status), text.code, text.message);
+}
+
+void Fill(v1::OperationStatus& out, Refusal refusal) {
+  const RefusalText text = TextOf(refusal);
+  out.set_code(static_cast<int>(text.code));
+  out.set_reason(text.reason);
+  out.set_message(text.message);
+}
+
 void Fill(v1::OperationStatus& out, const Error& error, const Votes& votes,
           const NodeNames& names) {
   out.set_code(static_cast<int>(CodeOf(error.reason)));

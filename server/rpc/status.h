@@ -20,6 +20,11 @@ using Violations = std::vector<Violation>;
 
 [[nodiscard]] grpc::Status ToStatus(const Error& error, const Votes& votes, const NodeNames& names);
 
+// Why a caller is not served. Says nothing of keys.
+enum class Refusal { kUnauthenticated, kPermissionDenied };
+[[nodiscard]] grpc::Status ToStatus(Refusal refusal);
+void Fill(v1::OperationStatus& out, Refusal refusal);
+
 // The same for an operation of a Session, which has no call of its own to carry a status.
 void Fill(v1::OperationStatus& out, const Error& error, const Votes& votes, const NodeNames& names);
 void Fill(v1::OperationStatus& out, const Violations& violations);

@@ -10,6 +10,7 @@
 #include <utility>
 #include <variant>
 
+#include "server/rpc/caller.h"
 #include "server/rpc/completion.h"
 #include "server/rpc/lock_service.h"
 #include "server/rpc/message.h"
@@ -19,6 +20,7 @@ namespace redlock::rpc {
 
 // Verb is a type with
 //   Request, Response, Command: the messages and what the core takes;
+//   kAccess: what the access list calls it;
 //   Await(service, ...): asks gRPC for the next call of this method;
 //   Start(Shard&, Command, optional<Duration> until_deadline, call) -> what cancels it, or null:
 //     runs in a turn of the shard and has call->Answer() called in one, exactly once;
@@ -60,6 +62,11 @@ class UnaryCall final : public std::enable_shared_from_this<UnaryCall<Verb>> {
     }
     poller_.OnCallBegun();
     Await(service_, methods_, poller_);
+    const auto caller = Caller::Of(service_.access, context_);
+    if (!caller) {
+      Answer(ToStatus(Refusal::kUnauthenticated));
+      return;
+    }
     typename Verb::Request request;
     if (Violations faults = ParseMessage(request_, request); !faults.empty()) {
       Answer(ToStatus(faults));
@@ -71,6 +78,10 @@ class UnaryCall final : public std::enable_shared_from_this<UnaryCall<Verb>> {
       return;
     }
     auto command = std::get<typename Verb::Command>(std::move(checked));
+    if (!caller->May(Verb::kAccess, command.key.value())) {
+      Answer(ToStatus(Refusal::kPermissionDenied));
+      return;
+    }
     thread_ = &service_.shards.For(command.key);
     thread_->Do([self = self_, command = std::move(command)](Shard& shard) mutable {
       self->operation_ = self->verb_.Start(shard, std::move(command),

@@ -26,6 +26,9 @@ void WatchStream::OnRequest(const grpc::ByteBuffer& message) {
     return;
   }
   auto commands = std::get<std::vector<WatchCommand>>(std::move(checked));
+  for (const WatchCommand& command : commands) {
+    if (!Permit(access::Verb::kExtend, command.key)) return;
+  }
   max_queued_ = std::max(max_queued_, kQueuedPerItem * commands.size());
   items_.resize(commands.size());
   live_items_ = commands.size();

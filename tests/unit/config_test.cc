@@ -50,6 +50,25 @@ TEST_F(CommandLine, DefaultsAreTheContracts) {
   EXPECT_EQ(config->lock.drift.buffer, milliseconds(2));
 }
 
+TEST_F(CommandLine, OffLoopbackSomethingMustSayWhoCalls) {
+  EXPECT_SAYS(Refusal({"--dev", "--listen", "0.0.0.0:1"}), "--insecure");
+  EXPECT_SAYS(Refusal({"--dev", "--listen", "10.0.0.1:1", "--listen", "127.0.0.1:2"}),
+              "10.0.0.1:1");
+  for (const char* const local : {"127.0.0.1:1", "localhost:1", "[::1]:1", "unix:/s"}) {
+    EXPECT_TRUE(Parse({"--dev", "--listen", local})) << local;
+  }
+  EXPECT_TRUE(Parse({"--dev", "--listen", "0.0.0.0:1", "--insecure"}));
+  EXPECT_TRUE(Parse({"--dev", "--listen", "0.0.0.0:1", "--token-file", "t"}));
+  EXPECT_TRUE(Parse({"--dev", "--listen", "0.0.0.0:1", "--tls-cert", "c", "--tls-key", "k"}));
+}
+
+TEST_F(CommandLine, WhatDependsOnSomethingElseSaysSo) {
+  EXPECT_SAYS(Refusal({"--dev", "--tls-cert", "c"}), "--tls-key");
+  EXPECT_SAYS(Refusal({"--dev", "--tls-client-ca", "c"}), "needs --tls-cert");
+  EXPECT_SAYS(Refusal({"--dev", "--access-list", "a"}), "--token-file or --tls-client-ca");
+  EXPECT_SAYS(Refusal({"--dev", "--unix-socket-mode", "rw"}), "0660");
+}
+
 TEST_F(CommandLine, TheGuardWaitsForTheLongestTtl) {
   const auto config = Parse({"--dev", "--max-ttl", "20s"});
   ASSERT_TRUE(config);

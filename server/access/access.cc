@@ -1,0 +1,67 @@
+#include "server/access/access.h"
+
+#include <fstream>
+#include <sstream>
+#include <stdexcept>
+#include <utility>
+
+namespace redlock::access {
+namespace {
+
+constexpr std::string_view kBearer = "Bearer ";
+
+template <typename File>
+std::optional<File> ReadFile(const std::string& flag, const std::string& path) {
+  if (path.empty()) return std::nullopt;
+  std::ifstream stream(path);
+  std::ostringstream text;
+  if (!stream || !(text << stream.rdbuf())) {
+    // An empty file fails to be copied too, and allows nobody anything.
+    if (!stream.is_open()) throw std::runtime_error(flag + " " + path + ": cannot be read");
+  }
+  try {
+    return File::Parse(text.str());
+  } catch (const std::exception& error) {
+    throw std::runtime_error(flag + " " + path + ": " + error.what());
+  }
+}
+
+}  // namespace
+
+Access::Access(AccessOptions options)
+    : options_(std::move(options)),
+      asks_(!options_.token_file.empty() || options_.client_certificates),
+      policy_(Read(options_)) {}
+
+std::shared_ptr<const Access::Policy> Access::Read(const AccessOptions& options) {
+  auto policy = std::make_shared<Policy>();
+  policy->tokens = ReadFile<TokenFile>("--token-file", options.token_file);
+  policy->list = ReadFile<AccessList>("--access-list", options.access_list);
+  return policy;
+}
+
+std::shared_ptr<const Access::Policy> Access::policy() const {
+  const std::lock_guard lock(mutex_);
+  return policy_;
+}
+
+void Access::Reload() {
+  auto fresh = Read(options_);
+  const std::lock_guard lock(mutex_);
+  policy_ = std::move(fresh);
+}
+
+std::optional<std::string> Access::Identify(const Credentials& credentials) const {
+  const auto policy = this->policy();
+  if (policy->tokens && credentials.authorization.starts_with(kBearer)) {
+    return policy->tokens->IdentityOf(credentials.authorization.substr(kBearer.size()));
+  }
+  return credentials.certificate;
+}
+
+bool Access::Allows(std::string_view identity, Verb verb, std::string_view key) const {
+  const auto policy = this->policy();
+  return !policy->list || policy->list->Allows(identity, verb, key);
+}
+
+}  // namespace redlock::access

@@ -1,0 +1,118 @@
+#include "server/access/access_list.h"
+
+#include <toml++/toml.h>
+
+#include <algorithm>
+#include <optional>
+#include <stdexcept>
+
+namespace redlock::access {
+namespace {
+
+[[noreturn]] void Fail(const toml::node& node, const std::string& what) {
+  throw std::runtime_error("line " + std::to_string(node.source().begin.line) + ": " + what);
+}
+
+std::optional<Verb> VerbOf(std::string_view name) {
+  if (name == "acquire") return Verb::kAcquire;
+  if (name == "extend") return Verb::kExtend;
+  if (name == "release") return Verb::kRelease;
+  if (name == "inspect") return Verb::kInspect;
+  if (name == "admin") return Verb::kAdmin;
+  return std::nullopt;
+}
+
+std::vector<std::string> Strings(const toml::node& node, const std::string& name) {
+  std::vector<std::string> strings;
+  const toml::array* const array = node.as_array();
+  if (array == nullptr || array->empty()) Fail(node, name + " must be a list of texts");
+  for (const toml::node& element : *array) {
+    const auto text = element.value<std::string>();
+    if (!text || !element.is_string()) Fail(element, name + " must be a list of texts");
+    strings.push_back(*text);
+  }
+  return strings;
+}
+
+}  // namespace
+
+bool Matches(std::string_view pattern, std::string_view text) {
+  // Goes back to the last star only: what comes before it has matched as well as it can.
+  std::size_t p = 0, t = 0;
+  std::optional<std::size_t> star;
+  std::size_t star_text = 0;
+  while (t < text.size()) {
+    if (p < pattern.size() && pattern[p] == '*') {
+      star = p++;
+      star_text = t;
+    } else if (p < pattern.size() && pattern[p] == text[t]) {
+      ++p;
+      ++t;
+    } else if (star) {
+      p = *star + 1;
+      t = ++star_text;
+    } else {
+      return false;
+    }
+  }
+  return pattern.find_first_not_of('*', p) == std::string_view::npos;
+}
+
+AccessList AccessList::Parse(std::string_view text) {
+  toml::table file;
+  try {
+    file = toml::parse(text);
+  } catch (const toml::parse_error& error) {
+    throw std::runtime_error("line " + std::to_string(error.source().begin.line) + ": " +
+                             std::string(error.description()));
+  }
+  AccessList list;
+  for (const auto& [name, node] : file) {
+    const toml::array* const rules = node.as_array();
+    if (name != "rule" || rules == nullptr) {
+      Fail(node, "'" + std::string(name.str()) + "' is not known: write [[rule]]");
+    }
+    for (const toml::node& element : *rules) {
+      const toml::table* const table = element.as_table();
+      if (table == nullptr) Fail(element, "write [[rule]]");
+      Rule rule;
+      for (const auto& [field, value] : *table) {
+        if (field == "identity") {
+          if (!value.is_string()) Fail(value, "identity must be a text");
+          rule.identity = *value.value<std::string>();
+        } else if (field == "keys") {
+          rule.keys = Strings(value, "keys");
+        } else if (field == "verbs") {
+          for (const std::string& word : Strings(value, "verbs")) {
+            const auto verb = VerbOf(word);
+            if (!verb) {
+              Fail(value, "'" + word +
+                              "' is no verb: allowed are acquire, extend, release, inspect, admin");
+            }
+            rule.verbs.push_back(*verb);
+          }
+        } else {
+          Fail(value, "'" + std::string(field.str()) +
+                          "' is not known: allowed are identity, keys, verbs");
+        }
+      }
+      if (rule.identity.empty()) Fail(element, "the rule has no identity");
+      if (rule.verbs.empty()) Fail(element, "the rule has no verbs");
+      if (rule.keys.empty()) rule.keys = {"*"};
+      list.rules_.push_back(std::move(rule));
+    }
+  }
+  return list;
+}
+
+bool AccessList::Allows(std::string_view identity, Verb verb, std::string_view key) const {
+  return std::any_of(rules_.begin(), rules_.end(), [&](const Rule& rule) {
+    return std::find(rule.verbs.begin(), rule.verbs.end(), verb) != rule.verbs.end() &&
+           Matches(rule.identity, identity) &&
+           (verb == Verb::kAdmin ||
+            std::any_of(rule.keys.begin(), rule.keys.end(),
+                        [key](const std::string& pattern) { return Matches(pattern, key); }));
+  });
+}
+
+}  // namespace redlock::access

@@ -1,0 +1,161 @@
+"""Who is let in, and to what: TLS, client certificates, bearer tokens and the access list."""
+
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import unittest
+
+import grpc
+
+from redlock.v1 import lock_service_pb2 as pb
+from redlock.v1 import lock_service_pb2_grpc as pb_grpc
+from test_service import REDLOCKCTL, REDLOCKD, Nodes, eventually, free_port, listens, seconds
+
+RULES = """
+[[rule]]
+identity = "ops"
+verbs = ["admin", "inspect"]
+[[rule]]
+identity = "billing"
+keys = ["billing/*"]
+verbs = ["acquire", "extend", "release"]
+"""
+
+
+def make_certificates(directory, *names):
+    """A throw-away CA, and a certificate for each name with it as subject alternative name."""
+    commands = ["openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=ca -keyout ca.key -out ca.crt"]
+    for name in names:
+        commands += [
+            f"openssl req -newkey rsa:2048 -nodes -subj /CN=some -keyout {name}.key -out {name}.csr",
+            f"printf subjectAltName=DNS:{name} > {name}.ext",
+            f"openssl x509 -req -in {name}.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 "
+            f"-extfile {name}.ext -out {name}.crt"]
+    subprocess.run(" && ".join(commands), shell=True, check=True, cwd=directory, capture_output=True)
+
+
+class AccessTest(unittest.TestCase):
+    def setUp(self):
+        self.nodes = Nodes()
+        self.addCleanup(self.nodes.close)
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.directory = directory.name
+        made = json.loads(self.run_ctl("token", "ops", "--output", "json").stdout)
+        self.ops = made["token"]
+        self.write("ops.token", made["token"] + "\n")
+        self.write("tokens", made["line"] + "\n")
+        self.write("rules", RULES)
+
+    def path(self, name):
+        return os.path.join(self.directory, name)
+
+    def write(self, name, text):
+        with open(self.path(name), "w") as file:
+            file.write(text)
+
+    def start(self, *arguments):
+        self.port = free_port()
+        command = [REDLOCKD, "--listen", f"127.0.0.1:{self.port}", "--log-level", "warning", *arguments]
+        for node in self.nodes.ports:
+            command += ["--node", f"redis://127.0.0.1:{node}"]
+        self.daemon = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        self.addCleanup(self.daemon.stderr.close)
+        self.addCleanup(self.daemon.wait)
+        self.addCleanup(self.daemon.kill)
+        self.assertTrue(eventually(lambda: listens(self.port), 20))
+
+    def run_ctl(self, *arguments):
+        return subprocess.run([REDLOCKCTL, *arguments], capture_output=True, text=True)
+
+    def says(self, *arguments):
+        """How redlockctl fares at this daemon: "ok" or the reason that it is told."""
+        done = self.run_ctl("--timeout", "5s", "--output", "json", *arguments)
+        if done.returncode == 0:
+            return "ok"
+        return json.loads(done.stdout)["error"]["reason"]
+
+    def test_tokens_and_rules(self):
+        self.start("--token-file", self.path("tokens"), "--access-list", self.path("rules"))
+        server = ("--server", f"127.0.0.1:{self.port}")
+        as_ops = (*server, "--auth-token-file", self.path("ops.token"))
+        self.assertTrue(eventually(lambda: self.says(*as_ops, "status") == "ok", 10))
+        for command in (("inspect", "k"), ("status",), ("acquire", "k", "--try"), ("hold", "k"),
+                        ("watch", "k", "--token", "t"), ("release", "k", "--token", "t")):
+            self.assertEqual(self.says(*server, *command), "UNAUTHENTICATED", command)
+        self.assertEqual(self.says(*as_ops, "inspect", "k"), "ok")
+        for command in (("acquire", "k", "--try"), ("hold", "k"), ("watch", "k", "--token", "t"),
+                        ("extend", "k", "--token", "t"), ("release", "k", "--token", "t")):
+            self.assertEqual(self.says(*as_ops, *command), "PERMISSION_DENIED", command)
+        self.assertEqual(self.nodes.cli(0, "EXISTS", "k"), "0")
+        self.write("ops.token", self.ops[:-1] + ("0" if self.ops[-1] != "0" else "1"))
+        self.assertEqual(self.says(*as_ops, "inspect", "k"), "UNAUTHENTICATED")
+
+    def test_a_session_is_asked_once_and_each_operation_looked_at(self):
+        self.start("--token-file", self.path("tokens"), "--access-list", self.path("rules"))
+        stub = pb_grpc.LockServiceStub(grpc.insecure_channel(f"127.0.0.1:{self.port}"))
+        acquire = pb.SessionOperation(
+            id=1, acquire=pb.AcquireRequest(key="k", ttl=seconds(5)))
+        with self.assertRaises(grpc.RpcError) as refused:
+            next(stub.Session(iter([pb.SessionRequest(operations=[acquire])]), timeout=5))
+        self.assertEqual(refused.exception.code(), grpc.StatusCode.UNAUTHENTICATED)
+        answer = next(stub.Session(iter([pb.SessionRequest(operations=[acquire])]), timeout=5,
+                                   metadata=[("authorization", f"Bearer {self.ops}")]))
+        self.assertEqual(answer.results[0].status.reason, "PERMISSION_DENIED")
+
+    def test_client_certificates_are_identities(self):
+        make_certificates(self.directory, "localhost", "billing", "stranger")
+        self.start("--access-list", self.path("rules"), "--tls-cert", self.path("localhost.crt"),
+                   "--tls-key", self.path("localhost.key"), "--tls-client-ca", self.path("ca.crt"))
+        server = ("--server", f"localhost:{self.port}", "--tls-ca", self.path("ca.crt"))
+
+        def as_(name):
+            return (*server, "--tls-cert", self.path(f"{name}.crt"), "--tls-key", self.path(f"{name}.key"))
+
+        self.assertTrue(eventually(
+            lambda: self.says(*as_("billing"), "acquire", "billing/1", "--try", "--ttl", "1s") == "ok", 10))
+        self.assertEqual(self.says(*as_("billing"), "acquire", "other", "--try"), "PERMISSION_DENIED")
+        self.assertEqual(self.says(*as_("billing"), "status"), "PERMISSION_DENIED")
+        self.assertEqual(self.says(*as_("stranger"), "acquire", "billing/2", "--try"), "PERMISSION_DENIED")
+        self.assertNotEqual(self.run_ctl(*server, "--timeout", "2s", "inspect", "k").returncode, 0)
+        plain = ("--server", f"127.0.0.1:{self.port}", "--timeout", "2s")
+        self.assertNotEqual(self.run_ctl(*plain, "inspect", "k").returncode, 0)
+
+    def test_a_renewed_certificate_is_taken_without_a_restart(self):
+        make_certificates(self.directory, "localhost")
+        self.start("--tls-cert", self.path("localhost.crt"), "--tls-key", self.path("localhost.key"))
+        shutil.copy(self.path("ca.crt"), self.path("old.crt"))
+        server = ("--server", f"localhost:{self.port}", "--timeout", "2s", "inspect", "k")
+        self.assertTrue(eventually(
+            lambda: self.run_ctl("--tls-ca", self.path("old.crt"), *server).returncode == 0, 10))
+        make_certificates(self.directory, "localhost")  # by another CA
+        self.assertTrue(eventually(
+            lambda: self.run_ctl("--tls-ca", self.path("ca.crt"), *server).returncode == 0, 40))
+        self.assertNotEqual(self.run_ctl("--tls-ca", self.path("old.crt"), *server).returncode, 0)
+
+    def test_sighup_reads_anew_and_refuses_what_is_wrong(self):
+        self.start("--token-file", self.path("tokens"), "--access-list", self.path("rules"))
+        as_ops = ("--server", f"127.0.0.1:{self.port}", "--auth-token-file", self.path("ops.token"))
+        self.assertTrue(eventually(lambda: self.says(*as_ops, "status") == "ok", 10))
+        self.write("rules", RULES + "[[rule]]\nidentity = 1\n")
+        self.daemon.send_signal(signal.SIGHUP)
+        self.assertIn("line 10: identity must be a text", self.daemon.stderr.readline())
+        self.assertEqual(self.says(*as_ops, "status"), "ok")
+        self.write("rules", "")
+        self.daemon.send_signal(signal.SIGHUP)
+        self.assertTrue(eventually(lambda: self.says(*as_ops, "status") == "PERMISSION_DENIED", 10))
+
+    def test_the_unix_socket_is_the_groups(self):
+        socket = self.path("redlockd.sock")
+        self.start("--listen", f"unix:{socket}", "--unix-socket-mode", "0600")
+        self.assertTrue(eventually(lambda: stat.S_IMODE(os.stat(socket).st_mode) == 0o600, 5))
+        self.assertTrue(eventually(lambda: self.says("--server", f"unix:{socket}", "status") == "ok", 10))
+
+
+if __name__ == "__main__":
+    sys.exit(unittest.main())

@@ -1,0 +1,143 @@
+// Tokens and the access list: who is let in, to what, and how a bad file is refused.
+#include "server/access/access.h"
+
+#include <gtest/gtest.h>
+
+#include <fstream>
+
+#include "tests/support/process.h"
+
+namespace redlock::access {
+namespace {
+
+// As `redlockctl token ci` printed them.
+const std::string kToken = "ci.de7ab67e2ee557bf8543e6c751f3067766344714e0125e68666bbc0d2f7e2b13";
+const std::string kLine =
+    "ci 658cd882b73f693cfcbf8228da791fe9 "
+    "734c82ed9675707e2b2bfe395eed21c330cdc4fc89702e044f9bbbe5eda89d85";
+
+template <typename File>
+std::string Refusal(const std::string& text) {
+  try {
+    (void)File::Parse(text);
+  } catch (const std::runtime_error& error) {
+    return error.what();
+  }
+  return "(accepted)";
+}
+
+#define EXPECT_SAYS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
+
+TEST(TokenFile, KnowsATokenByItsHashAlone) {
+  const TokenFile file = TokenFile::Parse("# who\n\n" + kLine + "  # the build\n");
+  EXPECT_EQ(file.size(), 1U);
+  EXPECT_EQ(file.IdentityOf(kToken), "ci");
+  EXPECT_EQ(file.IdentityOf("ci." + std::string(64, '0')), std::nullopt);
+  EXPECT_EQ(file.IdentityOf("other" + kToken.substr(2)), std::nullopt);
+  EXPECT_EQ(file.IdentityOf("ci"), std::nullopt);
+  EXPECT_EQ(file.IdentityOf(""), std::nullopt);
+  EXPECT_EQ(kLine.find(kToken.substr(3)), std::string::npos);
+}
+
+TEST(TokenFile, ABadLineIsNamed) {
+  EXPECT_SAYS(Refusal<TokenFile>("\nci abc"), "line 2: expected an identity, a salt and a hash");
+  EXPECT_SAYS(Refusal<TokenFile>(kLine + " more"), "line 1: expected");
+  EXPECT_SAYS(Refusal<TokenFile>("c*i 00 " + std::string(64, '0')), "an identity is");
+  EXPECT_SAYS(Refusal<TokenFile>("ci 00 1234"), "64 digits");
+  EXPECT_SAYS(Refusal<TokenFile>(kLine + "\n" + kLine), "line 2: ci is given twice");
+}
+
+TEST(Matches, AStarStandsForAnything) {
+  EXPECT_TRUE(Matches("*", ""));
+  EXPECT_TRUE(Matches("a*c", "abbc"));
+  EXPECT_TRUE(Matches("a*b*c", "aXbbYc"));
+  EXPECT_TRUE(Matches("*/x", "a/x/x"));
+  EXPECT_FALSE(Matches("a*c", "abcd"));
+  EXPECT_FALSE(Matches("a", "ab"));
+  EXPECT_FALSE(Matches("ab", "a"));
+  EXPECT_TRUE(Matches("a?c", "a?c"));
+  EXPECT_FALSE(Matches("a?c", "abc"));
+  // Would take for ever if every star were tried again.
+  EXPECT_FALSE(Matches("*a*a*a*a*a*a*a*a*b", std::string(500, 'a')));
+}
+
+TEST(AccessList, AllowsWhatARuleSaysAndNothingElse) {
+  const AccessList list = AccessList::Parse(R"(
+    [[rule]]
+    identity = "billing-*"
+    keys = ["billing/*", "reports"]
+    verbs = ["acquire", "release"]
+    [[rule]]
+    identity = "ops"
+    verbs = ["admin"]
+  )");
+  EXPECT_TRUE(list.Allows("billing-1", Verb::kAcquire, "billing/x"));
+  EXPECT_TRUE(list.Allows("billing-1", Verb::kRelease, "reports"));
+  EXPECT_FALSE(list.Allows("billing-1", Verb::kExtend, "billing/x"));
+  EXPECT_FALSE(list.Allows("billing-1", Verb::kAcquire, "reports2"));
+  EXPECT_FALSE(list.Allows("billing", Verb::kAcquire, "billing/x"));
+  EXPECT_FALSE(list.Allows("billing-1", Verb::kAdmin, ""));
+  EXPECT_TRUE(list.Allows("ops", Verb::kAdmin, ""));
+  EXPECT_FALSE(list.Allows("ops", Verb::kInspect, "reports"));
+  EXPECT_FALSE(AccessList::Parse("").Allows("ops", Verb::kAdmin, ""));
+}
+
+TEST(AccessList, ABadFileIsRefusedWithLineAndReason) {
+  EXPECT_SAYS(Refusal<AccessList>("[[rule]\n"), "line 1");
+  EXPECT_SAYS(Refusal<AccessList>("\n[[rules]]\nidentity = 'x'"), "'rules' is not known");
+  EXPECT_SAYS(Refusal<AccessList>("[[rule]]\nverbs = ['admin']"),
+              "line 1: the rule has no identity");
+  EXPECT_SAYS(Refusal<AccessList>("[[rule]]\nidentity = 'x'"), "has no verbs");
+  EXPECT_SAYS(Refusal<AccessList>("[[rule]]\nidentity = 'x'\nverbs = ['lock']"),
+              "line 3: 'lock' is no verb");
+  EXPECT_SAYS(Refusal<AccessList>("[[rule]]\nidentity = 'x'\nverbs = 'admin'"), "must be a list");
+  EXPECT_SAYS(Refusal<AccessList>("[[rule]]\nidentity = 'x'\nverbs = ['admin']\nkeys = [1]"),
+              "line 4: keys must be a list of texts");
+  EXPECT_SAYS(Refusal<AccessList>("[[rule]]\nwho = 'x'"), "line 2: 'who' is not known");
+}
+
+TEST(Access, AsksNobodyWhileNothingIsConfigured) {
+  const Access access({});
+  EXPECT_FALSE(access.asks());
+  EXPECT_TRUE(access.Allows("", Verb::kAdmin, ""));
+}
+
+TEST(Access, AWrongTokenIsNotMadeUpForByACertificate) {
+  const testing::TemporaryDirectory directory;
+  const std::string path = directory.path() + "/tokens";
+  std::ofstream(path) << kLine;
+  const Access access({.token_file = path, .access_list = {}, .client_certificates = true});
+  EXPECT_EQ(access.Identify({"cert", "Bearer " + kToken}), "ci");
+  EXPECT_EQ(access.Identify({"cert", ""}), "cert");
+  EXPECT_EQ(access.Identify({"cert", "Bearer ci.wrong"}), std::nullopt);
+  EXPECT_EQ(access.Identify({std::nullopt, "Basic abc"}), std::nullopt);
+}
+
+TEST(Access, ABadFileAtReloadLeavesAllAsItWas) {
+  const testing::TemporaryDirectory directory;
+  const std::string tokens = directory.path() + "/tokens", list = directory.path() + "/list";
+  std::ofstream(tokens) << kLine;
+  std::ofstream(list) << "[[rule]]\nidentity = 'ci'\nverbs = ['inspect']\n";
+  Access access({.token_file = tokens, .access_list = list});
+  std::ofstream(tokens) << "";  // nobody
+  std::ofstream(list) << "nonsense";
+  EXPECT_THROW(access.Reload(), std::runtime_error);
+  EXPECT_EQ(access.Identify({std::nullopt, "Bearer " + kToken}), "ci");
+  EXPECT_TRUE(access.Allows("ci", Verb::kInspect, "k"));
+  std::ofstream(list) << "";
+  access.Reload();
+  EXPECT_EQ(access.Identify({std::nullopt, "Bearer " + kToken}), std::nullopt);
+  EXPECT_FALSE(access.Allows("ci", Verb::kInspect, "k"));
+}
+
+TEST(Access, AMissingFileIsNamed) {
+  try {
+    const Access access({.token_file = "/nowhere/tokens", .access_list = {}});
+    FAIL();
+  } catch (const std::runtime_error& error) {
+    EXPECT_SAYS(std::string(error.what()), "--token-file /nowhere/tokens");
+  }
+}
+
+}  // namespace
+}  // namespace redlock::access

@@ -87,6 +87,7 @@ Commands::Commands(Options options, Printer printer)
   const auto channel = grpc::CreateChannel(options_.server, ChannelCredentials(options_));
   stub_ = v1::LockService::NewStub(channel);
   admin_ = v1::AdminService::NewStub(channel);
+  health_ = grpc::health::v1::Health::NewStub(channel);
 }
 
 void Commands::Identify(grpc::ClientContext& context) const {
@@ -169,6 +170,60 @@ ExitStatus Commands::Inspect() {
   const grpc::Status status = stub_->Inspect(&context, request, &response);
   if (!status.ok()) return Report(status);
   printer_.PrintInspected(options_.key, response);
+  return kExitOk;
+}
+
+ExitStatus Commands::Health() {
+  grpc::ClientContext context;
+  SetDeadline(context);
+  grpc::health::v1::HealthCheckResponse response;
+  const grpc::Status status = health_->Check(&context, {}, &response);
+  if (!status.ok()) return Report(status);
+  printer_.Print(response);
+  const bool serves = response.status() == grpc::health::v1::HealthCheckResponse::SERVING;
+  return serves ? kExitOk : kExitNoQuorum;
+}
+
+ExitStatus Commands::Leases() {
+  v1::ListLeasesRequest request;
+  request.set_page_size(1000);
+  do {
+    grpc::ClientContext context;
+    Identify(context);
+    SetDeadline(context);
+    v1::ListLeasesResponse response;
+    const grpc::Status status = admin_->ListLeases(&context, request, &response);
+    if (!status.ok()) return Report(status);
+    printer_.Print(response);
+    request.set_page_token(response.next_page_token());
+  } while (!request.page_token().empty());
+  return kExitOk;
+}
+
+ExitStatus Commands::ForceRelease() {
+  grpc::ClientContext context;
+  Identify(context);
+  SetDeadline(context);
+  v1::ForceReleaseRequest request;
+  request.set_key(options_.key);
+  request.set_why(options_.why);
+  v1::ForceReleaseResponse response;
+  const grpc::Status status = admin_->ForceRelease(&context, request, &response);
+  if (!status.ok()) return Report(status);
+  printer_.Print(options_.key, response);
+  return response.released() ? kExitOk : kExitNotHeld;
+}
+
+ExitStatus Commands::LogLevel() {
+  grpc::ClientContext context;
+  Identify(context);
+  SetDeadline(context);
+  v1::SetLogLevelRequest request;
+  request.set_level(options_.level);
+  v1::SetLogLevelResponse response;
+  const grpc::Status status = admin_->SetLogLevel(&context, request, &response);
+  if (!status.ok()) return Report(status);
+  printer_.Print(options_.level, response);
   return kExitOk;
 }
 

@@ -9,6 +9,7 @@
 
 #include "client/redlockctl/failure.h"
 #include "client/redlockctl/printer.h"
+#include "proto/grpc/health/v1/health.grpc.pb.h"
 #include "proto/redlock/v1/admin_service.grpc.pb.h"
 #include "proto/redlock/v1/lock_service.grpc.pb.h"
 
@@ -22,6 +23,8 @@ struct Options {
   std::string tls_cert, tls_key;
   std::string auth_token;  // says who the caller is; empty: nobody
   std::string identity;    // that a token is made for
+  std::string why;         // of a forced release
+  std::string level;       // of the daemon's log
   std::string key;
   std::string token;
   std::string owner;
@@ -47,6 +50,13 @@ class Commands {
   [[nodiscard]] ExitStatus Inspect();
   // The nodes as the daemon sees them; kExitNoQuorum where too few of them would grant.
   [[nodiscard]] ExitStatus Status();
+  // Whether the daemon serves: kExitOk, else kExitNoQuorum.
+  [[nodiscard]] ExitStatus Health();
+  // What the daemon keeps alive and who waits there, all pages.
+  [[nodiscard]] ExitStatus Leases();
+  // Takes a lock from whoever holds it.
+  [[nodiscard]] ExitStatus ForceRelease();
+  [[nodiscard]] ExitStatus LogLevel();
   // Prints a new bearer token and the line for the daemon's file; asks nobody.
   [[nodiscard]] ExitStatus Token();
   // Until the lock is lost, max_lifetime has passed, or SIGINT or SIGTERM comes.
@@ -66,6 +76,7 @@ class Commands {
   const Printer printer_;
   std::unique_ptr<redlock::v1::LockService::Stub> stub_;
   std::unique_ptr<redlock::v1::AdminService::Stub> admin_;
+  std::unique_ptr<grpc::health::v1::Health::Stub> health_;
 };
 
 }  // namespace redlockctl

@@ -135,6 +135,18 @@ void DeclareCommands(CommandLine& line, Options& options) {
               [&options](Millis value) { options.grace = value; });
   run.add_option("COMMAND", options.command, "What to run, behind --")->required();
 
+  line.AddWithoutKey("status", "Show the Redis nodes as the daemon sees them", &Commands::Status)
+      .alias("nodes");
+  line.AddWithoutKey("health", "Whether the daemon serves; for probes", &Commands::Health);
+  line.AddWithoutKey("leases", "Show what the daemon keeps alive, and who waits there",
+                     &Commands::Leases);
+  line.Add("force-release", "Take a lock from a holder that cannot be reached",
+           &Commands::ForceRelease)
+      .add_option("--why", options.why, "For the daemon's log")
+      ->required();
+  line.AddWithoutKey("log-level", "Change what the daemon logs", &Commands::LogLevel)
+      .add_option("LEVEL", options.level, "trace, debug, info, warning, error or off")
+      ->required();
   CLI::App& token = line.AddWithoutKey(
       "token", "Make a bearer token, and the line for the daemon's --token-file", &Commands::Token);
   token.add_option("IDENTITY", options.identity, "Who is to show it")
@@ -149,7 +161,6 @@ void DeclareCommands(CommandLine& line, Options& options) {
         return allowed ? "" : "an identity is 1 to 128 letters, digits and - _ @ : /";
       });
   line.Add("inspect", "Show who holds a lock", &Commands::Inspect);
-  line.AddWithoutKey("status", "Show the Redis nodes as the daemon sees them", &Commands::Status);
 }
 
 }  // namespace

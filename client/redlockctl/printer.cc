@@ -109,7 +109,10 @@ void Printer::Print(const v1::ListNodesResponse& response) const {
                               : node.state() == v1::NODE_STATE_QUARANTINED ? "quarantined"
                                                                            : "down";
     std::printf("  %-24s %s", node.name().c_str(), state);
-    if (node.state() == v1::NODE_STATE_UP) std::printf(" (%.1f ms)", Seconds(node.latency()) * 1e3);
+    if (node.state() == v1::NODE_STATE_UP) {
+      std::printf(" (%.1f ms%s%s)", Seconds(node.latency()) * 1e3,
+                  node.version().empty() ? "" : ", version ", node.version().c_str());
+    }
     if (node.state() == v1::NODE_STATE_QUARANTINED) std::printf(" %s", node.message().c_str());
     if (node.state() == v1::NODE_STATE_DOWN) std::printf(": %s", node.message().c_str());
     std::printf("\n");
@@ -158,6 +161,58 @@ void Printer::Print(const v1::WatchResponse& event) const {
   std::printf("\n");
   if (!event.has_lease()) PrintVotes(stdout, event.votes());
   std::fflush(stdout);
+}
+
+void Printer::Print(const grpc::health::v1::HealthCheckResponse& response) const {
+  if (json_) {
+    PrintJson(response);
+  } else {
+    using Health = grpc::health::v1::HealthCheckResponse;
+    std::printf("%s\n", response.status() == Health::SERVING
+                            ? "serving"
+                            : "not serving: it drains, or has no quorum of nodes");
+  }
+}
+
+void Printer::Print(const v1::ListLeasesResponse& page) const {
+  if (json_) {
+    PrintJson(page);
+    return;
+  }
+  for (const v1::LeaseEntry& entry : page.entries()) {
+    const std::string kind = Words(v1::LeaseKind_Name(entry.kind()), "LEASE_KIND_");
+    std::printf("%-32s %-8s", entry.key().c_str(), kind.c_str());
+    if (entry.kind() == v1::LEASE_KIND_WAITING) {
+      std::printf(" %d ahead", entry.position());
+    } else if (entry.kind() == v1::LEASE_KIND_WATCHED) {
+      std::printf(" valid for %.3f s", Seconds(entry.validity()));
+    }
+    if (entry.consecutive_failures() > 0) {
+      std::printf(", %d extensions failed", entry.consecutive_failures());
+    }
+    if (!entry.owner().empty()) std::printf(", %s", entry.owner().c_str());
+    std::printf("\n");
+  }
+}
+
+void Printer::Print(const std::string& key, const v1::ForceReleaseResponse& response) const {
+  if (json_) {
+    PrintJson(response);
+  } else if (response.released()) {
+    std::printf("%s is taken from its holder%s%s\n", key.c_str(),
+                response.owner().empty() ? "" : ", ", response.owner().c_str());
+  } else {
+    std::printf("%s was held by nobody that could be found\n", key.c_str());
+    PrintVotes(stdout, response.votes());
+  }
+}
+
+void Printer::Print(const std::string& level, const v1::SetLogLevelResponse& response) const {
+  if (json_) {
+    PrintJson(response);
+  } else {
+    std::printf("logs %s, and %s before\n", level.c_str(), response.previous().c_str());
+  }
 }
 
 void Printer::Print(const NewToken& made) const {

@@ -5,6 +5,7 @@
 
 #include "client/redlockctl/failure.h"
 #include "client/redlockctl/new_token.h"
+#include "proto/grpc/health/v1/health.pb.h"
 #include "proto/redlock/v1/admin_service.pb.h"
 #include "proto/redlock/v1/lock_service.pb.h"
 
@@ -22,6 +23,10 @@ class Printer {
   void Print(const redlock::v1::ListNodesResponse& response) const;
   void Print(const redlock::v1::WatchResponse& event) const;
   void Print(const redlock::v1::HoldResponse& event) const;
+  void Print(const grpc::health::v1::HealthCheckResponse& response) const;
+  void Print(const redlock::v1::ListLeasesResponse& page) const;
+  void Print(const std::string& key, const redlock::v1::ForceReleaseResponse& response) const;
+  void Print(const std::string& level, const redlock::v1::SetLogLevelResponse& response) const;
   void Print(const NewToken& made) const;
   void Print(const Failure& failure) const;
 

@@ -68,6 +68,7 @@ class GuardedNodes {
   [[nodiscard]] std::span<Node* const> all() const { return all_; }
   // Null where it is off.
   [[nodiscard]] const NodeGuard* guard() const { return guard_ ? &*guard_ : nullptr; }
+  [[nodiscard]] NodeGuard* guard() { return guard_ ? &*guard_ : nullptr; }
   // Destroys the nodes, with the sinks that wait for their answers.
   void Clear();
 

@@ -39,7 +39,7 @@ void Inspection::Finish() {
     votes_.push_back({node, Outcome::kTimeout, "no answer within the node timeout",
                       env_.scheduler.Now() - started_});
   }
-  InspectResult result{.fence = highest_, .votes = std::move(votes_)};
+  InspectResult result{.fence = highest_, .votes = std::move(votes_), .holders = {}};
   const std::size_t quorum = QuorumOf(answered_.size());
   for (const NodeReply& candidate : holders_) {
     std::vector<Duration> remaining;
@@ -52,6 +52,12 @@ void Inspection::Finish() {
     result.owner = candidate.owner;
     result.remaining = remaining[quorum - 1];
     break;
+  }
+  for (NodeReply& reply : holders_) {
+    if (std::find(result.holders.begin(), result.holders.end(), reply.holder) ==
+        result.holders.end()) {
+      result.holders.push_back(std::move(reply.holder));
+    }
   }
   std::exchange(done_, nullptr)(std::move(result));
 }

@@ -15,6 +15,7 @@ struct InspectResult {
   FencingToken fence;    // the highest stored
   Duration remaining{};  // until a quorum holds no longer
   Votes votes;
+  std::vector<OwnerToken> holders;  // each token that holds it on some node; never to be shown
 };
 using InspectDone = std::function<void(InspectResult)>;
 

@@ -55,6 +55,7 @@ class AnnouncementSink {
 
 // What a node tells of itself when a connection is made.
 struct NodeFacts {
+  std::string version;            // for people
   std::string run_id;             // drawn by its server process at start
   std::string mark;               // what a guard left on it; empty: nothing
   bool durable = false;           // confirms nothing before it is on disk

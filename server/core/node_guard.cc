@@ -99,6 +99,26 @@ std::optional<std::string> NodeGuard::Barred(NodeIndex node) const {
   return std::nullopt;
 }
 
+bool NodeGuard::HasQuorum() const {
+  std::size_t able = 0;
+  for (NodeIndex node = 0; node < seats_.size(); ++node) {
+    if (seats_[node].connected && !Barred(node)) ++able;
+  }
+  return able >= QuorumOf(seats_.size());
+}
+
+void NodeGuard::WatchQuorum(std::function<void(bool)> told) {
+  quorum_told_ = std::move(told);
+  quorum_ = HasQuorum();
+  if (quorum_told_) quorum_told_(quorum_);
+}
+
+void NodeGuard::TellQuorum() {
+  if (!quorum_told_ || HasQuorum() == quorum_) return;
+  quorum_ = !quorum_;
+  quorum_told_(quorum_);
+}
+
 Duration NodeGuard::QuarantineLeft(NodeIndex node) const {
   const Seat& seat = seats_[node];
   const MonotonicTime until = seat.standing == Standing::kQuarantined
@@ -125,6 +145,7 @@ void NodeGuard::OnConnected(NodeIndex node, const NodeFacts& facts) {
   const std::string run = facts.run_id.substr(0, kRunDigits);
   const std::string run_before = std::exchange(seat.run, run);
   seat.durable = facts.durable;
+  seat.version = facts.version;
   // Also after a restart: keys that came back expire by the clock that the node has now.
   if (facts.clock) ReadClock(node, facts.asked, *facts.clock);
   seat.writing.clear();
@@ -139,7 +160,10 @@ void NodeGuard::OnConnected(NodeIndex node, const NodeFacts& facts) {
   DecideIfNew();
 }
 
-void NodeGuard::OnDisconnected(NodeIndex node) { seats_[node].connected = false; }
+void NodeGuard::OnDisconnected(NodeIndex node) {
+  seats_[node].connected = false;
+  TellQuorum();
+}
 
 bool NodeGuard::Vouches(const std::string& mark, const Seat& seat) const {
   return mark == seat.run || mark == seat.run + kDurable;
@@ -215,6 +239,7 @@ void NodeGuard::Trust(NodeIndex node, std::string mark) {
   if (std::exchange(seat.standing, Standing::kTrusted) == Standing::kQuarantined) {
     report_(node, false, "trusted again");
   }
+  TellQuorum();
 }
 
 void NodeGuard::Quarantine(NodeIndex node, Data data, Duration time, std::string why) {
@@ -322,6 +347,7 @@ void NodeGuard::LookAgain() {
     if (seat.mark.empty()) next = std::min(next, now + kBeforeProvisional);
   }
   tick_ = scheduler_.At(next, [this] { Tick(); });
+  TellQuorum();
 }
 
 void NodeGuard::Tick() {

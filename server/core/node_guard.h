@@ -53,6 +53,11 @@ class NodeGuard final : public NodeObserver {
   [[nodiscard]] bool decided() const { return decided_; }
   // Steps can be sent to it.
   [[nodiscard]] bool IsConnected(NodeIndex node) const { return seats_[node].connected; }
+  // Of its server, as last told.
+  [[nodiscard]] const std::string& Version(NodeIndex node) const { return seats_[node].version; }
+  // Told now, and when it changes (within look_every): whether so many nodes can be asked for a
+  // lock that there is a quorum.
+  void WatchQuorum(std::function<void(bool)> told);
   // How far the node's wall clock was from this machine's when it was last read: ahead where
   // positive. Includes the message's delay.
   [[nodiscard]] Duration ClockOffset(NodeIndex node) const { return seats_[node].clock_offset; }
@@ -81,7 +86,8 @@ class NodeGuard final : public NodeObserver {
   struct Seat {
     explicit Seat(const DriftBudget& budget) : clock(budget) {}
     bool connected = false;
-    std::string run;  // shortened
+    std::string run;      // shortened
+    std::string version;  // of the server
     bool durable = false;
     Standing standing = Standing::kUnseen;
     std::string mark = "?";      // as last seen on the node; before that, what fits no node
@@ -110,6 +116,8 @@ class NodeGuard final : public NodeObserver {
   void Replace(NodeIndex node, const std::string& to);
   void Vouch(NodeIndex node);
   void OnLook(NodeIndex node, MonotonicTime asked, const NodeReply& reply);
+  [[nodiscard]] bool HasQuorum() const;
+  void TellQuorum();
   void LookAgain();
   void Tick();
 
@@ -123,6 +131,8 @@ class NodeGuard final : public NodeObserver {
   bool decided_;
   Grace grace_ = Grace::kNotBegun;
   TimerHandle grace_timer_;
+  std::function<void(bool)> quorum_told_;
+  bool quorum_ = false;  // as last told
   TimerHandle tick_;
   const std::shared_ptr<bool> alive_;  // false once the guard is gone: replies may come later
 };

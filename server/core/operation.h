@@ -38,6 +38,14 @@ class OperationRegistry {
   }
   [[nodiscard]] std::size_t size() const { return operations_.size(); }
 
+  // Those of one kind.
+  template <typename Kind>
+  void ForEach(auto visit) const {
+    for (const auto& [raw, operation] : operations_) {
+      if (const auto* const one = dynamic_cast<const Kind*>(raw)) visit(*one);
+    }
+  }
+
   // Watchdogs among them.
   void CountWatchdog(int change) { watchdogs_ += static_cast<std::size_t>(change); }
   [[nodiscard]] std::size_t watchdogs() const { return watchdogs_; }

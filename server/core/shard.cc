@@ -1,5 +1,6 @@
 #include "server/core/shard.h"
 
+#include <algorithm>
 #include <numeric>
 #include <utility>
 
@@ -102,6 +103,40 @@ void Shard::OnReleased(const Key& key, int listeners) {
 
 void Shard::Inspect(const Key& key, InspectDone done) {
   Inspection::Start(env_, key, std::move(done));
+}
+
+std::vector<LeaseListing> Shard::ListLeases() const {
+  std::vector<LeaseListing> all;
+  registry_.ForEach<Watchdog>([&](const Watchdog& watchdog) {
+    LeaseListing listing{.key = watchdog.command().key, .failures = watchdog.failures()};
+    listing.kind = watchdog.lost() ? LeaseListing::Kind::kLost : LeaseListing::Kind::kWatched;
+    if (!watchdog.lost()) listing.validity = std::max(watchdog.valid_until() - Now(), Duration{});
+    all.push_back(std::move(listing));
+  });
+  queues_.ForEachWaiter([&all](const Acquisition& waiter, std::size_t position) {
+    all.push_back({.key = waiter.command().key,
+                   .kind = LeaseListing::Kind::kWaiting,
+                   .position = position,
+                   .owner = waiter.command().owner});
+  });
+  return all;
+}
+
+void Shard::ForceRelease(const Key& key, InspectDone done) {
+  Inspection::Start(env_, key, [this, key, done = std::move(done)](InspectResult result) {
+    for (const OwnerToken& holder : result.holders) {
+      Release(key, holder, [](const ReleaseResult&) {});
+    }
+    done(std::move(result));
+  });
+}
+
+void Shard::WatchQuorum(std::function<void(bool)> told) {
+  if (NodeGuard* const guard = nodes_.guard()) {
+    guard->WatchQuorum(std::move(told));
+  } else if (told) {
+    told(true);
+  }
 }
 
 void Shard::Undo(const Lease& lease) {

@@ -17,6 +17,17 @@
 
 namespace redlock {
 
+// A watched lease, or a caller that waits.
+struct LeaseListing {
+  enum class Kind { kWatched, kLost, kWaiting };
+  Key key;
+  Kind kind = Kind::kWatched;
+  Duration validity{};
+  int failures = 0;
+  std::size_t position = 0;
+  OwnerLabel owner;
+};
+
 class Shard final : private Releaser {
  public:
   // The scheduler and the source of chance must outlive the shard.
@@ -56,12 +67,18 @@ class Shard final : private Releaser {
 
   // Operations under way: acquisitions, extensions, releases, watchdogs, clean-ups.
   [[nodiscard]] std::size_t operations() const { return registry_.size(); }
+  // See NodeGuard::WatchQuorum; without a guard nothing is known of nodes, and true is told.
+  void WatchQuorum(std::function<void(bool)> told);
   // Null where it is off.
   [[nodiscard]] const NodeGuard* guard() const { return nodes_.guard(); }
   [[nodiscard]] const Statistics& statistics() const { return statistics_; }
   // Watchdogs, and callers that wait, of all keys.
   [[nodiscard]] std::size_t watchdogs() const { return registry_.watchdogs(); }
   [[nodiscard]] std::size_t waiters() const { return queues_.waiters(); }
+  // What is kept alive or waited for here, in no order. Looks at every operation.
+  [[nodiscard]] std::vector<LeaseListing> ListLeases() const;
+  // Takes the key from whoever holds it; `done` hears what Inspect says before that.
+  void ForceRelease(const Key& key, InspectDone done);
   // Callers that wait for the key here.
   [[nodiscard]] std::size_t waiters(const Key& key) const;
 

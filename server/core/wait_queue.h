@@ -29,6 +29,9 @@ class WaitQueue final : public std::enable_shared_from_this<WaitQueue> {
   [[nodiscard]] bool IsHead(const Acquisition& waiter) const {
     return !waiters_.empty() && waiters_.front() == &waiter;
   }
+  void ForEach(auto visit) const {
+    for (std::size_t i = 0; i < waiters_.size(); ++i) visit(*waiters_[i], i);
+  }
   // What the head was told last.
   [[nodiscard]] const Error& last_error() const { return last_error_; }
   [[nodiscard]] const Votes& last_votes() const { return last_votes_; }
@@ -109,6 +112,9 @@ class WaitQueues final : public AnnouncementSink {
   void Clear() { queues_.clear(); }
   // Of all keys.
   [[nodiscard]] std::size_t waiters() const;
+  void ForEachWaiter(auto visit) const {
+    for (const auto& [key, queue] : queues_) queue->ForEach(visit);
+  }
 
   void OnListening(NodeIndex node, const Key& key) override;
   void OnDeaf(NodeIndex node) override;

@@ -61,6 +61,10 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
   void Cancel(Reason why) override;
   // The same without a release: somebody else watches the lease from now on.
   void LetGo();
+  [[nodiscard]] const WatchCommand& command() const { return command_; }
+  [[nodiscard]] bool lost() const { return lost_; }
+  [[nodiscard]] int failures() const { return failures_; }
+  [[nodiscard]] MonotonicTime valid_until() const { return valid_until_; }
   // The lease was extended by other means.
   void Confirmed(const Lease& lease);
 

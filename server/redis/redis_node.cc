@@ -86,7 +86,8 @@ void RedisNode::AskForFacts() {
                                  : "INFO tells no run_id: the node guard needs it");
           return;
         }
-        facts_ = {.run_id = std::move(info.run_id),
+        facts_ = {.version = std::move(info.version),
+                  .run_id = std::move(info.run_id),
                   .mark = {},
                   .durable = info.append_only,
                   .uptime = info.uptime,

@@ -27,6 +27,8 @@ ServerInfo ParseInfo(std::string_view info) {
   ServerInfo parsed{.run_id = std::string(fields["run_id"]),
                     .replica = fields["role"] == "slave" || fields["role"] == "replica",
                     .append_only = fields["aof_enabled"] == "1"};
+  const std::string_view valkey = fields["valkey_version"];
+  parsed.version = valkey.empty() ? fields["redis_version"] : "valkey " + std::string(valkey);
   const std::string_view uptime = fields["uptime_in_seconds"];
   std::uint32_t seconds = 0;
   std::from_chars(uptime.data(), uptime.data() + uptime.size(), seconds);

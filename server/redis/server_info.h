@@ -12,6 +12,7 @@ namespace redlock::redis {
 
 struct ServerInfo {
   std::string run_id;
+  std::string version;  // "valkey 8.1.1", or Redis' number alone
   bool replica = false;
   bool append_only = false;
   Duration uptime{};

@@ -1,9 +1,16 @@
 #include "server/rpc/admin_service.h"
 
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <string>
 #include <utility>
+#include <variant>
 
 #include "server/core/quorum.h"
 #include "server/rpc/caller.h"
+#include "server/rpc/lease_page.h"
+#include "server/rpc/requests.h"
 #include "server/rpc/simple_call.h"
 #include "server/rpc/status.h"
 
@@ -32,6 +39,8 @@ const Key& Probe() {
   return key;
 }
 
+constexpr std::size_t kMostWhy = 200;
+
 }  // namespace
 
 AdminService::AdminService(const config::Config& config, runtime::ShardPool& shards,
@@ -45,16 +54,102 @@ grpc::Status AdminService::Admit(const grpc::ServerContextBase& context) const {
   return grpc::Status::OK;
 }
 
+// For the log: who an admitted call comes from.
+std::string AdminService::NameOf(const grpc::ServerContextBase& context) const {
+  const auto caller = Caller::Of(access_, context);
+  return caller && !caller->identity().empty() ? caller->identity() : context.peer();
+}
+
 void AdminService::AddTo(Routes& routes) {
+  AddListNodes(routes);
+  AddListLeases(routes);
+  AddForceRelease(routes);
+  AddSetLogLevel(routes);
+}
+
+void AdminService::AddListNodes(Routes& routes) {
   using ListNodes = SimpleCall<v1::ListNodesRequest, v1::ListNodesResponse>;
   routes["/redlock.v1.AdminService/ListNodes"] = ListNodes::Route(
       [this](const auto& context) { return Admit(context); },
-      [this](const v1::ListNodesRequest& /*request*/, ListNodes::Answer answer) {
+      [this](const auto& /*context*/, const v1::ListNodesRequest& /*request*/,
+             ListNodes::Answer answer) {
         shards_.For(Probe()).Do([this, answer = std::move(answer)](Shard& shard) {
           shard.Inspect(Probe(), [this, answer, &shard](const InspectResult& result) {
             answer(grpc::Status::OK, Nodes(shard, result));
           });
         });
+      });
+}
+
+void AdminService::AddListLeases(Routes& routes) {
+  using ListLeases = SimpleCall<v1::ListLeasesRequest, v1::ListLeasesResponse>;
+  routes["/redlock.v1.AdminService/ListLeases"] = ListLeases::Route(
+      [this](const auto& context) { return Admit(context); },
+      [this](const auto& /*context*/, const v1::ListLeasesRequest& request,
+             const ListLeases::Answer& answer) {
+        if (request.page_size() < 0 || request.page_size() > LeasePage::kMost) {
+          answer(ToStatus(Violations{{"page_size", "must be from 0 to 1000"}}), {});
+          return;
+        }
+        LeasePage::Gather(shards_, request, answer);
+      });
+}
+
+void AdminService::AddForceRelease(Routes& routes) {
+  using ForceRelease = SimpleCall<v1::ForceReleaseRequest, v1::ForceReleaseResponse>;
+  routes["/redlock.v1.AdminService/ForceRelease"] = ForceRelease::Route(
+      [this](const auto& context) { return Admit(context); },
+      [this](const auto& context, const v1::ForceReleaseRequest& request,
+             const ForceRelease::Answer& answer) {
+        Violations faults;
+        v1::InspectRequest of_key;
+        of_key.set_key(request.key());
+        auto checked = Check(of_key, {});
+        if (auto* found = std::get_if<Violations>(&checked)) faults = std::move(*found);
+        if (request.why().empty() || request.why().size() > kMostWhy) {
+          faults.push_back({"why", "must be set, and at most 200 bytes"});
+        }
+        if (!faults.empty()) {
+          answer(ToStatus(faults), {});
+          return;
+        }
+        const Key key(request.key());
+        const std::string audit = "by " + NameOf(context) + "; why: " + request.why();
+        shards_.For(key).Do([this, key, audit, answer](Shard& shard) {
+          shard.ForceRelease(key, [this, key, audit, answer](const InspectResult& result) {
+            spdlog::warn("force release of \"{}\": {}, {}", key.value(),
+                         result.holders.empty() ? "nobody held it" : "taken from its holder",
+                         audit);
+            v1::ForceReleaseResponse response;
+            response.set_released(!result.holders.empty());
+            response.set_owner(result.owner.value());
+            Fill(*response.mutable_votes(), result.votes, names_);
+            answer(grpc::Status::OK, response);
+          });
+        });
+      });
+}
+
+void AdminService::AddSetLogLevel(Routes& routes) {
+  using SetLogLevel = SimpleCall<v1::SetLogLevelRequest, v1::SetLogLevelResponse>;
+  routes["/redlock.v1.AdminService/SetLogLevel"] = SetLogLevel::Route(
+      [this](const auto& context) { return Admit(context); },
+      [this](const auto& context, const v1::SetLogLevelRequest& request,
+             const SetLogLevel::Answer& answer) {
+        const auto level = spdlog::level::from_str(request.level());
+        if (level == spdlog::level::off && request.level() != "off") {
+          answer(
+              ToStatus(Violations{{"level", "must be trace, debug, info, warning, error or off"}}),
+              {});
+          return;
+        }
+        const auto previous = spdlog::level::to_string_view(spdlog::get_level());
+        v1::SetLogLevelResponse response;
+        response.set_previous(std::string(previous.data(), previous.size()));
+        spdlog::set_level(level);
+        spdlog::log(std::max(level, spdlog::level::info), "log level {} by {}", request.level(),
+                    NameOf(context));
+        answer(grpc::Status::OK, response);
       });
 }
 
@@ -65,6 +160,7 @@ v1::ListNodesResponse AdminService::Nodes(const Shard& shard, const InspectResul
     v1::Node& node = *response.mutable_nodes(static_cast<int>(vote.node));
     node.set_state(StateOf(vote.outcome));
     node.set_message(vote.message);
+    if (shard.guard() != nullptr) node.set_version(shard.guard()->Version(vote.node));
     Fill(*node.mutable_latency(), vote.latency);
     if (vote.outcome != Outcome::kQuarantined) continue;
     Fill(*node.mutable_quarantine_left(), shard.guard()->QuarantineLeft(vote.node));

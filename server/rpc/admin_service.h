@@ -1,6 +1,8 @@
 // redlock.v1.AdminService: what this daemon sees, for operators.
 #pragma once
 
+#include <string>
+
 #include "proto/redlock/v1/admin_service.pb.h"
 #include "server/access/access.h"
 #include "server/config/config.h"
@@ -19,6 +21,11 @@ class AdminService {
   void AddTo(Routes& routes);
 
  private:
+  [[nodiscard]] std::string NameOf(const grpc::ServerContextBase& context) const;
+  void AddListNodes(Routes& routes);
+  void AddListLeases(Routes& routes);
+  void AddForceRelease(Routes& routes);
+  void AddSetLogLevel(Routes& routes);
   [[nodiscard]] grpc::Status Admit(const grpc::ServerContextBase& context) const;
   [[nodiscard]] v1::ListNodesResponse Nodes(const Shard& shard, const InspectResult& result) const;
 

@@ -41,7 +41,7 @@ class HealthService::Watch final : public StreamCall {
     known_ = health_.IsKnown(request.service());
     const std::lock_guard lock(health_.mutex_);
     health_.watches_.insert(this);
-    Send(known_ ? StatusOf(health_.serving_) : HealthCheckResponse::SERVICE_UNKNOWN);
+    Send(known_ ? StatusOf(health_.Serving()) : HealthCheckResponse::SERVICE_UNKNOWN);
   }
   void OnReadsEnded() override {
     Finish({grpc::StatusCode::INVALID_ARGUMENT, "the request is missing"});
@@ -84,13 +84,15 @@ void HealthService::AddTo(Routes& routes) {
   using Check = SimpleCall<HealthCheckRequest, HealthCheckResponse>;
   routes["/grpc.health.v1.Health/Check"] = Check::Route(
       [](const auto&) { return grpc::Status::OK; },
-      [this](const HealthCheckRequest& request, const Check::Answer& answer) {
+      [this](const auto& /*context*/, const HealthCheckRequest& request,
+             const Check::Answer& answer) {
         HealthCheckResponse response;
         if (!IsKnown(request.service())) {
           answer({grpc::StatusCode::NOT_FOUND, "no service " + request.service()}, response);
           return;
         }
-        response.set_status(StatusOf(serving()));
+        const std::lock_guard lock(mutex_);
+        response.set_status(StatusOf(Serving()));
         answer(grpc::Status::OK, response);
       });
   routes["/grpc.health.v1.Health/Watch"] = [this](std::unique_ptr<AcceptedCall> accepted) {
@@ -98,20 +100,20 @@ void HealthService::AddTo(Routes& routes) {
   };
 }
 
-void HealthService::SetServing(bool serving) {
+void HealthService::SetQuorum(bool quorum) { Set(quorum_, quorum); }
+void HealthService::Drain() { Set(draining_, true); }
+
+void HealthService::Set(bool& flag, bool value) {
   const std::lock_guard lock(mutex_);
-  if (std::exchange(serving_, serving) == serving) return;
-  for (Watch* const watch : watches_) watch->Tell(serving);
+  const bool before = Serving();
+  flag = value;
+  if (Serving() == before) return;
+  for (Watch* const watch : watches_) watch->Tell(Serving());
 }
 
 bool HealthService::IsKnown(const std::string& service) const {
   return service.empty() ||
          std::find(services_.begin(), services_.end(), service) != services_.end();
-}
-
-bool HealthService::serving() const {
-  const std::lock_guard lock(mutex_);
-  return serving_;
 }
 
 }  // namespace redlock::rpc

@@ -19,18 +19,22 @@ class HealthService {
   ~HealthService();
 
   void AddTo(Routes& routes);
-  // All services; watchers are told of a change.
-  void SetServing(bool serving);
+  // All services serve while there is a quorum of nodes, and until the daemon drains. Watchers are
+  // told of a change.
+  void SetQuorum(bool quorum);
+  void Drain();
 
  private:
   class Watch;
 
   [[nodiscard]] bool IsKnown(const std::string& service) const;
-  [[nodiscard]] bool serving() const;
+  [[nodiscard]] bool Serving() const { return quorum_ && !draining_; }  // under the mutex
+  void Set(bool& flag, bool value);
 
   const std::vector<std::string> services_;
   mutable std::mutex mutex_;
-  bool serving_ = false;
+  bool quorum_ = false;
+  bool draining_ = false;
   std::set<Watch*> watches_;
 };
 

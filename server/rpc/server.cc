@@ -65,7 +65,7 @@ void SetKeepalive(grpc::ServerBuilder& builder, const config::Config& config) {
 
 Server::Server(const config::Config& config, runtime::ShardPool& shards, LockService& locks,
                AdminService& admin)
-    : health_(Services()) {
+    : shards_(shards), health_(Services()) {
   locks.AddTo(routes_);
   admin.AddTo(routes_);
   health_.AddTo(routes_);
@@ -106,12 +106,21 @@ Server::Server(const config::Config& config, runtime::ShardPool& shards, LockSer
     locks.AcceptUnary(*poller);
     AcceptStreams(others_, *poller, routes_);
   }
-  health_.SetServing(true);
+  // All shards see the same nodes.
+  shards_.shards()[0]->Do([this](Shard& shard) {
+    shard.WatchQuorum([this](bool quorum) { health_.SetQuorum(quorum); });
+  });
 }
 
-Server::~Server() { Shutdown(); }
+Server::~Server() {
+  Shutdown();
+  (void)shards_.Sum([](Shard& shard) {
+    shard.WatchQuorum({});
+    return std::size_t{0};
+  });
+}
 
-void Server::Drain() { health_.SetServing(false); }
+void Server::Drain() { health_.Drain(); }
 
 void Server::Shutdown() {
   if (server_) server_->Shutdown(std::chrono::system_clock::now() + kShutdownGrace);

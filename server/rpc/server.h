@@ -35,6 +35,7 @@ class Server {
   void Shutdown();
 
  private:
+  runtime::ShardPool& shards_;
   std::vector<std::string> addresses_;
   Routes routes_;
   HealthService health_;

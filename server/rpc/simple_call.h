@@ -16,7 +16,8 @@ class SimpleCall final : public StreamCall {
  public:
   // From any thread, once.
   using Answer = std::function<void(const grpc::Status& status, const Response& response)>;
-  using Handler = std::function<void(const Request& request, Answer answer)>;
+  using Handler = std::function<void(const grpc::ServerContextBase& context, const Request& request,
+                                     Answer answer)>;
 
   // Whether the call is served.
   using Admit = std::function<grpc::Status(const grpc::ServerContextBase& context)>;
@@ -48,14 +49,15 @@ class SimpleCall final : public StreamCall {
       Finish({grpc::StatusCode::INVALID_ARGUMENT, "the request is not a valid message"});
       return;
     }
-    handler_(request, [self = std::static_pointer_cast<SimpleCall>(shared_from_this())](
-                          const grpc::Status& status, const Response& response) {
-      if (status.ok()) {
-        self->FinishWith(Serialize(response));
-      } else {
-        self->Finish(status);
-      }
-    });
+    handler_(context(), request,
+             [self = std::static_pointer_cast<SimpleCall>(shared_from_this())](
+                 const grpc::Status& status, const Response& response) {
+               if (status.ok()) {
+                 self->FinishWith(Serialize(response));
+               } else {
+                 self->Finish(status);
+               }
+             });
   }
 
   void OnReadsEnded() override {

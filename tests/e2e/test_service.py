@@ -2,6 +2,7 @@
 
 import json
 import os
+import queue
 import signal
 import socket
 import subprocess
@@ -277,6 +278,70 @@ class ServiceTest(unittest.TestCase):
         self.assertEqual(self.metric("redlockd_node_quarantined"), 1)
         self.assertGreater(self.metric("redlockd_node_quarantine_left_seconds", node=node), 250)
         self.assertEqual(self.metric("redlockd_node_quarantines_total"), 1)
+
+    def test_leases_are_listed_page_by_page(self):
+        requests = queue.Queue()
+        responses = self.stub.Session(iter(requests.get, None))
+        self.addCleanup(requests.put, None)
+        requests.put(pb.SessionRequest(operations=[
+            pb.SessionOperation(id=i, acquire=pb.AcquireRequest(key=f"key-{i}", ttl=seconds(20)))
+            for i in range(5)]))
+        held = 0
+        while held < 5:
+            held += len(next(responses).results)
+        requests.put(pb.SessionRequest(operations=[
+            pb.SessionOperation(id=10 + i, acquire=pb.AcquireRequest(
+                key="key-2", ttl=seconds(20), owner=f"waiter {i}")) for i in range(3)]))
+        self.assertTrue(eventually(
+            lambda: self.stub.Inspect(pb.InspectRequest(key="key-2")).waiters == 3))
+        entries, token = [], ""
+        while True:
+            page = self.admin.ListLeases(admin_pb.ListLeasesRequest(page_size=2, page_token=token))
+            self.assertLessEqual(len(page.entries), 2)
+            entries += page.entries
+            token = page.next_page_token
+            if not token:
+                break
+        self.assertEqual([entry.key for entry in entries],
+                         ["key-0", "key-1", "key-2", "key-2", "key-2", "key-2", "key-3", "key-4"])
+        waiting = [entry for entry in entries if entry.kind == admin_pb.LEASE_KIND_WAITING]
+        self.assertEqual([(entry.owner, entry.position) for entry in waiting],
+                         [(f"waiter {i}", i) for i in range(3)])
+        self.assertEqual(entries[0].kind, admin_pb.LEASE_KIND_WATCHED)
+        self.assertGreater(entries[0].validity.seconds, 10)
+
+    def test_a_forced_release_takes_the_lock_and_its_fencing_token_stays_behind(self):
+        taken = self.acquire("key").lease
+        answer = self.admin.ForceRelease(admin_pb.ForceReleaseRequest(key="key", why="its host is gone"))
+        self.assertTrue(answer.released)
+        self.assertTrue(eventually(lambda: not self.stub.Inspect(pb.InspectRequest(key="key")).held))
+        self.assertGreater(self.acquire("key").lease.fencing_token, taken.fencing_token)
+        failure = self.failure(self.stub.Extend, pb.ExtendRequest(
+            key="key", token=taken.token, ttl=seconds(5)))
+        self.assertEqual(failure.reason, "LOCK_NOT_HELD")
+        self.assertFalse(self.admin.ForceRelease(
+            admin_pb.ForceReleaseRequest(key="other", why="nothing")).released)
+        failure = self.failure(self.admin.ForceRelease, admin_pb.ForceReleaseRequest(key=""))
+        self.assertEqual(set(failure.fields), {"key", "why"})
+
+    def test_the_log_level_changes(self):
+        self.assertEqual(self.admin.SetLogLevel(
+            admin_pb.SetLogLevelRequest(level="debug")).previous, "warning")
+        self.assertEqual(self.admin.SetLogLevel(
+            admin_pb.SetLogLevelRequest(level="off")).previous, "debug")
+        failure = self.failure(self.admin.SetLogLevel, admin_pb.SetLogLevelRequest(level="loud"))
+        self.assertEqual(set(failure.fields), {"level"})
+
+    def test_health_is_that_of_the_quorum(self):
+        health = self.channel.unary_stream("/grpc.health.v1.Health/Watch")(b"")
+        self.addCleanup(health.cancel)
+        self.assertEqual(next(health), b"\x08\x01")  # SERVING
+        for process in self.nodes.processes[1:]:
+            process.kill()
+            process.wait()
+        self.assertEqual(next(health), b"\x08\x02")  # NOT_SERVING
+        self.assertEqual(subprocess.run([REDLOCKCTL, "--server", self.address, "health"],
+                                        capture_output=True).returncode, 5)
 
     def test_health_and_reflection_are_served(self):
         health = self.channel.unary_unary("/grpc.health.v1.Health/Check")

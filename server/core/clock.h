@@ -8,7 +8,7 @@
 
 namespace redlock {
 
-// Reads both clocks. Every method: on the shard's thread.
+// Reads both clocks. Every method: in the shard's turns.
 class Clock {
  public:
   virtual ~Clock() = default;
@@ -33,7 +33,7 @@ class TimerHandle {
   std::unique_ptr<Entry> entry_;
 };
 
-// Runs callbacks later, on the shard's thread, never inside the call that sets them.
+// Runs callbacks later, in the shard's turns, never inside the call that sets them.
 class Scheduler : public Clock {
  public:
   // Calls back once, at `when` or as soon after as the thread is free; at once if it has passed.

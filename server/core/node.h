@@ -1,5 +1,5 @@
 // What the core asks of one Redis node. Implemented over hiredis in server/redis and by the
-// simulation. Everything on the shard's thread.
+// simulation. Everything in the shard's turns (server/loop/event_loop.h): one thread at a time.
 #pragma once
 
 #include <memory>

@@ -8,7 +8,7 @@ import sys
 import matplotlib
 
 matplotlib.use("svg")
-from matplotlib import pyplot  # noqa: E402
+from matplotlib import pyplot, ticker  # noqa: E402, F401
 
 # The same look in every picture, and the same file for the same figures.
 matplotlib.rcParams.update({"svg.hashsalt": "redlockd", "font.size": 9, "axes.grid": True,
@@ -37,6 +37,9 @@ def by_outstanding(rows, value, label, nodes, directory, name, scale=1.0):
         style = "-o" if subject.startswith("redlockd") else "--."
         axes.plot(*zip(*points), style, markersize=4, linewidth=1.2, label=subject)
     axes.set_xscale("log", base=4)
+    axes.set_xticks(sorted({row["outstanding"] for row in rows}))
+    axes.xaxis.set_major_formatter(matplotlib.ticker.ScalarFormatter())
+    axes.xaxis.set_minor_locator(matplotlib.ticker.NullLocator())
     axes.set_yscale("log")
     axes.set_xlabel(f"outstanding ({nodes} nodes)")
     axes.set_ylabel(label)

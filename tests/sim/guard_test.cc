@@ -100,6 +100,27 @@ TEST_F(Guard, ANodeOfANewSetThatIsUpAMomentLaterIsAsNewAsTheOthers) {
   EXPECT_TRUE(won);
 }
 
+TEST_F(Guard, TellsWhetherThereIsAQuorumWhenThatChanges) {
+  SetUpSettled();
+  std::vector<bool> told;
+  cluster->shard(0).WatchQuorum([&told](bool quorum) { told.push_back(quorum); });
+  EXPECT_EQ(told, std::vector<bool>{true});
+  cluster->Down(0);
+  Pass(seconds(2));
+  EXPECT_EQ(told.size(), 1U) << "two of three are a quorum";
+  cluster->Down(1);
+  Pass(seconds(2));
+  EXPECT_EQ(told, (std::vector<bool>{true, false}));
+  cluster->Up(1);
+  Pass(seconds(2));
+  EXPECT_EQ(told, (std::vector<bool>{true, false, true}));
+  // Reached, but barred.
+  cluster->Restart(1, sim::Cluster::Data::kLost);
+  Pass(seconds(2));
+  EXPECT_EQ(told.back(), false);
+  cluster->shard(0).WatchQuorum({});
+}
+
 TEST_F(Guard, WhereStrictANewSetWaitsForTheLongestTtl) {
   SetUpGuarded(GuardMode::kStrict);
   Pass(kQuarantine - milliseconds(100));

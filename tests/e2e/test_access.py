@@ -153,7 +153,8 @@ class AccessTest(unittest.TestCase):
     def test_the_unix_socket_is_the_groups(self):
         socket = self.path("redlockd.sock")
         self.start("--listen", f"unix:{socket}", "--unix-socket-mode", "0600")
-        self.assertTrue(eventually(lambda: stat.S_IMODE(os.stat(socket).st_mode) == 0o600, 5))
+        self.assertTrue(eventually(
+            lambda: os.path.exists(socket) and stat.S_IMODE(os.stat(socket).st_mode) == 0o600, 5))
         self.assertTrue(eventually(lambda: self.says("--server", f"unix:{socket}", "status") == "ok", 10))
 
 

@@ -1,0 +1,100 @@
+// Validates what is in deploy/: every Kubernetes object against its schema (of the API's OpenAPI
+// description), what the objects refer to among each other, and that the other YAML and JSON parses.
+//   node validate.mjs DIRECTORY_OF_DEPLOY
+import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
+import { dirname, join } from "node:path";
+import * as models from "kubernetes-models";
+import { parseAllDocuments } from "yaml";
+
+let faults = 0;
+const fail = (where, what) => {
+  console.error(`${where}: ${what}`);
+  faults += 1;
+};
+
+function* filesUnder(directory) {
+  for (const name of readdirSync(directory).sort()) {
+    const path = join(directory, name);
+    if (statSync(path).isDirectory()) yield* filesUnder(path);
+    else yield path;
+  }
+}
+
+// "apps/v1" "Deployment": the class that knows the schema.
+async function modelOf(apiVersion, kind) {
+  const group = apiVersion === "v1" ? "v1" : apiVersion.replace(/^(policy|apps|batch)\//, "$1/");
+  try {
+    return (await import(`kubernetes-models/${group}/${kind}`))[kind];
+  } catch {
+    return undefined;
+  }
+}
+
+function parse(path) {
+  return parseAllDocuments(readFileSync(path, "utf8"), { merge: true }).flatMap((document) => {
+    for (const error of document.errors) fail(path, error.message);
+    const value = document.toJS();
+    return value == null ? [] : [value];
+  });
+}
+
+const objects = [];
+async function checkKubernetes(path) {
+  for (const object of parse(path)) {
+    const name = `${path}: ${object.kind} ${object.metadata?.name ?? ""}`;
+    if (object.kind === "Kustomization") {
+      for (const resource of object.resources) {
+        if (!existsSync(join(dirname(path), resource))) fail(name, `no such resource: ${resource}`);
+      }
+      continue;
+    }
+    const Model = await modelOf(object.apiVersion, object.kind);
+    if (Model === undefined) {
+      fail(name, `${object.apiVersion} has no ${object.kind}`);
+      continue;
+    }
+    try {
+      new Model(object).validate();
+    } catch (error) {
+      fail(name, error.message);
+    }
+    objects.push({ name, object });
+  }
+}
+
+const covers = (labels, selector) =>
+  Object.entries(selector ?? {}).every(([key, value]) => labels?.[key] === value);
+
+// Selectors have to find the pods that they are for.
+function checkSelectors() {
+  const pods = objects
+    .map(({ object }) => object.spec?.template?.metadata?.labels)
+    .filter((labels) => labels !== undefined);
+  for (const { name, object } of objects) {
+    const selector =
+      object.kind === "Service" ? object.spec.selector
+        : object.kind === "NetworkPolicy" ? object.spec.podSelector.matchLabels
+          : object.spec?.selector?.matchLabels;
+    if (selector !== undefined && !pods.some((labels) => covers(labels, selector))) {
+      fail(name, `selects no pod: ${JSON.stringify(selector)}`);
+    }
+  }
+}
+
+const root = process.argv[2];
+let files = 0;
+for (const path of filesUnder(root)) {
+  if (path.includes("/kubernetes/")) {
+    await checkKubernetes(path);
+  } else if (/\.ya?ml$/.test(path)) {
+    parse(path);
+  } else if (path.endsWith(".json")) {
+    JSON.parse(readFileSync(path, "utf8"));
+  } else {
+    continue;
+  }
+  files += 1;
+}
+checkSelectors();
+console.log(`${files} files, ${objects.length} Kubernetes objects, ${faults} faults`);
+process.exit(faults === 0 ? 0 : 1);

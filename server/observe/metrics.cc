@@ -69,8 +69,8 @@ void AddOperations(Families& families, const Statistics& statistics) {
   const std::pair<const char*, const Results&> verbs[] = {{"acquire", statistics.acquisitions},
                                                           {"extend", statistics.extensions},
                                                           {"release", statistics.releases}};
-  for (const auto& [verb, results] : verbs) {
-    const auto add = [&](std::string result, std::uint64_t count) {
+  for (const auto& [name, results] : verbs) {
+    const auto add = [&families, verb = name](std::string result, std::uint64_t count) {
       families.Counter("redlockd_operations_total", "Operations, by how they ended",
                        {{"verb", verb}, {"result", std::move(result)}}, count);
     };

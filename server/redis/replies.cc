@@ -97,7 +97,7 @@ constexpr std::string_view kUnexpected = "unexpected reply";
 
 BatchReply::BatchReply(const redisReply& reply, std::size_t steps) : reply_(reply) {
   if (reply.type == REDIS_REPLY_ERROR) {
-    failure_ = TextOf(reply);
+    failure_ = reply.len == 0 ? kUnexpected : TextOf(reply);  // "-\r\n" is an error too
   } else if (reply.type != REDIS_REPLY_ARRAY || reply.elements < steps) {
     failure_ = kUnexpected;
   } else if (reply.elements > steps) {

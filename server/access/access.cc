@@ -13,12 +13,10 @@ constexpr std::string_view kBearer = "Bearer ";
 template <typename File>
 std::optional<File> ReadFile(const std::string& flag, const std::string& path) {
   if (path.empty()) return std::nullopt;
-  std::ifstream stream(path);
+  const std::ifstream stream(path);
+  if (!stream.is_open()) throw std::runtime_error(flag + " " + path + ": cannot be read");
   std::ostringstream text;
-  if (!stream || !(text << stream.rdbuf())) {
-    // An empty file fails to be copied too, and allows nobody anything.
-    if (!stream.is_open()) throw std::runtime_error(flag + " " + path + ": cannot be read");
-  }
+  text << stream.rdbuf();  // nothing, where the file is empty: it allows nobody anything
   try {
     return File::Parse(text.str());
   } catch (const std::exception& error) {

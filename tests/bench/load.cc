@@ -1,9 +1,7 @@
 #include "tests/bench/load.h"
 
 #include <sys/resource.h>
-#include <unistd.h>
 
-#include <fstream>
 #include <thread>
 
 #include "tests/bench/documented_client.h"

@@ -81,8 +81,8 @@ EventLoop::~EventLoop() {
 }
 
 void EventLoop::Rouse(bool wanted) {
-  if (roused_ == !wanted) return;
-  roused_ = !wanted;
+  if (rousable_ == wanted) return;
+  rousable_ = wanted;
   epoll_event event{.events = wanted ? EPOLLIN | EPOLLONESHOT : 0U, .data = {}};
   epoll_ctl(sleep_fd_, EPOLL_CTL_MOD, uv_backend_fd(&uv_), &event);
 }

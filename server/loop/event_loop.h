@@ -87,10 +87,10 @@ class EventLoop final : public Scheduler {
   std::atomic<bool> stopped_ = false;
 
   uv_loop_t uv_;
-  const int sleep_fd_;  // where Run() sleeps: an epoll that watches libuv's, once at a time
-  bool roused_ = true;  // it will not tell before it is asked to
-  Work posted_;         // inside a turn
-  Work doing_;          // its memory is kept
+  const int sleep_fd_;     // where Run() sleeps: an epoll that watches libuv's, once at a time
+  bool rousable_ = false;  // it has been asked to tell
+  Work posted_;            // inside a turn
+  Work doing_;             // its memory is kept
   bool busy_ = false;  // the kernel has yet to be told, or something was done that may lead to more
   TimerQueue timers_;
   // When the kernel's timer is set to. Cancelled timers leave it as it is: an early wake-up costs

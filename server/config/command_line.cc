@@ -234,6 +234,9 @@ void Declare(CLI::App& app, Options& options, Config& config, Raw& raw) {
   app.option_defaults()->group("Bounds");
   options.AddNumber<std::size_t>("--max-operations", config.lock.max_operations, 1, 10'000'000,
                                  "Operations and watchdogs under way in a shard");
+  options.AddDuration("--max-queue-time", config.lock.max_queue_time, milliseconds(10), hours(1),
+                      "A new acquisition that would wait longer for its turn at the nodes, or past "
+                      "its deadline, is refused; extensions and releases never are");
   options.AddNumber<std::size_t>("--max-waiters-per-key", config.lock.max_waiters_per_key, 1,
                                  10'000'000, "Callers that wait for one key");
   options.AddNumber<std::size_t>("--max-streams", config.max_streams, 1, 1'000'000,

@@ -37,6 +37,8 @@ struct LockOptions {
   int max_hand_overs = 32;
   // Attempts and extensions under way at a time in a shard, at most: enough to keep nodes busy.
   std::size_t widest_window = 512;
+  // A new acquisition that would wait longer for room in that window is refused.
+  Duration max_queue_time = std::chrono::seconds(2);
   std::size_t max_waiters_per_key = 10'000;
   // Of a shard, waiting acquisitions and watchdogs included: past it new ones are refused.
   std::size_t max_operations = 100'000;

@@ -8,6 +8,8 @@ namespace {
 constexpr double kGrowth = 8;
 constexpr double kFirst = 64;
 constexpr double kNarrowest = 16;
+constexpr std::size_t kPaceKnown = 64;
+constexpr std::size_t kPaceOf = 4'096;
 }  // namespace
 
 RoundWindow::RoundWindow(const Clock& clock, std::size_t widest)
@@ -24,6 +26,10 @@ void RoundWindow::Enter(Place& place, Line line, std::function<void()> start) {
     start();
     return;
   }
+  if (lines_.empty()) {
+    let_in_ = 0;
+    pace_since_ = clock_.Now();
+  }
   lines_.emplace(place.number_, std::move(start));
   LetIn();
 }
@@ -31,8 +37,22 @@ void RoundWindow::Enter(Place& place, Line line, std::function<void()> start) {
 void RoundWindow::LetIn() {
   while (HasRoom() && !lines_.empty()) {
     ++inside_;
+    CountPace();
     lines_.extract(lines_.begin()).mapped()();
   }
+}
+
+// What is long ago counts for half, and half again.
+void RoundWindow::CountPace() {
+  if (++let_in_ < kPaceOf) return;
+  pace_since_ += (clock_.Now() - pace_since_) / 2;
+  let_in_ /= 2;
+}
+
+Duration RoundWindow::PredictedWait() const {
+  if (let_in_ < kPaceKnown) return {};
+  const auto each = (clock_.Now() - pace_since_) / static_cast<Duration::rep>(let_in_);
+  return each * static_cast<Duration::rep>(lines_.size());
 }
 
 void RoundWindow::OnDecided() { width_ = std::min(width_ + kGrowth / width_, widest_); }

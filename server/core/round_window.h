@@ -52,11 +52,16 @@ class RoundWindow {
   // A round that began at `started` ended undecided, because nodes did not answer in time.
   void OnTimedOut(MonotonicTime started);
 
+  // How long one that enters now will wait, by the pace at which the line has moved; zero where
+  // nobody waits or not enough have moved to tell.
+  [[nodiscard]] Duration PredictedWait() const;
+
   [[nodiscard]] std::size_t width() const { return static_cast<std::size_t>(width_); }
 
  private:
   [[nodiscard]] bool HasRoom() const { return !closed_ && inside_ < width(); }
   void LetIn();
+  void CountPace();
 
   const Clock& clock_;
   const double widest_;
@@ -66,6 +71,10 @@ class RoundWindow {
   bool closed_ = false;
   std::size_t inside_ = 0;
   std::uint64_t last_number_ = 0;
+
+  // The pace of the lines: so many were let in since then.
+  std::size_t let_in_ = 0;
+  MonotonicTime pace_since_;
   std::map<std::pair<Line, std::uint64_t>, std::function<void()>> lines_;
 };
 

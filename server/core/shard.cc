@@ -9,9 +9,9 @@
 namespace redlock {
 namespace {
 
-AcquireResult Refused(Reason reason, std::string message) {
+AcquireResult Refused(Reason reason, std::string message, Duration retry_after = {}) {
   return {.lease = std::nullopt,
-          .error = {.reason = reason, .message = std::move(message)},
+          .error = {.reason = reason, .message = std::move(message), .retry_after = retry_after},
           .votes = {},
           .attempts = 0,
           .waited = {}};
@@ -44,16 +44,23 @@ Shard::~Shard() {
   nodes_.Clear();   // the sinks they hold refer to the rest
 }
 
-std::optional<AcquireResult> Shard::Refusal() const {
+std::optional<AcquireResult> Shard::Refusal(const AcquireCommand& command) const {
   if (draining_) return Refused(Reason::kDraining, "the daemon is shutting down");
   if (registry_.size() >= options_.max_operations) {
     return Refused(Reason::kOverloaded, "the daemon's bound on operations under way is reached");
   }
-  return std::nullopt;
+  if (command.extend_if_held) return std::nullopt;  // it may be about a lock that is held
+  const Duration wait = window_.PredictedWait();
+  const auto in_time = command.deadline
+                           ? std::min(options_.max_queue_time, *command.deadline - Now())
+                           : options_.max_queue_time;
+  if (wait <= in_time) return std::nullopt;
+  return Refused(Reason::kOverloaded, "too many acquisitions wait for their turn at the nodes",
+                 wait);
 }
 
 std::shared_ptr<Operation> Shard::Acquire(AcquireCommand command, AcquireDone done) {
-  if (const auto refusal = Refusal()) {
+  if (const auto refusal = Refusal(command)) {
     done(*refusal);
     return nullptr;
   }
@@ -66,7 +73,7 @@ std::shared_ptr<Operation> Shard::Extend(ExtendCommand command, ExtendDone done)
 }
 
 std::shared_ptr<HoldOperation> Shard::Hold(HoldCommand command, HoldEvents events) {
-  if (const auto refusal = Refusal()) {
+  if (const auto refusal = Refusal(command.acquire)) {
     events.decided(*refusal);
     return nullptr;
   }

@@ -84,7 +84,7 @@ class Shard final : private Releaser {
 
  private:
   // Why no new lock is given out, if none is.
-  [[nodiscard]] std::optional<AcquireResult> Refusal() const;
+  [[nodiscard]] std::optional<AcquireResult> Refusal(const AcquireCommand& command) const;
   void OnReleased(const Key& key, int listeners);
 
   const LockOptions options_;

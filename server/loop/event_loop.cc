@@ -28,7 +28,13 @@ void Check(int error, const char* what) {
 
 }  // namespace
 
-EventLoop::Turn::Turn(EventLoop& loop) : loop_(loop), inside_(loop.turn_) {
+EventLoop::Turn::Turn(EventLoop& loop) : loop_(loop), inside_(loop.turn_, std::try_to_lock) {
+  if (!inside_.owns_lock()) {
+    ++loop_.waiting_;
+    inside_.lock();
+    --loop_.waiting_;
+    loop_.waiting_.notify_all();
+  }
   loop_.inside_.store(std::this_thread::get_id(), std::memory_order_relaxed);
   loop_.Rouse(false);
 }
@@ -156,6 +162,8 @@ void EventLoop::Run() {
   while (!stopped_) {
     epoll_event event;
     epoll_wait(sleep_fd_, &event, 1, -1);
+    // Whoever was woken for the turn would find it taken again: a mutex is not fair.
+    for (int others = waiting_; others > 0; others = waiting_) waiting_.wait(others);
     const Turn turn(*this);
   }
 }

@@ -42,7 +42,7 @@ class EventLoop final : public Scheduler {
 
    private:
     EventLoop& loop_;
-    const std::unique_lock<std::mutex> inside_;
+    std::unique_lock<std::mutex> inside_;
   };
 
   EventLoop();
@@ -83,6 +83,7 @@ class EventLoop final : public Scheduler {
   void TakeInOutside();
 
   std::mutex turn_;
+  std::atomic<int> waiting_ = 0;  // for the turn
   std::atomic<std::thread::id> inside_;
   std::atomic<bool> stopped_ = false;
 

@@ -8,17 +8,66 @@
 #include <memory>
 #include <string_view>
 
+#include "server/observe/request_tag.h"
+
 namespace redlock::observe {
 namespace {
 
-// One JSON object a line: time (UTC), level, message.
+void Append(spdlog::memory_buf_t& out, std::string_view text) {
+  out.append(text.data(), text.data() + text.size());
+}
+
+// Keys and what callers say may hold anything: a line stays one line.
+void AppendEscaped(spdlog::memory_buf_t& out, std::string_view text, bool quotes) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  for (const char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte < 0x20 || byte == 0x7f) {
+      Append(out, "\\u00");
+      out.push_back(kDigits[byte >> 4U]);
+      out.push_back(kDigits[byte & 15U]);
+      continue;
+    }
+    if (quotes && (c == '"' || c == '\\')) out.push_back('\\');
+    out.push_back(c);
+  }
+}
+
+// "message request=... trace=... span=..."
+class TextMessage final : public spdlog::custom_flag_formatter {
+ public:
+  void format(const spdlog::details::log_msg& message, const std::tm& /*time*/,
+              spdlog::memory_buf_t& out) override {
+    AppendEscaped(out, {message.payload.data(), message.payload.size()}, false);
+    const RequestTag* const tag = TaggedLines::Current();
+    if (tag == nullptr) return;
+    Append(out, " request=");
+    Append(out, tag->request_id);
+    if (!tag->trace) return;
+    Append(out, " trace=");
+    Append(out, tag->trace->trace_id);
+    Append(out, " span=");
+    Append(out, tag->trace->span_id);
+  }
+  [[nodiscard]] std::unique_ptr<spdlog::custom_flag_formatter> clone() const override {
+    return std::make_unique<TextMessage>();
+  }
+};
+
+// One JSON object a line: time (UTC), level, message, and where there is one the request.
 class JsonFormatter final : public spdlog::formatter {
  public:
   void format(const spdlog::details::log_msg& message, spdlog::memory_buf_t& out) override {
     time_.format(message, out);
-    Append(out, R"(,"message":")");
-    for (const char c : message.payload) Escape(out, c);
-    Append(out, "\"}\n");
+    Field(out, "message", {message.payload.data(), message.payload.size()});
+    if (const RequestTag* const tag = TaggedLines::Current()) {
+      Field(out, "request_id", tag->request_id);
+      if (tag->trace) {
+        Field(out, "trace_id", tag->trace->trace_id);
+        Field(out, "span_id", tag->trace->span_id);
+      }
+    }
+    Append(out, "}\n");
   }
 
   [[nodiscard]] std::unique_ptr<spdlog::formatter> clone() const override {
@@ -26,28 +75,23 @@ class JsonFormatter final : public spdlog::formatter {
   }
 
  private:
-  static void Append(spdlog::memory_buf_t& out, std::string_view text) {
-    out.append(text.data(), text.data() + text.size());
-  }
-
-  static void Escape(spdlog::memory_buf_t& out, char c) {
-    constexpr std::string_view kDigits = "0123456789abcdef";
-    const auto byte = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
-      out.push_back('\\');
-      out.push_back(c);
-    } else if (byte < 0x20) {
-      Append(out, "\\u00");
-      out.push_back(kDigits[byte >> 4U]);
-      out.push_back(kDigits[byte & 15U]);
-    } else {
-      out.push_back(c);
-    }
+  static void Field(spdlog::memory_buf_t& out, std::string_view name, std::string_view value) {
+    Append(out, ",\"");
+    Append(out, name);
+    Append(out, "\":\"");
+    AppendEscaped(out, value, true);
+    out.push_back('"');
   }
 
   spdlog::pattern_formatter time_{R"({"time":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l")",
                                   spdlog::pattern_time_type::utc, ""};
 };
+
+std::unique_ptr<spdlog::formatter> TextFormatter() {
+  auto formatter = std::make_unique<spdlog::pattern_formatter>();
+  formatter->add_flag<TextMessage>('*').set_pattern("%Y-%m-%d %H:%M:%S.%e %^%l%$ %*");
+  return formatter;
+}
 
 }  // namespace
 
@@ -57,7 +101,7 @@ void StartLog(const config::Config& config) {
   auto logger = spdlog::stderr_logger_mt("redlockd");
   switch (config.log_format) {
     case config::LogFormat::kText:
-      logger->set_pattern("%Y-%m-%d %H:%M:%S.%e %^%l%$ %v");
+      logger->set_formatter(TextFormatter());
       break;
     case config::LogFormat::kJson:
       logger->set_formatter(std::make_unique<JsonFormatter>());

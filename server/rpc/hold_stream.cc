@@ -22,6 +22,7 @@ void HoldStream::OnRequest(const grpc::ByteBuffer& message) {
   auto command = std::get<HoldCommand>(std::move(checked));
   if (!Permit(access::Verb::kAcquire, command.acquire.key)) return;
   key_ = command.acquire.key;
+  SetSubject(key_.value());
   thread_ = &service_.shards.For(key_);
   const auto until_deadline = UntilDeadline(context().deadline());
   if (!Register()) return;
@@ -67,6 +68,7 @@ void HoldStream::OnEvent(const WatchEvent& event) {
   if (event.type != WatchEvent::Type::kLifetimeEnded) {
     Send(ToResponse<v1::HoldResponse>(key_, event, service_.names));
   }
+  if (lost) log().Lost(context(), key_.value(), event.error.message);
   if (event.goes_on) return;
   hold_.reset();
   Close(ToStatus(

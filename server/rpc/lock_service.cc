@@ -21,6 +21,7 @@ struct AcquireVerb {
   using Request = v1::AcquireRequest;
   using Response = v1::AcquireResponse;
   using Command = AcquireCommand;
+  static constexpr const char* kMethod = "Acquire";
   static constexpr auto kAccess = access::Verb::kAcquire;
 
   static void Await(RawLockService& methods, auto... call) { methods.RequestAcquire(call...); }
@@ -56,6 +57,7 @@ struct ExtendVerb {
   using Request = v1::ExtendRequest;
   using Response = v1::ExtendResponse;
   using Command = ExtendCommand;
+  static constexpr const char* kMethod = "Extend";
   static constexpr auto kAccess = access::Verb::kExtend;
 
   static void Await(RawLockService& methods, auto... call) { methods.RequestExtend(call...); }
@@ -86,6 +88,7 @@ struct ReleaseVerb {
   using Request = v1::ReleaseRequest;
   using Response = v1::ReleaseResponse;
   using Command = ReleaseCommand;
+  static constexpr const char* kMethod = "Release";
   static constexpr auto kAccess = access::Verb::kRelease;
 
   static void Await(RawLockService& methods, auto... call) { methods.RequestRelease(call...); }
@@ -114,6 +117,7 @@ struct InspectVerb {
   using Request = v1::InspectRequest;
   using Response = v1::InspectResponse;
   using Command = InspectCommand;
+  static constexpr const char* kMethod = "Inspect";
   static constexpr auto kAccess = access::Verb::kInspect;
 
   static void Await(RawLockService& methods, auto... call) { methods.RequestInspect(call...); }

@@ -49,6 +49,9 @@ void Poller::Run() {
       }
       turn.Poll();
       got = got || more();
+      if (got) continue;
+      for (const auto& work : std::exchange(later_, {})) work();
+      got = more();
     }
   }
 }

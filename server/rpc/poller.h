@@ -4,9 +4,12 @@
 #include <grpcpp/completion_queue.h>
 
 #include <condition_variable>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "server/runtime/shard_thread.h"
 
@@ -24,6 +27,11 @@ class Poller {
 
   [[nodiscard]] grpc::ServerCompletionQueue& queue() { return *queue_; }
 
+  // Runs it in a turn, once all that has come so far is done and the sockets have been looked at
+  // again. A stream that always has another message must not keep other calls from being read: gRPC
+  // does not look at sockets for as long as its queue has something. From the poller's thread.
+  void Later(std::function<void()> work) { later_.push_back(std::move(work)); }
+
   // Of each call that has been accepted. Until the last one has ended, operations may be begun on
   // the queue.
   void OnCallBegun();
@@ -34,6 +42,7 @@ class Poller {
 
   const std::unique_ptr<grpc::ServerCompletionQueue> queue_;
   EventLoop& loop_;
+  std::vector<std::function<void()>> later_;
   std::mutex mutex_;
   std::condition_variable none_;
   std::size_t calls_ = 0;

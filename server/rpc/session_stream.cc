@@ -193,6 +193,9 @@ void SessionStream::OnAcquired(Part& part, std::uint64_t id, const std::string& 
 void SessionStream::OnEvent(Part& part, const std::string& name, const Key& key,
                             const WatchEvent& event) {
   *part.results.add_events() = ToResponse<v1::WatchResponse>(key, event, service_.names);
+  if (event.type == WatchEvent::Type::kLost) {
+    log().Lost(context(), key.value(), event.error.message);
+  }
   if (!event.goes_on) part.held.erase(name);
   FlushSoon(part);
 }

@@ -1,5 +1,6 @@
 #include "server/rpc/stream_call.h"
 
+#include <string_view>
 #include <utility>
 
 namespace redlock::rpc {
@@ -64,7 +65,7 @@ void StreamCall::Run(const std::shared_ptr<StreamCall>& call) {
 
 void StreamCall::StartRead() {
   ++owed_;
-  accepted_->io.Read(&incoming_, &read_);
+  accepted_->poller.Later([this] { accepted_->io.Read(&incoming_, &read_); });
 }
 
 void StreamCall::StartWrite(const grpc::ByteBuffer& message) {
@@ -72,9 +73,19 @@ void StreamCall::StartWrite(const grpc::ByteBuffer& message) {
   accepted_->io.Write(message, &written_);
 }
 
-void StreamCall::Finish(const grpc::Status& status) { accepted_->io.Finish(status, &finished_); }
+void StreamCall::LogEnd(const grpc::Status& status) {
+  const std::string& path = accepted_->context.method();  // "/package.Service/Method"
+  log_.Ended(accepted_->context, std::string_view(path).substr(path.rfind('/') + 1), subject_,
+             status);
+}
+
+void StreamCall::Finish(const grpc::Status& status) {
+  LogEnd(status);
+  accepted_->io.Finish(status, &finished_);
+}
 
 void StreamCall::FinishWith(const grpc::ByteBuffer& message) {
+  LogEnd(grpc::Status::OK);
   accepted_->io.WriteAndFinish(message, {}, grpc::Status::OK, &finished_);
 }
 

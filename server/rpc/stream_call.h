@@ -11,7 +11,9 @@
 #include <memory>
 #include <string>
 #include <unordered_map>
+#include <utility>
 
+#include "server/rpc/call_log.h"
 #include "server/rpc/completion.h"
 #include "server/rpc/poller.h"
 
@@ -34,8 +36,9 @@ struct AcceptedCall {
   Done done;
 };
 
-// One reading and one writing at a time. Start…() and Finish() from any thread, but not at the same
-// time; what is told comes in turns of one shard. Kept alive by itself until gRPC has let go of it.
+// One reading and one writing at a time. StartWrite() and Finish() from any thread, but not at the
+// same time; StartRead() from where things are told; what is told comes in turns of one shard. Kept
+// alive by itself until gRPC has let go of it.
 class StreamCall : public std::enable_shared_from_this<StreamCall> {
  public:
   // Owns itself from here on.
@@ -54,6 +57,9 @@ class StreamCall : public std::enable_shared_from_this<StreamCall> {
   // Both in one.
   void FinishWith(const grpc::ByteBuffer& message);
   [[nodiscard]] const grpc::GenericServerContext& context() const { return accepted_->context; }
+  // What the call is about, for the log; before anything can end it.
+  void SetSubject(std::string subject) { subject_ = std::move(subject); }
+  [[nodiscard]] const CallLog& log() const { return log_; }
 
   virtual void Begin() = 0;
   virtual void OnRead(const grpc::ByteBuffer& message) = 0;
@@ -68,6 +74,7 @@ class StreamCall : public std::enable_shared_from_this<StreamCall> {
  private:
   friend AcceptedCall::Done;
 
+  void LogEnd(const grpc::Status& status);
   void Read(bool ok);
   void Written(bool ok);
   void Finished(bool ok);
@@ -75,6 +82,8 @@ class StreamCall : public std::enable_shared_from_this<StreamCall> {
   void Ended();
 
   const std::unique_ptr<AcceptedCall> accepted_;
+  const CallLog log_;
+  std::string subject_;
   grpc::ByteBuffer incoming_;
   CompletionOf<StreamCall, &StreamCall::Read> read_{*this};
   CompletionOf<StreamCall, &StreamCall::Written> written_{*this};

@@ -7,9 +7,11 @@
 #include <atomic>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 #include <variant>
 
+#include "server/rpc/call_log.h"
 #include "server/rpc/caller.h"
 #include "server/rpc/completion.h"
 #include "server/rpc/lock_service.h"
@@ -20,6 +22,7 @@ namespace redlock::rpc {
 
 // Verb is a type with
 //   Request, Response, Command: the messages and what the core takes;
+//   kMethod: its name;
 //   kAccess: what the access list calls it;
 //   Await(service, ...): asks gRPC for the next call of this method;
 //   Start(Shard&, Command, optional<Duration> until_deadline, call) -> what cancels it, or null:
@@ -44,6 +47,7 @@ class UnaryCall final : public std::enable_shared_from_this<UnaryCall<Verb>> {
   // In a turn of the shard.
   void Answer(const grpc::Status& status) {
     answered_ = true;
+    log_->Ended(context_, Verb::kMethod, key_, status);
     operation_.reset();  // here, because this call may end in another shard's turn
     if (status.ok()) {
       writer_.Finish(Serialize(verb_.response), status, &finished_);
@@ -61,6 +65,7 @@ class UnaryCall final : public std::enable_shared_from_this<UnaryCall<Verb>> {
       return;
     }
     poller_.OnCallBegun();
+    log_.emplace();
     Await(service_, methods_, poller_);
     const auto caller = Caller::Of(service_.access, context_);
     if (!caller) {
@@ -78,7 +83,8 @@ class UnaryCall final : public std::enable_shared_from_this<UnaryCall<Verb>> {
       return;
     }
     auto command = std::get<typename Verb::Command>(std::move(checked));
-    if (!caller->May(Verb::kAccess, command.key.value())) {
+    key_ = command.key.value();
+    if (!caller->May(Verb::kAccess, key_)) {
       Answer(ToStatus(Refusal::kPermissionDenied));
       return;
     }
@@ -126,6 +132,8 @@ class UnaryCall final : public std::enable_shared_from_this<UnaryCall<Verb>> {
   CompletionOf<UnaryCall, &UnaryCall::Finished> finished_{*this};
   // What gRPC will yet hand back: its word that the call is over, and that it was finished.
   std::atomic<int> owed_ = 2;
+  std::optional<CallLog> log_;  // from when it was accepted
+  std::string key_;
   runtime::ShardThread* thread_ = nullptr;
   std::shared_ptr<UnaryCall> self_;
 

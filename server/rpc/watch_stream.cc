@@ -29,6 +29,7 @@ void WatchStream::OnRequest(const grpc::ByteBuffer& message) {
   for (const WatchCommand& command : commands) {
     if (!Permit(access::Verb::kExtend, command.key)) return;
   }
+  if (commands.size() == 1) SetSubject(commands[0].key.value());
   max_queued_ = std::max(max_queued_, kQueuedPerItem * commands.size());
   items_.resize(commands.size());
   live_items_ = commands.size();
@@ -58,6 +59,7 @@ void WatchStream::OnEvent(std::size_t index, const Key& key, const WatchEvent& e
   if (event.type != WatchEvent::Type::kLifetimeEnded) {
     Send(ToResponse<v1::WatchResponse>(key, event, service_.names));
   }
+  if (lost) log().Lost(context(), key.value(), event.error.message);
   if (event.goes_on) return;
   items_[index].watchdog.reset();
   if (--live_items_ > 0) return;

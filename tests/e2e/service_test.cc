@@ -262,6 +262,32 @@ TEST_F(ProcessTest, NoTokenIsLoggedAtAnyLevel) {
   EXPECT_EQ(log.find(lease.token()), std::string::npos);
 }
 
+TEST_F(ProcessTest, LinesOfTheLogTellWhichRequestTheyAreAbout) {
+  StartDaemon({"--log-level", "debug", "--log-format", "json"});
+  const auto acquire = [this](const std::string& key, const std::string& id) {
+    grpc::ClientContext context;
+    if (!id.empty()) context.AddMetadata("x-request-id", id);
+    context.AddMetadata("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+    v1::AcquireResponse response;
+    (void)stub->Acquire(&context, Wants(key, seconds(10)), &response);
+    const auto& trailer = context.GetServerTrailingMetadata();
+    const auto told = trailer.find("x-request-id");
+    return told == trailer.end() ? "" : std::string(told->second.data(), told->second.size());
+  };
+  EXPECT_EQ(acquire("one\nline", "order-17"), "") << "of calls that failed only";
+  EXPECT_EQ(acquire("one\nline", "order-18"), "order-18");
+  EXPECT_EQ(acquire("one\nline", "not fit for a log").size(), 16U) << "made up";
+  EXPECT_TRUE(Eventually(
+      [this] { return daemon->Log().find(R"("request_id":"order-18")") != std::string::npos; }));
+  const std::string log = daemon->Log();
+  EXPECT_NE(log.find(R"(Acquire \"one\u000aline\": OK after)"), std::string::npos) << log;
+  EXPECT_NE(log.find(R"("request_id":"order-17","trace_id":"4bf92f3577b34da6a3ce929d0e0e4736",)"
+                     R"("span_id":"00f067aa0ba902b7"})"),
+            std::string::npos)
+      << log;
+  EXPECT_NE(log.find("LOCK_ALREADY_HELD"), std::string::npos) << log;
+}
+
 TEST_F(ProcessTest, BadConfigurationIsRefusedAtStart) {
   const auto refused = [](const std::string& arguments) {
     const Finished finished = Shell(kRedlockd + " " + arguments);

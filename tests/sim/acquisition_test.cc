@@ -225,6 +225,64 @@ TEST_F(Acquisition, BoundOnOperationsRefusesNewOnesOnly) {
   waiting->Cancel(Reason::kCancelled);
 }
 
+// Ten times what the nodes bear, for ten seconds.
+TEST_F(Acquisition, OverloadRefusesEarlyAndLosesNoLease) {
+  ClusterOptions options;
+  options.lock.widest_window = 2;
+  options.lock.max_queue_time = milliseconds(100);
+  SetUpCluster(options);
+  Shard& shard = cluster->shard(0);
+  int lost = 0;
+  for (int i = 0; i < 50; ++i) {
+    const Lease lease = MustAcquire(Wants("held" + std::to_string(i), milliseconds(500)));
+    shard.Watch(
+        {.key = lease.key,
+         .token = lease.token,
+         .ttl = milliseconds(500),
+         .interval = milliseconds(250),
+         .max_lifetime = seconds(12)},
+        [&](const WatchEvent& event) { lost += event.type == WatchEvent::Type::kLost ? 1 : 0; });
+  }
+  int granted = 0;
+  int refused = 0;
+  Duration longest{};
+  for (int tick = 0; tick < 10'000; ++tick) {
+    for (int i = 0; i < 100; ++i) {
+      const std::string key = std::to_string(tick) + "." + std::to_string(i);
+      shard.Acquire(Wants(key, milliseconds(50)), [&](const AcquireResult& result) {
+        if (result.lease) {
+          ++granted;
+          longest = std::max(longest, result.waited);
+        } else {
+          EXPECT_EQ(result.error.reason, Reason::kOverloaded);
+          EXPECT_GT(result.error.retry_after, milliseconds(100));
+          ++refused;
+        }
+      });
+    }
+    Pass(milliseconds(1));
+  }
+  EXPECT_EQ(lost, 0);
+  EXPECT_GT(granted, 50'000);
+  EXPECT_GT(refused, 500'000);
+  EXPECT_LT(longest, milliseconds(200));  // a prediction, not a promise
+}
+
+TEST_F(Acquisition, WhatCannotMakeItsDeadlineIsRefusedAtOnce) {
+  ClusterOptions options;
+  options.lock.widest_window = 2;
+  SetUpCluster(options);
+  for (int i = 0; i < 2'000; ++i) {
+    cluster->shard(0).Acquire(Wants(std::to_string(i), seconds(1)), [](const auto&) {});
+  }
+  Pass(milliseconds(20));
+  AcquireCommand hurried = Wants("hurried", seconds(1));
+  hurried.deadline = world.now() + milliseconds(10);
+  EXPECT_EQ(Acquire(hurried).error.reason, Reason::kOverloaded);
+  hurried.deadline = world.now() + seconds(1);
+  EXPECT_TRUE(Acquire(hurried).lease);
+}
+
 TEST_F(Acquisition, DrainingRefusesAndEndsTheWaiting) {
   SetUpCluster();
   const Lease lease = MustAcquire(Wants("k", seconds(1)));

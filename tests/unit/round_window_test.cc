@@ -49,6 +49,28 @@ TEST_F(RoundWindowTest, ExtensionsGoBeforeAcquisitions) {
   EXPECT_EQ(started.back(), "extension");
 }
 
+TEST_F(RoundWindowTest, TellsHowLongTheLineWillTakeByThePaceAtWhichItMoves) {
+  while (started.size() < window.width()) Enter(Line::kAcquisitions, "first");
+  EXPECT_EQ(window.PredictedWait(), Duration{});
+  for (int i = 0; i < 1'100; ++i) Enter(Line::kAcquisitions, "waits");
+  EXPECT_EQ(window.PredictedWait(), Duration{});  // nothing has moved yet
+  for (std::size_t i = 0; i < 100; ++i) {
+    clock.now += milliseconds(2);
+    places[i]->Leave();
+  }
+  EXPECT_EQ(window.PredictedWait(), milliseconds(2'000));
+}
+
+TEST_F(RoundWindowTest, ThePaceIsThatOfLately) {
+  while (started.size() < window.width()) Enter(Line::kAcquisitions, "first");
+  for (int i = 0; i < 20'100; ++i) Enter(Line::kAcquisitions, "waits");
+  for (std::size_t i = 0; i < 20'000; ++i) {
+    clock.now += milliseconds(i < 4'000 ? 10 : 1);
+    places[i]->Leave();
+  }
+  EXPECT_LT(window.PredictedWait(), milliseconds(200));  // 100 that wait, 1 ms each
+}
+
 TEST_F(RoundWindowTest, WhoLeavesTheLineIsNotStarted) {
   while (started.size() < window.width()) Enter(Line::kAcquisitions, "first");
   Enter(Line::kAcquisitions, "gone");

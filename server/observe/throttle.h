@@ -1,0 +1,44 @@
+// Keeps a flood of like lines out of the log.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <mutex>
+#include <optional>
+#include <utility>
+
+namespace redlock::observe {
+
+// A token bucket. Thread-safe.
+class Throttle {
+ public:
+  using Clock = std::chrono::steady_clock;
+
+  Throttle(double per_second, double burst)
+      : per_second_(per_second), burst_(burst), tokens_(burst) {}
+
+  // How many have been held back since the last one that was let through; nothing: hold this one
+  // back too.
+  [[nodiscard]] std::optional<std::size_t> Admit(Clock::time_point now) {
+    const std::lock_guard lock(mutex_);
+    const std::chrono::duration<double> passed = now - std::exchange(filled_, now);
+    tokens_ = std::min(burst_, tokens_ + passed.count() * per_second_);
+    if (tokens_ < 1) {
+      ++held_back_;
+      return std::nullopt;
+    }
+    tokens_ -= 1;
+    return std::exchange(held_back_, 0);
+  }
+
+ private:
+  const double per_second_;
+  const double burst_;
+  std::mutex mutex_;
+  double tokens_;
+  Clock::time_point filled_;
+  std::size_t held_back_ = 0;
+};
+
+}  // namespace redlock::observe

@@ -1,0 +1,222 @@
+// Far more acquisitions than the daemon and its nodes can serve: they are refused early, and what
+// is held stays held. For REDLOCK_OVERLOAD_SECONDS (5). The crowd is also slowed down by the
+// streams' flow control, since the daemon does not read what it cannot serve.
+#include <atomic>
+#include <cstdio>
+#include <cstdlib>
+#include <mutex>
+
+#include "tests/e2e/service_fixture.h"
+
+namespace redlock::testing {
+namespace {
+
+constexpr seconds kTtl{10};
+
+seconds LoadTime() {
+  const char* const value = std::getenv("REDLOCK_OVERLOAD_SECONDS");
+  return seconds(value == nullptr ? 5 : std::atoi(value));
+}
+
+// One Session that acquires keys of its own and releases what it gets.
+class Crowd {
+ public:
+  Crowd(const std::string& address, std::string name)
+      : name_(std::move(name)),
+        stub_(v1::LockService::NewStub(Connect(address))),
+        stream_(stub_->Session(&context_)),
+        reader_([this] { Read(); }) {}
+  ~Crowd() {
+    context_.TryCancel();
+    reader_.join();
+  }
+
+  // Tries so many more keys, unless too many have not been answered.
+  void Offer(int count) {
+    v1::SessionRequest request;
+    const std::lock_guard lock(mutex_);
+    for (; count > 0 && pending_ < kMostPending; --count) {
+      v1::SessionOperation& operation = *request.add_operations();
+      operation.set_id(++last_id_);
+      v1::AcquireRequest& acquire = *operation.mutable_acquire();
+      acquire.set_key(name_ + std::to_string(last_id_));
+      Set(acquire.mutable_ttl(), kTtl);
+      acquire.mutable_retry()->set_max_retries(0);
+      ++pending_;
+      ++offered;
+    }
+    if (request.operations_size() > 0) stream_->Write(request);
+  }
+  [[nodiscard]] int pending() const { return pending_; }
+
+  std::atomic<int> offered = 0;
+  std::atomic<int> granted = 0;
+  std::atomic<int> refused = 0;    // OVERLOADED, with the time to wait
+  std::atomic<int> otherwise = 0;  // must not be
+
+ private:
+  static constexpr int kMostPending = 9'000;  // each may become a release: within the bound
+
+  static std::shared_ptr<grpc::Channel> Connect(const std::string& address) {
+    grpc::ChannelArguments own;  // a connection of its own
+    own.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
+    return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), own);
+  }
+
+  void Unexpected(const v1::SessionResult& result) {
+    if (++otherwise > 1) return;
+    ADD_FAILURE() << result.status().reason() << ": " << result.status().message();
+  }
+
+  void Read() {
+    for (v1::SessionResponse response; stream_->Read(&response);) {
+      v1::SessionRequest releases;
+      for (const v1::SessionResult& result : response.results()) {
+        if (result.has_lease()) {
+          ++granted;
+          v1::SessionOperation& operation = *releases.add_operations();
+          operation.set_id(kReleases + result.id());
+          operation.mutable_release()->set_key(result.lease().key());
+          operation.mutable_release()->set_token(result.lease().token());
+          continue;
+        }
+        --pending_;
+        if (result.id() > kReleases) {
+          if (result.has_status()) Unexpected(result);
+        } else if (result.status().reason() == "OVERLOADED" && result.status().has_retry_delay()) {
+          ++refused;
+        } else {
+          Unexpected(result);
+        }
+      }
+      if (releases.operations_size() == 0) continue;
+      const std::lock_guard lock(mutex_);
+      stream_->Write(releases);
+    }
+  }
+
+  static constexpr std::uint64_t kReleases = std::uint64_t{1} << 40U;
+
+  const std::string name_;
+  std::mutex mutex_;  // of writing
+  std::uint64_t last_id_ = 0;
+  std::atomic<int> pending_ = 0;
+  grpc::ClientContext context_;
+  std::unique_ptr<v1::LockService::Stub> stub_;
+  std::unique_ptr<grpc::ClientReaderWriter<v1::SessionRequest, v1::SessionResponse>> stream_;
+  std::thread reader_;
+};
+
+class OverloadTest : public ServiceTest {
+ protected:
+  // Cycles a second of one crowd that waits for its answers.
+  int Capacity() {
+    constexpr milliseconds kFor{2'000};
+    Crowd crowd(daemon->address(), "capacity");
+    const auto end = SteadyClock::now() + kFor;
+    while (SteadyClock::now() < end) {
+      crowd.Offer(256 - crowd.pending());
+      std::this_thread::sleep_for(milliseconds(1));
+    }
+    return crowd.granted * 1'000 / static_cast<int>(kFor.count());
+  }
+
+  std::vector<v1::Lease> AcquireMany(const std::string& prefix, int count) {
+    std::vector<v1::Lease> leases;
+    for (int i = 0; i < count; ++i) {
+      leases.push_back(MustAcquire(Wants(prefix + std::to_string(i), kTtl)));
+    }
+    return leases;
+  }
+};
+
+TEST_F(OverloadTest, TenTimesTheCapacityLosesNoLease) {
+  // The crowd, the daemon and the nodes share this machine: nodes may have to wait for a core.
+  StartDaemon({"--node-timeout", "500ms"});
+  const int capacity = Capacity();
+  ASSERT_GT(capacity, 0);
+
+  // Kept by a watchdog of the daemon, for a client that only listens.
+  const std::vector<v1::Lease> watched = AcquireMany("watched", 300);
+  v1::WatchRequest request;
+  for (const v1::Lease& lease : watched) {
+    v1::WatchItem& item = *request.add_items();
+    item.set_key(lease.key());
+    item.set_token(lease.token());
+    Set(item.mutable_ttl(), kTtl);
+  }
+  grpc::ClientContext watching;
+  const auto events = stub->Watch(&watching, request);
+  int extended = 0;
+  std::thread listener([&events, &extended] {
+    for (v1::WatchResponse event; events->Read(&event);) {
+      extended += event.type() == v1::EVENT_TYPE_EXTENDED ? 1 : 0;
+      EXPECT_NE(event.type(), v1::EVENT_TYPE_LOST) << event.key() << ": " << event.message();
+    }
+  });
+
+  // Extended and released by their holders, in calls of their own.
+  std::vector<v1::Lease> extended_by_hand = AcquireMany("extended", 20);
+  std::vector<v1::Lease> released_by_hand = AcquireMany("released", 100);
+
+  int offered = 0;
+  int granted = 0;
+  int refused = 0;
+  SteadyClock::duration slowest{};
+  {
+    std::vector<std::unique_ptr<Crowd>> crowds;
+    for (int i = 0; i < 10; ++i) {
+      crowds.push_back(std::make_unique<Crowd>(daemon->address(), "k" + std::to_string(i) + "/"));
+    }
+    std::atomic<bool> over = false;
+    std::thread load([&] {
+      auto next = SteadyClock::now();
+      while (!over) {
+        for (const auto& crowd : crowds) crowd->Offer(capacity / 100);
+        next += milliseconds(10);
+        std::this_thread::sleep_until(next);
+      }
+    });
+    const auto end = SteadyClock::now() + LoadTime();
+    while (SteadyClock::now() < end) {
+      for (const v1::Lease& lease : extended_by_hand) {
+        v1::ExtendResponse response;
+        const auto begun = SteadyClock::now();
+        const grpc::Status status = Extend(lease, kTtl, response);
+        slowest = std::max(slowest, SteadyClock::now() - begun);
+        EXPECT_TRUE(status.ok()) << status.error_message();
+      }
+      if (!released_by_hand.empty()) {
+        const grpc::Status status = Release(released_by_hand.back());
+        EXPECT_TRUE(status.ok()) << status.error_message();
+        released_by_hand.pop_back();
+      }
+      std::this_thread::sleep_for(milliseconds(500));
+    }
+    over = true;
+    load.join();
+    for (const auto& crowd : crowds) {
+      offered += crowd->offered;
+      granted += crowd->granted;
+      refused += crowd->refused;
+      EXPECT_EQ(crowd->otherwise, 0);
+    }
+  }
+  std::printf(
+      "capacity %d/s; offered %d, granted %d, refused %d in %d s; %d extensions by watchdogs; "
+      "slowest by hand %.0f ms\n",
+      capacity, offered, granted, refused, static_cast<int>(LoadTime().count()), extended,
+      std::chrono::duration<double, std::milli>(slowest).count());
+  EXPECT_GT(granted, 0);
+  EXPECT_GT(refused, 0);
+
+  for (const v1::Lease& lease : watched) {
+    EXPECT_EQ(Inspect(lease.key()).fencing_token(), lease.fencing_token()) << lease.key();
+  }
+  watching.TryCancel();
+  listener.join();
+  EXPECT_GT(extended, 300);
+}
+
+}  // namespace
+}  // namespace redlock::testing

@@ -14,7 +14,7 @@
 #include "server/config/command_line.h"
 #include "server/dev/dev_nodes.h"
 #include "server/observe/log.h"
-#include "server/observe/metrics_listener.h"
+#include "server/observe/http_listener.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/lock_service.h"
 #include "server/rpc/server.h"
@@ -106,10 +106,10 @@ int Serve(redlock::config::Config config) {
   redlock::rpc::LockService service(config, shards, access);
   redlock::rpc::AdminService admin(config, shards, access);
   redlock::rpc::Server server(config, shards, service, admin);
-  std::optional<redlock::observe::MetricsListener> metrics;
+  std::optional<redlock::observe::HttpListener> metrics;
   if (!config.metrics_listen.empty()) {
-    metrics.emplace(config, shards, [&service] { return service.streams().size(); });
-    spdlog::info("metrics at http://{}/metrics", config.metrics_listen);
+    metrics.emplace(config, shards, access, [&service] { return service.streams().size(); });
+    spdlog::info("status page at http://{}/, metrics at /metrics", config.metrics_listen);
   }
   for (const std::string& address : server.addresses()) spdlog::info("serving on {}", address);
 

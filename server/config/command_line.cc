@@ -153,7 +153,8 @@ void Declare(CLI::App& app, Options& options, Config& config, Raw& raw) {
   app.option_defaults()->group("Service");
   options.Add("--listen", config.listen, "Serve gRPC here: host:port or unix:/path; repeatable");
   options.Add("--metrics-listen", config.metrics_listen,
-              "Serve Prometheus metrics here, at /metrics: host:port (default: nowhere)");
+              "Serve a status page and, at /metrics, Prometheus metrics here: host:port (default: "
+              "nowhere)");
   app.add_flag("--dev", config.dev,
                "Start three throw-away Redis nodes of its own: to try things out, nothing else " +
                    Options::Variable("--dev"));

@@ -25,7 +25,7 @@ struct Config {
   std::string unix_socket_mode = "0660";
   std::string unix_socket_owner;  // user[:group]; empty: as it is
 
-  std::string metrics_listen;  // host:port; empty: no metrics
+  std::string metrics_listen;  // host:port; empty: no metrics, no status page
   std::vector<redis::Endpoint> nodes;
   redis::TlsOptions redis_tls;
   bool dev = false;

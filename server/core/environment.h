@@ -6,6 +6,7 @@
 
 #include "server/core/clock.h"
 #include "server/core/fence_clock.h"
+#include "server/core/loss_log.h"
 #include "server/core/node.h"
 #include "server/core/round_window.h"
 #include "server/core/statistics.h"
@@ -62,6 +63,7 @@ struct Environment {
   FenceClock& fences;
   RoundWindow& window;
   Statistics& statistics;
+  LossLog& losses;
   const LockOptions& options;
 };
 

@@ -31,8 +31,8 @@ Shard::Shard(Scheduler& scheduler, Random& random, std::function<OwnerToken()> n
             if (barred) ++statistics_.nodes[node].quarantines;
             if (report) report(node, barred, what);
           }),
-      env_{scheduler, random,  std::move(new_token), nodes_.all(),
-           fences_,   window_, statistics_,          options_},
+      env_{scheduler, random,  std::move(new_token), nodes_.all(), fences_, window_, statistics_,
+           losses_,   options_},
       queues_(env_, registry_) {
   for (Node* node : env_.nodes) node->ListenTo(&queues_);
 }

@@ -72,6 +72,8 @@ class Shard final : private Releaser {
   // Null where it is off.
   [[nodiscard]] const NodeGuard* guard() const { return nodes_.guard(); }
   [[nodiscard]] const Statistics& statistics() const { return statistics_; }
+  [[nodiscard]] const LossLog& losses() const { return losses_; }
+  [[nodiscard]] bool draining() const { return draining_; }
   // Watchdogs, and callers that wait, of all keys.
   [[nodiscard]] std::size_t watchdogs() const { return registry_.watchdogs(); }
   [[nodiscard]] std::size_t waiters() const { return queues_.waiters(); }
@@ -89,6 +91,7 @@ class Shard final : private Releaser {
 
   const LockOptions options_;
   Statistics statistics_;
+  LossLog losses_;
   RoundWindow window_;  // first: the places in it are destroyed before
   OperationRegistry registry_;
   FenceClock fences_;

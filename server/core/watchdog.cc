@@ -176,6 +176,7 @@ void Watchdog::ExtendAt(MonotonicTime when) {
 void Watchdog::Lose(Error error, Votes votes) {
   lost_ = true;
   ++env_.statistics.lost_leases;
+  env_.losses.Add({command_.key, env_.scheduler.WallNow(), error.message});
   expiry_timer_.Cancel();
   Tell({.type = WatchEvent::Type::kLost,
         .lease = {},

@@ -1,8 +1,10 @@
 #include "server/observe/view.h"
 
 #include <algorithm>
+#include <functional>
 #include <future>
 #include <memory>
+#include <tuple>
 #include <utility>
 
 namespace redlock::observe {
@@ -10,11 +12,33 @@ namespace {
 
 constexpr auto kPatience = std::chrono::seconds(2);
 
+constexpr std::size_t kMostLeases = 200;
+
+bool InTrouble(const LeaseListing& lease) {
+  return lease.failures > 0 || lease.kind == LeaseListing::Kind::kLost;
+}
+
+void AddLeases(const Shard& shard, View& view) {
+  for (LeaseListing& lease : shard.ListLeases()) view.leases.push_back(std::move(lease));
+  std::sort(view.leases.begin(), view.leases.end(),
+            [](const LeaseListing& a, const LeaseListing& b) {
+              return std::make_tuple(!InTrouble(a), std::cref(a.key.value()), a.kind, a.position) <
+                     std::make_tuple(!InTrouble(b), std::cref(b.key.value()), b.kind, b.position);
+            });
+  if (view.leases.size() > kMostLeases) view.leases.resize(kMostLeases);
+  const auto& losses = shard.losses().losses();
+  view.losses.insert(view.losses.end(), losses.begin(), losses.end());
+  std::stable_sort(view.losses.begin(), view.losses.end(),
+                   [](const Loss& a, const Loss& b) { return a.at > b.at; });
+  if (view.losses.size() > LossLog::kMost) view.losses.resize(LossLog::kMost);
+}
+
 void Add(const Shard& shard, View& view) {
   view.statistics += shard.statistics();
   view.operations += shard.operations();
   view.waiters += shard.waiters();
   view.watchdogs += shard.watchdogs();
+  view.draining = shard.draining();
   const NodeGuard* const guard = shard.guard();
   view.guarded = guard != nullptr;
   if (guard == nullptr) return;
@@ -24,21 +48,25 @@ void Add(const Shard& shard, View& view) {
     if (auto barred = guard->Barred(node)) seen.barred = std::move(barred);
     seen.quarantine_left = std::max(seen.quarantine_left, guard->QuarantineLeft(node));
     seen.clock_offset = guard->ClockOffset(node);
+    seen.version = guard->Version(node);
   }
 }
 
 }  // namespace
 
-std::optional<View> Look(const std::vector<std::string>& node_names, runtime::ShardPool& shards) {
+std::optional<View> Look(const std::vector<std::string>& node_names, runtime::ShardPool& shards,
+                         Detail detail) {
   View view;
   view.statistics = Statistics(node_names.size());
-  for (const std::string& name : node_names) view.nodes.push_back({.name = name, .barred = {}});
+  for (const std::string& name : node_names)
+    view.nodes.push_back({.name = name, .barred = {}, .version = {}});
   for (const auto& shard : shards.shards()) {
     // Shared, because the shard may come to it only after nobody waits any more.
     const auto seen = std::make_shared<std::promise<View>>();
     auto answer = seen->get_future();
-    shard->Do([seen, so_far = view](Shard& core) mutable {
+    shard->Do([seen, detail, so_far = view](Shard& core) mutable {
       Add(core, so_far);
+      if (detail == Detail::kLeases) AddLeases(core, so_far);
       seen->set_value(std::move(so_far));
     });
     if (answer.wait_for(kPatience) != std::future_status::ready) return std::nullopt;

@@ -1,4 +1,4 @@
-// What the daemon is doing at a moment, gathered from its shards: for metrics.
+// What the daemon is doing at a moment, gathered from its shards: for metrics and the status page.
 #pragma once
 
 #include <optional>
@@ -16,6 +16,7 @@ struct NodeView {
   std::optional<std::string> barred;  // why, with the time left
   Duration quarantine_left{};
   Duration clock_offset{};
+  std::string version;
 };
 
 struct View {
@@ -25,10 +26,18 @@ struct View {
   std::size_t watchdogs = 0;
   bool guarded = false;  // else only the names of the nodes are known
   std::vector<NodeView> nodes;
+  bool draining = false;
+
+  // Where asked for: some of what is watched and waited for, what is in trouble first, and losses,
+  // the newest first.
+  std::vector<LeaseListing> leases;
+  std::vector<Loss> losses;
 };
+
+enum class Detail { kNumbers, kLeases };
 
 // Visits every shard. From any thread but a shard's. Nothing where one does not answer in time.
 [[nodiscard]] std::optional<View> Look(const std::vector<std::string>& node_names,
-                                       runtime::ShardPool& shards);
+                                       runtime::ShardPool& shards, Detail detail);
 
 }  // namespace redlock::observe

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+import urllib.request
 
 import grpc
 
@@ -69,6 +70,22 @@ class AccessTest(unittest.TestCase):
         self.addCleanup(self.daemon.wait)
         self.addCleanup(self.daemon.kill)
         self.assertTrue(eventually(lambda: listens(self.port), 20))
+
+    def test_the_status_page_shows_no_keys_where_callers_must_say_who_they_are(self):
+        http = free_port()
+        self.start("--token-file", self.path("tokens"), "--metrics-listen", f"127.0.0.1:{http}")
+        channel = grpc.insecure_channel(f"127.0.0.1:{self.port}")
+        self.addCleanup(channel.close)
+        held = pb_grpc.LockServiceStub(channel).Hold(
+            pb.HoldRequest(key="secret-key", ttl=seconds(10)),
+            metadata=[("authorization", f"Bearer {self.ops}")])
+        while next(held).type != pb.EVENT_TYPE_ACQUIRED:
+            pass
+        with urllib.request.urlopen(f"http://127.0.0.1:{http}/status.json", timeout=5) as response:
+            status = json.loads(response.read())
+        self.assertEqual(status["watched"], 1)
+        self.assertFalse(status["keys_shown"])
+        self.assertNotIn("secret-key", json.dumps(status))
 
     def run_ctl(self, *arguments):
         return subprocess.run([REDLOCKCTL, *arguments], capture_output=True, text=True)

@@ -1,0 +1,12 @@
+// The status page's files, built in: see page/.
+#pragma once
+
+#include <string_view>
+
+namespace redlock::observe {
+
+extern const std::string_view kIndexHtml;
+extern const std::string_view kStatusCss;
+extern const std::string_view kStatusJs;
+
+}  // namespace redlock::observe

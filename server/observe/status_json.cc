@@ -1,0 +1,104 @@
+#include "server/observe/status_json.h"
+
+#include <algorithm>
+#include <chrono>
+#include <nlohmann/json.hpp>
+
+#include "server/core/quorum.h"
+
+namespace redlock::observe {
+namespace {
+
+using nlohmann::json;
+
+double Seconds(Duration duration) { return std::chrono::duration<double>(duration).count(); }
+
+double Seconds(WallTime time) {
+  return std::chrono::duration<double>(time.time_since_epoch()).count();
+}
+
+const char* StateOf(const View& view, const NodeView& node) {
+  if (!view.guarded) return "unknown";
+  if (!node.connected) return "down";
+  return node.barred ? "quarantined" : "up";
+}
+
+json ToJson(const View& view, const NodeView& node) {
+  return {{"name", node.name},
+          {"state", StateOf(view, node)},
+          {"why", node.connected ? node.barred.value_or("") : ""},
+          {"version", node.version},
+          {"quarantine_left", Seconds(node.quarantine_left)},
+          {"clock_offset", Seconds(node.clock_offset)}};
+}
+
+const char* NameOf(LeaseListing::Kind kind) {
+  switch (kind) {
+    case LeaseListing::Kind::kWatched:
+      return "watched";
+    case LeaseListing::Kind::kLost:
+      return "lost";
+    case LeaseListing::Kind::kWaiting:
+      return "waiting";
+  }
+  return "";
+}
+
+json ToJson(const LeaseListing& lease) {
+  return {{"key", lease.key.value()},
+          {"kind", NameOf(lease.kind)},
+          {"validity", Seconds(lease.validity)},
+          {"failures", lease.failures},
+          {"position", lease.position},
+          {"owner", lease.owner.value()}};
+}
+
+json ToJson(const Loss& loss) {
+  return {{"key", loss.key.value()}, {"at", Seconds(loss.at)}, {"message", loss.message}};
+}
+
+std::uint64_t Failed(const Results& results) {
+  std::uint64_t failed = 0;
+  for (const Reason reason : kReasons) failed += results.failed(reason);
+  return failed;
+}
+
+}  // namespace
+
+std::string ToStatusJson(const View& view, std::size_t streams, bool keys_shown,
+                         const std::string& version) {
+  json nodes = json::array();
+  std::size_t voting = 0;
+  for (const NodeView& node : view.nodes) {
+    nodes.push_back(ToJson(view, node));
+    voting += !view.guarded || (node.connected && !node.barred) ? 1U : 0U;
+  }
+  json leases = json::array();
+  for (const LeaseListing& lease : view.leases) leases.push_back(ToJson(lease));
+  json losses = json::array();
+  for (const Loss& loss : view.losses) losses.push_back(ToJson(loss));
+  const std::size_t quorum = QuorumOf(view.nodes.size());
+  const Statistics& statistics = view.statistics;
+  const json status = {
+      {"version", version},
+      {"time", Seconds(std::chrono::system_clock::now())},
+      {"draining", view.draining},
+      {"quorum", {{"needed", quorum}, {"voting", voting}, {"reachable", voting >= quorum}}},
+      {"nodes", std::move(nodes)},
+      {"watched", view.watchdogs},
+      {"waiters", view.waiters},
+      {"streams", streams},
+      {"totals",
+       {{"acquired", statistics.acquisitions.done()},
+        {"refused", Failed(statistics.acquisitions)},
+        {"extended", statistics.extensions.done()},
+        {"released", statistics.releases.done()},
+        {"lost", statistics.lost_leases}}},
+      {"keys_shown", keys_shown},
+      {"leases", std::move(leases)},
+      {"losses", std::move(losses)}};
+  // What nodes say of themselves may be anything.
+  return status.dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
+}  // namespace redlock::observe

@@ -9,6 +9,7 @@ COPY CMakeLists.txt CMakePresets.json ./
 COPY proto proto
 COPY server server
 COPY client client
+COPY deploy deploy
 RUN cmake --preset release -D REDLOCK_TESTS=OFF \
  && cmake --build --preset release --target redlockd redlockctl \
  && cmake --install build/release --strip --prefix /usr/local

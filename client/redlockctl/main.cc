@@ -175,6 +175,7 @@ int main(int argc, char** argv) {
 
   CLI::App app("redlockctl - locks from the shell, by redlockd", "redlockctl");
   app.set_version_flag("--version", "redlockctl " REDLOCKD_VERSION);
+  app.set_help_all_flag("--help-all", "Print this help, and that of every subcommand");
   app.require_subcommand(1);
   app.footer(kFooter);
   Options options;

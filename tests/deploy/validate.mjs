@@ -1,9 +1,9 @@
 // Validates what is in deploy/: every Kubernetes object against its schema (of the API's OpenAPI
 // description), what the objects refer to among each other, and that the other YAML and JSON parses.
-//   node validate.mjs DIRECTORY_OF_DEPLOY
+//   node validate.mjs DIRECTORY_OF_DEPLOY [RENDERED ...]
+// RENDERED is what `kubectl kustomize` made of a directory: checked in the same way.
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
-import * as models from "kubernetes-models";
 import { parseAllDocuments } from "yaml";
 
 let faults = 0;
@@ -23,11 +23,14 @@ function* filesUnder(directory) {
 // "apps/v1" "Deployment": the class that knows the schema.
 async function modelOf(apiVersion, kind) {
   const group = apiVersion === "v1" ? "v1" : apiVersion.replace(/^(policy|apps|batch)\//, "$1/");
-  try {
-    return (await import(`kubernetes-models/${group}/${kind}`))[kind];
-  } catch {
-    return undefined;
+  for (const models of ["kubernetes-models", "@kubernetes-models/prometheus-operator"]) {
+    try {
+      return (await import(`${models}/${group}/${kind}`))[kind];
+    } catch {
+      // not in this one
+    }
   }
+  return undefined;
 }
 
 function parse(path) {
@@ -70,7 +73,15 @@ function checkSelectors() {
   const pods = objects
     .map(({ object }) => object.spec?.template?.metadata?.labels)
     .filter((labels) => labels !== undefined);
+  const services = objects
+    .filter(({ object }) => object.kind === "Service")
+    .map(({ object }) => object.metadata.labels);
   for (const { name, object } of objects) {
+    if (object.kind === "ServiceMonitor") {
+      const { matchLabels } = object.spec.selector;
+      if (!services.some((labels) => covers(labels, matchLabels))) fail(name, "selects no service");
+      continue;
+    }
     const selector =
       object.kind === "Service" ? object.spec.selector
         : object.kind === "NetworkPolicy" ? object.spec.podSelector.matchLabels
@@ -94,6 +105,11 @@ for (const path of filesUnder(root)) {
     continue;
   }
   files += 1;
+}
+for (const path of process.argv.slice(3)) {
+  const before = objects.length;
+  await checkKubernetes(path);
+  if (objects.length === before) fail(path, "renders to nothing");
 }
 checkSelectors();
 console.log(`${files} files, ${objects.length} Kubernetes objects, ${faults} faults`);

@@ -39,8 +39,9 @@ void CleanUp::Ask() {
   const std::vector<NodeIndex> nodes = std::exchange(to_ask_, {});
   asking_ += nodes.size();
   for (const NodeIndex node : nodes) {
-    env_.nodes[node]->Release(
-        {target_.key, target_.token, target_.only_attempt, target_.seal, target_.announce}, self);
+    env_.nodes[node]->Release({target_.key, target_.token, target_.only_attempt, target_.seal,
+                               target_.announce, target_.unless_adopted_from},
+                              self);
   }
 }
 

@@ -13,9 +13,10 @@ namespace redlock {
 struct CleanUpTarget {
   Key key;
   OwnerToken token;
-  std::optional<AttemptId> only_attempt;  // as in ReleaseStep
-  FencingToken seal;                      // likewise
-  bool announce = false;                  // likewise
+  std::optional<AttemptId> only_attempt;              // as in ReleaseStep
+  FencingToken seal;                                  // likewise
+  bool announce = false;                              // likewise
+  std::optional<AttemptId> unless_adopted_from = {};  // likewise
 };
 
 // Asks each of its nodes until the node has answered, for release_timeout at most. One thread.

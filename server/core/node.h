@@ -133,6 +133,9 @@ struct ReleaseStep {
   FencingToken seal;
   // Tells the daemons that listen, if a key was let go.
   bool announce = false;
+  // Set where a stream has ended: does nothing where another attempt than this one has adopted the
+  // lock since. Its client may have come back by another daemon before this one noticed.
+  std::optional<AttemptId> unless_adopted_from = {};
 };
 
 // Replaces the guard's mark, where it is `from` (empty: where there is none).

@@ -4,8 +4,6 @@
 #include <utility>
 #include <vector>
 
-#include "server/core/clean_up.h"
-
 namespace redlock {
 namespace {
 
@@ -28,20 +26,24 @@ Round::Counts CountRelease(Outcome outcome) {
 }  // namespace
 
 void ReleaseOperation::Start(const Environment& env, OperationRegistry& registry, Key key,
-                             OwnerToken token, ReleaseDone done) {
-  const std::shared_ptr<ReleaseOperation> self(
-      new ReleaseOperation(env, registry, std::move(key), std::move(token), std::move(done)));
+                             OwnerToken token, std::optional<AttemptId> unless_adopted_from,
+                             ReleaseDone done) {
+  const std::shared_ptr<ReleaseOperation> self(new ReleaseOperation(
+      env, registry, std::move(key), std::move(token), unless_adopted_from, std::move(done)));
   registry.Add(self);
   Round::Start(
       env, CountRelease,
       [&self](Node& node, std::shared_ptr<ReplySink> sink) {
-        node.Release({self->key_, self->token_, std::nullopt, self->seal_, true}, std::move(sink));
+        node.Release(
+            {self->key_, self->token_, std::nullopt, self->seal_, true, self->unless_adopted_from_},
+            std::move(sink));
       },
       self);
 }
 
 ReleaseOperation::ReleaseOperation(const Environment& env, OperationRegistry& registry, Key key,
-                                   OwnerToken token, ReleaseDone done)
+                                   OwnerToken token, std::optional<AttemptId> unless_adopted_from,
+                                   ReleaseDone done)
     : env_(env),
       registry_(registry),
       key_(std::move(key)),
@@ -49,6 +51,7 @@ ReleaseOperation::ReleaseOperation(const Environment& env, OperationRegistry& re
       seal_(token_.value().starts_with(kMadeTokenPrefix)
                 ? FencingToken{}
                 : env.fences.Next(env.scheduler.WallNow())),
+      unless_adopted_from_(unless_adopted_from),
       done_(std::move(done)) {
   registry_.BeginRelease(key_);
 }
@@ -65,8 +68,7 @@ void ReleaseOperation::OnDecided(Round& round) {
   for (const Vote& vote : round.votes()) {
     if (vote.outcome == Outcome::kError) owed.push_back(vote.node);
   }
-  CleanUp::Start(env_, registry_, {key_, token_, std::nullopt, seal_, true}, std::move(owed),
-                 CleanUp::Begin::kAfterPause);
+  CleanUp::Start(env_, registry_, Rest(), std::move(owed), CleanUp::Begin::kAfterPause);
   ReleaseResult result{.error = std::nullopt, .votes = round.votes()};
   for (NodeIndex node = 0; node < env_.nodes.size(); ++node) {
     const NodeReply* reply = round.reply(node);
@@ -92,9 +94,12 @@ void ReleaseOperation::OnDecided(Round& round) {
 
 void ReleaseOperation::OnLate(Round& /*round*/, NodeIndex node, const NodeReply& reply) {
   if (IsUnknown(reply.outcome)) {
-    CleanUp::Start(env_, registry_, {key_, token_, std::nullopt, seal_, true}, {node},
-                   CleanUp::Begin::kAfterPause);
+    CleanUp::Start(env_, registry_, Rest(), {node}, CleanUp::Begin::kAfterPause);
   }
+}
+
+CleanUpTarget ReleaseOperation::Rest() const {
+  return {key_, token_, std::nullopt, seal_, true, unless_adopted_from_};
 }
 
 void ReleaseOperation::Finish(ReleaseResult result) {

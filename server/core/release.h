@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 
+#include "server/core/clean_up.h"
 #include "server/core/operation.h"
 #include "server/core/round.h"
 
@@ -23,6 +24,8 @@ class Releaser {
   virtual ~Releaser() = default;
   // `done` is called once, never inside this call.
   virtual void Release(Key key, OwnerToken token, ReleaseDone done) = 0;
+  // The stream that kept the lease has ended. See ReleaseStep::unless_adopted_from.
+  virtual void ReleaseUnlessAdopted(const Lease& lease) = 0;
 };
 
 class ReleaseOperation final : public Operation,
@@ -31,7 +34,7 @@ class ReleaseOperation final : public Operation,
  public:
   // `done` is called once, never inside this call.
   static void Start(const Environment& env, OperationRegistry& registry, Key key, OwnerToken token,
-                    ReleaseDone done);
+                    std::optional<AttemptId> unless_adopted_from, ReleaseDone done);
   ~ReleaseOperation() override;
 
   // The release goes on; only its caller is told.
@@ -42,7 +45,8 @@ class ReleaseOperation final : public Operation,
 
  private:
   ReleaseOperation(const Environment& env, OperationRegistry& registry, Key key, OwnerToken token,
-                   ReleaseDone done);
+                   std::optional<AttemptId> unless_adopted_from, ReleaseDone done);
+  [[nodiscard]] CleanUpTarget Rest() const;
   void Finish(ReleaseResult result);
 
   const Environment& env_;
@@ -50,6 +54,7 @@ class ReleaseOperation final : public Operation,
   const Key key_;
   const OwnerToken token_;
   const FencingToken seal_;
+  const std::optional<AttemptId> unless_adopted_from_;
   ReleaseDone done_;
 };
 

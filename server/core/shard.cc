@@ -91,11 +91,18 @@ void Shard::Release(Key key, OwnerToken token, ReleaseDone done) {
   if (WaitQueue* const waiting = queues_.Find(key); waiting && waiting->TakeOver(token, done)) {
     return;
   }
-  ReleaseOperation::Start(env_, registry_, key, std::move(token),
+  ReleaseOperation::Start(env_, registry_, key, std::move(token), std::nullopt,
                           [this, key, done = std::move(done)](ReleaseResult result) {
                             OnReleased(key, result.listeners);
                             done(std::move(result));
                           });
+}
+
+// Not by a hand-over, which does not look whether the lock was adopted.
+void Shard::ReleaseUnlessAdopted(const Lease& lease) {
+  ReleaseOperation::Start(
+      env_, registry_, lease.key, lease.token, lease.attempt,
+      [this, key = lease.key](const ReleaseResult& result) { OnReleased(key, result.listeners); });
 }
 
 void Shard::OnReleased(const Key& key, int listeners) {

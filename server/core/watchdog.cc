@@ -67,7 +67,9 @@ Watchdog::Watchdog(const Environment& env, OperationRegistry& registry, Releaser
 void Watchdog::Cancel(Reason /*why*/) {
   if (!events_) return;
   events_ = nullptr;
-  if (command_.release_on_close) {
+  if (command_.release_on_close && command_.held) {
+    releaser_.ReleaseUnlessAdopted(*command_.held);
+  } else if (command_.release_on_close) {
     releaser_.Release(command_.key, command_.token, [](const ReleaseResult&) {});
   }
   End();

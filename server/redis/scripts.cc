@@ -49,7 +49,9 @@ while verb do
           elseif holder ~= token or verb == 'a' then
             r = {2, call('PTTL', key)}
           else
-            local noted = try('HSET', meta, 'k', call('HGET', meta, 'h') or '')
+            local h = call('HGET', meta, 'h') or ''
+            local by = string.match(ARGV[a + 4], '^%d*')
+            local noted = try('HSET', meta, 'k', h, 'w', by .. ' ' .. h)
             if type(noted) == 'table' then
               r = {6, noted.err}
             else
@@ -104,10 +106,18 @@ while verb do
     end
     a = a + 4
   elseif verb == 'R' then
-    local attempt, seal = ARGV[a + 2], ARGV[a + 3]
+    local attempt, seal, from = ARGV[a + 2], ARGV[a + 3], ARGV[a + 5]
+    local adopted
+    if from ~= '' then
+      local m = try('HMGET', meta, 'h', 'w')
+      local by, of = string.match(not m.err and m[2] or '', '^(%d*) (.*)$')
+      adopted = by and by ~= from and of == (m[1] or '')
+    end
     local seen = seal ~= '0' and try('HGET', meta, 'f')
     if type(seen) == 'table' then
       r = {6, seen.err}
+    elseif adopted then
+      r = {3, 0}
     elseif seen and tonumber(seen) >= tonumber(seal) then
       r = {3, tonumber(seen)}
     else
@@ -134,7 +144,7 @@ while verb do
         end
       end
     end
-    a = a + 5
+    a = a + 6
   elseif verb == 'h' then
     local to, ttl, fence, h = ARGV[a + 2], ARGV[a + 3], ARGV[a + 4], ARGV[a + 5]
     timed = true

@@ -93,20 +93,24 @@ void StepBatch::Add(const HealStep& step) {
 }
 
 void StepBatch::Add(const ReleaseStep& step) {
-  if (step.announce && !step.only_attempt && step.seal.value == 0) {
+  if (step.announce && !step.only_attempt && !step.unless_adopted_from && step.seal.value == 0) {
     Begin(Verb::kRelease, step.key);
     Argument(step.token.value());
     return;
   }
   Begin(Verb::kTakeBack, step.key);
   Argument(step.token.value());
-  if (step.only_attempt) {
-    Argument(Decimal(step.only_attempt->value));
-  } else {
-    Argument("");
-  }
+  const auto attempt = [this](const std::optional<AttemptId>& id) {
+    if (id) {
+      Argument(Decimal(id->value));
+    } else {
+      Argument("");
+    }
+  };
+  attempt(step.only_attempt);
   Argument(Decimal(step.seal.value));
   Argument(step.announce ? "1" : "0");
+  attempt(step.unless_adopted_from);
 }
 
 void StepBatch::Add(const Key& to_inspect) { Begin(Verb::kInspect, to_inspect); }

@@ -79,20 +79,24 @@ void SessionStream::OnReadsEnded() {
 
 void SessionStream::TakeIn(const v1::SessionRequest& request) {
   std::vector<Work> work(parts_.size());
-  v1::SessionResponse refused;
+  v1::SessionResponse answered;  // at once
   for (int i = 0; i < request.operations_size(); ++i) {
     const v1::SessionOperation& operation = request.operations(i);
-    if (!Admit(operation.id(), refused)) continue;
+    if (operation.has_cancel()) {
+      GiveUp(operation.id());
+      continue;
+    }
+    if (!Admit(operation.id(), answered)) continue;
     const auto sort_in = [&](auto checked, access::Verb verb, const std::string& prefix) {
       if (auto* faults = std::get_if<Violations>(&checked)) {
-        Fill(*AddResult(refused, operation.id()).mutable_status(),
+        Fill(*AddResult(answered, operation.id()).mutable_status(),
              Prefixed(std::move(*faults), prefix));
         return;
       }
       auto command = std::get<0>(std::move(checked));
       const Key& key = KeyOf(command);
       if (!caller_->May(verb, key.value())) {
-        Fill(*AddResult(refused, operation.id()).mutable_status(), Refusal::kPermissionDenied);
+        Fill(*AddResult(answered, operation.id()).mutable_status(), Refusal::kPermissionDenied);
         return;
       }
       const std::size_t part = service_.shards.IndexFor(key);
@@ -108,18 +112,37 @@ void SessionStream::TakeIn(const v1::SessionRequest& request) {
       case v1::SessionOperation::kRelease:
         sort_in(Check(operation.release(), service_.rules), access::Verb::kRelease, "release.");
         break;
+      case v1::SessionOperation::kPing:
+        AddResult(answered, operation.id());
+        break;
+      case v1::SessionOperation::kCancel:
       case v1::SessionOperation::OPERATION_NOT_SET:
-        Fill(*AddResult(refused, operation.id()).mutable_status(),
-             Violations{{"operation", "must be acquire, extend or release"}});
+        Fill(*AddResult(answered, operation.id()).mutable_status(),
+             Violations{{"operation", "must be acquire, extend, release, cancel or ping"}});
         break;
     }
   }
-  if (refused.results_size() > 0) Send(std::move(refused));
+  if (answered.results_size() > 0) Send(std::move(answered));
   for (std::size_t i = 0; i < parts_.size(); ++i) {
     if (work[i].empty()) continue;
     parts_[i].thread->Do([self = Self(), i, mine = std::move(work[i])](Shard& shard) mutable {
       if (self->ended_) return;
       for (Operation& operation : mine) self->Do(self->parts_[i], shard, std::move(operation));
+    });
+  }
+}
+
+// After what came before it: the acquire may be on its way to its shard.
+void SessionStream::GiveUp(std::uint64_t id) {
+  for (Part& part : parts_) {
+    part.thread->Do([self = Self(), &part, id](Shard&) {
+      auto waiting = part.waiting.extract(id);
+      if (!waiting) return;
+      waiting.mapped()->Cancel(Reason::kCancelled);
+      Fill(*AddResult(part.results, id).mutable_status(),
+           Error{.reason = Reason::kCancelled, .message = "the client gave up waiting"}, {},
+           self->service_.names);
+      self->FlushSoon(part);
     });
   }
 }
@@ -163,6 +186,12 @@ void SessionStream::Acquire(Part& part, Shard& shard, std::uint64_t id, HoldComm
   if (command.acquire.token.empty()) command.acquire.token = shard.NewToken();
   const Key key = command.acquire.key;
   const std::string name = NameOf(key, command.acquire.token);
+  command.acquire.queued = [self = Self(), &part, id](std::size_t position) {
+    v1::QueuePosition& out = *part.results.add_positions();
+    out.set_id(id);
+    out.set_position(static_cast<std::int32_t>(position));
+    self->FlushSoon(part);
+  };
   auto hold = shard.Hold(
       std::move(command),
       {.decided = [self = Self(), &part, id,
@@ -243,6 +272,9 @@ void SessionStream::Send(v1::SessionResponse response) {
   {
     const std::lock_guard lock(mutex_);
     if (closing_ || finished_) return;
+    if (!pending_.has_clock()) {
+      Fill(*pending_.mutable_clock(), std::chrono::steady_clock::now().time_since_epoch());
+    }
     for (v1::SessionResult& result : *response.mutable_results()) {
       pending_.mutable_results()->Add(std::move(result));
     }
@@ -261,12 +293,16 @@ void SessionStream::Send(v1::SessionResponse response) {
       }
       pending_.mutable_events()->Add(std::move(event));
     }
+    for (v1::QueuePosition& position : *response.mutable_positions()) {
+      pending_.mutable_positions()->Add(std::move(position));
+    }
     if (!writing_) {
       WriteNext();
       return;
     }
     // Results are bounded by what was admitted; this bounds the events.
-    const auto events = static_cast<std::size_t>(pending_.events_size());
+    const auto events =
+        static_cast<std::size_t>(pending_.events_size() + pending_.positions_size());
     overloaded = events > 4 * service_.max_session_operations;
     if (overloaded) pending_.Clear();
   }
@@ -291,7 +327,8 @@ void SessionStream::OnWritten(bool ok) {
     const std::lock_guard lock(mutex_);
     writing_ = false;
     if (!ok) pending_.Clear();
-    if (pending_.results_size() > 0 || pending_.events_size() > 0) {
+    if (pending_.results_size() > 0 || pending_.events_size() > 0 ||
+        pending_.positions_size() > 0) {
       WriteNext();
       return;
     }

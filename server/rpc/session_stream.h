@@ -53,6 +53,7 @@ class SessionStream final : public StreamCall, public OpenStream {
 
   [[nodiscard]] std::shared_ptr<SessionStream> Self();
   void TakeIn(const v1::SessionRequest& request);
+  void GiveUp(std::uint64_t id);
   [[nodiscard]] bool Admit(std::uint64_t id, v1::SessionResponse& refused);
   void Do(Part& part, Shard& shard, Operation operation);
   void Acquire(Part& part, Shard& shard, std::uint64_t id, HoldCommand command);

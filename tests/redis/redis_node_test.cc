@@ -83,9 +83,10 @@ class NodeTest : public ::testing::Test {
     });
   }
   NodeReply Release(const std::string& key, const std::string& token,
-                    std::optional<AttemptId> only = {}, std::uint64_t seal = 0) {
+                    std::optional<AttemptId> only = {}, std::uint64_t seal = 0,
+                    std::optional<AttemptId> unless_adopted_from = {}) {
     return Ask([&](auto sink) {
-      node->Release({Key(key), OwnerToken(token), only, {seal}}, sink);
+      node->Release({Key(key), OwnerToken(token), only, {seal}, false, unless_adopted_from}, sink);
     });
   }
 
@@ -122,6 +123,11 @@ TEST_F(NodeTest, ScriptsAndTheSimulatedServerAgree) {
   };
   const auto release = [&](const char* token, std::optional<AttemptId> only, std::uint64_t seal) {
     agree(Release("k", token, only, seal), model.Release("k", token, only, {seal}, false));
+  };
+  const auto release_unless_adopted = [&](const char* token, std::uint64_t from,
+                                          std::uint64_t seal = 0) {
+    agree(Release("k", token, {}, seal, AttemptId{from}),
+          model.Release("k", token, {}, {seal}, false, AttemptId{from}));
   };
   const auto inspect = [&] {
     const NodeReply real = Ask([&](auto sink) { node->Inspect(Key("k"), sink); });
@@ -192,6 +198,18 @@ TEST_F(NodeTest, ScriptsAndTheSimulatedServerAgree) {
   release("d", std::nullopt, 0);
   heal("e", 400);
   extend("e", 10, 0);
+  inspect();
+  release_unless_adopted("e", 30);       // by nobody
+  acquire("f", 500, 31, true);           // afresh
+  release_unless_adopted("f", 31);       // by nobody
+  acquire("f", 600, 32, true);           // afresh
+  acquire("f", 700, 33, true);           // adopted
+  release_unless_adopted("f", 32);       // by another
+  release_unless_adopted("f", 32, 650);  // and not sealed either
+  release_unless_adopted("f", 33, 650);  // by itself
+  inspect();
+  acquire("g", 800, 34, false);  // an adoption of the holder before is none of this one
+  release_unless_adopted("g", 34);
   inspect();
 }
 

@@ -36,10 +36,12 @@ void Link::Heal(const HealStep& step, std::shared_ptr<ReplySink> sink) {
 }
 
 void Link::Release(const ReleaseStep& step, std::shared_ptr<ReplySink> sink) {
-  Send([this, key = step.key.value(), token = step.token.value(), only = step.only_attempt,
-        seal = step.seal,
-        announce = step.announce] { return server_.Release(key, token, only, seal, announce); },
-       std::move(sink));
+  Send(
+      [this, key = step.key.value(), token = step.token.value(), only = step.only_attempt,
+       seal = step.seal, announce = step.announce, unless = step.unless_adopted_from] {
+        return server_.Release(key, token, only, seal, announce, unless);
+      },
+      std::move(sink));
 }
 
 void Link::Inspect(const Key& key, std::shared_ptr<ReplySink> sink) {

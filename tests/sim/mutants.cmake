@@ -50,6 +50,10 @@ redlock_mutant(hands_over_an_old_fence tests/sim/server.cc ${schedules}
   "  if (meta.fence >= fence) return {.outcome = Outcome::kStaleFence, .fence = meta.fence};
   Put(" "  Put(")
 
+redlock_mutant(releases_what_was_adopted server/core/watchdog.cc "Holding.*"
+  "releaser_.ReleaseUnlessAdopted(*command_.held);"
+  "releaser_.Release(command_.key, command_.token, [](const ReleaseResult&) {});")
+
 redlock_mutant(ignores_the_quarantine server/core/node_guard.cc ${schedules}
   "seat.until = scheduler_.Now() + std::max(time, Duration{});"
   "seat.until = scheduler_.Now() + std::max(time, Duration{}) / 1000;")

@@ -47,6 +47,9 @@ NodeReply Server::Acquire(const std::string& key, const std::string& token, Dura
   }
   entry->expires = std::max(entry->expires, Clock() + ttl);
   meta.kept = meta.attempt;
+  meta.adopted = true;
+  meta.adopted_by = attempt;
+  meta.adopted_of = meta.attempt;
   return {.outcome = Outcome::kGranted, .fence = meta.fence, .clock = Clock()};
 }
 
@@ -93,7 +96,13 @@ NodeReply Server::Heal(const std::string& key, const std::string& token, Duratio
 }
 
 NodeReply Server::Release(const std::string& key, const std::string& token,
-                          std::optional<AttemptId> only_attempt, FencingToken seal, bool announce) {
+                          std::optional<AttemptId> only_attempt, FencingToken seal, bool announce,
+                          std::optional<AttemptId> unless_adopted_from) {
+  if (const Meta& meta = meta_[key]; unless_adopted_from && meta.adopted &&
+                                     meta.adopted_by != *unless_adopted_from &&
+                                     meta.adopted_of == meta.attempt) {
+    return {.outcome = Outcome::kNotHeld};
+  }
   if (seal.value != 0) {
     Meta& sealed = meta_[key];
     if (sealed.fence >= seal) return {.outcome = Outcome::kNotHeld, .fence = sealed.fence};

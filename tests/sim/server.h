@@ -31,7 +31,7 @@ class Server {
                                FencingToken fence);
   [[nodiscard]] NodeReply Release(const std::string& key, const std::string& token,
                                   std::optional<AttemptId> only_attempt, FencingToken seal,
-                                  bool announce);
+                                  bool announce, std::optional<AttemptId> unless_adopted_from = {});
   [[nodiscard]] NodeReply Inspect(const std::string& key);
   [[nodiscard]] NodeReply Probe(const std::string& key);
   [[nodiscard]] NodeReply Mark(const std::string& from, const std::string& to);
@@ -80,6 +80,9 @@ class Server {
     FencingToken fence;
     AttemptId attempt;
     AttemptId kept;
+    AttemptId adopted_by;
+    AttemptId adopted_of;  // what `attempt` was then
+    bool adopted = false;
   };
 
   [[nodiscard]] Duration Clock() const;

@@ -304,6 +304,35 @@ TEST_F(Holding, MovesToAnotherDaemonWithoutAGap) {
   watchdog->Cancel(Reason::kCancelled);
 }
 
+// A connection broke; the client has come back by another daemon; then the first one notices.
+TEST_F(Holding, AnEndThatIsNoticedLateSparesWhatAnotherDaemonAdopted) {
+  ClusterOptions options;
+  options.daemons = 2;
+  SetUpCluster(options);
+  const auto old_stream = Hold("k", seconds(1));
+  Pass(milliseconds(700));
+  const Lease lease = *decided->lease;
+  AcquireCommand again = Wants("k", seconds(1));
+  again.token = lease.token;
+  again.extend_if_held = true;
+  std::optional<AcquireResult> adopted;
+  std::vector<WatchEvent> moved;
+  const auto new_stream = cluster->shard(1).Hold(
+      {.acquire = again, .interval = milliseconds(500), .max_lifetime = {}},
+      {.decided = [&](AcquireResult result) { adopted = std::move(result); },
+       .watched = [&](WatchEvent event) { moved.push_back(std::move(event)); }});
+  Pass(milliseconds(5));
+  ASSERT_TRUE(adopted && adopted->lease);
+  EXPECT_EQ(adopted->lease->fence, lease.fence);
+  old_stream->Cancel(Reason::kCancelled);
+  Pass(seconds(5));
+  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, lease.token.value()));
+  for (const WatchEvent& event : moved) EXPECT_EQ(event.type, WatchEvent::Type::kExtended);
+  new_stream->Cancel(Reason::kCancelled);
+  Pass(milliseconds(5));
+  EXPECT_EQ(Holders("k"), Nobody());
+}
+
 TEST_F(Watching, EndsAtMaxLifetime) {
   SetUpCluster();
   const Lease lease = MustAcquire(Wants("k", seconds(1)));

@@ -1,0 +1,6 @@
+# find_package(redlockd): redlock::client.
+include(CMakeFindDependencyMacro)
+find_dependency(Threads)
+find_dependency(Protobuf)
+find_dependency(gRPC CONFIG)
+include(${CMAKE_CURRENT_LIST_DIR}/redlockd-targets.cmake)

@@ -1,0 +1,362 @@
+// The C++ library against real daemons.
+#include "redlock/client.h"
+
+#include <gtest/gtest.h>
+#include <signal.h>
+
+#include <atomic>
+#include <filesystem>
+#include <fstream>
+
+#include "client/cpp/src/daemon_clock.h"
+#include "tests/support/daemon.h"
+
+namespace redlock::client {
+namespace {
+
+using redlock::testing::Daemon;
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using Clock = std::chrono::steady_clock;
+
+bool Eventually(const std::function<bool()>& condition, seconds patience = seconds(20)) {
+  const auto give_up = Clock::now() + patience;
+  while (!condition()) {
+    if (Clock::now() > give_up) return false;
+    std::this_thread::sleep_for(milliseconds(5));
+  }
+  return true;
+}
+
+class ClientTest : public ::testing::Test {
+ protected:
+  void SetUp() override { first.emplace(nodes); }
+
+  Options To(const std::vector<std::string>& endpoints) { return {.endpoints = endpoints}; }
+  Client& Open(const Options& options) { return client.emplace(options); }
+  Client& Open() { return Open(To({first->address()})); }
+  int Holding(const std::string& key) const {
+    int holding = 0;
+    for (const auto& node : nodes) holding += node->Cli("EXISTS " + key) == "1" ? 1 : 0;
+    return holding;
+  }
+
+  std::vector<std::unique_ptr<redlock::testing::RedisServer>> nodes =
+      redlock::testing::StartNodes(3);
+  std::optional<Daemon> first;
+  std::optional<Client> client;
+};
+
+TEST_F(ClientTest, TheLifeOfALock) {
+  Open();
+  Result<Lock> lock = client->acquire("key", {.ttl = seconds(10), .owner = "tester"});
+  ASSERT_TRUE(lock) << lock.error().message;
+  EXPECT_EQ(lock->key(), "key");
+  EXPECT_FALSE(lock->token().empty());
+  EXPECT_GT(lock->fencing_token(), 0U);
+  EXPECT_GT(lock->validity(), seconds(8));
+  EXPECT_LE(lock->validity(), seconds(10));
+  EXPECT_FALSE(lock->lost().stop_requested());
+  EXPECT_EQ(Holding("key"), 3);
+  EXPECT_TRUE(lock->extend(seconds(60)));
+  EXPECT_GT(lock->validity(), seconds(50));
+  EXPECT_TRUE(lock->release());
+  EXPECT_EQ(lock->validity(), Duration{});
+  EXPECT_FALSE(lock->lost().stop_requested()) << "a release is no loss";
+  EXPECT_EQ(lock->release().error().reason, Reason::kLockNotHeld);
+  EXPECT_EQ(Holding("key"), 0);
+}
+
+TEST_F(ClientTest, IsReleasedByItsDestructor) {
+  Open();
+  {
+    const auto lock = client->acquire("key");
+    ASSERT_TRUE(lock);
+  }
+  EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }));
+  std::optional<Lock> moved;
+  {
+    auto lock = client->acquire("key");
+    ASSERT_TRUE(lock);
+    moved.emplace(std::move(*lock));
+  }
+  std::this_thread::sleep_for(milliseconds(100));
+  EXPECT_EQ(Holding("key"), 3);
+  moved.reset();
+  EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }));
+}
+
+TEST_F(ClientTest, OneTryTellsWhenTheLockMayBeFree) {
+  Open();
+  const auto lock = client->acquire("key", {.ttl = seconds(10)});
+  ASSERT_TRUE(lock);
+  const auto second = client->acquire("key", {.ttl = seconds(10), .wait = seconds(0)});
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().reason, Reason::kLockAlreadyHeld);
+  EXPECT_GT(second.error().retry_after, seconds(5));
+}
+
+TEST_F(ClientTest, WaitsInTurnAndTellsThePosition) {
+  Open();
+  auto lock = client->acquire("key");
+  ASSERT_TRUE(lock);
+  std::vector<std::future<Result<Lock>>> waiting;
+  std::atomic<int> last_position = -1;
+  for (int i = 0; i < 3; ++i) {
+    waiting.push_back(client->acquire_async(
+        "key", {.queued = [&last_position](int position) { last_position = position; }}));
+    EXPECT_TRUE(Eventually([&] { return last_position == i; })) << last_position;
+  }
+  std::uint64_t fence = lock->fencing_token();
+  EXPECT_TRUE(lock->release());
+  for (auto& one : waiting) {
+    auto next = one.get();
+    ASSERT_TRUE(next);
+    EXPECT_GT(next->fencing_token(), std::exchange(fence, next->fencing_token()));
+  }
+}
+
+TEST_F(ClientTest, GivesUpWhenTheWaitIsOver) {
+  Open();
+  const auto lock = client->acquire("key");
+  ASSERT_TRUE(lock);
+  const auto begun = Clock::now();
+  const auto second = client->acquire("key", {.wait = milliseconds(200)});
+  ASSERT_FALSE(second);
+  EXPECT_EQ(second.error().reason, Reason::kDeadlineExceeded);
+  EXPECT_GE(Clock::now() - begun, milliseconds(200));
+}
+
+TEST_F(ClientTest, GivesUpWhenToldTo) {
+  Open();
+  auto lock = client->acquire("key");
+  ASSERT_TRUE(lock);
+  std::stop_source stop;
+  std::atomic<bool> queued = false;
+  auto second = client->acquire_async(
+      "key", {.stop = stop.get_token(), .queued = [&queued](int) { queued = true; }});
+  EXPECT_TRUE(Eventually([&queued] { return queued.load(); }));
+  stop.request_stop();
+  EXPECT_EQ(second.get().error().reason, Reason::kCancelled);
+  EXPECT_EQ(client->acquire("other", {.stop = stop.get_token()}).error().reason,
+            Reason::kCancelled);
+  EXPECT_TRUE(lock->release());
+  EXPECT_TRUE(Eventually([this] { return Holding("key") + Holding("other") == 0; }));
+}
+
+TEST_F(ClientTest, WithLockReleasesWhateverHappens) {
+  Open();
+  const auto seven = client->with_lock("key", {}, [this](const Lock& lock) {
+    EXPECT_TRUE(lock.held());
+    EXPECT_EQ(Holding("key"), 3);
+    return 7;
+  });
+  ASSERT_TRUE(seven);
+  EXPECT_EQ(*seven, 7);
+  EXPECT_EQ(Holding("key"), 0);
+  EXPECT_TRUE(client->with_lock("key", {}, [](const Lock&) {}));
+  EXPECT_THROW((void)client->with_lock("key", {}, [](const Lock&) { throw 1; }), int);
+  EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }));
+}
+
+TEST_F(ClientTest, BadInputIsNamed) {
+  Open();
+  const auto no_key = client->acquire("");
+  EXPECT_EQ(no_key.error().reason, Reason::kInvalidArgument);
+  EXPECT_NE(no_key.error().message.find("key"), std::string::npos) << no_key.error().message;
+  const auto short_ttl = client->acquire("key", {.ttl = milliseconds(1)});
+  EXPECT_NE(short_ttl.error().message.find("ttl"), std::string::npos) << short_ttl.error().message;
+  EXPECT_THROW(Client({.endpoints = {}}), std::invalid_argument);
+  EXPECT_THROW(Client({.ca_file = "/nowhere"}), std::invalid_argument);
+  EXPECT_THROW((void)client->acquire("").value(), LockError);
+}
+
+TEST_F(ClientTest, ADaemonThatIsNotThereIsToldAtOnce) {
+  const auto lock = Open(To({"127.0.0.1:1"})).acquire("key");
+  ASSERT_FALSE(lock);
+  EXPECT_EQ(lock.error().reason, Reason::kUnreachable);
+  EXPECT_NE(lock.error().message.find("127.0.0.1:1"), std::string::npos) << lock.error().message;
+}
+
+TEST_F(ClientTest, ASecondEndpointIsUsedWhereTheFirstIsNotThere) {
+  EXPECT_TRUE(Open(To({"127.0.0.1:1", first->address()})).acquire("key"));
+}
+
+TEST_F(ClientTest, LocksGoAlongWhenTheirDaemonIsKilled) {
+  Daemon second(nodes);
+  Open(To({first->address(), second.address()}));
+  auto lock = client->acquire("key", {.ttl = seconds(6)});
+  ASSERT_TRUE(lock);
+  auto waiting = client->acquire_async("other", {.ttl = seconds(6)});
+  ASSERT_TRUE(waiting.get());
+  first->process().Signal(SIGKILL);
+  (void)first->process().Wait();
+  // Far longer than the TTL.
+  const auto end = Clock::now() + seconds(9);
+  while (Clock::now() < end) {
+    ASSERT_TRUE(lock->held()) << lock->loss()->message;
+    std::this_thread::sleep_for(milliseconds(20));
+  }
+  EXPECT_NE(second.Ctl("leases").output.find("key"), std::string::npos);
+  EXPECT_TRUE(lock->release());
+  EXPECT_EQ(Holding("key"), 0);
+}
+
+TEST_F(ClientTest, LocksAndWaitersGoAlongWhenTheirDaemonIsDrained) {
+  Daemon second(nodes);
+  Open(To({first->address(), second.address()}));
+  auto lock = client->acquire("key", {.ttl = seconds(4)});
+  ASSERT_TRUE(lock);
+  auto waiting = client->acquire_async("key", {.ttl = seconds(4)});
+  std::this_thread::sleep_for(milliseconds(100));
+  first->process().Signal(SIGTERM);
+  EXPECT_EQ(first->process().Wait(), 0);
+  std::this_thread::sleep_for(seconds(5));
+  EXPECT_TRUE(lock->held()) << lock->loss()->message;
+  const std::uint64_t fence = lock->fencing_token();
+  EXPECT_TRUE(lock->release());
+  auto next = waiting.get();
+  ASSERT_TRUE(next) << next.error().message;
+  EXPECT_GT(next->fencing_token(), fence);
+}
+
+TEST_F(ClientTest, ADaemonThatComesBackGetsTheLocksAgain) {
+  const std::string address = first->address();
+  Open();
+  auto lock = client->acquire("key", {.ttl = seconds(10)});
+  ASSERT_TRUE(lock);
+  first->process().Signal(SIGKILL);
+  (void)first->process().Wait();
+  first.reset();
+  first.emplace(nodes, std::vector<std::string>{"--listen", address});
+  std::this_thread::sleep_for(seconds(11));
+  EXPECT_TRUE(lock->held()) << lock->loss()->message;
+}
+
+TEST_F(ClientTest, LossIsToldBeforeTheValidityEndsWhereNoDaemonIsLeft) {
+  Open();
+  auto lock = client->acquire("key", {.ttl = seconds(3), .margin = milliseconds(700)});
+  ASSERT_TRUE(lock);
+  Clock::time_point lost;
+  const std::stop_callback callback(lock->lost(), [&lost] { lost = Clock::now(); });
+  first->process().Signal(SIGSTOP);  // silent, but the connection stays
+  const auto until = Clock::now() + lock->validity();
+  EXPECT_TRUE(Eventually([&lock] { return lock->lost().stop_requested(); }));
+  EXPECT_LE(lost, until - milliseconds(500));
+  EXPECT_FALSE(lock->held());
+  EXPECT_EQ(lock->loss()->reason, Reason::kValidityExpired);
+  EXPECT_EQ(lock->release().error().reason, Reason::kLockNotHeld);
+  first->process().Signal(SIGCONT);
+}
+
+TEST_F(ClientTest, LossIsToldWhereAnotherTookTheLock) {
+  Open();
+  auto lock = client->acquire("key", {.ttl = seconds(2)});
+  ASSERT_TRUE(lock);
+  EXPECT_EQ(first->Ctl("force-release key --why test").status, 0);
+  const Result<Lock> other = client->acquire("key2");
+  EXPECT_TRUE(Eventually([&lock] { return lock->lost().stop_requested(); }));
+  EXPECT_EQ(lock->loss()->reason, Reason::kLockNotHeld) << lock->loss()->message;
+}
+
+// The old daemon was only cut off for longer than a TTL, and another client has had the lock since.
+TEST_F(ClientTest, ALockThatAnotherHadMeanwhileIsNotTakenAlong) {
+  Daemon second(nodes);
+  Open(To({first->address(), second.address()}));
+  auto lock = client->acquire("key", {.ttl = seconds(8)});
+  ASSERT_TRUE(lock);
+  EXPECT_EQ(second.Ctl("force-release key --why test").status, 0);
+  first->process().Signal(SIGKILL);
+  (void)first->process().Wait();
+  EXPECT_TRUE(Eventually([&lock] { return lock->lost().stop_requested(); }));
+  EXPECT_EQ(lock->loss()->reason, Reason::kLockNotHeld);
+  EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }))
+      << "what was taken afresh by mistake is given back";
+}
+
+TEST_F(ClientTest, DestroyingTheClientReleasesAndTellsEverybody) {
+  Open();
+  auto lock = client->acquire("key");
+  ASSERT_TRUE(lock);
+  auto waiting = client->acquire_async("key");
+  const auto begun = Clock::now();
+  client.reset();
+  EXPECT_LT(Clock::now() - begun, seconds(1)) << "it does not run into its patience";
+  EXPECT_TRUE(lock->lost().stop_requested());
+  EXPECT_EQ(waiting.get().error().reason, Reason::kCancelled);
+  EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }));
+}
+
+TEST_F(ClientTest, ManyThreadsShareIt) {
+  Open();
+  std::atomic<int> inside = 0;
+  std::atomic<int> turns = 0;
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 8; ++i) {
+    threads.emplace_back([&] {
+      for (int turn = 0; turn < 50; ++turn) {
+        const auto done = client->with_lock("key", {.ttl = seconds(10)}, [&](const Lock&) {
+          EXPECT_EQ(++inside, 1);
+          --inside;
+          ++turns;
+        });
+        EXPECT_TRUE(done);
+      }
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_EQ(turns, 400);
+}
+
+TEST_F(ClientTest, SaysWhoItIs) {
+  const redlock::testing::TemporaryDirectory directory;
+  const std::string made =
+      redlock::testing::Shell(redlock::testing::kRedlockctl + " token me --output json").output;
+  const auto field = [&made](const std::string& name) {
+    const auto begin = made.find("\"" + name + "\":\"") + name.size() + 4;
+    return made.substr(begin, made.find('"', begin) - begin);
+  };
+  std::ofstream(directory.path() + "/tokens") << field("line") << "\n";
+  std::ofstream(directory.path() + "/mine") << field("token") << "\n";
+  setenv("REDLOCK_AUTH_TOKEN_FILE", (directory.path() + "/mine").c_str(), 1);  // for redlockctl
+  Daemon strict(nodes, {"--token-file", directory.path() + "/tokens"});
+  EXPECT_EQ(Open(To({strict.address()})).acquire("key").error().reason, Reason::kUnauthenticated);
+  Options options = To({strict.address()});
+  options.token_file = directory.path() + "/mine";
+  EXPECT_TRUE(Open(options).acquire("key"));
+  unsetenv("REDLOCK_AUTH_TOKEN_FILE");
+}
+
+TEST(DaemonClock, TellsHowOldAMessageIs) {
+  using std::chrono::hours;
+  const Clock::time_point now(hours(5));
+  const auto daemon = [](auto time) { return Duration(hours(100) + time); };
+  DaemonClock clock;
+  clock.OnMessage(daemon(seconds(0)), now + milliseconds(2));
+  clock.OnRoundTrip(milliseconds(5));
+  // At the earliest 5 ms before the fastest message would have come.
+  EXPECT_EQ(clock.MadeAt(daemon(seconds(0))), now - milliseconds(3));
+  // One that lay in a buffer for 20 s.
+  clock.OnMessage(daemon(seconds(10)), now + seconds(30));
+  EXPECT_EQ(clock.MadeAt(daemon(seconds(10))), now + seconds(10) - milliseconds(3));
+  // A faster one.
+  clock.OnMessage(daemon(seconds(40)), now + seconds(40) + milliseconds(1));
+  EXPECT_EQ(clock.MadeAt(daemon(seconds(40))), now + seconds(40) - milliseconds(4));
+}
+
+TEST(DaemonClock, FollowsClocksThatRunApart) {
+  DaemonClock clock;
+  clock.OnRoundTrip(milliseconds(1));
+  Clock::time_point now(std::chrono::hours(1));
+  Duration daemon = std::chrono::hours(9);
+  for (int minute = 0; minute < 60 * 24; ++minute) {
+    clock.OnMessage(daemon, now);
+    now += std::chrono::minutes(1) + milliseconds(5);  // 83 ppm
+    daemon += std::chrono::minutes(1);
+  }
+  const auto off = now - clock.MadeAt(daemon);
+  EXPECT_LT(std::chrono::abs(off), milliseconds(20));
+}
+
+}  // namespace
+}  // namespace redlock::client

@@ -5,7 +5,9 @@
 #include <signal.h>
 
 #include <algorithm>
+#include <condition_variable>
 #include <fstream>
+#include <mutex>
 #include <sstream>
 #include <thread>
 #include <utility>
@@ -20,6 +22,10 @@ namespace v1 = redlock::v1;
 
 // A call that only asks the nodes once needs no longer; a waiting acquire has no such bound.
 constexpr Millis kCallTimeout = std::chrono::seconds(10);
+// Of one of several servers, before the next one is asked.
+constexpr auto kConnectTimeout = std::chrono::seconds(1);
+// Of what is shown while waiting.
+constexpr auto kProgressPeriod = std::chrono::seconds(1);
 
 void Set(google::protobuf::Duration* out, Millis duration) {
   const auto ns = std::chrono::duration_cast<std::chrono::nanoseconds>(duration).count();
@@ -33,9 +39,9 @@ std::string ReadFile(const std::string& path) {
   return text.str();
 }
 
-std::shared_ptr<grpc::ChannelCredentials> ChannelCredentials(const Options& options) {
-  if (options.tls_ca.empty() || options.server.starts_with("unix:")) {
-    return grpc::InsecureChannelCredentials();
+std::shared_ptr<grpc::Channel> ChannelTo(const std::string& server, const Options& options) {
+  if (options.tls_ca.empty() || server.starts_with("unix:")) {
+    return grpc::CreateChannel(server, grpc::InsecureChannelCredentials());
   }
   grpc::SslCredentialsOptions tls;
   tls.pem_root_certs = ReadFile(options.tls_ca);
@@ -43,7 +49,7 @@ std::shared_ptr<grpc::ChannelCredentials> ChannelCredentials(const Options& opti
     tls.pem_cert_chain = ReadFile(options.tls_cert);
     tls.pem_private_key = ReadFile(options.tls_key);
   }
-  return grpc::SslCredentials(tls);
+  return grpc::CreateChannel(server, grpc::SslCredentials(tls));
 }
 
 // Cancels the call at SIGINT or SIGTERM, so that the daemon hears of it at once. The signals must
@@ -84,7 +90,14 @@ class CancelOnSignal {
 
 Commands::Commands(Options options, Printer printer)
     : options_(std::move(options)), printer_(printer) {
-  const auto channel = grpc::CreateChannel(options_.server, ChannelCredentials(options_));
+  std::shared_ptr<grpc::Channel> channel;
+  for (const std::string& server : options_.servers) {
+    server_ = server;
+    channel = ChannelTo(server, options_);
+    // The last one has to do; whoever asks it hears why it does not.
+    const auto patience = std::chrono::system_clock::now() + kConnectTimeout;
+    if (server == options_.servers.back() || channel->WaitForConnected(patience)) break;
+  }
   stub_ = v1::LockService::NewStub(channel);
   admin_ = v1::AdminService::NewStub(channel);
   health_ = grpc::health::v1::Health::NewStub(channel);
@@ -97,15 +110,40 @@ void Commands::Identify(grpc::ClientContext& context) const {
 }
 
 void Commands::SetDeadline(grpc::ClientContext& context) const {
-  const Millis timeout = options_.timeout.value_or(kCallTimeout);
+  SetDeadline(context, options_.timeout.value_or(kCallTimeout));
+}
+
+void Commands::SetDeadline(grpc::ClientContext& context, Millis timeout) {
   context.set_deadline(std::chrono::system_clock::now() +
                        std::chrono::duration_cast<std::chrono::microseconds>(timeout));
 }
 
 ExitStatus Commands::Report(const grpc::Status& status) const {
-  const Failure failure = Explain(status, options_.server);
+  const Failure failure = Explain(status, server_);
   printer_.Print(failure);
   return failure.exit_status;
+}
+
+std::optional<Millis> Commands::Wait() const {
+  return options_.wait ? options_.wait : options_.timeout;
+}
+
+// Until told to stop; what cannot be asked is not shown.
+void Commands::ShowWaiting(const std::stop_token& stop) const {
+  std::mutex mutex;
+  std::condition_variable_any wake;
+  std::unique_lock lock(mutex);
+  while (!wake.wait_for(lock, stop, kProgressPeriod, [&stop] { return stop.stop_requested(); })) {
+    grpc::ClientContext context;
+    Identify(context);
+    SetDeadline(context, kProgressPeriod);
+    v1::InspectRequest request;
+    request.set_key(options_.key);
+    v1::InspectResponse response;
+    if (stub_->Inspect(&context, request, &response).ok() && !stop.stop_requested()) {
+      printer_.PrintWaiting(options_.key, response);
+    }
+  }
 }
 
 ExitStatus Commands::Acquire() {
@@ -118,10 +156,16 @@ ExitStatus Commands::Acquire() {
   request.set_owner(options_.owner);
   grpc::ClientContext context;
   Identify(context);
-  if (options_.timeout || options_.single_try) SetDeadline(context);
+  if (const auto wait = Wait(); wait || options_.single_try) {
+    SetDeadline(context, wait.value_or(kCallTimeout));
+  }
   v1::AcquireResponse response;
   CancelOnSignal cancel(context);
+  std::jthread progress([this](const std::stop_token& stop) { ShowWaiting(stop); });
   const grpc::Status status = stub_->Acquire(&context, request, &response);
+  progress.request_stop();
+  progress.join();
+  printer_.ClearProgress();
   if (!status.ok()) return Report(status);
   printer_.Print(response);
   return kExitOk;
@@ -299,15 +343,35 @@ ExitStatus Commands::Hold() {
   return Report(status);
 }
 
+redlock::client::Options Commands::ClientOptions() const {
+  redlock::client::Options options{.endpoints = options_.servers,
+                                   .ca_file = options_.tls_ca,
+                                   .certificate_file = options_.tls_cert,
+                                   .key_file = options_.tls_key,
+                                   .token_file = options_.auth_token_file};
+  return options;
+}
+
 ExitStatus Commands::Run() {
-  RunOptions run{.server = options_.server,
+  using std::chrono::duration_cast;
+  using std::chrono::milliseconds;
+  RunOptions run{.key = options_.key,
+                 .acquire = {.ttl = duration_cast<milliseconds>(options_.ttl),
+                             .token = options_.token,
+                             .owner = options_.owner},
                  .command = options_.command,
-                 .grace = std::chrono::duration_cast<std::chrono::milliseconds>(options_.grace),
-                 .wait = std::nullopt};
-  if (options_.timeout) {
-    run.wait = std::chrono::duration_cast<std::chrono::milliseconds>(*options_.timeout);
-  }
-  return static_cast<ExitStatus>(RunUnderLock(*stub_, HoldRequest(), run, printer_));
+                 .grace = duration_cast<milliseconds>(options_.grace),
+                 .max_lifetime = {}};
+  if (const auto wait = Wait()) run.acquire.wait = duration_cast<milliseconds>(*wait);
+  if (options_.single_try) run.acquire.wait = milliseconds(0);
+  if (options_.max_lifetime) run.max_lifetime = duration_cast<milliseconds>(*options_.max_lifetime);
+  redlock::client::Client client(ClientOptions());
+  return static_cast<ExitStatus>(RunUnderLock(client, run, printer_));
+}
+
+ExitStatus Commands::Bench() {
+  redlock::client::Client client(ClientOptions());
+  return redlockctl::Bench(client, options_.bench, printer_);
 }
 
 }  // namespace redlockctl

@@ -4,9 +4,11 @@
 #include <chrono>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <vector>
 
+#include "client/redlockctl/bench_command.h"
 #include "client/redlockctl/failure.h"
 #include "client/redlockctl/printer.h"
 #include "proto/grpc/health/v1/health.grpc.pb.h"
@@ -18,9 +20,10 @@ namespace redlockctl {
 using Millis = std::chrono::duration<double, std::milli>;
 
 struct Options {
-  std::string server = "127.0.0.1:50051";
+  std::vector<std::string> servers = {"127.0.0.1:50051"};
   std::string tls_ca;  // PEM files; empty: no TLS
   std::string tls_cert, tls_key;
+  std::string auth_token_file;
   std::string auth_token;  // says who the caller is; empty: nobody
   std::string identity;    // that a token is made for
   std::string why;         // of a forced release
@@ -30,10 +33,12 @@ struct Options {
   std::string owner;
   Millis ttl = std::chrono::seconds(30);
   std::optional<Millis> timeout;   // of the call
+  std::optional<Millis> wait;      // for the lock
   std::optional<Millis> interval;  // of a watch
   std::optional<Millis> max_lifetime;
   Millis grace = std::chrono::seconds(5);  // of a command whose lock was lost
   std::vector<std::string> command;
+  BenchOptions bench;
   bool single_try = false;
   bool extend_if_held = false;
   bool release_on_close = false;
@@ -65,15 +70,22 @@ class Commands {
   [[nodiscard]] ExitStatus Hold();
   // Runs a command while the lock is held; returns a RunExitStatus or the command's own status.
   [[nodiscard]] ExitStatus Run();
+  [[nodiscard]] ExitStatus Bench();
 
  private:
+  [[nodiscard]] redlock::client::Options ClientOptions() const;
+  // How long to wait for a lock at most: --try, --wait or --timeout.
+  [[nodiscard]] std::optional<Millis> Wait() const;
   [[nodiscard]] redlock::v1::HoldRequest HoldRequest() const;
   void Identify(grpc::ClientContext& context) const;
   void SetDeadline(grpc::ClientContext& context) const;
+  static void SetDeadline(grpc::ClientContext& context, Millis timeout);
+  void ShowWaiting(const std::stop_token& stop) const;
   [[nodiscard]] ExitStatus Report(const grpc::Status& status) const;
 
   const Options options_;
   const Printer printer_;
+  std::string server_;  // that is asked
   std::unique_ptr<redlock::v1::LockService::Stub> stub_;
   std::unique_ptr<redlock::v1::AdminService::Stub> admin_;
   std::unique_ptr<grpc::health::v1::Health::Stub> health_;

@@ -13,7 +13,8 @@ ExitStatus ExitStatusOf(const std::string& reason, grpc::StatusCode code) {
       {"LOCK_ALREADY_HELD", kExitHeld},      {"MAX_RETRIES_EXCEEDED", kExitHeld},
       {"VALIDITY_EXPIRED", kExitHeld},       {"LOCK_NOT_HELD", kExitNotHeld},
       {"QUORUM_UNAVAILABLE", kExitNoQuorum}, {"DRAINING", kExitUnreachable},
-      {"INVALID_ARGUMENT", kExitUsage},
+      {"INVALID_ARGUMENT", kExitUsage},      {"UNREACHABLE", kExitUnreachable},
+      {"DEADLINE_EXCEEDED", kExitHeld},
   };
   const auto found = statuses.find(reason);
   if (found != statuses.end()) return found->second;
@@ -51,6 +52,22 @@ Failure Explain(const grpc::Status& status, const std::string& server) {
       failure.message = "no redlockd answers at " + server + " (" + status.error_message() + ")";
     }
   }
+  return failure;
+}
+
+Failure Explain(const redlock::client::Error& error) {
+  Failure failure;
+  failure.reason = redlock::client::to_string(error.reason);
+  failure.message = error.message;
+  if (error.reason == redlock::client::Reason::kUnreachable) {
+    failure.message = "no redlockd answers (" + error.message + ")";
+  } else if (error.reason == redlock::client::Reason::kDeadlineExceeded) {
+    failure.message = "the time to wait ran out";
+  }
+  if (error.retry_after > redlock::client::Duration::zero()) {
+    failure.retry_after = std::chrono::duration_cast<std::chrono::milliseconds>(error.retry_after);
+  }
+  failure.exit_status = ExitStatusOf(failure.reason, grpc::StatusCode::UNKNOWN);
   return failure;
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <grpcpp/support/status.h>
+#include <redlock/client.h>
 
 #include <chrono>
 #include <optional>
@@ -32,5 +33,7 @@ struct Failure {
 };
 
 [[nodiscard]] Failure Explain(const grpc::Status& status, const std::string& server);
+// Of the C++ library.
+[[nodiscard]] Failure Explain(const redlock::client::Error& error);
 
 }  // namespace redlockctl

@@ -96,6 +96,8 @@ void DeclareCommands(CommandLine& line, Options& options) {
   line.AddTtl(acquire);
   line.AddToken(acquire, false);
   acquire.add_flag("--try", options.single_try, "One attempt, no waiting");
+  AddDuration(acquire, "--wait", "Wait for the lock so long at most [for ever]",
+              [&options](Millis value) { options.wait = value; });
   acquire.add_flag("--extend-if-held", options.extend_if_held,
                    "Extend where --token holds the key already");
   acquire.add_option("--owner", options.owner, "A label for people, shown by inspect");
@@ -126,11 +128,13 @@ void DeclareCommands(CommandLine& line, Options& options) {
     line.AddToken(*held, false);
     held->add_flag("--try", options.single_try, "One attempt, no waiting");
     held->add_option("--owner", options.owner, "A label for people, shown by inspect");
-    AddDuration(*held, "--interval", "Pause between extensions [half the TTL]",
-                [&options](Millis value) { options.interval = value; });
     AddDuration(*held, "--max-lifetime", "Give the lock back after this time",
                 [&options](Millis value) { options.max_lifetime = value; });
   }
+  AddDuration(hold, "--interval", "Pause between extensions [half the TTL]",
+              [&options](Millis value) { options.interval = value; });
+  AddDuration(run, "--wait", "Wait for the lock so long at most [for ever]",
+              [&options](Millis value) { options.wait = value; });
   AddDuration(run, "--grace", "A command whose lock was lost gets SIGTERM, and SIGKILL after [5s]",
               [&options](Millis value) { options.grace = value; });
   run.add_option("COMMAND", options.command, "What to run, behind --")->required();
@@ -160,6 +164,16 @@ void DeclareCommands(CommandLine& line, Options& options) {
             });
         return allowed ? "" : "an identity is 1 to 128 letters, digits and - _ @ : /";
       });
+  CLI::App& bench = line.AddWithoutKey(
+      "bench", "Take and release locks as fast as it goes, and tell how fast", &Commands::Bench);
+  AddDuration(bench, "--duration", "For so long [5s]", [&options](Millis value) {
+    options.bench.duration = std::chrono::duration_cast<std::chrono::milliseconds>(value);
+  });
+  bench.add_option("--callers", options.bench.concurrency, "At a time")
+      ->check(CLI::Range(1, 1000))
+      ->capture_default_str();
+  bench.add_flag("--one-key", options.bench.one_key, "All want the same lock, and wait in turn");
+
   line.Add("inspect", "Show who holds a lock", &Commands::Inspect);
 }
 
@@ -180,7 +194,11 @@ int main(int argc, char** argv) {
   app.footer(kFooter);
   Options options;
   std::string output = "text";
-  app.add_option("--server", options.server, "The daemon: host:port or unix:/path")
+  app.add_option("--server", options.servers,
+                 "The daemon: host:port or unix:/path. Several, separated by commas, are tried in "
+                 "turn; `run` goes on with the next where one goes away")
+      ->delimiter(',')
+      ->allow_extra_args(false)  // so that the command is not taken for another server
       ->envname("REDLOCK_SERVER")
       ->capture_default_str();
   app.add_option("--tls-ca", options.tls_ca,
@@ -197,7 +215,10 @@ int main(int argc, char** argv) {
       ->needs(cert);
   app.add_option_function<std::string>(
          "--auth-token-file",
-         [&options](const std::string& path) { std::ifstream(path) >> options.auth_token; },
+         [&options](const std::string& path) {
+           options.auth_token_file = path;
+           std::ifstream(path) >> options.auth_token;
+         },
          "File with the bearer token that tells the daemon who calls")
       ->envname("REDLOCK_AUTH_TOKEN_FILE")
       ->check(CLI::ExistingFile);

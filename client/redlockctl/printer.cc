@@ -2,9 +2,11 @@
 
 #include <google/protobuf/util/json_util.h>
 #include <google/protobuf/wrappers.pb.h>
+#include <unistd.h>
 
 #include <cctype>
 #include <cstdio>
+#include <cstdlib>
 #include <string_view>
 
 namespace redlockctl {
@@ -48,7 +50,66 @@ std::string JsonText(const std::string& text) {
   return json;
 }
 
+constexpr const char* kGreen = "32";
+constexpr const char* kYellow = "33";
+constexpr const char* kRed = "31";
+
+const char* ColourOf(v1::NodeState state) {
+  if (state == v1::NODE_STATE_UP) return kGreen;
+  return state == v1::NODE_STATE_QUARANTINED ? kYellow : kRed;
+}
+
 }  // namespace
+
+Printer::Printer(bool json)
+    : json_(json),
+      colours_(!json && isatty(STDOUT_FILENO) != 0 && std::getenv("NO_COLOR") == nullptr),
+      progress_(!json && isatty(STDERR_FILENO) != 0) {}
+
+std::string Printer::Coloured(const char* colour, const std::string& text) const {
+  return colours_ ? std::string("\033[") + colour + "m" + text + "\033[0m" : text;
+}
+
+void Printer::PrintProgress(const std::string& line) const {
+  if (!progress_) return;
+  std::fprintf(stderr, "\r\033[K%s", line.c_str());
+  std::fflush(stderr);
+}
+
+void Printer::ClearProgress() const { PrintProgress(""); }
+
+void Printer::PrintQueued(const std::string& key, int position) const {
+  PrintProgress("waiting for " + key +
+                (position == 0 ? ", next in line" : ", " + std::to_string(position) + " ahead"));
+}
+
+void Printer::PrintWaiting(const std::string& key, const v1::InspectResponse& seen) const {
+  if (!seen.held()) return PrintProgress("waiting for " + key);
+  const std::string holder = seen.owner().empty() ? "a holder without a label" : seen.owner();
+  PrintProgress("waiting for " + key + ", held by " + holder + ", " +
+                std::to_string(seen.waiters()) + " wait at this daemon");
+}
+
+void Printer::Print(const BenchReport& report) const {
+  const double rate = static_cast<double>(report.cycles) / report.seconds;
+  if (json_) {
+    std::printf(
+        R"({"callers":%d,"one_key":%s,"seconds":%.3f,"cycles":%zu,"cycles_per_second":%.1f,)"
+        R"("acquire_ms":{"p50":%.3f,"p99":%.3f,"p999":%.3f},)"
+        R"("cycle_ms":{"p50":%.3f,"p99":%.3f,"p999":%.3f}})"
+        "\n",
+        report.callers, report.one_key ? "true" : "false", report.seconds, report.cycles, rate,
+        report.acquire_ms.p50, report.acquire_ms.p99, report.acquire_ms.p999, report.cycle_ms.p50,
+        report.cycle_ms.p99, report.cycle_ms.p999);
+    return;
+  }
+  std::printf("%.0f locks taken and released a second, by %d callers %s, for %.1f s\n", rate,
+              report.callers, report.one_key ? "of one key" : "with a key each", report.seconds);
+  std::printf("  acquire        p50 %.2f ms, p99 %.2f ms, p99.9 %.2f ms\n", report.acquire_ms.p50,
+              report.acquire_ms.p99, report.acquire_ms.p999);
+  std::printf("  with release   p50 %.2f ms, p99 %.2f ms, p99.9 %.2f ms\n", report.cycle_ms.p50,
+              report.cycle_ms.p99, report.cycle_ms.p999);
+}
 
 void Printer::PrintJson(const google::protobuf::Message& message) const {
   google::protobuf::util::JsonPrintOptions options;
@@ -108,7 +169,7 @@ void Printer::Print(const v1::ListNodesResponse& response) const {
     const char* const state = node.state() == v1::NODE_STATE_UP            ? "up"
                               : node.state() == v1::NODE_STATE_QUARANTINED ? "quarantined"
                                                                            : "down";
-    std::printf("  %-24s %s", node.name().c_str(), state);
+    std::printf("  %-24s %s", node.name().c_str(), Coloured(ColourOf(node.state()), state).c_str());
     if (node.state() == v1::NODE_STATE_UP) {
       std::printf(" (%.1f ms%s%s)", Seconds(node.latency()) * 1e3,
                   node.version().empty() ? "" : ", version ", node.version().c_str());
@@ -228,6 +289,7 @@ void Printer::Print(const NewToken& made) const {
 void Printer::Print(const Failure& failure) const {
   if (!json_) {
     // The daemon's message begins with the reason and ends with the votes already.
+    ClearProgress();
     std::fprintf(stderr, "redlockctl: %s\n", failure.message.c_str());
     return;
   }

@@ -11,10 +11,23 @@
 
 namespace redlockctl {
 
+struct Quantiles {
+  double p50, p99, p999;
+};
+
+struct BenchReport {
+  int callers = 0;
+  bool one_key = false;
+  double seconds = 0;
+  std::size_t cycles = 0;  // of acquire and release
+  Quantiles acquire_ms, cycle_ms;
+};
+
 // Results go to standard output, failures to standard error (as JSON: to standard output).
 class Printer {
  public:
-  explicit Printer(bool json) : json_(json) {}
+  // Text has colours where standard output is a terminal and NO_COLOR is not set.
+  explicit Printer(bool json);
 
   void Print(const redlock::v1::AcquireResponse& response) const;
   void Print(const redlock::v1::ExtendResponse& response) const;
@@ -28,12 +41,24 @@ class Printer {
   void Print(const std::string& key, const redlock::v1::ForceReleaseResponse& response) const;
   void Print(const std::string& level, const redlock::v1::SetLogLevelResponse& response) const;
   void Print(const NewToken& made) const;
+  void Print(const BenchReport& report) const;
   void Print(const Failure& failure) const;
+
+  // While waiting: one line on a terminal's standard error, which is written anew each time;
+  // nothing where that is no terminal, or for JSON.
+  void PrintQueued(const std::string& key, int position) const;
+  void PrintWaiting(const std::string& key, const redlock::v1::InspectResponse& seen) const;
+  void ClearProgress() const;
 
  private:
   void PrintJson(const google::protobuf::Message& message) const;
+  void PrintProgress(const std::string& line) const;
+  // The text in the colour, where there are colours.
+  [[nodiscard]] std::string Coloured(const char* colour, const std::string& text) const;
 
   bool json_;
+  bool colours_;
+  bool progress_;
 };
 
 }  // namespace redlockctl

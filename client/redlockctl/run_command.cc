@@ -5,17 +5,18 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <atomic>
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
+#include <functional>
 #include <mutex>
 #include <optional>
-#include <thread>
+#include <utility>
 
 namespace redlockctl {
 namespace {
 
-namespace v1 = redlock::v1;
+namespace client = redlock::client;
 using Clock = std::chrono::steady_clock;
 
 sigset_t Signals() {
@@ -40,60 +41,42 @@ int NextSignal(std::optional<Clock::time_point> until) {
   return signal < 0 ? 0 : signal;
 }
 
-// Reads the Hold stream in a thread of its own, and wakes the main one with SIGUSR1.
+// The lock, and what the main thread has to know of it; it is woken by SIGUSR1.
 class HeldLock {
  public:
-  HeldLock(v1::LockService::Stub& stub, const v1::HoldRequest& request)
-      : main_(pthread_self()),
-        reader_(stub.Hold(&context_, request)),
-        thread_([this] { Read(); }) {}
-  ~HeldLock() {
-    if (thread_.joinable()) (void)End();
+  HeldLock(client::Client& locks, const std::string& key, client::AcquireOptions options,
+           const Printer& printer)
+      : main_(pthread_self()) {
+    options.stop = give_up_.get_token();
+    options.queued = [&printer, key](int position) { printer.PrintQueued(key, position); };
+    locks.acquire_async(key, std::move(options), [this](client::Result<client::Lock> result) {
+      const std::lock_guard lock(mutex_);
+      result_.emplace(std::move(result));
+      pthread_kill(main_, SIGUSR1);
+    });
   }
   HeldLock(const HeldLock&) = delete;
   HeldLock& operator=(const HeldLock&) = delete;
+  // The answer to the acquisition has to have come.
+  ~HeldLock() = default;
 
-  [[nodiscard]] std::optional<v1::Lease> lease() const {
+  [[nodiscard]] client::Result<client::Lock>* result() {
     const std::lock_guard lock(mutex_);
-    return lease_;
+    return result_ ? &*result_ : nullptr;
   }
-  // Lost, or the stream has ended: the command must not go on.
-  [[nodiscard]] bool over() const { return over_; }
-
-  // Gives the lock back, or up, and returns how the stream ended.
-  grpc::Status End() {
-    context_.TryCancel();
-    thread_.join();
-    return status_;
+  // Once it is held: have the main thread woken when it is lost.
+  void TellLoss() {
+    lost_.emplace((*result_)->lost(), [main = main_] { pthread_kill(main, SIGUSR1); });
   }
+  [[nodiscard]] bool over() const { return (*result_)->lost().stop_requested(); }
+  void GiveUp() { give_up_.request_stop(); }
 
  private:
-  void Read() {
-    v1::HoldResponse event;
-    while (reader_->Read(&event)) {
-      if (event.type() == v1::EVENT_TYPE_ACQUIRED) {
-        const std::lock_guard lock(mutex_);
-        lease_ = event.lease();
-      } else if (event.type() == v1::EVENT_TYPE_LOST) {
-        over_ = true;
-      } else {
-        continue;
-      }
-      pthread_kill(main_, SIGUSR1);
-    }
-    status_ = reader_->Finish();
-    over_ = true;
-    pthread_kill(main_, SIGUSR1);
-  }
-
   const pthread_t main_;
-  grpc::ClientContext context_;
-  const std::unique_ptr<grpc::ClientReader<v1::HoldResponse>> reader_;
+  std::stop_source give_up_;
   mutable std::mutex mutex_;
-  std::optional<v1::Lease> lease_;
-  std::atomic<bool> over_ = false;
-  grpc::Status status_;  // once the thread has ended
-  std::thread thread_;
+  std::optional<client::Result<client::Lock>> result_;
+  std::optional<std::stop_callback<std::function<void()>>> lost_;
 };
 
 int StatusOf(ExitStatus status) {
@@ -115,13 +98,13 @@ int StatusOf(ExitStatus status) {
   return kRunFailed;
 }
 
-pid_t Start(const std::vector<std::string>& command, const v1::Lease& lease) {
+pid_t Start(const std::vector<std::string>& command, const client::Lock& lock) {
   std::vector<char*> arguments;
   for (const std::string& word : command) arguments.push_back(const_cast<char*>(word.c_str()));
   arguments.push_back(nullptr);
-  setenv("REDLOCK_KEY", lease.key().c_str(), 1);
-  setenv("REDLOCK_TOKEN", lease.token().c_str(), 1);
-  setenv("REDLOCK_FENCING_TOKEN", std::to_string(lease.fencing_token()).c_str(), 1);
+  setenv("REDLOCK_KEY", lock.key().c_str(), 1);
+  setenv("REDLOCK_TOKEN", lock.token().c_str(), 1);
+  setenv("REDLOCK_FENCING_TOKEN", std::to_string(lock.fencing_token()).c_str(), 1);
   const pid_t pid = fork();
   if (pid != 0) return pid;
   sigset_t none;
@@ -135,8 +118,9 @@ pid_t Start(const std::vector<std::string>& command, const v1::Lease& lease) {
 }
 
 // Until the command has ended; ends it when the lock is lost. Returns its status as shells do.
-int Attend(pid_t command, const HeldLock& lock, std::chrono::milliseconds grace) {
-  std::optional<Clock::time_point> kill_at;
+int Attend(pid_t command, const HeldLock& lock, const RunOptions& options) {
+  std::optional<Clock::time_point> next;
+  if (options.max_lifetime) next = Clock::now() + *options.max_lifetime;
   bool ending = false;
   while (true) {
     int status = 0;
@@ -144,64 +128,54 @@ int Attend(pid_t command, const HeldLock& lock, std::chrono::milliseconds grace)
       if (ending) return kRunLost;
       return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     }
-    if (lock.over() && !ending) {
+    const bool over = lock.over() || (next && Clock::now() >= *next);
+    if (over && !ending) {
       ending = true;
       kill(command, SIGTERM);
-      kill_at = Clock::now() + grace;
+      next = Clock::now() + options.grace;
     }
-    const int signal = NextSignal(kill_at);
-    if (signal == 0) {
+    const int signal = NextSignal(next);
+    if (signal == 0 && ending) {
       kill(command, SIGKILL);
-      kill_at.reset();
-    } else if (signal != SIGCHLD && signal != SIGUSR1) {
+      next.reset();
+    } else if (signal != 0 && signal != SIGCHLD && signal != SIGUSR1) {
       kill(command, signal);
     }
   }
 }
 
-int NotAcquired(HeldLock& lock, const RunOptions& options, const Printer& printer, int signal) {
-  const bool ended_by_daemon = lock.over();
-  const grpc::Status status = lock.End();
-  if (signal != 0) return 128 + signal;
-  Failure failure =
-      Explain(ended_by_daemon ? status : grpc::Status(grpc::StatusCode::DEADLINE_EXCEEDED, ""),
-              options.server);
-  printer.Print(failure);
-  return StatusOf(failure.exit_status);
-}
-
 }  // namespace
 
-int RunUnderLock(v1::LockService::Stub& stub, const v1::HoldRequest& request,
-                 const RunOptions& options, const Printer& printer) {
-  HeldLock lock(stub, request);
-  std::optional<Clock::time_point> give_up;
-  if (options.wait) give_up = Clock::now() + *options.wait;
-  while (!lock.lease()) {
-    if (lock.over()) return NotAcquired(lock, options, printer, 0);
-    const int signal = NextSignal(give_up);
-    if (signal == 0) return NotAcquired(lock, options, printer, 0);
-    if (signal != SIGUSR1 && signal != SIGCHLD) return NotAcquired(lock, options, printer, signal);
+int RunUnderLock(client::Client& client, const RunOptions& options, const Printer& printer) {
+  HeldLock lock(client, options.key, options.acquire, printer);
+  int ended_by = 0;
+  while (lock.result() == nullptr) {
+    const int signal = NextSignal(std::nullopt);
+    if (signal == SIGUSR1 || signal == SIGCHLD) continue;
+    ended_by = signal;
+    lock.GiveUp();
   }
-  const v1::Lease lease = *lock.lease();
-  const pid_t command = Start(options.command, lease);
-  const int status = Attend(command, lock, options.grace);
-  if (status == kRunLost && lock.over()) {
+  printer.ClearProgress();
+  client::Result<client::Lock>& held = *lock.result();
+  if (ended_by != 0) return 128 + ended_by;  // what was acquired meanwhile goes with `lock`
+  if (!held) {
+    const Failure failure = Explain(held.error());
+    printer.Print(failure);
+    return StatusOf(failure.exit_status);
+  }
+  lock.TellLoss();
+  const pid_t command = Start(options.command, *held);
+  const int status = Attend(command, lock, options);
+  const auto loss = held->loss();
+  (void)held->release();  // so that the lock is free when this returns
+  if (status == kRunLost) {
     printer.Print(Failure{.reason = "LOCK_NOT_HELD",
-                          .message = "the lock was lost; the command was ended",
+                          .message = "the lock was lost; the command was ended (" +
+                                     (loss ? loss->message : "--max-lifetime has passed") + ")",
                           .votes = {},
                           .retry_after = std::nullopt,
                           .exit_status = kExitNotHeld});
-    return status;
   }
-  // By a call, so that the lock is free when this returns; the stream's end would do so as well.
-  v1::ReleaseRequest release;
-  release.set_key(lease.key());
-  release.set_token(lease.token());
-  grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(2));
-  v1::ReleaseResponse released;
-  (void)stub.Release(&context, release, &released);
   return status;
 }
 

@@ -1,13 +1,14 @@
 // `redlockctl run`: a command that runs while the lock is held.
 #pragma once
 
+#include <redlock/client.h>
+
 #include <chrono>
+#include <optional>
 #include <string>
 #include <vector>
 
-#include "client/redlockctl/failure.h"
 #include "client/redlockctl/printer.h"
-#include "proto/redlock/v1/lock_service.grpc.pb.h"
 
 namespace redlockctl {
 
@@ -24,17 +25,17 @@ enum RunExitStatus : int {
 };
 
 struct RunOptions {
-  std::string server;
+  std::string key;
+  redlock::client::AcquireOptions acquire;  // stop and queued are not looked at
   std::vector<std::string> command;
-  std::chrono::milliseconds grace{};              // between SIGTERM and SIGKILL after a loss
-  std::optional<std::chrono::milliseconds> wait;  // for the lock
+  std::chrono::milliseconds grace{};  // between SIGTERM and SIGKILL after a loss
+  std::optional<std::chrono::milliseconds> max_lifetime;  // of the lock; then it counts as lost
 };
 
 // Returns the exit status. SIGINT, SIGTERM, SIGHUP, SIGUSR1 and SIGCHLD must be blocked in every
 // thread; the first three are passed on to the command. It finds the lock's key, token and fencing
 // token in REDLOCK_KEY, REDLOCK_TOKEN and REDLOCK_FENCING_TOKEN.
-[[nodiscard]] int RunUnderLock(redlock::v1::LockService::Stub& stub,
-                               const redlock::v1::HoldRequest& request, const RunOptions& options,
+[[nodiscard]] int RunUnderLock(redlock::client::Client& client, const RunOptions& options,
                                const Printer& printer);
 
 }  // namespace redlockctl

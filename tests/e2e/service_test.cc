@@ -234,6 +234,7 @@ TEST_F(ProcessTest, RunRunsACommandWhileTheLockIsHeld) {
   EXPECT_EQ(daemon->Ctl("run job -- /no/such/command").status, 127);
   const v1::Lease lease = MustAcquire(Wants("job", seconds(30)));
   EXPECT_EQ(daemon->Ctl("run job --try -- true").status, 123);
+  EXPECT_EQ(daemon->Ctl("run job --wait 50ms -- true").status, 123);
   EXPECT_EQ(daemon->Ctl("run job --timeout 100ms -- true").status, 123);
   EXPECT_TRUE(Release(lease).ok());
 

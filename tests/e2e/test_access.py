@@ -87,6 +87,14 @@ class AccessTest(unittest.TestCase):
         self.assertFalse(status["keys_shown"])
         self.assertNotIn("secret-key", json.dumps(status))
 
+    def test_redlockctl_run_says_who_it_is(self):
+        self.start("--token-file", self.path("tokens"))
+        server = f"127.0.0.1:{self.port}"
+        self.assertEqual(self.run_ctl("--server", server, "run", "key", "--", "true").returncode, 125)
+        run = self.run_ctl("--server", f"127.0.0.1:1,{server}", "--auth-token-file",
+                           self.path("ops.token"), "run", "key", "--", "echo", "done")
+        self.assertEqual((run.returncode, run.stdout), (0, "done\n"), run.stderr)
+
     def run_ctl(self, *arguments):
         return subprocess.run([REDLOCKCTL, *arguments], capture_output=True, text=True)
 

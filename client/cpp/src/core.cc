@@ -69,6 +69,7 @@ void Core::Acquire(const std::string& key, AcquireOptions options, LeaseDone don
   if (options.wait && !operation.single_try) operation.deadline = Clock::now() + *options.wait;
   v1::AcquireRequest& request = *operation.message.mutable_acquire();
   request.set_key(key);
+  if (!options.token.empty()) request.set_token(options.token);
   request.set_owner(options.owner);
   Set(*request.mutable_ttl(), options.ttl);
   if (operation.single_try) request.mutable_retry()->set_max_retries(0);

@@ -128,6 +128,7 @@ struct AcquireOptions {
   // How long to wait for the lock: nothing for as long as it takes, zero for a single try.
   std::optional<Duration> wait;
   std::stop_token stop;  // gives up waiting
+  std::string token;     // the secret that proves ownership; empty: the daemon makes one
   std::string owner;     // a label for people, at most 128 bytes; redlockctl inspect shows it
   // lost() fires when no more than this of the validity is left, so that there is time to stop.
   // Unset: a tenth of the TTL, at most 500 ms.

@@ -1,0 +1,11 @@
+//go:build !go1.20
+
+package redlockd
+
+import "context"
+
+// withCause: before Go 1.20 a context has no cause; Lock.Err tells it.
+func withCause(parent context.Context) (context.Context, func(error)) {
+	ctx, cancel := context.WithCancel(parent)
+	return ctx, func(error) { cancel() }
+}

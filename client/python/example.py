@@ -1,0 +1,15 @@
+"""example.py [HOST:PORT]: takes a lock, works while it is held, and gives it back."""
+
+import sys
+import time
+
+import redlockd
+
+with redlockd.Client(sys.argv[1:] or ["127.0.0.1:50051"]) as client:
+    with client.lock("reports", ttl=30, wait=10) as lock:
+        print("fencing token", lock.fencing_token)
+        for page in range(1, 4):
+            if lock.lost.is_set():
+                break
+            print("page", page)
+            time.sleep(0.1)

@@ -1,7 +1,7 @@
 // node example.js [HOST:PORT]: takes a lock, works while it is held, and gives it back.
 import { Client } from './index.js';
 
-const client = new Client(process.argv[2] ?? '127.0.0.1:50051');
+const client = new Client(process.argv[2] ?? process.env.REDLOCK_SERVER ?? '127.0.0.1:50051');
 await client.using('reports', { ttl: 30_000, wait: 10_000 }, async (lock) => {
   console.log('fencing token', lock.fencingToken);
   for (let page = 1; page <= 3 && !lock.lost.aborted; page += 1) {

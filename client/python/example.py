@@ -1,11 +1,12 @@
 """example.py [HOST:PORT]: takes a lock, works while it is held, and gives it back."""
 
+import os
 import sys
 import time
 
 import redlockd
 
-with redlockd.Client(sys.argv[1:] or ["127.0.0.1:50051"]) as client:
+with redlockd.Client(sys.argv[1:] or [os.environ.get("REDLOCK_SERVER", "127.0.0.1:50051")]) as client:
     with client.lock("reports", ttl=30, wait=10) as lock:
         print("fencing token", lock.fencing_token)
         for page in range(1, 4):

@@ -1,0 +1,202 @@
+"""Carries out what the documents say:  run.py BUILD_DIRECTORY
+
+Every fenced block of the Markdown files, as it is written, but for addresses 10.0.0.x, which become
+those of a daemon and nodes that are started here:
+  sh              run; must succeed
+  sh background   started; must still run after 3 s, or print that it is ready; ended by SIGINT
+  sh elsewhere    needs what is not here: its syntax, and whether the programs know the flags
+  cpp, python, js, go   compiled and run, inside of what prelude() gives them
+"""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), "../.."))
+BUILD = os.path.realpath(sys.argv[1])
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Block:
+    def __init__(self, path, line, info, text):
+        self.where = f"{path}:{line}"
+        self.language, _, self.how = info.partition(" ")
+        self.text = text
+
+
+def blocks():
+    files = subprocess.run(["git", "ls-files", "--cached", "--others", "--exclude-standard", "*.md"],
+                           cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    for path in files:
+        text = open(os.path.join(ROOT, path)).read()
+        for match in re.finditer(r"^```([a-z]+[a-z ]*)\n(.*?)^```$", text, re.M | re.S):
+            line = text[:match.start()].count("\n") + 1
+            yield Block(path, line, match[1], match[2])
+
+
+class World:
+    """Three nodes, and a daemon over them."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.nodes = [free_port() for _ in range(3)]
+        self.address = f"127.0.0.1:{free_port()}"
+        self.processes = [
+            subprocess.Popen(["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "",
+                              "--dir", directory], stdout=subprocess.DEVNULL) for port in self.nodes]
+        self.processes.append(subprocess.Popen(
+            [f"{BUILD}/server/redlockd", "--listen", self.address, "--log-level", "error",
+             *(f"--node=redis://127.0.0.1:{port}" for port in self.nodes)]))
+        self.environment = dict(
+            os.environ, REDLOCK_SERVER=self.address, PYTHONDONTWRITEBYTECODE="1",
+            PATH=f"{BUILD}/server:{BUILD}/client:/usr/bin:{os.environ['PATH']}")
+        while self.run("redlockctl --timeout 1s health >/dev/null 2>&1").returncode != 0:
+            time.sleep(0.05)
+
+    def here(self, text):
+        for i, port in enumerate(self.nodes):
+            text = text.replace(f"10.0.0.{i + 1}:6379", f"127.0.0.1:{port}")
+        return re.sub(r"10\.0\.0\.\d:50051", self.address, text)
+
+    def run(self, command, **more):
+        return subprocess.run(["bash", "-euo", "pipefail", "-c", command], cwd=ROOT,
+                              env={**self.environment, **more}, stdin=subprocess.DEVNULL)
+
+    def close(self):
+        for process in self.processes:
+            process.kill()
+            process.wait()
+
+
+def run_background(world, text):
+    if "redlockd" in text:
+        text = text.replace("redlockd ", f"redlockd --listen 127.0.0.1:{free_port()} ", 1)
+    with tempfile.TemporaryFile("w+") as output:
+        started = subprocess.Popen(["bash", "-c", f"exec {text}"], cwd=ROOT, env=world.environment,
+                                   stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                                   start_new_session=True)
+        begun, said = time.monotonic(), ""
+        while started.poll() is None and time.monotonic() - begun < 300:
+            output.seek(0)
+            said = output.read()
+            if "Ctrl-C ends it" in said or ("deploy/run" not in text and time.monotonic() - begun > 3):
+                break
+            time.sleep(0.1)
+        alive = started.poll() is None
+        os.killpg(started.pid, signal.SIGINT)
+        started.wait(30)
+        if not alive:
+            print(said)
+        return alive
+
+
+def known_flags(world, text):
+    flags = ""
+    for program in ("redlockd", "redlockctl"):
+        flags += subprocess.run([program, "--help-all" if program == "redlockctl" else "--help"],
+                                env=world.environment, capture_output=True, text=True).stdout
+    good = subprocess.run(["bash", "-n", "-c", text]).returncode == 0
+    for line in text.splitlines():
+        if not re.match(r"\s*redlock(d|ctl)\b", line):
+            continue
+        for flag in re.findall(r"\s(--[a-z][a-z-]+)", line.split("#")[0]):
+            if f"{flag} " not in flags and f"{flag}\n" not in flags:
+                print(f"no such flag: {flag}")
+                good = False
+    return good
+
+
+def run_cpp(world, text):
+    path = os.path.join(world.directory, "block.cc")
+    with open(path, "w") as file:
+        file.write("#include <redlock/client.h>\n#include <iostream>\n"
+                   "using namespace std::chrono_literals;\n"
+                   "struct { void write(int, std::uint64_t) {} } store;\nconst int report = 0;\n"
+                   "int fail(const std::string& why) { std::cerr << why; return 1; }\n"
+                   "int main() {\n" + text + "}\n")
+    return world.run(f"g++ -std=c++20 -Iclient/cpp/include {path} -o {path}.run "
+                     f"{BUILD}/client/cpp/libredlock_client.a {BUILD}/proto/libredlock_proto.a "
+                     f"${{SANITIZE:-}} $(pkg-config --libs grpc++ protobuf) -lpthread && {path}.run").returncode == 0
+
+
+def run_python(world, text):
+    path = os.path.join(world.directory, "block.py")
+    indented = "".join("    " + line for line in text.splitlines(True))
+    with open(path, "w") as file:
+        file.write("import asyncio, redlockd\nreport = 0\n")
+        if "async with" in text:
+            file.write("class store:\n    @staticmethod\n    async def write(*a): pass\n"
+                       f"async def main():\n{indented}\nasyncio.run(main())\n")
+        else:
+            file.write("class store:\n    @staticmethod\n    def write(*a): pass\n" + text)
+    return world.run(f"client/python/make-stubs && /usr/bin/python3 {path}",
+                     PYTHONPATH=f"{ROOT}/client/python").returncode == 0
+
+
+def run_js(world, text):
+    path = os.path.join(world.directory, "block.mjs")
+    with open(path, "w") as file:
+        file.write("const report = 0; const store = { async write() {} };\n" +
+                   text.replace("'redlockd'", f"'{ROOT}/client/node/index.js'") +
+                   "\nawait client.close();\n")
+    return world.run(f"cd client/node && npm install --silent --no-audit --no-fund && node {path}").returncode == 0
+
+
+def run_go(world, text):
+    source = f"{BUILD}/go/src/redlockd"
+    directory = f"{BUILD}/go/src/documents"
+    os.makedirs(directory, exist_ok=True)
+    with open(f"{directory}/main.go", "w") as file:
+        file.write('package main\nimport ("context"; "time"; "redlockd")\n'
+                   "type storage struct{}\n"
+                   "func (storage) Write(context.Context, int, uint64) error { return nil }\n"
+                   "var store storage\nvar report = 0\nvar ctx = context.Background()\n"
+                   "func main() {\n" + text.replace("...", "if err != nil { panic(err) }") +
+                   "\nif err != nil { panic(err) }\n}\n")
+    return world.run(f"rm -rf {source} && mkdir -p {BUILD}/go/src && cp -r client/go {source} && "
+                     f"client/go/make-stubs {source} && go run documents", GO111MODULE="off",
+                     GOPATH=f"{BUILD}/go:/usr/share/gocode", GOCACHE=f"{BUILD}/go/cache").returncode == 0
+
+
+def carry_out(world, block):
+    text = world.here(block.text)
+    if block.language == "sh":
+        if block.how == "background":
+            return run_background(world, text.split("#")[0].strip())
+        if block.how == "elsewhere":
+            return known_flags(world, block.text)
+        return world.run(text).returncode == 0
+    runners = {"cpp": run_cpp, "python": run_python, "js": run_js, "go": run_go}
+    return runners[block.language](world, text) if block.language in runners else None
+
+
+def main():
+    failed = []
+    with tempfile.TemporaryDirectory() as directory:
+        world = World(directory)
+        try:
+            for block in blocks():
+                good = carry_out(world, block)
+                if good is None:
+                    continue
+                print(f"{'ok     ' if good else 'FAILED '} {block.where} {block.language} {block.how}",
+                      flush=True)
+                if not good:
+                    failed.append(block.where)
+        finally:
+            world.close()
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

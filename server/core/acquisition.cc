@@ -38,9 +38,9 @@ void Acquisition::Begin() {
     Try(Attempt::Order::kAllAtOnce);
     return;
   }
-  last_error_ = waiting->last_error();
-  votes_ = waiting->last_votes();
   if (retries_left_ == 0) {
+    last_error_ = waiting->last_error();
+    votes_ = waiting->last_votes();
     // Answered from the daemon's loop, as everything is.
     retry_timer_ = env_.scheduler.After({}, [this] { Fail(last_error_); });
     return;
@@ -129,6 +129,7 @@ void Acquisition::OnRetryTimer() {
 
 void Acquisition::Cancel(Reason why) {
   if (!done_) return;
+  if (queue_ != nullptr && votes_.empty()) votes_ = queue_->last_votes();
   Fail({.reason = why, .message = "gave up while waiting for the lock"});
 }
 

@@ -1,11 +1,12 @@
 // Timers in the order in which they are due. The loop and the simulation both keep theirs here.
-// One thread. O(log n) to set, to cancel and to fire.
+// One thread. O(log n) to set, to cancel and to fire; one allocation a timer.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
-#include <map>
 #include <optional>
-#include <utility>
+#include <tuple>
+#include <vector>
 
 #include "server/core/clock.h"
 
@@ -26,13 +27,25 @@ class TimerQueue {
   // Takes out the earliest timer if it is due, for the caller to call.
   [[nodiscard]] std::optional<std::function<void()>> TakeDue(MonotonicTime now);
 
-  [[nodiscard]] std::size_t size() const { return timers_.size(); }
+  [[nodiscard]] std::size_t size() const { return heap_.size(); }
 
  private:
-  using Position = std::pair<MonotonicTime, std::uint64_t>;  // sequence breaks ties
   class Entry;
+  struct Slot {
+    MonotonicTime when;
+    std::uint64_t sequence = 0;  // breaks ties
+    Entry* entry = nullptr;      // knows where its slot is
+    bool operator<(const Slot& other) const {
+      return std::tie(when, sequence) < std::tie(other.when, other.sequence);
+    }
+  };
 
-  std::map<Position, std::function<void()>> timers_;
+  void Put(std::size_t place, const Slot& slot);
+  void SiftUp(std::size_t place, const Slot& slot);
+  void SiftDown(std::size_t place, const Slot& slot);
+  void Remove(std::size_t place);
+
+  std::vector<Slot> heap_;  // binary: the earliest is the first
   std::uint64_t sequence_ = 0;
 };
 

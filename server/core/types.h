@@ -6,6 +6,7 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -24,18 +25,25 @@ using MonotonicTime = std::chrono::time_point<MonotonicEpoch, Duration>;
 // For people and for fencing proposals only.
 using WallTime = std::chrono::time_point<std::chrono::system_clock, Duration>;
 
-// A type for each idea, so that a key and a token cannot be swapped.
+// A type for each idea, so that a key and a token cannot be swapped. Copies share the characters: a
+// lease has its key in half a dozen places.
 template <typename Tag>
 class Text {
  public:
   Text() = default;
-  explicit Text(std::string value) : value_(std::move(value)) {}
-  [[nodiscard]] const std::string& value() const { return value_; }
-  [[nodiscard]] bool empty() const { return value_.empty(); }
-  bool operator==(const Text&) const = default;
+  explicit Text(std::string value)
+      : value_(value.empty() ? nullptr : std::make_shared<const std::string>(std::move(value))) {}
+  [[nodiscard]] const std::string& value() const {
+    static const std::string none;
+    return value_ ? *value_ : none;
+  }
+  [[nodiscard]] bool empty() const { return value_ == nullptr; }
+  bool operator==(const Text& other) const {
+    return value_ == other.value_ || value() == other.value();
+  }
 
  private:
-  std::string value_;
+  std::shared_ptr<const std::string> value_;  // null for none
 };
 
 // What is locked: 1 to 512 bytes of UTF-8.

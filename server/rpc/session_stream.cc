@@ -13,10 +13,6 @@ namespace {
 // reading the refusals is closed.
 constexpr std::size_t kMaxRefused = 1'000;
 
-std::string NameOf(const Key& key, const OwnerToken& token) {
-  return key.value() + '\0' + token.value();
-}
-
 Violations Prefixed(Violations violations, const std::string& prefix) {
   for (Violation& violation : violations) violation.field = prefix + violation.field;
   return violations;
@@ -184,8 +180,7 @@ void SessionStream::Do(Part& part, Shard& shard, Operation operation) {
 
 void SessionStream::Acquire(Part& part, Shard& shard, std::uint64_t id, HoldCommand command) {
   if (command.acquire.token.empty()) command.acquire.token = shard.NewToken();
-  const Key key = command.acquire.key;
-  const std::string name = NameOf(key, command.acquire.token);
+  const LeaseName name{command.acquire.key, command.acquire.token};
   command.acquire.queued = [self = Self(), &part, id](std::size_t position) {
     v1::QueuePosition& out = *part.results.add_positions();
     out.set_id(id);
@@ -196,12 +191,12 @@ void SessionStream::Acquire(Part& part, Shard& shard, std::uint64_t id, HoldComm
       std::move(command),
       {.decided = [self = Self(), &part, id,
                    name](const AcquireResult& result) { self->OnAcquired(part, id, name, result); },
-       .watched = [self = Self(), &part, name,
-                   key](const WatchEvent& event) { self->OnEvent(part, name, key, event); }});
+       .watched = [self = Self(), &part,
+                   name](const WatchEvent& event) { self->OnEvent(part, name, event); }});
   if (hold) part.waiting.emplace(id, std::move(hold));
 }
 
-void SessionStream::OnAcquired(Part& part, std::uint64_t id, const std::string& name,
+void SessionStream::OnAcquired(Part& part, std::uint64_t id, const LeaseName& name,
                                const AcquireResult& result) {
   v1::SessionResult& out = AddResult(part.results, id);
   auto waited = part.waiting.extract(id);
@@ -219,18 +214,17 @@ void SessionStream::OnAcquired(Part& part, std::uint64_t id, const std::string& 
   FlushSoon(part);
 }
 
-void SessionStream::OnEvent(Part& part, const std::string& name, const Key& key,
-                            const WatchEvent& event) {
-  *part.results.add_events() = ToResponse<v1::WatchResponse>(key, event, service_.names);
+void SessionStream::OnEvent(Part& part, const LeaseName& name, const WatchEvent& event) {
+  *part.results.add_events() = ToResponse<v1::WatchResponse>(name.key, event, service_.names);
   if (event.type == WatchEvent::Type::kLost) {
-    log().Lost(context(), key.value(), event.error.message);
+    log().Lost(context(), name.key.value(), event.error.message);
   }
   if (!event.goes_on) part.held.erase(name);
   FlushSoon(part);
 }
 
 void SessionStream::Extend(Part& part, Shard& shard, std::uint64_t id, ExtendCommand command) {
-  const std::string name = NameOf(command.key, command.token);
+  const LeaseName name{command.key, command.token};
   shard.Extend(std::move(command), [self = Self(), &part, id, name](const ExtendResult& result) {
     v1::SessionResult& out = AddResult(part.results, id);
     Fill(*out.mutable_votes(), result.votes, self->service_.names);
@@ -246,7 +240,7 @@ void SessionStream::Extend(Part& part, Shard& shard, std::uint64_t id, ExtendCom
 }
 
 void SessionStream::Release(Part& part, Shard& shard, std::uint64_t id, ReleaseCommand command) {
-  if (auto held = part.held.extract(NameOf(command.key, command.token))) held.mapped()->LetGo();
+  if (auto held = part.held.extract(LeaseName{command.key, command.token})) held.mapped()->LetGo();
   shard.Release(std::move(command.key), std::move(command.token),
                 [self = Self(), &part, id](const ReleaseResult& result) {
                   v1::SessionResult& out = AddResult(part.results, id);

@@ -30,12 +30,22 @@ class SessionStream final : public StreamCall, public OpenStream {
   void Expel() override;
 
  private:
+  struct LeaseName {
+    Key key;
+    OwnerToken token;
+    bool operator==(const LeaseName&) const = default;
+  };
+  struct HashLeaseName {
+    std::size_t operator()(const LeaseName& name) const {
+      return std::hash<std::string>()(name.token.value());  // which nearly always differ
+    }
+  };
   // What the session has on one shard. In that shard's turns only.
   struct Part {
     runtime::ShardThread* thread = nullptr;
     std::unordered_map<std::uint64_t, std::shared_ptr<HoldOperation>> waiting;  // by operation
-    std::unordered_map<std::string, std::shared_ptr<HoldOperation>> held;       // by key and token
-    v1::SessionResponse results;                                                // of this turn
+    std::unordered_map<LeaseName, std::shared_ptr<HoldOperation>, HashLeaseName> held;
+    v1::SessionResponse results;  // of this turn
     bool flush_posted = false;
   };
   struct Operation {
@@ -57,9 +67,8 @@ class SessionStream final : public StreamCall, public OpenStream {
   [[nodiscard]] bool Admit(std::uint64_t id, v1::SessionResponse& refused);
   void Do(Part& part, Shard& shard, Operation operation);
   void Acquire(Part& part, Shard& shard, std::uint64_t id, HoldCommand command);
-  void OnAcquired(Part& part, std::uint64_t id, const std::string& name,
-                  const AcquireResult& result);
-  void OnEvent(Part& part, const std::string& name, const Key& key, const WatchEvent& event);
+  void OnAcquired(Part& part, std::uint64_t id, const LeaseName& name, const AcquireResult& result);
+  void OnEvent(Part& part, const LeaseName& name, const WatchEvent& event);
   void Extend(Part& part, Shard& shard, std::uint64_t id, ExtendCommand command);
   void Release(Part& part, Shard& shard, std::uint64_t id, ReleaseCommand command);
   void FlushSoon(Part& part);

@@ -34,7 +34,7 @@ TimePoint Core::DoDueOfConnection(Section& section, TimePoint now) {
 
 void Core::Connect(Section& section) {
   const auto connection = std::make_shared<Connection>();
-  connection->endpoint = daemons_.endpoint();
+  connection->endpoint = daemons_->endpoint();
   connection->opened = Clock::now();
   connection->ping = ++last_id_;
   v1::SessionOperation ping;
@@ -42,13 +42,14 @@ void Core::Connect(Section& section) {
   ping.mutable_ping();
   connection->outgoing.push_back(std::move(ping));
   connection_ = connection;
+  streaming_.insert(connection);
   std::string bearer_token;
   try {
-    bearer_token = daemons_.bearer_token();
+    bearer_token = daemons_->bearer_token();
   } catch (const std::invalid_argument& error) {
     last_failure_ = {Reason::kUnauthenticated, error.what()};  // the daemon will say so too
   }
-  section.Then([self = shared_from_this(), connection, bearer_token, &stub = daemons_.stub()] {
+  section.Then([self = shared_from_this(), connection, bearer_token, &stub = daemons_->stub()] {
     auto stream = Stream::Open(
         stub, bearer_token,
         {.message =
@@ -59,10 +60,12 @@ void Core::Connect(Section& section) {
          .ended = [self,
                    connection](const grpc::Status& status) { self->OnEnded(connection, status); }});
     Section inside(*self);
+    if (connection->ended) return;
     connection->stream = std::move(stream);
-    // The client was destroyed meanwhile.
-    if (self->closing_ && !connection->ended) {
+    if (self->closing_) {  // the client was destroyed meanwhile
       inside.Then([opened = connection->stream] { opened->Cancel(); });
+    } else if (connection->closing) {  // or the daemon said that it shuts down
+      inside.Then([opened = connection->stream] { opened->Close(); });
     }
   });
 }
@@ -77,7 +80,8 @@ void Core::OnMessage(const std::shared_ptr<Connection>& connection,
   for (const v1::SessionResult& result : message.results()) {
     if (result.id() == connection->ping) {
       connection->clock.OnRoundTrip(now - connection->opened);
-    } else if (const auto found = operations_.find(result.id()); found != operations_.end()) {
+    } else if (const auto found = operations_.find(result.id());
+               found != operations_.end() && found->second.sent_over == connection.get()) {
       connection->clock.OnRoundTrip(now - found->second.sent);
     }
   }
@@ -183,7 +187,7 @@ void Core::Leave(Section& section, const std::shared_ptr<Connection>& connection
   CloseStream(section, connection);
   if (connection != connection_) return;
   Abandon();
-  (void)daemons_.Next();
+  (void)daemons_->Next();
   // Where there is no other one, the same may be back in a moment.
   connect_at_ = Clock::now() + (connection->ready ? Duration{} : kLeastWait);
   WakeBy(connect_at_);
@@ -204,13 +208,13 @@ void Core::Abandon() {
 void Core::OnEnded(const std::shared_ptr<Connection>& connection, const grpc::Status& status) {
   Section section(*this);
   connection->ended = true;
-  ended_.notify_all();
+  section.Then([stream = std::exchange(connection->stream, nullptr)] {});
   if (connection != connection_ || closing_) return;
   last_failure_ = ToError(status, connection->endpoint);
   const TimePoint now = Clock::now();
   const bool lasted = connection->ready && now - connection->ready_since > seconds(1);
   Abandon();
-  const bool all_tried = daemons_.Next();
+  const bool all_tried = daemons_->Next();
   backoff_ = lasted ? kFirstBackoff : std::max(backoff_, kFirstBackoff);
   connect_at_ = now;
   if (!lasted && all_tried) {
@@ -224,6 +228,12 @@ void Core::OnEnded(const std::shared_ptr<Connection>& connection, const grpc::St
     // Those that wait do so through an outage; but not for a daemon that never was there.
     FailAll(section, last_failure_, was_ready_);
   }
+}
+
+void Core::OnGone(const std::shared_ptr<Connection>& connection) {
+  const std::lock_guard lock(mutex_);
+  streaming_.erase(connection);
+  gone_.notify_all();
 }
 
 }  // namespace redlock::client

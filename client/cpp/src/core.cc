@@ -32,10 +32,10 @@ std::shared_ptr<Core> Core::Start(const Options& options) {
   return core;
 }
 
-Core::Core(const Options& options) : connect_timeout_(options.connect_timeout), daemons_(options) {}
+Core::Core(const Options& options)
+    : connect_timeout_(options.connect_timeout), daemons_(std::in_place, options) {}
 
 void Core::Close() {
-  std::shared_ptr<Connection> last;
   {
     Section section(*this);
     closing_ = true;
@@ -46,19 +46,25 @@ void Core::Close() {
       lease.second->loss = closed;
       section.Then([held = lease.second] { held->lost.request_stop(); });
     }
-    last = connection_;
-    if (last) CloseStream(section, last);
+    if (connection_) CloseStream(section, connection_);
     wake_.notify_all();
   }
   keeper_.join();
-  if (!last) return;
   // The end of the stream releases all locks; it is worth waiting for.
+  const auto all_gone = [this] { return streaming_.empty(); };
   std::unique_lock lock(mutex_);
-  if (!ended_.wait_for(lock, kClosePatience, [&last] { return last->ended; }) && last->stream) {
-    const auto stream = last->stream;
+  if (!gone_.wait_for(lock, kClosePatience, all_gone)) {
+    std::vector<std::shared_ptr<Stream>> late;
+    for (const auto& connection : streaming_) {
+      if (connection->stream) late.push_back(connection->stream);
+    }
     lock.unlock();
-    stream->Cancel();
+    for (const auto& stream : late) stream->Cancel();
+    late.clear();
+    lock.lock();
+    gone_.wait(lock, all_gone);
   }
+  daemons_.reset();
 }
 
 // --- Operations

@@ -12,6 +12,7 @@
 #include <mutex>
 #include <optional>
 #include <random>
+#include <set>
 #include <string>
 #include <thread>
 #include <unordered_map>
@@ -74,6 +75,7 @@ class Core final : public std::enable_shared_from_this<Core> {
                const v1::WatchResponse& event, TimePoint made);
   void OnWritten(const std::shared_ptr<Connection>& connection);
   void OnEnded(const std::shared_ptr<Connection>& connection, const grpc::Status& status);
+  void OnGone(const std::shared_ptr<Connection>& connection);
   void Leave(Section& section, const std::shared_ptr<Connection>& connection);
   void Abandon();
   void CloseStream(Section& section, const std::shared_ptr<Connection>& connection);
@@ -88,15 +90,17 @@ class Core final : public std::enable_shared_from_this<Core> {
 
   const Duration connect_timeout_;
   std::mutex mutex_;
-  Daemons daemons_;
+  // gRPC's channels must not end in one of its own threads, which may be the last to know a core.
+  std::optional<Daemons> daemons_;  // until Close()
   bool closing_ = false;
 
   std::uint64_t last_id_ = 0;
   std::map<std::uint64_t, Operation> operations_;  // in the order in which they were begun
   std::unordered_map<std::string, std::shared_ptr<HeldLease>> leases_;  // held, by key
 
-  std::shared_ptr<Connection> connection_;  // null between two
-  bool was_ready_ = false;                  // a daemon has answered once
+  std::shared_ptr<Connection> connection_;           // null between two
+  std::set<std::shared_ptr<Connection>> streaming_;  // that one, and those that have not ended yet
+  bool was_ready_ = false;                           // a daemon has answered once
   TimePoint connect_at_{};
   Duration backoff_{};  // of the next pause, once all endpoints have been tried
   Error last_failure_;
@@ -104,7 +108,7 @@ class Core final : public std::enable_shared_from_this<Core> {
 
   std::condition_variable wake_;
   TimePoint wake_at_{};
-  std::condition_variable ended_;
+  std::condition_variable gone_;
   std::thread keeper_;
 };
 

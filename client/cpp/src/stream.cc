@@ -45,9 +45,10 @@ void Stream::OnWriteDone(bool ok) {
 }
 
 void Stream::OnDone(const grpc::Status& status) {
-  const auto self = std::move(self_);
-  events_.ended(status);
-  events_ = {};
+  const Events events = std::move(events_);
+  events.ended(status);
+  self_.reset();  // may delete this
+  events.gone();
 }
 
 bool Stream::Use() {

@@ -20,6 +20,8 @@ class Stream final : public grpc::ClientBidiReactor<v1::SessionRequest, v1::Sess
     std::function<void(v1::SessionResponse message)> message;
     std::function<void()> written;  // another one may be written
     std::function<void(const grpc::Status& status)> ended;
+    // Afterwards, when what gRPC has of it has gone too, unless somebody else shares the stream.
+    std::function<void()> gone;
   };
 
   static std::shared_ptr<Stream> Open(v1::LockService::Stub& stub, const std::string& bearer_token,

@@ -58,7 +58,8 @@ void Core::Connect(Section& section) {
              },
          .written = [self, connection] { self->OnWritten(connection); },
          .ended = [self,
-                   connection](const grpc::Status& status) { self->OnEnded(connection, status); }});
+                   connection](const grpc::Status& status) { self->OnEnded(connection, status); },
+         .gone = [self, connection] { self->OnGone(connection); }});
     Section inside(*self);
     if (connection->ended) return;
     connection->stream = std::move(stream);

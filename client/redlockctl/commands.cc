@@ -22,6 +22,8 @@ namespace v1 = redlock::v1;
 
 // A call that only asks the nodes once needs no longer; a waiting acquire has no such bound.
 constexpr Millis kCallTimeout = std::chrono::seconds(10);
+// An extension that cannot be decided soon is told, rather than tried for a whole TTL.
+constexpr int kExtendRetries = 3;
 // Of one of several servers, before the next one is asked.
 constexpr auto kConnectTimeout = std::chrono::seconds(1);
 // Of what is shown while waiting.
@@ -118,6 +120,13 @@ void Commands::SetDeadline(grpc::ClientContext& context, Millis timeout) {
                        std::chrono::duration_cast<std::chrono::microseconds>(timeout));
 }
 
+void Commands::SetRetry(auto& request) const {
+  const auto max_retries = options_.single_try ? std::optional(0) : options_.max_retries;
+  if (max_retries) request.mutable_retry()->set_max_retries(*max_retries);
+  if (options_.min_delay) Set(request.mutable_retry()->mutable_min_delay(), *options_.min_delay);
+  if (options_.max_jitter) Set(request.mutable_retry()->mutable_max_jitter(), *options_.max_jitter);
+}
+
 ExitStatus Commands::Report(const grpc::Status& status) const {
   const Failure failure = Explain(status, server_);
   printer_.Print(failure);
@@ -151,7 +160,7 @@ ExitStatus Commands::Acquire() {
   request.set_key(options_.key);
   Set(request.mutable_ttl(), options_.ttl);
   if (!options_.token.empty()) request.set_token(options_.token);
-  if (options_.single_try) request.mutable_retry()->set_max_retries(0);
+  SetRetry(request);
   request.set_extend_if_held(options_.extend_if_held);
   request.set_owner(options_.owner);
   grpc::ClientContext context;
@@ -176,7 +185,8 @@ ExitStatus Commands::Extend() {
   request.set_key(options_.key);
   request.set_token(options_.token);
   Set(request.mutable_ttl(), options_.ttl);
-  request.mutable_retry()->set_max_retries(options_.single_try ? 0 : 3);
+  request.mutable_retry()->set_max_retries(kExtendRetries);
+  SetRetry(request);
   grpc::ClientContext context;
   Identify(context);
   SetDeadline(context);
@@ -322,7 +332,7 @@ v1::HoldRequest Commands::HoldRequest() const {
   Set(request.mutable_ttl(), options_.ttl);
   request.set_owner(options_.owner);
   if (!options_.token.empty()) request.set_token(options_.token);
-  if (options_.single_try) request.mutable_retry()->set_max_retries(0);
+  SetRetry(request);
   if (options_.interval) Set(request.mutable_interval(), *options_.interval);
   if (options_.max_lifetime) Set(request.mutable_max_lifetime(), *options_.max_lifetime);
   return request;

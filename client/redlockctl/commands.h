@@ -40,6 +40,9 @@ struct Options {
   std::vector<std::string> command;
   BenchOptions bench;
   bool single_try = false;
+  std::optional<int> max_retries;  // of a request; the daemon's defaults where none is set
+  std::optional<Millis> min_delay;
+  std::optional<Millis> max_jitter;
   bool extend_if_held = false;
   bool release_on_close = false;
   bool keep_watching = false;
@@ -74,6 +77,8 @@ class Commands {
 
  private:
   [[nodiscard]] redlock::client::Options ClientOptions() const;
+  // Of any request that has one; unset where no option says anything.
+  void SetRetry(auto& request) const;
   // How long to wait for a lock at most: --try, --wait or --timeout.
   [[nodiscard]] std::optional<Millis> Wait() const;
   [[nodiscard]] redlock::v1::HoldRequest HoldRequest() const;

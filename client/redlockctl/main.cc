@@ -71,6 +71,20 @@ class CommandLine {
                 [this](Millis value) { options_.ttl = value; });
   }
 
+  // How often, and after which pauses, the daemon tries again.
+  void AddRetry(CLI::App& command) {
+    command.add_flag("--try", options_.single_try, "One attempt, no waiting");
+    command
+        .add_option("--max-retries", options_.max_retries,
+                    "Give up after so many retries; -1 for no limit [the daemon's default]")
+        ->check(CLI::Range(-1, 1'000'000));
+    AddDuration(command, "--min-delay", "Least pause before a retry [the daemon's default]",
+                [this](Millis value) { options_.min_delay = value; });
+    AddDuration(command, "--max-jitter",
+                "Upper bound of the random pause added to it [the daemon's default]",
+                [this](Millis value) { options_.max_jitter = value; });
+  }
+
   void AddToken(CLI::App& command, bool required) {
     command.add_option("--token", options_.token, "The secret that proves ownership")
         ->envname("REDLOCK_TOKEN")
@@ -95,7 +109,7 @@ void DeclareCommands(CommandLine& line, Options& options) {
       line.Add("acquire", "Take a lock, waiting for it if need be", &Commands::Acquire);
   line.AddTtl(acquire);
   line.AddToken(acquire, false);
-  acquire.add_flag("--try", options.single_try, "One attempt, no waiting");
+  line.AddRetry(acquire);
   AddDuration(acquire, "--wait", "Wait for the lock so long at most [for ever]",
               [&options](Millis value) { options.wait = value; });
   acquire.add_flag("--extend-if-held", options.extend_if_held,
@@ -105,7 +119,7 @@ void DeclareCommands(CommandLine& line, Options& options) {
   CLI::App& extend = line.Add("extend", "Set the TTL of a held lock anew", &Commands::Extend);
   line.AddTtl(extend);
   line.AddToken(extend, true);
-  extend.add_flag("--try", options.single_try, "One attempt");
+  line.AddRetry(extend);
 
   CLI::App& release = line.Add("release", "Give a lock back", &Commands::Release);
   line.AddToken(release, true);
@@ -126,11 +140,12 @@ void DeclareCommands(CommandLine& line, Options& options) {
   for (CLI::App* const held : {&hold, &run}) {
     line.AddTtl(*held);
     line.AddToken(*held, false);
-    held->add_flag("--try", options.single_try, "One attempt, no waiting");
     held->add_option("--owner", options.owner, "A label for people, shown by inspect");
     AddDuration(*held, "--max-lifetime", "Give the lock back after this time",
                 [&options](Millis value) { options.max_lifetime = value; });
   }
+  line.AddRetry(hold);
+  run.add_flag("--try", options.single_try, "One attempt, no waiting");
   AddDuration(hold, "--interval", "Pause between extensions [half the TTL]",
               [&options](Millis value) { options.interval = value; });
   AddDuration(run, "--wait", "Wait for the lock so long at most [for ever]",

@@ -235,6 +235,10 @@ TEST_F(ProcessTest, RunRunsACommandWhileTheLockIsHeld) {
   const v1::Lease lease = MustAcquire(Wants("job", seconds(30)));
   EXPECT_EQ(daemon->Ctl("run job --try -- true").status, 123);
   EXPECT_EQ(daemon->Ctl("run job --wait 50ms -- true").status, 123);
+  const Finished retried =
+      daemon->Ctl("acquire job --max-retries 1 --min-delay 10ms --max-jitter 10ms");
+  EXPECT_EQ(retried.status, 3);
+  EXPECT_NE(retried.output.find("retries are used up"), std::string::npos) << retried.output;
   EXPECT_EQ(daemon->Ctl("run job --timeout 100ms -- true").status, 123);
   EXPECT_TRUE(Release(lease).ok());
 

@@ -5,7 +5,7 @@ FROM debian:trixie-slim AS build
 WORKDIR /src
 COPY deploy/packages deploy/packages
 RUN bash -c '. deploy/packages && install_packages "${BUILD_PACKAGES[@]}"'
-COPY CMakeLists.txt CMakePresets.json ./
+COPY CMakeLists.txt CMakePresets.json README.md LICENSE ./
 COPY proto proto
 COPY server server
 COPY client client

@@ -170,10 +170,12 @@ ExitStatus Commands::Acquire() {
   }
   v1::AcquireResponse response;
   CancelOnSignal cancel(context);
-  std::jthread progress([this](const std::stop_token& stop) { ShowWaiting(stop); });
+  std::jthread progress;
+  if (printer_.shows_progress()) {  // else nobody would see what the nodes are asked for
+    progress = std::jthread([this](const std::stop_token& stop) { ShowWaiting(stop); });
+  }
   const grpc::Status status = stub_->Acquire(&context, request, &response);
-  progress.request_stop();
-  progress.join();
+  progress = {};  // has ended
   printer_.ClearProgress();
   if (!status.ok()) return Report(status);
   printer_.Print(response);
@@ -354,12 +356,11 @@ ExitStatus Commands::Hold() {
 }
 
 redlock::client::Options Commands::ClientOptions() const {
-  redlock::client::Options options{.endpoints = options_.servers,
-                                   .ca_file = options_.tls_ca,
-                                   .certificate_file = options_.tls_cert,
-                                   .key_file = options_.tls_key,
-                                   .token_file = options_.auth_token_file};
-  return options;
+  return {.endpoints = options_.servers,
+          .ca_file = options_.tls_ca,
+          .certificate_file = options_.tls_cert,
+          .key_file = options_.tls_key,
+          .token_file = options_.auth_token_file};
 }
 
 ExitStatus Commands::Run() {

@@ -46,6 +46,7 @@ class Printer {
 
   // While waiting: one line on a terminal's standard error, which is written anew each time;
   // nothing where that is no terminal, or for JSON.
+  [[nodiscard]] bool shows_progress() const { return progress_; }
   void PrintQueued(const std::string& key, int position) const;
   void PrintWaiting(const std::string& key, const redlock::v1::InspectResponse& seen) const;
   void ClearProgress() const;

@@ -20,12 +20,15 @@ bool InTrouble(const LeaseListing& lease) {
 
 void AddLeases(const Shard& shard, View& view) {
   for (LeaseListing& lease : shard.ListLeases()) view.leases.push_back(std::move(lease));
-  std::sort(view.leases.begin(), view.leases.end(),
-            [](const LeaseListing& a, const LeaseListing& b) {
-              return std::make_tuple(!InTrouble(a), std::cref(a.key.value()), a.kind, a.position) <
-                     std::make_tuple(!InTrouble(b), std::cref(b.key.value()), b.kind, b.position);
-            });
-  if (view.leases.size() > kMostLeases) view.leases.resize(kMostLeases);
+  // In a turn of the shard: of many leases, only those that are shown are put in order.
+  const std::size_t shown = std::min(view.leases.size(), kMostLeases);
+  std::partial_sort(
+      view.leases.begin(), view.leases.begin() + static_cast<std::ptrdiff_t>(shown),
+      view.leases.end(), [](const LeaseListing& a, const LeaseListing& b) {
+        return std::make_tuple(!InTrouble(a), std::cref(a.key.value()), a.kind, a.position) <
+               std::make_tuple(!InTrouble(b), std::cref(b.key.value()), b.kind, b.position);
+      });
+  view.leases.resize(shown);
   const auto& losses = shard.losses().losses();
   view.losses.insert(view.losses.end(), losses.begin(), losses.end());
   std::stable_sort(view.losses.begin(), view.losses.end(),

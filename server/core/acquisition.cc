@@ -39,10 +39,9 @@ void Acquisition::Begin() {
     return;
   }
   if (retries_left_ == 0) {
-    last_error_ = waiting->last_error();
     votes_ = waiting->last_votes();
     // Answered from the daemon's loop, as everything is.
-    retry_timer_ = env_.scheduler.After({}, [this] { Fail(last_error_); });
+    retry_timer_ = env_.scheduler.After({}, [this, error = waiting->last_error()] { Fail(error); });
     return;
   }
   Queue(nullptr);
@@ -77,9 +76,8 @@ void Acquisition::OnAttempt(AttemptResult result) {
             .waited = env_.scheduler.Now() - started_});
     return;
   }
-  last_error_ = result.error;
   if (retries_left_ == 0) {
-    Fail(last_error_);
+    Fail(std::move(result.error));
     return;
   }
   result.votes = votes_;
@@ -120,10 +118,9 @@ void Acquisition::OnRetryTimer() {
   if (queue_->IsHead(*this)) {
     queue_->TryHead();
   } else if (retries_left_ == 0) {
-    last_error_ = queue_->last_error();
     votes_ = queue_->last_votes();
     ++attempts_;  // of which the head's answer was the answer
-    Fail(last_error_);
+    Fail(queue_->last_error());
   }
 }
 

@@ -61,8 +61,7 @@ class Acquisition final : public Operation, public std::enable_shared_from_this<
   int retries_left_;
   std::shared_ptr<Attempt> attempt_;  // under way
   WaitQueue* queue_ = nullptr;        // while it waits there
-  Error last_error_;
-  Votes votes_;
+  Votes votes_;                       // of the last attempt
   TimerHandle deadline_timer_;
   TimerHandle retry_timer_;
 };

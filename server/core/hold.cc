@@ -8,22 +8,19 @@ std::shared_ptr<HoldOperation> HoldOperation::Start(const Environment& env,
                                                     OperationRegistry& registry, WaitQueues& queues,
                                                     Releaser& releaser, HoldCommand command,
                                                     HoldEvents events) {
-  AcquireCommand acquire = command.acquire;
   std::shared_ptr<HoldOperation> self(
-      new HoldOperation(env, registry, releaser, std::move(command), std::move(events)));
+      new HoldOperation(env, registry, releaser, command, std::move(events)));
   self->acquisition_ =
-      Acquisition::Start(env, registry, queues, std::move(acquire),
+      Acquisition::Start(env, registry, queues, std::move(command.acquire),
                          [self](AcquireResult result) { self->OnDecided(std::move(result)); });
   return self;
 }
 
 HoldOperation::HoldOperation(const Environment& env, OperationRegistry& registry,
-                             Releaser& releaser, HoldCommand command, HoldEvents events)
+                             Releaser& releaser, const HoldCommand& command, HoldEvents events)
     : env_(env),
       registry_(registry),
       releaser_(releaser),
-      key_(std::move(command.acquire.key)),
-      token_(std::move(command.acquire.token)),
       ttl_(command.acquire.ttl),
       interval_(command.interval),
       max_lifetime_(command.max_lifetime),
@@ -34,8 +31,8 @@ void HoldOperation::OnDecided(AcquireResult result) {
   const auto decided = std::exchange(events_.decided, nullptr);
   if (result.lease && events_.watched) {
     watchdog_ = Watchdog::Start(env_, registry_, releaser_,
-                                {.key = key_,
-                                 .token = token_,
+                                {.key = result.lease->key,
+                                 .token = result.lease->token,
                                  .ttl = ttl_,
                                  .interval = interval_,
                                  .release_on_close = true,
@@ -61,10 +58,6 @@ void HoldOperation::LetGo() {
     acquisition->Cancel(Reason::kCancelled);
   }
   if (const auto watchdog = std::exchange(watchdog_, nullptr)) watchdog->LetGo();
-}
-
-void HoldOperation::Confirmed(const Lease& lease) {
-  if (watchdog_) watchdog_->Confirmed(lease);
 }
 
 }  // namespace redlock

@@ -34,19 +34,18 @@ class HoldOperation final : public Operation, public std::enable_shared_from_thi
   void Cancel(Reason why) override;
   // What is held stays with whoever watches it from now on. A wait is given up.
   void LetGo();
-  // The lease was extended by other means.
-  void Confirmed(const Lease& lease);
+  // Once acquired: the watchdog, which is all that is needed from then on. Only it is to be
+  // cancelled or let go then, not this.
+  [[nodiscard]] std::shared_ptr<Watchdog> TakeWatchdog() { return std::move(watchdog_); }
 
  private:
   HoldOperation(const Environment& env, OperationRegistry& registry, Releaser& releaser,
-                HoldCommand command, HoldEvents events);
+                const HoldCommand& command, HoldEvents events);
   void OnDecided(AcquireResult result);
 
   const Environment& env_;
   OperationRegistry& registry_;
   Releaser& releaser_;
-  const Key key_;
-  const OwnerToken token_;
   const Duration ttl_;
   const Duration interval_;
   const std::optional<Duration> max_lifetime_;

@@ -25,7 +25,7 @@ class Releaser {
   // `done` is called once, never inside this call.
   virtual void Release(Key key, OwnerToken token, ReleaseDone done) = 0;
   // The stream that kept the lease has ended. See ReleaseStep::unless_adopted_from.
-  virtual void ReleaseUnlessAdopted(const Lease& lease) = 0;
+  virtual void ReleaseUnlessAdopted(Key key, OwnerToken token, AttemptId acquired_by) = 0;
 };
 
 class ReleaseOperation final : public Operation,

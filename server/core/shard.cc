@@ -99,10 +99,10 @@ void Shard::Release(Key key, OwnerToken token, ReleaseDone done) {
 }
 
 // Not by a hand-over, which does not look whether the lock was adopted.
-void Shard::ReleaseUnlessAdopted(const Lease& lease) {
+void Shard::ReleaseUnlessAdopted(Key key, OwnerToken token, AttemptId acquired_by) {
   ReleaseOperation::Start(
-      env_, registry_, lease.key, lease.token, lease.attempt,
-      [this, key = lease.key](const ReleaseResult& result) { OnReleased(key, result.listeners); });
+      env_, registry_, key, std::move(token), acquired_by,
+      [this, key](const ReleaseResult& result) { OnReleased(key, result.listeners); });
 }
 
 void Shard::OnReleased(const Key& key, int listeners) {
@@ -122,7 +122,7 @@ void Shard::Inspect(const Key& key, InspectDone done) {
 std::vector<LeaseListing> Shard::ListLeases() const {
   std::vector<LeaseListing> all;
   registry_.ForEach<Watchdog>([&](const Watchdog& watchdog) {
-    LeaseListing listing{.key = watchdog.command().key, .failures = watchdog.failures()};
+    LeaseListing listing{.key = watchdog.key(), .failures = watchdog.failures()};
     listing.kind = watchdog.lost() ? LeaseListing::Kind::kLost : LeaseListing::Kind::kWatched;
     if (!watchdog.lost()) listing.validity = std::max(watchdog.valid_until() - Now(), Duration{});
     all.push_back(std::move(listing));

@@ -52,7 +52,7 @@ class Shard final : private Releaser {
   std::shared_ptr<Operation> Extend(ExtendCommand command, ExtendDone done);
   // Where somebody waits for the key at this daemon, the lock is handed over.
   void Release(Key key, OwnerToken token, ReleaseDone done) override;
-  void ReleaseUnlessAdopted(const Lease& lease) override;
+  void ReleaseUnlessAdopted(Key key, OwnerToken token, AttemptId acquired_by) override;
   void Inspect(const Key& key, InspectDone done);
 
   // The caller went away before it could learn of its lease: releases it in the background, unless

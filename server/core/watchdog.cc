@@ -27,13 +27,16 @@ Duration TickOf(Duration interval) {
 std::shared_ptr<Watchdog> Watchdog::Start(const Environment& env, OperationRegistry& registry,
                                           Releaser& releaser, WatchCommand command,
                                           WatchEvents events) {
+  const std::optional<Duration> max_lifetime = command.max_lifetime;
+  const std::optional<MonotonicTime> held_until =
+      command.held ? std::optional(command.held->valid_until) : std::nullopt;
   std::shared_ptr<Watchdog> self(
       new Watchdog(env, registry, releaser, std::move(command), std::move(events)));
   registry.Add(self);
   registry.CountWatchdog(+1);
   const MonotonicTime now = env.scheduler.Now();
-  if (const auto& lifetime = self->command_.max_lifetime) {
-    self->lifetime_timer_ = env.scheduler.At(now + *lifetime, [raw = self.get()] {
+  if (max_lifetime) {
+    self->lifetime_timer_ = env.scheduler.At(now + *max_lifetime, [raw = self.get()] {
       const auto keep = raw->shared_from_this();
       raw->Tell({.type = WatchEvent::Type::kLifetimeEnded,
                  .lease = {},
@@ -45,12 +48,13 @@ std::shared_ptr<Watchdog> Watchdog::Start(const Environment& env, OperationRegis
       raw->Cancel(Reason::kDeadlineExceeded);
     });
   }
-  if (const auto& held = self->command_.held) {
+  if (held_until) {
     self->last_extension_ = now;
-    self->ExpireAt(held->valid_until);
-    self->ExtendAfterInterval();
+    self->valid_until_ = *held_until;
+    self->extend_at_ = self->AfterInterval();
+    self->SetTimer();
   } else {
-    self->ExpireAt(now + Validity(self->command_.ttl, Duration{}, env.options.drift));
+    self->valid_until_ = now + Validity(self->ttl_, Duration{}, env.options.drift);
     self->Extend();
   }
   return self;
@@ -61,16 +65,22 @@ Watchdog::Watchdog(const Environment& env, OperationRegistry& registry, Releaser
     : env_(env),
       registry_(registry),
       releaser_(releaser),
-      command_(std::move(command)),
+      key_(std::move(command.key)),
+      token_(std::move(command.token)),
+      ttl_(command.ttl),
+      interval_(command.interval),
+      acquired_by_(command.held ? std::optional(command.held->attempt) : std::nullopt),
+      release_on_close_(command.release_on_close),
+      keep_watching_after_loss_(command.keep_watching_after_loss),
       events_(std::move(events)) {}
 
 void Watchdog::Cancel(Reason /*why*/) {
   if (!events_) return;
   events_ = nullptr;
-  if (command_.release_on_close && command_.held) {
-    releaser_.ReleaseUnlessAdopted(*command_.held);
-  } else if (command_.release_on_close) {
-    releaser_.Release(command_.key, command_.token, [](const ReleaseResult&) {});
+  if (release_on_close_ && acquired_by_) {
+    releaser_.ReleaseUnlessAdopted(key_, token_, *acquired_by_);
+  } else if (release_on_close_) {
+    releaser_.Release(key_, token_, [](const ReleaseResult&) {});
   }
   End();
 }
@@ -82,20 +92,19 @@ void Watchdog::LetGo() {
 }
 
 void Watchdog::Confirmed(const Lease& lease) {
-  if (events_ && !lost_ && lease.valid_until > valid_until_) ExpireAt(lease.valid_until);
+  if (!events_ || lost_ || lease.valid_until <= valid_until_) return;
+  valid_until_ = lease.valid_until;
+  SetTimer();
 }
 
 void Watchdog::Extend() {
   last_extension_ = env_.scheduler.Now();
-  // After a pause of the whole daemon, validity may have run out before anything was sent.
-  if (!lost_ && last_extension_ >= valid_until_) {
-    Lose({.reason = Reason::kValidityExpired, .message = "validity ran out unnoticed"}, {});
-    if (!events_) return;
-  }
+  extend_at_ = kNever;
+  SetTimer();
   extension_ = Extension::Start(env_, registry_,
-                                {.key = command_.key,
-                                 .token = command_.token,
-                                 .ttl = command_.ttl,
+                                {.key = key_,
+                                 .token = token_,
+                                 .ttl = ttl_,
                                  .retry = {.max_retries = 0, .min_delay = {}, .max_jitter = {}},
                                  .deadline = std::nullopt,
                                  .raise_to = {}},
@@ -120,14 +129,17 @@ void Watchdog::OnExtension(ExtendResult result) {
   }
   if (!denied) result.error.reason = Reason::kValidityExpired;
   Lose(std::move(result.error), std::move(result.votes));
-  if (events_) ExtendAt(last_extension_ + command_.interval);
+  if (!events_) return;
+  extend_at_ = last_extension_ + interval_;
+  SetTimer();
 }
 
 void Watchdog::OnExtended(ExtendResult result) {
   lost_ = false;
   failures_ = 0;
-  ExpireAt(std::max(valid_until_, result.lease->valid_until));  // no extension shortens a lease
-  ExtendAfterInterval();
+  valid_until_ = std::max(valid_until_, result.lease->valid_until);  // none shortens a lease
+  extend_at_ = AfterInterval();
+  SetTimer();
   Tell({.type = WatchEvent::Type::kExtended,
         .lease = std::move(*result.lease),
         .error = {},
@@ -141,7 +153,8 @@ void Watchdog::OnExtendFailed(ExtendResult result) {
   const Duration soon =
       std::clamp((valid_until_ - now) / kTriesLeft, kShortestPause, kLongestPause);
   // A lost lease is asked after at its interval only: there is no validity left to save.
-  ExtendAt(lost_ ? last_extension_ + command_.interval : now + std::min(soon, command_.interval));
+  extend_at_ = lost_ ? last_extension_ + interval_ : now + std::min(soon, interval_);
+  SetTimer();
   Tell({.type = WatchEvent::Type::kExtendFailed,
         .lease = {},
         .error = std::move(result.error),
@@ -149,44 +162,53 @@ void Watchdog::OnExtendFailed(ExtendResult result) {
         .consecutive_failures = failures_});
 }
 
-void Watchdog::ExpireAt(MonotonicTime when) {
-  valid_until_ = when;
-  expiry_timer_ = env_.scheduler.At(when, [this] {
+MonotonicTime Watchdog::AfterInterval() {
+  // Leases that were taken together are not extended together for ever.
+  const Duration pause = std::exchange(spread_, true) ? interval_ : env_.random.UpTo(interval_);
+  const MonotonicTime due = last_extension_ + pause;
+  const Duration tick = TickOf(interval_);
+  return std::max(due - due.time_since_epoch() % tick, env_.scheduler.Now());
+}
+
+void Watchdog::SetTimer() {
+  const MonotonicTime next = lost_ ? extend_at_ : std::min(extend_at_, valid_until_);
+  if (next == kNever) {
+    timer_.Cancel();
+    return;
+  }
+  timer_ = env_.scheduler.At(next, [this] {
     const auto self = shared_from_this();
+    OnTimer();
+  });
+}
+
+void Watchdog::OnTimer() {
+  const MonotonicTime now = env_.scheduler.Now();
+  // Before anything is sent: after a pause of the whole daemon both may be due.
+  if (!lost_ && now >= valid_until_) {
     Lose({.reason = Reason::kValidityExpired,
           .message = "the lease could not be extended before its validity ran out"},
          {});
-  });
-}
-
-void Watchdog::ExtendAfterInterval() {
-  // Leases that were taken together are not extended together for ever.
-  const Duration pause =
-      std::exchange(spread_, true) ? command_.interval : env_.random.UpTo(command_.interval);
-  const MonotonicTime due = last_extension_ + pause;
-  const Duration tick = TickOf(command_.interval);
-  ExtendAt(std::max(due - due.time_since_epoch() % tick, env_.scheduler.Now()));
-}
-
-void Watchdog::ExtendAt(MonotonicTime when) {
-  extend_timer_ = env_.scheduler.At(when, [this] {
-    const auto self = shared_from_this();
+    if (!events_) return;
+  }
+  if (now >= extend_at_) {
     Extend();
-  });
+  } else {
+    SetTimer();
+  }
 }
 
 void Watchdog::Lose(Error error, Votes votes) {
   lost_ = true;
   ++env_.statistics.lost_leases;
-  env_.losses.Add({command_.key, env_.scheduler.WallNow(), error.message});
-  expiry_timer_.Cancel();
+  env_.losses.Add({key_, env_.scheduler.WallNow(), error.message});
   Tell({.type = WatchEvent::Type::kLost,
         .lease = {},
         .error = std::move(error),
         .votes = std::move(votes),
         .consecutive_failures = failures_,
-        .goes_on = command_.keep_watching_after_loss});
-  if (!command_.keep_watching_after_loss) Cancel(Reason::kLockNotHeld);
+        .goes_on = keep_watching_after_loss_});
+  if (!keep_watching_after_loss_) Cancel(Reason::kLockNotHeld);
 }
 
 void Watchdog::Tell(WatchEvent event) {
@@ -195,8 +217,7 @@ void Watchdog::Tell(WatchEvent event) {
 
 void Watchdog::End() {
   const auto self = shared_from_this();
-  extend_timer_.Cancel();
-  expiry_timer_.Cancel();
+  timer_.Cancel();
   lifetime_timer_.Cancel();
   if (extension_) std::exchange(extension_, nullptr)->Cancel(Reason::kCancelled);
   registry_.CountWatchdog(-1);

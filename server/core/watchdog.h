@@ -61,7 +61,7 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
   void Cancel(Reason why) override;
   // The same without a release: somebody else watches the lease from now on.
   void LetGo();
-  [[nodiscard]] const WatchCommand& command() const { return command_; }
+  [[nodiscard]] const Key& key() const { return key_; }
   [[nodiscard]] bool lost() const { return lost_; }
   [[nodiscard]] int failures() const { return failures_; }
   [[nodiscard]] MonotonicTime valid_until() const { return valid_until_; }
@@ -69,15 +69,17 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
   void Confirmed(const Lease& lease);
 
  private:
+  static constexpr MonotonicTime kNever = MonotonicTime::max();
+
   Watchdog(const Environment& env, OperationRegistry& registry, Releaser& releaser,
            WatchCommand command, WatchEvents events);
   void Extend();
   void OnExtension(ExtendResult result);
   void OnExtended(ExtendResult result);
   void OnExtendFailed(ExtendResult result);
-  void ExpireAt(MonotonicTime when);
-  void ExtendAfterInterval();
-  void ExtendAt(MonotonicTime when);
+  [[nodiscard]] MonotonicTime AfterInterval();
+  void SetTimer();
+  void OnTimer();
   void Lose(Error error, Votes votes);
   void Tell(WatchEvent event);
   void End();
@@ -85,16 +87,24 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
   const Environment& env_;
   OperationRegistry& registry_;
   Releaser& releaser_;
-  const WatchCommand command_;
-  WatchEvents events_;
+  // Of the command. There may be very many watchdogs: only what is needed is kept.
+  const Key key_;
+  const OwnerToken token_;
+  const Duration ttl_;
+  const Duration interval_;
+  const std::optional<AttemptId> acquired_by_;
+  const bool release_on_close_;
+  const bool keep_watching_after_loss_;
+
   bool lost_ = false;
   bool spread_ = false;  // the first pause, which is random, is over
   int failures_ = 0;
+  WatchEvents events_;
   MonotonicTime valid_until_;
   MonotonicTime last_extension_;
+  MonotonicTime extend_at_ = kNever;
   std::shared_ptr<Extension> extension_;  // under way
-  TimerHandle extend_timer_;
-  TimerHandle expiry_timer_;
+  TimerHandle timer_;  // for the loss or the next extension, whichever comes first
   TimerHandle lifetime_timer_;
 };
 

@@ -189,24 +189,23 @@ void SessionStream::Acquire(Part& part, Shard& shard, std::uint64_t id, HoldComm
   };
   auto hold = shard.Hold(
       std::move(command),
-      {.decided = [self = Self(), &part, id,
-                   name](const AcquireResult& result) { self->OnAcquired(part, id, name, result); },
+      {.decided = [self = Self(), &part,
+                   id](const AcquireResult& result) { self->OnAcquired(part, id, result); },
        .watched = [self = Self(), &part,
                    name](const WatchEvent& event) { self->OnEvent(part, name, event); }});
   if (hold) part.waiting.emplace(id, std::move(hold));
 }
 
-void SessionStream::OnAcquired(Part& part, std::uint64_t id, const LeaseName& name,
-                               const AcquireResult& result) {
+void SessionStream::OnAcquired(Part& part, std::uint64_t id, const AcquireResult& result) {
   v1::SessionResult& out = AddResult(part.results, id);
   auto waited = part.waiting.extract(id);
   if (result.lease) {
     Fill(*out.mutable_lease(), *result.lease);
     Fill(*out.mutable_votes(), result.votes, service_.names);
     // Adopted from this very session: one watchdog is enough.
-    std::shared_ptr<HoldOperation>& held = part.held[name];
+    std::shared_ptr<Watchdog>& held = part.held[{result.lease->key, result.lease->token}];
     if (held) held->LetGo();
-    held = std::move(waited.mapped());
+    held = waited.mapped()->TakeWatchdog();
   } else {
     Fill(*out.mutable_votes(), result.votes, service_.names);
     Fill(*out.mutable_status(), result.error, result.votes, service_.names);
@@ -359,13 +358,13 @@ void SessionStream::End(Ending ending) {
       const auto waiting = std::exchange(part.waiting, {});
       const auto held = std::exchange(part.held, {});
       for (const auto& [id, hold] : waiting) hold->Cancel(Reason::kCancelled);
-      for (const auto& [name, hold] : held) {
+      for (const auto& [name, watchdog] : held) {
         switch (ending) {
           case Ending::kRelease:
-            hold->Cancel(Reason::kCancelled);
+            watchdog->Cancel(Reason::kCancelled);
             break;
           case Ending::kLetGo:
-            hold->LetGo();
+            watchdog->LetGo();
             break;
         }
       }

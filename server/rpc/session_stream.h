@@ -44,7 +44,7 @@ class SessionStream final : public StreamCall, public OpenStream {
   struct Part {
     runtime::ShardThread* thread = nullptr;
     std::unordered_map<std::uint64_t, std::shared_ptr<HoldOperation>> waiting;  // by operation
-    std::unordered_map<LeaseName, std::shared_ptr<HoldOperation>, HashLeaseName> held;
+    std::unordered_map<LeaseName, std::shared_ptr<Watchdog>, HashLeaseName> held;
     v1::SessionResponse results;  // of this turn
     bool flush_posted = false;
   };
@@ -67,7 +67,7 @@ class SessionStream final : public StreamCall, public OpenStream {
   [[nodiscard]] bool Admit(std::uint64_t id, v1::SessionResponse& refused);
   void Do(Part& part, Shard& shard, Operation operation);
   void Acquire(Part& part, Shard& shard, std::uint64_t id, HoldCommand command);
-  void OnAcquired(Part& part, std::uint64_t id, const LeaseName& name, const AcquireResult& result);
+  void OnAcquired(Part& part, std::uint64_t id, const AcquireResult& result);
   void OnEvent(Part& part, const LeaseName& name, const WatchEvent& event);
   void Extend(Part& part, Shard& shard, std::uint64_t id, ExtendCommand command);
   void Release(Part& part, Shard& shard, std::uint64_t id, ReleaseCommand command);

@@ -51,8 +51,8 @@ redlock_mutant(hands_over_an_old_fence tests/sim/server.cc ${schedules}
   Put(" "  Put(")
 
 redlock_mutant(releases_what_was_adopted server/core/watchdog.cc "Holding.*"
-  "releaser_.ReleaseUnlessAdopted(*command_.held);"
-  "releaser_.Release(command_.key, command_.token, [](const ReleaseResult&) {});")
+  "releaser_.ReleaseUnlessAdopted(key_, token_, *acquired_by_);"
+  "releaser_.Release(key_, token_, [](const ReleaseResult&) {});")
 
 redlock_mutant(ignores_the_quarantine server/core/node_guard.cc ${schedules}
   "seat.until = scheduler_.Now() + std::max(time, Duration{});"
@@ -79,7 +79,6 @@ redlock_mutant(skips_the_roll_back server/core/attempt.cc "Acquisition.*"
 redlock_mutant(heals_after_the_release server/core/extension.cc "Releasing.*"
   "if (registry_.IsReleasing(lease_->key)) return;" "")
 redlock_mutant(forgets_to_tell_a_loss server/core/watchdog.cc "Watching.*"
-  "  expiry_timer_ = env_.scheduler.At(when, [this] {" "  expiry_timer_ = env_.scheduler.At(when, [this] {
-    if (!lost_) return;")
+  "lost_ ? extend_at_ : std::min(extend_at_, valid_until_);" "extend_at_;")
 redlock_mutant(hands_over_and_forgets_the_rest server/core/hand_over.cc "Waiting.*"
   "if (!let_go) owed.push_back(node);" "")

@@ -271,7 +271,8 @@ TEST_F(Holding, AnExtensionByOtherMeansIsTakenIn) {
   Pass(milliseconds(1));
   const ExtendResult longer = Extend("k", decided->lease->token.value(), seconds(10));
   ASSERT_TRUE(longer.lease);
-  hold->Confirmed(*longer.lease);
+  const auto watchdog = hold->TakeWatchdog();
+  watchdog->Confirmed(*longer.lease);
   for (std::size_t node = 0; node < 3; ++node) cluster->Pause(node);
   Pass(seconds(3));
   for (const WatchEvent& event : seen) EXPECT_NE(event.type, WatchEvent::Type::kLost);

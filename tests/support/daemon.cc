@@ -5,6 +5,7 @@
 #include <array>
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <fstream>
 #include <sstream>
 #include <stdexcept>
@@ -12,7 +13,9 @@
 
 namespace redlock::testing {
 
-const std::string kRedlockd = REDLOCKD_PATH;
+// Another build of the daemon, to compare the two: the environment names it.
+const std::string kRedlockd =
+    std::getenv("REDLOCKD") != nullptr ? std::getenv("REDLOCKD") : REDLOCKD_PATH;
 const std::string kRedlockctl = REDLOCKCTL_PATH;
 
 Finished Shell(const std::string& command) {

@@ -1,8 +1,10 @@
-"""What a daemon costs that does little: start, memory, wake-ups; and memory for each that waits.
+"""What a daemon costs that does little: start, memory, wake-ups; and memory for each that waits, and
+for each open stream.
 
     tests/bench/costs [WAITERS]      (default 5000)
 """
 
+import os
 import queue
 import subprocess
 import sys
@@ -14,6 +16,8 @@ from measured import REDLOCKD, free_port, listens, resident_mib, service
 from test_service import Nodes, pb, pb_grpc, seconds
 
 IDLE = 10  # seconds
+STREAMS = 4000
+CHANNELS = 10
 
 
 def wake_ups(pid):
@@ -46,6 +50,29 @@ def start_to_serving():
         nodes.close()
 
 
+def stream_kib(open_stream):
+    """Resident memory of each of many open streams: open_stream(channel, i) returns its first event."""
+    with service("--max-streams", str(STREAMS + 1)) as (_, daemon, port):
+        options = [("grpc.use_local_subchannel_pool", 1)]  # a connection each
+        channels = [grpc.insecure_channel(f"127.0.0.1:{port}", options) for _ in range(CHANNELS)]
+        for channel in channels:
+            grpc.channel_ready_future(channel).result(10)
+        before = resident_mib(daemon.pid)
+        calls = [open_stream(channels[i % CHANNELS], i) for i in range(STREAMS)]
+        for call in calls:
+            next(call)
+        return (resident_mib(daemon.pid) - before) * 1024 / STREAMS
+
+
+def watch_health(channel, _):
+    """A stream that holds nothing: gRPC's own cost, nearly."""
+    return channel.unary_stream("/grpc.health.v1.Health/Watch", lambda raw: raw, lambda raw: raw)(b"")
+
+
+def hold(channel, i):
+    return pb_grpc.LockServiceStub(channel).Hold(pb.HoldRequest(key=f"key-{i}", ttl=seconds(60)))
+
+
 def main(waiters=5000):
     print(f"| start to serving, median of 9 | {start_to_serving():.0f} ms |")
     with service("--max-waiters-per-key", str(waiters + 1)) as (_, daemon, port):
@@ -73,6 +100,10 @@ def main(waiters=5000):
         used = resident_mib(daemon.pid) - before
         print(f"| {waiters} waiters on one key, in one session | {used * 1024 / waiters:.2f} KiB each |")
         requests.put(None)
+    print(f"| {STREAMS} streams that hold nothing (Health Watch) | {stream_kib(watch_health):.1f} KiB each |")
+    print(f"| {STREAMS} Holds | {stream_kib(hold):.1f} KiB each |")
+    sys.stdout.flush()
+    os._exit(0)  # gRPC's threads would wait for the streams of daemons that are gone
 
 
 if __name__ == "__main__":

@@ -256,7 +256,8 @@ void Attempt::OnLate(Round& round, NodeIndex node, const NodeReply& reply) {
   if (&round == winner_ || &round == round_.get()) return;  // adds to a lease that was won
   if (reply.outcome != Outcome::kGranted) return;
   if (releaser_ && (winner_ != nullptr || round_)) return;  // of an earlier proposal, same identity
-  // The round was given up. Its roll-back may have overtaken the grant on another connection.
+  // The round was given up. Its roll-back may have overtaken the grant, where the node had lost its
+  // script and was asked a second time.
   CleanUp::Start(env_, registry_, {command_->key, command_->token, round.attempt(), {}, false},
                  {node});
 }

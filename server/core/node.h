@@ -146,7 +146,8 @@ struct MarkStep {
 
 // Steps are read before a call returns. Each is answered exactly once, never inside the call: with
 // the node's reply, however late, or with kError when it cannot come any more (the connection
-// broke). Steps sent over one connection are carried out in order.
+// broke). Steps are carried out in the order in which they were sent, but for those that are sent a
+// second time, because the node had lost its script.
 class Node {
  public:
   virtual ~Node() = default;

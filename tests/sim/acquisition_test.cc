@@ -75,6 +75,18 @@ TEST_F(Acquisition, GrantAfterGivingUpIsReleased) {
   EXPECT_EQ(Holders("k"), Nobody());
 }
 
+TEST_F(Acquisition, GrantThatItsRollBackOvertookIsReleased) {
+  SetUpCluster();
+  ASSERT_TRUE(cluster->server(0).SetNx("k", "stranger", seconds(1)));
+  ASSERT_TRUE(cluster->server(1).SetNx("k", "stranger", seconds(1)));
+  cluster->link(0, 2).ForgetScript();  // sent again, and carried out behind its own roll-back
+  EXPECT_EQ(Acquire(Wants("k", seconds(60))).error.reason, Reason::kLockAlreadyHeld);
+  Pass(microseconds(150));
+  EXPECT_NE(Holders("k")[2], "-");
+  Pass(milliseconds(1));
+  EXPECT_EQ(Holders("k")[2], "-");
+}
+
 TEST_F(Acquisition, RollBackIsRepeatedUntilTheNodeIsBack) {
   SetUpCluster();
   cluster->Down(2);

@@ -190,11 +190,26 @@ void Link::Deliver(Work work, const std::shared_ptr<Call>& call) {
   }
   // A request of a broken connection may have been in the node's buffer already, or not.
   if (call->answered && world_.Chance(0.5)) return;
+  if (HasForgotten(*call)) {
+    if (call->answered) return;
+    constexpr Duration kLoading = microseconds(1);
+    world_.Do(Delay() + kLoading + Delay(),
+              [this, work = std::move(work), call] { Deliver(work, call); });
+    return;
+  }
   NodeReply reply = work();
   if (call->answered || loses_replies_) return;
   const MonotonicTime arrival = InOrder(last_reply_);
   world_.Do(arrival - world_.now(),
             [this, call, reply = std::move(reply)] { Answer(call, reply); });
+}
+
+// A request is sent again once.
+bool Link::HasForgotten(Call& call) {
+  if (call.sent_again || call.of_guard) return false;
+  call.sent_again = std::exchange(forgets_next_, false) ||
+                    (faults_.forgets > 0 && world_.Chance(faults_.forgets));
+  return call.sent_again;
 }
 
 void Link::Answer(const std::shared_ptr<Call>& call, NodeReply reply) {

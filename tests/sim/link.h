@@ -21,6 +21,9 @@ struct NetworkFaults {
   double slow = 0;  // chance that a message is held up by as much as this:
   Duration slow_delay = milliseconds(200);
   double breaks = 0;  // chance, per request, that the connection breaks
+  // Chance, per request, that the node has lost the script (SCRIPT FLUSH): it refuses, and is asked
+  // again, behind what was sent meanwhile.
+  double forgets = 0;
 };
 
 class Link final : public Node {
@@ -52,6 +55,9 @@ class Link final : public Node {
   void Pause() { paused_ = true; }
   void Resume();
 
+  // The node has lost the script when the next request comes.
+  void ForgetScript() { forgets_next_ = true; }
+
   // One direction is cut: what is sent there is lost, until the link comes up again.
   enum class Direction { kRequests, kReplies };
   void Cut(Direction direction);
@@ -69,12 +75,14 @@ class Link final : public Node {
     int run = 0;  // of the server, when it was sent: another one has not got it
     bool of_guard = false;
     bool answered = false;
+    bool sent_again = false;
   };
 
   void Send(Work work, std::shared_ptr<ReplySink> sink, bool of_guard = false);
   void LogIn();
   void AnswerLogIn(std::uint64_t connection, MonotonicTime asked);
   void Deliver(Work work, const std::shared_ptr<Call>& call);
+  [[nodiscard]] bool HasForgotten(Call& call);
   void Answer(const std::shared_ptr<Call>& call, NodeReply reply);
   void SendSubscribe(const std::string& key);
   void GoDeaf();
@@ -90,6 +98,7 @@ class Link final : public Node {
   bool paused_ = false;
   bool loses_requests_ = false;
   bool loses_replies_ = false;
+  bool forgets_next_ = false;
   bool logged_in_ = true;
   bool has_been_up_ = false;
   NodeObserver* observer_ = nullptr;

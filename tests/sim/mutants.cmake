@@ -76,6 +76,9 @@ redlock_mutant(extends_on_old_data server/core/guarded_node.cc "Guard.*"
 redlock_mutant(skips_the_roll_back server/core/attempt.cc "Acquisition.*"
   "  CleanUp::Start(env_, registry_, {command_->key, command_->token, id_, {}, announce},
                  std::move(may_hold));" "")
+redlock_mutant(keeps_a_grant_behind_its_roll_back server/core/attempt.cc "Acquisition.*"
+  "  CleanUp::Start(env_, registry_, {command_->key, command_->token, round.attempt(), {}, false},
+                 {node});" "")
 redlock_mutant(heals_after_the_release server/core/extension.cc "Releasing.*"
   "if (registry_.IsReleasing(lease_->key)) return;" "")
 redlock_mutant(forgets_to_tell_a_loss server/core/watchdog.cc "Watching.*"

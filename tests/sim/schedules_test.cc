@@ -47,6 +47,7 @@ ClusterOptions AnyCluster(World& world) {
   if (world.Chance(0.5)) options.most_wall_skew = skew;
   if (world.Chance(0.7)) options.faults.slow = 0.05;
   if (world.Chance(0.7)) options.faults.breaks = 0.02;
+  if (world.Chance(0.3)) options.faults.forgets = 0.02;
   return options;
 }
 

@@ -45,7 +45,7 @@ void ValidateCallers(const Config& config) {
 }
 
 void ValidateSocketMode(const std::string& mode) {
-  const bool octal = mode.size() >= 3 && mode.size() <= 4 &&
+  const bool octal = (mode.size() == 3 || (mode.size() == 4 && mode[0] == '0')) &&
                      mode.find_first_not_of("01234567") == std::string::npos;
   if (!octal) throw ConfigError("--unix-socket-mode " + mode + ": allowed are modes such as 0660");
 }

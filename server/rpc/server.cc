@@ -30,25 +30,33 @@ int Millis(Duration duration) {
   return static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(duration).count());
 }
 
-void SetOwnership(const std::string& path, const config::Config& config) {
-  const auto fail = [&path](const std::string& flag, const std::string& value) {
-    throw config::ConfigError(flag + " " + value + ": cannot be set for " + path + ": " +
-                              std::generic_category().message(errno));
-  };
-  if (!config.unix_socket_owner.empty()) {
-    const std::string& owner = config.unix_socket_owner;
-    const std::size_t colon = owner.find(':');
-    errno = ENOENT;
-    const passwd* const user = getpwnam(owner.substr(0, colon).c_str());
-    const group* const of =
-        colon == std::string::npos ? nullptr : getgrnam(owner.substr(colon + 1).c_str());
-    if (user == nullptr || (colon != std::string::npos && of == nullptr) ||
-        chown(path.c_str(), user->pw_uid, of == nullptr ? user->pw_gid : of->gr_gid) != 0) {
-      fail("--unix-socket-owner", owner);
-    }
+mode_t SocketMode(const config::Config& config) {
+  return static_cast<mode_t>(std::stoul(config.unix_socket_mode, nullptr, 8));
+}
+
+// Sockets come into being with these permissions: at no moment may anybody else connect.
+class CreationMode {
+ public:
+  explicit CreationMode(mode_t mode) : before_(umask(~mode & 0777)) {}
+  ~CreationMode() { umask(before_); }
+  CreationMode(const CreationMode&) = delete;
+  CreationMode& operator=(const CreationMode&) = delete;
+
+ private:
+  const mode_t before_;
+};
+
+void SetOwner(const std::string& path, const std::string& owner) {
+  const std::size_t colon = owner.find(':');
+  errno = ENOENT;
+  const passwd* const user = getpwnam(owner.substr(0, colon).c_str());
+  const group* const of =
+      colon == std::string::npos ? nullptr : getgrnam(owner.substr(colon + 1).c_str());
+  if (user == nullptr || (colon != std::string::npos && of == nullptr) ||
+      chown(path.c_str(), user->pw_uid, of == nullptr ? user->pw_gid : of->gr_gid) != 0) {
+    throw config::ConfigError("--unix-socket-owner " + owner + ": cannot be set for " + path +
+                              ": " + std::generic_category().message(errno));
   }
-  const auto mode = static_cast<mode_t>(std::stoul(config.unix_socket_mode, nullptr, 8));
-  if (chmod(path.c_str(), mode) != 0) fail("--unix-socket-mode", config.unix_socket_mode);
 }
 
 // A dead or half-open client is noticed within keepalive_time + keepalive_timeout, and its
@@ -87,7 +95,10 @@ Server::Server(const config::Config& config, runtime::ShardPool& shards, LockSer
   for (std::size_t i = 0; i < shards.shards().size(); ++i) {
     queues.push_back(builder.AddCompletionQueue());
   }
-  server_ = builder.BuildAndStart();
+  {
+    const CreationMode of_sockets(SocketMode(config));
+    server_ = builder.BuildAndStart();
+  }
   for (std::size_t i = 0; i < queues.size(); ++i) {
     pollers_.push_back(std::make_unique<Poller>(std::move(queues[i]), *shards.shards()[i]));
   }
@@ -98,7 +109,9 @@ Server::Server(const config::Config& config, runtime::ShardPool& shards, LockSer
                                 ": cannot be listened on; is it in use, or not this machine's?");
     }
     const bool is_unix = address.starts_with("unix:");
-    if (is_unix) SetOwnership(address.substr(5), config);
+    if (is_unix && !config.unix_socket_owner.empty()) {
+      SetOwner(address.substr(5), config.unix_socket_owner);
+    }
     addresses_.push_back(
         is_unix ? address : address.substr(0, address.rfind(':') + 1) + std::to_string(ports[i]));
   }

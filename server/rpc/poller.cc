@@ -7,6 +7,8 @@ namespace {
 
 // So many requests are taken in before what they ask of the nodes is sent.
 constexpr int kBatch = 32;
+// And so many messages of streams are read before the sockets are looked at again.
+constexpr int kReadsAtOnce = 16;
 
 }  // namespace
 
@@ -32,12 +34,23 @@ void Poller::OnCallEnded() {
   if (--calls_ == 0) none_.notify_all();
 }
 
+void Poller::Read(std::function<void()> begin) {
+  if (reads_at_once_ > 0) {
+    --reads_at_once_;
+    begin();
+  } else {
+    reads_later_.push_back(std::move(begin));
+  }
+}
+
 void Poller::Run() {
   void* tag = nullptr;
   bool ok = false;
   const auto more = [&] {
     const auto no_wait = gpr_time_0(GPR_CLOCK_MONOTONIC);
-    return queue_->AsyncNext(&tag, &ok, no_wait) == grpc::CompletionQueue::GOT_EVENT;
+    if (queue_->AsyncNext(&tag, &ok, no_wait) == grpc::CompletionQueue::GOT_EVENT) return true;
+    reads_at_once_ = kReadsAtOnce;  // gRPC looks at the sockets before it says that there is none
+    return false;
   };
   while (queue_->Next(&tag, &ok)) {
     EventLoop::Turn turn(loop_);
@@ -50,7 +63,7 @@ void Poller::Run() {
       turn.Poll();
       got = got || more();
       if (got) continue;
-      for (const auto& work : std::exchange(later_, {})) work();
+      for (const auto& begin : std::exchange(reads_later_, {})) begin();
       got = more();
     }
   }

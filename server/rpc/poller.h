@@ -27,10 +27,11 @@ class Poller {
 
   [[nodiscard]] grpc::ServerCompletionQueue& queue() { return *queue_; }
 
-  // Runs it in a turn, once all that has come so far is done and the sockets have been looked at
-  // again. A stream that always has another message must not keep other calls from being read: gRPC
-  // does not look at sockets for as long as its queue has something. From the poller's thread.
-  void Later(std::function<void()> work) { later_.push_back(std::move(work)); }
+  // Begins to read a stream's next message, in a turn: at once, or where streams have already read
+  // many, once all that has come so far is done and the sockets have been looked at again. Streams
+  // that always have another message must not keep other calls from being read: gRPC does not look
+  // at sockets for as long as its queue has something. From the poller's thread.
+  void Read(std::function<void()> begin);
 
   // Of each call that has been accepted. Until the last one has ended, operations may be begun on
   // the queue.
@@ -42,7 +43,8 @@ class Poller {
 
   const std::unique_ptr<grpc::ServerCompletionQueue> queue_;
   EventLoop& loop_;
-  std::vector<std::function<void()>> later_;
+  int reads_at_once_ = 0;  // that streams may yet begin before the sockets are looked at
+  std::vector<std::function<void()>> reads_later_;
   std::mutex mutex_;
   std::condition_variable none_;
   std::size_t calls_ = 0;

@@ -65,7 +65,7 @@ void StreamCall::Run(const std::shared_ptr<StreamCall>& call) {
 
 void StreamCall::StartRead() {
   ++owed_;
-  accepted_->poller.Later([this] { accepted_->io.Read(&incoming_, &read_); });
+  accepted_->poller.Read([this] { accepted_->io.Read(&incoming_, &read_); });
 }
 
 void StreamCall::StartWrite(const grpc::ByteBuffer& message) {

@@ -1,14 +1,8 @@
 #include "client/redlockctl/commands.h"
 
-#include <grpcpp/create_channel.h>
-#include <pthread.h>
-#include <signal.h>
-
 #include <algorithm>
 #include <condition_variable>
-#include <fstream>
 #include <mutex>
-#include <sstream>
 #include <thread>
 #include <utility>
 
@@ -19,13 +13,14 @@ namespace redlockctl {
 namespace {
 
 namespace v1 = redlock::v1;
+using v1::AdminService;
+using v1::LockService;
 
 // A call that only asks the nodes once needs no longer; a waiting acquire has no such bound.
 constexpr Millis kCallTimeout = std::chrono::seconds(10);
 // An extension that cannot be decided soon is told, rather than tried for a whole TTL.
 constexpr int kExtendRetries = 3;
-// Of one of several servers, before the next one is asked.
-constexpr auto kConnectTimeout = std::chrono::seconds(1);
+constexpr int kLeasesPerPage = 1000;
 // Of what is shown while waiting.
 constexpr auto kProgressPeriod = std::chrono::seconds(1);
 
@@ -35,89 +30,44 @@ void Set(google::protobuf::Duration* out, Millis duration) {
   out->set_nanos(static_cast<std::int32_t>(ns % 1'000'000'000));
 }
 
-std::string ReadFile(const std::string& path) {
-  std::ostringstream text;
-  text << std::ifstream(path).rdbuf();
-  return text.str();
-}
-
-std::shared_ptr<grpc::Channel> ChannelTo(const std::string& server, const Options& options) {
-  if (options.tls_ca.empty() || server.starts_with("unix:")) {
-    return grpc::CreateChannel(server, grpc::InsecureChannelCredentials());
-  }
-  grpc::SslCredentialsOptions tls;
-  tls.pem_root_certs = ReadFile(options.tls_ca);
-  if (!options.tls_cert.empty()) {
-    tls.pem_cert_chain = ReadFile(options.tls_cert);
-    tls.pem_private_key = ReadFile(options.tls_key);
-  }
-  return grpc::CreateChannel(server, grpc::SslCredentials(tls));
-}
-
-// Cancels the call at SIGINT or SIGTERM, so that the daemon hears of it at once. The signals must
-// be blocked in all threads.
-class CancelOnSignal {
- public:
-  explicit CancelOnSignal(grpc::ClientContext& context)
-      : thread_([this, &context] {
-          sigset_t signals;
-          sigemptyset(&signals);
-          sigaddset(&signals, SIGINT);
-          sigaddset(&signals, SIGTERM);
-          sigaddset(&signals, SIGUSR1);
-          int signal = 0;
-          sigwait(&signals, &signal);
-          signalled_ = signal != SIGUSR1;
-          if (signalled_) context.TryCancel();
-        }) {}
-  ~CancelOnSignal() {
-    if (thread_.joinable()) (void)Stop();
-  }
-  CancelOnSignal(const CancelOnSignal&) = delete;
-  CancelOnSignal& operator=(const CancelOnSignal&) = delete;
-
-  // True if a signal came.
-  bool Stop() {
-    pthread_kill(thread_.native_handle(), SIGUSR1);
-    thread_.join();
-    return signalled_;
-  }
-
- private:
-  bool signalled_ = false;
-  std::thread thread_;
-};
-
 }  // namespace
 
 Commands::Commands(Options options, Printer printer)
-    : options_(std::move(options)), printer_(printer) {
-  std::shared_ptr<grpc::Channel> channel;
-  for (const std::string& server : options_.servers) {
-    server_ = server;
-    channel = ChannelTo(server, options_);
-    // The last one has to do; whoever asks it hears why it does not.
-    const auto patience = std::chrono::system_clock::now() + kConnectTimeout;
-    if (server == options_.servers.back() || channel->WaitForConnected(patience)) break;
-  }
-  stub_ = v1::LockService::NewStub(channel);
-  admin_ = v1::AdminService::NewStub(channel);
-  health_ = grpc::health::v1::Health::NewStub(channel);
+    : options_(std::move(options)), printer_(printer) {}
+
+Daemon& Commands::daemon() {
+  if (!daemon_) daemon_.emplace(options_);
+  return *daemon_;
 }
 
-void Commands::Identify(grpc::ClientContext& context) const {
-  if (!options_.auth_token.empty()) {
-    context.AddMetadata("authorization", "Bearer " + options_.auth_token);
-  }
+ExitStatus Commands::Report(const grpc::Status& status) {
+  const Failure failure = Explain(status, daemon().server());
+  printer_.Print(failure);
+  return failure.exit_status;
 }
 
-void Commands::SetDeadline(grpc::ClientContext& context) const {
-  SetDeadline(context, options_.timeout.value_or(kCallTimeout));
+template <typename Stub, typename Request, typename Response>
+ExitStatus Commands::Ask(Method<Stub, Request, Response> method, const Request& request,
+                         auto then) {
+  Response response;
+  const grpc::Status status =
+      daemon().Call(method, request, response, options_.timeout.value_or(kCallTimeout));
+  return status.ok() ? then(response) : Report(status);
 }
 
-void Commands::SetDeadline(grpc::ClientContext& context, Millis timeout) {
-  context.set_deadline(std::chrono::system_clock::now() +
-                       std::chrono::duration_cast<std::chrono::microseconds>(timeout));
+template <typename Stub, typename Request, typename Event>
+ExitStatus Commands::Follow(StreamMethod<Stub, Request, Event> method, const Request& request) {
+  grpc::ClientContext context;
+  CancelOnSignal cancel(context);
+  const auto events = daemon().Open(context, method, request);
+  Event event;
+  while (events->Read(&event)) printer_.Print(event);
+  const grpc::Status status = events->Finish();
+  if (cancel.Stop()) return kExitOk;
+  const bool lifetime_over = options_.max_lifetime.has_value() &&
+                             status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
+  if (status.ok() || lifetime_over) return kExitOk;
+  return Report(status);
 }
 
 void Commands::SetRetry(auto& request) const {
@@ -127,31 +77,22 @@ void Commands::SetRetry(auto& request) const {
   if (options_.max_jitter) Set(request.mutable_retry()->mutable_max_jitter(), *options_.max_jitter);
 }
 
-ExitStatus Commands::Report(const grpc::Status& status) const {
-  const Failure failure = Explain(status, server_);
-  printer_.Print(failure);
-  return failure.exit_status;
-}
-
 std::optional<Millis> Commands::Wait() const {
   return options_.wait ? options_.wait : options_.timeout;
 }
 
-// Until told to stop; what cannot be asked is not shown.
-void Commands::ShowWaiting(const std::stop_token& stop) const {
+void Commands::ShowWaiting(const std::stop_token& stop) {
   std::mutex mutex;
   std::condition_variable_any wake;
   std::unique_lock lock(mutex);
   while (!wake.wait_for(lock, stop, kProgressPeriod, [&stop] { return stop.stop_requested(); })) {
-    grpc::ClientContext context;
-    Identify(context);
-    SetDeadline(context, kProgressPeriod);
     v1::InspectRequest request;
     request.set_key(options_.key);
     v1::InspectResponse response;
-    if (stub_->Inspect(&context, request, &response).ok() && !stop.stop_requested()) {
-      printer_.PrintWaiting(options_.key, response);
-    }
+    grpc::ClientContext context;
+    const grpc::Status status = daemon().CallIn(context, &LockService::Stub::Inspect, request,
+                                                response, Millis(kProgressPeriod));
+    if (status.ok() && !stop.stop_requested()) printer_.PrintWaiting(options_.key, response);
   }
 }
 
@@ -163,18 +104,15 @@ ExitStatus Commands::Acquire() {
   SetRetry(request);
   request.set_extend_if_held(options_.extend_if_held);
   request.set_owner(options_.owner);
-  grpc::ClientContext context;
-  Identify(context);
-  if (const auto wait = Wait(); wait || options_.single_try) {
-    SetDeadline(context, wait.value_or(kCallTimeout));
-  }
-  v1::AcquireResponse response;
-  CancelOnSignal cancel(context);
+  std::optional<Millis> timeout = Wait();
+  if (options_.single_try && !timeout) timeout = kCallTimeout;
+  Daemon& asked = daemon();
   std::jthread progress;
   if (printer_.shows_progress()) {  // else nobody would see what the nodes are asked for
     progress = std::jthread([this](const std::stop_token& stop) { ShowWaiting(stop); });
   }
-  const grpc::Status status = stub_->Acquire(&context, request, &response);
+  v1::AcquireResponse response;
+  const grpc::Status status = asked.Call(&LockService::Stub::Acquire, request, response, timeout);
   progress = {};  // has ended
   printer_.ClearProgress();
   if (!status.ok()) return Report(status);
@@ -189,98 +127,74 @@ ExitStatus Commands::Extend() {
   Set(request.mutable_ttl(), options_.ttl);
   request.mutable_retry()->set_max_retries(kExtendRetries);
   SetRetry(request);
-  grpc::ClientContext context;
-  Identify(context);
-  SetDeadline(context);
-  v1::ExtendResponse response;
-  CancelOnSignal cancel(context);
-  const grpc::Status status = stub_->Extend(&context, request, &response);
-  if (!status.ok()) return Report(status);
-  printer_.Print(response);
-  return kExitOk;
+  return Ask(&LockService::Stub::Extend, request, [this](const v1::ExtendResponse& response) {
+    printer_.Print(response);
+    return kExitOk;
+  });
 }
 
 ExitStatus Commands::Release() {
   v1::ReleaseRequest request;
   request.set_key(options_.key);
   request.set_token(options_.token);
-  grpc::ClientContext context;
-  Identify(context);
-  SetDeadline(context);
-  v1::ReleaseResponse response;
-  CancelOnSignal cancel(context);
-  const grpc::Status status = stub_->Release(&context, request, &response);
-  if (!status.ok()) return Report(status);
-  printer_.PrintReleased(options_.key, response);
-  return kExitOk;
+  return Ask(&LockService::Stub::Release, request, [this](const v1::ReleaseResponse& response) {
+    printer_.PrintReleased(options_.key, response);
+    return kExitOk;
+  });
 }
 
 ExitStatus Commands::Inspect() {
   v1::InspectRequest request;
   request.set_key(options_.key);
-  grpc::ClientContext context;
-  Identify(context);
-  SetDeadline(context);
-  v1::InspectResponse response;
-  CancelOnSignal cancel(context);
-  const grpc::Status status = stub_->Inspect(&context, request, &response);
-  if (!status.ok()) return Report(status);
-  printer_.PrintInspected(options_.key, response);
-  return kExitOk;
+  return Ask(&LockService::Stub::Inspect, request, [this](const v1::InspectResponse& response) {
+    printer_.PrintInspected(options_.key, response);
+    return kExitOk;
+  });
 }
 
 ExitStatus Commands::Health() {
-  grpc::ClientContext context;
-  SetDeadline(context);
-  grpc::health::v1::HealthCheckResponse response;
-  const grpc::Status status = health_->Check(&context, {}, &response);
-  if (!status.ok()) return Report(status);
-  printer_.Print(response);
-  const bool serves = response.status() == grpc::health::v1::HealthCheckResponse::SERVING;
-  return serves ? kExitOk : kExitNoQuorum;
+  using grpc::health::v1::HealthCheckResponse;
+  return Ask(&grpc::health::v1::Health::Stub::Check, grpc::health::v1::HealthCheckRequest(),
+             [this](const HealthCheckResponse& response) {
+               printer_.Print(response);
+               const bool serves = response.status() == HealthCheckResponse::SERVING;
+               return serves ? kExitOk : kExitNoQuorum;
+             });
 }
 
 ExitStatus Commands::Leases() {
   v1::ListLeasesRequest request;
-  request.set_page_size(1000);
-  do {
-    grpc::ClientContext context;
-    Identify(context);
-    SetDeadline(context);
-    v1::ListLeasesResponse response;
-    const grpc::Status status = admin_->ListLeases(&context, request, &response);
-    if (!status.ok()) return Report(status);
-    printer_.Print(response);
-    request.set_page_token(response.next_page_token());
-  } while (!request.page_token().empty());
-  return kExitOk;
+  request.set_page_size(kLeasesPerPage);
+  while (true) {
+    const ExitStatus ended =
+        Ask(&AdminService::Stub::ListLeases, request, [&](const v1::ListLeasesResponse& response) {
+          printer_.Print(response);
+          request.set_page_token(response.next_page_token());
+          return kExitOk;
+        });
+    if (ended != kExitOk || request.page_token().empty()) return ended;
+  }
 }
 
 ExitStatus Commands::ForceRelease() {
-  grpc::ClientContext context;
-  Identify(context);
-  SetDeadline(context);
   v1::ForceReleaseRequest request;
   request.set_key(options_.key);
   request.set_why(options_.why);
-  v1::ForceReleaseResponse response;
-  const grpc::Status status = admin_->ForceRelease(&context, request, &response);
-  if (!status.ok()) return Report(status);
-  printer_.Print(options_.key, response);
-  return response.released() ? kExitOk : kExitNotHeld;
+  return Ask(&AdminService::Stub::ForceRelease, request,
+             [this](const v1::ForceReleaseResponse& response) {
+               printer_.Print(options_.key, response);
+               return response.released() ? kExitOk : kExitNotHeld;
+             });
 }
 
 ExitStatus Commands::LogLevel() {
-  grpc::ClientContext context;
-  Identify(context);
-  SetDeadline(context);
   v1::SetLogLevelRequest request;
   request.set_level(options_.level);
-  v1::SetLogLevelResponse response;
-  const grpc::Status status = admin_->SetLogLevel(&context, request, &response);
-  if (!status.ok()) return Report(status);
-  printer_.Print(options_.level, response);
-  return kExitOk;
+  return Ask(&AdminService::Stub::SetLogLevel, request,
+             [this](const v1::SetLogLevelResponse& response) {
+               printer_.Print(options_.level, response);
+               return kExitOk;
+             });
 }
 
 ExitStatus Commands::Token() {
@@ -290,18 +204,14 @@ ExitStatus Commands::Token() {
 }
 
 ExitStatus Commands::Status() {
-  grpc::ClientContext context;
-  Identify(context);
-  SetDeadline(context);
-  v1::ListNodesResponse response;
-  CancelOnSignal cancel(context);
-  const grpc::Status status = admin_->ListNodes(&context, {}, &response);
-  if (!status.ok()) return Report(status);
-  printer_.Print(response);
-  const auto up =
-      std::count_if(response.nodes().begin(), response.nodes().end(),
-                    [](const v1::Node& node) { return node.state() == v1::NODE_STATE_UP; });
-  return up >= response.quorum() ? kExitOk : kExitNoQuorum;
+  return Ask(&AdminService::Stub::ListNodes, v1::ListNodesRequest(),
+             [this](const v1::ListNodesResponse& response) {
+               printer_.Print(response);
+               const auto up = std::count_if(
+                   response.nodes().begin(), response.nodes().end(),
+                   [](const v1::Node& node) { return node.state() == v1::NODE_STATE_UP; });
+               return up >= response.quorum() ? kExitOk : kExitNoQuorum;
+             });
 }
 
 ExitStatus Commands::Watch() {
@@ -314,21 +224,10 @@ ExitStatus Commands::Watch() {
   if (options_.max_lifetime) Set(request.mutable_max_lifetime(), *options_.max_lifetime);
   request.set_release_on_close(options_.release_on_close);
   request.set_keep_watching_after_loss(options_.keep_watching);
-  grpc::ClientContext context;
-  Identify(context);
-  CancelOnSignal cancel(context);
-  const auto events = stub_->Watch(&context, request);
-  v1::WatchResponse event;
-  while (events->Read(&event)) printer_.Print(event);
-  const grpc::Status status = events->Finish();
-  if (cancel.Stop()) return kExitOk;
-  const bool lifetime_over = options_.max_lifetime.has_value() &&
-                             status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
-  if (status.ok() || lifetime_over) return kExitOk;
-  return Report(status);
+  return Follow(&LockService::Stub::Watch, request);
 }
 
-v1::HoldRequest Commands::HoldRequest() const {
+ExitStatus Commands::Hold() {
   v1::HoldRequest request;
   request.set_key(options_.key);
   Set(request.mutable_ttl(), options_.ttl);
@@ -337,22 +236,7 @@ v1::HoldRequest Commands::HoldRequest() const {
   SetRetry(request);
   if (options_.interval) Set(request.mutable_interval(), *options_.interval);
   if (options_.max_lifetime) Set(request.mutable_max_lifetime(), *options_.max_lifetime);
-  return request;
-}
-
-ExitStatus Commands::Hold() {
-  grpc::ClientContext context;
-  Identify(context);
-  CancelOnSignal cancel(context);
-  const auto events = stub_->Hold(&context, HoldRequest());
-  v1::HoldResponse event;
-  while (events->Read(&event)) printer_.Print(event);
-  const grpc::Status status = events->Finish();
-  if (cancel.Stop()) return kExitOk;
-  const bool lifetime_over = options_.max_lifetime.has_value() &&
-                             status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED;
-  if (status.ok() || lifetime_over) return kExitOk;
-  return Report(status);
+  return Follow(&LockService::Stub::Hold, request);
 }
 
 redlock::client::Options Commands::ClientOptions() const {

@@ -1,52 +1,15 @@
 // The commands of redlockctl: one call of the service each.
 #pragma once
 
-#include <chrono>
-#include <memory>
 #include <optional>
 #include <stop_token>
-#include <string>
-#include <vector>
 
-#include "client/redlockctl/bench_command.h"
+#include "client/redlockctl/daemon.h"
 #include "client/redlockctl/failure.h"
+#include "client/redlockctl/options.h"
 #include "client/redlockctl/printer.h"
-#include "proto/grpc/health/v1/health.grpc.pb.h"
-#include "proto/redlock/v1/admin_service.grpc.pb.h"
-#include "proto/redlock/v1/lock_service.grpc.pb.h"
 
 namespace redlockctl {
-
-using Millis = std::chrono::duration<double, std::milli>;
-
-struct Options {
-  std::vector<std::string> servers = {"127.0.0.1:50051"};
-  std::string tls_ca;  // PEM files; empty: no TLS
-  std::string tls_cert, tls_key;
-  std::string auth_token_file;
-  std::string auth_token;  // says who the caller is; empty: nobody
-  std::string identity;    // that a token is made for
-  std::string why;         // of a forced release
-  std::string level;       // of the daemon's log
-  std::string key;
-  std::string token;
-  std::string owner;
-  Millis ttl = std::chrono::seconds(30);
-  std::optional<Millis> timeout;   // of the call
-  std::optional<Millis> wait;      // for the lock
-  std::optional<Millis> interval;  // of a watch
-  std::optional<Millis> max_lifetime;
-  Millis grace = std::chrono::seconds(5);  // of a command whose lock was lost
-  std::vector<std::string> command;
-  BenchOptions bench;
-  bool single_try = false;
-  std::optional<int> max_retries;  // of a request; the daemon's defaults where none is set
-  std::optional<Millis> min_delay;
-  std::optional<Millis> max_jitter;
-  bool extend_if_held = false;
-  bool release_on_close = false;
-  bool keep_watching = false;
-};
 
 class Commands {
  public:
@@ -81,19 +44,23 @@ class Commands {
   void SetRetry(auto& request) const;
   // How long to wait for a lock at most: --try, --wait or --timeout.
   [[nodiscard]] std::optional<Millis> Wait() const;
-  [[nodiscard]] redlock::v1::HoldRequest HoldRequest() const;
-  void Identify(grpc::ClientContext& context) const;
-  void SetDeadline(grpc::ClientContext& context) const;
-  static void SetDeadline(grpc::ClientContext& context, Millis timeout);
-  void ShowWaiting(const std::stop_token& stop) const;
-  [[nodiscard]] ExitStatus Report(const grpc::Status& status) const;
+  // One call; `then` prints its response and says how the command ends. A failure is printed.
+  template <typename Stub, typename Request, typename Response>
+  [[nodiscard]] ExitStatus Ask(Method<Stub, Request, Response> method, const Request& request,
+                               auto then);
+  // Prints the events of a stream until it ends, or a signal ends it.
+  template <typename Stub, typename Request, typename Event>
+  [[nodiscard]] ExitStatus Follow(StreamMethod<Stub, Request, Event> method,
+                                  const Request& request);
+  // Until told to stop; what cannot be asked is not shown.
+  void ShowWaiting(const std::stop_token& stop);
+  [[nodiscard]] ExitStatus Report(const grpc::Status& status);
+  // Connected to when it is first asked.
+  [[nodiscard]] Daemon& daemon();
 
   const Options options_;
   const Printer printer_;
-  std::string server_;  // that is asked
-  std::unique_ptr<redlock::v1::LockService::Stub> stub_;
-  std::unique_ptr<redlock::v1::AdminService::Stub> admin_;
-  std::unique_ptr<grpc::health::v1::Health::Stub> health_;
+  std::optional<Daemon> daemon_;
 };
 
 }  // namespace redlockctl

@@ -1,0 +1,76 @@
+// The daemon that is asked, and what all calls to it have in common.
+#pragma once
+
+#include <grpcpp/client_context.h>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <tuple>
+
+#include "client/redlockctl/cancel_on_signal.h"
+#include "client/redlockctl/options.h"
+#include "proto/grpc/health/v1/health.grpc.pb.h"
+#include "proto/redlock/v1/admin_service.grpc.pb.h"
+#include "proto/redlock/v1/lock_service.grpc.pb.h"
+
+namespace redlockctl {
+
+// Of a generated stub.
+template <typename Stub, typename Request, typename Response>
+using Method = grpc::Status (Stub::*)(grpc::ClientContext*, const Request&, Response*);
+template <typename Stub, typename Request, typename Event>
+using StreamMethod = std::unique_ptr<grpc::ClientReader<Event>> (Stub::*)(grpc::ClientContext*,
+                                                                          const Request&);
+
+class Daemon {
+ public:
+  // The first of several servers that answers within a second; where none does, the last.
+  explicit Daemon(const Options& options);
+
+  [[nodiscard]] const std::string& server() const { return server_; }
+
+  // Says who calls.
+  void Identify(grpc::ClientContext& context) const;
+
+  // Ends with the time, where there is a bound, or a signal. Unary calls one at a time.
+  template <typename Stub, typename Request, typename Response>
+  [[nodiscard]] grpc::Status Call(Method<Stub, Request, Response> method, const Request& request,
+                                  Response& response, std::optional<Millis> timeout) {
+    grpc::ClientContext context;
+    const CancelOnSignal cancel(context);
+    return CallIn(context, method, request, response, timeout);
+  }
+  // The same without an ear for signals, from any thread.
+  template <typename Stub, typename Request, typename Response>
+  [[nodiscard]] grpc::Status CallIn(grpc::ClientContext& context,
+                                    Method<Stub, Request, Response> method, const Request& request,
+                                    Response& response, std::optional<Millis> timeout) {
+    Identify(context);
+    if (timeout) SetDeadline(context, *timeout);
+    return (stub<Stub>().*method)(&context, request, &response);
+  }
+  template <typename Stub, typename Request, typename Event>
+  [[nodiscard]] std::unique_ptr<grpc::ClientReader<Event>> Open(
+      grpc::ClientContext& context, StreamMethod<Stub, Request, Event> method,
+      const Request& request) {
+    Identify(context);
+    return (stub<Stub>().*method)(&context, request);
+  }
+
+ private:
+  static void SetDeadline(grpc::ClientContext& context, Millis timeout);
+  template <typename Stub>
+  [[nodiscard]] Stub& stub() {
+    return *std::get<std::unique_ptr<Stub>>(stubs_);
+  }
+
+  const std::string auth_token_;
+  std::string server_;
+  std::tuple<std::unique_ptr<redlock::v1::LockService::Stub>,
+             std::unique_ptr<redlock::v1::AdminService::Stub>,
+             std::unique_ptr<grpc::health::v1::Health::Stub>>
+      stubs_;
+};
+
+}  // namespace redlockctl

@@ -30,9 +30,6 @@ class Daemon {
 
   [[nodiscard]] const std::string& server() const { return server_; }
 
-  // Says who calls.
-  void Identify(grpc::ClientContext& context) const;
-
   // Ends with the time, where there is a bound, or a signal. Unary calls one at a time.
   template <typename Stub, typename Request, typename Response>
   [[nodiscard]] grpc::Status Call(Method<Stub, Request, Response> method, const Request& request,
@@ -59,6 +56,8 @@ class Daemon {
   }
 
  private:
+  // Says who calls.
+  void Identify(grpc::ClientContext& context) const;
   static void SetDeadline(grpc::ClientContext& context, Millis timeout);
   template <typename Stub>
   [[nodiscard]] Stub& stub() {

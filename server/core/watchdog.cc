@@ -28,8 +28,6 @@ std::shared_ptr<Watchdog> Watchdog::Start(const Environment& env, OperationRegis
                                           Releaser& releaser, WatchCommand command,
                                           WatchEvents events) {
   const std::optional<Duration> max_lifetime = command.max_lifetime;
-  const std::optional<MonotonicTime> held_until =
-      command.held ? std::optional(command.held->valid_until) : std::nullopt;
   std::shared_ptr<Watchdog> self(
       new Watchdog(env, registry, releaser, std::move(command), std::move(events)));
   registry.Add(self);
@@ -48,13 +46,10 @@ std::shared_ptr<Watchdog> Watchdog::Start(const Environment& env, OperationRegis
       raw->Cancel(Reason::kDeadlineExceeded);
     });
   }
-  if (held_until) {
+  if (self->acquired_by_) {
     self->last_extension_ = now;
-    self->valid_until_ = *held_until;
-    self->extend_at_ = self->AfterInterval();
-    self->SetTimer();
+    self->ExtendAt(self->AfterInterval());
   } else {
-    self->valid_until_ = now + Validity(self->ttl_, Duration{}, env.options.drift);
     self->Extend();
   }
   return self;
@@ -72,7 +67,10 @@ Watchdog::Watchdog(const Environment& env, OperationRegistry& registry, Releaser
       acquired_by_(command.held ? std::optional(command.held->attempt) : std::nullopt),
       release_on_close_(command.release_on_close),
       keep_watching_after_loss_(command.keep_watching_after_loss),
-      events_(std::move(events)) {}
+      events_(std::move(events)),
+      valid_until_(command.held ? command.held->valid_until
+                                : env.scheduler.Now() +
+                                      Validity(command.ttl, Duration{}, env.options.drift)) {}
 
 void Watchdog::Cancel(Reason /*why*/) {
   if (!events_) return;
@@ -99,8 +97,7 @@ void Watchdog::Confirmed(const Lease& lease) {
 
 void Watchdog::Extend() {
   last_extension_ = env_.scheduler.Now();
-  extend_at_ = kNever;
-  SetTimer();
+  ExtendAt(kNever);  // while this one is under way
   extension_ = Extension::Start(env_, registry_,
                                 {.key = key_,
                                  .token = token_,
@@ -129,17 +126,14 @@ void Watchdog::OnExtension(ExtendResult result) {
   }
   if (!denied) result.error.reason = Reason::kValidityExpired;
   Lose(std::move(result.error), std::move(result.votes));
-  if (!events_) return;
-  extend_at_ = last_extension_ + interval_;
-  SetTimer();
+  if (events_) ExtendAt(last_extension_ + interval_);
 }
 
 void Watchdog::OnExtended(ExtendResult result) {
   lost_ = false;
   failures_ = 0;
   valid_until_ = std::max(valid_until_, result.lease->valid_until);  // none shortens a lease
-  extend_at_ = AfterInterval();
-  SetTimer();
+  ExtendAt(AfterInterval());
   Tell({.type = WatchEvent::Type::kExtended,
         .lease = std::move(*result.lease),
         .error = {},
@@ -153,8 +147,7 @@ void Watchdog::OnExtendFailed(ExtendResult result) {
   const Duration soon =
       std::clamp((valid_until_ - now) / kTriesLeft, kShortestPause, kLongestPause);
   // A lost lease is asked after at its interval only: there is no validity left to save.
-  extend_at_ = lost_ ? last_extension_ + interval_ : now + std::min(soon, interval_);
-  SetTimer();
+  ExtendAt(lost_ ? last_extension_ + interval_ : now + std::min(soon, interval_));
   Tell({.type = WatchEvent::Type::kExtendFailed,
         .lease = {},
         .error = std::move(result.error),
@@ -168,6 +161,11 @@ MonotonicTime Watchdog::AfterInterval() {
   const MonotonicTime due = last_extension_ + pause;
   const Duration tick = TickOf(interval_);
   return std::max(due - due.time_since_epoch() % tick, env_.scheduler.Now());
+}
+
+void Watchdog::ExtendAt(MonotonicTime when) {
+  extend_at_ = when;
+  SetTimer();
 }
 
 void Watchdog::SetTimer() {

@@ -78,6 +78,7 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
   void OnExtended(ExtendResult result);
   void OnExtendFailed(ExtendResult result);
   [[nodiscard]] MonotonicTime AfterInterval();
+  void ExtendAt(MonotonicTime when);
   void SetTimer();
   void OnTimer();
   void Lose(Error error, Votes votes);

@@ -26,7 +26,8 @@ FencingToken FenceOf(const redisReply& reply) {
 Duration RemainingOf(const redisReply& reply) {
   // PTTL is -1 for a key without expiry, which only a stranger can have written: no advice.
   if (reply.type != REDIS_REPLY_INTEGER || reply.integer <= 0) return {};
-  return std::chrono::milliseconds(reply.integer);
+  constexpr long long kMost = 3'155'760'000'000;  // 100 years: Redis takes more than we can count
+  return std::chrono::milliseconds(std::min(reply.integer, kMost));
 }
 
 // A wild number from a broken node must not overflow on its way to nanoseconds.

@@ -40,9 +40,7 @@ NodeReply AnswerTo(Verb verb, const std::string& element,
   return BatchReply(wire.reply(), 1).At(0, {verb, {7}});
 }
 
-std::string HeldFor(const std::string& millis) {
-  return "*2\r\n:2\r\n:" + millis + "\r\n";
-}
+std::string HeldFor(const std::string& millis) { return "*2\r\n:2\r\n:" + millis + "\r\n"; }
 
 TEST(Replies, AGrantHasTheProposedFenceAndTheNodesClock) {
   const NodeReply reply = AnswerTo(Verb::kAcquire, ":1\r\n");

@@ -14,16 +14,14 @@ Round::Round(const Environment& env, Rule rule, std::shared_ptr<Listener> listen
       // The clock is read before the first byte is sent: validity counts from here.
       started_(env.scheduler.Now()),
       tally_(env.nodes.size()),
-      replies_(env.nodes.size()),
-      answered_(env.nodes.size(), false),
-      asked_(env.nodes.size(), false) {
+      nodes_(env.nodes.size()) {
   votes_.reserve(env.nodes.size());
 }
 
 std::shared_ptr<Round> Round::Start(const Environment& env, Rule rule, const Send& send,
                                     std::shared_ptr<Listener> listener, AttemptId attempt) {
   auto round = std::shared_ptr<Round>(new Round(env, rule, std::move(listener), attempt));
-  round->asked_.assign(env.nodes.size(), true);
+  for (Asked& node : round->nodes_) node.asked = true;
   for (Node* node : env.nodes) send(*node, round);
   round->SetTimeout();
   return round;
@@ -41,23 +39,23 @@ std::shared_ptr<Round> Round::StartOneFirst(const Environment& env, Rule rule, S
 }
 
 void Round::Ask(NodeIndex node) {
-  asked_[node] = true;
+  nodes_[node].asked = true;
   send_(*env_.nodes[node], shared_from_this());
 }
 
 void Round::AskTheRest() {
   first_.reset();
-  for (NodeIndex node = 0; node < asked_.size(); ++node) {
-    if (!asked_[node]) Ask(node);
+  for (NodeIndex node = 0; node < nodes_.size(); ++node) {
+    if (!was_asked(node)) Ask(node);
   }
   send_ = nullptr;
   SetTimeout();
 }
 
 void Round::AskAnotherFirst(NodeIndex after) {
-  for (std::size_t i = 1; i < asked_.size(); ++i) {
-    const NodeIndex next = (after + i) % asked_.size();
-    if (asked_[next]) continue;
+  for (std::size_t i = 1; i < nodes_.size(); ++i) {
+    const NodeIndex next = (after + i) % nodes_.size();
+    if (was_asked(next)) continue;
     first_ = next;
     Ask(next);
     SetTimeout();
@@ -75,14 +73,15 @@ void Round::Abandon() {
 }
 
 void Round::OnReply(NodeIndex node, NodeReply reply) {
-  replies_[node] = std::move(reply);
-  answered_[node] = true;
+  NodeReply& answer = nodes_[node].reply;
+  answer = std::move(reply);
+  nodes_[node].answered = true;
   if (decided_) {
-    listener_->OnLate(*this, node, replies_[node]);
+    listener_->OnLate(*this, node, answer);
     return;
   }
   if (IsCounted(node)) return;  // asked first, and too late: the next one has been asked
-  const Counts counts = Count(node, replies_[node].outcome, replies_[node].message);
+  const Counts counts = Count(node, answer.outcome, answer.message);
   if (first_ == node) {
     switch (counts) {
       case Counts::kAsGrant:
@@ -143,8 +142,8 @@ void Round::TimeOut() {
   // A pending node keeps this alive; the listener may drop the last other reference.
   const auto self = shared_from_this();
   const auto first = first_;
-  for (NodeIndex node = 0; node < answered_.size(); ++node) {
-    if (!asked_[node] || IsCounted(node)) continue;
+  for (NodeIndex node = 0; node < nodes_.size(); ++node) {
+    if (!was_asked(node) || IsCounted(node)) continue;
     (void)Count(node, Outcome::kTimeout, "no answer within the node timeout");
   }
   if (first) AskAnotherFirst(*first);

@@ -52,15 +52,21 @@ class Round final : public ReplySink, public std::enable_shared_from_this<Round>
 
   // What the node answered; null while it has not. A time-out is no answer.
   [[nodiscard]] const NodeReply* reply(NodeIndex node) const {
-    return answered_[node] ? &replies_[node] : nullptr;
+    return nodes_[node].answered ? &nodes_[node].reply : nullptr;
   }
 
   // False where a round that asks one node first has not come to this one.
-  [[nodiscard]] bool was_asked(NodeIndex node) const { return asked_[node]; }
+  [[nodiscard]] bool was_asked(NodeIndex node) const { return nodes_[node].asked; }
 
   void OnReply(NodeIndex node, NodeReply reply) override;
 
  private:
+  struct Asked {
+    bool asked = false;
+    bool answered = false;
+    NodeReply reply;
+  };
+
   Round(const Environment& env, Rule rule, std::shared_ptr<Listener> listener, AttemptId attempt);
   [[nodiscard]] bool IsCounted(NodeIndex node) const;
   void Ask(NodeIndex node);
@@ -79,9 +85,7 @@ class Round final : public ReplySink, public std::enable_shared_from_this<Round>
   const MonotonicTime started_;
   Tally tally_;
   Votes votes_;
-  std::vector<NodeReply> replies_;
-  std::vector<bool> answered_;
-  std::vector<bool> asked_;
+  std::vector<Asked> nodes_;
   std::optional<NodeIndex> first_;  // being asked, the others wait for it
   Send send_;                       // while they do
   bool denied_by_first_ = false;

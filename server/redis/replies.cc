@@ -107,53 +107,50 @@ BatchReply::BatchReply(const redisReply& reply, std::size_t steps) : reply_(repl
 }
 
 NodeReply BatchReply::At(std::size_t step, const AskedStep& asked) const {
+  if (!failure_.empty()) return {.message = std::string(failure_)};
   NodeReply parsed;
-  parsed.message = failure_;
-  if (!failure_.empty()) return parsed;
-  parsed.message = kUnexpected;
-  const redisReply& element = *reply_.element[step];
+  if (!Parse(*reply_.element[step], asked, parsed)) return {.message = std::string(kUnexpected)};
+  return parsed;
+}
+
+bool BatchReply::Parse(const redisReply& element, const AskedStep& asked, NodeReply& parsed) const {
   std::span<redisReply* const> rest;
   const redisReply* status = &element;
   if (element.type == REDIS_REPLY_ARRAY && element.elements > 0) {
     status = element.element[0];
     rest = std::span(element.element, element.elements).subspan(1);
   }
-  if (status->type != REDIS_REPLY_INTEGER) return parsed;
+  if (status->type != REDIS_REPLY_INTEGER) return false;
+  if (static_cast<Status>(status->integer) == Status::kGranted) {
+    if (!ParseGrant(asked, rest, parsed) || (IsTimed(asked.verb) && !clock_)) return false;
+    if (IsTimed(asked.verb)) parsed.clock = clock_;
+    parsed.outcome = Outcome::kGranted;
+    return true;
+  }
+  if (rest.empty()) return false;
   switch (static_cast<Status>(status->integer)) {
-    case Status::kGranted:
-      if (!ParseGrant(asked, rest, parsed) || (IsTimed(asked.verb) && !clock_)) return parsed;
-      if (IsTimed(asked.verb)) parsed.clock = clock_;
-      parsed.outcome = Outcome::kGranted;
-      break;
     case Status::kHeld:
-      if (rest.empty()) return parsed;
       parsed.outcome = Outcome::kHeld;
       parsed.remaining = RemainingOf(*rest[0]);
-      break;
+      return true;
     case Status::kNotHeld:
-      if (rest.empty()) return parsed;
       parsed.outcome = Outcome::kNotHeld;
       parsed.fence = FenceOf(*rest[0]);
-      break;
+      return true;
     case Status::kStaleFence:
-      if (rest.empty()) return parsed;
       parsed.outcome = Outcome::kStaleFence;
       parsed.fence = FenceOf(*rest[0]);
-      break;
+      return true;
     case Status::kUnmarked:
-      if (rest.empty()) return parsed;
       parsed.outcome = Outcome::kQuarantined;
       parsed.mark = TextOf(*rest[0]);
-      break;
+      return true;
     case Status::kFailed:
-      if (rest.empty()) return parsed;
       parsed.message = TextOf(*rest[0]);
-      return parsed;
+      return true;
     default:
-      return parsed;
+      return false;
   }
-  parsed.message.clear();
-  return parsed;
 }
 
 std::optional<Duration> ParseTime(const redisReply& reply) {

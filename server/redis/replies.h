@@ -31,6 +31,10 @@ class BatchReply {
   [[nodiscard]] NodeReply At(std::size_t step, const AskedStep& asked) const;
 
  private:
+  // False where it is nothing that the script says.
+  [[nodiscard]] bool Parse(const redisReply& element, const AskedStep& asked,
+                           NodeReply& parsed) const;
+
   const redisReply& reply_;
   std::string_view failure_;       // of all steps
   std::optional<Duration> clock_;  // of the node

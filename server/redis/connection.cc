@@ -97,6 +97,10 @@ void Connection::FlushSoon() {
   });
 }
 
+void Connection::Hasten() {
+  if (!held_back_) Flush();
+}
+
 void Connection::Flush() {
   if (!transport_ || outgoing_.empty()) return;
   sent_ += transport_->Write(std::string_view(outgoing_).substr(sent_));

@@ -51,6 +51,9 @@ class Connection final : public Transport::Listener,
   // The same for one that is written in RESP already.
   void SendWritten(std::string_view command, ReplyHandler handler);
 
+  // What is queued is written at the end of the turn; this writes it now.
+  void Hasten();
+
   // For a connection that subscribes: every reply that no command waits for goes to `pushed`.
   // Without it such a reply ends the connection.
   void OnPush(std::function<void(const redisReply&)> pushed) { pushed_ = std::move(pushed); }

@@ -239,6 +239,7 @@ void RedisNode::Queue(const Step& step, AskedStep asked, std::optional<std::stri
   if (batch_ &&
       (batch_->steps.size() == StepBatch::kMost || (mark && !batch_->written.TakesMark(*mark)))) {
     SendBatch();
+    connection_->Hasten();  // the node begins while more steps are made
   }
   if (!batch_) {
     batch_ = std::make_shared<Batch>();

@@ -5,14 +5,13 @@ for each open stream.
 """
 
 import os
-import queue
 import subprocess
 import sys
 import time
 
 import grpc
 
-from measured import REDLOCKD, free_port, listens, resident_mib, service
+from measured import REDLOCKD, Session, free_port, listens, resident_mib, service
 from test_service import Nodes, pb, pb_grpc, seconds
 
 IDLE = 10  # seconds
@@ -82,24 +81,16 @@ def main(waiters=5000):
         time.sleep(IDLE)
         print(f"| idle: wake-ups of all threads, guards on 3 nodes once a second | "
               f"{(wake_ups(daemon.pid) - before) / IDLE:.1f} a second |")
-        requests = queue.Queue()
-        stub = pb_grpc.LockServiceStub(grpc.insecure_channel(f"127.0.0.1:{port}"))
-        responses = stub.Session(iter(requests.get, None))
-        requests.put(pb.SessionRequest(operations=[pb.SessionOperation(
-            id=1, acquire=pb.AcquireRequest(key="held", ttl=seconds(60)))]))
-        assert next(responses).results[0].HasField("lease")
+        session = Session(port)
+        session.acquire(["held"], 60)
+        assert next(session.responses).results[0].HasField("lease")
         before = resident_mib(daemon.pid)
-        for first in range(0, waiters, 100):
-            requests.put(pb.SessionRequest(operations=[
-                pb.SessionOperation(id=i + 2, acquire=pb.AcquireRequest(key="held", ttl=seconds(60)))
-                for i in range(first, first + 100)]))
-        waiting = 0
-        while waiting < waiters:
+        session.acquire(["held"] * waiters, 60)
+        while session.stub.Inspect(pb.InspectRequest(key="held")).waiters < waiters:
             time.sleep(0.05)
-            waiting = stub.Inspect(pb.InspectRequest(key="held")).waiters
         used = resident_mib(daemon.pid) - before
         print(f"| {waiters} waiters on one key, in one session | {used * 1024 / waiters:.2f} KiB each |")
-        requests.put(None)
+        session.close()
     print(f"| {STREAMS} streams that hold nothing (Health Watch) | {stream_kib(watch_health):.1f} KiB each |")
     print(f"| {STREAMS} Holds | {stream_kib(hold):.1f} KiB each |")
     sys.stdout.flush()

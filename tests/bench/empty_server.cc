@@ -9,14 +9,6 @@
 namespace redlock::bench {
 namespace {
 
-using Service = v1::LockService::WithRawMethod_Acquire<
-    v1::LockService::WithRawMethod_Release<v1::LockService::Service>>;
-
-grpc::ByteBuffer Bytes(const google::protobuf::Message& message) {
-  const grpc::Slice slice(message.SerializeAsString());
-  return grpc::ByteBuffer(&slice, 1);
-}
-
 void AddVotes(google::protobuf::RepeatedPtrField<v1::Vote>& votes) {
   for (int i = 0; i < 2; ++i) {
     v1::Vote& vote = *votes.Add();
@@ -26,7 +18,7 @@ void AddVotes(google::protobuf::RepeatedPtrField<v1::Vote>& votes) {
   }
 }
 
-grpc::ByteBuffer Acquired() {
+v1::AcquireResponse Acquired() {
   v1::AcquireResponse response;
   response.mutable_lease()->set_key("bench:10:10");
   response.mutable_lease()->set_token("rl-" + std::string(32, 'a'));
@@ -36,20 +28,28 @@ grpc::ByteBuffer Acquired() {
   AddVotes(*response.mutable_votes());
   response.set_attempts(1);
   response.mutable_waited()->set_nanos(300'000);
-  return Bytes(response);
+  return response;
 }
 
-grpc::ByteBuffer Released() {
+v1::ReleaseResponse Released() {
   v1::ReleaseResponse response;
   AddVotes(*response.mutable_votes());
-  return Bytes(response);
+  return response;
 }
+
+grpc::ByteBuffer Bytes(const google::protobuf::Message& message) {
+  const grpc::Slice slice(message.SerializeAsString());
+  return grpc::ByteBuffer(&slice, 1);
+}
+
+using RawService = v1::LockService::WithRawMethod_Acquire<
+    v1::LockService::WithRawMethod_Release<v1::LockService::Service>>;
 
 enum class Verb { kAcquire, kRelease };
 
 class Call {
  public:
-  Call(Service& service, grpc::ServerCompletionQueue& queue, Verb verb)
+  Call(RawService& service, grpc::ServerCompletionQueue& queue, Verb verb)
       : service_(service), queue_(queue), verb_(verb), writer_(&context_) {
     if (verb == Verb::kAcquire) {
       service.RequestAcquire(&context_, &request_, &writer_, &queue, &queue, this);
@@ -64,13 +64,13 @@ class Call {
     }
     answered_ = true;
     new Call(service_, queue_, verb_);
-    static const grpc::ByteBuffer acquired = Acquired();
-    static const grpc::ByteBuffer released = Released();
+    static const grpc::ByteBuffer acquired = Bytes(Acquired());
+    static const grpc::ByteBuffer released = Bytes(Released());
     writer_.Finish(verb_ == Verb::kAcquire ? acquired : released, grpc::Status::OK, this);
   }
 
  private:
-  Service& service_;
+  RawService& service_;
   grpc::ServerCompletionQueue& queue_;
   const Verb verb_;
   grpc::ServerContext context_;
@@ -79,16 +79,43 @@ class Call {
   bool answered_ = false;
 };
 
-}  // namespace
+class CallbackService final : public v1::LockService::CallbackService {
+  grpc::ServerUnaryReactor* Acquire(grpc::CallbackServerContext* context,
+                                    const v1::AcquireRequest* /*request*/,
+                                    v1::AcquireResponse* response) override {
+    static const v1::AcquireResponse acquired = Acquired();
+    *response = acquired;
+    return Finish(*context);
+  }
+  grpc::ServerUnaryReactor* Release(grpc::CallbackServerContext* context,
+                                    const v1::ReleaseRequest* /*request*/,
+                                    v1::ReleaseResponse* response) override {
+    static const v1::ReleaseResponse released = Released();
+    *response = released;
+    return Finish(*context);
+  }
+  static grpc::ServerUnaryReactor* Finish(grpc::CallbackServerContext& context) {
+    grpc::ServerUnaryReactor* const reactor = context.DefaultReactor();
+    reactor->Finish(grpc::Status::OK);
+    return reactor;
+  }
+};
 
-int ServeEmpty(const std::vector<std::string>& addresses) {
-  constexpr int kAhead = 128;  // calls that are ready to be taken
-  Service service;
-  grpc::ServerBuilder builder;
+void Listen(grpc::ServerBuilder& builder, const std::vector<std::string>& addresses,
+            grpc::Service& service) {
   for (const std::string& address : addresses) {
     builder.AddListeningPort(address, grpc::InsecureServerCredentials());
   }
   builder.RegisterService(&service);
+}
+
+}  // namespace
+
+int ServeEmpty(const std::vector<std::string>& addresses) {
+  constexpr int kAhead = 128;  // calls that are ready to be taken
+  RawService service;
+  grpc::ServerBuilder builder;
+  Listen(builder, addresses, service);
   const auto queue = builder.AddCompletionQueue();
   const auto server = builder.BuildAndStart();
   if (!server) return 1;
@@ -99,6 +126,16 @@ int ServeEmpty(const std::vector<std::string>& addresses) {
   void* tag = nullptr;
   bool ok = false;
   while (queue->Next(&tag, &ok)) static_cast<Call*>(tag)->Proceed(ok);
+  return 0;
+}
+
+int ServeEmptyByCallback(const std::vector<std::string>& addresses) {
+  CallbackService service;
+  grpc::ServerBuilder builder;
+  Listen(builder, addresses, service);
+  const auto server = builder.BuildAndStart();
+  if (!server) return 1;
+  server->Wait();
   return 0;
 }
 

@@ -6,31 +6,21 @@ Starts three redis-server processes and one redlockd on free ports, acquires the
 watchdogs run for SECONDS and prints what was used in that time.
 """
 
-import queue
 import sys
 import time
 
-import grpc
-
-from measured import cpu_seconds, resident_mib, service
-from test_service import pb, pb_grpc, seconds
-
-BATCH = 100
+from measured import Session, cpu_seconds, resident_mib, service
+from test_service import pb
 
 
 def main(leases=10_000, ttl=10, duration=20):
     with service() as (nodes, daemon, port):
         empty = resident_mib(daemon.pid)
-        requests = queue.Queue()
-        stub = pb_grpc.LockServiceStub(grpc.insecure_channel(f"127.0.0.1:{port}"))
-        responses = stub.Session(iter(requests.get, None))
+        session = Session(port)
         begin = time.monotonic()
-        for first in range(0, leases, BATCH):
-            requests.put(pb.SessionRequest(operations=[
-                pb.SessionOperation(id=i + 1, acquire=pb.AcquireRequest(key=f"key-{i}", ttl=seconds(ttl)))
-                for i in range(first, min(first + BATCH, leases))]))
+        session.acquire([f"key-{i}" for i in range(leases)], ttl)
         acquired = 0
-        for response in responses:
+        for response in session.responses:
             acquired += sum(1 for result in response.results if result.HasField("lease"))
             if acquired == leases:
                 break
@@ -38,7 +28,7 @@ def main(leases=10_000, ttl=10, duration=20):
         before = [cpu_seconds(pid) for pid in [daemon.pid] + [node.pid for node in nodes.processes]]
         begin = time.monotonic()
         extended = lost = messages = 0
-        for response in responses:
+        for response in session.responses:
             messages += 1
             for event in response.events:
                 extended += event.type == pb.EVENT_TYPE_EXTENDED
@@ -54,7 +44,7 @@ def main(leases=10_000, ttl=10, duration=20):
         print(f"CPU: daemon {used[0]:.1f} %, each node {sum(used[1:]) / 3:.1f} % of one core")
         print(f"resident: {empty:.1f} MiB before, {resident:.1f} MiB with the leases "
               f"({(resident - empty) * 1024 / leases:.2f} KiB a lease)")
-        requests.put(None)
+        session.close()
 
 
 if __name__ == "__main__":

@@ -62,8 +62,9 @@ class Stopwatch {
 
 // Straight to the nodes, pipelined, from one thread; decided at the majority.
 enum class RawMode {
-  kDocumented,  // SET NX PX and the compare-and-delete script, as the Redis documentation has it
-  kOwnScripts,  // the project's scripts, with fence and guard
+  kDocumented,     // SET NX PX and the compare-and-delete script, as the Redis documentation has it
+  kOwnScriptEach,  // the project's script, with fence and guard, called for each step
+  kOwnScripts,     // many steps in a call of it, as the daemon does
 };
 [[nodiscard]] std::unique_ptr<Load> RawLoad(const std::vector<std::uint16_t>& ports, RawMode mode);
 

@@ -1,13 +1,18 @@
-"""A daemon over three nodes for the benches, and what its process uses."""
+"""A daemon over three nodes for the benches, a session that asks it for many locks, and what the
+processes use."""
 
 import contextlib
 import os
+import queue
 import subprocess
 import sys
 import time
 
+import grpc
+
 sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "e2e"))
-from test_service import Nodes, REDLOCKD, eventually, free_port, listens  # noqa: E402
+from test_service import (  # noqa: E402
+    Nodes, REDLOCKD, eventually, free_port, listens, pb, pb_grpc, seconds)
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -41,3 +46,27 @@ def service(*arguments):
         daemon.kill()
         daemon.wait()
         nodes.close()
+
+
+class Session:
+    """One Session, by which many locks are asked for."""
+
+    BATCH = 100  # operations in a message
+
+    def __init__(self, port):
+        self._requests = queue.Queue()
+        self._asked = 0
+        self.stub = pb_grpc.LockServiceStub(grpc.insecure_channel(f"127.0.0.1:{port}"))
+        self.responses = self.stub.Session(iter(self._requests.get, None))
+
+    def acquire(self, keys, ttl):
+        for first in range(0, len(keys), self.BATCH):
+            batch = pb.SessionRequest()
+            for key in keys[first:first + self.BATCH]:
+                self._asked += 1
+                batch.operations.add(id=self._asked,
+                                     acquire=pb.AcquireRequest(key=key, ttl=seconds(ttl)))
+            self._requests.put(batch)
+
+    def close(self):
+        self._requests.put(None)

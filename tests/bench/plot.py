@@ -1,4 +1,4 @@
-"""Draws what `service_bench --json` wrote: plot.py ROWS.json DIRECTORY"""
+"""Draws DIRECTORY/service.json and DIRECTORY/scale.json: plot.py DIRECTORY"""
 
 import collections
 import json
@@ -31,7 +31,7 @@ def by_outstanding(rows, value, label, nodes, directory, name, scale=1.0):
     for row in rows:
         if row["nodes"] == nodes:
             lines[row["subject"]].append((row["outstanding"], row[value] * scale))
-    figure, axes = pyplot.subplots()
+    figure, axes = pyplot.subplots(figsize=(8.4, 3.8))
     for subject, points in lines.items():
         points.sort()
         style = "-o" if subject.startswith("redlockd") else "--."
@@ -43,7 +43,7 @@ def by_outstanding(rows, value, label, nodes, directory, name, scale=1.0):
     axes.set_yscale("log")
     axes.set_xlabel(f"outstanding ({nodes} nodes)")
     axes.set_ylabel(label)
-    axes.legend(fontsize=7, ncol=2)
+    axes.legend(fontsize=7, loc="upper left", bbox_to_anchor=(1.01, 1))
     save(figure, directory, name)
 
 
@@ -63,13 +63,34 @@ def by_nodes(rows, directory):
     save(figure, directory, "nodes.svg")
 
 
-def main(path, directory):
-    rows = load(path)
+def by_crowd(rows, crowd, label, directory, name):
+    rows = sorted((row for row in rows if crowd in row), key=lambda row: row[crowd])
+    counts = [row[crowd] for row in rows]
+    figure, (memory, cpu, latency) = pyplot.subplots(1, 3, figsize=(9.6, 2.8))
+    memory.plot(counts, [row["resident_mib"] for row in rows], "-o", markersize=4)
+    memory.set_ylabel("daemon: resident MiB")
+    cpu.plot(counts, [row["daemon_cpu"] for row in rows], "-o", markersize=4, label="daemon")
+    cpu.plot(counts, [row["node_cpu"] for row in rows], "--.", label="a node")
+    cpu.set_ylabel("CPU, % of a core")
+    cpu.legend(fontsize=7)
+    latency.plot(counts, [row["cycle_ms"] for row in rows], "-o", markersize=4)
+    latency.set_ylabel("cycle of another key, median ms")
+    for axes in (memory, cpu, latency):
+        axes.set_ylim(bottom=0)
+        axes.set_xlabel(label)
+    save(figure, directory, name)
+
+
+def main(directory):
+    rows = load(os.path.join(directory, "service.json"))
     by_outstanding(rows, "rate", "cycles/s", 3, directory, "throughput.svg")
     by_outstanding(rows, "p50_us", "acquire, median ms", 3, directory, "latency.svg", 1e-3)
     by_nodes(rows, directory)
-    print(f"plots: {directory}/throughput.svg, latency.svg, nodes.svg")
+    crowds = load(os.path.join(directory, "scale.json"))
+    by_crowd(crowds, "held", "keys held, each extended every 5 s", directory, "held.svg")
+    by_crowd(crowds, "waiting", "waiters for one key", directory, "waiting.svg")
+    print(f"plots: {directory}/throughput.svg, latency.svg, nodes.svg, held.svg, waiting.svg")
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:3])
+    main(sys.argv[1])

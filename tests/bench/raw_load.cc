@@ -20,6 +20,7 @@ namespace redlock::bench {
 namespace {
 
 constexpr std::string_view kTtl = "10000";
+constexpr std::size_t kMostSteps = 64;  // of a batch: what serves a client best that does only this
 constexpr std::string_view kRetention = "86400000";
 constexpr std::string_view kCompareAndDelete =
     "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) "
@@ -94,7 +95,9 @@ class Node {
 class Raw final : public Load {
  public:
   Raw(const std::vector<std::uint16_t>& ports, RawMode mode)
-      : mode_(mode), epoll_(epoll_create1(0)) {
+      : mode_(mode),
+        most_steps_(mode == RawMode::kOwnScriptEach ? 1 : kMostSteps),
+        epoll_(epoll_create1(0)) {
     for (const std::uint16_t port : ports) {
       Node& node = *nodes_.emplace_back(std::make_unique<Node>(port));
       epoll_event event{.events = EPOLLIN, .data = {.ptr = &node}};
@@ -126,7 +129,7 @@ class Raw final : public Load {
         node.Receive();
         while (const Reply reply = node.Next()) {
           if (reply->type == REDIS_REPLY_ERROR) throw std::runtime_error(reply->str);
-          const bool batch = mode_ == RawMode::kOwnScripts;
+          const bool batch = mode_ != RawMode::kDocumented;
           const std::size_t answers = batch ? node.batches.front() : 1;
           if (batch) node.batches.pop_front();
           for (std::size_t answer = 0; answer < answers; ++answer) {
@@ -195,7 +198,7 @@ class Raw final : public Load {
                                    .attempt = {0x9e3779b97f4a7c15U * tokens_},
                                    .owner = nobody,
                                    .mark = marks_[i]});
-        if (node.steps.size() == redis::StepBatch::kMost) CloseBatch(node);
+        if (node.steps.size() == most_steps_) CloseBatch(node);
       }
       node.waiting.emplace_back(number, slot.step);
     }
@@ -215,7 +218,7 @@ class Raw final : public Load {
         const OwnerToken token(slot.token);
         node->steps.Add(ReleaseStep{
             .key = key, .token = token, .only_attempt = {}, .seal = {}, .announce = true});
-        if (node->steps.size() == redis::StepBatch::kMost) CloseBatch(*node);
+        if (node->steps.size() == most_steps_) CloseBatch(*node);
       }
       node->waiting.emplace_back(number, slot.step);
     }
@@ -243,6 +246,7 @@ class Raw final : public Load {
   }
 
   const RawMode mode_;
+  const std::size_t most_steps_;  // of a batch
   const int epoll_;
   std::vector<std::unique_ptr<Node>> nodes_;
   std::vector<std::string> marks_;

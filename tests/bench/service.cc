@@ -75,7 +75,7 @@ void PrintHeader(std::size_t outstanding) {
 
 void PrintRow(const std::string& name, const Row& row) {
   std::printf(
-      "| %-28s | %6.0f | %4.1f %% | %6.2f / %6.2f / %6.2f | %5.1f, %5.1f, %5.1f | %4.1f, %5.0f, "
+      "| %-30s | %6.0f | %4.1f %% | %6.2f / %6.2f / %6.2f | %5.1f, %5.1f, %5.1f | %4.1f, %5.0f, "
       "%4.1f |\n",
       name.c_str(), row.rate(), 100 * Spread(row.rates), row.p50() / 1000,
       Quantile(row.acquire_us, .99) / 1000, Quantile(row.acquire_us, .999) / 1000,
@@ -94,8 +94,10 @@ void WriteJson(std::ofstream& out, const Settings& settings, std::size_t outstan
 }
 
 constexpr const char* kRawDocumented = "nodes: documentation's";
+constexpr const char* kRawOwnEach = "nodes: own script, a call each";
 constexpr const char* kRawOwn = "nodes: own scripts";
 constexpr const char* kEmptyTcp = "empty RPCs, TCP";
+constexpr const char* kEmptyCallback = "empty RPCs, callback API, TCP";
 constexpr const char* kEmptyUnix = "empty RPCs, unix";
 constexpr const char* kUnaryTcp = "redlockd unary, TCP";
 constexpr const char* kUnaryUnix = "redlockd unary, unix";
@@ -106,7 +108,8 @@ void PrintRatios(std::map<std::string, Row>& rows, std::size_t outstanding) {
   const double own = rows[kRawOwn].rate();
   std::printf("\n");
   for (const auto& [empty, ours, how] :
-       {std::tuple{kEmptyTcp, kUnaryTcp, "TCP"}, std::tuple{kEmptyUnix, kUnaryUnix, "unix"}}) {
+       {std::tuple{kEmptyTcp, kUnaryTcp, "TCP"}, std::tuple{kEmptyUnix, kUnaryUnix, "unix"},
+        std::tuple{kEmptyCallback, kUnaryTcp, "TCP, RPCs by gRPC's callback API"}}) {
     if (rows[ours].rates.empty() || rows[empty].rates.empty() || own == 0) continue;
     // An empty cycle is two RPCs.
     const double limit = 1 / (1 / rows[empty].rate() + 1 / own);
@@ -118,13 +121,14 @@ void PrintRatios(std::map<std::string, Row>& rows, std::size_t outstanding) {
     }
     std::printf("\n");
   }
-  if (!rows[kSession].rates.empty() && own > 0) {
-    std::printf("- Session: %.2f of the nodes' limit with the own scripts",
-                rows[kSession].rate() / own);
-    if (!rows[kLibrary].rates.empty()) {
-      std::printf(", %.2f times the library", rows[kSession].rate() / rows[kLibrary].rate());
+  if (!rows[kSession].rates.empty()) {
+    for (const auto& [beside, what] :
+         {std::pair{kRawOwn, "of the nodes' limit with the own scripts"},
+          std::pair{kRawOwnEach, "of it with a call for each step"},
+          std::pair{kLibrary, "times the library"}}) {
+      if (rows[beside].rates.empty()) continue;
+      std::printf("- Session: %.2f %s\n", rows[kSession].rate() / rows[beside].rate(), what);
     }
-    std::printf("\n");
   }
   if (!rows[kRawDocumented].rates.empty()) {
     for (const char* ours : {kRawOwn, kUnaryTcp, kSession}) {
@@ -145,14 +149,20 @@ void Run(const Settings& settings) {
   const Process empty({"/proc/self/exe", "--serve-empty", empty_tcp, "--serve-empty", empty_unix},
                       "/dev/null");
 
+  const std::string empty_callback = "127.0.0.1:" + std::to_string(testing::FreePort());
+  const Process empty_by_callback({"/proc/self/exe", "--serve-empty", empty_callback, "--callback"},
+                                  "/dev/null");
+
   std::vector<Subject> subjects;
   const auto add = [&](const char* name, std::unique_ptr<Load> load, int server = 0) {
     subjects.push_back({name, std::move(load), server});
   };
   add(kRawDocumented, RawLoad(nodes.ports(), RawMode::kDocumented));
+  add(kRawOwnEach, RawLoad(nodes.ports(), RawMode::kOwnScriptEach));
   add(kRawOwn, RawLoad(nodes.ports(), RawMode::kOwnScripts));
   add(kEmptyTcp, UnaryLoad(empty_tcp), empty.pid());
   add(kUnaryTcp, UnaryLoad(daemon.address()), daemon.process().pid());
+  add(kEmptyCallback, UnaryLoad(empty_callback), empty_by_callback.pid());
   add(kEmptyUnix, UnaryLoad(empty_unix), empty.pid());
   add(kUnaryUnix, UnaryLoad(socket), daemon.process().pid());
   add(kSession, SessionLoad(daemon.address()), daemon.process().pid());
@@ -202,7 +212,12 @@ int main(int argc, char** argv) {
   app.add_option("--only", settings.only, "Subjects whose name contains this");
   app.add_option("--json", settings.json, "Adds a line for each row to this file");
   app.add_option("--serve-empty", empty_addresses, "For the bench itself")->group("");
+  bool callback = false;
+  app.add_flag("--callback", callback, "The same")->group("");
   CLI11_PARSE(app, argc, argv);
-  if (!empty_addresses.empty()) return redlock::bench::ServeEmpty(empty_addresses);
+  if (!empty_addresses.empty()) {
+    return callback ? redlock::bench::ServeEmptyByCallback(empty_addresses)
+                    : redlock::bench::ServeEmpty(empty_addresses);
+  }
   redlock::bench::Run(settings);
 }

@@ -1,0 +1,105 @@
+"""What a daemon and its nodes cost by how many keys are held, and by how many wait for one.
+
+    tests/bench/scale [ROWS.json]      adds a line for each row to this file
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+
+import grpc
+
+from measured import Session, cpu_seconds, resident_mib, service
+from test_service import eventually, pb, pb_grpc, seconds
+
+HELD = (0, 2_000, 5_000, 10_000, 20_000, 40_000)
+WAITING = (0, 500, 1_000, 2_000, 5_000, 10_000)
+TTL = 10  # seconds; watchdogs extend at half of it
+WINDOW = 5  # seconds: each lease is extended once in it
+CYCLES = 300
+
+
+class Reader(threading.Thread):
+    """Takes in what a session is told, as a client has to."""
+
+    def __init__(self, session):
+        super().__init__(daemon=True)
+        self.session, self.leases, self.lost = session, 0, 0
+        self.start()
+
+    def run(self):
+        try:
+            for response in self.session.responses:
+                self.leases += sum(result.HasField("lease") for result in response.results)
+                self.lost += sum(event.type == pb.EVENT_TYPE_LOST for event in response.events)
+        except grpc.RpcError:
+            pass  # the daemon's end is the session's
+
+
+def cycle_ms(port):
+    """Median of an acquire and a release by unary calls, of a key that nobody else wants."""
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = pb_grpc.LockServiceStub(channel)
+        took = []
+        for i in range(CYCLES):
+            begin = time.monotonic()
+            lease = stub.Acquire(pb.AcquireRequest(key=f"free-{i}", ttl=seconds(5))).lease
+            stub.Release(pb.ReleaseRequest(key=lease.key, token=lease.token))
+            took.append((time.monotonic() - begin) * 1000)
+        return sorted(took)[CYCLES // 2]
+
+
+def measure(nodes, daemon, port):
+    def used():
+        return [cpu_seconds(process.pid) for process in [daemon, *nodes.processes]]
+
+    time.sleep(1)
+    before, begin = used(), time.monotonic()
+    time.sleep(WINDOW)
+    took = time.monotonic() - begin
+    cpu = [100 * (b - a) / took for a, b in zip(before, used())]
+    return {"resident_mib": resident_mib(daemon.pid), "daemon_cpu": cpu[0],
+            "node_cpu": sum(cpu[1:]) / len(nodes.processes), "cycle_ms": cycle_ms(port)}
+
+
+def by_held():
+    with service() as (nodes, daemon, port):
+        session = Session(port)
+        reader = Reader(session)
+        for count in HELD:
+            session.acquire([f"key-{i}" for i in range(reader.leases, count)], TTL)
+            assert eventually(lambda: reader.leases == count, 30)
+            yield {"held": count, **measure(nodes, daemon, port)}
+        assert reader.lost == 0
+
+
+def by_waiting():
+    with service("--max-waiters-per-key", str(WAITING[-1])) as (nodes, daemon, port):
+        session = Session(port)
+        Reader(session)
+        session.acquire(["held"], TTL)
+        asked = 0
+        for count in WAITING:
+            session.acquire(["held"] * (count - asked), TTL)
+            asked = count
+            inspect = pb.InspectRequest(key="held")
+            assert eventually(lambda: session.stub.Inspect(inspect).waiters == count, 30)
+            yield {"waiting": count, **measure(nodes, daemon, port)}
+
+
+def main(path=os.devnull):
+    with open(path, "a") as out:
+        for what, rows in (("held", by_held()), ("waiting", by_waiting())):
+            print(f"| {what} | resident MiB | CPU of the daemon, of a node, % of a core | "
+                  "acquire and release of another key, median ms |\n|---|---|---|---|")
+            for row in rows:
+                print(f"| {row[what]} | {row['resident_mib']:.1f} | {row['daemon_cpu']:.1f}, "
+                      f"{row['node_cpu']:.1f} | {row['cycle_ms']:.2f} |", flush=True)
+                out.write(json.dumps(row) + "\n")
+            print()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:2])

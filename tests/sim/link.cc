@@ -190,7 +190,7 @@ void Link::Deliver(Work work, const std::shared_ptr<Call>& call) {
   }
   // A request of a broken connection may have been in the node's buffer already, or not.
   if (call->answered && world_.Chance(0.5)) return;
-  if (HasForgotten(*call)) {
+  if (MeetsNoScript(*call)) {
     if (call->answered) return;
     constexpr Duration kLoading = microseconds(1);
     world_.Do(Delay() + kLoading + Delay(),
@@ -204,8 +204,8 @@ void Link::Deliver(Work work, const std::shared_ptr<Call>& call) {
             [this, call, reply = std::move(reply)] { Answer(call, reply); });
 }
 
-// A request is sent again once.
-bool Link::HasForgotten(Call& call) {
+// Whether the node has lost its script when the request comes, which is then sent again, once.
+bool Link::MeetsNoScript(Call& call) {
   if (call.sent_again || call.of_guard) return false;
   call.sent_again = std::exchange(forgets_next_, false) ||
                     (faults_.forgets > 0 && world_.Chance(faults_.forgets));

@@ -82,7 +82,7 @@ class Link final : public Node {
   void LogIn();
   void AnswerLogIn(std::uint64_t connection, MonotonicTime asked);
   void Deliver(Work work, const std::shared_ptr<Call>& call);
-  [[nodiscard]] bool HasForgotten(Call& call);
+  [[nodiscard]] bool MeetsNoScript(Call& call);
   void Answer(const std::shared_ptr<Call>& call, NodeReply reply);
   void SendSubscribe(const std::string& key);
   void GoDeaf();

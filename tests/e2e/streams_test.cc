@@ -31,7 +31,8 @@ TEST_F(WatchTest, LossIsToldBeforeTheTtlHasPassedWhenAllNodesStop) {
   for (const auto& node : nodes) node->Pause();
   const v1::WatchResponse failed = stream.Await(v1::EVENT_TYPE_EXTEND_FAILED);
   EXPECT_EQ(failed.reason(), "QUORUM_UNAVAILABLE");
-  EXPECT_EQ(failed.votes_size(), 3);
+  // Two that do not answer decide, and may be known before the third is.
+  EXPECT_GE(failed.votes_size(), 2);
   const v1::WatchResponse lost = stream.Await(v1::EVENT_TYPE_LOST);
   EXPECT_LT(SteadyClock::now() - extended, kTtl);
   EXPECT_EQ(lost.reason(), "VALIDITY_EXPIRED");

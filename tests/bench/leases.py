@@ -9,7 +9,7 @@ watchdogs run for SECONDS and prints what was used in that time.
 import sys
 import time
 
-from measured import Session, cpu_seconds, resident_mib, service
+from measured import CpuMeter, Session, resident_mib, service
 from test_service import pb
 
 
@@ -25,7 +25,7 @@ def main(leases=10_000, ttl=10, duration=20):
             if acquired == leases:
                 break
         print(f"acquired {acquired} leases of TTL {ttl} s in {time.monotonic() - begin:.2f} s")
-        before = [cpu_seconds(pid) for pid in [daemon.pid] + [node.pid for node in nodes.processes]]
+        meter = CpuMeter(daemon, *nodes.processes)
         begin = time.monotonic()
         extended = lost = messages = 0
         for response in session.responses:
@@ -36,8 +36,7 @@ def main(leases=10_000, ttl=10, duration=20):
             if time.monotonic() - begin > duration:
                 break
         took = time.monotonic() - begin
-        after = [cpu_seconds(pid) for pid in [daemon.pid] + [node.pid for node in nodes.processes]]
-        used = [100 * (b - a) / took for a, b in zip(before, after)]
+        used = meter.percent()
         resident = resident_mib(daemon.pid)
         print(f"in {took:.1f} s: {extended} extensions ({extended / took:.0f}/s), {lost} lost, "
               f"{extended / max(messages, 1):.1f} events a message")

@@ -24,6 +24,21 @@ def cpu_seconds(pid):
     return (int(fields[11]) + int(fields[12])) / TICKS
 
 
+class CpuMeter:
+    """What processes use from now on, each in % of a core."""
+
+    def __init__(self, *processes):
+        self._pids = [process.pid for process in processes]
+        self._before, self._begin = self._used(), time.monotonic()
+
+    def _used(self):
+        return [cpu_seconds(pid) for pid in self._pids]
+
+    def percent(self):
+        took = time.monotonic() - self._begin
+        return [100 * (after - before) / took for before, after in zip(self._before, self._used())]
+
+
 def resident_mib(pid):
     with open(f"/proc/{pid}/statm") as statm:
         return int(statm.read().split()[1]) * PAGE / 2**20

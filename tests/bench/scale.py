@@ -11,7 +11,7 @@ import time
 
 import grpc
 
-from measured import Session, cpu_seconds, resident_mib, service
+from measured import CpuMeter, Session, resident_mib, service
 from test_service import eventually, pb, pb_grpc, seconds
 
 HELD = (0, 2_000, 5_000, 10_000, 20_000, 40_000)
@@ -52,14 +52,10 @@ def cycle_ms(port):
 
 
 def measure(nodes, daemon, port):
-    def used():
-        return [cpu_seconds(process.pid) for process in [daemon, *nodes.processes]]
-
     time.sleep(1)
-    before, begin = used(), time.monotonic()
+    meter = CpuMeter(daemon, *nodes.processes)
     time.sleep(WINDOW)
-    took = time.monotonic() - begin
-    cpu = [100 * (b - a) / took for a, b in zip(before, used())]
+    cpu = meter.percent()
     return {"resident_mib": resident_mib(daemon.pid), "daemon_cpu": cpu[0],
             "node_cpu": sum(cpu[1:]) / len(nodes.processes), "cycle_ms": cycle_ms(port)}
 

@@ -13,7 +13,7 @@ import time
 
 import grpc
 
-from measured import cpu_seconds, resident_mib, service
+from measured import CpuMeter, resident_mib, service
 from test_service import pb, pb_grpc, seconds
 
 CHANNELS = 10
@@ -48,10 +48,11 @@ async def measure(daemon, port, redis_port, streams, ttl, duration):
     while counts.acquired + counts.failed < streams:
         await asyncio.sleep(0.01)
     print(f"{counts.acquired} Holds of TTL {ttl} s acquired in {time.monotonic() - begin:.2f} s, {counts.failed} failed")
-    extended, used, begin = counts.extended, cpu_seconds(daemon.pid), time.monotonic()
+    meter = CpuMeter(daemon)
+    extended, begin = counts.extended, time.monotonic()
     await asyncio.sleep(duration)
     took = time.monotonic() - begin
-    used = 100 * (cpu_seconds(daemon.pid) - used) / took
+    used, = meter.percent()
     resident = resident_mib(daemon.pid)
     print(f"in {took:.1f} s: {(counts.extended - extended) / took:.0f} extensions/s, {counts.lost} lost; "
           f"CPU of the daemon {used:.1f} % of one core")

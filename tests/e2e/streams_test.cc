@@ -33,6 +33,11 @@ TEST_F(WatchTest, LossIsToldBeforeTheTtlHasPassedWhenAllNodesStop) {
   EXPECT_EQ(failed.reason(), "QUORUM_UNAVAILABLE");
   // Two that do not answer decide, and may be known before the third is.
   EXPECT_GE(failed.votes_size(), 2);
+  for (const v1::Vote& vote : failed.votes()) {
+    EXPECT_TRUE(vote.outcome() == v1::VOTE_OUTCOME_TIMEOUT ||
+                vote.outcome() == v1::VOTE_OUTCOME_ERROR)
+        << vote.DebugString();
+  }
   const v1::WatchResponse lost = stream.Await(v1::EVENT_TYPE_LOST);
   EXPECT_LT(SteadyClock::now() - extended, kTtl);
   EXPECT_EQ(lost.reason(), "VALIDITY_EXPIRED");

@@ -13,31 +13,24 @@
 namespace redlock::redis {
 namespace {
 
-class Wire {
- public:
-  explicit Wire(const std::string& text) : reader_(NewReader()) {
-    redisReaderFeed(reader_.get(), text.data(), text.size());
-    void* reply = nullptr;
-    redisReaderGetReply(reader_.get(), &reply);
-    reply_.reset(static_cast<redisReply*>(reply));
-  }
-
-  [[nodiscard]] const redisReply& reply() const { return *reply_; }
-
- private:
-  struct Free {
-    void operator()(redisReader* reader) const { redisReaderFree(reader); }
-    void operator()(redisReply* reply) const { freeReplyObject(reply); }
-  };
-  std::unique_ptr<redisReader, Free> reader_;
-  std::unique_ptr<redisReply, Free> reply_;
+struct Free {
+  void operator()(redisReader* reader) const { redisReaderFree(reader); }
+  void operator()(redisReply* reply) const { freeReplyObject(reply); }
 };
+
+std::unique_ptr<redisReply, Free> Read(const std::string& wire) {
+  const std::unique_ptr<redisReader, Free> reader(NewReader());
+  redisReaderFeed(reader.get(), wire.data(), wire.size());
+  void* reply = nullptr;
+  redisReaderGetReply(reader.get(), &reply);
+  return std::unique_ptr<redisReply, Free>(static_cast<redisReply*>(reply));
+}
 
 // One step, answered with `element`, after which comes the node's clock in microseconds.
 NodeReply AnswerTo(Verb verb, const std::string& element,
                    const std::string& clock = "1800000000000000") {
-  const Wire wire("*2\r\n" + element + ":" + clock + "\r\n");
-  return BatchReply(wire.reply(), 1).At(0, {verb, {7}});
+  const auto reply = Read("*2\r\n" + element + ":" + clock + "\r\n");
+  return BatchReply(*reply, 1).At(0, {verb, {7}});
 }
 
 std::string HeldFor(const std::string& millis) { return "*2\r\n:2\r\n:" + millis + "\r\n"; }

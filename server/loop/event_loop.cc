@@ -15,7 +15,8 @@ namespace redlock {
 namespace {
 
 // Posted work and sockets may go on feeding each other; others want a turn too.
-constexpr int kRoundsOfATurn = 16;
+constexpr int kRoundsOfATurn = 4;
+constexpr int kPassesOfARound = 2;  // what is posted first often posts the sending
 
 timespec ToTimespec(Duration duration) {
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(duration);
@@ -49,9 +50,13 @@ void EventLoop::Turn::Poll() {
   for (int round = 0; round < kRoundsOfATurn; ++round) {
     loop_.DoPosted();
     loop_.busy_ = false;
+    loop_.came_ = false;
     uv_run(&loop_.uv_, UV_RUN_NOWAIT);  // also tells the kernel of new and changed sockets
-    if (!loop_.busy_ && loop_.posted_.empty()) return;
+    if (loop_.busy_ || !loop_.posted_.empty()) continue;
+    if (!loop_.due_) return;
+    if (!loop_.came_) loop_.FireDue();
   }
+  loop_.FireDue();
   // What is left is for the next turn, which is at once.
   uv_async_send(&loop_.wake_);
 }
@@ -70,7 +75,7 @@ EventLoop::EventLoop()
                         static_cast<EventLoop*>(handle->loop->data)->TakeInOutside();
                       }),
         "uv_async_init");
-  timer_watcher_.emplace(*this, timer_fd_, [this](FdWatcher::Events) { FireDue(); });
+  timer_watcher_.emplace(*this, timer_fd_, [this](FdWatcher::Events) { OnTimer(); });
   timer_watcher_->Want({.readable = true, .writable = false});
 }
 
@@ -116,9 +121,14 @@ void EventLoop::Arm() {
   timerfd_settime(timer_fd_, TFD_TIMER_ABSTIME, &setting, nullptr);
 }
 
-void EventLoop::FireDue() {
+void EventLoop::OnTimer() {
   std::uint64_t expirations = 0;
   (void)!read(timer_fd_, &expirations, sizeof expirations);
+  due_ = true;
+}
+
+void EventLoop::FireDue() {
+  if (!std::exchange(due_, false)) return;
   // One reading of the clock: a callback that sets a timer for "now" waits for the next turn.
   const MonotonicTime now = Now();
   while (auto callback = timers_.TakeDue(now)) {
@@ -150,7 +160,7 @@ void EventLoop::TakeInOutside() {
 }
 
 void EventLoop::DoPosted() {
-  for (int round = 0; round < kRoundsOfATurn && !posted_.empty(); ++round) {
+  for (int pass = 0; pass < kPassesOfARound && !posted_.empty(); ++pass) {
     std::swap(doing_, posted_);
     for (const auto& work : doing_) work();
     doing_.clear();

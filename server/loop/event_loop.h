@@ -36,8 +36,9 @@ class EventLoop final : public Scheduler {
     Turn(const Turn&) = delete;
     Turn& operator=(const Turn&) = delete;
 
-    // Does what was posted, takes in what has come on sockets, fires timers; until there is no
-    // more.
+    // Does what was posted, takes in what has come on sockets, and only then fires timers; until
+    // there is no more. A time-out must not count for an answer that lies in its socket because
+    // this process was held up.
     void Poll();
 
    private:
@@ -71,6 +72,8 @@ class EventLoop final : public Scheduler {
   [[nodiscard]] uv_loop_t* uv() { return &uv_; }
   // The turn is not to end before the kernel has been told what is wanted of sockets.
   void GoRound() { busy_ = true; }
+  // A descriptor was ready: there may be more to read.
+  void OnReady() { came_ = true; }
 
  private:
   using Work = std::vector<std::function<void()>>;
@@ -78,6 +81,7 @@ class EventLoop final : public Scheduler {
   // Whether Run() is to wake up for sockets. Not while somebody is inside, who sees to them anyhow.
   void Rouse(bool wanted);
   void Arm();
+  void OnTimer();
   void FireDue();
   void DoPosted();
   void TakeInOutside();
@@ -93,6 +97,8 @@ class EventLoop final : public Scheduler {
   Work posted_;            // inside a turn
   Work doing_;             // its memory is kept
   bool busy_ = false;  // the kernel has yet to be told, or something was done that may lead to more
+  bool came_ = false;  // a descriptor was ready
+  bool due_ = false;   // a timer is
   TimerQueue timers_;
   // When the kernel's timer is set to. Cancelled timers leave it as it is: an early wake-up costs
   // less than setting it anew for each of many short timers.

@@ -49,6 +49,7 @@ void FdWatcher::Want(Events events) {
   uv_poll_start(&handle_->poll, mask, [](uv_poll_t* poll, int status, int ready) {
     auto* const handle = static_cast<Handle*>(poll->data);
     if (handle->closed) return;
+    handle->owner->loop_.OnReady();
     if (status < 0) {
       OnError(*handle);
       return;

@@ -1,0 +1,70 @@
+// The loop that all real time passes in.
+#include "server/loop/event_loop.h"
+
+#include <gtest/gtest.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+#include <string>
+#include <thread>
+
+namespace redlock {
+namespace {
+
+using std::chrono::milliseconds;
+
+class EventLoopTest : public ::testing::Test {
+ protected:
+  EventLoopTest() {
+    EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends.data()), 0);
+  }
+  ~EventLoopTest() override {
+    for (const int end : ends) close(end);
+  }
+
+  std::array<int, 2> ends{};
+  EventLoop loop;
+};
+
+// A process that was held up finds both at once.
+TEST_F(EventLoopTest, WhatHasComeIsReadBeforeATimeOutFires) {
+  constexpr std::size_t kSize = 1'000;  // read at a time
+  constexpr std::size_t kPieces = 3;
+  std::size_t received = 0;
+  std::size_t received_in_time = 0;
+  EventLoop::Turn turn(loop);
+  FdWatcher watcher(loop, ends[0], [&](FdWatcher::Events) {
+    std::array<char, kSize> buffer{};
+    const ssize_t size = read(ends[0], buffer.data(), buffer.size());
+    if (size > 0) received += static_cast<std::size_t>(size);
+  });
+  watcher.Want({.readable = true, .writable = false});
+  turn.Poll();
+  const TimerHandle timer = loop.After(milliseconds(10), [&] { received_in_time = received; });
+  std::this_thread::sleep_for(milliseconds(30));
+  const std::string data(kSize * kPieces, 'x');
+  ASSERT_EQ(write(ends[1], data.data(), data.size()), static_cast<ssize_t>(data.size()));
+  turn.Poll();
+  EXPECT_EQ(received_in_time, data.size());
+}
+
+TEST_F(EventLoopTest, ATimeOutFiresThoughSocketsAlwaysHaveMore) {
+  bool fired = false;
+  EventLoop::Turn turn(loop);
+  FdWatcher watcher(loop, ends[0], [&](FdWatcher::Events) {
+    char byte = 0;
+    (void)!read(ends[0], &byte, 1);
+    (void)!write(ends[1], &byte, 1);
+    loop.GoRound();
+  });
+  watcher.Want({.readable = true, .writable = false});
+  ASSERT_EQ(write(ends[1], "xx", 2), 2);
+  const TimerHandle timer = loop.After({}, [&] { fired = true; });
+  turn.Poll();
+  EXPECT_TRUE(fired);
+}
+
+}  // namespace
+}  // namespace redlock

@@ -148,7 +148,7 @@ ExitStatus Commands::Inspect() {
   request.set_key(options_.key);
   return Ask(&LockService::Stub::Inspect, request, [this](const v1::InspectResponse& response) {
     printer_.PrintInspected(options_.key, response);
-    return kExitOk;
+    return response.undecided() ? kExitNoQuorum : kExitOk;
   });
 }
 

@@ -148,6 +148,8 @@ void Printer::PrintInspected(const std::string& key, const v1::InspectResponse& 
     std::printf("%s is held\n  owner          %s\n  frees in       %.3f s at the latest\n",
                 key.c_str(), response.owner().empty() ? "(no label)" : response.owner().c_str(),
                 Seconds(response.remaining()));
+  } else if (response.undecided()) {
+    std::printf("%s may be held: too few nodes can tell\n", key.c_str());
   } else {
     std::printf("%s is free\n", key.c_str());
   }

@@ -28,6 +28,7 @@ void Inspection::OnReply(NodeIndex node, NodeReply reply) {
   votes_.push_back({node, reply.barred ? Outcome::kQuarantined : reply.outcome,
                     reply.barred.value_or(reply.message), env_.scheduler.Now() - started_});
   highest_ = std::max(highest_, reply.fence);
+  if (IsUnknown(votes_.back().outcome) && reply.outcome != Outcome::kGranted) ++cannot_tell_;
   if (reply.outcome == Outcome::kGranted) holders_.push_back(std::move(reply));
   if (votes_.size() == answered_.size()) Finish();
 }
@@ -36,16 +37,19 @@ void Inspection::Finish() {
   timeout_.Cancel();
   for (NodeIndex node = 0; node < answered_.size(); ++node) {
     if (answered_[node]) continue;
+    ++cannot_tell_;
     votes_.push_back({node, Outcome::kTimeout, "no answer within the node timeout",
                       env_.scheduler.Now() - started_});
   }
   InspectResult result{.fence = highest_, .votes = std::move(votes_), .holders = {}};
   const std::size_t quorum = QuorumOf(answered_.size());
+  std::size_t most = 0;
   for (const NodeReply& candidate : holders_) {
     std::vector<Duration> remaining;
     for (const NodeReply& other : holders_) {
       if (other.holder == candidate.holder) remaining.push_back(other.remaining);
     }
+    most = std::max(most, remaining.size());
     if (remaining.size() < quorum) continue;
     std::sort(remaining.begin(), remaining.end(), std::greater<>());
     result.held = true;
@@ -53,6 +57,7 @@ void Inspection::Finish() {
     result.remaining = remaining[quorum - 1];
     break;
   }
+  result.undecided = !result.held && most + cannot_tell_ >= quorum;
   for (NodeReply& reply : holders_) {
     if (std::find(result.holders.begin(), result.holders.end(), reply.holder) ==
         result.holders.end()) {

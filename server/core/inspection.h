@@ -10,7 +10,8 @@
 namespace redlock {
 
 struct InspectResult {
-  bool held = false;  // a quorum holds the same token
+  bool held = false;       // a quorum holds the same token
+  bool undecided = false;  // those that cannot tell might make it a quorum
   OwnerLabel owner;
   FencingToken fence;    // the highest stored
   Duration remaining{};  // until a quorum holds no longer
@@ -35,6 +36,7 @@ class Inspection final : public ReplySink, public std::enable_shared_from_this<I
   const MonotonicTime started_;
   std::vector<NodeReply> holders_;  // the replies of nodes where some token holds the key
   std::vector<bool> answered_;
+  std::size_t cannot_tell_ = 0;  // nodes that do not answer, or may have forgotten what they held
   FencingToken highest_;
   Votes votes_;
   TimerHandle timeout_;

@@ -117,11 +117,20 @@ void AdminService::AddForceRelease(Routes& routes) {
         const std::string audit = "by " + NameOf(context) + "; why: " + request.why();
         shards_.For(key).Do([this, key, audit, answer](Shard& shard) {
           shard.ForceRelease(key, [this, key, audit, answer](const InspectResult& result) {
+            const bool found = !result.holders.empty();
             spdlog::warn("force release of \"{}\": {}, {}", key.value(),
-                         result.holders.empty() ? "nobody held it" : "taken from its holder",
+                         found              ? "taken from its holder"
+                         : result.undecided ? "too few nodes can tell who holds it"
+                                            : "nobody held it",
                          audit);
+            if (!found && result.undecided) {
+              const Error error{.reason = Reason::kQuorumUnavailable,
+                                .message = "too few nodes can tell who holds it"};
+              answer(ToStatus(error, result.votes, names_), {});
+              return;
+            }
             v1::ForceReleaseResponse response;
-            response.set_released(!result.holders.empty());
+            response.set_released(found);
             response.set_owner(result.owner.value());
             Fill(*response.mutable_votes(), result.votes, names_);
             answer(grpc::Status::OK, response);

@@ -129,6 +129,7 @@ struct InspectVerb {
     shard.Inspect(command.key, [call, waiters](const InspectResult& result) {
       Response& out = call->verb().response;
       out.set_held(result.held);
+      out.set_undecided(result.undecided);
       out.set_owner(result.owner.value());
       out.set_fencing_token(result.fence.value);
       if (result.held) Fill(*out.mutable_remaining(), result.remaining);

@@ -71,6 +71,7 @@ TEST_F(GuardTest, AFlushIsNoticedByTheNextGrant) {
   EXPECT_EQ(MustNotAcquire(Wants("key", seconds(2))).reason, "QUORUM_UNAVAILABLE");
   EXPECT_EQ(VoteOf(0).outcome(), v1::VOTE_OUTCOME_QUARANTINED);
   EXPECT_EQ(VoteOf(2).outcome(), v1::VOTE_OUTCOME_QUARANTINED);
+  EXPECT_TRUE(Inspect("key").undecided()) << "they have forgotten it";
   nodes[1]->Kill();
   EXPECT_TRUE(Eventually(
       [&] { return daemon->Ctl("status").output.find(": not connected") != std::string::npos; }));

@@ -81,6 +81,28 @@ TEST_F(ServiceTest, OneNodeDeadIsNotNoticed) {
   })) << "the daemon reconnects by itself";
 }
 
+TEST_F(ServiceTest, WithoutAQuorumNobodyIsToldThatAKeyIsFree) {
+  StartDaemon();
+  EXPECT_FALSE(Inspect("key").undecided());
+  nodes[2]->Kill();
+  EXPECT_FALSE(Inspect("key").undecided()) << "two have said that nobody holds it";
+  const v1::Lease lease = MustAcquire(Wants("key", seconds(10)));
+  EXPECT_TRUE(Inspect("key").held());
+  nodes[1]->Kill();
+  for (const char* key : {"key", "other"}) {
+    const v1::InspectResponse seen = Inspect(key);
+    EXPECT_FALSE(seen.held());
+    EXPECT_TRUE(seen.undecided()) << key;
+    EXPECT_EQ(seen.votes_size(), 3);
+  }
+  const Finished inspected = daemon->Ctl("inspect other");
+  EXPECT_EQ(inspected.status, 5);
+  EXPECT_NE(inspected.output.find("other may be held: too few nodes can tell"), std::string::npos)
+      << inspected.output;
+  EXPECT_EQ(daemon->Ctl("force-release other --why test").status, 5);
+  EXPECT_EQ(daemon->Ctl("force-release key --why test").status, 0) << "one node knows the holder";
+}
+
 TEST_F(ServiceTest, TwoNodesDeadIsNamedAndRolledBack) {
   StartDaemon();
   nodes[0]->Kill();

@@ -12,6 +12,9 @@
 #include <thread>
 
 namespace redlock::testing {
+namespace {
+constexpr int kUnreachable = 6;  // redlockctl's exit status
+}
 
 // Another build of the daemon, to compare the two: the environment names it.
 const std::string kRedlockd =
@@ -48,7 +51,8 @@ Daemon::Daemon(const std::vector<std::unique_ptr<RedisServer>>& nodes,
   const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(20);
   const auto ready = [this] {
     const Finished probe = Ctl("inspect probe");
-    return probe.status == 0 && probe.output.find("not connected yet") == std::string::npos &&
+    return probe.status != kUnreachable &&
+           probe.output.find("not connected yet") == std::string::npos &&
            probe.output.find("not marked yet") == std::string::npos;
   };
   while (!ready()) {

@@ -31,14 +31,17 @@ void ReleaseOperation::Start(const Environment& env, OperationRegistry& registry
   const std::shared_ptr<ReleaseOperation> self(new ReleaseOperation(
       env, registry, std::move(key), std::move(token), unless_adopted_from, std::move(done)));
   registry.Add(self);
+  env.window.Enter(self->place_, RoundWindow::Line::kReleases, [raw = self.get()] { raw->Send(); });
+}
+
+void ReleaseOperation::Send() {
   Round::Start(
-      env, CountRelease,
-      [&self](Node& node, std::shared_ptr<ReplySink> sink) {
-        node.Release(
-            {self->key_, self->token_, std::nullopt, self->seal_, true, self->unless_adopted_from_},
-            std::move(sink));
+      env_, CountRelease,
+      [this](Node& node, std::shared_ptr<ReplySink> sink) {
+        node.Release({key_, token_, std::nullopt, seal_, true, unless_adopted_from_},
+                     std::move(sink));
       },
-      self);
+      shared_from_this());
 }
 
 ReleaseOperation::ReleaseOperation(const Environment& env, OperationRegistry& registry, Key key,
@@ -59,7 +62,7 @@ ReleaseOperation::ReleaseOperation(const Environment& env, OperationRegistry& re
 ReleaseOperation::~ReleaseOperation() { registry_.EndRelease(key_); }
 
 void ReleaseOperation::Cancel(Reason why) {
-  if (done_) Finish({.error = Error{.reason = why, .message = "the release goes on"}, .votes = {}});
+  if (done_) Tell({.error = Error{.reason = why, .message = "the release goes on"}, .votes = {}});
 }
 
 void ReleaseOperation::OnDecided(Round& round) {
@@ -89,7 +92,10 @@ void ReleaseOperation::OnDecided(Round& round) {
                                "released, the others are asked again in the background"};
       break;
   }
-  if (done_) Finish(std::move(result));
+  const auto self = shared_from_this();
+  place_.Leave();
+  registry_.Remove(*this);
+  if (done_) Tell(std::move(result));
 }
 
 void ReleaseOperation::OnLate(Round& /*round*/, NodeIndex node, const NodeReply& reply) {
@@ -102,9 +108,7 @@ CleanUpTarget ReleaseOperation::Rest() const {
   return {key_, token_, std::nullopt, seal_, true, unless_adopted_from_};
 }
 
-void ReleaseOperation::Finish(ReleaseResult result) {
-  const auto self = shared_from_this();
-  registry_.Remove(*this);
+void ReleaseOperation::Tell(ReleaseResult result) {
   env_.statistics.releases.Add(result.error ? std::optional(result.error->reason) : std::nullopt);
   std::exchange(done_, nullptr)(std::move(result));
 }

@@ -46,8 +46,9 @@ class ReleaseOperation final : public Operation,
  private:
   ReleaseOperation(const Environment& env, OperationRegistry& registry, Key key, OwnerToken token,
                    std::optional<AttemptId> unless_adopted_from, ReleaseDone done);
+  void Send();
   [[nodiscard]] CleanUpTarget Rest() const;
-  void Finish(ReleaseResult result);
+  void Tell(ReleaseResult result);
 
   const Environment& env_;
   OperationRegistry& registry_;
@@ -56,6 +57,7 @@ class ReleaseOperation final : public Operation,
   const FencingToken seal_;
   const std::optional<AttemptId> unless_adopted_from_;
   ReleaseDone done_;
+  RoundWindow::Place place_;
 };
 
 }  // namespace redlock

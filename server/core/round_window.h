@@ -1,9 +1,10 @@
-// How many attempts and extensions are under way at a time in a shard.
+// How many extensions, releases and attempts are under way at a time in a shard.
 //
 // A burst of more would not be faster: its commands would wait in the nodes' queues for longer than
 // the node timeout, be taken for lost and sent again, and the more so the busier the nodes are.
-// Those that wait here have not begun, so no validity runs. Extensions go before acquisitions, for
-// what is held matters more than what is wanted; releases and hand-overs do not wait.
+// Those that wait here have not begun, so no validity runs. Extensions go first, for what is held
+// matters more than what is wanted. Releases, which come by the ten thousand where a client of many
+// locks has gone, go before acquisitions, which they may be for. Hand-overs do not wait.
 //
 // The width follows what the nodes bear: additive increase, multiplicative decrease, as TCP's
 // congestion window does (RFC 5681).
@@ -22,7 +23,7 @@ namespace redlock {
 // One thread. Must outlive the places in it.
 class RoundWindow {
  public:
-  enum class Line { kExtensions, kAcquisitions };
+  enum class Line { kExtensions, kReleases, kAcquisitions };  // in the order of their turns
 
   // In a line or inside; leaves when it is destroyed.
   class Place {

@@ -1,5 +1,7 @@
 #include "server/rpc/poller.h"
 
+#include <algorithm>
+
 #include "server/rpc/completion.h"
 
 namespace redlock::rpc {
@@ -7,8 +9,11 @@ namespace {
 
 // So many requests are taken in before what they ask of the nodes is sent.
 constexpr int kBatch = 32;
-// And so many messages of streams are read before the sockets are looked at again.
-constexpr int kReadsAtOnce = 16;
+// And so many portions of streams' work are done before the sockets are looked at again.
+constexpr int kPortions = 16;
+// gRPC sees to one socket at a time. Where there is much to do there are more, and a call that came
+// on one of them should not have to wait for a turn's work for each of the others.
+constexpr int kMostLooks = 8;
 
 }  // namespace
 
@@ -34,37 +39,50 @@ void Poller::OnCallEnded() {
   if (--calls_ == 0) none_.notify_all();
 }
 
-void Poller::Read(std::function<void()> begin) {
-  if (reads_at_once_ > 0) {
-    --reads_at_once_;
-    begin();
+void Poller::Do(std::function<void()> portion) {
+  if (portions_ > 0) {
+    --portions_;
+    portion();
   } else {
-    reads_later_.push_back(std::move(begin));
+    later_.push_back(std::move(portion));
   }
 }
 
+void Poller::DoLater() {
+  while (portions_ > 0 && !later_.empty()) {
+    --portions_;
+    const auto portion = std::move(later_.front());
+    later_.pop_front();
+    portion();
+  }
+}
+
+bool Poller::Look(int times) {
+  const auto no_wait = gpr_time_0(GPR_CLOCK_MONOTONIC);
+  for (; times > 0; --times) {
+    if (queue_->AsyncNext(&tag_, &ok_, no_wait) == grpc::CompletionQueue::GOT_EVENT) return true;
+  }
+  portions_ = kPortions;  // gRPC looks at the sockets before it says that there is none
+  return false;
+}
+
 void Poller::Run() {
-  void* tag = nullptr;
-  bool ok = false;
-  const auto more = [&] {
-    const auto no_wait = gpr_time_0(GPR_CLOCK_MONOTONIC);
-    if (queue_->AsyncNext(&tag, &ok, no_wait) == grpc::CompletionQueue::GOT_EVENT) return true;
-    reads_at_once_ = kReadsAtOnce;  // gRPC looks at the sockets before it says that there is none
-    return false;
-  };
-  while (queue_->Next(&tag, &ok)) {
+  while (queue_->Next(&tag_, &ok_)) {
     EventLoop::Turn turn(loop_);
     // As long as there is work it is done here; sleeping and waking up is what would cost.
-    for (bool got = true; got;) {
-      for (int i = 0; got && i < kBatch; ++i) {
-        static_cast<Completion*>(tag)->On(ok);
-        got = more();
+    for (bool got = true; got || !later_.empty();) {
+      int done = 0;
+      const auto look = [this, &done] { return Look(std::clamp(done, 1, kMostLooks)); };
+      while (got && done < kBatch) {
+        static_cast<Completion*>(tag_)->On(ok_);
+        ++done;
+        got = look();
       }
       turn.Poll();
-      got = got || more();
+      got = got || look();
       if (got) continue;
-      for (const auto& begin : std::exchange(reads_later_, {})) begin();
-      got = more();
+      DoLater();
+      got = look();
     }
   }
 }

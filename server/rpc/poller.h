@@ -4,12 +4,12 @@
 #include <grpcpp/completion_queue.h>
 
 #include <condition_variable>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
 #include <thread>
 #include <utility>
-#include <vector>
 
 #include "server/runtime/shard_thread.h"
 
@@ -27,11 +27,12 @@ class Poller {
 
   [[nodiscard]] grpc::ServerCompletionQueue& queue() { return *queue_; }
 
-  // Begins to read a stream's next message, in a turn: at once, or where streams have already read
-  // many, once all that has come so far is done and the sockets have been looked at again. Streams
-  // that always have another message must not keep other calls from being read: gRPC does not look
-  // at sockets for as long as its queue has something. From the poller's thread.
-  void Read(std::function<void()> begin);
+  // A portion of a stream's work, in a turn: at once, or where streams have already done many, once
+  // all that has come so far is done and the sockets have been looked at again. Streams that always
+  // have more must not keep other calls from being read: gRPC does not look at sockets for as long
+  // as its queue has something. A portion begins to read a message, or does a part of what a large
+  // one asks for. From the poller's thread.
+  void Do(std::function<void()> portion);
 
   // Of each call that has been accepted. Until the last one has ended, operations may be begun on
   // the queue.
@@ -40,11 +41,16 @@ class Poller {
 
  private:
   void Run();
+  void DoLater();
+  // Whether there is a completion, which is the next to be told.
+  [[nodiscard]] bool Look(int times);
 
   const std::unique_ptr<grpc::ServerCompletionQueue> queue_;
   EventLoop& loop_;
-  int reads_at_once_ = 0;  // that streams may yet begin before the sockets are looked at
-  std::vector<std::function<void()>> reads_later_;
+  void* tag_ = nullptr;
+  bool ok_ = false;
+  int portions_ = 0;  // that streams may yet do before the sockets are looked at
+  std::deque<std::function<void()>> later_;
   std::mutex mutex_;
   std::condition_variable none_;
   std::size_t calls_ = 0;

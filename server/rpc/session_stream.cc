@@ -1,5 +1,6 @@
 #include "server/rpc/session_stream.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "server/rpc/events.h"
@@ -12,6 +13,8 @@ namespace {
 // So many operations above the bound are refused one by one; a client that sends more without
 // reading the refusals is closed.
 constexpr std::size_t kMaxRefused = 1'000;
+// So many operations of a message are taken in, or ended, before others have their turn.
+constexpr int kPortion = 64;
 
 Violations Prefixed(Violations violations, const std::string& prefix) {
   for (Violation& violation : violations) violation.field = prefix + violation.field;
@@ -57,14 +60,13 @@ void SessionStream::Begin() {
 }
 
 void SessionStream::OnRead(const grpc::ByteBuffer& message) {
-  v1::SessionRequest request;
-  if (Violations faults = ParseMessage(message, request); !faults.empty()) {
+  if (Violations faults = ParseMessage(message, request_); !faults.empty()) {
     End(Ending::kRelease);
     Close(ToStatus(faults));
     return;
   }
-  TakeIn(request);
-  StartRead();
+  taken_in_ = 0;
+  TakeInPortion();
 }
 
 // The session is over.
@@ -73,13 +75,14 @@ void SessionStream::OnReadsEnded() {
   Close(grpc::Status::OK);
 }
 
-void SessionStream::TakeIn(const v1::SessionRequest& request) {
+void SessionStream::TakeInPortion() {
   std::vector<Work> work(parts_.size());
   v1::SessionResponse answered;  // at once
-  for (int i = 0; i < request.operations_size(); ++i) {
-    const v1::SessionOperation& operation = request.operations(i);
+  const int end = std::min(taken_in_ + kPortion, request_.operations_size());
+  for (; taken_in_ < end; ++taken_in_) {
+    const v1::SessionOperation& operation = request_.operations(taken_in_);
     if (operation.has_cancel()) {
-      GiveUp(operation.id());
+      for (Work& each : work) each.push_back({operation.id(), GiveUpCommand{}});
       continue;
     }
     if (!Admit(operation.id(), answered)) continue;
@@ -126,20 +129,11 @@ void SessionStream::TakeIn(const v1::SessionRequest& request) {
       for (Operation& operation : mine) self->Do(self->parts_[i], shard, std::move(operation));
     });
   }
-}
-
-// After what came before it: the acquire may be on its way to its shard.
-void SessionStream::GiveUp(std::uint64_t id) {
-  for (Part& part : parts_) {
-    part.thread->Do([self = Self(), &part, id](Shard&) {
-      auto waiting = part.waiting.extract(id);
-      if (!waiting) return;
-      waiting.mapped()->Cancel(Reason::kCancelled);
-      Fill(*AddResult(part.results, id).mutable_status(),
-           Error{.reason = Reason::kCancelled, .message = "the client gave up waiting"}, {},
-           self->service_.names);
-      self->FlushSoon(part);
-    });
+  if (end < request_.operations_size()) {
+    Later([this] { TakeInPortion(); });
+  } else {
+    request_ = {};  // Clear() would keep the memory of the largest message for ever
+    StartRead();    // after the end too: the client may be held up in writing
   }
 }
 
@@ -173,9 +167,22 @@ void SessionStream::Do(Part& part, Shard& shard, Operation operation) {
     Acquire(part, shard, operation.id, std::move(*hold));
   } else if (auto* extend = std::get_if<ExtendCommand>(&operation.command)) {
     Extend(part, shard, operation.id, std::move(*extend));
+  } else if (auto* release = std::get_if<ReleaseCommand>(&operation.command)) {
+    Release(part, shard, operation.id, std::move(*release));
   } else {
-    Release(part, shard, operation.id, std::get<ReleaseCommand>(std::move(operation.command)));
+    GiveUp(part, operation.id);
   }
+}
+
+// Where the shard has an acquire of that id.
+void SessionStream::GiveUp(Part& part, std::uint64_t id) {
+  auto waiting = part.waiting.extract(id);
+  if (!waiting) return;
+  waiting.mapped()->Cancel(Reason::kCancelled);
+  Fill(*AddResult(part.results, id).mutable_status(),
+       Error{.reason = Reason::kCancelled, .message = "the client gave up waiting"}, {},
+       service_.names);
+  FlushSoon(part);
 }
 
 void SessionStream::Acquire(Part& part, Shard& shard, std::uint64_t id, HoldCommand command) {
@@ -309,7 +316,7 @@ void SessionStream::WriteNext() {
   writing_ = true;
   StartWrite(Serialize(pending_));
   for (const v1::SessionResult& result : pending_.results()) under_way_.erase(result.id());
-  pending_ = {};  // Clear() would keep the memory of the largest message for ever
+  pending_ = {};  // likewise
   last_extended_.clear();
   refused_ = 0;
 }
@@ -350,26 +357,33 @@ void SessionStream::OnCancelled() {
   Close(grpc::Status(grpc::StatusCode::CANCELLED, "CANCELLED: the client has gone"));
 }
 
-// All that a shard holds is released in one turn, and so in one write to each node.
 void SessionStream::End(Ending ending) {
   ended_ = true;  // before the work is posted: what is still on its way to a shard looks at it
   for (Part& part : parts_) {
-    part.thread->Do([self = Self(), &part, ending](Shard&) {
-      const auto waiting = std::exchange(part.waiting, {});
-      const auto held = std::exchange(part.held, {});
-      for (const auto& [id, hold] : waiting) hold->Cancel(Reason::kCancelled);
-      for (const auto& [name, watchdog] : held) {
-        switch (ending) {
-          case Ending::kRelease:
-            watchdog->Cancel(Reason::kCancelled);
-            break;
-          case Ending::kLetGo:
-            watchdog->LetGo();
-            break;
-        }
-      }
-    });
+    part.thread->Do([self = Self(), &part, ending](Shard&) { self->EndPortion(part, ending); });
   }
+}
+
+// There may be thousands, and others' answers to be read meanwhile.
+void SessionStream::EndPortion(Part& part, Ending ending) {
+  for (int i = 0; i < kPortion; ++i) {
+    if (!part.waiting.empty()) {
+      part.waiting.extract(part.waiting.begin()).mapped()->Cancel(Reason::kCancelled);
+    } else if (!part.held.empty()) {
+      const auto watchdog = std::move(part.held.extract(part.held.begin()).mapped());
+      switch (ending) {
+        case Ending::kRelease:
+          watchdog->Cancel(Reason::kCancelled);
+          break;
+        case Ending::kLetGo:
+          watchdog->LetGo();
+          break;
+      }
+    } else {
+      return;
+    }
+  }
+  part.thread->loop().Post([self = Self(), &part, ending] { self->EndPortion(part, ending); });
 }
 
 void SessionStream::Close(const grpc::Status& status) {

@@ -1,9 +1,9 @@
 // One Session: all locks of one process over one stream.
 //
-// Operations are handed to their keys' shards, a message's worth at a time; results and events come
-// back from there, a turn's worth at a time, and those that come while a write is under way share
-// the next message. A client that does not read is told OVERLOADED and then closed; its leases are
-// released, as they are at any other end of the stream.
+// Operations are handed to their keys' shards, a portion of a message at a time; results and events
+// come back from there, a turn's worth at a time, and those that come while a write is under way
+// share the next message. A client that does not read is told OVERLOADED and then closed; its
+// leases are released, as they are at any other end of the stream.
 #pragma once
 
 #include <atomic>
@@ -48,9 +48,10 @@ class SessionStream final : public StreamCall, public OpenStream {
     v1::SessionResponse results;  // of this turn
     bool flush_posted = false;
   };
+  struct GiveUpCommand {};  // of a key that it does not name: every shard is told
   struct Operation {
     std::uint64_t id = 0;
-    std::variant<HoldCommand, ExtendCommand, ReleaseCommand> command;
+    std::variant<HoldCommand, ExtendCommand, ReleaseCommand, GiveUpCommand> command;
   };
   using Work = std::vector<Operation>;
 
@@ -62,8 +63,7 @@ class SessionStream final : public StreamCall, public OpenStream {
   void OnEnded() override;
 
   [[nodiscard]] std::shared_ptr<SessionStream> Self();
-  void TakeIn(const v1::SessionRequest& request);
-  void GiveUp(std::uint64_t id);
+  void TakeInPortion();
   [[nodiscard]] bool Admit(std::uint64_t id, v1::SessionResponse& refused);
   void Do(Part& part, Shard& shard, Operation operation);
   void Acquire(Part& part, Shard& shard, std::uint64_t id, HoldCommand command);
@@ -71,10 +71,12 @@ class SessionStream final : public StreamCall, public OpenStream {
   void OnEvent(Part& part, const LeaseName& name, const WatchEvent& event);
   void Extend(Part& part, Shard& shard, std::uint64_t id, ExtendCommand command);
   void Release(Part& part, Shard& shard, std::uint64_t id, ReleaseCommand command);
+  void GiveUp(Part& part, std::uint64_t id);
   void FlushSoon(Part& part);
   void Send(v1::SessionResponse response);
   void WriteNext();  // under mutex_
   void End(Ending ending);
+  void EndPortion(Part& part, Ending ending);
   void Close(const grpc::Status& status);
 
   const ServiceContext& service_;
@@ -83,6 +85,8 @@ class SessionStream final : public StreamCall, public OpenStream {
   bool registered_ = false;
   std::atomic<bool> draining_told_ = false;
   std::atomic<bool> ended_ = false;
+  v1::SessionRequest request_;  // being taken in
+  int taken_in_ = 0;            // of its operations
 
   std::mutex mutex_;
   std::unordered_set<std::uint64_t> under_way_;         // ids whose result has not been sent

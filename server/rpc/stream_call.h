@@ -51,6 +51,9 @@ class StreamCall : public std::enable_shared_from_this<StreamCall> {
   explicit StreamCall(std::unique_ptr<AcceptedCall> accepted) : accepted_(std::move(accepted)) {}
 
   void StartRead();
+  // The rest of what a message asks for, with a look at other calls in between. From where things
+  // are told, before the next StartRead().
+  void Later(std::function<void()> rest);
   void StartWrite(const grpc::ByteBuffer& message);
   // Once. The call has to be finished after a cancellation too.
   void Finish(const grpc::Status& status);

@@ -1,6 +1,7 @@
 // Far more acquisitions than the daemon and its nodes can serve: they are refused early, and what
-// is held stays held. For REDLOCK_OVERLOAD_SECONDS (5). The crowd is also slowed down by the
-// streams' flow control, since the daemon does not read what it cannot serve.
+// is held stays held, also while all that the crowd holds is given back at once at its end. For
+// REDLOCK_OVERLOAD_SECONDS (5). The crowd is also slowed down by the streams' flow control, since
+// the daemon does not read what it cannot serve.
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
@@ -52,7 +53,10 @@ class Crowd {
 
   std::atomic<int> offered = 0;
   std::atomic<int> granted = 0;
-  std::atomic<int> refused = 0;    // OVERLOADED, with the time to wait
+  std::atomic<int> refused = 0;  // OVERLOADED, with the time to wait
+  // Releases that too few nodes answered in time, because others took their cores; made again by
+  // the daemon in the background.
+  std::atomic<int> undecided = 0;
   std::atomic<int> otherwise = 0;  // must not be
 
  private:
@@ -83,7 +87,11 @@ class Crowd {
         }
         --pending_;
         if (result.id() > kReleases) {
-          if (result.has_status()) Unexpected(result);
+          if (result.status().reason() == "QUORUM_UNAVAILABLE") {
+            ++undecided;
+          } else if (result.has_status()) {
+            Unexpected(result);
+          }
         } else if (result.status().reason() == "OVERLOADED" && result.status().has_retry_delay()) {
           ++refused;
         } else {
@@ -133,7 +141,8 @@ class OverloadTest : public ServiceTest {
 
 TEST_F(OverloadTest, TenTimesTheCapacityLosesNoLease) {
   // The crowd, the daemon and the nodes share this machine: nodes may have to wait for a core.
-  StartDaemon({"--node-timeout", "500ms"});
+  // The line is short enough to be refused, though the crowd's streams are not read any faster.
+  StartDaemon({"--node-timeout", "500ms", "--max-queue-time", "50ms"});
   const int capacity = Capacity();
   ASSERT_GT(capacity, 0);
 
@@ -163,7 +172,23 @@ TEST_F(OverloadTest, TenTimesTheCapacityLosesNoLease) {
   int offered = 0;
   int granted = 0;
   int refused = 0;
-  Millis slowest{};
+  int undecided = 0;
+  std::vector<std::thread> holders;
+  std::atomic<bool> checked = false;
+  std::atomic<Millis> slowest{Millis(0)};
+  for (const v1::Lease& lease : extended_by_hand) {
+    holders.emplace_back([&, lease] {
+      while (!checked) {
+        const auto begun = SteadyClock::now();
+        v1::ExtendResponse response;
+        const grpc::Status status = Extend(lease, kTtl, response);
+        EXPECT_TRUE(status.ok()) << status.error_message();
+        const Millis took = SteadyClock::now() - begun;
+        if (took > slowest.load()) slowest = took;
+        std::this_thread::sleep_for(milliseconds(200));
+      }
+    });
+  }
   {
     std::vector<std::unique_ptr<Crowd>> crowds;
     for (int i = 0; i < 10; ++i) {
@@ -178,21 +203,6 @@ TEST_F(OverloadTest, TenTimesTheCapacityLosesNoLease) {
         std::this_thread::sleep_until(next);
       }
     });
-    std::vector<std::thread> holders;
-    std::atomic<Millis> slowest_extend{Millis(0)};
-    for (const v1::Lease& lease : extended_by_hand) {
-      holders.emplace_back([&, lease] {
-        while (!over) {
-          const auto begun = SteadyClock::now();
-          v1::ExtendResponse response;
-          const grpc::Status status = Extend(lease, kTtl, response);
-          EXPECT_TRUE(status.ok()) << status.error_message();
-          const Millis took = SteadyClock::now() - begun;
-          if (took > slowest_extend.load()) slowest_extend = took;
-          std::this_thread::sleep_for(seconds(1));
-        }
-      });
-    }
     const auto end = SteadyClock::now() + LoadTime();
     while (SteadyClock::now() < end) {
       if (!released_by_hand.empty()) {
@@ -204,28 +214,35 @@ TEST_F(OverloadTest, TenTimesTheCapacityLosesNoLease) {
     }
     over = true;
     load.join();
-    for (std::thread& holder : holders) holder.join();
-    slowest = slowest_extend;
     for (const auto& crowd : crowds) {
       offered += crowd->offered;
       granted += crowd->granted;
       refused += crowd->refused;
+      undecided += crowd->undecided;
       EXPECT_EQ(crowd->otherwise, 0);
     }
   }
-  std::printf(
-      "capacity %d/s; offered %d, granted %d, refused %d in %d s; %d extensions by watchdogs; "
-      "slowest by hand %.0f ms\n",
-      capacity, offered, granted, refused, static_cast<int>(LoadTime().count()), extended,
-      slowest.count());
-  EXPECT_GT(granted, 0);
-  EXPECT_GT(refused, 0);
-
   for (const v1::Lease& lease : watched) {
-    EXPECT_EQ(Inspect(lease.key()).fencing_token(), lease.fencing_token()) << lease.key();
+    v1::InspectResponse seen;
+    EXPECT_TRUE(Eventually([&] {
+      seen = Inspect(lease.key());
+      return !seen.undecided();
+    }));
+    EXPECT_TRUE(seen.held()) << lease.key();
+    EXPECT_EQ(seen.fencing_token(), lease.fencing_token()) << lease.key();
   }
+  checked = true;
+  for (std::thread& holder : holders) holder.join();
   watching.TryCancel();
   listener.join();
+  std::printf(
+      "capacity %d/s; offered %d, granted %d, refused %d, releases undecided %d in %d s; "
+      "%d extensions by watchdogs; slowest by hand %.0f ms\n",
+      capacity, offered, granted, refused, undecided, static_cast<int>(LoadTime().count()),
+      extended, slowest.load().count());
+  EXPECT_GT(granted, 0);
+  EXPECT_GT(refused, 0);
+  EXPECT_LT(undecided, granted / 100 + 1);
   EXPECT_GT(extended, 300);
 }
 

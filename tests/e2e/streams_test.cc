@@ -396,6 +396,34 @@ TEST_F(SessionTest, CarriesManyOperationsInAnyOrder) {
   EXPECT_EQ(session.Await(6).status().reason(), "LOCK_NOT_HELD");
 }
 
+TEST_F(SessionTest, AMessageGivesUpWhatItAskedForBefore) {
+  StartDaemon({"--shards", "2"});
+  const v1::Lease lease = MustAcquire(Wants("key", seconds(10)));
+  Session session;
+  Open(session);
+  v1::SessionRequest request;
+  AddAcquire(request, 1, "key", seconds(10), -1);
+  v1::SessionOperation& cancel = *request.add_operations();
+  cancel.set_id(1);
+  cancel.mutable_cancel();
+  // More than are taken in at a time.
+  for (std::uint64_t id = 2; id < 500; ++id) {
+    AddAcquire(request, id, "key" + std::to_string(id), seconds(10));
+  }
+  session.stream->Write(request);
+  EXPECT_EQ(session.Await(1).status().reason(), "CANCELLED");
+  for (std::uint64_t id = 2; id < 500; ++id) EXPECT_TRUE(session.Await(id).has_lease()) << id;
+  EXPECT_EQ(Inspect("key").waiters(), 0);
+  session.stream->WritesDone();
+  EXPECT_TRUE(EndOf(*session.stream).ok());
+  EXPECT_TRUE(Eventually([this] {
+    for (std::uint64_t id = 2; id < 500; ++id) {
+      if (Holding("key" + std::to_string(id)) != 0) return false;
+    }
+    return true;
+  })) << "all are released, which is more than are ended at a time";
+}
+
 TEST_F(SessionTest, KeepsItsLeasesAliveAndReleasesThemAtItsEnd) {
   StartDaemon();
   {

@@ -79,6 +79,36 @@ TEST_F(Releasing, AnotherOwnersLockStays) {
   EXPECT_EQ(Holders("k"), std::vector<std::string>(3, lease.token.value()));
 }
 
+// A client of many locks that has gone must not fill the nodes' queues before others.
+TEST_F(Releasing, ManyAtOnceWaitForEachOtherAndForExtensions) {
+  ClusterOptions options;
+  options.lock.widest_window = 2;
+  SetUpCluster(options);
+  Shard& shard = cluster->shard(0);
+  std::vector<Lease> leases;
+  for (int i = 0; i < 100; ++i) {
+    leases.push_back(MustAcquire(Wants(std::to_string(i), seconds(10))));
+  }
+  std::size_t released = 0;
+  for (const Lease& lease : leases) {
+    if (lease.key == leases.back().key) break;
+    shard.Release(lease.key, lease.token, [&](const ReleaseResult& result) {
+      EXPECT_FALSE(result.error);
+      ++released;
+    });
+  }
+  std::optional<std::size_t> before_wanted;
+  shard.Acquire(Wants("wanted", seconds(10)), [&](const AcquireResult& result) {
+    EXPECT_TRUE(result.lease);
+    before_wanted = released;
+  });
+  EXPECT_TRUE(Extend("99", leases.back().token.value(), seconds(10)).lease);
+  EXPECT_LE(released, 4U);
+  Pass(seconds(1));
+  EXPECT_EQ(released, 99U);
+  EXPECT_GE(before_wanted, 97U);
+}
+
 TEST_F(Releasing, NodesThatWereDownAreFreedWhenTheyComeBack) {
   SetUpCluster();
   const Lease lease = MustAcquire(Wants("k", seconds(60)));

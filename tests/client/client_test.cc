@@ -1,14 +1,17 @@
 // The C++ library against real daemons.
 #include "redlock/client.h"
 
+#include <grpcpp/grpcpp.h>
 #include <gtest/gtest.h>
 #include <signal.h>
 
 #include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <future>
 
 #include "client/cpp/src/daemon_clock.h"
+#include "proto/redlock/v1/lock_service.grpc.pb.h"
 #include "tests/support/daemon.h"
 
 namespace redlock::client {
@@ -18,6 +21,7 @@ using redlock::testing::Daemon;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 using Clock = std::chrono::steady_clock;
+using Stream = grpc::ServerReaderWriter<v1::SessionResponse, v1::SessionRequest>;
 
 bool Eventually(const std::function<bool()>& condition, seconds patience = seconds(20)) {
   const auto give_up = Clock::now() + patience;
@@ -218,6 +222,86 @@ TEST_F(ClientTest, LocksAndWaitersGoAlongWhenTheirDaemonIsDrained) {
   auto next = waiting.get();
   ASSERT_TRUE(next) << next.error().message;
   EXPECT_GT(next->fencing_token(), fence);
+}
+
+// Says that it drains, and answers what it was asked before only when that is under way elsewhere.
+class LateDaemon final : public v1::LockService::Service {
+ public:
+  LateDaemon() {
+    grpc::ServerBuilder builder;
+    int port = 0;
+    builder.AddListeningPort("127.0.0.1:0", grpc::InsecureServerCredentials(), &port);
+    builder.RegisterService(this);
+    server_ = builder.BuildAndStart();
+    address_ = "127.0.0.1:" + std::to_string(port);
+  }
+  [[nodiscard]] const std::string& address() const { return address_; }
+  // The client has got the answer, or is about to.
+  void AnswerNow() {
+    now_.set_value();
+    answered_.get_future().wait();
+  }
+
+  grpc::Status Session(grpc::ServerContext* /*context*/, Stream* stream) override {
+    v1::SessionRequest request;
+    std::uint64_t acquire = 0;
+    while (acquire == 0 && stream->Read(&request)) {
+      for (const v1::SessionOperation& operation : request.operations()) {
+        if (operation.has_acquire()) {
+          acquire = operation.id();
+        } else {
+          stream->Write(ResultOf(operation.id()));
+        }
+      }
+    }
+    v1::SessionResponse draining = Response();
+    draining.add_events()->set_type(v1::EVENT_TYPE_DRAINING);
+    stream->Write(draining);
+    now_.get_future().wait();
+    v1::SessionResponse late = ResultOf(acquire);
+    late.mutable_results(0)->mutable_status()->set_reason("DRAINING");
+    stream->Write(late);
+    answered_.set_value();
+    return grpc::Status::OK;
+  }
+
+ private:
+  static v1::SessionResponse Response() {
+    v1::SessionResponse response;
+    const auto now = Clock::now().time_since_epoch();
+    response.mutable_clock()->set_seconds(std::chrono::floor<seconds>(now).count());
+    return response;
+  }
+  static v1::SessionResponse ResultOf(std::uint64_t id) {
+    v1::SessionResponse response = Response();
+    response.add_results()->set_id(id);
+    return response;
+  }
+
+  std::string address_;
+  std::promise<void> now_;
+  std::promise<void> answered_;
+  std::unique_ptr<grpc::Server> server_;
+};
+
+TEST_F(ClientTest, ALateRefusalByADrainedDaemonDoesNotDisturbTheNext) {
+  LateDaemon late;
+  Client holder(To({first->address()}));
+  auto held = holder.acquire("key");
+  ASSERT_TRUE(held);
+  Open(To({late.address(), first->address()}));
+  auto waiting = client->acquire_async("key");
+  EXPECT_TRUE(Eventually([this] {
+    return first->Ctl("inspect key").output.find("waiting here   1") != std::string::npos;
+  }));
+  late.AnswerNow();
+  std::this_thread::sleep_for(milliseconds(100));
+  // Lets the client look through what it has under way, at the end of that time.
+  EXPECT_TRUE(client->acquire("other", {.wait = milliseconds(50)}));
+  std::this_thread::sleep_for(milliseconds(100));
+  EXPECT_TRUE(held->release());
+  const auto lock = waiting.get();
+  EXPECT_TRUE(lock) << lock.error().message;
 }
 
 TEST_F(ClientTest, ADaemonThatComesBackGetsTheLocksAgain) {

@@ -128,6 +128,9 @@ void Core::OnResult(Section& section, const std::shared_ptr<Connection>& connect
   Operation& operation = found->second;
   Error error;
   if (result.has_status()) {
+    const bool asked_elsewhere =
+        operation.sent_over != nullptr && operation.sent_over != connection.get();
+    if (asked_elsewhere) return;  // whose answer counts
     error = ToError(result.status());
     if (operation.given_up) error.reason = *operation.given_up;
     if (error.reason == Reason::kDraining) {  // to be asked of the next daemon
@@ -143,6 +146,7 @@ void Core::OnResult(Section& section, const std::shared_ptr<Connection>& connect
       return;
     }
   }
+  operation.sent_over = connection.get();  // a lock that another connection brought is not watched
   const auto answered = std::make_shared<Operation>(std::move(operation));
   operations_.erase(found);
   answered->answered(section, *answered, &result, made, error);

@@ -89,8 +89,9 @@ void Extension::Attempt() {
   round_ = Round::Start(
       env_, CountExtension,
       [this](Node& node, std::shared_ptr<ReplySink> sink) {
-        node.Extend({command_.key, command_.token, command_.ttl, command_.raise_to},
-                    std::move(sink));
+        node.Extend(
+            {command_.key, command_.token, command_.ttl, command_.raise_to, command_.adopt_by},
+            std::move(sink));
       },
       shared_from_this());
 }

@@ -24,7 +24,8 @@ struct ExtendCommand {
   Duration ttl{};
   RetryPolicy retry;  // only undecided rounds are repeated, and for no longer than ttl
   std::optional<MonotonicTime> deadline;
-  FencingToken raise_to;  // 0: as the nodes have it
+  FencingToken raise_to;                   // 0: as the nodes have it
+  std::optional<AttemptId> adopt_by = {};  // as in ExtendStep
 };
 
 struct ExtendResult {

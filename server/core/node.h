@@ -109,6 +109,9 @@ struct ExtendStep {
   Duration ttl;
   // The node stores at least this fence afterwards. 0: as it is.
   FencingToken raise_to;
+  // Set where a stream takes it upon itself to release the lock at its end: adopts, as an
+  // acquisition can. See ReleaseStep::unless_adopted_from.
+  std::optional<AttemptId> adopt_by = {};
 };
 
 // Puts a lost key back for a token that a quorum has just confirmed. Never lowers a fence: where

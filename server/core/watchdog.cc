@@ -28,6 +28,7 @@ std::shared_ptr<Watchdog> Watchdog::Start(const Environment& env, OperationRegis
                                           Releaser& releaser, WatchCommand command,
                                           WatchEvents events) {
   const std::optional<Duration> max_lifetime = command.max_lifetime;
+  const bool held = command.held.has_value();
   std::shared_ptr<Watchdog> self(
       new Watchdog(env, registry, releaser, std::move(command), std::move(events)));
   registry.Add(self);
@@ -46,7 +47,7 @@ std::shared_ptr<Watchdog> Watchdog::Start(const Environment& env, OperationRegis
       raw->Cancel(Reason::kDeadlineExceeded);
     });
   }
-  if (self->acquired_by_) {
+  if (held) {
     self->last_extension_ = now;
     self->ExtendAt(self->AfterInterval());
   } else {
@@ -64,9 +65,12 @@ Watchdog::Watchdog(const Environment& env, OperationRegistry& registry, Releaser
       token_(std::move(command.token)),
       ttl_(command.ttl),
       interval_(command.interval),
-      acquired_by_(command.held ? std::optional(command.held->attempt) : std::nullopt),
+      released_for_(command.held               ? std::optional(command.held->attempt)
+                    : command.release_on_close ? std::optional(AttemptId{env.random.Bits()})
+                                               : std::nullopt),
       release_on_close_(command.release_on_close),
       keep_watching_after_loss_(command.keep_watching_after_loss),
+      adopted_(command.held || !command.release_on_close),
       events_(std::move(events)),
       valid_until_(command.held ? command.held->valid_until
                                 : env.scheduler.Now() +
@@ -75,11 +79,7 @@ Watchdog::Watchdog(const Environment& env, OperationRegistry& registry, Releaser
 void Watchdog::Cancel(Reason /*why*/) {
   if (!events_) return;
   events_ = nullptr;
-  if (release_on_close_ && acquired_by_) {
-    releaser_.ReleaseUnlessAdopted(key_, token_, *acquired_by_);
-  } else if (release_on_close_) {
-    releaser_.Release(key_, token_, [](const ReleaseResult&) {});
-  }
+  if (release_on_close_) releaser_.ReleaseUnlessAdopted(key_, token_, *released_for_);
   End();
 }
 
@@ -104,7 +104,8 @@ void Watchdog::Extend() {
                                  .ttl = ttl_,
                                  .retry = {.max_retries = 0, .min_delay = {}, .max_jitter = {}},
                                  .deadline = std::nullopt,
-                                 .raise_to = {}},
+                                 .raise_to = {},
+                                 .adopt_by = adopted_ ? std::nullopt : released_for_},
                                 [this, self = shared_from_this()](ExtendResult result) {
                                   extension_.reset();
                                   if (events_) OnExtension(std::move(result));
@@ -131,6 +132,7 @@ void Watchdog::OnExtension(ExtendResult result) {
 
 void Watchdog::OnExtended(ExtendResult result) {
   lost_ = false;
+  adopted_ = true;
   failures_ = 0;
   valid_until_ = std::max(valid_until_, result.lease->valid_until);  // none shortens a lease
   ExtendAt(AfterInterval());

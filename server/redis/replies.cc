@@ -46,6 +46,7 @@ bool ParseGrant(const AskedStep& asked, std::span<redisReply* const> rest, NodeR
       parsed.fence = rest.empty() ? asked.proposed : FenceOf(*rest[0]);
       return true;
     case Verb::kExtend:
+    case Verb::kExtendAndAdopt:
     case Verb::kHeal:
       if (rest.size() != 1) return false;
       parsed.fence = FenceOf(*rest[0]);
@@ -83,6 +84,7 @@ bool IsTimed(Verb verb) {
     case Verb::kMark:
       return true;
     case Verb::kExtend:
+    case Verb::kExtendAndAdopt:
     case Verb::kHeal:
     case Verb::kRelease:
     case Verb::kTakeBack:

@@ -78,8 +78,8 @@ while verb do
       r = type(heard) == 'number' and heard > 0 and {1, heard} or 1
     end
     a = a + 2
-  elseif verb == 'e' then
-    local ttl, raise = ARGV[a + 2], tonumber(ARGV[a + 3])
+  elseif verb == 'e' or verb == 'E' then
+    local ttl, raise, by = ARGV[a + 2], tonumber(ARGV[a + 3]), verb == 'E' and ARGV[a + 4]
     local holder = try('GET', key)
     if type(holder) == 'table' then
       r = {6, holder.err}
@@ -96,6 +96,9 @@ while verb do
       elseif h ~= m[3] then
         noted = try('HSET', meta, 'k', h)
       end
+      if by and type(noted) ~= 'table' then
+        noted = try('HSET', meta, 'w', by .. ' ' .. h)
+      end
       if type(noted) == 'table' then
         r = {6, noted.err}
       else
@@ -104,7 +107,7 @@ while verb do
         r = {1, fence}
       end
     end
-    a = a + 4
+    a = a + (by and 5 or 4)
   elseif verb == 'R' then
     local attempt, seal, from = ARGV[a + 2], ARGV[a + 3], ARGV[a + 5]
     local adopted

@@ -25,15 +25,16 @@ namespace redlock::redis {
 
 // What a step is called in ARGV, and its arguments there. `held by` is "attempt label", as in meta.
 enum class Verb : char {
-  kAcquire = 'a',   // token, ttl ms, fence, held by
-  kAdopt = 'A',     // the same: extends where the token already holds the key
-  kHandOver = 'h',  // from, to, ttl ms, fence, held by
-  kExtend = 'e',    // token, ttl ms, raise to (0: as it is)
-  kHeal = 'l',      // token, ttl ms, fence
-  kRelease = 'r',   // token; announced
-  kTakeBack = 'R',  // token, only attempt ('' for any), seal (0 for none), announce (1 or 0)
-  kInspect = 'i',   //
-  kMark = 'm',      // from ('' for none), to
+  kAcquire = 'a',         // token, ttl ms, fence, held by
+  kAdopt = 'A',           // the same: extends where the token already holds the key
+  kHandOver = 'h',        // from, to, ttl ms, fence, held by
+  kExtend = 'e',          // token, ttl ms, raise to (0: as it is)
+  kExtendAndAdopt = 'E',  // the same, and the adopting attempt
+  kHeal = 'l',            // token, ttl ms, fence
+  kRelease = 'r',         // token; announced
+  kTakeBack = 'R',        // token, only attempt ('' for any), seal (0 for none), announce (1 or 0)
+  kInspect = 'i',         //
+  kMark = 'm',            // from ('' for none), to
 };
 
 enum class Status : long long {

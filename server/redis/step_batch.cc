@@ -79,10 +79,11 @@ void StepBatch::Add(const HandOverStep& step) {
 }
 
 void StepBatch::Add(const ExtendStep& step) {
-  Begin(Verb::kExtend, step.key);
+  Begin(step.adopt_by ? Verb::kExtendAndAdopt : Verb::kExtend, step.key);
   Argument(step.token.value());
   Argument(Millis(step.ttl));
   Argument(Decimal(step.raise_to.value));
+  if (step.adopt_by) Argument(Decimal(step.adopt_by->value));
 }
 
 void StepBatch::Add(const HealStep& step) {

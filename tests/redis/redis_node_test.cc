@@ -77,9 +77,9 @@ class NodeTest : public ::testing::Test {
     });
   }
   NodeReply Extend(const std::string& key, const std::string& token, Duration ttl,
-                   std::uint64_t raise_to = 0) {
+                   std::uint64_t raise_to = 0, std::optional<AttemptId> adopt_by = {}) {
     return Ask([&](auto sink) {
-      node->Extend({Key(key), OwnerToken(token), ttl, {raise_to}}, sink);
+      node->Extend({Key(key), OwnerToken(token), ttl, {raise_to}, adopt_by}, sink);
     });
   }
   NodeReply Release(const std::string& key, const std::string& token,
@@ -117,9 +117,10 @@ TEST_F(NodeTest, ScriptsAndTheSimulatedServerAgree) {
     agree(Acquire("k", token, fence, seconds(10), attempt, adopt),
           model.Acquire("k", token, seconds(10), {fence}, {attempt}, adopt));
   };
-  const auto extend = [&](const char* token, int ttl_s, std::uint64_t raise_to) {
-    agree(Extend("k", token, seconds(ttl_s), raise_to),
-          model.Extend("k", token, seconds(ttl_s), {raise_to}));
+  const auto extend = [&](const char* token, int ttl_s, std::uint64_t raise_to,
+                          std::optional<AttemptId> adopt_by = {}) {
+    agree(Extend("k", token, seconds(ttl_s), raise_to, adopt_by),
+          model.Extend("k", token, seconds(ttl_s), {raise_to}, adopt_by));
   };
   const auto release = [&](const char* token, std::optional<AttemptId> only, std::uint64_t seal) {
     agree(Release("k", token, only, seal), model.Release("k", token, only, {seal}, false));
@@ -208,7 +209,14 @@ TEST_F(NodeTest, ScriptsAndTheSimulatedServerAgree) {
   release_unless_adopted("f", 32, 650);  // and not sealed either
   release_unless_adopted("f", 33, 650);  // by itself
   inspect();
-  acquire("g", 800, 34, false);  // an adoption of the holder before is none of this one
+  acquire("f", 710, 35, false);
+  extend("f", 20, 0, AttemptId{36});    // adopted by an extension
+  release_unless_adopted("f", 35);      // by another
+  extend("f", 20, 720, AttemptId{37});  // raised and adopted
+  release_unless_adopted("f", 36);      // by another
+  extend("b", 20, 0, AttemptId{38});    // another's
+  release_unless_adopted("f", 37);      // by itself
+  acquire("g", 800, 34, false);         // an adoption of the holder before is none of this one
   release_unless_adopted("g", 34);
   inspect();
 }

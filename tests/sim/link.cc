@@ -25,7 +25,8 @@ void Link::HandOver(const HandOverStep& step, std::shared_ptr<ReplySink> sink) {
 
 void Link::Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink) {
   Send([this, key = step.key.value(), token = step.token.value(), ttl = step.ttl,
-        raise_to = step.raise_to] { return server_.Extend(key, token, ttl, raise_to); },
+        raise_to = step.raise_to,
+        adopt_by = step.adopt_by] { return server_.Extend(key, token, ttl, raise_to, adopt_by); },
        std::move(sink));
 }
 

@@ -51,8 +51,10 @@ redlock_mutant(hands_over_an_old_fence tests/sim/server.cc ${schedules}
   Put(" "  Put(")
 
 redlock_mutant(releases_what_was_adopted server/core/watchdog.cc "Holding.*"
-  "releaser_.ReleaseUnlessAdopted(key_, token_, *acquired_by_);"
+  "releaser_.ReleaseUnlessAdopted(key_, token_, *released_for_);"
   "releaser_.Release(key_, token_, [](const ReleaseResult&) {});")
+redlock_mutant(watches_without_adopting server/core/watchdog.cc "Watching.*"
+  ".adopt_by = adopted_ ? std::nullopt : released_for_" ".adopt_by = std::nullopt")
 
 redlock_mutant(ignores_the_quarantine server/core/node_guard.cc ${schedules}
   "seat.until = scheduler_.Now() + std::max(time, Duration{});"

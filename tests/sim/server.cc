@@ -47,9 +47,7 @@ NodeReply Server::Acquire(const std::string& key, const std::string& token, Dura
   }
   entry->expires = std::max(entry->expires, Clock() + ttl);
   meta.kept = meta.attempt;
-  meta.adopted = true;
-  meta.adopted_by = attempt;
-  meta.adopted_of = meta.attempt;
+  meta.AdoptedBy(attempt);
   return {.outcome = Outcome::kGranted, .fence = meta.fence, .clock = Clock()};
 }
 
@@ -72,7 +70,7 @@ NodeReply Server::HandOver(const std::string& key, const std::string& from, cons
 }
 
 NodeReply Server::Extend(const std::string& key, const std::string& token, Duration ttl,
-                         FencingToken raise_to) {
+                         FencingToken raise_to, std::optional<AttemptId> adopt_by) {
   Entry* const entry = Find(key);
   if (entry == nullptr) return {.outcome = Outcome::kNotHeld};
   if (entry->token != token) {
@@ -82,6 +80,7 @@ NodeReply Server::Extend(const std::string& key, const std::string& token, Durat
   Meta& meta = meta_[key];
   meta.fence = std::max(meta.fence, raise_to);
   meta.kept = meta.attempt;
+  if (adopt_by) meta.AdoptedBy(*adopt_by);
   return {.outcome = Outcome::kGranted, .fence = meta.fence};
 }
 

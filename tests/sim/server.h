@@ -26,7 +26,7 @@ class Server {
                                    const std::string& to, Duration ttl, FencingToken fence,
                                    AttemptId attempt, const std::string& mark = {});
   [[nodiscard]] NodeReply Extend(const std::string& key, const std::string& token, Duration ttl,
-                                 FencingToken raise_to);
+                                 FencingToken raise_to, std::optional<AttemptId> adopt_by = {});
   [[nodiscard]] NodeReply Heal(const std::string& key, const std::string& token, Duration ttl,
                                FencingToken fence);
   [[nodiscard]] NodeReply Release(const std::string& key, const std::string& token,
@@ -83,6 +83,12 @@ class Server {
     AttemptId adopted_by;
     AttemptId adopted_of;  // what `attempt` was then
     bool adopted = false;
+
+    void AdoptedBy(AttemptId another) {
+      adopted = true;
+      adopted_by = another;
+      adopted_of = attempt;
+    }
   };
 
   [[nodiscard]] Duration Clock() const;

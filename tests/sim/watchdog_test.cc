@@ -334,6 +334,61 @@ TEST_F(Holding, AnEndThatIsNoticedLateSparesWhatAnotherDaemonAdopted) {
   EXPECT_EQ(Holders("k"), Nobody());
 }
 
+// The same, of a client that watches what it has acquired by a call.
+TEST_F(Watching, AnEndThatIsNoticedLateSparesWhatIsWatchedElsewhere) {
+  ClusterOptions options;
+  options.daemons = 2;
+  SetUpCluster(options);
+  const Lease lease = MustAcquire(Wants("k", seconds(1)));
+  WatchCommand item = Item(lease, seconds(1));
+  item.release_on_close = true;
+  const auto old_stream = cluster->shard(0).Watch(item, [](const WatchEvent&) {});
+  Pass(milliseconds(700));
+  std::vector<WatchEvent> moved;
+  const auto new_stream =
+      cluster->shard(1).Watch(item, [&](WatchEvent event) { moved.push_back(std::move(event)); });
+  Pass(milliseconds(5));
+  old_stream->Cancel(Reason::kCancelled);
+  Pass(seconds(5));
+  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, lease.token.value()));
+  EXPECT_FALSE(moved.empty());
+  for (const WatchEvent& event : moved) EXPECT_EQ(event.type, WatchEvent::Type::kExtended);
+  new_stream->Cancel(Reason::kCancelled);
+  Pass(milliseconds(5));
+  EXPECT_EQ(Holders("k"), Nobody());
+}
+
+// It has taken it upon itself to release, so the holder's stream leaves that to it.
+TEST_F(Holding, IsLeftToAWatchThatReleases) {
+  SetUpCluster();
+  const auto stream = Hold("k", seconds(1));
+  Pass(milliseconds(700));
+  const Lease lease = *decided->lease;
+  const WatchCommand item{.key = lease.key,
+                          .token = lease.token,
+                          .ttl = seconds(1),
+                          .interval = milliseconds(500),
+                          .release_on_close = true};
+  const auto watch = cluster->shard(0).Watch(item, [](const WatchEvent&) {});
+  Pass(milliseconds(5));
+  stream->Cancel(Reason::kCancelled);
+  Pass(seconds(3));
+  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, item.token.value()));
+  watch->Cancel(Reason::kCancelled);
+  Pass(milliseconds(5));
+  EXPECT_EQ(Holders("k"), Nobody());
+}
+
+TEST_F(Watching, GoneBeforeItsFirstExtensionIsDecidedReleasesAllTheSame) {
+  SetUpCluster();
+  const Lease lease = MustAcquire(Wants("k", seconds(1)));
+  WatchCommand item = Item(lease, seconds(1));
+  item.release_on_close = true;
+  cluster->shard(0).Watch(item, [](const WatchEvent&) {})->Cancel(Reason::kCancelled);
+  Pass(milliseconds(5));
+  EXPECT_EQ(Holders("k"), Nobody());
+}
+
 TEST_F(Watching, EndsAtMaxLifetime) {
   SetUpCluster();
   const Lease lease = MustAcquire(Wants("k", seconds(1)));

@@ -1,5 +1,4 @@
 // Many workers, one key: how fast and how fairly it goes round, beside a client that polls.
-#include <grpcpp/create_channel.h>
 #include <sys/prctl.h>
 
 #include <CLI/CLI.hpp>
@@ -8,14 +7,13 @@
 #include <cstdio>
 #include <deque>
 #include <functional>
-#include <iostream>
 #include <latch>
 #include <thread>
 
-#include "proto/redlock/v1/lock_service.grpc.pb.h"
 #include "tests/bench/documented_client.h"
 #include "tests/bench/empty_server.h"
 #include "tests/bench/figures.h"
+#include "tests/bench/lockers.h"
 #include "tests/bench/nodes.h"
 #include "tests/support/daemon.h"
 
@@ -27,9 +25,6 @@ using std::chrono::duration;
 using std::chrono::milliseconds;
 using Millis = duration<double, std::milli>;
 using testing::Daemon;
-
-constexpr milliseconds kTtl{10'000};
-const std::string kKey = "contended";
 
 struct Settings {
   int workers = 16;
@@ -48,83 +43,6 @@ struct Turn {
   Clock::time_point asked;
   Clock::time_point acquired;
   Clock::time_point released;  // when the release was called
-};
-
-// A worker's own way to the lock. Acquire waits until it has it, or until `stop`.
-class Locker {
- public:
-  virtual ~Locker() = default;
-  virtual bool Acquire(const std::atomic<bool>& stop) = 0;
-  virtual void Release() = 0;
-  [[nodiscard]] virtual std::size_t daemon() const { return 0; }
-};
-
-std::unique_ptr<v1::LockService::Stub> Connect(const std::string& address) {
-  grpc::ChannelArguments own;
-  own.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // a client's own connection
-  return v1::LockService::NewStub(
-      grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), own));
-}
-
-v1::AcquireRequest Wanted() {
-  v1::AcquireRequest request;
-  request.set_key(kKey);
-  request.mutable_ttl()->set_seconds(kTtl.count() / 1000);
-  return request;
-}
-
-class ServiceLocker final : public Locker {
- public:
-  ServiceLocker(const Daemon& daemon, std::size_t number)
-      : stub_(Connect(daemon.address())), number_(number) {}
-
-  bool Acquire(const std::atomic<bool>& /*stop*/) override {
-    grpc::ClientContext context;
-    context.set_deadline(std::chrono::system_clock::now() + kTtl);
-    v1::AcquireResponse response;
-    if (!stub_->Acquire(&context, Wanted(), &response).ok()) return false;
-    token_ = response.lease().token();
-    return true;
-  }
-  void Release() override {
-    grpc::ClientContext context;
-    v1::ReleaseRequest request;
-    request.set_key(kKey);
-    request.set_token(token_);
-    v1::ReleaseResponse response;
-    const grpc::Status status = stub_->Release(&context, request, &response);
-    if (!status.ok()) std::cerr << "release: " << status.error_message() << "\n";
-  }
-  [[nodiscard]] std::size_t daemon() const override { return number_; }
-
- private:
-  std::unique_ptr<v1::LockService::Stub> stub_;
-  const std::size_t number_;
-  std::string token_;
-};
-
-class PollingLocker final : public Locker {
- public:
-  PollingLocker(const std::vector<std::uint16_t>& ports, const Settings& settings)
-      : client_(ports), pause_(settings.poll_least_ms, settings.poll_most_ms) {}
-
-  bool Acquire(const std::atomic<bool>& stop) override {
-    while (!stop) {
-      if (auto token = client_.Acquire(kKey, kTtl)) {
-        token_ = *token;
-        return true;
-      }
-      std::this_thread::sleep_for(Millis(pause_(random_)));
-    }
-    return false;
-  }
-  void Release() override { client_.Release(kKey, token_); }
-
- private:
-  DocumentedClient client_;
-  std::uniform_real_distribution<double> pause_;
-  std::mt19937_64 random_{std::random_device{}()};
-  std::string token_;
 };
 
 // What a round showed. Times in milliseconds.
@@ -243,13 +161,13 @@ double MedianOf(int times, Millis pause, const std::function<void()>& call) {
 double EmptyRpc(const std::string& self, Millis pause) {
   const std::string address = "127.0.0.1:" + std::to_string(testing::FreePort());
   const testing::Process server({self, "--serve-empty", address}, "/dev/null");
-  const auto stub = Connect(address);
+  const auto stub = ConnectTo(address);
   const auto call = [&stub] {
     grpc::ClientContext context;
     context.set_wait_for_ready(true);
     context.set_deadline(std::chrono::system_clock::now() + std::chrono::seconds(10));
     v1::ReleaseRequest request;
-    request.set_key(kKey);
+    request.set_key(kContendedKey);
     request.set_token(std::string(35, 't'));
     v1::ReleaseResponse response;
     const grpc::Status status = stub->Release(&context, request, &response);
@@ -268,7 +186,7 @@ double QuorumRound(const Nodes& nodes, Millis pause) {
       client.Release("round", *held);
       held.reset();
     } else {
-      held = client.Acquire("round", kTtl);
+      held = client.Acquire("round", kContendedTtl);
     }
   });
 }
@@ -287,10 +205,10 @@ void MeasureWaiters(const Nodes& nodes, const Settings& settings) {
   ServiceLocker holder(daemon, 0);
   const std::atomic<bool> never = false;
   if (!holder.Acquire(never)) throw std::runtime_error("the key is not free");
-  const auto stub = Connect(daemon.address());
+  const auto stub = ConnectTo(daemon.address());
   struct Call {
     grpc::ClientContext context;
-    v1::AcquireRequest request = Wanted();
+    v1::AcquireRequest request = AcquireContended();
     v1::AcquireResponse response;
   };
   std::deque<Call> calls(static_cast<std::size_t>(settings.waiters));
@@ -312,52 +230,68 @@ void MeasureWaiters(const Nodes& nodes, const Settings& settings) {
   holder.Release();
 }
 
+// What a turn costs at least, by this machine.
+struct Limits {
+  double rpc_ms = 0;
+  double round_ms = 0;
+  [[nodiscard]] double IdealRate(double held_ms) const {
+    return 1000 / (held_ms + rpc_ms + round_ms);
+  }
+};
+
+void MeasureBesidePolling(const Nodes& nodes, const Settings& settings, const Limits& limits,
+                          Millis pause) {
+  std::vector<Figures> ours, polling;
+  {
+    const Daemon daemon(nodes.servers());
+    for (int i = 0; i < settings.rounds; ++i) {
+      ours.push_back(Measure(nodes, settings, pause,
+                             [&](int) { return std::make_unique<ServiceLocker>(daemon, 0); }));
+      polling.push_back(Measure(nodes, settings, pause, [&](int) {
+        return std::make_unique<PollingLocker>(nodes.ports(), settings.poll_least_ms,
+                                               settings.poll_most_ms);
+      }));
+    }
+  }
+  const Figures ours_median = Median(ours);
+  const Figures polling_median = Median(polling);
+  const double ideal = limits.IdealRate(ours_median.held);
+  const std::string with = pause.count() > 0 ? ", 5 ms pause" : ", no pause";
+  PrintRow("redlockd" + with, ours_median, ideal);
+  PrintRow("polling client" + with, polling_median, ideal);
+  std::printf("| ratio: %.2f; ideal turn %.1f ms, longest wait %.2f of it | | | | | | | |\n",
+              ours_median.rate / polling_median.rate, settings.workers * 1000 / ideal,
+              ours_median.longest_wait * ideal / (settings.workers * 1000));
+}
+
+void MeasureTwoDaemons(const Nodes& nodes, const Settings& settings, const Limits& limits) {
+  std::deque<Daemon> daemons;
+  for (int i = 0; i < 2; ++i) daemons.emplace_back(nodes.servers());
+  std::vector<Figures> rounds;
+  for (int i = 0; i < settings.rounds; ++i) {
+    rounds.push_back(Measure(nodes, settings, Millis(5), [&](int worker) {
+      const std::size_t number = static_cast<std::size_t>(worker) % daemons.size();
+      return std::make_unique<ServiceLocker>(daemons[number], number);
+    }));
+  }
+  const Figures median = Median(rounds);
+  PrintRow("redlockd, 2 daemons, 5 ms pause", median, limits.IdealRate(median.held));
+  std::printf("\nTwo daemons: hand-over p50 %.2f ms within one, %.2f ms across (%.2f times)\n",
+              median.local_p50, median.across_p50, median.across_p50 / median.local_p50);
+}
+
 void Run(const std::string& self, const Settings& settings) {
   const Nodes nodes(3);
-  const double rpc = EmptyRpc(self, Millis(settings.hold_ms));
-  const double round = QuorumRound(nodes, Millis(settings.hold_ms));
+  const Limits limits{EmptyRpc(self, Millis(settings.hold_ms)),
+                      QuorumRound(nodes, Millis(settings.hold_ms))};
   std::printf("%d workers, %g ms hold, 3 nodes; empty RPC %.3f ms, quorum round %.3f ms\n\n",
-              settings.workers, settings.hold_ms, rpc, round);
+              settings.workers, settings.hold_ms, limits.rpc_ms, limits.round_ms);
   std::printf(
       "| | acquired/s | of ideal | gap p50 / p99 ms | busiest:idlest | longest wait | "
       "commands/s | overlaps |\n|---|---|---|---|---|---|---|---|\n");
-  for (const double pause : {5.0, 0.0}) {
-    std::vector<Figures> ours, polling;
-    {
-      const Daemon daemon(nodes.servers());
-      for (int i = 0; i < settings.rounds; ++i) {
-        ours.push_back(Measure(nodes, settings, Millis(pause),
-                               [&](int) { return std::make_unique<ServiceLocker>(daemon, 0); }));
-        polling.push_back(Measure(nodes, settings, Millis(pause), [&](int) {
-          return std::make_unique<PollingLocker>(nodes.ports(), settings);
-        }));
-      }
-    }
-    const Figures ours_median = Median(ours);
-    const Figures polling_median = Median(polling);
-    const double ideal = 1000 / (ours_median.held + rpc + round);
-    const std::string with = pause > 0 ? ", 5 ms pause" : ", no pause";
-    PrintRow("redlockd" + with, ours_median, ideal);
-    PrintRow("polling client" + with, polling_median, ideal);
-    std::printf("| ratio: %.2f; ideal turn %.1f ms, longest wait %.2f of it | | | | | | | |\n",
-                ours_median.rate / polling_median.rate, settings.workers * 1000 / ideal,
-                ours_median.longest_wait * ideal / (settings.workers * 1000));
-  }
-  {
-    std::deque<Daemon> daemons;
-    for (int i = 0; i < 2; ++i) daemons.emplace_back(nodes.servers());
-    std::vector<Figures> rounds;
-    for (int i = 0; i < settings.rounds; ++i) {
-      rounds.push_back(Measure(nodes, settings, Millis(5), [&](int worker) {
-        const std::size_t number = static_cast<std::size_t>(worker) % daemons.size();
-        return std::make_unique<ServiceLocker>(daemons[number], number);
-      }));
-    }
-    const Figures median = Median(rounds);
-    PrintRow("redlockd, 2 daemons, 5 ms pause", median, 1000 / (median.held + rpc + round));
-    std::printf("\nTwo daemons: hand-over p50 %.2f ms within one, %.2f ms across (%.2f times)\n",
-                median.local_p50, median.across_p50, median.across_p50 / median.local_p50);
-  }
+  for (const double pause : {5.0, 0.0})
+    MeasureBesidePolling(nodes, settings, limits, Millis(pause));
+  MeasureTwoDaemons(nodes, settings, limits);
   MeasureWaiters(nodes, settings);
 }
 

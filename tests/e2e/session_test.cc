@@ -1,0 +1,246 @@
+// Session, as clients see it.
+#include "tests/e2e/service_fixture.h"
+
+namespace redlock::testing {
+namespace {
+
+class SessionTest : public WatchTest {
+ protected:
+  struct Session {
+    grpc::ClientContext context;
+    std::unique_ptr<grpc::ClientReaderWriter<v1::SessionRequest, v1::SessionResponse>> stream;
+    std::map<std::uint64_t, v1::SessionResult> results;
+    std::vector<v1::WatchResponse> events;
+
+    // Reads until the operation is answered.
+    v1::SessionResult Await(std::uint64_t id) {
+      v1::SessionResponse response;
+      while (!results.contains(id) && stream->Read(&response)) {
+        for (const auto& result : response.results()) results[result.id()] = result;
+        events.insert(events.end(), response.events().begin(), response.events().end());
+      }
+      EXPECT_TRUE(results.contains(id)) << id;
+      return results[id];
+    }
+  };
+  void Open(Session& session) {
+    session.context.set_deadline(std::chrono::system_clock::now() + kPatience);
+    session.stream = stub->Session(&session.context);
+  }
+  static void AddAcquire(v1::SessionRequest& request, std::uint64_t id, const std::string& key,
+                         milliseconds ttl, int max_retries = 0) {
+    v1::SessionOperation& operation = *request.add_operations();
+    operation.set_id(id);
+    *operation.mutable_acquire() = Wants(key, ttl, max_retries);
+  }
+  static void AddRelease(v1::SessionRequest& request, std::uint64_t id, const v1::Lease& lease) {
+    v1::SessionOperation& operation = *request.add_operations();
+    operation.set_id(id);
+    operation.mutable_release()->set_key(lease.key());
+    operation.mutable_release()->set_token(lease.token());
+  }
+};
+
+TEST_F(SessionTest, CarriesManyOperationsInAnyOrder) {
+  StartDaemon({"--shards", "2"});
+  Session session;
+  Open(session);
+  v1::SessionRequest request;
+  AddAcquire(request, 1, "a", seconds(10));
+  AddAcquire(request, 2, "a", seconds(10), -1);  // waits, and holds up nothing
+  AddAcquire(request, 3, "b", seconds(10));
+  AddAcquire(request, 4, "", seconds(10));
+  AddAcquire(request, 3, "c", seconds(10));  // an id that is under way
+  session.stream->Write(request);
+  const v1::Lease first = session.Await(1).lease();
+  EXPECT_FALSE(first.token().empty());
+  EXPECT_EQ(session.Await(4).status().reason(), "INVALID_ARGUMENT");
+  EXPECT_NE(session.Await(4).status().message().find("acquire.key"), std::string::npos);
+  (void)session.Await(3);
+  EXPECT_FALSE(session.results.contains(2));
+  v1::SessionRequest release;
+  AddRelease(release, 5, first);
+  v1::SessionOperation& extend = *release.add_operations();
+  extend.set_id(6);
+  extend.mutable_extend()->set_key("b");
+  extend.mutable_extend()->set_token("wrong");
+  Set(extend.mutable_extend()->mutable_ttl(), seconds(5));
+  session.stream->Write(release);
+  EXPECT_GT(session.Await(2).lease().fencing_token(), first.fencing_token());
+  EXPECT_TRUE(session.Await(5).status().reason().empty());
+  EXPECT_EQ(session.Await(6).status().reason(), "LOCK_NOT_HELD");
+}
+
+TEST_F(SessionTest, AMessageGivesUpWhatItAskedForBefore) {
+  StartDaemon({"--shards", "2"});
+  const v1::Lease lease = MustAcquire(Wants("key", seconds(10)));
+  Session session;
+  Open(session);
+  v1::SessionRequest request;
+  AddAcquire(request, 1, "key", seconds(10), -1);
+  v1::SessionOperation& cancel = *request.add_operations();
+  cancel.set_id(1);
+  cancel.mutable_cancel();
+  // More than are taken in at a time.
+  for (std::uint64_t id = 2; id < 500; ++id) {
+    AddAcquire(request, id, "key" + std::to_string(id), seconds(10));
+  }
+  session.stream->Write(request);
+  EXPECT_EQ(session.Await(1).status().reason(), "CANCELLED");
+  for (std::uint64_t id = 2; id < 500; ++id) EXPECT_TRUE(session.Await(id).has_lease()) << id;
+  EXPECT_EQ(Inspect("key").waiters(), 0);
+  session.stream->WritesDone();
+  EXPECT_TRUE(EndOf(*session.stream).ok());
+  EXPECT_TRUE(Eventually([this] {
+    for (std::uint64_t id = 2; id < 500; ++id) {
+      if (Holding("key" + std::to_string(id)) != 0) return false;
+    }
+    return true;
+  })) << "all are released, which is more than are ended at a time";
+}
+
+TEST_F(SessionTest, KeepsItsLeasesAliveAndReleasesThemAtItsEnd) {
+  StartDaemon();
+  {
+    Session session;
+    Open(session);
+    v1::SessionRequest request;
+    for (int i = 0; i < 50; ++i) {
+      AddAcquire(request, static_cast<std::uint64_t>(i), "key" + std::to_string(i),
+                 milliseconds(400));
+    }
+    session.stream->Write(request);
+    for (std::uint64_t i = 0; i < 50; ++i) EXPECT_TRUE(session.Await(i).has_lease());
+    std::this_thread::sleep_for(seconds(1));
+    for (int i = 0; i < 50; ++i) EXPECT_EQ(Holding("key" + std::to_string(i)), 3) << i;
+    session.context.TryCancel();
+  }
+  EXPECT_TRUE(Eventually([this] { return Holding("key7") == 0; }, milliseconds(200)));
+  for (int i = 0; i < 50; ++i) {
+    EXPECT_TRUE(Eventually([&] { return Holding("key" + std::to_string(i)) == 0; }));
+  }
+}
+
+TEST_F(SessionTest, LossIsTold) {
+  StartDaemon();
+  Session session;
+  Open(session);
+  v1::SessionRequest request;
+  AddAcquire(request, 1, "key", milliseconds(400));
+  session.stream->Write(request);
+  (void)session.Await(1);
+  for (const auto& node : nodes) (void)node->Cli("SET key stranger");
+  v1::SessionResponse response;
+  bool lost = false;
+  while (!lost && session.stream->Read(&response)) {
+    for (const auto& event : response.events()) lost = lost || event.type() == v1::EVENT_TYPE_LOST;
+  }
+  EXPECT_TRUE(lost);
+}
+
+TEST_F(SessionTest, IsTakenInByAnotherDaemon) {
+  StartDaemon({"--drain-timeout", "5s"});
+  Daemon other(nodes);
+  Session session;
+  Open(session);
+  v1::SessionRequest request;
+  AddAcquire(request, 1, "key", seconds(2));
+  session.stream->Write(request);
+  const v1::Lease lease = session.Await(1).lease();
+  daemon->process().Signal(SIGTERM);
+  while (session.events.empty() || session.events.back().type() != v1::EVENT_TYPE_DRAINING) {
+    v1::SessionResponse response;
+    ASSERT_TRUE(session.stream->Read(&response));
+    session.events.insert(session.events.end(), response.events().begin(), response.events().end());
+  }
+  const auto other_stub = v1::LockService::NewStub(
+      grpc::CreateChannel(other.address(), grpc::InsecureChannelCredentials()));
+  Session moved;
+  moved.stream = other_stub->Session(&moved.context);
+  v1::SessionRequest adopt;
+  AddAcquire(adopt, 1, "key", seconds(2));
+  adopt.mutable_operations(0)->mutable_acquire()->set_token(lease.token());
+  adopt.mutable_operations(0)->mutable_acquire()->set_extend_if_held(true);
+  moved.stream->Write(adopt);
+  EXPECT_EQ(moved.Await(1).lease().fencing_token(), lease.fencing_token());
+  session.stream->WritesDone();
+  EXPECT_TRUE(EndOf(*session.stream).ok());
+  EXPECT_EQ(daemon->process().Wait(), 0);
+  EXPECT_EQ(Holding("key"), 3);
+}
+
+// A client that dies while something of its is under way: the nodes have it in their buffers when
+// the stream breaks, and carry it out afterwards.
+class CrashTest : public SessionTest {
+ protected:
+  void SetUp() override { StartDaemon({"--node-timeout", "2s"}); }
+
+  // The nodes hear the request only once the client has gone.
+  void DieWhileUnderWay(const v1::SessionRequest& request) {
+    for (const auto& node : nodes) node->Pause();
+    session.stream->Write(request);
+    std::this_thread::sleep_for(milliseconds(100));  // it is on its way
+    session.context.TryCancel();
+    std::this_thread::sleep_for(milliseconds(100));
+    for (const auto& node : nodes) node->Resume();
+  }
+  v1::Lease Acquired(milliseconds ttl) {
+    v1::SessionRequest request;
+    AddAcquire(request, 1, "key", ttl);
+    session.stream->Write(request);
+    return session.Await(1).lease();
+  }
+  void ExpectFreeLongBeforeTheTtl() {
+    EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }, seconds(3)));
+    (void)MustAcquire(Wants("key", seconds(5)));
+  }
+
+  Session session;
+};
+
+TEST_F(CrashTest, InTheMiddleOfAnAcquire) {
+  Open(session);
+  v1::SessionRequest request;
+  AddAcquire(request, 1, "key", seconds(30));
+  DieWhileUnderWay(request);
+  ExpectFreeLongBeforeTheTtl();
+}
+
+TEST_F(CrashTest, InTheMiddleOfAnExtension) {
+  Open(session);
+  const v1::Lease lease = Acquired(seconds(30));
+  v1::SessionRequest request;
+  v1::SessionOperation& operation = *request.add_operations();
+  operation.set_id(2);
+  operation.mutable_extend()->set_key(lease.key());
+  operation.mutable_extend()->set_token(lease.token());
+  Set(operation.mutable_extend()->mutable_ttl(), seconds(60));
+  DieWhileUnderWay(request);
+  ExpectFreeLongBeforeTheTtl();
+}
+
+TEST_F(CrashTest, InTheMiddleOfARelease) {
+  Open(session);
+  v1::SessionRequest request;
+  AddRelease(request, 2, Acquired(seconds(30)));
+  DieWhileUnderWay(request);
+  ExpectFreeLongBeforeTheTtl();
+}
+
+TEST_F(SessionTest, AClientThatDoesNotReadIsBounded) {
+  StartDaemon({"--max-session-operations", "100"});
+  Session session;
+  Open(session);
+  bool open = true;
+  for (std::uint64_t id = 0; open && id < 400'000; id += 100) {
+    v1::SessionRequest request;
+    for (std::uint64_t i = 0; i < 100; ++i) AddAcquire(request, id + i, "key", seconds(1), -1);
+    open = session.stream->Write(request);
+  }
+  session.stream->WritesDone();
+  EXPECT_EQ(Decode(EndOf(*session.stream)).reason, "OVERLOADED");
+  EXPECT_TRUE(MustNotAcquire(Wants("other", seconds(1))).reason.empty()) << "others are served";
+}
+
+}  // namespace
+}  // namespace redlock::testing

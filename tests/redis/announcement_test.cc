@@ -1,0 +1,76 @@
+// Releases that are announced, and heard of.
+#include <string>
+#include <vector>
+
+#include "tests/redis/node_fixture.h"
+
+namespace redlock::redis {
+namespace {
+
+class Announcements final : public AnnouncementSink {
+ public:
+  void OnListening(NodeIndex /*node*/, const Key& key) override {
+    listening.push_back(key.value());
+  }
+  void OnDeaf(NodeIndex /*node*/) override { ++deaf; }
+  void OnAnnounced(NodeIndex /*node*/, const Key& key) override { heard.push_back(key.value()); }
+  std::vector<std::string> listening;
+  std::vector<std::string> heard;
+  int deaf = 0;
+};
+
+TEST_F(NodeTest, ReleasesAreAnnouncedToThoseWhoSubscribed) {
+  RedisServer server({"--requirepass", "s3cret"});
+  Endpoint endpoint = Tcp(server);
+  endpoint.password = "s3cret";
+  OpenReady(endpoint);
+  Announcements sink;
+  node->ListenTo(&sink);
+  const auto cli = [&](const std::string& command) {
+    return server.Cli("--pass s3cret --no-auth-warning " + command);
+  };
+  const auto release = [&](bool announce) {
+    return Ask([&](auto to) {
+      node->Release({Key("k"), OwnerToken("mine"), std::nullopt, {}, announce}, to);
+    });
+  };
+  (void)Acquire("k", "mine", 1);
+  EXPECT_EQ(release(true).listeners, 0);
+  EXPECT_EQ(cli("CLIENT LIST TYPE pubsub"), "") << "no connection before somebody waits";
+  node->Subscribe(Key("k"));
+  ASSERT_TRUE(RunUntil([&] { return sink.listening.size() == 1; }));
+  (void)Acquire("k", "mine", 2);
+  EXPECT_EQ(release(true).listeners, 1);
+  ASSERT_TRUE(RunUntil([&] { return !sink.heard.empty(); }));
+  EXPECT_EQ(sink.heard, std::vector<std::string>{"k"});
+  (void)Acquire("k", "mine", 3);
+  EXPECT_EQ(release(false).listeners, 0);
+  EXPECT_EQ(release(true).outcome, Outcome::kNotHeld) << "nothing to announce";
+
+  (void)cli("CLIENT KILL TYPE pubsub");
+  ASSERT_TRUE(RunUntil([&] { return sink.deaf == 1; }));
+  ASSERT_TRUE(RunUntil([&] { return sink.listening.size() == 2; })) << "subscribes again";
+  (void)Acquire("k", "mine", 4);
+  EXPECT_EQ(release(true).listeners, 1);
+  ASSERT_TRUE(RunUntil([&] { return sink.heard.size() == 2; }));
+  node->Unsubscribe(Key("k"));
+  EXPECT_TRUE(RunUntil([&] { return cli("PUBSUB NUMSUB redlockd:released:k").ends_with("0"); }));
+  node->ListenTo(nullptr);
+}
+
+TEST_F(NodeTest, AUserWhoMayNotPublishStillReleases) {
+  RedisServer server({"--user", "locker", "on", ">pass", "~*", "resetchannels", "+@all"});
+  Endpoint endpoint = Tcp(server);
+  endpoint.user = "locker";
+  endpoint.password = "pass";
+  OpenReady(endpoint);
+  (void)Acquire("k", "mine", 1);
+  const NodeReply released = Ask([&](auto to) {
+    node->Release({Key("k"), OwnerToken("mine"), std::nullopt, {}, true}, to);
+  });
+  EXPECT_EQ(released.outcome, Outcome::kGranted) << released.message;
+  EXPECT_EQ(server.Cli("EXISTS k"), "0");
+}
+
+}  // namespace
+}  // namespace redlock::redis

@@ -1,0 +1,222 @@
+// How a node is reached, and what happens where it is not: log-in, TLS, faults.
+#include <arpa/inet.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tests/redis/node_fixture.h"
+
+namespace redlock::redis {
+namespace {
+
+TEST_F(NodeTest, AServerThatDiedJustBeforeItIsWrittenToIsNoticedAtOnce) {
+  RedisServer server;
+  OpenReady(Tcp(server));
+  // It dies with something unread, which resets the connection: the next write fails.
+  server.Pause();
+  const auto first = std::make_shared<Recorder>();
+  node->Inspect(Key("k"), first);
+  { const EventLoop::Turn turn(loop); }
+  server.Kill();
+  const NodeReply reply = Ask([&](auto sink) { node->Inspect(Key("k"), sink); });
+  EXPECT_EQ(reply.outcome, Outcome::kError);
+  EXPECT_EQ(reply.message.find("no answer"), std::string::npos) << reply.message;
+}
+
+TEST_F(NodeTest, DownNodeFailsAtOnceAndComesBack) {
+  RedisServer server;
+  OpenReady(Tcp(server));
+  server.Kill();
+  ASSERT_TRUE(RunUntil([&] { return !node->ready(); }));
+  const MonotonicTime start = loop.Now();
+  const NodeReply reply = Acquire("k", "mine", 1);
+  EXPECT_EQ(reply.outcome, Outcome::kError);
+  EXPECT_NE(reply.message.find("not connected"), std::string::npos) << reply.message;
+  EXPECT_LT(loop.Now() - start, milliseconds(500));  // far below any time-out of seconds
+  server.Start();
+  ASSERT_TRUE(RunUntil([&] { return node->ready(); }));
+  EXPECT_EQ(Acquire("k", "mine", 1).outcome, Outcome::kGranted);
+}
+
+TEST_F(NodeTest, SilentNodeIsRefusedWhileItIsSilent) {
+  RedisServer server;
+  OpenReady(Tcp(server));
+  server.Pause();
+  const auto pending = std::make_shared<Recorder>();
+  node->Inspect(Key("k"), pending);
+  Run(milliseconds(80));  // over node_timeout
+  const NodeReply refused = Acquire("k", "mine", 1);
+  EXPECT_EQ(refused.outcome, Outcome::kError);
+  EXPECT_NE(refused.message.find("no answer for"), std::string::npos) << refused.message;
+  server.Resume();
+  ASSERT_TRUE(RunUntil([&] { return !pending->replies.empty(); }));
+  EXPECT_EQ(pending->replies[0].outcome, Outcome::kNotHeld);
+  EXPECT_EQ(Acquire("k", "mine", 1).outcome, Outcome::kGranted);
+}
+
+TEST_F(NodeTest, LongSilenceEndsTheConnectionAndEveryCallIsAnswered) {
+  RedisServer server;
+  OpenReady(Tcp(server));
+  server.Pause();
+  const auto pending = std::make_shared<Recorder>();
+  node->Inspect(Key("k"), pending);
+  ASSERT_TRUE(RunUntil([&] { return !pending->replies.empty(); }));
+  EXPECT_EQ(pending->replies[0].outcome, Outcome::kError);
+  EXPECT_FALSE(node->ready());
+  server.Resume();
+  ASSERT_TRUE(RunUntil([&] { return node->ready(); }));
+}
+
+TEST_F(NodeTest, LogsInWithUserPasswordAndDatabase) {
+  RedisServer server(
+      {"--requirepass", "s3cret", "--user", "locker", "on", ">pass", "~*", "&*", "+@all"});
+  Endpoint endpoint = Tcp(server);
+  endpoint.user = "locker";
+  endpoint.password = "pass";
+  endpoint.database = 3;
+  OpenReady(endpoint);
+  EXPECT_EQ(Acquire("k", "mine", 1).outcome, Outcome::kGranted);
+  EXPECT_EQ(server.Cli("--user locker --pass pass --no-auth-warning -n 3 GET k"), "mine");
+
+  Endpoint default_user = Tcp(server);
+  default_user.password = "s3cret";
+  OpenReady(default_user);
+}
+
+TEST_F(NodeTest, WrongPasswordIsReportedWithoutShowingIt) {
+  RedisServer server({"--requirepass", "s3cret"});
+  Endpoint endpoint = Tcp(server);
+  endpoint.password = "wr0ng";
+  Open(endpoint);
+  ASSERT_TRUE(RunUntil([&] { return !down_because.empty(); }));
+  EXPECT_NE(down_because.find("WRONGPASS"), std::string::npos) << down_because;
+  EXPECT_EQ(down_because.find("wr0ng"), std::string::npos);
+  EXPECT_FALSE(node->ready());
+}
+
+TEST_F(NodeTest, ConnectsToAUnixSocketAndByName) {
+  RedisServer server;
+  OpenReady({.kind = Endpoint::Kind::kUnix, .path = server.socket()});
+  EXPECT_EQ(Acquire("k", "mine", 1).outcome, Outcome::kGranted);
+  Endpoint by_name = Tcp(server);
+  by_name.host = "localhost";
+  OpenReady(by_name);
+}
+
+// Not Redis at all: says one thing to whoever connects first.
+class HostileServer {
+ public:
+  explicit HostileServer(std::string reply) : listener_(socket(AF_INET, SOCK_STREAM, 0)) {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    socklen_t size = sizeof address;
+    auto* const raw = reinterpret_cast<sockaddr*>(&address);
+    EXPECT_EQ(bind(listener_, raw, size), 0);
+    EXPECT_EQ(listen(listener_, 1), 0);
+    EXPECT_EQ(getsockname(listener_, raw, &size), 0);
+    port_ = ntohs(address.sin_port);
+    thread_ = std::thread([this, reply = std::move(reply)] {
+      peer_ = accept(listener_, nullptr, nullptr);
+      EXPECT_GT(send(peer_, reply.data(), reply.size(), MSG_NOSIGNAL), 0);
+    });
+  }
+  ~HostileServer() {
+    thread_.join();
+    close(peer_);
+    close(listener_);
+  }
+  HostileServer(const HostileServer&) = delete;
+  HostileServer& operator=(const HostileServer&) = delete;
+  [[nodiscard]] std::uint16_t port() const { return port_; }
+
+ private:
+  const int listener_;
+  int peer_ = -1;
+  std::uint16_t port_ = 0;
+  std::thread thread_;
+};
+
+TEST_F(NodeTest, HostileRepliesEndTheConnectionOnly) {
+  for (const char* const reply : {"*100000000\r\n", "$-7\r\n", "hello\r\n",
+                                  "+OK\r\n+OK\r\n+OK\r\n+OK\r\n"
+                                  "+OK\r\n+OK\r\n+OK\r\n"}) {
+    HostileServer server(reply);
+    down_because.clear();
+    Open({.kind = Endpoint::Kind::kTcp, .host = "127.0.0.1", .port = server.port()});
+    EXPECT_TRUE(RunUntil([&] { return !down_because.empty(); })) << reply;
+    EXPECT_FALSE(node->ready());
+    node.reset();
+  }
+}
+
+// Certificates of a throw-away CA, made by the openssl command.
+class TlsTest : public NodeTest {
+ protected:
+  void SetUp() override {
+    const std::string& dir = directory.path();
+    const std::string make =
+        "cd " + dir +
+        " && openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=ca -keyout ca.key -out "
+        "ca.crt"
+        " && for n in server client; do"
+        " openssl req -newkey rsa:2048 -nodes -subj /CN=$n -keyout $n.key -out $n.csr"
+        " && printf 'subjectAltName=DNS:localhost' > ext"
+        " && openssl x509 -req -in $n.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2"
+        " -extfile ext -out $n.crt || exit 1; done";
+    ASSERT_EQ(std::system(("(" + make + ") >/dev/null 2>&1").c_str()), 0);
+    tls_port = testing::FreePort();
+    server.emplace(std::vector<std::string>{
+        "--tls-port", std::to_string(tls_port), "--tls-cert-file", dir + "/server.crt",
+        "--tls-key-file", dir + "/server.key", "--tls-ca-cert-file", dir + "/ca.crt"});
+    options = {.ca_file = dir + "/ca.crt",
+               .cert_file = dir + "/client.crt",
+               .key_file = dir + "/client.key"};
+  }
+  Endpoint Tls(const std::string& host) const {
+    return {.kind = Endpoint::Kind::kTls, .host = host, .port = tls_port};
+  }
+
+  TemporaryDirectory directory;
+  std::uint16_t tls_port = 0;
+  std::optional<RedisServer> server;
+  TlsOptions options;
+};
+
+TEST_F(TlsTest, ConnectsWithAClientCertificate) {
+  OpenReady(Tls("localhost"), &options);
+  EXPECT_EQ(Acquire("k", "mine", 1).outcome, Outcome::kGranted);
+}
+
+TEST_F(TlsTest, RefusesANameThatIsNotInTheCertificate) {
+  Open(Tls("127.0.0.1"), &options);
+  ASSERT_TRUE(RunUntil([&] { return !down_because.empty(); }));
+  EXPECT_NE(down_because.find("certificate"), std::string::npos) << down_because;
+  EXPECT_FALSE(node->ready());
+}
+
+TEST_F(TlsTest, RefusesAnUnknownCa) {
+  options.ca_file = options.cert_file;  // not a CA that signed anything
+  Open(Tls("localhost"), &options);
+  ASSERT_TRUE(RunUntil([&] { return !down_because.empty(); }));
+  EXPECT_FALSE(node->ready());
+}
+
+TEST_F(TlsTest, MissingFileIsNamed) {
+  options.ca_file = "/nowhere/ca.crt";
+  try {
+    (void)MakeTlsContext(options);
+    FAIL();
+  } catch (const std::runtime_error& error) {
+    EXPECT_NE(std::string(error.what()).find("/nowhere/ca.crt"), std::string::npos);
+  }
+}
+
+}  // namespace
+}  // namespace redlock::redis

@@ -1,0 +1,99 @@
+// What a node tells of itself when a connection is made.
+#include <string>
+#include <vector>
+
+#include "tests/redis/node_fixture.h"
+
+namespace redlock::redis {
+namespace {
+
+// What the node says of itself, and how often.
+class Observer final : public NodeObserver {
+ public:
+  void OnConnected(NodeIndex /*node*/, const NodeFacts& facts) override { known.push_back(facts); }
+  void OnDisconnected(NodeIndex /*node*/) override { ++disconnected; }
+  std::vector<NodeFacts> known;
+  int disconnected = 0;
+};
+
+TEST_F(NodeTest, FactsAreKnownBeforeTheFirstStep) {
+  RedisServer server({"--appendonly", "yes", "--appendfsync", "always"});
+  (void)server.Cli("SET redlockd:mark abc");
+  Observer observer;
+  Open(Tcp(server));
+  node->ObserveWith(&observer);
+  ASSERT_TRUE(RunUntil([this] { return node->ready(); }));
+  ASSERT_EQ(observer.known.size(), 1U);
+  const NodeFacts facts = observer.known[0];
+  EXPECT_EQ(facts.run_id.size(), 40U);
+  EXPECT_EQ(facts.mark, "abc");
+  EXPECT_TRUE(facts.durable);
+  EXPECT_LT(facts.uptime, seconds(60));
+  EXPECT_TRUE(facts.clock);
+
+  server.Kill();
+  ASSERT_TRUE(RunUntil([&] { return observer.disconnected > 0; }));
+  server.Start();
+  ASSERT_TRUE(RunUntil([&] { return observer.known.size() == 2; }));
+  EXPECT_NE(observer.known[1].run_id, facts.run_id) << "another process";
+  EXPECT_EQ(observer.known[1].mark, "abc") << "with the same data";
+  node->ObserveWith(nullptr);
+}
+
+TEST_F(NodeTest, OnlyAFileThatIsAlwaysWrittenIsDurable) {
+  for (const std::vector<std::string>& setting :
+       std::vector<std::vector<std::string>>{{"--appendonly", "no", "--appendfsync", "always"},
+                                             {"--appendonly", "yes", "--appendfsync", "everysec"},
+                                             {"--appendonly", "yes", "--appendfsync", "always",
+                                              "--no-appendfsync-on-rewrite", "yes"}}) {
+    RedisServer server(setting);
+    Observer observer;
+    Open(Tcp(server));
+    node->ObserveWith(&observer);
+    ASSERT_TRUE(RunUntil([&] { return observer.known.size() == 1; }));
+    EXPECT_FALSE(observer.known[0].durable) << setting[3];
+    node.reset();
+  }
+}
+
+TEST_F(NodeTest, AReplicaHasNoVote) {
+  RedisServer primary;
+  RedisServer replica({"--replicaof", "127.0.0.1 " + std::to_string(primary.port())});
+  Open(Tcp(replica));
+  ASSERT_TRUE(RunUntil([this] { return !down_because.empty(); }));
+  EXPECT_NE(down_because.find("replica"), std::string::npos) << down_because;
+  EXPECT_FALSE(node->ready());
+  (void)replica.Cli("REPLICAOF NO ONE");
+  EXPECT_TRUE(RunUntil([this] { return node->ready(); })) << "promoted";
+  // Made one again under the living connection.
+  down_because.clear();
+  (void)replica.Cli("REPLICAOF 127.0.0.1 " + std::to_string(primary.port()));
+  EXPECT_NE(Acquire("k", "t", 1).outcome, Outcome::kGranted);
+  EXPECT_TRUE(RunUntil([this] { return down_because.find("replica") != std::string::npos; }))
+      << down_because;
+}
+
+TEST_F(NodeTest, TheGuardNeedsInfoAndSaysSo) {
+  RedisServer server;
+  (void)server.Cli("ACL SETUSER lock on '>secret' '~*' '&*' +@all -info");
+  Endpoint endpoint = Tcp(server);
+  endpoint.user = "lock";
+  endpoint.password = "secret";
+  Observer observer;
+  Open(endpoint);
+  node->ObserveWith(&observer);
+  ASSERT_TRUE(RunUntil([this] { return !down_because.empty(); }));
+  EXPECT_TRUE(down_because.starts_with("INFO: ")) << down_because;
+  EXPECT_NE(down_because.find("permission"), std::string::npos) << down_because;
+  node.reset();
+  OpenReady(endpoint);  // without a guard
+}
+
+TEST_F(NodeTest, AServerThatMayDropLocksIsWarnedOf) {
+  RedisServer server({"--maxmemory", "100mb", "--maxmemory-policy", "volatile-lru"});
+  OpenReady(Tcp(server));
+  EXPECT_NE(amiss.find("volatile-lru"), std::string::npos) << amiss;
+}
+
+}  // namespace
+}  // namespace redlock::redis

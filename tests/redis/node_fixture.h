@@ -1,0 +1,96 @@
+// A node over real redis-server processes, and its loop in the test's own thread.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "server/redis/redis_node.h"
+#include "tests/support/process.h"
+
+namespace redlock::redis {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+using testing::RedisServer;
+using testing::TemporaryDirectory;
+
+class Recorder final : public ReplySink {
+ public:
+  void OnReply(NodeIndex /*node*/, NodeReply reply) override {
+    replies.push_back(std::move(reply));
+  }
+  std::vector<NodeReply> replies;
+};
+
+// Runs the loop in the test's own thread, a slice at a time.
+class NodeTest : public ::testing::Test {
+ protected:
+  void Open(Endpoint endpoint, const TlsOptions* tls = nullptr) {
+    node.emplace(loop, 0, std::move(endpoint), tls == nullptr ? nullptr : MakeTlsContext(*tls),
+                 NodeOptions{}, [this](bool connected, const std::string& why) {
+                   (connected ? amiss : down_because) = why;
+                 });
+  }
+  void OpenReady(Endpoint endpoint, const TlsOptions* tls = nullptr) {
+    Open(std::move(endpoint), tls);
+    ASSERT_TRUE(RunUntil([this] { return node->ready(); })) << down_because;
+  }
+  static Endpoint Tcp(const RedisServer& server) {
+    return {.kind = Endpoint::Kind::kTcp, .host = "127.0.0.1", .port = server.port()};
+  }
+
+  bool RunUntil(const std::function<bool()>& condition, Duration patience = seconds(5)) {
+    const MonotonicTime give_up = loop.Now() + patience;
+    while (!condition()) {
+      if (loop.Now() > give_up) return false;
+      { const EventLoop::Turn turn(loop); }
+      std::this_thread::sleep_for(std::chrono::microseconds(200));
+    }
+    return true;
+  }
+  void Run(Duration time) {
+    (void)RunUntil([] { return false; }, time);
+  }
+
+  template <typename Send>
+  NodeReply Ask(Send send) {
+    const auto sink = std::make_shared<Recorder>();
+    send(sink);
+    EXPECT_TRUE(RunUntil([&] { return !sink->replies.empty(); }));
+    return sink->replies.empty() ? NodeReply{} : sink->replies.front();
+  }
+  NodeReply Acquire(const std::string& key, const std::string& token, std::uint64_t fence,
+                    Duration ttl = seconds(10), std::uint64_t attempt = 1, bool adopt = false) {
+    return Ask([&](auto sink) {
+      const OwnerLabel owner("label");
+      node->Acquire({Key(key), OwnerToken(token), ttl, {fence}, {attempt}, owner, adopt}, sink);
+    });
+  }
+  NodeReply Extend(const std::string& key, const std::string& token, Duration ttl,
+                   std::uint64_t raise_to = 0, std::optional<AttemptId> adopt_by = {}) {
+    return Ask([&](auto sink) {
+      node->Extend({Key(key), OwnerToken(token), ttl, {raise_to}, adopt_by}, sink);
+    });
+  }
+  NodeReply Release(const std::string& key, const std::string& token,
+                    std::optional<AttemptId> only = {}, std::uint64_t seal = 0,
+                    std::optional<AttemptId> unless_adopted_from = {}) {
+    return Ask([&](auto sink) {
+      node->Release({Key(key), OwnerToken(token), only, {seal}, false, unless_adopted_from}, sink);
+    });
+  }
+
+  EventLoop loop;
+  std::optional<RedisNode> node;
+  std::string down_because;
+  std::string amiss;  // although it is connected
+};
+
+}  // namespace redlock::redis

@@ -36,7 +36,7 @@ Commands::Commands(Options options, Printer printer)
     : options_(std::move(options)), printer_(printer) {}
 
 Daemon& Commands::daemon() {
-  if (!daemon_) daemon_.emplace(options_);
+  if (!daemon_) daemon_.emplace(ClientOptions(), options_.auth_token);
   return *daemon_;
 }
 

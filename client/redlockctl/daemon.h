@@ -2,6 +2,7 @@
 #pragma once
 
 #include <grpcpp/client_context.h>
+#include <redlock/client.h>
 
 #include <memory>
 #include <optional>
@@ -25,8 +26,9 @@ using StreamMethod = std::unique_ptr<grpc::ClientReader<Event>> (Stub::*)(grpc::
 
 class Daemon {
  public:
-  // The first of several servers that answers within a second; where none does, the last.
-  explicit Daemon(const Options& options);
+  // The first of several servers that answers within a second; where none does, the last. Throws
+  // std::invalid_argument where a file of the options cannot be read.
+  Daemon(const redlock::client::Options& options, std::string auth_token);
 
   [[nodiscard]] const std::string& server() const { return server_; }
 

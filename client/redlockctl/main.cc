@@ -5,10 +5,12 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cctype>
+#include <cstdio>
 #include <cstdlib>
 #include <fstream>
 #include <functional>
 #include <map>
+#include <stdexcept>
 #include <string>
 
 #include "client/redlockctl/commands.h"
@@ -224,10 +226,11 @@ int main(int argc, char** argv) {
       app.add_option("--tls-cert", options.tls_cert, "PEM file of a client certificate")
           ->envname("REDLOCK_TLS_CERT")
           ->check(CLI::ExistingFile);
-  app.add_option("--tls-key", options.tls_key, "PEM file of its key")
-      ->envname("REDLOCK_TLS_KEY")
-      ->check(CLI::ExistingFile)
-      ->needs(cert);
+  CLI::Option* const key = app.add_option("--tls-key", options.tls_key, "PEM file of its key")
+                               ->envname("REDLOCK_TLS_KEY")
+                               ->check(CLI::ExistingFile)
+                               ->needs(cert);
+  cert->needs(key);
   app.add_option_function<std::string>(
          "--auth-token-file",
          [&options](const std::string& path) {
@@ -252,6 +255,11 @@ int main(int argc, char** argv) {
     sigaddset(&signals, SIGCHLD);
   }
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
-  Commands commands(options, redlockctl::Printer(output == "json"));
-  return line.Run(commands);
+  try {
+    Commands commands(options, redlockctl::Printer(output == "json"));
+    return line.Run(commands);
+  } catch (const std::invalid_argument& error) {
+    std::fprintf(stderr, "redlockctl: %s\n", error.what());
+    return redlockctl::kExitUsage;
+  }
 }

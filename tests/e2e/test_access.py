@@ -152,6 +152,17 @@ class AccessTest(unittest.TestCase):
         plain = ("--server", f"127.0.0.1:{self.port}", "--timeout", "2s")
         self.assertNotEqual(self.run_ctl(*plain, "inspect", "k").returncode, 0)
 
+    def test_a_file_that_is_no_certificate_is_named(self):
+        for command in (("inspect", "k"), ("run", "k", "--", "true")):
+            refused = self.run_ctl("--tls-ca", self.path("rules"), "--timeout", "2s", *command)
+            self.assertEqual(refused.returncode, 2, command)
+            self.assertEqual(refused.stderr.strip(),
+                             f"redlockctl: {self.path('rules')}: has no CERTIFICATE in PEM")
+        make_certificates(self.directory, "billing")
+        swapped = self.run_ctl("--tls-ca", self.path("ca.crt"), "--tls-cert", self.path("billing.crt"),
+                               "--tls-key", self.path("billing.crt"), "inspect", "k")
+        self.assertIn("billing.crt: has no PRIVATE KEY in PEM", swapped.stderr)
+
     def test_a_renewed_certificate_is_taken_without_a_restart(self):
         make_certificates(self.directory, "localhost")
         self.start("--tls-cert", self.path("localhost.crt"), "--tls-key", self.path("localhost.key"))

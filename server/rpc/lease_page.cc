@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <iterator>
 #include <tuple>
 #include <utility>
 
@@ -11,6 +12,10 @@ namespace redlock::rpc {
 namespace {
 
 constexpr std::size_t kDefault = 100;
+
+bool GoesBefore(const LeaseListing& a, const LeaseListing& b) {
+  return std::tie(a.key.value(), a.kind, a.position) < std::tie(b.key.value(), b.kind, b.position);
+}
 
 v1::LeaseKind KindOf(LeaseListing::Kind kind) {
   switch (kind) {
@@ -45,8 +50,13 @@ void LeasePage::Gather(runtime::ShardPool& shards, const v1::ListLeasesRequest& 
 
 LeasePage::LeasePage(const v1::ListLeasesRequest& request, Answer answer)
     : size_(request.page_size() == 0 ? kDefault : static_cast<std::size_t>(request.page_size())),
-      token_(request.page_token()),
-      answer_(std::move(answer)) {}
+      answer_(std::move(answer)) {
+  const std::string& token = request.page_token();
+  const auto colon = token.find(':');
+  if (colon == std::string::npos) return;
+  last_key_ = token.substr(colon + 1);
+  std::from_chars(token.data(), token.data() + colon, told_);
+}
 
 void LeasePage::Visit(runtime::ShardPool& shards, std::size_t number) {
   if (number == shards.shards().size()) {
@@ -54,36 +64,34 @@ void LeasePage::Visit(runtime::ShardPool& shards, std::size_t number) {
     return;
   }
   shards.shards()[number]->Do([self = shared_from_this(), &shards, number](Shard& shard) {
-    for (LeaseListing& listing : shard.ListLeases()) self->all_.push_back(std::move(listing));
+    self->Take(shard.ListLeases());
     self->Visit(shards, number + 1);
   });
 }
 
-std::size_t LeasePage::First() const {
-  std::size_t first = 0;
-  const auto colon = token_.find(':');
-  if (colon == std::string::npos) return first;
-  const std::string last_key = token_.substr(colon + 1);
-  std::size_t told = 0;
-  std::from_chars(token_.data(), token_.data() + colon, told);
-  while (first < all_.size() && all_[first].key.value() < last_key) ++first;
-  for (; told > 0 && first < all_.size() && all_[first].key.value() == last_key; --told) ++first;
-  return first;
+void LeasePage::Take(std::vector<LeaseListing> listed) {
+  std::erase_if(listed, [this](const auto& lease) { return lease.key.value() < last_key_; });
+  // One more tells that there is another page.
+  const std::size_t most = std::min(told_, listed.size()) + size_ + 1;
+  if (listed.size() > most) {
+    std::nth_element(listed.begin(), listed.begin() + static_cast<std::ptrdiff_t>(most),
+                     listed.end(), GoesBefore);
+    listed.resize(most);
+  }
+  std::move(listed.begin(), listed.end(), std::back_inserter(taken_));
 }
 
 void LeasePage::Cut() {
-  std::sort(all_.begin(), all_.end(), [](const LeaseListing& a, const LeaseListing& b) {
-    return std::tie(a.key.value(), a.kind, a.position) <
-           std::tie(b.key.value(), b.kind, b.position);
-  });
-  const std::size_t first = First();
-  const std::size_t end = std::min(all_.size(), first + size_);
+  std::sort(taken_.begin(), taken_.end(), GoesBefore);
+  std::size_t first = 0;
+  while (first < told_ && first < taken_.size() && taken_[first].key.value() == last_key_) ++first;
+  const std::size_t end = std::min(taken_.size(), first + size_);
   v1::ListLeasesResponse response;
-  for (std::size_t i = first; i < end; ++i) Fill(*response.add_entries(), all_[i]);
-  if (end < all_.size()) {
-    const std::string& key = all_[end - 1].key.value();
+  for (std::size_t i = first; i < end; ++i) Fill(*response.add_entries(), taken_[i]);
+  if (end < taken_.size()) {
+    const std::string& key = taken_[end - 1].key.value();
     std::size_t told = 0;
-    for (std::size_t i = end; i > 0 && all_[i - 1].key.value() == key; --i) ++told;
+    for (std::size_t i = end; i > 0 && taken_[i - 1].key.value() == key; --i) ++told;
     response.set_next_page_token(std::to_string(told) + ":" + key);
   }
   answer_(grpc::Status::OK, response);

@@ -15,8 +15,10 @@
 
 namespace redlock::rpc {
 
-// Visits one shard after the other, and then cuts the page out. A page's token is its last key and
-// how many entries of that key have been told, since a key may have many waiters.
+// Visits one shard after the other, takes what may be on the page from each, and then cuts the page
+// out. Of many leases only those are put in order: it is done in the shards' turns. A page's token
+// is its last key and how many entries of that key have been told, since a key may have many
+// waiters.
 class LeasePage : public std::enable_shared_from_this<LeasePage> {
  public:
   using Answer = std::function<void(const grpc::Status&, const v1::ListLeasesResponse&)>;
@@ -30,13 +32,15 @@ class LeasePage : public std::enable_shared_from_this<LeasePage> {
  private:
   LeasePage(const v1::ListLeasesRequest& request, Answer answer);
   void Visit(runtime::ShardPool& shards, std::size_t number);
+  void Take(std::vector<LeaseListing> listed);
   void Cut();
-  [[nodiscard]] std::size_t First() const;
 
   const std::size_t size_;
-  const std::string token_;
   const Answer answer_;
-  std::vector<LeaseListing> all_;
+  // Of the pages before: the last key, and how many entries of it they had.
+  std::string last_key_;
+  std::size_t told_ = 0;
+  std::vector<LeaseListing> taken_;
 };
 
 }  // namespace redlock::rpc

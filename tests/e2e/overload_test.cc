@@ -54,8 +54,8 @@ class Crowd {
   std::atomic<int> offered = 0;
   std::atomic<int> granted = 0;
   std::atomic<int> refused = 0;  // OVERLOADED, with the time to wait
-  // Releases that too few nodes answered in time, because others took their cores; made again by
-  // the daemon in the background.
+  // Too few nodes answered in time, because others took their cores. Releases are made again by the
+  // daemon in the background.
   std::atomic<int> undecided = 0;
   std::atomic<int> otherwise = 0;  // must not be
 
@@ -86,12 +86,10 @@ class Crowd {
           continue;
         }
         --pending_;
-        if (result.id() > kReleases) {
-          if (result.status().reason() == "QUORUM_UNAVAILABLE") {
-            ++undecided;
-          } else if (result.has_status()) {
-            Unexpected(result);
-          }
+        if (result.status().reason() == "QUORUM_UNAVAILABLE") {
+          ++undecided;
+        } else if (result.id() > kReleases) {
+          if (result.has_status()) Unexpected(result);
         } else if (result.status().reason() == "OVERLOADED" && result.status().has_retry_delay()) {
           ++refused;
         } else {
@@ -236,7 +234,7 @@ TEST_F(OverloadTest, TenTimesTheCapacityLosesNoLease) {
   watching.TryCancel();
   listener.join();
   std::printf(
-      "capacity %d/s; offered %d, granted %d, refused %d, releases undecided %d in %d s; "
+      "capacity %d/s; offered %d, granted %d, refused %d, undecided %d in %d s; "
       "%d extensions by watchdogs; slowest by hand %.0f ms\n",
       capacity, offered, granted, refused, undecided, static_cast<int>(LoadTime().count()),
       extended, slowest.load().count());

@@ -150,7 +150,7 @@ func (c *Client) Acquire(ctx context.Context, key string, options AcquireOptions
 
 // One stream: the lock, or why the stream ended, or why there is no lock.
 func (c *Client) acquireOnce(ctx context.Context, key string, request *pb.AcquireRequest, options AcquireOptions) (*Lock, *broken, *Error) {
-	s, gone := c.stream(ctx)
+	s, gone := c.stream(ctx, options.TTL)
 	if gone != nil {
 		if ctx.Err() != nil {
 			return nil, nil, ended(ctx, key)
@@ -219,7 +219,7 @@ func (c *Client) Close() {
 	}
 }
 
-func (c *Client) stream(ctx context.Context) (*stream, *broken) {
+func (c *Client) stream(ctx context.Context, ttl time.Duration) (*stream, *broken) {
 	c.mutex.Lock()
 	to := c.targets[c.current]
 	c.mutex.Unlock()
@@ -227,7 +227,7 @@ func (c *Client) stream(ctx context.Context) (*stream, *broken) {
 	if c.options.Token != nil {
 		token = c.options.Token()
 	}
-	return open(ctx, to.stub, to.endpoint, token)
+	return open(ctx, to.stub, to.endpoint, token, ttl)
 }
 
 func (c *Client) next() {

@@ -290,7 +290,7 @@ func (l *Lock) takeAlong() (*stream, *Error) {
 }
 
 func (l *Lock) adopt(ctx context.Context) (*stream, *Error) {
-	s, gone := l.client.stream(ctx)
+	s, gone := l.client.stream(ctx, l.options.TTL)
 	if gone != nil {
 		return nil, gone.Error
 	}

@@ -22,6 +22,16 @@ const (
 
 const connectTimeout = 2 * time.Second
 
+// A daemon of which nothing has come for a while is asked for a sign, and left where none comes. By
+// an operation, because gRPC for Go lets its keepalive ask every 10 s at most: too late for a lock
+// of 20 s, which may have half of that left.
+const (
+	leastQuiet = 3 * time.Second
+	patience   = 2 * time.Second
+)
+
+func quietOf(ttl time.Duration) time.Duration { return longer(ttl/4, leastQuiet) }
+
 // message is what came, when it was made at the latest, and why nothing will come any more.
 type message struct {
 	*pb.SessionResponse
@@ -41,24 +51,30 @@ func (m message) result(id uint64) *pb.SessionResult {
 // stream is a Session for one lock.
 type stream struct {
 	endpoint string
+	quiet    time.Duration
 	call     pb.LockService_SessionClient
-	cancel   context.CancelFunc
+	breakOff context.CancelFunc // the call; its end is received
+	cancel   context.CancelFunc // and nothing is received any more
 	in       chan message
 	over     chan struct{} // closed by cancel()
 
-	mutex sync.Mutex
-	clock *daemonClock
-	sent  map[uint64]time.Duration
+	sending sync.Mutex // around the call, which takes one message at a time
+
+	mutex  sync.Mutex
+	clock  *daemonClock
+	sent   map[uint64]time.Duration
+	heard  time.Duration // when the last message came
+	silent bool          // it was broken off for that
 }
 
-// open returns once the daemon answers, or ctx ends.
-func open(ctx context.Context, stub pb.LockServiceClient, endpoint, token string) (*stream, *broken) {
+// open returns once the daemon answers, or ctx ends. For a lock of that TTL.
+func open(ctx context.Context, stub pb.LockServiceClient, endpoint, token string, ttl time.Duration) (*stream, *broken) {
 	own, cancel := context.WithCancel(context.Background())
 	if token != "" {
 		own = metadata.AppendToOutgoingContext(own, "authorization", "Bearer "+token)
 	}
-	s := &stream{endpoint: endpoint, in: make(chan message, 16), over: make(chan struct{}),
-		clock: newDaemonClock(), sent: map[uint64]time.Duration{}}
+	s := &stream{endpoint: endpoint, quiet: quietOf(ttl), in: make(chan message, 16), over: make(chan struct{}),
+		clock: newDaemonClock(), sent: map[uint64]time.Duration{}, breakOff: cancel}
 	var once sync.Once
 	s.cancel = func() { once.Do(func() { cancel(); close(s.over) }) }
 	begun := make(chan *broken, 1)
@@ -81,12 +97,13 @@ func open(ctx context.Context, stub pb.LockServiceClient, endpoint, token string
 				s.cancel()
 				return nil, err
 			}
-			s.send(&pb.SessionOperation{Id: ping, Operation: &pb.SessionOperation_Ping{Ping: &pb.PingOperation{}}})
+			s.ping()
 		case m := <-s.in:
 			if m.err != nil {
 				s.cancel()
 				return nil, m.err
 			}
+			go s.watch()
 			return s, nil
 		case <-timer.C:
 			s.cancel()
@@ -105,7 +122,47 @@ func (s *stream) send(operation *pb.SessionOperation) {
 		s.sent[operation.Id] = now()
 	}
 	s.mutex.Unlock()
+	s.sending.Lock()
+	defer s.sending.Unlock()
 	_ = s.call.Send(&pb.SessionRequest{Operations: []*pb.SessionOperation{operation}})
+}
+
+func (s *stream) ping() {
+	s.send(&pb.SessionOperation{Id: ping, Operation: &pb.SessionOperation_Ping{Ping: &pb.PingOperation{}}})
+}
+
+// watch breaks the call off when the daemon is silent.
+func (s *stream) watch() {
+	for wait := s.quiet; ; {
+		before := now()
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-s.over:
+			timer.Stop()
+			return
+		}
+		s.mutex.Lock()
+		at := now()
+		asked, waits := s.sent[ping]
+		heard := s.heard
+		suspended := at-before > wait+patience
+		s.silent = waits && at-asked >= patience && !suspended
+		silent := s.silent
+		s.mutex.Unlock()
+		switch {
+		case silent:
+			s.breakOff()
+			return
+		case suspended || waits: // this process was: what has come meanwhile is read first
+			wait = patience
+		case at-heard < s.quiet:
+			wait = s.quiet - (at - heard)
+		default:
+			wait = patience
+			go s.ping() // may wait for room in what the daemon does not read
+		}
+	}
 }
 
 func (s *stream) receive() {
@@ -138,6 +195,7 @@ func (s *stream) takeIn(response *pb.SessionResponse) time.Duration {
 	defer s.mutex.Unlock()
 	at := now()
 	daemon := response.GetClock().AsDuration()
+	s.heard = at
 	s.clock.onMessage(daemon, at)
 	for _, result := range response.GetResults() {
 		if sent, found := s.sent[result.GetId()]; found {
@@ -149,6 +207,12 @@ func (s *stream) takeIn(response *pb.SessionResponse) time.Duration {
 }
 
 func (s *stream) brokenBy(err error) *broken {
+	s.mutex.Lock()
+	silent := s.silent
+	s.mutex.Unlock()
+	if silent {
+		return &broken{Error: &Error{Reason: Unreachable, Message: s.endpoint + ": no answer"}}
+	}
 	told := status.Convert(err)
 	reason := Unreachable
 	switch told.Code() {
@@ -163,7 +227,9 @@ func (s *stream) brokenBy(err error) *broken {
 // close ends it in an orderly way: what the daemon holds for it is released, or left to others where
 // it said DRAINING.
 func (s *stream) close() {
+	s.sending.Lock()
 	_ = s.call.CloseSend()
+	s.sending.Unlock()
 	timer := time.NewTimer(connectTimeout)
 	defer timer.Stop()
 	defer s.cancel()

@@ -13,6 +13,7 @@ import threading
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+PREFIX = "conformance/"  # of all keys
 SCENARIOS = os.path.join(HERE, "../../client/conformance/scenarios.json")
 
 
@@ -60,9 +61,21 @@ class Daemons:
                     elif request.strip() == "pause":
                         for process in self.processes:
                             process.send_signal(signal.SIGSTOP)
+                    elif request.strip() == "pause_holder":
+                        self.holder().send_signal(signal.SIGSTOP)
                     elif request.strip() == "resume":
                         for process in self.processes:
                             process.send_signal(signal.SIGCONT)
+
+    def holder(self):
+        """The one that keeps the client's lock alive."""
+        for port, process in zip(self.ports, self.processes):
+            leases = subprocess.run(
+                [os.environ["REDLOCKCTL"], "--server", f"127.0.0.1:{port}", "leases"],
+                capture_output=True, text=True)
+            if PREFIX in leases.stdout:
+                return process
+        raise AssertionError("no daemon has the lock")
 
     def close(self):
         self.over = True
@@ -86,7 +99,7 @@ def main():
         os.chmod(control, 0o755)
         endpoints = [f"127.0.0.1:{port}" for port in daemons.ports]
         environment = dict(os.environ, ENDPOINTS=",".join(endpoints), SCENARIOS=SCENARIOS,
-                           CONTROL=control, PREFIX="conformance/",
+                           CONTROL=control, PREFIX=PREFIX,
                            REDLOCK_SERVER=",".join(reversed(endpoints)))
         try:
             for endpoint in endpoints:

@@ -30,8 +30,6 @@ const (
 	patience   = 2 * time.Second
 )
 
-func quietOf(ttl time.Duration) time.Duration { return longer(ttl/4, leastQuiet) }
-
 // message is what came, when it was made at the latest, and why nothing will come any more.
 type message struct {
 	*pb.SessionResponse
@@ -73,7 +71,7 @@ func open(ctx context.Context, stub pb.LockServiceClient, endpoint, token string
 	if token != "" {
 		own = metadata.AppendToOutgoingContext(own, "authorization", "Bearer "+token)
 	}
-	s := &stream{endpoint: endpoint, quiet: quietOf(ttl), in: make(chan message, 16), over: make(chan struct{}),
+	s := &stream{endpoint: endpoint, quiet: longer(ttl/4, leastQuiet), in: make(chan message, 16), over: make(chan struct{}),
 		clock: newDaemonClock(), sent: map[uint64]time.Duration{}, breakOff: cancel}
 	var once sync.Once
 	s.cancel = func() { once.Do(func() { cancel(); close(s.over) }) }

@@ -28,7 +28,6 @@ std::shared_ptr<Watchdog> Watchdog::Start(const Environment& env, OperationRegis
                                           Releaser& releaser, WatchCommand command,
                                           WatchEvents events) {
   const std::optional<Duration> max_lifetime = command.max_lifetime;
-  const bool held = command.held.has_value();
   std::shared_ptr<Watchdog> self(
       new Watchdog(env, registry, releaser, std::move(command), std::move(events)));
   registry.Add(self);
@@ -47,7 +46,7 @@ std::shared_ptr<Watchdog> Watchdog::Start(const Environment& env, OperationRegis
       raw->Cancel(Reason::kDeadlineExceeded);
     });
   }
-  if (held) {
+  if (self->adopted_) {
     self->last_extension_ = now;
     self->ExtendAt(self->AfterInterval());
   } else {
@@ -65,12 +64,11 @@ Watchdog::Watchdog(const Environment& env, OperationRegistry& registry, Releaser
       token_(std::move(command.token)),
       ttl_(command.ttl),
       interval_(command.interval),
-      released_for_(command.held               ? std::optional(command.held->attempt)
-                    : command.release_on_close ? std::optional(AttemptId{env.random.Bits()})
-                                               : std::nullopt),
-      release_on_close_(command.release_on_close),
+      released_for_(!command.release_on_close ? std::nullopt
+                    : command.held            ? std::optional(command.held->attempt)
+                                              : std::optional(AttemptId{env.random.Bits()})),
       keep_watching_after_loss_(command.keep_watching_after_loss),
-      adopted_(command.held || !command.release_on_close),
+      adopted_(command.held.has_value()),
       events_(std::move(events)),
       valid_until_(command.held ? command.held->valid_until
                                 : env.scheduler.Now() +
@@ -79,7 +77,7 @@ Watchdog::Watchdog(const Environment& env, OperationRegistry& registry, Releaser
 void Watchdog::Cancel(Reason /*why*/) {
   if (!events_) return;
   events_ = nullptr;
-  if (release_on_close_) releaser_.ReleaseUnlessAdopted(key_, token_, *released_for_);
+  if (released_for_) releaser_.ReleaseUnlessAdopted(key_, token_, *released_for_);
   End();
 }
 

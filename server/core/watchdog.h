@@ -93,13 +93,12 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
   const OwnerToken token_;
   const Duration ttl_;
   const Duration interval_;
-  // Where it releases at the end: does so unless another attempt than this one has adopted the
+  // Set where it releases at the end: does so unless another attempt than this one has adopted the
   // lease since. That by which it was acquired; or else the first extension adopts it.
   const std::optional<AttemptId> released_for_;
-  const bool release_on_close_;
   const bool keep_watching_after_loss_;
 
-  bool adopted_;
+  bool adopted_;  // or acquired
   bool lost_ = false;
   bool spread_ = false;  // the first pause, which is random, is over
   int failures_ = 0;

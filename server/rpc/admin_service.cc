@@ -41,6 +41,32 @@ const Key& Probe() {
 
 constexpr std::size_t kMostWhy = 200;
 
+using ForceRelease = SimpleCall<v1::ForceReleaseRequest, v1::ForceReleaseResponse>;
+
+// Of what the nodes said before; also to the log.
+void TellForceReleased(const Key& key, const InspectResult& before, const std::string& audit,
+                       const NodeNames& names, const ForceRelease::Answer& answer) {
+  constexpr const char* kUndecided = "too few nodes can tell who holds it";
+  const bool found = !before.holders.empty();
+  const bool undecided = !found && before.undecided;
+  spdlog::warn("force release of \"{}\": {}, {}", key.value(),
+               found       ? "taken from its holder"
+               : undecided ? kUndecided
+                           : "nobody held it",
+               audit);
+  if (undecided) {
+    answer(ToStatus({.reason = Reason::kQuorumUnavailable, .message = kUndecided}, before.votes,
+                    names),
+           {});
+    return;
+  }
+  v1::ForceReleaseResponse response;
+  response.set_released(found);
+  response.set_owner(before.owner.value());
+  Fill(*response.mutable_votes(), before.votes, names);
+  answer(grpc::Status::OK, response);
+}
+
 }  // namespace
 
 AdminService::AdminService(const config::Config& config, runtime::ShardPool& shards,
@@ -96,7 +122,6 @@ void AdminService::AddListLeases(Routes& routes) {
 }
 
 void AdminService::AddForceRelease(Routes& routes) {
-  using ForceRelease = SimpleCall<v1::ForceReleaseRequest, v1::ForceReleaseResponse>;
   routes["/redlock.v1.AdminService/ForceRelease"] = ForceRelease::Route(
       [this](const auto& context) { return Admit(context); },
       [this](const auto& context, const v1::ForceReleaseRequest& request,
@@ -116,24 +141,8 @@ void AdminService::AddForceRelease(Routes& routes) {
         const Key key(request.key());
         const std::string audit = "by " + NameOf(context) + "; why: " + request.why();
         shards_.For(key).Do([this, key, audit, answer](Shard& shard) {
-          shard.ForceRelease(key, [this, key, audit, answer](const InspectResult& result) {
-            const bool found = !result.holders.empty();
-            spdlog::warn("force release of \"{}\": {}, {}", key.value(),
-                         found              ? "taken from its holder"
-                         : result.undecided ? "too few nodes can tell who holds it"
-                                            : "nobody held it",
-                         audit);
-            if (!found && result.undecided) {
-              const Error error{.reason = Reason::kQuorumUnavailable,
-                                .message = "too few nodes can tell who holds it"};
-              answer(ToStatus(error, result.votes, names_), {});
-              return;
-            }
-            v1::ForceReleaseResponse response;
-            response.set_released(found);
-            response.set_owner(result.owner.value());
-            Fill(*response.mutable_votes(), result.votes, names_);
-            answer(grpc::Status::OK, response);
+          shard.ForceRelease(key, [this, key, audit, answer](const InspectResult& before) {
+            TellForceReleased(key, before, audit, names_, answer);
           });
         });
       });

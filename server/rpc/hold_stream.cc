@@ -80,15 +80,7 @@ void HoldStream::EndLeases(Ending ending) {
   if (thread_ == nullptr) return;
   thread_->Do([self = Self(), ending](Shard&) {
     const auto hold = std::exchange(self->hold_, nullptr);
-    if (!hold) return;
-    switch (ending) {
-      case Ending::kRelease:
-        hold->Cancel(Reason::kCancelled);
-        break;
-      case Ending::kLetGo:
-        hold->LetGo();
-        break;
-    }
+    if (hold) EndLease(*hold, ending);
   });
 }
 

@@ -35,4 +35,16 @@ enum class Ending {
   kLetGo,    // it watches them elsewhere from now on
 };
 
+// Of a Watchdog or a HoldOperation.
+void EndLease(auto& lease, Ending ending) {
+  switch (ending) {
+    case Ending::kRelease:
+      lease.Cancel(Reason::kCancelled);
+      break;
+    case Ending::kLetGo:
+      lease.LetGo();
+      break;
+  }
+}
+
 }  // namespace redlock::rpc

@@ -370,15 +370,7 @@ void SessionStream::EndPortion(Part& part, Ending ending) {
     if (!part.waiting.empty()) {
       part.waiting.extract(part.waiting.begin()).mapped()->Cancel(Reason::kCancelled);
     } else if (!part.held.empty()) {
-      const auto watchdog = std::move(part.held.extract(part.held.begin()).mapped());
-      switch (ending) {
-        case Ending::kRelease:
-          watchdog->Cancel(Reason::kCancelled);
-          break;
-        case Ending::kLetGo:
-          watchdog->LetGo();
-          break;
-      }
+      EndLease(*part.held.extract(part.held.begin()).mapped(), ending);
     } else {
       return;
     }

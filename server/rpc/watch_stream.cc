@@ -72,15 +72,7 @@ void WatchStream::EndLeases(Ending ending) {
   for (std::size_t i = 0; i < items_.size(); ++i) {
     items_[i].thread->Do([self = Self(), i, ending](Shard&) {
       const auto watchdog = std::exchange(self->items_[i].watchdog, nullptr);
-      if (!watchdog) return;
-      switch (ending) {
-        case Ending::kRelease:
-          watchdog->Cancel(Reason::kCancelled);
-          break;
-        case Ending::kLetGo:
-          watchdog->LetGo();
-          break;
-      }
+      if (watchdog) EndLease(*watchdog, ending);
     });
   }
 }

@@ -8,22 +8,22 @@
 namespace redlock::sim {
 namespace {
 
+WatchCommand Item(const Lease& lease, Duration ttl) {
+  return {.key = lease.key,
+          .token = lease.token,
+          .ttl = ttl,
+          .interval = ttl / 2,
+          .release_on_close = false,
+          .keep_watching_after_loss = false,
+          .max_lifetime = std::nullopt};
+}
+
 class Watching : public Scenario {
  protected:
   struct Seen {
     WatchEvent event;
     MonotonicTime at;
   };
-
-  static WatchCommand Item(const Lease& lease, Duration ttl) {
-    return {.key = lease.key,
-            .token = lease.token,
-            .ttl = ttl,
-            .interval = ttl / 2,
-            .release_on_close = false,
-            .keep_watching_after_loss = false,
-            .max_lifetime = std::nullopt};
-  }
 
   void Watch(WatchCommand command) {
     watchdog = cluster->shard(0).Watch(std::move(command), [this](WatchEvent event) {
@@ -364,11 +364,8 @@ TEST_F(Holding, IsLeftToAWatchThatReleases) {
   const auto stream = Hold("k", seconds(1));
   Pass(milliseconds(700));
   const Lease lease = *decided->lease;
-  const WatchCommand item{.key = lease.key,
-                          .token = lease.token,
-                          .ttl = seconds(1),
-                          .interval = milliseconds(500),
-                          .release_on_close = true};
+  WatchCommand item = Item(lease, seconds(1));
+  item.release_on_close = true;
   const auto watch = cluster->shard(0).Watch(item, [](const WatchEvent&) {});
   Pass(milliseconds(5));
   stream->Cancel(Reason::kCancelled);

@@ -33,7 +33,8 @@ void Acquisition::Begin() {
   }
   // Nobody overtakes those who wait, except a caller whose token may hold the key already.
   const WaitQueue* const waiting = queues_.Find(command_.key);
-  const bool others_first = waiting != nullptr && (waiting->size() > 0 || waiting->yielding());
+  const bool waits = waiting != nullptr && retries_left_ != 0 && waiting->yielding();
+  const bool others_first = waits || (waiting != nullptr && waiting->size() > 0);
   if (!others_first || command_.extend_if_held) {
     Try(Attempt::Order::kAllAtOnce);
     return;
@@ -73,7 +74,8 @@ void Acquisition::OnAttempt(AttemptResult result) {
             .error = {},
             .votes = std::move(votes_),
             .attempts = attempts_,
-            .waited = env_.scheduler.Now() - started_});
+            .waited = env_.scheduler.Now() - started_,
+            .extended = result.extended});
     return;
   }
   if (retries_left_ == 0) {
@@ -90,6 +92,11 @@ void Acquisition::OnAttempt(AttemptResult result) {
 
 void Acquisition::Queue(const AttemptResult* lost) {
   WaitQueue& queue = queues_.Get(command_.key);
+  if (registry_.size() > env_.options.max_operations) {
+    Fail({.reason = Reason::kOverloaded,
+          .message = "the daemon's bound on operations under way is reached"});
+    return;
+  }
   if (queue.size() >= env_.options.max_waiters_per_key) {
     Fail({.reason = Reason::kOverloaded,
           .message = "the daemon's bound on callers that wait for one key is reached"});

@@ -19,6 +19,7 @@ struct AcquireResult {
   Votes votes;
   int attempts = 0;
   Duration waited{};
+  bool extended = false;  // the token held the key before
 };
 using AcquireDone = std::function<void(AcquireResult)>;
 

@@ -57,7 +57,7 @@ std::shared_ptr<Attempt> Attempt::Start(const Environment& env, OperationRegistr
                                         Done done) {
   std::shared_ptr<Attempt> self(
       new Attempt(env, registry, std::move(command), order, nullptr, std::move(done)));
-  env.window.Enter(self->place_, RoundWindow::Line::kAcquisitions,
+  env.window.Enter(self->place_, RoundWindow::Line::kAcquisitions, self->command_->source,
                    [raw = self.get()] { raw->Propose(); });
   return self;
 }
@@ -175,10 +175,11 @@ void Attempt::Won(Round& round) {
     const NodeReply* reply = round.reply(node);
     if (reply == nullptr || reply->outcome != Outcome::kGranted) continue;
     adopted = adopted || reply->fence != fence_;
-    agree = agree && (!fence || *fence == reply->fence);
+    agree = agree && (!fence || *fence == reply->fence) && !reply->fence_of_earlier_holder;
     fence = reply->fence;
     highest = std::max(highest, reply->fence);
   }
+  extended_ = adopted;
   if (adopted && (!agree || highest.value == 0)) {
     Unify(std::max(highest, fence_));
     return;
@@ -189,7 +190,7 @@ void Attempt::Won(Round& round) {
     Lose(Reason::kValidityExpired, "a quorum granted after the validity had ended", Duration{});
     return;
   }
-  Succeed({command_->key, command_->token, highest, round.attempt(), validity, now + validity});
+  Succeed({command_->key, command_->token, highest, keeper(), validity, now + validity});
 }
 
 void Attempt::Unify(FencingToken highest) {
@@ -203,7 +204,9 @@ void Attempt::Unify(FencingToken highest) {
                         .ttl = command_->ttl,
                         .retry = {.max_retries = 0, .min_delay = {}, .max_jitter = {}},
                         .deadline = std::nullopt,
-                        .raise_to = highest},
+                        .raise_to = highest,
+                        .keeper = keeper(),
+                        .source = command_->source},
                        [this, self = shared_from_this()](ExtendResult result) {
                          unifying_.reset();
                          if (!done_) return;
@@ -218,7 +221,10 @@ void Attempt::Unify(FencingToken highest) {
 
 void Attempt::Succeed(Lease lease) {
   winner_ = round_.get();
-  Finish({.lease = std::move(lease), .error = {}, .votes = std::move(votes_)});
+  Finish({.lease = std::move(lease),
+          .error = {},
+          .votes = std::move(votes_),
+          .extended = extended_});
 }
 
 void Attempt::Lose(Reason reason, std::string message, Duration retry_after) {

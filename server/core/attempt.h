@@ -26,6 +26,7 @@ struct AcquireCommand {
   bool extend_if_held = false;
   OwnerLabel owner;
   std::optional<MonotonicTime> deadline;
+  Source source;
   // Told how many are ahead at this daemon, each time that changes; now and then, where it changes
   // often. May be empty.
   std::function<void(std::size_t position)> queued;
@@ -36,6 +37,7 @@ struct AttemptResult {
   Error error;                 // else this says why; kLockAlreadyHeld: retry_after is the TTL left
   Votes votes;
   bool split = false;  // rivals took a part of the nodes each
+  bool extended = false;  // won: the token held the key before, on some node at least
 };
 
 class Attempt final : public Round::Listener, public std::enable_shared_from_this<Attempt> {
@@ -69,6 +71,8 @@ class Attempt final : public Round::Listener, public std::enable_shared_from_thi
   void ProposeHandOver();
   void TellReleaser(const Round& round);
   void Won(Round& round);
+  // The stream that the lease belongs to once it is won.
+  [[nodiscard]] Keeper keeper() const { return {fence_.value, id_}; }
   void Unify(FencingToken highest);
   void Succeed(Lease lease);
   void Lose(Reason reason, std::string message, Duration retry_after);
@@ -88,6 +92,7 @@ class Attempt final : public Round::Listener, public std::enable_shared_from_thi
   std::shared_ptr<Round> round_;  // under way, or decided and not yet rolled back
   std::shared_ptr<Extension> unifying_;
   const Round* winner_ = nullptr;  // for comparison only
+  bool extended_ = false;
   Votes votes_;                    // of the last round decided
 };
 

@@ -40,7 +40,7 @@ void CleanUp::Ask() {
   asking_ += nodes.size();
   for (const NodeIndex node : nodes) {
     env_.nodes[node]->Release({target_.key, target_.token, target_.only_attempt, target_.seal,
-                               target_.announce, target_.unless_adopted_from},
+                               target_.announce, target_.at_end_of},
                               self);
   }
 }

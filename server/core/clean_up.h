@@ -16,7 +16,7 @@ struct CleanUpTarget {
   std::optional<AttemptId> only_attempt;              // as in ReleaseStep
   FencingToken seal;                                  // likewise
   bool announce = false;                              // likewise
-  std::optional<AttemptId> unless_adopted_from = {};  // likewise
+  std::optional<Keeper> at_end_of = {};               // likewise
 };
 
 // Asks each of its nodes until the node has answered, for release_timeout at most. One thread.

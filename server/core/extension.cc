@@ -8,6 +8,8 @@ namespace {
 
 // Each raise needs a rival's fence to have come in between; more in a row is a node at fault.
 constexpr int kMaxRaises = 3;
+// Likewise, and another adoption.
+constexpr int kMaxAdoptions = 4;
 
 Round::Counts CountExtension(Outcome outcome) {
   switch (outcome) {
@@ -33,20 +35,33 @@ class IgnoreReply final : public ReplySink {
 
 struct Fences {
   FencingToken highest;
-  bool agree = true;
+  bool agree = true;  // and are this holder's
 };
 
 Fences FencesOfGrants(const Round& round, std::size_t nodes) {
   std::optional<FencingToken> lowest;
   Fences fences;
+  bool known = true;
   for (NodeIndex node = 0; node < nodes; ++node) {
     const NodeReply* reply = round.reply(node);
     if (reply == nullptr || reply->outcome != Outcome::kGranted) continue;
     lowest = lowest ? std::min(*lowest, reply->fence) : reply->fence;
     fences.highest = std::max(fences.highest, reply->fence);
+    known = known && !reply->fence_of_earlier_holder;
   }
-  fences.agree = lowest == fences.highest;
+  fences.agree = known && lowest == fences.highest;
   return fences;
+}
+
+// The stream that the lease belongs to, of those that the nodes that granted know: the last one.
+std::optional<Keeper> KeeperOfGrants(const Round& round, std::size_t nodes) {
+  std::optional<Keeper> last;
+  for (NodeIndex node = 0; node < nodes; ++node) {
+    const NodeReply* reply = round.reply(node);
+    if (reply == nullptr || reply->outcome != Outcome::kGranted || !reply->keeper) continue;
+    if (!last || last->number < reply->keeper->number) last = reply->keeper;
+  }
+  return last;
 }
 
 }  // namespace
@@ -56,6 +71,9 @@ std::shared_ptr<Extension> Extension::Start(const Environment& env, OperationReg
   std::shared_ptr<Extension> self(
       new Extension(env, registry, std::move(command), std::move(done)));
   registry.Add(self);
+  if (self->command_.adopt == ExtendCommand::Adopt::kAsLast) {
+    self->command_.keeper->number = env.fences.Next(env.scheduler.WallNow()).value;
+  }
   if (self->command_.deadline) {
     self->deadline_timer_ = env.scheduler.At(
         *self->command_.deadline, [raw = self.get()] { raw->Cancel(Reason::kDeadlineExceeded); });
@@ -81,7 +99,9 @@ void Extension::Cancel(Reason why) {
 }
 
 void Extension::Enter() {
-  env_.window.Enter(place_, RoundWindow::Line::kExtensions, [this] { Attempt(); });
+  const auto line =
+      command_.held ? RoundWindow::Line::kHeldLeases : RoundWindow::Line::kExtensions;
+  env_.window.Enter(place_, line, command_.source, [this] { Attempt(); });
 }
 
 void Extension::Attempt() {
@@ -89,9 +109,9 @@ void Extension::Attempt() {
   round_ = Round::Start(
       env_, CountExtension,
       [this](Node& node, std::shared_ptr<ReplySink> sink) {
-        node.Extend(
-            {command_.key, command_.token, command_.ttl, command_.raise_to, command_.adopt_by},
-            std::move(sink));
+        node.Extend({command_.key, command_.token, command_.ttl, command_.raise_to, command_.keeper,
+                     command_.adopt != ExtendCommand::Adopt::kNot},
+                    std::move(sink));
       },
       shared_from_this());
 }
@@ -110,9 +130,36 @@ void Extension::OnDecided(Round& round) {
       return;
     case Verdict::kPending:
     case Verdict::kUnreachable:
+      if (AdoptAgain(round)) return;
       Failed(round, Reason::kQuorumUnavailable, "too few nodes answered to decide");
       return;
   }
+}
+
+bool Extension::AdoptAgain(const Round& round) {
+  if (!Any(round.votes(), Outcome::kStaleFence)) return false;
+  switch (command_.adopt) {
+    case ExtendCommand::Adopt::kNot:
+      return false;
+    case ExtendCommand::Adopt::kInSequence:
+      Finish({.lease = std::nullopt,
+              .error = {.reason = Reason::kLockNotHeld,
+                        .message = "the lease has been adopted with a higher sequence"},
+              .votes = round.votes(),
+              .attempts = attempts_});
+      return true;
+    case ExtendCommand::Adopt::kAsLast:
+      break;
+  }
+  if (++adoptions_ == kMaxAdoptions) return false;
+  for (NodeIndex node = 0; node < env_.nodes.size(); ++node) {
+    const NodeReply* reply = round.reply(node);
+    if (reply == nullptr || !reply->keeper) continue;
+    command_.keeper->number = std::max(command_.keeper->number, reply->keeper->number + 1);
+  }
+  --attempts_;  // the same attempt, finished in a second round
+  Attempt();
+  return true;
 }
 
 void Extension::Won(Round& round) {
@@ -124,7 +171,7 @@ void Extension::Won(Round& round) {
       return;
     }
     // A lock that some other library took has no fence yet. And the highest of several may be that
-    // of another holder, where this token was put back after it: a new one is above all of them.
+    // of another holder, after which this token was put back: a new one is above all of them.
     command_.raise_to = env_.fences.Next(env_.scheduler.WallNow());
     ++raises_;
     --attempts_;  // the same attempt, finished in a second round
@@ -137,8 +184,9 @@ void Extension::Won(Round& round) {
     Failed(round, Reason::kValidityExpired, "the quorum answered after the validity had ended");
     return;
   }
-  lease_ = Lease{command_.key, command_.token, fences.highest,
-                 {},           validity,       env_.scheduler.Now() + validity};
+  lease_ = Lease{command_.key,    command_.token, fences.highest,
+                 command_.keeper, validity,       env_.scheduler.Now() + validity};
+  confirmed_keeper_ = KeeperOfGrants(round, env_.nodes.size());
   winner_ = &round;
   for (NodeIndex node = 0; node < env_.nodes.size(); ++node) {
     const NodeReply* reply = round.reply(node);
@@ -156,8 +204,9 @@ void Extension::Heal(NodeIndex node) {
   if (registry_.IsReleasing(lease_->key)) return;
   const Duration left = lease_->valid_until - env_.scheduler.Now();
   if (left < std::chrono::milliseconds(1)) return;
-  env_.nodes[node]->Heal({lease_->key, lease_->token, left, lease_->fence},
-                         std::make_shared<IgnoreReply>());
+  env_.nodes[node]->Heal(
+      {lease_->key, lease_->token, left, lease_->fence, confirmed_keeper_},
+      std::make_shared<IgnoreReply>());
 }
 
 void Extension::Failed(const Round& round, Reason reason, std::string message) {

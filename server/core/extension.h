@@ -4,9 +4,12 @@
 // nodes without the key given it back, so a heal never counts in its own round, and nothing is put
 // back for a token that has lost its lock.
 //
-// The fence of a lease must be stored by a quorum, or a later holder could get a lower one. Where
-// the nodes that granted disagree (a node was healed, or took part in only one of two attempts),
-// a second round raises all of them to a new one, above the highest, before the extension counts.
+// The fence of a lease must be stored by a quorum, or a later holder could get a lower one. If the
+// nodes that granted disagree (a node was healed, or took part in only one of two attempts), or know
+// no fence of this holder (another library took the lock), a second round raises all of them to a new
+// one, above all that they store, before the extension counts.
+//
+// An adoption is an extension after which the lease belongs to another stream (see Keeper).
 #pragma once
 
 #include <functional>
@@ -19,13 +22,24 @@
 namespace redlock {
 
 struct ExtendCommand {
+  // How the lease comes to belong to `keeper`, if it does not yet.
+  enum class Adopt {
+    kNot,
+    kInSequence,  // unless it belongs to a stream whose number is not lower: then kLockNotHeld
+    kAsLast,      // in any case: the number is chosen here
+  };
+
   Key key;
   OwnerToken token;
   Duration ttl{};
   RetryPolicy retry;  // only undecided rounds are repeated, and for no longer than ttl
   std::optional<MonotonicTime> deadline;
-  FencingToken raise_to;                   // 0: as the nodes have it
-  std::optional<AttemptId> adopt_by = {};  // as in ExtendStep
+  FencingToken raise_to;             // 0: as the nodes have it
+  std::optional<Keeper> keeper = {};  // the stream that extends, if a stream does
+  Adopt adopt = Adopt::kNot;
+  // The lease is known to be held: it was extended before.
+  bool held = false;
+  Source source = {};
 };
 
 struct ExtendResult {
@@ -56,6 +70,8 @@ class Extension final : public Operation,
   void Enter();
   void Attempt();
   void Won(Round& round);
+  // Whether a round that was not won is repeated as a later adoption.
+  [[nodiscard]] bool AdoptAgain(const Round& round);
   void Failed(const Round& round, Reason reason, std::string message);
   void Heal(NodeIndex node);
   void Finish(ExtendResult result);
@@ -67,6 +83,7 @@ class Extension final : public Operation,
   const MonotonicTime give_up_;
   int attempts_ = 0;
   int raises_ = 0;
+  int adoptions_ = 0;
   RoundWindow::Place place_;  // while a round is under way
   std::shared_ptr<Round> round_;
   Votes last_votes_;
@@ -75,6 +92,7 @@ class Extension final : public Operation,
   // Once won: what a node without the key is healed with, and the round it may still answer in
   // (for comparison only).
   std::optional<Lease> lease_;
+  std::optional<Keeper> confirmed_keeper_;  // that the quorum knows
   const Round* winner_ = nullptr;
 };
 

@@ -1,5 +1,7 @@
 #include "server/core/hand_over.h"
 
+#include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "server/core/clean_up.h"
@@ -64,7 +66,18 @@ Verdict HandOver::verdict() const {
   return tally.verdict();
 }
 
+// Nodes on which the token does not hold the key have no seal of it. See release.h.
+bool HandOver::CanEndALaterHold() const {
+  if (IsUsedOnce(token_)) return false;
+  return std::any_of(votes_.begin(), votes_.end(), [](const std::optional<Vote>& vote) {
+    return !vote || IsUnknown(vote->outcome);
+  });
+}
+
 void HandOver::AnswerIfDecided() {
+  constexpr const char* kUndecided =
+      "too few nodes answered to decide; those that did have released, the others are asked again in "
+      "the background";
   switch (verdict()) {
     case Verdict::kPending:
       return;
@@ -72,13 +85,16 @@ void HandOver::AnswerIfDecided() {
       Answer(std::nullopt);
       return;
     case Verdict::kDenied:
-      Answer(Error{.reason = Reason::kLockNotHeld, .message = "this token does not hold the key"});
+      if (!CanEndALaterHold()) {
+        Answer(
+            Error{.reason = Reason::kLockNotHeld, .message = "this token does not hold the key"});
+      } else if (ended_) {
+        Answer(Error{.reason = Reason::kQuorumUnavailable, .message = kUndecided});
+      }
       return;
     case Verdict::kUnreachable:
       if (!settling_) return;
-      Answer(Error{.reason = Reason::kQuorumUnavailable,
-                   .message = "too few nodes answered to decide; those that did have released, the "
-                              "others are asked again in the background"});
+      Answer(Error{.reason = Reason::kQuorumUnavailable, .message = kUndecided});
       return;
   }
 }
@@ -97,18 +113,21 @@ void HandOver::Settle() {
 
 void HandOver::End() {
   const auto self = shared_from_this();
+  ended_ = true;
   std::vector<NodeIndex> owed;
   for (NodeIndex node = 0; node < votes_.size(); ++node) {
     const auto& vote = votes_[node];
-    const bool let_go =
+    const bool released =
         vote && (vote->outcome == Outcome::kGranted || vote->outcome == Outcome::kHeld ||
                  vote->outcome == Outcome::kNotHeld);
-    if (!let_go) owed.push_back(node);
+    if (!released) owed.push_back(node);
     if (!vote)
       votes_[node] = Vote{node, Outcome::kTimeout, "no answer within the node timeout", {}};
   }
+  // Once the caller knows that the token holds nothing, it may use it again.
+  if (!IsUsedOnce(token_) && verdict() == Verdict::kDenied) owed.clear();
   AnswerIfDecided();
-  const FencingToken seal = token_.value().starts_with(kMadeTokenPrefix) ? FencingToken{} : seal_;
+  const FencingToken seal = IsUsedOnce(token_) ? FencingToken{} : seal_;
   CleanUp::Start(env_, registry_, {key_, token_, std::nullopt, seal, false}, std::move(owed));
   registry_.Remove(*this);
 }

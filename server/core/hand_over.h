@@ -38,6 +38,8 @@ class HandOver final : public Operation, public std::enable_shared_from_this<Han
   HandOver(const Environment& env, OperationRegistry& registry, Key key, OwnerToken token,
            ReleaseDone done);
   [[nodiscard]] Verdict verdict() const;
+  // Whether a late copy of a request could end a later hold by the releaser's token.
+  [[nodiscard]] bool CanEndALaterHold() const;
   void AnswerIfDecided();
   void End();
   void Answer(std::optional<Error> error);
@@ -51,6 +53,7 @@ class HandOver final : public Operation, public std::enable_shared_from_this<Han
   ReleaseDone done_;
   std::vector<std::optional<Vote>> votes_;  // granted: the node let go of the token
   bool settling_ = false;
+  bool ended_ = false;
   TimerHandle timeout_;
 };
 

@@ -1,13 +1,24 @@
 #include "server/core/hold.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace redlock {
+namespace {
+
+constexpr Duration kShortestTtl = std::chrono::milliseconds(10);
+
+}  // namespace
 
 std::shared_ptr<HoldOperation> HoldOperation::Start(const Environment& env,
                                                     OperationRegistry& registry, WaitQueues& queues,
                                                     Releaser& releaser, HoldCommand command,
                                                     HoldEvents events) {
+  if (command.max_lifetime) {
+    const Duration longest = TtlFor(*command.max_lifetime, env.options.drift);
+    command.acquire.ttl = std::max(std::min(command.acquire.ttl, longest), kShortestTtl);
+    command.interval = std::min(command.interval, command.acquire.ttl / 2);
+  }
   std::shared_ptr<HoldOperation> self(
       new HoldOperation(env, registry, releaser, command, std::move(events)));
   self->acquisition_ =
@@ -24,6 +35,7 @@ HoldOperation::HoldOperation(const Environment& env, OperationRegistry& registry
       ttl_(command.acquire.ttl),
       interval_(command.interval),
       max_lifetime_(command.max_lifetime),
+      source_(command.acquire.source),
       events_(std::move(events)) {}
 
 void HoldOperation::OnDecided(AcquireResult result) {
@@ -35,10 +47,10 @@ void HoldOperation::OnDecided(AcquireResult result) {
                                  .token = result.lease->token,
                                  .ttl = ttl_,
                                  .interval = interval_,
-                                 .release_on_close = true,
                                  .keep_watching_after_loss = false,
                                  .max_lifetime = max_lifetime_,
-                                 .held = result.lease},
+                                 .held = result.lease,
+                                 .source = source_},
                                 std::exchange(events_.watched, nullptr));
   }
   if (decided) decided(std::move(result));
@@ -51,13 +63,13 @@ void HoldOperation::Cancel(Reason why) {
   if (const auto watchdog = std::exchange(watchdog_, nullptr)) watchdog->Cancel(why);
 }
 
-void HoldOperation::LetGo() {
+void HoldOperation::Detach() {
   const auto self = shared_from_this();
   events_ = {};
   if (const auto acquisition = std::exchange(acquisition_, nullptr)) {
     acquisition->Cancel(Reason::kCancelled);
   }
-  if (const auto watchdog = std::exchange(watchdog_, nullptr)) watchdog->LetGo();
+  if (const auto watchdog = std::exchange(watchdog_, nullptr)) watchdog->Detach();
 }
 
 }  // namespace redlock

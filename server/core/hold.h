@@ -1,5 +1,4 @@
-// A lock that lives as long as somebody wants it: waited for, taken, kept alive, and released when
-// they go away.
+// A lock that is waited for, acquired, and then extended for as long as somebody wants it.
 #pragma once
 
 #include <functional>
@@ -14,7 +13,8 @@ namespace redlock {
 struct HoldCommand {
   AcquireCommand acquire;
   Duration interval{};                   // between extensions; less than the TTL
-  std::optional<Duration> max_lifetime;  // from the acquisition on
+  // From the acquisition on. The TTLs are cut so that the lock expires at its end.
+  std::optional<Duration> max_lifetime;
 };
 
 struct HoldEvents {
@@ -29,13 +29,13 @@ class HoldOperation final : public Operation, public std::enable_shared_from_thi
                                               WaitQueues& queues, Releaser& releaser,
                                               HoldCommand command, HoldEvents events);
 
-  // The client has gone: what it waits for is given up, what it holds is released. No event comes
-  // any more.
+  // Its stream has ended, in a way that releases: what it waits for is given up, what it holds is
+  // released if it still belongs to this stream. No event comes any more.
   void Cancel(Reason why) override;
-  // What is held stays with whoever watches it from now on. A wait is given up.
-  void LetGo();
+  // What is held expires, or somebody else watches it. A wait is given up. No event comes any more.
+  void Detach();
   // Once acquired: the watchdog, which is all that is needed from then on. Only it is to be
-  // cancelled or let go then, not this.
+  // cancelled or detached then, not this.
   [[nodiscard]] std::shared_ptr<Watchdog> TakeWatchdog() { return std::move(watchdog_); }
 
  private:
@@ -49,6 +49,7 @@ class HoldOperation final : public Operation, public std::enable_shared_from_thi
   const Duration ttl_;
   const Duration interval_;
   const std::optional<Duration> max_lifetime_;
+  const Source source_;
   HoldEvents events_;
   std::shared_ptr<Acquisition> acquisition_;  // until it is decided
   std::shared_ptr<Watchdog> watchdog_;        // from then on

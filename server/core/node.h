@@ -16,10 +16,20 @@ struct NodeReply {
   // The fence that the node stores for the key: after an acquisition or extension that was granted,
   // with kStaleFence, and from Inspect.
   FencingToken fence;
-  // Left of the holder's TTL, where there is a holder.
+  // The fence is that of an earlier holder: the node does not know one of the present holder, which
+  // another library put there.
+  bool fence_of_earlier_holder = false;
+  // From an extension that was granted: the stream that the lease belongs to, if it belongs to one.
+  // With kStaleFence from an adoption: its number alone; `fence` is 0 then.
+  std::optional<Keeper> keeper;
+  // From a release that was granted and was to be sealed: the seal could be stored.
+  bool sealed = false;
+  // Left of the holder's TTL, if there is a holder.
   Duration remaining{};
   // Of an error; never holds a token.
   std::string message;
+  // With kError: nothing was sent to the node.
+  bool never_sent = false;
   // From a hand-over that was granted: the releaser held the key here.
   bool handed_over = false;
   // From a release that was announced: how many daemons heard of it.
@@ -76,6 +86,7 @@ class NodeObserver {
 
 // No step shortens what is left of a key's TTL, unless the holder gives it away.
 
+// The lease belongs to {fence, attempt} from then on.
 struct AcquireStep {
   const Key& key;
   const OwnerToken& token;
@@ -83,15 +94,15 @@ struct AcquireStep {
   FencingToken fence;
   AttemptId attempt;
   const OwnerLabel& owner;
-  // Extends, with the fence as it is, where this token already holds the key.
+  // If this token already holds the key: extends it, with the fence as it is.
   bool adopt = false;
   // What the guard has left on the node. Where the node has it no more, it answers kQuarantined and
   // does nothing. Empty: not looked at.
   std::string_view mark = {};
 };
 
-// Gives the key to another token where `from` holds it, or where nobody does. Repeated with the
-// same attempt and a higher fence, it raises the fence.
+// Gives the key to another token if `from` holds it, or nobody does. Repeated with the same attempt
+// and a higher fence, it raises the fence. The lease belongs to {fence, attempt} from then on.
 struct HandOverStep {
   const Key& key;
   const OwnerToken& from;
@@ -107,20 +118,28 @@ struct ExtendStep {
   const Key& key;
   const OwnerToken& token;
   Duration ttl;
-  // The node stores at least this fence afterwards. 0: as it is.
+  // The node stores at least this fence afterwards; it refuses to take a lower one for its own if the
+  // fence that it stores is an earlier holder's. 0: as it is.
   FencingToken raise_to;
-  // Set where a stream takes it upon itself to release the lock at its end: adopts, as an
-  // acquisition can. See ReleaseStep::unless_adopted_from.
-  std::optional<AttemptId> adopt_by = {};
+  // The stream that extends, if a stream does. It replaces a stream with a lower number, which is one
+  // that the lease belonged to before an adoption that did not reach this node. Unset: the lease belongs
+  // to no stream from then on, so that no stream's end deletes what is kept by other means.
+  std::optional<Keeper> keeper = {};
+  // The lease belongs to `keeper` from then on. Answers kStaleFence, with the number, if it belongs to
+  // another stream whose number is not lower.
+  bool adopt = false;
 };
 
-// Puts a lost key back for a token that a quorum has just confirmed. Never lowers a fence: where
-// the node stores a higher one, which may be another holder's, it stores one above that.
+// Puts a lost key back for a token that a quorum has just confirmed. Never lowers a fence: if the node
+// stores a higher one, which may be another holder's, it stores one above that.
 struct HealStep {
   const Key& key;
   const OwnerToken& token;
   Duration ttl;
   FencingToken fence;
+  // The stream that the quorum says the lease belongs to; the end of an earlier one must not delete
+  // the key here. Unset: the quorum knows of none, and no stream's end deletes the key here.
+  std::optional<Keeper> keeper;
 };
 
 struct ReleaseStep {
@@ -131,14 +150,17 @@ struct ReleaseStep {
   // owner's second attempt with the same token, has meanwhile confirmed.
   std::optional<AttemptId> only_attempt;
   // Set for a token that its owner may use again: releases only what has a lower fence, and leaves
-  // this fence on the node. A quorum that was sealed lets a later hold by the same token have a
-  // higher fence only, so that a release that arrives late elsewhere cannot end it. 0: not.
+  // this fence on the node. Answers kStaleFence, with the fence, if the holder's is not lower. A quorum
+  // that was sealed lets a later hold by the same token have a higher fence only, so that a release
+  // that arrives late elsewhere cannot end it. 0: not sealed. Nothing is stored on a node on which the
+  // token does not hold the key.
   FencingToken seal;
-  // Tells the daemons that listen, if a key was let go.
+  // Informs the daemons that listen, if a key was released.
   bool announce = false;
-  // Set where a stream has ended: does nothing where another attempt than this one has adopted the
-  // lock since. Its client may have come back by another daemon before this one noticed.
-  std::optional<AttemptId> unless_adopted_from = {};
+  // Set if this stream has ended: releases only a lease that belongs to it, or to a stream with a lower
+  // number, which it has replaced. The client may have adopted the lease at another daemon before this
+  // one noticed.
+  std::optional<Keeper> at_end_of = {};
 };
 
 // Replaces the guard's mark, where it is `from` (empty: where there is none).

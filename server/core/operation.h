@@ -13,6 +13,8 @@
 
 namespace redlock {
 
+class Watchdog;
+
 // Something that takes time: owned by the registry until it says that it is done. It may live a
 // little longer, until the last node has answered.
 class Operation {
@@ -46,9 +48,13 @@ class OperationRegistry {
     }
   }
 
-  // Watchdogs among them.
-  void CountWatchdog(int change) { watchdogs_ += static_cast<std::size_t>(change); }
-  [[nodiscard]] std::size_t watchdogs() const { return watchdogs_; }
+  // Watchdogs among them, by the token of their lease.
+  void AddWatchdog(Watchdog& watchdog);
+  void RemoveWatchdog(Watchdog& watchdog);
+  [[nodiscard]] std::size_t watchdogs() const { return watchdogs_.size(); }
+  // Those of one lease: of several streams, or none.
+  [[nodiscard]] std::vector<std::shared_ptr<Watchdog>> WatchdogsOf(const Key& key,
+                                                                   const OwnerToken& token) const;
 
   // Some owner's release of the key is under way until the last node has answered it.
   void BeginRelease(const Key& key) { ++releases_[key.value()]; }
@@ -61,7 +67,7 @@ class OperationRegistry {
  private:
   std::unordered_map<Operation*, std::shared_ptr<Operation>> operations_;
   std::unordered_map<std::string, std::size_t> releases_;
-  std::size_t watchdogs_ = 0;
+  std::unordered_multimap<std::size_t, Watchdog*> watchdogs_;  // by a hash of the token
 };
 
 // How often and when an operation is tried again; trviph/redlock's terms and defaults.

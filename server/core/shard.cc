@@ -1,10 +1,7 @@
 #include "server/core/shard.h"
 
 #include <algorithm>
-#include <numeric>
 #include <utility>
-
-#include "server/core/clean_up.h"
 
 namespace redlock {
 namespace {
@@ -46,11 +43,12 @@ Shard::~Shard() {
 
 std::optional<AcquireResult> Shard::Refusal(const AcquireCommand& command) const {
   if (draining_) return Refused(Reason::kDraining, "the daemon is shutting down");
+  // It may be about a lock that is held, which is never refused. It does not wait in a full daemon.
+  if (command.extend_if_held) return std::nullopt;
   if (registry_.size() >= options_.max_operations) {
     return Refused(Reason::kOverloaded, "the daemon's bound on operations under way is reached");
   }
-  if (command.extend_if_held) return std::nullopt;  // it may be about a lock that is held
-  const Duration wait = window_.PredictedWait();
+  const Duration wait = window_.PredictedWait(command.source);
   const auto in_time = command.deadline
                            ? std::min(options_.max_queue_time, *command.deadline - Now())
                            : options_.max_queue_time;
@@ -83,26 +81,36 @@ std::shared_ptr<HoldOperation> Shard::Hold(HoldCommand command, HoldEvents event
 }
 
 std::shared_ptr<Watchdog> Shard::Watch(WatchCommand command, WatchEvents events) {
-  if (registry_.size() >= options_.max_operations) return nullptr;
   return Watchdog::Start(env_, registry_, *this, std::move(command), std::move(events));
 }
 
-void Shard::Release(Key key, OwnerToken token, ReleaseDone done) {
+void Shard::Release(const Key& key, const OwnerToken& token, ReleaseDone done, Source source) {
+  for (const auto& watchdog : registry_.WatchdogsOf(key, token)) watchdog->OnReleased();
+  StartRelease(key, token, std::move(done), source);
+}
+
+void Shard::StartRelease(const Key& key, const OwnerToken& token, ReleaseDone done, Source source) {
   if (WaitQueue* const waiting = queues_.Find(key); waiting && waiting->TakeOver(token, done)) {
     return;
   }
-  ReleaseOperation::Start(env_, registry_, key, std::move(token), std::nullopt,
+  ReleaseOperation::Start(env_, registry_, {.key = key, .token = token, .source = source},
                           [this, key, done = std::move(done)](ReleaseResult result) {
                             OnReleased(key, result.listeners);
                             done(std::move(result));
                           });
 }
 
-// Not by a hand-over, which does not look whether the lock was adopted.
-void Shard::ReleaseUnlessAdopted(Key key, OwnerToken token, AttemptId acquired_by) {
-  ReleaseOperation::Start(
-      env_, registry_, key, std::move(token), acquired_by,
-      [this, key](const ReleaseResult& result) { OnReleased(key, result.listeners); });
+void Shard::ReleaseAtEndOf(const Key& key, const OwnerToken& token, const Keeper& stream) {
+  ReleaseAtEndOf(key, token, stream, [](const ReleaseResult&) {});
+}
+
+void Shard::ReleaseAtEndOf(const Key& key, const OwnerToken& token, const Keeper& stream,
+                           ReleaseDone done) {
+  ReleaseOperation::Start(env_, registry_, {.key = key, .token = token, .at_end_of = stream},
+                          [this, key, done = std::move(done)](ReleaseResult result) {
+                            OnReleased(key, result.listeners);
+                            done(std::move(result));
+                          });
 }
 
 void Shard::OnReleased(const Key& key, int listeners) {
@@ -136,12 +144,29 @@ std::vector<LeaseListing> Shard::ListLeases() const {
   return all;
 }
 
-void Shard::ForceRelease(const Key& key, InspectDone done) {
+void Shard::ForceRelease(const Key& key, ForceReleaseDone done) {
+  struct Releases {
+    InspectResult before;
+    std::size_t under_way = 0;
+    std::optional<Error> worst;
+  };
   Inspection::Start(env_, key, [this, key, done = std::move(done)](InspectResult result) {
-    for (const OwnerToken& holder : result.holders) {
-      Release(key, holder, [](const ReleaseResult&) {});
+    const auto releases = std::make_shared<Releases>();
+    releases->before = std::move(result);
+    if (releases->before.holders.empty()) {
+      done(releases->before, std::nullopt);
+      return;
     }
-    done(std::move(result));
+    releases->under_way = releases->before.holders.size();
+    for (const OwnerToken& holder : releases->before.holders) {
+      for (const auto& watchdog : registry_.WatchdogsOf(key, holder)) watchdog->OnTaken();
+      const auto released = [releases, done](const ReleaseResult& one) {
+        // Not held by a quorum: released on the nodes on which it was.
+        if (one.error && one.error->reason != Reason::kLockNotHeld) releases->worst = one.error;
+        if (--releases->under_way == 0) done(releases->before, releases->worst);
+      };
+      StartRelease(key, holder, released, {});
+    }
   });
 }
 
@@ -151,13 +176,6 @@ void Shard::WatchQuorum(std::function<void(bool)> told) {
   } else if (told) {
     told(true);
   }
-}
-
-void Shard::Undo(const Lease& lease) {
-  std::vector<NodeIndex> all(env_.nodes.size());
-  std::iota(all.begin(), all.end(), NodeIndex{0});
-  CleanUp::Start(env_, registry_, {lease.key, lease.token, lease.attempt, {}, true},
-                 std::move(all));
 }
 
 void Shard::Drain() {

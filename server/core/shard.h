@@ -42,7 +42,7 @@ class Shard final : private Releaser {
   // Returns what cancels it. Refused (bound hit, draining): calls back at once and returns null.
   std::shared_ptr<Operation> Acquire(AcquireCommand command, AcquireDone done);
 
-  // Returns what ends it, or null where the bound is hit.
+  // Returns what ends it. Never refused: it is about a lease that is held.
   std::shared_ptr<Watchdog> Watch(WatchCommand command, WatchEvents events);
 
   // Acquire and Watch in one. Refused as Acquire is.
@@ -50,20 +50,23 @@ class Shard final : private Releaser {
 
   // Never refused: to lose a lock by overload is worse than not to get one.
   std::shared_ptr<Operation> Extend(ExtendCommand command, ExtendDone done);
-  // Where somebody waits for the key at this daemon, the lock is handed over.
-  void Release(Key key, OwnerToken token, ReleaseDone done) override;
-  void ReleaseUnlessAdopted(Key key, OwnerToken token, AttemptId acquired_by) override;
+  // Ends the watchdogs of the lease with kReleased. If somebody waits for the key at this daemon, the
+  // lock is handed over.
+  void Release(const Key& key, const OwnerToken& token, ReleaseDone done, Source source = {});
+  // Without a hand-over, which does not look at the stream that the lease belongs to.
+  void ReleaseAtEndOf(const Key& key, const OwnerToken& token, const Keeper& stream) override;
+  void ReleaseAtEndOf(const Key& key, const OwnerToken& token, const Keeper& stream,
+                      ReleaseDone done);
   void Inspect(const Key& key, InspectDone done);
-
-  // The caller went away before it could learn of its lease: releases it in the background, unless
-  // the lease has been extended since, which shows that somebody knows of it.
-  void Undo(const Lease& lease);
 
   // Refuses new acquisitions and ends those that wait. Everything else goes on.
   void Drain();
 
   // What a request without a token gets.
   [[nodiscard]] OwnerToken NewToken() { return env_.new_token(); }
+  // What names a stream that adopts a lease.
+  [[nodiscard]] AttemptId NewStreamId() { return {env_.random.Bits()}; }
+  [[nodiscard]] Scheduler& scheduler() { return env_.scheduler; }
   [[nodiscard]] MonotonicTime Now() const { return env_.scheduler.Now(); }
 
   // Operations under way: acquisitions, extensions, releases, watchdogs, clean-ups.
@@ -80,8 +83,10 @@ class Shard final : private Releaser {
   [[nodiscard]] std::size_t waiters() const { return queues_.waiters(); }
   // What is kept alive or waited for here, in no order. Looks at every operation.
   [[nodiscard]] std::vector<LeaseListing> ListLeases() const;
-  // Takes the key from whoever holds it; `done` hears what Inspect says before that.
-  void ForceRelease(const Key& key, InspectDone done);
+  // Takes the key from whoever holds it. Reports what Inspect says before that, and the worst of what
+  // the releases answered, which is unset if all succeeded or nobody held the key.
+  using ForceReleaseDone = std::function<void(const InspectResult& before, std::optional<Error>)>;
+  void ForceRelease(const Key& key, ForceReleaseDone done);
   // Callers that wait for the key here.
   [[nodiscard]] std::size_t waiters(const Key& key) const;
 
@@ -89,6 +94,7 @@ class Shard final : private Releaser {
   // Why no new lock is given out, if none is.
   [[nodiscard]] std::optional<AcquireResult> Refusal(const AcquireCommand& command) const;
   void OnReleased(const Key& key, int listeners);
+  void StartRelease(const Key& key, const OwnerToken& token, ReleaseDone done, Source source);
 
   const LockOptions options_;
   Statistics statistics_;

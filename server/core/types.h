@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -71,6 +72,16 @@ struct AttemptId {
   bool operator==(const AttemptId&) const = default;
 };
 
+// The stream that a lease belongs to: the one that acquired or adopted it last. Each node stores it,
+// and the end of a stream deletes a key only on the nodes that name this very stream. Ordered by
+// `number`, so that an adoption that was delayed on its way does not replace a later one: the fence
+// proposed for an acquisition; for an adoption, AdoptOperation.sequence or a number proposed likewise.
+struct Keeper {
+  std::uint64_t number = 0;
+  AttemptId id;
+  bool operator==(const Keeper&) const = default;
+};
+
 // Position of a node in the configured list.
 using NodeIndex = std::size_t;
 
@@ -133,7 +144,7 @@ struct Lease {
   Key key;
   OwnerToken token;
   FencingToken fence;
-  AttemptId attempt;            // that acquired it; 0 where that is not known
+  std::optional<Keeper> keeper;  // set if a stream acquired or adopted it with this operation
   Duration validity{};          // left at the decision
   MonotonicTime valid_until{};  // the same as an instant
 };

@@ -17,8 +17,15 @@ constexpr Duration kProbeJitter = milliseconds(200);
 // Nodes announce a release within a network's delay of each other; a node that has not by then is
 // not waited for.
 constexpr Duration kAnnouncementGrace = milliseconds(2);
-// How long other daemons are left alone with a key that goes back to the open.
-constexpr Duration kYield = milliseconds(2);
+// How long other daemons are left alone with a key for which they wait. A distant daemon needs as long
+// to hear of the release and to ask for the key; so this ends as soon as somebody has the key, and is
+// halved each time that nobody came.
+constexpr Duration kLongestYield = milliseconds(100);
+constexpr Duration kShortestYield = milliseconds(2);
+// Meanwhile one node is asked so often whether somebody has the key.
+constexpr Duration kYieldProbePause = milliseconds(1);
+// One that has it on that node may still fail to get it on a quorum.
+constexpr Duration kAfterYield = milliseconds(10);
 // Rivals that split a vote once go to one node first for so long.
 constexpr Duration kRivalry = std::chrono::seconds(5);
 constexpr Duration kAfterSplit = milliseconds(2);
@@ -39,8 +46,7 @@ class WaitQueue::Probe final : public ReplySink {
  public:
   explicit Probe(std::weak_ptr<WaitQueue> queue) : queue_(std::move(queue)) {}
   void OnReply(NodeIndex /*node*/, NodeReply reply) override {
-    const auto queue = queue_.lock();
-    if (queue && reply.outcome == Outcome::kNotHeld) queue->TryHead();
+    if (const auto queue = queue_.lock()) queue->OnProbed(reply.outcome);
   }
 
  private:
@@ -53,8 +59,10 @@ WaitQueue::WaitQueue(const Environment& env, OperationRegistry& registry, Key ke
       registry_(registry),
       key_(std::move(key)),
       empty_(std::move(empty)),
+      yield_(kLongestYield),
       listening_(env.nodes.size(), false),
-      announced_(env.nodes.size(), false) {
+      announced_(env.nodes.size(), false),
+      own_(env.nodes.size(), false) {
   Linger();
 }
 
@@ -79,7 +87,7 @@ void WaitQueue::Join(Acquisition& waiter, const AttemptResult* lost) {
   if (lost != nullptr) {
     WakeAfterLoss(*lost);
   } else if (yielding()) {
-    WakeAfter(yield_until_ - env_.scheduler.Now());
+    WakeAfter(kYieldProbePause);
   } else {
     WakeWhenDue();
   }
@@ -196,6 +204,16 @@ void WaitQueue::WakeAfter(Duration delay) {
 
 void WaitQueue::OnWake() {
   if (!HeadIsIdle()) return;
+  if (yielding()) {
+    ProbeOneNode();
+    WakeAfter(std::min(kYieldProbePause, yield_until_ - env_.scheduler.Now()));
+    return;
+  }
+  if (std::exchange(yielded_, false)) {  // nobody came
+    yield_ = std::max(yield_ / 2, kShortestYield);
+    TryHead();
+    return;
+  }
   const bool held = last_error_.reason == Reason::kLockAlreadyHeld;
   if (held && env_.scheduler.Now() < free_at_) {
     ProbeOneNode();
@@ -210,6 +228,23 @@ void WaitQueue::ProbeOneNode() {
   env_.nodes[probe_node_]->Probe(key_, std::make_shared<Probe>(weak_from_this()));
 }
 
+void WaitQueue::OnProbed(Outcome outcome) {
+  if (yielding()) {
+    if (outcome != Outcome::kHeld) return;
+    EndYield();
+    if (HeadIsIdle()) WakeAfter(kAfterYield);
+  } else if (outcome == Outcome::kNotHeld) {
+    TryHead();
+  }
+}
+
+// Another daemon has had the key.
+void WaitQueue::EndYield() {
+  yielded_ = false;
+  yield_ = kLongestYield;
+  yield_until_ = free_at_ = env_.scheduler.Now();
+}
+
 bool WaitQueue::TakeOver(const OwnerToken& from, const ReleaseDone& done) {
   if (HeadIsIdle() && hand_overs_ < env_.options.max_hand_overs) {
     ++hand_overs_;
@@ -219,6 +254,7 @@ bool WaitQueue::TakeOver(const OwnerToken& from, const ReleaseDone& done) {
     return true;
   }
   releasing_ = true;
+  own_.assign(own_.size(), true);
   return false;
 }
 
@@ -226,12 +262,13 @@ void WaitQueue::OnReleased(bool others_wait) {
   releasing_ = false;
   hand_overs_ = 0;
   if (others_wait) {
-    yield_until_ = env_.scheduler.Now() + kYield;
+    yielded_ = true;
+    yield_until_ = env_.scheduler.Now() + yield_;
     free_at_ = yield_until_;
     last_error_ = {.reason = Reason::kLockAlreadyHeld,
                    .message = "others wait for the lock",
-                   .retry_after = kYield};
-    if (HeadIsIdle()) WakeAfter(kYield);
+                   .retry_after = yield_};
+    if (HeadIsIdle()) WakeAfter(kYieldProbePause);
   } else {
     TryHead();
   }
@@ -250,7 +287,10 @@ void WaitQueue::OnListening(NodeIndex node) {
 
 void WaitQueue::OnAnnounced(NodeIndex node) {
   // This daemon's own release is no reason to take the key at once.
-  if (waiters_.empty() || releasing_ || yielding()) return;
+  const bool own = own_[node];
+  own_[node] = false;
+  if (own || waiters_.empty() || releasing_) return;
+  if (yielding()) EndYield();
   if (head().trying()) {
     try_again_ = true;
     return;

@@ -71,6 +71,8 @@ class WaitQueue final : public std::enable_shared_from_this<WaitQueue> {
   void WakeAfter(Duration delay);
   void OnWake();
   void ProbeOneNode();
+  void OnProbed(Outcome outcome);
+  void EndYield();
   void Linger();
   void HeadChanged();
   void TellPositions();
@@ -86,7 +88,9 @@ class WaitQueue final : public std::enable_shared_from_this<WaitQueue> {
   Votes last_votes_;
   bool try_again_ = false;      // something happened while the head was trying
   bool releasing_ = false;      // this daemon lets go of the key
+  Duration yield_;              // how long the next turn of other daemons is, at most
   MonotonicTime yield_until_;   // other daemons have their turn
+  bool yielded_ = false;        // and it is not known yet whether they took it
   int hand_overs_ = 0;          // since the key was last really released
   MonotonicTime rivals_until_;  // a vote was split not long ago
   int failures_ = 0;            // attempts in a row that could not be decided
@@ -96,6 +100,7 @@ class WaitQueue final : public std::enable_shared_from_this<WaitQueue> {
   bool subscribed_ = false;  // from the first waiter on
   std::vector<bool> listening_;
   std::vector<bool> announced_;  // since the head's last attempt
+  std::vector<bool> own_;        // the next announcement there is of this daemon's release
   TimerHandle wake_timer_;
   TimerHandle empty_timer_;
   TimerHandle position_timer_;

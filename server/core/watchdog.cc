@@ -11,6 +11,9 @@ constexpr int kTriesLeft = 8;
 constexpr Duration kShortestPause = std::chrono::milliseconds(5);
 constexpr Duration kLongestPause = std::chrono::milliseconds(250);
 
+// A validity that was cut ends this much before the lifetime does, at most: by rounding.
+constexpr Duration kCutRounding = std::chrono::milliseconds(3);
+
 // Extensions are made at ticks, so that many leases share their writes: a part of the interval, and
 // a power of two milliseconds, so that ticks of different intervals meet.
 constexpr int kTicksPerInterval = 64;
@@ -24,30 +27,42 @@ Duration TickOf(Duration interval) {
 
 }  // namespace
 
+void OperationRegistry::AddWatchdog(Watchdog& watchdog) {
+  watchdogs_.emplace(std::hash<std::string>()(watchdog.token().value()), &watchdog);
+}
+
+void OperationRegistry::RemoveWatchdog(Watchdog& watchdog) {
+  const auto [begin, end] =
+      watchdogs_.equal_range(std::hash<std::string>()(watchdog.token().value()));
+  watchdogs_.erase(std::find_if(begin, end,
+                                [&watchdog](const auto& one) { return one.second == &watchdog; }));
+}
+
+std::vector<std::shared_ptr<Watchdog>> OperationRegistry::WatchdogsOf(
+    const Key& key, const OwnerToken& token) const {
+  std::vector<std::shared_ptr<Watchdog>> found;
+  const auto [begin, end] = watchdogs_.equal_range(std::hash<std::string>()(token.value()));
+  for (auto one = begin; one != end; ++one) {
+    if (one->second->key() == key && one->second->token() == token) {
+      found.push_back(one->second->shared_from_this());
+    }
+  }
+  return found;
+}
+
 std::shared_ptr<Watchdog> Watchdog::Start(const Environment& env, OperationRegistry& registry,
                                           Releaser& releaser, WatchCommand command,
                                           WatchEvents events) {
-  const std::optional<Duration> max_lifetime = command.max_lifetime;
   std::shared_ptr<Watchdog> self(
       new Watchdog(env, registry, releaser, std::move(command), std::move(events)));
   registry.Add(self);
-  registry.CountWatchdog(+1);
-  const MonotonicTime now = env.scheduler.Now();
-  if (max_lifetime) {
-    self->lifetime_timer_ = env.scheduler.At(now + *max_lifetime, [raw = self.get()] {
-      const auto keep = raw->shared_from_this();
-      raw->Tell({.type = WatchEvent::Type::kLifetimeEnded,
-                 .lease = {},
-                 .error = {.reason = Reason::kDeadlineExceeded,
-                           .message = "max_lifetime has passed; the lease is extended no longer"},
-                 .votes = {},
-                 .consecutive_failures = raw->failures_,
-                 .goes_on = false});
-      raw->Cancel(Reason::kDeadlineExceeded);
-    });
+  registry.AddWatchdog(*self);
+  if (self->lifetime_end_) {
+    self->lifetime_timer_ = env.scheduler.At(*self->lifetime_end_,
+                                             [raw = self.get()] { raw->EndLifetime(); });
   }
-  if (self->adopted_) {
-    self->last_extension_ = now;
+  if (self->held_) {
+    self->last_extension_ = env.scheduler.Now();
     self->ExtendAt(self->AfterInterval());
   } else {
     self->Extend();
@@ -64,11 +79,13 @@ Watchdog::Watchdog(const Environment& env, OperationRegistry& registry, Releaser
       token_(std::move(command.token)),
       ttl_(command.ttl),
       interval_(command.interval),
-      released_for_(!command.release_on_close ? std::nullopt
-                    : command.held            ? std::optional(command.held->attempt)
-                                              : std::optional(AttemptId{env.random.Bits()})),
+      keeper_(command.held ? command.held->keeper : std::nullopt),
       keep_watching_after_loss_(command.keep_watching_after_loss),
-      adopted_(command.held.has_value()),
+      source_(command.source),
+      lifetime_end_(command.max_lifetime
+                        ? std::optional(env.scheduler.Now() + *command.max_lifetime)
+                        : std::nullopt),
+      held_(command.held.has_value()),
       events_(std::move(events)),
       valid_until_(command.held ? command.held->valid_until
                                 : env.scheduler.Now() +
@@ -77,14 +94,45 @@ Watchdog::Watchdog(const Environment& env, OperationRegistry& registry, Releaser
 void Watchdog::Cancel(Reason /*why*/) {
   if (!events_) return;
   events_ = nullptr;
-  if (released_for_) releaser_.ReleaseUnlessAdopted(key_, token_, *released_for_);
+  if (keeper_) releaser_.ReleaseAtEndOf(key_, token_, *keeper_);
   End();
 }
 
-void Watchdog::LetGo() {
+void Watchdog::Detach() {
   if (!events_) return;
   events_ = nullptr;
   End();
+}
+
+void Watchdog::OnReleased() {
+  const auto self = shared_from_this();
+  Tell({.type = WatchEvent::Type::kReleased,
+        .lease = {.key = key_, .token = token_},
+        .error = {.reason = Reason::kLockNotHeld, .message = "the lock was released"},
+        .votes = {},
+        .consecutive_failures = failures_,
+        .goes_on = false});
+  Detach();
+}
+
+void Watchdog::OnTaken() {
+  const auto self = shared_from_this();
+  if (!lost_) {
+    Lose({.reason = Reason::kLockNotHeld, .message = "the lock was released by force"}, {});
+  }
+  Detach();
+}
+
+void Watchdog::EndLifetime() {
+  const auto self = shared_from_this();
+  Tell({.type = WatchEvent::Type::kLifetimeEnded,
+        .lease = {},
+        .error = {.reason = Reason::kDeadlineExceeded,
+                  .message = "max_lifetime has passed; the lease is extended no longer"},
+        .votes = {},
+        .consecutive_failures = failures_,
+        .goes_on = false});
+  Detach();
 }
 
 void Watchdog::Confirmed(const Lease& lease) {
@@ -93,17 +141,29 @@ void Watchdog::Confirmed(const Lease& lease) {
   SetTimer();
 }
 
+Duration Watchdog::TtlNow() const {
+  if (!lifetime_end_) return ttl_;
+  return std::min(ttl_, TtlFor(*lifetime_end_ - env_.scheduler.Now(), env_.options.drift));
+}
+
 void Watchdog::Extend() {
+  const Duration ttl = TtlNow();
+  if (IsValidUntilLifetimeEnd() || ttl < std::chrono::milliseconds(1)) {
+    ExtendAt(kNever);
+    return;
+  }
   last_extension_ = env_.scheduler.Now();
   ExtendAt(kNever);  // while this one is under way
   extension_ = Extension::Start(env_, registry_,
                                 {.key = key_,
                                  .token = token_,
-                                 .ttl = ttl_,
+                                 .ttl = ttl,
                                  .retry = {.max_retries = 0, .min_delay = {}, .max_jitter = {}},
                                  .deadline = std::nullopt,
                                  .raise_to = {},
-                                 .adopt_by = adopted_ ? std::nullopt : released_for_},
+                                 .keeper = keeper_,
+                                 .held = held_ && !lost_,
+                                 .source = source_},
                                 [this, self = shared_from_this()](ExtendResult result) {
                                   extension_.reset();
                                   if (events_) OnExtension(std::move(result));
@@ -123,6 +183,10 @@ void Watchdog::OnExtension(ExtendResult result) {
     OnExtendFailed(std::move(result));
     return;
   }
+  if (!denied && IsValidUntilLifetimeEnd()) {
+    EndLifetime();
+    return;
+  }
   if (!denied) result.error.reason = Reason::kValidityExpired;
   Lose(std::move(result.error), std::move(result.votes));
   if (events_) ExtendAt(last_extension_ + interval_);
@@ -130,7 +194,7 @@ void Watchdog::OnExtension(ExtendResult result) {
 
 void Watchdog::OnExtended(ExtendResult result) {
   lost_ = false;
-  adopted_ = true;
+  held_ = true;
   failures_ = 0;
   valid_until_ = std::max(valid_until_, result.lease->valid_until);  // none shortens a lease
   ExtendAt(AfterInterval());
@@ -163,6 +227,11 @@ MonotonicTime Watchdog::AfterInterval() {
   return std::max(due - due.time_since_epoch() % tick, env_.scheduler.Now());
 }
 
+// Then there is nothing more to gain by an extension.
+bool Watchdog::IsValidUntilLifetimeEnd() const {
+  return held_ && lifetime_end_ && *lifetime_end_ - valid_until_ < kCutRounding;
+}
+
 void Watchdog::ExtendAt(MonotonicTime when) {
   extend_at_ = when;
   SetTimer();
@@ -184,6 +253,10 @@ void Watchdog::OnTimer() {
   const MonotonicTime now = env_.scheduler.Now();
   // Before anything is sent: after a pause of the whole daemon both may be due.
   if (!lost_ && now >= valid_until_) {
+    if (IsValidUntilLifetimeEnd()) {
+      EndLifetime();
+      return;
+    }
     Lose({.reason = Reason::kValidityExpired,
           .message = "the lease could not be extended before its validity ran out"},
          {});
@@ -201,12 +274,12 @@ void Watchdog::Lose(Error error, Votes votes) {
   ++env_.statistics.lost_leases;
   env_.losses.Add({key_, env_.scheduler.WallNow(), error.message});
   Tell({.type = WatchEvent::Type::kLost,
-        .lease = {},
+        .lease = {.key = key_, .token = token_},
         .error = std::move(error),
         .votes = std::move(votes),
         .consecutive_failures = failures_,
         .goes_on = keep_watching_after_loss_});
-  if (!keep_watching_after_loss_) Cancel(Reason::kLockNotHeld);
+  if (!keep_watching_after_loss_) Detach();
 }
 
 void Watchdog::Tell(WatchEvent event) {
@@ -218,7 +291,7 @@ void Watchdog::End() {
   timer_.Cancel();
   lifetime_timer_.Cancel();
   if (extension_) std::exchange(extension_, nullptr)->Cancel(Reason::kCancelled);
-  registry_.CountWatchdog(-1);
+  registry_.RemoveWatchdog(*this);
   registry_.Remove(*this);
 }
 

@@ -1,10 +1,13 @@
-// Extends one lease for as long as somebody wants it, and says in time when it is lost.
+// Extends one lease for as long as somebody wants it, and reports in time when it is lost.
 //
 // The first extension is made at once (within an interval, for a lease that was just acquired),
 // then one every interval. One that fails is repeated sooner, while validity lasts: a passing fault
-// does not kill a watchdog. LOST is told at the moment that validity runs out on the monotonic
+// does not kill a watchdog. LOST is reported at the moment at which the validity ends on the monotonic
 // clock, or a quorum says that the token no longer holds the key, whichever comes first; it needs
 // no node to answer.
+//
+// A lease that is lost, or whose watchdog ends, is left to expire: its client may still trust it. No
+// validity that is reported reaches beyond max_lifetime, because the TTL of the extensions is cut.
 //
 // How long a lease is valid that this daemon has not acquired is known to its client only. Until
 // the first success, a TTL from the start is taken as the bound.
@@ -28,10 +31,12 @@ struct WatchCommand {
   OwnerToken token;
   Duration ttl{};
   Duration interval{};  // less than ttl
-  bool release_on_close = false;
   bool keep_watching_after_loss = false;
   std::optional<Duration> max_lifetime;
-  std::optional<Lease> held;  // known to be valid, because it was just acquired
+  // Known to be valid, because it was just acquired or adopted. If it belongs to a stream, that is the
+  // one that this watchdog extends for.
+  std::optional<Lease> held;
+  Source source = {};
 };
 
 struct WatchEvent {
@@ -40,9 +45,10 @@ struct WatchEvent {
     kExtendFailed,
     kLost,           // the last event, unless keep_watching_after_loss
     kLifetimeEnded,  // max_lifetime has passed
+    kReleased,       // by a Release of its token at this daemon
   };
   Type type = Type::kExtended;
-  Lease lease;  // for kExtended
+  Lease lease;  // for kExtended; for kLost its key and token
   Error error;  // for the others
   Votes votes;
   int consecutive_failures = 0;
@@ -57,11 +63,18 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
                                          Releaser& releaser, WatchCommand command,
                                          WatchEvents events);
 
-  // The client has gone: no event comes any more. Releases if that was asked for.
+  // Its stream has ended, in a way that releases: no event comes any more. Releases the lease if it
+  // still belongs to this stream; one that belongs to no stream is left to expire.
   void Cancel(Reason why) override;
-  // The same without a release: somebody else watches the lease from now on.
-  void LetGo();
+  // No event comes any more, and nothing is extended: the lease expires, or somebody else watches it.
+  void Detach();
+  // The owner releases the lease, or somebody takes it by force: ends with an event.
+  void OnReleased();
+  void OnTaken();
   [[nodiscard]] const Key& key() const { return key_; }
+  [[nodiscard]] const OwnerToken& token() const { return token_; }
+  // The stream that the lease belongs to, if it does.
+  [[nodiscard]] const std::optional<Keeper>& keeper() const { return keeper_; }
   [[nodiscard]] bool lost() const { return lost_; }
   [[nodiscard]] int failures() const { return failures_; }
   [[nodiscard]] MonotonicTime valid_until() const { return valid_until_; }
@@ -79,6 +92,10 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
   void OnExtendFailed(ExtendResult result);
   [[nodiscard]] MonotonicTime AfterInterval();
   void ExtendAt(MonotonicTime when);
+  // The TTL of an extension now, cut so that the lease expires at the end of the lifetime.
+  [[nodiscard]] Duration TtlNow() const;
+  [[nodiscard]] bool IsValidUntilLifetimeEnd() const;
+  void EndLifetime();
   void SetTimer();
   void OnTimer();
   void Lose(Error error, Votes votes);
@@ -93,12 +110,12 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
   const OwnerToken token_;
   const Duration ttl_;
   const Duration interval_;
-  // Set where it releases at the end: does so unless another attempt than this one has adopted the
-  // lease since. That by which it was acquired; or else the first extension adopts it.
-  const std::optional<AttemptId> released_for_;
+  const std::optional<Keeper> keeper_;
   const bool keep_watching_after_loss_;
+  const Source source_;
+  const std::optional<MonotonicTime> lifetime_end_;
 
-  bool adopted_;  // or acquired
+  bool held_;  // acquired, or extended once
   bool lost_ = false;
   bool spread_ = false;  // the first pause, which is random, is over
   int failures_ = 0;

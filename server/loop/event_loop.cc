@@ -98,11 +98,13 @@ void EventLoop::Rouse(bool wanted) {
   epoll_ctl(sleep_fd_, EPOLL_CTL_MOD, uv_backend_fd(&uv_), &event);
 }
 
-MonotonicTime EventLoop::Now() const {
+MonotonicTime BootTime() {
   timespec now{};
   clock_gettime(CLOCK_BOOTTIME, &now);
   return MonotonicTime(std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec));
 }
+
+MonotonicTime EventLoop::Now() const { return BootTime(); }
 
 WallTime EventLoop::WallNow() const { return std::chrono::system_clock::now(); }
 

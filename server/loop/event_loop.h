@@ -21,6 +21,9 @@
 
 namespace redlock {
 
+// What every loop's Now() says: a monotonic clock that counts suspend time. From any thread.
+[[nodiscard]] MonotonicTime BootTime();
+
 // Post(), Run() and Stop() may be called from any thread, everything else in a turn.
 //
 // The monotonic clock is CLOCK_BOOTTIME: it goes on while the machine sleeps, as Redis' expiry

@@ -333,7 +333,7 @@ void RedisNode::OnReply(const std::shared_ptr<Batch>& batch, const redisReply* r
 
 void RedisNode::Refuse(std::shared_ptr<ReplySink> sink, std::string why) {
   loop_.Post([index = index_, sink = std::move(sink), why = std::move(why)] {
-    sink->OnReply(index, {.outcome = Outcome::kError, .message = why});
+    sink->OnReply(index, {.outcome = Outcome::kError, .message = why, .never_sent = true});
   });
 }
 

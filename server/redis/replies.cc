@@ -6,6 +6,8 @@
 #include <span>
 #include <string>
 
+#include "server/redis/resp.h"
+
 namespace redlock::redis {
 namespace {
 
@@ -30,6 +32,39 @@ Duration RemainingOf(const redisReply& reply) {
   return std::chrono::milliseconds(std::min(reply.integer, kMost));
 }
 
+// As in meta's w: a number, a space, and an id.
+std::optional<Keeper> KeeperOf(const redisReply& reply) {
+  const std::string_view text = TextOf(reply);
+  Keeper keeper;
+  const char* const end = text.data() + text.size();
+  const auto [space, error] = std::from_chars(text.data(), end, keeper.number);
+  if (error != std::errc() || space == end || *space != ' ') return std::nullopt;
+  const auto [rest, of_id] = std::from_chars(space + 1, end, keeper.id.value, kIdBase);
+  if (of_id != std::errc() || rest != end) return std::nullopt;
+  return keeper;
+}
+
+// The label in meta's t, if it is that of the token at the key.
+OwnerLabel LabelOf(const redisReply& holder, const OwnerToken& token) {
+  const std::string_view text = TextOf(holder);
+  const std::size_t space = text.find(' ');
+  const Decimal digest(DigestOf(token), kIdBase);
+  if (space == std::string_view::npos || text.substr(0, space) != digest) return {};
+  return OwnerLabel(std::string(text.substr(space + 1)));
+}
+
+// What an adoption or an extension that was granted answers.
+bool ParseExtension(std::span<redisReply* const> rest, NodeReply& parsed) {
+  if (rest.size() != 2) return false;
+  const auto fence = NumberOf(*rest[0]);
+  constexpr long long kMost = 1LL << 53;
+  if (!fence || *fence > kMost || *fence < -kMost) return false;
+  parsed.fence_of_earlier_holder = *fence < 0;
+  parsed.fence = {static_cast<std::uint64_t>(*fence < 0 ? -*fence : *fence)};
+  parsed.keeper = KeeperOf(*rest[1]);
+  return true;
+}
+
 // A wild number from a broken node must not overflow on its way to nanoseconds.
 std::optional<Duration> ClockOf(std::optional<long long> micros) {
   constexpr long long kMost = 8'000'000'000'000'000;  // the year 2223
@@ -43,10 +78,11 @@ bool ParseGrant(const AskedStep& asked, std::span<redisReply* const> rest, NodeR
   switch (asked.verb) {
     case Verb::kAcquire:
     case Verb::kAdopt:
-      parsed.fence = rest.empty() ? asked.proposed : FenceOf(*rest[0]);
-      return true;
+      parsed.fence = asked.proposed;
+      return rest.empty() || ParseExtension(rest, parsed);
     case Verb::kExtend:
-    case Verb::kExtendAndAdopt:
+    case Verb::kTake:
+      return ParseExtension(rest, parsed);
     case Verb::kHeal:
       if (rest.size() != 1) return false;
       parsed.fence = FenceOf(*rest[0]);
@@ -59,13 +95,14 @@ bool ParseGrant(const AskedStep& asked, std::span<redisReply* const> rest, NodeR
     case Verb::kRelease:
     case Verb::kTakeBack:
       if (!rest.empty()) parsed.listeners = static_cast<int>(NumberOf(*rest[0]).value_or(0));
+      parsed.sealed = rest.size() > 1 && NumberOf(*rest[1]).value_or(0) != 0;
       return true;
     case Verb::kInspect:
       if (rest.size() != 4) return false;
       parsed.fence = FenceOf(*rest[0]);
       parsed.remaining = RemainingOf(*rest[1]);
       parsed.holder = OwnerToken(std::string(TextOf(*rest[2])));
-      parsed.owner = OwnerLabel(std::string(TextOf(*rest[3])));
+      parsed.owner = LabelOf(*rest[3], parsed.holder);
       return true;
     case Verb::kMark:
       if (rest.size() != 1) return false;
@@ -84,7 +121,7 @@ bool IsTimed(Verb verb) {
     case Verb::kMark:
       return true;
     case Verb::kExtend:
-    case Verb::kExtendAndAdopt:
+    case Verb::kTake:
     case Verb::kHeal:
     case Verb::kRelease:
     case Verb::kTakeBack:
@@ -142,6 +179,10 @@ bool BatchReply::Parse(const redisReply& element, const AskedStep& asked, NodeRe
     case Status::kStaleFence:
       parsed.outcome = Outcome::kStaleFence;
       parsed.fence = FenceOf(*rest[0]);
+      return true;
+    case Status::kKept:
+      parsed.outcome = Outcome::kStaleFence;
+      parsed.keeper = Keeper{.number = FenceOf(*rest[0]).value, .id = {}};
       return true;
     case Status::kUnmarked:
       parsed.outcome = Outcome::kQuarantined;

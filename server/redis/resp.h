@@ -15,10 +15,10 @@ namespace redlock::redis {
 // A number as text, without an allocation.
 class Decimal {
  public:
-  explicit Decimal(std::integral auto number) {
+  explicit Decimal(std::integral auto number, int base = 10) {
     char* const begin = digits_.data();
-    size_ =
-        static_cast<std::size_t>(std::to_chars(begin, begin + digits_.size(), number).ptr - begin);
+    size_ = static_cast<std::size_t>(
+        std::to_chars(begin, begin + digits_.size(), number, base).ptr - begin);
   }
   // NOLINTNEXTLINE(google-explicit-constructor): it is a text
   operator std::string_view() const { return {digits_.data(), size_}; }

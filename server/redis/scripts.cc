@@ -7,7 +7,7 @@ namespace redlock::redis {
 // step's error neither ends another step nor leaves half of one. Numbers stay below 2^53, which
 // Lua's doubles hold.
 //
-// `lost`: what is told to those that may grant where the mark is not what it should be.
+// `lost`: the answer to steps that may grant, if the mark is not what it should be.
 std::string_view StepsSource() {
   return R"(
 local call, try = redis.call, redis.pcall
@@ -17,19 +17,66 @@ if mark ~= '' then
   local found = call('GET', KEYS[1]) or ''
   if found ~= mark then lost = {5, found} end
 end
+
+local function failed(answer)
+  return type(answer) == 'table' and answer.err
+end
+
+-- The number and the id of a keeper; 0 for none.
+local function parts_of(keeper)
+  local number, id = string.match(keeper or '', '^(%d+) (.*)$')
+  return tonumber(number or '0'), id
+end
+
+-- Stores to which stream the lease belongs. Without memory for that, it belongs to no stream.
+local function name(meta, keeper)
+  if not failed(try('HSET', meta, 'w', keeper)) then return keeper end
+  call('HDEL', meta, 'w')
+end
+
+-- Extends a key that the token holds. `number` and `id`: of the stream that does so, or nil. `take`:
+-- nil; 'last' if no stream with the same or a higher number may have taken the lease before; 'always'.
+local function extend(key, meta, digest, ttl, raise, number, id, take)
+  local m = try('HMGET', meta, 'f', 't', 'w', 'a')
+  if m.err then return {6, m.err} end
+  local fence = tonumber(m[1] or '0')
+  local ours = m[2] and string.match(m[2], '^%w*') == digest
+  local keeper = ours and m[3] or nil
+  local stored, stored_id = parts_of(keeper)
+  if not number then
+    -- No stream's end may delete what a client keeps by other means.
+    if keeper and stored_id ~= '-' then keeper = name(meta, string.format('%d -', stored)) end
+  elseif stored_id ~= id then
+    if take == 'last' and stored >= number then return {7, stored} end
+    if take == 'always' and stored >= number then number = stored + 1 end
+    if take or (keeper and stored < number) then
+      keeper = name(meta, string.format('%d ', number) .. id)
+    end
+  end
+  if raise > fence then
+    local noted = try('HSET', meta, 'f', string.format('%d', raise), 't', ours and m[2] or digest)
+    if failed(noted) then return {6, noted.err} end
+    fence, ours = raise, true
+  end
+  if m[4] then call('HDEL', meta, 'a') end
+  if call('PTTL', key) < tonumber(ttl) then call('PEXPIRE', key, ttl) end
+  call('PEXPIRE', meta, retention)
+  return {1, ours and fence or -fence, keeper or ''}
+end
+
 local out, n, k, a, timed = {}, 0, 2, 3, false
 local verb = ARGV[3]
 while verb do
   local key, meta, token = KEYS[k], KEYS[k + 1], ARGV[a + 1]
   local r
   if verb == 'a' or verb == 'A' then
-    local ttl, fence = ARGV[a + 2], ARGV[a + 3]
+    local ttl, fence, holder, attempt = ARGV[a + 2], ARGV[a + 3], ARGV[a + 4], ARGV[a + 5]
     timed = true
     if lost then
       r = lost
     else
       local seen = try('HGET', meta, 'f')
-      if type(seen) == 'table' then
+      if failed(seen) then
         r = {6, seen.err}
       else
         local stale = seen and tonumber(seen) >= tonumber(fence)
@@ -37,40 +84,32 @@ while verb do
         if set and set.err then
           r = {6, set.err}
         elseif set then
-          call('HSET', meta, 'f', fence, 'h', ARGV[a + 4])
+          call('HSET', meta, 'f', fence, 't', holder, 'w', fence .. ' ' .. attempt, 'a', '1')
           call('PEXPIRE', meta, retention)
           r = 1
         else
-          local holder = try('GET', key)
-          if type(holder) == 'table' then
-            r = {6, holder.err}
-          elseif not holder then
+          local found = try('GET', key)
+          if failed(found) then
+            r = {6, found.err}
+          elseif not found then
             r = {4, tonumber(seen)}
-          elseif holder ~= token or verb == 'a' then
+          elseif found ~= token or verb == 'a' then
             r = {2, call('PTTL', key)}
           else
-            local h = call('HGET', meta, 'h') or ''
-            local by = string.match(ARGV[a + 4], '^%d*')
-            local noted = try('HSET', meta, 'k', h, 'w', by .. ' ' .. h)
-            if type(noted) == 'table' then
-              r = {6, noted.err}
-            else
-              if call('PTTL', key) < tonumber(ttl) then call('PEXPIRE', key, ttl) end
-              call('PEXPIRE', meta, retention)
-              r = {1, tonumber(seen) or 0}
-            end
+            local digest = string.match(holder, '^%w*')
+            r = extend(key, meta, digest, ttl, 0, tonumber(fence), attempt, 'always')
           end
         end
       end
     end
-    a = a + 5
+    a = a + 6
   elseif verb == 'r' then
-    local holder = try('GET', key)
-    if type(holder) == 'table' then
-      r = {6, holder.err}
-    elseif not holder then
+    local found = try('GET', key)
+    if failed(found) then
+      r = {6, found.err}
+    elseif not found then
       r = {3, 0}
-    elseif holder ~= token then
+    elseif found ~= token then
       r = {2, call('PTTL', key)}
     else
       call('DEL', key)
@@ -79,87 +118,69 @@ while verb do
     end
     a = a + 2
   elseif verb == 'e' or verb == 'E' then
-    local ttl, raise, by = ARGV[a + 2], tonumber(ARGV[a + 3]), verb == 'E' and ARGV[a + 4]
-    local holder = try('GET', key)
-    if type(holder) == 'table' then
-      r = {6, holder.err}
-    elseif not holder then
+    local found = try('GET', key)
+    if failed(found) then
+      r = {6, found.err}
+    elseif not found then
       r = {3, 0}
-    elseif holder ~= token then
+    elseif found ~= token then
       r = {2, call('PTTL', key)}
     else
-      local m = call('HMGET', meta, 'f', 'h', 'k')
-      local fence, h, noted = tonumber(m[1] or '0'), m[2] or ''
-      if raise > fence or not m[1] then
-        fence = math.max(raise, fence)
-        noted = try('HSET', meta, 'f', string.format('%d', fence), 'k', h)
-      elseif h ~= m[3] then
-        noted = try('HSET', meta, 'k', h)
-      end
-      if by and type(noted) ~= 'table' then
-        noted = try('HSET', meta, 'w', by .. ' ' .. h)
-      end
-      if type(noted) == 'table' then
-        r = {6, noted.err}
-      else
-        if call('PTTL', key) < tonumber(ttl) then call('PEXPIRE', key, ttl) end
-        call('PEXPIRE', meta, retention)
-        r = {1, fence}
-      end
+      r = extend(key, meta, ARGV[a + 4], ARGV[a + 2], tonumber(ARGV[a + 3]),
+                 tonumber(ARGV[a + 5]), ARGV[a + 6], verb == 'E' and 'last')
     end
-    a = a + (by and 5 or 4)
+    a = a + 7
   elseif verb == 'R' then
-    local attempt, seal, from = ARGV[a + 2], ARGV[a + 3], ARGV[a + 5]
-    local adopted
-    if from ~= '' then
-      local m = try('HMGET', meta, 'h', 'w')
-      local by, of = string.match(not m.err and m[2] or '', '^(%d*) (.*)$')
-      adopted = by and by ~= from and of == (m[1] or '')
-    end
-    local seen = seal ~= '0' and try('HGET', meta, 'f')
-    if type(seen) == 'table' then
-      r = {6, seen.err}
-    elseif adopted then
+    local attempt, seal = ARGV[a + 2], ARGV[a + 3]
+    local number, id = tonumber(ARGV[a + 5]), ARGV[a + 6]
+    local found = try('GET', key)
+    local m = {}
+    if failed(found) then
+      r = {6, found.err}
+    elseif not found then
       r = {3, 0}
-    elseif seen and tonumber(seen) >= tonumber(seal) then
-      r = {3, tonumber(seen)}
+    elseif found ~= token then
+      r = {2, call('PTTL', key)}
     else
-      local sealed = seal ~= '0' and try('HSET', meta, 'f', seal)
-      if sealed then call('PEXPIRE', meta, retention) end
-      local holder = try('GET', key)
-      if type(sealed) == 'table' then
-        r = {6, sealed.err}
-      elseif type(holder) == 'table' then
-        r = {6, holder.err}
-      elseif not holder then
-        r = {3, 0}
-      elseif holder ~= token then
-        r = {2, call('PTTL', key)}
-      else
-        local m = attempt ~= '' and call('HMGET', meta, 'h', 'k')
-        local of = m and m[1] and string.match(m[1], '^(%d*) ')
-        if m and (of ~= attempt or m[2] == m[1]) then
-          r = {3, 0}
-        else
-          call('DEL', key)
-          local heard = ARGV[a + 4] == '1' and try('PUBLISH', 'redlockd:released:' .. key, key)
-          r = {1, type(heard) == 'number' and heard or 0}
-        end
-      end
+      m = try('HMGET', meta, 'f', 'w', 'a')
     end
-    a = a + 6
+    local stored, stored_id = parts_of(not m.err and m[2])
+    if r then
+      -- decided
+    elseif m.err then
+      r = {6, m.err}
+    elseif attempt ~= '' and not (m[3] and stored_id == attempt) then
+      r = {3, 0}
+    elseif number and stored_id ~= id and (not stored_id or stored >= number) then
+      r = {3, 0}
+    elseif seal ~= '0' and m[1] and tonumber(m[1]) >= tonumber(seal) then
+      r = {4, tonumber(m[1])}
+    else
+      local sealed = 0
+      if seal ~= '0' and not failed(try('HSET', meta, 'f', seal)) then
+        call('PEXPIRE', meta, retention)
+        sealed = 1
+      end
+      call('DEL', key)
+      local heard = ARGV[a + 4] == '1' and try('PUBLISH', 'redlockd:released:' .. key, key)
+      r = {1, type(heard) == 'number' and heard or 0, sealed}
+    end
+    a = a + 7
   elseif verb == 'h' then
-    local to, ttl, fence, h = ARGV[a + 2], ARGV[a + 3], ARGV[a + 4], ARGV[a + 5]
+    local to, ttl, fence, attempt = ARGV[a + 2], ARGV[a + 3], ARGV[a + 4], ARGV[a + 6]
     timed = true
     if lost then
       r = lost
     else
-      local holder = try('GET', key)
-      local m = call('HMGET', meta, 'f', 'h')
-      local again = holder == to and m[2] == h
-      if type(holder) == 'table' then
-        r = {6, holder.err}
-      elseif holder and holder ~= token and not again then
+      local found = try('GET', key)
+      local m = try('HMGET', meta, 'f', 'w')
+      local _, stored_id = parts_of(not m.err and m[2])
+      local again = found == to and stored_id == attempt
+      if failed(found) then
+        r = {6, found.err}
+      elseif m.err then
+        r = {6, m.err}
+      elseif found and found ~= token and not again then
         r = {2, call('PTTL', key)}
       elseif m[1] and tonumber(m[1]) >= tonumber(fence) then
         r = {4, tonumber(m[1])}
@@ -168,39 +189,41 @@ while verb do
         if set.err then
           r = {6, set.err}
         else
-          call('HSET', meta, 'f', fence, 'h', h)
+          call('HSET', meta, 'f', fence, 't', ARGV[a + 5], 'w', fence .. ' ' .. attempt, 'a', '1')
           call('PEXPIRE', meta, retention)
-          r = {1, tonumber(fence), holder and 1 or 0}
+          r = {1, tonumber(fence), found and 1 or 0}
         end
       end
     end
-    a = a + 6
+    a = a + 7
   elseif verb == 'l' then
-    local set = try('SET', key, token, 'PX', ARGV[a + 2], 'NX')
+    local m = try('HMGET', meta, 'f', 't')
+    local set = m.err and m or try('SET', key, token, 'PX', ARGV[a + 2], 'NX')
     if set and set.err then
       r = {6, set.err}
     elseif not set then
       r = {2, call('PTTL', key)}
     else
-      local m = call('HMGET', meta, 'f', 'h')
+      local digest, keeper = ARGV[a + 4], ARGV[a + 5]
       local fence, seen = tonumber(ARGV[a + 3]), tonumber(m[1] or '0')
+      local ours = m[2] and string.match(m[2], '^%w*') == digest
       if seen > fence then fence = seen + 1 end
-      call('HSET', meta, 'f', string.format('%d', fence), 'h', string.match(m[2] or '', ' .*') or '')
+      call('HSET', meta, 'f', string.format('%d', fence), 't', ours and m[2] or digest)
+      call('HDEL', meta, 'w', 'a')
+      if keeper ~= '' then call('HSET', meta, 'w', keeper) end
       call('PEXPIRE', meta, retention)
       r = {1, fence}
     end
-    a = a + 4
+    a = a + 6
   elseif verb == 'i' then
-    local holder = try('GET', key)
-    local m = call('HMGET', meta, 'f', 'h')
-    local fence = tonumber(m[1] or '0')
-    if type(holder) == 'table' then
-      r = {6, holder.err}
-    elseif not holder then
-      r = {3, fence}
+    local found = try('GET', key)
+    local m = try('HMGET', meta, 'f', 't')
+    if failed(found) or m.err then
+      r = {6, found and found.err or m.err}
+    elseif not found then
+      r = {3, tonumber(m[1] or '0')}
     else
-      local owner = string.match(m[2] or '', ' (.*)') or ''
-      r = {1, fence, call('PTTL', key), holder, owner}
+      r = {1, tonumber(m[1] or '0'), call('PTTL', key), found, m[2] or ''}
     end
     a = a + 1
   else

@@ -16,15 +16,19 @@ Decimal Millis(Duration duration) {
   return Decimal(std::chrono::duration_cast<std::chrono::milliseconds>(duration).count());
 }
 
-// As in meta. 20 digits, a space, and a label of 128 bytes at most.
-class HeldBy {
+Decimal IdText(AttemptId id) { return Decimal(id.value, kIdBase); }
+
+// As in meta's t: the digest of the token, a space, and a label of 128 bytes at most.
+class HolderText {
  public:
-  HeldBy(AttemptId attempt, const OwnerLabel& owner) {
-    const Decimal digits(attempt.value);
-    const std::string_view text = digits;
+  HolderText(const OwnerToken& token, const OwnerLabel& owner) {
+    const Decimal digest(DigestOf(token), kIdBase);
+    const std::string_view text = digest;
     text.copy(text_.data(), text.size());
-    text_[text.size()] = ' ';
-    size_ = text.size() + 1 + owner.value().copy(text_.data() + text.size() + 1, 128);
+    size_ = text.size();
+    if (owner.empty()) return;
+    text_[size_] = ' ';
+    size_ += 1 + owner.value().copy(text_.data() + size_ + 1, 128);
   }
   // NOLINTNEXTLINE(google-explicit-constructor): it is a text
   operator std::string_view() const { return {text_.data(), size_}; }
@@ -54,6 +58,16 @@ void StepBatch::Argument(std::string_view word) {
   AppendWord(arguments_, word);
 }
 
+void StepBatch::Argument(const std::optional<Keeper>& keeper) {
+  if (keeper) {
+    Argument(Decimal(keeper->number));
+    Argument(IdText(keeper->id));
+  } else {
+    Argument("");
+    Argument("");
+  }
+}
+
 void StepBatch::Look(std::string_view mark) {
   looks_ = true;
   mark_ = mark;
@@ -65,7 +79,8 @@ void StepBatch::Add(const AcquireStep& step) {
   Argument(step.token.value());
   Argument(Millis(step.ttl));
   Argument(Decimal(step.fence.value));
-  Argument(HeldBy(step.attempt, step.owner));
+  Argument(HolderText(step.token, step.owner));
+  Argument(IdText(step.attempt));
 }
 
 void StepBatch::Add(const HandOverStep& step) {
@@ -75,15 +90,17 @@ void StepBatch::Add(const HandOverStep& step) {
   Argument(step.to.value());
   Argument(Millis(step.ttl));
   Argument(Decimal(step.fence.value));
-  Argument(HeldBy(step.attempt, step.owner));
+  Argument(HolderText(step.to, step.owner));
+  Argument(IdText(step.attempt));
 }
 
 void StepBatch::Add(const ExtendStep& step) {
-  Begin(step.adopt_by ? Verb::kExtendAndAdopt : Verb::kExtend, step.key);
+  Begin(step.adopt ? Verb::kTake : Verb::kExtend, step.key);
   Argument(step.token.value());
   Argument(Millis(step.ttl));
   Argument(Decimal(step.raise_to.value));
-  if (step.adopt_by) Argument(Decimal(step.adopt_by->value));
+  Argument(Decimal(DigestOf(step.token), kIdBase));
+  Argument(step.keeper);
 }
 
 void StepBatch::Add(const HealStep& step) {
@@ -91,27 +108,32 @@ void StepBatch::Add(const HealStep& step) {
   Argument(step.token.value());
   Argument(Millis(step.ttl));
   Argument(Decimal(step.fence.value));
+  Argument(Decimal(DigestOf(step.token), kIdBase));
+  std::string keeper;
+  if (step.keeper) {
+    keeper += Decimal(step.keeper->number);
+    keeper += ' ';
+    keeper += IdText(step.keeper->id);
+  }
+  Argument(keeper);
 }
 
 void StepBatch::Add(const ReleaseStep& step) {
-  if (step.announce && !step.only_attempt && !step.unless_adopted_from && step.seal.value == 0) {
+  if (step.announce && !step.only_attempt && !step.at_end_of && step.seal.value == 0) {
     Begin(Verb::kRelease, step.key);
     Argument(step.token.value());
     return;
   }
   Begin(Verb::kTakeBack, step.key);
   Argument(step.token.value());
-  const auto attempt = [this](const std::optional<AttemptId>& id) {
-    if (id) {
-      Argument(Decimal(id->value));
-    } else {
-      Argument("");
-    }
-  };
-  attempt(step.only_attempt);
+  if (step.only_attempt) {
+    Argument(IdText(*step.only_attempt));
+  } else {
+    Argument("");
+  }
   Argument(Decimal(step.seal.value));
   Argument(step.announce ? "1" : "0");
-  attempt(step.unless_adopted_from);
+  Argument(step.at_end_of);
 }
 
 void StepBatch::Add(const Key& to_inspect) { Begin(Verb::kInspect, to_inspect); }

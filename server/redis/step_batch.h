@@ -35,6 +35,8 @@ class StepBatch {
  private:
   void Begin(Verb verb, const Key& key);
   void Argument(std::string_view word);
+  void Argument(const char* word) { Argument(std::string_view(word)); }
+  void Argument(const std::optional<Keeper>& keeper);  // two words: number and id
   void Look(std::string_view mark);
 
   std::string keys_;  // in RESP

@@ -43,23 +43,22 @@ constexpr std::size_t kMostWhy = 200;
 
 using ForceRelease = SimpleCall<v1::ForceReleaseRequest, v1::ForceReleaseResponse>;
 
-// Of what the nodes said before; also to the log.
-void TellForceReleased(const Key& key, const InspectResult& before, const std::string& audit,
-                       const NodeNames& names, const ForceRelease::Answer& answer) {
-  constexpr const char* kUndecided = "too few nodes can tell who holds it";
+// `before`: what the nodes said; `failure`: why not all of them released. Also to the log.
+void AnswerForceReleased(const Key& key, const InspectResult& before, std::optional<Error> failure,
+                         const std::string& audit, const NodeNames& names,
+                         const ForceRelease::Answer& answer) {
   const bool found = !before.holders.empty();
-  const bool undecided = !found && before.undecided;
-  spdlog::warn("force release of \"{}\": {}, {}", key.value(),
-               found       ? "taken from its holder"
-               : undecided ? kUndecided
-                           : "nobody held it",
-               audit);
-  if (undecided) {
-    answer(ToStatus({.reason = Reason::kQuorumUnavailable, .message = kUndecided}, before.votes,
-                    names),
-           {});
+  if (!found && before.undecided) {
+    failure = Error{.reason = Reason::kQuorumUnavailable,
+                    .message = "too few nodes answered to know who holds the key"};
+  }
+  if (failure) {
+    spdlog::warn("force release of \"{}\" failed: {}, {}", key.value(), failure->message, audit);
+    answer(ToStatus(*failure, before.votes, names), {});
     return;
   }
+  spdlog::warn("force release of \"{}\": {}, {}", key.value(),
+               found ? "taken from its holder" : "nobody held it", audit);
   v1::ForceReleaseResponse response;
   response.set_released(found);
   response.set_owner(before.owner.value());
@@ -141,8 +140,9 @@ void AdminService::AddForceRelease(Routes& routes) {
         const Key key(request.key());
         const std::string audit = "by " + NameOf(context) + "; why: " + request.why();
         shards_.For(key).Do([this, key, audit, answer](Shard& shard) {
-          shard.ForceRelease(key, [this, key, audit, answer](const InspectResult& before) {
-            TellForceReleased(key, before, audit, names_, answer);
+          shard.ForceRelease(key, [this, key, audit, answer](const InspectResult& before,
+                                                             std::optional<Error> failure) {
+            AnswerForceReleased(key, before, std::move(failure), audit, names_, answer);
           });
         });
       });

@@ -2,12 +2,17 @@
 
 #include <grpcpp/security/auth_context.h>
 
+#include <functional>
+
 namespace redlock::rpc {
 
 std::optional<Caller> Caller::Of(const access::Access& access,
                                  const grpc::ServerContextBase& context) {
   Caller caller;
-  if (!access.asks()) return caller;
+  if (!access.asks()) {
+    caller.source_ = {std::hash<std::string>()(context.peer())};
+    return caller;
+  }
   access::Credentials credentials;
   const auto& metadata = context.client_metadata();
   if (const auto found = metadata.find("authorization"); found != metadata.end()) {
@@ -22,6 +27,7 @@ std::optional<Caller> Caller::Of(const access::Access& access,
   if (!identity) return std::nullopt;
   caller.access_ = &access;
   caller.identity_ = std::move(*identity);
+  caller.source_ = {std::hash<std::string>()(caller.identity_)};
   return caller;
 }
 

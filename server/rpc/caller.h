@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "server/access/access.h"
+#include "server/core/round_window.h"
 
 namespace redlock::rpc {
 
@@ -21,12 +22,15 @@ class Caller {
   [[nodiscard]] bool May(access::Verb verb, std::string_view key) const {
     return access_ == nullptr || access_->Allows(identity_, verb, key);
   }
-  // Empty where nobody is asked.
+  // Empty if nobody is asked.
   [[nodiscard]] const std::string& identity() const { return identity_; }
+  // Whose requests are served in turns with those of others: the identity's, or else the connection's.
+  [[nodiscard]] Source source() const { return source_; }
 
  private:
   const access::Access* access_ = nullptr;  // null where nobody is asked
   std::string identity_;
+  Source source_;
 };
 
 }  // namespace redlock::rpc

@@ -1,8 +1,9 @@
-// Events of watchdogs as messages.
+// Events of watchdogs as messages that wait to be written (see FillUntil).
 #pragma once
 
 #include "proto/redlock/v1/lock_service.pb.h"
 #include "server/core/watchdog.h"
+#include "server/rpc/status.h"
 #include "server/rpc/wire.h"
 
 namespace redlock::rpc {
@@ -17,19 +18,38 @@ Response ToResponse(const Key& key, const WatchEvent& event, const NodeNames& na
   switch (event.type) {
     case WatchEvent::Type::kExtended:
       out.set_type(v1::EVENT_TYPE_EXTENDED);
-      Fill(*out.mutable_lease(), event.lease);
+      FillUntil(*out.mutable_lease(), event.lease);
       return out;
     case WatchEvent::Type::kExtendFailed:
       out.set_type(v1::EVENT_TYPE_EXTEND_FAILED);
       break;
     case WatchEvent::Type::kLost:
     case WatchEvent::Type::kLifetimeEnded:
+    case WatchEvent::Type::kReleased:
+      out.mutable_lease()->set_key(key.value());
+      out.mutable_lease()->set_token(event.lease.token.value());
       out.set_type(v1::EVENT_TYPE_LOST);
       break;
   }
   out.set_reason(std::string(ToString(event.error.reason)));
   out.set_message(event.error.message);
   return out;
+}
+
+// How a Hold or a Watch ends with the last event of its last lease.
+[[nodiscard]] inline grpc::Status StatusAfter(const WatchEvent& event, const NodeNames& names) {
+  switch (event.type) {
+    case WatchEvent::Type::kReleased:
+      return grpc::Status::OK;
+    case WatchEvent::Type::kLost:
+      return ToStatus({.reason = Reason::kLockNotHeld, .message = event.error.message}, event.votes,
+                      names);
+    case WatchEvent::Type::kExtended:
+    case WatchEvent::Type::kExtendFailed:
+    case WatchEvent::Type::kLifetimeEnded:
+      break;
+  }
+  return ToStatus(event.error, event.votes, names);
 }
 
 template <typename Response>

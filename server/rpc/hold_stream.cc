@@ -3,12 +3,17 @@
 #include <utility>
 
 namespace redlock::rpc {
+namespace {
+
+constexpr std::uint64_t kOnly = 0;  // the id of the only operation
+
+}  // namespace
 
 std::shared_ptr<HoldStream> HoldStream::Self() {
   return std::static_pointer_cast<HoldStream>(shared_from_this());
 }
 
-void HoldStream::OnRequest(const grpc::ByteBuffer& message) {
+void HoldStream::OnRead(const grpc::ByteBuffer& message) {
   v1::HoldRequest request;
   if (Violations faults = ParseMessage(message, request); !faults.empty()) {
     Close(ToStatus(faults));
@@ -27,60 +32,52 @@ void HoldStream::OnRequest(const grpc::ByteBuffer& message) {
   const auto until_deadline = UntilDeadline(context().deadline());
   if (!Register()) return;
   thread_->Do([self = Self(), command = std::move(command), until_deadline](Shard& shard) mutable {
-    if (self->ended()) return;
+    if (self->ended_) return;
     if (until_deadline) command.acquire.deadline = shard.Now() + *until_deadline;
-    self->StartHold(shard, std::move(command));
+    self->leases_ = std::make_shared<LeaseSet>(shard, *self, self->caller().source());
+    self->leases_->Acquire(kOnly, std::move(command));
   });
 }
 
-void HoldStream::StartHold(Shard& shard, HoldCommand command) {
-  const auto self = Self();
-  command.acquire.queued = [self](std::size_t position) { self->OnQueued(position); };
-  hold_ = shard.Hold(std::move(command),
-                     {.decided = [self](const AcquireResult& result) { self->OnDecided(result); },
-                      .watched = [self](const WatchEvent& event) { self->OnEvent(event); }});
+void HoldStream::SendEvent(v1::HoldResponse event) {
+  Send([&event](auto& outbox) { return outbox.Add(std::move(event)); });
 }
 
-void HoldStream::OnQueued(std::size_t position) {
+void HoldStream::OnQueued(std::uint64_t /*id*/, std::size_t position) {
   v1::HoldResponse event;
   event.set_type(v1::EVENT_TYPE_QUEUED);
   event.set_key(key_.value());
   event.set_position(static_cast<std::int32_t>(position));
-  Send(std::move(event));
+  SendEvent(std::move(event));
 }
 
-void HoldStream::OnDecided(const AcquireResult& result) {
+void HoldStream::OnAcquired(std::uint64_t /*id*/, const AcquireResult& result) {
   if (!result.lease) {
-    hold_.reset();
     Close(ToStatus(result.error, result.votes, service_.names));
     return;
   }
   v1::HoldResponse event;
   event.set_type(v1::EVENT_TYPE_ACQUIRED);
   event.set_key(key_.value());
-  Fill(*event.mutable_lease(), *result.lease);
+  FillUntil(*event.mutable_lease(), *result.lease);
   Fill(*event.mutable_votes(), result.votes, service_.names);
-  Send(std::move(event));
+  SendEvent(std::move(event));
 }
 
-void HoldStream::OnEvent(const WatchEvent& event) {
-  const bool lost = event.type == WatchEvent::Type::kLost;
-  if (event.type != WatchEvent::Type::kLifetimeEnded) {
-    Send(ToResponse<v1::HoldResponse>(key_, event, service_.names));
+void HoldStream::OnEvent(const Key& key, const WatchEvent& event) {
+  if (event.goes_on || event.type == WatchEvent::Type::kLost) {
+    SendEvent(ToResponse<v1::HoldResponse>(key, event, service_.names));
   }
-  if (lost) log().Lost(context(), key_.value(), event.error.message);
-  if (event.goes_on) return;
-  hold_.reset();
-  Close(ToStatus(
-      lost ? Error{.reason = Reason::kLockNotHeld, .message = event.error.message} : event.error,
-      event.votes, service_.names));
+  if (event.type == WatchEvent::Type::kLost) {
+    log().Lost(context(), key.value(), event.error.message);
+  }
+  if (!event.goes_on) Close(StatusAfter(event, service_.names));
 }
 
-void HoldStream::EndLeases(Ending ending) {
-  if (thread_ == nullptr) return;
-  thread_->Do([self = Self(), ending](Shard&) {
-    const auto hold = std::exchange(self->hold_, nullptr);
-    if (hold) EndLease(*hold, ending);
+void HoldStream::EndLeases(StreamEnd end) {
+  if (thread_ == nullptr || ended_.exchange(true)) return;
+  thread_->Do([self = Self(), end](Shard&) {
+    if (const auto leases = std::exchange(self->leases_, nullptr)) leases->End(end, [] {});
   });
 }
 

@@ -1,29 +1,38 @@
-// One Hold stream: a lock that lives exactly as long as the stream.
+// One Hold stream: a lock that is kept alive while the stream is open.
 #pragma once
 
+#include <atomic>
 #include <memory>
 
-#include "server/rpc/event_stream.h"
+#include "server/core/lease_set.h"
+#include "server/rpc/event_outbox.h"
+#include "server/rpc/lock_stream.h"
 
 namespace redlock::rpc {
 
-class HoldStream final : public EventStream<v1::HoldResponse> {
+class HoldStream final : public LockStream<EventOutbox<v1::HoldResponse>>,
+                         public LeaseSet::Listener {
  public:
   HoldStream(std::unique_ptr<AcceptedCall> accepted, const ServiceContext& service)
-      : EventStream(std::move(accepted), service) {}
+      : LockStream(std::move(accepted), service, {}) {}
 
  private:
   [[nodiscard]] std::shared_ptr<HoldStream> Self();
-  void OnRequest(const grpc::ByteBuffer& message) override;
-  void StartHold(Shard& shard, HoldCommand command);
-  void OnQueued(std::size_t position);
-  void OnDecided(const AcquireResult& result);
-  void OnEvent(const WatchEvent& event);
-  void EndLeases(Ending ending) override;
+  void OnRead(const grpc::ByteBuffer& message) override;
+  void OnReadsEnded() override { Close(ToStatus({{"(message)", "is missing"}})); }
+  void EndLeases(StreamEnd end) override;
+
+  void OnAcquired(std::uint64_t id, const AcquireResult& result) override;
+  void OnQueued(std::uint64_t id, std::size_t position) override;
+  void OnExtended(std::uint64_t /*id*/, const ExtendResult& /*result*/) override {}
+  void OnReleased(std::uint64_t /*id*/, const ReleaseResult& /*result*/) override {}
+  void OnEvent(const Key& key, const WatchEvent& event) override;
+  void SendEvent(v1::HoldResponse event);
 
   Key key_;
   runtime::ShardThread* thread_ = nullptr;
-  std::shared_ptr<HoldOperation> hold_;  // in the shard's turns only
+  std::atomic<bool> ended_ = false;
+  std::shared_ptr<LeaseSet> leases_;  // in the shard's turns only
 };
 
 }  // namespace redlock::rpc

@@ -1,5 +1,6 @@
 #include "server/rpc/lock_service.h"
 
+#include <algorithm>
 #include <memory>
 #include <type_traits>
 #include <utility>
@@ -11,6 +12,12 @@
 
 namespace redlock::rpc {
 namespace {
+
+// An answer that crosses the caller's deadline leaves the key locked, because the caller may have
+// received it. An acquisition therefore ends a little before.
+constexpr Duration kLeastMargin = std::chrono::milliseconds(1);
+constexpr Duration kMostMargin = std::chrono::milliseconds(20);
+constexpr int kMarginPart = 10;
 
 std::optional<MonotonicTime> DeadlineAt(Shard& shard, std::optional<Duration> left) {
   if (!left) return std::nullopt;
@@ -29,28 +36,25 @@ struct AcquireVerb {
   template <typename Call>
   std::shared_ptr<Operation> Start(Shard& shard, Command command,
                                    std::optional<Duration> until_deadline, Call call) {
+    if (until_deadline) {
+      *until_deadline -= std::clamp(*until_deadline / kMarginPart, kLeastMargin, kMostMargin);
+    }
     command.deadline = DeadlineAt(shard, until_deadline);
     return shard.Acquire(std::move(command), [call](const AcquireResult& result) {
       if (!result.lease) {
         call->Answer(ToStatus(result.error, result.votes, call->names()));
         return;
       }
-      AcquireVerb& verb = call->verb();
-      verb.lease = result.lease;
-      Fill(*verb.response.mutable_lease(), *result.lease);
-      Fill(*verb.response.mutable_votes(), result.votes, call->names());
-      verb.response.set_attempts(result.attempts);
-      Fill(*verb.response.mutable_waited(), result.waited);
+      Response& out = call->verb().response;
+      Fill(*out.mutable_lease(), *result.lease);
+      Fill(*out.mutable_votes(), result.votes, call->names());
+      out.set_attempts(result.attempts);
+      Fill(*out.mutable_waited(), result.waited);
       call->Answer(grpc::Status::OK);
     });
   }
 
-  void Abandoned(Shard& shard) const {
-    if (lease) shard.Undo(*lease);
-  }
-
   Response response;
-  std::optional<Lease> lease;
 };
 
 struct ExtendVerb {
@@ -79,8 +83,6 @@ struct ExtendVerb {
     });
   }
 
-  void Abandoned(Shard& /*shard*/) const {}
-
   Response response;
 };
 
@@ -94,21 +96,21 @@ struct ReleaseVerb {
   static void Await(RawLockService& methods, auto... call) { methods.RequestRelease(call...); }
 
   template <typename Call>
-  std::shared_ptr<Operation> Start(Shard& shard, Command command,
+  std::shared_ptr<Operation> Start(Shard& shard, const Command& command,
                                    std::optional<Duration> /*until_deadline*/, Call call) {
-    shard.Release(std::move(command.key), std::move(command.token),
-                  [call](const ReleaseResult& result) {
-                    if (result.error) {
-                      call->Answer(ToStatus(*result.error, result.votes, call->names()));
-                      return;
-                    }
-                    Fill(*call->verb().response.mutable_votes(), result.votes, call->names());
-                    call->Answer(grpc::Status::OK);
-                  });
+    shard.Release(
+        command.key, command.token,
+        [call](const ReleaseResult& result) {
+          if (result.error) {
+            call->Answer(ToStatus(*result.error, result.votes, call->names()));
+            return;
+          }
+          Fill(*call->verb().response.mutable_votes(), result.votes, call->names());
+          call->Answer(grpc::Status::OK);
+        },
+        command.source);
     return nullptr;  // a release goes on without its caller
   }
-
-  void Abandoned(Shard& /*shard*/) const {}
 
   Response response;
 };
@@ -139,8 +141,6 @@ struct InspectVerb {
     });
     return nullptr;
   }
-
-  void Abandoned(Shard& /*shard*/) const {}
 
   Response response;
 };

@@ -26,6 +26,8 @@ class Poller {
   Poller& operator=(const Poller&) = delete;
 
   [[nodiscard]] grpc::ServerCompletionQueue& queue() { return *queue_; }
+  // Of the shard in whose turns calls are served.
+  [[nodiscard]] EventLoop& loop() { return loop_; }
 
   // A portion of a stream's work, in a turn: at once, or where streams have already done many, once
   // all that has come so far is done and the sockets have been looked at again. Streams that always

@@ -19,6 +19,8 @@ constexpr std::size_t kMaxTokenBytes = 128;
 constexpr std::size_t kMaxOwnerBytes = 128;
 constexpr std::string_view kReservedPrefix = "redlockd:";
 constexpr Duration kMinTtl = std::chrono::milliseconds(10);
+constexpr Duration kMinGrace = std::chrono::milliseconds(100);
+constexpr Duration kDefaultAdoptionTtl = std::chrono::seconds(30);
 constexpr Duration kMinInterval = std::chrono::milliseconds(1);
 constexpr Duration kLongest = std::chrono::hours(24 * 365);
 
@@ -170,7 +172,7 @@ class Checker {
   template <typename Message>
   std::optional<Duration> CheckLifetime(const Message& message) {
     if (!message.has_max_lifetime()) return std::nullopt;
-    return CheckDuration("max_lifetime", message.max_lifetime(), kMinInterval, kLongest);
+    return CheckDuration("max_lifetime", message.max_lifetime(), kMinTtl, kLongest);
   }
 
   void Fault(const std::string& field, const std::string& description) {
@@ -241,8 +243,9 @@ Checked<ExtendCommand> Check(const v1::ExtendRequest& request, const RequestRule
 
 Checked<ReleaseCommand> Check(const v1::ReleaseRequest& request, const RequestRules& rules) {
   Checker checker(rules);
-  ReleaseCommand command{.key = checker.CheckKey(request.key()),
-                         .token = checker.CheckToken(request.token())};
+  ReleaseCommand command;
+  command.key = checker.CheckKey(request.key());
+  command.token = checker.CheckToken(request.token());
   return checker.Result(std::move(command));
 }
 
@@ -250,6 +253,29 @@ Checked<InspectCommand> Check(const v1::InspectRequest& request, const RequestRu
   Checker checker(rules);
   InspectCommand command{.key = checker.CheckKey(request.key())};
   return checker.Result(std::move(command));
+}
+
+Checked<AdoptCommand> Check(const v1::AdoptOperation& operation, const RequestRules& rules) {
+  Checker checker(rules);
+  AdoptCommand command;
+  command.key = checker.CheckKey(operation.key());
+  command.token = checker.CheckToken(operation.token());
+  command.ttl = operation.has_ttl() ? checker.CheckTtl(true, operation.ttl())
+                                    : std::min(kDefaultAdoptionTtl, rules.max_ttl);
+  command.interval = command.ttl / 2;
+  if (operation.has_sequence()) {
+    if (operation.sequence() == 0 || operation.sequence() > kMaxFencingToken.value) {
+      checker.Fault("sequence", "must be from 1 to 2^53 - 1");
+    }
+    command.sequence = operation.sequence();
+  }
+  return checker.Result(std::move(command));
+}
+
+Checked<Duration> CheckGrace(const google::protobuf::Duration& grace, const RequestRules& rules) {
+  Checker checker(rules);
+  return checker.Result(checker.CheckDuration("disconnect_grace", grace, kMinGrace,
+                                              std::max(kMinGrace, rules.max_ttl)));
 }
 
 Checked<HoldCommand> CheckHold(const v1::AcquireRequest& request, const RequestRules& rules) {
@@ -299,7 +325,6 @@ Checked<std::vector<WatchCommand>> Check(const v1::WatchRequest& request,
                         .token = of_item.CheckToken(item.token()),
                         .ttl = ttl,
                         .interval = of_item.CheckInterval(item, ttl),
-                        .release_on_close = request.release_on_close(),
                         .keep_watching_after_loss = request.keep_watching_after_loss(),
                         .max_lifetime = max_lifetime});
     if (!keys.insert(item.key()).second) of_item.Fault("key", "is given twice");

@@ -8,7 +8,7 @@
 
 #include "proto/redlock/v1/lock_service.pb.h"
 #include "server/config/config.h"
-#include "server/core/shard.h"
+#include "server/core/lease_set.h"
 #include "server/rpc/status.h"
 
 namespace redlock::rpc {
@@ -23,11 +23,6 @@ struct RequestRules {
 // The command, or every fault of the request.
 template <typename Command>
 using Checked = std::variant<Command, Violations>;
-
-struct ReleaseCommand {
-  Key key;
-  OwnerToken token;
-};
 
 struct InspectCommand {
   Key key;
@@ -48,7 +43,12 @@ struct InspectCommand {
 [[nodiscard]] Checked<InspectCommand> Check(const v1::InspectRequest& request,
                                             const RequestRules& rules);
 [[nodiscard]] Checked<HoldCommand> Check(const v1::HoldRequest& request, const RequestRules& rules);
-// An acquisition of a Session is held for as long as the session lives.
+[[nodiscard]] Checked<AdoptCommand> Check(const v1::AdoptOperation& operation,
+                                          const RequestRules& rules);
+// SessionRequest.disconnect_grace.
+[[nodiscard]] Checked<Duration> CheckGrace(const google::protobuf::Duration& grace,
+                                           const RequestRules& rules);
+// An acquisition of a Session is extended for as long as the Session lives.
 [[nodiscard]] Checked<HoldCommand> CheckHold(const v1::AcquireRequest& request,
                                              const RequestRules& rules);
 [[nodiscard]] Checked<std::vector<WatchCommand>> Check(const v1::WatchRequest& request,

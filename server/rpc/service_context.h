@@ -29,22 +29,4 @@ struct ServiceContext {
   return deadline - std::chrono::system_clock::now();
 }
 
-// How a stream's leases end.
-enum class Ending {
-  kRelease,  // the client has gone
-  kLetGo,    // it watches them elsewhere from now on
-};
-
-// Of a Watchdog or a HoldOperation.
-void EndLease(auto& lease, Ending ending) {
-  switch (ending) {
-    case Ending::kRelease:
-      lease.Cancel(Reason::kCancelled);
-      break;
-    case Ending::kLetGo:
-      lease.LetGo();
-      break;
-  }
-}
-
 }  // namespace redlock::rpc

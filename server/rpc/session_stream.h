@@ -1,101 +1,79 @@
 // One Session: all locks of one process over one stream.
 //
 // Operations are handed to their keys' shards, a portion of a message at a time; results and events
-// come back from there, a turn's worth at a time, and those that come while a write is under way
-// share the next message. A client that does not read is told OVERLOADED and then closed; its
-// leases are released, as they are at any other end of the stream.
+// come back from there, a turn's worth at a time. A client that does not read is answered OVERLOADED and
+// then closed.
 #pragma once
 
 #include <atomic>
 #include <memory>
-#include <mutex>
-#include <optional>
-#include <string>
-#include <unordered_map>
-#include <unordered_set>
+#include <variant>
 #include <vector>
 
-#include "server/rpc/caller.h"
-#include "server/rpc/service_context.h"
-#include "server/rpc/stream_call.h"
+#include "server/rpc/lock_stream.h"
+#include "server/rpc/session_leases.h"
+#include "server/rpc/session_outbox.h"
 
 namespace redlock::rpc {
 
 // Work posted to shards shares the session.
-class SessionStream final : public StreamCall, public OpenStream {
+class SessionStream final : public LockStream<SessionOutbox> {
  public:
   SessionStream(std::unique_ptr<AcceptedCall> accepted, const ServiceContext& service);
 
-  void TellDraining() override;
-  void Expel() override;
-
  private:
-  struct LeaseName {
-    Key key;
-    OwnerToken token;
-    bool operator==(const LeaseName&) const = default;
+  // What comes from one shard. In that shard's turns only.
+  class Part final : public LeaseSet::Listener {
+   public:
+    explicit Part(SessionStream& stream, runtime::ShardThread& thread)
+        : stream_(stream), thread_(thread) {}
+    void OnAcquired(std::uint64_t id, const AcquireResult& result) override;
+    void OnQueued(std::uint64_t id, std::size_t position) override;
+    void OnExtended(std::uint64_t id, const ExtendResult& result) override;
+    void OnReleased(std::uint64_t id, const ReleaseResult& result) override;
+    void OnEvent(const Key& key, const WatchEvent& event) override;
+    // An acquisition that was given up before it was decided.
+    void OnGivenUp(std::uint64_t id);
+
+   private:
+    void FlushSoon();
+
+    SessionStream& stream_;
+    runtime::ShardThread& thread_;
+    v1::SessionResponse results_;  // of this turn
+    bool flush_posted_ = false;
   };
-  struct HashLeaseName {
-    std::size_t operator()(const LeaseName& name) const {
-      return std::hash<std::string>()(name.token.value());  // which nearly always differ
-    }
-  };
-  // What the session has on one shard. In that shard's turns only.
-  struct Part {
-    runtime::ShardThread* thread = nullptr;
-    std::unordered_map<std::uint64_t, std::shared_ptr<HoldOperation>> waiting;  // by operation
-    std::unordered_map<LeaseName, std::shared_ptr<Watchdog>, HashLeaseName> held;
-    v1::SessionResponse results;  // of this turn
-    bool flush_posted = false;
-  };
-  struct GiveUpCommand {};  // of a key that it does not name: every shard is told
+  struct GiveUpCommand {};  // of a key that it does not name: every shard is asked
   struct Operation {
     std::uint64_t id = 0;
-    std::variant<HoldCommand, ExtendCommand, ReleaseCommand, GiveUpCommand> command;
+    std::variant<HoldCommand, ExtendCommand, ReleaseCommand, AdoptCommand, GiveUpCommand> command;
   };
-  using Work = std::vector<Operation>;
+  using Work = std::vector<Operation>;  // of one shard
 
-  void Begin() override;
+  [[nodiscard]] bool Admit() override { return Register(); }
   void OnRead(const grpc::ByteBuffer& message) override;
   void OnReadsEnded() override;
-  void OnWritten(bool ok) override;
-  void OnCancelled() override;
-  void OnEnded() override;
+  void EndLeases(StreamEnd end) override;
 
   [[nodiscard]] std::shared_ptr<SessionStream> Self();
+  [[nodiscard]] bool TakeInGrace();
   void TakeInPortion();
-  [[nodiscard]] bool Admit(std::uint64_t id, v1::SessionResponse& refused);
-  void Do(Part& part, Shard& shard, Operation operation);
-  void Acquire(Part& part, Shard& shard, std::uint64_t id, HoldCommand command);
-  void OnAcquired(Part& part, std::uint64_t id, const AcquireResult& result);
-  void OnEvent(Part& part, const LeaseName& name, const WatchEvent& event);
-  void Extend(Part& part, Shard& shard, std::uint64_t id, ExtendCommand command);
-  void Release(Part& part, Shard& shard, std::uint64_t id, ReleaseCommand command);
-  void GiveUp(Part& part, std::uint64_t id);
-  void FlushSoon(Part& part);
-  void Send(v1::SessionResponse response);
-  void WriteNext();  // under mutex_
-  void End(Ending ending);
-  void EndPortion(Part& part, Ending ending);
-  void Close(const grpc::Status& status);
+  void TakeIn(const v1::SessionOperation& operation, std::vector<Work>& work,
+              v1::SessionResponse& answered);
+  template <typename Command>
+  void SortIn(std::uint64_t id, Checked<Command> checked, access::Verb verb,
+              const std::string& prefix, std::vector<Work>& work, v1::SessionResponse& answered);
+  [[nodiscard]] bool AdmitOperation(std::uint64_t id, v1::SessionResponse& refused);
+  void Dispatch(std::vector<Work> work);
+  static void Do(Part& part, LeaseSet& leases, Operation operation);
+  void CloseLeases(std::uint64_t id);
+  void Add(v1::SessionResponse response);
 
-  const ServiceContext& service_;
-  std::vector<Part> parts_;  // one a shard; the vector is constant
-  std::optional<Caller> caller_;
-  bool registered_ = false;
-  std::atomic<bool> draining_told_ = false;
-  std::atomic<bool> ended_ = false;
-  v1::SessionRequest request_;  // being taken in
-  int taken_in_ = 0;            // of its operations
-
-  std::mutex mutex_;
-  std::unordered_set<std::uint64_t> under_way_;         // ids whose result has not been sent
-  v1::SessionResponse pending_;                         // while a write is under way
-  std::unordered_map<std::string, int> last_extended_;  // key -> index of its event in pending_
-  std::size_t refused_ = 0;                             // OVERLOADED results in pending_
-  std::optional<grpc::Status> closing_;
-  bool writing_ = false;
-  bool finished_ = false;
+  const std::shared_ptr<SessionLeases> leases_;
+  std::vector<std::unique_ptr<Part>> parts_;  // one a shard; the vector is constant
+  v1::SessionRequest request_;                // being taken in
+  int taken_in_ = 0;                          // of its operations
+  bool first_message_ = true;
 };
 
 }  // namespace redlock::rpc

@@ -60,6 +60,8 @@ class StreamCall : public std::enable_shared_from_this<StreamCall> {
   // Both in one.
   void FinishWith(const grpc::ByteBuffer& message);
   [[nodiscard]] const grpc::GenericServerContext& context() const { return accepted_->context; }
+  // In whose turns everything is reported.
+  [[nodiscard]] EventLoop& loop() { return accepted_->poller.loop(); }
   // What the call is about, for the log; before anything can end it.
   void SetSubject(std::string subject) { subject_ = std::move(subject); }
   [[nodiscard]] const CallLog& log() const { return log_; }

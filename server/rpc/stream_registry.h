@@ -15,10 +15,9 @@ namespace redlock::rpc {
 class OpenStream {
  public:
   virtual ~OpenStream() = default;
-  // Sends DRAINING. From then on, a client that closes the stream keeps its locks: it watches them
-  // at another daemon.
+  // Sends DRAINING: the client is to continue at another daemon.
   virtual void TellDraining() = 0;
-  // The client has had its time to move: ends the stream, and releases what it holds.
+  // The client has had its time to move: ends the stream. Its leases expire.
   virtual void Expel() = 0;
 };
 

@@ -26,8 +26,7 @@ namespace redlock::rpc {
 //   kAccess: what the access list calls it;
 //   Await(service, ...): asks gRPC for the next call of this method;
 //   Start(Shard&, Command, optional<Duration> until_deadline, call) -> what cancels it, or null:
-//     runs in a turn of the shard and has call->Answer() called in one, exactly once;
-//   Abandoned(Shard&): runs in a turn of the shard when the caller never got its answer.
+//     runs in a turn of the shard and has call->Answer() called in one, exactly once.
 // Keeps itself alive until gRPC has let go of it; work for the shard shares it.
 template <typename Verb>
 class UnaryCall final : public std::enable_shared_from_this<UnaryCall<Verb>> {
@@ -46,7 +45,6 @@ class UnaryCall final : public std::enable_shared_from_this<UnaryCall<Verb>> {
 
   // In a turn of the shard.
   void Answer(const grpc::Status& status) {
-    answered_ = true;
     log_->Ended(context_, Verb::kMethod, key_, status);
     operation_.reset();  // here, because this call may end in another shard's turn
     if (status.ok()) {
@@ -88,6 +86,7 @@ class UnaryCall final : public std::enable_shared_from_this<UnaryCall<Verb>> {
       Answer(ToStatus(Refusal::kPermissionDenied));
       return;
     }
+    if constexpr (requires { command.source; }) command.source = caller->source();
     thread_ = &service_.shards.For(command.key);
     thread_->Do([self = self_, command = std::move(command)](Shard& shard) mutable {
       self->operation_ = self->verb_.Start(shard, std::move(command),
@@ -97,20 +96,18 @@ class UnaryCall final : public std::enable_shared_from_this<UnaryCall<Verb>> {
 
   void Done(bool /*ok*/) {
     if (thread_ != nullptr && context_.IsCancelled()) {
-      thread_->Do([self = self_](Shard& shard) { self->OnCancelled(shard); });
+      thread_->Do([self = self_](Shard&) { self->OnCancelled(); });
     }
     Ended();
   }
 
-  void OnCancelled(Shard& shard) {
-    if (answered_) {
-      verb_.Abandoned(shard);
-    } else if (operation_) {
-      // The core's own timer tells a deadline; what reaches it from here counts as cancelled.
-      const auto left = UntilDeadline(context_.deadline());
-      const bool late = left && *left <= Duration::zero();
-      operation_->Cancel(late ? Reason::kDeadlineExceeded : Reason::kCancelled);
-    }
+  // Once the answer has been handed to gRPC, the caller may have received it: nothing is undone then.
+  void OnCancelled() {
+    if (!operation_) return;
+    // The core's own timer notices a deadline; what reaches it from here counts as cancelled.
+    const auto left = UntilDeadline(context_.deadline());
+    const bool late = left && *left <= Duration::zero();
+    operation_->Cancel(late ? Reason::kDeadlineExceeded : Reason::kCancelled);
   }
 
   void Finished(bool /*ok*/) { Ended(); }
@@ -139,8 +136,7 @@ class UnaryCall final : public std::enable_shared_from_this<UnaryCall<Verb>> {
 
   // In the turns of the key's shard.
   Verb verb_;
-  std::shared_ptr<Operation> operation_;
-  bool answered_ = false;
+  std::shared_ptr<Operation> operation_;  // until it is answered
 };
 
 }  // namespace redlock::rpc

@@ -14,7 +14,7 @@ std::shared_ptr<WatchStream> WatchStream::Self() {
   return std::static_pointer_cast<WatchStream>(shared_from_this());
 }
 
-void WatchStream::OnRequest(const grpc::ByteBuffer& message) {
+void WatchStream::OnRead(const grpc::ByteBuffer& message) {
   v1::WatchRequest request;
   if (Violations faults = ParseMessage(message, request); !faults.empty()) {
     Close(ToStatus(faults));
@@ -30,49 +30,53 @@ void WatchStream::OnRequest(const grpc::ByteBuffer& message) {
     if (!Permit(access::Verb::kExtend, command.key)) return;
   }
   if (commands.size() == 1) SetSubject(commands[0].key.value());
-  max_queued_ = std::max(max_queued_, kQueuedPerItem * commands.size());
-  items_.resize(commands.size());
+  WithOutbox([most = kQueuedPerItem * commands.size()](auto& outbox) { outbox.SetMost(most); });
+  Sort(std::move(commands));
+  if (Register()) Start();
+}
+
+// By shard.
+void WatchStream::Sort(std::vector<WatchCommand> commands) {
   live_items_ = commands.size();
-  for (std::size_t i = 0; i < commands.size(); ++i) {
-    items_[i].thread = &service_.shards.For(commands[i].key);
+  const auto shards = service_.shards.shards();
+  parts_.resize(shards.size());
+  for (std::size_t i = 0; i < shards.size(); ++i) parts_[i].thread = shards[i].get();
+  for (WatchCommand& command : commands) {
+    parts_[service_.shards.IndexFor(command.key)].commands.push_back(std::move(command));
   }
-  if (!Register()) return;
-  for (std::size_t i = 0; i < commands.size(); ++i) StartItem(i, std::move(commands[i]));
 }
 
-void WatchStream::StartItem(std::size_t index, WatchCommand command) {
-  items_[index].thread->Do([self = Self(), index, command = std::move(command)](Shard& shard) {
-    if (self->ended()) return;
-    const Key key = command.key;
-    self->items_[index].watchdog = shard.Watch(
-        command, [self, index, key](const WatchEvent& event) { self->OnEvent(index, key, event); });
-    if (self->items_[index].watchdog) return;
-    self->Close(ToStatus({.reason = Reason::kOverloaded,
-                          .message = "the daemon's bound on operations under way is reached"},
-                         {}, self->service_.names));
-    self->End(Ending::kRelease);
-  });
-}
-
-void WatchStream::OnEvent(std::size_t index, const Key& key, const WatchEvent& event) {
-  const bool lost = event.type == WatchEvent::Type::kLost;
-  if (event.type != WatchEvent::Type::kLifetimeEnded) {
-    Send(ToResponse<v1::WatchResponse>(key, event, service_.names));
+void WatchStream::Start() {
+  for (std::size_t i = 0; i < parts_.size(); ++i) {
+    if (parts_[i].commands.empty()) continue;
+    parts_[i].thread->Do([self = Self(), i](Shard& shard) {
+      if (self->ended_) return;
+      Part& part = self->parts_[i];
+      part.leases = std::make_shared<LeaseSet>(shard, *self, self->caller().source());
+      for (WatchCommand& command : std::exchange(part.commands, {})) {
+        part.leases->Watch(std::move(command));
+      }
+    });
   }
-  if (lost) log().Lost(context(), key.value(), event.error.message);
-  if (event.goes_on) return;
-  items_[index].watchdog.reset();
-  if (--live_items_ > 0) return;
-  Close(ToStatus(
-      lost ? Error{.reason = Reason::kLockNotHeld, .message = event.error.message} : event.error,
-      event.votes, service_.names));
 }
 
-void WatchStream::EndLeases(Ending ending) {
-  for (std::size_t i = 0; i < items_.size(); ++i) {
-    items_[i].thread->Do([self = Self(), i, ending](Shard&) {
-      const auto watchdog = std::exchange(self->items_[i].watchdog, nullptr);
-      if (watchdog) EndLease(*watchdog, ending);
+void WatchStream::OnEvent(const Key& key, const WatchEvent& event) {
+  if (event.goes_on || event.type == WatchEvent::Type::kLost) {
+    auto response = ToResponse<v1::WatchResponse>(key, event, service_.names);
+    Send([&response](auto& outbox) { return outbox.Add(std::move(response)); });
+  }
+  if (event.type == WatchEvent::Type::kLost) {
+    log().Lost(context(), key.value(), event.error.message);
+  }
+  if (!event.goes_on && --live_items_ == 0) Close(StatusAfter(event, service_.names));
+}
+
+void WatchStream::EndLeases(StreamEnd end) {
+  if (ended_.exchange(true)) return;
+  for (std::size_t i = 0; i < parts_.size(); ++i) {
+    parts_[i].thread->Do([self = Self(), i, end](Shard&) {
+      const auto leases = std::exchange(self->parts_[i].leases, nullptr);
+      if (leases) leases->End(end, [] {});
     });
   }
 }

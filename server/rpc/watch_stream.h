@@ -1,32 +1,47 @@
 // One Watch stream: its watchdogs live on their keys' shards.
 #pragma once
 
+#include <atomic>
+#include <cstddef>
 #include <memory>
 #include <vector>
 
-#include "server/rpc/event_stream.h"
+#include "server/core/lease_set.h"
+#include "server/rpc/event_outbox.h"
+#include "server/rpc/lock_stream.h"
 
 namespace redlock::rpc {
 
-class WatchStream final : public EventStream<v1::WatchResponse> {
+class WatchStream final : public LockStream<EventOutbox<v1::WatchResponse>>,
+                          public LeaseSet::Listener {
  public:
   WatchStream(std::unique_ptr<AcceptedCall> accepted, const ServiceContext& service)
-      : EventStream(std::move(accepted), service) {}
+      : LockStream(std::move(accepted), service, {}) {}
 
  private:
-  struct Item {
+  // What the stream watches on one shard.
+  struct Part {
     runtime::ShardThread* thread = nullptr;
-    std::shared_ptr<Watchdog> watchdog;  // in the shard's turns only
+    std::vector<WatchCommand> commands;  // until they have been started
+    std::shared_ptr<LeaseSet> leases;    // in the shard's turns only
   };
 
   [[nodiscard]] std::shared_ptr<WatchStream> Self();
-  void OnRequest(const grpc::ByteBuffer& message) override;
-  void StartItem(std::size_t index, WatchCommand command);
-  void OnEvent(std::size_t index, const Key& key, const WatchEvent& event);
-  void EndLeases(Ending ending) override;
+  void OnRead(const grpc::ByteBuffer& message) override;
+  void OnReadsEnded() override { Close(ToStatus({{"(message)", "is missing"}})); }
+  void Sort(std::vector<WatchCommand> commands);
+  void Start();
+  void EndLeases(StreamEnd end) override;
 
-  std::vector<Item> items_;  // its size is constant after Begin
+  void OnAcquired(std::uint64_t /*id*/, const AcquireResult& /*result*/) override {}
+  void OnQueued(std::uint64_t /*id*/, std::size_t /*position*/) override {}
+  void OnExtended(std::uint64_t /*id*/, const ExtendResult& /*result*/) override {}
+  void OnReleased(std::uint64_t /*id*/, const ReleaseResult& /*result*/) override {}
+  void OnEvent(const Key& key, const WatchEvent& event) override;
+
+  std::vector<Part> parts_;  // constant once the stream is registered
   std::atomic<std::size_t> live_items_ = 0;
+  std::atomic<bool> ended_ = false;
 };
 
 }  // namespace redlock::rpc

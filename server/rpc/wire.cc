@@ -1,5 +1,7 @@
 #include "server/rpc/wire.h"
 
+#include <algorithm>
+
 namespace redlock::rpc {
 namespace {
 
@@ -42,6 +44,17 @@ void Fill(v1::Lease& out, const Lease& lease) {
   out.set_token(lease.token.value());
   out.set_fencing_token(lease.fence.value);
   Fill(*out.mutable_validity(), lease.validity);
+}
+
+void FillUntil(v1::Lease& out, const Lease& lease) {
+  Fill(out, lease);
+  Fill(*out.mutable_validity(), lease.valid_until.time_since_epoch());
+}
+
+void SetValidity(v1::Lease& waiting, MonotonicTime now) {
+  google::protobuf::Duration& validity = *waiting.mutable_validity();
+  const Duration until = std::chrono::seconds(validity.seconds()) + Duration(validity.nanos());
+  Fill(validity, std::max(until - now.time_since_epoch(), Duration{}));
 }
 
 void Fill(google::protobuf::RepeatedPtrField<v1::Vote>& out, const Votes& votes,

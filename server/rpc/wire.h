@@ -19,6 +19,10 @@ using NodeNames = std::vector<std::string>;
 
 void Fill(google::protobuf::Duration& out, Duration duration);
 void Fill(v1::Lease& out, const Lease& lease);
+// For a message that waits to be written: `validity` is the instant at which it ends, until
+// SetValidity() makes it what is left of it at `now`.
+void FillUntil(v1::Lease& out, const Lease& lease);
+void SetValidity(v1::Lease& waiting, MonotonicTime now);
 void Fill(google::protobuf::RepeatedPtrField<v1::Vote>& out, const Votes& votes,
           const NodeNames& names);
 

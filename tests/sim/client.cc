@@ -98,7 +98,7 @@ void Client::HoldStream(AcquireCommand command) {
   world_.Do(world_.Between({}, ttl * 5), [this, state, end] {
     if (state->over) return;
     if (state->lease.token.empty()) ++calls_.answered;  // gone before it was answered
-    world_.Chance(0.8) ? state->hold->Cancel(Reason::kCancelled) : state->hold->LetGo();
+    world_.Chance(0.8) ? state->hold->Cancel(Reason::kCancelled) : state->hold->Detach();
     end();
   });
 }
@@ -109,8 +109,7 @@ void Client::Acquired(const AcquireResult& result, Duration ttl) {
     return;
   }
   if (world_.Chance(0.1)) {
-    // The reply did not reach the client any more.
-    AnyShard().Undo(*result.lease);
+    // The reply did not reach the client any more: the TTL has to end the lock.
     Next();
     return;
   }
@@ -163,13 +162,10 @@ void Client::Watch(const Lease& lease, Duration ttl) {
     bool over = false;
   };
   const auto state = std::make_shared<State>();
-  const bool release = world_.Chance(0.5);
-  if (release) ++tokens_;  // nobody is told how that release goes
   WatchCommand command{.key = lease.key,
                        .token = lease.token,
                        .ttl = ttl,
                        .interval = ttl / 2,
-                       .release_on_close = release,
                        .keep_watching_after_loss = world_.Chance(0.2),
                        .max_lifetime = std::nullopt};
   if (world_.Chance(0.2)) command.max_lifetime = world_.Between(milliseconds(1), ttl * 4);
@@ -182,6 +178,7 @@ void Client::Watch(const Lease& lease, Duration ttl) {
         break;
       case WatchEvent::Type::kLost:
       case WatchEvent::Type::kLifetimeEnded:
+      case WatchEvent::Type::kReleased:
         oracle_.Ends(lease.key.value(), lease.token.value());
         break;
     }

@@ -24,23 +24,26 @@ void Link::HandOver(const HandOverStep& step, std::shared_ptr<ReplySink> sink) {
 }
 
 void Link::Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink) {
-  Send([this, key = step.key.value(), token = step.token.value(), ttl = step.ttl,
-        raise_to = step.raise_to,
-        adopt_by = step.adopt_by] { return server_.Extend(key, token, ttl, raise_to, adopt_by); },
-       std::move(sink));
+  Send(
+      [this, key = step.key.value(), token = step.token.value(), ttl = step.ttl,
+       raise_to = step.raise_to, keeper = step.keeper, adopt = step.adopt] {
+        return server_.Extend(key, token, ttl, raise_to, keeper, adopt);
+      },
+      std::move(sink));
 }
 
 void Link::Heal(const HealStep& step, std::shared_ptr<ReplySink> sink) {
   Send([this, key = step.key.value(), token = step.token.value(), ttl = step.ttl,
-        fence = step.fence] { return server_.Heal(key, token, ttl, fence); },
+        fence = step.fence,
+        keeper = step.keeper] { return server_.Heal(key, token, ttl, fence, keeper); },
        std::move(sink));
 }
 
 void Link::Release(const ReleaseStep& step, std::shared_ptr<ReplySink> sink) {
   Send(
       [this, key = step.key.value(), token = step.token.value(), only = step.only_attempt,
-       seal = step.seal, announce = step.announce, unless = step.unless_adopted_from] {
-        return server_.Release(key, token, only, seal, announce, unless);
+       seal = step.seal, announce = step.announce, at_end_of = step.at_end_of] {
+        return server_.Release(key, token, only, seal, announce, at_end_of);
       },
       std::move(sink));
 }
@@ -172,7 +175,7 @@ void Link::Send(Work work, std::shared_ptr<ReplySink> sink, bool of_guard) {
   calls_.push_back(call);
   if (down_ || !logged_in_) {
     world_.Do({}, [this, call] {
-      Answer(call, {.outcome = Outcome::kError, .message = "not connected"});
+      Answer(call, {.outcome = Outcome::kError, .message = "not connected", .never_sent = true});
     });
     return;
   }

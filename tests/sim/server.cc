@@ -38,17 +38,15 @@ NodeReply Server::Acquire(const std::string& key, const std::string& token, Dura
   if (entry == nullptr) {
     if (meta.fence >= fence) return {.outcome = Outcome::kStaleFence, .fence = meta.fence};
     Put(key, token, ttl);
-    meta.fence = fence;
-    meta.attempt = attempt;
+    meta = {fence, token, Keeper{fence.value, attempt}, true};
     return {.outcome = Outcome::kGranted, .fence = fence, .clock = Clock()};
   }
   if (entry->token != token || !adopt) {
     return {.outcome = Outcome::kHeld, .remaining = entry->expires - Clock()};
   }
-  entry->expires = std::max(entry->expires, Clock() + ttl);
-  meta.kept = meta.attempt;
-  meta.AdoptedBy(attempt);
-  return {.outcome = Outcome::kGranted, .fence = meta.fence, .clock = Clock()};
+  NodeReply reply = ExtendHeld(*entry, meta, ttl, {}, Keeper{fence.value, attempt}, Take::kAlways);
+  reply.clock = Clock();
+  return reply;
 }
 
 NodeReply Server::HandOver(const std::string& key, const std::string& from, const std::string& to,
@@ -58,66 +56,87 @@ NodeReply Server::HandOver(const std::string& key, const std::string& from, cons
   const Entry* const entry = Find(key);
   const bool held = entry != nullptr;
   Meta& meta = meta_[key];
-  const bool again = held && entry->token == to && meta.attempt == attempt;
+  const bool again = held && entry->token == to && meta.keeper && meta.keeper->id == attempt;
   if (held && entry->token != from && !again) {
     return {.outcome = Outcome::kHeld, .remaining = entry->expires - Clock()};
   }
   if (meta.fence >= fence) return {.outcome = Outcome::kStaleFence, .fence = meta.fence};
   Put(key, to, ttl);
-  meta.fence = fence;
-  meta.attempt = attempt;
+  meta = {fence, to, Keeper{fence.value, attempt}, true};
   return {.outcome = Outcome::kGranted, .fence = fence, .handed_over = held, .clock = Clock()};
 }
 
+NodeReply Server::ExtendHeld(Entry& entry, Meta& meta, Duration ttl, FencingToken raise_to,
+                             std::optional<Keeper> keeper, Take take) {
+  bool ours = meta.token == entry.token;
+  std::optional<Keeper> stored = ours ? meta.keeper : std::nullopt;
+  const std::uint64_t number = stored ? stored->number : 0;
+  if (!keeper) {
+    if (stored) meta.keeper = stored = Keeper{number, {}};
+  } else if (!stored || stored->id != keeper->id) {
+    if (take == Take::kLast && number >= keeper->number) {
+      return {.outcome = Outcome::kStaleFence, .keeper = Keeper{number, {}}};
+    }
+    if (take == Take::kAlways) keeper->number = std::max(keeper->number, number + 1);
+    if (take != Take::kNo || (stored && number < keeper->number)) meta.keeper = stored = keeper;
+  }
+  if (raise_to > meta.fence) {
+    meta.fence = raise_to;
+    meta.token = entry.token;
+    ours = true;
+  }
+  meta.unconfirmed = false;
+  entry.expires = std::max(entry.expires, Clock() + ttl);
+  if (stored && stored->id == AttemptId{}) stored.reset();
+  return {.outcome = Outcome::kGranted,
+          .fence = meta.fence,
+          .fence_of_earlier_holder = !ours && meta.fence.value != 0,
+          .keeper = stored};
+}
+
 NodeReply Server::Extend(const std::string& key, const std::string& token, Duration ttl,
-                         FencingToken raise_to, std::optional<AttemptId> adopt_by) {
+                         FencingToken raise_to, std::optional<Keeper> keeper, bool adopt) {
   Entry* const entry = Find(key);
   if (entry == nullptr) return {.outcome = Outcome::kNotHeld};
   if (entry->token != token) {
     return {.outcome = Outcome::kHeld, .remaining = entry->expires - Clock()};
   }
-  entry->expires = std::max(entry->expires, Clock() + ttl);
-  Meta& meta = meta_[key];
-  meta.fence = std::max(meta.fence, raise_to);
-  meta.kept = meta.attempt;
-  if (adopt_by) meta.AdoptedBy(*adopt_by);
-  return {.outcome = Outcome::kGranted, .fence = meta.fence};
+  return ExtendHeld(*entry, meta_[key], ttl, raise_to, keeper, adopt ? Take::kLast : Take::kNo);
 }
 
 NodeReply Server::Heal(const std::string& key, const std::string& token, Duration ttl,
-                       FencingToken fence) {
+                       FencingToken fence, std::optional<Keeper> keeper) {
   if (Find(key) != nullptr) return {.outcome = Outcome::kHeld};
   Put(key, token, ttl);
   Meta& meta = meta_[key];
-  meta.fence = meta.fence > fence ? FencingToken{meta.fence.value + 1} : fence;
-  meta.attempt = {};
-  return {.outcome = Outcome::kGranted, .fence = meta.fence};
+  if (meta.fence > fence) fence = FencingToken{meta.fence.value + 1};
+  meta = {fence, token, keeper, false};
+  return {.outcome = Outcome::kGranted, .fence = fence};
 }
 
 NodeReply Server::Release(const std::string& key, const std::string& token,
                           std::optional<AttemptId> only_attempt, FencingToken seal, bool announce,
-                          std::optional<AttemptId> unless_adopted_from) {
-  if (const Meta& meta = meta_[key]; unless_adopted_from && meta.adopted &&
-                                     meta.adopted_by != *unless_adopted_from &&
-                                     meta.adopted_of == meta.attempt) {
-    return {.outcome = Outcome::kNotHeld};
-  }
-  if (seal.value != 0) {
-    Meta& sealed = meta_[key];
-    if (sealed.fence >= seal) return {.outcome = Outcome::kNotHeld, .fence = sealed.fence};
-    sealed.fence = seal;
-  }
+                          std::optional<Keeper> at_end_of) {
   const Entry* const entry = Find(key);
   if (entry == nullptr) return {.outcome = Outcome::kNotHeld};
   if (entry->token != token) {
     return {.outcome = Outcome::kHeld, .remaining = entry->expires - Clock()};
   }
-  const Meta& meta = meta_[key];
-  if (only_attempt && (meta.attempt != *only_attempt || meta.kept == *only_attempt)) {
+  Meta& meta = meta_[key];
+  const std::optional<Keeper>& keeper = meta.keeper;
+  if (only_attempt && !(meta.unconfirmed && keeper && keeper->id == *only_attempt)) {
     return {.outcome = Outcome::kNotHeld};
   }
-  entries_.erase(key);
+  if (at_end_of && !(keeper && (keeper->id == at_end_of->id || keeper->number < at_end_of->number))) {
+    return {.outcome = Outcome::kNotHeld};
+  }
   NodeReply reply{.outcome = Outcome::kGranted};
+  if (seal.value != 0) {
+    if (meta.fence >= seal) return {.outcome = Outcome::kStaleFence, .fence = meta.fence};
+    meta.fence = seal;
+    reply.sealed = true;
+  }
+  entries_.erase(key);
   if (!announce) return reply;
   const auto heard = listeners_[key];
   for (const auto& [who, listener] : heard) listener(key);

@@ -26,12 +26,13 @@ class Server {
                                    const std::string& to, Duration ttl, FencingToken fence,
                                    AttemptId attempt, const std::string& mark = {});
   [[nodiscard]] NodeReply Extend(const std::string& key, const std::string& token, Duration ttl,
-                                 FencingToken raise_to, std::optional<AttemptId> adopt_by = {});
+                                 FencingToken raise_to, std::optional<Keeper> keeper = {},
+                                 bool adopt = false);
   [[nodiscard]] NodeReply Heal(const std::string& key, const std::string& token, Duration ttl,
-                               FencingToken fence);
+                               FencingToken fence, std::optional<Keeper> keeper = {});
   [[nodiscard]] NodeReply Release(const std::string& key, const std::string& token,
                                   std::optional<AttemptId> only_attempt, FencingToken seal,
-                                  bool announce, std::optional<AttemptId> unless_adopted_from = {});
+                                  bool announce, std::optional<Keeper> at_end_of = {});
   [[nodiscard]] NodeReply Inspect(const std::string& key);
   [[nodiscard]] NodeReply Probe(const std::string& key);
   [[nodiscard]] NodeReply Mark(const std::string& from, const std::string& to);
@@ -78,18 +79,14 @@ class Server {
   };
   struct Meta {
     FencingToken fence;
-    AttemptId attempt;
-    AttemptId kept;
-    AttemptId adopted_by;
-    AttemptId adopted_of;  // what `attempt` was then
-    bool adopted = false;
-
-    void AdoptedBy(AttemptId another) {
-      adopted = true;
-      adopted_by = another;
-      adopted_of = attempt;
-    }
+    std::string token;              // whose fence it is
+    std::optional<Keeper> keeper;   // id 0: extended by other means than a stream
+    bool unconfirmed = false;       // not extended since it was acquired
   };
+  enum class Take { kNo, kLast, kAlways };
+
+  [[nodiscard]] NodeReply ExtendHeld(Entry& entry, Meta& meta, Duration ttl, FencingToken raise_to,
+                                     std::optional<Keeper> keeper, Take take);
 
   [[nodiscard]] Duration Clock() const;
   [[nodiscard]] Entry* Find(const std::string& key);  // drops it if it has expired

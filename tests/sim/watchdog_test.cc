@@ -13,7 +13,6 @@ WatchCommand Item(const Lease& lease, Duration ttl) {
           .token = lease.token,
           .ttl = ttl,
           .interval = ttl / 2,
-          .release_on_close = false,
           .keep_watching_after_loss = false,
           .max_lifetime = std::nullopt};
 }

@@ -83,7 +83,7 @@ class Threads:
         expect(self.locks[step["lock"]].lost.is_set() == step["is"], str(step))
 
     def await_lost(self, step):
-        expect(self.locks[step["lock"]].lost.wait(step["within"]), f"{step}: not told")
+        expect(self.locks[step["lock"]].lost.wait(step["within"]), f"{step}: not signalled")
 
     def fences_grow(self, step):
         fences = [self.locks[name].fencing_token for name in step["locks"]]
@@ -100,18 +100,24 @@ class Threads:
             self.client.close()
         self.client = None
 
-    def run(self, step):
-        getattr(self, "await_" if step["do"] == "await" else step["do"])(step)
+    def run_all(self, steps):
+        try:
+            for step in steps:
+                getattr(self, "await_" if step["do"] == "await" else step["do"])(step)
+        finally:
+            self.close()
 
 
 class Aio(Threads):
     """The steps by redlockd.aio.Client."""
 
     async def run_all(self, steps):
-        for step in steps:
-            await getattr(self, "aio_" + step["do"])(step)
-        if self.client is not None:
-            await self.client.close()
+        try:
+            for step in steps:
+                await getattr(self, "aio_" + step["do"])(step)
+        finally:
+            if self.client is not None:
+                await self.client.close()
 
     def options(self, step):
         if self.client is None:
@@ -194,9 +200,7 @@ def main():
             if style == "aio":
                 asyncio.run(runner.run_all(scenario["steps"]))
             else:
-                for step in scenario["steps"]:
-                    runner.run(step)
-                runner.close()
+                runner.run_all(scenario["steps"])
             print(f"ok      {scenario['name']}", flush=True)
         except Exception as error:
             failed += 1

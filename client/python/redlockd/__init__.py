@@ -2,46 +2,53 @@
 
     with redlockd.Client(["10.0.0.1:50051", "10.0.0.2:50051"]) as client:
         with client.lock("reports", ttl=30, wait=10) as lock:
-            store.write(report, lock.fencing_token)   # stop where lock.lost.is_set()
+            store.write(report, lock.fencing_token)   # stop if lock.lost.is_set()
 
-This is redlockd.aio behind a thread with an event loop; see there for what holds. Objects may be
-used from any thread. All times are in seconds.
+All locks of a client share one stream to one daemon, which keeps them alive; see redlockd.aio for
+the same with asyncio. Objects may be used from any thread, but not in a process that was forked
+after they were made. All times are in seconds.
 """
 
 import asyncio
 import concurrent.futures
 import contextlib
+import os
 import threading
 
-from . import aio
-from .errors import (LockAlreadyHeld, LockError, LockLost, LockTimeout, QuorumUnavailable,
-                     Unreachable)
+from . import _background, aio
+from ._arguments import check_ttl
+from ._clock import now
+from ._driver import Driver
+from .errors import (InvalidArgument, LockAlreadyHeld, LockError, LockLost, LockTimeout,
+                     QuorumUnavailable, Unreachable)
 
-__all__ = ["Client", "Lock", "LockAlreadyHeld", "LockError", "LockLost", "LockTimeout",
-           "QuorumUnavailable", "Unreachable", "aio"]
+__all__ = ["Client", "InvalidArgument", "Lock", "LockAlreadyHeld", "LockError", "LockLost",
+           "LockTimeout", "QuorumUnavailable", "Unreachable", "aio"]
 
 
 class Lock:
     """A held lock. Made by Client.acquire() and Client.lock()."""
 
-    def __init__(self, client, lock):
+    def __init__(self, client, lease):
         self._client = client
-        self._lock = lock
-        self.key = lock.key
-        self.token = lock.token
-        self.fencing_token = lock.fencing_token
+        self._lease = lease
+        self.key = lease.key
+        self.token = lease.token
         # Set when the lock is lost, or about to be: the work that it protects has to stop.
         self.lost = threading.Event()
-        self._watcher = asyncio.ensure_future(self._tell())  # made by the loop's thread
+        if lease.loss is not None:
+            self.lost.set()
+        lease.on_lost.append(self.lost.set)  # on the loop's thread, as this constructor
 
-    async def _tell(self):
-        await self._lock.lost.wait()
-        self.lost.set()
+    @property
+    def fencing_token(self):
+        """May grow while the lock is held."""
+        return self._lease.fencing_token
 
     @property
     def validity(self):
         """For how many seconds the lock can be trusted if nothing is heard any more."""
-        return self._lock.validity
+        return self._lease.validity(now())
 
     @property
     def held(self):
@@ -49,91 +56,130 @@ class Lock:
 
     @property
     def loss(self):
-        """Why it was lost, as an exception; None while it is held."""
-        return self._lock.loss
+        """Why it was lost, as an exception; None if it was not."""
+        return self._lease.loss
 
     def extend(self, ttl):
-        """Makes it last for `ttl` from now. The daemon extends it all the while anyhow."""
-        self._client._run(self._lock.extend(ttl))
+        """Makes it last for `ttl` from now. The daemon extends it regularly without being asked."""
+        ttl = check_ttl(ttl)
+        self._client._answer(lambda on_done: self._client._driver.extend(self._lease, ttl, on_done))
 
     def release(self):
-        """Gives the lock back. Raises LockLost where it was lost before."""
-        self._client._run(self._lock.release())
-        self._watcher.cancel()
+        """Releases the lock. Raises LockLost if it was lost before. A second call does nothing.
+
+        Takes 2 s at most: then it raises Unreachable, and the release continues in the background.
+        """
+        self._client._answer(lambda on_done: self._client._driver.release(self._lease, on_done))
 
     def __enter__(self):
         return self
 
-    def __exit__(self, *exception):
-        with contextlib.suppress(LockError):
+    def __exit__(self, kind, *exception):
+        """Raises LockLost if the lock was lost, unless the block has raised an exception itself."""
+        try:
             self.release()
+        except LockLost:
+            if kind is None:
+                raise
+        except LockError:
+            pass  # it expires
+        if kind is None and self.lost.is_set():
+            raise self.loss
 
 
 class Client:
     """As aio.Client, for threads."""
 
-    def __init__(self, endpoints=("127.0.0.1:50051",), *, credentials=None, token=None):
-        self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="redlockd", daemon=True)
-        self._client = aio.Client(endpoints, credentials=credentials, token=token)
-        self._thread.start()
-
-    def _run(self, coroutine):
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+    def __init__(self, endpoints=("127.0.0.1:50051",), *, credentials=None, token=None, grace=5.0):
+        self._driver = Driver(endpoints, credentials, token, grace)
+        self._loop = _background.loop()
+        self._process = os.getpid()
 
     def acquire(self, key, *, ttl=30.0, wait=None, owner="", margin=None, on_queued=None):
-        """A Lock; see aio.Client.acquire(). on_queued is called by the library's thread."""
-        future = self.acquire_future(
-            key, ttl=ttl, wait=wait, owner=owner, margin=margin, on_queued=on_queued)
+        """A Lock; see aio.Client.acquire(). on_queued is called on the library's thread."""
+        future = concurrent.futures.Future()
         try:
+            self._begin(future, key, ttl, wait, owner, margin, on_queued)
             return future.result()
-        except BaseException:
-            future.cancel()  # KeyboardInterrupt gives up waiting
+        except BaseException:  # KeyboardInterrupt gives up waiting
+            if not future.cancel():
+                future.add_done_callback(self._release_unseen)
             raise
 
-    def acquire_future(self, key, **options):
+    def acquire_future(self, key, *, ttl=30.0, wait=None, owner="", margin=None, on_queued=None):
         """The same as a concurrent.futures.Future, whose cancel() gives up waiting."""
         future = concurrent.futures.Future()
-        asyncio.run_coroutine_threadsafe(self._acquire(key, options, future), self._loop)
+        self._begin(future, key, ttl, wait, owner, margin, on_queued)
         return future
 
-    async def _acquire(self, key, options, future):
-        task = asyncio.current_task()
+    def _begin(self, future, key, ttl, wait, owner, margin, on_queued):
+        arguments = self._driver.checked(key, ttl, wait, owner, margin, on_queued)
+        self._check_caller()
+        self._loop.call_soon_threadsafe(self._acquire, future, arguments)
 
-        def given_up(ended):
-            if ended.cancelled():
-                self._loop.call_soon_threadsafe(task.cancel)
+    def _acquire(self, future, arguments):
+        acquire = None
 
-        future.add_done_callback(given_up)
-        try:
-            lock = await self._client.acquire(key, **options)
-        except Exception as error:
-            if future.set_running_or_notify_cancel():
+        def on_done(lease, error):
+            nonlocal acquire
+            acquire = None
+            if not future.set_running_or_notify_cancel():
+                if lease is not None:
+                    self._driver.release(lease, lambda error: None)
+            elif error is not None:
                 future.set_exception(error)
-            return
-        if future.set_running_or_notify_cancel():
-            future.set_result(Lock(self, lock))
+            else:
+                future.set_result(Lock(self, lease))
+
+        def give_up():
+            if acquire is not None:
+                self._driver.give_up(acquire)
+                future.set_running_or_notify_cancel()
+
+        def on_future_done(future):
+            if future.cancelled():
+                self._loop.call_soon_threadsafe(give_up)
+
+        try:
+            acquire = self._driver.acquire(arguments, on_done)
+        except LockError as error:
+            on_done(None, error)
         else:
-            await lock.release()
+            future.add_done_callback(on_future_done)
+
+    def _release_unseen(self, future):
+        """Of a lock that was granted while its caller was interrupted."""
+        if future.exception() is None:
+            lease = future.result()._lease
+            self._loop.call_soon_threadsafe(self._driver.release, lease, lambda error: None)
 
     @contextlib.contextmanager
     def lock(self, key, **options):
         """Holds the lock inside the block; options as for acquire(). Raises LockLost at its end
-        where the lock was lost meanwhile."""
-        lock = self.acquire(key, **options)
-        with lock:
+        if the lock was lost meanwhile."""
+        with self.acquire(key, **options) as lock:
             yield lock
-            if lock.lost.is_set():
-                raise lock.loss
 
     def close(self):
-        """Releases all locks."""
-        if self._loop.is_closed():
-            return
-        self._run(self._client.close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
+        """Releases all locks, and ends all waiting with CANCELLED. Takes 2 s at most."""
+        self._check_caller()
+        asyncio.run_coroutine_threadsafe(self._driver.close(), self._loop).result()
+
+    def _answer(self, ask):
+        """Waits for the on_done(error) that `ask` is given."""
+        self._check_caller()
+        answered = concurrent.futures.Future()
+        self._loop.call_soon_threadsafe(ask, answered.set_result)
+        error = answered.result()
+        if error is not None:
+            raise error
+
+    def _check_caller(self):
+        if os.getpid() != self._process:
+            raise RuntimeError("redlockd: this process was forked after the client was made; "
+                               "make a client in each process")
+        if _background.is_current():
+            raise RuntimeError("redlockd: must not be called from on_queued or token()")
 
     def __enter__(self):
         return self

@@ -1,25 +1,47 @@
-"""How old the daemon's messages are; see client/cpp/src/daemon_clock.h for why it is so."""
+"""The clock that the client judges by, and the daemon's clock as seen from here."""
 
 import math
+import time
 
-_WINDOW = 60.0
+# The clocks of two machines run at rates that differ by no more than this.
+_DRIFT = 0.01
+
+
+def now():
+    """Seconds on a clock that counts the time of a suspend."""
+    if hasattr(time, "CLOCK_BOOTTIME"):
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
+    return time.monotonic()
 
 
 class DaemonClock:
+    """Finds out when a daemon made a message, by this machine's clock and no later than it did.
+
+    An operation that was sent at `s` and answered when the daemon's clock read `c` proves that `c`
+    is not before `s`. Of all such pairs, the one that gives the latest bound is kept.
+    """
+
     def __init__(self):
-        self._smallest = self._before = math.inf
-        self._window_began = -math.inf
-        self._shortest_trip = math.inf
+        self._sent = None
+        self._answered = 0.0
+        self._arrived = 0.0
+        self._daemon = 0.0
 
     def on_message(self, daemon, now):
-        difference = now - daemon
-        if now - self._window_began > _WINDOW:
-            self._before, self._smallest, self._window_began = self._smallest, difference, now
-        self._smallest = min(self._smallest, difference)
+        """A message arrived that says that the daemon's clock read `daemon`."""
+        self._daemon = daemon
+        self._arrived = now
 
     def on_round_trip(self, took):
-        self._shortest_trip = min(self._shortest_trip, took)
+        """That message answers an operation that was sent `took` before it arrived."""
+        sent = self._arrived - took
+        if sent >= self.made_at(self._daemon):
+            self._sent = sent
+            self._answered = self._daemon
 
     def made_at(self, daemon):
-        """By this machine's clock, not after the moment when the daemon made the message."""
-        return daemon + min(self._smallest, self._before) - self._shortest_trip
+        """A lower bound of the time at which the daemon's clock read `daemon`; -inf if unknown."""
+        if self._sent is None:
+            return -math.inf
+        passed = daemon - self._answered
+        return self._sent + passed - _DRIFT * abs(passed)

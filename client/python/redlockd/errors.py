@@ -2,13 +2,23 @@
 
 
 class LockError(Exception):
-    """Anything that went wrong. `reason` is one of the contract's, or UNREACHABLE where no daemon
-    answered; `retry_after` is in seconds, None where a repetition does not help."""
+    """Anything that went wrong.
+
+    reason: one of the contract's, or UNREACHABLE if no daemon answered.
+    retry_after: in seconds; None if a repetition does not help.
+    """
 
     def __init__(self, reason, message, retry_after=None):
         super().__init__(message)
         self.reason = reason
         self.retry_after = retry_after
+
+    def __reduce__(self):
+        return type(self), (self.reason, str(self), self.retry_after)
+
+
+class InvalidArgument(LockError, ValueError):
+    """A value that cannot be used. The message names it; nothing was sent if the client found it."""
 
 
 class LockAlreadyHeld(LockError):
@@ -32,6 +42,7 @@ class Unreachable(LockError, ConnectionError):
 
 
 _CLASSES = {
+    "INVALID_ARGUMENT": InvalidArgument,
     "LOCK_ALREADY_HELD": LockAlreadyHeld,
     "MAX_RETRIES_EXCEEDED": LockAlreadyHeld,
     "DEADLINE_EXCEEDED": LockTimeout,

@@ -1,0 +1,58 @@
+import { Close, Operation } from './operations.js';
+
+const CALLER_WAITS = 2000;
+
+// The end of a client: what its Session is to release, and who waits for that.
+export class Closing {
+  done = false;
+  #machine;
+  #covered = []; // key, token and ttl of what `close` releases
+  #sent = false;
+  #calls = [];
+
+  constructor(machine) { this.#machine = machine; }
+
+  get needsSession() { return this.#covered.length > 0; }
+
+  cover(name) { this.#covered.push(name); }
+
+  wait(caller) {
+    const call = new Operation(this.#machine, caller);
+    if (this.done) {
+      call.settle();
+      return;
+    }
+    call.bound = this.#machine.after(CALLER_WAITS, () => call.settle());
+    this.#calls.push(call);
+  }
+
+  // The Session that was to release all this is gone.
+  abandoned() {
+    this.#sent = false;
+    for (const name of this.#covered.splice(0)) this.#machine.release(name);
+  }
+
+  // Does the next step. Returns whether that was the last.
+  advance() {
+    if (this.#machine.releases.size > 0 && !this.#sent) return false;
+    if (this.#covered.length > 0) {
+      if (this.#machine.ready && !this.#sent) {
+        this.#sent = true;
+        this.#machine.submit(new Close((ok) => this.#answered(ok)));
+      }
+      return false;
+    }
+    this.done = true;
+    for (const call of this.#calls) call.settle();
+    return true;
+  }
+
+  #answered(ok) {
+    if (!ok) {
+      this.abandoned();
+      return;
+    }
+    this.#covered = [];
+    for (const release of [...this.#machine.releases]) release.end();
+  }
+}

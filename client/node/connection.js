@@ -1,0 +1,138 @@
+import { LockError } from './errors.js';
+import { Session } from './session.js';
+
+const LONGEST_CONNECT = 2000;
+const SHORTEST_CONNECT = 50;
+const LONGEST_SILENCE = 2000;
+const PAUSE = 50;
+const LONGEST_PAUSE = 1000;
+// After a Session that was ready for less than this, the shortest pause passes once all endpoints have been tried:
+// a daemon that always drains is not asked without a pause.
+const STEADY = 1000;
+// A deadline that comes so much too late: the process was held up, and answers may be waiting to be read.
+const HELD_UP = 100;
+
+class Ping {
+  sends = 0;
+  #answered;
+
+  constructor(answered) { this.#answered = answered; }
+
+  body() { return { ping: {} }; }
+
+  answered() { this.#answered(); }
+
+  abandoned() {}
+}
+
+// Opens one Session after the other, keeps the current one alive by pings, and abandons it if it falls silent.
+export class Connection {
+  // undefined: none is open.
+  session;
+  // Why the last Session was abandoned.
+  lastError;
+  #failures = 0; // in a row
+  #endpoint = 0;
+  #pause;
+  #nextId = 1;
+  #options;
+
+  // `endpoints`: how many there are. `host.open(session)` starts the stream; `host.drop(session, reusable)` cancels it,
+  // and its connection if that is not reusable. `onReady(session)`, `onAbandoned(session, error)`.
+  constructor(options) { this.#options = options; }
+
+  get ready() { return this.session?.state === 'ready'; }
+
+  queue(operation) {
+    const id = this.#nextId;
+    this.#nextId += 1;
+    return this.session.queue(id, operation);
+  }
+
+  // Does nothing if a Session is open, or if a pause is to pass first.
+  open() {
+    if (this.session !== undefined || this.#pause !== undefined) return;
+    const { endpoints, grace, host } = this.#options;
+    const session = new Session(this.#endpoint, grace);
+    this.session = session;
+    const time = Math.max(SHORTEST_CONNECT, Math.min(LONGEST_CONNECT, grace / 2 / endpoints));
+    this.#limit('connect', time, `no answer within ${Math.round(time)} ms`);
+    this.queue(new Ping(() => this.#becomeReady()));
+    host.open(session);
+  }
+
+  // From now on, nothing that arrives on this Session counts.
+  abandon(session, error) {
+    if (session !== this.session) return;
+    const { clock, deadlines, endpoints, host, onAbandoned, random } = this.#options;
+    const now = clock.earliest();
+    this.#failures += 1;
+    if (session.readyAt !== undefined) {
+      const steady = now - session.readyAt >= STEADY;
+      this.#failures = steady ? 0 : Math.min(this.#failures, endpoints);
+    }
+    this.#endpoint = (this.#endpoint + 1) % endpoints;
+    this.lastError = error;
+    if (this.#failures >= endpoints) {
+      const pause = Math.min(PAUSE * 2 ** (this.#failures - endpoints), LONGEST_PAUSE);
+      this.#pause = deadlines.add(now + pause * (0.5 + random() / 2), () => { this.#pause = undefined; });
+    }
+    this.#leave(session);
+    host.drop(session, false);
+    onAbandoned(session, error);
+  }
+
+  // Ends the Session in peace; nothing is held or waited for.
+  close() {
+    this.#options.deadlines.remove(this.#pause);
+    this.#pause = undefined;
+    const { session } = this;
+    if (session === undefined) return;
+    this.#leave(session);
+    this.#options.host.drop(session, true);
+  }
+
+  #leave(session) {
+    session.state = 'abandoned';
+    for (const timer of Object.values(session.timers)) this.#options.deadlines.remove(timer);
+    this.session = undefined;
+  }
+
+  #becomeReady() {
+    const { clock, deadlines, onReady } = this.#options;
+    const { session } = this;
+    deadlines.remove(session.timers.connect);
+    session.state = 'ready';
+    session.readyAt = clock.earliest();
+    this.#pingWhenDue();
+    onReady(session);
+  }
+
+  // Every answer is as good as that to a ping. So a ping is due when a quarter of the grace has passed since the
+  // sending of the last message that was answered, which is not later than the last message sent.
+  #pingWhenDue() {
+    const { clock, deadlines, grace } = this.#options;
+    const { session } = this;
+    const due = session.answeredAt + grace / 4;
+    if (clock.earliest() < due) {
+      session.timers.ping = deadlines.add(due, () => this.#pingWhenDue());
+      return;
+    }
+    this.#limit('silence', Math.min(LONGEST_SILENCE, grace / 3), 'the daemon is silent');
+    this.queue(new Ping(() => {
+      deadlines.remove(session.timers.silence);
+      this.#pingWhenDue();
+    }));
+  }
+
+  // Abandons the Session after `time`, or after twice that if the process was held up meanwhile.
+  #limit(timer, time, message) {
+    const { clock, deadlines } = this.#options;
+    const { session } = this;
+    const abandon = () => this.abandon(session, new LockError('UNREACHABLE', message));
+    session.timers[timer] = deadlines.add(clock.earliest() + time, (lateness) => {
+      if (lateness < HELD_UP) abandon();
+      else session.timers[timer] = deadlines.add(clock.earliest() + time, abandon);
+    });
+  }
+}

@@ -1,0 +1,126 @@
+// Drives a Machine by streams and timers.
+
+import { randomFillSync } from 'node:crypto';
+import { Machine } from './machine.js';
+
+// A timer that fires so much too late was held up by other work of the process.
+const LATE = 20;
+const LONGEST_TIMER = 1000;
+
+// Random bytes are drawn for many tokens at once; none is used twice.
+const TOKEN_BYTES = 16;
+const pool = Buffer.alloc(256 * TOKEN_BYTES);
+let used = pool.length;
+
+const newToken = () => {
+  if (used === pool.length) {
+    randomFillSync(pool);
+    used = 0;
+  }
+  used += TOKEN_BYTES;
+  return `rl-${pool.toString('hex', used - TOKEN_BYTES, used)}`;
+};
+
+export class Driver {
+  #machine;
+  #transport;
+  #clock;
+  #stream;
+  #flushing = false;
+  #timer;
+  #timerAt = Infinity;
+
+  constructor({ transport, endpoints, grace, clock }) {
+    this.#transport = transport;
+    this.#clock = clock;
+    this.#machine = new Machine({ endpoints, grace, clock, host: this, newToken });
+  }
+
+  get clock() { return this.#clock; }
+
+  acquire(request, caller) { return this.#run(() => this.#machine.acquire(request, caller)); }
+
+  giveUp(acquire, error) { this.#run(() => this.#machine.giveUp(acquire, error)); }
+
+  release(lease) { return this.#ask((caller) => this.#machine.releaseLease(lease, caller)); }
+
+  extend(lease, ttl) { return this.#ask((caller) => this.#machine.extend(lease, ttl, caller)); }
+
+  close() { return this.#ask((caller) => this.#machine.close(caller)); }
+
+  // ---- the Machine's host
+
+  open(session) {
+    this.#stream = this.#transport.open(session.endpoint, {
+      onMessage: (message) => this.#run(() => this.#machine.message(session, message)),
+      onEnd: (error, fatal) => this.#run(() => this.#machine.ended(session, error, fatal)),
+    });
+  }
+
+  drop(session, reusable) {
+    this.#stream.cancel();
+    this.#stream = undefined;
+    if (!reusable) this.#transport.disconnect(session.endpoint);
+  }
+
+  // ----
+
+  #ask(start) {
+    return new Promise((resolve, reject) => {
+      this.#run(() => start((error) => (error ? reject(error) : resolve())));
+    });
+  }
+
+  #run(step) {
+    const value = step();
+    // User code may come back here.
+    for (const notice of this.#machine.takeNotices()) notice();
+    this.#flushSoon();
+    this.#arm();
+    if (this.#machine.closed) this.#transport.close();
+    return value;
+  }
+
+  // At the end of this turn of the event loop, so that all its operations share one message; and not before the
+  // message before it was written.
+  #flushSoon() {
+    if (this.#flushing || !this.#machine.session?.hasOutbox || this.#stream.writing) return;
+    this.#flushing = true;
+    setImmediate(() => {
+      this.#flushing = false;
+      const stream = this.#stream;
+      if (stream === undefined || stream.writing) return;
+      const message = this.#machine.take();
+      if (message !== undefined) stream.write(message, () => this.#flushSoon());
+    });
+  }
+
+  // One timer. It keeps the process alive only while a caller waits.
+  #arm() {
+    const { awaited, closed, wakeAt } = this.#machine;
+    if (closed || wakeAt === Infinity) {
+      clearTimeout(this.#timer);
+      this.#timer = undefined;
+      this.#timerAt = Infinity;
+      return;
+    }
+    if (wakeAt < this.#timerAt) {
+      clearTimeout(this.#timer);
+      const delay = Math.min(Math.max(Math.ceil(wakeAt - this.#clock.earliest()), 1), LONGEST_TIMER);
+      this.#timerAt = wakeAt;
+      const due = performance.now() + delay;
+      this.#timer = setTimeout(() => this.#fire(due), delay);
+    }
+    if (awaited > 0) this.#timer.ref();
+    else this.#timer.unref();
+  }
+
+  // If the process was held up, what has arrived meanwhile is read first: the extension of a lock may be waiting.
+  #fire(due) {
+    this.#timer = undefined;
+    this.#timerAt = Infinity;
+    const tick = () => this.#run(() => this.#machine.tick());
+    if (performance.now() - due > LATE) setImmediate(tick);
+    else tick();
+  }
+}

@@ -1,0 +1,14 @@
+// `reason` is one of the contract's (proto/redlock/v1/lock_service.proto), or UNREACHABLE if no daemon answered.
+// `retryAfter`: in ms; undefined if a repetition does not help.
+export class LockError extends Error {
+  constructor(reason, message, retryAfter) {
+    super(message);
+    this.name = 'LockError';
+    this.reason = reason;
+    this.retryAfter = retryAfter;
+  }
+}
+
+export const errorOf = (status) => new LockError(status.reason, status.message, status.retryDelay);
+
+export const closedError = () => new LockError('CANCELLED', 'the client is closed');

@@ -1,0 +1,317 @@
+import { Acquire } from './acquire.js';
+import { Closing } from './closing.js';
+import { Connection } from './connection.js';
+import { Deadlines } from './deadlines.js';
+import { LockError, closedError } from './errors.js';
+import { Adopt, Extend, Release } from './operations.js';
+
+const OPERATIONS_IN_A_MESSAGE = 1000;
+// A Session without locks and operations is ended after this time, so that it does not keep the process alive.
+const IDLE = 1000;
+// While locks are held, tick() is to be called this often: timers do not count the time of a suspend.
+const LONGEST_SLEEP = 1000;
+
+// The client's side of the protocol (client/PROTOCOL.md), without gRPC, timers or a real clock. Its owner calls
+// acquire(), giveUp(), releaseLease(), extend() and close() for the user, message() and ended() for the stream, and
+// tick() when wakeAt has come. After each of these calls, the owner calls what takeNotices() returns, and sends what
+// take() returns as soon as the stream can be written to.
+export class Machine {
+  deadlines = new Deadlines();
+  // How many callers wait for an operation.
+  awaited = 0;
+  leases = new Map(); // token -> the Lease, while it is held
+  acquires = new Set();
+  releases = new Set();
+  extensions = new Set();
+  #ending = new Map(); // a Lease that was lost while it was trusted -> the deadline of its release
+  #connection;
+  #lossCheckAt = Infinity; // not after the first loss
+  #notices = [];
+  #suspends;
+  #idle;
+  #closing; // set by close()
+
+  // `endpoints`: how many there are. `host`: see Connection. `newToken()` returns an owner token.
+  constructor({ endpoints, grace, clock, host, newToken, random = Math.random }) {
+    this.endpoints = endpoints;
+    this.grace = grace;
+    this.clock = clock;
+    this.newToken = newToken;
+    this.#suspends = clock.suspends;
+    this.#connection = new Connection({
+      endpoints, grace, clock, host, random,
+      deadlines: this.deadlines,
+      onReady: (session) => this.#becameReady(session),
+      onAbandoned: (session, error) => this.#abandoned(session, error),
+    });
+  }
+
+  get session() { return this.#connection.session; }
+
+  get ready() { return this.#connection.ready; }
+
+  // Nothing is left to do, and nothing will be.
+  get closed() { return this.#closing?.done ?? false; }
+
+  // ---- for the user
+
+  acquire(request, caller) {
+    const acquire = new Acquire(this, request, caller);
+    if (this.#closing) {
+      acquire.settle(closedError());
+      return acquire;
+    }
+    this.acquires.add(acquire);
+    this.submit(acquire);
+    this.#settle();
+    return acquire;
+  }
+
+  giveUp(acquire, error) {
+    acquire.giveUp(error);
+    this.#settle();
+  }
+
+  // Trust ends now, whatever the daemon answers.
+  releaseLease(lease, caller) {
+    const released = () => new LockError('CANCELLED', `${lease.key}: the lock was released`);
+    if (!this.#stopTrusting(lease, 'released', released)) {
+      caller();
+      return;
+    }
+    this.release(lease, { caller });
+    this.#settle();
+  }
+
+  extend(lease, ttl, caller) {
+    if (lease.state !== 'held') {
+      caller(lease.endedBy());
+      return;
+    }
+    const extension = new Extend(this, lease, ttl, caller);
+    this.extensions.add(extension);
+    if (lease.session !== undefined) this.submit(extension);
+    this.#settle();
+  }
+
+  // Releases everything, ends all operations, and lets the caller wait for that for a short time.
+  close(caller) {
+    if (this.#closing === undefined) {
+      this.#closing = new Closing(this);
+      for (const acquire of [...this.acquires]) {
+        if (acquire.sent) this.#closing.cover(acquire.name);
+        acquire.giveUp(closedError());
+      }
+      for (const lease of [...this.leases.values()]) {
+        this.#stopTrusting(lease, 'released', closedError);
+        this.#notices.push(() => lease.onLost(closedError()));
+        this.#giveBack(lease);
+      }
+      for (const [lease, deadline] of this.#ending) {
+        this.deadlines.remove(deadline);
+        this.#giveBack(lease);
+      }
+    }
+    this.#closing.wait(caller);
+    this.#settle();
+  }
+
+  // ---- for the stream
+
+  // The next message of the current Session; undefined if there is nothing to send.
+  take() {
+    return this.session?.hasOutbox
+      ? this.session.take(OPERATIONS_IN_A_MESSAGE, this.clock.earliest()) : undefined;
+  }
+
+  // `message`: results [{ id, lease, status }], events [{ type, lease, message }], positions [{ id, position }],
+  // clock.
+  message(session, message) {
+    if (session !== this.session) return;
+    const now = this.clock.latest();
+    this.#afterSuspend(now);
+    const draining = this.#read(session, message, now);
+    if (draining) this.#connection.abandon(session, new LockError('DRAINING', 'the daemon is shutting down'));
+    this.#settle();
+  }
+
+  // `fatal`: another attempt to connect cannot help.
+  ended(session, error, fatal = false) {
+    if (session !== this.session) return;
+    this.#connection.abandon(session, error);
+    if (fatal && session.readyAt === undefined) for (const acquire of [...this.acquires]) acquire.giveUp(error);
+    this.#settle();
+  }
+
+  // ---- time
+
+  get wakeAt() {
+    const longest = this.leases.size > 0 ? this.clock.earliest() + LONGEST_SLEEP : Infinity;
+    return Math.min(this.deadlines.next, this.#lossCheckAt, longest);
+  }
+
+  tick() {
+    const now = this.clock.latest();
+    this.#afterSuspend(now);
+    if (now >= this.#lossCheckAt) this.#checkTrust(now);
+    this.deadlines.run(this.clock.earliest());
+    this.#settle();
+  }
+
+  // What is to be called once this object has come to rest: user code, which may call it again.
+  takeNotices() {
+    if (this.#notices.length === 0) return [];
+    const notices = this.#notices;
+    this.#notices = [];
+    return notices;
+  }
+
+  // ---- for the operations
+
+  after(time, action) { return this.deadlines.add(this.clock.earliest() + time, action); }
+
+  // Sends it now if a Session is ready, else when the next one is.
+  submit(operation) {
+    if (this.ready) operation.entry = this.#connection.queue(operation);
+  }
+
+  release(name, options) {
+    const release = new Release(this, name, options);
+    this.releases.add(release);
+    this.submit(release);
+  }
+
+  hold(lease) {
+    this.leases.set(lease.token, lease);
+    this.#lossCheckAt = Math.min(this.#lossCheckAt, lease.lossAt);
+  }
+
+  adopt(lease, session) {
+    if (session !== this.session || lease.state !== 'held') return;
+    this.#connection.queue(new Adopt(this, lease));
+  }
+
+  adopted(lease, session, granted, madeAt) {
+    lease.confirmed(session, granted, madeAt);
+    this.#lossCheckAt = Math.min(this.#lossCheckAt, lease.lossAt);
+    for (const extension of this.extensions) {
+      if (extension.lease === lease && extension.entry === undefined) this.submit(extension);
+    }
+  }
+
+  lose(lease, why) {
+    const error = new LockError('LOCK_NOT_HELD', `${lease.key}: the lock was lost: ${why}`);
+    if (this.#stopTrusting(lease, 'lost', () => error)) this.#notices.push(() => lease.onLost(error));
+  }
+
+  timeoutError(key, done, time) {
+    if (this.ready) return new LockError('DEADLINE_EXCEEDED', `${key}: not ${done} within ${time} ms`);
+    const why = this.#connection.lastError?.message ?? 'no connection yet';
+    return new LockError('UNREACHABLE', `${key}: not ${done} within ${time} ms: no daemon could be reached: ${why}`);
+  }
+
+  // ---- inside
+
+  // Returns whether the daemon is draining.
+  #read(session, { results, events, positions, clock }, now) {
+    const answers = [];
+    let draining = false;
+    for (const result of results) {
+      const operation = session.answered(result.id, clock);
+      if (operation !== undefined) answers.push({ operation, result });
+      if (result.status?.reason === 'DRAINING') draining = true;
+    }
+    const madeAt = session.anchor.madeAt(clock);
+    for (const { operation, result } of answers) operation.answered(result, session, madeAt, now);
+    for (const { type, lease, message } of events) {
+      const held = this.leases.get(lease?.token);
+      if (type === 'DRAINING') draining = true;
+      else if (held === undefined) continue;
+      else if (type === 'LOST') this.lose(held, message);
+      else if (type === 'EXTENDED' && held.session === session) held.extended(lease, madeAt);
+    }
+    for (const { id, position } of positions) {
+      const acquire = session.find(id);
+      if (acquire?.caller !== undefined) this.#notices.push(() => acquire.request?.onQueued?.(position));
+    }
+    return draining;
+  }
+
+  #becameReady(session) {
+    for (const release of this.releases) this.submit(release);
+    for (const lease of this.leases.values()) this.adopt(lease, session);
+    for (const acquire of this.acquires) if (!acquire.blocked) this.submit(acquire);
+  }
+
+  #abandoned(session, error) {
+    for (const lease of this.leases.values()) if (lease.session === session) lease.freeze();
+    for (const { operation, sent } of session.takeUnanswered()) operation.abandoned(sent);
+    this.#closing?.abandoned();
+    if (session.readyAt !== undefined) return;
+    for (const acquire of [...this.acquires]) acquire.unreachable(error, this.endpoints);
+  }
+
+  #afterSuspend(now) {
+    if (this.clock.suspends === this.#suspends) return;
+    this.#suspends = this.clock.suspends;
+    this.#checkTrust(now);
+  }
+
+  #checkTrust(now) {
+    this.#lossCheckAt = Infinity;
+    for (const lease of [...this.leases.values()]) {
+      if (lease.lossAt > now) this.#lossCheckAt = Math.min(this.#lossCheckAt, lease.lossAt);
+      else this.#end(lease);
+    }
+  }
+
+  // The daemon may go on extending the lock, so it is released; but not before its trust has ended, because the holder
+  // needs the margin to stop its work.
+  #end(lease) {
+    const { trustedUntil } = lease;
+    this.lose(lease, 'it could not be extended in time');
+    this.#ending.set(lease, this.deadlines.add(trustedUntil, () => {
+      this.#ending.delete(lease);
+      this.release(lease);
+    }));
+  }
+
+  // Returns false if the lock was not held any more. Its extensions end with `error()`.
+  #stopTrusting(lease, state, error) {
+    if (lease.state !== 'held') return false;
+    lease.state = state;
+    lease.endedBy = error;
+    this.leases.delete(lease.token);
+    for (const extension of [...this.extensions]) if (extension.lease === lease) extension.end(error());
+    return true;
+  }
+
+  #giveBack(lease) {
+    if (lease.session !== undefined && lease.session === this.session) this.#closing.cover(lease);
+    else this.release(lease);
+  }
+
+  get #needed() {
+    return this.leases.size > 0 || this.acquires.size > 0 || this.releases.size > 0
+      || (this.#closing?.needsSession ?? false);
+  }
+
+  #settle() {
+    if (this.closed) return;
+    if (this.#closing?.advance()) {
+      this.deadlines.remove(this.#idle);
+      this.#connection.close();
+    } else if (this.#needed) {
+      this.deadlines.remove(this.#idle);
+      this.#idle = undefined;
+      this.#connection.open();
+    } else if (this.session !== undefined) {
+      this.#idle ??= this.after(IDLE, () => this.#endIdle());
+    }
+  }
+
+  #endIdle() {
+    this.#idle = undefined;
+    if (this.session?.unanswered === 0) this.#connection.close();
+  }
+}

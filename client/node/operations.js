@@ -1,0 +1,149 @@
+import { LockError, errorOf } from './errors.js';
+
+const CALLER_WAITS = 2000;
+const ADOPT_AGAIN = 100;
+
+// Something that was asked of the client. `caller(error, value)` is called once; undefined: nobody waits for it.
+export class Operation {
+  sends = 0;
+  // Its place in the current Session; undefined while it is not there.
+  entry;
+  // The deadline of the caller.
+  bound;
+
+  constructor(machine, caller) {
+    this.machine = machine;
+    this.caller = caller;
+    if (caller !== undefined) machine.awaited += 1;
+  }
+
+  settle(error, value) {
+    const { caller, machine } = this;
+    if (caller === undefined) return;
+    this.caller = undefined;
+    machine.awaited -= 1;
+    machine.deadlines.remove(this.bound);
+    caller(error, value);
+  }
+}
+
+// Gives a token back. Goes on after its caller has left, until the lock would have expired.
+export class Release extends Operation {
+  #expiry;
+
+  // `onDone()` is called when there is nothing more to do.
+  constructor(machine, { key, token, ttl }, { caller, onDone } = {}) {
+    super(machine, caller);
+    this.key = key;
+    this.token = token;
+    this.ttl = ttl;
+    this.onDone = onDone;
+    if (caller !== undefined) this.bound = machine.after(CALLER_WAITS, () => this.settle());
+    if (!machine.ready) this.#expire();
+  }
+
+  body() { return { release: { key: this.key, token: this.token } }; }
+
+  answered({ status }) {
+    this.entry = undefined;
+    if (status?.reason === 'DRAINING') this.#expire();
+    else if (status === undefined || (status.reason === 'LOCK_NOT_HELD' && this.sends > 1)) this.end();
+    else this.end(errorOf(status));
+  }
+
+  abandoned() {
+    this.entry = undefined;
+    this.#expire();
+  }
+
+  // The answer may still come after the expiry.
+  end(error) {
+    if (!this.machine.releases.delete(this)) return;
+    this.machine.deadlines.remove(this.#expiry);
+    this.settle(error);
+    this.onDone?.();
+  }
+
+  // No Session keeps the lock alive any more. The last daemon gives it up after the grace, and without the daemon it
+  // expires.
+  #expire() {
+    this.#expiry ??= this.machine.after(Math.max(this.machine.grace, this.ttl), () => this.end());
+  }
+}
+
+// Waits for the adoption of the lock if need be.
+export class Extend extends Operation {
+  constructor(machine, lease, ttl, caller) {
+    super(machine, caller);
+    this.lease = lease;
+    this.ttl = ttl;
+    this.bound = machine.after(CALLER_WAITS, () => this.end(machine.timeoutError(lease.key, 'extended', CALLER_WAITS)));
+  }
+
+  body() { return { extend: { key: this.lease.key, token: this.lease.token, ttl: this.ttl } }; }
+
+  answered({ lease, status }, session, madeAt) {
+    this.entry = undefined;
+    if (status?.reason === 'DRAINING') return;
+    if (status?.reason === 'LOCK_NOT_HELD') this.machine.lose(this.lease, status.message);
+    if (lease !== undefined && this.lease.session === session) this.lease.extended(lease, madeAt);
+    this.end(status && errorOf(status));
+  }
+
+  abandoned() { this.entry = undefined; }
+
+  end(error) {
+    this.machine.extensions.delete(this);
+    this.settle(error);
+  }
+}
+
+// Takes a lock that is held into the current Session.
+export class Adopt {
+  sends = 0;
+  #machine;
+  #lease;
+  #sequence;
+
+  constructor(machine, lease) {
+    this.#machine = machine;
+    this.#lease = lease;
+    this.#sequence = lease.nextSequence();
+  }
+
+  body() {
+    const { key, token, ttl } = this.#lease;
+    return { adopt: { key, token, ttl, sequence: this.#sequence } };
+  }
+
+  answered({ lease, status }, session, madeAt) {
+    if (this.#lease.state !== 'held') return;
+    if (lease !== undefined) {
+      this.#machine.adopted(this.#lease, session, lease, madeAt);
+    } else if (status.reason === 'LOCK_NOT_HELD') {
+      this.#machine.lose(this.#lease, status.message);
+    } else {
+      this.#machine.after(ADOPT_AGAIN, () => this.#machine.adopt(this.#lease, session));
+    }
+  }
+
+  abandoned() {}
+}
+
+// Releases everything that the Session holds.
+export class Close {
+  sends = 0;
+  #done;
+
+  // `done(ok)` is called with the answer.
+  constructor(done) { this.#done = done; }
+
+  body() { return { close: {} }; }
+
+  answered({ status }) { this.#done(status === undefined); }
+
+  abandoned() {}
+}
+
+export const tooLate = (key) => new LockError(
+  'VALIDITY_EXPIRED', `${key}: the lock was granted, but its validity had passed when the answer was read`);

@@ -1,0 +1,89 @@
+import { Anchor, allowance } from './trust.js';
+
+// One stream to one daemon: what was sent and not yet answered, and what the answers prove.
+//
+// An operation has `body()`, which makes it as the transport sends it, `sends`, which counts how often it was sent,
+// `answered(result, context)` and `abandoned(sent)`.
+export class Session {
+  // connecting | ready | abandoned
+  state = 'connecting';
+  readyAt;
+  anchor = new Anchor();
+  // The sending time of the last message that was answered.
+  answeredAt = -Infinity;
+  // Its deadlines.
+  timers = {};
+  #grace;
+  #greeted = false;
+  #outbox = [];
+  #sent = new Map(); // id -> { id, operation, sentAt }
+
+  constructor(endpoint, grace) {
+    this.endpoint = endpoint;
+    this.#grace = grace;
+  }
+
+  get trustedUntil() { return this.answeredAt + this.#grace - allowance(this.#grace); }
+
+  get hasOutbox() { return this.#outbox.length > 0; }
+
+  get unanswered() { return this.#sent.size + this.#outbox.length; }
+
+  queue(id, operation) {
+    const entry = { id, operation, sentAt: undefined };
+    this.#outbox.push(entry);
+    return entry;
+  }
+
+  // Gives up an operation: takes it out if it was not sent, else sends `cancel`. Returns whether it was sent.
+  cancel(entry) {
+    if (entry.sentAt === undefined) {
+      this.#outbox.splice(this.#outbox.indexOf(entry), 1);
+      return false;
+    }
+    this.#outbox.push({ id: entry.id, operation: undefined });
+    return true;
+  }
+
+  // The next message, which counts as sent from now on.
+  take(limit, now) {
+    const operations = [];
+    for (const entry of this.#outbox.splice(0, limit)) {
+      const { id, operation } = entry;
+      if (operation === undefined) {
+        operations.push({ id, cancel: {} });
+        continue;
+      }
+      entry.sentAt = now;
+      operation.sends += 1;
+      this.#sent.set(id, entry);
+      operations.push({ id, ...operation.body() });
+    }
+    const message = { operations };
+    if (!this.#greeted) message.disconnectGrace = this.#grace;
+    this.#greeted = true;
+    return message;
+  }
+
+  // The operation that was answered; undefined if the id is unknown.
+  answered(id, clock) {
+    const entry = this.#sent.get(id);
+    if (entry === undefined) return undefined;
+    this.#sent.delete(id);
+    this.answeredAt = Math.max(this.answeredAt, entry.sentAt);
+    this.anchor.observe(entry.sentAt, clock);
+    return entry.operation;
+  }
+
+  // The operation that was sent with this id, if it has no answer yet.
+  find(id) { return this.#sent.get(id)?.operation; }
+
+  // All operations that have no answer, and whether they were sent. Nothing of them is left.
+  takeUnanswered() {
+    const entries = [...this.#sent.values(), ...this.#outbox];
+    this.#sent.clear();
+    this.#outbox = [];
+    return entries.filter(({ operation }) => operation !== undefined)
+      .map(({ operation, sentAt }) => ({ operation, sent: sentAt !== undefined }));
+  }
+}

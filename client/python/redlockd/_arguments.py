@@ -1,0 +1,101 @@
+"""Checks what users pass before any of it is sent: a bad value fails the one call that has it."""
+
+import math
+
+from .errors import make_error
+
+_KEY_BYTES = 512
+_OWNER_BYTES = 128
+_SHORTEST_TTL = 0.01
+_SHORTEST_GRACE = 0.1
+_LONGEST = 1e9  # seconds; the daemon's own bounds are far below it
+_RESERVED = "redlockd:"
+_LONGEST_DEFAULT_MARGIN = 0.5
+
+
+def _refuse(field, problem):
+    raise make_error("INVALID_ARGUMENT", f"{field}: {problem}")
+
+
+def _text(field, value, longest):
+    if not isinstance(value, str):
+        _refuse(field, f"must be a str, not {type(value).__name__}")
+    try:
+        size = len(value.encode())
+    except UnicodeEncodeError:
+        _refuse(field, "cannot be encoded as UTF-8")
+    if size > longest:
+        _refuse(field, f"has {size} bytes; at most {longest} are allowed")
+    return value
+
+
+def _seconds(field, value, least, most=_LONGEST):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        _refuse(field, f"must be a number of seconds, not {type(value).__name__}")
+    if not math.isfinite(value) or value > _LONGEST:
+        _refuse(field, f"is {value}; that is too long")
+    if value < least:
+        _refuse(field, f"is {value:g} s; must be at least {least:g} s")
+    if value > most:
+        _refuse(field, f"is {value:g} s; must be at most {most:g} s")
+    return float(value)
+
+
+def check_key(key):
+    if _text("key", key, _KEY_BYTES) == "":
+        _refuse("key", "is empty")
+    if key.startswith(_RESERVED):
+        _refuse("key", f'must not begin with "{_RESERVED}"')
+    return key
+
+
+def check_ttl(ttl):
+    return _seconds("ttl", ttl, _SHORTEST_TTL)
+
+
+def check_wait(wait):
+    return None if wait is None else _seconds("wait", wait, 0)
+
+
+def check_owner(owner):
+    return _text("owner", owner, _OWNER_BYTES)
+
+
+def check_grace(grace):
+    return _seconds("grace", grace, _SHORTEST_GRACE)
+
+
+def check_margin(margin, ttl, grace):
+    """The trust that is left rises and falls between about half of the TTL and the TTL, and
+    between three quarters of the grace and the grace. Half of both is what a margin can use."""
+    if margin is None:
+        return min(ttl / 10, grace / 10, _LONGEST_DEFAULT_MARGIN)
+    return _seconds("margin", margin, 0, min(ttl, grace) / 2)
+
+
+def check_on_queued(on_queued):
+    if on_queued is not None and not callable(on_queued):
+        _refuse("on_queued", f"must be callable, not {type(on_queued).__name__}")
+    return on_queued
+
+
+def check_endpoints(endpoints):
+    if isinstance(endpoints, str):
+        endpoints = [endpoints]
+    try:
+        endpoints = list(endpoints)
+    except TypeError:
+        _refuse("endpoints", f"must be addresses, not {type(endpoints).__name__}")
+    if not endpoints:
+        _refuse("endpoints", 'no endpoints given: pass at least one address such as "127.0.0.1:50051"')
+    for endpoint in endpoints:
+        if not isinstance(endpoint, str) or not endpoint:
+            _refuse("endpoints", f"{endpoint!r} is not an address such as \"127.0.0.1:50051\"")
+    return endpoints
+
+
+def check_token(token):
+    """Of a bearer token: what a header can carry."""
+    if token is not None and not (isinstance(token, str) and token.isascii() and token.isprintable()):
+        _refuse("token", "must be a str of printable ASCII characters, or a function that returns one")
+    return token

@@ -1,0 +1,119 @@
+"""Releases under way: those that a caller waits for, and those in the background."""
+
+from ._operations import Operation
+from ._wire import error_of
+from .errors import make_error
+
+_PATIENCE = 2.0  # of a caller
+_PAUSE = 0.1  # doubled
+_LONGEST_PAUSE = 1.0
+# A daemon that gives one of these reasons gives it again.
+_FINAL = ("INVALID_ARGUMENT", "UNAUTHENTICATED", "PERMISSION_DENIED")
+
+
+class Release(Operation):
+    """Sent until it is answered, or until the lock would have expired anyway.
+
+    on_done: called once, with an error or None. None: nobody waits.
+    then: called once the daemon has answered.
+    """
+
+    def __init__(self, releases, key, token, give_up_at, on_done):
+        self._releases = releases
+        self.key = key
+        self.token = token
+        self.give_up_at = give_up_at
+        self.then = None
+        self.patience = None
+        self.pause = _PAUSE
+        self.resting = False  # until it is sent again
+        self._on_done = on_done
+        self._times_sent = 0
+
+    def wanted(self, session):
+        return self in self._releases
+
+    def fill(self, message):
+        self._times_sent += 1
+        message.release.key = self.key
+        message.release.token = self.token
+
+    def on_result(self, result, session, valid_until, now):
+        if not result.HasField("status"):
+            self._releases.finish(self, None)
+        elif result.status.reason == "LOCK_NOT_HELD" and self._times_sent > 1:
+            self._releases.finish(self, None)  # an earlier one was carried out
+        elif result.status.reason in ("LOCK_NOT_HELD", *_FINAL):
+            self._releases.finish(self, error_of(result.status))
+        else:
+            self._releases.retry(self, error_of(result.status), now)
+
+    def done(self, error):
+        if self.patience is not None:
+            self.patience.cancel()
+        on_done, self._on_done = self._on_done, None
+        if on_done is not None:
+            on_done(error)
+
+    def answered(self):
+        then, self.then = self.then, None
+        if then is not None:
+            then()
+
+
+class Releases:
+    def __init__(self, machine):
+        self._machine = machine
+        self._unfinished = {}
+
+    def __contains__(self, release):
+        return release in self._unfinished
+
+    def __len__(self):
+        return len(self._unfinished)
+
+    def begin(self, key, token, give_up_at, now, on_done=None):
+        release = Release(self, key, token, give_up_at, on_done)
+        self._unfinished[release] = None
+        if on_done is not None:
+            release.patience = self._machine.timers.add(now + _PATIENCE, lambda now: self._leave_to_background(release))
+        self._machine.send(release)
+        return release
+
+    def _leave_to_background(self, release):
+        release.done(make_error(
+            "UNREACHABLE", f"{release.key}: the release was not answered in time and continues in the background"))
+
+    def on_ready(self, session, now):
+        """A new Session: they come first."""
+        for release in list(self._unfinished):
+            if release.give_up_at <= now:
+                self.finish(release, None)
+            elif not release.resting:
+                session.send(release)
+
+    def retry(self, release, error, now):
+        """The daemon answered, but could not release it."""
+        if error.reason == "DRAINING":
+            return  # the next Session begins with it
+        if error.reason != "OVERLOADED":
+            release.done(error)
+            release.answered()
+        pause = max(release.pause, error.retry_after or 0)
+        release.pause = min(2 * release.pause, _LONGEST_PAUSE)
+        release.resting = True
+
+        def again(now):
+            release.resting = False
+            if release.give_up_at <= now:
+                self.finish(release, None)
+            else:
+                self._machine.send(release)
+
+        self._machine.timers.add(now + pause, again)
+
+    def finish(self, release, error):
+        del self._unfinished[release]
+        release.done(error)
+        release.answered()
+        self._machine.on_release_finished()

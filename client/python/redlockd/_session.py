@@ -1,0 +1,160 @@
+"""What the client knows of one Session: what it sent, what was answered, and how far that is trusted."""
+
+import collections
+import enum
+import math
+
+from ._clock import DaemonClock
+from ._operations import Ping
+from ._wire import duration, pb, seconds
+
+_MOST_OPERATIONS = 1000  # in one message
+_LONGEST_SILENCE = 2.0
+_LONGEST_CONNECT = 2.0
+
+
+class Phase(enum.Enum):
+    CONNECTING = 1
+    READY = 2
+    ABANDONED = 3
+
+
+class Session:
+    """Opened by the machine. `ids` gives each operation a number that is never used again."""
+
+    def __init__(self, endpoint, endpoints, grace, ids, now):
+        self.endpoint = endpoint
+        self.phase = Phase.CONNECTING
+        self.ready_at = math.inf
+        self.leases = set()  # those that it keeps alive
+        # The Session is trusted until then, on this machine's clock.
+        self.trusted_until = -math.inf
+        self._grace = grace
+        self._ids = ids
+        self._clock = DaemonClock()
+        # Connecting may take less if every endpoint can then be tried within half of the grace.
+        self._connect_limit = min(_LONGEST_CONNECT, grace / 2 / endpoints)
+        self._connect_by = now + self._connect_limit
+        self._silence_limit = min(grace / 3, _LONGEST_SILENCE)
+        self._queue = collections.deque()
+        self._sent = {}  # id → (operation, when), unanswered
+        self._pings = {}  # id → since when its answer is waited for
+        self._ping_queued = False
+        self._last_sent = self._last_answered = -math.inf
+        self._writing_since = None
+
+    def send(self, operation):
+        """Puts it into the next message."""
+        self._queue.append(operation)
+
+    def awaits(self, operation_id):
+        return operation_id in self._sent
+
+    @property
+    def unanswered(self):
+        """The operations that the daemon may have carried out."""
+        return [operation for operation, _ in self._sent.values()]
+
+    def operation(self, operation_id):
+        return self._sent.get(operation_id, (None,))[0]
+
+    @property
+    def has_message(self):
+        if self._writing_since is not None:
+            return False
+        if self.phase is Phase.CONNECTING:
+            return self._last_sent == -math.inf
+        return self.phase is Phase.READY and bool(self._queue)
+
+    def next_message(self, now):
+        """The message to write now, or None. on_written() must follow before the next one."""
+        if not self.has_message:
+            return None
+        request = pb.SessionRequest()
+        if self.phase is Phase.CONNECTING:
+            request.disconnect_grace.CopyFrom(duration(self._grace))
+            self._add(request, Ping(), now)
+        while self._queue and len(request.operations) < _MOST_OPERATIONS:
+            operation = self._queue.popleft()
+            if operation.wanted(self):
+                self._add(request, operation, now)
+        if not request.operations:
+            return None
+        self._last_sent = self._writing_since = now
+        return request
+
+    def _add(self, request, operation, now):
+        message = request.operations.add()
+        if not operation.has_result:
+            operation.fill(message)
+            return
+        message.id = operation.id = next(self._ids)
+        operation.fill(message)
+        self._sent[operation.id] = operation, now
+        if isinstance(operation, Ping):
+            self._pings[operation.id] = now
+            self._ping_queued = False
+
+    def on_written(self):
+        self._writing_since = None
+
+    def on_message(self, message, now):
+        """The operations that it answers, as (operation, result)."""
+        self._clock.on_message(seconds(message.clock), now)
+        answered = []
+        for result in message.results:
+            operation, sent = self._sent.pop(result.id, (None, None))
+            if operation is None:
+                continue
+            self._pings.pop(result.id, None)
+            self._clock.on_round_trip(now - sent)
+            self._last_answered = max(self._last_answered, sent)
+            answered.append((operation, result))
+        self.trusted_until = self._last_answered + self._grace - (self._grace * 0.01 + 0.002)
+        if answered and self.phase is Phase.CONNECTING:
+            self.phase = Phase.READY
+            self.ready_at = now
+        return answered
+
+    def valid_until(self, message, lease):
+        return self._clock.made_at(seconds(message.clock)) + seconds(lease.validity)
+
+    def tick(self, now, late):
+        """Pings if it is time to. True if the daemon is silent. `late`: how much later than it
+        was due this is called."""
+        if self.phase is Phase.READY and now >= self._ping_due:
+            self._ping_queued = True
+            self.send(Ping())
+        if now < self._silent_at:
+            return False
+        if late <= self._silence_limit / 4:
+            return True
+        # This process was held up, so the answer may have arrived: it is read first, and waited
+        # for once more.
+        self._connect_by = now + self._connect_limit
+        self._pings = dict.fromkeys(self._pings, now)
+        if self._writing_since is not None:
+            self._writing_since = now
+        return False
+
+    @property
+    def due(self):
+        """When tick() has to be called next."""
+        return min(self._silent_at, self._ping_due)
+
+    @property
+    def _ping_due(self):
+        if self.phase is not Phase.READY or self._ping_queued:
+            return math.inf
+        # What was sent last may be an acquire that waits, which proves nothing for long.
+        since = self._last_sent if self._pings else min(self._last_sent, self._last_answered)
+        return since + self._grace / 4
+
+    @property
+    def _silent_at(self):
+        if self.phase is Phase.CONNECTING:
+            return self._connect_by
+        waiting = list(self._pings.values())
+        if self._writing_since is not None:
+            waiting.append(self._writing_since)
+        return min(waiting) + self._silence_limit if waiting else math.inf

@@ -1,0 +1,166 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises';
+import { platformClock } from '../../../client/node/clock.js';
+import { Driver } from '../../../client/node/driver.js';
+
+// A daemon in the same process. `onOperations(stream, operations)` decides what it answers.
+class FakeTransport {
+  streams = [];
+  disconnected = [];
+  closed = 0;
+  validity = 29_000;
+  hold = false; // do not report messages as written
+
+  open(index, { onMessage, onEnd }) {
+    const stream = {
+      index, onMessage, onEnd, messages: [], cancelled: false, writing: false,
+      write: (message, onWritten) => {
+        stream.messages.push(message);
+        stream.writing = true;
+        stream.written = () => { stream.writing = false; onWritten(); };
+        if (!this.hold) process.nextTick(stream.written);
+        this.answer?.(stream, message.operations);
+      },
+      cancel: () => { stream.cancelled = true; },
+    };
+    this.streams.push(stream);
+    return stream;
+  }
+
+  disconnect(index) { this.disconnected.push(index); }
+
+  close() { this.closed += 1; }
+}
+
+const reply = (stream, parts) => setImmediate(() =>
+  stream.onMessage({ results: [], events: [], positions: [], clock: performance.now(), ...parts }));
+
+const grantAll = (validity) => (stream, operations) => reply(stream, {
+  results: operations.filter(({ cancel }) => !cancel).map(({ id, acquire, extend, adopt }) => {
+    const holder = acquire ?? extend ?? adopt;
+    return { id, lease: holder && { token: holder.token, fence: 1n, validity } };
+  }),
+});
+
+const start = ({ grace = 5000, validity = 29_000 } = {}) => {
+  const transport = new FakeTransport();
+  transport.answer = grantAll(validity);
+  const driver = new Driver({ transport, endpoints: 2, grace, clock: platformClock() });
+  const acquire = (key, more) => new Promise((resolve, reject) => {
+    driver.acquire(
+      { key, ttl: 30_000, owner: '', margin: 100, onLost: () => {}, ...more },
+      (error, lease) => (lease ? resolve(lease) : reject(error)));
+  });
+  return { transport, driver, acquire };
+};
+
+test('all operations of one turn share one message', async () => {
+  const { transport, driver, acquire } = start();
+  const leases = await Promise.all(Array.from({ length: 64 }, (_, i) => acquire(`key-${i}`)));
+  const [stream] = transport.streams;
+  assert.deepEqual(stream.messages.map(({ operations }) => operations.length), [1, 64]);
+  await Promise.all(leases.map((lease) => driver.release(lease)));
+  assert.equal(stream.messages.length, 3);
+  await driver.close();
+});
+
+test('continuations of one message share the next one', async () => {
+  const { transport, driver, acquire } = start();
+  await Promise.all(Array.from({ length: 64 }, async (_, i) => driver.release(await acquire(`key-${i}`))));
+  assert.deepEqual(transport.streams[0].messages.map(({ operations }) => operations.length), [1, 64, 64]);
+  await driver.close();
+});
+
+test('operations that are issued while a message is being written are sent together in the next', async () => {
+  const { transport, driver, acquire } = start();
+  await acquire('first');
+  transport.hold = true;
+  const calls = [acquire('a')];
+  await turn();
+  await turn();
+  calls.push(acquire('b'));
+  await turn();
+  calls.push(acquire('c'));
+  await turn();
+  await turn();
+  const [{ messages, written }] = transport.streams;
+  assert.equal(messages.length, 3);
+  transport.hold = false;
+  written();
+  await Promise.all(calls);
+  assert.deepEqual(messages.map(({ operations }) => operations.length), [1, 1, 1, 2]);
+  await driver.close();
+});
+
+test('the end of a stream opens the next, and makes a new connection', async () => {
+  const { transport, driver, acquire } = start();
+  await acquire('a');
+  transport.streams[0].onEnd(new Error('broken'), false);
+  assert.ok(transport.streams[0].cancelled);
+  assert.deepEqual(transport.disconnected, [0]);
+  assert.equal(transport.streams[1].index, 1);
+  await sleep(20);
+  assert.ok(transport.streams[1].messages.some(({ operations }) => operations.some(({ adopt }) => adopt)));
+  await driver.close();
+});
+
+test('user code may call the client from within the signal of a loss', async () => {
+  const { transport, driver, acquire } = start();
+  const other = await acquire('other');
+  let released;
+  const lease = await acquire('k', { onLost: () => { released = driver.release(other); } });
+  transport.streams[0].onMessage({
+    results: [], positions: [], clock: performance.now(),
+    events: [{ type: 'LOST', lease: { token: lease.token, fence: 0n, validity: 0 }, message: 'x' }],
+  });
+  await released;
+  await driver.close();
+});
+
+test('the loss comes in time although nothing arrives any more', async () => {
+  const { transport, driver, acquire } = start({ grace: 400 });
+  let lostAt;
+  const began = performance.now();
+  await acquire('k', { margin: 40, onLost: () => { lostAt = performance.now(); } });
+  transport.answer = undefined;
+  await sleep(450);
+  assert.ok(lostAt - began > 300 && lostAt - began < 400, `${lostAt - began}`);
+  await driver.close();
+});
+
+test('a process that was held up reads what has arrived before it calls a lock lost', async () => {
+  const { transport, driver, acquire } = start({ validity: 300 });
+  let lost = false;
+  const lease = await acquire('k', { margin: 30, onLost: () => { lost = true; } });
+  const [stream] = transport.streams;
+  // A socket that becomes readable while the loop is busy: its callback runs after the timers.
+  setImmediate(() => {
+    setImmediate(() => stream.onMessage({
+      results: [], positions: [], clock: performance.now(),
+      events: [{ type: 'EXTENDED', lease: { token: lease.token, fence: 1n, validity: 5000 } }],
+    }));
+    const until = performance.now() + 500;
+    while (performance.now() < until);
+  });
+  await sleep(600);
+  assert.equal(lost, false);
+  assert.ok(lease.trustedUntil > driver.clock.latest());
+  await driver.close();
+});
+
+test('tokens are random and never repeat', async () => {
+  const { driver, acquire } = start();
+  const leases = await Promise.all(Array.from({ length: 1000 }, (_, i) => acquire(`key-${i}`)));
+  for (const { token } of leases) assert.match(token, /^rl-[0-9a-f]{32}$/);
+  assert.equal(new Set(leases.map(({ token }) => token)).size, 1000);
+  await driver.close();
+});
+
+test('close ends with the transport closed and no timer left', async () => {
+  const { transport, driver, acquire } = start();
+  await acquire('a');
+  await driver.close();
+  assert.ok(transport.closed > 0);
+  assert.ok(!process.getActiveResourcesInfo().includes('Timeout'));
+});

@@ -1,0 +1,96 @@
+// Random schedules: clients that acquire, hold, release and give up, while streams break in one or both directions,
+// daemons drain, die and pause, and clients are held up. At no time do two clients trust one key, and nothing is left
+// behind. SEEDS: how many schedules; SEED: only this one.
+import assert from 'node:assert/strict';
+import process from 'node:process';
+import test from 'node:test';
+import { Client, World } from './world.js';
+
+const SEEDS = Number(process.env.SEEDS ?? 40);
+const KEYS = ['a', 'b', 'c'];
+const TIME = 40_000;
+
+const runUser = (world, client, counts) => {
+  const { random } = world;
+  const work = (lease) => {
+    counts.granted += 1;
+    world.at(random() * 2500, () => client.run((machine) => {
+      if (random() < 0.2) machine.extend(lease, 1000, () => {});
+      machine.releaseLease(lease, () => {});
+      next();
+    }));
+  };
+  const next = () => world.at(random() * 300, () => {
+    if (world.now > TIME) return;
+    const ttl = 300 + random() * 4000;
+    const wait = [undefined, 0, random() * 3000][Math.floor(random() * 3)];
+    const impatient = random() < 0.3;
+    const started = (acquire) => {
+      if (!impatient) return;
+      world.at(random() * 500, () => client.run((machine) => machine.giveUp(acquire, new Error('enough'))));
+    };
+    const settled = (lease) => { if (lease) work(lease); else next(); };
+    client.acquire(KEYS[Math.floor(random() * KEYS.length)], { ttl, wait, margin: ttl / 10 }, started, settled);
+  });
+  next();
+};
+
+const makeFaults = (world, clients) => {
+  const { random } = world;
+  const pick = (list) => list[Math.floor(random() * list.length)];
+  const fault = () => world.at(random() * 1500, () => {
+    if (world.now > TIME) return;
+    const daemon = pick(world.daemons);
+    const client = pick(clients);
+    const which = Math.floor(random() * 6);
+    if (which === 0) daemon.drain();
+    else if (which === 1) daemon.kill(random() * 2000);
+    else if (which === 2) daemon.pause(random() * 3000);
+    else if (which === 3) client.holdUp(random() * 3000);
+    else if (which === 4) client.link?.breakAt(random() < 0.5 ? random() * 100 : undefined);
+    else client.link?.cut(random() < 0.5, true);
+    fault();
+  });
+  fault();
+};
+
+const schedule = (seed, { faults }) => {
+  const world = new World(seed, { faults });
+  const clients = ['x', 'y', 'z'].map((name) => new Client(world, name, 600 + world.random() * 1500));
+  const counts = { granted: 0, losses: 0 };
+  for (const client of clients) for (let i = 0; i < 2; i += 1) runUser(world, client, counts);
+  if (faults) makeFaults(world, clients);
+  const check = () => {
+    for (const key of KEYS) {
+      const holders = clients.filter((client) => client.trusts(key));
+      assert.ok(holders.length <= 1, `seed ${seed}: at ${world.now} ${holders.length} clients trust ${key}`);
+    }
+  };
+  world.runUntil(TIME, check);
+  world.runUntil(TIME + 10_000, check);
+  let closed = 0;
+  for (const client of clients) client.run((machine) => machine.close(() => { closed += 1; }));
+  world.runUntil(TIME + 13_000, check);
+  assert.equal(closed, clients.length, `seed ${seed}: close`);
+  world.runUntil(TIME + 25_000, check);
+  assert.deepEqual(world.nodes.held, [], `seed ${seed}: left behind`);
+  for (const { machine } of clients) {
+    assert.ok(machine.closed, `seed ${seed}: closed`);
+    assert.equal(machine.awaited, 0);
+    assert.equal(machine.leases.size + machine.acquires.size + machine.releases.size + machine.extensions.size, 0);
+  }
+  for (const client of clients) counts.losses += client.losses;
+  return counts;
+};
+
+const seeds = process.env.SEED ? [Number(process.env.SEED)] : Array.from({ length: SEEDS }, (_, i) => i + 1);
+
+test('random schedules with faults', () => {
+  let granted = 0;
+  for (const seed of seeds) granted += schedule(seed, { faults: true }).granted;
+  assert.ok(granted > 20 * seeds.length, `${granted} grants in ${seeds.length} schedules`);
+});
+
+test('without faults nothing is lost', () => {
+  for (const seed of seeds.slice(0, 20)) assert.equal(schedule(seed, { faults: false }).losses, 0, `seed ${seed}`);
+});

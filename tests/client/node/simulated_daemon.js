@@ -1,0 +1,225 @@
+// The nodes and the daemons of the simulated world: the server's side of the contract, as far as a client can see it.
+
+const drift = (ttl) => ttl * 0.01 + 2;
+
+// What a quorum of the nodes holds: one entry for each key.
+export class Nodes {
+  #locks = new Map();
+  #fence = 0n;
+  #released = new Set();
+
+  constructor(world) { this.world = world; }
+
+  #current(key) {
+    const lock = this.#locks.get(key);
+    if (lock && lock.expires > this.world.now) return lock;
+    this.#locks.delete(key);
+    return undefined;
+  }
+
+  get held() { return [...this.#locks.keys()].filter((key) => this.#current(key)); }
+
+  acquire(key, token, ttl, stream) {
+    if (this.#current(key) || this.#released.has(token)) return undefined;
+    const lock = { token, expires: this.world.now + ttl, fence: this.#fence += 1n, stream, sequence: 0n };
+    this.#locks.set(key, lock);
+    return lock;
+  }
+
+  extend(key, token, ttl) {
+    const lock = this.#current(key);
+    if (lock?.token !== token) return undefined;
+    lock.expires = Math.max(lock.expires, this.world.now + ttl);
+    return lock;
+  }
+
+  adopt(key, token, ttl, sequence, stream) {
+    const lock = this.#current(key);
+    if (lock?.token !== token || sequence <= lock.sequence) return undefined;
+    Object.assign(lock, { sequence, stream });
+    if (this.world.random() < 0.2) lock.fence = this.#fence += 1n;
+    return this.extend(key, token, ttl);
+  }
+
+  release(key, token, stream) {
+    const lock = this.#current(key);
+    if (stream === undefined) this.#released.add(token);
+    if (lock?.token !== token || (stream !== undefined && lock.stream !== stream)) return false;
+    this.#locks.delete(key);
+    return true;
+  }
+}
+
+// The daemon's end of one Session.
+export class ServerSession {
+  #leases = new Map(); // token -> { key, ttl }
+  #waiting = new Map(); // id -> acquire
+  #draining = false;
+  ended = false;
+
+  constructor(daemon, link) {
+    this.daemon = daemon;
+    this.link = link;
+    this.lastRead = daemon.world.now;
+    this.#watch();
+  }
+
+  // Steps of the daemon run only while it is not paused, in order.
+  #later(time, step) {
+    const { daemon } = this;
+    daemon.world.at(time, () => daemon.run(() => { if (!this.ended) step(); }));
+  }
+
+  read(message) {
+    this.lastRead = this.daemon.world.now;
+    this.grace ??= message.disconnectGrace;
+    for (const operation of message.operations) {
+      this.#later(this.daemon.world.random() * 6, () => this.#carryOut(operation));
+    }
+  }
+
+  #send(parts) {
+    const { daemon } = this;
+    this.link.toClient({ results: [], events: [], positions: [], ...parts, clock: daemon.clock });
+  }
+
+  #answer(id, result) { this.#send({ results: [{ id, ...result }] }); }
+
+  #fail(id, reason) { this.#answer(id, { status: { reason, message: reason } }); }
+
+  #grant(id, lock, ttl, key) {
+    this.#leases.set(lock.token, { key, ttl, extendAt: this.daemon.world.now + ttl / 3 });
+    this.#answer(id, { lease: { token: lock.token, fence: lock.fence, validity: ttl - drift(ttl) } });
+  }
+
+  #carryOut({ id, ...operation }) {
+    const { nodes } = this.daemon.world;
+    const [kind] = Object.keys(operation);
+    const asked = operation[kind];
+    if (kind === 'ping') this.#answer(id, {});
+    else if (kind === 'cancel') this.#cancel(id);
+    else if (kind === 'close') this.#close(id);
+    else if (kind === 'acquire') this.#try(id, asked);
+    else if (kind === 'release') {
+      this.#leases.delete(asked.token);
+      if (nodes.release(asked.key, asked.token)) this.#answer(id, {});
+      else this.#fail(id, 'LOCK_NOT_HELD');
+    } else {
+      const lock = kind === 'adopt'
+        ? nodes.adopt(asked.key, asked.token, asked.ttl, asked.sequence, this) : nodes.extend(asked.key, asked.token, asked.ttl);
+      if (kind === 'adopt' && this.daemon.world.faults && this.daemon.world.random() < 0.1) this.#fail(id, 'QUORUM_UNAVAILABLE');
+      else if (lock) this.#grant(id, lock, asked.ttl, asked.key);
+      else this.#fail(id, 'LOCK_NOT_HELD');
+    }
+  }
+
+  #try(id, asked) {
+    if (this.#draining) {
+      this.#fail(id, 'DRAINING');
+      return;
+    }
+    const { key, token, ttl, retry } = asked;
+    const lock = this.daemon.world.nodes.acquire(key, token, ttl, this);
+    if (lock) {
+      this.#waiting.delete(id);
+      this.#grant(id, lock, ttl, key);
+    } else if (retry) {
+      this.#fail(id, 'LOCK_ALREADY_HELD');
+    } else {
+      this.#waiting.set(id, asked);
+      this.#later(25, () => { if (this.#waiting.has(id)) this.#try(id, asked); });
+    }
+  }
+
+  #cancel(id) {
+    if (this.#waiting.delete(id)) this.#fail(id, 'CANCELLED');
+  }
+
+  #close(id) {
+    for (const [token, { key }] of this.#leases) this.daemon.world.nodes.release(key, token, this);
+    this.#answer(id, {});
+    this.#end();
+  }
+
+  drain() {
+    this.#draining = true;
+    this.#send({ events: [{ type: 'DRAINING' }] });
+  }
+
+  // The watchdog, and the rule of silence.
+  #watch() {
+    this.#later(20, () => {
+      const { world } = this.daemon;
+      if (world.now - this.lastRead >= (this.grace ?? 1e9)) {
+        for (const [token, { key }] of this.#leases) world.nodes.release(key, token, this);
+        this.#end();
+        return;
+      }
+      for (const [token, lease] of this.#leases) this.#extend(token, lease);
+      this.#watch();
+    });
+  }
+
+  #extend(token, lease) {
+    const { world } = this.daemon;
+    if (this.#draining || world.now < lease.extendAt) return;
+    lease.extendAt = world.now + lease.ttl / 3;
+    const lock = world.nodes.extend(lease.key, token, lease.ttl);
+    if (lock) {
+      const granted = { token, fence: lock.fence, validity: lease.ttl - drift(lease.ttl) };
+      this.#send({ events: [{ type: 'EXTENDED', lease: granted }] });
+    } else {
+      this.#leases.delete(token);
+      this.#send({ events: [{ type: 'LOST', lease: { token, fence: 0n, validity: 0 }, message: 'not held' }] });
+    }
+  }
+
+  #end() {
+    this.ended = true;
+    this.link.breakAt(0);
+  }
+
+  die() { this.ended = true; }
+}
+
+export class Daemon {
+  alive = true;
+  sessions = new Set();
+  #paused = false;
+  #backlog = [];
+
+  constructor(world) {
+    this.world = world;
+    this.rate = 1 + (world.random() - 0.5) * 0.008;
+    this.began = world.random() * 1e6;
+  }
+
+  get clock() { return (this.world.now + this.began) * this.rate; }
+
+  run(step) {
+    if (!this.alive) return;
+    if (this.#paused) this.#backlog.push(step);
+    else step();
+  }
+
+  pause(time) {
+    this.#paused = true;
+    this.world.at(time, () => {
+      this.#paused = false;
+      for (const step of this.#backlog.splice(0)) this.run(step);
+    });
+  }
+
+  drain() { this.run(() => { for (const session of this.sessions) session.drain(); }); }
+
+  kill(time) {
+    this.alive = false;
+    this.#backlog = [];
+    for (const session of this.sessions) {
+      session.die();
+      session.link.breakAt(0);
+    }
+    this.sessions.clear();
+    this.world.at(time, () => { this.alive = true; });
+  }
+}

@@ -1,0 +1,121 @@
+"""A daemon without nodes, which misbehaves as a test asks it to."""
+
+import concurrent.futures
+import queue
+import threading
+import time
+
+import grpc
+from redlock.v1 import lock_service_pb2 as pb
+from redlock.v1 import lock_service_pb2_grpc as pb_grpc
+from redlockd._wire import duration
+
+
+class _Stream:
+    def __init__(self):
+        self.outgoing = queue.Queue()
+        self.open = True
+
+
+class FakeDaemon(pb_grpc.LockServiceServicer):
+    """Grants everything. `locks` is shared by daemons that stand for the same nodes.
+
+    Keeps the messages that it has read.
+    """
+
+    def __init__(self, locks):
+        self.locks = locks  # key → token
+        self.messages = []
+        self.silent = False  # reads, but answers nothing
+        self.refuses = None  # a status code for new streams
+        self.validity = 30.0
+        self.withheld = set()  # kinds of operations that are carried out and never answered
+        self.metadata = {}
+        self._guard = threading.Lock()
+        self._streams = []
+        self._fence = 100
+        self._server = grpc.server(concurrent.futures.ThreadPoolExecutor(16))
+        pb_grpc.add_LockServiceServicer_to_server(self, self._server)
+        self.endpoint = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self._server.start()
+
+    def close(self):
+        self.end_streams()
+        self._server.stop(0).wait()
+
+    @property
+    def operations(self):
+        return [o for message in list(self.messages) for o in message.operations]
+
+    def seen(self, kind):
+        return [getattr(o, kind) for o in self.operations if o.WhichOneof("operation") == kind]
+
+    def end_streams(self):
+        for stream in list(self._streams):
+            stream.outgoing.put(None)
+
+    def send_event(self, kind, key=""):
+        """An event on all streams."""
+        for stream in list(self._streams):
+            event = pb.WatchResponse(type=pb.EventType.Value("EVENT_TYPE_" + kind), key=key)
+            if key:
+                event.lease.CopyFrom(pb.Lease(key=key, token=self.locks.get(key, "")))
+            stream.outgoing.put(pb.SessionResponse(events=[event]))
+
+    def Session(self, requests, context):
+        if self.refuses is not None:
+            context.abort(self.refuses, "refused by the test")
+        self.metadata = dict(context.invocation_metadata())
+        stream = _Stream()
+        self._streams.append(stream)
+        threading.Thread(target=self._read, args=(requests, stream), daemon=True).start()
+        try:
+            while (response := stream.outgoing.get()) is not None:
+                response.clock.CopyFrom(duration(time.monotonic()))
+                yield response
+        finally:
+            self._streams.remove(stream)
+
+    def _read(self, requests, stream):
+        try:
+            for request in requests:
+                self.messages.append(request)
+                response = pb.SessionResponse()
+                closing = False
+                with self._guard:
+                    for operation in request.operations:
+                        kind = operation.WhichOneof("operation")
+                        result = self._carry_out(kind, operation)
+                        if result is not None and kind not in self.withheld:
+                            response.results.append(result)
+                        closing = closing or kind == "close"
+                if response.results and not self.silent:
+                    stream.outgoing.put(response)
+                if closing:
+                    stream.outgoing.put(None)
+        except grpc.RpcError:
+            pass
+        stream.outgoing.put(None)
+
+    def _carry_out(self, kind, operation):
+        result = pb.SessionResult(id=operation.id)
+        asked = getattr(operation, kind)
+        if kind == "cancel":
+            return None
+        if kind == "acquire":
+            if asked.key in self.locks:
+                result.status.reason = "LOCK_ALREADY_HELD"
+                return result
+            self._fence += 1
+            self.locks[asked.key] = asked.token
+        elif kind in ("release", "extend", "adopt") and self.locks.get(asked.key) != asked.token:
+            result.status.reason = "LOCK_NOT_HELD"
+            return result
+        elif kind == "release":
+            del self.locks[asked.key]
+        elif kind == "close":
+            self.locks.clear()
+        if kind in ("acquire", "extend", "adopt"):
+            result.lease.CopyFrom(pb.Lease(key=asked.key, token=asked.token, fencing_token=self._fence,
+                                           validity=duration(self.validity)))
+        return result

@@ -1,0 +1,246 @@
+"""Acquisitions, and giving them up. See client/PROTOCOL.md."""
+
+import re
+import unittest
+
+from redlock.v1 import lock_service_pb2 as pb
+from world import World, done, failed, granted, kinds
+
+
+def waiting(world, **options):
+    """A call that was sent, and the operation."""
+    call = world.acquire(**options)
+    if world.machine.ready is None:
+        world.connect()
+    [operation] = [o for o in world.message() if o.HasField("acquire")]
+    return call, operation
+
+
+class Acquiring(unittest.TestCase):
+    def test_the_client_makes_the_token(self):
+        world = World()
+        _, first = waiting(world)
+        _, second = waiting(world)
+        for operation in first, second:
+            self.assertRegex(operation.acquire.token, re.compile(r"\Arl-[0-9a-f]{32}\Z"))
+        self.assertNotEqual(first.acquire.token, second.acquire.token)
+
+    def test_a_grant_is_handed_out(self):
+        world = World()
+        call, operation = waiting(world, key="k", ttl=7.5)
+        self.assertEqual(7.5, operation.acquire.ttl.ToNanoseconds() / 1e9)
+        self.assertFalse(operation.acquire.HasField("retry"))
+        world.answer(granted(operation, 7, fence=5))
+        self.assertEqual(("k", operation.acquire.token, 5),
+                         (call.value.key, call.value.token, call.value.fencing_token))
+
+    def test_a_refusal_is_reported(self):
+        for reason in ("LOCK_ALREADY_HELD", "QUORUM_UNAVAILABLE", "INVALID_ARGUMENT", "PERMISSION_DENIED"):
+            world = World()
+            call, operation = waiting(world, wait=0)
+            self.assertEqual(0, operation.acquire.retry.max_retries)
+            self.assertTrue(operation.acquire.HasField("retry"))
+            world.answer(failed(operation, reason, retry_delay=1.5))
+            self.assertEqual((reason, 1.5), (call.reason, call.error.retry_after))
+
+    def test_a_refusal_harms_no_other_lock(self):
+        world = World()
+        lease = world.lock()
+        call, operation = waiting(world, key="bad")
+        world.answer(failed(operation, "INVALID_ARGUMENT"))
+        self.assertEqual("INVALID_ARGUMENT", call.reason)
+        self.assertEqual([], lease.losses)
+        self.assertEqual(1, len(world.opened))
+
+    def test_positions_are_passed_on(self):
+        world = World()
+        call, operation = waiting(world)
+        for position in (2, 0):
+            world.answer(positions=[pb.QueuePosition(id=operation.id, position=position)])
+        world.answer(positions=[pb.QueuePosition(id=operation.id + 1, position=7)])
+        self.assertEqual([2, 0], call.positions)
+
+    def test_a_callback_that_raises_harms_nothing(self):
+        world = World()
+        call, operation = waiting(world)
+        call.acquire.on_queued = lambda position: 1 / 0
+        with self.assertLogs("redlockd"):
+            world.answer(positions=[pb.QueuePosition(id=operation.id, position=1)])
+        world.answer(granted(operation, 10))
+        self.assertIsNotNone(call.value)
+
+    def test_one_that_was_cut_off_is_released_first_and_sent_again_with_a_new_token(self):
+        world = World()
+        lease = world.lock("other")
+        call, old = waiting(world)
+        world.fail()
+        world.connect()
+        operations = world.message()
+        self.assertEqual(["release", "adopt"], kinds(operations))
+        self.assertEqual(old.acquire.token, operations[0].release.token)
+        world.answer(done(operations[0]), granted(operations[1], 10))
+        [new] = world.message()
+        self.assertNotEqual(old.acquire.token, new.acquire.token)
+        world.answer(granted(new, 10))
+        self.assertEqual(new.acquire.token, call.value.token)
+        self.assertEqual([], lease.losses)
+
+    def test_it_is_sent_again_even_if_the_old_token_held_nothing(self):
+        world = World()
+        waiting(world)
+        world.fail()
+        world.connect()
+        [release] = world.message()
+        world.answer(failed(release, "LOCK_NOT_HELD"))
+        self.assertEqual(["acquire"], kinds(world.message()))
+
+    def test_one_that_was_not_sent_is_just_sent(self):
+        world = World()
+        world.acquire()
+        world.fail()
+        world.connect()
+        self.assertEqual(["acquire"], kinds(world.message()))
+
+    def test_draining_moves_to_the_next_daemon(self):
+        world = World()
+        call, operation = waiting(world)
+        world.answer(failed(operation, "DRAINING"))
+        self.assertEqual("b", world.session.endpoint)
+        world.connect()
+        [again] = world.message()  # it was answered, so there is nothing to release
+        self.assertNotEqual(operation.acquire.token, again.acquire.token)
+        self.assertFalse(call.over)
+
+    def test_overloaded_is_retried_after_the_delay(self):
+        world = World()
+        call, operation = waiting(world)
+        for delay, pause in ((0.2, 0.2), (None, 0.05)):
+            world.answer(failed(operation, "OVERLOADED", retry_delay=delay))
+            world.advance(pause - 0.01)
+            self.assertEqual([], world.message())
+            world.advance(0.02)
+            [operation] = world.message()
+        world.answer(granted(operation, 10))
+        self.assertIsNotNone(call.value)
+
+    def test_overloaded_ends_a_single_try(self):
+        world = World()
+        call, operation = waiting(world, wait=0)
+        world.answer(failed(operation, "OVERLOADED", retry_delay=0.2))
+        self.assertEqual("OVERLOADED", call.reason)
+
+    def test_a_single_try_is_over_when_no_endpoint_could_be_reached(self):
+        world = World(endpoints="ab")
+        call = world.acquire(wait=0)
+        world.fail()
+        self.assertFalse(call.over)
+        world.fail()
+        self.assertEqual("UNREACHABLE", call.reason)
+
+    def test_others_wait_for_as_long_as_they_were_asked_to(self):
+        world = World(endpoints="ab")
+        forever, bounded = world.acquire("k1"), world.acquire("k2", wait=3)
+        for _ in range(29):
+            if world.session is not None:
+                world.fail()
+            world.advance(0.1)
+        self.assertFalse(bounded.over)
+        world.advance(0.2)
+        self.assertEqual("UNREACHABLE", bounded.reason)
+        self.assertFalse(forever.over)
+
+
+class GivingUp(unittest.TestCase):
+    def test_what_was_not_sent_leaves_no_trace(self):
+        world = World()
+        call = world.acquire()
+        world.machine.give_up(call.acquire, world.now)
+        world.connect()
+        self.assertEqual([], world.message())
+
+    def test_what_waits_to_be_written_leaves_no_trace(self):
+        world = World()
+        world.lock("other")
+        call = world.acquire()
+        world.machine.give_up(call.acquire, world.now)
+        self.assertEqual([], world.message())
+
+    def give_up(self, world):
+        call, operation = waiting(world, key="mine")
+        world.machine.give_up(call.acquire, world.now)
+        [cancel] = world.message()
+        self.assertEqual(("cancel", operation.id), (cancel.WhichOneof("operation"), cancel.id))
+        return call, operation
+
+    def test_a_cancel_is_sent(self):
+        world = World()
+        call, operation = self.give_up(world)
+        world.answer(failed(operation, "CANCELLED"))
+        world.keep(3)
+        self.assertEqual(0, len(world.machine.releases))
+        self.assertFalse(call.over)
+
+    def test_a_grant_that_crosses_it_is_released(self):
+        world = World()
+        call, operation = self.give_up(world)
+        world.answer(granted(operation, 10))
+        [release] = world.message()
+        self.assertEqual(operation.acquire.token, release.release.token)
+        self.assertFalse(call.over)
+
+    def test_the_token_is_released_if_no_answer_comes_within_a_second(self):
+        world = World()
+        _, operation = self.give_up(world)
+        world.advance(0.99)
+        self.assertEqual([], world.message())
+        world.advance(0.02)
+        [release] = world.message()
+        self.assertEqual(operation.acquire.token, release.release.token)
+
+    def test_a_grant_after_that_is_released_again(self):
+        world = World()
+        _, operation = self.give_up(world)
+        world.advance(1.01)
+        [release] = world.message()
+        world.answer(failed(release, "LOCK_NOT_HELD"))
+        world.answer(granted(operation, 10))
+        self.assertEqual(["release"], kinds(world.message()))
+
+    def test_the_token_is_released_at_the_next_session_if_it_was_cut_off(self):
+        world = World()
+        _, operation = self.give_up(world)
+        world.fail()
+        world.connect()
+        [release] = world.message()
+        self.assertEqual(operation.acquire.token, release.release.token)
+        world.answer(done(release))
+        self.assertEqual([], world.message())
+
+    def test_the_end_of_the_wait_gives_up(self):
+        world = World()
+        call, operation = waiting(world, wait=0.5)
+        world.advance(0.49)
+        self.assertFalse(call.over)
+        world.advance(0.02)
+        self.assertEqual("DEADLINE_EXCEEDED", call.reason)
+        self.assertEqual(["cancel"], kinds(world.message()))
+        world.answer(granted(operation, 10))
+        self.assertEqual(["release"], kinds(world.message()))
+
+    def test_the_end_of_the_wait_reports_why_it_was_refused_last(self):
+        world = World()
+        call, operation = waiting(world, wait=0.5)
+        world.answer(failed(operation, "OVERLOADED", retry_delay=2))
+        world.advance(0.6)
+        self.assertEqual("OVERLOADED", call.reason)
+
+    def test_it_is_harmless_after_the_grant(self):
+        world = World()
+        call, operation = waiting(world)
+        world.answer(granted(operation, 10))
+        world.machine.give_up(call.acquire, world.now)
+        self.assertEqual([], world.message())
+
+
+if __name__ == "__main__":
+    unittest.main()

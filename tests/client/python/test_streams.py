@@ -1,0 +1,418 @@
+"""Both clients over gRPC, with daemons that drain, fall silent, and answer late."""
+
+import asyncio
+import logging
+import threading
+import time
+import unittest
+
+import grpc
+import redlockd
+from fake_daemon import FakeDaemon
+
+GRACE = 2.0
+
+
+def eventually(condition, within=5.0):
+    end = time.monotonic() + within
+    while time.monotonic() < end:
+        if condition():
+            return True
+        time.sleep(0.005)
+    return False
+
+
+class Streams(unittest.TestCase):
+    def setUp(self):
+        self.locks = {}
+        self.daemons = [FakeDaemon(self.locks) for _ in range(2)]
+        for daemon in self.daemons:
+            self.addCleanup(daemon.close)
+        self.endpoints = [daemon.endpoint for daemon in self.daemons]
+
+    def client(self, **options):
+        client = redlockd.Client(self.endpoints, **{"grace": GRACE, **options})
+        self.addCleanup(client.close)
+        return client
+
+
+class Moves(Streams):
+    def test_several_drains_in_a_row(self):
+        client = self.client()
+        lock = client.acquire("k", ttl=10)
+        for i in range(6):
+            daemon = self.daemons[i % 2]
+            adopted = len(self.daemons[(i + 1) % 2].seen("adopt"))
+            daemon.send_event("DRAINING")
+            self.assertTrue(eventually(lambda: len(self.daemons[(i + 1) % 2].seen("adopt")) > adopted))
+        sequences = [adopt.sequence for daemon in self.daemons for adopt in daemon.seen("adopt")]
+        self.assertEqual(sorted(set(sequences)), list(range(102, 102 + len(sequences))))
+        self.assertTrue(lock.held)
+        lock.release()
+        self.assertEqual({}, self.locks)
+
+    def test_a_silent_daemon_is_left_and_the_lock_stays(self):
+        client = self.client()
+        lock = client.acquire("k", ttl=10)
+        self.daemons[0].silent = True
+        self.assertTrue(eventually(lambda: self.daemons[1].seen("adopt"), GRACE))
+        time.sleep(GRACE)
+        self.assertTrue(lock.held)
+        self.assertFalse(lock.lost.is_set())
+
+    def test_the_loss_is_signalled_within_the_grace_if_all_are_silent(self):
+        client = self.client()
+        lock = client.acquire("k", ttl=10)
+        for daemon in self.daemons:
+            daemon.silent = True
+        # The ping that was answered last may have been sent just now.
+        self.assertTrue(lock.lost.wait(GRACE))
+        self.assertFalse(lock.held)
+        self.assertEqual("LOCK_NOT_HELD", lock.loss.reason)
+        with self.assertRaises(redlockd.LockLost):
+            lock.release()
+
+    def test_an_acquire_whose_answer_is_lost_leaves_nothing_behind(self):
+        client = self.client()
+        self.daemons[0].withheld = {"acquire"}
+        future = client.acquire_future("k", ttl=10)
+        self.assertTrue(eventually(lambda: "k" in self.locks))
+        cut_off = self.locks["k"]
+        self.daemons[0].end_streams()
+        lock = future.result(5)
+        self.assertNotEqual(cut_off, lock.token)
+        self.assertEqual({"k": lock.token}, self.locks)
+        self.assertEqual([cut_off], [release.token for release in self.daemons[1].seen("release")])
+
+    def test_giving_up_is_sent_to_the_daemon(self):
+        self.daemons[0].withheld = {"acquire"}
+        future = self.client().acquire_future("k", ttl=10)
+        self.assertTrue(eventually(lambda: self.daemons[0].seen("acquire")))
+        self.assertTrue(future.cancel())
+        self.assertTrue(eventually(lambda: self.daemons[0].seen("cancel")))
+
+        async def give_up():
+            async with redlockd.aio.Client(self.endpoints, grace=GRACE) as client:
+                with self.assertRaises(asyncio.TimeoutError):
+                    await asyncio.wait_for(client.acquire("other", ttl=10), 0.2)
+                while len(self.daemons[0].seen("cancel")) < 2:
+                    await asyncio.sleep(0.01)
+
+        asyncio.run(asyncio.wait_for(give_up(), 5))
+
+    def test_a_future_that_is_cancelled_while_its_grant_is_read(self):
+        client = self.client()
+        acquire, futures, known = client._driver.acquire, [], threading.Event()
+
+        def crossing(arguments, on_done):
+            def cancelled_before(lease, error):
+                known.wait()
+                futures[0].cancel()
+                on_done(lease, error)
+
+            return acquire(arguments, cancelled_before)
+
+        client._driver.acquire = crossing
+        futures.append(client.acquire_future("k", ttl=10))
+        known.set()
+        self.assertTrue(eventually(lambda: self.daemons[0].seen("release")))
+        self.assertTrue(eventually(lambda: not self.locks))
+        self.assertTrue(futures[0].cancelled())
+
+    def test_a_release_while_no_daemon_answers_ends_and_continues_in_the_background(self):
+        client = self.client()
+        lock = client.acquire("k", ttl=10)
+        for daemon in self.daemons:
+            daemon.refuses = grpc.StatusCode.UNAVAILABLE
+            daemon.end_streams()
+        began = time.monotonic()
+        with self.assertRaises(redlockd.Unreachable):
+            lock.release()
+        lock.release()  # a second one does nothing
+        self.assertLess(time.monotonic() - began, 2.5)
+        self.assertFalse(lock.held)
+        for daemon in self.daemons:
+            daemon.refuses = None
+        self.assertTrue(eventually(lambda: not self.locks))
+
+    def test_release_extend_and_close_at_the_same_time_end(self):
+        client = self.client()
+        locks = [client.acquire(f"k{i}", ttl=10) for i in range(4)]
+        for daemon in self.daemons:
+            daemon.withheld = {"release", "extend", "close"}
+        calls = [lambda: locks[0].release(), lambda: locks[1].extend(5), lambda: locks[1].release(),
+                 lambda: locks[0].release(), lambda: locks[2].extend(5), client.close]
+
+        def run(call):
+            try:
+                call()
+            except redlockd.LockError:
+                pass
+
+        threads = [threading.Thread(target=run, args=(call,), daemon=True) for call in calls]
+        began = time.monotonic()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(4)
+            self.assertFalse(thread.is_alive())
+        self.assertLess(time.monotonic() - began, 3)
+        locks[3].release()
+
+    def test_closing_leaves_nothing_locked(self):
+        client = self.client()
+        for i in range(10):
+            client.acquire(f"k{i}", ttl=10)
+        waiting = client.acquire_future("other", ttl=10)
+        client.close()
+        self.assertEqual({}, self.locks)
+        self.assertEqual(1, len(self.daemons[0].seen("close")))
+        self.assertTrue(waiting.done())
+        with self.assertRaises(redlockd.LockError) as refused:
+            client.acquire("k")
+        self.assertEqual("CANCELLED", refused.exception.reason)
+
+    def test_all_locks_share_one_stream_and_messages(self):
+        client = self.client()
+        client.acquire("first", ttl=10)
+        before = len(self.daemons[0].messages)
+        self.daemons[0].silent = True  # so that none is answered before all are sent
+        futures = [client.acquire_future(f"k{i}", ttl=10) for i in range(200)]
+        self.assertTrue(eventually(lambda: len(self.daemons[0].seen("acquire")) == 201))
+        self.assertLess(len(self.daemons[0].messages) - before, 150)
+        self.daemons[0].silent = False
+        self.daemons[0].send_event("DRAINING")
+        for future in futures:
+            future.result(10)
+        self.assertEqual(1, sum(message.HasField("disconnect_grace") for message in self.daemons[0].messages))
+
+    def test_a_loss_that_the_daemon_reports_reaches_one_lock(self):
+        client = self.client()
+        lock, other = client.acquire("k", ttl=10), client.acquire("other", ttl=10)
+        self.daemons[0].send_event("LOST", "k")
+        self.assertTrue(lock.lost.wait(2))
+        self.assertFalse(other.lost.is_set())
+
+
+class Credentials(Streams):
+    def test_a_token_may_be_a_function(self):
+        client = self.client(token=lambda: "secret")
+        client.acquire("k").release()
+        self.assertEqual("Bearer secret", self.daemons[0].metadata["authorization"])
+
+    def test_a_function_that_raises_fails_the_acquire(self):
+        client = self.client(token=lambda: 1 / 0)
+        with self.assertRaises(redlockd.LockError) as refused:
+            client.acquire("k")
+        self.assertEqual("UNAUTHENTICATED", refused.exception.reason)
+
+    def test_a_token_that_no_header_can_carry(self):
+        for token in ("two\nlines", "ünï", 5, b"x"):
+            with self.assertRaises(redlockd.InvalidArgument):
+                self.client(token=token)
+            with self.assertRaises(redlockd.LockError) as refused:
+                self.client(token=lambda token=token: token).acquire("k")
+            self.assertEqual("UNAUTHENTICATED", refused.exception.reason)
+
+    def test_a_refusal_is_reported_and_the_daemons_asked_again(self):
+        for daemon in self.daemons:
+            daemon.refuses = grpc.StatusCode.PERMISSION_DENIED
+        client = self.client()
+        with self.assertRaises(redlockd.LockError) as refused:
+            client.acquire("k", ttl=10)
+        self.assertEqual("PERMISSION_DENIED", refused.exception.reason)
+        for daemon in self.daemons:
+            daemon.refuses = None
+        client.acquire("k", ttl=10, wait=5).release()
+
+
+class Blocks(Streams):
+    """`with` and `async with`."""
+
+    def lose(self, key="k"):
+        for daemon in self.daemons:
+            daemon.send_event("LOST", key)
+
+    def test_a_block_of_a_thread_that_lost_the_lock_raises_at_its_end(self):
+        client = self.client()
+        for block in (lambda: client.lock("k", ttl=10), lambda: client.acquire("k", ttl=10)):
+            self.locks.clear()
+            with self.assertRaises(redlockd.LockLost), block() as lock:
+                self.lose()
+                self.assertTrue(lock.lost.wait(2))
+
+    def test_its_own_exception_comes_first(self):
+        client = self.client()
+        with self.assertRaises(ZeroDivisionError), client.lock("k", ttl=10) as lock:
+            self.lose()
+            lock.lost.wait(2)
+            1 / 0
+
+    def aio(self, body):
+        async def run():
+            async with redlockd.aio.Client(self.endpoints, grace=GRACE) as client:
+                return await asyncio.wait_for(body(client), 5)
+
+        return asyncio.run(run())
+
+    def test_a_task_that_lost_the_lock_is_cancelled(self):
+        async def body(client):
+            with self.assertRaises(redlockd.LockLost):
+                async with client.lock("k", ttl=10):
+                    self.lose()
+                    await asyncio.sleep(5)
+            await asyncio.sleep(0.01)  # the task goes on
+            if hasattr(asyncio.Task, "cancelling"):
+                self.assertEqual(0, asyncio.current_task().cancelling())
+
+        self.aio(body)
+
+    def test_a_task_that_swallows_the_cancellation_gets_lock_lost_at_the_end(self):
+        async def body(client):
+            with self.assertRaises(redlockd.LockLost):
+                async with client.lock("k", ttl=10) as lock:
+                    self.lose()
+                    try:
+                        await asyncio.sleep(5)
+                    except asyncio.CancelledError:
+                        pass
+                    self.assertTrue(lock.lost.is_set())
+            await asyncio.sleep(0.01)
+
+        self.aio(body)
+
+    def lose_now(self, client, lock):
+        """On the loop, so that the task is cancelled before it waits again."""
+        client._driver.machine.leases.lose(lock._lease, "the test takes it")
+
+    def test_a_tasks_own_exception_comes_first(self):
+        async def body(client):
+            with self.assertRaises(ZeroDivisionError):
+                async with client.lock("k", ttl=10) as lock:
+                    self.lose_now(client, lock)
+                    1 / 0
+            await asyncio.sleep(0.01)  # nothing is left of the cancellation
+
+        self.aio(body)
+
+    def test_a_block_that_ends_just_as_the_lock_is_lost(self):
+        async def body(client):
+            with self.assertRaises(redlockd.LockLost):
+                async with client.lock("k", ttl=10) as lock:
+                    self.lose_now(client, lock)
+            await asyncio.sleep(0.01)
+
+        self.aio(body)
+
+    @unittest.skipUnless(hasattr(asyncio.Task, "uncancel"), "before Python 3.11 the two cannot be distinguished")
+    def test_a_task_that_is_cancelled_by_others_and_loses_the_lock_is_cancelled(self):
+        async def body(client):
+            with self.assertRaises(asyncio.CancelledError):
+                async with client.lock("k", ttl=10) as lock:
+                    self.lose_now(client, lock)
+                    asyncio.current_task().cancel()
+                    await asyncio.sleep(5)
+            asyncio.current_task().uncancel()
+
+        self.aio(body)
+
+    def test_a_task_that_is_cancelled_by_others_stays_so(self):
+        async def body(client):
+            inside = asyncio.Event()
+
+            async def work():
+                async with client.lock("k", ttl=10):
+                    inside.set()
+                    await asyncio.sleep(5)
+
+            task = asyncio.ensure_future(work())
+            await inside.wait()
+            task.cancel()
+            with self.assertRaises(asyncio.CancelledError):
+                await task
+            self.assertEqual({}, self.locks)
+
+        self.aio(body)
+
+    def test_a_block_that_ends_well_releases(self):
+        async def body(client):
+            async with client.lock("k", ttl=10) as lock:
+                self.assertTrue(lock.held)
+                await lock.extend(20)
+            self.assertEqual({}, self.locks)
+            async with await client.acquire("k", ttl=10):
+                pass
+            self.assertEqual({}, self.locks)
+
+        self.aio(body)
+
+
+class Misuse(Streams):
+    def test_bad_values_fail_only_their_own_call_and_are_not_sent(self):
+        client = self.client()
+        lock = client.acquire("k", ttl=10)
+        sent = len(self.daemons[0].seen("acquire"))
+        bad = [("key", dict(key=key)) for key in ("", "x" * 513, "é" * 257, None, 5, b"k", "\ud800", "redlockd:x")]
+        bad += [("ttl", dict(ttl=ttl)) for ttl in (0, 0.001, -1, float("nan"), float("inf"), "5", None, True, 1e12)]
+        bad += [("wait", dict(wait=wait)) for wait in (-1, "1", float("nan"), True)]
+        bad += [("owner", dict(owner=owner)) for owner in ("x" * 129, None, "\ud800", 5)]
+        bad += [("margin", dict(margin=margin)) for margin in (-1, "1", float("nan"), GRACE)]
+        bad += [("on_queued", dict(on_queued=5))]
+        for field, values in bad:
+            with self.subTest(values), self.assertRaises(redlockd.InvalidArgument) as refused:
+                client.acquire(**{"key": "other", **values})
+            self.assertEqual("INVALID_ARGUMENT", refused.exception.reason)
+            self.assertTrue(str(refused.exception).startswith(f"{field}: "), str(refused.exception))
+        for ttl in (0, "x"):
+            with self.assertRaises(redlockd.InvalidArgument):
+                lock.extend(ttl)
+        self.assertEqual(sent, len(self.daemons[0].seen("acquire")))
+        self.assertTrue(lock.held)
+
+    def test_bad_values_of_a_client(self):
+        for grace in (0, 0.09, "5", None, float("inf")):
+            with self.assertRaises(redlockd.InvalidArgument):
+                redlockd.Client(self.endpoints, grace=grace)
+        for endpoints in ([], [""], [5], None, ""):
+            with self.assertRaises(redlockd.InvalidArgument):
+                redlockd.Client(endpoints)
+
+    def test_the_library_does_not_wait_for_itself(self):
+        client = self.client()
+        raised = []
+
+        def on_queued(position):
+            try:
+                client.acquire("other", wait=0)
+            except RuntimeError as error:
+                raised.append(error)
+
+        acquire = client._driver.acquire
+        client._driver.acquire = lambda arguments, on_done: (arguments[-1](0), acquire(arguments, on_done))[1]
+        client.acquire("k", ttl=10, on_queued=on_queued).release()
+        self.assertEqual(1, len(raised))
+
+    def test_errors_can_be_pickled(self):
+        import pickle
+        error = redlockd.LockAlreadyHeld("LOCK_ALREADY_HELD", "k is held", 1.5)
+        copy = pickle.loads(pickle.dumps(error))
+        self.assertEqual((type(error), error.reason, str(error), error.retry_after),
+                         (type(copy), copy.reason, str(copy), copy.retry_after))
+
+    def test_an_event_loop_that_is_blocked_for_a_while_loses_nothing(self):
+        async def run():
+            async with redlockd.aio.Client(self.endpoints, grace=GRACE) as client:
+                lock = await client.acquire("k", ttl=10)
+                for _ in range(3):
+                    time.sleep(GRACE * 0.6)
+                    await asyncio.sleep(0.3)
+                self.assertTrue(lock.held)
+                self.assertFalse(lock.lost.is_set())
+            self.assertEqual(0, len(self.daemons[1].messages))
+
+        asyncio.run(run())
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.INFO)
+    unittest.main()

@@ -1,0 +1,242 @@
+"""Until when a lock is trusted. See client/PROTOCOL.md."""
+
+import unittest
+
+from redlockd._lease import State
+from redlock.v1 import lock_service_pb2 as pb
+from world import World, done, event, failed, granted, kinds
+
+GRACE = 5.0
+SESSION_TRUST = GRACE - (GRACE * 0.01 + 0.002)
+
+
+class Trust(unittest.TestCase):
+    def test_the_session_counts_from_the_sending_of_the_last_message_that_was_answered(self):
+        world = World(grace=GRACE)
+        lease = world.lock(ttl=60)
+        sent = world.now
+        world.release(world.lock("other"))
+        [release] = world.message()
+        world.advance(1.0)
+        self.assertAlmostEqual(sent + SESSION_TRUST, lease.trusted_until)
+        world.advance(0.2)
+        world.answer(done(release))
+        self.assertAlmostEqual(sent + SESSION_TRUST, lease.trusted_until)
+        sent = world.now
+        world.extend(lease)
+        [extend] = [o for o in world.message() if o.HasField("extend")]
+        world.sleep(0.3)
+        world.answer(failed(extend, "QUORUM_UNAVAILABLE"))
+        self.assertAlmostEqual(sent + SESSION_TRUST, lease.trusted_until)
+
+    def test_an_answer_to_an_old_message_does_not_lower_it(self):
+        world = World(grace=GRACE)
+        lease = world.lock(ttl=60)
+        world.acquire("waits")
+        [waiting] = world.message()
+        world.keep(2.0)
+        trust = lease.trusted_until
+        world.answer(failed(waiting, "QUORUM_UNAVAILABLE"))
+        self.assertEqual(trust, lease.trusted_until)
+
+    def test_a_lock_is_trusted_for_its_own_validity_if_that_is_earlier(self):
+        world = World(grace=GRACE)
+        lease = world.lock(ttl=2.0, validity=1.97)
+        self.assertAlmostEqual(world.now + 1.97, lease.trusted_until)
+        self.assertAlmostEqual(1.97, lease.validity(world.now))
+
+    def test_a_validity_counts_from_when_the_message_was_made(self):
+        world = World(grace=60)
+        lease = world.lock(ttl=10)
+        at = world.now
+        world.sleep(4)
+        world.answer(events=[event("EXTENDED", lease, validity=10)], made=at + 3)
+        self.assertAlmostEqual(at + 3 - 0.03 + 10, lease.trusted_until)
+
+    def test_the_validity_of_an_acquire_that_waited_is_not_counted_from_its_sending(self):
+        world = World(grace=GRACE)
+        call = world.acquire(ttl=10)
+        world.connect()
+        [waiting] = world.message()
+        world.keep(20)
+        world.answer(granted(waiting, 10))
+        self.assertGreater(call.value._valid_until, world.now + 9.9)
+
+    def test_a_validity_never_decreases(self):
+        world = World(grace=60)
+        lease = world.lock(ttl=10)
+        trust = lease.trusted_until
+        world.answer(events=[event("EXTENDED", lease, validity=3)])
+        self.assertEqual(trust, lease.trusted_until)
+
+    def test_the_trust_is_frozen_when_the_session_is_abandoned(self):
+        world = World(grace=GRACE)
+        lease = world.lock(ttl=60)
+        trust = lease.trusted_until
+        world.advance(0.5)
+        world.fail()
+        world.connect()
+        self.assertEqual(trust, lease.trusted_until)
+
+    def test_only_an_adoption_raises_it_again(self):
+        world = World(grace=GRACE)
+        lease = world.lock(ttl=60)
+        trust = lease.trusted_until
+        call = world.extend(lease)
+        world.advance(0.5)
+        world.fail()
+        world.connect()
+        [adopt] = world.message()  # the extension waits
+        world.answer(events=[event("EXTENDED", lease, validity=60)])
+        self.assertEqual(trust, lease.trusted_until)
+        world.answer(granted(adopt, 60))
+        self.assertAlmostEqual(world.now + SESSION_TRUST, lease.trusted_until)
+        self.assertEqual(["extend"], kinds(world.message()))
+        self.assertFalse(call.over)
+
+    def test_trust_ends_before_a_release_is_sent(self):
+        world = World()
+        lease = world.lock()
+        world.release(lease)
+        self.assertEqual(0, lease.validity(world.now))
+        self.assertEqual(["release"], kinds(world.message()))
+
+    def test_the_fencing_token_may_grow_and_never_decreases(self):
+        world = World()
+        lease = world.lock()
+        world.answer(events=[event("EXTENDED", lease, validity=5, fence=107)])
+        self.assertEqual(107, lease.fencing_token)
+        world.answer(events=[event("EXTENDED", lease, validity=5, fence=103)])
+        self.assertEqual(107, lease.fencing_token)
+
+
+class Loss(unittest.TestCase):
+    def test_it_is_signalled_when_no_more_than_the_margin_is_left(self):
+        world = World()
+        lease = world.lock(ttl=2.0, margin=0.3)
+        end = lease.trusted_until
+        world.keep(2.0)
+        self.assertEqual(1, len(lease.losses))
+        self.assertAlmostEqual(end - 0.3, lease.losses[0], places=3)
+        self.assertEqual("LOCK_NOT_HELD", lease.loss.reason)
+        self.assertEqual(0, lease.validity(world.now))
+
+    def test_it_is_signalled_once(self):
+        world = World()
+        lease = world.lock(ttl=2.0)
+        world.answer(events=[event("LOST", lease), event("LOST", lease)])
+        world.keep(3)
+        self.assertEqual(1, len(lease.losses))
+
+    def test_the_daemon_reports_it(self):
+        world = World()
+        lease = world.lock()
+        world.answer(events=[event("LOST", lease, reason="LOCK_NOT_HELD")])
+        self.assertEqual([world.now], lease.losses)
+        self.assertIs(State.LOST, lease.state)
+
+    def test_a_late_report_about_an_earlier_lock_of_the_key_harms_nobody(self):
+        world = World()
+        earlier = world.lock("k")
+        world.release(earlier)
+        world.answer(done(world.message()[0]))
+        lease = world.lock("k")
+        world.answer(events=[event("LOST", earlier)])
+        self.assertEqual([], lease.losses)
+
+    def test_all_are_lost_in_time_if_no_daemon_answers_any_more(self):
+        world = World(grace=GRACE)
+        leases = [world.lock(f"k{i}", ttl=60) for i in range(3)]
+        end = leases[0].trusted_until
+        world.advance(10)
+        for lease in leases:
+            self.assertAlmostEqual(end - 0.5, lease.losses[0], places=3)
+
+    def test_after_a_suspend_an_extension_that_waits_to_be_read_comes_too_late(self):
+        world = World(grace=GRACE)
+        lease = world.lock(ttl=2)
+        world.sleep(2.1)
+        self.assertEqual(0, lease.validity(world.now))
+        world.answer(events=[event("EXTENDED", lease, validity=2)])
+        self.assertEqual([world.now], lease.losses)
+
+    def test_a_release_after_a_suspend_is_that_of_a_lost_lock(self):
+        world = World(grace=GRACE)
+        lease = world.lock(ttl=2)
+        world.sleep(2.1)
+        self.assertEqual("LOCK_NOT_HELD", world.release(lease).reason)
+
+    def test_a_loop_that_was_blocked_reads_before_it_judges_by_the_margin(self):
+        world = World(grace=GRACE)
+        lease = world.lock(ttl=2, margin=0.5)
+        made = world.now + 1
+        world.sleep(1.8)
+        world.wake()
+        self.assertEqual([], lease.losses)
+        world.answer(events=[event("EXTENDED", lease, validity=2)], made=made)
+        world.wake()
+        world.advance(0.05)
+        self.assertEqual([], lease.losses)
+
+    def test_a_loop_that_was_blocked_does_not_put_the_loss_off_for_long(self):
+        world = World(grace=GRACE)
+        lease = world.lock(ttl=2, margin=0.5)
+        world.sleep(1.8)
+        world.wake()
+        world.sleep(0.05)
+        world.wake()
+        self.assertEqual(1, len(lease.losses))
+
+    def test_a_lock_that_is_granted_too_late_to_be_trusted_is_not_handed_out(self):
+        world = World(grace=60)
+        call = world.acquire(ttl=1)
+        world.connect()
+        [acquire] = world.message()
+        world.sleep(0.8)
+        world.answer(granted(acquire, 1), made=world.now - 0.8)
+        self.assertEqual("VALIDITY_EXPIRED", call.reason)
+        self.assertEqual(["release"], kinds(world.message()))
+
+    def test_a_lost_lock_is_released_once_nobody_can_trust_it(self):
+        """The daemon knows nothing of the loss, and would keep the lock for as long as the Session lives."""
+        world = World(grace=GRACE)
+        lease = world.lock(ttl=2, margin=0.3)
+        end = lease.trusted_until
+        while not lease.losses:
+            world.keep(0.1)
+        self.assertEqual([], world.message())
+        world.now = end
+        world.wake()
+        [release] = [o for o in world.message() if o.HasField("release")]
+        self.assertEqual(lease.token, release.release.token)
+
+    def test_a_release_of_a_lost_lock_fails_with_the_loss_and_is_sent_at_once(self):
+        world = World(grace=GRACE)
+        lease = world.lock(ttl=2, margin=0.3)
+        while not lease.losses:
+            world.keep(0.1)
+        call = world.release(lease)
+        self.assertIs(lease.loss, call.error)
+        self.assertEqual(["release"], kinds(world.message()))
+        world.keep(5)
+        self.assertEqual([], world.message())
+
+    def test_a_loss_that_was_reported_needs_no_release(self):
+        world = World()
+        lease = world.lock()
+        world.answer(events=[event("LOST", lease)])
+        self.assertEqual("LOCK_NOT_HELD", world.release(lease).reason)
+        self.assertEqual([], world.message())
+
+    def test_other_events_change_nothing(self):
+        world = World()
+        lease = world.lock()
+        trust = lease.trusted_until
+        failure = event("EXTEND_FAILED", reason="QUORUM_UNAVAILABLE")
+        failure.key = lease.key
+        world.answer(events=[failure, pb.WatchResponse(type=pb.EVENT_TYPE_UNSPECIFIED)])
+        self.assertEqual(trust, lease.trusted_until)
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,174 @@
+"""A state machine with a clock that stands still, and both ends of its streams in the test's hands."""
+
+from redlock.v1 import lock_service_pb2 as pb
+from redlockd._machine import Machine
+from redlockd._wire import duration
+from redlockd.errors import make_error
+
+_DAEMON_AHEAD = 777.0  # the daemon's clock, against the client's
+
+
+class World:
+    def __init__(self, endpoints=("a", "b"), grace=5.0):
+        self.now = 1000.0
+        self.opened = []
+        self.cancelled = []
+        # The longest pause there can be, so that tests know it.
+        self.machine = Machine(list(endpoints), grace, self, uniform=lambda least, most: most)
+
+    # The machine's transport.
+
+    def open(self, session):
+        self.opened.append(session)
+
+    def cancel(self, session):
+        self.cancelled.append(session)
+
+    # Time.
+
+    def advance(self, seconds):
+        """Polls whenever the machine asks for it."""
+        end = self.now + seconds
+        while self.machine.due <= end:
+            self.now = max(self.now, self.machine.due)
+            self.machine.poll(self.now)
+        self.now = end
+
+    def sleep(self, seconds):
+        """Nothing runs meanwhile: a suspend, or a blocked event loop."""
+        self.now += seconds
+
+    def wake(self):
+        """The timer that was due meanwhile runs, late."""
+        self.machine.poll(self.now, max(0.0, self.now - self.machine.due))
+
+    # The daemon's end.
+
+    @property
+    def session(self):
+        return self.machine.session
+
+    def message(self):
+        """What the client writes now: operations, [] if there is nothing."""
+        return list(self.request().operations)
+
+    def request(self):
+        request = self.session.next_message(self.now) if self.session else None
+        if request is not None:
+            self.session.on_written()
+        return request or pb.SessionRequest()
+
+    def answer(self, *results, session=None, **fields):
+        self.machine.on_message(session or self.session, self.response(*results, **fields), self.now)
+
+    def response(self, *results, events=(), positions=(), made=None):
+        """made: when the daemon sent it; unset: just now."""
+        return pb.SessionResponse(
+            results=results, events=events, positions=positions,
+            clock=duration((self.now if made is None else made) + _DAEMON_AHEAD))
+
+    def connect(self):
+        """Answers the first message of the Session."""
+        [ping] = self.message()
+        assert ping.HasField("ping")
+        self.answer(done(ping))
+
+    def keep(self, seconds):
+        """Time passes with a daemon that answers pings at once, and extends nothing."""
+        end = self.now + seconds
+        while self.now < end:
+            self.advance(min(0.1, end - self.now))
+            for operation in self.message():
+                if operation.HasField("ping"):
+                    self.answer(done(operation))
+
+    def fail(self, reason="UNREACHABLE"):
+        self.machine.on_broken(self.session, make_error(reason, "broken by the test"), self.now)
+
+    # The user's end.
+
+    def acquire(self, key="k", ttl=10.0, wait=None, margin=0.5):
+        """A Call, whose value is the lease."""
+        call = Call()
+        call.acquire = self.machine.acquire(
+            key, ttl, "", margin, wait, call.on_granted, call.positions.append, self.now)
+        return call
+
+    def lock(self, key="k", ttl=10.0, margin=0.5, validity=None):
+        """A lease, acquired at the current Session."""
+        call = self.acquire(key, ttl, margin=margin)
+        if self.machine.ready is None:
+            self.connect()
+        [operation] = [o for o in self.message() if o.HasField("acquire")]
+        self.answer(granted(operation, ttl if validity is None else validity))
+        lease = call.value
+        lease.losses = []
+        lease.on_lost.append(lambda: lease.losses.append(self.now))
+        return lease
+
+    def extend(self, lease, ttl=10.0):
+        call = Call()
+        self.machine.extend(lease, ttl, call.on_done, self.now)
+        return call
+
+    def release(self, lease):
+        call = Call()
+        self.machine.release(lease, call.on_done, self.now)
+        return call
+
+    def close(self):
+        call = Call()
+        self.machine.close(lambda: call.on_done(None), self.now)
+        return call
+
+
+class Call:
+    """What became of a user's call."""
+
+    def __init__(self):
+        self.over = False
+        self.value = None
+        self.error = None
+        self.positions = []
+
+    def on_granted(self, value, error):
+        assert not self.over, "answered twice"
+        self.over, self.value, self.error = True, value, error
+
+    def on_done(self, error):
+        self.on_granted(None, error)
+
+    @property
+    def reason(self):
+        return self.error.reason if self.error is not None else None
+
+
+def kinds(operations):
+    return [operation.WhichOneof("operation") for operation in operations]
+
+
+def done(operation):
+    return pb.SessionResult(id=operation.id)
+
+
+def failed(operation, reason, retry_delay=None):
+    result = pb.SessionResult(id=operation.id, status=pb.OperationStatus(code=9, reason=reason, message=reason))
+    if retry_delay is not None:
+        result.status.retry_delay.CopyFrom(duration(retry_delay))
+    return result
+
+
+def granted(operation, validity, fence=100):
+    """The lease, for an acquire, an extend or an adopt."""
+    asked = getattr(operation, operation.WhichOneof("operation"))
+    return pb.SessionResult(id=operation.id, lease=pb.Lease(
+        key=asked.key, token=asked.token, fencing_token=fence, validity=duration(validity)))
+
+
+def event(kind, lease=None, validity=0.0, fence=100, reason=""):
+    message = pb.WatchResponse(type=pb.EventType.Value("EVENT_TYPE_" + kind), reason=reason)
+    if lease is not None:
+        message.key = lease.key
+        message.lease.CopyFrom(pb.Lease(
+            key=lease.key, token=lease.token, fencing_token=fence, validity=duration(validity)))
+    return message

@@ -4,7 +4,7 @@ package redlockd
 
 import "context"
 
-// withCause: context.Cause tells why it was cancelled.
+// withCause derives a context whose context.Cause is the error that it is cancelled with.
 func withCause(parent context.Context) (context.Context, func(error)) {
 	ctx, cancel := context.WithCancelCause(parent)
 	return ctx, cancel

@@ -3,32 +3,32 @@ package redlockd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
-	pb "redlockd/redlockv1"
+	"github.com/redlockd/redlockd/client/go/internal/core"
 )
 
-// Reasons of the contract (proto/redlock/v1/lock_service.proto), and Unreachable where no daemon
-// answered.
+// Reasons of proto/redlock/v1/lock_service.proto, and Unreachable if no daemon answered.
 const (
 	LockAlreadyHeld   = "LOCK_ALREADY_HELD"
-	LockNotHeld       = "LOCK_NOT_HELD"
+	LockNotHeld       = core.LockNotHeld
 	ValidityExpired   = "VALIDITY_EXPIRED"
 	QuorumUnavailable = "QUORUM_UNAVAILABLE"
-	Draining          = "DRAINING"
-	Overloaded        = "OVERLOADED"
+	Draining          = core.Draining
+	Overloaded        = core.Overloaded
 	DeadlineExceeded  = "DEADLINE_EXCEEDED"
-	Canceled          = "CANCELLED"
-	InvalidArgument   = "INVALID_ARGUMENT"
-	Unauthenticated   = "UNAUTHENTICATED"
-	PermissionDenied  = "PERMISSION_DENIED"
-	Unreachable       = "UNREACHABLE"
+	Canceled          = core.Cancelled
+	InvalidArgument   = core.InvalidArgument
+	Unauthenticated   = core.Unauthenticated
+	PermissionDenied  = core.PermissionDenied
+	Unreachable       = core.Unreachable
 )
 
-// Error is what went wrong. errors.Is finds context.Canceled and context.DeadlineExceeded in it
-// where the caller's context ended the wait.
+// Error is why an operation failed, or a lock was lost. errors.Is finds context.Canceled and
+// context.DeadlineExceeded in it if the caller's context ended the operation.
 type Error struct {
-	Reason     string
+	Reason     string // one of the constants of this package
 	Message    string
 	RetryAfter time.Duration // 0: no advice
 	cause      error
@@ -37,7 +37,7 @@ type Error struct {
 func (e *Error) Error() string { return e.Message }
 func (e *Error) Unwrap() error { return e.cause }
 
-// ReasonOf is the reason of an Error, and "" of any other.
+// ReasonOf is the reason of an Error, also if it is wrapped, and "" of any other error.
 func ReasonOf(err error) string {
 	var own *Error
 	if errors.As(err, &own) {
@@ -46,22 +46,18 @@ func ReasonOf(err error) string {
 	return ""
 }
 
-func errorOf(status *pb.OperationStatus) *Error {
-	return &Error{Reason: status.GetReason(), Message: status.GetMessage(),
-		RetryAfter: status.GetRetryDelay().AsDuration()}
+func errorOf(key string, failure *core.Failure) *Error {
+	return &Error{Reason: failure.Reason, Message: key + ": " + failure.Message, RetryAfter: failure.RetryAfter}
 }
 
-// Of a caller's context that has ended.
-func ended(ctx context.Context, key string) *Error {
+// endedBy is the error of an operation that the caller's context has ended.
+func endedBy(ctx context.Context, key, deadlineMessage string) *Error {
 	if ctx.Err() == context.DeadlineExceeded {
-		return &Error{Reason: DeadlineExceeded, cause: ctx.Err(),
-			Message: key + ": still held when the time was over"}
+		return &Error{Reason: DeadlineExceeded, Message: key + ": " + deadlineMessage, cause: ctx.Err()}
 	}
-	return &Error{Reason: Canceled, cause: ctx.Err(), Message: key + ": given up while waiting"}
+	return &Error{Reason: Canceled, Message: key + ": the caller cancelled", cause: ctx.Err()}
 }
 
-// The stream ended, or the daemon is about to; orderly: it said so before.
-type broken struct {
-	*Error
-	orderly bool
+func invalid(field, format string, values ...any) *Error {
+	return &Error{Reason: InvalidArgument, Message: field + ": " + fmt.Sprintf(format, values...)}
 }

@@ -2,243 +2,139 @@ package redlockd
 
 import (
 	"context"
-	"sync"
-	"time"
+	"fmt"
+	"io"
+	"math"
+	"strings"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
-	pb "redlockd/redlockv1"
+	"github.com/redlockd/redlockd/client/go/internal/core"
+	pb "github.com/redlockd/redlockd/client/go/redlockv1"
 )
 
-// Operations of a stream, by their ids: it has one of each at a time.
-const (
-	ping uint64 = iota + 1
-	acquire
-	extend
-	release
-)
-
-const connectTimeout = 2 * time.Second
-
-// A daemon of which nothing has come for a while is asked for a sign, and left where none comes. By
-// an operation, because gRPC for Go lets its keepalive ask every 10 s at most: too late for a lock
-// of 20 s, which may have half of that left.
-const (
-	leastQuiet = 3 * time.Second
-	patience   = 2 * time.Second
-)
-
-// message is what came, when it was made at the latest, and why nothing will come any more.
-type message struct {
-	*pb.SessionResponse
-	made time.Duration
-	err  *broken
+// call is an open Session. Only one goroutine sends, and only one receives.
+type call interface {
+	Send(*pb.SessionRequest) error
+	Recv() (*pb.SessionResponse, error)
 }
 
-func (m message) result(id uint64) *pb.SessionResult {
-	for _, result := range m.GetResults() {
-		if result.GetId() == id {
-			return result
-		}
-	}
-	return nil
-}
+// dialer opens a Session to an endpoint, and returns what to call once it has ended.
+type dialer func(ctx context.Context, endpoint int) (call, func(), *core.Failure)
 
-// stream is a Session for one lock.
+// stream carries the messages of one Session of the machine.
 type stream struct {
-	endpoint string
-	quiet    time.Duration
-	call     pb.LockService_SessionClient
-	breakOff context.CancelFunc // the call; its end is received
-	cancel   context.CancelFunc // and nothing is received any more
-	in       chan message
-	over     chan struct{} // closed by cancel()
-
-	sending sync.Mutex // around the call, which takes one message at a time
-
-	mutex  sync.Mutex
-	clock  *daemonClock
-	sent   map[uint64]time.Duration
-	heard  time.Duration // when the last message came
-	silent bool          // it was broken off for that
+	number uint64
+	ctx    context.Context
+	cancel context.CancelFunc
+	wake   chan struct{} // there is something to send
 }
 
-// open returns once the daemon answers, or ctx ends. For a lock of that TTL.
-func open(ctx context.Context, stub pb.LockServiceClient, endpoint, token string, ttl time.Duration) (*stream, *broken) {
-	own, cancel := context.WithCancel(context.Background())
-	if token != "" {
-		own = metadata.AppendToOutgoingContext(own, "authorization", "Bearer "+token)
-	}
-	s := &stream{endpoint: endpoint, quiet: longer(ttl/4, leastQuiet), in: make(chan message, 16), over: make(chan struct{}),
-		clock: newDaemonClock(), sent: map[uint64]time.Duration{}, breakOff: cancel}
-	var once sync.Once
-	s.cancel = func() { once.Do(func() { cancel(); close(s.over) }) }
-	begun := make(chan *broken, 1)
-	go func() {
-		call, err := stub.Session(own)
-		if err != nil {
-			begun <- s.brokenBy(err)
-			return
-		}
-		s.call = call
-		begun <- nil
-		s.receive()
-	}()
-	timer := time.NewTimer(connectTimeout)
-	defer timer.Stop()
-	for {
-		select {
-		case err := <-begun:
-			if err != nil {
-				s.cancel()
-				return nil, err
-			}
-			s.ping()
-		case m := <-s.in:
-			if m.err != nil {
-				s.cancel()
-				return nil, m.err
-			}
-			go s.watch()
-			return s, nil
-		case <-timer.C:
-			s.cancel()
-			return nil, &broken{Error: &Error{Reason: Unreachable, Message: endpoint + ": no answer"}}
-		case <-ctx.Done():
-			s.cancel()
-			return nil, &broken{Error: &Error{Reason: Unreachable, Message: endpoint + ": no answer yet"}}
-		}
-	}
+func newStream(number uint64) *stream {
+	ctx, cancel := context.WithCancel(context.Background())
+	return &stream{number: number, ctx: ctx, cancel: cancel, wake: make(chan struct{}, 1)}
 }
 
-// send: what goes wrong is told by what is received.
-func (s *stream) send(operation *pb.SessionOperation) {
-	s.mutex.Lock()
-	if _, known := s.sent[operation.Id]; !known {
-		s.sent[operation.Id] = now()
-	}
-	s.mutex.Unlock()
-	s.sending.Lock()
-	defer s.sending.Unlock()
-	_ = s.call.Send(&pb.SessionRequest{Operations: []*pb.SessionOperation{operation}})
-}
-
-func (s *stream) ping() {
-	s.send(&pb.SessionOperation{Id: ping, Operation: &pb.SessionOperation_Ping{Ping: &pb.PingOperation{}}})
-}
-
-// watch breaks the call off when the daemon is silent.
-func (s *stream) watch() {
-	for wait := s.quiet; ; {
-		before := now()
-		timer := time.NewTimer(wait)
-		select {
-		case <-timer.C:
-		case <-s.over:
-			timer.Stop()
-			return
-		}
-		s.mutex.Lock()
-		at := now()
-		asked, waits := s.sent[ping]
-		heard := s.heard
-		suspended := at-before > wait+patience
-		s.silent = waits && at-asked >= patience && !suspended
-		silent := s.silent
-		s.mutex.Unlock()
-		switch {
-		case silent:
-			s.breakOff()
-			return
-		case suspended || waits: // this process was: what has come meanwhile is read first
-			wait = patience
-		case at-heard < s.quiet:
-			wait = s.quiet - (at - heard)
-		default:
-			wait = patience
-			go s.ping() // may wait for room in what the daemon does not read
-		}
-	}
-}
-
-func (s *stream) receive() {
-	for {
-		response, err := s.call.Recv()
-		m := message{SessionResponse: response}
-		if err != nil {
-			m.err = s.brokenBy(err)
-		} else {
-			m.made = s.takeIn(response)
-			for _, event := range response.GetEvents() {
-				if event.GetType() == pb.EventType_EVENT_TYPE_DRAINING {
-					m.err = &broken{orderly: true, Error: &Error{Reason: Draining, Message: s.endpoint + ": is shutting down"}}
-				}
-			}
-		}
-		select {
-		case s.in <- m:
-		case <-s.over:
-			return
-		}
-		if err != nil {
-			return
-		}
-	}
-}
-
-func (s *stream) takeIn(response *pb.SessionResponse) time.Duration {
-	s.mutex.Lock()
-	defer s.mutex.Unlock()
-	at := now()
-	daemon := response.GetClock().AsDuration()
-	s.heard = at
-	s.clock.onMessage(daemon, at)
-	for _, result := range response.GetResults() {
-		if sent, found := s.sent[result.GetId()]; found {
-			s.clock.onRoundTrip(at - sent)
-			delete(s.sent, result.GetId())
-		}
-	}
-	return s.clock.madeAt(daemon)
-}
-
-func (s *stream) brokenBy(err error) *broken {
-	s.mutex.Lock()
-	silent := s.silent
-	s.mutex.Unlock()
-	if silent {
-		return &broken{Error: &Error{Reason: Unreachable, Message: s.endpoint + ": no answer"}}
-	}
-	told := status.Convert(err)
-	reason := Unreachable
-	switch told.Code() {
-	case codes.Unauthenticated:
-		reason = Unauthenticated
-	case codes.PermissionDenied:
-		reason = PermissionDenied
-	}
-	return &broken{Error: &Error{Reason: reason, Message: s.endpoint + ": " + told.Message()}}
-}
-
-// close ends it in an orderly way: what the daemon holds for it is released, or left to others where
-// it said DRAINING.
-func (s *stream) close() {
-	s.sending.Lock()
-	_ = s.call.CloseSend()
-	s.sending.Unlock()
-	timer := time.NewTimer(connectTimeout)
-	defer timer.Stop()
+func (s *stream) run(d *driver, endpoint int) {
 	defer s.cancel()
+	call, end, failure := d.dial(s.ctx, endpoint)
+	if failure == nil {
+		defer end()
+		go s.write(d, call)
+		failure = s.read(d, call)
+	}
+	failure.Message = d.endpoints[endpoint] + ": " + failure.Message
+	d.do(func(m *core.Machine, now core.Instant) { m.OnBroken(now, s.number, failure) })
+}
+
+func (s *stream) read(d *driver, call call) *core.Failure {
 	for {
-		select {
-		case m := <-s.in:
-			if m.err != nil && !m.err.orderly {
+		message, err := call.Recv()
+		if err != nil {
+			return brokenBy(err)
+		}
+		d.do(func(m *core.Machine, now core.Instant) { m.OnMessage(now, s.number, message) })
+	}
+}
+
+// write sends what has gathered while the message before was being written. What goes wrong is reported by read.
+func (s *stream) write(d *driver, call call) {
+	for {
+		var message *pb.SessionRequest
+		d.do(func(m *core.Machine, now core.Instant) { message = m.TakeMessage(now, s.number) })
+		if message != nil {
+			if call.Send(message) != nil {
 				return
 			}
-		case <-timer.C:
+			continue
+		}
+		select {
+		case <-s.wake:
+		case <-s.ctx.Done():
 			return
 		}
 	}
+}
+
+// dialGRPC opens each Session on a connection of its own: one on which packets are lost is never used again.
+func dialGRPC(endpoints []string, options Options) dialer {
+	return func(ctx context.Context, endpoint int) (call, func(), *core.Failure) {
+		address := endpoints[endpoint]
+		token, failure := bearerToken(options.Token)
+		if failure != nil {
+			return nil, nil, failure
+		}
+		if token != "" {
+			ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
+		}
+		credentials := insecure.NewCredentials()
+		if options.TLS != nil && !strings.HasPrefix(address, "unix:") {
+			credentials = options.TLS
+		}
+		connection, err := grpc.NewClient(address, grpc.WithTransportCredentials(credentials),
+			grpc.WithDisableServiceConfig(), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32)))
+		if err != nil {
+			return nil, nil, &core.Failure{Reason: core.InvalidArgument, Message: err.Error()}
+		}
+		session, err := pb.NewLockServiceClient(connection).Session(ctx)
+		if err != nil {
+			_ = connection.Close()
+			return nil, nil, brokenBy(err)
+		}
+		return session, func() { _ = connection.Close() }, nil
+	}
+}
+
+func bearerToken(make func() string) (token string, failure *core.Failure) {
+	if make == nil {
+		return "", nil
+	}
+	defer func() {
+		if problem := recover(); problem != nil {
+			failure = &core.Failure{Reason: core.Unauthenticated, Message: fmt.Sprint("Options.Token panicked: ", problem)}
+		}
+	}()
+	return make(), nil
+}
+
+func brokenBy(err error) *core.Failure {
+	if err == io.EOF {
+		return &core.Failure{Reason: core.Unreachable, Message: "the daemon ended the stream"}
+	}
+	reported, reason := status.Convert(err), core.Unreachable
+	switch reported.Code() {
+	case codes.Unauthenticated:
+		reason = core.Unauthenticated
+	case codes.PermissionDenied:
+		reason = core.PermissionDenied
+	case codes.InvalidArgument:
+		reason = core.InvalidArgument
+	case codes.ResourceExhausted:
+		reason = core.Overloaded
+	}
+	return &core.Failure{Reason: reason, Message: reported.Message()}
 }

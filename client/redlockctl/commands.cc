@@ -18,6 +18,8 @@ using v1::LockService;
 
 // A call that only asks the nodes once needs no longer; a waiting acquire has no such bound.
 constexpr Millis kCallTimeout = std::chrono::seconds(10);
+// Of a lock that was held until a signal came.
+constexpr Millis kReleaseTimeout = std::chrono::seconds(2);
 // An extension that cannot be decided soon is told, rather than tried for a whole TTL.
 constexpr int kExtendRetries = 3;
 constexpr int kLeasesPerPage = 1000;
@@ -56,12 +58,16 @@ ExitStatus Commands::Ask(Method<Stub, Request, Response> method, const Request& 
 }
 
 template <typename Stub, typename Request, typename Event>
-ExitStatus Commands::Follow(StreamMethod<Stub, Request, Event> method, const Request& request) {
+ExitStatus Commands::Follow(StreamMethod<Stub, Request, Event> method, const Request& request,
+                            auto seen) {
   grpc::ClientContext context;
   CancelOnSignal cancel(context);
   const auto events = daemon().Open(context, method, request);
   Event event;
-  while (events->Read(&event)) printer_.Print(event);
+  while (events->Read(&event)) {
+    printer_.Print(event);
+    seen(event);
+  }
   const grpc::Status status = events->Finish();
   if (cancel.Stop()) return kExitOk;
   const bool lifetime_over = options_.max_lifetime.has_value() &&
@@ -222,9 +228,8 @@ ExitStatus Commands::Watch() {
   Set(item.mutable_ttl(), options_.ttl);
   if (options_.interval) Set(item.mutable_interval(), *options_.interval);
   if (options_.max_lifetime) Set(request.mutable_max_lifetime(), *options_.max_lifetime);
-  request.set_release_on_close(options_.release_on_close);
   request.set_keep_watching_after_loss(options_.keep_watching);
-  return Follow(&LockService::Stub::Watch, request);
+  return Follow(&LockService::Stub::Watch, request, [](const v1::WatchResponse&) {});
 }
 
 ExitStatus Commands::Hold() {
@@ -236,7 +241,23 @@ ExitStatus Commands::Hold() {
   SetRetry(request);
   if (options_.interval) Set(request.mutable_interval(), *options_.interval);
   if (options_.max_lifetime) Set(request.mutable_max_lifetime(), *options_.max_lifetime);
-  return Follow(&LockService::Stub::Hold, request);
+  v1::Lease lease;
+  const ExitStatus ended =
+      Follow(&LockService::Stub::Hold, request, [&lease](const v1::HoldResponse& event) {
+        if (event.has_lease()) lease = event.lease();
+      });
+  // The end of the stream leaves the lock to expire.
+  if (ended == kExitOk && !lease.token().empty()) ReleaseQuietly(lease);
+  return ended;
+}
+
+void Commands::ReleaseQuietly(const v1::Lease& lease) {
+  v1::ReleaseRequest request;
+  request.set_key(lease.key());
+  request.set_token(lease.token());
+  v1::ReleaseResponse response;
+  grpc::ClientContext context;
+  (void)daemon().CallIn(context, &LockService::Stub::Release, request, response, kReleaseTimeout);
 }
 
 redlock::client::Options Commands::ClientOptions() const {

@@ -48,10 +48,11 @@ class Commands {
   template <typename Stub, typename Request, typename Response>
   [[nodiscard]] ExitStatus Ask(Method<Stub, Request, Response> method, const Request& request,
                                auto then);
-  // Prints the events of a stream until it ends, or a signal ends it.
+  // Prints the events of a stream until it ends, or a signal ends it. `seen` gets them too.
   template <typename Stub, typename Request, typename Event>
-  [[nodiscard]] ExitStatus Follow(StreamMethod<Stub, Request, Event> method,
-                                  const Request& request);
+  [[nodiscard]] ExitStatus Follow(StreamMethod<Stub, Request, Event> method, const Request& request,
+                                  auto seen);
+  void ReleaseQuietly(const redlock::v1::Lease& lease);
   // Until told to stop; what cannot be asked is not shown.
   void ShowWaiting(const std::stop_token& stop);
   [[nodiscard]] ExitStatus Report(const grpc::Status& status);

@@ -133,7 +133,6 @@ void DeclareCommands(CommandLine& line, Options& options) {
               [&options](Millis value) { options.interval = value; });
   AddDuration(watch, "--max-lifetime", "End after this time",
               [&options](Millis value) { options.max_lifetime = value; });
-  watch.add_flag("--release-on-close", options.release_on_close, "Release the lock at the end");
   watch.add_flag("--keep-watching", options.keep_watching, "Go on after the lock was lost");
 
   CLI::App& hold = line.Add("hold", "Take a lock and keep it until interrupted", &Commands::Hold);

@@ -37,7 +37,6 @@ struct Options {
   std::optional<Millis> min_delay;
   std::optional<Millis> max_jitter;
   bool extend_if_held = false;
-  bool release_on_close = false;
   bool keep_watching = false;
 };
 

@@ -64,10 +64,11 @@ class HeldLock {
     const std::lock_guard lock(mutex_);
     return result_ ? &*result_ : nullptr;
   }
-  // Once it is held: have the main thread woken when it is lost.
-  void TellLoss() {
+  // Once it is held: wakes the main thread when it is lost.
+  void WatchForLoss() {
     lost_.emplace((*result_)->lost(), [main = main_] { pthread_kill(main, SIGUSR1); });
   }
+  [[nodiscard]] const client::Lock& lock() const { return **result_; }
   [[nodiscard]] bool over() const { return (*result_)->lost().stop_requested(); }
   void GiveUp() { give_up_.request_stop(); }
 
@@ -117,30 +118,45 @@ pid_t Start(const std::vector<std::string>& command, const client::Lock& lock) {
   _exit(found ? kRunNotExecutable : kRunNotFound);
 }
 
+// A command whose lock is lost: SIGTERM, and SIGKILL after the grace. If the lock is still trusted
+// when the loss is signalled, SIGKILL comes before that ends, because another client may have the
+// lock then.
+class Ending {
+ public:
+  Ending(pid_t command, Clock::duration grace) : command_(command), kill_at_(Clock::now() + grace) {
+    kill(command_, SIGTERM);
+  }
+
+  void Continue(const client::Lock& lock) {
+    constexpr client::Duration kReserve = std::chrono::milliseconds(20);
+    const client::Duration left = lock.time_to_stop();
+    trusted_ |= left > client::Duration::zero();
+    if (Clock::now() >= kill_at_ || (trusted_ && left <= kReserve)) kill(command_, SIGKILL);
+  }
+
+ private:
+  const pid_t command_;
+  const Clock::time_point kill_at_;
+  bool trusted_ = false;
+};
+
 // Until the command has ended; ends it when the lock is lost. Returns its status as shells do.
 int Attend(pid_t command, const HeldLock& lock, const RunOptions& options) {
-  std::optional<Clock::time_point> next;
-  if (options.max_lifetime) next = Clock::now() + *options.max_lifetime;
-  bool ending = false;
+  constexpr auto kSlice = std::chrono::milliseconds(20);  // a suspend stops the clock of waiting
+  std::optional<Clock::time_point> max_lifetime_ends;
+  if (options.max_lifetime) max_lifetime_ends = Clock::now() + *options.max_lifetime;
+  std::optional<Ending> ending;
   while (true) {
     int status = 0;
     if (waitpid(command, &status, WNOHANG) == command) {
       if (ending) return kRunLost;
       return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
     }
-    const bool over = lock.over() || (next && Clock::now() >= *next);
-    if (over && !ending) {
-      ending = true;
-      kill(command, SIGTERM);
-      next = Clock::now() + options.grace;
-    }
-    const int signal = NextSignal(next);
-    if (signal == 0 && ending) {
-      kill(command, SIGKILL);
-      next.reset();
-    } else if (signal != 0 && signal != SIGCHLD && signal != SIGUSR1) {
-      kill(command, signal);
-    }
+    const bool over = lock.over() || (max_lifetime_ends && Clock::now() >= *max_lifetime_ends);
+    if (over && !ending) ending.emplace(command, options.grace);
+    if (ending) ending->Continue(lock.lock());
+    const int signal = NextSignal(ending ? Clock::now() + kSlice : max_lifetime_ends);
+    if (signal != 0 && signal != SIGCHLD && signal != SIGUSR1) kill(command, signal);
   }
 }
 
@@ -163,7 +179,7 @@ int RunUnderLock(client::Client& client, const RunOptions& options, const Printe
     printer.Print(failure);
     return StatusOf(failure.exit_status);
   }
-  lock.TellLoss();
+  lock.WatchForLoss();
   const pid_t command = Start(options.command, *held);
   const int status = Attend(command, lock, options);
   const auto loss = held->loss();

@@ -28,7 +28,8 @@ struct RunOptions {
   std::string key;
   redlock::client::AcquireOptions acquire;  // stop and queued are not looked at
   std::vector<std::string> command;
-  std::chrono::milliseconds grace{};  // between SIGTERM and SIGKILL after a loss
+  // Between SIGTERM and SIGKILL after a loss; less if another client could have the lock sooner.
+  std::chrono::milliseconds grace{};
   std::optional<std::chrono::milliseconds> max_lifetime;  // of the lock; then it counts as lost
 };
 

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "server/core/clean_up.h"
+#include "server/core/safeguard.h"
 
 namespace redlock {
 namespace {
@@ -178,15 +179,20 @@ void Attempt::Won(Round& round) {
     agree = agree && (!fence || *fence == reply->fence) && !reply->fence_of_earlier_holder;
     fence = reply->fence;
     highest = std::max(highest, reply->fence);
+    // A node on which the token held the key counts from the stream before.
+    const std::uint64_t number = reply->keeper ? reply->keeper->number : fence_.value;
+    keeper_number_ = std::max(keeper_number_, number);
   }
   extended_ = adopted;
-  if (adopted && (!agree || highest.value == 0)) {
+  if (adopted && (!agree || highest.value == 0) && Has(Safeguard::kAdoptedFencesAgree)) {
     Unify(std::max(highest, fence_));
     return;
   }
   const MonotonicTime now = env_.scheduler.Now();
-  const Duration validity = Validity(command_->ttl, now - round.started(), env_.options.drift);
-  if (validity <= Duration::zero()) {
+  const DriftBudget drift =
+      Has(Safeguard::kDrift) ? env_.options.drift : DriftBudget{.factor = 0, .buffer = {}};
+  const Duration validity = Validity(command_->ttl, now - round.started(), drift);
+  if (validity <= Duration::zero() && Has(Safeguard::kValidityAtDecision)) {
     Lose(Reason::kValidityExpired, "a quorum granted after the validity had ended", Duration{});
     return;
   }
@@ -252,6 +258,7 @@ void Attempt::RollBack(bool announce) {
     }
   }
   round_.reset();
+  if (!Has(Safeguard::kRollBack)) return;
   CleanUp::Start(env_, registry_, {command_->key, command_->token, id_, {}, announce},
                  std::move(may_hold));
 }
@@ -260,7 +267,7 @@ void Attempt::OnLate(Round& round, NodeIndex node, const NodeReply& reply) {
   env_.fences.Saw(reply.fence);
   if (releaser_) releaser_->OnReply(node, reply);
   if (&round == winner_ || &round == round_.get()) return;  // adds to a lease that was won
-  if (reply.outcome != Outcome::kGranted) return;
+  if (reply.outcome != Outcome::kGranted || !Has(Safeguard::kRollBackLateGrant)) return;
   if (releaser_ && (winner_ != nullptr || round_)) return;  // of an earlier proposal, same identity
   // The round was given up. Its roll-back may have overtaken the grant, where the node had lost its
   // script and was asked a second time.

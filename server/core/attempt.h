@@ -72,7 +72,7 @@ class Attempt final : public Round::Listener, public std::enable_shared_from_thi
   void TellReleaser(const Round& round);
   void Won(Round& round);
   // The stream that the lease belongs to once it is won.
-  [[nodiscard]] Keeper keeper() const { return {fence_.value, id_}; }
+  [[nodiscard]] Keeper keeper() const { return {keeper_number_, id_}; }
   void Unify(FencingToken highest);
   void Succeed(Lease lease);
   void Lose(Reason reason, std::string message, Duration retry_after);
@@ -93,6 +93,7 @@ class Attempt final : public Round::Listener, public std::enable_shared_from_thi
   std::shared_ptr<Extension> unifying_;
   const Round* winner_ = nullptr;  // for comparison only
   bool extended_ = false;
+  std::uint64_t keeper_number_ = 0;  // once won
   Votes votes_;                    // of the last round decided
 };
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "server/core/safeguard.h"
+
 namespace redlock {
 namespace {
 
@@ -15,8 +17,9 @@ Round::Counts CountExtension(Outcome outcome) {
   switch (outcome) {
     case Outcome::kGranted:
       return Round::Counts::kAsGrant;
-    case Outcome::kHeld:
     case Outcome::kNotHeld:
+      return Has(Safeguard::kHealsDoNotVote) ? Round::Counts::kAsDenial : Round::Counts::kAsGrant;
+    case Outcome::kHeld:
       return Round::Counts::kAsDenial;
     case Outcome::kStaleFence:
     case Outcome::kError:
@@ -165,14 +168,16 @@ bool Extension::AdoptAgain(const Round& round) {
 void Extension::Won(Round& round) {
   const Fences fences = FencesOfGrants(round, env_.nodes.size());
   env_.fences.Saw(fences.highest);
-  if (!fences.agree || fences.highest.value == 0) {
+  if ((!fences.agree && Has(Safeguard::kFencesAgree)) || fences.highest.value == 0) {
     if (raises_ == kMaxRaises) {
       Failed(round, Reason::kQuorumUnavailable, "the nodes do not agree on a fencing token");
       return;
     }
     // A lock that some other library took has no fence yet. And the highest of several may be that
     // of another holder, after which this token was put back: a new one is above all of them.
-    command_.raise_to = env_.fences.Next(env_.scheduler.WallNow());
+    command_.raise_to = Has(Safeguard::kRaiseAboveAll)
+                            ? env_.fences.Next(env_.scheduler.WallNow())
+                            : fences.highest;
     ++raises_;
     --attempts_;  // the same attempt, finished in a second round
     Attempt();
@@ -201,12 +206,13 @@ void Extension::OnLate(Round& round, NodeIndex node, const NodeReply& reply) {
 
 void Extension::Heal(NodeIndex node) {
   // A slow node can answer after the owner has gone on to release; it must not get the key back.
-  if (registry_.IsReleasing(lease_->key)) return;
+  if (registry_.IsReleasing(lease_->key) && Has(Safeguard::kNoHealDuringRelease)) return;
   const Duration left = lease_->valid_until - env_.scheduler.Now();
   if (left < std::chrono::milliseconds(1)) return;
-  env_.nodes[node]->Heal(
-      {lease_->key, lease_->token, left, lease_->fence, confirmed_keeper_},
-      std::make_shared<IgnoreReply>());
+  const auto& keeper =
+      Has(Safeguard::kHealNamesTheStream) ? confirmed_keeper_ : command_.keeper;
+  env_.nodes[node]->Heal({lease_->key, lease_->token, left, lease_->fence, keeper},
+                         std::make_shared<IgnoreReply>());
 }
 
 void Extension::Failed(const Round& round, Reason reason, std::string message) {

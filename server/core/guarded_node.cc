@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "server/core/safeguard.h"
+
 namespace redlock {
 
 // Passes an answer on after the guard has looked at it.
@@ -54,19 +56,19 @@ void GuardedNode::TellRefused() {
 void GuardedNode::Acquire(const AcquireStep& step, std::shared_ptr<ReplySink> sink) {
   if (!Admits(sink)) return;
   AcquireStep marked = step;
-  marked.mark = guard_.mark(index_);
+  if (Has(Safeguard::kMarkComparedByGrant)) marked.mark = guard_.mark(index_);
   node_.Acquire(marked, std::make_shared<Checked>(guard_, scheduler_.Now(), std::move(sink)));
 }
 
 void GuardedNode::HandOver(const HandOverStep& step, std::shared_ptr<ReplySink> sink) {
   if (!Admits(sink)) return;
   HandOverStep marked = step;
-  marked.mark = guard_.mark(index_);
+  if (Has(Safeguard::kMarkComparedByGrant)) marked.mark = guard_.mark(index_);
   node_.HandOver(marked, std::make_shared<Checked>(guard_, scheduler_.Now(), std::move(sink)));
 }
 
 void GuardedNode::Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink) {
-  if (guard_.HasOldData(index_)) {
+  if (guard_.HasOldData(index_) && Has(Safeguard::kOldDataDoesNotExtend)) {
     Refuse(sink);
   } else {
     node_.Extend(step, std::move(sink));

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "server/core/clean_up.h"
+#include "server/core/safeguard.h"
 
 namespace redlock {
 
@@ -120,7 +121,7 @@ void HandOver::End() {
     const bool released =
         vote && (vote->outcome == Outcome::kGranted || vote->outcome == Outcome::kHeld ||
                  vote->outcome == Outcome::kNotHeld);
-    if (!released) owed.push_back(node);
+    if (!released && Has(Safeguard::kHandOverFreesTheRest)) owed.push_back(node);
     if (!vote)
       votes_[node] = Vote{node, Outcome::kTimeout, "no answer within the node timeout", {}};
   }

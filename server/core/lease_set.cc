@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "server/core/safeguard.h"
+
 namespace redlock {
 namespace {
 
@@ -88,7 +90,6 @@ void LeaseSet::Keep(const LeaseName& name, std::shared_ptr<Watchdog> watchdog, b
   Kept& kept = held_[name];
   if (kept.watchdog) kept.watchdog->Detach();
   kept = {std::move(watchdog), {}, found_held};
-  kept.keeper = kept.watchdog->keeper();
 }
 
 WatchEvents LeaseSet::EventsOf(const LeaseName& name) {
@@ -101,7 +102,7 @@ WatchEvents LeaseSet::EventsOf(const LeaseName& name) {
 void LeaseSet::Extend(std::uint64_t id, ExtendCommand command) {
   const LeaseName name{command.key, command.token};
   const auto held = held_.find(name);
-  if (held != held_.end()) command.keeper = held->second.keeper;
+  if (held != held_.end()) command.keeper = held->second.watchdog->lease().keeper;
   command.source = source_;
   shard_.Extend(std::move(command),
                 [self = shared_from_this(), id, name](const ExtendResult& result) {
@@ -129,11 +130,16 @@ void LeaseSet::Watch(WatchCommand command) {
   Keep(name, shard_.Watch(std::move(command), EventsOf(name)), false);
 }
 
-void LeaseSet::Detach() {
+void LeaseSet::Break(bool until_silent) {
+  if (!until_silent || !Has(Safeguard::kBrokenStreamExpires)) {
+    End(StreamEnd::kBroken, [] {});
+    return;
+  }
   listener_ = nullptr;
   for (const auto& [id, hold] : std::exchange(waiting_, {})) hold->Cancel(Reason::kCancelled);
   for (auto& [name, kept] : held_) {
-    if (const auto watchdog = std::exchange(kept.watchdog, nullptr)) watchdog->Detach();
+    kept.lease = kept.watchdog->lease();
+    std::exchange(kept.watchdog, nullptr)->Detach();
   }
 }
 
@@ -161,8 +167,7 @@ void LeaseSet::EndPortion(StreamEnd end, const std::shared_ptr<void>& done) {
                                               .votes = {}});
       }
     } else if (!held_.empty()) {
-      const auto held = held_.extract(held_.begin());
-      EndOne(held.key(), held.mapped(), end, done);
+      EndOne(std::move(held_.extract(held_.begin()).mapped()), end, done);
     } else {
       return;
     }
@@ -171,17 +176,22 @@ void LeaseSet::EndPortion(StreamEnd end, const std::shared_ptr<void>& done) {
       {}, [self = shared_from_this(), end, done] { self->EndPortion(end, done); });
 }
 
-void LeaseSet::EndOne(const LeaseName& name, const Kept& kept, StreamEnd end,
-                      const std::shared_ptr<void>& done) {
-  if (kept.watchdog) kept.watchdog->Detach();
-  switch (FateOf(end)) {
+void LeaseSet::EndOne(Kept kept, StreamEnd end, const std::shared_ptr<void>& done) {
+  if (kept.watchdog) {
+    kept.lease = kept.watchdog->lease();
+    kept.watchdog->Detach();
+  }
+  const LeaseFate fate =
+      Has(Safeguard::kBrokenStreamExpires) ? FateOf(end) : LeaseFate::kReleased;
+  switch (fate) {
     case LeaseFate::kExpires:
       return;
     case LeaseFate::kReleased:
       break;
   }
-  if (!kept.keeper || (end == StreamEnd::kSilent && kept.found_held)) return;
-  shard_.ReleaseAtEndOf(name.key, name.token, *kept.keeper, [done](const ReleaseResult&) {});
+  const bool found_held = kept.found_held && Has(Safeguard::kFoundHeldExpires);
+  if (!kept.lease.keeper || (end == StreamEnd::kSilent && found_held)) return;
+  shard_.ReleaseAtEndOf(kept.lease, [done](const ReleaseResult&) {});
 }
 
 }  // namespace redlock

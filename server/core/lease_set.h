@@ -11,6 +11,7 @@
 #include <unordered_map>
 
 #include "server/core/shard.h"
+#include "server/core/safeguard.h"
 #include "server/core/stream_end.h"
 
 namespace redlock {
@@ -50,10 +51,10 @@ class LeaseSet final : public std::enable_shared_from_this<LeaseSet> {
   void Release(std::uint64_t id, const Key& key, const OwnerToken& token);
   void Watch(WatchCommand command);
 
-  // The stream is broken, but has not ended: gives up what waits, and stops extending; no callback
-  // follows. What is to be released at the end is remembered.
-  void Detach();
-  // The same, and what is held, or was until Detach(), is released or expires by itself. `done` is
+  // The stream broke: gives up what waits, and stops extending; no callback follows. If End(kSilent)
+  // will follow, what is to be released then is remembered; else everything expires.
+  void Break(bool until_silent);
+  // The same, and what is held, or was until Break(), is released or expires by itself. `done` is
   // called once everything that is released has been, as far as nodes answered. Only the first call
   // counts. A portion is done in
   // each turn: there may be thousands of leases, and others' answers to be read meanwhile.
@@ -74,7 +75,7 @@ class LeaseSet final : public std::enable_shared_from_this<LeaseSet> {
   };
   struct Kept {
     std::shared_ptr<Watchdog> watchdog;  // null once detached
-    std::optional<Keeper> keeper;
+    Lease lease;                         // then, as it was
     // The lease was held before: an acquisition with extend_if_held, which may have been delayed on its
     // way here while the client went on elsewhere. Silence does not release it.
     bool found_held = false;
@@ -85,8 +86,7 @@ class LeaseSet final : public std::enable_shared_from_this<LeaseSet> {
   void Keep(const LeaseName& name, std::shared_ptr<Watchdog> watchdog, bool found_held);
   [[nodiscard]] WatchEvents EventsOf(const LeaseName& name);
   void EndPortion(StreamEnd end, const std::shared_ptr<void>& done);
-  void EndOne(const LeaseName& name, const Kept& kept, StreamEnd end,
-              const std::shared_ptr<void>& done);
+  void EndOne(Kept kept, StreamEnd end, const std::shared_ptr<void>& done);
 
   Shard& shard_;
   Listener* listener_;  // null once the stream has ended

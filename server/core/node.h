@@ -86,7 +86,8 @@ class NodeObserver {
 
 // No step shortens what is left of a key's TTL, unless the holder gives it away.
 
-// The lease belongs to {fence, attempt} from then on.
+// The lease belongs to {fence, attempt} from then on; if it was held before, to {number, attempt} with a
+// number one above that of the stream before.
 struct AcquireStep {
   const Key& key;
   const OwnerToken& token;

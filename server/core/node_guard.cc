@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "server/core/quorum.h"
+#include "server/core/safeguard.h"
 
 namespace redlock {
 namespace {
@@ -129,7 +130,7 @@ Duration NodeGuard::QuarantineLeft(NodeIndex node) const {
 
 void NodeGuard::Check(NodeIndex node, MonotonicTime asked, NodeReply& reply) {
   if (reply.outcome == Outcome::kQuarantined) Saw(node, reply.mark);
-  if (reply.clock) ReadClock(node, asked, *reply.clock);
+  if (reply.clock && Has(Safeguard::kGrantByWrongClock)) ReadClock(node, asked, *reply.clock);
   if (reply.outcome != Outcome::kGranted && reply.outcome != Outcome::kQuarantined) return;
   if (auto why = Barred(node)) {
     reply.outcome = Outcome::kQuarantined;
@@ -166,6 +167,7 @@ void NodeGuard::OnDisconnected(NodeIndex node) {
 }
 
 bool NodeGuard::Vouches(const std::string& mark, const Seat& seat) const {
+  if (!Has(Safeguard::kMarkNamesTheRun)) return !IsProvisional(mark);
   return mark == seat.run || mark == seat.run + kDurable;
 }
 
@@ -190,7 +192,8 @@ void NodeGuard::JudgeMarked(NodeIndex node, const NodeFacts& facts, bool seen_be
   } else if (facts.mark.back() == kDurable && facts.durable) {
     Quarantine(node, Data::kEmptied, {}, "it restarted with all its data and is being marked");
   } else {
-    const Duration up = seen_before ? Duration{} : facts.uptime - kUptimeGranularity;
+    const bool known = seen_before && Has(Safeguard::kUptimeOfUnknownRun);
+    const Duration up = known ? Duration{} : facts.uptime - kUptimeGranularity;
     Quarantine(node, Data::kOld, options_.guard.quarantine - std::max(up, Duration{}),
                "it restarted and may have lost data");
   }
@@ -205,7 +208,9 @@ void NodeGuard::DecideIfNew() {
   bool waits = false;
   bool marked = false;
   for (const Seat& seat : seats_) {
-    if (seat.standing == Standing::kUndecided) ++unmarked;
+    // One that cannot be reached any more may have been marked since.
+    const bool reachable = seat.connected || !Has(Safeguard::kNewSetCountsReachable);
+    if (seat.standing == Standing::kUndecided && reachable) ++unmarked;
     waits = waits || seat.standing == Standing::kUnseen;
     marked =
         marked || seat.standing == Standing::kTrusted || seat.standing == Standing::kQuarantined;
@@ -217,7 +222,7 @@ void NodeGuard::DecideIfNew() {
     }
     return;
   }
-  if (unmarked < QuorumOf(seats_.size())) return;
+  if (unmarked < QuorumOf(seats_.size()) && Has(Safeguard::kNewSetNeedsQuorum)) return;
   if (waits && grace_ != Grace::kOver) {
     if (std::exchange(grace_, Grace::kRuns) == Grace::kRuns) return;
     grace_timer_ = scheduler_.After(kGrace, [this] {
@@ -248,7 +253,8 @@ void NodeGuard::Quarantine(NodeIndex node, Data data, Duration time, std::string
   seat.standing = Standing::kQuarantined;
   seat.data = data;
   seat.why = std::move(why);
-  seat.until = scheduler_.Now() + std::max(time, Duration{});
+  seat.until = scheduler_.Now() +
+               (Has(Safeguard::kQuarantine) ? std::max(time, Duration{}) : Duration{});
   if (news && time > Duration{}) report_(node, true, "quarantined " + *Barred(node));
   // Where it has no mark, another daemon may just be marking a new set.
   if (!seat.mark.empty()) TendQuarantine(node);
@@ -269,7 +275,7 @@ void NodeGuard::TendQuarantine(NodeIndex node) {
   } else {
     if (!Tells(seat.writing, seat)) {
       seat.writing = (seat.data == Data::kOld ? kOldData : kEmptied) + seat.run + ':' +
-                     Hexadecimal(random_.Bits());
+                     Hexadecimal(Has(Safeguard::kSecondLoss) ? random_.Bits() : 0);
     }
     Replace(node, seat.writing);
   }

@@ -65,9 +65,10 @@ class OperationRegistry {
   [[nodiscard]] bool IsReleasing(const Key& key) const { return releases_.contains(key.value()); }
 
  private:
-  std::unordered_map<Operation*, std::shared_ptr<Operation>> operations_;
   std::unordered_map<std::string, std::size_t> releases_;
   std::unordered_multimap<std::size_t, Watchdog*> watchdogs_;  // by a hash of the token
+  // Destroyed first: a release that goes with it takes itself out of the rest.
+  std::unordered_map<Operation*, std::shared_ptr<Operation>> operations_;
 };
 
 // How often and when an operation is tried again; trviph/redlock's terms and defaults.

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "server/core/quorum.h"
+#include "server/core/safeguard.h"
 
 namespace redlock {
 namespace {
@@ -27,6 +28,12 @@ Round::Counts CountRelease(Outcome outcome) {
   return Round::Counts::kAsUnknown;
 }
 
+FencingToken FirstSeal(const Environment& env, const ReleaseCommand& command) {
+  if (IsUsedOnce(command.token) || !Has(Safeguard::kSeal)) return {};
+  if (command.at_end_of) return {command.fence.value + 1};
+  return env.fences.Next(env.scheduler.WallNow());
+}
+
 }  // namespace
 
 void ReleaseOperation::Start(const Environment& env, OperationRegistry& registry,
@@ -43,8 +50,7 @@ ReleaseOperation::ReleaseOperation(const Environment& env, OperationRegistry& re
     : env_(env),
       registry_(registry),
       command_(std::move(command)),
-      seal_(IsUsedOnce(command_.token) ? FencingToken{}
-                                       : env.fences.Next(env.scheduler.WallNow())),
+      seal_(FirstSeal(env, command_)),
       done_(std::move(done)),
       nodes_(env.nodes.size()) {
   registry_.BeginRelease(command_.key);
@@ -111,7 +117,10 @@ void ReleaseOperation::TakeIn(NodeIndex node, const NodeReply& reply) {
 
 // The holder's fence came from a daemon whose clock is ahead of this one's.
 bool ReleaseOperation::RaiseSeal(const Round& round) {
-  if (!done_ || !Any(round.votes(), Outcome::kStaleFence) || ++seals_ == kMaxSeals) return false;
+  if (!done_ || command_.at_end_of || !Any(round.votes(), Outcome::kStaleFence) ||
+      ++seals_ == kMaxSeals || !Has(Safeguard::kRepeatWithHigherSeal)) {
+    return false;
+  }
   seal_ = env_.fences.Next(env_.scheduler.WallNow());
   Send();
   return true;
@@ -132,7 +141,7 @@ Verdict ReleaseOperation::verdict() const {
 }
 
 bool ReleaseOperation::CanEndALaterHold() const {
-  if (seal_.value == 0) return false;
+  if (seal_.value == 0 || !Has(Safeguard::kDenialOfAllNodes)) return false;
   const auto sealed = std::count_if(nodes_.begin(), nodes_.end(),
                                     [](const NodeState& node) { return node.sealed; });
   if (static_cast<std::size_t>(sealed) >= QuorumOf(nodes_.size())) return false;

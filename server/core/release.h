@@ -22,8 +22,10 @@ namespace redlock {
 struct ReleaseCommand {
   Key key;
   OwnerToken token;
-  // Set if this stream has ended. See ReleaseStep::at_end_of.
+  // Set if this stream has ended. See ReleaseStep::at_end_of. `fence` is the lease's then, as far as the
+  // stream knows: a later hold by the same token has a higher one, and is left alone.
   std::optional<Keeper> at_end_of = {};
+  FencingToken fence = {};
   Source source = {};
 };
 
@@ -39,12 +41,12 @@ using ReleaseDone = std::function<void(ReleaseResult)>;
   return token.value().starts_with(kMadeTokenPrefix);
 }
 
-// How leases are released. Those who wait at this daemon have their turn first.
+// How a stream's end releases.
 class Releaser {
  public:
   virtual ~Releaser() = default;
-  // The stream has ended. See ReleaseStep::at_end_of.
-  virtual void ReleaseAtEndOf(const Key& key, const OwnerToken& token, const Keeper& stream) = 0;
+  // The lease's keeper has ended. See ReleaseCommand::at_end_of.
+  virtual void ReleaseAtEndOf(const Lease& lease) = 0;
 };
 
 class ReleaseOperation final : public Operation,

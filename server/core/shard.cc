@@ -100,17 +100,18 @@ void Shard::StartRelease(const Key& key, const OwnerToken& token, ReleaseDone do
                           });
 }
 
-void Shard::ReleaseAtEndOf(const Key& key, const OwnerToken& token, const Keeper& stream) {
-  ReleaseAtEndOf(key, token, stream, [](const ReleaseResult&) {});
+void Shard::ReleaseAtEndOf(const Lease& lease) {
+  ReleaseAtEndOf(lease, [](const ReleaseResult&) {});
 }
 
-void Shard::ReleaseAtEndOf(const Key& key, const OwnerToken& token, const Keeper& stream,
-                           ReleaseDone done) {
-  ReleaseOperation::Start(env_, registry_, {.key = key, .token = token, .at_end_of = stream},
-                          [this, key, done = std::move(done)](ReleaseResult result) {
-                            OnReleased(key, result.listeners);
-                            done(std::move(result));
-                          });
+void Shard::ReleaseAtEndOf(const Lease& lease, ReleaseDone done) {
+  ReleaseOperation::Start(
+      env_, registry_,
+      {.key = lease.key, .token = lease.token, .at_end_of = lease.keeper, .fence = lease.fence},
+      [this, key = lease.key, done = std::move(done)](ReleaseResult result) {
+        OnReleased(key, result.listeners);
+        done(std::move(result));
+      });
 }
 
 void Shard::OnReleased(const Key& key, int listeners) {

@@ -54,9 +54,8 @@ class Shard final : private Releaser {
   // lock is handed over.
   void Release(const Key& key, const OwnerToken& token, ReleaseDone done, Source source = {});
   // Without a hand-over, which does not look at the stream that the lease belongs to.
-  void ReleaseAtEndOf(const Key& key, const OwnerToken& token, const Keeper& stream) override;
-  void ReleaseAtEndOf(const Key& key, const OwnerToken& token, const Keeper& stream,
-                      ReleaseDone done);
+  void ReleaseAtEndOf(const Lease& lease) override;
+  void ReleaseAtEndOf(const Lease& lease, ReleaseDone done);
   void Inspect(const Key& key, InspectDone done);
 
   // Refuses new acquisitions and ends those that wait. Everything else goes on.

@@ -8,6 +8,8 @@
 #include <functional>
 #include <utility>
 
+#include "server/core/safeguard.h"
+
 #include "server/core/clock.h"
 
 namespace redlock {
@@ -22,7 +24,11 @@ class SilenceTimer {
   }
 
   // A message has been read.
-  void OnRead() { last_read_ = scheduler_.Now(); }
+  void OnRead() {
+    if (Has(Safeguard::kSilenceFromReading) || last_read_ == MonotonicTime{}) {
+      last_read_ = scheduler_.Now();
+    }
+  }
 
  private:
   // Once a grace, however many messages come.

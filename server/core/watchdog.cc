@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "server/core/safeguard.h"
+
 namespace redlock {
 namespace {
 
@@ -86,6 +88,7 @@ Watchdog::Watchdog(const Environment& env, OperationRegistry& registry, Releaser
                         ? std::optional(env.scheduler.Now() + *command.max_lifetime)
                         : std::nullopt),
       held_(command.held.has_value()),
+      fence_(command.held ? command.held->fence : FencingToken{}),
       events_(std::move(events)),
       valid_until_(command.held ? command.held->valid_until
                                 : env.scheduler.Now() +
@@ -94,7 +97,7 @@ Watchdog::Watchdog(const Environment& env, OperationRegistry& registry, Releaser
 void Watchdog::Cancel(Reason /*why*/) {
   if (!events_) return;
   events_ = nullptr;
-  if (keeper_) releaser_.ReleaseAtEndOf(key_, token_, *keeper_);
+  if (keeper_) releaser_.ReleaseAtEndOf(lease());
   End();
 }
 
@@ -139,6 +142,15 @@ void Watchdog::Confirmed(const Lease& lease) {
   if (!events_ || lost_ || lease.valid_until <= valid_until_) return;
   valid_until_ = lease.valid_until;
   SetTimer();
+}
+
+Lease Watchdog::lease() const {
+  return {.key = key_,
+          .token = token_,
+          .fence = fence_,
+          .keeper = keeper_,
+          .validity = {},
+          .valid_until = valid_until_};
 }
 
 Duration Watchdog::TtlNow() const {
@@ -197,6 +209,7 @@ void Watchdog::OnExtended(ExtendResult result) {
   held_ = true;
   failures_ = 0;
   valid_until_ = std::max(valid_until_, result.lease->valid_until);  // none shortens a lease
+  fence_ = result.lease->fence;
   ExtendAt(AfterInterval());
   Tell({.type = WatchEvent::Type::kExtended,
         .lease = std::move(*result.lease),
@@ -238,7 +251,9 @@ void Watchdog::ExtendAt(MonotonicTime when) {
 }
 
 void Watchdog::SetTimer() {
-  const MonotonicTime next = lost_ ? extend_at_ : std::min(extend_at_, valid_until_);
+  const MonotonicTime next = lost_ || !Has(Safeguard::kLossInTime)
+                                 ? extend_at_
+                                 : std::min(extend_at_, valid_until_);
   if (next == kNever) {
     timer_.Cancel();
     return;
@@ -271,6 +286,7 @@ void Watchdog::OnTimer() {
 
 void Watchdog::Lose(Error error, Votes votes) {
   lost_ = true;
+  if (keeper_ && !Has(Safeguard::kLossExpires)) releaser_.ReleaseAtEndOf(lease());
   ++env_.statistics.lost_leases;
   env_.losses.Add({key_, env_.scheduler.WallNow(), error.message});
   Tell({.type = WatchEvent::Type::kLost,

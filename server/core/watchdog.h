@@ -73,8 +73,8 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
   void OnTaken();
   [[nodiscard]] const Key& key() const { return key_; }
   [[nodiscard]] const OwnerToken& token() const { return token_; }
-  // The stream that the lease belongs to, if it does.
-  [[nodiscard]] const std::optional<Keeper>& keeper() const { return keeper_; }
+  // As it is known here. Its keeper is the stream that this watchdog extends for, if it does for one.
+  [[nodiscard]] Lease lease() const;
   [[nodiscard]] bool lost() const { return lost_; }
   [[nodiscard]] int failures() const { return failures_; }
   [[nodiscard]] MonotonicTime valid_until() const { return valid_until_; }
@@ -116,6 +116,7 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
   const std::optional<MonotonicTime> lifetime_end_;
 
   bool held_;  // acquired, or extended once
+  FencingToken fence_;
   bool lost_ = false;
   bool spread_ = false;  // the first pause, which is random, is over
   int failures_ = 0;

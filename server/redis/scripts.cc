@@ -48,7 +48,7 @@ local function extend(key, meta, digest, ttl, raise, number, id, take)
     if keeper and stored_id ~= '-' then keeper = name(meta, string.format('%d -', stored)) end
   elseif stored_id ~= id then
     if take == 'last' and stored >= number then return {7, stored} end
-    if take == 'always' and stored >= number then number = stored + 1 end
+    if take == 'always' then number = stored + 1 end
     if take or (keeper and stored < number) then
       keeper = name(meta, string.format('%d ', number) .. id)
     end

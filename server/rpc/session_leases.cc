@@ -49,7 +49,7 @@ void SessionLeases::Break(std::shared_ptr<void> listener) {
     part.thread->Do([self = shared_from_this(), &part, holds](Shard&) {
       part.closed = true;
       if (!part.leases) return;
-      part.leases->Detach();
+      part.leases->Break(true);
       if (part.leases->size() > 0) *holds = true;
     });
   }

@@ -10,7 +10,6 @@
 #include <fstream>
 #include <future>
 
-#include "client/cpp/src/daemon_clock.h"
 #include "proto/redlock/v1/lock_service.grpc.pb.h"
 #include "tests/support/daemon.h"
 
@@ -52,7 +51,9 @@ class ClientTest : public ::testing::Test {
 };
 
 TEST_F(ClientTest, TheLifeOfALock) {
-  Open();
+  Options options = To({first->address()});
+  options.grace = seconds(100);
+  Open(options);
   Result<Lock> lock = client->acquire("key", {.ttl = seconds(10), .owner = "tester"});
   ASSERT_TRUE(lock) << lock.error().message;
   EXPECT_EQ(lock->key(), "key");
@@ -67,8 +68,35 @@ TEST_F(ClientTest, TheLifeOfALock) {
   EXPECT_TRUE(lock->release());
   EXPECT_EQ(lock->validity(), Duration{});
   EXPECT_FALSE(lock->lost().stop_requested()) << "a release is no loss";
-  EXPECT_EQ(lock->release().error().reason, Reason::kLockNotHeld);
+  EXPECT_TRUE(lock->release()) << "a second release does nothing";
+  EXPECT_EQ(lock->extend(seconds(60)).error().reason, Reason::kLockNotHeld);
   EXPECT_EQ(Holding("key"), 0);
+}
+
+TEST_F(ClientTest, IsTrustedNoLongerThanTheGraceAfterTheLastSign) {
+  Options options = To({first->address()});
+  options.grace = seconds(2);
+  auto lock = Open(options).acquire("key");
+  ASSERT_TRUE(lock);
+  EXPECT_LE(lock->validity(), milliseconds(1978));
+  std::this_thread::sleep_for(seconds(3));
+  EXPECT_TRUE(lock->held()) << "pings are answered";
+  options.grace = milliseconds(99);
+  EXPECT_THROW(Client{options}, std::invalid_argument);
+}
+
+TEST_F(ClientTest, TheLocksOfACrashedClientAreFreeAfterTheGrace) {
+  redlock::testing::Process holder({redlock::testing::kRedlockctl, "--server", first->address(),
+                                    "run", "key", "--", "sleep", "10"},
+                                   "/dev/null");
+  EXPECT_TRUE(Eventually([this] { return Holding("key") == 3; }));
+  holder.Signal(SIGKILL);
+  (void)holder.Wait();
+  const auto begun = Clock::now();
+  std::this_thread::sleep_for(seconds(3));
+  EXPECT_EQ(Holding("key"), 3) << "nobody knows yet that it does not come back";
+  EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }));
+  EXPECT_LT(Clock::now() - begun, seconds(7)) << "far less than the TTL";
 }
 
 TEST_F(ClientTest, IsReleasedByItsDestructor) {
@@ -409,37 +437,6 @@ TEST_F(ClientTest, SaysWhoItIs) {
   options.token_file = directory.path() + "/mine";
   EXPECT_TRUE(Open(options).acquire("key"));
   unsetenv("REDLOCK_AUTH_TOKEN_FILE");
-}
-
-TEST(DaemonClock, TellsHowOldAMessageIs) {
-  using std::chrono::hours;
-  const Clock::time_point now(hours(5));
-  const auto daemon = [](auto time) { return Duration(hours(100) + time); };
-  DaemonClock clock;
-  clock.OnMessage(daemon(seconds(0)), now + milliseconds(2));
-  clock.OnRoundTrip(milliseconds(5));
-  // At the earliest 5 ms before the fastest message would have come.
-  EXPECT_EQ(clock.MadeAt(daemon(seconds(0))), now - milliseconds(3));
-  // One that lay in a buffer for 20 s.
-  clock.OnMessage(daemon(seconds(10)), now + seconds(30));
-  EXPECT_EQ(clock.MadeAt(daemon(seconds(10))), now + seconds(10) - milliseconds(3));
-  // A faster one.
-  clock.OnMessage(daemon(seconds(40)), now + seconds(40) + milliseconds(1));
-  EXPECT_EQ(clock.MadeAt(daemon(seconds(40))), now + seconds(40) - milliseconds(4));
-}
-
-TEST(DaemonClock, FollowsClocksThatRunApart) {
-  DaemonClock clock;
-  clock.OnRoundTrip(milliseconds(1));
-  Clock::time_point now(std::chrono::hours(1));
-  Duration daemon = std::chrono::hours(9);
-  for (int minute = 0; minute < 60 * 24; ++minute) {
-    clock.OnMessage(daemon, now);
-    now += std::chrono::minutes(1) + milliseconds(5);  // 83 ppm
-    daemon += std::chrono::minutes(1);
-  }
-  const auto off = now - clock.MadeAt(daemon);
-  EXPECT_LT(std::chrono::abs(off), milliseconds(20));
 }
 
 }  // namespace

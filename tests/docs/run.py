@@ -8,6 +8,7 @@ those of a daemon and nodes that are started here:
   cpp, python, js, go   compiled and run, inside of what prelude() gives them
 """
 
+import json
 import os
 import re
 import signal
@@ -153,19 +154,19 @@ def run_js(world, text):
 
 
 def run_go(world, text):
-    source = f"{BUILD}/go/src/redlockd"
-    directory = f"{BUILD}/go/src/documents"
-    os.makedirs(directory, exist_ok=True)
-    with open(f"{directory}/main.go", "w") as file:
-        file.write('package main\nimport ("context"; "time"; "redlockd")\n'
+    path = os.path.join(world.directory, "block.go")
+    with open(path, "w") as file:
+        file.write('package main\nimport ("context"; "time"; redlockd "github.com/redlockd/redlockd/client/go")\n'
                    "type storage struct{}\n"
                    "func (storage) Write(context.Context, int, uint64) error { return nil }\n"
                    "var store storage\nvar report = 0\nvar ctx = context.Background()\n"
                    "func main() {\n" + text.replace("...", "if err != nil { panic(err) }") +
                    "\nif err != nil { panic(err) }\n}\n")
-    return world.run(f"rm -rf {source} && mkdir -p {BUILD}/go/src && cp -r client/go {source} && "
-                     f"client/go/make-stubs {source} && go run documents", GO111MODULE="off",
-                     GOPATH=f"{BUILD}/go:/usr/share/gocode", GOCACHE=f"{BUILD}/go/cache").returncode == 0
+    overlay = os.path.join(world.directory, "overlay.json")
+    with open(overlay, "w") as file:
+        json.dump({"Replace": {f"{ROOT}/client/go/documents/main.go": path}}, file)
+    return world.run(f"cd client/go && go run -overlay {overlay} ./documents",
+                     GOCACHE=f"{BUILD}/go/cache", GOFLAGS="-buildvcs=false").returncode == 0
 
 
 def carry_out(world, block):

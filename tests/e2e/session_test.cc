@@ -33,6 +33,25 @@ class SessionTest : public WatchTest {
     operation.set_id(id);
     *operation.mutable_acquire() = Wants(key, ttl, max_retries);
   }
+  // The first message: agrees on a grace.
+  static v1::SessionRequest WithGrace(milliseconds grace) {
+    v1::SessionRequest request;
+    Set(request.mutable_disconnect_grace(), grace);
+    return request;
+  }
+  static void AddAdopt(v1::SessionRequest& request, std::uint64_t id, const v1::Lease& lease,
+                       milliseconds ttl) {
+    v1::SessionOperation& operation = *request.add_operations();
+    operation.set_id(id);
+    operation.mutable_adopt()->set_key(lease.key());
+    operation.mutable_adopt()->set_token(lease.token());
+    Set(operation.mutable_adopt()->mutable_ttl(), ttl);
+  }
+  static void AddClose(v1::SessionRequest& request, std::uint64_t id) {
+    v1::SessionOperation& operation = *request.add_operations();
+    operation.set_id(id);
+    operation.mutable_close();
+  }
   static void AddRelease(v1::SessionRequest& request, std::uint64_t id, const v1::Lease& lease) {
     v1::SessionOperation& operation = *request.add_operations();
     operation.set_id(id);
@@ -89,7 +108,10 @@ TEST_F(SessionTest, AMessageGivesUpWhatItAskedForBefore) {
   EXPECT_EQ(session.Await(1).status().reason(), "CANCELLED");
   for (std::uint64_t id = 2; id < 500; ++id) EXPECT_TRUE(session.Await(id).has_lease()) << id;
   EXPECT_EQ(Inspect("key").waiters(), 0);
-  session.stream->WritesDone();
+  v1::SessionRequest close;
+  AddClose(close, 500);
+  session.stream->Write(close);
+  EXPECT_TRUE(session.Await(500).status().reason().empty());
   EXPECT_TRUE(EndOf(*session.stream).ok());
   EXPECT_TRUE(Eventually([this] {
     for (std::uint64_t id = 2; id < 500; ++id) {
@@ -99,25 +121,122 @@ TEST_F(SessionTest, AMessageGivesUpWhatItAskedForBefore) {
   })) << "all are released, which is more than are ended at a time";
 }
 
-TEST_F(SessionTest, KeepsItsLeasesAliveAndReleasesThemAtItsEnd) {
+TEST_F(SessionTest, KeepsItsLeasesAliveAndLeavesThemToExpire) {
   StartDaemon();
   {
     Session session;
     Open(session);
     v1::SessionRequest request;
     for (int i = 0; i < 50; ++i) {
-      AddAcquire(request, static_cast<std::uint64_t>(i), "key" + std::to_string(i),
-                 milliseconds(400));
+      AddAcquire(request, static_cast<std::uint64_t>(i), "key" + std::to_string(i), seconds(1));
     }
     session.stream->Write(request);
     for (std::uint64_t i = 0; i < 50; ++i) EXPECT_TRUE(session.Await(i).has_lease());
-    std::this_thread::sleep_for(seconds(1));
+    std::this_thread::sleep_for(milliseconds(1500));
     for (int i = 0; i < 50; ++i) EXPECT_EQ(Holding("key" + std::to_string(i)), 3) << i;
     session.context.TryCancel();
   }
-  EXPECT_TRUE(Eventually([this] { return Holding("key7") == 0; }, milliseconds(200)));
+  std::this_thread::sleep_for(milliseconds(100));
+  EXPECT_EQ(Holding("key7"), 3);
   for (int i = 0; i < 50; ++i) {
     EXPECT_TRUE(Eventually([&] { return Holding("key" + std::to_string(i)) == 0; }));
+  }
+}
+
+TEST_F(SessionTest, ThatBreaksIsReleasedWhenItsGraceIsOver) {
+  StartDaemon();
+  Session session;
+  Open(session);
+  v1::SessionRequest request = WithGrace(milliseconds(600));
+  AddAcquire(request, 1, "key", seconds(30));
+  session.stream->Write(request);
+  EXPECT_TRUE(session.Await(1).has_lease());
+  session.context.TryCancel();
+  std::this_thread::sleep_for(milliseconds(200));
+  EXPECT_EQ(Holding("key"), 3);
+  EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }, milliseconds(1500)));
+}
+
+TEST_F(SessionTest, ThatIsSilentIsReleasedThoughItIsOpen) {
+  StartDaemon();
+  Session session;
+  Open(session);
+  v1::SessionRequest request = WithGrace(milliseconds(500));
+  AddAcquire(request, 1, "key", seconds(30));
+  session.stream->Write(request);
+  EXPECT_TRUE(session.Await(1).has_lease());
+  // Messages keep it.
+  for (std::uint64_t id = 2; id < 8; ++id) {
+    std::this_thread::sleep_for(milliseconds(150));
+    v1::SessionRequest ping;
+    ping.add_operations()->set_id(id);
+    ping.mutable_operations(0)->mutable_ping();
+    session.stream->Write(ping);
+    (void)session.Await(id);
+  }
+  EXPECT_EQ(Holding("key"), 3);
+  EXPECT_EQ(Decode(EndOf(*session.stream)).reason, "DEADLINE_EXCEEDED");
+  EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }, milliseconds(500)));
+}
+
+TEST_F(SessionTest, TheGraceIsCheckedAndIsOfTheFirstMessage) {
+  StartDaemon();
+  {
+    Session session;
+    Open(session);
+    session.stream->Write(WithGrace(milliseconds(99)));
+    EXPECT_TRUE(Decode(EndOf(*session.stream)).fields.contains("disconnect_grace"));
+  }
+  Session session;
+  Open(session);
+  session.stream->Write(WithGrace(seconds(1)));
+  session.stream->Write(WithGrace(seconds(1)));
+  EXPECT_TRUE(Decode(EndOf(*session.stream)).fields.contains("disconnect_grace"));
+}
+
+TEST_F(SessionTest, AdoptsWhatIsHeldAndAcquiresNothing) {
+  StartDaemon({"--shards", "2"});
+  const v1::Lease lease = MustAcquire(Wants("key", milliseconds(800)));
+  Session session;
+  Open(session);
+  v1::SessionRequest request;
+  AddAdopt(request, 1, lease, milliseconds(800));
+  session.stream->Write(request);
+  EXPECT_EQ(session.Await(1).lease().fencing_token(), lease.fencing_token());
+  std::this_thread::sleep_for(milliseconds(1200));
+  EXPECT_EQ(Holding("key"), 3) << "it is extended";
+  EXPECT_TRUE(Release(lease).ok());
+  request.mutable_operations(0)->set_id(2);
+  session.stream->Write(request);
+  EXPECT_EQ(session.Await(2).status().reason(), "LOCK_NOT_HELD");
+  EXPECT_EQ(Holding("key"), 0);
+}
+
+TEST_F(SessionTest, CloseReleasesWhatIsItsOwnAndAnswersFirst) {
+  StartDaemon({"--shards", "2"});
+  Session first;
+  Open(first);
+  v1::SessionRequest request;
+  for (std::uint64_t id = 1; id <= 20; ++id) {
+    AddAcquire(request, id, "key" + std::to_string(id), seconds(30));
+  }
+  first.stream->Write(request);
+  for (std::uint64_t id = 1; id <= 20; ++id) EXPECT_TRUE(first.Await(id).has_lease());
+  Session second;
+  Open(second);
+  v1::SessionRequest adopt;
+  AddAdopt(adopt, 1, first.Await(7).lease(), seconds(30));
+  second.stream->Write(adopt);
+  EXPECT_TRUE(second.Await(1).has_lease());
+  v1::SessionRequest close;
+  AddAcquire(close, 21, "key7", seconds(30), -1);  // waits
+  AddClose(close, 22);
+  first.stream->Write(close);
+  EXPECT_EQ(first.Await(21).status().reason(), "CANCELLED");
+  EXPECT_TRUE(first.Await(22).status().reason().empty());
+  EXPECT_TRUE(EndOf(*first.stream).ok());
+  for (std::uint64_t id = 1; id <= 20; ++id) {
+    EXPECT_EQ(Holding("key" + std::to_string(id)), id == 7 ? 3 : 0) << id;
   }
 }
 
@@ -158,9 +277,7 @@ TEST_F(SessionTest, IsTakenInByAnotherDaemon) {
   Session moved;
   moved.stream = other_stub->Session(&moved.context);
   v1::SessionRequest adopt;
-  AddAcquire(adopt, 1, "key", seconds(2));
-  adopt.mutable_operations(0)->mutable_acquire()->set_token(lease.token());
-  adopt.mutable_operations(0)->mutable_acquire()->set_extend_if_held(true);
+  AddAdopt(adopt, 1, lease, seconds(2));
   moved.stream->Write(adopt);
   EXPECT_EQ(moved.Await(1).lease().fencing_token(), lease.fencing_token());
   session.stream->WritesDone();
@@ -185,7 +302,7 @@ class CrashTest : public SessionTest {
     for (const auto& node : nodes) node->Resume();
   }
   v1::Lease Acquired(milliseconds ttl) {
-    v1::SessionRequest request;
+    v1::SessionRequest request = WithGrace(milliseconds(500));
     AddAcquire(request, 1, "key", ttl);
     session.stream->Write(request);
     return session.Await(1).lease();
@@ -200,7 +317,7 @@ class CrashTest : public SessionTest {
 
 TEST_F(CrashTest, InTheMiddleOfAnAcquire) {
   Open(session);
-  v1::SessionRequest request;
+  v1::SessionRequest request = WithGrace(milliseconds(500));
   AddAcquire(request, 1, "key", seconds(30));
   DieWhileUnderWay(request);
   ExpectFreeLongBeforeTheTtl();

@@ -101,14 +101,12 @@ TEST_F(WatchTest, SeveralItemsLiveAndEndOnTheirOwn) {
   Stream stream;
   Open(stream, request);
   EXPECT_TRUE(Release(leases[1]).ok());
-  EXPECT_EQ(stream.Await(v1::EVENT_TYPE_LOST).key(), "b");
   std::set<std::string> alive;
   while (alive.size() < 2) alive.insert(stream.Await(v1::EVENT_TYPE_EXTENDED).key());
-  EXPECT_TRUE(Release(leases[0]).ok());
+  for (const auto& node : nodes) (void)node->Cli("SET a stranger");
+  EXPECT_EQ(stream.Await(v1::EVENT_TYPE_LOST).key(), "a");
   EXPECT_TRUE(Release(leases[2]).ok());
-  (void)stream.Await(v1::EVENT_TYPE_LOST);
-  (void)stream.Await(v1::EVENT_TYPE_LOST);
-  EXPECT_EQ(Decode(EndOf(*stream.reader)).reason, "LOCK_NOT_HELD");
+  EXPECT_TRUE(EndOf(*stream.reader).ok()) << "the last one was released";
 }
 
 TEST_F(WatchTest, KeepsWatchingAfterLossUntilTheLockIsBack) {
@@ -128,30 +126,36 @@ TEST_F(WatchTest, KeepsWatchingAfterLossUntilTheLockIsBack) {
   (void)stream.Await(v1::EVENT_TYPE_EXTENDED);
 }
 
-TEST_F(WatchTest, ReleasesOnCloseAndAtTheEndOfItsLifetime) {
+TEST_F(WatchTest, LeavesTheLockToExpireAndIsEndedByARelease) {
   StartDaemon();
   const v1::Lease lease = MustAcquire(Wants("key", seconds(10)));
-  v1::WatchRequest request = Request({lease}, seconds(10));
-  request.set_release_on_close(true);
   {
     Stream stream;
-    Open(stream, request);
+    Open(stream, Request({lease}, seconds(10)));
     (void)stream.Await(v1::EVENT_TYPE_EXTENDED);
     stream.context.TryCancel();
   }
-  EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }));
+  std::this_thread::sleep_for(milliseconds(200));
+  EXPECT_EQ(Holding("key"), 3);
+  Stream stream;
+  Open(stream, Request({lease}, seconds(10)));
+  (void)stream.Await(v1::EVENT_TYPE_EXTENDED);
+  EXPECT_TRUE(Release(lease).ok());
+  EXPECT_TRUE(EndOf(*stream.reader).ok());
+  EXPECT_EQ(Holding("key"), 0);
+}
 
-  const v1::Lease next = MustAcquire(Wants("key", seconds(10)));
-  request = Request({next}, seconds(10));
-  request.set_release_on_close(true);
-  Set(request.mutable_max_lifetime(), milliseconds(200));
+TEST_F(WatchTest, NoValidityReachesBeyondItsLifetime) {
+  StartDaemon();
+  const v1::Lease lease = MustAcquire(Wants("key", milliseconds(100)));
+  v1::WatchRequest request = Request({lease}, seconds(10));
+  Set(request.mutable_max_lifetime(), milliseconds(400));
   Stream stream;
   Open(stream, request);
-  v1::WatchResponse event;
-  while (stream.reader->Read(&event)) {
-  }
+  EXPECT_EQ(stream.Await(v1::EVENT_TYPE_EXTENDED).lease().validity().seconds(), 0);
   EXPECT_EQ(Decode(EndOf(*stream.reader)).reason, "DEADLINE_EXCEEDED");
-  EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }));
+  EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }, milliseconds(500)))
+      << "its TTL was cut";
 }
 
 TEST_F(WatchTest, DrainingIsToldAndTheLeaseMovesToAnotherDaemon) {
@@ -202,7 +206,7 @@ class HoldTest : public WatchTest {
   }
 };
 
-TEST_F(HoldTest, LivesAsLongAsTheStream) {
+TEST_F(HoldTest, IsExtendedWhileTheStreamIsOpenAndEndedByARelease) {
   StartDaemon();
   Held held;
   Open(held, "key", milliseconds(300));
@@ -213,9 +217,21 @@ TEST_F(HoldTest, LivesAsLongAsTheStream) {
               acquired.lease().fencing_token());
   }
   EXPECT_EQ(Holding("key"), 3);
+  EXPECT_TRUE(Release(acquired.lease()).ok());
+  EXPECT_TRUE(EndOf(*held.reader).ok());
+  EXPECT_EQ(Holding("key"), 0);
+}
+
+// The client may not know yet, and trusts the lock until its validity has passed.
+TEST_F(HoldTest, ThatIsCancelledExpires) {
+  StartDaemon();
+  Held held;
+  Open(held, "key", seconds(1));
+  (void)held.Await(v1::EVENT_TYPE_ACQUIRED);
   held.context.TryCancel();
-  EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }, milliseconds(150)))
-      << "released, not merely expired";
+  std::this_thread::sleep_for(milliseconds(200));
+  EXPECT_EQ(Holding("key"), 3);
+  EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }, milliseconds(1500)));
 }
 
 TEST_F(HoldTest, TellsThePlaceInTheQueueAndIsHandedTheLock) {
@@ -231,7 +247,7 @@ TEST_F(HoldTest, TellsThePlaceInTheQueueAndIsHandedTheLock) {
   const v1::HoldResponse acquired = first.Await(v1::EVENT_TYPE_ACQUIRED);
   EXPECT_GT(acquired.lease().fencing_token(), lease.fencing_token());
   EXPECT_EQ(second.Await(v1::EVENT_TYPE_QUEUED).position(), 0);
-  first.context.TryCancel();  // a client that dies hands over as well
+  EXPECT_TRUE(Release(acquired.lease()).ok());
   EXPECT_GT(second.Await(v1::EVENT_TYPE_ACQUIRED).lease().fencing_token(),
             acquired.lease().fencing_token());
 }
@@ -266,16 +282,17 @@ TEST_F(HoldTest, MovesToAnotherDaemonWhileDraining) {
   EXPECT_EQ(moved.Next().lease().fencing_token(), lease.fencing_token());
 }
 
-TEST_F(HoldTest, ThatDoesNotMoveIsReleasedAtExit) {
+TEST_F(HoldTest, ThatDoesNotMoveExpires) {
   StartDaemon({"--drain-timeout", "300ms"});
   Held held;
-  Open(held, "key", seconds(30));
+  Open(held, "key", seconds(2));
   (void)held.Await(v1::EVENT_TYPE_ACQUIRED);
   daemon->process().Signal(SIGTERM);
   (void)held.Await(v1::EVENT_TYPE_DRAINING);
   EXPECT_EQ(daemon->process().Wait(), 0);
-  EXPECT_EQ(Holding("key"), 0);
+  EXPECT_EQ(Holding("key"), 3);
   EXPECT_EQ(Decode(EndOf(*held.reader)).code, grpc::StatusCode::UNAVAILABLE);
+  EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }, seconds(3)));
 }
 
 TEST_F(HoldTest, OfAKilledDaemonEndsWithItsTtlAndNoEarlier) {

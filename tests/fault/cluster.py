@@ -1,4 +1,4 @@
-"""Real processes, and the faults that can befall them. Every fault ends, and says what it impairs."""
+"""The real processes of a run, and how each is started, stopped and made to misbehave."""
 
 import os
 import signal
@@ -7,6 +7,8 @@ import struct
 import subprocess
 import sys
 import time
+
+import limits
 
 REDLOCKD = os.environ["REDLOCKD"]
 CLOCK_SHIFT = os.environ["CLOCK_SHIFT"]
@@ -36,125 +38,154 @@ def wait_until(condition, patience=20):
         time.sleep(0.02)
 
 
-class Node:
-    """redis-server with a clock that can be shifted."""
+class Clock:
+    """A wall clock that can be shifted, of processes that preload clock_shift.c."""
 
-    def __init__(self, directory, index, durable):
-        self.port = free_port()
-        self.shift_file = os.path.join(directory, f"clock-{index}")
-        self.shift = 0.0
-        self.set_clock(0.0)
-        self.directory = os.path.join(directory, f"node-{index}")
-        os.mkdir(self.directory)
-        self.log = open(os.path.join(self.directory, "log"), "ab")
-        self.durable = durable
-        self.start()
+    def __init__(self, path):
+        self.path = path
+        self.set(0.0)
+        self.environment = {**os.environ, "LD_PRELOAD": CLOCK_SHIFT, "CLOCK_SHIFT_FILE": path}
+
+    def set(self, seconds):
+        self.shift = seconds
+        with open(self.path, "r+b" if os.path.exists(self.path) else "wb") as file:
+            file.write(struct.pack("=q", int(seconds * 1e9)))
+
+
+class Process:
+    """Its output goes to a log."""
+
+    def __init__(self, command, log, environment=None):
+        self.command = command
+        self.log = open(log, "ab")
+        self.environment = environment
 
     def start(self):
-        keep = ("yes", "always") if self.durable else ("no", "everysec")
         self.process = subprocess.Popen(
-            ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
-             "--appendonly", keep[0], "--appendfsync", keep[1], "--dir", self.directory],
-            stdout=self.log,
-            stderr=self.log,
-            env={**os.environ, "LD_PRELOAD": CLOCK_SHIFT, "CLOCK_SHIFT_FILE": self.shift_file},
+            self.command, stdout=self.log, stderr=self.log, env=self.environment
         )
-        wait_until(lambda: listens(self.port))
-
-    def set_clock(self, seconds):
-        self.shift = seconds
-        with open(self.shift_file, "r+b" if os.path.exists(self.shift_file) else "wb") as file:
-            file.write(struct.pack("=q", int(seconds * 1e9)))
 
     def kill(self):
         self.process.kill()
         self.process.wait()
 
-    def command(self, *words):
+
+class Node(Process):
+    """redis-server with a clock that can be shifted."""
+
+    def __init__(self, directory, index, durable):
+        self.port = free_port()
+        self.clock = Clock(os.path.join(directory, f"node-{index}.clock"))
+        self.durable = durable
+        data = os.path.join(directory, f"node-{index}")
+        os.mkdir(data)
+        append, sync = ("yes", "always") if durable else ("no", "everysec")
+        super().__init__(
+            ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--save", "",
+             "--appendonly", append, "--appendfsync", sync, "--dir", data],
+            os.path.join(data, "log"),
+            self.clock.environment,
+        )
+        self.start()
+
+    def start(self):
+        super().start()
+        wait_until(lambda: listens(self.port))
+
+    def redis(self, *words):
         return subprocess.run(
             ["redis-cli", "-p", str(self.port), *words], capture_output=True, text=True, check=False
         ).stdout.strip()
 
 
-class Link:
-    """The proxy between one daemon and one node."""
+class Proxies:
+    """One process of proxies, to each of these ports."""
 
-    def __init__(self, node_port):
-        self.port = free_port()
+    def __init__(self, targets):
+        self.ports = [free_port() for _ in targets]
+        pairs = [f"{port}:{target}" for port, target in zip(self.ports, targets)]
         self.process = subprocess.Popen(
-            [sys.executable, os.path.join(HERE, "proxy.py"), str(self.port), str(node_port)],
+            [sys.executable, os.path.join(HERE, "proxy.py"), *pairs],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
         assert self.process.stdout.readline() == "ready\n"
 
-    def tell(self, command):
-        self.process.stdin.write(command + "\n")
+    def command(self, index, command):
+        self.process.stdin.write(f"{index} {command}\n")
         self.process.stdin.flush()
 
 
-class Daemon:
-    def __init__(self, directory, index, ports, max_ttl):
+class Daemon(Process):
+    def __init__(self, directory, index, node_ports, shift):
         self.port = free_port()
-        self.log = open(os.path.join(directory, f"daemon-{index}.log"), "ab")
-        self.command = [
-            REDLOCKD, "--listen", f"127.0.0.1:{self.port}", "--max-ttl", f"{int(max_ttl * 1e3)}ms"
+        self.clock = Clock(os.path.join(directory, f"daemon-{index}.clock"))
+        self.clock.set(shift)
+        self.draining = False
+        command = [
+            REDLOCKD, "--listen", f"127.0.0.1:{self.port}",
+            "--max-ttl", f"{int(limits.MAX_TTL * 1e3)}ms", "--drain-timeout", "1s",
         ]
-        for port in ports:
-            self.command += ["--node", f"redis://127.0.0.1:{port}"]
+        for port in node_ports:
+            command += ["--node", f"redis://127.0.0.1:{port}"]
+        log = os.path.join(directory, f"daemon-{index}.log")
+        super().__init__(command, log, self.clock.environment)
         self.start()
 
     def start(self):
-        self.started = now()
-        self.process = subprocess.Popen(self.command, stdout=self.log, stderr=self.log)
+        self.draining = False
+        super().start()
         wait_until(lambda: listens(self.port))
 
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
+    def drain(self):
+        self.draining = True
+        self.process.send_signal(signal.SIGTERM)
 
 
-class Worker:
-    def __init__(self, index, seed, directory, storage, ports):
+class Worker(Process):
+    """A client process. Its environment is the whole of its input; see README.md."""
+
+    def __init__(self, command, index, random, directory, endpoints):
+        self.name = f"w{index}"
         self.history = os.path.join(directory, f"worker-{index}.jsonl")
-        self.command = [
-            sys.executable, os.path.join(HERE, "worker.py"), f"w{index}", str(seed), self.history,
-            storage, *map(str, ports),
-        ]
-        self.log = open(os.path.join(directory, f"worker-{index}.log"), "ab")
+        environment = {
+            **os.environ,
+            "WORKER_NAME": self.name,
+            "WORKER_SEED": str(random.randrange(1 << 30)),
+            "WORKER_HISTORY": self.history,
+            "WORKER_STORAGE": os.path.join(directory, "storage"),
+            "WORKER_ENDPOINTS": ",".join(endpoints),
+            "WORKER_GRACE": str(random.choice(limits.GRACES)),
+            "WORKER_SHARED_KEYS": str(limits.SHARED_KEYS),
+            "WORKER_BOOTTIME_OFFSET": repr(now() - time.monotonic()),
+        }
+        super().__init__(command, os.path.join(directory, f"worker-{index}.log"), environment)
         self.start()
-
-    def start(self):
-        self.process = subprocess.Popen(self.command, stdout=self.log, stderr=self.log)
-
-    def kill(self):
-        self.process.kill()
-        self.process.wait()
 
 
 class Cluster:
-    def __init__(self, directory, nodes, daemons, workers, max_ttl, seed):
+    """`workers`: the command of each."""
+
+    def __init__(self, directory, nodes, daemons, workers, random):
         self.directory = directory
-        self.max_ttl = max_ttl
+        os.mkdir(os.path.join(directory, "storage"))
         # The last node writes everything at once: its data outlives it.
         self.nodes = [Node(directory, i, durable=i == nodes - 1) for i in range(nodes)]
-        self.links = [[Link(node.port) for node in self.nodes] for _ in range(daemons)]
+        self.node_links = [Proxies([node.port for node in self.nodes]) for _ in range(daemons)]
         self.daemons = [
-            Daemon(directory, i, [link.port for link in links], max_ttl)
-            for i, links in enumerate(self.links)
+            Daemon(directory, i, links.ports, random.uniform(-limits.CLOCK_SKEW, limits.CLOCK_SKEW))
+            for i, links in enumerate(self.node_links)
         ]
-        storage = os.path.join(directory, "storage")
-        os.mkdir(storage)
         ports = [daemon.port for daemon in self.daemons]
+        self.client_links = [Proxies(ports) for _ in workers]
         self.workers = [
-            Worker(i, seed * 1000 + i, directory, storage, ports) for i in range(workers)
+            Worker(command, i, random, directory, [f"127.0.0.1:{port}" for port in links.ports])
+            for i, (command, links) in enumerate(zip(workers, self.client_links))
         ]
 
     def end(self):
-        for node in self.nodes:
-            node.process.send_signal(signal.SIGCONT)
-        links = [link for row in self.links for link in row]
+        links = self.node_links + self.client_links
         for part in (self.workers, self.daemons, links, self.nodes):
             for member in part:
                 member.process.send_signal(signal.SIGCONT)

@@ -1,25 +1,29 @@
 """Faults at random on real processes, and what the clients saw. See README.md.
 
-    fault.py [--seconds N] [--seed N] [--nodes N] [--daemons N] [--workers N]
+    fault.py [--seconds N] [--seed N] [--nodes N] [--daemons N] [--workers N] [--languages LIST]
 """
 
 import argparse
 import heapq
+import json
 import os
 import random
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
 
+import availability
 import history
+import limits
 from cluster import Cluster, now
 from faults import Faults
-from worker import PATIENCE
 
-MAX_TTL = 2.0  # every worker's TTLs are at most half of it
-QUIET = 2 * MAX_TTL + 3  # in which everything recovers
+QUIET = 2 * limits.MAX_TTL + 3  # in which everything recovers
+# Once everybody has gone: the daemons' silence rule, then what an unreachable node is left with.
+GONE = limits.GRACE + limits.MAX_TTL + 0.5
 
 
 def has_packet_filter():
@@ -49,83 +53,112 @@ def trouble(faults, chance, seconds):
 def keys_left(cluster):
     left = []
     for index, node in enumerate(cluster.nodes):
-        for key in node.command("KEYS", "*").split():
+        for key in node.redis("KEYS", "*").split():
             if not key.startswith("redlockd:"):
                 left.append(f"{key} is still locked on node {index}")
     return left
 
 
 def ended_by_themselves(cluster):
+    daemons = [(f"daemon {index}", daemon) for index, daemon in enumerate(cluster.daemons)]
+    workers = [(f"worker {worker.name}", worker) for worker in cluster.workers]
     return [
-        f"daemon {index} ended by itself: {daemon.process.returncode}"
-        for index, daemon in enumerate(cluster.daemons)
-        if daemon.process.poll() is not None
+        f"{who} ended by itself: {process.process.returncode}"
+        for who, process in daemons + workers
+        if process.process.poll() is not None
     ]
 
 
-def percent(part, whole):
-    return f"{100 * part / whole:.1f} %" if whole else "-"
+def worker_commands(count, languages):
+    """The commands of the workers, from REDLOCK_FAULT_WORKERS: a line for each language, its name and the
+    command. The languages take turns."""
+    lines = [line.split(None, 1) for line in os.environ["REDLOCK_FAULT_WORKERS"].splitlines()]
+    available = {name: shlex.split(command) for name, command in lines}
+    chosen = languages.split(",") if languages else list(available)
+    return [chosen[i % len(chosen)] for i in range(count)], available
 
 
 def run(options):
     chance = random.Random(options.seed)
     directory = tempfile.mkdtemp(prefix="redlock-fault-")
-    cluster = Cluster(
-        directory, options.nodes, options.daemons, options.workers, MAX_TTL, options.seed
-    )
+    languages, available = worker_commands(options.workers, options.languages)
+    commands = [available[language] for language in languages]
+    cluster = Cluster(directory, options.nodes, options.daemons, commands, chance)
     packet_filter = has_packet_filter()
     faults = Faults(cluster, chance, packet_filter)
     try:
         time.sleep(3)
         trouble(faults, chance, options.seconds)
         time.sleep(QUIET)
-        for index in range(options.workers):
-            faults.kill_worker(index)
-        time.sleep(MAX_TTL + 0.5)
-        wrong = keys_left(cluster) + ended_by_themselves(cluster)
+        wrong = ended_by_themselves(cluster)
+        for worker in cluster.workers:
+            worker.kill()
+        time.sleep(GONE)
+        wrong += keys_left(cluster)
     finally:
         cluster.end()
+    with open(os.path.join(directory, "faults.json"), "w", encoding="ascii") as file:
+        json.dump({"impaired": faults.impaired, "suspended": faults.suspended}, file)
     events = history.read([worker.history for worker in cluster.workers])
-    wrong += history.violations(events, faults.suspended, faults.killed)
-    asked, succeeded, recoveries = history.availability(
-        events, faults.impaired, options.nodes, PATIENCE
-    )
-    report(options, events, faults, packet_filter, asked, succeeded, recoveries)
+    wrong += history.violations(events, faults.suspended, faults.impaired)
+    report(options, languages, events, faults, packet_filter)
     print(f"  violations    {len(wrong)}")
     for line in wrong[:20]:
         print(f"    {line}")
-    enough = sum(event["what"] == "acquired" for event in events) > options.seconds
+    silent = [
+        f"{worker.name} ({language})"
+        for worker, language in zip(cluster.workers, languages)
+        if not any(e["worker"] == worker.name and e["what"] == "acquired" for e in events)
+    ]
+    enough = not silent and sum(e["what"] == "acquired" for e in events) > options.seconds
     if not enough:
-        print("  too little happened to prove anything")
+        print(f"  too little happened to prove anything; workers without a lock: {silent}")
     if wrong or not enough or options.keep:
         print(f"  what everybody wrote is in {directory}")
     if wrong or not enough:
         return 1
-    if options.keep:
-        return 0
-    shutil.rmtree(directory)
+    if not options.keep:
+        shutil.rmtree(directory)
     return 0
 
 
-def report(options, events, faults, packet_filter, asked, succeeded, recoveries):
+def count_by(name, values):
     counts = {}
-    for event in events:
-        counts[event["what"]] = counts.get(event["what"], 0) + 1
+    for value in values:
+        counts[value] = counts.get(value, 0) + 1
+    listed = ", ".join(f"{count} {value}" for value, count in sorted(counts.items()))
+    print(f"  {name:13} {len(values)}: {listed}")
+
+
+def percent(part, whole):
+    return f"{100 * part / whole:.1f} %" if whole else "-"
+
+
+def report(options, languages, events, faults, packet_filter):
     print(
         f"seed {options.seed}: {options.seconds:.0f} s, {options.nodes} nodes,"
-        f" {options.daemons} daemons, {options.workers} client processes"
+        f" {options.daemons} daemons, {options.workers} client processes ({', '.join(languages)})"
     )
-    print(f"  operations    {len(events)}: "
-          + ", ".join(f"{count} {what}" for what, count in sorted(counts.items())))
-    print(f"  faults        {sum(faults.counts.values())}: "
-          + ", ".join(f"{count} {kind}" for kind, count in sorted(faults.counts.items())))
+    count_by("operations", [event["what"] for event in events])
+    count_by("faults", [kind for kind, count in faults.counts.items() for _ in range(count)])
     if not packet_filter:
         print("                no packet filter here: partitions by the proxies only")
+    asked, succeeded, recoveries = availability.of_calls(
+        events, faults.impaired, options.nodes, limits.PATIENCE
+    )
     print(f"  available     {percent(succeeded, asked)} of {asked} calls while a quorum was up")
     if recoveries:
         recoveries.sort()
         print(f"  to recover    {recoveries[len(recoveries) // 2]:.2f} s in the median,"
               f" {recoveries[-1]:.2f} s at most, of {len(recoveries)} times without a quorum")
+    losses = [event for event in events if event["what"] == "lost"]
+    needless = availability.needless_losses(
+        events, faults.impaired, options.nodes, options.daemons
+    )
+    print(f"  lost          {len(losses)} locks, {len(needless)} of them without a fault"
+          " in reach of their client")
+    for line in needless[:5]:
+        print(f"    {line}")
 
 
 if __name__ == "__main__":
@@ -135,5 +168,6 @@ if __name__ == "__main__":
     parser.add_argument("--nodes", type=int, default=5)
     parser.add_argument("--daemons", type=int, default=3)
     parser.add_argument("--workers", type=int, default=6)
+    parser.add_argument("--languages", default="", help="such as raw,python; default: all")
     parser.add_argument("--keep", action="store_true", help="keep what everybody wrote")
     sys.exit(run(parser.parse_args()))

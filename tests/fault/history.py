@@ -1,14 +1,22 @@
-"""Judges what the workers wrote down.
+"""Judges what the workers wrote down; README.md describes the lines.
 
-What is certain of a lease: its client held it from when the answer was received until its validity
-had passed, counted from when it can have been decided at the earliest; or until the client began to give
-it back. Two such times of different tokens on one key must not overlap: that would be two holders.
+What is certain of a lock: its client trusted it from when the worker saw that, until the validity that it
+saw had passed, counted from when it can have been decided at the earliest; or until the client began to
+release it, or reported its loss. Two such times of different tokens on one key must not overlap: that would be
+two holders. The end of a stream, or of a client, shortens nothing: the daemon must not give up earlier.
 """
 
+import bisect
 import collections
 import json
 
-LOST_GRACE = 0.5  # seconds that a LOST may take from the daemon through a busy machine
+import limits
+
+LOST_GRACE = 0.5  # seconds that the signal of a loss may take through a busy machine
+# After this long without a sign of life, nothing can hold a worker's own key any more. The worst case: the
+# worker was killed while its request was frozen by the network, then by the daemon; then the silence
+# rule and the TTL.
+KEPT = 1 + 2 * limits.LONGEST_FAULT + 2 + limits.GRACE + limits.MAX_TTL + 2
 
 
 def read(paths):
@@ -23,77 +31,87 @@ def read(paths):
     return events
 
 
-def certain_holds(events, killed=()):
-    """Per key: (begin, end, token, fence), by begin. A stream ends with its worker."""
-    released = {}
+def ends_of_trust(events):
+    """When the client itself ended its trust: times by (worker, key, token). A token may be used again."""
+    ends = collections.defaultdict(list)
     for event in events:
-        if event["what"] in ("releases", "lost"):
-            at = event.get("sent", event.get("received"))
-            token = (event["key"], event["token"])
-            released[token] = min(released.get(token, at), at)
+        if event["what"] == "releases":
+            ends[event["worker"], event["key"], event["token"]].append(event["sent"])
+        elif event["what"] == "lost":
+            ends[event["worker"], event["key"], event["token"]].append(event["received"])
+    for times in ends.values():
+        times.sort()
+    return ends
+
+
+def certain_holds(events):
+    """Per key: (begin, end, token, fence), by begin."""
+    ends = ends_of_trust(events)
     holds = collections.defaultdict(list)
     for event in events:
-        if event["what"] not in ("acquired", "extended", "held"):
+        if event["what"] in ("acquired", "extended", "held") and "validity" in event:
+            begin, end = event["received"], event["decided"] + event["validity"]
+        elif event["what"] == "trusts":
+            begin, end = event["begin"], event["end"]
+        else:
             continue
-        end = event["decided"] + event["validity"]
-        end = min(end, released.get((event["key"], event["token"]), end))
-        if event["what"] == "held":
-            end = min(end, event["stream_ends"])
-            for worker, at in killed:
-                if worker == event["worker"] and at > event["received"]:
-                    end = min(end, at)
-        if end > event["received"]:
-            holds[event["key"]].append((event["received"], end, event["token"], event["fence"]))
+        times = ends[event["worker"], event["key"], event["token"]]
+        after = bisect.bisect_left(times, begin)
+        if after < len(times):
+            end = min(end, times[after])
+        if end > begin:
+            holds[event["key"]].append((begin, end, event["token"], event["fence"]))
     for key in holds:
         holds[key].sort()
     return holds
 
 
-def two_holders(events, killed=()):
-    found = []
-    for key, holds in certain_holds(events, killed).items():
+def two_holders(events):
+    overlaps = {}  # (begin, end) by key and the two tokens
+    for key, holds in certain_holds(events).items():
         latest = {}  # end by token
         for begin, end, token, _ in holds:
             for other, other_end in latest.items():
                 if other != token and other_end > begin:
-                    found.append(
-                        f"{key}: {other} and {token} both held it for"
-                        f" {(min(end, other_end) - begin) * 1e3:.1f} ms from {begin:.6f}"
-                    )
+                    pair = (key, *sorted((other, token)))
+                    first, last = overlaps.get(pair, (begin, begin))
+                    overlaps[pair] = (first, max(last, min(end, other_end)))
             latest = {t: e for t, e in latest.items() if e > begin}
             latest[token] = max(end, latest.get(token, end))
-    return found
+    return [
+        f"{key}: {one} and {other} both held it for {(end - begin) * 1e3:.1f} ms from {begin:.6f}"
+        for (key, one, other), (begin, end) in overlaps.items()
+    ]
 
 
 def fences_that_do_not_grow(events):
-    """A holder that was decided after another was told must have the higher fence."""
-    grants = collections.defaultdict(list)
+    """A holder that was decided after another's fence was seen must have a higher one."""
+    grants, seen = collections.defaultdict(list), collections.defaultdict(list)
     for event in events:
         if event["what"] in ("acquired", "held"):
-            grants[event["key"]].append(event)
+            grants[event["key"]].append((event.get("decided", event["sent"]), event))
+        if event["what"] in ("acquired", "held", "extended", "trusts"):
+            at = event.get("received", event.get("begin"))
+            seen[event["key"]].append((at, event["fence"], event["token"]))
     found = []
     for key, list_of_grants in grants.items():
-        by_answer = sorted(list_of_grants, key=lambda event: event["received"])
-        by_decision = sorted(list_of_grants, key=lambda event: event["decided"])
-        highest, told = None, 0
-        for event in by_decision:
-            while told < len(by_answer) and by_answer[told]["received"] < event["decided"]:
-                if highest is None or by_answer[told]["fence"] > highest["fence"]:
-                    highest = by_answer[told]
-                told += 1
-            if highest is None or highest["token"] == event["token"]:
-                continue
-            if event["fence"] <= highest["fence"]:
+        by_time = sorted(seen[key])
+        highest, looked_at = (0, ""), 0
+        for decided, event in sorted(list_of_grants, key=lambda grant: grant[0]):
+            while looked_at < len(by_time) and by_time[looked_at][0] < decided:
+                highest = max(highest, by_time[looked_at][1:])
+                looked_at += 1
+            if highest[1] != event["token"] and event["fence"] <= highest[0]:
                 found.append(
                     f"{key}: {event['token']} got fence {event['fence']} after"
-                    f" {highest['token']} had {highest['fence']}"
+                    f" {highest[1]} had {highest[0]}"
                 )
     return found
 
 
-def refused_holders(events, killed=()):
+def refused_holders(events):
     """A write refused by the storage while its client was certainly the holder."""
-    holds = certain_holds(events, killed)
+    holds = certain_holds(events)
     found = []
     for event in events:
         if event["what"] != "refused":
@@ -104,78 +122,56 @@ def refused_holders(events, killed=()):
     return found
 
 
-def told_too_late(events, suspended):
-    """LOST has to come when validity ends, unless the daemon or the worker was stopped then."""
+def signalled_too_late(events, suspended, impaired=()):
+    """A loss has to be signalled when the trust ends. Excused: a process that was stopped then; and the
+    network, if only the daemon can signal it (an event with `daemon`)."""
     found = []
     for event in events:
         if event["what"] != "lost" or event["by"] is None:
             continue
-        late = event["received"] - event["by"]
+        # A worker that looks from time to time gives the last time without a signal.
+        late = event.get("unsignalled", event["received"]) - event["by"]
+        excuses = [f"worker {event['worker']}"]
+        if "daemon" in event:
+            excuses += [
+                f"daemon {event['daemon']}", f"client {event['worker']} {event['daemon']}"
+            ]
         if late <= LOST_GRACE or any(
             begin < event["received"] and event["by"] < end + LOST_GRACE
-            for who, begin, end in suspended
-            if who in (f"daemon {event['daemon']}", f"worker {event['worker']}")
+            for who, begin, end in [*suspended, *impaired]
+            if who in excuses
         ):
             continue
-        found.append(f"{event['key']}: {event['worker']} was told {late:.3f} s late of a loss")
+        found.append(f"{event['key']}: {event['worker']} learned of a loss {late:.3f} s late")
     return found
 
 
-def violations(events, suspended, killed=()):
-    """`suspended`: (who, begin, end) of processes that were stopped; `killed`: (worker, when)."""
-    return (
-        two_holders(events, killed)
-        + fences_that_do_not_grow(events)
-        + refused_holders(events, killed)
-        + told_too_late(events, suspended)
+def kept_too_long(events):
+    """Nobody but its worker uses a key `own-...`: if nothing has held it for long, it must be free."""
+    last = {}
+    found = []
+    by_time = sorted(
+        (event for event in events if event.get("key", "").startswith("own-")),
+        key=lambda event: event.get("received", event.get("sent", event.get("begin"))),
     )
+    for event in by_time:
+        key = event["key"]
+        if event["what"] == "not acquired" and event["reason"] == "LOCK_ALREADY_HELD":
+            kept = event["sent"] - last.get(key, event["sent"])
+            if kept > KEPT:
+                found.append(f"{key}: still locked {kept:.1f} s after its last use")
+        else:
+            at = max(event.get(field, 0) for field in ("sent", "received", "end"))
+            last[key] = max(at, last.get(key, at))
+    return found
 
 
-def availability(events, impaired, nodes, patience):
-    """Of the calls for an uncontended key: those that came while a quorum was up for their daemon
-    all the time, and how many of them succeeded. Also the times from a quorum's return to the
-    first success."""
-    quorum = nodes // 2 + 1
-    calls = collections.defaultdict(list)
-    for event in events:
-        if event["what"] in ("acquired", "not acquired") and event["key"].startswith("own-"):
-            calls[event["daemon"]].append(event)
-    asked = succeeded = 0
-    recoveries = []
-    for daemon, list_of_calls in calls.items():
-        down = down_times(impaired, daemon, nodes - quorum)
-        for call in list_of_calls:
-            if any(begin < call["received"] and call["sent"] - patience < end
-                   for begin, end in down):
-                continue
-            asked += 1
-            succeeded += call["what"] == "acquired"
-        successes = sorted(c["received"] for c in list_of_calls if c["what"] == "acquired")
-        for _, end in down:
-            after = next((at for at in successes if at > end), None)
-            if after is not None:
-                recoveries.append(after - end)
-    return asked, succeeded, recoveries
-
-
-def down_times(impaired, daemon, may_fail):
-    """When too many nodes were out of reach for this daemon, or it was itself."""
-    changes = []
-    for who, begin, end in impaired:
-        if who == f"daemon {daemon}":
-            changes += [(begin, may_fail + 1), (end, -may_fail - 1)]
-        elif who.startswith("node ") or who.startswith(f"link {daemon} "):
-            changes += [(begin, 1), (end, -1)]
-    # A node that is both stopped and cut off counts twice here: to be on the safe side, such times are
-    # taken for down.
-    times, count, since = [], 0, None
-    for at, by in sorted(changes):
-        count += by
-        if count > may_fail and since is None:
-            since = at
-        elif count <= may_fail and since is not None:
-            times.append((since, at))
-            since = None
-    if since is not None:
-        times.append((since, float("inf")))
-    return times
+def violations(events, suspended, impaired=()):
+    """`suspended`, `impaired`: (who, begin, end) of processes that were stopped, and of all faults."""
+    return (
+        two_holders(events)
+        + fences_that_do_not_grow(events)
+        + refused_holders(events)
+        + signalled_too_late(events, suspended, impaired)
+        + kept_too_long(events)
+    )

@@ -1,10 +1,11 @@
-"""A TCP proxy between one daemon and one node that can be told to misbehave.
+"""TCP proxies that misbehave on command, several in one process.
 
-    proxy.py LISTEN_PORT NODE_PORT
+    proxy.py LISTEN_PORT:TARGET_PORT...
 
-Reads one command a line from standard input: `pass`, `delay SECONDS`, `requests` or `replies`
-(that direction is lost from now on, as when a packet filter drops it), `freeze` (nothing moves, nothing is
-closed: half-open), `reset` (every connection is cut). `pass` delivers what was frozen.
+Reads one command a line from standard input: the number of the proxy (from 0), then `pass`, `delay SECONDS`,
+`requests` or `replies` (that direction is lost from now on, as when a packet filter drops it), `freeze`
+(nothing moves, nothing is closed: half-open), `reset` (every connection is cut). `pass` delivers what was
+frozen.
 """
 
 import asyncio
@@ -50,38 +51,47 @@ async def pump(faults, direction, reader, writer):
                 continue
             writer.write(data)
             await writer.drain()
+        # An orderly end is frozen and lost as data is.
+        await faults.moving.wait()
+        while direction in faults.lost:
+            await asyncio.sleep(0.05)
     except (OSError, asyncio.CancelledError):
         pass
     finally:
         writer.close()
 
 
-async def serve(listen, node):
-    faults = Faults()
-
+async def listen(faults, port, target):
     async def accept(reader, writer):
         try:
-            node_reader, node_writer = await asyncio.open_connection("127.0.0.1", node)
+            target_reader, target_writer = await asyncio.open_connection("127.0.0.1", target)
         except OSError:
             writer.transport.abort()
             return
-        pair = {writer, node_writer}
+        pair = {writer, target_writer}
         faults.connections |= pair
         await asyncio.gather(
-            pump(faults, "requests", reader, node_writer),
-            pump(faults, "replies", node_reader, writer),
+            pump(faults, "requests", reader, target_writer),
+            pump(faults, "replies", target_reader, writer),
         )
         faults.connections -= pair
 
-    await asyncio.start_server(accept, "127.0.0.1", listen)
+    await asyncio.start_server(accept, "127.0.0.1", port)
+
+
+async def serve(pairs):
+    proxies = [Faults() for _ in pairs]
+    for faults, (port, target) in zip(proxies, pairs):
+        await listen(faults, port, target)
     commands = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(commands), sys.stdin
     )
     print("ready", flush=True)
     while line := await commands.readline():
-        faults.command(line.decode().split())
+        index, *words = line.decode().split()
+        proxies[int(index)].command(words)
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(int(sys.argv[1]), int(sys.argv[2])))
+    asyncio.run(serve([tuple(map(int, pair.split(":"))) for pair in sys.argv[1:]]))

@@ -1,13 +1,14 @@
-"""The checker must bite: each kind of violation, made up, and what only looks like one."""
+"""The checker must find each kind of violation, made up here, and nothing that only looks like one."""
 
 import unittest
 
+import availability
 import history
 
 
-def grant(token, received, validity, fence, key="k", decided=None, what="acquired"):
+def grant(token, received, validity, fence, key="k", decided=None, what="acquired", worker=None):
     return {
-        "worker": token,
+        "worker": worker or token,
         "what": what,
         "key": key,
         "token": token,
@@ -20,29 +21,63 @@ def grant(token, received, validity, fence, key="k", decided=None, what="acquire
     }
 
 
+def trusts(token, begin, end, fence=1, key="k"):
+    return {"worker": token, "what": "trusts", "key": key, "token": token, "begin": begin,
+            "end": end, "fence": fence}
+
+
 def release(token, sent, key="k"):
     return {"worker": token, "what": "releases", "key": key, "token": token, "sent": sent}
 
 
-class HistoryTest(unittest.TestCase):
+def lost(token, received, by, **fields):
+    return {"worker": token, "what": "lost", "key": "k", "token": token, "received": received,
+            "by": by, "reason": "LOCK_NOT_HELD", **fields}
+
+
+def refused(key, sent):
+    return {"worker": "w", "what": "not acquired", "key": key, "sent": sent, "received": sent + 0.01,
+            "reason": "LOCK_ALREADY_HELD"}
+
+
+class TwoHoldersTest(unittest.TestCase):
     def test_two_holders_are_found(self):
         self.assertEqual(len(history.two_holders([grant("a", 1, 1, 1), grant("b", 1.5, 1, 2)])), 1)
+
+    def test_two_clients_that_trust_are_found(self):
+        events = [trusts("a", 1, 2), trusts("b", 1.9, 2.5)]
+        self.assertEqual(len(history.two_holders(events)), 1)
+        self.assertEqual(len(history.two_holders([trusts("a", 1, 2), grant("b", 1.9, 1, 2)])), 1)
+
+    def test_trust_that_has_ended_is_fine(self):
+        self.assertEqual(history.two_holders([trusts("a", 1, 2), trusts("b", 2.1, 2.5)]), [])
 
     def test_one_after_the_other_is_fine(self):
         events = [grant("a", 1, 1, 1), release("a", 1.4), grant("b", 1.5, 1, 2)]
         self.assertEqual(history.violations(events, []), [])
+        events = [trusts("a", 1, 2, 1), release("a", 1.4), trusts("b", 1.5, 2, 2)]
+        self.assertEqual(history.violations(events, []), [])
+
+    def test_an_earlier_release_of_a_token_ends_no_later_hold(self):
+        events = [release("a", 0.5), trusts("a", 1, 2), trusts("b", 1.5, 2.5)]
+        self.assertEqual(len(history.two_holders(events)), 1)
+
+    def test_a_release_in_another_worker_ends_no_hold(self):
+        events = [trusts("a", 1, 2), {**release("a", 1.4), "worker": "x"}, trusts("b", 1.5, 2.5)]
+        self.assertEqual(len(history.two_holders(events)), 1)
+
+    def test_a_reported_loss_ends_the_trust(self):
+        events = [trusts("a", 1, 2), lost("a", 1.4, by=2), trusts("b", 1.5, 2.5)]
+        self.assertEqual(history.two_holders(events), [])
 
     def test_an_extension_makes_a_hold_longer(self):
         events = [grant("a", 1, 0.5, 1), grant("a", 1.4, 1, 1, what="extended")]
         self.assertEqual(history.two_holders(events), [])
         self.assertEqual(len(history.two_holders(events + [grant("b", 2, 1, 2)])), 1)
 
-    def test_a_stream_ends_the_hold(self):
-        held = {**grant("a", 1, 1, 1, what="held"), "stream_ends": 1.4}
-        self.assertEqual(history.two_holders([held, grant("b", 1.5, 1, 2)]), [])
-        held["stream_ends"] = 9
-        self.assertEqual(len(history.two_holders([held, grant("b", 1.5, 1, 2)])), 1)
-        self.assertEqual(history.two_holders([held, grant("b", 1.5, 1, 2)], [("a", 1.4)]), [])
+    def test_the_end_of_a_stream_is_no_release(self):
+        events = [grant("a", 1, 1, 1, what="held"), grant("b", 1.5, 1, 2)]
+        self.assertEqual(len(history.two_holders(events)), 1)
 
     def test_other_keys_do_not_matter(self):
         events = [grant("a", 1, 1, 1), grant("b", 1.5, 1, 1, key="other")]
@@ -52,8 +87,14 @@ class HistoryTest(unittest.TestCase):
         late = grant("a", 5, 1, 1, decided=1)  # the answer was under way for 4 seconds
         self.assertEqual(history.two_holders([late, grant("b", 5.1, 1, 2)]), [])
 
+
+class FencesTest(unittest.TestCase):
     def test_a_fence_that_does_not_grow_is_found(self):
         events = [grant("a", 1, 0.1, 7), grant("b", 2, 0.1, 7)]
+        self.assertEqual(len(history.fences_that_do_not_grow(events)), 1)
+
+    def test_a_fence_below_one_that_grew_while_held_is_found(self):
+        events = [grant("a", 1, 0.1, 7), trusts("a", 1.5, 1.8, 9), grant("b", 2, 0.1, 8)]
         self.assertEqual(len(history.fences_that_do_not_grow(events)), 1)
 
     def test_answers_that_crossed_prove_no_order(self):
@@ -61,33 +102,82 @@ class HistoryTest(unittest.TestCase):
         self.assertEqual(history.fences_that_do_not_grow(events), [])
 
     def test_a_refused_holder_is_found(self):
-        refused = {"what": "refused", "key": "k", "token": "a", "fence": 1}
-        events = [grant("a", 1, 1, 1), {**refused, "sent": 1.2, "received": 1.3}]
+        write = {"worker": "a", "what": "refused", "key": "k", "token": "a", "fence": 1}
+        events = [grant("a", 1, 1, 1), {**write, "sent": 1.2, "received": 1.3}]
         self.assertEqual(len(history.refused_holders(events)), 1)
-        events = [grant("a", 1, 1, 1), {**refused, "sent": 2.2, "received": 2.3}]
+        events = [grant("a", 1, 1, 1), {**write, "sent": 2.2, "received": 2.3}]
         self.assertEqual(history.refused_holders(events), [])
 
-    def test_a_late_loss_is_found_unless_somebody_was_stopped(self):
-        lost = {
-            "worker": "w",
-            "what": "lost",
-            "key": "k",
-            "token": "a",
-            "daemon": 1,
-            "by": 5.0,
-            "received": 6.0,
-        }
-        self.assertEqual(len(history.told_too_late([lost], [])), 1)
-        self.assertEqual(history.told_too_late([lost], [("daemon 1", 4.5, 5.9)]), [])
-        self.assertEqual(len(history.told_too_late([lost], [("daemon 0", 4.5, 5.9)])), 1)
 
+class LossTest(unittest.TestCase):
+    def test_a_late_signal_is_found_unless_somebody_was_stopped(self):
+        late = lost("a", 6.0, by=5.0, daemon=1)
+        self.assertEqual(len(history.signalled_too_late([late], [])), 1)
+        for who in ("daemon 1", "worker a", "client a 1"):
+            self.assertEqual(history.signalled_too_late([late], [(who, 4.5, 5.9)]), [])
+        for who in ("daemon 0", "worker b", "client a 0"):
+            self.assertEqual(len(history.signalled_too_late([late], [(who, 4.5, 5.9)])), 1)
+
+    def test_a_client_signals_by_its_own_clock(self):
+        late = lost("a", 6.0, by=5.0, unsignalled=5.95)
+        self.assertEqual(len(history.signalled_too_late([late], [("daemon 1", 4.5, 5.9)])), 1)
+        looked_late = lost("a", 6.0, by=5.0, unsignalled=4.9)
+        self.assertEqual(history.signalled_too_late([looked_late], []), [])
+
+    def test_a_loss_without_a_fault_is_listed(self):
+        events = [lost("a", 100.0, by=100.1)]
+        near = [("daemon 0", 99, 99.5)]
+        self.assertEqual(len(availability.needless_losses(events, [], 3, 2)), 1)
+        self.assertEqual(len(availability.needless_losses(events, [("node 0", 99, 101)], 3, 2)), 1)
+        self.assertEqual(len(availability.needless_losses(events, [("daemon 0", 9, 10)], 3, 2)), 1)
+        self.assertEqual(availability.needless_losses(events, near, 3, 2), [])
+        self.assertEqual(availability.needless_losses(events, [("client a 1", 99, 101)], 3, 2), [])
+        self.assertEqual(len(availability.needless_losses(events, [("client b 1", 99, 101)], 3, 2)), 1)
+
+
+class KeptTest(unittest.TestCase):
+    def test_a_key_that_nobody_uses_and_that_stays_locked_is_found(self):
+        end = 2 + history.KEPT
+        held = trusts("w", 1, 2, key="own-w")
+        self.assertEqual(len(history.kept_too_long([held, refused("own-w", end + 0.1)])), 1)
+        self.assertEqual(history.kept_too_long([held, refused("own-w", end - 0.1)]), [])
+
+    def test_refusals_do_not_count_as_use(self):
+        events = [trusts("w", 1, 2, key="own-w")]
+        events += [refused("own-w", 2 + i) for i in range(int(history.KEPT) + 2)]
+        self.assertEqual(len(history.kept_too_long(events)), 1)
+
+    def test_a_use_in_between_excuses(self):
+        events = [trusts("w", 1, 2, key="own-w"), release("w", 15, key="own-w")]
+        self.assertEqual(history.kept_too_long(events + [refused("own-w", 3 + history.KEPT)]), [])
+
+    def test_others_may_hold_a_shared_key(self):
+        events = [trusts("w", 1, 2, key="shared-0"), refused("shared-0", 3 + history.KEPT)]
+        self.assertEqual(history.kept_too_long(events), [])
+
+
+class AvailabilityTest(unittest.TestCase):
     def test_only_calls_with_a_quorum_up_count(self):
-        ok = {**grant("a", 1, 1, 1, key="own-a"), "what": "acquired"}
+        ok = grant("a", 1, 1, 1, key="own-a")
         failed = {**grant("a", 5, 1, 1, key="own-a"), "what": "not acquired"}
         both_down = [("node 0", 4, 6), ("node 1", 4.5, 6), ("node 2", 0, 0.1)]
-        self.assertEqual(history.availability([ok, failed], both_down, 3, 0.1)[:2], (1, 1))
+        self.assertEqual(availability.of_calls([ok, failed], both_down, 3, 0.1)[:2], (1, 1))
         one_down = [("node 0", 4, 6)]
-        self.assertEqual(history.availability([ok, failed], one_down, 3, 0.1)[:2], (2, 1))
+        self.assertEqual(availability.of_calls([ok, failed], one_down, 3, 0.1)[:2], (2, 1))
+        for who in ("client a 0", "worker a", "daemon 0"):
+            cut_off = [(who, 4, 6)]
+            self.assertEqual(availability.of_calls([ok, failed], cut_off, 3, 0.1)[:2], (1, 1))
+
+    def test_the_time_to_recover_ends_with_the_first_success(self):
+        def call(sent, what):
+            return {**grant("a", sent + 0.001, 1, 1, key="own-a"), "what": what}
+
+        calls = [call(3, "not acquired"), call(6.5, "not acquired"), call(7, "acquired")]
+        recoveries = availability.of_calls(calls, [("daemon 0", 2, 6)], 3, 0.1)[2]
+        self.assertEqual([round(seconds, 2) for seconds in recoveries], [0.5])
+        again_down = [("daemon 0", 2, 6), ("daemon 0", 6.8, 6.9)]
+        recoveries = availability.of_calls(calls, again_down, 3, 0.1)[2]
+        self.assertEqual([round(seconds, 2) for seconds in recoveries], [0.0])
 
 
 if __name__ == "__main__":

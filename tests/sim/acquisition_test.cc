@@ -201,23 +201,6 @@ TEST_F(Acquisition, AdoptedOnSomeNodesAndTakenOnOthersGetsOneFence) {
   }
 }
 
-TEST_F(Acquisition, UndoAfterALostReplyReleasesButSparesAConfirmedLease) {
-  SetUpCluster();
-  AcquireCommand command = Wants("k", seconds(20));
-  command.token = OwnerToken("mine");
-  command.extend_if_held = true;
-  const Lease lost = MustAcquire(command);
-  cluster->shard(0).Undo(lost);
-  Pass(milliseconds(1));
-  EXPECT_EQ(Holders("k"), Nobody());
-
-  const Lease first = MustAcquire(command);
-  const Lease second = MustAcquire(command);  // the repetition arrives before the clean-up
-  cluster->shard(0).Undo(first);
-  Pass(milliseconds(1));
-  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, second.token.value()));
-}
-
 TEST_F(Acquisition, OneNodeIsAValidSetUp) {
   ClusterOptions options;
   options.nodes = 1;

@@ -14,24 +14,37 @@ Cluster::Cluster(World& world, const ClusterOptions& options)
         options_.most_node_rate * (static_cast<double>(world.Below(2001)) / 1000.0 - 1.0);
     servers_.push_back(std::make_unique<Server>(world, 1.0 + off));
   }
-  for (std::size_t d = 0; d < options_.daemons; ++d) {
-    Daemon daemon;
-    daemon.scheduler = std::make_shared<WorldScheduler>(
-        world, world.Between(-options_.most_wall_skew, options_.most_wall_skew));
-    world.Keep(daemon.scheduler);
-    std::vector<std::unique_ptr<Node>> links;
-    for (std::size_t n = 0; n < options_.nodes; ++n) {
-      auto link =
-          std::make_unique<Link>(world, *daemon.scheduler, n, *servers_[n], options_.faults);
-      daemon.links.push_back(link.get());
-      links.push_back(std::move(link));
-    }
-    daemon.shard = std::make_unique<Shard>(
-        *daemon.scheduler, random_,
-        [this] { return OwnerToken(std::string(kMadeTokenPrefix) + std::to_string(++tokens_)); },
-        options_.lock, std::move(links));
-    daemons_.push_back(std::move(daemon));
+  for (std::size_t d = 0; d < options_.daemons; ++d) daemons_.push_back(MakeDaemon());
+}
+
+Daemon Cluster::MakeDaemon() {
+  Daemon daemon;
+  daemon.scheduler = std::make_shared<WorldScheduler>(
+      world_, world_.Between(-options_.most_wall_skew, options_.most_wall_skew));
+  world_.Keep(daemon.scheduler);
+  std::vector<std::unique_ptr<Node>> links;
+  for (std::size_t n = 0; n < options_.nodes; ++n) {
+    auto link = std::make_unique<Link>(world_, *daemon.scheduler, n, *servers_[n], options_.faults);
+    daemon.links.push_back(link.get());
+    links.push_back(std::move(link));
   }
+  daemon.shard = std::make_unique<Shard>(
+      *daemon.scheduler, random_,
+      [this] { return OwnerToken(std::string(kMadeTokenPrefix) + std::to_string(++tokens_)); },
+      options_.lock, std::move(links));
+  return daemon;
+}
+
+void Cluster::Kill(std::size_t daemon) {
+  Daemon& one = daemons_[daemon];
+  one.up = false;
+  one.scheduler->Suspend();
+  for (Link* link : one.links) link->Break(true);
+  one.scheduler->Stop();
+}
+
+void Cluster::Start(std::size_t daemon) {
+  dead_.push_back(std::exchange(daemons_[daemon], MakeDaemon()));
 }
 
 Cluster::~Cluster() {
@@ -43,7 +56,9 @@ void Cluster::Down(std::size_t node) {
 }
 
 void Cluster::Up(std::size_t node) {
-  for (Daemon& daemon : daemons_) daemon.links[node]->ComeUp();
+  for (Daemon& daemon : daemons_) {
+    if (daemon.up) daemon.links[node]->ComeUp();
+  }
 }
 
 void Cluster::Pause(std::size_t node) {
@@ -81,6 +96,7 @@ std::vector<std::string> Cluster::Leftovers() {
     if (count != 0) leftovers.push_back(std::to_string(count) + " " + what);
   };
   for (std::size_t d = 0; d < daemons_.size(); ++d) {
+    if (!daemons_[d].up) continue;
     check(daemons_[d].shard->operations(), "operations at daemon " + std::to_string(d));
     for (std::size_t n = 0; n < servers_.size(); ++n) {
       check(daemons_[d].links[n]->under_way(),
@@ -93,10 +109,11 @@ std::vector<std::string> Cluster::Leftovers() {
   const std::size_t of_guard = options_.guard == GuardMode::kOff ? 0 : 1;
   std::size_t armed = 0;
   for (const Daemon& daemon : daemons_) {
+    if (!daemon.up) continue;
     check(daemon.scheduler->pending() - of_guard, "timers of a daemon");
     armed += daemon.scheduler->armed();
   }
-  if (options_.guard == GuardMode::kOff) check(world_.pending_timers() - armed, "events");
+  if (options_.guard == GuardMode::kOff && dead_.empty()) check(world_.pending_timers() - armed, "events");
   return leftovers;
 }
 

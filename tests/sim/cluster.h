@@ -26,6 +26,7 @@ struct Daemon {
   std::shared_ptr<WorldScheduler> scheduler;
   std::vector<Link*> links;
   std::unique_ptr<Shard> shard;
+  bool up = true;
 };
 
 class Cluster {
@@ -54,6 +55,14 @@ class Cluster {
   void Restart(std::size_t node, Data data);
   // One direction between them is cut until the node is up again.
   void Cut(std::size_t daemon, std::size_t node, Link::Direction direction);
+  // The daemon's process ends at once: what it has sent is on its way, and nothing follows.
+  void Kill(std::size_t daemon);
+  // Another process takes its place, which knows nothing of it.
+  void Start(std::size_t daemon);
+  [[nodiscard]] bool is_up(std::size_t daemon) const { return daemons_[daemon].up; }
+  [[nodiscard]] WorldScheduler& scheduler(std::size_t daemon) {
+    return *daemons_[daemon].scheduler;
+  }
   // The daemon does nothing, as with SIGSTOP, until it goes on.
   void Suspend(std::size_t daemon) { daemons_[daemon].scheduler->Suspend(); }
   void GoOn(std::size_t daemon) { daemons_[daemon].scheduler->GoOn(); }
@@ -70,12 +79,15 @@ class Cluster {
   [[nodiscard]] std::vector<std::string> Leftovers();
 
  private:
+  [[nodiscard]] Daemon MakeDaemon();
+
   World& world_;
   ClusterOptions options_;
   WorldRandom random_;
   std::uint64_t tokens_ = 0;
   std::vector<std::unique_ptr<Server>> servers_;
   std::vector<Daemon> daemons_;
+  std::vector<Daemon> dead_;  // frozen: events that never happen refer to them
 };
 
 }  // namespace redlock::sim

@@ -133,5 +133,29 @@ TEST_F(Fencing, ForeignLockGetsAFenceWhenExtended) {
   EXPECT_GT(MustAcquire(Wants("k", seconds(1))).fence, extended.lease->fence);
 }
 
+// A holder here, then one of another library: what the node stores is the former's.
+TEST_F(Fencing, AForeignHoldersFenceIsAboveThatOfTheHolderBefore) {
+  SetUpCluster();
+  const Lease first = MustAcquire(Wants("k", milliseconds(500)));
+  EXPECT_FALSE(Release("k", first.token.value()).error);
+  for (std::size_t node = 0; node < 3; ++node) {
+    ASSERT_TRUE(cluster->server(node).SetNx("k", "foreign", seconds(5)));
+  }
+  const ExtendResult extended = Extend("k", "foreign", seconds(5));
+  ASSERT_TRUE(extended.lease);
+  EXPECT_GT(extended.lease->fence, first.fence);
+  AcquireCommand adopts = Wants("k", seconds(5));
+  adopts.token = OwnerToken("foreign");
+  adopts.extend_if_held = true;
+  EXPECT_EQ(MustAcquire(adopts).fence, extended.lease->fence);
+}
+
+// A node that stores another holder's fence is healed above it, so that the nodes do not agree.
+TEST_F(FencingAfterALoss, AHealedNodeDoesNotAgreeOnAnotherHoldersFence) {
+  LoseAndTakeElsewhere();
+  (void)cluster->server(1).Heal("k", token, seconds(10), first.fence);
+  EXPECT_GT(cluster->server(1).Inspect("k").fence, other.fence);
+}
+
 }  // namespace
 }  // namespace redlock::sim

@@ -255,6 +255,44 @@ TEST_F(Guard, ADaemonThatStartsLongAfterARestartGoesByTheUptime) {
   EXPECT_EQ(HowManyBarred(1), 0) << why;
 }
 
+// Its clock was far behind when it started, and has been set since: its uptime says nothing.
+TEST_F(Guard, ADaemonThatKnewTheRunBeforeDoesNotGoByTheUptime) {
+  SetUpSettled();
+  cluster->server(0).Snapshot();
+  cluster->server(0).StepClock(-std::chrono::hours(1));
+  cluster->Restart(0, Cluster::Data::kOld);
+  cluster->server(0).StepClock(std::chrono::hours(1));
+  Pass(milliseconds(50));
+  EXPECT_EQ(Votes()[0], kBarred);
+}
+
+// A single node that came back empty is not a new set.
+TEST_F(Guard, OneOfThreeIsNoNewSet) {
+  SetUpSettled(2);
+  cluster->Kill(0);  // nobody marks it
+  cluster->Kill(1);
+  cluster->Restart(0, Cluster::Data::kLost);
+  cluster->Start(1);
+  for (const std::size_t node : {1U, 2U}) cluster->link(1, node).Break(true);
+  Pass(seconds(3));
+  EXPECT_FALSE(cluster->shard(1).guard()->decided());
+}
+
+// Nor are two, of which one cannot be reached any more and may have been marked since.
+TEST_F(Guard, ANodeThatWasUnmarkedAndIsGoneDoesNotCountForANewSet) {
+  SetUpGuarded(GuardMode::kOn, 2);
+  cluster->link(1, 1).Break(true);
+  cluster->link(1, 2).Break(true);
+  Pass(microseconds(250));  // daemon 1 has seen node 0, not marked yet
+  cluster->link(1, 0).Break(true);
+  Pass(milliseconds(20));  // daemon 0 marks all three
+  cluster->Kill(0);
+  cluster->Restart(1, Cluster::Data::kLost);
+  cluster->link(1, 1).ComeUp();  // the only one that daemon 1 reaches: empty
+  Pass(milliseconds(2500));
+  EXPECT_FALSE(cluster->shard(1).guard()->decided());
+}
+
 TEST_F(Guard, ANodeThatConfirmsNothingBeforeItIsOnDiskMayRestart) {
   ClusterOptions options;
   options.guard = GuardMode::kOn;

@@ -1,10 +1,7 @@
 // Thousands of random schedules of the whole core; after each, the invariants.
-//
-// REDLOCK_SIM_SCHEDULES: how many (default 4000). REDLOCK_SIM_FIRST: the first seed (default 1).
-// REDLOCK_SIM_SEED: replays that one alone.
+// seeds.h has the variables that choose them.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
 #include <functional>
 #include <string>
 #include <vector>
@@ -12,6 +9,7 @@
 #include "tests/sim/client.h"
 #include "tests/sim/cluster.h"
 #include "tests/sim/oracle.h"
+#include "tests/sim/seeds.h"
 #include "tests/sim/world.h"
 
 namespace redlock::sim {
@@ -21,11 +19,6 @@ constexpr std::size_t kClients = 4;
 constexpr Duration kBusy = seconds(3);
 // Afterwards every TTL (0.6 s at most), watchdog and roll-back has ended.
 constexpr Duration kQuiet = seconds(12);
-
-std::uint64_t FromEnvironment(const char* name, std::uint64_t otherwise) {
-  const char* const value = std::getenv(name);
-  return value == nullptr ? otherwise : std::strtoull(value, nullptr, 10);
-}
 
 constexpr Duration kLongestTtl = milliseconds(600);
 
@@ -175,11 +168,9 @@ Verdicts Schedule(std::uint64_t seed) {
 }
 
 TEST(Simulation, SchedulesKeepTheInvariants) {
-  const std::uint64_t one = FromEnvironment("REDLOCK_SIM_SEED", 0);
-  const std::uint64_t first = one != 0 ? one : FromEnvironment("REDLOCK_SIM_FIRST", 1);
-  const std::uint64_t count = one != 0 ? 1 : FromEnvironment("REDLOCK_SIM_SCHEDULES", 4000);
+  const Seeds seeds = SeedsFor(4000);
   std::size_t leases = 0;
-  for (std::uint64_t seed = first; seed < first + count; ++seed) {
+  for (std::uint64_t seed = seeds.first; seed < seeds.first + seeds.count; ++seed) {
     const Verdicts run = Schedule(seed);
     leases += run.leases;
     for (const std::string& fault : run.faults) {
@@ -188,7 +179,7 @@ TEST(Simulation, SchedulesKeepTheInvariants) {
     if (HasFailure()) return;
   }
   // A simulation in which nothing succeeds would prove nothing.
-  EXPECT_GT(leases, count * 5);
+  EXPECT_GT(leases, seeds.count * 5);
 }
 
 TEST(Simulation, TheSameSeedGivesTheSameRun) {

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "server/core/safeguard.h"
+
 namespace redlock::sim {
 
 Duration Server::Clock() const {
@@ -36,7 +38,9 @@ NodeReply Server::Acquire(const std::string& key, const std::string& token, Dura
   Meta& meta = meta_[key];
   Entry* const entry = Find(key);
   if (entry == nullptr) {
-    if (meta.fence >= fence) return {.outcome = Outcome::kStaleFence, .fence = meta.fence};
+    if (meta.fence >= fence && Has(Safeguard::kFenceComparedByGrant)) {
+      return {.outcome = Outcome::kStaleFence, .fence = meta.fence};
+    }
     Put(key, token, ttl);
     meta = {fence, token, Keeper{fence.value, attempt}, true};
     return {.outcome = Outcome::kGranted, .fence = fence, .clock = Clock()};
@@ -60,7 +64,9 @@ NodeReply Server::HandOver(const std::string& key, const std::string& from, cons
   if (held && entry->token != from && !again) {
     return {.outcome = Outcome::kHeld, .remaining = entry->expires - Clock()};
   }
-  if (meta.fence >= fence) return {.outcome = Outcome::kStaleFence, .fence = meta.fence};
+  if (meta.fence >= fence && Has(Safeguard::kFenceComparedByHandOver)) {
+    return {.outcome = Outcome::kStaleFence, .fence = meta.fence};
+  }
   Put(key, to, ttl);
   meta = {fence, to, Keeper{fence.value, attempt}, true};
   return {.outcome = Outcome::kGranted, .fence = fence, .handed_over = held, .clock = Clock()};
@@ -74,10 +80,10 @@ NodeReply Server::ExtendHeld(Entry& entry, Meta& meta, Duration ttl, FencingToke
   if (!keeper) {
     if (stored) meta.keeper = stored = Keeper{number, {}};
   } else if (!stored || stored->id != keeper->id) {
-    if (take == Take::kLast && number >= keeper->number) {
+    if (take == Take::kLast && number >= keeper->number && Has(Safeguard::kAdoptionsInOrder)) {
       return {.outcome = Outcome::kStaleFence, .keeper = Keeper{number, {}}};
     }
-    if (take == Take::kAlways) keeper->number = std::max(keeper->number, number + 1);
+    if (take == Take::kAlways) keeper->number = number + 1;
     if (take != Take::kNo || (stored && number < keeper->number)) meta.keeper = stored = keeper;
   }
   if (raise_to > meta.fence) {
@@ -109,7 +115,9 @@ NodeReply Server::Heal(const std::string& key, const std::string& token, Duratio
   if (Find(key) != nullptr) return {.outcome = Outcome::kHeld};
   Put(key, token, ttl);
   Meta& meta = meta_[key];
-  if (meta.fence > fence) fence = FencingToken{meta.fence.value + 1};
+  if (meta.fence > fence && Has(Safeguard::kHealRaisesTheFence)) {
+    fence = FencingToken{meta.fence.value + 1};
+  }
   meta = {fence, token, keeper, false};
   return {.outcome = Outcome::kGranted, .fence = fence};
 }
@@ -118,6 +126,9 @@ NodeReply Server::Release(const std::string& key, const std::string& token,
                           std::optional<AttemptId> only_attempt, FencingToken seal, bool announce,
                           std::optional<Keeper> at_end_of) {
   const Entry* const entry = Find(key);
+  if (seal.value != 0 && !Has(Safeguard::kSealOnlyWhatIsHeld)) {
+    meta_[key].fence = std::max(meta_[key].fence, seal);
+  }
   if (entry == nullptr) return {.outcome = Outcome::kNotHeld};
   if (entry->token != token) {
     return {.outcome = Outcome::kHeld, .remaining = entry->expires - Clock()};
@@ -127,7 +138,10 @@ NodeReply Server::Release(const std::string& key, const std::string& token,
   if (only_attempt && !(meta.unconfirmed && keeper && keeper->id == *only_attempt)) {
     return {.outcome = Outcome::kNotHeld};
   }
-  if (at_end_of && !(keeper && (keeper->id == at_end_of->id || keeper->number < at_end_of->number))) {
+  const bool is_its_own =
+      at_end_of && keeper &&
+      (keeper->id == at_end_of->id || keeper->number < at_end_of->number);
+  if (at_end_of && !is_its_own && Has(Safeguard::kEndComparesTheStream)) {
     return {.outcome = Outcome::kNotHeld};
   }
   NodeReply reply{.outcome = Outcome::kGranted};

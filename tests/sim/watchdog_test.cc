@@ -160,30 +160,61 @@ TEST_F(Watching, CanBeStartedBeforeTheLockIsAcquired) {
   watchdog->Cancel(Reason::kCancelled);
 }
 
-TEST_F(Watching, ReleasesOnCloseWhenAskedTo) {
-  SetUpCluster();
-  const Lease lease = MustAcquire(Wants("k", seconds(60)));
-  WatchCommand item = Item(lease, seconds(60));
-  item.release_on_close = true;
-  Watch(item);
-  Pass(microseconds(50));  // the first extension is in flight
-  watchdog->Cancel(Reason::kCancelled);
-  Pass(milliseconds(1));
-  EXPECT_EQ(Holders("k"), Nobody());
-}
-
-TEST_F(Watching, LettingGoLeavesTheLockToWhoeverWatchesIt) {
+TEST_F(Watching, AnEndLeavesTheLockToExpire) {
   SetUpCluster();
   const Lease lease = MustAcquire(Wants("k", seconds(2)));
-  WatchCommand item = Item(lease, seconds(2));
-  item.release_on_close = true;
-  Watch(item);
-  Pass(milliseconds(10));
-  watchdog->LetGo();
+  Watch(Item(lease, seconds(2)));
+  Pass(microseconds(50));  // the first extension is in flight
+  watchdog->Cancel(Reason::kCancelled);
   Pass(milliseconds(10));
   EXPECT_EQ(Holders("k"), std::vector<std::string>(3, lease.token.value()));
   Pass(seconds(3));
   EXPECT_EQ(Holders("k"), Nobody());  // its TTL ends it
+}
+
+TEST_F(Watching, ALossLeavesWhatIsLeftToExpire) {
+  SetUpCluster();
+  const Lease lease = MustAcquire(Wants("k", seconds(10)));
+  Watch(Item(lease, seconds(10)));
+  Pass(milliseconds(10));
+  for (std::size_t node = 0; node < 2; ++node) {
+    cluster->server(node).LoseData();
+    ASSERT_TRUE(cluster->server(node).SetNx("k", "stranger", seconds(20)));
+  }
+  Pass(seconds(5));
+  ASSERT_EQ(seen.back().event.type, WatchEvent::Type::kLost);
+  EXPECT_EQ(seen.back().event.lease.token, lease.token);
+  Pass(milliseconds(10));
+  EXPECT_EQ(Holders("k")[2], lease.token.value());
+}
+
+TEST_F(Watching, AReleaseOfItsTokenEndsIt) {
+  SetUpCluster();
+  const Lease lease = MustAcquire(Wants("k", seconds(10)));
+  Watch(Item(lease, seconds(10)));
+  Pass(milliseconds(10));
+  EXPECT_TRUE(Release("k", "somebody-elses").error);
+  EXPECT_TRUE(seen.back().event.goes_on);
+  EXPECT_FALSE(Release("k", lease.token.value()).error);
+  EXPECT_EQ(seen.back().event.type, WatchEvent::Type::kReleased);
+  EXPECT_FALSE(seen.back().event.goes_on);
+}
+
+TEST_F(Watching, AForcedReleaseIsALoss) {
+  SetUpCluster();
+  const Lease lease = MustAcquire(Wants("k", seconds(10)));
+  Watch(Item(lease, seconds(10)));
+  Pass(milliseconds(10));
+  bool done = false;
+  cluster->shard(0).ForceRelease(Key("k"), [&](const InspectResult& before, const auto& failure) {
+    EXPECT_TRUE(before.held);
+    EXPECT_FALSE(failure);
+    done = true;
+  });
+  Pass(milliseconds(10));
+  EXPECT_TRUE(done);
+  EXPECT_EQ(seen.back().event.type, WatchEvent::Type::kLost);
+  EXPECT_EQ(Holders("k"), Nobody());
 }
 
 class Holding : public Scenario {
@@ -290,11 +321,10 @@ TEST_F(Holding, MovesToAnotherDaemonWithoutAGap) {
       cluster->shard(1).Watch({.key = Key("k"),
                                .token = decided->lease->token,
                                .ttl = seconds(1),
-                               .interval = milliseconds(500),
-                               .release_on_close = true},
+                               .interval = milliseconds(500)},
                               [&](WatchEvent event) { moved.push_back(std::move(event)); });
   Pass(milliseconds(5));
-  hold->LetGo();
+  hold->Detach();
   Pass(seconds(5));
   EXPECT_EQ(Holders("k"), std::vector<std::string>(3, decided->lease->token.value()));
   for (const WatchEvent& event : moved) {
@@ -333,55 +363,42 @@ TEST_F(Holding, AnEndThatIsNoticedLateSparesWhatAnotherDaemonAdopted) {
   EXPECT_EQ(Holders("k"), Nobody());
 }
 
-// The same, of a client that watches what it has acquired by a call.
-TEST_F(Watching, AnEndThatIsNoticedLateSparesWhatIsWatchedElsewhere) {
+// A lease that is kept by other means than a stream does not end with one.
+TEST_F(Holding, ItsEndSparesWhatIsWatchedElsewhere) {
   ClusterOptions options;
   options.daemons = 2;
   SetUpCluster(options);
-  const Lease lease = MustAcquire(Wants("k", seconds(1)));
-  WatchCommand item = Item(lease, seconds(1));
-  item.release_on_close = true;
-  const auto old_stream = cluster->shard(0).Watch(item, [](const WatchEvent&) {});
-  Pass(milliseconds(700));
-  std::vector<WatchEvent> moved;
-  const auto new_stream =
-      cluster->shard(1).Watch(item, [&](WatchEvent event) { moved.push_back(std::move(event)); });
-  Pass(milliseconds(5));
-  old_stream->Cancel(Reason::kCancelled);
-  Pass(seconds(5));
-  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, lease.token.value()));
-  EXPECT_FALSE(moved.empty());
-  for (const WatchEvent& event : moved) EXPECT_EQ(event.type, WatchEvent::Type::kExtended);
-  new_stream->Cancel(Reason::kCancelled);
-  Pass(milliseconds(5));
-  EXPECT_EQ(Holders("k"), Nobody());
-}
-
-// It has taken it upon itself to release, so the holder's stream leaves that to it.
-TEST_F(Holding, IsLeftToAWatchThatReleases) {
-  SetUpCluster();
   const auto stream = Hold("k", seconds(1));
   Pass(milliseconds(700));
   const Lease lease = *decided->lease;
-  WatchCommand item = Item(lease, seconds(1));
-  item.release_on_close = true;
-  const auto watch = cluster->shard(0).Watch(item, [](const WatchEvent&) {});
+  const auto watch = cluster->shard(1).Watch(Item(lease, seconds(1)), [](const WatchEvent&) {});
   Pass(milliseconds(5));
   stream->Cancel(Reason::kCancelled);
   Pass(seconds(3));
-  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, item.token.value()));
+  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, lease.token.value()));
   watch->Cancel(Reason::kCancelled);
-  Pass(milliseconds(5));
+  Pass(seconds(2));
   EXPECT_EQ(Holders("k"), Nobody());
 }
 
-TEST_F(Watching, GoneBeforeItsFirstExtensionIsDecidedReleasesAllTheSame) {
+// No validity reaches beyond the lifetime, and the lock expires then.
+TEST_F(Holding, IsCutToItsLifetime) {
   SetUpCluster();
-  const Lease lease = MustAcquire(Wants("k", seconds(1)));
-  WatchCommand item = Item(lease, seconds(1));
-  item.release_on_close = true;
-  cluster->shard(0).Watch(item, [](const WatchEvent&) {})->Cancel(Reason::kCancelled);
-  Pass(milliseconds(5));
+  const MonotonicTime begun = world.now();
+  const auto hold = cluster->shard(0).Hold(
+      {.acquire = Wants("k", seconds(10)), .interval = seconds(5), .max_lifetime = seconds(1)},
+      {.decided = [this](AcquireResult result) { decided = std::move(result); },
+       .watched = [this](WatchEvent event) { seen.push_back(std::move(event)); }});
+  Pass(milliseconds(990));
+  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, decided->lease->token.value()));
+  const MonotonicTime end = begun + seconds(1) + milliseconds(1);
+  EXPECT_LE(decided->lease->valid_until, end);
+  for (const WatchEvent& event : seen) {
+    EXPECT_EQ(event.type, WatchEvent::Type::kExtended);
+    EXPECT_LE(event.lease.valid_until, end);
+  }
+  Pass(milliseconds(40));
+  EXPECT_EQ(seen.back().type, WatchEvent::Type::kLifetimeEnded);
   EXPECT_EQ(Holders("k"), Nobody());
 }
 
@@ -390,11 +407,15 @@ TEST_F(Watching, EndsAtMaxLifetime) {
   const Lease lease = MustAcquire(Wants("k", seconds(1)));
   WatchCommand item = Item(lease, seconds(1));
   item.max_lifetime = milliseconds(1700);
-  item.release_on_close = true;
   Watch(item);
   Pass(milliseconds(1701));
   EXPECT_EQ(seen.back().event.type, WatchEvent::Type::kLifetimeEnded);
   EXPECT_FALSE(seen.back().event.goes_on);
+  for (const Seen& one : seen) {
+    if (one.event.type != WatchEvent::Type::kExtended) continue;
+    EXPECT_LE(one.event.lease.valid_until, seen.back().at);
+  }
+  Pass(milliseconds(30));  // the drift that validities leave out
   EXPECT_EQ(Holders("k"), Nobody());
 }
 

@@ -70,7 +70,7 @@ class World {
   std::uint64_t events_ = 0;
 };
 
-// A daemon's thread: its clocks (the world's time, and a wall clock that is off by so much) and its
+// A process: its clocks (the world's time, and a wall clock that is off by so much) and its
 // timers. It can be suspended, as by SIGSTOP: then nothing happens in it until it goes on.
 class WorldScheduler final : public Scheduler {
  public:
@@ -86,8 +86,9 @@ class WorldScheduler final : public Scheduler {
     return handle;
   }
 
-  // What comes from outside: done at once, or when the daemon goes on.
+  // What comes from outside: done at once, or when the process goes on.
   void Run(std::function<void()> work) {
+    if (stopped_) return;
     if (suspended_) {
       held_up_.push_back(std::move(work));
     } else {
@@ -99,14 +100,19 @@ class WorldScheduler final : public Scheduler {
   void Suspend() { suspended_ = true; }
   // Timers that are due, and what came meanwhile: either may be first.
   void GoOn() {
-    if (!std::exchange(suspended_, false)) return;
+    if (stopped_ || !std::exchange(suspended_, false)) return;
     if (world_.Chance(0.5)) FireDue();
     for (const auto& work : std::exchange(held_up_, {})) work();
     Arm();
   }
   [[nodiscard]] bool suspended() const { return suspended_; }
-  // For the end of the daemon: it is not woken any more.
-  void Stop() { wake_.Cancel(); }
+  // For the end of the process: nothing happens in it any more.
+  void Stop() {
+    stopped_ = true;
+    suspended_ = true;
+    wake_.Cancel();
+    held_up_.clear();
+  }
 
   [[nodiscard]] std::size_t pending() const { return timers_.size(); }
   // Timers of the world that stand for them.
@@ -134,6 +140,7 @@ class WorldScheduler final : public Scheduler {
   std::optional<MonotonicTime> armed_for_;
   TimerHandle wake_;
   bool suspended_ = false;
+  bool stopped_ = false;
   std::vector<std::function<void()>> held_up_;
 };
 

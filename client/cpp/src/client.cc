@@ -2,28 +2,29 @@
 
 #include <utility>
 
-#include "client/cpp/src/core.h"
+#include "client/cpp/src/driver.h"
 
 namespace redlock::client {
 namespace {
 
-Result<void> Await(const std::function<void(Core::Done)>& start) {
-  std::promise<Result<void>> answer;
-  start([&answer](Result<void> result) { answer.set_value(std::move(result)); });
-  return answer.get_future().get();
+Result<void> Await(const std::function<void(Driver::CallDone)>& start) {
+  const auto answer = std::make_shared<std::promise<Result<void>>>();
+  auto future = answer->get_future();
+  start([answer](Result<void> result) { answer->set_value(std::move(result)); });
+  return future.get();
 }
 
 }  // namespace
 
-Lock::Lock(std::shared_ptr<Core> core, std::shared_ptr<HeldLease> lease)
-    : core_(std::move(core)), lease_(std::move(lease)) {}
+Lock::Lock(std::shared_ptr<Driver> driver, std::shared_ptr<HeldLease> lease)
+    : driver_(std::move(driver)), lease_(std::move(lease)) {}
 
 Lock::Lock(Lock&&) noexcept = default;
 
 Lock& Lock::operator=(Lock&& other) noexcept {
   if (this == &other) return *this;
   Drop();
-  core_ = std::move(other.core_);
+  driver_ = std::move(other.driver_);
   lease_ = std::move(other.lease_);
   return *this;
 }
@@ -31,28 +32,29 @@ Lock& Lock::operator=(Lock&& other) noexcept {
 Lock::~Lock() { Drop(); }
 
 void Lock::Drop() {
-  if (lease_) core_->Release(lease_, [](const Result<void>&) {});
+  if (lease_) driver_->Release(*lease_, nullptr);
   lease_.reset();
 }
 
-const std::string& Lock::key() const { return lease_->key; }
-const std::string& Lock::token() const { return lease_->token; }
-std::uint64_t Lock::fencing_token() const { return lease_->fencing_token; }
-Duration Lock::validity() const { return core_->Validity(*lease_); }
+const std::string& Lock::key() const { return lease_->lease->key(); }
+const std::string& Lock::token() const { return lease_->lease->token(); }
+std::uint64_t Lock::fencing_token() const { return driver_->FencingToken(*lease_); }
+Duration Lock::validity() const { return driver_->Validity(*lease_); }
+Duration Lock::time_to_stop() const { return driver_->TimeToStop(*lease_); }
 std::stop_token Lock::lost() const { return lease_->lost.get_token(); }
-std::optional<Error> Lock::loss() const { return core_->Loss(*lease_); }
+std::optional<Error> Lock::loss() const { return driver_->Loss(*lease_); }
 
 Result<void> Lock::release() {
-  return Await([this](Core::Done done) { core_->Release(lease_, std::move(done)); });
+  return Await([this](Driver::CallDone done) { driver_->Release(*lease_, std::move(done)); });
 }
 
 Result<void> Lock::extend(Duration ttl) {
-  return Await([&](Core::Done done) { core_->Extend(lease_, ttl, std::move(done)); });
+  return Await([&](Driver::CallDone done) { driver_->Extend(*lease_, ttl, std::move(done)); });
 }
 
-Client::Client(Options options) : core_(Core::Start(options)) {}
+Client::Client(Options options) : driver_(Driver::Start(options)) {}
 
-Client::~Client() { core_->Close(); }
+Client::~Client() { driver_->Close(); }
 
 Result<Lock> Client::acquire(const std::string& key, AcquireOptions options) {
   return acquire_async(key, std::move(options)).get();
@@ -68,14 +70,15 @@ std::future<Result<Lock>> Client::acquire_async(const std::string& key, AcquireO
 
 void Client::acquire_async(const std::string& key, AcquireOptions options,
                            std::function<void(Result<Lock>)> done) {
-  core_->Acquire(key, std::move(options),
-                 [core = core_, done = std::move(done)](Result<std::shared_ptr<HeldLease>> lease) {
-                   if (lease) {
-                     done(Lock(core, *lease));
-                   } else {
-                     done(lease.error());
-                   }
-                 });
+  driver_->Acquire(
+      key, std::move(options),
+      [driver = driver_, done = std::move(done)](Result<std::shared_ptr<HeldLease>> lease) {
+        if (lease) {
+          done(Lock(driver, *lease));
+        } else {
+          done(lease.error());
+        }
+      });
 }
 
 }  // namespace redlock::client

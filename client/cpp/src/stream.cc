@@ -25,18 +25,13 @@ void Stream::Write(v1::SessionRequest request) {
   Unuse();
 }
 
-void Stream::Close() {
-  if (!Use()) return;
-  StartWritesDone();
-  Unuse();
-}
-
 void Stream::OnReadDone(bool ok) {
   if (!ok) {
     Unuse();
     return;
   }
-  events_.message(std::exchange(incoming_, {}));
+  events_.message(incoming_);
+  incoming_ = {};  // Clear() would keep the memory of the largest message
   StartRead(&incoming_);
 }
 

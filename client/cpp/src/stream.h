@@ -7,30 +7,29 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <string>
 
 #include "proto/redlock/v1/lock_service.grpc.pb.h"
 
 namespace redlock::client {
 
-// Keeps itself alive until it has ended. Events come from gRPC's threads, one by one but for
+// Keeps itself alive until it has ended. Events come from gRPC's threads, one at a time except for
 // `ended`, which is the last; nothing may be called under a lock that they take.
 class Stream final : public grpc::ClientBidiReactor<v1::SessionRequest, v1::SessionResponse> {
  public:
   struct Events {
-    std::function<void(v1::SessionResponse message)> message;
+    std::function<void(const v1::SessionResponse& message)> message;
     std::function<void()> written;  // another one may be written
     std::function<void(const grpc::Status& status)> ended;
-    // Afterwards, when what gRPC has of it has gone too, unless somebody else shares the stream.
+    // Afterwards, once gRPC holds nothing of it any more, unless somebody else shares the stream.
     std::function<void()> gone;
   };
 
   static std::shared_ptr<Stream> Open(v1::LockService::Stub& stub, const std::string& bearer_token,
                                       Events events);
 
-  // One at a time. Nothing happens where the stream has ended.
+  // One at a time. Nothing happens if the stream has ended.
   void Write(v1::SessionRequest request);
-  // Nothing follows what has been written; what comes is still told. After `written`.
-  void Close();
   // At once; from any thread.
   void Cancel() { context_.TryCancel(); }
 
@@ -46,8 +45,8 @@ class Stream final : public grpc::ClientBidiReactor<v1::SessionRequest, v1::Sess
   Events events_;
   v1::SessionRequest outgoing_;
   v1::SessionResponse incoming_;
-  // gRPC does not end the stream while it is held, which it is until its reading has ended and
-  // nobody is in Write() or Close().
+  // gRPC does not end the stream while it is held. It is held until its reading has ended and
+  // nobody is in Write().
   std::atomic<int> users_ = 1;
   std::shared_ptr<Stream> self_;
 };

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	"redlockd"
+	redlockd "github.com/redlockd/redlockd/client/go"
 )
 
 type step struct {
@@ -129,11 +129,11 @@ func (r *runner) run(s step) error {
 		select {
 		case <-inside.Done():
 		case <-time.After(seconds(s.Within)):
-			return fmt.Errorf("the loss is not told")
+			return fmt.Errorf("the loss is not signalled")
 		}
 	case "fences_grow":
 		for i := 1; i < len(s.Locks); i++ {
-			if r.locks[s.Locks[i]].FencingToken <= r.locks[s.Locks[i-1]].FencingToken {
+			if r.locks[s.Locks[i]].FencingToken() <= r.locks[s.Locks[i-1]].FencingToken() {
 				return fmt.Errorf("fences do not grow")
 			}
 		}

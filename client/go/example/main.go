@@ -7,7 +7,7 @@ import (
 	"os"
 	"time"
 
-	"redlockd"
+	redlockd "github.com/redlockd/redlockd/client/go"
 )
 
 func main() {
@@ -24,7 +24,7 @@ func main() {
 	defer cancel()
 	err = client.Do(ctx, "reports", redlockd.AcquireOptions{TTL: 30 * time.Second},
 		func(ctx context.Context, lock *redlockd.Lock) error {
-			fmt.Println("fencing token", lock.FencingToken)
+			fmt.Println("fencing token", lock.FencingToken())
 			for page := 1; page <= 3 && ctx.Err() == nil; page++ {
 				fmt.Println("page", page)
 				time.Sleep(100 * time.Millisecond)

@@ -3,16 +3,16 @@
 //   redlock::client::Client client({.endpoints = {"10.0.0.1:50051", "10.0.0.2:50051"}});
 //   auto lock = client.acquire("reports", {.ttl = 30s, .wait = 10s});
 //   if (!lock) return fail(lock.error().message);
-//   write(report, lock->fencing_token());        // and stop where lock->lost().stop_requested()
+//   write(report, lock->fencing_token());        // and stop once lock->lost().stop_requested()
 //
-// All locks of a client share one stream (Session) to one daemon, which keeps them alive. Where it
-// breaks or the daemon shuts down, the client opens another one, at the next endpoint, and takes
-// its locks along. A lock that cannot be taken along in time is lost, and `lost()` says so before
-// its validity ends, by this machine's monotonic clock.
+// All locks of a client share one stream (Session) to one daemon, which keeps them alive. If the
+// stream breaks, the daemon shuts down or falls silent, the client opens another stream at the next
+// endpoint, and the daemon there adopts the locks. If none can do so in time, `lost()` fires before
+// another client can have the lock, by a clock of this machine that counts suspends.
 //
-// Everything in here may be used from any thread. Callbacks run on the library's own threads, and
-// must neither block nor wait for this library. Links with: find_package(redlockd),
-// redlock::client.
+// Everything in here may be used from any thread. Callbacks run on the library's own threads. They
+// must neither block nor wait for this library; an exception that leaves one is dropped. Links
+// with: find_package(redlockd), redlock::client.
 #pragma once
 
 #include <chrono>
@@ -118,7 +118,11 @@ struct Options {
   bool tls = false;                        // with the system's CAs
   std::string certificate_file, key_file;  // PEM; a client certificate, where one is wanted
   std::string token_file;                  // a bearer token; read at each connection
-  Duration connect_timeout = std::chrono::seconds(2);    // of one endpoint
+  Duration connect_timeout = std::chrono::seconds(2);  // of one endpoint
+  // If the daemon has read nothing from the client for this long, it releases the client's locks:
+  // so soon are the locks of a crashed client free. The client sends pings, and trusts its locks
+  // for no longer than this after the last sign of the daemon. At least 100 ms, at most --max-ttl.
+  Duration grace = std::chrono::seconds(5);
   Duration keepalive_time = std::chrono::seconds(3);     // a silent daemon is asked for a sign, and
   Duration keepalive_timeout = std::chrono::seconds(2);  // left for another one after that
 };
@@ -128,16 +132,18 @@ struct AcquireOptions {
   // How long to wait for the lock: nothing for as long as it takes, zero for a single try.
   std::optional<Duration> wait;
   std::stop_token stop;  // gives up waiting
-  std::string token;     // the secret that proves ownership; empty: the daemon makes one
-  std::string owner;     // a label for people, at most 128 bytes; redlockctl inspect shows it
+  // The secret that proves ownership; empty: the client makes one. A token of your own may be used
+  // for another lock only after release() has succeeded.
+  std::string token;
+  std::string owner;  // a label for people, at most 128 bytes; redlockctl inspect shows it
   // lost() fires when no more than this of the validity is left, so that there is time to stop.
-  // Unset: a tenth of the TTL, at most 500 ms.
+  // Unset: a tenth of the TTL or of Options::grace, at most 500 ms. At most half of Options::grace.
   std::optional<Duration> margin;
   // How many are before it in the daemon's queue; when waiting begins, and when it changes.
   std::function<void(int position)> queued;
 };
 
-class Core;
+class Driver;
 struct HeldLease;
 
 // A held lock. Released when it is destroyed, without waiting for that. Movable; an object that was
@@ -151,7 +157,8 @@ class [[nodiscard]] Lock {
   [[nodiscard]] const std::string& key() const;
   // The secret that proves ownership: lets another process extend or release the lock.
   [[nodiscard]] const std::string& token() const;
-  // Higher than that of any holder before. Hand it to the storage that the lock protects.
+  // Higher than that of any holder before. Hand it to the storage that the lock protects. It may
+  // grow while the lock is held.
   [[nodiscard]] std::uint64_t fencing_token() const;
   // For how long the lock can be trusted if nothing is heard any more; 0 once it is lost or
   // released. The daemon extends it all the while.
@@ -160,10 +167,14 @@ class [[nodiscard]] Lock {
   // Fires when the lock is lost, or about to be (AcquireOptions::margin), or the client is
   // destroyed; not at a release. The work that the lock protects has to stop then.
   [[nodiscard]] std::stop_token lost() const;
+  // As validity(), but after lost() has fired: for how long nobody else can hold the lock yet. Zero
+  // if the daemon has reported the loss.
+  [[nodiscard]] Duration time_to_stop() const;
   // Why it was lost; nothing while it is held.
   [[nodiscard]] std::optional<Error> loss() const;
 
-  // Gives the lock back, and waits for the answer. kLockNotHeld where it was lost before.
+  // Gives the lock back, and waits for the answer, for 2 s at most; the release then goes on in the
+  // background. kLockNotHeld if the lock was lost before. Does nothing if it has been released.
   Result<void> release();
   // Makes it last for `ttl` from now. The daemon extends it by the TTL that it was acquired with
   // all the while; no extension shortens what is left.
@@ -171,19 +182,19 @@ class [[nodiscard]] Lock {
 
  private:
   friend class Client;
-  Lock(std::shared_ptr<Core> core, std::shared_ptr<HeldLease> lease);
+  Lock(std::shared_ptr<Driver> driver, std::shared_ptr<HeldLease> lease);
   void Drop();
 
-  std::shared_ptr<Core> core_;
+  std::shared_ptr<Driver> driver_;
   std::shared_ptr<HeldLease> lease_;
 };
 
 class Client {
  public:
-  // Connects in the background, and again whenever it has to. Throws std::invalid_argument where
+  // Connects in the background, and again whenever it has to. Throws std::invalid_argument if
   // `options` cannot be used: no endpoint, or a file that cannot be read.
   explicit Client(Options options = {});
-  // Releases all locks and gives up all that waits.
+  // Releases all locks and gives up all that waits. Takes about 2 s at most.
   ~Client();
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
@@ -196,7 +207,7 @@ class Client {
                      std::function<void(Result<Lock>)> done);
 
   // Calls f(const Lock&) while the lock is held, and releases it. What f returns counts only if the
-  // lock was still held then: else the error tells of the loss. Exceptions of f are passed on.
+  // lock was still held then: else the error is that of the loss. Exceptions of f are passed on.
   template <typename F>
   auto with_lock(const std::string& key, AcquireOptions options, F&& f)
       -> Result<std::invoke_result_t<F, const Lock&>> {
@@ -213,7 +224,7 @@ class Client {
   }
 
  private:
-  std::shared_ptr<Core> core_;
+  std::shared_ptr<Driver> driver_;
 };
 
 }  // namespace redlock::client

@@ -1,0 +1,124 @@
+// From one Session to the next.
+#include <algorithm>
+#include <utility>
+
+#include "client/cpp/core/machine.h"
+#include "client/cpp/core/overloaded.h"
+
+namespace redlock::client {
+
+const std::string& Machine::Endpoint() const { return options_.endpoints[connector_.endpoint()]; }
+
+void Machine::KeepSession() {
+  if (!session_) return;
+  if (session_->PatienceEnds() <= now_ && !session_->WaitOnceMore(now_)) {
+    Abandon({Reason::kUnreachable, Endpoint() + ": no answer in time"});
+    return;
+  }
+  if (session_->PingAt() <= now_) {
+    session_->OnPing(now_);
+    outgoing_.push_back(Add({.what = Ping{}}));
+  }
+}
+
+void Machine::Connect() {
+  const bool locks_at_stake = std::any_of(leases_.begin(), leases_.end(),
+                                          [](const auto& entry) { return entry.second->held(); });
+  session_.emplace(++last_session_, options_.grace, now_, connector_.Patience(locks_at_stake));
+  Report(OpenStream{session_->id(), connector_.endpoint()});
+  outgoing_.push_back(Add({.what = Ping{}}));
+}
+
+void Machine::OnPong(OperationNumber ping) {
+  operations_.erase(ping);
+  session_->OnPong();
+  if (!session_->ready()) OnReady();
+}
+
+// Releases go first, then the leases that are held, then what callers wait for. Extensions follow
+// the adoption of their lease.
+void Machine::OnReady() {
+  session_->OnReady(now_);
+  was_ready_ = true;
+  for (const auto& [number, operation] : operations_) {
+    if (std::holds_alternative<PendingRelease>(operation.what)) Enqueue(number);
+  }
+  for (const auto& [key, lease] : leases_) {
+    if (lease->held()) Adopt(lease);
+  }
+  for (const auto& [number, operation] : operations_) {
+    if (std::holds_alternative<Acquisition>(operation.what)) Enqueue(number);
+  }
+}
+
+// Whatever still arrives over this Session is ignored from now on.
+void Machine::Abandon(Error why) {
+  Report(CancelStream{session_->id()});
+  last_failure_ = std::move(why);
+  outgoing_.clear();
+  discarded_.clear();
+  for (const auto& [key, lease] : leases_) lease->Freeze();
+  const bool was_ready = session_->ready();
+  const Duration lasted = was_ready ? now_ - session_->ready_since() : Duration{};
+  session_.reset();
+  std::vector<OperationNumber> numbers;
+  for (const auto& [number, operation] : operations_) numbers.push_back(number);
+  for (const OperationNumber number : numbers) OnAbandoned(number);
+  bool all_tried = false;
+  if (was_ready) {
+    connector_.OnLost(now_, lasted);
+  } else {
+    all_tried = connector_.OnFailed(now_);
+  }
+  if (last_failure_.reason != Reason::kUnreachable) {  // the next attempt would be no better
+    FailAll(last_failure_, false);
+  } else if (all_tried) {
+    // Waiters stay through an outage, but do not wait for a daemon that has never been there.
+    FailAll(last_failure_, was_ready_);
+  }
+}
+
+void Machine::OnAbandoned(OperationNumber number) {
+  Operation& operation = operations_.at(number);
+  const bool unanswered = std::exchange(operation.sent_as, 0) != 0;
+  operation.send_at.reset();
+  std::visit(Overloaded{
+                 [&](Acquisition& it) { OnAbandoned(number, it, unanswered); },
+                 [&](Extension&) {},
+                 [&](Adoption& it) { DropOf(*LeasePtr(it.lease), number); },
+                 [&](PendingRelease&) {},
+                 [&](Cancellation&) { operations_.erase(number); },
+                 [&](Ping&) { operations_.erase(number); },
+                 [&](PendingClose& it) {
+                   // It may not have been carried out.
+                   for (PendingRelease& release : std::exchange(it.covers, {})) {
+                     AddRelease(std::move(release));
+                   }
+                   operations_.erase(number);
+                 },
+             },
+             operation.what);
+}
+
+void Machine::FailAll(const Error& error, bool waiters_stay) {
+  std::vector<OperationNumber> failing;
+  for (const auto& [number, operation] : operations_) {
+    const auto* const acquisition = std::get_if<Acquisition>(&operation.what);
+    const bool waits = acquisition != nullptr && !acquisition->single_try();
+    const bool extension = std::holds_alternative<Extension>(operation.what);
+    if (extension || (acquisition != nullptr && !(waits && waiters_stay))) {
+      failing.push_back(number);
+    }
+  }
+  for (const OperationNumber number : failing) {
+    const Operation& operation = operations_.at(number);
+    if (const auto* const extension = std::get_if<Extension>(&operation.what)) {
+      Report(Failed{number, error});
+      DropOf(*LeasePtr(extension->lease), number);
+    } else {
+      FailAcquisition(number, error);
+    }
+  }
+}
+
+}  // namespace redlock::client

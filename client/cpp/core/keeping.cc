@@ -1,0 +1,180 @@
+// Leases while they are held: adoption, extension, loss.
+#include <algorithm>
+#include <utility>
+
+#include "client/cpp/core/machine.h"
+
+namespace redlock::client {
+
+CallId Machine::Extend(const LeaseRef& lease, Duration ttl) {
+  Begin();
+  const OperationNumber number = ++last_number_;
+  const LeasePtr held = Find(lease);
+  if (!held || !held->held()) {
+    Report(Failed{number, NotHeld(*lease)});
+  } else if (const auto error = CheckTtl(ttl)) {
+    Report(Failed{number, *error});
+  } else {
+    Insert(number, {.what = Extension{held, ttl}});
+    operations_of_.emplace(held.get(), number);
+    if (held->kept()) Enqueue(number);
+  }
+  Finish();
+  return number;
+}
+
+std::vector<LeaseRef> Machine::Leases() const {
+  std::vector<LeaseRef> leases;
+  for (const auto& [key, lease] : leases_) leases.push_back(lease);
+  return leases;
+}
+
+bool Machine::Trusts(const std::string& key, TimePoint now) const {
+  const auto [begin, end] = leases_.equal_range(key);
+  return std::any_of(begin, end,
+                     [now](const auto& entry) { return entry.second->TrustedUntil() > now; });
+}
+
+Machine::LeasePtr Machine::Find(const LeaseRef& lease) const {
+  const auto [begin, end] = leases_.equal_range(lease->key());
+  const auto found =
+      std::find_if(begin, end, [&lease](const auto& entry) { return entry.second == lease; });
+  return found == end ? nullptr : found->second;
+}
+
+void Machine::Adopt(const LeasePtr& lease) {
+  const OperationNumber number = Add({.what = Adoption{lease}});
+  operations_of_.emplace(lease.get(), number);
+  Enqueue(number);
+}
+
+void Machine::OnAnswer(OperationNumber number, Adoption& adoption, const Answer& answer,
+                       TimePoint made) {
+  const LeasePtr lease = adoption.lease;
+  if (answer.grant) {
+    lease->Adopted(session_->trust(), After(made, answer.grant->validity),
+                   answer.grant->fencing_token);
+    DropOf(*lease, number);
+    const auto [begin, end] = operations_of_.equal_range(lease.get());
+    for (auto waiting = begin; waiting != end; ++waiting) Enqueue(waiting->second);
+  } else if (answer.error && answer.error->reason == Reason::kLockNotHeld) {
+    LoseAtOnce(lease, *answer.error);
+  } else {
+    SendAgain(number, kAdoptAgain);
+  }
+}
+
+void Machine::OnAnswer(OperationNumber number, Extension& extension, const Answer& answer,
+                       TimePoint made) {
+  const LeasePtr lease = extension.lease;
+  if (answer.grant) {
+    lease->Extended(After(made, answer.grant->validity), answer.grant->fencing_token);
+    Report(Done{number});
+    DropOf(*lease, number);
+  } else if (answer.error && answer.error->reason == Reason::kLockNotHeld) {
+    LoseAtOnce(lease, *answer.error);
+  } else {
+    Report(
+        Failed{number, answer.error.value_or(Error{Reason::kInternal, "the answer has no lease"})});
+    DropOf(*lease, number);
+  }
+}
+
+void Machine::OnEvent(const Event& event, std::optional<TimePoint> made) {
+  if (event.type == EventType::kDraining) draining_ = true;
+  const bool extended = event.type == EventType::kExtended && event.grant && made;
+  if (!extended && event.type != EventType::kLost) return;
+  std::vector<LeasePtr> leases;
+  const auto [begin, end] = leases_.equal_range(event.key);
+  for (auto each = begin; each != end; ++each) leases.push_back(each->second);
+  for (const LeasePtr& lease : leases) {
+    if (event.grant && event.grant->token != lease->token()) continue;
+    if (extended) {
+      if (lease->kept()) {
+        lease->Extended(After(*made, event.grant->validity), event.grant->fencing_token);
+      }
+    } else if (lease->kept()) {
+      LoseAtOnce(lease, event.error);
+    } else if (!lease->held()) {
+      lease->EndTrust();
+      look_at_leases_ = now_;
+    }
+  }
+}
+
+// Trust only grows, except when it ends at once. So no lease is due before the time that the last
+// look has found.
+void Machine::Look(Losses losses) {
+  if (now_ < look_at_leases_) return;
+  TimePoint next = kNever;
+  std::vector<LeasePtr> losing;
+  std::vector<LeasePtr> over;
+  for (const auto& [key, lease] : leases_) {
+    const TimePoint at =
+        lease->held() && losses == Losses::kAll ? lease->SignalAt() : lease->TrustedUntil();
+    if (at > now_) {
+      next = std::min(next, at);
+      continue;
+    }
+    if (lease->held()) losing.push_back(lease);
+    if (lease->TrustedUntil() <= now_) {
+      over.push_back(lease);
+    } else {
+      next = std::min(next, lease->TrustedUntil());
+    }
+  }
+  for (const LeasePtr& lease : losing) {
+    Lose(lease, {Reason::kValidityExpired,
+                 "it could not be extended in time" +
+                     (ready() ? std::string() : " (" + last_failure_.message + ")")});
+  }
+  for (const LeasePtr& lease : over) {
+    AddRelease(ReleaseOf(*lease));
+    Forget(lease);
+  }
+  if (losses == Losses::kAll) look_at_leases_ = next;
+}
+
+void Machine::Lose(const LeasePtr& lease, const Error& why) {
+  lease->Lose(why);
+  EndOperationsOf(*lease, why);
+  Report(Lost{lease});
+}
+
+void Machine::LoseAtOnce(const LeasePtr& lease, const Error& why) {
+  Lose(lease, why);
+  lease->EndTrust();
+  Forget(lease);
+}
+
+void Machine::EndOperationsOf(const Lease& lease, const Error& why) {
+  std::vector<OperationNumber> numbers;
+  const auto [begin, end] = operations_of_.equal_range(&lease);
+  for (auto each = begin; each != end; ++each) numbers.push_back(each->second);
+  operations_of_.erase(begin, end);
+  for (const OperationNumber number : numbers) {
+    const Operation& operation = operations_.at(number);
+    if (std::holds_alternative<Extension>(operation.what)) {
+      Report(Failed{number, why});
+    } else if (operation.sent_as != 0) {
+      const LeasePtr held = std::get<Adoption>(operation.what).lease;
+      discarded_[number] = {held->key(), held->token(), held->ttl(), held};
+    }
+    operations_.erase(number);
+  }
+}
+
+void Machine::DropOf(const Lease& lease, OperationNumber number) {
+  const auto [begin, end] = operations_of_.equal_range(&lease);
+  operations_of_.erase(
+      std::find_if(begin, end, [number](const auto& entry) { return entry.second == number; }));
+  operations_.erase(number);
+}
+
+void Machine::Forget(const LeasePtr& lease) {
+  const auto [begin, end] = leases_.equal_range(lease->key());
+  leases_.erase(
+      std::find_if(begin, end, [&lease](const auto& entry) { return entry.second == lease; }));
+}
+
+}  // namespace redlock::client

@@ -1,0 +1,83 @@
+// What the client and a daemon say to each other in a Session. The same as in
+// proto/redlock/v1/lock_service.proto, where each message is explained.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "client/cpp/core/time.h"
+
+namespace redlock::client {
+
+struct AcquireRequest {
+  std::string key, token, owner;
+  Duration ttl{};
+  bool single_try = false;
+  bool extend_if_held = false;
+};
+struct ExtendRequest {
+  std::string key, token;
+  Duration ttl{};
+};
+struct ReleaseRequest {
+  std::string key, token;
+};
+struct AdoptRequest {
+  std::string key, token;
+  Duration ttl{};
+  std::uint64_t sequence = 0;
+};
+struct CancelRequest {};  // of the acquire that has the same id
+struct PingRequest {};
+struct CloseRequest {};
+
+using OperationBody = std::variant<AcquireRequest, ExtendRequest, ReleaseRequest, AdoptRequest,
+                                   CancelRequest, PingRequest, CloseRequest>;
+struct OperationMessage {
+  std::uint64_t id = 0;
+  OperationBody body;
+};
+
+struct Request {
+  std::vector<OperationMessage> operations;
+  std::optional<Duration> disconnect_grace;  // in the first message of a Session
+};
+
+struct Grant {
+  std::string token;
+  std::uint64_t fencing_token = 0;
+  Duration validity{};  // counts from Response::clock
+};
+
+// Neither a grant nor an error: done.
+struct Answer {
+  std::uint64_t id = 0;
+  std::optional<Grant> grant;
+  std::optional<Error> error;
+};
+
+enum class EventType { kExtended, kExtendFailed, kLost, kDraining };
+
+struct Event {
+  EventType type = EventType::kExtended;
+  std::string key;             // empty for kDraining
+  std::optional<Grant> grant;  // for kExtended; for kLost, it names the token if the daemon does
+  Error error;                 // for kLost
+};
+
+struct QueuePosition {
+  std::uint64_t id = 0;
+  int position = 0;
+};
+
+struct Response {
+  std::vector<Answer> answers;
+  std::vector<Event> events;
+  std::vector<QueuePosition> positions;
+  Duration clock{};
+};
+
+}  // namespace redlock::client

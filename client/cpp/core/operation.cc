@@ -1,0 +1,12 @@
+#include "client/cpp/core/operation.h"
+
+namespace redlock::client {
+
+Error ClientClosed() { return {Reason::kCancelled, "the client was destroyed"}; }
+
+Error NotHeld(const Lease& lease) {
+  if (!lease.loss()) return {Reason::kLockNotHeld, "the lock has been released"};
+  return {Reason::kLockNotHeld, lease.loss()->message};
+}
+
+}  // namespace redlock::client

@@ -1,0 +1,163 @@
+// Giving locks back, one by one or all with the client.
+#include <algorithm>
+#include <utility>
+
+#include "client/cpp/core/machine.h"
+
+namespace redlock::client {
+namespace {
+
+using std::chrono::milliseconds;
+using std::chrono::seconds;
+
+// For how long a caller waits.
+constexpr Duration kReleasePatience = seconds(2);
+constexpr Duration kClosePatience = seconds(2);
+constexpr Duration kShortestRetry = milliseconds(50);
+
+}  // namespace
+
+CallId Machine::Release(const LeaseRef& lease) {
+  Begin();
+  const OperationNumber number = ++last_number_;
+  const LeasePtr known = Find(lease);
+  if (known && known->held()) {
+    PendingRelease release = ReleaseOf(*known);
+    release.awaited = true;
+    known->Release();
+    EndOperationsOf(*known, NotHeld(*known));
+    Forget(known);
+    Insert(number, {.what = std::move(release), .due = now_ + kReleasePatience});
+    Enqueue(number);
+  } else if (lease->state() == Lease::State::kReleased) {
+    Report(Done{number});
+  } else {
+    if (known) {  // the work has stopped before it had to
+      known->EndTrust();
+      AddRelease(ReleaseOf(*known));
+      Forget(known);
+    }
+    Report(Failed{number, NotHeld(*lease)});
+  }
+  Finish();
+  return number;
+}
+
+PendingRelease Machine::ReleaseOf(const Lease& lease) const {
+  PendingRelease release = ReleaseOf(lease.key(), lease.token(), lease.ttl());
+  release.lost = !lease.held();
+  release.expires = std::max(release.expires, After(lease.TrustedUntil(), options_.grace));
+  return release;
+}
+
+PendingRelease Machine::ReleaseOf(const std::string& key, const std::string& token,
+                                  Duration ttl) const {
+  // A daemon that has been abandoned notices it after `grace`, and extends leases until then.
+  return {.request = {key, token}, .expires = After(After(now_, ttl), options_.grace)};
+}
+
+void Machine::AddRelease(PendingRelease release) {
+  const TimePoint expires = release.expires;
+  Enqueue(Add({.what = std::move(release), .due = expires}));
+}
+
+void Machine::ReleaseInBackground(const std::string& key, const std::string& token, Duration ttl) {
+  AddRelease(ReleaseOf(key, token, ttl));
+}
+
+void Machine::OnAnswer(OperationNumber number, PendingRelease& release, const Answer& answer) {
+  const bool again = operations_.at(number).sendings > 1;
+  if (answer.error && answer.error->reason == Reason::kOverloaded) {
+    SendAgain(number, std::max(answer.error->retry_after, kShortestRetry));
+    return;
+  }
+  if (release.awaited) {
+    // The first one may have done it.
+    const bool done = !answer.error || (again && answer.error->reason == Reason::kLockNotHeld);
+    if (done && again && !IsMadeToken(release.request.token)) {
+      // The first copy may yet be carried out, and would end a later hold by the same token.
+      Report(Failed{number,
+                    {Reason::kUnreachable,
+                     "the lock is released, but the daemon that was asked first has not answered: "
+                     "this token must not be used again"}});
+    } else if (done) {
+      Report(Done{number});
+    } else {
+      Report(Failed{number, *answer.error});
+    }
+  }
+  operations_.erase(number);
+}
+
+void Machine::OnDue(OperationNumber number, PendingRelease& release) {
+  if (release.awaited) {
+    release.awaited = false;
+    Report(Failed{number,
+                  {Reason::kUnreachable,
+                   "no answer within 2 s; the release goes on in the background" +
+                       (ready() ? std::string() : " (" + last_failure_.message + ")")}});
+  }
+  if (release.expires <= now_) {
+    operations_.erase(number);
+    return;
+  }
+  operations_.at(number).due = release.expires;
+  WakeFor(release.expires);
+}
+
+void Machine::Close() {
+  if (close_by_) return;
+  Begin();
+  close_by_ = now_ + kClosePatience;
+  PendingClose close;
+  for (const auto& [key, lease] : std::exchange(leases_, {})) {
+    if (lease->kept()) {
+      close.covers.push_back(ReleaseOf(*lease));
+    } else {
+      AddRelease(ReleaseOf(*lease));
+    }
+    if (lease->held()) Lose(lease, ClientClosed());
+    lease->EndTrust();
+  }
+  EndAcquisitions(close);
+  // It releases what the Session keeps, after the releases that are in front of it.
+  if (!close.covers.empty()) Enqueue(Add({.what = std::move(close)}));
+  Finish();
+}
+
+// `close` gives up what the daemon has been asked for, and releases what it has granted meanwhile.
+void Machine::EndAcquisitions(PendingClose& close) {
+  std::vector<OperationNumber> numbers;
+  for (const auto& [number, operation] : operations_) {
+    const auto* const acquisition = std::get_if<Acquisition>(&operation.what);
+    if (acquisition == nullptr) continue;
+    numbers.push_back(number);
+    if (operation.sent_as == 0 || acquisition->may_be_held) continue;
+    const AcquireCommand& command = acquisition->command;
+    close.covers.push_back(ReleaseOf(command.key, acquisition->token, command.ttl));
+  }
+  for (const OperationNumber number : numbers) FailAcquisition(number, ClientClosed());
+}
+
+void Machine::FinishClosing() {
+  if (!close_by_ || closed_) return;
+  const bool pending = std::any_of(operations_.begin(), operations_.end(), [](const auto& entry) {
+    const auto* const release = std::get_if<PendingRelease>(&entry.second.what);
+    return std::holds_alternative<PendingClose>(entry.second.what) ||
+           (release != nullptr && !release->lost);
+  });
+  if (pending && now_ < *close_by_) return;
+  for (const auto& [number, operation] : operations_) {
+    const auto* const release = std::get_if<PendingRelease>(&operation.what);
+    if (release != nullptr && release->awaited) Report(Failed{number, ClientClosed()});
+  }
+  operations_.clear();
+  outgoing_.clear();
+  discarded_.clear();
+  if (session_) Report(CancelStream{session_->id()});
+  session_.reset();
+  closed_ = true;
+  Report(Closed{});
+}
+
+}  // namespace redlock::client

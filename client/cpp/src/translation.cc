@@ -1,0 +1,145 @@
+#include "client/cpp/src/translation.h"
+
+#include <algorithm>
+#include <variant>
+
+#include "client/cpp/core/overloaded.h"
+#include "client/cpp/core/reason.h"
+
+namespace redlock::client {
+namespace {
+
+using std::chrono::nanoseconds;
+using std::chrono::seconds;
+
+// Ten years: a daemon's clock and a lock's validity are less, and sums do not overflow.
+constexpr std::int64_t kMostSeconds = 10LL * 365 * 24 * 3600;
+
+void Set(google::protobuf::Duration& out, Duration duration) {
+  const auto whole = std::chrono::floor<seconds>(duration);
+  out.set_seconds(whole.count());
+  out.set_nanos(static_cast<std::int32_t>((duration - whole).count()));
+}
+
+Duration ToDuration(const google::protobuf::Duration& duration) {
+  return seconds(std::clamp<std::int64_t>(duration.seconds(), 0, kMostSeconds)) +
+         nanoseconds(std::clamp(duration.nanos(), 0, 999'999'999));
+}
+
+Grant ToGrant(const v1::Lease& lease) {
+  return {lease.token(), lease.fencing_token(), ToDuration(lease.validity())};
+}
+
+void Fill(v1::AcquireRequest& out, const AcquireRequest& request) {
+  out.set_key(request.key);
+  out.set_token(request.token);
+  out.set_owner(request.owner);
+  out.set_extend_if_held(request.extend_if_held);
+  Set(*out.mutable_ttl(), request.ttl);
+  if (request.single_try) out.mutable_retry()->set_max_retries(0);
+}
+
+void Fill(v1::ExtendRequest& out, const ExtendRequest& request) {
+  out.set_key(request.key);
+  out.set_token(request.token);
+  Set(*out.mutable_ttl(), request.ttl);
+}
+
+void Fill(v1::ReleaseRequest& out, const ReleaseRequest& request) {
+  out.set_key(request.key);
+  out.set_token(request.token);
+}
+
+void Fill(v1::AdoptOperation& out, const AdoptRequest& request) {
+  out.set_key(request.key);
+  out.set_token(request.token);
+  out.set_sequence(request.sequence);
+  Set(*out.mutable_ttl(), request.ttl);
+}
+
+std::optional<Event> ToEvent(const v1::WatchResponse& event) {
+  Event out{.key = event.key(), .error = {ReasonOf(event.reason()), event.message()}};
+  if (event.has_lease()) out.grant = ToGrant(event.lease());
+  switch (event.type()) {
+    case v1::EVENT_TYPE_EXTENDED:
+      out.type = EventType::kExtended;
+      return out;
+    case v1::EVENT_TYPE_EXTEND_FAILED:
+      out.type = EventType::kExtendFailed;
+      return out;
+    case v1::EVENT_TYPE_LOST:
+      out.type = EventType::kLost;
+      return out;
+    case v1::EVENT_TYPE_DRAINING:
+      out.type = EventType::kDraining;
+      return out;
+    default:  // of a Hold, or of a newer daemon
+      return std::nullopt;
+  }
+}
+
+}  // namespace
+
+v1::SessionRequest ToProto(const Request& request) {
+  v1::SessionRequest out;
+  if (request.disconnect_grace) Set(*out.mutable_disconnect_grace(), *request.disconnect_grace);
+  for (const OperationMessage& operation : request.operations) {
+    v1::SessionOperation& added = *out.add_operations();
+    added.set_id(operation.id);
+    std::visit(Overloaded{
+                   [&](const AcquireRequest& it) { Fill(*added.mutable_acquire(), it); },
+                   [&](const ExtendRequest& it) { Fill(*added.mutable_extend(), it); },
+                   [&](const ReleaseRequest& it) { Fill(*added.mutable_release(), it); },
+                   [&](const AdoptRequest& it) { Fill(*added.mutable_adopt(), it); },
+                   [&](const CancelRequest&) { added.mutable_cancel(); },
+                   [&](const PingRequest&) { added.mutable_ping(); },
+                   [&](const CloseRequest&) { added.mutable_close(); },
+               },
+               operation.body);
+  }
+  return out;
+}
+
+Response FromProto(const v1::SessionResponse& response) {
+  Response out{.clock = ToDuration(response.clock())};
+  for (const v1::SessionResult& result : response.results()) {
+    Answer answer{.id = result.id()};
+    if (result.has_lease()) answer.grant = ToGrant(result.lease());
+    if (result.has_status()) {
+      answer.error = {ReasonOf(result.status().reason()), result.status().message(),
+                      ToDuration(result.status().retry_delay())};
+      answer.grant.reset();
+    }
+    out.answers.push_back(std::move(answer));
+  }
+  for (const v1::WatchResponse& event : response.events()) {
+    if (auto translated = ToEvent(event)) out.events.push_back(std::move(*translated));
+  }
+  for (const v1::QueuePosition& position : response.positions()) {
+    out.positions.push_back({position.id(), position.position()});
+  }
+  return out;
+}
+
+Error ToError(const grpc::Status& status, const std::string& endpoint) {
+  Error error{Reason::kUnreachable, endpoint + ": " + status.error_message()};
+  switch (status.error_code()) {
+    case grpc::StatusCode::OK:
+      error.message = endpoint + ": the daemon closed the stream";
+      break;
+    case grpc::StatusCode::UNAUTHENTICATED:
+      error.reason = Reason::kUnauthenticated;
+      break;
+    case grpc::StatusCode::PERMISSION_DENIED:
+      error.reason = Reason::kPermissionDenied;
+      break;
+    case grpc::StatusCode::INVALID_ARGUMENT:
+      error.reason = Reason::kInvalidArgument;
+      break;
+    default:
+      break;
+  }
+  return error;
+}
+
+}  // namespace redlock::client

@@ -1,0 +1,199 @@
+package redlockd
+
+import (
+	"context"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	pb "github.com/redlockd/redlockd/client/go/redlockv1"
+)
+
+// fakeDaemon grants free keys and lets others wait. It serves the adapter's tests; the state machine has its own.
+type fakeDaemon struct {
+	pb.UnimplementedLockServiceServer
+	address string
+	server  *grpc.Server
+
+	mutex   sync.Mutex
+	holders map[string]string // token by key
+	waiting map[uint64]string // key by id
+	calls   []pb.LockService_SessionServer
+	bearer  []string
+	refuse  codes.Code
+	mute    bool // answers pings only
+	silent  bool // answers nothing
+	fence   uint64
+	begun   time.Time
+}
+
+func startDaemon(t *testing.T) *fakeDaemon {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &fakeDaemon{address: listener.Addr().String(), server: grpc.NewServer(), holders: map[string]string{},
+		waiting: map[uint64]string{}, begun: time.Now()}
+	pb.RegisterLockServiceServer(d.server, d)
+	go func() { _ = d.server.Serve(listener) }()
+	t.Cleanup(d.server.Stop)
+	return d
+}
+
+func (d *fakeDaemon) Session(call pb.LockService_SessionServer) error {
+	d.mutex.Lock()
+	d.calls = append(d.calls, call)
+	incoming, _ := metadata.FromIncomingContext(call.Context())
+	d.bearer = append(d.bearer, incoming.Get("authorization")...)
+	refuse := d.refuse
+	d.mutex.Unlock()
+	if refuse != codes.OK {
+		return status.Error(refuse, "refused by the test")
+	}
+	for {
+		request, err := call.Recv()
+		if err != nil {
+			return err
+		}
+		d.mutex.Lock()
+		response := &pb.SessionResponse{Clock: durationpb.New(time.Since(d.begun))}
+		ended := false
+		for _, o := range request.Operations {
+			ended = d.carryOut(o, response) || ended
+		}
+		if !d.silent && len(response.Results)+len(response.Positions) > 0 {
+			_ = call.Send(response)
+		}
+		d.mutex.Unlock()
+		if ended {
+			return nil
+		}
+	}
+}
+
+func (d *fakeDaemon) carryOut(o *pb.SessionOperation, response *pb.SessionResponse) (ended bool) {
+	result := &pb.SessionResult{Id: o.Id}
+	add := func() { response.Results = append(response.Results, result) }
+	fail := func(reason string) {
+		result.Status = &pb.OperationStatus{Reason: reason, Message: "by the test"}
+		add()
+	}
+	if o.GetPing() != nil {
+		add()
+	}
+	if d.mute {
+		return false
+	}
+	switch {
+	case o.GetClose() != nil:
+		d.holders = map[string]string{}
+		add()
+		return true
+	case o.GetCancel() != nil:
+		if _, waits := d.waiting[o.Id]; waits {
+			delete(d.waiting, o.Id)
+			fail(Canceled)
+		}
+	case o.GetAcquire() != nil:
+		a := o.GetAcquire()
+		switch {
+		case d.holders[a.Key] == "":
+			d.fence++
+			d.holders[a.Key] = a.GetToken()
+			result.Lease = &pb.Lease{Key: a.Key, Token: a.GetToken(), FencingToken: d.fence, Validity: a.Ttl}
+			add()
+		case a.Retry != nil:
+			fail(LockAlreadyHeld)
+		default:
+			d.waiting[o.Id] = a.Key
+			response.Positions = append(response.Positions, &pb.QueuePosition{Id: o.Id, Position: 2})
+		}
+	case o.GetAdopt() != nil:
+		a := o.GetAdopt()
+		if d.holders[a.Key] != a.Token {
+			fail(LockNotHeld)
+			break
+		}
+		d.fence++
+		result.Lease = &pb.Lease{Key: a.Key, Token: a.Token, FencingToken: d.fence, Validity: a.Ttl}
+		add()
+	case o.GetExtend() != nil:
+		result.Lease = &pb.Lease{Key: o.GetExtend().Key, Token: o.GetExtend().Token, FencingToken: d.fence, Validity: o.GetExtend().Ttl}
+		add()
+	case o.GetRelease() != nil:
+		if d.holders[o.GetRelease().Key] != o.GetRelease().Token {
+			fail(LockNotHeld)
+			break
+		}
+		delete(d.holders, o.GetRelease().Key)
+		add()
+	}
+	return false
+}
+
+// send sends an event on the newest stream.
+func (d *fakeDaemon) send(event *pb.WatchResponse) {
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
+	_ = d.calls[len(d.calls)-1].Send(&pb.SessionResponse{
+		Events: []*pb.WatchResponse{event}, Clock: durationpb.New(time.Since(d.begun))})
+}
+
+func (d *fakeDaemon) set(change func()) {
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
+	change()
+}
+
+func (d *fakeDaemon) holder(key string) string {
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
+	return d.holders[key]
+}
+
+func (d *fakeDaemon) streams() int {
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
+	return len(d.calls)
+}
+
+func newTestClient(t *testing.T, options Options, daemons ...*fakeDaemon) *Client {
+	t.Helper()
+	var endpoints []string
+	for _, d := range daemons {
+		endpoints = append(endpoints, d.address)
+	}
+	client, err := New(endpoints, options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(client.Close)
+	return client
+}
+
+func acquire(t *testing.T, c *Client, key string) *Lock {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	lock, err := c.Acquire(ctx, key, AcquireOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return lock
+}
+
+func eventually(t *testing.T, what string, condition func() bool) {
+	t.Helper()
+	for begun := time.Now(); !condition(); time.Sleep(time.Millisecond) {
+		if time.Since(begun) > 10*time.Second {
+			t.Fatal("not within 10 s: " + what)
+		}
+	}
+}

@@ -1,0 +1,120 @@
+package core
+
+import (
+	"time"
+
+	pb "github.com/redlockd/redlockd/client/go/redlockv1"
+)
+
+// Releases that must come before the close are waited for no longer than this.
+const closeAnyway = time.Second
+
+// closing is the client's end.
+type closing struct {
+	begun    bool
+	anyway   bool // the close waits for nothing any more
+	sent     bool // in the current Session
+	finished bool
+	done     []func()
+}
+
+// Close ends all that waits and releases all locks; done is called when that is done, or pointless. Whoever closes need
+// not wait for it: the machine goes on in the background.
+func (m *Machine) Close(now Instant, done func()) {
+	m.enter(now)
+	if m.closing.finished {
+		done()
+		return
+	}
+	m.closing.done = append(m.closing.done, done)
+	if m.closing.begun {
+		return
+	}
+	m.closing.begun = true
+	for _, a := range m.acquiresInOrder() {
+		if a.state != givenUp {
+			m.GiveUp(now, a)
+			a.Done(nil, closed())
+		}
+	}
+	until := now.Add(m.config.Grace)
+	for _, lease := range m.leasesInOrder() {
+		kept := lease.in != nil
+		m.end(lease, released, lossBy(closed()))
+		r := m.release(now, lease.id(), lease.longest, now)
+		r.byClose = kept
+		lease.onLost(lossBy(closed()))
+	}
+	for _, r := range m.releasesInOrder() {
+		r.notBefore = now
+		until = later(until, r.deadline)
+		m.enqueue(r)
+	}
+	m.timers.add(now.Add(closeAnyway), func(Instant) {
+		m.closing.anyway = true
+		m.sendClose()
+	})
+	m.timers.add(until, m.finish)
+	if !m.Connected() && len(m.releases) == 0 {
+		m.finish(now)
+		return
+	}
+	m.sendClose()
+}
+
+// sendClose sends the close as soon as everything that it does not release is released.
+func (m *Machine) sendClose() {
+	if !m.closing.begun || m.closing.sent || !m.Connected() {
+		return
+	}
+	if !m.closing.anyway {
+		for _, r := range m.releases {
+			if !r.byClose {
+				return
+			}
+		}
+	}
+	m.closing.sent = true
+	m.enqueue(closeSession{})
+}
+
+// closeSession releases all that the Session holds.
+type closeSession struct{}
+
+func (closeSession) request(_ *Machine, id uint64) *pb.SessionOperation {
+	return &pb.SessionOperation{Id: id, Operation: &pb.SessionOperation_Close{Close: &pb.CloseOperation{}}}
+}
+
+func (closeSession) onAnswer(m *Machine, now Instant, a answer) {
+	if !a.failedWith(Draining) {
+		m.finish(now)
+	}
+}
+
+func (closeSession) onAbandoned(*Machine, Instant) {}
+
+// finish ends the machine. Nothing is sent or reported any more.
+func (m *Machine) finish(now Instant) {
+	if m.closing.finished {
+		return
+	}
+	m.closing.finished = true
+	for _, r := range m.releasesInOrder() {
+		var failure *Failure
+		if !r.byClose {
+			failure = closed()
+		}
+		delete(m.releases, r.id)
+		for _, done := range r.done {
+			done(failure)
+		}
+	}
+	if m.session != nil {
+		m.host.Cancel(m.session.number)
+		m.session = nil
+	}
+	m.outbox, m.timers, m.reconnectAt = nil, nil, never
+	for _, done := range m.closing.done {
+		done()
+	}
+}

@@ -1,0 +1,218 @@
+package core
+
+import (
+	"time"
+
+	pb "github.com/redlockd/redlockd/client/go/redlockv1"
+)
+
+type leaseState int
+
+const (
+	held leaseState = iota
+	lost
+	released
+)
+
+// Lease is a lock that was acquired.
+type Lease struct {
+	Key, Token string
+
+	ttl       time.Duration
+	longest   time.Duration // the longest TTL that was asked for: how long the lock may outlive the client
+	margin    time.Duration
+	onLost    func(*Failure)
+	serial    uint64
+	state     leaseState
+	loss      *Failure
+	reported  bool // the daemon itself said that it is lost
+	fence     uint64
+	sequence  uint64 // of the last adoption
+	extending map[*Extension]struct{}
+
+	validUntil Instant
+	in         *session // that keeps it alive; nil while it is not adopted
+}
+
+func (l *Lease) id() leaseID { return leaseID{l.Key, l.Token} }
+
+// FencingToken never decreases; it may grow while the lock is held.
+func (l *Lease) FencingToken() uint64 { return l.fence }
+
+// Validity is how long the lock may still be trusted; 0 if it is not held.
+func (l *Lease) Validity(now Instant) time.Duration {
+	if l.state != held {
+		return 0
+	}
+	return longest(0, l.trust().Sub(now))
+}
+
+// trust is until when the lock may be trusted.
+func (l *Lease) trust() Instant {
+	if l.in == nil {
+		return l.validUntil
+	}
+	return earlier(l.validUntil, l.in.trustedUntil())
+}
+
+// freeze: a Session was abandoned. What it promised stays as it is until another one has adopted the lock.
+func (l *Lease) freeze(abandoned *session) {
+	if l.in == abandoned {
+		l.validUntil = l.trust()
+		l.in = nil
+	}
+}
+
+func (l *Lease) raise(lease *pb.Lease, validUntil Instant) {
+	l.validUntil = later(l.validUntil, validUntil)
+	if lease.GetFencingToken() > l.fence {
+		l.fence = lease.GetFencingToken()
+	}
+}
+
+// hold begins to count a lock as held.
+func (m *Machine) hold(lease *Lease) {
+	lease.serial = m.nextSerial()
+	m.leases[lease.id()] = lease
+	m.expireAt = earlier(m.expireAt, lease.trust().Add(-lease.margin))
+}
+
+// lose ends the trust in a lock. If the daemon did not report the loss it may go on extending the lock, which is then
+// released as soon as no work can rely on it any more.
+func (m *Machine) lose(now Instant, lease *Lease, loss *Failure, reported bool) {
+	trust := lease.trust()
+	lease.loss, lease.reported = lossBy(loss), reported
+	m.end(lease, lost, lease.loss)
+	if !reported {
+		m.release(now, lease.id(), lease.longest, later(now, trust))
+	}
+	lease.onLost(lease.loss)
+}
+
+func lossBy(cause *Failure) *Failure {
+	return &Failure{Reason: LockNotHeld, Message: "the lock was lost: " + cause.Message}
+}
+
+// end ends the trust in a lock, and its extensions with it.
+func (m *Machine) end(lease *Lease, state leaseState, failure *Failure) {
+	lease.state = state
+	delete(m.leases, lease.id())
+	for e := range lease.extending {
+		e.finish(m, failure)
+	}
+}
+
+// adoption takes a held lock into the current Session. It never acquires.
+type adoption struct{ lease *Lease }
+
+const adoptAgain = 100 * time.Millisecond
+
+func (a *adoption) request(_ *Machine, id uint64) *pb.SessionOperation {
+	if a.lease.state != held {
+		return nil
+	}
+	a.lease.sequence = nextSequence(a.lease.sequence, a.lease.fence)
+	return adoptRequest(id, a.lease.Key, a.lease.Token, a.lease.ttl, a.lease.sequence)
+}
+
+// nextSequence orders the adoptions of a lock, whichever daemon carries them out and when.
+func nextSequence(sequence, fence uint64) uint64 {
+	if sequence < fence {
+		sequence = fence
+	}
+	return sequence + 1
+}
+
+func adoptRequest(id uint64, key, token string, ttl time.Duration, sequence uint64) *pb.SessionOperation {
+	return &pb.SessionOperation{Id: id, Operation: &pb.SessionOperation_Adopt{Adopt: &pb.AdoptOperation{
+		Key: key, Token: token, Ttl: duration(ttl), Sequence: &sequence}}}
+}
+
+func (a *adoption) onAnswer(m *Machine, now Instant, answer answer) {
+	lease := a.lease
+	switch {
+	case answer.lease != nil && lease.state == held:
+		lease.in = m.session
+		lease.raise(answer.lease, answer.validUntil)
+	case answer.lease != nil: // the Session would keep it alive for ever
+		m.release(now, lease.id(), lease.longest, now)
+	case lease.state != held || answer.failedWith(Draining):
+	case answer.failedWith(LockNotHeld):
+		m.lose(now, lease, answer.failure, true)
+	default:
+		session := m.session
+		m.timers.add(now.Add(adoptAgain), func(Instant) {
+			if m.session == session && lease.in == nil {
+				m.enqueue(a)
+			}
+		})
+	}
+}
+
+func (*adoption) onAbandoned(*Machine, Instant) {} // the next Session adopts what is held
+
+// Extension makes a lock last for longer.
+type Extension struct {
+	lease  *Lease
+	ttl    time.Duration
+	done   func(*Failure)
+	serial uint64
+}
+
+// Extend extends a lock; done is called once, unless Abandon comes first. A Session that ends before the answer does not
+// end the extension: the next one carries it out.
+func (m *Machine) Extend(now Instant, lease *Lease, ttl time.Duration, done func(*Failure)) *Extension {
+	m.enter(now)
+	e := &Extension{lease: lease, ttl: ttl, done: done, serial: m.nextSerial()}
+	switch lease.state {
+	case held:
+		lease.longest = longest(lease.longest, ttl)
+		if lease.extending == nil {
+			lease.extending = map[*Extension]struct{}{}
+		}
+		lease.extending[e] = struct{}{}
+		m.extends[e] = struct{}{}
+		m.enqueue(e)
+	case lost:
+		done(lease.loss)
+	case released:
+		done(&Failure{Reason: LockNotHeld, Message: "the lock was released"})
+	}
+	return e
+}
+
+// Abandon forgets the extension; its done is not called any more.
+func (m *Machine) Abandon(e *Extension) {
+	delete(m.extends, e)
+	delete(e.lease.extending, e)
+}
+
+func (e *Extension) finish(m *Machine, failure *Failure) {
+	if _, open := m.extends[e]; open {
+		m.Abandon(e)
+		e.done(failure)
+	}
+}
+
+func (e *Extension) request(m *Machine, id uint64) *pb.SessionOperation {
+	if _, open := m.extends[e]; !open {
+		return nil
+	}
+	return &pb.SessionOperation{Id: id, Operation: &pb.SessionOperation_Extend{Extend: &pb.ExtendRequest{
+		Key: e.lease.Key, Token: e.lease.Token, Ttl: duration(e.ttl)}}}
+}
+
+func (e *Extension) onAnswer(m *Machine, now Instant, answer answer) {
+	switch {
+	case answer.failedWith(Draining):
+		return // the next Session carries it out
+	case e.lease.state != held:
+	case answer.failedWith(LockNotHeld):
+		m.lose(now, e.lease, answer.failure, true)
+	case answer.lease != nil && e.lease.in == m.session:
+		e.lease.raise(answer.lease, answer.validUntil)
+	}
+	e.finish(m, answer.failure)
+}
+
+func (*Extension) onAbandoned(*Machine, Instant) {}

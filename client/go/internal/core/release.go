@@ -1,0 +1,110 @@
+package core
+
+import (
+	"time"
+
+	pb "github.com/redlockd/redlockd/client/go/redlockv1"
+)
+
+const leastDelay = 50 * time.Millisecond // before what was refused for load is sent again
+
+// release gives a token back, in as many Sessions as it takes, until the lock would have expired by itself.
+type release struct {
+	id        leaseID
+	serial    uint64
+	notBefore Instant
+	deadline  Instant
+	sent      int  // how often
+	underWay  bool // in the current Session
+	again     bool // something may have acquired the lock since it was sent
+	byClose   bool // the Session's close does it
+	done      []func(*Failure)
+}
+
+// Release ends the trust in the lock, and gives it back. done is called once with the outcome.
+func (m *Machine) Release(now Instant, lease *Lease, done func(*Failure)) {
+	m.enter(now)
+	switch lease.state {
+	case held:
+		m.end(lease, released, &Failure{Reason: LockNotHeld, Message: "the lock was released"})
+		r := m.release(now, lease.id(), lease.longest, now)
+		r.done = append(r.done, done)
+	case lost:
+		// What is left of it on some nodes goes, too. If the clock ended it, that is scheduled or done.
+		lease.state = released
+		if lease.reported || m.releases[lease.id()] != nil {
+			m.release(now, lease.id(), lease.longest, now)
+		}
+		done(lease.loss)
+	case released:
+		done(nil)
+	}
+}
+
+// release gives back a token that is not trusted any more.
+func (m *Machine) release(now Instant, id leaseID, ttl time.Duration, notBefore Instant) *release {
+	r := m.releases[id]
+	if r == nil {
+		r = &release{id: id, serial: m.nextSerial(), notBefore: notBefore}
+		m.releases[id] = r
+	}
+	r.notBefore = earlier(r.notBefore, notBefore)
+	// If the Session has ended, its daemon extends the lock for no longer than the grace.
+	r.deadline = later(r.deadline, later(now, notBefore).Add(m.config.Grace).Add(ttl))
+	r.again = r.underWay
+	r.sendAt(m, now, r.notBefore)
+	return r
+}
+
+func (r *release) sendAt(m *Machine, now, at Instant) {
+	if at <= now {
+		m.enqueue(r)
+		return
+	}
+	m.timers.add(at, func(Instant) { m.enqueue(r) })
+}
+
+func (r *release) request(m *Machine, id uint64) *pb.SessionOperation {
+	if m.releases[r.id] != r || r.underWay || r.byClose {
+		return nil
+	}
+	r.underWay = true
+	r.sent++
+	return &pb.SessionOperation{Id: id, Operation: &pb.SessionOperation_Release{Release: &pb.ReleaseRequest{
+		Key: r.id.key, Token: r.id.token}}}
+}
+
+func (r *release) onAnswer(m *Machine, now Instant, answer answer) {
+	r.underWay = false
+	switch {
+	case answer.failedWith(Draining): // the next Session carries it out
+	case answer.failedWith(Overloaded):
+		r.sendAt(m, now, now.Add(longest(answer.failure.RetryAfter, leastDelay)))
+	case r.again:
+		r.again = false
+		m.enqueue(r)
+	case answer.failedWith(LockNotHeld) && r.sent > 1:
+		r.finish(m, nil)
+	default:
+		r.finish(m, answer.failure)
+	}
+}
+
+func (r *release) onAbandoned(*Machine, Instant) { r.underWay, r.again = false, false }
+
+func (r *release) finish(m *Machine, failure *Failure) {
+	delete(m.releases, r.id)
+	for _, done := range r.done {
+		done(failure)
+	}
+	m.sendClose()
+}
+
+// dropExpiredReleases: those locks are free by now.
+func (m *Machine) dropExpiredReleases(now Instant) {
+	for _, r := range m.releasesInOrder() {
+		if now >= r.deadline {
+			r.finish(m, &Failure{Reason: Unreachable, Message: "no daemon answered before the lock expired"})
+		}
+	}
+}

@@ -1,0 +1,327 @@
+package core
+
+import (
+	"container/heap"
+	"math/rand"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	pb "github.com/redlockd/redlockd/client/go/redlockv1"
+)
+
+// The daemon's side of a simulated world: one store behind several daemons. Its time is the truth, in nanoseconds.
+
+type event struct {
+	at     time.Duration
+	number int
+	action func()
+}
+
+type queue []event
+
+func (q queue) Len() int { return len(q) }
+func (q queue) Less(i, j int) bool {
+	return q[i].at < q[j].at || q[i].at == q[j].at && q[i].number < q[j].number
+}
+func (q queue) Swap(i, j int) { q[i], q[j] = q[j], q[i] }
+func (q *queue) Push(x any)   { *q = append(*q, x.(event)) }
+func (q *queue) Pop() any {
+	last := (*q)[len(*q)-1]
+	*q = (*q)[:len(*q)-1]
+	return last
+}
+
+type simulation struct {
+	random *rand.Rand
+	now    time.Duration
+	queue  queue
+	number int
+	faults bool
+	store  map[string]*entry
+}
+
+func (s *simulation) at(t time.Duration, action func()) {
+	s.number++
+	heap.Push(&s.queue, event{t, s.number, action})
+}
+
+func (s *simulation) after(d time.Duration, action func()) { s.at(s.now+d, action) }
+
+func (s *simulation) upTo(d time.Duration) time.Duration {
+	return time.Duration(s.random.Int63n(int64(d)))
+}
+
+// entry is what the nodes store of a key.
+type entry struct {
+	token    string
+	until    time.Duration
+	taker    *peer
+	fence    uint64
+	sequence uint64
+}
+
+func (s *simulation) entry(key string) *entry {
+	e := s.store[key]
+	if e == nil {
+		e = &entry{}
+		s.store[key] = e
+	}
+	if e.until <= s.now {
+		e.token = ""
+	}
+	return e
+}
+
+type daemon struct {
+	s        *simulation
+	down     bool
+	draining bool
+	rate     float64 // of its clock
+	peers    map[*peer]struct{}
+}
+
+// peer is a Session at the daemon.
+type peer struct {
+	d        *daemon
+	client   *client
+	session  uint64
+	grace    time.Duration
+	ended    bool // nothing is done for it any more
+	broken   bool // nothing arrives any more, on either side
+	heard    time.Duration
+	held     map[leaseID]time.Duration // with its TTL
+	waiting  map[uint64]*pb.AcquireRequest
+	toDaemon time.Duration // when the last message arrives there: they stay in order
+	toClient time.Duration
+	stalled  time.Duration // until then nothing passes
+}
+
+// send carries something in order, with the delays of the world.
+func (p *peer) send(last *time.Duration, action func()) {
+	s := p.d.s
+	arrives := s.now + 100*time.Microsecond + s.upTo(2*time.Millisecond)
+	if s.faults && s.random.Intn(20) == 0 {
+		arrives += s.upTo(400 * time.Millisecond)
+	}
+	*last = maxOf(*last, maxOf(arrives, p.stalled))
+	s.at(*last, func() {
+		if !p.broken {
+			action()
+		}
+	})
+}
+
+func maxOf(a, b time.Duration) time.Duration {
+	if a > b {
+		return a
+	}
+	return b
+}
+
+func (p *peer) reply(message *pb.SessionResponse) {
+	message.Clock = durationpb.New(time.Duration(p.d.rate * float64(p.d.s.now)))
+	p.send(&p.toClient, func() { p.client.receive(p.session, message) })
+}
+
+func (p *peer) result(r *pb.SessionResult) {
+	p.reply(&pb.SessionResponse{Results: []*pb.SessionResult{r}})
+}
+
+func (p *peer) fail(id uint64, reason string) {
+	p.result(&pb.SessionResult{Id: id, Status: &pb.OperationStatus{Reason: reason}})
+}
+
+func (p *peer) lease(key string) *pb.Lease {
+	e := p.d.s.entry(key)
+	left := e.until - p.d.s.now
+	return lease(key, e.token, e.fence, left-left/50-2*time.Millisecond)
+}
+
+func (p *peer) read(m *pb.SessionRequest) {
+	if p.ended || p.d.down {
+		return
+	}
+	p.heard = p.d.s.now
+	if m.DisconnectGrace != nil {
+		p.grace = m.DisconnectGrace.AsDuration()
+		p.watchSilence()
+	}
+	for _, o := range m.Operations {
+		o := o
+		// Operations on keys take a while, in any order.
+		took := p.d.s.upTo(3 * time.Millisecond)
+		switch {
+		case o.GetPing() != nil:
+			p.result(ok(o))
+		case o.GetCancel() != nil:
+			if p.waiting[o.Id] != nil {
+				delete(p.waiting, o.Id)
+				p.fail(o.Id, Cancelled)
+			}
+		case o.GetAcquire() != nil:
+			p.waiting[o.Id] = o.GetAcquire()
+			p.d.s.after(took, func() { p.attempt(o.Id) })
+		default:
+			p.d.s.after(took, func() { p.carryOut(o) })
+		}
+	}
+}
+
+func (p *peer) watchSilence() {
+	p.d.s.at(p.heard+p.grace, func() {
+		switch {
+		case p.ended || p.d.down:
+		case p.d.s.now < p.heard+p.grace:
+			p.watchSilence()
+		default:
+			p.releaseAll()
+			p.end()
+		}
+	})
+}
+
+func (p *peer) releaseAll() {
+	for id := range p.held {
+		if e := p.d.s.entry(id.key); e.token == id.token && e.taker == p {
+			e.token = ""
+		}
+	}
+}
+
+// end: its locks expire.
+func (p *peer) end() {
+	p.ended = true
+	p.held, p.waiting = nil, nil
+	delete(p.d.peers, p)
+	p.send(&p.toClient, func() { p.client.broken(p.session) })
+}
+
+func (p *peer) attempt(id uint64) {
+	a := p.waiting[id]
+	if a == nil || p.d.down {
+		return
+	}
+	e := p.d.s.entry(a.Key)
+	switch {
+	case p.d.draining:
+		p.fail(id, Draining)
+	case e.token == "":
+		*e = entry{token: a.GetToken(), until: p.d.s.now + a.Ttl.AsDuration(), taker: p, fence: maxUint(e.fence, e.sequence) + 1}
+		p.hold(leaseID{a.Key, e.token}, a.Ttl.AsDuration())
+		p.result(&pb.SessionResult{Id: id, Lease: p.lease(a.Key)})
+	case e.token == a.GetToken() && a.ExtendIfHeld: // the taker stays
+		e.until = maxOf(e.until, p.d.s.now+a.Ttl.AsDuration())
+		p.hold(leaseID{a.Key, e.token}, a.Ttl.AsDuration())
+		p.result(&pb.SessionResult{Id: id, Lease: p.lease(a.Key)})
+	case a.Retry != nil:
+		p.fail(id, "LOCK_ALREADY_HELD")
+	case p.d.s.faults && p.d.s.random.Intn(50) == 0:
+		p.fail(id, Overloaded)
+	default:
+		p.d.s.after(5*time.Millisecond+p.d.s.upTo(20*time.Millisecond), func() { p.attempt(id) })
+		return
+	}
+	delete(p.waiting, id)
+}
+
+func maxUint(a, b uint64) uint64 {
+	if a > b {
+		return a
+	}
+	return b
+}
+
+func (p *peer) carryOut(o *pb.SessionOperation) {
+	if p.ended || p.d.down {
+		return
+	}
+	s := p.d.s
+	if s.faults && s.random.Intn(60) == 0 && o.GetClose() == nil {
+		p.fail(o.Id, Overloaded)
+		return
+	}
+	switch {
+	case o.GetRelease() != nil:
+		id := leaseID{o.GetRelease().Key, o.GetRelease().Token}
+		delete(p.held, id)
+		e := s.entry(id.key)
+		if e.token != id.token {
+			p.fail(o.Id, LockNotHeld)
+			return
+		}
+		e.token = ""
+		p.result(ok(o))
+	case o.GetAdopt() != nil:
+		a := o.GetAdopt()
+		e := s.entry(a.Key)
+		if e.token != a.Token || a.GetSequence() <= e.sequence {
+			p.fail(o.Id, LockNotHeld)
+			return
+		}
+		e.until, e.taker, e.sequence = maxOf(e.until, s.now+a.Ttl.AsDuration()), p, a.GetSequence()
+		if s.random.Intn(4) == 0 {
+			e.fence++
+		}
+		p.hold(leaseID{a.Key, a.Token}, a.Ttl.AsDuration())
+		p.result(&pb.SessionResult{Id: o.Id, Lease: p.lease(a.Key)})
+	case o.GetExtend() != nil:
+		x := o.GetExtend()
+		e := s.entry(x.Key)
+		if e.token != x.Token {
+			p.fail(o.Id, LockNotHeld)
+			return
+		}
+		e.until = maxOf(e.until, s.now+x.Ttl.AsDuration())
+		p.result(&pb.SessionResult{Id: o.Id, Lease: p.lease(x.Key)})
+	case o.GetClose() != nil:
+		p.releaseAll()
+		p.result(ok(o))
+		p.end()
+	}
+}
+
+// hold keeps a lock alive.
+func (p *peer) hold(id leaseID, ttl time.Duration) {
+	_, already := p.held[id]
+	p.held[id] = ttl
+	if !already {
+		p.d.s.after(ttl/2, func() { p.extend(id) })
+	}
+}
+
+func (p *peer) extend(id leaseID) {
+	ttl, held := p.held[id]
+	if !held || p.d.down {
+		return
+	}
+	e := p.d.s.entry(id.key)
+	if e.token != id.token {
+		delete(p.held, id)
+		p.reply(&pb.SessionResponse{Events: []*pb.WatchResponse{
+			{Type: pb.EventType_EVENT_TYPE_LOST, Key: id.key, Lease: lease(id.key, id.token, 0, 0)}}})
+		return
+	}
+	e.until = maxOf(e.until, p.d.s.now+ttl)
+	p.reply(&pb.SessionResponse{Events: []*pb.WatchResponse{{Type: extended, Key: id.key, Lease: p.lease(id.key)}}})
+	p.d.s.after(ttl/2, func() { p.extend(id) })
+}
+
+func (d *daemon) drain() {
+	d.draining = true
+	for p := range d.peers {
+		p.reply(&pb.SessionResponse{Events: []*pb.WatchResponse{{Type: pb.EventType_EVENT_TYPE_DRAINING}}})
+	}
+	d.s.after(300*time.Millisecond, d.kill)
+}
+
+func (d *daemon) kill() {
+	if d.down {
+		return
+	}
+	d.down = true
+	for p := range d.peers {
+		p.end()
+	}
+	d.s.after(d.s.upTo(2*time.Second), func() { d.down, d.draining = false, false })
+}

@@ -1,0 +1,284 @@
+package core
+
+import (
+	"container/heap"
+	"fmt"
+	"math/rand"
+	"testing"
+	"time"
+
+	pb "github.com/redlockd/redlockd/client/go/redlockv1"
+)
+
+// client is a machine with its driver, its clock, and users that acquire and release.
+type client struct {
+	s         *simulation
+	t         *testing.T
+	name      string
+	m         *Machine
+	daemons   []*daemon
+	rate      float64
+	peer      *peer
+	tokens    int
+	suspended time.Duration // until then nothing of it runs
+	wakes     time.Duration // when the next tick is planned
+	leases    map[*Lease]struct{}
+	fences    map[string]uint64 // shared by all clients
+	grants    int
+	losses    int
+	stop      bool
+}
+
+func (c *client) clock() Instant { return Instant(time.Hour + time.Duration(c.rate*float64(c.s.now))) }
+
+// run calls the machine as a driver does; later if the client is suspended.
+func (c *client) run(action func(now Instant)) {
+	if c.s.now < c.suspended {
+		c.s.at(c.suspended, func() { c.run(action) })
+		return
+	}
+	action(c.clock())
+	c.write()
+	c.plan()
+}
+
+func (c *client) write() {
+	p := c.peer
+	for p != nil && c.m.HasMessage(p.session) {
+		message := c.m.TakeMessage(c.clock(), p.session)
+		if message == nil {
+			return
+		}
+		p.send(&p.toDaemon, func() { p.read(message) })
+		p = c.peer
+	}
+}
+
+func (c *client) plan() {
+	next := c.m.NextWake()
+	if next == never {
+		return
+	}
+	at := maxOf(c.s.now+1, time.Duration(float64(next-Instant(time.Hour))/c.rate)+1)
+	if c.wakes > c.s.now && c.wakes <= at {
+		return
+	}
+	c.wakes = at
+	c.s.at(at, func() { c.run(func(now Instant) { c.m.Tick(now) }) })
+}
+
+func (c *client) Open(session uint64, endpoint int) {
+	d := c.daemons[endpoint]
+	p := &peer{d: d, client: c, session: session, held: map[leaseID]time.Duration{}, waiting: map[uint64]*pb.AcquireRequest{}}
+	c.peer = p
+	if d.down {
+		p.ended = true
+		p.send(&p.toClient, func() { c.broken(session) })
+		return
+	}
+	d.peers[p] = struct{}{}
+	if d.draining {
+		p.reply(&pb.SessionResponse{Events: []*pb.WatchResponse{{Type: pb.EventType_EVENT_TYPE_DRAINING}}})
+	}
+}
+
+func (c *client) Cancel(session uint64) { // the daemon only sees that nothing comes any more
+	if c.peer != nil && c.peer.session == session {
+		c.peer = nil
+	}
+}
+
+func (c *client) NewToken() string {
+	c.tokens++
+	return fmt.Sprintf("rl-%s-%d", c.name, c.tokens)
+}
+
+func (c *client) Jitter() float64 { return c.s.random.Float64() }
+
+func (c *client) receive(session uint64, message *pb.SessionResponse) {
+	c.run(func(now Instant) { c.m.OnMessage(now, session, message) })
+}
+
+func (c *client) broken(session uint64) {
+	c.run(func(now Instant) { c.m.OnBroken(now, session, &Failure{Reason: Unreachable, Message: "broken"}) })
+}
+
+// use is a user: it acquires, holds, and releases, again and again.
+func (c *client) use() {
+	if c.stop {
+		return
+	}
+	again := func() { c.s.after(c.s.upTo(200*time.Millisecond), func() { c.use() }) }
+	key := fmt.Sprintf("k%d", c.s.random.Intn(3))
+	what := Acquire{Key: key, TTL: 300*time.Millisecond + c.s.upTo(3*time.Second), Try: c.s.random.Intn(4) == 0}
+	what.Margin = DefaultMargin(what.TTL, time.Second)
+	if c.s.random.Intn(3) == 0 {
+		what.Token = "own-" + c.NewToken()
+	}
+	var lease *Lease
+	done := false
+	what.Queued = func(int) {}
+	what.Lost = func(*Failure) { c.losses++ }
+	what.Done = func(l *Lease, _ *Failure) {
+		done = true
+		if l == nil {
+			again()
+			return
+		}
+		lease = l
+		c.leases[l] = struct{}{}
+		c.grants++
+		if l.Validity(c.clock()) > 0 { // not one whose answer was delayed for too long
+			if l.fence <= c.fences[key] {
+				c.t.Errorf("%s: fence %d of %s after %d", c.name, l.fence, key, c.fences[key])
+			}
+			c.fences[key] = l.fence
+		}
+		c.s.after(c.s.upTo(500*time.Millisecond), func() {
+			c.run(func(now Instant) {
+				if c.s.random.Intn(4) == 0 {
+					c.m.Extend(now, lease, lease.ttl, func(*Failure) {})
+				}
+			})
+		})
+		c.s.after(c.s.upTo(time.Second), func() {
+			c.run(func(now Instant) { c.m.Release(now, lease, func(*Failure) { delete(c.leases, lease); again() }) })
+		})
+	}
+	c.run(func(now Instant) {
+		a := c.m.Acquire(now, what)
+		if c.s.random.Intn(3) == 0 {
+			c.s.after(c.s.upTo(400*time.Millisecond), func() {
+				c.run(func(now Instant) {
+					if !done {
+						c.m.GiveUp(now, a)
+						again()
+					}
+				})
+			})
+		}
+	})
+}
+
+// disturb makes one fault, and plans the next.
+func disturb(s *simulation, clients []*client, daemons []*daemon) {
+	if !s.faults {
+		return
+	}
+	c, d := clients[s.random.Intn(len(clients))], daemons[s.random.Intn(len(daemons))]
+	switch p := c.peer; s.random.Intn(7) {
+	case 0:
+		if !d.down && !d.draining {
+			d.drain()
+		}
+	case 1:
+		d.kill()
+	case 2:
+		c.suspended = s.now + s.upTo(3*time.Second)
+	case 3: // nothing passes any more, and neither side notices
+		if p != nil {
+			p.broken = true
+		}
+	case 4: // reset at the client
+		if p != nil {
+			c.broken(p.session)
+		}
+	case 5: // a stall: both sides lose nothing
+		if p != nil {
+			p.stalled = s.now + s.upTo(3*time.Second)
+		}
+	case 6: // reset at the daemon
+		if p != nil && !p.ended {
+			p.end()
+		}
+	}
+	s.after(s.upTo(800*time.Millisecond), func() { disturb(s, clients, daemons) })
+}
+
+// trusting is who trusts the key now. A lost lock counts until its trust has ended.
+func trusting(clients []*client, key string) []string {
+	var names []string
+	for _, c := range clients {
+		for lease := range c.leases {
+			if lease.Key == key && lease.Validity(c.clock()) > 0 {
+				names = append(names, c.name)
+			}
+		}
+	}
+	return names
+}
+
+func simulate(t *testing.T, seed int64, faults bool) (grants, losses int) {
+	s := &simulation{random: rand.New(rand.NewSource(seed)), faults: faults, store: map[string]*entry{}}
+	rate := func() float64 { return 0.996 + 0.008*s.random.Float64() }
+	var daemons []*daemon
+	for i := 0; i < 2; i++ {
+		daemons = append(daemons, &daemon{s: s, rate: rate(), peers: map[*peer]struct{}{}})
+	}
+	fences := map[string]uint64{}
+	var clients []*client
+	for i := 0; i < 3; i++ {
+		c := &client{s: s, t: t, name: fmt.Sprint("client", i), daemons: daemons, rate: rate(), leases: map[*Lease]struct{}{}, fences: fences}
+		c.m = New(Config{Endpoints: 2, Grace: time.Second}, c, c.clock())
+		c.run(func(Instant) {})
+		clients = append(clients, c)
+		for j := 0; j < 3; j++ {
+			c.use()
+		}
+	}
+	s.after(time.Second, func() { disturb(s, clients, daemons) })
+	calm, end := 20*time.Second, 32*time.Second
+	for len(s.queue) > 0 && s.now < end && !t.Failed() {
+		next := heap.Pop(&s.queue).(event)
+		s.now = next.at
+		if s.now > calm && !clients[0].stop {
+			s.faults = false
+			for _, c := range clients {
+				c.stop = true
+			}
+		}
+		for key := range s.store { // before anything can react to the time that has passed
+			if names := trusting(clients, key); len(names) > 1 {
+				t.Fatalf("seed %d: %s is trusted by %v at %v", seed, key, names, s.now)
+			}
+		}
+		next.action()
+	}
+	for key := range s.store {
+		if e := s.entry(key); e.token != "" {
+			t.Errorf("seed %d: %s stays locked by %s", seed, key, e.token)
+		}
+	}
+	for _, c := range clients {
+		if open := len(c.m.acquires) + len(c.m.releases) + len(c.m.leases) + len(c.m.extends) + len(c.m.callers); open > 0 {
+			t.Errorf("seed %d: %s has %d operations left", seed, c.name, open)
+		}
+		grants += c.grants
+		losses += c.losses
+	}
+	return grants, losses
+}
+
+// At no instant do two clients trust the same key, and nothing stays locked, whatever breaks.
+func TestSimulationWithFaults(t *testing.T) {
+	grants, losses, schedules := 0, 0, int64(60)
+	if testing.Short() {
+		schedules = 10
+	}
+	for seed := int64(0); seed < schedules && !t.Failed(); seed++ {
+		g, l := simulate(t, seed, true)
+		grants, losses = grants+g, losses+l
+	}
+	if grants < 20*int(schedules) {
+		t.Errorf("%d locks in %d schedules", grants, schedules)
+	}
+	t.Logf("%d locks, %d of them lost", grants, losses)
+}
+
+func TestSimulationWithoutFaultsLosesNothing(t *testing.T) {
+	for seed := int64(0); seed < 10 && !t.Failed(); seed++ {
+		if grants, losses := simulate(t, seed, false); losses > 0 || grants < 100 {
+			t.Errorf("seed %d: %d locks, %d of them lost", seed, grants, losses)
+		}
+	}
+}

@@ -1,0 +1,242 @@
+"""A client without a library: stubs of the proto, through any daemon. See ../README.md for what it writes.
+
+Acquires, extends, holds and releases, also with tokens of its own, and writes under the lock into a storage
+that checks fencing tokens. A key of its own, `own-NAME`, shows whether the service is available.
+"""
+
+import json
+import os
+import random
+import sys
+import time
+
+import grpc
+from google.protobuf.duration_pb2 import Duration
+from google.rpc import error_details_pb2, status_pb2
+from redlock.v1 import lock_service_pb2 as pb
+from redlock.v1 import lock_service_pb2_grpc as pb_grpc
+
+sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+from limits import PATIENCE, SHARED_KEYS  # noqa: E402
+from storage import Storage  # noqa: E402
+
+
+def now():
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def duration(seconds):
+    message = Duration()
+    message.FromNanoseconds(int(seconds * 1e9))
+    return message
+
+
+def seconds(message):
+    return message.ToNanoseconds() / 1e9
+
+
+def reason(error):
+    """The contract's reason, or gRPC's code if the daemon gave none."""
+    for name, value in error.trailing_metadata() or ():
+        if name == "grpc-status-details-bin":
+            for detail in status_pb2.Status.FromString(value).details:
+                info = error_details_pb2.ErrorInfo()
+                if detail.Unpack(info):
+                    return info.reason
+    return error.code().name
+
+
+class Worker:
+    def __init__(self, name, seed, history, storage, endpoints):
+        self.name = name
+        self.random = random.Random(seed)
+        self.history = open(history, "a", buffering=1, encoding="ascii")
+        self.storage = Storage(storage)
+        self.tokens = {}  # by key: its own, which may be used again
+        self.made = 0
+        # Each with a connection of its own that comes back soon after its daemon does. gRPC connects
+        # again only after the name was resolved again, which it does every 30 s by default.
+        options = [
+            ("grpc.initial_reconnect_backoff_ms", 50),
+            ("grpc.max_reconnect_backoff_ms", 200),
+            ("grpc.dns_min_time_between_resolutions_ms", 100),
+            ("grpc.use_local_subchannel_pool", 1),
+            ("grpc.keepalive_time_ms", 1000),
+            ("grpc.keepalive_timeout_ms", 1000),
+        ]
+        self.daemons = [
+            pb_grpc.LockServiceStub(grpc.insecure_channel(endpoint, options))
+            for endpoint in endpoints
+        ]
+
+    def record(self, what, **fields):
+        self.history.write(json.dumps({"worker": self.name, "what": what, **fields}) + "\n")
+
+    def any_daemon(self):
+        index = self.random.randrange(len(self.daemons))
+        return index, self.daemons[index]
+
+    def run(self):
+        while True:
+            kind = self.random.random()
+            if kind < 0.3:
+                self.cycle(f"own-{self.name}")
+            elif kind < 0.8:
+                self.cycle(f"shared-{self.random.randrange(SHARED_KEYS)}")
+            else:
+                self.hold(f"shared-{self.random.randrange(SHARED_KEYS)}")
+
+    def own_token(self, key):
+        """None: the daemon makes one. Its own ones are used again for as long as that is allowed."""
+        if self.random.random() < 0.5:
+            return None
+        if key not in self.tokens:
+            self.made += 1
+            self.tokens[key] = f"{self.name}-{os.getpid()}-{self.made}"
+        return self.tokens[key]
+
+    def cycle(self, key):
+        lease = self.acquire(key, self.random.uniform(0.2, 1.0), self.own_token(key))
+        if lease is None:
+            self.tokens.pop(key, None)
+            time.sleep(0.01)
+            return
+        end = now() + self.random.uniform(0, 0.6)
+        while now() < end:
+            self.write(lease)
+            if self.random.random() < 0.3 and not self.extend(lease):
+                break
+            time.sleep(self.random.uniform(0, 0.05))
+        if key.startswith("own-") or self.random.random() < 0.8:
+            self.release(lease)  # else it is forgotten, and its TTL has to end it
+        else:
+            self.tokens.pop(key, None)
+
+    def acquire(self, key, ttl, token):
+        daemon, stub = self.any_daemon()
+        request = pb.AcquireRequest(key=key, ttl=duration(ttl), owner=self.name)
+        if token is not None:
+            request.token = token
+        if self.random.random() < 0.3:
+            request.retry.max_retries = 0
+        sent = now()
+        fields = {"key": key, "daemon": daemon, "sent": sent, "ttl": ttl}
+        try:
+            answer = stub.Acquire(request, timeout=PATIENCE)
+        except grpc.RpcError as error:
+            self.record("not acquired", **fields, received=now(), reason=reason(error))
+            return None
+        lease = answer.lease
+        self.record(
+            "acquired",
+            **fields,
+            received=now(),
+            token=lease.token,
+            fence=lease.fencing_token,
+            # Decided no earlier than this, so valid for at least so long from then on.
+            decided=sent + seconds(answer.waited),
+            validity=seconds(lease.validity),
+        )
+        return lease
+
+    def extend(self, lease):
+        daemon, stub = self.any_daemon()
+        sent = now()
+        fields = {"key": lease.key, "token": lease.token, "daemon": daemon, "sent": sent}
+        request = pb.ExtendRequest(key=lease.key, token=lease.token, ttl=duration(0.6))
+        request.retry.max_retries = 0
+        try:
+            answer = stub.Extend(request, timeout=PATIENCE)
+        except grpc.RpcError as error:
+            self.record("not extended", **fields, received=now(), reason=reason(error))
+            return False
+        self.record(
+            "extended",
+            **fields,
+            received=now(),
+            fence=answer.lease.fencing_token,
+            decided=sent,
+            validity=seconds(answer.lease.validity),
+        )
+        return True
+
+    def release(self, lease):
+        daemon, stub = self.any_daemon()
+        fields = {"key": lease.key, "token": lease.token, "daemon": daemon}
+        self.record("releases", **fields, sent=now())
+        outcome = "OK"
+        try:
+            stub.Release(pb.ReleaseRequest(key=lease.key, token=lease.token), timeout=PATIENCE)
+        except grpc.RpcError as error:
+            outcome = reason(error)
+        self.record("released", **fields, received=now(), reason=outcome)
+        if outcome not in ("OK", "LOCK_NOT_HELD"):
+            self.tokens.pop(lease.key, None)
+
+    def hold(self, key):
+        daemon, stub = self.any_daemon()
+        sent = now()
+        ttl = self.random.uniform(0.3, 1.0)
+        request = pb.HoldRequest(key=key, ttl=duration(ttl), owner=self.name)
+        call = stub.Hold(request, timeout=self.random.uniform(0.2, 2.0))
+        lease = None
+        trusted_until = None
+        try:
+            for event in call:
+                at = now()
+                kind = pb.EventType.Name(event.type)
+                if kind in ("EVENT_TYPE_ACQUIRED", "EVENT_TYPE_EXTENDED"):
+                    lease = event.lease
+                    # The client trusts it from the arrival of the event on. It may have been delayed, so
+                    # only what counts from the request is certain to be before the daemon gives it up.
+                    trusted_until = at + seconds(lease.validity)
+                    self.record(
+                        "held",
+                        key=key,
+                        token=lease.token,
+                        daemon=daemon,
+                        sent=sent,
+                        received=at,
+                        fence=lease.fencing_token,
+                        decided=sent,
+                        validity=seconds(lease.validity),
+                    )
+                    self.write(lease)
+                elif kind == "EVENT_TYPE_LOST" and lease is not None:
+                    self.record(
+                        "lost",
+                        key=key,
+                        token=lease.token,
+                        daemon=daemon,
+                        received=at,
+                        by=trusted_until,
+                        reason=event.reason,
+                    )
+                    lease = None
+        except grpc.RpcError:
+            pass
+        # The end of the stream is no release: the lock expires, unless it is given back.
+        if lease is not None and self.random.random() < 0.5:
+            self.release(lease)
+
+    def write(self, lease):
+        begun = now()
+        accepted = self.storage.write(lease.key, lease.fencing_token)
+        self.record(
+            "written" if accepted else "refused",
+            key=lease.key,
+            token=lease.token,
+            fence=lease.fencing_token,
+            sent=begun,
+            received=now(),
+        )
+
+
+if __name__ == "__main__":
+    Worker(
+        os.environ["WORKER_NAME"],
+        int(os.environ["WORKER_SEED"]),
+        os.environ["WORKER_HISTORY"],
+        os.environ["WORKER_STORAGE"],
+        os.environ["WORKER_ENDPOINTS"].split(","),
+    ).run()

@@ -1,0 +1,94 @@
+// A client process that uses the real state machine of the client library (client/cpp/core): acquires,
+// waits, gives up, extends, releases, closes and is suspended, at random or as a test says.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "client/cpp/core/machine.h"
+#include "tests/sim/session_link.h"
+#include "tests/sim/trust_oracle.h"
+#include "tests/sim/world.h"
+
+namespace redlock::sim {
+
+struct ClientProcessOptions {
+  Duration grace = milliseconds(500);
+  double rate = 1;  // of its clock, against the world's
+  std::vector<std::size_t> daemons;  // in the order in which they are tried
+};
+
+class ClientProcess {
+ public:
+  ClientProcess(World& world, Fleet& fleet, TrustOracle& oracle, std::size_t number,
+                const ClientProcessOptions& options);
+  ~ClientProcess();
+  ClientProcess(const ClientProcess&) = delete;
+  ClientProcess& operator=(const ClientProcess&) = delete;
+
+  // Calls the machine and carries out what it wants done. In the process's turns.
+  client::CallId Acquire(client::AcquireCommand command);
+  void GiveUp(client::CallId call);
+  client::CallId Extend(const client::LeaseRef& lease, Duration ttl);
+  client::CallId Release(const client::LeaseRef& lease);
+  void Close();
+
+  // How a call ended: a lease, or why not; neither: done.
+  struct Outcome {
+    client::LeaseRef lease;
+    std::optional<client::Error> error;
+  };
+  using OnOutcome = std::function<void(client::CallId call, const Outcome& outcome)>;
+  void Tell(OnOutcome on_outcome) { on_outcome_ = std::move(on_outcome); }
+  using OnLost = std::function<void(const client::LeaseRef& lease)>;
+  void TellLost(OnLost on_lost) { on_lost_ = std::move(on_lost); }
+
+  void Suspend() { scheduler_->Suspend(); }
+  void GoOn() { scheduler_->GoOn(); }
+  // The process ends at once, without a word.
+  void Kill();
+
+  [[nodiscard]] bool Trusts(const std::string& key) const;
+  // Why leases were lost.
+  [[nodiscard]] const std::vector<std::string>& losses() const { return losses_; }
+  [[nodiscard]] WorldScheduler& scheduler() { return *scheduler_; }
+  // Of the stream in use; null between two.
+  [[nodiscard]] std::shared_ptr<SessionLink> link() const { return link_; }
+
+ private:
+  class ProcessClock;
+  class ProcessRandom;
+
+  [[nodiscard]] client::TimePoint Now() const;
+  void Step(const std::function<void()>& call);
+  void CarryOut(client::Effect effect);
+  void Open(const client::OpenStream& open);
+  void SetTimer();
+  void Settle(client::CallId call, const Outcome& outcome);
+  void CheckReleased(const client::LeaseRef& lease);
+
+  World& world_;
+  Fleet& fleet_;
+  TrustOracle& oracle_;
+  const std::size_t number_;
+  const ClientProcessOptions options_;
+  const std::shared_ptr<WorldScheduler> scheduler_;
+  std::unique_ptr<ProcessClock> clock_;
+  std::unique_ptr<ProcessRandom> random_;
+  std::unique_ptr<client::Machine> machine_;
+  std::shared_ptr<SessionLink> link_;
+  TimerHandle timer_;
+  bool dead_ = false;
+  bool opened_ = false;
+  std::vector<std::string> losses_;
+  std::map<client::CallId, client::LeaseRef> releasing_;
+  OnOutcome on_outcome_;
+  OnLost on_lost_;
+};
+
+}  // namespace redlock::sim

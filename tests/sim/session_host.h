@@ -1,0 +1,57 @@
+// A daemon's end of a Session: what server/rpc's SessionStream and SessionLeases do, for one shard and
+// without gRPC, over the same LeaseSet and SilenceTimer.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+
+#include "client/cpp/core/messages.h"
+#include "server/core/lease_set.h"
+#include "server/core/silence_timer.h"
+
+namespace redlock::sim {
+
+// In the daemon's turns. Must outlive the shard's operations: the world keeps it.
+class SessionHost final : public LeaseSet::Listener {
+ public:
+  using Send = std::function<void(client::Response)>;
+  // The stream is over, as the daemon sees it.
+  using Over = std::function<void()>;
+
+  SessionHost(Shard& shard, Send send, Over over);
+
+  void OnMessage(const client::Request& request);
+  // Cancelled, half-closed or reset.
+  void OnBroken();
+  void Drain();
+  // The daemon shuts down, and the client has had its time to move.
+  void Expel() { End(StreamEnd::kShutDown); }
+
+  void OnAcquired(std::uint64_t id, const AcquireResult& result) override;
+  void OnQueued(std::uint64_t id, std::size_t position) override;
+  void OnExtended(std::uint64_t id, const ExtendResult& result) override;
+  void OnReleased(std::uint64_t id, const ReleaseResult& result) override;
+  void OnEvent(const Key& key, const WatchEvent& event) override;
+
+ private:
+
+  void Do(const client::OperationMessage& operation);
+  void Add(std::uint64_t id, const std::optional<Lease>& lease, const std::optional<Error>& error);
+  void FlushSoon();
+  void Flush();
+  void End(StreamEnd end);
+
+  Shard& shard_;
+  Send send_;
+  Over over_;
+  const std::shared_ptr<LeaseSet> leases_;
+  std::optional<SilenceTimer> silence_;
+  bool closed_ = false;  // nothing is begun or sent any more
+  client::Response pending_;
+  std::vector<std::optional<MonotonicTime>> answers_until_;  // of pending_.answers
+  std::vector<std::optional<MonotonicTime>> events_until_;
+  TimerHandle flush_;
+};
+
+}  // namespace redlock::sim

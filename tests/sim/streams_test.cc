@@ -1,0 +1,219 @@
+// Claims about the leases of a stream: what becomes of them when it ends, or another one adopts them.
+#include <map>
+
+#include "server/core/lease_set.h"
+#include "tests/sim/scenario.h"
+
+namespace redlock::sim {
+namespace {
+
+class Streams : public Scenario {
+ protected:
+  // One stream of one daemon; remembers what it heard.
+  struct Stream final : LeaseSet::Listener {
+    void OnAcquired(std::uint64_t id, const AcquireResult& result) override {
+      if (result.lease) lease = *result.lease;
+      answers[id] = result.lease ? std::nullopt : std::optional(result.error.reason);
+    }
+    void OnQueued(std::uint64_t /*id*/, std::size_t /*position*/) override { ++queued; }
+    void OnExtended(std::uint64_t id, const ExtendResult& result) override {
+      if (result.lease) lease = *result.lease;
+      answers[id] = result.lease ? std::nullopt : std::optional(result.error.reason);
+    }
+    void OnReleased(std::uint64_t id, const ReleaseResult& result) override {
+      answers[id] = result.error ? std::optional(result.error->reason) : std::nullopt;
+    }
+    void OnEvent(const Key& /*key*/, const WatchEvent& event) override {
+      events.push_back(event.type);
+    }
+    std::shared_ptr<LeaseSet> leases;
+    Lease lease;
+    std::map<std::uint64_t, std::optional<Reason>> answers;
+    std::vector<WatchEvent::Type> events;
+    int queued = 0;
+  };
+
+  void SetUp() override {
+    ClusterOptions options;
+    options.daemons = 3;
+    SetUpCluster(options);
+  }
+  Stream& Open(std::size_t daemon) {
+    auto stream = std::make_shared<Stream>();
+    stream->leases = std::make_shared<LeaseSet>(cluster->shard(daemon), *stream, Source{});
+    streams.push_back(stream);
+    return *stream;
+  }
+  Lease Acquire(Stream& stream, Duration ttl, const std::string& token = {}) {
+    HoldCommand command{.acquire = Wants("k", ttl), .interval = ttl / 2, .max_lifetime = {}};
+    command.acquire.token = OwnerToken(token);
+    command.acquire.extend_if_held = !token.empty();
+    stream.leases->Acquire(++id, std::move(command));
+    Pass(milliseconds(5));
+    EXPECT_EQ(stream.answers.at(id), std::nullopt);
+    return stream.lease;
+  }
+  std::optional<Reason> Adopt(Stream& stream, const Lease& lease, Duration ttl,
+                              std::optional<std::uint64_t> sequence = {}) {
+    stream.leases->Adopt(++id, {.key = lease.key,
+                                .token = lease.token,
+                                .ttl = ttl,
+                                .interval = ttl / 2,
+                                .sequence = sequence});
+    Pass(milliseconds(5));
+    return stream.answers.at(id);
+  }
+  void End(Stream& stream, StreamEnd end) {
+    bool done = false;
+    stream.leases->End(end, [&done] { done = true; });
+    Pass(milliseconds(10));
+    EXPECT_TRUE(done);
+  }
+  void TearDown() override {
+    for (const auto& stream : streams) stream->leases->End(StreamEnd::kShutDown, [] {});
+    Scenario::TearDown();
+  }
+  static std::vector<std::string> All(const Lease& lease) {
+    return std::vector<std::string>(3, lease.token.value());
+  }
+
+  std::vector<std::shared_ptr<Stream>> streams;
+  std::uint64_t id = 0;
+};
+
+TEST_F(Streams, OnlyCloseAndSilenceRelease) {
+  for (const StreamEnd end : {StreamEnd::kBroken, StreamEnd::kRefused, StreamEnd::kShutDown}) {
+    Stream& stream = Open(0);
+    const Lease lease = Acquire(stream, milliseconds(500));
+    End(stream, end);
+    EXPECT_EQ(Holders("k"), All(lease));
+    Pass(milliseconds(600));
+    EXPECT_EQ(Holders("k"), Nobody());
+  }
+  for (const StreamEnd end : {StreamEnd::kClosed, StreamEnd::kSilent}) {
+    Stream& stream = Open(0);
+    (void)Acquire(stream, seconds(20));
+    End(stream, end);
+    EXPECT_EQ(Holders("k"), Nobody());
+  }
+}
+
+TEST_F(Streams, ABrokenOneStopsExtendingAndReleasesWhenItsGraceIsOver) {
+  Stream& stream = Open(0);
+  const Lease lease = Acquire(stream, seconds(2));
+  stream.leases->Break(true);
+  Pass(milliseconds(1500));
+  EXPECT_EQ(Holders("k"), All(lease));
+  EXPECT_TRUE(stream.events.empty());
+  End(stream, StreamEnd::kSilent);
+  EXPECT_EQ(Holders("k"), Nobody());
+}
+
+TEST_F(Streams, AnAdoptionNeverAcquires) {
+  Stream& first = Open(0);
+  const Lease lease = Acquire(first, seconds(20));
+  EXPECT_FALSE(Release("k", lease.token.value(), 1).error);
+  EXPECT_EQ(Adopt(Open(1), lease, seconds(20)), Reason::kLockNotHeld);
+  EXPECT_EQ(Holders("k"), Nobody());
+}
+
+TEST_F(Streams, TheLateEndOfTheFirstSparesWhatAnotherHasAdopted) {
+  Stream& first = Open(0);
+  const Lease lease = Acquire(first, seconds(20));
+  Stream& second = Open(1);
+  EXPECT_EQ(Adopt(second, lease, seconds(20)), std::nullopt);
+  EXPECT_EQ(second.lease.fence, lease.fence);
+  End(first, StreamEnd::kSilent);
+  EXPECT_EQ(Holders("k"), All(lease));
+  End(second, StreamEnd::kClosed);
+  EXPECT_EQ(Holders("k"), Nobody());
+}
+
+// A node that had lost the key is healed by the first stream, after the second has adopted the lease.
+TEST_F(Streams, AHealByTheFirstNamesTheSecond) {
+  Stream& first = Open(0);
+  const Lease lease = Acquire(first, seconds(20));
+  Stream& second = Open(1);
+  cluster->Down(2);
+  EXPECT_EQ(Adopt(second, lease, seconds(20)), std::nullopt);
+  (void)cluster->server(2).Release("k", lease.token.value(), std::nullopt, {}, false);
+  cluster->Up(2);
+  Pass(milliseconds(5));
+  first.leases->Extend(++id, {.key = lease.key,
+                              .token = lease.token,
+                              .ttl = seconds(20),
+                              .retry = kTry,
+                              .deadline = std::nullopt,
+                              .raise_to = {}});
+  Pass(milliseconds(5));
+  EXPECT_EQ(Holders("k"), All(lease));
+  End(first, StreamEnd::kSilent);
+  EXPECT_EQ(Holders("k"), All(lease));
+}
+
+// The client went on from daemon 0 to 1 and then to 2, but its adoption at 1 was held up.
+TEST_F(Streams, AnAdoptionThatComesLateDoesNotReplaceALaterOne) {
+  Stream& first = Open(0);
+  const Lease lease = Acquire(first, seconds(20));
+  Stream& held_up = Open(1);
+  Stream& last = Open(2);
+  const std::uint64_t sequence = lease.fence.value;
+  EXPECT_EQ(Adopt(last, lease, seconds(20), sequence + 2), std::nullopt);
+  EXPECT_EQ(Adopt(held_up, lease, seconds(20), sequence + 1), Reason::kLockNotHeld);
+  End(held_up, StreamEnd::kSilent);
+  EXPECT_EQ(Holders("k"), All(lease));
+  EXPECT_EQ(last.events, std::vector<WatchEvent::Type>());
+  // Without a sequence, the last one counts.
+  Stream& by_hand = Open(0);
+  EXPECT_EQ(Adopt(by_hand, lease, seconds(20)), std::nullopt);
+  End(last, StreamEnd::kSilent);
+  EXPECT_EQ(Holders("k"), All(lease));
+}
+
+// An acquisition with extend_if_held may have been held up while the client went on elsewhere.
+TEST_F(Streams, SilenceSparesWhatAnAcquisitionFoundHeld) {
+  Stream& first = Open(0);
+  const Lease lease = Acquire(first, seconds(20), "rl-mine");
+  Stream& held_up = Open(1);
+  (void)Acquire(held_up, seconds(20), "rl-mine");
+  End(held_up, StreamEnd::kSilent);
+  EXPECT_EQ(Holders("k"), All(lease));
+}
+
+TEST_F(Streams, CloseAnswersWhatWasAskedForBefore) {
+  Stream& holder = Open(0);
+  const Lease lease = Acquire(holder, seconds(20));
+  Stream& waiter = Open(1);
+  HoldCommand command{.acquire = Wants("k", seconds(20), RetryPolicy{}), .interval = seconds(10)};
+  waiter.leases->Acquire(77, std::move(command));
+  Pass(milliseconds(10));
+  EXPECT_GT(waiter.queued, 0);
+  End(waiter, StreamEnd::kClosed);
+  EXPECT_EQ(waiter.answers.at(77), Reason::kCancelled);
+  EXPECT_EQ(Holders("k"), All(lease));
+}
+
+// However full the daemon is.
+TEST_F(Streams, AMoveIsNeverRefused) {
+  ClusterOptions options;
+  options.daemons = 2;
+  options.lock.max_operations = 20;
+  cluster.reset();
+  SetUpCluster(options);
+  const Lease lease = MustAcquire(Wants("k", seconds(5)), 0);
+  const Lease busy = MustAcquire(Wants("busy", seconds(5)), 0);
+  for (int i = 0; i < 20; ++i) {
+    AcquireCommand waits = Wants("busy", seconds(1), {});
+    waits.deadline = world.now() + seconds(4);
+    cluster->shard(1).Acquire(waits, [](const AcquireResult&) {});
+  }
+  Pass(milliseconds(10));
+  EXPECT_EQ(Adopt(Open(1), lease, seconds(5)), std::nullopt);
+  AcquireCommand again = Wants("k", seconds(5));
+  again.token = lease.token;
+  again.extend_if_held = true;
+  EXPECT_TRUE(Scenario::Acquire(again, 1).lease);
+}
+
+}  // namespace
+}  // namespace redlock::sim

@@ -1,0 +1,45 @@
+// Sees what every client trusts, and says what must never be: two clients that trust one key at one
+// instant, a later holder with a fencing token that is not higher, a released key that is not free.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "client/cpp/core/machine.h"
+#include "server/core/types.h"
+
+namespace redlock::sim {
+
+class TrustOracle {
+ public:
+  // `trusts`: whether the client trusts the key at this instant.
+  using Trusts = std::function<bool(const std::string& key)>;
+  void AddClient(std::string name, Trusts trusts) {
+    clients_.push_back({std::move(name), std::move(trusts)});
+  }
+
+  // After whatever may have made a client trust a key.
+  void Check(std::size_t client, const std::string& key);
+  // A client was given the lock.
+  void Acquired(std::size_t client, const client::LeaseRef& lease);
+  void Violation(std::string what) { violations_.push_back(std::move(what)); }
+
+  [[nodiscard]] const std::vector<std::string>& violations() const { return violations_; }
+  [[nodiscard]] std::size_t leases() const { return leases_; }
+
+ private:
+  struct Client {
+    std::string name;
+    Trusts trusts;
+  };
+  std::vector<Client> clients_;
+  // The highest fence that the last holder had, by key.
+  std::map<std::string, client::LeaseRef> last_;
+  std::vector<std::string> violations_;
+  std::size_t leases_ = 0;
+};
+
+}  // namespace redlock::sim

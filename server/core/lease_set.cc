@@ -138,6 +138,7 @@ void LeaseSet::Break(bool until_silent) {
   listener_ = nullptr;
   for (const auto& [id, hold] : std::exchange(waiting_, {})) hold->Cancel(Reason::kCancelled);
   for (auto& [name, kept] : held_) {
+    if (!kept.watchdog) continue;  // it broke before
     kept.lease = kept.watchdog->lease();
     std::exchange(kept.watchdog, nullptr)->Detach();
   }

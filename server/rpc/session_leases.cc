@@ -31,7 +31,7 @@ void SessionLeases::Break(std::shared_ptr<void> listener) {
   bool waits_for_silence = false;
   {
     const std::lock_guard lock(mutex_);
-    if (ended_) return;
+    if (ended_ || std::exchange(broken_, true)) return;
     waits_for_silence = has_grace_;
   }
   if (!waits_for_silence) {

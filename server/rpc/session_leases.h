@@ -30,7 +30,7 @@ class SessionLeases final : public std::enable_shared_from_this<SessionLeases> {
   template <typename Work>
   void Do(std::size_t shard, LeaseSet::Listener& listener, Source source, Work work);
 
-  // The stream broke. Its leases expire, or are released once the grace is over. `listener` is kept
+  // The stream broke; only the first call counts. Its leases expire, or are released once the grace is over. `listener` is kept
   // until no shard refers to it any more.
   void Break(std::shared_ptr<void> listener);
   // Only the first call counts. `done` is called once in any thread, after the last release, and is
@@ -48,6 +48,7 @@ class SessionLeases final : public std::enable_shared_from_this<SessionLeases> {
   std::vector<Part> parts_;  // one a shard; the vector is constant
   std::mutex mutex_;
   bool has_grace_ = false;  // under the mutex
+  bool broken_ = false;     // likewise
   bool ended_ = false;      // likewise
   std::optional<SilenceTimer> silence_;  // in turns of the home loop only
 };

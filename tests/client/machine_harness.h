@@ -245,6 +245,24 @@ class MachineTest : public ::testing::Test {
   bool closed = false;
 };
 
+// With a daemon that has answered.
+class MachineLocksTest : public MachineTest {
+ protected:
+  void SetUp() override {
+    MachineTest::SetUp();
+    Ready();
+  }
+  // To the next endpoint, whose daemon answers.
+  void Move() {
+    const SessionId before = session;
+    Draining();
+    while (session == before) Pass(milliseconds(10));  // the pause after several moves
+    Ready();
+    Flush();
+  }
+  void Adopted(std::uint64_t id, std::uint64_t fence = 7) { GrantTo(id, seconds(29), fence); }
+};
+
 // How it failed; nothing if it has not.
 #define EXPECT_FAILED(call, expected)                                            \
   do {                                                                           \

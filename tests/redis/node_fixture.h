@@ -74,16 +74,15 @@ class NodeTest : public ::testing::Test {
     });
   }
   NodeReply Extend(const std::string& key, const std::string& token, Duration ttl,
-                   std::uint64_t raise_to = 0, std::optional<AttemptId> adopt_by = {}) {
+                   std::uint64_t raise_to = 0) {
     return Ask([&](auto sink) {
-      node->Extend({Key(key), OwnerToken(token), ttl, {raise_to}, adopt_by}, sink);
+      node->Extend({Key(key), OwnerToken(token), ttl, {raise_to}}, sink);
     });
   }
   NodeReply Release(const std::string& key, const std::string& token,
-                    std::optional<AttemptId> only = {}, std::uint64_t seal = 0,
-                    std::optional<AttemptId> unless_adopted_from = {}) {
+                    std::optional<AttemptId> only = {}, std::uint64_t seal = 0) {
     return Ask([&](auto sink) {
-      node->Release({Key(key), OwnerToken(token), only, {seal}, false, unless_adopted_from}, sink);
+      node->Release({Key(key), OwnerToken(token), only, {seal}, false}, sink);
     });
   }
 

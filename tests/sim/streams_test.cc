@@ -102,6 +102,7 @@ TEST_F(Streams, ABrokenOneStopsExtendingAndReleasesWhenItsGraceIsOver) {
   Stream& stream = Open(0);
   const Lease lease = Acquire(stream, seconds(2));
   stream.leases->Break(true);
+  stream.leases->Break(true);  // half-closed, and then cancelled
   Pass(milliseconds(1500));
   EXPECT_EQ(Holders("k"), All(lease));
   EXPECT_TRUE(stream.events.empty());

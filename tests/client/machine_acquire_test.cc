@@ -1,0 +1,250 @@
+// The client's state machine (client/PROTOCOL.md): acquiring and giving up.
+#include "tests/client/machine_harness.h"
+
+namespace redlock::client {
+namespace {
+
+// --- Acquire
+
+TEST_F(MachineLocksTest, TokensAreMadeOfRandomBits) {
+  const std::string token = Hold("a")->token();
+  EXPECT_EQ(token.size(), 35U);
+  EXPECT_EQ(token.substr(0, 3), "rl-");
+  EXPECT_EQ(token.find_first_not_of("0123456789abcdef", 3), std::string::npos);
+  EXPECT_NE(Hold("b")->token(), token);
+  EXPECT_EQ(Hold({.key = "c", .ttl = seconds(30), .token = "mine"})->token(), "mine");
+}
+
+TEST_F(MachineLocksTest, AnAcquireWithoutAnAnswerIsSentAgainWithANewTokenAfterARelease) {
+  const CallId call = Acquire();
+  Flush();
+  const auto first = Last<AcquireRequest>();
+  Move();
+  const Request& request = sent[sent.size() - 1].request;
+  ASSERT_EQ(request.operations.size(), 2U);
+  const auto* const release = std::get_if<ReleaseRequest>(&request.operations[0].body);
+  ASSERT_NE(release, nullptr) << "before anything else";
+  EXPECT_EQ(release->token, first.body.token);
+  const auto again = Last<AcquireRequest>();
+  EXPECT_NE(again.body.token, first.body.token);
+  EXPECT_FALSE(again.body.extend_if_held);
+  EXPECT_NE(again.id, first.id);
+  Refuse(request.operations[0].id, Reason::kLockNotHeld);
+  GrantTo(again.id);
+  ASSERT_TRUE(leases.contains(call));
+  EXPECT_EQ(leases[call]->token(), again.body.token);
+}
+
+TEST_F(MachineLocksTest, AnAcquireThatWasNotSentLeavesNothingToRelease) {
+  Break();
+  (void)Acquire();
+  Break();
+  Pass(seconds(1));
+  Ready();
+  Flush();
+  EXPECT_EQ(Count<ReleaseRequest>(), 0U);
+  EXPECT_EQ(Count<AcquireRequest>(), 1U);
+}
+
+TEST_F(MachineLocksTest, AnAcquireWithTheCallersTokenIsSentAgainAndThenAdopted) {
+  const CallId call = Acquire({.key = "k", .ttl = seconds(30), .token = "mine"});
+  Flush();
+  EXPECT_FALSE(Last<AcquireRequest>().body.extend_if_held);
+  Move();
+  EXPECT_EQ(Count<ReleaseRequest>(), 0U);
+  EXPECT_EQ(Last<AcquireRequest>().body.token, "mine");
+  EXPECT_TRUE(Last<AcquireRequest>().body.extend_if_held);
+  GrantTo(Last<AcquireRequest>().id, seconds(29), 20);
+  Flush();
+  EXPECT_FALSE(leases.contains(call)) << "an extension does not take the lock into this Session";
+  const std::uint64_t sequence = Last<AdoptRequest>().body.sequence;
+  EXPECT_GT(sequence, 20U + 2) << "each sending of the acquire may have taken one";
+  // Gone meanwhile: acquired again.
+  Refuse(Last<AdoptRequest>().id, Reason::kLockNotHeld);
+  Flush();
+  EXPECT_EQ(Count<AcquireRequest>(), 3U);
+  GrantTo(Last<AcquireRequest>().id, seconds(29), 20);
+  Flush();
+  EXPECT_GT(Last<AdoptRequest>().body.sequence, sequence);
+  Adopted(Last<AdoptRequest>().id, 30);
+  ASSERT_TRUE(leases.contains(call));
+  EXPECT_EQ(leases[call]->fencing_token(), 30U);
+}
+
+TEST_F(MachineLocksTest, AnOverloadedDaemonIsAskedAgainExceptForASingleTry) {
+  const CallId once = Acquire({.key = "k", .ttl = seconds(30), .wait = Duration{}});
+  Flush();
+  EXPECT_TRUE(Last<AcquireRequest>().body.single_try);
+  Refuse(Last<AcquireRequest>().id, Reason::kOverloaded, milliseconds(200));
+  EXPECT_FAILED(once, Reason::kOverloaded);
+  const CallId waiting = Acquire();
+  Flush();
+  Refuse(Last<AcquireRequest>().id, Reason::kOverloaded, milliseconds(200));
+  Pass(milliseconds(199));
+  EXPECT_EQ(Count<AcquireRequest>(), 2U);
+  Pass(milliseconds(1));
+  Flush();
+  EXPECT_EQ(Count<AcquireRequest>(), 3U);
+  Refuse(Last<AcquireRequest>().id, Reason::kOverloaded);
+  Pass(milliseconds(49));
+  EXPECT_EQ(Count<AcquireRequest>(), 3U) << "at least 50 ms";
+  Pass(milliseconds(1));
+  Flush();
+  GrantTo(Last<AcquireRequest>().id);
+  EXPECT_TRUE(leases.contains(waiting));
+}
+
+TEST_F(MachineLocksTest, AGrantThatComesTooLateIsReleased) {
+  const CallId call = Acquire({.key = "k", .ttl = seconds(1)});
+  Flush();
+  const Duration made = DaemonClock();
+  Pass(milliseconds(900));
+  Message({.answers = {{.id = Last<AcquireRequest>().id, .grant = Grant{"", 7, milliseconds(980)}}},
+           .clock = made});
+  Flush();
+  EXPECT_FAILED(call, Reason::kValidityExpired);
+  EXPECT_EQ(Last<ReleaseRequest>().body.token, Last<AcquireRequest>().body.token);
+}
+
+TEST_F(MachineLocksTest, TheQueuePositionIsReported) {
+  const CallId call = Acquire();
+  Flush();
+  const auto acquire = Last<AcquireRequest>();
+  Message({.positions = {{acquire.id, 3}, {4711, 5}}});
+  EXPECT_EQ(queued[call], 3);
+  EXPECT_EQ(queued.size(), 1U);
+}
+
+TEST_F(MachineLocksTest, BadValuesFailOnlyTheirOwnCall) {
+  const auto lease = Hold();
+  const std::vector<std::pair<AcquireCommand, std::string>> bad = {
+      {{.key = "", .ttl = seconds(1)}, "key"},
+      {{.key = std::string(513, 'k'), .ttl = seconds(1)}, "key"},
+      {{.key = "\xC3", .ttl = seconds(1)}, "key"},
+      {{.key = "\xC0\xAF", .ttl = seconds(1)}, "key"},
+      {{.key = "\xED\xA0\x80", .ttl = seconds(1)}, "key"},
+      {{.key = "redlockd:x", .ttl = seconds(1)}, "key"},
+      {{.key = "k", .ttl = milliseconds(9)}, "ttl"},
+      {{.key = "k", .ttl = seconds(1), .token = std::string(129, 't')}, "token"},
+      {{.key = "k", .ttl = seconds(1), .owner = std::string(129, 'o')}, "owner"},
+      {{.key = "k", .ttl = seconds(1), .margin = milliseconds(2'501)}, "margin"},
+  };
+  const std::size_t before = sent.size();
+  for (const auto& [command, field] : bad) {
+    const CallId call = Acquire(command);
+    EXPECT_FAILED(call, Reason::kInvalidArgument);
+    EXPECT_EQ(failed[call].message.substr(0, field.size()), field);
+  }
+  EXPECT_EQ(sent.size(), before);
+  EXPECT_TRUE(lease->held());
+  (void)Hold({.key = "Schl\xC3\xBCssel \xF0\x9F\x94\x91", .ttl = seconds(1)});
+  const CallId endless = Acquire({.key = "e", .ttl = seconds(1), .wait = Duration::max()});
+  Live(seconds(1));
+  EXPECT_FALSE(failed.contains(endless));
+}
+
+// --- Giving up
+
+TEST_F(MachineLocksTest, GivingUpCancelsAndWaitsForTheAnswer) {
+  const CallId call = Acquire();
+  Flush();
+  const auto acquire = Last<AcquireRequest>();
+  GiveUp(call);
+  EXPECT_EQ(Last<CancelRequest>().id, acquire.id);
+  EXPECT_FALSE(failed.contains(call));
+  GiveUp(call);
+  EXPECT_EQ(Count<CancelRequest>(), 1U);
+  Refuse(acquire.id, Reason::kCancelled);
+  EXPECT_FAILED(call, Reason::kCancelled);
+  EXPECT_EQ(Count<ReleaseRequest>(), 0U);
+}
+
+TEST_F(MachineLocksTest, AGrantThatCrossesTheCancellationIsReleased) {
+  const CallId call = Acquire();
+  Flush();
+  const auto acquire = Last<AcquireRequest>();
+  GiveUp(call);
+  GrantTo(acquire.id);
+  Flush();
+  EXPECT_FAILED(call, Reason::kCancelled);
+  EXPECT_EQ(Last<ReleaseRequest>().body.token, acquire.body.token);
+}
+
+TEST_F(MachineLocksTest, ACancellationWithoutAnAnswerEndsWithARelease) {
+  const CallId call = Acquire();
+  Flush();
+  const auto acquire = Last<AcquireRequest>();
+  GiveUp(call);
+  Live(milliseconds(999));
+  EXPECT_FALSE(failed.contains(call));
+  Live(milliseconds(1));
+  Flush();
+  EXPECT_FAILED(call, Reason::kCancelled);
+  EXPECT_EQ(Last<ReleaseRequest>().body.token, acquire.body.token);
+  Refuse(Last<ReleaseRequest>().id, Reason::kLockNotHeld);
+  GrantTo(acquire.id);
+  Flush();
+  EXPECT_TRUE(leases.empty());
+  EXPECT_EQ(Count<ReleaseRequest>(), 2U) << "in whichever order the daemon came to them";
+  EXPECT_EQ(Last<ReleaseRequest>().body.token, acquire.body.token);
+}
+
+TEST_F(MachineLocksTest, AnAbandonedSessionEndsACancellationWithARelease) {
+  for (const std::string token : {"", "mine"}) {
+    const CallId call = Acquire({.key = "k", .ttl = seconds(30), .token = token});
+    Flush();
+    const auto acquire = Last<AcquireRequest>();
+    GiveUp(call);
+    Move();
+    EXPECT_FAILED(call, Reason::kCancelled);
+    EXPECT_EQ(Last<ReleaseRequest>().body.token, acquire.body.token);
+  }
+}
+
+TEST_F(MachineLocksTest, WhatAnAbandonedDaemonMayHaveGrantedIsReleasedWhenTheCallerGivesUp) {
+  const CallId call = Acquire({.key = "k", .ttl = seconds(30), .token = "mine"});
+  Flush();
+  Draining();
+  GiveUp(call);
+  EXPECT_FAILED(call, Reason::kCancelled);
+  Ready();
+  Flush();
+  EXPECT_EQ(Count<AcquireRequest>(), 1U);
+  EXPECT_EQ(Last<ReleaseRequest>().body.token, "mine");
+}
+
+TEST_F(MachineLocksTest, GivingUpDuringTheAdoptionReleasesTheLock) {
+  const CallId call = Acquire({.key = "k", .ttl = seconds(30), .token = "mine"});
+  Flush();
+  Move();
+  GrantTo(Last<AcquireRequest>().id);
+  Flush();
+  const auto adoption = Last<AdoptRequest>();
+  GiveUp(call);
+  EXPECT_FAILED(call, Reason::kCancelled);
+  EXPECT_EQ(Last<ReleaseRequest>().body.token, "mine");
+  Adopted(adoption.id);
+  EXPECT_TRUE(leases.empty());
+}
+
+TEST_F(MachineLocksTest, TheTimeToWaitEndsWithTheReasonOfTheDelay) {
+  const CallId held = Acquire({.key = "k", .ttl = seconds(30), .wait = seconds(1)});
+  Flush();
+  Live(seconds(1));
+  Flush();
+  Refuse(Last<CancelRequest>().id, Reason::kCancelled);
+  EXPECT_FAILED(held, Reason::kDeadlineExceeded);
+  Break();
+  const CallId no_daemon = Acquire({.key = "k", .ttl = seconds(30), .wait = seconds(1)});
+  Pass(seconds(1));
+  EXPECT_FAILED(no_daemon, Reason::kUnreachable);
+  Pass(milliseconds(500));
+  Ready();
+  const CallId no_quorum = Acquire({.key = "k", .ttl = seconds(30), .wait = seconds(1)});
+  Flush();
+  Refuse(Last<AcquireRequest>().id, Reason::kQuorumUnavailable);
+  EXPECT_FAILED(no_quorum, Reason::kQuorumUnavailable);
+}
+
+}  // namespace
+}  // namespace redlock::client

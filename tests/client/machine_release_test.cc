@@ -1,0 +1,228 @@
+// The client's state machine (client/PROTOCOL.md): release and close.
+#include "tests/client/machine_harness.h"
+
+namespace redlock::client {
+namespace {
+
+// --- Release
+
+TEST_F(MachineLocksTest, TrustEndsBeforeTheReleaseIsSent) {
+  const auto lease = Hold();
+  (void)Acquire("busy");  // the message that is being written
+  const CallId call = machine->Release(lease);
+  EXPECT_EQ(Count<ReleaseRequest>(), 0U);
+  EXPECT_FALSE(Trusted(lease));
+  EXPECT_EQ(lease->state(), Lease::State::kReleased);
+  Collect();
+  Flush();
+  Ok(Last<ReleaseRequest>().id);
+  EXPECT_TRUE(done.contains(call));
+  EXPECT_TRUE(lost.empty()) << "a release is no loss";
+  const CallId second = Release(lease);
+  EXPECT_TRUE(done.contains(second));
+  EXPECT_EQ(Count<ReleaseRequest>(), 1U);
+}
+
+TEST_F(MachineLocksTest, AReleasedLockIsNeverAdopted) {
+  const auto lease = Hold();
+  Move();
+  const auto adoption = Last<AdoptRequest>();
+  (void)Release(lease);
+  Adopted(adoption.id);
+  Flush();
+  EXPECT_FALSE(Trusted(lease));
+  EXPECT_EQ(Count<ReleaseRequest>(), 2U) << "in whichever order the daemon came to them";
+  Move();
+  EXPECT_EQ(Count<AdoptRequest>(), 1U);
+}
+
+TEST_F(MachineLocksTest, AReleaseWithoutAnAnswerIsSentAgain) {
+  const auto made = Hold("made");
+  const auto own = Hold({.key = "own", .ttl = seconds(30), .token = "mine"});
+  const CallId first = Release(made);
+  const CallId second = Release(own);
+  Move();
+  const auto releases = All<ReleaseRequest>(session);
+  ASSERT_EQ(releases.size(), 2U);
+  Refuse(releases[0].id, Reason::kLockNotHeld);
+  EXPECT_TRUE(done.contains(first)) << "the first copy may have done it";
+  Refuse(releases[1].id, Reason::kLockNotHeld);
+  EXPECT_FAILED(second, Reason::kUnreachable);
+  EXPECT_NE(failed[second].message.find("must not be used again"), std::string::npos)
+      << "the first copy may yet arrive, and would end a later hold by this token";
+}
+
+TEST_F(MachineLocksTest, ALateAdoptionOfAReleasedLockLeavesTheCallersTokenAlone) {
+  const auto lease = Hold({.key = "k", .ttl = seconds(30), .token = "mine"});
+  Move();
+  const auto adoption = Last<AdoptRequest>();
+  const CallId call = Release(lease);
+  Ok(Last<ReleaseRequest>().id);
+  EXPECT_TRUE(done.contains(call));
+  const CallId next = Acquire({.key = "k", .ttl = seconds(30), .token = "mine"});
+  Flush();
+  Adopted(adoption.id);
+  Flush();
+  EXPECT_EQ(Count<ReleaseRequest>(), 1U);
+  GrantTo(Last<AcquireRequest>().id);
+  EXPECT_TRUE(leases.contains(next));
+}
+
+TEST_F(MachineLocksTest, ALateAdoptionOfALostLockIsReleasedOnceTrustHasEnded) {
+  const auto lease = Hold();
+  Move();
+  const auto adoption = Last<AdoptRequest>();
+  Live(lease->SignalAt() - clock.now);
+  ASSERT_EQ(lost.size(), 1U);
+  Adopted(adoption.id);
+  Flush();
+  EXPECT_EQ(Count<ReleaseRequest>(), 0U) << "its work may still be stopping";
+  Live(lease->TrustedUntil() - clock.now);
+  Flush();
+  EXPECT_EQ(Count<ReleaseRequest>(), 1U);
+}
+
+TEST_F(MachineLocksTest, AReleaseOfALockThatTheDaemonDoesNotKnowFails) {
+  const CallId call = Release(Hold());
+  Refuse(Last<ReleaseRequest>().id, Reason::kLockNotHeld);
+  EXPECT_FAILED(call, Reason::kLockNotHeld);
+}
+
+TEST_F(MachineLocksTest, TheCallerOfAReleaseWaitsForTwoSecondsAndTheReleaseGoesOn) {
+  const auto lease = Hold();
+  Break();
+  const CallId call = Release(lease);
+  Pass(milliseconds(1'999));
+  EXPECT_FALSE(failed.contains(call));
+  Pass(milliseconds(1));
+  EXPECT_FAILED(call, Reason::kUnreachable);
+  Pass(seconds(20));
+  Ready();
+  Flush();
+  EXPECT_EQ(Last<ReleaseRequest>().body.token, lease->token());
+  Break();
+  Pass(seconds(20));
+  Ready();
+  Flush();
+  EXPECT_EQ(Count<ReleaseRequest>(), 1U) << "the lock has expired";
+}
+
+TEST_F(MachineLocksTest, AReleaseThatIsRefusedForLoadIsSentAgain) {
+  const CallId call = Release(Hold());
+  Refuse(Last<ReleaseRequest>().id, Reason::kOverloaded);
+  Live(milliseconds(50));
+  Flush();
+  EXPECT_EQ(Count<ReleaseRequest>(), 2U);
+  Ok(Last<ReleaseRequest>().id);
+  EXPECT_TRUE(done.contains(call));
+}
+
+TEST_F(MachineLocksTest, ReleasingALockThatIsAboutToBeLostReleasesItAtOnce) {
+  const auto lease = Hold();
+  Break();
+  Pass(lease->SignalAt() - clock.now);
+  ASSERT_EQ(lost.size(), 1U);
+  ASSERT_TRUE(Trusted(lease));
+  const CallId call = Release(lease);
+  EXPECT_FAILED(call, Reason::kLockNotHeld);
+  EXPECT_FALSE(Trusted(lease));
+  Ready();
+  Flush();
+  EXPECT_EQ(Last<ReleaseRequest>().body.token, lease->token());
+}
+
+// --- Close
+
+TEST_F(MachineLocksTest, ClosingReleasesEverythingByOneMessage) {
+  const auto lease = Hold();
+  const CallId waiting = Acquire("other");
+  Flush();
+  Close();
+  EXPECT_FALSE(Trusted(lease));
+  EXPECT_EQ(lost.size(), 1U);
+  EXPECT_EQ(lease->loss()->reason, Reason::kCancelled);
+  EXPECT_FAILED(waiting, Reason::kCancelled);
+  EXPECT_EQ(Count<CloseRequest>(), 1U);
+  EXPECT_EQ(Count<ReleaseRequest>(), 0U);
+  EXPECT_FALSE(closed);
+  Ok(Last<CloseRequest>().id);
+  EXPECT_TRUE(closed);
+  EXPECT_TRUE(cancelled.contains(session));
+  EXPECT_EQ(machine->NextDeadline(), kNever);
+  const CallId late = Acquire();
+  EXPECT_FAILED(late, Reason::kCancelled);
+  const CallId release = Release(lease);
+  EXPECT_FAILED(release, Reason::kLockNotHeld);
+}
+
+TEST_F(MachineLocksTest, ClosingWithNothingToReleaseIsAtOnce) {
+  Close();
+  EXPECT_TRUE(closed);
+}
+
+TEST_F(MachineLocksTest, ClosingDuringAMoveReleasesOneByOne) {
+  const auto adopted = Hold("adopted");
+  const auto not_yet = Hold("not yet");
+  Move();
+  Adopted(All<AdoptRequest>()[0].id);
+  Close();
+  const Request& request = sent.back().request;
+  ASSERT_EQ(request.operations.size(), 2U);
+  EXPECT_EQ(std::get<ReleaseRequest>(request.operations[0].body).key, "not yet");
+  EXPECT_TRUE(std::holds_alternative<CloseRequest>(request.operations[1].body));
+  Ok(request.operations[1].id);
+  EXPECT_FALSE(closed);
+  Ok(request.operations[0].id);
+  EXPECT_TRUE(closed);
+}
+
+TEST_F(MachineLocksTest, ClosingWithoutASessionWaitsForTheNext) {
+  const auto lease = Hold();
+  Draining();
+  Close();
+  EXPECT_FALSE(closed);
+  Ready();
+  Flush();
+  EXPECT_EQ(Count<AdoptRequest>(), 0U);
+  Ok(Last<ReleaseRequest>().id);
+  EXPECT_TRUE(closed);
+}
+
+TEST_F(MachineLocksTest, ACloseWithoutAnAnswerIsFollowedByReleases) {
+  const auto lease = Hold();
+  (void)Acquire("asked for");
+  Flush();
+  Close();
+  Move();
+  EXPECT_EQ(Count<CloseRequest>(), 1U);
+  const auto releases = All<ReleaseRequest>();
+  ASSERT_EQ(releases.size(), 2U);
+  for (const auto& release : releases) Refuse(release.id, Reason::kLockNotHeld);
+  EXPECT_TRUE(closed);
+}
+
+TEST_F(MachineLocksTest, ClosingDoesNotWaitForTheReleaseOfALostLock) {
+  (void)Hold("ending too");
+  const auto ending = Hold("ending");
+  Break();
+  Pass(ending->SignalAt() - clock.now);
+  ASSERT_EQ(lost.size(), 2U);
+  (void)Release(ending);
+  Close();
+  EXPECT_TRUE(closed);
+}
+
+TEST_F(MachineLocksTest, ClosingTakesTwoSecondsAtMost) {
+  (void)Hold();
+  const CallId release = Release(Hold("other"));
+  Break();
+  Close();
+  Pass(milliseconds(1'999));
+  EXPECT_FALSE(closed);
+  Pass(milliseconds(1));
+  EXPECT_TRUE(closed);
+  EXPECT_TRUE(failed.contains(release));
+}
+
+}  // namespace
+}  // namespace redlock::client

@@ -1,0 +1,278 @@
+// The client's state machine (client/PROTOCOL.md): its Session.
+#include "tests/client/machine_harness.h"
+
+namespace redlock::client {
+namespace {
+
+// --- One client, one Session
+
+TEST_F(MachineTest, TheFirstMessageHasTheGraceAndAPingAndNothingElse) {
+  (void)Acquire();
+  ASSERT_EQ(sent.size(), 1U);
+  EXPECT_EQ(sent[0].request.disconnect_grace, seconds(5));
+  EXPECT_EQ(sent[0].request.operations.size(), 1U);
+  EXPECT_EQ(Count<PingRequest>(), 1U);
+  Written();
+  EXPECT_EQ(sent.size(), 1U) << "nothing more until the daemon has answered";
+  Ok(Last<PingRequest>().id);
+  EXPECT_EQ(Count<AcquireRequest>(), 1U);
+  EXPECT_EQ(sent[1].request.disconnect_grace, std::nullopt);
+}
+
+TEST_F(MachineTest, OperationsThatComeDuringAWriteShareTheNextMessage) {
+  Ready();
+  (void)Acquire("first");
+  for (int i = 0; i < 1'500; ++i) (void)Acquire("k" + std::to_string(i));
+  ASSERT_EQ(sent.size(), 2U);
+  EXPECT_EQ(sent[1].request.operations.size(), 1U);
+  Written();
+  EXPECT_EQ(sent[2].request.operations.size(), 1'000U);
+  Written();
+  EXPECT_EQ(sent[3].request.operations.size(), 500U);
+  std::set<std::uint64_t> ids;
+  for (const auto& each : All<AcquireRequest>()) ids.insert(each.id);
+  EXPECT_EQ(ids.size(), 1'501U) << "no id is used twice";
+}
+
+TEST_F(MachineTest, AnAnswerWithAnUnknownIdIsIgnored) {
+  Ready();
+  const auto lease = Hold();
+  const TimePoint until = lease->TrustedUntil();
+  Suspend(seconds(1));
+  Message({.answers = {{.id = 4711, .grant = Grant{"", 9, seconds(50)}}}});
+  EXPECT_EQ(lease->TrustedUntil(), until);
+  EXPECT_EQ(leases.size(), 1U);
+}
+
+// --- Connecting
+
+TEST_F(MachineTest, EndpointsAreTriedInTurnAndThenWithPauses) {
+  EXPECT_EQ(endpoint, 0U);
+  Break();
+  EXPECT_EQ(endpoint, 1U);
+  EXPECT_EQ(opened, 2) << "without a pause";
+  Break();
+  EXPECT_EQ(opened, 2) << "all have been tried";
+  Pass(milliseconds(50));
+  EXPECT_EQ(opened, 3);
+  Break();
+  Break();
+  Pass(milliseconds(49));
+  EXPECT_EQ(opened, 4) << "the pause is doubled";
+  Pass(milliseconds(51));
+  EXPECT_EQ(opened, 5);
+  for (int round = 0; round < 10; ++round) {
+    Break();
+    Break();
+    Pass(seconds(1));
+    EXPECT_EQ(opened, 7 + 2 * round) << "at most 1 s";
+  }
+}
+
+TEST_F(MachineTest, AnEndpointThatDoesNotAnswerIsLeftAfterTwoSeconds) {
+  Written();
+  Pass(milliseconds(1'999));
+  EXPECT_EQ(opened, 1);
+  Pass(milliseconds(1));
+  EXPECT_EQ(endpoint, 1U);
+  EXPECT_TRUE(cancelled.contains(1));
+}
+
+TEST_F(MachineTest, WithLocksAtStakeAllEndpointsAreTriedWithinHalfOfTheGrace) {
+  Start({.endpoints = {"a", "b", "c", "d", "e"}});
+  Ready();
+  (void)Hold();
+  Live(seconds(2));
+  Break();
+  const int before = opened;
+  Pass(milliseconds(2'499));
+  EXPECT_EQ(opened - before, 4);
+}
+
+TEST_F(MachineTest, ADaemonThatHasNeverBeenThereFailsWaitersOnceAllEndpointsWereTried) {
+  const CallId waiting = Acquire();
+  Break();
+  EXPECT_FALSE(failed.contains(waiting));
+  Break();
+  EXPECT_FAILED(waiting, Reason::kUnreachable);
+}
+
+TEST_F(MachineTest, WaitersStayThroughAnOutageAndSingleTriesDoNot) {
+  Ready();
+  Break();
+  const CallId waiting = Acquire();
+  const CallId once = Acquire({.key = "once", .ttl = seconds(30), .wait = Duration{}});
+  Break();
+  Break();
+  EXPECT_FAILED(once, Reason::kUnreachable);
+  Pass(seconds(1));
+  Ready();
+  Flush();
+  GrantTo(Last<AcquireRequest>().id);
+  EXPECT_TRUE(leases.contains(waiting));
+}
+
+TEST_F(MachineTest, ARefusalOfTheCallerFailsEverything) {
+  Ready();
+  const CallId waiting = Acquire();
+  machine->OnEnded(session, {Reason::kUnauthenticated, "who is there?"});
+  Collect();
+  EXPECT_FAILED(waiting, Reason::kUnauthenticated);
+}
+
+TEST_F(MachineTest, DaemonsThatOnlySayThatTheyDrainAreNotAskedWithoutAPause) {
+  for (int i = 0; i < 2; ++i) {
+    Ready();
+    Draining();
+  }
+  EXPECT_EQ(opened, 2);
+  Pass(milliseconds(50));
+  EXPECT_EQ(opened, 3);
+}
+
+// --- Keeping a Session
+
+TEST_F(MachineTest, PingsWhenNothingElseIsSentForAQuarterOfTheGrace) {
+  Ready();
+  const std::size_t before = sent.size();
+  Pass(milliseconds(1'249));
+  EXPECT_EQ(sent.size(), before);
+  Pass(milliseconds(1));
+  ASSERT_EQ(sent.size(), before + 1);
+  EXPECT_EQ(Count<PingRequest>(), 2U);
+  Flush();
+  Ok(Last<PingRequest>().id);
+  Live(seconds(20));
+  EXPECT_EQ(opened, 1);
+}
+
+// Operations that nobody answers are no sign of life.
+TEST_F(MachineTest, PingsAlsoWhileOperationsGoUnanswered) {
+  Ready();
+  for (int i = 0; i < 20; ++i) {
+    (void)Acquire("k" + std::to_string(i));
+    Flush();
+    Pass(milliseconds(100));
+  }
+  EXPECT_EQ(Count<PingRequest>(), 2U);
+}
+
+TEST_F(MachineTest, ASilentDaemonIsAbandonedAfterAThirdOfTheGrace) {
+  Ready();
+  const auto lease = Hold();
+  const TimePoint until = lease->TrustedUntil();
+  Pass(milliseconds(1'250));
+  Flush();
+  Pass(milliseconds(1'666));
+  EXPECT_EQ(opened, 1);
+  Pass(milliseconds(1));
+  EXPECT_EQ(opened, 2);
+  EXPECT_TRUE(cancelled.contains(1));
+  EXPECT_EQ(endpoint, 1U);
+  EXPECT_EQ(lease->TrustedUntil(), until) << "frozen";
+}
+
+TEST_F(MachineTest, ASilentDaemonIsAbandonedAfterTwoSecondsAtMost) {
+  Start({.endpoints = {"a"}, .grace = seconds(60)});
+  Ready();
+  Pass(seconds(15));
+  Flush();
+  Pass(milliseconds(1'999));
+  EXPECT_FALSE(cancelled.contains(session));
+  Pass(milliseconds(1));
+  EXPECT_TRUE(cancelled.contains(1));
+}
+
+TEST_F(MachineTest, AClientThatWasHeldUpWaitsOnceMore) {
+  Ready();
+  Pass(milliseconds(1'250));
+  const auto ping = Last<PingRequest>();
+  Flush();
+  Suspend(seconds(3));
+  Tick();
+  EXPECT_EQ(opened, 1) << "the answer may have been waiting to be read";
+  Ok(ping.id);
+  Live(seconds(10));
+  EXPECT_EQ(opened, 1);
+  Pass(milliseconds(1'250));
+  Flush();
+  Suspend(seconds(3));
+  Tick();
+  Pass(milliseconds(1'667));
+  EXPECT_EQ(opened, 2) << "but once only";
+}
+
+// --- Abandoned
+
+TEST_F(MachineTest, WhatArrivesOverAnAbandonedSessionIsIgnored) {
+  Ready();
+  const auto lease = Hold();
+  const CallId waiting = Acquire("other");
+  const auto acquire = Last<AcquireRequest>();
+  Flush();
+  const SessionId old = session;
+  Draining();
+  EXPECT_TRUE(cancelled.contains(old));
+  const TimePoint frozen = lease->TrustedUntil();
+  Pass(milliseconds(200));
+  MessageOf(old, {.answers = {{.id = acquire.id, .grant = Grant{"", 8, seconds(29)}}},
+                  .events = {{.type = EventType::kExtended,
+                              .key = "k",
+                              .grant = Grant{lease->token(), 9, seconds(29)}}}});
+  machine->OnWritten(old);
+  machine->OnEnded(old, {Reason::kUnauthenticated, "late"});
+  Collect();
+  EXPECT_EQ(lease->TrustedUntil(), frozen);
+  EXPECT_EQ(lease->fencing_token(), 7U);
+  EXPECT_FALSE(leases.contains(waiting));
+  EXPECT_TRUE(failed.empty());
+}
+
+TEST_F(MachineTest, WhatAnAbandonedDaemonReportsOfALockIsIgnoredAfterItsAdoptionToo) {
+  Ready();
+  const auto lease = Hold();
+  const SessionId old = session;
+  const Response gone{
+      .events = {{.type = EventType::kLost, .key = "k", .error = {Reason::kDraining, "gone"}}}};
+  Draining();
+  MessageOf(old, gone);
+  Ready();
+  Flush();
+  GrantTo(Last<AdoptRequest>().id);
+  const TimePoint until = lease->TrustedUntil();
+  MessageOf(old, gone);
+  MessageOf(old, {.events = {{.type = EventType::kDraining}}});
+  EXPECT_TRUE(lost.empty());
+  EXPECT_EQ(lease->TrustedUntil(), until);
+  EXPECT_EQ(opened, 2);
+}
+
+TEST_F(MachineTest, DrainingAsAReasonMovesTheClientToo) {
+  Ready();
+  const CallId waiting = Acquire();
+  Flush();
+  Refuse(Last<AcquireRequest>().id, Reason::kDraining);
+  EXPECT_EQ(endpoint, 1U);
+  Ready();
+  Flush();
+  EXPECT_EQ(Count<ReleaseRequest>(), 0U) << "it was refused";
+  GrantTo(Last<AcquireRequest>().id);
+  EXPECT_TRUE(leases.contains(waiting));
+}
+
+TEST_F(MachineTest, TheOtherAnswersOfTheMessageThatDrainsCount) {
+  Ready();
+  const CallId first = Acquire("first");
+  const CallId second = Acquire("second");
+  Flush();
+  const auto acquires = All<AcquireRequest>();
+  Message({.answers = {{.id = acquires[0].id, .error = Error{Reason::kDraining, ""}},
+                       {.id = acquires[1].id, .grant = Grant{"", 7, seconds(29)}}},
+           .events = {{.type = EventType::kDraining}}});
+  EXPECT_TRUE(leases.contains(second));
+  EXPECT_FALSE(leases.contains(first) || failed.contains(first));
+  EXPECT_EQ(endpoint, 1U);
+}
+
+}  // namespace
+}  // namespace redlock::client

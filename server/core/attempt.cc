@@ -227,10 +227,8 @@ void Attempt::Unify(FencingToken highest) {
 
 void Attempt::Succeed(Lease lease) {
   winner_ = round_.get();
-  Finish({.lease = std::move(lease),
-          .error = {},
-          .votes = std::move(votes_),
-          .extended = extended_});
+  Finish(
+      {.lease = std::move(lease), .error = {}, .votes = std::move(votes_), .extended = extended_});
 }
 
 void Attempt::Lose(Reason reason, std::string message, Duration retry_after) {

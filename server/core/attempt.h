@@ -36,7 +36,7 @@ struct AttemptResult {
   std::optional<Lease> lease;  // set when it was won
   Error error;                 // else this says why; kLockAlreadyHeld: retry_after is the TTL left
   Votes votes;
-  bool split = false;  // rivals took a part of the nodes each
+  bool split = false;     // rivals took a part of the nodes each
   bool extended = false;  // won: the token held the key before, on some node at least
 };
 
@@ -94,7 +94,7 @@ class Attempt final : public Round::Listener, public std::enable_shared_from_thi
   const Round* winner_ = nullptr;  // for comparison only
   bool extended_ = false;
   std::uint64_t keeper_number_ = 0;  // once won
-  Votes votes_;                    // of the last round decided
+  Votes votes_;                      // of the last round decided
 };
 
 }  // namespace redlock

@@ -13,10 +13,10 @@ namespace redlock {
 struct CleanUpTarget {
   Key key;
   OwnerToken token;
-  std::optional<AttemptId> only_attempt;              // as in ReleaseStep
-  FencingToken seal;                                  // likewise
-  bool announce = false;                              // likewise
-  std::optional<Keeper> at_end_of = {};               // likewise
+  std::optional<AttemptId> only_attempt;  // as in ReleaseStep
+  FencingToken seal;                      // likewise
+  bool announce = false;                  // likewise
+  std::optional<Keeper> at_end_of = {};   // likewise
 };
 
 // Asks each of its nodes until the node has answered, for release_timeout at most. One thread.

@@ -102,8 +102,7 @@ void Extension::Cancel(Reason why) {
 }
 
 void Extension::Enter() {
-  const auto line =
-      command_.held ? RoundWindow::Line::kHeldLeases : RoundWindow::Line::kExtensions;
+  const auto line = command_.held ? RoundWindow::Line::kHeldLeases : RoundWindow::Line::kExtensions;
   env_.window.Enter(place_, line, command_.source, [this] { Attempt(); });
 }
 
@@ -175,9 +174,8 @@ void Extension::Won(Round& round) {
     }
     // A lock that some other library took has no fence yet. And the highest of several may be that
     // of another holder, after which this token was put back: a new one is above all of them.
-    command_.raise_to = Has(Safeguard::kRaiseAboveAll)
-                            ? env_.fences.Next(env_.scheduler.WallNow())
-                            : fences.highest;
+    command_.raise_to = Has(Safeguard::kRaiseAboveAll) ? env_.fences.Next(env_.scheduler.WallNow())
+                                                       : fences.highest;
     ++raises_;
     --attempts_;  // the same attempt, finished in a second round
     Attempt();
@@ -209,8 +207,7 @@ void Extension::Heal(NodeIndex node) {
   if (registry_.IsReleasing(lease_->key) && Has(Safeguard::kNoHealDuringRelease)) return;
   const Duration left = lease_->valid_until - env_.scheduler.Now();
   if (left < std::chrono::milliseconds(1)) return;
-  const auto& keeper =
-      Has(Safeguard::kHealNamesTheStream) ? confirmed_keeper_ : command_.keeper;
+  const auto& keeper = Has(Safeguard::kHealNamesTheStream) ? confirmed_keeper_ : command_.keeper;
   env_.nodes[node]->Heal({lease_->key, lease_->token, left, lease_->fence, keeper},
                          std::make_shared<IgnoreReply>());
 }

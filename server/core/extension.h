@@ -5,9 +5,9 @@
 // back for a token that has lost its lock.
 //
 // The fence of a lease must be stored by a quorum, or a later holder could get a lower one. If the
-// nodes that granted disagree (a node was healed, or took part in only one of two attempts), or know
-// no fence of this holder (another library took the lock), a second round raises all of them to a new
-// one, above all that they store, before the extension counts.
+// nodes that granted disagree (a node was healed, or took part in only one of two attempts), or
+// know no fence of this holder (another library took the lock), a second round raises all of them
+// to a new one, above all that they store, before the extension counts.
 //
 // An adoption is an extension after which the lease belongs to another stream (see Keeper).
 #pragma once
@@ -34,7 +34,7 @@ struct ExtendCommand {
   Duration ttl{};
   RetryPolicy retry;  // only undecided rounds are repeated, and for no longer than ttl
   std::optional<MonotonicTime> deadline;
-  FencingToken raise_to;             // 0: as the nodes have it
+  FencingToken raise_to;              // 0: as the nodes have it
   std::optional<Keeper> keeper = {};  // the stream that extends, if a stream does
   Adopt adopt = Adopt::kNot;
   // The lease is known to be held: it was extended before.

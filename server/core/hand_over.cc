@@ -77,7 +77,8 @@ bool HandOver::CanEndALaterHold() const {
 
 void HandOver::AnswerIfDecided() {
   constexpr const char* kUndecided =
-      "too few nodes answered to decide; those that did have released, the others are asked again in "
+      "too few nodes answered to decide; those that did have released, the others are asked again "
+      "in "
       "the background";
   switch (verdict()) {
     case Verdict::kPending:

@@ -12,7 +12,7 @@ namespace redlock {
 
 struct HoldCommand {
   AcquireCommand acquire;
-  Duration interval{};                   // between extensions; less than the TTL
+  Duration interval{};  // between extensions; less than the TTL
   // From the acquisition on. The TTLs are cut so that the lock expires at its end.
   std::optional<Duration> max_lifetime;
 };

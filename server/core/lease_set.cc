@@ -22,12 +22,11 @@ void LeaseSet::Acquire(std::uint64_t id, HoldCommand command) {
     if (self->listener_ != nullptr) self->listener_->OnQueued(id, position);
   };
   const LeaseName name{command.acquire.key, command.acquire.token};
-  auto hold = shard_.Hold(std::move(command), {.decided =
-                                                   [self = shared_from_this(),
-                                                    id](const AcquireResult& result) {
-                                                     self->OnAcquired(id, result);
-                                                   },
-                                               .watched = EventsOf(name)});
+  auto hold =
+      shard_.Hold(std::move(command),
+                  {.decided = [self = shared_from_this(),
+                               id](const AcquireResult& result) { self->OnAcquired(id, result); },
+                   .watched = EventsOf(name)});
   if (hold) waiting_.emplace(id, std::move(hold));
 }
 
@@ -48,21 +47,19 @@ bool LeaseSet::GiveUp(std::uint64_t id) {
 }
 
 void LeaseSet::Adopt(std::uint64_t id, AdoptCommand command) {
-  ExtendCommand extend{.key = command.key,
-                       .token = command.token,
-                       .ttl = command.ttl,
-                       .retry = {.max_retries = 0, .min_delay = {}, .max_jitter = {}},
-                       .deadline = std::nullopt,
-                       .raise_to = {},
-                       .keeper = Keeper{.number = command.sequence.value_or(0),
-                                        .id = shard_.NewStreamId()},
-                       .adopt = command.sequence ? ExtendCommand::Adopt::kInSequence
-                                                 : ExtendCommand::Adopt::kAsLast,
-                       .source = source_};
-  shard_.Extend(std::move(extend), [self = shared_from_this(), id,
-                                    command = std::move(command)](const ExtendResult& result) {
-    self->OnAdopted(id, command, result);
-  });
+  ExtendCommand extend{
+      .key = command.key,
+      .token = command.token,
+      .ttl = command.ttl,
+      .retry = {.max_retries = 0, .min_delay = {}, .max_jitter = {}},
+      .deadline = std::nullopt,
+      .raise_to = {},
+      .keeper = Keeper{.number = command.sequence.value_or(0), .id = shard_.NewStreamId()},
+      .adopt = command.sequence ? ExtendCommand::Adopt::kInSequence : ExtendCommand::Adopt::kAsLast,
+      .source = source_};
+  shard_.Extend(std::move(extend),
+                [self = shared_from_this(), id, command = std::move(command)](
+                    const ExtendResult& result) { self->OnAdopted(id, command, result); });
 }
 
 void LeaseSet::OnAdopted(std::uint64_t id, const AdoptCommand& command,
@@ -149,11 +146,11 @@ void LeaseSet::End(StreamEnd end, std::function<void()> done) {
   // A client that closes its stream still hears of what it asked for before.
   if (end != StreamEnd::kClosed) listener_ = nullptr;
   // Called when the last release has dropped it.
-  EndPortion(end, std::shared_ptr<void>(nullptr, [self = shared_from_this(),
-                                                  done = std::move(done)](void*) {
-    self->listener_ = nullptr;
-    done();
-  }));
+  EndPortion(end, std::shared_ptr<void>(nullptr,
+                                        [self = shared_from_this(), done = std::move(done)](void*) {
+                                          self->listener_ = nullptr;
+                                          done();
+                                        }));
 }
 
 void LeaseSet::EndPortion(StreamEnd end, const std::shared_ptr<void>& done) {
@@ -182,8 +179,7 @@ void LeaseSet::EndOne(Kept kept, StreamEnd end, const std::shared_ptr<void>& don
     kept.lease = kept.watchdog->lease();
     kept.watchdog->Detach();
   }
-  const LeaseFate fate =
-      Has(Safeguard::kBrokenStreamExpires) ? FateOf(end) : LeaseFate::kReleased;
+  const LeaseFate fate = Has(Safeguard::kBrokenStreamExpires) ? FateOf(end) : LeaseFate::kReleased;
   switch (fate) {
     case LeaseFate::kExpires:
       return;

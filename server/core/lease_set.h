@@ -1,5 +1,5 @@
-// The leases of one stream on one shard: what it waits for, what it keeps alive, and what becomes of
-// them when it ends. Hold, Watch and Session are adapters over this.
+// The leases of one stream on one shard: what it waits for, what it keeps alive, and what becomes
+// of them when it ends. Hold, Watch and Session are adapters over this.
 #pragma once
 
 #include <cstddef>
@@ -10,8 +10,8 @@
 #include <string>
 #include <unordered_map>
 
-#include "server/core/shard.h"
 #include "server/core/safeguard.h"
+#include "server/core/shard.h"
 #include "server/core/stream_end.h"
 
 namespace redlock {
@@ -51,8 +51,8 @@ class LeaseSet final : public std::enable_shared_from_this<LeaseSet> {
   void Release(std::uint64_t id, const Key& key, const OwnerToken& token);
   void Watch(WatchCommand command);
 
-  // The stream broke: gives up what waits, and stops extending; no callback follows. If End(kSilent)
-  // will follow, what is to be released then is remembered; else everything expires.
+  // The stream broke: gives up what waits, and stops extending; no callback follows. If
+  // End(kSilent) will follow, what is to be released then is remembered; else everything expires.
   void Break(bool until_silent);
   // The same, and what is held, or was until Break(), is released or expires by itself. `done` is
   // called once everything that is released has been, as far as nodes answered. Only the first call
@@ -76,8 +76,8 @@ class LeaseSet final : public std::enable_shared_from_this<LeaseSet> {
   struct Kept {
     std::shared_ptr<Watchdog> watchdog;  // null once detached
     Lease lease;                         // then, as it was
-    // The lease was held before: an acquisition with extend_if_held, which may have been delayed on its
-    // way here while the client went on elsewhere. Silence does not release it.
+    // The lease was held before: an acquisition with extend_if_held, which may have been delayed on
+    // its way here while the client went on elsewhere. Silence does not release it.
     bool found_held = false;
   };
 

@@ -86,8 +86,8 @@ class NodeObserver {
 
 // No step shortens what is left of a key's TTL, unless the holder gives it away.
 
-// The lease belongs to {fence, attempt} from then on; if it was held before, to {number, attempt} with a
-// number one above that of the stream before.
+// The lease belongs to {fence, attempt} from then on; if it was held before, to {number, attempt}
+// with a number one above that of the stream before.
 struct AcquireStep {
   const Key& key;
   const OwnerToken& token;
@@ -119,20 +119,21 @@ struct ExtendStep {
   const Key& key;
   const OwnerToken& token;
   Duration ttl;
-  // The node stores at least this fence afterwards; it refuses to take a lower one for its own if the
-  // fence that it stores is an earlier holder's. 0: as it is.
+  // The node stores at least this fence afterwards; it refuses to take a lower one for its own if
+  // the fence that it stores is an earlier holder's. 0: as it is.
   FencingToken raise_to;
-  // The stream that extends, if a stream does. It replaces a stream with a lower number, which is one
-  // that the lease belonged to before an adoption that did not reach this node. Unset: the lease belongs
-  // to no stream from then on, so that no stream's end deletes what is kept by other means.
+  // The stream that extends, if a stream does. It replaces a stream with a lower number, which is
+  // one that the lease belonged to before an adoption that did not reach this node. Unset: the
+  // lease belongs to no stream from then on, so that no stream's end deletes what is kept by other
+  // means.
   std::optional<Keeper> keeper = {};
-  // The lease belongs to `keeper` from then on. Answers kStaleFence, with the number, if it belongs to
-  // another stream whose number is not lower.
+  // The lease belongs to `keeper` from then on. Answers kStaleFence, with the number, if it belongs
+  // to another stream whose number is not lower.
   bool adopt = false;
 };
 
-// Puts a lost key back for a token that a quorum has just confirmed. Never lowers a fence: if the node
-// stores a higher one, which may be another holder's, it stores one above that.
+// Puts a lost key back for a token that a quorum has just confirmed. Never lowers a fence: if the
+// node stores a higher one, which may be another holder's, it stores one above that.
 struct HealStep {
   const Key& key;
   const OwnerToken& token;
@@ -151,16 +152,16 @@ struct ReleaseStep {
   // owner's second attempt with the same token, has meanwhile confirmed.
   std::optional<AttemptId> only_attempt;
   // Set for a token that its owner may use again: releases only what has a lower fence, and leaves
-  // this fence on the node. Answers kStaleFence, with the fence, if the holder's is not lower. A quorum
-  // that was sealed lets a later hold by the same token have a higher fence only, so that a release
-  // that arrives late elsewhere cannot end it. 0: not sealed. Nothing is stored on a node on which the
-  // token does not hold the key.
+  // this fence on the node. Answers kStaleFence, with the fence, if the holder's is not lower. A
+  // quorum that was sealed lets a later hold by the same token have a higher fence only, so that a
+  // release that arrives late elsewhere cannot end it. 0: not sealed. Nothing is stored on a node
+  // on which the token does not hold the key.
   FencingToken seal;
   // Informs the daemons that listen, if a key was released.
   bool announce = false;
-  // Set if this stream has ended: releases only a lease that belongs to it, or to a stream with a lower
-  // number, which it has replaced. The client may have adopted the lease at another daemon before this
-  // one noticed.
+  // Set if this stream has ended: releases only a lease that belongs to it, or to a stream with a
+  // lower number, which it has replaced. The client may have adopted the lease at another daemon
+  // before this one noticed.
   std::optional<Keeper> at_end_of = {};
 };
 

@@ -253,8 +253,8 @@ void NodeGuard::Quarantine(NodeIndex node, Data data, Duration time, std::string
   seat.standing = Standing::kQuarantined;
   seat.data = data;
   seat.why = std::move(why);
-  seat.until = scheduler_.Now() +
-               (Has(Safeguard::kQuarantine) ? std::max(time, Duration{}) : Duration{});
+  seat.until =
+      scheduler_.Now() + (Has(Safeguard::kQuarantine) ? std::max(time, Duration{}) : Duration{});
   if (news && time > Duration{}) report_(node, true, "quarantined " + *Barred(node));
   // Where it has no mark, another daemon may just be marking a new set.
   if (!seat.mark.empty()) TendQuarantine(node);

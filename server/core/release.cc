@@ -67,9 +67,9 @@ void ReleaseOperation::Send() {
   round_ = Round::Start(
                env_, CountRelease,
                [this](Node& node, std::shared_ptr<ReplySink> sink) {
-                 node.Release({command_.key, command_.token, std::nullopt, seal_, true,
-                               command_.at_end_of},
-                              std::move(sink));
+                 node.Release(
+                     {command_.key, command_.token, std::nullopt, seal_, true, command_.at_end_of},
+                     std::move(sink));
                },
                shared_from_this())
                .get();

@@ -1,11 +1,11 @@
-// Gives a lock back on all nodes on which the token holds the key. Decided at the majority; nodes that
-// do not answer are asked again in the background for release_timeout.
+// Gives a lock back on all nodes on which the token holds the key. Decided at the majority; nodes
+// that do not answer are asked again in the background for release_timeout.
 //
-// A token that its owner may use again is sealed (see ReleaseStep::seal). The seal is proposed from this
-// daemon's wall clock. If it is not above the holder's fence, because another daemon's clock is ahead,
-// the release is repeated with a higher one, for as long as the caller has not been answered: until then
-// the owner does not use the token again. And "not held" is then answered only when no copy of the
-// release can be on its way any more, because nothing has been sealed.
+// A token that its owner may use again is sealed (see ReleaseStep::seal). The seal is proposed from
+// this daemon's wall clock. If it is not above the holder's fence, because another daemon's clock
+// is ahead, the release is repeated with a higher one, for as long as the caller has not been
+// answered: until then the owner does not use the token again. And "not held" is then answered only
+// when no copy of the release can be on its way any more, because nothing has been sealed.
 #pragma once
 
 #include <functional>
@@ -22,8 +22,8 @@ namespace redlock {
 struct ReleaseCommand {
   Key key;
   OwnerToken token;
-  // Set if this stream has ended. See ReleaseStep::at_end_of. `fence` is the lease's then, as far as the
-  // stream knows: a later hold by the same token has a higher one, and is left alone.
+  // Set if this stream has ended. See ReleaseStep::at_end_of. `fence` is the lease's then, as far
+  // as the stream knows: a later hold by the same token has a higher one, and is left alone.
   std::optional<Keeper> at_end_of = {};
   FencingToken fence = {};
   Source source = {};
@@ -67,8 +67,8 @@ class ReleaseOperation final : public Operation,
  private:
   // What is known of one node, from all rounds.
   struct NodeState {
-    int on_the_way = 0;     // copies of the release that it has not answered
-    bool lost = false;      // one of them may reach it though no answer will come
+    int on_the_way = 0;  // copies of the release that it has not answered
+    bool lost = false;   // one of them may reach it though no answer will come
     bool released = false;
     bool sealed = false;
     bool not_held = false;

@@ -111,7 +111,8 @@ Duration RoundWindow::PredictedWait(Source source) const {
   const auto found = queue.sources.find(source.value);
   const std::size_t own = found == queue.sources.end() ? 0 : found->second.requests.size();
   // It is served once in each turn of all sources, behind its own requests.
-  const std::size_t before = std::min(queue.size, own * queue.sources.size() + queue.sources.size());
+  const std::size_t before =
+      std::min(queue.size, own * queue.sources.size() + queue.sources.size());
   return each * static_cast<Duration::rep>(before);
 }
 

@@ -4,10 +4,10 @@
 // the node timeout, be taken for lost and sent again, and the more so the busier the nodes are.
 // Those that wait here have not begun, so no validity runs. Hand-overs do not wait.
 //
-// Nobody's requests may cost others their locks. There is a line for each kind of operation, and each
-// line gets its share of the places (kShares), so that neither releases nor acquisitions nor extensions
-// of locks that nobody holds keep a lease from being extended in time. Within a line, the sources
-// (connections) take turns.
+// Nobody's requests may cost others their locks. There is a line for each kind of operation, and
+// each line gets its share of the places (kShares), so that neither releases nor acquisitions nor
+// extensions of locks that nobody holds keep a lease from being extended in time. Within a line,
+// the sources (connections) take turns.
 //
 // The width follows what the nodes bear: additive increase, multiplicative decrease, as TCP's
 // congestion window does (RFC 5681). The lines are served by stride scheduling (Waldspurger 1995).

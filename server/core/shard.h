@@ -50,8 +50,8 @@ class Shard final : private Releaser {
 
   // Never refused: to lose a lock by overload is worse than not to get one.
   std::shared_ptr<Operation> Extend(ExtendCommand command, ExtendDone done);
-  // Ends the watchdogs of the lease with kReleased. If somebody waits for the key at this daemon, the
-  // lock is handed over.
+  // Ends the watchdogs of the lease with kReleased. If somebody waits for the key at this daemon,
+  // the lock is handed over.
   void Release(const Key& key, const OwnerToken& token, ReleaseDone done, Source source = {});
   // Without a hand-over, which does not look at the stream that the lease belongs to.
   void ReleaseAtEndOf(const Lease& lease) override;
@@ -82,8 +82,8 @@ class Shard final : private Releaser {
   [[nodiscard]] std::size_t waiters() const { return queues_.waiters(); }
   // What is kept alive or waited for here, in no order. Looks at every operation.
   [[nodiscard]] std::vector<LeaseListing> ListLeases() const;
-  // Takes the key from whoever holds it. Reports what Inspect says before that, and the worst of what
-  // the releases answered, which is unset if all succeeded or nobody held the key.
+  // Takes the key from whoever holds it. Reports what Inspect says before that, and the worst of
+  // what the releases answered, which is unset if all succeeded or nobody held the key.
   using ForceReleaseDone = std::function<void(const InspectResult& before, std::optional<Error>)>;
   void ForceRelease(const Key& key, ForceReleaseDone done);
   // Callers that wait for the key here.

@@ -1,16 +1,15 @@
 // Notices that a client has sent nothing for the time that it agreed to (disconnect_grace).
 //
-// Safe, because the client counts from the time at which it sent its last message that was answered,
-// which is not after the time at which that message was read here, and stops a drift earlier
-// (tests/model/stream.pml).
+// Safe, because the client counts from the time at which it sent its last message that was
+// answered, which is not after the time at which that message was read here, and stops a drift
+// earlier (tests/model/stream.pml).
 #pragma once
 
 #include <functional>
 #include <utility>
 
-#include "server/core/safeguard.h"
-
 #include "server/core/clock.h"
+#include "server/core/safeguard.h"
 
 namespace redlock {
 

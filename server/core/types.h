@@ -72,10 +72,11 @@ struct AttemptId {
   bool operator==(const AttemptId&) const = default;
 };
 
-// The stream that a lease belongs to: the one that acquired or adopted it last. Each node stores it,
-// and the end of a stream deletes a key only on the nodes that name this very stream. Ordered by
-// `number`, so that an adoption that was delayed on its way does not replace a later one: the fence
-// proposed for an acquisition; for an adoption, AdoptOperation.sequence or a number proposed likewise.
+// The stream that a lease belongs to: the one that acquired or adopted it last. Each node stores
+// it, and the end of a stream deletes a key only on the nodes that name this very stream. Ordered
+// by `number`, so that an adoption that was delayed on its way does not replace a later one: the
+// fence proposed for an acquisition; for an adoption, AdoptOperation.sequence or a number proposed
+// likewise.
 struct Keeper {
   std::uint64_t number = 0;
   AttemptId id;
@@ -145,8 +146,8 @@ struct Lease {
   OwnerToken token;
   FencingToken fence;
   std::optional<Keeper> keeper;  // set if a stream acquired or adopted it with this operation
-  Duration validity{};          // left at the decision
-  MonotonicTime valid_until{};  // the same as an instant
+  Duration validity{};           // left at the decision
+  MonotonicTime valid_until{};   // the same as an instant
 };
 
 // Why an operation failed; the contract's table of reasons, as far as the core decides them.

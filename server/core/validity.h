@@ -22,8 +22,8 @@ struct DriftBudget {
   return ttl - elapsed - Drift(ttl, budget);
 }
 
-// The longest TTL, in whole milliseconds, whose validity is not longer than `validity`. Not positive:
-// there is none.
+// The longest TTL, in whole milliseconds, whose validity is not longer than `validity`. Not
+// positive: there is none.
 [[nodiscard]] inline Duration TtlFor(Duration validity, const DriftBudget& budget) {
   const auto scaled = static_cast<double>((validity + budget.buffer).count()) / (1 - budget.factor);
   return std::chrono::floor<std::chrono::milliseconds>(

@@ -17,9 +17,9 @@ constexpr Duration kProbeJitter = milliseconds(200);
 // Nodes announce a release within a network's delay of each other; a node that has not by then is
 // not waited for.
 constexpr Duration kAnnouncementGrace = milliseconds(2);
-// How long other daemons are left alone with a key for which they wait. A distant daemon needs as long
-// to hear of the release and to ask for the key; so this ends as soon as somebody has the key, and is
-// halved each time that nobody came.
+// How long other daemons are left alone with a key for which they wait. A distant daemon needs as
+// long to hear of the release and to ask for the key; so this ends as soon as somebody has the key,
+// and is halved each time that nobody came.
 constexpr Duration kLongestYield = milliseconds(100);
 constexpr Duration kShortestYield = milliseconds(2);
 // Meanwhile one node is asked so often whether somebody has the key.

@@ -36,8 +36,8 @@ void OperationRegistry::AddWatchdog(Watchdog& watchdog) {
 void OperationRegistry::RemoveWatchdog(Watchdog& watchdog) {
   const auto [begin, end] =
       watchdogs_.equal_range(std::hash<std::string>()(watchdog.token().value()));
-  watchdogs_.erase(std::find_if(begin, end,
-                                [&watchdog](const auto& one) { return one.second == &watchdog; }));
+  watchdogs_.erase(
+      std::find_if(begin, end, [&watchdog](const auto& one) { return one.second == &watchdog; }));
 }
 
 std::vector<std::shared_ptr<Watchdog>> OperationRegistry::WatchdogsOf(
@@ -60,8 +60,8 @@ std::shared_ptr<Watchdog> Watchdog::Start(const Environment& env, OperationRegis
   registry.Add(self);
   registry.AddWatchdog(*self);
   if (self->lifetime_end_) {
-    self->lifetime_timer_ = env.scheduler.At(*self->lifetime_end_,
-                                             [raw = self.get()] { raw->EndLifetime(); });
+    self->lifetime_timer_ =
+        env.scheduler.At(*self->lifetime_end_, [raw = self.get()] { raw->EndLifetime(); });
   }
   if (self->held_) {
     self->last_extension_ = env.scheduler.Now();
@@ -251,9 +251,8 @@ void Watchdog::ExtendAt(MonotonicTime when) {
 }
 
 void Watchdog::SetTimer() {
-  const MonotonicTime next = lost_ || !Has(Safeguard::kLossInTime)
-                                 ? extend_at_
-                                 : std::min(extend_at_, valid_until_);
+  const MonotonicTime next =
+      lost_ || !Has(Safeguard::kLossInTime) ? extend_at_ : std::min(extend_at_, valid_until_);
   if (next == kNever) {
     timer_.Cancel();
     return;

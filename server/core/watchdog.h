@@ -2,12 +2,13 @@
 //
 // The first extension is made at once (within an interval, for a lease that was just acquired),
 // then one every interval. One that fails is repeated sooner, while validity lasts: a passing fault
-// does not kill a watchdog. LOST is reported at the moment at which the validity ends on the monotonic
-// clock, or a quorum says that the token no longer holds the key, whichever comes first; it needs
-// no node to answer.
+// does not kill a watchdog. LOST is reported at the moment at which the validity ends on the
+// monotonic clock, or a quorum says that the token no longer holds the key, whichever comes first;
+// it needs no node to answer.
 //
-// A lease that is lost, or whose watchdog ends, is left to expire: its client may still trust it. No
-// validity that is reported reaches beyond max_lifetime, because the TTL of the extensions is cut.
+// A lease that is lost, or whose watchdog ends, is left to expire: its client may still trust it.
+// No validity that is reported reaches beyond max_lifetime, because the TTL of the extensions is
+// cut.
 //
 // How long a lease is valid that this daemon has not acquired is known to its client only. Until
 // the first success, a TTL from the start is taken as the bound.
@@ -33,8 +34,8 @@ struct WatchCommand {
   Duration interval{};  // less than ttl
   bool keep_watching_after_loss = false;
   std::optional<Duration> max_lifetime;
-  // Known to be valid, because it was just acquired or adopted. If it belongs to a stream, that is the
-  // one that this watchdog extends for.
+  // Known to be valid, because it was just acquired or adopted. If it belongs to a stream, that is
+  // the one that this watchdog extends for.
   std::optional<Lease> held;
   Source source = {};
 };
@@ -66,14 +67,16 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
   // Its stream has ended, in a way that releases: no event comes any more. Releases the lease if it
   // still belongs to this stream; one that belongs to no stream is left to expire.
   void Cancel(Reason why) override;
-  // No event comes any more, and nothing is extended: the lease expires, or somebody else watches it.
+  // No event comes any more, and nothing is extended: the lease expires, or somebody else watches
+  // it.
   void Detach();
   // The owner releases the lease, or somebody takes it by force: ends with an event.
   void OnReleased();
   void OnTaken();
   [[nodiscard]] const Key& key() const { return key_; }
   [[nodiscard]] const OwnerToken& token() const { return token_; }
-  // As it is known here. Its keeper is the stream that this watchdog extends for, if it does for one.
+  // As it is known here. Its keeper is the stream that this watchdog extends for, if it does for
+  // one.
   [[nodiscard]] Lease lease() const;
   [[nodiscard]] bool lost() const { return lost_; }
   [[nodiscard]] int failures() const { return failures_; }

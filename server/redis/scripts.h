@@ -3,8 +3,8 @@
 // questions that one answer settles for all (the mark, the clock).
 //
 // A key holds its owner's token, as `SET key token NX PX ttl` writes it, so that other Redlock
-// libraries and redlockd exclude each other. Beside it, `redlockd:meta:{key}` is a hash that outlives
-// the key by fence_retention:
+// libraries and redlockd exclude each other. Beside it, `redlockd:meta:{key}` is a hash that
+// outlives the key by fence_retention:
 //   f  the fencing token
 //   t  whom it belongs to: a digest of the owner's token, a space, and the owner's label. If the
 //      digest is not that of the token at the key, another library has taken the key since.
@@ -26,9 +26,9 @@ namespace redlock::redis {
 
 // KEYS: the guard's mark; then of each step the key and its meta (for kMark twice the mark).
 // ARGV: the mark's value, '' where it is not looked at; retention of meta in ms; then of each step
-// its verb and its arguments: see Verb. Answers an array: an element for each step, and then, if a step
-// may have granted a lock or was kMark, the node's clock in µs. An element is kGranted, or an array of a
-// Status and what goes with it.
+// its verb and its arguments: see Verb. Answers an array: an element for each step, and then, if a
+// step may have granted a lock or was kMark, the node's clock in µs. An element is kGranted, or an
+// array of a Status and what goes with it.
 [[nodiscard]] std::string_view StepsSource();
 
 // What a step is called in ARGV, and its arguments there. `held by` is "attempt label", as in meta.
@@ -36,21 +36,25 @@ enum class Verb : char {
   kAcquire = 'a',   // token, ttl ms, fence, holder (as in meta's t), attempt
   kAdopt = 'A',     // the same: extends if the token already holds the key
   kHandOver = 'h',  // from, to, ttl ms, fence, holder, attempt
-  kExtend = 'e',    // token, ttl ms, raise to (0: as it is), digest, keeper's number ('' for none), id
-  kTake = 'E',      // the same: the lease belongs to that keeper from then on
-  kHeal = 'l',      // token, ttl ms, fence, digest, keeper (as in meta's w; '' for none)
+  kExtend =
+      'e',      // token, ttl ms, raise to (0: as it is), digest, keeper's number ('' for none), id
+  kTake = 'E',  // the same: the lease belongs to that keeper from then on
+  kHeal = 'l',  // token, ttl ms, fence, digest, keeper (as in meta's w; '' for none)
   kRelease = 'r',   // token; announced
-  kTakeBack = 'R',  // token, only attempt ('' for any), seal (0 for none), announce (1 or 0), number
-                    // and id of the keeper whose end it is ('' for none)
+  kTakeBack = 'R',  // token, only attempt ('' for any), seal (0 for none), announce (1 or 0),
+                    // number and id of the keeper whose end it is ('' for none)
   kInspect = 'i',   //
   kMark = 'm',      // from ('' for none), to
 };
 
 enum class Status : long long {
-  // Of an acquisition, the fence if it is another than that proposed; of an adoption and an extension,
-  // the fence (negative if it is an earlier holder's) and the keeper; of a heal, the fence; of a release,
+  // Of an acquisition, the fence if it is another than that proposed; of an adoption and an
+  // extension,
+  // the fence (negative if it is an earlier holder's) and the keeper; of a heal, the fence; of a
+  // release,
   // the number of listeners and whether it was sealed (1 or 0), both left out if they are 0; of a
-  // hand-over, the fence and whether `from` held the key; of an inspection, the fence, the remaining ms,
+  // hand-over, the fence and whether `from` held the key; of an inspection, the fence, the
+  // remaining ms,
   // the token and the holder; of a mark, the mark.
   kGranted = 1,
   kHeld = 2,        // remaining ms
@@ -61,8 +65,8 @@ enum class Status : long long {
   kKept = 7,        // the number of the keeper, which is not lower than that of the adoption
 };
 
-// What meta keeps of a token, to know it again (FNV-1a). Two tokens with the same digest would at worst
-// share a fencing token.
+// What meta keeps of a token, to know it again (FNV-1a). Two tokens with the same digest would at
+// worst share a fencing token.
 [[nodiscard]] inline std::uint64_t DigestOf(const OwnerToken& token) {
   std::uint64_t hash = 14695981039346656037U;
   for (const char c : token.value()) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211U;

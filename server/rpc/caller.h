@@ -24,7 +24,8 @@ class Caller {
   }
   // Empty if nobody is asked.
   [[nodiscard]] const std::string& identity() const { return identity_; }
-  // Whose requests are served in turns with those of others: the identity's, or else the connection's.
+  // Whose requests are served in turns with those of others: the identity's, or else the
+  // connection's.
   [[nodiscard]] Source source() const { return source_; }
 
  private:

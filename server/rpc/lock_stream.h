@@ -1,5 +1,5 @@
-// What Hold, Watch and Session have in common: who calls, one write at a time with an outbox behind it,
-// draining, and an orderly end.
+// What Hold, Watch and Session have in common: who calls, one write at a time with an outbox behind
+// it, draining, and an orderly end.
 #pragma once
 
 #include <memory>
@@ -15,8 +15,8 @@
 
 namespace redlock::rpc {
 
-// Results come in turns of the keys' shards, what the client does in those of the stream's: what both
-// touch is under the mutex. Work posted to shards shares the stream.
+// Results come in turns of the keys' shards, what the client does in those of the stream's: what
+// both touch is under the mutex. Work posted to shards shares the stream.
 template <typename Outbox>
 class LockStream : public StreamCall, public OpenStream {
  public:

@@ -172,7 +172,7 @@ class Checker {
   template <typename Message>
   std::optional<Duration> CheckLifetime(const Message& message) {
     if (!message.has_max_lifetime()) return std::nullopt;
-    return CheckDuration("max_lifetime", message.max_lifetime(), kMinTtl, kLongest);
+    return CheckDuration("max_lifetime", message.max_lifetime(), kMinInterval, kLongest);
   }
 
   void Fault(const std::string& field, const std::string& description) {

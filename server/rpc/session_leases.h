@@ -1,5 +1,5 @@
-// The leases of a Session on all shards, and the silence after which they are released. Lives on when
-// the stream has broken, until the client's disconnect_grace is over.
+// The leases of a Session on all shards, and the silence after which they are released. Lives on
+// when the stream has broken, until the client's disconnect_grace is over.
 #pragma once
 
 #include <functional>
@@ -20,8 +20,8 @@ class SessionLeases final : public std::enable_shared_from_this<SessionLeases> {
   // `home`: in whose turns the stream's messages are read.
   SessionLeases(runtime::ShardPool& shards, EventLoop& home);
 
-  // In turns of the home loop, once. From now on, silence of that length releases the leases and calls
-  // `silent`.
+  // In turns of the home loop, once. From now on, silence of that length releases the leases and
+  // calls `silent`.
   void SetGrace(Duration grace, std::function<void()> silent);
   // A message has been read. Likewise.
   void OnRead();
@@ -30,8 +30,8 @@ class SessionLeases final : public std::enable_shared_from_this<SessionLeases> {
   template <typename Work>
   void Do(std::size_t shard, LeaseSet::Listener& listener, Source source, Work work);
 
-  // The stream broke; only the first call counts. Its leases expire, or are released once the grace is over. `listener` is kept
-  // until no shard refers to it any more.
+  // The stream broke; only the first call counts. Its leases expire, or are released once the grace
+  // is over. `listener` is kept until no shard refers to it any more.
   void Break(std::shared_ptr<void> listener);
   // Only the first call counts. `done` is called once in any thread, after the last release, and is
   // kept until no shard refers to the listener.
@@ -47,9 +47,9 @@ class SessionLeases final : public std::enable_shared_from_this<SessionLeases> {
   EventLoop& home_;
   std::vector<Part> parts_;  // one a shard; the vector is constant
   std::mutex mutex_;
-  bool has_grace_ = false;  // under the mutex
-  bool broken_ = false;     // likewise
-  bool ended_ = false;      // likewise
+  bool has_grace_ = false;               // under the mutex
+  bool broken_ = false;                  // likewise
+  bool ended_ = false;                   // likewise
   std::optional<SilenceTimer> silence_;  // in turns of the home loop only
 };
 

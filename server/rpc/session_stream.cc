@@ -148,15 +148,14 @@ bool SessionStream::TakeInGrace() {
     Close(ToStatus(*faults));
     return false;
   }
-  leases_->SetGrace(std::get<Duration>(checked),
-                    [weak = std::weak_ptr<SessionStream>(Self())] {
-                      const auto self = weak.lock();
-                      if (!self) return;
-                      self->Close(ToStatus({.reason = Reason::kDeadlineExceeded,
-                                            .message = "nothing was read from the client for its "
-                                                       "disconnect_grace; its leases are released"},
-                                           {}, self->service_.names));
-                    });
+  leases_->SetGrace(std::get<Duration>(checked), [weak = std::weak_ptr<SessionStream>(Self())] {
+    const auto self = weak.lock();
+    if (!self) return;
+    self->Close(ToStatus({.reason = Reason::kDeadlineExceeded,
+                          .message = "nothing was read from the client for its "
+                                     "disconnect_grace; its leases are released"},
+                         {}, self->service_.names));
+  });
   return true;
 }
 

@@ -1,8 +1,8 @@
 // One Session: all locks of one process over one stream.
 //
 // Operations are handed to their keys' shards, a portion of a message at a time; results and events
-// come back from there, a turn's worth at a time. A client that does not read is answered OVERLOADED and
-// then closed.
+// come back from there, a turn's worth at a time. A client that does not read is answered
+// OVERLOADED and then closed.
 #pragma once
 
 #include <atomic>

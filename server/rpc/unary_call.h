@@ -101,7 +101,8 @@ class UnaryCall final : public std::enable_shared_from_this<UnaryCall<Verb>> {
     Ended();
   }
 
-  // Once the answer has been handed to gRPC, the caller may have received it: nothing is undone then.
+  // Once the answer has been handed to gRPC, the caller may have received it: nothing is undone
+  // then.
   void OnCancelled() {
     if (!operation_) return;
     // The core's own timer notices a deadline; what reaches it from here counts as cancelled.

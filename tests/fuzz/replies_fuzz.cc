@@ -15,8 +15,8 @@ using namespace redlock::redis;
 
 void ReadAll(const redisReply& reply) {
   for (const Verb verb :
-       {Verb::kAcquire, Verb::kAdopt, Verb::kHandOver, Verb::kExtend, Verb::kTake,
-        Verb::kHeal, Verb::kRelease, Verb::kTakeBack, Verb::kInspect, Verb::kMark}) {
+       {Verb::kAcquire, Verb::kAdopt, Verb::kHandOver, Verb::kExtend, Verb::kTake, Verb::kHeal,
+        Verb::kRelease, Verb::kTakeBack, Verb::kInspect, Verb::kMark}) {
     constexpr std::size_t kSteps = 3;
     const BatchReply answers(reply, kSteps);
     for (std::size_t step = 0; step < kSteps; ++step) (void)answers.At(step, {verb, {1}});

@@ -9,8 +9,8 @@
 namespace redlock::redis {
 namespace {
 
-// The simulation's model of a node and the real scripts must give the same answers, whatever they are
-// asked. Chance is seeded; nothing expires meanwhile.
+// The simulation's model of a node and the real scripts must give the same answers, whatever they
+// are asked. Chance is seeded; nothing expires meanwhile.
 class Agreement : public NodeTest {
  protected:
   template <typename OfNode>
@@ -44,16 +44,22 @@ class Agreement : public NodeTest {
       case 0:
       case 1: {
         const bool adopt = Below(2) == 0;
-        Agree("acquire", [&](Node& n, auto sink) {
-          n.Acquire({key, token, ttl, fence, attempt, owner, adopt}, sink);
-        }, model.Acquire("k", t, ttl, fence, attempt, adopt));
+        Agree(
+            "acquire",
+            [&](Node& n, auto sink) {
+              n.Acquire({key, token, ttl, fence, attempt, owner, adopt}, sink);
+            },
+            model.Acquire("k", t, ttl, fence, attempt, adopt));
         return;
       }
       case 2: {
         const OwnerToken to = AnyToken();
-        Agree("hand over", [&](Node& n, auto sink) {
-          n.HandOver({key, token, to, ttl, fence, attempt, owner}, sink);
-        }, model.HandOver("k", t, to.value(), ttl, fence, attempt));
+        Agree(
+            "hand over",
+            [&](Node& n, auto sink) {
+              n.HandOver({key, token, to, ttl, fence, attempt, owner}, sink);
+            },
+            model.HandOver("k", t, to.value(), ttl, fence, attempt));
         return;
       }
       case 3:
@@ -61,20 +67,27 @@ class Agreement : public NodeTest {
         const FencingToken raise{Below(3) == 0 ? AnyNumber() : 0};
         const auto keeper = Below(3) == 0 ? std::nullopt : std::optional(AnyKeeper());
         const bool adopt = keeper && Below(2) == 0;
-        Agree("extend", [&](Node& n, auto sink) {
-          n.Extend({key, token, ttl, raise, keeper, adopt}, sink);
-        }, model.Extend("k", t, ttl, raise, keeper, adopt));
+        Agree(
+            "extend",
+            [&](Node& n, auto sink) {
+              n.Extend({key, token, ttl, raise, keeper, adopt}, sink);
+            },
+            model.Extend("k", t, ttl, raise, keeper, adopt));
         return;
       }
       case 5: {
         const auto keeper = Below(2) == 0 ? std::nullopt : std::optional(AnyKeeper());
-        Agree("heal", [&](Node& n, auto sink) {
-          n.Heal({key, token, ttl, fence, keeper}, sink);
-        }, model.Heal("k", t, ttl, fence, keeper));
+        Agree(
+            "heal",
+            [&](Node& n, auto sink) {
+              n.Heal({key, token, ttl, fence, keeper}, sink);
+            },
+            model.Heal("k", t, ttl, fence, keeper));
         return;
       }
       case 6:
-        Agree("inspect", [&](Node& n, auto sink) { n.Inspect(key, sink); }, model.Inspect("k"));
+        Agree(
+            "inspect", [&](Node& n, auto sink) { n.Inspect(key, sink); }, model.Inspect("k"));
         return;
       case 7: {
         const bool set = Below(8) == 0 && model.SetNx("k", t, ttl);
@@ -85,9 +98,12 @@ class Agreement : public NodeTest {
         const auto only = Below(3) == 0 ? std::optional(attempt) : std::nullopt;
         const auto end = Below(3) == 0 ? std::optional(AnyKeeper()) : std::nullopt;
         const FencingToken seal{Below(2) == 0 ? AnyNumber() : 0};
-        Agree("release", [&](Node& n, auto sink) {
-          n.Release({key, token, only, seal, Below(2) == 0, end}, sink);
-        }, model.Release("k", t, only, seal, false, end));
+        Agree(
+            "release",
+            [&](Node& n, auto sink) {
+              n.Release({key, token, only, seal, Below(2) == 0, end}, sink);
+            },
+            model.Release("k", t, only, seal, false, end));
         return;
       }
     }
@@ -120,7 +136,8 @@ TEST_F(NodeTest, AnExtensionNeverShortens) {
   EXPECT_GT(std::stol(server.Cli("PTTL k")), 199'000);
 }
 
-// What is held lives on when the memory is used up, also through its first extension and an adoption.
+// What is held lives on when the memory is used up, also through its first extension and an
+// adoption.
 TEST_F(NodeTest, AnExtensionNeedsNoMemory) {
   RedisServer server;
   OpenReady(Tcp(server));
@@ -132,9 +149,11 @@ TEST_F(NodeTest, AnExtensionNeedsNoMemory) {
     node->Extend({Key("k"), OwnerToken("mine"), seconds(200), {}, Keeper{9, {9}}, true}, sink);
   });
   EXPECT_EQ(adopted.outcome, Outcome::kGranted);
-  EXPECT_EQ(adopted.keeper, std::nullopt) << "it belongs to no stream, rather than to the one before";
+  EXPECT_EQ(adopted.keeper, std::nullopt)
+      << "it belongs to no stream, rather than to the one before";
   EXPECT_GT(std::stol(server.Cli("PTTL k")), 199'000);
-  EXPECT_EQ(Release("k", "mine", {}, 50).outcome, Outcome::kGranted) << "also one that is to be sealed";
+  EXPECT_EQ(Release("k", "mine", {}, 50).outcome, Outcome::kGranted)
+      << "also one that is to be sealed";
 }
 
 TEST_F(NodeTest, NothingIsStoredForATokenThatHoldsNothing) {

@@ -84,9 +84,8 @@ void ClientProcess::SetTimer() {
   }
   const auto left = static_cast<double>((next - Now()).count());
   const auto delay = Duration(static_cast<Duration::rep>(std::ceil(left / options_.rate)));
-  timer_ = scheduler_->After(std::max(delay, Duration{1}), [this] {
-    Step([this] { machine_->Tick(); });
-  });
+  timer_ = scheduler_->After(std::max(delay, Duration{1}),
+                             [this] { Step([this] { machine_->Tick(); }); });
 }
 
 client::CallId ClientProcess::Acquire(client::AcquireCommand command) {
@@ -182,9 +181,7 @@ void ClientProcess::Open(const client::OpenStream& open) {
        .written = [this, session] { Step([&] { machine_->OnWritten(session); }); },
        .ended =
            [this, session](const std::string& why) {
-             Step([&] {
-               machine_->OnEnded(session, {client::Reason::kUnreachable, why, {}});
-             });
+             Step([&] { machine_->OnEnded(session, {client::Reason::kUnreachable, why, {}}); });
            }});
 }
 

@@ -1,5 +1,6 @@
-// A client process that uses the real state machine of the client library (client/cpp/core): acquires,
-// waits, gives up, extends, releases, closes and is suspended, at random or as a test says.
+// A client process that uses the real state machine of the client library (client/cpp/core):
+// acquires, waits, gives up, extends, releases, closes and is suspended, at random or as a test
+// says.
 #pragma once
 
 #include <cstddef>
@@ -19,7 +20,7 @@ namespace redlock::sim {
 
 struct ClientProcessOptions {
   Duration grace = milliseconds(500);
-  double rate = 1;  // of its clock, against the world's
+  double rate = 1;                   // of its clock, against the world's
   std::vector<std::size_t> daemons;  // in the order in which they are tried
 };
 

@@ -1,7 +1,9 @@
-// Thousands of random schedules in which the client library's own state machine takes part: clients,
-// daemons and nodes in one world, with faults between all of them. After each, the invariants.
+// Thousands of random schedules in which the client library's own state machine takes part:
+// clients, daemons and nodes in one world, with faults between all of them. After each, the
+// invariants.
 //
-// The variables of schedules_test.cc apply: REDLOCK_SIM_SCHEDULES, REDLOCK_SIM_FIRST, REDLOCK_SIM_SEED.
+// The variables of schedules_test.cc apply: REDLOCK_SIM_SCHEDULES, REDLOCK_SIM_FIRST,
+// REDLOCK_SIM_SEED.
 #include <gtest/gtest.h>
 
 #include <functional>
@@ -271,8 +273,8 @@ Run Schedule(std::uint64_t seed, const std::function<Mix(World&)>& make_mix) {
     ClientProcess& process = *clients.back();
     oracle.AddClient("client-" + std::to_string(i),
                      [&process](const std::string& key) { return process.Trusts(key); });
-    users.push_back(
-        std::make_unique<User>(world, process, "own-" + std::to_string(i), keys, mix.least_ttl, end));
+    users.push_back(std::make_unique<User>(world, process, "own-" + std::to_string(i), keys,
+                                           mix.least_ttl, end));
     users.back()->Next();
   }
   Trouble trouble(world, cluster, fleet, clients, mix, end);
@@ -313,8 +315,8 @@ void RunSchedules(const std::function<Mix(World&)>& mix, std::uint64_t count, bo
 
 TEST(ClientSimulation, SchedulesKeepTheInvariants) { RunSchedules(AnyMix, 4000, true); }
 
-// Daemons come and go in an orderly way, and everything else is well: a client that can reach a daemon
-// which reaches the nodes loses nothing.
+// Daemons come and go in an orderly way, and everything else is well: a client that can reach a
+// daemon which reaches the nodes loses nothing.
 TEST(ClientSimulation, MovesLoseNothing) {
   RunSchedules(
       [](World& world) {

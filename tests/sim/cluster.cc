@@ -113,7 +113,8 @@ std::vector<std::string> Cluster::Leftovers() {
     check(daemon.scheduler->pending() - of_guard, "timers of a daemon");
     armed += daemon.scheduler->armed();
   }
-  if (options_.guard == GuardMode::kOff && dead_.empty()) check(world_.pending_timers() - armed, "events");
+  if (options_.guard == GuardMode::kOff && dead_.empty())
+    check(world_.pending_timers() - armed, "events");
   return leftovers;
 }
 

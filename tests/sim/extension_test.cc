@@ -204,7 +204,8 @@ TEST_F(Releasing, AStrangersReleaseLeavesTheHoldersFenceAlone) {
   EXPECT_EQ(extended.lease->fence, lease.fence);
 }
 
-// What nobody holds has no seal, so a copy of the release that is still on its way could end a later hold.
+// What nobody holds has no seal, so a copy of the release that is still on its way could end a
+// later hold.
 TEST_F(Releasing, IsNotDeniedWhileANodeMayYetCarryItOut) {
   SetUpCluster();
   cluster->Pause(2);

@@ -24,19 +24,17 @@ void Link::HandOver(const HandOverStep& step, std::shared_ptr<ReplySink> sink) {
 }
 
 void Link::Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink) {
-  Send(
-      [this, key = step.key.value(), token = step.token.value(), ttl = step.ttl,
-       raise_to = step.raise_to, keeper = step.keeper, adopt = step.adopt] {
-        return server_.Extend(key, token, ttl, raise_to, keeper, adopt);
-      },
-      std::move(sink));
+  Send([this, key = step.key.value(), token = step.token.value(), ttl = step.ttl,
+        raise_to = step.raise_to, keeper = step.keeper,
+        adopt = step.adopt] { return server_.Extend(key, token, ttl, raise_to, keeper, adopt); },
+       std::move(sink));
 }
 
 void Link::Heal(const HealStep& step, std::shared_ptr<ReplySink> sink) {
-  Send([this, key = step.key.value(), token = step.token.value(), ttl = step.ttl,
-        fence = step.fence,
-        keeper = step.keeper] { return server_.Heal(key, token, ttl, fence, keeper); },
-       std::move(sink));
+  Send(
+      [this, key = step.key.value(), token = step.token.value(), ttl = step.ttl, fence = step.fence,
+       keeper = step.keeper] { return server_.Heal(key, token, ttl, fence, keeper); },
+      std::move(sink));
 }
 
 void Link::Release(const ReleaseStep& step, std::shared_ptr<ReplySink> sink) {

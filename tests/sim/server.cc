@@ -139,8 +139,7 @@ NodeReply Server::Release(const std::string& key, const std::string& token,
     return {.outcome = Outcome::kNotHeld};
   }
   const bool is_its_own =
-      at_end_of && keeper &&
-      (keeper->id == at_end_of->id || keeper->number < at_end_of->number);
+      at_end_of && keeper && (keeper->id == at_end_of->id || keeper->number < at_end_of->number);
   if (at_end_of && !is_its_own && Has(Safeguard::kEndComparesTheStream)) {
     return {.outcome = Outcome::kNotHeld};
   }

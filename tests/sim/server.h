@@ -79,9 +79,9 @@ class Server {
   };
   struct Meta {
     FencingToken fence;
-    std::string token;              // whose fence it is
-    std::optional<Keeper> keeper;   // id 0: extended by other means than a stream
-    bool unconfirmed = false;       // not extended since it was acquired
+    std::string token;             // whose fence it is
+    std::optional<Keeper> keeper;  // id 0: extended by other means than a stream
+    bool unconfirmed = false;      // not extended since it was acquired
   };
   enum class Take { kNo, kLast, kAlways };
 

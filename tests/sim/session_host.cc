@@ -109,7 +109,8 @@ void SessionHost::OnBroken() {
 
 void SessionHost::Drain() {
   if (closed_) return;
-  pending_.events.push_back({.type = client::EventType::kDraining, .key = {}, .grant = {}, .error = {}});
+  pending_.events.push_back(
+      {.type = client::EventType::kDraining, .key = {}, .grant = {}, .error = {}});
   events_until_.emplace_back();
   FlushSoon();
 }

@@ -1,5 +1,5 @@
-// A daemon's end of a Session: what server/rpc's SessionStream and SessionLeases do, for one shard and
-// without gRPC, over the same LeaseSet and SilenceTimer.
+// A daemon's end of a Session: what server/rpc's SessionStream and SessionLeases do, for one shard
+// and without gRPC, over the same LeaseSet and SilenceTimer.
 #pragma once
 
 #include <functional>
@@ -35,7 +35,6 @@ class SessionHost final : public LeaseSet::Listener {
   void OnEvent(const Key& key, const WatchEvent& event) override;
 
  private:
-
   void Do(const client::OperationMessage& operation);
   void Add(std::uint64_t id, const std::optional<Lease>& lease, const std::optional<Error>& error);
   void FlushSoon();

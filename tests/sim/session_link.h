@@ -1,5 +1,6 @@
-// The streams between clients and daemons, with the faults of a network and of processes: delays, cuts of
-// one direction or both, breaks that only one side notices, daemons that drain, die and come back.
+// The streams between clients and daemons, with the faults of a network and of processes: delays,
+// cuts of one direction or both, breaks that only one side notices, daemons that drain, die and
+// come back.
 #pragma once
 
 #include <cstddef>

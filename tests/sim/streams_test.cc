@@ -1,4 +1,5 @@
-// Claims about the leases of a stream: what becomes of them when it ends, or another one adopts them.
+// Claims about the leases of a stream: what becomes of them when it ends, or another one adopts
+// them.
 #include <map>
 
 #include "server/core/lease_set.h"
@@ -130,7 +131,8 @@ TEST_F(Streams, TheLateEndOfTheFirstSparesWhatAnotherHasAdopted) {
   EXPECT_EQ(Holders("k"), Nobody());
 }
 
-// A node that had lost the key is healed by the first stream, after the second has adopted the lease.
+// A node that had lost the key is healed by the first stream, after the second has adopted the
+// lease.
 TEST_F(Streams, AHealByTheFirstNamesTheSecond) {
   Stream& first = Open(0);
   const Lease lease = Acquire(first, seconds(20));

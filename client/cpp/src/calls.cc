@@ -1,4 +1,4 @@
-// The driver's callers: what they ask for, and what they are told.
+// What callers ask the driver for, and what is reported to them.
 #include <exception>
 #include <utility>
 
@@ -85,7 +85,7 @@ std::optional<Error> Driver::Loss(const HeldLease& held) const {
   return held.lease->loss();
 }
 
-// --- What they are told
+// --- What is reported
 
 Driver::Acquiring Driver::Take(CallId call) {
   const std::lock_guard lock(mutex_);

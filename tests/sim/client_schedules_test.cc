@@ -69,7 +69,9 @@ class User {
       OnOutcome(call, outcome);
     });
     process_.TellLost([this](const client::LeaseRef& lease) {
-      if (lease == lease_) Later(milliseconds(20), [this] { Next(); });
+      if (lease != lease_) return;
+      ++tokens_;  // it may still be trusted for a moment, and its release is not answered to us
+      Later(milliseconds(20), [this] { Next(); });
     });
   }
 

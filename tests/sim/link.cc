@@ -236,6 +236,7 @@ void Link::Break(bool down) {
     Answer(call, {.outcome = Outcome::kError, .message = "connection lost"});
   }
   logged_in_ = observer_ == nullptr;
+  ++connection_;  // what a log-in under way says is of the one before
   daemon_.Run([this] {
     if (observer_ == nullptr) return;
     observer_->OnDisconnected(index_);

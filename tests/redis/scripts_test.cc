@@ -91,7 +91,9 @@ class Agreement : public NodeTest {
         return;
       case 7: {
         const bool set = Below(8) == 0 && model.SetNx("k", t, ttl);
-        if (set) EXPECT_EQ(server.Cli("SET k " + t + " NX PX 500000"), "OK");
+        if (set) {
+          EXPECT_EQ(server.Cli("SET k " + t + " NX PX 500000"), "OK");
+        }
         return;
       }
       default: {

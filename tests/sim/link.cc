@@ -231,12 +231,13 @@ void Link::Break(bool down) {
   }
   last_request_ = {};
   last_reply_ = {};
+  // Before anybody reacts to the loss: nothing is sent without a log-in of its own.
+  logged_in_ = observer_ == nullptr;
+  ++connection_;  // what a log-in under way says is of the connection before
   const auto calls = calls_;
   for (const auto& call : calls) {
     Answer(call, {.outcome = Outcome::kError, .message = "connection lost"});
   }
-  logged_in_ = observer_ == nullptr;
-  ++connection_;  // what a log-in under way says is of the one before
   daemon_.Run([this] {
     if (observer_ == nullptr) return;
     observer_->OnDisconnected(index_);

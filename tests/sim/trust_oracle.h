@@ -1,5 +1,6 @@
 // Sees what every client trusts, and says what must never be: two clients that trust one key at one
-// instant, a later holder with a fencing token that is not higher, a released key that is not free.
+// instant, a later holder with a fencing token that is not higher, a released lock that is kept
+// alive.
 #pragma once
 
 #include <cstddef>

@@ -126,7 +126,8 @@ def run_cpp(world, text):
                    "int fail(const std::string& why) { std::cerr << why; return 1; }\n"
                    "int main() {\n" + text + "}\n")
     return world.run(f"g++ -std=c++20 -Iclient/cpp/include {path} -o {path}.run "
-                     f"{BUILD}/client/cpp/libredlock_client.a {BUILD}/proto/libredlock_proto.a "
+                     f"{BUILD}/client/cpp/libredlock_client.a {BUILD}/client/cpp/libredlock_client_core.a "
+                     f"{BUILD}/proto/libredlock_proto.a "
                      f"${{SANITIZE:-}} $(pkg-config --libs grpc++ protobuf) -lpthread && {path}.run").returncode == 0
 
 

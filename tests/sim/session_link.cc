@@ -111,7 +111,7 @@ void SessionLink::ToDaemon(std::function<void(SessionHost&)> work) {
   world_.Do(InOrder(last_to_daemon_), [self = shared_from_this(), work = std::move(work)] {
     if (self->cut_to_daemon_ || !self->DaemonLives()) return;
     self->fleet_.cluster().scheduler(self->daemon_).Run([self, work] {
-      if (self->host_) work(*self->host_);
+      if (const auto host = self->host_.lock()) work(*host);
     });
   });
 }

@@ -100,7 +100,7 @@ class SessionLink final : public std::enable_shared_from_this<SessionLink> {
   const int process_;
   WorldScheduler& client_;
   ToClient to_client_;
-  std::shared_ptr<SessionHost> host_;
+  std::weak_ptr<SessionHost> host_;  // which refers to this; the world keeps it
   bool client_over_ = false;
   bool cut_to_daemon_ = false;
   bool cut_to_client_ = false;

@@ -5,8 +5,8 @@
 
 namespace redlock::rpc {
 
-SessionLeases::SessionLeases(runtime::ShardPool& shards, EventLoop& home)
-    : home_(home), parts_(shards.shards().size()) {
+SessionLeases::SessionLeases(runtime::ShardPool& shards, EventLoop& home, StreamRegistry& registry)
+    : home_(home), registry_(registry), parts_(shards.shards().size()) {
   for (std::size_t i = 0; i < parts_.size(); ++i) parts_[i].thread = shards.shards()[i].get();
 }
 
@@ -16,8 +16,9 @@ void SessionLeases::SetGrace(Duration grace, std::function<void()> silent) {
     if (ended_) return;
     has_grace_ = true;
   }
-  // The timer keeps this alive, until it has fired or is dropped.
-  silence_.emplace(home_, grace, [self = shared_from_this(), silent = std::move(silent)] {
+  silence_.emplace(home_, grace, [weak = weak_from_this(), silent = std::move(silent)] {
+    const auto self = weak.lock();
+    if (!self) return;
     self->End(StreamEnd::kSilent, [] {});
     silent();
   });
@@ -32,7 +33,7 @@ void SessionLeases::Break(std::shared_ptr<void> listener) {
   {
     const std::lock_guard lock(mutex_);
     if (ended_ || std::exchange(broken_, true)) return;
-    waits_for_silence = has_grace_;
+    waits_for_silence = has_grace_ && registry_.Linger(shared_from_this());
   }
   if (!waits_for_silence) {
     End(StreamEnd::kBroken, [listener = std::move(listener)] {});
@@ -60,6 +61,7 @@ void SessionLeases::End(StreamEnd end, std::function<void()> done) {
     const std::lock_guard lock(mutex_);
     if (std::exchange(ended_, true)) return;
   }
+  registry_.StopLingering(this);
   // Called when the last part has dropped it.
   const auto all = std::shared_ptr<void>(nullptr, [done = std::move(done)](void*) { done(); });
   for (Part& part : parts_) {
@@ -69,6 +71,10 @@ void SessionLeases::End(StreamEnd end, std::function<void()> done) {
     });
   }
   home_.Post([self = shared_from_this()] { self->silence_.reset(); });
+}
+
+void SessionLeases::Expel() {
+  End(StreamEnd::kShutDown, [] {});
 }
 
 }  // namespace redlock::rpc

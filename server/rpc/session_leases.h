@@ -10,15 +10,17 @@
 
 #include "server/core/lease_set.h"
 #include "server/core/silence_timer.h"
+#include "server/rpc/stream_registry.h"
 #include "server/runtime/shard_thread.h"
 
 namespace redlock::rpc {
 
 // Shared by the stream and by the work that is posted to shards. From any thread, unless said.
-class SessionLeases final : public std::enable_shared_from_this<SessionLeases> {
+class SessionLeases final : public Lingering, public std::enable_shared_from_this<SessionLeases> {
  public:
-  // `home`: in whose turns the stream's messages are read.
-  SessionLeases(runtime::ShardPool& shards, EventLoop& home);
+  // `home`: in whose turns the stream's messages are read. `registry` owns the leases while they
+  // wait for the end of the grace. All must outlive this object.
+  SessionLeases(runtime::ShardPool& shards, EventLoop& home, StreamRegistry& registry);
 
   // In turns of the home loop, once. From now on, silence of that length releases the leases and
   // calls `silent`.
@@ -36,6 +38,7 @@ class SessionLeases final : public std::enable_shared_from_this<SessionLeases> {
   // Only the first call counts. `done` is called once in any thread, after the last release, and is
   // kept until no shard refers to the listener.
   void End(StreamEnd end, std::function<void()> done);
+  void Expel() override;
 
  private:
   struct Part {
@@ -45,6 +48,7 @@ class SessionLeases final : public std::enable_shared_from_this<SessionLeases> {
   };
 
   EventLoop& home_;
+  StreamRegistry& registry_;
   std::vector<Part> parts_;  // one a shard; the vector is constant
   std::mutex mutex_;
   bool has_grace_ = false;               // under the mutex

@@ -31,7 +31,8 @@ v1::SessionResult& AddResult(v1::SessionResponse& response, std::uint64_t id) {
 
 // --- From the shards
 
-void SessionStream::Part::OnAcquired(std::uint64_t id, const AcquireResult& result) {
+template <typename Result>
+void SessionStream::Part::AddDecision(std::uint64_t id, const Result& result) {
   v1::SessionResult& out = AddResult(results_, id);
   Fill(*out.mutable_votes(), result.votes, stream_.service_.names);
   if (result.lease) {
@@ -40,6 +41,10 @@ void SessionStream::Part::OnAcquired(std::uint64_t id, const AcquireResult& resu
     Fill(*out.mutable_status(), result.error, result.votes, stream_.service_.names);
   }
   FlushSoon();
+}
+
+void SessionStream::Part::OnAcquired(std::uint64_t id, const AcquireResult& result) {
+  AddDecision(id, result);
 }
 
 void SessionStream::Part::OnQueued(std::uint64_t id, std::size_t position) {
@@ -50,14 +55,7 @@ void SessionStream::Part::OnQueued(std::uint64_t id, std::size_t position) {
 }
 
 void SessionStream::Part::OnExtended(std::uint64_t id, const ExtendResult& result) {
-  v1::SessionResult& out = AddResult(results_, id);
-  Fill(*out.mutable_votes(), result.votes, stream_.service_.names);
-  if (result.lease) {
-    FillUntil(*out.mutable_lease(), *result.lease);
-  } else {
-    Fill(*out.mutable_status(), result.error, result.votes, stream_.service_.names);
-  }
-  FlushSoon();
+  AddDecision(id, result);
 }
 
 void SessionStream::Part::OnReleased(std::uint64_t id, const ReleaseResult& result) {
@@ -97,7 +95,7 @@ void SessionStream::Part::FlushSoon() {
 
 SessionStream::SessionStream(std::unique_ptr<AcceptedCall> accepted, const ServiceContext& service)
     : LockStream(std::move(accepted), service, SessionOutbox(service.max_session_operations)),
-      leases_(std::make_shared<SessionLeases>(service.shards, loop())) {
+      leases_(std::make_shared<SessionLeases>(service.shards, loop(), service.streams)) {
   for (const auto& thread : service.shards.shards()) {
     parts_.push_back(std::make_unique<Part>(*this, *thread));
   }

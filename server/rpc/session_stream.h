@@ -36,6 +36,9 @@ class SessionStream final : public LockStream<SessionOutbox> {
     void OnGivenUp(std::uint64_t id);
 
    private:
+    // Of an acquisition or an extension: the lease, or why there is none.
+    template <typename Result>
+    void AddDecision(std::uint64_t id, const Result& result);
     void FlushSoon();
 
     SessionStream& stream_;

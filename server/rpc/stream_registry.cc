@@ -38,7 +38,25 @@ void StreamRegistry::TellDraining() {
   for (const auto& stream : All()) stream->TellDraining();
 }
 
+bool StreamRegistry::Linger(const std::shared_ptr<Lingering>& lingering) {
+  const std::lock_guard lock(mutex_);
+  if (!expelled_) lingering_.emplace(lingering.get(), lingering);
+  return !expelled_;
+}
+
+void StreamRegistry::StopLingering(const Lingering* lingering) {
+  const std::lock_guard lock(mutex_);
+  lingering_.erase(lingering);
+}
+
 void StreamRegistry::ExpelAll() {
+  decltype(lingering_) lingering;
+  {
+    const std::lock_guard lock(mutex_);
+    expelled_ = true;
+    lingering.swap(lingering_);
+  }
+  for (const auto& [raw, each] : lingering) each->Expel();
   for (const auto& stream : All()) stream->Expel();
 }
 

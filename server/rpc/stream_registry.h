@@ -1,4 +1,4 @@
-// The streams that are open, so that a daemon which shuts down can tell them.
+// The streams that are open, and what outlives them, so that a daemon that shuts down can end both.
 #pragma once
 
 #include <condition_variable>
@@ -21,14 +21,28 @@ class OpenStream {
   virtual void Expel() = 0;
 };
 
+// What goes on after its stream has broken: a Session's leases until the client's disconnect_grace
+// is over.
+class Lingering {
+ public:
+  virtual ~Lingering() = default;
+  // The daemon shuts down. May be called from any thread.
+  virtual void Expel() = 0;
+};
+
 // Thread-safe.
 class StreamRegistry {
  public:
   // False where there are `bound` already.
   [[nodiscard]] bool Add(const std::shared_ptr<OpenStream>& stream, std::size_t bound);
   void Remove(const OpenStream* stream);
+  // Owns `lingering` until StopLingering() or ExpelAll(). False after ExpelAll(): the daemon shuts
+  // down, and nothing may outlive its stream any more.
+  [[nodiscard]] bool Linger(const std::shared_ptr<Lingering>& lingering);
+  void StopLingering(const Lingering* lingering);
   // Tells every stream, and those that come later: they may be clients that are moving.
   void TellDraining();
+  // Ends every stream and everything that lingers.
   void ExpelAll();
   // Waits until all have gone; false if `patience` ended first.
   [[nodiscard]] bool WaitUntilEmpty(Duration patience);
@@ -40,7 +54,9 @@ class StreamRegistry {
   mutable std::mutex mutex_;
   std::condition_variable empty_;
   std::unordered_map<const OpenStream*, std::weak_ptr<OpenStream>> streams_;
+  std::unordered_map<const Lingering*, std::shared_ptr<Lingering>> lingering_;
   bool draining_ = false;
+  bool expelled_ = false;
 };
 
 }  // namespace redlock::rpc

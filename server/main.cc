@@ -65,18 +65,18 @@ bool SignalledWithin(Duration patience) {
 void Drain(redlock::rpc::LockService& service, redlock::rpc::Server& server, Duration patience) {
   server.Drain();
   service.Drain();
-  constexpr Duration kLook = milliseconds(20);
-  for (Duration waited{}; waited < patience; waited += kLook) {
-    if (service.streams().WaitUntilEmpty(Duration{}) || SignalledWithin(kLook)) return;
+  constexpr Duration kPollInterval = milliseconds(20);
+  for (Duration waited{}; waited < patience; waited += kPollInterval) {
+    if (service.streams().WaitUntilEmpty(Duration{}) || SignalledWithin(kPollInterval)) return;
   }
 }
 
 // Lets releases and roll-backs that are on their way reach the nodes.
 void Settle(redlock::runtime::ShardPool& shards) {
-  constexpr Duration kLook = milliseconds(5);
-  for (Duration waited{}; waited < kSettleTimeout; waited += kLook) {
+  constexpr Duration kPollInterval = milliseconds(5);
+  for (Duration waited{}; waited < kSettleTimeout; waited += kPollInterval) {
     if (shards.Sum([](Shard& shard) { return shard.operations(); }) == 0) return;
-    if (SignalledWithin(kLook)) return;
+    if (SignalledWithin(kPollInterval)) return;
   }
 }
 

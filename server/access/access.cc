@@ -57,7 +57,7 @@ std::optional<std::string> Access::Identify(const Credentials& credentials) cons
   return credentials.certificate;
 }
 
-bool Access::Allows(std::string_view identity, Verb verb, std::string_view key) const {
+bool Access::Allows(std::string_view identity, Action verb, std::string_view key) const {
   const auto policy = this->policy();
   return !policy->list || policy->list->Allows(identity, verb, key);
 }

@@ -38,7 +38,7 @@ class Access {
   // nobody.
   [[nodiscard]] std::optional<std::string> Identify(const Credentials& credentials) const;
   // Everything, where there is no access list.
-  [[nodiscard]] bool Allows(std::string_view identity, Verb verb, std::string_view key) const;
+  [[nodiscard]] bool Allows(std::string_view identity, Action verb, std::string_view key) const;
 
   // Reads the files anew. Where one cannot be used, all stays as it was, and this throws as the
   // constructor does.

@@ -13,12 +13,12 @@ namespace {
   throw std::runtime_error("line " + std::to_string(node.source().begin.line) + ": " + what);
 }
 
-std::optional<Verb> VerbOf(std::string_view name) {
-  if (name == "acquire") return Verb::kAcquire;
-  if (name == "extend") return Verb::kExtend;
-  if (name == "release") return Verb::kRelease;
-  if (name == "inspect") return Verb::kInspect;
-  if (name == "admin") return Verb::kAdmin;
+std::optional<Action> VerbOf(std::string_view name) {
+  if (name == "acquire") return Action::kAcquire;
+  if (name == "extend") return Action::kExtend;
+  if (name == "release") return Action::kRelease;
+  if (name == "inspect") return Action::kInspect;
+  if (name == "admin") return Action::kAdmin;
   return std::nullopt;
 }
 
@@ -105,11 +105,11 @@ AccessList AccessList::Parse(std::string_view text) {
   return list;
 }
 
-bool AccessList::Allows(std::string_view identity, Verb verb, std::string_view key) const {
+bool AccessList::Allows(std::string_view identity, Action verb, std::string_view key) const {
   return std::any_of(rules_.begin(), rules_.end(), [&](const Rule& rule) {
     return std::find(rule.verbs.begin(), rule.verbs.end(), verb) != rule.verbs.end() &&
            Matches(rule.identity, identity) &&
-           (verb == Verb::kAdmin ||
+           (verb == Action::kAdmin ||
             std::any_of(rule.keys.begin(), rule.keys.end(),
                         [key](const std::string& pattern) { return Matches(pattern, key); }));
   });

@@ -15,7 +15,7 @@
 
 namespace redlock::access {
 
-enum class Verb { kAcquire, kExtend, kRelease, kInspect, kAdmin };
+enum class Action { kAcquire, kExtend, kRelease, kInspect, kAdmin };
 
 // `*` stands for any number of characters; nothing else is special.
 [[nodiscard]] bool Matches(std::string_view pattern, std::string_view text);
@@ -26,14 +26,14 @@ class AccessList {
   // Throws std::runtime_error that names the line and what is wrong with it.
   static AccessList Parse(std::string_view toml);
 
-  [[nodiscard]] bool Allows(std::string_view identity, Verb verb, std::string_view key) const;
+  [[nodiscard]] bool Allows(std::string_view identity, Action verb, std::string_view key) const;
   [[nodiscard]] std::size_t size() const { return rules_.size(); }
 
  private:
   struct Rule {
     std::string identity;
     std::vector<std::string> keys;
-    std::vector<Verb> verbs;
+    std::vector<Action> verbs;
   };
   std::vector<Rule> rules_;
 };

@@ -5,12 +5,12 @@
 #include <span>
 
 #include "server/core/clock.h"
-#include "server/core/fence_clock.h"
 #include "server/core/loss_log.h"
-#include "server/core/node.h"
-#include "server/core/round_window.h"
+#include "server/core/nodes/node.h"
+#include "server/core/rounds/concurrency_limiter.h"
+#include "server/core/rounds/hybrid_clock.h"
+#include "server/core/rounds/validity.h"
 #include "server/core/statistics.h"
-#include "server/core/validity.h"
 
 namespace redlock {
 
@@ -23,8 +23,8 @@ enum class GuardMode {
 // See node_guard.h.
 struct GuardOptions {
   GuardMode mode = GuardMode::kOn;
-  Duration quarantine = std::chrono::minutes(5);  // the longest TTL of any daemon
-  Duration look_every = std::chrono::seconds(1);  // pause between looks at marks and clocks
+  Duration quarantine = std::chrono::minutes(5);        // the longest TTL of any daemon
+  Duration inspect_interval = std::chrono::seconds(1);  // pause between looks at marks and clocks
 };
 
 // Bounds and times of the algorithm. Immutable after start.
@@ -37,7 +37,7 @@ struct LockOptions {
   // daemons wait for it.
   int max_hand_overs = 32;
   // Attempts and extensions under way at a time in a shard, at most: enough to keep nodes busy.
-  std::size_t widest_window = 512;
+  std::size_t max_concurrent_rounds = 512;
   // A new acquisition that would wait longer for room in that window is refused.
   Duration max_queue_time = std::chrono::seconds(2);
   std::size_t max_waiters_per_key = 10'000;
@@ -60,8 +60,8 @@ struct Environment {
   Random& random;
   std::function<OwnerToken()> new_token;  // 128 random bits from the OS
   std::span<Node* const> nodes;
-  FenceClock& fences;
-  RoundWindow& window;
+  HybridClock& fences;
+  ConcurrencyLimiter& limiter;
   Statistics& statistics;
   LossLog& losses;
   const LockOptions& options;

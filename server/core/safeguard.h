@@ -8,17 +8,17 @@ enum class Safeguard {
   // Rounds
   kDrift,                 // validity leaves out the drift of clocks
   kValidityAtDecision,    // a quorum that was reached too late is no lock
-  kHealsDoNotVote,        // an extension counts only nodes that still held the key
+  kRepairsDoNotVote,      // an extension counts only nodes that still held the key
   kFencesAgree,           // an extension makes the fences of the nodes agree
   kRaiseAboveAll,         // and raises them above what any holder had
   kAdoptedFencesAgree,    // likewise an acquisition that finds the lock held
   kFenceComparedByGrant,  // a node grants only above the fence that it stores
   kFenceComparedByHandOver,
-  kHealRaisesTheFence,    // a node that stores a higher fence is healed above it
-  kRollBack,              // what a lost attempt was granted is given back
-  kRollBackLateGrant,     // also if its roll-back overtook the grant
-  kNoHealDuringRelease,   // a node is not healed while the lock is released
-  kHandOverFreesTheRest,  // nodes that missed a hand-over are freed
+  kRepairRaisesTheFence,   // a node that stores a higher fence is healed above it
+  kRollBack,               // what a lost attempt was granted is given back
+  kRollBackLateGrant,      // also if its roll-back overtook the grant
+  kNoRepairDuringRelease,  // a node is not healed while the lock is released
+  kHandOverFreesTheRest,   // nodes that missed a hand-over are freed
   // Releases of tokens that are used again
   kSeal,                  // a late copy does not end a later hold
   kRepeatWithHigherSeal,  // a releaser whose clock is behind tries again
@@ -30,7 +30,7 @@ enum class Safeguard {
   kBrokenStreamExpires,   // a stream that breaks or is half-closed does not release
   kSilenceFromReading,    // the grace counts from what was read last
   kEndComparesTheStream,  // a stream's end leaves alone what a later stream has adopted
-  kHealNamesTheStream,    // and so it does on a node that was healed
+  kRepairNamesTheStream,  // and so it does on a node that was healed
   kAdoptionsInOrder,      // a delayed adoption does not replace a later one
   kFoundHeldExpires,      // silence does not release what extend_if_held found held
   // The guard of the nodes

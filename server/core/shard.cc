@@ -21,21 +21,21 @@ Shard::Shard(Scheduler& scheduler, Random& random, std::function<OwnerToken()> n
              NodeGuard::Report report)
     : options_(options),
       statistics_(nodes.size()),
-      window_(scheduler, options.widest_window),
+      limiter_(scheduler, options.max_concurrent_rounds),
       nodes_(
           scheduler, random, options_, std::move(nodes),
           [this, report = std::move(report)](NodeIndex node, bool barred, const std::string& what) {
             if (barred) ++statistics_.nodes[node].quarantines;
             if (report) report(node, barred, what);
           }),
-      env_{scheduler, random,  std::move(new_token), nodes_.all(), fences_, window_, statistics_,
+      env_{scheduler, random,  std::move(new_token), nodes_.all(), fences_, limiter_, statistics_,
            losses_,   options_},
       queues_(env_, registry_) {
   for (Node* node : env_.nodes) node->ListenTo(&queues_);
 }
 
 Shard::~Shard() {
-  window_.Close();
+  limiter_.Close();
   for (Node* node : env_.nodes) node->ListenTo(nullptr);
   queues_.Clear();  // they unsubscribe
   nodes_.Clear();   // the sinks they hold refer to the rest
@@ -48,7 +48,7 @@ std::optional<AcquireResult> Shard::Refusal(const AcquireCommand& command) const
   if (registry_.size() >= options_.max_operations) {
     return Refused(Reason::kOverloaded, "the daemon's bound on operations under way is reached");
   }
-  const Duration wait = window_.PredictedWait(command.source);
+  const Duration wait = limiter_.PredictedWait(command.source);
   const auto in_time = command.deadline
                            ? std::min(options_.max_queue_time, *command.deadline - Now())
                            : options_.max_queue_time;

@@ -6,14 +6,14 @@
 #include <memory>
 #include <vector>
 
-#include "server/core/acquisition.h"
-#include "server/core/guarded_node.h"
-#include "server/core/hold.h"
-#include "server/core/inspection.h"
+#include "server/core/keys/acquisition.h"
+#include "server/core/keys/wait_queue.h"
+#include "server/core/leases/hold.h"
+#include "server/core/leases/watchdog.h"
+#include "server/core/nodes/guarded_node.h"
 #include "server/core/operation.h"
-#include "server/core/release.h"
-#include "server/core/wait_queue.h"
-#include "server/core/watchdog.h"
+#include "server/core/rounds/inspection.h"
+#include "server/core/rounds/release.h"
 
 namespace redlock {
 
@@ -98,9 +98,9 @@ class Shard final : private Releaser {
   const LockOptions options_;
   Statistics statistics_;
   LossLog losses_;
-  RoundWindow window_;  // first: the places in it are destroyed before
+  ConcurrencyLimiter limiter_;  // first: the places in it are destroyed before
   OperationRegistry registry_;
-  FenceClock fences_;
+  HybridClock fences_;
   GuardedNodes nodes_;
   Environment env_;
   bool draining_ = false;

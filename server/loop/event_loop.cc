@@ -29,7 +29,8 @@ void Check(int error, const char* what) {
 
 }  // namespace
 
-EventLoop::Turn::Turn(EventLoop& loop) : loop_(loop), inside_(loop.turn_, std::try_to_lock) {
+EventLoop::StrandLock::StrandLock(EventLoop& loop)
+    : loop_(loop), inside_(loop.strand_, std::try_to_lock) {
   if (!inside_.owns_lock()) {
     ++loop_.waiting_;
     inside_.lock();
@@ -40,13 +41,13 @@ EventLoop::Turn::Turn(EventLoop& loop) : loop_(loop), inside_(loop.turn_, std::t
   loop_.Rouse(false);
 }
 
-EventLoop::Turn::~Turn() {
+EventLoop::StrandLock::~StrandLock() {
   Poll();
   loop_.Rouse(true);
   loop_.inside_.store({}, std::memory_order_relaxed);
 }
 
-void EventLoop::Turn::Poll() {
+void EventLoop::StrandLock::Poll() {
   for (int round = 0; round < kRoundsOfATurn; ++round) {
     loop_.DoPosted();
     loop_.busy_ = false;
@@ -141,7 +142,7 @@ void EventLoop::FireDue() {
 }
 
 void EventLoop::Post(std::function<void()> work) {
-  if (InTurn()) {
+  if (OnStrand()) {
     posted_.push_back(std::move(work));
     return;
   }
@@ -170,13 +171,13 @@ void EventLoop::DoPosted() {
 }
 
 void EventLoop::Run() {
-  { const Turn first(*this); }  // the sockets that there are from the beginning
+  { const StrandLock first(*this); }  // the sockets that there are from the beginning
   while (!stopped_) {
     epoll_event event;
     epoll_wait(sleep_fd_, &event, 1, -1);
     // Whoever was woken for the turn would find it taken again: a mutex is not fair.
     for (int others = waiting_; others > 0; others = waiting_) waiting_.wait(others);
-    const Turn turn(*this);
+    const StrandLock turn(*this);
   }
 }
 

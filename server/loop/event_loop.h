@@ -31,13 +31,13 @@ namespace redlock {
 class EventLoop final : public Scheduler {
  public:
   // The right to be inside, for as long as it exists; waits for it. Not to be nested.
-  class Turn {
+  class StrandLock {
    public:
-    explicit Turn(EventLoop& loop);
+    explicit StrandLock(EventLoop& loop);
     // Before it ends, all that was posted is done and all that is queued for sockets is sent.
-    ~Turn();
-    Turn(const Turn&) = delete;
-    Turn& operator=(const Turn&) = delete;
+    ~StrandLock();
+    StrandLock(const StrandLock&) = delete;
+    StrandLock& operator=(const StrandLock&) = delete;
 
     // Does what was posted, takes in what has come on sockets, and only then fires timers; until
     // there is no more. A time-out must not count for an answer that lies in its socket because
@@ -63,7 +63,7 @@ class EventLoop final : public Scheduler {
   // Run() takes.
   void Post(std::function<void()> work);
   // The calling thread has the turn.
-  [[nodiscard]] bool InTurn() const {
+  [[nodiscard]] bool OnStrand() const {
     return inside_.load(std::memory_order_relaxed) == std::this_thread::get_id();
   }
 
@@ -89,7 +89,7 @@ class EventLoop final : public Scheduler {
   void DoPosted();
   void TakeInOutside();
 
-  std::mutex turn_;
+  std::mutex strand_;
   std::atomic<int> waiting_ = 0;  // for the turn
   std::atomic<std::thread::id> inside_;
   std::atomic<bool> stopped_ = false;

@@ -72,7 +72,7 @@ HttpListener::HttpListener(const config::Config& config, runtime::ShardPool& sha
     add(path, [type, file] { return Document{type, std::string(file)}; });
   };
   add("/metrics", [nodes, &shards, streams]() -> std::optional<Document> {
-    const auto view = Look(nodes, shards, Detail::kNumbers);
+    const auto view = TakeView(nodes, shards, Detail::kNumbers);
     if (!view) return std::nullopt;
     std::ostringstream text;
     prometheus::TextSerializer().Serialize(text, ToMetrics(*view, streams(), REDLOCKD_VERSION));
@@ -80,7 +80,7 @@ HttpListener::HttpListener(const config::Config& config, runtime::ShardPool& sha
   });
   add("/status.json", [nodes, &shards, &access, streams]() -> std::optional<Document> {
     const bool keys_shown = !access.asks();
-    const auto view = Look(nodes, shards, keys_shown ? Detail::kLeases : Detail::kNumbers);
+    const auto view = TakeView(nodes, shards, keys_shown ? Detail::kLeases : Detail::kNumbers);
     if (!view) return std::nullopt;
     return Document{"application/json",
                     ToStatusJson(*view, streams(), keys_shown, REDLOCKD_VERSION)};

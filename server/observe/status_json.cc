@@ -4,7 +4,7 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 
-#include "server/core/quorum.h"
+#include "server/core/nodes/quorum.h"
 
 namespace redlock::observe {
 namespace {

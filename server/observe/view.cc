@@ -57,8 +57,8 @@ void Add(const Shard& shard, View& view) {
 
 }  // namespace
 
-std::optional<View> Look(const std::vector<std::string>& node_names, runtime::ShardPool& shards,
-                         Detail detail) {
+std::optional<View> TakeView(const std::vector<std::string>& node_names, runtime::ShardPool& shards,
+                             Detail detail) {
   View view;
   view.statistics = Statistics(node_names.size());
   for (const std::string& name : node_names)

@@ -37,7 +37,7 @@ struct View {
 enum class Detail { kNumbers, kLeases };
 
 // Visits every shard. From any thread but a shard's. Nothing where one does not answer in time.
-[[nodiscard]] std::optional<View> Look(const std::vector<std::string>& node_names,
-                                       runtime::ShardPool& shards, Detail detail);
+[[nodiscard]] std::optional<View> TakeView(const std::vector<std::string>& node_names,
+                                           runtime::ShardPool& shards, Detail detail);
 
 }  // namespace redlock::observe

@@ -97,7 +97,7 @@ void Connection::FlushSoon() {
   });
 }
 
-void Connection::Hasten() {
+void Connection::FlushNow() {
   if (!held_back_) Flush();
 }
 

@@ -52,7 +52,7 @@ class Connection final : public Transport::Listener,
   void SendWritten(std::string_view command, ReplyHandler handler);
 
   // What is queued is written at the end of the turn; this writes it now.
-  void Hasten();
+  void FlushNow();
 
   // For a connection that subscribes: every reply that no command waits for goes to `pushed`.
   // Without it such a reply ends the connection.

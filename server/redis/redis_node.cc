@@ -158,31 +158,32 @@ void RedisNode::Reconnect(const std::string& why) {
 }
 
 void RedisNode::Acquire(const AcquireStep& step, std::shared_ptr<ReplySink> sink) {
-  Queue(step, {step.adopt ? Verb::kAdopt : Verb::kAcquire, step.fence}, step.mark, std::move(sink));
+  Queue(step, {step.adopt ? StepKind::kAdopt : StepKind::kAcquire, step.fence}, step.mark,
+        std::move(sink));
 }
 
 void RedisNode::HandOver(const HandOverStep& step, std::shared_ptr<ReplySink> sink) {
-  Queue(step, {Verb::kHandOver, {}}, step.mark, std::move(sink));
+  Queue(step, {StepKind::kHandOver, {}}, step.mark, std::move(sink));
 }
 
 void RedisNode::Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink) {
-  Queue(step, {Verb::kExtend, {}}, std::nullopt, std::move(sink));
+  Queue(step, {StepKind::kExtend, {}}, std::nullopt, std::move(sink));
 }
 
-void RedisNode::Heal(const HealStep& step, std::shared_ptr<ReplySink> sink) {
-  Queue(step, {Verb::kHeal, {}}, std::nullopt, std::move(sink));
+void RedisNode::Repair(const RepairStep& step, std::shared_ptr<ReplySink> sink) {
+  Queue(step, {StepKind::kRepair, {}}, std::nullopt, std::move(sink));
 }
 
 void RedisNode::Release(const ReleaseStep& step, std::shared_ptr<ReplySink> sink) {
-  Queue(step, {Verb::kRelease, {}}, std::nullopt, std::move(sink));
+  Queue(step, {StepKind::kRelease, {}}, std::nullopt, std::move(sink));
 }
 
 void RedisNode::Inspect(const Key& key, std::shared_ptr<ReplySink> sink) {
-  Queue(key, {Verb::kInspect, {}}, std::nullopt, std::move(sink));
+  Queue(key, {StepKind::kInspect, {}}, std::nullopt, std::move(sink));
 }
 
 void RedisNode::Mark(const MarkStep& step, std::shared_ptr<ReplySink> sink) {
-  Queue(step, {Verb::kMark, {}}, std::nullopt, std::move(sink));
+  Queue(step, {StepKind::kMark, {}}, std::nullopt, std::move(sink));
 }
 
 void RedisNode::Probe(const Key& key, std::shared_ptr<ReplySink> sink) {
@@ -193,7 +194,7 @@ void RedisNode::Probe(const Key& key, std::shared_ptr<ReplySink> sink) {
       });
 }
 
-void RedisNode::Look(std::shared_ptr<ReplySink> sink) {
+void RedisNode::ReadMark(std::shared_ptr<ReplySink> sink) {
   const auto mark = std::make_shared<std::string>();
   if (const auto refusal = Refusal(false)) {
     Refuse(std::move(sink), *refusal);
@@ -232,14 +233,14 @@ std::optional<std::string> RedisNode::Refusal(bool even_if_silent) const {
 template <typename Step>
 void RedisNode::Queue(const Step& step, AskedStep asked, std::optional<std::string_view> mark,
                       std::shared_ptr<ReplySink> sink) {
-  if (const auto refusal = Refusal(asked.verb == Verb::kRelease)) {
+  if (const auto refusal = Refusal(asked.verb == StepKind::kRelease)) {
     Refuse(std::move(sink), *refusal);
     return;
   }
   if (batch_ &&
       (batch_->steps.size() == StepBatch::kMost || (mark && !batch_->written.TakesMark(*mark)))) {
     SendBatch();
-    connection_->Hasten();  // the node begins while more steps are made
+    connection_->FlushNow();  // the node begins while more steps are made
   }
   if (!batch_) {
     batch_ = std::make_shared<Batch>();

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "server/core/node.h"
+#include "server/core/nodes/node.h"
 #include "server/loop/event_loop.h"
 #include "server/redis/connection.h"
 #include "server/redis/endpoint.h"
@@ -39,12 +39,12 @@ class RedisNode final : public Node {
   void Acquire(const AcquireStep& step, std::shared_ptr<ReplySink> sink) override;
   void HandOver(const HandOverStep& step, std::shared_ptr<ReplySink> sink) override;
   void Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink) override;
-  void Heal(const HealStep& step, std::shared_ptr<ReplySink> sink) override;
+  void Repair(const RepairStep& step, std::shared_ptr<ReplySink> sink) override;
   void Release(const ReleaseStep& step, std::shared_ptr<ReplySink> sink) override;
   void Inspect(const Key& key, std::shared_ptr<ReplySink> sink) override;
   void Probe(const Key& key, std::shared_ptr<ReplySink> sink) override;
   void Mark(const MarkStep& step, std::shared_ptr<ReplySink> sink) override;
-  void Look(std::shared_ptr<ReplySink> sink) override;
+  void ReadMark(std::shared_ptr<ReplySink> sink) override;
   void ObserveWith(NodeObserver* observer) override { observer_ = observer; }
   void ListenTo(AnnouncementSink* sink) override { subscriber_.ListenTo(sink); }
   void Subscribe(const Key& key) override { subscriber_.Subscribe(key); }

@@ -76,35 +76,35 @@ std::optional<Duration> ClockOf(std::optional<long long> micros) {
 // something is missing.
 bool ParseGrant(const AskedStep& asked, std::span<redisReply* const> rest, NodeReply& parsed) {
   switch (asked.verb) {
-    case Verb::kAcquire:
-    case Verb::kAdopt:
+    case StepKind::kAcquire:
+    case StepKind::kAdopt:
       parsed.fence = asked.proposed;
       return rest.empty() || ParseExtension(rest, parsed);
-    case Verb::kExtend:
-    case Verb::kTake:
+    case StepKind::kExtend:
+    case StepKind::kTake:
       return ParseExtension(rest, parsed);
-    case Verb::kHeal:
+    case StepKind::kRepair:
       if (rest.size() != 1) return false;
       parsed.fence = FenceOf(*rest[0]);
       return true;
-    case Verb::kHandOver:
+    case StepKind::kHandOver:
       if (rest.size() != 2) return false;
       parsed.fence = FenceOf(*rest[0]);
       parsed.handed_over = NumberOf(*rest[1]).value_or(0) != 0;
       return true;
-    case Verb::kRelease:
-    case Verb::kTakeBack:
+    case StepKind::kRelease:
+    case StepKind::kTakeBack:
       if (!rest.empty()) parsed.listeners = static_cast<int>(NumberOf(*rest[0]).value_or(0));
       parsed.sealed = rest.size() > 1 && NumberOf(*rest[1]).value_or(0) != 0;
       return true;
-    case Verb::kInspect:
+    case StepKind::kInspect:
       if (rest.size() != 4) return false;
       parsed.fence = FenceOf(*rest[0]);
       parsed.remaining = RemainingOf(*rest[1]);
       parsed.holder = OwnerToken(std::string(TextOf(*rest[2])));
       parsed.owner = LabelOf(*rest[3], parsed.holder);
       return true;
-    case Verb::kMark:
+    case StepKind::kMark:
       if (rest.size() != 1) return false;
       parsed.mark = TextOf(*rest[0]);
       return true;
@@ -113,19 +113,19 @@ bool ParseGrant(const AskedStep& asked, std::span<redisReply* const> rest, NodeR
 }
 
 // Whether the node's clock comes with a grant.
-bool IsTimed(Verb verb) {
+bool IsTimed(StepKind verb) {
   switch (verb) {
-    case Verb::kAcquire:
-    case Verb::kAdopt:
-    case Verb::kHandOver:
-    case Verb::kMark:
+    case StepKind::kAcquire:
+    case StepKind::kAdopt:
+    case StepKind::kHandOver:
+    case StepKind::kMark:
       return true;
-    case Verb::kExtend:
-    case Verb::kTake:
-    case Verb::kHeal:
-    case Verb::kRelease:
-    case Verb::kTakeBack:
-    case Verb::kInspect:
+    case StepKind::kExtend:
+    case StepKind::kTake:
+    case StepKind::kRepair:
+    case StepKind::kRelease:
+    case StepKind::kTakeBack:
+    case StepKind::kInspect:
       return false;
   }
   return false;

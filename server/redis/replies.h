@@ -7,7 +7,7 @@
 #include <optional>
 #include <string_view>
 
-#include "server/core/node.h"
+#include "server/core/nodes/node.h"
 #include "server/redis/scripts.h"
 
 namespace redlock::redis {
@@ -18,7 +18,7 @@ namespace redlock::redis {
 
 // What was asked for in a step, as far as its answer depends on it.
 struct AskedStep {
-  Verb verb = Verb::kInspect;
+  StepKind verb = StepKind::kInspect;
   FencingToken proposed;  // by kAcquire and kAdopt
 };
 

@@ -26,20 +26,20 @@ namespace redlock::redis {
 
 // KEYS: the guard's mark; then of each step the key and its meta (for kMark twice the mark).
 // ARGV: the mark's value, '' where it is not looked at; retention of meta in ms; then of each step
-// its verb and its arguments: see Verb. Answers an array: an element for each step, and then, if a
-// step may have granted a lock or was kMark, the node's clock in µs. An element is kGranted, or an
-// array of a Status and what goes with it.
+// its verb and its arguments: see StepKind. Answers an array: an element for each step, and then,
+// if a step may have granted a lock or was kMark, the node's clock in µs. An element is kGranted,
+// or an array of a Status and what goes with it.
 [[nodiscard]] std::string_view StepsSource();
 
 // What a step is called in ARGV, and its arguments there. `held by` is "attempt label", as in meta.
-enum class Verb : char {
+enum class StepKind : char {
   kAcquire = 'a',   // token, ttl ms, fence, holder (as in meta's t), attempt
   kAdopt = 'A',     // the same: extends if the token already holds the key
   kHandOver = 'h',  // from, to, ttl ms, fence, holder, attempt
   kExtend =
       'e',      // token, ttl ms, raise to (0: as it is), digest, keeper's number ('' for none), id
   kTake = 'E',  // the same: the lease belongs to that keeper from then on
-  kHeal = 'l',  // token, ttl ms, fence, digest, keeper (as in meta's w; '' for none)
+  kRepair = 'l',    // token, ttl ms, fence, digest, keeper (as in meta's w; '' for none)
   kRelease = 'r',   // token; announced
   kTakeBack = 'R',  // token, only attempt ('' for any), seal (0 for none), announce (1 or 0),
                     // number and id of the keeper whose end it is ('' for none)
@@ -76,7 +76,7 @@ enum class Status : long long {
 // Of digests and ids in meta: short, and without a space.
 inline constexpr int kIdBase = 36;
 
-// Where the guard leaves its mark (server/core/node_guard.h).
+// Where the guard leaves its mark (server/core/nodes/node_guard.h).
 inline constexpr std::string_view kMarkKey = "redlockd:mark";
 
 // Where releases of a key are announced; the message is the key.

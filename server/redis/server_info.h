@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "server/core/node.h"
+#include "server/core/nodes/node.h"
 
 namespace redlock::redis {
 

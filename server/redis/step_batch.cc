@@ -40,7 +40,7 @@ class HolderText {
 
 }  // namespace
 
-void StepBatch::Begin(Verb verb, const Key& key) {
+void StepBatch::Begin(StepKind verb, const Key& key) {
   ++size_;
   AppendWord(keys_, key.value());
   keys_ += '$';
@@ -68,14 +68,14 @@ void StepBatch::Argument(const std::optional<Keeper>& keeper) {
   }
 }
 
-void StepBatch::Look(std::string_view mark) {
+void StepBatch::ExpectMark(std::string_view mark) {
   looks_ = true;
   mark_ = mark;
 }
 
 void StepBatch::Add(const AcquireStep& step) {
-  Look(step.mark);
-  Begin(step.adopt ? Verb::kAdopt : Verb::kAcquire, step.key);
+  ExpectMark(step.mark);
+  Begin(step.adopt ? StepKind::kAdopt : StepKind::kAcquire, step.key);
   Argument(step.token.value());
   Argument(Millis(step.ttl));
   Argument(Decimal(step.fence.value));
@@ -84,8 +84,8 @@ void StepBatch::Add(const AcquireStep& step) {
 }
 
 void StepBatch::Add(const HandOverStep& step) {
-  Look(step.mark);
-  Begin(Verb::kHandOver, step.key);
+  ExpectMark(step.mark);
+  Begin(StepKind::kHandOver, step.key);
   Argument(step.from.value());
   Argument(step.to.value());
   Argument(Millis(step.ttl));
@@ -95,7 +95,7 @@ void StepBatch::Add(const HandOverStep& step) {
 }
 
 void StepBatch::Add(const ExtendStep& step) {
-  Begin(step.adopt ? Verb::kTake : Verb::kExtend, step.key);
+  Begin(step.adopt ? StepKind::kTake : StepKind::kExtend, step.key);
   Argument(step.token.value());
   Argument(Millis(step.ttl));
   Argument(Decimal(step.raise_to.value));
@@ -103,8 +103,8 @@ void StepBatch::Add(const ExtendStep& step) {
   Argument(step.keeper);
 }
 
-void StepBatch::Add(const HealStep& step) {
-  Begin(Verb::kHeal, step.key);
+void StepBatch::Add(const RepairStep& step) {
+  Begin(StepKind::kRepair, step.key);
   Argument(step.token.value());
   Argument(Millis(step.ttl));
   Argument(Decimal(step.fence.value));
@@ -120,11 +120,11 @@ void StepBatch::Add(const HealStep& step) {
 
 void StepBatch::Add(const ReleaseStep& step) {
   if (step.announce && !step.only_attempt && !step.at_end_of && step.seal.value == 0) {
-    Begin(Verb::kRelease, step.key);
+    Begin(StepKind::kRelease, step.key);
     Argument(step.token.value());
     return;
   }
-  Begin(Verb::kTakeBack, step.key);
+  Begin(StepKind::kTakeBack, step.key);
   Argument(step.token.value());
   if (step.only_attempt) {
     Argument(IdText(*step.only_attempt));
@@ -136,13 +136,13 @@ void StepBatch::Add(const ReleaseStep& step) {
   Argument(step.at_end_of);
 }
 
-void StepBatch::Add(const Key& to_inspect) { Begin(Verb::kInspect, to_inspect); }
+void StepBatch::Add(const Key& to_inspect) { Begin(StepKind::kInspect, to_inspect); }
 
 void StepBatch::Add(const MarkStep& step) {
   ++size_;
   AppendWord(keys_, kMarkKey);
   AppendWord(keys_, kMarkKey);
-  const char letter = static_cast<char>(Verb::kMark);
+  const char letter = static_cast<char>(StepKind::kMark);
   Argument({&letter, 1});
   Argument(step.from);
   Argument(step.to);

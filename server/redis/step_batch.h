@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "server/core/node.h"
+#include "server/core/nodes/node.h"
 #include "server/redis/scripts.h"
 
 namespace redlock::redis {
@@ -24,7 +24,7 @@ class StepBatch {
   void Add(const AcquireStep& step);
   void Add(const HandOverStep& step);
   void Add(const ExtendStep& step);
-  void Add(const HealStep& step);
+  void Add(const RepairStep& step);
   void Add(const ReleaseStep& step);
   void Add(const Key& to_inspect);
   void Add(const MarkStep& step);
@@ -33,11 +33,11 @@ class StepBatch {
   [[nodiscard]] std::string Command(std::string_view hash, std::string_view retention_ms) const;
 
  private:
-  void Begin(Verb verb, const Key& key);
+  void Begin(StepKind verb, const Key& key);
   void Argument(std::string_view word);
   void Argument(const char* word) { Argument(std::string_view(word)); }
   void Argument(const std::optional<Keeper>& keeper);  // two words: number and id
-  void Look(std::string_view mark);
+  void ExpectMark(std::string_view mark);
 
   std::string keys_;  // in RESP
   std::string arguments_;

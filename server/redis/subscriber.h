@@ -7,7 +7,7 @@
 #include <string>
 #include <unordered_set>
 
-#include "server/core/node.h"
+#include "server/core/nodes/node.h"
 #include "server/loop/event_loop.h"
 #include "server/redis/connection.h"
 #include "server/redis/endpoint.h"

@@ -7,7 +7,7 @@
 #include <utility>
 #include <variant>
 
-#include "server/core/quorum.h"
+#include "server/core/nodes/quorum.h"
 #include "server/rpc/caller.h"
 #include "server/rpc/lease_page.h"
 #include "server/rpc/requests.h"
@@ -75,7 +75,7 @@ AdminService::AdminService(const config::Config& config, runtime::ShardPool& sha
 grpc::Status AdminService::Admit(const grpc::ServerContextBase& context) const {
   const auto caller = Caller::Of(access_, context);
   if (!caller) return ToStatus(Refusal::kUnauthenticated);
-  if (!caller->May(access::Verb::kAdmin, {})) return ToStatus(Refusal::kPermissionDenied);
+  if (!caller->May(access::Action::kAdmin, {})) return ToStatus(Refusal::kPermissionDenied);
   return grpc::Status::OK;
 }
 

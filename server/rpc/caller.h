@@ -8,7 +8,7 @@
 #include <string_view>
 
 #include "server/access/access.h"
-#include "server/core/round_window.h"
+#include "server/core/rounds/concurrency_limiter.h"
 
 namespace redlock::rpc {
 
@@ -19,7 +19,7 @@ class Caller {
   [[nodiscard]] static std::optional<Caller> Of(const access::Access& access,
                                                 const grpc::ServerContextBase& context);
 
-  [[nodiscard]] bool May(access::Verb verb, std::string_view key) const {
+  [[nodiscard]] bool May(access::Action verb, std::string_view key) const {
     return access_ == nullptr || access_->Allows(identity_, verb, key);
   }
   // Empty if nobody is asked.

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "proto/redlock/v1/lock_service.pb.h"
-#include "server/core/watchdog.h"
+#include "server/core/leases/watchdog.h"
 #include "server/rpc/status.h"
 #include "server/rpc/wire.h"
 

@@ -25,7 +25,7 @@ void HoldStream::OnRead(const grpc::ByteBuffer& message) {
     return;
   }
   auto command = std::get<HoldCommand>(std::move(checked));
-  if (!Permit(access::Verb::kAcquire, command.acquire.key)) return;
+  if (!Permit(access::Action::kAcquire, command.acquire.key)) return;
   key_ = command.acquire.key;
   SetSubject(key_.value());
   thread_ = &service_.shards.For(key_);

@@ -4,7 +4,7 @@
 #include <atomic>
 #include <memory>
 
-#include "server/core/lease_set.h"
+#include "server/core/leases/lease_set.h"
 #include "server/rpc/event_outbox.h"
 #include "server/rpc/lock_stream.h"
 

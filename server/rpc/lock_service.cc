@@ -24,12 +24,12 @@ std::optional<MonotonicTime> DeadlineAt(Shard& shard, std::optional<Duration> le
   return shard.Now() + *left;
 }
 
-struct AcquireVerb {
+struct AcquireMethod {
   using Request = v1::AcquireRequest;
   using Response = v1::AcquireResponse;
   using Command = AcquireCommand;
   static constexpr const char* kMethod = "Acquire";
-  static constexpr auto kAccess = access::Verb::kAcquire;
+  static constexpr auto kAccess = access::Action::kAcquire;
 
   static void Await(RawLockService& methods, auto... call) { methods.RequestAcquire(call...); }
 
@@ -45,7 +45,7 @@ struct AcquireVerb {
         call->Answer(ToStatus(result.error, result.votes, call->names()));
         return;
       }
-      Response& out = call->verb().response;
+      Response& out = call->method().response;
       Fill(*out.mutable_lease(), *result.lease);
       Fill(*out.mutable_votes(), result.votes, call->names());
       out.set_attempts(result.attempts);
@@ -57,12 +57,12 @@ struct AcquireVerb {
   Response response;
 };
 
-struct ExtendVerb {
+struct ExtendMethod {
   using Request = v1::ExtendRequest;
   using Response = v1::ExtendResponse;
   using Command = ExtendCommand;
   static constexpr const char* kMethod = "Extend";
-  static constexpr auto kAccess = access::Verb::kExtend;
+  static constexpr auto kAccess = access::Action::kExtend;
 
   static void Await(RawLockService& methods, auto... call) { methods.RequestExtend(call...); }
 
@@ -75,7 +75,7 @@ struct ExtendVerb {
         call->Answer(ToStatus(result.error, result.votes, call->names()));
         return;
       }
-      Response& out = call->verb().response;
+      Response& out = call->method().response;
       Fill(*out.mutable_lease(), *result.lease);
       Fill(*out.mutable_votes(), result.votes, call->names());
       out.set_attempts(result.attempts);
@@ -86,12 +86,12 @@ struct ExtendVerb {
   Response response;
 };
 
-struct ReleaseVerb {
+struct ReleaseMethod {
   using Request = v1::ReleaseRequest;
   using Response = v1::ReleaseResponse;
   using Command = ReleaseCommand;
   static constexpr const char* kMethod = "Release";
-  static constexpr auto kAccess = access::Verb::kRelease;
+  static constexpr auto kAccess = access::Action::kRelease;
 
   static void Await(RawLockService& methods, auto... call) { methods.RequestRelease(call...); }
 
@@ -105,7 +105,7 @@ struct ReleaseVerb {
             call->Answer(ToStatus(*result.error, result.votes, call->names()));
             return;
           }
-          Fill(*call->verb().response.mutable_votes(), result.votes, call->names());
+          Fill(*call->method().response.mutable_votes(), result.votes, call->names());
           call->Answer(grpc::Status::OK);
         },
         command.source);
@@ -115,12 +115,12 @@ struct ReleaseVerb {
   Response response;
 };
 
-struct InspectVerb {
+struct InspectMethod {
   using Request = v1::InspectRequest;
   using Response = v1::InspectResponse;
   using Command = InspectCommand;
   static constexpr const char* kMethod = "Inspect";
-  static constexpr auto kAccess = access::Verb::kInspect;
+  static constexpr auto kAccess = access::Action::kInspect;
 
   static void Await(RawLockService& methods, auto... call) { methods.RequestInspect(call...); }
 
@@ -129,7 +129,7 @@ struct InspectVerb {
                                    std::optional<Duration> /*until_deadline*/, Call call) {
     const auto waiters = static_cast<std::int32_t>(shard.waiters(command.key));
     shard.Inspect(command.key, [call, waiters](const InspectResult& result) {
-      Response& out = call->verb().response;
+      Response& out = call->method().response;
       out.set_held(result.held);
       out.set_undecided(result.undecided);
       out.set_owner(result.owner.value());
@@ -173,10 +173,10 @@ void LockService::AddTo(Routes& routes) {
 void LockService::AcceptUnary(Poller& poller) {
   constexpr int kAtOnce = 64;  // of each method, before the first of them has been looked at
   for (int i = 0; i < kAtOnce; ++i) {
-    UnaryCall<AcquireVerb>::Await(context_, methods_, poller);
-    UnaryCall<ExtendVerb>::Await(context_, methods_, poller);
-    UnaryCall<ReleaseVerb>::Await(context_, methods_, poller);
-    UnaryCall<InspectVerb>::Await(context_, methods_, poller);
+    UnaryCall<AcquireMethod>::Await(context_, methods_, poller);
+    UnaryCall<ExtendMethod>::Await(context_, methods_, poller);
+    UnaryCall<ReleaseMethod>::Await(context_, methods_, poller);
+    UnaryCall<InspectMethod>::Await(context_, methods_, poller);
   }
 }
 

@@ -7,7 +7,7 @@
 #include <optional>
 #include <utility>
 
-#include "server/core/stream_end.h"
+#include "server/core/leases/stream_end.h"
 #include "server/rpc/caller.h"
 #include "server/rpc/service_context.h"
 #include "server/rpc/status.h"
@@ -118,7 +118,7 @@ class LockStream : public StreamCall, public OpenStream {
   }
 
   // False if the caller may not; the stream is then closing.
-  [[nodiscard]] bool Permit(access::Verb verb, const Key& key) {
+  [[nodiscard]] bool Permit(access::Action verb, const Key& key) {
     const bool permitted = caller_->May(verb, key.value());
     if (!permitted) Close(ToStatus(Refusal::kPermissionDenied));
     return permitted;

@@ -13,7 +13,7 @@ constexpr int kBatch = 32;
 constexpr int kPortions = 16;
 // gRPC sees to one socket at a time. Where there is much to do there are more, and a call that came
 // on one of them should not have to wait for a turn's work for each of the others.
-constexpr int kMostLooks = 8;
+constexpr int kMostPolls = 8;
 
 }  // namespace
 
@@ -57,7 +57,7 @@ void Poller::DoLater() {
   }
 }
 
-bool Poller::Look(int times) {
+bool Poller::PollQueue(int times) {
   const auto no_wait = gpr_time_0(GPR_CLOCK_MONOTONIC);
   for (; times > 0; --times) {
     if (queue_->AsyncNext(&tag_, &ok_, no_wait) == grpc::CompletionQueue::GOT_EVENT) return true;
@@ -68,21 +68,21 @@ bool Poller::Look(int times) {
 
 void Poller::Run() {
   while (queue_->Next(&tag_, &ok_)) {
-    EventLoop::Turn turn(loop_);
+    EventLoop::StrandLock turn(loop_);
     // As long as there is work it is done here; sleeping and waking up is what would cost.
     for (bool got = true; got || !later_.empty();) {
       int done = 0;
-      const auto look = [this, &done] { return Look(std::clamp(done, 1, kMostLooks)); };
+      const auto poll = [this, &done] { return PollQueue(std::clamp(done, 1, kMostPolls)); };
       while (got && done < kBatch) {
         static_cast<Completion*>(tag_)->On(ok_);
         ++done;
-        got = look();
+        got = poll();
       }
       turn.Poll();
-      got = got || look();
+      got = got || poll();
       if (got) continue;
       DoLater();
-      got = look();
+      got = poll();
     }
   }
 }

@@ -45,7 +45,7 @@ class Poller {
   void Run();
   void DoLater();
   // Whether there is a completion, which is the next to be told.
-  [[nodiscard]] bool Look(int times);
+  [[nodiscard]] bool PollQueue(int times);
 
   const std::unique_ptr<grpc::ServerCompletionQueue> queue_;
   EventLoop& loop_;

@@ -8,7 +8,7 @@
 
 #include "proto/redlock/v1/lock_service.pb.h"
 #include "server/config/config.h"
-#include "server/core/lease_set.h"
+#include "server/core/leases/lease_set.h"
 #include "server/rpc/status.h"
 
 namespace redlock::rpc {

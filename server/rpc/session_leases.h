@@ -8,8 +8,8 @@
 #include <optional>
 #include <vector>
 
-#include "server/core/lease_set.h"
-#include "server/core/silence_timer.h"
+#include "server/core/leases/lease_set.h"
+#include "server/core/leases/silence_timer.h"
 #include "server/rpc/stream_registry.h"
 #include "server/runtime/shard_thread.h"
 

@@ -193,19 +193,19 @@ void SessionStream::TakeIn(const v1::SessionOperation& operation, std::vector<Wo
   if (!AdmitOperation(id, answered)) return;
   switch (operation.operation_case()) {
     case v1::SessionOperation::kAcquire:
-      SortIn(id, CheckHold(operation.acquire(), service_.rules), access::Verb::kAcquire, "acquire.",
-             work, answered);
+      SortIn(id, CheckHold(operation.acquire(), service_.rules), access::Action::kAcquire,
+             "acquire.", work, answered);
       return;
     case v1::SessionOperation::kExtend:
-      SortIn(id, Check(operation.extend(), service_.rules), access::Verb::kExtend, "extend.", work,
-             answered);
+      SortIn(id, Check(operation.extend(), service_.rules), access::Action::kExtend, "extend.",
+             work, answered);
       return;
     case v1::SessionOperation::kRelease:
-      SortIn(id, Check(operation.release(), service_.rules), access::Verb::kRelease, "release.",
+      SortIn(id, Check(operation.release(), service_.rules), access::Action::kRelease, "release.",
              work, answered);
       return;
     case v1::SessionOperation::kAdopt:
-      SortIn(id, Check(operation.adopt(), service_.rules), access::Verb::kExtend, "adopt.", work,
+      SortIn(id, Check(operation.adopt(), service_.rules), access::Action::kExtend, "adopt.", work,
              answered);
       return;
     case v1::SessionOperation::kPing:
@@ -222,7 +222,7 @@ void SessionStream::TakeIn(const v1::SessionOperation& operation, std::vector<Wo
 }
 
 template <typename Command>
-void SessionStream::SortIn(std::uint64_t id, Checked<Command> checked, access::Verb verb,
+void SessionStream::SortIn(std::uint64_t id, Checked<Command> checked, access::Action verb,
                            const std::string& prefix, std::vector<Work>& work,
                            v1::SessionResponse& answered) {
   if (auto* faults = std::get_if<Violations>(&checked)) {

@@ -20,7 +20,7 @@
 
 namespace redlock::rpc {
 
-// Verb is a type with
+// Method is a type with
 //   Request, Response, Command: the messages and what the core takes;
 //   kMethod: its name;
 //   kAccess: what the access list calls it;
@@ -28,16 +28,16 @@ namespace redlock::rpc {
 //   Start(Shard&, Command, optional<Duration> until_deadline, call) -> what cancels it, or null:
 //     runs in a turn of the shard and has call->Answer() called in one, exactly once.
 // Keeps itself alive until gRPC has let go of it; work for the shard shares it.
-template <typename Verb>
-class UnaryCall final : public std::enable_shared_from_this<UnaryCall<Verb>> {
+template <typename Method>
+class UnaryCall final : public std::enable_shared_from_this<UnaryCall<Method>> {
  public:
   // Waits for one call, and then for the next, until the server takes no more.
   static void Await(const ServiceContext& service, RawLockService& methods, Poller& poller) {
     const auto call = std::make_shared<UnaryCall>(service, methods, poller);
     call->self_ = call;
     call->context_.AsyncNotifyWhenDone(&call->done_);
-    Verb::Await(methods, &call->context_, &call->request_, &call->writer_, &poller.queue(),
-                &poller.queue(), &call->accepted_);
+    Method::Await(methods, &call->context_, &call->request_, &call->writer_, &poller.queue(),
+                  &poller.queue(), &call->accepted_);
   }
 
   UnaryCall(const ServiceContext& service, RawLockService& methods, Poller& poller)
@@ -45,15 +45,15 @@ class UnaryCall final : public std::enable_shared_from_this<UnaryCall<Verb>> {
 
   // In a turn of the shard.
   void Answer(const grpc::Status& status) {
-    log_->Ended(context_, Verb::kMethod, key_, status);
+    log_->Ended(context_, Method::kMethod, key_, status);
     operation_.reset();  // here, because this call may end in another shard's turn
     if (status.ok()) {
-      writer_.Finish(Serialize(verb_.response), status, &finished_);
+      writer_.Finish(Serialize(method_.response), status, &finished_);
     } else {
       writer_.FinishWithError(status, &finished_);
     }
   }
-  [[nodiscard]] Verb& verb() { return verb_; }
+  [[nodiscard]] Method& method() { return method_; }
   [[nodiscard]] const NodeNames& names() const { return service_.names; }
 
  private:
@@ -70,7 +70,7 @@ class UnaryCall final : public std::enable_shared_from_this<UnaryCall<Verb>> {
       Answer(ToStatus(Refusal::kUnauthenticated));
       return;
     }
-    typename Verb::Request request;
+    typename Method::Request request;
     if (Violations faults = ParseMessage(request_, request); !faults.empty()) {
       Answer(ToStatus(faults));
       return;
@@ -80,17 +80,17 @@ class UnaryCall final : public std::enable_shared_from_this<UnaryCall<Verb>> {
       Answer(ToStatus(*faults));
       return;
     }
-    auto command = std::get<typename Verb::Command>(std::move(checked));
+    auto command = std::get<typename Method::Command>(std::move(checked));
     key_ = command.key.value();
-    if (!caller->May(Verb::kAccess, key_)) {
+    if (!caller->May(Method::kAccess, key_)) {
       Answer(ToStatus(Refusal::kPermissionDenied));
       return;
     }
     if constexpr (requires { command.source; }) command.source = caller->source();
     thread_ = &service_.shards.For(command.key);
     thread_->Do([self = self_, command = std::move(command)](Shard& shard) mutable {
-      self->operation_ = self->verb_.Start(shard, std::move(command),
-                                           UntilDeadline(self->context_.deadline()), self);
+      self->operation_ = self->method_.Start(shard, std::move(command),
+                                             UntilDeadline(self->context_.deadline()), self);
     });
   }
 
@@ -136,7 +136,7 @@ class UnaryCall final : public std::enable_shared_from_this<UnaryCall<Verb>> {
   std::shared_ptr<UnaryCall> self_;
 
   // In the turns of the key's shard.
-  Verb verb_;
+  Method method_;
   std::shared_ptr<Operation> operation_;  // until it is answered
 };
 

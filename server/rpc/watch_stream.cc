@@ -27,7 +27,7 @@ void WatchStream::OnRead(const grpc::ByteBuffer& message) {
   }
   auto commands = std::get<std::vector<WatchCommand>>(std::move(checked));
   for (const WatchCommand& command : commands) {
-    if (!Permit(access::Verb::kExtend, command.key)) return;
+    if (!Permit(access::Action::kExtend, command.key)) return;
   }
   if (commands.size() == 1) SetSubject(commands[0].key.value());
   WithOutbox([most = kQueuedPerItem * commands.size()](auto& outbox) { outbox.SetMost(most); });

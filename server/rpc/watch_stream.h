@@ -6,7 +6,7 @@
 #include <memory>
 #include <vector>
 
-#include "server/core/lease_set.h"
+#include "server/core/leases/lease_set.h"
 #include "server/rpc/event_outbox.h"
 #include "server/rpc/lock_stream.h"
 

@@ -43,7 +43,7 @@ class ShardThread {
   // From any thread: does `work` in a turn of the shard, at once where the caller has it.
   template <typename Work>
   void Do(Work&& work) {
-    if (loop_.InTurn()) {
+    if (loop_.OnStrand()) {
       work(*shard_);
     } else {
       // Shared, because a function has to be copyable and work may hold what is not.

@@ -71,7 +71,7 @@ void ReadABatchsAnswer(benchmark::State& state) {
     auto* const reply = static_cast<redisReply*>(raw);
     const redis::BatchReply answers(*reply, steps);
     for (std::size_t i = 0; i < steps; ++i) {
-      benchmark::DoNotOptimize(answers.At(i, {redis::Verb::kAcquire, {1}}));
+      benchmark::DoNotOptimize(answers.At(i, {redis::StepKind::kAcquire, {1}}));
     }
     freeReplyObject(reply);
   }

@@ -14,9 +14,10 @@ namespace {
 using namespace redlock::redis;
 
 void ReadAll(const redisReply& reply) {
-  for (const Verb verb :
-       {Verb::kAcquire, Verb::kAdopt, Verb::kHandOver, Verb::kExtend, Verb::kTake, Verb::kHeal,
-        Verb::kRelease, Verb::kTakeBack, Verb::kInspect, Verb::kMark}) {
+  for (const StepKind verb :
+       {StepKind::kAcquire, StepKind::kAdopt, StepKind::kHandOver, StepKind::kExtend,
+        StepKind::kTake, StepKind::kRepair, StepKind::kRelease, StepKind::kTakeBack,
+        StepKind::kInspect, StepKind::kMark}) {
     constexpr std::size_t kSteps = 3;
     const BatchReply answers(reply, kSteps);
     for (std::size_t step = 0; step < kSteps; ++step) (void)answers.At(step, {verb, {1}});

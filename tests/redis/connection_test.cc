@@ -22,7 +22,7 @@ TEST_F(NodeTest, AServerThatDiedJustBeforeItIsWrittenToIsNoticedAtOnce) {
   server.Pause();
   const auto first = std::make_shared<Recorder>();
   node->Inspect(Key("k"), first);
-  { const EventLoop::Turn turn(loop); }
+  { const EventLoop::StrandLock turn(loop); }
   server.Kill();
   const NodeReply reply = Ask([&](auto sink) { node->Inspect(Key("k"), sink); });
   EXPECT_EQ(reply.outcome, Outcome::kError);

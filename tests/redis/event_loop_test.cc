@@ -34,7 +34,7 @@ TEST_F(EventLoopTest, WhatHasComeIsReadBeforeATimeOutFires) {
   constexpr std::size_t kPieces = 3;
   std::size_t received = 0;
   std::size_t received_in_time = 0;
-  EventLoop::Turn turn(loop);
+  EventLoop::StrandLock turn(loop);
   FdWatcher watcher(loop, ends[0], [&](FdWatcher::Events) {
     std::array<char, kSize> buffer{};
     const ssize_t size = read(ends[0], buffer.data(), buffer.size());
@@ -52,7 +52,7 @@ TEST_F(EventLoopTest, WhatHasComeIsReadBeforeATimeOutFires) {
 
 TEST_F(EventLoopTest, ATimeOutFiresThoughSocketsAlwaysHaveMore) {
   bool fired = false;
-  EventLoop::Turn turn(loop);
+  EventLoop::StrandLock turn(loop);
   FdWatcher watcher(loop, ends[0], [&](FdWatcher::Events) {
     char byte = 0;
     (void)!read(ends[0], &byte, 1);

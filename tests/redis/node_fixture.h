@@ -50,7 +50,7 @@ class NodeTest : public ::testing::Test {
     const MonotonicTime give_up = loop.Now() + patience;
     while (!condition()) {
       if (loop.Now() > give_up) return false;
-      { const EventLoop::Turn turn(loop); }
+      { const EventLoop::StrandLock turn(loop); }
       std::this_thread::sleep_for(std::chrono::microseconds(200));
     }
     return true;

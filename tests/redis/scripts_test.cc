@@ -80,9 +80,9 @@ class Agreement : public NodeTest {
         Agree(
             "heal",
             [&](Node& n, auto sink) {
-              n.Heal({key, token, ttl, fence, keeper}, sink);
+              n.Repair({key, token, ttl, fence, keeper}, sink);
             },
-            model.Heal("k", t, ttl, fence, keeper));
+            model.Repair("k", t, ttl, fence, keeper));
         return;
       }
       case 6:
@@ -230,7 +230,7 @@ TEST_F(NodeTest, AGrantComparesTheGuardsMark) {
   EXPECT_EQ(hand_over("k", "m1"), Outcome::kGranted);
   EXPECT_EQ(acquire("j", ""), Outcome::kGranted) << "not looked at";
 
-  const NodeReply look = Ask([&](auto sink) { node->Look(sink); });
+  const NodeReply look = Ask([&](auto sink) { node->ReadMark(sink); });
   EXPECT_EQ(look.mark, "m1");
   ASSERT_TRUE(look.clock);
   EXPECT_LT(std::chrono::abs(*look.clock - loop.WallNow().time_since_epoch()), seconds(10));

@@ -223,7 +223,7 @@ TEST_F(Acquisition, BoundOnOperationsRefusesNewOnesOnly) {
 // Ten times what the nodes bear, for ten seconds.
 TEST_F(Acquisition, OverloadRefusesEarlyAndLosesNoLease) {
   ClusterOptions options;
-  options.lock.widest_window = 2;
+  options.lock.max_concurrent_rounds = 2;
   options.lock.max_queue_time = milliseconds(100);
   SetUpCluster(options);
   Shard& shard = cluster->shard(0);
@@ -266,7 +266,7 @@ TEST_F(Acquisition, OverloadRefusesEarlyAndLosesNoLease) {
 
 TEST_F(Acquisition, WhatCannotMakeItsDeadlineIsRefusedAtOnce) {
   ClusterOptions options;
-  options.lock.widest_window = 2;
+  options.lock.max_concurrent_rounds = 2;
   SetUpCluster(options);
   for (int i = 0; i < 2'000; ++i) {
     cluster->shard(0).Acquire(Wants(std::to_string(i), seconds(1)), [](const auto&) {});

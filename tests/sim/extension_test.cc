@@ -84,7 +84,7 @@ TEST_F(Releasing, AnotherOwnersLockStays) {
 // A client that releases many locks at once must not fill the nodes' queues before others.
 TEST_F(Releasing, ManyAtOnceLeaveOthersTheirTurns) {
   ClusterOptions options;
-  options.lock.widest_window = 2;
+  options.lock.max_concurrent_rounds = 2;
   SetUpCluster(options);
   Shard& shard = cluster->shard(0);
   std::vector<Lease> leases;

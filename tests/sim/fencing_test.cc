@@ -112,7 +112,7 @@ TEST_F(FencingAfterALoss, IsAboveTheHolderBetweenWhereNodesDisagree) {
 TEST_F(FencingAfterALoss, IsAboveTheHolderBetweenWhereTheyAgree) {
   LoseAndTakeElsewhere();
   for (const std::size_t node : {1U, 2U}) {
-    (void)cluster->server(node).Heal("k", token, seconds(10), first.fence);
+    (void)cluster->server(node).Repair("k", token, seconds(10), first.fence);
   }
   cluster->Down(0);
   const ExtendResult extended = Extend("k", token, seconds(1));
@@ -153,7 +153,7 @@ TEST_F(Fencing, AForeignHoldersFenceIsAboveThatOfTheHolderBefore) {
 // A node that stores another holder's fence is healed above it, so that the nodes do not agree.
 TEST_F(FencingAfterALoss, AHealedNodeDoesNotAgreeOnAnotherHoldersFence) {
   LoseAndTakeElsewhere();
-  (void)cluster->server(1).Heal("k", token, seconds(10), first.fence);
+  (void)cluster->server(1).Repair("k", token, seconds(10), first.fence);
   EXPECT_GT(cluster->server(1).Inspect("k").fence, other.fence);
 }
 

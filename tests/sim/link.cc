@@ -30,10 +30,10 @@ void Link::Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink) {
        std::move(sink));
 }
 
-void Link::Heal(const HealStep& step, std::shared_ptr<ReplySink> sink) {
+void Link::Repair(const RepairStep& step, std::shared_ptr<ReplySink> sink) {
   Send(
       [this, key = step.key.value(), token = step.token.value(), ttl = step.ttl, fence = step.fence,
-       keeper = step.keeper] { return server_.Heal(key, token, ttl, fence, keeper); },
+       keeper = step.keeper] { return server_.Repair(key, token, ttl, fence, keeper); },
       std::move(sink));
 }
 
@@ -59,8 +59,8 @@ void Link::Mark(const MarkStep& step, std::shared_ptr<ReplySink> sink) {
        true);
 }
 
-void Link::Look(std::shared_ptr<ReplySink> sink) {
-  Send([this] { return server_.Look(); }, std::move(sink), true);
+void Link::ReadMark(std::shared_ptr<ReplySink> sink) {
+  Send([this] { return server_.ReadMark(); }, std::move(sink), true);
 }
 
 void Link::ObserveWith(NodeObserver* observer) {

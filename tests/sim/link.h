@@ -8,7 +8,7 @@
 #include <set>
 #include <string>
 
-#include "server/core/node.h"
+#include "server/core/nodes/node.h"
 #include "tests/sim/server.h"
 #include "tests/sim/world.h"
 
@@ -35,12 +35,12 @@ class Link final : public Node {
   void Acquire(const AcquireStep& step, std::shared_ptr<ReplySink> sink) override;
   void HandOver(const HandOverStep& step, std::shared_ptr<ReplySink> sink) override;
   void Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink) override;
-  void Heal(const HealStep& step, std::shared_ptr<ReplySink> sink) override;
+  void Repair(const RepairStep& step, std::shared_ptr<ReplySink> sink) override;
   void Release(const ReleaseStep& step, std::shared_ptr<ReplySink> sink) override;
   void Inspect(const Key& key, std::shared_ptr<ReplySink> sink) override;
   void Probe(const Key& key, std::shared_ptr<ReplySink> sink) override;
   void Mark(const MarkStep& step, std::shared_ptr<ReplySink> sink) override;
-  void Look(std::shared_ptr<ReplySink> sink) override;
+  void ReadMark(std::shared_ptr<ReplySink> sink) override;
   // With an observer the node is asked for its facts on each connection, before any step.
   void ObserveWith(NodeObserver* observer) override;
   void ListenTo(AnnouncementSink* sink) override { announcements_ = sink; }

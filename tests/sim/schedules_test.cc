@@ -33,7 +33,7 @@ ClusterOptions AnyCluster(World& world) {
   if (world.Chance(0.5)) {
     options.guard = world.Chance(0.8) ? GuardMode::kOn : GuardMode::kStrict;
     options.lock.guard.quarantine = kLongestTtl;
-    options.lock.guard.look_every = milliseconds(100);
+    options.lock.guard.inspect_interval = milliseconds(100);
   }
   options.most_node_rate = 0.004;
   const Duration skew = options.guard == GuardMode::kOff ? Duration(seconds(10)) : kLongestTtl / 3;

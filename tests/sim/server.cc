@@ -110,12 +110,12 @@ NodeReply Server::Extend(const std::string& key, const std::string& token, Durat
   return ExtendHeld(*entry, meta_[key], ttl, raise_to, keeper, adopt ? Take::kLast : Take::kNo);
 }
 
-NodeReply Server::Heal(const std::string& key, const std::string& token, Duration ttl,
-                       FencingToken fence, std::optional<Keeper> keeper) {
+NodeReply Server::Repair(const std::string& key, const std::string& token, Duration ttl,
+                         FencingToken fence, std::optional<Keeper> keeper) {
   if (Find(key) != nullptr) return {.outcome = Outcome::kHeld};
   Put(key, token, ttl);
   Meta& meta = meta_[key];
-  if (meta.fence > fence && Has(Safeguard::kHealRaisesTheFence)) {
+  if (meta.fence > fence && Has(Safeguard::kRepairRaisesTheFence)) {
     fence = FencingToken{meta.fence.value + 1};
   }
   meta = {fence, token, keeper, false};
@@ -188,10 +188,12 @@ NodeReply Server::Probe(const std::string& key) {
 
 NodeReply Server::Mark(const std::string& from, const std::string& to) {
   if (mark_ == from) mark_ = to;
-  return Look();
+  return ReadMark();
 }
 
-NodeReply Server::Look() { return {.outcome = Outcome::kGranted, .mark = mark_, .clock = Clock()}; }
+NodeReply Server::ReadMark() {
+  return {.outcome = Outcome::kGranted, .mark = mark_, .clock = Clock()};
+}
 
 NodeFacts Server::Facts() const {
   return {.run_id = "run-" + std::to_string(run_),

@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "server/core/node.h"
+#include "server/core/nodes/node.h"
 #include "tests/sim/world.h"
 
 namespace redlock::sim {
@@ -28,15 +28,15 @@ class Server {
   [[nodiscard]] NodeReply Extend(const std::string& key, const std::string& token, Duration ttl,
                                  FencingToken raise_to, std::optional<Keeper> keeper = {},
                                  bool adopt = false);
-  [[nodiscard]] NodeReply Heal(const std::string& key, const std::string& token, Duration ttl,
-                               FencingToken fence, std::optional<Keeper> keeper = {});
+  [[nodiscard]] NodeReply Repair(const std::string& key, const std::string& token, Duration ttl,
+                                 FencingToken fence, std::optional<Keeper> keeper = {});
   [[nodiscard]] NodeReply Release(const std::string& key, const std::string& token,
                                   std::optional<AttemptId> only_attempt, FencingToken seal,
                                   bool announce, std::optional<Keeper> at_end_of = {});
   [[nodiscard]] NodeReply Inspect(const std::string& key);
   [[nodiscard]] NodeReply Probe(const std::string& key);
   [[nodiscard]] NodeReply Mark(const std::string& from, const std::string& to);
-  [[nodiscard]] NodeReply Look();
+  [[nodiscard]] NodeReply ReadMark();
   [[nodiscard]] NodeFacts Facts() const;
 
   // Calls back at each announcement of the key, until the subscription is ended.

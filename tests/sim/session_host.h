@@ -7,8 +7,8 @@
 #include <optional>
 
 #include "client/cpp/core/messages.h"
-#include "server/core/lease_set.h"
-#include "server/core/silence_timer.h"
+#include "server/core/leases/lease_set.h"
+#include "server/core/leases/silence_timer.h"
 
 namespace redlock::sim {
 

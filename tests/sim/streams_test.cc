@@ -2,7 +2,7 @@
 // them.
 #include <map>
 
-#include "server/core/lease_set.h"
+#include "server/core/leases/lease_set.h"
 #include "tests/sim/scenario.h"
 
 namespace redlock::sim {

@@ -71,15 +71,15 @@ TEST(AccessList, AllowsWhatARuleSaysAndNothingElse) {
     identity = "ops"
     verbs = ["admin"]
   )");
-  EXPECT_TRUE(list.Allows("billing-1", Verb::kAcquire, "billing/x"));
-  EXPECT_TRUE(list.Allows("billing-1", Verb::kRelease, "reports"));
-  EXPECT_FALSE(list.Allows("billing-1", Verb::kExtend, "billing/x"));
-  EXPECT_FALSE(list.Allows("billing-1", Verb::kAcquire, "reports2"));
-  EXPECT_FALSE(list.Allows("billing", Verb::kAcquire, "billing/x"));
-  EXPECT_FALSE(list.Allows("billing-1", Verb::kAdmin, ""));
-  EXPECT_TRUE(list.Allows("ops", Verb::kAdmin, ""));
-  EXPECT_FALSE(list.Allows("ops", Verb::kInspect, "reports"));
-  EXPECT_FALSE(AccessList::Parse("").Allows("ops", Verb::kAdmin, ""));
+  EXPECT_TRUE(list.Allows("billing-1", Action::kAcquire, "billing/x"));
+  EXPECT_TRUE(list.Allows("billing-1", Action::kRelease, "reports"));
+  EXPECT_FALSE(list.Allows("billing-1", Action::kExtend, "billing/x"));
+  EXPECT_FALSE(list.Allows("billing-1", Action::kAcquire, "reports2"));
+  EXPECT_FALSE(list.Allows("billing", Action::kAcquire, "billing/x"));
+  EXPECT_FALSE(list.Allows("billing-1", Action::kAdmin, ""));
+  EXPECT_TRUE(list.Allows("ops", Action::kAdmin, ""));
+  EXPECT_FALSE(list.Allows("ops", Action::kInspect, "reports"));
+  EXPECT_FALSE(AccessList::Parse("").Allows("ops", Action::kAdmin, ""));
 }
 
 TEST(AccessList, ABadFileIsRefusedWithLineAndReason) {
@@ -99,7 +99,7 @@ TEST(AccessList, ABadFileIsRefusedWithLineAndReason) {
 TEST(Access, AsksNobodyWhileNothingIsConfigured) {
   const Access access({});
   EXPECT_FALSE(access.asks());
-  EXPECT_TRUE(access.Allows("", Verb::kAdmin, ""));
+  EXPECT_TRUE(access.Allows("", Action::kAdmin, ""));
 }
 
 TEST(Access, AWrongTokenIsNotMadeUpForByACertificate) {
@@ -123,11 +123,11 @@ TEST(Access, ABadFileAtReloadLeavesAllAsItWas) {
   std::ofstream(list) << "nonsense";
   EXPECT_THROW(access.Reload(), std::runtime_error);
   EXPECT_EQ(access.Identify({std::nullopt, "Bearer " + kToken}), "ci");
-  EXPECT_TRUE(access.Allows("ci", Verb::kInspect, "k"));
+  EXPECT_TRUE(access.Allows("ci", Action::kInspect, "k"));
   std::ofstream(list) << "";
   access.Reload();
   EXPECT_EQ(access.Identify({std::nullopt, "Bearer " + kToken}), std::nullopt);
-  EXPECT_FALSE(access.Allows("ci", Verb::kInspect, "k"));
+  EXPECT_FALSE(access.Allows("ci", Action::kInspect, "k"));
 }
 
 TEST(Access, AMissingFileIsNamed) {

@@ -1,4 +1,4 @@
-#include "server/core/node_clock.h"
+#include "server/core/nodes/node_clock.h"
 
 #include <gtest/gtest.h>
 

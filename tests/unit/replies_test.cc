@@ -27,7 +27,7 @@ std::unique_ptr<redisReply, Free> Read(const std::string& wire) {
 }
 
 // One step, answered with `element`, after which comes the node's clock in microseconds.
-NodeReply AnswerTo(Verb verb, const std::string& element,
+NodeReply AnswerTo(StepKind verb, const std::string& element,
                    const std::string& clock = "1800000000000000") {
   const auto reply = Read("*2\r\n" + element + ":" + clock + "\r\n");
   return BatchReply(*reply, 1).At(0, {verb, {7}});
@@ -36,26 +36,26 @@ NodeReply AnswerTo(Verb verb, const std::string& element,
 std::string HeldFor(const std::string& millis) { return "*2\r\n:2\r\n:" + millis + "\r\n"; }
 
 TEST(Replies, AGrantHasTheProposedFenceAndTheNodesClock) {
-  const NodeReply reply = AnswerTo(Verb::kAcquire, ":1\r\n");
+  const NodeReply reply = AnswerTo(StepKind::kAcquire, ":1\r\n");
   EXPECT_EQ(reply.outcome, Outcome::kGranted);
   EXPECT_EQ(reply.fence, FencingToken{7});
   EXPECT_EQ(reply.clock, std::chrono::microseconds(1'800'000'000'000'000));
 }
 
 TEST(Replies, AKeyThatIsHeldTellsForHowLong) {
-  const NodeReply reply = AnswerTo(Verb::kAcquire, HeldFor("1500"));
+  const NodeReply reply = AnswerTo(StepKind::kAcquire, HeldFor("1500"));
   EXPECT_EQ(reply.outcome, Outcome::kHeld);
   EXPECT_EQ(reply.remaining, std::chrono::milliseconds(1500));
 }
 
 TEST(Replies, AKeyWithoutExpiryGivesNoAdvice) {
-  EXPECT_EQ(AnswerTo(Verb::kAcquire, HeldFor("-1")).remaining, Duration{});
+  EXPECT_EQ(AnswerTo(StepKind::kAcquire, HeldFor("-1")).remaining, Duration{});
 }
 
 // Redis lets anyone SET ... PX a number of milliseconds that has no nanoseconds in 64 bits.
 TEST(Replies, AKeyThatIsHeldForAgesIsHeldForLongNotForANegativeTime) {
   for (const char* ages : {"9300000000000", "25044444444444440", "9223372036854775807"}) {
-    const NodeReply reply = AnswerTo(Verb::kAcquire, HeldFor(ages));
+    const NodeReply reply = AnswerTo(StepKind::kAcquire, HeldFor(ages));
     EXPECT_EQ(reply.outcome, Outcome::kHeld);
     EXPECT_GT(reply.remaining, std::chrono::hours(24) * 365) << ages;
     EXPECT_LT(reply.remaining, Duration::max() / 2) << ages << ": a time to add to";
@@ -64,13 +64,13 @@ TEST(Replies, AKeyThatIsHeldForAgesIsHeldForLongNotForANegativeTime) {
 
 TEST(Replies, AWildClockIsAnErrorAndNotAGrant) {
   for (const char* clock : {"9223372036854775807", "-1"}) {
-    EXPECT_EQ(AnswerTo(Verb::kAcquire, ":1\r\n", clock).outcome, Outcome::kError) << clock;
+    EXPECT_EQ(AnswerTo(StepKind::kAcquire, ":1\r\n", clock).outcome, Outcome::kError) << clock;
   }
 }
 
 TEST(Replies, WhatNoScriptOfOursSaysIsAnError) {
   for (const char* element : {"+OK\r\n", ":99\r\n", "*0\r\n", "*1\r\n:2\r\n", "$-1\r\n"}) {
-    const NodeReply reply = AnswerTo(Verb::kAcquire, element);
+    const NodeReply reply = AnswerTo(StepKind::kAcquire, element);
     EXPECT_EQ(reply.outcome, Outcome::kError) << element;
     EXPECT_FALSE(reply.message.empty()) << element;
   }

@@ -1,12 +1,12 @@
 // The pure parts of the core.
 #include <gtest/gtest.h>
 
-#include "server/core/fence_clock.h"
+#include "server/core/nodes/quorum.h"
 #include "server/core/operation.h"
-#include "server/core/quorum.h"
+#include "server/core/rounds/hybrid_clock.h"
+#include "server/core/rounds/validity.h"
 #include "server/core/statistics.h"
 #include "server/core/timer_queue.h"
-#include "server/core/validity.h"
 
 namespace redlock {
 namespace {
@@ -68,8 +68,8 @@ TEST(Tally, DecidesAsSoonAsAndNotBeforeItIsCertain) {
   }
 }
 
-TEST(FenceClock, FollowsTheWallClockAndNeverGoesBack) {
-  FenceClock fences;
+TEST(HybridClock, FollowsTheWallClockAndNeverGoesBack) {
+  HybridClock fences;
   const WallTime noon(std::chrono::hours(24 * 365 * 55));
   const FencingToken first = fences.Next(noon);
   EXPECT_EQ(first.value, std::chrono::duration_cast<microseconds>(noon.time_since_epoch()).count());
@@ -80,8 +80,8 @@ TEST(FenceClock, FollowsTheWallClockAndNeverGoesBack) {
   EXPECT_EQ(fences.Next(noon + seconds(1)).value, first.value + 1'000'000);
 }
 
-TEST(FenceClock, StaysWithinWhatLuaCanCount) {
-  FenceClock fences;
+TEST(HybridClock, StaysWithinWhatLuaCanCount) {
+  HybridClock fences;
   fences.Saw({~std::uint64_t{0}});
   EXPECT_EQ(fences.Next(WallTime{}), kMaxFencingToken);
 }

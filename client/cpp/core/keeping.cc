@@ -104,7 +104,7 @@ void Machine::OnEvent(const Event& event, std::optional<TimePoint> made) {
 
 // Trust only grows, except when it ends at once. So no lease is due before the time that the last
 // look has found.
-void Machine::Look(Losses losses) {
+void Machine::CheckTrust(Losses losses) {
   if (now_ < look_at_leases_) return;
   TimePoint next = kNever;
   std::vector<LeasePtr> losing;

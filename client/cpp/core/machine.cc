@@ -29,11 +29,11 @@ Machine::Machine(MachineOptions options, Clock& clock, Random& random)
 // bring back a lock whose trust has ended.
 void Machine::Begin() {
   now_ = std::max(now_, clock_.Now());
-  Look(Losses::kEnded);
+  CheckTrust(Losses::kEnded);
 }
 
 void Machine::Finish() {
-  Look(Losses::kAll);
+  CheckTrust(Losses::kAll);
   FinishClosing();
   if (closed_) return;
   if (!session_ && connector_.connect_at() <= now_) Connect();
@@ -43,7 +43,7 @@ void Machine::Finish() {
 void Machine::Tick() {
   if (closed_) return;
   Begin();
-  Look(Losses::kAll);
+  CheckTrust(Losses::kAll);
   OnDueOperations();
   KeepSession();
   Finish();

@@ -118,7 +118,7 @@ class Machine {
   void OnEvent(const Event& event, std::optional<TimePoint> made);
   enum class Losses { kEnded, kAll };
   // Loses leases whose trust has ended; with kAll, also those whose trust is down to the margin.
-  void Look(Losses losses);
+  void CheckTrust(Losses losses);
   void Lose(const LeasePtr& lease, const Error& why);
   void LoseAtOnce(const LeasePtr& lease, const Error& why);
   // Of a lease that is not held any more.

@@ -1,0 +1,168 @@
+#include "server/core/keys/acquisition.h"
+
+#include <utility>
+
+#include "server/core/keys/wait_queue.h"
+
+namespace redlock {
+
+std::shared_ptr<Acquisition> Acquisition::Start(const Environment& env, OperationRegistry& registry,
+                                                WaitQueues& queues, AcquireCommand command,
+                                                AcquireDone done) {
+  std::shared_ptr<Acquisition> self(
+      new Acquisition(env, registry, queues, std::move(command), std::move(done)));
+  registry.Add(self);
+  self->Begin();
+  return self;
+}
+
+Acquisition::Acquisition(const Environment& env, OperationRegistry& registry, WaitQueues& queues,
+                         AcquireCommand command, AcquireDone done)
+    : env_(env),
+      registry_(registry),
+      queues_(queues),
+      command_(std::move(command)),
+      done_(std::move(done)),
+      started_(env.scheduler.Now()),
+      retries_left_(command_.retry.max_retries) {}
+
+void Acquisition::Begin() {
+  if (command_.deadline) {
+    deadline_timer_ =
+        env_.scheduler.At(*command_.deadline, [this] { Cancel(Reason::kDeadlineExceeded); });
+  }
+  // Nobody overtakes those who wait, except a caller whose token may hold the key already.
+  const WaitQueue* const waiting = queues_.Find(command_.key);
+  const bool waits = waiting != nullptr && retries_left_ != 0 && waiting->yielding();
+  const bool others_first = waits || (waiting != nullptr && waiting->size() > 0);
+  if (!others_first || command_.extend_if_held) {
+    Try(Attempt::Order::kAllAtOnce);
+    return;
+  }
+  if (retries_left_ == 0) {
+    votes_ = waiting->last_votes();
+    // Answered from the daemon's loop, as everything is.
+    retry_timer_ = env_.scheduler.After({}, [this, error = waiting->last_error()] { Fail(error); });
+    return;
+  }
+  Queue(nullptr);
+}
+
+std::shared_ptr<const AcquireCommand> Acquisition::SharedCommand() {
+  return {shared_from_this(), &command_};
+}
+
+void Acquisition::Try(Attempt::Order order) {
+  ++attempts_;
+  attempt_ = Attempt::Start(env_, registry_, SharedCommand(), order,
+                            [this](AttemptResult result) { OnAttempt(std::move(result)); });
+}
+
+void Acquisition::TakeOver(std::shared_ptr<HandOver> releaser) {
+  ++attempts_;
+  attempt_ = Attempt::TakeOver(env_, registry_, SharedCommand(), std::move(releaser),
+                               [this](AttemptResult result) { OnAttempt(std::move(result)); });
+}
+
+void Acquisition::OnAttempt(AttemptResult result) {
+  const auto self = shared_from_this();
+  attempt_.reset();
+  votes_ = std::move(result.votes);
+  if (result.lease) {
+    if (queue_ != nullptr) std::exchange(queue_, nullptr)->LeaveAsHolder(*this);
+    Finish({.lease = std::move(result.lease),
+            .error = {},
+            .votes = std::move(votes_),
+            .attempts = attempts_,
+            .waited = env_.scheduler.Now() - started_,
+            .extended = result.extended});
+    return;
+  }
+  if (retries_left_ == 0) {
+    Fail(std::move(result.error));
+    return;
+  }
+  result.votes = votes_;
+  if (queue_ != nullptr) {
+    queue_->OnLost(result);
+  } else {
+    Queue(&result);
+  }
+}
+
+void Acquisition::Queue(const AttemptResult* lost) {
+  WaitQueue& queue = queues_.Get(command_.key);
+  if (registry_.size() > env_.options.max_operations) {
+    Fail({.reason = Reason::kOverloaded,
+          .message = "the daemon's bound on operations under way is reached"});
+    return;
+  }
+  if (queue.size() >= env_.options.max_waiters_per_key) {
+    Fail({.reason = Reason::kOverloaded,
+          .message = "the daemon's bound on callers that wait for one key is reached"});
+    return;
+  }
+  queue_ = &queue;
+  SetRetryTimer();
+  queue.Join(*this, lost);
+}
+
+// A policy with a limit gives up in its own time, whether its turn has come or not.
+void Acquisition::SetRetryTimer() {
+  if (retries_left_ < 0) return;
+  const Duration delay = NextRetryDelay(command_.retry, env_.random);
+  retry_timer_ = env_.scheduler.After(delay, [this] { OnRetryTimer(); });
+}
+
+void Acquisition::OnRetryTimer() {
+  const auto self = shared_from_this();
+  --retries_left_;
+  if (trying()) {  // woken a moment ago; its result ends it if this was the last retry
+    if (retries_left_ > 0) SetRetryTimer();
+    return;
+  }
+  if (retries_left_ > 0) SetRetryTimer();
+  if (queue_->IsHead(*this)) {
+    queue_->TryHead();
+  } else if (retries_left_ == 0) {
+    votes_ = queue_->last_votes();
+    ++attempts_;  // of which the head's answer was the answer
+    Fail(queue_->last_error());
+  }
+}
+
+void Acquisition::Cancel(Reason why) {
+  if (!done_) return;
+  if (queue_ != nullptr && votes_.empty()) votes_ = queue_->last_votes();
+  Fail({.reason = why, .message = "gave up while waiting for the lock"});
+}
+
+void Acquisition::Fail(Error error) {
+  if (error.reason == Reason::kLockAlreadyHeld && command_.retry.max_retries > 0) {
+    error.reason = Reason::kMaxRetriesExceeded;
+    error.message = "the retries are used up and the key is still held";
+  }
+  Finish({.lease = std::nullopt,
+          .error = std::move(error),
+          .votes = std::move(votes_),
+          .attempts = attempts_,
+          .waited = env_.scheduler.Now() - started_});
+}
+
+void Acquisition::Finish(AcquireResult result) {
+  const auto self = shared_from_this();
+  const auto done = std::exchange(done_, nullptr);
+  deadline_timer_.Cancel();
+  retry_timer_.Cancel();
+  const bool was_trying = trying();
+  if (was_trying) std::exchange(attempt_, nullptr)->Cancel();
+  if (queue_ != nullptr) std::exchange(queue_, nullptr)->Leave(*this, was_trying);
+  command_.queued = nullptr;  // it may hold this
+  registry_.Remove(*this);
+  env_.statistics.acquisitions.Add(result.lease ? std::nullopt
+                                                : std::optional(result.error.reason));
+  if (result.lease) env_.statistics.acquisition_times.Add(result.waited);
+  done(std::move(result));
+}
+
+}  // namespace redlock

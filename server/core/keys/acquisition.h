@@ -1,0 +1,70 @@
+// A caller's wish for a lock: attempts, the pauses between them, the place in the queue, the
+// caller's deadline and cancellation. Owned by the registry until it is decided.
+#pragma once
+
+#include <functional>
+#include <memory>
+
+#include "server/core/operation.h"
+#include "server/core/rounds/attempt.h"
+
+namespace redlock {
+
+class WaitQueue;
+class WaitQueues;
+
+struct AcquireResult {
+  std::optional<Lease> lease;  // set on success
+  Error error;                 // else this says why
+  Votes votes;
+  int attempts = 0;
+  Duration waited{};
+  bool extended = false;  // the token held the key before
+};
+using AcquireDone = std::function<void(AcquireResult)>;
+
+class Acquisition final : public Operation, public std::enable_shared_from_this<Acquisition> {
+ public:
+  // `done` is called once, never inside this call. The command has a token.
+  static std::shared_ptr<Acquisition> Start(const Environment& env, OperationRegistry& registry,
+                                            WaitQueues& queues, AcquireCommand command,
+                                            AcquireDone done);
+
+  // Gives up: whatever has been or will yet be granted is released.
+  void Cancel(Reason why) override;
+  void Drain() override { Cancel(Reason::kDraining); }
+
+  // For its queue. The head tries, or takes the lock over from a holder that releases it.
+  void Try(Attempt::Order order);
+  void TakeOver(std::shared_ptr<HandOver> releaser);
+  [[nodiscard]] bool trying() const { return attempt_ != nullptr; }
+  [[nodiscard]] const AcquireCommand& command() const { return command_; }
+
+ private:
+  Acquisition(const Environment& env, OperationRegistry& registry, WaitQueues& queues,
+              AcquireCommand command, AcquireDone done);
+  void Begin();
+  [[nodiscard]] std::shared_ptr<const AcquireCommand> SharedCommand();
+  void OnAttempt(AttemptResult result);
+  void Queue(const AttemptResult* lost);
+  void SetRetryTimer();
+  void OnRetryTimer();
+  void Fail(Error error);
+  void Finish(AcquireResult result);
+
+  const Environment& env_;
+  OperationRegistry& registry_;
+  WaitQueues& queues_;
+  AcquireCommand command_;  // constant but for `queued`, which ends with the wait
+  AcquireDone done_;
+  const MonotonicTime started_;
+  int attempts_ = 0;
+  int retries_left_;
+  std::shared_ptr<Attempt> attempt_;  // under way
+  WaitQueue* queue_ = nullptr;        // while it waits there
+  Votes votes_;                       // of the last attempt
+  TimerHandle deadline_timer_;
+  TimerHandle retry_timer_;
+};
+
+}  // namespace redlock

@@ -1,0 +1,342 @@
+#include "server/core/keys/wait_queue.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace redlock {
+namespace {
+
+using std::chrono::milliseconds;
+
+// After the TTL that a node told, for its own rounding to milliseconds.
+constexpr Duration kAfterExpiry = milliseconds(2);
+// One node is asked so often whether the key is free: for holders that announce nothing. A few
+// commands a second, however many wait.
+constexpr Duration kProbePause = milliseconds(400);
+constexpr Duration kProbeJitter = milliseconds(200);
+// Nodes announce a release within a network's delay of each other; a node that has not by then is
+// not waited for.
+constexpr Duration kAnnouncementGrace = milliseconds(2);
+// How long other daemons are left alone with a key for which they wait. A distant daemon needs as
+// long to hear of the release and to ask for the key; so this ends as soon as somebody has the key,
+// and is halved each time that nobody came.
+constexpr Duration kLongestYield = milliseconds(100);
+constexpr Duration kShortestYield = milliseconds(2);
+// Meanwhile one node is asked so often whether somebody has the key.
+constexpr Duration kYieldProbePause = milliseconds(1);
+// One that has it on that node may still fail to get it on a quorum.
+constexpr Duration kAfterYield = milliseconds(10);
+// Rivals that split a vote once go to one node first for so long.
+constexpr Duration kRivalry = std::chrono::seconds(5);
+constexpr Duration kAfterSplit = milliseconds(2);
+// A stranger may hold the first node alone: after so many denials by it, all are asked again.
+constexpr int kMaxDeniedFirst = 3;
+// After attempts that could not be decided.
+constexpr Duration kLongestRetryPause = std::chrono::seconds(2);
+constexpr int kMaxDoublings = 6;
+// A queue that nobody waits in keeps its subscription for a moment: busy keys come back.
+constexpr Duration kLinger = milliseconds(200);
+// Places change with every hand-over; waiters are told no more often than this.
+constexpr Duration kPositionPause = std::chrono::seconds(1);
+
+}  // namespace
+
+// Asks one node whether the key is free.
+class WaitQueue::Probe final : public ReplySink {
+ public:
+  explicit Probe(std::weak_ptr<WaitQueue> queue) : queue_(std::move(queue)) {}
+  void OnReply(NodeIndex /*node*/, NodeReply reply) override {
+    if (const auto queue = queue_.lock()) queue->OnProbed(reply.outcome);
+  }
+
+ private:
+  const std::weak_ptr<WaitQueue> queue_;
+};
+
+WaitQueue::WaitQueue(const Environment& env, OperationRegistry& registry, Key key,
+                     std::function<void()> empty)
+    : env_(env),
+      registry_(registry),
+      key_(std::move(key)),
+      empty_(std::move(empty)),
+      yield_(kLongestYield),
+      listening_(env.nodes.size(), false),
+      announced_(env.nodes.size(), false),
+      own_(env.nodes.size(), false) {
+  Linger();
+}
+
+WaitQueue::~WaitQueue() {
+  if (!subscribed_) return;
+  for (Node* node : env_.nodes) node->Unsubscribe(key_);
+}
+
+void WaitQueue::Linger() {
+  empty_timer_ = env_.scheduler.After(kLinger, [this] { empty_(); });
+}
+
+void WaitQueue::Join(Acquisition& waiter, const AttemptResult* lost) {
+  empty_timer_.Cancel();
+  if (!std::exchange(subscribed_, true)) {
+    for (Node* node : env_.nodes) node->Subscribe(key_);
+  }
+  waiters_.push_back(&waiter);
+  if (lost != nullptr) Remember(*lost);
+  if (waiter.command().queued) waiter.command().queued(waiters_.size() - 1);
+  if (waiters_.size() > 1) return;
+  if (lost != nullptr) {
+    WakeAfterLoss(*lost);
+  } else if (yielding()) {
+    WakeAfter(kYieldProbePause);
+  } else {
+    WakeWhenDue();
+  }
+}
+
+void WaitQueue::Leave(Acquisition& waiter, bool was_trying) {
+  const bool was_head = IsHead(waiter);
+  std::erase(waiters_, &waiter);
+  if (was_head) {
+    // What the head tried is being rolled back: the key may be free right behind that.
+    if (was_trying) WakeAfter({});
+    HeadChanged();
+  }
+}
+
+void WaitQueue::LeaveAsHolder(Acquisition& waiter) {
+  failures_ = 0;
+  free_at_ = env_.scheduler.Now() + waiter.command().ttl;
+  last_error_ = {.reason = Reason::kLockAlreadyHeld,
+                 .message = "another holder has the lock",
+                 .retry_after = waiter.command().ttl};
+  const bool was_head = IsHead(waiter);
+  std::erase(waiters_, &waiter);
+  if (!was_head) return;
+  if (!waiters_.empty()) WakeWhenDue();
+  HeadChanged();
+}
+
+void WaitQueue::HeadChanged() {
+  if (waiters_.empty()) {
+    wake_timer_.Cancel();
+    position_timer_.Cancel();
+    Linger();
+    return;
+  }
+  if (head().command().queued) head().command().queued(0);
+  position_timer_ = env_.scheduler.After(kPositionPause, [this] { TellPositions(); });
+}
+
+void WaitQueue::TellPositions() {
+  for (std::size_t i = 1; i < waiters_.size(); ++i) {
+    if (waiters_[i]->command().queued) waiters_[i]->command().queued(i);
+  }
+}
+
+bool WaitQueue::HeadIsIdle() const { return !waiters_.empty() && !waiters_.front()->trying(); }
+
+void WaitQueue::Remember(const AttemptResult& result) {
+  last_error_ = result.error;
+  last_votes_ = result.votes;
+  if (result.error.reason == Reason::kLockAlreadyHeld) failures_ = 0;
+  const MonotonicTime now = env_.scheduler.Now();
+  free_at_ = now + result.error.retry_after;
+  if (result.split) {
+    rivals_until_ = now + kRivalry;
+    denied_first_ = 0;
+  }
+}
+
+void WaitQueue::OnLost(const AttemptResult& result) {
+  Remember(result);
+  if (std::exchange(try_again_, false)) {
+    WakeAfter({});
+  } else {
+    WakeAfterLoss(result);
+  }
+}
+
+void WaitQueue::WakeAfterLoss(const AttemptResult& result) {
+  if (result.split) {
+    WakeAfter(env_.random.UpTo(kAfterSplit));
+  } else if (result.error.reason != Reason::kLockAlreadyHeld) {
+    // Nodes that do not answer in time may have too much to do: ever longer pauses help them.
+    const Duration pause = NextRetryDelay(head().command().retry, env_.random);
+    WakeAfter(std::min(pause * (1 << std::min(failures_, kMaxDoublings)),
+                       std::max<Duration>(pause, kLongestRetryPause)));
+    ++failures_;
+  } else {
+    WakeWhenDue();
+  }
+}
+
+Attempt::Order WaitQueue::NextOrder() {
+  if (env_.scheduler.Now() >= rivals_until_ || denied_first_ >= kMaxDeniedFirst) {
+    denied_first_ = 0;
+    return Attempt::Order::kAllAtOnce;
+  }
+  ++denied_first_;  // until it turns out otherwise
+  return Attempt::Order::kOneFirst;
+}
+
+void WaitQueue::TryHead() {
+  if (waiters_.empty()) return;
+  if (head().trying()) {
+    try_again_ = true;
+    return;
+  }
+  wake_timer_.Cancel();
+  try_again_ = false;
+  announced_.assign(announced_.size(), false);
+  head().Try(NextOrder());
+}
+
+// At the end of the holder's TTL, or to ask one node whether it has let go before.
+void WaitQueue::WakeWhenDue() {
+  const Duration until_free = free_at_ - env_.scheduler.Now() + kAfterExpiry;
+  const Duration probe = kProbePause + env_.random.UpTo(kProbeJitter);
+  WakeAfter(std::max(std::min(until_free, probe), kLeastRetryDelay));
+}
+
+void WaitQueue::WakeAfter(Duration delay) {
+  wake_timer_ = env_.scheduler.After(delay, [this] { OnWake(); });
+}
+
+void WaitQueue::OnWake() {
+  if (!HeadIsIdle()) return;
+  if (yielding()) {
+    ProbeOneNode();
+    WakeAfter(std::min(kYieldProbePause, yield_until_ - env_.scheduler.Now()));
+    return;
+  }
+  if (std::exchange(yielded_, false)) {  // nobody came
+    yield_ = std::max(yield_ / 2, kShortestYield);
+    TryHead();
+    return;
+  }
+  const bool held = last_error_.reason == Reason::kLockAlreadyHeld;
+  if (held && env_.scheduler.Now() < free_at_) {
+    ProbeOneNode();
+    WakeWhenDue();
+  } else {
+    TryHead();
+  }
+}
+
+void WaitQueue::ProbeOneNode() {
+  probe_node_ = (probe_node_ + 1) % env_.nodes.size();
+  env_.nodes[probe_node_]->Probe(key_, std::make_shared<Probe>(weak_from_this()));
+}
+
+void WaitQueue::OnProbed(Outcome outcome) {
+  if (yielding()) {
+    if (outcome != Outcome::kHeld) return;
+    EndYield();
+    if (HeadIsIdle()) WakeAfter(kAfterYield);
+  } else if (outcome == Outcome::kNotHeld) {
+    TryHead();
+  }
+}
+
+// Another daemon has had the key.
+void WaitQueue::EndYield() {
+  yielded_ = false;
+  yield_ = kLongestYield;
+  yield_until_ = free_at_ = env_.scheduler.Now();
+}
+
+bool WaitQueue::TakeOver(const OwnerToken& from, const ReleaseDone& done) {
+  if (HeadIsIdle() && hand_overs_ < env_.options.max_hand_overs) {
+    ++hand_overs_;
+    wake_timer_.Cancel();
+    announced_.assign(announced_.size(), false);
+    head().TakeOver(HandOver::Start(env_, registry_, key_, from, done));
+    return true;
+  }
+  releasing_ = true;
+  own_.assign(own_.size(), true);
+  return false;
+}
+
+void WaitQueue::OnReleased(bool others_wait) {
+  releasing_ = false;
+  hand_overs_ = 0;
+  if (others_wait) {
+    yielded_ = true;
+    yield_until_ = env_.scheduler.Now() + yield_;
+    free_at_ = yield_until_;
+    last_error_ = {.reason = Reason::kLockAlreadyHeld,
+                   .message = "others wait for the lock",
+                   .retry_after = yield_};
+    if (HeadIsIdle()) WakeAfter(kYieldProbePause);
+  } else {
+    TryHead();
+  }
+}
+
+void WaitQueue::OnListening(NodeIndex node) {
+  listening_[node] = true;
+  // A release between the head's attempt and now has not been heard. Asked once, when a quorum
+  // listens. Where no holder was seen there was none to release, and the pause goes on.
+  const auto listening = std::count(listening_.begin(), listening_.end(), true);
+  if (static_cast<std::size_t>(listening) == QuorumOf(listening_.size()) &&
+      last_error_.reason == Reason::kLockAlreadyHeld) {
+    TryHead();
+  }
+}
+
+void WaitQueue::OnAnnounced(NodeIndex node) {
+  // This daemon's own release is no reason to take the key at once.
+  const bool own = own_[node];
+  own_[node] = false;
+  if (own || waiters_.empty() || releasing_) return;
+  if (yielding()) EndYield();
+  if (head().trying()) {
+    try_again_ = true;
+    return;
+  }
+  announced_[node] = true;
+  const auto announced = std::count(announced_.begin(), announced_.end(), true);
+  if (static_cast<std::size_t>(announced) >= QuorumOf(announced_.size())) {
+    TryHead();
+  } else if (announced == 1) {
+    free_at_ = env_.scheduler.Now() + kAnnouncementGrace;
+    WakeAfter(kAnnouncementGrace);
+  }
+}
+
+WaitQueue* WaitQueues::Find(const Key& key) const {
+  const auto found = queues_.find(key.value());
+  return found == queues_.end() ? nullptr : found->second.get();
+}
+
+WaitQueue& WaitQueues::Get(const Key& key) {
+  auto& queue = queues_[key.value()];
+  if (!queue) {
+    queue = std::make_shared<WaitQueue>(env_, registry_, key, [this, key] {
+      const std::shared_ptr<WaitQueue> last = Find(key)->shared_from_this();
+      queues_.erase(key.value());
+    });
+  }
+  return *queue;
+}
+
+std::size_t WaitQueues::waiters() const {
+  std::size_t sum = 0;
+  for (const auto& [key, queue] : queues_) sum += queue->size();
+  return sum;
+}
+
+void WaitQueues::OnListening(NodeIndex node, const Key& key) {
+  if (WaitQueue* const queue = Find(key)) queue->OnListening(node);
+}
+
+void WaitQueues::OnDeaf(NodeIndex node) {
+  for (const auto& [key, queue] : queues_) queue->OnDeaf(node);
+}
+
+void WaitQueues::OnAnnounced(NodeIndex node, const Key& key) {
+  if (WaitQueue* const queue = Find(key)) queue->OnAnnounced(node);
+}
+
+}  // namespace redlock

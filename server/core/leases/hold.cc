@@ -1,0 +1,75 @@
+#include "server/core/leases/hold.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace redlock {
+namespace {
+
+constexpr Duration kShortestTtl = std::chrono::milliseconds(10);
+
+}  // namespace
+
+std::shared_ptr<HoldOperation> HoldOperation::Start(const Environment& env,
+                                                    OperationRegistry& registry, WaitQueues& queues,
+                                                    Releaser& releaser, HoldCommand command,
+                                                    HoldEvents events) {
+  if (command.max_lifetime) {
+    const Duration longest = TtlFor(*command.max_lifetime, env.options.drift);
+    command.acquire.ttl = std::max(std::min(command.acquire.ttl, longest), kShortestTtl);
+    command.interval = std::min(command.interval, command.acquire.ttl / 2);
+  }
+  std::shared_ptr<HoldOperation> self(
+      new HoldOperation(env, registry, releaser, command, std::move(events)));
+  self->acquisition_ =
+      Acquisition::Start(env, registry, queues, std::move(command.acquire),
+                         [self](AcquireResult result) { self->OnDecided(std::move(result)); });
+  return self;
+}
+
+HoldOperation::HoldOperation(const Environment& env, OperationRegistry& registry,
+                             Releaser& releaser, const HoldCommand& command, HoldEvents events)
+    : env_(env),
+      registry_(registry),
+      releaser_(releaser),
+      ttl_(command.acquire.ttl),
+      interval_(command.interval),
+      max_lifetime_(command.max_lifetime),
+      source_(command.acquire.source),
+      events_(std::move(events)) {}
+
+void HoldOperation::OnDecided(AcquireResult result) {
+  acquisition_.reset();
+  const auto decided = std::exchange(events_.decided, nullptr);
+  if (result.lease && events_.watched) {
+    watchdog_ = Watchdog::Start(env_, registry_, releaser_,
+                                {.key = result.lease->key,
+                                 .token = result.lease->token,
+                                 .ttl = ttl_,
+                                 .interval = interval_,
+                                 .keep_watching_after_loss = false,
+                                 .max_lifetime = max_lifetime_,
+                                 .held = result.lease,
+                                 .source = source_},
+                                std::exchange(events_.watched, nullptr));
+  }
+  if (decided) decided(std::move(result));
+}
+
+void HoldOperation::Cancel(Reason why) {
+  const auto self = shared_from_this();
+  events_ = {};
+  if (const auto acquisition = std::exchange(acquisition_, nullptr)) acquisition->Cancel(why);
+  if (const auto watchdog = std::exchange(watchdog_, nullptr)) watchdog->Cancel(why);
+}
+
+void HoldOperation::Detach() {
+  const auto self = shared_from_this();
+  events_ = {};
+  if (const auto acquisition = std::exchange(acquisition_, nullptr)) {
+    acquisition->Cancel(Reason::kCancelled);
+  }
+  if (const auto watchdog = std::exchange(watchdog_, nullptr)) watchdog->Detach();
+}
+
+}  // namespace redlock

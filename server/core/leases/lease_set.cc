@@ -1,0 +1,194 @@
+#include "server/core/leases/lease_set.h"
+
+#include <utility>
+
+#include "server/core/safeguard.h"
+
+namespace redlock {
+namespace {
+
+// So many leases are ended before others have their turn.
+constexpr int kPortion = 64;
+
+}  // namespace
+
+LeaseSet::LeaseSet(Shard& shard, Listener& listener, Source source)
+    : shard_(shard), listener_(&listener), source_(source) {}
+
+void LeaseSet::Acquire(std::uint64_t id, HoldCommand command) {
+  if (command.acquire.token.empty()) command.acquire.token = shard_.NewToken();
+  command.acquire.source = source_;
+  command.acquire.queued = [self = shared_from_this(), id](std::size_t position) {
+    if (self->listener_ != nullptr) self->listener_->OnQueued(id, position);
+  };
+  const LeaseName name{command.acquire.key, command.acquire.token};
+  auto hold =
+      shard_.Hold(std::move(command),
+                  {.decided = [self = shared_from_this(),
+                               id](const AcquireResult& result) { self->OnAcquired(id, result); },
+                   .watched = EventsOf(name)});
+  if (hold) waiting_.emplace(id, std::move(hold));
+}
+
+void LeaseSet::OnAcquired(std::uint64_t id, const AcquireResult& result) {
+  const auto waited = waiting_.extract(id);
+  if (result.lease) {
+    Keep({result.lease->key, result.lease->token}, waited.mapped()->TakeWatchdog(),
+         result.extended);
+  }
+  if (listener_ != nullptr) listener_->OnAcquired(id, result);
+}
+
+bool LeaseSet::GiveUp(std::uint64_t id) {
+  const auto waiting = waiting_.extract(id);
+  if (!waiting) return false;
+  waiting.mapped()->Cancel(Reason::kCancelled);
+  return true;
+}
+
+void LeaseSet::Adopt(std::uint64_t id, AdoptCommand command) {
+  ExtendCommand extend{
+      .key = command.key,
+      .token = command.token,
+      .ttl = command.ttl,
+      .retry = {.max_retries = 0, .min_delay = {}, .max_jitter = {}},
+      .deadline = std::nullopt,
+      .raise_to = {},
+      .keeper = Keeper{.number = command.sequence.value_or(0), .id = shard_.NewStreamId()},
+      .adopt = command.sequence ? ExtendCommand::Adopt::kInSequence : ExtendCommand::Adopt::kAsLast,
+      .source = source_};
+  shard_.Extend(std::move(extend),
+                [self = shared_from_this(), id, command = std::move(command)](
+                    const ExtendResult& result) { self->OnAdopted(id, command, result); });
+}
+
+void LeaseSet::OnAdopted(std::uint64_t id, const AdoptCommand& command,
+                         const ExtendResult& result) {
+  if (listener_ == nullptr) return;  // the stream has ended: the lease expires
+  if (result.lease) {
+    const LeaseName name{command.key, command.token};
+    Keep(name,
+         shard_.Watch({.key = command.key,
+                       .token = command.token,
+                       .ttl = command.ttl,
+                       .interval = command.interval,
+                       .keep_watching_after_loss = false,
+                       .max_lifetime = std::nullopt,
+                       .held = result.lease,
+                       .source = source_},
+                      EventsOf(name)),
+         false);
+  }
+  listener_->OnExtended(id, result);
+}
+
+// One watchdog is enough, if the lease was in this set before.
+void LeaseSet::Keep(const LeaseName& name, std::shared_ptr<Watchdog> watchdog, bool found_held) {
+  Kept& kept = held_[name];
+  if (kept.watchdog) kept.watchdog->Detach();
+  kept = {std::move(watchdog), {}, found_held};
+}
+
+WatchEvents LeaseSet::EventsOf(const LeaseName& name) {
+  return [self = shared_from_this(), name](const WatchEvent& event) {
+    if (!event.goes_on) self->held_.erase(name);
+    if (self->listener_ != nullptr) self->listener_->OnEvent(name.key, event);
+  };
+}
+
+void LeaseSet::Extend(std::uint64_t id, ExtendCommand command) {
+  const LeaseName name{command.key, command.token};
+  const auto held = held_.find(name);
+  if (held != held_.end()) command.keeper = held->second.watchdog->lease().keeper;
+  command.source = source_;
+  shard_.Extend(std::move(command),
+                [self = shared_from_this(), id, name](const ExtendResult& result) {
+                  const auto found = self->held_.find(name);
+                  if (result.lease && found != self->held_.end() && found->second.watchdog) {
+                    found->second.watchdog->Confirmed(*result.lease);
+                  }
+                  if (self->listener_ != nullptr) self->listener_->OnExtended(id, result);
+                });
+}
+
+void LeaseSet::Release(std::uint64_t id, const Key& key, const OwnerToken& token) {
+  if (const auto held = held_.extract({key, token})) held.mapped().watchdog->Detach();
+  shard_.Release(
+      key, token,
+      [self = shared_from_this(), id](const ReleaseResult& result) {
+        if (self->listener_ != nullptr) self->listener_->OnReleased(id, result);
+      },
+      source_);
+}
+
+void LeaseSet::Watch(WatchCommand command) {
+  command.source = source_;
+  const LeaseName name{command.key, command.token};
+  Keep(name, shard_.Watch(std::move(command), EventsOf(name)), false);
+}
+
+void LeaseSet::Break(bool until_silent) {
+  if (!until_silent || !Has(Safeguard::kBrokenStreamExpires)) {
+    End(StreamEnd::kBroken, [] {});
+    return;
+  }
+  listener_ = nullptr;
+  for (const auto& [id, hold] : std::exchange(waiting_, {})) hold->Cancel(Reason::kCancelled);
+  for (auto& [name, kept] : held_) {
+    if (!kept.watchdog) continue;  // it broke before
+    kept.lease = kept.watchdog->lease();
+    std::exchange(kept.watchdog, nullptr)->Detach();
+  }
+}
+
+void LeaseSet::End(StreamEnd end, std::function<void()> done) {
+  if (std::exchange(ended_, true)) return;
+  // A client that closes its stream still hears of what it asked for before.
+  if (end != StreamEnd::kClosed) listener_ = nullptr;
+  // Called when the last release has dropped it.
+  EndPortion(end, std::shared_ptr<void>(nullptr,
+                                        [self = shared_from_this(), done = std::move(done)](void*) {
+                                          self->listener_ = nullptr;
+                                          done();
+                                        }));
+}
+
+void LeaseSet::EndPortion(StreamEnd end, const std::shared_ptr<void>& done) {
+  for (int i = 0; i < kPortion; ++i) {
+    if (!waiting_.empty()) {
+      const auto waiting = waiting_.extract(waiting_.begin());
+      waiting.mapped()->Cancel(Reason::kCancelled);
+      if (listener_ != nullptr) {
+        listener_->OnAcquired(waiting.key(), {.lease = std::nullopt,
+                                              .error = {.reason = Reason::kCancelled,
+                                                        .message = "the stream was closed"},
+                                              .votes = {}});
+      }
+    } else if (!held_.empty()) {
+      EndOne(std::move(held_.extract(held_.begin()).mapped()), end, done);
+    } else {
+      return;
+    }
+  }
+  portion_ = shard_.scheduler().After(
+      {}, [self = shared_from_this(), end, done] { self->EndPortion(end, done); });
+}
+
+void LeaseSet::EndOne(Kept kept, StreamEnd end, const std::shared_ptr<void>& done) {
+  if (kept.watchdog) {
+    kept.lease = kept.watchdog->lease();
+    kept.watchdog->Detach();
+  }
+  const LeaseFate fate = Has(Safeguard::kBrokenStreamExpires) ? FateOf(end) : LeaseFate::kReleased;
+  switch (fate) {
+    case LeaseFate::kExpires:
+      return;
+    case LeaseFate::kReleased:
+      break;
+  }
+  const bool found_held = kept.found_held && Has(Safeguard::kFoundHeldExpires);
+  if (!kept.lease.keeper || (end == StreamEnd::kSilent && found_held)) return;
+  shard_.ReleaseAtEndOf(kept.lease, [done](const ReleaseResult&) {});
+}
+
+}  // namespace redlock

@@ -1,0 +1,313 @@
+#include "server/core/leases/watchdog.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "server/core/safeguard.h"
+
+namespace redlock {
+namespace {
+
+// After a failure: an eighth of what is left, so that several tries fit in, within these bounds.
+constexpr int kTriesLeft = 8;
+constexpr Duration kShortestPause = std::chrono::milliseconds(5);
+constexpr Duration kLongestPause = std::chrono::milliseconds(250);
+
+// A validity that was cut ends this much before the lifetime does, at most: by rounding.
+constexpr Duration kCutRounding = std::chrono::milliseconds(3);
+
+// Extensions are made at ticks, so that many leases share their writes: a part of the interval, and
+// a power of two milliseconds, so that ticks of different intervals meet.
+constexpr int kTicksPerInterval = 64;
+constexpr Duration kLongestTick = std::chrono::milliseconds(16);
+
+Duration TickOf(Duration interval) {
+  Duration tick = kLongestTick;
+  while (tick > interval / kTicksPerInterval && tick > std::chrono::milliseconds(1)) tick /= 2;
+  return tick;
+}
+
+}  // namespace
+
+void OperationRegistry::AddWatchdog(Watchdog& watchdog) {
+  watchdogs_.emplace(std::hash<std::string>()(watchdog.token().value()), &watchdog);
+}
+
+void OperationRegistry::RemoveWatchdog(Watchdog& watchdog) {
+  const auto [begin, end] =
+      watchdogs_.equal_range(std::hash<std::string>()(watchdog.token().value()));
+  watchdogs_.erase(
+      std::find_if(begin, end, [&watchdog](const auto& one) { return one.second == &watchdog; }));
+}
+
+std::vector<std::shared_ptr<Watchdog>> OperationRegistry::WatchdogsOf(
+    const Key& key, const OwnerToken& token) const {
+  std::vector<std::shared_ptr<Watchdog>> found;
+  const auto [begin, end] = watchdogs_.equal_range(std::hash<std::string>()(token.value()));
+  for (auto one = begin; one != end; ++one) {
+    if (one->second->key() == key && one->second->token() == token) {
+      found.push_back(one->second->shared_from_this());
+    }
+  }
+  return found;
+}
+
+std::shared_ptr<Watchdog> Watchdog::Start(const Environment& env, OperationRegistry& registry,
+                                          Releaser& releaser, WatchCommand command,
+                                          WatchEvents events) {
+  std::shared_ptr<Watchdog> self(
+      new Watchdog(env, registry, releaser, std::move(command), std::move(events)));
+  registry.Add(self);
+  registry.AddWatchdog(*self);
+  if (self->lifetime_end_) {
+    self->lifetime_timer_ =
+        env.scheduler.At(*self->lifetime_end_, [raw = self.get()] { raw->EndLifetime(); });
+  }
+  if (self->held_) {
+    self->last_extension_ = env.scheduler.Now();
+    self->ExtendAt(self->AfterInterval());
+  } else {
+    self->Extend();
+  }
+  return self;
+}
+
+Watchdog::Watchdog(const Environment& env, OperationRegistry& registry, Releaser& releaser,
+                   WatchCommand command, WatchEvents events)
+    : env_(env),
+      registry_(registry),
+      releaser_(releaser),
+      key_(std::move(command.key)),
+      token_(std::move(command.token)),
+      ttl_(command.ttl),
+      interval_(command.interval),
+      keeper_(command.held ? command.held->keeper : std::nullopt),
+      keep_watching_after_loss_(command.keep_watching_after_loss),
+      source_(command.source),
+      lifetime_end_(command.max_lifetime
+                        ? std::optional(env.scheduler.Now() + *command.max_lifetime)
+                        : std::nullopt),
+      held_(command.held.has_value()),
+      fence_(command.held ? command.held->fence : FencingToken{}),
+      events_(std::move(events)),
+      valid_until_(command.held ? command.held->valid_until
+                                : env.scheduler.Now() +
+                                      Validity(command.ttl, Duration{}, env.options.drift)) {}
+
+void Watchdog::Cancel(Reason /*why*/) {
+  if (!events_) return;
+  events_ = nullptr;
+  if (keeper_) releaser_.ReleaseAtEndOf(lease());
+  End();
+}
+
+void Watchdog::Detach() {
+  if (!events_) return;
+  events_ = nullptr;
+  End();
+}
+
+void Watchdog::OnReleased() {
+  const auto self = shared_from_this();
+  Tell({.type = WatchEvent::Type::kReleased,
+        .lease = {.key = key_, .token = token_},
+        .error = {.reason = Reason::kLockNotHeld, .message = "the lock was released"},
+        .votes = {},
+        .consecutive_failures = failures_,
+        .goes_on = false});
+  Detach();
+}
+
+void Watchdog::OnTaken() {
+  const auto self = shared_from_this();
+  if (!lost_) {
+    Lose({.reason = Reason::kLockNotHeld, .message = "the lock was released by force"}, {});
+  }
+  Detach();
+}
+
+void Watchdog::EndLifetime() {
+  const auto self = shared_from_this();
+  Tell({.type = WatchEvent::Type::kLifetimeEnded,
+        .lease = {},
+        .error = {.reason = Reason::kDeadlineExceeded,
+                  .message = "max_lifetime has passed; the lease is extended no longer"},
+        .votes = {},
+        .consecutive_failures = failures_,
+        .goes_on = false});
+  Detach();
+}
+
+void Watchdog::Confirmed(const Lease& lease) {
+  if (!events_ || lost_ || lease.valid_until <= valid_until_) return;
+  valid_until_ = lease.valid_until;
+  SetTimer();
+}
+
+Lease Watchdog::lease() const {
+  return {.key = key_,
+          .token = token_,
+          .fence = fence_,
+          .keeper = keeper_,
+          .validity = {},
+          .valid_until = valid_until_};
+}
+
+Duration Watchdog::TtlNow() const {
+  if (!lifetime_end_) return ttl_;
+  return std::min(ttl_, TtlFor(*lifetime_end_ - env_.scheduler.Now(), env_.options.drift));
+}
+
+void Watchdog::Extend() {
+  const Duration ttl = TtlNow();
+  if (IsValidUntilLifetimeEnd() || ttl < std::chrono::milliseconds(1)) {
+    ExtendAt(kNever);
+    return;
+  }
+  last_extension_ = env_.scheduler.Now();
+  ExtendAt(kNever);  // while this one is under way
+  extension_ = Extension::Start(env_, registry_,
+                                {.key = key_,
+                                 .token = token_,
+                                 .ttl = ttl,
+                                 .retry = {.max_retries = 0, .min_delay = {}, .max_jitter = {}},
+                                 .deadline = std::nullopt,
+                                 .raise_to = {},
+                                 .keeper = keeper_,
+                                 .held = held_ && !lost_,
+                                 .source = source_},
+                                [this, self = shared_from_this()](ExtendResult result) {
+                                  extension_.reset();
+                                  if (events_) OnExtension(std::move(result));
+                                });
+}
+
+void Watchdog::OnExtension(ExtendResult result) {
+  if (result.lease) {
+    OnExtended(std::move(result));
+    return;
+  }
+  const bool denied = result.error.reason == Reason::kLockNotHeld;
+  // The answer may be there before the expiry timer has its turn, where the daemon was suspended:
+  // nothing is told before the loss.
+  const bool expired = env_.scheduler.Now() >= valid_until_;
+  if (lost_ || (!denied && !expired)) {
+    OnExtendFailed(std::move(result));
+    return;
+  }
+  if (!denied && IsValidUntilLifetimeEnd()) {
+    EndLifetime();
+    return;
+  }
+  if (!denied) result.error.reason = Reason::kValidityExpired;
+  Lose(std::move(result.error), std::move(result.votes));
+  if (events_) ExtendAt(last_extension_ + interval_);
+}
+
+void Watchdog::OnExtended(ExtendResult result) {
+  lost_ = false;
+  held_ = true;
+  failures_ = 0;
+  valid_until_ = std::max(valid_until_, result.lease->valid_until);  // none shortens a lease
+  fence_ = result.lease->fence;
+  ExtendAt(AfterInterval());
+  Tell({.type = WatchEvent::Type::kExtended,
+        .lease = std::move(*result.lease),
+        .error = {},
+        .votes = std::move(result.votes),
+        .consecutive_failures = 0});
+}
+
+void Watchdog::OnExtendFailed(ExtendResult result) {
+  ++failures_;
+  const MonotonicTime now = env_.scheduler.Now();
+  const Duration soon =
+      std::clamp((valid_until_ - now) / kTriesLeft, kShortestPause, kLongestPause);
+  // A lost lease is asked after at its interval only: there is no validity left to save.
+  ExtendAt(lost_ ? last_extension_ + interval_ : now + std::min(soon, interval_));
+  Tell({.type = WatchEvent::Type::kExtendFailed,
+        .lease = {},
+        .error = std::move(result.error),
+        .votes = std::move(result.votes),
+        .consecutive_failures = failures_});
+}
+
+MonotonicTime Watchdog::AfterInterval() {
+  // Leases that were taken together are not extended together for ever.
+  const Duration pause = std::exchange(spread_, true) ? interval_ : env_.random.UpTo(interval_);
+  const MonotonicTime due = last_extension_ + pause;
+  const Duration tick = TickOf(interval_);
+  return std::max(due - due.time_since_epoch() % tick, env_.scheduler.Now());
+}
+
+// Then there is nothing more to gain by an extension.
+bool Watchdog::IsValidUntilLifetimeEnd() const {
+  return held_ && lifetime_end_ && *lifetime_end_ - valid_until_ < kCutRounding;
+}
+
+void Watchdog::ExtendAt(MonotonicTime when) {
+  extend_at_ = when;
+  SetTimer();
+}
+
+void Watchdog::SetTimer() {
+  const MonotonicTime next =
+      lost_ || !Has(Safeguard::kLossInTime) ? extend_at_ : std::min(extend_at_, valid_until_);
+  if (next == kNever) {
+    timer_.Cancel();
+    return;
+  }
+  timer_ = env_.scheduler.At(next, [this] {
+    const auto self = shared_from_this();
+    OnTimer();
+  });
+}
+
+void Watchdog::OnTimer() {
+  const MonotonicTime now = env_.scheduler.Now();
+  // Before anything is sent: after a pause of the whole daemon both may be due.
+  if (!lost_ && now >= valid_until_) {
+    if (IsValidUntilLifetimeEnd()) {
+      EndLifetime();
+      return;
+    }
+    Lose({.reason = Reason::kValidityExpired,
+          .message = "the lease could not be extended before its validity ran out"},
+         {});
+    if (!events_) return;
+  }
+  if (now >= extend_at_) {
+    Extend();
+  } else {
+    SetTimer();
+  }
+}
+
+void Watchdog::Lose(Error error, Votes votes) {
+  lost_ = true;
+  if (keeper_ && !Has(Safeguard::kLossExpires)) releaser_.ReleaseAtEndOf(lease());
+  ++env_.statistics.lost_leases;
+  env_.losses.Add({key_, env_.scheduler.WallNow(), error.message});
+  Tell({.type = WatchEvent::Type::kLost,
+        .lease = {.key = key_, .token = token_},
+        .error = std::move(error),
+        .votes = std::move(votes),
+        .consecutive_failures = failures_,
+        .goes_on = keep_watching_after_loss_});
+  if (!keep_watching_after_loss_) Detach();
+}
+
+void Watchdog::Tell(WatchEvent event) {
+  if (events_) events_(std::move(event));
+}
+
+void Watchdog::End() {
+  const auto self = shared_from_this();
+  timer_.Cancel();
+  lifetime_timer_.Cancel();
+  if (extension_) std::exchange(extension_, nullptr)->Cancel(Reason::kCancelled);
+  registry_.RemoveWatchdog(*this);
+  registry_.Remove(*this);
+}
+
+}  // namespace redlock

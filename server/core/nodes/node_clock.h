@@ -1,0 +1,71 @@
+// Follows a node's wall clock against the daemon's monotonic one: Redis expires keys by the former,
+// so a clock that steps or runs too fast makes a node forget locks early.
+//
+// Each reading says: at some instant between `asked` and `answered` the node's clock showed
+// `shown`. Over any two readings it may have gained or lost at most
+//     time between them * factor / 2 + buffer / 2,
+// half of the drift budget. The other half covers what no reading can show: an overlap of one
+// message's delay, and the time between a holder's grant and this daemon's reading before it.
+//
+// Comparing with all earlier readings needs two numbers only. A reading i allows a later one to
+// show at most shown_i + (1 + f) * (now - asked_i) + b, which is the least where
+// shown_i - (1 + f) * asked_i is the least; and the other way round for the lower bound.
+#pragma once
+
+#include <algorithm>
+#include <optional>
+
+#include "server/core/rounds/validity.h"
+#include "server/core/types.h"
+
+namespace redlock {
+
+class NodeClock {
+ public:
+  explicit NodeClock(const DriftBudget& budget)
+      : factor_(budget.factor / 2), buffer_(static_cast<double>(budget.buffer.count()) / 2) {}
+
+  // Takes in a reading; `shown` is the time since the epoch. Returns by how much, at least, the
+  // clock has left its bounds: ahead where positive, behind where negative. It is then followed
+  // from this reading on.
+  [[nodiscard]] Duration Read(MonotonicTime asked, MonotonicTime answered, Duration shown) {
+    if (!origin_) Restart(asked, shown);
+    const double from = Since(asked);
+    const double to = Since(answered);
+    const auto y = static_cast<double>((shown - origin_shown_).count());
+    const double ahead = y - (1 + factor_) * to - highest_ - buffer_;
+    const double behind = lowest_ - buffer_ - (y - (1 - factor_) * from);
+    if (ahead > 0 || behind > 0) {
+      Restart(asked, shown);
+      highest_ = 0;
+      lowest_ = -(1 - factor_) * Since(answered);
+      return Duration(static_cast<Duration::rep>(ahead > 0 ? ahead : -behind));
+    }
+    highest_ = std::min(highest_, y - (1 + factor_) * from);
+    lowest_ = std::max(lowest_, y - (1 - factor_) * to);
+    return {};
+  }
+
+ private:
+  static constexpr double kUnbounded = 1e18;
+
+  void Restart(MonotonicTime asked, Duration shown) {
+    origin_ = asked;
+    origin_shown_ = shown;
+    highest_ = kUnbounded;
+    lowest_ = -kUnbounded;
+  }
+  [[nodiscard]] double Since(MonotonicTime when) const {
+    return static_cast<double>((when - *origin_).count());
+  }
+
+  const double factor_;
+  const double buffer_;  // ns
+  // Readings are kept relative to the first one, so that a double has room for nanoseconds.
+  std::optional<MonotonicTime> origin_;
+  Duration origin_shown_{};
+  double highest_ = kUnbounded;
+  double lowest_ = -kUnbounded;
+};
+
+}  // namespace redlock

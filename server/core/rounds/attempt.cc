@@ -1,0 +1,295 @@
+#include "server/core/rounds/attempt.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "server/core/rounds/clean_up.h"
+#include "server/core/safeguard.h"
+
+namespace redlock {
+namespace {
+
+// A proposal is refused once after a daemon with a faster clock, hardly ever twice.
+constexpr int kMaxProposals = 4;
+
+Round::Counts CountAcquisition(Outcome outcome) {
+  switch (outcome) {
+    case Outcome::kGranted:
+      return Round::Counts::kAsGrant;
+    case Outcome::kHeld:
+      return Round::Counts::kAsDenial;
+    case Outcome::kNotHeld:
+    case Outcome::kStaleFence:
+    case Outcome::kError:
+    case Outcome::kTimeout:
+    case Outcome::kQuarantined:
+      return Round::Counts::kAsUnknown;
+  }
+  return Round::Counts::kAsUnknown;
+}
+
+// When enough of the nodes that said "held" will have let go for a quorum to be free.
+Duration UntilFree(const Round& round, std::size_t nodes) {
+  std::vector<Duration> remaining;
+  for (NodeIndex node = 0; node < nodes; ++node) {
+    const NodeReply* reply = round.reply(node);
+    if (reply != nullptr && reply->outcome == Outcome::kHeld) remaining.push_back(reply->remaining);
+  }
+  if (remaining.empty()) return {};
+  std::sort(remaining.begin(), remaining.end());
+  const std::size_t may_stay = nodes - QuorumOf(nodes);
+  return remaining.size() > may_stay ? remaining[remaining.size() - may_stay - 1]
+                                     : remaining.front();
+}
+
+// The node that rivals for a key ask first: any, as long as all daemons choose the same. FNV-1a,
+// because std::hash may differ between builds.
+NodeIndex FirstNode(const Key& key, std::size_t nodes) {
+  std::uint64_t hash = 14695981039346656037U;
+  for (const char c : key.value()) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211U;
+  return hash % nodes;
+}
+
+}  // namespace
+
+std::shared_ptr<Attempt> Attempt::Start(const Environment& env, OperationRegistry& registry,
+                                        std::shared_ptr<const AcquireCommand> command, Order order,
+                                        Done done) {
+  std::shared_ptr<Attempt> self(
+      new Attempt(env, registry, std::move(command), order, nullptr, std::move(done)));
+  env.limiter.Enter(self->permit_, ConcurrencyLimiter::Priority::kAcquisitions,
+                    self->command_->source, [raw = self.get()] { raw->Propose(); });
+  return self;
+}
+
+std::shared_ptr<Attempt> Attempt::TakeOver(const Environment& env, OperationRegistry& registry,
+                                           std::shared_ptr<const AcquireCommand> command,
+                                           std::shared_ptr<HandOver> releaser, Done done) {
+  std::shared_ptr<Attempt> self(new Attempt(env, registry, std::move(command), Order::kAllAtOnce,
+                                            std::move(releaser), std::move(done)));
+  self->id_ = {env.random.Bits()};
+  self->ProposeHandOver();
+  return self;
+}
+
+Attempt::Attempt(const Environment& env, OperationRegistry& registry,
+                 std::shared_ptr<const AcquireCommand> command, Order order,
+                 std::shared_ptr<HandOver> releaser, Done done)
+    : env_(env),
+      registry_(registry),
+      command_(std::move(command)),
+      order_(order),
+      releaser_(std::move(releaser)),
+      done_(std::move(done)) {}
+
+void Attempt::Propose() {
+  ++proposals_;
+  fence_ = env_.fences.Next(env_.scheduler.WallNow());
+  id_ = {env_.random.Bits()};
+  const auto send = [self = shared_from_this(), fence = fence_, id = id_](
+                        Node& node, std::shared_ptr<ReplySink> sink) {
+    const AcquireCommand& command = *self->command_;
+    node.Acquire(
+        {command.key, command.token, command.ttl, fence, id, command.owner, command.extend_if_held},
+        std::move(sink));
+  };
+  switch (order_) {
+    case Order::kAllAtOnce:
+      round_ = Round::Start(env_, CountAcquisition, send, shared_from_this(), id_);
+      break;
+    case Order::kOneFirst:
+      round_ = Round::StartOneFirst(env_, CountAcquisition, send, shared_from_this(), id_,
+                                    FirstNode(command_->key, env_.nodes.size()));
+      break;
+  }
+}
+
+// Every proposal of one hand-over has the same identity: a node that has handed over to an earlier
+// one takes the higher fence of the next.
+void Attempt::ProposeHandOver() {
+  ++proposals_;
+  fence_ = env_.fences.Next(env_.scheduler.WallNow());
+  releaser_->Proposed(fence_);
+  round_ = Round::Start(
+      env_, CountAcquisition,
+      [this](Node& node, std::shared_ptr<ReplySink> sink) {
+        node.HandOver({command_->key, releaser_->token(), command_->token, command_->ttl, fence_,
+                       id_, command_->owner},
+                      std::move(sink));
+      },
+      shared_from_this(), id_);
+}
+
+void Attempt::OnDecided(Round& round) {
+  const auto self = shared_from_this();
+  const auto keep = round_;
+  votes_ = round.votes();
+  for (NodeIndex node = 0; node < env_.nodes.size(); ++node) {
+    if (const NodeReply* reply = round.reply(node)) env_.fences.Saw(reply->fence);
+  }
+  if (round.verdict() == Verdict::kReached) {
+    Won(round);  // first of all: others wait for the next holder, nobody for the releaser
+    TellReleaser(round);
+    if (releaser_) releaser_->Settle();
+    return;
+  }
+  TellReleaser(round);
+  if (Any(votes_, Outcome::kStaleFence) && proposals_ < kMaxProposals &&
+      round.verdict() != Verdict::kDenied) {
+    // Some daemon's clock is ahead: one more round trip, with a proposal above what was seen.
+    if (releaser_) {
+      ProposeHandOver();
+    } else {
+      RollBack(false);  // what was granted goes back in the same write
+      Propose();
+    }
+    return;
+  }
+  if (releaser_) releaser_->Settle();
+  if (round.verdict() == Verdict::kDenied) {
+    Lose(Reason::kLockAlreadyHeld, "another holder has the lock",
+         UntilFree(round, env_.nodes.size()));
+  } else {
+    Lose(Reason::kQuorumUnavailable, "too few nodes answered to decide", Duration{});
+  }
+}
+
+void Attempt::TellReleaser(const Round& round) {
+  if (!releaser_) return;
+  for (NodeIndex node = 0; node < env_.nodes.size(); ++node) {
+    if (const NodeReply* reply = round.reply(node)) releaser_->OnReply(node, *reply);
+  }
+  for (const Vote& vote : round.votes()) {
+    if (vote.outcome != Outcome::kTimeout) continue;
+    releaser_->OnReply(vote.node, {.outcome = vote.outcome, .message = vote.message});
+  }
+}
+
+void Attempt::Won(Round& round) {
+  // A node that adopted keeps the fence it had; all others store the proposal.
+  bool adopted = false;
+  bool agree = true;
+  std::optional<FencingToken> fence;
+  FencingToken highest;
+  for (NodeIndex node = 0; node < env_.nodes.size(); ++node) {
+    const NodeReply* reply = round.reply(node);
+    if (reply == nullptr || reply->outcome != Outcome::kGranted) continue;
+    adopted = adopted || reply->fence != fence_;
+    agree = agree && (!fence || *fence == reply->fence) && !reply->fence_of_earlier_holder;
+    fence = reply->fence;
+    highest = std::max(highest, reply->fence);
+    // A node on which the token held the key counts from the stream before.
+    const std::uint64_t number = reply->keeper ? reply->keeper->number : fence_.value;
+    keeper_number_ = std::max(keeper_number_, number);
+  }
+  extended_ = adopted;
+  if (adopted && (!agree || highest.value == 0) && Has(Safeguard::kAdoptedFencesAgree)) {
+    Unify(std::max(highest, fence_));
+    return;
+  }
+  const MonotonicTime now = env_.scheduler.Now();
+  const DriftBudget drift =
+      Has(Safeguard::kDrift) ? env_.options.drift : DriftBudget{.factor = 0, .buffer = {}};
+  const Duration validity = Validity(command_->ttl, now - round.started(), drift);
+  if (validity <= Duration::zero() && Has(Safeguard::kValidityAtDecision)) {
+    Lose(Reason::kValidityExpired, "a quorum granted after the validity had ended", Duration{});
+    return;
+  }
+  Succeed({command_->key, command_->token, highest, keeper(), validity, now + validity});
+}
+
+void Attempt::Unify(FencingToken highest) {
+  // The token holds some nodes from before and some from now: one more round gives all one fence.
+  // It has its own place, in the other line.
+  permit_.Leave();
+  unifying_ =
+      Extension::Start(env_, registry_,
+                       {.key = command_->key,
+                        .token = command_->token,
+                        .ttl = command_->ttl,
+                        .retry = {.max_retries = 0, .min_delay = {}, .max_jitter = {}},
+                        .deadline = std::nullopt,
+                        .raise_to = highest,
+                        .keeper = keeper(),
+                        .source = command_->source},
+                       [this, self = shared_from_this()](ExtendResult result) {
+                         unifying_.reset();
+                         if (!done_) return;
+                         votes_ = std::move(result.votes);
+                         if (result.lease) {
+                           Succeed(std::move(*result.lease));
+                         } else {
+                           Lose(Reason::kQuorumUnavailable, std::move(result.error.message), {});
+                         }
+                       });
+}
+
+void Attempt::Succeed(Lease lease) {
+  winner_ = round_.get();
+  Finish(
+      {.lease = std::move(lease), .error = {}, .votes = std::move(votes_), .extended = extended_});
+}
+
+void Attempt::Lose(Reason reason, std::string message, Duration retry_after) {
+  const bool split = Any(votes_, Outcome::kGranted) && Any(votes_, Outcome::kHeld);
+  // Others may have been denied by what had a quorum: they are told that it is gone.
+  RollBack(reason == Reason::kValidityExpired);
+  Finish({.lease = std::nullopt,
+          .error = {.reason = reason, .message = std::move(message), .retry_after = retry_after},
+          .votes = std::move(votes_),
+          .split = split});
+}
+
+void Attempt::RollBack(bool announce) {
+  if (!round_) return;
+  round_->Abandon();
+  // A node that said no holds nothing of ours. One that has not answered yet gets the release
+  // right behind the request.
+  std::vector<NodeIndex> may_hold;
+  for (NodeIndex node = 0; node < env_.nodes.size(); ++node) {
+    if (!round_->was_asked(node)) continue;
+    const NodeReply* reply = round_->reply(node);
+    if (reply == nullptr || reply->outcome == Outcome::kGranted || IsUnknown(reply->outcome) ||
+        releaser_) {  // an earlier proposal of the same hand-over may have been granted
+      may_hold.push_back(node);
+    }
+  }
+  round_.reset();
+  if (!Has(Safeguard::kRollBack)) return;
+  CleanUp::Start(env_, registry_, {command_->key, command_->token, id_, {}, announce},
+                 std::move(may_hold));
+}
+
+void Attempt::OnLate(Round& round, NodeIndex node, const NodeReply& reply) {
+  env_.fences.Saw(reply.fence);
+  if (releaser_) releaser_->OnReply(node, reply);
+  if (&round == winner_ || &round == round_.get()) return;  // adds to a lease that was won
+  if (reply.outcome != Outcome::kGranted || !Has(Safeguard::kRollBackLateGrant)) return;
+  if (releaser_ && (winner_ != nullptr || round_)) return;  // of an earlier proposal, same identity
+  // The round was given up. Its roll-back may have overtaken the grant, where the node had lost its
+  // script and was asked a second time.
+  CleanUp::Start(env_, registry_, {command_->key, command_->token, round.attempt(), {}, false},
+                 {node});
+}
+
+void Attempt::Cancel() {
+  if (!done_) return;
+  const auto self = shared_from_this();
+  done_ = nullptr;
+  if (releaser_) releaser_->Settle();
+  // A hand-over that had been won by now would leave the key to nobody that waits.
+  RollBack(releaser_ != nullptr);
+  permit_.Leave();
+  if (unifying_) std::exchange(unifying_, nullptr)->Cancel(Reason::kCancelled);
+}
+
+void Attempt::Finish(AttemptResult result) {
+  const auto self = shared_from_this();
+  round_.reset();  // it refers to this
+  permit_.Leave();
+  if (unifying_) std::exchange(unifying_, nullptr)->Cancel(Reason::kCancelled);
+  std::exchange(done_, nullptr)(std::move(result));
+}
+
+}  // namespace redlock

@@ -1,0 +1,69 @@
+#include "server/core/rounds/clean_up.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace redlock {
+namespace {
+constexpr Duration kFirstPause = std::chrono::milliseconds(20);
+constexpr Duration kLongestPause = std::chrono::milliseconds(500);
+}  // namespace
+
+void CleanUp::Start(const Environment& env, OperationRegistry& registry, CleanUpTarget target,
+                    std::vector<NodeIndex> nodes, Begin begin) {
+  if (nodes.empty()) return;
+  const std::shared_ptr<CleanUp> self(new CleanUp(env, registry, std::move(target)));
+  registry.Add(self);
+  self->to_ask_ = std::move(nodes);
+  switch (begin) {
+    case Begin::kNow:
+      self->Ask();
+      break;
+    case Begin::kAfterPause:
+      self->PauseOrEnd();
+      break;
+  }
+}
+
+CleanUp::CleanUp(const Environment& env, OperationRegistry& registry, CleanUpTarget target)
+    : env_(env),
+      registry_(registry),
+      target_(std::move(target)),
+      deadline_(env.scheduler.Now() + env.options.release_timeout),
+      pause_(kFirstPause) {}
+
+void CleanUp::Cancel(Reason /*why*/) { End(); }
+
+void CleanUp::Ask() {
+  const auto self = shared_from_this();
+  const std::vector<NodeIndex> nodes = std::exchange(to_ask_, {});
+  asking_ += nodes.size();
+  for (const NodeIndex node : nodes) {
+    env_.nodes[node]->Release({target_.key, target_.token, target_.only_attempt, target_.seal,
+                               target_.announce, target_.at_end_of},
+                              self);
+  }
+}
+
+void CleanUp::OnReply(NodeIndex node, NodeReply reply) {
+  --asking_;
+  if (IsUnknown(reply.outcome)) to_ask_.push_back(node);
+  if (asking_ == 0) PauseOrEnd();
+}
+
+void CleanUp::PauseOrEnd() {
+  if (to_ask_.empty() || env_.scheduler.Now() + pause_ > deadline_) {
+    End();
+    return;
+  }
+  timer_ = env_.scheduler.After(pause_, [this] { Ask(); });
+  pause_ = std::min(pause_ * 2, kLongestPause);
+}
+
+void CleanUp::End() {
+  timer_.Cancel();
+  to_ask_.clear();
+  registry_.Remove(*this);  // may destroy this
+}
+
+}  // namespace redlock

@@ -1,0 +1,136 @@
+#include "server/core/rounds/concurrency_limiter.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace redlock {
+namespace {
+// Added for each round: some eight more for each window's worth that was answered in time.
+constexpr double kGrowth = 8;
+constexpr double kFirst = 64;
+constexpr double kNarrowest = 16;
+constexpr std::size_t kPaceKnown = 64;
+constexpr std::size_t kPaceOf = 4'096;
+}  // namespace
+
+ConcurrencyLimiter::ConcurrencyLimiter(const Clock& clock, std::size_t widest)
+    : clock_(clock),
+      widest_(static_cast<double>(widest)),
+      narrowest_(std::min(kNarrowest, widest_)),
+      width_(std::min(kFirst, widest_)) {}
+
+void ConcurrencyLimiter::Enter(Permit& permit, Priority priority, Source source,
+                               std::function<void()> start) {
+  permit.limiter_ = this;
+  permit.line_ = priority;
+  permit.source_ = source;
+  permit.number_ = ++last_number_;
+  if (HasRoom() && waiting_ == 0) {  // mostly: no entry in a priority has to be made
+    ++inside_;
+    start();
+    return;
+  }
+  Add(permit, std::move(start));
+  AdmitWaiting();
+}
+
+void ConcurrencyLimiter::Add(const Permit& permit, std::function<void()> start) {
+  Queue& queue = QueueOf(permit.line_);
+  if (queue.size == 0) {
+    // A priority that was empty has not saved up places.
+    queue.pass = std::max(queue.pass, pass_);
+    if (permit.line_ == Priority::kAcquisitions) {
+      admitted_ = 0;
+      pace_since_ = clock_.Now();
+    }
+  }
+  const auto [found, is_new] = queue.sources.try_emplace(permit.source_.value);
+  if (is_new) found->second.turn = queue.turns.insert(queue.turns.end(), permit.source_.value);
+  found->second.requests.emplace(permit.number_, std::move(start));
+  ++queue.size;
+  ++waiting_;
+}
+
+bool ConcurrencyLimiter::Remove(const Permit& permit) {
+  Queue& queue = QueueOf(permit.line_);
+  const auto found = queue.sources.find(permit.source_.value);
+  if (found == queue.sources.end() || found->second.requests.erase(permit.number_) == 0) {
+    return false;
+  }
+  if (found->second.requests.empty()) {
+    queue.turns.erase(found->second.turn);
+    queue.sources.erase(found);
+  }
+  --queue.size;
+  --waiting_;
+  return true;
+}
+
+void ConcurrencyLimiter::AdmitWaiting() {
+  while (HasRoom() && waiting_ > 0) {
+    std::size_t next = kPriorities;
+    for (std::size_t priority = 0; priority < kPriorities; ++priority) {
+      if (queues_[priority].size == 0) continue;
+      if (next == kPriorities || queues_[priority].pass < queues_[next].pass) next = priority;
+    }
+    Admit(next);
+  }
+}
+
+// The source that is next in the priority, and then goes to the end of it.
+void ConcurrencyLimiter::Admit(std::size_t priority) {
+  Queue& queue = queues_[priority];
+  pass_ = queue.pass;
+  queue.pass += 1 / kShares[priority];
+  const auto found = queue.sources.find(queue.turns.front());
+  Waiting& source = found->second;
+  const auto start = source.requests.extract(source.requests.begin());
+  if (source.requests.empty()) {
+    queue.turns.pop_front();
+    queue.sources.erase(found);
+  } else {
+    queue.turns.splice(queue.turns.end(), queue.turns, source.turn);
+  }
+  --queue.size;
+  --waiting_;
+  ++inside_;
+  if (priority == static_cast<std::size_t>(Priority::kAcquisitions)) CountPace();
+  start.mapped()();
+}
+
+// What is long ago counts for half, and half again.
+void ConcurrencyLimiter::CountPace() {
+  if (++admitted_ < kPaceOf) return;
+  pace_since_ += (clock_.Now() - pace_since_) / 2;
+  admitted_ /= 2;
+}
+
+Duration ConcurrencyLimiter::PredictedWait(Source source) const {
+  if (admitted_ < kPaceKnown) return {};
+  const auto each = (clock_.Now() - pace_since_) / static_cast<Duration::rep>(admitted_);
+  const Queue& queue = queues_[static_cast<std::size_t>(Priority::kAcquisitions)];
+  const auto found = queue.sources.find(source.value);
+  const std::size_t own = found == queue.sources.end() ? 0 : found->second.requests.size();
+  // It is served once in each turn of all sources, behind its own requests.
+  const std::size_t before =
+      std::min(queue.size, own * queue.sources.size() + queue.sources.size());
+  return each * static_cast<Duration::rep>(before);
+}
+
+void ConcurrencyLimiter::OnDecided() { width_ = std::min(width_ + kGrowth / width_, widest_); }
+
+void ConcurrencyLimiter::OnTimedOut(MonotonicTime started) {
+  if (started < narrowed_) return;  // sent before that: all that were lost together count once
+  narrowed_ = clock_.Now();
+  width_ = std::max(width_ / 2, narrowest_);
+}
+
+void ConcurrencyLimiter::Permit::Leave() {
+  if (limiter_ == nullptr) return;
+  ConcurrencyLimiter& limiter = *std::exchange(limiter_, nullptr);
+  if (limiter.Remove(*this)) return;
+  --limiter.inside_;
+  limiter.AdmitWaiting();
+}
+
+}  // namespace redlock

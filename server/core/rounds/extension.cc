@@ -1,0 +1,246 @@
+#include "server/core/rounds/extension.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "server/core/safeguard.h"
+
+namespace redlock {
+namespace {
+
+// Each raise needs a rival's fence to have come in between; more in a row is a node at fault.
+constexpr int kMaxRaises = 3;
+// Likewise, and another adoption.
+constexpr int kMaxAdoptions = 4;
+
+Round::Counts CountExtension(Outcome outcome) {
+  switch (outcome) {
+    case Outcome::kGranted:
+      return Round::Counts::kAsGrant;
+    case Outcome::kNotHeld:
+      return Has(Safeguard::kRepairsDoNotVote) ? Round::Counts::kAsDenial : Round::Counts::kAsGrant;
+    case Outcome::kHeld:
+      return Round::Counts::kAsDenial;
+    case Outcome::kStaleFence:
+    case Outcome::kError:
+    case Outcome::kTimeout:
+    case Outcome::kQuarantined:
+      return Round::Counts::kAsUnknown;
+  }
+  return Round::Counts::kAsUnknown;
+}
+
+// Heals are not answered to anybody: the next extension finds out.
+class IgnoreReply final : public ReplySink {
+ public:
+  void OnReply(NodeIndex /*node*/, NodeReply /*reply*/) override {}
+};
+
+struct Fences {
+  FencingToken highest;
+  bool agree = true;  // and are this holder's
+};
+
+Fences FencesOfGrants(const Round& round, std::size_t nodes) {
+  std::optional<FencingToken> lowest;
+  Fences fences;
+  bool known = true;
+  for (NodeIndex node = 0; node < nodes; ++node) {
+    const NodeReply* reply = round.reply(node);
+    if (reply == nullptr || reply->outcome != Outcome::kGranted) continue;
+    lowest = lowest ? std::min(*lowest, reply->fence) : reply->fence;
+    fences.highest = std::max(fences.highest, reply->fence);
+    known = known && !reply->fence_of_earlier_holder;
+  }
+  fences.agree = known && lowest == fences.highest;
+  return fences;
+}
+
+// The stream that the lease belongs to, of those that the nodes that granted know: the last one.
+std::optional<Keeper> KeeperOfGrants(const Round& round, std::size_t nodes) {
+  std::optional<Keeper> last;
+  for (NodeIndex node = 0; node < nodes; ++node) {
+    const NodeReply* reply = round.reply(node);
+    if (reply == nullptr || reply->outcome != Outcome::kGranted || !reply->keeper) continue;
+    if (!last || last->number < reply->keeper->number) last = reply->keeper;
+  }
+  return last;
+}
+
+}  // namespace
+
+std::shared_ptr<Extension> Extension::Start(const Environment& env, OperationRegistry& registry,
+                                            ExtendCommand command, ExtendDone done) {
+  std::shared_ptr<Extension> self(
+      new Extension(env, registry, std::move(command), std::move(done)));
+  registry.Add(self);
+  if (self->command_.adopt == ExtendCommand::Adopt::kAsLast) {
+    self->command_.keeper->number = env.fences.Next(env.scheduler.WallNow()).value;
+  }
+  if (self->command_.deadline) {
+    self->deadline_timer_ = env.scheduler.At(
+        *self->command_.deadline, [raw = self.get()] { raw->Cancel(Reason::kDeadlineExceeded); });
+  }
+  self->Enter();
+  return self;
+}
+
+Extension::Extension(const Environment& env, OperationRegistry& registry, ExtendCommand command,
+                     ExtendDone done)
+    : env_(env),
+      registry_(registry),
+      command_(std::move(command)),
+      done_(std::move(done)),
+      give_up_(env.scheduler.Now() + command_.ttl) {}
+
+void Extension::Cancel(Reason why) {
+  if (!done_) return;
+  Finish({.lease = std::nullopt,
+          .error = {.reason = why, .message = "the extension was not decided in time"},
+          .votes = round_ ? round_->votes() : last_votes_,
+          .attempts = attempts_});
+}
+
+void Extension::Enter() {
+  const auto line = command_.held ? ConcurrencyLimiter::Priority::kHeldLeases
+                                  : ConcurrencyLimiter::Priority::kExtensions;
+  env_.limiter.Enter(permit_, line, command_.source, [this] { Attempt(); });
+}
+
+void Extension::Attempt() {
+  ++attempts_;
+  round_ = Round::Start(
+      env_, CountExtension,
+      [this](Node& node, std::shared_ptr<ReplySink> sink) {
+        node.Extend({command_.key, command_.token, command_.ttl, command_.raise_to, command_.keeper,
+                     command_.adopt != ExtendCommand::Adopt::kNot},
+                    std::move(sink));
+      },
+      shared_from_this());
+}
+
+void Extension::OnDecided(Round& round) {
+  switch (round.verdict()) {
+    case Verdict::kReached:
+      Won(round);
+      return;
+    case Verdict::kDenied:
+      Finish(
+          {.lease = std::nullopt,
+           .error = {.reason = Reason::kLockNotHeld, .message = "this token does not hold the key"},
+           .votes = round.votes(),
+           .attempts = attempts_});
+      return;
+    case Verdict::kPending:
+    case Verdict::kUnreachable:
+      if (AdoptAgain(round)) return;
+      Failed(round, Reason::kQuorumUnavailable, "too few nodes answered to decide");
+      return;
+  }
+}
+
+bool Extension::AdoptAgain(const Round& round) {
+  if (!Any(round.votes(), Outcome::kStaleFence)) return false;
+  switch (command_.adopt) {
+    case ExtendCommand::Adopt::kNot:
+      return false;
+    case ExtendCommand::Adopt::kInSequence:
+      Finish({.lease = std::nullopt,
+              .error = {.reason = Reason::kLockNotHeld,
+                        .message = "the lease has been adopted with a higher sequence"},
+              .votes = round.votes(),
+              .attempts = attempts_});
+      return true;
+    case ExtendCommand::Adopt::kAsLast:
+      break;
+  }
+  if (++adoptions_ == kMaxAdoptions) return false;
+  for (NodeIndex node = 0; node < env_.nodes.size(); ++node) {
+    const NodeReply* reply = round.reply(node);
+    if (reply == nullptr || !reply->keeper) continue;
+    command_.keeper->number = std::max(command_.keeper->number, reply->keeper->number + 1);
+  }
+  --attempts_;  // the same attempt, finished in a second round
+  Attempt();
+  return true;
+}
+
+void Extension::Won(Round& round) {
+  const Fences fences = FencesOfGrants(round, env_.nodes.size());
+  env_.fences.Saw(fences.highest);
+  if ((!fences.agree && Has(Safeguard::kFencesAgree)) || fences.highest.value == 0) {
+    if (raises_ == kMaxRaises) {
+      Failed(round, Reason::kQuorumUnavailable, "the nodes do not agree on a fencing token");
+      return;
+    }
+    // A lock that some other library took has no fence yet. And the highest of several may be that
+    // of another holder, after which this token was put back: a new one is above all of them.
+    command_.raise_to = Has(Safeguard::kRaiseAboveAll) ? env_.fences.Next(env_.scheduler.WallNow())
+                                                       : fences.highest;
+    ++raises_;
+    --attempts_;  // the same attempt, finished in a second round
+    Attempt();
+    return;
+  }
+  const Duration elapsed = env_.scheduler.Now() - round.started();
+  const Duration validity = Validity(command_.ttl, elapsed, env_.options.drift);
+  if (validity <= Duration::zero()) {
+    Failed(round, Reason::kValidityExpired, "the quorum answered after the validity had ended");
+    return;
+  }
+  lease_ = Lease{command_.key,    command_.token, fences.highest,
+                 command_.keeper, validity,       env_.scheduler.Now() + validity};
+  confirmed_keeper_ = KeeperOfGrants(round, env_.nodes.size());
+  winner_ = &round;
+  for (NodeIndex node = 0; node < env_.nodes.size(); ++node) {
+    const NodeReply* reply = round.reply(node);
+    if (reply != nullptr && reply->outcome == Outcome::kNotHeld) Repair(node);
+  }
+  Finish({.lease = lease_, .error = {}, .votes = round.votes(), .attempts = attempts_});
+}
+
+void Extension::OnLate(Round& round, NodeIndex node, const NodeReply& reply) {
+  if (&round == winner_ && reply.outcome == Outcome::kNotHeld) Repair(node);
+}
+
+void Extension::Repair(NodeIndex node) {
+  // A slow node can answer after the owner has gone on to release; it must not get the key back.
+  if (registry_.IsReleasing(lease_->key) && Has(Safeguard::kNoRepairDuringRelease)) return;
+  const Duration left = lease_->valid_until - env_.scheduler.Now();
+  if (left < std::chrono::milliseconds(1)) return;
+  const auto& keeper = Has(Safeguard::kRepairNamesTheStream) ? confirmed_keeper_ : command_.keeper;
+  env_.nodes[node]->Repair({lease_->key, lease_->token, left, lease_->fence, keeper},
+                           std::make_shared<IgnoreReply>());
+}
+
+void Extension::Failed(const Round& round, Reason reason, std::string message) {
+  const bool used_up = command_.retry.max_retries >= 0 && attempts_ > command_.retry.max_retries;
+  const Duration delay = NextRetryDelay(command_.retry, env_.random);
+  if (used_up || env_.scheduler.Now() + delay >= give_up_) {
+    Finish({.lease = std::nullopt,
+            .error = {.reason = reason, .message = std::move(message)},
+            .votes = round.votes(),
+            .attempts = attempts_});
+    return;
+  }
+  last_votes_ = round.votes();
+  round_.reset();
+  permit_.Leave();
+  retry_timer_ = env_.scheduler.After(delay, [this] { Enter(); });
+}
+
+void Extension::Finish(ExtendResult result) {
+  const auto self = shared_from_this();
+  deadline_timer_.Cancel();
+  retry_timer_.Cancel();
+  if (round_) {
+    round_->Abandon();
+    round_.reset();  // it refers to this
+  }
+  permit_.Leave();
+  registry_.Remove(*this);
+  env_.statistics.extensions.Add(result.lease ? std::nullopt : std::optional(result.error.reason));
+  std::exchange(done_, nullptr)(std::move(result));
+}
+
+}  // namespace redlock

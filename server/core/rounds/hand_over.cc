@@ -1,0 +1,151 @@
+#include "server/core/rounds/hand_over.h"
+
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "server/core/rounds/clean_up.h"
+#include "server/core/safeguard.h"
+
+namespace redlock {
+
+std::shared_ptr<HandOver> HandOver::Start(const Environment& env, OperationRegistry& registry,
+                                          Key key, OwnerToken token, ReleaseDone done) {
+  std::shared_ptr<HandOver> self(
+      new HandOver(env, registry, std::move(key), std::move(token), std::move(done)));
+  registry.Add(self);
+  ++env.statistics.hand_overs;
+  return self;
+}
+
+HandOver::HandOver(const Environment& env, OperationRegistry& registry, Key key, OwnerToken token,
+                   ReleaseDone done)
+    : env_(env),
+      registry_(registry),
+      key_(std::move(key)),
+      token_(std::move(token)),
+      started_(env.scheduler.Now()),
+      done_(std::move(done)),
+      votes_(env.nodes.size()) {
+  registry_.BeginRelease(key_);
+}
+
+HandOver::~HandOver() { registry_.EndRelease(key_); }
+
+void HandOver::OnReply(NodeIndex node, const NodeReply& reply) {
+  Outcome outcome = reply.outcome;
+  // The next holder took a node that the token did not hold.
+  if (outcome == Outcome::kGranted && !reply.handed_over) outcome = Outcome::kNotHeld;
+  // What an earlier proposal achieved is not undone by a later one's failure.
+  if (votes_[node] && votes_[node]->outcome == Outcome::kGranted) return;
+  votes_[node] = Vote{node, outcome, reply.message, env_.scheduler.Now() - started_};
+  AnswerIfDecided();
+}
+
+Verdict HandOver::verdict() const {
+  Tally tally(votes_.size());
+  for (const auto& vote : votes_) {
+    if (!vote) continue;
+    switch (vote->outcome) {
+      case Outcome::kGranted:
+        tally.Grant();
+        break;
+      case Outcome::kHeld:
+      case Outcome::kNotHeld:
+        tally.Deny();
+        break;
+      case Outcome::kStaleFence:  // the next proposal may be taken
+        if (settling_) tally.Fail();
+        break;
+      case Outcome::kError:
+      case Outcome::kTimeout:
+      case Outcome::kQuarantined:
+        tally.Fail();
+        break;
+    }
+  }
+  return tally.verdict();
+}
+
+// Nodes on which the token does not hold the key have no seal of it. See release.h.
+bool HandOver::CanEndALaterHold() const {
+  if (IsUsedOnce(token_)) return false;
+  return std::any_of(votes_.begin(), votes_.end(), [](const std::optional<Vote>& vote) {
+    return !vote || IsUnknown(vote->outcome);
+  });
+}
+
+void HandOver::AnswerIfDecided() {
+  constexpr const char* kUndecided =
+      "too few nodes answered to decide; those that did have released, the others are asked again "
+      "in "
+      "the background";
+  switch (verdict()) {
+    case Verdict::kPending:
+      return;
+    case Verdict::kReached:
+      Answer(std::nullopt);
+      return;
+    case Verdict::kDenied:
+      if (!CanEndALaterHold()) {
+        Answer(
+            Error{.reason = Reason::kLockNotHeld, .message = "this token does not hold the key"});
+      } else if (ended_) {
+        Answer(Error{.reason = Reason::kQuorumUnavailable, .message = kUndecided});
+      }
+      return;
+    case Verdict::kUnreachable:
+      if (!settling_) return;
+      Answer(Error{.reason = Reason::kQuorumUnavailable, .message = kUndecided});
+      return;
+  }
+}
+
+void HandOver::Settle() {
+  if (std::exchange(settling_, true)) return;
+  AnswerIfDecided();
+  bool all_in = true;
+  for (const auto& vote : votes_) all_in = all_in && vote.has_value();
+  if (all_in) {
+    End();
+    return;
+  }
+  timeout_ = env_.scheduler.After(env_.options.node_timeout, [this] { End(); });
+}
+
+void HandOver::End() {
+  const auto self = shared_from_this();
+  ended_ = true;
+  std::vector<NodeIndex> owed;
+  for (NodeIndex node = 0; node < votes_.size(); ++node) {
+    const auto& vote = votes_[node];
+    const bool released =
+        vote && (vote->outcome == Outcome::kGranted || vote->outcome == Outcome::kHeld ||
+                 vote->outcome == Outcome::kNotHeld);
+    if (!released && Has(Safeguard::kHandOverFreesTheRest)) owed.push_back(node);
+    if (!vote)
+      votes_[node] = Vote{node, Outcome::kTimeout, "no answer within the node timeout", {}};
+  }
+  // Once the caller knows that the token holds nothing, it may use it again.
+  if (!IsUsedOnce(token_) && verdict() == Verdict::kDenied) owed.clear();
+  AnswerIfDecided();
+  const FencingToken seal = IsUsedOnce(token_) ? FencingToken{} : seal_;
+  CleanUp::Start(env_, registry_, {key_, token_, std::nullopt, seal, false}, std::move(owed));
+  registry_.Remove(*this);
+}
+
+void HandOver::Answer(std::optional<Error> error) {
+  if (!done_) return;
+  ReleaseResult result{.error = std::move(error), .votes = {}};
+  for (const auto& vote : votes_) {
+    if (vote) result.votes.push_back(*vote);
+  }
+  env_.statistics.releases.Add(result.error ? std::optional(result.error->reason) : std::nullopt);
+  std::exchange(done_, nullptr)(std::move(result));
+}
+
+void HandOver::Cancel(Reason why) {
+  Answer(Error{.reason = why, .message = "the release goes on"});
+}
+
+}  // namespace redlock

@@ -1,0 +1,35 @@
+// Proposes fencing tokens.
+//
+// fence = max(wall clock in microseconds, last proposed + 1, highest seen + 1). A node grants only
+// above the fence it stores for the key. Two quorums share a node, so a later holder's fence is
+// always higher, whatever the daemons' clocks say; clocks that agree make the first proposal fit.
+// Because proposals follow the clock, what the nodes store may expire (fence_retention), as long
+// as the daemons' clocks differ by less than that.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+
+#include "server/core/types.h"
+
+namespace redlock {
+
+// One shard's proposals. One thread.
+class HybridClock {
+ public:
+  [[nodiscard]] FencingToken Next(WallTime now) {
+    const auto since_epoch =
+        std::chrono::duration_cast<std::chrono::microseconds>(now.time_since_epoch()).count();
+    const auto micros = static_cast<std::uint64_t>(std::max<std::int64_t>(since_epoch, 1));
+    last_ = std::min(std::max(micros, last_ + 1), kMaxFencingToken.value);
+    return FencingToken{last_};
+  }
+
+  // Takes in a fence that a node stores; the next proposal is above it.
+  void Saw(FencingToken seen) { last_ = std::max(last_, std::min(seen, kMaxFencingToken).value); }
+
+ private:
+  std::uint64_t last_ = 0;
+};
+
+}  // namespace redlock

@@ -1,0 +1,70 @@
+#include "server/core/rounds/inspection.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "server/core/nodes/quorum.h"
+
+namespace redlock {
+
+void Inspection::Start(const Environment& env, const Key& key, InspectDone done) {
+  const std::shared_ptr<Inspection> self(new Inspection(env, std::move(done)));
+  for (Node* node : env.nodes) node->Inspect(key, self);
+  self->timeout_ = env.scheduler.After(env.options.node_timeout, [raw = self.get()] {
+    const auto keep = raw->shared_from_this();
+    raw->Finish();
+  });
+}
+
+Inspection::Inspection(const Environment& env, InspectDone done)
+    : env_(env),
+      done_(std::move(done)),
+      started_(env.scheduler.Now()),
+      answered_(env.nodes.size(), false) {}
+
+void Inspection::OnReply(NodeIndex node, NodeReply reply) {
+  if (!done_) return;
+  answered_[node] = true;
+  votes_.push_back({node, reply.barred ? Outcome::kQuarantined : reply.outcome,
+                    reply.barred.value_or(reply.message), env_.scheduler.Now() - started_});
+  highest_ = std::max(highest_, reply.fence);
+  if (IsUnknown(votes_.back().outcome) && reply.outcome != Outcome::kGranted) ++cannot_tell_;
+  if (reply.outcome == Outcome::kGranted) holders_.push_back(std::move(reply));
+  if (votes_.size() == answered_.size()) Finish();
+}
+
+void Inspection::Finish() {
+  timeout_.Cancel();
+  for (NodeIndex node = 0; node < answered_.size(); ++node) {
+    if (answered_[node]) continue;
+    ++cannot_tell_;
+    votes_.push_back({node, Outcome::kTimeout, "no answer within the node timeout",
+                      env_.scheduler.Now() - started_});
+  }
+  InspectResult result{.fence = highest_, .votes = std::move(votes_), .holders = {}};
+  const std::size_t quorum = QuorumOf(answered_.size());
+  std::size_t most = 0;
+  for (const NodeReply& candidate : holders_) {
+    std::vector<Duration> remaining;
+    for (const NodeReply& other : holders_) {
+      if (other.holder == candidate.holder) remaining.push_back(other.remaining);
+    }
+    most = std::max(most, remaining.size());
+    if (remaining.size() < quorum) continue;
+    std::sort(remaining.begin(), remaining.end(), std::greater<>());
+    result.held = true;
+    result.owner = candidate.owner;
+    result.remaining = remaining[quorum - 1];
+    break;
+  }
+  result.undecided = !result.held && most + cannot_tell_ >= quorum;
+  for (NodeReply& reply : holders_) {
+    if (std::find(result.holders.begin(), result.holders.end(), reply.holder) ==
+        result.holders.end()) {
+      result.holders.push_back(std::move(reply.holder));
+    }
+  }
+  std::exchange(done_, nullptr)(std::move(result));
+}
+
+}  // namespace redlock

@@ -1,0 +1,203 @@
+#include "server/core/rounds/release.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "server/core/nodes/quorum.h"
+#include "server/core/safeguard.h"
+
+namespace redlock {
+namespace {
+
+// Each needs a fence that was higher than the seal before.
+constexpr int kMaxSeals = 4;
+
+Round::Counts CountRelease(Outcome outcome) {
+  switch (outcome) {
+    case Outcome::kGranted:
+      return Round::Counts::kAsGrant;
+    case Outcome::kHeld:
+    case Outcome::kNotHeld:
+      return Round::Counts::kAsDenial;
+    case Outcome::kStaleFence:
+    case Outcome::kError:
+    case Outcome::kTimeout:
+    case Outcome::kQuarantined:
+      return Round::Counts::kAsUnknown;
+  }
+  return Round::Counts::kAsUnknown;
+}
+
+FencingToken FirstSeal(const Environment& env, const ReleaseCommand& command) {
+  if (IsUsedOnce(command.token) || !Has(Safeguard::kSeal)) return {};
+  if (command.at_end_of) return {command.fence.value + 1};
+  return env.fences.Next(env.scheduler.WallNow());
+}
+
+}  // namespace
+
+void ReleaseOperation::Start(const Environment& env, OperationRegistry& registry,
+                             ReleaseCommand command, ReleaseDone done) {
+  const std::shared_ptr<ReleaseOperation> self(
+      new ReleaseOperation(env, registry, std::move(command), std::move(done)));
+  registry.Add(self);
+  env.limiter.Enter(self->permit_, ConcurrencyLimiter::Priority::kReleases, self->command_.source,
+                    [raw = self.get()] { raw->Send(); });
+}
+
+ReleaseOperation::ReleaseOperation(const Environment& env, OperationRegistry& registry,
+                                   ReleaseCommand command, ReleaseDone done)
+    : env_(env),
+      registry_(registry),
+      command_(std::move(command)),
+      seal_(FirstSeal(env, command_)),
+      done_(std::move(done)),
+      nodes_(env.nodes.size()) {
+  registry_.BeginRelease(command_.key);
+}
+
+ReleaseOperation::~ReleaseOperation() { registry_.EndRelease(command_.key); }
+
+void ReleaseOperation::Cancel(Reason why) {
+  Answer(Error{.reason = why, .message = "the release goes on"});
+}
+
+void ReleaseOperation::Send() {
+  for (NodeState& node : nodes_) ++node.on_the_way;
+  round_ = Round::Start(
+               env_, CountRelease,
+               [this](Node& node, std::shared_ptr<ReplySink> sink) {
+                 node.Release(
+                     {command_.key, command_.token, std::nullopt, seal_, true, command_.at_end_of},
+                     std::move(sink));
+               },
+               shared_from_this())
+               .get();
+}
+
+void ReleaseOperation::OnDecided(Round& round) {
+  const auto self = shared_from_this();
+  votes_ = round.votes();
+  for (NodeIndex node = 0; node < nodes_.size(); ++node) {
+    if (const NodeReply* reply = round.reply(node)) TakeIn(node, *reply);
+  }
+  if (RaiseSeal(round)) return;
+  settling_ = true;
+  AnswerIfDecided();
+  if (!done_) {
+    End();
+  } else {
+    timeout_ = env_.scheduler.After(env_.options.node_timeout, [this] { End(); });
+  }
+}
+
+void ReleaseOperation::OnLate(Round& round, NodeIndex node, const NodeReply& reply) {
+  const auto self = shared_from_this();
+  TakeIn(node, reply);
+  if (&round != round_ || !settling_) return;
+  if (done_) {
+    AnswerIfDecided();
+    if (!done_) End();
+  } else if (nodes_[node].failed && MayRepeat()) {
+    CleanUp::Start(env_, registry_, Rest(), {node}, CleanUp::Begin::kAfterPause);
+  }
+}
+
+void ReleaseOperation::TakeIn(NodeIndex node, const NodeReply& reply) {
+  NodeState& state = nodes_[node];
+  state.failed = IsUnknown(reply.outcome);
+  --state.on_the_way;
+  state.lost = state.lost || (state.failed && !reply.never_sent);
+  state.released = state.released || reply.outcome == Outcome::kGranted;
+  state.sealed = state.sealed || reply.sealed;
+  state.not_held = reply.outcome == Outcome::kHeld || reply.outcome == Outcome::kNotHeld;
+  listeners_ = std::max(listeners_, reply.listeners);
+  if (reply.outcome == Outcome::kStaleFence) env_.fences.Saw(reply.fence);
+}
+
+// The holder's fence came from a daemon whose clock is ahead of this one's.
+bool ReleaseOperation::RaiseSeal(const Round& round) {
+  if (!done_ || command_.at_end_of || !Any(round.votes(), Outcome::kStaleFence) ||
+      ++seals_ == kMaxSeals || !Has(Safeguard::kRepeatWithHigherSeal)) {
+    return false;
+  }
+  seal_ = env_.fences.Next(env_.scheduler.WallNow());
+  Send();
+  return true;
+}
+
+Verdict ReleaseOperation::verdict() const {
+  Tally tally(nodes_.size());
+  for (const NodeState& node : nodes_) {
+    if (node.released) {
+      tally.Grant();
+    } else if (node.not_held) {
+      tally.Deny();
+    } else if (node.failed) {
+      tally.Fail();
+    }
+  }
+  return tally.verdict();
+}
+
+bool ReleaseOperation::CanEndALaterHold() const {
+  if (seal_.value == 0 || !Has(Safeguard::kDenialOfAllNodes)) return false;
+  const auto sealed = std::count_if(nodes_.begin(), nodes_.end(),
+                                    [](const NodeState& node) { return node.sealed; });
+  if (static_cast<std::size_t>(sealed) >= QuorumOf(nodes_.size())) return false;
+  return std::any_of(nodes_.begin(), nodes_.end(),
+                     [](const NodeState& node) { return node.on_the_way > 0 || node.lost; });
+}
+
+// Once the caller knows that the token holds nothing, it may use it again.
+bool ReleaseOperation::MayRepeat() const {
+  return seal_.value == 0 || verdict() != Verdict::kDenied;
+}
+
+void ReleaseOperation::AnswerIfDecided() {
+  switch (verdict()) {
+    case Verdict::kReached:
+      if (!CanEndALaterHold()) Answer(std::nullopt);
+      return;
+    case Verdict::kDenied:
+      if (CanEndALaterHold()) return;
+      Answer(Error{.reason = Reason::kLockNotHeld, .message = "this token does not hold the key"});
+      return;
+    case Verdict::kPending:
+    case Verdict::kUnreachable:
+      Answer(Error{.reason = Reason::kQuorumUnavailable,
+                   .message = "too few nodes answered to decide; those that did have released, the "
+                              "others are asked again in the background"});
+      return;
+  }
+}
+
+void ReleaseOperation::End() {
+  const auto self = shared_from_this();
+  timeout_.Cancel();
+  if (done_) {
+    Answer(Error{.reason = Reason::kQuorumUnavailable,
+                 .message = "not all nodes have answered, so this token must not be used again"});
+  }
+  // A node that is merely slow has the release in its queue; one that failed is owed another.
+  std::vector<NodeIndex> owed;
+  for (NodeIndex node = 0; node < nodes_.size(); ++node) {
+    if (nodes_[node].failed && MayRepeat()) owed.push_back(node);
+  }
+  CleanUp::Start(env_, registry_, Rest(), std::move(owed), CleanUp::Begin::kAfterPause);
+  permit_.Leave();
+  registry_.Remove(*this);
+}
+
+CleanUpTarget ReleaseOperation::Rest() const {
+  return {command_.key, command_.token, std::nullopt, seal_, true, command_.at_end_of};
+}
+
+void ReleaseOperation::Answer(std::optional<Error> error) {
+  if (!done_) return;
+  env_.statistics.releases.Add(error ? std::optional(error->reason) : std::nullopt);
+  std::exchange(done_, nullptr)(
+      {.error = std::move(error), .votes = std::move(votes_), .listeners = listeners_});
+}
+
+}  // namespace redlock

@@ -1,0 +1,153 @@
+#include "server/core/rounds/round.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace redlock {
+
+Round::Round(const Environment& env, Rule rule, std::shared_ptr<Listener> listener,
+             AttemptId attempt)
+    : env_(env),
+      rule_(rule),
+      listener_(std::move(listener)),
+      attempt_(attempt),
+      // The clock is read before the first byte is sent: validity counts from here.
+      started_(env.scheduler.Now()),
+      tally_(env.nodes.size()),
+      nodes_(env.nodes.size()) {
+  votes_.reserve(env.nodes.size());
+}
+
+std::shared_ptr<Round> Round::Start(const Environment& env, Rule rule, const Send& send,
+                                    std::shared_ptr<Listener> listener, AttemptId attempt) {
+  auto round = std::shared_ptr<Round>(new Round(env, rule, std::move(listener), attempt));
+  for (Asked& node : round->nodes_) node.asked = true;
+  for (Node* node : env.nodes) send(*node, round);
+  round->SetTimeout();
+  return round;
+}
+
+std::shared_ptr<Round> Round::StartOneFirst(const Environment& env, Rule rule, Send send,
+                                            std::shared_ptr<Listener> listener, AttemptId attempt,
+                                            NodeIndex first) {
+  auto round = std::shared_ptr<Round>(new Round(env, rule, std::move(listener), attempt));
+  round->send_ = std::move(send);
+  round->first_ = first;
+  round->Ask(first);
+  round->SetTimeout();
+  return round;
+}
+
+void Round::Ask(NodeIndex node) {
+  nodes_[node].asked = true;
+  send_(*env_.nodes[node], shared_from_this());
+}
+
+void Round::AskTheRest() {
+  first_.reset();
+  for (NodeIndex node = 0; node < nodes_.size(); ++node) {
+    if (!was_asked(node)) Ask(node);
+  }
+  send_ = nullptr;
+  SetTimeout();
+}
+
+void Round::AskAnotherFirst(NodeIndex after) {
+  for (std::size_t i = 1; i < nodes_.size(); ++i) {
+    const NodeIndex next = (after + i) % nodes_.size();
+    if (was_asked(next)) continue;
+    first_ = next;
+    Ask(next);
+    SetTimeout();
+    return;
+  }
+}
+
+void Round::SetTimeout() {
+  timeout_ = env_.scheduler.After(env_.options.node_timeout, [this] { TimeOut(); });
+}
+
+void Round::Abandon() {
+  decided_ = true;
+  timeout_.Cancel();
+}
+
+void Round::OnReply(NodeIndex node, NodeReply reply) {
+  NodeReply& answer = nodes_[node].reply;
+  answer = std::move(reply);
+  nodes_[node].answered = true;
+  if (decided_) {
+    listener_->OnLate(*this, node, answer);
+    return;
+  }
+  if (IsCounted(node)) return;  // asked first, and too late: the next one has been asked
+  const Counts counts = Count(node, answer.outcome, answer.message);
+  if (first_ == node) {
+    switch (counts) {
+      case Counts::kAsGrant:
+        AskTheRest();
+        break;
+      case Counts::kAsDenial:
+        denied_by_first_ = true;
+        break;
+      case Counts::kAsUnknown:
+        AskAnotherFirst(node);
+        break;
+    }
+  }
+  DecideIfReady();
+}
+
+bool Round::IsCounted(NodeIndex node) const {
+  return std::any_of(votes_.begin(), votes_.end(),
+                     [node](const Vote& vote) { return vote.node == node; });
+}
+
+Round::Counts Round::Count(NodeIndex node, Outcome outcome, std::string message) {
+  const Counts counts = rule_(outcome);
+  switch (counts) {
+    case Counts::kAsGrant:
+      tally_.Grant();
+      break;
+    case Counts::kAsDenial:
+      tally_.Deny();
+      break;
+    case Counts::kAsUnknown:
+      tally_.Fail();
+      break;
+  }
+  ++env_.statistics.nodes[node].votes[static_cast<std::size_t>(outcome)];
+  votes_.push_back({node, outcome, std::move(message), env_.scheduler.Now() - started_});
+  return counts;
+}
+
+void Round::DecideIfReady() {
+  if (verdict() == Verdict::kPending) return;
+  decided_ = true;
+  timeout_.Cancel();
+  env_.statistics.round_times.Add(env_.scheduler.Now() - started_);
+  TellWindow();
+  listener_->OnDecided(*this);
+}
+
+void Round::TellWindow() {
+  if (verdict() != Verdict::kUnreachable) {
+    env_.limiter.OnDecided();
+  } else if (Any(votes_, Outcome::kTimeout)) {
+    env_.limiter.OnTimedOut(started_);
+  }
+}
+
+void Round::TimeOut() {
+  // A pending node keeps this alive; the listener may drop the last other reference.
+  const auto self = shared_from_this();
+  const auto first = first_;
+  for (NodeIndex node = 0; node < nodes_.size(); ++node) {
+    if (!was_asked(node) || IsCounted(node)) continue;
+    (void)Count(node, Outcome::kTimeout, "no answer within the node timeout");
+  }
+  if (first) AskAnotherFirst(*first);
+  DecideIfReady();
+}
+
+}  // namespace redlock

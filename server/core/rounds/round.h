@@ -1,0 +1,96 @@
+// One step of the algorithm, sent to every node in parallel and decided at the majority.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "server/core/environment.h"
+#include "server/core/nodes/quorum.h"
+
+namespace redlock {
+
+// Collects the answers to one step. Alive until every node has answered, so that no late answer
+// goes unseen. One thread.
+class Round final : public ReplySink, public std::enable_shared_from_this<Round> {
+ public:
+  // How an outcome counts in this kind of round.
+  enum class Counts { kAsGrant, kAsDenial, kAsUnknown };
+  using Rule = Counts (*)(Outcome);
+  using Send = std::function<void(Node&, std::shared_ptr<ReplySink>)>;
+
+  // Told of the verdict once, and then of each answer that comes after it. Kept alive by the round
+  // until the last answer.
+  class Listener {
+   public:
+    virtual ~Listener() = default;
+    virtual void OnDecided(Round& round) = 0;
+    virtual void OnLate(Round& round, NodeIndex node, const NodeReply& reply) = 0;
+  };
+
+  // Sends the step to all nodes. The listener hears nothing before this has returned. Nodes that
+  // have not answered after node_timeout count as timed out.
+  static std::shared_ptr<Round> Start(const Environment& env, Rule rule, const Send& send,
+                                      std::shared_ptr<Listener> listener, AttemptId attempt = {});
+
+  // Asks `first` alone, and the others once it has granted. Where it denies, that is the verdict;
+  // where it does not answer, the next one is the first.
+  static std::shared_ptr<Round> StartOneFirst(const Environment& env, Rule rule, Send send,
+                                              std::shared_ptr<Listener> listener, AttemptId attempt,
+                                              NodeIndex first);
+
+  // No verdict is wanted any more: every further answer is late.
+  void Abandon();
+
+  [[nodiscard]] Verdict verdict() const {
+    return denied_by_first_ ? Verdict::kDenied : tally_.verdict();
+  }
+  [[nodiscard]] const Votes& votes() const { return votes_; }
+  [[nodiscard]] MonotonicTime started() const { return started_; }
+  [[nodiscard]] AttemptId attempt() const { return attempt_; }
+
+  // What the node answered; null while it has not. A time-out is no answer.
+  [[nodiscard]] const NodeReply* reply(NodeIndex node) const {
+    return nodes_[node].answered ? &nodes_[node].reply : nullptr;
+  }
+
+  // False where a round that asks one node first has not come to this one.
+  [[nodiscard]] bool was_asked(NodeIndex node) const { return nodes_[node].asked; }
+
+  void OnReply(NodeIndex node, NodeReply reply) override;
+
+ private:
+  struct Asked {
+    bool asked = false;
+    bool answered = false;
+    NodeReply reply;
+  };
+
+  Round(const Environment& env, Rule rule, std::shared_ptr<Listener> listener, AttemptId attempt);
+  [[nodiscard]] bool IsCounted(NodeIndex node) const;
+  void Ask(NodeIndex node);
+  void AskTheRest();
+  void AskAnotherFirst(NodeIndex after);
+  void SetTimeout();
+  [[nodiscard]] Counts Count(NodeIndex node, Outcome outcome, std::string message);
+  void DecideIfReady();
+  void TellWindow();
+  void TimeOut();
+
+  const Environment& env_;
+  const Rule rule_;
+  const std::shared_ptr<Listener> listener_;
+  const AttemptId attempt_;  // for an acquisition
+  const MonotonicTime started_;
+  Tally tally_;
+  Votes votes_;
+  std::vector<Asked> nodes_;
+  std::optional<NodeIndex> first_;  // being asked, the others wait for it
+  Send send_;                       // while they do
+  bool denied_by_first_ = false;
+  TimerHandle timeout_;
+  bool decided_ = false;
+};
+
+}  // namespace redlock

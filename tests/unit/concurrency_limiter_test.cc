@@ -1,0 +1,165 @@
+#include "server/core/rounds/concurrency_limiter.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace redlock {
+namespace {
+
+using std::chrono::milliseconds;
+using Priority = ConcurrencyLimiter::Priority;
+
+class StoppedClock final : public Clock {
+ public:
+  [[nodiscard]] MonotonicTime Now() const override { return now; }
+  [[nodiscard]] WallTime WallNow() const override { return {}; }
+  MonotonicTime now{std::chrono::seconds(1)};
+};
+
+class RoundWindowTest : public ::testing::Test {
+ protected:
+  void Enter(Priority line, const std::string& name, Source source = {}) {
+    places.push_back(std::make_unique<ConcurrencyLimiter::Permit>());
+    limiter.Enter(*places.back(), line, source, [this, name] { started.push_back(name); });
+  }
+  // What is admitted while the first `count` leave, one after the other.
+  std::vector<std::string> AdmittedWhileLeaving(std::size_t count) {
+    started.clear();
+    for (std::size_t i = 0; i < count; ++i) places[i]->Leave();
+    return started;
+  }
+  static std::size_t CountOf(const std::vector<std::string>& names, const std::string& name) {
+    return static_cast<std::size_t>(std::count(names.begin(), names.end(), name));
+  }
+
+  StoppedClock clock;
+  ConcurrencyLimiter limiter{clock, 1'000};  // outlives the places
+  std::vector<std::string> started;
+  std::vector<std::unique_ptr<ConcurrencyLimiter::Permit>> places;
+};
+
+TEST_F(RoundWindowTest, LetsInAsManyAsItIsWideAndTheNextWhenOneLeaves) {
+  const std::size_t width = limiter.width();
+  for (std::size_t i = 0; i < width + 2; ++i) Enter(Priority::kAcquisitions, std::to_string(i));
+  EXPECT_EQ(started.size(), width);
+  places[3]->Leave();
+  ASSERT_EQ(started.size(), width + 1);
+  EXPECT_EQ(started.back(), std::to_string(width));
+}
+
+// Whatever else waits, a lease that is held is extended in time.
+TEST_F(RoundWindowTest, EachLineHasItsShareAndHeldLeasesTheLargest) {
+  while (started.size() < limiter.width()) Enter(Priority::kAcquisitions, "first");
+  for (int i = 0; i < 100; ++i) {
+    Enter(Priority::kAcquisitions, "acquisition");
+    Enter(Priority::kReleases, "release");
+    Enter(Priority::kExtensions, "extension");
+    Enter(Priority::kHeldLeases, "held");
+  }
+  const auto admitted = AdmittedWhileLeaving(32);
+  EXPECT_EQ(CountOf(admitted, "held"), 16U);
+  EXPECT_EQ(CountOf(admitted, "acquisition"), 8U);
+  EXPECT_EQ(CountOf(admitted, "release"), 4U);
+  EXPECT_EQ(CountOf(admitted, "extension"), 4U);
+}
+
+TEST_F(RoundWindowTest, ALineThatWasEmptyHasSavedUpNothing) {
+  while (started.size() < limiter.width()) Enter(Priority::kAcquisitions, "first");
+  for (int i = 0; i < 100; ++i) Enter(Priority::kAcquisitions, "acquisition");
+  (void)AdmittedWhileLeaving(30);
+  for (int i = 0; i < 100; ++i) Enter(Priority::kReleases, "release");
+  started.clear();
+  for (std::size_t i = 30; i < 60; ++i) places[i]->Leave();
+  EXPECT_GE(CountOf(started, "acquisition"), 19U);
+  EXPECT_GE(CountOf(started, "release"), 10U);
+}
+
+TEST_F(RoundWindowTest, SourcesTakeTurnsHoweverMuchOneAsksFor) {
+  while (started.size() < limiter.width()) Enter(Priority::kExtensions, "first");
+  for (int i = 0; i < 1'000; ++i) Enter(Priority::kExtensions, "flood", {1});
+  for (int i = 0; i < 3; ++i) Enter(Priority::kExtensions, "other " + std::to_string(i), {2});
+  EXPECT_EQ(AdmittedWhileLeaving(7),
+            (std::vector<std::string>{"flood", "other 0", "flood", "other 1", "flood", "other 2",
+                                      "flood"}));
+}
+
+TEST_F(RoundWindowTest, TellsHowLongTheLineWillTakeByThePaceAtWhichItMoves) {
+  while (started.size() < limiter.width()) Enter(Priority::kAcquisitions, "first");
+  EXPECT_EQ(limiter.PredictedWait({}), Duration{});
+  for (int i = 0; i < 1'100; ++i) Enter(Priority::kAcquisitions, "waits");
+  EXPECT_EQ(limiter.PredictedWait({}), Duration{});  // nothing has moved yet
+  for (std::size_t i = 0; i < 100; ++i) {
+    clock.now += milliseconds(2);
+    places[i]->Leave();
+  }
+  EXPECT_EQ(limiter.PredictedWait({}), milliseconds(2'000));
+}
+
+TEST_F(RoundWindowTest, OneThatAsksForLittleDoesNotWaitForOneThatAsksForMuch) {
+  while (started.size() < limiter.width()) Enter(Priority::kAcquisitions, "first");
+  for (int i = 0; i < 1'100; ++i) Enter(Priority::kAcquisitions, "waits", {1});
+  for (std::size_t i = 0; i < 100; ++i) {
+    clock.now += milliseconds(2);
+    places[i]->Leave();
+  }
+  EXPECT_EQ(limiter.PredictedWait({1}), milliseconds(2'000));
+  EXPECT_EQ(limiter.PredictedWait({2}), milliseconds(2));
+}
+
+TEST_F(RoundWindowTest, ThePaceIsThatOfLately) {
+  while (started.size() < limiter.width()) Enter(Priority::kAcquisitions, "first");
+  for (int i = 0; i < 20'100; ++i) Enter(Priority::kAcquisitions, "waits");
+  for (std::size_t i = 0; i < 20'000; ++i) {
+    clock.now += milliseconds(i < 4'000 ? 10 : 1);
+    places[i]->Leave();
+  }
+  EXPECT_LT(limiter.PredictedWait({}), milliseconds(200));  // 100 that wait, 1 ms each
+}
+
+TEST_F(RoundWindowTest, WhoLeavesTheLineIsNotStarted) {
+  while (started.size() < limiter.width()) Enter(Priority::kAcquisitions, "first");
+  Enter(Priority::kAcquisitions, "gone");
+  Enter(Priority::kAcquisitions, "next");
+  places[places.size() - 2]->Leave();
+  places.front()->Leave();
+  EXPECT_EQ(started.back(), "next");
+}
+
+TEST_F(RoundWindowTest, NobodyIsLetInOnceClosed) {
+  while (started.size() < limiter.width()) Enter(Priority::kAcquisitions, "first");
+  Enter(Priority::kAcquisitions, "late");
+  limiter.Close();
+  places.front()->Leave();
+  EXPECT_EQ(started.back(), "first");
+}
+
+TEST_F(RoundWindowTest, RoundsThatTimedOutTogetherNarrowItOnce) {
+  const std::size_t width = limiter.width();
+  const MonotonicTime sent = clock.now;
+  clock.now += milliseconds(50);
+  for (int i = 0; i < 10; ++i) limiter.OnTimedOut(sent);
+  EXPECT_EQ(limiter.width(), width / 2);
+  const MonotonicTime sent_later = clock.now;
+  clock.now += milliseconds(50);
+  limiter.OnTimedOut(sent_later);
+  EXPECT_EQ(limiter.width(), width / 4);
+  for (int i = 0; i < 20; ++i) {
+    const MonotonicTime again = clock.now;
+    clock.now += milliseconds(50);
+    limiter.OnTimedOut(again);
+  }
+  EXPECT_GE(limiter.width(), 1U);
+}
+
+TEST_F(RoundWindowTest, WidensUpToItsBoundWhileRoundsAreDecided) {
+  ConcurrencyLimiter narrow(clock, 100);
+  for (int i = 0; i < 10'000; ++i) narrow.OnDecided();
+  EXPECT_EQ(narrow.width(), 100U);
+}
+
+}  // namespace
+}  // namespace redlock

@@ -158,7 +158,7 @@ void RedisNode::Reconnect(const std::string& why) {
 }
 
 void RedisNode::Acquire(const AcquireStep& step, std::shared_ptr<ReplySink> sink) {
-  Queue(step, {step.adopt ? StepKind::kAdopt : StepKind::kAcquire, step.fence}, step.mark,
+  Queue(step, {step.adopt ? StepKind::kAcquireOrExtend : StepKind::kAcquire, step.fence}, step.mark,
         std::move(sink));
 }
 
@@ -233,7 +233,7 @@ std::optional<std::string> RedisNode::Refusal(bool even_if_silent) const {
 template <typename Step>
 void RedisNode::Queue(const Step& step, AskedStep asked, std::optional<std::string_view> mark,
                       std::shared_ptr<ReplySink> sink) {
-  if (const auto refusal = Refusal(asked.verb == StepKind::kRelease)) {
+  if (const auto refusal = Refusal(asked.kind == StepKind::kRelease)) {
     Refuse(std::move(sink), *refusal);
     return;
   }

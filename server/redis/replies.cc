@@ -75,13 +75,13 @@ std::optional<Duration> ClockOf(std::optional<long long> micros) {
 // What follows the status of a grant; the status alone counts as an array of one. False where
 // something is missing.
 bool ParseGrant(const AskedStep& asked, std::span<redisReply* const> rest, NodeReply& parsed) {
-  switch (asked.verb) {
+  switch (asked.kind) {
     case StepKind::kAcquire:
-    case StepKind::kAdopt:
+    case StepKind::kAcquireOrExtend:
       parsed.fence = asked.proposed;
       return rest.empty() || ParseExtension(rest, parsed);
     case StepKind::kExtend:
-    case StepKind::kTake:
+    case StepKind::kAdopt:
       return ParseExtension(rest, parsed);
     case StepKind::kRepair:
       if (rest.size() != 1) return false;
@@ -93,7 +93,7 @@ bool ParseGrant(const AskedStep& asked, std::span<redisReply* const> rest, NodeR
       parsed.handed_over = NumberOf(*rest[1]).value_or(0) != 0;
       return true;
     case StepKind::kRelease:
-    case StepKind::kTakeBack:
+    case StepKind::kReleaseIf:
       if (!rest.empty()) parsed.listeners = static_cast<int>(NumberOf(*rest[0]).value_or(0));
       parsed.sealed = rest.size() > 1 && NumberOf(*rest[1]).value_or(0) != 0;
       return true;
@@ -113,18 +113,18 @@ bool ParseGrant(const AskedStep& asked, std::span<redisReply* const> rest, NodeR
 }
 
 // Whether the node's clock comes with a grant.
-bool IsTimed(StepKind verb) {
-  switch (verb) {
+bool IsTimed(StepKind kind) {
+  switch (kind) {
     case StepKind::kAcquire:
-    case StepKind::kAdopt:
+    case StepKind::kAcquireOrExtend:
     case StepKind::kHandOver:
     case StepKind::kMark:
       return true;
     case StepKind::kExtend:
-    case StepKind::kTake:
+    case StepKind::kAdopt:
     case StepKind::kRepair:
     case StepKind::kRelease:
-    case StepKind::kTakeBack:
+    case StepKind::kReleaseIf:
     case StepKind::kInspect:
       return false;
   }
@@ -159,15 +159,16 @@ bool BatchReply::Parse(const redisReply& element, const AskedStep& asked, NodeRe
     status = element.element[0];
     rest = std::span(element.element, element.elements).subspan(1);
   }
-  if (status->type != REDIS_REPLY_INTEGER) return false;
-  if (static_cast<Status>(status->integer) == Status::kGranted) {
-    if (!ParseGrant(asked, rest, parsed) || (IsTimed(asked.verb) && !clock_)) return false;
-    if (IsTimed(asked.verb)) parsed.clock = clock_;
+  if (status->type == REDIS_REPLY_INTEGER && status->integer == 1) {  // true
+    if (!ParseGrant(asked, rest, parsed) || (IsTimed(asked.kind) && !clock_)) return false;
+    if (IsTimed(asked.kind)) parsed.clock = clock_;
     parsed.outcome = Outcome::kGranted;
     return true;
   }
-  if (rest.empty()) return false;
-  switch (static_cast<Status>(status->integer)) {
+  const std::optional<Status> why =
+      status->type == REDIS_REPLY_STRING ? StatusOf(TextOf(*status)) : std::nullopt;
+  if (!why || rest.empty()) return false;
+  switch (*why) {
     case Status::kHeld:
       parsed.outcome = Outcome::kHeld;
       parsed.remaining = RemainingOf(*rest[0]);
@@ -184,16 +185,15 @@ bool BatchReply::Parse(const redisReply& element, const AskedStep& asked, NodeRe
       parsed.outcome = Outcome::kStaleFence;
       parsed.keeper = Keeper{.number = FenceOf(*rest[0]).value, .id = {}};
       return true;
-    case Status::kUnmarked:
+    case Status::kWrongMark:
       parsed.outcome = Outcome::kQuarantined;
       parsed.mark = TextOf(*rest[0]);
       return true;
     case Status::kFailed:
       parsed.message = TextOf(*rest[0]);
       return true;
-    default:
-      return false;
   }
+  return false;
 }
 
 std::optional<Duration> ParseTime(const redisReply& reply) {

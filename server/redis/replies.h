@@ -18,7 +18,7 @@ namespace redlock::redis {
 
 // What was asked for in a step, as far as its answer depends on it.
 struct AskedStep {
-  StepKind verb = StepKind::kInspect;
+  StepKind kind = StepKind::kInspect;
   FencingToken proposed;  // by kAcquire and kAdopt
 };
 

@@ -1,85 +1,99 @@
-// The Lua script that carries out steps on a node: one call takes many, in order, atomically. A
-// script's call costs a node more than most of what is done in it, and so does each of the
-// questions that one answer settles for all (the mark, the clock).
+// The Lua script that carries out lock steps on a node (steps.lua), and the names that it shares
+// with the C++ code.
 //
-// A key holds its owner's token, as `SET key token NX PX ttl` writes it, so that other Redlock
-// libraries and redlockd exclude each other. Beside it, `redlockd:meta:{key}` is a hash that
-// outlives the key by fence_retention:
-//   f  the fencing token
-//   t  whom it belongs to: a digest of the owner's token, a space, and the owner's label. If the
-//      digest is not that of the token at the key, another library has taken the key since.
-//   w  the stream that the lease belongs to: its number, a space, and its id (see Keeper in
-//      server/core/types.h). The id is "-" if the lease has been extended by other means since.
-//      Missing: no stream's end deletes the key.
-//   a  present until the lease has been extended: the acquisition can still be rolled back
-// An extension must work on a node that has reached its maxmemory, so it needs no command that asks
-// for memory, unless it has something new to store.
+// One call carries out many steps, in order and atomically. A script call costs a node more than
+// most steps do, and so does each question that one answer settles for all steps (the mark, the
+// clock).
 #pragma once
 
+#include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "server/core/types.h"
 
 namespace redlock::redis {
 
-// KEYS: the guard's mark; then of each step the key and its meta (for kMark twice the mark).
-// ARGV: the mark's value, '' where it is not looked at; retention of meta in ms; then of each step
-// its verb and its arguments: see StepKind. Answers an array: an element for each step, and then,
-// if a step may have granted a lock or was kMark, the node's clock in µs. An element is kGranted,
-// or an array of a Status and what goes with it.
+// The script. The comments in steps.lua define its arguments, its results, and what it stores.
 [[nodiscard]] std::string_view StepsSource();
 
-// What a step is called in ARGV, and its arguments there. `held by` is "attempt label", as in meta.
-enum class StepKind : char {
-  kAcquire = 'a',   // token, ttl ms, fence, holder (as in meta's t), attempt
-  kAdopt = 'A',     // the same: extends if the token already holds the key
-  kHandOver = 'h',  // from, to, ttl ms, fence, holder, attempt
-  kExtend =
-      'e',      // token, ttl ms, raise to (0: as it is), digest, keeper's number ('' for none), id
-  kTake = 'E',  // the same: the lease belongs to that keeper from then on
-  kRepair = 'l',    // token, ttl ms, fence, digest, keeper (as in meta's w; '' for none)
-  kRelease = 'r',   // token; announced
-  kTakeBack = 'R',  // token, only attempt ('' for any), seal (0 for none), announce (1 or 0),
-                    // number and id of the keeper whose end it is ('' for none)
-  kInspect = 'i',   //
-  kMark = 'm',      // from ('' for none), to
+enum class StepKind {
+  kAcquire,
+  kAcquireOrExtend,
+  kExtend,
+  kAdopt,
+  kRelease,    // unconditional and announced: the common case, and the cheapest
+  kReleaseIf,  // everything else that ReleaseStep can ask for
+  kHandOver,
+  kRepair,
+  kInspect,
+  kMark,
 };
 
-enum class Status : long long {
-  // Of an acquisition, the fence if it is another than that proposed; of an adoption and an
-  // extension,
-  // the fence (negative if it is an earlier holder's) and the keeper; of a heal, the fence; of a
-  // release,
-  // the number of listeners and whether it was sealed (1 or 0), both left out if they are 0; of a
-  // hand-over, the fence and whether `from` held the key; of an inspection, the fence, the
-  // remaining ms,
-  // the token and the holder; of a mark, the mark.
-  kGranted = 1,
-  kHeld = 2,        // remaining ms
-  kNotHeld = 3,     // nothing (0)
-  kStaleFence = 4,  // the fence
-  kUnmarked = 5,    // the mark that was found
-  kFailed = 6,      // the node's error
-  kKept = 7,        // the number of the keeper, which is not lower than that of the adoption
-};
+// What the script calls a step.
+[[nodiscard]] constexpr std::string_view NameOf(StepKind kind) {
+  switch (kind) {
+    case StepKind::kAcquire:
+      return "acquire";
+    case StepKind::kAcquireOrExtend:
+      return "acquire_or_extend";
+    case StepKind::kExtend:
+      return "extend";
+    case StepKind::kAdopt:
+      return "adopt";
+    case StepKind::kRelease:
+      return "release";
+    case StepKind::kReleaseIf:
+      return "release_if";
+    case StepKind::kHandOver:
+      return "hand_over";
+    case StepKind::kRepair:
+      return "repair";
+    case StepKind::kInspect:
+      return "inspect";
+    case StepKind::kMark:
+      return "mark";
+  }
+  return {};
+}
 
-// What meta keeps of a token, to know it again (FNV-1a). Two tokens with the same digest would at
-// worst share a fencing token.
+// Why a step was not carried out.
+enum class Status { kHeld, kNotHeld, kStaleFence, kWrongMark, kKept, kFailed };
+
+// Unset if the script has no such status.
+[[nodiscard]] constexpr std::optional<Status> StatusOf(std::string_view name) {
+  constexpr std::array<std::pair<std::string_view, Status>, 6> kStatuses = {{
+      {"held", Status::kHeld},
+      {"not_held", Status::kNotHeld},
+      {"stale_fence", Status::kStaleFence},
+      {"wrong_mark", Status::kWrongMark},
+      {"kept", Status::kKept},
+      {"failed", Status::kFailed},
+  }};
+  for (const auto& [text, status] : kStatuses) {
+    if (text == name) return status;
+  }
+  return std::nullopt;
+}
+
+// The digest of a token that the metadata keeps, to recognize the token (FNV-1a). Two tokens with
+// the same digest would at worst share a fencing token.
 [[nodiscard]] inline std::uint64_t DigestOf(const OwnerToken& token) {
   std::uint64_t hash = 14695981039346656037U;
   for (const char c : token.value()) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211U;
   return hash;
 }
 
-// Of digests and ids in meta: short, and without a space.
+// The base of digests and ids in metadata: short, and without a space.
 inline constexpr int kIdBase = 36;
 
-// Where the guard leaves its mark (server/core/nodes/node_guard.h).
+// The key of the guard's mark (server/core/nodes/node_guard.h).
 inline constexpr std::string_view kMarkKey = "redlockd:mark";
 
-// Where releases of a key are announced; the message is the key.
+// The channel on which releases of a key are announced. The message is the key.
 [[nodiscard]] inline std::string AnnouncementChannel(const Key& key) {
   return "redlockd:released:" + key.value();
 }

@@ -40,7 +40,7 @@ class HolderText {
 
 }  // namespace
 
-void StepBatch::Begin(StepKind verb, const Key& key) {
+void StepBatch::Begin(StepKind kind, const Key& key) {
   ++size_;
   AppendWord(keys_, key.value());
   keys_ += '$';
@@ -49,8 +49,7 @@ void StepBatch::Begin(StepKind verb, const Key& key) {
   keys_ += kMetaPrefix;
   keys_ += key.value();
   keys_ += "}\r\n";
-  const char letter = static_cast<char>(verb);
-  Argument({&letter, 1});
+  Argument(NameOf(kind));
 }
 
 void StepBatch::Argument(std::string_view word) {
@@ -75,7 +74,7 @@ void StepBatch::ExpectMark(std::string_view mark) {
 
 void StepBatch::Add(const AcquireStep& step) {
   ExpectMark(step.mark);
-  Begin(step.adopt ? StepKind::kAdopt : StepKind::kAcquire, step.key);
+  Begin(step.adopt ? StepKind::kAcquireOrExtend : StepKind::kAcquire, step.key);
   Argument(step.token.value());
   Argument(Millis(step.ttl));
   Argument(Decimal(step.fence.value));
@@ -95,7 +94,7 @@ void StepBatch::Add(const HandOverStep& step) {
 }
 
 void StepBatch::Add(const ExtendStep& step) {
-  Begin(step.adopt ? StepKind::kTake : StepKind::kExtend, step.key);
+  Begin(step.adopt ? StepKind::kAdopt : StepKind::kExtend, step.key);
   Argument(step.token.value());
   Argument(Millis(step.ttl));
   Argument(Decimal(step.raise_to.value));
@@ -124,7 +123,7 @@ void StepBatch::Add(const ReleaseStep& step) {
     Argument(step.token.value());
     return;
   }
-  Begin(StepKind::kTakeBack, step.key);
+  Begin(StepKind::kReleaseIf, step.key);
   Argument(step.token.value());
   if (step.only_attempt) {
     Argument(IdText(*step.only_attempt));
@@ -142,8 +141,7 @@ void StepBatch::Add(const MarkStep& step) {
   ++size_;
   AppendWord(keys_, kMarkKey);
   AppendWord(keys_, kMarkKey);
-  const char letter = static_cast<char>(StepKind::kMark);
-  Argument({&letter, 1});
+  Argument(NameOf(StepKind::kMark));
   Argument(step.from);
   Argument(step.to);
 }

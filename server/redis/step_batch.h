@@ -33,7 +33,7 @@ class StepBatch {
   [[nodiscard]] std::string Command(std::string_view hash, std::string_view retention_ms) const;
 
  private:
-  void Begin(StepKind verb, const Key& key);
+  void Begin(StepKind kind, const Key& key);
   void Argument(std::string_view word);
   void Argument(const char* word) { Argument(std::string_view(word)); }
   void Argument(const std::optional<Keeper>& keeper);  // two words: number and id

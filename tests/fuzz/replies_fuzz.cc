@@ -14,13 +14,13 @@ namespace {
 using namespace redlock::redis;
 
 void ReadAll(const redisReply& reply) {
-  for (const StepKind verb :
-       {StepKind::kAcquire, StepKind::kAdopt, StepKind::kHandOver, StepKind::kExtend,
-        StepKind::kTake, StepKind::kRepair, StepKind::kRelease, StepKind::kTakeBack,
+  for (const StepKind kind :
+       {StepKind::kAcquire, StepKind::kAcquireOrExtend, StepKind::kHandOver, StepKind::kExtend,
+        StepKind::kAdopt, StepKind::kRepair, StepKind::kRelease, StepKind::kReleaseIf,
         StepKind::kInspect, StepKind::kMark}) {
     constexpr std::size_t kSteps = 3;
     const BatchReply answers(reply, kSteps);
-    for (std::size_t step = 0; step < kSteps; ++step) (void)answers.At(step, {verb, {1}});
+    for (std::size_t step = 0; step < kSteps; ++step) (void)answers.At(step, {kind, {1}});
   }
   (void)ParseTime(reply);
   (void)ParseInfo(TextOf(reply));

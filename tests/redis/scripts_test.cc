@@ -1,4 +1,7 @@
 // What the steps do on real nodes.
+#include "server/redis/scripts.h"
+
+#include <fstream>
 #include <map>
 #include <optional>
 #include <string>
@@ -255,6 +258,18 @@ TEST_F(NodeTest, KeyOfAnotherTypeIsAnErrorInWords) {
   const NodeReply reply = Acquire("k", "mine", 1);
   EXPECT_EQ(reply.outcome, Outcome::kError);
   EXPECT_NE(reply.message.find("WRONGTYPE"), std::string::npos) << reply.message;
+}
+
+// A newer daemon's step must not be taken for another one by an older script.
+TEST_F(NodeTest, AnUnknownStepIsNamedAndCarriesOutNothing) {
+  const RedisServer server;
+  const TemporaryDirectory directory;
+  const std::string file = directory.path() + "/steps.lua";
+  std::ofstream(file) << StepsSource();
+  const std::string answer = server.Cli(
+      "--eval " + file + " redlockd:mark k 'redlockd:meta:{k}' , '' 60000 shred token 1000");
+  EXPECT_NE(answer.find("unknown step shred"), std::string::npos) << answer;
+  EXPECT_EQ(server.Cli("DBSIZE"), "0");
 }
 
 TEST_F(NodeTest, ScriptsAreLoadedAgainAfterAFlush) {

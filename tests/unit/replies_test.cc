@@ -27,13 +27,13 @@ std::unique_ptr<redisReply, Free> Read(const std::string& wire) {
 }
 
 // One step, answered with `element`, after which comes the node's clock in microseconds.
-NodeReply AnswerTo(StepKind verb, const std::string& element,
+NodeReply AnswerTo(StepKind kind, const std::string& element,
                    const std::string& clock = "1800000000000000") {
   const auto reply = Read("*2\r\n" + element + ":" + clock + "\r\n");
-  return BatchReply(*reply, 1).At(0, {verb, {7}});
+  return BatchReply(*reply, 1).At(0, {kind, {7}});
 }
 
-std::string HeldFor(const std::string& millis) { return "*2\r\n:2\r\n:" + millis + "\r\n"; }
+std::string HeldFor(const std::string& millis) { return "*2\r\n$4\r\nheld\r\n:" + millis + "\r\n"; }
 
 TEST(Replies, AGrantHasTheProposedFenceAndTheNodesClock) {
   const NodeReply reply = AnswerTo(StepKind::kAcquire, ":1\r\n");
@@ -69,7 +69,8 @@ TEST(Replies, AWildClockIsAnErrorAndNotAGrant) {
 }
 
 TEST(Replies, WhatNoScriptOfOursSaysIsAnError) {
-  for (const char* element : {"+OK\r\n", ":99\r\n", "*0\r\n", "*1\r\n:2\r\n", "$-1\r\n"}) {
+  for (const char* element : {"+OK\r\n", ":99\r\n", "*0\r\n", "*1\r\n$4\r\nheld\r\n",
+                              "*2\r\n$4\r\nlost\r\n:7\r\n", "*2\r\n:2\r\n:7\r\n", "$-1\r\n"}) {
     const NodeReply reply = AnswerTo(StepKind::kAcquire, element);
     EXPECT_EQ(reply.outcome, Outcome::kError) << element;
     EXPECT_FALSE(reply.message.empty()) << element;

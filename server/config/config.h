@@ -6,8 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "server/core/environment.h"
-#include "server/core/operation.h"
+#include "server/core/options.h"
+#include "server/core/retry_policy.h"
+#include "server/core/options.h"
 #include "server/redis/endpoint.h"
 
 namespace redlock::config {

@@ -6,12 +6,8 @@
 namespace redlock {
 namespace {
 
-AcquireResult Refused(Reason reason, std::string message, Duration retry_after = {}) {
-  return {.lease = std::nullopt,
-          .error = {.reason = reason, .message = std::move(message), .retry_after = retry_after},
-          .votes = {},
-          .attempts = 0,
-          .waited = {}};
+Error Refused(Reason reason, std::string message, Duration retry_after = {}) {
+  return {.reason = reason, .message = std::move(message), .retry_after = retry_after};
 }
 
 }  // namespace
@@ -28,8 +24,8 @@ Shard::Shard(Scheduler& scheduler, Random& random, std::function<OwnerToken()> n
             if (barred) ++statistics_.nodes[node].quarantines;
             if (report) report(node, barred, what);
           }),
-      env_{scheduler, random,  std::move(new_token), nodes_.all(), fences_, limiter_, statistics_,
-           losses_,   options_},
+      env_{scheduler, random,      std::move(new_token), nodes_.all(), fences_,
+           limiter_,  statistics_, releasing_,           losses_,      options_},
       queues_(env_, registry_) {
   for (Node* node : env_.nodes) node->ListenTo(&queues_);
 }
@@ -41,7 +37,7 @@ Shard::~Shard() {
   nodes_.Clear();   // the sinks they hold refer to the rest
 }
 
-std::optional<AcquireResult> Shard::Refusal(const AcquireCommand& command) const {
+std::optional<Error> Shard::Refusal(const AcquireCommand& command) const {
   if (draining_) return Refused(Reason::kDraining, "the daemon is shutting down");
   // It may be about a lock that is held, which is never refused. It does not wait in a full daemon.
   if (command.extend_if_held) return std::nullopt;
@@ -57,35 +53,30 @@ std::optional<AcquireResult> Shard::Refusal(const AcquireCommand& command) const
                  wait);
 }
 
-std::shared_ptr<Operation> Shard::Acquire(AcquireCommand command, AcquireDone done) {
-  if (const auto refusal = Refusal(command)) {
-    done(*refusal);
-    return nullptr;
-  }
+std::shared_ptr<Cancellable> Shard::Acquire(AcquireCommand command, AcquireDone done) {
+  auto refusal = Refusal(command);
   if (command.token.empty()) command.token = env_.new_token();
-  return Acquisition::Start(env_, registry_, queues_, std::move(command), std::move(done));
+  return Acquisition::Start(env_, registry_, queues_, std::move(command), std::move(done),
+                            std::move(refusal));
 }
 
-std::shared_ptr<Operation> Shard::Extend(ExtendCommand command, ExtendDone done) {
+std::shared_ptr<Cancellable> Shard::Extend(ExtendCommand command, ExtendDone done) {
   return Extension::Start(env_, registry_, std::move(command), std::move(done));
 }
 
 std::shared_ptr<HoldOperation> Shard::Hold(HoldCommand command, HoldEvents events) {
-  if (const auto refusal = Refusal(command.acquire)) {
-    events.decided(*refusal);
-    return nullptr;
-  }
+  auto refusal = Refusal(command.acquire);
   if (command.acquire.token.empty()) command.acquire.token = env_.new_token();
-  return HoldOperation::Start(env_, registry_, queues_, *this, std::move(command),
-                              std::move(events));
+  return HoldOperation::Start(env_, registry_, queues_, watchdogs_, std::move(command),
+                              std::move(events), std::move(refusal));
 }
 
 std::shared_ptr<Watchdog> Shard::Watch(WatchCommand command, WatchEvents events) {
-  return Watchdog::Start(env_, registry_, *this, std::move(command), std::move(events));
+  return Watchdog::Start(env_, registry_, watchdogs_, std::move(command), std::move(events));
 }
 
 void Shard::Release(const Key& key, const OwnerToken& token, ReleaseDone done, Source source) {
-  for (const auto& watchdog : registry_.WatchdogsOf(key, token)) watchdog->OnReleased();
+  for (const auto& watchdog : watchdogs_.Find(key, token)) watchdog->OnReleased();
   StartRelease(key, token, std::move(done), source);
 }
 
@@ -98,10 +89,6 @@ void Shard::StartRelease(const Key& key, const OwnerToken& token, ReleaseDone do
                             OnReleased(key, result.listeners);
                             done(std::move(result));
                           });
-}
-
-void Shard::ReleaseAtEndOf(const Lease& lease) {
-  ReleaseAtEndOf(lease, [](const ReleaseResult&) {});
 }
 
 void Shard::ReleaseAtEndOf(const Lease& lease, ReleaseDone done) {
@@ -160,7 +147,7 @@ void Shard::ForceRelease(const Key& key, ForceReleaseDone done) {
     }
     releases->under_way = releases->before.holders.size();
     for (const OwnerToken& holder : releases->before.holders) {
-      for (const auto& watchdog : registry_.WatchdogsOf(key, holder)) watchdog->OnTaken();
+      for (const auto& watchdog : watchdogs_.Find(key, holder)) watchdog->OnTaken();
       const auto released = [releases, done](const ReleaseResult& one) {
         // Not held by a quorum: released on the nodes on which it was.
         if (one.error && one.error->reason != Reason::kLockNotHeld) releases->worst = one.error;

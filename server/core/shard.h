@@ -28,19 +28,19 @@ struct LeaseListing {
   OwnerLabel owner;
 };
 
-class Shard final : private Releaser {
+class Shard final {
  public:
   // The scheduler and the source of chance must outlive the shard.
   // `report` hears of nodes that are barred and trusted again; it may be empty.
   Shard(Scheduler& scheduler, Random& random, std::function<OwnerToken()> new_token,
         const LockOptions& options, std::vector<std::unique_ptr<Node>> nodes,
         NodeGuard::Report report = {});
-  ~Shard() override;
+  ~Shard();
   Shard(const Shard&) = delete;
   Shard& operator=(const Shard&) = delete;
 
-  // Returns what cancels it. Refused (bound hit, draining): calls back at once and returns null.
-  std::shared_ptr<Operation> Acquire(AcquireCommand command, AcquireDone done);
+  // An acquisition may be refused: a bound is reached, or the daemon is shutting down.
+  std::shared_ptr<Cancellable> Acquire(AcquireCommand command, AcquireDone done);
 
   // Returns what ends it. Never refused: it is about a lease that is held.
   std::shared_ptr<Watchdog> Watch(WatchCommand command, WatchEvents events);
@@ -49,12 +49,11 @@ class Shard final : private Releaser {
   std::shared_ptr<HoldOperation> Hold(HoldCommand command, HoldEvents events);
 
   // Never refused: to lose a lock by overload is worse than not to get one.
-  std::shared_ptr<Operation> Extend(ExtendCommand command, ExtendDone done);
+  std::shared_ptr<Cancellable> Extend(ExtendCommand command, ExtendDone done);
   // Ends the watchdogs of the lease with kReleased. If somebody waits for the key at this daemon,
   // the lock is handed over.
   void Release(const Key& key, const OwnerToken& token, ReleaseDone done, Source source = {});
   // Without a hand-over, which does not look at the stream that the lease belongs to.
-  void ReleaseAtEndOf(const Lease& lease) override;
   void ReleaseAtEndOf(const Lease& lease, ReleaseDone done);
   void Inspect(const Key& key, InspectDone done);
 
@@ -78,7 +77,7 @@ class Shard final : private Releaser {
   [[nodiscard]] const LossLog& losses() const { return losses_; }
   [[nodiscard]] bool draining() const { return draining_; }
   // Watchdogs, and callers that wait, of all keys.
-  [[nodiscard]] std::size_t watchdogs() const { return registry_.watchdogs(); }
+  [[nodiscard]] std::size_t watchdogs() const { return watchdogs_.size(); }
   [[nodiscard]] std::size_t waiters() const { return queues_.waiters(); }
   // What is kept alive or waited for here, in no order. Looks at every operation.
   [[nodiscard]] std::vector<LeaseListing> ListLeases() const;
@@ -91,7 +90,7 @@ class Shard final : private Releaser {
 
  private:
   // Why no new lock is given out, if none is.
-  [[nodiscard]] std::optional<AcquireResult> Refusal(const AcquireCommand& command) const;
+  [[nodiscard]] std::optional<Error> Refusal(const AcquireCommand& command) const;
   void OnReleased(const Key& key, int listeners);
   void StartRelease(const Key& key, const OwnerToken& token, ReleaseDone done, Source source);
 
@@ -99,7 +98,9 @@ class Shard final : private Releaser {
   Statistics statistics_;
   LossLog losses_;
   ConcurrencyLimiter limiter_;  // first: the places in it are destroyed before
-  OperationRegistry registry_;
+  WatchdogIndex watchdogs_;
+  ReleasingKeys releasing_;
+  OperationRegistry registry_;  // destroyed before what its operations are listed in
   HybridClock fences_;
   GuardedNodes nodes_;
   Environment env_;

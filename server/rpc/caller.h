@@ -19,8 +19,8 @@ class Caller {
   [[nodiscard]] static std::optional<Caller> Of(const access::Access& access,
                                                 const grpc::ServerContextBase& context);
 
-  [[nodiscard]] bool May(access::Action verb, std::string_view key) const {
-    return access_ == nullptr || access_->Allows(identity_, verb, key);
+  [[nodiscard]] bool May(access::Action action, std::string_view key) const {
+    return access_ == nullptr || access_->Allows(identity_, action, key);
   }
   // Empty if nobody is asked.
   [[nodiscard]] const std::string& identity() const { return identity_; }

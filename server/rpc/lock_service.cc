@@ -34,8 +34,8 @@ struct AcquireMethod {
   static void Await(RawLockService& methods, auto... call) { methods.RequestAcquire(call...); }
 
   template <typename Call>
-  std::shared_ptr<Operation> Start(Shard& shard, Command command,
-                                   std::optional<Duration> until_deadline, Call call) {
+  std::shared_ptr<Cancellable> Start(Shard& shard, Command command,
+                                     std::optional<Duration> until_deadline, Call call) {
     if (until_deadline) {
       *until_deadline -= std::clamp(*until_deadline / kMarginPart, kLeastMargin, kMostMargin);
     }
@@ -67,8 +67,8 @@ struct ExtendMethod {
   static void Await(RawLockService& methods, auto... call) { methods.RequestExtend(call...); }
 
   template <typename Call>
-  std::shared_ptr<Operation> Start(Shard& shard, Command command,
-                                   std::optional<Duration> until_deadline, Call call) {
+  std::shared_ptr<Cancellable> Start(Shard& shard, Command command,
+                                     std::optional<Duration> until_deadline, Call call) {
     command.deadline = DeadlineAt(shard, until_deadline);
     return shard.Extend(std::move(command), [call](const ExtendResult& result) {
       if (!result.lease) {
@@ -96,8 +96,8 @@ struct ReleaseMethod {
   static void Await(RawLockService& methods, auto... call) { methods.RequestRelease(call...); }
 
   template <typename Call>
-  std::shared_ptr<Operation> Start(Shard& shard, const Command& command,
-                                   std::optional<Duration> /*until_deadline*/, Call call) {
+  std::shared_ptr<Cancellable> Start(Shard& shard, const Command& command,
+                                     std::optional<Duration> /*until_deadline*/, Call call) {
     shard.Release(
         command.key, command.token,
         [call](const ReleaseResult& result) {
@@ -125,8 +125,8 @@ struct InspectMethod {
   static void Await(RawLockService& methods, auto... call) { methods.RequestInspect(call...); }
 
   template <typename Call>
-  std::shared_ptr<Operation> Start(Shard& shard, const Command& command,
-                                   std::optional<Duration> /*until_deadline*/, Call call) {
+  std::shared_ptr<Cancellable> Start(Shard& shard, const Command& command,
+                                     std::optional<Duration> /*until_deadline*/, Call call) {
     const auto waiters = static_cast<std::int32_t>(shard.waiters(command.key));
     shard.Inspect(command.key, [call, waiters](const InspectResult& result) {
       Response& out = call->method().response;

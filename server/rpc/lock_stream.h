@@ -118,8 +118,8 @@ class LockStream : public StreamCall, public OpenStream {
   }
 
   // False if the caller may not; the stream is then closing.
-  [[nodiscard]] bool Permit(access::Action verb, const Key& key) {
-    const bool permitted = caller_->May(verb, key.value());
+  [[nodiscard]] bool Permit(access::Action action, const Key& key) {
+    const bool permitted = caller_->May(action, key.value());
     if (!permitted) Close(ToStatus(Refusal::kPermissionDenied));
     return permitted;
   }

@@ -222,7 +222,7 @@ void SessionStream::TakeIn(const v1::SessionOperation& operation, std::vector<Wo
 }
 
 template <typename Command>
-void SessionStream::SortIn(std::uint64_t id, Checked<Command> checked, access::Action verb,
+void SessionStream::SortIn(std::uint64_t id, Checked<Command> checked, access::Action action,
                            const std::string& prefix, std::vector<Work>& work,
                            v1::SessionResponse& answered) {
   if (auto* faults = std::get_if<Violations>(&checked)) {
@@ -231,7 +231,7 @@ void SessionStream::SortIn(std::uint64_t id, Checked<Command> checked, access::A
   }
   auto command = std::get<Command>(std::move(checked));
   const Key& key = KeyOf(command);
-  if (!caller().May(verb, key.value())) {
+  if (!caller().May(action, key.value())) {
     Fill(*AddResult(answered, id).mutable_status(), Refusal::kPermissionDenied);
     return;
   }

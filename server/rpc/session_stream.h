@@ -64,7 +64,7 @@ class SessionStream final : public LockStream<SessionOutbox> {
   void TakeIn(const v1::SessionOperation& operation, std::vector<Work>& work,
               v1::SessionResponse& answered);
   template <typename Command>
-  void SortIn(std::uint64_t id, Checked<Command> checked, access::Action verb,
+  void SortIn(std::uint64_t id, Checked<Command> checked, access::Action action,
               const std::string& prefix, std::vector<Work>& work, v1::SessionResponse& answered);
   [[nodiscard]] bool AdmitOperation(std::uint64_t id, v1::SessionResponse& refused);
   void Dispatch(std::vector<Work> work);

@@ -137,7 +137,7 @@ class UnaryCall final : public std::enable_shared_from_this<UnaryCall<Method>> {
 
   // In the turns of the key's shard.
   Method method_;
-  std::shared_ptr<Operation> operation_;  // until it is answered
+  std::shared_ptr<Cancellable> operation_;  // until it is answered
 };
 
 }  // namespace redlock::rpc

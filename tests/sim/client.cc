@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "tests/sim/end_lease.h"
+
 namespace redlock::sim {
 
 Shard& Client::AnyShard() {
@@ -60,6 +62,7 @@ void Client::Acquire() {
 // used again.
 void Client::HoldStream(AcquireCommand command) {
   struct State {
+    Shard* shard = nullptr;
     std::shared_ptr<HoldOperation> hold;
     Lease lease;
     bool over = false;
@@ -76,7 +79,8 @@ void Client::HoldStream(AcquireCommand command) {
     state->hold.reset();
     Next();
   };
-  state->hold = AnyShard().Hold(
+  state->shard = &AnyShard();
+  state->hold = state->shard->Hold(
       {.acquire = std::move(command), .interval = ttl / 2, .max_lifetime = std::nullopt},
       {.decided =
            [this, state, end](const AcquireResult& result) {
@@ -98,7 +102,11 @@ void Client::HoldStream(AcquireCommand command) {
   world_.Do(world_.Between({}, ttl * 5), [this, state, end] {
     if (state->over) return;
     if (state->lease.token.empty()) ++calls_.answered;  // gone before it was answered
-    world_.Chance(0.8) ? state->hold->Cancel(Reason::kCancelled) : state->hold->Detach();
+    if (world_.Chance(0.8)) {
+      EndHold(*state->shard, *state->hold);
+    } else {
+      state->hold->Detach();
+    }
     end();
   });
 }
@@ -158,7 +166,8 @@ void Client::Extend(const Lease& lease, Duration ttl) {
 
 void Client::Watch(const Lease& lease, Duration ttl) {
   struct State {
-    std::shared_ptr<Operation> watchdog;
+    Shard* shard = nullptr;
+    std::shared_ptr<Watchdog> watchdog;
     bool over = false;
   };
   const auto state = std::make_shared<State>();
@@ -169,7 +178,8 @@ void Client::Watch(const Lease& lease, Duration ttl) {
                        .keep_watching_after_loss = world_.Chance(0.2),
                        .max_lifetime = std::nullopt};
   if (world_.Chance(0.2)) command.max_lifetime = world_.Between(milliseconds(1), ttl * 4);
-  state->watchdog = AnyShard().Watch(command, [this, state, lease](const WatchEvent& event) {
+  state->shard = &AnyShard();
+  state->watchdog = state->shard->Watch(command, [this, state, lease](const WatchEvent& event) {
     switch (event.type) {
       case WatchEvent::Type::kExtended:
         oracle_.Holds(world_.now(), event.lease);
@@ -187,7 +197,7 @@ void Client::Watch(const Lease& lease, Duration ttl) {
   world_.Do(world_.Between({}, ttl * 5), [this, state, lease] {
     if (std::exchange(state->over, true)) return;
     oracle_.Ends(lease.key.value(), lease.token.value());
-    std::exchange(state->watchdog, nullptr)->Cancel(Reason::kCancelled);
+    EndLease(*state->shard, *std::exchange(state->watchdog, nullptr));
     Next();
   });
 }

@@ -11,7 +11,7 @@ class Waiting : public Scenario {
   struct Waiter {
     std::optional<AcquireResult> result;
     MonotonicTime at;
-    std::shared_ptr<Operation> operation;
+    std::shared_ptr<Cancellable> operation;
     std::vector<std::size_t> positions;
   };
 
@@ -289,6 +289,30 @@ TEST_F(Waiting, BoundPerKeyRefuses) {
   Pass(milliseconds(10));
   EXPECT_EQ(Acquire(Wants("k", seconds(1), {})).error.reason, Reason::kOverloaded);
   waiter->operation->Cancel(Reason::kCancelled);
+}
+
+// Whatever refuses an acquisition: `done` is called once, and never inside the call that started
+// it.
+TEST_F(Waiting, ARefusalComesAfterTheCall) {
+  ClusterOptions options;
+  options.lock.max_waiters_per_key = 1;
+  SetUpCluster(options);
+  MustAcquire(Wants("k", seconds(20)));
+  const auto refused_with = [this](const AcquireCommand& command) {
+    std::vector<Reason> reasons;
+    (void)cluster->shard(0).Acquire(command, [&reasons](const AcquireResult& result) {
+      reasons.push_back(result.error.reason);
+    });
+    EXPECT_TRUE(reasons.empty());
+    Pass(milliseconds(100));
+    return reasons;
+  };
+  (void)cluster->shard(0).Acquire(Wants("k", seconds(1), {}), [](const AcquireResult&) {});
+  Pass(milliseconds(10));
+  EXPECT_EQ(refused_with(Wants("k", seconds(1), {})), std::vector{Reason::kOverloaded});
+  EXPECT_EQ(refused_with(Wants("k", seconds(1))), std::vector{Reason::kLockAlreadyHeld});
+  cluster->shard(0).Drain();
+  EXPECT_EQ(refused_with(Wants("x", seconds(1))), std::vector{Reason::kDraining});
 }
 
 TEST_F(Waiting, PlacesInTheQueueAreTold) {

@@ -3,6 +3,7 @@
 #include <array>
 #include <map>
 
+#include "tests/sim/end_lease.h"
 #include "tests/sim/scenario.h"
 
 namespace redlock::sim {
@@ -56,7 +57,7 @@ TEST_F(Watching, ExtendsAtOnceAndThenAtItsInterval) {
     EXPECT_GE(seen[i].at - seen[i - 1].at, milliseconds(484));  // ticks
   }
   const std::size_t told = seen.size();
-  watchdog->Cancel(Reason::kCancelled);
+  EndLease(cluster->shard(0), *watchdog);
   Pass(seconds(2));
   EXPECT_EQ(seen.size(), told);  // silence after the end
   EXPECT_EQ(Holders("k"), Nobody());
@@ -65,7 +66,7 @@ TEST_F(Watching, ExtendsAtOnceAndThenAtItsInterval) {
 TEST_F(Watching, ManyLeasesAreSpreadAndShareWrites) {
   SetUpCluster();
   constexpr std::size_t kLeases = 1000;
-  std::vector<std::shared_ptr<Operation>> watchdogs;
+  std::vector<std::shared_ptr<Watchdog>> watchdogs;
   std::vector<MonotonicTime> extended;
   for (std::size_t i = 0; i < kLeases; ++i) {
     const Lease lease = MustAcquire(Wants("k" + std::to_string(i), seconds(10)));
@@ -86,7 +87,7 @@ TEST_F(Watching, ManyLeasesAreSpreadAndShareWrites) {
   }
   EXPECT_LE(by_tick.size(), 5000U / 16 + 2);
   for (const std::size_t count : by_second) EXPECT_GT(count, kLeases / 10);
-  for (const auto& one : watchdogs) one->Cancel(Reason::kCancelled);
+  for (const auto& one : watchdogs) EndLease(cluster->shard(0), *one);
 }
 
 TEST_F(Watching, SurvivesAnOutageOfTwoNodes) {
@@ -107,7 +108,7 @@ TEST_F(Watching, SurvivesAnOutageOfTwoNodes) {
   EXPECT_EQ(seen.back().event.type, WatchEvent::Type::kExtended);
   EXPECT_EQ(seen.back().event.consecutive_failures, 0);
   EXPECT_EQ(Holders("k"), std::vector<std::string>(3, lease.token.value()));
-  watchdog->Cancel(Reason::kCancelled);
+  EndLease(cluster->shard(0), *watchdog);
 }
 
 TEST_F(Watching, LostIsToldInTimeThoughNoNodeAnswers) {
@@ -157,7 +158,7 @@ TEST_F(Watching, CanBeStartedBeforeTheLockIsAcquired) {
   for (std::size_t node = 0; node < 3; ++node) cluster->server(node).LoseData();
   Pass(seconds(1));
   EXPECT_EQ(Count(WatchEvent::Type::kLost), 2U);  // and once for the second loss
-  watchdog->Cancel(Reason::kCancelled);
+  EndLease(cluster->shard(0), *watchdog);
 }
 
 TEST_F(Watching, AnEndLeavesTheLockToExpire) {
@@ -165,7 +166,7 @@ TEST_F(Watching, AnEndLeavesTheLockToExpire) {
   const Lease lease = MustAcquire(Wants("k", seconds(2)));
   Watch(Item(lease, seconds(2)));
   Pass(microseconds(50));  // the first extension is in flight
-  watchdog->Cancel(Reason::kCancelled);
+  EndLease(cluster->shard(0), *watchdog);
   Pass(milliseconds(10));
   EXPECT_EQ(Holders("k"), std::vector<std::string>(3, lease.token.value()));
   Pass(seconds(3));
@@ -237,7 +238,7 @@ TEST_F(Holding, LivesAsLongAsItIsWanted) {
   ASSERT_TRUE(decided && decided->lease);
   EXPECT_GE(seen.size(), 9U);
   EXPECT_EQ(Holders("k"), std::vector<std::string>(3, decided->lease->token.value()));
-  hold->Cancel(Reason::kCancelled);
+  EndHold(cluster->shard(0), *hold);
   Pass(milliseconds(1));
   EXPECT_EQ(Holders("k"), Nobody());
 }
@@ -247,7 +248,7 @@ TEST_F(Holding, GoneWhileTheLockIsBeingTakenLeavesNothing) {
     SetUpCluster();
     const auto hold = Hold("k", seconds(60));
     Pass(microseconds(25 * step));
-    hold->Cancel(Reason::kCancelled);
+    EndHold(cluster->shard(0), *hold);
     Pass(milliseconds(2));
     EXPECT_EQ(Holders("k"), Nobody()) << step;
     Pass(seconds(1));
@@ -263,7 +264,7 @@ TEST_F(Holding, GoneDuringAnExtensionLeavesNothing) {
     const std::size_t asked = cluster->link(0, 0).requests();
     while (cluster->link(0, 0).requests() == asked) Pass(microseconds(10));
     Pass(microseconds(25 * step));
-    hold->Cancel(Reason::kCancelled);
+    EndHold(cluster->shard(0), *hold);
     Pass(milliseconds(2));
     EXPECT_EQ(Holders("k"), Nobody()) << step;
     Pass(seconds(1));
@@ -276,7 +277,7 @@ TEST_F(Holding, GoneWhileWaitingLeavesTheQueue) {
   const auto hold = Hold("k", seconds(1));
   Pass(seconds(1));
   EXPECT_EQ(cluster->shard(0).waiters(Key("k")), 1U);
-  hold->Cancel(Reason::kCancelled);
+  EndHold(cluster->shard(0), *hold);
   EXPECT_EQ(cluster->shard(0).waiters(Key("k")), 0U);
   EXPECT_FALSE(decided);
 }
@@ -289,7 +290,7 @@ TEST_F(Holding, GoneDuringAReleaseElsewhereHandsOver) {
   cluster->shard(0).Acquire(Wants("k", seconds(1), {}),
                             [&](AcquireResult result) { next = std::move(result); });
   Pass(milliseconds(5));
-  first->Cancel(Reason::kCancelled);
+  EndHold(cluster->shard(0), *first);
   Pass(milliseconds(1));
   ASSERT_TRUE(next);
   EXPECT_TRUE(next->lease);
@@ -331,7 +332,7 @@ TEST_F(Holding, MovesToAnotherDaemonWithoutAGap) {
     ASSERT_EQ(event.type, WatchEvent::Type::kExtended);
     EXPECT_EQ(event.lease.fence, decided->lease->fence);
   }
-  watchdog->Cancel(Reason::kCancelled);
+  EndLease(cluster->shard(0), *watchdog);
 }
 
 // A connection broke; the client has come back by another daemon; then the first one notices.
@@ -354,11 +355,11 @@ TEST_F(Holding, AnEndThatIsNoticedLateSparesWhatAnotherDaemonAdopted) {
   Pass(milliseconds(5));
   ASSERT_TRUE(adopted && adopted->lease);
   EXPECT_EQ(adopted->lease->fence, lease.fence);
-  old_stream->Cancel(Reason::kCancelled);
+  EndHold(cluster->shard(0), *old_stream);
   Pass(seconds(5));
   EXPECT_EQ(Holders("k"), std::vector<std::string>(3, lease.token.value()));
   for (const WatchEvent& event : moved) EXPECT_EQ(event.type, WatchEvent::Type::kExtended);
-  new_stream->Cancel(Reason::kCancelled);
+  EndHold(cluster->shard(1), *new_stream);
   Pass(milliseconds(5));
   EXPECT_EQ(Holders("k"), Nobody());
 }
@@ -373,10 +374,10 @@ TEST_F(Holding, ItsEndSparesWhatIsWatchedElsewhere) {
   const Lease lease = *decided->lease;
   const auto watch = cluster->shard(1).Watch(Item(lease, seconds(1)), [](const WatchEvent&) {});
   Pass(milliseconds(5));
-  stream->Cancel(Reason::kCancelled);
+  EndHold(cluster->shard(0), *stream);
   Pass(seconds(3));
   EXPECT_EQ(Holders("k"), std::vector<std::string>(3, lease.token.value()));
-  watch->Cancel(Reason::kCancelled);
+  EndLease(cluster->shard(1), *watch);
   Pass(seconds(2));
   EXPECT_EQ(Holders("k"), Nobody());
 }

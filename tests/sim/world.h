@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "server/core/clock.h"
-#include "server/core/environment.h"
+#include "server/core/rounds/environment.h"
 #include "server/core/timer_queue.h"
 
 namespace redlock::sim {

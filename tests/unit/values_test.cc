@@ -2,11 +2,11 @@
 #include <gtest/gtest.h>
 
 #include "server/core/nodes/quorum.h"
-#include "server/core/operation.h"
+#include "server/core/retry_policy.h"
 #include "server/core/rounds/hybrid_clock.h"
-#include "server/core/rounds/validity.h"
 #include "server/core/statistics.h"
 #include "server/core/timer_queue.h"
+#include "server/core/validity.h"
 
 namespace redlock {
 namespace {
@@ -97,7 +97,7 @@ TEST(RetryPolicy, AddsJitterAndNeverSpins) {
   const RetryPolicy policy{
       .max_retries = 2, .min_delay = milliseconds(5), .max_jitter = milliseconds(10)};
   EXPECT_EQ(NextRetryDelay(policy, random), milliseconds(15));
-  EXPECT_EQ(NextRetryDelay({.max_jitter = {}}, random), kLeastRetryDelay);
+  EXPECT_EQ(NextRetryDelay({.max_jitter = {}}, random), kMinRetryDelay);
 }
 
 TEST(TimerQueue, FiresInOrderAndNotAfterCancelling) {

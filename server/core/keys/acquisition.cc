@@ -8,11 +8,11 @@ namespace redlock {
 
 std::shared_ptr<Acquisition> Acquisition::Start(const Environment& env, OperationRegistry& registry,
                                                 WaitQueues& queues, AcquireCommand command,
-                                                AcquireDone done) {
+                                                AcquireDone done, std::optional<Error> refusal) {
   std::shared_ptr<Acquisition> self(
       new Acquisition(env, registry, queues, std::move(command), std::move(done)));
   registry.Add(self);
-  self->Begin();
+  self->Begin(std::move(refusal));
   return self;
 }
 
@@ -26,7 +26,11 @@ Acquisition::Acquisition(const Environment& env, OperationRegistry& registry, Wa
       started_(env.scheduler.Now()),
       retries_left_(command_.retry.max_retries) {}
 
-void Acquisition::Begin() {
+void Acquisition::Begin(std::optional<Error> refusal) {
+  if (refusal) {
+    FailSoon(std::move(*refusal));
+    return;
+  }
   if (command_.deadline) {
     deadline_timer_ =
         env_.scheduler.At(*command_.deadline, [this] { Cancel(Reason::kDeadlineExceeded); });
@@ -41,8 +45,7 @@ void Acquisition::Begin() {
   }
   if (retries_left_ == 0) {
     votes_ = waiting->last_votes();
-    // Answered from the daemon's loop, as everything is.
-    retry_timer_ = env_.scheduler.After({}, [this, error = waiting->last_error()] { Fail(error); });
+    FailSoon(waiting->last_error());
     return;
   }
   Queue(nullptr);
@@ -93,13 +96,13 @@ void Acquisition::OnAttempt(AttemptResult result) {
 void Acquisition::Queue(const AttemptResult* lost) {
   WaitQueue& queue = queues_.Get(command_.key);
   if (registry_.size() > env_.options.max_operations) {
-    Fail({.reason = Reason::kOverloaded,
-          .message = "the daemon's bound on operations under way is reached"});
+    FailSoon({.reason = Reason::kOverloaded,
+              .message = "the daemon's bound on operations under way is reached"});
     return;
   }
   if (queue.size() >= env_.options.max_waiters_per_key) {
-    Fail({.reason = Reason::kOverloaded,
-          .message = "the daemon's bound on callers that wait for one key is reached"});
+    FailSoon({.reason = Reason::kOverloaded,
+              .message = "the daemon's bound on callers that wait for one key is reached"});
     return;
   }
   queue_ = &queue;
@@ -149,9 +152,14 @@ void Acquisition::Fail(Error error) {
           .waited = env_.scheduler.Now() - started_});
 }
 
+void Acquisition::FailSoon(Error error) {
+  retry_timer_ = env_.scheduler.After({}, [this, error = std::move(error)] { Fail(error); });
+}
+
 void Acquisition::Finish(AcquireResult result) {
   const auto self = shared_from_this();
   const auto done = std::exchange(done_, nullptr);
+  REDLOCK_CHECK(done != nullptr);
   deadline_timer_.Cancel();
   retry_timer_.Cancel();
   const bool was_trying = trying();

@@ -23,12 +23,12 @@ struct AcquireResult {
 };
 using AcquireDone = std::function<void(AcquireResult)>;
 
-class Acquisition final : public Operation, public std::enable_shared_from_this<Acquisition> {
+class Acquisition final : public Cancellable, public std::enable_shared_from_this<Acquisition> {
  public:
-  // `done` is called once, never inside this call. The command has a token.
+  // The command has a token. `refusal`: why it is not even tried, if it is refused.
   static std::shared_ptr<Acquisition> Start(const Environment& env, OperationRegistry& registry,
                                             WaitQueues& queues, AcquireCommand command,
-                                            AcquireDone done);
+                                            AcquireDone done, std::optional<Error> refusal);
 
   // Gives up: whatever has been or will yet be granted is released.
   void Cancel(Reason why) override;
@@ -43,13 +43,14 @@ class Acquisition final : public Operation, public std::enable_shared_from_this<
  private:
   Acquisition(const Environment& env, OperationRegistry& registry, WaitQueues& queues,
               AcquireCommand command, AcquireDone done);
-  void Begin();
+  void Begin(std::optional<Error> refusal);
   [[nodiscard]] std::shared_ptr<const AcquireCommand> SharedCommand();
   void OnAttempt(AttemptResult result);
   void Queue(const AttemptResult* lost);
   void SetRetryTimer();
   void OnRetryTimer();
   void Fail(Error error);
+  void FailSoon(Error error);  // never inside the call that started this
   void Finish(AcquireResult result);
 
   const Environment& env_;

@@ -195,7 +195,7 @@ void WaitQueue::TryHead() {
 void WaitQueue::WakeWhenDue() {
   const Duration until_free = free_at_ - env_.scheduler.Now() + kAfterExpiry;
   const Duration probe = kProbePause + env_.random.UpTo(kProbeJitter);
-  WakeAfter(std::max(std::min(until_free, probe), kLeastRetryDelay));
+  WakeAfter(std::max(std::min(until_free, probe), kMinRetryDelay));
 }
 
 void WaitQueue::WakeAfter(Duration delay) {

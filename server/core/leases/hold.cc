@@ -12,26 +12,27 @@ constexpr Duration kShortestTtl = std::chrono::milliseconds(10);
 
 std::shared_ptr<HoldOperation> HoldOperation::Start(const Environment& env,
                                                     OperationRegistry& registry, WaitQueues& queues,
-                                                    Releaser& releaser, HoldCommand command,
-                                                    HoldEvents events) {
+                                                    WatchdogIndex& index, HoldCommand command,
+                                                    HoldEvents events,
+                                                    std::optional<Error> refusal) {
   if (command.max_lifetime) {
     const Duration longest = TtlFor(*command.max_lifetime, env.options.drift);
     command.acquire.ttl = std::max(std::min(command.acquire.ttl, longest), kShortestTtl);
     command.interval = std::min(command.interval, command.acquire.ttl / 2);
   }
   std::shared_ptr<HoldOperation> self(
-      new HoldOperation(env, registry, releaser, command, std::move(events)));
-  self->acquisition_ =
-      Acquisition::Start(env, registry, queues, std::move(command.acquire),
-                         [self](AcquireResult result) { self->OnDecided(std::move(result)); });
+      new HoldOperation(env, registry, index, command, std::move(events)));
+  self->acquisition_ = Acquisition::Start(
+      env, registry, queues, std::move(command.acquire),
+      [self](AcquireResult result) { self->OnDecided(std::move(result)); }, std::move(refusal));
   return self;
 }
 
 HoldOperation::HoldOperation(const Environment& env, OperationRegistry& registry,
-                             Releaser& releaser, const HoldCommand& command, HoldEvents events)
+                             WatchdogIndex& index, const HoldCommand& command, HoldEvents events)
     : env_(env),
       registry_(registry),
-      releaser_(releaser),
+      index_(index),
       ttl_(command.acquire.ttl),
       interval_(command.interval),
       max_lifetime_(command.max_lifetime),
@@ -42,7 +43,7 @@ void HoldOperation::OnDecided(AcquireResult result) {
   acquisition_.reset();
   const auto decided = std::exchange(events_.decided, nullptr);
   if (result.lease && events_.watched) {
-    watchdog_ = Watchdog::Start(env_, registry_, releaser_,
+    watchdog_ = Watchdog::Start(env_, registry_, index_,
                                 {.key = result.lease->key,
                                  .token = result.lease->token,
                                  .ttl = ttl_,
@@ -54,13 +55,6 @@ void HoldOperation::OnDecided(AcquireResult result) {
                                 std::exchange(events_.watched, nullptr));
   }
   if (decided) decided(std::move(result));
-}
-
-void HoldOperation::Cancel(Reason why) {
-  const auto self = shared_from_this();
-  events_ = {};
-  if (const auto acquisition = std::exchange(acquisition_, nullptr)) acquisition->Cancel(why);
-  if (const auto watchdog = std::exchange(watchdog_, nullptr)) watchdog->Cancel(why);
 }
 
 void HoldOperation::Detach() {

@@ -22,30 +22,28 @@ struct HoldEvents {
   WatchEvents watched;  // afterwards, as of a watchdog
 };
 
-class HoldOperation final : public Operation, public std::enable_shared_from_this<HoldOperation> {
+class HoldOperation final : public std::enable_shared_from_this<HoldOperation> {
  public:
   // Events come one by one, never inside this call. The command has a token.
   static std::shared_ptr<HoldOperation> Start(const Environment& env, OperationRegistry& registry,
-                                              WaitQueues& queues, Releaser& releaser,
-                                              HoldCommand command, HoldEvents events);
+                                              WaitQueues& queues, WatchdogIndex& index,
+                                              HoldCommand command, HoldEvents events,
+                                              std::optional<Error> refusal);
 
-  // Its stream has ended, in a way that releases: what it waits for is given up, what it holds is
-  // released if it still belongs to this stream. No event comes any more.
-  void Cancel(Reason why) override;
   // What is held expires, or somebody else watches it. A wait is given up. No event comes any more.
   void Detach();
   // Once acquired: the watchdog, which is all that is needed from then on. Only it is to be
-  // cancelled or detached then, not this.
+  // detached then, not this.
   [[nodiscard]] std::shared_ptr<Watchdog> TakeWatchdog() { return std::move(watchdog_); }
 
  private:
-  HoldOperation(const Environment& env, OperationRegistry& registry, Releaser& releaser,
+  HoldOperation(const Environment& env, OperationRegistry& registry, WatchdogIndex& index,
                 const HoldCommand& command, HoldEvents events);
   void OnDecided(AcquireResult result);
 
   const Environment& env_;
   OperationRegistry& registry_;
-  Releaser& releaser_;
+  WatchdogIndex& index_;
   const Duration ttl_;
   const Duration interval_;
   const std::optional<Duration> max_lifetime_;

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "server/core/check.h"
 #include "server/core/safeguard.h"
 
 namespace redlock {
@@ -22,16 +23,17 @@ void LeaseSet::Acquire(std::uint64_t id, HoldCommand command) {
     if (self->listener_ != nullptr) self->listener_->OnQueued(id, position);
   };
   const LeaseName name{command.acquire.key, command.acquire.token};
-  auto hold =
+  waiting_.emplace(
+      id,
       shard_.Hold(std::move(command),
                   {.decided = [self = shared_from_this(),
                                id](const AcquireResult& result) { self->OnAcquired(id, result); },
-                   .watched = EventsOf(name)});
-  if (hold) waiting_.emplace(id, std::move(hold));
+                   .watched = EventsOf(name)}));
 }
 
 void LeaseSet::OnAcquired(std::uint64_t id, const AcquireResult& result) {
   const auto waited = waiting_.extract(id);
+  REDLOCK_CHECK(!waited.empty());
   if (result.lease) {
     Keep({result.lease->key, result.lease->token}, waited.mapped()->TakeWatchdog(),
          result.extended);
@@ -42,7 +44,7 @@ void LeaseSet::OnAcquired(std::uint64_t id, const AcquireResult& result) {
 bool LeaseSet::GiveUp(std::uint64_t id) {
   const auto waiting = waiting_.extract(id);
   if (!waiting) return false;
-  waiting.mapped()->Cancel(Reason::kCancelled);
+  waiting.mapped()->Detach();
   return true;
 }
 
@@ -91,9 +93,17 @@ void LeaseSet::Keep(const LeaseName& name, std::shared_ptr<Watchdog> watchdog, b
 
 WatchEvents LeaseSet::EventsOf(const LeaseName& name) {
   return [self = shared_from_this(), name](const WatchEvent& event) {
-    if (!event.goes_on) self->held_.erase(name);
+    if (!event.goes_on) self->OnEnded(name, event);
     if (self->listener_ != nullptr) self->listener_->OnEvent(name.key, event);
   };
+}
+
+void LeaseSet::OnEnded(const LeaseName& name, const WatchEvent& event) {
+  const auto ended = held_.extract(name);
+  if (ended.empty() || event.type != WatchEvent::Type::kLost || Has(Safeguard::kLossExpires))
+    return;
+  const Lease lease = ended.mapped().watchdog->lease();
+  if (lease.keeper) shard_.ReleaseAtEndOf(lease, [](const ReleaseResult&) {});
 }
 
 void LeaseSet::Extend(std::uint64_t id, ExtendCommand command) {
@@ -133,7 +143,7 @@ void LeaseSet::Break(bool until_silent) {
     return;
   }
   listener_ = nullptr;
-  for (const auto& [id, hold] : std::exchange(waiting_, {})) hold->Cancel(Reason::kCancelled);
+  for (const auto& [id, hold] : std::exchange(waiting_, {})) hold->Detach();
   for (auto& [name, kept] : held_) {
     if (!kept.watchdog) continue;  // it broke before
     kept.lease = kept.watchdog->lease();
@@ -157,7 +167,7 @@ void LeaseSet::EndPortion(StreamEnd end, const std::shared_ptr<void>& done) {
   for (int i = 0; i < kPortion; ++i) {
     if (!waiting_.empty()) {
       const auto waiting = waiting_.extract(waiting_.begin());
-      waiting.mapped()->Cancel(Reason::kCancelled);
+      waiting.mapped()->Detach();
       if (listener_ != nullptr) {
         listener_->OnAcquired(waiting.key(), {.lease = std::nullopt,
                                               .error = {.reason = Reason::kCancelled,

@@ -42,7 +42,6 @@ class LeaseSet final : public std::enable_shared_from_this<LeaseSet> {
   // Both must outlive it, the listener only until Close(). `source`: whose requests these are.
   LeaseSet(Shard& shard, Listener& listener, Source source);
 
-  // Refused: OnAcquired is called inside this call.
   void Acquire(std::uint64_t id, HoldCommand command);
   // Gives up an acquisition that still waits, without a word. False if there is none.
   bool GiveUp(std::uint64_t id);
@@ -84,6 +83,7 @@ class LeaseSet final : public std::enable_shared_from_this<LeaseSet> {
   void OnAcquired(std::uint64_t id, const AcquireResult& result);
   void OnAdopted(std::uint64_t id, const AdoptCommand& command, const ExtendResult& result);
   void Keep(const LeaseName& name, std::shared_ptr<Watchdog> watchdog, bool found_held);
+  void OnEnded(const LeaseName& name, const WatchEvent& event);
   [[nodiscard]] WatchEvents EventsOf(const LeaseName& name);
   void EndPortion(StreamEnd end, const std::shared_ptr<void>& done);
   void EndOne(Kept kept, StreamEnd end, const std::shared_ptr<void>& done);

@@ -29,36 +29,13 @@ Duration TickOf(Duration interval) {
 
 }  // namespace
 
-void OperationRegistry::AddWatchdog(Watchdog& watchdog) {
-  watchdogs_.emplace(std::hash<std::string>()(watchdog.token().value()), &watchdog);
-}
-
-void OperationRegistry::RemoveWatchdog(Watchdog& watchdog) {
-  const auto [begin, end] =
-      watchdogs_.equal_range(std::hash<std::string>()(watchdog.token().value()));
-  watchdogs_.erase(
-      std::find_if(begin, end, [&watchdog](const auto& one) { return one.second == &watchdog; }));
-}
-
-std::vector<std::shared_ptr<Watchdog>> OperationRegistry::WatchdogsOf(
-    const Key& key, const OwnerToken& token) const {
-  std::vector<std::shared_ptr<Watchdog>> found;
-  const auto [begin, end] = watchdogs_.equal_range(std::hash<std::string>()(token.value()));
-  for (auto one = begin; one != end; ++one) {
-    if (one->second->key() == key && one->second->token() == token) {
-      found.push_back(one->second->shared_from_this());
-    }
-  }
-  return found;
-}
-
 std::shared_ptr<Watchdog> Watchdog::Start(const Environment& env, OperationRegistry& registry,
-                                          Releaser& releaser, WatchCommand command,
+                                          WatchdogIndex& index, WatchCommand command,
                                           WatchEvents events) {
   std::shared_ptr<Watchdog> self(
-      new Watchdog(env, registry, releaser, std::move(command), std::move(events)));
+      new Watchdog(env, registry, index, std::move(command), std::move(events)));
   registry.Add(self);
-  registry.AddWatchdog(*self);
+  index.Add(*self);
   if (self->lifetime_end_) {
     self->lifetime_timer_ =
         env.scheduler.At(*self->lifetime_end_, [raw = self.get()] { raw->EndLifetime(); });
@@ -72,11 +49,11 @@ std::shared_ptr<Watchdog> Watchdog::Start(const Environment& env, OperationRegis
   return self;
 }
 
-Watchdog::Watchdog(const Environment& env, OperationRegistry& registry, Releaser& releaser,
+Watchdog::Watchdog(const Environment& env, OperationRegistry& registry, WatchdogIndex& index,
                    WatchCommand command, WatchEvents events)
     : env_(env),
       registry_(registry),
-      releaser_(releaser),
+      index_(index),
       key_(std::move(command.key)),
       token_(std::move(command.token)),
       ttl_(command.ttl),
@@ -93,13 +70,6 @@ Watchdog::Watchdog(const Environment& env, OperationRegistry& registry, Releaser
       valid_until_(command.held ? command.held->valid_until
                                 : env.scheduler.Now() +
                                       Validity(command.ttl, Duration{}, env.options.drift)) {}
-
-void Watchdog::Cancel(Reason /*why*/) {
-  if (!events_) return;
-  events_ = nullptr;
-  if (keeper_) releaser_.ReleaseAtEndOf(lease());
-  End();
-}
 
 void Watchdog::Detach() {
   if (!events_) return;
@@ -285,7 +255,6 @@ void Watchdog::OnTimer() {
 
 void Watchdog::Lose(Error error, Votes votes) {
   lost_ = true;
-  if (keeper_ && !Has(Safeguard::kLossExpires)) releaser_.ReleaseAtEndOf(lease());
   ++env_.statistics.lost_leases;
   env_.losses.Add({key_, env_.scheduler.WallNow(), error.message});
   Tell({.type = WatchEvent::Type::kLost,
@@ -306,7 +275,7 @@ void Watchdog::End() {
   timer_.Cancel();
   lifetime_timer_.Cancel();
   if (extension_) std::exchange(extension_, nullptr)->Cancel(Reason::kCancelled);
-  registry_.RemoveWatchdog(*this);
+  index_.Remove(*this);
   registry_.Remove(*this);
 }
 

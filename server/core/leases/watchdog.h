@@ -21,9 +21,9 @@
 #include <memory>
 #include <optional>
 
+#include "server/core/leases/watchdog_index.h"
 #include "server/core/operation.h"
 #include "server/core/rounds/extension.h"
-#include "server/core/rounds/release.h"
 
 namespace redlock {
 
@@ -61,12 +61,9 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
  public:
   // Events come one by one, never inside this call.
   static std::shared_ptr<Watchdog> Start(const Environment& env, OperationRegistry& registry,
-                                         Releaser& releaser, WatchCommand command,
+                                         WatchdogIndex& index, WatchCommand command,
                                          WatchEvents events);
 
-  // Its stream has ended, in a way that releases: no event comes any more. Releases the lease if it
-  // still belongs to this stream; one that belongs to no stream is left to expire.
-  void Cancel(Reason why) override;
   // No event comes any more, and nothing is extended: the lease expires, or somebody else watches
   // it.
   void Detach();
@@ -87,7 +84,7 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
  private:
   static constexpr MonotonicTime kNever = MonotonicTime::max();
 
-  Watchdog(const Environment& env, OperationRegistry& registry, Releaser& releaser,
+  Watchdog(const Environment& env, OperationRegistry& registry, WatchdogIndex& index,
            WatchCommand command, WatchEvents events);
   void Extend();
   void OnExtension(ExtendResult result);
@@ -107,7 +104,7 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
 
   const Environment& env_;
   OperationRegistry& registry_;
-  Releaser& releaser_;
+  WatchdogIndex& index_;
   // Of the command. There may be very many watchdogs: only what is needed is kept.
   const Key key_;
   const OwnerToken token_;

@@ -15,8 +15,8 @@
 #include <algorithm>
 #include <optional>
 
-#include "server/core/rounds/validity.h"
 #include "server/core/types.h"
+#include "server/core/validity.h"
 
 namespace redlock {
 

@@ -27,9 +27,11 @@
 #include <string>
 #include <vector>
 
-#include "server/core/environment.h"
+#include "server/core/clock.h"
 #include "server/core/nodes/node.h"
 #include "server/core/nodes/node_clock.h"
+#include "server/core/options.h"
+#include "server/core/random.h"
 
 namespace redlock {
 

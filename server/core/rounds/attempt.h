@@ -12,6 +12,7 @@
 #include <optional>
 
 #include "server/core/operation.h"
+#include "server/core/retry_policy.h"
 #include "server/core/rounds/extension.h"
 #include "server/core/rounds/hand_over.h"
 #include "server/core/rounds/round.h"

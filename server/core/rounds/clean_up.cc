@@ -32,8 +32,6 @@ CleanUp::CleanUp(const Environment& env, OperationRegistry& registry, CleanUpTar
       deadline_(env.scheduler.Now() + env.options.release_timeout),
       pause_(kFirstPause) {}
 
-void CleanUp::Cancel(Reason /*why*/) { End(); }
-
 void CleanUp::Ask() {
   const auto self = shared_from_this();
   const std::vector<NodeIndex> nodes = std::exchange(to_ask_, {});

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "server/core/operation.h"
+#include "server/core/rounds/environment.h"
 
 namespace redlock {
 
@@ -29,7 +30,6 @@ class CleanUp final : public Operation,
   static void Start(const Environment& env, OperationRegistry& registry, CleanUpTarget target,
                     std::vector<NodeIndex> nodes, Begin begin = Begin::kNow);
 
-  void Cancel(Reason why) override;
   void OnReply(NodeIndex node, NodeReply reply) override;
 
  private:

@@ -205,7 +205,7 @@ void Extension::OnLate(Round& round, NodeIndex node, const NodeReply& reply) {
 
 void Extension::Repair(NodeIndex node) {
   // A slow node can answer after the owner has gone on to release; it must not get the key back.
-  if (registry_.IsReleasing(lease_->key) && Has(Safeguard::kNoRepairDuringRelease)) return;
+  if (env_.releasing.Contains(lease_->key) && Has(Safeguard::kNoRepairDuringRelease)) return;
   const Duration left = lease_->valid_until - env_.scheduler.Now();
   if (left < std::chrono::milliseconds(1)) return;
   const auto& keeper = Has(Safeguard::kRepairNamesTheStream) ? confirmed_keeper_ : command_.keeper;

@@ -17,6 +17,7 @@
 #include <optional>
 
 #include "server/core/operation.h"
+#include "server/core/retry_policy.h"
 #include "server/core/rounds/round.h"
 
 namespace redlock {
@@ -50,7 +51,7 @@ struct ExtendResult {
 };
 using ExtendDone = std::function<void(ExtendResult)>;
 
-class Extension final : public Operation,
+class Extension final : public Cancellable,
                         public Round::Listener,
                         public std::enable_shared_from_this<Extension> {
  public:

@@ -27,10 +27,10 @@ HandOver::HandOver(const Environment& env, OperationRegistry& registry, Key key,
       started_(env.scheduler.Now()),
       done_(std::move(done)),
       votes_(env.nodes.size()) {
-  registry_.BeginRelease(key_);
+  env_.releasing.Begin(key_);
 }
 
-HandOver::~HandOver() { registry_.EndRelease(key_); }
+HandOver::~HandOver() { env_.releasing.End(key_); }
 
 void HandOver::OnReply(NodeIndex node, const NodeReply& reply) {
   Outcome outcome = reply.outcome;
@@ -142,10 +142,6 @@ void HandOver::Answer(std::optional<Error> error) {
   }
   env_.statistics.releases.Add(result.error ? std::optional(result.error->reason) : std::nullopt);
   std::exchange(done_, nullptr)(std::move(result));
-}
-
-void HandOver::Cancel(Reason why) {
-  Answer(Error{.reason = why, .message = "the release goes on"});
 }
 
 }  // namespace redlock

@@ -31,9 +31,6 @@ class HandOver final : public Operation, public std::enable_shared_from_this<Han
   // node_timeout; nodes of which it is not known that they have let go are asked to.
   void Settle();
 
-  // The hand-over goes on; only the releaser is told.
-  void Cancel(Reason why) override;
-
  private:
   HandOver(const Environment& env, OperationRegistry& registry, Key key, OwnerToken token,
            ReleaseDone done);

@@ -5,7 +5,7 @@
 #include <memory>
 #include <vector>
 
-#include "server/core/environment.h"
+#include "server/core/rounds/environment.h"
 
 namespace redlock {
 

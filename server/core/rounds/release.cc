@@ -53,14 +53,10 @@ ReleaseOperation::ReleaseOperation(const Environment& env, OperationRegistry& re
       seal_(FirstSeal(env, command_)),
       done_(std::move(done)),
       nodes_(env.nodes.size()) {
-  registry_.BeginRelease(command_.key);
+  env_.releasing.Begin(command_.key);
 }
 
-ReleaseOperation::~ReleaseOperation() { registry_.EndRelease(command_.key); }
-
-void ReleaseOperation::Cancel(Reason why) {
-  Answer(Error{.reason = why, .message = "the release goes on"});
-}
+ReleaseOperation::~ReleaseOperation() { env_.releasing.End(command_.key); }
 
 void ReleaseOperation::Send() {
   for (NodeState& node : nodes_) ++node.on_the_way;

@@ -41,14 +41,6 @@ using ReleaseDone = std::function<void(ReleaseResult)>;
   return token.value().starts_with(kMadeTokenPrefix);
 }
 
-// How a stream's end releases.
-class Releaser {
- public:
-  virtual ~Releaser() = default;
-  // The lease's keeper has ended. See ReleaseCommand::at_end_of.
-  virtual void ReleaseAtEndOf(const Lease& lease) = 0;
-};
-
 class ReleaseOperation final : public Operation,
                                public Round::Listener,
                                public std::enable_shared_from_this<ReleaseOperation> {
@@ -57,9 +49,6 @@ class ReleaseOperation final : public Operation,
   static void Start(const Environment& env, OperationRegistry& registry, ReleaseCommand command,
                     ReleaseDone done);
   ~ReleaseOperation() override;
-
-  // The release goes on; only its caller is answered.
-  void Cancel(Reason why) override;
 
   void OnDecided(Round& round) override;
   void OnLate(Round& round, NodeIndex node, const NodeReply& reply) override;

@@ -6,8 +6,8 @@
 #include <optional>
 #include <vector>
 
-#include "server/core/environment.h"
 #include "server/core/nodes/quorum.h"
+#include "server/core/rounds/environment.h"
 
 namespace redlock {
 

@@ -1,16 +1,11 @@
-// What every state machine of a shard works with. Owned by the shard; one thread.
+// The bounds and times of the algorithm.
 #pragma once
 
-#include <functional>
-#include <span>
+#include <chrono>
+#include <cstddef>
 
-#include "server/core/clock.h"
-#include "server/core/loss_log.h"
-#include "server/core/nodes/node.h"
-#include "server/core/rounds/concurrency_limiter.h"
-#include "server/core/rounds/hybrid_clock.h"
-#include "server/core/rounds/validity.h"
-#include "server/core/statistics.h"
+#include "server/core/types.h"
+#include "server/core/validity.h"
 
 namespace redlock {
 
@@ -43,28 +38,6 @@ struct LockOptions {
   std::size_t max_waiters_per_key = 10'000;
   // Of a shard, waiting acquisitions and watchdogs included: past it new ones are refused.
   std::size_t max_operations = 100'000;
-};
-
-// Chance, for jitter and attempts. Seeded in the simulation.
-class Random {
- public:
-  virtual ~Random() = default;
-  // Uniform in [0, bound]; 0 for a bound that is not positive.
-  [[nodiscard]] virtual Duration UpTo(Duration bound) = 0;
-  // 64 bits that no other daemon draws as well.
-  [[nodiscard]] virtual std::uint64_t Bits() = 0;
-};
-
-struct Environment {
-  Scheduler& scheduler;
-  Random& random;
-  std::function<OwnerToken()> new_token;  // 128 random bits from the OS
-  std::span<Node* const> nodes;
-  HybridClock& fences;
-  ConcurrencyLimiter& limiter;
-  Statistics& statistics;
-  LossLog& losses;
-  const LockOptions& options;
 };
 
 }  // namespace redlock

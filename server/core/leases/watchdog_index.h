@@ -1,0 +1,29 @@
+// Finds the watchdogs of a lease.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <unordered_map>
+#include <vector>
+
+#include "server/core/types.h"
+
+namespace redlock {
+
+class Watchdog;
+
+// Does not own the watchdogs. Strand-confined.
+class WatchdogIndex {
+ public:
+  void Add(Watchdog& watchdog);
+  void Remove(Watchdog& watchdog);
+  [[nodiscard]] std::size_t size() const { return watchdogs_.size(); }
+  // Several streams may watch one lease.
+  [[nodiscard]] std::vector<std::shared_ptr<Watchdog>> Find(const Key& key,
+                                                            const OwnerToken& token) const;
+
+ private:
+  std::unordered_multimap<std::size_t, Watchdog*> watchdogs_;  // by a hash of the token
+};
+
+}  // namespace redlock

@@ -1,0 +1,33 @@
+// What every operation of a shard works with.
+#pragma once
+
+#include <functional>
+#include <span>
+
+#include "server/core/clock.h"
+#include "server/core/loss_log.h"
+#include "server/core/nodes/node.h"
+#include "server/core/options.h"
+#include "server/core/random.h"
+#include "server/core/rounds/concurrency_limiter.h"
+#include "server/core/rounds/hybrid_clock.h"
+#include "server/core/rounds/releasing_keys.h"
+#include "server/core/statistics.h"
+
+namespace redlock {
+
+// Owned by the shard, which outlives the operations. Strand-confined.
+struct Environment {
+  Scheduler& scheduler;
+  Random& random;
+  std::function<OwnerToken()> new_token;  // 128 random bits from the OS
+  std::span<Node* const> nodes;
+  HybridClock& fences;
+  ConcurrencyLimiter& limiter;
+  Statistics& statistics;
+  ReleasingKeys& releasing;
+  LossLog& losses;
+  const LockOptions& options;
+};
+
+}  // namespace redlock

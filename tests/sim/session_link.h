@@ -48,7 +48,7 @@ class Fleet {
   [[nodiscard]] Cluster& cluster() { return cluster_; }
   [[nodiscard]] World& world() { return world_; }
   [[nodiscard]] const StreamFaults& faults() const { return faults_; }
-  // The process that serves there. Two different numbers mean that one process has ended.
+  // Identifies the process that serves as this daemon; a new process gets another number.
   [[nodiscard]] int process(std::size_t daemon) const { return processes_[daemon]; }
 
  private:

@@ -20,8 +20,7 @@ namespace redlock::bench {
 namespace {
 
 constexpr std::string_view kTtl = "10000";
-constexpr std::size_t kMostSteps =
-    64;  // per batch: the best value for a client that does nothing else
+constexpr std::size_t kMostSteps = 64;  // per batch: best for a client that does nothing else
 constexpr std::string_view kRetention = "86400000";
 constexpr std::string_view kCompareAndDelete =
     "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) "

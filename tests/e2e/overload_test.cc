@@ -60,8 +60,7 @@ class Crowd {
   std::atomic<int> otherwise = 0;  // must stay 0
 
  private:
-  static constexpr int kMostPending =
-      9'000;  // each may become a release, so it stays within the limit
+  static constexpr int kMostPending = 9'000;  // each may become a release: within the limit
 
   static std::shared_ptr<grpc::Channel> Connect(const std::string& address) {
     grpc::ChannelArguments own;  // own connection

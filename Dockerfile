@@ -13,7 +13,7 @@ COPY deploy deploy
 RUN cmake --preset release -D REDLOCK_TESTS=OFF \
  && cmake --build --preset release --target redlockd redlockctl \
  && cmake --install build/release --strip --prefix /usr/local
-# The packages of the libraries that the programs are linked to, and no others.
+# Lists exactly the packages of the libraries that the programs are linked to.
 RUN ldd /usr/local/bin/redlockd /usr/local/bin/redlockctl \
   | awk '$3 ~ "^/" {print $3}' | sort -u | xargs -n1 readlink -f | sed 's,^/usr/lib,*/lib,; s,^/lib,*/lib,' \
   | xargs -n1 dpkg -S | cut -d: -f1 | sort -u >/packages
@@ -21,7 +21,7 @@ RUN ldd /usr/local/bin/redlockd /usr/local/bin/redlockctl \
 FROM debian:trixie-slim
 ARG VERSION=0.1.0
 LABEL org.opencontainers.image.title="redlockd" \
-      org.opencontainers.image.description="A lock service: Redlock over independent Redis nodes, by gRPC" \
+      org.opencontainers.image.description="Lock service: Redlock over independent Redis nodes, served over gRPC" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.licenses="MIT"
 COPY --from=build /packages /packages
@@ -32,8 +32,8 @@ RUN apt-get -qq update \
  && install -d -o 10001 -g 0 /data
 COPY --from=build /usr/local/bin/redlockd /usr/local/bin/redlockctl /usr/local/bin/
 USER 10001
-# Nothing is written but by --dev, which puts the sockets of its nodes under /tmp; and to /data where
-# the image serves as a node.
+# The daemon writes files only with --dev, which puts the sockets of its nodes under /tmp. If the image
+# runs as a node, redis-server writes to /data.
 VOLUME ["/tmp", "/data"]
 EXPOSE 50051 9475
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s \

@@ -1,4 +1,5 @@
-// Many workers, one key: how fast and how fairly it goes round, beside a client that polls.
+// Contention: how fast and how fairly one key passes between many workers, compared with a client
+// that polls.
 #include <sys/prctl.h>
 
 #include <CLI/CLI.hpp>
@@ -36,7 +37,7 @@ struct Settings {
   double poll_most_ms = 300;
 };
 
-// One time that a worker had the lock.
+// One period in which a worker held the lock.
 struct Turn {
   int worker = 0;
   std::size_t daemon = 0;
@@ -45,7 +46,7 @@ struct Turn {
   Clock::time_point released;  // when the release was called
 };
 
-// What a round showed. Times in milliseconds.
+// The results of a round. Times in milliseconds.
 struct Figures {
   double rate = 0;
   double gap_p50 = 0, gap_p99 = 0;
@@ -96,7 +97,7 @@ Figures Measure(const Nodes& nodes, const Settings& settings, Millis pause,
   std::latch ready(settings.workers + 1);
   for (int i = 0; i < settings.workers; ++i) {
     threads.emplace_back([&, i] {
-      prctl(PR_SET_TIMERSLACK, 1);  // holds and pauses as short as they say
+      prctl(PR_SET_TIMERSLACK, 1);  // makes holds and pauses as short as requested
       const auto locker = make(i);
       ready.arrive_and_wait();
       while (!stop) {
@@ -112,7 +113,7 @@ Figures Measure(const Nodes& nodes, const Settings& settings, Millis pause,
     });
   }
   ready.arrive_and_wait();
-  std::this_thread::sleep_for(milliseconds(500));  // warm
+  std::this_thread::sleep_for(milliseconds(500));  // warm-up
   const double commands = nodes.Count().commands;
   const auto begin = Clock::now();
   std::this_thread::sleep_for(duration<double>(settings.seconds));
@@ -145,7 +146,7 @@ Figures Median(const std::vector<Figures>& rounds) {
   return median;
 }
 
-// At the pace of the contended key, so that what sleeps in between has to be woken here too.
+// Calls at the pace of the contended key, so that sleeping processes must be woken here too.
 double MedianOf(int times, Millis pause, const std::function<void()>& call) {
   prctl(PR_SET_TIMERSLACK, 1);
   std::vector<double> took;
@@ -181,7 +182,7 @@ double QuorumRound(const Nodes& nodes, Millis pause) {
   DocumentedClient client(nodes.ports());
   std::optional<std::string> held;
   return MedianOf(2000, pause, [&] {
-    // Taken and given back in turns: both are one round of one script or command.
+    // Acquires and releases alternately: each is one round of one script or command.
     if (held) {
       client.Release("round", *held);
       held.reset();
@@ -199,7 +200,7 @@ void PrintRow(const std::string& name, const Figures& figures, double ideal) {
   std::fflush(stdout);
 }
 
-// What `settings.waiters` callers of a key that is held cost the nodes.
+// Measures what `settings.waiters` waiters for a held key cost the nodes.
 void MeasureWaiters(const Nodes& nodes, const Settings& settings) {
   const Daemon daemon(nodes.servers());
   ServiceLocker holder(daemon, 0);
@@ -230,7 +231,7 @@ void MeasureWaiters(const Nodes& nodes, const Settings& settings) {
   holder.Release();
 }
 
-// What a turn costs at least, by this machine.
+// The least that a turn can cost on this machine.
 struct Limits {
   double rpc_ms = 0;
   double round_ms = 0;

@@ -1,5 +1,5 @@
-"""What a daemon costs that does little: start, memory, wake-ups; and memory for each that waits, and
-for each open stream.
+"""Measures the cost of an idle daemon (startup, memory, wake-ups) and the memory per waiter and per open
+stream.
 
     tests/bench/costs [WAITERS]      (default 5000)
 """
@@ -20,7 +20,7 @@ CHANNELS = 10
 
 
 def wake_ups(pid):
-    """Of all threads: a voluntary switch is a sleep, and so a wake-up."""
+    """Of all threads. A voluntary context switch is a sleep, and thus a wake-up."""
     threads = subprocess.run(["sh", "-c", f"cat /proc/{pid}/task/*/status"], capture_output=True,
                              text=True, check=True).stdout
     return sum(int(line.split()[1]) for line in threads.splitlines()
@@ -28,7 +28,7 @@ def wake_ups(pid):
 
 
 def start_to_serving():
-    """In milliseconds, with the nodes up: until the port is open."""
+    """Milliseconds until the port is open, with the nodes up."""
     nodes = Nodes()
     try:
         took = []
@@ -50,9 +50,9 @@ def start_to_serving():
 
 
 def stream_kib(open_stream):
-    """Resident memory of each of many open streams: open_stream(channel, i) returns its first event."""
+    """Resident memory per open stream. open_stream(channel, i) must return the stream's iterator."""
     with service("--max-streams", str(STREAMS + 1)) as (_, daemon, port):
-        options = [("grpc.use_local_subchannel_pool", 1)]  # a connection each
+        options = [("grpc.use_local_subchannel_pool", 1)]  # one connection each
         channels = [grpc.insecure_channel(f"127.0.0.1:{port}", options) for _ in range(CHANNELS)]
         for channel in channels:
             grpc.channel_ready_future(channel).result(10)
@@ -64,7 +64,7 @@ def stream_kib(open_stream):
 
 
 def watch_health(channel, _):
-    """A stream that holds nothing: gRPC's own cost, nearly."""
+    """A stream without a lease: almost only gRPC's own cost."""
     return channel.unary_stream("/grpc.health.v1.Health/Watch", lambda raw: raw, lambda raw: raw)(b"")
 
 
@@ -94,7 +94,7 @@ def main(waiters=5000):
     print(f"| {STREAMS} streams that hold nothing (Health Watch) | {stream_kib(watch_health):.1f} KiB each |")
     print(f"| {STREAMS} Holds | {stream_kib(hold):.1f} KiB each |")
     sys.stdout.flush()
-    os._exit(0)  # gRPC's threads would wait for the streams of daemons that are gone
+    os._exit(0)  # gRPC's threads would wait for the streams of daemons that have exited
 
 
 if __name__ == "__main__":

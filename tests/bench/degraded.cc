@@ -1,5 +1,5 @@
-// What a node that is stopped, or dead, costs those who go on with the others. Three daemons, each
-// over nodes of its own, measured in turns.
+// Measures what a stopped or dead node costs the operations on the remaining nodes. Three daemons,
+// each with its own nodes, are measured alternately.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <thread>
@@ -32,7 +32,7 @@ void Run(const Settings& settings) {
   Set healthy("all nodes up"), stopped("one stopped (SIGSTOP)"), dead("one dead (SIGKILL)");
   stopped.nodes.servers()[0]->Pause();
   dead.nodes.servers()[0]->Kill();
-  // "After the first moment": it takes the node timeout to know.
+  // Measures after the first moment, because a fault is known only after the node timeout.
   for (Set* const set : {&healthy, &stopped, &dead}) {
     (void)set->load->Run(settings.outstanding, std::chrono::milliseconds(300));
   }

@@ -1,5 +1,6 @@
-// A Redlock client as the Redis documentation describes it, as a stand-in for the libraries: asks
-// all nodes at once, waits for all, rolls back where it has no quorum; the caller polls.
+// A Redlock client as the Redis documentation describes it, as a stand-in for client libraries. It
+// asks all nodes at once, waits for all replies, and rolls back if it has no quorum; the caller
+// polls.
 // https://redis.io/docs/latest/develop/clients/patterns/distributed-locks/
 #pragma once
 
@@ -15,12 +16,12 @@
 
 namespace redlock::bench {
 
-// One thread. A node that fails ends the bench.
+// For one thread. A node that fails ends the bench.
 class DocumentedClient {
  public:
   explicit DocumentedClient(const std::vector<std::uint16_t>& ports);
 
-  // The token, where the lock was acquired.
+  // Returns the token if the lock was acquired.
   [[nodiscard]] std::optional<std::string> Acquire(const std::string& key,
                                                    std::chrono::milliseconds ttl);
   void Release(const std::string& key, const std::string& token);
@@ -32,7 +33,7 @@ class DocumentedClient {
   };
   using Reply = std::unique_ptr<redisReply, Free>;
 
-  // The next answer of each node.
+  // Reads one reply from each node.
   std::vector<Reply> Answers();
 
   std::vector<std::unique_ptr<redisContext, Free>> nodes_;

@@ -112,7 +112,7 @@ void Listen(grpc::ServerBuilder& builder, const std::vector<std::string>& addres
 }  // namespace
 
 int ServeEmpty(const std::vector<std::string>& addresses) {
-  constexpr int kAhead = 128;  // calls that are ready to be taken
+  constexpr int kAhead = 128;  // calls that are ready to accept a request
   RawService service;
   grpc::ServerBuilder builder;
   Listen(builder, addresses, service);

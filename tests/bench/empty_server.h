@@ -1,5 +1,5 @@
-// Answers every Acquire and Release at once with bytes of the usual size, looking at nothing: what
-// an RPC costs without a lock.
+// Answers every Acquire and Release at once with a response of the usual size and does no work: the
+// cost of an RPC without a lock.
 #pragma once
 
 #include <string>
@@ -7,12 +7,12 @@
 
 namespace redlock::bench {
 
-// Serves until it is killed.
+// Both serve until the process is killed.
 //
-// The leanest that gRPC has: one completion queue, one thread, messages as bytes that are made
-// once.
+// The leanest server that gRPC allows: one completion queue, one thread, and response bytes that
+// are made once.
 int ServeEmpty(const std::vector<std::string>& addresses);
-// As gRPC's documentation has it: the callback API, with its own threads, and messages as messages.
+// As in gRPC's documentation: the callback API with its own threads and real messages.
 int ServeEmptyByCallback(const std::vector<std::string>& addresses);
 
 }  // namespace redlock::bench

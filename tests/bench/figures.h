@@ -1,4 +1,4 @@
-// Quantiles, and medians over rounds with their spread.
+// Quantiles, medians over rounds, and their spread.
 #pragma once
 
 #include <algorithm>
@@ -18,7 +18,7 @@ namespace redlock::bench {
   return Quantile(std::move(values), .5);
 }
 
-// Half the distance between the quartiles, as a part of the median: how much rounds differ.
+// Half the interquartile range divided by the median: how much the rounds differ.
 [[nodiscard]] inline double Spread(const std::vector<double>& values) {
   const double median = Median(values);
   if (median == 0) return 0;

@@ -1,9 +1,9 @@
-"""What many leases in one Session cost: CPU and memory of the daemon, and of the nodes.
+"""Measures the cost of many leases in one Session: CPU and memory of the daemon and the nodes.
 
     tests/bench/leases [LEASES] [TTL seconds] [SECONDS]      (default 10000 10 20)
 
-Starts three redis-server processes and one redlockd on free ports, acquires the leases, lets their
-watchdogs run for SECONDS and prints what was used in that time.
+Starts three redis-server processes and one redlockd on free ports, acquires the leases, lets their watchdogs
+run for SECONDS and prints the resources used in that time.
 """
 
 import sys

@@ -30,7 +30,7 @@ class ThreadPerCaller final : public Load {
           const std::string key = KeyOf(slot, cycle);
           const auto token = clients_[slot]->Acquire(key, std::chrono::seconds(10));
           const auto acquired = Clock::now();
-          if (!token) continue;  // too slow: it counts as nothing
+          if (!token) continue;  // too slow: does not count
           clients_[slot]->Release(key, *token);
           results[slot].acquire_us.push_back(Micros(acquired - began).count());
           results[slot].cycle_us.push_back(Micros(Clock::now() - began).count());
@@ -66,8 +66,8 @@ double OwnCpuMicros() {
   return micros(usage.ru_utime) + micros(usage.ru_stime);
 }
 
-// Nanoseconds, where the clock ticks of /proc/PID/stat would be too coarse: summed over its
-// threads.
+// Reads nanoseconds, summed over the threads, because the clock ticks of /proc/PID/stat are too
+// coarse.
 double CpuMicros(int pid) {
   clockid_t clock{};
   timespec time{};

@@ -1,5 +1,5 @@
-// A load of lock cycles: so many outstanding at a time, each an acquire and then a release of a key
-// that nobody else wants.
+// A load of lock cycles with a fixed number outstanding at a time. Each cycle acquires and then
+// releases an uncontended key.
 #pragma once
 
 #include <chrono>
@@ -14,9 +14,9 @@ using Clock = std::chrono::steady_clock;
 
 struct LoadResult {
   double seconds = 0;
-  std::vector<double> acquire_us;  // one for each acquisition
-  std::vector<double> cycle_us;    // acquired and released
-  double client_cpu_us = 0;        // of this process, or of what runs the load
+  std::vector<double> acquire_us;  // one per acquisition
+  std::vector<double> cycle_us;    // acquire and release together
+  double client_cpu_us = 0;        // of the process that runs the load
 
   [[nodiscard]] double per_second() const { return static_cast<double>(cycle_us.size()) / seconds; }
 };
@@ -24,22 +24,22 @@ struct LoadResult {
 class Load {
  public:
   virtual ~Load() = default;
-  // Runs for that long and returns what was completed in it. What is under way at the end is
-  // completed before this returns. Throws where something fails.
+  // Runs for `time` and returns what was completed. Completes the cycles under way before it
+  // returns. Throws if an operation fails.
   [[nodiscard]] virtual LoadResult Run(std::size_t outstanding, std::chrono::nanoseconds time) = 0;
 };
 
-// The key that a slot takes in its nth cycle: a few each, so that nodes keep a working set.
+// The key of a slot's nth cycle. Each slot uses a few keys, so that the nodes keep a working set.
 [[nodiscard]] inline std::string KeyOf(std::size_t slot, std::size_t cycle) {
   return "bench:" + std::to_string(slot) + ":" + std::to_string(cycle % 16);
 }
 
 // User and system time of this process.
 [[nodiscard]] double OwnCpuMicros();
-// User and system time of another one.
+// User and system time of another process.
 [[nodiscard]] double CpuMicros(int pid);
 
-// Times the cycles of all slots.
+// Measures the cycles of all slots.
 class Stopwatch {
  public:
   explicit Stopwatch(std::size_t slots) : slots_(slots), cpu_(OwnCpuMicros()) {}
@@ -60,15 +60,15 @@ class Stopwatch {
   LoadResult result_;
 };
 
-// Straight to the nodes, pipelined, from one thread; decided at the majority.
+// Directly to the nodes, pipelined, from one thread; a majority decides.
 enum class RawMode {
-  kDocumented,     // SET NX PX and the compare-and-delete script, as the Redis documentation has it
-  kOwnScriptEach,  // the project's script, with fence and guard, called for each step
-  kOwnScripts,     // many steps in a call of it, as the daemon does
+  kDocumented,     // SET NX PX and the compare-and-delete script of the Redis documentation
+  kOwnScriptEach,  // the project's script with fence and guard, one step per call
+  kOwnScripts,     // many steps per call, as the daemon does
 };
 [[nodiscard]] std::unique_ptr<Load> RawLoad(const std::vector<std::uint16_t>& ports, RawMode mode);
 
-// DocumentedClient, a thread and connections for each that is outstanding.
+// DocumentedClient, with a thread and connections for each outstanding cycle.
 [[nodiscard]] std::unique_ptr<Load> LibraryLoad(std::vector<std::uint16_t> ports);
 
 // Acquire and Release over one connection from one thread.

@@ -1,4 +1,4 @@
-// How a worker comes to a contended lock.
+// The two ways in which a worker acquires a contended lock.
 #pragma once
 
 #include <atomic>
@@ -16,26 +16,26 @@
 
 namespace redlock::bench {
 
-// What all of them want, and for how long at most.
+// The key for which all workers contend, and its TTL.
 inline constexpr const char* kContendedKey = "contended";
 inline constexpr std::chrono::milliseconds kContendedTtl{10'000};
 
-// A connection of its own.
+// Returns a stub with its own connection.
 [[nodiscard]] std::unique_ptr<v1::LockService::Stub> ConnectTo(const std::string& address);
-// Asks for the key by the service, and waits.
+// A request that acquires the key through the service and waits.
 [[nodiscard]] v1::AcquireRequest AcquireContended();
 
-// Of one worker. Acquire waits until it has it, or until `stop`.
+// The lock client of one worker. Acquire waits until it has the lock, or until `stop`.
 class Locker {
  public:
   virtual ~Locker() = default;
   virtual bool Acquire(const std::atomic<bool>& stop) = 0;
   virtual void Release() = 0;
-  // By which of several daemons.
+  // The index of the daemon that it uses.
   [[nodiscard]] virtual std::size_t daemon() const { return 0; }
 };
 
-// By unary calls to a daemon.
+// Makes unary calls to a daemon.
 class ServiceLocker final : public Locker {
  public:
   ServiceLocker(const testing::Daemon& daemon, std::size_t number);
@@ -49,7 +49,8 @@ class ServiceLocker final : public Locker {
   std::string token_;
 };
 
-// After the Redis documentation: tries, and sleeps for a random time between the two if it fails.
+// Follows the Redis documentation: tries, and sleeps for a random time between the two bounds after
+// a failure.
 class PollingLocker final : public Locker {
  public:
   PollingLocker(const std::vector<std::uint16_t>& ports, double least_ms, double most_ms);

@@ -1,5 +1,5 @@
-"""A daemon over three nodes for the benches, a session that asks it for many locks, and what the
-processes use."""
+"""Shared parts of the benches: a daemon over three nodes, a session that acquires many locks, and the
+resources that processes use."""
 
 import contextlib
 import os
@@ -25,7 +25,7 @@ def cpu_seconds(pid):
 
 
 class CpuMeter:
-    """What processes use from now on, each in % of a core."""
+    """CPU that processes use from now on, each in % of a core."""
 
     def __init__(self, *processes):
         self._pids = [process.pid for process in processes]
@@ -46,7 +46,7 @@ def resident_mib(pid):
 
 @contextlib.contextmanager
 def service(*arguments):
-    """Yields the nodes, the daemon's process and its port; ends them all."""
+    """Yields the nodes, the daemon's process and its port; stops them all at the end."""
     nodes = Nodes()
     port = free_port()
     command = [REDLOCKD, "--listen", f"127.0.0.1:{port}", "--log-level", "warning", *arguments]
@@ -64,9 +64,9 @@ def service(*arguments):
 
 
 class Session:
-    """One Session, by which many locks are asked for."""
+    """One Session that acquires many locks."""
 
-    BATCH = 100  # operations in a message
+    BATCH = 100  # operations per message
 
     def __init__(self, port):
         self._requests = queue.Queue()

@@ -1,4 +1,4 @@
-// The parts of the hot path that need no other process, one by one.
+// Measures the parts of the hot path that need no other process, one at a time.
 #include <benchmark/benchmark.h>
 #include <hiredis/hiredis.h>
 
@@ -20,7 +20,7 @@ const Key kKey("orders/4711");
 const OwnerToken kToken("rl-0123456789abcdef0123456789abcdef");
 const OwnerLabel kNobody;
 
-// Everything that the core does for a lock that is taken and given back, over simulated nodes.
+// Everything that the core does to acquire and release a lock, over simulated nodes.
 void AcquireAndRelease(benchmark::State& state) {
   sim::World world(1);
   sim::ClusterOptions options;

@@ -25,7 +25,7 @@ NodeCounts Nodes::Count() const {
   NodeCounts sum;
   for (const auto& server : servers_) {
     const std::string info = server->Cli("INFO everything");
-    sum.commands += Number(info, "total_commands_processed") - 1;  // without this INFO
+    sum.commands += Number(info, "total_commands_processed") - 1;  // without this INFO itself
     sum.cpu_us += (Number(info, "used_cpu_user") + Number(info, "used_cpu_sys")) * 1e6;
     sum.bytes += Number(info, "total_net_input_bytes") + Number(info, "total_net_output_bytes");
     sum.calls += Number(info, "total_reads_processed") + Number(info, "total_writes_processed");

@@ -1,4 +1,4 @@
-// redis-server processes, and what they count of their own work.
+// redis-server processes and their own statistics.
 #pragma once
 
 #include <cstdint>
@@ -10,9 +10,9 @@
 
 namespace redlock::bench {
 
-// Added up over all nodes, since they were started.
+// Totals over all nodes since their start.
 struct NodeCounts {
-  double commands = 0;  // what scripts call included
+  double commands = 0;  // including commands that scripts call
   double cpu_us = 0;    // user and system time of the server processes
   double bytes = 0;     // received and sent
   double calls = 0;     // read and write system calls on connections
@@ -34,7 +34,7 @@ class Nodes {
     return servers_;
   }
   [[nodiscard]] std::vector<std::uint16_t> ports() const;
-  // Not counting what is needed to ask for it.
+  // Does not count the commands that read the statistics.
   [[nodiscard]] NodeCounts Count() const;
 
  private:

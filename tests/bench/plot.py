@@ -10,7 +10,7 @@ import matplotlib
 matplotlib.use("svg")
 from matplotlib import pyplot, ticker  # noqa: E402, F401
 
-# The same look in every picture, and the same file for the same figures.
+# The same style in every plot, and identical files for identical figures.
 matplotlib.rcParams.update({"svg.hashsalt": "redlockd", "font.size": 9, "axes.grid": True,
                             "grid.alpha": 0.3, "figure.figsize": (6.4, 3.6)})
 

@@ -1,4 +1,4 @@
-// The limit of the nodes: what a client can do that has nothing else to do.
+// The limit of the nodes: what a client achieves that does nothing else.
 #include <arpa/inet.h>
 #include <hiredis/hiredis.h>
 #include <netinet/tcp.h>
@@ -20,7 +20,7 @@ namespace redlock::bench {
 namespace {
 
 constexpr std::string_view kTtl = "10000";
-constexpr std::size_t kMostSteps = 64;  // of a batch: what serves a client best that does only this
+constexpr std::size_t kMostSteps = 64;  // per batch: best for a client that does nothing else
 constexpr std::string_view kRetention = "86400000";
 constexpr std::string_view kCompareAndDelete =
     "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) "
@@ -31,7 +31,7 @@ struct FreeReply {
 };
 using Reply = std::unique_ptr<redisReply, FreeReply>;
 
-// One connection: commands are gathered and written at once, replies read as they come.
+// One connection: gathers commands and writes them at once, reads replies as they arrive.
 class Node {
  public:
   explicit Node(std::uint16_t port) : fd_(socket(AF_INET, SOCK_STREAM, 0)) {
@@ -54,9 +54,9 @@ class Node {
 
   [[nodiscard]] int fd() const { return fd_; }
   std::string out;
-  std::deque<std::pair<std::size_t, std::size_t>> waiting;  // slot and its step
+  std::deque<std::pair<std::size_t, std::size_t>> waiting;  // slots and their steps
   redis::StepBatch steps;
-  std::deque<std::size_t> batches;  // under way: how many steps each has
+  std::deque<std::size_t> batches;  // the numbers of steps of the batches under way
 
   void Flush() {
     for (std::size_t sent = 0; sent < out.size();) {
@@ -77,7 +77,7 @@ class Node {
     if (redisReaderGetReply(reader_, &raw) != REDIS_OK) throw std::runtime_error("node: reply");
     return Reply(static_cast<redisReply*>(raw));
   }
-  // For set-up: one command, waited for.
+  // For set-up: sends one command and waits for the reply.
   [[nodiscard]] std::string Ask(std::span<const std::string_view> words) {
     redis::AppendCommand(out, words);
     Flush();
@@ -224,11 +224,11 @@ class Raw final : public Load {
     }
   }
 
-  // Returns whether the slot has ended.
+  // Returns whether the slot is done.
   bool OnReply(std::size_t number, std::size_t step, const redisReply& reply, Stopwatch& watch,
                bool goes_on) {
     Slot& slot = slots_[number];
-    if (step != slot.step) return false;  // later than the quorum
+    if (step != slot.step) return false;  // a reply after the quorum was reached
     const bool granted = reply.type == REDIS_REPLY_STATUS ||
                          (reply.type == REDIS_REPLY_INTEGER && reply.integer == 1) ||
                          (reply.type == REDIS_REPLY_ARRAY && reply.element[0]->integer == 1);
@@ -246,7 +246,7 @@ class Raw final : public Load {
   }
 
   const RawMode mode_;
-  const std::size_t most_steps_;  // of a batch
+  const std::size_t most_steps_;  // per batch
   const int epoll_;
   std::vector<std::unique_ptr<Node>> nodes_;
   std::vector<std::string> marks_;

@@ -1,4 +1,4 @@
-// Loads through the service. One thread and one completion queue each, on one connection.
+// Loads that go through the service, each with one thread, one completion queue and one connection.
 #include <grpcpp/create_channel.h>
 #include <grpcpp/support/async_stream.h>
 #include <grpcpp/support/async_unary_call.h>

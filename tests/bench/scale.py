@@ -1,6 +1,6 @@
-"""What a daemon and its nodes cost by how many keys are held, and by how many wait for one.
+"""Measures the cost of a daemon and its nodes by the number of held keys and by the number of waiters.
 
-    tests/bench/scale [ROWS.json]      adds a line for each row to this file
+    tests/bench/scale [ROWS.json]      appends a line per row to this file
 """
 
 import json
@@ -17,12 +17,12 @@ from test_service import eventually, pb, pb_grpc, seconds
 HELD = (0, 2_000, 5_000, 10_000, 20_000, 40_000)
 WAITING = (0, 500, 1_000, 2_000, 5_000, 10_000)
 TTL = 10  # seconds; watchdogs extend at half of it
-WINDOW = 5  # seconds: each lease is extended once in it
+WINDOW = 5  # seconds, in which each lease is extended once
 CYCLES = 300
 
 
 class Reader(threading.Thread):
-    """Takes in what a session is told, as a client has to."""
+    """Reads a session's responses, as a client has to."""
 
     def __init__(self, session):
         super().__init__(daemon=True)
@@ -35,11 +35,11 @@ class Reader(threading.Thread):
                 self.leases += sum(result.HasField("lease") for result in response.results)
                 self.lost += sum(event.type == pb.EVENT_TYPE_LOST for event in response.events)
         except grpc.RpcError:
-            pass  # the daemon's end is the session's
+            pass  # the session ends with the daemon
 
 
 def cycle_ms(port):
-    """Median of an acquire and a release by unary calls, of a key that nobody else wants."""
+    """Median time of an acquire and a release of an uncontended key by unary calls."""
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = pb_grpc.LockServiceStub(channel)
         took = []

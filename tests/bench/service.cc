@@ -1,5 +1,5 @@
-// redlockd beside the limits that it is made of, in one run: the nodes without a service, RPCs
-// without a lock, a library's algorithm in the client's own process.
+// Compares redlockd with its limits in one run: the nodes without a service, RPCs without a lock,
+// and a library that runs the algorithm in the client's process.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <fstream>
@@ -31,14 +31,14 @@ struct Settings {
 struct Subject {
   std::string name;
   std::unique_ptr<Load> load;
-  int server = 0;  // the process whose CPU is counted as the service's
+  int server = 0;  // the process whose CPU counts as the service's
 };
 
 // The medians over all rounds of one subject at one number of outstanding cycles.
 struct Row {
   std::vector<double> rates;
   std::vector<double> acquire_us;
-  std::vector<double> client_cpu, server_cpu;  // of a cycle, µs
+  std::vector<double> client_cpu, server_cpu;  // per cycle, µs
   std::vector<double> commands, node_cpu, bytes, calls;
 
   [[nodiscard]] double rate() const { return Median(rates); }

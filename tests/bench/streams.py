@@ -1,9 +1,9 @@
-"""What many open Holds cost: CPU and memory of the daemon, and how long the releases take at the end.
+"""Measures the cost of many open Holds: CPU and memory of the daemon, and the time to release all locks.
 
     tests/bench/streams [STREAMS] [TTL seconds] [SECONDS]      (default 9000 10 15)
 
-Starts three redis-server processes and one redlockd on free ports, opens a Hold of its own key on
-every stream, lets the watchdogs run for SECONDS, and then cancels all streams.
+Starts three redis-server processes and one redlockd on free ports, opens a Hold of a separate key on every
+stream, lets the watchdogs run for SECONDS, and then cancels all streams.
 """
 
 import asyncio
@@ -39,7 +39,7 @@ async def hold(stub, key, ttl, counts):
 
 async def measure(daemon, port, redis_port, streams, ttl, duration):
     empty = resident_mib(daemon.pid)
-    options = [("grpc.use_local_subchannel_pool", 1)]  # a connection each
+    options = [("grpc.use_local_subchannel_pool", 1)]  # one connection each
     channels = [grpc.aio.insecure_channel(f"127.0.0.1:{port}", options) for _ in range(CHANNELS)]
     stubs = [pb_grpc.LockServiceStub(channel) for channel in channels]
     counts = Counts()

@@ -1,4 +1,4 @@
-// The C++ library against real daemons.
+// Tests of the C++ library against real daemons.
 #include "redlock/client.h"
 
 #include <grpcpp/grpcpp.h>
@@ -223,7 +223,7 @@ TEST_F(ClientTest, LocksGoAlongWhenTheirDaemonIsKilled) {
   ASSERT_TRUE(waiting.get());
   first->process().Signal(SIGKILL);
   (void)first->process().Wait();
-  // Far longer than the TTL.
+  // Much longer than the TTL.
   const auto end = Clock::now() + seconds(9);
   while (Clock::now() < end) {
     ASSERT_TRUE(lock->held()) << lock->loss()->message;
@@ -252,7 +252,8 @@ TEST_F(ClientTest, LocksAndWaitersGoAlongWhenTheirDaemonIsDrained) {
   EXPECT_GT(next->fencing_token(), fence);
 }
 
-// Says that it drains, and answers what it was asked before only when that is under way elsewhere.
+// Announces that it drains, and answers earlier operations only after the client has repeated them
+// at another daemon.
 class LateDaemon final : public v1::LockService::Service {
  public:
   LateDaemon() {
@@ -264,7 +265,7 @@ class LateDaemon final : public v1::LockService::Service {
     address_ = "127.0.0.1:" + std::to_string(port);
   }
   [[nodiscard]] const std::string& address() const { return address_; }
-  // The client has got the answer, or is about to.
+  // Returns when the client has received the answer, or is about to.
   void AnswerNow() {
     now_.set_value();
     answered_.get_future().wait();
@@ -324,7 +325,7 @@ TEST_F(ClientTest, ALateRefusalByADrainedDaemonDoesNotDisturbTheNext) {
   }));
   late.AnswerNow();
   std::this_thread::sleep_for(milliseconds(100));
-  // Lets the client look through what it has under way, at the end of that time.
+  // Lets the client check its pending operations at the end of that time.
   EXPECT_TRUE(client->acquire("other", {.wait = milliseconds(50)}));
   std::this_thread::sleep_for(milliseconds(100));
   EXPECT_TRUE(held->release());
@@ -351,7 +352,7 @@ TEST_F(ClientTest, LossIsToldBeforeTheValidityEndsWhereNoDaemonIsLeft) {
   ASSERT_TRUE(lock);
   Clock::time_point lost;
   const std::stop_callback callback(lock->lost(), [&lost] { lost = Clock::now(); });
-  first->process().Signal(SIGSTOP);  // silent, but the connection stays
+  first->process().Signal(SIGSTOP);  // silent, but the connection stays open
   const auto until = Clock::now() + lock->validity();
   EXPECT_TRUE(Eventually([&lock] { return lock->lost().stop_requested(); }));
   EXPECT_LE(lost, until - milliseconds(500));
@@ -371,7 +372,7 @@ TEST_F(ClientTest, LossIsToldWhereAnotherTookTheLock) {
   EXPECT_EQ(lock->loss()->reason, Reason::kLockNotHeld) << lock->loss()->message;
 }
 
-// The old daemon was only cut off for longer than a TTL, and another client has had the lock since.
+// The old daemon was cut off for longer than a TTL, and another client has held the lock since.
 TEST_F(ClientTest, ALockThatAnotherHadMeanwhileIsNotTakenAlong) {
   Daemon second(nodes);
   Open(To({first->address(), second.address()}));

@@ -1,4 +1,4 @@
-"""Starts nodes and daemons, and a language's runner of client/conformance/scenarios.json.
+"""Starts nodes and daemons, and runs a language's runner of client/conformance/scenarios.json.
 
     conformance.py COMMAND ...        with REDLOCKD and REDLOCKCTL set
 """
@@ -24,7 +24,7 @@ def free_port():
 
 
 class Daemons:
-    """Two of them; one that has ended is started again at the same port."""
+    """Two daemons; one that has ended is restarted at the same port."""
 
     def __init__(self, nodes, directory):
         self.ports = [free_port() for _ in range(2)]
@@ -45,7 +45,7 @@ class Daemons:
         while not self.over:
             for i, process in enumerate(self.processes):
                 if process.poll() is not None:
-                    time.sleep(1)  # others have to do meanwhile
+                    time.sleep(1)  # the other daemon has to serve meanwhile
                     self.processes[i] = subprocess.Popen(self.commands[i])
             time.sleep(0.02)
 
@@ -53,7 +53,7 @@ class Daemons:
         while True:
             with open(self.requests) as requests:
                 for request in requests:
-                    # The client uses the first one it reached; where it is does not matter here.
+                    # The client uses the first daemon that it reached; which one that is does not matter here.
                     if request.strip() == "kill":
                         self.processes[0].send_signal(signal.SIGKILL)
                     elif request.strip() == "drain":
@@ -68,7 +68,7 @@ class Daemons:
                             process.send_signal(signal.SIGCONT)
 
     def holder(self):
-        """The one that keeps the client's lock alive."""
+        """The daemon that keeps the client's lock alive."""
         for port, process in zip(self.ports, self.processes):
             leases = subprocess.run(
                 [os.environ["REDLOCKCTL"], "--server", f"127.0.0.1:{port}", "leases"],

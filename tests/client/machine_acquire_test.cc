@@ -59,7 +59,7 @@ TEST_F(MachineLocksTest, AnAcquireWithTheCallersTokenIsSentAgainAndThenAdopted) 
   EXPECT_FALSE(leases.contains(call)) << "an extension does not take the lock into this Session";
   const std::uint64_t sequence = Last<AdoptRequest>().body.sequence;
   EXPECT_GT(sequence, 20U + 2) << "each sending of the acquire may have taken one";
-  // Gone meanwhile: acquired again.
+  // The lock is gone by then, so it is acquired again.
   Refuse(Last<AdoptRequest>().id, Reason::kLockNotHeld);
   Flush();
   EXPECT_EQ(Count<AcquireRequest>(), 3U);

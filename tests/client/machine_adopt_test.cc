@@ -95,7 +95,7 @@ TEST_F(MachineLocksTest, AnAdoptionIsTriedForAsLongAsTheLockIsTrusted) {
   EXPECT_EQ(lost[0], lease);
   const std::size_t adoptions = Count<AdoptRequest>();
   EXPECT_GT(adoptions, 30U);
-  // An answer that comes now does not bring it back, and the daemon is asked to release the lock.
+  // A late answer does not restore the lock, and the client asks the daemon to release it.
   Adopted(Last<AdoptRequest>().id);
   EXPECT_EQ(lease->state(), Lease::State::kLost);
   Live(seconds(1));

@@ -1,5 +1,5 @@
-// How long the client trusts, against the truth, under random delays and clocks that run at
-// different rates.
+// How long the client trusts a lock, compared with the truth, under random delays and clocks that
+// run at different rates.
 #include <random>
 
 #include "tests/client/machine_harness.h"
@@ -27,7 +27,7 @@ TEST(ClockAnchor, KeepsThePairThatDatesLatest) {
   EXPECT_EQ(*anchor.MadeAt(seconds(11)), start + milliseconds(990)) << "a slower round trip";
   anchor.OnAnswer(start + milliseconds(995), seconds(11));
   EXPECT_EQ(*anchor.MadeAt(seconds(11)), start + milliseconds(995));
-  // A minute of slow messages loses 1 % of that minute, and no more.
+  // A minute of slow messages loses only 1 % of that minute.
   for (int second = 12; second < 72; ++second) {
     anchor.OnAnswer(start + seconds(second - 10) - seconds(3), seconds(second));
   }
@@ -46,7 +46,7 @@ TEST(ClockAnchor, IsNeverLaterThanTheTruth) {
     TimePoint now(seconds(1'000));
     for (int i = 0; i < 50; ++i) {
       const TimePoint sent = now;
-      now += upto(longest);  // on its way, and in the daemon
+      now += upto(longest);  // in transit and in the daemon
       const TimePoint made = now;
       const Duration clock = DaemonTime(made, rate);
       if (chance() % 3 != 0) anchor.OnAnswer(sent, clock);
@@ -67,10 +67,10 @@ TEST(SessionTrust, NeverDecreasesAndNeedsAnAnswer) {
   EXPECT_EQ(trust.Until(), TimePoint(milliseconds(104'948)));
 }
 
-// One daemon that keeps its word to the letter and not a moment longer, on a clock of its own rate,
-// and a client whose messages take random times both ways. The daemon releases the lock `grace`
-// after the last message that it has read, and the nodes let it expire a TTL after the last
-// extension. Up to then the client may trust the lock.
+// One daemon that keeps its promise exactly and not a moment longer, on a clock with its own rate,
+// and a client whose messages take random times in both directions. The daemon releases the lock
+// `grace` after the last message that it has read, and the nodes let it expire one TTL after the
+// last extension. Until then the client may trust the lock.
 class TrustAgainstTheTruth : public MachineTest, public ::testing::WithParamInterface<int> {
  protected:
   void SetUp() override {}
@@ -78,7 +78,7 @@ class TrustAgainstTheTruth : public MachineTest, public ::testing::WithParamInte
   [[nodiscard]] Duration UpTo(Duration most) {
     return Duration(std::uniform_int_distribution<Duration::rep>(0, most.count())(chance));
   }
-  // The world's time at which the daemon's clock has moved on by that much.
+  // The world's time at which the daemon's clock has advanced by that much.
   [[nodiscard]] TimePoint After(Duration by_the_daemon) const {
     return clock.now + by_the_daemon - by_the_daemon / 1'000 * rate;
   }
@@ -97,7 +97,7 @@ class TrustAgainstTheTruth : public MachineTest, public ::testing::WithParamInte
     to_client.emplace_back(clock.now + UpTo(longest), std::move(response));
   }
   [[nodiscard]] Duration Validity() {
-    // It began the round a while ago; the nodes' clocks run as its own.
+    // The daemon began the round `elapsed` ago; the nodes' clocks run like its own.
     const Duration elapsed = UpTo(milliseconds(50));
     const Duration validity = kTtl - DriftOf(kTtl) - milliseconds(2) - elapsed;
     expires_at = std::max(expires_at, After(kTtl - elapsed));
@@ -143,12 +143,12 @@ TEST_P(TrustAgainstTheTruth, TheClientIsNeverTheLastToKnow) {
         const TimePoint last = to_daemon.empty() ? clock.now : to_daemon.back().first;
         to_daemon.emplace_back(std::max(last, clock.now + UpTo(longest)), sent[seen].request);
       }
-      if (!to_client.empty() && to_client.size() > 1) {  // in order
+      if (!to_client.empty() && to_client.size() > 1) {  // delivery is in order
         auto& [at, response] = to_client.back();
         at = std::max(at, to_client[to_client.size() - 2].first);
       }
       clock.now += UpTo(milliseconds(30));
-      if (chance() % 200 == 0) clock.now += UpTo(seconds(2));  // a suspend of the client
+      if (chance() % 200 == 0) clock.now += UpTo(seconds(2));  // the client is suspended
       const bool cut = clock.now > cut_off;
       while (!cut && !to_daemon.empty() && to_daemon.front().first <= clock.now) {
         Read(to_daemon.front().second);

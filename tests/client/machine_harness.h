@@ -1,5 +1,5 @@
-// The client's state machine, driven by hand: a clock that only tests move, daemons that answer
-// what tests say, and a log of what the machine wants done.
+// Drives the client's state machine by hand: the test moves the clock and sends the daemon's
+// answers, and the harness logs the actions that the machine requests.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -34,7 +34,7 @@ class FakeRandom final : public Random {
   std::uint64_t last_ = 0;
 };
 
-// An operation as it was sent.
+// An operation as sent.
 template <typename Body>
 struct SentAs {
   std::uint64_t id = 0;
@@ -63,7 +63,7 @@ class MachineTest : public ::testing::Test {
     Tick();
   }
 
-  // What the machine wants is noted after each call.
+  // Call after each call of the machine: records the requested actions.
   void Collect() {
     for (Effect& effect : machine->TakeEffects()) {
       std::visit(Overloaded{
@@ -98,7 +98,7 @@ class MachineTest : public ::testing::Test {
     machine->Tick();
     Collect();
   }
-  // Everything that is due on the way happens at its time.
+  // Everything that is due within `duration` happens at its time.
   void Pass(Duration duration) {
     const TimePoint end = clock.now + duration;
     while (machine->NextDeadline() <= end) {
@@ -107,10 +107,10 @@ class MachineTest : public ::testing::Test {
     }
     clock.now = end;
   }
-  // Nothing happens meanwhile.
+  // Nothing happens during a suspend.
   void Suspend(Duration duration) { clock.now += duration; }
 
-  // The daemon of the present session.
+  // The write on the current session has completed.
   void Written() {
     writing.erase(session);
     machine->OnWritten(session);
@@ -140,7 +140,7 @@ class MachineTest : public ::testing::Test {
     Written();
     Ok(ping.id);
   }
-  // Pings are answered at once, for as long.
+  // Answers pings at once for `duration`.
   void Live(Duration duration) {
     const TimePoint end = clock.now + duration;
     while (clock.now < end) {
@@ -187,7 +187,7 @@ class MachineTest : public ::testing::Test {
     return call;
   }
   CallId Acquire(const std::string& key = "k") { return Acquire({.key = key, .ttl = seconds(30)}); }
-  // Over a session that is ready.
+  // Acquires over a ready session.
   LeaseRef Hold(AcquireCommand command) {
     const Duration ttl = command.ttl;
     const CallId call = Acquire(std::move(command));
@@ -219,7 +219,7 @@ class MachineTest : public ::testing::Test {
     Collect();
     Flush();
   }
-  // All that is to be written has been.
+  // Writes everything that is pending.
   void Flush() {
     while (writing.contains(session)) Written();
   }
@@ -245,14 +245,14 @@ class MachineTest : public ::testing::Test {
   bool closed = false;
 };
 
-// With a daemon that has answered.
+// With a session whose daemon has answered.
 class MachineLocksTest : public MachineTest {
  protected:
   void SetUp() override {
     MachineTest::SetUp();
     Ready();
   }
-  // To the next endpoint, whose daemon answers.
+  // Moves to the next endpoint, whose daemon answers.
   void Move() {
     const SessionId before = session;
     Draining();
@@ -263,7 +263,7 @@ class MachineLocksTest : public MachineTest {
   void Adopted(std::uint64_t id, std::uint64_t fence = 7) { GrantTo(id, seconds(29), fence); }
 };
 
-// How it failed; nothing if it has not.
+// How the call failed; nothing if it has not failed.
 #define EXPECT_FAILED(call, expected)                                            \
   do {                                                                           \
     ASSERT_TRUE(failed.contains(call));                                          \

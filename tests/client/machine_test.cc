@@ -1,4 +1,4 @@
-// The client's state machine (client/PROTOCOL.md): its Session.
+// The client's state machine (client/PROTOCOL.md): the Session.
 #include "tests/client/machine_harness.h"
 
 namespace redlock::client {
@@ -146,7 +146,7 @@ TEST_F(MachineTest, PingsWhenNothingElseIsSentForAQuarterOfTheGrace) {
   EXPECT_EQ(opened, 1);
 }
 
-// Operations that nobody answers are no sign of life.
+// Unanswered operations are not a sign of life.
 TEST_F(MachineTest, PingsAlsoWhileOperationsGoUnanswered) {
   Ready();
   for (int i = 0; i < 20; ++i) {

@@ -1,4 +1,4 @@
-// The client's state machine (client/PROTOCOL.md): trust, and its end.
+// The client's state machine (client/PROTOCOL.md): trust and its end.
 #include "tests/client/machine_harness.h"
 
 namespace redlock::client {
@@ -49,7 +49,7 @@ TEST_F(MachineTest, ALockIsTrustedUntilItsOwnValidityIfThatIsEarlier) {
       << "and not from the arrival of the answer";
 }
 
-// What counts is the sending of a later ping, because the acquire has been waiting for long.
+// The send time of a later ping counts, because the acquire has been waiting for long.
 TEST_F(MachineTest, AValidityCountsFromTheLatestBoundOfTheDaemonsClock) {
   Ready();
   const CallId call = Acquire({.key = "k", .ttl = seconds(2)});
@@ -75,7 +75,7 @@ TEST_F(MachineTest, AnExtensionThatNobodyAskedForRaisesTheValidityFromItsOwnTime
   Live(seconds(1));
   const Duration made = DaemonClock();
   const TimePoint bound = clock.now;
-  Pass(milliseconds(300));  // on its way
+  Pass(milliseconds(300));  // in transit
   Message({.events = {{.type = EventType::kExtended,
                        .key = "k",
                        .grant = Grant{token, 9, milliseconds(1'900)}}},
@@ -164,7 +164,7 @@ TEST_F(MachineTest, AfterASuspendTheClockComesBeforeWhatWaitsToBeRead) {
   Flush();
   Suspend(seconds(4));
   ASSERT_FALSE(Trusted(by_grace));
-  Ok(ping.id);  // which was sent late enough to raise the trust of the Session
+  Ok(ping.id);  // sent late enough to raise the trust of the Session
   ASSERT_EQ(lost.size(), 1U);
   EXPECT_FALSE(Trusted(by_grace));
   const auto by_validity = Hold({.key = "short", .ttl = seconds(1)});
@@ -182,7 +182,7 @@ TEST_F(MachineTest, AHeldUpClientReadsItsMessagesBeforeItCallsALockLost) {
   Pass(milliseconds(1'250));
   const auto ping = Last<PingRequest>();
   Flush();
-  Suspend(milliseconds(3'400));  // within the margin now, but trust has not ended
+  Suspend(milliseconds(3'400));  // inside the safety margin now, but the trust has not ended
   ASSERT_LE(lease->SignalAt(), clock.now);
   Ok(ping.id);
   EXPECT_TRUE(lost.empty());

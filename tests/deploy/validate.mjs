@@ -1,7 +1,7 @@
-// Validates what is in deploy/: every Kubernetes object against its schema (of the API's OpenAPI
-// description), what the objects refer to among each other, and that the other YAML and JSON parses.
+// Validates deploy/: every Kubernetes object against its schema (from the API's OpenAPI description), the
+// references between the objects, and that the other YAML and JSON files parse.
 //   node validate.mjs DIRECTORY_OF_DEPLOY [RENDERED ...]
-// RENDERED is what `kubectl kustomize` made of a directory: checked in the same way.
+// RENDERED: the output of `kubectl kustomize` for a directory, validated in the same way.
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { parseAllDocuments } from "yaml";
@@ -20,14 +20,14 @@ function* filesUnder(directory) {
   }
 }
 
-// "apps/v1" "Deployment": the class that knows the schema.
+// Returns the class that has the schema of e.g. "apps/v1" "Deployment".
 async function modelOf(apiVersion, kind) {
   const group = apiVersion === "v1" ? "v1" : apiVersion.replace(/^(policy|apps|batch)\//, "$1/");
   for (const models of ["kubernetes-models", "@kubernetes-models/prometheus-operator"]) {
     try {
       return (await import(`${models}/${group}/${kind}`))[kind];
     } catch {
-      // not in this one
+      // not in this module
     }
   }
   return undefined;
@@ -68,7 +68,7 @@ async function checkKubernetes(path) {
 const covers = (labels, selector) =>
   Object.entries(selector ?? {}).every(([key, value]) => labels?.[key] === value);
 
-// Selectors have to find the pods that they are for.
+// Selectors must match the pods for which they are meant.
 function checkSelectors() {
   const pods = objects
     .map(({ object }) => object.spec?.template?.metadata?.labels)

@@ -1,4 +1,4 @@
-// Nodes that lose their data under real daemons.
+// Nodes that lose their data, with real daemons.
 #include "tests/e2e/service_fixture.h"
 
 namespace redlock::testing {
@@ -8,7 +8,7 @@ constexpr const char* kMaxTtl = "2s";
 
 class GuardTest : public ServiceTest {
  protected:
-  // The vote of one node on a key that nobody holds.
+  // The vote of one node on a key that is not held.
   v1::Vote VoteOf(std::size_t node) {
     const std::string name = "127.0.0.1:" + std::to_string(nodes[node]->port());
     const v1::InspectResponse seen = Inspect("probe");
@@ -56,11 +56,11 @@ TEST_F(GuardTest, ALockOnRestartedNodesCannotBeTakenTwice) {
   (void)MustAcquire(Wants("key", seconds(2)));
   Restart(0);
   Restart(1);
-  // A daemon that starts only now has to know it too.
+  // A daemon that starts after the loss has to know of it too.
   StartDaemon({"--max-ttl", kMaxTtl});
   const Failure failure = MustNotAcquire(Wants("key", seconds(2)));
   EXPECT_EQ(failure.reason, "QUORUM_UNAVAILABLE") << failure.message;
-  (void)MustAcquire(Wants("key", seconds(1), -1));  // in time
+  (void)MustAcquire(Wants("key", seconds(1), -1));  // within the deadline
 }
 
 TEST_F(GuardTest, AFlushIsNoticedByTheNextGrant) {

@@ -1,6 +1,6 @@
-// Far more acquisitions than the daemon and its nodes can serve: they are refused early, and what
-// is held stays held, also while all that the crowd holds is given back at once at its end. For
-// REDLOCK_OVERLOAD_SECONDS (5). The crowd is also slowed down by the streams' flow control, since
+// Far more acquisitions than the daemon and its nodes can serve: they are refused early, and held
+// leases stay held, also while all leases of the load are released at once at its end. Runs for
+// REDLOCK_OVERLOAD_SECONDS (default 5). The streams' flow control also slows the load down, because
 // the daemon does not read what it cannot serve.
 #include <atomic>
 #include <cstdio>
@@ -20,7 +20,7 @@ seconds LoadTime() {
   return seconds(value == nullptr ? 5 : std::atoi(value));
 }
 
-// One Session that acquires keys of its own and releases what it gets.
+// A Session that acquires its own keys and releases what it gets.
 class Crowd {
  public:
   Crowd(const std::string& address, std::string name)
@@ -33,7 +33,7 @@ class Crowd {
     reader_.join();
   }
 
-  // Tries so many more keys, unless too many have not been answered.
+  // Requests `count` more keys, unless too many requests are unanswered.
   void Offer(int count) {
     v1::SessionRequest request;
     const std::lock_guard lock(mutex_);
@@ -54,16 +54,16 @@ class Crowd {
   std::atomic<int> offered = 0;
   std::atomic<int> granted = 0;
   std::atomic<int> refused = 0;  // OVERLOADED, with the time to wait
-  // Too few nodes answered in time, because others took their cores. Releases are made again by the
-  // daemon in the background.
+  // Too few nodes answered in time, because other processes used their cores. The daemon repeats
+  // releases in the background.
   std::atomic<int> undecided = 0;
-  std::atomic<int> otherwise = 0;  // must not be
+  std::atomic<int> otherwise = 0;  // must stay 0
 
  private:
-  static constexpr int kMostPending = 9'000;  // each may become a release: within the bound
+  static constexpr int kMostPending = 9'000;  // each may become a release: within the limit
 
   static std::shared_ptr<grpc::Channel> Connect(const std::string& address) {
-    grpc::ChannelArguments own;  // a connection of its own
+    grpc::ChannelArguments own;  // own connection
     own.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
     return grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), own);
   }
@@ -105,7 +105,7 @@ class Crowd {
   static constexpr std::uint64_t kReleases = std::uint64_t{1} << 40U;
 
   const std::string name_;
-  std::mutex mutex_;  // of writing
+  std::mutex mutex_;  // serializes writes
   std::uint64_t last_id_ = 0;
   std::atomic<int> pending_ = 0;
   grpc::ClientContext context_;
@@ -116,7 +116,7 @@ class Crowd {
 
 class OverloadTest : public ServiceTest {
  protected:
-  // Cycles a second of one crowd that waits for its answers.
+  // Cycles per second of a client that waits for its answers.
   int Capacity() {
     constexpr milliseconds kFor{2'000};
     Crowd crowd(daemon->address(), "capacity");
@@ -138,13 +138,14 @@ class OverloadTest : public ServiceTest {
 };
 
 TEST_F(OverloadTest, TenTimesTheCapacityLosesNoLease) {
-  // The crowd, the daemon and the nodes share this machine: nodes may have to wait for a core.
-  // The line is short enough to be refused, though the crowd's streams are not read any faster.
+  // The load, the daemon and the nodes share this machine, so nodes may have to wait for a core.
+  // The queue time is short enough for requests to be refused, although the load's streams are not
+  // read any faster.
   StartDaemon({"--node-timeout", "500ms", "--max-queue-time", "50ms"});
   const int capacity = Capacity();
   ASSERT_GT(capacity, 0);
 
-  // Kept by a watchdog of the daemon, for a client that only listens.
+  // A watchdog of the daemon keeps these leases for a client that only listens.
   const std::vector<v1::Lease> watched = AcquireMany("watched", 300);
   v1::WatchRequest request;
   for (const v1::Lease& lease : watched) {
@@ -163,7 +164,7 @@ TEST_F(OverloadTest, TenTimesTheCapacityLosesNoLease) {
     }
   });
 
-  // Extended and released by their holders, each in calls of its own.
+  // Their holders extend and release these leases in separate calls.
   const std::vector<v1::Lease> extended_by_hand = AcquireMany("extended", 5);
   std::vector<v1::Lease> released_by_hand = AcquireMany("released", 100, std::chrono::minutes(5));
 

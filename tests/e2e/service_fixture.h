@@ -1,4 +1,5 @@
-// What end-to-end tests share: a daemon over three real nodes, its stub, and its errors decoded.
+// Shared parts of the end-to-end tests: a daemon over three real nodes, its stub, and decoded
+// errors.
 #pragma once
 
 #include <grpcpp/create_channel.h>
@@ -23,16 +24,16 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 using SteadyClock = std::chrono::steady_clock;
 
-// For a stream: a test that waits for what does not come fails then.
+// The deadline of a stream, so that a test fails instead of waiting forever.
 constexpr seconds kPatience{60};
 
-// What a failed call said.
+// The decoded error of a failed call.
 struct Failure {
   grpc::StatusCode code = grpc::StatusCode::OK;
   std::string reason;
   v1::Votes votes;
   std::optional<milliseconds> retry_after;
-  std::map<std::string, std::string> fields;  // of BadRequest
+  std::map<std::string, std::string> fields;  // from BadRequest
   std::string message;
 };
 
@@ -79,7 +80,7 @@ class ServiceTest : public ::testing::Test {
         grpc::CreateChannel(daemon->address(), grpc::InsecureChannelCredentials()));
   }
 
-  // A single try, unless told otherwise.
+  // A single attempt by default.
   static v1::AcquireRequest Wants(const std::string& key, milliseconds ttl, int max_retries = 0) {
     v1::AcquireRequest request;
     request.set_key(key);
@@ -126,7 +127,7 @@ class ServiceTest : public ::testing::Test {
     return response;
   }
 
-  // Nodes on which the key exists.
+  // The number of nodes on which the key exists.
   int Holding(const std::string& key) const {
     int holding = 0;
     for (const auto& node : nodes) holding += node->Cli("EXISTS " + key) == "1" ? 1 : 0;
@@ -146,7 +147,8 @@ class ServiceTest : public ::testing::Test {
   std::unique_ptr<v1::LockService::Stub> stub;
 };
 
-// What a stream ended with. gRPC's Finish() waits for ever where a message has not been read.
+// Reads a stream to its end and returns the status. gRPC's Finish() blocks forever if a message is
+// unread.
 template <typename Response, typename Stream>
 grpc::Status ReadToTheEnd(Stream& stream) {
   for (Response response; stream.Read(&response);) {
@@ -172,7 +174,7 @@ class WatchTest : public ServiceTest {
       EXPECT_TRUE(reader->Read(&event));
       return event;
     }
-    // Reads until an event of this type comes.
+    // Reads until an event of this type arrives.
     v1::WatchResponse Await(v1::EventType type) {
       v1::WatchResponse event;
       while (reader->Read(&event)) {

@@ -1,4 +1,4 @@
-// The unary calls and the processes, as clients see them: over gRPC, on real nodes, through faults.
+// The unary calls and the processes, as clients see them: over gRPC, on real nodes, with faults.
 #include "tests/e2e/service_fixture.h"
 
 namespace redlock::testing {
@@ -128,7 +128,8 @@ TEST_F(ServiceTest, AForeignLockOnAMajorityIsRespected) {
   (void)nodes[0]->Cli("SET key stranger NX PX 400");
   (void)nodes[2]->Cli("SET key stranger NX PX 400");
   EXPECT_EQ(MustNotAcquire(Wants("key", seconds(10))).reason, "LOCK_ALREADY_HELD");
-  const v1::Lease lease = MustAcquire(Wants("key", seconds(10), -1));  // once it has expired
+  const v1::Lease lease =
+      MustAcquire(Wants("key", seconds(10), -1));  // acquired when the lock has expired
   EXPECT_EQ(nodes[0]->Cli("SET key stranger NX PX 400"), "") << "and it respects ours";
   EXPECT_EQ(nodes[0]->Cli("GET key"), lease.token()) << "stored as the Redis documentation does";
 }
@@ -149,7 +150,7 @@ TEST_F(ServiceTest, ADeadlineThatPassesWhileWaitingLeavesNothing) {
   EXPECT_EQ(failure.code, grpc::StatusCode::DEADLINE_EXCEEDED);
   EXPECT_TRUE(Eventually([this] { return Inspect("key").waiters() == 0; }));
   EXPECT_TRUE(Release(lease).ok());
-  std::this_thread::sleep_for(milliseconds(400));  // longer than any pause between attempts
+  std::this_thread::sleep_for(milliseconds(400));  // longer than the pause between two attempts
   EXPECT_EQ(Holding("key"), 0);
 }
 

@@ -14,7 +14,7 @@ class SessionTest : public WatchTest {
     std::map<std::uint64_t, v1::SessionResult> results;
     std::vector<v1::WatchResponse> events;
 
-    // Reads until the operation is answered.
+    // Reads until the operation's result arrives.
     v1::SessionResult Await(std::uint64_t id) {
       v1::SessionResponse response;
       while (!results.contains(id) && stream->Read(&response)) {
@@ -35,7 +35,7 @@ class SessionTest : public WatchTest {
     operation.set_id(id);
     *operation.mutable_acquire() = Wants(key, ttl, max_retries);
   }
-  // The first message: agrees on a grace.
+  // The first message, which agrees on a grace.
   static v1::SessionRequest WithGrace(milliseconds grace) {
     v1::SessionRequest request;
     Set(request.mutable_disconnect_grace(), grace);
@@ -68,7 +68,7 @@ TEST_F(SessionTest, CarriesManyOperationsInAnyOrder) {
   Open(session);
   v1::SessionRequest request;
   AddAcquire(request, 1, "a", seconds(10));
-  AddAcquire(request, 2, "a", seconds(10), -1);  // waits, and holds up nothing
+  AddAcquire(request, 2, "a", seconds(10), -1);  // waits without delaying other operations
   AddAcquire(request, 3, "b", seconds(10));
   AddAcquire(request, 4, "", seconds(10));
   AddAcquire(request, 3, "c", seconds(10));  // an id that is under way
@@ -102,7 +102,7 @@ TEST_F(SessionTest, AMessageGivesUpWhatItAskedForBefore) {
   v1::SessionOperation& cancel = *request.add_operations();
   cancel.set_id(1);
   cancel.mutable_cancel();
-  // More than are taken in at a time.
+  // More operations than the daemon accepts at a time.
   for (std::uint64_t id = 2; id < 500; ++id) {
     AddAcquire(request, id, "key" + std::to_string(id), seconds(10));
   }
@@ -167,7 +167,7 @@ TEST_F(SessionTest, ThatIsSilentIsReleasedThoughItIsOpen) {
   AddAcquire(request, 1, "key", seconds(30));
   session.stream->Write(request);
   EXPECT_TRUE(session.Await(1).has_lease());
-  // Messages keep it.
+  // Messages keep the Session alive.
   for (std::uint64_t id = 2; id < 8; ++id) {
     std::this_thread::sleep_for(milliseconds(150));
     v1::SessionRequest ping;
@@ -288,17 +288,17 @@ TEST_F(SessionTest, IsTakenInByAnotherDaemon) {
   EXPECT_EQ(Holding("key"), 3);
 }
 
-// A client that dies while something of its is under way: the nodes have it in their buffers when
-// the stream breaks, and carry it out afterwards.
+// A client that dies with requests under way: the nodes have them in their buffers when the stream
+// breaks, and process them afterwards.
 class CrashTest : public SessionTest {
  protected:
   void SetUp() override { StartDaemon({"--node-timeout", "2s"}); }
 
-  // The nodes hear the request only once the client has gone.
+  // The nodes read the request only after the client has died.
   void DieWhileUnderWay(const v1::SessionRequest& request) {
     for (const auto& node : nodes) node->Pause();
     session.stream->Write(request);
-    std::this_thread::sleep_for(milliseconds(100));  // it is on its way
+    std::this_thread::sleep_for(milliseconds(100));  // until the request is under way
     session.context.TryCancel();
     std::this_thread::sleep_for(milliseconds(100));
     for (const auto& node : nodes) node->Resume();

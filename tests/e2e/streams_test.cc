@@ -33,7 +33,7 @@ TEST_F(WatchTest, LossIsToldBeforeTheTtlHasPassedWhenAllNodesStop) {
   for (const auto& node : nodes) node->Pause();
   const v1::WatchResponse failed = stream.Await(v1::EVENT_TYPE_EXTEND_FAILED);
   EXPECT_EQ(failed.reason(), "QUORUM_UNAVAILABLE");
-  // Two that do not answer decide, and may be known before the third is.
+  // Two silent nodes decide the round, possibly before the third node's vote is known.
   EXPECT_GE(failed.votes_size(), 2);
   for (const v1::Vote& vote : failed.votes()) {
     EXPECT_TRUE(vote.outcome() == v1::VOTE_OUTCOME_TIMEOUT ||
@@ -74,7 +74,8 @@ TEST_F(WatchTest, AQuorumThatSaysNoIsLossAtOnce) {
   Stream stream;
   Open(stream, request);
   (void)stream.Await(v1::EVENT_TYPE_EXTENDED);
-  // Not deleted: an extension between the two would put back what the first one lost.
+  // Not deleted, because an extension between the two commands would restore the key on the first
+  // node.
   (void)nodes[0]->Cli("SET key stranger");
   (void)nodes[1]->Cli("SET key stranger");
   EXPECT_EQ(stream.Await(v1::EVENT_TYPE_LOST).reason(), "LOCK_NOT_HELD");
@@ -222,7 +223,7 @@ TEST_F(HoldTest, IsExtendedWhileTheStreamIsOpenAndEndedByARelease) {
   EXPECT_EQ(Holding("key"), 0);
 }
 
-// The client may not know yet, and trusts the lock until its validity has passed.
+// The client may not know of the end yet, and trusts the lock until its validity has passed.
 TEST_F(HoldTest, ThatIsCancelledExpires) {
   StartDaemon();
   Held held;
@@ -335,7 +336,7 @@ TEST_F(HoldTest, OfADaemonThatWasSuspendedInTheMiddleOfAnExtensionIsLostBeforeAn
   Open(held, request);
   (void)held.Await(v1::EVENT_TYPE_ACQUIRED);
   for (const auto& node : nodes) node->Pause();
-  std::this_thread::sleep_for(milliseconds(250));  // an extension is under way
+  std::this_thread::sleep_for(milliseconds(250));  // while an extension is under way
   daemon->process().Signal(SIGSTOP);
   std::this_thread::sleep_for(milliseconds(2200));
   daemon->process().Signal(SIGCONT);

@@ -1,4 +1,4 @@
-"""Who is let in, and to what: TLS, client certificates, bearer tokens and the access list."""
+"""Authentication and authorization: TLS, client certificates, bearer tokens and the access list."""
 
 import json
 import os
@@ -30,7 +30,7 @@ verbs = ["acquire", "extend", "release"]
 
 
 def make_certificates(directory, *names):
-    """A throw-away CA, and a certificate for each name with it as subject alternative name."""
+    """A throw-away CA that issues a certificate for each name as subject alternative name."""
     commands = ["openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=ca -keyout ca.key -out ca.crt"]
     for name in names:
         commands += [
@@ -100,7 +100,7 @@ class AccessTest(unittest.TestCase):
         return subprocess.run([REDLOCKCTL, *arguments], capture_output=True, text=True)
 
     def says(self, *arguments):
-        """How redlockctl fares at this daemon: "ok" or the reason that it is told."""
+        """The result of redlockctl at this daemon: "ok" or the reason of the error."""
         done = self.run_ctl("--timeout", "5s", "--output", "json", *arguments)
         if done.returncode == 0:
             return "ok"
@@ -170,7 +170,7 @@ class AccessTest(unittest.TestCase):
         server = ("--server", f"localhost:{self.port}", "--timeout", "2s", "inspect", "k")
         self.assertTrue(eventually(
             lambda: self.run_ctl("--tls-ca", self.path("old.crt"), *server).returncode == 0, 10))
-        make_certificates(self.directory, "localhost")  # by another CA
+        make_certificates(self.directory, "localhost")  # issued by another CA
         self.assertTrue(eventually(
             lambda: self.run_ctl("--tls-ca", self.path("ca.crt"), *server).returncode == 0, 40))
         self.assertNotEqual(self.run_ctl("--tls-ca", self.path("old.crt"), *server).returncode, 0)
@@ -191,7 +191,7 @@ class AccessTest(unittest.TestCase):
         socket = self.path("redlockd.sock")
         self.start("--listen", f"unix:{socket}", "--unix-socket-mode", "0600")
         give_up = time.monotonic() + 10
-        while not os.path.exists(socket):  # without a pause: it is to be nobody else's at any moment
+        while not os.path.exists(socket):  # no pause, because the mode must never be wider, even briefly
             self.assertLess(time.monotonic(), give_up)
         self.assertEqual(stat.S_IMODE(os.stat(socket).st_mode), 0o600)
         self.assertTrue(eventually(lambda: self.says("--server", f"unix:{socket}", "status") == "ok", 10))

@@ -1,4 +1,4 @@
-"""The service from Python, with nothing but stubs generated from the proto."""
+"""Tests the service from Python, with only the stubs generated from the proto."""
 
 import json
 import os
@@ -53,7 +53,7 @@ def eventually(condition, patience=5.0):
 
 
 class Failure:
-    """What a failed call carried."""
+    """The decoded details of a failed call."""
 
     def __init__(self, error):
         self.code = error.code()
@@ -119,7 +119,7 @@ class ServiceTest(unittest.TestCase):
         self.daemon = subprocess.Popen(command, stderr=subprocess.DEVNULL)
         self.addCleanup(self.daemon.wait)
         self.addCleanup(self.daemon.kill)
-        # A channel that was refused once takes its time to try again.
+        # A channel that was refused waits before it connects again.
         self.assertTrue(eventually(lambda: listens(port), 20))
         self.channel = grpc.insecure_channel(self.address)
         self.addCleanup(self.channel.close)
@@ -163,7 +163,7 @@ class ServiceTest(unittest.TestCase):
         failure = self.failure(self.acquire, "", ttl=-1)
         self.assertEqual(failure.code, grpc.StatusCode.INVALID_ARGUMENT)
         self.assertEqual(set(failure.fields), {"key", "ttl"})
-        # Bytes that are no text, which the generated classes would not even send.
+        # Bytes that are not UTF-8, which the generated classes would refuse to send.
         raw = self.channel.unary_unary("/redlock.v1.LockService/Acquire")
         failure = self.failure(raw, b"\x0a\x02k\xff")
         self.assertEqual(failure.fields, {"key": "must be UTF-8"})
@@ -250,7 +250,7 @@ class ServiceTest(unittest.TestCase):
         self.assertEqual(ctl("release", "key", "--token", token)[0], 0)
 
     def metric(self, name, **labels):
-        """The sum over all series that have these labels."""
+        """The sum of all series that have these labels."""
         wanted = [f'{label}="{value}"' for label, value in labels.items()]
         return sum(float(line.rsplit(" ", 1)[1]) for line in self.metrics().splitlines()
                    if line.split("{")[0].split(" ")[0] == name and all(w in line for w in wanted))

@@ -1,16 +1,17 @@
-"""How available the locks were, as far as the workers and the list of faults show it."""
+"""Computes how available the locks were, from the workers' histories and the list of faults."""
 
 import collections
 
 import limits
 
-# A loss has its cause at most so long before: the trust ends when grace or TTL have passed, whichever is first.
+# The longest time between a cause and its loss: the trust ends when the grace or the TTL has passed, whichever
+# is first.
 CAUSE = limits.GRACE + limits.MAX_TTL / 2 + 0.5
 
 
 def of_calls(events, impaired, nodes, patience):
-    """Of the unary calls for an uncontended key: those that came while a quorum was up for their daemon all the
-    time, and how many of them succeeded. Also how long calls went on to fail after a quorum's return."""
+    """Counts the unary calls for an uncontended key during which the daemon had a quorum all the time, and
+    how many of them succeeded. Also returns how long calls still failed after a quorum had returned."""
     may_fail = nodes - (nodes // 2 + 1)
     calls = collections.defaultdict(list)
     for event in events:
@@ -36,8 +37,9 @@ def of_calls(events, impaired, nodes, patience):
 
 
 def needless_losses(events, impaired, nodes, daemons):
-    """Losses before which no daemon that the client can have used was out of its reach or without a quorum.
-    A machine that is too busy for short TTLs is not excluded: so this is not counted as a violation."""
+    """Losses before which the client could reach every daemon that it can have used, and each of these had a
+    quorum. They are not counted as violations, because a machine that is too busy for short TTLs can cause
+    them too."""
     may_fail = nodes - (nodes // 2 + 1)
     found = []
     for event in events:
@@ -56,14 +58,14 @@ def needless_losses(events, impaired, nodes, daemons):
 
 
 def down_times(impaired, worker, daemon, may_fail):
-    """When too many nodes were out of reach for this daemon, or it was itself for this worker."""
+    """The times at which this daemon could not reach a quorum, or this worker could not reach the daemon."""
     changes = []
     for who, begin, end in impaired:
         if who in (f"daemon {daemon}", f"client {worker} {daemon}", f"worker {worker}"):
             changes += [(begin, may_fail + 1), (end, -may_fail - 1)]
         elif who.startswith("node ") or who.startswith(f"link {daemon} "):
             changes += [(begin, 1), (end, -1)]
-    # A node that is both stopped and cut off counts twice here: to be on the safe side, such times count as down.
+    # A node that is both stopped and cut off counts twice, so that in doubt a time counts as down.
     times, count, since = [], 0, None
     for at, by in sorted(changes):
         count += by

@@ -1,8 +1,8 @@
-/* Preloaded into redis-server: its wall clock is off by what a file says, in nanoseconds, a native
- * 64-bit integer. CLOCK_SHIFT_FILE names the file, which may change at any time.
+/* Preloaded into redis-server: shifts its wall clock by the offset in a file, a native 64-bit integer in
+ * nanoseconds. CLOCK_SHIFT_FILE names the file, which may change at any time.
  *
- * libfaketime would do the same, but its look-up of the original functions allocates before
- * redis-server's allocator is ready; this asks the kernel directly. */
+ * libfaketime would do the same, but its look-up of the original functions allocates before redis-server's
+ * allocator is ready; this library asks the kernel directly. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <stdint.h>

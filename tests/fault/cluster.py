@@ -1,4 +1,4 @@
-"""The real processes of a run, and how each is started, stopped and made to misbehave."""
+"""The real processes of a run: starts them, stops them and injects faults."""
 
 import os
 import signal
@@ -39,7 +39,7 @@ def wait_until(condition, patience=20):
 
 
 class Clock:
-    """A wall clock that can be shifted, of processes that preload clock_shift.c."""
+    """A wall clock with an adjustable offset, for processes that preload clock_shift.c."""
 
     def __init__(self, path):
         self.path = path
@@ -53,7 +53,7 @@ class Clock:
 
 
 class Process:
-    """Its output goes to a log."""
+    """A process whose output goes to a log."""
 
     def __init__(self, command, log, environment=None):
         self.command = command
@@ -71,7 +71,7 @@ class Process:
 
 
 class Node(Process):
-    """redis-server with a clock that can be shifted."""
+    """redis-server with an adjustable clock."""
 
     def __init__(self, directory, index, durable):
         self.port = free_port()
@@ -99,7 +99,7 @@ class Node(Process):
 
 
 class Proxies:
-    """One process of proxies, to each of these ports."""
+    """One process with a proxy to each of these ports."""
 
     def __init__(self, targets):
         self.ports = [free_port() for _ in targets]
@@ -144,7 +144,7 @@ class Daemon(Process):
 
 
 class Worker(Process):
-    """A client process. Its environment is the whole of its input; see README.md."""
+    """A client process. Its environment is its only input; see README.md."""
 
     def __init__(self, command, index, random, directory, endpoints):
         self.name = f"w{index}"
@@ -165,12 +165,12 @@ class Worker(Process):
 
 
 class Cluster:
-    """`workers`: the command of each."""
+    """`workers`: the command of each worker."""
 
     def __init__(self, directory, nodes, daemons, workers, random):
         self.directory = directory
         os.mkdir(os.path.join(directory, "storage"))
-        # The last node writes everything at once: its data outlives it.
+        # The last node writes everything to disk at once, so its data survives it.
         self.nodes = [Node(directory, i, durable=i == nodes - 1) for i in range(nodes)]
         self.node_links = [Proxies([node.port for node in self.nodes]) for _ in range(daemons)]
         self.daemons = [

@@ -1,4 +1,4 @@
-"""Faults at random on real processes, and what the clients saw. See README.md.
+"""Injects random faults into real processes and checks what the clients saw. See README.md.
 
     fault.py [--seconds N] [--seed N] [--nodes N] [--daemons N] [--workers N] [--languages LIST]
 """
@@ -21,20 +21,22 @@ import limits
 from cluster import Cluster, now
 from faults import Faults
 
-QUIET = 2 * limits.MAX_TTL + 3  # in which everything recovers
-# Once everybody has gone: the daemons' silence rule, then what an unreachable node is left with.
+QUIET = 2 * limits.MAX_TTL + 3  # the time in which everything recovers
+# The time until all keys are free after all clients have exited: the daemons' silence rule, then the TTL of
+# keys on unreachable nodes.
 GONE = limits.GRACE + limits.MAX_TTL + 0.5
 
 
 def has_packet_filter():
-    """In a network of our own (unshare -n), where its rules hurt nobody else."""
+    """Whether iptables can be used: only in a separate network namespace (unshare -n), where its rules
+    affect nothing else."""
     if os.environ.get("REDLOCK_FAULT_NETNS") != "own" or shutil.which("iptables") is None:
         return False
     return subprocess.run(["iptables", "-L"], capture_output=True, check=False).returncode == 0
 
 
 def trouble(faults, chance, seconds):
-    """Begins a fault now and then; each is undone in its time."""
+    """Begins random faults and undoes each when its time has passed."""
     end = now() + seconds
     pending = []  # (when, number, undo)
     number = 0
@@ -70,8 +72,8 @@ def ended_by_themselves(cluster):
 
 
 def worker_commands(count, languages):
-    """The commands of the workers, from REDLOCK_FAULT_WORKERS: a line for each language, its name and the
-    command. The languages take turns."""
+    """The workers' commands, from REDLOCK_FAULT_WORKERS, which has one line per language with its name and
+    its command. The workers use the languages in rotation."""
     lines = [line.split(None, 1) for line in os.environ["REDLOCK_FAULT_WORKERS"].splitlines()]
     available = {name: shlex.split(command) for name, command in lines}
     chosen = languages.split(",") if languages else list(available)

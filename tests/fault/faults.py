@@ -1,8 +1,8 @@
-"""What can go wrong with nodes and processes. A fault begins, records what it impairs until when, and is undone
-by what it returns.
+"""Faults of nodes and processes. Each fault begins, records what it impairs and until when, and returns the
+function that undoes it.
 
-The limits that the project's README states are kept: no daemon starts soon after a clock was stepped or
-data was lost, nodes do not all lose their data together, and the wall clocks of daemons differ by less
+The faults stay within the limits that the project's README states: no daemon starts soon after a clock step or
+a loss of data, the nodes do not all lose their data together, and the wall clocks of the daemons differ by less
 than the longest TTL.
 """
 
@@ -13,10 +13,10 @@ import limits
 from cluster import now
 from network_faults import NetworkFaults
 
-# How long a daemon may take to be connected to a node again after a silence (1 s, noticed 0.1 s later,
-# 0.5 s between attempts).
+# The longest time until a daemon has reconnected to a node after silence (1 s, noticed 0.1 s later, 0.5 s between
+# attempts).
 RECONNECT = 1.8
-# How long a client may take to hold its locks at another daemon.
+# The longest time until a client holds its locks at another daemon.
 MOVE = limits.GRACE / 3 + 2
 
 
@@ -26,7 +26,7 @@ class Faults(NetworkFaults):
         self.random = random
         self.packet_filter = packet_filter
         self.impaired = []  # (who, begin, end)
-        self.suspended = []  # likewise, of processes that were stopped
+        self.suspended = []  # the same for processes that were stopped
         self.counts = {}
         self.busy = set()
         self.last_clock_step = self.last_daemon_start = self.last_loss = -1e9
@@ -39,7 +39,7 @@ class Faults(NetworkFaults):
         return nodes + daemons + [self.worker_killed, self.worker_stopped] + self.network()
 
     def begin(self):
-        """Returns (how long, undo), or None if this fault is not possible now."""
+        """Returns (duration, undo), or None if this fault is not possible now."""
         kind = self.random.choice(self.kinds())
         begun = kind()
         if begun is not None:
@@ -48,7 +48,7 @@ class Faults(NetworkFaults):
         return begun
 
     def pick(self, what, count):
-        """One that nothing else happens to."""
+        """Picks one that no other fault affects."""
         free = [i for i in range(count) if (what, i) not in self.busy]
         return self.random.choice(free) if free else None
 
@@ -125,13 +125,13 @@ class Faults(NetworkFaults):
         return now() - max(self.last_clock_step, self.last_loss) > limits.MAX_TTL + 1
 
     def starting(self, index, down):
-        """What ends a fault of a daemon that is down for so long."""
+        """Returns the function that ends the fault of a daemon that is down for `down` seconds."""
         daemon = self.cluster.daemons[index]
         self.last_daemon_start = max(self.last_daemon_start, now() + down)
         self.impair(f"daemon {index}", down + RECONNECT)
 
         def start():
-            daemon.kill()  # if it still drains
+            daemon.kill()  # if it is still draining
             daemon.start()
             self.last_daemon_start = max(self.last_daemon_start, now())
 
@@ -146,7 +146,7 @@ class Faults(NetworkFaults):
         return down, self.starting(index, down)
 
     def daemons_drained(self):
-        """One, or several shortly after each other."""
+        """Drains one daemon, or several in quick succession."""
         free = [i for i in range(len(self.cluster.daemons)) if ("daemon", i) not in self.busy]
         if not free or not self.settled():
             return None

@@ -1,9 +1,10 @@
-"""Judges what the workers wrote down; README.md describes the lines.
+"""Checks the histories that the workers wrote; README.md describes their lines.
 
-What is certain of a lock: its client trusted it from when the worker saw that, until the validity that it
-saw had passed, counted from when it can have been decided at the earliest; or until the client began to
-release it, or reported its loss. Two such times of different tokens on one key must not overlap: that would be
-two holders. The end of a stream, or of a client, shortens nothing: the daemon must not give up earlier.
+A client certainly trusted a lock from the moment the worker saw the validity until that validity had passed,
+counted from the earliest time at which it can have been decided, or until the client began to release the lock
+or reported its loss. Two such periods of different tokens on one key must not overlap: that would be two
+holders. The end of a stream or a client does not shorten the period: the daemon must not give up the lock
+earlier.
 """
 
 import bisect
@@ -12,10 +13,10 @@ import json
 
 import limits
 
-LOST_GRACE = 0.5  # seconds that the signal of a loss may take through a busy machine
+LOST_GRACE = 0.5  # seconds that the signal of a loss may be late on a busy machine
 # After this long without a sign of life, nothing can hold a worker's own key any more. The worst case: the
-# worker was killed while its request was frozen by the network, then by the daemon; then the silence
-# rule and the TTL.
+# worker was killed while its request was frozen, first by the network, then by the daemon; then the silence
+# rule and the TTL follow.
 KEPT = 1 + 2 * limits.LONGEST_FAULT + 2 + limits.GRACE + limits.MAX_TTL + 2
 
 
@@ -27,12 +28,13 @@ def read(paths):
                 try:
                     events.append(json.loads(line))
                 except ValueError:
-                    pass  # cut off when its worker was killed
+                    pass  # the worker was killed while it wrote this line
     return events
 
 
 def ends_of_trust(events):
-    """When the client itself ended its trust: times by (worker, key, token). A token may be used again."""
+    """The times at which clients ended their trust themselves, by (worker, key, token). A token may be
+    reused."""
     ends = collections.defaultdict(list)
     for event in events:
         if event["what"] == "releases":
@@ -45,7 +47,7 @@ def ends_of_trust(events):
 
 
 def certain_holds(events):
-    """Per key: (begin, end, token, fence), by begin."""
+    """Per key: (begin, end, token, fence), sorted by begin."""
     ends = ends_of_trust(events)
     holds = collections.defaultdict(list)
     for event in events:
@@ -85,7 +87,7 @@ def two_holders(events):
 
 
 def fences_that_do_not_grow(events):
-    """A holder that was decided after another's fence was seen must have a higher one."""
+    """A holder decided after another holder's fence was seen must have a higher fence."""
     grants, seen = collections.defaultdict(list), collections.defaultdict(list)
     for event in events:
         if event["what"] in ("acquired", "held"):
@@ -110,7 +112,7 @@ def fences_that_do_not_grow(events):
 
 
 def refused_holders(events):
-    """A write refused by the storage while its client was certainly the holder."""
+    """The storage must not refuse a write while its client is certainly the holder."""
     holds = certain_holds(events)
     found = []
     for event in events:
@@ -123,13 +125,13 @@ def refused_holders(events):
 
 
 def signalled_too_late(events, suspended, impaired=()):
-    """A loss has to be signalled when the trust ends. Excused: a process that was stopped then; and the
-    network, if only the daemon can signal it (an event with `daemon`)."""
+    """A loss must be signalled when the trust ends, unless the process was stopped at that time or, if only
+    the daemon can signal the loss (an event with `daemon`), the network had a fault."""
     found = []
     for event in events:
         if event["what"] != "lost" or event["by"] is None:
             continue
-        # A worker that looks from time to time gives the last time without a signal.
+        # A worker that polls reports the last time without a signal.
         late = event.get("unsignalled", event["received"]) - event["by"]
         excuses = [f"worker {event['worker']}"]
         if "daemon" in event:
@@ -147,7 +149,7 @@ def signalled_too_late(events, suspended, impaired=()):
 
 
 def kept_too_long(events):
-    """Nobody but its worker uses a key `own-...`: if nothing has held it for long, it must be free."""
+    """Only one worker uses a key `own-...`: if the worker has not held it for long, it must be free."""
     last = {}
     found = []
     by_time = sorted(

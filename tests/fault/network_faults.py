@@ -1,4 +1,4 @@
-"""What can go wrong between two processes: a daemon and a node, or a worker and a daemon."""
+"""Network faults between two processes: a daemon and a node, or a worker and a daemon."""
 
 import itertools
 import subprocess
@@ -6,12 +6,12 @@ import subprocess
 import limits
 
 RECONNECT = 1.8  # as in faults.py
-# The kernel sends again what the packet filter dropped after ever longer pauses.
+# The kernel retransmits packets that the filter dropped after increasing pauses.
 RETRANSMIT = 2
 
 
 class Link:
-    """One proxy of a process of proxies."""
+    """One proxy in a process of proxies."""
 
     def __init__(self, name, proxies, index):
         self.name = name  # as in `impaired`
@@ -33,12 +33,12 @@ class NetworkFaults:
         return kinds + ([self.link_filtered, self.client_filtered] if self.packet_filter else [])
 
     def links(self):
-        """Between daemons and nodes."""
+        """The links between daemons and nodes."""
         pairs = itertools.product(enumerate(self.cluster.node_links), range(len(self.cluster.nodes)))
         return [Link(f"link {daemon} {node}", proxies, node) for (daemon, proxies), node in pairs]
 
     def client_links(self, worker=None):
-        """Between workers and daemons."""
+        """The links between workers and daemons."""
         rows = zip(self.cluster.workers, self.cluster.client_links)
         return [
             Link(f"client {each.name} {daemon}", proxies, daemon)
@@ -48,7 +48,7 @@ class NetworkFaults:
         ]
 
     def disturb(self, links, command, seconds):
-        """One of these that nothing else happens to."""
+        """Applies the command to one of these links that no other fault affects."""
         free = [link for link in links if ("link", link.name) not in self.busy]
         if not free:
             return None
@@ -64,7 +64,7 @@ class NetworkFaults:
         return self.disturb(links, self.random.choice(["requests", "replies"]), self.fault_time())
 
     def filtered(self, links):
-        """The packet filter drops what goes one way or both; neither side gets an error."""
+        """The packet filter drops one or both directions; neither side gets an error."""
         free = [link for link in links if ("link", link.name) not in self.busy]
         if not free:
             return None
@@ -114,7 +114,7 @@ class NetworkFaults:
         return self.filtered(self.client_links())
 
     def client_cut_off(self):
-        """From all daemons, both ways."""
+        """Cuts one worker off from all daemons in both directions."""
         index = self.pick("worker", len(self.cluster.workers))
         if index is None:
             return None

@@ -1,10 +1,10 @@
-"""TCP proxies that misbehave on command, several in one process.
+"""TCP proxies that inject faults on command; one process runs several.
 
     proxy.py LISTEN_PORT:TARGET_PORT...
 
-Reads one command a line from standard input: the number of the proxy (from 0), then `pass`, `delay SECONDS`,
+Reads one command per line from standard input: the number of the proxy (from 0), then `pass`, `delay SECONDS`,
 `requests` or `replies` (that direction is lost from now on, as when a packet filter drops it), `freeze`
-(nothing moves, nothing is closed: half-open), `reset` (every connection is cut). `pass` delivers what was
+(nothing moves and nothing is closed: half-open), or `reset` (closes every connection). `pass` delivers what was
 frozen.
 """
 
@@ -25,7 +25,7 @@ class Faults:
             cut = bool(self.lost)
             self.delay, self.lost = 0.0, set()
             self.moving.set()
-            if cut:  # bytes are missing in the streams: they cannot go on
+            if cut:  # the streams have lost bytes, so they cannot continue
                 self.reset()
         elif words[0] == "delay":
             self.delay = float(words[1])
@@ -51,7 +51,7 @@ async def pump(faults, direction, reader, writer):
                 continue
             writer.write(data)
             await writer.drain()
-        # An orderly end is frozen and lost as data is.
+        # A regular close is frozen or lost like data.
         await faults.moving.wait()
         while direction in faults.lost:
             await asyncio.sleep(0.05)

@@ -1,17 +1,17 @@
-"""What the locks protect: refuses a write that comes with a lower fencing token than one before."""
+"""The storage that the locks protect: refuses a write with a lower fencing token than an earlier write."""
 
 import fcntl
 import os
 
 
 class Storage:
-    """Shared by processes: a file per key, locked while it is compared and written."""
+    """Shared by processes: one file per key, locked while it is compared and written."""
 
     def __init__(self, directory):
         self.directory = directory
 
     def write(self, key, fence):
-        """True where the write was accepted."""
+        """Returns whether the write was accepted."""
         path = os.path.join(self.directory, key)
         with open(path, "a+", encoding="ascii") as file:
             fcntl.flock(file, fcntl.LOCK_EX)

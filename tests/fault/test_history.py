@@ -1,4 +1,4 @@
-"""The checker must find each kind of violation, made up here, and nothing that only looks like one."""
+"""Tests that the checker finds each kind of violation, constructed here, and reports no false ones."""
 
 import unittest
 
@@ -84,7 +84,7 @@ class TwoHoldersTest(unittest.TestCase):
         self.assertEqual(history.violations(events, []), [])
 
     def test_what_may_have_ended_is_not_certain(self):
-        late = grant("a", 5, 1, 1, decided=1)  # the answer was under way for 4 seconds
+        late = grant("a", 5, 1, 1, decided=1)  # the answer was in transit for 4 seconds
         self.assertEqual(history.two_holders([late, grant("b", 5.1, 1, 2)]), [])
 
 

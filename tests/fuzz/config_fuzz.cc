@@ -1,4 +1,4 @@
-// Command lines, one argument a line: accepted, or refused by ConfigError.
+// Fuzzes command lines, one argument per line: accepted, or rejected with ConfigError.
 #include <cstddef>
 #include <cstdint>
 #include <sstream>
@@ -11,7 +11,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   std::istringstream lines(std::string(reinterpret_cast<const char*>(data), size));
   std::vector<std::string> arguments;
   for (std::string line; std::getline(lines, line) && arguments.size() < 40;) {
-    // No file of this machine is read.
+    // Do not read files of this machine.
     if (line.find("config") != std::string::npos || line.find("file") != std::string::npos)
       return -1;
     arguments.push_back(line);

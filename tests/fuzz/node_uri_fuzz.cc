@@ -1,4 +1,4 @@
-// Node addresses as anybody may write them: accepted, or refused by ConfigError.
+// Fuzzes node addresses: accepted, or rejected with ConfigError.
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -8,7 +8,7 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   const std::string_view uri(reinterpret_cast<const char*>(data), size);
-  // Not a file of this machine: what is in it is not the input.
+  // Do not read a file of this machine: its contents are not part of the input.
   if (uri.find("password_file") != std::string_view::npos) return -1;
   try {
     const auto endpoint = redlock::config::ParseNodeUri(uri);

@@ -1,4 +1,4 @@
-// What a hostile or broken node may send, in pieces, through hiredis' reader to our parsers.
+// Fuzzes replies of a hostile or broken node, in pieces, through hiredis' reader and our parsers.
 #include <hiredis/hiredis.h>
 
 #include <algorithm>
@@ -31,7 +31,7 @@ void ReadAll(const redisReply& reply) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size == 0) return -1;
-  const std::size_t piece = 1 + *data++;  // how much comes at a time
+  const std::size_t piece = 1 + *data++;  // bytes that arrive at a time
   --size;
   redisReader* const reader = NewReader();
   while (size > 0) {

@@ -1,4 +1,4 @@
-// Messages of a Session, and of every call: a command that keeps the rules, or named faults.
+// Fuzzes messages of a Session and of every call: each becomes a valid command or named violations.
 #include <grpcpp/support/byte_buffer.h>
 
 #include <cstddef>

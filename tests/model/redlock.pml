@@ -1,16 +1,16 @@
-/* Fencing and quarantine: three nodes, two daemons, one node that forgets everything once.
+/* Fencing and quarantine: three nodes, two daemons, and one node that loses all its data once.
  *
- * Time is left out; what stands for it is order. The validity of a lease ends before the nodes' keys
- * expire. A quarantine ends when everything that was begun before the loss has ended: that is what
- * waiting for the longest TTL means. By then the wall clocks, from which fences are proposed, are past
- * every fence proposed before the loss: that daemons' clocks differ by less is an assumption.
+ * The model has no time; order stands for it. The validity of a lease ends before the nodes' keys expire. A
+ * quarantine ends when everything that began before the loss has ended: this models the wait for the longest
+ * TTL. By then the wall clocks, from which fences are proposed, have passed every fence proposed before the
+ * loss; this assumes that the daemons' clocks differ by less.
  *
- * tests/model/run checks this, and that it breaks WITHOUT_QUARANTINE, WITHOUT_MARK_IN_THE_GRANT or
+ * tests/model/run checks this, and that it fails WITHOUT_QUARANTINE, WITHOUT_MARK_IN_THE_GRANT or
  * WITHOUT_FENCE_COMPARISON. -DMORE=1 gives the second daemon as many attempts as the first. */
 
 #define NODES 3
 #define QUORUM 2
-#define LOST_NODE 0 /* any: they are alike */
+#define LOST_NODE 0 /* any node: all are alike */
 #define NOBODY 0
 #ifndef MORE
 #define MORE 0
@@ -22,21 +22,21 @@ byte fence[NODES];
 bool marked[NODES] = true;
 
 bool busy[2]; /* an attempt or its lease is under way */
-bool valid[2];  /* somebody believes in the lease */
-bool expired[2]; /* a key of the attempt has expired on some node: it must not win any more */
+bool valid[2];  /* a client trusts the lease */
+bool expired[2]; /* a key of the attempt has expired on some node: the attempt must not win any more */
 byte begun[2];  /* attempts so far */
-byte clock = 1; /* the daemons' wall clocks, which agree but for `behind` */
+byte clock = 1; /* the daemons' wall clocks, which agree except for `behind` */
 byte last_fence;
 
-bool waits_for[2]; /* what was under way then */
+bool waits_for[2]; /* the attempts that were under way at the loss */
 byte begun_then[2];
 
-/* One request: it never arrives; or the script, which is atomic on its node, refuses or grants, and the
- * answer arrives or is lost. */
+/* One request: it never arrives, or the script, which is atomic on its node, refuses or grants, and the
+ * reply arrives or is lost. */
 inline ask(d, n, proposal, granted) {
   atomic {
     if
-    :: true /* lost on its way */
+    :: true /* the request is lost */
     :: holder[n] == NOBODY &&
 #ifndef WITHOUT_MARK_IN_THE_GRANT
        marked[n] &&
@@ -49,7 +49,7 @@ inline ask(d, n, proposal, granted) {
        fence[n] = proposal;
        if
        :: granted = granted + 1
-       :: true /* the answer is lost, the grant is not */
+       :: true /* the reply is lost, the grant is not */
        fi
     fi
   }
@@ -64,7 +64,7 @@ inline let_go(d, n) {
   }
 }
 
-/* Each asks the nodes in its own order, and all its requests interleave with everything else. */
+/* Each daemon asks the nodes in its own order, and all its requests interleave with everything else. */
 proctype Daemon(byte d; byte first; byte second; byte third) {
   byte granted, proposal;
   do
@@ -72,7 +72,7 @@ proctype Daemon(byte d; byte first; byte second; byte third) {
      atomic {
        begun[d] = begun[d] + 1;
        busy[d] = true;
-       /* A clock may be behind the other's: then an old number is proposed, and refused. */
+       /* One clock may be behind the other: then the daemon proposes an old fence, which is refused. */
        if
        :: clock = clock + 1; proposal = clock
        :: proposal = clock
@@ -89,11 +89,11 @@ proctype Daemon(byte d; byte first; byte second; byte third) {
           valid[d] = true;
           last_fence = proposal
         }
-        /* It is used, and ends: given back, lost, or expired. The belief ends first. */
+        /* The lease is used and ends: released, lost, or expired. The client's trust ends first. */
         valid[d] = false
      :: else
      fi;
-     /* The release, or the roll-back; or neither arrives, and the keys expire. */
+     /* The release or the roll-back runs; or neither arrives, and the keys expire. */
      let_go(d, first);
      let_go(d, second);
      let_go(d, third);
@@ -107,7 +107,7 @@ proctype Daemon(byte d; byte first; byte second; byte third) {
   od
 }
 
-/* Keys of an attempt that takes too long expire under it: once, anywhere. */
+/* The keys of an attempt that takes too long expire during it: once, on any node. */
 proctype Expiry() {
   byte n;
   if
@@ -139,8 +139,8 @@ proctype Loss() {
 #endif
     marked[LOST_NODE] = true;
 #ifndef WITHOUT_QUARANTINE
-    /* Past every fence that was forgotten; and an attempt that was begun before counts no late votes
-     * (node_timeout is far shorter than a quarantine). */
+    /* Past every fence that was forgotten. An attempt that began before counts no late votes (node_timeout
+     * is far shorter than a quarantine). */
     expired[0] = true;
     expired[1] = true;
 #endif

@@ -1,18 +1,19 @@
-/* Trust and silence: how long a client trusts a lock, and when the daemon gives it up. One client, one daemon,
- * one Session with disconnect_grace, a rival that acquires as soon as the key is free.
+/* Trust and silence: how long a client trusts a lock, and when the daemon gives it up. One client, one
+ * daemon, one Session with disconnect_grace, and a rival that acquires as soon as the key is free.
  *
- * Messages are delivered in order and delayed for any time; one that is lost is one that is never
- * delivered. The daemon may extend at any time, or not at all. The stream may break, the client may
- * abandon it, and what was sent before may still be read. Time is in ticks, and a tick may pass at any
- * point. The silence timer fires up to LATE ticks late.
+ * Messages are delivered in order after any delay; a lost message is one that is never delivered. The daemon
+ * may extend at any time, or not at all. The stream may break, the client may abandon it, and messages sent
+ * before may still be read. Time is in ticks, and a tick may pass at any point. The silence timer fires up
+ * to LATE ticks late.
  *
- * The client counts what is valid from the pair (sending time, daemon's clock) of its answered messages that
- * gives the latest bound. As the clocks run at one rate here, the pair is kept as their difference, `lag`.
+ * The client computes a validity from the pair (send time, daemon's clock) of its answered messages that
+ * gives the latest bound. Because the clocks run at one rate here, the model keeps the pair as their
+ * difference, `lag`.
  *
- * Left out: the drift of the clocks and the margin for it; other daemons (takers.pml); nodes, which here
- * are one key with an expiry (redlock.pml); a release that is sent again on the next Session.
+ * Not modelled: the drift of the clocks and its margin; other daemons (takers.pml); nodes, which are one key
+ * with an expiry here (redlock.pml); a release that is sent again on the next Session.
  *
- * tests/model/run checks this with a TTL longer than the grace and with a shorter one, and that it breaks
+ * tests/model/run checks this with a TTL longer than the grace and with a shorter one, and that it fails
  * WITHOUT_SILENCE_RULE, WITHOUT_GRACE, WITHOUT_SENDING_TIME, WITHOUT_CLOCK, WITHOUT_CLOSE_MESSAGE or
  * WITHOUT_TRUST_ENDED_FIRST. */
 
@@ -21,25 +22,25 @@
 #define TTL 4
 #endif
 #define LATE 1
-#define END 6   /* of time */
-#define PINGS 2 /* that the client sends */
+#define END 6   /* the end of time */
+#define PINGS 2 /* the number of pings that the client sends */
 #define UNKNOWN 255
 
 mtype = { PING, RELEASE, HALF_CLOSE };
-chan up = [2] of { mtype, byte };         /* and its sending time */
-chan down = [2] of { bool, byte, byte, byte }; /* an answer?, that sending time, clock, valid until */
+chan up = [2] of { mtype, byte };         /* and its send time */
+chan down = [2] of { bool, byte, byte, byte }; /* is it an answer?, the message's send time, clock, valid until */
 
 byte now;
 
 byte expires = TTL; /* of the key on the nodes */
 bool taken;         /* by the rival */
 
-byte read_at;       /* when the daemon last read something */
+byte read_at;       /* when the daemon last read a message */
 bool watching = true;
 byte broke = UNKNOWN;
 
-byte session = GRACE; /* the end of the trust in the Session: a message sent at 0 was answered */
-byte valid;           /* and of the lock's validity */
+byte session = GRACE; /* the end of the trust in the Session, in which a message sent at 0 was answered */
+byte valid;           /* the end of the lock's validity */
 byte lag = UNKNOWN;
 bool abandoned, released;
 byte pings;
@@ -77,7 +78,7 @@ active proctype Daemon() {
        if
        :: watching && len(down) == 2 -> read_at = now
        :: watching && len(down) < 2 -> read_at = now; down!true, sent, now, expires
-       :: !watching /* ended: not answered any more */
+       :: !watching /* the Session has ended: no answer */
        fi;
        sent = 0
      }
@@ -106,7 +107,7 @@ active proctype Daemon() {
        watching && now < expires && expires < now + TTL && !taken -> expires = now + TTL;
        if
        :: len(down) < 2 -> down!false, 0, now, expires
-       :: true /* unreported */
+       :: true /* not reported */
        fi
      }
 #if defined(WITHOUT_SILENCE_RULE) || defined(WITHOUT_GRACE)

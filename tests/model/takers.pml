@@ -1,25 +1,27 @@
-/* Moves between daemons: which stream a node names as the taker of a lease, and what the end of a stream
- * deletes. Three nodes, one client that moves from stream to stream, a rival, one node that loses its data.
+/* Moves between daemons: which stream a node records as the keeper of a lease (`taker` in this model), and
+ * what the end of a stream deletes. Three nodes, one client that moves from stream to stream, a rival, and
+ * one node that loses its data.
  *
- * Stream 1 acquired the lock. The client may abandon the stream that it uses and adopt the lock at the
- * next one, with the number of that stream as its sequence, so that one number stands for both the
- * sequence and the stream that a node stores. The daemon carries out the adoption at any time, perhaps
- * long after the client went on to a later stream. Every request to a node is a step of its own.
+ * Stream 1 acquired the lock. The client may abandon the stream that it uses and adopt the lock on the next
+ * one, with that stream's number as its sequence, so that one number stands for both the sequence and the
+ * stream that a node stores. The daemon performs the adoption at any time, perhaps long after the client has
+ * moved to a later stream. Every request to a node is a separate step.
  *
- * Time is left out; what stands for it is order. A stream ends by silence only after the client's
- * trust by this stream has ended, and an answer that arrives after that gives no trust: stream.pml
- * checks both with a clock. Trust by earlier streams has ended then as well, because their last messages were
- * sent before this stream's first one, and all streams of a client have the same grace. A quarantine ends
- * after every trust by a round that was begun before the loss.
+ * The model has no time; order stands for it. A stream ends by silence only after the client's trust through
+ * this stream has ended, and an answer that arrives later gives no trust: stream.pml checks both with a
+ * clock. Trust through earlier streams has ended by then as well, because their last messages were sent
+ * before this stream's first one, and all streams of a client have the same grace. A quarantine ends after
+ * all trust from rounds that began before the loss.
  *
- * Also left out: keys that expire (redlock.pml), fences, an adoption that is sent again on the same stream,
- * an end that overtakes the requests of its own stream, rivals that roll back, and a release together with a
- * loss: a heal can then bring the key back on the lost node, until its TTL ends.
+ * Also not modelled: keys that expire (redlock.pml), fences, an adoption that is sent again on the same
+ * stream, an end that overtakes the requests of its own stream, rivals that roll back, and a release
+ * together with a loss: a repair (`heal`) can then restore the key on the lost node until its TTL ends.
  *
- * -DSTREAMS=3: two moves and a release, one extension. -DSTREAMS=2 -DLOSS: one move, an extension by each stream,
- * and the loss. -DONLY_RIVALS: does not check what the end of a stream deletes, only who is granted the lock.
+ * -DSTREAMS=3: two moves and a release, one extension. -DSTREAMS=2 -DLOSS: one move, an extension by each
+ * stream, and the loss. -DONLY_RIVALS: checks only which client is granted the lock, not what the end of a
+ * stream deletes.
  *
- * tests/model/run checks this, and that it breaks WITHOUT_NAMED_TAKER, WITHOUT_SEQUENCE,
+ * tests/model/run checks this, and that it fails WITHOUT_NAMED_TAKER, WITHOUT_SEQUENCE,
  * WITHOUT_TAKER_IN_THE_EXTENSION, WITHOUT_TAKER_IN_THE_HEAL, WITHOUT_SEAL or WITHOUT_QUARANTINE. */
 
 #define NODES 3
@@ -39,19 +41,19 @@
 mtype = { NOBODY, CLIENT, RIVAL };
 mtype holder[NODES] = CLIENT;
 byte taker[NODES] = 1;
-bool sealed[NODES]; /* by the release: no heal of this token any more */
+bool sealed[NODES]; /* by the release: this token is not repaired any more */
 bool quarantined;   /* LOST_NODE */
-byte kept[NODES];   /* the highest stream of which a decided round left the key there */
-byte keeping[4];    /* by stream: the nodes that its round under way has found the key on */
+byte kept[NODES];   /* the highest stream of which a decided round left the key on the node */
+byte keeping[4];    /* by stream: the nodes on which its round under way has found the key */
 
 byte current = 1; /* the client's stream */
-bool trust[4];    /* by what this stream answered */
-bool fresh[4];    /* and in a round that was begun after the loss */
+bool trust[4];    /* by answers on this stream */
+bool fresh[4];    /* by a round that began after the loss */
 bool ended[4];
 bool released;
 bool taken; /* by the rival */
 bool lost, readmitted; /* LOST_NODE */
-byte done;             /* processes */
+byte done;             /* finished processes */
 
 #define TRUSTED (trust[1] || trust[2] || trust[3])
 #define OLD(i) (trust[i] && !fresh[i])
@@ -65,10 +67,10 @@ inline forget(n) {
   keeping[3] = keeping[3] & ~(1 << n)
 }
 
-/* What was sent before the loss does not reach the node: the connection was reset. */
+/* A request sent before the loss does not reach the node, because the connection was reset. */
 #define REACHED(n) (n != LOST_NODE || after_loss || !lost)
 
-/* A vote. A quarantined node does what it is asked but has no vote. */
+/* A vote. A quarantined node performs the request but has no vote. */
 inline confirm(n) {
   if
   :: !REACHED(n) || (n == LOST_NODE && quarantined)
@@ -109,7 +111,7 @@ inline extend(n) {
        fi;
 #endif
        if
-       :: true /* the answer is lost */
+       :: true /* the reply is lost */
        :: confirm(n)
        fi
     :: holder[n] == NOBODY -> missing = missing | (1 << n)
@@ -139,7 +141,8 @@ inline heal(n) {
 
 #define HOLDS(bits) (((bits) & 1) + (((bits) >> 1) & 1) + (((bits) >> 2) & 1) >= QUORUM)
 
-/* Decided: the answer arrives, or it does not. What was begun before the loss is too late after the quarantine. */
+/* The round is decided: the answer arrives, or it does not. An answer of a round that began before the loss
+ * is too late after the quarantine. */
 inline decide() {
   atomic {
     d_step {
@@ -177,7 +180,7 @@ inline end(n) {
 #endif
        true ->
 #ifndef ONLY_RIVALS
-       assert(kept[n] <= i || ended[kept[n]]); /* else a later stream keeps it */
+       assert(kept[n] <= i || ended[kept[n]]); /* otherwise a later stream keeps it */
 #endif
        forget(n)
     :: else
@@ -243,7 +246,7 @@ inline delete(n) {
   }
 }
 
-/* Moves on, lets its trust pass, and may release the lock, by whichever daemon. */
+/* Moves to the next stream, lets its trust pass, and may release the lock through any daemon. */
 proctype Client() {
   do
   :: atomic { !released && current < STREAMS -> current++ }
@@ -256,7 +259,7 @@ proctype Client() {
        trust[1] = false;
        trust[2] = false;
        trust[3] = false;
-       current = STREAMS /* every adoption that was sent */
+       current = STREAMS /* every adoption was sent */
      }
      delete(0);
      delete(1);
@@ -274,7 +277,7 @@ inline take(n) {
   }
 }
 
-/* Two nodes are a quorum. */
+/* Two nodes form a quorum. */
 proctype Rival(byte first; byte second) {
   take(first);
   atomic { take(second); taken = true; assert(!TRUSTED) }

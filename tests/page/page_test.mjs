@@ -1,4 +1,4 @@
-// The status page in Chromium, as on a phone.
+// Tests the status page in Chromium with the viewport of a phone.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import net from 'node:net';
@@ -58,7 +58,7 @@ before(async () => {
     }
   });
   await eventually(() => page.goto(`http://127.0.0.1:${httpPort}/`).then(() => true, () => false), 'is served');
-  page.problems.length = 0; // refused while the daemon was starting
+  page.problems.length = 0; // connections refused while the daemon was starting
 });
 
 after(async () => {

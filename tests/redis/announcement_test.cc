@@ -1,4 +1,4 @@
-// Releases that are announced, and heard of.
+// Announcements of releases, sent and received.
 #include <string>
 #include <vector>
 

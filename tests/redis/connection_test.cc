@@ -1,4 +1,4 @@
-// How a node is reached, and what happens where it is not: log-in, TLS, faults.
+// Connections to a node and their failures: log-in, TLS, network faults.
 #include <arpa/inet.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -18,7 +18,7 @@ namespace {
 TEST_F(NodeTest, AServerThatDiedJustBeforeItIsWrittenToIsNoticedAtOnce) {
   RedisServer server;
   OpenReady(Tcp(server));
-  // It dies with something unread, which resets the connection: the next write fails.
+  // The server dies with unread input, which resets the connection: the next write fails.
   server.Pause();
   const auto first = std::make_shared<Recorder>();
   node->Inspect(Key("k"), first);
@@ -50,7 +50,7 @@ TEST_F(NodeTest, SilentNodeIsRefusedWhileItIsSilent) {
   server.Pause();
   const auto pending = std::make_shared<Recorder>();
   node->Inspect(Key("k"), pending);
-  Run(milliseconds(80));  // over node_timeout
+  Run(milliseconds(80));  // longer than node_timeout
   const NodeReply refused = Acquire("k", "mine", 1);
   EXPECT_EQ(refused.outcome, Outcome::kError);
   EXPECT_NE(refused.message.find("no answer for"), std::string::npos) << refused.message;
@@ -109,7 +109,7 @@ TEST_F(NodeTest, ConnectsToAUnixSocketAndByName) {
   OpenReady(by_name);
 }
 
-// Not Redis at all: says one thing to whoever connects first.
+// A server that does not speak Redis: sends one reply to the first client that connects.
 class HostileServer {
  public:
   explicit HostileServer(std::string reply) : listener_(socket(AF_INET, SOCK_STREAM, 0)) {
@@ -156,7 +156,7 @@ TEST_F(NodeTest, HostileRepliesEndTheConnectionOnly) {
   }
 }
 
-// Certificates of a throw-away CA, made by the openssl command.
+// Certificates of a throw-away CA, made with the openssl command.
 class TlsTest : public NodeTest {
  protected:
   void SetUp() override {
@@ -202,7 +202,7 @@ TEST_F(TlsTest, RefusesANameThatIsNotInTheCertificate) {
 }
 
 TEST_F(TlsTest, RefusesAnUnknownCa) {
-  options.ca_file = options.cert_file;  // not a CA that signed anything
+  options.ca_file = options.cert_file;  // a certificate that is not the CA's
   Open(Tls("localhost"), &options);
   ASSERT_TRUE(RunUntil([&] { return !down_because.empty(); }));
   EXPECT_FALSE(node->ready());

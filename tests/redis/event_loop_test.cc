@@ -1,4 +1,4 @@
-// The loop that all real time passes in.
+// The event loop, which drives all real time.
 #include "server/loop/event_loop.h"
 
 #include <gtest/gtest.h>
@@ -28,9 +28,9 @@ class EventLoopTest : public ::testing::Test {
   EventLoop loop;
 };
 
-// A process that was held up finds both at once.
+// A process that was suspended finds both ready at once.
 TEST_F(EventLoopTest, WhatHasComeIsReadBeforeATimeOutFires) {
-  constexpr std::size_t kSize = 1'000;  // read at a time
+  constexpr std::size_t kSize = 1'000;  // bytes per read
   constexpr std::size_t kPieces = 3;
   std::size_t received = 0;
   std::size_t received_in_time = 0;

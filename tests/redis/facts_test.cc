@@ -1,4 +1,4 @@
-// What a node tells of itself when a connection is made.
+// The facts that a node reports when a connection is made.
 #include <string>
 #include <vector>
 
@@ -7,7 +7,7 @@
 namespace redlock::redis {
 namespace {
 
-// What the node says of itself, and how often.
+// Records the reported facts and their number.
 class Observer final : public NodeObserver {
  public:
   void OnConnected(NodeIndex /*node*/, const NodeFacts& facts) override { known.push_back(facts); }
@@ -65,7 +65,7 @@ TEST_F(NodeTest, AReplicaHasNoVote) {
   EXPECT_FALSE(node->ready());
   (void)replica.Cli("REPLICAOF NO ONE");
   EXPECT_TRUE(RunUntil([this] { return node->ready(); })) << "promoted";
-  // Made one again under the living connection.
+  // Turned into a replica again while the connection is open.
   down_because.clear();
   (void)replica.Cli("REPLICAOF 127.0.0.1 " + std::to_string(primary.port()));
   EXPECT_NE(Acquire("k", "t", 1).outcome, Outcome::kGranted);

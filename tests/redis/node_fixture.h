@@ -1,4 +1,4 @@
-// A node over real redis-server processes, and its loop in the test's own thread.
+// A node over a real redis-server process, with its loop in the test's own thread.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -29,7 +29,7 @@ class Recorder final : public ReplySink {
   std::vector<NodeReply> replies;
 };
 
-// Runs the loop in the test's own thread, a slice at a time.
+// Runs the loop in the test's own thread, one slice at a time.
 class NodeTest : public ::testing::Test {
  protected:
   void Open(Endpoint endpoint, const TlsOptions* tls = nullptr) {
@@ -89,7 +89,7 @@ class NodeTest : public ::testing::Test {
   EventLoop loop;
   std::optional<RedisNode> node;
   std::string down_because;
-  std::string amiss;  // although it is connected
+  std::string amiss;  // the reported problem of a connected node
 };
 
 }  // namespace redlock::redis

@@ -1,4 +1,4 @@
-// What the steps do on real nodes.
+// The script steps on real nodes.
 #include "server/redis/scripts.h"
 
 #include <fstream>
@@ -12,8 +12,8 @@
 namespace redlock::redis {
 namespace {
 
-// The simulation's model of a node and the real scripts must give the same answers, whatever they
-// are asked. Chance is seeded; nothing expires meanwhile.
+// The simulation's model of a node and the real scripts must give the same replies to all requests.
+// The random choices are seeded; nothing expires during the test.
 class Agreement : public NodeTest {
  protected:
   template <typename OfNode>
@@ -141,8 +141,7 @@ TEST_F(NodeTest, AnExtensionNeverShortens) {
   EXPECT_GT(std::stol(server.Cli("PTTL k")), 199'000);
 }
 
-// What is held lives on when the memory is used up, also through its first extension and an
-// adoption.
+// A held lock survives exhausted memory, including its first extension and an adoption.
 TEST_F(NodeTest, AnExtensionNeedsNoMemory) {
   RedisServer server;
   OpenReady(Tcp(server));
@@ -292,7 +291,7 @@ TEST_F(NodeTest, CommandsOfOneTurnGoOutInOneWrite) {
   constexpr std::size_t kCommands = 100;
   for (std::size_t i = 0; i < kCommands; ++i) node->Inspect(Key("k" + std::to_string(i)), sink);
   ASSERT_TRUE(RunUntil([&] { return sink->replies.size() == kCommands; }));
-  // A write of 10 kB may arrive in a few pieces; reads() costs two itself.
+  // A write of 10 kB may arrive in several pieces; reads() itself costs two.
   EXPECT_LE(reads() - before, 6);
 }
 

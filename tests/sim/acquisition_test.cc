@@ -1,4 +1,4 @@
-// Claims about taking a lock.
+// Tests of acquiring a lock.
 #include <algorithm>
 
 #include "tests/sim/scenario.h"
@@ -18,7 +18,7 @@ TEST_F(Acquisition, IsDecidedAtTheMajority) {
   cluster->Pause(2);
   const MonotonicTime start = world.now();
   const Lease lease = MustAcquire(Wants("k", seconds(1)));
-  EXPECT_LT(world.now() - start, milliseconds(1));  // not node_timeout
+  EXPECT_LT(world.now() - start, milliseconds(1));  // does not wait for node_timeout
   EXPECT_LE(lease.validity, seconds(1) - Drift(seconds(1), {}));
   cluster->Resume(2);
   Pass(milliseconds(10));
@@ -69,7 +69,7 @@ TEST_F(Acquisition, GrantAfterGivingUpIsReleased) {
   cluster->Pause(1);
   cluster->Pause(2);
   EXPECT_FALSE(Acquire(Wants("k", seconds(60))).lease);
-  cluster->Resume(1);  // carries out the request now
+  cluster->Resume(1);  // processes the request now
   cluster->Resume(2);
   Pass(milliseconds(2));
   EXPECT_EQ(Holders("k"), Nobody());
@@ -79,7 +79,7 @@ TEST_F(Acquisition, GrantThatItsRollBackOvertookIsReleased) {
   SetUpCluster();
   ASSERT_TRUE(cluster->server(0).SetNx("k", "stranger", seconds(1)));
   ASSERT_TRUE(cluster->server(1).SetNx("k", "stranger", seconds(1)));
-  cluster->link(0, 2).ForgetScript();  // sent again, and carried out behind its own roll-back
+  cluster->link(0, 2).ForgetScript();  // sent again, and thus processed after its own roll-back
   EXPECT_EQ(Acquire(Wants("k", seconds(60))).error.reason, Reason::kLockAlreadyHeld);
   Pass(microseconds(150));
   EXPECT_NE(Holders("k")[2], "-");
@@ -92,8 +92,8 @@ TEST_F(Acquisition, RollBackIsRepeatedUntilTheNodeIsBack) {
   cluster->Down(2);
   cluster->Pause(1);
   EXPECT_FALSE(Acquire(Wants("k", seconds(60))).lease);
-  // Its connection breaks with the request in the node's buffer: whether that is still carried out
-  // cannot be known, and only a new connection can clean up.
+  // The connection breaks while the request is in the node's buffer. The daemon cannot know whether
+  // the node still processes it, and only a new connection can clean up.
   cluster->link(0, 1).Break(false);
   cluster->Resume(1);
   Pass(seconds(1));
@@ -107,7 +107,7 @@ TEST_F(Acquisition, CancelledDuringTheRoundLeavesNothing) {
       Wants("k", seconds(60)), [&](AcquireResult result) { answer = std::move(result); });
   Pass(microseconds(50));
   operation->Cancel(Reason::kCancelled);
-  ASSERT_TRUE(answer);  // told at once
+  ASSERT_TRUE(answer);  // answered at once
   EXPECT_EQ(answer->error.reason, Reason::kCancelled);
   Pass(milliseconds(1));
   EXPECT_EQ(Holders("k"), Nobody());
@@ -142,7 +142,7 @@ TEST_F(Acquisition, ForeignLockOnAMajorityIsRespected) {
   ASSERT_TRUE(cluster->server(1).SetNx("k", "stranger", seconds(2)));
   const AcquireResult result = Acquire(Wants("k", seconds(1)));
   EXPECT_EQ(result.error.reason, Reason::kLockAlreadyHeld);
-  // A quorum is free when the first of the two lets go.
+  // A quorum is free when the first of the two locks expires.
   EXPECT_GT(result.error.retry_after, milliseconds(1990));
   EXPECT_LE(result.error.retry_after, seconds(2));
   Pass(milliseconds(1));
@@ -181,7 +181,7 @@ TEST_F(Acquisition, OwnTokenTwiceIsRefusedUnlessAskedToExtend) {
   EXPECT_EQ(again.lease->fence, first.fence);  // the same hold
   EXPECT_GT(again.lease->validity, seconds(4));
   EXPECT_EQ(Release("k", "mine").error, std::nullopt);
-  EXPECT_TRUE(Acquire(command).lease);  // acquires where it is not held
+  EXPECT_TRUE(Acquire(command).lease);  // acquires the lock if it is not held
 }
 
 TEST_F(Acquisition, AdoptedOnSomeNodesAndTakenOnOthersGetsOneFence) {
@@ -192,7 +192,7 @@ TEST_F(Acquisition, AdoptedOnSomeNodesAndTakenOnOthersGetsOneFence) {
   cluster->server(1).LoseData();
   cluster->server(2).LoseData();
   command.extend_if_held = true;
-  cluster->Down(1);  // one that held it, one that lost it
+  cluster->Down(1);  // one node that held it, and one that lost it
   const AcquireResult again = Acquire(command);
   ASSERT_TRUE(again.lease);
   EXPECT_GT(again.lease->fence, first.fence);
@@ -220,7 +220,7 @@ TEST_F(Acquisition, BoundOnOperationsRefusesNewOnesOnly) {
   waiting->Cancel(Reason::kCancelled);
 }
 
-// Ten times what the nodes bear, for ten seconds.
+// Ten times the nodes' capacity, for ten seconds.
 TEST_F(Acquisition, OverloadRefusesEarlyAndLosesNoLease) {
   ClusterOptions options;
   options.lock.max_concurrent_rounds = 2;
@@ -257,11 +257,11 @@ TEST_F(Acquisition, OverloadRefusesEarlyAndLosesNoLease) {
     }
     Pass(milliseconds(1));
   }
-  Pass(seconds(10));  // the watchdogs' lifetime ends
+  Pass(seconds(10));  // until the watchdogs' lifetime ends
   EXPECT_EQ(lost, 0);
   EXPECT_GT(granted, 50'000);
   EXPECT_GT(refused, 500'000);
-  EXPECT_LT(longest, milliseconds(200));  // a prediction, not a promise
+  EXPECT_LT(longest, milliseconds(200));  // a prediction, not a guarantee
 }
 
 TEST_F(Acquisition, WhatCannotMakeItsDeadlineIsRefusedAtOnce) {
@@ -290,7 +290,7 @@ TEST_F(Acquisition, DrainingRefusesAndEndsTheWaiting) {
   ASSERT_TRUE(waiter);
   EXPECT_EQ(waiter->error.reason, Reason::kDraining);
   EXPECT_EQ(Acquire(Wants("x", seconds(1))).error.reason, Reason::kDraining);
-  EXPECT_TRUE(Extend("k", lease.token.value(), seconds(1)).lease);  // goes on
+  EXPECT_TRUE(Extend("k", lease.token.value(), seconds(1)).lease);  // continues
 }
 
 }  // namespace

@@ -31,12 +31,12 @@ void Client::Acquire() {
   command.retry = {.max_retries = static_cast<int>(world_.Below(5)) - 1,
                    .min_delay = world_.Between({}, milliseconds(5)),
                    .max_jitter = world_.Between({}, milliseconds(40))};
-  // No limit needs a deadline, or the simulation would not end.
+  // An acquisition without a limit needs a deadline, or the simulation would not end.
   if (command.retry.max_retries < 0 || world_.Chance(0.2)) {
     command.deadline = world_.now() + world_.Between(microseconds(100), milliseconds(400));
   }
   if (world_.Chance(0.4)) {
-    // A token of its own, mostly the same again: repetitions meet what earlier ones left behind.
+    // Its own token, mostly the same again, so that repetitions meet what earlier ones left behind.
     if (world_.Chance(0.3)) ++tokens_;
     command.token = OwnerToken(name_ + "-" + std::to_string(tokens_));
     command.extend_if_held = world_.Chance(0.8);
@@ -58,8 +58,8 @@ void Client::Acquire() {
   }
 }
 
-// A lock that lives as long as its stream. Nobody is told how its release goes, so its token is not
-// used again.
+// A lock that lives as long as its stream. The client does not learn how its release ends, so it
+// does not reuse the token.
 void Client::HoldStream(AcquireCommand command) {
   struct State {
     Shard* shard = nullptr;
@@ -101,7 +101,7 @@ void Client::HoldStream(AcquireCommand command) {
            }});
   world_.Do(world_.Between({}, ttl * 5), [this, state, end] {
     if (state->over) return;
-    if (state->lease.token.empty()) ++calls_.answered;  // gone before it was answered
+    if (state->lease.token.empty()) ++calls_.answered;  // ended before the answer came
     if (world_.Chance(0.8)) {
       EndHold(*state->shard, *state->hold);
     } else {
@@ -117,7 +117,7 @@ void Client::Acquired(const AcquireResult& result, Duration ttl) {
     return;
   }
   if (world_.Chance(0.1)) {
-    // The reply did not reach the client any more: the TTL has to end the lock.
+    // The reply does not reach the client, so the TTL has to end the lock.
     Next();
     return;
   }
@@ -154,7 +154,7 @@ void Client::Extend(const Lease& lease, Duration ttl) {
       AnyShard().Extend(std::move(command), [this, lease, ttl](const ExtendResult& result) {
         ++calls_.answered;
         if (!result.lease) {
-          // Whatever was left of the lease is still believed in: the oracle knows until when.
+          // The client still trusts the rest of the lease; the oracle knows until when.
           Next();
           return;
         }
@@ -203,7 +203,7 @@ void Client::Watch(const Lease& lease, Duration ttl) {
 }
 
 void Client::Leave(const Lease& lease) {
-  if (world_.Chance(0.2)) {  // forgets, or dies: the TTL has to end it
+  if (world_.Chance(0.2)) {  // the client forgets the lock or dies, so the TTL has to end it
     Next();
     return;
   }
@@ -211,8 +211,7 @@ void Client::Leave(const Lease& lease) {
   ++calls_.made;
   AnyShard().Release(lease.key, lease.token, [this](const ReleaseResult& result) {
     ++calls_.answered;
-    // As the contract says: a token must not be used again when its release is not known to be
-    // done.
+    // According to the contract, a token must not be reused unless its release is known to be done.
     if (result.error && result.error->reason != Reason::kLockNotHeld) ++tokens_;
     Next();
   });

@@ -1,5 +1,5 @@
-// A client that does everything a client can do, at random: acquires, waits, cancels, extends,
-// watches, releases, forgets, dies; by any daemon.
+// A client that randomly does everything that a client can do, through any daemon: acquires, waits,
+// cancels, extends, watches, releases, forgets a lease, or dies.
 #pragma once
 
 #include <memory>
@@ -28,7 +28,7 @@ class Client {
         name_(std::move(name)),
         keys_(keys) {}
 
-  // Does one thing after another until `end`.
+  // Runs one operation after another until `end`.
   void Run(MonotonicTime end);
 
  private:
@@ -40,7 +40,7 @@ class Client {
   void Extend(const Lease& lease, Duration ttl);
   void Watch(const Lease& lease, Duration ttl);
   void Leave(const Lease& lease);
-  // Of a daemon that is not suspended; where all are, of any: what it is asked counts as late.
+  // A daemon that is not suspended. If all are, any daemon: it then handles the request late.
   [[nodiscard]] Shard& AnyShard();
 
   World& world_;

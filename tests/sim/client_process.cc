@@ -73,7 +73,7 @@ void ClientProcess::Step(const std::function<void()>& call) {
   SetTimer();
 }
 
-// At the next deadline, by this process's clock.
+// Sets the timer to the machine's next deadline on this process's clock.
 void ClientProcess::SetTimer() {
   const client::TimePoint next = machine_->NextDeadline();
   if (next == client::kNever) {
@@ -140,7 +140,7 @@ void ClientProcess::CarryOut(client::Effect effect) {
 }
 
 void ClientProcess::Settle(client::CallId call, const Outcome& outcome) {
-  // Not inside the call: its number is not known to the caller yet.
+  // Not inside the call, because the caller does not know the call's id yet.
   scheduler_->Run([this, call, outcome] {
     world_.Do({}, [this, call, outcome] {
       scheduler_->Run([this, call, outcome] {
@@ -150,10 +150,10 @@ void ClientProcess::Settle(client::CallId call, const Outcome& outcome) {
   });
 }
 
-// Nobody keeps a lock alive that was released. A node that answers late may have been given it back
-// by an extension that was under way at another daemon; its TTL ends that.
+// No client keeps a released lock alive. An exception: an extension that was under way at another
+// daemon may have set the key again on a node that answers late; the TTL ends that.
 void ClientProcess::CheckReleased(const client::LeaseRef& lease) {
-  // A caller's own token may hold the key again.
+  // The client may hold the key again with the caller's own token.
   if (!lease->token().starts_with(kMadeTokenPrefix)) return;
   constexpr Duration kLongerThanAnyTtlAndGrace = milliseconds(2500);
   world_.Do(kLongerThanAnyTtlAndGrace, [this, lease] {

@@ -1,6 +1,6 @@
-// A client process that uses the real state machine of the client library (client/cpp/core):
+// A client process that runs the real state machine of the client library (client/cpp/core). It
 // acquires, waits, gives up, extends, releases, closes and is suspended, at random or as a test
-// says.
+// directs.
 #pragma once
 
 #include <cstddef>
@@ -20,8 +20,8 @@ namespace redlock::sim {
 
 struct ClientProcessOptions {
   Duration grace = milliseconds(500);
-  double rate = 1;                   // of its clock, against the world's
-  std::vector<std::size_t> daemons;  // in the order in which they are tried
+  double rate = 1;                   // of its clock, relative to the world's
+  std::vector<std::size_t> daemons;  // in the order in which the client tries them
 };
 
 class ClientProcess {
@@ -32,14 +32,15 @@ class ClientProcess {
   ClientProcess(const ClientProcess&) = delete;
   ClientProcess& operator=(const ClientProcess&) = delete;
 
-  // Calls the machine and carries out what it wants done. In the process's turns.
+  // Calls the machine and carries out the actions that it requests. Call these within the process's
+  // scheduler.
   client::CallId Acquire(client::AcquireCommand command);
   void GiveUp(client::CallId call);
   client::CallId Extend(const client::LeaseRef& lease, Duration ttl);
   client::CallId Release(const client::LeaseRef& lease);
   void Close();
 
-  // How a call ended: a lease, or why not; neither: done.
+  // How a call ended: with a lease or an error. Neither is set: the call is done.
   struct Outcome {
     client::LeaseRef lease;
     std::optional<client::Error> error;
@@ -51,14 +52,14 @@ class ClientProcess {
 
   void Suspend() { scheduler_->Suspend(); }
   void GoOn() { scheduler_->GoOn(); }
-  // The process ends at once, without a word.
+  // Ends the process at once; it sends nothing more.
   void Kill();
 
   [[nodiscard]] bool Trusts(const std::string& key) const;
-  // Why leases were lost.
+  // The reasons for which leases were lost.
   [[nodiscard]] const std::vector<std::string>& losses() const { return losses_; }
   [[nodiscard]] WorldScheduler& scheduler() { return *scheduler_; }
-  // Of the stream in use; null between two.
+  // The stream in use; null between two streams.
   [[nodiscard]] std::shared_ptr<SessionLink> link() const { return link_; }
 
  private:

@@ -1,9 +1,7 @@
-// Thousands of random schedules in which the client library's own state machine takes part:
-// clients, daemons and nodes in one world, with faults between all of them. After each, the
-// invariants.
+// Thousands of random schedules with the client library's own state machine: clients, daemons and
+// nodes in one world, with faults between all of them. Checks the invariants after each schedule.
 //
-// The variables of schedules_test.cc apply: REDLOCK_SIM_SCHEDULES, REDLOCK_SIM_FIRST,
-// REDLOCK_SIM_SEED.
+// seeds.h lists the variables that select the schedules.
 #include <gtest/gtest.h>
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/lsan_interface.h>
@@ -22,18 +20,18 @@ namespace {
 
 constexpr std::size_t kClients = 4;
 constexpr Duration kBusy = seconds(4);
-// Afterwards every TTL (0.8 s at most), grace and roll-back has ended.
+// After this time every TTL (at most 0.8 s), grace and roll-back has ended.
 constexpr Duration kQuiet = seconds(14);
 
-// Which faults a schedule has.
+// The faults of a schedule.
 struct Mix {
   ClusterOptions cluster;
   StreamFaults streams;
-  bool nodes = false;      // nodes go down, stop, and are cut off
+  bool nodes = false;      // nodes go down, stop, or are cut off
   bool processes = false;  // daemons and clients are killed and suspended
   bool network = false;    // streams break and are cut
   bool drains = false;
-  bool one_stays = false;  // at any time, a daemon serves that is reached at once
+  bool one_stays = false;  // at any time, at least one daemon serves and can be reached at once
   Duration least_ttl = milliseconds(60);
   Duration least_grace = milliseconds(200);
 };
@@ -57,7 +55,7 @@ Mix AnyMix(World& world) {
   return mix;
 }
 
-// One user of a client: takes one lock after another, and does with it whatever can be done.
+// A user of a client: acquires one lock after another and performs random operations with it.
 class User {
  public:
   User(World& world, ClientProcess& process, std::string name, std::size_t keys, Duration least_ttl,
@@ -73,7 +71,8 @@ class User {
     });
     process_.TellLost([this](const client::LeaseRef& lease) {
       if (lease != lease_) return;
-      ++tokens_;  // it may still be trusted for a moment, and its release is not answered to us
+      ++tokens_;  // the lock may still be trusted for a moment, and its release is not answered to
+                  // us
       Later(milliseconds(20), [this] { Next(); });
     });
   }
@@ -84,7 +83,7 @@ class User {
   }
 
  private:
-  // In the process, if it still lives.
+  // Runs in the process if it is still alive.
   void Later(Duration most, std::function<void()> what) {
     if (world_.now() >= end_) return;
     world_.Do(world_.Between({}, most), [this, what = std::move(what), turn = ++turn_] {
@@ -120,7 +119,7 @@ class User {
       lease_ = outcome.lease;
       Hold();
     } else if (call == acquiring_ || call == releasing_) {
-      // A token whose release is not known to be done is not used again.
+      // A token is not reused unless its release is known to be done.
       if (outcome.error && outcome.error->reason != client::Reason::kLockAlreadyHeld) ++tokens_;
       Next();
     }
@@ -230,7 +229,7 @@ class Trouble {
       if (world_.Chance(0.4)) link.Break();
     });
   }
-  // Of a stream; or of all, one way or both, as a partition does.
+  // Cuts a stream, or all streams, in one or both directions, as a partition does.
   void Cut() {
     const bool to_daemon = world_.Chance(0.6);
     const bool to_client = !to_daemon || world_.Chance(0.5);
@@ -289,7 +288,7 @@ Run Schedule(std::uint64_t seed, const std::function<Mix(World&)>& make_mix) {
   for (const auto& client : clients) {
     run.losses.insert(run.losses.end(), client->losses().begin(), client->losses().end());
   }
-  // Some end in an orderly way, some do not.
+  // Some clients close in an orderly way, others do not.
   for (const auto& client : clients) {
     client->GoOn();
     world.Chance(0.5) ? client->Close() : client->Kill();
@@ -302,8 +301,8 @@ Run Schedule(std::uint64_t seed, const std::function<Mix(World&)>& make_mix) {
   return run;
 }
 
-// A daemon that is killed frees nothing: its streams, their leases and watchdogs refer to one
-// another for good. That is no leak of the daemon's; the end-to-end tests look for those.
+// A killed daemon frees nothing: its streams, leases and watchdogs refer to one another forever.
+// This is not a leak of the daemon; the end-to-end tests look for such leaks.
 class LeaksAllowed {
  public:
 #if defined(__SANITIZE_ADDRESS__)
@@ -333,8 +332,8 @@ void RunSchedules(const std::function<Mix(World&)>& mix, std::uint64_t count, bo
 
 TEST(ClientSimulation, SchedulesKeepTheInvariants) { RunSchedules(AnyMix, 4000, true); }
 
-// Daemons come and go in an orderly way, and everything else is well: a client that can reach a
-// daemon which reaches the nodes loses nothing.
+// Daemons start and stop in an orderly way, and there are no other faults: a client that can reach
+// a daemon with a quorum loses nothing.
 TEST(ClientSimulation, MovesLoseNothing) {
   RunSchedules(
       [](World& world) {

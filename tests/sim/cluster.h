@@ -1,4 +1,4 @@
-// Nodes, daemons and the links between them, in one world.
+// Nodes, daemons and the links between them in one world.
 #pragma once
 
 #include <memory>
@@ -16,12 +16,12 @@ struct ClusterOptions {
   std::size_t daemons = 1;
   NetworkFaults faults;
   LockOptions lock;
-  Duration most_wall_skew{};  // of a daemon, to either side
+  Duration most_wall_skew{};  // of a daemon, in either direction
   GuardMode guard = GuardMode::kOff;
-  double most_node_rate = 0;  // of a node's clock, against the world's, to either side
+  double most_node_rate = 0;  // of a node's clock, relative to the world's, in either direction
 };
 
-// One daemon: a shard of the real core over links.
+// One daemon: a shard of the real core, connected to the nodes by links.
 struct Daemon {
   std::shared_ptr<WorldScheduler> scheduler;
   std::vector<Link*> links;
@@ -44,38 +44,41 @@ class Cluster {
   [[nodiscard]] std::size_t nodes() const { return servers_.size(); }
   [[nodiscard]] std::size_t daemons() const { return daemons_.size(); }
 
-  // Cuts a node off from every daemon, and back.
+  // Cuts a node off from every daemon, or reconnects it.
   void Down(std::size_t node);
   void Up(std::size_t node);
-  // The node does nothing, as with SIGSTOP, and then everything it was sent meanwhile.
+  // Stops the node, as SIGSTOP does. After Resume() it processes everything that it received
+  // meanwhile.
   void Pause(std::size_t node);
   void Resume(std::size_t node);
-  // Another process takes the node's place, and every connection breaks.
-  enum class Data { kKept, kOld, kLost };  // kOld: as at its last Snapshot()
+  // Replaces the node's process with a new one and breaks every connection.
+  enum class Data { kKept, kOld, kLost };  // kOld: as of the last Snapshot()
   void Restart(std::size_t node, Data data);
-  // One direction between them is cut until the node is up again.
+  // Cuts one direction between the two until Up() is called for the node.
   void Cut(std::size_t daemon, std::size_t node, Link::Direction direction);
-  // The daemon's process ends at once: what it has sent is on its way, and nothing follows.
+  // Ends the daemon's process at once: messages that it has sent are still delivered, but it sends
+  // no more.
   void Kill(std::size_t daemon);
-  // Another process takes its place, which knows nothing of it.
+  // Starts a new process in its place that has no state of the old one.
   void Start(std::size_t daemon);
   [[nodiscard]] bool is_up(std::size_t daemon) const { return daemons_[daemon].up; }
   [[nodiscard]] WorldScheduler& scheduler(std::size_t daemon) {
     return *daemons_[daemon].scheduler;
   }
-  // The daemon does nothing, as with SIGSTOP, until it goes on.
+  // Suspends the daemon, as SIGSTOP does, until it is resumed.
   void Suspend(std::size_t daemon) { daemons_[daemon].scheduler->Suspend(); }
   void GoOn(std::size_t daemon) { daemons_[daemon].scheduler->GoOn(); }
-  // Its wall clock jumps to anywhere within most_wall_skew.
+  // Its wall clock jumps to a random value within most_wall_skew.
   void StepWallClock(std::size_t daemon);
   [[nodiscard]] bool suspended(std::size_t daemon) const {
     return daemons_[daemon].scheduler->suspended();
   }
 
-  // Every daemon knows the set: see NodeGuard::decided().
+  // Whether every daemon knows the node set; see NodeGuard::decided().
   [[nodiscard]] bool decided() const;
 
-  // What a teardown must find: no operation, no call, no key and no timer left, but the guards'.
+  // What the teardown must find empty: operations, calls, keys and timers, except those of the
+  // guards.
   [[nodiscard]] std::vector<std::string> Leftovers();
 
  private:
@@ -87,7 +90,7 @@ class Cluster {
   std::uint64_t tokens_ = 0;
   std::vector<std::unique_ptr<Server>> servers_;
   std::vector<Daemon> daemons_;
-  std::vector<Daemon> dead_;  // frozen: events that never happen refer to them
+  std::vector<Daemon> dead_;  // kept because events that never ran refer to them
 };
 
 }  // namespace redlock::sim

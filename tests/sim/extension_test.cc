@@ -1,4 +1,4 @@
-// Claims about extending and giving back.
+// Tests of extending and releasing.
 #include <algorithm>
 
 #include "tests/sim/scenario.h"
@@ -9,7 +9,7 @@ namespace {
 using Extending = Scenario;
 using Releasing = Scenario;
 
-// Seen in a library: the extension returned true though the value was another owner's.
+// Seen in a library: the extension returned true although another owner held the value.
 TEST_F(Extending, AnotherOwnersLockIsNeitherExtendedNorTouched) {
   SetUpCluster();
   const Lease lease = MustAcquire(Wants("k", milliseconds(500)));
@@ -43,7 +43,7 @@ TEST_F(Extending, HealedVoteCountsFromTheNextRoundOn) {
   const Lease lease = MustAcquire(Wants("k", seconds(2)));
   cluster->server(1).LoseData();
   cluster->server(2).LoseData();
-  // Only one node still holds it: no quorum, and nothing is healed.
+  // Only one node still holds the key: there is no quorum, and nothing is repaired.
   EXPECT_EQ(Extend("k", lease.token.value(), seconds(2)).error.reason, Reason::kLockNotHeld);
   Pass(milliseconds(1));
   EXPECT_EQ(cluster->server(1).Holder("k"), std::nullopt);
@@ -81,7 +81,7 @@ TEST_F(Releasing, AnotherOwnersLockStays) {
   EXPECT_EQ(Holders("k"), std::vector<std::string>(3, lease.token.value()));
 }
 
-// A client that releases many locks at once must not fill the nodes' queues before others.
+// A client that releases many locks at once must not fill the nodes' queues ahead of others.
 TEST_F(Releasing, ManyAtOnceLeaveOthersTheirTurns) {
   ClusterOptions options;
   options.lock.max_concurrent_rounds = 2;
@@ -122,7 +122,7 @@ TEST_F(Releasing, NodesThatWereDownAreFreedWhenTheyComeBack) {
   EXPECT_EQ(Holders("k"), Nobody());
 }
 
-// The first hold's release is still on its way to a silent node when the second begins.
+// The first hold's release is still under way to a silent node when the second hold begins.
 TEST_F(Releasing, LateReleaseDoesNotEndALaterHoldOfTheSameToken) {
   SetUpCluster();
   AcquireCommand command = Wants("k", seconds(10));
@@ -157,7 +157,7 @@ TEST_F(Releasing, SlowNodeIsNotHealedAfterTheRelease) {
   EXPECT_EQ(Holders("k"), Nobody());
 }
 
-// Daemons whose wall clocks differ: `ahead` proposes higher fences than the other one.
+// Daemons whose wall clocks differ: daemon `ahead` proposes higher fences than the other.
 class ReleasingBySkewedDaemons : public Scenario {
  protected:
   void SetUpSkewed() {
@@ -204,7 +204,7 @@ TEST_F(Releasing, AStrangersReleaseLeavesTheHoldersFenceAlone) {
   EXPECT_EQ(extended.lease->fence, lease.fence);
 }
 
-// What nobody holds has no seal, so a copy of the release that is still on its way could end a
+// A key that is not held has no seal, so a copy of the release that is still under way could end a
 // later hold.
 TEST_F(Releasing, IsNotDeniedWhileANodeMayYetCarryItOut) {
   SetUpCluster();
@@ -212,9 +212,9 @@ TEST_F(Releasing, IsNotDeniedWhileANodeMayYetCarryItOut) {
   EXPECT_EQ(Release("k", "own").error->reason, Reason::kQuorumUnavailable);
   cluster->Resume(2);
   EXPECT_EQ(Release("k", "own").error->reason, Reason::kLockNotHeld);
-  cluster->Down(2);  // nothing is sent there
+  cluster->Down(2);  // nothing is sent to this node
   EXPECT_EQ(Release("k", "own").error->reason, Reason::kLockNotHeld);
-  // A token that is never used again is denied at once.
+  // A release with a token that is never reused is denied at once.
   cluster->Up(2);
   Pass(milliseconds(5));
   cluster->Pause(2);

@@ -1,4 +1,4 @@
-// Claims about fencing tokens.
+// Tests of fencing tokens.
 #include "tests/sim/scenario.h"
 
 namespace redlock::sim {
@@ -37,7 +37,7 @@ TEST_F(Fencing, SkewedDaemonPaysOneMoreRoundTripOnce) {
     const std::size_t daemon = i % 2;
     const MonotonicTime before = world.now();
     const Lease lease = MustAcquire(Wants("k", seconds(1)), daemon);
-    // 0.2 ms there and back, observed in steps of 0.05 ms.
+    // The round trip takes 0.2 ms and is observed in steps of 0.05 ms.
     if (world.now() - before > microseconds(300)) ++extra;
     EXPECT_LE(world.now() - before, microseconds(500));
     EXPECT_GT(lease.fence, last);
@@ -45,7 +45,7 @@ TEST_F(Fencing, SkewedDaemonPaysOneMoreRoundTripOnce) {
     EXPECT_EQ(Release("k", lease.token.value(), daemon).error, std::nullopt);
     Pass(milliseconds(1));
   }
-  // The slow daemon learns the fast one's time, and falls behind it again as the clocks go on.
+  // The slow daemon learns the fast one's time, and falls behind again as the clocks advance.
   EXPECT_GE(extra, 1U);
   EXPECT_LE(extra, 10U);
 }
@@ -67,7 +67,7 @@ TEST_F(Fencing, MaximumIsWrittenBack) {
     last = lease.fence;
     EXPECT_EQ(Release("k", lease.token.value(), daemon).error, std::nullopt);
     cluster->Up(down);
-    Pass(milliseconds(150));  // what the node that was down still holds ends
+    Pass(milliseconds(150));  // ends what the node that was down still holds
   }
 }
 
@@ -79,8 +79,8 @@ TEST_F(Fencing, StaysOverExtensions) {
   EXPECT_EQ(extended.lease->fence, lease.fence);
 }
 
-// The token was lost on two nodes, another holder came and went, and then they were given it back:
-// its lease is a new hold.
+// Two nodes lost the token, another holder came and went, and then the two nodes got the token
+// back: its lease is a new hold.
 class FencingAfterALoss : public Scenario {
  protected:
   void LoseAndTakeElsewhere() {
@@ -133,7 +133,8 @@ TEST_F(Fencing, ForeignLockGetsAFenceWhenExtended) {
   EXPECT_GT(MustAcquire(Wants("k", seconds(1))).fence, extended.lease->fence);
 }
 
-// A holder here, then one of another library: what the node stores is the former's.
+// A redlockd holder is followed by a holder of another library: the nodes still store the former's
+// fence.
 TEST_F(Fencing, AForeignHoldersFenceIsAboveThatOfTheHolderBefore) {
   SetUpCluster();
   const Lease first = MustAcquire(Wants("k", milliseconds(500)));
@@ -150,7 +151,7 @@ TEST_F(Fencing, AForeignHoldersFenceIsAboveThatOfTheHolderBefore) {
   EXPECT_EQ(MustAcquire(adopts).fence, extended.lease->fence);
 }
 
-// A node that stores another holder's fence is healed above it, so that the nodes do not agree.
+// A node that stores another holder's fence is repaired above it, so that the nodes do not agree.
 TEST_F(FencingAfterALoss, AHealedNodeDoesNotAgreeOnAnotherHoldersFence) {
   LoseAndTakeElsewhere();
   (void)cluster->server(1).Repair("k", token, seconds(10), first.fence);

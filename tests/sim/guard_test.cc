@@ -1,4 +1,4 @@
-// Nodes that lose their data, or whose clock jumps: what the guard lets them do.
+// Tests of the guard: what nodes may do after they lose their data or their clock jumps.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -28,7 +28,7 @@ class Guard : public Scenario {
     Pass(milliseconds(50));
   }
 
-  // How each node votes when a key that nobody holds is asked for.
+  // How each node votes on a key that is not held.
   std::vector<std::string> Votes(std::size_t daemon = 0) {
     const std::string key = "probe-" + std::to_string(++probes_);
     std::vector<std::string> outcomes(cluster->nodes(), "-");
@@ -114,7 +114,7 @@ TEST_F(Guard, TellsWhetherThereIsAQuorumWhenThatChanges) {
   cluster->Up(1);
   Pass(seconds(2));
   EXPECT_EQ(told, (std::vector<bool>{true, false, true}));
-  // Reached, but barred.
+  // The node can be reached, but is quarantined.
   cluster->Restart(1, sim::Cluster::Data::kLost);
   Pass(seconds(2));
   EXPECT_EQ(told.back(), false);
@@ -141,7 +141,7 @@ TEST_F(Guard, SeveralDaemonsStartANewSetTogether) {
 
 TEST_F(Guard, ASetThatAnotherDaemonIsJustMarkingIsNew) {
   SetUpGuarded();
-  (void)cluster->server(0).Mark("", "run-1");  // and its marks for the others are under way
+  (void)cluster->server(0).Mark("", "run-1");  // its marks for the other nodes are under way
   Pass(milliseconds(10));
   EXPECT_EQ(Votes()[1], kBarred);
   for (const std::size_t node : {1U, 2U}) {
@@ -178,7 +178,7 @@ TEST_F(Guard, TheTimeOverTheNodeVotesAgain) {
   Pass(kQuarantine - milliseconds(100));
   EXPECT_EQ(Votes(0)[0], kBarred);
   EXPECT_EQ(Votes(1)[0], kBarred);
-  Pass(milliseconds(1200));  // the other daemon may have seen the loss a look later
+  Pass(milliseconds(1200));  // the other daemon may have seen the loss one check later
   for (std::size_t daemon = 0; daemon < 2; ++daemon) {
     EXPECT_EQ(HowManyBarred(daemon), 0) << daemon;
   }
@@ -206,7 +206,7 @@ TEST_F(Guard, ADaemonThatStartsAfterTheLossKnowsOfIt) {
 TEST_F(Guard, ASecondLossStartsTheTimeAgain) {
   SetUpSettled(2);
   cluster->server(0).LoseData();
-  (void)Votes(0);  // the other daemon learns of it at its next look, and looks at other times
+  (void)Votes(0);  // the other daemon learns of the loss at its next check, at other times
   Pass(milliseconds(1230));
   cluster->server(0).LoseData();
   Pass(kQuarantine - milliseconds(100));
@@ -235,7 +235,7 @@ TEST_F(Guard, OlderDataDoesNotBringALockBackThatWasGivenAway) {
   cluster->Restart(1, Cluster::Data::kOld);
   Pass(milliseconds(50));
   EXPECT_FALSE(Extend("k", first.token.value(), milliseconds(1500)).lease);
-  // Another restart in the meantime, and a daemon that learns of it all by the mark only.
+  // Another restart in the meantime, and a daemon that learns of it only by the mark.
   cluster->server(0).Snapshot();
   cluster->Restart(0, Cluster::Data::kOld);
   Pass(milliseconds(50));
@@ -255,7 +255,7 @@ TEST_F(Guard, ADaemonThatStartsLongAfterARestartGoesByTheUptime) {
   EXPECT_EQ(HowManyBarred(1), 0) << why;
 }
 
-// Its clock was far behind when it started, and has been set since: its uptime says nothing.
+// The node's clock was far behind at startup and was set later: its uptime proves nothing.
 TEST_F(Guard, ADaemonThatKnewTheRunBeforeDoesNotGoByTheUptime) {
   SetUpSettled();
   cluster->server(0).Snapshot();
@@ -266,10 +266,10 @@ TEST_F(Guard, ADaemonThatKnewTheRunBeforeDoesNotGoByTheUptime) {
   EXPECT_EQ(Votes()[0], kBarred);
 }
 
-// A single node that came back empty is not a new set.
+// A single node that restarted empty is not a new set.
 TEST_F(Guard, OneOfThreeIsNoNewSet) {
   SetUpSettled(2);
-  cluster->Kill(0);  // nobody marks it
+  cluster->Kill(0);  // no daemon marks the node
   cluster->Kill(1);
   cluster->Restart(0, Cluster::Data::kLost);
   cluster->Start(1);
@@ -278,17 +278,17 @@ TEST_F(Guard, OneOfThreeIsNoNewSet) {
   EXPECT_FALSE(cluster->shard(1).guard()->decided());
 }
 
-// Nor are two, of which one cannot be reached any more and may have been marked since.
+// Neither are two nodes if one of them is no longer reachable and may have been marked since.
 TEST_F(Guard, ANodeThatWasUnmarkedAndIsGoneDoesNotCountForANewSet) {
   SetUpGuarded(GuardMode::kOn, 2);
   cluster->link(1, 1).Break(true);
   cluster->link(1, 2).Break(true);
-  Pass(microseconds(250));  // daemon 1 has seen node 0, not marked yet
+  Pass(microseconds(250));  // daemon 1 has seen that node 0 is not marked yet
   cluster->link(1, 0).Break(true);
   Pass(milliseconds(20));  // daemon 0 marks all three
   cluster->Kill(0);
   cluster->Restart(1, Cluster::Data::kLost);
-  cluster->link(1, 1).ComeUp();  // the only one that daemon 1 reaches: empty
+  cluster->link(1, 1).ComeUp();  // the only node that daemon 1 reaches, and it is empty
   Pass(milliseconds(2500));
   EXPECT_FALSE(cluster->shard(1).guard()->decided());
 }
@@ -302,7 +302,7 @@ TEST_F(Guard, ANodeThatConfirmsNothingBeforeItIsOnDiskMayRestart) {
   cluster->Restart(0, Cluster::Data::kKept);
   Pass(milliseconds(50));
   EXPECT_EQ(HowManyBarred(), 0) << why;
-  // Its disk was replaced, however.
+  // However, its disk was replaced.
   cluster->Restart(0, Cluster::Data::kLost);
   Pass(milliseconds(50));
   EXPECT_EQ(Votes()[0], kBarred);

@@ -112,7 +112,7 @@ void Link::SendSubscribe(const std::string& key) {
            announcements_ != nullptr;
   };
   world_.Do(Delay(), [this, key, still] {
-    if (!still() || paused_) return;  // a stopped node: found out by asking it
+    if (!still() || paused_) return;  // the caller finds a stopped node when it sends a request
     server_.Subscribe(key, this, [this, key, still](const std::string&) {
       world_.Do(Delay(), [this, key, still] {
         daemon_.Run([this, key, still] {
@@ -190,7 +190,7 @@ void Link::Deliver(Work work, const std::shared_ptr<Call>& call) {
     held_up_.emplace_back([this, work = std::move(work), call] { Deliver(work, call); });
     return;
   }
-  // A request of a broken connection may have been in the node's buffer already, or not.
+  // The node may or may not have had the request of a broken connection in its buffer.
   if (call->answered && world_.Chance(0.5)) return;
   if (MeetsNoScript(*call)) {
     if (call->answered) return;
@@ -206,7 +206,8 @@ void Link::Deliver(Work work, const std::shared_ptr<Call>& call) {
             [this, call, reply = std::move(reply)] { Answer(call, reply); });
 }
 
-// Whether the node has lost its script when the request comes, which is then sent again, once.
+// Whether the node has lost its script when the request arrives. The request is then sent again,
+// once.
 bool Link::MeetsNoScript(Call& call) {
   if (call.sent_again || call.of_guard) return false;
   call.sent_again = std::exchange(forgets_next_, false) ||
@@ -231,9 +232,9 @@ void Link::Break(bool down) {
   }
   last_request_ = {};
   last_reply_ = {};
-  // Before anybody reacts to the loss: nothing is sent without a log-in of its own.
+  // Before any caller reacts to the loss: nothing is sent before the new connection's log-in.
   logged_in_ = observer_ == nullptr;
-  ++connection_;  // what a log-in under way says is of the connection before
+  ++connection_;  // the result of a log-in under way belongs to the previous connection
   const auto calls = calls_;
   for (const auto& call : calls) {
     Answer(call, {.outcome = Outcome::kError, .message = "connection lost"});

@@ -1,5 +1,5 @@
-// A daemon's connection to a node, with the faults of a network: delays, breaks that lose requests
-// or only their replies, silence. Implements what the core asks of a node.
+// A daemon's connection to a node, with network faults: delays, breaks that lose requests or only
+// their replies, and silence. Implements the node interface of the core.
 #pragma once
 
 #include <functional>
@@ -14,15 +14,15 @@
 
 namespace redlock::sim {
 
-// How a network behaves. Zero everywhere: perfect and instant.
+// How a network behaves. All zero: perfect and instant.
 struct NetworkFaults {
   Duration least_delay = microseconds(50);
   Duration most_delay = microseconds(500);
-  double slow = 0;  // chance that a message is held up by as much as this:
+  double slow = 0;  // chance that a message is delayed by up to this:
   Duration slow_delay = milliseconds(200);
-  double breaks = 0;  // chance, per request, that the connection breaks
-  // Chance, per request, that the node has lost the script (SCRIPT FLUSH): it refuses, and is asked
-  // again, behind what was sent meanwhile.
+  double breaks = 0;  // chance per request that the connection breaks
+  // Chance per request that the node has lost the script (SCRIPT FLUSH): the node refuses the
+  // request, and the link sends it again, after the requests that were sent meanwhile.
   double forgets = 0;
 };
 
@@ -41,38 +41,38 @@ class Link final : public Node {
   void Probe(const Key& key, std::shared_ptr<ReplySink> sink) override;
   void Mark(const MarkStep& step, std::shared_ptr<ReplySink> sink) override;
   void ReadMark(std::shared_ptr<ReplySink> sink) override;
-  // With an observer the node is asked for its facts on each connection, before any step.
+  // With an observer, the link asks the node for its facts on each connection before any step.
   void ObserveWith(NodeObserver* observer) override;
   void ListenTo(AnnouncementSink* sink) override { announcements_ = sink; }
   void Subscribe(const Key& key) override;
   void Unsubscribe(const Key& key) override;
 
-  // The connection breaks: what is under way may or may not reach the node; its callers get an
+  // Breaks the connection. Requests under way may or may not reach the node; their callers get an
   // error. `down`: requests fail at once until the link comes up.
   void Break(bool down);
   void ComeUp();
-  // Nothing moves until Resume(), as with SIGSTOP; then everything does, late.
+  // Stops all traffic until Resume(), as SIGSTOP does; then everything is processed, late.
   void Pause() { paused_ = true; }
   void Resume();
 
-  // The node has lost the script when the next request comes.
+  // The node has lost the script when the next request arrives.
   void ForgetScript() { forgets_next_ = true; }
 
-  // One direction is cut: what is sent there is lost, until the link comes up again.
+  // Cuts one direction: messages in it are lost until the link comes up again.
   enum class Direction { kRequests, kReplies };
   void Cut(Direction direction);
 
-  // The observer has heard of at least one connection.
+  // The observer has been notified of at least one connection.
   [[nodiscard]] bool has_been_up() const { return has_been_up_; }
   [[nodiscard]] std::size_t requests() const { return requests_; }
-  // Without the guard's looks, which never end.
+  // Calls under way, without the guard's periodic checks, which never end.
   [[nodiscard]] std::size_t under_way() const;
 
  private:
   using Work = std::function<NodeReply()>;
   struct Call {
     std::shared_ptr<ReplySink> sink;
-    int run = 0;  // of the server, when it was sent: another one has not got it
+    int run = 0;  // the server's run when the call was sent; a later run has not received it
     bool of_guard = false;
     bool answered = false;
     bool sent_again = false;
@@ -104,12 +104,13 @@ class Link final : public Node {
   NodeObserver* observer_ = nullptr;
   std::uint64_t connection_ = 0;
   std::size_t requests_ = 0;
-  // One connection delivers in order, both ways; a new one may overtake what the old one carries.
+  // A connection delivers in order in both directions; a new connection may overtake messages of
+  // the old one.
   MonotonicTime last_request_;
   MonotonicTime last_reply_;
   std::list<std::shared_ptr<Call>> calls_;
   std::list<std::function<void()>> held_up_;  // while paused
-  // The connection that listens: what is under way on an earlier one is not heard any more.
+  // The connection that listens. Announcements under way on an earlier connection are dropped.
   AnnouncementSink* announcements_ = nullptr;
   std::set<std::string> subscribed_;
   std::uint64_t listening_connection_ = 0;

@@ -1,8 +1,8 @@
-# Does the checker bite? Each mutant is the simulation without one safeguard (server/core/safeguard.h), and
-# a test that passes only if that is noticed.
+# Tests that the simulation detects missing safeguards. Each mutant is the simulation without one safeguard
+# (server/core/safeguard.h), and its test passes only if the simulation fails.
 
-# redlock_mutant(SAFEGUARD FILE TESTS): FILE is compiled without the safeguard, in place of the library's;
-# some of TESTS (a filter of GoogleTest) must fail then.
+# redlock_mutant(SAFEGUARD FILE TESTS): compiles FILE without the safeguard, in place of the library's object;
+# at least one of TESTS (a GoogleTest filter) must fail.
 function(redlock_mutant safeguard file tests)
   set(name mutant_${safeguard})
   add_executable(${name} ${PROJECT_SOURCE_DIR}/${file} $<TARGET_OBJECTS:sim_test_objects>)
@@ -15,7 +15,7 @@ function(redlock_mutant safeguard file tests)
     ENVIRONMENT "REDLOCK_SIM_SCHEDULES=20000;REDLOCK_SIM_FIRST=1")
 endfunction()
 
-# Found by random schedules alone.
+# Random schedules alone detect these.
 set(schedules Simulation.SchedulesKeepTheInvariants)
 set(client_schedules ClientSimulation.SchedulesKeepTheInvariants)
 redlock_mutant(kDrift server/core/rounds/attempt.cc ${schedules})
@@ -34,7 +34,7 @@ redlock_mutant(kBrokenStreamExpires server/core/leases/lease_set.cc ${client_sch
 redlock_mutant(kSilenceFromReading tests/sim/session_host.cc ${client_schedules})
 redlock_mutant(kEndComparesTheStream tests/sim/server.cc ${client_schedules})
 
-# What a TTL ends after all, or only rare schedules show: found by the tests that say so.
+# A TTL masks these in the end, or only rare schedules show them, so directed tests detect them.
 redlock_mutant(kRaiseAboveAll server/core/rounds/extension.cc "FencingAfterALoss.*")
 redlock_mutant(kRepairRaisesTheFence tests/sim/server.cc "FencingAfterALoss.*:Simulation.Sched*")
 redlock_mutant(kSecondLoss server/core/nodes/node_guard.cc "Guard.*")

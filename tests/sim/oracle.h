@@ -1,5 +1,5 @@
-// Sees every lease that is handed out and says what must never be: two valid leases of one key at
-// one instant, or a later holder with a fence that is not higher.
+// Records every lease that is granted and reports violations: two valid leases of one key at the
+// same time, or a later holder whose fence is not higher.
 #pragma once
 
 #include <map>
@@ -12,9 +12,10 @@ namespace redlock::sim {
 
 class Oracle {
  public:
-  // A client was told that it holds the lease, or that its lease was extended.
+  // A client learned that it holds the lease, or that the lease was extended.
   void Holds(MonotonicTime now, const Lease& lease);
-  // It stopped believing so: it released, was told LOST, or forgot about it.
+  // The client no longer believes that it holds the lease: it released it, received LOST, or forgot
+  // it.
   void Ends(const std::string& key, const std::string& token);
 
   [[nodiscard]] const std::vector<std::string>& violations() const { return violations_; }
@@ -26,7 +27,8 @@ class Oracle {
     MonotonicTime valid_until;
   };
   struct History {
-    std::map<std::string, Holder> holders;  // by token: who believes, or believed, to hold
+    std::map<std::string, Holder>
+        holders;  // by token: clients that believe, or believed, that they hold the key
     FencingToken highest;
     std::string last_holder;
   };

@@ -1,4 +1,4 @@
-// A small cluster on a quiet network, for claims about one thing at a time.
+// A small cluster on a quiet network, for tests of one claim at a time.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -15,14 +15,14 @@ inline constexpr RetryPolicy kTry{.max_retries = 0};
 
 class Scenario : public testing::Test {
  protected:
-  // Daemons whose wall clocks agree, three nodes, 0.1 ms each way.
+  // Daemons whose wall clocks agree, three nodes, 0.1 ms in each direction.
   void SetUpCluster(ClusterOptions options = {}, Duration most_delay = microseconds(100)) {
     options.faults.least_delay = microseconds(100);
     options.faults.most_delay = most_delay;
     cluster.emplace(world, options);
   }
 
-  // Lets the time pass in which everything that was started must have ended.
+  // Runs long enough that everything that was started must have ended.
   void TearDown() override {
     if (!cluster) return;
     for (std::size_t node = 0; node < cluster->nodes(); ++node) {
@@ -43,7 +43,7 @@ class Scenario : public testing::Test {
     return command;
   }
 
-  // Starts and waits for the answer.
+  // Starts the acquisition and waits for its result.
   AcquireResult Acquire(AcquireCommand command, std::size_t daemon = 0) {
     std::optional<AcquireResult> answer;
     cluster->shard(daemon).Acquire(std::move(command),
@@ -74,7 +74,7 @@ class Scenario : public testing::Test {
     return Await(answer);
   }
 
-  // Which token holds the key on each node; "-" for none.
+  // The token that holds the key on each node; "-" if none does.
   std::vector<std::string> Holders(const std::string& key) {
     std::vector<std::string> holders;
     for (std::size_t node = 0; node < cluster->nodes(); ++node) {

@@ -1,5 +1,5 @@
-// Thousands of random schedules of the whole core; after each, the invariants.
-// seeds.h has the variables that choose them.
+// Thousands of random schedules of the whole core. Checks the invariants after each schedule.
+// seeds.h lists the variables that select the schedules.
 #include <gtest/gtest.h>
 
 #include <functional>
@@ -17,14 +17,15 @@ namespace {
 
 constexpr std::size_t kClients = 4;
 constexpr Duration kBusy = seconds(3);
-// Afterwards every TTL (0.6 s at most), watchdog and roll-back has ended.
+// After this time every TTL (at most 0.6 s), watchdog and roll-back has ended.
 constexpr Duration kQuiet = seconds(12);
 
 constexpr Duration kLongestTtl = milliseconds(600);
 
-// What the algorithm alone assumes: clocks that run at rates within the drift budget, daemons' wall
-// clocks anywhere, nodes that keep their data. Behind a guard nodes may do worse, and daemons' wall
-// clocks differ by less than the quarantine: fences are forgotten with the rest.
+// What the algorithm alone assumes: clock rates within the drift budget, arbitrary wall clocks of
+// the daemons, and nodes that keep their data. With a guard, nodes may behave worse, and the
+// daemons' wall clocks differ by less than the quarantine, because a node that loses its data
+// forgets the fences too.
 ClusterOptions AnyCluster(World& world) {
   constexpr std::size_t kNodes[] = {1, 3, 3, 3, 4, 5};
   ClusterOptions options;
@@ -44,7 +45,7 @@ ClusterOptions AnyCluster(World& world) {
   return options;
 }
 
-// Something happens now and then, all through the busy time, and is over some time later.
+// A fault that happens now and then during the busy time and ends some time later.
 class Trouble {
  public:
   Trouble(World& world, Cluster& cluster, MonotonicTime end, bool guarded)
@@ -87,7 +88,7 @@ class Trouble {
     cluster_.Suspend(daemon);
     world_.Do(AWhile(), [this, daemon] { cluster_.GoOn(daemon); });
   }
-  // By FLUSHALL, or by a restart; sometimes on several nodes at about the same time.
+  // By FLUSHALL or a restart; sometimes on several nodes at about the same time.
   void LoseData(std::size_t node) {
     if (!cluster_.decided()) return;
     const std::size_t nodes = world_.Chance(0.7) ? 1 : 1 + world_.Below(cluster_.nodes());
@@ -114,9 +115,9 @@ class Trouble {
       });
     }
   }
-  // It steps, or runs at a rate far from the others' for a while.
+  // The clock steps, or its rate differs widely from the others' for a while.
   void DisturbClock(std::size_t node) {
-    // A daemon that has not read a clock before cannot know that it stepped.
+    // A daemon that has not read a clock before cannot know that the clock stepped.
     for (std::size_t d = 0; d < cluster_.daemons(); ++d) {
       if (!cluster_.link(d, node).has_been_up()) return;
     }

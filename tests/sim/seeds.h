@@ -1,7 +1,7 @@
-// Which schedules a test of random ones runs.
+// Selects the schedules that a random-schedule test runs.
 //
-// REDLOCK_SIM_SCHEDULES: how many. REDLOCK_SIM_FIRST: the first seed (default 1). REDLOCK_SIM_SEED:
-// replays that one alone.
+// REDLOCK_SIM_SCHEDULES: their number. REDLOCK_SIM_FIRST: the first seed (default 1).
+// REDLOCK_SIM_SEED: replays only this seed.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,4 @@
-// A model of one Redis node with redlockd's scripts on it: the same answers, in virtual time.
+// A model of one Redis node with redlockd's scripts: it gives the same replies, in virtual time.
 // tests/redis runs the real scripts through the same conformance cases.
 #pragma once
 
@@ -16,7 +16,7 @@ namespace redlock::sim {
 
 class Server {
  public:
-  // `rate`: how fast the node's clock runs against the world's, e.g. 1.005.
+  // `rate`: the speed of the node's clock relative to the world's, e.g. 1.005.
   Server(World& world, double rate) : world_(world), rate_(rate), started_(Clock()) {}
 
   [[nodiscard]] NodeReply Acquire(const std::string& key, const std::string& token, Duration ttl,
@@ -39,23 +39,23 @@ class Server {
   [[nodiscard]] NodeReply ReadMark();
   [[nodiscard]] NodeFacts Facts() const;
 
-  // Calls back at each announcement of the key, until the subscription is ended.
+  // Called for each announcement of the key until the subscription ends.
   using Listener = std::function<void(const std::string& key)>;
   void Subscribe(const std::string& key, const void* who, Listener listener);
   void Unsubscribe(const std::string& key, const void* who);
 
-  // A stranger's `SET key token NX PX ttl`.
+  // `SET key token NX PX ttl` by a client that is not redlockd.
   [[nodiscard]] bool SetNx(const std::string& key, const std::string& token, Duration ttl);
-  // FLUSHALL, or what happens to a node without persistence that restarts.
+  // FLUSHALL, or the restart of a node without persistence.
   void LoseData();
-  // What it has now is what Restore() will bring back.
+  // Saves the data that Restore() brings back.
   void Snapshot() { snapshot_ = {mark_, entries_, meta_}; }
   void Restore();
-  // Another process begins, with the data as it is.
+  // Starts a new process with the data as it is.
   void Restart();
   // The node's clock jumps.
   void StepClock(Duration by) { step_ += by; }
-  // From now on its clock runs at another rate.
+  // Changes the rate of the node's clock.
   void SetRate(double rate);
   [[nodiscard]] double rate() const { return rate_; }
   // AOF with appendfsync always.
@@ -63,7 +63,7 @@ class Server {
   [[nodiscard]] bool durable() const { return durable_; }
   [[nodiscard]] int run() const { return run_; }
 
-  // The token that holds the key, or nothing.
+  // The token that holds the key, if any.
   [[nodiscard]] std::optional<std::string> Holder(const std::string& key);
   [[nodiscard]] std::size_t keys();
   [[nodiscard]] std::size_t listeners() const {
@@ -79,9 +79,9 @@ class Server {
   };
   struct Meta {
     FencingToken fence;
-    std::string token;             // whose fence it is
-    std::optional<Keeper> keeper;  // id 0: extended by other means than a stream
-    bool unconfirmed = false;      // not extended since it was acquired
+    std::string token;             // the holder to which the fence belongs
+    std::optional<Keeper> keeper;  // id 0: extended without a stream
+    bool unconfirmed = false;      // not extended since the acquisition
   };
   enum class Take { kNo, kLast, kAlways };
 
@@ -89,13 +89,13 @@ class Server {
                                      std::optional<Keeper> keeper, Take take);
 
   [[nodiscard]] Duration Clock() const;
-  [[nodiscard]] Entry* Find(const std::string& key);  // drops it if it has expired
+  [[nodiscard]] Entry* Find(const std::string& key);  // removes the entry if it has expired
   void Put(const std::string& key, const std::string& token, Duration ttl);
 
   World& world_;
   double rate_;
   Duration step_{};
-  Duration started_;  // on its clock
+  Duration started_;  // on the node's clock
   int run_ = 1;
   bool durable_ = false;
   std::string mark_;

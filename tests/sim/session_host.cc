@@ -119,7 +119,7 @@ void SessionHost::End(StreamEnd end) {
   leases_->End(end, [] {});
   flush_.Cancel();
   if (!std::exchange(closed_, true)) over_();
-  // Not inside its own callback.
+  // Not inside the timer's own callback.
   flush_ = shard_.scheduler().After({}, [this] { silence_.reset(); });
 }
 
@@ -180,7 +180,7 @@ void SessionHost::FlushSoon() {
   flush_ = shard_.scheduler().After({}, [this] { Flush(); });
 }
 
-// Validities count from when the message is sent.
+// Validities count from the time at which the message is sent.
 void SessionHost::Flush() {
   if (closed_) return;
   const MonotonicTime now = shard_.Now();

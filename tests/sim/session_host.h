@@ -1,5 +1,5 @@
-// A daemon's end of a Session: what server/rpc's SessionStream and SessionLeases do, for one shard
-// and without gRPC, over the same LeaseSet and SilenceTimer.
+// A daemon's end of a Session: does what SessionStream and SessionLeases of server/rpc do, for one
+// shard and without gRPC, with the same LeaseSet and SilenceTimer.
 #pragma once
 
 #include <functional>
@@ -12,20 +12,20 @@
 
 namespace redlock::sim {
 
-// In the daemon's turns. Must outlive the shard's operations: the world keeps it.
+// Confined to the daemon's strand. Must outlive the shard's operations, so the world keeps it.
 class SessionHost final : public LeaseSet::Listener {
  public:
   using Send = std::function<void(client::Response)>;
-  // The stream is over, as the daemon sees it.
+  // Called when the stream has ended from the daemon's point of view.
   using Over = std::function<void()>;
 
   SessionHost(Shard& shard, Send send, Over over);
 
   void OnMessage(const client::Request& request);
-  // Cancelled, half-closed or reset.
+  // The stream was cancelled, half-closed or reset.
   void OnBroken();
   void Drain();
-  // The daemon shuts down, and the client has had its time to move.
+  // The daemon shuts down after the time that the client had to move.
   void Expel() { End(StreamEnd::kShutDown); }
 
   void OnAcquired(std::uint64_t id, const AcquireResult& result) override;
@@ -46,9 +46,9 @@ class SessionHost final : public LeaseSet::Listener {
   Over over_;
   const std::shared_ptr<LeaseSet> leases_;
   std::optional<SilenceTimer> silence_;
-  bool closed_ = false;  // nothing is begun or sent any more
+  bool closed_ = false;  // nothing is started or sent any more
   client::Response pending_;
-  std::vector<std::optional<MonotonicTime>> answers_until_;  // of pending_.answers
+  std::vector<std::optional<MonotonicTime>> answers_until_;  // for each of pending_.answers
   std::vector<std::optional<MonotonicTime>> events_until_;
   TimerHandle flush_;
 };

@@ -105,7 +105,7 @@ void SessionLink::Connect() {
   });
 }
 
-// If the daemon is suspended, what comes is read when it goes on.
+// If the daemon is suspended, it reads the message when it resumes.
 void SessionLink::ToDaemon(std::function<void(SessionHost&)> work) {
   if (cut_to_daemon_) return;
   world_.Do(InOrder(last_to_daemon_), [self = shared_from_this(), work = std::move(work)] {
@@ -155,7 +155,7 @@ void SessionLink::Break() {
     world_.Do(Delay(), [self = shared_from_this()] { self->EndClient("connection reset"); });
   }
   ToDaemon([](SessionHost& host) { host.OnBroken(); });
-  // Nothing else goes through.
+  // Nothing else gets through.
   cut_to_client_ = true;
   world_.Do(fleet_.faults().most_delay + milliseconds(1),
             [self = shared_from_this()] { self->cut_to_daemon_ = true; });

@@ -1,6 +1,6 @@
-// The streams between clients and daemons, with the faults of a network and of processes: delays,
-// cuts of one direction or both, breaks that only one side notices, daemons that drain, die and
-// come back.
+// The streams between clients and daemons, with faults of networks and processes: delays, cuts of
+// one or both directions, breaks that only one side notices, and daemons that drain, die and
+// restart.
 #pragma once
 
 #include <cstddef>
@@ -18,7 +18,7 @@ namespace redlock::sim {
 struct StreamFaults {
   Duration least_delay = microseconds(50);
   Duration most_delay = microseconds(500);
-  double slow = 0;  // chance that a message is held up by as much as this, and all behind it:
+  double slow = 0;  // chance that a message, and all behind it, is delayed by up to this:
   Duration slow_delay = milliseconds(200);
 };
 
@@ -32,22 +32,23 @@ class Fleet {
 
   [[nodiscard]] std::shared_ptr<SessionHost> Accept(std::size_t daemon, SessionHost::Send send,
                                                     SessionHost::Over over);
-  // Its clients are asked to move, and have so long for it; then it ends, and another begins later.
+  // Asks the clients to move within `time_to_move`; then the daemon ends, and a new one starts
+  // later.
   void Drain(std::size_t daemon, Duration time_to_move, Duration until_next);
-  // The process ends at once. Its clients' sides of the streams end some time later, or never.
+  // Ends the process at once. The clients' sides of its streams end some time later, or never.
   void Kill(std::size_t daemon, Duration until_next);
-  // It is up, and does not ask its clients to move.
+  // The daemon is up and does not drain.
   [[nodiscard]] bool Serves(std::size_t daemon) const {
     return cluster_.is_up(daemon) && !draining_[daemon];
   }
-  // Of all streams that are open now.
+  // Visits all open streams.
   void ForEachLink(const std::function<void(SessionLink&)>& visit);
 
   void Add(const std::shared_ptr<SessionLink>& link) { links_.push_back(link); }
   [[nodiscard]] Cluster& cluster() { return cluster_; }
   [[nodiscard]] World& world() { return world_; }
   [[nodiscard]] const StreamFaults& faults() const { return faults_; }
-  // Which process serves there: of two with the same number, one has ended.
+  // Identifies the process that serves as this daemon; a new process gets another number.
   [[nodiscard]] int process(std::size_t daemon) const { return processes_[daemon]; }
 
  private:
@@ -60,7 +61,7 @@ class Fleet {
   std::vector<int> processes_ = std::vector<int>(cluster_.daemons(), 0);
 };
 
-// One stream. In order in each direction, while it lasts.
+// One stream. Delivers in order in each direction while it lasts.
 class SessionLink final : public std::enable_shared_from_this<SessionLink> {
  public:
   struct ToClient {
@@ -69,18 +70,18 @@ class SessionLink final : public std::enable_shared_from_this<SessionLink> {
     std::function<void(const std::string& why)> ended;
   };
 
-  // `client`: in whose turns it is called back.
+  // `client`: the scheduler on which the client's callbacks run.
   static std::shared_ptr<SessionLink> Open(Fleet& fleet, std::size_t daemon, WorldScheduler& client,
                                            ToClient to_client);
 
   void Write(client::Request request);
-  // By the client. The daemon notices later, if at all.
+  // Called by the client. The daemon notices later, if at all.
   void Cancel();
 
   enum class Direction { kToDaemon, kToClient };
-  // What is sent there is lost from now on.
+  // Messages sent in this direction are lost from now on.
   void Cut(Direction direction);
-  // Reset: each side notices, at a time of its own, unless its direction is cut.
+  // Resets the stream: each side notices at its own time, unless its direction is cut.
   void Break();
   [[nodiscard]] std::size_t daemon() const { return daemon_; }
 
@@ -100,7 +101,7 @@ class SessionLink final : public std::enable_shared_from_this<SessionLink> {
   const int process_;
   WorldScheduler& client_;
   ToClient to_client_;
-  std::weak_ptr<SessionHost> host_;  // which refers to this; the world keeps it
+  std::weak_ptr<SessionHost> host_;  // refers to this link; the world keeps it
   bool client_over_ = false;
   bool cut_to_daemon_ = false;
   bool cut_to_client_ = false;

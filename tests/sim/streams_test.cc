@@ -1,4 +1,4 @@
-// Claims about the leases of a stream: what becomes of them when it ends, or another one adopts
+// Tests of a stream's leases: what happens to them when the stream ends or another stream adopts
 // them.
 #include <map>
 
@@ -10,7 +10,7 @@ namespace {
 
 class Streams : public Scenario {
  protected:
-  // One stream of one daemon; remembers what it heard.
+  // One stream of one daemon; records its events.
   struct Stream final : LeaseSet::Listener {
     void OnAcquired(std::uint64_t id, const AcquireResult& result) override {
       if (result.lease) lease = *result.lease;
@@ -103,7 +103,7 @@ TEST_F(Streams, ABrokenOneStopsExtendingAndReleasesWhenItsGraceIsOver) {
   Stream& stream = Open(0);
   const Lease lease = Acquire(stream, seconds(2));
   stream.leases->Break(true);
-  stream.leases->Break(true);  // half-closed, and then cancelled
+  stream.leases->Break(true);  // half-closed and then cancelled
   Pass(milliseconds(1500));
   EXPECT_EQ(Holders("k"), All(lease));
   EXPECT_TRUE(stream.events.empty());
@@ -131,8 +131,8 @@ TEST_F(Streams, TheLateEndOfTheFirstSparesWhatAnotherHasAdopted) {
   EXPECT_EQ(Holders("k"), Nobody());
 }
 
-// A node that had lost the key is healed by the first stream, after the second has adopted the
-// lease.
+// A node that had lost the key is repaired by the first stream after the second stream has adopted
+// the lease.
 TEST_F(Streams, AHealByTheFirstNamesTheSecond) {
   Stream& first = Open(0);
   const Lease lease = Acquire(first, seconds(20));
@@ -154,7 +154,7 @@ TEST_F(Streams, AHealByTheFirstNamesTheSecond) {
   EXPECT_EQ(Holders("k"), All(lease));
 }
 
-// The client went on from daemon 0 to 1 and then to 2, but its adoption at 1 was held up.
+// The client moved from daemon 0 to 1 and then to 2, but its adoption at 1 was delayed.
 TEST_F(Streams, AnAdoptionThatComesLateDoesNotReplaceALaterOne) {
   Stream& first = Open(0);
   const Lease lease = Acquire(first, seconds(20));
@@ -166,14 +166,15 @@ TEST_F(Streams, AnAdoptionThatComesLateDoesNotReplaceALaterOne) {
   End(held_up, StreamEnd::kSilent);
   EXPECT_EQ(Holders("k"), All(lease));
   EXPECT_EQ(last.events, std::vector<WatchEvent::Type>());
-  // Without a sequence, the last one counts.
+  // Without a sequence number, the last adoption counts.
   Stream& by_hand = Open(0);
   EXPECT_EQ(Adopt(by_hand, lease, seconds(20)), std::nullopt);
   End(last, StreamEnd::kSilent);
   EXPECT_EQ(Holders("k"), All(lease));
 }
 
-// An acquisition with extend_if_held may have been held up while the client went on elsewhere.
+// An acquisition with extend_if_held may have been delayed while the client moved to another
+// daemon.
 TEST_F(Streams, SilenceSparesWhatAnAcquisitionFoundHeld) {
   Stream& first = Open(0);
   const Lease lease = Acquire(first, seconds(20), "rl-mine");
@@ -196,7 +197,7 @@ TEST_F(Streams, CloseAnswersWhatWasAskedForBefore) {
   EXPECT_EQ(Holders("k"), All(lease));
 }
 
-// However full the daemon is.
+// A move is accepted even if the daemon is full.
 TEST_F(Streams, AMoveIsNeverRefused) {
   ClusterOptions options;
   options.daemons = 2;

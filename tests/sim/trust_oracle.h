@@ -1,5 +1,5 @@
-// Sees what every client trusts, and says what must never be: two clients that trust one key at one
-// instant, a later holder with a fencing token that is not higher, a released lock that is kept
+// Records what every client trusts and reports violations: two clients that trust one key at the
+// same time, a later holder whose fencing token is not higher, or a released lock that is kept
 // alive.
 #pragma once
 
@@ -16,15 +16,15 @@ namespace redlock::sim {
 
 class TrustOracle {
  public:
-  // `trusts`: whether the client trusts the key at this instant.
+  // Whether the client trusts the key now.
   using Trusts = std::function<bool(const std::string& key)>;
   void AddClient(std::string name, Trusts trusts) {
     clients_.push_back({std::move(name), std::move(trusts)});
   }
 
-  // After whatever may have made a client trust a key.
+  // Call after every event that may have made a client trust a key.
   void Check(std::size_t client, const std::string& key);
-  // A client was given the lock.
+  // The client acquired the lock.
   void Acquired(std::size_t client, const client::LeaseRef& lease);
   void Violation(std::string what) { violations_.push_back(std::move(what)); }
 
@@ -37,7 +37,7 @@ class TrustOracle {
     Trusts trusts;
   };
   std::vector<Client> clients_;
-  // The highest fence that the last holder had, by key.
+  // The highest fence of the last holder, by key.
   std::map<std::string, client::LeaseRef> last_;
   std::vector<std::string> violations_;
   std::size_t leases_ = 0;

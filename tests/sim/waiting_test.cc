@@ -1,4 +1,4 @@
-// Claims about waiting: order, wake-ups, hand-over, rivals, and what it costs the nodes.
+// Tests of waiting: order, wake-ups, hand-over, contenders, and the cost for the nodes.
 #include <algorithm>
 
 #include "tests/sim/scenario.h"
@@ -42,7 +42,8 @@ class Waiting : public Scenario {
     return requests;
   }
 
-  // Workers that hold for `hold` and come again, through `daemons` daemons, until `end`.
+  // Workers contend for the key through `daemons` daemons until `end`; each holds it for `hold` and
+  // comes again.
   void Fight(std::size_t workers, std::size_t daemons, Duration hold, Duration pause,
              MonotonicTime end) {
     counts.assign(workers, 0);
@@ -102,7 +103,7 @@ TEST_F(Waiting, HandOverTakesOneRoundTripAndGrowsTheFence) {
   const MonotonicTime start = world.now();
   cluster->shard(0).Release(holder.key, holder.token,
                             [&](ReleaseResult result) { released = std::move(result); });
-  Pass(microseconds(200));  // 0.1 ms each way
+  Pass(microseconds(200));  // 0.1 ms in each direction
   ASSERT_TRUE(Has(next));
   EXPECT_EQ(next->at - start, microseconds(200));
   EXPECT_GT(next->result->lease->fence, holder.fence);
@@ -138,11 +139,11 @@ TEST_F(Waiting, HandOverWithAClockThatIsBehindCostsOneMoreRound) {
   options.daemons = 2;
   options.most_wall_skew = seconds(30);
   SetUpCluster(options);
-  for (std::size_t holder = 0; holder < 2; ++holder) {  // one of the two is ahead
+  for (std::size_t holder = 0; holder < 2; ++holder) {  // the clock of one of the two is ahead
     const Lease lease = MustAcquire(Wants("k", seconds(20)), holder);
     const auto next = Wait("k", seconds(5), 1 - holder);
     Pass(milliseconds(10));
-    ReleaseNow(lease, 1 - holder);  // where the waiter is, though it was taken elsewhere
+    ReleaseNow(lease, 1 - holder);  // at the waiter's daemon; the other one acquired the lock
     Pass(milliseconds(1));
     ASSERT_TRUE(Has(next));
     EXPECT_GT(next->result->lease->fence, lease.fence);
@@ -160,7 +161,7 @@ TEST_F(Waiting, AReleaseByAStrangerToTheLockHandsNothingOver) {
   EXPECT_FALSE(Has(next));
   EXPECT_EQ(Holders("k"), std::vector<std::string>(3, holder.token.value()));
   Pass(seconds(3));
-  EXPECT_TRUE(Has(next));  // it goes on waiting
+  EXPECT_TRUE(Has(next));  // continues to wait
 }
 
 TEST_F(Waiting, TheHeadThatLeavesDuringAHandOverLeavesTheLockToTheNext) {
@@ -199,7 +200,7 @@ TEST_F(Waiting, AReleaseAtAnotherDaemonWakes) {
   ReleaseNow(holder, 0);
   Pass(milliseconds(2));
   ASSERT_TRUE(Has(next));
-  EXPECT_LT(next->at - start, microseconds(500));  // announcement, then one round
+  EXPECT_LT(next->at - start, microseconds(500));  // the announcement, then one round
 }
 
 TEST_F(Waiting, AnAnnouncementThatIsMissedIsMadeUpForByAsking) {
@@ -349,7 +350,7 @@ TEST_F(Waiting, OneDaemonIsFair) {
   Pass(seconds(6));
   const auto [idlest, busiest] = std::minmax_element(counts.begin(), counts.end());
   EXPECT_LE(*busiest - *idlest, 1U);
-  EXPECT_GT(Total(), 4000U);  // 1.2 ms each: hold and hand-over
+  EXPECT_GT(Total(), 4000U);  // 1.2 ms each: the hold and the hand-over
 }
 
 TEST_F(Waiting, TwoDaemonsShareTheKey) {

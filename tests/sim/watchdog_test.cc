@@ -1,4 +1,4 @@
-// Claims about watchdogs.
+// Tests of watchdogs.
 #include <algorithm>
 #include <array>
 #include <map>
@@ -54,12 +54,12 @@ TEST_F(Watching, ExtendsAtOnceAndThenAtItsInterval) {
   EXPECT_EQ(Count(WatchEvent::Type::kExtended), seen.size());
   for (std::size_t i = 2; i < seen.size(); ++i) {
     EXPECT_LE(seen[i].at - seen[i - 1].at, milliseconds(501));
-    EXPECT_GE(seen[i].at - seen[i - 1].at, milliseconds(484));  // ticks
+    EXPECT_GE(seen[i].at - seen[i - 1].at, milliseconds(484));  // timer ticks
   }
   const std::size_t told = seen.size();
   EndLease(cluster->shard(0), *watchdog);
   Pass(seconds(2));
-  EXPECT_EQ(seen.size(), told);  // silence after the end
+  EXPECT_EQ(seen.size(), told);  // no event after the end
   EXPECT_EQ(Holders("k"), Nobody());
 }
 
@@ -170,7 +170,7 @@ TEST_F(Watching, AnEndLeavesTheLockToExpire) {
   Pass(milliseconds(10));
   EXPECT_EQ(Holders("k"), std::vector<std::string>(3, lease.token.value()));
   Pass(seconds(3));
-  EXPECT_EQ(Holders("k"), Nobody());  // its TTL ends it
+  EXPECT_EQ(Holders("k"), Nobody());  // the TTL ends the lock
 }
 
 TEST_F(Watching, ALossLeavesWhatIsLeftToExpire) {
@@ -335,7 +335,8 @@ TEST_F(Holding, MovesToAnotherDaemonWithoutAGap) {
   EndLease(cluster->shard(0), *watchdog);
 }
 
-// A connection broke; the client has come back by another daemon; then the first one notices.
+// A connection broke and the client came back through another daemon before the first daemon
+// noticed.
 TEST_F(Holding, AnEndThatIsNoticedLateSparesWhatAnotherDaemonAdopted) {
   ClusterOptions options;
   options.daemons = 2;
@@ -364,7 +365,7 @@ TEST_F(Holding, AnEndThatIsNoticedLateSparesWhatAnotherDaemonAdopted) {
   EXPECT_EQ(Holders("k"), Nobody());
 }
 
-// A lease that is kept by other means than a stream does not end with one.
+// A lease that is kept by other means than a stream does not end with the stream.
 TEST_F(Holding, ItsEndSparesWhatIsWatchedElsewhere) {
   ClusterOptions options;
   options.daemons = 2;
@@ -382,7 +383,7 @@ TEST_F(Holding, ItsEndSparesWhatIsWatchedElsewhere) {
   EXPECT_EQ(Holders("k"), Nobody());
 }
 
-// No validity reaches beyond the lifetime, and the lock expires then.
+// No validity reaches beyond the lifetime, and the lock expires at its end.
 TEST_F(Holding, IsCutToItsLifetime) {
   SetUpCluster();
   const MonotonicTime begun = world.now();
@@ -416,7 +417,7 @@ TEST_F(Watching, EndsAtMaxLifetime) {
     if (one.event.type != WatchEvent::Type::kExtended) continue;
     EXPECT_LE(one.event.lease.valid_until, seen.back().at);
   }
-  Pass(milliseconds(30));  // the drift that validities leave out
+  Pass(milliseconds(30));  // the drift that validities subtract
   EXPECT_EQ(Holders("k"), Nobody());
 }
 

@@ -1,4 +1,4 @@
-// Virtual time and seeded chance. One world is one schedule: the same seed gives the same run.
+// Virtual time and seeded randomness. One world is one schedule: the same seed gives the same run.
 #pragma once
 
 #include <cstdint>
@@ -26,13 +26,13 @@ class World {
   [[nodiscard]] TimerHandle At(MonotonicTime when, std::function<void()> callback) {
     return timers_.Add(std::max(when, now_), std::move(callback));
   }
-  // For events that nothing cancels.
+  // For events that are never cancelled.
   void Do(Duration delay, std::function<void()> callback) {
     auto handle = std::make_shared<TimerHandle>();
     *handle = At(now_ + delay, [handle, callback = std::move(callback)] { callback(); });
   }
 
-  // Runs events until `end`, or until none is left.
+  // Runs events until `end`, or until no event is left.
   void RunUntil(MonotonicTime end) {
     while (const auto next = timers_.Next()) {
       if (*next > end) break;
@@ -46,7 +46,7 @@ class World {
   [[nodiscard]] std::size_t pending_timers() const { return timers_.size(); }
   [[nodiscard]] std::uint64_t events() const { return events_; }
 
-  // Chance.
+  // Randomness.
   [[nodiscard]] bool Chance(double probability) {
     return std::uniform_real_distribution<>(0, 1)(engine_) < probability;
   }
@@ -59,7 +59,7 @@ class World {
         std::uniform_int_distribution<Duration::rep>(low.count(), high.count())(engine_));
   }
 
-  // Lives as long as the events: those that never happened may refer to it.
+  // Keeps the object as long as the events, because events that never ran may refer to it.
   void Keep(std::shared_ptr<void> what) { kept_.push_back(std::move(what)); }
 
  private:
@@ -70,8 +70,8 @@ class World {
   std::uint64_t events_ = 0;
 };
 
-// A process: its clocks (the world's time, and a wall clock that is off by so much) and its
-// timers. It can be suspended, as by SIGSTOP: then nothing happens in it until it goes on.
+// A process with its clocks (the world's time, and a wall clock with an offset) and its timers. It
+// can be suspended, as by SIGSTOP: then nothing runs in it until it resumes.
 class WorldScheduler final : public Scheduler {
  public:
   WorldScheduler(World& world, Duration wall_skew) : world_(world), wall_skew_(wall_skew) {}
@@ -86,7 +86,7 @@ class WorldScheduler final : public Scheduler {
     return handle;
   }
 
-  // What comes from outside: done at once, or when the process goes on.
+  // Work from outside the process: runs at once, or when the process resumes.
   void Run(std::function<void()> work) {
     if (stopped_) return;
     if (suspended_) {
@@ -98,7 +98,7 @@ class WorldScheduler final : public Scheduler {
 
   void SetWallSkew(Duration skew) { wall_skew_ = skew; }
   void Suspend() { suspended_ = true; }
-  // Timers that are due, and what came meanwhile: either may be first.
+  // Runs the timers that are due and the work that arrived meanwhile, in random order.
   void GoOn() {
     if (stopped_ || !std::exchange(suspended_, false)) return;
     if (world_.Chance(0.5)) FireDue();
@@ -106,7 +106,7 @@ class WorldScheduler final : public Scheduler {
     Arm();
   }
   [[nodiscard]] bool suspended() const { return suspended_; }
-  // For the end of the process: nothing happens in it any more.
+  // Ends the process: nothing runs in it any more.
   void Stop() {
     stopped_ = true;
     suspended_ = true;
@@ -115,7 +115,7 @@ class WorldScheduler final : public Scheduler {
   }
 
   [[nodiscard]] std::size_t pending() const { return timers_.size(); }
-  // Timers of the world that stand for them.
+  // The number of world timers that stand for this process's timers.
   [[nodiscard]] std::size_t armed() const { return armed_for_ ? 1 : 0; }
 
  private:

@@ -16,7 +16,7 @@ namespace {
 constexpr int kUnreachable = 6;  // redlockctl's exit status
 }
 
-// Another build of the daemon, to compare the two: the environment names it.
+// The environment can select another build of the daemon, to compare two builds.
 const std::string kRedlockd =
     std::getenv("REDLOCKD") != nullptr ? std::getenv("REDLOCKD") : REDLOCKD_PATH;
 const std::string kRedlockctl = REDLOCKCTL_PATH;

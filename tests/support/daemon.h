@@ -1,4 +1,4 @@
-// A real redlockd over real nodes, and what redlockctl says to it.
+// A real redlockd over real nodes, and redlockctl against it.
 #pragma once
 
 #include <cstddef>
@@ -14,24 +14,25 @@ namespace redlock::testing {
 extern const std::string kRedlockd;
 extern const std::string kRedlockctl;
 
-// What a program printed on both streams, and how it ended.
+// What a program printed on stdout and stderr, and its exit status.
 struct Finished {
   int status = 0;
   std::string output;
 };
 
-// Runs a shell command to its end.
+// Runs a shell command and waits for it.
 [[nodiscard]] Finished Shell(const std::string& command);
 
 class Daemon {
  public:
-  // Serves the nodes on a free port. Waits until it answers and has reached every node that is up.
+  // Serves the nodes on a free port. Waits until the daemon answers and has reached every node that
+  // is up.
   explicit Daemon(const std::vector<std::unique_ptr<RedisServer>>& nodes,
                   std::vector<std::string> more_arguments = {});
 
   [[nodiscard]] const std::string& address() const { return address_; }
   [[nodiscard]] Process& process() { return *process_; }
-  // All that it has logged so far.
+  // Everything that it has logged so far.
   [[nodiscard]] std::string Log() const;
   // Runs redlockctl against this daemon.
   [[nodiscard]] Finished Ctl(const std::string& arguments) const;

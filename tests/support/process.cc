@@ -62,7 +62,7 @@ Process::Process(std::vector<std::string> command, const std::string& log) {
 
 Process::~Process() {
   if (pid_ <= 0) return;
-  Signal(SIGKILL);  // ends what is stopped too
+  Signal(SIGKILL);  // also ends a stopped process
   (void)Wait();
 }
 

@@ -1,4 +1,4 @@
-// Child processes of the tests: started on free ports, ended with the test, whatever happens.
+// Child processes of the tests. They run on free ports and always end with the test.
 #pragma once
 
 #include <sys/types.h>
@@ -10,10 +10,10 @@
 
 namespace redlock::testing {
 
-// A port that was free a moment ago.
+// A port that was free when this was called.
 [[nodiscard]] std::uint16_t FreePort();
 
-// A directory that goes with this object.
+// A directory that is removed with this object.
 class TemporaryDirectory {
  public:
   TemporaryDirectory();
@@ -26,10 +26,10 @@ class TemporaryDirectory {
   std::string path_;
 };
 
-// One program, killed at the end; the kernel kills it too if the test dies.
+// One program, killed by the destructor; the kernel kills it too if the test dies.
 class Process {
  public:
-  // Output goes to the file `log`.
+  // Writes the output to the file `log`.
   Process(std::vector<std::string> command, const std::string& log);
   ~Process();
   Process(const Process&) = delete;
@@ -37,14 +37,14 @@ class Process {
 
   [[nodiscard]] pid_t pid() const { return pid_; }
   void Signal(int signal) const;
-  // Waits for the end and returns the exit status; 128 + signal where one ended it.
+  // Waits for the process and returns its exit status, or 128 + signal if a signal ended it.
   int Wait();
 
  private:
   pid_t pid_;
 };
 
-// A redis-server without persistence on a TCP port of 127.0.0.1 and a unix socket.
+// A redis-server without persistence, on a TCP port of 127.0.0.1 and on a Unix socket.
 class RedisServer {
  public:
   explicit RedisServer(std::vector<std::string> more_arguments = {});
@@ -56,7 +56,7 @@ class RedisServer {
   void Start();
   void Pause() const;
   void Resume() const;
-  // Runs one command with redis-cli over the unix socket and returns what it prints.
+  // Runs one command with redis-cli over the Unix socket and returns its output.
   [[nodiscard]] std::string Cli(const std::string& command) const;
 
  private:

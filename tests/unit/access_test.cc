@@ -1,4 +1,5 @@
-// Tokens and the access list: who is let in, to what, and how a bad file is refused.
+// Tokens and the access list: which clients are admitted, what they may do, and how an invalid file
+// is rejected.
 #include "server/access/access.h"
 
 #include <gtest/gtest.h>
@@ -10,7 +11,7 @@
 namespace redlock::access {
 namespace {
 
-// As `redlockctl token ci` printed them.
+// As printed by `redlockctl token ci`.
 const std::string kToken = "ci.de7ab67e2ee557bf8543e6c751f3067766344714e0125e68666bbc0d2f7e2b13";
 const std::string kLine =
     "ci 658cd882b73f693cfcbf8228da791fe9 "
@@ -57,7 +58,7 @@ TEST(Matches, AStarStandsForAnything) {
   EXPECT_FALSE(Matches("ab", "a"));
   EXPECT_TRUE(Matches("a?c", "a?c"));
   EXPECT_FALSE(Matches("a?c", "abc"));
-  // Would take for ever if every star were tried again.
+  // Would take forever if the matcher tried every star again.
   EXPECT_FALSE(Matches("*a*a*a*a*a*a*a*a*b", std::string(500, 'a')));
 }
 
@@ -119,7 +120,7 @@ TEST(Access, ABadFileAtReloadLeavesAllAsItWas) {
   std::ofstream(tokens) << kLine;
   std::ofstream(list) << "[[rule]]\nidentity = 'ci'\nverbs = ['inspect']\n";
   Access access({.token_file = tokens, .access_list = list});
-  std::ofstream(tokens) << "";  // nobody
+  std::ofstream(tokens) << "";  // no tokens
   std::ofstream(list) << "nonsense";
   EXPECT_THROW(access.Reload(), std::runtime_error);
   EXPECT_EQ(access.Identify({std::nullopt, "Bearer " + kToken}), "ci");

@@ -26,7 +26,7 @@ class RoundWindowTest : public ::testing::Test {
     places.push_back(std::make_unique<ConcurrencyLimiter::Permit>());
     limiter.Enter(*places.back(), line, source, [this, name] { started.push_back(name); });
   }
-  // What is admitted while the first `count` leave, one after the other.
+  // Returns what the limiter admits while the first `count` permits leave, one after the other.
   std::vector<std::string> AdmittedWhileLeaving(std::size_t count) {
     started.clear();
     for (std::size_t i = 0; i < count; ++i) places[i]->Leave();
@@ -37,7 +37,7 @@ class RoundWindowTest : public ::testing::Test {
   }
 
   StoppedClock clock;
-  ConcurrencyLimiter limiter{clock, 1'000};  // outlives the places
+  ConcurrencyLimiter limiter{clock, 1'000};  // outlives the permits
   std::vector<std::string> started;
   std::vector<std::unique_ptr<ConcurrencyLimiter::Permit>> places;
 };
@@ -51,7 +51,7 @@ TEST_F(RoundWindowTest, LetsInAsManyAsItIsWideAndTheNextWhenOneLeaves) {
   EXPECT_EQ(started.back(), std::to_string(width));
 }
 
-// Whatever else waits, a lease that is held is extended in time.
+// Held leases are extended in time, whatever else waits.
 TEST_F(RoundWindowTest, EachLineHasItsShareAndHeldLeasesTheLargest) {
   while (started.size() < limiter.width()) Enter(Priority::kAcquisitions, "first");
   for (int i = 0; i < 100; ++i) {
@@ -117,7 +117,7 @@ TEST_F(RoundWindowTest, ThePaceIsThatOfLately) {
     clock.now += milliseconds(i < 4'000 ? 10 : 1);
     places[i]->Leave();
   }
-  EXPECT_LT(limiter.PredictedWait({}), milliseconds(200));  // 100 that wait, 1 ms each
+  EXPECT_LT(limiter.PredictedWait({}), milliseconds(200));  // 100 waiters, 1 ms each
 }
 
 TEST_F(RoundWindowTest, WhoLeavesTheLineIsNotStarted) {

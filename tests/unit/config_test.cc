@@ -1,4 +1,4 @@
-// Flags, environment, file: what is accepted, what is refused and in which words.
+// Flags, environment and file: what is accepted, what is rejected, and the error messages.
 #include <gtest/gtest.h>
 
 #include <fstream>
@@ -24,7 +24,7 @@ class CommandLine : public ::testing::Test {
         },
         output);
   }
-  // What the refusal says.
+  // The error message of the rejection.
   std::string Refusal(std::vector<std::string> arguments) {
     try {
       (void)Parse(std::move(arguments));

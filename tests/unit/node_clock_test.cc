@@ -13,7 +13,7 @@ using std::chrono::seconds;
 constexpr Duration kEpoch = hours(24 * 365 * 50);
 constexpr DriftBudget kBudget{.factor = 0.01, .buffer = milliseconds(2)};
 
-// A clock that is read every so often, with 0.2 ms from question to answer.
+// A clock that is read periodically, with 0.2 ms between request and reply.
 class NodeClockTest : public ::testing::Test {
  protected:
   Duration ReadAfter(Duration pause, Duration gained, Duration delay = microseconds(200)) {
@@ -43,7 +43,7 @@ TEST_F(NodeClockTest, TellsByHowMuchAStepIsOutside) {
 }
 
 TEST_F(NodeClockTest, AddsUpSmallStepsOverAllReadings) {
-  // Each of them would pass alone.
+  // Each of these steps alone would pass.
   int noticed_at = 0;
   for (int i = 1; i <= 10 && noticed_at == 0; ++i) {
     if (ReadAfter(milliseconds(1), microseconds(500)) != Duration{}) noticed_at = i;

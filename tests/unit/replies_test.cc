@@ -1,4 +1,4 @@
-// What a node answers, as the lock logic is told of it.
+// How replies of a node are parsed for the lock logic.
 #include "server/redis/replies.h"
 
 #include <gtest/gtest.h>
@@ -26,7 +26,7 @@ std::unique_ptr<redisReply, Free> Read(const std::string& wire) {
   return std::unique_ptr<redisReply, Free>(static_cast<redisReply*>(reply));
 }
 
-// One step, answered with `element`, after which comes the node's clock in microseconds.
+// The reply to one step: `element`, followed by the node's clock in microseconds.
 NodeReply AnswerTo(StepKind kind, const std::string& element,
                    const std::string& clock = "1800000000000000") {
   const auto reply = Read("*2\r\n" + element + ":" + clock + "\r\n");
@@ -52,7 +52,8 @@ TEST(Replies, AKeyWithoutExpiryGivesNoAdvice) {
   EXPECT_EQ(AnswerTo(StepKind::kAcquire, HeldFor("-1")).remaining, Duration{});
 }
 
-// Redis lets anyone SET ... PX a number of milliseconds that has no nanoseconds in 64 bits.
+// Redis accepts SET ... PX with a number of milliseconds that does not fit in 64 bits of
+// nanoseconds.
 TEST(Replies, AKeyThatIsHeldForAgesIsHeldForLongNotForANegativeTime) {
   for (const char* ages : {"9300000000000", "25044444444444440", "9223372036854775807"}) {
     const NodeReply reply = AnswerTo(StepKind::kAcquire, HeldFor(ages));

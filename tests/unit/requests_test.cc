@@ -1,4 +1,5 @@
-// Bad input for every field: named, with what is allowed; and what is accepted becomes the command.
+// Invalid input in every field is reported with its name and the allowed values; valid input
+// becomes the command.
 #include "server/rpc/requests.h"
 
 #include <grpcpp/support/proto_buffer_writer.h>
@@ -45,7 +46,7 @@ v1::WatchRequest GoodWatch() {
   return request;
 }
 
-// "field: description" of every fault, one a line; empty where the request is accepted.
+// One "field: description" line for every violation; empty if the request is accepted.
 template <typename Request>
 std::string Faults(const Request& request) {
   const auto checked = Check(request, kRules);
@@ -121,7 +122,7 @@ TEST(Requests, Ttl) {
   EXPECT_EQ(with(0, 10'000'000), "");
   EXPECT_EQ(with(300, 0), "");
   EXPECT_EQ(with(300, 1'000'000), "ttl: must be from 10 ms to 300 s, is 300001 ms\n");
-  // Would overflow when computed with.
+  // Would overflow in arithmetic.
   constexpr auto kHuge = std::numeric_limits<std::int64_t>::max();
   EXPECT_EQ(with(kHuge, 0), "ttl: must be from 10 ms to 300 s\n");
   EXPECT_EQ(with(-kHuge, 0), "ttl: must be from 10 ms to 300 s\n");

@@ -10,7 +10,7 @@ namespace {
 
 MonotonicTime At(int ms) { return MonotonicTime(std::chrono::milliseconds(ms)); }
 
-// Against a map, which is slow and plain.
+// Compares the queue with a map, which is slow but simple.
 TEST(TimerQueue, FiresInOrderWhateverIsSetAndCancelled) {
   std::mt19937 random(7);
   TimerQueue queue;

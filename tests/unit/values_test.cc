@@ -24,9 +24,9 @@ TEST(Validity, IsTtlMinusElapsedMinusDrift) {
 
 TEST(Histogram, CountsADurationInTheFirstIntervalWhoseBoundItDoesNotExceed) {
   Histogram histogram;
-  histogram.Add(microseconds(50));  // the first bound itself
+  histogram.Add(microseconds(50));  // exactly the first bound
   histogram.Add(microseconds(51));  // above it
-  histogram.Add(seconds(1000));     // above all
+  histogram.Add(seconds(1000));     // above all bounds
   EXPECT_EQ(histogram.counts().front(), 1U);
   EXPECT_EQ(histogram.counts()[1], 1U);
   EXPECT_EQ(histogram.counts().back(), 1U);
@@ -41,7 +41,7 @@ TEST(Quorum, IsAMajority) {
   EXPECT_EQ(QuorumOf(5), 3U);
 }
 
-// Every order of votes over up to five nodes, against the definition.
+// Every order of votes of up to five nodes, compared with the definition.
 TEST(Tally, DecidesAsSoonAsAndNotBeforeItIsCertain) {
   for (std::size_t nodes = 1; nodes <= 5; ++nodes) {
     const std::size_t quorum = QuorumOf(nodes);
@@ -112,7 +112,7 @@ TEST(TimerQueue, FiresInOrderAndNotAfterCancelling) {
   TimerHandle c = add(2, 'c');
   TimerHandle d = add(1, 'd');
   d.Cancel();
-  a = add(3, 'e');  // assigning over a handle cancels what it held
+  a = add(3, 'e');  // assigning to a handle cancels its previous timer
   while (auto callback = timers.TakeDue(start + seconds(5))) (*callback)();
   EXPECT_EQ(fired, "bce");
   EXPECT_EQ(timers.size(), 0U);

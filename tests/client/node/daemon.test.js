@@ -1,5 +1,5 @@
-// The client against real daemons. REDLOCKD: the daemon's binary, without which this is skipped; CLIENT: as in
-// transport.test.js.
+// The client against real daemons. REDLOCKD: the daemon's binary; the tests are skipped without it. CLIENT: as
+// in transport.test.js.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -108,7 +108,7 @@ test('aborting an acquire at any moment leaves no lock behind', { ...options, ti
       if (delay === 0) await null;
       else await sleep(delay);
       abort.abort();
-      // A single try may come before the release of the round before.
+      // A single attempt may come before the release of the previous round.
       const lock = await call.catch((error) => assert.ok(
         error.name === 'AbortError' || error.reason === 'LOCK_ALREADY_HELD', String(error)));
       if (lock) {

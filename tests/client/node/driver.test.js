@@ -4,7 +4,7 @@ import { setImmediate as turn, setTimeout as sleep } from 'node:timers/promises'
 import { platformClock } from '../../../client/node/clock.js';
 import { Driver } from '../../../client/node/driver.js';
 
-// A daemon in the same process. `onOperations(stream, operations)` decides what it answers.
+// A daemon in the same process. `onOperations(stream, operations)` decides its answers.
 class FakeTransport {
   streams = [];
   disconnected = [];

@@ -1,10 +1,10 @@
-// A Machine with a clock and streams that the test moves by hand.
+// A Machine whose clock and streams the test drives by hand.
 import assert from 'node:assert/strict';
 import { Machine } from '../../../client/node/machine.js';
 
 export const GRACE = 5000;
 export const ALLOWANCE = 52; // 1 % + 2 ms
-const DAEMON_BEGAN = 777_000; // by the client's clock
+const DAEMON_BEGAN = 777_000; // on the client's clock
 
 export class Harness {
   now = 1_000_000;
@@ -67,7 +67,7 @@ export class Harness {
 
   // ---- the stream
 
-  // What the client sends now: [{ id, acquire | ... }].
+  // The operations that the client sends now: [{ id, acquire | ... }].
   take() {
     const operations = [];
     for (;;) {
@@ -78,7 +78,7 @@ export class Harness {
     }
   }
 
-  // Takes exactly these kinds, in order.
+  // Takes exactly these kinds of operations, in order.
   expect(...kinds) {
     const operations = this.take();
     assert.deepEqual(operations.map(kindOf), kinds);
@@ -122,7 +122,7 @@ export class Harness {
     assert.ok(this.machine.ready);
   }
 
-  // A lock that is held, with `options` as for acquire().
+  // Returns a held lock, with `options` as for acquire().
   hold(key = 'k', options = {}, granted = {}) {
     const call = this.acquire(key, options);
     if (!this.machine.ready) this.ready();
@@ -141,7 +141,7 @@ export class Harness {
     this.notify();
   }
 
-  // Time passes; the client wakes when it wants to. `daemon`: pings are answered at once.
+  // Advances the clock; the client wakes when it requests. `daemon`: pings are answered at once.
   pass(time, { daemon = false } = {}) {
     const end = this.now + time;
     while (this.machine.wakeAt <= end) {
@@ -154,7 +154,7 @@ export class Harness {
     if (daemon) this.answerPings();
   }
 
-  // The process is suspended: time passes, and no timer counts it.
+  // Suspends the process: time passes, and no timer counts it.
   suspend(time) {
     this.now += time;
     this.clock.suspends += 1;

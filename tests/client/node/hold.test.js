@@ -41,7 +41,7 @@ test('a validity counts from the sending of the request, not from the arrival of
   const sent = world.now;
   world.now += 400;
   world.grant(operation, { validity: 2900 });
-  // The ping before it was answered without delay, so the clock dates the answer better than its own request.
+  // The preceding ping was answered without delay, so the clock dates the answer better than its own request.
   assert.ok(call.lease.trustedUntil >= sent + 2900);
   assert.ok(call.lease.trustedUntil <= sent + 400 + 2900);
   const late = new Harness();
@@ -60,7 +60,7 @@ test('an extension that nobody asked for counts from its clock, less the drift',
   const sent = world.now;
   world.now += 5000;
   const made = world.daemonClock;
-  world.now += 2000; // on its way
+  world.now += 2000; // in transit
   world.message(
     { events: [{ type: 'EXTENDED', lease: { token: lease.token, fence: 1n, validity: 9900 } }] },
     world.session, made);

@@ -1,6 +1,6 @@
-// Random schedules: clients that acquire, hold, release and give up, while streams break in one or both directions,
-// daemons drain, die and pause, and clients are held up. At no time do two clients trust one key, and nothing is left
-// behind. SEEDS: how many schedules; SEED: only this one.
+// Random schedules: clients acquire, hold, release and give up, while streams break in one or both directions,
+// daemons drain, die and pause, and clients are suspended. Two clients never trust one key at the same time,
+// and nothing is left behind. SEEDS: the number of schedules; SEED: runs only this one.
 import assert from 'node:assert/strict';
 import process from 'node:process';
 import test from 'node:test';

@@ -214,14 +214,14 @@ test('several drainings in a row lose nothing', () => {
     world.drain();
     world.pass(60);
     if (i % 3 === 1) {
-      world.drain(); // before it was ready
+      world.drain(); // before the Session was ready
       world.pass(110);
     }
     world.ready();
     const adopts = world.expect('adopt', 'adopt', 'adopt');
     sequences.push(...adopts.map(({ adopt }) => adopt.sequence));
     if (i % 4 !== 3) for (const adopt of adopts) world.grant(adopt);
-    for (const adopt of adopts) world.fail(adopt, 'LOCK_NOT_HELD', {}, before); // late, and of another Session
+    for (const adopt of adopts) world.fail(adopt, 'LOCK_NOT_HELD', {}, before); // late, and for another Session
   }
   for (const call of calls) {
     assert.equal(call.losses, 0);

@@ -1,8 +1,9 @@
-// The nodes and the daemons of the simulated world: the server's side of the contract, as far as a client can see it.
+// The nodes and daemons of the simulated world: the server's side of the contract, as far as a client can
+// observe it.
 
 const drift = (ttl) => ttl * 0.01 + 2;
 
-// What a quorum of the nodes holds: one entry for each key.
+// The keys that a quorum of the nodes holds, one entry per key.
 export class Nodes {
   #locks = new Map();
   #fence = 0n;
@@ -64,7 +65,7 @@ export class ServerSession {
     this.#watch();
   }
 
-  // Steps of the daemon run only while it is not paused, in order.
+  // The daemon's steps run in order, and only while it is not paused.
   #later(time, step) {
     const { daemon } = this;
     daemon.world.at(time, () => daemon.run(() => { if (!this.ended) step(); }));
@@ -146,7 +147,7 @@ export class ServerSession {
     this.#send({ events: [{ type: 'DRAINING' }] });
   }
 
-  // The watchdog, and the rule of silence.
+  // The watchdog and the silence rule.
   #watch() {
     this.#later(20, () => {
       const { world } = this.daemon;

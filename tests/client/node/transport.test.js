@@ -1,4 +1,5 @@
-// The whole client over gRPC, with a daemon in this process. CLIENT: the directory of a client with its dependencies.
+// The whole client over gRPC, with a daemon in this process. CLIENT: a directory with a client and its
+// dependencies.
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { createRequire } from 'node:module';

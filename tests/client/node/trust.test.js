@@ -23,7 +23,7 @@ test('a message is dated by the sending of an answered operation, less the drift
 test('a slow answer does not replace a better bound, a fast one does', () => {
   const anchor = new Anchor();
   anchor.observe(1000, 50_000);
-  anchor.observe(1100, 50_900); // sent 800 before it was answered
+  anchor.observe(1100, 50_900); // sent 800 before the answer
   assert.equal(anchor.madeAt(51_000), 1990);
   anchor.observe(1891, 50_900);
   assert.equal(anchor.madeAt(50_900), 1891);

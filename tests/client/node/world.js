@@ -1,4 +1,4 @@
-// Clients, daemons and nodes in one simulated world, with one true time. See random.test.js.
+// Clients, daemons and nodes in one simulated world with one true time. See random.test.js.
 import { Deadlines } from '../../../client/node/deadlines.js';
 import { Machine } from '../../../client/node/machine.js';
 import { Daemon, Nodes, ServerSession } from './simulated_daemon.js';
@@ -8,7 +8,7 @@ export const randomFrom = (seed) => () => {
   return seed / 4294967296;
 };
 
-// A stream over a network that delays, and that may break in one or both directions.
+// A stream over a network that delays messages and may break in one or both directions.
 class Link {
   #up = { last: 0, cut: Infinity };
   #down = { last: 0, cut: Infinity };
@@ -23,7 +23,7 @@ class Link {
     if (!daemon.alive) this.breakAt(1);
   }
 
-  // In order; what is under way when the direction is cut is lost.
+  // Delivers in order. Messages in transit are lost when their direction is cut.
   #pass(way, arrive) {
     const { world } = this;
     const delay = world.faults && world.random() < 0.05 ? world.random() * 800 : world.random() * 10;
@@ -39,7 +39,7 @@ class Link {
 
   toClient(message) { this.#pass(this.#down, () => this.client.run((machine) => machine.message(this.session, message))); }
 
-  // The client notices it after `notice`, or never.
+  // The client notices the break after `notice`, or never.
   breakAt(notice) {
     this.cut(true, true);
     if (notice === undefined) return;
@@ -53,7 +53,7 @@ class Link {
   }
 }
 
-// A client process, whose user may be at work until `until` of each hold.
+// A client process. Its user may work until `until` of each hold.
 export class Client {
   holds = new Set(); // { key, lease, until }
   losses = 0;
@@ -85,7 +85,7 @@ export class Client {
 
   get link() { return this.#links.get(this.machine.session); }
 
-  // While the process is held up, what arrives waits.
+  // Messages that arrive during a suspend wait.
   run(step) {
     if (this.#heldUp) {
       this.#backlog.push(step);
@@ -106,7 +106,7 @@ export class Client {
     }
   }
 
-  // The user works for as long as the lock was trusted when it last looked.
+  // The user works for as long as the lock was trusted at the last check.
   #note() {
     for (const hold of this.holds) {
       if (hold.lease.state === 'held') hold.until = hold.lease.trustedUntil;
@@ -129,7 +129,8 @@ export class Client {
     });
   }
 
-  // `started(acquire)` is called once the process is not held up, `settled(lease)` when the caller has its answer.
+  // Calls `started(acquire)` when the process is not suspended, and `settled(lease)` when the caller has its
+  // result.
   acquire(key, options, started, settled) {
     this.run((machine) => {
       started(machine.acquire({

@@ -1,4 +1,4 @@
-"""Real nodes and a real daemon for tests: REDLOCKD names the daemon."""
+"""Real nodes and a real daemon for tests. REDLOCKD names the daemon's binary."""
 
 import os
 import socket

@@ -1,4 +1,4 @@
-"""A daemon without nodes, which misbehaves as a test asks it to."""
+"""A daemon without nodes that misbehaves as a test requests."""
 
 import concurrent.futures
 import queue
@@ -18,7 +18,7 @@ class _Stream:
 
 
 class FakeDaemon(pb_grpc.LockServiceServicer):
-    """Grants everything. `locks` is shared by daemons that stand for the same nodes.
+    """Grants everything. Daemons that stand for the same nodes share `locks`.
 
     Keeps the messages that it has read.
     """
@@ -26,10 +26,10 @@ class FakeDaemon(pb_grpc.LockServiceServicer):
     def __init__(self, locks):
         self.locks = locks  # key → token
         self.messages = []
-        self.silent = False  # reads, but answers nothing
+        self.silent = False  # reads, but does not answer
         self.refuses = None  # a status code for new streams
         self.validity = 30.0
-        self.withheld = set()  # kinds of operations that are carried out and never answered
+        self.withheld = set()  # kinds of operations that are performed but never answered
         self.metadata = {}
         self._guard = threading.Lock()
         self._streams = []
@@ -55,7 +55,7 @@ class FakeDaemon(pb_grpc.LockServiceServicer):
             stream.outgoing.put(None)
 
     def send_event(self, kind, key=""):
-        """An event on all streams."""
+        """Sends an event on all streams."""
         for stream in list(self._streams):
             event = pb.WatchResponse(type=pb.EventType.Value("EVENT_TYPE_" + kind), key=key)
             if key:

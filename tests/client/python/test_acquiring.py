@@ -1,4 +1,4 @@
-"""Acquisitions, and giving them up. See client/PROTOCOL.md."""
+"""Acquiring locks and giving up. See client/PROTOCOL.md."""
 
 import re
 import unittest
@@ -8,7 +8,7 @@ from world import World, done, failed, granted, kinds
 
 
 def waiting(world, **options):
-    """A call that was sent, and the operation."""
+    """A call that was sent, and its operation."""
     call = world.acquire(**options)
     if world.machine.ready is None:
         world.connect()

@@ -1,4 +1,4 @@
-"""Acquisitions that are cancelled at any moment leave no lock behind. Against a real daemon."""
+"""Acquisitions that are cancelled at any moment leave no lock behind. Runs against a real daemon."""
 
 import asyncio
 import concurrent.futures
@@ -14,7 +14,7 @@ from cluster import Cluster
 
 SEED = int(os.environ.get("SEED", "1"))
 ROUNDS = 400
-LEFT_BY = 1.5  # a release in the background may be under way; a lock that leaks has a TTL of 60 s
+LEFT_BY = 1.5  # a release may run in the background; a leaked lock would have a TTL of 60 s
 
 
 @unittest.skipUnless("REDLOCKD" in os.environ, "REDLOCKD does not name a daemon")
@@ -104,14 +104,14 @@ class Cancelling(unittest.TestCase):
             self.assertEqual([], self.left_behind(keys))
 
     def test_an_interrupted_thread(self):
-        """KeyboardInterrupt, as an exception that is raised in the thread that waits."""
+        """Simulates KeyboardInterrupt by an exception that is raised in the waiting thread."""
         import ctypes
         with redlockd.Client(self.cluster.endpoints) as client:
             for i in range(ROUNDS // 4):
                 began = threading.Event()
 
                 def work(key=f"interrupted-{i}", began=began):
-                    # What arrives after acquire() has returned is this function's to handle.
+                    # This function must handle exceptions that arrive after acquire() has returned.
                     lock = None
                     try:
                         began.set()

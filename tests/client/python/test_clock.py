@@ -1,4 +1,4 @@
-"""The daemon's clock as the client sees it: never later than the truth."""
+"""The client's estimate of the daemon's clock is never later than the truth."""
 
 import math
 import random

@@ -1,4 +1,4 @@
-"""Releases, extensions and the end of a client. See client/PROTOCOL.md."""
+"""Releasing, extending and closing a client. See client/PROTOCOL.md."""
 
 import unittest
 

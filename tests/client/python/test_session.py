@@ -1,4 +1,4 @@
-"""Sessions: what is sent when, and which daemon is used. See client/PROTOCOL.md."""
+"""Sessions: which messages are sent when, and which daemon is used. See client/PROTOCOL.md."""
 
 import unittest
 
@@ -109,7 +109,7 @@ class Sending(unittest.TestCase):
         world.release(lease)
         self.assertIsNone(world.session.next_message(world.now))
         world.session.on_written()
-        self.assertEqual(["acquire", "release"], kinds(world.message()))  # the extension is over
+        self.assertEqual(["acquire", "release"], kinds(world.message()))  # the extension is done
 
     def test_a_message_has_a_thousand_operations_at_most(self):
         world = World()
@@ -172,7 +172,7 @@ class Pings(unittest.TestCase):
         self.assertEqual([], world.message())
 
     def test_messages_without_answers_do_not_put_the_ping_off(self):
-        """Waiting acquisitions are answered late; trust needs answers, and silence has to be noticed."""
+        """Waiting acquisitions are answered late, but trust needs answers, and silence must be noticed."""
         world = World(grace=4.0)
         world.lock()
         sent = []

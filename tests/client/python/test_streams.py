@@ -1,4 +1,4 @@
-"""Both clients over gRPC, with daemons that drain, fall silent, and answer late."""
+"""Both Python clients over gRPC, with daemons that drain, fall silent or answer late."""
 
 import asyncio
 import logging
@@ -65,7 +65,7 @@ class Moves(Streams):
         lock = client.acquire("k", ttl=10)
         for daemon in self.daemons:
             daemon.silent = True
-        # The ping that was answered last may have been sent just now.
+        # The last ping that was answered may have been sent just now.
         self.assertTrue(lock.lost.wait(GRACE))
         self.assertFalse(lock.held)
         self.assertEqual("LOCK_NOT_HELD", lock.loss.reason)
@@ -128,7 +128,7 @@ class Moves(Streams):
         began = time.monotonic()
         with self.assertRaises(redlockd.Unreachable):
             lock.release()
-        lock.release()  # a second one does nothing
+        lock.release()  # a second release does nothing
         self.assertLess(time.monotonic() - began, 2.5)
         self.assertFalse(lock.held)
         for daemon in self.daemons:
@@ -176,7 +176,7 @@ class Moves(Streams):
         client = self.client()
         client.acquire("first", ttl=10)
         before = len(self.daemons[0].messages)
-        self.daemons[0].silent = True  # so that none is answered before all are sent
+        self.daemons[0].silent = True  # so that all calls are sent before any is answered
         futures = [client.acquire_future(f"k{i}", ttl=10) for i in range(200)]
         self.assertTrue(eventually(lambda: len(self.daemons[0].seen("acquire")) == 201))
         self.assertLess(len(self.daemons[0].messages) - before, 150)
@@ -261,7 +261,7 @@ class Blocks(Streams):
                 async with client.lock("k", ttl=10):
                     self.lose()
                     await asyncio.sleep(5)
-            await asyncio.sleep(0.01)  # the task goes on
+            await asyncio.sleep(0.01)  # the task continues
             if hasattr(asyncio.Task, "cancelling"):
                 self.assertEqual(0, asyncio.current_task().cancelling())
 
@@ -282,7 +282,7 @@ class Blocks(Streams):
         self.aio(body)
 
     def lose_now(self, client, lock):
-        """On the loop, so that the task is cancelled before it waits again."""
+        """Runs on the loop, so that the task is cancelled before it waits again."""
         client._driver.machine.leases.lose(lock._lease, "the test takes it")
 
     def test_a_tasks_own_exception_comes_first(self):
@@ -291,7 +291,7 @@ class Blocks(Streams):
                 async with client.lock("k", ttl=10) as lock:
                     self.lose_now(client, lock)
                     1 / 0
-            await asyncio.sleep(0.01)  # nothing is left of the cancellation
+            await asyncio.sleep(0.01)  # the cancellation has left nothing behind
 
         self.aio(body)
 

@@ -1,4 +1,4 @@
-"""Timers that run in order, and can be taken back without leaving anything behind."""
+"""Timers run in order and can be cancelled without leaving anything behind."""
 
 import math
 import unittest

@@ -1,4 +1,4 @@
-"""Until when a lock is trusted. See client/PROTOCOL.md."""
+"""How long a lock is trusted. See client/PROTOCOL.md."""
 
 import unittest
 
@@ -198,7 +198,7 @@ class Loss(unittest.TestCase):
         self.assertEqual(["release"], kinds(world.message()))
 
     def test_a_lost_lock_is_released_once_nobody_can_trust_it(self):
-        """The daemon knows nothing of the loss, and would keep the lock for as long as the Session lives."""
+        """The daemon does not know of the loss and would keep the lock for as long as the Session lives."""
         world = World(grace=GRACE)
         lease = world.lock(ttl=2, margin=0.3)
         end = lease.trusted_until

@@ -1,11 +1,11 @@
-"""A state machine with a clock that stands still, and both ends of its streams in the test's hands."""
+"""A state machine with a clock that only the test moves; the test drives both ends of its streams."""
 
 from redlock.v1 import lock_service_pb2 as pb
 from redlockd._machine import Machine
 from redlockd._wire import duration
 from redlockd.errors import make_error
 
-_DAEMON_AHEAD = 777.0  # the daemon's clock, against the client's
+_DAEMON_AHEAD = 777.0  # the daemon's clock minus the client's
 
 
 class World:
@@ -13,7 +13,7 @@ class World:
         self.now = 1000.0
         self.opened = []
         self.cancelled = []
-        # The longest pause there can be, so that tests know it.
+        # Always the longest possible pause, so that tests know it.
         self.machine = Machine(list(endpoints), grace, self, uniform=lambda least, most: most)
 
     # The machine's transport.
@@ -27,7 +27,7 @@ class World:
     # Time.
 
     def advance(self, seconds):
-        """Polls whenever the machine asks for it."""
+        """Advances the clock and polls whenever the machine asks for it."""
         end = self.now + seconds
         while self.machine.due <= end:
             self.now = max(self.now, self.machine.due)
@@ -35,11 +35,11 @@ class World:
         self.now = end
 
     def sleep(self, seconds):
-        """Nothing runs meanwhile: a suspend, or a blocked event loop."""
+        """Advances the clock while nothing runs: a suspend, or a blocked event loop."""
         self.now += seconds
 
     def wake(self):
-        """The timer that was due meanwhile runs, late."""
+        """Runs, late, the timer that became due meanwhile."""
         self.machine.poll(self.now, max(0.0, self.now - self.machine.due))
 
     # The daemon's end.
@@ -49,7 +49,7 @@ class World:
         return self.machine.session
 
     def message(self):
-        """What the client writes now: operations, [] if there is nothing."""
+        """The operations that the client writes now; [] if there are none."""
         return list(self.request().operations)
 
     def request(self):
@@ -62,7 +62,7 @@ class World:
         self.machine.on_message(session or self.session, self.response(*results, **fields), self.now)
 
     def response(self, *results, events=(), positions=(), made=None):
-        """made: when the daemon sent it; unset: just now."""
+        """made: when the daemon sent it; default: now."""
         return pb.SessionResponse(
             results=results, events=events, positions=positions,
             clock=duration((self.now if made is None else made) + _DAEMON_AHEAD))
@@ -74,7 +74,7 @@ class World:
         self.answer(done(ping))
 
     def keep(self, seconds):
-        """Time passes with a daemon that answers pings at once, and extends nothing."""
+        """Advances the clock with a daemon that answers pings at once and extends nothing."""
         end = self.now + seconds
         while self.now < end:
             self.advance(min(0.1, end - self.now))
@@ -88,14 +88,14 @@ class World:
     # The user's end.
 
     def acquire(self, key="k", ttl=10.0, wait=None, margin=0.5):
-        """A Call, whose value is the lease."""
+        """Returns a Call whose value will be the lease."""
         call = Call()
         call.acquire = self.machine.acquire(
             key, ttl, "", margin, wait, call.on_granted, call.positions.append, self.now)
         return call
 
     def lock(self, key="k", ttl=10.0, margin=0.5, validity=None):
-        """A lease, acquired at the current Session."""
+        """Returns a lease that was acquired at the current Session."""
         call = self.acquire(key, ttl, margin=margin)
         if self.machine.ready is None:
             self.connect()
@@ -123,7 +123,7 @@ class World:
 
 
 class Call:
-    """What became of a user's call."""
+    """The result of a user's call."""
 
     def __init__(self):
         self.over = False
@@ -159,7 +159,7 @@ def failed(operation, reason, retry_delay=None):
 
 
 def granted(operation, validity, fence=100):
-    """The lease, for an acquire, an extend or an adopt."""
+    """The lease of an acquire, an extend or an adopt."""
     asked = getattr(operation, operation.WhichOneof("operation"))
     return pb.SessionResult(id=operation.id, lease=pb.Lease(
         key=asked.key, token=asked.token, fencing_token=fence, validity=duration(validity)))

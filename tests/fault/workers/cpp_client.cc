@@ -1,4 +1,4 @@
-// The C++ client as a worker. See ../README.md for what it writes.
+// The C++ client as a worker. ../README.md describes its output.
 #include <time.h>
 #include <unistd.h>
 
@@ -123,7 +123,7 @@ class Worker {
            {{"received", Now()}, {"reason", released ? "OK" : to_string(released.error().reason)}});
   }
 
-  // Records for how long the lock is trusted, until it is lost or some time has passed.
+  // Records how long the client trusts the lock, until the lock is lost or some time has passed.
   void Use(Lock& lock, const json& id) {
     const double end = Now() + Between(0, 2.5);
     json by = nullptr;

@@ -1,4 +1,4 @@
-// The Go client as a worker. See ../README.md for what it writes.
+// The Go client as a worker. ../README.md describes its output.
 package main
 
 import (
@@ -116,7 +116,7 @@ func (w *worker) cycle(key string) {
 	w.record("released", id, fields{"received": now(), "reason": outcome(err)})
 }
 
-// Records for how long the lock is trusted, until it is lost or some time has passed.
+// Records how long the client trusts the lock, until the lock is lost or some time has passed.
 func (w *worker) use(lock *redlockd.Lock, id fields) {
 	end := now() + w.between(0, 2.5)
 	var by any

@@ -1,4 +1,4 @@
-// The Node client as a worker. See ../README.md for what it writes. REDLOCKD_NODE: the directory of the client.
+// The Node client as a worker. ../README.md describes its output. REDLOCKD_NODE: the client's directory.
 import { openSync, writeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
@@ -10,7 +10,7 @@ const grace = Number(process.env.WORKER_GRACE) * 1000;
 const sharedKeys = Number(process.env.WORKER_SHARED_KEYS);
 const history = openSync(process.env.WORKER_HISTORY, 'a');
 
-// CLOCK_BOOTTIME, which Node does not offer: hrtime is CLOCK_MONOTONIC.
+// CLOCK_BOOTTIME, which Node does not provide: hrtime is CLOCK_MONOTONIC.
 const now = () => Number(process.hrtime.bigint()) / 1e9 + Number(process.env.WORKER_BOOTTIME_OFFSET);
 
 let seed = Number(process.env.WORKER_SEED);
@@ -32,7 +32,7 @@ const newClient = () => {
 };
 let client = newClient();
 
-// Records for how long the lock is trusted, until it is lost or some time has passed.
+// Records how long the client trusts the lock, until the lock is lost or some time has passed.
 const use = async (lock) => {
   const end = now() + between(0, 2.5);
   const fields = { key: lock.key, token: lock.token };

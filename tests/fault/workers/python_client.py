@@ -1,4 +1,4 @@
-"""The Python client as a worker. See ../README.md for what it writes."""
+"""The Python client as a worker. ../README.md describes its output."""
 
 import json
 import os
@@ -61,7 +61,7 @@ class Worker:
         self.record("released", **fields, received=now(), reason=outcome)
 
     def use(self, lock):
-        """Records for how long the lock is trusted, until it is lost or some time has passed."""
+        """Records how long the client trusts the lock, until the lock is lost or some time has passed."""
         end = now() + self.random.uniform(0, 2.5)
         by = unsignalled = None
         while now() < end:

@@ -1,7 +1,8 @@
-"""A client without a library: stubs of the proto, through any daemon. See ../README.md for what it writes.
+"""A worker without a client library: uses the proto's stubs, through any daemon. ../README.md describes its
+output.
 
-Acquires, extends, holds and releases, also with tokens of its own, and writes under the lock into a storage
-that checks fencing tokens. A key of its own, `own-NAME`, shows whether the service is available.
+Acquires, extends, holds and releases, also with its own tokens, and writes to a storage that checks fencing
+tokens while it holds a lock. Its own key, `own-NAME`, shows whether the service is available.
 """
 
 import json
@@ -36,7 +37,7 @@ def seconds(message):
 
 
 def reason(error):
-    """The contract's reason, or gRPC's code if the daemon gave none."""
+    """The reason from the contract, or gRPC's code if the daemon gave none."""
     for name, value in error.trailing_metadata() or ():
         if name == "grpc-status-details-bin":
             for detail in status_pb2.Status.FromString(value).details:
@@ -52,10 +53,10 @@ class Worker:
         self.random = random.Random(seed)
         self.history = open(history, "a", buffering=1, encoding="ascii")
         self.storage = Storage(storage)
-        self.tokens = {}  # by key: its own, which may be used again
+        self.tokens = {}  # by key: its own tokens, which may be reused
         self.made = 0
-        # Each with a connection of its own that comes back soon after its daemon does. gRPC connects
-        # again only after the name was resolved again, which it does every 30 s by default.
+        # Each daemon gets its own connection, which reconnects soon after the daemon restarts. gRPC reconnects
+        # only after it has resolved the name again, which it does every 30 s by default.
         options = [
             ("grpc.initial_reconnect_backoff_ms", 50),
             ("grpc.max_reconnect_backoff_ms", 200),
@@ -87,7 +88,7 @@ class Worker:
                 self.hold(f"shared-{self.random.randrange(SHARED_KEYS)}")
 
     def own_token(self, key):
-        """None: the daemon makes one. Its own ones are used again for as long as that is allowed."""
+        """None: the daemon makes the token. The worker reuses its own tokens while that is allowed."""
         if self.random.random() < 0.5:
             return None
         if key not in self.tokens:
@@ -108,7 +109,7 @@ class Worker:
                 break
             time.sleep(self.random.uniform(0, 0.05))
         if key.startswith("own-") or self.random.random() < 0.8:
-            self.release(lease)  # else it is forgotten, and its TTL has to end it
+            self.release(lease)  # otherwise the lock is forgotten, and its TTL has to end it
         else:
             self.tokens.pop(key, None)
 
@@ -133,7 +134,7 @@ class Worker:
             received=now(),
             token=lease.token,
             fence=lease.fencing_token,
-            # Decided no earlier than this, so valid for at least so long from then on.
+            # Decided no earlier than this, so valid at least until this plus the validity.
             decided=sent + seconds(answer.waited),
             validity=seconds(lease.validity),
         )
@@ -187,8 +188,9 @@ class Worker:
                 kind = pb.EventType.Name(event.type)
                 if kind in ("EVENT_TYPE_ACQUIRED", "EVENT_TYPE_EXTENDED"):
                     lease = event.lease
-                    # The client trusts it from the arrival of the event on. It may have been delayed, so
-                    # only what counts from the request is certain to be before the daemon gives it up.
+                    # The client trusts the lock from the arrival of the event on. The event may have been
+                    # delayed, so only the validity counted from the request certainly ends before the daemon
+                    # gives up the lock.
                     trusted_until = at + seconds(lease.validity)
                     self.record(
                         "held",
@@ -215,7 +217,7 @@ class Worker:
                     lease = None
         except grpc.RpcError:
             pass
-        # The end of the stream is no release: the lock expires, unless it is given back.
+        # The end of the stream does not release the lock: it expires unless it is released.
         if lease is not None and self.random.random() < 0.5:
             self.release(lease)
 

@@ -86,7 +86,7 @@ func TestBadValuesAreRejectedBeforeAnythingIsSent(t *testing.T) {
 		"owner: must be":       func() error { _, err := c.Acquire(background, "k", AcquireOptions{Owner: "\xff"}); return err },
 		"token: must have":     func() error { _, err := c.Acquire(background, "k", AcquireOptions{Token: long}); return err },
 		"token: must be UTF-8": func() error { _, err := c.Acquire(background, "k", AcquireOptions{Token: "\xff"}); return err },
-		"token: is that": func() error {
+		"token: is already": func() error {
 			_, err := c.Acquire(background, "other", AcquireOptions{Token: other.Token})
 			return err
 		},

@@ -74,7 +74,8 @@ std::string Machine::MakeToken() {
 
 void Machine::OnAnswer(OperationNumber number, Acquisition& acquisition, const Answer& answer,
                        TimePoint made) {
-  const Error error = answer.error.value_or(Error{Reason::kInternal, "the answer has no lease"});
+  const Error error =
+      answer.error.value_or(Error{Reason::kInternal, "the daemon's answer contains no lease"});
   if (acquisition.given_up) {
     acquisition.may_be_held |= answer.grant.has_value();
     FailAcquisition(number, GivenUp(*acquisition.given_up));
@@ -87,7 +88,8 @@ void Machine::OnAnswer(OperationNumber number, Acquisition& acquisition, const A
   } else if (answer.grant) {
     OnGranted(number, acquisition, *answer.grant, made);
   } else if (acquisition.adopting) {
-    // The lease that an abandoned daemon granted is no longer held, or the daemon cannot tell.
+    // The lease that an abandoned daemon granted is no longer held, or the daemon could not find
+    // out.
     acquisition.adopting = error.reason != Reason::kLockNotHeld;
     SendAgain(number, acquisition.adopting ? kAdoptAgain : Duration{});
   } else if (error.reason == Reason::kOverloaded && !acquisition.single_try()) {
@@ -106,7 +108,9 @@ void Machine::OnGranted(OperationNumber number, Acquisition& acquisition, const 
       static_cast<std::uint64_t>(operations_.at(number).sendings));
   if (lease->SignalAt() <= now_) {
     acquisition.may_be_held = true;
-    FailAcquisition(number, {Reason::kValidityExpired, "the answer came too late to be of use"});
+    FailAcquisition(number,
+                    {Reason::kValidityExpired,
+                     "the lock was granted, but its validity had ended when the answer was read"});
     return;
   }
   leases_.emplace(lease->key(), lease);
@@ -133,10 +137,10 @@ void Machine::GiveUp(OperationNumber number, Reason why) {
 }
 
 Error Machine::GivenUp(Reason why) const {
-  if (why == Reason::kDeadlineExceeded && !ready()) {
-    return {Reason::kUnreachable, "no daemon answers (" + last_failure_.message + ")"};
-  }
-  return {why, "gave up while waiting for the lock"};
+  if (why != Reason::kDeadlineExceeded) return {why, "the caller gave up waiting for the lock"};
+  if (ready()) return {why, "the lock was not acquired within the time to wait"};
+  return {Reason::kUnreachable,
+          "no daemon answered within the time to wait (" + last_failure_.message + ")"};
 }
 
 void Machine::OnDue(OperationNumber number, Acquisition& acquisition) {

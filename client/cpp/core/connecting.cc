@@ -12,7 +12,7 @@ const std::string& Machine::Endpoint() const { return options_.endpoints[connect
 void Machine::KeepSession() {
   if (!session_) return;
   if (session_->PatienceEnds() <= now_ && !session_->WaitOnceMore(now_)) {
-    Abandon({Reason::kUnreachable, Endpoint() + ": no answer in time"});
+    Abandon({Reason::kUnreachable, Endpoint() + ": the daemon did not answer in time"});
     return;
   }
   if (session_->PingAt() <= now_) {

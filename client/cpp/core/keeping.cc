@@ -74,8 +74,8 @@ void Machine::OnAnswer(OperationNumber number, Extension& extension, const Answe
   } else if (answer.error && answer.error->reason == Reason::kLockNotHeld) {
     LoseAtOnce(lease, *answer.error);
   } else {
-    Report(
-        Failed{number, answer.error.value_or(Error{Reason::kInternal, "the answer has no lease"})});
+    Report(Failed{number, answer.error.value_or(
+                              Error{Reason::kInternal, "the daemon's answer contains no lease"})});
     DropOf(*lease, number);
   }
 }

@@ -95,7 +95,7 @@ void Machine::OnDue(OperationNumber number, PendingRelease& release) {
     release.awaited = false;
     Report(Failed{number,
                   {Reason::kUnreachable,
-                   "no answer within 2 s; the release goes on in the background" +
+                   "the lock was not released within 2 s; the release continues in the background" +
                        (ready() ? std::string() : " (" + last_failure_.message + ")")}});
   }
   if (release.expires <= now_) {

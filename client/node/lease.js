@@ -26,7 +26,7 @@ export class Lease {
     this.extended({ fence, validity }, madeAt);
   }
 
-  // The daemon extended the lock. Only the Session that keeps the lock alive may call this.
+  // The daemon extended the lock. Only for messages of the Session that keeps the lock alive.
   extended({ fence, validity }, madeAt) {
     this.#validUntil = Math.max(this.#validUntil, madeAt + validity);
     if (fence > this.fence) this.fence = fence;

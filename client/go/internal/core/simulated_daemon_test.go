@@ -210,7 +210,7 @@ func (p *peer) attempt(id uint64) {
 		*e = entry{token: a.GetToken(), until: p.d.s.now + a.Ttl.AsDuration(), taker: p, fence: maxUint(e.fence, e.sequence) + 1}
 		p.hold(leaseID{a.Key, e.token}, a.Ttl.AsDuration())
 		p.result(&pb.SessionResult{Id: id, Lease: p.lease(a.Key)})
-	case e.token == a.GetToken() && a.ExtendIfHeld: // the keeper stays the same
+	case e.token == a.GetToken() && a.ExtendIfHeld: // the taker stays the same
 		e.until = maxOf(e.until, p.d.s.now+a.Ttl.AsDuration())
 		p.hold(leaseID{a.Key, e.token}, a.Ttl.AsDuration())
 		p.result(&pb.SessionResult{Id: id, Lease: p.lease(a.Key)})

@@ -30,7 +30,7 @@ const (
 type Error struct {
 	Reason     string // one of the constants of this package
 	Message    string
-	RetryAfter time.Duration // when a retry may succeed; 0: unknown
+	RetryAfter time.Duration // the delay before a retry; 0: unknown
 	cause      error
 }
 

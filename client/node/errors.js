@@ -1,5 +1,5 @@
 // The error of all calls. `reason`: as in proto/redlock/v1/lock_service.proto, or UNREACHABLE if no daemon answered.
-// `retryAfter`: when a retry may succeed, in ms; undefined if a retry does not help.
+// `retryAfter`: the delay before a retry, in ms; undefined if a retry does not help.
 export class LockError extends Error {
   constructor(reason, message, retryAfter) {
     super(message);

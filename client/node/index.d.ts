@@ -30,7 +30,7 @@ export class LockError extends Error {
   constructor(reason: string, message: string, retryAfter?: number);
   /** A reason of the gRPC API, such as `LOCK_ALREADY_HELD`, or `UNREACHABLE` if no daemon answered. */
   readonly reason: string;
-  /** When a retry may succeed. Unset: a retry does not help. */
+  /** The delay before a retry. Unset: a retry does not help. */
   readonly retryAfter?: number;
 }
 

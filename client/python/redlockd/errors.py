@@ -5,7 +5,7 @@ class LockError(Exception):
     """The base class of all errors of this library.
 
     reason: a reason of the gRPC API, or UNREACHABLE if no daemon answered.
-    retry_after: when a retry may succeed, in seconds; None if a retry does not help.
+    retry_after: the delay before a retry, in seconds; None if a retry does not help.
     """
 
     def __init__(self, reason, message, retry_after=None):

@@ -56,7 +56,7 @@ enum class Reason {
 struct Error {
   Reason reason = Reason::kInternal;
   std::string message;     // for humans; not stable
-  Duration retry_after{};  // when a retry may succeed; 0: unknown
+  Duration retry_after{};  // the delay before a retry; 0: unknown
 };
 
 // The exception of Result::value(). Nothing else throws it.

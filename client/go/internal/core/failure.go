@@ -24,7 +24,7 @@ const (
 type Failure struct {
 	Reason     string
 	Message    string
-	RetryAfter time.Duration // when a retry may succeed; 0: unknown
+	RetryAfter time.Duration // the delay before a retry; 0: unknown
 }
 
 func failureOf(status *pb.OperationStatus) *Failure {

@@ -1,4 +1,4 @@
-// Carries out ../conformance/scenarios.json.
+// Runs ../conformance/scenarios.json.
 #include <redlock/client.h>
 
 #include <cstdio>
@@ -28,12 +28,12 @@ void Expect(const Step& step, bool condition, const std::string& what) {
   if (!condition) Fail(step, what);
 }
 
-// The failure, or its absence, has to be what the step says.
+// The result must fail with the reason in the step, or succeed if the step has none.
 template <typename T>
 void Check(const Step& step, const Result<T>& result) {
   const std::string reason = result ? "" : to_string(result.error().reason);
   Expect(step, reason == step.value("fails", ""),
-         result ? "succeeds" : reason + ": " + result.error().message);
+         result ? "succeeded" : reason + ": " + result.error().message);
 }
 
 class Runner {
@@ -105,7 +105,7 @@ class Runner {
   }
   void Queued(const Step& step) {
     const auto told = WaiterOf(step)->queued.get_future().wait_for(std::chrono::seconds(10));
-    Expect(step, told == std::future_status::ready, "is not queued");
+    Expect(step, told == std::future_status::ready, "was not queued within 10 s");
   }
   void Await(const Step& step) {
     Result<Lock> lock = WaiterOf(step)->lock.get();
@@ -115,34 +115,34 @@ class Runner {
   void GiveUp(const Step& step) {
     WaiterOf(step)->stop.request_stop();
     const Result<Lock> lock = WaiterOf(step)->lock.get();
-    Expect(step, !lock && lock.error().reason == Reason::kCancelled, "has not been given up");
+    Expect(step, !lock && lock.error().reason == Reason::kCancelled, "was not given up");
   }
   void Release(const Step& step) { Check(step, LockOf(step).release()); }
   void Extend(const Step& step) { Check(step, LockOf(step).extend(ToDuration(step.at("ttl")))); }
   void Held(const Step& step) {
     const auto loss = LockOf(step).loss();
-    Expect(step, LockOf(step).held() == step.at("is"), loss ? loss->message : "is not so");
+    Expect(step, LockOf(step).held() == step.at("is"), loss ? loss->message : "held() differs");
   }
   void Lost(const Step& step) {
-    Expect(step, LockOf(step).lost().stop_requested() == step.at("is"), "is not so");
+    Expect(step, LockOf(step).lost().stop_requested() == step.at("is"), "lost() differs");
   }
   void AwaitLost(const Step& step) {
     std::promise<void> lost;
     const std::stop_callback callback(LockOf(step).lost(), [&lost] { lost.set_value(); });
     const auto told = lost.get_future().wait_for(ToDuration(step.at("within")));
-    Expect(step, told == std::future_status::ready, "is not told");
+    Expect(step, told == std::future_status::ready, "the loss was not signalled in time");
   }
   void FencesGrow(const Step& step) {
     std::uint64_t last = 0;
     for (const std::string name : step.at("locks")) {
       const std::uint64_t fence = locks_.at(name).fencing_token();
-      Expect(step, fence > std::exchange(last, fence), "do not grow");
+      Expect(step, fence > std::exchange(last, fence), "the fencing tokens do not grow");
     }
   }
   void Shell(const Step& step) {
     setenv("PREFIX", prefix_.c_str(), 1);
     const std::string command = step.at("command");
-    Expect(step, std::system(command.c_str()) == 0, "failed");
+    Expect(step, std::system(command.c_str()) == 0, "the command failed");
   }
   void Sleep(const Step& step) { std::this_thread::sleep_for(ToDuration(step.at("time"))); }
   void Close(const Step& /*step*/) { client_.reset(); }

@@ -1,4 +1,4 @@
-# find_package(redlockd): redlock::client.
+# For find_package(redlockd), which provides redlock::client.
 include(CMakeFindDependencyMacro)
 find_dependency(Threads)
 find_dependency(Protobuf)

@@ -6,13 +6,13 @@ import (
 	"github.com/redlockd/redlockd/client/go/internal/core"
 )
 
-// attempt is a call of Acquire. The driver's mutex guards its result.
+// attempt is one call of Acquire. The driver's mutex guards its result.
 type attempt struct {
 	driver      *driver
 	lock        *Lock
 	what        core.Acquire
 	acquisition *core.Acquisition
-	position    chan int      // the last one
+	position    chan int      // the latest position in the wait queue
 	decided     chan struct{} // closed once the result is there
 	failure     *core.Failure
 	queued      bool
@@ -30,7 +30,8 @@ func newAttempt(d *driver, key string, options AcquireOptions) *attempt {
 func (a *attempt) begin() (err error) {
 	a.driver.do(func(m *core.Machine, now core.Instant) {
 		if a.what.Token != "" && m.InUse(a.what.Key, a.what.Token) {
-			err = invalid("token", "is that of another lock of this client on %q, which is held, asked for or being released", a.what.Key)
+			err = invalid("token", "is already in use for %q by a lock that this client holds, requests or releases; use a new token",
+				a.what.Key)
 			return
 		}
 		a.acquisition = m.Acquire(now, a.what)
@@ -38,7 +39,7 @@ func (a *attempt) begin() (err error) {
 	return err
 }
 
-// wait calls onQueued without any mutex held.
+// wait waits for the result. It calls onQueued with no mutex held.
 func (a *attempt) wait(ctx context.Context, onQueued func(int)) (*Lock, error) {
 	for {
 		select {
@@ -67,9 +68,9 @@ func (a *attempt) take() (*Lock, error) {
 	return a.lock, nil
 }
 
-// why it was not acquired in time: an outage must not read as contention.
+// why returns why the lock was not acquired in time. It reports an outage as such, not as contention.
 func (a *attempt) why(ctx context.Context) error {
-	err := endedBy(ctx, a.what.Key, "the time was over before the lock was acquired")
+	err := endedBy(ctx, a.what.Key, "the deadline passed before the lock was acquired")
 	a.driver.do(func(m *core.Machine, _ core.Instant) {
 		switch {
 		case err.Reason != DeadlineExceeded:
@@ -80,13 +81,13 @@ func (a *attempt) why(ctx context.Context) error {
 				err.Message += ": " + failure.Message
 			}
 		case a.queued:
-			err.Message = a.what.Key + ": still held by another when the time was over"
+			err.Message = a.what.Key + ": another client still held the lock when the deadline passed"
 		}
 	})
 	return err
 }
 
-// leave sees to it that nothing stays locked, also if the caller's callback panicked.
+// leave releases a lock that was not returned to the caller, even if the caller's callback panicked.
 func (a *attempt) leave() {
 	if a.returned || a.acquisition == nil {
 		return
@@ -111,7 +112,7 @@ func (a *attempt) onDone(lease *core.Lease, failure *core.Failure) {
 func (a *attempt) onQueued(position int) {
 	a.queued = true
 	select {
-	case <-a.position: // not heard yet
+	case <-a.position: // replaces a position that was not read yet
 	default:
 	}
 	a.position <- position

@@ -4,7 +4,7 @@ package redlockd
 
 import "context"
 
-// withCause: before Go 1.20 a context has no cause; Lock.Err gives it.
+// withCause drops the error: before Go 1.20 a context has no cause. Lock.Err returns it.
 func withCause(parent context.Context) (context.Context, func(error)) {
 	ctx, cancel := context.WithCancel(parent)
 	return ctx, func(error) { cancel() }

@@ -10,11 +10,11 @@ const (
 	leastTTL     = 10 * time.Millisecond
 	leastGrace   = 100 * time.Millisecond
 	mostKeyBytes = 512
-	mostLabel    = 128 // bytes of an owner and of a token
+	mostLabel    = 128 // bytes of an owner or a token
 	reserved     = "redlockd:"
 )
 
-// What is wrong is found before anything is sent, so that it fails this call and nothing else.
+// These checks run before anything is sent, so that an invalid value fails only its own call.
 
 func checkAcquire(key string, o AcquireOptions, grace time.Duration) *Error {
 	switch {
@@ -23,7 +23,7 @@ func checkAcquire(key string, o AcquireOptions, grace time.Duration) *Error {
 	case !utf8.ValidString(key):
 		return invalid("key", "must be UTF-8: %q", key)
 	case strings.HasPrefix(key, reserved):
-		return invalid("key", "must not begin with %q: %q", reserved, key)
+		return invalid("key", "must not begin with %q, which is reserved: %q", reserved, key)
 	case len(o.Owner) > mostLabel:
 		return invalid("owner", "must have at most %d bytes, not %d", mostLabel, len(o.Owner))
 	case !utf8.ValidString(o.Owner):
@@ -33,14 +33,15 @@ func checkAcquire(key string, o AcquireOptions, grace time.Duration) *Error {
 	case !utf8.ValidString(o.Token):
 		return invalid("token", "must be UTF-8")
 	case o.Margin < 0 || o.Margin >= o.TTL || o.Margin >= grace:
-		return invalid("margin", "must be less than the TTL (%v) and than the client's grace (%v): %v", o.TTL, grace, o.Margin)
+		return invalid("margin", "must be at least 0 and less than the TTL (%v) and the client's grace (%v), not %v", o.TTL, grace,
+			o.Margin)
 	}
 	return checkTTL(o.TTL)
 }
 
 func checkTTL(ttl time.Duration) *Error {
 	if ttl < leastTTL {
-		return invalid("ttl", "must be at least %v: %v", leastTTL, ttl)
+		return invalid("ttl", "must be at least %v, not %v", leastTTL, ttl)
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-// Package redlockd is a client of redlockd, the lock service.
+// Package redlockd is the Go client of redlockd, the lock service.
 //
 //	client, err := redlockd.New([]string{"10.0.0.1:50051", "10.0.0.2:50051"}, redlockd.Options{})
 //	...
@@ -8,10 +8,10 @@
 //		})
 //
 // All locks of a Client share one stream to one daemon, which keeps them alive. If the stream breaks or the daemon shuts
-// down, the client moves to the next endpoint, and its locks with it. If the process ends without releasing its locks,
-// the daemon releases them after Options.Grace.
+// down, the client moves its locks to the next endpoint. If the process ends without releasing its locks, the daemon
+// releases them after Options.Grace.
 //
-// Everything may be used from any goroutine.
+// All types are safe for concurrent use.
 package redlockd
 
 import (
@@ -26,38 +26,39 @@ import (
 const (
 	defaultTTL     = 30 * time.Second
 	defaultGrace   = 5 * time.Second
-	releaseTimeout = 2 * time.Second // of Release and Close, which then go on in the background
+	releaseTimeout = 2 * time.Second // of Release and Close, which then continue in the background
 )
 
-// Options of a Client.
+// Options configures a Client.
 type Options struct {
 	TLS   credentials.TransportCredentials // nil: no TLS. Unix sockets never use it.
-	Token func() string                    // makes the bearer token of each connection; nil: none
-	// How long the daemon keeps the locks after it has heard nothing from this client, at least 100 ms. The client trusts
-	// no lock for longer without an answer from a daemon. 0: 5 s.
+	Token func() string                    // returns the bearer token for each connection; nil: none
+	// Grace is how long the daemon keeps the locks of a silent client, at least 100 ms. The client trusts no lock for
+	// longer without an answer from a daemon. 0: 5 s.
 	Grace time.Duration
 }
 
-// AcquireOptions of one acquisition. The context bounds the time to wait.
+// AcquireOptions configures one acquisition. The context bounds the time to wait.
 type AcquireOptions struct {
 	TTL   time.Duration // at least 10 ms; 0: 30 s
 	Try   bool          // one attempt, no waiting
-	Owner string        // a label for people, at most 128 bytes
-	// The lock counts as lost when no more than this is left of the time for which it can be trusted. 0: a tenth of the
-	// TTL or of the grace, whichever is less, at most 500 ms.
+	Owner string        // a label for humans, at most 128 bytes
+	// Margin: the lock counts as lost when at most this much is left of the time for which it can be trusted. 0: a tenth
+	// of the TTL or of the grace, whichever is less, and at most 500 ms.
 	Margin time.Duration
-	// The secret that proves ownership, at most 128 bytes, unique to this hold. "": the client makes one.
+	// Token is the owner token, the secret that proves ownership. At most 128 bytes, unique to this hold. "": the client
+	// makes one.
 	Token    string
-	OnQueued func(position int) // called by Acquire with the number of those who wait before it
+	OnQueued func(position int) // called by Acquire with the number of waiters ahead in the daemon's wait queue
 }
 
-// Client takes locks.
+// Client acquires locks. Make one with New and share it.
 type Client struct {
 	driver *driver
 	grace  time.Duration
 }
 
-// New makes a client, which connects in the background. Endpoints ("host:port" or "unix:/path") are tried in turn.
+// New makes a client, which connects in the background. It tries endpoints ("host:port" or "unix:/path") in turn.
 func New(endpoints []string, options Options) (*Client, error) {
 	return newClient(endpoints, options, systemNow, dialGRPC(endpoints, options))
 }
@@ -68,15 +69,15 @@ func newClient(endpoints []string, options Options, clock func() core.Instant, d
 	}
 	switch {
 	case len(endpoints) == 0:
-		return nil, invalid("endpoints", "must have at least one address such as \"127.0.0.1:50051\"")
+		return nil, invalid("endpoints", "none given; pass at least one address such as \"127.0.0.1:50051\"")
 	case options.Grace < leastGrace:
-		return nil, invalid("grace", "must be at least %v: %v", leastGrace, options.Grace)
+		return nil, invalid("grace", "must be at least %v, not %v", leastGrace, options.Grace)
 	}
 	return &Client{newDriver(endpoints, options.Grace, clock, dial), options.Grace}, nil
 }
 
-// Acquire waits for the lock until ctx ends; it rides out daemons that restart or cannot be reached. The end of ctx is not
-// the end of the lock: call Release. If Acquire returns an error, no lock stays behind.
+// Acquire waits for the lock until ctx ends, and retries while daemons restart or cannot be reached. The end of ctx does
+// not release an acquired lock: call Release. If Acquire returns an error, no lock is left behind.
 func (c *Client) Acquire(ctx context.Context, key string, options AcquireOptions) (*Lock, error) {
 	if options.TTL == 0 {
 		options.TTL = defaultTTL
@@ -88,7 +89,7 @@ func (c *Client) Acquire(ctx context.Context, key string, options AcquireOptions
 		return nil, err
 	}
 	if ctx.Err() != nil {
-		return nil, endedBy(ctx, key, "the time was over before anything was sent")
+		return nil, endedBy(ctx, key, "the deadline passed before the request was sent")
 	}
 	a := newAttempt(c.driver, key, options)
 	defer a.leave()
@@ -98,8 +99,8 @@ func (c *Client) Acquire(ctx context.Context, key string, options AcquireOptions
 	return a.wait(ctx, options.OnQueued)
 }
 
-// Do calls work while the lock is held, and releases it. The context of work ends when the lock is lost; the error of Do
-// is the loss then. context.Cause gives it inside, from Go 1.20 on.
+// Do calls work while the lock is held, then releases the lock. If the lock is lost, the context of work ends and Do
+// returns the loss. With Go 1.20 and newer, context.Cause returns the loss inside work.
 func (c *Client) Do(ctx context.Context, key string, options AcquireOptions, work func(context.Context, *Lock) error) error {
 	lock, err := c.Acquire(ctx, key, options)
 	if err != nil {
@@ -115,7 +116,8 @@ func (c *Client) Do(ctx context.Context, key string, options AcquireOptions, wor
 	return err
 }
 
-// Close ends all Acquires and releases all locks. It waits up to 2 s for that, which then goes on in the background.
+// Close fails all waiting Acquire calls and releases all locks. It waits up to 2 s; after that, the releases continue in
+// the background.
 func (c *Client) Close() {
 	c.driver.do(func(m *core.Machine, now core.Instant) {
 		if !c.driver.closing {

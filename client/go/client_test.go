@@ -86,7 +86,7 @@ func TestBadValuesAreRejectedBeforeAnythingIsSent(t *testing.T) {
 		"owner: must be":       func() error { _, err := c.Acquire(background, "k", AcquireOptions{Owner: "\xff"}); return err },
 		"token: must have":     func() error { _, err := c.Acquire(background, "k", AcquireOptions{Token: long}); return err },
 		"token: must be UTF-8": func() error { _, err := c.Acquire(background, "k", AcquireOptions{Token: "\xff"}); return err },
-		"token: is that": func() error {
+		"token: is already": func() error {
 			_, err := c.Acquire(background, "other", AcquireOptions{Token: other.Token})
 			return err
 		},
@@ -187,7 +187,7 @@ func TestTheErrorOfTheWorkIsThatOfDo(t *testing.T) {
 
 func TestTheLocksMoveWhenADaemonDrainsOrDies(t *testing.T) {
 	first, second := startDaemon(t), startDaemon(t)
-	second.holders = first.holders // the same nodes; the mutexes do not matter while one of them is idle
+	second.holders = first.holders // the same nodes; their mutexes do not matter while one daemon is idle
 	second.fence = 100
 	c := newTestClient(t, Options{}, first, second)
 	lock := acquire(t, c, "k")
@@ -302,7 +302,7 @@ func TestTheClockRuns(t *testing.T) {
 	}
 }
 
-// Timers do not run during a suspend: what matters is how soon the clock is looked at after it.
+// Timers do not run during a suspend, so the driver must read the clock soon after it.
 func TestASuspendIsNoticedWithinASecond(t *testing.T) {
 	d := startDaemon(t)
 	var suspended atomic.Int64

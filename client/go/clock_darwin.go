@@ -6,8 +6,8 @@ import (
 	"github.com/redlockd/redlockd/client/go/internal/core"
 )
 
-// systemNow counts the time of a suspend: a lock expires during a suspend, too. CLOCK_MONOTONIC does so on Darwin, unlike
-// the clock of Go's runtime there.
+// systemNow returns a time that counts suspend time, because locks also expire during a suspend. On Darwin,
+// CLOCK_MONOTONIC counts it; the clock of Go's runtime does not.
 func systemNow() core.Instant {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {

@@ -6,7 +6,7 @@ import (
 	"github.com/redlockd/redlockd/client/go/internal/core"
 )
 
-// systemNow counts the time of a suspend: a lock expires during a suspend, too.
+// systemNow returns a time that counts suspend time, because locks also expire during a suspend.
 func systemNow() core.Instant {
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_BOOTTIME, &now); err != nil {

@@ -10,6 +10,6 @@ import (
 
 var start = time.Now()
 
-// systemNow is the monotonic clock of Go's runtime. On Windows it counts the time of a suspend. On other systems it may
-// not: there, a process that is suspended while it holds a lock may trust it for too long.
+// systemNow returns the monotonic clock of Go's runtime. On Windows it counts suspend time. On other systems it may not:
+// there, a process that is suspended while it holds a lock may trust the lock for too long.
 func systemNow() core.Instant { return core.Instant(time.Since(start)) }

@@ -16,7 +16,7 @@ import (
 	pb "github.com/redlockd/redlockd/client/go/redlockv1"
 )
 
-// fakeDaemon grants free keys and lets others wait. It serves the adapter's tests; the state machine has its own.
+// fakeDaemon grants free keys and queues other acquires. It is for the tests of the driver; the state machine has its own.
 type fakeDaemon struct {
 	pb.UnimplementedLockServiceServer
 	address string

@@ -10,22 +10,22 @@ import (
 	"github.com/redlockd/redlockd/client/go/internal/core"
 )
 
-// While locks are held the clock is looked at so often: timers do not run during a suspend.
+// While locks are held, the driver reads the clock at least this often, because timers do not run during a suspend.
 const mostSleep = time.Second
 
-// driver runs the state machine: it gives it the time and what arrives, and carries out what it asks for. Nothing that
-// happens under the mutex waits.
+// driver runs the state machine: it passes in the time and what arrives, and carries out the requests of the machine.
+// Nothing blocks under the mutex.
 type driver struct {
 	endpoints []string
 	clock     func() core.Instant
 	dial      dialer
 
-	wake chan struct{} // the timer goroutine has something earlier to do
+	wake chan struct{} // wakes the timer goroutine for an earlier time
 	over chan struct{} // closed when the machine has finished
 
 	mutex   sync.Mutex
 	machine *core.Machine
-	stream  *stream // the current one
+	stream  *stream // the current stream
 	wakeAt  core.Instant
 	closing bool
 }
@@ -39,7 +39,7 @@ func newDriver(endpoints []string, grace time.Duration, clock func() core.Instan
 	return d
 }
 
-// do calls the machine.
+// do calls the machine under the mutex.
 func (d *driver) do(action func(m *core.Machine, now core.Instant)) {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
@@ -94,7 +94,7 @@ func notify(channel chan struct{}) {
 	}
 }
 
-// Open, Cancel, NewToken and Jitter are core.Host's.
+// Open, Cancel, NewToken and Jitter implement core.Host.
 
 func (d *driver) Open(session uint64, endpoint int) {
 	d.stream = newStream(session)
@@ -111,7 +111,7 @@ func (d *driver) Cancel(session uint64) {
 func (d *driver) NewToken() string {
 	var bits [16]byte
 	if _, err := rand.Read(bits[:]); err != nil {
-		panic("redlockd: the operating system gives no randomness: " + err.Error())
+		panic("redlockd: the operating system returned no random bytes: " + err.Error())
 	}
 	return "rl-" + hex.EncodeToString(bits[:])
 }

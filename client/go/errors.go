@@ -9,7 +9,7 @@ import (
 	"github.com/redlockd/redlockd/client/go/internal/core"
 )
 
-// Reasons of proto/redlock/v1/lock_service.proto, and Unreachable if no daemon answered.
+// Reasons, as in proto/redlock/v1/lock_service.proto, and Unreachable, which means that no daemon answered.
 const (
 	LockAlreadyHeld   = "LOCK_ALREADY_HELD"
 	LockNotHeld       = core.LockNotHeld
@@ -25,19 +25,19 @@ const (
 	Unreachable       = core.Unreachable
 )
 
-// Error is why an operation failed, or a lock was lost. errors.Is finds context.Canceled and
-// context.DeadlineExceeded in it if the caller's context ended the operation.
+// Error says why an operation failed or a lock was lost. If the caller's context ended the operation, errors.Is finds
+// context.Canceled or context.DeadlineExceeded in it.
 type Error struct {
 	Reason     string // one of the constants of this package
 	Message    string
-	RetryAfter time.Duration // 0: no advice
+	RetryAfter time.Duration // the delay before a retry; 0: unknown
 	cause      error
 }
 
 func (e *Error) Error() string { return e.Message }
 func (e *Error) Unwrap() error { return e.cause }
 
-// ReasonOf is the reason of an Error, also if it is wrapped, and "" of any other error.
+// ReasonOf returns the reason of an Error, even if it is wrapped, and "" for any other error.
 func ReasonOf(err error) string {
 	var own *Error
 	if errors.As(err, &own) {
@@ -50,12 +50,12 @@ func errorOf(key string, failure *core.Failure) *Error {
 	return &Error{Reason: failure.Reason, Message: key + ": " + failure.Message, RetryAfter: failure.RetryAfter}
 }
 
-// endedBy is the error of an operation that the caller's context has ended.
+// endedBy returns the error of an operation that the caller's context has ended.
 func endedBy(ctx context.Context, key, deadlineMessage string) *Error {
 	if ctx.Err() == context.DeadlineExceeded {
 		return &Error{Reason: DeadlineExceeded, Message: key + ": " + deadlineMessage, cause: ctx.Err()}
 	}
-	return &Error{Reason: Canceled, Message: key + ": the caller cancelled", cause: ctx.Err()}
+	return &Error{Reason: Canceled, Message: key + ": the caller cancelled the context", cause: ctx.Err()}
 }
 
 func invalid(field, format string, values ...any) *Error {

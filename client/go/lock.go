@@ -7,41 +7,41 @@ import (
 	"github.com/redlockd/redlockd/client/go/internal/core"
 )
 
-// Lock is a lock that was acquired.
+// Lock is a lock that Client.Acquire or Client.Do has acquired.
 type Lock struct {
 	Key   string
-	Token string // the secret that proves ownership
+	Token string // the owner token, the secret that proves ownership
 
 	driver *driver
 	lease  *core.Lease   // guarded by the driver's mutex
-	loss   *Error        // likewise
-	lost   chan struct{} // closed at the loss
+	loss   *Error        // guarded by the driver's mutex
+	lost   chan struct{} // closed when the lock is lost
 }
 
-// FencingToken is higher than that of any holder before. Hand it to the storage that the lock protects, which refuses a
-// lower one than it has seen. It may grow while the lock is held, when the lock moves to another daemon.
+// FencingToken returns a number that is higher than that of every earlier holder. Pass it to the storage that the lock
+// protects, which must refuse a lower one than it has seen. It may grow when the lock moves to another daemon.
 func (l *Lock) FencingToken() (token uint64) {
 	l.driver.mutex.Lock()
 	defer l.driver.mutex.Unlock()
 	return l.lease.FencingToken()
 }
 
-// Validity is how long the lock can be trusted if nothing is heard from a daemon any more; 0 once it is lost or released.
-// The daemon extends it all the while.
+// Validity returns how long the lock can be trusted if no further message arrives from a daemon; 0 once the lock is lost
+// or released. The daemon keeps extending the lock.
 func (l *Lock) Validity() time.Duration {
 	l.driver.mutex.Lock()
 	defer l.driver.mutex.Unlock()
 	return l.lease.Validity(l.driver.clock())
 }
 
-// Held is whether the lock can be trusted now.
+// Held reports whether the lock can be trusted now.
 func (l *Lock) Held() bool { return l.Validity() > 0 }
 
-// Lost is closed when the lock is lost, or about to be (AcquireOptions.Margin), and by Client.Close; not by a release. The
-// work that the lock protects has to stop then.
+// Lost returns a channel that is closed when the lock is lost or about to be lost (AcquireOptions.Margin), and by
+// Client.Close; not by a release. The work that the lock protects must stop then.
 func (l *Lock) Lost() <-chan struct{} { return l.lost }
 
-// Err is why the lock was lost; nil if Lost is not closed.
+// Err returns why the lock was lost; nil if Lost is not closed.
 func (l *Lock) Err() error {
 	l.driver.mutex.Lock()
 	defer l.driver.mutex.Unlock()
@@ -51,7 +51,7 @@ func (l *Lock) Err() error {
 	return l.loss
 }
 
-// WithContext derives a context that ends when the lock is lost; context.Cause gives the loss, from Go 1.20 on.
+// WithContext derives a context that ends when the lock is lost. With Go 1.20 and newer, context.Cause returns the loss.
 func (l *Lock) WithContext(parent context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := withCause(parent)
 	go func() {
@@ -64,7 +64,7 @@ func (l *Lock) WithContext(parent context.Context) (context.Context, context.Can
 	return ctx, func() { cancel(context.Canceled) }
 }
 
-// Extend makes the lock last for ttl from now. That is rarely needed: the daemon extends it all the while, by its TTL.
+// Extend extends the lock to ttl from now. Rarely needed: the daemon keeps extending the lock by its TTL.
 func (l *Lock) Extend(ctx context.Context, ttl time.Duration) error {
 	if err := checkTTL(ttl); err != nil {
 		return err
@@ -79,12 +79,12 @@ func (l *Lock) Extend(ctx context.Context, ttl time.Duration) error {
 		return l.outcome(failure)
 	case <-ctx.Done():
 		l.driver.do(func(m *core.Machine, _ core.Instant) { m.Abandon(extension) })
-		return endedBy(ctx, l.Key, "not extended in time")
+		return endedBy(ctx, l.Key, "the lock was not extended before the deadline")
 	}
 }
 
-// Release gives the lock back. It waits for that until ctx ends, for 2 s at most; the release then goes on in the
-// background. The error is LockNotHeld if the lock was lost before. A second Release does nothing and returns nil.
+// Release releases the lock. It waits until ctx ends, at most 2 s; after that, the release continues in the background.
+// It fails with LockNotHeld if the lock was lost before. A second Release does nothing and returns nil.
 func (l *Lock) Release(ctx context.Context) error {
 	done := make(chan *core.Failure, 1)
 	l.driver.do(func(m *core.Machine, now core.Instant) {
@@ -96,7 +96,7 @@ func (l *Lock) Release(ctx context.Context) error {
 	case failure := <-done:
 		return l.outcome(failure)
 	case <-bounded.Done():
-		return endedBy(bounded, l.Key, "not released in time; that goes on in the background")
+		return endedBy(bounded, l.Key, "the lock was not released in time; the release continues in the background")
 	}
 }
 

@@ -17,13 +17,13 @@ import (
 	pb "github.com/redlockd/redlockd/client/go/redlockv1"
 )
 
-// call is an open Session. Only one goroutine sends, and only one receives.
+// call is an open Session stream. Only one goroutine sends, and only one receives.
 type call interface {
 	Send(*pb.SessionRequest) error
 	Recv() (*pb.SessionResponse, error)
 }
 
-// dialer opens a Session to an endpoint, and returns what to call once it has ended.
+// dialer opens a Session to an endpoint, and returns a function to call after the Session has ended.
 type dialer func(ctx context.Context, endpoint int) (call, func(), *core.Failure)
 
 // stream carries the messages of one Session of the machine.
@@ -61,7 +61,7 @@ func (s *stream) read(d *driver, call call) *core.Failure {
 	}
 }
 
-// write sends what has gathered while the message before was being written. What goes wrong is reported by read.
+// write sends the operations that were queued while the previous message was being written. read reports its errors.
 func (s *stream) write(d *driver, call call) {
 	for {
 		var message *pb.SessionRequest
@@ -80,7 +80,7 @@ func (s *stream) write(d *driver, call call) {
 	}
 }
 
-// dialGRPC opens each Session on a connection of its own: one on which packets are lost is never used again.
+// dialGRPC opens each Session on its own connection, so that a connection that loses packets is never reused.
 func dialGRPC(endpoints []string, options Options) dialer {
 	return func(ctx context.Context, endpoint int) (call, func(), *core.Failure) {
 		address := endpoints[endpoint]
@@ -123,7 +123,7 @@ func bearerToken(make func() string) (token string, failure *core.Failure) {
 
 func brokenBy(err error) *core.Failure {
 	if err == io.EOF {
-		return &core.Failure{Reason: core.Unreachable, Message: "the daemon ended the stream"}
+		return &core.Failure{Reason: core.Unreachable, Message: "the daemon closed the stream"}
 	}
 	reported, reason := status.Convert(err), core.Unreachable
 	switch reported.Code() {

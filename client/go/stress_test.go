@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// realDaemon starts the daemon named by REDLOCKD, with nodes of its own.
+// realDaemon starts the daemon named by REDLOCKD, with its own nodes.
 func realDaemon(t *testing.T) string {
 	program := os.Getenv("REDLOCKD")
 	if program == "" {
@@ -91,7 +91,7 @@ func TestCancellingAtAnyMomentLeavesNoLock(t *testing.T) {
 	}
 }
 
-// Extensions, releases and the close of one client cross each other.
+// Extensions, releases and the close of one client run concurrently.
 func TestExtendReleaseAndCloseDoNotHangTogether(t *testing.T) {
 	socket := realDaemon(t)
 	for i := 0; i < 20; i++ {

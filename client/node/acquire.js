@@ -5,15 +5,14 @@ import { Operation, tooLate } from './operations.js';
 const LEAST_RETRY_DELAY = 50;
 const CANCEL_ANSWERED_WITHIN = 1000;
 
-// An attempt to get a lock. Whatever becomes of it, no lock is left behind that the caller does not get.
-// An acquire without a caller was given up.
+// An acquisition. If the caller does not get the lock, no lock is left behind. Without a caller, it was given up.
 export class Acquire extends Operation {
-  // Not to be sent yet.
+  // A release or a pause must end before the acquire may be sent.
   blocked = false;
   #timer;
   #failures = 0;
 
-  // `request`: key, ttl, owner, wait (undefined: no limit; 0: a single try), margin, and onLost, which is for the Lease.
+  // `request`: key, ttl, owner, wait (undefined: no limit; 0: a single try), margin, and onLost (for the Lease).
   constructor(machine, request, caller) {
     super(machine, caller);
     this.request = request;
@@ -46,8 +45,8 @@ export class Acquire extends Operation {
   abandoned(sent) {
     this.entry = undefined;
     if (!sent) return;
-    // The daemon may have acquired the lock. The next attempt waits until that is undone: a single try must not fail
-    // because of this client's own lock.
+    // The daemon may have acquired the lock. The next attempt waits until it is released, because a single try must not
+    // fail on this client's own lock.
     const given = this.caller === undefined;
     this.machine.release(this.name, { onDone: given ? undefined : () => this.#unblock() });
     if (given) {
@@ -58,7 +57,7 @@ export class Acquire extends Operation {
     this.blocked = true;
   }
 
-  // The caller gets `error` now.
+  // Fails the caller with `error` now.
   giveUp(error) {
     if (this.caller === undefined) return;
     this.settle(error);

@@ -1,19 +1,20 @@
-// What a caller gives is checked before anything is sent: a bad value fails this one call.
+// Checks the arguments of a call before anything is sent, so that an invalid value fails only that call.
 import { LockError } from './errors.js';
 
 const LONGEST_KEY = 512; // bytes
 const LONGEST_OWNER = 128; // bytes
 const LEAST_TTL = 10;
 const LEAST_GRACE = 100;
-const LONGEST_DURATION = 315_576_000_000_000; // of google.protobuf.Duration
+const LONGEST_DURATION = 315_576_000_000_000; // the maximum of google.protobuf.Duration
 
 const refuse = (field, what) => { throw new LockError('INVALID_ARGUMENT', `${field}: ${what}`); };
 const shown = (value) => (typeof value === 'string' ? JSON.stringify(value) : String(value));
 
 const checkText = (field, value, longest) => {
   if (typeof value !== 'string') refuse(field, `must be a string, not ${typeof value}`);
-  if (/\p{Surrogate}/u.test(value)) refuse(field, 'has a lone surrogate, which cannot be written as UTF-8');
-  if (Buffer.byteLength(value) > longest) refuse(field, `must have at most ${longest} bytes as UTF-8`);
+  if (/\p{Surrogate}/u.test(value)) refuse(field, 'contains a lone surrogate, which cannot be encoded as UTF-8');
+  const bytes = Buffer.byteLength(value);
+  if (bytes > longest) refuse(field, `has ${bytes} bytes as UTF-8; use at most ${longest}`);
 };
 
 const checkTime = (field, value, least, most = LONGEST_DURATION) => {
@@ -48,9 +49,11 @@ export const checkAcquire = (key, options, grace) => {
 // Returns the endpoints as an array.
 export const checkClient = (endpoints, { token, grace }) => {
   const list = [endpoints].flat();
-  if (list.length === 0) refuse('endpoints', 'none given: pass at least one address such as "127.0.0.1:50051"');
+  if (list.length === 0) refuse('endpoints', 'none given; pass at least one address such as "127.0.0.1:50051"');
   for (const endpoint of list) {
-    if (typeof endpoint !== 'string' || endpoint === '') refuse('endpoints', `${shown(endpoint)} is not an address`);
+    if (typeof endpoint !== 'string' || endpoint === '') {
+      refuse('endpoints', `${shown(endpoint)} is not an address such as "127.0.0.1:50051"`);
+    }
   }
   if (token !== undefined && typeof token !== 'string') checkFunction('token', token);
   checkTime('grace', grace, LEAST_GRACE);

@@ -1,17 +1,17 @@
-// The time since boot, suspends included, in ms: as two bounds, because Node cannot read CLOCK_BOOTTIME itself.
+// The time since boot in ms, including suspends, as two bounds, because Node cannot read CLOCK_BOOTTIME.
 //
-// performance.now() counts the time of a suspend on macOS (mach_continuous_time) and on Windows (the performance
+// performance.now() counts suspend time on macOS (mach_continuous_time) and on Windows (the performance
 // counter), but not on Linux (CLOCK_MONOTONIC). On Linux os.uptime() does: it reads /proc/uptime, which is
 // CLOCK_BOOTTIME cut to 10 ms (to whole seconds if /proc is missing). So uptime - monotonic is constant, except
 // that it grows by the length of each suspend, and every reading of both gives a lower bound of it.
 //
 //   earliest()  never after the true time: the monotonic clock plus the highest lower bound seen so far. Cheap.
 //               A suspend that it has not noticed makes it earlier still.
-//   latest()    never before the true time: reads the uptime and adds its resolution. Some 10 us.
+//   latest()    never before the true time: reads the uptime and adds its resolution. Takes about 10 us.
 //
-// What the client proves by the time at which it sent something, it counts from earliest(); whether a trust has
-// ended, it decides by latest(). So both errors end the trust early, by up to 10 ms, and never late. The wall clock
-// is not used, because it may be set.
+// The client takes the sending times of messages from earliest(), and decides with latest() whether the trust has
+// ended. So both errors end the trust early, by up to 10 ms, and never late. The wall clock is not used, because it
+// may be set.
 
 import os from 'node:os';
 import process from 'node:process';
@@ -22,9 +22,9 @@ const WHOLE_SECONDS = 1000;
 export class SuspendClock {
   #monotonic;
   #uptime;
-  #ahead = -Infinity; // of the monotonic clock: at least this much
+  #ahead = -Infinity; // a lower bound of (uptime - monotonic)
   #resolution = RESOLUTION;
-  // How often a suspend was noticed.
+  // The number of suspends noticed so far.
   suspends = 0;
 
   // Both functions return ms.
@@ -44,14 +44,14 @@ export class SuspendClock {
       if (ahead > this.#ahead + this.#resolution) this.suspends += 1;
       this.#ahead = ahead;
     }
-    // How far the uptime is behind a time that has certainly come.
+    // How far the uptime is behind a lower bound of the true time.
     const behind = before + this.#ahead - uptime;
     if (behind > this.#resolution) this.#resolution = Math.max(behind, WHOLE_SECONDS);
     return uptime + this.#resolution;
   }
 }
 
-// A clock that already counts the time of a suspend.
+// Wraps a clock that already counts suspend time.
 export class PlainClock {
   suspends = 0;
   #monotonic;

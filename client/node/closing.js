@@ -2,11 +2,11 @@ import { Close, Operation } from './operations.js';
 
 const CALLER_WAITS = 2000;
 
-// The end of a client: what its Session is to release, and who waits for that.
+// The close of a client: what its Session must release, and the callers that wait for it.
 export class Closing {
   done = false;
   #machine;
-  #covered = []; // key, token and ttl of what `close` releases
+  #covered = []; // key, token and ttl of the locks that `close` releases
   #sent = false;
   #calls = [];
 
@@ -26,13 +26,13 @@ export class Closing {
     this.#calls.push(call);
   }
 
-  // The Session that was to release all this is gone.
+  // The Session that was to release the covered locks was abandoned.
   abandoned() {
     this.#sent = false;
     for (const name of this.#covered.splice(0)) this.#machine.release(name);
   }
 
-  // Does the next step. Returns whether that was the last.
+  // Does the next step. Returns whether the close is complete.
   advance() {
     if (this.#machine.releases.size > 0 && !this.#sent) return false;
     if (this.#covered.length > 0) {

@@ -1,4 +1,4 @@
-// Carries out ../conformance/scenarios.json.
+// Runs ../conformance/scenarios.json.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';

@@ -6,10 +6,10 @@ const SHORTEST_CONNECT = 50;
 const LONGEST_SILENCE = 2000;
 const PAUSE = 50;
 const LONGEST_PAUSE = 1000;
-// After a Session that was ready for less than this, the shortest pause passes once all endpoints have been tried:
-// a daemon that always drains is not asked without a pause.
+// A Session that was ready for less than this counts as a failure: once all endpoints have been tried, the client makes
+// the shortest pause. This keeps it from polling a daemon that always drains.
 const STEADY = 1000;
-// A deadline that comes so much too late: the process was held up, and answers may be waiting to be read.
+// If a deadline runs at least this late, the process was held up, and answers may be waiting to be read.
 const HELD_UP = 100;
 
 class Ping {
@@ -29,7 +29,7 @@ class Ping {
 export class Connection {
   // undefined: none is open.
   session;
-  // Why the last Session was abandoned.
+  // Why the last Session was abandoned, as a LockError.
   lastError;
   #failures = 0; // in a row
   #endpoint = 0;
@@ -37,8 +37,8 @@ export class Connection {
   #nextId = 1;
   #options;
 
-  // `endpoints`: how many there are. `host.open(session)` starts the stream; `host.drop(session, reusable)` cancels it,
-  // and its connection if that is not reusable. `onReady(session)`, `onAbandoned(session, error)`.
+  // `endpoints`: their number. `host.open(session)` starts the stream; `host.drop(session, reusable)` cancels it, and
+  // closes its connection unless that is reusable. `onReady(session)` and `onAbandoned(session, error)` report changes.
   constructor(options) { this.#options = options; }
 
   get ready() { return this.session?.state === 'ready'; }
@@ -49,19 +49,19 @@ export class Connection {
     return this.session.queue(id, operation);
   }
 
-  // Does nothing if a Session is open, or if a pause is to pass first.
+  // Opens a Session. Does nothing if one is open, or during a pause between attempts.
   open() {
     if (this.session !== undefined || this.#pause !== undefined) return;
     const { endpoints, grace, host } = this.#options;
     const session = new Session(this.#endpoint, grace);
     this.session = session;
     const time = Math.max(SHORTEST_CONNECT, Math.min(LONGEST_CONNECT, grace / 2 / endpoints));
-    this.#limit('connect', time, `no answer within ${Math.round(time)} ms`);
+    this.#limit('connect', time, `the daemon did not answer within ${Math.round(time)} ms`);
     this.queue(new Ping(() => this.#becomeReady()));
     host.open(session);
   }
 
-  // From now on, nothing that arrives on this Session counts.
+  // Abandons the Session: everything that still arrives on it is ignored.
   abandon(session, error) {
     if (session !== this.session) return;
     const { clock, deadlines, endpoints, host, onAbandoned, random } = this.#options;
@@ -82,7 +82,7 @@ export class Connection {
     onAbandoned(session, error);
   }
 
-  // Ends the Session in peace; nothing is held or waited for.
+  // Ends a Session that holds no locks and has no pending operations.
   close() {
     this.#options.deadlines.remove(this.#pause);
     this.#pause = undefined;
@@ -108,8 +108,8 @@ export class Connection {
     onReady(session);
   }
 
-  // Every answer is as good as that to a ping. So a ping is due when a quarter of the grace has passed since the
-  // sending of the last message that was answered, which is not later than the last message sent.
+  // Every answer proves as much as the answer to a ping. So a ping is due a quarter of the grace after the sending of
+  // the last message that was answered, which is not later than the last message sent.
   #pingWhenDue() {
     const { clock, deadlines, grace } = this.#options;
     const { session } = this;
@@ -118,14 +118,14 @@ export class Connection {
       session.timers.ping = deadlines.add(due, () => this.#pingWhenDue());
       return;
     }
-    this.#limit('silence', Math.min(LONGEST_SILENCE, grace / 3), 'the daemon is silent');
+    this.#limit('silence', Math.min(LONGEST_SILENCE, grace / 3), 'the daemon fell silent');
     this.queue(new Ping(() => {
       deadlines.remove(session.timers.silence);
       this.#pingWhenDue();
     }));
   }
 
-  // Abandons the Session after `time`, or after twice that if the process was held up meanwhile.
+  // Abandons the Session after `time`. If the process was held up, waits for `time` once more.
   #limit(timer, time, message) {
     const { clock, deadlines } = this.#options;
     const { session } = this;

@@ -1,8 +1,8 @@
-// Actions that are due at a time: a binary heap from which each action can be removed.
+// A binary heap of actions that are due at given times. Each action can be removed.
 export class Deadlines {
   #heap = [];
 
-  // Returns what remove() takes. `action(lateness)` runs once.
+  // Returns an entry for remove(). `action(lateness)` runs once.
   add(at, action) {
     const entry = { at, action, index: this.#heap.length };
     this.#heap.push(entry);
@@ -10,7 +10,7 @@ export class Deadlines {
     return entry;
   }
 
-  // Of an entry that has run, or was removed, or is undefined: harmless.
+  // Does nothing if the entry has run, was removed, or is undefined.
   remove(entry) {
     if (entry === undefined || entry.index < 0) return;
     const last = this.#heap.pop();
@@ -24,7 +24,7 @@ export class Deadlines {
 
   get size() { return this.#heap.length; }
 
-  // When the first is due; Infinity if there is none.
+  // When the first action is due; Infinity if there is none.
   get next() { return this.#heap.length > 0 ? this.#heap[0].at : Infinity; }
 
   run(now) {

@@ -1,9 +1,9 @@
-// Drives a Machine by streams and timers.
+// Drives a Machine with streams and timers.
 
 import { randomFillSync } from 'node:crypto';
 import { Machine } from './machine.js';
 
-// A timer that fires so much too late was held up by other work of the process.
+// If a timer fires more than this late, other work has held up the process.
 const LATE = 20;
 const LONGEST_TIMER = 1000;
 
@@ -73,7 +73,7 @@ export class Driver {
 
   #run(step) {
     const value = step();
-    // User code may come back here.
+    // User code may call this object again.
     for (const notice of this.#machine.takeNotices()) notice();
     this.#flushSoon();
     this.#arm();
@@ -81,8 +81,8 @@ export class Driver {
     return value;
   }
 
-  // At the end of this turn of the event loop, so that all its operations share one message; and not before the
-  // message before it was written.
+  // Sends at the end of this turn of the event loop, so that all operations of the turn share one message, and only
+  // after the previous message was written.
   #flushSoon() {
     if (this.#flushing || !this.#machine.session?.hasOutbox || this.#stream.writing) return;
     this.#flushing = true;
@@ -95,7 +95,7 @@ export class Driver {
     });
   }
 
-  // One timer. It keeps the process alive only while a caller waits.
+  // Sets the only timer. It keeps the process alive only while a caller waits.
   #arm() {
     const { awaited, closed, wakeAt } = this.#machine;
     if (closed || wakeAt === Infinity) {
@@ -115,7 +115,7 @@ export class Driver {
     else this.#timer.unref();
   }
 
-  // If the process was held up, what has arrived meanwhile is read first: the extension of a lock may be waiting.
+  // If the process was held up, reads what has arrived first: the extension of a lock may be waiting.
   #fire(due) {
     this.#timer = undefined;
     this.#timerAt = Infinity;

@@ -1,5 +1,5 @@
-// `reason` is one of the contract's (proto/redlock/v1/lock_service.proto), or UNREACHABLE if no daemon answered.
-// `retryAfter`: in ms; undefined if a repetition does not help.
+// The error of all calls. `reason`: as in proto/redlock/v1/lock_service.proto, or UNREACHABLE if no daemon answered.
+// `retryAfter`: the delay before a retry, in ms; undefined if a retry does not help.
 export class LockError extends Error {
   constructor(reason, message, retryAfter) {
     super(message);
@@ -11,4 +11,4 @@ export class LockError extends Error {
 
 export const errorOf = (status) => new LockError(status.reason, status.message, status.retryDelay);
 
-export const closedError = () => new LockError('CANCELLED', 'the client is closed');
+export const closedError = () => new LockError('CANCELLED', 'the client is closed; make a new one');

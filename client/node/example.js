@@ -1,4 +1,4 @@
-// node example.js [HOST:PORT]: takes a lock, works while it is held, and gives it back.
+// node example.js [HOST:PORT]: acquires a lock, works while it is held, and releases it.
 import { Client } from './index.js';
 
 const client = new Client(process.argv[2] ?? process.env.REDLOCK_SERVER ?? '127.0.0.1:50051');

@@ -1,4 +1,4 @@
-// Locks by redlockd.
+// The Node client of redlockd, the lock service.
 //
 //   const client = new Client(['10.0.0.1:50051', '10.0.0.2:50051']);
 //   await using lock = await client.acquire('reports', { ttl: 30_000, wait: 10_000 });
@@ -18,16 +18,16 @@ export { LockError };
 
 Symbol.asyncDispose ??= Symbol('Symbol.asyncDispose');
 
-// A callback of the user that throws must not harm other locks.
+// An exception in a user's callback must not affect other locks.
 const contained = (callback) => callback && ((...values) => {
   try {
     callback(...values);
   } catch {
-    // Nobody waits for its outcome.
+    // No caller waits for the outcome.
   }
 });
 
-// A held lock. Made by Client.acquire() and Client.using().
+// A held lock. Client.acquire() and Client.using() make it.
 export class Lock {
   #driver;
   #lease;
@@ -42,30 +42,30 @@ export class Lock {
 
   get key() { return this.#lease.key; }
 
-  // The secret that proves ownership.
+  // The owner token, the secret that proves ownership.
   get token() { return this.#lease.token; }
 
-  // Higher than that of any holder before. Hand it to the storage that the lock protects. May grow while the lock
+  // Higher than that of every earlier holder. Pass it to the storage that the lock protects. May grow while the lock
   // is held.
   get fencingToken() { return this.#lease.fence; }
 
-  // An AbortSignal: aborted, with the reason, when the lock is lost, or about to be. The work that it protects has to
-  // stop.
+  // An AbortSignal, aborted with the error when the lock is lost or about to be lost. The work that the lock protects
+  // must stop then.
   get lost() { return this.#lost.signal; }
 
-  // How long the lock can be trusted if nothing more arrives.
+  // How long the lock can be trusted if no further message arrives.
   get validity() { return Math.max(0, this.#lease.trustedUntil - this.#driver.clock.latest()); }
 
   get held() { return this.validity > 0; }
 
-  // Makes it last for `ttl` from now. The daemon extends the lock anyway for as long as it is held.
+  // Extends the lock to `ttl` from now. Rarely needed: the daemon keeps extending the lock while it is held.
   async extend(ttl) {
     checkTtl(ttl);
     this.lost.throwIfAborted();
     await this.#driver.extend(this.#lease, ttl);
   }
 
-  // Gives the lock back. Waits for the daemon for at most 2 s; after that, the release continues in the background.
+  // Releases the lock. Waits for the daemon for at most 2 s; after that, the release continues in the background.
   // Throws LOCK_NOT_HELD if the lock was lost before. A second release does nothing.
   async release() {
     if (this.#released) {
@@ -82,14 +82,14 @@ export class Lock {
   }
 }
 
-// Connects when it has to. `endpoints` ('host:port' or 'unix:/path') are tried in turn.
+// Acquires locks. Connects when necessary; tries `endpoints` ('host:port' or 'unix:/path') in turn.
 export class Client {
   #driver;
   #grace;
 
-  // credentials: of grpc.credentials.createSsl(); unset for no TLS.
+  // credentials: from grpc.credentials.createSsl(); unset for no TLS.
   // token: a bearer token, or a function that returns one.
-  // grace: how long the daemon keeps the locks of a client that has gone silent. At least 100.
+  // grace: how long the daemon keeps the locks of a silent client. At least 100.
   constructor(endpoints = ['127.0.0.1:50051'], { credentials, token, grace = 5000 } = {}) {
     const list = checkClient(endpoints, { token, grace });
     this.#grace = grace;
@@ -98,9 +98,9 @@ export class Client {
     });
   }
 
-  // A Lock. Waits for it as long as it takes, or `wait` ms; 0 is a single try. `signal` gives up.
-  // margin: `lost` is aborted when no more than this is left of the validity; unset: the smallest of a tenth of the
-  // TTL, a tenth of the grace, and 500. onQueued(position) is called with how many are before it.
+  // Returns a Lock. Waits up to `wait` ms; 0 is a single try, unset waits without a limit. `signal` gives up waiting.
+  // margin: `lost` is aborted when at most this much of the validity is left. Default: the smallest of a tenth of the
+  // TTL, a tenth of the grace, and 500. onQueued(position) is called with the number of waiters ahead in the queue.
   async acquire(key, options = {}) {
     const { signal, ...request } = checkAcquire(key, options, this.#grace);
     signal?.throwIfAborted();
@@ -118,8 +118,8 @@ export class Client {
     });
   }
 
-  // Calls work(lock) while the lock is held, releases it, and returns what work returned, unless the lock was lost
-  // meanwhile.
+  // Calls work(lock) while the lock is held, then releases the lock. Returns the result of work, or throws if the lock
+  // was lost in the meantime.
   async using(key, options, work) {
     const lock = await this.acquire(key, options);
     try {
@@ -131,8 +131,8 @@ export class Client {
     }
   }
 
-  // Releases all locks, which are lost to their holders, and ends all waiting. Waits for the daemon for at most 2 s;
-  // after that, it continues in the background.
+  // Releases all locks, signals their loss, and fails all waiting calls. Waits for the daemon for at most 2 s; after
+  // that, the close continues in the background.
   async close() { await this.#driver.close(); }
 
   async [Symbol.asyncDispose]() { await this.close(); }

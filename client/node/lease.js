@@ -1,10 +1,10 @@
-// A lock that the client holds, and how long it is trusted.
+// An acquired lock: its state, and until when it is trusted.
 export class Lease {
   // held | lost | released
   state = 'held';
-  // Once it is not held any more, returns why, as a LockError.
+  // Returns why the lock is no longer held, as a LockError. Set when the lock is lost or released.
   endedBy;
-  // The Session that keeps it alive; undefined from the abandonment of that Session to the next adoption.
+  // The Session that keeps the lock alive; undefined while the lock has yet to be adopted.
   session;
   #validUntil = -Infinity;
   #frozen = -Infinity;
@@ -26,13 +26,13 @@ export class Lease {
     this.extended({ fence, validity }, madeAt);
   }
 
-  // The validity of an extension. It counts only through the Session that keeps the lock alive.
+  // The daemon extended the lock. Only for messages of the Session that keeps the lock alive.
   extended({ fence, validity }, madeAt) {
     this.#validUntil = Math.max(this.#validUntil, madeAt + validity);
     if (fence > this.fence) this.fence = fence;
   }
 
-  // The Session was abandoned: the trust stays as it is until the lock is adopted.
+  // The Session was abandoned: the trust is frozen until the lock is adopted.
   freeze() {
     this.#frozen = this.trustedUntil;
     this.session = undefined;
@@ -46,7 +46,7 @@ export class Lease {
 
   get lossAt() { return this.trustedUntil - this.margin; }
 
-  // For the next adopt. Never repeated, and above the fencing token.
+  // The sequence of the next adopt: never repeated, and above the fencing token.
   nextSequence() {
     if (this.#sequence < this.fence) this.#sequence = this.fence;
     this.#sequence += 1n;

@@ -6,9 +6,9 @@ import { LockError, closedError } from './errors.js';
 import { Adopt, Extend, Release } from './operations.js';
 
 const OPERATIONS_IN_A_MESSAGE = 1000;
-// A Session without locks and operations is ended after this time, so that it does not keep the process alive.
+// The client ends a Session without locks and operations after this time, so that the process can exit.
 const IDLE = 1000;
-// While locks are held, tick() is to be called this often: timers do not count the time of a suspend.
+// While locks are held, tick() must be called at least this often, because timers do not count suspend time.
 const LONGEST_SLEEP = 1000;
 
 // The client's side of the protocol (client/PROTOCOL.md), without gRPC, timers or a real clock. Its owner calls
@@ -17,21 +17,21 @@ const LONGEST_SLEEP = 1000;
 // take() returns as soon as the stream can be written to.
 export class Machine {
   deadlines = new Deadlines();
-  // How many callers wait for an operation.
+  // The number of callers that wait for an operation.
   awaited = 0;
   leases = new Map(); // token -> the Lease, while it is held
   acquires = new Set();
   releases = new Set();
   extensions = new Set();
-  #ending = new Map(); // a Lease that was lost while it was trusted -> the deadline of its release
+  #ending = new Map(); // a lost Lease whose trust has not ended -> the deadline of its release
   #connection;
-  #lossCheckAt = Infinity; // not after the first loss
+  #lossCheckAt = Infinity; // no lock is lost by the clock before this
   #notices = [];
   #suspends;
   #idle;
   #closing; // set by close()
 
-  // `endpoints`: how many there are. `host`: see Connection. `newToken()` returns an owner token.
+  // `endpoints`: their number. `host`: see Connection. `newToken()` returns an owner token.
   constructor({ endpoints, grace, clock, host, newToken, random = Math.random }) {
     this.endpoints = endpoints;
     this.grace = grace;
@@ -50,7 +50,7 @@ export class Machine {
 
   get ready() { return this.#connection.ready; }
 
-  // Nothing is left to do, and nothing will be.
+  // The close is complete, and nothing more is sent or reported.
   get closed() { return this.#closing?.done ?? false; }
 
   // ---- for the user
@@ -72,7 +72,7 @@ export class Machine {
     this.#settle();
   }
 
-  // Trust ends now, whatever the daemon answers.
+  // Ends the trust now, whatever the daemon answers.
   releaseLease(lease, caller) {
     const released = () => new LockError('CANCELLED', `${lease.key}: the lock was released`);
     if (!this.#stopTrusting(lease, 'released', released)) {
@@ -94,7 +94,7 @@ export class Machine {
     this.#settle();
   }
 
-  // Releases everything, ends all operations, and lets the caller wait for that for a short time.
+  // Releases all locks and ends all operations. The caller waits for the answer for at most 2 s.
   close(caller) {
     if (this.#closing === undefined) {
       this.#closing = new Closing(this);
@@ -135,7 +135,7 @@ export class Machine {
     this.#settle();
   }
 
-  // `fatal`: another attempt to connect cannot help.
+  // The stream has ended. `fatal`: a retry cannot help.
   ended(session, error, fatal = false) {
     if (session !== this.session) return;
     this.#connection.abandon(session, error);
@@ -158,7 +158,7 @@ export class Machine {
     this.#settle();
   }
 
-  // What is to be called once this object has come to rest: user code, which may call it again.
+  // Returns callbacks to user code, to be called outside of this object because they may call it again.
   takeNotices() {
     if (this.#notices.length === 0) return [];
     const notices = this.#notices;
@@ -170,7 +170,7 @@ export class Machine {
 
   after(time, action) { return this.deadlines.add(this.clock.earliest() + time, action); }
 
-  // Sends it now if a Session is ready, else when the next one is.
+  // Sends an operation if a Session is ready. Otherwise it is sent when the next Session is ready.
   submit(operation) {
     if (this.ready) operation.entry = this.#connection.queue(operation);
   }
@@ -206,7 +206,7 @@ export class Machine {
 
   timeoutError(key, done, time) {
     if (this.ready) return new LockError('DEADLINE_EXCEEDED', `${key}: not ${done} within ${time} ms`);
-    const why = this.#connection.lastError?.message ?? 'no connection yet';
+    const why = this.#connection.lastError?.message ?? 'no connection was made yet';
     return new LockError('UNREACHABLE', `${key}: not ${done} within ${time} ms: no daemon could be reached: ${why}`);
   }
 
@@ -265,18 +265,18 @@ export class Machine {
     }
   }
 
-  // The daemon may go on extending the lock, so it is released; but not before its trust has ended, because the holder
-  // needs the margin to stop its work.
+  // Loses a lock by the clock. The daemon may continue to extend it, so it is released, but only after its trust has
+  // ended, because the holder needs the margin to stop its work.
   #end(lease) {
     const { trustedUntil } = lease;
-    this.lose(lease, 'it could not be extended in time');
+    this.lose(lease, 'no daemon extended it in time');
     this.#ending.set(lease, this.deadlines.add(trustedUntil, () => {
       this.#ending.delete(lease);
       this.release(lease);
     }));
   }
 
-  // Returns false if the lock was not held any more. Its extensions end with `error()`.
+  // Returns false if the lock was no longer held. Its extensions fail with `error()`.
   #stopTrusting(lease, state, error) {
     if (lease.state !== 'held') return false;
     lease.state = state;

@@ -3,12 +3,12 @@ import { LockError, errorOf } from './errors.js';
 const CALLER_WAITS = 2000;
 const ADOPT_AGAIN = 100;
 
-// Something that was asked of the client. `caller(error, value)` is called once; undefined: nobody waits for it.
+// An operation that a caller started. `caller(error, value)` is called once; undefined: no caller waits.
 export class Operation {
   sends = 0;
-  // Its place in the current Session; undefined while it is not there.
+  // Its entry in the current Session; undefined while it is not queued or sent there.
   entry;
-  // The deadline of the caller.
+  // The deadline until which the caller waits.
   bound;
 
   constructor(machine, caller) {
@@ -27,11 +27,11 @@ export class Operation {
   }
 }
 
-// Gives a token back. Goes on after its caller has left, until the lock would have expired.
+// Releases a lock. Continues after its caller has stopped waiting, until the lock would have expired.
 export class Release extends Operation {
   #expiry;
 
-  // `onDone()` is called when there is nothing more to do.
+  // `onDone()` is called when the release has ended.
   constructor(machine, { key, token, ttl }, { caller, onDone } = {}) {
     super(machine, caller);
     this.key = key;
@@ -64,14 +64,14 @@ export class Release extends Operation {
     this.onDone?.();
   }
 
-  // No Session keeps the lock alive any more. The last daemon gives it up after the grace, and without the daemon it
+  // No Session keeps the lock alive any more. The last daemon releases it after the grace; without that daemon, it
   // expires.
   #expire() {
     this.#expiry ??= this.machine.after(Math.max(this.machine.grace, this.ttl), () => this.end());
   }
 }
 
-// Waits for the adoption of the lock if need be.
+// Extends a lock, after its adoption if it has yet to be adopted.
 export class Extend extends Operation {
   constructor(machine, lease, ttl, caller) {
     super(machine, caller);
@@ -98,7 +98,7 @@ export class Extend extends Operation {
   }
 }
 
-// Takes a lock that is held into the current Session.
+// Adopts a held lock on the current Session.
 export class Adopt {
   sends = 0;
   #machine;
@@ -146,4 +146,4 @@ export class Close {
 }
 
 export const tooLate = (key) => new LockError(
-  'VALIDITY_EXPIRED', `${key}: the lock was granted, but its validity had passed when the answer was read`);
+  'VALIDITY_EXPIRED', `${key}: the lock was granted, but its validity had ended when the answer was read`);

@@ -1,9 +1,9 @@
 import { Anchor, allowance } from './trust.js';
 
-// One stream to one daemon: what was sent and not yet answered, and what the answers prove.
+// One Session: what was sent and not yet answered, and until when the answers allow trust.
 //
-// An operation has `body()`, which makes it as the transport sends it, `sends`, which counts how often it was sent,
-// `answered(result, context)` and `abandoned(sent)`.
+// An operation has `body()`, which returns the message for the transport, `sends`, the number of times it was sent,
+// `answered(result, session, madeAt, now)` and `abandoned(sent)`.
 export class Session {
   // connecting | ready | abandoned
   state = 'connecting';
@@ -11,7 +11,7 @@ export class Session {
   anchor = new Anchor();
   // The sending time of the last message that was answered.
   answeredAt = -Infinity;
-  // Its deadlines.
+  // The deadlines of this Session, by name.
   timers = {};
   #grace;
   #greeted = false;
@@ -35,7 +35,7 @@ export class Session {
     return entry;
   }
 
-  // Gives up an operation: takes it out if it was not sent, else sends `cancel`. Returns whether it was sent.
+  // Cancels an operation: removes it if it was not sent, otherwise sends `cancel`. Returns whether it was sent.
   cancel(entry) {
     if (entry.sentAt === undefined) {
       this.#outbox.splice(this.#outbox.indexOf(entry), 1);
@@ -45,7 +45,7 @@ export class Session {
     return true;
   }
 
-  // The next message, which counts as sent from now on.
+  // Returns the next message, which counts as sent from now on.
   take(limit, now) {
     const operations = [];
     for (const entry of this.#outbox.splice(0, limit)) {
@@ -65,7 +65,7 @@ export class Session {
     return message;
   }
 
-  // The operation that was answered; undefined if the id is unknown.
+  // Returns the operation that was answered; undefined if the id is unknown.
   answered(id, clock) {
     const entry = this.#sent.get(id);
     if (entry === undefined) return undefined;
@@ -75,10 +75,10 @@ export class Session {
     return entry.operation;
   }
 
-  // The operation that was sent with this id, if it has no answer yet.
+  // Returns the operation that was sent with this id if it is not answered yet.
   find(id) { return this.#sent.get(id)?.operation; }
 
-  // All operations that have no answer, and whether they were sent. Nothing of them is left.
+  // Removes and returns all operations without an answer, and whether each was sent.
   takeUnanswered() {
     const entries = [...this.#sent.values(), ...this.#outbox];
     this.#sent.clear();

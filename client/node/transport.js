@@ -19,7 +19,7 @@ const { LockService } = grpc.loadPackageDefinition(definition).redlock.v1;
 const CHANNEL_OPTIONS = {
   'grpc.initial_reconnect_backoff_ms': 100,
   'grpc.max_reconnect_backoff_ms': 500,
-  // A connection that is given up must not be used again by the next Session.
+  // The next Session must not reuse an abandoned connection.
   'grpc.use_local_subchannel_pool': 1,
 };
 const FATAL = new Map([
@@ -28,8 +28,8 @@ const FATAL = new Map([
   [grpc.status.INVALID_ARGUMENT, 'INVALID_ARGUMENT'],
 ]);
 
-// One Session at one endpoint. `onMessage(message)`, and `onEnd(error, fatal)` at most once and never from within
-// the constructor.
+// One Session stream to one endpoint. Calls `onMessage(message)` for each message, and `onEnd(error, fatal)` at most
+// once, never within the constructor.
 class Stream {
   writing = false;
   #call;
@@ -45,7 +45,7 @@ class Stream {
     this.#call.on('data', (message) => onMessage(messageFrom(message)));
     this.#call.on('error', ({ code, details, message }) =>
       end(FATAL.get(code) ?? 'UNREACHABLE', details || message, FATAL.has(code)));
-    this.#call.on('end', () => end('UNREACHABLE', 'the stream was closed', false));
+    this.#call.on('end', () => end('UNREACHABLE', 'the daemon closed the stream', false));
   }
 
   // Calls `onWritten()` when the next message can be written.
@@ -61,7 +61,7 @@ class Stream {
   cancel() { this.#call?.cancel(); }
 }
 
-// Streams to `endpoints`, over one connection each.
+// Opens streams to `endpoints`, with one connection per endpoint.
 export class Transport {
   #endpoints;
   #credentials;

@@ -1,25 +1,26 @@
-// What a client can prove about a daemon's promises. Times are in ms, by the client's clock unless named otherwise.
+// Computes how long a client may trust a daemon ("Trust" in client/PROTOCOL.md). Times are in ms on the client's clock,
+// except where named otherwise.
 
-// Two clocks may run at rates that differ by this much.
+// The clock rates of two machines differ by at most this.
 export const RATE_DIFFERENCE = 0.01;
 
-// The part of disconnect_grace that is never used: for the two clocks, and for rounding.
+// The part of disconnect_grace that is not trusted: for the drift of the two clocks, and for rounding.
 export const allowance = (grace) => grace * RATE_DIFFERENCE + 2;
 
-// When the daemon made a message, at the earliest.
+// Computes the earliest time at which the daemon can have made a message.
 export class Anchor {
   // At the client's time #sent, the daemon's clock had not yet reached #clock.
   #sent = -Infinity;
   #clock = 0;
 
-  // An operation that was sent at `sent` was answered in a message with this `clock`. Keeps the better bound.
+  // A message with this `clock` answered an operation that was sent at `sent`. Keeps the later bound.
   observe(sent, clock) {
     if (sent < this.madeAt(clock)) return;
     this.#sent = sent;
     this.#clock = clock;
   }
 
-  // Not after the time at which the message with this `clock` was made; -Infinity if nothing is known.
+  // A lower bound of the time at which the daemon made the message with this `clock`; -Infinity if unknown.
   madeAt(clock) {
     const passed = clock - this.#clock;
     return this.#sent + passed - RATE_DIFFERENCE * Math.abs(passed);

@@ -1,5 +1,5 @@
-// Between the messages of the contract and those of the Machine: durations become ms, ids numbers, fencing tokens
-// BigInts.
+// Converts between the messages of the gRPC API and those of the Machine. Durations become ms, ids become numbers, and
+// fencing tokens become BigInts.
 
 const millis = (duration) => Number(duration.seconds) * 1000 + duration.nanos / 1e6;
 

@@ -1,4 +1,4 @@
-"""Carries out ../conformance/scenarios.json, by threads or by asyncio:  conformance.py [aio]"""
+"""Runs ../conformance/scenarios.json with threads or with asyncio:  conformance.py [aio]"""
 
 import asyncio
 import json
@@ -30,7 +30,7 @@ def shell(command, prefix):
 
 
 class Threads:
-    """The steps by redlockd.Client."""
+    """The steps with redlockd.Client."""
 
     def __init__(self, endpoints, prefix):
         self.endpoints, self.prefix = endpoints, prefix
@@ -109,7 +109,7 @@ class Threads:
 
 
 class Aio(Threads):
-    """The steps by redlockd.aio.Client."""
+    """The steps with redlockd.aio.Client."""
 
     async def run_all(self, steps):
         try:

@@ -1,4 +1,4 @@
-"""example.py [HOST:PORT]: takes a lock, works while it is held, and gives it back."""
+"""example.py [HOST:PORT]: acquires a lock, works while it is held, and releases it."""
 
 import os
 import sys

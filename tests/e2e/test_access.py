@@ -157,11 +157,11 @@ class AccessTest(unittest.TestCase):
             refused = self.run_ctl("--tls-ca", self.path("rules"), "--timeout", "2s", *command)
             self.assertEqual(refused.returncode, 2, command)
             self.assertEqual(refused.stderr.strip(),
-                             f"redlockctl: {self.path('rules')}: has no CERTIFICATE in PEM")
+                             f"redlockctl: {self.path('rules')}: contains no CERTIFICATE in PEM format")
         make_certificates(self.directory, "billing")
         swapped = self.run_ctl("--tls-ca", self.path("ca.crt"), "--tls-cert", self.path("billing.crt"),
                                "--tls-key", self.path("billing.crt"), "inspect", "k")
-        self.assertIn("billing.crt: has no PRIVATE KEY in PEM", swapped.stderr)
+        self.assertIn("billing.crt: contains no PRIVATE KEY in PEM format", swapped.stderr)
 
     def test_a_renewed_certificate_is_taken_without_a_restart(self):
         make_certificates(self.directory, "localhost")

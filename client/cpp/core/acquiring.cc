@@ -1,4 +1,4 @@
-// From an acquisition to a lease, or to its end.
+// Machine: acquisitions, until they have a lease or have failed.
 #include <algorithm>
 #include <string_view>
 #include <utility>
@@ -11,7 +11,8 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr Duration kShortestRetry = milliseconds(50);
-// The daemon answers a cancellation at once; this is for one that does not.
+// How long the client waits for the answer to an acquire that it has cancelled. A daemon answers at
+// once.
 constexpr Duration kCancelPatience = std::chrono::seconds(1);
 
 }  // namespace
@@ -73,7 +74,8 @@ std::string Machine::MakeToken() {
 
 void Machine::OnAnswer(OperationNumber number, Acquisition& acquisition, const Answer& answer,
                        TimePoint made) {
-  const Error error = answer.error.value_or(Error{Reason::kInternal, "the answer has no lease"});
+  const Error error =
+      answer.error.value_or(Error{Reason::kInternal, "the daemon's answer contains no lease"});
   if (acquisition.given_up) {
     acquisition.may_be_held |= answer.grant.has_value();
     FailAcquisition(number, GivenUp(*acquisition.given_up));
@@ -86,7 +88,8 @@ void Machine::OnAnswer(OperationNumber number, Acquisition& acquisition, const A
   } else if (answer.grant) {
     OnGranted(number, acquisition, *answer.grant, made);
   } else if (acquisition.adopting) {
-    // What an abandoned daemon had granted has gone again, or the daemon cannot say.
+    // The lease that an abandoned daemon granted is no longer held, or the daemon could not find
+    // out.
     acquisition.adopting = error.reason != Reason::kLockNotHeld;
     SendAgain(number, acquisition.adopting ? kAdoptAgain : Duration{});
   } else if (error.reason == Reason::kOverloaded && !acquisition.single_try()) {
@@ -105,7 +108,9 @@ void Machine::OnGranted(OperationNumber number, Acquisition& acquisition, const 
       static_cast<std::uint64_t>(operations_.at(number).sendings));
   if (lease->SignalAt() <= now_) {
     acquisition.may_be_held = true;
-    FailAcquisition(number, {Reason::kValidityExpired, "the answer came too late to be of use"});
+    FailAcquisition(number,
+                    {Reason::kValidityExpired,
+                     "the lock was granted, but its validity had ended when the answer was read"});
     return;
   }
   leases_.emplace(lease->key(), lease);
@@ -114,7 +119,7 @@ void Machine::OnGranted(OperationNumber number, Acquisition& acquisition, const 
   operations_.erase(number);
 }
 
-// If the daemon has been asked, its answer is waited for: it may have granted the lock already.
+// If the acquire was sent, waits for its answer: the daemon may already have granted the lock.
 void Machine::GiveUp(OperationNumber number, Reason why) {
   Operation& operation = operations_.at(number);
   auto& acquisition = std::get<Acquisition>(operation.what);
@@ -132,10 +137,10 @@ void Machine::GiveUp(OperationNumber number, Reason why) {
 }
 
 Error Machine::GivenUp(Reason why) const {
-  if (why == Reason::kDeadlineExceeded && !ready()) {
-    return {Reason::kUnreachable, "no daemon answers (" + last_failure_.message + ")"};
-  }
-  return {why, "gave up while waiting for the lock"};
+  if (why != Reason::kDeadlineExceeded) return {why, "the caller gave up waiting for the lock"};
+  if (ready()) return {why, "the lock was not acquired within the time to wait"};
+  return {Reason::kUnreachable,
+          "no daemon answered within the time to wait (" + last_failure_.message + ")"};
 }
 
 void Machine::OnDue(OperationNumber number, Acquisition& acquisition) {
@@ -159,7 +164,7 @@ void Machine::OnAbandoned(OperationNumber number, Acquisition& acquisition, bool
   if (acquisition.given_up) FailAcquisition(number, GivenUp(*acquisition.given_up));
 }
 
-// Leaves no lock behind.
+// Fails the call and leaves no lock behind.
 void Machine::FailAcquisition(OperationNumber number, Error error) {
   const auto& acquisition = std::get<Acquisition>(operations_.at(number).what);
   if (acquisition.may_be_held) {
@@ -172,9 +177,10 @@ void Machine::FailAcquisition(OperationNumber number, Error error) {
   operations_.erase(number);
 }
 
-// A lost lock is left alone for as long as its work may still be stopping: its release follows. If
-// the caller has released a lock with a token of its own, it may have used the token for a new one
-// since. A client that closes has asked for the release of everything.
+// Releases the lease that a late answer grants. Exceptions: while the work under a lost lock may
+// still be stopping, the lock is not released yet; its release follows. If the caller has released
+// a lock with its own token, it may have used the token for a new lock since then. A client that
+// closes has already requested the release of everything.
 void Machine::OnLateAnswer(OperationNumber number, const Answer& answer) {
   const auto found = discarded_.extract(number);
   if (!found || !answer.grant || close_by_) return;

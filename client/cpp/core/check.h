@@ -1,11 +1,11 @@
-// Invariants of the state machine. A client whose own state contradicts itself must not go on: it
-// could trust a lock that another client holds.
+// Checks the invariants of the state machine. A client whose state is inconsistent must not
+// continue, because it could trust a lock that another client holds.
 #pragma once
 
 #include <cstdio>
 #include <cstdlib>
 
-// Active in every build.
+// Aborts the process if `condition` is false, in every build.
 #define REDLOCK_CHECK(condition)                                                           \
   do {                                                                                     \
     if (!(condition)) {                                                                    \

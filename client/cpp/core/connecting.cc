@@ -1,4 +1,4 @@
-// From one Session to the next.
+// Machine: opens, keeps and abandons Sessions.
 #include <algorithm>
 #include <utility>
 
@@ -12,7 +12,7 @@ const std::string& Machine::Endpoint() const { return options_.endpoints[connect
 void Machine::KeepSession() {
   if (!session_) return;
   if (session_->PatienceEnds() <= now_ && !session_->WaitOnceMore(now_)) {
-    Abandon({Reason::kUnreachable, Endpoint() + ": no answer in time"});
+    Abandon({Reason::kUnreachable, Endpoint() + ": the daemon did not answer in time"});
     return;
   }
   if (session_->PingAt() <= now_) {
@@ -35,8 +35,8 @@ void Machine::OnPong(OperationNumber ping) {
   if (!session_->ready()) OnReady();
 }
 
-// Releases go first, then the leases that are held, then what callers wait for. Extensions follow
-// the adoption of their lease.
+// Sends releases first, then adoptions of held leases, then acquisitions. Extensions follow the
+// adoption of their lease.
 void Machine::OnReady() {
   session_->OnReady(now_);
   was_ready_ = true;
@@ -51,7 +51,7 @@ void Machine::OnReady() {
   }
 }
 
-// Whatever still arrives over this Session is ignored from now on.
+// Abandons the Session: everything that still arrives on it is ignored.
 void Machine::Abandon(Error why) {
   Report(CancelStream{session_->id()});
   last_failure_ = std::move(why);
@@ -70,10 +70,10 @@ void Machine::Abandon(Error why) {
   } else {
     all_tried = connector_.OnFailed(now_);
   }
-  if (last_failure_.reason != Reason::kUnreachable) {  // the next attempt would be no better
+  if (last_failure_.reason != Reason::kUnreachable) {  // a retry cannot help
     FailAll(last_failure_, false);
   } else if (all_tried) {
-    // Waiters stay through an outage, but do not wait for a daemon that has never been there.
+    // Waiters wait through an outage, but fail if no daemon has ever answered.
     FailAll(last_failure_, was_ready_);
   }
 }
@@ -90,7 +90,7 @@ void Machine::OnAbandoned(OperationNumber number) {
                  [&](Cancellation&) { operations_.erase(number); },
                  [&](Ping&) { operations_.erase(number); },
                  [&](PendingClose& it) {
-                   // It may not have been carried out.
+                   // The daemon may not have carried it out.
                    for (PendingRelease& release : std::exchange(it.covers, {})) {
                      AddRelease(std::move(release));
                    }

@@ -7,7 +7,7 @@ namespace {
 
 constexpr Duration kShortestPause = std::chrono::milliseconds(50);
 constexpr Duration kLongestPause = std::chrono::seconds(1);
-// A Session that ends sooner does not count as a success: a daemon could refuse every one.
+// A Session that ends sooner does not count as a success: a daemon may end every Session at once.
 constexpr Duration kLasting = std::chrono::seconds(1);
 
 }  // namespace
@@ -43,7 +43,7 @@ void Connector::OnLost(TimePoint now, Duration lasted) {
   }
 }
 
-// From half of the pause up to the whole of it.
+// Waits from half of the pause up to all of it, with jitter.
 void Connector::Pause() {
   connect_at_ += pause_ / 2 + pause_ * static_cast<int>(random_.Bits() % 512) / 1024;
   pause_ = std::min(pause_ * 2, kLongestPause);

@@ -1,4 +1,4 @@
-// Which endpoint is tried next, when, and for how long.
+// Decides which endpoint is tried next, when, and for how long.
 #pragma once
 
 #include <cstddef>
@@ -11,17 +11,17 @@ class Connector {
  public:
   Connector(std::size_t endpoints, Duration connect_timeout, Duration grace, Random& random);
 
-  // What the next Session uses, and the earliest time at which it is opened.
+  // The endpoint of the next Session, and the earliest time at which the Session is opened.
   [[nodiscard]] std::size_t endpoint() const { return endpoint_; }
   [[nodiscard]] TimePoint connect_at() const { return connect_at_; }
-  // For how long one attempt may go on. With locks at stake, the first round has to leave time for
-  // every endpoint.
+  // How long one attempt to connect may take. With locks at stake, the attempts until every
+  // endpoint has been tried once share half of the grace.
   [[nodiscard]] Duration Patience(bool locks_at_stake) const;
 
-  // The Session of endpoint() was abandoned before it was ready. True if that was the last one of
-  // a round in which no endpoint worked.
+  // The Session to endpoint() was abandoned before it was ready. Returns true if every endpoint has
+  // now failed once more.
   bool OnFailed(TimePoint now);
-  // It was abandoned after it had been ready for this long.
+  // The Session to endpoint() was abandoned after it had been ready for `lasted`.
   void OnLost(TimePoint now, Duration lasted);
 
  private:
@@ -37,8 +37,8 @@ class Connector {
   Random& random_;
   std::size_t endpoint_ = 0;
   TimePoint connect_at_{};
-  std::size_t failed_ = 0;       // attempts since a Session was last ready
-  std::size_t short_lived_ = 0;  // Sessions since one lasted
+  std::size_t failed_ = 0;       // failed attempts since a Session was last ready
+  std::size_t short_lived_ = 0;  // short Sessions in a row
   Duration pause_;
 };
 

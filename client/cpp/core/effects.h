@@ -1,4 +1,5 @@
-// What the state machine wants done. The driver takes the effects after each call, in order.
+// The outputs of the state machine. The driver takes them after each call and carries them out in
+// order.
 #pragma once
 
 #include <cstddef>
@@ -11,26 +12,26 @@
 
 namespace redlock::client {
 
-// A caller's request: an acquisition, an extension or a release. Never used twice.
+// Identifies a caller's request: an acquisition, an extension or a release. Never used twice.
 using CallId = std::uint64_t;
 using LeaseRef = std::shared_ptr<const Lease>;
 
-// To the transport.
+// Effects on the transport.
 struct OpenStream {
   SessionId session = 0;
   std::size_t endpoint = 0;
 };
-// Follows OpenStream, then OnWritten() for the message before.
+// Comes after OpenStream, and after OnWritten() for the previous message.
 struct WriteMessage {
   SessionId session = 0;
   Request request;
 };
-// The stream is of no more use. It may have ended already; nothing has to be reported of it.
+// The stream is no longer used. It may have ended already; the driver need not report its end.
 struct CancelStream {
   SessionId session = 0;
 };
 
-// To the caller. Each call ends with one of the first three.
+// Effects on the caller. Each call ends with one of Acquired, Done and Failed.
 struct Acquired {
   CallId call = 0;
   LeaseRef lease;
@@ -46,11 +47,11 @@ struct Queued {
   CallId call = 0;
   int position = 0;
 };
-// Once for each lease that is lost: the work that it protects has to stop before TrustedUntil().
+// Sent once for each lost lease: the work that it protects must stop before TrustedUntil().
 struct Lost {
   LeaseRef lease;
 };
-// After Machine::Close(): nothing follows.
+// The end of Machine::Close(). No effect follows.
 struct Closed {};
 
 using Effect = std::variant<OpenStream, WriteMessage, CancelStream, Acquired, Done, Failed, Queued,

@@ -1,4 +1,4 @@
-// Leases while they are held: adoption, extension, loss.
+// Machine: held leases. Adopts and extends them, and detects their loss.
 #include <algorithm>
 #include <utility>
 
@@ -74,8 +74,8 @@ void Machine::OnAnswer(OperationNumber number, Extension& extension, const Answe
   } else if (answer.error && answer.error->reason == Reason::kLockNotHeld) {
     LoseAtOnce(lease, *answer.error);
   } else {
-    Report(
-        Failed{number, answer.error.value_or(Error{Reason::kInternal, "the answer has no lease"})});
+    Report(Failed{number, answer.error.value_or(
+                              Error{Reason::kInternal, "the daemon's answer contains no lease"})});
     DropOf(*lease, number);
   }
 }
@@ -102,8 +102,8 @@ void Machine::OnEvent(const Event& event, std::optional<TimePoint> made) {
   }
 }
 
-// Trust only grows, except when it ends at once. So no lease is due before the time that the last
-// look has found.
+// Trust only grows, except when it ends at once. So no lease is due before the time that the
+// previous check found.
 void Machine::CheckTrust(Losses losses) {
   if (now_ < look_at_leases_) return;
   TimePoint next = kNever;
@@ -125,7 +125,7 @@ void Machine::CheckTrust(Losses losses) {
   }
   for (const LeasePtr& lease : losing) {
     Lose(lease, {Reason::kValidityExpired,
-                 "it could not be extended in time" +
+                 "no daemon extended it in time" +
                      (ready() ? std::string() : " (" + last_failure_.message + ")")});
   }
   for (const LeasePtr& lease : over) {

@@ -1,11 +1,12 @@
 // A lock that the client has acquired: its state, and until when it can be trusted.
 //
-//   held ──▶ lost       trust has come down to the margin (it then ends by itself), or the daemon
+//   held ──▶ lost       trust is down to the margin (it then ends by itself), or the daemon
 //    │                  reported the loss (it ends at once)
 //    └─────▶ released   trust ends before the release is sent
 //
-// A lost or a released lease never comes back. While it is held, its trust is bound to the Session
-// that keeps it, or frozen if that Session has been abandoned; an adoption binds it anew.
+// A lost or released lease is never held again. While a lease is held, its trust is bound to the
+// Session that keeps it. If that Session is abandoned, the trust is frozen until an adoption binds
+// it to a new Session.
 #pragma once
 
 #include <cstdint>
@@ -22,8 +23,8 @@ class Lease {
  public:
   enum class State { kHeld, kLost, kReleased };
 
-  // Granted over the Session that `keeper` belongs to. `extensions`: how often the acquire has been
-  // sent with extend_if_held; each may have moved the lease to another stream.
+  // A lease that was granted on the Session of `keeper`. `extensions`: how often the acquire was
+  // sent; each copy with extend_if_held may have moved the lease to another stream.
   Lease(std::string key, std::string token, Duration ttl, Duration margin,
         std::shared_ptr<const SessionTrust> keeper, TimePoint valid_until,
         std::uint64_t fencing_token, std::uint64_t extensions);
@@ -34,29 +35,29 @@ class Lease {
   [[nodiscard]] std::uint64_t fencing_token() const { return fencing_token_; }
   [[nodiscard]] State state() const { return state_; }
   [[nodiscard]] bool held() const { return state_ == State::kHeld; }
-  // Why it was lost.
+  // Why the lease was lost; unset if it was not lost.
   [[nodiscard]] const std::optional<Error>& loss() const { return loss_; }
-  // The Session that is in use keeps it alive.
+  // True if the current Session keeps the lease alive.
   [[nodiscard]] bool kept() const { return keeper_ != nullptr; }
 
-  // Another client cannot hold the key before this. In the past once trust has ended at once.
+  // No other client can hold the key before this time. In the past if trust has ended at once.
   [[nodiscard]] TimePoint TrustedUntil() const;
-  // When the loss has to be signalled.
+  // When the loss must be signalled.
   [[nodiscard]] TimePoint SignalAt() const { return TrustedUntil() - margin_; }
 
-  // The Session that keeps it has extended it.
+  // The daemon has extended the lease on the Session that keeps it.
   void Extended(TimePoint valid_until, std::uint64_t fencing_token);
-  // The Session that keeps it has been abandoned.
+  // The Session that keeps the lease has been abandoned.
   void Freeze();
-  // The number of the next adoption.
+  // Returns the sequence of the next adoption.
   [[nodiscard]] std::uint64_t NextSequence();
-  // A new Session keeps it from now on.
+  // A new Session keeps the lease from now on.
   void Adopted(std::shared_ptr<const SessionTrust> keeper, TimePoint valid_until,
                std::uint64_t fencing_token);
-  // Trust goes on until it ends by itself, for the work that has to stop.
+  // Loses the lease. Trust continues until it ends by itself, so that the work has time to stop.
   void Lose(Error why);
   void Release();
-  // Of a lost lease that may be trusted for a moment yet.
+  // Ends the trust at once, also that of a lost lease.
   void EndTrust();
 
  private:

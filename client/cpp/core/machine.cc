@@ -25,8 +25,8 @@ Machine::Machine(MachineOptions options, Clock& clock, Random& random)
 
 // --- Inputs
 
-// Whatever has come, the clock comes first: what was waiting to be read during a suspend does not
-// bring back a lock whose trust has ended.
+// Checks the clock before any input is processed, so that a message that waited to be read during a
+// suspend does not restore a lock whose trust has ended.
 void Machine::Begin() {
   now_ = std::max(now_, clock_.Now());
   CheckTrust(Losses::kEnded);
@@ -63,7 +63,7 @@ void Machine::OnMessage(SessionId session, const Response& response) {
   if (closed_ || !session_ || session_->id() != session) return;
   Begin();
   draining_ = false;
-  // What the answers prove comes first: it dates the whole message.
+  // Processes what the answers prove first, because it dates the whole message.
   std::vector<std::pair<OperationNumber, const Answer*>> answers;
   for (const Answer& answer : response.answers) {
     if (const auto number = session_->OnAnswer(answer.id, response.clock)) {
@@ -156,7 +156,7 @@ void Machine::OnAnswer(OperationNumber number, const Answer& answer, TimePoint m
   REDLOCK_CHECK(operation.sent_as == answer.id);
   operation.sent_as = 0;
   if (answer.error && answer.error->reason == Reason::kDraining) {
-    draining_ = true;  // refused: nothing has been done
+    draining_ = true;  // refused: the daemon has not carried it out
     return;
   }
   std::visit(Overloaded{
@@ -180,13 +180,13 @@ void Machine::OnPosition(const QueuePosition& position) {
   Report(Queued{*number, position.position});
 }
 
-// --- What is sent
+// --- Sending
 
 void Machine::Enqueue(OperationNumber number) {
   if (ready()) outgoing_.push_back(number);
 }
 
-// All that came while the last message was being written shares the next one.
+// Operations that were enqueued while the previous message was being written share the next one.
 void Machine::Flush() {
   if (!session_ || session_->writing() || outgoing_.empty()) return;
   Request request;
@@ -199,7 +199,7 @@ void Machine::Flush() {
     Operation& operation = found->second;
     if (const auto* const cancellation = std::get_if<Cancellation>(&operation.what)) {
       request.operations.push_back({cancellation->id, CancelRequest{}});
-      operations_.erase(found);  // it is not answered
+      operations_.erase(found);  // the daemon does not answer it
       continue;
     }
     operation.sent_as = ++last_id_;

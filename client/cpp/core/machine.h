@@ -1,8 +1,8 @@
-// The client's state machine: client/PROTOCOL.md.
+// The client's state machine, which implements client/PROTOCOL.md.
 //
-// It has no threads, no clock and no transport of its own. A driver calls it for whatever happens,
-// one call at a time, and carries out the effects that it takes afterwards. Nothing calls back into
-// the driver but Clock and Random.
+// It has no threads, no clock and no transport of its own. It is not thread-safe: a driver calls it
+// for every event, one call at a time, and then takes and carries out its effects. The machine
+// calls only Clock and Random; it never calls back into the driver.
 //
 //   callers        Acquire, GiveUp, Extend, Release, Close
 //   the transport  OnMessage, OnWritten, OnEnded
@@ -22,43 +22,44 @@
 namespace redlock::client {
 
 struct MachineOptions {
-  std::vector<std::string> endpoints;        // at least one; the names are for error messages
+  std::vector<std::string> endpoints;        // at least one; used in error messages only
   Duration grace = std::chrono::seconds(5);  // the Session's disconnect_grace: at least 100 ms
   Duration connect_timeout = std::chrono::seconds(2);
 };
 
 class Machine {
  public:
-  // Connects at the first call of any kind; Tick() is due at once.
+  // Connects in the first call of any kind; Tick() is due at once.
   Machine(MachineOptions options, Clock& clock, Random& random);
 
-  // Ends with Acquired or Failed, perhaps at once.
+  // Ends with Acquired or Failed, possibly within this call.
   CallId Acquire(AcquireCommand command);
-  // Nothing happens if the acquisition has ended.
+  // Gives up an acquisition. Does nothing if the acquisition has ended.
   void GiveUp(CallId acquisition);
   // Ends with Done or Failed.
   CallId Extend(const LeaseRef& lease, Duration ttl);
-  // Trust has ended when this returns. Ends with Done or Failed, within 2 s.
+  // Trust has ended when this returns. Ends with Done or Failed within 2 s.
   CallId Release(const LeaseRef& lease);
-  // Once. Everything that waits has ended, and all leases are lost, when this returns. Ends with
-  // Closed, within 2 s; until then the driver goes on.
+  // Call at most once. When this returns, all acquisitions and extensions have failed and all
+  // leases are lost. Ends with Closed within 2 s; until then the driver continues to drive the
+  // machine.
   void Close();
 
-  // Ignored unless `session` is the one in use.
+  // Ignored unless `session` is the current Session.
   void OnMessage(SessionId session, const Response& response);
   void OnWritten(SessionId session);
   // The stream could not be opened, or broke.
   void OnEnded(SessionId session, Error why);
 
   void Tick();
-  // kNever: nothing is due.
+  // When Tick() must be called next; kNever: nothing is due.
   [[nodiscard]] TimePoint NextDeadline() const;
 
   [[nodiscard]] std::vector<Effect> TakeEffects();
 
-  // Held leases, and lost ones that are still trusted for a moment.
+  // Returns the held leases, and lost leases whose trust has not ended.
   [[nodiscard]] std::vector<LeaseRef> Leases() const;
-  // A lease of this key is trusted at `now`.
+  // Returns whether a lease of this key is trusted at `now`.
   [[nodiscard]] bool Trusts(const std::string& key, TimePoint now) const;
 
  private:
@@ -66,7 +67,7 @@ class Machine {
   using Operations = std::map<OperationNumber, Operation>;
   using LeasePtr = std::shared_ptr<Lease>;
 
-  // machine.cc: inputs, time, and what is sent.
+  // machine.cc: inputs, time, and sending.
   void Begin();
   void Finish();
   void OnDueOperations();
@@ -75,16 +76,17 @@ class Machine {
   void OnPosition(const QueuePosition& position);
   OperationNumber Add(Operation operation);
   void Insert(OperationNumber number, Operation operation);
-  // To be sent, now or when there is a Session that is ready.
+  // Queues the operation if a Session is ready. Otherwise it is sent once the next Session is
+  // ready.
   void Enqueue(OperationNumber number);
   void SendAgain(OperationNumber number, Duration delay);
-  // The operations are looked at no later than this.
+  // Ensures that OnDueOperations() checks the operations no later than `when`.
   void WakeFor(TimePoint when);
   void Flush();
   [[nodiscard]] OperationBody MessageOf(Operation& operation);
   void Report(Effect effect) { effects_.push_back(std::move(effect)); }
 
-  // connecting.cc: from one Session to the next.
+  // connecting.cc: opens, keeps and abandons Sessions.
   [[nodiscard]] bool ready() const { return session_ && session_->ready(); }
   [[nodiscard]] const std::string& Endpoint() const;
   void KeepSession();
@@ -93,7 +95,8 @@ class Machine {
   void OnReady();
   void Abandon(Error why);
   void OnAbandoned(OperationNumber number);
-  // Extensions, and acquisitions; of those only single tries if `waiters_stay`.
+  // Fails all extensions and acquisitions. With `waiters_stay`, fails only single tries among the
+  // acquisitions.
   void FailAll(const Error& error, bool waiters_stay);
 
   // acquiring.cc
@@ -110,7 +113,7 @@ class Machine {
   void FailAcquisition(OperationNumber number, Error error);
   void OnLateAnswer(OperationNumber number, const Answer& answer);
 
-  // keeping.cc: leases while they are held.
+  // keeping.cc: held leases.
   [[nodiscard]] LeasePtr Find(const LeaseRef& lease) const;
   void Adopt(const LeasePtr& lease);
   void OnAnswer(OperationNumber number, Adoption& adoption, const Answer& answer, TimePoint made);
@@ -121,7 +124,7 @@ class Machine {
   void CheckTrust(Losses losses);
   void Lose(const LeasePtr& lease, const Error& why);
   void LoseAtOnce(const LeasePtr& lease, const Error& why);
-  // Of a lease that is not held any more.
+  // Ends the operations of a lease that is no longer held.
   void EndOperationsOf(const Lease& lease, const Error& why);
   void DropOf(const Lease& lease, OperationNumber number);
   void Forget(const LeasePtr& lease);
@@ -140,26 +143,26 @@ class Machine {
   const MachineOptions options_;
   Clock& clock_;
   Random& random_;
-  TimePoint now_;  // of the call that goes on
+  TimePoint now_;  // the time of the current call
   std::vector<Effect> effects_;
 
   Connector connector_;
   std::optional<Session> session_;
   SessionId last_session_ = 0;
-  std::uint64_t last_id_ = 0;  // of a message's operation
-  bool was_ready_ = false;     // a daemon has answered once
-  bool draining_ = false;      // so says the message that is being read
+  std::uint64_t last_id_ = 0;  // the last id of an operation in a message
+  bool was_ready_ = false;     // a Session has been ready at least once
+  bool draining_ = false;      // reported by the current message
   Error last_failure_;
 
   OperationNumber last_number_ = 0;
   Operations operations_;
-  TimePoint look_at_operations_ = kNever;           // none is due before
-  std::deque<OperationNumber> outgoing_;            // to be sent over the present Session
-  std::map<OperationNumber, Discarded> discarded_;  // not yet answered there
+  TimePoint look_at_operations_ = kNever;           // no operation is due before this
+  std::deque<OperationNumber> outgoing_;            // to be sent on the current Session
+  std::map<OperationNumber, Discarded> discarded_;  // sent there, not answered yet
 
   std::multimap<std::string, LeasePtr> leases_;  // by key
-  TimePoint look_at_leases_ = kNever;            // trust of none ends before
-  // Extensions, and the adoption, of held leases.
+  TimePoint look_at_leases_ = kNever;            // no lease is due before this
+  // The extensions and the adoption of each held lease.
   std::multimap<const Lease*, OperationNumber> operations_of_;
 
   std::optional<TimePoint> close_by_;

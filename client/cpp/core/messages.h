@@ -1,5 +1,5 @@
-// What the client and a daemon say to each other in a Session. The same as in
-// proto/redlock/v1/lock_service.proto, where each message is explained.
+// The messages of a Session, independent of Protocol Buffers. proto/redlock/v1/lock_service.proto
+// documents them.
 #pragma once
 
 #include <cstdint>
@@ -30,7 +30,7 @@ struct AdoptRequest {
   Duration ttl{};
   std::uint64_t sequence = 0;
 };
-struct CancelRequest {};  // of the acquire that has the same id
+struct CancelRequest {};  // cancels the acquire that has the same id
 struct PingRequest {};
 struct CloseRequest {};
 
@@ -43,7 +43,7 @@ struct OperationMessage {
 
 struct Request {
   std::vector<OperationMessage> operations;
-  std::optional<Duration> disconnect_grace;  // in the first message of a Session
+  std::optional<Duration> disconnect_grace;  // only in the first message of a Session
 };
 
 struct Grant {
@@ -52,7 +52,7 @@ struct Grant {
   Duration validity{};  // counts from Response::clock
 };
 
-// Neither a grant nor an error: done.
+// An answer with neither a grant nor an error means success.
 struct Answer {
   std::uint64_t id = 0;
   std::optional<Grant> grant;
@@ -64,7 +64,7 @@ enum class EventType { kExtended, kExtendFailed, kLost, kDraining };
 struct Event {
   EventType type = EventType::kExtended;
   std::string key;             // empty for kDraining
-  std::optional<Grant> grant;  // for kExtended; for kLost, it names the token if the daemon does
+  std::optional<Grant> grant;  // for kExtended; for kLost, only if the daemon names the token
   Error error;                 // for kLost
 };
 

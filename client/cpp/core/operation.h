@@ -1,5 +1,5 @@
-// What the client has under way. An operation survives the Session over which it was sent: unless
-// it was answered there, it is sent again over the next one, under a new id.
+// The pending operations of the client. An operation outlives the Session on which it was sent: if
+// it was not answered there, it is sent again on the next Session, with a new id.
 #pragma once
 
 #include <cstdint>
@@ -14,19 +14,20 @@
 
 namespace redlock::client {
 
-// Between two attempts to adopt a lease.
+// The delay between two attempts to adopt a lease.
 inline constexpr Duration kAdoptAgain = std::chrono::milliseconds(100);
 
 struct Acquisition {
   AcquireCommand command;
-  // Made anew for each sending unless the caller gave it.
+  // The caller's token, or a new one for each sending.
   std::string token;
-  // The caller's token was sent over a Session that was abandoned: the daemon may have granted it.
+  // The acquire was sent with the caller's token on a Session that was abandoned, so the daemon may
+  // have granted it.
   bool may_be_held = false;
-  // Granted after that. It counts once the present Session has adopted it.
+  // It was granted after that. The grant counts once the current Session has adopted the lease.
   bool adopting = false;
-  std::uint64_t sequence = 0;  // of the adoption
-  // The daemon has been asked to cancel it.
+  std::uint64_t sequence = 0;  // of the last adoption
+  // Why the caller no longer waits. The client has sent a cancellation to the daemon.
   std::optional<Reason> given_up;
 
   [[nodiscard]] bool single_try() const {
@@ -34,11 +35,11 @@ struct Acquisition {
   }
 };
 
-// An acquire or an adopt that was sent, and whose lock nobody wants any more.
+// An acquire or adopt that was sent, but whose lock is no longer wanted.
 struct Discarded {
   std::string key, token;
   Duration ttl{};
-  std::shared_ptr<const Lease> lease;  // of an adopt
+  std::shared_ptr<const Lease> lease;  // for an adopt only
 };
 
 struct Extension {
@@ -50,38 +51,38 @@ struct Adoption {
   std::shared_ptr<Lease> lease;
 };
 
-// Whether the client, or a daemon, made the token: it is never used again after its release.
+// Whether the client or a daemon made the token. Such a token is never reused after its release.
 [[nodiscard]] inline bool IsMadeToken(const std::string& token) { return token.starts_with("rl-"); }
 
 struct PendingRelease {
   ReleaseRequest request;
-  bool awaited = false;  // by a caller
-  bool lost = false;     // trust had ended before: the end of the client does not wait for it
-  TimePoint expires;     // the lock is gone by then in any case
+  bool awaited = false;  // a caller waits for it
+  bool lost = false;     // the lease was lost before: Close() does not wait for this release
+  TimePoint expires;     // the lock has expired by then in any case
 };
 
 struct Cancellation {
-  std::uint64_t id = 0;  // under which the acquire was sent
+  std::uint64_t id = 0;  // the id of the acquire
 };
 
 struct Ping {};
 
 struct PendingClose {
-  std::vector<PendingRelease> covers;  // what it releases
+  std::vector<PendingRelease> covers;  // the leases that the close releases
 };
 
 struct Operation {
   std::variant<Acquisition, Extension, Adoption, PendingRelease, Cancellation, Ping, PendingClose>
       what;
-  std::uint64_t sent_as = 0;  // its id in the present Session; 0: not sent there
+  std::uint64_t sent_as = 0;  // its id on the current Session; 0: not sent there
   int sendings = 0;
-  std::optional<TimePoint> send_at;  // not before
-  TimePoint due = kNever;            // when a bound is reached: see Machine::OnDue()
+  std::optional<TimePoint> send_at;  // when to send it again
+  TimePoint due = kNever;            // when Machine::OnDue() must handle it
 };
 
-// Of what a caller asked for once the client had been closed.
+// The error of calls after the client was closed.
 [[nodiscard]] Error ClientClosed();
-// Of what a caller asked for a lease that is not held any more.
+// The error of calls on a lease that is no longer held.
 [[nodiscard]] Error NotHeld(const Lease& lease);
 
 }  // namespace redlock::client

@@ -1,4 +1,4 @@
-// One function for each alternative of a std::variant.
+// Combines lambdas into one visitor for std::visit: one lambda for each alternative of a variant.
 #pragma once
 
 namespace redlock::client {

@@ -1,4 +1,4 @@
-// The names of the reasons, as they are in the contract. to_string() is in the public header.
+// Parses the names of the reasons in the proto. to_string() is in the public header.
 #pragma once
 
 #include <string_view>
@@ -7,7 +7,7 @@
 
 namespace redlock::client {
 
-// kInternal if the name is unknown.
+// Returns kInternal if the name is unknown.
 [[nodiscard]] Reason ReasonOf(std::string_view name);
 
 }  // namespace redlock::client

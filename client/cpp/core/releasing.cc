@@ -1,4 +1,4 @@
-// Giving locks back, one by one or all with the client.
+// Machine: releases of single locks, and the close of the client.
 #include <algorithm>
 #include <utility>
 
@@ -10,7 +10,7 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-// For how long a caller waits.
+// How long a caller waits.
 constexpr Duration kReleasePatience = seconds(2);
 constexpr Duration kClosePatience = seconds(2);
 constexpr Duration kShortestRetry = milliseconds(50);
@@ -32,7 +32,7 @@ CallId Machine::Release(const LeaseRef& lease) {
   } else if (lease->state() == Lease::State::kReleased) {
     Report(Done{number});
   } else {
-    if (known) {  // the work has stopped before it had to
+    if (known) {  // the work stopped before the trust ended
       known->EndTrust();
       AddRelease(ReleaseOf(*known));
       Forget(known);
@@ -52,7 +52,7 @@ PendingRelease Machine::ReleaseOf(const Lease& lease) const {
 
 PendingRelease Machine::ReleaseOf(const std::string& key, const std::string& token,
                                   Duration ttl) const {
-  // A daemon that has been abandoned notices it after `grace`, and extends leases until then.
+  // An abandoned daemon notices this after `grace`, and extends the leases until then.
   return {.request = {key, token}, .expires = After(After(now_, ttl), options_.grace)};
 }
 
@@ -72,14 +72,15 @@ void Machine::OnAnswer(OperationNumber number, PendingRelease& release, const An
     return;
   }
   if (release.awaited) {
-    // The first one may have done it.
+    // An earlier copy may have released the lock.
     const bool done = !answer.error || (again && answer.error->reason == Reason::kLockNotHeld);
     if (done && again && !IsMadeToken(release.request.token)) {
-      // The first copy may yet be carried out, and would end a later hold by the same token.
+      // A daemon may still carry out an earlier copy, which would end a later hold of the same
+      // token.
       Report(Failed{number,
                     {Reason::kUnreachable,
-                     "the lock is released, but the daemon that was asked first has not answered: "
-                     "this token must not be used again"}});
+                     "the lock is released, but an earlier daemon has not answered and may still "
+                     "carry out the release; the token must not be used again"}});
     } else if (done) {
       Report(Done{number});
     } else {
@@ -94,7 +95,7 @@ void Machine::OnDue(OperationNumber number, PendingRelease& release) {
     release.awaited = false;
     Report(Failed{number,
                   {Reason::kUnreachable,
-                   "no answer within 2 s; the release goes on in the background" +
+                   "the lock was not released within 2 s; the release continues in the background" +
                        (ready() ? std::string() : " (" + last_failure_.message + ")")}});
   }
   if (release.expires <= now_) {
@@ -120,12 +121,13 @@ void Machine::Close() {
     lease->EndTrust();
   }
   EndAcquisitions(close);
-  // It releases what the Session keeps, after the releases that are in front of it.
+  // The close releases the leases that the Session keeps, after the releases queued before it.
   if (!close.covers.empty()) Enqueue(Add({.what = std::move(close)}));
   Finish();
 }
 
-// `close` gives up what the daemon has been asked for, and releases what it has granted meanwhile.
+// Fails all acquisitions. On the daemon, `close` cancels the acquires that were sent, and releases
+// those that it has granted in the meantime.
 void Machine::EndAcquisitions(PendingClose& close) {
   std::vector<OperationNumber> numbers;
   for (const auto& [number, operation] : operations_) {

@@ -5,7 +5,7 @@
 namespace redlock::client {
 namespace {
 
-// The daemon asks for something to read every third of `grace`.
+// The daemon requires a message at least every third of `grace`.
 constexpr int kPingsPerGrace = 4;
 constexpr int kPatiencesPerGrace = 3;
 constexpr Duration kLongestPatience = std::chrono::seconds(2);

@@ -15,46 +15,46 @@ using SessionId = std::uint64_t;
 
 class Session {
  public:
-  // `patience`: how long connecting may take, until the first ping is answered.
+  // `patience`: how long it may take until the first ping is answered.
   Session(SessionId id, Duration grace, TimePoint opened, Duration patience);
 
   [[nodiscard]] SessionId id() const { return id_; }
   [[nodiscard]] const std::shared_ptr<const SessionTrust>& trust() const { return shared_trust_; }
 
-  // Connecting until the first ping has been answered.
+  // Ready once the first ping has been answered; connecting before that.
   [[nodiscard]] bool ready() const { return ready_since_.has_value(); }
   [[nodiscard]] TimePoint ready_since() const { return *ready_since_; }
   void OnReady(TimePoint now) { ready_since_ = now; }
 
-  // A message is with the transport.
+  // The transport is writing a message.
   [[nodiscard]] bool writing() const { return writing_; }
   void OnWriting() {
     writing_ = true;
     first_message_ = false;
   }
   void OnWritten() { writing_ = false; }
-  // Nothing has been handed to the transport yet.
+  // No message has been handed to the transport yet.
   [[nodiscard]] bool first_message() const { return first_message_; }
 
-  // The message that carries `operation` under this id is handed to the transport at `now`.
+  // A message that carries `operation` with this id is handed to the transport at `now`.
   void OnSent(std::uint64_t id, std::uint64_t operation, TimePoint now);
-  // Which operation is answered, if the id is known; and what the answer proves.
+  // Records what the answer proves. Returns the operation that is answered, if the id is known.
   [[nodiscard]] std::optional<std::uint64_t> OnAnswer(std::uint64_t id, Duration clock);
-  // Which operation was sent under this id and waits for its answer.
+  // Returns the operation that was sent with this id, if it is not answered yet.
   [[nodiscard]] std::optional<std::uint64_t> Find(std::uint64_t id) const;
   [[nodiscard]] std::optional<TimePoint> MadeAt(Duration clock) const {
     return anchor_.MadeAt(clock);
   }
 
-  // Silence: a ping waits for its answer.
+  // Detection of silence. A ping was issued.
   void OnPing(TimePoint now);
   void OnPong() { patience_ends_ = kNever; }
-  // When the next ping is due; kNever while one waits for its answer.
+  // When the next ping is due; kNever while a ping is not answered.
   [[nodiscard]] TimePoint PingAt() const;
   // When the daemon counts as silent.
   [[nodiscard]] TimePoint PatienceEnds() const { return patience_ends_; }
-  // True if the client itself was held up when patience ended. It then waits once more, to read
-  // what has arrived meanwhile.
+  // Returns true if the client itself was held up when patience ended. The Session then waits once
+  // more, so that the client can read what has arrived.
   [[nodiscard]] bool WaitOnceMore(TimePoint now);
 
  private:

@@ -1,4 +1,4 @@
-// Time and chance, as the state machine sees them: both come from outside.
+// Time and randomness for the state machine. Both come from its driver.
 #pragma once
 
 #include <chrono>
@@ -8,7 +8,7 @@
 
 namespace redlock::client {
 
-// A clock that counts the time of a suspend, from any beginning.
+// A clock that counts suspend time, from an arbitrary epoch.
 struct BootClock {
   using duration = Duration;
   using rep = duration::rep;
@@ -25,7 +25,7 @@ inline constexpr TimePoint kNever = TimePoint::max();
   return when > kNever - duration ? kNever : when + duration;
 }
 
-// Two clocks run at rates that differ by no more than this.
+// How far two clocks can drift apart during `duration`: their rates differ by at most 1 %.
 [[nodiscard]] constexpr Duration DriftOf(Duration duration) {
   return (duration < Duration::zero() ? -duration : duration) / 100;
 }
@@ -40,7 +40,7 @@ class Clock {
 class Random {
  public:
   virtual ~Random() = default;
-  // 64 bits that nobody can guess: tokens are made of them.
+  // Returns 64 unpredictable bits, for owner tokens.
   [[nodiscard]] virtual std::uint64_t Bits() = 0;
 };
 

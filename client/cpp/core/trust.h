@@ -1,4 +1,4 @@
-// How long a client may trust what a daemon has said. See "Trust" in client/PROTOCOL.md.
+// Computes how long a client may trust a daemon. See "Trust" in client/PROTOCOL.md.
 #pragma once
 
 #include <optional>
@@ -7,17 +7,17 @@
 
 namespace redlock::client {
 
-// Dates the messages of one daemon by the client's clock.
+// Dates the messages of one daemon on the client's clock.
 //
-// Whenever an operation is answered, the client knows that it sent the operation at `sent`, and
-// that the daemon's clock read `clock` afterwards. The pair that dates messages latest is kept. An
-// old pair loses 1 % of its age, for clocks that run at different rates, so that new ones replace
+// For each answered operation, the client knows that it sent the operation at `sent`, and that the
+// daemon's clock read `clock` afterwards. ClockAnchor keeps the pair that dates messages latest. A
+// pair loses 1 % of its age, because the clocks may run at different rates, so newer pairs replace
 // it.
 class ClockAnchor {
  public:
   void OnAnswer(TimePoint sent, Duration clock);
-  // The earliest time at which the daemon can have made the message that carries `clock`. Nothing
-  // if no operation has been answered yet: a validity in the message is then of no use.
+  // The earliest time at which the daemon can have made the message that carries `clock`. Unset if
+  // no operation has been answered yet: a validity in the message cannot be used then.
   [[nodiscard]] std::optional<TimePoint> MadeAt(Duration clock) const;
 
  private:
@@ -29,15 +29,15 @@ class ClockAnchor {
   std::optional<Pair> pair_;
 };
 
-// Until when a Session can be trusted: the daemon keeps its leases for `grace` after the last
-// message that it has read.
+// Computes until when a Session can be trusted: the daemon keeps its leases for `grace` after the
+// last message that it has read.
 class SessionTrust {
  public:
   explicit SessionTrust(Duration grace) : grace_(grace) {}
 
   // An operation that was sent at `sent` has been answered.
   void OnAnswer(TimePoint sent);
-  // The sending time of the last message that is known to have been read.
+  // The sending time of the last message that the daemon is known to have read.
   [[nodiscard]] TimePoint heard() const { return heard_; }
   [[nodiscard]] TimePoint Until() const;
 

@@ -15,7 +15,8 @@ constexpr std::string_view kReserved = "redlockd:";
 constexpr Duration kShortestTtl = milliseconds(10);
 constexpr Duration kLongestMargin = milliseconds(500);
 
-// How many bytes the character has that begins with `first`, and its smallest code point. 0: none.
+// The length of a UTF-8 sequence and the smallest code point of that length. 0 bytes: not a valid
+// first byte.
 struct Utf8Length {
   int bytes;
   char32_t smallest;
@@ -46,13 +47,17 @@ bool IsUtf8(std::string_view text) {
   return true;
 }
 
+std::string Millis(Duration duration) {
+  return std::to_string(std::chrono::duration_cast<milliseconds>(duration).count()) + " ms";
+}
+
 Error Invalid(const std::string& what) { return {Reason::kInvalidArgument, what}; }
 
 std::optional<Error> CheckText(const std::string& field, const std::string& text,
                                std::size_t longest) {
   if (text.size() > longest) {
-    return Invalid(field + ": has " + std::to_string(text.size()) + " bytes, at most " +
-                   std::to_string(longest) + " are allowed");
+    return Invalid(field + ": has " + std::to_string(text.size()) + " bytes; use at most " +
+                   std::to_string(longest));
   }
   if (!IsUtf8(text)) return Invalid(field + ": is not valid UTF-8");
   return std::nullopt;
@@ -61,21 +66,22 @@ std::optional<Error> CheckText(const std::string& field, const std::string& text
 }  // namespace
 
 std::optional<Error> CheckTtl(Duration ttl) {
-  if (ttl < kShortestTtl) return Invalid("ttl: must be at least 10 ms");
+  if (ttl < kShortestTtl) return Invalid("ttl: must be at least 10 ms, not " + Millis(ttl));
   return std::nullopt;
 }
 
 std::optional<Error> Check(const AcquireCommand& command, Duration grace) {
   if (command.key.empty()) return Invalid("key: must not be empty");
   if (command.key.starts_with(kReserved)) {
-    return Invalid("key: keys that begin with \"redlockd:\" are reserved");
+    return Invalid("key: must not begin with \"redlockd:\", which is reserved");
   }
   if (auto error = CheckText("key", command.key, kLongestKey)) return error;
   if (auto error = CheckText("token", command.token, kLongestToken)) return error;
   if (auto error = CheckText("owner", command.owner, kLongestOwner)) return error;
-  // What is left of a Session's trust falls that low between two pings.
+  // Between two pings, the remaining trust of a Session can fall to about this.
   if (command.margin && *command.margin > grace / 2) {
-    return Invalid("margin: must be at most half of the client's grace");
+    return Invalid("margin: must be at most half of the client's grace (" + Millis(grace / 2) +
+                   "), not " + Millis(*command.margin));
   }
   return CheckTtl(command.ttl);
 }

@@ -26,7 +26,8 @@ TimePoint SystemClock::Now() {
 
 std::uint64_t SystemRandom::Bits() {
   std::uint64_t bits = 0;
-  // Up to 256 bytes come whole; before the kernel has any, the call waits and may be interrupted.
+  // getrandom() returns up to 256 bytes at once. Until the kernel's generator is initialized, it
+  // blocks and may be interrupted.
   while (getrandom(&bits, sizeof(bits), 0) != sizeof(bits)) {
     if (errno != EINTR) Throw("getrandom");
   }
@@ -41,7 +42,7 @@ BootTimer::~BootTimer() { close(fd_); }
 
 void BootTimer::Set(TimePoint when) {
   constexpr auto kSecond = 1'000'000'000;
-  // A time in the past fires at once; zero would switch the timer off.
+  // A time in the past fires at once; zero would disarm the timer.
   const auto ns = std::max<Duration::rep>(when.time_since_epoch().count(), 1);
   const itimerspec at{.it_interval = {}, .it_value = {ns / kSecond, ns % kSecond}};
   timerfd_settime(fd_, TFD_TIMER_ABSTIME, &at, nullptr);

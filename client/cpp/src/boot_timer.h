@@ -1,4 +1,5 @@
-// The clock that counts the time of a suspend, and waiting by it.
+// The system's clock, randomness and timer for the state machine. Clock and timer count suspend
+// time.
 #pragma once
 
 #include "client/cpp/core/time.h"
@@ -10,13 +11,13 @@ class SystemClock final : public Clock {
   [[nodiscard]] TimePoint Now() override;
 };
 
-// From getrandom(2).
+// Reads getrandom(2).
 class SystemRandom final : public Random {
  public:
   [[nodiscard]] std::uint64_t Bits() override;
 };
 
-// Wakes one thread at a time that others choose. A suspend does not hold it up.
+// Wakes one thread at a time that other threads set. A suspend does not delay it.
 class BootTimer {
  public:
   // Throws std::system_error.
@@ -25,9 +26,9 @@ class BootTimer {
   BootTimer(const BootTimer&) = delete;
   BootTimer& operator=(const BootTimer&) = delete;
 
-  // From any thread; replaces the time that was set before.
+  // Sets the time, and replaces the one that was set before. Callable from any thread.
   void Set(TimePoint when);
-  // Until the time that is set.
+  // Blocks until the time that is set.
   void Wait() const;
 
  private:

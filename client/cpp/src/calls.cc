@@ -1,4 +1,4 @@
-// What callers ask the driver for, and what is reported to them.
+// Driver: the calls of users, and the effects that are reported to them.
 #include <exception>
 #include <utility>
 
@@ -7,13 +7,13 @@
 namespace redlock::client {
 namespace {
 
-// An exception of the user's callback concerns nobody else.
+// Discards exceptions of the user's callback, which must not affect other calls.
 template <typename Callback, typename... Arguments>
 void Call(const Callback& callback, Arguments&&... arguments) {
   if (!callback) return;
   try {
     callback(std::forward<Arguments>(arguments)...);
-  } catch (...) {  // NOLINT(bugprone-empty-catch): nobody is there to catch it
+  } catch (...) {  // NOLINT(bugprone-empty-catch): no caller could handle it
   }
 }
 
@@ -33,11 +33,11 @@ void Driver::Acquire(const std::string& key, AcquireOptions options, LeaseDone d
   if (options.stop.stop_possible()) GiveUpOn(options.stop, call);
 }
 
-// The callback is made without the mutex, because it may be called at once, and destroyed without
-// it for the same reason.
+// Constructs and destroys the stop callback without the mutex, because the callback may be running
+// at that moment, and takes the mutex.
 void Driver::GiveUpOn(const std::stop_token& stop, CallId call) {
   const auto give_up = [driver = shared_from_this(), call] {
-    // What it causes may destroy this function.
+    // Its effects may destroy this lambda.
     const auto self = driver;
     self->Do([call = call](Machine& machine) { machine.GiveUp(call); });
   };
@@ -54,7 +54,7 @@ void Driver::Extend(const HeldLease& held, Duration ttl, CallDone done) {
 void Driver::Release(const HeldLease& held, CallDone done) {
   Do([&](Machine& machine) {
     calls_[machine.Release(held.lease)] = std::move(done);
-    // The loss of a lost one is still to be signalled, or has been.
+    // The loss of a lost lease has been signalled or is still to be signalled.
     if (held.lease->state() == Lease::State::kReleased) held_.erase(held.lease);
   });
 }
@@ -85,7 +85,7 @@ std::optional<Error> Driver::Loss(const HeldLease& held) const {
   return held.lease->loss();
 }
 
-// --- What is reported
+// --- Effects on callers
 
 Driver::Acquiring Driver::Take(CallId call) {
   const std::lock_guard lock(mutex_);

@@ -11,11 +11,11 @@ namespace {
 
 constexpr const char* kCertificate = "CERTIFICATE";
 
-// gRPC would only log that it cannot use the file, and say that nobody answers.
+// Checks the file here, because gRPC would only log the error and report the daemon as unreachable.
 std::string ReadPem(const std::string& path, const std::string& what) {
   std::string text = ReadFile(path);
   if (text.find(what + "-----") == std::string::npos) {
-    throw std::invalid_argument(path + ": has no " + what + " in PEM");
+    throw std::invalid_argument(path + ": contains no " + what + " in PEM format");
   }
   return text;
 }
@@ -42,9 +42,10 @@ grpc::ChannelArguments ArgumentsFor(const Options& options) {
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, Millis(options.keepalive_time));
   arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, Millis(options.keepalive_timeout));
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
-  // The client itself decides when to try again.
+  // The client itself decides when to reconnect.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  // For how long gRPC tries one address of an endpoint, TLS included. Two have their turn.
+  // How long gRPC tries one address of an endpoint, including the TLS handshake. Leaves time for
+  // two addresses.
   arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, Millis(options.connect_timeout / 2));
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 500);
   return arguments;
@@ -56,7 +57,7 @@ std::string ReadFile(const std::string& path) {
   std::ifstream file(path);
   std::ostringstream text;
   text << file.rdbuf();
-  if (!file) throw std::invalid_argument(path + ": cannot be read");
+  if (!file) throw std::invalid_argument("cannot read the file " + path);
   return text.str();
 }
 

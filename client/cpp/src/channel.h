@@ -1,4 +1,4 @@
-// Connections to daemons, for the library and for redlockctl.
+// Opens connections to daemons, for the library and for redlockctl.
 #pragma once
 
 #include <grpcpp/channel.h>
@@ -10,12 +10,12 @@
 
 namespace redlock::client {
 
-// With the credentials and the keepalive of the options. Connects when it is first used. Throws
-// std::invalid_argument, which names the file, if one of the options cannot be used.
+// Opens a channel with the credentials and keepalive settings of `options`. The channel connects
+// when it is first used. Throws std::invalid_argument, which names the file, if a file is unusable.
 [[nodiscard]] std::shared_ptr<grpc::Channel> OpenChannel(const std::string& endpoint,
                                                          const Options& options);
 
-// Throws likewise if it cannot be read.
+// Returns the contents of the file. Throws std::invalid_argument if the file cannot be read.
 [[nodiscard]] std::string ReadFile(const std::string& path);
 
 }  // namespace redlock::client

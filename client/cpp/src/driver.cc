@@ -23,7 +23,7 @@ MachineOptions ForMachine(const Options& options) {
 
 }  // namespace
 
-// --- Life
+// --- Start and close
 
 std::shared_ptr<Driver> Driver::Start(const Options& options) {
   std::shared_ptr<Driver> driver(new Driver(options));
@@ -50,12 +50,12 @@ void Driver::Close() {
 
 // --- The machine
 
-// After each call of the machine, under the mutex.
+// Takes the effects and sets the timer. Called after each call of the machine, under the mutex.
 void Driver::Adjust() {
   std::vector<Effect> made = machine_.TakeEffects();
   std::move(made.begin(), made.end(), std::back_inserter(effects_));
   const TimePoint next = machine_.NextDeadline();
-  if (next >= wake_at_) return;  // the keeper sets later times
+  if (next >= wake_at_) return;  // the keeper thread sets later times
   wake_at_ = next;
   timer_.Set(next);
 }
@@ -66,7 +66,7 @@ void Driver::Keep() {
     {
       const std::lock_guard lock(mutex_);
       if (closed_) return;
-      if (wake_at_ > clock_.Now()) continue;  // it has been set anew meanwhile
+      if (wake_at_ > clock_.Now()) continue;  // another thread has set a new time
       machine_.Tick();
       wake_at_ = kNever;
       Adjust();
@@ -77,7 +77,7 @@ void Driver::Keep() {
 
 void Driver::CarryOut() {
   std::unique_lock lock(mutex_);
-  if (carrying_out_) return;  // another thread, or a caller of this function, goes on
+  if (carrying_out_) return;  // another thread, or a caller of this function, carries them out
   carrying_out_ = true;
   while (!effects_.empty()) {
     Effect effect = std::move(effects_.front());

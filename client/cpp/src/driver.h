@@ -1,8 +1,8 @@
-// Runs the state machine (client/cpp/core): threads, streams, the real clock, callbacks.
+// Drives the state machine (client/cpp/core) with threads, streams, the real clock and callbacks.
 //
-// One mutex guards the machine and what belongs to it. Whatever may block or call back (streams,
-// the user's callbacks, stop tokens) is an effect, and is carried out without the mutex, in the
-// order in which the machine made it, by whichever thread comes first.
+// One mutex guards the machine and its state. Everything that may block or call back (streams, the
+// user's callbacks, stop tokens) is an effect. Effects are carried out without the mutex, by one
+// thread at a time, in the order in which the machine made them.
 #pragma once
 
 #include <condition_variable>
@@ -25,7 +25,7 @@
 
 namespace redlock::client {
 
-// A lease, as a Lock has it.
+// A lease as seen by a Lock.
 struct HeldLease {
   const LeaseRef lease;
   std::stop_source lost;
@@ -38,18 +38,18 @@ class Driver final : public std::enable_shared_from_this<Driver> {
 
   // Throws std::invalid_argument if the options cannot be used.
   static std::shared_ptr<Driver> Start(const Options& options);
-  // Once, and not from a callback. Takes about 2 s at most.
+  // Call once, and not from a callback. Takes at most about 2 s.
   void Close();
 
-  // Each calls `done` once, perhaps before it returns.
+  // Each of these calls `done` exactly once, possibly before it returns.
   void Acquire(const std::string& key, AcquireOptions options, LeaseDone done);
   void Extend(const HeldLease& held, Duration ttl, CallDone done);
   void Release(const HeldLease& held, CallDone done);
 
   [[nodiscard]] std::uint64_t FencingToken(const HeldLease& held) const;
-  // What is left of its trust; zero once it is lost.
+  // Returns how much of the trust is left; zero once the lease is lost.
   [[nodiscard]] Duration Validity(const HeldLease& held) const;
-  // The same, also while its loss has been signalled.
+  // The same, but also counts after the loss was signalled.
   [[nodiscard]] Duration TimeToStop(const HeldLease& held) const;
   [[nodiscard]] std::optional<Error> Loss(const HeldLease& held) const;
 
@@ -60,13 +60,13 @@ class Driver final : public std::enable_shared_from_this<Driver> {
     std::shared_ptr<void> stop_callback;
   };
   struct OpenedStream {
-    std::shared_ptr<Stream> stream;  // null until it has been opened, and once it has ended
+    std::shared_ptr<Stream> stream;  // null until it has been opened, and after it has ended
     bool ended = false;
   };
 
   explicit Driver(const Options& options);
 
-  // Calls `input` with the machine, and carries out what follows from it.
+  // Calls `input` with the machine, and carries out the effects.
   template <typename Input>
   void Do(Input input) {
     {
@@ -97,9 +97,9 @@ class Driver final : public std::enable_shared_from_this<Driver> {
   void OnEnded(SessionId session, const grpc::Status& status, const std::string& endpoint);
   void OnGone(SessionId session);
 
-  // gRPC's channels must not be destroyed by one of its own threads, which may be the last to know
-  // this object.
-  std::optional<Endpoints> endpoints_;  // until Close()
+  // Reset in Close(), because a thread of gRPC may destroy this object, but must not destroy gRPC's
+  // channels.
+  std::optional<Endpoints> endpoints_;  // unset after Close()
   mutable SystemClock clock_;
   SystemRandom random_;
   BootTimer timer_;
@@ -107,15 +107,15 @@ class Driver final : public std::enable_shared_from_this<Driver> {
 
   mutable std::mutex mutex_;
   Machine machine_;
-  TimePoint wake_at_ = kNever;  // what timer_ is set to
+  TimePoint wake_at_ = kNever;  // the time that timer_ is set to
   std::deque<Effect> effects_;
-  bool carrying_out_ = false;  // a thread is at it
+  bool carrying_out_ = false;  // a thread carries out effects_
   std::unordered_map<CallId, Acquiring> acquiring_;
   std::unordered_map<CallId, CallDone> calls_;  // extensions and releases
   std::unordered_map<LeaseRef, std::shared_ptr<HeldLease>> held_;
-  std::map<SessionId, OpenedStream> streams_;  // until they are gone
+  std::map<SessionId, OpenedStream> streams_;  // erased by OnGone()
   bool closed_ = false;
-  std::condition_variable changed_;  // closed_, streams_
+  std::condition_variable changed_;  // closed_ or streams_ has changed
 };
 
 }  // namespace redlock::client

@@ -1,4 +1,4 @@
-// Channels to the daemons that a client may use.
+// The channels to the daemons of a client.
 #pragma once
 
 #include <memory>
@@ -12,13 +12,13 @@ namespace redlock::client {
 
 class Endpoints {
  public:
-  // Throws std::invalid_argument if a file cannot be read, or if there is no endpoint.
+  // Throws std::invalid_argument if a file is unusable or no endpoint is given.
   explicit Endpoints(const Options& options);
 
   [[nodiscard]] const std::string& name(std::size_t endpoint) const { return names_[endpoint]; }
   [[nodiscard]] v1::LockService::Stub& stub(std::size_t endpoint) { return *stubs_[endpoint]; }
-  // Read anew; empty if there is no file, or if it cannot be read any more: the daemon then
-  // refuses the stream.
+  // Reads the token file again. Returns an empty string if no file is configured, or if it can no
+  // longer be read; in that case the daemon refuses the stream.
   [[nodiscard]] std::string BearerToken() const;
 
  private:

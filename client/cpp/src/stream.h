@@ -13,24 +13,25 @@
 
 namespace redlock::client {
 
-// Keeps itself alive until it has ended. Events come from gRPC's threads, one at a time except for
-// `ended`, which is the last; nothing may be called under a lock that they take.
+// Keeps itself alive until it has ended. gRPC's threads call the events, one at a time of each
+// kind; `ended` and `gone` come last. Do not call Stream while holding a lock that an event takes.
 class Stream final : public grpc::ClientBidiReactor<v1::SessionRequest, v1::SessionResponse> {
  public:
   struct Events {
     std::function<void(const v1::SessionResponse& message)> message;
-    std::function<void()> written;  // another one may be written
+    std::function<void()> written;  // the next message may be written
     std::function<void(const grpc::Status& status)> ended;
-    // Afterwards, once gRPC holds nothing of it any more, unless somebody else shares the stream.
+    // Called after `ended`, when gRPC no longer uses the stream. By then the object is destroyed,
+    // unless it has another owner.
     std::function<void()> gone;
   };
 
   static std::shared_ptr<Stream> Open(v1::LockService::Stub& stub, const std::string& bearer_token,
                                       Events events);
 
-  // One at a time. Nothing happens if the stream has ended.
+  // Writes one message; call it again only after `written`. Does nothing if the stream has ended.
   void Write(v1::SessionRequest request);
-  // At once; from any thread.
+  // Cancels the stream at once. Callable from any thread.
   void Cancel() { context_.TryCancel(); }
 
  private:
@@ -45,8 +46,8 @@ class Stream final : public grpc::ClientBidiReactor<v1::SessionRequest, v1::Sess
   Events events_;
   v1::SessionRequest outgoing_;
   v1::SessionResponse incoming_;
-  // gRPC does not end the stream while it is held. It is held until its reading has ended and
-  // nobody is in Write().
+  // The number of users: the pending read, and threads in Write(). A hold keeps gRPC from ending
+  // the stream until there are none.
   std::atomic<int> users_ = 1;
   std::shared_ptr<Stream> self_;
 };

@@ -12,7 +12,7 @@ namespace {
 using std::chrono::nanoseconds;
 using std::chrono::seconds;
 
-// Ten years: a daemon's clock and a lock's validity are less, and sums do not overflow.
+// Ten years. A daemon's clock and a lock's validity are shorter, and sums do not overflow.
 constexpr std::int64_t kMostSeconds = 10LL * 365 * 24 * 3600;
 
 void Set(google::protobuf::Duration& out, Duration duration) {
@@ -73,7 +73,7 @@ std::optional<Event> ToEvent(const v1::WatchResponse& event) {
     case v1::EVENT_TYPE_DRAINING:
       out.type = EventType::kDraining;
       return out;
-    default:  // of a Hold, or of a newer daemon
+    default:  // an event of Hold, or of a newer daemon
       return std::nullopt;
   }
 }

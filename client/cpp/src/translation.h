@@ -1,4 +1,4 @@
-// The state machine's messages as protobufs.
+// Converts the state machine's messages from and to Protocol Buffers.
 #pragma once
 
 #include <grpcpp/support/status.h>
@@ -12,7 +12,7 @@ namespace redlock::client {
 
 [[nodiscard]] v1::SessionRequest ToProto(const Request& request);
 [[nodiscard]] Response FromProto(const v1::SessionResponse& response);
-// Why the stream to `endpoint` ended.
+// Returns why the stream to `endpoint` ended.
 [[nodiscard]] Error ToError(const grpc::Status& status, const std::string& endpoint);
 
 }  // namespace redlock::client

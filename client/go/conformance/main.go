@@ -1,4 +1,4 @@
-// Carries out ../../conformance/scenarios.json.
+// Runs ../../conformance/scenarios.json.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// example [HOST:PORT]: takes a lock, works while it is held, and gives it back.
+// example [HOST:PORT]: acquires a lock, works while it is held, and releases it.
 package main
 
 import (

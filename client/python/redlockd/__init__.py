@@ -1,11 +1,11 @@
-"""Locks by redlockd.
+"""Client of redlockd, the lock service.
 
     with redlockd.Client(["10.0.0.1:50051", "10.0.0.2:50051"]) as client:
         with client.lock("reports", ttl=30, wait=10) as lock:
             store.write(report, lock.fencing_token)   # stop if lock.lost.is_set()
 
-All locks of a client share one stream to one daemon, which keeps them alive; see redlockd.aio for
-the same with asyncio. Objects may be used from any thread, but not in a process that was forked
+All locks of a client share one stream to one daemon, which keeps them alive. redlockd.aio is the
+same API for asyncio. Objects may be used from any thread, but not in a process that was forked
 after they were made. All times are in seconds.
 """
 
@@ -27,27 +27,27 @@ __all__ = ["Client", "InvalidArgument", "Lock", "LockAlreadyHeld", "LockError", 
 
 
 class Lock:
-    """A held lock. Made by Client.acquire() and Client.lock()."""
+    """A held lock. Client.acquire() and Client.lock() make it."""
 
     def __init__(self, client, lease):
         self._client = client
         self._lease = lease
         self.key = lease.key
         self.token = lease.token
-        # Set when the lock is lost, or about to be: the work that it protects has to stop.
+        # Set when the lock is lost or about to be lost: the work that it protects must stop.
         self.lost = threading.Event()
         if lease.loss is not None:
             self.lost.set()
-        lease.on_lost.append(self.lost.set)  # on the loop's thread, as this constructor
+        lease.on_lost.append(self.lost.set)  # on the loop's thread, like this constructor
 
     @property
     def fencing_token(self):
-        """May grow while the lock is held."""
+        """The fencing token, for the storage that the lock protects. May grow while the lock is held."""
         return self._lease.fencing_token
 
     @property
     def validity(self):
-        """For how many seconds the lock can be trusted if nothing is heard any more."""
+        """How many seconds the lock can be trusted if no further message arrives."""
         return self._lease.validity(now())
 
     @property
@@ -56,18 +56,19 @@ class Lock:
 
     @property
     def loss(self):
-        """Why it was lost, as an exception; None if it was not."""
+        """Why the lock was lost, as an exception; None if it was not lost."""
         return self._lease.loss
 
     def extend(self, ttl):
-        """Makes it last for `ttl` from now. The daemon extends it regularly without being asked."""
+        """Extends the lock to `ttl` from now. Rarely needed: the daemon keeps extending the lock."""
         ttl = check_ttl(ttl)
         self._client._answer(lambda on_done: self._client._driver.extend(self._lease, ttl, on_done))
 
     def release(self):
-        """Releases the lock. Raises LockLost if it was lost before. A second call does nothing.
+        """Releases the lock. Raises LockLost if the lock was lost before. A second call does nothing.
 
-        Takes 2 s at most: then it raises Unreachable, and the release continues in the background.
+        Takes at most 2 s. After that it raises Unreachable, and the release continues in the
+        background.
         """
         self._client._answer(lambda on_done: self._client._driver.release(self._lease, on_done))
 
@@ -75,20 +76,20 @@ class Lock:
         return self
 
     def __exit__(self, kind, *exception):
-        """Raises LockLost if the lock was lost, unless the block has raised an exception itself."""
+        """Raises LockLost if the lock was lost, unless the block itself raised an exception."""
         try:
             self.release()
         except LockLost:
             if kind is None:
                 raise
         except LockError:
-            pass  # it expires
+            pass  # the lock expires
         if kind is None and self.lost.is_set():
             raise self.loss
 
 
 class Client:
-    """As aio.Client, for threads."""
+    """The client for threads. For the arguments, see aio.Client."""
 
     def __init__(self, endpoints=("127.0.0.1:50051",), *, credentials=None, token=None, grace=5.0):
         self._driver = Driver(endpoints, credentials, token, grace)
@@ -96,7 +97,7 @@ class Client:
         self._process = os.getpid()
 
     def acquire(self, key, *, ttl=30.0, wait=None, owner="", margin=None, on_queued=None):
-        """A Lock; see aio.Client.acquire(). on_queued is called on the library's thread."""
+        """Returns a Lock; see aio.Client.acquire(). The library calls on_queued on its own thread."""
         future = concurrent.futures.Future()
         try:
             self._begin(future, key, ttl, wait, owner, margin, on_queued)
@@ -107,7 +108,7 @@ class Client:
             raise
 
     def acquire_future(self, key, *, ttl=30.0, wait=None, owner="", margin=None, on_queued=None):
-        """The same as a concurrent.futures.Future, whose cancel() gives up waiting."""
+        """Like acquire(), but returns a concurrent.futures.Future; its cancel() gives up waiting."""
         future = concurrent.futures.Future()
         self._begin(future, key, ttl, wait, owner, margin, on_queued)
         return future
@@ -148,25 +149,25 @@ class Client:
             future.add_done_callback(on_future_done)
 
     def _release_unseen(self, future):
-        """Of a lock that was granted while its caller was interrupted."""
+        """Releases a lock that was granted while its caller was interrupted."""
         if future.exception() is None:
             lease = future.result()._lease
             self._loop.call_soon_threadsafe(self._driver.release, lease, lambda error: None)
 
     @contextlib.contextmanager
     def lock(self, key, **options):
-        """Holds the lock inside the block; options as for acquire(). Raises LockLost at its end
-        if the lock was lost meanwhile."""
+        """Holds the lock inside the block; takes the options of acquire(). Raises LockLost at the
+        end of the block if the lock was lost in the meantime."""
         with self.acquire(key, **options) as lock:
             yield lock
 
     def close(self):
-        """Releases all locks, and ends all waiting with CANCELLED. Takes 2 s at most."""
+        """Releases all locks, and fails all waiting calls with CANCELLED. Takes at most 2 s."""
         self._check_caller()
         asyncio.run_coroutine_threadsafe(self._driver.close(), self._loop).result()
 
     def _answer(self, ask):
-        """Waits for the on_done(error) that `ask` is given."""
+        """Calls ask(on_done), waits for on_done(error), and raises the error if there is one."""
         self._check_caller()
         answered = concurrent.futures.Future()
         self._loop.call_soon_threadsafe(ask, answered.set_result)
@@ -177,9 +178,10 @@ class Client:
     def _check_caller(self):
         if os.getpid() != self._process:
             raise RuntimeError("redlockd: this process was forked after the client was made; "
-                               "make a client in each process")
+                               "make a new client in each process")
         if _background.is_current():
-            raise RuntimeError("redlockd: must not be called from on_queued or token()")
+            raise RuntimeError("redlockd: clients must not be called from on_queued or token(), which run on "
+                               "the library's thread; call them from another thread")
 
     def __enter__(self):
         return self

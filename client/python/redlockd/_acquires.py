@@ -1,4 +1,4 @@
-"""Acquisitions under way. A caller that gives up, and a Session that ends, leave no lock behind."""
+"""Pending acquisitions. No lock is left behind if a caller gives up or a Session ends."""
 
 import logging
 import os
@@ -15,7 +15,7 @@ _SHORTEST_RETRY = 0.05
 
 
 class Acquire:
-    """What a caller asked for. on_done(lease, error) is called once, unless it is given up."""
+    """A caller's request. on_done(lease, error) is called once, unless the caller gives up first."""
 
     def __init__(self, key, ttl, owner, margin, single, on_done, on_queued):
         self.key = key
@@ -27,13 +27,13 @@ class Acquire:
         self.on_queued = on_queued
         self.attempt = None  # the one that was sent, or is about to be
         self.blocked = False  # until a release or a pause is over
-        self.timer = None  # of the time to wait
+        self.timer = None  # ends the caller's time to wait
         self.last_error = None
         self.failures_before = 0
 
 
 class Attempt(Operation):
-    """One message's worth of it, with a token of its own."""
+    """One acquire operation on one Session, with its own token."""
 
     def __init__(self, acquires, acquire):
         self._acquires = acquires
@@ -122,7 +122,8 @@ class Acquires:
         if lease.validity(now) <= lease.margin:
             self._release(attempt, now)
             self._finish(acquire, None, make_error(
-                "VALIDITY_EXPIRED", f"{acquire.key}: was granted too late to be trusted"))
+                "VALIDITY_EXPIRED",
+                f"{acquire.key}: the lock was granted, but its validity had ended when the answer was read"))
             return
         self._machine.leases.add(lease)
         self._finish(acquire, lease, None)
@@ -131,7 +132,7 @@ class Acquires:
         acquire.attempt = None
         acquire.last_error = error
         if error.reason == "DRAINING":
-            return  # to the next daemon
+            return  # the client retries on the next daemon
         if error.reason == "OVERLOADED" and not acquire.single:
             self._machine.timers.add(now + max(error.retry_after or 0, _SHORTEST_RETRY), self._unblock(acquire))
             return
@@ -147,8 +148,8 @@ class Acquires:
         return unblock
 
     def cut_off(self, attempt, now):
-        """The daemon may have acquired it. It is released before another attempt is made, which
-        would otherwise meet it."""
+        """The daemon may have acquired the lock. It is released before the next attempt, which it
+        would otherwise block."""
         release = self._release(attempt, now)
         acquire = attempt.acquire
         if acquire is not None:
@@ -156,12 +157,12 @@ class Acquires:
             release.then = self._unblock(acquire)
 
     def on_abandoned(self):
-        """What was not sent yet is sent at the next Session."""
+        """Attempts that were not sent are made again on the next Session."""
         for acquire in self._unfinished:
             acquire.attempt = None
 
     def on_failure(self, error, endpoints, now):
-        """A daemon could not be reached. A single try is over once it was tried at each."""
+        """A daemon could not be reached. A single try fails once every endpoint has failed."""
         for acquire in list(self._unfinished):
             acquire.last_error = error
             if acquire.single and self._machine.failures - acquire.failures_before >= endpoints:
@@ -176,7 +177,7 @@ class Acquires:
         acquire.on_done(None, error)
 
     def give_up(self, acquire, now):
-        """Nobody waits for it any more, or it is refused for good."""
+        """Ends an acquisition whose caller no longer waits, or which cannot succeed."""
         if acquire not in self._unfinished:
             return
         self._forget(acquire)
@@ -197,7 +198,8 @@ class Acquires:
             error = acquire.last_error or self._machine.last_failure or make_error(
                 "UNREACHABLE", f"{acquire.key}: no daemon answered in time")
         else:
-            error = make_error("DEADLINE_EXCEEDED", f"{acquire.key}: was not granted within the time to wait")
+            error = make_error(
+                "DEADLINE_EXCEEDED", f"{acquire.key}: the lock was not granted within the time to wait")
         self._fail(acquire, error, now)
 
     def _release(self, attempt, now):

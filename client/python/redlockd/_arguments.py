@@ -1,4 +1,4 @@
-"""Checks what users pass before any of it is sent: a bad value fails the one call that has it."""
+"""Checks the arguments of a call before anything is sent, so that an invalid value fails only that call."""
 
 import math
 
@@ -23,9 +23,9 @@ def _text(field, value, longest):
     try:
         size = len(value.encode())
     except UnicodeEncodeError:
-        _refuse(field, "cannot be encoded as UTF-8")
+        _refuse(field, "contains a lone surrogate, which cannot be encoded as UTF-8")
     if size > longest:
-        _refuse(field, f"has {size} bytes; at most {longest} are allowed")
+        _refuse(field, f"has {size} bytes; use at most {longest}")
     return value
 
 
@@ -33,19 +33,19 @@ def _seconds(field, value, least, most=_LONGEST):
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         _refuse(field, f"must be a number of seconds, not {type(value).__name__}")
     if not math.isfinite(value) or value > _LONGEST:
-        _refuse(field, f"is {value}; that is too long")
+        _refuse(field, f"is {value}; use a number of seconds up to {_LONGEST:g}")
     if value < least:
-        _refuse(field, f"is {value:g} s; must be at least {least:g} s")
+        _refuse(field, f"is {value:g} s; use at least {least:g} s")
     if value > most:
-        _refuse(field, f"is {value:g} s; must be at most {most:g} s")
+        _refuse(field, f"is {value:g} s; use at most {most:g} s")
     return float(value)
 
 
 def check_key(key):
     if _text("key", key, _KEY_BYTES) == "":
-        _refuse("key", "is empty")
+        _refuse("key", "must not be empty")
     if key.startswith(_RESERVED):
-        _refuse("key", f'must not begin with "{_RESERVED}"')
+        _refuse("key", f'must not begin with "{_RESERVED}", which is reserved')
     return key
 
 
@@ -66,8 +66,9 @@ def check_grace(grace):
 
 
 def check_margin(margin, ttl, grace):
-    """The trust that is left rises and falls between about half of the TTL and the TTL, and
-    between three quarters of the grace and the grace. Half of both is what a margin can use."""
+    """While a lock is kept alive, the trust that is left varies between about half of the TTL and
+    the TTL, and between three quarters of the grace and the grace. So half of both is the largest
+    usable margin."""
     if margin is None:
         return min(ttl / 10, grace / 10, _LONGEST_DEFAULT_MARGIN)
     return _seconds("margin", margin, 0, min(ttl, grace) / 2)
@@ -85,9 +86,9 @@ def check_endpoints(endpoints):
     try:
         endpoints = list(endpoints)
     except TypeError:
-        _refuse("endpoints", f"must be addresses, not {type(endpoints).__name__}")
+        _refuse("endpoints", f"must be a list of addresses, not {type(endpoints).__name__}")
     if not endpoints:
-        _refuse("endpoints", 'no endpoints given: pass at least one address such as "127.0.0.1:50051"')
+        _refuse("endpoints", 'none given; pass at least one address such as "127.0.0.1:50051"')
     for endpoint in endpoints:
         if not isinstance(endpoint, str) or not endpoint:
             _refuse("endpoints", f"{endpoint!r} is not an address such as \"127.0.0.1:50051\"")
@@ -95,7 +96,7 @@ def check_endpoints(endpoints):
 
 
 def check_token(token):
-    """Of a bearer token: what a header can carry."""
+    """Checks that an HTTP header can carry the bearer token."""
     if token is not None and not (isinstance(token, str) and token.isascii() and token.isprintable()):
         _refuse("token", "must be a str of printable ASCII characters, or a function that returns one")
     return token

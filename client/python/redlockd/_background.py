@@ -1,4 +1,4 @@
-"""The one event loop, on a thread of its own, that serves all clients for threads in a process."""
+"""The event loop, on its own thread, that serves all thread-based clients of a process."""
 
 import asyncio
 import os

@@ -1,24 +1,24 @@
-"""The clock that the client judges by, and the daemon's clock as seen from here."""
+"""The client's clock, and an estimate of when a daemon made its messages."""
 
 import math
 import time
 
-# The clocks of two machines run at rates that differ by no more than this.
+# The clock rates of two machines differ by at most this.
 _DRIFT = 0.01
 
 
 def now():
-    """Seconds on a clock that counts the time of a suspend."""
+    """Returns the seconds on a clock that counts suspend time."""
     if hasattr(time, "CLOCK_BOOTTIME"):
         return time.clock_gettime(time.CLOCK_BOOTTIME)
     return time.monotonic()
 
 
 class DaemonClock:
-    """Finds out when a daemon made a message, by this machine's clock and no later than it did.
+    """Computes a lower bound of the time, on this machine's clock, at which a daemon made a message.
 
     An operation that was sent at `s` and answered when the daemon's clock read `c` proves that `c`
-    is not before `s`. Of all such pairs, the one that gives the latest bound is kept.
+    is not before `s`. This object keeps the pair that gives the latest bound.
     """
 
     def __init__(self):
@@ -28,7 +28,7 @@ class DaemonClock:
         self._daemon = 0.0
 
     def on_message(self, daemon, now):
-        """A message arrived that says that the daemon's clock read `daemon`."""
+        """A message arrived in which the daemon's clock read `daemon`."""
         self._daemon = daemon
         self._arrived = now
 

@@ -1,4 +1,4 @@
-"""Carries out what the state machine decides, by grpc.aio. For one event loop."""
+"""Drives the state machine over grpc.aio. A driver belongs to one event loop."""
 
 import asyncio
 import logging
@@ -16,9 +16,9 @@ log = logging.getLogger("redlockd")
 log.addHandler(logging.NullHandler())
 
 _CHANNEL_OPTIONS = [
-    # Each Session has a connection of its own, so that none inherits one that hangs.
+    # Each Session has its own connection, so that no Session inherits one that hangs.
     ("grpc.use_local_subchannel_pool", 1),
-    # Daemons are near; a proxy in the environment is for the outside world.
+    # Daemons are on the local network; an HTTP proxy in the environment is for external hosts.
     ("grpc.enable_http_proxy", 0),
 ]
 _DISCONNECT_TIMEOUT = 0.5
@@ -34,27 +34,27 @@ class _Stream:
 
 
 class Driver:
-    """All methods are called on the loop's thread."""
+    """Runs one Machine. All methods must be called on the loop's thread, except checked()."""
 
     def __init__(self, endpoints, credentials, token, grace):
         self.machine = Machine(check_endpoints(endpoints), check_grace(grace), self)
         self._credentials = credentials
         self._token = token if callable(token) else check_token(token)
-        self._streams = {}  # by Session, until its task has ended
+        self._streams = {}  # by Session; removed when the task has ended
         self._timer = None
         self._timer_at = None
         self._closed = None  # a future, once close() was called
 
     def checked(self, key, ttl, wait, owner, margin, on_queued):
-        """Arguments for acquire(). Raises InvalidArgument. From any thread."""
+        """Returns the arguments for acquire(). Raises InvalidArgument. Callable from any thread."""
         ttl = check_ttl(ttl)
         return (check_key(key), ttl, check_owner(owner), check_margin(margin, ttl, self.machine.grace),
                 check_wait(wait), check_on_queued(on_queued))
 
     def acquire(self, arguments, on_done):
-        """on_done(lease, error) is called later, unless give_up() comes first."""
+        """Starts an acquisition. on_done(lease, error) is called later, unless give_up() comes first."""
         if self._closed is not None:
-            raise make_error("CANCELLED", "the client is closed")
+            raise make_error("CANCELLED", "the client is closed; make a new one")
         key, ttl, owner, margin, wait, on_queued = arguments
         acquire = self.machine.acquire(key, ttl, owner, margin, wait, on_done, on_queued, now())
         self._settle()
@@ -73,7 +73,7 @@ class Driver:
         self._settle()
 
     async def close(self):
-        """Ends within about 2 s."""
+        """Closes the machine. Takes at most about 2 s."""
         if self._closed is None:
             self._closed = asyncio.get_running_loop().create_future()
             self.machine.close(lambda: self._closed.set_result(None), now())
@@ -90,7 +90,7 @@ class Driver:
         stream.task = asyncio.ensure_future(self._serve(stream))
 
     def cancel(self, session):
-        stream = self._streams.get(session)  # None: it has ended by itself
+        stream = self._streams.get(session)  # None: the stream has already ended
         if stream is not None and stream.task is not asyncio.current_task():
             stream.task.cancel()
 
@@ -111,7 +111,8 @@ class Driver:
         try:
             metadata = self._metadata()
         except Exception as error:
-            return make_error("UNAUTHENTICATED", f"token() raised {type(error).__name__}: {error}")
+            return make_error(
+                "UNAUTHENTICATED", f"{endpoint}: the token function raised {type(error).__name__}: {error}")
         channel = self._channel(endpoint)
         call = pb_grpc.LockServiceStub(channel).Session(metadata=metadata)
         writer = asyncio.ensure_future(self._write_all(stream, call))
@@ -119,7 +120,7 @@ class Driver:
             while stream.session is self.machine.session:
                 message = await call.read()
                 if message is grpc.aio.EOF:
-                    return make_error("UNREACHABLE", f"{endpoint}: the stream was closed")
+                    return make_error("UNREACHABLE", f"{endpoint}: the daemon closed the stream")
                 self.machine.on_message(stream.session, message, now())
                 self._settle()
             return None  # abandoned
@@ -128,8 +129,8 @@ class Driver:
             return make_error(reason, f"{endpoint}: {error.details()}")
         except Exception as error:
             if stream.session is not self.machine.session:
-                return None  # how a read ends that is cancelled depends on the version of gRPC
-            log.exception("%s: the Session failed", endpoint)
+                return None  # the exception of a cancelled read depends on the version of gRPC
+            log.exception("%s: unexpected error in the Session", endpoint)
             return make_error("UNREACHABLE", f"{endpoint}: {type(error).__name__}: {error}")
         finally:
             call.cancel()
@@ -148,7 +149,7 @@ class Driver:
                 await call.write(message)
                 stream.session.on_written()
         except (grpc.RpcError, asyncio.InvalidStateError):
-            pass  # the reader finds out why
+            pass  # the reader reports the error
 
     def _channel(self, endpoint):
         if self._credentials is None or endpoint.startswith("unix:"):
@@ -168,7 +169,7 @@ class Driver:
         self._schedule()
 
     def _schedule(self):
-        """Sleeps are bounded, because the loop's clock stops during a suspend."""
+        """Sets the timer. Sleeps are bounded, because the loop's clock stops during a suspend."""
         if self.machine.closed:
             if self._timer is not None:
                 self._timer.cancel()

@@ -1,4 +1,4 @@
-"""A lock that was acquired: whether it can still be trusted, and until when."""
+"""An acquired lock: its state, and until when it can be trusted."""
 
 import enum
 
@@ -10,7 +10,7 @@ class State(enum.Enum):
 
 
 class Lease:
-    """Owned by the machine; the Lock of a user reads it.
+    """An acquired lock. The machine owns it; the user's Lock reads it.
 
     session: the Session that keeps it alive; None while it has yet to be adopted.
     """
@@ -31,20 +31,20 @@ class Lease:
 
     @property
     def trusted_until(self):
-        session = self.session  # read once: users' threads read, the loop's thread writes
+        session = self.session  # read once: other threads read it while the loop's thread writes it
         return self._valid_until if session is None else min(self._valid_until, session.trusted_until)
 
     def validity(self, now):
-        """For how many seconds it can be trusted if nothing is heard any more."""
+        """How many seconds the lock can be trusted if no further message arrives."""
         return max(0.0, self.trusted_until - now) if self.state is State.HELD else 0.0
 
     @property
     def expires_by(self):
-        """A time by which the nodes have forgotten it, seen from the time of its last extension."""
+        """A time by which the lock has expired on the nodes, counted from its last extension."""
         return self._valid_until + self.ttl
 
     def refresh(self, valid_until, fencing_token):
-        """The daemon has extended it, at the Session that keeps it alive."""
+        """The daemon has extended the lock on the Session that keeps it alive."""
         self._valid_until = max(self._valid_until, valid_until)
         self.fencing_token = max(self.fencing_token, fencing_token)
 
@@ -53,17 +53,17 @@ class Lease:
         self.refresh(valid_until, fencing_token)
 
     def freeze(self):
-        """Its Session was abandoned: only an adoption raises the trust again."""
+        """Its Session was abandoned: only an adoption can raise the trust again."""
         self._valid_until = self.trusted_until
         self.session = None
 
     def next_sequence(self):
-        """For an adoption: higher than the fencing token, and than that of every adoption before."""
+        """The sequence of the next adoption: higher than the fencing token and every one before."""
         self._sequence = max(self._sequence, self.fencing_token) + 1
         return self._sequence
 
     def end(self, state, loss=None):
-        """Ends the trust. With `loss`, whoever works under the lock is signalled to stop."""
+        """Ends the trust. With `loss`, signals the work under the lock to stop."""
         self.state = state
         self.loss = loss
         if self.session is not None:

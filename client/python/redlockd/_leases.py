@@ -1,4 +1,4 @@
-"""The locks that are held: keeps them at the current Session, and notices when one is lost."""
+"""The held locks: keeps them alive on the current Session and detects their loss."""
 
 import logging
 import math
@@ -11,8 +11,8 @@ from .errors import make_error
 log = logging.getLogger("redlockd")
 
 _ADOPT_PAUSE = 0.1
-# How late a look at the locks may be before it is taken for one by a process that was held up. It
-# first reads what has arrived, and looks again after this time.
+# If look() is called more than _LATE after it was due, the process was held up. It then first reads
+# what has arrived, and looks again after _SECOND_LOOK.
 _LATE = 0.02
 _SECOND_LOOK = 0.01
 
@@ -43,7 +43,7 @@ class Adopt(Operation):
 
 
 class Extend(Operation):
-    """on_done(error) is called once, with None if the lock was extended."""
+    """An extension. on_done(error) is called once, with None if the lock was extended."""
 
     def __init__(self, leases, lease, ttl, on_done):
         self._leases = leases
@@ -67,7 +67,7 @@ class Extend(Operation):
             self._done(None)
         elif result.status.reason == "LOCK_NOT_HELD":
             self._leases.lose(self._lease, result.status.message)
-        elif result.status.reason != "DRAINING":  # else it is sent again after the adoption
+        elif result.status.reason != "DRAINING":  # otherwise it is sent again after the adoption
             self._done(error_of(result.status))
 
     def _done(self, error):
@@ -79,8 +79,8 @@ class Leases:
     def __init__(self, machine):
         self._machine = machine
         self._held = {}  # by token
-        self._late_releases = {}  # of locks whose trust ran out, by token: (lease, timer)
-        # No lock's trust ends before the first, or falls to its margin before the second.
+        self._late_releases = {}  # of locks whose trust ended, by token: (lease, timer)
+        # The trust of no lock ends before _ends_at, or falls to its margin before _look_at.
         self._ends_at = math.inf
         self._look_at = math.inf
         self._looks_again = False
@@ -135,7 +135,7 @@ class Leases:
                 lease.session.send(extend)
 
     def release(self, lease, now, on_done):
-        """on_done(error): see Release. A lock that was lost is left with its loss."""
+        """Releases a lock. on_done(error): see Release. The error of a lost lock is its loss."""
         if lease.state is State.RELEASED:
             on_done(None)
             return
@@ -148,7 +148,7 @@ class Leases:
         self._machine.releases.begin(lease.key, lease.token, give_up_at, now, on_done)
 
     def _give_up_at(self, lease, now):
-        """By then it has expired, whatever a daemon that cannot be reached does."""
+        """Returns when the lock has expired, whatever an unreachable daemon does."""
         return max(lease.expires_by, now + lease.ttl) + self._machine.grace
 
     def on_event(self, event, session, valid_until):
@@ -161,12 +161,14 @@ class Leases:
             self.lose(lease, event.message or event.reason)
 
     def end_what_is_over(self, now):
-        """Before anything that has arrived is read: it comes too late for these."""
+        """Loses the locks whose trust has ended. Called before arrived messages are read: they come too
+        late for these locks."""
         if now >= self._ends_at:
             self._judge(now, 0)
 
     def look(self, now, late):
-        """At all locks, by their margins. `late`: how much later than it was due."""
+        """Loses the locks whose trust is down to the margin. `late`: how much later than due this is
+        called."""
         if now < self._look_at:
             return
         self._looks_again = late > _LATE and not self._looks_again
@@ -183,10 +185,10 @@ class Leases:
             self._watch(lease)
 
     def _expire(self, lease, now):
-        """Nobody reported a loss, so a daemon may keep it alive, or adopt it late. It is released
-        once nobody can trust it."""
+        """Loses a lock by the clock. No daemon reported the loss, so a daemon may keep the lock
+        alive, or adopt it late. It is therefore released when its trust has ended."""
         trust = lease.trusted_until
-        self.lose(lease, "it could not be extended in time")
+        self.lose(lease, "no daemon extended it in time")
         timer = self._machine.timers.add(max(now, trust), lambda now: self._release_lost(lease.token, now))
         self._late_releases[lease.token] = lease, timer
 
@@ -197,8 +199,8 @@ class Leases:
             self._machine.releases.begin(lease.key, token, self._give_up_at(lease, now), now)
 
     def lose(self, lease, why):
-        log.warning("the lock %r was lost: %s", lease.key, why)
-        self._end(lease, State.LOST, make_error("LOCK_NOT_HELD", f"the lock was lost: {why}"))
+        log.warning("lock lost: %r: %s", lease.key, why)
+        self._end(lease, State.LOST, make_error("LOCK_NOT_HELD", f"{lease.key}: the lock was lost: {why}"))
 
     def _end(self, lease, state, loss=None):
         del self._held[lease.token]
@@ -208,8 +210,8 @@ class Leases:
             extend.on_done(loss or make_error("LOCK_NOT_HELD", f"{lease.key}: the lock was released"))
 
     def close(self, session, now):
-        """Ends all locks. Those that `session` keeps alive are left to its close, and returned as
-        arguments for Releases.begin(); the others are released one by one."""
+        """Ends all locks. The close of `session` releases those that it keeps alive; they are
+        returned as arguments for Releases.begin(). The others are released one by one."""
         loss = make_error("LOCK_NOT_HELD", "the lock was lost: the client was closed")
         kept = []
         for lease in list(self._held.values()):

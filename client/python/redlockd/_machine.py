@@ -1,8 +1,8 @@
-"""The client's state machine: client/PROTOCOL.md, without gRPC, threads or a clock of its own.
+"""The client's state machine (client/PROTOCOL.md), without gRPC, threads or a clock of its own.
 
-Every input comes with the time, and may end in calls of the transport: open(session), after which
-it writes what session.next_message() gives and hands in what arrives, and cancel(session), after
-which nothing of that Session is of interest.
+Every input carries the current time, and may call the transport. After open(session), the transport
+writes what session.next_message() returns and passes in what arrives. After cancel(session), the
+machine ignores that Session.
 """
 
 import itertools
@@ -22,7 +22,7 @@ log = logging.getLogger("redlockd")
 
 _PAUSE = 0.05  # doubled
 _LONGEST_PAUSE = 1.0
-_STEADY = 1.0  # a Session that was ready for so long was not a failure
+_STEADY = 1.0  # a Session that was ready for this long does not count as a failure
 _CLOSE_PATIENCE = 2.0
 _REFUSALS = ("UNAUTHENTICATED", "PERMISSION_DENIED", "INVALID_ARGUMENT")
 
@@ -35,7 +35,7 @@ class Close(Operation):
         message.close.SetInParent()
 
     def on_result(self, result, session, valid_until, now):
-        if result.status.reason != "DRAINING":  # else once more, at the next Session
+        if result.status.reason != "DRAINING":  # otherwise it is sent again on the next Session
             self._on_answered()
 
 
@@ -46,9 +46,9 @@ class Machine:
         self.releases = Releases(self)
         self.acquires = Acquires(self)
         self.leases = Leases(self)
-        self.failures = 0  # Sessions that were abandoned, of any kind
-        self.last_failure = None  # since a Session was ready
-        # Sleeping longer would make a late look at the locks out of one that was in time.
+        self.failures = 0  # all abandoned Sessions
+        self.last_failure = None  # since the last Session became ready
+        # After a longer sleep, a timely look at the locks would count as late.
         self.longest_sleep = min(grace / 12, 0.5)
         self.closed = False  # nothing is sent or polled any more
         self._endpoints = endpoints
@@ -59,14 +59,15 @@ class Machine:
         self._started = False
         self._next_endpoint = 0
         self._failed_in_turn = 0
-        self._on_closed = None  # set from close() on
+        self._on_closed = None  # set by close()
         self._left_to_close = []
-        self._close_sent_at = None  # a Session
+        self._close_sent_at = None  # the Session on which the close was sent
 
-    # What users do.
+    # Calls of the user.
 
     def acquire(self, key, ttl, owner, margin, wait, on_done, on_queued, now):
-        """on_done(lease, error) is called once, later. give_up() prevents it."""
+        """Starts an acquisition. on_done(lease, error) is called once, later, unless give_up() comes
+        first."""
         acquire = Acquire(key, ttl, owner, margin, wait == 0, on_done, on_queued)
         self.acquires.begin(acquire, wait, now)
         if not self._started:
@@ -86,14 +87,14 @@ class Machine:
         self.leases.release(lease, now, on_done)
 
     def close(self, on_closed, now):
-        """Releases everything. on_closed() is called after at most 2 s."""
+        """Releases all locks. on_closed() is called within 2 s."""
         self._on_closed = on_closed
         self._left_to_close = self.leases.close(self.ready, now)
         self.acquires.fail_all(make_error("CANCELLED", "the client was closed"), now)
         self.timers.add(now + _CLOSE_PATIENCE, lambda now: self._end())
         self._close_if_released()
 
-    # What the transport does.
+    # Calls of the transport.
 
     @property
     def session(self):
@@ -101,7 +102,7 @@ class Machine:
 
     @property
     def ready(self):
-        """The Session, if operations can be sent."""
+        """The current Session if it is ready, otherwise None."""
         session = self._session
         return session if session is not None and session.phase is Phase.READY else None
 
@@ -127,10 +128,10 @@ class Machine:
             if attempt is not None:
                 self.acquires.on_queued(attempt, position)
         if draining and session is self._session:
-            self._abandon(make_error("DRAINING", f"{session.endpoint}: is shutting down"), now)
+            self._abandon(make_error("DRAINING", f"{session.endpoint}: the daemon is shutting down"), now)
 
     def on_broken(self, session, error, now):
-        """The stream has ended, or was refused."""
+        """The stream has ended, or the daemon refused it."""
         self.leases.end_what_is_over(now)
         if session is not self._session:
             return
@@ -139,24 +140,25 @@ class Machine:
             self.acquires.fail_all(error, now)
 
     def poll(self, now, late=0.0):
-        """What has become due. late: how much later than at `due` this is called."""
+        """Does what is due. late: how much later than `due` this is called."""
         self.leases.end_what_is_over(now)
         self.leases.look(now, late)
         self.timers.run(now)
         session = self._session
         if session is not None and session.tick(now, late):
-            self._abandon(make_error("UNREACHABLE", f"{session.endpoint}: does not answer"), now)
+            self._abandon(make_error("UNREACHABLE", f"{session.endpoint}: the daemon does not answer"), now)
 
     @property
     def due(self):
-        """When poll() has to be called next."""
+        """When poll() must be called next."""
         due = min(self.timers.due, self.leases.due)
         return due if self._session is None else min(due, self._session.due)
 
     # For the parts of the machine.
 
     def send(self, operation):
-        """False if no Session is ready: then on_ready() of its kind has to send it."""
+        """Sends an operation. Returns False if no Session is ready: then the on_ready() of its kind
+        must send it."""
         session = self.ready
         if session is not None:
             session.send(operation)
@@ -174,7 +176,7 @@ class Machine:
         self._transport.open(self._session)
 
     def _on_ready(self, session, now):
-        log.info("%s: connected", session.endpoint)
+        log.info("connected: %s", session.endpoint)
         self.last_failure = None
         self.releases.on_ready(session, now)
         self.leases.on_ready(session)
@@ -185,7 +187,7 @@ class Machine:
         session, self._session = self._session, None
         was_steady = now - session.ready_at >= _STEADY
         session.phase = Phase.ABANDONED
-        log.warning("moving to the next daemon: %s", error)
+        log.warning("Session abandoned, moving to the next daemon: %s", error)
         self._transport.cancel(session)
         self.leases.on_abandoned(session)
         self.acquires.on_abandoned()
@@ -213,7 +215,7 @@ class Machine:
     # The end.
 
     def _close_if_released(self):
-        """The close comes after all other releases, because it ends the stream."""
+        """Sends the close after all other releases, because it ends the stream."""
         if self._on_closed is None or len(self.releases) > 0:
             return
         if self.ready is None:

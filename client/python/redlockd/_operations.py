@@ -1,4 +1,4 @@
-"""What every operation of a Session has in common."""
+"""The base class of the operations of a Session."""
 
 
 class Operation:
@@ -6,18 +6,18 @@ class Operation:
     has_result = True
 
     def wanted(self, session):
-        """Asked before it is sent. False: it is dropped."""
+        """Called before the operation is sent. False: it is dropped."""
         return True
 
     def fill(self, message):
-        """Writes itself into a SessionOperation."""
+        """Writes the operation into a SessionOperation."""
         raise NotImplementedError
 
     def on_result(self, result, session, valid_until, now):
-        """valid_until: of the result's lease; None if it has none."""
+        """The daemon answered. valid_until: of the result's lease; None if it has no lease."""
 
     def on_cut_off(self, now):
-        """Its Session was abandoned: the daemon may or may not have carried it out."""
+        """The Session was abandoned: the daemon may or may not have carried out the operation."""
 
 
 class Ping(Operation):

@@ -1,20 +1,20 @@
-"""Releases under way: those that a caller waits for, and those in the background."""
+"""Pending releases: those that a caller waits for, and those in the background."""
 
 from ._operations import Operation
 from ._wire import error_of
 from .errors import make_error
 
-_PATIENCE = 2.0  # of a caller
+_PATIENCE = 2.0  # how long a caller waits
 _PAUSE = 0.1  # doubled
 _LONGEST_PAUSE = 1.0
-# A daemon that gives one of these reasons gives it again.
+# A retry cannot help if a daemon gives one of these reasons.
 _FINAL = ("INVALID_ARGUMENT", "UNAUTHENTICATED", "PERMISSION_DENIED")
 
 
 class Release(Operation):
-    """Sent until it is answered, or until the lock would have expired anyway.
+    """A release. It is sent until it is answered, or until the lock would have expired anyway.
 
-    on_done: called once, with an error or None. None: nobody waits.
+    on_done: called once, with an error or None. None if no caller waits.
     then: called once the daemon has answered.
     """
 
@@ -42,7 +42,7 @@ class Release(Operation):
         if not result.HasField("status"):
             self._releases.finish(self, None)
         elif result.status.reason == "LOCK_NOT_HELD" and self._times_sent > 1:
-            self._releases.finish(self, None)  # an earlier one was carried out
+            self._releases.finish(self, None)  # the daemon has carried out an earlier copy
         elif result.status.reason in ("LOCK_NOT_HELD", *_FINAL):
             self._releases.finish(self, error_of(result.status))
         else:
@@ -82,10 +82,11 @@ class Releases:
 
     def _leave_to_background(self, release):
         release.done(make_error(
-            "UNREACHABLE", f"{release.key}: the release was not answered in time and continues in the background"))
+            "UNREACHABLE",
+            f"{release.key}: not released within {_PATIENCE:g} s; the release continues in the background"))
 
     def on_ready(self, session, now):
-        """A new Session: they come first."""
+        """Sends the pending releases first on a new Session."""
         for release in list(self._unfinished):
             if release.give_up_at <= now:
                 self.finish(release, None)
@@ -93,9 +94,9 @@ class Releases:
                 session.send(release)
 
     def retry(self, release, error, now):
-        """The daemon answered, but could not release it."""
+        """The daemon answered, but could not release the lock."""
         if error.reason == "DRAINING":
-            return  # the next Session begins with it
+            return  # it is sent first on the next Session
         if error.reason != "OVERLOADED":
             release.done(error)
             release.answered()

@@ -1,4 +1,4 @@
-"""What the client knows of one Session: what it sent, what was answered, and how far that is trusted."""
+"""One Session: what the client sent, what was answered, and until when the Session is trusted."""
 
 import collections
 import enum
@@ -20,31 +20,31 @@ class Phase(enum.Enum):
 
 
 class Session:
-    """Opened by the machine. `ids` gives each operation a number that is never used again."""
+    """A Session. `ids` gives each operation a number that is never used again."""
 
     def __init__(self, endpoint, endpoints, grace, ids, now):
         self.endpoint = endpoint
         self.phase = Phase.CONNECTING
         self.ready_at = math.inf
-        self.leases = set()  # those that it keeps alive
-        # The Session is trusted until then, on this machine's clock.
+        self.leases = set()  # the leases that this Session keeps alive
+        # Until when the Session is trusted, on this machine's clock.
         self.trusted_until = -math.inf
         self._grace = grace
         self._ids = ids
         self._clock = DaemonClock()
-        # Connecting may take less if every endpoint can then be tried within half of the grace.
+        # Shorter than 2 s if this is needed to try every endpoint within half of the grace.
         self._connect_limit = min(_LONGEST_CONNECT, grace / 2 / endpoints)
         self._connect_by = now + self._connect_limit
         self._silence_limit = min(grace / 3, _LONGEST_SILENCE)
         self._queue = collections.deque()
         self._sent = {}  # id → (operation, when), unanswered
-        self._pings = {}  # id → since when its answer is waited for
+        self._pings = {}  # id → since when the client waits for its answer
         self._ping_queued = False
         self._last_sent = self._last_answered = -math.inf
         self._writing_since = None
 
     def send(self, operation):
-        """Puts it into the next message."""
+        """Puts the operation into the next message."""
         self._queue.append(operation)
 
     def awaits(self, operation_id):
@@ -99,7 +99,7 @@ class Session:
         self._writing_since = None
 
     def on_message(self, message, now):
-        """The operations that it answers, as (operation, result)."""
+        """Returns the operations that the message answers, as (operation, result)."""
         self._clock.on_message(seconds(message.clock), now)
         answered = []
         for result in message.results:
@@ -120,8 +120,8 @@ class Session:
         return self._clock.made_at(seconds(message.clock)) + seconds(lease.validity)
 
     def tick(self, now, late):
-        """Pings if it is time to. True if the daemon is silent. `late`: how much later than it
-        was due this is called."""
+        """Sends a ping if one is due. Returns True if the daemon is silent. `late`: how much later
+        than due this is called."""
         if self.phase is Phase.READY and now >= self._ping_due:
             self._ping_queued = True
             self.send(Ping())
@@ -129,8 +129,8 @@ class Session:
             return False
         if late <= self._silence_limit / 4:
             return True
-        # This process was held up, so the answer may have arrived: it is read first, and waited
-        # for once more.
+        # This process was held up, so the answer may have arrived unread: wait once more, to read
+        # it first.
         self._connect_by = now + self._connect_limit
         self._pings = dict.fromkeys(self._pings, now)
         if self._writing_since is not None:
@@ -139,14 +139,14 @@ class Session:
 
     @property
     def due(self):
-        """When tick() has to be called next."""
+        """When tick() must be called next."""
         return min(self._silent_at, self._ping_due)
 
     @property
     def _ping_due(self):
         if self.phase is not Phase.READY or self._ping_queued:
             return math.inf
-        # What was sent last may be an acquire that waits, which proves nothing for long.
+        # The last operation sent may be an acquire that waits and is not answered for a long time.
         since = self._last_sent if self._pings else min(self._last_sent, self._last_answered)
         return since + self._grace / 4
 

@@ -1,9 +1,9 @@
-"""Timers of the state machine: a heap from which a timer can be taken back."""
+"""Timers of the state machine: a heap whose timers can be cancelled."""
 
 import heapq
 import math
 
-_COMPACT_ABOVE = 64  # cancelled entries, if they are also the greater part
+_COMPACT_ABOVE = 64  # cancelled entries; compacts if they are also the majority
 
 
 class Timer:
@@ -47,7 +47,7 @@ class Timers:
 
     @property
     def due(self):
-        """When the next timer is to run; inf if there is none."""
+        """When the next timer is due; inf if there is none."""
         while self._heap and self._heap[0][2].cancelled:
             heapq.heappop(self._heap)
             self._cancelled -= 1

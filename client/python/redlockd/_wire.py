@@ -1,4 +1,4 @@
-"""Between the contract's messages and this library's values."""
+"""Converts between the messages of the gRPC API and the values of this library."""
 
 from google.protobuf.duration_pb2 import Duration
 from redlock.v1 import lock_service_pb2 as pb

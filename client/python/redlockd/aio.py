@@ -1,12 +1,12 @@
-"""Locks by redlockd, with asyncio.
+"""Client of redlockd, the lock service, for asyncio.
 
     async with redlockd.aio.Client(["10.0.0.1:50051", "10.0.0.2:50051"]) as client:
         async with client.lock("reports", ttl=30, wait=10) as lock:
             await store.write(report, lock.fencing_token)   # cancelled if the lock is lost
 
 All locks of a client share one stream to one daemon, which keeps them alive. If the stream breaks,
-the daemon falls silent or shuts down, the client moves its locks to the next endpoint. All times are
-in seconds. For one event loop.
+or the daemon falls silent or shuts down, the client moves its locks to the next endpoint. All times
+are in seconds. A client belongs to one event loop.
 """
 
 import asyncio
@@ -21,14 +21,14 @@ __all__ = ["Client", "Lock"]
 
 
 class Lock:
-    """A held lock. Made by Client.acquire() and Client.lock()."""
+    """A held lock. Client.acquire() and Client.lock() make it."""
 
     def __init__(self, driver, lease):
         self._driver = driver
         self._lease = lease
         self.key = lease.key
         self.token = lease.token
-        # Set when the lock is lost, or about to be: the work that it protects has to stop.
+        # Set when the lock is lost or about to be lost: the work that it protects must stop.
         self.lost = asyncio.Event()
         if lease.loss is not None:
             self.lost.set()
@@ -36,17 +36,17 @@ class Lock:
 
     @property
     def fencing_token(self):
-        """May grow while the lock is held."""
+        """The fencing token, for the storage that the lock protects. May grow while the lock is held."""
         return self._lease.fencing_token
 
     @property
     def loss(self):
-        """Why it was lost, as an exception; None if it was not."""
+        """Why the lock was lost, as an exception; None if it was not lost."""
         return self._lease.loss
 
     @property
     def validity(self):
-        """For how many seconds the lock can be trusted if nothing is heard any more."""
+        """How many seconds the lock can be trusted if no further message arrives."""
         return self._lease.validity(now())
 
     @property
@@ -54,14 +54,15 @@ class Lock:
         return self.validity > 0
 
     async def extend(self, ttl):
-        """Makes it last for `ttl` from now. The daemon extends it regularly without being asked."""
+        """Extends the lock to `ttl` from now. Rarely needed: the daemon keeps extending the lock."""
         ttl = check_ttl(ttl)
         await _answer(lambda on_done: self._driver.extend(self._lease, ttl, on_done))
 
     async def release(self):
-        """Releases the lock. Raises LockLost if it was lost before. A second call does nothing.
+        """Releases the lock. Raises LockLost if the lock was lost before. A second call does nothing.
 
-        Takes 2 s at most: then it raises Unreachable, and the release continues in the background.
+        Takes at most 2 s. After that it raises Unreachable, and the release continues in the
+        background.
         """
         await _answer(lambda on_done: self._driver.release(self._lease, on_done))
 
@@ -69,20 +70,20 @@ class Lock:
         return self
 
     async def __aexit__(self, kind, *exception):
-        """Raises LockLost if the lock was lost, unless the block has raised an exception itself."""
+        """Raises LockLost if the lock was lost, unless the block itself raised an exception."""
         try:
             await self.release()
         except LockLost:
             if kind is None:
                 raise
         except LockError:
-            pass  # it expires
+            pass  # the lock expires
         if kind is None and self.lost.is_set():
             raise self.loss
 
 
 async def _answer(ask):
-    """Waits for the on_done(error) that `ask` is given."""
+    """Calls ask(on_done), waits for on_done(error), and raises the error if there is one."""
     answered = asyncio.get_running_loop().create_future()
 
     def on_done(error):
@@ -96,7 +97,7 @@ async def _answer(ask):
 
 
 class _Interruption:
-    """Cancels the current task when the lock is lost, for as long as it is in a block."""
+    """Cancels the current task if the lock is lost while the task is in a block."""
 
     def __init__(self, lock):
         self._task = asyncio.current_task()
@@ -115,14 +116,14 @@ class _Interruption:
         self._task.cancel()
 
     def over(self):
-        """The block has ended. True if it was cancelled by this and by nobody else."""
+        """To be called when the block ends. True if only this object cancelled the task."""
         self._lock._lease.on_lost.remove(self._send)
         if self._sent and hasattr(self._task, "uncancel"):
             self._task.uncancel()
         return self._sent and self._cancelling() <= self._before
 
     async def swallow(self):
-        """The same for a block that has not ended by the cancellation, which may yet come."""
+        """Like over(), for a block that ended without the cancellation, which may still arrive."""
         try:
             if self._sent:
                 await asyncio.sleep(0)
@@ -134,24 +135,26 @@ class _Interruption:
 
 
 class Client:
-    """Connects when it has to. `endpoints` ("host:port" or "unix:/path") are tried in turn.
+    """Acquires locks. Connects when necessary; tries `endpoints` ("host:port" or "unix:/path") in
+    turn.
 
-    credentials: of grpc.ssl_channel_credentials(); None for no TLS.
+    credentials: from grpc.ssl_channel_credentials(); None for no TLS.
     token: a bearer token, or a function that returns one.
-    grace: if this process dies or is cut off, the daemon releases its locks after this time; it
-    trusts none of them for longer without an answer of a daemon.
+    grace: if this process dies or loses its connection, the daemon releases its locks after this
+    time. The client trusts no lock for longer without an answer from a daemon.
     """
 
     def __init__(self, endpoints=("127.0.0.1:50051",), *, credentials=None, token=None, grace=5.0):
         self._driver = Driver(endpoints, credentials, token, grace)
 
     async def acquire(self, key, *, ttl=30.0, wait=None, owner="", margin=None, on_queued=None):
-        """A Lock. Waits for it as long as it takes, or `wait` seconds; 0 is a single try.
+        """Returns a Lock. Waits up to `wait` seconds; 0 is a single try, None waits without a limit.
 
-        margin: `lost` is set when no more than this is left of the time for which the lock can be
-        trusted. At most half of `ttl` and of the client's `grace`; unset: a tenth of both, and at
-        most 0.5.
-        on_queued(position) is called with the number of those that are before it.
+        ttl: the TTL of the lock, at least 0.01. owner: a label for humans, at most 128 bytes.
+        margin: `lost` is set when at most this much is left of the time for which the lock can be
+        trusted. At most half of `ttl` and of the client's `grace`. Default: the smallest of a tenth
+        of `ttl`, a tenth of `grace`, and 0.5.
+        on_queued(position) is called with the number of waiters ahead in the daemon's wait queue.
         """
         arguments = self._driver.checked(key, ttl, wait, owner, margin, on_queued)
         return Lock(self._driver, await self._acquire(arguments))
@@ -184,8 +187,8 @@ class Client:
 
     @contextlib.asynccontextmanager
     async def lock(self, key, **options):
-        """Holds the lock inside the block; options as for acquire(). If the lock is lost, the
-        block is cancelled, and LockLost raised."""
+        """Holds the lock inside the block; takes the options of acquire(). If the lock is lost,
+        cancels the block and raises LockLost."""
         lock = await self.acquire(key, **options)
         interruption = _Interruption(lock)
         async with lock:
@@ -202,7 +205,7 @@ class Client:
                 await interruption.swallow()
 
     async def close(self):
-        """Releases all locks, and ends all waiting with CANCELLED. Takes 2 s at most."""
+        """Releases all locks, and fails all waiting calls with CANCELLED. Takes at most 2 s."""
         await self._driver.close()
 
     async def __aenter__(self):

@@ -1,11 +1,11 @@
-"""What can go wrong, by the reasons of the contract (proto/redlock/v1/lock_service.proto)."""
+"""The exceptions, by the reasons in proto/redlock/v1/lock_service.proto."""
 
 
 class LockError(Exception):
-    """Anything that went wrong.
+    """The base class of all errors of this library.
 
-    reason: one of the contract's, or UNREACHABLE if no daemon answered.
-    retry_after: in seconds; None if a repetition does not help.
+    reason: a reason of the gRPC API, or UNREACHABLE if no daemon answered.
+    retry_after: the delay before a retry, in seconds; None if a retry does not help.
     """
 
     def __init__(self, reason, message, retry_after=None):
@@ -18,19 +18,19 @@ class LockError(Exception):
 
 
 class InvalidArgument(LockError, ValueError):
-    """A value that cannot be used. The message names it; nothing was sent if the client found it."""
+    """An argument is invalid. The message names it. If the client found the error, nothing was sent."""
 
 
 class LockAlreadyHeld(LockError):
-    """A single try found another holder."""
+    """Another holder has the lock (single try only)."""
 
 
 class LockTimeout(LockError, TimeoutError):
-    """`wait` passed before the lock was free."""
+    """The lock was not granted within `wait`."""
 
 
 class LockLost(LockError):
-    """The lock is not, or no longer, held."""
+    """The lock is not held, or no longer held."""
 
 
 class QuorumUnavailable(LockError):

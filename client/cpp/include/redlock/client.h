@@ -1,4 +1,4 @@
-// Locks by redlockd, from C++20.
+// The C++20 client of redlockd, the lock service.
 //
 //   redlock::client::Client client({.endpoints = {"10.0.0.1:50051", "10.0.0.2:50051"}});
 //   auto lock = client.acquire("reports", {.ttl = 30s, .wait = 10s});
@@ -6,13 +6,13 @@
 //   write(report, lock->fencing_token());        // and stop once lock->lost().stop_requested()
 //
 // All locks of a client share one stream (Session) to one daemon, which keeps them alive. If the
-// stream breaks, the daemon shuts down or falls silent, the client opens another stream at the next
-// endpoint, and the daemon there adopts the locks. If none can do so in time, `lost()` fires before
-// another client can have the lock, by a clock of this machine that counts suspends.
+// stream breaks, or the daemon shuts down or falls silent, the client opens another stream at the
+// next endpoint, and the daemon there adopts the locks. If no daemon can do so in time, `lost()`
+// fires before another client can acquire the lock. It uses a local clock that counts suspend time.
 //
-// Everything in here may be used from any thread. Callbacks run on the library's own threads. They
-// must neither block nor wait for this library; an exception that leaves one is dropped. Links
-// with: find_package(redlockd), redlock::client.
+// Thread-safe: everything in this header may be used from any thread. Callbacks run on the
+// library's own threads. They must neither block nor wait for this library. The library discards
+// exceptions that leave a callback. To link: find_package(redlockd), redlock::client.
 #pragma once
 
 #include <chrono>
@@ -33,12 +33,12 @@ namespace redlock::client {
 
 using Duration = std::chrono::nanoseconds;
 
-// Why something failed; as in the contract (proto/redlock/v1/lock_service.proto).
+// Why a call failed. The same reasons as in proto/redlock/v1/lock_service.proto.
 enum class Reason {
-  kLockAlreadyHeld,  // a single try found another holder; see retry_after
+  kLockAlreadyHeld,  // another holder has the lock (single try only); see retry_after
   kMaxRetriesExceeded,
-  kValidityExpired,    // won too late to be of use; rolled back
-  kLockNotHeld,        // the lock is not, or no longer, held
+  kValidityExpired,    // acquired too late to be useful; rolled back
+  kLockNotHeld,        // the lock is not held, or no longer held
   kQuorumUnavailable,  // too few Redis nodes answered
   kDraining,
   kOverloaded,        // see retry_after
@@ -50,16 +50,16 @@ enum class Reason {
   kUnreachable,  // no daemon answered at any endpoint
   kInternal,
 };
-// "LOCK_ALREADY_HELD" and so on.
+// The name of the reason in the proto, such as "LOCK_ALREADY_HELD".
 [[nodiscard]] const char* to_string(Reason reason);
 
 struct Error {
   Reason reason = Reason::kInternal;
-  std::string message;     // for people
-  Duration retry_after{};  // 0: no advice
+  std::string message;     // for humans; not stable
+  Duration retry_after{};  // the delay before a retry; 0: unknown
 };
 
-// Thrown by Result::value() only.
+// The exception of Result::value(). Nothing else throws it.
 class LockError : public std::runtime_error {
  public:
   explicit LockError(Error error) : std::runtime_error(error.message), error_(std::move(error)) {}
@@ -69,7 +69,8 @@ class LockError : public std::runtime_error {
   Error error_;
 };
 
-// What std::expected<T, Error> is in C++23. Reading the wrong half is undefined, but for value().
+// A value or an Error, like std::expected<T, Error> in C++23. Access to the alternative that is not
+// there is undefined behaviour, except through value().
 template <typename T>
 class [[nodiscard]] Result {
  public:
@@ -84,7 +85,7 @@ class [[nodiscard]] Result {
   [[nodiscard]] T* operator->() { return std::get_if<0>(&state_); }
   [[nodiscard]] const T* operator->() const { return std::get_if<0>(&state_); }
   [[nodiscard]] const Error& error() const { return *std::get_if<1>(&state_); }
-  // Throws LockError.
+  // Throws LockError if there is no value.
   [[nodiscard]] T value() && {
     if (!has_value()) throw LockError(error());
     return std::move(**this);
@@ -112,42 +113,47 @@ class [[nodiscard]] Result<void> {
 };
 
 struct Options {
-  // "host:port", a name that DNS knows several addresses of, or "unix:/path". Tried in turn.
+  // "host:port" or "unix:/path", tried in turn. DNS may resolve a host to several addresses.
   std::vector<std::string> endpoints = {"127.0.0.1:50051"};
-  std::string ca_file;                     // PEM; TLS is used where it is set, or by `tls`
-  bool tls = false;                        // with the system's CAs
-  std::string certificate_file, key_file;  // PEM; a client certificate, where one is wanted
-  std::string token_file;                  // a bearer token; read at each connection
-  Duration connect_timeout = std::chrono::seconds(2);  // of one endpoint
-  // If the daemon has read nothing from the client for this long, it releases the client's locks:
-  // so soon are the locks of a crashed client free. The client sends pings, and trusts its locks
-  // for no longer than this after the last sign of the daemon. At least 100 ms, at most --max-ttl.
+  std::string ca_file;                     // PEM; enables TLS with these CAs
+  bool tls = false;                        // enables TLS with the system's CAs
+  std::string certificate_file, key_file;  // PEM; the client certificate, if the daemon needs one
+  std::string token_file;                  // contains a bearer token; read for each connection
+  Duration connect_timeout = std::chrono::seconds(2);  // for each endpoint
+  // If the daemon has read nothing from the client for this long, it releases the client's locks,
+  // for example after a crash of the client. The client sends pings to prevent this. It trusts its
+  // locks for at most this time after the last message that the daemon has answered. At least
+  // 100 ms, at most the daemon's --max-ttl.
   Duration grace = std::chrono::seconds(5);
-  Duration keepalive_time = std::chrono::seconds(3);     // a silent daemon is asked for a sign, and
-  Duration keepalive_timeout = std::chrono::seconds(2);  // left for another one after that
+  // gRPC sends a keepalive ping on a connection that is silent for keepalive_time, and closes the
+  // connection if no reply arrives within keepalive_timeout.
+  Duration keepalive_time = std::chrono::seconds(3);
+  Duration keepalive_timeout = std::chrono::seconds(2);
 };
 
 struct AcquireOptions {
-  Duration ttl = std::chrono::seconds(30);  // 10 ms to the daemon's --max-ttl
-  // How long to wait for the lock: nothing for as long as it takes, zero for a single try.
+  Duration ttl = std::chrono::seconds(30);  // from 10 ms to the daemon's --max-ttl
+  // How long to wait for the lock. Unset: without a limit; zero: a single try.
   std::optional<Duration> wait;
-  std::stop_token stop;  // gives up waiting
-  // The secret that proves ownership; empty: the client makes one. A token of your own may be used
-  // for another lock only after release() has succeeded.
+  std::stop_token stop;  // a stop request gives up waiting
+  // The owner token, the secret that proves ownership; at most 128 bytes. Empty: the client makes
+  // one. A token of your own may be used for another lock only after release() has succeeded.
   std::string token;
-  std::string owner;  // a label for people, at most 128 bytes; redlockctl inspect shows it
-  // lost() fires when no more than this of the validity is left, so that there is time to stop.
-  // Unset: a tenth of the TTL or of Options::grace, at most 500 ms. At most half of Options::grace.
+  std::string owner;  // a label for humans, at most 128 bytes; redlockctl inspect shows it
+  // lost() fires when at most this much of the validity is left, so that there is time to stop.
+  // Unset: a tenth of the TTL or of Options::grace, whichever is less, and at most 500 ms. At most
+  // half of Options::grace.
   std::optional<Duration> margin;
-  // How many are before it in the daemon's queue; when waiting begins, and when it changes.
+  // Called with the number of waiters ahead in the daemon's wait queue when waiting begins, and
+  // whenever the number changes.
   std::function<void(int position)> queued;
 };
 
 class Driver;
 struct HeldLease;
 
-// A held lock. Released when it is destroyed, without waiting for that. Movable; an object that was
-// moved from holds nothing, and may only be destroyed or assigned to.
+// A held lock. The destructor releases it in the background, without blocking. Movable; a
+// moved-from object holds nothing and may only be destroyed or assigned to.
 class [[nodiscard]] Lock {
  public:
   Lock(Lock&&) noexcept;
@@ -155,29 +161,31 @@ class [[nodiscard]] Lock {
   ~Lock();
 
   [[nodiscard]] const std::string& key() const;
-  // The secret that proves ownership: lets another process extend or release the lock.
+  // The owner token, the secret that proves ownership. With it, another process can extend or
+  // release the lock.
   [[nodiscard]] const std::string& token() const;
-  // Higher than that of any holder before. Hand it to the storage that the lock protects. It may
-  // grow while the lock is held.
+  // Higher than the fencing token of every earlier holder. Pass it to the storage that the lock
+  // protects. It may grow while the lock is held.
   [[nodiscard]] std::uint64_t fencing_token() const;
-  // For how long the lock can be trusted if nothing is heard any more; 0 once it is lost or
-  // released. The daemon extends it all the while.
+  // How long the lock can be trusted if no further message arrives; 0 once the lock is lost or
+  // released. The daemon keeps extending the lock.
   [[nodiscard]] Duration validity() const;
   [[nodiscard]] bool held() const { return validity() > Duration::zero(); }
-  // Fires when the lock is lost, or about to be (AcquireOptions::margin), or the client is
-  // destroyed; not at a release. The work that the lock protects has to stop then.
+  // Fires when the lock is lost or about to be lost (AcquireOptions::margin), and when the client
+  // is destroyed; not on release. The work that the lock protects must stop then.
   [[nodiscard]] std::stop_token lost() const;
-  // As validity(), but after lost() has fired: for how long nobody else can hold the lock yet. Zero
-  // if the daemon has reported the loss.
+  // Like validity(), but also valid after lost() has fired: how long no other client can hold the
+  // lock yet. Zero if the daemon has reported the loss.
   [[nodiscard]] Duration time_to_stop() const;
-  // Why it was lost; nothing while it is held.
+  // Why the lock was lost; std::nullopt if it was not lost.
   [[nodiscard]] std::optional<Error> loss() const;
 
-  // Gives the lock back, and waits for the answer, for 2 s at most; the release then goes on in the
-  // background. kLockNotHeld if the lock was lost before. Does nothing if it has been released.
+  // Releases the lock and waits for the answer, at most 2 s; after that, the release continues in
+  // the background. Fails with kLockNotHeld if the lock was lost before. A second release does
+  // nothing and succeeds.
   Result<void> release();
-  // Makes it last for `ttl` from now. The daemon extends it by the TTL that it was acquired with
-  // all the while; no extension shortens what is left.
+  // Extends the lock to at least `ttl` from now. Rarely needed: the daemon keeps extending the lock
+  // by the TTL of the acquisition. An extension never shortens the validity.
   Result<void> extend(Duration ttl);
 
  private:
@@ -191,23 +199,24 @@ class [[nodiscard]] Lock {
 
 class Client {
  public:
-  // Connects in the background, and again whenever it has to. Throws std::invalid_argument if
-  // `options` cannot be used: no endpoint, or a file that cannot be read.
+  // Connects in the background and reconnects when necessary. Throws std::invalid_argument if
+  // `options` are invalid: no endpoint, a file that cannot be read, or a grace below 100 ms.
   explicit Client(Options options = {});
-  // Releases all locks and gives up all that waits. Takes about 2 s at most.
+  // Releases all locks and gives up all waiting calls. Takes at most about 2 s.
   ~Client();
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
 
-  // Waits for the lock, as the options say.
+  // Acquires the lock; waits for it as long as `options` allow.
   Result<Lock> acquire(const std::string& key, AcquireOptions options = {});
-  // The same, without blocking the caller.
+  // The same without blocking the caller. `done` is called exactly once.
   std::future<Result<Lock>> acquire_async(const std::string& key, AcquireOptions options = {});
   void acquire_async(const std::string& key, AcquireOptions options,
                      std::function<void(Result<Lock>)> done);
 
-  // Calls f(const Lock&) while the lock is held, and releases it. What f returns counts only if the
-  // lock was still held then: else the error is that of the loss. Exceptions of f are passed on.
+  // Calls f(const Lock&) while the lock is held, then releases the lock. Returns the result of f if
+  // the lock was still held after f returned, otherwise the error of the loss or of the release.
+  // Exceptions of f propagate.
   template <typename F>
   auto with_lock(const std::string& key, AcquireOptions options, F&& f)
       -> Result<std::invoke_result_t<F, const Lock&>> {

@@ -8,7 +8,7 @@ import (
 
 const giveUpTimeout = time.Second
 
-// Acquire is what to acquire, and how.
+// Acquire describes an acquisition.
 type Acquire struct {
 	Key    string
 	TTL    time.Duration
@@ -19,34 +19,34 @@ type Acquire struct {
 
 	Done   func(*Lease, *Failure) // called once, unless GiveUp comes first
 	Queued func(position int)
-	Lost   func(*Failure) // of the lease that was handed to Done
+	Lost   func(*Failure) // called if the lease that was passed to Done is lost
 }
 
 type acquireState int
 
 const (
 	asking  acquireState = iota // sent, or to be sent in the current or next Session
-	resting                     // refused for load; asks again later
-	joining                     // acquired by the caller's own token; being adopted
-	givenUp                     // the caller does not wait any more; the answer does matter
+	resting                     // refused because of overload; retries later
+	joining                     // granted to the caller's own token; being adopted
+	givenUp                     // the caller no longer waits; the answer still matters
 	over
 )
 
-// Acquisition is one acquire, in as many Sessions as it takes.
+// Acquisition is one acquisition. It continues over as many Sessions as necessary.
 type Acquisition struct {
 	Acquire
 	serial   uint64
 	state    acquireState
 	token    string
 	sent     uint64 // the operation's id in the current Session; 0: not sent
-	unsure   bool   // the caller's own token may be held, by an earlier Session
+	unsure   bool   // an earlier Session may hold the caller's own token
 	sequence uint64 // of the last adoption of that token
 	granted  *Lease // while joining
 }
 
 func (a *Acquisition) id() leaseID { return leaseID{a.Key, a.token} }
 
-// Acquire waits for a lock until the daemon answers, or the caller gives up.
+// Acquire starts an acquisition. It waits until the daemon answers or the caller gives up.
 func (m *Machine) Acquire(now Instant, what Acquire) *Acquisition {
 	m.enter(now)
 	a := &Acquisition{Acquire: what, serial: m.nextSerial(), token: what.Token}
@@ -65,7 +65,7 @@ func (m *Machine) Acquire(now Instant, what Acquire) *Acquisition {
 	return a
 }
 
-// GiveUp: the caller does not wait any more. No lock stays behind.
+// GiveUp ends an acquisition whose caller no longer waits. No lock is left behind.
 func (m *Machine) GiveUp(now Instant, a *Acquisition) {
 	m.enter(now)
 	switch {
@@ -74,7 +74,7 @@ func (m *Machine) GiveUp(now Instant, a *Acquisition) {
 		a.state = givenUp
 		m.enqueue(cancel{a.sent})
 		m.timers.add(now.Add(giveUpTimeout), func(now Instant) {
-			if a.state == givenUp { // a lease that comes even later is released, too
+			if a.state == givenUp { // a lease that arrives even later is also released
 				a.leave(m)
 				m.release(now, a.id(), a.TTL, now)
 			}
@@ -84,14 +84,14 @@ func (m *Machine) GiveUp(now Instant, a *Acquisition) {
 	}
 }
 
-// leave: the answer to it, if one comes at all, matters only if it is a lease.
+// leave forgets the acquisition. A later answer matters only if it is a lease.
 func (a *Acquisition) leave(m *Machine) {
 	a.state = over
 	delete(m.acquires, a)
 	delete(m.callers, a.id())
 }
 
-// end: it has no lock, and leaves none.
+// end ends an acquisition that was not granted, and leaves no lock behind.
 func (a *Acquisition) end(m *Machine, now Instant) {
 	a.leave(m)
 	if a.unsure {
@@ -142,7 +142,7 @@ func (a *Acquisition) onAnswer(m *Machine, now Instant, answer answer) {
 	case answer.lease != nil:
 		a.granted = a.leaseOf(answer)
 		if a.unsure {
-			// An earlier Session may hold it, and release it when it ends.
+			// An earlier Session may hold the lock, and release it when that Session ends.
 			a.state = joining
 			m.enqueue(a)
 			return
@@ -150,7 +150,7 @@ func (a *Acquisition) onAnswer(m *Machine, now Instant, answer answer) {
 		a.grant(m)
 	case a.state == givenUp:
 		a.end(m, now)
-	case answer.failedWith(Draining): // the next Session asks again
+	case answer.failedWith(Draining): // the next Session sends it again
 	case answer.failedWith(Overloaded) && !a.Try:
 		a.rest(m, now.Add(longest(answer.failure.RetryAfter, leastDelay)), asking)
 	default:
@@ -173,7 +173,7 @@ func (a *Acquisition) onAdopted(m *Machine, now Instant, answer answer) {
 	}
 }
 
-// rest waits before it goes on in that state.
+// rest pauses the acquisition, which then continues in the state `then`.
 func (a *Acquisition) rest(m *Machine, until Instant, then acquireState) {
 	a.state = resting
 	m.timers.add(until, func(Instant) {
@@ -203,7 +203,7 @@ func (a *Acquisition) onAbandoned(m *Machine, now Instant) {
 	case a.state == givenUp || a.state == over:
 		a.leave(m)
 		m.release(now, a.id(), a.TTL, now)
-	case a.Token != "": // the next Session asks again, or adopts it if it has been granted
+	case a.Token != "": // the next Session sends it again, and adopts the lock once it is granted
 		a.unsure = true
 	default:
 		m.release(now, a.id(), a.TTL, now)
@@ -211,7 +211,7 @@ func (a *Acquisition) onAbandoned(m *Machine, now Instant) {
 	}
 }
 
-// cancel gives up the acquire of that id. It is not answered.
+// cancel gives up the acquire with this id. The daemon does not answer it.
 type cancel struct{ id uint64 }
 
 func (c cancel) request(*Machine, uint64) *pb.SessionOperation {

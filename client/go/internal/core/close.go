@@ -6,20 +6,20 @@ import (
 	pb "github.com/redlockd/redlockd/client/go/redlockv1"
 )
 
-// Releases that must come before the close are waited for no longer than this.
+// The close waits for the releases that must come before it for at most this time.
 const closeAnyway = time.Second
 
-// closing is the client's end.
+// closing is the state of the client's close.
 type closing struct {
 	begun    bool
-	anyway   bool // the close waits for nothing any more
+	anyway   bool // the close no longer waits for releases
 	sent     bool // in the current Session
 	finished bool
 	done     []func()
 }
 
-// Close ends all that waits and releases all locks; done is called when that is done, or pointless. Whoever closes need
-// not wait for it: the machine goes on in the background.
+// Close fails all acquisitions and releases all locks. It calls done when all locks are released or have expired. The
+// caller need not wait for it: the machine continues in the background.
 func (m *Machine) Close(now Instant, done func()) {
 	m.enter(now)
 	if m.closing.finished {
@@ -62,7 +62,7 @@ func (m *Machine) Close(now Instant, done func()) {
 	m.sendClose()
 }
 
-// sendClose sends the close as soon as everything that it does not release is released.
+// sendClose sends the close once all locks that the close does not release have been released.
 func (m *Machine) sendClose() {
 	if !m.closing.begun || m.closing.sent || !m.Connected() {
 		return
@@ -78,7 +78,7 @@ func (m *Machine) sendClose() {
 	m.enqueue(closeSession{})
 }
 
-// closeSession releases all that the Session holds.
+// closeSession releases all locks that the Session holds.
 type closeSession struct{}
 
 func (closeSession) request(_ *Machine, id uint64) *pb.SessionOperation {
@@ -93,7 +93,7 @@ func (closeSession) onAnswer(m *Machine, now Instant, a answer) {
 
 func (closeSession) onAbandoned(*Machine, Instant) {}
 
-// finish ends the machine. Nothing is sent or reported any more.
+// finish ends the machine. Nothing is sent or reported afterwards.
 func (m *Machine) finish(now Instant) {
 	if m.closing.finished {
 		return

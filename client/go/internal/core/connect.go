@@ -8,11 +8,11 @@ import (
 const (
 	leastPause = 50 * time.Millisecond
 	mostPause  = time.Second
-	// A Session that ends sooner was of no use: daemons that end each Session at once are asked at pauses.
+	// A Session that ends sooner counts as failed, so that the client pauses if daemons end each Session at once.
 	leastUse = time.Second
 )
 
-// connect opens a Session at the endpoint whose turn it is.
+// connect opens a Session at the current endpoint.
 func (m *Machine) connect(now Instant) {
 	m.reconnectAt = never
 	m.dropExpiredReleases(now)
@@ -25,7 +25,7 @@ func (m *Machine) connect(now Instant) {
 	m.host.Open(m.session.number, m.endpoint)
 }
 
-// becomeReady sends what waits: releases before anything else, so that what follows finds the keys free.
+// becomeReady sends all pending operations. Releases go first, so that the keys are free for what follows.
 func (m *Machine) becomeReady(now Instant) {
 	m.session.ready, m.session.readyAt = true, now
 	m.refusal = nil
@@ -47,7 +47,7 @@ func (m *Machine) becomeReady(now Instant) {
 	m.sendClose()
 }
 
-// abandon ends the Session without waiting for anything, and moves on to the next endpoint.
+// abandon ends the Session at once and moves to the next endpoint.
 func (m *Machine) abandon(now Instant, failure *Failure) {
 	s := m.session
 	for _, lease := range m.leases {
@@ -81,8 +81,8 @@ func (m *Machine) abandon(now Instant, failure *Failure) {
 	m.pause = least(2*m.pause, mostPause)
 }
 
-// failWhatDoesNotWait: all endpoints were tried. An acquisition that is a single try ends with that, and all of them do
-// if a daemon refuses this client.
+// failWhatDoesNotWait is called when all endpoints have failed. It fails single tries, and all acquisitions if a daemon
+// refuses this client.
 func (m *Machine) failWhatDoesNotWait(now Instant) {
 	for _, a := range m.acquiresInOrder() {
 		switch {

@@ -8,7 +8,7 @@ import (
 	pb "github.com/redlockd/redlockd/client/go/redlockv1"
 )
 
-// Reasons that the machine itself acts on or gives; see proto/redlock/v1/lock_service.proto.
+// Reasons that the machine itself handles or returns; see proto/redlock/v1/lock_service.proto.
 const (
 	LockNotHeld      = "LOCK_NOT_HELD"
 	Draining         = "DRAINING"
@@ -20,11 +20,11 @@ const (
 	Unreachable      = "UNREACHABLE" // no daemon answered
 )
 
-// Failure is why an operation failed, a lock was lost or a Session ended.
+// Failure says why an operation failed, a lock was lost or a Session ended.
 type Failure struct {
 	Reason     string
 	Message    string
-	RetryAfter time.Duration // 0: no advice
+	RetryAfter time.Duration // the delay before a retry; 0: unknown
 }
 
 func failureOf(status *pb.OperationStatus) *Failure {
@@ -34,7 +34,7 @@ func failureOf(status *pb.OperationStatus) *Failure {
 
 func closed() *Failure { return &Failure{Reason: Cancelled, Message: "the client was closed"} }
 
-// refusal is whether a daemon that ends a Session in this way will do so again: waiting does not help.
+// refusal reports whether the daemon refused the client, so that a retry cannot help.
 func (f *Failure) refusal() bool {
 	return f.Reason == Unauthenticated || f.Reason == PermissionDenied || f.Reason == InvalidArgument
 }

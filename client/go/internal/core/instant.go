@@ -1,6 +1,6 @@
-// Package core is the state machine of the client, as client/PROTOCOL.md describes it. It has no gRPC, no
-// goroutines and no clock: whoever drives it passes in the time and what has arrived, and carries out what it asks
-// of its Host. It is not safe for concurrent use.
+// Package core is the state machine of the client, as described in client/PROTOCOL.md. It has no gRPC, no
+// goroutines and no clock: its driver passes in the time and what has arrived, and implements its Host. It is not
+// safe for concurrent use.
 package core
 
 import (
@@ -18,7 +18,7 @@ const (
 	maxWindow = time.Duration(math.MaxInt64 / 4) // keeps sums of an Instant and a duration in range
 )
 
-// Add is the time d after t.
+// Add returns the time d after t.
 func (t Instant) Add(d time.Duration) Instant {
 	if t == never || t == longAgo {
 		return t
@@ -26,7 +26,7 @@ func (t Instant) Add(d time.Duration) Instant {
 	return t + Instant(least(d, maxWindow))
 }
 
-// Sub is the time from u to t.
+// Sub returns the time from u to t.
 func (t Instant) Sub(u Instant) time.Duration { return time.Duration(t - u) }
 
 func earlier(a, b Instant) Instant {

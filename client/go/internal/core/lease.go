@@ -14,32 +14,32 @@ const (
 	released
 )
 
-// Lease is a lock that was acquired.
+// Lease is an acquired lock.
 type Lease struct {
 	Key, Token string
 
 	ttl       time.Duration
-	longest   time.Duration // the longest TTL that was asked for: how long the lock may outlive the client
+	longest   time.Duration // the longest requested TTL: how long the lock may outlive the client
 	margin    time.Duration
 	onLost    func(*Failure)
 	serial    uint64
 	state     leaseState
 	loss      *Failure
-	reported  bool // the daemon itself said that it is lost
+	reported  bool // the daemon itself reported the loss
 	fence     uint64
 	sequence  uint64 // of the last adoption
 	extending map[*Extension]struct{}
 
 	validUntil Instant
-	in         *session // that keeps it alive; nil while it is not adopted
+	in         *session // keeps the lock alive; nil while the lock has yet to be adopted
 }
 
 func (l *Lease) id() leaseID { return leaseID{l.Key, l.Token} }
 
-// FencingToken never decreases; it may grow while the lock is held.
+// FencingToken returns the fencing token. It never decreases, and may grow while the lock is held.
 func (l *Lease) FencingToken() uint64 { return l.fence }
 
-// Validity is how long the lock may still be trusted; 0 if it is not held.
+// Validity returns how long the lock may still be trusted; 0 if it is not held.
 func (l *Lease) Validity(now Instant) time.Duration {
 	if l.state != held {
 		return 0
@@ -47,7 +47,7 @@ func (l *Lease) Validity(now Instant) time.Duration {
 	return longest(0, l.trust().Sub(now))
 }
 
-// trust is until when the lock may be trusted.
+// trust returns until when the lock may be trusted.
 func (l *Lease) trust() Instant {
 	if l.in == nil {
 		return l.validUntil
@@ -55,7 +55,7 @@ func (l *Lease) trust() Instant {
 	return earlier(l.validUntil, l.in.trustedUntil())
 }
 
-// freeze: a Session was abandoned. What it promised stays as it is until another one has adopted the lock.
+// freeze is called when a Session is abandoned. The trust of its locks is frozen until another Session adopts them.
 func (l *Lease) freeze(abandoned *session) {
 	if l.in == abandoned {
 		l.validUntil = l.trust()
@@ -70,15 +70,15 @@ func (l *Lease) raise(lease *pb.Lease, validUntil Instant) {
 	}
 }
 
-// hold begins to count a lock as held.
+// hold adds a lock to the held ones.
 func (m *Machine) hold(lease *Lease) {
 	lease.serial = m.nextSerial()
 	m.leases[lease.id()] = lease
 	m.expireAt = earlier(m.expireAt, lease.trust().Add(-lease.margin))
 }
 
-// lose ends the trust in a lock. If the daemon did not report the loss it may go on extending the lock, which is then
-// released as soon as no work can rely on it any more.
+// lose ends the trust in a lock. If the daemon did not report the loss, it may continue to extend the lock. The machine
+// then releases the lock as soon as no work can rely on it any more.
 func (m *Machine) lose(now Instant, lease *Lease, loss *Failure, reported bool) {
 	trust := lease.trust()
 	lease.loss, lease.reported = lossBy(loss), reported
@@ -93,7 +93,7 @@ func lossBy(cause *Failure) *Failure {
 	return &Failure{Reason: LockNotHeld, Message: "the lock was lost: " + cause.Message}
 }
 
-// end ends the trust in a lock, and its extensions with it.
+// end ends the trust in a lock, and ends its extensions.
 func (m *Machine) end(lease *Lease, state leaseState, failure *Failure) {
 	lease.state = state
 	delete(m.leases, lease.id())
@@ -102,7 +102,7 @@ func (m *Machine) end(lease *Lease, state leaseState, failure *Failure) {
 	}
 }
 
-// adoption takes a held lock into the current Session. It never acquires.
+// adoption adopts a held lock on the current Session. It never acquires.
 type adoption struct{ lease *Lease }
 
 const adoptAgain = 100 * time.Millisecond
@@ -115,7 +115,7 @@ func (a *adoption) request(_ *Machine, id uint64) *pb.SessionOperation {
 	return adoptRequest(id, a.lease.Key, a.lease.Token, a.lease.ttl, a.lease.sequence)
 }
 
-// nextSequence orders the adoptions of a lock, whichever daemon carries them out and when.
+// nextSequence returns the next number in the order of a lock's adoptions, which holds across daemons.
 func nextSequence(sequence, fence uint64) uint64 {
 	if sequence < fence {
 		sequence = fence
@@ -134,7 +134,7 @@ func (a *adoption) onAnswer(m *Machine, now Instant, answer answer) {
 	case answer.lease != nil && lease.state == held:
 		lease.in = m.session
 		lease.raise(answer.lease, answer.validUntil)
-	case answer.lease != nil: // the Session would keep it alive for ever
+	case answer.lease != nil: // the Session would keep the lock alive forever
 		m.release(now, lease.id(), lease.longest, now)
 	case lease.state != held || answer.failedWith(Draining):
 	case answer.failedWith(LockNotHeld):
@@ -149,9 +149,9 @@ func (a *adoption) onAnswer(m *Machine, now Instant, answer answer) {
 	}
 }
 
-func (*adoption) onAbandoned(*Machine, Instant) {} // the next Session adopts what is held
+func (*adoption) onAbandoned(*Machine, Instant) {} // the next Session adopts all held locks
 
-// Extension makes a lock last for longer.
+// Extension is one extension of a lock.
 type Extension struct {
 	lease  *Lease
 	ttl    time.Duration
@@ -159,8 +159,8 @@ type Extension struct {
 	serial uint64
 }
 
-// Extend extends a lock; done is called once, unless Abandon comes first. A Session that ends before the answer does not
-// end the extension: the next one carries it out.
+// Extend extends a lock; done is called once, unless Abandon comes first. If the Session ends before the answer, the next
+// Session carries out the extension.
 func (m *Machine) Extend(now Instant, lease *Lease, ttl time.Duration, done func(*Failure)) *Extension {
 	m.enter(now)
 	e := &Extension{lease: lease, ttl: ttl, done: done, serial: m.nextSerial()}
@@ -181,7 +181,7 @@ func (m *Machine) Extend(now Instant, lease *Lease, ttl time.Duration, done func
 	return e
 }
 
-// Abandon forgets the extension; its done is not called any more.
+// Abandon forgets the extension; its done is not called afterwards.
 func (m *Machine) Abandon(e *Extension) {
 	delete(m.extends, e)
 	delete(e.lease.extending, e)

@@ -7,22 +7,22 @@ import (
 	pb "github.com/redlockd/redlockd/client/go/redlockv1"
 )
 
-// Host carries out what the machine asks for. It must not call the machine from inside these methods, nor from inside
+// Host carries out the requests of the machine. It must not call the machine from inside these methods, nor from inside
 // the functions that are passed to the machine's methods.
 type Host interface {
-	// Open opens a stream to an endpoint. Its end is reported by Machine.OnBroken.
+	// Open opens a stream to an endpoint. The driver reports its end with Machine.OnBroken.
 	Open(session uint64, endpoint int)
-	// Cancel cancels a stream. Whatever it reports from now on is ignored.
+	// Cancel cancels a stream. The machine ignores what the stream reports afterwards.
 	Cancel(session uint64)
-	// NewToken makes an owner token that nobody can guess.
+	// NewToken returns an owner token that cannot be guessed.
 	NewToken() string
-	// Jitter is a random number from 0 to 1.
+	// Jitter returns a random number from 0 to 1.
 	Jitter() float64
 }
 
-// Config of a Machine.
+// Config configures a Machine.
 type Config struct {
-	Endpoints int           // how many there are, at least 1
+	Endpoints int           // their number, at least 1
 	Grace     time.Duration // disconnect_grace, at least 100 ms
 }
 
@@ -31,7 +31,7 @@ type leaseID struct{ key, token string }
 
 // Machine is the state of one client.
 //
-// Each method that takes the time first ends what can no longer be trusted at that time, whatever else has happened.
+// Each method that takes the time first ends the trust in all locks that can no longer be trusted at that time.
 type Machine struct {
 	config Config
 	host   Host
@@ -43,21 +43,21 @@ type Machine struct {
 	serials  uint64 // the last acquisition's or extension's
 
 	endpoint    int // of the current or the next session
-	failures    int // sessions in a row that were of no use
+	failures    int // consecutive failed Sessions
 	pause       time.Duration
 	reconnectAt Instant
-	failure     *Failure // why the last session was abandoned
-	refusal     *Failure // that of a daemon which will not change its mind
+	failure     *Failure // why the last Session was abandoned
+	refusal     *Failure // a refusal for which a retry cannot help
 
 	leases   map[leaseID]*Lease // held
 	expireAt Instant            // no lease is lost by the clock before
 	acquires map[*Acquisition]struct{}
-	callers  map[leaseID]struct{} // that are asked for with the caller's own token
+	callers  map[leaseID]struct{} // requested with the caller's own token
 	extends  map[*Extension]struct{}
 	releases map[leaseID]*release
 
 	timers    timers
-	judgeFrom Instant // after having been held up, arrived messages are read first
+	judgeFrom Instant // after a delay of the client, arrived messages are read until then
 	heldUp    bool
 
 	closing closing
@@ -72,23 +72,23 @@ func New(config Config, host Host, now Instant) *Machine {
 	return m
 }
 
-// Connected is whether a daemon answers.
+// Connected reports whether a Session is ready.
 func (m *Machine) Connected() bool { return m.session != nil && m.session.ready }
 
-// LastFailure is why the last Session ended; nil if none has.
+// LastFailure returns why the last Session ended; nil if none has ended.
 func (m *Machine) LastFailure() *Failure { return m.failure }
 
-// Holding is whether there are locks, whose trust a suspend may have ended.
+// Holding reports whether there are held locks, whose trust a suspend may have ended.
 func (m *Machine) Holding() bool { return len(m.leases) > 0 }
 
-// InUse is whether that token is that of a lock that is held, asked for, or not yet released.
+// InUse reports whether the token belongs to a lock that is held, requested, or not yet released.
 func (m *Machine) InUse(key, token string) bool {
 	id := leaseID{key, token}
 	_, asked := m.callers[id]
 	return asked || m.leases[id] != nil || m.releases[id] != nil
 }
 
-// NextWake is when Tick has something to do.
+// NextWake returns when Tick must be called next.
 func (m *Machine) NextWake() Instant {
 	at := earlier(earlier(m.timers.next(), m.reconnectAt), m.expireAt)
 	if m.session != nil {
@@ -99,8 +99,8 @@ func (m *Machine) NextWake() Instant {
 
 const slack = 20 * time.Millisecond
 
-// Tick does what is due. A call that comes late leaves the driver a moment to pass in the messages that have arrived
-// before it judges by their absence.
+// Tick does what is due. If it is called late, it first gives the driver time to pass in the messages that have arrived,
+// so that it does not treat them as missing.
 func (m *Machine) Tick(now Instant) {
 	late := now.Sub(earlier(now, m.NextWake()))
 	m.enter(now)
@@ -126,13 +126,13 @@ func (m *Machine) Tick(now Instant) {
 	}
 }
 
-// HasMessage is whether TakeMessage has something to send.
+// HasMessage reports whether TakeMessage has something to send.
 func (m *Machine) HasMessage(session uint64) bool {
 	s := m.session
 	return s != nil && s.number == session && (!s.opened || s.ready && len(m.outbox) > 0)
 }
 
-// TakeMessage is the next message of the stream; nil if there is none yet. The time counts as that of its sending.
+// TakeMessage returns the next message of the stream; nil if there is none yet. now counts as its sending time.
 func (m *Machine) TakeMessage(now Instant, session uint64) *pb.SessionRequest {
 	m.enter(now)
 	if !m.HasMessage(session) {
@@ -169,15 +169,15 @@ func (m *Machine) put(message *pb.SessionRequest, now Instant, next operation) {
 	m.session.sent[m.ids] = sentOperation{next, now}
 }
 
-// enqueue sends an operation when the Session is ready. Whatever is not sent in this Session is found and sent by
-// becomeReady in the next.
+// enqueue sends an operation if the Session is ready. becomeReady sends what was not sent on this Session on the next
+// one.
 func (m *Machine) enqueue(next operation) {
 	if m.Connected() {
 		m.outbox = append(m.outbox, next)
 	}
 }
 
-// OnMessage takes in what has arrived.
+// OnMessage processes a message from the daemon.
 func (m *Machine) OnMessage(now Instant, session uint64, message *pb.SessionResponse) {
 	m.enter(now)
 	s := m.session
@@ -208,7 +208,7 @@ func (m *Machine) OnMessage(now Instant, session uint64, message *pb.SessionResp
 	}
 }
 
-// OnBroken takes in that the stream has ended.
+// OnBroken processes the end of the stream.
 func (m *Machine) OnBroken(now Instant, session uint64, failure *Failure) {
 	m.enter(now)
 	if m.session != nil && m.session.number == session {
@@ -239,13 +239,13 @@ func (m *Machine) takeResults(now Instant, message *pb.SessionResponse) (drainin
 	return draining
 }
 
-// takeEvents is whether the daemon is shutting down.
+// takeEvents processes the events, and reports whether the daemon is shutting down.
 func (m *Machine) takeEvents(now Instant, message *pb.SessionResponse) (draining bool) {
 	made, usable := m.session.clock.madeAt(message.GetClock().AsDuration())
 	for _, event := range message.GetEvents() {
 		lease := m.leases[leaseID{event.GetKey(), event.GetLease().GetToken()}]
 		if lease != nil && lease.in != m.session {
-			lease = nil // an adoption that is under way decides
+			lease = nil // the pending adoption decides
 		}
 		switch event.GetType() {
 		case pb.EventType_EVENT_TYPE_DRAINING:
@@ -263,10 +263,10 @@ func (m *Machine) takeEvents(now Instant, message *pb.SessionResponse) (draining
 	return draining
 }
 
-// enter comes before everything else.
+// enter must be called first by every method that takes the time.
 func (m *Machine) enter(now Instant) { m.expire(now, false) }
 
-// expire ends the locks whose trust has ended; if margins count, also those whose trust is about to end.
+// expire loses the locks whose trust has ended and, with margins, those whose trust is down to the margin.
 func (m *Machine) expire(now Instant, margins bool) {
 	if now < m.expireAt {
 		return
@@ -283,6 +283,6 @@ func (m *Machine) expire(now Instant, margins bool) {
 	}
 	sort.Slice(over, func(i, j int) bool { return over[i].serial < over[j].serial })
 	for _, lease := range over {
-		m.lose(now, lease, &Failure{Reason: LockNotHeld, Message: "it could not be extended in time"}, false)
+		m.lose(now, lease, &Failure{Reason: LockNotHeld, Message: "no daemon extended it in time"}, false)
 	}
 }

@@ -36,7 +36,7 @@ func TestReleasesComeBeforeAnythingElse(t *testing.T) {
 	w.breakOff()
 	operations := w.expect(w.getReady(), "release released rl-3", "release asked rl-2",
 		"adopt held rl-1 #8", "extend held rl-1", "acquire asked rl-4")
-	w.reply(failed(operations[0], LockNotHeld)) // the first one was carried out
+	w.reply(failed(operations[0], LockNotHeld)) // the first release was carried out
 	same(t, "released", o.reason(), "OK")
 }
 
@@ -107,7 +107,7 @@ func TestAnOverloadedDaemonIsAskedLater(t *testing.T) {
 	w.expect(w.sent())
 	w.pass(1)
 	again := w.expect(w.sent(), "acquire k rl-1")[0]
-	w.reply(failed(again, Overloaded)) // without advice
+	w.reply(failed(again, Overloaded)) // without a retry delay
 	w.pass(leastDelay - 1)
 	w.expect(w.sent())
 	w.pass(1)
@@ -141,7 +141,7 @@ func TestPositions(t *testing.T) {
 	same(t, "positions", len(u.positions), 1)
 }
 
-// However giving up and the answer cross, nothing stays locked, and the caller hears nothing any more.
+// In whatever order giving up and the answer happen, no lock is left behind and the caller gets no further result.
 func TestGivingUp(t *testing.T) {
 	const own = "own"
 	type step func(w *world, u *user, acquire *pb.SessionOperation)
@@ -224,7 +224,7 @@ func TestAReleaseIsSentOnceUnlessItIsNotAnswered(t *testing.T) {
 	w.getReady()
 	u := w.hold("k")
 	o := w.release(u)
-	w.reply(failed(w.sent()[0], LockNotHeld)) // sent once: it had been lost
+	w.reply(failed(w.sent()[0], LockNotHeld)) // sent once: the lock had been lost
 	same(t, "released", o.reason(), LockNotHeld)
 
 	u = w.hold("l")
@@ -261,7 +261,7 @@ func TestAReleaseDuringAMove(t *testing.T) {
 	adopt := w.expect(w.getReady(), "adopt l rl-2 #8")[0]
 	o = w.release(u) // while it is being adopted
 	release = w.expect(w.sent(), "release l rl-2")[0]
-	w.reply(granted(adopt, 8, testTTL)) // the daemon's order is not known
+	w.reply(granted(adopt, 8, testTTL)) // the order on the daemon is unknown
 	w.reply(ok(release))
 	w.reply(failed(w.expect(w.sent(), "release l rl-2")[0], LockNotHeld))
 	same(t, "released", o.reason(), "OK")
@@ -282,7 +282,7 @@ func TestAReleaseEndsWhenTheLockHasExpired(t *testing.T) {
 	o := w.release(u)
 	w.sent()
 	w.breakOff()
-	for i := 0; i < 100 && o.done == 0; i++ { // no daemon comes back
+	for i := 0; i < 100 && o.done == 0; i++ { // no daemon returns
 		w.pass(time.Second)
 	}
 	same(t, "released", o.reason(), Unreachable)
@@ -323,7 +323,7 @@ func TestCloseDuringAMoveReleasesOneByOne(t *testing.T) {
 	released := w.expect(w.sent(), "release b rl-2")
 	w.reply(ok(released[0]))
 	operations = w.expect(w.sent(), "close")
-	w.breakOff() // nobody knows whether it was carried out
+	w.breakOff() // it is unknown whether it was carried out
 	w.pass(leastPause)
 	operations = w.expect(w.getReady(), "release a rl-1")
 	w.reply(failed(operations[0], LockNotHeld))

@@ -6,22 +6,22 @@ import (
 	pb "github.com/redlockd/redlockd/client/go/redlockv1"
 )
 
-const leastDelay = 50 * time.Millisecond // before what was refused for load is sent again
+const leastDelay = 50 * time.Millisecond // before an operation that was refused because of overload is sent again
 
-// release gives a token back, in as many Sessions as it takes, until the lock would have expired by itself.
+// release is one release. It continues over as many Sessions as necessary, until the lock would have expired anyway.
 type release struct {
 	id        leaseID
 	serial    uint64
 	notBefore Instant
 	deadline  Instant
-	sent      int  // how often
-	underWay  bool // in the current Session
+	sent      int  // the number of times it was sent
+	underWay  bool // sent and not answered in the current Session
 	again     bool // something may have acquired the lock since it was sent
-	byClose   bool // the Session's close does it
+	byClose   bool // the Session's close releases it
 	done      []func(*Failure)
 }
 
-// Release ends the trust in the lock, and gives it back. done is called once with the outcome.
+// Release ends the trust in the lock and releases it. done is called once with the outcome.
 func (m *Machine) Release(now Instant, lease *Lease, done func(*Failure)) {
 	m.enter(now)
 	switch lease.state {
@@ -30,7 +30,7 @@ func (m *Machine) Release(now Instant, lease *Lease, done func(*Failure)) {
 		r := m.release(now, lease.id(), lease.longest, now)
 		r.done = append(r.done, done)
 	case lost:
-		// What is left of it on some nodes goes, too. If the clock ended it, that is scheduled or done.
+		// Removes what is left of the lock on some nodes. If the clock ended the lock, a release is scheduled or done.
 		lease.state = released
 		if lease.reported || m.releases[lease.id()] != nil {
 			m.release(now, lease.id(), lease.longest, now)
@@ -41,7 +41,7 @@ func (m *Machine) Release(now Instant, lease *Lease, done func(*Failure)) {
 	}
 }
 
-// release gives back a token that is not trusted any more.
+// release releases a lock that is no longer trusted.
 func (m *Machine) release(now Instant, id leaseID, ttl time.Duration, notBefore Instant) *release {
 	r := m.releases[id]
 	if r == nil {
@@ -100,11 +100,11 @@ func (r *release) finish(m *Machine, failure *Failure) {
 	m.sendClose()
 }
 
-// dropExpiredReleases: those locks are free by now.
+// dropExpiredReleases drops the releases of locks that have expired by now.
 func (m *Machine) dropExpiredReleases(now Instant) {
 	for _, r := range m.releasesInOrder() {
 		if now >= r.deadline {
-			r.finish(m, &Failure{Reason: Unreachable, Message: "no daemon answered before the lock expired"})
+			r.finish(m, &Failure{Reason: Unreachable, Message: "no daemon answered the release before the lock expired"})
 		}
 	}
 }

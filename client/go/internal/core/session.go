@@ -12,14 +12,14 @@ const (
 	mostOperations = 1000 // in one message
 )
 
-// session is the stream to one daemon. It is connecting until its first ping has been answered, and then ready. Once
-// it has been abandoned the machine forgets it.
+// session is the stream to one daemon. It is connecting until its first ping has been answered, and then ready. The
+// machine forgets a session when it abandons it.
 type session struct {
 	number uint64 // never used twice
 	grace  time.Duration
 	ready  bool
 	opened bool // the first message was taken
-	// When it counts as failed, unless it is ready before.
+	// When the session counts as failed if it is not ready by then.
 	connectBy Instant
 	readyAt   Instant
 
@@ -29,16 +29,16 @@ type session struct {
 
 	pinging  bool
 	pingedAt Instant // when the last ping was issued, which may be before it could be sent
-	answerBy Instant // of the ping under way: later than that the daemon is silent
+	answerBy Instant // when the daemon counts as silent if the ping is not answered by then
 }
 
-// operation is what is sent in a Session and answered there.
+// operation is a request that is sent and answered in a Session.
 type operation interface {
-	// request is the message to send under that id; nil if there is nothing to send any more.
+	// request returns the message to send with this id; nil if there is nothing to send any more.
 	request(m *Machine, id uint64) *pb.SessionOperation
-	// onAnswer takes in the one answer. On DRAINING the machine abandons the Session right after.
+	// onAnswer processes the only answer. After DRAINING, the machine abandons the Session at once.
 	onAnswer(m *Machine, now Instant, answer answer)
-	// onAbandoned: the Session was abandoned after the operation was sent and before it was answered.
+	// onAbandoned is called if the Session was abandoned after the operation was sent and before it was answered.
 	onAbandoned(m *Machine, now Instant)
 }
 
@@ -62,17 +62,17 @@ func newSession(number uint64, grace time.Duration, now Instant, endpoints int) 
 		sent: map[uint64]sentOperation{}, answered: longAgo, pingedAt: longAgo}
 }
 
-// trustedUntil is how long the daemon certainly keeps what the Session holds.
+// trustedUntil returns until when the daemon certainly keeps the locks of the Session.
 func (s *session) trustedUntil() Instant { return s.answered.Add(trustAfter(s.grace)) }
 
-// patience is how long a ping may take.
+// patience returns how long the answer to a ping may take.
 func (s *session) patience() time.Duration { return least(s.grace/3, silenceTimeout) }
 
-// pingAt is when the next ping is due: early enough that an answered message keeps the trust from running out, even if
-// messages are sent all the time whose operations wait for long.
+// pingAt returns when the next ping is due: early enough that its answer prolongs the trust in time, even if all other
+// operations sent are acquires that wait.
 func (s *session) pingAt() Instant { return later(s.answered, s.pingedAt).Add(s.grace / 4) }
 
-// nextWake is when onTime has something to do.
+// nextWake returns when onTime must be called next.
 func (s *session) nextWake() Instant {
 	switch {
 	case !s.ready:
@@ -84,20 +84,21 @@ func (s *session) nextWake() Instant {
 	}
 }
 
-// onHeldUp: the client was held up for longer than a ping may take, so that its answer may wait to be read.
+// onHeldUp is called when the client was held up. If that took longer than a ping may take, the answer to the ping may
+// be waiting to be read, so the session waits once more.
 func (s *session) onHeldUp(now Instant, late time.Duration) {
 	if s.pinging && late > s.patience() {
 		s.answerBy = now.Add(s.patience())
 	}
 }
 
-// onTime pings when that is due, and returns why the Session is to be abandoned, if it is.
+// onTime sends a ping if one is due. It returns a failure if the Session must be abandoned.
 func (s *session) onTime(m *Machine, now Instant) *Failure {
 	switch {
 	case now < s.nextWake():
 		return nil
 	case !s.ready:
-		return &Failure{Reason: Unreachable, Message: "no answer in time"}
+		return &Failure{Reason: Unreachable, Message: "the daemon did not answer in time"}
 	case !s.pinging:
 		s.pinging, s.pingedAt, s.answerBy = true, now, now.Add(s.patience())
 		m.enqueue(ping{})
@@ -107,7 +108,7 @@ func (s *session) onTime(m *Machine, now Instant) *Failure {
 	}
 }
 
-// ping asks for a sign of life, and for the daemon's clock.
+// ping checks that the daemon is alive, and requests its clock.
 type ping struct{}
 
 func (ping) request(_ *Machine, id uint64) *pb.SessionOperation {

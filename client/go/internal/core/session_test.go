@@ -62,7 +62,7 @@ func TestAPingGoesOutAtAQuarterOfTheGrace(t *testing.T) {
 	same(t, "sessions", w.session(), 1)
 }
 
-// Operations that wait are sent, but not answered: without pings the trust would run out.
+// Acquires that wait are sent but not answered, so the trust would run out without pings.
 func TestPingsKeepTheTrustWhileOperationsWait(t *testing.T) {
 	w := newWorld(t, 1)
 	w.getReady()
@@ -119,7 +119,7 @@ func TestTheSilenceTimeoutIsAtMost2s(t *testing.T) {
 	same(t, "cancelled", w.cancelled[1], true)
 }
 
-// The process was stopped while the answer was on its way.
+// The process was stopped before the answer arrived.
 func TestAClientThatWasHeldUpReadsFirst(t *testing.T) {
 	w := newWorld(t, 1)
 	w.getReady()
@@ -200,11 +200,11 @@ func TestEndpointsAreTriedInTurnAndThenAtPauses(t *testing.T) {
 	for _, o := range w.sent() {
 		w.reply(ok(o))
 	}
-	for i := 0; i < 4; i++ { // that one, and all three
+	for i := 0; i < 4; i++ { // that endpoint, then all three
 		w.breakOff()
 	}
 	before := w.session()
-	w.pass(leastPause) // the pauses begin anew
+	w.pass(leastPause) // the pauses start again with the shortest
 	same(t, "sessions", w.session(), before+1)
 }
 
@@ -224,7 +224,7 @@ func TestConnectingIsBounded(t *testing.T) {
 	}
 }
 
-// Two daemons that drain one after the other, again and again, do not keep the client busy.
+// Two daemons that keep draining in turn do not keep the client busy.
 func TestSeveralDrainingsInARow(t *testing.T) {
 	w := newWorld(t, 2)
 	w.getReady()
@@ -238,7 +238,7 @@ func TestSeveralDrainingsInARow(t *testing.T) {
 		adopt := w.getReady()
 		same(t, "operations", len(adopt), 1)
 		if i == 2 {
-			continue // the next one drains before it has answered
+			continue // the next daemon drains before it has answered
 		}
 		w.reply(granted(adopt[0], uint64(20+i), testTTL))
 		same(t, "fence", u.lease.FencingToken(), uint64(20+i))

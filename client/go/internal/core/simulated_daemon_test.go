@@ -10,7 +10,7 @@ import (
 	pb "github.com/redlockd/redlockd/client/go/redlockv1"
 )
 
-// The daemon's side of a simulated world: one store behind several daemons. Its time is the truth, in nanoseconds.
+// The daemons of a simulated world, which share one store. Their time is the true time, in nanoseconds.
 
 type event struct {
 	at     time.Duration
@@ -52,7 +52,7 @@ func (s *simulation) upTo(d time.Duration) time.Duration {
 	return time.Duration(s.random.Int63n(int64(d)))
 }
 
-// entry is what the nodes store of a key.
+// entry is the state of a key on the nodes.
 type entry struct {
 	token    string
 	until    time.Duration
@@ -77,27 +77,27 @@ type daemon struct {
 	s        *simulation
 	down     bool
 	draining bool
-	rate     float64 // of its clock
+	rate     float64 // of the daemon's clock
 	peers    map[*peer]struct{}
 }
 
-// peer is a Session at the daemon.
+// peer is the daemon's side of a Session.
 type peer struct {
 	d        *daemon
 	client   *client
 	session  uint64
 	grace    time.Duration
-	ended    bool // nothing is done for it any more
-	broken   bool // nothing arrives any more, on either side
+	ended    bool // the daemon no longer serves it
+	broken   bool // no further message arrives on either side
 	heard    time.Duration
 	held     map[leaseID]time.Duration // with its TTL
 	waiting  map[uint64]*pb.AcquireRequest
-	toDaemon time.Duration // when the last message arrives there: they stay in order
+	toDaemon time.Duration // when the last message arrives at the daemon; keeps messages in order
 	toClient time.Duration
-	stalled  time.Duration // until then nothing passes
+	stalled  time.Duration // no message passes before this
 }
 
-// send carries something in order, with the delays of the world.
+// send delivers a message in order, with the delays of the world.
 func (p *peer) send(last *time.Duration, action func()) {
 	s := p.d.s
 	arrives := s.now + 100*time.Microsecond + s.upTo(2*time.Millisecond)
@@ -189,7 +189,7 @@ func (p *peer) releaseAll() {
 	}
 }
 
-// end: its locks expire.
+// end ends the peer. Its locks expire.
 func (p *peer) end() {
 	p.ended = true
 	p.held, p.waiting = nil, nil
@@ -210,7 +210,7 @@ func (p *peer) attempt(id uint64) {
 		*e = entry{token: a.GetToken(), until: p.d.s.now + a.Ttl.AsDuration(), taker: p, fence: maxUint(e.fence, e.sequence) + 1}
 		p.hold(leaseID{a.Key, e.token}, a.Ttl.AsDuration())
 		p.result(&pb.SessionResult{Id: id, Lease: p.lease(a.Key)})
-	case e.token == a.GetToken() && a.ExtendIfHeld: // the taker stays
+	case e.token == a.GetToken() && a.ExtendIfHeld: // the taker stays the same
 		e.until = maxOf(e.until, p.d.s.now+a.Ttl.AsDuration())
 		p.hold(leaseID{a.Key, e.token}, a.Ttl.AsDuration())
 		p.result(&pb.SessionResult{Id: id, Lease: p.lease(a.Key)})

@@ -20,7 +20,7 @@ type client struct {
 	rate      float64
 	peer      *peer
 	tokens    int
-	suspended time.Duration // until then nothing of it runs
+	suspended time.Duration // the client does not run before this
 	wakes     time.Duration // when the next tick is planned
 	leases    map[*Lease]struct{}
 	fences    map[string]uint64 // shared by all clients
@@ -31,7 +31,7 @@ type client struct {
 
 func (c *client) clock() Instant { return Instant(time.Hour + time.Duration(c.rate*float64(c.s.now))) }
 
-// run calls the machine as a driver does; later if the client is suspended.
+// run calls the machine as a driver does, delayed if the client is suspended.
 func (c *client) run(action func(now Instant)) {
 	if c.s.now < c.suspended {
 		c.s.at(c.suspended, func() { c.run(action) })
@@ -82,7 +82,7 @@ func (c *client) Open(session uint64, endpoint int) {
 	}
 }
 
-func (c *client) Cancel(session uint64) { // the daemon only sees that nothing comes any more
+func (c *client) Cancel(session uint64) { // the daemon only notices that nothing arrives
 	if c.peer != nil && c.peer.session == session {
 		c.peer = nil
 	}
@@ -103,7 +103,7 @@ func (c *client) broken(session uint64) {
 	c.run(func(now Instant) { c.m.OnBroken(now, session, &Failure{Reason: Unreachable, Message: "broken"}) })
 }
 
-// use is a user: it acquires, holds, and releases, again and again.
+// use simulates a user who repeatedly acquires, holds and releases a lock.
 func (c *client) use() {
 	if c.stop {
 		return
@@ -128,7 +128,7 @@ func (c *client) use() {
 		lease = l
 		c.leases[l] = struct{}{}
 		c.grants++
-		if l.Validity(c.clock()) > 0 { // not one whose answer was delayed for too long
+		if l.Validity(c.clock()) > 0 { // unless the answer was delayed for too long
 			if l.fence <= c.fences[key] {
 				c.t.Errorf("%s: fence %d of %s after %d", c.name, l.fence, key, c.fences[key])
 			}
@@ -160,7 +160,7 @@ func (c *client) use() {
 	})
 }
 
-// disturb makes one fault, and plans the next.
+// disturb injects one fault and schedules the next.
 func disturb(s *simulation, clients []*client, daemons []*daemon) {
 	if !s.faults {
 		return
@@ -175,7 +175,7 @@ func disturb(s *simulation, clients []*client, daemons []*daemon) {
 		d.kill()
 	case 2:
 		c.suspended = s.now + s.upTo(3*time.Second)
-	case 3: // nothing passes any more, and neither side notices
+	case 3: // messages are lost, and neither side notices
 		if p != nil {
 			p.broken = true
 		}
@@ -183,7 +183,7 @@ func disturb(s *simulation, clients []*client, daemons []*daemon) {
 		if p != nil {
 			c.broken(p.session)
 		}
-	case 5: // a stall: both sides lose nothing
+	case 5: // a stall: no message is lost
 		if p != nil {
 			p.stalled = s.now + s.upTo(3*time.Second)
 		}
@@ -195,7 +195,7 @@ func disturb(s *simulation, clients []*client, daemons []*daemon) {
 	s.after(s.upTo(800*time.Millisecond), func() { disturb(s, clients, daemons) })
 }
 
-// trusting is who trusts the key now. A lost lock counts until its trust has ended.
+// trusting returns the clients that trust the key now. A lost lock counts until its trust has ended.
 func trusting(clients []*client, key string) []string {
 	var names []string
 	for _, c := range clients {
@@ -259,7 +259,7 @@ func simulate(t *testing.T, seed int64, faults bool) (grants, losses int) {
 	return grants, losses
 }
 
-// At no instant do two clients trust the same key, and nothing stays locked, whatever breaks.
+// Whatever fails, two clients never trust the same key at the same time, and no key stays locked.
 func TestSimulationWithFaults(t *testing.T) {
 	grants, losses, schedules := 0, 0, int64(60)
 	if testing.Short() {

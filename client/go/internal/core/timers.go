@@ -2,7 +2,8 @@ package core
 
 import "container/heap"
 
-// timers is a heap of what is to be done later. What has become pointless finds that out when its time has come.
+// timers is a heap of actions that are due later. There is no cancellation: an action that is obsolete when it is due
+// must do nothing.
 type timers []timer
 
 type timer struct {
@@ -31,7 +32,7 @@ func (t timers) next() Instant {
 	return t[0].at
 }
 
-// run carries out what is due.
+// run runs the actions that are due.
 func (t *timers) run(now Instant) {
 	for t.next() <= now {
 		heap.Pop(t).(timer).action(now)

@@ -2,10 +2,10 @@ package core
 
 import "time"
 
-// daemonClock gives a lower bound of the client's time at which the daemon made a message.
+// daemonClock computes a lower bound of the client's time at which the daemon made a message.
 //
-// Of every answer the client knows that the daemon's clock read `daemon` no earlier than the client sent the operation,
-// at `sent`. The pair that gives the latest bound is kept. The clocks may run at rates that differ by 1 %.
+// From every answer, the client knows that the daemon's clock read `daemon` no earlier than the client sent the
+// operation, at `sent`. daemonClock keeps the pair that gives the latest bound. The rates of the clocks may differ by 1 %.
 type daemonClock struct {
 	known  bool
 	sent   Instant
@@ -19,7 +19,7 @@ func drift(d time.Duration) time.Duration {
 	return (d + 99) / 100
 }
 
-// madeAt is not after the moment at which the daemon's clock read daemon. Not usable if no pair is known.
+// madeAt returns a time not after the moment at which the daemon's clock read daemon. It is unusable if no pair is known.
 func (c *daemonClock) madeAt(daemon time.Duration) (at Instant, usable bool) {
 	if !c.known {
 		return 0, false
@@ -28,7 +28,7 @@ func (c *daemonClock) madeAt(daemon time.Duration) (at Instant, usable bool) {
 	return c.sent.Add(passed - drift(passed)), true
 }
 
-// onAnswer takes in that the answer to an operation sent at that time carried that reading.
+// onAnswer records that the answer to an operation sent at `sent` carried this reading of the daemon's clock.
 func (c *daemonClock) onAnswer(sent Instant, daemon time.Duration) {
 	if bound, usable := c.madeAt(daemon); usable && sent < bound {
 		return
@@ -36,10 +36,10 @@ func (c *daemonClock) onAnswer(sent Instant, daemon time.Duration) {
 	*c = daemonClock{known: true, sent: sent, daemon: daemon}
 }
 
-// trustAfter is for how long a Session may be trusted after the sending of a message that was answered.
+// trustAfter returns how long a Session may be trusted after the sending of a message that was answered.
 func trustAfter(grace time.Duration) time.Duration { return grace - grace/100 - 2*millis }
 
-// DefaultMargin is how much trust is left when a loss is signalled, unless the caller chooses.
+// DefaultMargin returns how much trust is left when a loss is signalled, unless the caller chooses another margin.
 func DefaultMargin(ttl, grace time.Duration) time.Duration {
 	return least(least(ttl/10, grace/10), 500*millis)
 }

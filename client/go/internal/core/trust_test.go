@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// The bound is never later than the truth, whatever the delays, for clocks whose rates differ by 1 %.
+// The bound is never later than the true time, for any delays and for clocks whose rates differ by 1 %.
 func TestMadeAtIsNeverAfterTheTruth(t *testing.T) {
 	for seed := int64(0); seed < 300; seed++ {
 		random := rand.New(rand.NewSource(seed))
 		rate := 0.99 + 0.02*random.Float64() // of the daemon's clock, by the client's
 		begin := Instant(time.Hour)
-		read := func(at Instant) time.Duration { // what the daemon's clock reads then; rounded down as it does
+		read := func(at Instant) time.Duration { // the daemon's clock at that time, rounded down like the daemon's
 			return daemonAhead + time.Duration(rate*float64(at.Sub(begin)))
 		}
 		delay := func() time.Duration {
@@ -37,7 +37,7 @@ func TestMadeAtIsNeverAfterTheTruth(t *testing.T) {
 			}
 			best = least(best, made.Sub(bound))
 			now = made
-			// An event that nobody asked for, some time later.
+			// An unsolicited event, some time later.
 			event := made.Add(time.Duration(random.Int63n(int64(10 * time.Second))))
 			if bound, _ := clock.madeAt(read(event)); bound > event {
 				t.Fatalf("seed %d: event at %d, bound %d", seed, event, bound)
@@ -75,7 +75,7 @@ func TestASessionIsTrustedFromTheSendingOfWhatWasAnswered(t *testing.T) {
 	w.reply(granted(operations[0], 7, testTTL))
 	// 1 % and 2 ms less than the grace.
 	same(t, "validity", u.lease.Validity(w.now), sentAt.Add(testGrace-42*time.Millisecond).Sub(w.now))
-	w.pass(800 * time.Millisecond) // a quarter of the grace after that sending
+	w.pass(800 * time.Millisecond) // a quarter of the grace after the message was sent
 	w.expect(w.sent(), "ping")
 }
 

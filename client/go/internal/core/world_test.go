@@ -13,11 +13,11 @@ import (
 const (
 	testGrace = 4 * time.Second
 	testTTL   = 30 * time.Second
-	// The daemon's clock has another beginning.
+	// The daemon's clock has another epoch.
 	daemonAhead = 1000 * time.Hour
 )
 
-// world is a machine with a host that records, and daemons that the test plays.
+// world is a machine with a recording host, and with daemons that the test simulates.
 type world struct {
 	t         *testing.T
 	m         *Machine
@@ -46,7 +46,7 @@ func (w *world) NewToken() string {
 	return fmt.Sprintf("rl-%d", w.tokens)
 }
 
-// session is the number of the last one.
+// session is the number of the last Session.
 func (w *world) session() uint64 { return uint64(len(w.opened)) }
 
 // pass lets time pass with a driver that is never late.
@@ -61,7 +61,7 @@ func (w *world) pass(d time.Duration) {
 	w.m.Tick(w.now)
 }
 
-// suspend lets time pass without the driver.
+// suspend lets time pass while the driver does not run.
 func (w *world) suspend(d time.Duration) { w.now = w.now.Add(d) }
 
 // sent takes all operations that the machine wants to send.
@@ -113,7 +113,7 @@ func (w *world) expect(operations []*pb.SessionOperation, want ...string) []*pb.
 	return operations
 }
 
-// message is one of the daemon, made now.
+// message returns a message that the daemon makes now.
 func (w *world) message(results ...*pb.SessionResult) *pb.SessionResponse {
 	return &pb.SessionResponse{Results: results, Clock: durationpb.New(time.Duration(w.now) + daemonAhead)}
 }
@@ -150,7 +150,7 @@ func granted(o *pb.SessionOperation, fence uint64, validity time.Duration) *pb.S
 	return &pb.SessionResult{Id: o.Id, Lease: lease(key, token, fence, validity)}
 }
 
-// getReady answers the first ping; the operations that follow it are returned.
+// getReady answers the first ping and returns the operations that follow it.
 func (w *world) getReady() []*pb.SessionOperation {
 	w.t.Helper()
 	first := w.m.TakeMessage(w.now, w.session())
@@ -190,7 +190,7 @@ func (w *world) acquire(what Acquire) *user {
 	return u
 }
 
-// hold acquires a lock in the present Session.
+// hold acquires a lock on the current Session.
 func (w *world) hold(key string) *user {
 	w.t.Helper()
 	u := w.acquire(Acquire{Key: key})

@@ -100,7 +100,7 @@ void RedisNode::AskForFacts() {
       },
       needed);
   if (observer_ == nullptr) return;
-  // Many users may not call CONFIG, and some services lack it. The node then counts as not durable.
+  // ACLs often forbid CONFIG, and some services lack it. The node then counts as not durable.
   Check(
       std::array<std::string_view, 3>{"CONFIG", "GET", "*append*"},
       [this](const redisReply& reply) { facts_.durable = facts_.durable && AppendsAlways(reply); },

@@ -19,10 +19,10 @@
 namespace redlock::redis {
 
 struct NodeOptions {
-  Duration node_timeout =
-      std::chrono::milliseconds(50);  // silent for longer: rejects steps at once
-  Duration fence_retention =
-      std::chrono::hours(24);  // how long a node keeps meta after its last use
+  // A node that has been silent for longer rejects steps at once.
+  Duration node_timeout = std::chrono::milliseconds(50);
+  // How long a node keeps a key's meta after its last use.
+  Duration fence_retention = std::chrono::hours(24);
 };
 
 // Must be used on the loop's strand. `report(connected, what)` reports changes of its state for the

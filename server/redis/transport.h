@@ -32,7 +32,7 @@ class Transport {
 
   virtual ~Transport() = default;
   // Returns the number of bytes that the stream accepted. If it did not accept all, OnWritable()
-  // follows. May be called between OnConnected() and OnClosed().
+  // or OnClosed() follows. May be called between OnConnected() and OnClosed().
   [[nodiscard]] virtual std::size_t Write(std::string_view data) = 0;
 };
 

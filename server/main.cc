@@ -1,4 +1,4 @@
-// redlockd: wiring and signals, nothing else.
+// Entry point of redlockd: connects the modules and handles signals.
 #include <pthread.h>
 #include <signal.h>
 #include <spdlog/spdlog.h>
@@ -37,7 +37,7 @@ sigset_t StopSignals() {
   return signals;
 }
 
-// SIGHUP reads tokens and the access list anew.
+// Returns the first SIGTERM or SIGINT. SIGHUP reloads the tokens and the access list.
 int WaitForEnd(redlock::access::Access& access) {
   sigset_t signals = StopSignals();
   sigaddset(&signals, SIGHUP);
@@ -47,9 +47,10 @@ int WaitForEnd(redlock::access::Access& access) {
     if (signal != SIGHUP) return signal;
     try {
       access.Reload();
-      spdlog::info("SIGHUP: tokens and access list are read anew");
+      spdlog::info("SIGHUP: tokens and access list reloaded");
     } catch (const std::exception& error) {
-      spdlog::error("SIGHUP: {}; what was in force stays so", error.what());
+      spdlog::error("SIGHUP: reload failed, the previous tokens and access list stay in effect: {}",
+                    error.what());
     }
   }
 }
@@ -61,7 +62,8 @@ bool SignalledWithin(Duration patience) {
   return sigtimedwait(&signals, nullptr, &timeout) > 0;
 }
 
-// Tells every stream, and waits for the clients to go elsewhere. A second signal ends the wait.
+// Sends DRAINING on every stream and waits for the clients to move to another daemon. A second
+// signal ends the wait.
 void Drain(redlock::rpc::LockService& service, redlock::rpc::Server& server, Duration patience) {
   server.Drain();
   service.Drain();
@@ -71,7 +73,8 @@ void Drain(redlock::rpc::LockService& service, redlock::rpc::Server& server, Dur
   }
 }
 
-// Lets releases and roll-backs that are on their way reach the nodes.
+// Waits for up to kSettleTimeout until no operation is pending, so that releases and roll-backs
+// reach the nodes. A signal ends the wait.
 void Settle(redlock::runtime::ShardPool& shards) {
   constexpr Duration kPollInterval = milliseconds(5);
   for (Duration waited{}; waited < kSettleTimeout; waited += kPollInterval) {
@@ -82,21 +85,21 @@ void Settle(redlock::runtime::ShardPool& shards) {
 
 void PrintDevBanner() {
   std::fputs(
-      "\n  redlockd --dev: three throw-away Redis nodes of its own, without persistence.\n"
-      "  Locks do not outlive this process. To try things out, nothing else.\n\n",
+      "\n  redlockd --dev: started three private Redis nodes without persistence.\n"
+      "  Locks do not outlive this process. For experiments only.\n\n",
       stderr);
 }
 
 int Serve(redlock::config::Config config) {
   redlock::observe::StartLog(config);
-  std::optional<redlock::dev::DevNodes> dev;  // before any thread is started
+  std::optional<redlock::dev::DevNodes> dev;  // before any thread starts
   if (config.dev) {
     dev.emplace();
     config.nodes = dev->endpoints();
     PrintDevBanner();
   }
   if (config.nodes.size() % 2 == 0) {
-    spdlog::warn("{} nodes tolerate no more failures than {} do: an odd number is better",
+    spdlog::warn("{} nodes tolerate no more failures than {}; use an odd number of nodes",
                  config.nodes.size(), config.nodes.size() - 1);
   }
   redlock::runtime::ShardPool shards(config);
@@ -109,26 +112,27 @@ int Serve(redlock::config::Config config) {
   std::optional<redlock::observe::HttpListener> metrics;
   if (!config.metrics_listen.empty()) {
     metrics.emplace(config, shards, access, [&service] { return service.streams().size(); });
-    spdlog::info("status page at http://{}/, metrics at /metrics", config.metrics_listen);
+    spdlog::info("serving the status page at http://{}/ and metrics at /metrics",
+                 config.metrics_listen);
   }
-  for (const std::string& address : server.addresses()) spdlog::info("serving on {}", address);
+  for (const std::string& address : server.addresses()) spdlog::info("serving gRPC on {}", address);
 
   const int signal = WaitForEnd(access);
-  spdlog::info("{}: draining for {} s at most; a second signal ends at once",
+  spdlog::info("{}: draining for up to {} s; a second signal ends the wait",
                signal == SIGINT ? "SIGINT" : "SIGTERM",
                std::chrono::duration<double>(config.drain_timeout).count());
   Drain(service, server, config.drain_timeout);
   service.streams().ExpelAll();
   server.Shutdown();
   Settle(shards);
-  spdlog::info("ended; leases stay valid until their time ends");
+  spdlog::info("shut down; leases that are still held stay valid until they expire");
   return EXIT_SUCCESS;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  // Before any thread is started, so that all of them leave the signals to this one.
+  // Block the signals before any thread starts, so that only WaitForEnd() receives them.
   sigset_t signals = StopSignals();
   sigaddset(&signals, SIGHUP);
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
@@ -142,7 +146,7 @@ int main(int argc, char** argv) {
     }
     return Serve(*config);
   } catch (const redlock::config::ConfigError& error) {
-    std::fprintf(stderr, "redlockd: %s\nredlockd --help tells more.\n", error.what());
+    std::fprintf(stderr, "redlockd: %s\nRun redlockd --help for usage.\n", error.what());
     return kExitUsage;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "redlockd: %s\n", error.what());

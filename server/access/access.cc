@@ -14,9 +14,9 @@ template <typename File>
 std::optional<File> ReadFile(const std::string& flag, const std::string& path) {
   if (path.empty()) return std::nullopt;
   const std::ifstream stream(path);
-  if (!stream.is_open()) throw std::runtime_error(flag + " " + path + ": cannot be read");
+  if (!stream.is_open()) throw std::runtime_error(flag + " " + path + ": cannot read the file");
   std::ostringstream text;
-  text << stream.rdbuf();  // nothing, where the file is empty: it allows nobody anything
+  text << stream.rdbuf();  // sets failbit if the file is empty, which is valid: it grants no access
   try {
     return File::Parse(text.str());
   } catch (const std::exception& error) {

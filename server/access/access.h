@@ -1,5 +1,5 @@
-// Who is let in, and to what. Nobody is asked anything while neither tokens nor client certificates
-// nor an access list are configured.
+// Authenticates callers and authorizes their requests. Accepts every request if neither tokens nor
+// client certificates nor an access list are configured.
 #pragma once
 
 #include <memory>
@@ -13,35 +13,35 @@
 
 namespace redlock::access {
 
-// Files; empty: not used.
+// Paths of files; empty: not used.
 struct AccessOptions {
   std::string token_file;
   std::string access_list;
-  bool client_certificates = false;  // are demanded by the listener
+  bool client_certificates = false;  // the listener requires them
 };
 
-// What a caller shows.
+// The credentials that a caller presents.
 struct Credentials {
-  std::optional<std::string> certificate;  // the name in it, where one was checked
-  std::string_view authorization;          // of the request's metadata: "Bearer ..."
+  std::optional<std::string> certificate;  // its identity, if one was verified
+  std::string_view authorization;          // from the request's metadata: "Bearer ..."
 };
 
 // Thread-safe.
 class Access {
  public:
-  // Throws std::runtime_error that names the file, the line and what is wrong.
+  // Reads the files. Throws std::runtime_error, which names the file, the line and the fault.
   explicit Access(AccessOptions options);
 
-  // Whether callers have to say who they are. Constant.
+  // Whether callers must present credentials. Constant.
   [[nodiscard]] bool asks() const { return asks_; }
-  // Who it is: by the token where one is shown, else by the certificate. Nothing where that is
-  // nobody.
+  // Returns the caller's identity: from the token if one is presented, else from the certificate.
+  // Returns nothing if the credentials are invalid or missing.
   [[nodiscard]] std::optional<std::string> Identify(const Credentials& credentials) const;
-  // Everything, where there is no access list.
+  // Whether the access list allows the action. Without an access list, everything is allowed.
   [[nodiscard]] bool Allows(std::string_view identity, Action verb, std::string_view key) const;
 
-  // Reads the files anew. Where one cannot be used, all stays as it was, and this throws as the
-  // constructor does.
+  // Reads the files again. If one cannot be used, throws as the constructor does, and the previous
+  // contents of all files stay in effect.
   void Reload();
 
  private:

@@ -25,10 +25,10 @@ std::optional<Action> VerbOf(std::string_view name) {
 std::vector<std::string> Strings(const toml::node& node, const std::string& name) {
   std::vector<std::string> strings;
   const toml::array* const array = node.as_array();
-  if (array == nullptr || array->empty()) Fail(node, name + " must be a list of texts");
+  if (array == nullptr || array->empty()) Fail(node, name + " must be a non-empty list of strings");
   for (const toml::node& element : *array) {
     const auto text = element.value<std::string>();
-    if (!text || !element.is_string()) Fail(element, name + " must be a list of texts");
+    if (!text || !element.is_string()) Fail(element, name + " must be a non-empty list of strings");
     strings.push_back(*text);
   }
   return strings;
@@ -37,7 +37,8 @@ std::vector<std::string> Strings(const toml::node& node, const std::string& name
 }  // namespace
 
 bool Matches(std::string_view pattern, std::string_view text) {
-  // Goes back to the last star only: what comes before it has matched as well as it can.
+  // On a mismatch, backtracks to the last star only. An earlier star need not match more than it
+  // did.
   std::size_t p = 0, t = 0;
   std::optional<std::size_t> star;
   std::size_t star_text = 0;
@@ -70,15 +71,15 @@ AccessList AccessList::Parse(std::string_view text) {
   for (const auto& [name, node] : file) {
     const toml::array* const rules = node.as_array();
     if (name != "rule" || rules == nullptr) {
-      Fail(node, "'" + std::string(name.str()) + "' is not known: write [[rule]]");
+      Fail(node, "unknown name '" + std::string(name.str()) + "': only [[rule]] is allowed");
     }
     for (const toml::node& element : *rules) {
       const toml::table* const table = element.as_table();
-      if (table == nullptr) Fail(element, "write [[rule]]");
+      if (table == nullptr) Fail(element, "rule must be a table: write [[rule]]");
       Rule rule;
       for (const auto& [field, value] : *table) {
         if (field == "identity") {
-          if (!value.is_string()) Fail(value, "identity must be a text");
+          if (!value.is_string()) Fail(value, "identity must be a string");
           rule.identity = *value.value<std::string>();
         } else if (field == "keys") {
           rule.keys = Strings(value, "keys");
@@ -86,14 +87,14 @@ AccessList AccessList::Parse(std::string_view text) {
           for (const std::string& word : Strings(value, "verbs")) {
             const auto verb = VerbOf(word);
             if (!verb) {
-              Fail(value, "'" + word +
-                              "' is no verb: allowed are acquire, extend, release, inspect, admin");
+              Fail(value, "unknown verb '" + word +
+                              "': must be acquire, extend, release, inspect or admin");
             }
             rule.verbs.push_back(*verb);
           }
         } else {
-          Fail(value, "'" + std::string(field.str()) +
-                          "' is not known: allowed are identity, keys, verbs");
+          Fail(value,
+               "unknown field '" + std::string(field.str()) + "': must be identity, keys or verbs");
         }
       }
       if (rule.identity.empty()) Fail(element, "the rule has no identity");

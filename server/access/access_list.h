@@ -1,12 +1,13 @@
-// Who may do what to which keys: a TOML file of rules.
+// Parses and applies the access list: a TOML file of rules that say which identity may do what to
+// which keys.
 //
 //   [[rule]]
-//   identity = "billing-*"                 # * stands for anything, also in keys
-//   keys     = ["billing/*", "reports"]    # default: all
+//   identity = "billing-*"                 # * matches any characters, also in keys
+//   keys     = ["billing/*", "reports"]    # default: all keys
 //   verbs    = ["acquire", "extend", "release", "inspect"]
 //
-// What no rule allows is refused. `acquire` is also for Hold and for acquiring in a Session,
-// `extend` for Watch; `admin` for AdminService, whatever the keys.
+// An action that no rule allows is rejected. `acquire` also covers Hold and acquiring in a Session.
+// `extend` also covers Watch. `admin` covers AdminService, regardless of `keys`.
 #pragma once
 
 #include <string>
@@ -17,13 +18,14 @@ namespace redlock::access {
 
 enum class Action { kAcquire, kExtend, kRelease, kInspect, kAdmin };
 
-// `*` stands for any number of characters; nothing else is special.
+// Whether `text` matches `pattern`, in which `*` stands for any number of characters. No other
+// character is special.
 [[nodiscard]] bool Matches(std::string_view pattern, std::string_view text);
 
 // Immutable. Thread-safe.
 class AccessList {
  public:
-  // Throws std::runtime_error that names the line and what is wrong with it.
+  // Throws std::runtime_error, which names the line and the fault.
   static AccessList Parse(std::string_view toml);
 
   [[nodiscard]] bool Allows(std::string_view identity, Action verb, std::string_view key) const;

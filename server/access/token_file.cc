@@ -23,7 +23,7 @@ std::string Hexadecimal(const unsigned char* bytes, std::size_t size) {
   return text;
 }
 
-// One round is enough: what is hashed has 256 random bits, and cannot be guessed as a password can.
+// One round is enough. A token has 256 random bits, so it cannot be guessed like a password.
 std::string Hash(std::string_view salt, std::string_view token) {
   const std::string salted = std::string(salt) + std::string(token);
   std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
@@ -62,13 +62,15 @@ TokenFile TokenFile::Parse(std::string_view text) {
     if (!(words >> entry.salt >> entry.hash) || words >> rest) {
       fail("expected an identity, a salt and a hash, as `redlockctl token` prints them");
     }
-    if (!IsIdentity(identity)) fail("an identity is 1 to 128 letters, digits and - _ @ : /");
+    if (!IsIdentity(identity)) {
+      fail("invalid identity: must be 1 to 128 letters, digits and - _ @ : /");
+    }
     if (!IsHexadecimal(entry.salt) || !IsHexadecimal(entry.hash) ||
         entry.hash.size() != kHashDigits) {
-      fail("the salt and the hash (64 digits) are hexadecimal");
+      fail("the salt and the hash must be hexadecimal, and the hash must have 64 digits");
     }
     if (!file.entries_.emplace(identity, std::move(entry)).second) {
-      fail(identity + " is given twice");
+      fail("identity " + identity + " is given twice");
     }
   }
   return file;

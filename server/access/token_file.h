@@ -1,6 +1,6 @@
-// Bearer tokens: who presents which one. The file keeps salted hashes, so that reading it lets
-// nobody in. A line for each: identity, salt and hash (SHA-256 of salt and token), as `redlockctl
-// token` prints it; # begins a comment. A token is "identity.secret".
+// Parses the token file, which maps bearer tokens to identities. It contains salted hashes, so the
+// tokens cannot be recovered from it. Each line has an identity, a salt and a hash (SHA-256 of salt
+// and token), as `redlockctl token` prints them. # begins a comment. A token is "identity.secret".
 #pragma once
 
 #include <optional>
@@ -13,11 +13,11 @@ namespace redlock::access {
 // Immutable. Thread-safe.
 class TokenFile {
  public:
-  // Throws std::runtime_error that names the line and what is wrong with it.
+  // Throws std::runtime_error, which names the line and the fault.
   static TokenFile Parse(std::string_view text);
 
-  // Whose token it is; nothing where it is nobody's. Takes the same time for a wrong secret as for
-  // the right one.
+  // Returns the identity that the token belongs to, or nothing if the token is invalid. Takes the
+  // same time for a wrong secret as for the right one.
   [[nodiscard]] std::optional<std::string> IdentityOf(std::string_view token) const;
   [[nodiscard]] std::size_t size() const { return entries_.size(); }
 

@@ -32,7 +32,7 @@ std::string Show(Duration duration) {
   return std::to_string(ms) + "ms";
 }
 
-// Collects the options, so that each is declared in one line: flag, variable, range and default.
+// Declares options in one line each: flag, environment variable, range and default.
 class Options {
  public:
   Options(CLI::App& app, const Environ& lookup) : app_(app), environ_(lookup) {}
@@ -52,8 +52,8 @@ class Options {
             [&value, flag, low, high, range](std::string text) {
               const std::string original = text;
               const auto allowed = [&] {
-                return flag + " " + original + ": allowed are durations from " + range +
-                       ", e.g. 50ms, 2s, 5m, 24h";
+                return flag + " " + original + ": must be a duration from " + range +
+                       ", written like 50ms, 2s, 5m or 24h";
               };
               double ms = 0;
               try {
@@ -66,7 +66,7 @@ class Options {
               } catch (const CLI::Error&) {
                 throw ConfigError(allowed());
               }
-              // Written so that not-a-number is refused too.
+              // Phrased so that NaN is rejected too.
               if (!(ms >= std::chrono::duration<double, std::milli>(low).count() &&
                     ms <= std::chrono::duration<double, std::milli>(high).count())) {
                 throw ConfigError(allowed());
@@ -91,11 +91,12 @@ class Options {
           if (CLI::detail::lexical_cast(text, number) && number >= low && number <= high) {
             return {};
           }
-          return text + ": allowed are numbers from " + range;
+          return "must be a number from " + range + ", not " + text;
         });
   }
 
-  // Variables stand in for flags that were not given, and so come before the file.
+  // Adds the environment variables of all flags that `arguments` does not contain. They become
+  // arguments, so they take precedence over the configuration file.
   [[nodiscard]] std::vector<std::string> WithEnvironment(std::vector<std::string> arguments) const {
     std::vector<std::string> added;
     for (const std::string& flag : flags_) {
@@ -106,7 +107,7 @@ class Options {
             return argument == flag || argument.starts_with(flag + "=");
           });
       if (given) continue;
-      // Lists are separated by commas; other values are taken whole.
+      // Commas separate the elements of a list. Other values are used as they are.
       const bool list = app_.get_option(flag)->get_items_expected_max() > 1;
       std::istringstream parts(value);
       for (std::string part; std::getline(parts, part, list ? ',' : '\0');) {
@@ -148,46 +149,52 @@ GuardMode ToGuardMode(const std::string& text) {
 void Declare(CLI::App& app, Options& options, Config& config, Raw& raw) {
   app.set_version_flag("--version", "redlockd " REDLOCKD_VERSION);
   app.allow_config_extras(CLI::config_extras_mode::error);
-  app.set_config("--config", "", "Read options from this TOML file, e.g.  node-timeout = \"50ms\"");
+  app.set_config("--config", "",
+                 "TOML file with options, named like the flags: node-timeout = \"50ms\"");
 
   app.option_defaults()->group("Service");
-  options.Add("--listen", config.listen, "Serve gRPC here: host:port or unix:/path; repeatable");
+  options.Add("--listen", config.listen,
+              "gRPC listen address: host:port or unix:/path; repeatable");
   options.Add("--metrics-listen", config.metrics_listen,
-              "Serve a status page and, at /metrics, Prometheus metrics here: host:port (default: "
-              "nowhere)");
+              "HTTP listen address (host:port) for the status page and for Prometheus metrics at "
+              "/metrics; off by default");
   app.add_flag("--dev", config.dev,
-               "Start three throw-away Redis nodes of its own: to try things out, nothing else " +
+               "Start three private Redis nodes without persistence; for experiments only " +
                    Options::Variable("--dev"));
   options.Remember("--dev");
-  options.AddNumber<std::size_t>("--shards", config.shards, 1, 64,
-                                 "Threads that serve locks, each with its own connections");
+  options.AddNumber<std::size_t>(
+      "--shards", config.shards, 1, 64,
+      "Threads that serve locks, each with its own connections to the nodes");
   options.AddDuration("--drain-timeout", config.drain_timeout, {}, minutes(10),
-                      "After SIGTERM, wait this long for clients to move elsewhere");
+                      "How long to wait after SIGTERM for clients to move to another daemon");
   options.AddDuration("--keepalive-time", config.keepalive_time, seconds(1), hours(1),
-                      "Ask a silent client for a sign of life after this time");
+                      "Send a keepalive ping on a connection that has been silent for this long");
   options.AddDuration("--keepalive-timeout", config.keepalive_timeout, milliseconds(100),
-                      minutes(1), "A client that does not answer for this long is gone");
+                      minutes(1),
+                      "Close a connection if the ping is not answered within this time");
 
   app.option_defaults()->group("Callers");
-  options.Add(
-      "--tls-cert", config.tls_cert,
-      "PEM file of the certificate chain for gRPC over TLS (not on unix sockets); read anew "
-      "when it changes");
-  options.Add("--tls-key", config.tls_key, "PEM file of its key");
+  options.Add("--tls-cert", config.tls_cert,
+              "PEM file with the certificate chain for gRPC over TLS (not on Unix sockets); "
+              "reloaded when it changes");
+  options.Add("--tls-key", config.tls_key, "PEM file with the private key for --tls-cert");
   options.Add("--tls-client-ca", config.tls_client_ca,
-              "PEM file of the CA of client certificates, which are then demanded; the identity is "
-              "the first subject alternative name, else the common name");
+              "PEM file with the CA of client certificates; clients must then present one. The "
+              "identity is the first subject alternative name, or else the common name");
   options.Add(
       "--token-file", config.token_file,
-      "Bearer tokens that are let in, a line each: see redlockctl token. Read anew at SIGHUP");
+      "File with the accepted bearer tokens, one per line; redlockctl token creates the lines. "
+      "Reloaded on SIGHUP");
   options.Add("--access-list", config.access_list,
-              "TOML file of rules: which identity may do what to which keys. Read anew at SIGHUP");
+              "TOML file with rules: which identity may do what to which keys. Reloaded on SIGHUP");
   app.add_flag("--insecure", config.insecure,
-               "Listen off loopback although there is neither TLS nor a token file " +
+               "Allow non-local listen addresses without TLS and without a token file " +
                    Options::Variable("--insecure"));
   options.Remember("--insecure");
-  options.Add("--unix-socket-mode", config.unix_socket_mode, "Of the sockets that are listened on");
-  options.Add("--unix-socket-owner", config.unix_socket_owner, "user[:group] of these sockets");
+  options.Add("--unix-socket-mode", config.unix_socket_mode,
+              "File mode of the Unix sockets that redlockd listens on");
+  options.Add("--unix-socket-owner", config.unix_socket_owner,
+              "Owner of these sockets: user[:group]");
 
   app.option_defaults()->group("Redis nodes");
   options.Add("--node", raw.nodes,
@@ -195,64 +202,68 @@ void Declare(CLI::App& app, Options& options, Config& config, Raw& raw) {
               "rediss://... (TLS), unix:///path; ?password_file=PATH reads the password from a "
               "file; repeatable");
   options.AddDuration("--node-timeout", config.lock.node_timeout, milliseconds(1), seconds(10),
-                      "A node's answer after this time does not count");
+                      "How long to wait for a node; later answers do not count");
   options
-      .Add(
-          "--node-guard", raw.node_guard,
-          "Nodes that may have lost their data, or whose clock jumps, grant nothing until the "
-          "longest TTL has passed. on: a set of which no node has ever been marked starts at once; "
-          "strict: it waits too; off: no node is judged")
+      .Add("--node-guard", raw.node_guard,
+           "Quarantine nodes that may have lost their data or whose clock jumps: they grant no "
+           "locks until the longest TTL has passed. on: a new node set, in which no node carries a "
+           "mark, is used at once; strict: a new node set is quarantined too; off: no guard")
       ->check(CLI::IsMember({"on", "strict", "off"}));
   options.Add("--redis-tls-ca", config.redis_tls.ca_file,
-              "PEM file of the CA that signs the nodes' certificates (default: the system's)");
-  options.Add("--redis-tls-cert", config.redis_tls.cert_file, "PEM file of a client certificate");
-  options.Add("--redis-tls-key", config.redis_tls.key_file, "PEM file of its key");
+              "PEM file with the CA of the nodes' certificates (default: the system's CAs)");
+  options.Add("--redis-tls-cert", config.redis_tls.cert_file,
+              "PEM file with the client certificate for nodes");
+  options.Add("--redis-tls-key", config.redis_tls.key_file,
+              "PEM file with the private key for --redis-tls-cert");
 
   app.option_defaults()->group("Locks");
-  options.AddDuration(
-      "--max-ttl", config.max_ttl, milliseconds(100), hours(24),
-      "Longest TTL that a request may ask for, the same for all daemons; a node that lost "
-      "its data grants nothing for so long");
+  options.AddDuration("--max-ttl", config.max_ttl, milliseconds(100), hours(24),
+                      "Longest TTL that a request may ask for. Must be the same on all daemons, "
+                      "because a node that lost its data is quarantined for this long");
   options.AddDuration("--release-timeout", config.lock.release_timeout, milliseconds(10),
-                      minutes(10), "Repeat a roll-back on nodes that do not answer for this long");
+                      minutes(10), "How long to retry a roll-back on nodes that do not answer");
   options.AddNumber("--clock-drift-factor", config.lock.drift.factor, 0.0, 0.5,
-                    "Part of the TTL set aside for clocks that run at different rates");
+                    "Fraction of the TTL reserved for clocks that run at different rates");
   options.AddDuration("--clock-drift-buffer", config.lock.drift.buffer, {}, seconds(10),
-                      "Time set aside on top of it");
+                      "Time reserved in addition to --clock-drift-factor");
   options.AddDuration("--fence-retention", config.fence_retention, minutes(1), hours(24 * 365),
-                      "How long a node remembers a key's last fencing token");
+                      "How long a node keeps a key's last fencing token");
   options.AddNumber("--retry-max", config.retry.max_retries, -1, 1'000'000,
-                    "Retries of requests that do not say; -1 for no limit");
+                    "Maximum number of retries if a request does not set it; -1: no limit");
   options.AddDuration("--retry-min-delay", config.retry.min_delay, {}, hours(1),
-                      "Least pause between attempts of requests that do not say");
+                      "Minimum pause between attempts if a request does not set it");
   options.AddDuration("--retry-max-jitter", config.retry.max_jitter, {}, hours(1),
-                      "Upper bound of the random pause added to it");
+                      "Maximum random pause added to the minimum if a request does not set it");
 
   options.AddNumber("--max-hand-overs", config.lock.max_hand_overs, 0, 1'000'000,
-                    "A key is handed over so many times within this daemon before others that "
-                    "wait for it elsewhere have their turn");
+                    "Consecutive hand-overs of a key within this daemon before waiters at other "
+                    "daemons get a chance");
 
-  app.option_defaults()->group("Bounds");
+  app.option_defaults()->group("Limits");
   options.AddNumber<std::size_t>("--max-operations", config.lock.max_operations, 1, 10'000'000,
-                                 "Operations and watchdogs under way in a shard");
-  options.AddDuration("--max-queue-time", config.lock.max_queue_time, milliseconds(10), hours(1),
-                      "A new acquisition that would wait longer for its turn at the nodes, or past "
-                      "its deadline, is refused; extensions and releases never are");
+                                 "Maximum number of operations, waiters and watchdogs in a shard");
+  options.AddDuration(
+      "--max-queue-time", config.lock.max_queue_time, milliseconds(10), hours(1),
+      "Reject a new acquisition that would wait longer than this, or past its deadline, "
+      "before it can be sent to the nodes. Extensions and releases are never rejected");
   options.AddNumber<std::size_t>("--max-waiters-per-key", config.lock.max_waiters_per_key, 1,
-                                 10'000'000, "Callers that wait for one key");
+                                 10'000'000, "Maximum number of waiters for one key");
   options.AddNumber<std::size_t>("--max-streams", config.max_streams, 1, 1'000'000,
-                                 "Streams open at a time");
+                                 "Maximum number of open streams");
   options.AddNumber<std::size_t>("--max-items-per-stream", config.max_items_per_stream, 1, 100'000,
-                                 "Leases that one Watch may carry");
-  options.AddNumber<std::size_t>("--max-session-operations", config.max_session_operations, 1,
-                                 1'000'000, "Operations of one Session under way or not yet read");
+                                 "Maximum number of leases in one Watch");
+  options.AddNumber<std::size_t>(
+      "--max-session-operations", config.max_session_operations, 1, 1'000'000,
+      "Maximum number of operations of one Session that are in progress or whose "
+      "results the client has not read");
   options.AddNumber<std::size_t>("--max-message-bytes", config.max_message_bytes, 4'096, 64U << 20,
-                                 "Size of a request");
+                                 "Maximum size of a request in bytes");
 
   app.option_defaults()->group("Logs");
-  options.Add("--log-level", config.log_level, "trace, debug, info, warning, error or off")
+  options
+      .Add("--log-level", config.log_level, "Log level: trace, debug, info, warning, error or off")
       ->check(CLI::IsMember({"trace", "debug", "info", "warning", "error", "off"}));
-  options.Add("--log-format", raw.log_format, "text or json")
+  options.Add("--log-format", raw.log_format, "Log format: text or json")
       ->check(CLI::IsMember({"text", "json"}));
 }
 
@@ -263,14 +274,15 @@ std::optional<Config> ParseCommandLine(std::vector<std::string> arguments, const
   Config config;
   Raw raw;
   CLI::App app(
-      "redlockd - a lock service: Redlock over independent Redis nodes, served by gRPC.\n"
+      "redlockd - a distributed lock service: Redlock over independent Redis nodes, with a gRPC "
+      "API.\n"
       "Try it:  redlockd --dev        Serve:  redlockd --node redis://a:6379 --node ...",
       "redlockd");
   Options options(app, environ);
   Declare(app, options, config, raw);
   try {
     arguments = options.WithEnvironment(std::move(arguments));
-    std::reverse(arguments.begin(), arguments.end());  // as CLI11 takes them
+    std::reverse(arguments.begin(), arguments.end());  // CLI11 expects them in reverse order
     app.parse(std::move(arguments));
   } catch (const CLI::CallForHelp&) {
     output = app.help();

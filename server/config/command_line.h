@@ -1,5 +1,5 @@
-// Flags, environment and file -> Config. Flags win over REDLOCKD_ variables, and those over the
-// file.
+// Builds the Config from flags, environment variables and a file. Flags take precedence over
+// REDLOCKD_ variables, and variables take precedence over the file.
 #pragma once
 
 #include <functional>
@@ -11,11 +11,11 @@
 
 namespace redlock::config {
 
-// Looks up an environment variable; null where it is not set.
+// Looks up an environment variable. Returns null if it is not set.
 using Environ = std::function<const char*(const char*)>;
 
-// The configuration, or nothing where --help or --version was asked for; `output` then has the
-// text. `arguments` come without the program's name. Throws ConfigError.
+// Returns the configuration. For --help and --version, returns nothing and stores the text in
+// `output`. `arguments` does not contain the program's name. Throws ConfigError.
 [[nodiscard]] std::optional<Config> ParseCommandLine(std::vector<std::string> arguments,
                                                      const Environ& environ, std::string& output);
 

@@ -6,6 +6,11 @@ namespace redlock::config {
 
 namespace {
 
+std::string Millis(Duration duration) {
+  return std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(duration).count()) +
+         "ms";
+}
+
 void ValidateListen(const std::string& address) {
   const bool unix_path = address.starts_with("unix:/");
   const auto colon = address.rfind(':');
@@ -14,7 +19,7 @@ void ValidateListen(const std::string& address) {
                          address.find_first_not_of("0123456789", colon + 1) == std::string::npos;
   if (!unix_path && !host_port) {
     throw ConfigError("--listen " + address +
-                      ": allowed are host:port (e.g. 127.0.0.1:50051) and unix:/path");
+                      ": must be host:port, such as 127.0.0.1:50051, or unix:/path");
   }
 }
 
@@ -28,26 +33,29 @@ void ValidateCallers(const Config& config) {
     throw ConfigError("--tls-cert and --tls-key must be given together");
   }
   if (!config.tls_client_ca.empty() && config.tls_cert.empty()) {
-    throw ConfigError("--tls-client-ca: needs --tls-cert and --tls-key");
+    throw ConfigError("--tls-client-ca " + config.tls_client_ca +
+                      ": requires --tls-cert and --tls-key");
   }
   if (!config.access_list.empty() && config.token_file.empty() && config.tls_client_ca.empty()) {
-    throw ConfigError(
-        "--access-list: nobody could say who they are; it needs --token-file or --tls-client-ca");
+    throw ConfigError("--access-list " + config.access_list +
+                      ": requires --token-file or --tls-client-ca, which identify callers");
   }
   if (config.insecure || !config.tls_cert.empty() || !config.token_file.empty()) return;
   for (const std::string& address : config.listen) {
     if (IsLocal(address)) continue;
     throw ConfigError(
         "--listen " + address +
-        ": anybody in the network could take and release locks there. Give --tls-cert "
-        "and --tls-key, or --token-file, or say --insecure");
+        ": without TLS or tokens, any host on the network could take and release locks. Set "
+        "--tls-cert and --tls-key, or --token-file, or pass --insecure");
   }
 }
 
 void ValidateSocketMode(const std::string& mode) {
   const bool octal = (mode.size() == 3 || (mode.size() == 4 && mode[0] == '0')) &&
                      mode.find_first_not_of("01234567") == std::string::npos;
-  if (!octal) throw ConfigError("--unix-socket-mode " + mode + ": allowed are modes such as 0660");
+  if (!octal) {
+    throw ConfigError("--unix-socket-mode " + mode + ": must be an octal mode such as 0660");
+  }
 }
 
 }  // namespace
@@ -57,29 +65,32 @@ void Validate(const Config& config) {
   ValidateCallers(config);
   ValidateSocketMode(config.unix_socket_mode);
   if (config.dev && !config.nodes.empty()) {
-    throw ConfigError("--dev starts its own nodes: it cannot be used together with --node");
+    throw ConfigError("--dev: starts its own nodes and cannot be combined with --node");
   }
   if (!config.dev && config.nodes.empty()) {
     throw ConfigError(
-        "--node: at least one Redis node is needed, e.g. --node redis://127.0.0.1:6379 "
-        "(or --dev for a throw-away set-up)");
+        "--node: at least one Redis node is required, such as --node redis://127.0.0.1:6379 "
+        "(or pass --dev to try redlockd without any)");
   }
   constexpr std::size_t kMaxNodes = 31;
   if (config.nodes.size() > kMaxNodes) {
-    throw ConfigError("--node: at most " + std::to_string(kMaxNodes) + " nodes are allowed");
+    throw ConfigError("--node: at most " + std::to_string(kMaxNodes) + " nodes are allowed, not " +
+                      std::to_string(config.nodes.size()));
   }
   std::set<std::string> names;
   for (const redis::Endpoint& node : config.nodes) {
     if (!names.insert(node.Name()).second) {
       throw ConfigError("--node " + node.Name() +
-                        ": given twice; nodes must be independent of each other");
+                        ": given twice; nodes must be independent, so list each of them once");
     }
   }
   if (config.lock.node_timeout * 2 > config.max_ttl) {
-    throw ConfigError("--node-timeout must be far below --max-ttl, at most half of it");
+    throw ConfigError("--node-timeout " + Millis(config.lock.node_timeout) +
+                      ": must be at most half of --max-ttl " + Millis(config.max_ttl));
   }
   if (config.fence_retention < config.max_ttl) {
-    throw ConfigError("--fence-retention must be at least --max-ttl");
+    throw ConfigError("--fence-retention " + Millis(config.fence_retention) +
+                      ": must be at least --max-ttl " + Millis(config.max_ttl));
   }
   if (config.redis_tls.cert_file.empty() != config.redis_tls.key_file.empty()) {
     throw ConfigError("--redis-tls-cert and --redis-tls-key must be given together");

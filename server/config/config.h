@@ -1,4 +1,4 @@
-// Everything that an operator can set, validated. Immutable after start.
+// All settings of an operator, validated. Immutable after startup.
 #pragma once
 
 #include <cstddef>
@@ -17,14 +17,14 @@ enum class LogFormat { kText, kJson };
 
 struct Config {
   std::vector<std::string> listen = {"127.0.0.1:50051"};  // host:port or unix:/path
-  // Callers.
+  // Authentication and authorization of callers.
   std::string tls_cert, tls_key;  // PEM files; empty: no TLS
   std::string tls_client_ca;      // PEM file; empty: no client certificates
   std::string token_file;
   std::string access_list;
-  bool insecure = false;  // off loopback without either
+  bool insecure = false;  // allow non-local addresses without TLS and tokens
   std::string unix_socket_mode = "0660";
-  std::string unix_socket_owner;  // user[:group]; empty: as it is
+  std::string unix_socket_owner;  // user[:group]; empty: unchanged
 
   std::string metrics_listen;  // host:port; empty: no metrics, no status page
   std::vector<redis::Endpoint> nodes;
@@ -33,7 +33,7 @@ struct Config {
   std::size_t shards = 1;
 
   LockOptions lock;
-  RetryPolicy retry;  // where a request leaves it unset
+  RetryPolicy retry;  // for fields that a request leaves unset
   Duration max_ttl = std::chrono::minutes(5);
   Duration fence_retention = std::chrono::hours(24);
 
@@ -49,13 +49,13 @@ struct Config {
   LogFormat log_format = LogFormat::kText;
 };
 
-// A bad value: names the flag, the value and what is allowed.
+// An invalid setting. The message names the flag, the value and the allowed values.
 class ConfigError : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
 };
 
-// Checks what no single flag can be checked for alone. Throws ConfigError.
+// Checks addresses, modes, and constraints between flags. Throws ConfigError.
 void Validate(const Config& config);
 
 }  // namespace redlock::config

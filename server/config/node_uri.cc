@@ -13,7 +13,7 @@ namespace {
 
 constexpr int kMaxDatabase = 9999;
 
-// What may be shown of a URI: everything but the credentials.
+// The URI without its credentials, for error messages.
 std::string Redacted(std::string_view uri) {
   const auto scheme = uri.find("://");
   const auto at = uri.rfind('@');
@@ -90,9 +90,9 @@ class Parser {
 
   void ParsePath(std::string_view path) {
     endpoint_.kind = redis::Endpoint::Kind::kUnix;
-    constexpr std::size_t kMaxSocketPath = 107;  // sun_path without its terminator
-    if (path.empty() || path.front() != '/') Fail("the socket's path must be absolute");
-    if (path.size() > kMaxSocketPath) Fail("the socket's path is longer than 107 bytes");
+    constexpr std::size_t kMaxSocketPath = 107;  // sun_path without its terminating null byte
+    if (path.empty() || path.front() != '/') Fail("the socket path must be absolute");
+    if (path.size() > kMaxSocketPath) Fail("the socket path must not be longer than 107 bytes");
     endpoint_.path = path;
   }
 
@@ -118,14 +118,14 @@ class Parser {
       if (close == std::string_view::npos) Fail("an IPv6 address must end with ]");
       endpoint_.host = address.substr(1, close - 1);
       const std::string_view after = address.substr(close + 1);
-      if (!after.empty() && after.front() != ':') Fail("only a :port may follow the ]");
+      if (!after.empty() && after.front() != ':') Fail("only :port may follow the ]");
       if (!after.empty()) port = after.substr(1);
     } else {
       const auto [host, after] = Cut(address, ':');
       endpoint_.host = host;
       port = after;
       if (port && port->find(':') != std::string_view::npos) {
-        Fail("an IPv6 address must be written in [ ]");
+        Fail("an IPv6 address must be enclosed in [ ]");
       }
     }
     if (endpoint_.host.empty()) Fail("the host is missing");
@@ -144,7 +144,7 @@ class Parser {
         endpoint_.database = ParseNumber(*value, 0, kMaxDatabase, "the database");
       } else {
         Fail("unknown parameter \"" + std::string(name) +
-             "\"; known are password_file and, for unix, user and database");
+             "\"; use password_file or, with unix://, user or database");
       }
       query = rest.value_or(std::string_view());
     }
@@ -154,7 +154,7 @@ class Parser {
     std::ifstream file(path);
     std::string password;
     if (!file || !std::getline(file, password) || password.empty()) {
-      Fail("no password could be read from the file " + path);
+      Fail("cannot read a password from the first line of the file " + path);
     }
     return password;
   }

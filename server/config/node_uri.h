@@ -1,4 +1,4 @@
-// Node addresses as operators write them.
+// Parses the node URIs that operators write.
 #pragma once
 
 #include <string_view>
@@ -8,10 +8,10 @@
 namespace redlock::config {
 
 // Accepts redis://[user[:password]@]host[:port][/database], the same with rediss:// for TLS, and
-// unix:///path. `?password_file=/path` reads the password from a file's first line; for unix also
-// `?user=` and `?database=`. User and password may be percent-encoded.
+// unix:///path. `?password_file=/path` reads the password from the first line of a file. unix://
+// also accepts `?user=` and `?database=`. User and password may be percent-encoded.
 //
-// Throws ConfigError, which never shows a password.
+// Throws ConfigError. The message never contains a password.
 [[nodiscard]] redis::Endpoint ParseNodeUri(std::string_view uri);
 
 }  // namespace redlock::config

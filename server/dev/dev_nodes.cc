@@ -24,10 +24,10 @@ pid_t Spawn(const std::string& directory, const std::string& socket) {
   const pid_t daemon = getpid();
   const pid_t child = fork();
   if (child != 0) return child;
-  // A terminal's Ctrl-C is for the daemon, which ends the nodes when it has drained.
+  // Ctrl-C in a terminal must reach only the daemon, which ends the nodes after it has drained.
   setpgid(0, 0);
   prctl(PR_SET_PDEATHSIG, SIGKILL);
-  if (getppid() != daemon) _exit(1);  // it died before the line above
+  if (getppid() != daemon) _exit(1);  // the daemon died before prctl()
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);
@@ -46,7 +46,7 @@ bool Exited(pid_t process) { return waitpid(process, nullptr, WNOHANG) != 0; }
 DevNodes::DevNodes() {
   std::string pattern = (std::filesystem::temp_directory_path() / "redlockd-dev-XXXXXX").string();
   if (mkdtemp(pattern.data()) == nullptr) {
-    throw std::runtime_error("--dev: no temporary directory can be made at " + pattern);
+    throw std::runtime_error("--dev: cannot create a temporary directory: " + pattern);
   }
   directory_ = pattern;
   for (int i = 1; i <= kNodes; ++i) {
@@ -60,7 +60,8 @@ DevNodes::DevNodes() {
     while (stat(endpoints_[i].path.c_str(), &unused) != 0) {
       if (Exited(processes_[i]) || std::chrono::steady_clock::now() > give_up) {
         End();
-        throw std::runtime_error("--dev: redis-server did not start; is it installed?");
+        throw std::runtime_error(
+            "--dev: redis-server did not start; check that it is installed and in PATH");
       }
       std::this_thread::sleep_for(std::chrono::milliseconds(2));
     }

@@ -1,4 +1,4 @@
-// Private, throw-away Redis servers for `redlockd --dev`.
+// Starts and ends the private Redis servers of `redlockd --dev`.
 #pragma once
 
 #include <sys/types.h>
@@ -10,9 +10,10 @@
 
 namespace redlock::dev {
 
-// Starts three redis-server processes without persistence, on unix sockets in a directory of their
-// own. They end, and the directory goes, with this object; the kernel ends them too if the daemon
-// dies. Construct before any other thread exists. Throws std::runtime_error in plain words.
+// Starts three redis-server processes without persistence, on Unix sockets in a temporary
+// directory. The destructor ends them and removes the directory. If the daemon dies, the kernel
+// ends them. Must be constructed before any other thread exists. Throws std::runtime_error if they
+// cannot be started.
 class DevNodes {
  public:
   DevNodes();

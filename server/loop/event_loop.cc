@@ -14,9 +14,10 @@
 namespace redlock {
 namespace {
 
-// Posted work and sockets may go on feeding each other; others want a turn too.
+// Limits a turn: posted work and sockets may cause each other indefinitely, and other threads wait
+// for the strand.
 constexpr int kRoundsOfATurn = 4;
-constexpr int kPassesOfARound = 2;  // what is posted first often posts the sending
+constexpr int kPassesOfARound = 2;  // posted work often posts the flush of a connection
 
 timespec ToTimespec(Duration duration) {
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(duration);
@@ -52,13 +53,13 @@ void EventLoop::StrandLock::Poll() {
     loop_.DoPosted();
     loop_.busy_ = false;
     loop_.came_ = false;
-    uv_run(&loop_.uv_, UV_RUN_NOWAIT);  // also tells the kernel of new and changed sockets
+    uv_run(&loop_.uv_, UV_RUN_NOWAIT);  // also registers new and changed sockets
     if (loop_.busy_ || !loop_.posted_.empty()) continue;
     if (!loop_.due_) return;
     if (!loop_.came_) loop_.FireDue();
   }
   loop_.FireDue();
-  // What is left is for the next turn, which is at once.
+  // The next turn does the rest. Wake Run() to take it at once.
   uv_async_send(&loop_.wake_);
 }
 
@@ -82,11 +83,11 @@ EventLoop::EventLoop()
 
 EventLoop::~EventLoop() {
   timer_watcher_.reset();
-  // What was posted and never done may own sockets of this loop.
+  // Posted work that has not run may own sockets of this loop.
   posted_.clear();
   outside_.clear();
   uv_close(reinterpret_cast<uv_handle_t*>(&wake_), nullptr);
-  uv_run(&uv_, UV_RUN_DEFAULT);  // until all that is closing has closed
+  uv_run(&uv_, UV_RUN_DEFAULT);  // until all handles have closed
   uv_loop_close(&uv_);
   close(timer_fd_);
   close(sleep_fd_);
@@ -118,7 +119,7 @@ TimerHandle EventLoop::At(MonotonicTime when, std::function<void()> callback) {
 void EventLoop::Arm() {
   armed_for_ = timers_.Next();
   if (!armed_for_) return;
-  // A time that has passed fires at once; all zeros would switch the timer off.
+  // A time in the past fires at once. Zero would disarm the timer.
   const Duration when = std::max(armed_for_->time_since_epoch(), Duration(1));
   const itimerspec setting{.it_interval = {}, .it_value = ToTimespec(when)};
   timerfd_settime(timer_fd_, TFD_TIMER_ABSTIME, &setting, nullptr);
@@ -132,7 +133,8 @@ void EventLoop::OnTimer() {
 
 void EventLoop::FireDue() {
   if (!std::exchange(due_, false)) return;
-  // One reading of the clock: a callback that sets a timer for "now" waits for the next turn.
+  // Reads the clock once, so that a timer that a callback sets for "now" does not fire in this
+  // call.
   const MonotonicTime now = Now();
   while (auto callback = timers_.TakeDue(now)) {
     busy_ = true;
@@ -149,7 +151,7 @@ void EventLoop::Post(std::function<void()> work) {
   {
     const std::lock_guard lock(outside_mutex_);
     outside_.push_back(std::move(work));
-    if (outside_.size() > 1) return;  // the first one wakes the loop
+    if (outside_.size() > 1) return;  // the first one has woken the loop
   }
   uv_async_send(&wake_);
 }
@@ -171,11 +173,12 @@ void EventLoop::DoPosted() {
 }
 
 void EventLoop::Run() {
-  { const StrandLock first(*this); }  // the sockets that there are from the beginning
+  { const StrandLock first(*this); }  // registers the sockets that exist already
   while (!stopped_) {
     epoll_event event;
     epoll_wait(sleep_fd_, &event, 1, -1);
-    // Whoever was woken for the turn would find it taken again: a mutex is not fair.
+    // Let waiting threads go first. A mutex is not fair: this thread could take the strand again
+    // before they have woken up.
     for (int others = waiting_; others > 0; others = waiting_) waiting_.wait(others);
     const StrandLock turn(*this);
   }

@@ -1,9 +1,10 @@
-// A shard's loop: sockets (libuv), timers, and work posted from elsewhere.
+// A shard's event loop: sockets (libuv), timers, and work posted from other threads.
 //
-// At most one thread is inside at a time: it has the turn, and everything that it touches in it
-// needs no lock. Run() takes turns as sockets and timers ask for them. A thread that has work of
-// its own for the shard, such as the one that waits for gRPC, takes a turn by itself and does the
-// work there: to hand it to another thread would cost a wake-up for each request.
+// The loop is a strand: at most one thread holds it at a time, and code that runs on it needs no
+// lock. A thread holds the strand for one turn, which is the lifetime of a StrandLock. Run() takes
+// a turn whenever a socket or a timer is ready. Another thread that has work for the shard, such as
+// the one that waits for gRPC, takes a turn and does the work itself, because handing the work to
+// the loop's thread would cost a wake-up for each request.
 #pragma once
 
 #include <uv.h>
@@ -21,27 +22,29 @@
 
 namespace redlock {
 
-// What every loop's Now() says: a monotonic clock that counts suspend time. From any thread.
+// Returns the time of a monotonic clock that counts suspend time, as every loop's Now() does. May
+// be called from any thread.
 [[nodiscard]] MonotonicTime BootTime();
 
-// Post(), Run() and Stop() may be called from any thread, everything else in a turn.
+// Post(), Run(), Stop() and OnStrand() may be called from any thread, everything else only on the
+// strand.
 //
-// The monotonic clock is CLOCK_BOOTTIME: it goes on while the machine sleeps, as Redis' expiry
-// does.
+// The monotonic clock is CLOCK_BOOTTIME. It advances while the machine is suspended, as the expiry
+// of keys in Redis does.
 class EventLoop final : public Scheduler {
  public:
-  // The right to be inside, for as long as it exists; waits for it. Not to be nested.
+  // Holds the strand during its lifetime. The constructor waits for the strand. Must not be nested.
   class StrandLock {
    public:
     explicit StrandLock(EventLoop& loop);
-    // Before it ends, all that was posted is done and all that is queued for sockets is sent.
+    // Runs Poll() before it gives up the strand.
     ~StrandLock();
     StrandLock(const StrandLock&) = delete;
     StrandLock& operator=(const StrandLock&) = delete;
 
-    // Does what was posted, takes in what has come on sockets, and only then fires timers; until
-    // there is no more. A time-out must not count for an answer that lies in its socket because
-    // this process was held up.
+    // Runs posted work, handles socket events, and only then fires timers. Repeats this until there
+    // is nothing left to do, up to a fixed number of rounds. The order matters: if this process was
+    // delayed, an answer that is already in its socket must not be counted as timed out.
     void Poll();
 
    private:
@@ -50,7 +53,7 @@ class EventLoop final : public Scheduler {
   };
 
   EventLoop();
-  // Nobody may be inside any more, and no socket, lookup or timer may be left.
+  // No thread may hold the strand any more, and no socket, look-up or timer may be left.
   ~EventLoop() override;
   EventLoop(const EventLoop&) = delete;
   EventLoop& operator=(const EventLoop&) = delete;
@@ -59,29 +62,30 @@ class EventLoop final : public Scheduler {
   [[nodiscard]] WallTime WallNow() const override;
   [[nodiscard]] TimerHandle At(MonotonicTime when, std::function<void()> callback) override;
 
-  // Does the work in a turn, never inside this call: at the end of the present one, or of one that
-  // Run() takes.
+  // Runs `work` on the strand, never inside this call: at the end of the current turn, or in a turn
+  // that Run() takes.
   void Post(std::function<void()> work);
-  // The calling thread has the turn.
+  // Whether the calling thread holds the strand.
   [[nodiscard]] bool OnStrand() const {
     return inside_.load(std::memory_order_relaxed) == std::this_thread::get_id();
   }
 
-  // Takes turns until Stop(). One thread.
+  // Takes turns until Stop(). Must be called by one thread only.
   void Run();
   void Stop();
 
-  // For sockets and lookups.
+  // For sockets and look-ups.
   [[nodiscard]] uv_loop_t* uv() { return &uv_; }
-  // The turn is not to end before the kernel has been told what is wanted of sockets.
+  // Keeps the turn from ending before changes to watched sockets are registered with the kernel.
   void GoRound() { busy_ = true; }
-  // A descriptor was ready: there may be more to read.
+  // Notes that a descriptor was ready, so there may be more to read.
   void OnReady() { came_ = true; }
 
  private:
   using Work = std::vector<std::function<void()>>;
 
-  // Whether Run() is to wake up for sockets. Not while somebody is inside, who sees to them anyhow.
+  // Enables or disables waking Run() for sockets. Disabled during a turn, because the thread that
+  // holds the strand handles them.
   void Rouse(bool wanted);
   void Arm();
   void OnTimer();
@@ -90,27 +94,28 @@ class EventLoop final : public Scheduler {
   void TakeInOutside();
 
   std::mutex strand_;
-  std::atomic<int> waiting_ = 0;  // for the turn
+  std::atomic<int> waiting_ = 0;  // threads that are waiting for the strand
   std::atomic<std::thread::id> inside_;
   std::atomic<bool> stopped_ = false;
 
   uv_loop_t uv_;
-  const int sleep_fd_;     // where Run() sleeps: an epoll that watches libuv's, once at a time
-  bool rousable_ = false;  // it has been asked to tell
-  Work posted_;            // inside a turn
-  Work doing_;             // its memory is kept
-  bool busy_ = false;  // the kernel has yet to be told, or something was done that may lead to more
+  const int sleep_fd_;     // the epoll on which Run() sleeps; it watches libuv's, one-shot
+  bool rousable_ = false;  // sleep_fd_ is armed
+  Work posted_;            // to be run on the strand
+  Work doing_;             // being run; kept to reuse its memory
+  // Changes must be registered with the kernel, or work was done that may lead to more.
+  bool busy_ = false;
   bool came_ = false;  // a descriptor was ready
-  bool due_ = false;   // a timer is
+  bool due_ = false;   // a timer is due
   TimerQueue timers_;
-  // When the kernel's timer is set to. Cancelled timers leave it as it is: an early wake-up costs
-  // less than setting it anew for each of many short timers.
+  // When the kernel's timer expires. Cancelling a timer does not change it, because an early
+  // wake-up costs less than setting it again for each of many short timers.
   std::optional<MonotonicTime> armed_for_;
   int timer_fd_;
   std::optional<FdWatcher> timer_watcher_;
 
   std::mutex outside_mutex_;
-  Work outside_;  // posted by threads that had no turn
+  Work outside_;  // posted by threads that did not hold the strand
   uv_async_t wake_;
 };
 

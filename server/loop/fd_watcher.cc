@@ -29,7 +29,8 @@ FdWatcher::~FdWatcher() {
            [](uv_handle_t* handle) { delete static_cast<Handle*>(handle->data); });
 }
 
-// libuv has stopped watching. The error shows when the descriptor is read.
+// libuv stops watching after an error. Report the descriptor as readable, so that reading it
+// returns the error.
 void FdWatcher::OnError(Handle& handle) {
   const Events wanted = std::exchange(handle.owner->wanted_, {});
   handle.ready({.readable = true, .writable = false});

@@ -1,4 +1,4 @@
-// Tells when a socket, or another descriptor, can be read or written.
+// Reports when a socket or another descriptor can be read or written.
 #pragma once
 
 #include <functional>
@@ -7,11 +7,12 @@ namespace redlock {
 
 class EventLoop;
 
-// In the loop's turns. Does not own the descriptor, which must stay open until this is destroyed.
+// Must be used on the loop's strand. Does not own the descriptor, which must stay open until this
+// is destroyed.
 class FdWatcher {
  public:
   struct Events {
-    bool readable = false;  // also where the peer has hung up
+    bool readable = false;  // also set if the peer has hung up
     bool writable = false;
     bool operator==(const Events&) const = default;
   };
@@ -23,11 +24,11 @@ class FdWatcher {
   FdWatcher(const FdWatcher&) = delete;
   FdWatcher& operator=(const FdWatcher&) = delete;
 
-  // Tells as long as it is so, from now on.
+  // From now on, calls `ready` as long as one of these events is present (level-triggered).
   void Want(Events events);
 
  private:
-  struct Handle;  // libuv's, which outlives this for a moment
+  struct Handle;  // owned by libuv, which frees it shortly after this is destroyed
   static void OnError(Handle& handle);
 
   EventLoop& loop_;

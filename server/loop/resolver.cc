@@ -10,8 +10,8 @@ namespace redlock {
 
 struct Resolver::Request {
   uv_getaddrinfo_t uv{};
-  Done done;                      // empty once nobody waits for it
-  std::shared_ptr<Request> self;  // while libuv has it
+  Done done;                      // empty once the result is no longer wanted
+  std::shared_ptr<Request> self;  // keeps this alive while libuv uses it
 };
 
 Resolver::Resolver(EventLoop& loop, const std::string& host, std::uint16_t port, Done done)
@@ -36,7 +36,7 @@ Resolver::Resolver(EventLoop& loop, const std::string& host, std::uint16_t port,
   const int error = uv_getaddrinfo(loop.uv(), &request_->uv, answered, host.c_str(),
                                    std::to_string(port).c_str(), &hints);
   if (error >= 0) return;
-  // Not even begun: told as any other failure is, not inside this call.
+  // The look-up did not start. Report it like any other failure, not inside this call.
   loop.Post([request = std::move(request_->self), error] { Tell(*request, {}, error); });
 }
 

@@ -1,4 +1,4 @@
-// Looks up the addresses of a host.
+// Resolves host names to addresses.
 #pragma once
 
 #include <sys/socket.h>
@@ -18,8 +18,8 @@ struct SocketAddress {
   socklen_t size = 0;
 };
 
-// One look-up, in one of libuv's threads; `done` is called in a turn, once, unless this is
-// destroyed before. No address: `error` says why.
+// One look-up, in one of libuv's threads. Calls `done` once on the loop's strand, unless this is
+// destroyed before. If there is no address, `error` says why.
 class Resolver {
  public:
   using Done = std::function<void(std::vector<SocketAddress> addresses, const std::string& error)>;
@@ -30,7 +30,7 @@ class Resolver {
   Resolver& operator=(const Resolver&) = delete;
 
  private:
-  struct Request;  // libuv's, which outlives this where it is cancelled
+  struct Request;  // shared with libuv; outlives this if the look-up is cancelled
   static void Tell(Request& request, std::vector<SocketAddress> addresses, int status);
 
   std::shared_ptr<Request> request_;

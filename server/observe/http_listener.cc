@@ -35,7 +35,7 @@ void Answer(mg_connection* connection, const char* status, const Document& docum
 
 }  // namespace
 
-// One path. Nothing made means that a shard does not answer.
+// Serves one path. If `make` returns nothing, a shard did not answer in time.
 class HttpListener::Handler final : public CivetHandler {
  public:
   using Make = std::function<std::optional<Document>()>;
@@ -45,13 +45,14 @@ class HttpListener::Handler final : public CivetHandler {
   [[nodiscard]] const std::string& path() const { return path_; }
 
   bool handleGet(CivetServer* /*server*/, mg_connection* connection) override {
-    // A handler also gets what is below its path.
+    // CivetWeb also routes requests for paths below this one here.
     if (mg_get_request_info(connection)->local_uri != path_) {
-      Answer(connection, "404 Not Found", {"text/plain", "there is / and /metrics\n"});
+      Answer(connection, "404 Not Found", {"text/plain", "not found; see / and /metrics\n"});
     } else if (const auto document = make_()) {
       Answer(connection, "200 OK", *document);
     } else {
-      Answer(connection, "503 Service Unavailable", {"text/plain", "a shard does not answer\n"});
+      Answer(connection, "503 Service Unavailable",
+             {"text/plain", "a shard did not answer in time\n"});
     }
     return true;
   }
@@ -95,8 +96,8 @@ HttpListener::HttpListener(const config::Config& config, runtime::ShardPool& sha
     server_ = std::make_unique<CivetServer>(options);
   } catch (const CivetException&) {
     throw config::ConfigError("--metrics-listen " + config.metrics_listen +
-                              ": cannot be listened on; is it host:port, not in use, and this "
-                              "machine's?");
+                              ": cannot listen; check that it is host:port, that the host is an "
+                              "address of this machine, and that the port is free");
   }
   for (const auto& handler : handlers_) server_->addHandler(handler->path(), *handler);
 }

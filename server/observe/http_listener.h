@@ -13,13 +13,13 @@ class CivetServer;
 
 namespace redlock::observe {
 
-// To anybody who can reach it. Keys are shown on the page only where nobody is asked who they are
-// by the service either, and never in metrics.
+// Does not authenticate: answers every client that can reach it. The page shows keys only if the
+// gRPC service requires no credentials either. Metrics never contain keys.
 class HttpListener {
  public:
-  // Serves at once: /metrics, and the page at /. `streams` tells how many are open; from any
-  // thread. The shards and the access must outlive this. Throws config::ConfigError where the
-  // address cannot be listened on.
+  // Starts to serve /metrics, and the page at /. `streams` returns the number of open streams and
+  // must be callable from any thread. `shards` and `access` must outlive this. Throws
+  // config::ConfigError if it cannot listen on the address.
   HttpListener(const config::Config& config, runtime::ShardPool& shards,
                const access::Access& access, std::function<std::size_t()> streams);
   ~HttpListener();

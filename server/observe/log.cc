@@ -17,7 +17,8 @@ void Append(spdlog::memory_buf_t& out, std::string_view text) {
   out.append(text.data(), text.data() + text.size());
 }
 
-// Keys and what callers say may hold anything: a line stays one line.
+// Escapes control characters. Keys and texts from callers may contain any byte, and an entry must
+// stay on one line.
 void AppendEscaped(spdlog::memory_buf_t& out, std::string_view text, bool quotes) {
   constexpr std::string_view kDigits = "0123456789abcdef";
   for (const char c : text) {
@@ -54,7 +55,7 @@ class TextMessage final : public spdlog::custom_flag_formatter {
   }
 };
 
-// One JSON object a line: time (UTC), level, message, and where there is one the request.
+// One JSON object per line: time (UTC), level, message, and the request if there is one.
 class JsonFormatter final : public spdlog::formatter {
  public:
   void format(const spdlog::details::log_msg& message, spdlog::memory_buf_t& out) override {
@@ -96,7 +97,8 @@ std::unique_ptr<spdlog::formatter> TextFormatter() {
 }  // namespace
 
 void StartLog(const config::Config& config) {
-  // protobuf complains of bad requests on standard error; their senders are told, that is enough.
+  // protobuf logs malformed requests to standard error. Their senders get an error, which is
+  // enough.
   google::protobuf::SetLogHandler(nullptr);
   auto logger = spdlog::stderr_logger_mt("redlockd");
   switch (config.log_format) {

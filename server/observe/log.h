@@ -1,11 +1,12 @@
-// Sets up the log. No token, password or certificate is ever handed to it.
+// Sets up the log. Callers never log tokens, passwords or certificates.
 #pragma once
 
 #include "server/config/config.h"
 
 namespace redlock::observe {
 
-// To standard error, in the format and from the level that are configured. Call once, at start.
+// Logs to standard error, in the configured format and from the configured level on. Call once, at
+// startup.
 void StartLog(const config::Config& config);
 
 }  // namespace redlock::observe

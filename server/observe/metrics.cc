@@ -56,7 +56,7 @@ class Families {
   std::vector<MetricFamily> families_;
 };
 
-// As label values are written: "LOCK_NOT_HELD" and "not held" as "lock_not_held", "not_held".
+// Converts a name to a label value: "LOCK_NOT_HELD" to "lock_not_held", "not held" to "not_held".
 std::string Label(std::string_view text) {
   std::string label(text);
   std::transform(label.begin(), label.end(), label.begin(), [](unsigned char c) {
@@ -71,52 +71,56 @@ void AddOperations(Families& families, const Statistics& statistics) {
                                                           {"release", statistics.releases}};
   for (const auto& [name, results] : verbs) {
     const auto add = [&families, verb = name](std::string result, std::uint64_t count) {
-      families.Counter("redlockd_operations_total", "Operations, by how they ended",
+      families.Counter("redlockd_operations_total", "Operations by result",
                        {{"verb", verb}, {"result", std::move(result)}}, count);
     };
     add("ok", results.done());
     for (const Reason reason : kReasons) add(Label(ToString(reason)), results.failed(reason));
   }
   families.Times("redlockd_acquire_duration_seconds",
-                 "From the request to the lock, waiting included", statistics.acquisition_times);
+                 "Time from the request to the acquisition, including the wait",
+                 statistics.acquisition_times);
   families.Times("redlockd_round_duration_seconds",
-                 "From the first byte sent to the nodes to the decision", statistics.round_times);
-  families.Counter("redlockd_hand_overs_total", "Locks handed to the next in line by their release",
-                   {}, statistics.hand_overs);
-  families.Counter("redlockd_lost_leases_total", "Leases whose loss a watchdog has told", {},
+                 "Time from the first byte sent to the nodes to the decision",
+                 statistics.round_times);
+  families.Counter("redlockd_hand_overs_total",
+                   "Hand-overs of a lock from its releaser to the next waiter", {},
+                   statistics.hand_overs);
+  families.Counter("redlockd_lost_leases_total", "Leases that a watchdog reported as lost", {},
                    statistics.lost_leases);
 }
 
 void AddNodes(Families& families, const View& view) {
   for (std::size_t node = 0; node < view.nodes.size(); ++node) {
     for (const Outcome outcome : kOutcomes) {
-      families.Counter("redlockd_node_votes_total", "Answers that were counted in rounds",
+      families.Counter("redlockd_node_votes_total", "Answers of the node in rounds, by outcome",
                        {{"node", view.nodes[node].name}, {"outcome", Label(ToString(outcome))}},
                        view.statistics.nodes[node].votes[static_cast<std::size_t>(outcome)]);
     }
   }
   if (!view.guarded) return;
   for (const NodeView& node : view.nodes) {
-    families.Gauge("redlockd_node_connected", "1 while the node can be asked",
+    families.Gauge("redlockd_node_connected", "1 if the daemon is connected to the node",
                    {{"node", node.name}}, node.connected ? 1 : 0);
   }
   for (const NodeView& node : view.nodes) {
     families.Gauge("redlockd_node_quarantined",
-                   "1 while the node is barred from granting locks (node guard, clock guard)",
+                   "1 if the node is quarantined and grants no locks (node guard, clock guard)",
                    {{"node", node.name}}, node.barred ? 1 : 0);
   }
   for (const NodeView& node : view.nodes) {
-    families.Gauge("redlockd_node_quarantine_left_seconds", "How long that will last at the least",
-                   {{"node", node.name}},
+    families.Gauge("redlockd_node_quarantine_left_seconds",
+                   "Minimum time until the end of the quarantine", {{"node", node.name}},
                    std::chrono::duration<double>(node.quarantine_left).count());
   }
   for (std::size_t node = 0; node < view.nodes.size(); ++node) {
-    families.Counter("redlockd_node_quarantines_total", "Times that the node was barred",
+    families.Counter("redlockd_node_quarantines_total",
+                     "Number of times that the node was quarantined",
                      {{"node", view.nodes[node].name}}, view.statistics.nodes[node].quarantines);
   }
   for (const NodeView& node : view.nodes) {
     families.Gauge("redlockd_node_clock_offset_seconds",
-                   "The node's wall clock less this machine's, when it was last read",
+                   "The node's wall clock minus this machine's, at the last reading",
                    {{"node", node.name}}, std::chrono::duration<double>(node.clock_offset).count());
   }
 }
@@ -126,14 +130,15 @@ void AddNodes(Families& families, const View& view) {
 std::vector<MetricFamily> ToMetrics(const View& view, std::size_t streams,
                                     const std::string& version) {
   Families families;
-  families.Gauge("redlockd_build_info", "Constant 1, for its label", {{"version", version}}, 1);
+  families.Gauge("redlockd_build_info", "Constant 1; the label carries the version",
+                 {{"version", version}}, 1);
   AddOperations(families, view.statistics);
   AddNodes(families, view);
-  families.Gauge("redlockd_operations", "Under way, with those that wait and with watchdogs", {},
-                 static_cast<double>(view.operations));
-  families.Gauge("redlockd_waiters", "Callers that wait for a lock", {},
+  families.Gauge("redlockd_operations", "Operations in progress, including waiters and watchdogs",
+                 {}, static_cast<double>(view.operations));
+  families.Gauge("redlockd_waiters", "Callers that are waiting for a lock", {},
                  static_cast<double>(view.waiters));
-  families.Gauge("redlockd_watched_leases", "Leases that a watchdog keeps alive", {},
+  families.Gauge("redlockd_watched_leases", "Leases that a watchdog extends", {},
                  static_cast<double>(view.watchdogs));
   families.Gauge("redlockd_streams", "Open Watch, Hold and Session streams", {},
                  static_cast<double>(streams));

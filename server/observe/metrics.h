@@ -1,5 +1,5 @@
-// A view as Prometheus' metrics. Named after its conventions; never labelled with keys or callers,
-// so that their number is bounded.
+// Converts a View to Prometheus metrics. The names follow the Prometheus conventions. Labels never
+// contain keys or callers, so the number of time series is bounded.
 #pragma once
 
 #include <prometheus/metric_family.h>

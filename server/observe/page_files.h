@@ -1,4 +1,4 @@
-// The status page's files, built in: see page/.
+// The files of the status page (see page/), compiled into the daemon.
 #pragma once
 
 #include <string_view>

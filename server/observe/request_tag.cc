@@ -29,7 +29,7 @@ std::optional<TraceContext> ParseTraceparent(std::string_view header) {
   const std::string_view trace_id = header.substr(kVersion + 1, kTraceId);
   const std::string_view span_id = header.substr(kVersion + 1 + kTraceId + 1, kSpanId);
   const std::string_view flags = header.substr(kLength - kFlags, kFlags);
-  // Later versions may go on after another dash; this one ends here.
+  // Later versions may append fields after another dash. Version 00 ends here.
   const bool ends = header.size() == kLength || (version != "00" && header[kLength] == '-');
   const bool dashed = header[kVersion] == '-' && header[kVersion + 1 + kTraceId] == '-' &&
                       header[kLength - kFlags - 1] == '-';

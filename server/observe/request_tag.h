@@ -1,4 +1,4 @@
-// Which request a line of the log belongs to.
+// Identifies the request that a log line belongs to.
 #pragma once
 
 #include <optional>
@@ -7,17 +7,17 @@
 
 namespace redlock::observe {
 
-// Of a W3C traceparent (https://www.w3.org/TR/trace-context/#traceparent-header): 32 and 16
+// The ids in a W3C traceparent (https://www.w3.org/TR/trace-context/#traceparent-header): 32 and 16
 // lower-case hexadecimal digits.
 struct TraceContext {
   std::string trace_id;
   std::string span_id;  // the caller's
 };
 
-// Nothing where the header is not valid.
+// Returns nothing if the header is invalid.
 [[nodiscard]] std::optional<TraceContext> ParseTraceparent(std::string_view header);
 
-// 1 to 128 letters, digits and characters of -_.:/+= : what is written to the log as it came.
+// True for 1 to 128 letters, digits and characters of -_.:/+= . Such ids are logged unchanged.
 [[nodiscard]] bool IsRequestId(std::string_view text);
 
 struct RequestTag {
@@ -25,8 +25,8 @@ struct RequestTag {
   std::optional<TraceContext> trace;
 };
 
-// While it lives, the lines that this thread logs carry the tag. Not nested; the tag must outlive
-// it.
+// Adds the tag to all lines that this thread logs during the object's lifetime. Must not be nested.
+// The tag must outlive the object.
 class TaggedLines {
  public:
   explicit TaggedLines(const RequestTag& tag);
@@ -34,7 +34,7 @@ class TaggedLines {
   TaggedLines(const TaggedLines&) = delete;
   TaggedLines& operator=(const TaggedLines&) = delete;
 
-  // Null where there is none.
+  // The tag of the calling thread, or null.
   [[nodiscard]] static const RequestTag* Current();
 };
 

@@ -97,7 +97,7 @@ std::string ToStatusJson(const View& view, std::size_t streams, bool keys_shown,
       {"keys_shown", keys_shown},
       {"leases", std::move(leases)},
       {"losses", std::move(losses)}};
-  // What nodes say of themselves may be anything.
+  // Texts from nodes may contain invalid UTF-8, which dump() would otherwise reject.
   return status.dump(-1, ' ', false, json::error_handler_t::replace);
 }
 

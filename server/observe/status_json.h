@@ -1,4 +1,4 @@
-// A view as the status page takes it.
+// Converts a View to the JSON that the status page reads.
 #pragma once
 
 #include <cstddef>
@@ -8,7 +8,7 @@
 
 namespace redlock::observe {
 
-// A JSON object. No token is in it, and no key unless `view` has leases.
+// Returns a JSON object. It contains no owner tokens, and keys only if `view` has leases or losses.
 [[nodiscard]] std::string ToStatusJson(const View& view, std::size_t streams, bool keys_shown,
                                        const std::string& version);
 

@@ -1,4 +1,4 @@
-// Keeps a flood of like lines out of the log.
+// Limits the rate of similar log lines.
 #pragma once
 
 #include <algorithm>
@@ -18,8 +18,8 @@ class Throttle {
   Throttle(double per_second, double burst)
       : per_second_(per_second), burst_(burst), tokens_(burst) {}
 
-  // How many have been held back since the last one that was let through; nothing: hold this one
-  // back too.
+  // Returns the number of lines suppressed since the last one that was admitted. Nothing: suppress
+  // this one too.
   [[nodiscard]] std::optional<std::size_t> Admit(Clock::time_point now) {
     const std::lock_guard lock(mutex_);
     const std::chrono::duration<double> passed = now - std::exchange(filled_, now);

@@ -20,7 +20,7 @@ bool InTrouble(const LeaseListing& lease) {
 
 void AddLeases(const Shard& shard, View& view) {
   for (LeaseListing& lease : shard.ListLeases()) view.leases.push_back(std::move(lease));
-  // In a turn of the shard: of many leases, only those that are shown are put in order.
+  // Runs on the shard's strand, so only the leases that are shown are sorted.
   const std::size_t shown = std::min(view.leases.size(), kMostLeases);
   std::partial_sort(
       view.leases.begin(), view.leases.begin() + static_cast<std::ptrdiff_t>(shown),
@@ -64,7 +64,7 @@ std::optional<View> TakeView(const std::vector<std::string>& node_names, runtime
   for (const std::string& name : node_names)
     view.nodes.push_back({.name = name, .barred = {}, .version = {}});
   for (const auto& shard : shards.shards()) {
-    // Shared, because the shard may come to it only after nobody waits any more.
+    // Shared, because the shard may run the work after this function has timed out.
     const auto seen = std::make_shared<std::promise<View>>();
     auto answer = seen->get_future();
     shard->Do([seen, detail, so_far = view](Shard& core) mutable {

@@ -1,4 +1,4 @@
-// What the daemon is doing at a moment, gathered from its shards: for metrics and the status page.
+// A snapshot of the daemon's state, gathered from its shards, for metrics and the status page.
 #pragma once
 
 #include <optional>
@@ -12,8 +12,8 @@ namespace redlock::observe {
 
 struct NodeView {
   std::string name;
-  bool connected = false;             // to at least one shard
-  std::optional<std::string> barred;  // why, with the time left
+  bool connected = false;             // at least one shard is connected to the node
+  std::optional<std::string> barred;  // why the node is quarantined, with the time left
   Duration quarantine_left{};
   Duration clock_offset{};
   std::string version;
@@ -21,22 +21,23 @@ struct NodeView {
 
 struct View {
   Statistics statistics{0};
-  std::size_t operations = 0;  // under way, those that wait and watchdogs included
+  std::size_t operations = 0;  // in progress, including waiters and watchdogs
   std::size_t waiters = 0;
   std::size_t watchdogs = 0;
-  bool guarded = false;  // else only the names of the nodes are known
+  bool guarded = false;  // false: only the names of the nodes are known
   std::vector<NodeView> nodes;
   bool draining = false;
 
-  // Where asked for: some of what is watched and waited for, what is in trouble first, and losses,
-  // the newest first.
+  // Only with Detail::kLeases: up to 200 watched leases and waiters, those in trouble first, and
+  // losses, the newest first.
   std::vector<LeaseListing> leases;
   std::vector<Loss> losses;
 };
 
 enum class Detail { kNumbers, kLeases };
 
-// Visits every shard. From any thread but a shard's. Nothing where one does not answer in time.
+// Queries every shard. May be called from any thread except a shard's. Returns nothing if a shard
+// does not answer in time.
 [[nodiscard]] std::optional<View> TakeView(const std::vector<std::string>& node_names,
                                            runtime::ShardPool& shards, Detail detail);
 

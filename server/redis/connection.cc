@@ -8,10 +8,11 @@
 namespace redlock::redis {
 namespace {
 
-// Our replies are some hundred bytes: a node that sends more without end is not one of ours.
+// Expected replies have a few hundred bytes. A server that sends an endless reply is not a node.
 constexpr std::size_t kMaxReplyBytes = std::size_t{1} << 20;
 
-// hiredis allocates an array's slots when it reads the header, so a hostile length must not get by.
+// hiredis allocates an array's elements when it reads the header, so a hostile length must be
+// rejected before that.
 constexpr std::size_t kMaxArray = 1024;
 
 using ObjectFunctions = redisReplyObjectFunctions;
@@ -129,7 +130,7 @@ void Connection::OnData(std::string_view data) {
       continue;
     }
     if (pending_.empty()) {
-      Fail("bad reply: nothing was asked");
+      Fail("bad reply: no command is waiting for one");
       return;
     }
     const ReplyHandler handler = std::move(pending_.front().handler);
@@ -160,7 +161,7 @@ void Connection::Fail(const std::string& why) {
 void Connection::Abort() {
   transport_.reset();
   connected_ = nullptr;
-  // Handlers may send to a new connection, never to this one: it has been let go of.
+  // The owner has already dropped this connection, so handlers can send only to a new one.
   loop_.Post([self = shared_from_this()] {
     for (Pending& pending : std::exchange(self->pending_, {})) pending.handler(nullptr);
   });

@@ -1,7 +1,7 @@
-// One connection to a node: hiredis' formatter and reply reader over a Transport.
+// One connection to a node: writes commands to a Transport and reads replies with hiredis' reader.
 //
-// All commands sent in one turn of the loop go out in one write. Replies come in the order of the
-// commands. Nothing is sent again after a failure; the owner opens a new connection.
+// All commands sent in one turn of the loop go out in one write. Replies arrive in the order of the
+// commands. The connection does not retry after a failure; its owner opens a new one.
 #pragma once
 
 #include <hiredis/hiredis.h>
@@ -21,21 +21,22 @@
 
 namespace redlock::redis {
 
-// The command that logs in, or nothing where the endpoint has no password.
+// The AUTH command, or nothing if the endpoint has no password.
 [[nodiscard]] std::vector<std::string_view> AuthCommand(const Endpoint& endpoint);
 
-// hiredis' reader, bounded: it refuses arrays longer than any of ours before it allocates them.
-// Freed by redisReaderFree().
+// Creates a hiredis reader that rejects arrays longer than any expected reply before it allocates
+// them. Free it with redisReaderFree().
 [[nodiscard]] redisReader* NewReader();
 
-// A reply, valid during the callback; null when it cannot come any more.
+// Receives a reply, which is valid during the call only. Null: the reply cannot arrive any more.
 using ReplyHandler = std::function<void(const redisReply*)>;
 
-// In the loop's turns. Owned by shared_ptr, because it may be let go of inside its own callbacks.
+// Must be used on the loop's strand. Owned by shared_ptr, because its owner may drop it inside its
+// callbacks.
 class Connection final : public Transport::Listener,
                          public std::enable_shared_from_this<Connection> {
  public:
-  // Told once, when the connection has ended by itself; not after Close().
+  // Called once, when the connection has ended by itself. Not called after Close().
   using Closed = std::function<void(const std::string& why)>;
 
   Connection(EventLoop& loop, Closed closed);
@@ -48,23 +49,24 @@ class Connection final : public Transport::Listener,
 
   // Queues a command; `handler` is called exactly once, never inside this call.
   void Send(std::span<const std::string_view> command, ReplyHandler handler);
-  // The same for one that is written in RESP already.
+  // The same for a command that is already in RESP.
   void SendWritten(std::string_view command, ReplyHandler handler);
 
-  // What is queued is written at the end of the turn; this writes it now.
+  // Writes the queued commands now instead of at the end of the turn.
   void FlushNow();
 
-  // For a connection that subscribes: every reply that no command waits for goes to `pushed`.
-  // Without it such a reply ends the connection.
+  // For a connection that subscribes: `pushed` receives every reply for which no command is
+  // waiting. Without it, such a reply ends the connection.
   void OnPush(std::function<void(const redisReply&)> pushed) { pushed_ = std::move(pushed); }
-  // Queues a command of which the replies are pushed.
+  // Queues a command whose replies go to `pushed`.
   void SendWithoutReply(std::span<const std::string_view> command);
 
-  // Ends the connection: every command that waits for its reply gets null.
+  // Ends the connection. Every command that is waiting for a reply gets null.
   void Close();
 
-  // Since when a command has been waiting while nothing came, if one is. Not the age of the oldest:
-  // a node that answers a long queue one by one is not silent.
+  // Since when a command has been waiting without any data from the node; nothing if no command is
+  // waiting. Not the age of the oldest command: a node that works through a long queue is not
+  // silent.
   [[nodiscard]] std::optional<MonotonicTime> waiting_since() const;
 
  private:
@@ -93,10 +95,10 @@ class Connection final : public Transport::Listener,
   std::function<void(const redisReply&)> pushed_;
   std::unique_ptr<redisReader, FreeReader> reader_;
   std::deque<Pending> pending_;
-  std::string outgoing_;  // what has not been sent
-  std::size_t sent_ = 0;  // of it
+  std::string outgoing_;  // queued commands
+  std::size_t sent_ = 0;  // bytes of outgoing_ that have been written
   bool flush_posted_ = false;
-  bool held_back_ = false;  // the transport will say when it takes more
+  bool held_back_ = false;  // waiting for OnWritable()
   MonotonicTime last_read_;
   std::size_t unparsed_ = 0;  // bytes of a reply that is not complete yet
 };

@@ -1,4 +1,4 @@
-// Where a node is and how to log in. Plain data.
+// The address of a node and the credentials for it. Plain data.
 #pragma once
 
 #include <cstdint>
@@ -16,7 +16,7 @@ struct Endpoint {
   std::string password;
   int database = 0;
 
-  // For logs, votes and metrics: the address without credentials.
+  // The address without credentials, for logs, votes and metrics.
   [[nodiscard]] std::string Name() const {
     if (kind == Kind::kUnix) return "unix:" + path;
     const bool v6 = host.find(':') != std::string::npos;
@@ -24,10 +24,10 @@ struct Endpoint {
   }
 };
 
-// How to check the nodes' certificates, for kTls. Paths to PEM files; empty: not set.
+// TLS settings for kTls endpoints. Paths to PEM files; empty: not set.
 struct TlsOptions {
-  std::string ca_file;  // empty: the system's
-  std::string cert_file;
+  std::string ca_file;    // CA of the nodes' certificates; empty: the system's CAs
+  std::string cert_file;  // client certificate
   std::string key_file;
 };
 

@@ -12,10 +12,11 @@ namespace {
 constexpr Duration kFirstBackoff = std::chrono::milliseconds(10);
 constexpr Duration kLongestBackoff = std::chrono::milliseconds(500);
 constexpr Duration kConnectTimeout = std::chrono::seconds(2);
-// A connection on which nothing was answered for so long is given up and opened anew.
+// A connection without any answer for this long is closed and reopened.
 constexpr Duration kSilenceLimit = std::chrono::seconds(1);
+// How long to read what is already in the socket, in case this daemon was delayed.
 constexpr Duration kOwnDelay = std::chrono::milliseconds(100);
-// Only releases are sent to a node that does not answer, and no more than this.
+// Limits the commands that wait for an answer. A node that does not answer still receives releases.
 constexpr std::size_t kMaxInFlight = 20'000;
 
 std::string Millis(Duration duration) {
@@ -82,8 +83,8 @@ void RedisNode::AskForFacts() {
         ServerInfo info = ParseInfo(TextOf(reply));
         if (info.replica || (observer_ != nullptr && info.run_id.empty())) {
           connection_->Close();
-          Reconnect(info.replica ? "it is a replica: those have no vote"
-                                 : "INFO tells no run_id: the node guard needs it");
+          Reconnect(info.replica ? "it is a replica; nodes must be primaries"
+                                 : "INFO reports no run_id, which the node guard requires");
           return;
         }
         facts_ = {.version = std::move(info.version),
@@ -94,12 +95,12 @@ void RedisNode::AskForFacts() {
                   .clock = {},
                   .asked = {}};
         amiss_ = info.eviction.empty() ? ""
-                                       : "it may drop locks: maxmemory-policy is " + info.eviction +
-                                             ", and should be noeviction";
+                                       : "it may evict locks: maxmemory-policy is " +
+                                             info.eviction + "; set it to noeviction";
       },
       needed);
   if (observer_ == nullptr) return;
-  // Refused to many users, and missing on some services: then the node is not taken as durable.
+  // ACLs often forbid CONFIG, and some services lack it. The node then counts as not durable.
   Check(
       std::array<std::string_view, 3>{"CONFIG", "GET", "*append*"},
       [this](const redisReply& reply) { facts_.durable = facts_.durable && AppendsAlways(reply); },
@@ -120,7 +121,8 @@ void RedisNode::LoadScript() {
         });
 }
 
-// Sends a command of the log-in. An error ends the connection, or is handed on.
+// Sends a command of the login sequence. An error ends the connection, or with kGoOn is passed to
+// `ok` as the reply.
 void RedisNode::Check(std::span<const std::string_view> command,
                       std::function<void(const redisReply&)> ok, OnError on_error) {
   connection_->Send(command, [this, alive = alive_, connection = connection_.get(),
@@ -217,8 +219,8 @@ void RedisNode::ReadMark(std::shared_ptr<ReplySink> sink) {
       });
 }
 
-// A node that does not answer costs its time-out once; then it is refused until it answers.
-// Releases still go out: they have to stand behind what they take back.
+// After a node has been silent for one node_timeout, steps are rejected until it answers. Releases
+// are still sent, because they must reach the node after the steps that they undo.
 std::optional<std::string> RedisNode::Refusal(bool even_if_silent) const {
   if (!ready_) return "not connected: " + down_because_;
   const auto since = connection_->waiting_since();
@@ -240,7 +242,7 @@ void RedisNode::Queue(const Step& step, AskedStep asked, std::optional<std::stri
   if (batch_ &&
       (batch_->steps.size() == StepBatch::kMost || (mark && !batch_->written.TakesMark(*mark)))) {
     SendBatch();
-    connection_->FlushNow();  // the node begins while more steps are made
+    connection_->FlushNow();  // the node starts to work while more steps are added
   }
   if (!batch_) {
     batch_ = std::make_shared<Batch>();
@@ -260,7 +262,7 @@ void RedisNode::SendBatch() {
     Send(batch);
     return;
   }
-  // The connection broke in this very turn.
+  // The connection broke in this turn.
   in_flight_ -= batch->steps.size();
   for (Batch::Step& step : batch->steps) {
     Refuse(std::move(step.sink), "connection lost: " + down_because_);
@@ -273,7 +275,7 @@ void RedisNode::Ask(std::span<const std::string_view> command,
     Refuse(sink, *refusal);
     return;
   }
-  SendBatch();  // what was asked for before
+  SendBatch();  // keeps the order of steps and commands
   ++in_flight_;
   connection_->Send(
       command, [this, alive = alive_, sink, answer = std::move(answer)](const redisReply* reply) {
@@ -310,7 +312,7 @@ void RedisNode::OnReply(const std::shared_ptr<Batch>& batch, const redisReply* r
     lost();
     return;
   }
-  // SCRIPT FLUSH, or a server that was replaced behind a proxy: load it and ask again, once.
+  // After SCRIPT FLUSH, or if a proxy now leads to another server, load the script and retry once.
   if (reply->type == REDIS_REPLY_ERROR && TextOf(*reply).starts_with("NOSCRIPT") && ready_ &&
       !batch->reloaded) {
     batch->reloaded = true;
@@ -324,7 +326,7 @@ void RedisNode::OnReply(const std::shared_ptr<Batch>& batch, const redisReply* r
     const Batch::Step& step = batch->steps[i];
     NodeReply answer = answers.At(i, step.asked);
     if (answer.message.starts_with("READONLY") && ready_) {
-      // Made a replica under a living connection: what it says of itself has changed.
+      // The server became a replica while connected. Reconnect to read its INFO again.
       connection_->Close();
       Reconnect(answer.message);
     }
@@ -355,7 +357,8 @@ void RedisNode::CheckSilence(std::optional<MonotonicTime> suspected) {
     return;
   }
   if (suspected != since) {
-    // It may be this daemon that was held up, with the answers in the socket: they are read first.
+    // The daemon itself may have been delayed, with the answers still in the socket. Read them
+    // first.
     silence_timer_armed_ = true;
     silence_timer_ = loop_.After(kOwnDelay, [this, since] { CheckSilence(since); });
     return;

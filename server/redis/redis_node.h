@@ -1,5 +1,5 @@
-// A node of the core, on a real Redis or Valkey server: connects, logs in, loads the scripts, keeps
-// trying, and refuses at once while there is no sense in asking.
+// Implements Node on a Redis or Valkey server: connects, logs in, loads the script and reconnects.
+// While the server cannot be expected to answer, it rejects steps at once.
 #pragma once
 
 #include <functional>
@@ -19,12 +19,14 @@
 namespace redlock::redis {
 
 struct NodeOptions {
-  Duration node_timeout = std::chrono::milliseconds(50);  // no answer for longer: refuses at once
-  Duration fence_retention = std::chrono::hours(24);      // how long meta outlives its last use
+  // A node that has been silent for longer rejects steps at once.
+  Duration node_timeout = std::chrono::milliseconds(50);
+  // How long a node keeps a key's meta after its last use.
+  Duration fence_retention = std::chrono::hours(24);
 };
 
-// In the loop's turns. Told of its state for logs: `report(connected, what)`; the second says
-// why it is not, or what is amiss although it is.
+// Must be used on the loop's strand. `report(connected, what)` reports changes of its state for the
+// log. `what` says why the node is not connected, or what is wrong although it is connected.
 class RedisNode final : public Node {
  public:
   using Report = std::function<void(bool connected, const std::string& what)>;
@@ -53,7 +55,7 @@ class RedisNode final : public Node {
   [[nodiscard]] bool ready() const { return ready_; }
 
  private:
-  struct Batch;  // on its way: kept until its reply, because NOSCRIPT sends it again
+  struct Batch;  // kept until its reply arrives, because it is sent again after NOSCRIPT
 
   void Connect();
   void LogIn();
@@ -64,18 +66,18 @@ class RedisNode final : public Node {
              OnError on_error = OnError::kGiveUp);
   void OnReady();
   void Reconnect(const std::string& why);
-  // Adds a step to the batch of this turn, or refuses it. `mark`: that it looks for.
+  // Adds a step to the batch of this turn, or rejects it. `mark`: the mark that the step requires.
   template <typename Step>
   void Queue(const Step& step, AskedStep asked, std::optional<std::string_view> mark,
              std::shared_ptr<ReplySink> sink);
   void SendBatch();
   void Send(std::shared_ptr<Batch> batch);
   void OnReply(const std::shared_ptr<Batch>& batch, const redisReply* reply);
-  // A plain command, refused where a script would be.
+  // Sends a plain command. Rejects it under the same conditions as a step.
   using Answer = std::function<void(const redisReply&)>;
   void Ask(std::span<const std::string_view> command, const std::shared_ptr<ReplySink>& sink,
            Answer answer);
-  // Why nothing is sent at present, if nothing is.
+  // Why no command may be sent now; nothing if commands may be sent.
   [[nodiscard]] std::optional<std::string> Refusal(bool even_if_silent) const;
   void Refuse(std::shared_ptr<ReplySink> sink, std::string why);
   void WatchSilence();
@@ -91,7 +93,7 @@ class RedisNode final : public Node {
 
   Subscriber subscriber_;
   NodeObserver* observer_ = nullptr;
-  NodeFacts facts_;  // of the connection that is being made
+  NodeFacts facts_;  // of the current connection
   std::string amiss_;
   std::shared_ptr<Connection> connection_;
   bool ready_ = false;
@@ -99,12 +101,12 @@ class RedisNode final : public Node {
   std::string down_because_ = "not connected yet";
   Duration backoff_;
   std::string hash_;              // of the script
-  std::shared_ptr<Batch> batch_;  // of this turn; null while there is none
-  TimerHandle connect_timer_;     // next attempt, or the bound on the one under way
-  TimerHandle silence_timer_;     // looks at the oldest command without an answer
+  std::shared_ptr<Batch> batch_;  // of this turn; null if there is none
+  TimerHandle connect_timer_;     // starts the next attempt, or limits the current one
+  TimerHandle silence_timer_;     // calls CheckSilence()
   bool silence_timer_armed_ = false;
   std::size_t in_flight_ = 0;
-  const std::shared_ptr<bool> alive_;  // false once the node is gone: replies may come later
+  const std::shared_ptr<bool> alive_;  // false once the node is destroyed: replies may arrive later
 };
 
 }  // namespace redlock::redis

@@ -1,5 +1,5 @@
-// Writes commands in Redis' protocol, RESP. (hiredis' formatter goes through sprintf for each
-// word.)
+// Formats commands in the Redis protocol, RESP. hiredis' formatter is slower, because it calls
+// sprintf for each word.
 #pragma once
 
 #include <array>
@@ -12,7 +12,7 @@
 
 namespace redlock::redis {
 
-// A number as text, without an allocation.
+// Formats a number without an allocation.
 class Decimal {
  public:
   explicit Decimal(std::integral auto number, int base = 10) {
@@ -20,7 +20,7 @@ class Decimal {
     size_ = static_cast<std::size_t>(
         std::to_chars(begin, begin + digits_.size(), number, base).ptr - begin);
   }
-  // NOLINTNEXTLINE(google-explicit-constructor): it is a text
+  // NOLINTNEXTLINE(google-explicit-constructor): implicit by design
   operator std::string_view() const { return {digits_.data(), size_}; }
 
  private:

@@ -8,7 +8,7 @@
 namespace redlock::redis {
 namespace {
 
-// "name:value" lines, and headings.
+// Parses the "name:value" lines of INFO. Headings are skipped.
 std::map<std::string_view, std::string_view> Fields(std::string_view info) {
   std::map<std::string_view, std::string_view> fields;
   while (!info.empty()) {

@@ -1,4 +1,4 @@
-// What a server tells of itself by INFO and CONFIG GET.
+// Parses what a server reports about itself in INFO and CONFIG GET.
 #pragma once
 
 #include <hiredis/hiredis.h>
@@ -12,17 +12,17 @@ namespace redlock::redis {
 
 struct ServerInfo {
   std::string run_id;
-  std::string version;  // "valkey 8.1.1", or Redis' number alone
+  std::string version;  // "valkey 8.1.1"; for Redis the number alone
   bool replica = false;
   bool append_only = false;
   Duration uptime{};
-  std::string eviction;  // the policy by which it may drop keys; empty: it drops none
+  std::string eviction;  // the policy by which it may evict keys; empty: it evicts none
 };
 
 [[nodiscard]] ServerInfo ParseInfo(std::string_view info);
 
-// Whether the append-only file is written before anything is confirmed, from the answer to
-// `CONFIG GET *append*`. False where that was refused.
+// Whether the server syncs its append-only file before it confirms a write, according to the reply
+// to `CONFIG GET *append*`. False if the reply is an error.
 [[nodiscard]] bool AppendsAlways(const redisReply& reply);
 
 }  // namespace redlock::redis

@@ -26,7 +26,7 @@ SocketAddress UnixAddress(const std::string& path) {
   return result;
 }
 
-// Numeric addresses need no look-up, and so no other thread.
+// Parses a numeric address, which needs no look-up and thus no other thread.
 std::optional<SocketAddress> NumericAddress(const std::string& host, std::uint16_t port) {
   SocketAddress result;
   sockaddr_in v4{};
@@ -51,10 +51,10 @@ void SetOption(int fd, int level, int name, int value) {
   setsockopt(fd, level, name, &value, sizeof value);
 }
 
-// For TCP; without effect on a unix socket.
+// Sets TCP options. They have no effect on a Unix socket.
 void Tune(int fd) {
   SetOption(fd, IPPROTO_TCP, TCP_NODELAY, 1);
-  // An idle connection to a node that vanished is noticed by the kernel.
+  // Lets the kernel detect that the node of an idle connection has vanished.
   SetOption(fd, SOL_SOCKET, SO_KEEPALIVE, 1);
   SetOption(fd, IPPROTO_TCP, TCP_KEEPIDLE, 5);
   SetOption(fd, IPPROTO_TCP, TCP_KEEPINTVL, 2);
@@ -65,7 +65,7 @@ void Tune(int fd) {
 
 SocketTransport::SocketTransport(EventLoop& loop, const Endpoint& endpoint, Listener& listener)
     : loop_(loop), listener_(listener) {
-  // Not from here: the listener is told nothing inside a call.
+  // Deferred, because the listener must not be called inside this call.
   const auto try_soon = [this] { failed_ = loop_.After({}, [this] { TryNextAddress(); }); };
   if (endpoint.kind == Endpoint::Kind::kUnix) {
     addresses_ = {UnixAddress(endpoint.path)};
@@ -89,7 +89,7 @@ SocketTransport::~SocketTransport() { Close(); }
 void SocketTransport::TryNextAddress() {
   Close();
   if (addresses_.empty()) {
-    listener_.OnClosed(last_error_);  // a copy: this may go meanwhile
+    listener_.OnClosed(last_error_);  // a copy, because the listener may destroy this
     return;
   }
   const SocketAddress address = addresses_.back();
@@ -134,13 +134,13 @@ void SocketTransport::OnEvents(FdWatcher::Events events) {
   if (events.writable) {
     watcher_->Want({.readable = true, .writable = false});
     listener_.OnWritable();
-    return;  // which may have ended this; what can be read is told again
+    return;  // the listener may have destroyed this; a readable socket is reported again
   }
   const ssize_t size = recv(fd_, incoming_.data(), incoming_.size(), 0);
   if (size > 0) {
     listener_.OnData({incoming_.data(), static_cast<std::size_t>(size)});
   } else if (size == 0) {
-    Fail("End of file");
+    Fail("connection closed by the node");
   } else if (errno != EAGAIN && errno != EINTR) {
     Fail(Message(errno));
   }
@@ -148,7 +148,7 @@ void SocketTransport::OnEvents(FdWatcher::Events events) {
 
 std::size_t SocketTransport::Write(std::string_view data) {
   const ssize_t size = send(fd_, data.data(), data.size(), MSG_NOSIGNAL);
-  // A broken connection can be written for ever, without success; it shows when it is read.
+  // The next read reports a broken connection.
   if (size < 0 && errno != EAGAIN && errno != EINTR) return 0;
   const std::size_t taken = size > 0 ? static_cast<std::size_t>(size) : 0;
   if (taken < data.size()) watcher_->Want({.readable = true, .writable = true});

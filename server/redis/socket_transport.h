@@ -1,4 +1,4 @@
-// A stream over a socket as it is: TCP or unix.
+// A byte stream over a plain socket: TCP or Unix.
 #pragma once
 
 #include <array>
@@ -11,8 +11,8 @@
 
 namespace redlock::redis {
 
-// Looks the host up, and tries each of its addresses. What is done with the socket once it is open
-// is virtual, for TLS.
+// Looks up the host and tries each of its addresses. TlsTransport overrides how the open socket is
+// used.
 class SocketTransport : public Transport {
  public:
   SocketTransport(EventLoop& loop, const Endpoint& endpoint, Listener& listener);
@@ -25,18 +25,18 @@ class SocketTransport : public Transport {
  protected:
   // The socket is open.
   virtual void OnOpen() { Ready(); }
-  // Something may be read, or written where that was wanted.
+  // The socket can be read, or written if that was wanted.
   virtual void OnEvents(FdWatcher::Events events);
 
   [[nodiscard]] int fd() const { return fd_; }
-  // The stream is ready to be used.
+  // To be called when the stream is ready for use.
   void Ready();
   void Want(FdWatcher::Events events) { watcher_->Want(events); }
   [[nodiscard]] Listener& listener() { return listener_; }
-  // Closes, and tells the listener; this may be gone afterwards.
+  // Closes the socket and calls the listener, which may destroy this.
   void Fail(std::string why);
 
-  // A TLS record, and more than the replies of most turns.
+  // Large enough for a TLS record, and for the replies of most turns of the loop.
   std::array<char, 16 * 1024> incoming_;
 
  private:
@@ -47,12 +47,12 @@ class SocketTransport : public Transport {
   EventLoop& loop_;
   Listener& listener_;
   std::optional<Resolver> resolver_;
-  std::vector<SocketAddress> addresses_;  // yet to be tried, the next one last
+  std::vector<SocketAddress> addresses_;  // still to be tried, the next one last
   std::string last_error_;
   int fd_ = -1;
   bool open_ = false;
   std::optional<FdWatcher> watcher_;
-  TimerHandle failed_;  // before the first address could be tried
+  TimerHandle failed_;  // starts the first attempt if no look-up is needed
 };
 
 }  // namespace redlock::redis

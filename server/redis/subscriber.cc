@@ -49,8 +49,8 @@ void Subscriber::Connect() {
 
 void Subscriber::OnConnected() {
   if (const auto words = AuthCommand(endpoint_); !words.empty()) {
-    // A refusal shows at the node's other connection too, which reports it; here it means that
-    // no subscription will be confirmed.
+    // The node's command connection reports a failed login. Here, it means that no subscription
+    // is confirmed.
     connection_->SendWithoutReply(words);
   }
   ready_ = true;

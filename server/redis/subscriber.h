@@ -1,6 +1,6 @@
-// Hears of releases on one node, over a connection of its own: Redis allows nothing else on one
-// that subscribes. The connection is opened when somebody first waits, and while somebody does, it
-// is opened anew when it breaks.
+// Receives the releases that one node announces. It has its own connection, because Redis allows no
+// other commands on a connection that subscribes. The first subscription opens the connection. If
+// it breaks, it is reopened as long as a key is subscribed to.
 #pragma once
 
 #include <memory>
@@ -14,7 +14,7 @@
 
 namespace redlock::redis {
 
-// In the loop's turns.
+// Must be used on the loop's strand.
 class Subscriber {
  public:
   Subscriber(EventLoop& loop, NodeIndex index, Endpoint endpoint, TlsContext tls);

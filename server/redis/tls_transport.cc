@@ -32,27 +32,29 @@ bool IsNumeric(const std::string& host) {
 }  // namespace
 
 TlsContext MakeTlsContext(const TlsOptions& options) {
-  // OpenSSL writes to sockets as to files: a connection that broke would end the process.
+  // OpenSSL writes to sockets with write(), so a broken connection would raise SIGPIPE and end the
+  // process.
   signal(SIGPIPE, SIG_IGN);
   TlsContext context(SSL_CTX_new(TLS_client_method()), SSL_CTX_free);
-  Check(context != nullptr, "TLS");
+  Check(context != nullptr, "cannot create a TLS context");
   SSL_CTX_set_min_proto_version(context.get(), TLS1_2_VERSION);
   SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER, nullptr);
-  // A write that was cut short is offered again from another buffer.
+  // After a partial write, the rest may be written from another buffer.
   SSL_CTX_set_mode(context.get(),
                    SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   if (options.ca_file.empty()) {
-    Check(SSL_CTX_set_default_verify_paths(context.get()) == 1, "the system's CA certificates");
+    Check(SSL_CTX_set_default_verify_paths(context.get()) == 1,
+          "cannot load the system's CA certificates");
   } else {
     Check(SSL_CTX_load_verify_file(context.get(), options.ca_file.c_str()) == 1,
-          "CA file " + options.ca_file);
+          "cannot load the CA file " + options.ca_file);
   }
   if (!options.cert_file.empty()) {
     Check(SSL_CTX_use_certificate_chain_file(context.get(), options.cert_file.c_str()) == 1,
-          "certificate file " + options.cert_file);
+          "cannot load the certificate file " + options.cert_file);
     Check(
         SSL_CTX_use_PrivateKey_file(context.get(), options.key_file.c_str(), SSL_FILETYPE_PEM) == 1,
-        "key file " + options.key_file);
+        "cannot load the key file " + options.key_file);
   }
   return context;
 }
@@ -91,14 +93,15 @@ void TlsTransport::OnEvents(FdWatcher::Events events) {
     held_back_ = false;
     Want({.readable = true, .writable = false});
     listener().OnWritable();
-    return;  // which may have ended this; what can be read is told again
+    return;  // the listener may have destroyed this; a readable socket is reported again
   }
   const int size = SSL_read(ssl_.get(), incoming_.data(), static_cast<int>(incoming_.size()));
   if (size <= 0) {
     WaitFor(size);
     return;
   }
-  // What OpenSSL keeps decrypted would not make the socket readable: a record fits into the buffer.
+  // Decrypted data that stayed in OpenSSL would not make the socket readable again. None stays,
+  // because the buffer is large enough for a whole record.
   listener().OnData({incoming_.data(), static_cast<std::size_t>(size)});
 }
 
@@ -106,7 +109,7 @@ std::size_t TlsTransport::Write(std::string_view data) {
   const int size = SSL_write(ssl_.get(), data.data(), static_cast<int>(data.size()));
   const int error = size > 0 ? SSL_ERROR_NONE : SSL_get_error(ssl_.get(), size);
   ERR_clear_error();
-  // A broken connection shows when it is read.
+  // The next read reports a broken connection.
   if (error == SSL_ERROR_SYSCALL || error == SSL_ERROR_SSL) return 0;
   const std::size_t taken = size > 0 ? static_cast<std::size_t>(size) : 0;
   if (taken < data.size()) {
@@ -125,7 +128,7 @@ void TlsTransport::WaitFor(int result) {
       Want({.readable = true, .writable = true});
       return;
     case SSL_ERROR_ZERO_RETURN:
-      Fail("End of file");
+      Fail("connection closed by the node");
       return;
     default:
       Fail(LastError());

@@ -1,4 +1,4 @@
-// TLS over a socket, by OpenSSL.
+// TLS over a socket, using OpenSSL.
 #pragma once
 
 #include <openssl/ssl.h>
@@ -26,13 +26,13 @@ class TlsTransport final : public SocketTransport {
   };
 
   void ShakeHands();
-  // Waits for what OpenSSL needs, or fails. This may be gone afterwards.
+  // Waits for the event that OpenSSL needs, or fails. May destroy this.
   void WaitFor(int result);
 
   const std::string host_;
   std::unique_ptr<SSL, Free> ssl_;
   bool shaken_ = false;
-  bool held_back_ = false;  // the listener waits to write
+  bool held_back_ = false;  // the listener is waiting for OnWritable()
 };
 
 }  // namespace redlock::redis

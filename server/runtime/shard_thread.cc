@@ -13,13 +13,14 @@
 namespace redlock::runtime {
 namespace {
 
-// 128 random bits from the OS, as text. Asks for many at a time: a system call each would show.
+// Makes owner tokens with 128 random bits from the OS. Reads the bits for several tokens at a time,
+// because one system call per token would be measurable.
 class TokenSource {
  public:
   OwnerToken operator()() {
     constexpr std::size_t kTokenBytes = 16;
     if (used_ == bytes_.size()) {
-      // Up to 256 bytes are never cut short.
+      // getrandom() never returns fewer bytes than requested up to 256.
       if (getrandom(bytes_.data(), bytes_.size(), 0) < 0) {
         throw std::system_error(errno, std::generic_category(), "getrandom");
       }
@@ -46,14 +47,14 @@ std::vector<std::unique_ptr<Node>> MakeNodes(EventLoop& loop, const config::Conf
   std::vector<std::unique_ptr<Node>> nodes;
   for (const redis::Endpoint& endpoint : config.nodes) {
     const auto report = [name = endpoint.Name(), number](bool connected, const std::string& why) {
-      // Every shard has its own connection; one report of each change is enough.
+      // Every shard has its own connection. One shard's report of each change is enough.
       const auto level = number == 0 ? spdlog::level::info : spdlog::level::debug;
       if (connected) {
         spdlog::log(level, "node {}: connected (shard {})", name, number);
         if (!why.empty() && number == 0) spdlog::warn("node {}: {}", name, why);
       } else {
         spdlog::log(std::max(level, number == 0 ? spdlog::level::warn : level),
-                    "node {}: not connected, trying again (shard {}): {}", name, number, why);
+                    "node {}: not connected, retrying (shard {}): {}", name, number, why);
       }
     };
     nodes.push_back(
@@ -66,7 +67,7 @@ NodeGuard::Report GuardLog(const config::Config& config, std::size_t number) {
   std::vector<std::string> names;
   for (const redis::Endpoint& node : config.nodes) names.push_back(node.Name());
   return [names, number](NodeIndex node, bool barred, const std::string& what) {
-    // Every shard sees the same, a moment earlier or later.
+    // All shards see the same changes at about the same time. One shard's report is enough.
     const auto level = barred ? spdlog::level::warn : spdlog::level::info;
     spdlog::log(number == 0 ? level : spdlog::level::debug, "node {}: {} (shard {})", names[node],
                 what, number);

@@ -1,4 +1,4 @@
-// A shard with the thread, the connections and the chance that it lives on.
+// Runs a shard with its own thread, event loop, node connections and random numbers.
 #pragma once
 
 #include <array>
@@ -21,7 +21,7 @@
 
 namespace redlock::runtime {
 
-// Jitter and attempts; tokens come from the OS.
+// For jitter and attempt ids. Owner tokens come from the OS.
 class SystemRandom final : public Random {
  public:
   [[nodiscard]] Duration UpTo(Duration bound) override;
@@ -33,20 +33,21 @@ class SystemRandom final : public Random {
 
 class ShardThread {
  public:
-  // Starts the thread, which starts to connect to the nodes.
+  // Starts the thread, which connects to the nodes.
   ShardThread(const config::Config& config, std::size_t number, redis::TlsContext tls);
-  // Ends the thread; operations under way are dropped.
+  // Ends the thread. Drops operations that are in progress.
   ~ShardThread();
   ShardThread(const ShardThread&) = delete;
   ShardThread& operator=(const ShardThread&) = delete;
 
-  // From any thread: does `work` in a turn of the shard, at once where the caller has it.
+  // Runs `work` on the shard's strand; at once if the caller is on it. May be called from any
+  // thread.
   template <typename Work>
   void Do(Work&& work) {
     if (loop_.OnStrand()) {
       work(*shard_);
     } else {
-      // Shared, because a function has to be copyable and work may hold what is not.
+      // Shared, because std::function requires a copyable target and `work` may be move-only.
       loop_.Post([this, shared = std::make_shared<std::decay_t<Work>>(std::forward<Work>(work))] {
         (*shared)(*shard_);
       });
@@ -58,21 +59,21 @@ class ShardThread {
  private:
   EventLoop loop_;
   SystemRandom random_;
-  std::unique_ptr<Shard> shard_;  // in turns of the loop only, once its thread runs
+  std::unique_ptr<Shard> shard_;  // on the loop's strand only, once the thread runs
   std::thread thread_;
 };
 
-// All shards of the daemon. A key belongs to one of them by its hash.
+// All shards of the daemon. The hash of a key selects its shard.
 class ShardPool {
  public:
-  // Throws where the TLS files of the configuration cannot be used.
+  // Throws std::runtime_error if the TLS files for the nodes cannot be used.
   explicit ShardPool(const config::Config& config);
 
   [[nodiscard]] ShardThread& For(const Key& key) { return *shards_[IndexFor(key)]; }
   [[nodiscard]] std::size_t IndexFor(const Key& key) const;
   [[nodiscard]] std::span<const std::unique_ptr<ShardThread>> shards() const { return shards_; }
 
-  // Waits until every shard has carried out `work`, and adds up what it returned.
+  // Runs `work` on one shard after the other, waits for each, and returns the sum of the results.
   [[nodiscard]] std::size_t Sum(const std::function<std::size_t(Shard&)>& work);
 
  private:

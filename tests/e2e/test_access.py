@@ -181,7 +181,7 @@ class AccessTest(unittest.TestCase):
         self.assertTrue(eventually(lambda: self.says(*as_ops, "status") == "ok", 10))
         self.write("rules", RULES + "[[rule]]\nidentity = 1\n")
         self.daemon.send_signal(signal.SIGHUP)
-        self.assertIn("line 10: identity must be a text", self.daemon.stderr.readline())
+        self.assertIn("line 10: identity must be a string", self.daemon.stderr.readline())
         self.assertEqual(self.says(*as_ops, "status"), "ok")
         self.write("rules", "")
         self.daemon.send_signal(signal.SIGHUP)

@@ -67,19 +67,19 @@ after(async () => {
 });
 
 test('shows nodes, leases and waiters, and follows them by itself', async () => {
-  await shows('#state', 'serves locks');
+  await shows('#state', 'serving locks');
   assert.equal(await page.locator('#nodes li').count(), 3);
   const hostile = '<img src=x onerror="document.title=1">&amp;"\'';
   const holder = start(REDLOCKCTL, '--server', server, 'hold', hostile);
   await shows('#leases', hostile);
-  await shows('#leases', 'kept,');
+  await shows('#leases', 'watched,');
   start(REDLOCKCTL, '--server', server, 'acquire', hostile, '--owner', '<b>me</b>');
-  await shows('#leases', 'waits, 0 before it');
+  await shows('#leases', 'waiting, 0 ahead');
   await shows('#leases', '<b>me</b>');
   assert.equal(await page.locator('#leases img, #leases b').count(), 0, 'what callers say is not markup');
   assert.equal(await page.title(), 'redlockd');
   holder.kill('SIGKILL');
-  await eventually(async () => !(await page.textContent('#leases')).includes('kept,'), 'a lease that has ended goes');
+  await eventually(async () => !(await page.textContent('#leases')).includes('watched,'), 'a lease that has ended goes');
 });
 
 test('can be read on a phone', async () => {
@@ -99,5 +99,5 @@ test('tells of nodes that are down, of lost leases, and of a daemon that is gone
   await shows('#losses', 'doomed');
   assert.deepEqual(page.problems, []);
   children[3].kill('SIGKILL');
-  await shows('#state', 'does not answer');
+  await shows('#state', 'not responding');
 });

@@ -43,9 +43,9 @@ TEST(TokenFile, KnowsATokenByItsHashAlone) {
 TEST(TokenFile, ABadLineIsNamed) {
   EXPECT_SAYS(Refusal<TokenFile>("\nci abc"), "line 2: expected an identity, a salt and a hash");
   EXPECT_SAYS(Refusal<TokenFile>(kLine + " more"), "line 1: expected");
-  EXPECT_SAYS(Refusal<TokenFile>("c*i 00 " + std::string(64, '0')), "an identity is");
+  EXPECT_SAYS(Refusal<TokenFile>("c*i 00 " + std::string(64, '0')), "invalid identity");
   EXPECT_SAYS(Refusal<TokenFile>("ci 00 1234"), "64 digits");
-  EXPECT_SAYS(Refusal<TokenFile>(kLine + "\n" + kLine), "line 2: ci is given twice");
+  EXPECT_SAYS(Refusal<TokenFile>(kLine + "\n" + kLine), "line 2: identity ci is given twice");
 }
 
 TEST(Matches, AStarStandsForAnything) {
@@ -85,16 +85,16 @@ TEST(AccessList, AllowsWhatARuleSaysAndNothingElse) {
 
 TEST(AccessList, ABadFileIsRefusedWithLineAndReason) {
   EXPECT_SAYS(Refusal<AccessList>("[[rule]\n"), "line 1");
-  EXPECT_SAYS(Refusal<AccessList>("\n[[rules]]\nidentity = 'x'"), "'rules' is not known");
+  EXPECT_SAYS(Refusal<AccessList>("\n[[rules]]\nidentity = 'x'"), "unknown name 'rules'");
   EXPECT_SAYS(Refusal<AccessList>("[[rule]]\nverbs = ['admin']"),
               "line 1: the rule has no identity");
   EXPECT_SAYS(Refusal<AccessList>("[[rule]]\nidentity = 'x'"), "has no verbs");
   EXPECT_SAYS(Refusal<AccessList>("[[rule]]\nidentity = 'x'\nverbs = ['lock']"),
-              "line 3: 'lock' is no verb");
+              "line 3: unknown verb 'lock'");
   EXPECT_SAYS(Refusal<AccessList>("[[rule]]\nidentity = 'x'\nverbs = 'admin'"), "must be a list");
   EXPECT_SAYS(Refusal<AccessList>("[[rule]]\nidentity = 'x'\nverbs = ['admin']\nkeys = [1]"),
-              "line 4: keys must be a list of texts");
-  EXPECT_SAYS(Refusal<AccessList>("[[rule]]\nwho = 'x'"), "line 2: 'who' is not known");
+              "line 4: keys must be a non-empty list of strings");
+  EXPECT_SAYS(Refusal<AccessList>("[[rule]]\nwho = 'x'"), "line 2: unknown field 'who'");
 }
 
 TEST(Access, AsksNobodyWhileNothingIsConfigured) {

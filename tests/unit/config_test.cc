@@ -64,7 +64,7 @@ TEST_F(CommandLine, OffLoopbackSomethingMustSayWhoCalls) {
 
 TEST_F(CommandLine, WhatDependsOnSomethingElseSaysSo) {
   EXPECT_SAYS(Refusal({"--dev", "--tls-cert", "c"}), "--tls-key");
-  EXPECT_SAYS(Refusal({"--dev", "--tls-client-ca", "c"}), "needs --tls-cert");
+  EXPECT_SAYS(Refusal({"--dev", "--tls-client-ca", "c"}), "requires --tls-cert");
   EXPECT_SAYS(Refusal({"--dev", "--access-list", "a"}), "--token-file or --tls-client-ca");
   EXPECT_SAYS(Refusal({"--dev", "--unix-socket-mode", "rw"}), "0660");
 }
@@ -109,7 +109,7 @@ TEST_F(CommandLine, BadValuesAreNamed) {
   EXPECT_SAYS(Refusal({}), "--node: at least one");
   EXPECT_SAYS(Refusal({"--dev", "--node", "redis://a"}), "--dev");
   EXPECT_SAYS(Refusal({"--node", "redis://a", "--node", "redis://a:6379"}), "a:6379: given twice");
-  EXPECT_SAYS(Refusal({"--dev", "--node-timeout", "5"}), "--node-timeout 5: allowed are durations");
+  EXPECT_SAYS(Refusal({"--dev", "--node-timeout", "5"}), "--node-timeout 5: must be a duration");
   EXPECT_SAYS(Refusal({"--dev", "--node-timeout", "-5ms"}), "1ms to 10s");
   EXPECT_SAYS(Refusal({"--dev", "--node-timeout", "nanms"}), "--node-timeout nanms");
   EXPECT_SAYS(Refusal({"--dev", "--max-ttl", "99999h"}), "100ms to 24h");

@@ -1,9 +1,9 @@
-// Asks for status.json and shows it. Everything is set as text, never as markup.
+// Polls status.json and renders it. All values are set as text, never as markup.
 'use strict';
 
 const PERIOD_MS = 2000;
 const byId = (id) => document.getElementById(id);
-let last = null; // the answer before, for what happens in a second
+let last = null; // the previous answer, from which rates are computed
 
 function element(name, text, className) {
   const made = document.createElement(name);
@@ -21,12 +21,12 @@ function showNodes(nodes) {
   const looks = { up: 'good', quarantined: 'wait', down: 'bad', unknown: '' };
   byId('nodes').replaceChildren(...nodes.map((node) => {
     const card = element('li', node.name);
-    const left = node.quarantine_left ? ` for ${seconds(node.quarantine_left)} or more` : '';
+    const left = node.quarantine_left ? ` for at least ${seconds(node.quarantine_left)}` : '';
     card.append(element('span', node.state + left, looks[node.state]));
     if (node.why) card.append(element('span', node.why));
     if (node.version) {
       const offset = (node.clock_offset * 1000).toFixed(1);
-      card.append(element('span', `Redis ${node.version}, clock ${offset} ms from here`));
+      card.append(element('span', `Redis ${node.version}, clock offset ${offset} ms`));
     }
     return card;
   }));
@@ -35,7 +35,7 @@ function showNodes(nodes) {
 function rate(status, name) {
   if (!last) return '…';
   const passed = status.time - last.time;
-  // A daemon that was started anew begins at 0.
+  // The totals of a daemon that was restarted begin at 0.
   const done = status.totals[name] - last.totals[name];
   return passed > 0 && done >= 0 ? `${Math.round(done / passed)} / s` : '…';
 }
@@ -49,7 +49,7 @@ function showCounts(status) {
     ['not acquired', rate(status, 'refused')],
     ['extended', rate(status, 'extended')],
     ['released', rate(status, 'released')],
-    ['lost in all', status.totals.lost],
+    ['lost in total', status.totals.lost],
   ];
   byId('counts').replaceChildren(...shown.map(([name, value]) => {
     const pair = document.createElement('div');
@@ -59,10 +59,10 @@ function showCounts(status) {
 }
 
 function leaseState(lease) {
-  if (lease.kind === 'waiting') return [`waits, ${lease.position} before it`, 'wait'];
+  if (lease.kind === 'waiting') return [`waiting, ${lease.position} ahead`, 'wait'];
   if (lease.kind === 'lost') return ['lost', 'bad'];
   if (lease.failures > 0) return [`${lease.failures} failed extensions, ${seconds(lease.validity)} left`, 'bad'];
-  return [`kept, ${seconds(lease.validity)} left`, 'good'];
+  return [`watched, ${seconds(lease.validity)} left`, 'good'];
 }
 
 function fill(id, rows) {
@@ -80,8 +80,8 @@ function show(status) {
   const enough = status.quorum.reachable;
   const state = byId('state');
   state.className = status.draining || !enough ? 'bad' : 'good';
-  state.textContent = status.draining ? 'is shutting down'
-    : enough ? 'serves locks' : 'cannot serve locks: too few nodes';
+  state.textContent = status.draining ? 'shutting down'
+    : enough ? 'serving locks' : 'cannot serve locks: no quorum of nodes';
   showNodes(status.nodes);
   showCounts(status);
   if (status.keys_shown) {
@@ -94,7 +94,7 @@ function show(status) {
     fill('leases', []);
     fill('losses', []);
     for (const id of ['leases-none', 'losses-none']) {
-      byId(id).textContent = 'Keys are not shown here, since callers of this daemon have to say who they are: see redlockctl leases.';
+      byId(id).textContent = 'Keys are hidden because this daemon requires credentials. Use redlockctl leases to see them.';
     }
   }
   last = status;
@@ -108,7 +108,7 @@ async function look() {
   } catch (error) {
     last = null;
     byId('state').className = 'bad';
-    byId('state').textContent = `does not answer (${error.message})`;
+    byId('state').textContent = `not responding (${error.message})`;
   }
   setTimeout(look, PERIOD_MS);
 }

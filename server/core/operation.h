@@ -1,4 +1,4 @@
-// Operations under way in a shard, and how one is repeated.
+// The operations in progress in a shard, and their retry policy. Strand-confined.
 #pragma once
 
 #include <algorithm>
@@ -15,14 +15,14 @@ namespace redlock {
 
 class Watchdog;
 
-// Something that takes time: owned by the registry until it says that it is done. It may live a
-// little longer, until the last node has answered.
+// An operation that takes time. The registry owns it until it removes itself. It may live a little
+// longer: until the last node has answered.
 class Operation {
  public:
   virtual ~Operation() = default;
-  // Ends it; its caller is told `why`, before this returns, unless it has been told already.
+  // Ends the operation. If its caller has not had an answer yet, it gets `why` before this returns.
   virtual void Cancel(Reason why) = 0;
-  // The daemon is shutting down: what only waits ends. The rest goes on.
+  // The daemon is shutting down: operations that only wait end, the others continue.
   virtual void Drain() {}
 };
 
@@ -40,7 +40,7 @@ class OperationRegistry {
   }
   [[nodiscard]] std::size_t size() const { return operations_.size(); }
 
-  // Those of one kind.
+  // Visits the operations of one type.
   template <typename Kind>
   void ForEach(auto visit) const {
     for (const auto& [raw, operation] : operations_) {
@@ -48,15 +48,15 @@ class OperationRegistry {
     }
   }
 
-  // Watchdogs among them, by the token of their lease.
+  // Index of the watchdogs by the owner token of their lease.
   void AddWatchdog(Watchdog& watchdog);
   void RemoveWatchdog(Watchdog& watchdog);
   [[nodiscard]] std::size_t watchdogs() const { return watchdogs_.size(); }
-  // Those of one lease: of several streams, or none.
+  // The watchdogs of one lease: none, or one for each stream that watches it.
   [[nodiscard]] std::vector<std::shared_ptr<Watchdog>> WatchdogsOf(const Key& key,
                                                                    const OwnerToken& token) const;
 
-  // Some owner's release of the key is under way until the last node has answered it.
+  // Counts the releases of a key that are in progress. Each ends when the last node has answered.
   void BeginRelease(const Key& key) { ++releases_[key.value()]; }
   void EndRelease(const Key& key) {
     const auto found = releases_.find(key.value());
@@ -66,12 +66,13 @@ class OperationRegistry {
 
  private:
   std::unordered_map<std::string, std::size_t> releases_;
-  std::unordered_multimap<std::size_t, Watchdog*> watchdogs_;  // by a hash of the token
-  // Destroyed first: a release that goes with it takes itself out of the rest.
+  std::unordered_multimap<std::size_t, Watchdog*> watchdogs_;  // by the hash of the token
+  // Destroyed first: the destructor of a release still uses the members above.
   std::unordered_map<Operation*, std::shared_ptr<Operation>> operations_;
 };
 
-// How often and when an operation is tried again; trviph/redlock's terms and defaults.
+// How often and after which delay an operation is retried. Names and defaults follow
+// trviph/redlock.
 struct RetryPolicy {
   static constexpr int kNoLimit = -1;
   int max_retries = kNoLimit;
@@ -79,10 +80,10 @@ struct RetryPolicy {
   Duration max_jitter = std::chrono::milliseconds(300);
 };
 
-// Nodes that fail at once must not turn a policy without delay into a busy loop.
+// Keeps a policy without delay from becoming a busy loop when nodes fail immediately.
 inline constexpr Duration kLeastRetryDelay = std::chrono::milliseconds(1);
 
-// The pause before the next attempt. Whether there is a next one is the caller's to decide.
+// Returns the pause before the next attempt. The caller decides whether there is a next attempt.
 [[nodiscard]] inline Duration NextRetryDelay(const RetryPolicy& policy, Random& random) {
   return std::max(policy.min_delay + random.UpTo(policy.max_jitter), kLeastRetryDelay);
 }

@@ -1,6 +1,7 @@
-// The facade of the core: everything for the keys of one shard.
+// The facade of the core: all operations on the keys of one shard.
 //
-// One thread: every method and every callback. There is no lock in here.
+// Strand-confined: call every method only on the shard's strand. Callbacks run there too, so
+// nothing here needs a lock.
 #pragma once
 
 #include <memory>
@@ -17,7 +18,7 @@
 
 namespace redlock {
 
-// A watched lease, or a caller that waits.
+// A watched lease or a waiter, for listings.
 struct LeaseListing {
   enum class Kind { kWatched, kLost, kWaiting };
   Key key;
@@ -30,8 +31,8 @@ struct LeaseListing {
 
 class Shard final : private Releaser {
  public:
-  // The scheduler and the source of chance must outlive the shard.
-  // `report` hears of nodes that are barred and trusted again; it may be empty.
+  // The scheduler and `random` must outlive the shard. `report` is called when a node is
+  // quarantined and when it is trusted again; it may be empty.
   Shard(Scheduler& scheduler, Random& random, std::function<OwnerToken()> new_token,
         const LockOptions& options, std::vector<std::unique_ptr<Node>> nodes,
         NodeGuard::Report report = {});
@@ -39,58 +40,61 @@ class Shard final : private Releaser {
   Shard(const Shard&) = delete;
   Shard& operator=(const Shard&) = delete;
 
-  // Returns what cancels it. Refused (bound hit, draining): calls back at once and returns null.
+  // Returns a handle that cancels the acquisition. If the acquisition is refused (bound reached,
+  // draining), calls `done` inside this call and returns null.
   std::shared_ptr<Operation> Acquire(AcquireCommand command, AcquireDone done);
 
-  // Returns what ends it. Never refused: it is about a lease that is held.
+  // Returns a handle that ends the watchdog. Never refused: the lease is already held.
   std::shared_ptr<Watchdog> Watch(WatchCommand command, WatchEvents events);
 
-  // Acquire and Watch in one. Refused as Acquire is.
+  // Acquires and then watches. Refused like Acquire.
   std::shared_ptr<HoldOperation> Hold(HoldCommand command, HoldEvents events);
 
-  // Never refused: to lose a lock by overload is worse than not to get one.
+  // Never refused: losing a lock to overload is worse than not getting one.
   std::shared_ptr<Operation> Extend(ExtendCommand command, ExtendDone done);
-  // Ends the watchdogs of the lease with kReleased. If somebody waits for the key at this daemon,
-  // the lock is handed over.
+  // Ends the watchdogs of the lease with kReleased. If an acquisition waits for the key at this
+  // daemon, the lock is handed over to it.
   void Release(const Key& key, const OwnerToken& token, ReleaseDone done, Source source = {});
-  // Without a hand-over, which does not look at the stream that the lease belongs to.
+  // Releases without a hand-over, because a hand-over does not check which stream the lease belongs
+  // to.
   void ReleaseAtEndOf(const Lease& lease) override;
   void ReleaseAtEndOf(const Lease& lease, ReleaseDone done);
   void Inspect(const Key& key, InspectDone done);
 
-  // Refuses new acquisitions and ends those that wait. Everything else goes on.
+  // Refuses new acquisitions and ends the waiting ones. Everything else continues.
   void Drain();
 
-  // What a request without a token gets.
+  // Makes the token of a request that has none.
   [[nodiscard]] OwnerToken NewToken() { return env_.new_token(); }
-  // What names a stream that adopts a lease.
+  // Makes the id of a stream that adopts a lease.
   [[nodiscard]] AttemptId NewStreamId() { return {env_.random.Bits()}; }
   [[nodiscard]] Scheduler& scheduler() { return env_.scheduler; }
   [[nodiscard]] MonotonicTime Now() const { return env_.scheduler.Now(); }
 
-  // Operations under way: acquisitions, extensions, releases, watchdogs, clean-ups.
+  // Number of operations in progress: acquisitions, extensions, releases, watchdogs, clean-ups.
   [[nodiscard]] std::size_t operations() const { return registry_.size(); }
-  // See NodeGuard::WatchQuorum; without a guard nothing is known of nodes, and true is told.
+  // See NodeGuard::WatchQuorum. If the guard is off, the state of the nodes is unknown, and `told`
+  // is called once with true.
   void WatchQuorum(std::function<void(bool)> told);
-  // Null where it is off.
+  // Null if the guard is off.
   [[nodiscard]] const NodeGuard* guard() const { return nodes_.guard(); }
   [[nodiscard]] const Statistics& statistics() const { return statistics_; }
   [[nodiscard]] const LossLog& losses() const { return losses_; }
   [[nodiscard]] bool draining() const { return draining_; }
-  // Watchdogs, and callers that wait, of all keys.
+  // Of all keys.
   [[nodiscard]] std::size_t watchdogs() const { return registry_.watchdogs(); }
   [[nodiscard]] std::size_t waiters() const { return queues_.waiters(); }
-  // What is kept alive or waited for here, in no order. Looks at every operation.
+  // Lists watchdogs and waiters, in no particular order. Visits every operation.
   [[nodiscard]] std::vector<LeaseListing> ListLeases() const;
-  // Takes the key from whoever holds it. Reports what Inspect says before that, and the worst of
-  // what the releases answered, which is unset if all succeeded or nobody held the key.
+  // Takes the key from every holder. Reports what Inspect returned before, and the worst error of
+  // the releases. The error is unset if all succeeded or no token held the key.
   using ForceReleaseDone = std::function<void(const InspectResult& before, std::optional<Error>)>;
   void ForceRelease(const Key& key, ForceReleaseDone done);
-  // Callers that wait for the key here.
+  // Waiters for the key at this daemon.
   [[nodiscard]] std::size_t waiters(const Key& key) const;
 
  private:
-  // Why no new lock is given out, if none is.
+  // The reason why a new acquisition is refused, if it is.
   [[nodiscard]] std::optional<AcquireResult> Refusal(const AcquireCommand& command) const;
   void OnReleased(const Key& key, int listeners);
   void StartRelease(const Key& key, const OwnerToken& token, ReleaseDone done, Source source);
@@ -98,7 +102,7 @@ class Shard final : private Releaser {
   const LockOptions options_;
   Statistics statistics_;
   LossLog losses_;
-  ConcurrencyLimiter limiter_;  // first: the places in it are destroyed before
+  ConcurrencyLimiter limiter_;  // outlives the operations, which hold its permits
   OperationRegistry registry_;
   HybridClock fences_;
   GuardedNodes nodes_;

@@ -37,13 +37,14 @@ Shard::Shard(Scheduler& scheduler, Random& random, std::function<OwnerToken()> n
 Shard::~Shard() {
   limiter_.Close();
   for (Node* node : env_.nodes) node->ListenTo(nullptr);
-  queues_.Clear();  // they unsubscribe
-  nodes_.Clear();   // the sinks they hold refer to the rest
+  queues_.Clear();  // their destructors unsubscribe
+  nodes_.Clear();   // the sinks in the nodes refer to the other members
 }
 
 std::optional<AcquireResult> Shard::Refusal(const AcquireCommand& command) const {
   if (draining_) return Refused(Reason::kDraining, "the daemon is shutting down");
-  // It may be about a lock that is held, which is never refused. It does not wait in a full daemon.
+  // The token may hold the lock already, and such a request is never refused. It does not wait for
+  // long either, even if the daemon is full.
   if (command.extend_if_held) return std::nullopt;
   if (registry_.size() >= options_.max_operations) {
     return Refused(Reason::kOverloaded, "the daemon's bound on operations under way is reached");
@@ -162,7 +163,7 @@ void Shard::ForceRelease(const Key& key, ForceReleaseDone done) {
     for (const OwnerToken& holder : releases->before.holders) {
       for (const auto& watchdog : registry_.WatchdogsOf(key, holder)) watchdog->OnTaken();
       const auto released = [releases, done](const ReleaseResult& one) {
-        // Not held by a quorum: released on the nodes on which it was.
+        // Not held by a quorum, but released on the nodes that held it.
         if (one.error && one.error->reason != Reason::kLockNotHeld) releases->worst = one.error;
         if (--releases->under_way == 0) done(releases->before, releases->worst);
       };

@@ -31,7 +31,7 @@ void Acquisition::Begin() {
     deadline_timer_ =
         env_.scheduler.At(*command_.deadline, [this] { Cancel(Reason::kDeadlineExceeded); });
   }
-  // Nobody overtakes those who wait, except a caller whose token may hold the key already.
+  // A new acquisition does not overtake waiters, unless its token may hold the key already.
   const WaitQueue* const waiting = queues_.Find(command_.key);
   const bool waits = waiting != nullptr && retries_left_ != 0 && waiting->yielding();
   const bool others_first = waits || (waiting != nullptr && waiting->size() > 0);
@@ -41,7 +41,7 @@ void Acquisition::Begin() {
   }
   if (retries_left_ == 0) {
     votes_ = waiting->last_votes();
-    // Answered from the daemon's loop, as everything is.
+    // Answers asynchronously: `done` is not called inside Start().
     retry_timer_ = env_.scheduler.After({}, [this, error = waiting->last_error()] { Fail(error); });
     return;
   }
@@ -107,7 +107,8 @@ void Acquisition::Queue(const AttemptResult* lost) {
   queue.Join(*this, lost);
 }
 
-// A policy with a limit gives up in its own time, whether its turn has come or not.
+// A policy with a retry limit gives up after its own delays, whether this acquisition is the head
+// or not.
 void Acquisition::SetRetryTimer() {
   if (retries_left_ < 0) return;
   const Duration delay = NextRetryDelay(command_.retry, env_.random);
@@ -117,7 +118,7 @@ void Acquisition::SetRetryTimer() {
 void Acquisition::OnRetryTimer() {
   const auto self = shared_from_this();
   --retries_left_;
-  if (trying()) {  // woken a moment ago; its result ends it if this was the last retry
+  if (trying()) {  // just woken; the result ends it if this was the last retry
     if (retries_left_ > 0) SetRetryTimer();
     return;
   }
@@ -126,7 +127,7 @@ void Acquisition::OnRetryTimer() {
     queue_->TryHead();
   } else if (retries_left_ == 0) {
     votes_ = queue_->last_votes();
-    ++attempts_;  // of which the head's answer was the answer
+    ++attempts_;  // the head's result stands for this attempt
     Fail(queue_->last_error());
   }
 }
@@ -157,7 +158,7 @@ void Acquisition::Finish(AcquireResult result) {
   const bool was_trying = trying();
   if (was_trying) std::exchange(attempt_, nullptr)->Cancel();
   if (queue_ != nullptr) std::exchange(queue_, nullptr)->Leave(*this, was_trying);
-  command_.queued = nullptr;  // it may hold this
+  command_.queued = nullptr;  // it may hold a reference to this
   registry_.Remove(*this);
   env_.statistics.acquisitions.Add(result.lease ? std::nullopt
                                                 : std::optional(result.error.reason));

@@ -1,5 +1,5 @@
 // Keeps nodes out of acquisitions if they may have forgotten locks or if their clock is unreliable.
-// Redlock is safe only as long as no node grants the same lock twice.
+// Redlock is safe only if no node forgets a lock that it has granted and grants it again.
 //
 // A trusted node carries a mark: the beginning of the run id that its server process drew at
 // startup, followed by "+" if the node was durable when it was marked (AOF with appendfsync always:
@@ -15,10 +15,10 @@
 //   - No mark, but another node has one: the server came back empty. Quarantined for the longest
 //     TTL from the time of this observation.
 //   - No mark on any node: a new set. Trusted and marked at once (GuardMode::kOn).
-// A quarantined node carries a provisional mark: "?" or "!" and a number drawn by the daemon that
-// observed the loss. If that mark vanishes too, there was a second loss, and the quarantine starts
-// again. When the quarantine ends, the daemon marks the node. Every other daemon that sees the mark
-// trusts the node too.
+// A quarantined node carries a provisional mark: "?" (emptied) or "!" (old data), the run id, and a
+// number drawn by the daemon that observed the loss. If that mark vanishes too, there was a second
+// loss, and the quarantine starts again. When the quarantine ends, the daemon marks the node. Every
+// other daemon that sees the mark trusts the node too.
 //
 // Quarantine concerns acquisitions. An extension counts nodes that hold the token. A node that came
 // back empty holds the token only if a repair put it there, and it cannot grant the key to a

@@ -8,9 +8,10 @@
 namespace redlock {
 namespace {
 
-// Each raise needs a rival's fence to have come in between; more in a row is a node at fault.
+// Each raise requires that another holder's fence arrived in between. More in a row indicate a
+// faulty node.
 constexpr int kMaxRaises = 3;
-// Likewise, and another adoption.
+// Each retry requires another adoption in between.
 constexpr int kMaxAdoptions = 4;
 
 Round::Counts CountExtension(Outcome outcome) {
@@ -30,7 +31,7 @@ Round::Counts CountExtension(Outcome outcome) {
   return Round::Counts::kAsUnknown;
 }
 
-// Heals are not answered to anybody: the next extension finds out.
+// Ignores the answers to repairs: the next extension detects a failed repair.
 class IgnoreReply final : public ReplySink {
  public:
   void OnReply(NodeIndex /*node*/, NodeReply /*reply*/) override {}
@@ -38,7 +39,7 @@ class IgnoreReply final : public ReplySink {
 
 struct Fences {
   FencingToken highest;
-  bool agree = true;  // and are this holder's
+  bool agree = true;  // and all belong to this holder
 };
 
 Fences FencesOfGrants(const Round& round, std::size_t nodes) {
@@ -56,7 +57,7 @@ Fences FencesOfGrants(const Round& round, std::size_t nodes) {
   return fences;
 }
 
-// The stream that the lease belongs to, of those that the nodes that granted know: the last one.
+// Returns the stream that the lease belongs to: the latest one that the granting nodes know.
 std::optional<Keeper> KeeperOfGrants(const Round& round, std::size_t nodes) {
   std::optional<Keeper> last;
   for (NodeIndex node = 0; node < nodes; ++node) {
@@ -173,8 +174,9 @@ void Extension::Won(Round& round) {
       Failed(round, Reason::kQuorumUnavailable, "the nodes do not agree on a fencing token");
       return;
     }
-    // A lock that some other library took has no fence yet. And the highest of several may be that
-    // of another holder, after which this token was put back: a new one is above all of them.
+    // A lock that another library acquired has no fence yet. If the fences differ, the highest may
+    // belong to another holder that held the lock before this token was put back. So a new fence
+    // above all of them is used.
     command_.raise_to = Has(Safeguard::kRaiseAboveAll) ? env_.fences.Next(env_.scheduler.WallNow())
                                                        : fences.highest;
     ++raises_;
@@ -204,7 +206,7 @@ void Extension::OnLate(Round& round, NodeIndex node, const NodeReply& reply) {
 }
 
 void Extension::Repair(NodeIndex node) {
-  // A slow node can answer after the owner has gone on to release; it must not get the key back.
+  // A slow node may answer after the owner has started to release; it must not get the key back.
   if (registry_.IsReleasing(lease_->key) && Has(Safeguard::kNoRepairDuringRelease)) return;
   const Duration left = lease_->valid_until - env_.scheduler.Now();
   if (left < std::chrono::milliseconds(1)) return;

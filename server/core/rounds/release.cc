@@ -9,7 +9,7 @@
 namespace redlock {
 namespace {
 
-// Each needs a fence that was higher than the seal before.
+// Each new seal requires a stored fence that was higher than the previous seal.
 constexpr int kMaxSeals = 4;
 
 Round::Counts CountRelease(Outcome outcome) {
@@ -115,7 +115,7 @@ void ReleaseOperation::TakeIn(NodeIndex node, const NodeReply& reply) {
   if (reply.outcome == Outcome::kStaleFence) env_.fences.Saw(reply.fence);
 }
 
-// The holder's fence came from a daemon whose clock is ahead of this one's.
+// Raises the seal if the holder's fence came from a daemon whose clock is ahead of this one's.
 bool ReleaseOperation::RaiseSeal(const Round& round) {
   if (!done_ || command_.at_end_of || !Any(round.votes(), Outcome::kStaleFence) ||
       ++seals_ == kMaxSeals || !Has(Safeguard::kRepeatWithHigherSeal)) {
@@ -149,7 +149,7 @@ bool ReleaseOperation::CanEndALaterHold() const {
                      [](const NodeState& node) { return node.on_the_way > 0 || node.lost; });
 }
 
-// Once the caller knows that the token holds nothing, it may use it again.
+// Once the caller knows that the token holds nothing, it may use the token again.
 bool ReleaseOperation::MayRepeat() const {
   return seal_.value == 0 || verdict() != Verdict::kDenied;
 }
@@ -179,7 +179,7 @@ void ReleaseOperation::End() {
     Answer(Error{.reason = Reason::kQuorumUnavailable,
                  .message = "not all nodes have answered, so this token must not be used again"});
   }
-  // A node that is merely slow has the release in its queue; one that failed is owed another.
+  // A slow node has the release in its queue; a failed node needs another one.
   std::vector<NodeIndex> owed;
   for (NodeIndex node = 0; node < nodes_.size(); ++node) {
     if (nodes_[node].failed && MayRepeat()) owed.push_back(node);

@@ -43,19 +43,20 @@ Shard::~Shard() {
 
 std::optional<AcquireResult> Shard::Refusal(const AcquireCommand& command) const {
   if (draining_) return Refused(Reason::kDraining, "the daemon is shutting down");
-  // The token may hold the lock already, and such a request is never refused. It does not wait for
-  // long either, even if the daemon is full.
+  // The token may hold the lock already, and such a request is not refused because of load. If the
+  // daemon is full, the request is not queued (see Acquisition::Queue).
   if (command.extend_if_held) return std::nullopt;
   if (registry_.size() >= options_.max_operations) {
-    return Refused(Reason::kOverloaded, "the daemon's bound on operations under way is reached");
+    return Refused(Reason::kOverloaded,
+                   "too many operations in progress at this daemon: retry later");
   }
   const Duration wait = limiter_.PredictedWait(command.source);
   const auto in_time = command.deadline
                            ? std::min(options_.max_queue_time, *command.deadline - Now())
                            : options_.max_queue_time;
   if (wait <= in_time) return std::nullopt;
-  return Refused(Reason::kOverloaded, "too many acquisitions wait for their turn at the nodes",
-                 wait);
+  return Refused(Reason::kOverloaded,
+                 "too many acquisitions are queued at this daemon: retry later", wait);
 }
 
 std::shared_ptr<Operation> Shard::Acquire(AcquireCommand command, AcquireDone done) {

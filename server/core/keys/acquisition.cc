@@ -94,12 +94,12 @@ void Acquisition::Queue(const AttemptResult* lost) {
   WaitQueue& queue = queues_.Get(command_.key);
   if (registry_.size() > env_.options.max_operations) {
     Fail({.reason = Reason::kOverloaded,
-          .message = "the daemon's bound on operations under way is reached"});
+          .message = "too many operations in progress at this daemon: retry later"});
     return;
   }
   if (queue.size() >= env_.options.max_waiters_per_key) {
     Fail({.reason = Reason::kOverloaded,
-          .message = "the daemon's bound on callers that wait for one key is reached"});
+          .message = "too many acquisitions wait for this key at this daemon: retry later"});
     return;
   }
   queue_ = &queue;
@@ -135,13 +135,13 @@ void Acquisition::OnRetryTimer() {
 void Acquisition::Cancel(Reason why) {
   if (!done_) return;
   if (queue_ != nullptr && votes_.empty()) votes_ = queue_->last_votes();
-  Fail({.reason = why, .message = "gave up while waiting for the lock"});
+  Fail({.reason = why, .message = "the acquisition ended before it got the lock"});
 }
 
 void Acquisition::Fail(Error error) {
   if (error.reason == Reason::kLockAlreadyHeld && command_.retry.max_retries > 0) {
     error.reason = Reason::kMaxRetriesExceeded;
-    error.message = "the retries are used up and the key is still held";
+    error.message = "the retries are used up: another holder still has the lock";
   }
   Finish({.lease = std::nullopt,
           .error = std::move(error),

@@ -266,7 +266,7 @@ void WaitQueue::OnReleased(bool others_wait) {
     yield_until_ = env_.scheduler.Now() + yield_;
     free_at_ = yield_until_;
     last_error_ = {.reason = Reason::kLockAlreadyHeld,
-                   .message = "others wait for the lock",
+                   .message = "other daemons wait for the lock",
                    .retry_after = yield_};
     if (HeadIsIdle()) WakeAfter(kYieldProbePause);
   } else {
@@ -276,7 +276,7 @@ void WaitQueue::OnReleased(bool others_wait) {
 
 void WaitQueue::OnListening(NodeIndex node) {
   listening_[node] = true;
-  // A release between the head's attempt and now was not announced here, so the head tries once
+  // An announcement between the head's attempt and now may have been missed, so the head tries once
   // when a quorum listens. If no holder was seen, there was none to release, and the pause
   // continues.
   const auto listening = std::count(listening_.begin(), listening_.end(), true);

@@ -7,7 +7,7 @@
 namespace redlock {
 namespace {
 
-// How many leases End() handles before other work on the strand runs.
+// How many operations and leases End() handles before other work on the strand runs.
 constexpr int kPortion = 64;
 
 }  // namespace

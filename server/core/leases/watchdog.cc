@@ -132,7 +132,7 @@ void Watchdog::EndLifetime() {
   Tell({.type = WatchEvent::Type::kLifetimeEnded,
         .lease = {},
         .error = {.reason = Reason::kDeadlineExceeded,
-                  .message = "max_lifetime has passed; the lease is extended no longer"},
+                  .message = "max_lifetime has passed: the lease is no longer extended"},
         .votes = {},
         .consecutive_failures = failures_,
         .goes_on = false});
@@ -189,8 +189,8 @@ void Watchdog::OnExtension(ExtendResult result) {
     return;
   }
   const bool denied = result.error.reason == Reason::kLockNotHeld;
-  // After a suspend of the daemon, the answer may be processed before the expiry timer. The loss
-  // must be reported first.
+  // If the daemon was suspended, the answer may be processed before the expiry timer. The loss must
+  // be reported first.
   const bool expired = env_.scheduler.Now() >= valid_until_;
   if (lost_ || (!denied && !expired)) {
     OnExtendFailed(std::move(result));
@@ -209,8 +209,8 @@ void Watchdog::OnExtended(ExtendResult result) {
   lost_ = false;
   held_ = true;
   failures_ = 0;
-  valid_until_ =
-      std::max(valid_until_, result.lease->valid_until);  // an extension never shortens a lease
+  // An extension never shortens a lease.
+  valid_until_ = std::max(valid_until_, result.lease->valid_until);
   fence_ = result.lease->fence;
   ExtendAt(AfterInterval());
   Tell({.type = WatchEvent::Type::kExtended,
@@ -243,7 +243,7 @@ MonotonicTime Watchdog::AfterInterval() {
   return std::max(due - due.time_since_epoch() % tick, env_.scheduler.Now());
 }
 
-// In that case, an extension gains nothing.
+// If so, another extension gains nothing.
 bool Watchdog::IsValidUntilLifetimeEnd() const {
   return held_ && lifetime_end_ && *lifetime_end_ - valid_until_ < kCutRounding;
 }
@@ -268,14 +268,14 @@ void Watchdog::SetTimer() {
 
 void Watchdog::OnTimer() {
   const MonotonicTime now = env_.scheduler.Now();
-  // Reports the loss before sending anything: after a suspend of the daemon, both may be due.
+  // Reports the loss before sending anything: if the daemon was suspended, both may be due.
   if (!lost_ && now >= valid_until_) {
     if (IsValidUntilLifetimeEnd()) {
       EndLifetime();
       return;
     }
     Lose({.reason = Reason::kValidityExpired,
-          .message = "the lease could not be extended before its validity ran out"},
+          .message = "the lease could not be extended before its validity ended"},
          {});
     if (!events_) return;
   }

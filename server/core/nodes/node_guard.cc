@@ -23,7 +23,7 @@ constexpr char kOldData = '!';
 // How long to wait for all nodes before deciding that a set is new. Nodes that start together with
 // this daemon are slightly late and would otherwise be quarantined.
 constexpr Duration kGrace = seconds(2);
-constexpr const char* kFoundByAnother = "another daemon found its data lost";
+constexpr const char* kFoundByAnother = "another daemon found that it had lost data";
 // The delay before a provisional mark is written to an unmarked node. Longer than daemons that
 // start together need to mark all nodes.
 constexpr Duration kBeforeProvisional = milliseconds(50);
@@ -89,7 +89,7 @@ std::optional<std::string> NodeGuard::Barred(NodeIndex node) const {
   };
   switch (state.standing) {
     case Standing::kUndecided:
-      return "not marked yet: waits to hear whether other nodes are";
+      return "not marked yet: waiting for other nodes before deciding whether the set is new";
     case Standing::kQuarantined:
       return quarantined(state.until, state.why);
     case Standing::kUnseen:  // the node is not connected and refuses by itself
@@ -136,8 +136,8 @@ void NodeGuard::Check(NodeIndex node, MonotonicTime asked, NodeReply& reply) {
     reply.outcome = Outcome::kQuarantined;
     reply.message = std::move(*why);
   } else if (reply.outcome == Outcome::kQuarantined) {
-    reply.message =
-        "its mark has changed";  // another daemon vouches for it; the next grant can count
+    // Another daemon vouches for the node. The next grant can count.
+    reply.message = "its mark has changed";
   }
 }
 
@@ -328,7 +328,7 @@ void NodeGuard::Saw(NodeIndex node, const std::string& mark) {
   } else {
     Quarantine(node, mark.front() == kEmptied ? Data::kEmptied : Data::kOld,
                options_.guard.quarantine,
-               IsProvisional(mark) ? kFoundByAnother : "it has another server's data");
+               IsProvisional(mark) ? kFoundByAnother : "it carries another server's data");
   }
   DecideIfNew();
 }
@@ -342,7 +342,7 @@ void NodeGuard::ReadClock(NodeIndex node, MonotonicTime asked, Duration shown) {
   const bool news = now >= state.clock_until;
   state.clock_until = now + options_.guard.quarantine;
   state.clock_why = "its clock went " + InWords(std::chrono::abs(off)) +
-                    (off > Duration{} ? " ahead" : " back") + " of what the drift budget allows";
+                    (off > Duration{} ? " ahead of" : " behind") + " what the drift budget allows";
   if (news) report_(node, true, "quarantined " + *Barred(node));
 }
 

@@ -193,7 +193,8 @@ void Attempt::Won(Round& round) {
       Has(Safeguard::kDrift) ? env_.options.drift : DriftBudget{.factor = 0, .buffer = {}};
   const Duration validity = Validity(command_->ttl, now - round.started(), drift);
   if (validity <= Duration::zero() && Has(Safeguard::kValidityAtDecision)) {
-    Lose(Reason::kValidityExpired, "a quorum granted after the validity had ended", Duration{});
+    Lose(Reason::kValidityExpired, "a quorum granted the lock only after its validity had ended",
+         Duration{});
     return;
   }
   Succeed({command_->key, command_->token, highest, keeper(), validity, now + validity});
@@ -266,8 +267,8 @@ void Attempt::OnLate(Round& round, NodeIndex node, const NodeReply& reply) {
   if (releaser_) releaser_->OnReply(node, reply);
   if (&round == winner_ || &round == round_.get()) return;  // adds to a lease that was acquired
   if (reply.outcome != Outcome::kGranted || !Has(Safeguard::kRollBackLateGrant)) return;
-  if (releaser_ && (winner_ != nullptr || round_))
-    return;  // an earlier proposal with the same attempt id
+  // An earlier proposal of the hand-over has the same attempt id.
+  if (releaser_ && (winner_ != nullptr || round_)) return;
   // The round was abandoned. Its roll-back may have overtaken the grant, if the node had lost its
   // script and was asked again.
   CleanUp::Start(env_, registry_, {command_->key, command_->token, round.attempt(), {}, false},

@@ -120,8 +120,8 @@ Duration ConcurrencyLimiter::PredictedWait(Source source) const {
 void ConcurrencyLimiter::OnDecided() { width_ = std::min(width_ + kGrowth / width_, widest_); }
 
 void ConcurrencyLimiter::OnTimedOut(MonotonicTime started) {
-  if (started < narrowed_)
-    return;  // sent before the last decrease: timeouts of one overload count once
+  // Sent before the last decrease: the timeouts of one overload count once.
+  if (started < narrowed_) return;
   narrowed_ = clock_.Now();
   width_ = std::max(width_ / 2, narrowest_);
 }

@@ -97,7 +97,7 @@ Extension::Extension(const Environment& env, OperationRegistry& registry, Extend
 void Extension::Cancel(Reason why) {
   if (!done_) return;
   Finish({.lease = std::nullopt,
-          .error = {.reason = why, .message = "the extension was not decided in time"},
+          .error = {.reason = why, .message = "the extension ended before a quorum answered"},
           .votes = round_ ? round_->votes() : last_votes_,
           .attempts = attempts_});
 }
@@ -148,7 +148,8 @@ bool Extension::AdoptAgain(const Round& round) {
     case ExtendCommand::Adopt::kInSequence:
       Finish({.lease = std::nullopt,
               .error = {.reason = Reason::kLockNotHeld,
-                        .message = "the lease has been adopted with a higher sequence"},
+                        .message =
+                            "another stream adopted the lease with the same or a higher sequence"},
               .votes = round.votes(),
               .attempts = attempts_});
       return true;
@@ -187,7 +188,7 @@ void Extension::Won(Round& round) {
   const Duration elapsed = env_.scheduler.Now() - round.started();
   const Duration validity = Validity(command_.ttl, elapsed, env_.options.drift);
   if (validity <= Duration::zero()) {
-    Failed(round, Reason::kValidityExpired, "the quorum answered after the validity had ended");
+    Failed(round, Reason::kValidityExpired, "a quorum answered only after the validity had ended");
     return;
   }
   lease_ = Lease{command_.key,    command_.token, fences.highest,

@@ -77,9 +77,8 @@ bool HandOver::CanEndALaterHold() const {
 
 void HandOver::AnswerIfDecided() {
   constexpr const char* kUndecided =
-      "too few nodes answered to decide; those that did have released, the others are asked again "
-      "in "
-      "the background";
+      "too few nodes answered to decide; those that answered have released the lock, "
+      "the others are retried in the background";
   switch (verdict()) {
     case Verdict::kPending:
       return;
@@ -145,7 +144,7 @@ void HandOver::Answer(std::optional<Error> error) {
 }
 
 void HandOver::Cancel(Reason why) {
-  Answer(Error{.reason = why, .message = "the release goes on"});
+  Answer(Error{.reason = why, .message = "the release continues in the background"});
 }
 
 }  // namespace redlock

@@ -59,7 +59,7 @@ ReleaseOperation::ReleaseOperation(const Environment& env, OperationRegistry& re
 ReleaseOperation::~ReleaseOperation() { registry_.EndRelease(command_.key); }
 
 void ReleaseOperation::Cancel(Reason why) {
-  Answer(Error{.reason = why, .message = "the release goes on"});
+  Answer(Error{.reason = why, .message = "the release continues in the background"});
 }
 
 void ReleaseOperation::Send() {
@@ -166,8 +166,8 @@ void ReleaseOperation::AnswerIfDecided() {
     case Verdict::kPending:
     case Verdict::kUnreachable:
       Answer(Error{.reason = Reason::kQuorumUnavailable,
-                   .message = "too few nodes answered to decide; those that did have released, the "
-                              "others are asked again in the background"});
+                   .message = "too few nodes answered to decide; those that answered have released "
+                              "the lock, the others are retried in the background"});
       return;
   }
 }
@@ -176,8 +176,9 @@ void ReleaseOperation::End() {
   const auto self = shared_from_this();
   timeout_.Cancel();
   if (done_) {
-    Answer(Error{.reason = Reason::kQuorumUnavailable,
-                 .message = "not all nodes have answered, so this token must not be used again"});
+    Answer(
+        Error{.reason = Reason::kQuorumUnavailable,
+              .message = "not all nodes answered the release: this token must not be used again"});
   }
   // A slow node has the release in its queue; a failed node needs another one.
   std::vector<NodeIndex> owed;

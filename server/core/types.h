@@ -148,7 +148,7 @@ struct Lease {
   Key key;
   OwnerToken token;
   FencingToken fence;
-  std::optional<Keeper> keeper;  // set if a stream acquired or adopted the lease
+  std::optional<Keeper> keeper;  // set by an acquisition, or by an extension for a stream
   Duration validity{};           // remaining at the decision
   MonotonicTime valid_until{};   // the end of the validity
 };

@@ -1,4 +1,5 @@
-// Time as the core sees it. Injected: the daemon's event loop and the simulation implement it.
+// Clock and timers of the core. Injected: the daemon's event loop and the simulation implement
+// them.
 #pragma once
 
 #include <functional>
@@ -8,7 +9,7 @@
 
 namespace redlock {
 
-// Reads both clocks. Every method: in the shard's turns.
+// Reads both clocks. Strand-confined: call only on the shard's strand.
 class Clock {
  public:
   virtual ~Clock() = default;
@@ -16,8 +17,8 @@ class Clock {
   [[nodiscard]] virtual WallTime WallNow() const = 0;
 };
 
-// A timer that has been set. Destroying or assigning over it cancels the timer: afterwards its
-// callback is not called any more. Must not outlive its scheduler.
+// Owns a timer that is set. Destroying the handle or assigning over it cancels the timer: its
+// callback is not called afterwards. A handle must not outlive its scheduler.
 class TimerHandle {
  public:
   class Entry {
@@ -33,11 +34,11 @@ class TimerHandle {
   std::unique_ptr<Entry> entry_;
 };
 
-// Runs callbacks later, in the shard's turns, never inside the call that sets them.
+// Runs callbacks later, on the shard's strand, never inside the call that sets them.
 class Scheduler : public Clock {
  public:
-  // Calls back once, at `when` or as soon after as the thread is free; at once if it has passed.
-  // Timers due at the same instant fire in the order in which they were set.
+  // Calls back once, at `when` or as soon after it as the thread is free. A time in the past means
+  // as soon as possible. Timers due at the same instant fire in the order in which they were set.
   [[nodiscard]] virtual TimerHandle At(MonotonicTime when, std::function<void()> callback) = 0;
 
   [[nodiscard]] TimerHandle After(Duration delay, std::function<void()> callback) {

@@ -1,4 +1,4 @@
-// The leases that watchdogs have lost of late, for people. One thread.
+// The most recent lease losses that watchdogs reported, for operators. Strand-confined.
 #pragma once
 
 #include <deque>
@@ -24,7 +24,7 @@ class LossLog {
     if (losses_.size() == kMost) losses_.pop_front();
     losses_.push_back(std::move(loss));
   }
-  // The oldest first.
+  // Oldest first.
   [[nodiscard]] const std::deque<Loss>& losses() const { return losses_; }
 
  private:

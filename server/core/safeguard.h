@@ -1,39 +1,39 @@
-// The safeguards that the tests take out one by one, to see that something fails without them
-// (tests/sim/mutants.cmake). Each protects one promise; whoever adds one adds it here.
+// The safeguards that mutation tests remove one by one, to prove that some test fails without each
+// (tests/sim/mutants.cmake). Each safeguard protects one promise. List every new safeguard here.
 #pragma once
 
 namespace redlock {
 
 enum class Safeguard {
   // Rounds
-  kDrift,                 // validity leaves out the drift of clocks
-  kValidityAtDecision,    // a quorum that was reached too late is no lock
+  kDrift,                 // the validity excludes clock drift
+  kValidityAtDecision,    // a quorum that grants too late is not a lock
   kRepairsDoNotVote,      // an extension counts only nodes that still held the key
   kFencesAgree,           // an extension makes the fences of the nodes agree
-  kRaiseAboveAll,         // and raises them above what any holder had
-  kAdoptedFencesAgree,    // likewise an acquisition that finds the lock held
+  kRaiseAboveAll,         // it raises them above the fence of every holder
+  kAdoptedFencesAgree,    // an acquisition that finds the lock held unifies them too
   kFenceComparedByGrant,  // a node grants only above the fence that it stores
   kFenceComparedByHandOver,
-  kRepairRaisesTheFence,   // a node that stores a higher fence is healed above it
-  kRollBack,               // what a lost attempt was granted is given back
-  kRollBackLateGrant,      // also if its roll-back overtook the grant
-  kNoRepairDuringRelease,  // a node is not healed while the lock is released
+  kRepairRaisesTheFence,   // a repair stores a fence above the one on the node
+  kRollBack,               // the grants of a lost attempt are rolled back
+  kRollBackLateGrant,      // even if the roll-back overtook the grant
+  kNoRepairDuringRelease,  // no node is repaired while the lock is released
   kHandOverFreesTheRest,   // nodes that missed a hand-over are freed
-  // Releases of tokens that are used again
-  kSeal,                  // a late copy does not end a later hold
-  kRepeatWithHigherSeal,  // a releaser whose clock is behind tries again
-  kSealOnlyWhatIsHeld,    // a stranger's release leaves the holder's fence alone
+  // Releases of reusable tokens
+  kSeal,                  // a late copy of a release does not end a later hold
+  kRepeatWithHigherSeal,  // a releaser whose clock is behind retries
+  kSealOnlyWhatIsHeld,    // a release by a non-holder leaves the fence alone
   kDenialOfAllNodes,      // "not held" without a seal waits for all nodes
   // Watchdogs and streams
   kLossInTime,            // LOST is reported when the validity ends
-  kLossExpires,           // what is lost is not released
-  kBrokenStreamExpires,   // a stream that breaks or is half-closed does not release
-  kSilenceFromReading,    // the grace counts from what was read last
-  kEndComparesTheStream,  // a stream's end leaves alone what a later stream has adopted
-  kRepairNamesTheStream,  // and so it does on a node that was healed
+  kLossExpires,           // a lost lease is not released
+  kBrokenStreamExpires,   // a broken or half-closed stream does not release
+  kSilenceFromReading,    // the grace counts from the last message read
+  kEndComparesTheStream,  // a stream's end spares a lease that a later stream adopted
+  kRepairNamesTheStream,  // also on a node that was repaired
   kAdoptionsInOrder,      // a delayed adoption does not replace a later one
-  kFoundHeldExpires,      // silence does not release what extend_if_held found held
-  // The guard of the nodes
+  kFoundHeldExpires,      // silence does not release a lease that extend_if_held found
+  // Node guard
   kQuarantine,
   kMarkComparedByGrant,
   kMarkNamesTheRun,

@@ -33,24 +33,26 @@ Shard::Shard(Scheduler& scheduler, Random& random, std::function<OwnerToken()> n
 Shard::~Shard() {
   limiter_.Close();
   for (Node* node : env_.nodes) node->ListenTo(nullptr);
-  queues_.Clear();  // they unsubscribe
-  nodes_.Clear();   // the sinks they hold refer to the rest
+  queues_.Clear();  // their destructors unsubscribe
+  nodes_.Clear();   // the sinks in the nodes refer to the other members
 }
 
 std::optional<Error> Shard::Refusal(const AcquireCommand& command) const {
   if (draining_) return Refused(Reason::kDraining, "the daemon is shutting down");
-  // It may be about a lock that is held, which is never refused. It does not wait in a full daemon.
+  // The token may hold the lock already, and such a request is not refused because of load. If the
+  // daemon is full, the request is not queued (see Acquisition::Queue).
   if (command.extend_if_held) return std::nullopt;
   if (registry_.size() >= options_.max_operations) {
-    return Refused(Reason::kOverloaded, "the daemon's bound on operations under way is reached");
+    return Refused(Reason::kOverloaded,
+                   "too many operations in progress at this daemon: retry later");
   }
   const Duration wait = limiter_.PredictedWait(command.source);
   const auto in_time = command.deadline
                            ? std::min(options_.max_queue_time, *command.deadline - Now())
                            : options_.max_queue_time;
   if (wait <= in_time) return std::nullopt;
-  return Refused(Reason::kOverloaded, "too many acquisitions wait for their turn at the nodes",
-                 wait);
+  return Refused(Reason::kOverloaded,
+                 "too many acquisitions are queued at this daemon: retry later", wait);
 }
 
 std::shared_ptr<Cancellable> Shard::Acquire(AcquireCommand command, AcquireDone done) {
@@ -149,7 +151,7 @@ void Shard::ForceRelease(const Key& key, ForceReleaseDone done) {
     for (const OwnerToken& holder : releases->before.holders) {
       for (const auto& watchdog : watchdogs_.Find(key, holder)) watchdog->OnTaken();
       const auto released = [releases, done](const ReleaseResult& one) {
-        // Not held by a quorum: released on the nodes on which it was.
+        // Not held by a quorum, but released on the nodes that held it.
         if (one.error && one.error->reason != Reason::kLockNotHeld) releases->worst = one.error;
         if (--releases->under_way == 0) done(releases->before, releases->worst);
       };

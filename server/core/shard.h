@@ -1,6 +1,7 @@
-// The facade of the core: everything for the keys of one shard.
+// The facade of the core: all operations on the keys of one shard.
 //
-// One thread: every method and every callback. There is no lock in here.
+// Strand-confined: call every method only on the shard's strand. Callbacks run there too, so
+// nothing here needs a lock.
 #pragma once
 
 #include <memory>
@@ -17,7 +18,7 @@
 
 namespace redlock {
 
-// A watched lease, or a caller that waits.
+// A watched lease or a waiter, for listings.
 struct LeaseListing {
   enum class Kind { kWatched, kLost, kWaiting };
   Key key;
@@ -30,8 +31,8 @@ struct LeaseListing {
 
 class Shard final {
  public:
-  // The scheduler and the source of chance must outlive the shard.
-  // `report` hears of nodes that are barred and trusted again; it may be empty.
+  // The scheduler and `random` must outlive the shard. `report` is called when a node is
+  // quarantined and when it is trusted again; it may be empty.
   Shard(Scheduler& scheduler, Random& random, std::function<OwnerToken()> new_token,
         const LockOptions& options, std::vector<std::unique_ptr<Node>> nodes,
         NodeGuard::Report report = {});
@@ -42,10 +43,10 @@ class Shard final {
   // An acquisition may be refused: a bound is reached, or the daemon is shutting down.
   std::shared_ptr<Cancellable> Acquire(AcquireCommand command, AcquireDone done);
 
-  // Returns what ends it. Never refused: it is about a lease that is held.
+  // Returns a handle that ends the watchdog. Never refused: the lease is already held.
   std::shared_ptr<Watchdog> Watch(WatchCommand command, WatchEvents events);
 
-  // Acquire and Watch in one. Refused as Acquire is.
+  // Acquires and then watches. Refused like Acquire.
   std::shared_ptr<HoldOperation> Hold(HoldCommand command, HoldEvents events);
 
   // Never refused: to lose a lock by overload is worse than not to get one.
@@ -57,21 +58,22 @@ class Shard final {
   void ReleaseAtEndOf(const Lease& lease, ReleaseDone done);
   void Inspect(const Key& key, InspectDone done);
 
-  // Refuses new acquisitions and ends those that wait. Everything else goes on.
+  // Refuses new acquisitions and ends the waiting ones. Everything else continues.
   void Drain();
 
-  // What a request without a token gets.
+  // Makes the token of a request that has none.
   [[nodiscard]] OwnerToken NewToken() { return env_.new_token(); }
-  // What names a stream that adopts a lease.
+  // Makes the id of a stream that adopts a lease.
   [[nodiscard]] AttemptId NewStreamId() { return {env_.random.Bits()}; }
   [[nodiscard]] Scheduler& scheduler() { return env_.scheduler; }
   [[nodiscard]] MonotonicTime Now() const { return env_.scheduler.Now(); }
 
-  // Operations under way: acquisitions, extensions, releases, watchdogs, clean-ups.
+  // Number of operations in progress: acquisitions, extensions, releases, watchdogs, clean-ups.
   [[nodiscard]] std::size_t operations() const { return registry_.size(); }
-  // See NodeGuard::WatchQuorum; without a guard nothing is known of nodes, and true is told.
+  // See NodeGuard::WatchQuorum. If the guard is off, the state of the nodes is unknown, and `told`
+  // is called once with true.
   void WatchQuorum(std::function<void(bool)> told);
-  // Null where it is off.
+  // Null if the guard is off.
   [[nodiscard]] const NodeGuard* guard() const { return nodes_.guard(); }
   [[nodiscard]] const Statistics& statistics() const { return statistics_; }
   [[nodiscard]] const LossLog& losses() const { return losses_; }
@@ -79,13 +81,13 @@ class Shard final {
   // Watchdogs, and callers that wait, of all keys.
   [[nodiscard]] std::size_t watchdogs() const { return watchdogs_.size(); }
   [[nodiscard]] std::size_t waiters() const { return queues_.waiters(); }
-  // What is kept alive or waited for here, in no order. Looks at every operation.
+  // Lists watchdogs and waiters, in no particular order. Visits every operation.
   [[nodiscard]] std::vector<LeaseListing> ListLeases() const;
-  // Takes the key from whoever holds it. Reports what Inspect says before that, and the worst of
-  // what the releases answered, which is unset if all succeeded or nobody held the key.
+  // Takes the key from every holder. Reports what Inspect returned before, and the worst error of
+  // the releases. The error is unset if all succeeded or no token held the key.
   using ForceReleaseDone = std::function<void(const InspectResult& before, std::optional<Error>)>;
   void ForceRelease(const Key& key, ForceReleaseDone done);
-  // Callers that wait for the key here.
+  // Waiters for the key at this daemon.
   [[nodiscard]] std::size_t waiters(const Key& key) const;
 
  private:

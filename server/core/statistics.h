@@ -1,5 +1,5 @@
-// What a shard has done since it was started. Plain numbers, counted where things are decided; one
-// thread. Whoever shows them takes a copy in a turn of the shard.
+// Counters of a shard since startup, incremented where decisions are made. Strand-confined: readers
+// copy them on the shard's strand.
 #pragma once
 
 #include <algorithm>
@@ -13,10 +13,10 @@
 
 namespace redlock {
 
-// How often a duration fell below each bound, as Prometheus has it.
+// A histogram of durations with fixed bounds, in seconds, as in Prometheus.
 class Histogram {
  public:
-  // From 50 µs, below which no round is, to 10 s, which is a wait.
+  // From 50 µs (no round is faster) to 10 s (the scale of a wait).
   static constexpr std::array<double, 17> kBoundsSeconds = {
       0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02,
       0.05,    0.1,    0.2,    0.5,    1,     2,     5,     10};
@@ -33,7 +33,7 @@ class Histogram {
     return *this;
   }
 
-  // Of each interval; the last one has no bound.
+  // One count for each interval, not cumulative; the last interval has no upper bound.
   [[nodiscard]] const auto& counts() const { return counts_; }
   [[nodiscard]] double sum_seconds() const { return sum_; }
 
@@ -42,7 +42,7 @@ class Histogram {
   double sum_ = 0;
 };
 
-// Of operations, by how they ended.
+// Counts operations by their result.
 class Results {
  public:
   void Add(const std::optional<Reason>& failure) {
@@ -66,17 +66,17 @@ class Results {
 
 struct NodeStatistics {
   std::array<std::uint64_t, kOutcomes.size()> votes{};  // by outcome
-  std::uint64_t quarantines = 0;                        // times that it was barred
+  std::uint64_t quarantines = 0;                        // how often the node was quarantined
 };
 
 struct Statistics {
   explicit Statistics(std::size_t count) : nodes(count) {}
 
-  Results acquisitions, extensions, releases;  // extensions: those of watchdogs too
-  Histogram acquisition_times;                 // of those that were won, waiting included
+  Results acquisitions, extensions, releases;  // extensions include those of watchdogs
+  Histogram acquisition_times;                 // successful ones, including the wait
   Histogram round_times;                       // from the first byte to the decision
-  std::uint64_t hand_overs = 0;                // begun
-  std::uint64_t lost_leases = 0;               // told by a watchdog
+  std::uint64_t hand_overs = 0;                // started
+  std::uint64_t lost_leases = 0;               // reported by a watchdog
   std::vector<NodeStatistics> nodes;
 
   Statistics& operator+=(const Statistics& other) {

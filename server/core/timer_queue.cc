@@ -8,7 +8,7 @@ namespace {
 constexpr std::size_t kNowhere = std::numeric_limits<std::size_t>::max();
 }  // namespace
 
-// Owned by the handle. In the heap until it fires, is cancelled, or the queue goes.
+// Owned by the handle. In the heap until it fires, is cancelled, or the queue is destroyed.
 class TimerQueue::Entry final : public TimerHandle::Entry {
  public:
   Entry(TimerQueue& queue, std::function<void()> what) : callback(std::move(what)), queue_(queue) {}
@@ -23,7 +23,7 @@ class TimerQueue::Entry final : public TimerHandle::Entry {
   TimerQueue& queue_;
 };
 
-// A callback may own handles of this very queue, which are not in it any more then.
+// Destroying a callback may destroy handles of this queue, so their entries leave the heap first.
 TimerQueue::~TimerQueue() {
   std::vector<std::function<void()>> callbacks;
   for (const Slot& slot : heap_) {

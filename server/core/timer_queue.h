@@ -1,5 +1,5 @@
-// Timers in the order in which they are due. The loop and the simulation both keep theirs here.
-// One thread. O(log n) to set, to cancel and to fire; one allocation a timer.
+// A priority queue of timers, used by the event loop and by the simulation. Strand-confined.
+// Setting, cancelling and firing take O(log n); each timer takes one allocation.
 #pragma once
 
 #include <cstddef>
@@ -24,7 +24,7 @@ class TimerQueue {
   // The earliest deadline, if any timer is set.
   [[nodiscard]] std::optional<MonotonicTime> Next() const;
 
-  // Takes out the earliest timer if it is due, for the caller to call.
+  // Removes the earliest timer and returns its callback, if it is due. The caller calls it.
   [[nodiscard]] std::optional<std::function<void()>> TakeDue(MonotonicTime now);
 
   [[nodiscard]] std::size_t size() const { return heap_.size(); }
@@ -34,7 +34,7 @@ class TimerQueue {
   struct Slot {
     MonotonicTime when;
     std::uint64_t sequence = 0;  // breaks ties
-    Entry* entry = nullptr;      // knows where its slot is
+    Entry* entry = nullptr;      // stores the index of this slot
     bool operator<(const Slot& other) const {
       return std::tie(when, sequence) < std::tie(other.when, other.sequence);
     }
@@ -45,7 +45,7 @@ class TimerQueue {
   void SiftDown(std::size_t place, const Slot& slot);
   void Remove(std::size_t place);
 
-  std::vector<Slot> heap_;  // binary: the earliest is the first
+  std::vector<Slot> heap_;  // binary heap: the earliest timer is first
   std::uint64_t sequence_ = 0;
 };
 

@@ -1,4 +1,4 @@
-// The values of the lock domain. Plain data: copyable, no thread, no clock.
+// Value types of the lock domain. Plain data: copyable, independent of threads and clocks.
 #pragma once
 
 #include <algorithm>
@@ -17,17 +17,18 @@ namespace redlock {
 
 using Duration = std::chrono::nanoseconds;
 
-// Tag of the monotonic clock: for intervals and all safety decisions. Has no now(): see Clock.
+// Tag of the monotonic clock, which is used for intervals and for all safety decisions. It has no
+// now(): see Clock.
 struct MonotonicEpoch {
   using duration = Duration;
 };
 using MonotonicTime = std::chrono::time_point<MonotonicEpoch, Duration>;
 
-// For people and for fencing proposals only.
+// Only for display and for fencing proposals.
 using WallTime = std::chrono::time_point<std::chrono::system_clock, Duration>;
 
-// A type for each idea, so that a key and a token cannot be swapped. Copies share the characters: a
-// lease has its key in half a dozen places.
+// An immutable string with its own type for each use, so that a key and a token cannot be swapped.
+// Copies share the characters, because a lease keeps its key in several places.
 template <typename Tag>
 class Text {
  public:
@@ -44,49 +45,51 @@ class Text {
   }
 
  private:
-  std::shared_ptr<const std::string> value_;  // null for none
+  std::shared_ptr<const std::string> value_;  // null if empty
 };
 
-// What is locked: 1 to 512 bytes of UTF-8.
+// The name of a lock: 1 to 512 bytes of UTF-8.
 using Key = Text<struct KeyTag>;
 // The secret that proves ownership: 1 to 128 bytes. Never logged.
 using OwnerToken = Text<struct OwnerTokenTag>;
-// Tokens that a daemon makes begin like this. They are never used again for a second hold, which
-// saves their release a precaution (see ReleaseStep::seal).
+// The prefix of tokens that a daemon makes. Such a token is never used for a second hold, so its
+// release needs no seal (see ReleaseStep::seal).
 inline constexpr std::string_view kMadeTokenPrefix = "rl-";
 
-// A holder's label for people: at most 128 bytes.
+// A human-readable label of the holder: at most 128 bytes.
 using OwnerLabel = Text<struct OwnerLabelTag>;
 
-// Grows strictly over successive holders of a key. 0: none. Below 2^53, because Redis' Lua
-// computes in doubles; proposals follow the wall clock in microseconds, which gets there in 2255.
+// Strictly increases over successive holders of a key. 0: none. Below 2^53, because Redis' Lua
+// computes in doubles; proposals follow the wall clock in microseconds, which reaches 2^53 in 2255.
 struct FencingToken {
   std::uint64_t value = 0;
   auto operator<=>(const FencingToken&) const = default;
 };
 inline constexpr FencingToken kMaxFencingToken{(std::uint64_t{1} << 53) - 1};
 
-// Names one attempt to acquire, over all daemons: what a roll-back takes back. Not secret.
+// Identifies one acquisition attempt across all daemons. A roll-back names it. Not secret.
 struct AttemptId {
   std::uint64_t value = 0;
   bool operator==(const AttemptId&) const = default;
 };
 
 // The stream that a lease belongs to: the one that acquired or adopted it last. Each node stores
-// it, and the end of a stream deletes a key only on the nodes that name this very stream. Ordered
-// by `number`, so that an adoption that was delayed on its way does not replace a later one: the
-// fence proposed for an acquisition; for an adoption, AdoptOperation.sequence or a number proposed
-// likewise.
+// it. The end of a stream deletes a key only on the nodes that name this very stream.
+//
+// Ordered by `number`, so that a delayed adoption does not replace a later one. For an acquisition,
+// the number is the proposed fence; for an adoption, it is AdoptOperation.sequence or a number
+// proposed like a fence.
 struct Keeper {
   std::uint64_t number = 0;
   AttemptId id;
   bool operator==(const Keeper&) const = default;
 };
 
-// Position of a node in the configured list.
+// Index of a node in the configured list.
 using NodeIndex = std::size_t;
 
-// One node's answer in one round. kError and kTimeout are unknown, not denials.
+// One node's answer in one round. kError and kTimeout mean that the result is unknown; they are not
+// denials.
 enum class Outcome {
   kGranted,
   kHeld,
@@ -121,8 +124,8 @@ inline constexpr std::array kOutcomes = {Outcome::kGranted,    Outcome::kHeld,  
   return "?";
 }
 
-// True where the node's state is not known afterwards: it may hold the key, and is owed a clean-up.
-// A quarantined node may have granted what does not count.
+// Whether the state of the node is unknown after this outcome. The node may hold the key, so the
+// step must be rolled back there. A quarantined node may have granted a vote that does not count.
 [[nodiscard]] constexpr bool IsUnknown(Outcome outcome) {
   return outcome == Outcome::kError || outcome == Outcome::kTimeout ||
          outcome == Outcome::kQuarantined;
@@ -131,7 +134,7 @@ inline constexpr std::array kOutcomes = {Outcome::kGranted,    Outcome::kHeld,  
 struct Vote {
   NodeIndex node = 0;
   Outcome outcome = Outcome::kError;
-  std::string message;  // of an error; never holds a token
+  std::string message;  // of an error; never contains a token
   Duration latency{};   // since the round began
 };
 using Votes = std::vector<Vote>;
@@ -145,12 +148,12 @@ struct Lease {
   Key key;
   OwnerToken token;
   FencingToken fence;
-  std::optional<Keeper> keeper;  // set if a stream acquired or adopted it with this operation
-  Duration validity{};           // left at the decision
-  MonotonicTime valid_until{};   // the same as an instant
+  std::optional<Keeper> keeper;  // set by an acquisition, or by an extension for a stream
+  Duration validity{};           // remaining at the decision
+  MonotonicTime valid_until{};   // the end of the validity
 };
 
-// Why an operation failed; the contract's table of reasons, as far as the core decides them.
+// Why an operation failed: the reasons of the API contract that the core decides.
 enum class Reason {
   kLockAlreadyHeld,
   kMaxRetriesExceeded,

@@ -35,7 +35,7 @@ void Acquisition::Begin(std::optional<Error> refusal) {
     deadline_timer_ =
         env_.scheduler.At(*command_.deadline, [this] { Cancel(Reason::kDeadlineExceeded); });
   }
-  // Nobody overtakes those who wait, except a caller whose token may hold the key already.
+  // A new acquisition does not overtake waiters, unless its token may hold the key already.
   const WaitQueue* const waiting = queues_.Find(command_.key);
   const bool waits = waiting != nullptr && retries_left_ != 0 && waiting->yielding();
   const bool others_first = waits || (waiting != nullptr && waiting->size() > 0);
@@ -97,12 +97,12 @@ void Acquisition::Queue(const AttemptResult* lost) {
   WaitQueue& queue = queues_.Get(command_.key);
   if (registry_.size() > env_.options.max_operations) {
     FailSoon({.reason = Reason::kOverloaded,
-              .message = "the daemon's bound on operations under way is reached"});
+              .message = "too many operations in progress at this daemon: retry later"});
     return;
   }
   if (queue.size() >= env_.options.max_waiters_per_key) {
     FailSoon({.reason = Reason::kOverloaded,
-              .message = "the daemon's bound on callers that wait for one key is reached"});
+              .message = "too many acquisitions wait for this key at this daemon: retry later"});
     return;
   }
   queue_ = &queue;
@@ -110,7 +110,8 @@ void Acquisition::Queue(const AttemptResult* lost) {
   queue.Join(*this, lost);
 }
 
-// A policy with a limit gives up in its own time, whether its turn has come or not.
+// A policy with a retry limit gives up after its own delays, whether this acquisition is the head
+// or not.
 void Acquisition::SetRetryTimer() {
   if (retries_left_ < 0) return;
   const Duration delay = NextRetryDelay(command_.retry, env_.random);
@@ -120,7 +121,7 @@ void Acquisition::SetRetryTimer() {
 void Acquisition::OnRetryTimer() {
   const auto self = shared_from_this();
   --retries_left_;
-  if (trying()) {  // woken a moment ago; its result ends it if this was the last retry
+  if (trying()) {  // just woken; the result ends it if this was the last retry
     if (retries_left_ > 0) SetRetryTimer();
     return;
   }
@@ -129,7 +130,7 @@ void Acquisition::OnRetryTimer() {
     queue_->TryHead();
   } else if (retries_left_ == 0) {
     votes_ = queue_->last_votes();
-    ++attempts_;  // of which the head's answer was the answer
+    ++attempts_;  // the head's result stands for this attempt
     Fail(queue_->last_error());
   }
 }
@@ -137,13 +138,13 @@ void Acquisition::OnRetryTimer() {
 void Acquisition::Cancel(Reason why) {
   if (!done_) return;
   if (queue_ != nullptr && votes_.empty()) votes_ = queue_->last_votes();
-  Fail({.reason = why, .message = "gave up while waiting for the lock"});
+  Fail({.reason = why, .message = "the acquisition ended before it got the lock"});
 }
 
 void Acquisition::Fail(Error error) {
   if (error.reason == Reason::kLockAlreadyHeld && command_.retry.max_retries > 0) {
     error.reason = Reason::kMaxRetriesExceeded;
-    error.message = "the retries are used up and the key is still held";
+    error.message = "the retries are used up: another holder still has the lock";
   }
   Finish({.lease = std::nullopt,
           .error = std::move(error),
@@ -165,7 +166,7 @@ void Acquisition::Finish(AcquireResult result) {
   const bool was_trying = trying();
   if (was_trying) std::exchange(attempt_, nullptr)->Cancel();
   if (queue_ != nullptr) std::exchange(queue_, nullptr)->Leave(*this, was_trying);
-  command_.queued = nullptr;  // it may hold this
+  command_.queued = nullptr;  // it may hold a reference to this
   registry_.Remove(*this);
   env_.statistics.acquisitions.Add(result.lease ? std::nullopt
                                                 : std::optional(result.error.reason));

@@ -1,5 +1,6 @@
-// A caller's wish for a lock: attempts, the pauses between them, the place in the queue, the
-// caller's deadline and cancellation. Owned by the registry until it is decided.
+// One acquisition by a caller: attempts, the pauses between them, the position in the wait queue,
+// the caller's deadline and cancellation. The registry owns it until it is decided.
+// Strand-confined.
 #pragma once
 
 #include <functional>
@@ -15,7 +16,7 @@ class WaitQueues;
 
 struct AcquireResult {
   std::optional<Lease> lease;  // set on success
-  Error error;                 // else this says why
+  Error error;                 // set on failure
   Votes votes;
   int attempts = 0;
   Duration waited{};
@@ -25,16 +26,18 @@ using AcquireDone = std::function<void(AcquireResult)>;
 
 class Acquisition final : public Cancellable, public std::enable_shared_from_this<Acquisition> {
  public:
-  // The command has a token. `refusal`: why it is not even tried, if it is refused.
+  // The command must have a token. `refusal` is the error of an acquisition that is refused without
+  // an attempt.
   static std::shared_ptr<Acquisition> Start(const Environment& env, OperationRegistry& registry,
                                             WaitQueues& queues, AcquireCommand command,
                                             AcquireDone done, std::optional<Error> refusal);
 
-  // Gives up: whatever has been or will yet be granted is released.
+  // Gives up: rolls back present and late grants, and calls `done` with `why`.
   void Cancel(Reason why) override;
   void Drain() override { Cancel(Reason::kDraining); }
 
-  // For its queue. The head tries, or takes the lock over from a holder that releases it.
+  // Called by the wait queue: the head tries, or takes the lock over from a holder that releases
+  // it.
   void Try(Attempt::Order order);
   void TakeOver(std::shared_ptr<HandOver> releaser);
   [[nodiscard]] bool trying() const { return attempt_ != nullptr; }
@@ -56,13 +59,13 @@ class Acquisition final : public Cancellable, public std::enable_shared_from_thi
   const Environment& env_;
   OperationRegistry& registry_;
   WaitQueues& queues_;
-  AcquireCommand command_;  // constant but for `queued`, which ends with the wait
+  AcquireCommand command_;  // constant except `queued`, which is cleared at the end
   AcquireDone done_;
   const MonotonicTime started_;
   int attempts_ = 0;
   int retries_left_;
-  std::shared_ptr<Attempt> attempt_;  // under way
-  WaitQueue* queue_ = nullptr;        // while it waits there
+  std::shared_ptr<Attempt> attempt_;  // in progress
+  WaitQueue* queue_ = nullptr;        // while waiting
   Votes votes_;                       // of the last attempt
   TimerHandle deadline_timer_;
   TimerHandle retry_timer_;

@@ -8,35 +8,35 @@ namespace {
 
 using std::chrono::milliseconds;
 
-// After the TTL that a node told, for its own rounding to milliseconds.
+// Added to the TTL that a node reported, because the node rounds it to milliseconds.
 constexpr Duration kAfterExpiry = milliseconds(2);
-// One node is asked so often whether the key is free: for holders that announce nothing. A few
-// commands a second, however many wait.
+// The interval of probes of one node, for holders that announce nothing. A few commands per second,
+// however many acquisitions wait.
 constexpr Duration kProbePause = milliseconds(400);
 constexpr Duration kProbeJitter = milliseconds(200);
-// Nodes announce a release within a network's delay of each other; a node that has not by then is
-// not waited for.
+// Announcements of one release arrive within a network delay of each other. The head does not wait
+// longer for the other nodes.
 constexpr Duration kAnnouncementGrace = milliseconds(2);
-// How long other daemons are left alone with a key for which they wait. A distant daemon needs as
-// long to hear of the release and to ask for the key; so this ends as soon as somebody has the key,
-// and is halved each time that nobody came.
+// How long the key is left to other daemons that wait for it. A distant daemon needs this long to
+// receive the announcement and to ask for the key. The yield ends as soon as another daemon has the
+// key, and is halved each time that none took it.
 constexpr Duration kLongestYield = milliseconds(100);
 constexpr Duration kShortestYield = milliseconds(2);
-// Meanwhile one node is asked so often whether somebody has the key.
+// The interval of probes of one node during a yield.
 constexpr Duration kYieldProbePause = milliseconds(1);
-// One that has it on that node may still fail to get it on a quorum.
+// The pause after a yield: a daemon that has the key on the probed node may still miss the quorum.
 constexpr Duration kAfterYield = milliseconds(10);
-// Rivals that split a vote once go to one node first for so long.
+// After a split vote, contenders ask one node first for this long.
 constexpr Duration kRivalry = std::chrono::seconds(5);
 constexpr Duration kAfterSplit = milliseconds(2);
-// A stranger may hold the first node alone: after so many denials by it, all are asked again.
+// Another holder may hold the first node alone. After this many denials by it, all nodes are asked.
 constexpr int kMaxDeniedFirst = 3;
-// After attempts that could not be decided.
+// Bounds of the pauses after undecided attempts.
 constexpr Duration kLongestRetryPause = std::chrono::seconds(2);
 constexpr int kMaxDoublings = 6;
-// A queue that nobody waits in keeps its subscription for a moment: busy keys come back.
+// An empty queue keeps its subscription for a moment, because busy keys get new waiters.
 constexpr Duration kLinger = milliseconds(200);
-// Places change with every hand-over; waiters are told no more often than this.
+// Positions change with every hand-over; waiters are informed at most this often.
 constexpr Duration kPositionPause = std::chrono::seconds(1);
 
 }  // namespace
@@ -97,7 +97,7 @@ void WaitQueue::Leave(Acquisition& waiter, bool was_trying) {
   const bool was_head = IsHead(waiter);
   std::erase(waiters_, &waiter);
   if (was_head) {
-    // What the head tried is being rolled back: the key may be free right behind that.
+    // The head's attempt is being rolled back: the key may be free right after that.
     if (was_trying) WakeAfter({});
     HeadChanged();
   }
@@ -160,7 +160,7 @@ void WaitQueue::WakeAfterLoss(const AttemptResult& result) {
   if (result.split) {
     WakeAfter(env_.random.UpTo(kAfterSplit));
   } else if (result.error.reason != Reason::kLockAlreadyHeld) {
-    // Nodes that do not answer in time may have too much to do: ever longer pauses help them.
+    // Nodes that do not answer in time may be overloaded: increasing pauses relieve them.
     const Duration pause = NextRetryDelay(head().command().retry, env_.random);
     WakeAfter(std::min(pause * (1 << std::min(failures_, kMaxDoublings)),
                        std::max<Duration>(pause, kLongestRetryPause)));
@@ -175,7 +175,7 @@ Attempt::Order WaitQueue::NextOrder() {
     denied_first_ = 0;
     return Attempt::Order::kAllAtOnce;
   }
-  ++denied_first_;  // until it turns out otherwise
+  ++denied_first_;  // reset when another split is seen or all nodes are asked
   return Attempt::Order::kOneFirst;
 }
 
@@ -191,7 +191,7 @@ void WaitQueue::TryHead() {
   head().Try(NextOrder());
 }
 
-// At the end of the holder's TTL, or to ask one node whether it has let go before.
+// Wakes at the end of the holder's TTL, or earlier to probe one node.
 void WaitQueue::WakeWhenDue() {
   const Duration until_free = free_at_ - env_.scheduler.Now() + kAfterExpiry;
   const Duration probe = kProbePause + env_.random.UpTo(kProbeJitter);
@@ -209,7 +209,7 @@ void WaitQueue::OnWake() {
     WakeAfter(std::min(kYieldProbePause, yield_until_ - env_.scheduler.Now()));
     return;
   }
-  if (std::exchange(yielded_, false)) {  // nobody came
+  if (std::exchange(yielded_, false)) {  // no daemon took the key
     yield_ = std::max(yield_ / 2, kShortestYield);
     TryHead();
     return;
@@ -238,7 +238,7 @@ void WaitQueue::OnProbed(Outcome outcome) {
   }
 }
 
-// Another daemon has had the key.
+// Called when another daemon has or has had the key.
 void WaitQueue::EndYield() {
   yielded_ = false;
   yield_ = kLongestYield;
@@ -266,7 +266,7 @@ void WaitQueue::OnReleased(bool others_wait) {
     yield_until_ = env_.scheduler.Now() + yield_;
     free_at_ = yield_until_;
     last_error_ = {.reason = Reason::kLockAlreadyHeld,
-                   .message = "others wait for the lock",
+                   .message = "other daemons wait for the lock",
                    .retry_after = yield_};
     if (HeadIsIdle()) WakeAfter(kYieldProbePause);
   } else {
@@ -276,8 +276,9 @@ void WaitQueue::OnReleased(bool others_wait) {
 
 void WaitQueue::OnListening(NodeIndex node) {
   listening_[node] = true;
-  // A release between the head's attempt and now has not been heard. Asked once, when a quorum
-  // listens. Where no holder was seen there was none to release, and the pause goes on.
+  // An announcement between the head's attempt and now may have been missed, so the head tries once
+  // when a quorum listens. If no holder was seen, there was none to release, and the pause
+  // continues.
   const auto listening = std::count(listening_.begin(), listening_.end(), true);
   if (static_cast<std::size_t>(listening) == QuorumOf(listening_.size()) &&
       last_error_.reason == Reason::kLockAlreadyHeld) {
@@ -286,7 +287,7 @@ void WaitQueue::OnListening(NodeIndex node) {
 }
 
 void WaitQueue::OnAnnounced(NodeIndex node) {
-  // This daemon's own release is no reason to take the key at once.
+  // This daemon's own release is not a reason to take the key at once.
   const bool own = own_[node];
   own_[node] = false;
   if (own || waiters_.empty() || releasing_) return;

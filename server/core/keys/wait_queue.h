@@ -1,9 +1,9 @@
-// Who waits for a key at this daemon: first come, first served.
+// Queues the acquisitions that wait for a key at this daemon: first come, first served.
 //
-// Only the head asks the nodes, and only when there is reason to: a holder at this daemon hands
-// over to it; a release elsewhere is announced; the TTL that the nodes told has passed; or, as a
-// fallback for holders that announce nothing, one node is asked now and then whether it is free.
-// However many wait, the nodes see one.
+// Only the head asks the nodes, and only when there is a reason: a holder at this daemon hands
+// over; a release elsewhere is announced; the TTL that the nodes reported has passed; or a probe of
+// one node, a fallback for holders that announce nothing, finds the key free. However many
+// acquisitions wait, the nodes see one.
 #pragma once
 
 #include <deque>
@@ -17,10 +17,10 @@
 
 namespace redlock {
 
-// The queue of one key. One thread. Waiters leave before they are destroyed.
+// The wait queue of one key. Strand-confined. Waiters must leave before they are destroyed.
 class WaitQueue final : public std::enable_shared_from_this<WaitQueue> {
  public:
-  // `empty` is called some time after the last one has left, unless another has come.
+  // `empty` is called some time after the last waiter has left, unless another one has joined.
   WaitQueue(const Environment& env, OperationRegistry& registry, Key key,
             std::function<void()> empty);
   ~WaitQueue();
@@ -32,27 +32,27 @@ class WaitQueue final : public std::enable_shared_from_this<WaitQueue> {
   void ForEach(auto visit) const {
     for (std::size_t i = 0; i < waiters_.size(); ++i) visit(*waiters_[i], i);
   }
-  // What the head was told last.
+  // The result of the head's last attempt.
   [[nodiscard]] const Error& last_error() const { return last_error_; }
   [[nodiscard]] const Votes& last_votes() const { return last_votes_; }
 
-  // To the tail. `lost`: the attempt that told it to wait, if it made one.
+  // Appends a waiter. `lost`: the failed attempt that made it wait, if any.
   void Join(Acquisition& waiter, const AttemptResult* lost);
-  // From any place. `was_trying`: it may have held the key for a moment.
+  // Removes a waiter at any position. `was_trying`: it may have held the key for a moment.
   void Leave(Acquisition& waiter, bool was_trying);
   void LeaveAsHolder(Acquisition& waiter);
-  // The head's attempt.
+  // The head's attempt failed.
   void OnLost(const AttemptResult& result);
-  // The head is to try now, if it is not trying already.
+  // Makes the head try now, or again after the attempt in progress.
   void TryHead();
 
-  // A holder releases: true where the head takes over, and `done` will be called. Else the key is
-  // to be released, and OnReleased() called then.
+  // A holder releases. Returns true if the head takes over; `done` will be called. Otherwise the
+  // caller must release the key and then call OnReleased().
   [[nodiscard]] bool TakeOver(const OwnerToken& from, const ReleaseDone& done);
-  // `others_wait`: at other daemons, which have their turn now.
+  // `others_wait`: acquisitions at other daemons wait, and the key is left to them for a moment.
   void OnReleased(bool others_wait);
-  // The key is left to other daemons for a moment.
   [[nodiscard]] bool subscribed() const { return subscribed_; }
+  // Whether the key is left to other daemons for a moment.
   [[nodiscard]] bool yielding() const { return env_.scheduler.Now() < yield_until_; }
 
   void OnListening(NodeIndex node);
@@ -86,27 +86,27 @@ class WaitQueue final : public std::enable_shared_from_this<WaitQueue> {
   MonotonicTime free_at_;  // when the holder's TTL will have passed, as far as is known
   Error last_error_;
   Votes last_votes_;
-  bool try_again_ = false;      // something happened while the head was trying
-  bool releasing_ = false;      // this daemon lets go of the key
-  Duration yield_;              // how long the next turn of other daemons is, at most
-  MonotonicTime yield_until_;   // other daemons have their turn
-  bool yielded_ = false;        // and it is not known yet whether they took it
-  int hand_overs_ = 0;          // since the key was last really released
-  MonotonicTime rivals_until_;  // a vote was split not long ago
-  int failures_ = 0;            // attempts in a row that could not be decided
-  int denied_first_ = 0;        // attempts in a row that one node denied
+  bool try_again_ = false;      // the key may have become free during the head's attempt
+  bool releasing_ = false;      // this daemon is releasing the key
+  Duration yield_;              // how long the key is left to other daemons, at most
+  MonotonicTime yield_until_;   // until then, the key is left to other daemons
+  bool yielded_ = false;        // it is not known yet whether one of them took it
+  int hand_overs_ = 0;          // since the last release without hand-over
+  MonotonicTime rivals_until_;  // a vote was split recently: one node is asked first
+  int failures_ = 0;            // consecutive undecided attempts
+  int denied_first_ = 0;        // consecutive attempts that the first node denied
   NodeIndex probe_node_ = 0;
 
   bool subscribed_ = false;  // from the first waiter on
   std::vector<bool> listening_;
   std::vector<bool> announced_;  // since the head's last attempt
-  std::vector<bool> own_;        // the next announcement there is of this daemon's release
+  std::vector<bool> own_;        // the node's next announcement is of this daemon's release
   TimerHandle wake_timer_;
   TimerHandle empty_timer_;
   TimerHandle position_timer_;
 };
 
-// The queues of a shard, by key; those that nobody waits in go. One thread.
+// The wait queues of a shard, by key. Empty queues are removed after a while. Strand-confined.
 class WaitQueues final : public AnnouncementSink {
  public:
   WaitQueues(const Environment& env, OperationRegistry& registry)

@@ -1,4 +1,4 @@
-// A lock that is waited for, acquired, and then extended for as long as somebody wants it.
+// Acquires a lock and then keeps extending it until it is released or given up. Strand-confined.
 #pragma once
 
 #include <functional>
@@ -13,27 +13,28 @@ namespace redlock {
 struct HoldCommand {
   AcquireCommand acquire;
   Duration interval{};  // between extensions; less than the TTL
-  // From the acquisition on. The TTLs are cut so that the lock expires at its end.
+  // Counted from the acquisition. TTLs are cut so that the lock expires at the end of the lifetime.
   std::optional<Duration> max_lifetime;
 };
 
 struct HoldEvents {
-  AcquireDone decided;  // once; on failure that is all
-  WatchEvents watched;  // afterwards, as of a watchdog
+  AcquireDone decided;  // once; on failure, no event follows
+  WatchEvents watched;  // afterwards, as from a watchdog
 };
 
 class HoldOperation final : public std::enable_shared_from_this<HoldOperation> {
  public:
-  // Events come one by one, never inside this call. The command has a token.
+  // Events arrive one at a time. The command must have a token.
   static std::shared_ptr<HoldOperation> Start(const Environment& env, OperationRegistry& registry,
                                               WaitQueues& queues, WatchdogIndex& index,
                                               HoldCommand command, HoldEvents events,
                                               std::optional<Error> refusal);
 
-  // What is held expires, or somebody else watches it. A wait is given up. No event comes any more.
+  // Gives up a pending acquisition. A held lease is left to expire, or another watchdog extends it.
+  // No event follows.
   void Detach();
-  // Once acquired: the watchdog, which is all that is needed from then on. Only it is to be
-  // detached then, not this.
+  // After the acquisition, takes the watchdog out of this object, which is then no longer needed.
+  // Detach only the watchdog from then on.
   [[nodiscard]] std::shared_ptr<Watchdog> TakeWatchdog() { return std::move(watchdog_); }
 
  private:

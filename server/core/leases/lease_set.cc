@@ -8,7 +8,7 @@
 namespace redlock {
 namespace {
 
-// So many leases are ended before others have their turn.
+// How many operations and leases End() handles before other work on the strand runs.
 constexpr int kPortion = 64;
 
 }  // namespace
@@ -84,7 +84,7 @@ void LeaseSet::OnAdopted(std::uint64_t id, const AdoptCommand& command,
   listener_->OnExtended(id, result);
 }
 
-// One watchdog is enough, if the lease was in this set before.
+// Replaces the watchdog if the set has the lease already: one is enough.
 void LeaseSet::Keep(const LeaseName& name, std::shared_ptr<Watchdog> watchdog, bool found_held) {
   Kept& kept = held_[name];
   if (kept.watchdog) kept.watchdog->Detach();
@@ -145,7 +145,7 @@ void LeaseSet::Break(bool until_silent) {
   listener_ = nullptr;
   for (const auto& [id, hold] : std::exchange(waiting_, {})) hold->Detach();
   for (auto& [name, kept] : held_) {
-    if (!kept.watchdog) continue;  // it broke before
+    if (!kept.watchdog) continue;  // the stream broke before
     kept.lease = kept.watchdog->lease();
     std::exchange(kept.watchdog, nullptr)->Detach();
   }
@@ -153,9 +153,9 @@ void LeaseSet::Break(bool until_silent) {
 
 void LeaseSet::End(StreamEnd end, std::function<void()> done) {
   if (std::exchange(ended_, true)) return;
-  // A client that closes its stream still hears of what it asked for before.
+  // A client that closes its stream still gets the results of its earlier requests.
   if (end != StreamEnd::kClosed) listener_ = nullptr;
-  // Called when the last release has dropped it.
+  // The deleter runs when the last release drops its reference.
   EndPortion(end, std::shared_ptr<void>(nullptr,
                                         [self = shared_from_this(), done = std::move(done)](void*) {
                                           self->listener_ = nullptr;

@@ -1,5 +1,5 @@
-// The leases of one stream on one shard: what it waits for, what it keeps alive, and what becomes
-// of them when it ends. Hold, Watch and Session are adapters over this.
+// The leases of one stream on one shard: pending acquisitions, watched leases, and what happens to
+// them when the stream ends. Hold, Watch and Session are adapters over this.
 #pragma once
 
 #include <cstddef>
@@ -21,42 +21,45 @@ struct AdoptCommand {
   OwnerToken token;
   Duration ttl{};
   Duration interval{};
-  std::optional<std::uint64_t> sequence;  // unset: the last adoption counts
+  std::optional<std::uint64_t> sequence;  // unset: the last adoption wins
 };
 
-// Shared by the operations under way. In the shard's turns only.
+// Kept alive by the operations in progress. Strand-confined: call only on the shard's strand.
 class LeaseSet final : public std::enable_shared_from_this<LeaseSet> {
  public:
-  // Hears of everything, until Close(); never inside a call, except where a command says so.
+  // Receives all results and events until Break() or End(); after End(kClosed), until `done` is
+  // called. Never called inside a call, unless a command says so.
   class Listener {
    public:
     virtual ~Listener() = default;
     virtual void OnAcquired(std::uint64_t id, const AcquireResult& result) = 0;
     virtual void OnQueued(std::uint64_t id, std::size_t position) = 0;
-    // Of an extension and of an adoption.
+    // The result of an extension or adoption.
     virtual void OnExtended(std::uint64_t id, const ExtendResult& result) = 0;
     virtual void OnReleased(std::uint64_t id, const ReleaseResult& result) = 0;
     virtual void OnEvent(const Key& key, const WatchEvent& event) = 0;
   };
 
-  // Both must outlive it, the listener only until Close(). `source`: whose requests these are.
+  // The shard must outlive the set. The listener must live as long as it is called (see Listener).
+  // `source` identifies the stream to the concurrency limiter.
   LeaseSet(Shard& shard, Listener& listener, Source source);
 
   void Acquire(std::uint64_t id, HoldCommand command);
-  // Gives up an acquisition that still waits, without a word. False if there is none.
+  // Gives up a pending acquisition without calling the listener. Returns false if there is none.
   bool GiveUp(std::uint64_t id);
   void Adopt(std::uint64_t id, AdoptCommand command);
   void Extend(std::uint64_t id, ExtendCommand command);
   void Release(std::uint64_t id, const Key& key, const OwnerToken& token);
   void Watch(WatchCommand command);
 
-  // The stream broke: gives up what waits, and stops extending; no callback follows. If
-  // End(kSilent) will follow, what is to be released then is remembered; else everything expires.
+  // The stream broke: gives up pending acquisitions and stops extending; no callback follows. If
+  // `until_silent`, End() will follow and the leases to be released then are remembered; otherwise
+  // everything expires.
   void Break(bool until_silent);
-  // The same, and what is held, or was until Break(), is released or expires by itself. `done` is
-  // called once everything that is released has been, as far as nodes answered. Only the first call
-  // counts. A portion is done in
-  // each turn: there may be thousands of leases, and others' answers to be read meanwhile.
+  // Ends the stream: gives up pending acquisitions, and releases the leases or lets them expire,
+  // including those from before Break() (see stream_end.h). Calls `done` after all releases, as far
+  // as nodes answered. Only the first call has an effect. The work is done in portions on the
+  // strand, because there may be thousands of leases while other clients' answers wait to be read.
   void End(StreamEnd end, std::function<void()> done);
 
   [[nodiscard]] std::size_t size() const { return waiting_.size() + held_.size(); }
@@ -69,14 +72,14 @@ class LeaseSet final : public std::enable_shared_from_this<LeaseSet> {
   };
   struct HashLeaseName {
     std::size_t operator()(const LeaseName& name) const {
-      return std::hash<std::string>()(name.token.value());  // which nearly always differ
+      return std::hash<std::string>()(name.token.value());  // tokens nearly always differ
     }
   };
   struct Kept {
-    std::shared_ptr<Watchdog> watchdog;  // null once detached
-    Lease lease;                         // then, as it was
-    // The lease was held before: an acquisition with extend_if_held, which may have been delayed on
-    // its way here while the client went on elsewhere. Silence does not release it.
+    std::shared_ptr<Watchdog> watchdog;  // null after Detach
+    Lease lease;                         // set after Detach
+    // The lease was already held: an acquisition with extend_if_held found it. The request may have
+    // been delayed while the client continued elsewhere, so silence does not release the lease.
     bool found_held = false;
   };
 
@@ -91,7 +94,7 @@ class LeaseSet final : public std::enable_shared_from_this<LeaseSet> {
   Shard& shard_;
   Listener* listener_;  // null once the stream has ended
   const Source source_;
-  std::unordered_map<std::uint64_t, std::shared_ptr<HoldOperation>> waiting_;  // by operation
+  std::unordered_map<std::uint64_t, std::shared_ptr<HoldOperation>> waiting_;  // by operation id
   std::unordered_map<LeaseName, Kept, HashLeaseName> held_;
   TimerHandle portion_;
   bool ended_ = false;

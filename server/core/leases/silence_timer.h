@@ -1,8 +1,7 @@
-// Notices that a client has sent nothing for the time that it agreed to (disconnect_grace).
+// Detects that a client has been silent for the agreed time (disconnect_grace).
 //
-// Safe, because the client counts from the time at which it sent its last message that was
-// answered, which is not after the time at which that message was read here, and stops a drift
-// earlier (tests/model/stream.pml).
+// This is safe: the client counts from when it sent its last answered message, which is not after
+// this daemon read that message, and it stops earlier by the clock drift (tests/model/stream.pml).
 #pragma once
 
 #include <functional>
@@ -13,7 +12,7 @@
 
 namespace redlock {
 
-// In the turns of one shard. `silent` is called once, never inside a call.
+// Strand-confined. `silent` is called once, never inside a call.
 class SilenceTimer {
  public:
   SilenceTimer(Scheduler& scheduler, Duration grace, std::function<void()> silent)
@@ -22,7 +21,7 @@ class SilenceTimer {
     Arm();
   }
 
-  // A message has been read.
+  // Records that a message was read.
   void OnRead() {
     if (Has(Safeguard::kSilenceFromReading) || last_read_ == MonotonicTime{}) {
       last_read_ = scheduler_.Now();
@@ -30,7 +29,7 @@ class SilenceTimer {
   }
 
  private:
-  // Once a grace, however many messages come.
+  // Sets at most one timer for each grace period, however many messages arrive.
   void Arm() {
     timer_ = scheduler_.At(last_read_ + grace_, [this] {
       if (scheduler_.Now() < last_read_ + grace_) {

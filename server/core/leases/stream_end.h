@@ -1,19 +1,19 @@
-// What becomes of a stream's leases when it ends. Decided here, and nowhere else.
+// Decides what happens to the leases of a stream when it ends. No other code decides this.
 //
-// A daemon cannot know whether a stream ended because its client cancelled, died, or lost the
-// network. So it never gives up what the client may still trust: only a message of the client
-// releases, or the silence that the client has agreed to. In every other case the leases expire by
-// themselves.
+// A daemon cannot know whether a stream ended because its client cancelled, died or lost the
+// network. So it never releases a lease that the client may still trust, unless the client sent a
+// message that releases or was silent for as long as it agreed to. In all other cases, the leases
+// expire.
 #pragma once
 
 namespace redlock {
 
 enum class StreamEnd {
   kClosed,    // the client sent SessionOperation.close
-  kSilent,    // nothing was read from it for the disconnect_grace that it asked for
+  kSilent,    // the daemon read nothing for the client's disconnect_grace
   kBroken,    // half-closed, cancelled, reset, or past its deadline
-  kRefused,   // it sent what cannot be served, or does not read what it is sent
-  kShutDown,  // the daemon shuts down, and the client has had its time to move
+  kRefused,   // the client sent an invalid request, or does not read its events
+  kShutDown,  // the daemon shuts down, and the client has had time to move
 };
 
 enum class LeaseFate { kReleased, kExpires };

@@ -8,16 +8,17 @@
 namespace redlock {
 namespace {
 
-// After a failure: an eighth of what is left, so that several tries fit in, within these bounds.
+// The pause after a failure: an eighth of the remaining validity, so that several retries fit in,
+// within these bounds.
 constexpr int kTriesLeft = 8;
 constexpr Duration kShortestPause = std::chrono::milliseconds(5);
 constexpr Duration kLongestPause = std::chrono::milliseconds(250);
 
-// A validity that was cut ends this much before the lifetime does, at most: by rounding.
+// Because of rounding, a cut validity may end this much before the lifetime, at most.
 constexpr Duration kCutRounding = std::chrono::milliseconds(3);
 
-// Extensions are made at ticks, so that many leases share their writes: a part of the interval, and
-// a power of two milliseconds, so that ticks of different intervals meet.
+// Extensions are sent at ticks, so that many leases share their writes. A tick is a fraction of the
+// interval and a power of two milliseconds, so that the ticks of different intervals coincide.
 constexpr int kTicksPerInterval = 64;
 constexpr Duration kLongestTick = std::chrono::milliseconds(16);
 
@@ -101,7 +102,7 @@ void Watchdog::EndLifetime() {
   Tell({.type = WatchEvent::Type::kLifetimeEnded,
         .lease = {},
         .error = {.reason = Reason::kDeadlineExceeded,
-                  .message = "max_lifetime has passed; the lease is extended no longer"},
+                  .message = "max_lifetime has passed: the lease is no longer extended"},
         .votes = {},
         .consecutive_failures = failures_,
         .goes_on = false});
@@ -135,7 +136,7 @@ void Watchdog::Extend() {
     return;
   }
   last_extension_ = env_.scheduler.Now();
-  ExtendAt(kNever);  // while this one is under way
+  ExtendAt(kNever);  // none while this one is in progress
   extension_ = Extension::Start(env_, registry_,
                                 {.key = key_,
                                  .token = token_,
@@ -158,8 +159,8 @@ void Watchdog::OnExtension(ExtendResult result) {
     return;
   }
   const bool denied = result.error.reason == Reason::kLockNotHeld;
-  // The answer may be there before the expiry timer has its turn, where the daemon was suspended:
-  // nothing is told before the loss.
+  // If the daemon was suspended, the answer may be processed before the expiry timer. The loss must
+  // be reported first.
   const bool expired = env_.scheduler.Now() >= valid_until_;
   if (lost_ || (!denied && !expired)) {
     OnExtendFailed(std::move(result));
@@ -178,7 +179,8 @@ void Watchdog::OnExtended(ExtendResult result) {
   lost_ = false;
   held_ = true;
   failures_ = 0;
-  valid_until_ = std::max(valid_until_, result.lease->valid_until);  // none shortens a lease
+  // An extension never shortens a lease.
+  valid_until_ = std::max(valid_until_, result.lease->valid_until);
   fence_ = result.lease->fence;
   ExtendAt(AfterInterval());
   Tell({.type = WatchEvent::Type::kExtended,
@@ -193,7 +195,7 @@ void Watchdog::OnExtendFailed(ExtendResult result) {
   const MonotonicTime now = env_.scheduler.Now();
   const Duration soon =
       std::clamp((valid_until_ - now) / kTriesLeft, kShortestPause, kLongestPause);
-  // A lost lease is asked after at its interval only: there is no validity left to save.
+  // A lost lease is retried only once an interval: there is no validity left to save.
   ExtendAt(lost_ ? last_extension_ + interval_ : now + std::min(soon, interval_));
   Tell({.type = WatchEvent::Type::kExtendFailed,
         .lease = {},
@@ -203,14 +205,15 @@ void Watchdog::OnExtendFailed(ExtendResult result) {
 }
 
 MonotonicTime Watchdog::AfterInterval() {
-  // Leases that were taken together are not extended together for ever.
+  // The first pause is random, so that leases that were acquired together are not extended together
+  // forever.
   const Duration pause = std::exchange(spread_, true) ? interval_ : env_.random.UpTo(interval_);
   const MonotonicTime due = last_extension_ + pause;
   const Duration tick = TickOf(interval_);
   return std::max(due - due.time_since_epoch() % tick, env_.scheduler.Now());
 }
 
-// Then there is nothing more to gain by an extension.
+// If so, another extension gains nothing.
 bool Watchdog::IsValidUntilLifetimeEnd() const {
   return held_ && lifetime_end_ && *lifetime_end_ - valid_until_ < kCutRounding;
 }
@@ -235,14 +238,14 @@ void Watchdog::SetTimer() {
 
 void Watchdog::OnTimer() {
   const MonotonicTime now = env_.scheduler.Now();
-  // Before anything is sent: after a pause of the whole daemon both may be due.
+  // Reports the loss before sending anything: if the daemon was suspended, both may be due.
   if (!lost_ && now >= valid_until_) {
     if (IsValidUntilLifetimeEnd()) {
       EndLifetime();
       return;
     }
     Lose({.reason = Reason::kValidityExpired,
-          .message = "the lease could not be extended before its validity ran out"},
+          .message = "the lease could not be extended before its validity ended"},
          {});
     if (!events_) return;
   }

@@ -1,20 +1,19 @@
-// Extends one lease for as long as somebody wants it, and reports in time when it is lost.
+// Extends one lease until the watchdog ends, and reports its loss in time.
 //
-// The first extension is made at once (within an interval, for a lease that was just acquired),
-// then one every interval. One that fails is repeated sooner, while validity lasts: a passing fault
-// does not kill a watchdog. LOST is reported at the moment at which the validity ends on the
-// monotonic clock, or a quorum says that the token no longer holds the key, whichever comes first;
-// it needs no node to answer.
+// The first extension is sent at once (within an interval for a lease that was just acquired), then
+// one in every interval. A failed extension is retried sooner while validity lasts, so that a
+// transient fault does not end a watchdog. LOST is reported when the validity ends on the monotonic
+// clock, or when a quorum answers that the token no longer holds the key, whichever comes first.
+// The end of the validity is detected without an answer from any node.
 //
-// A lease that is lost, or whose watchdog ends, is left to expire: its client may still trust it.
-// No validity that is reported reaches beyond max_lifetime, because the TTL of the extensions is
-// cut.
+// A lease that is lost, or whose watchdog ends, is left to expire, because its client may still
+// trust it. No reported validity exceeds max_lifetime, because the TTL of the extensions is cut.
 //
-// How long a lease is valid that this daemon has not acquired is known to its client only. Until
-// the first success, a TTL from the start is taken as the bound.
+// If this daemon did not acquire the lease, only its client knows how long it is valid. Until the
+// first success, the watchdog assumes one TTL from the start.
 //
 // Many watchdogs cost little: their extensions are spread over the interval, and those due within
-// a tick of each other are made together, in one write to each node.
+// one tick are sent together, in one write to each node. Strand-confined.
 #pragma once
 
 #include <functional>
@@ -34,8 +33,8 @@ struct WatchCommand {
   Duration interval{};  // less than ttl
   bool keep_watching_after_loss = false;
   std::optional<Duration> max_lifetime;
-  // Known to be valid, because it was just acquired or adopted. If it belongs to a stream, that is
-  // the one that this watchdog extends for.
+  // Set if the lease is known to be valid, because it was just acquired or adopted. If it belongs
+  // to a stream, the watchdog extends on behalf of that stream.
   std::optional<Lease> held;
   Source source = {};
 };
@@ -49,8 +48,8 @@ struct WatchEvent {
     kReleased,       // by a Release of its token at this daemon
   };
   Type type = Type::kExtended;
-  Lease lease;  // for kExtended; for kLost its key and token
-  Error error;  // for the others
+  Lease lease;  // with kExtended; with kLost, only key and token are set
+  Error error;  // with all types but kExtended
   Votes votes;
   int consecutive_failures = 0;
   bool goes_on = true;  // false: the watchdog has ended, no event follows
@@ -59,26 +58,25 @@ using WatchEvents = std::function<void(WatchEvent)>;
 
 class Watchdog final : public Operation, public std::enable_shared_from_this<Watchdog> {
  public:
-  // Events come one by one, never inside this call.
+  // Events arrive one at a time, never inside this call.
   static std::shared_ptr<Watchdog> Start(const Environment& env, OperationRegistry& registry,
                                          WatchdogIndex& index, WatchCommand command,
                                          WatchEvents events);
 
-  // No event comes any more, and nothing is extended: the lease expires, or somebody else watches
-  // it.
+  // Stops extending; no event follows. The lease expires, or another watchdog extends it.
   void Detach();
-  // The owner releases the lease, or somebody takes it by force: ends with an event.
+  // The owner releases the lease (OnReleased), or it is released by force (OnTaken): ends the
+  // watchdog with an event.
   void OnReleased();
   void OnTaken();
   [[nodiscard]] const Key& key() const { return key_; }
   [[nodiscard]] const OwnerToken& token() const { return token_; }
-  // As it is known here. Its keeper is the stream that this watchdog extends for, if it does for
-  // one.
+  // The lease as this watchdog knows it. The keeper is set if the watchdog extends for a stream.
   [[nodiscard]] Lease lease() const;
   [[nodiscard]] bool lost() const { return lost_; }
   [[nodiscard]] int failures() const { return failures_; }
   [[nodiscard]] MonotonicTime valid_until() const { return valid_until_; }
-  // The lease was extended by other means.
+  // Records that the lease was extended by other means.
   void Confirmed(const Lease& lease);
 
  private:
@@ -92,7 +90,7 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
   void OnExtendFailed(ExtendResult result);
   [[nodiscard]] MonotonicTime AfterInterval();
   void ExtendAt(MonotonicTime when);
-  // The TTL of an extension now, cut so that the lease expires at the end of the lifetime.
+  // The TTL of an extension sent now, cut so that the lease expires at the end of the lifetime.
   [[nodiscard]] Duration TtlNow() const;
   [[nodiscard]] bool IsValidUntilLifetimeEnd() const;
   void EndLifetime();
@@ -105,7 +103,8 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
   const Environment& env_;
   OperationRegistry& registry_;
   WatchdogIndex& index_;
-  // Of the command. There may be very many watchdogs: only what is needed is kept.
+  // Fields of the command. Only those that are needed are kept, because there may be many
+  // watchdogs.
   const Key key_;
   const OwnerToken token_;
   const Duration ttl_;
@@ -115,16 +114,16 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
   const Source source_;
   const std::optional<MonotonicTime> lifetime_end_;
 
-  bool held_;  // acquired, or extended once
+  bool held_;  // acquired, or extended at least once
   FencingToken fence_;
   bool lost_ = false;
-  bool spread_ = false;  // the first pause, which is random, is over
+  bool spread_ = false;  // the first, random pause is over
   int failures_ = 0;
   WatchEvents events_;
   MonotonicTime valid_until_;
   MonotonicTime last_extension_;
   MonotonicTime extend_at_ = kNever;
-  std::shared_ptr<Extension> extension_;  // under way
+  std::shared_ptr<Extension> extension_;  // in progress
   TimerHandle timer_;  // for the loss or the next extension, whichever comes first
   TimerHandle lifetime_timer_;
 };

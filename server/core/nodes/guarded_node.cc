@@ -6,7 +6,7 @@
 
 namespace redlock {
 
-// Passes an answer on after the guard has looked at it.
+// Forwards an answer after the guard has checked it.
 class GuardedNode::Checked final : public ReplySink {
  public:
   Checked(NodeGuard& guard, MonotonicTime asked, std::shared_ptr<ReplySink> sink)
@@ -22,7 +22,7 @@ class GuardedNode::Checked final : public ReplySink {
   const std::shared_ptr<ReplySink> sink_;
 };
 
-// Adds what the guard has to say to an answer.
+// Adds the node's quarantine reason to an answer.
 class GuardedNode::Noted final : public ReplySink {
  public:
   Noted(const NodeGuard& guard, std::shared_ptr<ReplySink> sink)

@@ -1,5 +1,5 @@
-// A node behind its guard: refuses to acquire where the guard bars it, and lets the guard see every
-// answer to a step that grants before anybody counts it.
+// Decorates a node with its guard: refuses steps that the guard does not allow, and shows the guard
+// every answer to a step that grants before the answer is counted. Strand-confined.
 #pragma once
 
 #include <memory>
@@ -13,7 +13,7 @@
 
 namespace redlock {
 
-// Both arguments must outlive it.
+// The scheduler, the node and the guard must outlive it.
 class GuardedNode final : public Node {
  public:
   GuardedNode(Scheduler& scheduler, NodeIndex index, Node& node, NodeGuard& guard)
@@ -45,7 +45,7 @@ class GuardedNode final : public Node {
  private:
   class Checked;
   class Noted;
-  // False where the guard bars the node; `sink` has its answer under way then.
+  // Returns false if the guard quarantines the node; the refusal is then sent to `sink`.
   [[nodiscard]] bool Admits(const std::shared_ptr<ReplySink>& sink);
   void Refuse(const std::shared_ptr<ReplySink>& sink);
   void TellRefused();
@@ -54,22 +54,23 @@ class GuardedNode final : public Node {
   const NodeIndex index_;
   Node& node_;
   NodeGuard& guard_;
-  std::vector<std::pair<std::shared_ptr<ReplySink>, NodeReply>> refusals_;  // to be told
+  // Not yet sent to their sinks.
+  std::vector<std::pair<std::shared_ptr<ReplySink>, NodeReply>> refusals_;
   TimerHandle refuse_timer_;
 };
 
-// A shard's nodes: as they are where the guard is off, else each behind it.
+// A shard's nodes: each behind the guard, or unwrapped if the guard is off.
 class GuardedNodes {
  public:
-  // Nodes have heard of nobody yet. The scheduler and the source of chance must outlive this.
+  // No observer or sink is set on the nodes yet. The scheduler and `random` must outlive this.
   GuardedNodes(Scheduler& scheduler, Random& random, const LockOptions& options,
                std::vector<std::unique_ptr<Node>> nodes, NodeGuard::Report report);
 
   [[nodiscard]] std::span<Node* const> all() const { return all_; }
-  // Null where it is off.
+  // Null if the guard is off.
   [[nodiscard]] const NodeGuard* guard() const { return guard_ ? &*guard_ : nullptr; }
   [[nodiscard]] NodeGuard* guard() { return guard_ ? &*guard_ : nullptr; }
-  // Destroys the nodes, with the sinks that wait for their answers.
+  // Destroys the nodes, together with the sinks that wait for their answers.
   void Clear();
 
  private:

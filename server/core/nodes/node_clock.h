@@ -1,15 +1,15 @@
-// Follows a node's wall clock against the daemon's monotonic one: Redis expires keys by the former,
-// so a clock that steps or runs too fast makes a node forget locks early.
+// Compares a node's wall clock with the daemon's monotonic clock. Redis expires keys by its wall
+// clock, so a clock that steps or runs too fast makes a node forget locks early. Strand-confined.
 //
-// Each reading says: at some instant between `asked` and `answered` the node's clock showed
-// `shown`. Over any two readings it may have gained or lost at most
+// Each reading states: at some instant between `asked` and `answered`, the node's clock showed
+// `shown`. Between any two readings, the clock may gain or lose at most
 //     time between them * factor / 2 + buffer / 2,
-// half of the drift budget. The other half covers what no reading can show: an overlap of one
-// message's delay, and the time between a holder's grant and this daemon's reading before it.
+// which is half of the drift budget. The other half covers what readings cannot show: an overlap of
+// one message delay, and the time between a holder's grant and this daemon's previous reading.
 //
-// Comparing with all earlier readings needs two numbers only. A reading i allows a later one to
-// show at most shown_i + (1 + f) * (now - asked_i) + b, which is the least where
-// shown_i - (1 + f) * asked_i is the least; and the other way round for the lower bound.
+// Two numbers are enough to compare a reading with all earlier ones. Reading i allows a later one
+// to show at most shown_i + (1 + f) * (now - asked_i) + b. That bound is lowest for the reading
+// with the lowest shown_i - (1 + f) * asked_i. The lower bound is symmetric.
 #pragma once
 
 #include <algorithm>
@@ -25,9 +25,9 @@ class NodeClock {
   explicit NodeClock(const DriftBudget& budget)
       : factor_(budget.factor / 2), buffer_(static_cast<double>(budget.buffer.count()) / 2) {}
 
-  // Takes in a reading; `shown` is the time since the epoch. Returns by how much, at least, the
-  // clock has left its bounds: ahead where positive, behind where negative. It is then followed
-  // from this reading on.
+  // Adds a reading; `shown` is the time since the epoch. Returns by how much, at least, the clock
+  // has left its bounds: positive if ahead, negative if behind, 0 if within them. After a
+  // violation, the clock is followed from this reading on.
   [[nodiscard]] Duration Read(MonotonicTime asked, MonotonicTime answered, Duration shown) {
     if (!origin_) Restart(asked, shown);
     const double from = Since(asked);
@@ -61,7 +61,7 @@ class NodeClock {
 
   const double factor_;
   const double buffer_;  // ns
-  // Readings are kept relative to the first one, so that a double has room for nanoseconds.
+  // Readings are stored relative to the first one, so that a double keeps nanosecond precision.
   std::optional<MonotonicTime> origin_;
   Duration origin_shown_{};
   double highest_ = kUnbounded;

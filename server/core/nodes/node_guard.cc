@@ -15,19 +15,19 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-// Of the 40 hexadecimal digits of a run id: 64 bits.
+// The number of run id digits in a mark: 16 of 40 hexadecimal digits, which is 64 bits.
 constexpr std::size_t kRunDigits = 16;
 constexpr char kDurable = '+';
 constexpr char kEmptied = '?';
 constexpr char kOldData = '!';
-// Nodes that have not been reached by then are not waited for to call a set new. Those that start
-// together with this daemon are a moment late, and would be quarantined.
+// How long to wait for all nodes before deciding that a set is new. Nodes that start together with
+// this daemon are slightly late and would otherwise be quarantined.
 constexpr Duration kGrace = seconds(2);
-constexpr const char* kFoundByAnother = "another daemon found its data lost";
-// Before a provisional mark is left where there is none: longer than daemons that start together
-// need to mark all nodes.
+constexpr const char* kFoundByAnother = "another daemon found that it had lost data";
+// The delay before a provisional mark is written to an unmarked node. Longer than daemons that
+// start together need to mark all nodes.
 constexpr Duration kBeforeProvisional = milliseconds(50);
-// Of an uptime told in whole seconds.
+// The granularity of the reported uptime.
 constexpr Duration kUptimeGranularity = seconds(1);
 
 std::string Hexadecimal(std::uint64_t number) {
@@ -89,10 +89,10 @@ std::optional<std::string> NodeGuard::Barred(NodeIndex node) const {
   };
   switch (state.standing) {
     case Standing::kUndecided:
-      return "not marked yet: waits to hear whether other nodes are";
+      return "not marked yet: waiting for other nodes before deciding whether the set is new";
     case Standing::kQuarantined:
       return quarantined(state.until, state.why);
-    case Standing::kUnseen:  // the node itself refuses: it is not connected
+    case Standing::kUnseen:  // the node is not connected and refuses by itself
     case Standing::kTrusted:
       break;
   }
@@ -136,7 +136,8 @@ void NodeGuard::Check(NodeIndex node, MonotonicTime asked, NodeReply& reply) {
     reply.outcome = Outcome::kQuarantined;
     reply.message = std::move(*why);
   } else if (reply.outcome == Outcome::kQuarantined) {
-    reply.message = "its mark has changed";  // and another daemon vouches for it: next time
+    // Another daemon vouches for the node. The next grant can count.
+    reply.message = "its mark has changed";
   }
 }
 
@@ -147,7 +148,7 @@ void NodeGuard::OnConnected(NodeIndex node, const NodeFacts& facts) {
   const std::string run_before = std::exchange(state.run, run);
   state.durable = facts.durable;
   state.version = facts.version;
-  // Also after a restart: keys that came back expire by the clock that the node has now.
+  // Done after a restart too: restored keys expire by the clock that the node has now.
   if (facts.clock) ReadClock(node, facts.asked, *facts.clock);
   state.writing.clear();
   if (run_before == run && state.standing == Standing::kQuarantined && facts.mark == state.mark)
@@ -185,7 +186,7 @@ void NodeGuard::JudgeMarked(NodeIndex node, const NodeFacts& facts, bool seen_be
   if (Vouches(facts.mark, state)) {
     Trust(node, facts.mark);
   } else if (IsProvisional(facts.mark)) {
-    // In an earlier run: it restarted while it was quarantined.
+    // A mark of an earlier run means that the node restarted during its quarantine.
     const bool this_run = facts.mark.compare(1, state.run.size(), state.run) == 0;
     Quarantine(node, this_run && facts.mark.front() == kEmptied ? Data::kEmptied : Data::kOld,
                options_.guard.quarantine, kFoundByAnother);
@@ -199,16 +200,16 @@ void NodeGuard::JudgeMarked(NodeIndex node, const NodeFacts& facts, bool seen_be
   }
 }
 
-// A new set has no mark anywhere. Nodes that cannot be reached are not waited for, or a new set
-// could not start without one of them; a majority is, or a single one that came back empty would be
-// taken for all.
+// A new set has no mark on any node. The guard does not wait for unreachable nodes beyond kGrace,
+// because otherwise a new set could not start without one of them. It does wait for a majority,
+// because otherwise a single node that came back empty would make the whole set look new.
 void NodeGuard::DecideIfNew() {
   if (decided_) return;
   std::size_t unmarked = 0;
   bool waits = false;
   bool marked = false;
   for (const NodeState& state : states_) {
-    // One that cannot be reached any more may have been marked since.
+    // An unreachable node may have been marked since.
     const bool reachable = state.connected || !Has(Safeguard::kNewSetCountsReachable);
     if (state.standing == Standing::kUndecided && reachable) ++unmarked;
     waits = waits || state.standing == Standing::kUnseen;
@@ -256,7 +257,7 @@ void NodeGuard::Quarantine(NodeIndex node, Data data, Duration time, std::string
   state.until =
       scheduler_.Now() + (Has(Safeguard::kQuarantine) ? std::max(time, Duration{}) : Duration{});
   if (news && time > Duration{}) report_(node, true, "quarantined " + *Barred(node));
-  // Where it has no mark, another daemon may just be marking a new set.
+  // If the node has no mark, another daemon may be marking a new set at this moment.
   if (!state.mark.empty()) TendQuarantine(node);
   LookAgain();
 }
@@ -311,7 +312,7 @@ void NodeGuard::Saw(NodeIndex node, const std::string& mark) {
     case Standing::kQuarantined:
       if (mark == state.mark) return;
       if (IsProvisional(mark) && mark == state.writing) {
-        // Until now a second loss would not have been seen.
+        // The quarantine starts now, because a second loss before this could not be detected.
         if (state.mark.empty()) state.until = scheduler_.Now() + options_.guard.quarantine;
         state.mark = std::exchange(state.writing, {});
         return;
@@ -327,7 +328,7 @@ void NodeGuard::Saw(NodeIndex node, const std::string& mark) {
   } else {
     Quarantine(node, mark.front() == kEmptied ? Data::kEmptied : Data::kOld,
                options_.guard.quarantine,
-               IsProvisional(mark) ? kFoundByAnother : "it has another server's data");
+               IsProvisional(mark) ? kFoundByAnother : "it carries another server's data");
   }
   DecideIfNew();
 }
@@ -341,7 +342,7 @@ void NodeGuard::ReadClock(NodeIndex node, MonotonicTime asked, Duration shown) {
   const bool news = now >= state.clock_until;
   state.clock_until = now + options_.guard.quarantine;
   state.clock_why = "its clock went " + InWords(std::chrono::abs(off)) +
-                    (off > Duration{} ? " ahead" : " back") + " of what the drift budget allows";
+                    (off > Duration{} ? " ahead of" : " behind") + " what the drift budget allows";
   if (news) report_(node, true, "quarantined " + *Barred(node));
 }
 

@@ -1,24 +1,28 @@
-// Keeps nodes out of acquisitions that may have forgotten locks, or whose clock cannot be relied
-// on. Redlock is safe only as long as no node votes twice for what it has granted once.
+// Keeps nodes out of acquisitions if they may have forgotten locks or if their clock is unreliable.
+// Redlock is safe only if no node forgets a lock that it has granted and grants it again.
 //
-// A node that is trusted carries a mark: the beginning of the run id that its server process drew
-// at start, and a "+" where it confirmed nothing before it was on disk (AOF with appendfsync
-// always) when it was marked. Every script that grants compares the mark, so a FLUSHALL is noticed
-// by the very grant that would have been wrong. On each new connection the node tells its run id:
-//   - mark and run id agree: it has been up and kept its data; trusted;
-//   - another run's mark with "+", and the node still runs so: its data came back; marked anew;
-//   - another run's mark: it restarted from an older state; quarantined until it has been up for as
-//     long as the longest TTL, after which whatever it forgot has expired (a daemon that knew the
-//     run before counts from now, as the node's own clock may have been set meanwhile);
-//   - no mark, while another node has one: it came back empty; quarantined for that long from when
-//     that was seen;
-//   - no mark on any node: a new set, trusted and marked at once (GuardMode::kOn).
-// A quarantined node carries a provisional mark, "?" and a number drawn by the daemon that saw the
-// loss: if that vanishes too, there was a second loss, and the time starts again. When it is over
-// the daemon marks the node, and every other daemon that sees so trusts it as well.
+// A trusted node carries a mark: the beginning of the run id that its server process drew at
+// startup, followed by "+" if the node was durable when it was marked (AOF with appendfsync always:
+// it confirms nothing before it is on disk). Every script that grants compares the mark, so the
+// first grant after a FLUSHALL detects it. A node reports its run id on each new connection:
+//   - Mark and run id agree: the server has been up and kept its data. Trusted.
+//   - The mark is another run's with "+", and the node is still durable: its data came back. The
+//     node is marked anew.
+//   - The mark is another run's: the server restarted from an older state. Quarantined until it has
+//     been up for the longest TTL; by then every lock that it forgot has expired. If this daemon
+//     knew the run before, it counts from now, because the node's own clock may have been set
+//     meanwhile.
+//   - No mark, but another node has one: the server came back empty. Quarantined for the longest
+//     TTL from the time of this observation.
+//   - No mark on any node: a new set. Trusted and marked at once (GuardMode::kOn).
+// A quarantined node carries a provisional mark: "?" (emptied) or "!" (old data), the run id, and a
+// number drawn by the daemon that observed the loss. If that mark vanishes too, there was a second
+// loss, and the quarantine starts again. When the quarantine ends, the daemon marks the node. Every
+// other daemon that sees the mark trusts the node too.
 //
-// Only acquisitions are barred. An extension counts nodes that hold the token: on a quarantined
-// node it does only where it was put back, and no rival can be granted it there.
+// Quarantine concerns acquisitions. An extension counts nodes that hold the token. A node that came
+// back empty holds the token only if a repair put it there, and it cannot grant the key to a
+// contender. A node with old data takes no part in extensions either (HasOldData).
 #pragma once
 
 #include <functional>
@@ -35,10 +39,11 @@
 
 namespace redlock {
 
-// One shard's view of its nodes. One thread.
+// One shard's view of its nodes. Strand-confined: call only on the shard's strand.
 class NodeGuard final : public NodeObserver {
  public:
-  // Told when a node is barred and when it is trusted again, in plain words.
+  // Called when a node is quarantined (`barred`) and when it is trusted again. `what` is
+  // human-readable.
   using Report = std::function<void(NodeIndex node, bool barred, const std::string& what)>;
 
   // The nodes must outlive the guard.
@@ -48,32 +53,33 @@ class NodeGuard final : public NodeObserver {
   NodeGuard(const NodeGuard&) = delete;
   NodeGuard& operator=(const NodeGuard&) = delete;
 
-  // Why the node takes no part in acquisitions, with the time left; nothing where it does.
+  // Returns why the node is quarantined, with the remaining time; nothing if it is not.
   [[nodiscard]] std::optional<std::string> Barred(NodeIndex node) const;
-  // Whether the set is known by now: new ones are marked, and what is unmarked from here on has
-  // lost its data. All nodes that lose it together before that are taken for new.
+  // True once the guard has decided whether the node set is new. From then on, a node without a
+  // mark has lost its data. If all nodes lose their data together before that, they are taken for a
+  // new set.
   [[nodiscard]] bool decided() const { return decided_; }
-  // Steps can be sent to it.
+  // Whether steps can be sent to the node.
   [[nodiscard]] bool IsConnected(NodeIndex node) const { return states_[node].connected; }
-  // Of its server, as last told.
+  // The server version that the node reported last.
   [[nodiscard]] const std::string& Version(NodeIndex node) const { return states_[node].version; }
-  // Told now, and when it changes (within inspect_interval): whether so many nodes can be asked for
-  // a lock that there is a quorum.
+  // Calls `told` inside this call, and again when the value changes (within inspect_interval). The
+  // value is true if a quorum of nodes is connected and not quarantined.
   void WatchQuorum(std::function<void(bool)> told);
-  // How far the node's wall clock was from this machine's when it was last read: ahead where
-  // positive. Includes the message's delay.
+  // The difference between the node's wall clock and this machine's at the last reading: positive
+  // if the node is ahead. Includes the message delay.
   [[nodiscard]] Duration ClockOffset(NodeIndex node) const { return states_[node].clock_offset; }
-  // How long it will be quarantined yet, at the least; 0 where it is not.
+  // The minimum remaining quarantine; 0 if there is none.
   [[nodiscard]] Duration QuarantineLeft(NodeIndex node) const;
-  // Whether what the node holds may be out of date, so that it takes no part in extensions either.
+  // Whether the node's data may be out of date. If so, it takes no part in extensions either.
   [[nodiscard]] bool HasOldData(NodeIndex node) const {
     return states_[node].standing == Standing::kQuarantined && states_[node].data == Data::kOld;
   }
-  // What a step that may grant has to find on the node; empty where nothing is looked for.
+  // The mark that a granting step must find on the node; empty if it compares none.
   [[nodiscard]] const std::string& mark(NodeIndex node) const { return states_[node].mark; }
 
-  // Takes in the answer to a step that may grant, asked at that time. A grant that must not count
-  // becomes kQuarantined.
+  // Checks the answer to a step that may grant and that was sent at `asked`. Changes a grant that
+  // must not count to kQuarantined.
   void Check(NodeIndex node, MonotonicTime asked, NodeReply& reply);
 
   void OnConnected(NodeIndex node, const NodeFacts& facts) override;
@@ -88,13 +94,13 @@ class NodeGuard final : public NodeObserver {
   struct NodeState {
     explicit NodeState(const DriftBudget& budget) : clock(budget) {}
     bool connected = false;
-    std::string run;      // shortened
+    std::string run;      // run id, shortened
     std::string version;  // of the server
     bool durable = false;
     Standing standing = Standing::kUnseen;
-    std::string mark = "?";      // as last seen on the node; before that, what fits no node
-    std::string writing;         // provisional mark, until the node has confirmed it
-    Data data = Data::kEmptied;  // while it is quarantined
+    std::string mark = "?";      // as last seen on the node; the initial value matches no node
+    std::string writing;         // provisional mark that the node has not confirmed yet
+    Data data = Data::kEmptied;  // valid during a quarantine
     std::string why;
     MonotonicTime until;  // end of the quarantine
     NodeClock clock;
@@ -109,9 +115,9 @@ class NodeGuard final : public NodeObserver {
   void DecideIfNew();
   void Trust(NodeIndex node, std::string mark);
   void Quarantine(NodeIndex node, Data data, Duration time, std::string why);
-  // The provisional mark tells what is known of the loss.
+  // Whether the provisional mark records this loss: the same kind and the same run.
   [[nodiscard]] bool Tells(const std::string& mark, const NodeState& state) const;
-  // What the node carries now, on the connection that is open.
+  // Processes the mark that the node carries now, on the open connection.
   void Saw(NodeIndex node, const std::string& mark);
   void ReadClock(NodeIndex node, MonotonicTime asked, Duration shown);
   void TendQuarantine(NodeIndex node);
@@ -129,14 +135,15 @@ class NodeGuard final : public NodeObserver {
   const std::vector<Node*> nodes_;
   const Report report_;
   std::vector<NodeState> states_;
-  // Whether the set was new is decided once; until then nodes without a mark wait for the others.
+  // True once the guard has decided whether the set is new. Until then, nodes without a mark wait
+  // for the others.
   bool decided_;
   Grace grace_ = Grace::kNotBegun;
   TimerHandle grace_timer_;
   std::function<void(bool)> quorum_told_;
-  bool quorum_ = false;  // as last told
+  bool quorum_ = false;  // last value passed to quorum_told_
   TimerHandle tick_;
-  const std::shared_ptr<bool> alive_;  // false once the guard is gone: replies may come later
+  const std::shared_ptr<bool> alive_;  // false after destruction: replies may arrive later
 };
 
 }  // namespace redlock

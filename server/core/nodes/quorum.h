@@ -1,4 +1,4 @@
-// Counting votes. Pure.
+// Counts votes and decides a round. Pure.
 #pragma once
 
 #include <cstddef>
@@ -10,27 +10,27 @@ namespace redlock {
 [[nodiscard]] constexpr std::size_t QuorumOf(std::size_t nodes) { return nodes / 2 + 1; }
 
 enum class Verdict {
-  kPending,      // the votes still out can decide either way
+  kPending,      // the pending votes can still decide the round
   kReached,      // a quorum granted
-  kDenied,       // so many nodes said no that the others cannot make a quorum
-  kUnreachable,  // all that can be known is known, and it is neither of the two above
+  kDenied,       // so many nodes denied that the others cannot make a quorum
+  kUnreachable,  // undecided: too many votes are unknown
 };
 
-// The votes of one round over `nodes` nodes. What counts as a denial differs: a held key denies an
-// acquisition, an absent one denies an extension; the caller says so with each vote.
+// The votes of one round over `nodes` nodes. Each kind of round has its own denials, so the caller
+// classifies each vote: a held key denies an acquisition, an absent key denies an extension.
 class Tally {
  public:
   explicit Tally(std::size_t nodes) : nodes_(nodes) {}
 
   void Grant() { ++granted_; }
   void Deny() { ++denied_; }
-  void Fail() { ++failed_; }  // unknown, or barred from voting
+  void Fail() { ++failed_; }  // unknown, or quarantined
 
   [[nodiscard]] std::size_t granted() const { return granted_; }
   [[nodiscard]] std::size_t denied() const { return denied_; }
   [[nodiscard]] std::size_t pending() const { return nodes_ - granted_ - denied_ - failed_; }
 
-  // Decided at the majority: votes that cannot change the verdict are not waited for.
+  // Decides at the majority, without waiting for votes that cannot change the verdict.
   [[nodiscard]] Verdict verdict() const {
     const std::size_t quorum = QuorumOf(nodes_);
     if (granted_ >= quorum) return Verdict::kReached;

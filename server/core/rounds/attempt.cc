@@ -10,7 +10,7 @@
 namespace redlock {
 namespace {
 
-// A proposal is refused once after a daemon with a faster clock, hardly ever twice.
+// A proposal may be refused once if another daemon's clock is ahead, but hardly ever twice.
 constexpr int kMaxProposals = 4;
 
 Round::Counts CountAcquisition(Outcome outcome) {
@@ -29,7 +29,7 @@ Round::Counts CountAcquisition(Outcome outcome) {
   return Round::Counts::kAsUnknown;
 }
 
-// When enough of the nodes that said "held" will have let go for a quorum to be free.
+// Returns the time until so many nodes that answered "held" expire that a quorum is free.
 Duration UntilFree(const Round& round, std::size_t nodes) {
   std::vector<Duration> remaining;
   for (NodeIndex node = 0; node < nodes; ++node) {
@@ -43,8 +43,8 @@ Duration UntilFree(const Round& round, std::size_t nodes) {
                                      : remaining.front();
 }
 
-// The node that rivals for a key ask first: any, as long as all daemons choose the same. FNV-1a,
-// because std::hash may differ between builds.
+// The node that all contenders for a key ask first. Any node works if all daemons choose the same.
+// FNV-1a, because std::hash may differ between builds.
 NodeIndex FirstNode(const Key& key, std::size_t nodes) {
   std::uint64_t hash = 14695981039346656037U;
   for (const char c : key.value()) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211U;
@@ -105,8 +105,8 @@ void Attempt::Propose() {
   }
 }
 
-// Every proposal of one hand-over has the same identity: a node that has handed over to an earlier
-// one takes the higher fence of the next.
+// All proposals of one hand-over have the same attempt id: a node that has handed over to an
+// earlier proposal accepts the higher fence of the next.
 void Attempt::ProposeHandOver() {
   ++proposals_;
   fence_ = env_.fences.Next(env_.scheduler.WallNow());
@@ -129,7 +129,7 @@ void Attempt::OnDecided(Round& round) {
     if (const NodeReply* reply = round.reply(node)) env_.fences.Saw(reply->fence);
   }
   if (round.verdict() == Verdict::kReached) {
-    Won(round);  // first of all: others wait for the next holder, nobody for the releaser
+    Won(round);  // first, because others wait for the new holder
     TellReleaser(round);
     if (releaser_) releaser_->Settle();
     return;
@@ -137,11 +137,11 @@ void Attempt::OnDecided(Round& round) {
   TellReleaser(round);
   if (Any(votes_, Outcome::kStaleFence) && proposals_ < kMaxProposals &&
       round.verdict() != Verdict::kDenied) {
-    // Some daemon's clock is ahead: one more round trip, with a proposal above what was seen.
+    // Another daemon's clock is ahead. Retries once more, with a fence above the ones seen.
     if (releaser_) {
       ProposeHandOver();
     } else {
-      RollBack(false);  // what was granted goes back in the same write
+      RollBack(false);  // grants are released in the same write
       Propose();
     }
     return;
@@ -167,7 +167,7 @@ void Attempt::TellReleaser(const Round& round) {
 }
 
 void Attempt::Won(Round& round) {
-  // A node that adopted keeps the fence it had; all others store the proposal.
+  // A node that adopted keeps its fence; all others store the proposal.
   bool adopted = false;
   bool agree = true;
   std::optional<FencingToken> fence;
@@ -179,7 +179,7 @@ void Attempt::Won(Round& round) {
     agree = agree && (!fence || *fence == reply->fence) && !reply->fence_of_earlier_holder;
     fence = reply->fence;
     highest = std::max(highest, reply->fence);
-    // A node on which the token held the key counts from the stream before.
+    // A node on which the token held the key derives the number from the previous stream.
     const std::uint64_t number = reply->keeper ? reply->keeper->number : fence_.value;
     keeper_number_ = std::max(keeper_number_, number);
   }
@@ -193,15 +193,16 @@ void Attempt::Won(Round& round) {
       Has(Safeguard::kDrift) ? env_.options.drift : DriftBudget{.factor = 0, .buffer = {}};
   const Duration validity = Validity(command_->ttl, now - round.started(), drift);
   if (validity <= Duration::zero() && Has(Safeguard::kValidityAtDecision)) {
-    Lose(Reason::kValidityExpired, "a quorum granted after the validity had ended", Duration{});
+    Lose(Reason::kValidityExpired, "a quorum granted the lock only after its validity had ended",
+         Duration{});
     return;
   }
   Succeed({command_->key, command_->token, highest, keeper(), validity, now + validity});
 }
 
 void Attempt::Unify(FencingToken highest) {
-  // The token holds some nodes from before and some from now: one more round gives all one fence.
-  // It has its own place, in the other line.
+  // Some nodes hold the token from before and some from this attempt. One more round gives all of
+  // them the same fence. The extension takes its own permit, with another priority.
   permit_.Leave();
   unifying_ =
       Extension::Start(env_, registry_,
@@ -233,7 +234,7 @@ void Attempt::Succeed(Lease lease) {
 
 void Attempt::Lose(Reason reason, std::string message, Duration retry_after) {
   const bool split = Any(votes_, Outcome::kGranted) && Any(votes_, Outcome::kHeld);
-  // Others may have been denied by what had a quorum: they are told that it is gone.
+  // Contenders may have been denied because of this quorum, so the roll-back is announced.
   RollBack(reason == Reason::kValidityExpired);
   Finish({.lease = std::nullopt,
           .error = {.reason = reason, .message = std::move(message), .retry_after = retry_after},
@@ -244,8 +245,8 @@ void Attempt::Lose(Reason reason, std::string message, Duration retry_after) {
 void Attempt::RollBack(bool announce) {
   if (!round_) return;
   round_->Abandon();
-  // A node that said no holds nothing of ours. One that has not answered yet gets the release
-  // right behind the request.
+  // A node that denied holds nothing of this attempt. A node that has not answered yet gets the
+  // release right after the request.
   std::vector<NodeIndex> may_hold;
   for (NodeIndex node = 0; node < env_.nodes.size(); ++node) {
     if (!round_->was_asked(node)) continue;
@@ -264,11 +265,12 @@ void Attempt::RollBack(bool announce) {
 void Attempt::OnLate(Round& round, NodeIndex node, const NodeReply& reply) {
   env_.fences.Saw(reply.fence);
   if (releaser_) releaser_->OnReply(node, reply);
-  if (&round == winner_ || &round == round_.get()) return;  // adds to a lease that was won
+  if (&round == winner_ || &round == round_.get()) return;  // adds to a lease that was acquired
   if (reply.outcome != Outcome::kGranted || !Has(Safeguard::kRollBackLateGrant)) return;
-  if (releaser_ && (winner_ != nullptr || round_)) return;  // of an earlier proposal, same identity
-  // The round was given up. Its roll-back may have overtaken the grant, where the node had lost its
-  // script and was asked a second time.
+  // An earlier proposal of the hand-over has the same attempt id.
+  if (releaser_ && (winner_ != nullptr || round_)) return;
+  // The round was abandoned. Its roll-back may have overtaken the grant, if the node had lost its
+  // script and was asked again.
   CleanUp::Start(env_, registry_, {command_->key, command_->token, round.attempt(), {}, false},
                  {node});
 }
@@ -278,7 +280,7 @@ void Attempt::Cancel() {
   const auto self = shared_from_this();
   done_ = nullptr;
   if (releaser_) releaser_->Settle();
-  // A hand-over that had been won by now would leave the key to nobody that waits.
+  // Announced for a hand-over: if it had succeeded by now, no waiter would get the key otherwise.
   RollBack(releaser_ != nullptr);
   permit_.Leave();
   if (unifying_) std::exchange(unifying_, nullptr)->Cancel(Reason::kCancelled);

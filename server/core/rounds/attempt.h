@@ -1,10 +1,11 @@
-// One attempt to take a lock: from its first vote to its last late one.
+// One attempt to acquire a lock, from its first vote to the last late one.
 //
-// The algorithm is https://redis.io/docs/latest/develop/clients/patterns/distributed-locks/: ask
-// all nodes at once, win with a quorum of grants and validity left, else roll back everywhere.
-// Added to it: a fencing token in the same round trip (hybrid_clock.h), adoption of a lock that the
-// caller's token already holds, hand-over from a holder that releases, and one node first among
-// rivals.
+// Source of the algorithm:
+// https://redis.io/docs/latest/develop/clients/patterns/distributed-locks/. Ask all nodes at once,
+// win with a quorum of grants and validity left, otherwise roll back on all nodes. Additions: a
+// fencing token in the same round trip (hybrid_clock.h), adoption of a lock that the caller's token
+// already holds, hand-over from a holder that releases, and asking one node first after a split
+// vote. Strand-confined.
 #pragma once
 
 #include <functional>
@@ -28,37 +29,38 @@ struct AcquireCommand {
   OwnerLabel owner;
   std::optional<MonotonicTime> deadline;
   Source source;
-  // Told how many are ahead at this daemon, each time that changes; now and then, where it changes
-  // often. May be empty.
+  // Called with the number of waiters ahead at this daemon when it changes, but rate-limited if it
+  // changes often. May be empty.
   std::function<void(std::size_t position)> queued;
 };
 
 struct AttemptResult {
-  std::optional<Lease> lease;  // set when it was won
-  Error error;                 // else this says why; kLockAlreadyHeld: retry_after is the TTL left
+  std::optional<Lease> lease;  // set on success
+  Error error;  // set on failure; with kLockAlreadyHeld, retry_after is the remaining TTL
   Votes votes;
-  bool split = false;     // rivals took a part of the nodes each
-  bool extended = false;  // won: the token held the key before, on some node at least
+  bool split = false;     // the vote was split: contenders hold some nodes each
+  bool extended = false;  // on success: the token held the key before, on at least one node
 };
 
 class Attempt final : public Round::Listener, public std::enable_shared_from_this<Attempt> {
  public:
-  // kOneFirst: one node, the same for all rivals, is asked first, and only its winner goes on to
-  // the rest. Costs a round trip more, and saves rivals from taking a part of the nodes each.
+  // kOneFirst: asks one node first, the same for all contenders. Only its winner goes on to the
+  // rest. Costs one more round trip, and avoids split votes.
   enum class Order { kAllAtOnce, kOneFirst };
   using Done = std::function<void(AttemptResult)>;
 
-  // `command` has a token. `done` is called once, never inside this call.
+  // `command` must have a token. `done` is called once, never inside this call.
   static std::shared_ptr<Attempt> Start(const Environment& env, OperationRegistry& registry,
                                         std::shared_ptr<const AcquireCommand> command, Order order,
                                         Done done);
 
-  // Takes the lock from a holder that releases it, in one round trip. `releaser` hears all votes.
+  // Takes the lock over from a holder that releases it, in one round. `releaser` receives all
+  // votes.
   static std::shared_ptr<Attempt> TakeOver(const Environment& env, OperationRegistry& registry,
                                            std::shared_ptr<const AcquireCommand> command,
                                            std::shared_ptr<HandOver> releaser, Done done);
 
-  // Gives up: whatever has been or will yet be granted is released. `done` is not called.
+  // Cancels the attempt and rolls back present and late grants. `done` is not called.
   void Cancel();
 
   void OnDecided(Round& round) override;
@@ -72,7 +74,7 @@ class Attempt final : public Round::Listener, public std::enable_shared_from_thi
   void ProposeHandOver();
   void TellReleaser(const Round& round);
   void Won(Round& round);
-  // The stream that the lease belongs to once it is won.
+  // The stream that the lease belongs to once it is acquired.
   [[nodiscard]] Keeper keeper() const { return {keeper_number_, id_}; }
   void Unify(FencingToken highest);
   void Succeed(Lease lease);
@@ -84,18 +86,18 @@ class Attempt final : public Round::Listener, public std::enable_shared_from_thi
   OperationRegistry& registry_;
   const std::shared_ptr<const AcquireCommand> command_;
   const Order order_;
-  const std::shared_ptr<HandOver> releaser_;  // null unless it takes over
+  const std::shared_ptr<HandOver> releaser_;  // null unless this is a hand-over
   Done done_;
-  ConcurrencyLimiter::Permit permit_;  // until it is decided
+  ConcurrencyLimiter::Permit permit_;  // held until the attempt is decided
   int proposals_ = 0;
-  AttemptId id_;  // of the proposal under way
+  AttemptId id_;  // of the current proposal
   FencingToken fence_;
-  std::shared_ptr<Round> round_;  // under way, or decided and not yet rolled back
+  std::shared_ptr<Round> round_;  // in progress, or decided and not yet rolled back
   std::shared_ptr<Extension> unifying_;
   const Round* winner_ = nullptr;  // for comparison only
   bool extended_ = false;
-  std::uint64_t keeper_number_ = 0;  // once won
-  Votes votes_;                      // of the last round decided
+  std::uint64_t keeper_number_ = 0;  // set once won
+  Votes votes_;                      // of the last decided round
 };
 
 }  // namespace redlock

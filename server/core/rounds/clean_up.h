@@ -1,5 +1,5 @@
-// Releases on nodes that hold, or may hold, what nobody is to hold: the roll-back of a failed
-// acquisition, and the part of a release that nodes have not answered. Runs in the background.
+// Releases a key in the background on nodes that hold, or may hold, a key without a valid lease:
+// the roll-back of a failed acquisition, and the nodes that have not answered a release.
 #pragma once
 
 #include <memory>
@@ -14,13 +14,14 @@ namespace redlock {
 struct CleanUpTarget {
   Key key;
   OwnerToken token;
-  std::optional<AttemptId> only_attempt;  // as in ReleaseStep
-  FencingToken seal;                      // likewise
-  bool announce = false;                  // likewise
-  std::optional<Keeper> at_end_of = {};   // likewise
+  // These have the same meaning as in ReleaseStep.
+  std::optional<AttemptId> only_attempt;
+  FencingToken seal;
+  bool announce = false;
+  std::optional<Keeper> at_end_of = {};
 };
 
-// Asks each of its nodes until the node has answered, for release_timeout at most. One thread.
+// Retries on each node until it has answered, for up to release_timeout. Strand-confined.
 class CleanUp final : public Operation,
                       public ReplySink,
                       public std::enable_shared_from_this<CleanUp> {
@@ -42,7 +43,7 @@ class CleanUp final : public Operation,
   OperationRegistry& registry_;
   const CleanUpTarget target_;
   const MonotonicTime deadline_;
-  std::vector<NodeIndex> to_ask_;  // have not answered, and are not being asked
+  std::vector<NodeIndex> to_ask_;  // have not answered, and no request is in flight
   std::size_t asking_ = 0;
   Duration pause_;
   TimerHandle timer_;

@@ -5,7 +5,7 @@
 
 namespace redlock {
 namespace {
-// Added for each round: some eight more for each window's worth that was answered in time.
+// The width grows by about this much for each full width of rounds that are decided in time.
 constexpr double kGrowth = 8;
 constexpr double kFirst = 64;
 constexpr double kNarrowest = 16;
@@ -25,7 +25,7 @@ void ConcurrencyLimiter::Enter(Permit& permit, Priority priority, Source source,
   permit.line_ = priority;
   permit.source_ = source;
   permit.number_ = ++last_number_;
-  if (HasRoom() && waiting_ == 0) {  // mostly: no entry in a priority has to be made
+  if (HasRoom() && waiting_ == 0) {  // the common case needs no queue entry
     ++inside_;
     start();
     return;
@@ -37,7 +37,7 @@ void ConcurrencyLimiter::Enter(Permit& permit, Priority priority, Source source,
 void ConcurrencyLimiter::Add(const Permit& permit, std::function<void()> start) {
   Queue& queue = QueueOf(permit.line_);
   if (queue.size == 0) {
-    // A priority that was empty has not saved up places.
+    // A priority that was empty has not accumulated a claim to permits.
     queue.pass = std::max(queue.pass, pass_);
     if (permit.line_ == Priority::kAcquisitions) {
       admitted_ = 0;
@@ -77,7 +77,7 @@ void ConcurrencyLimiter::AdmitWaiting() {
   }
 }
 
-// The source that is next in the priority, and then goes to the end of it.
+// Admits one request of the next source, which then goes to the end of the list.
 void ConcurrencyLimiter::Admit(std::size_t priority) {
   Queue& queue = queues_[priority];
   pass_ = queue.pass;
@@ -98,7 +98,7 @@ void ConcurrencyLimiter::Admit(std::size_t priority) {
   start.mapped()();
 }
 
-// What is long ago counts for half, and half again.
+// Older admissions count half as much, again and again.
 void ConcurrencyLimiter::CountPace() {
   if (++admitted_ < kPaceOf) return;
   pace_since_ += (clock_.Now() - pace_since_) / 2;
@@ -111,7 +111,7 @@ Duration ConcurrencyLimiter::PredictedWait(Source source) const {
   const Queue& queue = queues_[static_cast<std::size_t>(Priority::kAcquisitions)];
   const auto found = queue.sources.find(source.value);
   const std::size_t own = found == queue.sources.end() ? 0 : found->second.requests.size();
-  // It is served once in each turn of all sources, behind its own requests.
+  // Its source is served once in each pass over all sources, after its earlier requests.
   const std::size_t before =
       std::min(queue.size, own * queue.sources.size() + queue.sources.size());
   return each * static_cast<Duration::rep>(before);
@@ -120,7 +120,8 @@ Duration ConcurrencyLimiter::PredictedWait(Source source) const {
 void ConcurrencyLimiter::OnDecided() { width_ = std::min(width_ + kGrowth / width_, widest_); }
 
 void ConcurrencyLimiter::OnTimedOut(MonotonicTime started) {
-  if (started < narrowed_) return;  // sent before that: all that were lost together count once
+  // Sent before the last decrease: the timeouts of one overload count once.
+  if (started < narrowed_) return;
   narrowed_ = clock_.Now();
   width_ = std::max(width_ / 2, narrowest_);
 }

@@ -1,16 +1,18 @@
-// How many extensions, releases and attempts are under way at a time in a shard, and who is next.
+// Limits the concurrent extensions, releases and attempts of a shard, and decides which one is
+// next.
 //
-// A burst of more would not be faster: its commands would wait in the nodes' queues for longer than
-// the node timeout, be taken for lost and sent again, and the more so the busier the nodes are.
-// Those that wait here have not begun, so no validity runs. Hand-overs do not wait.
+// A larger burst would not be faster. Its commands would wait in the nodes' queues for longer than
+// the node timeout, count as lost and be sent again, which makes busy nodes busier. Requests that
+// wait here have not begun, so no validity runs. Hand-overs do not wait.
 //
-// Nobody's requests may cost others their locks. There is a priority for each kind of operation,
-// and each priority gets its share of the places (kShares), so that neither releases nor
-// acquisitions nor extensions of locks that nobody holds keep a lease from being extended in time.
-// Within a priority, the sources (connections) take turns.
+// The limiter prevents one client's requests from costing other clients their locks. Each kind of
+// operation has a priority, and each priority has a share of the permits (kShares). So releases,
+// acquisitions and extensions of locks that are not held cannot keep a lease from being extended in
+// time. Within a priority, the sources (connections) are served round-robin.
 //
-// The width follows what the nodes bear: additive increase, multiplicative decrease, as TCP's
-// congestion window does (RFC 5681). The lines are served by stride scheduling (Waldspurger 1995).
+// The width, which is the number of permits, follows what the nodes can bear: additive increase,
+// multiplicative decrease, like TCP's congestion window (RFC 5681). The priorities are served by
+// stride scheduling (Waldspurger 1995).
 #pragma once
 
 #include <array>
@@ -25,23 +27,23 @@
 
 namespace redlock {
 
-// Whose request an operation is, for fairness: a connection or a stream. 0: the daemon's own.
+// The connection or stream that requested an operation, for fairness. 0: the daemon itself.
 struct Source {
   std::uint64_t value = 0;
   bool operator==(const Source&) const = default;
 };
 
-// One thread. Must outlive the places in it.
+// Strand-confined. Must outlive its permits.
 class ConcurrencyLimiter {
  public:
   enum class Priority {
     kHeldLeases,    // extensions of leases that a watchdog of this daemon keeps
-    kExtensions,    // those that callers ask for: they may hold nothing
-    kReleases,      // which come by the ten thousand when a client of many locks has gone
-    kAcquisitions,  // and hand-overs that were lost
+    kExtensions,    // requested by callers, whose tokens may hold nothing
+    kReleases,      // come in bursts of thousands when a client of many locks is gone
+    kAcquisitions,  // includes retries of lost hand-overs
   };
 
-  // In a priority or inside; leaves when it is destroyed.
+  // A permit that is waiting or granted. Its destructor gives it back or leaves the queue.
   class Permit {
    public:
     Permit() = default;
@@ -60,19 +62,20 @@ class ConcurrencyLimiter {
 
   ConcurrencyLimiter(const Clock& clock, std::size_t widest);
 
-  // Calls `start` as soon as there is room: inside this call, or inside the one in which another
-  // leaves. The requests of one source keep their order.
+  // Calls `start` as soon as a permit is free: inside this call, or inside the call in which
+  // another permit leaves. The requests of one source keep their order.
   void Enter(Permit& permit, Priority priority, Source source, std::function<void()> start);
-  // From now on nobody who waits is admitted.
+  // From now on, no waiting request is admitted.
   void Close() { closed_ = true; }
 
-  // A round was decided in time.
+  // Reports a round that was decided in time.
   void OnDecided();
-  // A round that began at `started` ended undecided, because nodes did not answer in time.
+  // Reports a round that began at `started` and ended undecided, because nodes did not answer in
+  // time.
   void OnTimedOut(MonotonicTime started);
 
-  // How long an acquisition of this source that enters now will wait, by the pace at which
-  // acquisitions have been admitted; zero if nobody waits or too few have been admitted to know.
+  // Predicts how long an acquisition of this source that enters now will wait, from the recent rate
+  // of admissions. Returns 0 if none waits or too few have been admitted for a prediction.
   [[nodiscard]] Duration PredictedWait(Source source) const;
 
   [[nodiscard]] std::size_t width() const { return static_cast<std::size_t>(width_); }
@@ -85,12 +88,12 @@ class ConcurrencyLimiter {
   };
   struct Queue {
     std::unordered_map<std::uint64_t, Waiting> sources;
-    std::list<std::uint64_t> turns;  // sources that wait; the first is next
+    std::list<std::uint64_t> turns;  // waiting sources; the first is next
     std::size_t size = 0;
-    double pass = 0;  // the priority with the least is next
+    double pass = 0;  // the priority with the lowest pass is next
   };
   static constexpr std::size_t kPriorities = 4;
-  // Of each priority: how many places it gets while all of them wait.
+  // The relative share of permits of each priority while all of them wait.
   static constexpr std::array<double, kPriorities> kShares = {8, 2, 2, 4};
 
   [[nodiscard]] bool HasRoom() const { return !closed_ && inside_ < width(); }
@@ -98,7 +101,7 @@ class ConcurrencyLimiter {
     return queues_[static_cast<std::size_t>(priority)];
   }
   void Add(const Permit& permit, std::function<void()> start);
-  // False if it does not wait.
+  // Returns false if the permit is not waiting.
   bool Remove(const Permit& permit);
   void AdmitWaiting();
   void Admit(std::size_t priority);
@@ -116,7 +119,7 @@ class ConcurrencyLimiter {
   double pass_ = 0;  // of the priority that was served last
   std::array<Queue, kPriorities> queues_;
 
-  // The pace of acquisitions: so many were admitted since then.
+  // The rate of acquisitions: `admitted_` have been admitted since `pace_since_`.
   std::size_t admitted_ = 0;
   MonotonicTime pace_since_;
 };

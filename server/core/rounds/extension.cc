@@ -8,9 +8,10 @@
 namespace redlock {
 namespace {
 
-// Each raise needs a rival's fence to have come in between; more in a row is a node at fault.
+// Each raise requires that another holder's fence arrived in between. More in a row indicate a
+// faulty node.
 constexpr int kMaxRaises = 3;
-// Likewise, and another adoption.
+// Each retry requires another adoption in between.
 constexpr int kMaxAdoptions = 4;
 
 Round::Counts CountExtension(Outcome outcome) {
@@ -30,7 +31,7 @@ Round::Counts CountExtension(Outcome outcome) {
   return Round::Counts::kAsUnknown;
 }
 
-// Heals are not answered to anybody: the next extension finds out.
+// Ignores the answers to repairs: the next extension detects a failed repair.
 class IgnoreReply final : public ReplySink {
  public:
   void OnReply(NodeIndex /*node*/, NodeReply /*reply*/) override {}
@@ -38,7 +39,7 @@ class IgnoreReply final : public ReplySink {
 
 struct Fences {
   FencingToken highest;
-  bool agree = true;  // and are this holder's
+  bool agree = true;  // and all belong to this holder
 };
 
 Fences FencesOfGrants(const Round& round, std::size_t nodes) {
@@ -56,7 +57,7 @@ Fences FencesOfGrants(const Round& round, std::size_t nodes) {
   return fences;
 }
 
-// The stream that the lease belongs to, of those that the nodes that granted know: the last one.
+// Returns the stream that the lease belongs to: the latest one that the granting nodes know.
 std::optional<Keeper> KeeperOfGrants(const Round& round, std::size_t nodes) {
   std::optional<Keeper> last;
   for (NodeIndex node = 0; node < nodes; ++node) {
@@ -96,7 +97,7 @@ Extension::Extension(const Environment& env, OperationRegistry& registry, Extend
 void Extension::Cancel(Reason why) {
   if (!done_) return;
   Finish({.lease = std::nullopt,
-          .error = {.reason = why, .message = "the extension was not decided in time"},
+          .error = {.reason = why, .message = "the extension ended before a quorum answered"},
           .votes = round_ ? round_->votes() : last_votes_,
           .attempts = attempts_});
 }
@@ -147,7 +148,8 @@ bool Extension::AdoptAgain(const Round& round) {
     case ExtendCommand::Adopt::kInSequence:
       Finish({.lease = std::nullopt,
               .error = {.reason = Reason::kLockNotHeld,
-                        .message = "the lease has been adopted with a higher sequence"},
+                        .message =
+                            "another stream adopted the lease with the same or a higher sequence"},
               .votes = round.votes(),
               .attempts = attempts_});
       return true;
@@ -173,8 +175,9 @@ void Extension::Won(Round& round) {
       Failed(round, Reason::kQuorumUnavailable, "the nodes do not agree on a fencing token");
       return;
     }
-    // A lock that some other library took has no fence yet. And the highest of several may be that
-    // of another holder, after which this token was put back: a new one is above all of them.
+    // A lock that another library acquired has no fence yet. If the fences differ, the highest may
+    // belong to another holder that held the lock before this token was put back. So a new fence
+    // above all of them is used.
     command_.raise_to = Has(Safeguard::kRaiseAboveAll) ? env_.fences.Next(env_.scheduler.WallNow())
                                                        : fences.highest;
     ++raises_;
@@ -185,7 +188,7 @@ void Extension::Won(Round& round) {
   const Duration elapsed = env_.scheduler.Now() - round.started();
   const Duration validity = Validity(command_.ttl, elapsed, env_.options.drift);
   if (validity <= Duration::zero()) {
-    Failed(round, Reason::kValidityExpired, "the quorum answered after the validity had ended");
+    Failed(round, Reason::kValidityExpired, "a quorum answered only after the validity had ended");
     return;
   }
   lease_ = Lease{command_.key,    command_.token, fences.highest,

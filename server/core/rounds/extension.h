@@ -1,15 +1,16 @@
-// Extends a held lock on a quorum, and then heals the nodes that have lost it.
+// Extends a held lock on a quorum, and then repairs the nodes that have lost it.
 //
-// An extension wins with a quorum of nodes that still held the token. Only when it has won are
-// nodes without the key given it back, so a heal never counts in its own round, and nothing is put
-// back for a token that has lost its lock.
+// An extension succeeds with a quorum of nodes that still held the token. Nodes without the key are
+// repaired only after that. So a repair never counts in its own round, and no key is put back for a
+// token that has lost its lock.
 //
-// The fence of a lease must be stored by a quorum, or a later holder could get a lower one. If the
-// nodes that granted disagree (a node was healed, or took part in only one of two attempts), or
-// know no fence of this holder (another library took the lock), a second round raises all of them
-// to a new one, above all that they store, before the extension counts.
+// A quorum must store the fence of a lease, because otherwise a later holder could get a lower one.
+// The granting nodes may disagree (a node was repaired, or took part in only one of two attempts),
+// or may know no fence of this holder (another library took the lock). A second round then raises
+// the fence on all of them to a new one, above all stored fences, before the extension counts.
 //
 // An adoption is an extension after which the lease belongs to another stream (see Keeper).
+// Strand-confined.
 #pragma once
 
 #include <functional>
@@ -23,29 +24,29 @@
 namespace redlock {
 
 struct ExtendCommand {
-  // How the lease comes to belong to `keeper`, if it does not yet.
+  // Whether and how the lease is adopted by `keeper`, if it does not belong to it yet.
   enum class Adopt {
     kNot,
-    kInSequence,  // unless it belongs to a stream whose number is not lower: then kLockNotHeld
-    kAsLast,      // in any case: the number is chosen here
+    kInSequence,  // fails with kLockNotHeld if the number of the present stream is not lower
+    kAsLast,      // unconditionally: the extension chooses the number
   };
 
   Key key;
   OwnerToken token;
   Duration ttl{};
-  RetryPolicy retry;  // only undecided rounds are repeated, and for no longer than ttl
+  RetryPolicy retry;  // only undecided rounds are retried, for up to `ttl`
   std::optional<MonotonicTime> deadline;
-  FencingToken raise_to;              // 0: as the nodes have it
-  std::optional<Keeper> keeper = {};  // the stream that extends, if a stream does
+  FencingToken raise_to;              // 0: keeps the stored fence
+  std::optional<Keeper> keeper = {};  // the stream that extends, if any
   Adopt adopt = Adopt::kNot;
-  // The lease is known to be held: it was extended before.
+  // The lease is known to be held, because it was acquired or extended before.
   bool held = false;
   Source source = {};
 };
 
 struct ExtendResult {
   std::optional<Lease> lease;  // set on success
-  Error error;                 // else this says why
+  Error error;                 // set on failure
   Votes votes;
   int attempts = 0;
 };
@@ -59,7 +60,7 @@ class Extension final : public Cancellable,
   static std::shared_ptr<Extension> Start(const Environment& env, OperationRegistry& registry,
                                           ExtendCommand command, ExtendDone done);
 
-  // A round under way may still take effect on the nodes.
+  // A round in progress may still take effect on the nodes.
   void Cancel(Reason why) override;
 
   void OnDecided(Round& round) override;
@@ -71,7 +72,8 @@ class Extension final : public Cancellable,
   void Enter();
   void Attempt();
   void Won(Round& round);
-  // Whether a round that was not won is repeated as a later adoption.
+  // Handles an adoption that another stream's number refused: repeats it with a higher number, or
+  // fails the extension. Returns false if neither applies.
   [[nodiscard]] bool AdoptAgain(const Round& round);
   void Failed(const Round& round, Reason reason, std::string message);
   void Repair(NodeIndex node);
@@ -85,15 +87,15 @@ class Extension final : public Cancellable,
   int attempts_ = 0;
   int raises_ = 0;
   int adoptions_ = 0;
-  ConcurrencyLimiter::Permit permit_;  // while a round is under way
+  ConcurrencyLimiter::Permit permit_;  // held while a round is in progress
   std::shared_ptr<Round> round_;
   Votes last_votes_;
   TimerHandle deadline_timer_;
   TimerHandle retry_timer_;
-  // Once won: what a node without the key is healed with, and the round it may still answer in
-  // (for comparison only).
+  // Set after success: the lease that nodes without the key are repaired with, and the round in
+  // which they may still answer (for comparison only).
   std::optional<Lease> lease_;
-  std::optional<Keeper> confirmed_keeper_;  // that the quorum knows
+  std::optional<Keeper> confirmed_keeper_;  // the one that the quorum stores
   const Round* winner_ = nullptr;
 };
 

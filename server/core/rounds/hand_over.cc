@@ -34,9 +34,9 @@ HandOver::~HandOver() { env_.releasing.End(key_); }
 
 void HandOver::OnReply(NodeIndex node, const NodeReply& reply) {
   Outcome outcome = reply.outcome;
-  // The next holder took a node that the token did not hold.
+  // The next holder acquired a node that the token did not hold.
   if (outcome == Outcome::kGranted && !reply.handed_over) outcome = Outcome::kNotHeld;
-  // What an earlier proposal achieved is not undone by a later one's failure.
+  // A failed later proposal does not undo what an earlier one achieved.
   if (votes_[node] && votes_[node]->outcome == Outcome::kGranted) return;
   votes_[node] = Vote{node, outcome, reply.message, env_.scheduler.Now() - started_};
   AnswerIfDecided();
@@ -54,7 +54,7 @@ Verdict HandOver::verdict() const {
       case Outcome::kNotHeld:
         tally.Deny();
         break;
-      case Outcome::kStaleFence:  // the next proposal may be taken
+      case Outcome::kStaleFence:  // the next proposal may be accepted
         if (settling_) tally.Fail();
         break;
       case Outcome::kError:
@@ -67,7 +67,7 @@ Verdict HandOver::verdict() const {
   return tally.verdict();
 }
 
-// Nodes on which the token does not hold the key have no seal of it. See release.h.
+// Nodes on which the token does not hold the key have not stored its seal. See release.h.
 bool HandOver::CanEndALaterHold() const {
   if (IsUsedOnce(token_)) return false;
   return std::any_of(votes_.begin(), votes_.end(), [](const std::optional<Vote>& vote) {
@@ -77,9 +77,8 @@ bool HandOver::CanEndALaterHold() const {
 
 void HandOver::AnswerIfDecided() {
   constexpr const char* kUndecided =
-      "too few nodes answered to decide; those that did have released, the others are asked again "
-      "in "
-      "the background";
+      "too few nodes answered to decide; those that answered have released the lock, "
+      "the others are retried in the background";
   switch (verdict()) {
     case Verdict::kPending:
       return;
@@ -126,7 +125,7 @@ void HandOver::End() {
     if (!vote)
       votes_[node] = Vote{node, Outcome::kTimeout, "no answer within the node timeout", {}};
   }
-  // Once the caller knows that the token holds nothing, it may use it again.
+  // Once the caller knows that the token holds nothing, it may use the token again.
   if (!IsUsedOnce(token_) && verdict() == Verdict::kDenied) owed.clear();
   AnswerIfDecided();
   const FencingToken seal = IsUsedOnce(token_) ? FencingToken{} : seal_;

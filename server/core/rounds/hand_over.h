@@ -1,6 +1,7 @@
-// The releaser's side of a hand-over: the lock goes from a holder that releases it to the first
-// that waits, in one round (Attempt::TakeOver is the other side). The releaser is answered as soon
-// as a quorum has let go of its token; it does not wait for what becomes of the lock.
+// The releaser's side of a hand-over: the lock passes from a holder that releases it to the first
+// waiter in one round. Attempt::TakeOver is the other side. The releaser gets its answer as soon as
+// a quorum no longer holds its token, without waiting for the result of the acquisition.
+// Strand-confined.
 #pragma once
 
 #include <memory>
@@ -12,7 +13,6 @@
 
 namespace redlock {
 
-// One thread.
 class HandOver final : public Operation, public std::enable_shared_from_this<HandOver> {
  public:
   // `done` is called once, never inside this call.
@@ -20,15 +20,16 @@ class HandOver final : public Operation, public std::enable_shared_from_this<Han
                                          Key key, OwnerToken token, ReleaseDone done);
   ~HandOver() override;
 
-  // What is handed over from.
+  // The releaser's token.
   [[nodiscard]] const OwnerToken& token() const { return token_; }
 
-  // The next holder's fence: it seals the token's late releases, as Release does by itself.
+  // Sets the next holder's fence, which seals the token against its own late releases, like the
+  // seal of a Release.
   void Proposed(FencingToken fence) { seal_ = fence; }
-  // A vote of the round. The last one of each node counts.
+  // Adds a vote of the round. The last vote of each node counts.
   void OnReply(NodeIndex node, const NodeReply& reply);
-  // The other side needs no further vote. Those still out are waited for no longer than
-  // node_timeout; nodes of which it is not known that they have let go are asked to.
+  // The other side needs no more votes. Waits for the pending ones for up to node_timeout, then
+  // releases on the nodes that are not known to have released the token.
   void Settle();
 
  private:
@@ -48,7 +49,7 @@ class HandOver final : public Operation, public std::enable_shared_from_this<Han
   FencingToken seal_;
   const MonotonicTime started_;
   ReleaseDone done_;
-  std::vector<std::optional<Vote>> votes_;  // granted: the node let go of the token
+  std::vector<std::optional<Vote>> votes_;  // granted: the node released the token
   bool settling_ = false;
   bool ended_ = false;
   TimerHandle timeout_;

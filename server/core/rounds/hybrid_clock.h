@@ -1,10 +1,10 @@
 // Proposes fencing tokens.
 //
 // fence = max(wall clock in microseconds, last proposed + 1, highest seen + 1). A node grants only
-// above the fence it stores for the key. Two quorums share a node, so a later holder's fence is
-// always higher, whatever the daemons' clocks say; clocks that agree make the first proposal fit.
-// Because proposals follow the clock, what the nodes store may expire (fence_retention), as long
-// as the daemons' clocks differ by less than that.
+// a fence above the one that it stores for the key. Any two quorums share a node, so a later
+// holder's fence is always higher, whatever the daemons' clocks show. If the clocks agree, the
+// first proposal is accepted. Because proposals follow the clock, the stored fences may expire
+// (fence_retention), as long as the daemons' clocks differ by less than that.
 #pragma once
 
 #include <algorithm>
@@ -14,7 +14,7 @@
 
 namespace redlock {
 
-// One shard's proposals. One thread.
+// Strand-confined: one instance for each shard.
 class HybridClock {
  public:
   [[nodiscard]] FencingToken Next(WallTime now) {
@@ -25,7 +25,7 @@ class HybridClock {
     return FencingToken{last_};
   }
 
-  // Takes in a fence that a node stores; the next proposal is above it.
+  // Records a fence that a node stores; the next proposal is above it.
   void Saw(FencingToken seen) { last_ = std::max(last_, std::min(seen, kMaxFencingToken).value); }
 
  private:

@@ -1,4 +1,5 @@
-// Asks every node who holds a key. Reads only. Waits for all nodes, node_timeout at most.
+// Asks every node who holds a key. Read-only. Waits for all nodes, for up to node_timeout.
+// Strand-confined.
 #pragma once
 
 #include <functional>
@@ -11,12 +12,12 @@ namespace redlock {
 
 struct InspectResult {
   bool held = false;       // a quorum holds the same token
-  bool undecided = false;  // those that cannot tell might make it a quorum
+  bool undecided = false;  // unknown nodes could still complete a quorum
   OwnerLabel owner;
-  FencingToken fence;    // the highest stored
-  Duration remaining{};  // until a quorum holds no longer
+  FencingToken fence;    // the highest stored fence
+  Duration remaining{};  // until no quorum holds the token any more
   Votes votes;
-  std::vector<OwnerToken> holders;  // each token that holds it on some node; never to be shown
+  std::vector<OwnerToken> holders;  // every token that holds the key on some node; never displayed
 };
 using InspectDone = std::function<void(InspectResult)>;
 
@@ -34,9 +35,9 @@ class Inspection final : public ReplySink, public std::enable_shared_from_this<I
   const Environment& env_;
   InspectDone done_;
   const MonotonicTime started_;
-  std::vector<NodeReply> holders_;  // the replies of nodes where some token holds the key
+  std::vector<NodeReply> holders_;  // replies of nodes on which some token holds the key
   std::vector<bool> answered_;
-  std::size_t cannot_tell_ = 0;  // nodes that do not answer, or may have forgotten what they held
+  std::size_t cannot_tell_ = 0;  // nodes that did not answer or may have forgotten locks
   FencingToken highest_;
   Votes votes_;
   TimerHandle timeout_;

@@ -9,7 +9,7 @@
 namespace redlock {
 namespace {
 
-// Each needs a fence that was higher than the seal before.
+// Each new seal requires a stored fence that was higher than the previous seal.
 constexpr int kMaxSeals = 4;
 
 Round::Counts CountRelease(Outcome outcome) {
@@ -111,7 +111,7 @@ void ReleaseOperation::TakeIn(NodeIndex node, const NodeReply& reply) {
   if (reply.outcome == Outcome::kStaleFence) env_.fences.Saw(reply.fence);
 }
 
-// The holder's fence came from a daemon whose clock is ahead of this one's.
+// Raises the seal if the holder's fence came from a daemon whose clock is ahead of this one's.
 bool ReleaseOperation::RaiseSeal(const Round& round) {
   if (!done_ || command_.at_end_of || !Any(round.votes(), Outcome::kStaleFence) ||
       ++seals_ == kMaxSeals || !Has(Safeguard::kRepeatWithHigherSeal)) {
@@ -145,7 +145,7 @@ bool ReleaseOperation::CanEndALaterHold() const {
                      [](const NodeState& node) { return node.on_the_way > 0 || node.lost; });
 }
 
-// Once the caller knows that the token holds nothing, it may use it again.
+// Once the caller knows that the token holds nothing, it may use the token again.
 bool ReleaseOperation::MayRepeat() const {
   return seal_.value == 0 || verdict() != Verdict::kDenied;
 }
@@ -162,8 +162,8 @@ void ReleaseOperation::AnswerIfDecided() {
     case Verdict::kPending:
     case Verdict::kUnreachable:
       Answer(Error{.reason = Reason::kQuorumUnavailable,
-                   .message = "too few nodes answered to decide; those that did have released, the "
-                              "others are asked again in the background"});
+                   .message = "too few nodes answered to decide; those that answered have released "
+                              "the lock, the others are retried in the background"});
       return;
   }
 }
@@ -172,10 +172,11 @@ void ReleaseOperation::End() {
   const auto self = shared_from_this();
   timeout_.Cancel();
   if (done_) {
-    Answer(Error{.reason = Reason::kQuorumUnavailable,
-                 .message = "not all nodes have answered, so this token must not be used again"});
+    Answer(
+        Error{.reason = Reason::kQuorumUnavailable,
+              .message = "not all nodes answered the release: this token must not be used again"});
   }
-  // A node that is merely slow has the release in its queue; one that failed is owed another.
+  // A slow node has the release in its queue; a failed node needs another one.
   std::vector<NodeIndex> owed;
   for (NodeIndex node = 0; node < nodes_.size(); ++node) {
     if (nodes_[node].failed && MayRepeat()) owed.push_back(node);

@@ -1,11 +1,11 @@
-// Gives a lock back on all nodes on which the token holds the key. Decided at the majority; nodes
-// that do not answer are asked again in the background for release_timeout.
+// Releases a lock on all nodes on which the token holds the key. Decided at the majority. Nodes
+// that do not answer are retried in the background for release_timeout.
 //
 // A token that its owner may use again is sealed (see ReleaseStep::seal). The seal is proposed from
 // this daemon's wall clock. If it is not above the holder's fence, because another daemon's clock
-// is ahead, the release is repeated with a higher one, for as long as the caller has not been
-// answered: until then the owner does not use the token again. And "not held" is then answered only
-// when no copy of the release can be on its way any more, because nothing has been sealed.
+// is ahead, the release is repeated with a higher seal until the caller has its answer; before
+// that, the owner does not use the token again. Without a sealed quorum, success and "not held" are
+// answered only when no copy of the release can still be in flight. Strand-confined.
 #pragma once
 
 #include <functional>
@@ -22,8 +22,9 @@ namespace redlock {
 struct ReleaseCommand {
   Key key;
   OwnerToken token;
-  // Set if this stream has ended. See ReleaseStep::at_end_of. `fence` is the lease's then, as far
-  // as the stream knows: a later hold by the same token has a higher one, and is left alone.
+  // Set if this stream has ended. See ReleaseStep::at_end_of. `fence` is then the fence of the
+  // lease as the stream knows it. A later hold by the same token has a higher fence and is not
+  // released.
   std::optional<Keeper> at_end_of = {};
   FencingToken fence = {};
   Source source = {};
@@ -32,11 +33,11 @@ struct ReleaseCommand {
 struct ReleaseResult {
   std::optional<Error> error;  // unset on success
   Votes votes;
-  int listeners = 0;  // most daemons that heard the announcement on one node
+  int listeners = 0;  // the largest number of daemons that received the announcement from one node
 };
 using ReleaseDone = std::function<void(ReleaseResult)>;
 
-// Whether a token must not be used again after its release, which then needs no seal.
+// Whether a token is never used again after its release, so that the release needs no seal.
 [[nodiscard]] inline bool IsUsedOnce(const OwnerToken& token) {
   return token.value().starts_with(kMadeTokenPrefix);
 }
@@ -54,14 +55,14 @@ class ReleaseOperation final : public Operation,
   void OnLate(Round& round, NodeIndex node, const NodeReply& reply) override;
 
  private:
-  // What is known of one node, from all rounds.
+  // The state of one node, from all rounds.
   struct NodeState {
-    int on_the_way = 0;  // copies of the release that it has not answered
-    bool lost = false;   // one of them may reach it though no answer will come
+    int on_the_way = 0;  // copies of the release that the node has not answered
+    bool lost = false;   // a copy may still arrive although no answer will come
     bool released = false;
     bool sealed = false;
     bool not_held = false;
-    bool failed = false;  // it is owed another release
+    bool failed = false;  // the release must be retried on this node
   };
 
   ReleaseOperation(const Environment& env, OperationRegistry& registry, ReleaseCommand command,
@@ -72,7 +73,7 @@ class ReleaseOperation final : public Operation,
   [[nodiscard]] Verdict verdict() const;
   // Whether a late copy of this release could end a later hold by the same token.
   [[nodiscard]] bool CanEndALaterHold() const;
-  // Whether nodes may be asked again in the background.
+  // Whether nodes may be retried in the background.
   [[nodiscard]] bool MayRepeat() const;
   void AnswerIfDecided();
   void End();
@@ -88,8 +89,8 @@ class ReleaseOperation final : public Operation,
   std::vector<NodeState> nodes_;
   Votes votes_;
   int listeners_ = 0;
-  const Round* round_ = nullptr;  // the last one, for comparison only
-  bool settling_ = false;         // the last round is decided: late answers are waited for
+  const Round* round_ = nullptr;  // the last round, for comparison only
+  bool settling_ = false;         // the last round is decided; waiting for late answers
   TimerHandle timeout_;
   ConcurrencyLimiter::Permit permit_;
 };

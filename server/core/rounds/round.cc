@@ -80,7 +80,7 @@ void Round::OnReply(NodeIndex node, NodeReply reply) {
     listener_->OnLate(*this, node, answer);
     return;
   }
-  if (IsCounted(node)) return;  // asked first, and too late: the next one has been asked
+  if (IsCounted(node)) return;  // asked first and too late: the next one is being asked
   const Counts counts = Count(node, answer.outcome, answer.message);
   if (first_ == node) {
     switch (counts) {

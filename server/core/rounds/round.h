@@ -1,4 +1,4 @@
-// One step of the algorithm, sent to every node in parallel and decided at the majority.
+// Sends one step to every node in parallel, and decides at the majority.
 #pragma once
 
 #include <functional>
@@ -11,8 +11,8 @@
 
 namespace redlock {
 
-// Collects the answers to one step. Alive until every node has answered, so that no late answer
-// goes unseen. One thread.
+// Collects the answers to one step. Lives until every node has answered, so that no late answer is
+// missed. Strand-confined.
 class Round final : public ReplySink, public std::enable_shared_from_this<Round> {
  public:
   // How an outcome counts in this kind of round.
@@ -20,8 +20,8 @@ class Round final : public ReplySink, public std::enable_shared_from_this<Round>
   using Rule = Counts (*)(Outcome);
   using Send = std::function<void(Node&, std::shared_ptr<ReplySink>)>;
 
-  // Told of the verdict once, and then of each answer that comes after it. Kept alive by the round
-  // until the last answer.
+  // Receives the verdict once, and then every later answer. The round keeps it alive until the last
+  // answer.
   class Listener {
    public:
     virtual ~Listener() = default;
@@ -29,18 +29,18 @@ class Round final : public ReplySink, public std::enable_shared_from_this<Round>
     virtual void OnLate(Round& round, NodeIndex node, const NodeReply& reply) = 0;
   };
 
-  // Sends the step to all nodes. The listener hears nothing before this has returned. Nodes that
-  // have not answered after node_timeout count as timed out.
+  // Sends the step to all nodes. The listener is not called inside this call. Nodes that have not
+  // answered after node_timeout count as timed out.
   static std::shared_ptr<Round> Start(const Environment& env, Rule rule, const Send& send,
                                       std::shared_ptr<Listener> listener, AttemptId attempt = {});
 
-  // Asks `first` alone, and the others once it has granted. Where it denies, that is the verdict;
-  // where it does not answer, the next one is the first.
+  // Asks only `first`, and the others after it has granted. If it denies, that is the verdict. If
+  // it does not answer, the next node is asked first.
   static std::shared_ptr<Round> StartOneFirst(const Environment& env, Rule rule, Send send,
                                               std::shared_ptr<Listener> listener, AttemptId attempt,
                                               NodeIndex first);
 
-  // No verdict is wanted any more: every further answer is late.
+  // No verdict is needed any more: every further answer is late.
   void Abandon();
 
   [[nodiscard]] Verdict verdict() const {
@@ -50,12 +50,12 @@ class Round final : public ReplySink, public std::enable_shared_from_this<Round>
   [[nodiscard]] MonotonicTime started() const { return started_; }
   [[nodiscard]] AttemptId attempt() const { return attempt_; }
 
-  // What the node answered; null while it has not. A time-out is no answer.
+  // The node's answer; null if there is none. A timeout is not an answer.
   [[nodiscard]] const NodeReply* reply(NodeIndex node) const {
     return nodes_[node].answered ? &nodes_[node].reply : nullptr;
   }
 
-  // False where a round that asks one node first has not come to this one.
+  // False if a one-first round has not asked this node yet.
   [[nodiscard]] bool was_asked(NodeIndex node) const { return nodes_[node].asked; }
 
   void OnReply(NodeIndex node, NodeReply reply) override;
@@ -86,8 +86,8 @@ class Round final : public ReplySink, public std::enable_shared_from_this<Round>
   Tally tally_;
   Votes votes_;
   std::vector<Asked> nodes_;
-  std::optional<NodeIndex> first_;  // being asked, the others wait for it
-  Send send_;                       // while they do
+  std::optional<NodeIndex> first_;  // being asked; the others wait for it
+  Send send_;                       // set while they wait
   bool denied_by_first_ = false;
   TimerHandle timeout_;
   bool decided_ = false;

@@ -8,7 +8,6 @@
 
 #include "server/core/options.h"
 #include "server/core/retry_policy.h"
-#include "server/core/options.h"
 #include "server/redis/endpoint.h"
 
 namespace redlock::config {

@@ -144,8 +144,7 @@ class Ending {
 // Waits until the command has ended, and ends it when the lock is lost. Returns the exit status of
 // the command as shells do, or kRunLost.
 int Attend(pid_t command, const HeldLock& lock, const RunOptions& options) {
-  constexpr auto kSlice =
-      std::chrono::milliseconds(20);  // short, because a suspend stops the clock of the wait
+  constexpr auto kSlice = std::chrono::milliseconds(20);  // a suspend stops the clock of the wait
   std::optional<Clock::time_point> max_lifetime_ends;
   if (options.max_lifetime) max_lifetime_ends = Clock::now() + *options.max_lifetime;
   std::optional<Ending> ending;

@@ -26,7 +26,7 @@ namespace redlock::rpc {
 //   kMethod: the name of the method;
 //   kAccess: the verb that the access list must allow;
 //   Await(service, ...): asks gRPC for the next call of this method;
-//   Start(Shard&, Command, optional<Duration> until_deadline, call) -> operation to cancel, or null:
+//   Start(Shard&, Command, optional<Duration> until_deadline, call) -> what to cancel, or null:
 //     starts the operation. Called on the shard's strand. Must have call->Answer() called there
 //     exactly once.
 // A call keeps itself alive until gRPC has returned its last completion. Work for the shard shares

@@ -90,8 +90,8 @@ type LockServiceClient interface {
 	// Releases a held lock. The daemon retries in the background on nodes that do not answer. At the
 	// same daemon, the Hold and the Watch of this lease end with OK.
 	//
-	// Retry: returns LOCK_NOT_HELD if the first call released the lock, and has no other effect. Never
-	// affects another holder's lock.
+	// Retry: returns LOCK_NOT_HELD if the first call released the lock, and has no other effect.
+	// Never affects another holder's lock.
 	Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ReleaseResponse, error)
 	// Keeps leases alive by watchdogs in the daemon for as long as the stream is open. The first
 	// extension is made at once. When the stream ends, for whatever reason, its leases expire unless
@@ -292,8 +292,8 @@ type LockServiceServer interface {
 	// Releases a held lock. The daemon retries in the background on nodes that do not answer. At the
 	// same daemon, the Hold and the Watch of this lease end with OK.
 	//
-	// Retry: returns LOCK_NOT_HELD if the first call released the lock, and has no other effect. Never
-	// affects another holder's lock.
+	// Retry: returns LOCK_NOT_HELD if the first call released the lock, and has no other effect.
+	// Never affects another holder's lock.
 	Release(context.Context, *ReleaseRequest) (*ReleaseResponse, error)
 	// Keeps leases alive by watchdogs in the daemon for as long as the stream is open. The first
 	// extension is made at once. When the stream ends, for whatever reason, its leases expire unless

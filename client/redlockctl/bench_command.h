@@ -1,4 +1,4 @@
-// `redlockctl bench`: how fast locks are given out, through the C++ library.
+// `redlockctl bench`: measures how fast locks are acquired and released through the C++ library.
 #pragma once
 
 #include <redlock/client.h>
@@ -13,8 +13,8 @@ namespace redlockctl {
 
 struct BenchOptions {
   std::chrono::milliseconds duration = std::chrono::seconds(5);
-  int concurrency = 16;  // callers, each of which takes and releases one lock after the other
-  bool one_key = false;  // all want the same lock; else each has one of its own
+  int concurrency = 16;  // callers, each of which repeatedly acquires and releases a lock
+  bool one_key = false;  // all callers compete for one key; otherwise each has its own
 };
 
 [[nodiscard]] ExitStatus Bench(redlock::client::Client& client, const BenchOptions& options,

@@ -1,4 +1,4 @@
-// Ends a call at SIGINT or SIGTERM, so that the daemon hears of it at once.
+// Cancels a call on SIGINT or SIGTERM, so that the daemon notices at once.
 #pragma once
 
 #include <grpcpp/client_context.h>
@@ -7,7 +7,8 @@
 
 namespace redlockctl {
 
-// These signals and SIGUSR1 must be blocked in all threads. One at a time.
+// SIGINT, SIGTERM and SIGUSR1 must be blocked in all threads. At most one object may exist at a
+// time.
 class CancelOnSignal {
  public:
   explicit CancelOnSignal(grpc::ClientContext& context);
@@ -15,7 +16,7 @@ class CancelOnSignal {
   CancelOnSignal(const CancelOnSignal&) = delete;
   CancelOnSignal& operator=(const CancelOnSignal&) = delete;
 
-  // True if a signal came.
+  // Stops waiting. Returns true if SIGINT or SIGTERM arrived. At most once.
   bool Stop();
 
  private:

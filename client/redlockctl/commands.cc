@@ -16,14 +16,14 @@ namespace v1 = redlock::v1;
 using v1::AdminService;
 using v1::LockService;
 
-// A call that only asks the nodes once needs no longer; a waiting acquire has no such bound.
+// Long enough for calls that make one round. An acquire that waits has no such limit.
 constexpr Millis kCallTimeout = std::chrono::seconds(10);
-// Of a lock that was held until a signal came.
+// For the release at the end of `hold`.
 constexpr Millis kReleaseTimeout = std::chrono::seconds(2);
-// An extension that cannot be decided soon is told, rather than tried for a whole TTL.
+// Reports an extension that cannot be decided soon, instead of retrying for a whole TTL.
 constexpr int kExtendRetries = 3;
 constexpr int kLeasesPerPage = 1000;
-// Of what is shown while waiting.
+// The progress line is updated this often while an acquire waits.
 constexpr auto kProgressPeriod = std::chrono::seconds(1);
 
 void Set(google::protobuf::Duration* out, Millis duration) {
@@ -114,12 +114,12 @@ ExitStatus Commands::Acquire() {
   if (options_.single_try && !timeout) timeout = kCallTimeout;
   Daemon& asked = daemon();
   std::jthread progress;
-  if (printer_.shows_progress()) {  // else nobody would see what the nodes are asked for
+  if (printer_.shows_progress()) {  // otherwise do not ask the nodes for it
     progress = std::jthread([this](const std::stop_token& stop) { ShowWaiting(stop); });
   }
   v1::AcquireResponse response;
   const grpc::Status status = asked.Call(&LockService::Stub::Acquire, request, response, timeout);
-  progress = {};  // has ended
+  progress = {};  // stops and joins the thread
   printer_.ClearProgress();
   if (!status.ok()) return Report(status);
   printer_.Print(response);
@@ -246,7 +246,7 @@ ExitStatus Commands::Hold() {
       Follow(&LockService::Stub::Hold, request, [&lease](const v1::HoldResponse& event) {
         if (event.has_lease()) lease = event.lease();
       });
-  // The end of the stream leaves the lock to expire.
+  // The end of the stream does not release the lock.
   if (ended == kExitOk && !lease.token().empty()) ReleaseQuietly(lease);
   return ended;
 }

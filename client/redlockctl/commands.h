@@ -1,4 +1,4 @@
-// The commands of redlockctl: one call of the service each.
+// The commands of redlockctl. Most of them make one call of the service.
 #pragma once
 
 #include <optional>
@@ -11,6 +11,7 @@
 
 namespace redlockctl {
 
+// Each command prints its result and returns its exit status.
 class Commands {
  public:
   Commands(Options options, Printer printer);
@@ -19,20 +20,22 @@ class Commands {
   [[nodiscard]] ExitStatus Extend();
   [[nodiscard]] ExitStatus Release();
   [[nodiscard]] ExitStatus Inspect();
-  // The nodes as the daemon sees them; kExitNoQuorum where too few of them would grant.
+  // Prints the nodes as the daemon sees them. kExitNoQuorum if fewer than a quorum are up.
   [[nodiscard]] ExitStatus Status();
-  // Whether the daemon serves: kExitOk, else kExitNoQuorum.
+  // Prints whether the daemon serves. kExitNoQuorum if it does not.
   [[nodiscard]] ExitStatus Health();
-  // What the daemon keeps alive and who waits there, all pages.
+  // Prints the watchdogs and waiters of the daemon, all pages.
   [[nodiscard]] ExitStatus Leases();
-  // Takes a lock from whoever holds it.
+  // Takes a lock from its holder.
   [[nodiscard]] ExitStatus ForceRelease();
   [[nodiscard]] ExitStatus LogLevel();
-  // Prints a new bearer token and the line for the daemon's file; asks nobody.
+  // Prints a new bearer token and the line for the daemon's --token-file. Makes no call.
   [[nodiscard]] ExitStatus Token();
-  // Until the lock is lost, max_lifetime has passed, or SIGINT or SIGTERM comes.
+  // Keeps a held lock alive until the lock is lost, max_lifetime has passed, or SIGINT or SIGTERM
+  // arrives.
   [[nodiscard]] ExitStatus Watch();
-  // Takes the lock and holds it until then.
+  // Acquires the lock and keeps it alive until the same events; then releases it unless it was
+  // lost.
   [[nodiscard]] ExitStatus Hold();
   // Runs a command while the lock is held; returns a RunExitStatus or the command's own status.
   [[nodiscard]] ExitStatus Run();
@@ -40,23 +43,25 @@ class Commands {
 
  private:
   [[nodiscard]] redlock::client::Options ClientOptions() const;
-  // Of any request that has one; unset where no option says anything.
+  // Sets the retry policy of a request; leaves fields unset for which no option is given.
   void SetRetry(auto& request) const;
-  // How long to wait for a lock at most: --try, --wait or --timeout.
+  // How long to wait for a lock at most: --wait or --timeout. Unset: no limit.
   [[nodiscard]] std::optional<Millis> Wait() const;
-  // One call; `then` prints its response and says how the command ends. A failure is printed.
+  // Makes one call. `then` prints the response and returns the exit status. Prints a failure.
   template <typename Stub, typename Request, typename Response>
   [[nodiscard]] ExitStatus Ask(Method<Stub, Request, Response> method, const Request& request,
                                auto then);
-  // Prints the events of a stream until it ends, or a signal ends it. `seen` gets them too.
+  // Prints the events of a stream, and passes them to `seen`, until the stream ends or a signal
+  // ends it.
   template <typename Stub, typename Request, typename Event>
   [[nodiscard]] ExitStatus Follow(StreamMethod<Stub, Request, Event> method, const Request& request,
                                   auto seen);
+  // Releases a lock and ignores a failure: the lock expires then.
   void ReleaseQuietly(const redlock::v1::Lease& lease);
-  // Until told to stop; what cannot be asked is not shown.
+  // Shows who holds the key once a second until `stop` is requested. Ignores failed calls.
   void ShowWaiting(const std::stop_token& stop);
   [[nodiscard]] ExitStatus Report(const grpc::Status& status);
-  // Connected to when it is first asked.
+  // Connects on first use.
   [[nodiscard]] Daemon& daemon();
 
   const Options options_;

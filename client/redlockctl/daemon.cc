@@ -7,7 +7,7 @@
 namespace redlockctl {
 namespace {
 
-// Of one of several servers, before the next one is asked.
+// How long to wait for one server before trying the next one.
 constexpr auto kConnectTimeout = std::chrono::seconds(1);
 
 }  // namespace
@@ -18,7 +18,7 @@ Daemon::Daemon(const redlock::client::Options& options, std::string auth_token)
   for (const std::string& server : options.endpoints) {
     server_ = server;
     channel = redlock::client::OpenChannel(server, options);
-    // The last one has to do; whoever asks it hears why it does not.
+    // The last one is used in any case: a call to it then reports why it fails.
     const auto patience = std::chrono::system_clock::now() + kConnectTimeout;
     if (server == options.endpoints.back() || channel->WaitForConnected(patience)) break;
   }

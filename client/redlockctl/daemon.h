@@ -1,4 +1,4 @@
-// The daemon that is asked, and what all calls to it have in common.
+// The connection to the daemon, with deadlines and credentials for all calls to it.
 #pragma once
 
 #include <grpcpp/client_context.h>
@@ -17,7 +17,7 @@
 
 namespace redlockctl {
 
-// Of a generated stub.
+// Methods of a generated stub.
 template <typename Stub, typename Request, typename Response>
 using Method = grpc::Status (Stub::*)(grpc::ClientContext*, const Request&, Response*);
 template <typename Stub, typename Request, typename Event>
@@ -26,13 +26,13 @@ using StreamMethod = std::unique_ptr<grpc::ClientReader<Event>> (Stub::*)(grpc::
 
 class Daemon {
  public:
-  // The first of several servers that answers within a second; where none does, the last. Throws
-  // std::invalid_argument where a file of the options cannot be read.
+  // Connects to the first server that accepts a connection within a second; if none does, uses the
+  // last one. Throws std::invalid_argument if a file of the options cannot be read.
   Daemon(const redlock::client::Options& options, std::string auth_token);
 
   [[nodiscard]] const std::string& server() const { return server_; }
 
-  // Ends with the time, where there is a bound, or a signal. Unary calls one at a time.
+  // Makes a unary call, one at a time. SIGINT, SIGTERM and the timeout, if any, end it.
   template <typename Stub, typename Request, typename Response>
   [[nodiscard]] grpc::Status Call(Method<Stub, Request, Response> method, const Request& request,
                                   Response& response, std::optional<Millis> timeout) {
@@ -40,7 +40,7 @@ class Daemon {
     const CancelOnSignal cancel(context);
     return CallIn(context, method, request, response, timeout);
   }
-  // The same without an ear for signals, from any thread.
+  // The same without signal handling. From any thread.
   template <typename Stub, typename Request, typename Response>
   [[nodiscard]] grpc::Status CallIn(grpc::ClientContext& context,
                                     Method<Stub, Request, Response> method, const Request& request,
@@ -49,6 +49,7 @@ class Daemon {
     if (timeout) SetDeadline(context, *timeout);
     return (stub<Stub>().*method)(&context, request, &response);
   }
+  // Opens a stream that has no deadline.
   template <typename Stub, typename Request, typename Event>
   [[nodiscard]] std::unique_ptr<grpc::ClientReader<Event>> Open(
       grpc::ClientContext& context, StreamMethod<Stub, Request, Event> method,
@@ -58,7 +59,7 @@ class Daemon {
   }
 
  private:
-  // Says who calls.
+  // Adds the bearer token, if there is one.
   void Identify(grpc::ClientContext& context) const;
   static void SetDeadline(grpc::ClientContext& context, Millis timeout);
   template <typename Stub>

@@ -1,4 +1,4 @@
-// What went wrong with a call, in words and as an exit status.
+// Translates the failure of a call into a message and an exit status.
 #pragma once
 
 #include <grpcpp/support/status.h>
@@ -16,24 +16,25 @@ namespace redlockctl {
 enum ExitStatus : int {
   kExitOk = 0,
   kExitFailed = 1,       // anything not listed below
-  kExitUsage = 2,        // bad arguments
+  kExitUsage = 2,        // invalid arguments
   kExitHeld = 3,         // another holder has the lock, or the time to wait ran out
-  kExitNotHeld = 4,      // this token does not hold the key, or the lock was lost
+  kExitNotHeld = 4,      // the token does not hold the key, or the lock was lost
   kExitNoQuorum = 5,     // too few Redis nodes answered
   kExitUnreachable = 6,  // the daemon did not answer
 };
 
-// A failed call, with the details that the daemon sent along.
+// A failed call, with the details that the daemon sent.
 struct Failure {
-  std::string reason;  // of the contract; empty where the daemon was not reached
+  std::string reason;  // from lock_service.proto; empty if the daemon sent none
   std::string message;
   redlock::v1::Votes votes;
   std::optional<std::chrono::milliseconds> retry_after;
   ExitStatus exit_status = kExitFailed;
 };
 
+// For a call through a stub. `server` is named in the message if it did not answer.
 [[nodiscard]] Failure Explain(const grpc::Status& status, const std::string& server);
-// Of the C++ library.
+// For an operation of the C++ client library.
 [[nodiscard]] Failure Explain(const redlock::client::Error& error);
 
 }  // namespace redlockctl

@@ -1,4 +1,4 @@
-// redlockctl: locks from the shell.
+// redlockctl, the command-line client: parses the arguments and runs one command.
 #include <pthread.h>
 #include <signal.h>
 
@@ -23,16 +23,14 @@ using redlockctl::Millis;
 using redlockctl::Options;
 
 constexpr const char* kFooter =
-    "\nExit status: 0 done; 1 other failure; 2 bad arguments; 3 another holder has the lock, or "
-    "the\n"
-    "time to wait ran out; 4 this token does not hold the key, or the lock was lost; 5 too few\n"
-    "Redis nodes answered; 6 no daemon answers. `run` returns its command's own status, or: 120 "
-    "no\n"
-    "daemon answers; 121 too few nodes; 122 the lock was lost; 123 not acquired; 125 other "
-    "failure;\n"
-    "126, 127 the command cannot be run, is not found.\n";
+    "\nExit status: 0 success; 1 other failure; 2 invalid arguments; 3 another holder has the\n"
+    "lock, or the time to wait ran out; 4 the token does not hold the key, or the lock was lost;\n"
+    "5 too few Redis nodes answered; 6 no daemon answered. `run` returns the exit status of its\n"
+    "command, or: 120 no daemon answered; 121 too few Redis nodes answered; 122 the lock was\n"
+    "lost; 123 the lock was not acquired; 125 other failure; 126 the command cannot be run;\n"
+    "127 the command was not found.\n";
 
-// A duration such as 250ms, 10s or 5m.
+// Adds an option that takes a duration such as 250ms, 10s or 5m.
 template <typename Store>
 CLI::Option* AddDuration(CLI::App& app, const std::string& flag, const std::string& help,
                          Store store) {
@@ -56,14 +54,14 @@ class CommandLine {
 
   CLI::App& Add(const std::string& name, const std::string& help, ExitStatus (Commands::*run)()) {
     CLI::App& command = AddWithoutKey(name, help, run);
-    command.add_option("KEY", options_.key, "What to lock")->required();
+    command.add_option("KEY", options_.key, "The key of the lock")->required();
     return command;
   }
 
   CLI::App& AddWithoutKey(const std::string& name, const std::string& help,
                           ExitStatus (Commands::*run)()) {
     CLI::App* const command = app_.add_subcommand(name, help);
-    command->fallthrough();  // so that the common options may stand behind the command too
+    command->fallthrough();  // common options may follow the command
     commands_.push_back({command, [run](Commands& commands) { return (commands.*run)(); }});
     return *command;
   }
@@ -73,22 +71,23 @@ class CommandLine {
                 [this](Millis value) { options_.ttl = value; });
   }
 
-  // How often, and after which pauses, the daemon tries again.
+  // How often the daemon retries, and how long it pauses between attempts.
   void AddRetry(CLI::App& command) {
-    command.add_flag("--try", options_.single_try, "One attempt, no waiting");
+    command.add_flag("--try", options_.single_try, "Make one attempt and do not wait");
     command
         .add_option("--max-retries", options_.max_retries,
-                    "Give up after so many retries; -1 for no limit [the daemon's default]")
+                    "Give up after this many retries; -1: no limit [the daemon's default]")
         ->check(CLI::Range(-1, 1'000'000));
-    AddDuration(command, "--min-delay", "Least pause before a retry [the daemon's default]",
+    AddDuration(command, "--min-delay", "Minimum pause before a retry [the daemon's default]",
                 [this](Millis value) { options_.min_delay = value; });
     AddDuration(command, "--max-jitter",
-                "Upper bound of the random pause added to it [the daemon's default]",
+                "Upper bound of the random pause that is added to it [the daemon's default]",
                 [this](Millis value) { options_.max_jitter = value; });
   }
 
   void AddToken(CLI::App& command, bool required) {
-    command.add_option("--token", options_.token, "The secret that proves ownership")
+    command
+        .add_option("--token", options_.token, "The owner token: the secret that proves ownership")
         ->envname("REDLOCK_TOKEN")
         ->required(required);
   }
@@ -108,22 +107,22 @@ class CommandLine {
 
 void DeclareCommands(CommandLine& line, Options& options) {
   CLI::App& acquire =
-      line.Add("acquire", "Take a lock, waiting for it if need be", &Commands::Acquire);
+      line.Add("acquire", "Acquire a lock, waiting for it if necessary", &Commands::Acquire);
   line.AddTtl(acquire);
   line.AddToken(acquire, false);
   line.AddRetry(acquire);
-  AddDuration(acquire, "--wait", "Wait for the lock so long at most [for ever]",
+  AddDuration(acquire, "--wait", "Wait at most this long for the lock [no limit]",
               [&options](Millis value) { options.wait = value; });
   acquire.add_flag("--extend-if-held", options.extend_if_held,
-                   "Extend where --token holds the key already");
-  acquire.add_option("--owner", options.owner, "A label for people, shown by inspect");
+                   "Extend the lock if --token already holds the key");
+  acquire.add_option("--owner", options.owner, "A label for people, shown by `inspect`");
 
-  CLI::App& extend = line.Add("extend", "Set the TTL of a held lock anew", &Commands::Extend);
+  CLI::App& extend = line.Add("extend", "Extend a held lock: set its TTL again", &Commands::Extend);
   line.AddTtl(extend);
   line.AddToken(extend, true);
   line.AddRetry(extend);
 
-  CLI::App& release = line.Add("release", "Give a lock back", &Commands::Release);
+  CLI::App& release = line.Add("release", "Release a held lock", &Commands::Release);
   line.AddToken(release, true);
 
   CLI::App& watch = line.Add("watch", "Keep a held lock alive until interrupted", &Commands::Watch);
@@ -131,45 +130,52 @@ void DeclareCommands(CommandLine& line, Options& options) {
   line.AddToken(watch, true);
   AddDuration(watch, "--interval", "Pause between extensions [half the TTL]",
               [&options](Millis value) { options.interval = value; });
-  AddDuration(watch, "--max-lifetime", "End after this time",
+  AddDuration(watch, "--max-lifetime", "Stop after this time",
               [&options](Millis value) { options.max_lifetime = value; });
-  watch.add_flag("--keep-watching", options.keep_watching, "Go on after the lock was lost");
+  watch.add_flag("--keep-watching", options.keep_watching,
+                 "Keep trying to extend after the lock was lost");
 
-  CLI::App& hold = line.Add("hold", "Take a lock and keep it until interrupted", &Commands::Hold);
-  CLI::App& run = line.Add("run", "Run a command while the lock is held:  run KEY -- COMMAND ...",
+  CLI::App& hold =
+      line.Add("hold", "Acquire a lock and keep it alive until interrupted", &Commands::Hold);
+  CLI::App& run = line.Add("run", "Run a command while the lock is held: run KEY -- COMMAND ...",
                            &Commands::Run);
   for (CLI::App* const held : {&hold, &run}) {
     line.AddTtl(*held);
     line.AddToken(*held, false);
-    held->add_option("--owner", options.owner, "A label for people, shown by inspect");
-    AddDuration(*held, "--max-lifetime", "Give the lock back after this time",
+    held->add_option("--owner", options.owner, "A label for people, shown by `inspect`");
+    AddDuration(*held, "--max-lifetime", "Release the lock after this time",
                 [&options](Millis value) { options.max_lifetime = value; });
   }
   line.AddRetry(hold);
-  run.add_flag("--try", options.single_try, "One attempt, no waiting");
+  run.add_flag("--try", options.single_try, "Make one attempt and do not wait");
   AddDuration(hold, "--interval", "Pause between extensions [half the TTL]",
               [&options](Millis value) { options.interval = value; });
-  AddDuration(run, "--wait", "Wait for the lock so long at most [for ever]",
+  AddDuration(run, "--wait", "Wait at most this long for the lock [no limit]",
               [&options](Millis value) { options.wait = value; });
-  AddDuration(run, "--grace", "A command whose lock was lost gets SIGTERM, and SIGKILL after [5s]",
+  AddDuration(run, "--grace",
+              "If the lock is lost, the time between SIGTERM and SIGKILL for the command [5s]",
               [&options](Millis value) { options.grace = value; });
-  run.add_option("COMMAND", options.command, "What to run, behind --")->required();
+  run.add_option("COMMAND", options.command, "The command to run and its arguments, after --")
+      ->required();
 
-  line.AddWithoutKey("status", "Show the Redis nodes as the daemon sees them", &Commands::Status)
+  line.AddWithoutKey("status", "Show the state of the Redis nodes as the daemon sees them",
+                     &Commands::Status)
       .alias("nodes");
-  line.AddWithoutKey("health", "Whether the daemon serves; for probes", &Commands::Health);
-  line.AddWithoutKey("leases", "Show what the daemon keeps alive, and who waits there",
+  line.AddWithoutKey("health", "Report whether the daemon serves; for probes", &Commands::Health);
+  line.AddWithoutKey("leases", "Show the leases that the daemon keeps alive and its waiters",
                      &Commands::Leases);
   line.Add("force-release", "Take a lock from a holder that cannot be reached",
            &Commands::ForceRelease)
-      .add_option("--why", options.why, "For the daemon's log")
+      .add_option("--why", options.why, "The reason, for the daemon's log")
       ->required();
-  line.AddWithoutKey("log-level", "Change what the daemon logs", &Commands::LogLevel)
+  line.AddWithoutKey("log-level", "Change the daemon's log level", &Commands::LogLevel)
       .add_option("LEVEL", options.level, "trace, debug, info, warning, error or off")
       ->required();
   CLI::App& token = line.AddWithoutKey(
-      "token", "Make a bearer token, and the line for the daemon's --token-file", &Commands::Token);
-  token.add_option("IDENTITY", options.identity, "Who is to show it")
+      "token", "Make a bearer token and the line for the daemon's --token-file", &Commands::Token);
+  token
+      .add_option("IDENTITY", options.identity,
+                  "The identity of the caller that will use the token")
       ->required()
       ->check([](const std::string& text) {
         const bool allowed =
@@ -181,14 +187,15 @@ void DeclareCommands(CommandLine& line, Options& options) {
         return allowed ? "" : "an identity is 1 to 128 letters, digits and - _ @ : /";
       });
   CLI::App& bench = line.AddWithoutKey(
-      "bench", "Take and release locks as fast as it goes, and tell how fast", &Commands::Bench);
-  AddDuration(bench, "--duration", "For so long [5s]", [&options](Millis value) {
+      "bench", "Measure how fast locks can be acquired and released", &Commands::Bench);
+  AddDuration(bench, "--duration", "How long to measure [5s]", [&options](Millis value) {
     options.bench.duration = std::chrono::duration_cast<std::chrono::milliseconds>(value);
   });
-  bench.add_option("--callers", options.bench.concurrency, "At a time")
+  bench.add_option("--callers", options.bench.concurrency, "Number of concurrent callers")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
-  bench.add_flag("--one-key", options.bench.one_key, "All want the same lock, and wait in turn");
+  bench.add_flag("--one-key", options.bench.one_key,
+                 "All callers compete for one lock instead of one lock each");
 
   line.Add("inspect", "Show who holds a lock", &Commands::Inspect);
 }
@@ -196,39 +203,41 @@ void DeclareCommands(CommandLine& line, Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  // Commands that want signals wait for them in a thread of their own.
+  // Commands that handle signals wait for them synchronously, some in a separate thread.
   sigset_t signals;
   sigemptyset(&signals);
   sigaddset(&signals, SIGINT);
   sigaddset(&signals, SIGTERM);
   sigaddset(&signals, SIGUSR1);
 
-  CLI::App app("redlockctl - locks from the shell, by redlockd", "redlockctl");
+  CLI::App app("redlockctl - acquire and inspect the locks of redlockd from the shell",
+               "redlockctl");
   app.set_version_flag("--version", "redlockctl " REDLOCKD_VERSION);
-  app.set_help_all_flag("--help-all", "Print this help, and that of every subcommand");
+  app.set_help_all_flag("--help-all", "Print this help and that of every subcommand");
   app.require_subcommand(1);
   app.footer(kFooter);
   Options options;
   std::string output = "text";
   app.add_option("--server", options.servers,
-                 "The daemon: host:port or unix:/path. Several, separated by commas, are tried in "
-                 "turn; `run` goes on with the next where one goes away")
+                 "The daemon: host:port or unix:/path. Several daemons, separated by commas, are "
+                 "tried in order; `run` continues with the next one if a daemon goes away")
       ->delimiter(',')
-      ->allow_extra_args(false)  // so that the command is not taken for another server
+      ->allow_extra_args(false)  // the command must not be parsed as another server
       ->envname("REDLOCK_SERVER")
       ->capture_default_str();
   app.add_option("--tls-ca", options.tls_ca,
-                 "PEM file of the CA that signed the daemon's certificate: connects by TLS")
+                 "PEM file of the CA that signed the daemon's certificate; turns on TLS")
       ->envname("REDLOCK_TLS_CA")
       ->check(CLI::ExistingFile);
   CLI::Option* const cert =
       app.add_option("--tls-cert", options.tls_cert, "PEM file of a client certificate")
           ->envname("REDLOCK_TLS_CERT")
           ->check(CLI::ExistingFile);
-  CLI::Option* const key = app.add_option("--tls-key", options.tls_key, "PEM file of its key")
-                               ->envname("REDLOCK_TLS_KEY")
-                               ->check(CLI::ExistingFile)
-                               ->needs(cert);
+  CLI::Option* const key =
+      app.add_option("--tls-key", options.tls_key, "PEM file of the client certificate's key")
+          ->envname("REDLOCK_TLS_KEY")
+          ->check(CLI::ExistingFile)
+          ->needs(cert);
   cert->needs(key);
   app.add_option_function<std::string>(
          "--auth-token-file",
@@ -236,10 +245,11 @@ int main(int argc, char** argv) {
            options.auth_token_file = path;
            std::ifstream(path) >> options.auth_token;
          },
-         "File with the bearer token that tells the daemon who calls")
+         "File with the bearer token that identifies the caller to the daemon")
       ->envname("REDLOCK_AUTH_TOKEN_FILE")
       ->check(CLI::ExistingFile);
-  app.add_option("--output", output, "text or json")->check(CLI::IsMember({"text", "json"}));
+  app.add_option("--output", output, "Output format: text or json")
+      ->check(CLI::IsMember({"text", "json"}));
   AddDuration(app, "--timeout", "Give up after this time",
               [&options](Millis value) { options.timeout = value; });
   CommandLine line(app, options);
@@ -250,7 +260,7 @@ int main(int argc, char** argv) {
     return app.exit(error) == 0 ? redlockctl::kExitOk : redlockctl::kExitUsage;
   }
   if (app.got_subcommand("run")) {
-    sigaddset(&signals, SIGHUP);  // passed on to the command
+    sigaddset(&signals, SIGHUP);  // forwarded to the command
     sigaddset(&signals, SIGCHLD);
   }
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);

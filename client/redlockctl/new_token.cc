@@ -25,7 +25,7 @@ template <std::size_t Size>
 std::string Random() {
   std::array<unsigned char, Size> bytes{};
   if (RAND_bytes(bytes.data(), static_cast<int>(bytes.size())) != 1) {
-    throw std::runtime_error("there are no random bytes");
+    throw std::runtime_error("no random bytes are available");
   }
   return Hexadecimal(bytes);
 }

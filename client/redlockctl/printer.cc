@@ -87,7 +87,7 @@ void Printer::PrintWaiting(const std::string& key, const v1::InspectResponse& se
   if (!seen.held()) return PrintProgress("waiting for " + key);
   const std::string holder = seen.owner().empty() ? "a holder without a label" : seen.owner();
   PrintProgress("waiting for " + key + ", held by " + holder + ", " +
-                std::to_string(seen.waiters()) + " wait at this daemon");
+                std::to_string(seen.waiters()) + " waiting at this daemon");
 }
 
 void Printer::Print(const BenchReport& report) const {
@@ -103,8 +103,8 @@ void Printer::Print(const BenchReport& report) const {
         report.cycle_ms.p99, report.cycle_ms.p999);
     return;
   }
-  std::printf("%.0f locks taken and released a second, by %d callers %s, for %.1f s\n", rate,
-              report.callers, report.one_key ? "of one key" : "with a key each", report.seconds);
+  std::printf("%.0f locks acquired and released per second, by %d callers %s, for %.1f s\n", rate,
+              report.callers, report.one_key ? "of one key" : "with one key each", report.seconds);
   std::printf("  acquire        p50 %.2f ms, p99 %.2f ms, p99.9 %.2f ms\n", report.acquire_ms.p50,
               report.acquire_ms.p99, report.acquire_ms.p999);
   std::printf("  with release   p50 %.2f ms, p99 %.2f ms, p99.9 %.2f ms\n", report.cycle_ms.p50,
@@ -145,8 +145,8 @@ void Printer::PrintReleased(const std::string& key, const v1::ReleaseResponse& r
 void Printer::PrintInspected(const std::string& key, const v1::InspectResponse& response) const {
   if (json_) return PrintJson(response);
   if (response.held()) {
-    std::printf("%s is held\n  owner          %s\n  frees in       %.3f s at the latest\n",
-                key.c_str(), response.owner().empty() ? "(no label)" : response.owner().c_str(),
+    std::printf("%s is held\n  owner          %s\n  free in        at most %.3f s\n", key.c_str(),
+                response.owner().empty() ? "(no label)" : response.owner().c_str(),
                 Seconds(response.remaining()));
   } else if (response.undecided()) {
     std::printf("%s may be held: too few nodes can tell\n", key.c_str());
@@ -165,7 +165,7 @@ void Printer::Print(const v1::ListNodesResponse& response) const {
   if (json_) return PrintJson(response);
   int up = 0;
   for (const v1::Node& node : response.nodes()) up += node.state() == v1::NODE_STATE_UP ? 1 : 0;
-  std::printf("%d of %d nodes are up, a quorum is %d\n", up, response.nodes_size(),
+  std::printf("%d of %d nodes are up; the quorum is %d\n", up, response.nodes_size(),
               response.quorum());
   for (const v1::Node& node : response.nodes()) {
     const char* const state = node.state() == v1::NODE_STATE_UP            ? "up"
@@ -210,7 +210,7 @@ void Printer::Print(const v1::HoldResponse& event) const {
 
 void Printer::Print(const v1::WatchResponse& event) const {
   if (json_) return PrintJson(event);
-  // The daemon tries ever more often; people have read why after the first time.
+  // The daemon retries more and more often, so text shows only the first failure.
   const bool failed = event.type() == v1::EVENT_TYPE_EXTEND_FAILED;
   if (failed && event.consecutive_failures() > 1) return;
   std::printf("%s %s", Words(v1::EventType_Name(event.type()), "EVENT_TYPE_").c_str(),
@@ -219,7 +219,7 @@ void Printer::Print(const v1::WatchResponse& event) const {
     std::printf(", valid for %.3f s", Seconds(event.lease().validity()));
   } else {
     std::printf(": %s: %s%s", event.reason().c_str(), event.message().c_str(),
-                failed ? "; trying again" : "");
+                failed ? "; retrying" : "");
   }
   std::printf("\n");
   if (!event.has_lease()) PrintVotes(stdout, event.votes());
@@ -233,7 +233,7 @@ void Printer::Print(const grpc::health::v1::HealthCheckResponse& response) const
     using Health = grpc::health::v1::HealthCheckResponse;
     std::printf("%s\n", response.status() == Health::SERVING
                             ? "serving"
-                            : "not serving: it drains, or has no quorum of nodes");
+                            : "not serving: the daemon is draining or has no quorum of nodes");
   }
 }
 
@@ -262,10 +262,10 @@ void Printer::Print(const std::string& key, const v1::ForceReleaseResponse& resp
   if (json_) {
     PrintJson(response);
   } else if (response.released()) {
-    std::printf("%s is taken from its holder%s%s\n", key.c_str(),
+    std::printf("%s was taken from its holder%s%s\n", key.c_str(),
                 response.owner().empty() ? "" : ", ", response.owner().c_str());
   } else {
-    std::printf("%s was held by nobody that could be found\n", key.c_str());
+    std::printf("%s was not held on any node that answered\n", key.c_str());
     PrintVotes(stdout, response.votes());
   }
 }
@@ -274,7 +274,7 @@ void Printer::Print(const std::string& level, const v1::SetLogLevelResponse& res
   if (json_) {
     PrintJson(response);
   } else {
-    std::printf("logs %s, and %s before\n", level.c_str(), response.previous().c_str());
+    std::printf("log level is %s, was %s\n", level.c_str(), response.previous().c_str());
   }
 }
 
@@ -284,13 +284,14 @@ void Printer::Print(const NewToken& made) const {
                 JsonText(made.line).c_str());
     return;
   }
-  std::printf("For the caller, and shown only now:\n  %s\nFor the daemon's --token-file:\n  %s\n",
-              made.token.c_str(), made.line.c_str());
+  std::printf(
+      "For the caller (it is not shown again):\n  %s\nFor the daemon's --token-file:\n  %s\n",
+      made.token.c_str(), made.line.c_str());
 }
 
 void Printer::Print(const Failure& failure) const {
   if (!json_) {
-    // The daemon's message begins with the reason and ends with the votes already.
+    // The daemon's message already begins with the reason and ends with the votes.
     ClearProgress();
     std::fprintf(stderr, "redlockctl: %s\n", failure.message.c_str());
     return;

@@ -1,4 +1,4 @@
-// What redlockctl prints: text for people, one JSON object a line for programs.
+// Prints the output of redlockctl: text for people, or one JSON object per line for programs.
 #pragma once
 
 #include <string>
@@ -11,6 +11,7 @@
 
 namespace redlockctl {
 
+// In milliseconds.
 struct Quantiles {
   double p50, p99, p999;
 };
@@ -19,14 +20,14 @@ struct BenchReport {
   int callers = 0;
   bool one_key = false;
   double seconds = 0;
-  std::size_t cycles = 0;  // of acquire and release
+  std::size_t cycles = 0;  // pairs of acquire and release
   Quantiles acquire_ms, cycle_ms;
 };
 
-// Results go to standard output, failures to standard error (as JSON: to standard output).
+// Results go to standard output, failures to standard error. With JSON, both go to standard output.
 class Printer {
  public:
-  // Text has colours where standard output is a terminal and NO_COLOR is not set.
+  // Text has colours if standard output is a terminal and NO_COLOR is not set.
   explicit Printer(bool json);
 
   void Print(const redlock::v1::AcquireResponse& response) const;
@@ -44,8 +45,8 @@ class Printer {
   void Print(const BenchReport& report) const;
   void Print(const Failure& failure) const;
 
-  // While waiting: one line on a terminal's standard error, which is written anew each time;
-  // nothing where that is no terminal, or for JSON.
+  // The progress line, shown on standard error while an acquire waits. Each call overwrites it. Not
+  // shown if standard error is not a terminal, or with JSON.
   [[nodiscard]] bool shows_progress() const { return progress_; }
   void PrintQueued(const std::string& key, int position) const;
   void PrintWaiting(const std::string& key, const redlock::v1::InspectResponse& seen) const;
@@ -54,7 +55,7 @@ class Printer {
  private:
   void PrintJson(const google::protobuf::Message& message) const;
   void PrintProgress(const std::string& line) const;
-  // The text in the colour, where there are colours.
+  // The text in the colour, if colours are on.
   [[nodiscard]] std::string Coloured(const char* colour, const std::string& text) const;
 
   bool json_;

@@ -26,7 +26,7 @@ sigset_t Signals() {
   return signals;
 }
 
-// Waits for one of the signals; 0 when `until` has come first.
+// Waits for one of the signals. Returns 0 if `until` comes first.
 int NextSignal(std::optional<Clock::time_point> until) {
   const sigset_t signals = Signals();
   if (!until) {
@@ -41,7 +41,7 @@ int NextSignal(std::optional<Clock::time_point> until) {
   return signal < 0 ? 0 : signal;
 }
 
-// The lock, and what the main thread has to know of it; it is woken by SIGUSR1.
+// The lock and its state for the main thread, which is woken by SIGUSR1 when the state changes.
 class HeldLock {
  public:
   HeldLock(client::Client& locks, const std::string& key, client::AcquireOptions options,
@@ -57,14 +57,15 @@ class HeldLock {
   }
   HeldLock(const HeldLock&) = delete;
   HeldLock& operator=(const HeldLock&) = delete;
-  // The answer to the acquisition has to have come.
+  // The result of the acquisition must have arrived.
   ~HeldLock() = default;
 
+  // Null until the acquisition has been answered.
   [[nodiscard]] client::Result<client::Lock>* result() {
     const std::lock_guard lock(mutex_);
     return result_ ? &*result_ : nullptr;
   }
-  // Once it is held: wakes the main thread when it is lost.
+  // Wakes the main thread when the lock is lost. The lock must be held.
   void WatchForLoss() {
     lost_.emplace((*result_)->lost(), [main = main_] { pthread_kill(main, SIGUSR1); });
   }
@@ -118,9 +119,9 @@ pid_t Start(const std::vector<std::string>& command, const client::Lock& lock) {
   _exit(found ? kRunNotExecutable : kRunNotFound);
 }
 
-// A command whose lock is lost: SIGTERM, and SIGKILL after the grace. If the lock is still trusted
-// when the loss is signalled, SIGKILL comes before that ends, because another client may have the
-// lock then.
+// Ends a command whose lock is lost: sends SIGTERM, and SIGKILL after the grace. If the lock is
+// still trusted when the loss is signalled, SIGKILL is sent before the trust ends, because another
+// client may have the lock after that.
 class Ending {
  public:
   Ending(pid_t command, Clock::duration grace) : command_(command), kill_at_(Clock::now() + grace) {
@@ -140,9 +141,10 @@ class Ending {
   bool trusted_ = false;
 };
 
-// Until the command has ended; ends it when the lock is lost. Returns its status as shells do.
+// Waits until the command has ended, and ends it when the lock is lost. Returns the exit status of
+// the command as shells do, or kRunLost.
 int Attend(pid_t command, const HeldLock& lock, const RunOptions& options) {
-  constexpr auto kSlice = std::chrono::milliseconds(20);  // a suspend stops the clock of waiting
+  constexpr auto kSlice = std::chrono::milliseconds(20);  // a suspend stops the clock of the wait
   std::optional<Clock::time_point> max_lifetime_ends;
   if (options.max_lifetime) max_lifetime_ends = Clock::now() + *options.max_lifetime;
   std::optional<Ending> ending;
@@ -173,7 +175,7 @@ int RunUnderLock(client::Client& client, const RunOptions& options, const Printe
   }
   printer.ClearProgress();
   client::Result<client::Lock>& held = *lock.result();
-  if (ended_by != 0) return 128 + ended_by;  // what was acquired meanwhile goes with `lock`
+  if (ended_by != 0) return 128 + ended_by;  // `lock` releases what was acquired meanwhile
   if (!held) {
     const Failure failure = Explain(held.error());
     printer.Print(failure);
@@ -183,7 +185,7 @@ int RunUnderLock(client::Client& client, const RunOptions& options, const Printe
   const pid_t command = Start(options.command, *held);
   const int status = Attend(command, lock, options);
   const auto loss = held->loss();
-  (void)held->release();  // so that the lock is free when this returns
+  (void)held->release();  // the lock must be free when this returns
   if (status == kRunLost) {
     printer.Print(Failure{.reason = "LOCK_NOT_HELD",
                           .message = "the lock was lost; the command was ended (" +

@@ -1,4 +1,4 @@
-// `redlockctl run`: a command that runs while the lock is held.
+// `redlockctl run`: runs a command while the lock is held.
 #pragma once
 
 #include <redlock/client.h>
@@ -12,12 +12,12 @@
 
 namespace redlockctl {
 
-// Besides the command's own exit status, and as far from those in common use as flock's and the
-// shells' habits allow.
+// Returned instead of the exit status of the command. Chosen to avoid the statuses in common use as
+// far as the conventions of flock and of shells allow.
 enum RunExitStatus : int {
   kRunUnreachable = 120,  // no daemon answered
   kRunNoQuorum = 121,     // too few Redis nodes answered
-  kRunLost = 122,         // the lock was lost, and the command ended for it
+  kRunLost = 122,         // the lock was lost and the command was ended
   kRunNotAcquired = 123,  // another holder has the lock, or the time to wait ran out
   kRunFailed = 125,       // any other failure of redlockctl itself
   kRunNotExecutable = 126,
@@ -26,16 +26,17 @@ enum RunExitStatus : int {
 
 struct RunOptions {
   std::string key;
-  redlock::client::AcquireOptions acquire;  // stop and queued are not looked at
+  redlock::client::AcquireOptions acquire;  // stop and queued are ignored
   std::vector<std::string> command;
-  // Between SIGTERM and SIGKILL after a loss; less if another client could have the lock sooner.
+  // The time between SIGTERM and SIGKILL after a loss. Shorter if another client could acquire the
+  // lock earlier.
   std::chrono::milliseconds grace{};
-  std::optional<std::chrono::milliseconds> max_lifetime;  // of the lock; then it counts as lost
+  std::optional<std::chrono::milliseconds> max_lifetime;  // of the lock, which then counts as lost
 };
 
 // Returns the exit status. SIGINT, SIGTERM, SIGHUP, SIGUSR1 and SIGCHLD must be blocked in every
-// thread; the first three are passed on to the command. It finds the lock's key, token and fencing
-// token in REDLOCK_KEY, REDLOCK_TOKEN and REDLOCK_FENCING_TOKEN.
+// thread; the first three are forwarded to the command. The command gets the lock's key, token and
+// fencing token in the environment variables REDLOCK_KEY, REDLOCK_TOKEN and REDLOCK_FENCING_TOKEN.
 [[nodiscard]] int RunUnderLock(redlock::client::Client& client, const RunOptions& options,
                                const Printer& printer);
 

@@ -33,7 +33,7 @@ v1::NodeState StateOf(Outcome outcome) {
   return v1::NODE_STATE_UNSPECIFIED;
 }
 
-// Any key will do to see whether a node answers; this one nobody can lock.
+// Asking for any key shows whether a node answers. This key is reserved, so no client can lock it.
 const Key& Probe() {
   static const Key key("redlockd:probe");
   return key;
@@ -43,14 +43,15 @@ constexpr std::size_t kMostWhy = 200;
 
 using ForceRelease = SimpleCall<v1::ForceReleaseRequest, v1::ForceReleaseResponse>;
 
-// `before`: what the nodes said; `failure`: why not all of them released. Also to the log.
+// Answers the call and logs the outcome. `before`: what the nodes answered before the release;
+// `failure`: why a release failed.
 void AnswerForceReleased(const Key& key, const InspectResult& before, std::optional<Error> failure,
                          const std::string& audit, const NodeNames& names,
                          const ForceRelease::Answer& answer) {
   const bool found = !before.holders.empty();
   if (!found && before.undecided) {
     failure = Error{.reason = Reason::kQuorumUnavailable,
-                    .message = "too few nodes answered to know who holds the key"};
+                    .message = "too few nodes answered to decide who holds the key"};
   }
   if (failure) {
     spdlog::warn("force release of \"{}\" failed: {}, {}", key.value(), failure->message, audit);
@@ -58,7 +59,7 @@ void AnswerForceReleased(const Key& key, const InspectResult& before, std::optio
     return;
   }
   spdlog::warn("force release of \"{}\": {}, {}", key.value(),
-               found ? "taken from its holder" : "nobody held it", audit);
+               found ? "taken from its holder" : "no client held it", audit);
   v1::ForceReleaseResponse response;
   response.set_released(found);
   response.set_owner(before.owner.value());
@@ -79,7 +80,7 @@ grpc::Status AdminService::Admit(const grpc::ServerContextBase& context) const {
   return grpc::Status::OK;
 }
 
-// For the log: who an admitted call comes from.
+// The caller of an admitted call, for the log: its identity, or else its address.
 std::string AdminService::NameOf(const grpc::ServerContextBase& context) const {
   const auto caller = Caller::Of(access_, context);
   return caller && !caller->identity().empty() ? caller->identity() : context.peer();

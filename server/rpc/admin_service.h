@@ -1,4 +1,4 @@
-// redlock.v1.AdminService: what this daemon sees, for operators.
+// redlock.v1.AdminService: shows operators what this daemon sees, and lets them intervene.
 #pragma once
 
 #include <string>
@@ -12,7 +12,7 @@
 
 namespace redlock::rpc {
 
-// Thread-safe. Must outlive the server; the shards and the access must outlive it.
+// Thread-safe. Must outlive the server. The shards and the access must outlive it.
 class AdminService {
  public:
   AdminService(const config::Config& config, runtime::ShardPool& shards,

@@ -15,7 +15,7 @@ constexpr const char* kTraceparent = "traceparent";
 spdlog::level::level_enum LevelOf(const grpc::Status& status) {
   switch (status.error_code()) {
     case grpc::StatusCode::UNAVAILABLE:
-      // Told to everybody while the daemon drains.
+      // Every caller gets DRAINING while the daemon drains.
       return status.error_message().starts_with("DRAINING") ? spdlog::level::debug
                                                             : spdlog::level::warn;
     case grpc::StatusCode::RESOURCE_EXHAUSTED:
@@ -36,7 +36,7 @@ std::string_view Find(const grpc::ServerContextBase& context, const char* name) 
   return {found->second.data(), found->second.size()};
 }
 
-// " (17 more not shown)", or nothing at all where this one is not to be shown either.
+// Returns " (17 more not shown)" or "", or nullopt if this line is not shown either.
 std::optional<std::string> Admit(observe::Throttle& throttle) {
   const auto held_back = throttle.Admit(observe::Throttle::Clock::now());
   if (!held_back) return std::nullopt;
@@ -52,8 +52,8 @@ std::uint64_t Mix(std::uint64_t x) {
 
 }  // namespace
 
-// An id that is made up has to be the same each time it is asked for: it follows from where and
-// when the call began.
+// A generated id must be the same each time, so it is derived from the address of this object and
+// the time at which the call began.
 observe::RequestTag CallLog::TagOf(const grpc::ServerContextBase& context) const {
   observe::RequestTag tag;
   if (const auto given = Find(context, kRequestId); observe::IsRequestId(given)) {

@@ -1,7 +1,8 @@
-// What the log says of a call: how it ended, and which leases of it were lost.
+// Logs how a call ended and which of its leases were lost.
 //
-// Lines carry the request's id, which is the caller's x-request-id or else made up here, and the
-// ids of its W3C traceparent. A call that failed tells the id in its trailer, as x-request-id.
+// Log lines carry the request id, which is the caller's x-request-id or else generated here, and
+// the ids of the caller's W3C traceparent. A failed call returns the request id in its trailer, as
+// x-request-id.
 #pragma once
 
 #include <grpcpp/server_context.h>
@@ -15,16 +16,16 @@
 
 namespace redlock::rpc {
 
-// Immutable after construction; from any thread.
+// Immutable after construction. Thread-safe.
 class CallLog {
  public:
   CallLog() : started_(std::chrono::steady_clock::now()) {}
 
-  // Before the answer is sent. Debug level, or warning where an operator may have to do something
-  // about it: those are held back where they come in floods.
+  // Call before the answer is sent. Logs at level debug, or warning if an operator may have to act.
+  // Warnings are throttled.
   void Ended(grpc::ServerContextBase& context, std::string_view method, std::string_view subject,
              const grpc::Status& status) const;
-  // A warning too.
+  // Logs a throttled warning.
   void Lost(const grpc::ServerContextBase& context, std::string_view key,
             std::string_view message) const;
 

@@ -1,4 +1,4 @@
-// Who a call comes from, and what they may do.
+// The caller of a call: its identity and what it may do.
 #pragma once
 
 #include <grpcpp/server_context.h>
@@ -12,24 +12,23 @@
 
 namespace redlock::rpc {
 
-// The access must outlive it.
+// The access must outlive this object.
 class Caller {
  public:
-  // Nothing where callers have to say who they are, and this one has not.
+  // Returns nullopt if credentials are required and the call has no valid ones.
   [[nodiscard]] static std::optional<Caller> Of(const access::Access& access,
                                                 const grpc::ServerContextBase& context);
 
   [[nodiscard]] bool May(access::Action action, std::string_view key) const {
     return access_ == nullptr || access_->Allows(identity_, action, key);
   }
-  // Empty if nobody is asked.
+  // Empty if no credentials are required.
   [[nodiscard]] const std::string& identity() const { return identity_; }
-  // Whose requests are served in turns with those of others: the identity's, or else the
-  // connection's.
+  // The source of the call, for fairness between callers: the identity, or else the connection.
   [[nodiscard]] Source source() const { return source_; }
 
  private:
-  const access::Access* access_ = nullptr;  // null where nobody is asked
+  const access::Access* access_ = nullptr;  // null if no credentials are required
   std::string identity_;
   Source source_;
 };

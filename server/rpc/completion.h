@@ -1,17 +1,17 @@
-// What gRPC's completion queues hand back when an operation has ended.
+// Callbacks for gRPC's completion queues, which return them as tags when an operation has ended.
 #pragma once
 
 namespace redlock::rpc {
 
-// In a turn of the shard to which the queue belongs.
+// Called on the strand of the shard to which the queue belongs.
 class Completion {
  public:
   virtual ~Completion() = default;
-  // `ok` as gRPC defines it for each operation: mostly, whether it was carried out.
+  // `ok` is what gRPC defines for each operation: usually, whether the operation was carried out.
   virtual void On(bool ok) = 0;
 };
 
-// Calls a member function of the call that it is part of.
+// Calls a member function of the call that contains it.
 template <typename Call, void (Call::*Method)(bool)>
 class CompletionOf final : public Completion {
  public:

@@ -1,4 +1,4 @@
-// Events of a Hold or a Watch that wait to be written, one a message.
+// The events of a Hold or a Watch that wait to be written. Each event is one message.
 #pragma once
 
 #include <grpcpp/support/byte_buffer.h>
@@ -14,19 +14,20 @@
 
 namespace redlock::rpc {
 
-// Under the writer's mutex.
+// Not thread-safe: guarded by the writer's mutex.
 template <typename Response>
 class EventOutbox {
  public:
-  // Before the first event. A client that lags behind by more is not served any longer.
+  // Raises the limit of waiting events, 64 by default. A client that lags behind by more is no
+  // longer served. Call before the first event.
   void SetMost(std::size_t events) { most_ = std::max(most_, events); }
 
   [[nodiscard]] bool empty() const { return queue_.empty(); }
   void Clear() { queue_.clear(); }
 
-  // False if there are too many.
+  // Returns false if too many events wait.
   [[nodiscard]] bool Add(Response event) {
-    // A client that lags behind needs only the newest extension of a lease.
+    // A client that lags behind needs only the newest extension of each lease.
     if (event.type() == v1::EVENT_TYPE_EXTENDED) {
       std::erase_if(queue_, [&event](const Response& queued) {
         return queued.type() == v1::EVENT_TYPE_EXTENDED && queued.key() == event.key();
@@ -38,7 +39,8 @@ class EventOutbox {
   }
   [[nodiscard]] bool AddDraining() { return Add(DrainingResponse<Response>()); }
 
-  // The next message, as of now. Not empty.
+  // Removes and returns the next message, with its validity as of now. The outbox must not be
+  // empty.
   [[nodiscard]] grpc::ByteBuffer Take() {
     Response event = std::move(queue_.front());
     queue_.pop_front();

@@ -1,4 +1,4 @@
-// Events of watchdogs as messages that wait to be written (see FillUntil).
+// Translates events of watchdogs into messages that wait to be written (see FillUntil()).
 #pragma once
 
 #include "proto/redlock/v1/lock_service.pb.h"
@@ -8,7 +8,7 @@
 
 namespace redlock::rpc {
 
-// WatchResponse and HoldResponse have these fields in common.
+// Fills the fields that WatchResponse and HoldResponse have in common.
 template <typename Response>
 Response ToResponse(const Key& key, const WatchEvent& event, const NodeNames& names) {
   Response out;
@@ -36,7 +36,7 @@ Response ToResponse(const Key& key, const WatchEvent& event, const NodeNames& na
   return out;
 }
 
-// How a Hold or a Watch ends with the last event of its last lease.
+// The status of a Hold or a Watch that ends with this last event of its last lease.
 [[nodiscard]] inline grpc::Status StatusAfter(const WatchEvent& event, const NodeNames& names) {
   switch (event.type) {
     case WatchEvent::Type::kReleased:
@@ -57,7 +57,7 @@ Response DrainingResponse() {
   Response out;
   out.set_type(v1::EVENT_TYPE_DRAINING);
   out.set_reason(std::string(ToString(Reason::kDraining)));
-  out.set_message("the daemon is shutting down: open the same leases at another one");
+  out.set_message("the daemon is shutting down: move the leases to another daemon");
   return out;
 }
 

@@ -19,7 +19,8 @@ HealthCheckResponse::ServingStatus StatusOf(bool serving) {
 
 }  // namespace
 
-// Tells the status, and then each change of it. A client that lags behind hears of the last one.
+// Sends the status, and then each change of it. A client that lags behind gets only the last
+// change.
 class HealthService::Watch final : public StreamCall {
  public:
   Watch(std::unique_ptr<AcceptedCall> accepted, HealthService& health)
@@ -54,7 +55,7 @@ class HealthService::Watch final : public StreamCall {
   void OnCancelled() override {
     {
       const std::lock_guard lock(health_.mutex_);
-      if (health_.watches_.erase(this) == 0) return;  // finished already
+      if (health_.watches_.erase(this) == 0) return;  // already finished
     }
     Finish(grpc::Status::CANCELLED);
   }
@@ -88,7 +89,7 @@ void HealthService::AddTo(Routes& routes) {
              const Check::Answer& answer) {
         HealthCheckResponse response;
         if (!IsKnown(request.service())) {
-          answer({grpc::StatusCode::NOT_FOUND, "no service " + request.service()}, response);
+          answer({grpc::StatusCode::NOT_FOUND, "unknown service " + request.service()}, response);
           return;
         }
         const std::lock_guard lock(mutex_);

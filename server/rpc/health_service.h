@@ -1,4 +1,4 @@
-// grpc.health.v1.Health, which load balancers and Kubernetes ask.
+// grpc.health.v1.Health, the health check for load balancers and Kubernetes.
 #pragma once
 
 #include <memory>
@@ -14,13 +14,13 @@ namespace redlock::rpc {
 // Thread-safe. Must outlive the server.
 class HealthService {
  public:
-  // "" is the daemon as a whole, and is known always.
+  // `services`: the full names of the known services. "", the daemon as a whole, is always known.
   explicit HealthService(std::vector<std::string> services);
   ~HealthService();
 
   void AddTo(Routes& routes);
-  // All services serve while there is a quorum of nodes, and until the daemon drains. Watchers are
-  // told of a change.
+  // All services are SERVING while there is a quorum of nodes, until the daemon drains. Changes are
+  // sent to watchers.
   void SetQuorum(bool quorum);
   void Drain();
 

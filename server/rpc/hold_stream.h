@@ -1,4 +1,4 @@
-// One Hold stream: a lock that is kept alive while the stream is open.
+// One Hold stream: acquires a lock and keeps it alive while the stream is open.
 #pragma once
 
 #include <atomic>
@@ -32,7 +32,7 @@ class HoldStream final : public LockStream<EventOutbox<v1::HoldResponse>>,
   Key key_;
   runtime::ShardThread* thread_ = nullptr;
   std::atomic<bool> ended_ = false;
-  std::shared_ptr<LeaseSet> leases_;  // in the shard's turns only
+  std::shared_ptr<LeaseSet> leases_;  // on the shard's strand only
 };
 
 }  // namespace redlock::rpc

@@ -71,7 +71,7 @@ void LeasePage::Visit(runtime::ShardPool& shards, std::size_t number) {
 
 void LeasePage::Take(std::vector<LeaseListing> listed) {
   std::erase_if(listed, [this](const auto& lease) { return lease.key.value() < last_key_; });
-  // One more tells that there is another page.
+  // One more entry shows that there is another page.
   const std::size_t most = std::min(told_, listed.size()) + size_ + 1;
   if (listed.size() > most) {
     std::nth_element(listed.begin(), listed.begin() + static_cast<std::ptrdiff_t>(most),

@@ -1,4 +1,4 @@
-// One page of AdminService.ListLeases.
+// Collects one page of AdminService.ListLeases.
 #pragma once
 
 #include <grpcpp/support/status.h>
@@ -15,17 +15,18 @@
 
 namespace redlock::rpc {
 
-// Visits one shard after the other, takes what may be on the page from each, and then cuts the page
-// out. Of many leases only those are put in order: it is done in the shards' turns. A page's token
-// is its last key and how many entries of that key have been told, since a key may have many
-// waiters.
+// Visits the shards one after the other, takes the entries that may be on the page from each, and
+// then cuts out the page. Only those entries are sorted, because the work is done on the shards'
+// strands. The token of a page is its last key and the number of entries of that key that have been
+// listed, because a key may have many waiters.
 class LeasePage : public std::enable_shared_from_this<LeasePage> {
  public:
   using Answer = std::function<void(const grpc::Status&, const v1::ListLeasesResponse&)>;
 
   static constexpr std::int32_t kMost = 1000;
 
-  // The size has been checked. Answers once, in a turn of a shard. The shards must outlive it.
+  // The page size must have been checked. Answers once, on the strand of a shard. The shards must
+  // outlive the page.
   static void Gather(runtime::ShardPool& shards, const v1::ListLeasesRequest& request,
                      Answer answer);
 
@@ -37,7 +38,7 @@ class LeasePage : public std::enable_shared_from_this<LeasePage> {
 
   const std::size_t size_;
   const Answer answer_;
-  // Of the pages before: the last key, and how many entries of it they had.
+  // The last key of the previous pages, and how many entries of that key they had.
   std::string last_key_;
   std::size_t told_ = 0;
   std::vector<LeaseListing> taken_;

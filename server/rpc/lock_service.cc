@@ -13,8 +13,8 @@
 namespace redlock::rpc {
 namespace {
 
-// An answer that crosses the caller's deadline leaves the key locked, because the caller may have
-// received it. An acquisition therefore ends a little before.
+// If the answer is sent about when the caller's deadline passes, the key stays locked, because the
+// caller may have received the answer. An acquisition therefore ends shortly before the deadline.
 constexpr Duration kLeastMargin = std::chrono::milliseconds(1);
 constexpr Duration kMostMargin = std::chrono::milliseconds(20);
 constexpr int kMarginPart = 10;
@@ -109,7 +109,7 @@ struct ReleaseMethod {
           call->Answer(grpc::Status::OK);
         },
         command.source);
-    return nullptr;  // a release goes on without its caller
+    return nullptr;  // a release continues without its caller
   }
 
   Response response;
@@ -171,7 +171,7 @@ void LockService::AddTo(Routes& routes) {
 }
 
 void LockService::AcceptUnary(Poller& poller) {
-  constexpr int kAtOnce = 64;  // of each method, before the first of them has been looked at
+  constexpr int kAtOnce = 64;  // of each method, accepted before the first is processed
   for (int i = 0; i < kAtOnce; ++i) {
     UnaryCall<AcquireMethod>::Await(context_, methods_, poller);
     UnaryCall<ExtendMethod>::Await(context_, methods_, poller);

@@ -1,7 +1,8 @@
-// redlock.v1.LockService over the shards. Translates; decides nothing.
+// redlock.v1.LockService. Translates between gRPC and the shards, and decides nothing.
 //
-// Requests are taken as bytes, so that text that is not UTF-8 can be answered in words. The unary
-// calls have their own way in, because they have to be fast; streams come as all others do.
+// Requests are read as bytes, so that the error for text that is not UTF-8 can name the field. The
+// unary calls are registered methods, because they must be fast; the streams are generic calls like
+// all others.
 #pragma once
 
 #include "proto/redlock/v1/lock_service.grpc.pb.h"
@@ -18,20 +19,21 @@ using RawLockService =
             v1::LockService::WithRawMethod_Extend<v1::LockService::WithRawMethod_Release<
                 v1::LockService::WithRawMethod_Inspect<v1::LockService::Service>>>>>>>;
 
-// Thread-safe. Must outlive the server that it is registered with; the shards must outlive it.
+// Thread-safe. Must outlive the server with which it is registered.
 class LockService {
  public:
-  // The shards and the access must outlive it.
+  // The shards and the access must outlive this object.
   LockService(const config::Config& config, runtime::ShardPool& shards,
               const access::Access& access);
 
-  // To be registered with the server.
+  // The unary methods, to be registered with the server.
   [[nodiscard]] grpc::Service& methods() { return methods_; }
+  // Adds the streams.
   void AddTo(Routes& routes);
-  // Accepts unary calls for as long as the server takes any.
+  // Accepts unary calls until the server shuts down.
   void AcceptUnary(Poller& poller);
 
-  // Refuses acquisitions from now on and tells every stream.
+  // Refuses acquisitions from now on and sends DRAINING on every stream.
   void Drain();
   [[nodiscard]] StreamRegistry& streams() { return streams_; }
 

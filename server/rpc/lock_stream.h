@@ -1,4 +1,4 @@
-// What Hold, Watch and Session have in common: who calls, one write at a time with an outbox behind
+// The base of Hold, Watch and Session: authentication, one write at a time with an outbox behind
 // it, draining, and an orderly end.
 #pragma once
 
@@ -15,8 +15,9 @@
 
 namespace redlock::rpc {
 
-// Results come in turns of the keys' shards, what the client does in those of the stream's: what
-// both touch is under the mutex. Work posted to shards shares the stream.
+// Results arrive on the strands of the keys' shards, and what the client does on the strand of the
+// stream's shard. The mutex guards what both use. Work that is posted to shards shares ownership of
+// the stream.
 template <typename Outbox>
 class LockStream : public StreamCall, public OpenStream {
  public:
@@ -34,10 +35,11 @@ class LockStream : public StreamCall, public OpenStream {
   LockStream(std::unique_ptr<AcceptedCall> accepted, const ServiceContext& service, Outbox outbox)
       : StreamCall(std::move(accepted)), service_(service), outbox_(std::move(outbox)) {}
 
-  // From any thread; may come several times, of which the first one counts.
+  // From any thread. May be called several times; the first call counts.
   virtual void EndLeases(StreamEnd end) = 0;
 
-  // Whether anything is read from a caller who is known. False: the stream is closing.
+  // Called when the caller has been identified, before the first read. Returns false if the stream
+  // is closing and nothing should be read.
   [[nodiscard]] virtual bool Admit() { return true; }
 
   void Begin() final {
@@ -49,13 +51,13 @@ class LockStream : public StreamCall, public OpenStream {
     }
   }
 
-  // False if there are too many streams; the stream is then closing.
+  // Returns false if too many streams are open; the stream is then closing.
   [[nodiscard]] bool Register() {
     registered_ = service_.streams.Add(std::static_pointer_cast<LockStream>(shared_from_this()),
                                        service_.max_streams);
     if (!registered_) {
       Close(ToStatus({.reason = Reason::kOverloaded,
-                      .message = "the daemon's bound on open streams is reached"},
+                      .message = "the limit of open streams (--max-streams) is reached"},
                      {}, service_.names));
     }
     return registered_;
@@ -66,7 +68,7 @@ class LockStream : public StreamCall, public OpenStream {
     {
       const std::lock_guard lock(mutex_);
       writing_ = false;
-      if (!ok) outbox_.Clear();  // the client has gone; OnCancelled follows
+      if (!ok) outbox_.Clear();  // the call has ended; OnCancelled() follows
       if (!outbox_.empty()) {
         WriteNext();
         return;
@@ -80,15 +82,15 @@ class LockStream : public StreamCall, public OpenStream {
 
   void OnCancelled() final {
     EndLeases(StreamEnd::kBroken);
-    Close(grpc::Status(grpc::StatusCode::CANCELLED, "CANCELLED: the client has gone"));
+    Close(grpc::Status(grpc::StatusCode::CANCELLED, "CANCELLED: the call was cancelled"));
   }
 
   void OnEnded() final {
-    EndLeases(StreamEnd::kBroken);  // unless it has ended in another way
+    EndLeases(StreamEnd::kBroken);  // no effect if they have ended already
     if (registered_) service_.streams.Remove(this);
   }
 
-  // `add` puts something into the outbox, and returns false if the client lags too far behind.
+  // `add` adds to the outbox and returns false if the client lags too far behind.
   void Send(auto add) {
     {
       const std::lock_guard lock(mutex_);
@@ -100,9 +102,9 @@ class LockStream : public StreamCall, public OpenStream {
       outbox_.Clear();
     }
     EndLeases(StreamEnd::kRefused);
-    Close(
-        ToStatus({.reason = Reason::kOverloaded, .message = "the client does not read its events"},
-                 {}, service_.names));
+    Close(ToStatus(
+        {.reason = Reason::kOverloaded, .message = "the client reads its events too slowly"}, {},
+        service_.names));
   }
 
   // Ends the stream once what is in the outbox has been written.
@@ -111,20 +113,20 @@ class LockStream : public StreamCall, public OpenStream {
       const std::lock_guard lock(mutex_);
       if (closing_ || finished_) return;
       closing_ = status;
-      if (writing_) return;  // OnWritten finishes
+      if (writing_) return;  // OnWritten() finishes
       finished_ = true;
     }
     Finish(status);
   }
 
-  // False if the caller may not; the stream is then closing.
+  // Returns false if the caller lacks the permission; the stream is then closing.
   [[nodiscard]] bool Permit(access::Action action, const Key& key) {
     const bool permitted = caller_->May(action, key.value());
     if (!permitted) Close(ToStatus(Refusal::kPermissionDenied));
     return permitted;
   }
 
-  // What is done under the mutex that guards the outbox.
+  // Calls `use` with the outbox, under the mutex that guards it.
   auto WithOutbox(auto use) {
     const std::lock_guard lock(mutex_);
     return use(outbox_);

@@ -9,7 +9,7 @@ namespace redlock::rpc {
 
 bool Parse(const grpc::ByteBuffer& bytes, google::protobuf::MessageLite& message) {
   grpc::Slice slice;
-  // Mostly it is in one piece, which is then looked at where it is.
+  // Usually the message is in one slice, which is parsed without a copy.
   if (!bytes.TrySingleSlice(&slice).ok() && !bytes.DumpToSingleSlice(&slice).ok()) return false;
   return message.ParseFromArray(slice.begin(), static_cast<int>(slice.size()));
 }

@@ -1,4 +1,4 @@
-// Messages from and to the bytes that gRPC carries.
+// Parses and serializes messages from and to the byte buffers of gRPC.
 #pragma once
 
 #include <google/protobuf/message_lite.h>
@@ -6,7 +6,7 @@
 
 namespace redlock::rpc {
 
-// False where it is not a valid message.
+// Returns false if the bytes are not a valid message.
 [[nodiscard]] bool Parse(const grpc::ByteBuffer& bytes, google::protobuf::MessageLite& message);
 [[nodiscard]] grpc::ByteBuffer Serialize(const google::protobuf::MessageLite& message);
 

@@ -7,12 +7,12 @@
 namespace redlock::rpc {
 namespace {
 
-// So many requests are taken in before what they ask of the nodes is sent.
+// How many completions are handled before the commands that they cause are sent to the nodes.
 constexpr int kBatch = 32;
-// And so many portions of streams' work are done before the sockets are looked at again.
+// How many portions of streams' work are done before the sockets are polled again.
 constexpr int kPortions = 16;
-// gRPC sees to one socket at a time. Where there is much to do there are more, and a call that came
-// on one of them should not have to wait for a turn's work for each of the others.
+// gRPC handles one socket per poll. Under load, several sockets are ready, and a call on one of
+// them should not wait for a batch of work for each of the others.
 constexpr int kMostPolls = 8;
 
 }  // namespace
@@ -62,14 +62,14 @@ bool Poller::PollQueue(int times) {
   for (; times > 0; --times) {
     if (queue_->AsyncNext(&tag_, &ok_, no_wait) == grpc::CompletionQueue::GOT_EVENT) return true;
   }
-  portions_ = kPortions;  // gRPC looks at the sockets before it says that there is none
+  portions_ = kPortions;  // gRPC polls the sockets before it reports that there is no event
   return false;
 }
 
 void Poller::Run() {
   while (queue_->Next(&tag_, &ok_)) {
     EventLoop::StrandLock turn(loop_);
-    // As long as there is work it is done here; sleeping and waking up is what would cost.
+    // Works without sleeping as long as there is work, because sleeping and waking up is expensive.
     for (bool got = true; got || !later_.empty();) {
       int done = 0;
       const auto poll = [this, &done] { return PollQueue(std::clamp(done, 1, kMostPolls)); };

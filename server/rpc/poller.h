@@ -1,4 +1,4 @@
-// Waits for gRPC, and serves its calls in turns of one shard.
+// Polls a completion queue of gRPC and serves its calls on the strand of one shard.
 #pragma once
 
 #include <grpcpp/completion_queue.h>
@@ -15,43 +15,43 @@
 
 namespace redlock::rpc {
 
-// A thread of its own. One queue and one thread for each shard: more of them only wake each other.
+// Has its own thread. There is one queue and one thread per shard: more would only wake each other.
 class Poller {
  public:
-  // Begins at once. The shard must outlive this.
+  // Starts at once. The shard must outlive this object.
   Poller(std::unique_ptr<grpc::ServerCompletionQueue> queue, runtime::ShardThread& shard);
-  // After the server's shutdown: waits until the last call has ended.
+  // Waits until the last call has ended. The server must have been shut down.
   ~Poller();
   Poller(const Poller&) = delete;
   Poller& operator=(const Poller&) = delete;
 
   [[nodiscard]] grpc::ServerCompletionQueue& queue() { return *queue_; }
-  // Of the shard in whose turns calls are served.
+  // The event loop of the shard on whose strand calls are served.
   [[nodiscard]] EventLoop& loop() { return loop_; }
 
-  // A portion of a stream's work, in a turn: at once, or where streams have already done many, once
-  // all that has come so far is done and the sockets have been looked at again. Streams that always
-  // have more must not keep other calls from being read: gRPC does not look at sockets for as long
-  // as its queue has something. A portion begins to read a message, or does a part of what a large
-  // one asks for. From the poller's thread.
+  // Does a portion of a stream's work on the strand: starts to read a message, or handles a part of
+  // a large one. The portion is done at once; or, if streams have already done many portions, after
+  // all calls that have arrived so far have been served and the sockets have been polled again.
+  // Streams that always have more work must not keep other calls from being read: gRPC does not
+  // poll its sockets while its queue has completions. From the poller's thread.
   void Do(std::function<void()> portion);
 
-  // Of each call that has been accepted. Until the last one has ended, operations may be begun on
-  // the queue.
+  // Counts the accepted calls. The queue accepts operations until the last call has ended.
   void OnCallBegun();
   void OnCallEnded();
 
  private:
   void Run();
   void DoLater();
-  // Whether there is a completion, which is the next to be told.
+  // Polls the queue up to `times` times. Returns true if there is a completion, now in tag_ and
+  // ok_.
   [[nodiscard]] bool PollQueue(int times);
 
   const std::unique_ptr<grpc::ServerCompletionQueue> queue_;
   EventLoop& loop_;
   void* tag_ = nullptr;
   bool ok_ = false;
-  int portions_ = 0;  // that streams may yet do before the sockets are looked at
+  int portions_ = 0;  // how many streams may still do before the sockets are polled
   std::deque<std::function<void()>> later_;
   std::mutex mutex_;
   std::condition_variable none_;

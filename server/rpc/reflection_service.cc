@@ -17,7 +17,7 @@ using google::protobuf::FileDescriptor;
 using grpc::reflection::v1::ServerReflectionRequest;
 using grpc::reflection::v1::ServerReflectionResponse;
 
-// The file and all that it needs.
+// Adds the file and its dependencies.
 void AddFile(const FileDescriptor& file, std::set<const FileDescriptor*>& added,
              ServerReflectionResponse& response) {
   if (!added.insert(&file).second) return;
@@ -40,7 +40,7 @@ void Answer(const ServerReflectionRequest& request, const std::vector<std::strin
     if (file != nullptr) {
       AddFile(*file, added, response);
     } else {
-      Fail(response, grpc::StatusCode::NOT_FOUND, name + " is not known");
+      Fail(response, grpc::StatusCode::NOT_FOUND, name + " not found");
     }
   };
   switch (request.message_request_case()) {
@@ -57,17 +57,17 @@ void Answer(const ServerReflectionRequest& request, const std::vector<std::strin
       }
       return;
     case ServerReflectionRequest::kAllExtensionNumbersOfType:
-      // proto3: messages have none.
+      // Messages have no extensions in proto3.
       response.mutable_all_extension_numbers_response()->set_base_type_name(
           request.all_extension_numbers_of_type());
       if (pool.FindMessageTypeByName(request.all_extension_numbers_of_type()) != nullptr) return;
-      Fail(response, grpc::StatusCode::NOT_FOUND, "the type is not known");
+      Fail(response, grpc::StatusCode::NOT_FOUND, "type not found");
       return;
     case ServerReflectionRequest::kFileContainingExtension:
-      Fail(response, grpc::StatusCode::NOT_FOUND, "there are no extensions");
+      Fail(response, grpc::StatusCode::NOT_FOUND, "proto3 files have no extensions");
       return;
     case ServerReflectionRequest::MESSAGE_REQUEST_NOT_SET:
-      Fail(response, grpc::StatusCode::INVALID_ARGUMENT, "nothing is asked");
+      Fail(response, grpc::StatusCode::INVALID_ARGUMENT, "the request is empty");
       return;
   }
 }
@@ -113,7 +113,7 @@ class ReflectionCall final : public StreamCall {
 void AddReflection(Routes& routes, std::vector<std::string> services) {
   const auto shared = std::make_shared<const std::vector<std::string>>(std::move(services));
   for (const char* version : {"v1", "v1alpha"}) {
-    // Both have the same messages.
+    // Both versions have the same messages.
     routes["/grpc.reflection." + std::string(version) + ".ServerReflection/ServerReflectionInfo"] =
         [shared](std::unique_ptr<AcceptedCall> accepted) {
           return std::make_shared<ReflectionCall>(std::move(accepted), *shared);

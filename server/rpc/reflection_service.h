@@ -1,5 +1,5 @@
-// grpc.reflection.v1.ServerReflection, and v1alpha of it: tools such as grpcurl learn from it what
-// is served, and of which messages.
+// grpc.reflection.v1.ServerReflection and its v1alpha: describes services and messages to tools
+// such as grpcurl.
 #pragma once
 
 #include <string>
@@ -9,7 +9,7 @@
 
 namespace redlock::rpc {
 
-// `services`: the full names that are listed.
+// `services`: the full names of the services to list.
 void AddReflection(Routes& routes, std::vector<std::string> services);
 
 }  // namespace redlock::rpc

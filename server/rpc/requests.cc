@@ -62,7 +62,7 @@ bool IsUtf8(std::string_view text) {
   return true;
 }
 
-// Walks the wire format beside the message's description and names the text that is not UTF-8.
+// Walks the wire format along with the message's descriptor and names each text that is not UTF-8.
 void FindBadText(const std::string& wire, const google::protobuf::Descriptor& description,
                  const std::string& prefix, Violations& violations) {
   google::protobuf::Empty all_unknown;
@@ -91,7 +91,7 @@ std::string Text(Duration duration) {
   return ms % 1000 == 0 && ms != 0 ? std::to_string(ms / 1000) + " s" : std::to_string(ms) + " ms";
 }
 
-// Checks the fields of one request; each method names what it checks.
+// Checks the fields of one request and collects the faults.
 class Checker {
  public:
   Checker(const RequestRules& rules, std::string prefix = {})
@@ -126,7 +126,7 @@ class Checker {
 
   Duration CheckTtl(bool is_set, const google::protobuf::Duration& ttl) {
     if (!is_set) {
-      Fault("ttl", "must be set, " + Range(kMinTtl, rules_.max_ttl));
+      Fault("ttl", "must be set and " + Range(kMinTtl, rules_.max_ttl));
       return kMinTtl;
     }
     return CheckDuration("ttl", ttl, kMinTtl, rules_.max_ttl);
@@ -134,7 +134,7 @@ class Checker {
 
   Duration CheckDuration(const std::string& field, const google::protobuf::Duration& value,
                          Duration low, Duration high) {
-    // Checked before it is computed with, because the seconds may be absurd.
+    // Checked before the conversion, which could overflow.
     constexpr std::int64_t kSecondsBound = std::int64_t{1} << 33;
     constexpr std::int32_t kNanosBound = 1'000'000'000;
     const bool sane = value.seconds() > -kSecondsBound && value.seconds() < kSecondsBound &&
@@ -223,7 +223,7 @@ Checked<AcquireCommand> Check(const v1::AcquireRequest& request, const RequestRu
       .deadline = std::nullopt,
   };
   if (request.extend_if_held() && !request.has_token()) {
-    checker.Fault("token", "must be set when extend_if_held is");
+    checker.Fault("token", "must be set if extend_if_held is set");
   }
   return checker.Result(std::move(command));
 }
@@ -311,8 +311,8 @@ Checked<std::vector<WatchCommand>> Check(const v1::WatchRequest& request,
   std::vector<WatchCommand> commands;
   if (request.items().empty()) checker.Fault("items", "must not be empty");
   if (static_cast<std::size_t>(request.items_size()) > rules.max_items) {
-    checker.Fault("items", "must be at most " + std::to_string(rules.max_items) + ", are " +
-                               std::to_string(request.items_size()));
+    checker.Fault("items", "must have at most " + std::to_string(rules.max_items) +
+                               " entries, has " + std::to_string(request.items_size()));
     return checker.Result(std::move(commands));
   }
   const std::optional<Duration> max_lifetime = checker.CheckLifetime(request);

@@ -1,4 +1,5 @@
-// From requests to commands of the core: parses, checks every field, fills in the defaults.
+// Translates requests into commands of the core: parses them, checks every field and fills in
+// defaults.
 #pragma once
 
 #include <grpcpp/support/byte_buffer.h>
@@ -13,14 +14,14 @@
 
 namespace redlock::rpc {
 
-// What a request may ask for, and what it gets where it does not say.
+// Limits and defaults for the fields of requests.
 struct RequestRules {
   Duration max_ttl;
   RetryPolicy default_retry;
   std::size_t max_items;
 };
 
-// The command, or every fault of the request.
+// The command, or all faults of the request.
 template <typename Command>
 using Checked = std::variant<Command, Violations>;
 
@@ -28,12 +29,13 @@ struct InspectCommand {
   Key key;
 };
 
-// Parses a message. Text that is not UTF-8 makes protobuf refuse the whole message; the fault is
-// then looked for and named.
+// Parses a message and returns its faults. If a text is not UTF-8, protobuf rejects the whole
+// message; the fault then names the field.
 [[nodiscard]] Violations ParseMessage(const grpc::ByteBuffer& buffer,
                                       google::protobuf::Message& message);
 
-// TTLs are cut to whole milliseconds, which is what the nodes count in.
+// Check the fields of a request. TTLs are rounded down to whole milliseconds, the unit of the
+// nodes.
 [[nodiscard]] Checked<AcquireCommand> Check(const v1::AcquireRequest& request,
                                             const RequestRules& rules);
 [[nodiscard]] Checked<ExtendCommand> Check(const v1::ExtendRequest& request,
@@ -45,10 +47,10 @@ struct InspectCommand {
 [[nodiscard]] Checked<HoldCommand> Check(const v1::HoldRequest& request, const RequestRules& rules);
 [[nodiscard]] Checked<AdoptCommand> Check(const v1::AdoptOperation& operation,
                                           const RequestRules& rules);
-// SessionRequest.disconnect_grace.
+// Checks SessionRequest.disconnect_grace.
 [[nodiscard]] Checked<Duration> CheckGrace(const google::protobuf::Duration& grace,
                                            const RequestRules& rules);
-// An acquisition of a Session is extended for as long as the Session lives.
+// For an acquire in a Session, whose lease is extended for as long as the Session lives.
 [[nodiscard]] Checked<HoldCommand> CheckHold(const v1::AcquireRequest& request,
                                              const RequestRules& rules);
 [[nodiscard]] Checked<std::vector<WatchCommand>> Check(const v1::WatchRequest& request,

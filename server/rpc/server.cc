@@ -34,7 +34,8 @@ mode_t SocketMode(const config::Config& config) {
   return static_cast<mode_t>(std::stoul(config.unix_socket_mode, nullptr, 8));
 }
 
-// Sockets come into being with these permissions: at no moment may anybody else connect.
+// While this object exists, sockets are created with these permissions, so that no other user can
+// connect before the permissions are set.
 class CreationMode {
  public:
   explicit CreationMode(mode_t mode) : before_(umask(~mode & 0777)) {}
@@ -54,13 +55,13 @@ void SetOwner(const std::string& path, const std::string& owner) {
       colon == std::string::npos ? nullptr : getgrnam(owner.substr(colon + 1).c_str());
   if (user == nullptr || (colon != std::string::npos && of == nullptr) ||
       chown(path.c_str(), user->pw_uid, of == nullptr ? user->pw_gid : of->gr_gid) != 0) {
-    throw config::ConfigError("--unix-socket-owner " + owner + ": cannot be set for " + path +
+    throw config::ConfigError("--unix-socket-owner " + owner + ": cannot set the owner of " + path +
                               ": " + std::generic_category().message(errno));
   }
 }
 
-// A dead or half-open client is noticed within keepalive_time + keepalive_timeout, and its
-// watchdogs end; clients may ping as often themselves.
+// A dead or half-open connection is noticed within keepalive_time + keepalive_timeout, and its
+// watchdogs end. Clients may send their own pings up to once a second.
 void SetKeepalive(grpc::ServerBuilder& builder, const config::Config& config) {
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, Millis(config.keepalive_time));
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, Millis(config.keepalive_timeout));
@@ -78,7 +79,7 @@ Server::Server(const config::Config& config, runtime::ShardPool& shards, LockSer
   admin.AddTo(routes_);
   health_.AddTo(routes_);
   AddReflection(routes_, Services());
-  // gRPC's own would bring threads that compete for what the pollers wait for.
+  // gRPC's own service would start threads that compete with the pollers for events.
   grpc::EnableDefaultHealthCheckService(false);
   grpc::ServerBuilder builder;
   std::deque<int> ports;  // stable addresses
@@ -86,7 +87,7 @@ Server::Server(const config::Config& config, runtime::ShardPool& shards, LockSer
     ports.push_back(0);
     builder.AddListeningPort(address, CredentialsFor(address, config), &ports.back());
   }
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a second daemon must be refused
+  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a second daemon must fail to listen
   builder.SetMaxReceiveMessageSize(static_cast<int>(config.max_message_bytes));
   SetKeepalive(builder, config);
   builder.RegisterService(&locks.methods());
@@ -106,7 +107,8 @@ Server::Server(const config::Config& config, runtime::ShardPool& shards, LockSer
     const std::string& address = config.listen[i];
     if (!server_ || ports[i] == 0) {
       throw config::ConfigError("--listen " + address +
-                                ": cannot be listened on; is it in use, or not this machine's?");
+                                ": cannot listen; use an address of this machine that is not in "
+                                "use");
     }
     const bool is_unix = address.starts_with("unix:");
     if (is_unix && !config.unix_socket_owner.empty()) {

@@ -1,4 +1,4 @@
-// The gRPC server: listeners, keepalive, health, reflection, and the threads that serve it.
+// The gRPC server: listeners, keepalive, health, reflection, and the threads that serve calls.
 #pragma once
 
 #include <grpcpp/generic/async_generic_service.h>
@@ -18,20 +18,20 @@ namespace redlock::rpc {
 
 class Server {
  public:
-  // Serves at once; the services and the shards must outlive it. Throws config::ConfigError where
-  // an address cannot be listened on.
+  // Starts serving. The services and the shards must outlive the server. Throws config::ConfigError
+  // if it cannot listen on an address.
   Server(const config::Config& config, runtime::ShardPool& shards, LockService& locks,
          AdminService& admin);
   ~Server();
   Server(const Server&) = delete;
   Server& operator=(const Server&) = delete;
 
-  // The addresses served, with the port chosen where 0 was asked for.
+  // The listening addresses. Port 0 is replaced by the port that was chosen.
   [[nodiscard]] const std::vector<std::string>& addresses() const { return addresses_; }
 
-  // Health says NOT_SERVING from now on.
+  // Reports NOT_SERVING as the health from now on.
   void Drain();
-  // Cancels the calls under way and ends, once the last of them has.
+  // Cancels the calls under way and returns when the last one has ended.
   void Shutdown();
 
  private:
@@ -39,7 +39,7 @@ class Server {
   std::vector<std::string> addresses_;
   Routes routes_;
   HealthService health_;
-  grpc::AsyncGenericService others_;  // all but the unary calls of LockService
+  grpc::AsyncGenericService others_;  // all calls except the unary calls of LockService
   std::vector<std::unique_ptr<Poller>> pollers_;
   std::unique_ptr<grpc::Server> server_;
 };

@@ -11,19 +11,19 @@ namespace {
 
 constexpr unsigned int kLookForNewFilesSeconds = 10;
 
-// gRPC would only refuse every handshake.
+// Checks the files at startup. With unusable files, gRPC would start and refuse every handshake.
 void CheckFiles(const config::Config& config) {
   const std::unique_ptr<SSL_CTX, decltype(&SSL_CTX_free)> context(SSL_CTX_new(TLS_server_method()),
                                                                   SSL_CTX_free);
   const auto check = [](bool usable, const std::string& flag, const std::string& file) {
-    if (!usable) throw config::ConfigError(flag + " " + file + ": cannot be used; is it PEM?");
+    if (!usable) throw config::ConfigError(flag + " " + file + ": is not a readable PEM file");
   };
   check(SSL_CTX_use_certificate_chain_file(context.get(), config.tls_cert.c_str()) == 1,
         "--tls-cert", config.tls_cert);
   check(SSL_CTX_use_PrivateKey_file(context.get(), config.tls_key.c_str(), SSL_FILETYPE_PEM) == 1,
         "--tls-key", config.tls_key);
   if (SSL_CTX_check_private_key(context.get()) != 1) {
-    throw config::ConfigError("--tls-key " + config.tls_key + ": is not the key of --tls-cert");
+    throw config::ConfigError("--tls-key " + config.tls_key + ": does not match --tls-cert");
   }
   if (config.tls_client_ca.empty()) return;
   check(SSL_CTX_load_verify_file(context.get(), config.tls_client_ca.c_str()) == 1,

@@ -1,4 +1,4 @@
-// How callers' connections are secured.
+// Makes the credentials that secure callers' connections.
 #pragma once
 
 #include <grpcpp/security/server_credentials.h>
@@ -10,8 +10,8 @@
 
 namespace redlock::rpc {
 
-// For one address that is listened on: TLS where that is configured, but not on a unix socket.
-// Certificates are read anew when their files change. Throws config::ConfigError where a file
+// Returns the credentials for one listening address: TLS if it is configured, except on Unix
+// sockets. Certificates are reloaded when their files change. Throws config::ConfigError if a file
 // cannot be used.
 [[nodiscard]] std::shared_ptr<grpc::ServerCredentials> CredentialsFor(const std::string& address,
                                                                       const config::Config& config);

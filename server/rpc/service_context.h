@@ -1,4 +1,4 @@
-// What every call works with.
+// What every call of LockService uses.
 #pragma once
 
 #include <chrono>
@@ -11,7 +11,7 @@
 
 namespace redlock::rpc {
 
-// Constant after construction, but for the registry, which is thread-safe.
+// Constant after construction, except the registry, which is thread-safe.
 struct ServiceContext {
   runtime::ShardPool& shards;
   const access::Access& access;
@@ -22,7 +22,7 @@ struct ServiceContext {
   StreamRegistry& streams;
 };
 
-// What is left until the caller's deadline, if it set one.
+// The time left until the caller's deadline, if it set one.
 [[nodiscard]] inline std::optional<Duration> UntilDeadline(
     std::chrono::system_clock::time_point deadline) {
   if (deadline == std::chrono::system_clock::time_point::max()) return std::nullopt;

@@ -39,7 +39,8 @@ void SessionLeases::Break(std::shared_ptr<void> listener) {
     End(StreamEnd::kBroken, [listener = std::move(listener)] {});
     return;
   }
-  // A Session that holds nothing ends at once. Called when the last part has dropped it.
+  // A Session that holds nothing ends at once. The deleter runs when the last part has dropped
+  // `holds`.
   const auto holds = std::shared_ptr<std::atomic<bool>>(
       new std::atomic<bool>(false),
       [self = shared_from_this(), listener = std::move(listener)](std::atomic<bool>* any) {
@@ -62,7 +63,7 @@ void SessionLeases::End(StreamEnd end, std::function<void()> done) {
     if (std::exchange(ended_, true)) return;
   }
   registry_.StopLingering(this);
-  // Called when the last part has dropped it.
+  // `done` is called when the last part has dropped `all`.
   const auto all = std::shared_ptr<void>(nullptr, [done = std::move(done)](void*) { done(); });
   for (Part& part : parts_) {
     part.thread->Do([self = shared_from_this(), &part, end, all](Shard&) {

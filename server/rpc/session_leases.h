@@ -1,5 +1,5 @@
-// The leases of a Session on all shards, and the silence after which they are released. Lives on
-// when the stream has broken, until the client's disconnect_grace is over.
+// The leases of a Session on all shards, and the timer that releases them when the client is
+// silent. Outlives a broken stream until the client's disconnect_grace is over.
 #pragma once
 
 #include <functional>
@@ -15,46 +15,50 @@
 
 namespace redlock::rpc {
 
-// Shared by the stream and by the work that is posted to shards. From any thread, unless said.
+// Shared by the stream and by the work that is posted to shards. Thread-safe, unless noted
+// otherwise.
 class SessionLeases final : public Lingering, public std::enable_shared_from_this<SessionLeases> {
  public:
-  // `home`: in whose turns the stream's messages are read. `registry` owns the leases while they
-  // wait for the end of the grace. All must outlive this object.
+  // `home`: the loop on whose strand the stream's messages are read. `registry` owns this object
+  // while it waits for the end of the grace. All must outlive this object.
   SessionLeases(runtime::ShardPool& shards, EventLoop& home, StreamRegistry& registry);
 
-  // In turns of the home loop, once. From now on, silence of that length releases the leases and
-  // calls `silent`.
+  // Starts the silence timer: if no message is read for `grace`, the leases are released and
+  // `silent` is called. On the home loop's strand, once.
   void SetGrace(Duration grace, std::function<void()> silent);
-  // A message has been read. Likewise.
+  // Restarts the silence timer, because a message has been read. On the home loop's strand.
   void OnRead();
 
-  // Does `work` with the leases on one shard, in its turns, unless the stream has ended by then.
+  // Calls `work` with the leases on one shard, on that shard's strand, unless the stream has ended
+  // by then.
   template <typename Work>
   void Do(std::size_t shard, LeaseSet::Listener& listener, Source source, Work work);
 
-  // The stream broke; only the first call counts. Its leases expire, or are released once the grace
-  // is over. `listener` is kept until no shard refers to it any more.
+  // Call when the stream has broken; only the first call counts. The leases expire, or are released
+  // once the grace is over. Keeps `listener` until no shard refers to it any more.
   void Break(std::shared_ptr<void> listener);
-  // Only the first call counts. `done` is called once in any thread, after the last release, and is
-  // kept until no shard refers to the listener.
+  // Ends the leases; only the first call counts. Calls `done` once, on any thread, after the last
+  // release. Keeps `done` until no shard refers to the listener any more.
   void End(StreamEnd end, std::function<void()> done);
   void Expel() override;
 
  private:
   struct Part {
     runtime::ShardThread* thread = nullptr;
-    std::shared_ptr<LeaseSet> leases;  // in the shard's turns only
-    bool closed = false;               // likewise: nothing is begun any more
+    // On the shard's strand only.
+    std::shared_ptr<LeaseSet> leases;
+    bool closed = false;  // no more work is started
   };
 
   EventLoop& home_;
   StreamRegistry& registry_;
-  std::vector<Part> parts_;  // one a shard; the vector is constant
+  std::vector<Part> parts_;  // one per shard; the vector is constant
+  // Guards the flags.
   std::mutex mutex_;
-  bool has_grace_ = false;               // under the mutex
-  bool broken_ = false;                  // likewise
-  bool ended_ = false;                   // likewise
-  std::optional<SilenceTimer> silence_;  // in turns of the home loop only
+  bool has_grace_ = false;
+  bool broken_ = false;
+  bool ended_ = false;
+  std::optional<SilenceTimer> silence_;  // on the home loop's strand only
 };
 
 template <typename Work>

@@ -9,9 +9,10 @@
 namespace redlock::rpc {
 namespace {
 
-// So many operations above the bound are refused one by one.
+// How many operations above the limit are refused one by one between two messages.
 constexpr std::size_t kMostRefused = 1'000;
-// Results are bounded by what was admitted; this bounds events and positions, for each operation.
+// Limits waiting events and positions, per operation that may be under way. Results are limited by
+// the operations that were admitted.
 constexpr std::size_t kMostEvents = 4;
 
 }  // namespace
@@ -47,7 +48,7 @@ bool SessionOutbox::Add(v1::SessionResponse response) {
   return events <= kMostEvents * most_operations_;
 }
 
-// A client that lags behind needs only the newest extension of a lease.
+// A client that lags behind needs only the newest extension of each lease.
 void SessionOutbox::AddEvent(v1::WatchResponse event) {
   const auto last = last_extended_.find(event.key());
   const bool extended = event.type() == v1::EVENT_TYPE_EXTENDED;
@@ -80,7 +81,7 @@ grpc::ByteBuffer SessionOutbox::Take() {
     if (event.lease().has_validity()) SetValidity(*event.mutable_lease(), now);
   }
   grpc::ByteBuffer message = Serialize(pending_);
-  pending_ = {};  // Clear() would keep the memory of the largest message for ever
+  pending_ = {};  // Clear() would never free the memory of the largest message
   last_extended_.clear();
   refused_ = 0;
   return message;

@@ -1,5 +1,6 @@
-// What a Session has to tell its client: all that comes while a message is being written shares the
-// next one. Also the bound on operations, which are under way until their result has been written.
+// The results, events and queue positions of a Session that wait to be written. Everything that is
+// added while a message is being written shares the next message. Also limits the operations under
+// way; an operation is under way until its result has been written.
 #pragma once
 
 #include <grpcpp/support/byte_buffer.h>
@@ -14,7 +15,7 @@
 
 namespace redlock::rpc {
 
-// Under the writer's mutex.
+// Not thread-safe: guarded by the writer's mutex.
 class SessionOutbox {
  public:
   explicit SessionOutbox(std::size_t most_operations) : most_operations_(most_operations) {}
@@ -23,16 +24,16 @@ class SessionOutbox {
     kYes,
     kIdInUse,
     kTooMany,
-    kFarTooMany,  // the client sends without reading the refusals
+    kFarTooMany,  // the client sends operations without reading the refusals
   };
   [[nodiscard]] Admission Admit(std::uint64_t id);
 
   [[nodiscard]] bool empty() const;
   void Clear();
-  // False if the client lags too far behind with its events.
+  // Returns false if the client lags too far behind with reading its events.
   [[nodiscard]] bool Add(v1::SessionResponse response);
   [[nodiscard]] bool AddDraining();
-  // All of it in one message, as of now.
+  // Removes everything and returns it as one message, with clock and validities as of now.
   [[nodiscard]] grpc::ByteBuffer Take();
 
  private:

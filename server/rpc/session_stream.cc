@@ -10,7 +10,7 @@
 namespace redlock::rpc {
 namespace {
 
-// So many operations of a message are taken in before others have their turn.
+// How many operations of a message are handled before other calls are served.
 constexpr int kPortion = 64;
 
 Violations Prefixed(Violations violations, const std::string& prefix) {
@@ -77,12 +77,12 @@ void SessionStream::Part::OnEvent(const Key& key, const WatchEvent& event) {
 
 void SessionStream::Part::OnGivenUp(std::uint64_t id) {
   Fill(*AddResult(results_, id).mutable_status(),
-       Error{.reason = Reason::kCancelled, .message = "the client gave up waiting"}, {},
+       Error{.reason = Reason::kCancelled, .message = "the client cancelled the acquire"}, {},
        stream_.service_.names);
   FlushSoon();
 }
 
-// What a shard answers in one turn of its loop leaves together.
+// Everything that a shard answers in one iteration of its loop is sent together.
 void SessionStream::Part::FlushSoon() {
   if (std::exchange(flush_posted_, true)) return;
   thread_.loop().Post([this, stream = stream_.Self()] {
@@ -150,7 +150,7 @@ bool SessionStream::TakeInGrace() {
     const auto self = weak.lock();
     if (!self) return;
     self->Close(ToStatus({.reason = Reason::kDeadlineExceeded,
-                          .message = "nothing was read from the client for its "
+                          .message = "no message was read from the client within its "
                                      "disconnect_grace; its leases are released"},
                          {}, self->service_.names));
   });
@@ -159,7 +159,7 @@ bool SessionStream::TakeInGrace() {
 
 void SessionStream::TakeInPortion() {
   std::vector<Work> work(parts_.size());
-  v1::SessionResponse answered;  // at once
+  v1::SessionResponse answered;  // what is answered at once
   std::optional<std::uint64_t> close;
   const int end = std::min(taken_in_ + kPortion, request_.operations_size());
   for (; taken_in_ < end && !close; ++taken_in_) {
@@ -178,8 +178,8 @@ void SessionStream::TakeInPortion() {
   } else if (end < request_.operations_size()) {
     Later([this] { TakeInPortion(); });
   } else {
-    request_ = {};  // Clear() would keep the memory of the largest message for ever
-    StartRead();    // after the end too: the client may be held up in writing
+    request_ = {};  // Clear() would never free the memory of the largest message
+    StartRead();    // also if the stream is closing: the client may be blocked in a write
   }
 }
 
@@ -242,13 +242,15 @@ void SessionStream::SortIn(std::uint64_t id, Checked<Command> checked, access::A
 bool SessionStream::AdmitOperation(std::uint64_t id, v1::SessionResponse& refused) {
   const auto admission = WithOutbox([id](SessionOutbox& outbox) { return outbox.Admit(id); });
   const Error overloaded{.reason = Reason::kOverloaded,
-                         .message = "the daemon's bound on operations of one session is reached"};
+                         .message =
+                             "the limit of operations under way in one Session "
+                             "(--max-session-operations) is reached"};
   switch (admission) {
     case SessionOutbox::Admission::kYes:
       return true;
     case SessionOutbox::Admission::kIdInUse:
       Fill(*AddResult(refused, id).mutable_status(),
-           Violations{{"id", "is that of an operation under way"}});
+           Violations{{"id", "is already used by an operation under way"}});
       return false;
     case SessionOutbox::Admission::kFarTooMany:
       EndLeases(StreamEnd::kRefused);
@@ -288,10 +290,11 @@ void SessionStream::Do(Part& part, LeaseSet& leases, Operation operation) {
   }
 }
 
-// Nothing is read any more; what was asked for before is answered first.
+// Nothing more is read. Earlier operations are answered first.
 void SessionStream::CloseLeases(std::uint64_t id) {
   leases_->End(StreamEnd::kClosed, [self = Self(), id] {
-    // Called when every shard has dropped it, behind the answers that it had to add.
+    // The deleter runs when every shard has dropped `all`, after the answers that the shard had to
+    // add.
     const auto all = std::shared_ptr<void>(nullptr, [self, id](void*) {
       v1::SessionResponse response;
       AddResult(response, id);

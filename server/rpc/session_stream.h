@@ -1,8 +1,8 @@
-// One Session: all locks of one process over one stream.
+// One Session stream: serves all locks of one process.
 //
-// Operations are handed to their keys' shards, a portion of a message at a time; results and events
-// come back from there, a turn's worth at a time. A client that does not read is answered
-// OVERLOADED and then closed.
+// Operations are posted to the shards of their keys, a portion of a message at a time. Results and
+// events come back in batches, one per iteration of a shard's loop. A client that does not read
+// gets OVERLOADED, and then its stream is closed.
 #pragma once
 
 #include <atomic>
@@ -16,13 +16,13 @@
 
 namespace redlock::rpc {
 
-// Work posted to shards shares the session.
+// Work that is posted to shards shares ownership of the stream.
 class SessionStream final : public LockStream<SessionOutbox> {
  public:
   SessionStream(std::unique_ptr<AcceptedCall> accepted, const ServiceContext& service);
 
  private:
-  // What comes from one shard. In that shard's turns only.
+  // Receives the results and events of one shard. On that shard's strand only.
   class Part final : public LeaseSet::Listener {
    public:
     explicit Part(SessionStream& stream, runtime::ShardThread& thread)
@@ -32,26 +32,26 @@ class SessionStream final : public LockStream<SessionOutbox> {
     void OnExtended(std::uint64_t id, const ExtendResult& result) override;
     void OnReleased(std::uint64_t id, const ReleaseResult& result) override;
     void OnEvent(const Key& key, const WatchEvent& event) override;
-    // An acquisition that was given up before it was decided.
+    // The client cancelled the acquisition before it was decided.
     void OnGivenUp(std::uint64_t id);
 
    private:
-    // Of an acquisition or an extension: the lease, or why there is none.
+    // Adds the result of an acquisition or an extension: the lease, or why there is none.
     template <typename Result>
     void AddDecision(std::uint64_t id, const Result& result);
     void FlushSoon();
 
     SessionStream& stream_;
     runtime::ShardThread& thread_;
-    v1::SessionResponse results_;  // of this turn
+    v1::SessionResponse results_;  // since the last flush
     bool flush_posted_ = false;
   };
-  struct GiveUpCommand {};  // of a key that it does not name: every shard is asked
+  struct GiveUpCommand {};  // does not name a key, so every shard gets it
   struct Operation {
     std::uint64_t id = 0;
     std::variant<HoldCommand, ExtendCommand, ReleaseCommand, AdoptCommand, GiveUpCommand> command;
   };
-  using Work = std::vector<Operation>;  // of one shard
+  using Work = std::vector<Operation>;  // for one shard
 
   [[nodiscard]] bool Admit() override { return Register(); }
   void OnRead(const grpc::ByteBuffer& message) override;
@@ -73,9 +73,9 @@ class SessionStream final : public LockStream<SessionOutbox> {
   void Add(v1::SessionResponse response);
 
   const std::shared_ptr<SessionLeases> leases_;
-  std::vector<std::unique_ptr<Part>> parts_;  // one a shard; the vector is constant
-  v1::SessionRequest request_;                // being taken in
-  int taken_in_ = 0;                          // of its operations
+  std::vector<std::unique_ptr<Part>> parts_;  // one per shard; the vector is constant
+  v1::SessionRequest request_;                // the message being handled
+  int taken_in_ = 0;                          // how many of its operations have been handled
   bool first_message_ = true;
 };
 

@@ -1,4 +1,4 @@
-// A unary method that does not have to be fast: reads its request, and is answered once.
+// A unary call that need not be fast: reads its request and is answered once.
 #pragma once
 
 #include <functional>
@@ -14,19 +14,19 @@ namespace redlock::rpc {
 template <typename Request, typename Response>
 class SimpleCall final : public StreamCall {
  public:
-  // From any thread, once.
+  // Answers the call. From any thread, once.
   using Answer = std::function<void(const grpc::Status& status, const Response& response)>;
   using Handler = std::function<void(const grpc::ServerContextBase& context, const Request& request,
                                      Answer answer)>;
 
-  // Whether the call is served.
+  // Returns OK if the call is served, or the status with which it is refused.
   using Admit = std::function<grpc::Status(const grpc::ServerContextBase& context)>;
 
   // Both must outlive the server.
   SimpleCall(std::unique_ptr<AcceptedCall> accepted, const Admit& admit, const Handler& handler)
       : StreamCall(std::move(accepted)), admit_(admit), handler_(handler) {}
 
-  // For Routes.
+  // Returns an entry for Routes.
   static auto Route(Admit admit, Handler handler) {
     return [admit = std::move(admit),
             handler = std::move(handler)](std::unique_ptr<AcceptedCall> accepted) {

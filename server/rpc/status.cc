@@ -6,7 +6,7 @@
 namespace redlock::rpc {
 namespace {
 
-// Where the core has no better advice: a moment, for the daemon or the nodes to come back.
+// The retry delay if the core gives none: time for the daemon or the nodes to come back.
 constexpr Duration kRetrySoon = std::chrono::milliseconds(200);
 
 grpc::StatusCode CodeOf(Reason reason) {
@@ -54,7 +54,7 @@ void AddErrorInfo(google::rpc::Status& status, std::string_view reason) {
   status.add_details()->PackFrom(info);
 }
 
-// "a:6379 error: not connected; b:6379 timeout": what an operator wants to see first.
+// Summarizes the votes for operators: "a:6379 error: not connected; b:6379 timeout".
 std::string Describe(const Votes& votes, const NodeNames& names) {
   std::string text;
   for (const Vote& vote : votes) {
@@ -116,10 +116,10 @@ RefusalText TextOf(Refusal refusal) {
   switch (refusal) {
     case Refusal::kUnauthenticated:
       return {grpc::StatusCode::UNAUTHENTICATED, "UNAUTHENTICATED",
-              "UNAUTHENTICATED: a valid bearer token or client certificate is needed"};
+              "UNAUTHENTICATED: a valid bearer token or client certificate is required"};
     case Refusal::kPermissionDenied:
       return {grpc::StatusCode::PERMISSION_DENIED, "PERMISSION_DENIED",
-              "PERMISSION_DENIED: the access list does not allow this to the caller"};
+              "PERMISSION_DENIED: the access list does not allow this for the caller"};
   }
   return {grpc::StatusCode::INTERNAL, "", ""};
 }

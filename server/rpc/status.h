@@ -1,4 +1,4 @@
-// The one mapping from failures to gRPC: code, message and google.rpc.Status details.
+// Maps failures to gRPC: status code, message and google.rpc.Status details.
 #pragma once
 
 #include <grpcpp/support/status.h>
@@ -11,7 +11,7 @@
 
 namespace redlock::rpc {
 
-// A fault of a request: the field's path and what is allowed.
+// A fault of a request: the path of the field and what is allowed.
 struct Violation {
   std::string field;
   std::string description;
@@ -20,16 +20,16 @@ using Violations = std::vector<Violation>;
 
 [[nodiscard]] grpc::Status ToStatus(const Error& error, const Votes& votes, const NodeNames& names);
 
-// Why a caller is not served. Says nothing of keys.
+// Why a caller is refused. The message reveals nothing about keys.
 enum class Refusal { kUnauthenticated, kPermissionDenied };
 [[nodiscard]] grpc::Status ToStatus(Refusal refusal);
 void Fill(v1::OperationStatus& out, Refusal refusal);
 
-// The same for an operation of a Session, which has no call of its own to carry a status.
+// The same for an operation of a Session, which has no gRPC status of its own.
 void Fill(v1::OperationStatus& out, const Error& error, const Votes& votes, const NodeNames& names);
 void Fill(v1::OperationStatus& out, const Violations& violations);
 
-// INVALID_ARGUMENT with a BadRequest that names each field.
+// INVALID_ARGUMENT with a BadRequest that names each field at fault.
 [[nodiscard]] grpc::Status ToStatus(const Violations& violations);
 
 }  // namespace redlock::rpc

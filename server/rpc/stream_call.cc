@@ -12,13 +12,13 @@ class UnknownCall final : public StreamCall {
 
  private:
   void Begin() override {
-    Finish({grpc::StatusCode::UNIMPLEMENTED, "there is no method " + context().method()});
+    Finish({grpc::StatusCode::UNIMPLEMENTED, "unknown method " + context().method()});
   }
   void OnRead(const grpc::ByteBuffer& /*message*/) override {}
   void OnReadsEnded() override {}
 };
 
-// Waits for one call, and then for the next.
+// Accepts one call after the other.
 class Acceptor final : public Completion {
  public:
   Acceptor(grpc::AsyncGenericService& service, Poller& poller, const Routes& routes)
@@ -126,7 +126,7 @@ void StreamCall::Ended() {
 }
 
 void AcceptStreams(grpc::AsyncGenericService& service, Poller& poller, const Routes& routes) {
-  constexpr int kAtOnce = 16;  // that can be accepted before the first of them has been looked at
+  constexpr int kAtOnce = 16;  // accepted before the first is processed
   for (int i = 0; i < kAtOnce; ++i) new Acceptor(service, poller, routes);
 }
 

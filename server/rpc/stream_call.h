@@ -1,5 +1,5 @@
-// A call of any shape, as a stream of messages; everything but the unary calls that have to be
-// fast. The verbs are those of gRPC's callback reactors.
+// A call of any kind, handled as a stream of messages. Serves everything except the unary calls
+// that must be fast. The method names follow gRPC's callback reactors.
 #pragma once
 
 #include <grpcpp/generic/async_generic_service.h>
@@ -21,7 +21,7 @@ namespace redlock::rpc {
 
 class StreamCall;
 
-// What gRPC has of a call.
+// gRPC's state of an accepted call.
 struct AcceptedCall {
   struct Done final : Completion {
     void On(bool ok) override;
@@ -36,12 +36,13 @@ struct AcceptedCall {
   Done done;
 };
 
-// One reading and one writing at a time. StartWrite() and Finish() from any thread, but not at the
-// same time; StartRead() from where things are told; what is told comes in turns of one shard. Kept
-// alive by itself until gRPC has let go of it.
+// Allows one read and one write at a time. The virtual functions are called on the strand of one
+// shard. StartRead() and Later() may be called from them only; StartWrite() and Finish() may be
+// called from any thread, but not concurrently. Keeps itself alive until gRPC has returned its last
+// completion.
 class StreamCall : public std::enable_shared_from_this<StreamCall> {
  public:
-  // Owns itself from here on.
+  // Starts the call, which owns itself from then on.
   static void Run(const std::shared_ptr<StreamCall>& call);
   virtual ~StreamCall() = default;
   StreamCall(const StreamCall&) = delete;
@@ -51,29 +52,29 @@ class StreamCall : public std::enable_shared_from_this<StreamCall> {
   explicit StreamCall(std::unique_ptr<AcceptedCall> accepted) : accepted_(std::move(accepted)) {}
 
   void StartRead();
-  // The rest of what a message asks for, with a look at other calls in between. From where things
-  // are told, before the next StartRead().
+  // Handles the rest of a message after other calls have been served. Call before the next
+  // StartRead().
   void Later(std::function<void()> rest);
   void StartWrite(const grpc::ByteBuffer& message);
-  // Once. The call has to be finished after a cancellation too.
+  // Call once. A cancelled call must be finished too.
   void Finish(const grpc::Status& status);
-  // Both in one.
+  // Writes the message and finishes the call with OK.
   void FinishWith(const grpc::ByteBuffer& message);
   [[nodiscard]] const grpc::GenericServerContext& context() const { return accepted_->context; }
-  // In whose turns everything is reported.
+  // The loop on whose strand the virtual functions are called.
   [[nodiscard]] EventLoop& loop() { return accepted_->poller.loop(); }
-  // What the call is about, for the log; before anything can end it.
+  // Sets what the call is about, for the log. Call before anything can end the call.
   void SetSubject(std::string subject) { subject_ = std::move(subject); }
   [[nodiscard]] const CallLog& log() const { return log_; }
 
   virtual void Begin() = 0;
   virtual void OnRead(const grpc::ByteBuffer& message) = 0;
-  // The client will send no more, or has gone.
+  // The client sends no more messages, or the call has ended.
   virtual void OnReadsEnded() = 0;
   virtual void OnWritten(bool /*ok*/) {}
-  // The client has gone, its deadline has passed, or the server is shutting down.
+  // The client cancelled or disconnected, its deadline has passed, or the server is shutting down.
   virtual void OnCancelled() {}
-  // Nothing follows.
+  // The last call of a virtual function.
   virtual void OnEnded() {}
 
  private:
@@ -93,17 +94,18 @@ class StreamCall : public std::enable_shared_from_this<StreamCall> {
   CompletionOf<StreamCall, &StreamCall::Read> read_{*this};
   CompletionOf<StreamCall, &StreamCall::Written> written_{*this};
   CompletionOf<StreamCall, &StreamCall::Finished> finished_{*this};
-  // What gRPC will yet hand back: its word that the call is over, and that it was finished.
+  // The completions that gRPC has yet to return: at first, those of the end of the call and of
+  // Finish().
   std::atomic<int> owed_ = 2;
   std::shared_ptr<StreamCall> self_;
 };
 
-// Methods by path, "/package.Service/Method".
+// The methods by path, "/package.Service/Method".
 using Routes =
     std::unordered_map<std::string,
                        std::function<std::shared_ptr<StreamCall>(std::unique_ptr<AcceptedCall>)>>;
 
-// Accepts calls for as long as the server takes any. All must outlive the poller.
+// Accepts calls until the server shuts down. All arguments must outlive the poller.
 void AcceptStreams(grpc::AsyncGenericService& service, Poller& poller, const Routes& routes);
 
 }  // namespace redlock::rpc

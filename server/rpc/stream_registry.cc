@@ -20,7 +20,7 @@ void StreamRegistry::Remove(const OpenStream* stream) {
   if (streams_.empty()) empty_.notify_all();
 }
 
-// Streams are called without the lock: they may end meanwhile, and then remove themselves.
+// Streams are called without the mutex: they may end in the meantime and remove themselves.
 std::vector<std::shared_ptr<OpenStream>> StreamRegistry::All() const {
   const std::lock_guard lock(mutex_);
   std::vector<std::shared_ptr<OpenStream>> all;

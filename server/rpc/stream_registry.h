@@ -1,4 +1,5 @@
-// The streams that are open, and what outlives them, so that a daemon that shuts down can end both.
+// Registers the open streams and the leases that outlive their streams, so that a daemon that shuts
+// down can end both.
 #pragma once
 
 #include <condition_variable>
@@ -11,40 +12,41 @@
 
 namespace redlock::rpc {
 
-// What the registry asks of a stream; from any thread.
+// A stream as the registry sees it. Thread-safe.
 class OpenStream {
  public:
   virtual ~OpenStream() = default;
-  // Sends DRAINING: the client is to continue at another daemon.
+  // Sends DRAINING: the client should continue at another daemon.
   virtual void TellDraining() = 0;
-  // The client has had its time to move: ends the stream. Its leases expire.
+  // Ends the stream after the client has had its time to move. Its leases expire.
   virtual void Expel() = 0;
 };
 
-// What goes on after its stream has broken: a Session's leases until the client's disconnect_grace
+// Something that outlives its broken stream: a Session's leases until the client's disconnect_grace
 // is over.
 class Lingering {
  public:
   virtual ~Lingering() = default;
-  // The daemon shuts down. May be called from any thread.
+  // Ends it, because the daemon shuts down. From any thread.
   virtual void Expel() = 0;
 };
 
 // Thread-safe.
 class StreamRegistry {
  public:
-  // False where there are `bound` already.
+  // Returns false if `bound` streams are open already.
   [[nodiscard]] bool Add(const std::shared_ptr<OpenStream>& stream, std::size_t bound);
   void Remove(const OpenStream* stream);
-  // Owns `lingering` until StopLingering() or ExpelAll(). False after ExpelAll(): the daemon shuts
-  // down, and nothing may outlive its stream any more.
+  // Owns `lingering` until StopLingering() or ExpelAll(). Returns false after ExpelAll(): the
+  // daemon shuts down, and nothing may outlive its stream any more.
   [[nodiscard]] bool Linger(const std::shared_ptr<Lingering>& lingering);
   void StopLingering(const Lingering* lingering);
-  // Tells every stream, and those that come later: they may be clients that are moving.
+  // Sends DRAINING on every stream, also on streams that are opened later: their clients may be
+  // moving here from another daemon.
   void TellDraining();
   // Ends every stream and everything that lingers.
   void ExpelAll();
-  // Waits until all have gone; false if `patience` ended first.
+  // Waits until no stream is open. Returns false if `patience` ended first.
   [[nodiscard]] bool WaitUntilEmpty(Duration patience);
   [[nodiscard]] std::size_t size() const;
 

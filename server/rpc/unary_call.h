@@ -1,4 +1,5 @@
-// One unary call: parse, check, do it in a turn of the key's shard, answer.
+// One unary call: parses and checks the request, carries it out on the strand of the key's shard,
+// and answers.
 #pragma once
 
 #include <grpcpp/server_context.h>
@@ -21,17 +22,19 @@
 namespace redlock::rpc {
 
 // Method is a type with
-//   Request, Response, Command: the messages and what the core takes;
-//   kMethod: its name;
-//   kAccess: what the access list calls it;
+//   Request, Response, Command: the messages, and the command of the core;
+//   kMethod: the name of the method;
+//   kAccess: the verb that the access list must allow;
 //   Await(service, ...): asks gRPC for the next call of this method;
-//   Start(Shard&, Command, optional<Duration> until_deadline, call) -> what cancels it, or null:
-//     runs in a turn of the shard and has call->Answer() called in one, exactly once.
-// Keeps itself alive until gRPC has let go of it; work for the shard shares it.
+//   Start(Shard&, Command, optional<Duration> until_deadline, call) -> what to cancel, or null:
+//     starts the operation. Called on the shard's strand. Must have call->Answer() called there
+//     exactly once.
+// A call keeps itself alive until gRPC has returned its last completion. Work for the shard shares
+// ownership of the call.
 template <typename Method>
 class UnaryCall final : public std::enable_shared_from_this<UnaryCall<Method>> {
  public:
-  // Waits for one call, and then for the next, until the server takes no more.
+  // Waits for one call, and then for the next, until the server shuts down.
   static void Await(const ServiceContext& service, RawLockService& methods, Poller& poller) {
     const auto call = std::make_shared<UnaryCall>(service, methods, poller);
     call->self_ = call;
@@ -43,10 +46,10 @@ class UnaryCall final : public std::enable_shared_from_this<UnaryCall<Method>> {
   UnaryCall(const ServiceContext& service, RawLockService& methods, Poller& poller)
       : service_(service), methods_(methods), poller_(poller) {}
 
-  // In a turn of the shard.
+  // On the shard's strand.
   void Answer(const grpc::Status& status) {
     log_->Ended(context_, Method::kMethod, key_, status);
-    operation_.reset();  // here, because this call may end in another shard's turn
+    operation_.reset();  // on this strand, because the call may be destroyed on another one
     if (status.ok()) {
       writer_.Finish(Serialize(method_.response), status, &finished_);
     } else {
@@ -101,11 +104,10 @@ class UnaryCall final : public std::enable_shared_from_this<UnaryCall<Method>> {
     Ended();
   }
 
-  // Once the answer has been handed to gRPC, the caller may have received it: nothing is undone
-  // then.
+  // Does nothing once the answer has been handed to gRPC, because the caller may have received it.
   void OnCancelled() {
     if (!operation_) return;
-    // The core's own timer notices a deadline; what reaches it from here counts as cancelled.
+    // gRPC reports a passed deadline as a cancellation too.
     const auto left = UntilDeadline(context_.deadline());
     const bool late = left && *left <= Duration::zero();
     operation_->Cancel(late ? Reason::kDeadlineExceeded : Reason::kCancelled);
@@ -116,7 +118,7 @@ class UnaryCall final : public std::enable_shared_from_this<UnaryCall<Method>> {
   void Ended() {
     if (--owed_ > 0) return;
     poller_.OnCallEnded();
-    self_.reset();  // deletes this, unless the shard still holds it
+    self_.reset();  // deletes this unless the shard still holds it
   }
 
   const ServiceContext& service_;
@@ -128,14 +130,14 @@ class UnaryCall final : public std::enable_shared_from_this<UnaryCall<Method>> {
   CompletionOf<UnaryCall, &UnaryCall::Accepted> accepted_{*this};
   CompletionOf<UnaryCall, &UnaryCall::Done> done_{*this};
   CompletionOf<UnaryCall, &UnaryCall::Finished> finished_{*this};
-  // What gRPC will yet hand back: its word that the call is over, and that it was finished.
+  // The completions that gRPC has yet to return: those of the end of the call and of the answer.
   std::atomic<int> owed_ = 2;
-  std::optional<CallLog> log_;  // from when it was accepted
+  std::optional<CallLog> log_;  // set when the call is accepted
   std::string key_;
   runtime::ShardThread* thread_ = nullptr;
   std::shared_ptr<UnaryCall> self_;
 
-  // In the turns of the key's shard.
+  // On the strand of the key's shard.
   Method method_;
   std::shared_ptr<Cancellable> operation_;  // until it is answered
 };

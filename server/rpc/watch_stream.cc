@@ -5,7 +5,7 @@
 namespace redlock::rpc {
 namespace {
 
-// A client that does not read may lag behind by so many events for each of its items.
+// How many events per item may wait for a client that reads slowly.
 constexpr std::size_t kQueuedPerItem = 8;
 
 }  // namespace
@@ -35,7 +35,7 @@ void WatchStream::OnRead(const grpc::ByteBuffer& message) {
   if (Register()) Start();
 }
 
-// By shard.
+// Sorts the commands by shard.
 void WatchStream::Sort(std::vector<WatchCommand> commands) {
   live_items_ = commands.size();
   const auto shards = service_.shards.shards();

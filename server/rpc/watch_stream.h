@@ -1,4 +1,4 @@
-// One Watch stream: its watchdogs live on their keys' shards.
+// One Watch stream: keeps leases alive by watchdogs, which run on the shards of their keys.
 #pragma once
 
 #include <atomic>
@@ -19,11 +19,11 @@ class WatchStream final : public LockStream<EventOutbox<v1::WatchResponse>>,
       : LockStream(std::move(accepted), service, {}) {}
 
  private:
-  // What the stream watches on one shard.
+  // The leases of the stream on one shard.
   struct Part {
     runtime::ShardThread* thread = nullptr;
     std::vector<WatchCommand> commands;  // until they have been started
-    std::shared_ptr<LeaseSet> leases;    // in the shard's turns only
+    std::shared_ptr<LeaseSet> leases;    // on the shard's strand only
   };
 
   [[nodiscard]] std::shared_ptr<WatchStream> Self();

@@ -1,4 +1,4 @@
-// Between the core's values and the messages of redlock.v1.
+// Translates the core's values into messages of redlock.v1.
 #pragma once
 
 #include <google/protobuf/duration.pb.h>
@@ -19,8 +19,8 @@ using NodeNames = std::vector<std::string>;
 
 void Fill(google::protobuf::Duration& out, Duration duration);
 void Fill(v1::Lease& out, const Lease& lease);
-// For a message that waits to be written: `validity` is the instant at which it ends, until
-// SetValidity() makes it what is left of it at `now`.
+// For a message that waits to be written: stores the instant at which the validity ends in
+// `validity`. SetValidity() replaces it with the time that is left at `now`.
 void FillUntil(v1::Lease& out, const Lease& lease);
 void SetValidity(v1::Lease& waiting, MonotonicTime now);
 void Fill(google::protobuf::RepeatedPtrField<v1::Vote>& out, const Votes& votes,

@@ -40,7 +40,7 @@ TEST_F(GuardTest, ARestartedNodeWaitsForTheLongestTtl) {
       << daemon->Log();
   const Finished status = daemon->Ctl("status");
   EXPECT_EQ(status.status, 0);
-  EXPECT_NE(status.output.find("2 of 3 nodes are up, a quorum is 2"), std::string::npos)
+  EXPECT_NE(status.output.find("2 of 3 nodes are up; the quorum is 2"), std::string::npos)
       << status.output;
   EXPECT_NE(status.output.find("quarantined for another "), std::string::npos) << status.output;
   (void)MustAcquire(Wants("key", seconds(1)));

@@ -111,7 +111,7 @@ TEST(Requests, Key) {
 TEST(Requests, Ttl) {
   v1::AcquireRequest request = GoodAcquire();
   request.clear_ttl();
-  EXPECT_EQ(Faults(request), "ttl: must be set, must be from 10 ms to 300 s\n");
+  EXPECT_EQ(Faults(request), "ttl: must be set and must be from 10 ms to 300 s\n");
   const auto with = [&request](std::int64_t whole, std::int32_t nanos) {
     Set(request.mutable_ttl(), whole, nanos);
     return Faults(request);
@@ -146,7 +146,7 @@ TEST(Requests, Token) {
 TEST(Requests, ExtendIfHeldNeedsAToken) {
   v1::AcquireRequest request = GoodAcquire();
   request.set_extend_if_held(true);
-  EXPECT_EQ(Faults(request), "token: must be set when extend_if_held is\n");
+  EXPECT_EQ(Faults(request), "token: must be set if extend_if_held is set\n");
   request.set_token("mine");
   EXPECT_TRUE(Accepted<AcquireCommand>(request).extend_if_held);
 }
@@ -174,7 +174,7 @@ TEST(Requests, EveryFaultIsNamedAtOnce) {
   const std::string faults = Faults(v1::ExtendRequest());
   EXPECT_EQ(faults,
             "key: must not be empty\ntoken: must not be empty\n"
-            "ttl: must be set, must be from 10 ms to 300 s\n");
+            "ttl: must be set and must be from 10 ms to 300 s\n");
 }
 
 TEST(Requests, WatchItems) {
@@ -189,7 +189,7 @@ TEST(Requests, WatchItems) {
             "items[1].interval: must be from 1 ms to 9999 ms, is 10 s\n"
             "items[1].key: is given twice\n");
   for (int i = 0; i < 2; ++i) *request.add_items() = second;
-  EXPECT_EQ(Faults(request), "items: must be at most 3, are 4\n");
+  EXPECT_EQ(Faults(request), "items: must have at most 3 entries, has 4\n");
 }
 
 TEST(Requests, WatchLifetimeAndInterval) {

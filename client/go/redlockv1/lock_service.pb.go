@@ -1,34 +1,38 @@
 // The lock service: Redlock over independent Redis nodes, for clients in any language.
 //
-// Times are google.protobuf.Duration. A lease's `validity` counts from the moment at which the daemon
-// handed the message to gRPC. A client that wants to be safe counts the validity in the answer to a
-// request from before it sent that request; SessionResponse.clock serves for all other validities.
+// Times are google.protobuf.Duration. A lease's `validity` counts from the moment when the daemon
+// handed the message to gRPC. A safe client counts the validity in a response from the moment
+// before it sent the request. For validities that no request asked for, it uses
+// SessionResponse.clock.
 //
-// A daemon never gives up what a client may still trust. Until a validity that it has sent has
-// passed, it releases the lease only if the client asks for that: by Release, by
-// SessionOperation.release or by SessionOperation.close. In every other case (the stream broke or
-// was cancelled, the lease was lost, the daemon shuts down, max_lifetime or the call's deadline has
-// passed) the daemon stops extending the lease, which then expires on the nodes by itself.
-// SessionRequest.disconnect_grace agrees on a shorter time. AdminService.ForceRelease is the one
-// exception.
+// A daemon never releases a lease that a client may still trust. Until every validity that it has
+// sent for a lease has passed, the daemon releases the lease only if the client asks for it: by
+// Release, SessionOperation.release or SessionOperation.close. In every other case (the stream
+// broke or was cancelled, the lease was lost, the daemon shuts down, max_lifetime or the call's
+// deadline has passed), the daemon stops extending the lease, which then expires on the nodes.
+// There are two exceptions: SessionRequest.disconnect_grace, by which client and daemon agree on a
+// shorter time, and AdminService.ForceRelease.
 //
-// Errors carry google.rpc.Status in `grpc-status-details-bin`, with google.rpc.ErrorInfo (domain
-// "redlock.v1"), redlock.v1.Votes where nodes were asked, google.rpc.RetryInfo where a repetition
-// can help, and google.rpc.BadRequest for bad input. The reasons, with their gRPC codes:
+// Errors carry google.rpc.Status in `grpc-status-details-bin`, with these details:
+// google.rpc.ErrorInfo (domain "redlock.v1"), redlock.v1.Votes if nodes were asked,
+// google.rpc.RetryInfo if a retry can help, and google.rpc.BadRequest for invalid input. The
+// reasons in ErrorInfo, with their gRPC status codes:
 //
-//   LOCK_ALREADY_HELD     ABORTED              a single try found another holder; RetryInfo is what
-//                                              is left of its TTL
-//   MAX_RETRIES_EXCEEDED  ABORTED              the retries are used up, the key is still held
-//   VALIDITY_EXPIRED      ABORTED              a quorum was reached too late; it was rolled back
-//   LOCK_NOT_HELD         FAILED_PRECONDITION  a quorum says that this token does not hold the key
-//   QUORUM_UNAVAILABLE    UNAVAILABLE          too few nodes answered to decide
-//   DRAINING              UNAVAILABLE          the daemon is shutting down; ask another one
-//   OVERLOADED            RESOURCE_EXHAUSTED   a configured bound of the daemon was hit
-//   DEADLINE_EXCEEDED     DEADLINE_EXCEEDED    the caller's deadline, or max_lifetime, has passed
-//   CANCELLED             CANCELLED            the caller cancelled
-//   INVALID_ARGUMENT      INVALID_ARGUMENT     BadRequest names each field at fault
-//   UNAUTHENTICATED       UNAUTHENTICATED      no or bad credentials
-//   PERMISSION_DENIED     PERMISSION_DENIED    the key or the verb is not allowed to this caller
+//   LOCK_ALREADY_HELD     ABORTED              A single attempt found another holder. RetryInfo is
+//                                              what is left of that holder's TTL.
+//   MAX_RETRIES_EXCEEDED  ABORTED              All retries are used up and the key is still held.
+//   VALIDITY_EXPIRED      ABORTED              The quorum was reached too late and was rolled back.
+//   LOCK_NOT_HELD         FAILED_PRECONDITION  A quorum reports that this token does not hold the
+//                                              key.
+//   QUORUM_UNAVAILABLE    UNAVAILABLE          Too few nodes answered to decide.
+//   DRAINING              UNAVAILABLE          The daemon is shutting down; use another one.
+//   OVERLOADED            RESOURCE_EXHAUSTED   A configured limit of the daemon is reached.
+//   DEADLINE_EXCEEDED     DEADLINE_EXCEEDED    The caller's deadline or max_lifetime has passed.
+//   CANCELLED             CANCELLED            The caller cancelled the operation.
+//   INVALID_ARGUMENT      INVALID_ARGUMENT     BadRequest names each invalid field.
+//   UNAUTHENTICATED       UNAUTHENTICATED      Credentials are missing or invalid.
+//   PERMISSION_DENIED     PERMISSION_DENIED    The access list does not allow the caller this verb
+//                                              on this key.
 
 // Code generated by protoc-gen-go. DO NOT EDIT.
 // versions:
@@ -53,25 +57,25 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// What a node can say. Error and timeout are unknown, not denials: the node may hold the key.
+// The possible answers of a node. ERROR and TIMEOUT are not denials: the node may hold the key.
 type VoteOutcome int32
 
 const (
 	// Never sent.
 	VoteOutcome_VOTE_OUTCOME_UNSPECIFIED VoteOutcome = 0
-	// Done: acquired, extended, released; in Inspect: a token holds the key.
+	// The node acquired, extended or released the key. In Inspect: a token holds the key.
 	VoteOutcome_VOTE_OUTCOME_GRANTED VoteOutcome = 1
 	// Another token holds the key.
 	VoteOutcome_VOTE_OUTCOME_HELD VoteOutcome = 2
 	// No token holds the key.
 	VoteOutcome_VOTE_OUTCOME_NOT_HELD VoteOutcome = 3
-	// The node has seen a fencing token as high as the one proposed.
+	// The node has stored a fencing token at least as high as the proposed one.
 	VoteOutcome_VOTE_OUTCOME_STALE_FENCE VoteOutcome = 4
-	// The node could not be asked, or answered with an error.
+	// The node could not be asked or answered with an error.
 	VoteOutcome_VOTE_OUTCOME_ERROR VoteOutcome = 5
-	// No answer within the node timeout.
+	// The node did not answer within the node timeout.
 	VoteOutcome_VOTE_OUTCOME_TIMEOUT VoteOutcome = 6
-	// The node is barred for now: it may have lost its data, its clock jumped, or it is a replica.
+	// The node is quarantined: it may have lost its data, its clock jumped, or it is a replica.
 	VoteOutcome_VOTE_OUTCOME_QUARANTINED VoteOutcome = 7
 )
 
@@ -126,23 +130,23 @@ func (VoteOutcome) EnumDescriptor() ([]byte, []int) {
 	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{0}
 }
 
-// What a stream can tell.
+// The types of event on a stream.
 type EventType int32
 
 const (
 	// Never sent.
 	EventType_EVENT_TYPE_UNSPECIFIED EventType = 0
-	// Hold: waiting for the lock.
+	// Hold only: the call is waiting for the lock; `position` is set.
 	EventType_EVENT_TYPE_QUEUED EventType = 1
-	// Hold: the lock was acquired; `lease` is set.
+	// Hold only: the lock was acquired; `lease` is set.
 	EventType_EVENT_TYPE_ACQUIRED EventType = 2
 	// The lease was extended; `lease` has its new validity.
 	EventType_EVENT_TYPE_EXTENDED EventType = 3
-	// An extension failed and will be tried again while validity lasts; `votes` say why.
+	// An extension failed. The daemon retries until the validity ends; `votes` say why it failed.
 	EventType_EVENT_TYPE_EXTEND_FAILED EventType = 4
-	// The lock must no longer be trusted. Sent before anybody else can hold it.
+	// The lock must no longer be trusted. Sent before any other client can hold it.
 	EventType_EVENT_TYPE_LOST EventType = 5
-	// The daemon is shutting down: open the same lease at another one.
+	// The daemon is shutting down: move the lease to another daemon.
 	EventType_EVENT_TYPE_DRAINING EventType = 6
 )
 
@@ -201,14 +205,15 @@ type Lease struct {
 	sizeCache     protoimpl.SizeCache
 	unknownFields protoimpl.UnknownFields
 
-	// What is locked.
+	// The key that is locked.
 	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	// The secret that proves ownership: needed to extend and release.
+	// The owner token: the secret that proves ownership. Extend and Release require it.
 	Token string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
-	// Grows strictly over successive holders of the key. Hand it to the storage that the lock
-	// protects, which refuses a lower one than it has seen. May grow while the lock is held.
+	// Grows strictly from each holder of the key to the next, and may grow while the lock is held.
+	// Pass it to the storage that the lock protects; the storage refuses a token lower than the
+	// highest that it has seen.
 	FencingToken uint64 `protobuf:"varint,3,opt,name=fencing_token,json=fencingToken,proto3" json:"fencing_token,omitempty"`
-	// How long the lock may still be trusted: TTL - elapsed - clock drift.
+	// How long the lock may still be trusted: TTL - elapsed time - clock drift.
 	Validity *durationpb.Duration `protobuf:"bytes,4,opt,name=validity,proto3" json:"validity,omitempty"`
 }
 
@@ -280,11 +285,11 @@ type Vote struct {
 
 	// The node's name: its address as configured, without credentials.
 	Node string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
-	// What it said.
+	// The answer.
 	Outcome VoteOutcome `protobuf:"varint,2,opt,name=outcome,proto3,enum=redlock.v1.VoteOutcome" json:"outcome,omitempty"`
 	// Details of an error, for people.
 	Message string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
-	// From the start of the round to the answer.
+	// The time from the start of the round to the answer.
 	Latency *durationpb.Duration `protobuf:"bytes,4,opt,name=latency,proto3" json:"latency,omitempty"`
 }
 
@@ -354,7 +359,7 @@ type Votes struct {
 	sizeCache     protoimpl.SizeCache
 	unknownFields protoimpl.UnknownFields
 
-	// Those that had arrived when the operation was decided.
+	// The votes that had arrived when the operation was decided.
 	Votes []*Vote `protobuf:"bytes,1,rep,name=votes,proto3" json:"votes,omitempty"`
 }
 
@@ -397,17 +402,18 @@ func (x *Votes) GetVotes() []*Vote {
 	return nil
 }
 
-// How an operation is repeated inside the daemon. Whatever is unset is the daemon's default.
+// How the daemon retries an operation. Unset fields have the daemon's defaults.
 type RetryPolicy struct {
 	state         protoimpl.MessageState
 	sizeCache     protoimpl.SizeCache
 	unknownFields protoimpl.UnknownFields
 
-	// How many repetitions after the first attempt: -1 no limit (default), 0 a single try.
+	// The number of retries after the first attempt: -1 for no limit (default), 0 for a single
+	// attempt.
 	MaxRetries *int32 `protobuf:"varint,1,opt,name=max_retries,json=maxRetries,proto3,oneof" json:"max_retries,omitempty"`
-	// Least pause between attempts. Default 0.
+	// The minimum pause between attempts. Default: 0.
 	MinDelay *durationpb.Duration `protobuf:"bytes,2,opt,name=min_delay,json=minDelay,proto3" json:"min_delay,omitempty"`
-	// Upper bound of the random pause added to it. Default 300 ms.
+	// The upper bound of the random pause that is added to `min_delay`. Default: 300 ms.
 	MaxJitter *durationpb.Duration `protobuf:"bytes,3,opt,name=max_jitter,json=maxJitter,proto3" json:"max_jitter,omitempty"`
 }
 
@@ -464,25 +470,27 @@ func (x *RetryPolicy) GetMaxJitter() *durationpb.Duration {
 	return nil
 }
 
-// Asks for a lock.
+// The request of LockService.Acquire and of SessionOperation.acquire.
 type AcquireRequest struct {
 	state         protoimpl.MessageState
 	sizeCache     protoimpl.SizeCache
 	unknownFields protoimpl.UnknownFields
 
-	// What to lock: 1 to 512 bytes of UTF-8, not beginning with "redlockd:".
+	// The key to lock: 1 to 512 bytes of UTF-8, not beginning with "redlockd:".
 	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	// Expiry on the nodes, from 10 ms to the daemon's max_ttl (default 5 min).
+	// The TTL on the nodes, from 10 ms to the daemon's max_ttl (default: 5 min).
 	Ttl *durationpb.Duration `protobuf:"bytes,2,opt,name=ttl,proto3" json:"ttl,omitempty"`
-	// Unset: the daemon makes one of 128 random bits. Set: 1 to 128 bytes, unique to one owner. A
-	// token may be used for a new hold once its Release has answered OK or LOCK_NOT_HELD; after any
-	// other answer, or the end of a Session with disconnect_grace, take a new one. A token that begins
-	// with "rl-", as those that the daemon makes do, must never be used again after its release.
+	// The owner token: 1 to 128 bytes, unique to one owner. Unset: the daemon makes one of 128 random
+	// bits. A token may be used for a new lease once its Release has returned OK or LOCK_NOT_HELD.
+	// After any other answer, or the end of a Session with disconnect_grace, use a new token. A token
+	// that begins with "rl-", as the daemon's own tokens do, must never be used again after its
+	// release.
 	Token *string `protobuf:"bytes,3,opt,name=token,proto3,oneof" json:"token,omitempty"`
-	// Unset: the daemon's defaults.
+	// How the daemon retries. Unset: the daemon's defaults.
 	Retry *RetryPolicy `protobuf:"bytes,4,opt,name=retry,proto3,oneof" json:"retry,omitempty"`
-	// Extends if `token` (which must be set) already holds the key, else acquires. In a Session, a
-	// lease that was extended in this way is not released by disconnect_grace: use adopt for that.
+	// Extends the lock if `token`, which must be set, already holds the key; otherwise acquires it.
+	// In a Session, disconnect_grace does not release a lease that was extended in this way: use
+	// AdoptOperation for that.
 	ExtendIfHeld bool `protobuf:"varint,5,opt,name=extend_if_held,json=extendIfHeld,proto3" json:"extend_if_held,omitempty"`
 	// A label for people, shown by Inspect. At most 128 bytes. Not secret.
 	Owner string `protobuf:"bytes,6,opt,name=owner,proto3" json:"owner,omitempty"`
@@ -562,7 +570,7 @@ func (x *AcquireRequest) GetOwner() string {
 	return ""
 }
 
-// A lock was acquired.
+// The response of LockService.Acquire: the lock was acquired.
 type AcquireResponse struct {
 	state         protoimpl.MessageState
 	sizeCache     protoimpl.SizeCache
@@ -570,11 +578,11 @@ type AcquireResponse struct {
 
 	// The lock.
 	Lease *Lease `protobuf:"bytes,1,opt,name=lease,proto3" json:"lease,omitempty"`
-	// The deciding round's votes.
+	// The votes of the deciding round.
 	Votes []*Vote `protobuf:"bytes,2,rep,name=votes,proto3" json:"votes,omitempty"`
-	// Attempts made, this one included.
+	// The number of attempts, including the successful one.
 	Attempts int32 `protobuf:"varint,3,opt,name=attempts,proto3" json:"attempts,omitempty"`
-	// From the request's arrival to the decision.
+	// The time from the arrival of the request to the decision.
 	Waited *durationpb.Duration `protobuf:"bytes,4,opt,name=waited,proto3" json:"waited,omitempty"`
 }
 
@@ -638,7 +646,7 @@ func (x *AcquireResponse) GetWaited() *durationpb.Duration {
 	return nil
 }
 
-// Asks for a new TTL on a held lock.
+// The request of LockService.Extend and of SessionOperation.extend.
 type ExtendRequest struct {
 	state         protoimpl.MessageState
 	sizeCache     protoimpl.SizeCache
@@ -646,11 +654,12 @@ type ExtendRequest struct {
 
 	// The key.
 	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	// The token that holds it.
+	// The token that holds the key.
 	Token string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
-	// How long the lock is to last from now.
+	// How long the lock should last from now.
 	Ttl *durationpb.Duration `protobuf:"bytes,3,opt,name=ttl,proto3" json:"ttl,omitempty"`
-	// Repeats only rounds that could not be decided, and for no longer than `ttl`.
+	// How the daemon retries. It retries only rounds that could not be decided, and for no longer
+	// than `ttl`. Unset: the daemon's defaults.
 	Retry *RetryPolicy `protobuf:"bytes,4,opt,name=retry,proto3,oneof" json:"retry,omitempty"`
 }
 
@@ -714,7 +723,7 @@ func (x *ExtendRequest) GetRetry() *RetryPolicy {
 	return nil
 }
 
-// A lock was extended.
+// The response of LockService.Extend: the lock was extended.
 type ExtendResponse struct {
 	state         protoimpl.MessageState
 	sizeCache     protoimpl.SizeCache
@@ -722,9 +731,9 @@ type ExtendResponse struct {
 
 	// The lock, with its new validity.
 	Lease *Lease `protobuf:"bytes,1,opt,name=lease,proto3" json:"lease,omitempty"`
-	// The deciding round's votes.
+	// The votes of the deciding round.
 	Votes []*Vote `protobuf:"bytes,2,rep,name=votes,proto3" json:"votes,omitempty"`
-	// Rounds made, this one included.
+	// The number of rounds, including the successful one.
 	Attempts int32 `protobuf:"varint,3,opt,name=attempts,proto3" json:"attempts,omitempty"`
 }
 
@@ -781,7 +790,7 @@ func (x *ExtendResponse) GetAttempts() int32 {
 	return 0
 }
 
-// Gives a lock back.
+// The request of LockService.Release and of SessionOperation.release.
 type ReleaseRequest struct {
 	state         protoimpl.MessageState
 	sizeCache     protoimpl.SizeCache
@@ -789,7 +798,7 @@ type ReleaseRequest struct {
 
 	// The key.
 	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	// The token that holds it.
+	// The token that holds the key.
 	Token string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
 }
 
@@ -839,13 +848,13 @@ func (x *ReleaseRequest) GetToken() string {
 	return ""
 }
 
-// A lock was given back.
+// The response of LockService.Release: the lock was released.
 type ReleaseResponse struct {
 	state         protoimpl.MessageState
 	sizeCache     protoimpl.SizeCache
 	unknownFields protoimpl.UnknownFields
 
-	// The deciding round's votes.
+	// The votes of the deciding round.
 	Votes []*Vote `protobuf:"bytes,1,rep,name=votes,proto3" json:"votes,omitempty"`
 }
 
@@ -888,7 +897,7 @@ func (x *ReleaseResponse) GetVotes() []*Vote {
 	return nil
 }
 
-// One lease to keep alive.
+// One lease that a Watch keeps alive.
 type WatchItem struct {
 	state         protoimpl.MessageState
 	sizeCache     protoimpl.SizeCache
@@ -896,11 +905,11 @@ type WatchItem struct {
 
 	// The key.
 	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	// The token that holds it.
+	// The token that holds the key.
 	Token string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
-	// The TTL to set at each extension.
+	// The TTL that each extension sets.
 	Ttl *durationpb.Duration `protobuf:"bytes,3,opt,name=ttl,proto3" json:"ttl,omitempty"`
-	// Pause between extensions, at least 1 ms and less than `ttl`. Unset: half of `ttl`.
+	// The pause between extensions: at least 1 ms and less than `ttl`. Unset: half of `ttl`.
 	Interval *durationpb.Duration `protobuf:"bytes,4,opt,name=interval,proto3,oneof" json:"interval,omitempty"`
 }
 
@@ -964,18 +973,18 @@ func (x *WatchItem) GetInterval() *durationpb.Duration {
 	return nil
 }
 
-// Asks for watchdogs.
+// The request of LockService.Watch.
 type WatchRequest struct {
 	state         protoimpl.MessageState
 	sizeCache     protoimpl.SizeCache
 	unknownFields protoimpl.UnknownFields
 
-	// At least one, each key once.
+	// The leases to keep alive: at least one, each key at most once.
 	Items []*WatchItem `protobuf:"bytes,1,rep,name=items,proto3" json:"items,omitempty"`
-	// Goes on trying after a loss, until the client cancels.
+	// Whether the watchdogs continue to extend after a loss, until the client cancels the stream.
 	KeepWatchingAfterLoss bool `protobuf:"varint,3,opt,name=keep_watching_after_loss,json=keepWatchingAfterLoss,proto3" json:"keep_watching_after_loss,omitempty"`
-	// The watchdogs end after this time, with DEADLINE_EXCEEDED. No validity that they report reaches
-	// beyond it. Unset: no bound.
+	// The watchdogs end after this time, with DEADLINE_EXCEEDED. No validity that they report extends
+	// beyond it. Unset: no limit.
 	MaxLifetime *durationpb.Duration `protobuf:"bytes,4,opt,name=max_lifetime,json=maxLifetime,proto3,oneof" json:"max_lifetime,omitempty"`
 }
 
@@ -1032,7 +1041,7 @@ func (x *WatchRequest) GetMaxLifetime() *durationpb.Duration {
 	return nil
 }
 
-// One event of a watchdog.
+// One event of a watchdog, in a Watch or a Session.
 type WatchResponse struct {
 	state         protoimpl.MessageState
 	sizeCache     protoimpl.SizeCache
@@ -1040,17 +1049,17 @@ type WatchResponse struct {
 
 	// What happened.
 	Type EventType `protobuf:"varint,1,opt,name=type,proto3,enum=redlock.v1.EventType" json:"type,omitempty"`
-	// To which key. Empty for DRAINING.
+	// The key of the lease. Empty for DRAINING.
 	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
-	// For EXTENDED. For LOST, its key and token.
+	// For EXTENDED: the lease. For LOST: its key and token only.
 	Lease *Lease `protobuf:"bytes,3,opt,name=lease,proto3" json:"lease,omitempty"`
-	// For EXTEND_FAILED and LOST: one of the reasons above.
+	// For EXTEND_FAILED, LOST and DRAINING: one of the reasons at the top of this file.
 	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
-	// The same for people.
+	// The reason in words, for people.
 	Message string `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"`
-	// The votes of the round behind it.
+	// The votes of the round that caused the event.
 	Votes []*Vote `protobuf:"bytes,6,rep,name=votes,proto3" json:"votes,omitempty"`
-	// Extensions that failed since the last success.
+	// The number of extensions that have failed since the last success.
 	ConsecutiveFailures int32 `protobuf:"varint,7,opt,name=consecutive_failures,json=consecutiveFailures,proto3" json:"consecutive_failures,omitempty"`
 }
 
@@ -1135,26 +1144,26 @@ func (x *WatchResponse) GetConsecutiveFailures() int32 {
 	return 0
 }
 
-// Asks for a lock that lives as long as the stream.
+// The request of LockService.Hold.
 type HoldRequest struct {
 	state         protoimpl.MessageState
 	sizeCache     protoimpl.SizeCache
 	unknownFields protoimpl.UnknownFields
 
-	// As in AcquireRequest.
+	// The key to lock, as in AcquireRequest.
 	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	// As in AcquireRequest; also the TTL of each extension.
+	// The TTL of the acquisition, as in AcquireRequest, and of each extension.
 	Ttl *durationpb.Duration `protobuf:"bytes,2,opt,name=ttl,proto3" json:"ttl,omitempty"`
-	// As in AcquireRequest.
+	// The owner token, as in AcquireRequest.
 	Token *string `protobuf:"bytes,3,opt,name=token,proto3,oneof" json:"token,omitempty"`
-	// As in AcquireRequest.
+	// How the daemon retries, as in AcquireRequest.
 	Retry *RetryPolicy `protobuf:"bytes,4,opt,name=retry,proto3,oneof" json:"retry,omitempty"`
-	// As in WatchItem.
+	// The pause between extensions, as in WatchItem.
 	Interval *durationpb.Duration `protobuf:"bytes,5,opt,name=interval,proto3,oneof" json:"interval,omitempty"`
-	// As in WatchRequest, counted from ACQUIRED. The TTLs that are set on the nodes are cut so that the
-	// lock expires then.
+	// As in WatchRequest, counted from ACQUIRED. The daemon shortens the TTLs that it sets on the
+	// nodes so that the lock expires at that time.
 	MaxLifetime *durationpb.Duration `protobuf:"bytes,6,opt,name=max_lifetime,json=maxLifetime,proto3,oneof" json:"max_lifetime,omitempty"`
-	// As in AcquireRequest.
+	// A label for people, as in AcquireRequest.
 	Owner string `protobuf:"bytes,7,opt,name=owner,proto3" json:"owner,omitempty"`
 }
 
@@ -1247,19 +1256,19 @@ type HoldResponse struct {
 
 	// What happened.
 	Type EventType `protobuf:"varint,1,opt,name=type,proto3,enum=redlock.v1.EventType" json:"type,omitempty"`
-	// To which key.
+	// The key of the lease. Empty for DRAINING.
 	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
-	// For ACQUIRED and EXTENDED. For LOST, its key and token.
+	// For ACQUIRED and EXTENDED: the lease. For LOST: its key and token only.
 	Lease *Lease `protobuf:"bytes,3,opt,name=lease,proto3" json:"lease,omitempty"`
-	// For EXTEND_FAILED and LOST: one of the reasons above.
+	// For EXTEND_FAILED, LOST and DRAINING: one of the reasons at the top of this file.
 	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
-	// The same for people.
+	// The reason in words, for people.
 	Message string `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"`
-	// The votes of the round behind it.
+	// The votes of the round that caused the event.
 	Votes []*Vote `protobuf:"bytes,6,rep,name=votes,proto3" json:"votes,omitempty"`
-	// Extensions that failed since the last success.
+	// The number of extensions that have failed since the last success.
 	ConsecutiveFailures int32 `protobuf:"varint,7,opt,name=consecutive_failures,json=consecutiveFailures,proto3" json:"consecutive_failures,omitempty"`
-	// For QUEUED: how many are ahead at this daemon, 0 for the next in line.
+	// For QUEUED: the number of waiters ahead at this daemon; 0 for the next in line.
 	Position int32 `protobuf:"varint,8,opt,name=position,proto3" json:"position,omitempty"`
 }
 
@@ -1351,25 +1360,26 @@ func (x *HoldResponse) GetPosition() int32 {
 	return 0
 }
 
-// Operations of one process, in any number.
+// A message from the client to the daemon in a Session: any number of operations.
 type SessionRequest struct {
 	state         protoimpl.MessageState
 	sizeCache     protoimpl.SizeCache
 	unknownFields protoimpl.UnknownFields
 
-	// Each is answered by one SessionResult of the same id.
+	// The operations. Each, except cancel, is answered by one SessionResult with the same id.
 	Operations []*SessionOperation `protobuf:"bytes,1,rep,name=operations,proto3" json:"operations,omitempty"`
-	// In the first message of the stream only, from 100 ms to the daemon's max_ttl. Once the daemon has
-	// read nothing from the client for this long, it releases the leases of the Session and ends it,
-	// whether or not the connection broke. The client must therefore
-	//   - send something, a ping if there is nothing else, at least every third of it;
-	//   - trust a lease until its validity has passed, or until
+	// How long the client may be silent, from 100 ms to the daemon's max_ttl. May be set in the first
+	// message of the stream only. After the daemon has read nothing from the client for this long, it
+	// releases the leases of the Session and ends the Session, whether or not the connection broke.
+	// The client must therefore
+	//   - send a message, a ping if there is nothing else, at least once every third of this time;
+	//   - trust a lease only until its validity has passed, or until
 	//     the time at which it sent the last message that has been answered
 	//   - disconnect_grace - (disconnect_grace * 0.01 + 2 ms),
-	//     whichever is earlier, on a clock that counts the time of a suspend.
+	//     whichever is earlier, on a clock that counts suspend time.
 	//
-	// A client that moves its leases from one Session to another uses the same grace in both. Unset:
-	// leases of a broken Session expire.
+	// A client that moves its leases from one Session to another must use the same grace in both.
+	// Unset: the leases of a broken Session expire.
 	DisconnectGrace *durationpb.Duration `protobuf:"bytes,2,opt,name=disconnect_grace,json=disconnectGrace,proto3" json:"disconnect_grace,omitempty"`
 }
 
@@ -1419,13 +1429,13 @@ func (x *SessionRequest) GetDisconnectGrace() *durationpb.Duration {
 	return nil
 }
 
-// One operation of a session.
+// One operation of a Session.
 type SessionOperation struct {
 	state         protoimpl.MessageState
 	sizeCache     protoimpl.SizeCache
 	unknownFields protoimpl.UnknownFields
 
-	// Chosen by the client, unique among its operations under way.
+	// Chosen by the client; unique among its operations under way.
 	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	// What to do.
 	//
@@ -1541,39 +1551,38 @@ type isSessionOperation_Operation interface {
 }
 
 type SessionOperation_Acquire struct {
-	// The lease acquired is extended until it is released or the stream ends.
+	// Acquires a lock, as LockService.Acquire does, and extends the lease until it is released or
+	// the stream ends.
 	Acquire *AcquireRequest `protobuf:"bytes,2,opt,name=acquire,proto3,oneof"`
 }
 
 type SessionOperation_Extend struct {
-	// As the unary call.
+	// Extends a lock, as LockService.Extend does.
 	Extend *ExtendRequest `protobuf:"bytes,3,opt,name=extend,proto3,oneof"`
 }
 
 type SessionOperation_Release struct {
-	// As the unary call; ends the watchdog.
+	// Releases a lock, as LockService.Release does, and ends its watchdog.
 	Release *ReleaseRequest `protobuf:"bytes,4,opt,name=release,proto3,oneof"`
 }
 
 type SessionOperation_Cancel struct {
-	// Gives up the acquire of this same `id` if it still waits; that is then answered CANCELLED.
-	// If it has been decided already, nothing happens and its result stands. Not answered itself.
+	// Cancels the acquire that has the same `id`.
 	Cancel *CancelOperation `protobuf:"bytes,5,opt,name=cancel,proto3,oneof"`
 }
 
 type SessionOperation_Ping struct {
-	// Answered at once. See SessionRequest.disconnect_grace and SessionResponse.clock.
+	// Asks for an immediate answer.
 	Ping *PingOperation `protobuf:"bytes,6,opt,name=ping,proto3,oneof"`
 }
 
 type SessionOperation_Adopt struct {
-	// Takes an existing lease into this Session.
+	// Takes over an existing lease.
 	Adopt *AdoptOperation `protobuf:"bytes,7,opt,name=adopt,proto3,oneof"`
 }
 
 type SessionOperation_Close struct {
-	// Releases all leases of the Session, gives up what waits, and ends the stream with OK after it
-	// has been answered. A lease that another stream has adopted since is left to that stream.
+	// Releases all leases and ends the Session.
 	Close *CloseOperation `protobuf:"bytes,8,opt,name=close,proto3,oneof"`
 }
 
@@ -1591,7 +1600,9 @@ func (*SessionOperation_Adopt) isSessionOperation_Operation() {}
 
 func (*SessionOperation_Close) isSessionOperation_Operation() {}
 
-// See SessionOperation.cancel.
+// Cancels the acquire that has the same SessionOperation.id, if it is still waiting. The acquire is
+// then answered with CANCELLED. If the acquire has been decided already, the cancel has no effect
+// and the result of the acquire stands. The cancel itself is not answered.
 type CancelOperation struct {
 	state         protoimpl.MessageState
 	sizeCache     protoimpl.SizeCache
@@ -1630,7 +1641,7 @@ func (*CancelOperation) Descriptor() ([]byte, []int) {
 	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{17}
 }
 
-// See SessionOperation.ping.
+// Asks for an immediate answer. See SessionRequest.disconnect_grace and SessionResponse.clock.
 type PingOperation struct {
 	state         protoimpl.MessageState
 	sizeCache     protoimpl.SizeCache
@@ -1669,12 +1680,12 @@ func (*PingOperation) Descriptor() ([]byte, []int) {
 	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{18}
 }
 
-// Extends an existing lease, watches it from then on, and answers with the lease and its fencing
-// token as it is now. Never acquires: if the token does not hold the key any more, the answer is
+// Takes over an existing lease: extends it, keeps it alive from then on, and returns it with its
+// current fencing token. Never acquires: if the token no longer holds the key, the answer is
 // LOCK_NOT_HELD. Never refused for load.
 //
-// From then on the lease is this stream's: an earlier stream, or an earlier adoption, that ends later
-// does not release it.
+// From then on the lease belongs to this stream: an earlier stream or adoption that ends later does
+// not release it.
 type AdoptOperation struct {
 	state         protoimpl.MessageState
 	sizeCache     protoimpl.SizeCache
@@ -1682,14 +1693,15 @@ type AdoptOperation struct {
 
 	// The key.
 	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
-	// The token that holds it.
+	// The token that holds the key.
 	Token string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
 	// The TTL to set now and at each extension. Unset: 30 s, or the daemon's max_ttl if that is less.
 	Ttl *durationpb.Duration `protobuf:"bytes,3,opt,name=ttl,proto3,oneof" json:"ttl,omitempty"`
-	// Orders the adoptions of one lease by a client that may have sent an earlier one to another
-	// daemon, where it may yet be carried out. Higher than the lease's fencing token and than any
-	// sequence that the client has used for the lease. If a higher one has been seen, the answer is
-	// LOCK_NOT_HELD. Unset: the adoption that reaches the nodes last counts.
+	// Orders the adoptions of one lease. A client needs it if it may have sent an earlier adoption to
+	// another daemon, where that adoption may still be carried out. Must be higher than the lease's
+	// fencing token and than every sequence that the client has used for the lease, and at most
+	// 2^53 - 1. If the nodes have seen a higher one, the answer is LOCK_NOT_HELD. Unset: the adoption
+	// that reaches the nodes last wins.
 	Sequence *uint64 `protobuf:"varint,4,opt,name=sequence,proto3,oneof" json:"sequence,omitempty"`
 }
 
@@ -1753,7 +1765,8 @@ func (x *AdoptOperation) GetSequence() uint64 {
 	return 0
 }
 
-// See SessionOperation.close.
+// Releases all leases of the Session, cancels the acquires that are waiting, is answered, and ends
+// the stream with OK. Does not release a lease that another stream has adopted in the meantime.
 type CloseOperation struct {
 	state         protoimpl.MessageState
 	sizeCache     protoimpl.SizeCache
@@ -1792,15 +1805,15 @@ func (*CloseOperation) Descriptor() ([]byte, []int) {
 	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{20}
 }
 
-// Where an acquire stands in the queue of its key.
+// The position of a waiting acquire in the queue of its key.
 type QueuePosition struct {
 	state         protoimpl.MessageState
 	sizeCache     protoimpl.SizeCache
 	unknownFields protoimpl.UnknownFields
 
-	// Of the acquire.
+	// The id of the acquire.
 	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	// How many are before it at this daemon.
+	// The number of waiters ahead of it at this daemon.
 	Position int32 `protobuf:"varint,2,opt,name=position,proto3" json:"position,omitempty"`
 }
 
@@ -1850,22 +1863,23 @@ func (x *QueuePosition) GetPosition() int32 {
 	return 0
 }
 
-// Answers and events, in the order in which they came about.
+// A message from the daemon to the client in a Session: the results, events and queue positions
+// since the last message. Each list is in the order in which its entries arose.
 type SessionResponse struct {
 	state         protoimpl.MessageState
 	sizeCache     protoimpl.SizeCache
 	unknownFields protoimpl.UnknownFields
 
-	// Answers to operations.
+	// The results of operations.
 	Results []*SessionResult `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
-	// Events of the session's leases.
+	// The events of the Session's leases.
 	Events []*WatchResponse `protobuf:"bytes,2,rep,name=events,proto3" json:"events,omitempty"`
-	// Of acquires that wait: when they begin to, and when it changes.
+	// The positions of acquires that began to wait or whose position changed.
 	Positions []*QueuePosition `protobuf:"bytes,3,rep,name=positions,proto3" json:"positions,omitempty"`
-	// The daemon's monotonic clock, from any beginning, at the moment at which this message was handed
-	// to gRPC. Every validity in the message counts from then. For a validity that it did not ask for,
-	// a client takes as that moment the time at which it sent a ping, plus the difference between this
-	// clock and that in the ping's answer, less the drift of the two clocks.
+	// The daemon's monotonic clock, with an arbitrary origin, when it handed this message to gRPC.
+	// Every validity in the message counts from that moment. For a validity that it did not ask for,
+	// a client takes this moment to be the time at which it sent a ping, plus the difference between
+	// this clock and the clock in the answer to the ping, less the drift of the two clocks.
 	Clock *durationpb.Duration `protobuf:"bytes,4,opt,name=clock,proto3" json:"clock,omitempty"`
 }
 
@@ -1929,19 +1943,19 @@ func (x *SessionResponse) GetClock() *durationpb.Duration {
 	return nil
 }
 
-// The answer to one operation.
+// The result of one operation of a Session.
 type SessionResult struct {
 	state         protoimpl.MessageState
 	sizeCache     protoimpl.SizeCache
 	unknownFields protoimpl.UnknownFields
 
-	// The operation's id.
+	// The id of the operation.
 	Id uint64 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	// For acquire and extend that succeeded.
+	// The lease, if an acquire, an extend or an adopt succeeded.
 	Lease *Lease `protobuf:"bytes,2,opt,name=lease,proto3" json:"lease,omitempty"`
-	// The deciding round's votes.
+	// The votes of the deciding round.
 	Votes []*Vote `protobuf:"bytes,3,rep,name=votes,proto3" json:"votes,omitempty"`
-	// Set when the operation failed.
+	// Why the operation failed. Unset: it succeeded.
 	Status *OperationStatus `protobuf:"bytes,4,opt,name=status,proto3" json:"status,omitempty"`
 }
 
@@ -2005,7 +2019,7 @@ func (x *SessionResult) GetStatus() *OperationStatus {
 	return nil
 }
 
-// Why an operation of a session failed: what a unary call would carry in its status.
+// Why an operation of a Session failed: what a unary call would return in its status.
 type OperationStatus struct {
 	state         protoimpl.MessageState
 	sizeCache     protoimpl.SizeCache
@@ -2013,11 +2027,11 @@ type OperationStatus struct {
 
 	// The gRPC status code.
 	Code int32 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`
-	// One of the reasons above.
+	// One of the reasons at the top of this file.
 	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
-	// For people.
+	// The reason in words, for people.
 	Message string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
-	// When a repetition may help.
+	// How long to wait at least before a retry, if a retry can help.
 	RetryDelay *durationpb.Duration `protobuf:"bytes,4,opt,name=retry_delay,json=retryDelay,proto3" json:"retry_delay,omitempty"`
 }
 
@@ -2081,7 +2095,7 @@ func (x *OperationStatus) GetRetryDelay() *durationpb.Duration {
 	return nil
 }
 
-// Asks who holds a key.
+// The request of LockService.Inspect.
 type InspectRequest struct {
 	state         protoimpl.MessageState
 	sizeCache     protoimpl.SizeCache
@@ -2130,26 +2144,26 @@ func (x *InspectRequest) GetKey() string {
 	return ""
 }
 
-// Who holds a key, as far as the nodes that answered can tell.
+// The response of LockService.Inspect: who holds the key, as far as the nodes that answered know.
 type InspectResponse struct {
 	state         protoimpl.MessageState
 	sizeCache     protoimpl.SizeCache
 	unknownFields protoimpl.UnknownFields
 
-	// A quorum of nodes holds the same token.
+	// Whether a quorum of nodes holds the same token.
 	Held bool `protobuf:"varint,1,opt,name=held,proto3" json:"held,omitempty"`
-	// The holder's label, where it gave one.
+	// The holder's label, if it has one.
 	Owner string `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
-	// The highest that a node stores for the key: the holder's, or the last holder's.
+	// The highest fencing token that a node stores for the key: the holder's or the last holder's.
 	FencingToken uint64 `protobuf:"varint,3,opt,name=fencing_token,json=fencingToken,proto3" json:"fencing_token,omitempty"`
-	// What is left of the TTL on the nodes that hold the key (the quorum's least).
+	// How long a quorum of nodes will still hold the key.
 	Remaining *durationpb.Duration `protobuf:"bytes,4,opt,name=remaining,proto3" json:"remaining,omitempty"`
-	// Callers that wait for the key at this daemon.
+	// The number of callers that wait for the key at this daemon.
 	Waiters int32 `protobuf:"varint,5,opt,name=waiters,proto3" json:"waiters,omitempty"`
-	// GRANTED: some token holds the key there.
+	// The votes of all nodes. GRANTED: some token holds the key on that node.
 	Votes []*Vote `protobuf:"bytes,6,rep,name=votes,proto3" json:"votes,omitempty"`
-	// The key may be held although `held` is false: too many nodes did not answer, or are quarantined
-	// because they may have forgotten what they held.
+	// Whether the key may be held although `held` is false, because too many nodes did not answer, or
+	// are quarantined and may have forgotten what they held.
 	Undecided bool `protobuf:"varint,7,opt,name=undecided,proto3" json:"undecided,omitempty"`
 }
 

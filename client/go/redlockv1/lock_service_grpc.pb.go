@@ -1,34 +1,38 @@
 // The lock service: Redlock over independent Redis nodes, for clients in any language.
 //
-// Times are google.protobuf.Duration. A lease's `validity` counts from the moment at which the daemon
-// handed the message to gRPC. A client that wants to be safe counts the validity in the answer to a
-// request from before it sent that request; SessionResponse.clock serves for all other validities.
+// Times are google.protobuf.Duration. A lease's `validity` counts from the moment when the daemon
+// handed the message to gRPC. A safe client counts the validity in a response from the moment
+// before it sent the request. For validities that no request asked for, it uses
+// SessionResponse.clock.
 //
-// A daemon never gives up what a client may still trust. Until a validity that it has sent has
-// passed, it releases the lease only if the client asks for that: by Release, by
-// SessionOperation.release or by SessionOperation.close. In every other case (the stream broke or
-// was cancelled, the lease was lost, the daemon shuts down, max_lifetime or the call's deadline has
-// passed) the daemon stops extending the lease, which then expires on the nodes by itself.
-// SessionRequest.disconnect_grace agrees on a shorter time. AdminService.ForceRelease is the one
-// exception.
+// A daemon never releases a lease that a client may still trust. Until every validity that it has
+// sent for a lease has passed, the daemon releases the lease only if the client asks for it: by
+// Release, SessionOperation.release or SessionOperation.close. In every other case (the stream
+// broke or was cancelled, the lease was lost, the daemon shuts down, max_lifetime or the call's
+// deadline has passed), the daemon stops extending the lease, which then expires on the nodes.
+// There are two exceptions: SessionRequest.disconnect_grace, by which client and daemon agree on a
+// shorter time, and AdminService.ForceRelease.
 //
-// Errors carry google.rpc.Status in `grpc-status-details-bin`, with google.rpc.ErrorInfo (domain
-// "redlock.v1"), redlock.v1.Votes where nodes were asked, google.rpc.RetryInfo where a repetition
-// can help, and google.rpc.BadRequest for bad input. The reasons, with their gRPC codes:
+// Errors carry google.rpc.Status in `grpc-status-details-bin`, with these details:
+// google.rpc.ErrorInfo (domain "redlock.v1"), redlock.v1.Votes if nodes were asked,
+// google.rpc.RetryInfo if a retry can help, and google.rpc.BadRequest for invalid input. The
+// reasons in ErrorInfo, with their gRPC status codes:
 //
-//   LOCK_ALREADY_HELD     ABORTED              a single try found another holder; RetryInfo is what
-//                                              is left of its TTL
-//   MAX_RETRIES_EXCEEDED  ABORTED              the retries are used up, the key is still held
-//   VALIDITY_EXPIRED      ABORTED              a quorum was reached too late; it was rolled back
-//   LOCK_NOT_HELD         FAILED_PRECONDITION  a quorum says that this token does not hold the key
-//   QUORUM_UNAVAILABLE    UNAVAILABLE          too few nodes answered to decide
-//   DRAINING              UNAVAILABLE          the daemon is shutting down; ask another one
-//   OVERLOADED            RESOURCE_EXHAUSTED   a configured bound of the daemon was hit
-//   DEADLINE_EXCEEDED     DEADLINE_EXCEEDED    the caller's deadline, or max_lifetime, has passed
-//   CANCELLED             CANCELLED            the caller cancelled
-//   INVALID_ARGUMENT      INVALID_ARGUMENT     BadRequest names each field at fault
-//   UNAUTHENTICATED       UNAUTHENTICATED      no or bad credentials
-//   PERMISSION_DENIED     PERMISSION_DENIED    the key or the verb is not allowed to this caller
+//   LOCK_ALREADY_HELD     ABORTED              A single attempt found another holder. RetryInfo is
+//                                              what is left of that holder's TTL.
+//   MAX_RETRIES_EXCEEDED  ABORTED              All retries are used up and the key is still held.
+//   VALIDITY_EXPIRED      ABORTED              The quorum was reached too late and was rolled back.
+//   LOCK_NOT_HELD         FAILED_PRECONDITION  A quorum reports that this token does not hold the
+//                                              key.
+//   QUORUM_UNAVAILABLE    UNAVAILABLE          Too few nodes answered to decide.
+//   DRAINING              UNAVAILABLE          The daemon is shutting down; use another one.
+//   OVERLOADED            RESOURCE_EXHAUSTED   A configured limit of the daemon is reached.
+//   DEADLINE_EXCEEDED     DEADLINE_EXCEEDED    The caller's deadline or max_lifetime has passed.
+//   CANCELLED             CANCELLED            The caller cancelled the operation.
+//   INVALID_ARGUMENT      INVALID_ARGUMENT     BadRequest names each invalid field.
+//   UNAUTHENTICATED       UNAUTHENTICATED      Credentials are missing or invalid.
+//   PERMISSION_DENIED     PERMISSION_DENIED    The access list does not allow the caller this verb
+//                                              on this key.
 
 // Code generated by protoc-gen-go-grpc. DO NOT EDIT.
 // versions:
@@ -64,42 +68,62 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 type LockServiceClient interface {
-	// Takes the lock on a key, waiting for it as `retry` and the call's deadline allow.
-	// Repeated: a new attempt by a new owner, so a lost reply leaves the key held until its TTL ends;
-	// with the caller's own `token` and `extend_if_held` a repetition gets the same lock instead.
-	// A call that is cancelled, or whose deadline passes, before the daemon has answered leaves
-	// nothing locked. If the answer is already on its way, the key stays locked until its TTL ends,
-	// because the daemon cannot know whether the caller received it. To keep this rare, the daemon
-	// gives up a little before the deadline: a tenth of the time that the call had, from 1 to 20 ms.
-	// A caller that must not leave anything behind uses its own `token` and releases it.
+	// Acquires the lock on a key. Waits for the lock within the limits of `retry` and of the call's
+	// deadline.
+	//
+	// If the call is cancelled or its deadline passes before the daemon has answered, nothing stays
+	// locked. If the answer is already on its way, the key stays locked until its TTL ends, because
+	// the daemon cannot know whether the caller received the answer. To keep this rare, the daemon
+	// gives up shortly before the deadline: by a tenth of the time that the call had, at least 1 ms
+	// and at most 20 ms. A caller that must leave nothing locked sets its own `token` and releases
+	// it.
+	//
+	// Retry: a new attempt by a new owner. If the first reply was lost, the key stays locked until
+	// its TTL ends. With the caller's own `token` and `extend_if_held`, the retry returns the same
+	// lock.
 	Acquire(ctx context.Context, in *AcquireRequest, opts ...grpc.CallOption) (*AcquireResponse, error)
-	// Makes a held lock last for `ttl` from now; never shortens what is left of it. A node that lost
-	// the key gets it back.
-	// Repeated: harmless, the TTL counts from the last one.
+	// Extends a held lock so that it lasts for `ttl` from now. Never shortens what is left of it.
+	// Nodes that lost the key get it back.
+	//
+	// Retry: harmless; the TTL counts from the last call.
 	Extend(ctx context.Context, in *ExtendRequest, opts ...grpc.CallOption) (*ExtendResponse, error)
-	// Gives a lock back. Nodes that do not answer are asked again in the background.
-	// Also ends the Hold and the Watch of this lease at the same daemon, with OK.
-	// Repeated: LOCK_NOT_HELD, nothing else happens; never touches another holder's lock.
+	// Releases a held lock. The daemon retries in the background on nodes that do not answer. At the
+	// same daemon, the Hold and the Watch of this lease end with OK.
+	//
+	// Retry: returns LOCK_NOT_HELD if the first call released the lock, and has no other effect.
+	// Never affects another holder's lock.
 	Release(ctx context.Context, in *ReleaseRequest, opts ...grpc.CallOption) (*ReleaseResponse, error)
-	// Keeps leases alive for as long as the stream is open (a watchdog in the daemon). However the
-	// stream ends, its leases are left to expire; Release gives them back.
-	// The first extension is made at once. Repeated, or opened at two daemons: harmless.
+	// Keeps leases alive by watchdogs in the daemon for as long as the stream is open. The first
+	// extension is made at once. When the stream ends, for whatever reason, its leases expire unless
+	// they are released with Release.
+	//
+	// Retry: harmless, also at another daemon while the first stream is still open.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (LockService_WatchClient, error)
-	// Acquire and Watch in one: the daemon keeps the lock alive for as long as the stream is open.
-	// Release, called with the lease's token, gives the lock back and ends the stream with OK. If the
-	// stream ends in any other way, the lock expires when its TTL has passed: a short TTL makes the
-	// crash of a client short. A client that is told DRAINING can Watch the lease at another daemon.
-	// The validity in an event counts from the event's arrival; a delay on the way is a pause of the
-	// client, which only the storage can guard against, by the fencing token.
-	// Repeated: a new attempt by a new owner.
+	// Acquires a lock and keeps it alive for as long as the stream is open: Acquire and Watch in one.
+	//
+	// Release with the lease's token releases the lock and ends the stream with OK. If the stream
+	// ends in any other way, the lock expires when its TTL has passed, so a short TTL frees the lock
+	// of a crashed client soon. A client that receives DRAINING can continue with Watch at another
+	// daemon. The validity in an event counts from the arrival of the event. A delay on the way is
+	// therefore like a pause of the client: only the storage can protect itself from it, by the
+	// fencing token.
+	//
+	// Retry: a new attempt by a new owner.
 	Hold(ctx context.Context, in *HoldRequest, opts ...grpc.CallOption) (LockService_HoldClient, error)
-	// All locks of one process over one stream: many operations at once, answered in any order.
-	// Leases that were acquired or adopted here are extended while the stream is open. They are
-	// released by SessionOperation.release and by SessionOperation.close; and, if the client has set
-	// SessionRequest.disconnect_grace, once the daemon has read nothing from it for that long. In
-	// every other case they expire.
+	// Serves all locks of one process over one stream. Many operations can be under way at once; they
+	// are answered in any order.
+	//
+	// Leases that were acquired or adopted on the stream are extended for as long as it is open. They
+	// are released by SessionOperation.release, by SessionOperation.close, and, if the client has set
+	// SessionRequest.disconnect_grace, after the daemon has read nothing from the client for that
+	// long. In every other case they expire.
+	//
+	// Retry: a new Session has no leases. The client moves its leases to it with
+	// SessionOperation.adopt. An operation that was not answered may have been carried out.
 	Session(ctx context.Context, opts ...grpc.CallOption) (LockService_SessionClient, error)
-	// Who holds a key, for people and tools. Reads only; decides nothing; never shows a token.
+	// Reports who holds a key, for people and tools. Never returns a token.
+	//
+	// Retry: harmless; the call only reads.
 	Inspect(ctx context.Context, in *InspectRequest, opts ...grpc.CallOption) (*InspectResponse, error)
 }
 
@@ -246,42 +270,62 @@ func (c *lockServiceClient) Inspect(ctx context.Context, in *InspectRequest, opt
 // All implementations must embed UnimplementedLockServiceServer
 // for forward compatibility
 type LockServiceServer interface {
-	// Takes the lock on a key, waiting for it as `retry` and the call's deadline allow.
-	// Repeated: a new attempt by a new owner, so a lost reply leaves the key held until its TTL ends;
-	// with the caller's own `token` and `extend_if_held` a repetition gets the same lock instead.
-	// A call that is cancelled, or whose deadline passes, before the daemon has answered leaves
-	// nothing locked. If the answer is already on its way, the key stays locked until its TTL ends,
-	// because the daemon cannot know whether the caller received it. To keep this rare, the daemon
-	// gives up a little before the deadline: a tenth of the time that the call had, from 1 to 20 ms.
-	// A caller that must not leave anything behind uses its own `token` and releases it.
+	// Acquires the lock on a key. Waits for the lock within the limits of `retry` and of the call's
+	// deadline.
+	//
+	// If the call is cancelled or its deadline passes before the daemon has answered, nothing stays
+	// locked. If the answer is already on its way, the key stays locked until its TTL ends, because
+	// the daemon cannot know whether the caller received the answer. To keep this rare, the daemon
+	// gives up shortly before the deadline: by a tenth of the time that the call had, at least 1 ms
+	// and at most 20 ms. A caller that must leave nothing locked sets its own `token` and releases
+	// it.
+	//
+	// Retry: a new attempt by a new owner. If the first reply was lost, the key stays locked until
+	// its TTL ends. With the caller's own `token` and `extend_if_held`, the retry returns the same
+	// lock.
 	Acquire(context.Context, *AcquireRequest) (*AcquireResponse, error)
-	// Makes a held lock last for `ttl` from now; never shortens what is left of it. A node that lost
-	// the key gets it back.
-	// Repeated: harmless, the TTL counts from the last one.
+	// Extends a held lock so that it lasts for `ttl` from now. Never shortens what is left of it.
+	// Nodes that lost the key get it back.
+	//
+	// Retry: harmless; the TTL counts from the last call.
 	Extend(context.Context, *ExtendRequest) (*ExtendResponse, error)
-	// Gives a lock back. Nodes that do not answer are asked again in the background.
-	// Also ends the Hold and the Watch of this lease at the same daemon, with OK.
-	// Repeated: LOCK_NOT_HELD, nothing else happens; never touches another holder's lock.
+	// Releases a held lock. The daemon retries in the background on nodes that do not answer. At the
+	// same daemon, the Hold and the Watch of this lease end with OK.
+	//
+	// Retry: returns LOCK_NOT_HELD if the first call released the lock, and has no other effect.
+	// Never affects another holder's lock.
 	Release(context.Context, *ReleaseRequest) (*ReleaseResponse, error)
-	// Keeps leases alive for as long as the stream is open (a watchdog in the daemon). However the
-	// stream ends, its leases are left to expire; Release gives them back.
-	// The first extension is made at once. Repeated, or opened at two daemons: harmless.
+	// Keeps leases alive by watchdogs in the daemon for as long as the stream is open. The first
+	// extension is made at once. When the stream ends, for whatever reason, its leases expire unless
+	// they are released with Release.
+	//
+	// Retry: harmless, also at another daemon while the first stream is still open.
 	Watch(*WatchRequest, LockService_WatchServer) error
-	// Acquire and Watch in one: the daemon keeps the lock alive for as long as the stream is open.
-	// Release, called with the lease's token, gives the lock back and ends the stream with OK. If the
-	// stream ends in any other way, the lock expires when its TTL has passed: a short TTL makes the
-	// crash of a client short. A client that is told DRAINING can Watch the lease at another daemon.
-	// The validity in an event counts from the event's arrival; a delay on the way is a pause of the
-	// client, which only the storage can guard against, by the fencing token.
-	// Repeated: a new attempt by a new owner.
+	// Acquires a lock and keeps it alive for as long as the stream is open: Acquire and Watch in one.
+	//
+	// Release with the lease's token releases the lock and ends the stream with OK. If the stream
+	// ends in any other way, the lock expires when its TTL has passed, so a short TTL frees the lock
+	// of a crashed client soon. A client that receives DRAINING can continue with Watch at another
+	// daemon. The validity in an event counts from the arrival of the event. A delay on the way is
+	// therefore like a pause of the client: only the storage can protect itself from it, by the
+	// fencing token.
+	//
+	// Retry: a new attempt by a new owner.
 	Hold(*HoldRequest, LockService_HoldServer) error
-	// All locks of one process over one stream: many operations at once, answered in any order.
-	// Leases that were acquired or adopted here are extended while the stream is open. They are
-	// released by SessionOperation.release and by SessionOperation.close; and, if the client has set
-	// SessionRequest.disconnect_grace, once the daemon has read nothing from it for that long. In
-	// every other case they expire.
+	// Serves all locks of one process over one stream. Many operations can be under way at once; they
+	// are answered in any order.
+	//
+	// Leases that were acquired or adopted on the stream are extended for as long as it is open. They
+	// are released by SessionOperation.release, by SessionOperation.close, and, if the client has set
+	// SessionRequest.disconnect_grace, after the daemon has read nothing from the client for that
+	// long. In every other case they expire.
+	//
+	// Retry: a new Session has no leases. The client moves its leases to it with
+	// SessionOperation.adopt. An operation that was not answered may have been carried out.
 	Session(LockService_SessionServer) error
-	// Who holds a key, for people and tools. Reads only; decides nothing; never shows a token.
+	// Reports who holds a key, for people and tools. Never returns a token.
+	//
+	// Retry: harmless; the call only reads.
 	Inspect(context.Context, *InspectRequest) (*InspectResponse, error)
 	mustEmbedUnimplementedLockServiceServer()
 }

@@ -6,6 +6,7 @@ here uses a fixed port. redlockd and redlockctl get their default addresses from
   sh              runs against a daemon over three nodes that are started here; must succeed
   sh background   starts; must still run after 3 s, or print that it is ready; is ended by SIGINT
   sh elsewhere    needs something that is not here: checks its syntax, and that the programs know the flags
+  toml            is an access list or a configuration file with which redlockd must start
   cpp, python, js, go   compiles and runs, inside the code that the run_ functions put around it
 Blocks in other languages are not run.
 """
@@ -114,6 +115,14 @@ def run_background(world, text):
         return alive
 
 
+def run_toml(world, text):
+    path = os.path.join(world.directory, "block.toml")
+    with open(path, "w") as file:
+        file.write(text)
+    option = "--access-list" if "[[rule]]" in text else "--config"
+    return run_background(world, f"redlockd --node redis://10.0.0.1:6379 {option} {path}")
+
+
 def known_flags(world, text):
     flags = ""
     for program in ("redlockd", "redlockctl"):
@@ -191,7 +200,7 @@ def run(world, block):
         if block.how == "elsewhere":
             return known_flags(world, block.text)
         return world.run(text).returncode == 0
-    runners = {"cpp": run_cpp, "python": run_python, "js": run_js, "go": run_go}
+    runners = {"toml": run_toml, "cpp": run_cpp, "python": run_python, "js": run_js, "go": run_go}
     return runners[block.language](world, text) if block.language in runners else None
 
 

@@ -108,10 +108,12 @@ def run_background(world, text):
                 break
             time.sleep(0.1)
         alive = started.poll() is None
-        os.killpg(started.pid, signal.SIGINT)
-        started.wait(30)
-        if not alive:
-            print(said)
+        if alive:
+            os.killpg(started.pid, signal.SIGINT)
+            started.wait(30)
+        else:
+            output.seek(0)
+            print(output.read())
         return alive
 
 
@@ -119,7 +121,8 @@ def run_toml(world, text):
     path = os.path.join(world.directory, "block.toml")
     with open(path, "w") as file:
         file.write(text)
-    option = "--access-list" if "[[rule]]" in text else "--config"
+    # An access list needs a way to tell callers apart; /dev/null is a token file without tokens.
+    option = "--token-file /dev/null --access-list" if "[[rule]]" in text else "--config"
     return run_background(world, f"redlockd --node redis://10.0.0.1:6379 {option} {path}")
 
 

@@ -1,11 +1,14 @@
-"""Carries out what the documents say:  run.py BUILD_DIRECTORY
+"""Runs the commands and code in the documents:  run.py BUILD_DIRECTORY
 
-Every fenced block of the Markdown files, as it is written, but for addresses 10.0.0.x, which become
-those of a daemon and nodes that are started here:
-  sh              run; must succeed
-  sh background   started; must still run after 3 s, or print that it is ready; ended by SIGINT
-  sh elsewhere    needs what is not here: its syntax, and whether the programs know the flags
-  cpp, python, js, go   compiled and run, inside of what prelude() gives them
+Every fenced block of the Markdown files runs as it is written, with one exception: an address in it
+(10.0.0.x, 127.0.0.1 or localhost, with a port) is replaced by an address of this run, so that nothing
+here uses a fixed port. redlockd and redlockctl get their default addresses from the environment.
+  sh              runs against a daemon over three nodes that are started here; must succeed
+  sh background   starts; must still run after 3 s, or print that it is ready; is ended by SIGINT
+  sh elsewhere    needs something that is not here: checks its syntax, and that the programs know the flags
+  toml            is an access list or a configuration file with which redlockd must start
+  cpp, python, js, go   compiles and runs, inside the code that the run_ functions put around it
+Blocks in other languages are not run.
 """
 
 import json
@@ -58,16 +61,26 @@ class World:
         self.processes.append(subprocess.Popen(
             [f"{BUILD}/server/redlockd", "--listen", self.address, "--log-level", "error",
              *(f"--node=redis://127.0.0.1:{port}" for port in self.nodes)]))
+        outside = {name: value for name, value in os.environ.items() if not name.startswith("REDLOCK")}
         self.environment = dict(
-            os.environ, REDLOCK_SERVER=self.address, PYTHONDONTWRITEBYTECODE="1",
+            outside, REDLOCK_SERVER=self.address, PYTHONDONTWRITEBYTECODE="1",
             PATH=f"{BUILD}/server:{BUILD}/client:/usr/bin:{os.environ['PATH']}")
         while self.run("redlockctl --timeout 1s health >/dev/null 2>&1").returncode != 0:
             time.sleep(0.05)
 
-    def here(self, text):
-        for i, port in enumerate(self.nodes):
-            text = text.replace(f"10.0.0.{i + 1}:6379", f"127.0.0.1:{port}")
-        return re.sub(r"10\.0\.0\.\d:50051", self.address, text)
+    def here(self, text, daemon=None):
+        """The text with its addresses replaced. daemon: what stands for port 50051."""
+        ports = {}
+
+        def address(match):
+            host, port = match.groups()
+            if port == "50051":
+                return daemon or self.address
+            if port == "6379" and host.startswith("10.0.0."):
+                return f"127.0.0.1:{self.nodes[int(host[7:]) - 1]}"
+            return f"127.0.0.1:{ports.setdefault(port, free_port())}"
+
+        return re.sub(r"\b(10\.0\.0\.\d|127\.0\.0\.1|localhost):(\d+)\b", address, text)
 
     def run(self, command, **more):
         return subprocess.run(["bash", "-euo", "pipefail", "-c", command], cwd=ROOT,
@@ -80,10 +93,11 @@ class World:
 
 
 def run_background(world, text):
-    if "redlockd" in text:
-        text = text.replace("redlockd ", f"redlockd --listen 127.0.0.1:{free_port()} ", 1)
+    address = f"127.0.0.1:{free_port()}"  # the block's own daemon
+    text = world.here(text, address)
     with tempfile.TemporaryFile("w+") as output:
-        started = subprocess.Popen(["bash", "-c", f"exec {text}"], cwd=ROOT, env=world.environment,
+        started = subprocess.Popen(["bash", "-c", f"exec {text}"], cwd=ROOT,
+                                   env=dict(world.environment, REDLOCKD_LISTEN=address),
                                    stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
                                    start_new_session=True)
         begun, said = time.monotonic(), ""
@@ -94,11 +108,22 @@ def run_background(world, text):
                 break
             time.sleep(0.1)
         alive = started.poll() is None
-        os.killpg(started.pid, signal.SIGINT)
-        started.wait(30)
-        if not alive:
-            print(said)
+        if alive:
+            os.killpg(started.pid, signal.SIGINT)
+            started.wait(30)
+        else:
+            output.seek(0)
+            print(output.read())
         return alive
+
+
+def run_toml(world, text):
+    path = os.path.join(world.directory, "block.toml")
+    with open(path, "w") as file:
+        file.write(text)
+    # An access list needs a way to tell callers apart; /dev/null is a token file without tokens.
+    option = "--token-file /dev/null --access-list" if "[[rule]]" in text else "--config"
+    return run_background(world, f"redlockd --node redis://10.0.0.1:6379 {option} {path}")
 
 
 def known_flags(world, text):
@@ -170,15 +195,15 @@ def run_go(world, text):
                      GOCACHE=f"{BUILD}/go/cache", GOFLAGS="-buildvcs=false").returncode == 0
 
 
-def carry_out(world, block):
+def run(world, block):
     text = world.here(block.text)
     if block.language == "sh":
         if block.how == "background":
-            return run_background(world, text.split("#")[0].strip())
+            return run_background(world, block.text.split("#")[0].strip())
         if block.how == "elsewhere":
             return known_flags(world, block.text)
         return world.run(text).returncode == 0
-    runners = {"cpp": run_cpp, "python": run_python, "js": run_js, "go": run_go}
+    runners = {"toml": run_toml, "cpp": run_cpp, "python": run_python, "js": run_js, "go": run_go}
     return runners[block.language](world, text) if block.language in runners else None
 
 
@@ -188,7 +213,7 @@ def main():
         world = World(directory)
         try:
             for block in blocks():
-                good = carry_out(world, block)
+                good = run(world, block)
                 if good is None:
                     continue
                 print(f"{'ok     ' if good else 'FAILED '} {block.where} {block.language} {block.how}",

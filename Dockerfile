@@ -19,6 +19,7 @@ RUN ldd /usr/local/bin/redlockd /usr/local/bin/redlockctl \
   | xargs -n1 dpkg -S | cut -d: -f1 | sort -u >/packages
 
 FROM debian:trixie-slim
+# Set by deploy/set-version.
 ARG VERSION=0.1.0
 LABEL org.opencontainers.image.title="redlockd" \
       org.opencontainers.image.description="Lock service: Redlock over independent Redis nodes, served over gRPC" \

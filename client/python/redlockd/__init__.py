@@ -19,6 +19,7 @@ from . import _background, aio
 from ._arguments import check_ttl
 from ._clock import now
 from ._driver import Driver
+from ._version import __version__
 from .errors import (InvalidArgument, LockAlreadyHeld, LockError, LockLost, LockTimeout,
                      QuorumUnavailable, Unreachable)
 

@@ -335,7 +335,7 @@ TEST_F(Guard, AClockThatJumpsBackIsNoticedToo) {
   cluster->server(2).StepClock(-seconds(1));
   Pass(milliseconds(1100));
   EXPECT_EQ(Votes()[2], kBarred);
-  EXPECT_NE(why.find("back"), std::string::npos) << why;
+  EXPECT_NE(why.find("behind"), std::string::npos) << why;
   Pass(kQuarantine);
   EXPECT_EQ(HowManyBarred(), 0) << why;
 }

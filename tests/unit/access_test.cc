@@ -91,7 +91,8 @@ TEST(AccessList, ABadFileIsRefusedWithLineAndReason) {
   EXPECT_SAYS(Refusal<AccessList>("[[rule]]\nidentity = 'x'"), "has no verbs");
   EXPECT_SAYS(Refusal<AccessList>("[[rule]]\nidentity = 'x'\nverbs = ['lock']"),
               "line 3: unknown verb 'lock'");
-  EXPECT_SAYS(Refusal<AccessList>("[[rule]]\nidentity = 'x'\nverbs = 'admin'"), "must be a non-empty list");
+  EXPECT_SAYS(Refusal<AccessList>("[[rule]]\nidentity = 'x'\nverbs = 'admin'"),
+              "must be a non-empty list");
   EXPECT_SAYS(Refusal<AccessList>("[[rule]]\nidentity = 'x'\nverbs = ['admin']\nkeys = [1]"),
               "line 4: keys must be a non-empty list of strings");
   EXPECT_SAYS(Refusal<AccessList>("[[rule]]\nwho = 'x'"), "line 2: unknown field 'who'");

@@ -39,13 +39,13 @@ std::shared_ptr<const Access::Policy> Access::Read(const AccessOptions& options)
 }
 
 std::shared_ptr<const Access::Policy> Access::policy() const {
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   return policy_;
 }
 
 void Access::Reload() {
   auto fresh = Read(options_);
-  const std::lock_guard lock(mutex_);
+  const MutexLock lock(mutex_);
   policy_ = std::move(fresh);
 }
 

@@ -3,13 +3,13 @@
 #pragma once
 
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
 
 #include "server/access/access_list.h"
 #include "server/access/token_file.h"
+#include "server/sync/mutex.h"
 
 namespace redlock::access {
 
@@ -54,8 +54,8 @@ class Access {
 
   const AccessOptions options_;
   const bool asks_;
-  mutable std::mutex mutex_;
-  std::shared_ptr<const Policy> policy_;
+  mutable Mutex mutex_;
+  std::shared_ptr<const Policy> policy_ REDLOCK_GUARDED_BY(mutex_);
 };
 
 }  // namespace redlock::access

@@ -37,6 +37,9 @@ class TimerHandle {
 // Runs callbacks later, on the shard's strand, never inside the call that sets them.
 class Scheduler : public Clock {
  public:
+  // Whether the calling thread holds the shard's strand. Callable from any thread.
+  [[nodiscard]] virtual bool OnStrand() const = 0;
+
   // Calls back once, at `when` or as soon after it as the thread is free. A time in the past means
   // as soon as possible. Timers due at the same instant fire in the order in which they were set.
   [[nodiscard]] virtual TimerHandle At(MonotonicTime when, std::function<void()> callback) = 0;

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "server/core/check.h"
+
 namespace redlock {
 namespace {
 
@@ -56,6 +58,7 @@ std::optional<Error> Shard::Refusal(const AcquireCommand& command) const {
 }
 
 std::shared_ptr<Cancellable> Shard::Acquire(AcquireCommand command, AcquireDone done) {
+  REDLOCK_DCHECK(env_.scheduler.OnStrand());
   auto refusal = Refusal(command);
   if (command.token.empty()) command.token = env_.new_token();
   return Acquisition::Start(env_, registry_, queues_, std::move(command), std::move(done),
@@ -63,10 +66,12 @@ std::shared_ptr<Cancellable> Shard::Acquire(AcquireCommand command, AcquireDone 
 }
 
 std::shared_ptr<Cancellable> Shard::Extend(ExtendCommand command, ExtendDone done) {
+  REDLOCK_DCHECK(env_.scheduler.OnStrand());
   return Extension::Start(env_, registry_, std::move(command), std::move(done));
 }
 
 std::shared_ptr<HoldOperation> Shard::Hold(HoldCommand command, HoldEvents events) {
+  REDLOCK_DCHECK(env_.scheduler.OnStrand());
   auto refusal = Refusal(command.acquire);
   if (command.acquire.token.empty()) command.acquire.token = env_.new_token();
   return HoldOperation::Start(env_, registry_, queues_, watchdogs_, std::move(command),
@@ -74,10 +79,12 @@ std::shared_ptr<HoldOperation> Shard::Hold(HoldCommand command, HoldEvents event
 }
 
 std::shared_ptr<Watchdog> Shard::Watch(WatchCommand command, WatchEvents events) {
+  REDLOCK_DCHECK(env_.scheduler.OnStrand());
   return Watchdog::Start(env_, registry_, watchdogs_, std::move(command), std::move(events));
 }
 
 void Shard::Release(const Key& key, const OwnerToken& token, ReleaseDone done, Source source) {
+  REDLOCK_DCHECK(env_.scheduler.OnStrand());
   for (const auto& watchdog : watchdogs_.Find(key, token)) watchdog->OnReleased();
   StartRelease(key, token, std::move(done), source);
 }
@@ -94,6 +101,7 @@ void Shard::StartRelease(const Key& key, const OwnerToken& token, ReleaseDone do
 }
 
 void Shard::ReleaseAtEndOf(const Lease& lease, ReleaseDone done) {
+  REDLOCK_DCHECK(env_.scheduler.OnStrand());
   ReleaseOperation::Start(
       env_, registry_,
       {.key = lease.key, .token = lease.token, .at_end_of = lease.keeper, .fence = lease.fence},
@@ -114,10 +122,12 @@ void Shard::OnReleased(const Key& key, int listeners) {
 }
 
 void Shard::Inspect(const Key& key, InspectDone done) {
+  REDLOCK_DCHECK(env_.scheduler.OnStrand());
   Inspection::Start(env_, key, std::move(done));
 }
 
 std::vector<LeaseListing> Shard::ListLeases() const {
+  REDLOCK_DCHECK(env_.scheduler.OnStrand());
   std::vector<LeaseListing> all;
   registry_.ForEach<Watchdog>([&](const Watchdog& watchdog) {
     LeaseListing listing{.key = watchdog.key(), .failures = watchdog.failures()};
@@ -135,6 +145,7 @@ std::vector<LeaseListing> Shard::ListLeases() const {
 }
 
 void Shard::ForceRelease(const Key& key, ForceReleaseDone done) {
+  REDLOCK_DCHECK(env_.scheduler.OnStrand());
   struct Releases {
     InspectResult before;
     std::size_t under_way = 0;
@@ -161,6 +172,7 @@ void Shard::ForceRelease(const Key& key, ForceReleaseDone done) {
 }
 
 void Shard::WatchQuorum(std::function<void(bool)> told) {
+  REDLOCK_DCHECK(env_.scheduler.OnStrand());
   if (NodeGuard* const guard = nodes_.guard()) {
     guard->WatchQuorum(std::move(told));
   } else if (told) {
@@ -169,6 +181,7 @@ void Shard::WatchQuorum(std::function<void(bool)> told) {
 }
 
 void Shard::Drain() {
+  REDLOCK_DCHECK(env_.scheduler.OnStrand());
   draining_ = true;
   registry_.Drain();
 }

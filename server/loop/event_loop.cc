@@ -149,7 +149,7 @@ void EventLoop::Post(std::function<void()> work) {
     return;
   }
   {
-    const std::lock_guard lock(outside_mutex_);
+    const MutexLock lock(outside_mutex_);
     outside_.push_back(std::move(work));
     if (outside_.size() > 1) return;  // the first one has woken the loop
   }
@@ -158,7 +158,7 @@ void EventLoop::Post(std::function<void()> work) {
 
 void EventLoop::TakeInOutside() {
   busy_ = true;
-  const std::lock_guard lock(outside_mutex_);
+  const MutexLock lock(outside_mutex_);
   posted_.insert(posted_.end(), std::make_move_iterator(outside_.begin()),
                  std::make_move_iterator(outside_.end()));
   outside_.clear();

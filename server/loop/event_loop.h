@@ -19,6 +19,7 @@
 #include "server/core/clock.h"
 #include "server/core/timer_queue.h"
 #include "server/loop/fd_watcher.h"
+#include "server/sync/mutex.h"
 
 namespace redlock {
 
@@ -66,7 +67,7 @@ class EventLoop final : public Scheduler {
   // that Run() takes.
   void Post(std::function<void()> work);
   // Whether the calling thread holds the strand.
-  [[nodiscard]] bool OnStrand() const {
+  [[nodiscard]] bool OnStrand() const override {
     return inside_.load(std::memory_order_relaxed) == std::this_thread::get_id();
   }
 
@@ -114,8 +115,9 @@ class EventLoop final : public Scheduler {
   int timer_fd_;
   std::optional<FdWatcher> timer_watcher_;
 
-  std::mutex outside_mutex_;
-  Work outside_;  // posted by threads that did not hold the strand
+  Mutex outside_mutex_;
+  Work outside_
+      REDLOCK_GUARDED_BY(outside_mutex_);  // posted by threads that did not hold the strand
   uv_async_t wake_;
 };
 

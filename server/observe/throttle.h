@@ -4,9 +4,10 @@
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
-#include <mutex>
 #include <optional>
 #include <utility>
+
+#include "server/sync/mutex.h"
 
 namespace redlock::observe {
 
@@ -21,7 +22,7 @@ class Throttle {
   // Returns the number of lines suppressed since the last one that was admitted. Nothing: suppress
   // this one too.
   [[nodiscard]] std::optional<std::size_t> Admit(Clock::time_point now) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     const std::chrono::duration<double> passed = now - std::exchange(filled_, now);
     tokens_ = std::min(burst_, tokens_ + passed.count() * per_second_);
     if (tokens_ < 1) {
@@ -35,10 +36,10 @@ class Throttle {
  private:
   const double per_second_;
   const double burst_;
-  std::mutex mutex_;
-  double tokens_;
-  Clock::time_point filled_;
-  std::size_t held_back_ = 0;
+  Mutex mutex_;
+  double tokens_ REDLOCK_GUARDED_BY(mutex_);
+  Clock::time_point filled_ REDLOCK_GUARDED_BY(mutex_);
+  std::size_t held_back_ REDLOCK_GUARDED_BY(mutex_) = 0;
 };
 
 }  // namespace redlock::observe

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "server/core/check.h"
 #include "server/redis/replies.h"
 #include "server/redis/server_info.h"
 
@@ -235,6 +236,7 @@ std::optional<std::string> RedisNode::Refusal(bool even_if_silent) const {
 template <typename Step>
 void RedisNode::Queue(const Step& step, AskedStep asked, std::optional<std::string_view> mark,
                       std::shared_ptr<ReplySink> sink) {
+  REDLOCK_DCHECK(loop_.OnStrand());
   if (const auto refusal = Refusal(asked.kind == StepKind::kRelease)) {
     Refuse(std::move(sink), *refusal);
     return;
@@ -271,6 +273,7 @@ void RedisNode::SendBatch() {
 
 void RedisNode::Ask(std::span<const std::string_view> command,
                     const std::shared_ptr<ReplySink>& sink, Answer answer) {
+  REDLOCK_DCHECK(loop_.OnStrand());
   if (const auto refusal = Refusal(false)) {
     Refuse(sink, *refusal);
     return;
@@ -302,6 +305,7 @@ void RedisNode::Send(std::shared_ptr<Batch> batch) {
 }
 
 void RedisNode::OnReply(const std::shared_ptr<Batch>& batch, const redisReply* reply) {
+  REDLOCK_CHECK(in_flight_ >= batch->steps.size());
   in_flight_ -= batch->steps.size();
   const auto lost = [&] {
     for (const Batch::Step& step : batch->steps) {

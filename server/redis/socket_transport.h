@@ -37,7 +37,7 @@ class SocketTransport : public Transport {
   void Fail(std::string why);
 
   // Large enough for a TLS record, and for the replies of most turns of the loop.
-  std::array<char, 16 * 1024> incoming_;
+  std::array<char, std::size_t{16} * 1024> incoming_;
 
  private:
   void TryNextAddress();

@@ -40,7 +40,7 @@ class HealthService::Watch final : public StreamCall {
       return;
     }
     known_ = health_.IsKnown(request.service());
-    const std::lock_guard lock(health_.mutex_);
+    const MutexLock lock(health_.mutex_);
     health_.watches_.insert(this);
     Send(known_ ? StatusOf(health_.Serving()) : HealthCheckResponse::SERVICE_UNKNOWN);
   }
@@ -48,13 +48,13 @@ class HealthService::Watch final : public StreamCall {
     Finish({grpc::StatusCode::INVALID_ARGUMENT, "the request is missing"});
   }
   void OnWritten(bool ok) override {
-    const std::lock_guard lock(health_.mutex_);
+    const MutexLock lock(health_.mutex_);
     writing_ = false;
     if (ok && next_) Send(*std::exchange(next_, std::nullopt));
   }
   void OnCancelled() override {
     {
-      const std::lock_guard lock(health_.mutex_);
+      const MutexLock lock(health_.mutex_);
       if (health_.watches_.erase(this) == 0) return;  // already finished
     }
     Finish(grpc::Status::CANCELLED);
@@ -92,7 +92,7 @@ void HealthService::AddTo(Routes& routes) {
           answer({grpc::StatusCode::NOT_FOUND, "unknown service " + request.service()}, response);
           return;
         }
-        const std::lock_guard lock(mutex_);
+        const MutexLock lock(mutex_);
         response.set_status(StatusOf(Serving()));
         answer(grpc::Status::OK, response);
       });
@@ -101,13 +101,21 @@ void HealthService::AddTo(Routes& routes) {
   };
 }
 
-void HealthService::SetQuorum(bool quorum) { Set(quorum_, quorum); }
-void HealthService::Drain() { Set(draining_, true); }
-
-void HealthService::Set(bool& flag, bool value) {
-  const std::lock_guard lock(mutex_);
+void HealthService::SetQuorum(bool quorum) {
+  const MutexLock lock(mutex_);
   const bool before = Serving();
-  flag = value;
+  quorum_ = quorum;
+  SendIfChanged(before);
+}
+
+void HealthService::Drain() {
+  const MutexLock lock(mutex_);
+  const bool before = Serving();
+  draining_ = true;
+  SendIfChanged(before);
+}
+
+void HealthService::SendIfChanged(bool before) {
   if (Serving() == before) return;
   for (Watch* const watch : watches_) watch->Tell(Serving());
 }

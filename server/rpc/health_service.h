@@ -2,12 +2,12 @@
 #pragma once
 
 #include <memory>
-#include <mutex>
 #include <set>
 #include <string>
 #include <vector>
 
 #include "server/rpc/stream_call.h"
+#include "server/sync/mutex.h"
 
 namespace redlock::rpc {
 
@@ -28,14 +28,14 @@ class HealthService {
   class Watch;
 
   [[nodiscard]] bool IsKnown(const std::string& service) const;
-  [[nodiscard]] bool Serving() const { return quorum_ && !draining_; }  // under the mutex
-  void Set(bool& flag, bool value);
+  [[nodiscard]] bool Serving() const REDLOCK_REQUIRES(mutex_) { return quorum_ && !draining_; }
+  void SendIfChanged(bool before) REDLOCK_REQUIRES(mutex_);
 
   const std::vector<std::string> services_;
-  mutable std::mutex mutex_;
-  bool quorum_ = false;
-  bool draining_ = false;
-  std::set<Watch*> watches_;
+  mutable Mutex mutex_;
+  bool quorum_ REDLOCK_GUARDED_BY(mutex_) = false;
+  bool draining_ REDLOCK_GUARDED_BY(mutex_) = false;
+  std::set<Watch*> watches_ REDLOCK_GUARDED_BY(mutex_);
 };
 
 }  // namespace redlock::rpc

@@ -3,15 +3,16 @@
 #pragma once
 
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <utility>
 
+#include "server/core/check.h"
 #include "server/core/leases/stream_end.h"
 #include "server/rpc/caller.h"
 #include "server/rpc/service_context.h"
 #include "server/rpc/status.h"
 #include "server/rpc/stream_call.h"
+#include "server/sync/mutex.h"
 
 namespace redlock::rpc {
 
@@ -66,7 +67,7 @@ class LockStream : public StreamCall, public OpenStream {
   void OnWritten(bool ok) final {
     std::optional<grpc::Status> status;
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       writing_ = false;
       if (!ok) outbox_.Clear();  // the call has ended; OnCancelled() follows
       if (!outbox_.empty()) {
@@ -93,7 +94,7 @@ class LockStream : public StreamCall, public OpenStream {
   // `add` adds to the outbox and returns false if the client lags too far behind.
   void Send(auto add) {
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       if (closing_ || finished_) return;
       if (add(outbox_)) {
         if (!writing_ && !outbox_.empty()) WriteNext();
@@ -110,7 +111,7 @@ class LockStream : public StreamCall, public OpenStream {
   // Ends the stream once what is in the outbox has been written.
   void Close(const grpc::Status& status) {
     {
-      const std::lock_guard lock(mutex_);
+      const MutexLock lock(mutex_);
       if (closing_ || finished_) return;
       closing_ = status;
       if (writing_) return;  // OnWritten() finishes
@@ -128,7 +129,7 @@ class LockStream : public StreamCall, public OpenStream {
 
   // Calls `use` with the outbox, under the mutex that guards it.
   auto WithOutbox(auto use) {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     return use(outbox_);
   }
 
@@ -137,7 +138,8 @@ class LockStream : public StreamCall, public OpenStream {
   const ServiceContext& service_;
 
  private:
-  void WriteNext() {  // under mutex_
+  void WriteNext() REDLOCK_REQUIRES(mutex_) {
+    REDLOCK_CHECK(!writing_ && !finished_);
     writing_ = true;
     StartWrite(outbox_.Take());
   }
@@ -145,11 +147,11 @@ class LockStream : public StreamCall, public OpenStream {
   std::optional<Caller> caller_;
   bool registered_ = false;
 
-  std::mutex mutex_;
-  Outbox outbox_;
-  std::optional<grpc::Status> closing_;
-  bool writing_ = false;
-  bool finished_ = false;
+  Mutex mutex_;
+  Outbox outbox_ REDLOCK_GUARDED_BY(mutex_);
+  std::optional<grpc::Status> closing_ REDLOCK_GUARDED_BY(mutex_);
+  bool writing_ REDLOCK_GUARDED_BY(mutex_) = false;
+  bool finished_ REDLOCK_GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace redlock::rpc

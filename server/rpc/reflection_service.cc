@@ -1,6 +1,7 @@
 #include "server/rpc/reflection_service.h"
 
 #include <google/protobuf/descriptor.h>
+#include <google/protobuf/descriptor.pb.h>
 
 #include <memory>
 #include <set>

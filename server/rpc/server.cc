@@ -50,9 +50,12 @@ class CreationMode {
 void SetOwner(const std::string& path, const std::string& owner) {
   const std::size_t colon = owner.find(':');
   errno = ENOENT;
+  // Only this thread looks up users.
+  // NOLINTBEGIN(concurrency-mt-unsafe)
   const passwd* const user = getpwnam(owner.substr(0, colon).c_str());
   const group* const of =
       colon == std::string::npos ? nullptr : getgrnam(owner.substr(colon + 1).c_str());
+  // NOLINTEND(concurrency-mt-unsafe)
   if (user == nullptr || (colon != std::string::npos && of == nullptr) ||
       chown(path.c_str(), user->pw_uid, of == nullptr ? user->pw_gid : of->gr_gid) != 0) {
     throw config::ConfigError("--unix-socket-owner " + owner + ": cannot set the owner of " + path +

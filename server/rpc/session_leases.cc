@@ -12,7 +12,7 @@ SessionLeases::SessionLeases(runtime::ShardPool& shards, EventLoop& home, Stream
 
 void SessionLeases::SetGrace(Duration grace, std::function<void()> silent) {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (ended_) return;
     has_grace_ = true;
   }
@@ -31,7 +31,7 @@ void SessionLeases::OnRead() {
 void SessionLeases::Break(std::shared_ptr<void> listener) {
   bool waits_for_silence = false;
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (ended_ || std::exchange(broken_, true)) return;
     waits_for_silence = has_grace_ && registry_.Linger(shared_from_this());
   }
@@ -59,7 +59,7 @@ void SessionLeases::Break(std::shared_ptr<void> listener) {
 
 void SessionLeases::End(StreamEnd end, std::function<void()> done) {
   {
-    const std::lock_guard lock(mutex_);
+    const MutexLock lock(mutex_);
     if (std::exchange(ended_, true)) return;
   }
   registry_.StopLingering(this);

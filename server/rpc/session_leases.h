@@ -4,7 +4,6 @@
 
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <vector>
 
@@ -12,6 +11,7 @@
 #include "server/core/leases/silence_timer.h"
 #include "server/rpc/stream_registry.h"
 #include "server/runtime/shard_thread.h"
+#include "server/sync/mutex.h"
 
 namespace redlock::rpc {
 
@@ -53,11 +53,10 @@ class SessionLeases final : public Lingering, public std::enable_shared_from_thi
   EventLoop& home_;
   StreamRegistry& registry_;
   std::vector<Part> parts_;  // one per shard; the vector is constant
-  // Guards the flags.
-  std::mutex mutex_;
-  bool has_grace_ = false;
-  bool broken_ = false;
-  bool ended_ = false;
+  Mutex mutex_;
+  bool has_grace_ REDLOCK_GUARDED_BY(mutex_) = false;
+  bool broken_ REDLOCK_GUARDED_BY(mutex_) = false;
+  bool ended_ REDLOCK_GUARDED_BY(mutex_) = false;
   std::optional<SilenceTimer> silence_;  // on the home loop's strand only
 };
 

@@ -44,7 +44,8 @@ bool SessionOutbox::Add(v1::SessionResponse response) {
   for (v1::QueuePosition& position : *response.mutable_positions()) {
     pending_.mutable_positions()->Add(std::move(position));
   }
-  const auto events = static_cast<std::size_t>(pending_.events_size() + pending_.positions_size());
+  const auto events = static_cast<std::size_t>(pending_.events_size()) +
+                      static_cast<std::size_t>(pending_.positions_size());
   return events <= kMostEvents * most_operations_;
 }
 

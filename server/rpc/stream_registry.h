@@ -4,11 +4,11 @@
 
 #include <condition_variable>
 #include <memory>
-#include <mutex>
 #include <unordered_map>
 #include <vector>
 
 #include "server/core/types.h"
+#include "server/sync/mutex.h"
 
 namespace redlock::rpc {
 
@@ -53,12 +53,14 @@ class StreamRegistry {
  private:
   [[nodiscard]] std::vector<std::shared_ptr<OpenStream>> All() const;
 
-  mutable std::mutex mutex_;
-  std::condition_variable empty_;
-  std::unordered_map<const OpenStream*, std::weak_ptr<OpenStream>> streams_;
-  std::unordered_map<const Lingering*, std::shared_ptr<Lingering>> lingering_;
-  bool draining_ = false;
-  bool expelled_ = false;
+  mutable Mutex mutex_;
+  std::condition_variable_any empty_;
+  std::unordered_map<const OpenStream*, std::weak_ptr<OpenStream>> streams_
+      REDLOCK_GUARDED_BY(mutex_);
+  std::unordered_map<const Lingering*, std::shared_ptr<Lingering>> lingering_
+      REDLOCK_GUARDED_BY(mutex_);
+  bool draining_ REDLOCK_GUARDED_BY(mutex_) = false;
+  bool expelled_ REDLOCK_GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace redlock::rpc

@@ -75,6 +75,7 @@ class World {
 class WorldScheduler final : public Scheduler {
  public:
   WorldScheduler(World& world, Duration wall_skew) : world_(world), wall_skew_(wall_skew) {}
+  [[nodiscard]] bool OnStrand() const override { return true; }
   [[nodiscard]] MonotonicTime Now() const override { return world_.now(); }
   [[nodiscard]] WallTime WallNow() const override {
     constexpr auto kStart = std::chrono::hours(24 * 365 * 55);

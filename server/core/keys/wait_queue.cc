@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "server/core/check.h"
+
 namespace redlock {
 namespace {
 
@@ -95,7 +97,8 @@ void WaitQueue::Join(Acquisition& waiter, const AttemptResult* lost) {
 
 void WaitQueue::Leave(Acquisition& waiter, bool was_trying) {
   const bool was_head = IsHead(waiter);
-  std::erase(waiters_, &waiter);
+  const std::size_t left = std::erase(waiters_, &waiter);
+  REDLOCK_CHECK(left == 1);
   if (was_head) {
     // The head's attempt is being rolled back: the key may be free right after that.
     if (was_trying) WakeAfter({});
@@ -110,7 +113,8 @@ void WaitQueue::LeaveAsHolder(Acquisition& waiter) {
                  .message = "another holder has the lock",
                  .retry_after = waiter.command().ttl};
   const bool was_head = IsHead(waiter);
-  std::erase(waiters_, &waiter);
+  const std::size_t left = std::erase(waiters_, &waiter);
+  REDLOCK_CHECK(left == 1);
   if (!was_head) return;
   if (!waiters_.empty()) WakeWhenDue();
   HeadChanged();

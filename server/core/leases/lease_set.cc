@@ -17,6 +17,7 @@ LeaseSet::LeaseSet(Shard& shard, Listener& listener, Source source)
     : shard_(shard), listener_(&listener), source_(source) {}
 
 void LeaseSet::Acquire(std::uint64_t id, HoldCommand command) {
+  REDLOCK_DCHECK(shard_.scheduler().OnStrand());
   if (command.acquire.token.empty()) command.acquire.token = shard_.NewToken();
   command.acquire.source = source_;
   command.acquire.queued = [self = shared_from_this(), id](std::size_t position) {
@@ -42,6 +43,7 @@ void LeaseSet::OnAcquired(std::uint64_t id, const AcquireResult& result) {
 }
 
 bool LeaseSet::GiveUp(std::uint64_t id) {
+  REDLOCK_DCHECK(shard_.scheduler().OnStrand());
   const auto waiting = waiting_.extract(id);
   if (!waiting) return false;
   waiting.mapped()->Detach();
@@ -49,6 +51,7 @@ bool LeaseSet::GiveUp(std::uint64_t id) {
 }
 
 void LeaseSet::Adopt(std::uint64_t id, AdoptCommand command) {
+  REDLOCK_DCHECK(shard_.scheduler().OnStrand());
   ExtendCommand extend{
       .key = command.key,
       .token = command.token,
@@ -107,6 +110,7 @@ void LeaseSet::OnEnded(const LeaseName& name, const WatchEvent& event) {
 }
 
 void LeaseSet::Extend(std::uint64_t id, ExtendCommand command) {
+  REDLOCK_DCHECK(shard_.scheduler().OnStrand());
   const LeaseName name{command.key, command.token};
   const auto held = held_.find(name);
   if (held != held_.end()) command.keeper = held->second.watchdog->lease().keeper;
@@ -122,6 +126,7 @@ void LeaseSet::Extend(std::uint64_t id, ExtendCommand command) {
 }
 
 void LeaseSet::Release(std::uint64_t id, const Key& key, const OwnerToken& token) {
+  REDLOCK_DCHECK(shard_.scheduler().OnStrand());
   if (const auto held = held_.extract({key, token})) held.mapped().watchdog->Detach();
   shard_.Release(
       key, token,
@@ -132,12 +137,14 @@ void LeaseSet::Release(std::uint64_t id, const Key& key, const OwnerToken& token
 }
 
 void LeaseSet::Watch(WatchCommand command) {
+  REDLOCK_DCHECK(shard_.scheduler().OnStrand());
   command.source = source_;
   const LeaseName name{command.key, command.token};
   Keep(name, shard_.Watch(std::move(command), EventsOf(name)), false);
 }
 
 void LeaseSet::Break(bool until_silent) {
+  REDLOCK_DCHECK(shard_.scheduler().OnStrand());
   if (!until_silent || !Has(Safeguard::kBrokenStreamExpires)) {
     End(StreamEnd::kBroken, [] {});
     return;
@@ -152,6 +159,7 @@ void LeaseSet::Break(bool until_silent) {
 }
 
 void LeaseSet::End(StreamEnd end, std::function<void()> done) {
+  REDLOCK_DCHECK(shard_.scheduler().OnStrand());
   if (std::exchange(ended_, true)) return;
   // A client that closes its stream still gets the results of its earlier requests.
   if (end != StreamEnd::kClosed) listener_ = nullptr;

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 
+#include "server/core/check.h"
 #include "server/core/types.h"
 
 namespace redlock {
@@ -22,9 +23,9 @@ class Tally {
  public:
   explicit Tally(std::size_t nodes) : nodes_(nodes) {}
 
-  void Grant() { ++granted_; }
-  void Deny() { ++denied_; }
-  void Fail() { ++failed_; }  // unknown, or quarantined
+  void Grant() { Count(granted_); }
+  void Deny() { Count(denied_); }
+  void Fail() { Count(failed_); }  // unknown, or quarantined
 
   [[nodiscard]] std::size_t granted() const { return granted_; }
   [[nodiscard]] std::size_t denied() const { return denied_; }
@@ -41,6 +42,11 @@ class Tally {
   }
 
  private:
+  void Count(std::size_t& votes) {
+    REDLOCK_CHECK(pending() > 0);  // a node has one vote
+    ++votes;
+  }
+
   std::size_t nodes_;
   std::size_t granted_ = 0;
   std::size_t denied_ = 0;

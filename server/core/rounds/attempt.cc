@@ -4,6 +4,7 @@
 #include <utility>
 #include <vector>
 
+#include "server/core/check.h"
 #include "server/core/rounds/clean_up.h"
 #include "server/core/safeguard.h"
 
@@ -287,6 +288,7 @@ void Attempt::Cancel() {
 }
 
 void Attempt::Finish(AttemptResult result) {
+  REDLOCK_CHECK(done_ != nullptr);
   const auto self = shared_from_this();
   round_.reset();  // it refers to this
   permit_.Leave();

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "server/core/check.h"
+
 namespace redlock {
 namespace {
 constexpr Duration kFirstPause = std::chrono::milliseconds(20);
@@ -44,6 +46,7 @@ void CleanUp::Ask() {
 }
 
 void CleanUp::OnReply(NodeIndex node, NodeReply reply) {
+  REDLOCK_CHECK(asking_ > 0);
   --asking_;
   if (IsUnknown(reply.outcome)) to_ask_.push_back(node);
   if (asking_ == 0) PauseOrEnd();

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "server/core/check.h"
+
 namespace redlock {
 namespace {
 // The width grows by about this much for each full width of rounds that are decided in time.
@@ -79,6 +81,7 @@ void ConcurrencyLimiter::AdmitWaiting() {
 
 // Admits one request of the next source, which then goes to the end of the list.
 void ConcurrencyLimiter::Admit(std::size_t priority) {
+  REDLOCK_CHECK(priority < kPriorities && queues_[priority].size > 0);
   Queue& queue = queues_[priority];
   pass_ = queue.pass;
   queue.pass += 1 / kShares[priority];
@@ -130,6 +133,7 @@ void ConcurrencyLimiter::Permit::Leave() {
   if (limiter_ == nullptr) return;
   ConcurrencyLimiter& limiter = *std::exchange(limiter_, nullptr);
   if (limiter.Remove(*this)) return;
+  REDLOCK_CHECK(limiter.inside_ > 0);
   --limiter.inside_;
   limiter.AdmitWaiting();
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "server/core/check.h"
 #include "server/core/safeguard.h"
 
 namespace redlock {
@@ -233,6 +234,7 @@ void Extension::Failed(const Round& round, Reason reason, std::string message) {
 }
 
 void Extension::Finish(ExtendResult result) {
+  REDLOCK_CHECK(done_ != nullptr);
   const auto self = shared_from_this();
   deadline_timer_.Cancel();
   retry_timer_.Cancel();

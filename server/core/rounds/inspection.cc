@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "server/core/check.h"
 #include "server/core/nodes/quorum.h"
 
 namespace redlock {
@@ -34,6 +35,7 @@ void Inspection::OnReply(NodeIndex node, NodeReply reply) {
 }
 
 void Inspection::Finish() {
+  REDLOCK_CHECK(done_ != nullptr);
   timeout_.Cancel();
   for (NodeIndex node = 0; node < answered_.size(); ++node) {
     if (answered_[node]) continue;

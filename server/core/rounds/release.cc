@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "server/core/check.h"
 #include "server/core/nodes/quorum.h"
 #include "server/core/safeguard.h"
 
@@ -102,6 +103,7 @@ void ReleaseOperation::OnLate(Round& round, NodeIndex node, const NodeReply& rep
 void ReleaseOperation::TakeIn(NodeIndex node, const NodeReply& reply) {
   NodeState& state = nodes_[node];
   state.failed = IsUnknown(reply.outcome);
+  REDLOCK_CHECK(state.on_the_way > 0);
   --state.on_the_way;
   state.lost = state.lost || (state.failed && !reply.never_sent);
   state.released = state.released || reply.outcome == Outcome::kGranted;

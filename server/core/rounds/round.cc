@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "server/core/check.h"
+
 namespace redlock {
 
 Round::Round(const Environment& env, Rule rule, std::shared_ptr<Listener> listener,
@@ -73,6 +75,7 @@ void Round::Abandon() {
 }
 
 void Round::OnReply(NodeIndex node, NodeReply reply) {
+  REDLOCK_CHECK(nodes_[node].asked && !nodes_[node].answered);
   NodeReply& answer = nodes_[node].reply;
   answer = std::move(reply);
   nodes_[node].answered = true;
@@ -122,6 +125,7 @@ Round::Counts Round::Count(NodeIndex node, Outcome outcome, std::string message)
 }
 
 void Round::DecideIfReady() {
+  REDLOCK_CHECK(!decided_);
   if (verdict() == Verdict::kPending) return;
   decided_ = true;
   timeout_.Cancel();

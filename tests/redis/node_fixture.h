@@ -62,10 +62,7 @@ class NodeTest : public ::testing::Test {
   template <typename Send>
   NodeReply Ask(Send send) {
     const auto sink = std::make_shared<Recorder>();
-    {
-      const EventLoop::StrandLock strand(loop);
-      send(sink);
-    }
+    send(sink);
     EXPECT_TRUE(RunUntil([&] { return !sink->replies.empty(); }));
     return sink->replies.empty() ? NodeReply{} : sink->replies.front();
   }

@@ -1,11 +1,12 @@
-"""TCP proxies that inject faults on command; one process runs several.
+"""TCP proxies that misbehave on command.
 
-    proxy.py LISTEN_PORT:TARGET_PORT...
+    proxy.py LISTEN_PORT:TARGET_PORT...    several in one process
+    proxy.py LISTEN_PORT TARGET_PORT       one
 
-Reads one command per line from standard input: the number of the proxy (from 0), then `pass`, `delay SECONDS`,
-`requests` or `replies` (that direction is lost from now on, as when a packet filter drops it), `freeze`
-(nothing moves and nothing is closed: half-open), or `reset` (closes every connection). `pass` delivers what was
-frozen.
+Reads one command a line from standard input: the number of the proxy (from 0; left out if there is one), then
+`pass`, `delay SECONDS`, `requests` or `replies` (from now on that direction is lost, as if a packet filter
+dropped it), `freeze` (nothing moves and nothing is closed: half-open), or `reset` (every connection is cut).
+`pass` delivers what was frozen.
 """
 
 import asyncio
@@ -89,9 +90,12 @@ async def serve(pairs):
     )
     print("ready", flush=True)
     while line := await commands.readline():
-        index, *words = line.decode().split()
-        proxies[int(index)].command(words)
+        words = line.decode().split()
+        index = int(words.pop(0)) if words[0].isdigit() else 0
+        proxies[index].command(words)
 
 
 if __name__ == "__main__":
-    asyncio.run(serve([tuple(map(int, pair.split(":"))) for pair in sys.argv[1:]]))
+    ports = sys.argv[1:]
+    pairs = [pair.split(":") for pair in ports] if ":" in ports[0] else [ports]
+    asyncio.run(serve([tuple(map(int, pair)) for pair in pairs]))

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <utility>
 
+#include "server/core/fnv1a.h"
 #include "server/core/types.h"
 
 namespace redlock::redis {
@@ -82,9 +83,7 @@ enum class Status { kHeld, kNotHeld, kStaleFence, kWrongMark, kKept, kFailed };
 // The digest of a token that the metadata keeps, to recognize the token (FNV-1a). Two tokens with
 // the same digest would at worst share a fencing token.
 [[nodiscard]] inline std::uint64_t DigestOf(const OwnerToken& token) {
-  std::uint64_t hash = 14695981039346656037U;
-  for (const char c : token.value()) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211U;
-  return hash;
+  return Fnv1a(token.value());
 }
 
 // The base of digests and ids in metadata: short, and without a space.

@@ -95,11 +95,15 @@ void WaitQueue::Join(Acquisition& waiter, const AttemptResult* lost) {
   }
 }
 
-void WaitQueue::Leave(Acquisition& waiter, bool was_trying) {
+bool WaitQueue::Remove(const Acquisition& waiter) {
   const bool was_head = IsHead(waiter);
-  const std::size_t left = std::erase(waiters_, &waiter);
-  REDLOCK_CHECK(left == 1);
-  if (was_head) {
+  const std::size_t removed = std::erase(waiters_, &waiter);
+  REDLOCK_CHECK(removed == 1);
+  return was_head;
+}
+
+void WaitQueue::Leave(Acquisition& waiter, bool was_trying) {
+  if (Remove(waiter)) {
     // The head's attempt is being rolled back: the key may be free right after that.
     if (was_trying) WakeAfter({});
     HeadChanged();
@@ -112,10 +116,7 @@ void WaitQueue::LeaveAsHolder(Acquisition& waiter) {
   last_error_ = {.reason = Reason::kLockAlreadyHeld,
                  .message = "another holder has the lock",
                  .retry_after = waiter.command().ttl};
-  const bool was_head = IsHead(waiter);
-  const std::size_t left = std::erase(waiters_, &waiter);
-  REDLOCK_CHECK(left == 1);
-  if (!was_head) return;
+  if (!Remove(waiter)) return;
   if (!waiters_.empty()) WakeWhenDue();
   HeadChanged();
 }

@@ -63,6 +63,8 @@ class WaitQueue final : public std::enable_shared_from_this<WaitQueue> {
   class Probe;
 
   [[nodiscard]] Acquisition& head() { return *waiters_.front(); }
+  // Takes the waiter out of the queue. Returns whether it was the head.
+  bool Remove(const Acquisition& waiter);
   [[nodiscard]] bool HeadIsIdle() const;
   [[nodiscard]] Attempt::Order NextOrder();
   void Remember(const AttemptResult& result);

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "server/core/check.h"
+#include "server/core/fnv1a.h"
 #include "server/core/rounds/clean_up.h"
 #include "server/core/safeguard.h"
 
@@ -15,19 +16,7 @@ namespace {
 constexpr int kMaxProposals = 4;
 
 Round::Counts CountAcquisition(Outcome outcome) {
-  switch (outcome) {
-    case Outcome::kGranted:
-      return Round::Counts::kAsGrant;
-    case Outcome::kHeld:
-      return Round::Counts::kAsDenial;
-    case Outcome::kNotHeld:
-    case Outcome::kStaleFence:
-    case Outcome::kError:
-    case Outcome::kTimeout:
-    case Outcome::kQuarantined:
-      return Round::Counts::kAsUnknown;
-  }
-  return Round::Counts::kAsUnknown;
+  return Round::CountVote(outcome, Round::Counts::kAsUnknown);
 }
 
 // Returns the time until so many nodes that answered "held" expire that a quorum is free.
@@ -45,12 +34,7 @@ Duration UntilFree(const Round& round, std::size_t nodes) {
 }
 
 // The node that all contenders for a key ask first. Any node works if all daemons choose the same.
-// FNV-1a, because std::hash may differ between builds.
-NodeIndex FirstNode(const Key& key, std::size_t nodes) {
-  std::uint64_t hash = 14695981039346656037U;
-  for (const char c : key.value()) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211U;
-  return hash % nodes;
-}
+NodeIndex FirstNode(const Key& key, std::size_t nodes) { return Fnv1a(key.value()) % nodes; }
 
 }  // namespace
 

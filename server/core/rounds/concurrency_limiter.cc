@@ -24,7 +24,7 @@ ConcurrencyLimiter::ConcurrencyLimiter(const Clock& clock, std::size_t widest)
 void ConcurrencyLimiter::Enter(Permit& permit, Priority priority, Source source,
                                std::function<void()> start) {
   permit.limiter_ = this;
-  permit.line_ = priority;
+  permit.priority_ = priority;
   permit.source_ = source;
   permit.number_ = ++last_number_;
   if (HasRoom() && waiting_ == 0) {  // the common case needs no queue entry
@@ -37,11 +37,11 @@ void ConcurrencyLimiter::Enter(Permit& permit, Priority priority, Source source,
 }
 
 void ConcurrencyLimiter::Add(const Permit& permit, std::function<void()> start) {
-  Queue& queue = QueueOf(permit.line_);
+  Queue& queue = QueueOf(permit.priority_);
   if (queue.size == 0) {
     // A priority that was empty has not accumulated a claim to permits.
     queue.pass = std::max(queue.pass, pass_);
-    if (permit.line_ == Priority::kAcquisitions) {
+    if (permit.priority_ == Priority::kAcquisitions) {
       admitted_ = 0;
       pace_since_ = clock_.Now();
     }
@@ -54,7 +54,7 @@ void ConcurrencyLimiter::Add(const Permit& permit, std::function<void()> start) 
 }
 
 bool ConcurrencyLimiter::Remove(const Permit& permit) {
-  Queue& queue = QueueOf(permit.line_);
+  Queue& queue = QueueOf(permit.priority_);
   const auto found = queue.sources.find(permit.source_.value);
   if (found == queue.sources.end() || found->second.requests.erase(permit.number_) == 0) {
     return false;

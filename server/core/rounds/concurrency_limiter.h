@@ -55,7 +55,7 @@ class ConcurrencyLimiter {
    private:
     friend class ConcurrencyLimiter;
     ConcurrencyLimiter* limiter_ = nullptr;
-    Priority line_{};
+    Priority priority_{};
     Source source_;
     std::uint64_t number_ = 0;
   };

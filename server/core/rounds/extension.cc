@@ -16,20 +16,8 @@ constexpr int kMaxRaises = 3;
 constexpr int kMaxAdoptions = 4;
 
 Round::Counts CountExtension(Outcome outcome) {
-  switch (outcome) {
-    case Outcome::kGranted:
-      return Round::Counts::kAsGrant;
-    case Outcome::kNotHeld:
-      return Has(Safeguard::kRepairsDoNotVote) ? Round::Counts::kAsDenial : Round::Counts::kAsGrant;
-    case Outcome::kHeld:
-      return Round::Counts::kAsDenial;
-    case Outcome::kStaleFence:
-    case Outcome::kError:
-    case Outcome::kTimeout:
-    case Outcome::kQuarantined:
-      return Round::Counts::kAsUnknown;
-  }
-  return Round::Counts::kAsUnknown;
+  return Round::CountVote(outcome, Has(Safeguard::kRepairsDoNotVote) ? Round::Counts::kAsDenial
+                                                                     : Round::Counts::kAsGrant);
 }
 
 // Ignores the answers to repairs: the next extension detects a failed repair.

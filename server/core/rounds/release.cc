@@ -14,19 +14,7 @@ namespace {
 constexpr int kMaxSeals = 4;
 
 Round::Counts CountRelease(Outcome outcome) {
-  switch (outcome) {
-    case Outcome::kGranted:
-      return Round::Counts::kAsGrant;
-    case Outcome::kHeld:
-    case Outcome::kNotHeld:
-      return Round::Counts::kAsDenial;
-    case Outcome::kStaleFence:
-    case Outcome::kError:
-    case Outcome::kTimeout:
-    case Outcome::kQuarantined:
-      return Round::Counts::kAsUnknown;
-  }
-  return Round::Counts::kAsUnknown;
+  return Round::CountVote(outcome, Round::Counts::kAsDenial);
 }
 
 FencingToken FirstSeal(const Environment& env, const ReleaseCommand& command) {

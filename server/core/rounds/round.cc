@@ -40,6 +40,23 @@ std::shared_ptr<Round> Round::StartOneFirst(const Environment& env, Rule rule, S
   return round;
 }
 
+Round::Counts Round::CountVote(Outcome outcome, Counts not_held) {
+  switch (outcome) {
+    case Outcome::kGranted:
+      return Counts::kAsGrant;
+    case Outcome::kHeld:
+      return Counts::kAsDenial;
+    case Outcome::kNotHeld:
+      return not_held;
+    case Outcome::kStaleFence:
+    case Outcome::kError:
+    case Outcome::kTimeout:
+    case Outcome::kQuarantined:
+      return Counts::kAsUnknown;
+  }
+  return Counts::kAsUnknown;
+}
+
 void Round::Ask(NodeIndex node) {
   nodes_[node].asked = true;
   send_(*env_.nodes[node], shared_from_this());

@@ -18,6 +18,8 @@ class Round final : public ReplySink, public std::enable_shared_from_this<Round>
   // How an outcome counts in this kind of round.
   enum class Counts { kAsGrant, kAsDenial, kAsUnknown };
   using Rule = Counts (*)(Outcome);
+  // The rule that all kinds of rounds share. They differ in how they count a node without the key.
+  [[nodiscard]] static Counts CountVote(Outcome outcome, Counts not_held);
   using Send = std::function<void(Node&, std::shared_ptr<ReplySink>)>;
 
   // Receives the verdict once, and then every later answer. The round keeps it alive until the last

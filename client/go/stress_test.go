@@ -19,7 +19,7 @@ func realDaemon(t *testing.T) string {
 		t.Skip("REDLOCKD does not name a daemon")
 	}
 	socket := "unix:" + filepath.Join(t.TempDir(), "socket")
-	daemon := exec.Command(program, "--dev", "--listen", socket, "--log-level", "error")
+	daemon := exec.Command(program, "--dev", "--listen", socket, "--log-level", "error", "--node-timeout", "2s")
 	if err := daemon.Start(); err != nil {
 		t.Fatal(err)
 	}

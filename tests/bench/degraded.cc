@@ -19,7 +19,8 @@ struct Settings {
 };
 
 struct Set {
-  explicit Set(std::string what) : name(std::move(what)), nodes(3), daemon(nodes.servers()) {}
+  explicit Set(std::string what)
+      : name(std::move(what)), nodes(3), daemon(nodes.servers(), {"--node-timeout", "50ms"}) {}
 
   std::string name;
   Nodes nodes;

@@ -30,6 +30,7 @@ class Daemons:
         self.ports = [free_port() for _ in range(2)]
         self.commands = [
             [os.environ["REDLOCKD"], "--listen", f"127.0.0.1:{port}", "--log-level", "error",
+             "--node-timeout", "2s",
              *(word for node in nodes for word in ("--node", f"redis://127.0.0.1:{node}"))]
             for port in self.ports]
         self.processes = [subprocess.Popen(command) for command in self.commands]

@@ -60,7 +60,7 @@ class World:
                               "--dir", directory], stdout=subprocess.DEVNULL) for port in self.nodes]
         self.processes.append(subprocess.Popen(
             [f"{BUILD}/server/redlockd", "--listen", self.address, "--log-level", "error",
-             *(f"--node=redis://127.0.0.1:{port}" for port in self.nodes)]))
+             "--node-timeout", "2s", *(f"--node=redis://127.0.0.1:{port}" for port in self.nodes)]))
         outside = {name: value for name, value in os.environ.items() if not name.startswith("REDLOCK")}
         self.environment = dict(
             outside, REDLOCK_SERVER=self.address, PYTHONDONTWRITEBYTECODE="1",

@@ -63,7 +63,8 @@ class AccessTest(unittest.TestCase):
 
     def start(self, *arguments):
         self.port = free_port()
-        command = [REDLOCKD, "--listen", f"127.0.0.1:{self.port}", "--log-level", "warning", *arguments]
+        command = [REDLOCKD, "--listen", f"127.0.0.1:{self.port}", "--log-level", "warning",
+                   "--node-timeout", "2s", *arguments]
         for node in self.nodes.ports:
             command += ["--node", f"redis://127.0.0.1:{node}"]
         self.daemon = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)

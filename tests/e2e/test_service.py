@@ -112,7 +112,7 @@ class ServiceTest(unittest.TestCase):
         port = free_port()
         self.address = f"127.0.0.1:{port}"
         self.metrics_port = free_port()
-        command = [REDLOCKD, "--listen", self.address, "--log-level", "warning",
+        command = [REDLOCKD, "--listen", self.address, "--log-level", "warning", "--node-timeout", "2s",
                    "--metrics-listen", f"127.0.0.1:{self.metrics_port}"]
         for node in self.nodes.ports:
             command += ["--node", f"redis://127.0.0.1:{node}"]

@@ -45,6 +45,7 @@ before(async () => {
   server = `127.0.0.1:${await freePort()}`;
   httpPort = await freePort();
   start(REDLOCKD, '--listen', server, '--metrics-listen', `127.0.0.1:${httpPort}`,
+    '--node-timeout', '2s',
     ...nodePorts.flatMap((port) => ['--node', `redis://127.0.0.1:${port}`]));
   browser = await chromium.launch({ executablePath: '/usr/bin/chromium', args: ['--no-sandbox'] });
   page = await browser.newPage({ viewport: { width: 360, height: 740 } });

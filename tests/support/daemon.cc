@@ -2,6 +2,7 @@
 
 #include <sys/wait.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstdio>
@@ -14,7 +15,9 @@
 namespace redlock::testing {
 namespace {
 constexpr int kUnreachable = 6;  // redlockctl's exit status
-}
+// On a busy machine, a node can take longer than the daemon's default to answer.
+constexpr const char* kNodeTimeout = "1s";
+}  // namespace
 
 // The environment can select another build of the daemon, to compare two builds.
 const std::string kRedlockd =
@@ -45,6 +48,9 @@ Daemon::Daemon(const std::vector<std::unique_ptr<RedisServer>>& nodes,
   std::vector<std::string> command = {kRedlockd, "--listen", address_};
   for (const auto& node : nodes) {
     command.insert(command.end(), {"--node", "redis://127.0.0.1:" + std::to_string(node->port())});
+  }
+  if (std::ranges::find(more_arguments, "--node-timeout") == more_arguments.end()) {
+    command.insert(command.end(), {"--node-timeout", kNodeTimeout});
   }
   command.insert(command.end(), more_arguments.begin(), more_arguments.end());
   process_ = std::make_unique<Process>(command, directory_.path() + "/log");

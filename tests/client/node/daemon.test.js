@@ -49,7 +49,7 @@ before(async () => {
   nodes = ports.map((port) => run('redis-server', [
     '--port', String(port), '--bind', '127.0.0.1', '--save', '', '--dir', directory]));
   for (const port of [await freePort(), await freePort()]) {
-    const args = ['--listen', `127.0.0.1:${port}`, '--log-level', 'error',
+    const args = ['--listen', `127.0.0.1:${port}`, '--log-level', 'error', '--node-timeout', '2s',
       ...ports.flatMap((node) => ['--node', `redis://127.0.0.1:${node}`])];
     daemons.push({ port, args });
     begin(daemons.at(-1));

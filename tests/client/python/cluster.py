@@ -29,7 +29,8 @@ class Cluster:
         nodes = [word for port in ports for word in ("--node", f"redis://127.0.0.1:{port}")]
         self.endpoints = [f"127.0.0.1:{_free_port()}" for _ in range(daemons)]
         self.daemons = [subprocess.Popen(
-            [os.environ["REDLOCKD"], "--listen", endpoint, "--log-level", "error", *nodes])
+            [os.environ["REDLOCKD"], "--listen", endpoint, "--log-level", "error",
+             "--node-timeout", "2s", *nodes])
             for endpoint in self.endpoints]
         self._processes += self.daemons
         self._channels = [grpc.insecure_channel(endpoint) for endpoint in self.endpoints]

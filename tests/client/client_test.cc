@@ -50,7 +50,7 @@ class ClientTest : public ::testing::Test {
   std::optional<Client> client;
 };
 
-TEST_F(ClientTest, TheLifeOfALock) {
+TEST_F(ClientTest, AcquiresExtendsAndReleasesALock) {
   Options options = To({first->address()});
   options.grace = seconds(100);
   Open(options);
@@ -73,7 +73,7 @@ TEST_F(ClientTest, TheLifeOfALock) {
   EXPECT_EQ(Holding("key"), 0);
 }
 
-TEST_F(ClientTest, IsTrustedNoLongerThanTheGraceAfterTheLastSign) {
+TEST_F(ClientTest, TrustLastsAtMostTheGraceAfterTheLastAnsweredMessage) {
   Options options = To({first->address()});
   options.grace = seconds(2);
   auto lock = Open(options).acquire("key");
@@ -99,7 +99,7 @@ TEST_F(ClientTest, TheLocksOfACrashedClientAreFreeAfterTheGrace) {
   EXPECT_LT(Clock::now() - begun, seconds(7)) << "far less than the TTL";
 }
 
-TEST_F(ClientTest, IsReleasedByItsDestructor) {
+TEST_F(ClientTest, ALockIsReleasedByItsDestructor) {
   Open();
   {
     const auto lock = client->acquire("key");
@@ -118,7 +118,7 @@ TEST_F(ClientTest, IsReleasedByItsDestructor) {
   EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }));
 }
 
-TEST_F(ClientTest, OneTryTellsWhenTheLockMayBeFree) {
+TEST_F(ClientTest, ASingleTryReportsWhenTheLockMayBeFree) {
   Open();
   const auto lock = client->acquire("key", {.ttl = seconds(10)});
   ASSERT_TRUE(lock);
@@ -128,7 +128,7 @@ TEST_F(ClientTest, OneTryTellsWhenTheLockMayBeFree) {
   EXPECT_GT(second.error().retry_after, seconds(5));
 }
 
-TEST_F(ClientTest, WaitsInTurnAndTellsThePosition) {
+TEST_F(ClientTest, WaitersAreServedInOrderAndLearnTheirPosition) {
   Open();
   auto lock = client->acquire("key");
   ASSERT_TRUE(lock);
@@ -148,7 +148,7 @@ TEST_F(ClientTest, WaitsInTurnAndTellsThePosition) {
   }
 }
 
-TEST_F(ClientTest, GivesUpWhenTheWaitIsOver) {
+TEST_F(ClientTest, GivesUpWhenTheWaitEnds) {
   Open();
   const auto lock = client->acquire("key");
   ASSERT_TRUE(lock);
@@ -159,7 +159,7 @@ TEST_F(ClientTest, GivesUpWhenTheWaitIsOver) {
   EXPECT_GE(Clock::now() - begun, milliseconds(200));
 }
 
-TEST_F(ClientTest, GivesUpWhenToldTo) {
+TEST_F(ClientTest, GivesUpWhenAStopIsRequested) {
   Open();
   auto lock = client->acquire("key");
   ASSERT_TRUE(lock);
@@ -176,7 +176,7 @@ TEST_F(ClientTest, GivesUpWhenToldTo) {
   EXPECT_TRUE(Eventually([this] { return Holding("key") + Holding("other") == 0; }));
 }
 
-TEST_F(ClientTest, WithLockReleasesWhateverHappens) {
+TEST_F(ClientTest, WithLockReleasesEvenIfTheFunctionThrows) {
   Open();
   const auto seven = client->with_lock("key", {}, [this](const Lock& lock) {
     EXPECT_TRUE(lock.held());
@@ -191,7 +191,7 @@ TEST_F(ClientTest, WithLockReleasesWhateverHappens) {
   EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }));
 }
 
-TEST_F(ClientTest, BadInputIsNamed) {
+TEST_F(ClientTest, InvalidInputIsReported) {
   Open();
   const auto no_key = client->acquire("");
   EXPECT_EQ(no_key.error().reason, Reason::kInvalidArgument);
@@ -203,18 +203,18 @@ TEST_F(ClientTest, BadInputIsNamed) {
   EXPECT_THROW((void)client->acquire("").value(), LockError);
 }
 
-TEST_F(ClientTest, ADaemonThatIsNotThereIsToldAtOnce) {
+TEST_F(ClientTest, AnUnreachableDaemonIsReportedAtOnce) {
   const auto lock = Open(To({"127.0.0.1:1"})).acquire("key");
   ASSERT_FALSE(lock);
   EXPECT_EQ(lock.error().reason, Reason::kUnreachable);
   EXPECT_NE(lock.error().message.find("127.0.0.1:1"), std::string::npos) << lock.error().message;
 }
 
-TEST_F(ClientTest, ASecondEndpointIsUsedWhereTheFirstIsNotThere) {
+TEST_F(ClientTest, TheSecondEndpointIsUsedIfTheFirstIsUnreachable) {
   EXPECT_TRUE(Open(To({"127.0.0.1:1", first->address()})).acquire("key"));
 }
 
-TEST_F(ClientTest, LocksGoAlongWhenTheirDaemonIsKilled) {
+TEST_F(ClientTest, LocksMoveToAnotherDaemonWhenTheirDaemonIsKilled) {
   Daemon second(nodes);
   Open(To({first->address(), second.address()}));
   auto lock = client->acquire("key", {.ttl = seconds(6)});
@@ -234,7 +234,7 @@ TEST_F(ClientTest, LocksGoAlongWhenTheirDaemonIsKilled) {
   EXPECT_EQ(Holding("key"), 0);
 }
 
-TEST_F(ClientTest, LocksAndWaitersGoAlongWhenTheirDaemonIsDrained) {
+TEST_F(ClientTest, LocksAndWaitersMoveWhenTheirDaemonIsDrained) {
   Daemon second(nodes);
   Open(To({first->address(), second.address()}));
   auto lock = client->acquire("key", {.ttl = seconds(4)});
@@ -313,7 +313,7 @@ class LateDaemon final : public v1::LockService::Service {
   std::unique_ptr<grpc::Server> server_;
 };
 
-TEST_F(ClientTest, ALateRefusalByADrainedDaemonDoesNotDisturbTheNext) {
+TEST_F(ClientTest, ALateRefusalByADrainedDaemonIsIgnored) {
   LateDaemon late;
   Client holder(To({first->address()}));
   auto held = holder.acquire("key");
@@ -333,7 +333,7 @@ TEST_F(ClientTest, ALateRefusalByADrainedDaemonDoesNotDisturbTheNext) {
   EXPECT_TRUE(lock) << lock.error().message;
 }
 
-TEST_F(ClientTest, ADaemonThatComesBackGetsTheLocksAgain) {
+TEST_F(ClientTest, LocksAreAdoptedByTheirRestartedDaemon) {
   const std::string address = first->address();
   Open();
   auto lock = client->acquire("key", {.ttl = seconds(10)});
@@ -346,7 +346,7 @@ TEST_F(ClientTest, ADaemonThatComesBackGetsTheLocksAgain) {
   EXPECT_TRUE(lock->held()) << lock->loss()->message;
 }
 
-TEST_F(ClientTest, LossIsToldBeforeTheValidityEndsWhereNoDaemonIsLeft) {
+TEST_F(ClientTest, LossIsSignalledBeforeTheValidityEndsIfNoDaemonAnswers) {
   Open();
   auto lock = client->acquire("key", {.ttl = seconds(3), .margin = milliseconds(700)});
   ASSERT_TRUE(lock);
@@ -362,7 +362,7 @@ TEST_F(ClientTest, LossIsToldBeforeTheValidityEndsWhereNoDaemonIsLeft) {
   first->process().Signal(SIGCONT);
 }
 
-TEST_F(ClientTest, LossIsToldWhereAnotherTookTheLock) {
+TEST_F(ClientTest, LossIsSignalledAfterAForcedRelease) {
   Open();
   auto lock = client->acquire("key", {.ttl = seconds(2)});
   ASSERT_TRUE(lock);
@@ -373,7 +373,7 @@ TEST_F(ClientTest, LossIsToldWhereAnotherTookTheLock) {
 }
 
 // The old daemon was cut off for longer than a TTL, and another client has held the lock since.
-TEST_F(ClientTest, ALockThatAnotherHadMeanwhileIsNotTakenAlong) {
+TEST_F(ClientTest, ALockThatWasReleasedMeanwhileIsNotReacquiredByAMove) {
   Daemon second(nodes);
   Open(To({first->address(), second.address()}));
   auto lock = client->acquire("key", {.ttl = seconds(8)});
@@ -387,7 +387,7 @@ TEST_F(ClientTest, ALockThatAnotherHadMeanwhileIsNotTakenAlong) {
       << "what was taken afresh by mistake is given back";
 }
 
-TEST_F(ClientTest, DestroyingTheClientReleasesAndTellsEverybody) {
+TEST_F(ClientTest, DestroyingTheClientReleasesItsLocksAndFailsPendingCalls) {
   Open();
   auto lock = client->acquire("key");
   ASSERT_TRUE(lock);
@@ -400,7 +400,7 @@ TEST_F(ClientTest, DestroyingTheClientReleasesAndTellsEverybody) {
   EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }));
 }
 
-TEST_F(ClientTest, ManyThreadsShareIt) {
+TEST_F(ClientTest, ManyThreadsShareOneClient) {
   Open();
   std::atomic<int> inside = 0;
   std::atomic<int> turns = 0;
@@ -421,7 +421,7 @@ TEST_F(ClientTest, ManyThreadsShareIt) {
   EXPECT_EQ(turns, 400);
 }
 
-TEST_F(ClientTest, SaysWhoItIs) {
+TEST_F(ClientTest, SendsItsBearerToken) {
   const redlock::testing::TemporaryDirectory directory;
   const std::string made =
       redlock::testing::Shell(redlock::testing::kRedlockctl + " token me --output json").output;

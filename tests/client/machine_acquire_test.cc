@@ -6,7 +6,7 @@ namespace {
 
 // --- Acquire
 
-TEST_F(MachineLocksTest, TokensAreMadeOfRandomBits) {
+TEST_F(MachineLocksTest, TokensAreRandom) {
   const std::string token = Hold("a")->token();
   EXPECT_EQ(token.size(), 35U);
   EXPECT_EQ(token.substr(0, 3), "rl-");
@@ -71,7 +71,7 @@ TEST_F(MachineLocksTest, AnAcquireWithTheCallersTokenIsSentAgainAndThenAdopted) 
   EXPECT_EQ(leases[call]->fencing_token(), 30U);
 }
 
-TEST_F(MachineLocksTest, AnOverloadedDaemonIsAskedAgainExceptForASingleTry) {
+TEST_F(MachineLocksTest, OverloadedIsRetriedExceptForASingleTry) {
   const CallId once = Acquire({.key = "k", .ttl = seconds(30), .wait = Duration{}});
   Flush();
   EXPECT_TRUE(Last<AcquireRequest>().body.single_try);
@@ -94,7 +94,7 @@ TEST_F(MachineLocksTest, AnOverloadedDaemonIsAskedAgainExceptForASingleTry) {
   EXPECT_TRUE(leases.contains(waiting));
 }
 
-TEST_F(MachineLocksTest, AGrantThatComesTooLateIsReleased) {
+TEST_F(MachineLocksTest, AGrantThatArrivesTooLateIsReleased) {
   const CallId call = Acquire({.key = "k", .ttl = seconds(1)});
   Flush();
   const Duration made = DaemonClock();
@@ -115,7 +115,7 @@ TEST_F(MachineLocksTest, TheQueuePositionIsReported) {
   EXPECT_EQ(queued.size(), 1U);
 }
 
-TEST_F(MachineLocksTest, BadValuesFailOnlyTheirOwnCall) {
+TEST_F(MachineLocksTest, InvalidValuesFailOnlyTheirOwnCall) {
   const auto lease = Hold();
   const std::vector<std::pair<AcquireCommand, std::string>> bad = {
       {{.key = "", .ttl = seconds(1)}, "key"},
@@ -201,7 +201,7 @@ TEST_F(MachineLocksTest, AnAbandonedSessionEndsACancellationWithARelease) {
   }
 }
 
-TEST_F(MachineLocksTest, WhatAnAbandonedDaemonMayHaveGrantedIsReleasedWhenTheCallerGivesUp) {
+TEST_F(MachineLocksTest, AGrantByAnAbandonedDaemonIsReleasedWhenTheCallerGivesUp) {
   const CallId call = Acquire({.key = "k", .ttl = seconds(30), .token = "mine"});
   Flush();
   Draining();
@@ -227,7 +227,7 @@ TEST_F(MachineLocksTest, GivingUpDuringTheAdoptionReleasesTheLock) {
   EXPECT_TRUE(leases.empty());
 }
 
-TEST_F(MachineLocksTest, TheTimeToWaitEndsWithTheReasonOfTheDelay) {
+TEST_F(MachineLocksTest, AWaitThatTimesOutReportsTheReasonForTheDelay) {
   const CallId held = Acquire({.key = "k", .ttl = seconds(30), .wait = seconds(1)});
   Flush();
   Live(seconds(1));

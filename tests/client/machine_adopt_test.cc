@@ -32,7 +32,7 @@ TEST_F(MachineLocksTest, EveryHeldLockIsAdoptedByTheNextDaemon) {
   EXPECT_TRUE(lost.empty());
 }
 
-TEST_F(MachineLocksTest, TheSequenceGrowsWithEveryAdoptionToWhicheverDaemonItGoes) {
+TEST_F(MachineLocksTest, TheSequenceGrowsWithEveryAdoptionAtAnyDaemon) {
   const auto lease = Hold();
   for (std::uint64_t sequence = 9; sequence < 13; ++sequence) {
     Move();
@@ -72,7 +72,7 @@ TEST_F(MachineLocksTest, AnswersToAdoptionsByAbandonedDaemonsAreIgnored) {
   EXPECT_EQ(Count<ReleaseRequest>(), 0U) << "what is held is not released";
 }
 
-TEST_F(MachineLocksTest, ALockThatIsNotHeldAnyMoreIsLost) {
+TEST_F(MachineLocksTest, ALockThatIsNoLongerHeldIsLost) {
   const auto lease = Hold();
   Move();
   Refuse(Last<AdoptRequest>().id, Reason::kLockNotHeld);
@@ -83,7 +83,7 @@ TEST_F(MachineLocksTest, ALockThatIsNotHeldAnyMoreIsLost) {
   EXPECT_EQ(Count<AdoptRequest>(), 1U);
 }
 
-TEST_F(MachineLocksTest, AnAdoptionIsTriedForAsLongAsTheLockIsTrusted) {
+TEST_F(MachineLocksTest, AnAdoptionIsRetriedWhileTheLockIsTrusted) {
   const auto lease = Hold();
   Move();
   while (lost.empty()) {
@@ -104,7 +104,7 @@ TEST_F(MachineLocksTest, AnAdoptionIsTriedForAsLongAsTheLockIsTrusted) {
   EXPECT_EQ(Count<ReleaseRequest>(), 1U);
 }
 
-TEST_F(MachineLocksTest, TrustThatIsFrozenIsNotRaisedByEventsOfTheNextDaemon) {
+TEST_F(MachineLocksTest, FrozenTrustIsNotRaisedByEventsOfTheNextDaemon) {
   const auto lease = Hold();
   const TimePoint frozen = lease->TrustedUntil();
   Pass(milliseconds(500));
@@ -135,7 +135,7 @@ TEST_F(MachineLocksTest, AnExtensionRaisesTheValidity) {
   EXPECT_FALSE(Trusted(lease));
 }
 
-TEST_F(MachineLocksTest, AnExtensionFollowsTheAdoption) {
+TEST_F(MachineLocksTest, AnExtensionWaitsForTheAdoption) {
   const auto lease = Hold();
   Draining();
   const CallId before = Extend(lease);

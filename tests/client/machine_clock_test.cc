@@ -13,11 +13,11 @@ Duration DaemonTime(TimePoint now, int per_mille) {
   return seconds(5'000) + passed + passed / 1'000 * per_mille;
 }
 
-TEST(ClockAnchor, DatesNothingBeforeAnAnswer) {
+TEST(ClockAnchor, GivesNoBoundBeforeAnAnswer) {
   EXPECT_EQ(ClockAnchor().MadeAt(seconds(1)), std::nullopt);
 }
 
-TEST(ClockAnchor, KeepsThePairThatDatesLatest) {
+TEST(ClockAnchor, KeepsThePairWithTheLatestBound) {
   ClockAnchor anchor;
   const TimePoint start(seconds(100));
   anchor.OnAnswer(start, seconds(10));
@@ -120,7 +120,7 @@ class TrustAgainstTheTruth : public MachineTest, public ::testing::WithParamInte
   TimePoint silent_at = kNever, expires_at{};
 };
 
-TEST_P(TrustAgainstTheTruth, TheClientIsNeverTheLastToKnow) {
+TEST_P(TrustAgainstTheTruth, TheClientNeverTrustsALockThatMayHaveEnded) {
   int trusted = 0;
   for (int schedule = 0; schedule < 200; ++schedule) {
     chance.seed(static_cast<std::uint64_t>(GetParam() * 1'000 + schedule));

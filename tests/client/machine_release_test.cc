@@ -52,7 +52,7 @@ TEST_F(MachineLocksTest, AReleaseWithoutAnAnswerIsSentAgain) {
       << "the first copy may yet arrive, and would end a later hold by this token";
 }
 
-TEST_F(MachineLocksTest, ALateAdoptionOfAReleasedLockLeavesTheCallersTokenAlone) {
+TEST_F(MachineLocksTest, ALateAdoptionOfAReleasedLockDoesNotReleaseTheCallersToken) {
   const auto lease = Hold({.key = "k", .ttl = seconds(30), .token = "mine"});
   Move();
   const auto adoption = Last<AdoptRequest>();
@@ -88,7 +88,7 @@ TEST_F(MachineLocksTest, AReleaseOfALockThatTheDaemonDoesNotKnowFails) {
   EXPECT_FAILED(call, Reason::kLockNotHeld);
 }
 
-TEST_F(MachineLocksTest, TheCallerOfAReleaseWaitsForTwoSecondsAndTheReleaseGoesOn) {
+TEST_F(MachineLocksTest, TheCallerOfAReleaseWaitsUpToTwoSecondsAndTheReleaseContinues) {
   const auto lease = Hold();
   Break();
   const CallId call = Release(lease);
@@ -107,7 +107,7 @@ TEST_F(MachineLocksTest, TheCallerOfAReleaseWaitsForTwoSecondsAndTheReleaseGoesO
   EXPECT_EQ(Count<ReleaseRequest>(), 1U) << "the lock has expired";
 }
 
-TEST_F(MachineLocksTest, AReleaseThatIsRefusedForLoadIsSentAgain) {
+TEST_F(MachineLocksTest, AReleaseRefusedAsOverloadedIsRetried) {
   const CallId call = Release(Hold());
   Refuse(Last<ReleaseRequest>().id, Reason::kOverloaded);
   Live(milliseconds(50));
@@ -133,7 +133,7 @@ TEST_F(MachineLocksTest, ReleasingALockThatIsAboutToBeLostReleasesItAtOnce) {
 
 // --- Close
 
-TEST_F(MachineLocksTest, ClosingReleasesEverythingByOneMessage) {
+TEST_F(MachineLocksTest, ClosingReleasesEverythingWithOneMessage) {
   const auto lease = Hold();
   const CallId waiting = Acquire("other");
   Flush();
@@ -155,12 +155,12 @@ TEST_F(MachineLocksTest, ClosingReleasesEverythingByOneMessage) {
   EXPECT_FAILED(release, Reason::kLockNotHeld);
 }
 
-TEST_F(MachineLocksTest, ClosingWithNothingToReleaseIsAtOnce) {
+TEST_F(MachineLocksTest, ClosingWithNothingToReleaseIsImmediate) {
   Close();
   EXPECT_TRUE(closed);
 }
 
-TEST_F(MachineLocksTest, ClosingDuringAMoveReleasesOneByOne) {
+TEST_F(MachineLocksTest, ClosingDuringAMoveReleasesLocksOneByOne) {
   const auto adopted = Hold("adopted");
   const auto not_yet = Hold("not yet");
   Move();
@@ -176,7 +176,7 @@ TEST_F(MachineLocksTest, ClosingDuringAMoveReleasesOneByOne) {
   EXPECT_TRUE(closed);
 }
 
-TEST_F(MachineLocksTest, ClosingWithoutASessionWaitsForTheNext) {
+TEST_F(MachineLocksTest, ClosingWithoutASessionWaitsForTheNextSession) {
   const auto lease = Hold();
   Draining();
   Close();
@@ -212,7 +212,7 @@ TEST_F(MachineLocksTest, ClosingDoesNotWaitForTheReleaseOfALostLock) {
   EXPECT_TRUE(closed);
 }
 
-TEST_F(MachineLocksTest, ClosingTakesTwoSecondsAtMost) {
+TEST_F(MachineLocksTest, ClosingTakesAtMostTwoSeconds) {
   (void)Hold();
   const CallId release = Release(Hold("other"));
   Break();

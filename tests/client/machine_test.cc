@@ -6,7 +6,7 @@ namespace {
 
 // --- One client, one Session
 
-TEST_F(MachineTest, TheFirstMessageHasTheGraceAndAPingAndNothingElse) {
+TEST_F(MachineTest, TheFirstMessageContainsOnlyTheGraceAndAPing) {
   (void)Acquire();
   ASSERT_EQ(sent.size(), 1U);
   EXPECT_EQ(sent[0].request.disconnect_grace, seconds(5));
@@ -19,7 +19,7 @@ TEST_F(MachineTest, TheFirstMessageHasTheGraceAndAPingAndNothingElse) {
   EXPECT_EQ(sent[1].request.disconnect_grace, std::nullopt);
 }
 
-TEST_F(MachineTest, OperationsThatComeDuringAWriteShareTheNextMessage) {
+TEST_F(MachineTest, OperationsIssuedDuringAWriteShareTheNextMessage) {
   Ready();
   (void)Acquire("first");
   for (int i = 0; i < 1'500; ++i) (void)Acquire("k" + std::to_string(i));
@@ -69,7 +69,7 @@ TEST_F(MachineTest, EndpointsAreTriedInTurnAndThenWithPauses) {
   }
 }
 
-TEST_F(MachineTest, AnEndpointThatDoesNotAnswerIsLeftAfterTwoSeconds) {
+TEST_F(MachineTest, AnEndpointThatDoesNotAnswerIsAbandonedAfterTwoSeconds) {
   Written();
   Pass(milliseconds(1'999));
   EXPECT_EQ(opened, 1);
@@ -78,7 +78,7 @@ TEST_F(MachineTest, AnEndpointThatDoesNotAnswerIsLeftAfterTwoSeconds) {
   EXPECT_TRUE(cancelled.contains(1));
 }
 
-TEST_F(MachineTest, WithLocksAtStakeAllEndpointsAreTriedWithinHalfOfTheGrace) {
+TEST_F(MachineTest, WhileLocksAreHeldAllEndpointsAreTriedWithinHalfTheGrace) {
   Start({.endpoints = {"a", "b", "c", "d", "e"}});
   Ready();
   (void)Hold();
@@ -89,7 +89,7 @@ TEST_F(MachineTest, WithLocksAtStakeAllEndpointsAreTriedWithinHalfOfTheGrace) {
   EXPECT_EQ(opened - before, 4);
 }
 
-TEST_F(MachineTest, ADaemonThatHasNeverBeenThereFailsWaitersOnceAllEndpointsWereTried) {
+TEST_F(MachineTest, WaitersFailOnceAllEndpointsWereTriedIfNoDaemonEverAnswered) {
   const CallId waiting = Acquire();
   Break();
   EXPECT_FALSE(failed.contains(waiting));
@@ -97,7 +97,7 @@ TEST_F(MachineTest, ADaemonThatHasNeverBeenThereFailsWaitersOnceAllEndpointsWere
   EXPECT_FAILED(waiting, Reason::kUnreachable);
 }
 
-TEST_F(MachineTest, WaitersStayThroughAnOutageAndSingleTriesDoNot) {
+TEST_F(MachineTest, WaitersSurviveAnOutageAndSingleTriesFail) {
   Ready();
   Break();
   const CallId waiting = Acquire();
@@ -112,7 +112,7 @@ TEST_F(MachineTest, WaitersStayThroughAnOutageAndSingleTriesDoNot) {
   EXPECT_TRUE(leases.contains(waiting));
 }
 
-TEST_F(MachineTest, ARefusalOfTheCallerFailsEverything) {
+TEST_F(MachineTest, AnAuthenticationErrorFailsAllCalls) {
   Ready();
   const CallId waiting = Acquire();
   machine->OnEnded(session, {Reason::kUnauthenticated, "who is there?"});
@@ -120,7 +120,7 @@ TEST_F(MachineTest, ARefusalOfTheCallerFailsEverything) {
   EXPECT_FAILED(waiting, Reason::kUnauthenticated);
 }
 
-TEST_F(MachineTest, DaemonsThatOnlySayThatTheyDrainAreNotAskedWithoutAPause) {
+TEST_F(MachineTest, DaemonsThatAlwaysDrainAreNotRetriedWithoutAPause) {
   for (int i = 0; i < 2; ++i) {
     Ready();
     Draining();
@@ -132,7 +132,7 @@ TEST_F(MachineTest, DaemonsThatOnlySayThatTheyDrainAreNotAskedWithoutAPause) {
 
 // --- Keeping a Session
 
-TEST_F(MachineTest, PingsWhenNothingElseIsSentForAQuarterOfTheGrace) {
+TEST_F(MachineTest, PingsIfNothingElseIsSentForAQuarterOfTheGrace) {
   Ready();
   const std::size_t before = sent.size();
   Pass(milliseconds(1'249));
@@ -147,7 +147,7 @@ TEST_F(MachineTest, PingsWhenNothingElseIsSentForAQuarterOfTheGrace) {
 }
 
 // Unanswered operations are not a sign of life.
-TEST_F(MachineTest, PingsAlsoWhileOperationsGoUnanswered) {
+TEST_F(MachineTest, PingsEvenWhileOperationsAreUnanswered) {
   Ready();
   for (int i = 0; i < 20; ++i) {
     (void)Acquire("k" + std::to_string(i));
@@ -172,7 +172,7 @@ TEST_F(MachineTest, ASilentDaemonIsAbandonedAfterAThirdOfTheGrace) {
   EXPECT_EQ(lease->TrustedUntil(), until) << "frozen";
 }
 
-TEST_F(MachineTest, ASilentDaemonIsAbandonedAfterTwoSecondsAtMost) {
+TEST_F(MachineTest, ASilentDaemonIsAbandonedAfterAtMostTwoSeconds) {
   Start({.endpoints = {"a"}, .grace = seconds(60)});
   Ready();
   Pass(seconds(15));
@@ -183,7 +183,7 @@ TEST_F(MachineTest, ASilentDaemonIsAbandonedAfterTwoSecondsAtMost) {
   EXPECT_TRUE(cancelled.contains(1));
 }
 
-TEST_F(MachineTest, AClientThatWasHeldUpWaitsOnceMore) {
+TEST_F(MachineTest, AStalledClientWaitsOnceMore) {
   Ready();
   Pass(milliseconds(1'250));
   const auto ping = Last<PingRequest>();
@@ -204,7 +204,7 @@ TEST_F(MachineTest, AClientThatWasHeldUpWaitsOnceMore) {
 
 // --- Abandoned
 
-TEST_F(MachineTest, WhatArrivesOverAnAbandonedSessionIsIgnored) {
+TEST_F(MachineTest, MessagesOfAnAbandonedSessionAreIgnored) {
   Ready();
   const auto lease = Hold();
   const CallId waiting = Acquire("other");
@@ -228,7 +228,7 @@ TEST_F(MachineTest, WhatArrivesOverAnAbandonedSessionIsIgnored) {
   EXPECT_TRUE(failed.empty());
 }
 
-TEST_F(MachineTest, WhatAnAbandonedDaemonReportsOfALockIsIgnoredAfterItsAdoptionToo) {
+TEST_F(MachineTest, EventsOfAnAbandonedSessionAreIgnoredAfterTheAdoptionToo) {
   Ready();
   const auto lease = Hold();
   const SessionId old = session;
@@ -247,7 +247,7 @@ TEST_F(MachineTest, WhatAnAbandonedDaemonReportsOfALockIsIgnoredAfterItsAdoption
   EXPECT_EQ(opened, 2);
 }
 
-TEST_F(MachineTest, DrainingAsAReasonMovesTheClientToo) {
+TEST_F(MachineTest, DrainingAsAReasonAlsoMovesTheClient) {
   Ready();
   const CallId waiting = Acquire();
   Flush();
@@ -260,7 +260,7 @@ TEST_F(MachineTest, DrainingAsAReasonMovesTheClientToo) {
   EXPECT_TRUE(leases.contains(waiting));
 }
 
-TEST_F(MachineTest, TheOtherAnswersOfTheMessageThatDrainsCount) {
+TEST_F(MachineTest, OtherAnswersInTheMessageWithDrainingCount) {
   Ready();
   const CallId first = Acquire("first");
   const CallId second = Acquire("second");

@@ -4,7 +4,7 @@
 namespace redlock::client {
 namespace {
 
-TEST_F(MachineTest, ASessionIsTrustedFromTheSendingOfTheLastMessageThatWasAnswered) {
+TEST_F(MachineTest, TrustCountsFromTheSendTimeOfTheLastAnsweredMessage) {
   Ready();
   const CallId call = Acquire();
   const TimePoint acquire_sent = clock.now;
@@ -68,7 +68,7 @@ TEST_F(MachineTest, AValidityCountsFromTheLatestBoundOfTheDaemonsClock) {
   EXPECT_GT(leases[call]->TrustedUntil(), ping_sent);
 }
 
-TEST_F(MachineTest, AnExtensionThatNobodyAskedForRaisesTheValidityFromItsOwnTime) {
+TEST_F(MachineTest, AnUnsolicitedExtensionRaisesTheValidityFromItsOwnTime) {
   Ready();
   const auto lease = Hold({.key = "k", .ttl = seconds(2)});
   const std::string token = lease->token();
@@ -95,7 +95,7 @@ TEST_F(MachineTest, AnExtensionThatNobodyAskedForRaisesTheValidityFromItsOwnTime
   EXPECT_EQ(lease->TrustedUntil(), until);
 }
 
-TEST_F(MachineTest, TheLossIsSignalledWhenTheMarginIsLeftAndTheReleaseFollowsAtTheEnd) {
+TEST_F(MachineTest, TheLossIsSignalledOneMarginBeforeTrustEndsAndTheReleaseFollows) {
   Ready();
   const auto lease = Hold({.key = "k", .ttl = seconds(2), .margin = milliseconds(300)});
   Live(milliseconds(1'000));
@@ -145,7 +145,7 @@ TEST_F(MachineTest, AReportedLossEndsTrustAtOnce) {
   EXPECT_FAILED(release, Reason::kLockNotHeld);
 }
 
-TEST_F(MachineTest, TheLossOfAnEarlierLeaseIsNotThatOfThePresentOne) {
+TEST_F(MachineTest, TheLossOfAnEarlierLeaseDoesNotAffectTheCurrentOne) {
   Ready();
   const auto lease = Hold();
   Message({.events = {{.type = EventType::kLost,
@@ -156,7 +156,7 @@ TEST_F(MachineTest, TheLossOfAnEarlierLeaseIsNotThatOfThePresentOne) {
   EXPECT_TRUE(Trusted(lease));
 }
 
-TEST_F(MachineTest, AfterASuspendTheClockComesBeforeWhatWaitsToBeRead) {
+TEST_F(MachineTest, AfterASuspendTheClockIsCheckedBeforeUnreadMessages) {
   Ready();
   const auto by_grace = Hold();
   Pass(milliseconds(1'250));
@@ -176,7 +176,7 @@ TEST_F(MachineTest, AfterASuspendTheClockComesBeforeWhatWaitsToBeRead) {
   EXPECT_FALSE(Trusted(by_validity));
 }
 
-TEST_F(MachineTest, AHeldUpClientReadsItsMessagesBeforeItCallsALockLost) {
+TEST_F(MachineTest, AStalledClientReadsItsMessagesBeforeItDeclaresALockLost) {
   Ready();
   const auto lease = Hold();
   Pass(milliseconds(1'250));

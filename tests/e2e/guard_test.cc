@@ -30,7 +30,7 @@ class GuardTest : public ServiceTest {
   }
 };
 
-TEST_F(GuardTest, ARestartedNodeWaitsForTheLongestTtl) {
+TEST_F(GuardTest, ARestartedNodeIsQuarantinedForTheLongestTtl) {
   StartDaemon({"--max-ttl", kMaxTtl});
   Restart(1);
   ASSERT_TRUE(BecomesQuarantined(1));
@@ -51,7 +51,7 @@ TEST_F(GuardTest, ARestartedNodeWaitsForTheLongestTtl) {
   EXPECT_TRUE(Eventually([&] { return nodes[1]->Cli("EXISTS other") == "1"; }));
 }
 
-TEST_F(GuardTest, ALockOnRestartedNodesCannotBeTakenTwice) {
+TEST_F(GuardTest, ALockOnRestartedNodesCannotBeAcquiredTwice) {
   StartDaemon({"--max-ttl", kMaxTtl});
   (void)MustAcquire(Wants("key", seconds(2)));
   Restart(0);
@@ -63,7 +63,7 @@ TEST_F(GuardTest, ALockOnRestartedNodesCannotBeTakenTwice) {
   (void)MustAcquire(Wants("key", seconds(1), -1));  // within the deadline
 }
 
-TEST_F(GuardTest, AFlushIsNoticedByTheNextGrant) {
+TEST_F(GuardTest, AFlushIsDetectedByTheNextGrant) {
   StartDaemon({"--max-ttl", kMaxTtl});
   (void)MustAcquire(Wants("key", seconds(2)));
   (void)nodes[0]->Cli("FLUSHALL");
@@ -82,7 +82,7 @@ TEST_F(GuardTest, AFlushIsNoticedByTheNextGrant) {
   EXPECT_NE(status.output.find("quarantine_left"), std::string::npos) << status.output;
 }
 
-TEST_F(GuardTest, NodesThatWriteEverythingAtOnceMayRestart) {
+TEST_F(GuardTest, NodesThatSyncEveryWriteToDiskMayRestart) {
   nodes.clear();
   for (int i = 0; i < 3; ++i) {
     nodes.push_back(std::make_unique<RedisServer>(
@@ -97,13 +97,13 @@ TEST_F(GuardTest, NodesThatWriteEverythingAtOnceMayRestart) {
   EXPECT_EQ(daemon->Log().find("quarantined"), std::string::npos) << daemon->Log();
 }
 
-TEST_F(GuardTest, StrictWaitsEvenWithANewSet) {
+TEST_F(GuardTest, StrictModeQuarantinesEvenANewNodeSet) {
   StartDaemon({"--max-ttl", kMaxTtl, "--node-guard", "strict"});
   EXPECT_EQ(MustNotAcquire(Wants("key", seconds(1))).reason, "QUORUM_UNAVAILABLE");
   (void)MustAcquire(Wants("key", seconds(1), -1));
 }
 
-TEST_F(GuardTest, OffJudgesNobody) {
+TEST_F(GuardTest, OffModeQuarantinesNoNode) {
   StartDaemon({"--node-guard", "off"});
   for (std::size_t node = 0; node < 3; ++node) Restart(node);
   (void)MustAcquire(Wants("key", seconds(1), -1));

@@ -137,7 +137,7 @@ class OverloadTest : public ServiceTest {
   }
 };
 
-TEST_F(OverloadTest, TenTimesTheCapacityLosesNoLease) {
+TEST_F(OverloadTest, NoLeaseIsLostAtTenTimesTheCapacity) {
   // The load, the daemon and the nodes share this machine, so nodes may have to wait for a core.
   // The queue time is short enough for requests to be refused, although the load's streams are not
   // read any faster.

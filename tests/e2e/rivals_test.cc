@@ -11,7 +11,7 @@ namespace {
 constexpr int kDaemons = 8;
 constexpr int kTurnsEach = 4;
 
-TEST(RivalsTest, EightDaemonsThatFightForOneKeyAllGetTheirTurns) {
+TEST(RivalsTest, EightDaemonsThatContendForOneKeyAllAcquireIt) {
   const auto nodes = StartNodes(3);
   std::deque<Daemon> daemons;
   for (int i = 0; i < kDaemons; ++i) daemons.emplace_back(nodes);

@@ -4,7 +4,7 @@
 namespace redlock::testing {
 namespace {
 
-TEST_F(ServiceTest, ALockIsTakenExtendedAndGivenBack) {
+TEST_F(ServiceTest, ALockIsAcquiredExtendedAndReleased) {
   StartDaemon();
   v1::AcquireRequest request = Wants("key", seconds(10));
   request.set_owner("a person");
@@ -39,7 +39,7 @@ TEST_F(ServiceTest, ALockIsTakenExtendedAndGivenBack) {
   EXPECT_FALSE(Inspect("key").held());
 }
 
-TEST_F(ServiceTest, FencesGrowOverDaemons) {
+TEST_F(ServiceTest, FencesGrowAcrossDaemons) {
   StartDaemon();
   Daemon other(nodes);
   auto other_stub = v1::LockService::NewStub(
@@ -64,7 +64,7 @@ TEST_F(ServiceTest, RetriesAreCounted) {
   EXPECT_EQ(failure.code, grpc::StatusCode::ABORTED);
 }
 
-TEST_F(ServiceTest, OneNodeDeadIsNotNoticed) {
+TEST_F(ServiceTest, OneDeadNodeDoesNotAffectClients) {
   StartDaemon();
   nodes[1]->Kill();
   for (int i = 0; i < 50; ++i) {
@@ -81,7 +81,7 @@ TEST_F(ServiceTest, OneNodeDeadIsNotNoticed) {
   })) << "the daemon reconnects by itself";
 }
 
-TEST_F(ServiceTest, WithoutAQuorumNobodyIsToldThatAKeyIsFree) {
+TEST_F(ServiceTest, WithoutAQuorumNoKeyIsReportedAsFree) {
   StartDaemon();
   EXPECT_FALSE(Inspect("key").undecided());
   nodes[2]->Kill();
@@ -103,7 +103,7 @@ TEST_F(ServiceTest, WithoutAQuorumNobodyIsToldThatAKeyIsFree) {
   EXPECT_EQ(daemon->Ctl("force-release key --why test").status, 5) << "one node released, of three";
 }
 
-TEST_F(ServiceTest, TwoNodesDeadIsNamedAndRolledBack) {
+TEST_F(ServiceTest, TwoDeadNodesAreReportedAndTheGrantIsRolledBack) {
   StartDaemon();
   nodes[0]->Kill();
   nodes[2]->Kill();
@@ -134,7 +134,7 @@ TEST_F(ServiceTest, AForeignLockOnAMajorityIsRespected) {
   EXPECT_EQ(nodes[0]->Cli("GET key"), lease.token()) << "stored as the Redis documentation does";
 }
 
-TEST_F(ServiceTest, AForeignLockOnAMinorityIsNot) {
+TEST_F(ServiceTest, AForeignLockOnAMinorityIsIgnored) {
   StartDaemon();
   (void)nodes[0]->Cli("SET key stranger NX PX 10000");
   const v1::Lease lease = MustAcquire(Wants("key", seconds(10)));
@@ -143,7 +143,7 @@ TEST_F(ServiceTest, AForeignLockOnAMinorityIsNot) {
   EXPECT_EQ(nodes[0]->Cli("GET key"), "stranger");
 }
 
-TEST_F(ServiceTest, ADeadlineThatPassesWhileWaitingLeavesNothing) {
+TEST_F(ServiceTest, ADeadlineThatPassesWhileWaitingLeavesNoLock) {
   StartDaemon();
   const v1::Lease lease = MustAcquire(Wants("key", seconds(10)));
   const Failure failure = MustNotAcquire(Wants("key", seconds(10), -1), milliseconds(300));
@@ -154,7 +154,7 @@ TEST_F(ServiceTest, ADeadlineThatPassesWhileWaitingLeavesNothing) {
   EXPECT_EQ(Holding("key"), 0);
 }
 
-TEST_F(ServiceTest, ACancelledAcquireLeavesNothing) {
+TEST_F(ServiceTest, ACancelledAcquireLeavesNoLock) {
   StartDaemon();
   const v1::Lease lease = MustAcquire(Wants("key", seconds(10)));
   grpc::ClientContext context;
@@ -172,7 +172,7 @@ TEST_F(ServiceTest, ACancelledAcquireLeavesNothing) {
   EXPECT_EQ(Holding("key"), 0);
 }
 
-TEST_F(ServiceTest, ARepetitionWithItsOwnTokenGetsTheSameLock) {
+TEST_F(ServiceTest, ARepeatedAcquireWithTheSameTokenGetsTheSameLock) {
   StartDaemon();
   v1::AcquireRequest request = Wants("key", seconds(10));
   request.set_token("my own");
@@ -183,14 +183,14 @@ TEST_F(ServiceTest, ARepetitionWithItsOwnTokenGetsTheSameLock) {
   EXPECT_EQ(second.fencing_token(), first.fencing_token());
 }
 
-TEST_F(ServiceTest, ATtlEndsOnItsOwn) {
+TEST_F(ServiceTest, ALockExpiresWhenItsTtlHasPassed) {
   StartDaemon();
   (void)MustAcquire(Wants("key", milliseconds(100)));
   const v1::Lease next = MustAcquire(Wants("key", seconds(10), -1));
   EXPECT_GT(next.fencing_token(), 0U);
 }
 
-TEST_F(ServiceTest, ASmallTtlOverSlowNodesExpiresAndIsRolledBack) {
+TEST_F(ServiceTest, AShortTtlOnSlowNodesExpiresAndIsRolledBack) {
   StartDaemon({"--node-timeout", "2s"});
   nodes[0]->Pause();
   nodes[1]->Pause();
@@ -206,7 +206,7 @@ TEST_F(ServiceTest, ASmallTtlOverSlowNodesExpiresAndIsRolledBack) {
       << "rolled back, not merely expired";
 }
 
-TEST_F(ServiceTest, BadInputIsNamedAndStoresNothing) {
+TEST_F(ServiceTest, InvalidInputIsReportedAndStoresNothing) {
   StartDaemon();
   v1::AcquireRequest request = Wants("redlockd:mine", seconds(10));
   request.mutable_ttl()->set_seconds(-5);
@@ -222,7 +222,7 @@ TEST_F(ServiceTest, BadInputIsNamedAndStoresNothing) {
 
 class ProcessTest : public ServiceTest {};
 
-TEST_F(ProcessTest, RedlockctlSaysWhatHappened) {
+TEST_F(ProcessTest, RedlockctlReportsTheResultByItsExitStatus) {
   StartDaemon();
   const Finished taken = daemon->Ctl("acquire job --ttl 10s --token secret-word --owner me");
   EXPECT_EQ(taken.status, 0) << taken.output;
@@ -247,7 +247,7 @@ TEST_F(ProcessTest, RedlockctlSaysWhatHappened) {
   EXPECT_EQ(daemon->Log().find("secret-word"), std::string::npos) << "no token in a log";
 }
 
-TEST_F(ProcessTest, RunRunsACommandWhileTheLockIsHeld) {
+TEST_F(ProcessTest, RedlockctlRunExecutesACommandWhileItHoldsTheLock) {
   StartDaemon();
   const Finished done =
       daemon->Ctl("run job -- sh -c 'echo key $REDLOCK_KEY fence $REDLOCK_FENCING_TOKEN; exit 7'");
@@ -276,7 +276,7 @@ TEST_F(ProcessTest, RunRunsACommandWhileTheLockIsHeld) {
   for (const auto& node : nodes) node->Resume();
 }
 
-TEST_F(ProcessTest, NoTokenIsLoggedAtAnyLevel) {
+TEST_F(ProcessTest, TokensAreNotLoggedAtAnyLevel) {
   StartDaemon({"--log-level", "trace", "--log-format", "json"});
   const v1::Lease lease = MustAcquire(Wants("key", seconds(10)));
   nodes[0]->Kill();
@@ -290,7 +290,7 @@ TEST_F(ProcessTest, NoTokenIsLoggedAtAnyLevel) {
   EXPECT_EQ(log.find(lease.token()), std::string::npos);
 }
 
-TEST_F(ProcessTest, LinesOfTheLogTellWhichRequestTheyAreAbout) {
+TEST_F(ProcessTest, LogLinesContainTheRequestId) {
   StartDaemon({"--log-level", "debug", "--log-format", "json"});
   const auto acquire = [this](const std::string& key, const std::string& id) {
     grpc::ClientContext context;
@@ -316,7 +316,7 @@ TEST_F(ProcessTest, LinesOfTheLogTellWhichRequestTheyAreAbout) {
   EXPECT_NE(log.find("LOCK_ALREADY_HELD"), std::string::npos) << log;
 }
 
-TEST_F(ProcessTest, BadConfigurationIsRefusedAtStart) {
+TEST_F(ProcessTest, InvalidConfigurationIsRejectedAtStartup) {
   const auto refused = [](const std::string& arguments) {
     const Finished finished = Shell(kRedlockd + " " + arguments);
     EXPECT_NE(finished.status, 0);
@@ -329,7 +329,7 @@ TEST_F(ProcessTest, BadConfigurationIsRefusedAtStart) {
   EXPECT_NE(refused("--node redis://a:1 --shards 0").find("--shards"), std::string::npos);
 }
 
-TEST_F(ProcessTest, ASecondDaemonOnThePortIsRefused) {
+TEST_F(ProcessTest, ASecondDaemonOnTheSamePortFails) {
   StartDaemon();
   const Finished second = Shell(kRedlockd + " --listen " + daemon->address() +
                                 " --node redis://127.0.0.1:" + std::to_string(nodes[0]->port()));
@@ -345,7 +345,7 @@ TEST_F(ProcessTest, UnreachableNodesAreNotFatal) {
   EXPECT_NE(daemon->Log().find("not connected"), std::string::npos);
 }
 
-TEST_F(ProcessTest, DevEndsItsNodesWithItself) {
+TEST_F(ProcessTest, DevModeStopsItsNodesWhenItExits) {
   TemporaryDirectory directory;
   const std::string address = "127.0.0.1:" + std::to_string(FreePort());
   Process dev({kRedlockd, "--dev", "--listen", address}, directory.path() + "/log");

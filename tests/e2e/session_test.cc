@@ -62,7 +62,7 @@ class SessionTest : public WatchTest {
   }
 };
 
-TEST_F(SessionTest, CarriesManyOperationsInAnyOrder) {
+TEST_F(SessionTest, AnswersManyOperationsInAnyOrder) {
   StartDaemon({"--shards", "2"});
   Session session;
   Open(session);
@@ -92,7 +92,7 @@ TEST_F(SessionTest, CarriesManyOperationsInAnyOrder) {
   EXPECT_EQ(session.Await(6).status().reason(), "LOCK_NOT_HELD");
 }
 
-TEST_F(SessionTest, AMessageGivesUpWhatItAskedForBefore) {
+TEST_F(SessionTest, AMessageCanCancelItsOwnAcquire) {
   // Hundreds of acquisitions at once: on a busy machine a node may answer late.
   StartDaemon({"--shards", "2", "--node-timeout", "2s"});
   const v1::Lease lease = MustAcquire(Wants("key", seconds(10)));
@@ -124,7 +124,7 @@ TEST_F(SessionTest, AMessageGivesUpWhatItAskedForBefore) {
   })) << "all are released, which is more than are ended at a time";
 }
 
-TEST_F(SessionTest, KeepsItsLeasesAliveAndLeavesThemToExpire) {
+TEST_F(SessionTest, ExtendsItsLeasesAndLeavesThemToExpireWhenItBreaks) {
   StartDaemon();
   {
     Session session;
@@ -146,7 +146,7 @@ TEST_F(SessionTest, KeepsItsLeasesAliveAndLeavesThemToExpire) {
   }
 }
 
-TEST_F(SessionTest, ThatBreaksIsReleasedWhenItsGraceIsOver) {
+TEST_F(SessionTest, LeasesOfABrokenSessionAreReleasedAfterItsGrace) {
   StartDaemon();
   Session session;
   Open(session);
@@ -160,7 +160,7 @@ TEST_F(SessionTest, ThatBreaksIsReleasedWhenItsGraceIsOver) {
   EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }, milliseconds(1500)));
 }
 
-TEST_F(SessionTest, ThatIsSilentIsReleasedThoughItIsOpen) {
+TEST_F(SessionTest, LeasesOfASilentSessionAreReleasedWhileItIsOpen) {
   StartDaemon();
   Session session;
   Open(session);
@@ -182,7 +182,7 @@ TEST_F(SessionTest, ThatIsSilentIsReleasedThoughItIsOpen) {
   EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }, milliseconds(500)));
 }
 
-TEST_F(SessionTest, TheGraceIsCheckedAndIsOfTheFirstMessage) {
+TEST_F(SessionTest, TheGraceIsValidatedAndOnlyTheFirstMessageSetsIt) {
   StartDaemon();
   {
     Session session;
@@ -197,7 +197,7 @@ TEST_F(SessionTest, TheGraceIsCheckedAndIsOfTheFirstMessage) {
   EXPECT_TRUE(Decode(EndOf(*session.stream)).fields.contains("disconnect_grace"));
 }
 
-TEST_F(SessionTest, AdoptsWhatIsHeldAndAcquiresNothing) {
+TEST_F(SessionTest, AdoptsHeldLeasesAndAcquiresNothing) {
   StartDaemon({"--shards", "2"});
   const v1::Lease lease = MustAcquire(Wants("key", milliseconds(800)));
   Session session;
@@ -215,7 +215,7 @@ TEST_F(SessionTest, AdoptsWhatIsHeldAndAcquiresNothing) {
   EXPECT_EQ(Holding("key"), 0);
 }
 
-TEST_F(SessionTest, CloseReleasesWhatIsItsOwnAndAnswersFirst) {
+TEST_F(SessionTest, CloseReleasesOnlyTheLeasesOfItsOwnSession) {
   StartDaemon({"--shards", "2"});
   Session first;
   Open(first);
@@ -243,7 +243,7 @@ TEST_F(SessionTest, CloseReleasesWhatIsItsOwnAndAnswersFirst) {
   }
 }
 
-TEST_F(SessionTest, LossIsTold) {
+TEST_F(SessionTest, LossIsReported) {
   StartDaemon();
   Session session;
   Open(session);
@@ -260,7 +260,7 @@ TEST_F(SessionTest, LossIsTold) {
   EXPECT_TRUE(lost);
 }
 
-TEST_F(SessionTest, IsTakenInByAnotherDaemon) {
+TEST_F(SessionTest, ItsLeasesMoveToAnotherDaemon) {
   StartDaemon({"--drain-timeout", "5s"});
   Daemon other(nodes);
   Session session;
@@ -318,7 +318,7 @@ class CrashTest : public SessionTest {
   Session session;
 };
 
-TEST_F(CrashTest, InTheMiddleOfAnAcquire) {
+TEST_F(CrashTest, AClientThatDiesDuringAnAcquireLeavesNoLock) {
   Open(session);
   v1::SessionRequest request = WithGrace(milliseconds(500));
   AddAcquire(request, 1, "key", seconds(30));
@@ -326,7 +326,7 @@ TEST_F(CrashTest, InTheMiddleOfAnAcquire) {
   ExpectFreeLongBeforeTheTtl();
 }
 
-TEST_F(CrashTest, InTheMiddleOfAnExtension) {
+TEST_F(CrashTest, AClientThatDiesDuringAnExtensionLeavesNoLock) {
   Open(session);
   const v1::Lease lease = Acquired(seconds(30));
   v1::SessionRequest request;
@@ -339,7 +339,7 @@ TEST_F(CrashTest, InTheMiddleOfAnExtension) {
   ExpectFreeLongBeforeTheTtl();
 }
 
-TEST_F(CrashTest, InTheMiddleOfARelease) {
+TEST_F(CrashTest, AClientThatDiesDuringAReleaseLeavesNoLock) {
   Open(session);
   v1::SessionRequest request;
   AddRelease(request, 2, Acquired(seconds(30)));
@@ -347,7 +347,7 @@ TEST_F(CrashTest, InTheMiddleOfARelease) {
   ExpectFreeLongBeforeTheTtl();
 }
 
-TEST_F(SessionTest, AClientThatDoesNotReadIsBounded) {
+TEST_F(SessionTest, AClientThatDoesNotReadIsDisconnected) {
   StartDaemon({"--max-session-operations", "100"});
   Session session;
   Open(session);

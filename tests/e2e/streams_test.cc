@@ -22,7 +22,7 @@ TEST_F(WatchTest, KeepsALockAliveWhileTheStreamIsOpen) {
   EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }, seconds(2))) << "its TTL ends it";
 }
 
-TEST_F(WatchTest, LossIsToldBeforeTheTtlHasPassedWhenAllNodesStop) {
+TEST_F(WatchTest, LossIsReportedBeforeTheTtlHasPassedIfAllNodesStop) {
   StartDaemon({"--node-timeout", "250ms"});
   constexpr milliseconds kTtl(1500);
   const v1::Lease lease = MustAcquire(Wants("key", kTtl));
@@ -67,7 +67,7 @@ TEST_F(WatchTest, SurvivesAnOutageOfTwoNodesThatIsShorterThanTheTtl) {
   EXPECT_EQ(Holding("key"), 3);
 }
 
-TEST_F(WatchTest, AQuorumThatSaysNoIsLossAtOnce) {
+TEST_F(WatchTest, ADenialByAQuorumIsReportedAsALossAtOnce) {
   StartDaemon();
   const v1::Lease lease = MustAcquire(Wants("key", seconds(30)));
   v1::WatchRequest request = Request({lease}, seconds(30));
@@ -82,7 +82,7 @@ TEST_F(WatchTest, AQuorumThatSaysNoIsLossAtOnce) {
   EXPECT_EQ(stream.Await(v1::EVENT_TYPE_LOST).reason(), "LOCK_NOT_HELD");
 }
 
-TEST_F(WatchTest, OneNodeThatLostTheKeyGetsItBack) {
+TEST_F(WatchTest, ANodeThatLostTheKeyIsRepaired) {
   StartDaemon();
   const v1::Lease lease = MustAcquire(Wants("key", seconds(30)));
   (void)nodes[0]->Cli("DEL key");
@@ -92,7 +92,7 @@ TEST_F(WatchTest, OneNodeThatLostTheKeyGetsItBack) {
   EXPECT_EQ(nodes[0]->Cli("GET key"), lease.token());
 }
 
-TEST_F(WatchTest, SeveralItemsLiveAndEndOnTheirOwn) {
+TEST_F(WatchTest, ItemsOfOneStreamAreIndependent) {
   StartDaemon({"--shards", "2"});
   std::vector<v1::Lease> leases;
   for (const char* key : {"a", "b", "c"}) leases.push_back(MustAcquire(Wants(key, seconds(10))));
@@ -111,7 +111,7 @@ TEST_F(WatchTest, SeveralItemsLiveAndEndOnTheirOwn) {
   EXPECT_TRUE(EndOf(*stream.reader).ok()) << "the last one was released";
 }
 
-TEST_F(WatchTest, KeepsWatchingAfterLossUntilTheLockIsBack) {
+TEST_F(WatchTest, KeepsWatchingAfterALossUntilTheLockIsAcquiredAgain) {
   StartDaemon();
   v1::Lease lease;
   lease.set_key("key");
@@ -128,7 +128,7 @@ TEST_F(WatchTest, KeepsWatchingAfterLossUntilTheLockIsBack) {
   (void)stream.Await(v1::EVENT_TYPE_EXTENDED);
 }
 
-TEST_F(WatchTest, LeavesTheLockToExpireAndIsEndedByARelease) {
+TEST_F(WatchTest, LeavesTheLockToExpireAndEndsWithARelease) {
   StartDaemon();
   const v1::Lease lease = MustAcquire(Wants("key", seconds(10)));
   {
@@ -147,7 +147,7 @@ TEST_F(WatchTest, LeavesTheLockToExpireAndIsEndedByARelease) {
   EXPECT_EQ(Holding("key"), 0);
 }
 
-TEST_F(WatchTest, NoValidityReachesBeyondItsLifetime) {
+TEST_F(WatchTest, NoValidityExceedsItsLifetime) {
   StartDaemon();
   const v1::Lease lease = MustAcquire(Wants("key", milliseconds(100)));
   v1::WatchRequest request = Request({lease}, seconds(10));
@@ -160,7 +160,7 @@ TEST_F(WatchTest, NoValidityReachesBeyondItsLifetime) {
       << "its TTL was cut";
 }
 
-TEST_F(WatchTest, DrainingIsToldAndTheLeaseMovesToAnotherDaemon) {
+TEST_F(WatchTest, DrainingIsReportedAndTheLeaseMovesToAnotherDaemon) {
   StartDaemon({"--drain-timeout", "5s"});
   Daemon other(nodes);
   const v1::Lease lease = MustAcquire(Wants("key", seconds(2)));
@@ -208,7 +208,7 @@ class HoldTest : public WatchTest {
   }
 };
 
-TEST_F(HoldTest, IsExtendedWhileTheStreamIsOpenAndEndedByARelease) {
+TEST_F(HoldTest, IsExtendedWhileTheStreamIsOpenAndEndsWithARelease) {
   StartDaemon();
   Held held;
   Open(held, "key", milliseconds(300));
@@ -225,7 +225,7 @@ TEST_F(HoldTest, IsExtendedWhileTheStreamIsOpenAndEndedByARelease) {
 }
 
 // The client may not know of the end yet, and trusts the lock until its validity has passed.
-TEST_F(HoldTest, ThatIsCancelledExpires) {
+TEST_F(HoldTest, ACancelledHoldExpires) {
   StartDaemon();
   Held held;
   Open(held, "key", seconds(1));
@@ -236,7 +236,7 @@ TEST_F(HoldTest, ThatIsCancelledExpires) {
   EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }, milliseconds(1500)));
 }
 
-TEST_F(HoldTest, TellsThePlaceInTheQueueAndIsHandedTheLock) {
+TEST_F(HoldTest, ReportsTheQueuePositionAndReceivesTheLockByHandOver) {
   StartDaemon();
   const v1::Lease lease = MustAcquire(Wants("key", seconds(20)));
   Held first;
@@ -254,7 +254,7 @@ TEST_F(HoldTest, TellsThePlaceInTheQueueAndIsHandedTheLock) {
             acquired.lease().fencing_token());
 }
 
-TEST_F(HoldTest, BadInputIsNamed) {
+TEST_F(HoldTest, InvalidInputIsReported) {
   StartDaemon();
   Held held;
   Open(held, "", seconds(0));
@@ -284,7 +284,7 @@ TEST_F(HoldTest, MovesToAnotherDaemonWhileDraining) {
   EXPECT_EQ(moved.Next().lease().fencing_token(), lease.fencing_token());
 }
 
-TEST_F(HoldTest, ThatDoesNotMoveExpires) {
+TEST_F(HoldTest, AHoldThatDoesNotMoveExpires) {
   StartDaemon({"--drain-timeout", "300ms"});
   Held held;
   Open(held, "key", seconds(2));
@@ -297,7 +297,7 @@ TEST_F(HoldTest, ThatDoesNotMoveExpires) {
   EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }, seconds(3)));
 }
 
-TEST_F(HoldTest, OfAKilledDaemonEndsWithItsTtlAndNoEarlier) {
+TEST_F(HoldTest, TheLockOfAKilledDaemonExpiresWithItsTtlAndNotEarlier) {
   StartDaemon();
   Held held;
   Open(held, "key", seconds(1));
@@ -309,7 +309,7 @@ TEST_F(HoldTest, OfAKilledDaemonEndsWithItsTtlAndNoEarlier) {
   EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }, milliseconds(1500)));
 }
 
-TEST_F(HoldTest, OfADaemonThatWasSuspendedIsLostBeforeAnythingElse) {
+TEST_F(HoldTest, AfterASuspendTheDaemonReportsTheLossFirst) {
   StartDaemon();
   Held held;
   Open(held, "key", milliseconds(500));
@@ -327,7 +327,7 @@ TEST_F(HoldTest, OfADaemonThatWasSuspendedIsLostBeforeAnythingElse) {
   for (const auto& node : nodes) EXPECT_EQ(node->Cli("GET key"), "stranger");
 }
 
-TEST_F(HoldTest, OfADaemonThatWasSuspendedInTheMiddleOfAnExtensionIsLostBeforeAnythingElse) {
+TEST_F(HoldTest, AfterASuspendDuringAnExtensionTheDaemonReportsTheLossFirst) {
   StartDaemon({"--node-timeout", "500ms"});
   Held held;
   v1::HoldRequest request;
@@ -350,7 +350,7 @@ TEST_F(HoldTest, OfADaemonThatWasSuspendedInTheMiddleOfAnExtensionIsLostBeforeAn
   EXPECT_EQ(Decode(EndOf(*held.reader)).reason, "LOCK_NOT_HELD");
 }
 
-TEST_F(HoldTest, ByRedlockctlEndsWhereTheDaemonIsSilent) {
+TEST_F(HoldTest, RedlockctlHoldEndsIfTheDaemonIsSilent) {
   StartDaemon();
   auto held = std::async(std::launch::async, [this] { return daemon->Ctl("hold key --ttl 60s"); });
   EXPECT_TRUE(Eventually([this] { return Holding("key") == 3; }));

@@ -19,7 +19,7 @@ class Announcements final : public AnnouncementSink {
   int deaf = 0;
 };
 
-TEST_F(NodeTest, ReleasesAreAnnouncedToThoseWhoSubscribed) {
+TEST_F(NodeTest, ReleasesAreAnnouncedToSubscribers) {
   RedisServer server({"--requirepass", "s3cret"});
   Endpoint endpoint = Tcp(server);
   endpoint.password = "s3cret";
@@ -58,7 +58,7 @@ TEST_F(NodeTest, ReleasesAreAnnouncedToThoseWhoSubscribed) {
   node->ListenTo(nullptr);
 }
 
-TEST_F(NodeTest, AUserWhoMayNotPublishStillReleases) {
+TEST_F(NodeTest, AUserWithoutPermissionToPublishCanRelease) {
   RedisServer server({"--user", "locker", "on", ">pass", "~*", "resetchannels", "+@all"});
   Endpoint endpoint = Tcp(server);
   endpoint.user = "locker";

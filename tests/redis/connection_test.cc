@@ -15,7 +15,7 @@
 namespace redlock::redis {
 namespace {
 
-TEST_F(NodeTest, AServerThatDiedJustBeforeItIsWrittenToIsNoticedAtOnce) {
+TEST_F(NodeTest, AServerThatDiesJustBeforeAWriteIsDetectedAtOnce) {
   RedisServer server;
   OpenReady(Tcp(server));
   // The server dies with unread input, which resets the connection: the next write fails.
@@ -29,7 +29,7 @@ TEST_F(NodeTest, AServerThatDiedJustBeforeItIsWrittenToIsNoticedAtOnce) {
   EXPECT_EQ(reply.message.find("no answer"), std::string::npos) << reply.message;
 }
 
-TEST_F(NodeTest, DownNodeFailsAtOnceAndComesBack) {
+TEST_F(NodeTest, CallsToADownNodeFailAtOnceAndTheNodeReconnects) {
   RedisServer server;
   OpenReady(Tcp(server));
   server.Kill();
@@ -44,7 +44,7 @@ TEST_F(NodeTest, DownNodeFailsAtOnceAndComesBack) {
   EXPECT_EQ(Acquire("k", "mine", 1).outcome, Outcome::kGranted);
 }
 
-TEST_F(NodeTest, SilentNodeIsRefusedWhileItIsSilent) {
+TEST_F(NodeTest, CallsToASilentNodeAreRefusedWhileItIsSilent) {
   RedisServer server;
   OpenReady(Tcp(server));
   server.Pause();
@@ -60,7 +60,7 @@ TEST_F(NodeTest, SilentNodeIsRefusedWhileItIsSilent) {
   EXPECT_EQ(Acquire("k", "mine", 1).outcome, Outcome::kGranted);
 }
 
-TEST_F(NodeTest, LongSilenceEndsTheConnectionAndEveryCallIsAnswered) {
+TEST_F(NodeTest, LongSilenceEndsTheConnectionAndFailsPendingCalls) {
   RedisServer server;
   OpenReady(Tcp(server));
   server.Pause();
@@ -89,7 +89,7 @@ TEST_F(NodeTest, LogsInWithUserPasswordAndDatabase) {
   OpenReady(default_user);
 }
 
-TEST_F(NodeTest, WrongPasswordIsReportedWithoutShowingIt) {
+TEST_F(NodeTest, AWrongPasswordIsReportedButNotShown) {
   RedisServer server({"--requirepass", "s3cret"});
   Endpoint endpoint = Tcp(server);
   endpoint.password = "wr0ng";
@@ -100,7 +100,7 @@ TEST_F(NodeTest, WrongPasswordIsReportedWithoutShowingIt) {
   EXPECT_FALSE(node->ready());
 }
 
-TEST_F(NodeTest, ConnectsToAUnixSocketAndByName) {
+TEST_F(NodeTest, ConnectsToAUnixSocketAndToAHostName) {
   RedisServer server;
   OpenReady({.kind = Endpoint::Kind::kUnix, .path = server.socket()});
   EXPECT_EQ(Acquire("k", "mine", 1).outcome, Outcome::kGranted);
@@ -143,7 +143,7 @@ class HostileServer {
   std::thread thread_;
 };
 
-TEST_F(NodeTest, HostileRepliesEndTheConnectionOnly) {
+TEST_F(NodeTest, HostileRepliesOnlyEndTheConnection) {
   for (const char* const reply : {"*100000000\r\n", "$-7\r\n", "hello\r\n",
                                   "+OK\r\n+OK\r\n+OK\r\n+OK\r\n"
                                   "+OK\r\n+OK\r\n+OK\r\n"}) {
@@ -208,7 +208,7 @@ TEST_F(TlsTest, RefusesAnUnknownCa) {
   EXPECT_FALSE(node->ready());
 }
 
-TEST_F(TlsTest, MissingFileIsNamed) {
+TEST_F(TlsTest, AMissingFileIsReportedByName) {
   options.ca_file = "/nowhere/ca.crt";
   try {
     (void)MakeTlsContext(options);

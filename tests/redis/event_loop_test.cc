@@ -29,7 +29,7 @@ class EventLoopTest : public ::testing::Test {
 };
 
 // A process that was suspended finds both ready at once.
-TEST_F(EventLoopTest, WhatHasComeIsReadBeforeATimeOutFires) {
+TEST_F(EventLoopTest, ReceivedDataIsReadBeforeATimeoutFires) {
   constexpr std::size_t kSize = 1'000;  // bytes per read
   constexpr std::size_t kPieces = 3;
   std::size_t received = 0;
@@ -50,7 +50,7 @@ TEST_F(EventLoopTest, WhatHasComeIsReadBeforeATimeOutFires) {
   EXPECT_EQ(received_in_time, data.size());
 }
 
-TEST_F(EventLoopTest, ATimeOutFiresThoughSocketsAlwaysHaveMore) {
+TEST_F(EventLoopTest, ATimeoutFiresEvenIfSocketsAlwaysHaveMoreData) {
   bool fired = false;
   EventLoop::StrandLock turn(loop);
   FdWatcher watcher(loop, ends[0], [&](FdWatcher::Events) {

@@ -40,7 +40,7 @@ TEST_F(NodeTest, FactsAreKnownBeforeTheFirstStep) {
   node->ObserveWith(nullptr);
 }
 
-TEST_F(NodeTest, OnlyAFileThatIsAlwaysWrittenIsDurable) {
+TEST_F(NodeTest, OnlyAppendFsyncAlwaysIsDurable) {
   for (const std::vector<std::string>& setting :
        std::vector<std::vector<std::string>>{{"--appendonly", "no", "--appendfsync", "always"},
                                              {"--appendonly", "yes", "--appendfsync", "everysec"},
@@ -56,7 +56,7 @@ TEST_F(NodeTest, OnlyAFileThatIsAlwaysWrittenIsDurable) {
   }
 }
 
-TEST_F(NodeTest, AReplicaHasNoVote) {
+TEST_F(NodeTest, AReplicaDoesNotVote) {
   RedisServer primary;
   RedisServer replica({"--replicaof", "127.0.0.1 " + std::to_string(primary.port())});
   Open(Tcp(replica));
@@ -73,7 +73,7 @@ TEST_F(NodeTest, AReplicaHasNoVote) {
       << down_because;
 }
 
-TEST_F(NodeTest, TheGuardNeedsInfoAndSaysSo) {
+TEST_F(NodeTest, TheGuardReportsThatItNeedsInfo) {
   RedisServer server;
   (void)server.Cli("ACL SETUSER lock on '>secret' '~*' '&*' +@all -info");
   Endpoint endpoint = Tcp(server);
@@ -89,7 +89,7 @@ TEST_F(NodeTest, TheGuardNeedsInfoAndSaysSo) {
   OpenReady(endpoint);  // without a guard
 }
 
-TEST_F(NodeTest, AServerThatMayDropLocksIsWarnedOf) {
+TEST_F(NodeTest, AnEvictionPolicyThatMayDropLocksCausesAWarning) {
   RedisServer server({"--maxmemory", "100mb", "--maxmemory-policy", "volatile-lru"});
   OpenReady(Tcp(server));
   EXPECT_NE(amiss.find("volatile-lru"), std::string::npos) << amiss;

@@ -122,7 +122,7 @@ class Agreement : public NodeTest {
   std::uint64_t last = 0;
 };
 
-TEST_F(Agreement, OfTheScriptsAndTheSimulatedServer) {
+TEST_F(Agreement, ScriptsAndSimulatedServerGiveTheSameReplies) {
   OpenReady(Tcp(server));
   for (int i = 0; i < 4'000 && !HasFailure(); ++i) AnyStep();
   for (const Outcome outcome :
@@ -131,7 +131,7 @@ TEST_F(Agreement, OfTheScriptsAndTheSimulatedServer) {
   }
 }
 
-TEST_F(NodeTest, AnExtensionNeverShortens) {
+TEST_F(NodeTest, AnExtensionNeverShortensTheTtl) {
   RedisServer server;
   OpenReady(Tcp(server));
   ASSERT_EQ(Acquire("k", "mine", 1, seconds(100)).outcome, Outcome::kGranted);
@@ -142,7 +142,7 @@ TEST_F(NodeTest, AnExtensionNeverShortens) {
 }
 
 // A held lock survives exhausted memory, including its first extension and an adoption.
-TEST_F(NodeTest, AnExtensionNeedsNoMemory) {
+TEST_F(NodeTest, AnExtensionSucceedsWhenMemoryIsExhausted) {
   RedisServer server;
   OpenReady(Tcp(server));
   ASSERT_EQ(Acquire("k", "mine", 1, seconds(10)).outcome, Outcome::kGranted);
@@ -160,7 +160,7 @@ TEST_F(NodeTest, AnExtensionNeedsNoMemory) {
       << "also one that is to be sealed";
 }
 
-TEST_F(NodeTest, NothingIsStoredForATokenThatHoldsNothing) {
+TEST_F(NodeTest, ATokenThatDoesNotHoldTheKeyStoresNothing) {
   RedisServer server;
   OpenReady(Tcp(server));
   EXPECT_EQ(Release("k", "mine", {}, 50).outcome, Outcome::kNotHeld);
@@ -168,7 +168,7 @@ TEST_F(NodeTest, NothingIsStoredForATokenThatHoldsNothing) {
   EXPECT_EQ(server.Cli("DBSIZE"), "0");
 }
 
-TEST_F(NodeTest, WritesWhatOtherRedlockLibrariesWrite) {
+TEST_F(NodeTest, StoresKeysLikeOtherRedlockLibraries) {
   RedisServer server;
   OpenReady(Tcp(server));
   ASSERT_EQ(Acquire("k", "mine", 1, seconds(10)).outcome, Outcome::kGranted);
@@ -184,7 +184,7 @@ TEST_F(NodeTest, WritesWhatOtherRedlockLibrariesWrite) {
   EXPECT_GT(held.remaining, seconds(4));
 }
 
-TEST_F(NodeTest, AGrantComparesTheGuardsMark) {
+TEST_F(NodeTest, AGrantRequiresTheExpectedMark) {
   RedisServer server;
   OpenReady(Tcp(server));
   sim::World world(1);
@@ -241,7 +241,7 @@ TEST_F(NodeTest, AGrantComparesTheGuardsMark) {
   EXPECT_EQ(acquire("i", "m1"), Outcome::kQuarantined);
 }
 
-TEST_F(NodeTest, AProbeTellsWhetherAKeyIsFree) {
+TEST_F(NodeTest, AProbeReportsWhetherAKeyIsFree) {
   RedisServer server;
   OpenReady(Tcp(server));
   const auto probe = [&] { return Ask([&](auto sink) { node->Probe(Key("k"), sink); }).outcome; };
@@ -250,7 +250,7 @@ TEST_F(NodeTest, AProbeTellsWhetherAKeyIsFree) {
   EXPECT_EQ(probe(), Outcome::kHeld);
 }
 
-TEST_F(NodeTest, KeyOfAnotherTypeIsAnErrorInWords) {
+TEST_F(NodeTest, AKeyOfAnotherTypeIsReportedAsAnError) {
   RedisServer server;
   OpenReady(Tcp(server));
   (void)server.Cli("LPUSH k x");
@@ -260,7 +260,7 @@ TEST_F(NodeTest, KeyOfAnotherTypeIsAnErrorInWords) {
 }
 
 // A newer daemon's step must not be taken for another one by an older script.
-TEST_F(NodeTest, AnUnknownStepIsNamedAndCarriesOutNothing) {
+TEST_F(NodeTest, AnUnknownStepIsReportedByNameAndHasNoEffect) {
   const RedisServer server;
   const TemporaryDirectory directory;
   const std::string file = directory.path() + "/steps.lua";
@@ -271,7 +271,7 @@ TEST_F(NodeTest, AnUnknownStepIsNamedAndCarriesOutNothing) {
   EXPECT_EQ(server.Cli("DBSIZE"), "0");
 }
 
-TEST_F(NodeTest, ScriptsAreLoadedAgainAfterAFlush) {
+TEST_F(NodeTest, ScriptsAreReloadedAfterAScriptFlush) {
   RedisServer server;
   OpenReady(Tcp(server));
   EXPECT_EQ(server.Cli("SCRIPT FLUSH"), "OK");
@@ -279,7 +279,7 @@ TEST_F(NodeTest, ScriptsAreLoadedAgainAfterAFlush) {
   EXPECT_EQ(Release("k", "mine").outcome, Outcome::kGranted);
 }
 
-TEST_F(NodeTest, CommandsOfOneTurnGoOutInOneWrite) {
+TEST_F(NodeTest, CommandsOfOneIterationShareOneWrite) {
   RedisServer server;
   OpenReady(Tcp(server));
   const auto reads = [&] {

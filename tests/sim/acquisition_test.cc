@@ -13,7 +13,7 @@ std::size_t Count(const Votes& votes, Outcome outcome) {
       votes.begin(), votes.end(), [&](const Vote& vote) { return vote.outcome == outcome; }));
 }
 
-TEST_F(Acquisition, IsDecidedAtTheMajority) {
+TEST_F(Acquisition, IsDecidedWhenAMajorityHasVoted) {
   SetUpCluster();
   cluster->Pause(2);
   const MonotonicTime start = world.now();
@@ -25,7 +25,7 @@ TEST_F(Acquisition, IsDecidedAtTheMajority) {
   EXPECT_EQ(Holders("k"), std::vector<std::string>(3, lease.token.value()));
 }
 
-TEST_F(Acquisition, SlowQuorumYieldsNoValidityAndReleasesEveryNode) {
+TEST_F(Acquisition, ASlowQuorumYieldsNoValidityAndReleasesEveryNode) {
   ClusterOptions options;
   options.lock.node_timeout = milliseconds(500);
   SetUpCluster(options);
@@ -40,7 +40,7 @@ TEST_F(Acquisition, SlowQuorumYieldsNoValidityAndReleasesEveryNode) {
   EXPECT_EQ(Holders("k"), Nobody());
 }
 
-TEST_F(Acquisition, MinorityGrantIsRolledBack) {
+TEST_F(Acquisition, AMinorityGrantIsRolledBack) {
   SetUpCluster();
   cluster->Down(1);
   cluster->Down(2);
@@ -64,7 +64,7 @@ TEST_F(Acquisition, SilentNodesCostOneNodeTimeout) {
   EXPECT_EQ(world.now() - start, LockOptions{}.node_timeout);
 }
 
-TEST_F(Acquisition, GrantAfterGivingUpIsReleased) {
+TEST_F(Acquisition, AGrantAfterTheNodeTimeoutIsReleased) {
   SetUpCluster();
   cluster->Pause(1);
   cluster->Pause(2);
@@ -75,7 +75,7 @@ TEST_F(Acquisition, GrantAfterGivingUpIsReleased) {
   EXPECT_EQ(Holders("k"), Nobody());
 }
 
-TEST_F(Acquisition, GrantThatItsRollBackOvertookIsReleased) {
+TEST_F(Acquisition, AGrantThatArrivesAfterItsRollBackIsReleased) {
   SetUpCluster();
   ASSERT_TRUE(cluster->server(0).SetNx("k", "stranger", seconds(1)));
   ASSERT_TRUE(cluster->server(1).SetNx("k", "stranger", seconds(1)));
@@ -87,7 +87,7 @@ TEST_F(Acquisition, GrantThatItsRollBackOvertookIsReleased) {
   EXPECT_EQ(Holders("k")[2], "-");
 }
 
-TEST_F(Acquisition, RollBackIsRepeatedUntilTheNodeIsBack) {
+TEST_F(Acquisition, RollBackIsRepeatedUntilTheNodeReconnects) {
   SetUpCluster();
   cluster->Down(2);
   cluster->Pause(1);
@@ -100,7 +100,7 @@ TEST_F(Acquisition, RollBackIsRepeatedUntilTheNodeIsBack) {
   EXPECT_EQ(Holders("k"), Nobody());
 }
 
-TEST_F(Acquisition, CancelledDuringTheRoundLeavesNothing) {
+TEST_F(Acquisition, CancellingDuringTheRoundLeavesNoLock) {
   SetUpCluster();
   std::optional<AcquireResult> answer;
   const auto operation = cluster->shard(0).Acquire(
@@ -113,7 +113,7 @@ TEST_F(Acquisition, CancelledDuringTheRoundLeavesNothing) {
   EXPECT_EQ(Holders("k"), Nobody());
 }
 
-TEST_F(Acquisition, DeadlineWhileWaitingEndsTheWait) {
+TEST_F(Acquisition, ADeadlineEndsTheWait) {
   SetUpCluster();
   const Lease holder = MustAcquire(Wants("k", seconds(10)));
   AcquireCommand command = Wants("k", seconds(1), RetryPolicy{});
@@ -136,7 +136,7 @@ TEST_F(Acquisition, WaitsUntilTheHolderReleases) {
   EXPECT_GE(result.waited, milliseconds(500));
 }
 
-TEST_F(Acquisition, ForeignLockOnAMajorityIsRespected) {
+TEST_F(Acquisition, AForeignLockOnAMajorityIsRespected) {
   SetUpCluster();
   ASSERT_TRUE(cluster->server(0).SetNx("k", "stranger", seconds(3)));
   ASSERT_TRUE(cluster->server(1).SetNx("k", "stranger", seconds(2)));
@@ -149,7 +149,7 @@ TEST_F(Acquisition, ForeignLockOnAMajorityIsRespected) {
   EXPECT_EQ(Holders("k"), (std::vector<std::string>{"stranger", "stranger", "-"}));
 }
 
-TEST_F(Acquisition, HeldIsToldFromUnavailableWhenANodeIsDown) {
+TEST_F(Acquisition, HeldIsDistinguishedFromUnavailableWhenANodeIsDown) {
   SetUpCluster();
   ASSERT_TRUE(cluster->server(0).SetNx("k", "stranger", seconds(3)));
   ASSERT_TRUE(cluster->server(1).SetNx("k", "stranger", seconds(3)));
@@ -168,7 +168,7 @@ TEST_F(Acquisition, RetriesAreCounted) {
   EXPECT_LT(result.waited, milliseconds(40));
 }
 
-TEST_F(Acquisition, OwnTokenTwiceIsRefusedUnlessAskedToExtend) {
+TEST_F(Acquisition, ARepeatedTokenIsRefusedUnlessExtendIfHeldIsSet) {
   SetUpCluster();
   AcquireCommand command = Wants("k", seconds(1));
   command.token = OwnerToken("mine");
@@ -184,7 +184,7 @@ TEST_F(Acquisition, OwnTokenTwiceIsRefusedUnlessAskedToExtend) {
   EXPECT_TRUE(Acquire(command).lease);  // acquires the lock if it is not held
 }
 
-TEST_F(Acquisition, AdoptedOnSomeNodesAndTakenOnOthersGetsOneFence) {
+TEST_F(Acquisition, ALeaseExtendedOnSomeNodesAndAcquiredOnOthersGetsOneFence) {
   SetUpCluster();
   AcquireCommand command = Wants("k", seconds(1));
   command.token = OwnerToken("mine");
@@ -201,7 +201,7 @@ TEST_F(Acquisition, AdoptedOnSomeNodesAndTakenOnOthersGetsOneFence) {
   }
 }
 
-TEST_F(Acquisition, OneNodeIsAValidSetUp) {
+TEST_F(Acquisition, ASingleNodeIsAValidNodeSet) {
   ClusterOptions options;
   options.nodes = 1;
   SetUpCluster(options);
@@ -209,7 +209,7 @@ TEST_F(Acquisition, OneNodeIsAValidSetUp) {
   EXPECT_EQ(Acquire(Wants("k", seconds(1))).error.reason, Reason::kLockAlreadyHeld);
 }
 
-TEST_F(Acquisition, BoundOnOperationsRefusesNewOnesOnly) {
+TEST_F(Acquisition, TheOperationLimitRefusesOnlyNewOperations) {
   ClusterOptions options;
   options.lock.max_operations = 1;
   SetUpCluster(options);
@@ -264,7 +264,7 @@ TEST_F(Acquisition, OverloadRefusesEarlyAndLosesNoLease) {
   EXPECT_LT(longest, milliseconds(200));  // a prediction, not a guarantee
 }
 
-TEST_F(Acquisition, WhatCannotMakeItsDeadlineIsRefusedAtOnce) {
+TEST_F(Acquisition, AnAcquisitionThatCannotMeetItsDeadlineIsRefusedAtOnce) {
   ClusterOptions options;
   options.lock.max_concurrent_rounds = 2;
   SetUpCluster(options);
@@ -279,7 +279,7 @@ TEST_F(Acquisition, WhatCannotMakeItsDeadlineIsRefusedAtOnce) {
   EXPECT_TRUE(Acquire(hurried).lease);
 }
 
-TEST_F(Acquisition, DrainingRefusesAndEndsTheWaiting) {
+TEST_F(Acquisition, DrainingRefusesAcquisitionsAndEndsWaits) {
   SetUpCluster();
   const Lease lease = MustAcquire(Wants("k", seconds(1)));
   std::optional<AcquireResult> waiter;

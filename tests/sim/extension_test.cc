@@ -19,7 +19,7 @@ TEST_F(Extending, AnotherOwnersLockIsNeitherExtendedNorTouched) {
   EXPECT_EQ(Holders("k"), Nobody());
 }
 
-TEST_F(Extending, LostLockIsNotPutBack) {
+TEST_F(Extending, ALostLockIsNotRestored) {
   SetUpCluster();
   const Lease lease = MustAcquire(Wants("k", milliseconds(100)));
   Pass(milliseconds(200));
@@ -28,7 +28,7 @@ TEST_F(Extending, LostLockIsNotPutBack) {
   EXPECT_EQ(Holders("k"), Nobody());
 }
 
-TEST_F(Extending, HealsANodeThatLostTheKey) {
+TEST_F(Extending, RepairsANodeThatLostTheKey) {
   SetUpCluster();
   const Lease lease = MustAcquire(Wants("k", seconds(2)));
   cluster->server(1).LoseData();
@@ -38,7 +38,7 @@ TEST_F(Extending, HealsANodeThatLostTheKey) {
   EXPECT_EQ(cluster->server(1).Inspect("k").fence, lease.fence);
 }
 
-TEST_F(Extending, HealedVoteCountsFromTheNextRoundOn) {
+TEST_F(Extending, ARepairedNodeVotesFromTheNextRoundOn) {
   SetUpCluster();
   const Lease lease = MustAcquire(Wants("k", seconds(2)));
   cluster->server(1).LoseData();
@@ -49,7 +49,7 @@ TEST_F(Extending, HealedVoteCountsFromTheNextRoundOn) {
   EXPECT_EQ(cluster->server(1).Holder("k"), std::nullopt);
 }
 
-TEST_F(Extending, NeverShortens) {
+TEST_F(Extending, NeverShortensTheTtl) {
   SetUpCluster();
   const Lease lease = MustAcquire(Wants("k", seconds(10)));
   ASSERT_TRUE(Extend("k", lease.token.value(), milliseconds(20)).lease);
@@ -57,7 +57,7 @@ TEST_F(Extending, NeverShortens) {
   EXPECT_EQ(Holders("k"), std::vector<std::string>(3, lease.token.value()));
 }
 
-TEST_F(Extending, UndecidedIsNotADenial) {
+TEST_F(Extending, AnUndecidedRoundIsNotADenial) {
   SetUpCluster();
   const Lease lease = MustAcquire(Wants("k", seconds(10)));
   cluster->Down(0);
@@ -65,7 +65,7 @@ TEST_F(Extending, UndecidedIsNotADenial) {
   EXPECT_EQ(Extend("k", lease.token.value(), seconds(10)).error.reason, Reason::kQuorumUnavailable);
 }
 
-TEST_F(Releasing, FreesEveryNodeAndOnlyOnce) {
+TEST_F(Releasing, FreesEveryNodeAndSucceedsOnlyOnce) {
   SetUpCluster();
   const Lease lease = MustAcquire(Wants("k", seconds(10)));
   EXPECT_EQ(Release("k", lease.token.value()).error, std::nullopt);
@@ -74,7 +74,7 @@ TEST_F(Releasing, FreesEveryNodeAndOnlyOnce) {
   EXPECT_EQ(Holders("k"), Nobody());
 }
 
-TEST_F(Releasing, AnotherOwnersLockStays) {
+TEST_F(Releasing, LeavesAnotherOwnersLockAlone) {
   SetUpCluster();
   const Lease lease = MustAcquire(Wants("k", milliseconds(500)));
   EXPECT_EQ(Release("k", "thief").error->reason, Reason::kLockNotHeld);
@@ -82,7 +82,7 @@ TEST_F(Releasing, AnotherOwnersLockStays) {
 }
 
 // A client that releases many locks at once must not fill the nodes' queues ahead of others.
-TEST_F(Releasing, ManyAtOnceLeaveOthersTheirTurns) {
+TEST_F(Releasing, ManyReleasesDoNotDelayOtherOperations) {
   ClusterOptions options;
   options.lock.max_concurrent_rounds = 2;
   SetUpCluster(options);
@@ -111,7 +111,7 @@ TEST_F(Releasing, ManyAtOnceLeaveOthersTheirTurns) {
   EXPECT_LE(before_wanted, 6U);
 }
 
-TEST_F(Releasing, NodesThatWereDownAreFreedWhenTheyComeBack) {
+TEST_F(Releasing, NodesThatWereDownAreFreedWhenTheyReconnect) {
   SetUpCluster();
   const Lease lease = MustAcquire(Wants("k", seconds(60)));
   cluster->Down(2);
@@ -123,7 +123,7 @@ TEST_F(Releasing, NodesThatWereDownAreFreedWhenTheyComeBack) {
 }
 
 // The first hold's release is still under way to a silent node when the second hold begins.
-TEST_F(Releasing, LateReleaseDoesNotEndALaterHoldOfTheSameToken) {
+TEST_F(Releasing, ALateReleaseDoesNotEndALaterHoldOfTheSameToken) {
   SetUpCluster();
   AcquireCommand command = Wants("k", seconds(10));
   command.token = OwnerToken("mine");
@@ -145,7 +145,7 @@ TEST_F(Releasing, LateReleaseDoesNotEndALaterHoldOfTheSameToken) {
   EXPECT_EQ(cluster->server(2).Holder("k"), "mine");
 }
 
-TEST_F(Releasing, SlowNodeIsNotHealedAfterTheRelease) {
+TEST_F(Releasing, ASlowNodeIsNotRepairedAfterTheRelease) {
   SetUpCluster();
   const Lease lease = MustAcquire(Wants("k", seconds(20)));
   cluster->server(2).LoseData();
@@ -185,7 +185,7 @@ class ReleasingBySkewedDaemons : public Scenario {
   std::size_t ahead = 0;
 };
 
-TEST_F(ReleasingBySkewedDaemons, TheOneThatIsBehindReleasesTheCallersOwnToken) {
+TEST_F(ReleasingBySkewedDaemons, TheDaemonThatIsBehindReleasesACallersToken) {
   SetUpSkewed();
   (void)AcquireOwn("own", ahead);
   Pass(milliseconds(5));
@@ -195,7 +195,7 @@ TEST_F(ReleasingBySkewedDaemons, TheOneThatIsBehindReleasesTheCallersOwnToken) {
   EXPECT_TRUE(Acquire(Wants("k", seconds(1)), 1 - ahead).lease);
 }
 
-TEST_F(Releasing, AStrangersReleaseLeavesTheHoldersFenceAlone) {
+TEST_F(Releasing, ANonHoldersReleaseLeavesTheHoldersFenceAlone) {
   SetUpCluster();
   const Lease lease = MustAcquire(Wants("k", seconds(5)));
   EXPECT_EQ(Release("k", "stranger").error->reason, Reason::kLockNotHeld);
@@ -206,7 +206,7 @@ TEST_F(Releasing, AStrangersReleaseLeavesTheHoldersFenceAlone) {
 
 // A key that is not held has no seal, so a copy of the release that is still under way could end a
 // later hold.
-TEST_F(Releasing, IsNotDeniedWhileANodeMayYetCarryItOut) {
+TEST_F(Releasing, IsNotDeniedWhileANodeMayStillExecuteIt) {
   SetUpCluster();
   cluster->Pause(2);
   EXPECT_EQ(Release("k", "own").error->reason, Reason::kQuorumUnavailable);

@@ -26,7 +26,7 @@ TEST_F(Fencing, GrowsInOneRoundTripWhenClocksAgree) {
   }
 }
 
-TEST_F(Fencing, SkewedDaemonPaysOneMoreRoundTripOnce) {
+TEST_F(Fencing, ASkewedDaemonNeedsOneExtraRoundTripOnce) {
   ClusterOptions options;
   options.daemons = 2;
   options.most_wall_skew = seconds(3600);
@@ -52,7 +52,7 @@ TEST_F(Fencing, SkewedDaemonPaysOneMoreRoundTripOnce) {
 
 // Seen in libraries that take the maximum of per-node counters without writing it back: with
 // A=10, B=1, C=1 the next holder over A and B got 11, and the one after over B and C got 3.
-TEST_F(Fencing, MaximumIsWrittenBack) {
+TEST_F(Fencing, TheMaximumIsWrittenBack) {
   ClusterOptions options;
   options.daemons = 3;
   options.most_wall_skew = seconds(3600);
@@ -71,7 +71,7 @@ TEST_F(Fencing, MaximumIsWrittenBack) {
   }
 }
 
-TEST_F(Fencing, StaysOverExtensions) {
+TEST_F(Fencing, IsUnchangedByExtensions) {
   SetUpCluster();
   const Lease lease = MustAcquire(Wants("k", seconds(1)));
   const ExtendResult extended = Extend("k", lease.token.value(), seconds(1));
@@ -99,7 +99,7 @@ class FencingAfterALoss : public Scenario {
   Lease other;
 };
 
-TEST_F(FencingAfterALoss, IsAboveTheHolderBetweenWhereNodesDisagree) {
+TEST_F(FencingAfterALoss, IsAboveTheInterveningHoldersFenceIfNodesDisagree) {
   LoseAndTakeElsewhere();
   ASSERT_TRUE(cluster->server(1).SetNx("k", token, seconds(10)));
   cluster->Down(2);
@@ -109,7 +109,7 @@ TEST_F(FencingAfterALoss, IsAboveTheHolderBetweenWhereNodesDisagree) {
   EXPECT_FALSE(Release("k", token).error);
 }
 
-TEST_F(FencingAfterALoss, IsAboveTheHolderBetweenWhereTheyAgree) {
+TEST_F(FencingAfterALoss, IsAboveTheInterveningHoldersFenceIfNodesAgree) {
   LoseAndTakeElsewhere();
   for (const std::size_t node : {1U, 2U}) {
     (void)cluster->server(node).Repair("k", token, seconds(10), first.fence);
@@ -121,7 +121,7 @@ TEST_F(FencingAfterALoss, IsAboveTheHolderBetweenWhereTheyAgree) {
   EXPECT_FALSE(Release("k", token).error);
 }
 
-TEST_F(Fencing, ForeignLockGetsAFenceWhenExtended) {
+TEST_F(Fencing, AForeignLockGetsAFenceWhenItIsExtended) {
   SetUpCluster();
   for (std::size_t node = 0; node < 3; ++node) {
     ASSERT_TRUE(cluster->server(node).SetNx("k", "stranger", seconds(3)));
@@ -135,7 +135,7 @@ TEST_F(Fencing, ForeignLockGetsAFenceWhenExtended) {
 
 // A redlockd holder is followed by a holder of another library: the nodes still store the former's
 // fence.
-TEST_F(Fencing, AForeignHoldersFenceIsAboveThatOfTheHolderBefore) {
+TEST_F(Fencing, AForeignHoldersFenceIsAboveThePreviousHoldersFence) {
   SetUpCluster();
   const Lease first = MustAcquire(Wants("k", milliseconds(500)));
   EXPECT_FALSE(Release("k", first.token.value()).error);
@@ -152,7 +152,7 @@ TEST_F(Fencing, AForeignHoldersFenceIsAboveThatOfTheHolderBefore) {
 }
 
 // A node that stores another holder's fence is repaired above it, so that the nodes do not agree.
-TEST_F(FencingAfterALoss, AHealedNodeDoesNotAgreeOnAnotherHoldersFence) {
+TEST_F(FencingAfterALoss, ARepairedNodeDoesNotAgreeOnAnotherHoldersFence) {
   LoseAndTakeElsewhere();
   (void)cluster->server(1).Repair("k", token, seconds(10), first.fence);
   EXPECT_GT(cluster->server(1).Inspect("k").fence, other.fence);

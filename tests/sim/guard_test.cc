@@ -45,12 +45,12 @@ class Guard : public Scenario {
     }
     return outcomes;
   }
-  int HowManyBarred(std::size_t daemon = 0) {
+  int CountQuarantined(std::size_t daemon = 0) {
     const auto votes = Votes(daemon);
-    return static_cast<int>(std::count(votes.begin(), votes.end(), kBarred));
+    return static_cast<int>(std::count(votes.begin(), votes.end(), kQuarantined));
   }
-  static constexpr const char* kYes = "granted";
-  static constexpr const char* kBarred = "quarantined";
+  static constexpr const char* kGranted = "granted";
+  static constexpr const char* kQuarantined = "quarantined";
 
   bool won = false;
   std::string why;
@@ -59,14 +59,14 @@ class Guard : public Scenario {
   int probes_ = 0;
 };
 
-TEST_F(Guard, ANewSetStartsAtOnce) {
+TEST_F(Guard, ANewNodeSetStartsAtOnce) {
   SetUpGuarded();
   Pass(milliseconds(2));
-  EXPECT_EQ(HowManyBarred(), 0);
+  EXPECT_EQ(CountQuarantined(), 0);
   EXPECT_TRUE(won);
 }
 
-TEST_F(Guard, ANewSetWaitsForANodeThatIsDown_NotForLong) {
+TEST_F(Guard, ANewNodeSetWaitsBrieflyForANodeThatIsDown) {
   SetUpGuarded();
   cluster->Down(1);
   Pass(milliseconds(1500));
@@ -74,11 +74,11 @@ TEST_F(Guard, ANewSetWaitsForANodeThatIsDown_NotForLong) {
   EXPECT_FALSE(won);
   EXPECT_NE(why.find("waiting for other nodes before deciding"), std::string::npos) << why;
   Pass(milliseconds(600));
-  EXPECT_EQ(Votes(), (std::vector<std::string>{kYes, "error", kYes}));
+  EXPECT_EQ(Votes(), (std::vector<std::string>{kGranted, "error", kGranted}));
   EXPECT_TRUE(won);
 }
 
-TEST_F(Guard, ANewSetWaitsForANodeThatDoesNotAnswer_NotForLong) {
+TEST_F(Guard, ANewNodeSetWaitsBrieflyForASilentNode) {
   SetUpGuarded();
   cluster->Pause(1);
   Pass(milliseconds(1500));
@@ -89,49 +89,49 @@ TEST_F(Guard, ANewSetWaitsForANodeThatDoesNotAnswer_NotForLong) {
   EXPECT_TRUE(won);
 }
 
-TEST_F(Guard, ANodeOfANewSetThatIsUpAMomentLaterIsAsNewAsTheOthers) {
+TEST_F(Guard, ANodeThatStartsSlightlyLaterIsPartOfTheNewNodeSet) {
   SetUpGuarded();
   cluster->Down(1);
   Pass(milliseconds(500));
   cluster->Up(1);
   Pass(milliseconds(1000));
-  EXPECT_EQ(HowManyBarred(), 0);
+  EXPECT_EQ(CountQuarantined(), 0);
   (void)Votes();
   EXPECT_TRUE(won);
 }
 
-TEST_F(Guard, TellsWhetherThereIsAQuorumWhenThatChanges) {
+TEST_F(Guard, ReportsWhenTheQuorumIsLostAndRegained) {
   SetUpSettled();
-  std::vector<bool> told;
-  cluster->shard(0).WatchQuorum([&told](bool quorum) { told.push_back(quorum); });
-  EXPECT_EQ(told, std::vector<bool>{true});
+  std::vector<bool> reported;
+  cluster->shard(0).WatchQuorum([&reported](bool quorum) { reported.push_back(quorum); });
+  EXPECT_EQ(reported, std::vector<bool>{true});
   cluster->Down(0);
   Pass(seconds(2));
-  EXPECT_EQ(told.size(), 1U) << "two of three are a quorum";
+  EXPECT_EQ(reported.size(), 1U) << "two of three are a quorum";
   cluster->Down(1);
   Pass(seconds(2));
-  EXPECT_EQ(told, (std::vector<bool>{true, false}));
+  EXPECT_EQ(reported, (std::vector<bool>{true, false}));
   cluster->Up(1);
   Pass(seconds(2));
-  EXPECT_EQ(told, (std::vector<bool>{true, false, true}));
+  EXPECT_EQ(reported, (std::vector<bool>{true, false, true}));
   // The node can be reached, but is quarantined.
   cluster->Restart(1, sim::Cluster::Data::kLost);
   Pass(seconds(2));
-  EXPECT_EQ(told.back(), false);
+  EXPECT_EQ(reported.back(), false);
   cluster->shard(0).WatchQuorum({});
 }
 
-TEST_F(Guard, WhereStrictANewSetWaitsForTheLongestTtl) {
+TEST_F(Guard, StrictModeQuarantinesANewNodeSetForTheLongestTtl) {
   SetUpGuarded(GuardMode::kStrict);
   Pass(kQuarantine - milliseconds(100));
-  EXPECT_EQ(Votes()[0], kBarred);
+  EXPECT_EQ(Votes()[0], kQuarantined);
   EXPECT_FALSE(won);
   Pass(milliseconds(200));
   (void)Votes();
   EXPECT_TRUE(won);
 }
 
-TEST_F(Guard, SeveralDaemonsStartANewSetTogether) {
+TEST_F(Guard, SeveralDaemonsCanStartANewNodeSetTogether) {
   SetUpSettled(3);
   for (std::size_t daemon = 0; daemon < 3; ++daemon) {
     (void)Votes(daemon);
@@ -139,29 +139,29 @@ TEST_F(Guard, SeveralDaemonsStartANewSetTogether) {
   }
 }
 
-TEST_F(Guard, ASetThatAnotherDaemonIsJustMarkingIsNew) {
+TEST_F(Guard, ANodeSetThatAnotherDaemonIsStillMarkingIsNew) {
   SetUpGuarded();
   (void)cluster->server(0).Mark("", "run-1");  // its marks for the other nodes are under way
   Pass(milliseconds(10));
-  EXPECT_EQ(Votes()[1], kBarred);
+  EXPECT_EQ(Votes()[1], kQuarantined);
   for (const std::size_t node : {1U, 2U}) {
     EXPECT_EQ(cluster->server(node).Mark("", "run-1").mark, "run-1");
   }
   Pass(milliseconds(60));
-  EXPECT_EQ(HowManyBarred(), 0) << why;
+  EXPECT_EQ(CountQuarantined(), 0) << why;
 }
 
-TEST_F(Guard, AnEmptiedNodeIsNoticedByTheGrantThatWouldHaveBeenWrong) {
+TEST_F(Guard, AGrantDetectsThatANodeLostItsData) {
   SetUpSettled();
   const Lease lease = MustAcquire(Wants("k", milliseconds(500)));
   cluster->server(0).LoseData();
-  EXPECT_EQ(Votes(), (std::vector<std::string>{kBarred, kYes, kYes}));
+  EXPECT_EQ(Votes(), (std::vector<std::string>{kQuarantined, kGranted, kGranted}));
   EXPECT_TRUE(won);
   EXPECT_NE(why.find("for another 2000 ms: its mark vanished"), std::string::npos) << why;
   EXPECT_FALSE(cluster->server(0).Holder("probe-1"));
 }
 
-TEST_F(Guard, TwoEmptiedNodesLetNobodyIn) {
+TEST_F(Guard, TwoNodesThatLostTheirDataGrantNothing) {
   SetUpSettled();
   const Lease lease = MustAcquire(Wants("k", milliseconds(1000)));
   cluster->server(0).LoseData();
@@ -171,27 +171,27 @@ TEST_F(Guard, TwoEmptiedNodesLetNobodyIn) {
   EXPECT_EQ(second.error.reason, Reason::kQuorumUnavailable);
 }
 
-TEST_F(Guard, TheTimeOverTheNodeVotesAgain) {
+TEST_F(Guard, ANodeVotesAgainAfterItsQuarantine) {
   SetUpSettled(2);
   cluster->server(0).LoseData();
-  EXPECT_EQ(Votes()[0], kBarred);
+  EXPECT_EQ(Votes()[0], kQuarantined);
   Pass(kQuarantine - milliseconds(100));
-  EXPECT_EQ(Votes(0)[0], kBarred);
-  EXPECT_EQ(Votes(1)[0], kBarred);
+  EXPECT_EQ(Votes(0)[0], kQuarantined);
+  EXPECT_EQ(Votes(1)[0], kQuarantined);
   Pass(milliseconds(1200));  // the other daemon may have seen the loss one check later
   for (std::size_t daemon = 0; daemon < 2; ++daemon) {
-    EXPECT_EQ(HowManyBarred(daemon), 0) << daemon;
+    EXPECT_EQ(CountQuarantined(daemon), 0) << daemon;
   }
 }
 
-TEST_F(Guard, ALossIsNoticedWithoutAnyGrant) {
+TEST_F(Guard, ALossIsDetectedWithoutAnyGrant) {
   SetUpSettled();
   cluster->server(0).LoseData();
   Pass(milliseconds(1100));
   EXPECT_TRUE(cluster->shard(0).guard()->Barred(0));
 }
 
-TEST_F(Guard, ADaemonThatStartsAfterTheLossKnowsOfIt) {
+TEST_F(Guard, ADaemonThatStartsAfterTheLossDetectsIt) {
   SetUpGuarded(GuardMode::kOn, 2);
   for (std::size_t node = 0; node < 3; ++node) cluster->link(1, node).Break(true);
   Pass(milliseconds(50));
@@ -199,33 +199,33 @@ TEST_F(Guard, ADaemonThatStartsAfterTheLossKnowsOfIt) {
   Pass(milliseconds(50));
   for (std::size_t node = 0; node < 3; ++node) cluster->link(1, node).ComeUp();
   Pass(milliseconds(50));
-  EXPECT_EQ(Votes(1)[0], kBarred);
+  EXPECT_EQ(Votes(1)[0], kQuarantined);
   EXPECT_TRUE(won);
 }
 
-TEST_F(Guard, ASecondLossStartsTheTimeAgain) {
+TEST_F(Guard, ASecondLossRestartsTheQuarantine) {
   SetUpSettled(2);
   cluster->server(0).LoseData();
   (void)Votes(0);  // the other daemon learns of the loss at its next check, at other times
   Pass(milliseconds(1230));
   cluster->server(0).LoseData();
   Pass(kQuarantine - milliseconds(100));
-  EXPECT_EQ(Votes(0)[0], kBarred);
-  EXPECT_EQ(Votes(1)[0], kBarred);
+  EXPECT_EQ(Votes(0)[0], kQuarantined);
+  EXPECT_EQ(Votes(1)[0], kQuarantined);
 }
 
-TEST_F(Guard, ARestartFromOlderDataBarsUntilTheUptimeIsLongEnough) {
+TEST_F(Guard, ARestartFromOlderDataQuarantinesUntilTheUptimeIsLongEnough) {
   SetUpSettled();
   cluster->server(0).Snapshot();
   cluster->Restart(0, Cluster::Data::kOld);
   Pass(milliseconds(50));
-  EXPECT_EQ(Votes()[0], kBarred);
+  EXPECT_EQ(Votes()[0], kQuarantined);
   EXPECT_NE(why.find("it restarted and may have lost data"), std::string::npos) << why;
   Pass(kQuarantine);
-  EXPECT_NE(Votes()[0], kBarred);
+  EXPECT_NE(Votes()[0], kQuarantined);
 }
 
-TEST_F(Guard, OlderDataDoesNotBringALockBackThatWasGivenAway) {
+TEST_F(Guard, OlderDataDoesNotRestoreALockThatWasReleased) {
   SetUpSettled();
   const Lease first = MustAcquire(Wants("k", milliseconds(1500)));
   for (std::size_t node = 0; node < 3; ++node) cluster->server(node).Snapshot();
@@ -242,7 +242,7 @@ TEST_F(Guard, OlderDataDoesNotBringALockBackThatWasGivenAway) {
   EXPECT_FALSE(Extend("k", first.token.value(), milliseconds(1500)).lease);
 }
 
-TEST_F(Guard, ADaemonThatStartsLongAfterARestartGoesByTheUptime) {
+TEST_F(Guard, ADaemonThatStartsLongAfterARestartReliesOnTheUptime) {
   SetUpGuarded(GuardMode::kOn, 2);
   for (std::size_t node = 0; node < 3; ++node) cluster->link(1, node).Break(true);
   Pass(milliseconds(50));
@@ -252,22 +252,22 @@ TEST_F(Guard, ADaemonThatStartsLongAfterARestartGoesByTheUptime) {
   Pass(kQuarantine + seconds(2));
   for (std::size_t node = 0; node < 3; ++node) cluster->link(1, node).ComeUp();
   Pass(milliseconds(50));
-  EXPECT_EQ(HowManyBarred(1), 0) << why;
+  EXPECT_EQ(CountQuarantined(1), 0) << why;
 }
 
 // The node's clock was far behind at startup and was set later: its uptime proves nothing.
-TEST_F(Guard, ADaemonThatKnewTheRunBeforeDoesNotGoByTheUptime) {
+TEST_F(Guard, ADaemonThatKnewThePreviousRunDoesNotRelyOnTheUptime) {
   SetUpSettled();
   cluster->server(0).Snapshot();
   cluster->server(0).StepClock(-std::chrono::hours(1));
   cluster->Restart(0, Cluster::Data::kOld);
   cluster->server(0).StepClock(std::chrono::hours(1));
   Pass(milliseconds(50));
-  EXPECT_EQ(Votes()[0], kBarred);
+  EXPECT_EQ(Votes()[0], kQuarantined);
 }
 
 // A single node that restarted empty is not a new set.
-TEST_F(Guard, OneOfThreeIsNoNewSet) {
+TEST_F(Guard, OneEmptyNodeOfThreeIsNotANewNodeSet) {
   SetUpSettled(2);
   cluster->Kill(0);  // no daemon marks the node
   cluster->Kill(1);
@@ -279,7 +279,7 @@ TEST_F(Guard, OneOfThreeIsNoNewSet) {
 }
 
 // Neither are two nodes if one of them is no longer reachable and may have been marked since.
-TEST_F(Guard, ANodeThatWasUnmarkedAndIsGoneDoesNotCountForANewSet) {
+TEST_F(Guard, AnUnreachableNodeDoesNotCountTowardsANewNodeSet) {
   SetUpGuarded(GuardMode::kOn, 2);
   cluster->link(1, 1).Break(true);
   cluster->link(1, 2).Break(true);
@@ -293,7 +293,7 @@ TEST_F(Guard, ANodeThatWasUnmarkedAndIsGoneDoesNotCountForANewSet) {
   EXPECT_FALSE(cluster->shard(1).guard()->decided());
 }
 
-TEST_F(Guard, ANodeThatConfirmsNothingBeforeItIsOnDiskMayRestart) {
+TEST_F(Guard, ANodeThatSyncsEveryWriteToDiskMayRestart) {
   ClusterOptions options;
   options.guard = GuardMode::kOn;
   SetUpCluster(options);
@@ -301,21 +301,21 @@ TEST_F(Guard, ANodeThatConfirmsNothingBeforeItIsOnDiskMayRestart) {
   Pass(milliseconds(50));
   cluster->Restart(0, Cluster::Data::kKept);
   Pass(milliseconds(50));
-  EXPECT_EQ(HowManyBarred(), 0) << why;
+  EXPECT_EQ(CountQuarantined(), 0) << why;
   // However, its disk was replaced.
   cluster->Restart(0, Cluster::Data::kLost);
   Pass(milliseconds(50));
-  EXPECT_EQ(Votes()[0], kBarred);
+  EXPECT_EQ(Votes()[0], kQuarantined);
 }
 
-TEST_F(Guard, ABrokenConnectionIsNoLoss) {
+TEST_F(Guard, ABrokenConnectionIsNotALossOfData) {
   SetUpSettled();
   cluster->link(0, 0).Break(false);
   Pass(milliseconds(50));
-  EXPECT_EQ(HowManyBarred(), 0) << why;
+  EXPECT_EQ(CountQuarantined(), 0) << why;
 }
 
-TEST_F(Guard, TheFirstGrantAfterAClockHasJumpedDoesNotCount) {
+TEST_F(Guard, TheFirstGrantAfterAClockJumpDoesNotCount) {
   SetUpSettled(1, 1);
   const Lease lease = MustAcquire(Wants("k", seconds(10)));
   cluster->server(0).StepClock(seconds(20));  // the node has forgotten the lock
@@ -330,35 +330,35 @@ TEST_F(Guard, TheFirstGrantAfterAClockHasJumpedDoesNotCount) {
   EXPECT_FALSE(cluster->server(0).Holder("k")) << "what does not count is rolled back";
 }
 
-TEST_F(Guard, AClockThatJumpsBackIsNoticedToo) {
+TEST_F(Guard, AClockThatJumpsBackIsDetectedToo) {
   SetUpSettled();
   cluster->server(2).StepClock(-seconds(1));
   Pass(milliseconds(1100));
-  EXPECT_EQ(Votes()[2], kBarred);
+  EXPECT_EQ(Votes()[2], kQuarantined);
   EXPECT_NE(why.find("behind"), std::string::npos) << why;
   Pass(kQuarantine);
-  EXPECT_EQ(HowManyBarred(), 0) << why;
+  EXPECT_EQ(CountQuarantined(), 0) << why;
 }
 
-TEST_F(Guard, AClockThatRunsTooFastIsBarredForAsLongAsItDoes) {
+TEST_F(Guard, ANodeIsQuarantinedWhileItsClockRunsTooFast) {
   SetUpSettled();
   cluster->server(1).SetRate(1.02);
   Pass(seconds(10));
-  EXPECT_EQ(Votes()[1], kBarred);
+  EXPECT_EQ(Votes()[1], kQuarantined);
   cluster->server(1).SetRate(1.0);
   Pass(kQuarantine + seconds(2));
-  EXPECT_EQ(HowManyBarred(), 0) << why;
+  EXPECT_EQ(CountQuarantined(), 0) << why;
 }
 
-TEST_F(Guard, AClockWithinTheBudgetIsLeftAlone) {
+TEST_F(Guard, AClockWithinTheDriftBudgetIsAccepted) {
   SetUpSettled();
   cluster->server(1).SetRate(1.004);
   cluster->server(2).SetRate(0.996);
   Pass(seconds(60));
-  EXPECT_EQ(HowManyBarred(), 0) << why;
+  EXPECT_EQ(CountQuarantined(), 0) << why;
 }
 
-TEST_F(Guard, AnExtensionHealsAQuarantinedNodeAndItsVoteCountsLater) {
+TEST_F(Guard, AnExtensionRepairsAQuarantinedNodeAndItsVoteCountsLater) {
   SetUpSettled();
   const Lease lease = MustAcquire(Wants("k", milliseconds(1000)));
   const std::string token = lease.token.value();

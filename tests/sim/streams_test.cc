@@ -82,7 +82,7 @@ class Streams : public Scenario {
   std::uint64_t id = 0;
 };
 
-TEST_F(Streams, OnlyCloseAndSilenceRelease) {
+TEST_F(Streams, OnlyCloseAndSilenceReleaseLeases) {
   for (const StreamEnd end : {StreamEnd::kBroken, StreamEnd::kRefused, StreamEnd::kShutDown}) {
     Stream& stream = Open(0);
     const Lease lease = Acquire(stream, milliseconds(500));
@@ -99,7 +99,7 @@ TEST_F(Streams, OnlyCloseAndSilenceRelease) {
   }
 }
 
-TEST_F(Streams, ABrokenOneStopsExtendingAndReleasesWhenItsGraceIsOver) {
+TEST_F(Streams, ABrokenStreamStopsExtendingAndReleasesAfterItsGrace) {
   Stream& stream = Open(0);
   const Lease lease = Acquire(stream, seconds(2));
   stream.leases->Break(true);
@@ -119,7 +119,7 @@ TEST_F(Streams, AnAdoptionNeverAcquires) {
   EXPECT_EQ(Holders("k"), Nobody());
 }
 
-TEST_F(Streams, TheLateEndOfTheFirstSparesWhatAnotherHasAdopted) {
+TEST_F(Streams, TheLateEndOfAStreamDoesNotReleaseWhatAnotherAdopted) {
   Stream& first = Open(0);
   const Lease lease = Acquire(first, seconds(20));
   Stream& second = Open(1);
@@ -133,7 +133,7 @@ TEST_F(Streams, TheLateEndOfTheFirstSparesWhatAnotherHasAdopted) {
 
 // A node that had lost the key is repaired by the first stream after the second stream has adopted
 // the lease.
-TEST_F(Streams, AHealByTheFirstNamesTheSecond) {
+TEST_F(Streams, ARepairByTheFirstStreamNamesTheSecondAsKeeper) {
   Stream& first = Open(0);
   const Lease lease = Acquire(first, seconds(20));
   Stream& second = Open(1);
@@ -155,7 +155,7 @@ TEST_F(Streams, AHealByTheFirstNamesTheSecond) {
 }
 
 // The client moved from daemon 0 to 1 and then to 2, but its adoption at 1 was delayed.
-TEST_F(Streams, AnAdoptionThatComesLateDoesNotReplaceALaterOne) {
+TEST_F(Streams, ADelayedAdoptionDoesNotReplaceALaterOne) {
   Stream& first = Open(0);
   const Lease lease = Acquire(first, seconds(20));
   Stream& held_up = Open(1);
@@ -175,7 +175,7 @@ TEST_F(Streams, AnAdoptionThatComesLateDoesNotReplaceALaterOne) {
 
 // An acquisition with extend_if_held may have been delayed while the client moved to another
 // daemon.
-TEST_F(Streams, SilenceSparesWhatAnAcquisitionFoundHeld) {
+TEST_F(Streams, SilenceDoesNotReleaseWhatAnAcquisitionFoundHeld) {
   Stream& first = Open(0);
   const Lease lease = Acquire(first, seconds(20), "rl-mine");
   Stream& held_up = Open(1);
@@ -184,7 +184,7 @@ TEST_F(Streams, SilenceSparesWhatAnAcquisitionFoundHeld) {
   EXPECT_EQ(Holders("k"), All(lease));
 }
 
-TEST_F(Streams, CloseAnswersWhatWasAskedForBefore) {
+TEST_F(Streams, CloseAnswersPendingAcquisitions) {
   Stream& holder = Open(0);
   const Lease lease = Acquire(holder, seconds(20));
   Stream& waiter = Open(1);
@@ -198,7 +198,7 @@ TEST_F(Streams, CloseAnswersWhatWasAskedForBefore) {
 }
 
 // A move is accepted even if the daemon is full.
-TEST_F(Streams, AMoveIsNeverRefused) {
+TEST_F(Streams, AnAdoptionIsNeverRefused) {
   ClusterOptions options;
   options.daemons = 2;
   options.lock.max_operations = 20;

@@ -94,7 +94,7 @@ TEST_F(Waiting, FirstComeFirstServed) {
   }
 }
 
-TEST_F(Waiting, HandOverTakesOneRoundTripAndGrowsTheFence) {
+TEST_F(Waiting, AHandOverTakesOneRoundTripAndRaisesTheFence) {
   SetUpCluster();
   const Lease holder = MustAcquire(Wants("k", seconds(20)));
   const auto next = Wait("k", seconds(5));
@@ -112,7 +112,7 @@ TEST_F(Waiting, HandOverTakesOneRoundTripAndGrowsTheFence) {
   EXPECT_FALSE(released->error);
 }
 
-TEST_F(Waiting, HandOverWithoutAQuorumFallsBack) {
+TEST_F(Waiting, AHandOverWithoutAQuorumFallsBackToARelease) {
   SetUpCluster();
   const Lease holder = MustAcquire(Wants("k", seconds(20)));
   const auto next = Wait("k", seconds(5));
@@ -134,7 +134,7 @@ TEST_F(Waiting, HandOverWithoutAQuorumFallsBack) {
   EXPECT_EQ(Holders("k"), std::vector<std::string>(3, next->result->lease->token.value()));
 }
 
-TEST_F(Waiting, HandOverWithAClockThatIsBehindCostsOneMoreRound) {
+TEST_F(Waiting, AHandOverWithAClockThatIsBehindTakesOneMoreRound) {
   ClusterOptions options;
   options.daemons = 2;
   options.most_wall_skew = seconds(30);
@@ -152,7 +152,7 @@ TEST_F(Waiting, HandOverWithAClockThatIsBehindCostsOneMoreRound) {
   }
 }
 
-TEST_F(Waiting, AReleaseByAStrangerToTheLockHandsNothingOver) {
+TEST_F(Waiting, AReleaseByANonHolderHandsNothingOver) {
   SetUpCluster();
   const Lease holder = MustAcquire(Wants("k", seconds(2)));
   const auto next = Wait("k", seconds(5));
@@ -164,7 +164,7 @@ TEST_F(Waiting, AReleaseByAStrangerToTheLockHandsNothingOver) {
   EXPECT_TRUE(Has(next));  // continues to wait
 }
 
-TEST_F(Waiting, TheHeadThatLeavesDuringAHandOverLeavesTheLockToTheNext) {
+TEST_F(Waiting, IfTheFirstWaiterLeavesDuringAHandOverTheNextGetsTheLock) {
   SetUpCluster();
   const Lease holder = MustAcquire(Wants("k", seconds(20)));
   const auto first = Wait("k", seconds(20));
@@ -178,7 +178,7 @@ TEST_F(Waiting, TheHeadThatLeavesDuringAHandOverLeavesTheLockToTheNext) {
   EXPECT_TRUE(Has(second));
 }
 
-TEST_F(Waiting, AHolderThatDiedIsFollowedAtOnce) {
+TEST_F(Waiting, AWaiterAcquiresAtOnceWhenADeadHoldersLockExpires) {
   SetUpCluster();
   MustAcquire(Wants("k", seconds(3)));
   const MonotonicTime start = world.now();
@@ -189,7 +189,7 @@ TEST_F(Waiting, AHolderThatDiedIsFollowedAtOnce) {
   EXPECT_LE(next->at - start, milliseconds(3010));
 }
 
-TEST_F(Waiting, AReleaseAtAnotherDaemonWakes) {
+TEST_F(Waiting, AReleaseAtAnotherDaemonWakesTheWaiter) {
   ClusterOptions options;
   options.daemons = 2;
   SetUpCluster(options);
@@ -203,7 +203,7 @@ TEST_F(Waiting, AReleaseAtAnotherDaemonWakes) {
   EXPECT_LT(next->at - start, microseconds(500));  // the announcement, then one round
 }
 
-TEST_F(Waiting, AnAnnouncementThatIsMissedIsMadeUpForByAsking) {
+TEST_F(Waiting, AProbeDetectsAReleaseWhoseAnnouncementWasMissed) {
   ClusterOptions options;
   options.daemons = 2;
   SetUpCluster(options);
@@ -219,7 +219,7 @@ TEST_F(Waiting, AnAnnouncementThatIsMissedIsMadeUpForByAsking) {
   EXPECT_TRUE(Has(next));
 }
 
-TEST_F(Waiting, AForeignReleaseIsFound) {
+TEST_F(Waiting, AForeignReleaseIsDetected) {
   SetUpCluster();
   for (std::size_t node = 0; node < 3; ++node) {
     ASSERT_TRUE(cluster->server(node).SetNx("k", "stranger", seconds(60)));
@@ -268,7 +268,7 @@ TEST_F(Waiting, CancelledAndExpiredWaitersLeaveAtOnce) {
   EXPECT_TRUE(Has(third));
 }
 
-TEST_F(Waiting, ATryDoesNotOvertakeThoseWhoWait) {
+TEST_F(Waiting, ASingleTryDoesNotOvertakeWaiters) {
   SetUpCluster();
   const Lease holder = MustAcquire(Wants("k", seconds(20)));
   const auto waiter = Wait("k", seconds(5));
@@ -281,7 +281,7 @@ TEST_F(Waiting, ATryDoesNotOvertakeThoseWhoWait) {
   EXPECT_TRUE(Has(waiter));
 }
 
-TEST_F(Waiting, BoundPerKeyRefuses) {
+TEST_F(Waiting, TheLimitPerKeyRefusesFurtherWaiters) {
   ClusterOptions options;
   options.lock.max_waiters_per_key = 1;
   SetUpCluster(options);
@@ -294,7 +294,7 @@ TEST_F(Waiting, BoundPerKeyRefuses) {
 
 // Whatever refuses an acquisition: `done` is called once, and never inside the call that started
 // it.
-TEST_F(Waiting, ARefusalComesAfterTheCall) {
+TEST_F(Waiting, ARefusalIsReportedAfterTheCallReturns) {
   ClusterOptions options;
   options.lock.max_waiters_per_key = 1;
   SetUpCluster(options);
@@ -316,7 +316,7 @@ TEST_F(Waiting, ARefusalComesAfterTheCall) {
   EXPECT_EQ(refused_with(Wants("x", seconds(1))), std::vector{Reason::kDraining});
 }
 
-TEST_F(Waiting, PlacesInTheQueueAreTold) {
+TEST_F(Waiting, QueuePositionsAreReported) {
   SetUpCluster();
   const Lease holder = MustAcquire(Wants("k", seconds(20)));
   const auto first = Wait("k", seconds(20));
@@ -332,7 +332,7 @@ TEST_F(Waiting, PlacesInTheQueueAreTold) {
   third->operation->Cancel(Reason::kCancelled);
 }
 
-TEST_F(Waiting, SubscriptionsExistOnlyWhileSomebodyWaits) {
+TEST_F(Waiting, SubscriptionsExistOnlyWhileThereAreWaiters) {
   SetUpCluster();
   MustAcquire(Wants("k", seconds(20)));
   EXPECT_EQ(cluster->server(0).listeners(), 0U);
@@ -366,7 +366,7 @@ TEST_F(Waiting, TwoDaemonsShareTheKey) {
   EXPECT_GT(Total(), 6000U);
 }
 
-TEST_F(Waiting, EightRivalDaemonsDoNotLivelock) {
+TEST_F(Waiting, EightContendingDaemonsDoNotLivelock) {
   ClusterOptions options;
   options.daemons = 8;
   SetUpCluster(options, microseconds(400));

@@ -56,14 +56,14 @@ TEST_F(Watching, ExtendsAtOnceAndThenAtItsInterval) {
     EXPECT_LE(seen[i].at - seen[i - 1].at, milliseconds(501));
     EXPECT_GE(seen[i].at - seen[i - 1].at, milliseconds(484));  // timer ticks
   }
-  const std::size_t told = seen.size();
+  const std::size_t events_at_end = seen.size();
   EndLease(cluster->shard(0), *watchdog);
   Pass(seconds(2));
-  EXPECT_EQ(seen.size(), told);  // no event after the end
+  EXPECT_EQ(seen.size(), events_at_end);  // no event after the end
   EXPECT_EQ(Holders("k"), Nobody());
 }
 
-TEST_F(Watching, ManyLeasesAreSpreadAndShareWrites) {
+TEST_F(Watching, ExtensionsOfManyLeasesAreSpreadOutAndShareWrites) {
   SetUpCluster();
   constexpr std::size_t kLeases = 1000;
   std::vector<std::shared_ptr<Watchdog>> watchdogs;
@@ -111,7 +111,7 @@ TEST_F(Watching, SurvivesAnOutageOfTwoNodes) {
   EndLease(cluster->shard(0), *watchdog);
 }
 
-TEST_F(Watching, LostIsToldInTimeThoughNoNodeAnswers) {
+TEST_F(Watching, LossIsReportedInTimeIfNoNodeAnswers) {
   SetUpCluster();
   const Lease lease = MustAcquire(Wants("k", seconds(1)));
   Watch(Item(lease, seconds(1)));
@@ -128,7 +128,7 @@ TEST_F(Watching, LostIsToldInTimeThoughNoNodeAnswers) {
   EXPECT_GE(seen.back().event.consecutive_failures, 2);
 }
 
-TEST_F(Watching, LostIsToldWhenAnotherHasTheKey) {
+TEST_F(Watching, LossIsReportedIfAnotherOwnerHoldsTheKey) {
   SetUpCluster();
   const Lease lease = MustAcquire(Wants("k", seconds(1)));
   Watch(Item(lease, seconds(1)));
@@ -161,7 +161,7 @@ TEST_F(Watching, CanBeStartedBeforeTheLockIsAcquired) {
   EndLease(cluster->shard(0), *watchdog);
 }
 
-TEST_F(Watching, AnEndLeavesTheLockToExpire) {
+TEST_F(Watching, AnEndDuringAnExtensionLeavesTheLockToExpire) {
   SetUpCluster();
   const Lease lease = MustAcquire(Wants("k", seconds(2)));
   Watch(Item(lease, seconds(2)));
@@ -173,7 +173,7 @@ TEST_F(Watching, AnEndLeavesTheLockToExpire) {
   EXPECT_EQ(Holders("k"), Nobody());  // the TTL ends the lock
 }
 
-TEST_F(Watching, ALossLeavesWhatIsLeftToExpire) {
+TEST_F(Watching, AfterALossTheRemainingKeysAreLeftToExpire) {
   SetUpCluster();
   const Lease lease = MustAcquire(Wants("k", seconds(10)));
   Watch(Item(lease, seconds(10)));
@@ -189,7 +189,7 @@ TEST_F(Watching, ALossLeavesWhatIsLeftToExpire) {
   EXPECT_EQ(Holders("k")[2], lease.token.value());
 }
 
-TEST_F(Watching, AReleaseOfItsTokenEndsIt) {
+TEST_F(Watching, AReleaseOfTheTokenEndsTheWatch) {
   SetUpCluster();
   const Lease lease = MustAcquire(Wants("k", seconds(10)));
   Watch(Item(lease, seconds(10)));
@@ -201,7 +201,7 @@ TEST_F(Watching, AReleaseOfItsTokenEndsIt) {
   EXPECT_FALSE(seen.back().event.goes_on);
 }
 
-TEST_F(Watching, AForcedReleaseIsALoss) {
+TEST_F(Watching, AForcedReleaseIsReportedAsALoss) {
   SetUpCluster();
   const Lease lease = MustAcquire(Wants("k", seconds(10)));
   Watch(Item(lease, seconds(10)));
@@ -231,7 +231,7 @@ class Holding : public Scenario {
   std::vector<WatchEvent> seen;
 };
 
-TEST_F(Holding, LivesAsLongAsItIsWanted) {
+TEST_F(Holding, KeepsTheLockUntilTheHoldEnds) {
   SetUpCluster();
   const auto hold = Hold("k", seconds(1));
   Pass(seconds(5));
@@ -243,7 +243,7 @@ TEST_F(Holding, LivesAsLongAsItIsWanted) {
   EXPECT_EQ(Holders("k"), Nobody());
 }
 
-TEST_F(Holding, GoneWhileTheLockIsBeingTakenLeavesNothing) {
+TEST_F(Holding, EndingDuringTheAcquisitionLeavesNoLock) {
   for (int step = 0; step <= 12; ++step) {  // at every moment of the round and after it
     SetUpCluster();
     const auto hold = Hold("k", seconds(60));
@@ -255,7 +255,7 @@ TEST_F(Holding, GoneWhileTheLockIsBeingTakenLeavesNothing) {
   }
 }
 
-TEST_F(Holding, GoneDuringAnExtensionLeavesNothing) {
+TEST_F(Holding, EndingDuringAnExtensionLeavesNoLock) {
   for (int step = 0; step <= 12; ++step) {
     SetUpCluster();
     const auto hold = Hold("k", seconds(2));
@@ -271,7 +271,7 @@ TEST_F(Holding, GoneDuringAnExtensionLeavesNothing) {
   }
 }
 
-TEST_F(Holding, GoneWhileWaitingLeavesTheQueue) {
+TEST_F(Holding, EndingWhileWaitingLeavesTheQueue) {
   SetUpCluster();
   MustAcquire(Wants("k", seconds(20)));
   const auto hold = Hold("k", seconds(1));
@@ -282,7 +282,7 @@ TEST_F(Holding, GoneWhileWaitingLeavesTheQueue) {
   EXPECT_FALSE(decided);
 }
 
-TEST_F(Holding, GoneDuringAReleaseElsewhereHandsOver) {
+TEST_F(Holding, EndingHandsTheLockToTheNextWaiter) {
   SetUpCluster();
   const auto first = Hold("k", seconds(2));
   Pass(milliseconds(1));
@@ -296,7 +296,7 @@ TEST_F(Holding, GoneDuringAReleaseElsewhereHandsOver) {
   EXPECT_TRUE(next->lease);
 }
 
-TEST_F(Holding, AnExtensionByOtherMeansIsTakenIn) {
+TEST_F(Holding, AnExtensionByAnotherCallCounts) {
   SetUpCluster();
   const auto hold = Hold("k", seconds(1));
   Pass(milliseconds(1));
@@ -337,7 +337,7 @@ TEST_F(Holding, MovesToAnotherDaemonWithoutAGap) {
 
 // A connection broke and the client came back through another daemon before the first daemon
 // noticed.
-TEST_F(Holding, AnEndThatIsNoticedLateSparesWhatAnotherDaemonAdopted) {
+TEST_F(Holding, ALateEndDoesNotReleaseWhatAnotherDaemonAdopted) {
   ClusterOptions options;
   options.daemons = 2;
   SetUpCluster(options);
@@ -366,7 +366,7 @@ TEST_F(Holding, AnEndThatIsNoticedLateSparesWhatAnotherDaemonAdopted) {
 }
 
 // A lease that is kept by other means than a stream does not end with the stream.
-TEST_F(Holding, ItsEndSparesWhatIsWatchedElsewhere) {
+TEST_F(Holding, ItsEndDoesNotReleaseWhatIsWatchedElsewhere) {
   ClusterOptions options;
   options.daemons = 2;
   SetUpCluster(options);
@@ -384,7 +384,7 @@ TEST_F(Holding, ItsEndSparesWhatIsWatchedElsewhere) {
 }
 
 // No validity reaches beyond the lifetime, and the lock expires at its end.
-TEST_F(Holding, IsCutToItsLifetime) {
+TEST_F(Holding, NoValidityExceedsTheLifetime) {
   SetUpCluster();
   const MonotonicTime begun = world.now();
   const auto hold = cluster->shard(0).Hold(

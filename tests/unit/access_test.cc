@@ -27,9 +27,9 @@ std::string Refusal(const std::string& text) {
   return "(accepted)";
 }
 
-#define EXPECT_SAYS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
+#define EXPECT_CONTAINS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
 
-TEST(TokenFile, KnowsATokenByItsHashAlone) {
+TEST(TokenFile, IdentifiesATokenByItsHash) {
   const TokenFile file = TokenFile::Parse("# who\n\n" + kLine + "  # the build\n");
   EXPECT_EQ(file.size(), 1U);
   EXPECT_EQ(file.IdentityOf(kToken), "ci");
@@ -40,15 +40,16 @@ TEST(TokenFile, KnowsATokenByItsHashAlone) {
   EXPECT_EQ(kLine.find(kToken.substr(3)), std::string::npos);
 }
 
-TEST(TokenFile, ABadLineIsNamed) {
-  EXPECT_SAYS(Refusal<TokenFile>("\nci abc"), "line 2: expected an identity, a salt and a hash");
-  EXPECT_SAYS(Refusal<TokenFile>(kLine + " more"), "line 1: expected");
-  EXPECT_SAYS(Refusal<TokenFile>("c*i 00 " + std::string(64, '0')), "invalid identity");
-  EXPECT_SAYS(Refusal<TokenFile>("ci 00 1234"), "64 digits");
-  EXPECT_SAYS(Refusal<TokenFile>(kLine + "\n" + kLine), "line 2: identity ci is given twice");
+TEST(TokenFile, AnInvalidLineIsReportedByNumber) {
+  EXPECT_CONTAINS(Refusal<TokenFile>("\nci abc"),
+                  "line 2: expected an identity, a salt and a hash");
+  EXPECT_CONTAINS(Refusal<TokenFile>(kLine + " more"), "line 1: expected");
+  EXPECT_CONTAINS(Refusal<TokenFile>("c*i 00 " + std::string(64, '0')), "invalid identity");
+  EXPECT_CONTAINS(Refusal<TokenFile>("ci 00 1234"), "64 digits");
+  EXPECT_CONTAINS(Refusal<TokenFile>(kLine + "\n" + kLine), "line 2: identity ci is given twice");
 }
 
-TEST(Matches, AStarStandsForAnything) {
+TEST(Matches, AStarMatchesAnyText) {
   EXPECT_TRUE(Matches("*", ""));
   EXPECT_TRUE(Matches("a*c", "abbc"));
   EXPECT_TRUE(Matches("a*b*c", "aXbbYc"));
@@ -62,7 +63,7 @@ TEST(Matches, AStarStandsForAnything) {
   EXPECT_FALSE(Matches("*a*a*a*a*a*a*a*a*b", std::string(500, 'a')));
 }
 
-TEST(AccessList, AllowsWhatARuleSaysAndNothingElse) {
+TEST(AccessList, AllowsOnlyWhatARuleAllows) {
   const AccessList list = AccessList::Parse(R"(
     [[rule]]
     identity = "billing-*"
@@ -83,28 +84,28 @@ TEST(AccessList, AllowsWhatARuleSaysAndNothingElse) {
   EXPECT_FALSE(AccessList::Parse("").Allows("ops", Action::kAdmin, ""));
 }
 
-TEST(AccessList, ABadFileIsRefusedWithLineAndReason) {
-  EXPECT_SAYS(Refusal<AccessList>("[[rule]\n"), "line 1");
-  EXPECT_SAYS(Refusal<AccessList>("\n[[rules]]\nidentity = 'x'"), "unknown name 'rules'");
-  EXPECT_SAYS(Refusal<AccessList>("[[rule]]\nverbs = ['admin']"),
-              "line 1: the rule has no identity");
-  EXPECT_SAYS(Refusal<AccessList>("[[rule]]\nidentity = 'x'"), "has no verbs");
-  EXPECT_SAYS(Refusal<AccessList>("[[rule]]\nidentity = 'x'\nverbs = ['lock']"),
-              "line 3: unknown verb 'lock'");
-  EXPECT_SAYS(Refusal<AccessList>("[[rule]]\nidentity = 'x'\nverbs = 'admin'"),
-              "must be a non-empty list");
-  EXPECT_SAYS(Refusal<AccessList>("[[rule]]\nidentity = 'x'\nverbs = ['admin']\nkeys = [1]"),
-              "line 4: keys must be a non-empty list of strings");
-  EXPECT_SAYS(Refusal<AccessList>("[[rule]]\nwho = 'x'"), "line 2: unknown field 'who'");
+TEST(AccessList, AnInvalidFileIsRejectedWithLineAndReason) {
+  EXPECT_CONTAINS(Refusal<AccessList>("[[rule]\n"), "line 1");
+  EXPECT_CONTAINS(Refusal<AccessList>("\n[[rules]]\nidentity = 'x'"), "unknown name 'rules'");
+  EXPECT_CONTAINS(Refusal<AccessList>("[[rule]]\nverbs = ['admin']"),
+                  "line 1: the rule has no identity");
+  EXPECT_CONTAINS(Refusal<AccessList>("[[rule]]\nidentity = 'x'"), "has no verbs");
+  EXPECT_CONTAINS(Refusal<AccessList>("[[rule]]\nidentity = 'x'\nverbs = ['lock']"),
+                  "line 3: unknown verb 'lock'");
+  EXPECT_CONTAINS(Refusal<AccessList>("[[rule]]\nidentity = 'x'\nverbs = 'admin'"),
+                  "must be a non-empty list");
+  EXPECT_CONTAINS(Refusal<AccessList>("[[rule]]\nidentity = 'x'\nverbs = ['admin']\nkeys = [1]"),
+                  "line 4: keys must be a non-empty list of strings");
+  EXPECT_CONTAINS(Refusal<AccessList>("[[rule]]\nwho = 'x'"), "line 2: unknown field 'who'");
 }
 
-TEST(Access, AsksNobodyWhileNothingIsConfigured) {
+TEST(Access, RequiresNoCredentialsByDefault) {
   const Access access({});
   EXPECT_FALSE(access.asks());
   EXPECT_TRUE(access.Allows("", Action::kAdmin, ""));
 }
 
-TEST(Access, AWrongTokenIsNotMadeUpForByACertificate) {
+TEST(Access, AWrongTokenIsRejectedDespiteAValidCertificate) {
   const testing::TemporaryDirectory directory;
   const std::string path = directory.path() + "/tokens";
   std::ofstream(path) << kLine;
@@ -115,7 +116,7 @@ TEST(Access, AWrongTokenIsNotMadeUpForByACertificate) {
   EXPECT_EQ(access.Identify({std::nullopt, "Basic abc"}), std::nullopt);
 }
 
-TEST(Access, ABadFileAtReloadLeavesAllAsItWas) {
+TEST(Access, AFailedReloadChangesNothing) {
   const testing::TemporaryDirectory directory;
   const std::string tokens = directory.path() + "/tokens", list = directory.path() + "/list";
   std::ofstream(tokens) << kLine;
@@ -132,12 +133,12 @@ TEST(Access, ABadFileAtReloadLeavesAllAsItWas) {
   EXPECT_FALSE(access.Allows("ci", Action::kInspect, "k"));
 }
 
-TEST(Access, AMissingFileIsNamed) {
+TEST(Access, AMissingFileIsReportedByName) {
   try {
     const Access access({.token_file = "/nowhere/tokens", .access_list = {}});
     FAIL();
   } catch (const std::runtime_error& error) {
-    EXPECT_SAYS(std::string(error.what()), "--token-file /nowhere/tokens");
+    EXPECT_CONTAINS(std::string(error.what()), "--token-file /nowhere/tokens");
   }
 }
 

@@ -20,16 +20,16 @@ class StoppedClock final : public Clock {
   MonotonicTime now{std::chrono::seconds(1)};
 };
 
-class RoundWindowTest : public ::testing::Test {
+class ConcurrencyLimiterTest : public ::testing::Test {
  protected:
-  void Enter(Priority line, const std::string& name, Source source = {}) {
-    places.push_back(std::make_unique<ConcurrencyLimiter::Permit>());
-    limiter.Enter(*places.back(), line, source, [this, name] { started.push_back(name); });
+  void Enter(Priority priority, const std::string& name, Source source = {}) {
+    permits.push_back(std::make_unique<ConcurrencyLimiter::Permit>());
+    limiter.Enter(*permits.back(), priority, source, [this, name] { started.push_back(name); });
   }
   // Returns what the limiter admits while the first `count` permits leave, one after the other.
   std::vector<std::string> AdmittedWhileLeaving(std::size_t count) {
     started.clear();
-    for (std::size_t i = 0; i < count; ++i) places[i]->Leave();
+    for (std::size_t i = 0; i < count; ++i) permits[i]->Leave();
     return started;
   }
   static std::size_t CountOf(const std::vector<std::string>& names, const std::string& name) {
@@ -39,20 +39,20 @@ class RoundWindowTest : public ::testing::Test {
   StoppedClock clock;
   ConcurrencyLimiter limiter{clock, 1'000};  // outlives the permits
   std::vector<std::string> started;
-  std::vector<std::unique_ptr<ConcurrencyLimiter::Permit>> places;
+  std::vector<std::unique_ptr<ConcurrencyLimiter::Permit>> permits;
 };
 
-TEST_F(RoundWindowTest, LetsInAsManyAsItIsWideAndTheNextWhenOneLeaves) {
+TEST_F(ConcurrencyLimiterTest, AdmitsUpToItsWidthAndTheNextWhenAPermitLeaves) {
   const std::size_t width = limiter.width();
   for (std::size_t i = 0; i < width + 2; ++i) Enter(Priority::kAcquisitions, std::to_string(i));
   EXPECT_EQ(started.size(), width);
-  places[3]->Leave();
+  permits[3]->Leave();
   ASSERT_EQ(started.size(), width + 1);
   EXPECT_EQ(started.back(), std::to_string(width));
 }
 
 // Held leases are extended in time, whatever else waits.
-TEST_F(RoundWindowTest, EachLineHasItsShareAndHeldLeasesTheLargest) {
+TEST_F(ConcurrencyLimiterTest, EachPriorityHasItsShareAndHeldLeasesHaveTheLargest) {
   while (started.size() < limiter.width()) Enter(Priority::kAcquisitions, "first");
   for (int i = 0; i < 100; ++i) {
     Enter(Priority::kAcquisitions, "acquisition");
@@ -67,18 +67,18 @@ TEST_F(RoundWindowTest, EachLineHasItsShareAndHeldLeasesTheLargest) {
   EXPECT_EQ(CountOf(admitted, "extension"), 4U);
 }
 
-TEST_F(RoundWindowTest, ALineThatWasEmptyHasSavedUpNothing) {
+TEST_F(ConcurrencyLimiterTest, AnIdlePriorityAccumulatesNoCredit) {
   while (started.size() < limiter.width()) Enter(Priority::kAcquisitions, "first");
   for (int i = 0; i < 100; ++i) Enter(Priority::kAcquisitions, "acquisition");
   (void)AdmittedWhileLeaving(30);
   for (int i = 0; i < 100; ++i) Enter(Priority::kReleases, "release");
   started.clear();
-  for (std::size_t i = 30; i < 60; ++i) places[i]->Leave();
+  for (std::size_t i = 30; i < 60; ++i) permits[i]->Leave();
   EXPECT_GE(CountOf(started, "acquisition"), 19U);
   EXPECT_GE(CountOf(started, "release"), 10U);
 }
 
-TEST_F(RoundWindowTest, SourcesTakeTurnsHoweverMuchOneAsksFor) {
+TEST_F(ConcurrencyLimiterTest, SourcesTakeTurnsRegardlessOfTheirLoad) {
   while (started.size() < limiter.width()) Enter(Priority::kExtensions, "first");
   for (int i = 0; i < 1'000; ++i) Enter(Priority::kExtensions, "flood", {1});
   for (int i = 0; i < 3; ++i) Enter(Priority::kExtensions, "other " + std::to_string(i), {2});
@@ -87,57 +87,57 @@ TEST_F(RoundWindowTest, SourcesTakeTurnsHoweverMuchOneAsksFor) {
                                       "flood"}));
 }
 
-TEST_F(RoundWindowTest, TellsHowLongTheLineWillTakeByThePaceAtWhichItMoves) {
+TEST_F(ConcurrencyLimiterTest, PredictsTheWaitFromTheRateOfAdmissions) {
   while (started.size() < limiter.width()) Enter(Priority::kAcquisitions, "first");
   EXPECT_EQ(limiter.PredictedWait({}), Duration{});
   for (int i = 0; i < 1'100; ++i) Enter(Priority::kAcquisitions, "waits");
   EXPECT_EQ(limiter.PredictedWait({}), Duration{});  // nothing has moved yet
   for (std::size_t i = 0; i < 100; ++i) {
     clock.now += milliseconds(2);
-    places[i]->Leave();
+    permits[i]->Leave();
   }
   EXPECT_EQ(limiter.PredictedWait({}), milliseconds(2'000));
 }
 
-TEST_F(RoundWindowTest, OneThatAsksForLittleDoesNotWaitForOneThatAsksForMuch) {
+TEST_F(ConcurrencyLimiterTest, ALightSourceDoesNotWaitForAHeavyOne) {
   while (started.size() < limiter.width()) Enter(Priority::kAcquisitions, "first");
   for (int i = 0; i < 1'100; ++i) Enter(Priority::kAcquisitions, "waits", {1});
   for (std::size_t i = 0; i < 100; ++i) {
     clock.now += milliseconds(2);
-    places[i]->Leave();
+    permits[i]->Leave();
   }
   EXPECT_EQ(limiter.PredictedWait({1}), milliseconds(2'000));
   EXPECT_EQ(limiter.PredictedWait({2}), milliseconds(2));
 }
 
-TEST_F(RoundWindowTest, ThePaceIsThatOfLately) {
+TEST_F(ConcurrencyLimiterTest, ThePredictionUsesTheRecentRate) {
   while (started.size() < limiter.width()) Enter(Priority::kAcquisitions, "first");
   for (int i = 0; i < 20'100; ++i) Enter(Priority::kAcquisitions, "waits");
   for (std::size_t i = 0; i < 20'000; ++i) {
     clock.now += milliseconds(i < 4'000 ? 10 : 1);
-    places[i]->Leave();
+    permits[i]->Leave();
   }
   EXPECT_LT(limiter.PredictedWait({}), milliseconds(200));  // 100 waiters, 1 ms each
 }
 
-TEST_F(RoundWindowTest, WhoLeavesTheLineIsNotStarted) {
+TEST_F(ConcurrencyLimiterTest, ARoundThatLeavesTheQueueIsNotStarted) {
   while (started.size() < limiter.width()) Enter(Priority::kAcquisitions, "first");
   Enter(Priority::kAcquisitions, "gone");
   Enter(Priority::kAcquisitions, "next");
-  places[places.size() - 2]->Leave();
-  places.front()->Leave();
+  permits[permits.size() - 2]->Leave();
+  permits.front()->Leave();
   EXPECT_EQ(started.back(), "next");
 }
 
-TEST_F(RoundWindowTest, NobodyIsLetInOnceClosed) {
+TEST_F(ConcurrencyLimiterTest, AdmitsNoRoundAfterClose) {
   while (started.size() < limiter.width()) Enter(Priority::kAcquisitions, "first");
   Enter(Priority::kAcquisitions, "late");
   limiter.Close();
-  places.front()->Leave();
+  permits.front()->Leave();
   EXPECT_EQ(started.back(), "first");
 }
 
-TEST_F(RoundWindowTest, RoundsThatTimedOutTogetherNarrowItOnce) {
+TEST_F(ConcurrencyLimiterTest, RoundsThatTimedOutTogetherReduceTheWidthOnce) {
   const std::size_t width = limiter.width();
   const MonotonicTime sent = clock.now;
   clock.now += milliseconds(50);
@@ -155,7 +155,7 @@ TEST_F(RoundWindowTest, RoundsThatTimedOutTogetherNarrowItOnce) {
   EXPECT_GE(limiter.width(), 1U);
 }
 
-TEST_F(RoundWindowTest, WidensUpToItsBoundWhileRoundsAreDecided) {
+TEST_F(ConcurrencyLimiterTest, TheWidthGrowsUpToItsBoundWhileRoundsAreDecided) {
   ConcurrencyLimiter narrow(clock, 100);
   for (int i = 0; i < 10'000; ++i) narrow.OnDecided();
   EXPECT_EQ(narrow.width(), 100U);

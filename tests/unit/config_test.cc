@@ -38,9 +38,9 @@ class CommandLine : public ::testing::Test {
   std::string output;
 };
 
-#define EXPECT_SAYS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
+#define EXPECT_CONTAINS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
 
-TEST_F(CommandLine, DefaultsAreTheContracts) {
+TEST_F(CommandLine, DefaultsMatchTheContract) {
   const auto config = Parse({"--dev"});
   ASSERT_TRUE(config);
   EXPECT_EQ(config->max_ttl, std::chrono::minutes(5));
@@ -50,10 +50,10 @@ TEST_F(CommandLine, DefaultsAreTheContracts) {
   EXPECT_EQ(config->lock.drift.buffer, milliseconds(2));
 }
 
-TEST_F(CommandLine, OffLoopbackSomethingMustSayWhoCalls) {
-  EXPECT_SAYS(Refusal({"--dev", "--listen", "0.0.0.0:1"}), "--insecure");
-  EXPECT_SAYS(Refusal({"--dev", "--listen", "10.0.0.1:1", "--listen", "127.0.0.1:2"}),
-              "10.0.0.1:1");
+TEST_F(CommandLine, ANonLoopbackAddressRequiresTlsTokensOrInsecure) {
+  EXPECT_CONTAINS(Refusal({"--dev", "--listen", "0.0.0.0:1"}), "--insecure");
+  EXPECT_CONTAINS(Refusal({"--dev", "--listen", "10.0.0.1:1", "--listen", "127.0.0.1:2"}),
+                  "10.0.0.1:1");
   for (const char* const local : {"127.0.0.1:1", "localhost:1", "[::1]:1", "unix:/s"}) {
     EXPECT_TRUE(Parse({"--dev", "--listen", local})) << local;
   }
@@ -62,24 +62,24 @@ TEST_F(CommandLine, OffLoopbackSomethingMustSayWhoCalls) {
   EXPECT_TRUE(Parse({"--dev", "--listen", "0.0.0.0:1", "--tls-cert", "c", "--tls-key", "k"}));
 }
 
-TEST_F(CommandLine, WhatDependsOnSomethingElseSaysSo) {
-  EXPECT_SAYS(Refusal({"--dev", "--tls-cert", "c"}), "--tls-key");
-  EXPECT_SAYS(Refusal({"--dev", "--tls-client-ca", "c"}), "requires --tls-cert");
-  EXPECT_SAYS(Refusal({"--dev", "--access-list", "a"}), "--token-file or --tls-client-ca");
-  EXPECT_SAYS(Refusal({"--dev", "--unix-socket-mode", "rw"}), "0660");
+TEST_F(CommandLine, AFlagReportsWhichOtherFlagItRequires) {
+  EXPECT_CONTAINS(Refusal({"--dev", "--tls-cert", "c"}), "--tls-key");
+  EXPECT_CONTAINS(Refusal({"--dev", "--tls-client-ca", "c"}), "requires --tls-cert");
+  EXPECT_CONTAINS(Refusal({"--dev", "--access-list", "a"}), "--token-file or --tls-client-ca");
+  EXPECT_CONTAINS(Refusal({"--dev", "--unix-socket-mode", "rw"}), "0660");
 }
 
-TEST_F(CommandLine, TheGuardWaitsForTheLongestTtl) {
+TEST_F(CommandLine, TheQuarantineLastsForTheLongestTtl) {
   const auto config = Parse({"--dev", "--max-ttl", "20s"});
   ASSERT_TRUE(config);
   EXPECT_EQ(config->lock.guard.mode, GuardMode::kOn);
   EXPECT_EQ(config->lock.guard.quarantine, std::chrono::seconds(20));
   EXPECT_EQ(Parse({"--dev", "--node-guard", "strict"})->lock.guard.mode, GuardMode::kStrict);
   EXPECT_EQ(Parse({"--dev", "--node-guard", "off"})->lock.guard.mode, GuardMode::kOff);
-  EXPECT_SAYS(Refusal({"--dev", "--node-guard", "maybe"}), "--node-guard");
+  EXPECT_CONTAINS(Refusal({"--dev", "--node-guard", "maybe"}), "--node-guard");
 }
 
-TEST_F(CommandLine, FlagsWinOverEnvironmentOverFile) {
+TEST_F(CommandLine, FlagsOverrideTheEnvironmentWhichOverridesTheFile) {
   const testing::TemporaryDirectory directory;
   const std::string file = directory.path() + "/redlockd.toml";
   std::ofstream(file) << "node = [\"redis://f1\", \"redis://f2\", \"redis://f3\"]\n"
@@ -105,38 +105,41 @@ TEST_F(CommandLine, EnvironmentListsAreSeparatedByCommas) {
   EXPECT_EQ(Parse({"--node", "redis://c"})->nodes.size(), 1U);  // a flag replaces the list
 }
 
-TEST_F(CommandLine, BadValuesAreNamed) {
-  EXPECT_SAYS(Refusal({}), "--node: at least one");
-  EXPECT_SAYS(Refusal({"--dev", "--node", "redis://a"}), "--dev");
-  EXPECT_SAYS(Refusal({"--node", "redis://a", "--node", "redis://a:6379"}), "a:6379: given twice");
-  EXPECT_SAYS(Refusal({"--dev", "--node-timeout", "5"}), "--node-timeout 5: must be a duration");
-  EXPECT_SAYS(Refusal({"--dev", "--node-timeout", "-5ms"}), "1ms to 10s");
-  EXPECT_SAYS(Refusal({"--dev", "--node-timeout", "nanms"}), "--node-timeout nanms");
-  EXPECT_SAYS(Refusal({"--dev", "--max-ttl", "99999h"}), "100ms to 24h");
-  EXPECT_SAYS(Refusal({"--dev", "--shards", "0"}), "1 to 64");
-  EXPECT_SAYS(Refusal({"--dev", "--shards", "many"}), "--shards");
-  EXPECT_SAYS(Refusal({"--dev", "--log-level", "loud"}), "--log-level");
-  EXPECT_SAYS(Refusal({"--dev", "--listen", "nonsense"}), "--listen nonsense");
-  EXPECT_SAYS(Refusal({"--dev", "--listen", "unix:relative"}), "--listen unix:relative");
-  EXPECT_SAYS(Refusal({"--dev", "--no-such-flag"}), "--no-such-flag");
-  EXPECT_SAYS(Refusal({"--dev", "--config", "/nowhere.toml"}), "/nowhere.toml");
-  EXPECT_SAYS(Refusal({"--dev", "--max-ttl", "100ms", "--node-timeout", "90ms"}), "--node-timeout");
-  EXPECT_SAYS(Refusal({"--dev", "--redis-tls-cert", "x"}), "--redis-tls-key");
+TEST_F(CommandLine, InvalidValuesAreReported) {
+  EXPECT_CONTAINS(Refusal({}), "--node: at least one");
+  EXPECT_CONTAINS(Refusal({"--dev", "--node", "redis://a"}), "--dev");
+  EXPECT_CONTAINS(Refusal({"--node", "redis://a", "--node", "redis://a:6379"}),
+                  "a:6379: given twice");
+  EXPECT_CONTAINS(Refusal({"--dev", "--node-timeout", "5"}),
+                  "--node-timeout 5: must be a duration");
+  EXPECT_CONTAINS(Refusal({"--dev", "--node-timeout", "-5ms"}), "1ms to 10s");
+  EXPECT_CONTAINS(Refusal({"--dev", "--node-timeout", "nanms"}), "--node-timeout nanms");
+  EXPECT_CONTAINS(Refusal({"--dev", "--max-ttl", "99999h"}), "100ms to 24h");
+  EXPECT_CONTAINS(Refusal({"--dev", "--shards", "0"}), "1 to 64");
+  EXPECT_CONTAINS(Refusal({"--dev", "--shards", "many"}), "--shards");
+  EXPECT_CONTAINS(Refusal({"--dev", "--log-level", "loud"}), "--log-level");
+  EXPECT_CONTAINS(Refusal({"--dev", "--listen", "nonsense"}), "--listen nonsense");
+  EXPECT_CONTAINS(Refusal({"--dev", "--listen", "unix:relative"}), "--listen unix:relative");
+  EXPECT_CONTAINS(Refusal({"--dev", "--no-such-flag"}), "--no-such-flag");
+  EXPECT_CONTAINS(Refusal({"--dev", "--config", "/nowhere.toml"}), "/nowhere.toml");
+  EXPECT_CONTAINS(Refusal({"--dev", "--max-ttl", "100ms", "--node-timeout", "90ms"}),
+                  "--node-timeout");
+  EXPECT_CONTAINS(Refusal({"--dev", "--redis-tls-cert", "x"}), "--redis-tls-key");
 }
 
-TEST_F(CommandLine, UnknownNameInTheFileIsNamed) {
+TEST_F(CommandLine, AnUnknownNameInTheFileIsReported) {
   const testing::TemporaryDirectory directory;
   const std::string file = directory.path() + "/redlockd.toml";
   std::ofstream(file) << "dev = true\nnode-timeuot = \"70ms\"\n";
-  EXPECT_SAYS(Refusal({"--config", file}), "node-timeuot");
+  EXPECT_CONTAINS(Refusal({"--config", file}), "node-timeuot");
 }
 
-TEST_F(CommandLine, HelpAndVersionAreTexts) {
+TEST_F(CommandLine, HelpAndVersionPrintText) {
   EXPECT_FALSE(Parse({"--help"}));
-  EXPECT_SAYS(output, "--node");
-  EXPECT_SAYS(output, "REDLOCKD_NODE_TIMEOUT");
+  EXPECT_CONTAINS(output, "--node");
+  EXPECT_CONTAINS(output, "REDLOCKD_NODE_TIMEOUT");
   EXPECT_FALSE(Parse({"--version"}));
-  EXPECT_SAYS(output, "redlockd ");
+  EXPECT_CONTAINS(output, "redlockd ");
 }
 
 TEST(NodeUri, Forms) {
@@ -160,14 +163,14 @@ TEST(NodeUri, Forms) {
   EXPECT_EQ(endpoint.user, "u");
 }
 
-TEST(NodeUri, PasswordFromAFile) {
+TEST(NodeUri, ReadsThePasswordFromAFile) {
   const testing::TemporaryDirectory directory;
   std::ofstream(directory.path() + "/pw") << "hidden\n";
   const auto endpoint = ParseNodeUri("redis://u@h?password_file=" + directory.path() + "/pw");
   EXPECT_EQ(endpoint.password, "hidden");
 }
 
-TEST(NodeUri, RefusalsNameTheFaultAndHideThePassword) {
+TEST(NodeUri, ErrorsNameTheProblemAndHideThePassword) {
   const auto refusal = [](const std::string& uri) -> std::string {
     try {
       (void)ParseNodeUri(uri);
@@ -176,20 +179,20 @@ TEST(NodeUri, RefusalsNameTheFaultAndHideThePassword) {
     }
     return "(accepted)";
   };
-  EXPECT_SAYS(refusal("http://a"), "scheme must be");
-  EXPECT_SAYS(refusal("localhost:6379"), "scheme must be");
-  EXPECT_SAYS(refusal("redis://"), "host is missing");
-  EXPECT_SAYS(refusal("redis://a:0"), "port must be");
-  EXPECT_SAYS(refusal("redis://a:99999"), "port must be");
-  EXPECT_SAYS(refusal("redis://a:12x"), "port must be");
-  EXPECT_SAYS(refusal("redis://::1"), "in [ ]");
-  EXPECT_SAYS(refusal("redis://[::1"), "end with ]");
-  EXPECT_SAYS(refusal("redis://a/x"), "database must be");
-  EXPECT_SAYS(refusal("redis://a/-1"), "database must be");
-  EXPECT_SAYS(refusal("redis://a?foo=1"), "unknown parameter \"foo\"");
-  EXPECT_SAYS(refusal("redis://a%4@b"), "hexadecimal");
-  EXPECT_SAYS(refusal("unix://relative"), "absolute");
-  EXPECT_SAYS(refusal("redis://a?password_file=/nowhere"), "/nowhere");
+  EXPECT_CONTAINS(refusal("http://a"), "scheme must be");
+  EXPECT_CONTAINS(refusal("localhost:6379"), "scheme must be");
+  EXPECT_CONTAINS(refusal("redis://"), "host is missing");
+  EXPECT_CONTAINS(refusal("redis://a:0"), "port must be");
+  EXPECT_CONTAINS(refusal("redis://a:99999"), "port must be");
+  EXPECT_CONTAINS(refusal("redis://a:12x"), "port must be");
+  EXPECT_CONTAINS(refusal("redis://::1"), "in [ ]");
+  EXPECT_CONTAINS(refusal("redis://[::1"), "end with ]");
+  EXPECT_CONTAINS(refusal("redis://a/x"), "database must be");
+  EXPECT_CONTAINS(refusal("redis://a/-1"), "database must be");
+  EXPECT_CONTAINS(refusal("redis://a?foo=1"), "unknown parameter \"foo\"");
+  EXPECT_CONTAINS(refusal("redis://a%4@b"), "hexadecimal");
+  EXPECT_CONTAINS(refusal("unix://relative"), "absolute");
+  EXPECT_CONTAINS(refusal("redis://a?password_file=/nowhere"), "/nowhere");
   const std::string hidden = refusal("redis://u:topsecret@a:0");
   EXPECT_EQ(hidden.find("topsecret"), std::string::npos) << hidden;
 }

@@ -28,12 +28,12 @@ class NodeClockTest : public ::testing::Test {
   Duration shown_ = kEpoch;
 };
 
-TEST_F(NodeClockTest, KeepsQuietWithinHalfTheBudget) {
+TEST_F(NodeClockTest, AcceptsDriftWithinHalfTheBudget) {
   for (int i = 0; i < 1000; ++i) EXPECT_EQ(ReadAfter(seconds(1), milliseconds(4)), Duration{});
   for (int i = 0; i < 1000; ++i) EXPECT_EQ(ReadAfter(seconds(1), -milliseconds(4)), Duration{});
 }
 
-TEST_F(NodeClockTest, TellsByHowMuchAStepIsOutside) {
+TEST_F(NodeClockTest, ReturnsByHowMuchAStepExceedsTheBudget) {
   (void)ReadAfter({}, {});
   const Duration ahead = ReadAfter(milliseconds(1), seconds(3));
   EXPECT_GT(ahead, milliseconds(2998));
@@ -42,7 +42,7 @@ TEST_F(NodeClockTest, TellsByHowMuchAStepIsOutside) {
   EXPECT_LT(ReadAfter(milliseconds(1), -seconds(3)), -milliseconds(2998));
 }
 
-TEST_F(NodeClockTest, AddsUpSmallStepsOverAllReadings) {
+TEST_F(NodeClockTest, AccumulatesSmallStepsOverReadings) {
   // Each of these steps alone would pass.
   int noticed_at = 0;
   for (int i = 1; i <= 10 && noticed_at == 0; ++i) {
@@ -52,13 +52,13 @@ TEST_F(NodeClockTest, AddsUpSmallStepsOverAllReadings) {
   EXPECT_LT(noticed_at, 6);
 }
 
-TEST_F(NodeClockTest, NoticesARateBeyondTheBudget) {
+TEST_F(NodeClockTest, DetectsARateBeyondTheBudget) {
   (void)ReadAfter({}, {});
   EXPECT_EQ(ReadAfter(milliseconds(100), microseconds(1300)), Duration{}) << "1.3 %, but not long";
   EXPECT_GT(ReadAfter(seconds(1), milliseconds(13)), Duration{});
 }
 
-TEST_F(NodeClockTest, ALateAnswerProvesNothing) {
+TEST_F(NodeClockTest, ALateReplyProvesNothing) {
   (void)ReadAfter({}, {});
   // The clock may have been read at any time in these 40 ms.
   EXPECT_EQ(ReadAfter(milliseconds(1), milliseconds(15), milliseconds(40)), Duration{});

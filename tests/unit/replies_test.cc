@@ -42,19 +42,19 @@ TEST(Replies, AGrantHasTheProposedFenceAndTheNodesClock) {
   EXPECT_EQ(reply.clock, std::chrono::microseconds(1'800'000'000'000'000));
 }
 
-TEST(Replies, AKeyThatIsHeldTellsForHowLong) {
+TEST(Replies, AHeldKeyReportsItsRemainingTtl) {
   const NodeReply reply = AnswerTo(StepKind::kAcquire, HeldFor("1500"));
   EXPECT_EQ(reply.outcome, Outcome::kHeld);
   EXPECT_EQ(reply.remaining, std::chrono::milliseconds(1500));
 }
 
-TEST(Replies, AKeyWithoutExpiryGivesNoAdvice) {
+TEST(Replies, AHeldKeyWithoutExpiryReportsNoRemainingTtl) {
   EXPECT_EQ(AnswerTo(StepKind::kAcquire, HeldFor("-1")).remaining, Duration{});
 }
 
 // Redis accepts SET ... PX with a number of milliseconds that does not fit in 64 bits of
 // nanoseconds.
-TEST(Replies, AKeyThatIsHeldForAgesIsHeldForLongNotForANegativeTime) {
+TEST(Replies, AHugeRemainingTtlDoesNotOverflow) {
   for (const char* ages : {"9300000000000", "25044444444444440", "9223372036854775807"}) {
     const NodeReply reply = AnswerTo(StepKind::kAcquire, HeldFor(ages));
     EXPECT_EQ(reply.outcome, Outcome::kHeld);
@@ -63,13 +63,13 @@ TEST(Replies, AKeyThatIsHeldForAgesIsHeldForLongNotForANegativeTime) {
   }
 }
 
-TEST(Replies, AWildClockIsAnErrorAndNotAGrant) {
+TEST(Replies, AnImplausibleClockIsAnError) {
   for (const char* clock : {"9223372036854775807", "-1"}) {
     EXPECT_EQ(AnswerTo(StepKind::kAcquire, ":1\r\n", clock).outcome, Outcome::kError) << clock;
   }
 }
 
-TEST(Replies, WhatNoScriptOfOursSaysIsAnError) {
+TEST(Replies, AnUnexpectedReplyIsAnError) {
   for (const char* element : {"+OK\r\n", ":99\r\n", "*0\r\n", "*1\r\n$4\r\nheld\r\n",
                               "*2\r\n$4\r\nlost\r\n:7\r\n", "*2\r\n:2\r\n:7\r\n", "$-1\r\n"}) {
     const NodeReply reply = AnswerTo(StepKind::kAcquire, element);

@@ -12,7 +12,7 @@ using namespace std::chrono_literals;
 const std::string kTrace = "4bf92f3577b34da6a3ce929d0e0e4736";
 const std::string kSpan = "00f067aa0ba902b7";
 
-TEST(Traceparent, IsTakenApart) {
+TEST(Traceparent, IsParsed) {
   const auto context = ParseTraceparent("00-" + kTrace + "-" + kSpan + "-01");
   ASSERT_TRUE(context);
   EXPECT_EQ(context->trace_id, kTrace);
@@ -20,7 +20,7 @@ TEST(Traceparent, IsTakenApart) {
   EXPECT_TRUE(ParseTraceparent("cc-" + kTrace + "-" + kSpan + "-01-what-comes-later"));
 }
 
-TEST(Traceparent, IsIgnoredWhereItIsNotValid) {
+TEST(Traceparent, IsIgnoredIfInvalid) {
   for (const std::string& header :
        {std::string(), "00-" + kTrace + "-" + kSpan, "ff-" + kTrace + "-" + kSpan + "-01",
         "00-" + kTrace + "-" + kSpan + "-01-more", "cc-" + kTrace + "-" + kSpan + "-01more",
@@ -32,7 +32,7 @@ TEST(Traceparent, IsIgnoredWhereItIsNotValid) {
   }
 }
 
-TEST(RequestId, IsWhatCanBeWrittenToALog) {
+TEST(RequestId, AllowsOnlyWhatIsSafeToLog) {
   EXPECT_TRUE(IsRequestId("a1B2-_.:/+="));
   EXPECT_TRUE(IsRequestId(std::string(128, 'x')));
   EXPECT_FALSE(IsRequestId(""));
@@ -42,7 +42,7 @@ TEST(RequestId, IsWhatCanBeWrittenToALog) {
   EXPECT_FALSE(IsRequestId("\xc3\xa4"));
 }
 
-TEST(Throttle, LetsABurstThroughAndThenSoManyASecond) {
+TEST(Throttle, AdmitsABurstAndThenAFixedRate) {
   Throttle throttle(10, 3);
   Throttle::Clock::time_point now{1h};
   for (int i = 0; i < 3; ++i) EXPECT_EQ(throttle.Admit(now), 0U);

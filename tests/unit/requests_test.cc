@@ -79,7 +79,7 @@ TEST(Requests, DefaultsAreFilledIn) {
   EXPECT_EQ(watch[0].interval, seconds(5)) << "half the TTL";
 }
 
-TEST(Requests, RetryPolicyIsTaken) {
+TEST(Requests, RetryPolicyIsApplied) {
   v1::AcquireRequest request = GoodAcquire();
   request.mutable_retry()->set_max_retries(0);
   Set(request.mutable_retry()->mutable_min_delay(), 0, 5'000'000);
@@ -90,7 +90,7 @@ TEST(Requests, RetryPolicyIsTaken) {
   EXPECT_EQ(command.retry.max_jitter, Duration::zero());
 }
 
-TEST(Requests, TtlIsCutToMilliseconds) {
+TEST(Requests, TtlIsTruncatedToMilliseconds) {
   v1::AcquireRequest request = GoodAcquire();
   Set(request.mutable_ttl(), 1, 999'999);
   EXPECT_EQ(Accepted<AcquireCommand>(request).ttl, seconds(1));
@@ -170,7 +170,7 @@ TEST(Requests, Retry) {
   EXPECT_NE(faults.find("retry.max_jitter: must be from 0 ms"), std::string::npos) << faults;
 }
 
-TEST(Requests, EveryFaultIsNamedAtOnce) {
+TEST(Requests, AllViolationsAreReportedTogether) {
   const std::string faults = Faults(v1::ExtendRequest());
   EXPECT_EQ(faults,
             "key: must not be empty\ntoken: must not be empty\n"
@@ -206,7 +206,7 @@ grpc::ByteBuffer Wire(const std::string& bytes) {
   return {&slice, 1};
 }
 
-TEST(Requests, TextThatIsNotUtf8IsNamed) {
+TEST(Requests, TextThatIsNotUtf8IsReported) {
   v1::AcquireRequest request;
   const Violations violations = ParseMessage(Wire("\x0a\x02k\xff"), request);  // field 1: key
   ASSERT_EQ(violations.size(), 1U);
@@ -214,7 +214,7 @@ TEST(Requests, TextThatIsNotUtf8IsNamed) {
   EXPECT_EQ(violations[0].description, "must be UTF-8");
 }
 
-TEST(Requests, TextThatIsNotUtf8IsNamedInARepeatedMessage) {
+TEST(Requests, TextThatIsNotUtf8IsReportedInARepeatedMessage) {
   v1::WatchRequest request;
   // items[0] is empty; items[1].token (field 2) is a lone surrogate.
   const std::string wire("\x0a\x00\x0a\x05\x12\x03\xed\xa0\x80", 9);
@@ -223,7 +223,7 @@ TEST(Requests, TextThatIsNotUtf8IsNamedInARepeatedMessage) {
   EXPECT_EQ(violations[0].field, "items[1].token");
 }
 
-TEST(Requests, RubbishIsRefused) {
+TEST(Requests, MalformedBytesAreRejected) {
   v1::AcquireRequest request;
   const Violations violations = ParseMessage(Wire("\x0a\x7f short"), request);
   ASSERT_EQ(violations.size(), 1U);

@@ -11,7 +11,7 @@ namespace {
 MonotonicTime At(int ms) { return MonotonicTime(std::chrono::milliseconds(ms)); }
 
 // Compares the queue with a map, which is slow but simple.
-TEST(TimerQueue, FiresInOrderWhateverIsSetAndCancelled) {
+TEST(TimerQueue, FiresInOrderUnderRandomAddsAndCancels) {
   std::mt19937 random(7);
   TimerQueue queue;
   std::map<std::pair<MonotonicTime, int>, TimerHandle> expected;
@@ -42,7 +42,7 @@ TEST(TimerQueue, FiresInOrderWhateverIsSetAndCancelled) {
   }
 }
 
-TEST(TimerQueue, HandlesMayOutliveItAndCallbacksMayOwnHandles) {
+TEST(TimerQueue, HandlesMayOutliveTheQueueAndCallbacksMayOwnHandles) {
   TimerHandle outlives;
   {
     TimerQueue queue;

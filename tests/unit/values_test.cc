@@ -22,7 +22,7 @@ TEST(Validity, IsTtlMinusElapsedMinusDrift) {
   EXPECT_LT(Validity(milliseconds(10), milliseconds(8), budget), Duration::zero());
 }
 
-TEST(Histogram, CountsADurationInTheFirstIntervalWhoseBoundItDoesNotExceed) {
+TEST(Histogram, CountsADurationInTheFirstBucketWhoseBoundItDoesNotExceed) {
   Histogram histogram;
   histogram.Add(microseconds(50));  // exactly the first bound
   histogram.Add(microseconds(51));  // above it
@@ -42,7 +42,7 @@ TEST(Quorum, IsAMajority) {
 }
 
 // Every order of votes of up to five nodes, compared with the definition.
-TEST(Tally, DecidesAsSoonAsAndNotBeforeItIsCertain) {
+TEST(Tally, DecidesAsSoonAsTheOutcomeIsCertain) {
   for (std::size_t nodes = 1; nodes <= 5; ++nodes) {
     const std::size_t quorum = QuorumOf(nodes);
     for (std::size_t granted = 0; granted <= nodes; ++granted) {
@@ -80,7 +80,7 @@ TEST(HybridClock, FollowsTheWallClockAndNeverGoesBack) {
   EXPECT_EQ(fences.Next(noon + seconds(1)).value, first.value + 1'000'000);
 }
 
-TEST(HybridClock, StaysWithinWhatLuaCanCount) {
+TEST(HybridClock, NeverExceedsWhatLuaRepresentsExactly) {
   HybridClock fences;
   fences.Saw({~std::uint64_t{0}});
   EXPECT_EQ(fences.Next(WallTime{}), kMaxFencingToken);
@@ -92,7 +92,7 @@ class FixedRandom final : public Random {
   [[nodiscard]] std::uint64_t Bits() override { return 4; }
 };
 
-TEST(RetryPolicy, AddsJitterAndNeverSpins) {
+TEST(RetryPolicy, AddsJitterAndNeverRetriesWithoutDelay) {
   FixedRandom random;
   const RetryPolicy policy{
       .max_retries = 2, .min_delay = milliseconds(5), .max_jitter = milliseconds(10)};
@@ -100,7 +100,7 @@ TEST(RetryPolicy, AddsJitterAndNeverSpins) {
   EXPECT_EQ(NextRetryDelay({.max_jitter = {}}, random), kMinRetryDelay);
 }
 
-TEST(TimerQueue, FiresInOrderAndNotAfterCancelling) {
+TEST(TimerQueue, FiresInOrderAndSkipsCancelledTimers) {
   TimerQueue timers;
   std::string fired;
   const MonotonicTime start;

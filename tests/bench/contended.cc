@@ -224,14 +224,14 @@ void MeasureWaiters(const Nodes& nodes, const Settings& settings) {
   std::this_thread::sleep_for(duration<double>(settings.seconds));
   const double commands = nodes.Count().commands - before;
   const double took = Millis(Clock::now() - begin).count() / 1000;
-  std::printf("\n%d waiters on a held key: %.1f commands/s on the nodes in all\n", settings.waiters,
-              commands / took);
+  std::printf("\n%d waiters on a held key: %.1f commands/s on all nodes together\n",
+              settings.waiters, commands / took);
   for (Call& call : calls) call.context.TryCancel();
   answered.wait();
   holder.Release();
 }
 
-// The least that a turn can cost on this machine.
+// The lower bound for a turn on this machine.
 struct Limits {
   double rpc_ms = 0;
   double round_ms = 0;
@@ -302,17 +302,17 @@ void Run(const std::string& self, const Settings& settings) {
 int main(int argc, char** argv) {
   redlock::bench::Settings settings;
   std::string empty_address;
-  CLI::App app("Many workers, one key: redlockd beside a client that polls.");
+  CLI::App app("Many workers contend for one key: compares redlockd with a client that polls.");
   app.add_option("--workers", settings.workers)->check(CLI::Range(2, 1000))->capture_default_str();
   app.add_option("--waiters", settings.waiters)->check(CLI::Range(1, 9000))->capture_default_str();
   app.add_option("--hold", settings.hold_ms, "Milliseconds")->capture_default_str();
-  app.add_option("--seconds", settings.seconds, "Of a round")
+  app.add_option("--seconds", settings.seconds, "Duration of a round")
       ->check(CLI::Range(0.1, 60.0))
       ->capture_default_str();
   app.add_option("--rounds", settings.rounds)->check(CLI::Range(1, 99))->capture_default_str();
   app.add_option("--poll-least", settings.poll_least_ms, "Milliseconds")->capture_default_str();
   app.add_option("--poll-most", settings.poll_most_ms, "Milliseconds")->capture_default_str();
-  app.add_option("--serve-empty", empty_address, "For the bench itself")->group("");
+  app.add_option("--serve-empty", empty_address, "Used internally by the bench")->group("");
   CLI11_PARSE(app, argc, argv);
   if (!empty_address.empty()) return redlock::bench::ServeEmpty({empty_address});
   redlock::bench::Run("/proc/self/exe", settings);

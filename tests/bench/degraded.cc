@@ -33,7 +33,7 @@ void Run(const Settings& settings) {
   Set healthy("all nodes up"), stopped("one stopped (SIGSTOP)"), dead("one dead (SIGKILL)");
   stopped.nodes.servers()[0]->Pause();
   dead.nodes.servers()[0]->Kill();
-  // Measures after the first moment, because a fault is known only after the node timeout.
+  // Begins after a moment, because a fault is detected only after the node timeout.
   for (Set* const set : {&healthy, &stopped, &dead}) {
     (void)set->load->Run(settings.outstanding, std::chrono::milliseconds(300));
   }
@@ -46,7 +46,7 @@ void Run(const Settings& settings) {
       set->p99s.push_back(Quantile(result.acquire_us, .99) / 1000);
     }
   }
-  std::printf("%zu outstanding, 3 nodes; medians of %d rounds of %.1f s, taken in turns\n\n",
+  std::printf("%zu outstanding, 3 nodes; medians of %d rounds of %.1f s, alternating\n\n",
               settings.outstanding, settings.rounds, settings.seconds);
   std::printf("| | cycles/s | of healthy | acquire p99 ms | of healthy |\n|---|---|---|---|---|\n");
   for (const Set* const set : {&healthy, &stopped, &dead}) {
@@ -62,11 +62,11 @@ void Run(const Settings& settings) {
 
 int main(int argc, char** argv) {
   redlock::bench::Settings settings;
-  CLI::App app("What a node that is stopped, or dead, costs.");
+  CLI::App app("Measures the cost of a stopped or dead node.");
   app.add_option("--outstanding", settings.outstanding)
       ->check(CLI::Range(1, 4096))
       ->capture_default_str();
-  app.add_option("--seconds", settings.seconds, "Of a round")
+  app.add_option("--seconds", settings.seconds, "Duration of a round")
       ->check(CLI::Range(0.1, 60.0))
       ->capture_default_str();
   app.add_option("--rounds", settings.rounds)->check(CLI::Range(1, 99))->capture_default_str();

@@ -13,10 +13,11 @@ constexpr const char* kDelete =
 DocumentedClient::DocumentedClient(const std::vector<std::uint16_t>& ports) {
   for (const std::uint16_t port : ports) {
     nodes_.emplace_back(redisConnect("127.0.0.1", port));
-    if (!nodes_.back() || nodes_.back()->err != 0) throw std::runtime_error("no node");
+    if (!nodes_.back() || nodes_.back()->err != 0)
+      throw std::runtime_error("cannot connect to a node");
     const Reply reply(
         static_cast<redisReply*>(redisCommand(nodes_.back().get(), "SCRIPT LOAD %s", kDelete)));
-    if (!reply) throw std::runtime_error("no node");
+    if (!reply) throw std::runtime_error("cannot connect to a node");
     delete_hash_ = std::string(reply->str, reply->len);
   }
 }

@@ -40,7 +40,7 @@ class Node {
     address.sin_port = htons(port);
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     if (connect(fd_, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
-      throw std::runtime_error("no node");
+      throw std::runtime_error("cannot connect to a node");
     }
     const int on = 1;
     setsockopt(fd_, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
@@ -61,7 +61,7 @@ class Node {
   void Flush() {
     for (std::size_t sent = 0; sent < out.size();) {
       const ssize_t size = send(fd_, out.data() + sent, out.size() - sent, MSG_NOSIGNAL);
-      if (size <= 0) throw std::runtime_error("node: send");
+      if (size <= 0) throw std::runtime_error("cannot send to a node");
       sent += static_cast<std::size_t>(size);
     }
     out.clear();
@@ -69,15 +69,16 @@ class Node {
   void Receive() {
     std::array<char, 64 * 1024> buffer;
     const ssize_t size = recv(fd_, buffer.data(), buffer.size(), 0);
-    if (size <= 0) throw std::runtime_error("node: recv");
+    if (size <= 0) throw std::runtime_error("cannot receive from a node");
     redisReaderFeed(reader_, buffer.data(), static_cast<std::size_t>(size));
   }
   [[nodiscard]] Reply Next() {
     void* raw = nullptr;
-    if (redisReaderGetReply(reader_, &raw) != REDIS_OK) throw std::runtime_error("node: reply");
+    if (redisReaderGetReply(reader_, &raw) != REDIS_OK)
+      throw std::runtime_error("invalid reply from a node");
     return Reply(static_cast<redisReply*>(raw));
   }
-  // For set-up: sends one command and waits for the reply.
+  // For the setup: sends one command and waits for the reply.
   [[nodiscard]] std::string Ask(std::span<const std::string_view> words) {
     redis::AppendCommand(out, words);
     Flush();

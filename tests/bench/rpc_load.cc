@@ -20,7 +20,7 @@ std::shared_ptr<grpc::Channel> Connect(const std::string& address) {
   own.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);
   auto channel = grpc::CreateCustomChannel(address, grpc::InsecureChannelCredentials(), own);
   if (!channel->WaitForConnected(std::chrono::system_clock::now() + std::chrono::seconds(10))) {
-    throw std::runtime_error(address + ": nobody answers");
+    throw std::runtime_error(address + ": no server answers");
   }
   return channel;
 }

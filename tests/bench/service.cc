@@ -68,8 +68,8 @@ void Measure(Subject& subject, const Nodes& nodes, std::size_t outstanding, doub
 void PrintHeader(std::size_t outstanding) {
   std::printf(
       "\n%zu outstanding\n\n"
-      "| | cycles/s | spread | acquire p50 / p99 / p99.9 ms | CPU of a cycle, µs: client, service, "
-      "nodes | nodes: commands, bytes, calls of a cycle |\n|---|---|---|---|---|---|\n",
+      "| | cycles/s | spread | acquire p50 / p99 / p99.9 ms | CPU per cycle, µs: client, service, "
+      "nodes | nodes: commands, bytes, calls per cycle |\n|---|---|---|---|---|---|\n",
       outstanding);
 }
 
@@ -93,38 +93,38 @@ void WriteJson(std::ofstream& out, const Settings& settings, std::size_t outstan
       << ", \"node_cpu_us\": " << Median(row.node_cpu) << "}\n";
 }
 
-constexpr const char* kRawDocumented = "nodes: documentation's";
-constexpr const char* kRawOwnEach = "nodes: own script, a call each";
-constexpr const char* kRawOwn = "nodes: own scripts";
+constexpr const char* kRawDocumented = "nodes: documented commands";
+constexpr const char* kRawOwnEach = "nodes: own script, one step";
+constexpr const char* kRawOwn = "nodes: own script, many steps";
 constexpr const char* kEmptyTcp = "empty RPCs, TCP";
 constexpr const char* kEmptyCallback = "empty RPCs, callback API, TCP";
 constexpr const char* kEmptyUnix = "empty RPCs, unix";
 constexpr const char* kUnaryTcp = "redlockd unary, TCP";
 constexpr const char* kUnaryUnix = "redlockd unary, unix";
 constexpr const char* kSession = "redlockd Session, TCP";
-constexpr const char* kLibrary = "library in the process";
+constexpr const char* kLibrary = "in-process library";
 
 void PrintRatios(std::map<std::string, Row>& rows, std::size_t outstanding) {
   const double own = rows[kRawOwn].rate();
   std::printf("\n");
   for (const auto& [empty, ours, how] :
        {std::tuple{kEmptyTcp, kUnaryTcp, "TCP"}, std::tuple{kEmptyUnix, kUnaryUnix, "unix"},
-        std::tuple{kEmptyCallback, kUnaryTcp, "TCP, RPCs by gRPC's callback API"}}) {
+        std::tuple{kEmptyCallback, kUnaryTcp, "TCP, callback API"}}) {
     if (rows[ours].rates.empty() || rows[empty].rates.empty() || own == 0) continue;
     // An empty cycle is two RPCs.
     const double limit = 1 / (1 / rows[empty].rate() + 1 / own);
     std::printf("- unary over %s: %.2f of the additive limit (%.0f cycles/s)", how,
                 rows[ours].rate() / limit, limit);
     if (outstanding == 1) {
-      std::printf("; an acquire takes %.2f times an empty RPC and a round of the nodes",
+      std::printf("; an acquire takes %.2f times an empty RPC plus a round of the nodes",
                   rows[ours].p50() / (rows[empty].p50() + rows[kRawOwn].p50()));
     }
     std::printf("\n");
   }
   if (!rows[kSession].rates.empty()) {
     for (const auto& [beside, what] :
-         {std::pair{kRawOwn, "of the nodes' limit with the own scripts"},
-          std::pair{kRawOwnEach, "of it with a call for each step"},
+         {std::pair{kRawOwn, "of the nodes' limit with many steps per call"},
+          std::pair{kRawOwnEach, "of the nodes' limit with one step per call"},
           std::pair{kLibrary, "times the library"}}) {
       if (rows[beside].rates.empty()) continue;
       std::printf("- Session: %.2f %s\n", rows[kSession].rate() / rows[beside].rate(), what);
@@ -133,7 +133,7 @@ void PrintRatios(std::map<std::string, Row>& rows, std::size_t outstanding) {
   if (!rows[kRawDocumented].rates.empty()) {
     for (const char* ours : {kRawOwn, kUnaryTcp, kSession}) {
       if (rows[ours].rates.empty()) continue;
-      std::printf("- CPU of the nodes, %s: %.2f times the documentation's cycle\n", ours,
+      std::printf("- CPU of the nodes, %s: %.2f times that of the documented commands\n", ours,
                   Median(rows[ours].node_cpu) / Median(rows[kRawDocumented].node_cpu));
     }
   }
@@ -199,21 +199,21 @@ void Run(const Settings& settings) {
 int main(int argc, char** argv) {
   redlock::bench::Settings settings;
   std::vector<std::string> empty_addresses;
-  CLI::App app("redlockd beside the limits that it is made of.");
+  CLI::App app("Compares redlockd with the limits of its parts.");
   app.add_option("--nodes", settings.nodes)->check(CLI::Range(1, 9))->capture_default_str();
   app.add_option("--outstanding", settings.outstanding)
       ->check(CLI::Range(1, 4096))
       ->delimiter(',')
       ->capture_default_str();
-  app.add_option("--seconds", settings.seconds, "Of a round")
+  app.add_option("--seconds", settings.seconds, "Duration of a round")
       ->check(CLI::Range(0.1, 60.0))
       ->capture_default_str();
   app.add_option("--rounds", settings.rounds)->check(CLI::Range(1, 99))->capture_default_str();
-  app.add_option("--only", settings.only, "Subjects whose name contains this");
-  app.add_option("--json", settings.json, "Adds a line for each row to this file");
-  app.add_option("--serve-empty", empty_addresses, "For the bench itself")->group("");
+  app.add_option("--only", settings.only, "Measures only subjects whose name contains this text");
+  app.add_option("--json", settings.json, "Appends one line per row to this file");
+  app.add_option("--serve-empty", empty_addresses, "Used internally by the bench")->group("");
   bool callback = false;
-  app.add_flag("--callback", callback, "The same")->group("");
+  app.add_flag("--callback", callback, "Used internally by the bench")->group("");
   CLI11_PARSE(app, argc, argv);
   if (!empty_addresses.empty()) {
     return callback ? redlock::bench::ServeEmptyByCallback(empty_addresses)

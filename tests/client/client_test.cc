@@ -67,7 +67,7 @@ TEST_F(ClientTest, AcquiresExtendsAndReleasesALock) {
   EXPECT_GT(lock->validity(), seconds(50));
   EXPECT_TRUE(lock->release());
   EXPECT_EQ(lock->validity(), Duration{});
-  EXPECT_FALSE(lock->lost().stop_requested()) << "a release is no loss";
+  EXPECT_FALSE(lock->lost().stop_requested()) << "a release is not a loss";
   EXPECT_TRUE(lock->release()) << "a second release does nothing";
   EXPECT_EQ(lock->extend(seconds(60)).error().reason, Reason::kLockNotHeld);
   EXPECT_EQ(Holding("key"), 0);
@@ -94,7 +94,7 @@ TEST_F(ClientTest, TheLocksOfACrashedClientAreFreeAfterTheGrace) {
   (void)holder.Wait();
   const auto begun = Clock::now();
   std::this_thread::sleep_for(seconds(3));
-  EXPECT_EQ(Holding("key"), 3) << "nobody knows yet that it does not come back";
+  EXPECT_EQ(Holding("key"), 3) << "the client might still reconnect";
   EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }));
   EXPECT_LT(Clock::now() - begun, seconds(7)) << "far less than the TTL";
 }
@@ -372,7 +372,7 @@ TEST_F(ClientTest, LossIsSignalledAfterAForcedRelease) {
   EXPECT_EQ(lock->loss()->reason, Reason::kLockNotHeld) << lock->loss()->message;
 }
 
-// The old daemon was cut off for longer than a TTL, and another client has held the lock since.
+// The lock is force-released at another daemon before the client moves.
 TEST_F(ClientTest, ALockThatWasReleasedMeanwhileIsNotReacquiredByAMove) {
   Daemon second(nodes);
   Open(To({first->address(), second.address()}));
@@ -384,7 +384,7 @@ TEST_F(ClientTest, ALockThatWasReleasedMeanwhileIsNotReacquiredByAMove) {
   EXPECT_TRUE(Eventually([&lock] { return lock->lost().stop_requested(); }));
   EXPECT_EQ(lock->loss()->reason, Reason::kLockNotHeld);
   EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }))
-      << "what was taken afresh by mistake is given back";
+      << "the move does not acquire the lock again";
 }
 
 TEST_F(ClientTest, DestroyingTheClientReleasesItsLocksAndFailsPendingCalls) {
@@ -394,7 +394,7 @@ TEST_F(ClientTest, DestroyingTheClientReleasesItsLocksAndFailsPendingCalls) {
   auto waiting = client->acquire_async("key");
   const auto begun = Clock::now();
   client.reset();
-  EXPECT_LT(Clock::now() - begun, seconds(1)) << "it does not run into its patience";
+  EXPECT_LT(Clock::now() - begun, seconds(1)) << "far less than the time limit of closing";
   EXPECT_TRUE(lock->lost().stop_requested());
   EXPECT_EQ(waiting.get().error().reason, Reason::kCancelled);
   EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }));

@@ -58,7 +58,7 @@ TEST_F(MachineLocksTest, AnAcquireWithTheCallersTokenIsSentAgainAndThenAdopted) 
   Flush();
   EXPECT_FALSE(leases.contains(call)) << "an extension does not take the lock into this Session";
   const std::uint64_t sequence = Last<AdoptRequest>().body.sequence;
-  EXPECT_GT(sequence, 20U + 2) << "each sending of the acquire may have taken one";
+  EXPECT_GT(sequence, 20U + 2) << "each time the acquire was sent, it may have used one";
   // The lock is gone by then, so it is acquired again.
   Refuse(Last<AdoptRequest>().id, Reason::kLockNotHeld);
   Flush();
@@ -185,7 +185,7 @@ TEST_F(MachineLocksTest, ACancellationWithoutAnAnswerEndsWithARelease) {
   GrantTo(acquire.id);
   Flush();
   EXPECT_TRUE(leases.empty());
-  EXPECT_EQ(Count<ReleaseRequest>(), 2U) << "in whichever order the daemon came to them";
+  EXPECT_EQ(Count<ReleaseRequest>(), 2U) << "in case the daemon processed them in the other order";
   EXPECT_EQ(Last<ReleaseRequest>().body.token, acquire.body.token);
 }
 

@@ -14,20 +14,20 @@ TEST_F(MachineLocksTest, EveryHeldLockIsAdoptedByTheNextDaemon) {
   Move();
   const auto adoptions = All<AdoptRequest>();
   ASSERT_EQ(adoptions.size(), 2U);
-  EXPECT_EQ(Count<AcquireRequest>(), 2U) << "nothing is acquired anew";
+  EXPECT_EQ(Count<AcquireRequest>(), 2U) << "nothing is acquired again";
   EXPECT_EQ(adoptions[0].body.key, "first");
   EXPECT_EQ(adoptions[0].body.token, first->token());
   EXPECT_EQ(adoptions[0].body.ttl, seconds(30));
   EXPECT_EQ(adoptions[0].body.sequence, 7U + 1 + 1)
-      << "above the fencing token, and what each sending of the acquire may have made of it";
-  EXPECT_EQ(first->TrustedUntil(), frozen) << "the new Session is no reason to trust longer";
+      << "above the fencing token, which may have grown each time the acquire was sent";
+  EXPECT_EQ(first->TrustedUntil(), frozen) << "the new Session does not extend trust";
   Adopted(adoptions[1].id, 12);
   EXPECT_GT(second->TrustedUntil(), frozen);
   EXPECT_EQ(second->fencing_token(), 12U);
   EXPECT_EQ(first->TrustedUntil(), frozen);
   Adopted(adoptions[0].id, 3);
   EXPECT_GT(first->TrustedUntil(), frozen);
-  EXPECT_EQ(first->fencing_token(), 7U) << "never decreases";
+  EXPECT_EQ(first->fencing_token(), 7U) << "it never decreases";
   Live(seconds(20));
   EXPECT_TRUE(lost.empty());
 }
@@ -47,7 +47,7 @@ TEST_F(MachineLocksTest, TheSequenceGrowsWithEveryAdoptionAtAnyDaemon) {
   }
   Adopted(Last<AdoptRequest>().id, 40);
   Move();
-  EXPECT_EQ(Last<AdoptRequest>().body.sequence, 41U) << "above the fencing token as it is now";
+  EXPECT_EQ(Last<AdoptRequest>().body.sequence, 41U) << "above the current fencing token";
 }
 
 TEST_F(MachineLocksTest, AnswersToAdoptionsByAbandonedDaemonsAreIgnored) {
@@ -69,7 +69,7 @@ TEST_F(MachineLocksTest, AnswersToAdoptionsByAbandonedDaemonsAreIgnored) {
   EXPECT_TRUE(lost.empty());
   Adopted(late[2].second);
   EXPECT_GT(lease->TrustedUntil(), frozen);
-  EXPECT_EQ(Count<ReleaseRequest>(), 0U) << "what is held is not released";
+  EXPECT_EQ(Count<ReleaseRequest>(), 0U) << "the held lock is not released";
 }
 
 TEST_F(MachineLocksTest, ALockThatIsNoLongerHeldIsLost) {

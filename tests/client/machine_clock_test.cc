@@ -22,7 +22,7 @@ TEST(ClockAnchor, KeepsThePairWithTheLatestBound) {
   const TimePoint start(seconds(100));
   anchor.OnAnswer(start, seconds(10));
   EXPECT_EQ(*anchor.MadeAt(seconds(10)), start);
-  EXPECT_EQ(*anchor.MadeAt(seconds(11)), start + milliseconds(990)) << "less the drift";
+  EXPECT_EQ(*anchor.MadeAt(seconds(11)), start + milliseconds(990)) << "minus the drift";
   anchor.OnAnswer(start + milliseconds(980), seconds(11));
   EXPECT_EQ(*anchor.MadeAt(seconds(11)), start + milliseconds(990)) << "a slower round trip";
   anchor.OnAnswer(start + milliseconds(995), seconds(11));
@@ -172,7 +172,7 @@ TEST_P(TrustAgainstTheTruth, TheClientNeverTrustsALockThatMayHaveEnded) {
       if (clock.now >= machine->NextDeadline()) Tick();
     }
   }
-  EXPECT_GT(trusted, 5'000) << "the test is about something";
+  EXPECT_GT(trusted, 5'000) << "otherwise the test proves nothing";
 }
 
 INSTANTIATE_TEST_SUITE_P(Schedules, TrustAgainstTheTruth, ::testing::Range(0, 5));

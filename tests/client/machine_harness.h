@@ -263,7 +263,7 @@ class MachineLocksTest : public MachineTest {
   void Adopted(std::uint64_t id, std::uint64_t fence = 7) { GrantTo(id, seconds(29), fence); }
 };
 
-// How the call failed; nothing if it has not failed.
+// The reason for which the call failed; nothing if it has not failed.
 #define EXPECT_FAILED(call, expected)                                            \
   do {                                                                           \
     ASSERT_TRUE(failed.contains(call));                                          \

@@ -17,7 +17,7 @@ TEST_F(MachineLocksTest, TrustEndsBeforeTheReleaseIsSent) {
   Flush();
   Ok(Last<ReleaseRequest>().id);
   EXPECT_TRUE(done.contains(call));
-  EXPECT_TRUE(lost.empty()) << "a release is no loss";
+  EXPECT_TRUE(lost.empty()) << "a release is not a loss";
   const CallId second = Release(lease);
   EXPECT_TRUE(done.contains(second));
   EXPECT_EQ(Count<ReleaseRequest>(), 1U);
@@ -31,7 +31,7 @@ TEST_F(MachineLocksTest, AReleasedLockIsNeverAdopted) {
   Adopted(adoption.id);
   Flush();
   EXPECT_FALSE(Trusted(lease));
-  EXPECT_EQ(Count<ReleaseRequest>(), 2U) << "in whichever order the daemon came to them";
+  EXPECT_EQ(Count<ReleaseRequest>(), 2U) << "in case the daemon processed them in the other order";
   Move();
   EXPECT_EQ(Count<AdoptRequest>(), 1U);
 }
@@ -45,11 +45,11 @@ TEST_F(MachineLocksTest, AReleaseWithoutAnAnswerIsSentAgain) {
   const auto releases = All<ReleaseRequest>(session);
   ASSERT_EQ(releases.size(), 2U);
   Refuse(releases[0].id, Reason::kLockNotHeld);
-  EXPECT_TRUE(done.contains(first)) << "the first copy may have done it";
+  EXPECT_TRUE(done.contains(first)) << "the first copy may have released the lock";
   Refuse(releases[1].id, Reason::kLockNotHeld);
   EXPECT_FAILED(second, Reason::kUnreachable);
   EXPECT_NE(failed[second].message.find("must not be used again"), std::string::npos)
-      << "the first copy may yet arrive, and would end a later hold by this token";
+      << "the first copy may still arrive and would end a later hold with this token";
 }
 
 TEST_F(MachineLocksTest, ALateAdoptionOfAReleasedLockDoesNotReleaseTheCallersToken) {
@@ -76,7 +76,7 @@ TEST_F(MachineLocksTest, ALateAdoptionOfALostLockIsReleasedOnceTrustHasEnded) {
   ASSERT_EQ(lost.size(), 1U);
   Adopted(adoption.id);
   Flush();
-  EXPECT_EQ(Count<ReleaseRequest>(), 0U) << "its work may still be stopping";
+  EXPECT_EQ(Count<ReleaseRequest>(), 0U) << "the work that the lock protects may still be stopping";
   Live(lease->TrustedUntil() - clock.now);
   Flush();
   EXPECT_EQ(Count<ReleaseRequest>(), 1U);

@@ -115,7 +115,7 @@ TEST_F(MachineTest, WaitersSurviveAnOutageAndSingleTriesFail) {
 TEST_F(MachineTest, AnAuthenticationErrorFailsAllCalls) {
   Ready();
   const CallId waiting = Acquire();
-  machine->OnEnded(session, {Reason::kUnauthenticated, "who is there?"});
+  machine->OnEnded(session, {Reason::kUnauthenticated, "no credentials"});
   Collect();
   EXPECT_FAILED(waiting, Reason::kUnauthenticated);
 }
@@ -199,7 +199,7 @@ TEST_F(MachineTest, AStalledClientWaitsOnceMore) {
   Suspend(seconds(3));
   Tick();
   Pass(milliseconds(1'667));
-  EXPECT_EQ(opened, 2) << "but once only";
+  EXPECT_EQ(opened, 2) << "but only once";
 }
 
 // --- Abandoned

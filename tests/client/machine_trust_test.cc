@@ -46,7 +46,7 @@ TEST_F(MachineTest, ALockIsTrustedUntilItsOwnValidityIfThatIsEarlier) {
       {.answers = {{.id = Last<AcquireRequest>().id, .grant = Grant{"", 7, milliseconds(1'900)}}},
        .clock = made});
   EXPECT_EQ(leases.at(call)->TrustedUntil(), acquire_sent + milliseconds(1'900))
-      << "and not from the arrival of the answer";
+      << "not from the arrival of the answer";
 }
 
 // The send time of a later ping counts, because the acquire has been waiting for long.
@@ -86,8 +86,9 @@ TEST_F(MachineTest, AnUnsolicitedExtensionRaisesTheValidityFromItsOwnTime) {
   Message({.events = {{.type = EventType::kExtended,
                        .key = "k",
                        .grant = Grant{token, 8, milliseconds(100)}}}});
-  EXPECT_EQ(lease->fencing_token(), 9U) << "and never decreases";
-  EXPECT_GE(lease->TrustedUntil(), bound + milliseconds(1'890)) << "nor does the validity";
+  EXPECT_EQ(lease->fencing_token(), 9U) << "but it never decreases";
+  EXPECT_GE(lease->TrustedUntil(), bound + milliseconds(1'890))
+      << "the validity does not decrease either";
   const TimePoint until = lease->TrustedUntil();
   Message({.events = {{.type = EventType::kExtended,
                        .key = "k",
@@ -106,11 +107,11 @@ TEST_F(MachineTest, TheLossIsSignalledOneMarginBeforeTrustEndsAndTheReleaseFollo
   ASSERT_EQ(lost.size(), 1U);
   EXPECT_EQ(lease->state(), Lease::State::kLost);
   EXPECT_EQ(lease->loss()->reason, Reason::kValidityExpired);
-  EXPECT_TRUE(Trusted(lease)) << "the work may go on until then";
+  EXPECT_TRUE(Trusted(lease)) << "the work may continue until then";
   Message({.events = {{.type = EventType::kExtended,
                        .key = "k",
                        .grant = Grant{lease->token(), 7, seconds(2)}}}});
-  EXPECT_EQ(lease->TrustedUntil(), trusted_until) << "it does not come back";
+  EXPECT_EQ(lease->TrustedUntil(), trusted_until) << "trust is not restored";
   Live(trusted_until - milliseconds(1) - clock.now);
   EXPECT_EQ(Count<ReleaseRequest>(), 0U);
   EXPECT_TRUE(machine->Trusts("k", clock.now));

@@ -15,7 +15,7 @@ class GuardTest : public ServiceTest {
     for (const v1::Vote& vote : seen.votes()) {
       if (vote.node() == name) return vote;
     }
-    ADD_FAILURE() << "no vote of " << name;
+    ADD_FAILURE() << "no vote from " << name;
     return {};
   }
   bool BecomesQuarantined(std::size_t node) {
@@ -71,7 +71,7 @@ TEST_F(GuardTest, AFlushIsDetectedByTheNextGrant) {
   EXPECT_EQ(MustNotAcquire(Wants("key", seconds(2))).reason, "QUORUM_UNAVAILABLE");
   EXPECT_EQ(VoteOf(0).outcome(), v1::VOTE_OUTCOME_QUARANTINED);
   EXPECT_EQ(VoteOf(2).outcome(), v1::VOTE_OUTCOME_QUARANTINED);
-  EXPECT_TRUE(Inspect("key").undecided()) << "they have forgotten it";
+  EXPECT_TRUE(Inspect("key").undecided()) << "the nodes lost the key";
   nodes[1]->Kill();
   EXPECT_TRUE(Eventually(
       [&] { return daemon->Ctl("status").output.find(": not connected") != std::string::npos; }));

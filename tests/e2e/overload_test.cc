@@ -236,7 +236,7 @@ TEST_F(OverloadTest, NoLeaseIsLostAtTenTimesTheCapacity) {
   listener.join();
   std::printf(
       "capacity %d/s; offered %d, granted %d, refused %d, undecided %d in %d s; "
-      "%d extensions by watchdogs; slowest by hand %.0f ms\n",
+      "%d extensions by watchdogs; slowest unary extension %.0f ms\n",
       capacity, offered, granted, refused, undecided, static_cast<int>(LoadTime().count()),
       extended, slowest.load().count());
   EXPECT_GT(granted, 0);

@@ -1,4 +1,4 @@
-// Several daemons, one key.
+// Several daemons contend for one key.
 #include <atomic>
 #include <deque>
 #include <thread>
@@ -31,7 +31,7 @@ TEST(RivalsTest, EightDaemonsThatContendForOneKeyAllAcquireIt) {
         v1::AcquireResponse acquired;
         const grpc::Status status = stub->Acquire(&acquiring, wanted, &acquired);
         ASSERT_TRUE(status.ok()) << status.error_message();
-        EXPECT_EQ(++inside, 1) << "two holders at once";
+        EXPECT_EQ(++inside, 1) << "two holders at the same time";
         const std::uint64_t fence = acquired.lease().fencing_token();
         EXPECT_GT(fence, last_fence.exchange(fence));
         --inside;

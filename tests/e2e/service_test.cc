@@ -19,7 +19,8 @@ TEST_F(ServiceTest, ALockIsAcquiredExtendedAndReleased) {
   EXPECT_TRUE(held.held());
   EXPECT_EQ(held.owner(), "a person");
   EXPECT_EQ(held.fencing_token(), lease.fencing_token());
-  EXPECT_EQ(held.DebugString().find(lease.token()), std::string::npos) << "shows no token";
+  EXPECT_EQ(held.DebugString().find(lease.token()), std::string::npos)
+      << "the response must not contain the token";
 
   const Failure refused = MustNotAcquire(Wants("key", seconds(10)));
   EXPECT_EQ(refused.code, grpc::StatusCode::ABORTED);
@@ -85,7 +86,7 @@ TEST_F(ServiceTest, WithoutAQuorumNoKeyIsReportedAsFree) {
   StartDaemon();
   EXPECT_FALSE(Inspect("key").undecided());
   nodes[2]->Kill();
-  EXPECT_FALSE(Inspect("key").undecided()) << "two have said that nobody holds it";
+  EXPECT_FALSE(Inspect("key").undecided()) << "two nodes have reported that the key is free";
   const v1::Lease lease = MustAcquire(Wants("key", seconds(10)));
   EXPECT_TRUE(Inspect("key").held());
   nodes[1]->Kill();
@@ -100,7 +101,8 @@ TEST_F(ServiceTest, WithoutAQuorumNoKeyIsReportedAsFree) {
   EXPECT_NE(inspected.output.find("other may be held: too few nodes can tell"), std::string::npos)
       << inspected.output;
   EXPECT_EQ(daemon->Ctl("force-release other --why test").status, 5);
-  EXPECT_EQ(daemon->Ctl("force-release key --why test").status, 5) << "one node released, of three";
+  EXPECT_EQ(daemon->Ctl("force-release key --why test").status, 5)
+      << "only one node of three has released it";
 }
 
 TEST_F(ServiceTest, TwoDeadNodesAreReportedAndTheGrantIsRolledBack) {
@@ -130,8 +132,9 @@ TEST_F(ServiceTest, AForeignLockOnAMajorityIsRespected) {
   EXPECT_EQ(MustNotAcquire(Wants("key", seconds(10))).reason, "LOCK_ALREADY_HELD");
   const v1::Lease lease =
       MustAcquire(Wants("key", seconds(10), -1));  // acquired when the lock has expired
-  EXPECT_EQ(nodes[0]->Cli("SET key stranger NX PX 400"), "") << "and it respects ours";
-  EXPECT_EQ(nodes[0]->Cli("GET key"), lease.token()) << "stored as the Redis documentation does";
+  EXPECT_EQ(nodes[0]->Cli("SET key stranger NX PX 400"), "")
+      << "the foreign client respects our lock";
+  EXPECT_EQ(nodes[0]->Cli("GET key"), lease.token()) << "stored as in the Redis documentation";
 }
 
 TEST_F(ServiceTest, AForeignLockOnAMinorityIsIgnored) {
@@ -203,7 +206,7 @@ TEST_F(ServiceTest, AShortTtlOnSlowNodesExpiresAndIsRolledBack) {
   later.join();
   EXPECT_EQ(failure.reason, "VALIDITY_EXPIRED");
   EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }, milliseconds(80)))
-      << "rolled back, not merely expired";
+      << "it is rolled back and does not just expire";
 }
 
 TEST_F(ServiceTest, InvalidInputIsReportedAndStoresNothing) {
@@ -244,16 +247,16 @@ TEST_F(ProcessTest, RedlockctlReportsTheResultByItsExitStatus) {
   daemon->process().Signal(SIGTERM);
   EXPECT_EQ(daemon->process().Wait(), 0);
   EXPECT_EQ(daemon->Ctl("inspect job").status, 6);
-  EXPECT_EQ(daemon->Log().find("secret-word"), std::string::npos) << "no token in a log";
+  EXPECT_EQ(daemon->Log().find("secret-word"), std::string::npos) << "a token must not be logged";
 }
 
 TEST_F(ProcessTest, RedlockctlRunExecutesACommandWhileItHoldsTheLock) {
   StartDaemon();
   const Finished done =
       daemon->Ctl("run job -- sh -c 'echo key $REDLOCK_KEY fence $REDLOCK_FENCING_TOKEN; exit 7'");
-  EXPECT_EQ(done.status, 7) << "the command's own";
+  EXPECT_EQ(done.status, 7) << "the exit status of the command";
   EXPECT_NE(done.output.find("key job fence 1"), std::string::npos) << done.output;
-  EXPECT_EQ(Holding("job"), 0) << "released before it returned";
+  EXPECT_EQ(Holding("job"), 0) << "released before the program exits";
   EXPECT_EQ(daemon->Ctl("run job -- /no/such/command").status, 127);
   const v1::Lease lease = MustAcquire(Wants("job", seconds(30)));
   EXPECT_EQ(daemon->Ctl("run job --try -- true").status, 123);
@@ -272,7 +275,7 @@ TEST_F(ProcessTest, RedlockctlRunExecutesACommandWhileItHoldsTheLock) {
       directory.path() + "/log");
   ASSERT_TRUE(Eventually([this] { return Holding("job") == 3; }));
   for (const auto& node : nodes) node->Pause();
-  EXPECT_EQ(running.Wait(), 122) << "lost: the command was ended, by SIGKILL in the end";
+  EXPECT_EQ(running.Wait(), 122) << "after the loss the command was ended, finally by SIGKILL";
   for (const auto& node : nodes) node->Resume();
 }
 
@@ -302,9 +305,10 @@ TEST_F(ProcessTest, LogLinesContainTheRequestId) {
     const auto told = trailer.find("x-request-id");
     return told == trailer.end() ? "" : std::string(told->second.data(), told->second.size());
   };
-  EXPECT_EQ(acquire("one\nline", "order-17"), "") << "of calls that failed only";
+  EXPECT_EQ(acquire("one\nline", "order-17"), "") << "only failed calls are logged";
   EXPECT_EQ(acquire("one\nline", "order-18"), "order-18");
-  EXPECT_EQ(acquire("one\nline", "not fit for a log").size(), 16U) << "made up";
+  EXPECT_EQ(acquire("one\nline", "not fit for a log").size(), 16U)
+      << "the daemon made an identifier";
   EXPECT_TRUE(Eventually(
       [this] { return daemon->Log().find(R"("request_id":"order-18")") != std::string::npos; }));
   const std::string log = daemon->Log();
@@ -357,7 +361,7 @@ TEST_F(ProcessTest, DevModeStopsItsNodesWhenItExits) {
   dev.Signal(SIGKILL);
   (void)dev.Wait();
   EXPECT_TRUE(Eventually([&] { return Shell("kill -0 " + children).status != 0; }))
-      << "even when it is killed";
+      << "even if it is killed";
 }
 
 }  // namespace

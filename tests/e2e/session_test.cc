@@ -121,7 +121,7 @@ TEST_F(SessionTest, AMessageCanCancelItsOwnAcquire) {
   EXPECT_TRUE(Eventually([&] {
     return std::ranges::all_of(
         nodes, [&keys](const auto& node) { return node->Cli("EXISTS" + keys) == "0"; });
-  })) << "all are released, which is more than are ended at a time";
+  })) << "all are released, although they exceed one batch";
 }
 
 TEST_F(SessionTest, ExtendsItsLeasesAndLeavesThemToExpireWhenItBreaks) {
@@ -207,7 +207,7 @@ TEST_F(SessionTest, AdoptsHeldLeasesAndAcquiresNothing) {
   session.stream->Write(request);
   EXPECT_EQ(session.Await(1).lease().fencing_token(), lease.fencing_token());
   std::this_thread::sleep_for(milliseconds(1200));
-  EXPECT_EQ(Holding("key"), 3) << "it is extended";
+  EXPECT_EQ(Holding("key"), 3) << "the adoption extends it";
   EXPECT_TRUE(Release(lease).ok());
   request.mutable_operations(0)->set_id(2);
   session.stream->Write(request);
@@ -359,7 +359,8 @@ TEST_F(SessionTest, AClientThatDoesNotReadIsDisconnected) {
   }
   session.stream->WritesDone();
   EXPECT_EQ(Decode(EndOf(*session.stream)).reason, "OVERLOADED");
-  EXPECT_TRUE(MustNotAcquire(Wants("other", seconds(1))).reason.empty()) << "others are served";
+  EXPECT_TRUE(MustNotAcquire(Wants("other", seconds(1))).reason.empty())
+      << "other clients are served";
 }
 
 }  // namespace

@@ -19,7 +19,8 @@ TEST_F(WatchTest, KeepsALockAliveWhileTheStreamIsOpen) {
   EXPECT_EQ(Holding("key"), 3);
   stream.context.TryCancel();
   EXPECT_EQ(EndOf(*stream.reader).error_code(), grpc::StatusCode::CANCELLED);
-  EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }, seconds(2))) << "its TTL ends it";
+  EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }, seconds(2)))
+      << "the TTL ends the lock";
 }
 
 TEST_F(WatchTest, LossIsReportedBeforeTheTtlHasPassedIfAllNodesStop) {
@@ -341,7 +342,7 @@ TEST_F(HoldTest, AfterASuspendDuringAnExtensionTheDaemonReportsTheLossFirst) {
   daemon->process().Signal(SIGSTOP);
   std::this_thread::sleep_for(milliseconds(2200));
   daemon->process().Signal(SIGCONT);
-  v1::EventType first = v1::EVENT_TYPE_EXTENDED;  // of before
+  v1::EventType first = v1::EVENT_TYPE_EXTENDED;  // events from before the suspend
   for (v1::HoldResponse event; first == v1::EVENT_TYPE_EXTENDED && held.reader->Read(&event);) {
     first = event.type();
   }

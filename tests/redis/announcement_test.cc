@@ -36,7 +36,7 @@ TEST_F(NodeTest, ReleasesAreAnnouncedToSubscribers) {
   };
   (void)Acquire("k", "mine", 1);
   EXPECT_EQ(release(true).listeners, 0);
-  EXPECT_EQ(cli("CLIENT LIST TYPE pubsub"), "") << "no connection before somebody waits";
+  EXPECT_EQ(cli("CLIENT LIST TYPE pubsub"), "") << "no connection before the first subscription";
   node->Subscribe(Key("k"));
   ASSERT_TRUE(RunUntil([&] { return sink.listening.size() == 1; }));
   (void)Acquire("k", "mine", 2);

@@ -38,7 +38,7 @@ TEST_F(NodeTest, CallsToADownNodeFailAtOnceAndTheNodeReconnects) {
   const NodeReply reply = Acquire("k", "mine", 1);
   EXPECT_EQ(reply.outcome, Outcome::kError);
   EXPECT_NE(reply.message.find("not connected"), std::string::npos) << reply.message;
-  EXPECT_LT(loop.Now() - start, milliseconds(500));  // far below any time-out of seconds
+  EXPECT_LT(loop.Now() - start, milliseconds(500));  // far below any timeout
   server.Start();
   ASSERT_TRUE(RunUntil([&] { return node->ready(); }));
   EXPECT_EQ(Acquire("k", "mine", 1).outcome, Outcome::kGranted);

@@ -35,8 +35,8 @@ TEST_F(NodeTest, FactsAreKnownBeforeTheFirstStep) {
   ASSERT_TRUE(RunUntil([&] { return observer.disconnected > 0; }));
   server.Start();
   ASSERT_TRUE(RunUntil([&] { return observer.known.size() == 2; }));
-  EXPECT_NE(observer.known[1].run_id, facts.run_id) << "another process";
-  EXPECT_EQ(observer.known[1].mark, "abc") << "with the same data";
+  EXPECT_NE(observer.known[1].run_id, facts.run_id) << "the process is another one";
+  EXPECT_EQ(observer.known[1].mark, "abc") << "the data is the same";
   node->ObserveWith(nullptr);
 }
 
@@ -92,7 +92,7 @@ TEST_F(NodeTest, TheGuardReportsThatItNeedsInfo) {
 TEST_F(NodeTest, AnEvictionPolicyThatMayDropLocksCausesAWarning) {
   RedisServer server({"--maxmemory", "100mb", "--maxmemory-policy", "volatile-lru"});
   OpenReady(Tcp(server));
-  EXPECT_NE(amiss.find("volatile-lru"), std::string::npos) << amiss;
+  EXPECT_NE(problem.find("volatile-lru"), std::string::npos) << problem;
 }
 
 }  // namespace

@@ -35,7 +35,7 @@ class NodeTest : public ::testing::Test {
   void Open(Endpoint endpoint, const TlsOptions* tls = nullptr) {
     node.emplace(loop, 0, std::move(endpoint), tls == nullptr ? nullptr : MakeTlsContext(*tls),
                  NodeOptions{}, [this](bool connected, const std::string& why) {
-                   (connected ? amiss : down_because) = why;
+                   (connected ? problem : down_because) = why;
                  });
   }
   void OpenReady(Endpoint endpoint, const TlsOptions* tls = nullptr) {
@@ -89,7 +89,7 @@ class NodeTest : public ::testing::Test {
   EventLoop loop;
   std::optional<RedisNode> node;
   std::string down_because;
-  std::string amiss;  // the reported problem of a connected node
+  std::string problem;  // the reported problem of a connected node
 };
 
 }  // namespace redlock::redis

@@ -81,7 +81,7 @@ class Agreement : public NodeTest {
       case 5: {
         const auto keeper = Below(2) == 0 ? std::nullopt : std::optional(AnyKeeper());
         Agree(
-            "heal",
+            "repair",
             [&](Node& n, auto sink) {
               n.Repair({key, token, ttl, fence, keeper}, sink);
             },
@@ -154,10 +154,10 @@ TEST_F(NodeTest, AnExtensionSucceedsWhenMemoryIsExhausted) {
   });
   EXPECT_EQ(adopted.outcome, Outcome::kGranted);
   EXPECT_EQ(adopted.keeper, std::nullopt)
-      << "it belongs to no stream, rather than to the one before";
+      << "the lease belongs to no stream instead of to the previous one";
   EXPECT_GT(std::stol(server.Cli("PTTL k")), 199'000);
   EXPECT_EQ(Release("k", "mine", {}, 50).outcome, Outcome::kGranted)
-      << "also one that is to be sealed";
+      << "a release with a seal succeeds too";
 }
 
 TEST_F(NodeTest, ATokenThatDoesNotHoldTheKeyStoresNothing) {
@@ -221,16 +221,16 @@ TEST_F(NodeTest, AGrantRequiresTheExpectedMark) {
     EXPECT_EQ(real.clock.has_value(), simulated.clock.has_value());
     return real.outcome;
   };
-  EXPECT_EQ(acquire("k", "m1"), Outcome::kQuarantined) << "there is none yet";
+  EXPECT_EQ(acquire("k", "m1"), Outcome::kQuarantined) << "there is no mark yet";
   EXPECT_EQ(mark("other", "m1"), "");
   EXPECT_EQ(mark("", "m1"), "m1");
   EXPECT_EQ(mark("", "m2"), "m1");
   EXPECT_EQ(acquire("k", "m2"), Outcome::kQuarantined);
-  EXPECT_EQ(server.Cli("EXISTS k 'redlockd:meta:{k}'"), "0") << "and nothing was changed";
+  EXPECT_EQ(server.Cli("EXISTS k 'redlockd:meta:{k}'"), "0") << "nothing was changed";
   EXPECT_EQ(acquire("k", "m1"), Outcome::kGranted);
   EXPECT_EQ(hand_over("k", "m2"), Outcome::kQuarantined);
   EXPECT_EQ(hand_over("k", "m1"), Outcome::kGranted);
-  EXPECT_EQ(acquire("j", ""), Outcome::kGranted) << "not looked at";
+  EXPECT_EQ(acquire("j", ""), Outcome::kGranted) << "an empty mark is not compared";
 
   const NodeReply look = Ask([&](auto sink) { node->ReadMark(sink); });
   EXPECT_EQ(look.mark, "m1");

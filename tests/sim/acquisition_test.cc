@@ -48,7 +48,7 @@ TEST_F(Acquisition, AMinorityGrantIsRolledBack) {
   const AcquireResult result = Acquire(Wants("k", seconds(60)));
   EXPECT_EQ(result.error.reason, Reason::kQuorumUnavailable);
   EXPECT_EQ(Count(result.votes, Outcome::kError), 2U);
-  EXPECT_LT(world.now() - start, milliseconds(1));  // nodes that are down cost no time-out
+  EXPECT_LT(world.now() - start, milliseconds(1));  // nodes that are down cost no timeout
   Pass(milliseconds(2));
   EXPECT_EQ(Holders("k"), Nobody());
 }

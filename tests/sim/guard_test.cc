@@ -141,7 +141,7 @@ TEST_F(Guard, SeveralDaemonsCanStartANewNodeSetTogether) {
 
 TEST_F(Guard, ANodeSetThatAnotherDaemonIsStillMarkingIsNew) {
   SetUpGuarded();
-  (void)cluster->server(0).Mark("", "run-1");  // its marks for the other nodes are under way
+  (void)cluster->server(0).Mark("", "run-1");  // its marks for the other nodes are in flight
   Pass(milliseconds(10));
   EXPECT_EQ(Votes()[1], kQuarantined);
   for (const std::size_t node : {1U, 2U}) {
@@ -302,7 +302,7 @@ TEST_F(Guard, ANodeThatSyncsEveryWriteToDiskMayRestart) {
   cluster->Restart(0, Cluster::Data::kKept);
   Pass(milliseconds(50));
   EXPECT_EQ(CountQuarantined(), 0) << why;
-  // However, its disk was replaced.
+  // The same node with a replaced disk.
   cluster->Restart(0, Cluster::Data::kLost);
   Pass(milliseconds(50));
   EXPECT_EQ(Votes()[0], kQuarantined);
@@ -327,7 +327,7 @@ TEST_F(Guard, TheFirstGrantAfterAClockJumpDoesNotCount) {
   EXPECT_NE(second.votes[0].message.find("its clock went 19 s ahead"), std::string::npos)
       << second.votes[0].message;
   Pass(milliseconds(10));
-  EXPECT_FALSE(cluster->server(0).Holder("k")) << "what does not count is rolled back";
+  EXPECT_FALSE(cluster->server(0).Holder("k")) << "the grant that does not count is rolled back";
 }
 
 TEST_F(Guard, AClockThatJumpsBackIsDetectedToo) {

@@ -55,12 +55,12 @@ class Waiting : public Scenario {
     cluster->shard(daemon).Acquire(
         Wants("k", seconds(2), {}), [=, this](const AcquireResult& result) {
           ASSERT_TRUE(result.lease);
-          EXPECT_FALSE(std::exchange(somebody_holds, true)) << "two holders";
+          EXPECT_FALSE(std::exchange(held, true)) << "two holders at the same time";
           EXPECT_GT(result.lease->fence, last_fence);
           last_fence = result.lease->fence;
           ++counts[worker];
           world.Do(hold, [=, this, lease = *result.lease] {
-            somebody_holds = false;
+            held = false;
             cluster->shard(daemon).Release(lease.key, lease.token, [=, this](const auto&) {
               world.Do(pause, [=, this] { FightOn(worker, daemon, hold, pause, end); });
             });
@@ -74,7 +74,7 @@ class Waiting : public Scenario {
   }
 
   std::vector<std::size_t> counts;
-  bool somebody_holds = false;
+  bool held = false;
   FencingToken last_fence;
 };
 

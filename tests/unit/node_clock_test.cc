@@ -38,7 +38,8 @@ TEST_F(NodeClockTest, ReturnsByHowMuchAStepExceedsTheBudget) {
   const Duration ahead = ReadAfter(milliseconds(1), seconds(3));
   EXPECT_GT(ahead, milliseconds(2998));
   EXPECT_LT(ahead, seconds(3));
-  EXPECT_EQ(ReadAfter(milliseconds(1), {}), Duration{}) << "followed from there on";
+  EXPECT_EQ(ReadAfter(milliseconds(1), {}), Duration{})
+      << "later readings are compared with the new time";
   EXPECT_LT(ReadAfter(milliseconds(1), -seconds(3)), -milliseconds(2998));
 }
 
@@ -54,7 +55,8 @@ TEST_F(NodeClockTest, AccumulatesSmallStepsOverReadings) {
 
 TEST_F(NodeClockTest, DetectsARateBeyondTheBudget) {
   (void)ReadAfter({}, {});
-  EXPECT_EQ(ReadAfter(milliseconds(100), microseconds(1300)), Duration{}) << "1.3 %, but not long";
+  EXPECT_EQ(ReadAfter(milliseconds(100), microseconds(1300)), Duration{})
+      << "1.3 %, but only briefly";
   EXPECT_GT(ReadAfter(seconds(1), milliseconds(13)), Duration{});
 }
 

@@ -59,7 +59,7 @@ TEST(Replies, AHugeRemainingTtlDoesNotOverflow) {
     const NodeReply reply = AnswerTo(StepKind::kAcquire, HeldFor(ages));
     EXPECT_EQ(reply.outcome, Outcome::kHeld);
     EXPECT_GT(reply.remaining, std::chrono::hours(24) * 365) << ages;
-    EXPECT_LT(reply.remaining, Duration::max() / 2) << ages << ": a time to add to";
+    EXPECT_LT(reply.remaining, Duration::max() / 2) << ages << ": adding to it must not overflow";
   }
 }
 

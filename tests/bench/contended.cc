@@ -41,7 +41,7 @@ struct Settings {
 struct Turn {
   int worker = 0;
   std::size_t daemon = 0;
-  Clock::time_point asked;
+  Clock::time_point requested;
   Clock::time_point acquired;
   Clock::time_point released;  // when the release was called
 };
@@ -68,7 +68,7 @@ Figures Evaluate(std::vector<Turn> turns, const Settings& settings, Millis took)
     const Turn& turn = turns[i];
     per_worker[static_cast<std::size_t>(turn.worker)] += 1;
     figures.longest_wait =
-        std::max(figures.longest_wait, Millis(turn.acquired - turn.asked).count());
+        std::max(figures.longest_wait, Millis(turn.acquired - turn.requested).count());
     figures.held += Millis(turn.released - turn.acquired).count();
     if (i == 0) continue;
     const Turn& before = turns[i - 1];

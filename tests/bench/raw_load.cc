@@ -191,13 +191,13 @@ class Raw final : public Load {
       } else {
         const Key key(slot.key);
         const OwnerToken token(slot.token);
-        const OwnerLabel nobody;
+        const OwnerLabel no_owner;
         node.steps.Add(AcquireStep{.key = key,
                                    .token = token,
                                    .ttl = std::chrono::seconds(10),
                                    .fence = {fence},
                                    .attempt = {0x9e3779b97f4a7c15U * tokens_},
-                                   .owner = nobody,
+                                   .owner = no_owner,
                                    .mark = marks_[i]});
         if (node.steps.size() == most_steps_) CloseBatch(node);
       }

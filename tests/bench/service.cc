@@ -173,7 +173,7 @@ void Run(const Settings& settings) {
 
   std::ofstream json;
   if (!settings.json.empty()) json.open(settings.json, std::ios::app);
-  std::printf("%zu nodes; medians of %d rounds of %.1f s, taken in turns\n", settings.nodes,
+  std::printf("%zu nodes; medians of %d rounds of %.1f s, alternating\n", settings.nodes,
               settings.rounds, settings.seconds);
   for (const std::size_t outstanding : settings.outstanding) {
     std::map<std::string, Row> rows;

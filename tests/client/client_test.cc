@@ -92,11 +92,11 @@ TEST_F(ClientTest, TheLocksOfACrashedClientAreFreeAfterTheGrace) {
   EXPECT_TRUE(Eventually([this] { return Holding("key") == 3; }));
   holder.Signal(SIGKILL);
   (void)holder.Wait();
-  const auto begun = Clock::now();
+  const auto start = Clock::now();
   std::this_thread::sleep_for(seconds(3));
   EXPECT_EQ(Holding("key"), 3) << "the client might still reconnect";
   EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }));
-  EXPECT_LT(Clock::now() - begun, seconds(7)) << "far less than the TTL";
+  EXPECT_LT(Clock::now() - start, seconds(7)) << "far less than the TTL";
 }
 
 TEST_F(ClientTest, ALockIsReleasedByItsDestructor) {
@@ -152,11 +152,11 @@ TEST_F(ClientTest, GivesUpWhenTheWaitEnds) {
   Open();
   const auto lock = client->acquire("key");
   ASSERT_TRUE(lock);
-  const auto begun = Clock::now();
+  const auto start = Clock::now();
   const auto second = client->acquire("key", {.wait = milliseconds(200)});
   ASSERT_FALSE(second);
   EXPECT_EQ(second.error().reason, Reason::kDeadlineExceeded);
-  EXPECT_GE(Clock::now() - begun, milliseconds(200));
+  EXPECT_GE(Clock::now() - start, milliseconds(200));
 }
 
 TEST_F(ClientTest, GivesUpWhenAStopIsRequested) {
@@ -392,9 +392,9 @@ TEST_F(ClientTest, DestroyingTheClientReleasesItsLocksAndFailsPendingCalls) {
   auto lock = client->acquire("key");
   ASSERT_TRUE(lock);
   auto waiting = client->acquire_async("key");
-  const auto begun = Clock::now();
+  const auto start = Clock::now();
   client.reset();
-  EXPECT_LT(Clock::now() - begun, seconds(1)) << "far less than the time limit of closing";
+  EXPECT_LT(Clock::now() - start, seconds(1)) << "far less than the time limit of closing";
   EXPECT_TRUE(lock->lost().stop_requested());
   EXPECT_EQ(waiting.get().error().reason, Reason::kCancelled);
   EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }));

@@ -178,11 +178,11 @@ TEST_F(OverloadTest, NoLeaseIsLostAtTenTimesTheCapacity) {
   for (const v1::Lease& lease : extended_by_hand) {
     holders.emplace_back([&, lease] {
       while (!checked) {
-        const auto begun = SteadyClock::now();
+        const auto start = SteadyClock::now();
         v1::ExtendResponse response;
         const grpc::Status status = Extend(lease, kTtl, response);
         EXPECT_TRUE(status.ok()) << status.error_message();
-        const Millis took = SteadyClock::now() - begun;
+        const Millis took = SteadyClock::now() - start;
         if (took > slowest.load()) slowest = took;
         std::this_thread::sleep_for(milliseconds(200));
       }

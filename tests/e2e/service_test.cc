@@ -227,8 +227,8 @@ class ProcessTest : public ServiceTest {};
 
 TEST_F(ProcessTest, RedlockctlReportsTheResultByItsExitStatus) {
   StartDaemon();
-  const Finished taken = daemon->Ctl("acquire job --ttl 10s --token secret-word --owner me");
-  EXPECT_EQ(taken.status, 0) << taken.output;
+  const Finished acquired = daemon->Ctl("acquire job --ttl 10s --token secret-word --owner me");
+  EXPECT_EQ(acquired.status, 0) << acquired.output;
   EXPECT_EQ(daemon->Ctl("acquire job --try").status, 3);
   EXPECT_EQ(daemon->Ctl("acquire job --timeout 100ms").status, 3);
   EXPECT_EQ(daemon->Ctl("extend job --token wrong").status, 4);
@@ -302,8 +302,8 @@ TEST_F(ProcessTest, LogLinesContainTheRequestId) {
     v1::AcquireResponse response;
     (void)stub->Acquire(&context, Wants(key, seconds(10)), &response);
     const auto& trailer = context.GetServerTrailingMetadata();
-    const auto told = trailer.find("x-request-id");
-    return told == trailer.end() ? "" : std::string(told->second.data(), told->second.size());
+    const auto found = trailer.find("x-request-id");
+    return found == trailer.end() ? "" : std::string(found->second.data(), found->second.size());
   };
   EXPECT_EQ(acquire("one\nline", "order-17"), "") << "only failed calls are logged";
   EXPECT_EQ(acquire("one\nline", "order-18"), "order-18");

@@ -73,7 +73,7 @@ class AccessTest(unittest.TestCase):
         self.addCleanup(self.daemon.kill)
         self.assertTrue(eventually(lambda: listens(self.port), 20))
 
-    def test_the_status_page_shows_no_keys_where_callers_must_say_who_they_are(self):
+    def test_the_status_page_shows_no_keys_if_authentication_is_required(self):
         http = free_port()
         self.start("--token-file", self.path("tokens"), "--metrics-listen", f"127.0.0.1:{http}")
         channel = grpc.insecure_channel(f"127.0.0.1:{self.port}")
@@ -89,7 +89,7 @@ class AccessTest(unittest.TestCase):
         self.assertFalse(status["keys_shown"])
         self.assertNotIn("secret-key", json.dumps(status))
 
-    def test_redlockctl_run_says_who_it_is(self):
+    def test_redlockctl_run_sends_its_bearer_token(self):
         self.start("--token-file", self.path("tokens"))
         server = f"127.0.0.1:{self.port}"
         self.assertEqual(self.run_ctl("--server", server, "run", "key", "--", "true").returncode, 125)
@@ -100,7 +100,7 @@ class AccessTest(unittest.TestCase):
     def run_ctl(self, *arguments):
         return subprocess.run([REDLOCKCTL, *arguments], capture_output=True, text=True)
 
-    def says(self, *arguments):
+    def result_of(self, *arguments):
         """The result of redlockctl at this daemon: "ok" or the reason of the error."""
         done = self.run_ctl("--timeout", "5s", "--output", "json", *arguments)
         if done.returncode == 0:
@@ -111,19 +111,19 @@ class AccessTest(unittest.TestCase):
         self.start("--token-file", self.path("tokens"), "--access-list", self.path("rules"))
         server = ("--server", f"127.0.0.1:{self.port}")
         as_ops = (*server, "--auth-token-file", self.path("ops.token"))
-        self.assertTrue(eventually(lambda: self.says(*as_ops, "status") == "ok", 10))
+        self.assertTrue(eventually(lambda: self.result_of(*as_ops, "status") == "ok", 10))
         for command in (("inspect", "k"), ("status",), ("acquire", "k", "--try"), ("hold", "k"),
                         ("watch", "k", "--token", "t"), ("release", "k", "--token", "t")):
-            self.assertEqual(self.says(*server, *command), "UNAUTHENTICATED", command)
-        self.assertEqual(self.says(*as_ops, "inspect", "k"), "ok")
+            self.assertEqual(self.result_of(*server, *command), "UNAUTHENTICATED", command)
+        self.assertEqual(self.result_of(*as_ops, "inspect", "k"), "ok")
         for command in (("acquire", "k", "--try"), ("hold", "k"), ("watch", "k", "--token", "t"),
                         ("extend", "k", "--token", "t"), ("release", "k", "--token", "t")):
-            self.assertEqual(self.says(*as_ops, *command), "PERMISSION_DENIED", command)
+            self.assertEqual(self.result_of(*as_ops, *command), "PERMISSION_DENIED", command)
         self.assertEqual(self.nodes.cli(0, "EXISTS", "k"), "0")
         self.write("ops.token", self.ops[:-1] + ("0" if self.ops[-1] != "0" else "1"))
-        self.assertEqual(self.says(*as_ops, "inspect", "k"), "UNAUTHENTICATED")
+        self.assertEqual(self.result_of(*as_ops, "inspect", "k"), "UNAUTHENTICATED")
 
-    def test_a_session_is_asked_once_and_each_operation_looked_at(self):
+    def test_a_session_is_authenticated_once_and_each_operation_is_authorized(self):
         self.start("--token-file", self.path("tokens"), "--access-list", self.path("rules"))
         stub = pb_grpc.LockServiceStub(grpc.insecure_channel(f"127.0.0.1:{self.port}"))
         acquire = pb.SessionOperation(
@@ -145,15 +145,15 @@ class AccessTest(unittest.TestCase):
             return (*server, "--tls-cert", self.path(f"{name}.crt"), "--tls-key", self.path(f"{name}.key"))
 
         self.assertTrue(eventually(
-            lambda: self.says(*as_("billing"), "acquire", "billing/1", "--try", "--ttl", "1s") == "ok", 10))
-        self.assertEqual(self.says(*as_("billing"), "acquire", "other", "--try"), "PERMISSION_DENIED")
-        self.assertEqual(self.says(*as_("billing"), "status"), "PERMISSION_DENIED")
-        self.assertEqual(self.says(*as_("stranger"), "acquire", "billing/2", "--try"), "PERMISSION_DENIED")
+            lambda: self.result_of(*as_("billing"), "acquire", "billing/1", "--try", "--ttl", "1s") == "ok", 10))
+        self.assertEqual(self.result_of(*as_("billing"), "acquire", "other", "--try"), "PERMISSION_DENIED")
+        self.assertEqual(self.result_of(*as_("billing"), "status"), "PERMISSION_DENIED")
+        self.assertEqual(self.result_of(*as_("stranger"), "acquire", "billing/2", "--try"), "PERMISSION_DENIED")
         self.assertNotEqual(self.run_ctl(*server, "--timeout", "2s", "inspect", "k").returncode, 0)
         plain = ("--server", f"127.0.0.1:{self.port}", "--timeout", "2s")
         self.assertNotEqual(self.run_ctl(*plain, "inspect", "k").returncode, 0)
 
-    def test_a_file_that_is_no_certificate_is_named(self):
+    def test_a_file_without_a_certificate_is_reported_by_name(self):
         for command in (("inspect", "k"), ("run", "k", "--", "true")):
             refused = self.run_ctl("--tls-ca", self.path("rules"), "--timeout", "2s", *command)
             self.assertEqual(refused.returncode, 2, command)
@@ -164,7 +164,7 @@ class AccessTest(unittest.TestCase):
                                "--tls-key", self.path("billing.crt"), "inspect", "k")
         self.assertIn("billing.crt: contains no PRIVATE KEY in PEM format", swapped.stderr)
 
-    def test_a_renewed_certificate_is_taken_without_a_restart(self):
+    def test_a_renewed_certificate_is_used_without_a_restart(self):
         make_certificates(self.directory, "localhost")
         self.start("--tls-cert", self.path("localhost.crt"), "--tls-key", self.path("localhost.key"))
         shutil.copy(self.path("ca.crt"), self.path("old.crt"))
@@ -176,26 +176,26 @@ class AccessTest(unittest.TestCase):
             lambda: self.run_ctl("--tls-ca", self.path("ca.crt"), *server).returncode == 0, 40))
         self.assertNotEqual(self.run_ctl("--tls-ca", self.path("old.crt"), *server).returncode, 0)
 
-    def test_sighup_reads_anew_and_refuses_what_is_wrong(self):
+    def test_sighup_reloads_files_and_rejects_invalid_ones(self):
         self.start("--token-file", self.path("tokens"), "--access-list", self.path("rules"))
         as_ops = ("--server", f"127.0.0.1:{self.port}", "--auth-token-file", self.path("ops.token"))
-        self.assertTrue(eventually(lambda: self.says(*as_ops, "status") == "ok", 10))
+        self.assertTrue(eventually(lambda: self.result_of(*as_ops, "status") == "ok", 10))
         self.write("rules", RULES + "[[rule]]\nidentity = 1\n")
         self.daemon.send_signal(signal.SIGHUP)
         self.assertIn("line 10: identity must be a string", self.daemon.stderr.readline())
-        self.assertEqual(self.says(*as_ops, "status"), "ok")
+        self.assertEqual(self.result_of(*as_ops, "status"), "ok")
         self.write("rules", "")
         self.daemon.send_signal(signal.SIGHUP)
-        self.assertTrue(eventually(lambda: self.says(*as_ops, "status") == "PERMISSION_DENIED", 10))
+        self.assertTrue(eventually(lambda: self.result_of(*as_ops, "status") == "PERMISSION_DENIED", 10))
 
-    def test_the_unix_socket_is_the_groups(self):
+    def test_the_unix_socket_has_the_configured_mode(self):
         socket = self.path("redlockd.sock")
         self.start("--listen", f"unix:{socket}", "--unix-socket-mode", "0600")
         give_up = time.monotonic() + 10
         while not os.path.exists(socket):  # no pause, because the mode must never be wider, even briefly
             self.assertLess(time.monotonic(), give_up)
         self.assertEqual(stat.S_IMODE(os.stat(socket).st_mode), 0o600)
-        self.assertTrue(eventually(lambda: self.says("--server", f"unix:{socket}", "status") == "ok", 10))
+        self.assertTrue(eventually(lambda: self.result_of("--server", f"unix:{socket}", "status") == "ok", 10))
 
 
 if __name__ == "__main__":

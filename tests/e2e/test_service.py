@@ -145,7 +145,7 @@ class ServiceTest(unittest.TestCase):
             call(*arguments, **more)
         return Failure(caught.exception)
 
-    def test_the_life_of_a_lock(self):
+    def test_a_lock_is_acquired_extended_and_released(self):
         lease = self.acquire("key", owner="python").lease
         failure = self.failure(self.acquire, "key")
         self.assertEqual(failure.code, grpc.StatusCode.ABORTED)
@@ -159,7 +159,7 @@ class ServiceTest(unittest.TestCase):
         self.stub.Release(pb.ReleaseRequest(key="key", token=lease.token))
         self.assertGreater(self.acquire("key").lease.fencing_token, lease.fencing_token)
 
-    def test_bad_input_is_named_field_by_field(self):
+    def test_invalid_input_is_reported_by_field(self):
         failure = self.failure(self.acquire, "", ttl=-1)
         self.assertEqual(failure.code, grpc.StatusCode.INVALID_ARGUMENT)
         self.assertEqual(set(failure.fields), {"key", "ttl"})
@@ -169,7 +169,7 @@ class ServiceTest(unittest.TestCase):
         self.assertEqual(failure.fields, {"key": "must be UTF-8"})
         self.assertTrue(self.all_nodes_are_up())
 
-    def test_two_nodes_dead(self):
+    def test_two_dead_nodes_are_reported_and_the_grant_is_rolled_back(self):
         for process in self.nodes.processes[1:]:
             process.kill()
             process.wait()
@@ -180,7 +180,7 @@ class ServiceTest(unittest.TestCase):
         self.assertEqual(named, {f"127.0.0.1:{port}" for port in self.nodes.ports[1:]})
         self.assertTrue(eventually(lambda: self.nodes.cli(0, "EXISTS", "key") == "0"))
 
-    def test_lost_is_told_in_time_when_all_nodes_stop(self):
+    def test_loss_is_reported_in_time_if_all_nodes_stop(self):
         lease = self.acquire("key", ttl=1.0).lease
         item = pb.WatchItem(key="key", token=lease.token, ttl=seconds(1.0))
         stream = self.stub.Watch(pb.WatchRequest(items=[item]))
@@ -196,7 +196,7 @@ class ServiceTest(unittest.TestCase):
         self.assertEqual(event.type, pb.EVENT_TYPE_LOST)
         self.assertLess(time.monotonic() - extended, 1.0)
 
-    def test_a_waiter_whose_process_is_killed_leaves_nothing(self):
+    def test_a_waiter_whose_process_is_killed_leaves_no_lock(self):
         lease = self.acquire("key").lease
         waiter = subprocess.Popen([REDLOCKCTL, "--server", self.address, "acquire", "key"],
                                   stdout=subprocess.DEVNULL)
@@ -209,7 +209,7 @@ class ServiceTest(unittest.TestCase):
         time.sleep(0.4)
         self.assertEqual(self.nodes.cli(0, "EXISTS", "key"), "0")
 
-    def test_many_clients_never_hold_at_once(self):
+    def test_many_clients_never_hold_a_lock_at_the_same_time(self):
         inside, most, fences = [0], [0], []
         guard = threading.Lock()
 
@@ -234,7 +234,7 @@ class ServiceTest(unittest.TestCase):
         self.assertEqual(len(fences), 40)
         self.assertEqual(fences, sorted(set(fences)), "strictly growing, in the order of holding")
 
-    def test_redlockctl_speaks_json(self):
+    def test_redlockctl_prints_json(self):
         def ctl(*arguments):
             done = subprocess.run(
                 [REDLOCKCTL, "--server", self.address, "--output", "json", *arguments],
@@ -260,7 +260,7 @@ class ServiceTest(unittest.TestCase):
         with urllib.request.urlopen(url, timeout=5) as response:
             return response.read().decode()
 
-    def test_metrics_tell_what_happened_and_never_to_which_key(self):
+    def test_metrics_count_operations_and_contain_no_keys(self):
         self.acquire("some-key")
         self.failure(self.acquire, "some-key")
         self.assertEqual(self.metric("redlockd_operations_total", verb="acquire", result="ok"), 1)
@@ -270,7 +270,7 @@ class ServiceTest(unittest.TestCase):
         self.assertEqual(self.metric("redlockd_node_connected"), 3)
         self.assertNotIn("some-key", self.metrics())
 
-    def test_metrics_tell_of_a_node_that_lost_its_data(self):
+    def test_metrics_report_a_node_that_lost_its_data(self):
         self.assertEqual(self.metric("redlockd_node_quarantined"), 0)
         self.assertEqual(self.nodes.cli(0, "FLUSHALL"), "OK")
         node = f"127.0.0.1:{self.nodes.ports[0]}"
@@ -279,7 +279,7 @@ class ServiceTest(unittest.TestCase):
         self.assertGreater(self.metric("redlockd_node_quarantine_left_seconds", node=node), 250)
         self.assertEqual(self.metric("redlockd_node_quarantines_total"), 1)
 
-    def test_leases_are_listed_page_by_page(self):
+    def test_leases_are_listed_in_pages(self):
         requests = queue.Queue()
         responses = self.stub.Session(iter(requests.get, None))
         self.addCleanup(requests.put, None)
@@ -310,21 +310,21 @@ class ServiceTest(unittest.TestCase):
         self.assertEqual(entries[0].kind, admin_pb.LEASE_KIND_WATCHED)
         self.assertGreater(entries[0].validity.seconds, 10)
 
-    def test_a_forced_release_takes_the_lock_and_its_fencing_token_stays_behind(self):
-        taken = self.acquire("key").lease
+    def test_a_forced_release_frees_the_lock_and_later_fencing_tokens_are_higher(self):
+        first = self.acquire("key").lease
         answer = self.admin.ForceRelease(admin_pb.ForceReleaseRequest(key="key", why="its host is gone"))
         self.assertTrue(answer.released)
         self.assertTrue(eventually(lambda: not self.stub.Inspect(pb.InspectRequest(key="key")).held))
-        self.assertGreater(self.acquire("key").lease.fencing_token, taken.fencing_token)
+        self.assertGreater(self.acquire("key").lease.fencing_token, first.fencing_token)
         failure = self.failure(self.stub.Extend, pb.ExtendRequest(
-            key="key", token=taken.token, ttl=seconds(5)))
+            key="key", token=first.token, ttl=seconds(5)))
         self.assertEqual(failure.reason, "LOCK_NOT_HELD")
         self.assertFalse(self.admin.ForceRelease(
             admin_pb.ForceReleaseRequest(key="other", why="nothing")).released)
         failure = self.failure(self.admin.ForceRelease, admin_pb.ForceReleaseRequest(key=""))
         self.assertEqual(set(failure.fields), {"key", "why"})
 
-    def test_the_log_level_changes(self):
+    def test_the_log_level_can_be_changed(self):
         self.assertEqual(self.admin.SetLogLevel(
             admin_pb.SetLogLevelRequest(level="debug")).previous, "warning")
         self.assertEqual(self.admin.SetLogLevel(
@@ -332,7 +332,7 @@ class ServiceTest(unittest.TestCase):
         failure = self.failure(self.admin.SetLogLevel, admin_pb.SetLogLevelRequest(level="loud"))
         self.assertEqual(set(failure.fields), {"level"})
 
-    def test_health_is_that_of_the_quorum(self):
+    def test_health_follows_the_quorum(self):
         health = self.channel.unary_stream("/grpc.health.v1.Health/Watch")(b"")
         self.addCleanup(health.cancel)
         self.assertEqual(next(health), b"\x08\x01")  # SERVING

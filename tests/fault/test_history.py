@@ -44,25 +44,25 @@ class TwoHoldersTest(unittest.TestCase):
     def test_two_holders_are_found(self):
         self.assertEqual(len(history.two_holders([grant("a", 1, 1, 1), grant("b", 1.5, 1, 2)])), 1)
 
-    def test_two_clients_that_trust_are_found(self):
+    def test_two_clients_that_trust_one_key_are_found(self):
         events = [trusts("a", 1, 2), trusts("b", 1.9, 2.5)]
         self.assertEqual(len(history.two_holders(events)), 1)
         self.assertEqual(len(history.two_holders([trusts("a", 1, 2), grant("b", 1.9, 1, 2)])), 1)
 
-    def test_trust_that_has_ended_is_fine(self):
+    def test_trust_that_has_ended_is_no_violation(self):
         self.assertEqual(history.two_holders([trusts("a", 1, 2), trusts("b", 2.1, 2.5)]), [])
 
-    def test_one_after_the_other_is_fine(self):
+    def test_successive_holders_are_no_violation(self):
         events = [grant("a", 1, 1, 1), release("a", 1.4), grant("b", 1.5, 1, 2)]
         self.assertEqual(history.violations(events, []), [])
         events = [trusts("a", 1, 2, 1), release("a", 1.4), trusts("b", 1.5, 2, 2)]
         self.assertEqual(history.violations(events, []), [])
 
-    def test_an_earlier_release_of_a_token_ends_no_later_hold(self):
+    def test_an_earlier_release_of_a_token_does_not_end_a_later_hold(self):
         events = [release("a", 0.5), trusts("a", 1, 2), trusts("b", 1.5, 2.5)]
         self.assertEqual(len(history.two_holders(events)), 1)
 
-    def test_a_release_in_another_worker_ends_no_hold(self):
+    def test_a_release_in_another_worker_does_not_end_a_hold(self):
         events = [trusts("a", 1, 2), {**release("a", 1.4), "worker": "x"}, trusts("b", 1.5, 2.5)]
         self.assertEqual(len(history.two_holders(events)), 1)
 
@@ -70,12 +70,12 @@ class TwoHoldersTest(unittest.TestCase):
         events = [trusts("a", 1, 2), lost("a", 1.4, by=2), trusts("b", 1.5, 2.5)]
         self.assertEqual(history.two_holders(events), [])
 
-    def test_an_extension_makes_a_hold_longer(self):
+    def test_an_extension_prolongs_a_hold(self):
         events = [grant("a", 1, 0.5, 1), grant("a", 1.4, 1, 1, what="extended")]
         self.assertEqual(history.two_holders(events), [])
         self.assertEqual(len(history.two_holders(events + [grant("b", 2, 1, 2)])), 1)
 
-    def test_the_end_of_a_stream_is_no_release(self):
+    def test_the_end_of_a_stream_is_not_a_release(self):
         events = [grant("a", 1, 1, 1, what="held"), grant("b", 1.5, 1, 2)]
         self.assertEqual(len(history.two_holders(events)), 1)
 
@@ -83,7 +83,7 @@ class TwoHoldersTest(unittest.TestCase):
         events = [grant("a", 1, 1, 1), grant("b", 1.5, 1, 1, key="other")]
         self.assertEqual(history.violations(events, []), [])
 
-    def test_what_may_have_ended_is_not_certain(self):
+    def test_a_hold_that_may_have_ended_is_not_certain(self):
         late = grant("a", 5, 1, 1, decided=1)  # the answer was in transit for 4 seconds
         self.assertEqual(history.two_holders([late, grant("b", 5.1, 1, 2)]), [])
 
@@ -97,11 +97,11 @@ class FencesTest(unittest.TestCase):
         events = [grant("a", 1, 0.1, 7), trusts("a", 1.5, 1.8, 9), grant("b", 2, 0.1, 8)]
         self.assertEqual(len(history.fences_that_do_not_grow(events)), 1)
 
-    def test_answers_that_crossed_prove_no_order(self):
+    def test_answers_that_crossed_do_not_prove_an_order(self):
         events = [grant("a", 2, 0.1, 7), grant("b", 2.1, 0.1, 6, decided=1)]
         self.assertEqual(history.fences_that_do_not_grow(events), [])
 
-    def test_a_refused_holder_is_found(self):
+    def test_a_refused_write_of_a_holder_is_found(self):
         write = {"worker": "a", "what": "refused", "key": "k", "token": "a", "fence": 1}
         events = [grant("a", 1, 1, 1), {**write, "sent": 1.2, "received": 1.3}]
         self.assertEqual(len(history.refused_holders(events)), 1)
@@ -110,7 +110,7 @@ class FencesTest(unittest.TestCase):
 
 
 class LossTest(unittest.TestCase):
-    def test_a_late_signal_is_found_unless_somebody_was_stopped(self):
+    def test_a_late_signal_is_found_unless_a_process_was_stopped(self):
         late = lost("a", 6.0, by=5.0, daemon=1)
         self.assertEqual(len(history.signalled_too_late([late], [])), 1)
         for who in ("daemon 1", "worker a", "client a 1"):
@@ -136,7 +136,7 @@ class LossTest(unittest.TestCase):
 
 
 class KeptTest(unittest.TestCase):
-    def test_a_key_that_nobody_uses_and_that_stays_locked_is_found(self):
+    def test_an_unused_key_that_stays_locked_is_found(self):
         end = 2 + history.KEPT
         held = trusts("w", 1, 2, key="own-w")
         self.assertEqual(len(history.kept_too_long([held, refused("own-w", end + 0.1)])), 1)
@@ -147,17 +147,17 @@ class KeptTest(unittest.TestCase):
         events += [refused("own-w", 2 + i) for i in range(int(history.KEPT) + 2)]
         self.assertEqual(len(history.kept_too_long(events)), 1)
 
-    def test_a_use_in_between_excuses(self):
+    def test_a_use_in_between_is_no_violation(self):
         events = [trusts("w", 1, 2, key="own-w"), release("w", 15, key="own-w")]
         self.assertEqual(history.kept_too_long(events + [refused("own-w", 3 + history.KEPT)]), [])
 
-    def test_others_may_hold_a_shared_key(self):
+    def test_other_workers_may_hold_a_shared_key(self):
         events = [trusts("w", 1, 2, key="shared-0"), refused("shared-0", 3 + history.KEPT)]
         self.assertEqual(history.kept_too_long(events), [])
 
 
 class AvailabilityTest(unittest.TestCase):
-    def test_only_calls_with_a_quorum_up_count(self):
+    def test_only_calls_during_a_quorum_count(self):
         ok = grant("a", 1, 1, 1, key="own-a")
         failed = {**grant("a", 5, 1, 1, key="own-a"), "what": "not acquired"}
         both_down = [("node 0", 4, 6), ("node 1", 4.5, 6), ("node 2", 0, 0.1)]

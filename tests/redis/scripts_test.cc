@@ -259,7 +259,7 @@ TEST_F(NodeTest, AKeyOfAnotherTypeIsReportedAsAnError) {
   EXPECT_NE(reply.message.find("WRONGTYPE"), std::string::npos) << reply.message;
 }
 
-// A newer daemon's step must not be taken for another one by an older script.
+// An older script must not mistake a newer daemon's step for another step.
 TEST_F(NodeTest, AnUnknownStepIsReportedByNameAndHasNoEffect) {
   const RedisServer server;
   const TemporaryDirectory directory;

@@ -37,7 +37,7 @@ TEST_F(Acquisition, ASlowQuorumYieldsNoValidityAndReleasesEveryNode) {
   EXPECT_EQ(result.error.reason, Reason::kValidityExpired);
   cluster->Resume(1);
   Pass(milliseconds(5));
-  EXPECT_EQ(Holders("k"), Nobody());
+  EXPECT_EQ(Holders("k"), NoHolders());
 }
 
 TEST_F(Acquisition, AMinorityGrantIsRolledBack) {
@@ -50,7 +50,7 @@ TEST_F(Acquisition, AMinorityGrantIsRolledBack) {
   EXPECT_EQ(Count(result.votes, Outcome::kError), 2U);
   EXPECT_LT(world.now() - start, milliseconds(1));  // nodes that are down cost no timeout
   Pass(milliseconds(2));
-  EXPECT_EQ(Holders("k"), Nobody());
+  EXPECT_EQ(Holders("k"), NoHolders());
 }
 
 TEST_F(Acquisition, SilentNodesCostOneNodeTimeout) {
@@ -72,7 +72,7 @@ TEST_F(Acquisition, AGrantAfterTheNodeTimeoutIsReleased) {
   cluster->Resume(1);  // processes the request now
   cluster->Resume(2);
   Pass(milliseconds(2));
-  EXPECT_EQ(Holders("k"), Nobody());
+  EXPECT_EQ(Holders("k"), NoHolders());
 }
 
 TEST_F(Acquisition, AGrantThatArrivesAfterItsRollBackIsReleased) {
@@ -97,7 +97,7 @@ TEST_F(Acquisition, RollBackIsRepeatedUntilTheNodeReconnects) {
   cluster->link(0, 1).Break(false);
   cluster->Resume(1);
   Pass(seconds(1));
-  EXPECT_EQ(Holders("k"), Nobody());
+  EXPECT_EQ(Holders("k"), NoHolders());
 }
 
 TEST_F(Acquisition, CancellingDuringTheRoundLeavesNoLock) {
@@ -110,7 +110,7 @@ TEST_F(Acquisition, CancellingDuringTheRoundLeavesNoLock) {
   ASSERT_TRUE(answer);  // answered at once
   EXPECT_EQ(answer->error.reason, Reason::kCancelled);
   Pass(milliseconds(1));
-  EXPECT_EQ(Holders("k"), Nobody());
+  EXPECT_EQ(Holders("k"), NoHolders());
 }
 
 TEST_F(Acquisition, ADeadlineEndsTheWait) {

@@ -46,7 +46,7 @@ class ClientProcess {
     std::optional<client::Error> error;
   };
   using OnOutcome = std::function<void(client::CallId call, const Outcome& outcome)>;
-  void Tell(OnOutcome on_outcome) { on_outcome_ = std::move(on_outcome); }
+  void OnDone(OnOutcome on_outcome) { on_outcome_ = std::move(on_outcome); }
   using OnLost = std::function<void(const client::LeaseRef& lease)>;
   void TellLost(OnLost on_lost) { on_lost_ = std::move(on_lost); }
 

@@ -66,7 +66,7 @@ class User {
         keys_(keys),
         least_ttl_(least_ttl),
         end_(end) {
-    process_.Tell([this](client::CallId call, const ClientProcess::Outcome& outcome) {
+    process_.OnDone([this](client::CallId call, const ClientProcess::Outcome& outcome) {
       OnOutcome(call, outcome);
     });
     process_.TellLost([this](const client::LeaseRef& lease) {

@@ -16,7 +16,7 @@ TEST_F(Extending, AnotherOwnersLockIsNeitherExtendedNorTouched) {
   const ExtendResult result = Extend("k", "thief", seconds(60));
   EXPECT_EQ(result.error.reason, Reason::kLockNotHeld);
   Pass(milliseconds(600));
-  EXPECT_EQ(Holders("k"), Nobody());
+  EXPECT_EQ(Holders("k"), NoHolders());
 }
 
 TEST_F(Extending, ALostLockIsNotRestored) {
@@ -25,7 +25,7 @@ TEST_F(Extending, ALostLockIsNotRestored) {
   Pass(milliseconds(200));
   EXPECT_EQ(Extend("k", lease.token.value(), seconds(1)).error.reason, Reason::kLockNotHeld);
   Pass(milliseconds(10));
-  EXPECT_EQ(Holders("k"), Nobody());
+  EXPECT_EQ(Holders("k"), NoHolders());
 }
 
 TEST_F(Extending, RepairsANodeThatLostTheKey) {
@@ -71,7 +71,7 @@ TEST_F(Releasing, FreesEveryNodeAndSucceedsOnlyOnce) {
   EXPECT_EQ(Release("k", lease.token.value()).error, std::nullopt);
   EXPECT_EQ(Release("k", lease.token.value()).error->reason, Reason::kLockNotHeld);
   Pass(milliseconds(1));
-  EXPECT_EQ(Holders("k"), Nobody());
+  EXPECT_EQ(Holders("k"), NoHolders());
 }
 
 TEST_F(Releasing, LeavesAnotherOwnersLockAlone) {
@@ -119,7 +119,7 @@ TEST_F(Releasing, NodesThatWereDownAreFreedWhenTheyReconnect) {
   EXPECT_EQ(cluster->server(2).Holder("k"), lease.token.value());
   cluster->Up(2);
   Pass(seconds(1));
-  EXPECT_EQ(Holders("k"), Nobody());
+  EXPECT_EQ(Holders("k"), NoHolders());
 }
 
 // The first hold's release is still under way to a silent node when the second hold begins.
@@ -154,7 +154,7 @@ TEST_F(Releasing, ASlowNodeIsNotRepairedAfterTheRelease) {
   EXPECT_EQ(Release("k", lease.token.value()).error, std::nullopt);
   cluster->Resume(2);  // answers the extension only now: it does not have the key
   Pass(milliseconds(10));
-  EXPECT_EQ(Holders("k"), Nobody());
+  EXPECT_EQ(Holders("k"), NoHolders());
 }
 
 // Daemons whose wall clocks differ: daemon `ahead` proposes higher fences than the other.
@@ -191,7 +191,7 @@ TEST_F(ReleasingBySkewedDaemons, TheDaemonThatIsBehindReleasesACallersToken) {
   Pass(milliseconds(5));
   EXPECT_EQ(Release("k", "own", 1 - ahead).error, std::nullopt);
   Pass(milliseconds(5));
-  EXPECT_EQ(Holders("k"), Nobody());
+  EXPECT_EQ(Holders("k"), NoHolders());
   EXPECT_TRUE(Acquire(Wants("k", seconds(1)), 1 - ahead).lease);
 }
 

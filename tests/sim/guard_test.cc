@@ -379,7 +379,7 @@ TEST_F(Guard, AReleaseReachesAQuarantinedNode) {
   const Lease again = MustAcquire(Wants("k2", milliseconds(1000)));
   EXPECT_FALSE(Release("k2", again.token.value()).error);
   Pass(milliseconds(5));
-  EXPECT_EQ(Holders("k2"), Nobody());
+  EXPECT_EQ(Holders("k2"), NoHolders());
 }
 
 }  // namespace

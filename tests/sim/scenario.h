@@ -82,7 +82,7 @@ class Scenario : public testing::Test {
     }
     return holders;
   }
-  static std::vector<std::string> Nobody() { return {"-", "-", "-"}; }
+  static std::vector<std::string> NoHolders() { return {"-", "-", "-"}; }
 
   World world{1};
   std::optional<Cluster> cluster;

@@ -89,13 +89,13 @@ TEST_F(Streams, OnlyCloseAndSilenceReleaseLeases) {
     End(stream, end);
     EXPECT_EQ(Holders("k"), All(lease));
     Pass(milliseconds(600));
-    EXPECT_EQ(Holders("k"), Nobody());
+    EXPECT_EQ(Holders("k"), NoHolders());
   }
   for (const StreamEnd end : {StreamEnd::kClosed, StreamEnd::kSilent}) {
     Stream& stream = Open(0);
     (void)Acquire(stream, seconds(20));
     End(stream, end);
-    EXPECT_EQ(Holders("k"), Nobody());
+    EXPECT_EQ(Holders("k"), NoHolders());
   }
 }
 
@@ -108,7 +108,7 @@ TEST_F(Streams, ABrokenStreamStopsExtendingAndReleasesAfterItsGrace) {
   EXPECT_EQ(Holders("k"), All(lease));
   EXPECT_TRUE(stream.events.empty());
   End(stream, StreamEnd::kSilent);
-  EXPECT_EQ(Holders("k"), Nobody());
+  EXPECT_EQ(Holders("k"), NoHolders());
 }
 
 TEST_F(Streams, AnAdoptionNeverAcquires) {
@@ -116,7 +116,7 @@ TEST_F(Streams, AnAdoptionNeverAcquires) {
   const Lease lease = Acquire(first, seconds(20));
   EXPECT_FALSE(Release("k", lease.token.value(), 1).error);
   EXPECT_EQ(Adopt(Open(1), lease, seconds(20)), Reason::kLockNotHeld);
-  EXPECT_EQ(Holders("k"), Nobody());
+  EXPECT_EQ(Holders("k"), NoHolders());
 }
 
 TEST_F(Streams, TheLateEndOfAStreamDoesNotReleaseWhatAnotherAdopted) {
@@ -128,7 +128,7 @@ TEST_F(Streams, TheLateEndOfAStreamDoesNotReleaseWhatAnotherAdopted) {
   End(first, StreamEnd::kSilent);
   EXPECT_EQ(Holders("k"), All(lease));
   End(second, StreamEnd::kClosed);
-  EXPECT_EQ(Holders("k"), Nobody());
+  EXPECT_EQ(Holders("k"), NoHolders());
 }
 
 // A node that had lost the key is repaired by the first stream after the second stream has adopted

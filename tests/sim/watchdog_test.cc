@@ -60,7 +60,7 @@ TEST_F(Watching, ExtendsAtOnceAndThenAtItsInterval) {
   EndLease(cluster->shard(0), *watchdog);
   Pass(seconds(2));
   EXPECT_EQ(seen.size(), events_at_end);  // no event after the end
-  EXPECT_EQ(Holders("k"), Nobody());
+  EXPECT_EQ(Holders("k"), NoHolders());
 }
 
 TEST_F(Watching, ExtensionsOfManyLeasesAreSpreadOutAndShareWrites) {
@@ -170,7 +170,7 @@ TEST_F(Watching, AnEndDuringAnExtensionLeavesTheLockToExpire) {
   Pass(milliseconds(10));
   EXPECT_EQ(Holders("k"), std::vector<std::string>(3, lease.token.value()));
   Pass(seconds(3));
-  EXPECT_EQ(Holders("k"), Nobody());  // the TTL ends the lock
+  EXPECT_EQ(Holders("k"), NoHolders());  // the TTL ends the lock
 }
 
 TEST_F(Watching, AfterALossTheRemainingKeysAreLeftToExpire) {
@@ -215,7 +215,7 @@ TEST_F(Watching, AForcedReleaseIsReportedAsALoss) {
   Pass(milliseconds(10));
   EXPECT_TRUE(done);
   EXPECT_EQ(seen.back().event.type, WatchEvent::Type::kLost);
-  EXPECT_EQ(Holders("k"), Nobody());
+  EXPECT_EQ(Holders("k"), NoHolders());
 }
 
 class Holding : public Scenario {
@@ -240,7 +240,7 @@ TEST_F(Holding, KeepsTheLockUntilTheHoldEnds) {
   EXPECT_EQ(Holders("k"), std::vector<std::string>(3, decided->lease->token.value()));
   EndHold(cluster->shard(0), *hold);
   Pass(milliseconds(1));
-  EXPECT_EQ(Holders("k"), Nobody());
+  EXPECT_EQ(Holders("k"), NoHolders());
 }
 
 TEST_F(Holding, EndingDuringTheAcquisitionLeavesNoLock) {
@@ -250,7 +250,7 @@ TEST_F(Holding, EndingDuringTheAcquisitionLeavesNoLock) {
     Pass(microseconds(25 * step));
     EndHold(cluster->shard(0), *hold);
     Pass(milliseconds(2));
-    EXPECT_EQ(Holders("k"), Nobody()) << step;
+    EXPECT_EQ(Holders("k"), NoHolders()) << step;
     Pass(seconds(1));
   }
 }
@@ -261,12 +261,12 @@ TEST_F(Holding, EndingDuringAnExtensionLeavesNoLock) {
     const auto hold = Hold("k", seconds(2));
     Pass(milliseconds(1));
     ASSERT_TRUE(decided && decided->lease);
-    const std::size_t asked = cluster->link(0, 0).requests();
-    while (cluster->link(0, 0).requests() == asked) Pass(microseconds(10));
+    const std::size_t sent = cluster->link(0, 0).requests();
+    while (cluster->link(0, 0).requests() == sent) Pass(microseconds(10));
     Pass(microseconds(25 * step));
     EndHold(cluster->shard(0), *hold);
     Pass(milliseconds(2));
-    EXPECT_EQ(Holders("k"), Nobody()) << step;
+    EXPECT_EQ(Holders("k"), NoHolders()) << step;
     Pass(seconds(1));
   }
 }
@@ -362,7 +362,7 @@ TEST_F(Holding, ALateEndDoesNotReleaseWhatAnotherDaemonAdopted) {
   for (const WatchEvent& event : moved) EXPECT_EQ(event.type, WatchEvent::Type::kExtended);
   EndHold(cluster->shard(1), *new_stream);
   Pass(milliseconds(5));
-  EXPECT_EQ(Holders("k"), Nobody());
+  EXPECT_EQ(Holders("k"), NoHolders());
 }
 
 // A lease that is kept by other means than a stream does not end with the stream.
@@ -380,20 +380,20 @@ TEST_F(Holding, ItsEndDoesNotReleaseWhatIsWatchedElsewhere) {
   EXPECT_EQ(Holders("k"), std::vector<std::string>(3, lease.token.value()));
   EndLease(cluster->shard(1), *watch);
   Pass(seconds(2));
-  EXPECT_EQ(Holders("k"), Nobody());
+  EXPECT_EQ(Holders("k"), NoHolders());
 }
 
 // No validity reaches beyond the lifetime, and the lock expires at its end.
 TEST_F(Holding, NoValidityExceedsTheLifetime) {
   SetUpCluster();
-  const MonotonicTime begun = world.now();
+  const MonotonicTime start = world.now();
   const auto hold = cluster->shard(0).Hold(
       {.acquire = Wants("k", seconds(10)), .interval = seconds(5), .max_lifetime = seconds(1)},
       {.decided = [this](AcquireResult result) { decided = std::move(result); },
        .watched = [this](WatchEvent event) { seen.push_back(std::move(event)); }});
   Pass(milliseconds(990));
   EXPECT_EQ(Holders("k"), std::vector<std::string>(3, decided->lease->token.value()));
-  const MonotonicTime end = begun + seconds(1) + milliseconds(1);
+  const MonotonicTime end = start + seconds(1) + milliseconds(1);
   EXPECT_LE(decided->lease->valid_until, end);
   for (const WatchEvent& event : seen) {
     EXPECT_EQ(event.type, WatchEvent::Type::kExtended);
@@ -401,7 +401,7 @@ TEST_F(Holding, NoValidityExceedsTheLifetime) {
   }
   Pass(milliseconds(40));
   EXPECT_EQ(seen.back().type, WatchEvent::Type::kLifetimeEnded);
-  EXPECT_EQ(Holders("k"), Nobody());
+  EXPECT_EQ(Holders("k"), NoHolders());
 }
 
 TEST_F(Watching, EndsAtMaxLifetime) {
@@ -418,7 +418,7 @@ TEST_F(Watching, EndsAtMaxLifetime) {
     EXPECT_LE(one.event.lease.valid_until, seen.back().at);
   }
   Pass(milliseconds(30));  // the drift that validities subtract
-  EXPECT_EQ(Holders("k"), Nobody());
+  EXPECT_EQ(Holders("k"), NoHolders());
 }
 
 }  // namespace

@@ -17,7 +17,7 @@ def waiting(world, **options):
 
 
 class Acquiring(unittest.TestCase):
-    def test_the_client_makes_the_token(self):
+    def test_the_client_generates_the_token(self):
         world = World()
         _, first = waiting(world)
         _, second = waiting(world)
@@ -25,7 +25,7 @@ class Acquiring(unittest.TestCase):
             self.assertRegex(operation.acquire.token, re.compile(r"\Arl-[0-9a-f]{32}\Z"))
         self.assertNotEqual(first.acquire.token, second.acquire.token)
 
-    def test_a_grant_is_handed_out(self):
+    def test_a_grant_is_returned(self):
         world = World()
         call, operation = waiting(world, key="k", ttl=7.5)
         self.assertEqual(7.5, operation.acquire.ttl.ToNanoseconds() / 1e9)
@@ -43,7 +43,7 @@ class Acquiring(unittest.TestCase):
             world.answer(failed(operation, reason, retry_delay=1.5))
             self.assertEqual((reason, 1.5), (call.reason, call.error.retry_after))
 
-    def test_a_refusal_harms_no_other_lock(self):
+    def test_a_refusal_does_not_affect_other_locks(self):
         world = World()
         lease = world.lock()
         call, operation = waiting(world, key="bad")
@@ -52,7 +52,7 @@ class Acquiring(unittest.TestCase):
         self.assertEqual([], lease.losses)
         self.assertEqual(1, len(world.opened))
 
-    def test_positions_are_passed_on(self):
+    def test_queue_positions_are_reported(self):
         world = World()
         call, operation = waiting(world)
         for position in (2, 0):
@@ -60,7 +60,7 @@ class Acquiring(unittest.TestCase):
         world.answer(positions=[pb.QueuePosition(id=operation.id + 1, position=7)])
         self.assertEqual([2, 0], call.positions)
 
-    def test_a_callback_that_raises_harms_nothing(self):
+    def test_a_callback_that_raises_does_no_harm(self):
         world = World()
         call, operation = waiting(world)
         call.acquire.on_queued = lambda position: 1 / 0
@@ -69,7 +69,7 @@ class Acquiring(unittest.TestCase):
         world.answer(granted(operation, 10))
         self.assertIsNotNone(call.value)
 
-    def test_one_that_was_cut_off_is_released_first_and_sent_again_with_a_new_token(self):
+    def test_an_interrupted_acquire_is_released_first_and_sent_again_with_a_new_token(self):
         world = World()
         lease = world.lock("other")
         call, old = waiting(world)
@@ -94,14 +94,14 @@ class Acquiring(unittest.TestCase):
         world.answer(failed(release, "LOCK_NOT_HELD"))
         self.assertEqual(["acquire"], kinds(world.message()))
 
-    def test_one_that_was_not_sent_is_just_sent(self):
+    def test_an_acquire_that_was_not_sent_is_sent_without_a_release(self):
         world = World()
         world.acquire()
         world.fail()
         world.connect()
         self.assertEqual(["acquire"], kinds(world.message()))
 
-    def test_draining_moves_to_the_next_daemon(self):
+    def test_draining_moves_the_acquire_to_the_next_daemon(self):
         world = World()
         call, operation = waiting(world)
         world.answer(failed(operation, "DRAINING"))
@@ -123,13 +123,13 @@ class Acquiring(unittest.TestCase):
         world.answer(granted(operation, 10))
         self.assertIsNotNone(call.value)
 
-    def test_overloaded_ends_a_single_try(self):
+    def test_overloaded_fails_a_single_try(self):
         world = World()
         call, operation = waiting(world, wait=0)
         world.answer(failed(operation, "OVERLOADED", retry_delay=0.2))
         self.assertEqual("OVERLOADED", call.reason)
 
-    def test_a_single_try_is_over_when_no_endpoint_could_be_reached(self):
+    def test_a_single_try_fails_if_no_endpoint_can_be_reached(self):
         world = World(endpoints="ab")
         call = world.acquire(wait=0)
         world.fail()
@@ -137,7 +137,7 @@ class Acquiring(unittest.TestCase):
         world.fail()
         self.assertEqual("UNREACHABLE", call.reason)
 
-    def test_others_wait_for_as_long_as_they_were_asked_to(self):
+    def test_other_acquires_wait_as_long_as_requested(self):
         world = World(endpoints="ab")
         forever, bounded = world.acquire("k1"), world.acquire("k2", wait=3)
         for _ in range(29):
@@ -151,14 +151,14 @@ class Acquiring(unittest.TestCase):
 
 
 class GivingUp(unittest.TestCase):
-    def test_what_was_not_sent_leaves_no_trace(self):
+    def test_giving_up_before_the_acquire_was_sent_leaves_no_trace(self):
         world = World()
         call = world.acquire()
         world.machine.give_up(call.acquire, world.now)
         world.connect()
         self.assertEqual([], world.message())
 
-    def test_what_waits_to_be_written_leaves_no_trace(self):
+    def test_giving_up_while_the_acquire_waits_to_be_written_leaves_no_trace(self):
         world = World()
         world.lock("other")
         call = world.acquire()
@@ -180,7 +180,7 @@ class GivingUp(unittest.TestCase):
         self.assertEqual(0, len(world.machine.releases))
         self.assertFalse(call.over)
 
-    def test_a_grant_that_crosses_it_is_released(self):
+    def test_a_grant_that_crosses_the_cancel_is_released(self):
         world = World()
         call, operation = self.give_up(world)
         world.answer(granted(operation, 10))
@@ -206,7 +206,7 @@ class GivingUp(unittest.TestCase):
         world.answer(granted(operation, 10))
         self.assertEqual(["release"], kinds(world.message()))
 
-    def test_the_token_is_released_at_the_next_session_if_it_was_cut_off(self):
+    def test_the_token_is_released_at_the_next_session_if_the_session_breaks(self):
         world = World()
         _, operation = self.give_up(world)
         world.fail()
@@ -227,14 +227,14 @@ class GivingUp(unittest.TestCase):
         world.answer(granted(operation, 10))
         self.assertEqual(["release"], kinds(world.message()))
 
-    def test_the_end_of_the_wait_reports_why_it_was_refused_last(self):
+    def test_the_end_of_the_wait_reports_the_last_refusal(self):
         world = World()
         call, operation = waiting(world, wait=0.5)
         world.answer(failed(operation, "OVERLOADED", retry_delay=2))
         world.advance(0.6)
         self.assertEqual("OVERLOADED", call.reason)
 
-    def test_it_is_harmless_after_the_grant(self):
+    def test_giving_up_after_the_grant_is_harmless(self):
         world = World()
         call, operation = waiting(world)
         world.answer(granted(operation, 10))

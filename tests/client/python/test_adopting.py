@@ -51,7 +51,7 @@ class Moving(unittest.TestCase):
         self.assertEqual("b", world.session.endpoint)
         self.assertFalse(call.over)
 
-    def test_what_a_draining_daemon_answered_in_the_same_message_counts(self):
+    def test_other_answers_in_the_message_with_draining_count(self):
         world = World()
         lease = world.lock()
         call = world.acquire("other")
@@ -79,7 +79,7 @@ class Moving(unittest.TestCase):
         world.answer(granted(adopt, 10))
         self.assertIs(State.HELD, lease.state)
 
-    def test_a_lock_that_is_not_held_any_more_is_lost(self):
+    def test_a_lock_that_is_no_longer_held_is_lost(self):
         world = World()
         lease = world.lock()
         world.fail()
@@ -88,7 +88,7 @@ class Moving(unittest.TestCase):
         world.answer(failed(adopt, "LOCK_NOT_HELD"))
         self.assertEqual([world.now], lease.losses)
 
-    def test_anything_else_is_tried_again_after_100_ms_while_the_lock_is_trusted(self):
+    def test_other_failures_are_retried_after_100_ms_while_the_lock_is_trusted(self):
         world = World()
         lease = world.lock(ttl=4)
         end = lease.trusted_until
@@ -117,7 +117,7 @@ class Moving(unittest.TestCase):
         world.connect()
         self.assertEqual(["release"], kinds(world.message()))
 
-    def test_a_lock_that_is_released_while_it_is_about_to_be_adopted_is_not_adopted(self):
+    def test_a_lock_that_is_released_before_its_adoption_is_sent_is_not_adopted(self):
         world = World()
         lease = world.lock()
         world.fail()

@@ -69,7 +69,7 @@ class Cancelling(unittest.TestCase):
 
         self.assertEqual([], asyncio.run(run()))
 
-    def test_the_time_to_wait_is_over(self):
+    def test_waits_that_time_out(self):
         with redlockd.Client(self.cluster.endpoints) as client:
             for i in range(ROUNDS):
                 with contextlib.suppress(redlockd.LockTimeout, redlockd.Unreachable):
@@ -87,7 +87,7 @@ class Cancelling(unittest.TestCase):
                     concurrent.futures.wait([future], 5)
             self.assertEqual([], self.left_behind([f"future-{i}" for i in range(ROUNDS)]))
 
-    def test_waiters_whose_turn_comes_as_they_give_up(self):
+    def test_waiters_that_give_up_just_as_they_get_the_lock(self):
         with redlockd.Client(self.cluster.endpoints) as client:
             keys = [f"turn-{i}" for i in range(ROUNDS // 4)]
             for key in keys:

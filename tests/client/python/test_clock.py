@@ -19,7 +19,7 @@ class Clock(unittest.TestCase):
         clock.on_round_trip(0.3)
         self.assertAlmostEqual(1.0, clock.made_at(500.0))
 
-    def test_clocks_may_differ_in_rate_by_one_per_cent(self):
+    def test_clock_rates_may_differ_by_one_per_cent(self):
         clock = DaemonClock()
         clock.on_message(500.0, 1.0)
         clock.on_round_trip(0.0)
@@ -34,7 +34,7 @@ class Clock(unittest.TestCase):
         clock.on_round_trip(2.0)  # sent at 1.0, answered 1 s later
         self.assertAlmostEqual(0.99 + 1 - 0.01, clock.made_at(501.0))
 
-    def test_a_slow_round_trip_replaces_a_fast_one_that_has_become_vague(self):
+    def test_a_slow_round_trip_replaces_a_fast_one_that_has_become_less_precise(self):
         clock = DaemonClock()
         clock.on_message(500.0, 1.0)
         clock.on_round_trip(0.0)
@@ -42,7 +42,7 @@ class Clock(unittest.TestCase):
         clock.on_round_trip(0.5)  # within 1 % of 100 s
         self.assertAlmostEqual(100.5, clock.made_at(600.0))
 
-    def test_it_is_never_late_whatever_the_delays(self):
+    def test_the_estimate_is_never_late_regardless_of_delays(self):
         for seed in range(50):
             chance = random.Random(seed)
             rate = chance.uniform(0.99, 1.01)

@@ -6,7 +6,7 @@ from world import World, done, failed, granted, kinds
 
 
 class Releasing(unittest.TestCase):
-    def test_it_is_answered(self):
+    def test_a_release_is_answered(self):
         world = World()
         call = world.release(world.lock())
         self.assertFalse(call.over)
@@ -14,7 +14,7 @@ class Releasing(unittest.TestCase):
         self.assertTrue(call.over)
         self.assertIsNone(call.error)
 
-    def test_a_second_one_does_nothing_and_succeeds(self):
+    def test_a_second_release_does_nothing_and_succeeds(self):
         world = World()
         lease = world.lock()
         first, second = world.release(lease), world.release(lease)
@@ -23,13 +23,13 @@ class Releasing(unittest.TestCase):
         self.assertTrue(second.over)
         self.assertIsNone(second.error)
 
-    def test_a_lock_that_was_not_held_any_more_was_lost(self):
+    def test_a_release_of_a_lock_that_was_no_longer_held_reports_the_loss(self):
         world = World()
         call = world.release(world.lock())
         world.answer(failed(world.message()[0], "LOCK_NOT_HELD"))
         self.assertEqual("LOCK_NOT_HELD", call.reason)
 
-    def test_it_is_sent_again_on_the_next_session_and_before_anything_else(self):
+    def test_it_is_sent_again_on_the_next_session_before_anything_else(self):
         world = World()
         lease = world.lock()
         world.lock("other")
@@ -42,7 +42,7 @@ class Releasing(unittest.TestCase):
         world.answer(done(operations[0]))
         self.assertTrue(call.over)
 
-    def test_not_held_is_success_for_one_that_was_sent_more_than_once(self):
+    def test_not_held_is_success_for_a_release_that_was_sent_more_than_once(self):
         world = World()
         call = world.release(world.lock())
         world.message()
@@ -52,7 +52,7 @@ class Releasing(unittest.TestCase):
         self.assertTrue(call.over)
         self.assertIsNone(call.error)
 
-    def test_the_caller_waits_for_two_seconds_at_most(self):
+    def test_the_caller_waits_at_most_two_seconds(self):
         world = World(endpoints=["a"])
         lease = world.lock()
         world.fail()
@@ -73,7 +73,7 @@ class Releasing(unittest.TestCase):
                 world.connect()
         self.assertEqual(["release"], kinds(world.message()))
 
-    def test_it_ends_when_the_lock_has_expired_anyway(self):
+    def test_it_ends_when_the_lock_has_expired(self):
         world = World(endpoints=["a"])
         lease = world.lock(ttl=3)
         world.fail()
@@ -84,7 +84,7 @@ class Releasing(unittest.TestCase):
         world.connect()
         self.assertEqual([], world.message())
 
-    def test_an_undecided_one_is_reported_and_tried_again_in_the_background(self):
+    def test_an_undecided_release_is_reported_and_retried_in_the_background(self):
         world = World()
         call = world.release(world.lock(ttl=2))
         sent = 0
@@ -102,7 +102,7 @@ class Releasing(unittest.TestCase):
         world.keep(5)
         self.assertEqual(0, len(world.machine.releases))
 
-    def test_an_overloaded_daemon_is_asked_again(self):
+    def test_an_overloaded_daemon_is_retried(self):
         world = World()
         call = world.release(world.lock())
         world.answer(failed(world.message()[0], "OVERLOADED", retry_delay=0.3))
@@ -112,7 +112,7 @@ class Releasing(unittest.TestCase):
         self.assertTrue(call.over)
         self.assertIsNone(call.error)
 
-    def test_a_draining_daemon_is_left_and_the_next_one_asked(self):
+    def test_a_draining_daemon_is_abandoned_for_the_next_one(self):
         world = World()
         call = world.release(world.lock())
         world.answer(failed(world.message()[0], "DRAINING"))
@@ -124,7 +124,7 @@ class Releasing(unittest.TestCase):
 
 
 class Extending(unittest.TestCase):
-    def test_it_raises_the_validity(self):
+    def test_an_extension_raises_the_validity(self):
         world = World(grace=60)
         lease = world.lock(ttl=5)
         call = world.extend(lease, 20)
@@ -134,7 +134,7 @@ class Extending(unittest.TestCase):
         self.assertTrue(call.over)
         self.assertAlmostEqual(20, lease.validity(world.now), places=3)
 
-    def test_it_fails_with_the_reason_and_the_lock_stays(self):
+    def test_it_fails_with_the_reason_and_the_lock_is_kept(self):
         world = World()
         lease = world.lock()
         call = world.extend(lease)
@@ -150,7 +150,7 @@ class Extending(unittest.TestCase):
         self.assertIs(lease.loss, call.error)
         self.assertEqual([world.now], lease.losses)
 
-    def test_it_ends_with_the_lock(self):
+    def test_it_fails_when_the_lock_ends(self):
         world = World()
         lease = world.lock(ttl=2)
         released = world.lock("other")
@@ -165,7 +165,7 @@ class Extending(unittest.TestCase):
 
 
 class Closing(unittest.TestCase):
-    def test_it_sends_close_which_releases_what_is_adopted(self):
+    def test_closing_sends_close_which_releases_adopted_locks(self):
         world = World()
         lease = world.lock()
         call = world.close()
@@ -183,7 +183,7 @@ class Closing(unittest.TestCase):
         self.assertTrue(world.close().over)
         self.assertEqual([], world.opened)
 
-    def test_it_ends_those_that_wait(self):
+    def test_it_fails_waiting_calls(self):
         world = World()
         world.lock()
         waiting = world.acquire("other")
@@ -191,7 +191,7 @@ class Closing(unittest.TestCase):
         world.close()
         self.assertEqual("CANCELLED", waiting.reason)
 
-    def test_what_is_not_adopted_is_released_one_by_one_before(self):
+    def test_locks_that_are_not_adopted_are_released_one_by_one_first(self):
         world = World()
         one, two = world.lock("one"), world.lock("two")
         world.fail()
@@ -207,7 +207,7 @@ class Closing(unittest.TestCase):
         world.answer(done(close))
         self.assertTrue(call.over)
 
-    def test_a_session_that_breaks_meanwhile_is_replaced(self):
+    def test_a_session_that_breaks_during_close_is_replaced(self):
         world = World()
         lease = world.lock()
         call = world.close()
@@ -220,7 +220,7 @@ class Closing(unittest.TestCase):
         world.answer(done(world.message()[0]))
         self.assertTrue(call.over)
 
-    def test_it_takes_two_seconds_at_most(self):
+    def test_it_takes_at_most_two_seconds(self):
         world = World()
         world.lock()
         released = world.release(world.lock("other"))
@@ -241,7 +241,7 @@ class Closing(unittest.TestCase):
         self.assertIsNone(released.error)
         self.assertEqual("LOCK_NOT_HELD", extended.reason)
 
-    def test_a_grant_that_crosses_it_is_released(self):
+    def test_a_grant_that_crosses_the_close_is_released(self):
         world = World()
         world.lock()
         world.acquire("other")

@@ -6,7 +6,7 @@ from world import World, done, failed, granted, kinds
 
 
 class Opening(unittest.TestCase):
-    def test_the_first_message_has_the_grace_and_a_ping_and_nothing_else(self):
+    def test_the_first_message_contains_only_the_grace_and_a_ping(self):
         world = World(grace=3.0)
         world.acquire()
         request = world.request()
@@ -15,7 +15,7 @@ class Opening(unittest.TestCase):
         world.acquire("other")
         self.assertEqual([], world.message())
 
-    def test_the_answer_to_the_ping_makes_it_ready(self):
+    def test_the_answer_to_the_ping_makes_the_session_ready(self):
         world = World()
         world.acquire("one")
         world.acquire("two")
@@ -24,7 +24,7 @@ class Opening(unittest.TestCase):
         self.assertEqual(["acquire", "acquire"], kinds(request.operations))
         self.assertFalse(request.HasField("disconnect_grace"))
 
-    def test_connecting_takes_two_seconds_at_most(self):
+    def test_connecting_takes_at_most_two_seconds(self):
         world = World(endpoints=["a"])
         world.acquire()
         world.advance(1.99)
@@ -32,7 +32,7 @@ class Opening(unittest.TestCase):
         world.advance(0.02)
         self.assertEqual([world.opened[0]], world.cancelled)
 
-    def test_connecting_takes_less_if_many_endpoints_share_half_of_the_grace(self):
+    def test_connecting_takes_less_if_many_endpoints_share_half_the_grace(self):
         world = World(endpoints="abcde", grace=5.0)
         world.acquire()
         world.advance(0.49)
@@ -40,7 +40,7 @@ class Opening(unittest.TestCase):
         world.advance(0.02)
         self.assertEqual(["a", "b"], [session.endpoint for session in world.opened])
 
-    def test_a_process_that_was_held_up_waits_once_more_for_the_connection(self):
+    def test_a_stalled_process_waits_once_more_for_the_connection(self):
         world = World(endpoints=["a"])
         world.acquire()
         world.message()
@@ -51,7 +51,7 @@ class Opening(unittest.TestCase):
         world.advance(0.02)
         self.assertEqual(1, len(world.cancelled))
 
-    def test_all_endpoints_are_tried_before_there_is_a_pause(self):
+    def test_all_endpoints_are_tried_before_the_first_pause(self):
         world = World(endpoints="abc")
         world.acquire()
         for endpoint in "abc":
@@ -79,7 +79,7 @@ class Opening(unittest.TestCase):
         world.fail()
         self.assertEqual(2, len(world.opened))
 
-    def test_daemons_that_drain_at_once_are_not_asked_in_a_loop_without_pauses(self):
+    def test_daemons_that_always_drain_are_not_retried_without_a_pause(self):
         world = World(endpoints=["a"])
         world.acquire(ttl=60)
         for _ in range(5):
@@ -89,7 +89,7 @@ class Opening(unittest.TestCase):
             self.assertIsNone(world.session)
             world.advance(1)
 
-    def test_a_refused_stream_fails_those_that_wait(self):
+    def test_a_refused_stream_fails_waiting_calls(self):
         for reason in ("UNAUTHENTICATED", "PERMISSION_DENIED", "INVALID_ARGUMENT"):
             world = World()
             call = world.acquire()
@@ -98,7 +98,7 @@ class Opening(unittest.TestCase):
 
 
 class Sending(unittest.TestCase):
-    def test_what_is_issued_while_a_message_is_being_written_shares_the_next(self):
+    def test_operations_issued_during_a_write_share_the_next_message(self):
         world = World()
         lease = world.lock()
         world.acquire("first")
@@ -111,7 +111,7 @@ class Sending(unittest.TestCase):
         world.session.on_written()
         self.assertEqual(["acquire", "release"], kinds(world.message()))  # the extension is done
 
-    def test_a_message_has_a_thousand_operations_at_most(self):
+    def test_a_message_has_at_most_a_thousand_operations(self):
         world = World()
         for i in range(1500):
             world.acquire(f"k{i}")
@@ -161,7 +161,7 @@ class Pings(unittest.TestCase):
         world.advance(0.02)
         self.assertEqual(["ping"], kinds(world.message()))
 
-    def test_any_message_that_was_answered_puts_the_ping_off(self):
+    def test_any_answered_message_postpones_the_ping(self):
         world = World(grace=4.0)
         lease = world.lock()
         world.advance(0.9)
@@ -171,7 +171,7 @@ class Pings(unittest.TestCase):
         world.advance(0.9)
         self.assertEqual([], world.message())
 
-    def test_messages_without_answers_do_not_put_the_ping_off(self):
+    def test_unanswered_messages_do_not_postpone_the_ping(self):
         """Waiting acquisitions are answered late, but trust needs answers, and silence must be noticed."""
         world = World(grace=4.0)
         world.lock()
@@ -195,7 +195,7 @@ class Pings(unittest.TestCase):
         self.assertEqual([world.opened[0]], world.cancelled)
         self.assertEqual("b", world.session.endpoint)
 
-    def test_a_daemon_is_silent_after_two_seconds_at_most(self):
+    def test_a_daemon_is_silent_after_at_most_two_seconds(self):
         world = World(grace=60.0)
         world.lock(ttl=100.0)
         world.advance(15)
@@ -203,7 +203,7 @@ class Pings(unittest.TestCase):
         world.advance(2.01)
         self.assertEqual(1, len(world.cancelled))
 
-    def test_a_message_that_cannot_be_written_is_silence_too(self):
+    def test_a_message_that_cannot_be_written_counts_as_silence(self):
         world = World(grace=3.0)
         lease = world.lock()
         world.release(lease)
@@ -211,7 +211,7 @@ class Pings(unittest.TestCase):
         world.advance(1.01)
         self.assertEqual(1, len(world.cancelled))
 
-    def test_a_process_that_was_held_up_reads_first_and_waits_once_more(self):
+    def test_a_stalled_process_reads_first_and_waits_once_more(self):
         world = World(grace=3.0)
         world.lock(margin=0.1)
         world.advance(0.75)
@@ -223,7 +223,7 @@ class Pings(unittest.TestCase):
         world.wake()
         self.assertEqual([], world.cancelled)
 
-    def test_it_waits_only_once_more(self):
+    def test_a_stalled_process_waits_only_once_more(self):
         world = World(grace=3.0)
         world.lock()
         world.advance(0.75)

@@ -51,7 +51,7 @@ class Moves(Streams):
         lock.release()
         self.assertEqual({}, self.locks)
 
-    def test_a_silent_daemon_is_left_and_the_lock_stays(self):
+    def test_a_silent_daemon_is_abandoned_and_the_lock_is_kept(self):
         client = self.client()
         lock = client.acquire("k", ttl=10)
         self.daemons[0].silent = True
@@ -60,7 +60,7 @@ class Moves(Streams):
         self.assertTrue(lock.held)
         self.assertFalse(lock.lost.is_set())
 
-    def test_the_loss_is_signalled_within_the_grace_if_all_are_silent(self):
+    def test_the_loss_is_signalled_within_the_grace_if_all_daemons_are_silent(self):
         client = self.client()
         lock = client.acquire("k", ttl=10)
         for daemon in self.daemons:
@@ -84,7 +84,7 @@ class Moves(Streams):
         self.assertEqual({"k": lock.token}, self.locks)
         self.assertEqual([cut_off], [release.token for release in self.daemons[1].seen("release")])
 
-    def test_giving_up_is_sent_to_the_daemon(self):
+    def test_giving_up_sends_a_cancel(self):
         self.daemons[0].withheld = {"acquire"}
         future = self.client().acquire_future("k", ttl=10)
         self.assertTrue(eventually(lambda: self.daemons[0].seen("acquire")))
@@ -100,7 +100,7 @@ class Moves(Streams):
 
         asyncio.run(asyncio.wait_for(give_up(), 5))
 
-    def test_a_future_that_is_cancelled_while_its_grant_is_read(self):
+    def test_a_future_that_is_cancelled_while_its_grant_is_read_leaves_no_lock(self):
         client = self.client()
         acquire, futures, known = client._driver.acquire, [], threading.Event()
 
@@ -119,7 +119,7 @@ class Moves(Streams):
         self.assertTrue(eventually(lambda: not self.locks))
         self.assertTrue(futures[0].cancelled())
 
-    def test_a_release_while_no_daemon_answers_ends_and_continues_in_the_background(self):
+    def test_a_release_while_no_daemon_answers_returns_and_continues_in_the_background(self):
         client = self.client()
         lock = client.acquire("k", ttl=10)
         for daemon in self.daemons:
@@ -135,7 +135,7 @@ class Moves(Streams):
             daemon.refuses = None
         self.assertTrue(eventually(lambda: not self.locks))
 
-    def test_release_extend_and_close_at_the_same_time_end(self):
+    def test_concurrent_release_extend_and_close_return(self):
         client = self.client()
         locks = [client.acquire(f"k{i}", ttl=10) for i in range(4)]
         for daemon in self.daemons:
@@ -206,7 +206,7 @@ class Credentials(Streams):
             client.acquire("k")
         self.assertEqual("UNAUTHENTICATED", refused.exception.reason)
 
-    def test_a_token_that_no_header_can_carry(self):
+    def test_a_token_that_no_header_can_carry_is_rejected(self):
         for token in ("two\nlines", "ünï", 5, b"x"):
             with self.assertRaises(redlockd.InvalidArgument):
                 self.client(token=token)
@@ -214,7 +214,7 @@ class Credentials(Streams):
                 self.client(token=lambda token=token: token).acquire("k")
             self.assertEqual("UNAUTHENTICATED", refused.exception.reason)
 
-    def test_a_refusal_is_reported_and_the_daemons_asked_again(self):
+    def test_a_refusal_is_reported_and_the_client_retries(self):
         for daemon in self.daemons:
             daemon.refuses = grpc.StatusCode.PERMISSION_DENIED
         client = self.client()
@@ -241,7 +241,7 @@ class Blocks(Streams):
                 self.lose()
                 self.assertTrue(lock.lost.wait(2))
 
-    def test_its_own_exception_comes_first(self):
+    def test_the_blocks_own_exception_takes_precedence(self):
         client = self.client()
         with self.assertRaises(ZeroDivisionError), client.lock("k", ttl=10) as lock:
             self.lose()
@@ -285,7 +285,7 @@ class Blocks(Streams):
         """Runs on the loop, so that the task is cancelled before it waits again."""
         client._driver.machine.leases.lose(lock._lease, "the test takes it")
 
-    def test_a_tasks_own_exception_comes_first(self):
+    def test_a_tasks_own_exception_takes_precedence(self):
         async def body(client):
             with self.assertRaises(ZeroDivisionError):
                 async with client.lock("k", ttl=10) as lock:
@@ -295,7 +295,7 @@ class Blocks(Streams):
 
         self.aio(body)
 
-    def test_a_block_that_ends_just_as_the_lock_is_lost(self):
+    def test_a_block_that_ends_just_as_the_lock_is_lost_raises(self):
         async def body(client):
             with self.assertRaises(redlockd.LockLost):
                 async with client.lock("k", ttl=10) as lock:
@@ -305,7 +305,7 @@ class Blocks(Streams):
         self.aio(body)
 
     @unittest.skipUnless(hasattr(asyncio.Task, "uncancel"), "before Python 3.11 the two cannot be distinguished")
-    def test_a_task_that_is_cancelled_by_others_and_loses_the_lock_is_cancelled(self):
+    def test_a_task_that_is_cancelled_by_other_code_and_loses_the_lock_stays_cancelled(self):
         async def body(client):
             with self.assertRaises(asyncio.CancelledError):
                 async with client.lock("k", ttl=10) as lock:
@@ -316,7 +316,7 @@ class Blocks(Streams):
 
         self.aio(body)
 
-    def test_a_task_that_is_cancelled_by_others_stays_so(self):
+    def test_a_task_that_is_cancelled_by_other_code_stays_cancelled(self):
         async def body(client):
             inside = asyncio.Event()
 
@@ -334,7 +334,7 @@ class Blocks(Streams):
 
         self.aio(body)
 
-    def test_a_block_that_ends_well_releases(self):
+    def test_a_block_that_succeeds_releases_the_lock(self):
         async def body(client):
             async with client.lock("k", ttl=10) as lock:
                 self.assertTrue(lock.held)
@@ -348,7 +348,7 @@ class Blocks(Streams):
 
 
 class Misuse(Streams):
-    def test_bad_values_fail_only_their_own_call_and_are_not_sent(self):
+    def test_invalid_values_fail_only_their_own_call_and_are_not_sent(self):
         client = self.client()
         lock = client.acquire("k", ttl=10)
         sent = len(self.daemons[0].seen("acquire"))
@@ -369,7 +369,7 @@ class Misuse(Streams):
         self.assertEqual(sent, len(self.daemons[0].seen("acquire")))
         self.assertTrue(lock.held)
 
-    def test_bad_values_of_a_client(self):
+    def test_invalid_values_of_a_client_are_rejected(self):
         for grace in (0, 0.09, "5", None, float("inf")):
             with self.assertRaises(redlockd.InvalidArgument):
                 redlockd.Client(self.endpoints, grace=grace)
@@ -377,7 +377,7 @@ class Misuse(Streams):
             with self.assertRaises(redlockd.InvalidArgument):
                 redlockd.Client(endpoints)
 
-    def test_the_library_does_not_wait_for_itself(self):
+    def test_a_blocking_call_inside_a_callback_raises(self):
         client = self.client()
         raised = []
 
@@ -399,7 +399,7 @@ class Misuse(Streams):
         self.assertEqual((type(error), error.reason, str(error), error.retry_after),
                          (type(copy), copy.reason, str(copy), copy.retry_after))
 
-    def test_an_event_loop_that_is_blocked_for_a_while_loses_nothing(self):
+    def test_an_event_loop_that_is_blocked_briefly_loses_no_lock(self):
         async def run():
             async with redlockd.aio.Client(self.endpoints, grace=GRACE) as client:
                 lock = await client.acquire("k", ttl=10)

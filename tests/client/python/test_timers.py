@@ -7,7 +7,7 @@ from redlockd._timers import Timers
 
 
 class Order(unittest.TestCase):
-    def test_they_run_in_order_and_not_before_their_time(self):
+    def test_timers_run_in_order_and_not_early(self):
         timers, ran = Timers(), []
         for when in (3, 1, 2):
             timers.add(when, ran.append)

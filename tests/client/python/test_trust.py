@@ -11,7 +11,7 @@ SESSION_TRUST = GRACE - (GRACE * 0.01 + 0.002)
 
 
 class Trust(unittest.TestCase):
-    def test_the_session_counts_from_the_sending_of_the_last_message_that_was_answered(self):
+    def test_trust_counts_from_the_send_time_of_the_last_answered_message(self):
         world = World(grace=GRACE)
         lease = world.lock(ttl=60)
         sent = world.now
@@ -45,7 +45,7 @@ class Trust(unittest.TestCase):
         self.assertAlmostEqual(world.now + 1.97, lease.trusted_until)
         self.assertAlmostEqual(1.97, lease.validity(world.now))
 
-    def test_a_validity_counts_from_when_the_message_was_made(self):
+    def test_a_validity_counts_from_the_creation_of_the_message(self):
         world = World(grace=60)
         lease = world.lock(ttl=10)
         at = world.now
@@ -53,7 +53,7 @@ class Trust(unittest.TestCase):
         world.answer(events=[event("EXTENDED", lease, validity=10)], made=at + 3)
         self.assertAlmostEqual(at + 3 - 0.03 + 10, lease.trusted_until)
 
-    def test_the_validity_of_an_acquire_that_waited_is_not_counted_from_its_sending(self):
+    def test_the_validity_of_an_acquire_that_waited_does_not_count_from_its_send_time(self):
         world = World(grace=GRACE)
         call = world.acquire(ttl=10)
         world.connect()
@@ -111,7 +111,7 @@ class Trust(unittest.TestCase):
 
 
 class Loss(unittest.TestCase):
-    def test_it_is_signalled_when_no_more_than_the_margin_is_left(self):
+    def test_it_is_signalled_when_only_the_margin_is_left(self):
         world = World()
         lease = world.lock(ttl=2.0, margin=0.3)
         end = lease.trusted_until
@@ -128,14 +128,14 @@ class Loss(unittest.TestCase):
         world.keep(3)
         self.assertEqual(1, len(lease.losses))
 
-    def test_the_daemon_reports_it(self):
+    def test_a_loss_that_the_daemon_reports_is_signalled(self):
         world = World()
         lease = world.lock()
         world.answer(events=[event("LOST", lease, reason="LOCK_NOT_HELD")])
         self.assertEqual([world.now], lease.losses)
         self.assertIs(State.LOST, lease.state)
 
-    def test_a_late_report_about_an_earlier_lock_of_the_key_harms_nobody(self):
+    def test_a_late_report_about_an_earlier_lock_of_the_key_is_ignored(self):
         world = World()
         earlier = world.lock("k")
         world.release(earlier)
@@ -144,7 +144,7 @@ class Loss(unittest.TestCase):
         world.answer(events=[event("LOST", earlier)])
         self.assertEqual([], lease.losses)
 
-    def test_all_are_lost_in_time_if_no_daemon_answers_any_more(self):
+    def test_all_locks_are_lost_in_time_if_no_daemon_answers(self):
         world = World(grace=GRACE)
         leases = [world.lock(f"k{i}", ttl=60) for i in range(3)]
         end = leases[0].trusted_until
@@ -152,7 +152,7 @@ class Loss(unittest.TestCase):
         for lease in leases:
             self.assertAlmostEqual(end - 0.5, lease.losses[0], places=3)
 
-    def test_after_a_suspend_an_extension_that_waits_to_be_read_comes_too_late(self):
+    def test_after_a_suspend_an_unread_extension_comes_too_late(self):
         world = World(grace=GRACE)
         lease = world.lock(ttl=2)
         world.sleep(2.1)
@@ -160,13 +160,13 @@ class Loss(unittest.TestCase):
         world.answer(events=[event("EXTENDED", lease, validity=2)])
         self.assertEqual([world.now], lease.losses)
 
-    def test_a_release_after_a_suspend_is_that_of_a_lost_lock(self):
+    def test_a_release_after_a_suspend_reports_the_loss(self):
         world = World(grace=GRACE)
         lease = world.lock(ttl=2)
         world.sleep(2.1)
         self.assertEqual("LOCK_NOT_HELD", world.release(lease).reason)
 
-    def test_a_loop_that_was_blocked_reads_before_it_judges_by_the_margin(self):
+    def test_a_loop_that_was_blocked_reads_before_it_applies_the_margin(self):
         world = World(grace=GRACE)
         lease = world.lock(ttl=2, margin=0.5)
         made = world.now + 1
@@ -178,7 +178,7 @@ class Loss(unittest.TestCase):
         world.advance(0.05)
         self.assertEqual([], lease.losses)
 
-    def test_a_loop_that_was_blocked_does_not_put_the_loss_off_for_long(self):
+    def test_a_loop_that_was_blocked_does_not_delay_the_loss_for_long(self):
         world = World(grace=GRACE)
         lease = world.lock(ttl=2, margin=0.5)
         world.sleep(1.8)
@@ -187,7 +187,7 @@ class Loss(unittest.TestCase):
         world.wake()
         self.assertEqual(1, len(lease.losses))
 
-    def test_a_lock_that_is_granted_too_late_to_be_trusted_is_not_handed_out(self):
+    def test_a_lock_that_is_granted_too_late_to_be_trusted_is_not_returned(self):
         world = World(grace=60)
         call = world.acquire(ttl=1)
         world.connect()
@@ -197,7 +197,7 @@ class Loss(unittest.TestCase):
         self.assertEqual("VALIDITY_EXPIRED", call.reason)
         self.assertEqual(["release"], kinds(world.message()))
 
-    def test_a_lost_lock_is_released_once_nobody_can_trust_it(self):
+    def test_a_lost_lock_is_released_once_its_trust_has_ended(self):
         """The daemon does not know of the loss and would keep the lock for as long as the Session lives."""
         world = World(grace=GRACE)
         lease = world.lock(ttl=2, margin=0.3)
@@ -221,7 +221,7 @@ class Loss(unittest.TestCase):
         world.keep(5)
         self.assertEqual([], world.message())
 
-    def test_a_loss_that_was_reported_needs_no_release(self):
+    def test_a_reported_loss_needs_no_release(self):
         world = World()
         lease = world.lock()
         world.answer(events=[event("LOST", lease)])

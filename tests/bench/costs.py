@@ -20,7 +20,7 @@ CHANNELS = 10
 
 
 def wake_ups(pid):
-    """Of all threads. A voluntary context switch is a sleep, and thus a wake-up."""
+    """Wake-ups of all threads. Each voluntary context switch is a sleep, and thus a wake-up."""
     threads = subprocess.run(["sh", "-c", f"cat /proc/{pid}/task/*/status"], capture_output=True,
                              text=True, check=True).stdout
     return sum(int(line.split()[1]) for line in threads.splitlines()
@@ -64,7 +64,7 @@ def stream_kib(open_stream):
 
 
 def watch_health(channel, _):
-    """A stream without a lease: almost only gRPC's own cost."""
+    """Opens a stream without a lease, which costs almost nothing but gRPC's own memory."""
     return channel.unary_stream("/grpc.health.v1.Health/Watch", lambda raw: raw, lambda raw: raw)(b"")
 
 
@@ -73,7 +73,7 @@ def hold(channel, i):
 
 
 def main(waiters=5000):
-    print(f"| start to serving, median of 9 | {start_to_serving():.0f} ms |")
+    print(f"| startup until the daemon serves, median of 9 | {start_to_serving():.0f} ms |")
     with service("--max-waiters-per-key", str(waiters + 1)) as (_, daemon, port):
         idle = resident_mib(daemon.pid)
         print(f"| idle: resident | {idle:.1f} MiB |")
@@ -91,7 +91,7 @@ def main(waiters=5000):
         used = resident_mib(daemon.pid) - before
         print(f"| {waiters} waiters on one key, in one session | {used * 1024 / waiters:.2f} KiB each |")
         session.close()
-    print(f"| {STREAMS} streams that hold nothing (Health Watch) | {stream_kib(watch_health):.1f} KiB each |")
+    print(f"| {STREAMS} streams without a lease (Health Watch) | {stream_kib(watch_health):.1f} KiB each |")
     print(f"| {STREAMS} Holds | {stream_kib(hold):.1f} KiB each |")
     sys.stdout.flush()
     os._exit(0)  # gRPC's threads would wait for the streams of daemons that have exited

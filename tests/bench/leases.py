@@ -39,10 +39,10 @@ def main(leases=10_000, ttl=10, duration=20):
         used = meter.percent()
         resident = resident_mib(daemon.pid)
         print(f"in {took:.1f} s: {extended} extensions ({extended / took:.0f}/s), {lost} lost, "
-              f"{extended / max(messages, 1):.1f} events a message")
+              f"{extended / max(messages, 1):.1f} events per message")
         print(f"CPU: daemon {used[0]:.1f} %, each node {sum(used[1:]) / 3:.1f} % of one core")
         print(f"resident: {empty:.1f} MiB before, {resident:.1f} MiB with the leases "
-              f"({(resident - empty) * 1024 / leases:.2f} KiB a lease)")
+              f"({(resident - empty) * 1024 / leases:.2f} KiB per lease)")
         session.close()
 
 

@@ -25,7 +25,7 @@ def cpu_seconds(pid):
 
 
 class CpuMeter:
-    """CPU that processes use from now on, each in % of a core."""
+    """Measures the CPU that processes use from now on, each in % of a core."""
 
     def __init__(self, *processes):
         self._pids = [process.pid for process in processes]

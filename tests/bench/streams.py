@@ -57,7 +57,7 @@ async def measure(daemon, port, redis_port, streams, ttl, duration):
     print(f"in {took:.1f} s: {(counts.extended - extended) / took:.0f} extensions/s, {counts.lost} lost; "
           f"CPU of the daemon {used:.1f} % of one core")
     print(f"resident: {empty:.1f} MiB before, {resident:.1f} MiB with the streams "
-          f"({(resident - empty) * 1024 / streams:.2f} KiB a stream)")
+          f"({(resident - empty) * 1024 / streams:.2f} KiB per stream)")
     begin = time.monotonic()
     for task in tasks:
         task.cancel()

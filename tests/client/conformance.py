@@ -24,7 +24,7 @@ def free_port():
 
 
 class Daemons:
-    """Two daemons; one that has ended is restarted at the same port."""
+    """Two daemons. A daemon that has exited is restarted on the same port."""
 
     def __init__(self, nodes, directory):
         self.ports = [free_port() for _ in range(2)]
@@ -54,7 +54,7 @@ class Daemons:
         while True:
             with open(self.requests) as requests:
                 for request in requests:
-                    # The client uses the first daemon that it reached; which one that is does not matter here.
+                    # The client uses the first daemon that it reached. It does not matter here which one that is.
                     if request.strip() == "kill":
                         self.processes[0].send_signal(signal.SIGKILL)
                     elif request.strip() == "drain":
@@ -76,7 +76,7 @@ class Daemons:
                 capture_output=True, text=True)
             if PREFIX in leases.stdout:
                 return process
-        raise AssertionError("no daemon has the lock")
+        raise AssertionError("no daemon holds the lock")
 
     def close(self):
         self.over = True

@@ -5,7 +5,7 @@ Every fenced block of the Markdown files runs as it is written, with one excepti
 here uses a fixed port. redlockd and redlockctl get their default addresses from the environment.
   sh              runs against a daemon over three nodes that are started here; must succeed
   sh background   starts; must still run after 3 s, or print that it is ready; is ended by SIGINT
-  sh elsewhere    needs something that is not here: checks its syntax, and that the programs know the flags
+  sh elsewhere    needs something that is not available here: only its syntax and the flags are checked
   toml            is an access list or a configuration file with which redlockd must start
   cpp, python, js, go   compiles and runs, inside the code that the run_ functions put around it
 Blocks in other languages are not run.
@@ -69,7 +69,7 @@ class World:
             time.sleep(0.05)
 
     def here(self, text, daemon=None):
-        """The text with its addresses replaced. daemon: what stands for port 50051."""
+        """Returns the text with its addresses replaced. daemon: the replacement for port 50051."""
         ports = {}
 
         def address(match):
@@ -121,7 +121,7 @@ def run_toml(world, text):
     path = os.path.join(world.directory, "block.toml")
     with open(path, "w") as file:
         file.write(text)
-    # An access list needs a way to tell callers apart; /dev/null is a token file without tokens.
+    # An access list requires a way to identify callers; /dev/null is a token file without tokens.
     option = "--token-file /dev/null --access-list" if "[[rule]]" in text else "--config"
     return run_background(world, f"redlockd --node redis://10.0.0.1:6379 {option} {path}")
 
@@ -137,7 +137,7 @@ def known_flags(world, text):
             continue
         for flag in re.findall(r"\s(--[a-z][a-z-]+)", line.split("#")[0]):
             if f"{flag} " not in flags and f"{flag}\n" not in flags:
-                print(f"no such flag: {flag}")
+                print(f"unknown flag: {flag}")
                 good = False
     return good
 

@@ -101,7 +101,7 @@ class AccessTest(unittest.TestCase):
         return subprocess.run([REDLOCKCTL, *arguments], capture_output=True, text=True)
 
     def result_of(self, *arguments):
-        """The result of redlockctl at this daemon: "ok" or the reason of the error."""
+        """Runs redlockctl with this daemon and returns "ok" or the reason of the error."""
         done = self.run_ctl("--timeout", "5s", "--output", "json", *arguments)
         if done.returncode == 0:
             return "ok"

@@ -232,7 +232,7 @@ class ServiceTest(unittest.TestCase):
             thread.join()
         self.assertEqual(most[0], 1)
         self.assertEqual(len(fences), 40)
-        self.assertEqual(fences, sorted(set(fences)), "strictly growing, in the order of holding")
+        self.assertEqual(fences, sorted(set(fences)), "fences grow strictly in the order of holding")
 
     def test_redlockctl_prints_json(self):
         def ctl(*arguments):

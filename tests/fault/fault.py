@@ -65,7 +65,7 @@ def ended_by_themselves(cluster):
     daemons = [(f"daemon {index}", daemon) for index, daemon in enumerate(cluster.daemons)]
     workers = [(f"worker {worker.name}", worker) for worker in cluster.workers]
     return [
-        f"{who} ended by itself: {process.process.returncode}"
+        f"{who} exited unexpectedly: {process.process.returncode}"
         for who, process in daemons + workers
         if process.process.poll() is not None
     ]
@@ -114,9 +114,9 @@ def run(options):
     ]
     enough = not silent and sum(e["what"] == "acquired" for e in events) > options.seconds
     if not enough:
-        print(f"  too little happened to prove anything; workers without a lock: {silent}")
+        print(f"  too few locks were acquired to prove anything; workers without a lock: {silent}")
     if wrong or not enough or options.keep:
-        print(f"  what everybody wrote is in {directory}")
+        print(f"  the output of all processes is in {directory}")
     if wrong or not enough:
         return 1
     if not options.keep:
@@ -144,15 +144,15 @@ def report(options, languages, events, faults, packet_filter):
     count_by("operations", [event["what"] for event in events])
     count_by("faults", [kind for kind, count in faults.counts.items() for _ in range(count)])
     if not packet_filter:
-        print("                no packet filter here: partitions by the proxies only")
+        print("                no packet filter available: only the proxies cause partitions")
     asked, succeeded, recoveries = availability.of_calls(
         events, faults.impaired, options.nodes, limits.PATIENCE
     )
     print(f"  available     {percent(succeeded, asked)} of {asked} calls while a quorum was up")
     if recoveries:
         recoveries.sort()
-        print(f"  to recover    {recoveries[len(recoveries) // 2]:.2f} s in the median,"
-              f" {recoveries[-1]:.2f} s at most, of {len(recoveries)} times without a quorum")
+        print(f"  to recover    {recoveries[len(recoveries) // 2]:.2f} s (median),"
+              f" {recoveries[-1]:.2f} s (maximum), {len(recoveries)} times without a quorum")
     losses = [event for event in events if event["what"] == "lost"]
     needless = availability.needless_losses(
         events, faults.impaired, options.nodes, options.daemons
@@ -171,5 +171,5 @@ if __name__ == "__main__":
     parser.add_argument("--daemons", type=int, default=3)
     parser.add_argument("--workers", type=int, default=6)
     parser.add_argument("--languages", default="", help="such as raw,python; default: all")
-    parser.add_argument("--keep", action="store_true", help="keep what everybody wrote")
+    parser.add_argument("--keep", action="store_true", help="keep the output of all processes")
     sys.exit(run(parser.parse_args()))

@@ -112,7 +112,7 @@ def fences_that_do_not_grow(events):
 
 
 def refused_holders(events):
-    """The storage must not refuse a write while its client is certainly the holder."""
+    """The storage must not refuse a write while the client is certainly the holder."""
     holds = certain_holds(events)
     found = []
     for event in events:

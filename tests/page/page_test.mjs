@@ -55,10 +55,10 @@ before(async () => {
   page.on('pageerror', (error) => page.problems.push(String(error)));
   page.on('request', (request) => {
     if (!request.url().startsWith(`http://127.0.0.1:${httpPort}/`) && !request.url().startsWith('data:')) {
-      page.problems.push(`asks elsewhere: ${request.url()}`);
+      page.problems.push(`requests another host: ${request.url()}`);
     }
   });
-  await eventually(() => page.goto(`http://127.0.0.1:${httpPort}/`).then(() => true, () => false), 'is served');
+  await eventually(() => page.goto(`http://127.0.0.1:${httpPort}/`).then(() => true, () => false), 'the page is served');
   page.problems.length = 0; // connections refused while the daemon was starting
 });
 
@@ -67,7 +67,7 @@ after(async () => {
   for (const child of children) child.kill('SIGKILL');
 });
 
-test('shows nodes, leases and waiters, and follows them by itself', async () => {
+test('shows nodes, leases and waiters, and updates by itself', async () => {
   await shows('#state', 'serving locks');
   assert.equal(await page.locator('#nodes li').count(), 3);
   const hostile = '<img src=x onerror="document.title=1">&amp;"\'';
@@ -77,10 +77,10 @@ test('shows nodes, leases and waiters, and follows them by itself', async () => 
   start(REDLOCKCTL, '--server', server, 'acquire', hostile, '--owner', '<b>me</b>');
   await shows('#leases', 'waiting, 0 ahead');
   await shows('#leases', '<b>me</b>');
-  assert.equal(await page.locator('#leases img, #leases b').count(), 0, 'what callers say is not markup');
+  assert.equal(await page.locator('#leases img, #leases b').count(), 0, 'text from callers is not interpreted as markup');
   assert.equal(await page.title(), 'redlockd');
   holder.kill('SIGKILL');
-  await eventually(async () => !(await page.textContent('#leases')).includes('watched,'), 'a lease that has ended goes');
+  await eventually(async () => !(await page.textContent('#leases')).includes('watched,'), 'a lease that has ended disappears');
 });
 
 test('can be read on a phone', async () => {
@@ -91,7 +91,7 @@ test('can be read on a phone', async () => {
   assert.ok(wanted <= width, `${wanted} pixels wide on a screen of ${width}`);
 });
 
-test('tells of nodes that are down, of lost leases, and of a daemon that is gone', async () => {
+test('reports nodes that are down, lost leases, and a daemon that does not respond', async () => {
   start(REDLOCKCTL, '--server', server, 'hold', 'doomed', '--ttl', '2s');
   await shows('#leases', 'doomed');
   for (const node of page.nodes) node.kill('SIGKILL');

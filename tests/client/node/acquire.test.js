@@ -13,7 +13,7 @@ test('an acquire carries its own token; a wait of 0 is a single try', () => {
   assert.notEqual(b.acquire.token, a.acquire.token);
 });
 
-test('a refusal is handed to the caller, and to no other', () => {
+test('a refusal is reported to its caller and to no other', () => {
   const world = new Harness();
   const held = world.hold('other');
   const call = world.acquire('k', { wait: 0 });
@@ -36,7 +36,7 @@ test('positions are reported while the acquire waits', () => {
   assert.deepEqual(call.positions, [3, 0]);
 });
 
-test('OVERLOADED is retried after its delay, at least 50 ms, unless a single try was asked for', () => {
+test('OVERLOADED is retried after its delay, at least 50 ms, except for a single try', () => {
   const world = new Harness();
   const call = world.acquire('k', {});
   const single = world.acquire('s', { wait: 0 });
@@ -105,7 +105,7 @@ test('DRAINING as an answer sends the acquire to the next daemon; nothing was ac
   assert.ok(call.lease);
 });
 
-test('giving up before it was sent leaves nothing to do', () => {
+test('giving up before the acquire was sent sends nothing', () => {
   const world = new Harness();
   const call = world.acquire();
   world.giveUp(call);
@@ -142,7 +142,7 @@ test('giving up twice is harmless', () => {
   world.expect('cancel');
 });
 
-test('if the lease wins the race against cancel, it is released', () => {
+test('a lease that crosses the cancel is released', () => {
   const world = new Harness();
   const call = world.acquire();
   world.ready();
@@ -154,7 +154,7 @@ test('if the lease wins the race against cancel, it is released', () => {
   assert.equal(release.release.token, operation.acquire.token);
 });
 
-test('if no answer to cancel comes within 1 s, the token is released; a late lease is released again', () => {
+test('if the cancel is not answered within 1 s, the token is released; a late lease is released again', () => {
   const world = new Harness();
   const call = world.acquire();
   world.ready();
@@ -170,7 +170,7 @@ test('if no answer to cancel comes within 1 s, the token is released; a late lea
   assert.equal(world.expect('release')[0].release.token, operation.acquire.token);
 });
 
-test('if the Session ends while a cancel is under way, the token is released at the next one', () => {
+test('if the Session ends while a cancel is in flight, the token is released in the next one', () => {
   const world = new Harness();
   const call = world.acquire();
   world.ready();
@@ -212,7 +212,7 @@ test('giving up while the acquire waits for its release leaves nothing', () => {
   world.expect();
 });
 
-test('a late grant of an abandoned Session is ignored: its token is released anyway', () => {
+test('a late grant of an abandoned Session is ignored, because its token is released anyway', () => {
   const world = new Harness();
   const call = world.acquire();
   world.ready();
@@ -227,7 +227,7 @@ test('a late grant of an abandoned Session is ignored: its token is released any
   assert.equal(call.lease.token, 'token-2');
 });
 
-test('the wait bounds everything: with a daemon it ends with DEADLINE_EXCEEDED and a cancel', () => {
+test('with a daemon, the end of the wait fails the acquire with DEADLINE_EXCEEDED and sends a cancel', () => {
   const world = new Harness();
   const call = world.acquire('k', { wait: 300 });
   world.ready();
@@ -240,7 +240,7 @@ test('the wait bounds everything: with a daemon it ends with DEADLINE_EXCEEDED a
   world.expect('cancel');
 });
 
-test('the wait bounds everything: without a daemon it ends with UNREACHABLE', () => {
+test('without a daemon, the end of the wait fails the acquire with UNREACHABLE', () => {
   const world = new Harness();
   const call = world.acquire('k', { wait: 3000 });
   world.pass(2999);
@@ -259,7 +259,7 @@ test('a single try fails once every endpoint has been tried', () => {
   assert.equal(call.error.reason, 'UNREACHABLE');
 });
 
-test('a single try whose Session broke is repeated', () => {
+test('a single try whose Session breaks is repeated', () => {
   const world = new Harness({ endpoints: 1 });
   const call = world.acquire('k', { wait: 0 });
   world.ready();
@@ -273,7 +273,7 @@ test('a single try whose Session broke is repeated', () => {
   assert.ok(call.lease);
 });
 
-test('an acquire without a limit rides out an outage', () => {
+test('an acquire without a limit survives an outage', () => {
   const world = new Harness();
   const call = world.acquire();
   world.pass(60_000);
@@ -287,14 +287,14 @@ test('an acquire without a limit rides out an outage', () => {
   assert.ok(call.lease);
 });
 
-test('a stream that is refused for good ends the waiting at once', () => {
+test('a stream that is permanently refused fails waiting acquires at once', () => {
   const world = new Harness();
   const call = world.acquire();
   world.breakStream(true);
   assert.ok(call.error);
 });
 
-test('a lock that is granted too late is released and not handed out', () => {
+test('a lock that is granted too late is released and not returned', () => {
   for (const delay of [2500, 6000]) {
     const world = new Harness();
     world.acquire('other');
@@ -313,7 +313,7 @@ test('a lock that is granted too late is released and not handed out', () => {
   }
 });
 
-test('a release that expires and is answered after that sends the acquire once', () => {
+test('a release that expires and is answered later sends the acquire only once', () => {
   const world = new Harness({ grace: 400 });
   world.acquire('k', { ttl: 300 });
   world.ready();

@@ -8,7 +8,7 @@ const refused = (field, call) => assert.throws(call, (error) => {
   return true;
 });
 
-test('the defaults', () => {
+test('defaults are applied', () => {
   assert.deepEqual(checkAcquire('k', {}, 5000), {
     key: 'k', ttl: 30_000, owner: '', wait: undefined, margin: 500, signal: undefined, onQueued: undefined,
   });
@@ -16,7 +16,7 @@ test('the defaults', () => {
   assert.equal(checkAcquire('k', {}, 200).margin, 20);
 });
 
-test('bad keys', () => {
+test('invalid keys are rejected', () => {
   for (const key of ['', undefined, null, 5, ['a'], {}, 'redlockd:k', 'x'.repeat(513), 'ö'.repeat(257), 'a\ud800b']) {
     refused('key', () => checkAcquire(key, {}, 5000));
   }
@@ -24,11 +24,11 @@ test('bad keys', () => {
   checkAcquire('🔒', {}, 5000);
 });
 
-test('bad options', () => {
+test('options that are not an object are rejected', () => {
   for (const options of [5000, null, 'ttl']) refused('options', () => checkAcquire('k', options, 5000));
 });
 
-test('bad times', () => {
+test('invalid times are rejected', () => {
   for (const ttl of [0, 9.9, -1, NaN, Infinity, '1000', null, 10n, new Date()]) {
     refused('ttl', () => checkAcquire('k', { ttl }, 5000));
     refused('ttl', () => checkTtl(ttl));
@@ -38,13 +38,13 @@ test('bad times', () => {
   for (const margin of [-1, NaN, '0', null, 2001]) refused('margin', () => checkAcquire('k', { ttl: 2000, margin }, 5000));
 });
 
-test('bad labels, signals and callbacks', () => {
+test('invalid labels, signals and callbacks are rejected', () => {
   for (const owner of [5, null, 'x'.repeat(129), '\udfff']) refused('owner', () => checkAcquire('k', { owner }, 5000));
   for (const signal of [5, null, {}]) refused('signal', () => checkAcquire('k', { signal }, 5000));
   for (const onQueued of [5, null, 'f']) refused('onQueued', () => checkAcquire('k', { onQueued }, 5000));
 });
 
-test('bad clients', () => {
+test('invalid client options are rejected', () => {
   refused('endpoints', () => checkClient([], { grace: 5000 }));
   refused('endpoints', () => checkClient([''], { grace: 5000 }));
   refused('endpoints', () => checkClient([undefined], { grace: 5000 }));

@@ -23,7 +23,7 @@ const check = (world, resolution = 10) => {
   assert.ok(latest - world.truth <= resolution + 1e-6);
 };
 
-test('the two bounds enclose the true time, also over suspends', () => {
+test('the two bounds enclose the true time, also across suspends', () => {
   const random = randomFrom(1);
   for (let run = 0; run < 200; run += 1) {
     const world = makeWorld({ boot: random() * 1e6 });
@@ -35,7 +35,7 @@ test('the two bounds enclose the true time, also over suspends', () => {
   }
 });
 
-test('a sending time before a suspend and an expiry after it are at least the suspend apart', () => {
+test('a send time before a suspend and an expiry after it are at least the suspend apart', () => {
   const world = makeWorld();
   for (let i = 0; i < 100; i += 1) { world.pass(3.7); world.clock.latest(); }
   const sent = world.clock.earliest();
@@ -51,7 +51,7 @@ test('the bounds are close together while nothing is suspended', () => {
   assert.ok(world.truth - world.clock.earliest() < 0.1);
 });
 
-test('a suspend is counted once; the calibration is not a suspend', () => {
+test('a suspend is counted once, and the calibration is not counted as one', () => {
   const world = makeWorld();
   for (let i = 0; i < 1000; i += 1) { world.pass(3.7); world.clock.latest(); }
   assert.equal(world.clock.suspends, 0);
@@ -62,7 +62,7 @@ test('a suspend is counted once; the calibration is not a suspend', () => {
   assert.equal(world.clock.suspends, 1);
 });
 
-test('an uptime in whole seconds is noticed, and the time never falls behind the monotonic clock', () => {
+test('an uptime in whole seconds is detected, and the time never falls behind the monotonic clock', () => {
   const world = makeWorld({ resolution: 1000, boot: 999.5 });
   const began = world.clock.earliest();
   let passed = 0;
@@ -78,7 +78,7 @@ test('an uptime in whole seconds is noticed, and the time never falls behind the
   check(world, 1000);
 });
 
-test('a process that is held up between two readings does not spoil the clock', () => {
+test('a process that stalls between two readings does not distort the clock', () => {
   let monotonic = 500;
   let held = 0;
   const uptime = () => {

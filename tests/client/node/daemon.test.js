@@ -145,7 +145,7 @@ test('aborting while daemons are killed leaves no lock behind', { ...options, ti
   await client.close();
 });
 
-test('200 locks survive drains and kills in a row', { ...options, timeout: 60_000 }, async () => {
+test('200 locks survive several drains and kills in a row', { ...options, timeout: 60_000 }, async () => {
   const client = new Client(endpoints());
   const locks = await Promise.all(Array.from({ length: 200 }, (_, i) => client.acquire(`moved-${i}`, { ttl: 20_000 })));
   for (const [i, signal] of ['SIGTERM', 'SIGTERM', 'SIGKILL', 'SIGTERM', 'SIGKILL', 'SIGKILL'].entries()) {
@@ -161,7 +161,7 @@ test('200 locks survive drains and kills in a row', { ...options, timeout: 60_00
   await expectFree(locks.map(({ key }) => key), 2000);
 });
 
-test('release, extend and close are bounded while no daemon answers', { ...options, timeout: 60_000 }, async () => {
+test('release, extend and close return in bounded time while no daemon answers', { ...options, timeout: 60_000 }, async () => {
   const client = new Client(endpoints());
   const [released, extended] = [await client.acquire('r'), await client.acquire('e')];
   const timed = async (promise) => {

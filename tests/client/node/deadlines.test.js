@@ -3,7 +3,7 @@ import test from 'node:test';
 import { Deadlines } from '../../../client/node/deadlines.js';
 import { randomFrom } from './world.js';
 
-test('actions run in the order of their times, and removed ones do not', () => {
+test('actions run in the order of their times, and removed actions do not run', () => {
   const random = randomFrom(7);
   for (let run = 0; run < 100; run += 1) {
     const deadlines = new Deadlines();
@@ -31,7 +31,7 @@ test('actions run in the order of their times, and removed ones do not', () => {
   }
 });
 
-test('an action gets how late it runs, and may add another', () => {
+test('an action learns how late it runs and may add another', () => {
   const deadlines = new Deadlines();
   const late = [];
   deadlines.add(10, (first) => { late.push(first); deadlines.add(12, (second) => late.push(second)); });

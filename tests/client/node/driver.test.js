@@ -55,7 +55,7 @@ const start = ({ grace = 5000, validity = 29_000 } = {}) => {
   return { transport, driver, acquire };
 };
 
-test('all operations of one turn share one message', async () => {
+test('all operations of one event loop turn share one message', async () => {
   const { transport, driver, acquire } = start();
   const leases = await Promise.all(Array.from({ length: 64 }, (_, i) => acquire(`key-${i}`)));
   const [stream] = transport.streams;
@@ -65,7 +65,7 @@ test('all operations of one turn share one message', async () => {
   await driver.close();
 });
 
-test('continuations of one message share the next one', async () => {
+test('operations issued by continuations of one message share the next message', async () => {
   const { transport, driver, acquire } = start();
   await Promise.all(Array.from({ length: 64 }, async (_, i) => driver.release(await acquire(`key-${i}`))));
   assert.deepEqual(transport.streams[0].messages.map(({ operations }) => operations.length), [1, 64, 64]);
@@ -93,7 +93,7 @@ test('operations that are issued while a message is being written are sent toget
   await driver.close();
 });
 
-test('the end of a stream opens the next, and makes a new connection', async () => {
+test('the end of a stream opens the next one over a new connection', async () => {
   const { transport, driver, acquire } = start();
   await acquire('a');
   transport.streams[0].onEnd(new Error('broken'), false);
@@ -105,7 +105,7 @@ test('the end of a stream opens the next, and makes a new connection', async () 
   await driver.close();
 });
 
-test('user code may call the client from within the signal of a loss', async () => {
+test('user code may call the client from a loss handler', async () => {
   const { transport, driver, acquire } = start();
   const other = await acquire('other');
   let released;
@@ -118,7 +118,7 @@ test('user code may call the client from within the signal of a loss', async () 
   await driver.close();
 });
 
-test('the loss comes in time although nothing arrives any more', async () => {
+test('the loss is signalled in time if nothing arrives', async () => {
   const { transport, driver, acquire } = start({ grace: 400 });
   let lostAt;
   const began = performance.now();
@@ -129,7 +129,7 @@ test('the loss comes in time although nothing arrives any more', async () => {
   await driver.close();
 });
 
-test('a process that was held up reads what has arrived before it calls a lock lost', async () => {
+test('a stalled process reads received messages before it declares a lock lost', async () => {
   const { transport, driver, acquire } = start({ validity: 300 });
   let lost = false;
   const lease = await acquire('k', { margin: 30, onLost: () => { lost = true; } });
@@ -157,7 +157,7 @@ test('tokens are random and never repeat', async () => {
   await driver.close();
 });
 
-test('close ends with the transport closed and no timer left', async () => {
+test('close closes the transport and leaves no timer', async () => {
   const { transport, driver, acquire } = start();
   await acquire('a');
   await driver.close();

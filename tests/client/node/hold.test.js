@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { ALLOWANCE, GRACE, Harness } from './harness.js';
 
-test('a Session is trusted from the sending of the last message that was answered', () => {
+test('trust counts from the send time of the last answered message', () => {
   const world = new Harness();
   const { lease } = world.hold();
   const sent = world.now;
@@ -16,7 +16,7 @@ test('a Session is trusted from the sending of the last message that was answere
   assert.ok(Math.abs(lease.trustedUntil - (pinged + GRACE - ALLOWANCE)) < 2, 'not from the arrival of the answer');
 });
 
-test('every result counts as an answer, that to an older message too, but it moves nothing back', () => {
+test('every result counts as an answer, but a result for an older message never shortens trust', () => {
   const world = new Harness();
   const { lease } = world.hold();
   const older = world.acquire('older');
@@ -33,7 +33,7 @@ test('every result counts as an answer, that to an older message too, but it mov
   assert.equal(lease.trustedUntil, sent + 500 + GRACE - ALLOWANCE);
 });
 
-test('a validity counts from the sending of the request, not from the arrival of the answer', () => {
+test('a validity counts from the send time of the request, not from the arrival of the answer', () => {
   const world = new Harness();
   const call = world.acquire('k', { ttl: 3000 });
   world.ready();
@@ -54,7 +54,7 @@ test('a validity counts from the sending of the request, not from the arrival of
   assert.equal(slow.lease.trustedUntil, pinged + 700 + 2900, 'sent and answered in the same ms');
 });
 
-test('an extension that nobody asked for counts from its clock, less the drift', () => {
+test('an unsolicited extension counts from its clock, minus the drift', () => {
   const world = new Harness({ grace: 60_000 });
   const { lease } = world.hold('k', { ttl: 10_000, margin: 0 }, { validity: 9900 });
   const sent = world.now;
@@ -70,7 +70,7 @@ test('an extension that nobody asked for counts from its clock, less the drift',
   assert.equal(lease.trustedUntil, sent + 5000 * 0.99 + 9900, 'it never decreases');
 });
 
-test('the loss is signalled when the margin is left, once', () => {
+test('the loss is signalled once, when only the margin is left', () => {
   const world = new Harness({ grace: 60_000 });
   const call = world.hold('k', { ttl: 3000, margin: 300 }, { validity: 2900 });
   world.pass(2590, { daemon: true });
@@ -81,7 +81,7 @@ test('the loss is signalled when the margin is left, once', () => {
   assert.equal(call.lease.trustedUntil, -Infinity);
 });
 
-test('a lock that the client itself calls lost is released once its trust has ended, not within the margin', () => {
+test('a lock that the client declares lost is released once its trust has ended, not within the margin', () => {
   const world = new Harness({ grace: 60_000 });
   const call = world.hold('k', { ttl: 3000, margin: 300 }, { validity: 2900 });
   world.pass(2899);
@@ -93,7 +93,7 @@ test('a lock that the client itself calls lost is released once its trust has en
   world.fail(operation, 'LOCK_NOT_HELD');
 });
 
-test('close releases also a lock that was lost within its margin', () => {
+test('close also releases a lock that was lost within its margin', () => {
   const world = new Harness({ grace: 60_000 });
   world.hold('k', { ttl: 3000, margin: 300 }, { validity: 2900 });
   world.pass(2700);
@@ -103,7 +103,7 @@ test('close releases also a lock that was lost within its margin', () => {
   assert.equal(world.machine.deadlines.size, 0);
 });
 
-test('without any answer the loss comes with the end of the grace, before the validity ends', () => {
+test('without any answer, the loss is signalled at the end of the grace, before the validity ends', () => {
   const world = new Harness();
   const call = world.hold('k', { ttl: 60_000 }, { validity: 59_000 });
   world.pass(GRACE - ALLOWANCE - 500 - 5);
@@ -124,7 +124,7 @@ test('LOST is signalled as soon as the daemon reports it', () => {
   world.expect();
 });
 
-test('a LOST is about the lock with its token, not about the next lock of the same key', () => {
+test('LOST affects only the lock with its token, not the next lock of the same key', () => {
   const world = new Harness();
   const first = world.hold();
   const second = world.acquire('k');
@@ -137,7 +137,7 @@ test('a LOST is about the lock with its token, not about the next lock of the sa
   assert.equal(second.lease.state, 'held');
 });
 
-test('a LOST in the message that grants the lock counts', () => {
+test('LOST in the message that grants the lock counts', () => {
   const world = new Harness();
   world.hold('other');
   const call = world.acquire('k');
@@ -181,7 +181,7 @@ test('an extension that was waiting while the process was held up saves the lock
   assert.ok(call.lease.trustedUntil > world.now);
 });
 
-test('the trust of an abandoned Session is frozen until the lock is adopted', () => {
+test('trust is frozen from the abandonment of a Session until the lock is adopted', () => {
   const world = new Harness();
   const { lease } = world.hold('k', { ttl: 60_000 }, { validity: 59_000 });
   const frozen = lease.trustedUntil;
@@ -203,7 +203,7 @@ test('the trust of an abandoned Session is frozen until the lock is adopted', ()
   assert.equal(lease.fence, 9n);
 });
 
-test('a LOST that arrives on an abandoned Session is ignored: the lock may live on elsewhere', () => {
+test('LOST on an abandoned Session is ignored, because another daemon may hold the lock', () => {
   const world = new Harness();
   const call = world.hold();
   const first = world.session;
@@ -212,7 +212,7 @@ test('a LOST that arrives on an abandoned Session is ignored: the lock may live 
   assert.equal(call.losses, 0);
 });
 
-test('a lock that is not adopted in time is lost, and not adopted any more', () => {
+test('a lock that is not adopted in time is lost and is not adopted later', () => {
   const world = new Harness();
   const call = world.hold('k', { ttl: 60_000 }, { validity: 59_000 });
   world.breakStream();
@@ -240,7 +240,7 @@ test('adopt carries the TTL and a sequence above the fencing token that grows wi
   assert.deepEqual(adopts.map(({ sequence }) => sequence), [101n, 102n, 103n, 501n]);
 });
 
-test('adopt that is answered LOCK_NOT_HELD means that the lock is lost', () => {
+test('LOCK_NOT_HELD as the answer to adopt means that the lock is lost', () => {
   const world = new Harness();
   const call = world.hold();
   world.breakStream();
@@ -250,7 +250,7 @@ test('adopt that is answered LOCK_NOT_HELD means that the lock is lost', () => {
   world.expect();
 });
 
-test('adopt that fails otherwise is tried again after 100 ms, for as long as the lock is trusted', () => {
+test('an adopt that fails otherwise is retried after 100 ms while the lock is trusted', () => {
   const world = new Harness();
   const call = world.hold('k', { ttl: 60_000 }, { validity: 59_000 });
   world.breakStream();

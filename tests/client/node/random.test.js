@@ -71,11 +71,11 @@ const schedule = (seed, { faults }) => {
   let closed = 0;
   for (const client of clients) client.run((machine) => machine.close(() => { closed += 1; }));
   world.runUntil(TIME + 13_000, check);
-  assert.equal(closed, clients.length, `seed ${seed}: close`);
+  assert.equal(closed, clients.length, `seed ${seed}: not all clients closed`);
   world.runUntil(TIME + 25_000, check);
-  assert.deepEqual(world.nodes.held, [], `seed ${seed}: left behind`);
+  assert.deepEqual(world.nodes.held, [], `seed ${seed}: keys are left behind`);
   for (const { machine } of clients) {
-    assert.ok(machine.closed, `seed ${seed}: closed`);
+    assert.ok(machine.closed, `seed ${seed}: the machine is not closed`);
     assert.equal(machine.awaited, 0);
     assert.equal(machine.leases.size + machine.acquires.size + machine.releases.size + machine.extensions.size, 0);
   }
@@ -91,6 +91,6 @@ test('random schedules with faults', () => {
   assert.ok(granted > 20 * seeds.length, `${granted} grants in ${seeds.length} schedules`);
 });
 
-test('without faults nothing is lost', () => {
+test('without faults no lock is lost', () => {
   for (const seed of seeds.slice(0, 20)) assert.equal(schedule(seed, { faults: false }).losses, 0, `seed ${seed}`);
 });

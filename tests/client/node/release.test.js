@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { Harness } from './harness.js';
 
-test('trust ends before the release is sent, whatever its answer', () => {
+test('trust ends before the release is sent, regardless of its answer', () => {
   const world = new Harness();
   const { lease } = world.hold();
   const call = world.release(lease);
@@ -53,7 +53,7 @@ test('a second release does nothing and succeeds', () => {
   world.expect('release');
 });
 
-test('the caller of a release waits at most 2 s; the release goes on until the lock would have expired', () => {
+test('the caller of a release waits at most 2 s; the release continues until the lock would have expired', () => {
   const world = new Harness();
   const { lease } = world.hold('k', { ttl: 30_000 });
   world.breakStream();
@@ -74,7 +74,7 @@ test('the caller of a release waits at most 2 s; the release goes on until the l
   assert.equal(world.session, undefined);
 });
 
-test('a release is given up once the lock has expired anyway', () => {
+test('a release is abandoned once the lock has expired', () => {
   const world = new Harness();
   const { lease } = world.hold('k', { ttl: 30_000 });
   world.breakStream();
@@ -86,7 +86,7 @@ test('a release is given up once the lock has expired anyway', () => {
   assert.equal(world.session, undefined);
 });
 
-test('a release while the lock is being adopted follows the adoption', () => {
+test('a release during the adoption of the lock is sent after the adoption', () => {
   const world = new Harness();
   const { lease } = world.hold();
   world.breakStream();
@@ -169,7 +169,7 @@ test('an extension ends when its lock is released or lost', () => {
   assert.equal(world.extend(second.lease).error.reason, 'LOCK_NOT_HELD');
 });
 
-test('close ends trust and waiting at once, and releases everything by one operation', () => {
+test('close ends trust and waits at once, and releases everything with one operation', () => {
   const world = new Harness();
   const held = [world.hold('a'), world.hold('b')];
   const waiting = world.acquire('c');
@@ -191,7 +191,7 @@ test('close ends trust and waiting at once, and releases everything by one opera
   assert.equal(world.session, undefined);
 });
 
-test('close without anything to release is done at once', () => {
+test('close with nothing to release completes at once', () => {
   const world = new Harness();
   assert.ok(world.close().done);
   assert.equal(world.opened.length, 0);
@@ -251,7 +251,7 @@ test('if the Session ends before close is answered, its locks are released one b
   }
 });
 
-test('the caller of close waits at most 2 s; the rest goes on in the background, and ends', () => {
+test('the caller of close waits at most 2 s; the rest continues in the background and ends', () => {
   const world = new Harness();
   world.hold('a', { ttl: 10_000 });
   world.breakStream();
@@ -265,7 +265,7 @@ test('the caller of close waits at most 2 s; the rest goes on in the background,
   assert.equal(world.session, undefined);
 });
 
-test('a release that is under way ends before close is sent', () => {
+test('a pending release completes before close is sent', () => {
   const world = new Harness();
   const { lease } = world.hold('a');
   world.hold('b');
@@ -279,7 +279,7 @@ test('a release that is under way ends before close is sent', () => {
   assert.ok(call.done);
 });
 
-test('many cycles leave nothing behind in the client', () => {
+test('many cycles leave no state in the client', () => {
   const world = new Harness();
   world.hold('first');
   for (let i = 0; i < 500; i += 1) {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import test from 'node:test';
 import { Harness } from './harness.js';
 
-test('the first message carries the grace and a ping, and nothing else; the rest follows when that is answered', () => {
+test('the first message contains only the grace and a ping; the rest follows when it is answered', () => {
   const world = new Harness();
   assert.equal(world.session, undefined, 'no connection without need');
   world.acquire('a');
@@ -24,7 +24,7 @@ test('operations that are issued together share a message of at most 1,000', () 
   assert.equal(world.machine.take(), undefined);
 });
 
-test('ids are never used twice, not even in another Session', () => {
+test('ids are never reused, not even in another Session', () => {
   const world = new Harness();
   const ids = [];
   world.hold('first');
@@ -49,7 +49,7 @@ test('an answer with an unknown id is ignored and proves nothing', () => {
   assert.equal(lease.trustedUntil, trusted);
 });
 
-test('an endpoint that does not answer is given up in time for all others to be tried within half the grace', () => {
+test('an endpoint that does not answer is abandoned in time to try all others within half the grace', () => {
   for (const [endpoints, grace, time] of [[1, 5000, 2000], [2, 5000, 1250], [5, 5000, 500], [2, 100, 50]]) {
     const world = new Harness({ endpoints, grace });
     world.acquire();
@@ -61,7 +61,7 @@ test('an endpoint that does not answer is given up in time for all others to be 
   }
 });
 
-test('endpoints are tried in turn, without a pause at first, then with pauses of 50 ms up to 1 s', () => {
+test('endpoints are tried in turn, first without a pause, then with pauses from 50 ms to 1 s', () => {
   const world = new Harness({ endpoints: 3 });
   world.acquire();
   const times = [];
@@ -76,7 +76,7 @@ test('endpoints are tried in turn, without a pause at first, then with pauses of
   assert.deepEqual(pauses, [0, 0, 50, 100, 200, 400, 800, 1000, 1000]);
 });
 
-test('a Session that lasted is a success: the next endpoint is tried at once', () => {
+test('after a Session that lasted, the next endpoint is tried at once', () => {
   const world = new Harness({ endpoints: 1 });
   world.hold();
   world.pass(5000, { daemon: true });
@@ -84,7 +84,7 @@ test('a Session that lasted is a success: the next endpoint is tried at once', (
   assert.equal(world.opened.length, 2);
 });
 
-test('a daemon that always drains is not asked without a pause', () => {
+test('a daemon that always drains is not retried without a pause', () => {
   const world = new Harness({ endpoints: 1 });
   world.hold();
   for (let i = 0; i < 5; i += 1) {
@@ -113,7 +113,7 @@ test('a ping is sent when a quarter of the grace has passed since the last answe
   world.expect('ping');
 });
 
-test('a ping is sent even if the client sends all the time and nothing is answered', () => {
+test('a ping is sent even if the client keeps sending and nothing is answered', () => {
   const world = new Harness();
   world.hold();
   for (let i = 0; i < 13; i += 1) {
@@ -123,7 +123,7 @@ test('a ping is sent even if the client sends all the time and nothing is answer
   assert.ok(world.take().some(({ ping }) => ping));
 });
 
-test('a daemon is silent if a ping is not answered within a third of the grace, and at most 2 s', () => {
+test('a daemon is silent if a ping is not answered within a third of the grace and at most 2 s', () => {
   for (const [grace, limit] of [[3000, 1000], [5000, 5000 / 3], [60_000, 2000]]) {
     const world = new Harness({ grace });
     world.hold();
@@ -140,7 +140,7 @@ test('a daemon is silent if a ping is not answered within a third of the grace, 
   }
 });
 
-test('a client that was held up waits once more for the answer to a ping, but only once', () => {
+test('a stalled client waits once more for the answer to a ping, but only once', () => {
   const world = new Harness({ grace: 60_000 });
   world.hold();
   world.pass(15_001);
@@ -158,7 +158,7 @@ test('a client that was held up waits once more for the answer to a ping, but on
   world.answer(ping, {}, first);
 });
 
-test('an answer that was waiting while the client was held up keeps the Session', () => {
+test('an unread answer keeps the Session of a stalled client', () => {
   const world = new Harness({ grace: 60_000 });
   world.hold();
   world.pass(15_001);
@@ -171,7 +171,7 @@ test('an answer that was waiting while the client was held up keeps the Session'
   assert.equal(world.session, first);
 });
 
-test('DRAINING moves the client at once, as an event and as the reason of a result', () => {
+test('DRAINING moves the client at once, both as an event and as the reason of a result', () => {
   for (const how of ['event', 'result']) {
     const world = new Harness();
     const { lease } = world.hold();
@@ -191,7 +191,7 @@ test('DRAINING moves the client at once, as an event and as the reason of a resu
   }
 });
 
-test('what arrives in the message with DRAINING still counts, and nothing after it', () => {
+test('answers in the message with DRAINING count, later ones do not', () => {
   const world = new Harness();
   world.hold();
   const second = world.acquire('b');
@@ -205,7 +205,7 @@ test('what arrives in the message with DRAINING still counts, and nothing after 
   assert.ok(!third.done);
 });
 
-test('several drainings in a row lose nothing', () => {
+test('several drains in a row lose no lock', () => {
   const world = new Harness({ endpoints: 3 });
   const calls = [world.hold('a'), world.hold('b'), world.hold('c')];
   const sequences = [];
@@ -230,7 +230,7 @@ test('several drainings in a row lose nothing', () => {
   assert.equal(new Set(sequences).size, 12, 'each lock has its own, from 2 to 13');
 });
 
-test('a Session that nobody needs is ended after a while, and its connection is kept', () => {
+test('an unused Session is ended after a while, and its connection is kept', () => {
   const world = new Harness();
   const { lease } = world.hold();
   world.release(lease);

@@ -80,7 +80,7 @@ const daemons = async (count, body) => {
   }
 };
 
-test('what is sent, and what is made of the answers', () => daemons(1, async (daemon) => {
+test('operations are sent and answers are decoded correctly', () => daemons(1, async (daemon) => {
   const client = new Client(daemon.endpoint, { grace: 1500 });
   const lock = await client.acquire('reports', { ttl: 12_345.5, owner: 'me' });
   assert.deepEqual(daemon.received[0].disconnectGrace, { seconds: '1', nanos: 500_000_000 });
@@ -102,7 +102,7 @@ test('what is sent, and what is made of the answers', () => daemons(1, async (da
   await client.close();
 }));
 
-test('events: an extension raises the fencing token, LOST aborts the signal', () => daemons(1, async (daemon) => {
+test('an extension event raises the fencing token, and LOST aborts the signal', () => daemons(1, async (daemon) => {
   const client = new Client(daemon.endpoint);
   const lock = await client.acquire('k');
   const send = (event) => daemon.calls[0].write({ events: [{ key: 'k', ...event }], clock: duration(performance.now()) });
@@ -135,7 +135,7 @@ test('a move adopts with a sequence above the fencing token', () => daemons(2, a
   assert.ok(second.operations.some(({ close }) => close));
 }));
 
-test('a stream that is refused for good fails the acquire with the reason', async () => {
+test('a stream that is permanently refused fails the acquire with the reason', async () => {
   await daemons(1, async (daemon) => {
     for (const reason of ['UNAUTHENTICATED', 'PERMISSION_DENIED', 'INVALID_ARGUMENT']) {
       daemon.refuse = grpc.status[reason];
@@ -156,7 +156,7 @@ test('the bearer token is sent; a token function that throws fails the acquire',
   await broken.close();
 }));
 
-test('a bad call fails alone, before anything is sent', () => daemons(1, async (daemon) => {
+test('an invalid call fails alone, before anything is sent', () => daemons(1, async (daemon) => {
   const client = new Client(daemon.endpoint);
   const lock = await client.acquire('k');
   const sent = daemon.operations.length;
@@ -223,7 +223,7 @@ const run = async (script) => {
   return { code, output };
 };
 
-test('the process ends soon after the last release, without close; a wait keeps it alive', () => daemons(1, async (daemon) => {
+test('the process exits soon after the last release, even without close; a pending wait keeps it running', () => daemons(1, async (daemon) => {
   const start = `import { Client } from ${JSON.stringify(pathToFileURL(`${CLIENT}/index.js`))};`;
   const released = await run(`${start} const client = new Client('${daemon.endpoint}');
     await (await client.acquire('k')).release(); console.log('done');`);

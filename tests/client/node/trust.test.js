@@ -3,7 +3,7 @@ import test from 'node:test';
 import { Anchor, allowance } from '../../../client/node/trust.js';
 import { randomFrom } from './world.js';
 
-test('the allowance is 1 % of the grace and 2 ms', () => {
+test('the allowance is 1 % of the grace plus 2 ms', () => {
   assert.equal(allowance(5000), 52);
   assert.equal(allowance(100), 3);
 });
@@ -12,7 +12,7 @@ test('without an answer no validity can be used', () => {
   assert.equal(new Anchor().madeAt(12_345) + 1e12, -Infinity);
 });
 
-test('a message is dated by the sending of an answered operation, less the drift', () => {
+test('a message is dated by the send time of an answered operation, minus the drift', () => {
   const anchor = new Anchor();
   anchor.observe(1000, 50_000);
   assert.equal(anchor.madeAt(50_000), 1000);
@@ -29,7 +29,7 @@ test('a slow answer does not replace a better bound, a fast one does', () => {
   assert.equal(anchor.madeAt(50_900), 1891);
 });
 
-test('the bound is never later than the truth, for any delays and for rates within 1 %', () => {
+test('the bound is never later than the truth for any delays and for rates within 1 %', () => {
   for (let seed = 1; seed <= 2000; seed += 1) {
     const random = randomFrom(seed);
     // The rates of both clocks differ by at most 1 % of the faster one.
@@ -53,7 +53,7 @@ test('the bound is never later than the truth, for any delays and for rates with
   }
 });
 
-test('the bound stays close to the truth while answers come fast', () => {
+test('the bound stays close to the truth while answers arrive quickly', () => {
   const anchor = new Anchor();
   for (let time = 0; time < 3_600_000; time += 1250) {
     anchor.observe(time, time + 1);

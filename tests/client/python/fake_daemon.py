@@ -1,4 +1,4 @@
-"""A daemon without nodes that misbehaves as a test requests."""
+"""A daemon without nodes that misbehaves as the test requests."""
 
 import concurrent.futures
 import queue

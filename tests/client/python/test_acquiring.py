@@ -107,7 +107,7 @@ class Acquiring(unittest.TestCase):
         world.answer(failed(operation, "DRAINING"))
         self.assertEqual("b", world.session.endpoint)
         world.connect()
-        [again] = world.message()  # it was answered, so there is nothing to release
+        [again] = world.message()  # the first one was answered, so there is nothing to release
         self.assertNotEqual(operation.acquire.token, again.acquire.token)
         self.assertFalse(call.over)
 

@@ -291,7 +291,7 @@ class Blocks(Streams):
                 async with client.lock("k", ttl=10) as lock:
                     self.lose_now(client, lock)
                     1 / 0
-            await asyncio.sleep(0.01)  # the cancellation has left nothing behind
+            await asyncio.sleep(0.01)  # the cancellation has no further effect
 
         self.aio(body)
 

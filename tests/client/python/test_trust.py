@@ -198,7 +198,7 @@ class Loss(unittest.TestCase):
         self.assertEqual(["release"], kinds(world.message()))
 
     def test_a_lost_lock_is_released_once_its_trust_has_ended(self):
-        """The daemon does not know of the loss and would keep the lock for as long as the Session lives."""
+        """The daemon does not know of the loss and would extend the lock for as long as the Session exists."""
         world = World(grace=GRACE)
         lease = world.lock(ttl=2, margin=0.3)
         end = lease.trusted_until

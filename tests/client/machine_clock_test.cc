@@ -67,7 +67,7 @@ TEST(SessionTrust, NeverDecreasesAndNeedsAnAnswer) {
   EXPECT_EQ(trust.Until(), TimePoint(milliseconds(104'948)));
 }
 
-// One daemon that keeps its promise exactly and not a moment longer, on a clock with its own rate,
+// A daemon that keeps the lock exactly as long as it has promised, on a clock with its own rate,
 // and a client whose messages take random times in both directions. The daemon releases the lock
 // `grace` after the last message that it has read, and the nodes let it expire one TTL after the
 // last extension. Until then the client may trust the lock.

@@ -47,13 +47,13 @@ async function checkKubernetes(path) {
     const name = `${path}: ${object.kind} ${object.metadata?.name ?? ""}`;
     if (object.kind === "Kustomization") {
       for (const resource of object.resources) {
-        if (!existsSync(join(dirname(path), resource))) fail(name, `no such resource: ${resource}`);
+        if (!existsSync(join(dirname(path), resource))) fail(name, `the resource ${resource} does not exist`);
       }
       continue;
     }
     const Model = await modelOf(object.apiVersion, object.kind);
     if (Model === undefined) {
-      fail(name, `${object.apiVersion} has no ${object.kind}`);
+      fail(name, `${object.apiVersion} has no kind ${object.kind}`);
       continue;
     }
     try {
@@ -109,8 +109,8 @@ for (const path of filesUnder(root)) {
 for (const path of process.argv.slice(3)) {
   const before = objects.length;
   await checkKubernetes(path);
-  if (objects.length === before) fail(path, "renders to nothing");
+  if (objects.length === before) fail(path, "renders no objects");
 }
 checkSelectors();
-console.log(`${files} files, ${objects.length} Kubernetes objects, ${faults} faults`);
+console.log(`${files} files, ${objects.length} Kubernetes objects, ${faults} errors`);
 process.exit(faults === 0 ? 0 : 1);

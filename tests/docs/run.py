@@ -100,21 +100,21 @@ def run_background(world, text):
                                    env=dict(world.environment, REDLOCKD_LISTEN=address),
                                    stdout=output, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
                                    start_new_session=True)
-        begun, said = time.monotonic(), ""
-        while started.poll() is None and time.monotonic() - begun < 300:
+        start, printed = time.monotonic(), ""
+        while started.poll() is None and time.monotonic() - start < 300:
             output.seek(0)
-            said = output.read()
-            if "Ctrl-C ends it" in said or ("deploy/run" not in text and time.monotonic() - begun > 3):
+            printed = output.read()
+            if "Ctrl-C ends it" in printed or ("deploy/run" not in text and time.monotonic() - start > 3):
                 break
             time.sleep(0.1)
-        alive = started.poll() is None
-        if alive:
+        running = started.poll() is None
+        if running:
             os.killpg(started.pid, signal.SIGINT)
             started.wait(30)
         else:
             output.seek(0)
             print(output.read())
-        return alive
+        return running
 
 
 def run_toml(world, text):

@@ -296,7 +296,7 @@ class CrashTest : public SessionTest {
   void SetUp() override { StartDaemon({"--node-timeout", "2s"}); }
 
   // The nodes read the request only after the client has died.
-  void DieWhileUnderWay(const v1::SessionRequest& request) {
+  void DieDuring(const v1::SessionRequest& request) {
     for (const auto& node : nodes) node->Pause();
     session.stream->Write(request);
     std::this_thread::sleep_for(milliseconds(100));  // until the request is under way
@@ -322,7 +322,7 @@ TEST_F(CrashTest, AClientThatDiesDuringAnAcquireLeavesNoLock) {
   Open(session);
   v1::SessionRequest request = WithGrace(milliseconds(500));
   AddAcquire(request, 1, "key", seconds(30));
-  DieWhileUnderWay(request);
+  DieDuring(request);
   ExpectFreeLongBeforeTheTtl();
 }
 
@@ -335,7 +335,7 @@ TEST_F(CrashTest, AClientThatDiesDuringAnExtensionLeavesNoLock) {
   operation.mutable_extend()->set_key(lease.key());
   operation.mutable_extend()->set_token(lease.token());
   Set(operation.mutable_extend()->mutable_ttl(), seconds(60));
-  DieWhileUnderWay(request);
+  DieDuring(request);
   ExpectFreeLongBeforeTheTtl();
 }
 
@@ -343,7 +343,7 @@ TEST_F(CrashTest, AClientThatDiesDuringAReleaseLeavesNoLock) {
   Open(session);
   v1::SessionRequest request;
   AddRelease(request, 2, Acquired(seconds(30)));
-  DieWhileUnderWay(request);
+  DieDuring(request);
   ExpectFreeLongBeforeTheTtl();
 }
 

@@ -35,15 +35,15 @@ def has_packet_filter():
     return subprocess.run(["iptables", "-L"], capture_output=True, check=False).returncode == 0
 
 
-def trouble(faults, chance, seconds):
+def inject_faults(faults, chance, seconds):
     """Begins random faults and undoes each when its time has passed."""
     end = now() + seconds
     pending = []  # (when, number, undo)
     number = 0
     while now() < end or pending:
-        if now() < end and (begun := faults.begin()) is not None:
+        if now() < end and (fault := faults.begin()) is not None:
             number += 1
-            heapq.heappush(pending, (now() + begun[0], number, begun[1]))
+            heapq.heappush(pending, (now() + fault[0], number, fault[1]))
         pause = now() + chance.uniform(0.1, 1.5)
         while pending and (pending[0][0] <= pause or now() >= end):
             when, _, undo = heapq.heappop(pending)
@@ -90,7 +90,7 @@ def run(options):
     faults = Faults(cluster, chance, packet_filter)
     try:
         time.sleep(3)
-        trouble(faults, chance, options.seconds)
+        inject_faults(faults, chance, options.seconds)
         time.sleep(QUIET)
         wrong = ended_by_themselves(cluster)
         for worker in cluster.workers:

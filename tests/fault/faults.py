@@ -41,11 +41,11 @@ class Faults(NetworkFaults):
     def begin(self):
         """Returns (duration, undo), or None if this fault is not possible now."""
         kind = self.random.choice(self.kinds())
-        begun = kind()
-        if begun is not None:
+        fault = kind()
+        if fault is not None:
             name = kind.__name__.replace("_", " ")
             self.counts[name] = self.counts.get(name, 0) + 1
-        return begun
+        return fault
 
     def pick(self, what, count):
         """Picks one that no other fault affects."""

@@ -36,7 +36,8 @@ void Client::Acquire() {
     command.deadline = world_.now() + world_.Between(microseconds(100), milliseconds(400));
   }
   if (world_.Chance(0.4)) {
-    // Its own token, mostly the same again, so that repetitions meet what earlier ones left behind.
+    // The client's own token, mostly the same one, so that an acquisition meets what earlier ones
+    // left behind.
     if (world_.Chance(0.3)) ++tokens_;
     command.token = OwnerToken(name_ + "-" + std::to_string(tokens_));
     command.extend_if_held = world_.Chance(0.8);

@@ -40,7 +40,7 @@ class ClientProcess {
   client::CallId Release(const client::LeaseRef& lease);
   void Close();
 
-  // How a call ended: with a lease or an error. Neither is set: the call is done.
+  // The result of a call: a lease, an error, or neither if the call succeeded without a lease.
   struct Outcome {
     client::LeaseRef lease;
     std::optional<client::Error> error;

@@ -83,7 +83,7 @@ class User {
   }
 
  private:
-  // Runs in the process if it is still alive.
+  // Runs in the process if it still exists.
   void Later(Duration most, std::function<void()> what) {
     if (world_.now() >= end_) return;
     world_.Do(world_.Between({}, most), [this, what = std::move(what), turn = ++turn_] {

@@ -278,7 +278,7 @@ TEST_F(Guard, OneEmptyNodeOfThreeIsNotANewNodeSet) {
   EXPECT_FALSE(cluster->shard(1).guard()->decided());
 }
 
-// Neither are two nodes if one of them is no longer reachable and may have been marked since.
+// Nor are two nodes a new set if one of them is no longer reachable and may have been marked since.
 TEST_F(Guard, AnUnreachableNodeDoesNotCountTowardsANewNodeSet) {
   SetUpGuarded(GuardMode::kOn, 2);
   cluster->link(1, 1).Break(true);

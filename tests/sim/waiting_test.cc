@@ -292,8 +292,8 @@ TEST_F(Waiting, TheLimitPerKeyRefusesFurtherWaiters) {
   waiter->operation->Cancel(Reason::kCancelled);
 }
 
-// Whatever refuses an acquisition: `done` is called once, and never inside the call that started
-// it.
+// For every reason of a refusal, `done` is called once, and never inside the call that started the
+// acquisition.
 TEST_F(Waiting, ARefusalIsReportedAfterTheCallReturns) {
   ClusterOptions options;
   options.lock.max_waiters_per_key = 1;

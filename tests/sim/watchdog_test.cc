@@ -335,7 +335,7 @@ TEST_F(Holding, MovesToAnotherDaemonWithoutAGap) {
   EndLease(cluster->shard(0), *watchdog);
 }
 
-// A connection broke and the client came back through another daemon before the first daemon
+// The client's connection broke, and the client moved to another daemon before the first daemon
 // noticed.
 TEST_F(Holding, ALateEndDoesNotReleaseWhatAnotherDaemonAdopted) {
   ClusterOptions options;
@@ -365,7 +365,7 @@ TEST_F(Holding, ALateEndDoesNotReleaseWhatAnotherDaemonAdopted) {
   EXPECT_EQ(Holders("k"), NoHolders());
 }
 
-// A lease that is kept by other means than a stream does not end with the stream.
+// A lease that a watchdog of another daemon extends does not end with the stream.
 TEST_F(Holding, ItsEndDoesNotReleaseWhatIsWatchedElsewhere) {
   ClusterOptions options;
   options.daemons = 2;

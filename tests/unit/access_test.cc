@@ -59,7 +59,7 @@ TEST(Matches, AStarMatchesAnyText) {
   EXPECT_FALSE(Matches("ab", "a"));
   EXPECT_TRUE(Matches("a?c", "a?c"));
   EXPECT_FALSE(Matches("a?c", "abc"));
-  // Would take forever if the matcher tried every star again.
+  // Would take forever if the matcher backtracked to every star.
   EXPECT_FALSE(Matches("*a*a*a*a*a*a*a*a*b", std::string(500, 'a')));
 }
 

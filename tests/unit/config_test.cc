@@ -142,7 +142,7 @@ TEST_F(CommandLine, HelpAndVersionPrintText) {
   EXPECT_CONTAINS(output, "redlockd ");
 }
 
-TEST(NodeUri, Forms) {
+TEST(NodeUri, AcceptsEveryForm) {
   redis::Endpoint endpoint = ParseNodeUri("redis://us%40er:p%3Ass@example.org:7000/5");
   EXPECT_EQ(endpoint.kind, redis::Endpoint::Kind::kTcp);
   EXPECT_EQ(endpoint.user, "us@er");

@@ -96,7 +96,7 @@ TEST(Requests, TtlIsTruncatedToMilliseconds) {
   EXPECT_EQ(Accepted<AcquireCommand>(request).ttl, seconds(1));
 }
 
-TEST(Requests, Key) {
+TEST(Requests, KeyIsValidated) {
   v1::AcquireRequest request = GoodAcquire();
   request.set_key("");
   EXPECT_EQ(Faults(request), "key: must not be empty\n");
@@ -108,7 +108,7 @@ TEST(Requests, Key) {
   EXPECT_EQ(Faults(request), "key: keys beginning with \"redlockd:\" are reserved\n");
 }
 
-TEST(Requests, Ttl) {
+TEST(Requests, TtlIsValidated) {
   v1::AcquireRequest request = GoodAcquire();
   request.clear_ttl();
   EXPECT_EQ(Faults(request), "ttl: must be set and must be from 10 ms to 300 s\n");
@@ -130,7 +130,7 @@ TEST(Requests, Ttl) {
             "ttl: must be from 10 ms to 300 s\n");
 }
 
-TEST(Requests, Token) {
+TEST(Requests, TokenIsValidated) {
   v1::AcquireRequest request = GoodAcquire();
   request.set_token("");
   EXPECT_EQ(Faults(request), "token: must not be empty\n");
@@ -151,13 +151,13 @@ TEST(Requests, ExtendIfHeldNeedsAToken) {
   EXPECT_TRUE(Accepted<AcquireCommand>(request).extend_if_held);
 }
 
-TEST(Requests, Owner) {
+TEST(Requests, OwnerIsValidated) {
   v1::AcquireRequest request = GoodAcquire();
   request.set_owner(std::string(129, 'o'));
   EXPECT_EQ(Faults(request), "owner: must be at most 128 bytes, has 129\n");
 }
 
-TEST(Requests, Retry) {
+TEST(Requests, RetryPolicyIsValidated) {
   v1::ExtendRequest request = GoodExtend();
   request.mutable_retry()->set_max_retries(-2);
   Set(request.mutable_retry()->mutable_min_delay(), -1);
@@ -177,7 +177,7 @@ TEST(Requests, AllViolationsAreReportedTogether) {
             "ttl: must be set and must be from 10 ms to 300 s\n");
 }
 
-TEST(Requests, WatchItems) {
+TEST(Requests, WatchItemsAreValidated) {
   EXPECT_EQ(Faults(v1::WatchRequest()), "items: must not be empty\n");
   v1::WatchRequest request = GoodWatch();
   v1::WatchItem& second = *request.add_items();
@@ -192,7 +192,7 @@ TEST(Requests, WatchItems) {
   EXPECT_EQ(Faults(request), "items: must have at most 3 entries, has 4\n");
 }
 
-TEST(Requests, WatchLifetimeAndInterval) {
+TEST(Requests, WatchLifetimeAndIntervalAreValidated) {
   v1::WatchRequest request = GoodWatch();
   Set(request.mutable_max_lifetime(), 0);
   Set(request.mutable_items(0)->mutable_interval(), 0);

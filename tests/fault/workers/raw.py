@@ -222,14 +222,14 @@ class Worker:
             self.release(lease)
 
     def write(self, lease):
-        begun = now()
+        start = now()
         accepted = self.storage.write(lease.key, lease.fencing_token)
         self.record(
             "written" if accepted else "refused",
             key=lease.key,
             token=lease.token,
             fence=lease.fencing_token,
-            sent=begun,
+            sent=start,
             received=now(),
         )
 

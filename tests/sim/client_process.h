@@ -46,12 +46,12 @@ class ClientProcess {
     std::optional<client::Error> error;
   };
   using OnOutcome = std::function<void(client::CallId call, const Outcome& outcome)>;
-  void OnDone(OnOutcome on_outcome) { on_outcome_ = std::move(on_outcome); }
+  void SetOnOutcome(OnOutcome on_outcome) { on_outcome_ = std::move(on_outcome); }
   using OnLost = std::function<void(const client::LeaseRef& lease)>;
-  void TellLost(OnLost on_lost) { on_lost_ = std::move(on_lost); }
+  void SetOnLost(OnLost on_lost) { on_lost_ = std::move(on_lost); }
 
   void Suspend() { scheduler_->Suspend(); }
-  void GoOn() { scheduler_->GoOn(); }
+  void Continue() { scheduler_->Continue(); }
   // Ends the process at once; it sends nothing more.
   void Kill();
 

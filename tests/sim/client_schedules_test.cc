@@ -66,13 +66,13 @@ class User {
         keys_(keys),
         least_ttl_(least_ttl),
         end_(end) {
-    process_.OnDone([this](client::CallId call, const ClientProcess::Outcome& outcome) {
+    process_.SetOnOutcome([this](client::CallId call, const ClientProcess::Outcome& outcome) {
       OnOutcome(call, outcome);
     });
-    process_.TellLost([this](const client::LeaseRef& lease) {
+    process_.SetOnLost([this](const client::LeaseRef& lease) {
       if (lease != lease_) return;
-      ++tokens_;  // the lock may still be trusted for a moment, and its release is not answered to
-                  // us
+      // Trust may last a little longer, and the result of the release is not reported.
+      ++tokens_;
       Later(milliseconds(20), [this] { Next(); });
     });
   }
@@ -167,7 +167,7 @@ class Trouble {
       kinds_.emplace_back([this] { NodeStops(); });
     }
     if (mix.processes) {
-      kinds_.emplace_back([this] { fleet_.Kill(AnyDaemon(), AWhile()); });
+      kinds_.emplace_back([this] { fleet_.Kill(AnyDaemon(), RandomDuration()); });
       kinds_.emplace_back([this] { SuspendDaemon(); });
       kinds_.emplace_back([this] { SuspendClient(); });
       kinds_.emplace_back([this] { cluster_.StepWallClock(AnyDaemon()); });
@@ -191,38 +191,40 @@ class Trouble {
   }
 
  private:
-  [[nodiscard]] Duration AWhile() { return world_.Between(milliseconds(1), milliseconds(900)); }
+  [[nodiscard]] Duration RandomDuration() {
+    return world_.Between(milliseconds(1), milliseconds(900));
+  }
   [[nodiscard]] std::size_t AnyDaemon() { return world_.Below(cluster_.daemons()); }
   void Drain(std::size_t daemon) {
     std::size_t others = 0;
     for (std::size_t d = 0; d < cluster_.daemons(); ++d) {
       if (d != daemon && fleet_.Serves(d)) ++others;
     }
-    if (others > 0 || !mix_.one_stays) fleet_.Drain(daemon, AWhile(), AWhile());
+    if (others > 0 || !mix_.one_stays) fleet_.Drain(daemon, RandomDuration(), RandomDuration());
   }
   void NodeDown() {
     const std::size_t node = world_.Below(cluster_.nodes());
     cluster_.Down(node);
-    world_.Do(AWhile(), [this, node] { cluster_.Up(node); });
+    world_.Do(RandomDuration(), [this, node] { cluster_.Up(node); });
   }
   void NodeStops() {
     const std::size_t node = world_.Below(cluster_.nodes());
     cluster_.Pause(node);
-    world_.Do(AWhile(), [this, node] { cluster_.Resume(node); });
+    world_.Do(RandomDuration(), [this, node] { cluster_.Resume(node); });
   }
   void SuspendDaemon() {
     const std::size_t daemon = AnyDaemon();
     if (!cluster_.is_up(daemon)) return;
     const int process = fleet_.process(daemon);
     cluster_.Suspend(daemon);
-    world_.Do(AWhile(), [this, daemon, process] {
-      if (fleet_.process(daemon) == process) cluster_.GoOn(daemon);
+    world_.Do(RandomDuration(), [this, daemon, process] {
+      if (fleet_.process(daemon) == process) cluster_.Continue(daemon);
     });
   }
   void SuspendClient() {
     ClientProcess& client = *clients_[world_.Below(clients_.size())];
     client.Suspend();
-    world_.Do(AWhile(), [&client] { client.GoOn(); });
+    world_.Do(RandomDuration(), [&client] { client.Continue(); });
   }
   void Break() {
     fleet_.ForEachLink([this](SessionLink& link) {
@@ -290,7 +292,7 @@ Run Schedule(std::uint64_t seed, const std::function<Mix(World&)>& make_mix) {
   }
   // Some clients close in an orderly way, others do not.
   for (const auto& client : clients) {
-    client->GoOn();
+    client->Continue();
     world.Chance(0.5) ? client->Close() : client->Kill();
   }
   world.RunUntil(end + kQuiet);

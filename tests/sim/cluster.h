@@ -67,7 +67,7 @@ class Cluster {
   }
   // Suspends the daemon, as SIGSTOP does, until it is resumed.
   void Suspend(std::size_t daemon) { daemons_[daemon].scheduler->Suspend(); }
-  void GoOn(std::size_t daemon) { daemons_[daemon].scheduler->GoOn(); }
+  void Continue(std::size_t daemon) { daemons_[daemon].scheduler->Continue(); }
   // Its wall clock jumps to a random value within most_wall_skew.
   void StepWallClock(std::size_t daemon);
   [[nodiscard]] bool suspended(std::size_t daemon) const {

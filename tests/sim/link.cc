@@ -78,7 +78,7 @@ void Link::LogIn() {
 void Link::AnswerLogIn(std::uint64_t connection, MonotonicTime asked) {
   if (connection != connection_ || loses_requests_ || loses_replies_) return;
   if (paused_) {
-    held_up_.emplace_back([this, connection, asked] { AnswerLogIn(connection, asked); });
+    paused_work_.emplace_back([this, connection, asked] { AnswerLogIn(connection, asked); });
     return;
   }
   NodeFacts facts = server_.Facts();
@@ -187,7 +187,7 @@ void Link::Send(Work work, std::shared_ptr<ReplySink> sink, bool of_guard) {
 void Link::Deliver(Work work, const std::shared_ptr<Call>& call) {
   if (loses_requests_ || call->run != server_.run()) return;
   if (paused_) {
-    held_up_.emplace_back([this, work = std::move(work), call] { Deliver(work, call); });
+    paused_work_.emplace_back([this, work = std::move(work), call] { Deliver(work, call); });
     return;
   }
   // The node may or may not have had the request of a broken connection in its buffer.
@@ -248,7 +248,7 @@ void Link::Break(bool down) {
 
 void Link::Resume() {
   paused_ = false;
-  for (const auto& deliver : std::exchange(held_up_, {})) deliver();
+  for (const auto& deliver : std::exchange(paused_work_, {})) deliver();
 }
 
 }  // namespace redlock::sim

@@ -109,7 +109,7 @@ class Link final : public Node {
   MonotonicTime last_request_;
   MonotonicTime last_reply_;
   std::list<std::shared_ptr<Call>> calls_;
-  std::list<std::function<void()>> held_up_;  // while paused
+  std::list<std::function<void()>> paused_work_;  // while paused
   // The connection that listens. Announcements under way on an earlier connection are dropped.
   AnnouncementSink* announcements_ = nullptr;
   std::set<std::string> subscribed_;

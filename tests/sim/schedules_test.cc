@@ -70,23 +70,25 @@ class Trouble {
   }
 
  private:
-  [[nodiscard]] Duration AWhile() { return world_.Between(milliseconds(1), milliseconds(700)); }
+  [[nodiscard]] Duration RandomDuration() {
+    return world_.Between(milliseconds(1), milliseconds(700));
+  }
   void Down(std::size_t node) {
     cluster_.Down(node);
-    world_.Do(AWhile(), [this, node] { cluster_.Up(node); });
+    world_.Do(RandomDuration(), [this, node] { cluster_.Up(node); });
   }
   void Pause(std::size_t node) {
     cluster_.Pause(node);
-    world_.Do(AWhile(), [this, node] { cluster_.Resume(node); });
+    world_.Do(RandomDuration(), [this, node] { cluster_.Resume(node); });
   }
   void Cut(std::size_t node) {
     cluster_.Cut(world_.Below(cluster_.daemons()), node,
                  world_.Chance(0.5) ? Link::Direction::kRequests : Link::Direction::kReplies);
-    world_.Do(AWhile(), [this, node] { cluster_.Up(node); });
+    world_.Do(RandomDuration(), [this, node] { cluster_.Up(node); });
   }
   void Suspend(std::size_t daemon) {
     cluster_.Suspend(daemon);
-    world_.Do(AWhile(), [this, daemon] { cluster_.GoOn(daemon); });
+    world_.Do(RandomDuration(), [this, daemon] { cluster_.Continue(daemon); });
   }
   // By FLUSHALL or a restart; sometimes on several nodes at about the same time.
   void LoseData(std::size_t node) {
@@ -128,7 +130,7 @@ class Trouble {
     }
     const double rate = server.rate();
     server.SetRate(world_.Chance(0.5) ? 1.0 + world_.Fraction() : 1.0 - world_.Fraction() / 2);
-    world_.Do(AWhile(), [&server, rate] { server.SetRate(rate); });
+    world_.Do(RandomDuration(), [&server, rate] { server.SetRate(rate); });
   }
 
   World& world_;

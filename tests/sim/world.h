@@ -100,7 +100,7 @@ class WorldScheduler final : public Scheduler {
   void SetWallSkew(Duration skew) { wall_skew_ = skew; }
   void Suspend() { suspended_ = true; }
   // Runs the timers that are due and the work that arrived meanwhile, in random order.
-  void GoOn() {
+  void Continue() {
     if (stopped_ || !std::exchange(suspended_, false)) return;
     if (world_.Chance(0.5)) FireDue();
     for (const auto& work : std::exchange(held_up_, {})) work();

@@ -20,7 +20,7 @@ CHANNELS = 10
 
 
 def wake_ups(pid):
-    """Wake-ups of all threads. Each voluntary context switch is a sleep, and thus a wake-up."""
+    """Returns the wake-ups of all threads. Each voluntary context switch is a sleep, and thus a wake-up."""
     threads = subprocess.run(["sh", "-c", f"cat /proc/{pid}/task/*/status"], capture_output=True,
                              text=True, check=True).stdout
     return sum(int(line.split()[1]) for line in threads.splitlines()
@@ -28,7 +28,7 @@ def wake_ups(pid):
 
 
 def start_to_serving():
-    """Milliseconds until the port is open, with the nodes up."""
+    """Returns the milliseconds until the port is open, with the nodes up."""
     nodes = Nodes()
     try:
         took = []
@@ -50,7 +50,7 @@ def start_to_serving():
 
 
 def stream_kib(open_stream):
-    """Resident memory per open stream. open_stream(channel, i) must return the stream's iterator."""
+    """Returns the resident memory per open stream. open_stream(channel, i) must return the stream's iterator."""
     with service("--max-streams", str(STREAMS + 1)) as (_, daemon, port):
         options = [("grpc.use_local_subchannel_pool", 1)]  # one connection each
         channels = [grpc.insecure_channel(f"127.0.0.1:{port}", options) for _ in range(CHANNELS)]

@@ -39,7 +39,7 @@ class Reader(threading.Thread):
 
 
 def cycle_ms(port):
-    """Median time of an acquire and a release of an uncontended key by unary calls."""
+    """Returns the median time of an acquire and a release of an uncontended key by unary calls."""
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = pb_grpc.LockServiceStub(channel)
         took = []

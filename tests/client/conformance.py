@@ -69,7 +69,7 @@ class Daemons:
                             process.send_signal(signal.SIGCONT)
 
     def holder(self):
-        """The daemon that keeps the client's lock alive."""
+        """Returns the daemon that extends the client's lock."""
         for port, process in zip(self.ports, self.processes):
             leases = subprocess.run(
                 [os.environ["REDLOCKCTL"], "--server", f"127.0.0.1:{port}", "leases"],

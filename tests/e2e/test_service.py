@@ -250,7 +250,7 @@ class ServiceTest(unittest.TestCase):
         self.assertEqual(ctl("release", "key", "--token", token)[0], 0)
 
     def metric(self, name, **labels):
-        """The sum of all series that have these labels."""
+        """Returns the sum of all series that have these labels."""
         wanted = [f'{label}="{value}"' for label, value in labels.items()]
         return sum(float(line.rsplit(" ", 1)[1]) for line in self.metrics().splitlines()
                    if line.split("{")[0].split(" ")[0] == name and all(w in line for w in wanted))

@@ -37,8 +37,8 @@ def of_calls(events, impaired, nodes, patience):
 
 
 def needless_losses(events, impaired, nodes, daemons):
-    """Losses before which the client could reach every daemon that it can have used, and each of these had a
-    quorum. They are not counted as violations, because a machine that is too busy for short TTLs can cause
+    """Returns losses before which the client could reach every daemon that it can have used, and each of
+    these had a quorum. They are not counted as violations, because a machine that is too busy for short TTLs can cause
     them too."""
     may_fail = nodes - (nodes // 2 + 1)
     found = []
@@ -58,7 +58,7 @@ def needless_losses(events, impaired, nodes, daemons):
 
 
 def down_times(impaired, worker, daemon, may_fail):
-    """The times at which this daemon could not reach a quorum, or this worker could not reach the daemon."""
+    """Returns the times at which this daemon had no quorum, or this worker could not reach the daemon."""
     changes = []
     for who, begin, end in impaired:
         if who in (f"daemon {daemon}", f"client {worker} {daemon}", f"worker {worker}"):

@@ -28,7 +28,7 @@ GONE = limits.GRACE + limits.MAX_TTL + 0.5
 
 
 def has_packet_filter():
-    """Whether iptables can be used: only in a separate network namespace (unshare -n), where its rules
+    """Returns whether iptables can be used: only in a separate network namespace (unshare -n), where its rules
     affect nothing else."""
     if os.environ.get("REDLOCK_FAULT_NETNS") != "own" or shutil.which("iptables") is None:
         return False
@@ -72,7 +72,7 @@ def ended_by_themselves(cluster):
 
 
 def worker_commands(count, languages):
-    """The workers' commands, from REDLOCK_FAULT_WORKERS, which has one line per language with its name and
+    """Returns the workers' commands from REDLOCK_FAULT_WORKERS, which has one line per language with its name and
     its command. The workers use the languages in rotation."""
     lines = [line.split(None, 1) for line in os.environ["REDLOCK_FAULT_WORKERS"].splitlines()]
     available = {name: shlex.split(command) for name, command in lines}

@@ -14,7 +14,7 @@ import json
 import limits
 
 LOST_GRACE = 0.5  # seconds that the signal of a loss may be late on a busy machine
-# After this long without a sign of life, nothing can hold a worker's own key any more. The worst case: the
+# After this long without a sign of life, nothing can still hold a worker's own key. In the worst case, the
 # worker was killed while its request was frozen, first by the network, then by the daemon; then the silence
 # rule and the TTL follow.
 KEPT = 1 + 2 * limits.LONGEST_FAULT + 2 + limits.GRACE + limits.MAX_TTL + 2
@@ -33,7 +33,7 @@ def read(paths):
 
 
 def ends_of_trust(events):
-    """The times at which clients ended their trust themselves, by (worker, key, token). A token may be
+    """Returns the times at which clients ended their trust themselves, by (worker, key, token). A token may be
     reused."""
     ends = collections.defaultdict(list)
     for event in events:
@@ -47,7 +47,7 @@ def ends_of_trust(events):
 
 
 def certain_holds(events):
-    """Per key: (begin, end, token, fence), sorted by begin."""
+    """Returns (begin, end, token, fence) by key, sorted by begin."""
     ends = ends_of_trust(events)
     holds = collections.defaultdict(list)
     for event in events:
@@ -87,7 +87,7 @@ def two_holders(events):
 
 
 def fences_that_do_not_grow(events):
-    """A holder decided after another holder's fence was seen must have a higher fence."""
+    """A grant that is decided after another holder's fence was seen must have a higher fence."""
     grants, seen = collections.defaultdict(list), collections.defaultdict(list)
     for event in events:
         if event["what"] in ("acquired", "held"):

@@ -33,12 +33,12 @@ class NetworkFaults:
         return kinds + ([self.link_filtered, self.client_filtered] if self.packet_filter else [])
 
     def links(self):
-        """The links between daemons and nodes."""
+        """Returns the links between daemons and nodes."""
         pairs = itertools.product(enumerate(self.cluster.node_links), range(len(self.cluster.nodes)))
         return [Link(f"link {daemon} {node}", proxies, node) for (daemon, proxies), node in pairs]
 
     def client_links(self, worker=None):
-        """The links between workers and daemons."""
+        """Returns the links between workers and daemons."""
         rows = zip(self.cluster.workers, self.cluster.client_links)
         return [
             Link(f"client {each.name} {daemon}", proxies, daemon)

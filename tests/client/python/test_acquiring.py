@@ -8,7 +8,7 @@ from world import World, done, failed, granted, kinds
 
 
 def waiting(world, **options):
-    """A call that was sent, and its operation."""
+    """Returns a call that was sent, and its operation."""
     call = world.acquire(**options)
     if world.machine.ready is None:
         world.connect()

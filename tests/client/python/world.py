@@ -39,7 +39,7 @@ class World:
         self.now += seconds
 
     def wake(self):
-        """Runs, late, the timer that became due meanwhile."""
+        """Runs the timer that became due meanwhile, late."""
         self.machine.poll(self.now, max(0.0, self.now - self.machine.due))
 
     # The daemon's end.
@@ -49,7 +49,7 @@ class World:
         return self.machine.session
 
     def message(self):
-        """The operations that the client writes now; [] if there are none."""
+        """Returns the operations that the client writes now; [] if there are none."""
         return list(self.request().operations)
 
     def request(self):
@@ -62,7 +62,7 @@ class World:
         self.machine.on_message(session or self.session, self.response(*results, **fields), self.now)
 
     def response(self, *results, events=(), positions=(), made=None):
-        """made: when the daemon sent it; default: now."""
+        """Returns a response. made: the time at which the daemon sent it; default: now."""
         return pb.SessionResponse(
             results=results, events=events, positions=positions,
             clock=duration((self.now if made is None else made) + _DAEMON_AHEAD))
@@ -74,7 +74,7 @@ class World:
         self.answer(done(ping))
 
     def keep(self, seconds):
-        """Advances the clock with a daemon that answers pings at once and extends nothing."""
+        """Advances the clock while the daemon answers pings at once and extends nothing."""
         end = self.now + seconds
         while self.now < end:
             self.advance(min(0.1, end - self.now))
@@ -159,7 +159,7 @@ def failed(operation, reason, retry_delay=None):
 
 
 def granted(operation, validity, fence=100):
-    """The lease of an acquire, an extend or an adopt."""
+    """Returns the result of an acquire, an extend or an adopt with a lease."""
     asked = getattr(operation, operation.WhichOneof("operation"))
     return pb.SessionResult(id=operation.id, lease=pb.Lease(
         key=asked.key, token=asked.token, fencing_token=fence, validity=duration(validity)))

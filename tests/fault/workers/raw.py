@@ -37,7 +37,7 @@ def seconds(message):
 
 
 def reason(error):
-    """The reason from the contract, or gRPC's code if the daemon gave none."""
+    """Returns the reason from the contract, or gRPC's code if the daemon gave none."""
     for name, value in error.trailing_metadata() or ():
         if name == "grpc-status-details-bin":
             for detail in status_pb2.Status.FromString(value).details:
@@ -88,7 +88,8 @@ class Worker:
                 self.hold(f"shared-{self.random.randrange(SHARED_KEYS)}")
 
     def own_token(self, key):
-        """None: the daemon makes the token. The worker reuses its own tokens while that is allowed."""
+        """Returns a token, or None to let the daemon generate one. The worker reuses its own tokens while that is
+        allowed."""
         if self.random.random() < 0.5:
             return None
         if key not in self.tokens:

@@ -38,8 +38,8 @@ def of_calls(events, impaired, nodes, patience):
 
 def needless_losses(events, impaired, nodes, daemons):
     """Returns losses before which the client could reach every daemon that it can have used, and each of
-    these had a quorum. They are not counted as violations, because a machine that is too busy for short TTLs can cause
-    them too."""
+    these had a quorum. They are not counted as violations, because a machine that is too busy for short TTLs
+    can cause them too."""
     may_fail = nodes - (nodes // 2 + 1)
     found = []
     for event in events:

@@ -299,8 +299,9 @@ Run Schedule(std::uint64_t seed, const std::function<Mix(World&)>& make_mix) {
 
   run.faults = oracle.violations();
   run.leases = oracle.leases();
-  for (const std::string& leftover : cluster.Leftovers())
+  for (const std::string& leftover : cluster.Leftovers()) {
     run.faults.push_back("left behind: " + leftover);
+  }
   return run;
 }
 

@@ -163,8 +163,9 @@ Verdicts Schedule(std::uint64_t seed) {
   world.RunUntil(end + kQuiet);
 
   Verdicts run{oracle.violations(), oracle.leases()};
-  for (const std::string& leftover : cluster.Leftovers())
+  for (const std::string& leftover : cluster.Leftovers()) {
     run.faults.push_back("left behind: " + leftover);
+  }
   if (calls.made != calls.answered) {
     run.faults.push_back(std::to_string(calls.made - calls.answered) + " calls not answered");
   }

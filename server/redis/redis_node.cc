@@ -1,6 +1,6 @@
 #include "server/redis/redis_node.h"
 
-#include <algorithm>
+#include <array>
 #include <utility>
 
 #include "server/core/check.h"
@@ -46,7 +46,7 @@ RedisNode::RedisNode(EventLoop& loop, NodeIndex index, Endpoint endpoint, TlsCon
       retention_(Millis(options.fence_retention)),
       report_(std::move(report)),
       subscriber_(loop, index, endpoint_, tls_),
-      backoff_(kFirstBackoff),
+      backoff_(kFirstBackoff, kLongestBackoff),
       alive_(std::make_shared<bool>(true)) {
   Connect();
 }
@@ -142,7 +142,7 @@ void RedisNode::Check(std::span<const std::string_view> command,
 void RedisNode::OnReady() {
   ready_ = true;
   reported_down_ = false;
-  backoff_ = kFirstBackoff;
+  backoff_.Reset();
   connect_timer_.Cancel();
   report_(true, amiss_);
   if (observer_ != nullptr) observer_->OnConnected(index_, facts_);
@@ -156,8 +156,7 @@ void RedisNode::Reconnect(const std::string& why) {
   if (!reported_down_) report_(false, why);
   reported_down_ = true;
   if (observer_ != nullptr) observer_->OnDisconnected(index_);
-  connect_timer_ = loop_.After(backoff_, [this] { Connect(); });
-  backoff_ = std::min(backoff_ * 2, kLongestBackoff);
+  connect_timer_ = loop_.After(backoff_.Next(), [this] { Connect(); });
 }
 
 void RedisNode::Acquire(const AcquireStep& step, std::shared_ptr<ReplySink> sink) {

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "server/core/backoff.h"
 #include "server/core/nodes/node.h"
 #include "server/loop/event_loop.h"
 #include "server/redis/connection.h"
@@ -99,7 +100,7 @@ class RedisNode final : public Node {
   bool ready_ = false;
   bool reported_down_ = false;
   std::string down_because_ = "not connected yet";
-  Duration backoff_;
+  Backoff backoff_;
   std::string hash_;              // of the script
   std::shared_ptr<Batch> batch_;  // of this turn; null if there is none
   TimerHandle connect_timer_;     // starts the next attempt, or limits the current one

@@ -7,6 +7,7 @@
 #include <string>
 #include <unordered_set>
 
+#include "server/core/backoff.h"
 #include "server/core/nodes/node.h"
 #include "server/loop/event_loop.h"
 #include "server/redis/connection.h"
@@ -41,7 +42,7 @@ class Subscriber {
   std::unordered_set<std::string> keys_;
   std::shared_ptr<Connection> connection_;  // null while there is none
   bool ready_ = false;
-  Duration backoff_;
+  Backoff backoff_;
   TimerHandle connect_timer_;
 };
 

@@ -1,6 +1,5 @@
 #include "server/core/rounds/clean_up.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "server/core/check.h"
@@ -32,7 +31,7 @@ CleanUp::CleanUp(const Environment& env, OperationRegistry& registry, CleanUpTar
       registry_(registry),
       target_(std::move(target)),
       deadline_(env.scheduler.Now() + env.options.release_timeout),
-      pause_(kFirstPause) {}
+      backoff_(kFirstPause, kLongestPause) {}
 
 void CleanUp::Ask() {
   const auto self = shared_from_this();
@@ -53,12 +52,12 @@ void CleanUp::OnReply(NodeIndex node, NodeReply reply) {
 }
 
 void CleanUp::PauseOrEnd() {
-  if (to_ask_.empty() || env_.scheduler.Now() + pause_ > deadline_) {
+  const Duration pause = backoff_.Next();
+  if (to_ask_.empty() || env_.scheduler.Now() + pause > deadline_) {
     End();
     return;
   }
-  timer_ = env_.scheduler.After(pause_, [this] { Ask(); });
-  pause_ = std::min(pause_ * 2, kLongestPause);
+  timer_ = env_.scheduler.After(pause, [this] { Ask(); });
 }
 
 void CleanUp::End() {

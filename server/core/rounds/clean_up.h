@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "server/core/backoff.h"
 #include "server/core/operation.h"
 #include "server/core/rounds/environment.h"
 
@@ -45,7 +46,7 @@ class CleanUp final : public Operation,
   const MonotonicTime deadline_;
   std::vector<NodeIndex> to_ask_;  // have not answered, and no request is in flight
   std::size_t asking_ = 0;
-  Duration pause_;
+  Backoff backoff_;
   TimerHandle timer_;
 };
 

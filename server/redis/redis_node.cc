@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "server/core/check.h"
+#include "server/core/format.h"
 #include "server/redis/replies.h"
 #include "server/redis/server_info.h"
 
@@ -19,10 +20,6 @@ constexpr Duration kSilenceLimit = std::chrono::seconds(1);
 constexpr Duration kOwnDelay = std::chrono::milliseconds(100);
 // Limits the commands that wait for an answer. A node that does not answer still receives releases.
 constexpr std::size_t kMaxInFlight = 20'000;
-
-std::string Millis(Duration duration) {
-  return std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(duration).count());
-}
 
 }  // namespace
 
@@ -43,7 +40,7 @@ RedisNode::RedisNode(EventLoop& loop, NodeIndex index, Endpoint endpoint, TlsCon
       endpoint_(std::move(endpoint)),
       tls_(std::move(tls)),
       options_(options),
-      retention_(Millis(options.fence_retention)),
+      retention_(std::to_string(Millis(options.fence_retention))),
       report_(std::move(report)),
       subscriber_(loop, index, endpoint_, tls_),
       backoff_(kFirstBackoff, kLongestBackoff),
@@ -226,7 +223,7 @@ std::optional<std::string> RedisNode::Refusal(bool even_if_silent) const {
   const auto since = connection_->waiting_since();
   const Duration silent = since ? loop_.Now() - *since : Duration{};
   if (!even_if_silent && silent > options_.node_timeout) {
-    return "no answer for " + Millis(silent) + " ms";
+    return "no answer for " + InWords(silent);
   }
   if (in_flight_ >= kMaxInFlight) return "too many commands wait for an answer";
   return std::nullopt;
@@ -365,7 +362,7 @@ void RedisNode::CheckSilence(std::optional<MonotonicTime> suspected) {
     return;
   }
   connection_->Close();
-  Reconnect("no answer for " + Millis(silent) + " ms");
+  Reconnect("no answer for " + InWords(silent));
 }
 
 }  // namespace redlock::redis

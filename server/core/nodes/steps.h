@@ -1,6 +1,7 @@
 // The steps that change a key or the guard's mark on a node.
 //
-// A step refers to its arguments; they must outlive the call that takes the step.
+// Except for a ReleaseStep, a step refers to its arguments, which must outlive the call that takes
+// the step.
 #pragma once
 
 #include <optional>
@@ -73,19 +74,20 @@ struct RepairStep {
   std::optional<Keeper> keeper;
 };
 
+// Owns its key and token, because a clean-up keeps it.
 struct ReleaseStep {
-  const Key& key;
-  const OwnerToken& token;
+  Key key;
+  OwnerToken token;
   // Set for a roll-back: releases only a key that this attempt acquired and that has not been
   // extended since. A late roll-back must not end a lease that its owner has confirmed meanwhile,
   // or that the owner's second attempt has acquired with the same token.
-  std::optional<AttemptId> only_attempt;
+  std::optional<AttemptId> only_attempt = {};
   // Set for a token that its owner may use again: releases only a lease with a lower fence, and
   // stores this fence on the node. If the holder's fence is not lower, the node answers kStaleFence
   // with the fence. After a quorum is sealed, a later hold by the same token has a higher fence, so
   // that a release that arrives late at another node cannot end it. 0: not sealed. A node where the
   // token does not hold the key stores nothing.
-  FencingToken seal;
+  FencingToken seal = {};
   // Announces the release to the daemons that listen, if a key was released.
   bool announce = false;
   // Set if this stream has ended: releases only a lease that belongs to it or to a stream with a

@@ -238,8 +238,10 @@ void Attempt::RollBack(bool announce) {
   }
   round_.reset();
   if (!Has(Safeguard::kRollBack)) return;
-  CleanUp::Start(env_, registry_, {command_->key, command_->token, id_, {}, announce},
-                 std::move(may_hold));
+  CleanUp::Start(
+      env_, registry_,
+      {.key = command_->key, .token = command_->token, .only_attempt = id_, .announce = announce},
+      std::move(may_hold));
 }
 
 void Attempt::OnLate(Round& round, NodeIndex node, const NodeReply& reply) {
@@ -251,7 +253,8 @@ void Attempt::OnLate(Round& round, NodeIndex node, const NodeReply& reply) {
   if (releaser_ && (winner_ != nullptr || round_)) return;
   // The round was abandoned. Its roll-back may have overtaken the grant, if the node had lost its
   // script and was asked again.
-  CleanUp::Start(env_, registry_, {command_->key, command_->token, round.attempt(), {}, false},
+  CleanUp::Start(env_, registry_,
+                 {.key = command_->key, .token = command_->token, .only_attempt = round.attempt()},
                  {node});
 }
 

@@ -3,7 +3,6 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <vector>
 
 #include "server/core/backoff.h"
@@ -12,16 +11,6 @@
 
 namespace redlock {
 
-struct CleanUpTarget {
-  Key key;
-  OwnerToken token;
-  // These have the same meaning as in ReleaseStep.
-  std::optional<AttemptId> only_attempt;
-  FencingToken seal;
-  bool announce = false;
-  std::optional<Keeper> at_end_of = {};
-};
-
 // Retries on each node until it has answered, for up to release_timeout. Strand-confined.
 class CleanUp final : public Operation,
                       public ReplySink,
@@ -29,20 +18,20 @@ class CleanUp final : public Operation,
  public:
   enum class Begin { kNow, kAfterPause };
 
-  static void Start(const Environment& env, OperationRegistry& registry, CleanUpTarget target,
+  static void Start(const Environment& env, OperationRegistry& registry, ReleaseStep step,
                     std::vector<NodeIndex> nodes, Begin begin = Begin::kNow);
 
   void OnReply(NodeIndex node, NodeReply reply) override;
 
  private:
-  CleanUp(const Environment& env, OperationRegistry& registry, CleanUpTarget target);
+  CleanUp(const Environment& env, OperationRegistry& registry, ReleaseStep step);
   void Ask();
   void PauseOrEnd();
   void End();
 
   const Environment& env_;
   OperationRegistry& registry_;
-  const CleanUpTarget target_;
+  const ReleaseStep step_;
   const MonotonicTime deadline_;
   std::vector<NodeIndex> to_ask_;  // have not answered, and no request is in flight
   std::size_t asking_ = 0;

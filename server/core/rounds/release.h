@@ -77,13 +77,12 @@ class ReleaseOperation final : public Operation,
   [[nodiscard]] bool MayRepeat() const;
   void AnswerIfDecided();
   void End();
-  [[nodiscard]] CleanUpTarget Rest() const;
   void Answer(std::optional<Error> error);
 
   const Environment& env_;
   OperationRegistry& registry_;
   const ReleaseCommand command_;
-  FencingToken seal_;  // 0: not sealed
+  ReleaseStep step_;
   int seals_ = 0;
   ReleaseDone done_;
   std::vector<NodeState> nodes_;

@@ -37,11 +37,6 @@ struct ReleaseResult {
 };
 using ReleaseDone = std::function<void(ReleaseResult)>;
 
-// Whether a token is never used again after its release, so that the release needs no seal.
-[[nodiscard]] inline bool IsUsedOnce(const OwnerToken& token) {
-  return token.value().starts_with(kMadeTokenPrefix);
-}
-
 class ReleaseOperation final : public Operation,
                                public Round::Listener,
                                public std::enable_shared_from_this<ReleaseOperation> {

@@ -194,6 +194,7 @@ void RedisNode::Probe(const Key& key, std::shared_ptr<ReplySink> sink) {
 }
 
 void RedisNode::ReadMark(std::shared_ptr<ReplySink> sink) {
+  REDLOCK_DCHECK(loop_.OnStrand());
   const auto mark = std::make_shared<std::string>();
   if (const auto refusal = Refusal(false)) {
     Refuse(std::move(sink), *refusal);
@@ -232,6 +233,7 @@ std::optional<std::string> RedisNode::Refusal(bool even_if_silent) const {
 template <typename Step>
 void RedisNode::Queue(const Step& step, AskedStep asked, std::optional<std::string_view> mark,
                       std::shared_ptr<ReplySink> sink) {
+  REDLOCK_DCHECK(loop_.OnStrand());
   if (const auto refusal = Refusal(asked.kind == StepKind::kRelease)) {
     Refuse(std::move(sink), *refusal);
     return;
@@ -268,6 +270,7 @@ void RedisNode::SendBatch() {
 
 void RedisNode::Ask(std::span<const std::string_view> command,
                     const std::shared_ptr<ReplySink>& sink, Answer answer) {
+  REDLOCK_DCHECK(loop_.OnStrand());
   if (const auto refusal = Refusal(false)) {
     Refuse(sink, *refusal);
     return;

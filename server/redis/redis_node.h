@@ -26,8 +26,9 @@ struct NodeOptions {
   Duration fence_retention = std::chrono::hours(24);
 };
 
-// Must be used on the loop's strand. `report(connected, what)` reports changes of its state for the
-// log. `what` says why the node is not connected, or what is wrong although it is connected.
+// Must be used on the loop's strand, except before the loop runs and at shutdown.
+// `report(connected, what)` reports changes of its state for the log. `what` says why the node is
+// not connected, or what is wrong although it is connected.
 class RedisNode final : public Node {
  public:
   using Report = std::function<void(bool connected, const std::string& what)>;

@@ -3,6 +3,7 @@
 #include <array>
 #include <utility>
 
+#include "server/core/check.h"
 #include "server/redis/scripts.h"
 
 namespace redlock::redis {
@@ -25,6 +26,7 @@ Subscriber::~Subscriber() {
 }
 
 void Subscriber::Subscribe(const Key& key) {
+  REDLOCK_DCHECK(loop_.OnStrand());
   keys_.insert(key.value());
   if (ready_) {
     SendSubscribe(key.value());

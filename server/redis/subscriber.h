@@ -15,7 +15,8 @@
 
 namespace redlock::redis {
 
-// Must be used on the loop's strand.
+// Must be used on the loop's strand. At shutdown, when the loop no longer runs, it may be
+// unsubscribed from and destroyed by any thread.
 class Subscriber {
  public:
   Subscriber(EventLoop& loop, NodeIndex index, Endpoint endpoint, TlsContext tls);

@@ -55,9 +55,9 @@ using OwnerToken = Text<struct OwnerTokenTag>;
 // The prefix of tokens that daemons and client libraries make.
 inline constexpr std::string_view kMadeTokenPrefix = "rl-";
 // Whether a token is never used for a second hold, so that its release needs no seal (see
-// ReleaseStep::seal). The API promises this of the prefix, also for tokens of callers. No request
-// names the origin of its token, and another daemon may have made it, so the token itself must
-// tell.
+// ReleaseStep::seal). The API defines this for the prefix, also for tokens of callers. No request
+// names the origin of its token, and another daemon may have made it, so only the
+// prefix shows it.
 [[nodiscard]] inline bool IsUsedOnce(const OwnerToken& token) {
   return token.value().starts_with(kMadeTokenPrefix);
 }

@@ -5,23 +5,16 @@
 
 #include <algorithm>
 #include <array>
+#include <span>
 #include <sstream>
 #include <stdexcept>
+
+#include "server/core/format.h"
 
 namespace redlock::access {
 namespace {
 
 constexpr std::size_t kHashDigits = 64;
-
-std::string Hexadecimal(const unsigned char* bytes, std::size_t size) {
-  constexpr std::string_view kDigits = "0123456789abcdef";
-  std::string text;
-  for (std::size_t i = 0; i < size; ++i) {
-    text += kDigits[bytes[i] >> 4U];
-    text += kDigits[bytes[i] & 15U];
-  }
-  return text;
-}
 
 // One round is enough. A token has 256 random bits, so it cannot be guessed like a password.
 std::string Hash(std::string_view salt, std::string_view token) {
@@ -29,7 +22,7 @@ std::string Hash(std::string_view salt, std::string_view token) {
   std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
   unsigned int size = 0;
   EVP_Digest(salted.data(), salted.size(), digest.data(), &size, EVP_sha256(), nullptr);
-  return Hexadecimal(digest.data(), size);
+  return Hexadecimal(std::span(digest).first(size));
 }
 
 bool IsIdentity(std::string_view text) {

@@ -24,14 +24,6 @@ const std::map<std::string, double>& Units() {
   return units;
 }
 
-std::string Show(Duration duration) {
-  const auto ms = std::chrono::duration_cast<milliseconds>(duration).count();
-  if (ms != 0 && ms % 3'600'000 == 0) return std::to_string(ms / 3'600'000) + "h";
-  if (ms != 0 && ms % 60'000 == 0) return std::to_string(ms / 60'000) + "m";
-  if (ms != 0 && ms % 1'000 == 0) return std::to_string(ms / 1'000) + "s";
-  return std::to_string(ms) + "ms";
-}
-
 // Declares options in one line each: flag, environment variable, range and default.
 class Options {
  public:
@@ -46,7 +38,7 @@ class Options {
 
   void AddDuration(const std::string& flag, Duration& value, Duration low, Duration high,
                    const std::string& help) {
-    const std::string range = Show(low) + " to " + Show(high);
+    const std::string range = FlagText(low) + " to " + FlagText(high);
     app_.add_option_function<std::string>(
             flag,
             [&value, flag, low, high, range](std::string text) {
@@ -76,7 +68,7 @@ class Options {
             },
             help + " (" + range + ") " + Variable(flag))
         ->type_name("DURATION")
-        ->default_str(Show(value));
+        ->default_str(FlagText(value));
     flags_.push_back(flag);
   }
 

@@ -1,15 +1,13 @@
 #include "server/config/config.h"
 
+#include <cstdint>
 #include <set>
+
+#include "server/core/format.h"
 
 namespace redlock::config {
 
 namespace {
-
-std::string Millis(Duration duration) {
-  return std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(duration).count()) +
-         "ms";
-}
 
 void ValidateListen(const std::string& address) {
   const bool unix_path = address.starts_with("unix:/");
@@ -60,6 +58,14 @@ void ValidateSocketMode(const std::string& mode) {
 
 }  // namespace
 
+std::string FlagText(Duration duration) {
+  const std::int64_t ms = Millis(duration);
+  if (ms != 0 && ms % 3'600'000 == 0) return std::to_string(ms / 3'600'000) + "h";
+  if (ms != 0 && ms % 60'000 == 0) return std::to_string(ms / 60'000) + "m";
+  if (ms != 0 && ms % 1'000 == 0) return std::to_string(ms / 1'000) + "s";
+  return std::to_string(ms) + "ms";
+}
+
 void Validate(const Config& config) {
   for (const std::string& address : config.listen) ValidateListen(address);
   ValidateCallers(config);
@@ -85,12 +91,12 @@ void Validate(const Config& config) {
     }
   }
   if (config.lock.node_timeout * 2 > config.max_ttl) {
-    throw ConfigError("--node-timeout " + Millis(config.lock.node_timeout) +
-                      ": must be at most half of --max-ttl " + Millis(config.max_ttl));
+    throw ConfigError("--node-timeout " + FlagText(config.lock.node_timeout) +
+                      ": must be at most half of --max-ttl " + FlagText(config.max_ttl));
   }
   if (config.fence_retention < config.max_ttl) {
-    throw ConfigError("--fence-retention " + Millis(config.fence_retention) +
-                      ": must be at least --max-ttl " + Millis(config.max_ttl));
+    throw ConfigError("--fence-retention " + FlagText(config.fence_retention) +
+                      ": must be at least --max-ttl " + FlagText(config.max_ttl));
   }
   if (config.redis_tls.cert_file.empty() != config.redis_tls.key_file.empty()) {
     throw ConfigError("--redis-tls-cert and --redis-tls-key must be given together");

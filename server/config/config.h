@@ -48,6 +48,9 @@ struct Config {
   LogFormat log_format = LogFormat::kText;
 };
 
+// As it can be written on the command line: "250ms", "10s", "5m" or "24h".
+[[nodiscard]] std::string FlagText(Duration duration);
+
 // An invalid setting. The message names the flag, the value and the allowed values.
 class ConfigError : public std::runtime_error {
  public:

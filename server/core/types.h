@@ -52,9 +52,15 @@ class Text {
 using Key = Text<struct KeyTag>;
 // The secret that proves ownership: 1 to 128 bytes. Never logged.
 using OwnerToken = Text<struct OwnerTokenTag>;
-// The prefix of tokens that a daemon makes. Such a token is never used for a second hold, so its
-// release needs no seal (see ReleaseStep::seal).
+// The prefix of tokens that daemons and client libraries make.
 inline constexpr std::string_view kMadeTokenPrefix = "rl-";
+// Whether a token is never used for a second hold, so that its release needs no seal (see
+// ReleaseStep::seal). The API defines this for the prefix, also for tokens of callers. No request
+// names the origin of its token, and another daemon may have made it, so only the
+// prefix shows it.
+[[nodiscard]] inline bool IsUsedOnce(const OwnerToken& token) {
+  return token.value().starts_with(kMadeTokenPrefix);
+}
 
 // A human-readable label of the holder: at most 128 bytes.
 using OwnerLabel = Text<struct OwnerLabelTag>;

@@ -8,6 +8,7 @@
 #include <memory>
 #include <string_view>
 
+#include "server/core/format.h"
 #include "server/observe/request_tag.h"
 
 namespace redlock::observe {
@@ -20,13 +21,11 @@ void Append(spdlog::memory_buf_t& out, std::string_view text) {
 // Escapes control characters. Keys and texts from callers may contain any byte, and an entry must
 // stay on one line.
 void AppendEscaped(spdlog::memory_buf_t& out, std::string_view text, bool quotes) {
-  constexpr std::string_view kDigits = "0123456789abcdef";
   for (const char c : text) {
     const auto byte = static_cast<unsigned char>(c);
     if (byte < 0x20 || byte == 0x7f) {
       Append(out, "\\u00");
-      out.push_back(kDigits[byte >> 4U]);
-      out.push_back(kDigits[byte & 15U]);
+      Append(out, Hexadecimal({&byte, 1}));
       continue;
     }
     if (quotes && (c == '"' || c == '\\')) out.push_back('\\');

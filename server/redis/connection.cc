@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "server/core/check.h"
 #include "server/redis/resp.h"
 
 namespace redlock::redis {
@@ -73,12 +74,14 @@ void Connection::OnConnected() {
 }
 
 void Connection::Send(std::span<const std::string_view> command, ReplyHandler handler) {
+  REDLOCK_DCHECK(loop_.OnStrand());
   pending_.push_back({loop_.Now(), std::move(handler)});
   AppendCommand(outgoing_, command);
   FlushSoon();
 }
 
 void Connection::SendWritten(std::string_view command, ReplyHandler handler) {
+  REDLOCK_DCHECK(loop_.OnStrand());
   pending_.push_back({loop_.Now(), std::move(handler)});
   outgoing_ += command;
   FlushSoon();
@@ -99,6 +102,7 @@ void Connection::FlushSoon() {
 }
 
 void Connection::FlushNow() {
+  REDLOCK_DCHECK(loop_.OnStrand());
   if (!held_back_) Flush();
 }
 

@@ -31,7 +31,8 @@ namespace redlock::redis {
 // Receives a reply, which is valid during the call only. Null: the reply cannot arrive any more.
 using ReplyHandler = std::function<void(const redisReply*)>;
 
-// Must be used on the loop's strand. Owned by shared_ptr, because its owner may drop it inside its
+// Must be used on the loop's strand, except that Open(), SendWithoutReply() and Close() may be
+// called while the loop does not run. Owned by shared_ptr, because its owner may drop it inside its
 // callbacks.
 class Connection final : public Transport::Listener,
                          public std::enable_shared_from_this<Connection> {

@@ -1,9 +1,10 @@
 #include "server/redis/redis_node.h"
 
-#include <algorithm>
+#include <array>
 #include <utility>
 
 #include "server/core/check.h"
+#include "server/core/format.h"
 #include "server/redis/replies.h"
 #include "server/redis/server_info.h"
 
@@ -19,10 +20,6 @@ constexpr Duration kSilenceLimit = std::chrono::seconds(1);
 constexpr Duration kOwnDelay = std::chrono::milliseconds(100);
 // Limits the commands that wait for an answer. A node that does not answer still receives releases.
 constexpr std::size_t kMaxInFlight = 20'000;
-
-std::string Millis(Duration duration) {
-  return std::to_string(std::chrono::duration_cast<std::chrono::milliseconds>(duration).count());
-}
 
 }  // namespace
 
@@ -43,10 +40,10 @@ RedisNode::RedisNode(EventLoop& loop, NodeIndex index, Endpoint endpoint, TlsCon
       endpoint_(std::move(endpoint)),
       tls_(std::move(tls)),
       options_(options),
-      retention_(Millis(options.fence_retention)),
+      retention_(std::to_string(Millis(options.fence_retention))),
       report_(std::move(report)),
       subscriber_(loop, index, endpoint_, tls_),
-      backoff_(kFirstBackoff),
+      backoff_(kFirstBackoff, kLongestBackoff),
       alive_(std::make_shared<bool>(true)) {
   Connect();
 }
@@ -142,7 +139,7 @@ void RedisNode::Check(std::span<const std::string_view> command,
 void RedisNode::OnReady() {
   ready_ = true;
   reported_down_ = false;
-  backoff_ = kFirstBackoff;
+  backoff_.Reset();
   connect_timer_.Cancel();
   report_(true, amiss_);
   if (observer_ != nullptr) observer_->OnConnected(index_, facts_);
@@ -156,8 +153,7 @@ void RedisNode::Reconnect(const std::string& why) {
   if (!reported_down_) report_(false, why);
   reported_down_ = true;
   if (observer_ != nullptr) observer_->OnDisconnected(index_);
-  connect_timer_ = loop_.After(backoff_, [this] { Connect(); });
-  backoff_ = std::min(backoff_ * 2, kLongestBackoff);
+  connect_timer_ = loop_.After(backoff_.Next(), [this] { Connect(); });
 }
 
 void RedisNode::Acquire(const AcquireStep& step, std::shared_ptr<ReplySink> sink) {
@@ -198,6 +194,7 @@ void RedisNode::Probe(const Key& key, std::shared_ptr<ReplySink> sink) {
 }
 
 void RedisNode::ReadMark(std::shared_ptr<ReplySink> sink) {
+  REDLOCK_DCHECK(loop_.OnStrand());
   const auto mark = std::make_shared<std::string>();
   if (const auto refusal = Refusal(false)) {
     Refuse(std::move(sink), *refusal);
@@ -227,7 +224,7 @@ std::optional<std::string> RedisNode::Refusal(bool even_if_silent) const {
   const auto since = connection_->waiting_since();
   const Duration silent = since ? loop_.Now() - *since : Duration{};
   if (!even_if_silent && silent > options_.node_timeout) {
-    return "no answer for " + Millis(silent) + " ms";
+    return "no answer for " + InWords(silent);
   }
   if (in_flight_ >= kMaxInFlight) return "too many commands wait for an answer";
   return std::nullopt;
@@ -236,6 +233,7 @@ std::optional<std::string> RedisNode::Refusal(bool even_if_silent) const {
 template <typename Step>
 void RedisNode::Queue(const Step& step, AskedStep asked, std::optional<std::string_view> mark,
                       std::shared_ptr<ReplySink> sink) {
+  REDLOCK_DCHECK(loop_.OnStrand());
   if (const auto refusal = Refusal(asked.kind == StepKind::kRelease)) {
     Refuse(std::move(sink), *refusal);
     return;
@@ -272,6 +270,7 @@ void RedisNode::SendBatch() {
 
 void RedisNode::Ask(std::span<const std::string_view> command,
                     const std::shared_ptr<ReplySink>& sink, Answer answer) {
+  REDLOCK_DCHECK(loop_.OnStrand());
   if (const auto refusal = Refusal(false)) {
     Refuse(sink, *refusal);
     return;
@@ -366,7 +365,7 @@ void RedisNode::CheckSilence(std::optional<MonotonicTime> suspected) {
     return;
   }
   connection_->Close();
-  Reconnect("no answer for " + Millis(silent) + " ms");
+  Reconnect("no answer for " + InWords(silent));
 }
 
 }  // namespace redlock::redis

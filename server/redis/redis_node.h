@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "server/core/backoff.h"
 #include "server/core/nodes/node.h"
 #include "server/loop/event_loop.h"
 #include "server/redis/connection.h"
@@ -25,8 +26,9 @@ struct NodeOptions {
   Duration fence_retention = std::chrono::hours(24);
 };
 
-// Must be used on the loop's strand. `report(connected, what)` reports changes of its state for the
-// log. `what` says why the node is not connected, or what is wrong although it is connected.
+// Must be used on the loop's strand, except before the loop runs and at shutdown.
+// `report(connected, what)` reports changes of its state for the log. `what` says why the node is
+// not connected, or what is wrong although it is connected.
 class RedisNode final : public Node {
  public:
   using Report = std::function<void(bool connected, const std::string& what)>;
@@ -99,7 +101,7 @@ class RedisNode final : public Node {
   bool ready_ = false;
   bool reported_down_ = false;
   std::string down_because_ = "not connected yet";
-  Duration backoff_;
+  Backoff backoff_;
   std::string hash_;              // of the script
   std::shared_ptr<Batch> batch_;  // of this turn; null if there is none
   TimerHandle connect_timer_;     // starts the next attempt, or limits the current one

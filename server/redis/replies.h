@@ -7,7 +7,7 @@
 #include <optional>
 #include <string_view>
 
-#include "server/core/nodes/node.h"
+#include "server/core/nodes/node_reply.h"
 #include "server/redis/scripts.h"
 
 namespace redlock::redis {

@@ -1,8 +1,8 @@
 #include "server/redis/step_batch.h"
 
 #include <array>
-#include <chrono>
 
+#include "server/core/format.h"
 #include "server/redis/resp.h"
 
 namespace redlock::redis {
@@ -11,10 +11,6 @@ namespace {
 constexpr std::string_view kMetaPrefix = "redlockd:meta:{";
 // EVALSHA, the hash and the number of keys; the mark's key; the mark and the retention.
 constexpr std::size_t kWordsBefore = 3 + 1 + 2;
-
-Decimal Millis(Duration duration) {
-  return Decimal(std::chrono::duration_cast<std::chrono::milliseconds>(duration).count());
-}
 
 Decimal IdText(AttemptId id) { return Decimal(id.value, kIdBase); }
 
@@ -76,7 +72,7 @@ void StepBatch::Add(const AcquireStep& step) {
   ExpectMark(step.mark);
   Begin(step.adopt ? StepKind::kAcquireOrExtend : StepKind::kAcquire, step.key);
   Argument(step.token.value());
-  Argument(Millis(step.ttl));
+  Argument(Decimal(Millis(step.ttl)));
   Argument(Decimal(step.fence.value));
   Argument(HolderText(step.token, step.owner));
   Argument(IdText(step.attempt));
@@ -87,7 +83,7 @@ void StepBatch::Add(const HandOverStep& step) {
   Begin(StepKind::kHandOver, step.key);
   Argument(step.from.value());
   Argument(step.to.value());
-  Argument(Millis(step.ttl));
+  Argument(Decimal(Millis(step.ttl)));
   Argument(Decimal(step.fence.value));
   Argument(HolderText(step.to, step.owner));
   Argument(IdText(step.attempt));
@@ -96,7 +92,7 @@ void StepBatch::Add(const HandOverStep& step) {
 void StepBatch::Add(const ExtendStep& step) {
   Begin(step.adopt ? StepKind::kAdopt : StepKind::kExtend, step.key);
   Argument(step.token.value());
-  Argument(Millis(step.ttl));
+  Argument(Decimal(Millis(step.ttl)));
   Argument(Decimal(step.raise_to.value));
   Argument(Decimal(DigestOf(step.token), kIdBase));
   Argument(step.keeper);
@@ -105,7 +101,7 @@ void StepBatch::Add(const ExtendStep& step) {
 void StepBatch::Add(const RepairStep& step) {
   Begin(StepKind::kRepair, step.key);
   Argument(step.token.value());
-  Argument(Millis(step.ttl));
+  Argument(Decimal(Millis(step.ttl)));
   Argument(Decimal(step.fence.value));
   Argument(Decimal(DigestOf(step.token), kIdBase));
   std::string keeper;

@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "server/core/nodes/node.h"
+#include "server/core/nodes/steps.h"
 #include "server/redis/scripts.h"
 
 namespace redlock::redis {

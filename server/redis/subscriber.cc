@@ -1,9 +1,9 @@
 #include "server/redis/subscriber.h"
 
-#include <algorithm>
 #include <array>
 #include <utility>
 
+#include "server/core/check.h"
 #include "server/redis/scripts.h"
 
 namespace redlock::redis {
@@ -19,13 +19,14 @@ Subscriber::Subscriber(EventLoop& loop, NodeIndex index, Endpoint endpoint, TlsC
       index_(index),
       endpoint_(std::move(endpoint)),
       tls_(std::move(tls)),
-      backoff_(kFirstBackoff) {}
+      backoff_(kFirstBackoff, kLongestBackoff) {}
 
 Subscriber::~Subscriber() {
   if (connection_) connection_->Close();
 }
 
 void Subscriber::Subscribe(const Key& key) {
+  REDLOCK_DCHECK(loop_.OnStrand());
   keys_.insert(key.value());
   if (ready_) {
     SendSubscribe(key.value());
@@ -60,10 +61,9 @@ void Subscriber::OnConnected() {
 void Subscriber::OnClosed() {
   connection_.reset();
   if (std::exchange(ready_, false) && sink_ != nullptr) sink_->OnDeaf(index_);
-  connect_timer_ = loop_.After(backoff_, [this] {
+  connect_timer_ = loop_.After(backoff_.Next(), [this] {
     if (!keys_.empty() && !connection_) Connect();
   });
-  backoff_ = std::min(backoff_ * 2, kLongestBackoff);
 }
 
 void Subscriber::SendSubscribe(const std::string& key) {
@@ -83,7 +83,7 @@ void Subscriber::OnPush(const redisReply& reply) {
   if (channel.size() < prefix) return;
   const Key key{std::string(channel.substr(prefix))};
   if (text(0) == "subscribe") {
-    backoff_ = kFirstBackoff;
+    backoff_.Reset();
     sink_->OnListening(index_, key);
   } else if (text(0) == "message") {
     sink_->OnAnnounced(index_, key);

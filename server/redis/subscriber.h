@@ -7,6 +7,7 @@
 #include <string>
 #include <unordered_set>
 
+#include "server/core/backoff.h"
 #include "server/core/nodes/node.h"
 #include "server/loop/event_loop.h"
 #include "server/redis/connection.h"
@@ -14,7 +15,8 @@
 
 namespace redlock::redis {
 
-// Must be used on the loop's strand.
+// Must be used on the loop's strand. At shutdown, when the loop no longer runs, it may be
+// unsubscribed from and destroyed by any thread.
 class Subscriber {
  public:
   Subscriber(EventLoop& loop, NodeIndex index, Endpoint endpoint, TlsContext tls);
@@ -41,7 +43,7 @@ class Subscriber {
   std::unordered_set<std::string> keys_;
   std::shared_ptr<Connection> connection_;  // null while there is none
   bool ready_ = false;
-  Duration backoff_;
+  Backoff backoff_;
   TimerHandle connect_timer_;
 };
 

@@ -103,20 +103,18 @@ void HealthService::AddTo(Routes& routes) {
 
 void HealthService::SetQuorum(bool quorum) {
   const MutexLock lock(mutex_);
-  const bool before = Serving();
   quorum_ = quorum;
-  SendIfChanged(before);
+  SendIfChanged();
 }
 
 void HealthService::Drain() {
   const MutexLock lock(mutex_);
-  const bool before = Serving();
   draining_ = true;
-  SendIfChanged(before);
+  SendIfChanged();
 }
 
-void HealthService::SendIfChanged(bool before) {
-  if (Serving() == before) return;
+void HealthService::SendIfChanged() {
+  if (std::exchange(sent_, Serving()) == Serving()) return;
   for (Watch* const watch : watches_) watch->Tell(Serving());
 }
 

@@ -29,12 +29,13 @@ class HealthService {
 
   [[nodiscard]] bool IsKnown(const std::string& service) const;
   [[nodiscard]] bool Serving() const REDLOCK_REQUIRES(mutex_) { return quorum_ && !draining_; }
-  void SendIfChanged(bool before) REDLOCK_REQUIRES(mutex_);
+  void SendIfChanged() REDLOCK_REQUIRES(mutex_);
 
   const std::vector<std::string> services_;
   mutable Mutex mutex_;
   bool quorum_ REDLOCK_GUARDED_BY(mutex_) = false;
   bool draining_ REDLOCK_GUARDED_BY(mutex_) = false;
+  bool sent_ REDLOCK_GUARDED_BY(mutex_) = false;  // the status that watchers have
   std::set<Watch*> watches_ REDLOCK_GUARDED_BY(mutex_);
 };
 

@@ -9,6 +9,7 @@
 #include <string_view>
 #include <utility>
 
+#include "server/core/format.h"
 #include "server/rpc/message.h"
 
 namespace redlock::rpc {
@@ -86,11 +87,6 @@ void FindBadText(const std::string& wire, const google::protobuf::Descriptor& de
   }
 }
 
-std::string Text(Duration duration) {
-  const auto ms = duration_cast<milliseconds>(duration).count();
-  return ms % 1000 == 0 && ms != 0 ? std::to_string(ms / 1000) + " s" : std::to_string(ms) + " ms";
-}
-
 // Checks the fields of one request and collects the faults.
 class Checker {
  public:
@@ -142,7 +138,7 @@ class Checker {
     const Duration duration =
         sane ? std::chrono::seconds(value.seconds()) + Duration(value.nanos()) : Duration::min();
     if (duration < low || duration > high) {
-      Fault(field, Range(low, high) + (sane ? ", is " + Text(duration) : ""));
+      Fault(field, Range(low, high) + (sane ? ", is " + InWords(duration) : ""));
       return low;
     }
     return duration_cast<milliseconds>(duration);
@@ -189,7 +185,7 @@ class Checker {
 
  private:
   static std::string Range(Duration low, Duration high) {
-    return "must be from " + Text(low) + " to " + Text(high);
+    return "must be from " + InWords(low) + " to " + InWords(high);
   }
 
   const RequestRules& rules_;

@@ -12,6 +12,7 @@
 #include <system_error>
 
 #include "proto/redlock/v1/admin_service.grpc.pb.h"
+#include "server/core/format.h"
 #include "server/rpc/reflection_service.h"
 #include "server/rpc/server_credentials.h"
 
@@ -24,10 +25,6 @@ const std::vector<std::string>& Services() {
   static const std::vector<std::string> names = {v1::LockService::service_full_name(),
                                                  v1::AdminService::service_full_name()};
   return names;
-}
-
-int Millis(Duration duration) {
-  return static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(duration).count());
 }
 
 mode_t SocketMode(const config::Config& config) {
@@ -66,8 +63,10 @@ void SetOwner(const std::string& path, const std::string& owner) {
 // A dead or half-open connection is noticed within keepalive_time + keepalive_timeout, and its
 // watchdogs end. Clients may send their own pings up to once a second.
 void SetKeepalive(grpc::ServerBuilder& builder, const config::Config& config) {
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS, Millis(config.keepalive_time));
-  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, Millis(config.keepalive_timeout));
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIME_MS,
+                             static_cast<int>(Millis(config.keepalive_time)));
+  builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
+                             static_cast<int>(Millis(config.keepalive_timeout)));
   builder.AddChannelArgument(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 1000);
   builder.AddChannelArgument(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);

@@ -6,8 +6,10 @@
 #include <array>
 #include <cerrno>
 #include <functional>
+#include <span>
 #include <system_error>
 
+#include "server/core/format.h"
 #include "server/redis/redis_node.h"
 
 namespace redlock::runtime {
@@ -26,13 +28,9 @@ class TokenSource {
       }
       used_ = 0;
     }
-    constexpr std::string_view kDigits = "0123456789abcdef";
-    std::string token(kMadeTokenPrefix);
-    for (const std::size_t end = used_ + kTokenBytes; used_ < end; ++used_) {
-      token += kDigits[bytes_[used_] >> 4U];
-      token += kDigits[bytes_[used_] & 15U];
-    }
-    return OwnerToken(std::move(token));
+    const auto bits = std::span(bytes_).subspan(used_, kTokenBytes);
+    used_ += kTokenBytes;
+    return OwnerToken(std::string(kMadeTokenPrefix) + Hexadecimal(bits));
   }
 
  private:

@@ -37,7 +37,7 @@ TEST_F(NodeTest, ReleasesAreAnnouncedToSubscribers) {
   (void)Acquire("k", "mine", 1);
   EXPECT_EQ(release(true).listeners, 0);
   EXPECT_EQ(cli("CLIENT LIST TYPE pubsub"), "") << "no connection before the first subscription";
-  node->Subscribe(Key("k"));
+  DoOnStrand([&] { node->Subscribe(Key("k")); });
   ASSERT_TRUE(RunUntil([&] { return sink.listening.size() == 1; }));
   (void)Acquire("k", "mine", 2);
   EXPECT_EQ(release(true).listeners, 1);
@@ -53,7 +53,7 @@ TEST_F(NodeTest, ReleasesAreAnnouncedToSubscribers) {
   (void)Acquire("k", "mine", 4);
   EXPECT_EQ(release(true).listeners, 1);
   ASSERT_TRUE(RunUntil([&] { return sink.heard.size() == 2; }));
-  node->Unsubscribe(Key("k"));
+  DoOnStrand([&] { node->Unsubscribe(Key("k")); });
   EXPECT_TRUE(RunUntil([&] { return cli("PUBSUB NUMSUB redlockd:released:k").ends_with("0"); }));
   node->ListenTo(nullptr);
 }

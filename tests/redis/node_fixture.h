@@ -59,10 +59,16 @@ class NodeTest : public ::testing::Test {
     (void)RunUntil([] { return false; }, time);
   }
 
+  // Calls `work` in a turn of the loop, as the daemon's threads do.
+  template <typename Work>
+  void DoOnStrand(Work work) {
+    const EventLoop::StrandLock turn(loop);
+    work();
+  }
   template <typename Send>
   NodeReply Ask(Send send) {
     const auto sink = std::make_shared<Recorder>();
-    send(sink);
+    DoOnStrand([&] { send(sink); });
     EXPECT_TRUE(RunUntil([&] { return !sink->replies.empty(); }));
     return sink->replies.empty() ? NodeReply{} : sink->replies.front();
   }

@@ -289,7 +289,9 @@ TEST_F(NodeTest, CommandsOfOneIterationShareOneWrite) {
   const auto sink = std::make_shared<Recorder>();
   const long before = reads();
   constexpr std::size_t kCommands = 100;
-  for (std::size_t i = 0; i < kCommands; ++i) node->Inspect(Key("k" + std::to_string(i)), sink);
+  DoOnStrand([&] {
+    for (std::size_t i = 0; i < kCommands; ++i) node->Inspect(Key("k" + std::to_string(i)), sink);
+  });
   ASSERT_TRUE(RunUntil([&] { return sink->replies.size() == kCommands; }));
   // A write of 10 kB may arrive in several pieces; reads() itself costs two.
   EXPECT_LE(reads() - before, 6);

@@ -30,6 +30,11 @@ inline constexpr TimePoint kNever = TimePoint::max();
   return (duration < Duration::zero() ? -duration : duration) / 100;
 }
 
+// In whole milliseconds; a fraction is dropped.
+[[nodiscard]] constexpr std::int64_t Millis(Duration duration) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
+}
+
 class Clock {
  public:
   virtual ~Clock() = default;

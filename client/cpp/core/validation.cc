@@ -47,9 +47,7 @@ bool IsUtf8(std::string_view text) {
   return true;
 }
 
-std::string Millis(Duration duration) {
-  return std::to_string(std::chrono::duration_cast<milliseconds>(duration).count()) + " ms";
-}
+std::string InWords(Duration duration) { return std::to_string(Millis(duration)) + " ms"; }
 
 Error Invalid(const std::string& what) { return {Reason::kInvalidArgument, what}; }
 
@@ -66,7 +64,7 @@ std::optional<Error> CheckText(const std::string& field, const std::string& text
 }  // namespace
 
 std::optional<Error> CheckTtl(Duration ttl) {
-  if (ttl < kShortestTtl) return Invalid("ttl: must be at least 10 ms, not " + Millis(ttl));
+  if (ttl < kShortestTtl) return Invalid("ttl: must be at least 10 ms, not " + InWords(ttl));
   return std::nullopt;
 }
 
@@ -80,8 +78,8 @@ std::optional<Error> Check(const AcquireCommand& command, Duration grace) {
   if (auto error = CheckText("owner", command.owner, kLongestOwner)) return error;
   // Between two pings, the remaining trust of a Session can fall to about this.
   if (command.margin && *command.margin > grace / 2) {
-    return Invalid("margin: must be at most half of the client's grace (" + Millis(grace / 2) +
-                   "), not " + Millis(*command.margin));
+    return Invalid("margin: must be at most half of the client's grace (" + InWords(grace / 2) +
+                   "), not " + InWords(*command.margin));
   }
   return CheckTtl(command.ttl);
 }

@@ -6,6 +6,8 @@
 #include <sstream>
 #include <stdexcept>
 
+#include "client/cpp/core/time.h"
+
 namespace redlock::client {
 namespace {
 
@@ -33,20 +35,20 @@ std::shared_ptr<grpc::ChannelCredentials> CredentialsFor(const std::string& endp
   return grpc::SslCredentials(ssl);
 }
 
-int Millis(Duration duration) {
-  return static_cast<int>(std::chrono::duration_cast<std::chrono::milliseconds>(duration).count());
+void SetMillis(grpc::ChannelArguments& arguments, const std::string& name, Duration value) {
+  arguments.SetInt(name, static_cast<int>(Millis(value)));
 }
 
 grpc::ChannelArguments ArgumentsFor(const Options& options) {
   grpc::ChannelArguments arguments;
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, Millis(options.keepalive_time));
-  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, Millis(options.keepalive_timeout));
+  SetMillis(arguments, GRPC_ARG_KEEPALIVE_TIME_MS, options.keepalive_time);
+  SetMillis(arguments, GRPC_ARG_KEEPALIVE_TIMEOUT_MS, options.keepalive_timeout);
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
   // The client itself decides when to reconnect.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
   // How long gRPC tries one address of an endpoint, including the TLS handshake. Leaves time for
   // two addresses.
-  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, Millis(options.connect_timeout / 2));
+  SetMillis(arguments, GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, options.connect_timeout / 2);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 500);
   return arguments;
 }

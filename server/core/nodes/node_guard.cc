@@ -1,11 +1,10 @@
 #include "server/core/nodes/node_guard.h"
 
 #include <algorithm>
-#include <array>
-#include <charconv>
 #include <memory>
 #include <utility>
 
+#include "server/core/format.h"
 #include "server/core/nodes/quorum.h"
 #include "server/core/safeguard.h"
 
@@ -29,18 +28,6 @@ constexpr const char* kFoundByAnother = "another daemon found that it had lost d
 constexpr Duration kBeforeProvisional = milliseconds(50);
 // The granularity of the reported uptime.
 constexpr Duration kUptimeGranularity = seconds(1);
-
-std::string Hexadecimal(std::uint64_t number) {
-  std::array<char, 16> digits{};
-  const auto end = std::to_chars(digits.data(), digits.data() + digits.size(), number, 16).ptr;
-  return {digits.data(), end};
-}
-
-std::string InWords(Duration duration) {
-  const auto ms = std::chrono::ceil<milliseconds>(duration).count();
-  if (ms < 10'000) return std::to_string(ms) + " ms";
-  return std::to_string(ms / 1000) + " s";
-}
 
 bool IsProvisional(const std::string& mark) {
   return mark.starts_with(kEmptied) || mark.starts_with(kOldData);
@@ -85,7 +72,8 @@ std::optional<std::string> NodeGuard::Barred(NodeIndex node) const {
   const NodeState& state = states_[node];
   const MonotonicTime now = scheduler_.Now();
   const auto quarantined = [now](MonotonicTime until, const std::string& why) {
-    return "for another " + InWords(std::max(until - now, Duration{})) + ": " + why;
+    return "for another " + InWords(std::chrono::ceil<seconds>(std::max(until - now, Duration{}))) +
+           ": " + why;
   };
   switch (state.standing) {
     case Standing::kUndecided:
@@ -276,7 +264,7 @@ void NodeGuard::TendQuarantine(NodeIndex node) {
   } else {
     if (!Tells(state.writing, state)) {
       state.writing = (state.data == Data::kOld ? kOldData : kEmptied) + state.run + ':' +
-                      Hexadecimal(Has(Safeguard::kSecondLoss) ? random_.Bits() : 0);
+                      std::to_string(Has(Safeguard::kSecondLoss) ? random_.Bits() : 0);
     }
     Replace(node, state.writing);
   }
@@ -341,7 +329,8 @@ void NodeGuard::ReadClock(NodeIndex node, MonotonicTime asked, Duration shown) {
   if (off == Duration{}) return;
   const bool news = now >= state.clock_until;
   state.clock_until = now + options_.guard.quarantine;
-  state.clock_why = "its clock went " + InWords(std::chrono::abs(off)) +
+  state.clock_why = "its clock went " +
+                    InWords(std::chrono::ceil<milliseconds>(std::chrono::abs(off))) +
                     (off > Duration{} ? " ahead of" : " behind") + " what the drift budget allows";
   if (news) report_(node, true, "quarantined " + *Barred(node));
 }

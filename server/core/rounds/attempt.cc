@@ -7,6 +7,7 @@
 #include "server/core/check.h"
 #include "server/core/fnv1a.h"
 #include "server/core/rounds/clean_up.h"
+#include "server/core/rounds/fences.h"
 #include "server/core/safeguard.h"
 
 namespace redlock {
@@ -152,25 +153,19 @@ void Attempt::TellReleaser(const Round& round) {
 }
 
 void Attempt::Won(Round& round) {
-  // A node that adopted keeps its fence; all others store the proposal.
-  bool adopted = false;
-  bool agree = true;
-  std::optional<FencingToken> fence;
-  FencingToken highest;
+  const GrantedFences fences = FencesOfGrants(round, env_.nodes.size());
   for (NodeIndex node = 0; node < env_.nodes.size(); ++node) {
     const NodeReply* reply = round.reply(node);
     if (reply == nullptr || reply->outcome != Outcome::kGranted) continue;
-    adopted = adopted || reply->fence != fence_;
-    agree = agree && (!fence || *fence == reply->fence) && !reply->fence_of_earlier_holder;
-    fence = reply->fence;
-    highest = std::max(highest, reply->fence);
     // A node on which the token held the key derives the number from the previous stream.
     const std::uint64_t number = reply->keeper ? reply->keeper->number : fence_.value;
     keeper_number_ = std::max(keeper_number_, number);
   }
-  extended_ = adopted;
-  if (adopted && (!agree || highest.value == 0) && Has(Safeguard::kAdoptedFencesAgree)) {
-    Unify(std::max(highest, fence_));
+  // A node that adopted keeps its fence; all others store the proposal.
+  extended_ = fences.lowest != fence_ || fences.highest != fence_;
+  if (extended_ && (!fences.agree || fences.highest.value == 0) &&
+      Has(Safeguard::kAdoptedFencesAgree)) {
+    Unify(std::max(fences.highest, fence_));
     return;
   }
   const MonotonicTime now = env_.scheduler.Now();
@@ -182,7 +177,7 @@ void Attempt::Won(Round& round) {
          Duration{});
     return;
   }
-  Succeed({command_->key, command_->token, highest, keeper(), validity, now + validity});
+  Succeed({command_->key, command_->token, fences.highest, keeper(), validity, now + validity});
 }
 
 void Attempt::Unify(FencingToken highest) {
@@ -243,8 +238,10 @@ void Attempt::RollBack(bool announce) {
   }
   round_.reset();
   if (!Has(Safeguard::kRollBack)) return;
-  CleanUp::Start(env_, registry_, {command_->key, command_->token, id_, {}, announce},
-                 std::move(may_hold));
+  CleanUp::Start(
+      env_, registry_,
+      {.key = command_->key, .token = command_->token, .only_attempt = id_, .announce = announce},
+      std::move(may_hold));
 }
 
 void Attempt::OnLate(Round& round, NodeIndex node, const NodeReply& reply) {
@@ -256,7 +253,8 @@ void Attempt::OnLate(Round& round, NodeIndex node, const NodeReply& reply) {
   if (releaser_ && (winner_ != nullptr || round_)) return;
   // The round was abandoned. Its roll-back may have overtaken the grant, if the node had lost its
   // script and was asked again.
-  CleanUp::Start(env_, registry_, {command_->key, command_->token, round.attempt(), {}, false},
+  CleanUp::Start(env_, registry_,
+                 {.key = command_->key, .token = command_->token, .only_attempt = round.attempt()},
                  {node});
 }
 

@@ -1,6 +1,5 @@
 #include "server/core/rounds/clean_up.h"
 
-#include <algorithm>
 #include <utility>
 
 #include "server/core/check.h"
@@ -11,10 +10,10 @@ constexpr Duration kFirstPause = std::chrono::milliseconds(20);
 constexpr Duration kLongestPause = std::chrono::milliseconds(500);
 }  // namespace
 
-void CleanUp::Start(const Environment& env, OperationRegistry& registry, CleanUpTarget target,
+void CleanUp::Start(const Environment& env, OperationRegistry& registry, ReleaseStep step,
                     std::vector<NodeIndex> nodes, Begin begin) {
   if (nodes.empty()) return;
-  const std::shared_ptr<CleanUp> self(new CleanUp(env, registry, std::move(target)));
+  const std::shared_ptr<CleanUp> self(new CleanUp(env, registry, std::move(step)));
   registry.Add(self);
   self->to_ask_ = std::move(nodes);
   switch (begin) {
@@ -27,22 +26,18 @@ void CleanUp::Start(const Environment& env, OperationRegistry& registry, CleanUp
   }
 }
 
-CleanUp::CleanUp(const Environment& env, OperationRegistry& registry, CleanUpTarget target)
+CleanUp::CleanUp(const Environment& env, OperationRegistry& registry, ReleaseStep step)
     : env_(env),
       registry_(registry),
-      target_(std::move(target)),
+      step_(std::move(step)),
       deadline_(env.scheduler.Now() + env.options.release_timeout),
-      pause_(kFirstPause) {}
+      backoff_(kFirstPause, kLongestPause) {}
 
 void CleanUp::Ask() {
   const auto self = shared_from_this();
   const std::vector<NodeIndex> nodes = std::exchange(to_ask_, {});
   asking_ += nodes.size();
-  for (const NodeIndex node : nodes) {
-    env_.nodes[node]->Release({target_.key, target_.token, target_.only_attempt, target_.seal,
-                               target_.announce, target_.at_end_of},
-                              self);
-  }
+  for (const NodeIndex node : nodes) env_.nodes[node]->Release(step_, self);
 }
 
 void CleanUp::OnReply(NodeIndex node, NodeReply reply) {
@@ -53,12 +48,12 @@ void CleanUp::OnReply(NodeIndex node, NodeReply reply) {
 }
 
 void CleanUp::PauseOrEnd() {
-  if (to_ask_.empty() || env_.scheduler.Now() + pause_ > deadline_) {
+  const Duration pause = backoff_.Next();
+  if (to_ask_.empty() || env_.scheduler.Now() + pause > deadline_) {
     End();
     return;
   }
-  timer_ = env_.scheduler.After(pause_, [this] { Ask(); });
-  pause_ = std::min(pause_ * 2, kLongestPause);
+  timer_ = env_.scheduler.After(pause, [this] { Ask(); });
 }
 
 void CleanUp::End() {

@@ -3,23 +3,13 @@
 #pragma once
 
 #include <memory>
-#include <optional>
 #include <vector>
 
+#include "server/core/backoff.h"
 #include "server/core/operation.h"
 #include "server/core/rounds/environment.h"
 
 namespace redlock {
-
-struct CleanUpTarget {
-  Key key;
-  OwnerToken token;
-  // These have the same meaning as in ReleaseStep.
-  std::optional<AttemptId> only_attempt;
-  FencingToken seal;
-  bool announce = false;
-  std::optional<Keeper> at_end_of = {};
-};
 
 // Retries on each node until it has answered, for up to release_timeout. Strand-confined.
 class CleanUp final : public Operation,
@@ -28,24 +18,24 @@ class CleanUp final : public Operation,
  public:
   enum class Begin { kNow, kAfterPause };
 
-  static void Start(const Environment& env, OperationRegistry& registry, CleanUpTarget target,
+  static void Start(const Environment& env, OperationRegistry& registry, ReleaseStep step,
                     std::vector<NodeIndex> nodes, Begin begin = Begin::kNow);
 
   void OnReply(NodeIndex node, NodeReply reply) override;
 
  private:
-  CleanUp(const Environment& env, OperationRegistry& registry, CleanUpTarget target);
+  CleanUp(const Environment& env, OperationRegistry& registry, ReleaseStep step);
   void Ask();
   void PauseOrEnd();
   void End();
 
   const Environment& env_;
   OperationRegistry& registry_;
-  const CleanUpTarget target_;
+  const ReleaseStep step_;
   const MonotonicTime deadline_;
   std::vector<NodeIndex> to_ask_;  // have not answered, and no request is in flight
   std::size_t asking_ = 0;
-  Duration pause_;
+  Backoff backoff_;
   TimerHandle timer_;
 };
 

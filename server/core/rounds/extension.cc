@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "server/core/check.h"
+#include "server/core/rounds/fences.h"
 #include "server/core/safeguard.h"
 
 namespace redlock {
@@ -25,26 +26,6 @@ class IgnoreReply final : public ReplySink {
  public:
   void OnReply(NodeIndex /*node*/, NodeReply /*reply*/) override {}
 };
-
-struct Fences {
-  FencingToken highest;
-  bool agree = true;  // and all belong to this holder
-};
-
-Fences FencesOfGrants(const Round& round, std::size_t nodes) {
-  std::optional<FencingToken> lowest;
-  Fences fences;
-  bool known = true;
-  for (NodeIndex node = 0; node < nodes; ++node) {
-    const NodeReply* reply = round.reply(node);
-    if (reply == nullptr || reply->outcome != Outcome::kGranted) continue;
-    lowest = lowest ? std::min(*lowest, reply->fence) : reply->fence;
-    fences.highest = std::max(fences.highest, reply->fence);
-    known = known && !reply->fence_of_earlier_holder;
-  }
-  fences.agree = known && lowest == fences.highest;
-  return fences;
-}
 
 // Returns the stream that the lease belongs to: the latest one that the granting nodes know.
 std::optional<Keeper> KeeperOfGrants(const Round& round, std::size_t nodes) {
@@ -157,7 +138,7 @@ bool Extension::AdoptAgain(const Round& round) {
 }
 
 void Extension::Won(Round& round) {
-  const Fences fences = FencesOfGrants(round, env_.nodes.size());
+  const GrantedFences fences = FencesOfGrants(round, env_.nodes.size());
   env_.fences.Saw(fences.highest);
   if ((!fences.agree && Has(Safeguard::kFencesAgree)) || fences.highest.value == 0) {
     if (raises_ == kMaxRaises) {

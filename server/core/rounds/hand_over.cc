@@ -129,7 +129,7 @@ void HandOver::End() {
   if (!IsUsedOnce(token_) && verdict() == Verdict::kDenied) owed.clear();
   AnswerIfDecided();
   const FencingToken seal = IsUsedOnce(token_) ? FencingToken{} : seal_;
-  CleanUp::Start(env_, registry_, {key_, token_, std::nullopt, seal, false}, std::move(owed));
+  CleanUp::Start(env_, registry_, {.key = key_, .token = token_, .seal = seal}, std::move(owed));
   registry_.Remove(*this);
 }
 

@@ -39,7 +39,11 @@ ReleaseOperation::ReleaseOperation(const Environment& env, OperationRegistry& re
     : env_(env),
       registry_(registry),
       command_(std::move(command)),
-      seal_(FirstSeal(env, command_)),
+      step_{.key = command_.key,
+            .token = command_.token,
+            .seal = FirstSeal(env, command_),
+            .announce = true,
+            .at_end_of = command_.at_end_of},
       done_(std::move(done)),
       nodes_(env.nodes.size()) {
   env_.releasing.Begin(command_.key);
@@ -52,9 +56,7 @@ void ReleaseOperation::Send() {
   round_ = Round::Start(
                env_, CountRelease,
                [this](Node& node, std::shared_ptr<ReplySink> sink) {
-                 node.Release(
-                     {command_.key, command_.token, std::nullopt, seal_, true, command_.at_end_of},
-                     std::move(sink));
+                 node.Release(step_, std::move(sink));
                },
                shared_from_this())
                .get();
@@ -84,7 +86,7 @@ void ReleaseOperation::OnLate(Round& round, NodeIndex node, const NodeReply& rep
     AnswerIfDecided();
     if (!done_) End();
   } else if (nodes_[node].failed && MayRepeat()) {
-    CleanUp::Start(env_, registry_, Rest(), {node}, CleanUp::Begin::kAfterPause);
+    CleanUp::Start(env_, registry_, step_, {node}, CleanUp::Begin::kAfterPause);
   }
 }
 
@@ -107,7 +109,7 @@ bool ReleaseOperation::RaiseSeal(const Round& round) {
       ++seals_ == kMaxSeals || !Has(Safeguard::kRepeatWithHigherSeal)) {
     return false;
   }
-  seal_ = env_.fences.Next(env_.scheduler.WallNow());
+  step_.seal = env_.fences.Next(env_.scheduler.WallNow());
   Send();
   return true;
 }
@@ -127,7 +129,7 @@ Verdict ReleaseOperation::verdict() const {
 }
 
 bool ReleaseOperation::CanEndALaterHold() const {
-  if (seal_.value == 0 || !Has(Safeguard::kDenialOfAllNodes)) return false;
+  if (step_.seal.value == 0 || !Has(Safeguard::kDenialOfAllNodes)) return false;
   const auto sealed = std::count_if(nodes_.begin(), nodes_.end(),
                                     [](const NodeState& node) { return node.sealed; });
   if (static_cast<std::size_t>(sealed) >= QuorumOf(nodes_.size())) return false;
@@ -137,7 +139,7 @@ bool ReleaseOperation::CanEndALaterHold() const {
 
 // Once the caller knows that the token holds nothing, it may use the token again.
 bool ReleaseOperation::MayRepeat() const {
-  return seal_.value == 0 || verdict() != Verdict::kDenied;
+  return step_.seal.value == 0 || verdict() != Verdict::kDenied;
 }
 
 void ReleaseOperation::AnswerIfDecided() {
@@ -171,13 +173,9 @@ void ReleaseOperation::End() {
   for (NodeIndex node = 0; node < nodes_.size(); ++node) {
     if (nodes_[node].failed && MayRepeat()) owed.push_back(node);
   }
-  CleanUp::Start(env_, registry_, Rest(), std::move(owed), CleanUp::Begin::kAfterPause);
+  CleanUp::Start(env_, registry_, step_, std::move(owed), CleanUp::Begin::kAfterPause);
   permit_.Leave();
   registry_.Remove(*this);
-}
-
-CleanUpTarget ReleaseOperation::Rest() const {
-  return {command_.key, command_.token, std::nullopt, seal_, true, command_.at_end_of};
 }
 
 void ReleaseOperation::Answer(std::optional<Error> error) {

@@ -37,11 +37,6 @@ struct ReleaseResult {
 };
 using ReleaseDone = std::function<void(ReleaseResult)>;
 
-// Whether a token is never used again after its release, so that the release needs no seal.
-[[nodiscard]] inline bool IsUsedOnce(const OwnerToken& token) {
-  return token.value().starts_with(kMadeTokenPrefix);
-}
-
 class ReleaseOperation final : public Operation,
                                public Round::Listener,
                                public std::enable_shared_from_this<ReleaseOperation> {
@@ -77,13 +72,12 @@ class ReleaseOperation final : public Operation,
   [[nodiscard]] bool MayRepeat() const;
   void AnswerIfDecided();
   void End();
-  [[nodiscard]] CleanUpTarget Rest() const;
   void Answer(std::optional<Error> error);
 
   const Environment& env_;
   OperationRegistry& registry_;
   const ReleaseCommand command_;
-  FencingToken seal_;  // 0: not sealed
+  ReleaseStep step_;
   int seals_ = 0;
   ReleaseDone done_;
   std::vector<NodeState> nodes_;

@@ -1,0 +1,37 @@
+// Durations and bytes as numbers and text.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "server/core/types.h"
+
+namespace redlock {
+
+// In whole milliseconds; a fraction is dropped.
+[[nodiscard]] constexpr std::int64_t Millis(Duration duration) {
+  return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
+}
+
+// For messages to people: "30 s" or "1500 ms".
+[[nodiscard]] inline std::string InWords(Duration duration) {
+  const std::int64_t ms = Millis(duration);
+  return ms % 1000 == 0 && ms != 0 ? std::to_string(ms / 1000) + " s" : std::to_string(ms) + " ms";
+}
+
+// Two lower-case digits for each byte.
+[[nodiscard]] inline std::string Hexadecimal(std::span<const unsigned char> bytes) {
+  constexpr std::string_view kDigits = "0123456789abcdef";
+  std::string text;
+  text.reserve(2 * bytes.size());
+  for (const unsigned char byte : bytes) {
+    text += kDigits[byte >> 4U];
+    text += kDigits[byte & 15U];
+  }
+  return text;
+}
+
+}  // namespace redlock

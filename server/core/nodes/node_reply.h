@@ -1,0 +1,54 @@
+// What a node answers to a step.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <string>
+
+#include "server/core/types.h"
+
+namespace redlock {
+
+struct NodeReply {
+  Outcome outcome = Outcome::kError;
+  // The fence that the node stores for the key. Set after a granted acquisition or extension, with
+  // kStaleFence, and from Inspect.
+  FencingToken fence;
+  // `fence` belongs to an earlier holder. The node knows no fence of the present holder, because
+  // another library wrote the key.
+  bool fence_of_earlier_holder = false;
+  // From a granted extension: the stream that the lease belongs to, if any. With kStaleFence from
+  // an adoption: only the number is set, and `fence` is 0.
+  std::optional<Keeper> keeper;
+  // From a granted release with a seal: whether the seal could be stored.
+  bool sealed = false;
+  // Remaining TTL of the holder, if there is one.
+  Duration remaining{};
+  // Describes an error; never contains a token.
+  std::string message;
+  // With kError: nothing was sent to the node.
+  bool never_sent = false;
+  // From a granted hand-over: the releaser held the key on this node.
+  bool handed_over = false;
+  // From an announced release: how many daemons received the announcement.
+  int listeners = 0;
+  // Only from Inspect: the holder of the key. The token is for comparison and must not be
+  // displayed.
+  OwnerToken holder;
+  OwnerLabel owner;
+  // From Inspect on a guarded node: why the node is quarantined, if it is.
+  std::optional<std::string> barred;
+  // The guard's mark on the node: with kQuarantined, and from Mark and ReadMark.
+  std::string mark;
+  // The node's wall clock, since the epoch: with a granted lock, and from Mark and ReadMark.
+  std::optional<Duration> clock;
+};
+
+// Receives the answers to a step. The node keeps the sink alive until it has answered.
+class ReplySink {
+ public:
+  virtual ~ReplySink() = default;
+  virtual void OnReply(NodeIndex node, NodeReply reply) = 0;
+};
+
+}  // namespace redlock

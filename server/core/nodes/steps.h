@@ -1,0 +1,105 @@
+// The steps that change a key or the guard's mark on a node.
+//
+// Except for a ReleaseStep, a step refers to its arguments, which must outlive the call that takes
+// the step.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "server/core/types.h"
+
+namespace redlock {
+
+// No step shortens the remaining TTL of a key, except when the holder gives the key away.
+
+// Acquires the key. The lease then belongs to the stream {fence, attempt}. If the token held the
+// key before, the lease belongs to {number, attempt}, with a number one above the previous
+// stream's.
+struct AcquireStep {
+  const Key& key;
+  const OwnerToken& token;
+  Duration ttl;
+  FencingToken fence;
+  AttemptId attempt;
+  const OwnerLabel& owner;
+  // If this token already holds the key, extends it and keeps the stored fence.
+  bool adopt = false;
+  // The guard's mark that must be on the node. If it is missing, the node does nothing and answers
+  // kQuarantined. Empty: the mark is not compared.
+  std::string_view mark = {};
+};
+
+// Gives the key to another token if `from` holds it or no token does. If the step is repeated with
+// the same attempt and a higher fence, it raises the fence. The lease then belongs to {fence,
+// attempt}.
+struct HandOverStep {
+  const Key& key;
+  const OwnerToken& from;
+  const OwnerToken& to;
+  Duration ttl;
+  FencingToken fence;
+  AttemptId attempt;
+  const OwnerLabel& owner;
+  std::string_view mark = {};  // as in AcquireStep
+};
+
+struct ExtendStep {
+  const Key& key;
+  const OwnerToken& token;
+  Duration ttl;
+  // The node then stores at least this fence. If the stored fence belongs to an earlier holder, the
+  // node refuses to store a lower one for this holder. 0: keeps the stored fence.
+  FencingToken raise_to;
+  // The stream that extends, if any. It replaces a stream with a lower number, to which the lease
+  // belonged before an adoption that did not reach this node. Unset: the lease then belongs to no
+  // stream, so that the end of a stream does not delete a lease that is kept by other means.
+  std::optional<Keeper> keeper = {};
+  // The lease then belongs to `keeper`. If it belongs to another stream whose number is not lower,
+  // the node answers kStaleFence with that number.
+  bool adopt = false;
+};
+
+// Puts a lost key back for a token that a quorum has just confirmed. Never lowers a fence: if the
+// node stores a higher one, which may be another holder's, it stores a fence above that.
+struct RepairStep {
+  const Key& key;
+  const OwnerToken& token;
+  Duration ttl;
+  FencingToken fence;
+  // The stream that the lease belongs to according to the quorum. The end of an earlier stream must
+  // not delete the key here. Unset: the quorum knows of no stream, and the end of a stream does not
+  // delete the key here.
+  std::optional<Keeper> keeper;
+};
+
+// Owns its key and token, because a clean-up keeps it.
+struct ReleaseStep {
+  Key key;
+  OwnerToken token;
+  // Set for a roll-back: releases only a key that this attempt acquired and that has not been
+  // extended since. A late roll-back must not end a lease that its owner has confirmed meanwhile,
+  // or that the owner's second attempt has acquired with the same token.
+  std::optional<AttemptId> only_attempt = {};
+  // Set for a token that its owner may use again: releases only a lease with a lower fence, and
+  // stores this fence on the node. If the holder's fence is not lower, the node answers kStaleFence
+  // with the fence. After a quorum is sealed, a later hold by the same token has a higher fence, so
+  // that a release that arrives late at another node cannot end it. 0: not sealed. A node where the
+  // token does not hold the key stores nothing.
+  FencingToken seal = {};
+  // Announces the release to the daemons that listen, if a key was released.
+  bool announce = false;
+  // Set if this stream has ended: releases only a lease that belongs to it or to a stream with a
+  // lower number, which it has replaced. The client may have adopted the lease at another daemon
+  // before this daemon noticed the end.
+  std::optional<Keeper> at_end_of = {};
+};
+
+// Replaces the guard's mark if it is `from` (empty: if there is none).
+struct MarkStep {
+  const std::string& from;
+  const std::string& to;
+};
+
+}  // namespace redlock

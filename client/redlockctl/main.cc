@@ -13,6 +13,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "client/cpp/core/validation.h"
 #include "client/redlockctl/commands.h"
 
 namespace {
@@ -223,6 +224,10 @@ int main(int argc, char** argv) {
                  "tried in order; `run` continues with the next one if a daemon goes away")
       ->delimiter(',')
       ->allow_extra_args(false)  // the command must not be parsed as another server
+      ->check([](const std::string& server) {
+        const auto error = redlock::client::CheckEndpoint(server);
+        return error ? error->message : std::string();
+      })
       ->envname("REDLOCK_SERVER")
       ->capture_default_str();
   app.add_option("--tls-ca", options.tls_ca,

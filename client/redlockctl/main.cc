@@ -162,7 +162,8 @@ void DeclareCommands(CommandLine& line, Options& options) {
   line.AddWithoutKey("status", "Show the state of the Redis nodes as the daemon sees them",
                      &Commands::Status)
       .alias("nodes");
-  line.AddWithoutKey("health", "Report whether the daemon serves; for probes", &Commands::Health);
+  line.AddWithoutKey("health", "Report whether the daemon is serving, for health probes",
+                     &Commands::Health);
   line.AddWithoutKey("leases", "Show the leases that the daemon keeps alive and its waiters",
                      &Commands::Leases);
   line.Add("force-release", "Take a lock from a holder that cannot be reached",
@@ -216,6 +217,7 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", "redlockctl " REDLOCKD_VERSION);
   app.set_help_all_flag("--help-all", "Print this help and that of every subcommand");
   app.require_subcommand(1);
+  app.get_formatter()->column_width(38);  // help2man finds the descriptions by their column
   app.footer(kFooter);
   Options options;
   std::string output = "text";

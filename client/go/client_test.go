@@ -90,7 +90,7 @@ func TestBadValuesAreRejectedBeforeAnythingIsSent(t *testing.T) {
 			_, err := c.Acquire(background, "other", AcquireOptions{Token: other.Token})
 			return err
 		},
-		"margin: ":  func() error { _, err := c.Acquire(background, "k", AcquireOptions{Margin: -1}); return err },
+		"margin: ": func() error { _, err := c.Acquire(background, "k", AcquireOptions{Margin: -1}); return err },
 		"margin: must be from 0 to 333.333333ms (a third of the TTL": func() error {
 			_, err := c.Acquire(background, "k", AcquireOptions{TTL: time.Second, Margin: 334 * time.Millisecond})
 			return err

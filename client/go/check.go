@@ -1,6 +1,8 @@
 package redlockd
 
 import (
+	"regexp"
+	"strconv"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -32,11 +34,45 @@ func checkAcquire(key string, o AcquireOptions, grace time.Duration) *Error {
 		return invalid("token", "must have at most %d bytes, not %d", mostLabel, len(o.Token))
 	case !utf8.ValidString(o.Token):
 		return invalid("token", "must be UTF-8")
-	case o.Margin < 0 || o.Margin >= o.TTL || o.Margin >= grace:
-		return invalid("margin", "must be at least 0 and less than the TTL (%v) and the client's grace (%v), not %v", o.TTL, grace,
-			o.Margin)
 	}
-	return checkTTL(o.TTL)
+	if err := checkTTL(o.TTL); err != nil {
+		return err
+	}
+	return checkMargin(o.Margin, o.TTL, grace)
+}
+
+// The daemon extends a lock when about half of its TTL is left. A margin close to that would signal a loss before the
+// extension arrives.
+func checkMargin(margin, ttl, grace time.Duration) *Error {
+	longest := ttl / 3
+	if grace < ttl {
+		longest = grace / 3
+	}
+	if margin < 0 || margin > longest {
+		return invalid("margin", "must be from 0 to %v (a third of the TTL or of the client's grace, whichever is less), not %v",
+			longest, margin)
+	}
+	return nil
+}
+
+// A wrong port is refused here; otherwise the client would only report that no daemon answers. Other forms of address
+// are left to gRPC.
+var hostPort = regexp.MustCompile(`^(?:\[[^\]]*\]|[^:/]*):([0-9]+)$`)
+
+func checkEndpoints(endpoints []string) *Error {
+	if len(endpoints) == 0 {
+		return invalid("endpoints", "none given; pass at least one address such as \"127.0.0.1:50051\"")
+	}
+	for _, endpoint := range endpoints {
+		match := hostPort.FindStringSubmatch(endpoint)
+		if match == nil || strings.HasPrefix(endpoint, "unix:") {
+			continue
+		}
+		if port, err := strconv.ParseUint(match[1], 10, 16); err != nil || port == 0 {
+			return invalid("endpoints", "%s: the port must be a number from 1 to 65535", endpoint)
+		}
+	}
+	return nil
 }
 
 func checkTTL(ttl time.Duration) *Error {

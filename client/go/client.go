@@ -43,8 +43,9 @@ type AcquireOptions struct {
 	TTL   time.Duration // at least 10 ms; 0: 30 s
 	Try   bool          // one attempt, no waiting
 	Owner string        // a label for humans, at most 128 bytes
-	// Margin: the lock counts as lost when at most this much is left of the time for which it can be trusted. 0: a tenth
-	// of the TTL or of the grace, whichever is less, and at most 500 ms.
+	// Margin: the lock counts as lost when at most this much is left of the time for which it can be trusted. At most a
+	// third of the TTL or of Options.Grace, whichever is less. 0: a tenth of the TTL or of Options.Grace, whichever is
+	// less, and at most 500 ms.
 	Margin time.Duration
 	// Token is the owner token, the secret that proves ownership. At most 128 bytes, unique to this hold. "": the client
 	// makes one.
@@ -67,10 +68,10 @@ func newClient(endpoints []string, options Options, clock func() core.Instant, d
 	if options.Grace == 0 {
 		options.Grace = defaultGrace
 	}
-	switch {
-	case len(endpoints) == 0:
-		return nil, invalid("endpoints", "none given; pass at least one address such as \"127.0.0.1:50051\"")
-	case options.Grace < leastGrace:
+	if err := checkEndpoints(endpoints); err != nil {
+		return nil, err
+	}
+	if options.Grace < leastGrace {
 		return nil, invalid("grace", "must be at least %v, not %v", leastGrace, options.Grace)
 	}
 	return &Client{newDriver(endpoints, options.Grace, clock, dial), options.Grace}, nil

@@ -90,10 +90,21 @@ func TestBadValuesAreRejectedBeforeAnythingIsSent(t *testing.T) {
 			_, err := c.Acquire(background, "other", AcquireOptions{Token: other.Token})
 			return err
 		},
-		"margin: ":  func() error { _, err := c.Acquire(background, "k", AcquireOptions{Margin: -1}); return err },
-		"margin: m": func() error { _, err := c.Acquire(background, "k", AcquireOptions{Margin: time.Hour}); return err },
+		"margin: ": func() error { _, err := c.Acquire(background, "k", AcquireOptions{Margin: -1}); return err },
+		"margin: must be from 0 to 333.333333ms (a third of the TTL": func() error {
+			_, err := c.Acquire(background, "k", AcquireOptions{TTL: time.Second, Margin: 334 * time.Millisecond})
+			return err
+		},
 		"grace: ":   func() error { _, err := New([]string{"localhost:1"}, Options{Grace: 1}); return err },
 		"endpoints": func() error { _, err := New(nil, Options{}); return err },
+		"endpoints: localhost:0: the port must be a number from 1 to 65535": func() error {
+			_, err := New([]string{"localhost:0"}, Options{})
+			return err
+		},
+		"endpoints: [::1]:65536: the port": func() error {
+			_, err := New([]string{"localhost:65535", "[::1]:65536"}, Options{})
+			return err
+		},
 	} {
 		err := bad()
 		expectReason(t, err, InvalidArgument)

@@ -7,6 +7,10 @@ const LEAST_TTL = 10;
 const LEAST_GRACE = 100;
 const LONGEST_DURATION = 315_576_000_000_000; // the maximum of google.protobuf.Duration
 
+// A wrong port is refused here; otherwise the client would only report that no daemon answers. Other forms of address
+// are left to gRPC.
+const HOST_PORT = /^(?!unix:)(?:\[[^\]]*\]|[^:/]*):([0-9]+)$/;
+
 const refuse = (field, what) => { throw new LockError('INVALID_ARGUMENT', `${field}: ${what}`); };
 const shown = (value) => (typeof value === 'string' ? JSON.stringify(value) : String(value));
 
@@ -29,6 +33,17 @@ const checkFunction = (field, value) => {
 
 export const checkTtl = (ttl) => checkTime('ttl', ttl, LEAST_TTL);
 
+// The daemon extends a lock when about half of its TTL is left. A margin close to that would signal a loss before the
+// extension arrives.
+const checkMargin = (ttl, grace, margin = Math.min(ttl / 10, grace / 10, 500)) => {
+  const longest = Math.min(ttl, grace) / 3;
+  if (typeof margin !== 'number' || !(margin >= 0 && margin <= longest)) {
+    refuse('margin', `must be from 0 to ${Number(longest.toPrecision(6))} ms (a third of the TTL or of the client's grace, ` +
+      `whichever is less), not ${typeof margin === 'number' ? `${margin} ms` : shown(margin)}`);
+  }
+  return margin;
+};
+
 // Returns the options with their defaults.
 export const checkAcquire = (key, options, grace) => {
   checkText('key', key, LONGEST_KEY);
@@ -37,10 +52,9 @@ export const checkAcquire = (key, options, grace) => {
   if (typeof options !== 'object' || options === null) refuse('options', `must be an object, not ${shown(options)}`);
   const { ttl = 30_000, owner = '', signal, onQueued } = options;
   checkTtl(ttl);
-  const { margin = Math.min(ttl / 10, grace / 10, 500) } = options;
+  const margin = checkMargin(ttl, grace, options.margin);
   if (options.wait !== undefined) checkTime('wait', options.wait, 0, Infinity);
   checkText('owner', owner, LONGEST_OWNER);
-  checkTime('margin', margin, 0, Math.min(ttl, grace));
   if (signal !== undefined && typeof signal?.throwIfAborted !== 'function') refuse('signal', 'must be an AbortSignal');
   checkFunction('onQueued', onQueued);
   return { key, ttl, owner, wait: options.wait, margin, signal, onQueued };
@@ -53,6 +67,10 @@ export const checkClient = (endpoints, { token, grace }) => {
   for (const endpoint of list) {
     if (typeof endpoint !== 'string' || endpoint === '') {
       refuse('endpoints', `${shown(endpoint)} is not an address such as "127.0.0.1:50051"`);
+    }
+    const port = HOST_PORT.exec(endpoint)?.[1];
+    if (port !== undefined && !(port >= 1 && port <= 65535)) {
+      refuse('endpoints', `${endpoint}: the port must be a number from 1 to 65535`);
     }
   }
   if (token !== undefined && typeof token !== 'string') checkFunction('token', token);

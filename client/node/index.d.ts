@@ -17,8 +17,8 @@ export interface AcquireOptions {
   wait?: number;
   /** A label for humans, at most 128 bytes. */
   owner?: string;
-  /** `lost` is aborted when at most this much of the validity is left. Default: the smallest of a tenth of the TTL, a
-   * tenth of the grace, and 500. */
+  /** `lost` is aborted when at most this much of the validity is left. From 0 to a third of the TTL or of the grace,
+   * whichever is less. Default: the smallest of a tenth of the TTL, a tenth of the grace, and 500. */
   margin?: number;
   /** Gives up waiting when aborted. */
   signal?: AbortSignal;

@@ -99,8 +99,9 @@ export class Client {
   }
 
   // Returns a Lock. Waits up to `wait` ms; 0 is a single try, unset waits without a limit. `signal` gives up waiting.
-  // margin: `lost` is aborted when at most this much of the validity is left. Default: the smallest of a tenth of the
-  // TTL, a tenth of the grace, and 500. onQueued(position) is called with the number of waiters ahead in the queue.
+  // margin: `lost` is aborted when at most this much of the validity is left. From 0 to a third of the TTL or of the
+  // grace, whichever is less. Default: the smallest of a tenth of the TTL, a tenth of the grace, and 500.
+  // onQueued(position) is called with the number of waiters ahead in the queue.
   async acquire(key, options = {}) {
     const { signal, ...request } = checkAcquire(key, options, this.#grace);
     signal?.throwIfAborted();

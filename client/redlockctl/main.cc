@@ -13,6 +13,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "client/cpp/core/validation.h"
 #include "client/redlockctl/commands.h"
 
 namespace {
@@ -161,7 +162,8 @@ void DeclareCommands(CommandLine& line, Options& options) {
   line.AddWithoutKey("status", "Show the state of the Redis nodes as the daemon sees them",
                      &Commands::Status)
       .alias("nodes");
-  line.AddWithoutKey("health", "Report whether the daemon serves; for probes", &Commands::Health);
+  line.AddWithoutKey("health", "Report whether the daemon is serving, for health probes",
+                     &Commands::Health);
   line.AddWithoutKey("leases", "Show the leases that the daemon keeps alive and its waiters",
                      &Commands::Leases);
   line.Add("force-release", "Take a lock from a holder that cannot be reached",
@@ -215,6 +217,7 @@ int main(int argc, char** argv) {
   app.set_version_flag("--version", "redlockctl " REDLOCKD_VERSION);
   app.set_help_all_flag("--help-all", "Print this help and that of every subcommand");
   app.require_subcommand(1);
+  app.get_formatter()->column_width(38);  // help2man finds the descriptions by their column
   app.footer(kFooter);
   Options options;
   std::string output = "text";
@@ -223,6 +226,10 @@ int main(int argc, char** argv) {
                  "tried in order; `run` continues with the next one if a daemon goes away")
       ->delimiter(',')
       ->allow_extra_args(false)  // the command must not be parsed as another server
+      ->check([](const std::string& server) {
+        const auto error = redlock::client::CheckEndpoint(server);
+        return error ? error->message : std::string();
+      })
       ->envname("REDLOCK_SERVER")
       ->capture_default_str();
   app.add_option("--tls-ca", options.tls_ca,

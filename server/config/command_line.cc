@@ -186,7 +186,7 @@ void Declare(CLI::App& app, Options& options, Config& config, Raw& raw) {
   options.Add("--unix-socket-mode", config.unix_socket_mode,
               "File mode of the Unix sockets that redlockd listens on");
   options.Add("--unix-socket-owner", config.unix_socket_owner,
-              "Owner of these sockets: user[:group]");
+              "Owner of the Unix sockets that redlockd listens on: user[:group]");
 
   app.option_defaults()->group("Redis nodes");
   options.Add("--node", raw.nodes,
@@ -197,7 +197,7 @@ void Declare(CLI::App& app, Options& options, Config& config, Raw& raw) {
                       "How long to wait for a node; later answers do not count");
   options
       .Add("--node-guard", raw.node_guard,
-           "Quarantine nodes that may have lost their data or whose clock jumps: they grant no "
+           "Quarantine nodes that may have lost their data or whose clock jumped: they grant no "
            "locks until the longest TTL has passed. on: a new node set, in which no node carries a "
            "mark, is used at once; strict: a new node set is quarantined too; off: no guard")
       ->check(CLI::IsMember({"on", "strict", "off"}));

@@ -1,5 +1,6 @@
 #include "server/config/config.h"
 
+#include <charconv>
 #include <cstdint>
 #include <set>
 
@@ -9,15 +10,44 @@ namespace redlock::config {
 
 namespace {
 
-void ValidateListen(const std::string& address) {
-  const bool unix_path = address.starts_with("unix:/");
+// Whether the address is host:digits. The port may still be out of range.
+bool IsHostPort(const std::string& address) {
   const auto colon = address.rfind(':');
-  const bool host_port = !address.starts_with("unix:") && colon != std::string::npos && colon > 0 &&
-                         colon + 1 < address.size() &&
-                         address.find_first_not_of("0123456789", colon + 1) == std::string::npos;
-  if (!unix_path && !host_port) {
+  return !address.starts_with("unix:") && colon != std::string::npos && colon > 0 &&
+         colon + 1 < address.size() &&
+         address.find_first_not_of("0123456789", colon + 1) == std::string::npos;
+}
+
+// Whether the port of host:digits is from `lowest` to 65535.
+bool HasPortFrom(std::uint16_t lowest, const std::string& address) {
+  const char* const end = address.data() + address.size();
+  std::uint16_t port = 0;
+  return std::from_chars(address.data() + address.rfind(':') + 1, end, port).ec == std::errc() &&
+         port >= lowest;
+}
+
+void ValidateListen(const std::string& address) {
+  if (address.starts_with("unix:/")) return;
+  if (!IsHostPort(address)) {
     throw ConfigError("--listen " + address +
                       ": must be host:port, such as 127.0.0.1:50051, or unix:/path");
+  }
+  if (!HasPortFrom(0, address)) {
+    throw ConfigError("--listen " + address +
+                      ": the port must be a number from 1 to 65535, or 0 for any free port");
+  }
+}
+
+// Port 0 is refused, because nothing would report which port was chosen.
+void ValidateMetricsListen(const std::string& address) {
+  if (address.empty()) return;
+  if (!IsHostPort(address)) {
+    throw ConfigError("--metrics-listen " + address +
+                      ": must be host:port, such as 127.0.0.1:9475");
+  }
+  if (!HasPortFrom(1, address)) {
+    throw ConfigError("--metrics-listen " + address +
+                      ": the port must be a number from 1 to 65535");
   }
 }
 
@@ -68,6 +98,7 @@ std::string FlagText(Duration duration) {
 
 void Validate(const Config& config) {
   for (const std::string& address : config.listen) ValidateListen(address);
+  ValidateMetricsListen(config.metrics_listen);
   ValidateCallers(config);
   ValidateSocketMode(config.unix_socket_mode);
   if (config.dev && !config.nodes.empty()) {

@@ -199,6 +199,7 @@ TEST_F(ClientTest, InvalidInputIsReported) {
   const auto short_ttl = client->acquire("key", {.ttl = milliseconds(1)});
   EXPECT_NE(short_ttl.error().message.find("ttl"), std::string::npos) << short_ttl.error().message;
   EXPECT_THROW(Client({.endpoints = {}}), std::invalid_argument);
+  EXPECT_THROW(Client({.endpoints = {"127.0.0.1:1", "127.0.0.1:65536"}}), std::invalid_argument);
   EXPECT_THROW(Client({.ca_file = "/nowhere"}), std::invalid_argument);
   EXPECT_THROW((void)client->acquire("").value(), LockError);
 }

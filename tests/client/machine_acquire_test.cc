@@ -127,7 +127,12 @@ TEST_F(MachineLocksTest, InvalidValuesFailOnlyTheirOwnCall) {
       {{.key = "k", .ttl = milliseconds(9)}, "ttl"},
       {{.key = "k", .ttl = seconds(1), .token = std::string(129, 't')}, "token"},
       {{.key = "k", .ttl = seconds(1), .owner = std::string(129, 'o')}, "owner"},
-      {{.key = "k", .ttl = seconds(1), .margin = milliseconds(2'501)}, "margin"},
+      {{.key = "k", .ttl = milliseconds(-1)}, "ttl"},
+      {{.key = "k", .ttl = seconds(1), .margin = milliseconds(-1)}, "margin"},
+      {{.key = "k", .ttl = seconds(1), .margin = milliseconds(334)},
+       "margin: must be from 0 to 333 ms"},
+      {{.key = "k", .ttl = seconds(30), .margin = milliseconds(1'667)},
+       "margin: must be from 0 to 1666 ms"},
   };
   const std::size_t before = sent.size();
   for (const auto& [command, field] : bad) {

@@ -127,6 +127,35 @@ TEST_F(CommandLine, InvalidValuesAreReported) {
   EXPECT_CONTAINS(Refusal({"--dev", "--redis-tls-cert", "x"}), "--redis-tls-key");
 }
 
+TEST_F(CommandLine, PortsOutOfRangeAreRefused) {
+  for (const char* const port : {"65536", "99999", "18446744073709551617"}) {
+    const std::string address = std::string("127.0.0.1:") + port;
+    EXPECT_CONTAINS(Refusal({"--dev", "--listen", address}),
+                    "--listen " + address + ": the port must be");
+    EXPECT_CONTAINS(Refusal({"--dev", "--metrics-listen", address}),
+                    "--metrics-listen " + address + ": the port must be");
+    EXPECT_CONTAINS(Refusal({"--node", "redis://" + address}),
+                    "--node redis://" + address + ": the port must be");
+  }
+  EXPECT_CONTAINS(Refusal({"--dev", "--listen", "[::1]:65536"}), "--listen [::1]:65536");
+  EXPECT_CONTAINS(Refusal({"--dev", "--listen", "127.0.0.1:1", "--listen", "127.0.0.1:65536"}),
+                  "--listen 127.0.0.1:65536");
+  EXPECT_CONTAINS(Refusal({"--dev", "--metrics-listen", "127.0.0.1:0"}), "from 1 to 65535");
+  EXPECT_CONTAINS(Refusal({"--node", "redis://127.0.0.1:0"}), "from 1 to 65535");
+  EXPECT_CONTAINS(Refusal({"--dev", "--metrics-listen", "9475"}),
+                  "--metrics-listen 9475: must be host:port");
+  EXPECT_CONTAINS(Refusal({"--dev", "--metrics-listen", "unix:/s"}), "must be host:port");
+  variables["REDLOCKD_LISTEN"] = "127.0.0.1:99999";
+  EXPECT_CONTAINS(Refusal({"--dev"}), "--listen 127.0.0.1:99999");
+}
+
+TEST_F(CommandLine, PortsInRangeAreAccepted) {
+  EXPECT_TRUE(Parse({"--dev", "--listen", "127.0.0.1:0"}));  // any free port
+  for (const char* const address : {"127.0.0.1:1", "127.0.0.1:65535", "[::1]:65535"}) {
+    EXPECT_TRUE(Parse({"--dev", "--listen", address, "--metrics-listen", address})) << address;
+  }
+}
+
 TEST_F(CommandLine, AnUnknownNameInTheFileIsReported) {
   const testing::TemporaryDirectory directory;
   const std::string file = directory.path() + "/redlockd.toml";

@@ -1,6 +1,8 @@
 #include "client/cpp/core/validation.h"
 
 #include <algorithm>
+#include <charconv>
+#include <cstdint>
 #include <string_view>
 
 namespace redlock::client {
@@ -13,7 +15,10 @@ constexpr std::size_t kLongestToken = 128;
 constexpr std::size_t kLongestOwner = 128;
 constexpr std::string_view kReserved = "redlockd:";
 constexpr Duration kShortestTtl = milliseconds(10);
-constexpr Duration kLongestMargin = milliseconds(500);
+constexpr Duration kLongestMargin = milliseconds(500);  // by default
+// The daemon extends a lock when about half of its TTL is left. A margin close to that would signal
+// a loss before the extension arrives.
+constexpr int kMarginFraction = 3;
 
 // The length of a UTF-8 sequence and the smallest code point of that length. 0 bytes: not a valid
 // first byte.
@@ -76,12 +81,32 @@ std::optional<Error> Check(const AcquireCommand& command, Duration grace) {
   if (auto error = CheckText("key", command.key, kLongestKey)) return error;
   if (auto error = CheckText("token", command.token, kLongestToken)) return error;
   if (auto error = CheckText("owner", command.owner, kLongestOwner)) return error;
-  // Between two pings, the remaining trust of a Session can fall to about this.
-  if (command.margin && *command.margin > grace / 2) {
-    return Invalid("margin: must be at most half of the client's grace (" + InWords(grace / 2) +
-                   "), not " + InWords(*command.margin));
+  if (auto error = CheckTtl(command.ttl)) return error;
+  const Duration longest = std::min(command.ttl, grace) / kMarginFraction;
+  if (command.margin && (*command.margin < Duration{} || *command.margin > longest)) {
+    return Invalid("margin: must be from 0 to " + InWords(longest) +
+                   " (a third of the TTL or of the client's grace, whichever is less), not " +
+                   InWords(*command.margin));
   }
-  return CheckTtl(command.ttl);
+  return std::nullopt;
+}
+
+std::optional<Error> CheckEndpoint(const std::string& endpoint) {
+  const auto colon = endpoint.rfind(':');
+  if (colon == std::string::npos || colon + 1 == endpoint.size()) return std::nullopt;
+  const std::string_view host = std::string_view(endpoint).substr(0, colon);
+  const std::string_view port = std::string_view(endpoint).substr(colon + 1);
+  const bool bracketed = host.starts_with('[') && host.ends_with(']');
+  if (host == "unix" || (!bracketed && host.find_first_of(":/") != std::string_view::npos) ||
+      port.find_first_not_of("0123456789") != std::string_view::npos) {
+    return std::nullopt;
+  }
+  std::uint16_t number = 0;
+  if (std::from_chars(port.data(), port.data() + port.size(), number).ec == std::errc() &&
+      number > 0) {
+    return std::nullopt;
+  }
+  return Invalid(endpoint + ": the port must be a number from 1 to 65535");
 }
 
 Duration MarginOf(const AcquireCommand& command, Duration grace) {

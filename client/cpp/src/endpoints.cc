@@ -2,6 +2,7 @@
 
 #include <stdexcept>
 
+#include "client/cpp/core/validation.h"
 #include "client/cpp/src/channel.h"
 
 namespace redlock::client {
@@ -22,6 +23,9 @@ Endpoints::Endpoints(const Options& options)
         "no endpoints given: pass at least one address such as \"127.0.0.1:50051\"");
   }
   for (const std::string& name : names_) {
+    if (const auto error = CheckEndpoint(name)) {
+      throw std::invalid_argument("endpoints: " + error->message);
+    }
     stubs_.push_back(v1::LockService::NewStub(OpenChannel(name, options)));
   }
   if (!token_file_.empty()) (void)ReadToken(token_file_);

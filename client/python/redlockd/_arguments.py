@@ -1,6 +1,7 @@
 """Checks the arguments of a call before anything is sent, so that an invalid value fails only that call."""
 
 import math
+import re
 
 from .errors import make_error
 
@@ -11,6 +12,9 @@ _SHORTEST_GRACE = 0.1
 _LONGEST = 1e9  # seconds; the daemon's own bounds are far below it
 _RESERVED = "redlockd:"
 _LONGEST_DEFAULT_MARGIN = 0.5
+# A wrong port is refused here; otherwise the client would only report that no daemon answers. Other
+# forms of address are left to gRPC.
+_HOST_PORT = re.compile(r"(?!unix:)(?:\[[^\]]*\]|[^:/]*):([0-9]+)")
 
 
 def _refuse(field, problem):
@@ -29,15 +33,13 @@ def _text(field, value, longest):
     return value
 
 
-def _seconds(field, value, least, most=_LONGEST):
+def _seconds(field, value, least):
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         _refuse(field, f"must be a number of seconds, not {type(value).__name__}")
     if not math.isfinite(value) or value > _LONGEST:
         _refuse(field, f"is {value}; use a number of seconds up to {_LONGEST:g}")
     if value < least:
         _refuse(field, f"is {value:g} s; use at least {least:g} s")
-    if value > most:
-        _refuse(field, f"is {value:g} s; use at most {most:g} s")
     return float(value)
 
 
@@ -66,12 +68,16 @@ def check_grace(grace):
 
 
 def check_margin(margin, ttl, grace):
-    """While a lock is kept alive, the trust that is left varies between about half of the TTL and
-    the TTL, and between three quarters of the grace and the grace. So half of both is the largest
-    usable margin."""
+    """The daemon extends a lock when about half of its TTL is left. A margin close to that would
+    signal a loss before the extension arrives."""
     if margin is None:
         return min(ttl / 10, grace / 10, _LONGEST_DEFAULT_MARGIN)
-    return _seconds("margin", margin, 0, min(ttl, grace) / 2)
+    longest = min(ttl, grace) / 3
+    if isinstance(margin, bool) or not isinstance(margin, (int, float)) or not 0 <= margin <= longest:
+        shown = f"{margin:g} s" if isinstance(margin, (int, float)) else repr(margin)
+        _refuse("margin", f"must be from 0 to {longest:g} s (a third of the TTL or of the client's grace, "
+                          f"whichever is less), not {shown}")
+    return float(margin)
 
 
 def check_on_queued(on_queued):
@@ -92,6 +98,9 @@ def check_endpoints(endpoints):
     for endpoint in endpoints:
         if not isinstance(endpoint, str) or not endpoint:
             _refuse("endpoints", f"{endpoint!r} is not an address such as \"127.0.0.1:50051\"")
+        port = _HOST_PORT.fullmatch(endpoint)
+        if port and not 1 <= int(port[1]) <= 65535:
+            _refuse("endpoints", f"{endpoint}: the port must be a number from 1 to 65535")
     return endpoints
 
 

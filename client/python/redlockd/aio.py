@@ -152,8 +152,8 @@ class Client:
 
         ttl: the TTL of the lock, at least 0.01. owner: a label for humans, at most 128 bytes.
         margin: `lost` is set when at most this much is left of the time for which the lock can be
-        trusted. At most half of `ttl` and of the client's `grace`. Default: the smallest of a tenth
-        of `ttl`, a tenth of `grace`, and 0.5.
+        trusted. From 0 to a third of `ttl` or of the client's `grace`, whichever is less. Default:
+        the smallest of a tenth of `ttl`, a tenth of `grace`, and 0.5.
         on_queued(position) is called with the number of waiters ahead in the daemon's wait queue.
         """
         arguments = self._driver.checked(key, ttl, wait, owner, margin, on_queued)

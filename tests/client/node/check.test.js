@@ -35,7 +35,13 @@ test('invalid times are rejected', () => {
   }
   for (const wait of [-1, NaN, '0', null]) refused('wait', () => checkAcquire('k', { wait }, 5000));
   assert.equal(checkAcquire('k', { wait: Infinity }, 5000).wait, Infinity);
-  for (const margin of [-1, NaN, '0', null, 2001]) refused('margin', () => checkAcquire('k', { ttl: 2000, margin }, 5000));
+});
+
+test('margins', () => {
+  for (const margin of [-1, NaN, '0', null, 1001]) refused('margin', () => checkAcquire('k', { ttl: 3000, margin }, 5000));
+  for (const margin of [0, 1000]) assert.equal(checkAcquire('k', { ttl: 3000, margin }, 5000).margin, margin);
+  assert.throws(() => checkAcquire('k', { margin: 101 }, 300), { message: "margin: must be from 0 to 100 ms (a third of " +
+    "the TTL or of the client's grace, whichever is less), not 101 ms" });
 });
 
 test('invalid labels, signals and callbacks are rejected', () => {
@@ -48,6 +54,14 @@ test('invalid client options are rejected', () => {
   refused('endpoints', () => checkClient([], { grace: 5000 }));
   refused('endpoints', () => checkClient([''], { grace: 5000 }));
   refused('endpoints', () => checkClient([undefined], { grace: 5000 }));
+  for (const endpoint of ['h:0', 'h:65536', '[::1]:99999', '127.0.0.1:99999999999999999999']) {
+    assert.throws(() => checkClient(['h:1', endpoint], { grace: 5000 }), {
+      reason: 'INVALID_ARGUMENT', message: `endpoints: ${endpoint}: the port must be a number from 1 to 65535`,
+    });
+  }
+  for (const endpoint of ['h:65535', '[::1]:1', 'unix:/s:0', 'unix:0', 'dns:///h:1', '::0', 'h']) {
+    assert.deepEqual(checkClient(endpoint, { grace: 5000 }), [endpoint]);
+  }
   for (const grace of [99, NaN, '5000', null]) refused('grace', () => checkClient('h:1', { grace }));
   refused('token', () => checkClient('h:1', { grace: 5000, token: 5 }));
   assert.deepEqual(checkClient('h:1', { grace: 100 }), ['h:1']);

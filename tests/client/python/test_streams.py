@@ -9,6 +9,7 @@ import unittest
 import grpc
 import redlockd
 from fake_daemon import FakeDaemon
+from redlockd._arguments import check_endpoints, check_margin
 
 GRACE = 2.0
 
@@ -356,7 +357,7 @@ class Misuse(Streams):
         bad += [("ttl", dict(ttl=ttl)) for ttl in (0, 0.001, -1, float("nan"), float("inf"), "5", None, True, 1e12)]
         bad += [("wait", dict(wait=wait)) for wait in (-1, "1", float("nan"), True)]
         bad += [("owner", dict(owner=owner)) for owner in ("x" * 129, None, "\ud800", 5)]
-        bad += [("margin", dict(margin=margin)) for margin in (-1, "1", float("nan"), GRACE)]
+        bad += [("margin", dict(margin=margin)) for margin in (-1, "1", float("nan"), True, GRACE / 2.9)]
         bad += [("on_queued", dict(on_queued=5))]
         for field, values in bad:
             with self.subTest(values), self.assertRaises(redlockd.InvalidArgument) as refused:
@@ -373,9 +374,22 @@ class Misuse(Streams):
         for grace in (0, 0.09, "5", None, float("inf")):
             with self.assertRaises(redlockd.InvalidArgument):
                 redlockd.Client(self.endpoints, grace=grace)
-        for endpoints in ([], [""], [5], None, ""):
-            with self.assertRaises(redlockd.InvalidArgument):
+        bad_ports = ("h:0", "h:65536", ["h:1", "[::1]:99999"])
+        for endpoints in ([], [""], [5], None, "", *bad_ports):
+            with self.assertRaises(redlockd.InvalidArgument) as refused:
                 redlockd.Client(endpoints)
+            if endpoints in bad_ports:
+                self.assertIn("the port must be a number from 1 to 65535", str(refused.exception))
+        for endpoint in ("h:65535", "[::1]:1", "unix:/s:0", "unix:0", "::0", "h"):
+            self.assertEqual([endpoint], check_endpoints(endpoint))
+
+    def test_a_margin_is_at_most_a_third_of_the_ttl_and_of_the_grace(self):
+        self.assertEqual(1.0, check_margin(1, ttl=3, grace=5))
+        self.assertEqual(0.0, check_margin(0, ttl=3, grace=5))
+        with self.assertRaises(redlockd.InvalidArgument) as refused:
+            check_margin(0.5, ttl=3, grace=1.2)
+        self.assertEqual("margin: must be from 0 to 0.4 s (a third of the TTL or of the client's grace, "
+                         "whichever is less), not 0.5 s", str(refused.exception))
 
     def test_a_blocking_call_inside_a_callback_raises(self):
         client = self.client()

@@ -141,8 +141,8 @@ struct AcquireOptions {
   std::string token;
   std::string owner;  // a label for humans, at most 128 bytes; redlockctl inspect shows it
   // lost() fires when at most this much of the validity is left, so that there is time to stop.
-  // Unset: a tenth of the TTL or of Options::grace, whichever is less, and at most 500 ms. At most
-  // half of Options::grace.
+  // From 0 to a third of the TTL or of Options::grace, whichever is less. Unset: a tenth of the TTL
+  // or of Options::grace, whichever is less, and at most 500 ms.
   std::optional<Duration> margin;
   // Called with the number of waiters ahead in the daemon's wait queue when waiting begins, and
   // whenever the number changes.

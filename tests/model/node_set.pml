@@ -19,8 +19,8 @@
  * end of one of them, or of its attempt: steps that need this are not taken.
  *
  * -DREAD: one client, and a reader: a quorum of "vacant" means that no lease was valid during all of the read.
- * This holds only if no key of the lease expires during the read: otherwise, an extension can move the lease
- * from a node that is read later to a node that was read before.
+ * This holds only if no key of the lease expires, and no quarantine ends, during the read. Otherwise, an
+ * extension can move the lease from a node that is read later to a node that was read before.
  *
  * tests/model/run checks this, and that it fails WITHOUT_WAIT, WITHOUT_WAIT_ON_THE_NODE,
  * WITHOUT_WAIT_AFTER_LEARNING, WITHOUT_WAIT_AFTER_READMISSION, WITHOUT_EPOCH_IN_THE_GRANT,
@@ -72,7 +72,7 @@ bool missing[2];  /* the node LOSS answered "not held" */
 byte kept[2];     /* nodes whose key lasts as long as the validity */
 byte round_before[2]; /* the round began before the wait on these nodes, or (LOST_BIT) before the loss */
 byte lease_before[2]; /* the same for the round that gave the lease its validity */
-bool reading, read_before_loss; /* -DREAD */
+bool reading; /* -DREAD */
 bool older[4];    /* the rival's round began before the key of this node was set */
 
 #ifdef LOSS
@@ -384,7 +384,6 @@ proctype Loss() {
     missing[1] = false;
     stamp[LOSS] = 0;
     begin_wait(LOST_BIT);
-    read_before_loss = reading;
     blank = true;
 #ifndef WITHOUT_QUARANTINE
     quarantined = true
@@ -412,7 +411,7 @@ proctype Loss() {
 #endif
   }
 #ifndef WITHOUT_QUARANTINE
-  d_step { IS_OVER(LOST_BIT) && !read_before_loss -> quarantined = false }
+  d_step { IS_OVER(LOST_BIT) && !reading -> quarantined = false }
 #endif
 }
 #endif

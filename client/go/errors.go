@@ -15,6 +15,7 @@ const (
 	LockNotHeld       = core.LockNotHeld
 	ValidityExpired   = "VALIDITY_EXPIRED"
 	QuorumUnavailable = "QUORUM_UNAVAILABLE"
+	NodeSetMismatch   = "NODE_SET_MISMATCH"
 	Draining          = core.Draining
 	Overloaded        = core.Overloaded
 	DeadlineExceeded  = "DEADLINE_EXCEEDED"

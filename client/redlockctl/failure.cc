@@ -12,9 +12,9 @@ ExitStatus ExitStatusOf(const std::string& reason, grpc::StatusCode code) {
   static const std::map<std::string, ExitStatus> statuses = {
       {"LOCK_ALREADY_HELD", kExitHeld},      {"MAX_RETRIES_EXCEEDED", kExitHeld},
       {"VALIDITY_EXPIRED", kExitHeld},       {"LOCK_NOT_HELD", kExitNotHeld},
-      {"QUORUM_UNAVAILABLE", kExitNoQuorum}, {"DRAINING", kExitUnreachable},
-      {"INVALID_ARGUMENT", kExitUsage},      {"UNREACHABLE", kExitUnreachable},
-      {"DEADLINE_EXCEEDED", kExitHeld},
+      {"QUORUM_UNAVAILABLE", kExitNoQuorum}, {"NODE_SET_MISMATCH", kExitNoQuorum},
+      {"DRAINING", kExitUnreachable},        {"INVALID_ARGUMENT", kExitUsage},
+      {"UNREACHABLE", kExitUnreachable},     {"DEADLINE_EXCEEDED", kExitHeld},
   };
   const auto found = statuses.find(reason);
   if (found != statuses.end()) return found->second;

@@ -288,6 +288,8 @@ std::optional<Config> ParseCommandLine(std::vector<std::string> arguments, const
   for (const std::string& uri : raw.nodes) config.nodes.push_back(ParseNodeUri(uri));
   config.lock.guard.mode = ToGuardMode(raw.node_guard);
   config.lock.guard.quarantine = config.max_ttl;
+  config.lock.node_set.max_ttl = config.max_ttl;
+  config.lock.node_set.fence_retention = config.fence_retention;
   config.log_format = raw.log_format == "json" ? LogFormat::kJson : LogFormat::kText;
   Validate(config);
   return config;

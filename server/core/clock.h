@@ -40,6 +40,10 @@ class Scheduler : public Clock {
   // Whether the calling thread holds the shard's strand. Callable from any thread.
   [[nodiscard]] virtual bool OnStrand() const = 0;
 
+  // How long the machine has been suspended since it started, as far as the kernel knows. Now()
+  // counts this time, but perhaps not exactly.
+  [[nodiscard]] virtual Duration Suspended() const = 0;
+
   // Calls back once, at `when` or as soon after it as the thread is free. A time in the past means
   // as soon as possible. Timers due at the same instant fire in the order in which they were set.
   [[nodiscard]] virtual TimerHandle At(MonotonicTime when, std::function<void()> callback) = 0;

@@ -3,6 +3,8 @@
 
 #include <chrono>
 #include <cstddef>
+#include <string>
+#include <vector>
 
 #include "server/core/types.h"
 #include "server/core/validity.h"
@@ -22,12 +24,23 @@ struct GuardOptions {
   Duration inspect_interval = std::chrono::seconds(1);  // between checks of marks and clocks
 };
 
+// See membership.h.
+struct NodeSetOptions {
+  // Whether the record of the node set is compared. Only tests switch it off.
+  bool compared = true;
+  std::vector<std::string> names;  // of the nodes; as many as there are nodes
+  // The settings of a set that this daemon creates.
+  Duration max_ttl = std::chrono::minutes(5);
+  Duration fence_retention = std::chrono::hours(24);
+};
+
 // Bounds and durations of the algorithm. Immutable after startup.
 struct LockOptions {
   Duration node_timeout = std::chrono::milliseconds(50);  // later answers do not count
   Duration release_timeout = std::chrono::seconds(5);     // how long roll-backs are retried
   DriftBudget drift;
   GuardOptions guard;
+  NodeSetOptions node_set;
   // After this many hand-overs in a row within this daemon, the key is released once, so that other
   // daemons that wait for it can take it.
   int max_hand_overs = 32;

@@ -40,9 +40,23 @@ enum class Safeguard {
   kGrantByWrongClock,
   kSecondLoss,
   kOldDataDoesNotExtend,
-  kNewSetNeedsQuorum,
-  kNewSetCountsReachable,
   kUptimeOfUnknownRun,
+  kStepIsNoDrift,        // a gain of a clock that was not read for long counts as a step
+  kPausePublished,       // daemons that start later know of a jump or an eviction
+  kJumpOfAllNodes,       // a step of one node is not taken for a jump of the daemon's own clock
+  kSuspendIsProven,      // nor are equal steps of all nodes, unless the machine was suspended
+  kDurabilityWithdrawn,  // a node that is no longer durable loses its durable mark
+  kEvictionQuarantined,  // a node that may evict locks grants none
+  // Node sets
+  kNewSetNeedsAllNodes,   // a set is created only if no node can have a record
+  kStampComparedByGrant,  // a node with another record has no vote
+  kStampComparedByExtension,
+  kStampComparedByRepair,
+  kStampComparedByRead,
+  kReadmission,         // a node that lost its data learns what the others promised and accepted
+  kRoundKeepsItsSet,    // all votes of a round are counted by one record
+  kPromise,             // a node accepts nothing below the ballot that it promised
+  kWaitBetweenChanges,  // a node accepts no further change before all earlier leases have ended
 };
 
 #ifdef REDLOCK_WITHOUT

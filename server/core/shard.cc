@@ -16,7 +16,7 @@ Error Refused(Reason reason, std::string message, Duration retry_after = {}) {
 
 Shard::Shard(Scheduler& scheduler, Random& random, std::function<OwnerToken()> new_token,
              const LockOptions& options, std::vector<std::unique_ptr<Node>> nodes,
-             NodeGuard::Report report)
+             NodeGuard::Report report, Membership::Report set_report)
     : options_(options),
       statistics_(nodes.size()),
       limiter_(scheduler, options.max_concurrent_rounds),
@@ -25,8 +25,9 @@ Shard::Shard(Scheduler& scheduler, Random& random, std::function<OwnerToken()> n
           [this, report = std::move(report)](NodeIndex node, bool barred, const std::string& what) {
             if (barred) ++statistics_.nodes[node].quarantines;
             if (report) report(node, barred, what);
-          }),
-      env_{scheduler, random,      std::move(new_token), nodes_.all(), fences_,
+          },
+          std::move(set_report)),
+      env_{scheduler, random,      std::move(new_token), nodes_.all(), nodes_.set(), fences_,
            limiter_,  statistics_, releasing_,           losses_,      options_},
       queues_(env_, registry_) {
   for (Node* node : env_.nodes) node->ListenTo(&queues_);
@@ -173,8 +174,8 @@ void Shard::ForceRelease(const Key& key, ForceReleaseDone done) {
 
 void Shard::WatchQuorum(std::function<void(bool)> told) {
   REDLOCK_DCHECK(env_.scheduler.OnStrand());
-  if (NodeGuard* const guard = nodes_.guard()) {
-    guard->WatchQuorum(std::move(told));
+  if (Membership* const membership = nodes_.membership()) {
+    membership->WatchQuorum(std::move(told));
   } else if (told) {
     told(true);
   }

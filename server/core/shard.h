@@ -32,10 +32,11 @@ struct LeaseListing {
 class Shard final {
  public:
   // The scheduler and `random` must outlive the shard. `report` is called when a node is
-  // quarantined and when it is trusted again; it may be empty.
+  // quarantined and when it is trusted again, and `set_report` when the node set changes; they may
+  // be empty.
   Shard(Scheduler& scheduler, Random& random, std::function<OwnerToken()> new_token,
         const LockOptions& options, std::vector<std::unique_ptr<Node>> nodes,
-        NodeGuard::Report report = {});
+        NodeGuard::Report report = {}, Membership::Report set_report = {});
   ~Shard();
   Shard(const Shard&) = delete;
   Shard& operator=(const Shard&) = delete;
@@ -70,11 +71,13 @@ class Shard final {
 
   // Number of operations in progress: acquisitions, extensions, releases, watchdogs, clean-ups.
   [[nodiscard]] std::size_t operations() const { return registry_.size(); }
-  // See NodeGuard::WatchQuorum. If the guard is off, the state of the nodes is unknown, and `told`
-  // is called once with true.
+  // See Membership::WatchQuorum. If records are not compared, the state of the nodes is unknown,
+  // and `told` is called once with true.
   void WatchQuorum(std::function<void(bool)> told);
   // Null if the guard is off.
   [[nodiscard]] const NodeGuard* guard() const { return nodes_.guard(); }
+  // Null if records are not compared.
+  [[nodiscard]] const Membership* membership() const { return nodes_.membership(); }
   [[nodiscard]] const Statistics& statistics() const { return statistics_; }
   [[nodiscard]] const LossLog& losses() const { return losses_; }
   [[nodiscard]] bool draining() const { return draining_; }

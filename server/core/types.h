@@ -104,11 +104,12 @@ enum class Outcome {
   kError,
   kTimeout,
   kQuarantined,
+  kOtherSet,  // the node belongs to another node set or epoch
 };
 
-inline constexpr std::array kOutcomes = {Outcome::kGranted,    Outcome::kHeld,  Outcome::kNotHeld,
-                                         Outcome::kStaleFence, Outcome::kError, Outcome::kTimeout,
-                                         Outcome::kQuarantined};
+inline constexpr std::array kOutcomes = {
+    Outcome::kGranted, Outcome::kHeld,    Outcome::kNotHeld,     Outcome::kStaleFence,
+    Outcome::kError,   Outcome::kTimeout, Outcome::kQuarantined, Outcome::kOtherSet};
 
 [[nodiscard]] constexpr std::string_view ToString(Outcome outcome) {
   switch (outcome) {
@@ -126,6 +127,8 @@ inline constexpr std::array kOutcomes = {Outcome::kGranted,    Outcome::kHeld,  
       return "timeout";
     case Outcome::kQuarantined:
       return "quarantined";
+    case Outcome::kOtherSet:
+      return "other node set";
   }
   return "?";
 }
@@ -134,7 +137,7 @@ inline constexpr std::array kOutcomes = {Outcome::kGranted,    Outcome::kHeld,  
 // step must be rolled back there. A quarantined node may have granted a vote that does not count.
 [[nodiscard]] constexpr bool IsUnknown(Outcome outcome) {
   return outcome == Outcome::kError || outcome == Outcome::kTimeout ||
-         outcome == Outcome::kQuarantined;
+         outcome == Outcome::kQuarantined || outcome == Outcome::kOtherSet;
 }
 
 struct Vote {
@@ -170,6 +173,7 @@ enum class Reason {
   kOverloaded,
   kDeadlineExceeded,
   kCancelled,
+  kNodeSetMismatch,
 };
 
 inline constexpr std::array kReasons = {
@@ -197,6 +201,8 @@ inline constexpr std::array kReasons = {
       return "DEADLINE_EXCEEDED";
     case Reason::kCancelled:
       return "CANCELLED";
+    case Reason::kNodeSetMismatch:
+      return "NODE_SET_MISMATCH";
   }
   return "?";
 }

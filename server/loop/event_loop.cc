@@ -110,6 +110,18 @@ MonotonicTime EventLoop::Now() const { return BootTime(); }
 
 WallTime EventLoop::WallNow() const { return std::chrono::system_clock::now(); }
 
+Duration EventLoop::Suspended() const {
+  const auto awake = [] {
+    timespec now{};
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return MonotonicTime(std::chrono::seconds(now.tv_sec) + std::chrono::nanoseconds(now.tv_nsec));
+  };
+  // This thread may be held up between two readings. That makes the result too small, never too
+  // large.
+  const MonotonicTime boot = BootTime();
+  return boot - awake();
+}
+
 TimerHandle EventLoop::At(MonotonicTime when, std::function<void()> callback) {
   TimerHandle handle = timers_.Add(when, std::move(callback));
   if (!armed_for_ || when < *armed_for_) Arm();

@@ -61,6 +61,7 @@ class EventLoop final : public Scheduler {
 
   [[nodiscard]] MonotonicTime Now() const override;
   [[nodiscard]] WallTime WallNow() const override;
+  [[nodiscard]] Duration Suspended() const override;
   [[nodiscard]] TimerHandle At(MonotonicTime when, std::function<void()> callback) override;
 
   // Runs `work` on the strand, never inside this call: at the end of the current turn, or in a turn

@@ -7,6 +7,7 @@
 #include "server/core/format.h"
 #include "server/redis/replies.h"
 #include "server/redis/server_info.h"
+#include "server/redis/set_command.h"
 
 namespace redlock::redis {
 namespace {
@@ -88,13 +89,17 @@ void RedisNode::AskForFacts() {
         facts_ = {.version = std::move(info.version),
                   .run_id = std::move(info.run_id),
                   .mark = {},
+                  .set = {},
                   .durable = info.append_only,
+                  .eviction = info.eviction,
                   .uptime = info.uptime,
                   .clock = {},
-                  .asked = {}};
-        amiss_ = info.eviction.empty() ? ""
-                                       : "it may evict locks: maxmemory-policy is " +
-                                             info.eviction + "; set it to noeviction";
+                  .asked = {},
+                  .answered = {}};
+        const std::string& policy = info.eviction.policy;
+        amiss_ = policy.empty() ? ""
+                                : "it may evict locks: maxmemory-policy is " + policy +
+                                      "; set it to noeviction";
       },
       needed);
   if (observer_ == nullptr) return;
@@ -103,11 +108,21 @@ void RedisNode::AskForFacts() {
       std::array<std::string_view, 3>{"CONFIG", "GET", "*append*"},
       [this](const redisReply& reply) { facts_.durable = facts_.durable && AppendsAlways(reply); },
       OnError::kGoOn);
-  Check(std::array<std::string_view, 2>{"GET", kMarkKey},
-        [this](const redisReply& reply) { facts_.mark = TextOf(reply); });
+  const std::vector<std::string> read = SetCommand({.kind = SetStep::Kind::kRead});
+  Check(std::vector<std::string_view>(read.begin(), read.end()), [this](const redisReply& reply) {
+    SetReply set = ParseSetReply(reply);
+    if (!set.answered) {
+      connection_->Close();
+      Reconnect(set.error);
+      return;
+    }
+    facts_.set = std::move(set.state);
+    facts_.mark = facts_.set.mark;
+  });
   Check(std::array<std::string_view, 1>{"TIME"}, [this, asked = loop_.Now()](const auto& reply) {
     facts_.clock = ParseTime(reply);
     facts_.asked = asked;
+    facts_.answered = loop_.Now();
   });
 }
 
@@ -157,32 +172,32 @@ void RedisNode::Reconnect(const std::string& why) {
 }
 
 void RedisNode::Acquire(const AcquireStep& step, std::shared_ptr<ReplySink> sink) {
-  Queue(step, {step.adopt ? StepKind::kAcquireOrExtend : StepKind::kAcquire, step.fence}, step.mark,
-        std::move(sink));
+  Queue(step, {step.adopt ? StepKind::kAcquireOrExtend : StepKind::kAcquire, step.fence},
+        step.expected, std::move(sink));
 }
 
 void RedisNode::HandOver(const HandOverStep& step, std::shared_ptr<ReplySink> sink) {
-  Queue(step, {StepKind::kHandOver, {}}, step.mark, std::move(sink));
+  Queue(step, {StepKind::kHandOver, {}}, step.expected, std::move(sink));
 }
 
 void RedisNode::Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink) {
-  Queue(step, {StepKind::kExtend, {}}, std::nullopt, std::move(sink));
+  Queue(step, {StepKind::kExtend, {}}, step.expected, std::move(sink));
 }
 
 void RedisNode::Repair(const RepairStep& step, std::shared_ptr<ReplySink> sink) {
-  Queue(step, {StepKind::kRepair, {}}, std::nullopt, std::move(sink));
+  Queue(step, {StepKind::kRepair, {}}, step.expected, std::move(sink));
 }
 
 void RedisNode::Release(const ReleaseStep& step, std::shared_ptr<ReplySink> sink) {
-  Queue(step, {StepKind::kRelease, {}}, std::nullopt, std::move(sink));
+  Queue(step, {StepKind::kRelease, {}}, {}, std::move(sink));
 }
 
-void RedisNode::Inspect(const Key& key, std::shared_ptr<ReplySink> sink) {
-  Queue(key, {StepKind::kInspect, {}}, std::nullopt, std::move(sink));
+void RedisNode::Inspect(const InspectStep& step, std::shared_ptr<ReplySink> sink) {
+  Queue(step, {StepKind::kInspect, {}}, step.expected, std::move(sink));
 }
 
 void RedisNode::Mark(const MarkStep& step, std::shared_ptr<ReplySink> sink) {
-  Queue(step, {StepKind::kMark, {}}, std::nullopt, std::move(sink));
+  Queue(step, {StepKind::kMark, {}}, {}, std::move(sink));
 }
 
 void RedisNode::Probe(const Key& key, std::shared_ptr<ReplySink> sink) {
@@ -207,11 +222,64 @@ void RedisNode::ReadMark(std::shared_ptr<ReplySink> sink) {
                     });
   Ask(std::array<std::string_view, 1>{"TIME"}, sink,
       [index = index_, sink, mark](const redisReply& reply) {
-        NodeReply looked{.mark = *mark, .clock = ParseTime(reply)};
+        NodeReply looked{.clock = ParseTime(reply)};
+        ParseMark(*mark, looked.stamp, looked.mark);
         if (looked.clock) {
           looked.outcome = Outcome::kGranted;
         } else {
           looked.message = "unexpected reply";
+        }
+        sink->OnReply(index, std::move(looked));
+      });
+}
+
+void RedisNode::AskSet(const SetStep& step, std::shared_ptr<SetSink> sink) {
+  if (auto refusal = Refusal(false)) {
+    loop_.Post([index = index_, sink = std::move(sink), why = std::move(*refusal)] {
+      sink->OnSetReply(index, {.state = {}, .error = why});
+    });
+    return;
+  }
+  SendBatch();  // keeps the order of steps and commands
+  ++in_flight_;
+  const std::vector<std::string> words = SetCommand(step);
+  connection_->Send(std::vector<std::string_view>(words.begin(), words.end()),
+                    [this, alive = alive_, sink = std::move(sink)](const redisReply* reply) {
+                      if (!*alive) return;
+                      --in_flight_;
+                      sink->OnSetReply(
+                          index_,
+                          reply == nullptr
+                              ? SetReply{.state = {}, .error = "connection lost: " + down_because_}
+                              : ParseSetReply(*reply));
+                    });
+  WatchSilence();
+}
+
+void RedisNode::ReadSettings(std::shared_ptr<ReplySink> sink) {
+  if (const auto refusal = Refusal(false)) {
+    Refuse(std::move(sink), *refusal);
+    return;
+  }
+  SendBatch();
+  const auto settings = std::make_shared<NodeSettings>();
+  if (facts_.durable) {
+    connection_->Send(std::array<std::string_view, 3>{"CONFIG", "GET", "*append*"},
+                      [settings](const redisReply* reply) {
+                        settings->durable = reply != nullptr && AppendsAlways(*reply);
+                      });
+  }
+  Ask(std::array<std::string_view, 1>{"INFO"}, sink,
+      [index = index_, sink, settings](const redisReply& reply) {
+        ServerInfo info = ParseInfo(TextOf(reply));
+        NodeReply looked;
+        if (info.run_id.empty()) {
+          looked.message = "unexpected reply";
+        } else {
+          settings->durable = settings->durable && info.append_only;
+          settings->eviction = std::move(info.eviction);
+          looked.outcome = Outcome::kGranted;
+          looked.settings = *settings;
         }
         sink->OnReply(index, std::move(looked));
       });
@@ -231,15 +299,14 @@ std::optional<std::string> RedisNode::Refusal(bool even_if_silent) const {
 }
 
 template <typename Step>
-void RedisNode::Queue(const Step& step, AskedStep asked, std::optional<std::string_view> mark,
+void RedisNode::Queue(const Step& step, AskedStep asked, const Expected& expected,
                       std::shared_ptr<ReplySink> sink) {
   REDLOCK_DCHECK(loop_.OnStrand());
   if (const auto refusal = Refusal(asked.kind == StepKind::kRelease)) {
     Refuse(std::move(sink), *refusal);
     return;
   }
-  if (batch_ &&
-      (batch_->steps.size() == StepBatch::kMost || (mark && !batch_->written.TakesMark(*mark)))) {
+  if (batch_ && (batch_->steps.size() == StepBatch::kMost || !batch_->written.Takes(expected))) {
     SendBatch();
     connection_->FlushNow();  // the node starts to work while more steps are added
   }

@@ -45,10 +45,12 @@ class RedisNode final : public Node {
   void Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink) override;
   void Repair(const RepairStep& step, std::shared_ptr<ReplySink> sink) override;
   void Release(const ReleaseStep& step, std::shared_ptr<ReplySink> sink) override;
-  void Inspect(const Key& key, std::shared_ptr<ReplySink> sink) override;
+  void Inspect(const InspectStep& step, std::shared_ptr<ReplySink> sink) override;
   void Probe(const Key& key, std::shared_ptr<ReplySink> sink) override;
   void Mark(const MarkStep& step, std::shared_ptr<ReplySink> sink) override;
   void ReadMark(std::shared_ptr<ReplySink> sink) override;
+  void AskSet(const SetStep& step, std::shared_ptr<SetSink> sink) override;
+  void ReadSettings(std::shared_ptr<ReplySink> sink) override;
   void ObserveWith(NodeObserver* observer) override { observer_ = observer; }
   void ListenTo(AnnouncementSink* sink) override { subscriber_.ListenTo(sink); }
   void Subscribe(const Key& key) override { subscriber_.Subscribe(key); }
@@ -68,9 +70,9 @@ class RedisNode final : public Node {
              OnError on_error = OnError::kGiveUp);
   void OnReady();
   void Reconnect(const std::string& why);
-  // Adds a step to the batch of this turn, or rejects it. `mark`: the mark that the step requires.
+  // Adds a step to the batch of this turn, or rejects it.
   template <typename Step>
-  void Queue(const Step& step, AskedStep asked, std::optional<std::string_view> mark,
+  void Queue(const Step& step, AskedStep asked, const Expected& expected,
              std::shared_ptr<ReplySink> sink);
   void SendBatch();
   void Send(std::shared_ptr<Batch> batch);

@@ -106,7 +106,7 @@ bool ParseGrant(const AskedStep& asked, std::span<redisReply* const> rest, NodeR
       return true;
     case StepKind::kMark:
       if (rest.size() != 1) return false;
-      parsed.mark = TextOf(*rest[0]);
+      ParseMark(TextOf(*rest[0]), parsed.stamp, parsed.mark);
       return true;
   }
   return false;
@@ -134,6 +134,12 @@ bool IsTimed(StepKind kind) {
 constexpr std::string_view kUnexpected = "unexpected reply";
 
 }  // namespace
+
+void ParseMark(std::string_view value, std::string& stamp, std::string& mark) {
+  const std::size_t space = value.find(' ');
+  stamp = value.substr(0, space == std::string_view::npos ? 0 : space);
+  mark = space == std::string_view::npos ? value : value.substr(space + 1);
+}
 
 BatchReply::BatchReply(const redisReply& reply, std::size_t steps) : reply_(reply) {
   if (reply.type == REDIS_REPLY_ERROR) {
@@ -185,9 +191,13 @@ bool BatchReply::Parse(const redisReply& element, const AskedStep& asked, NodeRe
       parsed.outcome = Outcome::kStaleFence;
       parsed.keeper = Keeper{.number = FenceOf(*rest[0]).value, .id = {}};
       return true;
+    case Status::kWrongSet:
+      parsed.outcome = Outcome::kOtherSet;
+      ParseMark(TextOf(*rest[0]), parsed.stamp, parsed.mark);
+      return true;
     case Status::kWrongMark:
       parsed.outcome = Outcome::kQuarantined;
-      parsed.mark = TextOf(*rest[0]);
+      ParseMark(TextOf(*rest[0]), parsed.stamp, parsed.mark);
       return true;
     case Status::kFailed:
       parsed.message = TextOf(*rest[0]);

@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <optional>
+#include <string>
 #include <string_view>
 
 #include "server/core/nodes/node_reply.h"
@@ -39,6 +40,9 @@ class BatchReply {
   std::string_view failure_;       // of all steps
   std::optional<Duration> clock_;  // of the node
 };
+
+// Splits the value of kMarkKey.
+void ParseMark(std::string_view value, std::string& stamp, std::string& mark);
 
 // What TIME answers; nothing where it is something else.
 [[nodiscard]] std::optional<Duration> ParseTime(const redisReply& reply);

@@ -20,6 +20,8 @@ namespace redlock::redis {
 
 // The script. The comments in steps.lua define its arguments, its results, and what it stores.
 [[nodiscard]] std::string_view StepsSource();
+// The script that carries out steps on the node set (node_set.lua).
+[[nodiscard]] std::string_view NodeSetSource();
 
 enum class StepKind {
   kAcquire,
@@ -62,14 +64,15 @@ enum class StepKind {
 }
 
 // Why a step was not carried out.
-enum class Status { kHeld, kNotHeld, kStaleFence, kWrongMark, kKept, kFailed };
+enum class Status { kHeld, kNotHeld, kStaleFence, kWrongSet, kWrongMark, kKept, kFailed };
 
 // Unset if the script has no such status.
 [[nodiscard]] constexpr std::optional<Status> StatusOf(std::string_view name) {
-  constexpr std::array<std::pair<std::string_view, Status>, 6> kStatuses = {{
+  constexpr std::array<std::pair<std::string_view, Status>, 7> kStatuses = {{
       {"held", Status::kHeld},
       {"not_held", Status::kNotHeld},
       {"stale_fence", Status::kStaleFence},
+      {"wrong_set", Status::kWrongSet},
       {"wrong_mark", Status::kWrongMark},
       {"kept", Status::kKept},
       {"failed", Status::kFailed},
@@ -89,8 +92,12 @@ enum class Status { kHeld, kNotHeld, kStaleFence, kWrongMark, kKept, kFailed };
 // The base of digests and ids in metadata: short, and without a space.
 inline constexpr int kIdBase = 36;
 
-// The key of the guard's mark (server/core/nodes/node_guard.h).
+// The key of the mark: the stamp of the node set (server/core/nodes/set_record.h), a space, and the
+// guard's mark (server/core/nodes/node_guard.h).
 inline constexpr std::string_view kMarkKey = "redlockd:mark";
+// What the node stores about the node set, and the epoch that it does not leave yet (node_set.lua).
+inline constexpr std::string_view kNodeKey = "redlockd:node";
+inline constexpr std::string_view kWaitKey = "redlockd:wait";
 
 // The channel on which releases of a key are announced. The message is the key.
 [[nodiscard]] inline std::string AnnouncementChannel(const Key& key) {

@@ -35,7 +35,9 @@ ServerInfo ParseInfo(std::string_view info) {
   parsed.uptime = std::chrono::seconds(seconds);
   const std::string_view policy = fields["maxmemory_policy"];
   const std::string_view bound = fields["maxmemory"];
-  if (!bound.empty() && bound != "0" && policy != "noeviction") parsed.eviction = policy;
+  if (!bound.empty() && bound != "0" && policy != "noeviction") parsed.eviction.policy = policy;
+  const std::string_view evicted = fields["evicted_keys"];
+  std::from_chars(evicted.data(), evicted.data() + evicted.size(), parsed.eviction.evicted);
   return parsed;
 }
 

@@ -16,7 +16,7 @@ struct ServerInfo {
   bool replica = false;
   bool append_only = false;
   Duration uptime{};
-  std::string eviction;  // the policy by which it may evict keys; empty: it evicts none
+  Eviction eviction;
 };
 
 [[nodiscard]] ServerInfo ParseInfo(std::string_view info);

@@ -63,13 +63,18 @@ void StepBatch::Argument(const std::optional<Keeper>& keeper) {
   }
 }
 
-void StepBatch::ExpectMark(std::string_view mark) {
-  looks_ = true;
-  mark_ = mark;
+bool StepBatch::Takes(const Expected& expected) const {
+  return (expected.stamp.empty() || stamp_.empty() || expected.stamp == stamp_) &&
+         (expected.mark.empty() || mark_.empty() || expected.mark == mark_);
+}
+
+void StepBatch::Expect(const Expected& expected) {
+  if (!expected.stamp.empty()) stamp_ = expected.stamp;
+  if (!expected.mark.empty()) mark_ = expected.mark;
 }
 
 void StepBatch::Add(const AcquireStep& step) {
-  ExpectMark(step.mark);
+  Expect(step.expected);
   Begin(step.adopt ? StepKind::kAcquireOrExtend : StepKind::kAcquire, step.key);
   Argument(step.token.value());
   Argument(Decimal(Millis(step.ttl)));
@@ -79,7 +84,7 @@ void StepBatch::Add(const AcquireStep& step) {
 }
 
 void StepBatch::Add(const HandOverStep& step) {
-  ExpectMark(step.mark);
+  Expect(step.expected);
   Begin(StepKind::kHandOver, step.key);
   Argument(step.from.value());
   Argument(step.to.value());
@@ -90,6 +95,7 @@ void StepBatch::Add(const HandOverStep& step) {
 }
 
 void StepBatch::Add(const ExtendStep& step) {
+  Expect(step.expected);
   Begin(step.adopt ? StepKind::kAdopt : StepKind::kExtend, step.key);
   Argument(step.token.value());
   Argument(Decimal(Millis(step.ttl)));
@@ -99,6 +105,7 @@ void StepBatch::Add(const ExtendStep& step) {
 }
 
 void StepBatch::Add(const RepairStep& step) {
+  Expect(step.expected);
   Begin(StepKind::kRepair, step.key);
   Argument(step.token.value());
   Argument(Decimal(Millis(step.ttl)));
@@ -131,7 +138,10 @@ void StepBatch::Add(const ReleaseStep& step) {
   Argument(step.at_end_of);
 }
 
-void StepBatch::Add(const Key& to_inspect) { Begin(StepKind::kInspect, to_inspect); }
+void StepBatch::Add(const InspectStep& step) {
+  Expect(step.expected);
+  Begin(StepKind::kInspect, step.key);
+}
 
 void StepBatch::Add(const MarkStep& step) {
   ++size_;
@@ -152,7 +162,11 @@ std::string StepBatch::Command(std::string_view hash, std::string_view retention
   AppendWord(out, Decimal(1 + 2 * size_));
   AppendWord(out, kMarkKey);
   out += keys_;
-  AppendWord(out, mark_);
+  if (stamp_.empty() && mark_.empty()) {
+    AppendWord(out, "");
+  } else {
+    AppendWord(out, stamp_ + ' ' + mark_);
+  }
   AppendWord(out, retention_ms);
   out += arguments_;
   return out;

@@ -17,8 +17,8 @@ class StepBatch {
   static constexpr std::size_t kMost = 32;
 
   [[nodiscard]] std::size_t size() const { return size_; }
-  // False where there is no room for a step that looks for this mark: the batch goes out first.
-  [[nodiscard]] bool TakesMark(std::string_view mark) const { return !looks_ || mark == mark_; }
+  // Whether a step with this expectation fits into the batch. Otherwise the batch is sent first.
+  [[nodiscard]] bool Takes(const Expected& expected) const;
 
   // Read before this returns.
   void Add(const AcquireStep& step);
@@ -26,7 +26,7 @@ class StepBatch {
   void Add(const ExtendStep& step);
   void Add(const RepairStep& step);
   void Add(const ReleaseStep& step);
-  void Add(const Key& to_inspect);
+  void Add(const InspectStep& step);
   void Add(const MarkStep& step);
 
   // The command.
@@ -37,13 +37,14 @@ class StepBatch {
   void Argument(std::string_view word);
   void Argument(const char* word) { Argument(std::string_view(word)); }
   void Argument(const std::optional<Keeper>& keeper);  // two words: number and id
-  void ExpectMark(std::string_view mark);
+  void Expect(const Expected& expected);
 
   std::string keys_;  // in RESP
   std::string arguments_;
   std::size_t argument_count_ = 0;
   std::size_t size_ = 0;
-  bool looks_ = false;
+  // What all steps that compare anything expect. A step that grants brings the mark.
+  std::string stamp_;
   std::string mark_;
 };
 

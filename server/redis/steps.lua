@@ -1,8 +1,9 @@
 -- Carries out a batch of lock steps on one Redis node, in order and atomically.
 --
--- KEYS[1]             the key of the guard's mark
+-- KEYS[1]             the key of the mark
 -- KEYS[2k], KEYS[2k+1]  of step k: the lock's key and its metadata key (for `mark`, the mark's key twice)
--- ARGV[1]             the mark that the guard expects on this node; '' if no step compares it
+-- ARGV[1]             what must be at KEYS[1]: the stamp of the node set, a space, and the guard's mark,
+--                     which is not compared if it is ''. '' if no step compares anything
 -- ARGV[2]             how long metadata outlives its key, in milliseconds
 -- ARGV[3...]          of each step: its name, and the arguments that its function below lists
 --
@@ -11,7 +12,8 @@
 --   held         the key's TTL in ms: another token holds the key
 --   not_held     the stored fence, or 0: the token does not hold the key
 --   stale_fence  the stored fence, which is not below the proposed one
---   wrong_mark   the mark that was found
+--   wrong_set    what was found at KEYS[1]: the node belongs to another node set, or to another epoch of it
+--   wrong_mark   what was found at KEYS[1]
 --   kept         the number of the keeper, which is not below that of the adoption
 --   failed       the error of a command
 -- The C++ side of the names of steps and statuses is server/redis/scripts.h.
@@ -42,12 +44,23 @@ local call, try = redis.call, redis.pcall
 local retention = ARGV[2]
 -- Set by steps whose caller wants the node's clock.
 local wants_clock = false
--- The result of every step that may grant, if the node does not carry the expected mark: it may have
--- lost its data, so it must not vote.
+-- The result of every step that votes, if the node does not carry the expected stamp: two quorums that
+-- are counted by different records may have no node in common.
+local wrong_set
+-- The result of every step that may grant, if the node does not carry the expected mark either: it may
+-- have lost its data.
 local wrong_mark
 if ARGV[1] ~= '' then
-  local mark = call('GET', KEYS[1]) or ''
-  if mark ~= ARGV[1] then wrong_mark = {'wrong_mark', mark} end
+  local found = call('GET', KEYS[1]) or ''
+  if found ~= ARGV[1] then
+    local stamp, mark = string.match(ARGV[1], '^(%S*) (.*)$')
+    if string.match(found, '^%S*') ~= stamp then
+      wrong_set = {'wrong_set', found}
+      wrong_mark = wrong_set
+    elseif mark ~= '' then
+      wrong_mark = {'wrong_mark', found}
+    end
+  end
 end
 
 local function failed(reply)
@@ -156,7 +169,7 @@ end
 -- extend, adopt: token, ttl, raise to, digest, keeper's number ('' for none), keeper's id
 -- adopt makes the lease belong to that keeper.
 local function extend(key, meta, a, take)
-  return refusal(key, ARGV[a + 1]) or
+  return wrong_set or refusal(key, ARGV[a + 1]) or
     extend_held(key, meta, ARGV[a + 4], ARGV[a + 2], tonumber(ARGV[a + 3]), tonumber(ARGV[a + 5]),
                 ARGV[a + 6], take)
 end
@@ -220,6 +233,7 @@ local function rare_step(name, key, meta, a)
   -- Restores a key that a quorum has just confirmed. Never lowers a fence: above a higher one, which may
   -- be another holder's, it stores the next. Result: true, the fence.
   local function repair()
+    if wrong_set then return wrong_set end
     local m = try('HMGET', meta, 'f', 't')
     if m.err then return {'failed', m.err} end
     local set = try('SET', key, ARGV[a + 1], 'PX', ARGV[a + 2], 'NX')
@@ -239,6 +253,7 @@ local function rare_step(name, key, meta, a)
   -- no arguments
   -- Result: true, the fence, the TTL left in ms, the token, the holder; or NOT_HELD, the fence.
   local function inspect()
+    if wrong_set then return wrong_set end
     local found = try('GET', key)
     if failed(found) then return {'failed', found.err} end
     local m = try('HMGET', meta, 'f', 't')
@@ -249,14 +264,16 @@ local function rare_step(name, key, meta, a)
   end
 
   -- from ('' for none), to
-  -- Replaces the guard's mark if it is `from`. Result: true, the mark as it then is.
+  -- Replaces the guard's mark if it is `from`. Result: true, the key's value as it then is.
   local function mark()
     wants_clock = true
-    local found = call('GET', key) or ''
-    if found ~= ARGV[a + 1] then return {true, found} end
-    local set = try('SET', key, ARGV[a + 2])
+    local value = call('GET', key) or ''
+    local stamp, found = string.match(value, '^(%S*) (.*)$')
+    if (found or value) ~= ARGV[a + 1] then return {true, value} end
+    value = (stamp or '') .. ' ' .. ARGV[a + 2]
+    local set = try('SET', key, value)
     if set.err then return {'failed', set.err} end
-    return {true, ARGV[a + 2]}
+    return {true, value}
   end
 
   if name == 'release_if' then return release_if(), a + 7 end

@@ -18,6 +18,7 @@ grpc::StatusCode CodeOf(Reason reason) {
     case Reason::kLockNotHeld:
       return grpc::StatusCode::FAILED_PRECONDITION;
     case Reason::kQuorumUnavailable:
+    case Reason::kNodeSetMismatch:
     case Reason::kDraining:
       return grpc::StatusCode::UNAVAILABLE;
     case Reason::kOverloaded:
@@ -36,6 +37,7 @@ Duration RetryAfter(const Error& error) {
     case Reason::kMaxRetriesExceeded:
     case Reason::kValidityExpired:
     case Reason::kQuorumUnavailable:
+    case Reason::kNodeSetMismatch:
     case Reason::kDraining:
     case Reason::kOverloaded:
       return error.retry_after > Duration::zero() ? error.retry_after : kRetrySoon;

@@ -21,6 +21,8 @@ v1::VoteOutcome ToWire(Outcome outcome) {
       return v1::VOTE_OUTCOME_TIMEOUT;
     case Outcome::kQuarantined:
       return v1::VOTE_OUTCOME_QUARANTINED;
+    case Outcome::kOtherSet:
+      return v1::VOTE_OUTCOME_OTHER_SET;
   }
   return v1::VOTE_OUTCOME_UNSPECIFIED;
 }

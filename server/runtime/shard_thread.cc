@@ -72,6 +72,20 @@ NodeGuard::Report GuardLog(const config::Config& config, std::size_t number) {
   };
 }
 
+LockOptions OptionsOf(const config::Config& config) {
+  LockOptions options = config.lock;
+  for (const redis::Endpoint& node : config.nodes) options.node_set.names.push_back(node.Name());
+  return options;
+}
+
+Membership::Report SetLog(std::size_t number) {
+  // All shards see the same changes. One shard's report is enough.
+  return [number](bool warning, const std::string& what) {
+    const auto level = warning ? spdlog::level::warn : spdlog::level::info;
+    spdlog::log(number == 0 ? level : spdlog::level::debug, "{} (shard {})", what, number);
+  };
+}
+
 }  // namespace
 
 Duration SystemRandom::UpTo(Duration bound) {
@@ -80,9 +94,9 @@ Duration SystemRandom::UpTo(Duration bound) {
 }
 
 ShardThread::ShardThread(const config::Config& config, std::size_t number, redis::TlsContext tls)
-    : shard_(std::make_unique<Shard>(loop_, random_, TokenSource(), config.lock,
+    : shard_(std::make_unique<Shard>(loop_, random_, TokenSource(), OptionsOf(config),
                                      MakeNodes(loop_, config, number, tls),
-                                     GuardLog(config, number))),
+                                     GuardLog(config, number), SetLog(number))),
       thread_([this] { loop_.Run(); }) {}
 
 ShardThread::~ShardThread() {

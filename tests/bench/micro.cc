@@ -45,13 +45,14 @@ void WriteABatch(benchmark::State& state) {
   for (auto _ : state) {
     redis::StepBatch batch;
     for (int i = 0; i < state.range(0); ++i) {
-      batch.Add(AcquireStep{.key = kKey,
-                            .token = kToken,
-                            .ttl = std::chrono::seconds(10),
-                            .fence = {1'800'000'000'000'000},
-                            .attempt = {1'234'567'890'123},
-                            .owner = kNobody,
-                            .mark = "0123456789abcdef"});
+      batch.Add(
+          AcquireStep{.key = kKey,
+                      .token = kToken,
+                      .ttl = std::chrono::seconds(10),
+                      .fence = {1'800'000'000'000'000},
+                      .attempt = {1'234'567'890'123},
+                      .owner = kNobody,
+                      .expected = {.stamp = "7-12345678901234567890", .mark = "0123456789abcdef"}});
     }
     benchmark::DoNotOptimize(batch.Command(hash, "86400000"));
   }

@@ -12,6 +12,7 @@
 #include <stdexcept>
 #include <string_view>
 
+#include "server/redis/replies.h"
 #include "server/redis/resp.h"
 #include "server/redis/step_batch.h"
 #include "tests/bench/load.h"
@@ -107,7 +108,8 @@ class Raw final : public Load {
           node.Ask(std::array<std::string_view, 3>{"SCRIPT", "LOAD", kCompareAndDelete});
       own_script_ =
           node.Ask(std::array<std::string_view, 3>{"SCRIPT", "LOAD", redis::StepsSource()});
-      marks_.push_back(node.Ask(std::array<std::string_view, 2>{"GET", redis::kMarkKey}));
+      redis::ParseMark(node.Ask(std::array<std::string_view, 2>{"GET", redis::kMarkKey}),
+                       stamps_.emplace_back(), marks_.emplace_back());
     }
   }
   ~Raw() override { close(epoll_); }
@@ -198,7 +200,7 @@ class Raw final : public Load {
                                    .fence = {fence},
                                    .attempt = {0x9e3779b97f4a7c15U * tokens_},
                                    .owner = no_owner,
-                                   .mark = marks_[i]});
+                                   .expected = {.stamp = stamps_[i], .mark = marks_[i]}});
         if (node.steps.size() == most_steps_) CloseBatch(node);
       }
       node.waiting.emplace_back(number, slot.step);
@@ -250,6 +252,7 @@ class Raw final : public Load {
   const std::size_t most_steps_;  // per batch
   const int epoll_;
   std::vector<std::unique_ptr<Node>> nodes_;
+  std::vector<std::string> stamps_;
   std::vector<std::string> marks_;
   std::string compare_and_delete_, own_script_;
   std::vector<Slot> slots_;

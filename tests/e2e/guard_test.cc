@@ -96,6 +96,39 @@ TEST_F(GuardTest, NodesThatSyncEveryWriteToDiskMayRestart) {
   EXPECT_EQ(daemon->Log().find("quarantined"), std::string::npos) << daemon->Log();
 }
 
+TEST_F(GuardTest, ANodeThatIsNoLongerDurableIsQuarantinedAfterARestart) {
+  nodes.clear();
+  for (int i = 0; i < 3; ++i) {
+    nodes.push_back(std::make_unique<RedisServer>(
+        std::vector<std::string>{"--appendonly", "yes", "--appendfsync", "always"}));
+  }
+  StartDaemon({"--max-ttl", kMaxTtl});
+  const auto mark = [this] { return nodes[0]->Cli("GET redlockd:mark"); };
+  EXPECT_TRUE(Eventually([&] { return mark().ends_with('+'); })) << mark();
+  (void)nodes[0]->Cli("CONFIG SET appendfsync no");
+  EXPECT_TRUE(Eventually([&] { return !mark().ends_with('+'); })) << mark();
+  EXPECT_EQ(VoteOf(0).outcome(), v1::VOTE_OUTCOME_NOT_HELD)
+      << "it still has all its data, but: " << VoteOf(0).message();
+  Restart(0);  // the command line still says always
+  EXPECT_TRUE(BecomesQuarantined(0));
+}
+
+TEST_F(GuardTest, ANodeThatMayEvictLocksIsQuarantined) {
+  StartDaemon({"--max-ttl", kMaxTtl});
+  (void)MustAcquire(Wants("key", seconds(1)));
+  (void)nodes[0]->Cli("CONFIG SET maxmemory-policy allkeys-lru");
+  (void)nodes[0]->Cli("CONFIG SET maxmemory 100mb");
+  ASSERT_TRUE(BecomesQuarantined(0));
+  const std::string remedy = "maxmemory-policy is allkeys-lru; set it to noeviction";
+  EXPECT_NE(VoteOf(0).message().find(remedy), std::string::npos) << VoteOf(0).message();
+  EXPECT_NE(daemon->Log().find(remedy), std::string::npos) << daemon->Log();
+  // A daemon that starts later finds it at once.
+  StartDaemon({"--max-ttl", kMaxTtl});
+  ASSERT_TRUE(BecomesQuarantined(0));
+  (void)nodes[0]->Cli("CONFIG SET maxmemory-policy noeviction");
+  EXPECT_TRUE(BecomesTrusted(0));
+}
+
 TEST_F(GuardTest, StrictModeQuarantinesEvenANewNodeSet) {
   StartDaemon({"--max-ttl", kMaxTtl, "--node-guard", "strict"});
   EXPECT_EQ(MustNotAcquire(Wants("key", seconds(1))).reason, "QUORUM_UNAVAILABLE");
@@ -106,7 +139,90 @@ TEST_F(GuardTest, OffModeQuarantinesNoNode) {
   StartDaemon({"--node-guard", "off"});
   for (std::size_t node = 0; node < 3; ++node) Restart(node);
   (void)MustAcquire(Wants("key", seconds(1), -1));
-  EXPECT_EQ(nodes[0]->Cli("EXISTS redlockd:mark"), "0");
+  EXPECT_EQ(daemon->Log().find("quarantined"), std::string::npos) << daemon->Log();
+}
+
+// A node set as users meet it: what a daemon is configured with does not decide who votes.
+class NodeSetTest : public GuardTest {};
+
+TEST_F(NodeSetTest, ADaemonWithMoreNodesUsesTheRecordOfTheSet) {
+  StartDaemon();
+  (void)MustAcquire(Wants("key", seconds(10)));
+  auto more = std::move(nodes);
+  for (auto& node : StartNodes(2)) more.push_back(std::move(node));
+  nodes = std::move(more);
+  Daemon other(nodes);
+  const Finished status = other.Ctl("status");
+  EXPECT_NE(status.output.find("the quorum is 2"), std::string::npos) << status.output;
+  EXPECT_NE(status.output.find("not a member of the node set"), std::string::npos) << status.output;
+  EXPECT_EQ(other.Ctl("acquire key --ttl 5s --try").status, 3) << "it is held";
+  for (std::size_t node = 3; node < 5; ++node) EXPECT_EQ(nodes[node]->Cli("EXISTS key"), "0");
+}
+
+TEST_F(NodeSetTest, ADaemonWithoutAQuorumOfMembersNamesTheMismatch) {
+  StartDaemon();
+  std::vector<std::unique_ptr<RedisServer>> few;
+  few.push_back(std::move(nodes[0]));
+  Daemon other(few);
+  const Finished refused = other.Ctl("acquire key --ttl 5s --try");
+  EXPECT_EQ(refused.status, 5) << refused.output;
+  EXPECT_NE(refused.output.find("2 of 3 members of the node set are not configured"),
+            std::string::npos)
+      << refused.output;
+  nodes[0] = std::move(few[0]);
+}
+
+TEST_F(NodeSetTest, TheLongestTtlIsThatOfTheSet) {
+  StartDaemon({"--max-ttl", "2s"});
+  Daemon other(nodes, {"--max-ttl", "60s"});
+  const auto other_stub = v1::LockService::NewStub(
+      grpc::CreateChannel(other.address(), grpc::InsecureChannelCredentials()));
+  grpc::ClientContext context;
+  v1::AcquireResponse response;
+  ASSERT_TRUE(other_stub->Acquire(&context, Wants("key", seconds(60)), &response).ok());
+  EXPECT_LE(ToMillis(response.lease().validity()), seconds(2));
+  EXPECT_NE(other.Log().find("which is in force"), std::string::npos) << other.Log();
+}
+
+TEST_F(NodeSetTest, ANodeWhoseMarkWasDeletedIsQuarantinedAndReadmitted) {
+  StartDaemon({"--max-ttl", "2s"});
+  (void)nodes[0]->Cli("DEL redlockd:mark");
+  EXPECT_TRUE(BecomesQuarantined(0));
+  (void)MustAcquire(Wants("key", seconds(1)));
+  EXPECT_TRUE(BecomesTrusted(0));
+}
+
+// As in deploy/OPERATIONS.md, "Change the members".
+TEST_F(NodeSetTest, ASetCanBeCreatedAnew) {
+  StartDaemon();
+  const v1::Lease first = MustAcquire(Wants("key", seconds(1)));
+  EXPECT_TRUE(Release(first).ok());
+  daemon.reset();
+  nodes[2] = std::make_unique<RedisServer>();
+  for (const auto& node : nodes) (void)node->Cli("DEL redlockd:node redlockd:mark redlockd:wait");
+  StartDaemon();
+  EXPECT_GT(MustAcquire(Wants("key", seconds(1))).fencing_token(), first.fencing_token());
+  EXPECT_EQ(daemon->Log().find("quarantined"), std::string::npos) << daemon->Log();
+}
+
+// As in deploy/OPERATIONS.md: a new empty machine at the same address.
+TEST_F(NodeSetTest, ALostMachineIsReplacedInPlace) {
+  StartDaemon({"--max-ttl", "2s"});
+  nodes[1]->Kill();
+  StartDaemon({"--max-ttl", "2s"});  // this daemon has never seen the lost machine
+  nodes[1]->Start();                 // without persistence: it is empty
+  EXPECT_TRUE(BecomesQuarantined(1));
+  EXPECT_TRUE(BecomesTrusted(1));
+}
+
+TEST_F(NodeSetTest, OneServerGivenTwiceMakesNoNewSet) {
+  const std::string port = std::to_string(nodes[0]->port());
+  const Finished refused =
+      Shell("timeout 2 " + kRedlockd + " --listen 127.0.0.1:" + std::to_string(FreePort()) +
+            " --node redis://127.0.0.1:" + port + " --node redis://localhost:" + port +
+            " --node redis://127.0.0.1:" + std::to_string(nodes[1]->port()));
+  EXPECT_NE(refused.output.find("are the same server: configure each node once"), std::string::npos)
+      << refused.output;
 }
 
 }  // namespace

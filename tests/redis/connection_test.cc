@@ -21,9 +21,9 @@ TEST_F(NodeTest, AServerThatDiesJustBeforeAWriteIsDetectedAtOnce) {
   // The server dies with unread input, which resets the connection: the next write fails.
   server.Pause();
   const auto first = std::make_shared<Recorder>();
-  DoOnStrand([&] { node->Inspect(Key("k"), first); });
+  DoOnStrand([&] { node->Inspect({Key("k")}, first); });
   server.Kill();
-  const NodeReply reply = Ask([&](auto sink) { node->Inspect(Key("k"), sink); });
+  const NodeReply reply = Ask([&](auto sink) { node->Inspect({Key("k")}, sink); });
   EXPECT_EQ(reply.outcome, Outcome::kError);
   EXPECT_EQ(reply.message.find("no answer"), std::string::npos) << reply.message;
 }
@@ -48,7 +48,7 @@ TEST_F(NodeTest, CallsToASilentNodeAreRefusedWhileItIsSilent) {
   OpenReady(Tcp(server));
   server.Pause();
   const auto pending = std::make_shared<Recorder>();
-  DoOnStrand([&] { node->Inspect(Key("k"), pending); });
+  DoOnStrand([&] { node->Inspect({Key("k")}, pending); });
   Run(milliseconds(80));  // longer than node_timeout
   const NodeReply refused = Acquire("k", "mine", 1);
   EXPECT_EQ(refused.outcome, Outcome::kError);
@@ -64,7 +64,7 @@ TEST_F(NodeTest, LongSilenceEndsTheConnectionAndFailsPendingCalls) {
   OpenReady(Tcp(server));
   server.Pause();
   const auto pending = std::make_shared<Recorder>();
-  DoOnStrand([&] { node->Inspect(Key("k"), pending); });
+  DoOnStrand([&] { node->Inspect({Key("k")}, pending); });
   ASSERT_TRUE(RunUntil([&] { return !pending->replies.empty(); }));
   EXPECT_EQ(pending->replies[0].outcome, Outcome::kError);
   EXPECT_FALSE(node->ready());

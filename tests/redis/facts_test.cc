@@ -89,6 +89,54 @@ TEST_F(NodeTest, TheGuardReportsThatItNeedsInfo) {
   OpenReady(endpoint);  // without a guard
 }
 
+TEST_F(NodeTest, SettingsThatChangeOnALivingConnectionAreRead) {
+  RedisServer server({"--appendonly", "yes", "--appendfsync", "always"});
+  Observer observer;
+  Open(Tcp(server));
+  node->ObserveWith(&observer);
+  ASSERT_TRUE(RunUntil([this] { return node->ready(); }));
+  const auto look = [this] {
+    const NodeReply reply = Ask([this](auto sink) { node->ReadSettings(sink); });
+    EXPECT_TRUE(reply.settings) << reply.message;
+    return reply.settings.value_or(NodeSettings{});
+  };
+  EXPECT_TRUE(look().durable);
+  (void)server.Cli("CONFIG SET appendfsync everysec");
+  EXPECT_FALSE(look().durable);
+  (void)server.Cli("CONFIG SET appendfsync always");
+  EXPECT_TRUE(look().durable);
+  (void)server.Cli("CONFIG SET appendonly no");
+  EXPECT_FALSE(look().durable);
+
+  (void)server.Cli("CONFIG SET maxmemory-policy allkeys-lru");
+  EXPECT_EQ(look().eviction.policy, "") << "there is no bound";
+  EXPECT_EQ(look().eviction.evicted, 0U);
+  (void)server.Cli("SET key value");
+  (void)server.Cli("CONFIG SET maxmemory 1");
+  (void)server.Cli("GET key");
+  EXPECT_EQ(look().eviction.policy, "allkeys-lru");
+  EXPECT_TRUE(RunUntil([&] { return look().eviction.evicted > 0; }));
+  node->ObserveWith(nullptr);
+}
+
+TEST_F(NodeTest, ANodeThatForbidsConfigCountsAsNotDurable) {
+  RedisServer server({"--appendonly", "yes", "--appendfsync", "always"});
+  (void)server.Cli("ACL SETUSER lock on '>secret' '~*' '&*' +@all");
+  Endpoint endpoint = Tcp(server);
+  endpoint.user = "lock";
+  endpoint.password = "secret";
+  Observer observer;
+  Open(endpoint);
+  node->ObserveWith(&observer);
+  ASSERT_TRUE(RunUntil([&] { return observer.known.size() == 1; }));
+  EXPECT_TRUE(observer.known[0].durable);
+  (void)server.Cli("ACL SETUSER lock -config");
+  const NodeReply reply = Ask([this](auto sink) { node->ReadSettings(sink); });
+  ASSERT_TRUE(reply.settings) << reply.message;
+  EXPECT_FALSE(reply.settings->durable);
+  node->ObserveWith(nullptr);
+}
+
 TEST_F(NodeTest, AnEvictionPolicyThatMayDropLocksCausesAWarning) {
   RedisServer server({"--maxmemory", "100mb", "--maxmemory-policy", "volatile-lru"});
   OpenReady(Tcp(server));

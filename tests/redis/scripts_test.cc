@@ -90,7 +90,7 @@ class Agreement : public NodeTest {
       }
       case 6:
         Agree(
-            "inspect", [&](Node& n, auto sink) { n.Inspect(key, sink); }, model.Inspect("k"));
+            "inspect", [&](Node& n, auto sink) { n.Inspect({key}, sink); }, model.Inspect("k"));
         return;
       case 7: {
         const bool set = Below(8) == 0 && model.SetNx("k", t, ttl);
@@ -200,10 +200,11 @@ TEST_F(NodeTest, AGrantRequiresTheExpectedMark) {
   const auto acquire = [&](const std::string& key, const std::string& expected) {
     const NodeReply real = Ask([&](auto sink) {
       const OwnerLabel owner;
-      node->Acquire({Key(key), OwnerToken("t"), seconds(5), {1}, {1}, owner, false, expected},
+      node->Acquire({Key(key), OwnerToken("t"), seconds(5), {1}, {1}, owner, false, {{}, expected}},
                     sink);
     });
-    const NodeReply simulated = model.Acquire(key, "t", seconds(5), {1}, {1}, false, expected);
+    const NodeReply simulated =
+        model.Acquire(key, "t", seconds(5), {1}, {1}, false, {{}, expected});
     EXPECT_EQ(ToString(real.outcome), ToString(simulated.outcome)) << real.message;
     EXPECT_EQ(real.mark, simulated.mark);
     EXPECT_EQ(real.clock.has_value(), simulated.clock.has_value());
@@ -213,10 +214,10 @@ TEST_F(NodeTest, AGrantRequiresTheExpectedMark) {
     const NodeReply real = Ask([&](auto sink) {
       const OwnerLabel owner;
       node->HandOver(
-          {Key(key), OwnerToken("t"), OwnerToken("u"), seconds(5), {9}, {2}, owner, expected},
+          {Key(key), OwnerToken("t"), OwnerToken("u"), seconds(5), {9}, {2}, owner, {{}, expected}},
           sink);
     });
-    const NodeReply simulated = model.HandOver(key, "t", "u", seconds(5), {9}, {2}, expected);
+    const NodeReply simulated = model.HandOver(key, "t", "u", seconds(5), {9}, {2}, {{}, expected});
     EXPECT_EQ(ToString(real.outcome), ToString(simulated.outcome)) << real.message;
     EXPECT_EQ(real.clock.has_value(), simulated.clock.has_value());
     return real.outcome;
@@ -290,7 +291,7 @@ TEST_F(NodeTest, CommandsOfOneIterationShareOneWrite) {
   const long before = reads();
   constexpr std::size_t kCommands = 100;
   DoOnStrand([&] {
-    for (std::size_t i = 0; i < kCommands; ++i) node->Inspect(Key("k" + std::to_string(i)), sink);
+    for (std::size_t i = 0; i < kCommands; ++i) node->Inspect({Key("k" + std::to_string(i))}, sink);
   });
   ASSERT_TRUE(RunUntil([&] { return sink->replies.size() == kCommands; }));
   // A write of 10 kB may arrive in several pieces; reads() itself costs two.

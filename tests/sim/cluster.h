@@ -1,6 +1,7 @@
 // Nodes, daemons and the links between them in one world.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -18,13 +19,17 @@ struct ClusterOptions {
   LockOptions lock;
   Duration most_wall_skew{};  // of a daemon, in either direction
   GuardMode guard = GuardMode::kOff;
+  bool node_sets = false;  // compares the record of the node set; always with a guard
+  // The nodes with which each daemon is configured; empty: all. A daemon's NodeIndex is the
+  // position in its list.
+  std::vector<std::vector<std::size_t>> lists;
   double most_node_rate = 0;  // of a node's clock, relative to the world's, in either direction
 };
 
 // One daemon: a shard of the real core, connected to the nodes by links.
 struct Daemon {
   std::shared_ptr<WorldScheduler> scheduler;
-  std::vector<Link*> links;
+  std::vector<Link*> links;  // by node; null if the daemon is not configured with it
   std::unique_ptr<Shard> shard;
   bool up = true;
 };
@@ -39,6 +44,10 @@ class Cluster {
   [[nodiscard]] Shard& shard(std::size_t daemon) { return *daemons_[daemon].shard; }
   [[nodiscard]] Link& link(std::size_t daemon, std::size_t node) {
     return *daemons_[daemon].links[node];
+  }
+  // Whether the daemon is configured with the node.
+  [[nodiscard]] bool has_link(std::size_t daemon, std::size_t node) const {
+    return daemons_[daemon].links[node] != nullptr;
   }
   [[nodiscard]] Server& server(std::size_t node) { return *servers_[node]; }
   [[nodiscard]] std::size_t nodes() const { return servers_.size(); }
@@ -74,7 +83,7 @@ class Cluster {
     return daemons_[daemon].scheduler->suspended();
   }
 
-  // Whether every daemon knows the node set; see NodeGuard::decided().
+  // Whether every daemon knows the node set.
   [[nodiscard]] bool decided() const;
 
   // What the teardown must find empty: operations, calls, keys and timers, except those of the
@@ -82,7 +91,8 @@ class Cluster {
   [[nodiscard]] std::vector<std::string> Leftovers();
 
  private:
-  [[nodiscard]] Daemon MakeDaemon();
+  void ForEachLink(std::size_t node, const std::function<void(Link&)>& work);
+  [[nodiscard]] Daemon MakeDaemon(std::size_t number);
 
   World& world_;
   ClusterOptions options_;

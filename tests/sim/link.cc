@@ -4,12 +4,27 @@
 #include <utility>
 
 namespace redlock::sim {
+namespace {
+
+// The texts of an expectation, which a request keeps on its way to the node.
+struct KeptExpected {
+  std::string stamp;
+  std::string mark;
+  // NOLINTNEXTLINE(google-explicit-constructor): it is an expectation
+  operator Expected() const { return {stamp, mark}; }
+};
+
+KeptExpected Kept(const Expected& expected) {
+  return {std::string(expected.stamp), std::string(expected.mark)};
+}
+
+}  // namespace
 
 void Link::Acquire(const AcquireStep& step, std::shared_ptr<ReplySink> sink) {
   Send(
       [this, key = step.key.value(), token = step.token.value(), ttl = step.ttl, fence = step.fence,
-       attempt = step.attempt, adopt = step.adopt, mark = std::string(step.mark)] {
-        return server_.Acquire(key, token, ttl, fence, attempt, adopt, mark);
+       attempt = step.attempt, adopt = step.adopt, expected = Kept(step.expected)] {
+        return server_.Acquire(key, token, ttl, fence, attempt, adopt, expected);
       },
       std::move(sink));
 }
@@ -17,23 +32,28 @@ void Link::Acquire(const AcquireStep& step, std::shared_ptr<ReplySink> sink) {
 void Link::HandOver(const HandOverStep& step, std::shared_ptr<ReplySink> sink) {
   Send(
       [this, key = step.key.value(), from = step.from.value(), to = step.to.value(), ttl = step.ttl,
-       fence = step.fence, attempt = step.attempt, mark = std::string(step.mark)] {
-        return server_.HandOver(key, from, to, ttl, fence, attempt, mark);
+       fence = step.fence, attempt = step.attempt, expected = Kept(step.expected)] {
+        return server_.HandOver(key, from, to, ttl, fence, attempt, expected);
       },
       std::move(sink));
 }
 
 void Link::Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink) {
-  Send([this, key = step.key.value(), token = step.token.value(), ttl = step.ttl,
-        raise_to = step.raise_to, keeper = step.keeper,
-        adopt = step.adopt] { return server_.Extend(key, token, ttl, raise_to, keeper, adopt); },
-       std::move(sink));
+  Send(
+      [this, key = step.key.value(), token = step.token.value(), ttl = step.ttl,
+       raise_to = step.raise_to, keeper = step.keeper, adopt = step.adopt,
+       expected = Kept(step.expected)] {
+        return server_.Extend(key, token, ttl, raise_to, keeper, adopt, expected);
+      },
+      std::move(sink));
 }
 
 void Link::Repair(const RepairStep& step, std::shared_ptr<ReplySink> sink) {
   Send(
       [this, key = step.key.value(), token = step.token.value(), ttl = step.ttl, fence = step.fence,
-       keeper = step.keeper] { return server_.Repair(key, token, ttl, fence, keeper); },
+       keeper = step.keeper, expected = Kept(step.expected)] {
+        return server_.Repair(key, token, ttl, fence, keeper, expected);
+      },
       std::move(sink));
 }
 
@@ -46,8 +66,33 @@ void Link::Release(const ReleaseStep& step, std::shared_ptr<ReplySink> sink) {
       std::move(sink));
 }
 
-void Link::Inspect(const Key& key, std::shared_ptr<ReplySink> sink) {
-  Send([this, name = key.value()] { return server_.Inspect(name); }, std::move(sink));
+void Link::Inspect(const InspectStep& step, std::shared_ptr<ReplySink> sink) {
+  Send([this, name = step.key.value(),
+        expected = Kept(step.expected)] { return server_.Inspect(name, expected); },
+       std::move(sink));
+}
+
+// The answer of the node travels in a NodeReply's stead.
+void Link::AskSet(const SetStep& step, std::shared_ptr<SetSink> sink) {
+  class Adapter final : public ReplySink {
+   public:
+    explicit Adapter(std::shared_ptr<SetSink> to) : sink(std::move(to)) {}
+    void OnReply(NodeIndex node, NodeReply reply) override {
+      if (!answer.answered || reply.outcome == Outcome::kError) {
+        answer = {.state = {}, .error = reply.message};
+      }
+      sink->OnSetReply(node, answer);
+    }
+    const std::shared_ptr<SetSink> sink;
+    SetReply answer;
+  };
+  auto adapter = std::make_shared<Adapter>(std::move(sink));
+  Send(
+      [this, step, adapter] {
+        adapter->answer = server_.AskSet(step);
+        return NodeReply{.outcome = Outcome::kGranted};
+      },
+      adapter, true);
 }
 
 void Link::Probe(const Key& key, std::shared_ptr<ReplySink> sink) {
@@ -61,6 +106,10 @@ void Link::Mark(const MarkStep& step, std::shared_ptr<ReplySink> sink) {
 
 void Link::ReadMark(std::shared_ptr<ReplySink> sink) {
   Send([this] { return server_.ReadMark(); }, std::move(sink), true);
+}
+
+void Link::ReadSettings(std::shared_ptr<ReplySink> sink) {
+  Send([this] { return server_.ReadSettings(); }, std::move(sink), true);
 }
 
 void Link::ObserveWith(NodeObserver* observer) {
@@ -84,7 +133,8 @@ void Link::AnswerLogIn(std::uint64_t connection, MonotonicTime asked) {
   NodeFacts facts = server_.Facts();
   facts.asked = asked;
   world_.Do(Delay(), [this, connection, facts = std::move(facts)] {
-    daemon_.Run([this, connection, facts] {
+    daemon_.Run([this, connection, facts]() mutable {
+      facts.answered = world_.now();
       if (connection != connection_ || observer_ == nullptr) return;
       logged_in_ = true;
       has_been_up_ = true;

@@ -37,10 +37,12 @@ class Link final : public Node {
   void Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink) override;
   void Repair(const RepairStep& step, std::shared_ptr<ReplySink> sink) override;
   void Release(const ReleaseStep& step, std::shared_ptr<ReplySink> sink) override;
-  void Inspect(const Key& key, std::shared_ptr<ReplySink> sink) override;
+  void Inspect(const InspectStep& step, std::shared_ptr<ReplySink> sink) override;
   void Probe(const Key& key, std::shared_ptr<ReplySink> sink) override;
   void Mark(const MarkStep& step, std::shared_ptr<ReplySink> sink) override;
   void ReadMark(std::shared_ptr<ReplySink> sink) override;
+  void AskSet(const SetStep& step, std::shared_ptr<SetSink> sink) override;
+  void ReadSettings(std::shared_ptr<ReplySink> sink) override;
   // With an observer, the link asks the node for its facts on each connection before any step.
   void ObserveWith(NodeObserver* observer) override;
   void ListenTo(AnnouncementSink* sink) override { announcements_ = sink; }

@@ -125,7 +125,8 @@ class Trouble {
     }
     Server& server = cluster_.server(node);
     if (world_.Chance(0.6)) {
-      server.StepClock(world_.Between(-milliseconds(1500), milliseconds(1500)));
+      const Duration most = world_.Chance(0.3) ? milliseconds(10) : milliseconds(1500);
+      server.StepClock(world_.Between(-most, most));
       return;
     }
     const double rate = server.rate();

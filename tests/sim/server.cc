@@ -33,8 +33,8 @@ void Server::Put(const std::string& key, const std::string& token, Duration ttl)
 
 NodeReply Server::Acquire(const std::string& key, const std::string& token, Duration ttl,
                           FencingToken fence, AttemptId attempt, bool adopt,
-                          const std::string& mark) {
-  if (!mark.empty() && mark != mark_) return {.outcome = Outcome::kQuarantined, .mark = mark_};
+                          const Expected& expected) {
+  if (auto mismatch = Mismatch(expected)) return *mismatch;
   Meta& meta = meta_[key];
   Entry* const entry = Find(key);
   if (entry == nullptr) {
@@ -55,8 +55,8 @@ NodeReply Server::Acquire(const std::string& key, const std::string& token, Dura
 
 NodeReply Server::HandOver(const std::string& key, const std::string& from, const std::string& to,
                            Duration ttl, FencingToken fence, AttemptId attempt,
-                           const std::string& mark) {
-  if (!mark.empty() && mark != mark_) return {.outcome = Outcome::kQuarantined, .mark = mark_};
+                           const Expected& expected) {
+  if (auto mismatch = Mismatch(expected)) return *mismatch;
   const Entry* const entry = Find(key);
   const bool held = entry != nullptr;
   Meta& meta = meta_[key];
@@ -101,7 +101,9 @@ NodeReply Server::ExtendHeld(Entry& entry, Meta& meta, Duration ttl, FencingToke
 }
 
 NodeReply Server::Extend(const std::string& key, const std::string& token, Duration ttl,
-                         FencingToken raise_to, std::optional<Keeper> keeper, bool adopt) {
+                         FencingToken raise_to, std::optional<Keeper> keeper, bool adopt,
+                         const Expected& expected) {
+  if (auto mismatch = Mismatch(expected)) return *mismatch;
   Entry* const entry = Find(key);
   if (entry == nullptr) return {.outcome = Outcome::kNotHeld};
   if (entry->token != token) {
@@ -111,7 +113,9 @@ NodeReply Server::Extend(const std::string& key, const std::string& token, Durat
 }
 
 NodeReply Server::Repair(const std::string& key, const std::string& token, Duration ttl,
-                         FencingToken fence, std::optional<Keeper> keeper) {
+                         FencingToken fence, std::optional<Keeper> keeper,
+                         const Expected& expected) {
+  if (auto mismatch = Mismatch(expected)) return *mismatch;
   if (Find(key) != nullptr) return {.outcome = Outcome::kHeld};
   Put(key, token, ttl);
   Meta& meta = meta_[key];
@@ -166,7 +170,8 @@ void Server::Unsubscribe(const std::string& key, const void* who) {
   std::erase_if(listeners_[key], [who](const auto& one) { return one.first == who; });
 }
 
-NodeReply Server::Inspect(const std::string& key) {
+NodeReply Server::Inspect(const std::string& key, const Expected& expected) {
+  if (auto mismatch = Mismatch(expected)) return *mismatch;
   const Entry* const entry = Find(key);
   const FencingToken fence = meta_[key].fence;
   if (entry == nullptr) return {.outcome = Outcome::kNotHeld, .fence = fence};
@@ -187,37 +192,139 @@ NodeReply Server::Probe(const std::string& key) {
 }
 
 NodeReply Server::Mark(const std::string& from, const std::string& to) {
-  if (mark_ == from) mark_ = to;
+  if (stored_.mark == from) stored_.mark = to;
   return ReadMark();
 }
 
 NodeReply Server::ReadMark() {
-  return {.outcome = Outcome::kGranted, .mark = mark_, .clock = Clock()};
+  return {
+      .outcome = Outcome::kGranted, .stamp = stored_.stamp, .mark = stored_.mark, .clock = Clock()};
 }
+
+std::optional<NodeReply> Server::Mismatch(const Expected& expected) const {
+  if (!expected.stamp.empty() && expected.stamp != stored_.stamp) {
+    return NodeReply{.outcome = Outcome::kOtherSet, .stamp = stored_.stamp, .mark = stored_.mark};
+  }
+  if (!expected.mark.empty() && expected.mark != stored_.mark) {
+    return NodeReply{
+        .outcome = Outcome::kQuarantined, .stamp = stored_.stamp, .mark = stored_.mark};
+  }
+  return std::nullopt;
+}
+
+void Server::BeginWait(std::uint64_t epoch, Duration wait) {
+  wait_epoch_ = epoch;
+  wait_until_ = std::max(wait_until_, Clock() + wait);
+}
+
+bool Server::CarryOut(const SetStep& step) {
+  const bool has_record = stored_.record.has_value();
+  const std::uint64_t epoch = has_record ? stored_.record->epoch : 0;
+  switch (step.kind) {
+    case SetStep::Kind::kRead:
+      return true;
+    case SetStep::Kind::kEnroll:
+      if (!stored_.member.empty() && (stored_.member != step.replaces || has_record)) return false;
+      stored_ = {.member = step.member, .mark = step.mark};
+      return true;
+    case SetStep::Kind::kFound:
+      if (stored_.member != step.member || has_record) return false;
+      if (!stored_.accepted) stored_.accepted = Proposal{{}, step.record};
+      return stored_.accepted->record == step.record;
+    case SetStep::Kind::kPrepare:
+      if (stored_.mark != step.mark || epoch != step.epoch || !has_record ||
+          step.ballot <= stored_.promised) {
+        return false;
+      }
+      stored_.promised = step.ballot;
+      return true;
+    case SetStep::Kind::kAccept:
+      if (stored_.mark != step.mark || epoch != step.epoch || !has_record ||
+          (step.ballot < stored_.promised && Has(Safeguard::kPromise))) {
+        return false;
+      }
+      if (!step.back && wait_epoch_ == epoch && Clock() < wait_until_ &&
+          Has(Safeguard::kWaitBetweenChanges)) {
+        return false;
+      }
+      stored_.promised = step.ballot;
+      stored_.accepted = Proposal{step.ballot, step.record};
+      stored_.stamp = StampOf(step.record);
+      BeginWait(epoch + 1, step.record.wait);
+      return true;
+    case SetStep::Kind::kLearn:
+      if (stored_.member != step.member) return false;
+      if (has_record && *stored_.record == step.record) return true;
+      if (epoch >= step.record.epoch) return false;
+      if (!stored_.accepted || stored_.accepted->record != step.record) {
+        BeginWait(step.record.epoch, step.record.wait);
+      }
+      stored_.record = step.record;
+      stored_.promised = {};
+      stored_.accepted.reset();
+      stored_.stamp = StampOf(step.record);
+      return true;
+    case SetStep::Kind::kReadmit:
+      if (stored_.mark != step.mark) return false;
+      stored_ = {.member = step.member,
+                 .record = step.record,
+                 .promised = step.ballot,
+                 .accepted = step.accepted,
+                 .readmitted = step.new_mark,
+                 .stamp = StampOf(step.accepted ? step.accepted->record : step.record),
+                 .mark = step.new_mark};
+      BeginWait(step.record.epoch + (step.accepted ? 1 : 0),
+                step.accepted ? std::max(step.accepted->record.wait, step.record.max_ttl)
+                              : step.record.max_ttl);
+      return true;
+  }
+  return false;
+}
+
+SetReply Server::AskSet(const SetStep& step) {
+  SetReply reply{.answered = true, .done = CarryOut(step), .state = stored_};
+  const bool waits = stored_.record && wait_epoch_ == stored_.record->epoch;
+  if (waits) reply.state.wait = std::max(wait_until_ - Clock(), Duration{});
+  return reply;
+}
+
+NodeReply Server::ReadSettings() const {
+  return {.outcome = Outcome::kGranted,
+          .settings = NodeSettings{.durable = durable_, .eviction = eviction_}};
+}
+
+void Server::Evict(const std::string& key) { eviction_.evicted += entries_.erase(key); }
 
 NodeFacts Server::Facts() const {
   return {.run_id = "run-" + std::to_string(run_),
-          .mark = mark_,
+          .mark = stored_.mark,
+          .set = stored_,
           .durable = durable_,
+          .eviction = eviction_,
           .uptime = std::chrono::floor<std::chrono::seconds>(Clock() - started_),
           .clock = Clock(),
-          .asked = {}};
+          .asked = {},
+          .answered = {}};
 }
 
 void Server::LoseData() {
   entries_.clear();
   meta_.clear();
-  mark_.clear();
+  stored_ = {};
+  wait_epoch_ = 0;
+  wait_until_ = {};
 }
 
 void Server::Restore() {
-  mark_ = snapshot_.mark;
+  stored_ = snapshot_.stored;
+  wait_until_ = snapshot_.wait_until;
   entries_ = snapshot_.entries;
   meta_ = snapshot_.meta;
 }
 
 void Server::Restart() {
   ++run_;
+  eviction_.evicted = 0;
   started_ = Clock();
 }
 

@@ -21,22 +21,25 @@ class Server {
 
   [[nodiscard]] NodeReply Acquire(const std::string& key, const std::string& token, Duration ttl,
                                   FencingToken fence, AttemptId attempt, bool adopt,
-                                  const std::string& mark = {});
+                                  const Expected& expected = {});
   [[nodiscard]] NodeReply HandOver(const std::string& key, const std::string& from,
                                    const std::string& to, Duration ttl, FencingToken fence,
-                                   AttemptId attempt, const std::string& mark = {});
+                                   AttemptId attempt, const Expected& expected = {});
   [[nodiscard]] NodeReply Extend(const std::string& key, const std::string& token, Duration ttl,
                                  FencingToken raise_to, std::optional<Keeper> keeper = {},
-                                 bool adopt = false);
+                                 bool adopt = false, const Expected& expected = {});
   [[nodiscard]] NodeReply Repair(const std::string& key, const std::string& token, Duration ttl,
-                                 FencingToken fence, std::optional<Keeper> keeper = {});
+                                 FencingToken fence, std::optional<Keeper> keeper = {},
+                                 const Expected& expected = {});
   [[nodiscard]] NodeReply Release(const std::string& key, const std::string& token,
                                   std::optional<AttemptId> only_attempt, FencingToken seal,
                                   bool announce, std::optional<Keeper> at_end_of = {});
-  [[nodiscard]] NodeReply Inspect(const std::string& key);
+  [[nodiscard]] NodeReply Inspect(const std::string& key, const Expected& expected = {});
   [[nodiscard]] NodeReply Probe(const std::string& key);
   [[nodiscard]] NodeReply Mark(const std::string& from, const std::string& to);
   [[nodiscard]] NodeReply ReadMark();
+  [[nodiscard]] SetReply AskSet(const SetStep& step);
+  [[nodiscard]] NodeReply ReadSettings() const;
   [[nodiscard]] NodeFacts Facts() const;
 
   // Called for each announcement of the key until the subscription ends.
@@ -49,7 +52,7 @@ class Server {
   // FLUSHALL, or the restart of a node without persistence.
   void LoseData();
   // Saves the data that Restore() brings back.
-  void Snapshot() { snapshot_ = {mark_, entries_, meta_}; }
+  void Snapshot() { snapshot_ = {stored_, wait_until_, entries_, meta_}; }
   void Restore();
   // Starts a new process with the data as it is.
   void Restart();
@@ -60,6 +63,12 @@ class Server {
   [[nodiscard]] double rate() const { return rate_; }
   // AOF with appendfsync always.
   void MakeDurable() { durable_ = true; }
+  // CONFIG SET appendfsync no.
+  void EndDurability() { durable_ = false; }
+  // CONFIG SET maxmemory-policy, with maxmemory set. Empty: noeviction.
+  void SetEviction(const std::string& policy) { eviction_.policy = policy; }
+  // Removes a key as an eviction does.
+  void Evict(const std::string& key);
   [[nodiscard]] bool durable() const { return durable_; }
   [[nodiscard]] int run() const { return run_; }
 
@@ -85,6 +94,11 @@ class Server {
   };
   enum class Take { kNo, kLast, kAlways };
 
+  // The answer to a step that votes, if the node does not carry what the step expects.
+  [[nodiscard]] std::optional<NodeReply> Mismatch(const Expected& expected) const;
+  // The conditions of a step on the node set, and its effect.
+  [[nodiscard]] bool CarryOut(const SetStep& step);
+  void BeginWait(std::uint64_t epoch, Duration wait);
   [[nodiscard]] NodeReply ExtendHeld(Entry& entry, Meta& meta, Duration ttl, FencingToken raise_to,
                                      std::optional<Keeper> keeper, Take take);
 
@@ -98,11 +112,16 @@ class Server {
   Duration started_;  // on the node's clock
   int run_ = 1;
   bool durable_ = false;
-  std::string mark_;
+  Eviction eviction_;
+  // What it stores about the node set, with its stamp and mark. `wait` is not used.
+  SetState stored_;
+  std::uint64_t wait_epoch_ = 0;  // it does not leave this epoch until:
+  Duration wait_until_{};
   std::map<std::string, Entry> entries_;
   std::map<std::string, Meta> meta_;
   struct Image {
-    std::string mark;
+    SetState stored;
+    Duration wait_until{};
     std::map<std::string, Entry> entries;
     std::map<std::string, Meta> meta;
   } snapshot_;

@@ -17,6 +17,8 @@ client::Reason ToClient(Reason reason) {
       return client::Reason::kValidityExpired;
     case Reason::kLockNotHeld:
       return client::Reason::kLockNotHeld;
+    case Reason::kNodeSetMismatch:
+      return client::Reason::kNodeSetMismatch;
     case Reason::kQuorumUnavailable:
       return client::Reason::kQuorumUnavailable;
     case Reason::kDraining:

@@ -87,6 +87,10 @@ class WorldScheduler final : public Scheduler {
     return handle;
   }
 
+  [[nodiscard]] Duration Suspended() const override { return machine_suspended_; }
+  // The machine was suspended.
+  void SuspendMachine(Duration counted) { machine_suspended_ += counted; }
+
   // Work from outside the process: runs at once, or when the process resumes.
   void Run(std::function<void()> work) {
     if (stopped_) return;
@@ -137,6 +141,7 @@ class WorldScheduler final : public Scheduler {
 
   World& world_;
   Duration wall_skew_;
+  Duration machine_suspended_{};
   TimerQueue timers_;
   std::optional<MonotonicTime> armed_for_;
   TimerHandle wake_;

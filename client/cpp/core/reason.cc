@@ -6,12 +6,13 @@
 namespace redlock::client {
 namespace {
 
-constexpr std::array<std::pair<Reason, const char*>, 14> kNames = {{
+constexpr std::array<std::pair<Reason, const char*>, 15> kNames = {{
     {Reason::kLockAlreadyHeld, "LOCK_ALREADY_HELD"},
     {Reason::kMaxRetriesExceeded, "MAX_RETRIES_EXCEEDED"},
     {Reason::kValidityExpired, "VALIDITY_EXPIRED"},
     {Reason::kLockNotHeld, "LOCK_NOT_HELD"},
     {Reason::kQuorumUnavailable, "QUORUM_UNAVAILABLE"},
+    {Reason::kNodeSetMismatch, "NODE_SET_MISMATCH"},
     {Reason::kDraining, "DRAINING"},
     {Reason::kOverloaded, "OVERLOADED"},
     {Reason::kDeadlineExceeded, "DEADLINE_EXCEEDED"},

@@ -34,7 +34,7 @@ class LockLost(LockError):
 
 
 class QuorumUnavailable(LockError):
-    """Too few Redis nodes answered."""
+    """Too few Redis nodes answered, or the daemon and the nodes do not agree on the node set."""
 
 
 class Unreachable(LockError, ConnectionError):
@@ -49,6 +49,7 @@ _CLASSES = {
     "LOCK_NOT_HELD": LockLost,
     "VALIDITY_EXPIRED": LockLost,
     "QUORUM_UNAVAILABLE": QuorumUnavailable,
+    "NODE_SET_MISMATCH": QuorumUnavailable,
     "UNREACHABLE": Unreachable,
 }
 

@@ -285,7 +285,7 @@ void WaitQueue::OnListening(NodeIndex node) {
   // when a quorum listens. If no holder was seen, there was none to release, and the pause
   // continues.
   const auto listening = std::count(listening_.begin(), listening_.end(), true);
-  if (static_cast<std::size_t>(listening) == QuorumOf(listening_.size()) &&
+  if (static_cast<std::size_t>(listening) == env_.set->quorum() &&
       last_error_.reason == Reason::kLockAlreadyHeld) {
     TryHead();
   }
@@ -303,7 +303,7 @@ void WaitQueue::OnAnnounced(NodeIndex node) {
   }
   announced_[node] = true;
   const auto announced = std::count(announced_.begin(), announced_.end(), true);
-  if (static_cast<std::size_t>(announced) >= QuorumOf(announced_.size())) {
+  if (static_cast<std::size_t>(announced) >= env_.set->quorum()) {
     TryHead();
   } else if (announced == 1) {
     free_at_ = env_.scheduler.Now() + kAnnouncementGrace;

@@ -6,18 +6,19 @@
 
 namespace redlock {
 
-// Forwards an answer after the guard has checked it.
+// Forwards an answer after the guard and the membership have seen it.
 class GuardedNode::Checked final : public ReplySink {
  public:
-  Checked(NodeGuard& guard, MonotonicTime asked, std::shared_ptr<ReplySink> sink)
-      : guard_(guard), asked_(asked), sink_(std::move(sink)) {}
+  Checked(GuardedNode& node, bool may_grant, std::shared_ptr<ReplySink> sink)
+      : node_(node), may_grant_(may_grant), asked_(node.scheduler_.Now()), sink_(std::move(sink)) {}
   void OnReply(NodeIndex node, NodeReply reply) override {
-    guard_.Check(node, asked_, reply);
+    node_.OnAnswer(may_grant_, asked_, reply);
     sink_->OnReply(node, std::move(reply));
   }
 
  private:
-  NodeGuard& guard_;
+  GuardedNode& node_;
+  const bool may_grant_;
   const MonotonicTime asked_;
   const std::shared_ptr<ReplySink> sink_;
 };
@@ -37,16 +38,51 @@ class GuardedNode::Noted final : public ReplySink {
   const std::shared_ptr<ReplySink> sink_;
 };
 
-bool GuardedNode::Admits(const std::shared_ptr<ReplySink>& sink) {
-  if (!guard_.Barred(index_)) return true;
-  Refuse(sink);
+void GuardedNode::OnAnswer(bool may_grant, MonotonicTime asked, NodeReply& reply) {
+  if (guard_ != nullptr && (may_grant || reply.outcome == Outcome::kOtherSet)) {
+    guard_->Check(index_, asked, reply);
+  }
+  if (reply.outcome != Outcome::kOtherSet) return;
+  reply.message = "it belongs to another epoch of the node set, or has lost its record";
+  membership_.OnOtherSet(index_);
+  if (auto barred = guard_ == nullptr ? std::nullopt : guard_->Barred(index_)) {
+    reply.outcome = Outcome::kQuarantined;
+    reply.message = std::move(*barred);
+  }
+}
+
+bool GuardedNode::HasVote(const std::shared_ptr<ReplySink>& sink) {
+  auto refusal = membership_.Refusal(index_);
+  if (!refusal) return true;
+  Refuse(sink, refusal->outcome, std::move(refusal->why));
   return false;
 }
 
-void GuardedNode::Refuse(const std::shared_ptr<ReplySink>& sink) {
+bool GuardedNode::MayGrant(const std::shared_ptr<ReplySink>& sink) {
+  if (!HasVote(sink)) return false;
+  auto barred = guard_ == nullptr ? std::nullopt : guard_->Barred(index_);
+  if (!barred) return true;
+  Refuse(sink, Outcome::kQuarantined, std::move(*barred));
+  return false;
+}
+
+Expected GuardedNode::ToVote(bool compare) const {
+  return {.stamp = compare ? std::string_view(membership_.set()->stamp()) : std::string_view(),
+          .mark = {}};
+}
+
+Expected GuardedNode::ToGrant() const {
+  Expected expected = ToVote(Has(Safeguard::kStampComparedByGrant));
+  if (guard_ != nullptr && Has(Safeguard::kMarkComparedByGrant)) {
+    expected.mark = guard_->mark(index_);
+  }
+  return expected;
+}
+
+void GuardedNode::Refuse(const std::shared_ptr<ReplySink>& sink, Outcome outcome, std::string why) {
   if (refusals_.empty()) refuse_timer_ = scheduler_.After({}, [this] { TellRefused(); });
-  refusals_.emplace_back(sink, NodeReply{.outcome = Outcome::kQuarantined,
-                                         .message = guard_.Barred(index_).value_or("")});
+  refusals_.emplace_back(
+      sink, NodeReply{.outcome = outcome, .message = std::move(why), .never_sent = true});
 }
 
 void GuardedNode::TellRefused() {
@@ -54,45 +90,71 @@ void GuardedNode::TellRefused() {
 }
 
 void GuardedNode::Acquire(const AcquireStep& step, std::shared_ptr<ReplySink> sink) {
-  if (!Admits(sink)) return;
-  AcquireStep marked = step;
-  if (Has(Safeguard::kMarkComparedByGrant)) marked.mark = guard_.mark(index_);
-  node_.Acquire(marked, std::make_shared<Checked>(guard_, scheduler_.Now(), std::move(sink)));
+  if (!MayGrant(sink)) return;
+  AcquireStep checked = step;
+  checked.expected = ToGrant();
+  node_.Acquire(checked, std::make_shared<Checked>(*this, true, std::move(sink)));
 }
 
 void GuardedNode::HandOver(const HandOverStep& step, std::shared_ptr<ReplySink> sink) {
-  if (!Admits(sink)) return;
-  HandOverStep marked = step;
-  if (Has(Safeguard::kMarkComparedByGrant)) marked.mark = guard_.mark(index_);
-  node_.HandOver(marked, std::make_shared<Checked>(guard_, scheduler_.Now(), std::move(sink)));
+  if (!MayGrant(sink)) return;
+  HandOverStep checked = step;
+  checked.expected = ToGrant();
+  node_.HandOver(checked, std::make_shared<Checked>(*this, true, std::move(sink)));
 }
 
 void GuardedNode::Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink) {
-  if (guard_.HasOldData(index_) && Has(Safeguard::kOldDataDoesNotExtend)) {
-    Refuse(sink);
+  if (!HasVote(sink)) return;
+  if (guard_ != nullptr && guard_->HasOldData(index_) && Has(Safeguard::kOldDataDoesNotExtend)) {
+    Refuse(sink, Outcome::kQuarantined, guard_->Barred(index_).value_or(""));
+    return;
+  }
+  ExtendStep checked = step;
+  checked.expected = ToVote(Has(Safeguard::kStampComparedByExtension));
+  node_.Extend(checked, std::make_shared<Checked>(*this, false, std::move(sink)));
+}
+
+void GuardedNode::Repair(const RepairStep& step, std::shared_ptr<ReplySink> sink) {
+  if (!HasVote(sink)) return;
+  RepairStep checked = step;
+  checked.expected = ToVote(Has(Safeguard::kStampComparedByRepair));
+  node_.Repair(checked, std::make_shared<Checked>(*this, false, std::move(sink)));
+}
+
+void GuardedNode::Inspect(const InspectStep& step, std::shared_ptr<ReplySink> sink) {
+  if (!HasVote(sink)) return;
+  InspectStep checked = step;
+  checked.expected = ToVote(Has(Safeguard::kStampComparedByRead));
+  auto answered = std::make_shared<Checked>(*this, false, std::move(sink));
+  if (guard_ == nullptr) {
+    node_.Inspect(checked, std::move(answered));
   } else {
-    node_.Extend(step, std::move(sink));
+    node_.Inspect(checked, std::make_shared<Noted>(*guard_, std::move(answered)));
   }
 }
 
-void GuardedNode::Inspect(const Key& key, std::shared_ptr<ReplySink> sink) {
-  node_.Inspect(key, std::make_shared<Noted>(guard_, std::move(sink)));
-}
-
 GuardedNodes::GuardedNodes(Scheduler& scheduler, Random& random, const LockOptions& options,
-                           std::vector<std::unique_ptr<Node>> nodes, NodeGuard::Report report)
-    : nodes_(std::move(nodes)) {
+                           std::vector<std::unique_ptr<Node>> nodes, NodeGuard::Report report,
+                           Membership::Report set_report)
+    : nodes_(std::move(nodes)), all_nodes_(std::make_shared<NodeSet>(nodes_.size())) {
   for (const auto& node : nodes_) all_.push_back(node.get());
-  if (options.guard.mode == GuardMode::kOff) return;
-  guard_.emplace(scheduler, random, options, all_, std::move(report));
+  if (!options.node_set.compared) return;
+  if (options.guard.mode != GuardMode::kOff) {
+    guard_.emplace(scheduler, random, options, all_, std::move(report));
+  }
+  NodeGuard* const guard = guard_ ? &*guard_ : nullptr;
+  membership_.emplace(scheduler, random, options, all_, options.node_set.names, guard,
+                      std::move(set_report));
   for (NodeIndex i = 0; i < nodes_.size(); ++i) {
-    guarded_.push_back(std::make_unique<GuardedNode>(scheduler, i, *nodes_[i], *guard_));
+    guarded_.push_back(
+        std::make_unique<GuardedNode>(scheduler, i, *nodes_[i], *membership_, guard));
     all_[i] = guarded_.back().get();
   }
 }
 
 void GuardedNodes::Clear() {
   guarded_.clear();
+  membership_.reset();
   guard_.reset();
   nodes_.clear();
 }

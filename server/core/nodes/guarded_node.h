@@ -1,5 +1,6 @@
-// Decorates a node with its guard: refuses steps that the guard does not allow, and shows the guard
-// every answer to a step that grants before the answer is counted. Strand-confined.
+// Decorates a node with the node set and the guard: refuses steps that they do not allow, adds to
+// each step what the node must carry, and shows them every answer before it is counted.
+// Strand-confined.
 #pragma once
 
 #include <memory>
@@ -8,25 +9,26 @@
 #include <utility>
 #include <vector>
 
+#include "server/core/nodes/membership.h"
 #include "server/core/nodes/node.h"
 #include "server/core/nodes/node_guard.h"
 
 namespace redlock {
 
-// The scheduler, the node and the guard must outlive it.
+// The scheduler, the node, the membership and the guard must outlive it. The guard is null if it is
+// off.
 class GuardedNode final : public Node {
  public:
-  GuardedNode(Scheduler& scheduler, NodeIndex index, Node& node, NodeGuard& guard)
-      : scheduler_(scheduler), index_(index), node_(node), guard_(guard) {}
+  GuardedNode(Scheduler& scheduler, NodeIndex index, Node& node, Membership& membership,
+              NodeGuard* guard)
+      : scheduler_(scheduler), index_(index), node_(node), membership_(membership), guard_(guard) {}
 
   void Acquire(const AcquireStep& step, std::shared_ptr<ReplySink> sink) override;
   void HandOver(const HandOverStep& step, std::shared_ptr<ReplySink> sink) override;
   void Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink) override;
-  void Inspect(const Key& key, std::shared_ptr<ReplySink> sink) override;
+  void Repair(const RepairStep& step, std::shared_ptr<ReplySink> sink) override;
+  void Inspect(const InspectStep& step, std::shared_ptr<ReplySink> sink) override;
 
-  void Repair(const RepairStep& step, std::shared_ptr<ReplySink> sink) override {
-    node_.Repair(step, std::move(sink));
-  }
   void Release(const ReleaseStep& step, std::shared_ptr<ReplySink> sink) override {
     node_.Release(step, std::move(sink));
   }
@@ -37,6 +39,12 @@ class GuardedNode final : public Node {
     node_.Mark(step, std::move(sink));
   }
   void ReadMark(std::shared_ptr<ReplySink> sink) override { node_.ReadMark(std::move(sink)); }
+  void AskSet(const SetStep& step, std::shared_ptr<SetSink> sink) override {
+    node_.AskSet(step, std::move(sink));
+  }
+  void ReadSettings(std::shared_ptr<ReplySink> sink) override {
+    node_.ReadSettings(std::move(sink));
+  }
   void ObserveWith(NodeObserver* observer) override { node_.ObserveWith(observer); }
   void ListenTo(AnnouncementSink* sink) override { node_.ListenTo(sink); }
   void Subscribe(const Key& key) override { node_.Subscribe(key); }
@@ -45,37 +53,53 @@ class GuardedNode final : public Node {
  private:
   class Checked;
   class Noted;
-  // Returns false if the guard quarantines the node; the refusal is then sent to `sink`.
-  [[nodiscard]] bool Admits(const std::shared_ptr<ReplySink>& sink);
-  void Refuse(const std::shared_ptr<ReplySink>& sink);
+  // Return false if the node has no vote, or may not grant; the refusal is then sent to `sink`.
+  [[nodiscard]] bool HasVote(const std::shared_ptr<ReplySink>& sink);
+  [[nodiscard]] bool MayGrant(const std::shared_ptr<ReplySink>& sink);
+  [[nodiscard]] Expected ToVote(bool compare) const;
+  [[nodiscard]] Expected ToGrant() const;
+  void OnAnswer(bool may_grant, MonotonicTime asked, NodeReply& reply);
+  void Refuse(const std::shared_ptr<ReplySink>& sink, Outcome outcome, std::string why);
   void TellRefused();
 
   Scheduler& scheduler_;
   const NodeIndex index_;
   Node& node_;
-  NodeGuard& guard_;
+  Membership& membership_;
+  NodeGuard* const guard_;
   // Not yet sent to their sinks.
   std::vector<std::pair<std::shared_ptr<ReplySink>, NodeReply>> refusals_;
   TimerHandle refuse_timer_;
 };
 
-// A shard's nodes: each behind the guard, or unwrapped if the guard is off.
+// A shard's nodes, each behind the node set and the guard.
 class GuardedNodes {
  public:
   // No observer or sink is set on the nodes yet. The scheduler and `random` must outlive this.
   GuardedNodes(Scheduler& scheduler, Random& random, const LockOptions& options,
-               std::vector<std::unique_ptr<Node>> nodes, NodeGuard::Report report);
+               std::vector<std::unique_ptr<Node>> nodes, NodeGuard::Report report,
+               Membership::Report set_report);
 
   [[nodiscard]] std::span<Node* const> all() const { return all_; }
   // Null if the guard is off.
   [[nodiscard]] const NodeGuard* guard() const { return guard_ ? &*guard_ : nullptr; }
-  [[nodiscard]] NodeGuard* guard() { return guard_ ? &*guard_ : nullptr; }
+  // Null if records are not compared.
+  [[nodiscard]] Membership* membership() { return membership_ ? &*membership_ : nullptr; }
+  [[nodiscard]] const Membership* membership() const {
+    return membership_ ? &*membership_ : nullptr;
+  }
+  // The set in force.
+  [[nodiscard]] const NodeSetPtr& set() const {
+    return membership_ ? membership_->set() : all_nodes_;
+  }
   // Destroys the nodes, together with the sinks that wait for their answers.
   void Clear();
 
  private:
   std::vector<std::unique_ptr<Node>> nodes_;
+  const NodeSetPtr all_nodes_;
   std::optional<NodeGuard> guard_;
+  std::optional<Membership> membership_;
   std::vector<std::unique_ptr<GuardedNode>> guarded_;
   std::vector<Node*> all_;
 };

@@ -3,11 +3,13 @@
 // (server/loop/event_loop.h); answers arrive there too.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
 
 #include "server/core/nodes/node_reply.h"
+#include "server/core/nodes/set_steps.h"
 #include "server/core/nodes/steps.h"
 #include "server/core/types.h"
 
@@ -26,13 +28,16 @@ class AnnouncementSink {
 
 // What a node reports about itself when a connection is made.
 struct NodeFacts {
-  std::string version;            // for display
-  std::string run_id;             // drawn by the server process at startup
-  std::string mark;               // the guard's mark; empty: none
-  bool durable = false;           // confirms nothing before it is on disk
+  std::string version;   // for display
+  std::string run_id;    // drawn by the server process at startup
+  std::string mark;      // the guard's mark; empty: none
+  SetState set;          // what it stores about the node set
+  bool durable = false;  // confirms nothing before it is on disk
+  Eviction eviction;
   Duration uptime{};              // of the process, by its own clock, in whole seconds
   std::optional<Duration> clock;  // its wall clock, since the epoch
   MonotonicTime asked;            // when `clock` was requested
+  MonotonicTime answered;         // when `clock` arrived
 };
 
 // Observes the connection that carries the steps. Must outlive the node or be removed first.
@@ -57,12 +62,17 @@ class Node {
   virtual void Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink) = 0;
   virtual void Repair(const RepairStep& step, std::shared_ptr<ReplySink> sink) = 0;
   virtual void Release(const ReleaseStep& step, std::shared_ptr<ReplySink> sink) = 0;
-  virtual void Inspect(const Key& key, std::shared_ptr<ReplySink> sink) = 0;
+  virtual void Inspect(const InspectStep& step, std::shared_ptr<ReplySink> sink) = 0;
   // Reports only whether the key is free (kNotHeld) or not (kHeld). The cheapest step.
   virtual void Probe(const Key& key, std::shared_ptr<ReplySink> sink) = 0;
   // Mark and ReadMark report the resulting mark and the node's clock.
   virtual void Mark(const MarkStep& step, std::shared_ptr<ReplySink> sink) = 0;
   virtual void ReadMark(std::shared_ptr<ReplySink> sink) = 0;
+  // Reads or changes what the node stores about the node set.
+  virtual void AskSet(const SetStep& step, std::shared_ptr<SetSink> sink) = 0;
+  // Reports the present settings. A node that was not durable when the connection was made counts
+  // as not durable until the next connection.
+  virtual void ReadSettings(std::shared_ptr<ReplySink> sink) = 0;
 
   // Sets the observer; null removes it. It is never called inside a call, and only from the next
   // connection on.

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "server/core/format.h"
+#include "server/core/nodes/mark.h"
 #include "server/core/nodes/quorum.h"
 #include "server/core/safeguard.h"
 
@@ -14,24 +15,18 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
-// The number of run id digits in a mark: 16 of 40 hexadecimal digits, which is 64 bits.
-constexpr std::size_t kRunDigits = 16;
-constexpr char kDurable = '+';
-constexpr char kEmptied = '?';
-constexpr char kOldData = '!';
-// How long to wait for all nodes before deciding that a set is new. Nodes that start together with
-// this daemon are slightly late and would otherwise be quarantined.
-constexpr Duration kGrace = seconds(2);
-constexpr const char* kFoundByAnother = "another daemon found that it had lost data";
-// The delay before a provisional mark is written to an unmarked node. Longer than daemons that
-// start together need to mark all nodes.
-constexpr Duration kBeforeProvisional = milliseconds(50);
+constexpr const char* kNoMark = "it has no mark: its data may be lost";
+constexpr const char* kVanished = "its mark vanished: it lost its data";
+constexpr const char* kFoundByAnother = "another daemon found that it may have forgotten locks";
+// Shorter pauses of a node are not logged.
+constexpr Duration kWorthReporting = seconds(1);
+// A change of Scheduler::Suspended() that is no inaccuracy of reading two clocks.
+constexpr Duration kShortestSuspend = milliseconds(1);
+// A jump of all nodes' clocks is blamed on a suspend this long. Until then, answers that were on
+// their way during the suspend hide the jump.
+constexpr Duration kAfterSuspend = seconds(5);
 // The granularity of the reported uptime.
 constexpr Duration kUptimeGranularity = seconds(1);
-
-bool IsProvisional(const std::string& mark) {
-  return mark.starts_with(kEmptied) || mark.starts_with(kOldData);
-}
 
 }  // namespace
 
@@ -49,6 +44,18 @@ class NodeGuard::MarkReply final : public ReplySink {
   const MonotonicTime asked_;
 };
 
+class NodeGuard::SettingsReply final : public ReplySink {
+ public:
+  explicit SettingsReply(NodeGuard& guard) : guard_(guard), alive_(guard.alive_) {}
+  void OnReply(NodeIndex node, NodeReply reply) override {
+    if (*alive_ && reply.settings) guard_.OnSettings(node, *reply.settings);
+  }
+
+ private:
+  NodeGuard& guard_;
+  const std::shared_ptr<bool> alive_;
+};
+
 NodeGuard::NodeGuard(Scheduler& scheduler, Random& random, const LockOptions& options,
                      std::vector<Node*> nodes, Report report)
     : scheduler_(scheduler),
@@ -57,16 +64,13 @@ NodeGuard::NodeGuard(Scheduler& scheduler, Random& random, const LockOptions& op
       nodes_(std::move(nodes)),
       report_(report ? std::move(report) : [](NodeIndex, bool, const std::string&) {}),
       states_(nodes_.size(), NodeState(options.drift)),
-      decided_(options.guard.mode == GuardMode::kStrict),
+      quarantine_(options.guard.quarantine),
+      jump_(nodes_.size()),
       alive_(std::make_shared<bool>(true)) {
-  for (Node* node : nodes_) node->ObserveWith(this);
   Tick();
 }
 
-NodeGuard::~NodeGuard() {
-  *alive_ = false;
-  for (Node* node : nodes_) node->ObserveWith(nullptr);
-}
+NodeGuard::~NodeGuard() { *alive_ = false; }
 
 std::optional<std::string> NodeGuard::Barred(NodeIndex node) const {
   const NodeState& state = states_[node];
@@ -75,50 +79,42 @@ std::optional<std::string> NodeGuard::Barred(NodeIndex node) const {
     return "for another " + InWords(std::chrono::ceil<seconds>(std::max(until - now, Duration{}))) +
            ": " + why;
   };
+  // These words name the remedy, so they go first.
+  if (now < state.eviction_pause.until) {
+    return quarantined(now + QuarantineLeft(node), state.eviction_pause.why);
+  }
   switch (state.standing) {
     case Standing::kUndecided:
-      return "not marked yet: waiting for other nodes before deciding whether the set is new";
+      return "not marked yet: its part in the node set is not known";
     case Standing::kQuarantined:
       return quarantined(state.until, state.why);
     case Standing::kUnseen:  // the node is not connected and refuses by itself
     case Standing::kTrusted:
       break;
   }
-  if (now < state.clock_until) return quarantined(state.clock_until, state.clock_why);
+  const Pause& pause = state.clock_pause;
+  if (now < pause.until) return quarantined(pause.until, pause.why);
   return std::nullopt;
 }
 
-bool NodeGuard::HasQuorum() const {
-  std::size_t able = 0;
-  for (NodeIndex node = 0; node < states_.size(); ++node) {
-    if (states_[node].connected && !Barred(node)) ++able;
-  }
-  return able >= QuorumOf(states_.size());
-}
-
-void NodeGuard::WatchQuorum(std::function<void(bool)> told) {
-  quorum_told_ = std::move(told);
-  quorum_ = HasQuorum();
-  if (quorum_told_) quorum_told_(quorum_);
-}
-
-void NodeGuard::TellQuorum() {
-  if (!quorum_told_ || HasQuorum() == quorum_) return;
-  quorum_ = !quorum_;
-  quorum_told_(quorum_);
+void NodeGuard::Changed() const {
+  if (hooks_.changed) hooks_.changed();
 }
 
 Duration NodeGuard::QuarantineLeft(NodeIndex node) const {
   const NodeState& state = states_[node];
-  const MonotonicTime until = state.standing == Standing::kQuarantined
-                                  ? std::max(state.until, state.clock_until)
-                                  : state.clock_until;
+  MonotonicTime until = std::max(state.clock_pause.until, state.eviction_pause.until);
+  if (state.standing == Standing::kQuarantined) until = std::max(until, state.until);
   return std::max(until - scheduler_.Now(), Duration{});
 }
 
 void NodeGuard::Check(NodeIndex node, MonotonicTime asked, NodeReply& reply) {
-  if (reply.outcome == Outcome::kQuarantined) Saw(node, reply.mark);
-  if (reply.clock && Has(Safeguard::kGrantByWrongClock)) ReadClock(node, asked, *reply.clock);
+  if (reply.outcome == Outcome::kQuarantined || reply.outcome == Outcome::kOtherSet) {
+    Saw(node, reply.mark);
+  }
+  if (reply.clock && Has(Safeguard::kGrantByWrongClock)) {
+    ReadClock(node, asked, scheduler_.Now(), *reply.clock);
+  }
   if (reply.outcome != Outcome::kGranted && reply.outcome != Outcome::kQuarantined) return;
   if (auto why = Barred(node)) {
     reply.outcome = Outcome::kQuarantined;
@@ -132,41 +128,64 @@ void NodeGuard::Check(NodeIndex node, MonotonicTime asked, NodeReply& reply) {
 void NodeGuard::OnConnected(NodeIndex node, const NodeFacts& facts) {
   NodeState& state = states_[node];
   state.connected = true;
-  const std::string run = facts.run_id.substr(0, kRunDigits);
+  const std::string run = RunOf(facts.run_id);
   const std::string run_before = std::exchange(state.run, run);
   state.durable = facts.durable;
   state.version = facts.version;
   // Done after a restart too: restored keys expire by the clock that the node has now.
-  if (facts.clock) ReadClock(node, facts.asked, *facts.clock);
+  if (facts.clock) ReadClock(node, facts.asked, facts.answered, *facts.clock);
+  if (!run_before.empty() && run_before != run) state.eviction.OnRestart();
   state.writing.clear();
-  if (run_before == run && state.standing == Standing::kQuarantined && facts.mark == state.mark)
+  if (run_before == run && state.standing == Standing::kQuarantined && facts.mark == state.mark) {
+    ReadEviction(node, facts.eviction);
     return;
-  state.mark = facts.mark;
-  if (facts.mark.empty()) {
-    JudgeUnmarked(node);
-  } else {
-    JudgeMarked(node, facts, !run_before.empty());
   }
-  DecideIfNew();
+  state.mark = facts.mark;
+  if (!IsFreshOrNone(facts.mark, state)) {
+    JudgeMarked(node, facts, !run_before.empty());
+  } else if (state.standing == Standing::kUnseen) {
+    state.standing = Standing::kUndecided;
+  } else if (state.standing != Standing::kUndecided) {
+    Quarantine(node, Data::kEmptied, quarantine_, kNoMark);
+  }
+  WithdrawDurability(node);
+  ReadEviction(node, facts.eviction);
 }
 
 void NodeGuard::OnDisconnected(NodeIndex node) {
   states_[node].connected = false;
-  TellQuorum();
+  Changed();
 }
 
 bool NodeGuard::Vouches(const std::string& mark, const NodeState& state) const {
-  if (!Has(Safeguard::kMarkNamesTheRun)) return !IsProvisional(mark);
-  return mark == state.run || mark == state.run + kDurable;
+  if (!Has(Safeguard::kMarkNamesTheRun)) return !IsProvisional(mark) && !IsBlank(mark);
+  return mark == state.run || mark == state.run + kDurableMark;
 }
 
-void NodeGuard::JudgeUnmarked(NodeIndex node) {
-  if (decided_) {
-    Quarantine(node, Data::kEmptied, options_.guard.quarantine,
-               "it has no mark: its data may be lost");
+bool NodeGuard::IsFreshOrNone(const std::string& mark, const NodeState& state) {
+  return mark.empty() || (IsFresh(mark) && NamesRun(mark, state.run));
+}
+
+void NodeGuard::Admit(NodeIndex node) {
+  if (states_[node].standing != Standing::kUndecided) return;
+  if (options_.guard.mode == GuardMode::kStrict) {
+    Quarantine(node, Data::kEmptied, quarantine_, "its data may be lost: --node-guard is strict");
   } else {
-    states_[node].standing = Standing::kUndecided;
+    Vouch(node);
   }
+}
+
+void NodeGuard::Emptied(NodeIndex node) {
+  if (states_[node].standing != Standing::kUndecided) return;
+  Quarantine(node, Data::kEmptied, quarantine_, kNoMark);
+}
+
+std::string NodeGuard::ProvisionalMark(NodeIndex node) {
+  NodeState& state = states_[node];
+  if (IsProvisional(state.mark)) return state.mark;
+  state.writing =
+      MakeMark(kEmptiedMark, state.run, Has(Safeguard::kSecondLoss) ? random_.Bits() : 0);
+  return state.writing;
 }
 
 void NodeGuard::JudgeMarked(NodeIndex node, const NodeFacts& facts, bool seen_before) {
@@ -175,55 +194,16 @@ void NodeGuard::JudgeMarked(NodeIndex node, const NodeFacts& facts, bool seen_be
     Trust(node, facts.mark);
   } else if (IsProvisional(facts.mark)) {
     // A mark of an earlier run means that the node restarted during its quarantine.
-    const bool this_run = facts.mark.compare(1, state.run.size(), state.run) == 0;
-    Quarantine(node, this_run && facts.mark.front() == kEmptied ? Data::kEmptied : Data::kOld,
-               options_.guard.quarantine, kFoundByAnother);
-  } else if (facts.mark.back() == kDurable && facts.durable) {
+    const bool this_run = NamesRun(facts.mark, state.run);
+    Quarantine(node, this_run && facts.mark.front() == kEmptiedMark ? Data::kEmptied : Data::kOld,
+               quarantine_, kFoundByAnother);
+  } else if (facts.mark.back() == kDurableMark && facts.durable) {
     Quarantine(node, Data::kEmptied, {}, "it restarted with all its data and is being marked");
   } else {
     const bool known = seen_before && Has(Safeguard::kUptimeOfUnknownRun);
     const Duration up = known ? Duration{} : facts.uptime - kUptimeGranularity;
-    Quarantine(node, Data::kOld, options_.guard.quarantine - std::max(up, Duration{}),
+    Quarantine(node, Data::kOld, quarantine_ - std::max(up, Duration{}),
                "it restarted and may have lost data");
-  }
-}
-
-// A new set has no mark on any node. The guard does not wait for unreachable nodes beyond kGrace,
-// because otherwise a new set could not start without one of them. It does wait for a majority,
-// because otherwise a single node that came back empty would make the whole set look new.
-void NodeGuard::DecideIfNew() {
-  if (decided_) return;
-  std::size_t unmarked = 0;
-  bool waits = false;
-  bool marked = false;
-  for (const NodeState& state : states_) {
-    // An unreachable node may have been marked since.
-    const bool reachable = state.connected || !Has(Safeguard::kNewSetCountsReachable);
-    if (state.standing == Standing::kUndecided && reachable) ++unmarked;
-    waits = waits || state.standing == Standing::kUnseen;
-    marked =
-        marked || state.standing == Standing::kTrusted || state.standing == Standing::kQuarantined;
-  }
-  if (marked) {
-    decided_ = true;
-    for (NodeIndex node = 0; node < states_.size(); ++node) {
-      if (states_[node].standing == Standing::kUndecided) JudgeUnmarked(node);
-    }
-    return;
-  }
-  if (unmarked < QuorumOf(states_.size()) && Has(Safeguard::kNewSetNeedsQuorum)) return;
-  if (waits && grace_ != Grace::kOver) {
-    if (std::exchange(grace_, Grace::kRuns) == Grace::kRuns) return;
-    grace_timer_ = scheduler_.After(kGrace, [this] {
-      grace_ = Grace::kOver;
-      DecideIfNew();
-    });
-    return;
-  }
-  decided_ = true;
-  grace_timer_.Cancel();
-  for (NodeIndex node = 0; node < states_.size(); ++node) {
-    if (states_[node].standing == Standing::kUndecided) Vouch(node);
   }
 }
 
@@ -233,38 +213,42 @@ void NodeGuard::Trust(NodeIndex node, std::string mark) {
   if (std::exchange(state.standing, Standing::kTrusted) == Standing::kQuarantined) {
     report_(node, false, "trusted again");
   }
-  TellQuorum();
+  Changed();
 }
 
 void NodeGuard::Quarantine(NodeIndex node, Data data, Duration time, std::string why) {
   NodeState& state = states_[node];
-  const bool news = state.standing != Standing::kQuarantined || state.why != why;
+  const auto barred = Barred(node);
+  const bool reported = barred && barred->ends_with(why);
+  const bool news = !reported && (state.standing != Standing::kQuarantined || state.why != why);
   state.standing = Standing::kQuarantined;
   state.data = data;
   state.why = std::move(why);
   state.until =
       scheduler_.Now() + (Has(Safeguard::kQuarantine) ? std::max(time, Duration{}) : Duration{});
   if (news && time > Duration{}) report_(node, true, "quarantined " + *Barred(node));
-  // If the node has no mark, another daemon may be marking a new set at this moment.
-  if (!state.mark.empty()) TendQuarantine(node);
+  TendQuarantine(node);
   LookAgain();
 }
 
 bool NodeGuard::Tells(const std::string& mark, const NodeState& state) const {
-  return mark.starts_with(state.data == Data::kOld ? kOldData : kEmptied) &&
-         mark.compare(1, state.run.size(), state.run) == 0;
+  return mark.starts_with(state.data == Data::kOld ? kOldDataMark : kEmptiedMark) &&
+         NamesRun(mark, state.run);
 }
 
 void NodeGuard::TendQuarantine(NodeIndex node) {
   NodeState& state = states_[node];
-  if (scheduler_.Now() >= state.until && !state.mark.empty()) {
+  // The node has no data. Its readmission to the node set brings the provisional mark.
+  if (IsBlank(state.mark) && options_.guard.mode != GuardMode::kStrict) return;
+  const bool over = scheduler_.Now() >= state.until;
+  if (over && MayTrust(node)) {
     Vouch(node);
   } else if (Tells(state.mark, state)) {
     nodes_[node]->ReadMark(std::make_shared<MarkReply>(*this, scheduler_.Now()));
   } else {
     if (!Tells(state.writing, state)) {
-      state.writing = (state.data == Data::kOld ? kOldData : kEmptied) + state.run + ':' +
-                      std::to_string(Has(Safeguard::kSecondLoss) ? random_.Bits() : 0);
+      state.writing = MakeMark(state.data == Data::kOld ? kOldDataMark : kEmptiedMark, state.run,
+                               Has(Safeguard::kSecondLoss) ? random_.Bits() : 0);
     }
     Replace(node, state.writing);
   }
@@ -277,81 +261,205 @@ void NodeGuard::Replace(NodeIndex node, const std::string& to) {
 
 void NodeGuard::Vouch(NodeIndex node) {
   const NodeState& state = states_[node];
-  Replace(node, state.durable ? state.run + kDurable : state.run);
+  Replace(node, state.durable ? state.run + kDurableMark : state.run);
 }
 
 void NodeGuard::OnLook(NodeIndex node, MonotonicTime asked, const NodeReply& reply) {
   if (IsUnknown(reply.outcome) || !states_[node].connected) return;
-  if (reply.clock) ReadClock(node, asked, *reply.clock);
+  if (reply.clock) ReadClock(node, asked, scheduler_.Now(), *reply.clock);
   Saw(node, reply.mark);
 }
 
 void NodeGuard::Saw(NodeIndex node, const std::string& mark) {
   NodeState& state = states_[node];
-  switch (state.standing) {
-    case Standing::kUnseen:
-      return;
-    case Standing::kUndecided:
-      if (mark.empty()) return;
-      break;
-    case Standing::kTrusted:
-      if (mark == state.mark) return;
-      break;
-    case Standing::kQuarantined:
-      if (mark == state.mark) return;
-      if (IsProvisional(mark) && mark == state.writing) {
-        // The quarantine starts now, because a second loss before this could not be detected.
-        if (state.mark.empty()) state.until = scheduler_.Now() + options_.guard.quarantine;
-        state.mark = std::exchange(state.writing, {});
-        return;
-      }
-      break;
-  }
-  state.mark = mark;
-  if (Vouches(mark, state)) {
+  if (mark == state.mark || state.standing == Standing::kUnseen) return;
+  const std::string before = std::exchange(state.mark, mark);
+  if (state.standing == Standing::kQuarantined && IsProvisional(mark) && mark == state.writing) {
+    state.writing.clear();
+    // The quarantine starts now, because a second loss before this could not be detected.
+    if (before.empty()) state.until = scheduler_.Now() + quarantine_;
+  } else if (Vouches(mark, state)) {
     Trust(node, mark);
-  } else if (mark.empty()) {
-    Quarantine(node, Data::kEmptied, options_.guard.quarantine,
-               "its mark vanished: it lost its data");
+  } else if (IsFreshOrNone(mark, state)) {
+    OnBlank(node);
   } else {
-    Quarantine(node, mark.front() == kEmptied ? Data::kEmptied : Data::kOld,
-               options_.guard.quarantine,
+    Quarantine(node, mark.front() == kEmptiedMark ? Data::kEmptied : Data::kOld, quarantine_,
                IsProvisional(mark) ? kFoundByAnother : "it carries another server's data");
   }
-  DecideIfNew();
+  if (hooks_.noticed) hooks_.noticed(node);
 }
 
-void NodeGuard::ReadClock(NodeIndex node, MonotonicTime asked, Duration shown) {
+// The node has no data on the open connection.
+void NodeGuard::OnBlank(NodeIndex node) {
+  NodeState& state = states_[node];
+  switch (state.standing) {
+    case Standing::kUnseen:
+    case Standing::kUndecided:  // it is being enrolled
+      return;
+    case Standing::kTrusted:
+      Quarantine(node, Data::kEmptied, quarantine_, kVanished);
+      return;
+    case Standing::kQuarantined:
+      // It was enrolled after the loss, or lost its data again.
+      state.data = Data::kEmptied;
+      state.until = scheduler_.Now() + quarantine_;
+      LookAgain();
+      return;
+  }
+}
+
+void NodeGuard::ReadClock(NodeIndex node, MonotonicTime asked, MonotonicTime answered,
+                          Duration shown) {
+  NodeState& state = states_[node];
+  state.clock_offset = shown - scheduler_.WallNow().time_since_epoch();
+  NoteSuspend();
+  const NodeClock::Verdict verdict = state.clock.Read(asked, answered, shown);
+  const Duration step = Has(Safeguard::kStepIsNoDrift) ? verdict.pause_for_step : Duration{};
+  const Duration time = std::max(verdict.pause_for_off, step);
+  if (time == Duration{}) return;
+  std::string why;
+  if (verdict.off != Duration{}) {
+    why = "its clock went " + InWords(std::chrono::abs(verdict.off)) +
+          (verdict.off > Duration{} ? " ahead of" : " behind") + " what the drift budget allows";
+  } else {
+    why =
+        "its clock gained " + InWords(verdict.gain) + " since it was last read, maybe in one step";
+  }
+  const CommonJump::Jump jump{.gain = verdict.gain,
+                              .off_ahead = verdict.off > Duration{},
+                              .pause = time,
+                              .pause_before = state.clock_pause.until,
+                              .noted = scheduler_.Now()};
+  PauseNode(node, state.clock_pause, time, std::move(why));
+  if (verdict.off == Duration{} && !Resumed()) return;  // neither published nor lifted
+  if (!jump_.Note(node, jump)) return;
+  jump_due_ = jump.noted + CommonJump::kWindow;
+  LookAgain();
+  for (NodeIndex other = 0; other < states_.size(); ++other) {
+    if (other == node || !states_[other].connected) continue;
+    nodes_[other]->ReadMark(std::make_shared<MarkReply>(*this, scheduler_.Now()));
+  }
+}
+
+void NodeGuard::NoteSuspend() {
+  const MonotonicTime now = scheduler_.Now();
+  const Duration suspended = scheduler_.Suspended();
+  if (suspended_ && suspended - *suspended_ > kShortestSuspend) resumed_ = now;
+  suspended_ = suspended;
+}
+
+bool NodeGuard::Resumed() const {
+  return (resumed_ && scheduler_.Now() - *resumed_ < kAfterSuspend) ||
+         !Has(Safeguard::kSuspendIsProven);
+}
+
+void NodeGuard::JudgeJumps() {
+  const bool resumed = Resumed();
+  const auto jumps = jump_.Close();
+  const Duration shared = CommonJump::Shared(
+      jumps, QuorumOf(states_.size()), [this](NodeIndex node) { return states_[node].connected; });
+  for (NodeIndex node = 0; node < states_.size(); ++node) {
+    const auto& jump = jumps[node];
+    if (!jump) continue;
+    NodeState& state = states_[node];
+    // A clock that lost time expires keys late. That alone endangers no lease.
+    const bool lost = jump->gain < Duration{} && !jump->off_ahead;
+    if (shared == Duration{} && !lost) {
+      if (jump->off_ahead) Publish(node, state.clock_pause);
+    } else if (resumed) {
+      const Duration left = lost ? Duration{} : state.clock.PauseWithout(shared, jump->pause);
+      state.clock_pause.until =
+          std::min(state.clock_pause.until, std::max(jump->pause_before, jump->noted) + left);
+    }
+  }
+  Changed();
+}
+
+void NodeGuard::PauseNode(NodeIndex node, Pause& pause, Duration time, std::string why) {
+  const MonotonicTime now = scheduler_.Now();
+  const bool news = now >= pause.until;
+  // All leases that the node has granted until now have expired after the longest TTL.
+  pause.until = std::min(std::max(pause.until, now) + time, now + quarantine_);
+  pause.why = std::move(why);
+  if (news) {
+    pause.published = false;
+    if (time >= kWorthReporting) report_(node, true, "quarantined " + *Barred(node));
+  }
+  if (pause.published) Publish(node, pause);
+  Changed();
+}
+
+void NodeGuard::Publish(NodeIndex node, Pause& pause) {
+  if (!Has(Safeguard::kPausePublished)) return;
   NodeState& state = states_[node];
   const MonotonicTime now = scheduler_.Now();
-  state.clock_offset = shown - scheduler_.WallNow().time_since_epoch();
-  const Duration off = state.clock.Read(asked, now, shown);
-  if (off == Duration{}) return;
-  const bool news = now >= state.clock_until;
-  state.clock_until = now + options_.guard.quarantine;
-  state.clock_why = "its clock went " +
-                    InWords(std::chrono::ceil<milliseconds>(std::chrono::abs(off))) +
-                    (off > Duration{} ? " ahead of" : " behind") + " what the drift budget allows";
-  if (news) report_(node, true, "quarantined " + *Barred(node));
+  pause.published = true;
+  if (now >= pause.until) return;
+  if (state.standing == Standing::kTrusted) {
+    Quarantine(node, Data::kEmptied, pause.until - now, pause.why);
+  } else if (state.standing == Standing::kQuarantined) {
+    state.until = std::max(state.until, pause.until);
+  }
+}
+
+// Another daemon may have marked the node as trusted meanwhile, or the node was not marked yet.
+void NodeGuard::PublishAgain(NodeIndex node) {
+  NodeState& state = states_[node];
+  for (Pause* pause : {&state.eviction_pause, &state.clock_pause}) {
+    if (pause->published && state.standing == Standing::kTrusted) Publish(node, *pause);
+  }
+}
+
+void NodeGuard::OnSettings(NodeIndex node, const NodeSettings& settings) {
+  NodeState& state = states_[node];
+  if (!state.connected) return;
+  state.durable = settings.durable;
+  WithdrawDurability(node);
+  ReadEviction(node, settings.eviction);
+}
+
+void NodeGuard::WithdrawDurability(NodeIndex node) {
+  const NodeState& state = states_[node];
+  if (state.durable || !Has(Safeguard::kDurabilityWithdrawn)) return;
+  if (state.standing == Standing::kTrusted && state.mark == state.run + kDurableMark) Vouch(node);
+}
+
+void NodeGuard::ReadEviction(NodeIndex node, const Eviction& eviction) {
+  NodeState& state = states_[node];
+  std::string why = state.eviction.Read(eviction);
+  if (why.empty() || !Has(Safeguard::kEvictionQuarantined)) return;
+  PauseNode(node, state.eviction_pause, quarantine_, std::move(why));
+  Publish(node, state.eviction_pause);
 }
 
 void NodeGuard::LookAgain() {
   const MonotonicTime now = scheduler_.Now();
   MonotonicTime next = now + options_.guard.inspect_interval;
+  if (jump_due_) next = std::min(next, *jump_due_);
   for (const NodeState& state : states_) {
+    if (state.connected && state.clock.Drifts()) {
+      next = std::min(next, now + NodeClock::kCloseInterval);
+    }
     if (state.standing != Standing::kQuarantined) continue;
     if (state.until > now) next = std::min(next, state.until);
-    if (state.mark.empty()) next = std::min(next, now + kBeforeProvisional);
   }
   tick_ = scheduler_.At(next, [this] { Tick(); });
-  TellQuorum();
+  Changed();
 }
 
 void NodeGuard::Tick() {
   const MonotonicTime now = scheduler_.Now();
+  if (jump_due_ && now >= *jump_due_) {
+    jump_due_.reset();
+    JudgeJumps();
+  }
+  const bool settings_are_due = now >= settings_due_;
+  if (settings_are_due) settings_due_ = now + options_.guard.inspect_interval;
   for (NodeIndex node = 0; node < states_.size(); ++node) {
     const NodeState& state = states_[node];
     if (!state.connected) continue;
+    PublishAgain(node);
+    if (settings_are_due) nodes_[node]->ReadSettings(std::make_shared<SettingsReply>(*this));
     if (state.standing == Standing::kQuarantined) {
       TendQuarantine(node);
     } else {

@@ -1,6 +1,7 @@
 // What a node answers to a step.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <string>
@@ -8,6 +9,18 @@
 #include "server/core/types.h"
 
 namespace redlock {
+
+// What a node reports about keys that it removes when memory is short.
+struct Eviction {
+  std::string policy;         // the maxmemory-policy by which it may evict; empty: it evicts none
+  std::uint64_t evicted = 0;  // keys, since the server started or its statistics were reset
+};
+
+// What may change while a server runs, and decides whether it keeps what it confirmed.
+struct NodeSettings {
+  bool durable = false;  // confirms nothing before it is on disk
+  Eviction eviction;
+};
 
 struct NodeReply {
   Outcome outcome = Outcome::kError;
@@ -38,10 +51,14 @@ struct NodeReply {
   OwnerLabel owner;
   // From Inspect on a guarded node: why the node is quarantined, if it is.
   std::optional<std::string> barred;
-  // The guard's mark on the node: with kQuarantined, and from Mark and ReadMark.
+  // The stamp of the node set and the guard's mark on the node: with kQuarantined and kOtherSet,
+  // and from Mark and ReadMark.
+  std::string stamp;
   std::string mark;
   // The node's wall clock, since the epoch: with a granted lock, and from Mark and ReadMark.
   std::optional<Duration> clock;
+  // Only from ReadSettings.
+  std::optional<NodeSettings> settings;
 };
 
 // Receives the answers to a step. The node keeps the sink alive until it has answered.

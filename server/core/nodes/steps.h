@@ -12,6 +12,14 @@
 
 namespace redlock {
 
+// What a node must carry to vote. If it carries another stamp, it does nothing and answers
+// kOtherSet. A step that may grant also compares the mark: with another one, the node answers
+// kQuarantined. Releases compare nothing, so that they also reach nodes that have left the set.
+struct Expected {
+  std::string_view stamp;  // of the node set; empty: neither is compared
+  std::string_view mark;   // the guard's; empty: not compared
+};
+
 // No step shortens the remaining TTL of a key, except when the holder gives the key away.
 
 // Acquires the key. The lease then belongs to the stream {fence, attempt}. If the token held the
@@ -26,9 +34,7 @@ struct AcquireStep {
   const OwnerLabel& owner;
   // If this token already holds the key, extends it and keeps the stored fence.
   bool adopt = false;
-  // The guard's mark that must be on the node. If it is missing, the node does nothing and answers
-  // kQuarantined. Empty: the mark is not compared.
-  std::string_view mark = {};
+  Expected expected = {};
 };
 
 // Gives the key to another token if `from` holds it or no token does. If the step is repeated with
@@ -42,7 +48,7 @@ struct HandOverStep {
   FencingToken fence;
   AttemptId attempt;
   const OwnerLabel& owner;
-  std::string_view mark = {};  // as in AcquireStep
+  Expected expected = {};
 };
 
 struct ExtendStep {
@@ -59,6 +65,7 @@ struct ExtendStep {
   // The lease then belongs to `keeper`. If it belongs to another stream whose number is not lower,
   // the node answers kStaleFence with that number.
   bool adopt = false;
+  Expected expected = {};
 };
 
 // Puts a lost key back for a token that a quorum has just confirmed. Never lowers a fence: if the
@@ -72,6 +79,12 @@ struct RepairStep {
   // not delete the key here. Unset: the quorum knows of no stream, and the end of a stream does not
   // delete the key here.
   std::optional<Keeper> keeper;
+  Expected expected = {};
+};
+
+struct InspectStep {
+  const Key& key;
+  Expected expected = {};
 };
 
 // Owns its key and token, because a clean-up keeps it.

@@ -21,21 +21,24 @@ Round::Counts CountAcquisition(Outcome outcome) {
 }
 
 // Returns the time until so many nodes that answered "held" expire that a quorum is free.
-Duration UntilFree(const Round& round, std::size_t nodes) {
+Duration UntilFree(const Round& round) {
   std::vector<Duration> remaining;
-  for (NodeIndex node = 0; node < nodes; ++node) {
+  for (const NodeIndex node : round.set().nodes()) {
     const NodeReply* reply = round.reply(node);
     if (reply != nullptr && reply->outcome == Outcome::kHeld) remaining.push_back(reply->remaining);
   }
   if (remaining.empty()) return {};
   std::sort(remaining.begin(), remaining.end());
-  const std::size_t may_stay = nodes - QuorumOf(nodes);
+  const std::size_t may_stay = round.set().size() - round.set().quorum();
   return remaining.size() > may_stay ? remaining[remaining.size() - may_stay - 1]
                                      : remaining.front();
 }
 
 // The node that all contenders for a key ask first. Any node works if all daemons choose the same.
-NodeIndex FirstNode(const Key& key, std::size_t nodes) { return Fnv1a(key.value()) % nodes; }
+// The set has at least one node that can be asked.
+NodeIndex FirstNode(const Key& key, const NodeSet& set) {
+  return set.nodes()[Fnv1a(key.value()) % set.nodes().size()];
+}
 
 }  // namespace
 
@@ -71,22 +74,23 @@ Attempt::Attempt(const Environment& env, OperationRegistry& registry,
 
 void Attempt::Propose() {
   ++proposals_;
+  ttl_ = env_.set->Bounded(command_->ttl);
   fence_ = env_.fences.Next(env_.scheduler.WallNow());
   id_ = {env_.random.Bits()};
   const auto send = [self = shared_from_this(), fence = fence_, id = id_](
                         Node& node, std::shared_ptr<ReplySink> sink) {
     const AcquireCommand& command = *self->command_;
     node.Acquire(
-        {command.key, command.token, command.ttl, fence, id, command.owner, command.extend_if_held},
+        {command.key, command.token, self->ttl_, fence, id, command.owner, command.extend_if_held},
         std::move(sink));
   };
-  switch (order_) {
+  switch (env_.set->nodes().empty() ? Order::kAllAtOnce : order_) {
     case Order::kAllAtOnce:
       round_ = Round::Start(env_, CountAcquisition, send, shared_from_this(), id_);
       break;
     case Order::kOneFirst:
       round_ = Round::StartOneFirst(env_, CountAcquisition, send, shared_from_this(), id_,
-                                    FirstNode(command_->key, env_.nodes.size()));
+                                    FirstNode(command_->key, *env_.set));
       break;
   }
 }
@@ -95,13 +99,14 @@ void Attempt::Propose() {
 // earlier proposal accepts the higher fence of the next.
 void Attempt::ProposeHandOver() {
   ++proposals_;
+  ttl_ = env_.set->Bounded(command_->ttl);
   fence_ = env_.fences.Next(env_.scheduler.WallNow());
   releaser_->Proposed(fence_);
   round_ = Round::Start(
       env_, CountAcquisition,
       [this](Node& node, std::shared_ptr<ReplySink> sink) {
-        node.HandOver({command_->key, releaser_->token(), command_->token, command_->ttl, fence_,
-                       id_, command_->owner},
+        node.HandOver({command_->key, releaser_->token(), command_->token, ttl_, fence_, id_,
+                       command_->owner},
                       std::move(sink));
       },
       shared_from_this(), id_);
@@ -134,10 +139,10 @@ void Attempt::OnDecided(Round& round) {
   }
   if (releaser_) releaser_->Settle();
   if (round.verdict() == Verdict::kDenied) {
-    Lose(Reason::kLockAlreadyHeld, "another holder has the lock",
-         UntilFree(round, env_.nodes.size()));
+    Lose(Reason::kLockAlreadyHeld, "another holder has the lock", UntilFree(round));
   } else {
-    Lose(Reason::kQuorumUnavailable, "too few nodes answered to decide", Duration{});
+    Error error = round.WhyUndecided();
+    Lose(error.reason, std::move(error.message), Duration{});
   }
 }
 
@@ -171,7 +176,7 @@ void Attempt::Won(Round& round) {
   const MonotonicTime now = env_.scheduler.Now();
   const DriftBudget drift =
       Has(Safeguard::kDrift) ? env_.options.drift : DriftBudget{.factor = 0, .buffer = {}};
-  const Duration validity = Validity(command_->ttl, now - round.started(), drift);
+  const Duration validity = Validity(ttl_, now - round.started(), drift);
   if (validity <= Duration::zero() && Has(Safeguard::kValidityAtDecision)) {
     Lose(Reason::kValidityExpired, "a quorum granted the lock only after its validity had ended",
          Duration{});

@@ -90,7 +90,8 @@ class Attempt final : public Round::Listener, public std::enable_shared_from_thi
   Done done_;
   ConcurrencyLimiter::Permit permit_;  // held until the attempt is decided
   int proposals_ = 0;
-  AttemptId id_;  // of the current proposal
+  AttemptId id_;    // of the current proposal
+  Duration ttl_{};  // the requested one, unless the node set allows less
   FencingToken fence_;
   std::shared_ptr<Round> round_;  // in progress, or decided and not yet rolled back
   std::shared_ptr<Extension> unifying_;

@@ -7,6 +7,7 @@
 #include "server/core/clock.h"
 #include "server/core/loss_log.h"
 #include "server/core/nodes/node.h"
+#include "server/core/nodes/node_set.h"
 #include "server/core/options.h"
 #include "server/core/random.h"
 #include "server/core/rounds/concurrency_limiter.h"
@@ -21,7 +22,8 @@ struct Environment {
   Scheduler& scheduler;
   Random& random;
   std::function<OwnerToken()> new_token;  // 128 random bits from the OS
-  std::span<Node* const> nodes;
+  std::span<Node* const> nodes;           // all configured nodes, by NodeIndex
+  const NodeSetPtr& set;  // the node set in force; a round keeps the one it began with
   HybridClock& fences;
   ConcurrencyLimiter& limiter;
   Statistics& statistics;

@@ -80,10 +80,11 @@ void Extension::Enter() {
 
 void Extension::Attempt() {
   ++attempts_;
+  ttl_ = env_.set->Bounded(command_.ttl);
   round_ = Round::Start(
       env_, CountExtension,
       [this](Node& node, std::shared_ptr<ReplySink> sink) {
-        node.Extend({command_.key, command_.token, command_.ttl, command_.raise_to, command_.keeper,
+        node.Extend({command_.key, command_.token, ttl_, command_.raise_to, command_.keeper,
                      command_.adopt != ExtendCommand::Adopt::kNot},
                     std::move(sink));
       },
@@ -105,7 +106,10 @@ void Extension::OnDecided(Round& round) {
     case Verdict::kPending:
     case Verdict::kUnreachable:
       if (AdoptAgain(round)) return;
-      Failed(round, Reason::kQuorumUnavailable, "too few nodes answered to decide");
+      {
+        Error error = round.WhyUndecided();
+        Failed(round, error.reason, std::move(error.message));
+      }
       return;
   }
 }
@@ -156,7 +160,7 @@ void Extension::Won(Round& round) {
     return;
   }
   const Duration elapsed = env_.scheduler.Now() - round.started();
-  const Duration validity = Validity(command_.ttl, elapsed, env_.options.drift);
+  const Duration validity = Validity(ttl_, elapsed, env_.options.drift);
   if (validity <= Duration::zero()) {
     Failed(round, Reason::kValidityExpired, "a quorum answered only after the validity had ended");
     return;

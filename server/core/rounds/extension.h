@@ -84,6 +84,7 @@ class Extension final : public Cancellable,
   ExtendCommand command_;
   ExtendDone done_;
   const MonotonicTime give_up_;
+  Duration ttl_{};  // the requested one, unless the node set allows less
   int attempts_ = 0;
   int raises_ = 0;
   int adoptions_ = 0;

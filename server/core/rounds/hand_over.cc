@@ -26,6 +26,7 @@ HandOver::HandOver(const Environment& env, OperationRegistry& registry, Key key,
       token_(std::move(token)),
       started_(env.scheduler.Now()),
       done_(std::move(done)),
+      set_(env.set),
       votes_(env.nodes.size()) {
   env_.releasing.Begin(key_);
 }
@@ -43,8 +44,10 @@ void HandOver::OnReply(NodeIndex node, const NodeReply& reply) {
 }
 
 Verdict HandOver::verdict() const {
-  Tally tally(votes_.size());
-  for (const auto& vote : votes_) {
+  Tally tally(set_->size());
+  for (std::size_t i = set_->nodes().size(); i < set_->size(); ++i) tally.Fail();
+  for (const NodeIndex node : set_->nodes()) {
+    const auto& vote = votes_[node];
     if (!vote) continue;
     switch (vote->outcome) {
       case Outcome::kGranted:
@@ -60,6 +63,7 @@ Verdict HandOver::verdict() const {
       case Outcome::kError:
       case Outcome::kTimeout:
       case Outcome::kQuarantined:
+      case Outcome::kOtherSet:
         tally.Fail();
         break;
     }
@@ -104,7 +108,7 @@ void HandOver::Settle() {
   if (std::exchange(settling_, true)) return;
   AnswerIfDecided();
   bool all_in = true;
-  for (const auto& vote : votes_) all_in = all_in && vote.has_value();
+  for (const NodeIndex node : set_->nodes()) all_in = all_in && votes_[node].has_value();
   if (all_in) {
     End();
     return;

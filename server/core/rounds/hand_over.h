@@ -49,6 +49,7 @@ class HandOver final : public Operation, public std::enable_shared_from_this<Han
   FencingToken seal_;
   const MonotonicTime started_;
   ReleaseDone done_;
+  const NodeSetPtr set_;
   std::vector<std::optional<Vote>> votes_;  // granted: the node released the token
   bool settling_ = false;
   bool ended_ = false;

@@ -4,13 +4,12 @@
 #include <utility>
 
 #include "server/core/check.h"
-#include "server/core/nodes/quorum.h"
 
 namespace redlock {
 
 void Inspection::Start(const Environment& env, const Key& key, InspectDone done) {
   const std::shared_ptr<Inspection> self(new Inspection(env, std::move(done)));
-  for (Node* node : env.nodes) node->Inspect(key, self);
+  for (const NodeIndex node : self->set_->nodes()) env.nodes[node]->Inspect({key}, self);
   self->timeout_ = env.scheduler.After(env.options.node_timeout, [raw = self.get()] {
     const auto keep = raw->shared_from_this();
     raw->Finish();
@@ -21,7 +20,9 @@ Inspection::Inspection(const Environment& env, InspectDone done)
     : env_(env),
       done_(std::move(done)),
       started_(env.scheduler.Now()),
-      answered_(env.nodes.size(), false) {}
+      set_(env.set),
+      answered_(env.nodes.size(), false),
+      cannot_tell_(set_->size() - set_->nodes().size()) {}
 
 void Inspection::OnReply(NodeIndex node, NodeReply reply) {
   if (!done_) return;
@@ -31,20 +32,20 @@ void Inspection::OnReply(NodeIndex node, NodeReply reply) {
   highest_ = std::max(highest_, reply.fence);
   if (IsUnknown(votes_.back().outcome) && reply.outcome != Outcome::kGranted) ++cannot_tell_;
   if (reply.outcome == Outcome::kGranted) holders_.push_back(std::move(reply));
-  if (votes_.size() == answered_.size()) Finish();
+  if (votes_.size() == set_->nodes().size()) Finish();
 }
 
 void Inspection::Finish() {
   REDLOCK_CHECK(done_ != nullptr);
   timeout_.Cancel();
-  for (NodeIndex node = 0; node < answered_.size(); ++node) {
+  for (const NodeIndex node : set_->nodes()) {
     if (answered_[node]) continue;
     ++cannot_tell_;
     votes_.push_back({node, Outcome::kTimeout, "no answer within the node timeout",
                       env_.scheduler.Now() - started_});
   }
   InspectResult result{.fence = highest_, .votes = std::move(votes_), .holders = {}};
-  const std::size_t quorum = QuorumOf(answered_.size());
+  const std::size_t quorum = set_->quorum();
   std::size_t most = 0;
   for (const NodeReply& candidate : holders_) {
     std::vector<Duration> remaining;

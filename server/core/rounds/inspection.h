@@ -35,6 +35,7 @@ class Inspection final : public ReplySink, public std::enable_shared_from_this<I
   const Environment& env_;
   InspectDone done_;
   const MonotonicTime started_;
+  const NodeSetPtr set_;
   std::vector<NodeReply> holders_;  // replies of nodes on which some token holds the key
   std::vector<bool> answered_;
   std::size_t cannot_tell_ = 0;  // nodes that did not answer or may have forgotten locks

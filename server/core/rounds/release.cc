@@ -45,6 +45,7 @@ ReleaseOperation::ReleaseOperation(const Environment& env, OperationRegistry& re
             .announce = true,
             .at_end_of = command_.at_end_of},
       done_(std::move(done)),
+      set_(env.set),
       nodes_(env.nodes.size()) {
   env_.releasing.Begin(command_.key);
 }
@@ -53,7 +54,8 @@ ReleaseOperation::~ReleaseOperation() { env_.releasing.End(command_.key); }
 
 void ReleaseOperation::Send() {
   for (NodeState& node : nodes_) ++node.on_the_way;
-  round_ = Round::Start(
+  // Also to nodes that have left the set, or are about to join it: they may hold the key.
+  round_ = Round::StartEverywhere(
                env_, CountRelease,
                [this](Node& node, std::shared_ptr<ReplySink> sink) {
                  node.Release(step_, std::move(sink));
@@ -115,8 +117,10 @@ bool ReleaseOperation::RaiseSeal(const Round& round) {
 }
 
 Verdict ReleaseOperation::verdict() const {
-  Tally tally(nodes_.size());
-  for (const NodeState& node : nodes_) {
+  Tally tally(set_->size());
+  for (std::size_t i = set_->nodes().size(); i < set_->size(); ++i) tally.Fail();
+  for (const NodeIndex index : set_->nodes()) {
+    const NodeState& node = nodes_[index];
     if (node.released) {
       tally.Grant();
     } else if (node.not_held) {
@@ -130,9 +134,9 @@ Verdict ReleaseOperation::verdict() const {
 
 bool ReleaseOperation::CanEndALaterHold() const {
   if (step_.seal.value == 0 || !Has(Safeguard::kDenialOfAllNodes)) return false;
-  const auto sealed = std::count_if(nodes_.begin(), nodes_.end(),
-                                    [](const NodeState& node) { return node.sealed; });
-  if (static_cast<std::size_t>(sealed) >= QuorumOf(nodes_.size())) return false;
+  const auto sealed = std::count_if(set_->nodes().begin(), set_->nodes().end(),
+                                    [this](NodeIndex node) { return nodes_[node].sealed; });
+  if (static_cast<std::size_t>(sealed) >= set_->quorum()) return false;
   return std::any_of(nodes_.begin(), nodes_.end(),
                      [](const NodeState& node) { return node.on_the_way > 0 || node.lost; });
 }

@@ -80,6 +80,7 @@ class ReleaseOperation final : public Operation,
   ReleaseStep step_;
   int seals_ = 0;
   ReleaseDone done_;
+  const NodeSetPtr set_;
   std::vector<NodeState> nodes_;
   Votes votes_;
   int listeners_ = 0;

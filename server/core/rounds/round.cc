@@ -1,9 +1,11 @@
 #include "server/core/rounds/round.h"
 
 #include <algorithm>
+#include <numeric>
 #include <utility>
 
 #include "server/core/check.h"
+#include "server/core/safeguard.h"
 
 namespace redlock {
 
@@ -13,20 +15,35 @@ Round::Round(const Environment& env, Rule rule, std::shared_ptr<Listener> listen
       rule_(rule),
       listener_(std::move(listener)),
       attempt_(attempt),
+      set_(env.set),
       // The clock is read before the first byte is sent: validity counts from here.
       started_(env.scheduler.Now()),
-      tally_(env.nodes.size()),
+      tally_(set_->size()),
       nodes_(env.nodes.size()) {
-  votes_.reserve(env.nodes.size());
+  votes_.reserve(set_->size());
+  for (std::size_t i = set_->nodes().size(); i < set_->size(); ++i) tally_.Fail();
 }
 
 std::shared_ptr<Round> Round::Start(const Environment& env, Rule rule, const Send& send,
                                     std::shared_ptr<Listener> listener, AttemptId attempt) {
   auto round = std::shared_ptr<Round>(new Round(env, rule, std::move(listener), attempt));
-  for (Asked& node : round->nodes_) node.asked = true;
-  for (Node* node : env.nodes) send(*node, round);
-  round->SetTimeout();
+  round->AskAll(round->set_->nodes(), send);
   return round;
+}
+
+std::shared_ptr<Round> Round::StartEverywhere(const Environment& env, Rule rule, const Send& send,
+                                              std::shared_ptr<Listener> listener) {
+  auto round = std::shared_ptr<Round>(new Round(env, rule, std::move(listener), {}));
+  std::vector<NodeIndex> all(env.nodes.size());
+  std::iota(all.begin(), all.end(), NodeIndex{});
+  round->AskAll(all, send);
+  return round;
+}
+
+void Round::AskAll(std::span<const NodeIndex> nodes, const Send& send) {
+  for (const NodeIndex node : nodes) nodes_[node].asked = true;
+  for (const NodeIndex node : nodes) send(*env_.nodes[node], shared_from_this());
+  SetTimeout();
 }
 
 std::shared_ptr<Round> Round::StartOneFirst(const Environment& env, Rule rule, Send send,
@@ -52,6 +69,7 @@ Round::Counts Round::CountVote(Outcome outcome, Counts not_held) {
     case Outcome::kError:
     case Outcome::kTimeout:
     case Outcome::kQuarantined:
+    case Outcome::kOtherSet:
       return Counts::kAsUnknown;
   }
   return Counts::kAsUnknown;
@@ -62,9 +80,24 @@ void Round::Ask(NodeIndex node) {
   send_(*env_.nodes[node], shared_from_this());
 }
 
+// The set has changed since the round began: a node that is asked now votes under the new record.
+bool Round::IsOutdated() const { return env_.set != set_ && Has(Safeguard::kRoundKeepsItsSet); }
+
+void Round::GiveUpTheRest() {
+  for (const NodeIndex node : set_->nodes()) {
+    if (was_asked(node)) continue;
+    (void)Count(node, Outcome::kOtherSet, "the node set changed during the round");
+  }
+  send_ = nullptr;
+}
+
 void Round::AskTheRest() {
   first_.reset();
-  for (NodeIndex node = 0; node < nodes_.size(); ++node) {
+  if (IsOutdated()) {
+    GiveUpTheRest();
+    return;
+  }
+  for (const NodeIndex node : set_->nodes()) {
     if (!was_asked(node)) Ask(node);
   }
   send_ = nullptr;
@@ -72,8 +105,16 @@ void Round::AskTheRest() {
 }
 
 void Round::AskAnotherFirst(NodeIndex after) {
-  for (std::size_t i = 1; i < nodes_.size(); ++i) {
-    const NodeIndex next = (after + i) % nodes_.size();
+  if (IsOutdated()) {
+    first_.reset();
+    GiveUpTheRest();
+    return;
+  }
+  const std::vector<NodeIndex>& members = set_->nodes();
+  const auto place =
+      static_cast<std::size_t>(std::find(members.begin(), members.end(), after) - members.begin());
+  for (std::size_t i = 1; i < members.size(); ++i) {
+    const NodeIndex next = members[(place + i) % members.size()];
     if (was_asked(next)) continue;
     first_ = next;
     Ask(next);
@@ -83,7 +124,10 @@ void Round::AskAnotherFirst(NodeIndex after) {
 }
 
 void Round::SetTimeout() {
-  timeout_ = env_.scheduler.After(env_.options.node_timeout, [this] { TimeOut(); });
+  // Too few members are configured to decide anything.
+  const bool hopeless = verdict() != Verdict::kPending;
+  timeout_ = env_.scheduler.After(hopeless ? Duration{} : env_.options.node_timeout,
+                                  [this] { TimeOut(); });
 }
 
 void Round::Abandon() {
@@ -100,7 +144,8 @@ void Round::OnReply(NodeIndex node, NodeReply reply) {
     listener_->OnLate(*this, node, answer);
     return;
   }
-  if (IsCounted(node)) return;  // asked first and too late: the next one is being asked
+  if (!set_->Contains(node)) return;  // it has no vote
+  if (IsCounted(node)) return;        // asked first and too late: the next one is being asked
   const Counts counts = Count(node, answer.outcome, answer.message);
   if (first_ == node) {
     switch (counts) {
@@ -141,6 +186,25 @@ Round::Counts Round::Count(NodeIndex node, Outcome outcome, std::string message)
   return counts;
 }
 
+Error Round::WhyUndecided() const {
+  if (set_->nodes().size() < set_->quorum()) {
+    return {
+        .reason = Reason::kNodeSetMismatch,
+        .message = std::to_string(set_->size() - set_->nodes().size()) + " of " +
+                   std::to_string(set_->size()) +
+                   " members of the node set are not configured at this daemon; list them with: "
+                   "redlockctl nodes list"};
+  }
+  const auto other = std::find_if(votes_.begin(), votes_.end(), [](const Vote& vote) {
+    return vote.outcome == Outcome::kOtherSet;
+  });
+  if (other == votes_.end()) {
+    return {.reason = Reason::kQuorumUnavailable, .message = "too few nodes answered to decide"};
+  }
+  return {.reason = Reason::kNodeSetMismatch,
+          .message = "too few nodes have a vote in this daemon's node set: " + other->message};
+}
+
 void Round::DecideIfReady() {
   REDLOCK_CHECK(!decided_);
   if (verdict() == Verdict::kPending) return;
@@ -164,7 +228,7 @@ void Round::TimeOut() {
   const auto self = shared_from_this();
   const auto first = first_;
   for (NodeIndex node = 0; node < nodes_.size(); ++node) {
-    if (!was_asked(node) || IsCounted(node)) continue;
+    if (!was_asked(node) || IsCounted(node) || !set_->Contains(node)) continue;
     (void)Count(node, Outcome::kTimeout, "no answer within the node timeout");
   }
   if (first) AskAnotherFirst(*first);

@@ -1,9 +1,10 @@
-// Sends one step to every node in parallel, and decides at the majority.
+// Sends one step to every member of the node set in parallel, and decides at the majority.
 #pragma once
 
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "server/core/nodes/quorum.h"
@@ -31,10 +32,13 @@ class Round final : public ReplySink, public std::enable_shared_from_this<Round>
     virtual void OnLate(Round& round, NodeIndex node, const NodeReply& reply) = 0;
   };
 
-  // Sends the step to all nodes. The listener is not called inside this call. Nodes that have not
-  // answered after node_timeout count as timed out.
+  // Sends the step to all members. The listener is not called inside this call. Nodes that have not
+  // answered after node_timeout count as timed out, and members that are not configured as failed.
   static std::shared_ptr<Round> Start(const Environment& env, Rule rule, const Send& send,
                                       std::shared_ptr<Listener> listener, AttemptId attempt = {});
+  // Sends the step to all configured nodes. Only members have a vote.
+  static std::shared_ptr<Round> StartEverywhere(const Environment& env, Rule rule, const Send& send,
+                                                std::shared_ptr<Listener> listener);
 
   // Asks only `first`, and the others after it has granted. If it denies, that is the verdict. If
   // it does not answer, the next node is asked first.
@@ -49,8 +53,13 @@ class Round final : public ReplySink, public std::enable_shared_from_this<Round>
     return denied_by_first_ ? Verdict::kDenied : tally_.verdict();
   }
   [[nodiscard]] const Votes& votes() const { return votes_; }
+  [[nodiscard]] const NodeSet& set() const { return *set_; }
   [[nodiscard]] MonotonicTime started() const { return started_; }
   [[nodiscard]] AttemptId attempt() const { return attempt_; }
+
+  // Why the round could not be decided: kQuorumUnavailable, or kNodeSetMismatch if waiting for
+  // nodes does not help.
+  [[nodiscard]] Error WhyUndecided() const;
 
   // The node's answer; null if there is none. A timeout is not an answer.
   [[nodiscard]] const NodeReply* reply(NodeIndex node) const {
@@ -72,6 +81,9 @@ class Round final : public ReplySink, public std::enable_shared_from_this<Round>
   Round(const Environment& env, Rule rule, std::shared_ptr<Listener> listener, AttemptId attempt);
   [[nodiscard]] bool IsCounted(NodeIndex node) const;
   void Ask(NodeIndex node);
+  void AskAll(std::span<const NodeIndex> nodes, const Send& send);
+  [[nodiscard]] bool IsOutdated() const;
+  void GiveUpTheRest();
   void AskTheRest();
   void AskAnotherFirst(NodeIndex after);
   void SetTimeout();
@@ -84,6 +96,7 @@ class Round final : public ReplySink, public std::enable_shared_from_this<Round>
   const Rule rule_;
   const std::shared_ptr<Listener> listener_;
   const AttemptId attempt_;  // for an acquisition
+  const NodeSetPtr set_;
   const MonotonicTime started_;
   Tally tally_;
   Votes votes_;

@@ -40,6 +40,7 @@ enum class Reason {
   kValidityExpired,    // acquired too late to be useful; rolled back
   kLockNotHeld,        // the lock is not held, or no longer held
   kQuorumUnavailable,  // too few Redis nodes answered
+  kNodeSetMismatch,    // the daemon and the nodes do not agree on the node set
   kDraining,
   kOverloaded,        // see retry_after
   kDeadlineExceeded,  // AcquireOptions::wait has passed

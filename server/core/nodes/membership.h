@@ -1,0 +1,155 @@
+// Finds out which node set is in force, and keeps the nodes in agreement about it.
+//
+// Every node stores who it is and the last record that it knows to be decided (set_record.h). Every
+// step that votes names the record by its stamp, and a node with another one does nothing. So two
+// daemons with different records cannot both find a quorum, whatever they are configured with: the
+// configuration says which nodes can be reached, the record says who votes.
+//
+//   - A set is created only if all configured nodes are connected and none has a record. Each node
+//     gets an id, and the record is offered to all of them, to the one with the lowest id first:
+//     daemons that start together then offer the same record. It is in force once all hold it.
+//   - Each next record is decided by Paxos among the members (set_change.h). A daemon uses a record
+//     only if it is decided, and passes it on to nodes that missed it.
+//   - A node that lost its data has forgotten what it promised and accepted. It is readmitted with
+//     what a quorum of the other members know, after they have promised a fresh ballot: no older
+//     proposal can then be decided behind its back.
+//   - If so many nodes have lost their data that the others are no quorum, all members must be
+//     connected, and the longest TTL must have passed, before the state of the others is taken over
+//     without a promise. A decision that only lost nodes knew is then undone.
+//
+// A member is found by its id. The same server under two addresses has one vote. Strand-confined.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "server/core/clock.h"
+#include "server/core/nodes/node.h"
+#include "server/core/nodes/node_guard.h"
+#include "server/core/nodes/node_set.h"
+#include "server/core/options.h"
+#include "server/core/random.h"
+
+namespace redlock {
+
+class Membership final : public NodeObserver {
+ public:
+  // Called when a set is created, found or changed, and when something prevents this (`warning`).
+  using Report = std::function<void(bool warning, const std::string& what)>;
+
+  // `names` are the addresses of the nodes. The scheduler, `random`, the options and the nodes must
+  // outlive this, and so must the guard, which is null if it is off.
+  Membership(Scheduler& scheduler, Random& random, const LockOptions& options,
+             std::vector<Node*> nodes, std::vector<std::string> names, NodeGuard* guard,
+             Report report);
+  ~Membership() override;
+  Membership(const Membership&) = delete;
+  Membership& operator=(const Membership&) = delete;
+
+  // The set in force. Before one is found: all configured nodes, none of which has a vote.
+  [[nodiscard]] const NodeSetPtr& set() const { return set_; }
+  [[nodiscard]] bool known() const { return !set_->stamp().empty(); }
+  // How a step to the node is answered if the node has no vote: kOtherSet, or kQuarantined while no
+  // set has been found. Nothing if it has one.
+  struct Refused {
+    Outcome outcome;
+    std::string why;
+  };
+  [[nodiscard]] std::optional<Refused> Refusal(NodeIndex node) const;
+  // The configured node that is the member with this number in the record. Nothing if none is.
+  [[nodiscard]] std::optional<NodeIndex> NodeOf(std::size_t member) const {
+    return places_[member];
+  }
+  // What is wrong, for people; empty if nothing is. Without a set: what it is waiting for.
+  [[nodiscard]] std::string Trouble() const;
+  [[nodiscard]] bool IsConnected(NodeIndex node) const { return nodes_[node].connected; }
+  // The state that the node reported last.
+  [[nodiscard]] const SetState& StateOf(NodeIndex node) const { return nodes_[node].state; }
+  // How many steps nodes refused because they belong to another set or epoch.
+  [[nodiscard]] std::uint64_t mismatches() const { return mismatches_; }
+
+  // A node refused a step because it carries another stamp.
+  void OnOtherSet(NodeIndex node);
+  // Calls `told` inside this call, and again when the value changes (within inspect_interval). The
+  // value is true if a quorum of members is connected and not quarantined.
+  void WatchQuorum(std::function<void(bool)> told);
+
+  void OnConnected(NodeIndex node, const NodeFacts& facts) override;
+  void OnDisconnected(NodeIndex node) override;
+
+ private:
+  class Reply;
+  struct NodeState {
+    NodeState(Node& to, std::string called) : node(to), name(std::move(called)) {}
+    Node& node;
+    const std::string name;
+    bool connected = false;
+    bool asking = false;  // a step is in flight
+    std::string run;
+    SetState state;
+    std::string last_member;  // the id under which it was a member of the set
+  };
+  // The readmission of one node. There is at most one at a time.
+  struct Readmission {
+    NodeIndex node;
+    std::string member;
+    Ballot ballot;
+    std::set<NodeIndex> asked;
+    std::set<NodeIndex> promised;
+    std::optional<Proposal> accepted;  // with the highest ballot among the promises
+    bool sent = false;
+  };
+
+  void Ask(NodeIndex node, const SetStep& step);
+  void OnReply(NodeIndex node, const SetReply& reply);
+  void Consider();
+  // False if the nodes belong to different sets.
+  [[nodiscard]] bool FindRecord();
+  void Found();
+  // False if the records that were offered to nodes are for other servers.
+  [[nodiscard]] bool StartAgain();
+  [[nodiscard]] bool EnrollAll();
+  void Enroll(NodeIndex node);
+  [[nodiscard]] SetRecord FirstRecord(const std::vector<NodeIndex>& nodes);
+  void Adopt(const SetRecord& record);
+  void MapMembers();
+  [[nodiscard]] static int RankAs(const Member& member, const NodeState& node);
+  void Maintain(NodeIndex node);
+  [[nodiscard]] const Member* StandsFor(NodeIndex node) const;
+  [[nodiscard]] bool HasOldData(NodeIndex node) const;
+  [[nodiscard]] bool CanPromise(NodeIndex node) const;
+  void Readmit(NodeIndex node, const std::string& member);
+  void OnPromise(NodeIndex node, const SetReply& reply);
+  void FinishReadmission();
+  [[nodiscard]] bool AllMembersAreBack() const;
+  // `mismatch`: waiting does not help, because the nodes or daemons disagree.
+  void Complain(std::string what, bool mismatch = true);
+  [[nodiscard]] bool HasQuorum() const;
+  void TellQuorum();
+  void Tick();
+
+  Scheduler& scheduler_;
+  Random& random_;
+  const LockOptions& options_;
+  NodeGuard* const guard_;
+  const Report report_;
+  std::vector<NodeState> nodes_;
+  NodeSetPtr set_;
+  std::vector<std::optional<NodeIndex>> places_;  // by member of the set; empty if none is in force
+  std::optional<SetRecord> first_;                // offered by this daemon while no set is in force
+  std::optional<Readmission> readmission_;
+  std::uint64_t highest_ballot_ = 0;
+  std::uint64_t mismatches_ = 0;
+  std::string trouble_;
+  bool mismatch_ = false;
+  std::function<void(bool)> quorum_told_;
+  bool quorum_ = false;  // last value passed to quorum_told_
+  TimerHandle tick_;
+  const std::shared_ptr<bool> alive_;  // false after destruction: replies may arrive later
+};
+
+}  // namespace redlock

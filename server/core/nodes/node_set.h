@@ -1,0 +1,56 @@
+// The node set that a round asks and counts: an immutable value. A round holds the one with which
+// it began, so that all its votes are counted by one rule.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <memory>
+#include <numeric>
+#include <utility>
+#include <vector>
+
+#include "server/core/nodes/quorum.h"
+#include "server/core/nodes/set_record.h"
+
+namespace redlock {
+
+class NodeSet {
+ public:
+  // All of `nodes` configured nodes, without a record: for a daemon that does not compare records,
+  // or that has not found one yet.
+  explicit NodeSet(std::size_t nodes) : size_(nodes), nodes_(nodes) {
+    std::iota(nodes_.begin(), nodes_.end(), NodeIndex{});
+  }
+  // `nodes`: the configured nodes that are members, in the order of the members.
+  NodeSet(SetRecord record, std::vector<NodeIndex> nodes)
+      : size_(record.members.size()),
+        nodes_(std::move(nodes)),
+        stamp_(StampOf(record)),
+        record_(std::move(record)) {}
+
+  // The number of members. Members that are not configured count as nodes that cannot be reached.
+  [[nodiscard]] std::size_t size() const { return size_; }
+  [[nodiscard]] std::size_t quorum() const { return QuorumOf(size_); }
+  // The members that can be asked.
+  [[nodiscard]] const std::vector<NodeIndex>& nodes() const { return nodes_; }
+  [[nodiscard]] bool Contains(NodeIndex node) const {
+    return std::ranges::find(nodes_, node) != nodes_.end();
+  }
+  // No lease is longer than the set's max_ttl, whatever a daemon is configured with.
+  [[nodiscard]] Duration Bounded(Duration ttl) const {
+    return stamp_.empty() ? ttl : std::min(ttl, record_.max_ttl);
+  }
+  // Empty if there is no record.
+  [[nodiscard]] const std::string& stamp() const { return stamp_; }
+  [[nodiscard]] const SetRecord& record() const { return record_; }
+
+ private:
+  std::size_t size_;
+  std::vector<NodeIndex> nodes_;
+  std::string stamp_;
+  SetRecord record_;
+};
+
+using NodeSetPtr = std::shared_ptr<const NodeSet>;
+
+}  // namespace redlock

@@ -158,6 +158,18 @@ ExitStatus Commands::Inspect() {
   });
 }
 
+ExitStatus Commands::ListNodeSet() {
+  return Ask(&AdminService::Stub::GetNodeSet, v1::GetNodeSetRequest(),
+             [this](const v1::GetNodeSetResponse& response) {
+               printer_.Print(response);
+               const v1::NodeSet& set = response.node_set();
+               const auto up = std::count_if(
+                   set.members().begin(), set.members().end(),
+                   [](const auto& member) { return member.state() == v1::NODE_STATE_UP; });
+               return !set.set_id().empty() && up >= set.quorum() ? kExitOk : kExitNoQuorum;
+             });
+}
+
 ExitStatus Commands::Health() {
   using grpc::health::v1::HealthCheckResponse;
   return Ask(&grpc::health::v1::Health::Stub::Check, grpc::health::v1::HealthCheckRequest(),

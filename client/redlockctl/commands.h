@@ -22,6 +22,8 @@ class Commands {
   [[nodiscard]] ExitStatus Inspect();
   // Prints the nodes as the daemon sees them. kExitNoQuorum if fewer than a quorum are up.
   [[nodiscard]] ExitStatus Status();
+  // Prints the node set. kExitNoQuorum if there is none, or fewer than a quorum of members are up.
+  [[nodiscard]] ExitStatus ListNodeSet();
   // Prints whether the daemon serves. kExitNoQuorum if it does not.
   [[nodiscard]] ExitStatus Health();
   // Prints the watchdogs and waiters of the daemon, all pages.

@@ -61,7 +61,20 @@ class CommandLine {
 
   CLI::App& AddWithoutKey(const std::string& name, const std::string& help,
                           ExitStatus (Commands::*run)()) {
-    CLI::App* const command = app_.add_subcommand(name, help);
+    return AddTo(app_, name, help, run);
+  }
+
+  // A command that only has subcommands.
+  CLI::App& AddGroup(const std::string& name, const std::string& help) {
+    CLI::App* const group = app_.add_subcommand(name, help);
+    group->fallthrough();
+    group->require_subcommand(1);
+    return *group;
+  }
+
+  CLI::App& AddTo(CLI::App& parent, const std::string& name, const std::string& help,
+                  ExitStatus (Commands::*run)()) {
+    CLI::App* const command = parent.add_subcommand(name, help);
     command->fallthrough();  // common options may follow the command
     commands_.push_back({command, [run](Commands& commands) { return (commands.*run)(); }});
     return *command;
@@ -160,8 +173,10 @@ void DeclareCommands(CommandLine& line, Options& options) {
       ->required();
 
   line.AddWithoutKey("status", "Show the state of the Redis nodes as the daemon sees them",
-                     &Commands::Status)
-      .alias("nodes");
+                     &Commands::Status);
+  CLI::App& nodes = line.AddGroup("nodes", "Show the node set: which Redis nodes vote");
+  line.AddTo(nodes, "list", "Show the members of the node set and the nodes that have no vote",
+             &Commands::ListNodeSet);
   line.AddWithoutKey("health", "Report whether the daemon is serving, for health probes",
                      &Commands::Health);
   line.AddWithoutKey("leases", "Show the leases that the daemon keeps alive and its waiters",

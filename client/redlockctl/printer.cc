@@ -56,7 +56,29 @@ constexpr const char* kRed = "31";
 
 const char* ColourOf(v1::NodeState state) {
   if (state == v1::NODE_STATE_UP) return kGreen;
-  return state == v1::NODE_STATE_QUARANTINED ? kYellow : kRed;
+  const bool answers = state == v1::NODE_STATE_QUARANTINED || state == v1::NODE_STATE_NOT_MEMBER;
+  return answers ? kYellow : kRed;
+}
+
+// Follows the state. The reason of a quarantine continues it: "quarantined for another 2 s".
+std::string Reason(const std::string& message) {
+  if (message.empty()) return "";
+  return (message.starts_with("for ") ? " " : ": ") + message;
+}
+
+const char* WordsFor(v1::NodeState state) {
+  switch (state) {
+    case v1::NODE_STATE_UP:
+      return "up";
+    case v1::NODE_STATE_QUARANTINED:
+      return "quarantined";
+    case v1::NODE_STATE_NOT_MEMBER:
+      return "not a member";
+    case v1::NODE_STATE_DOWN:
+      return "down";
+    default:
+      return "unknown";
+  }
 }
 
 }  // namespace
@@ -68,6 +90,10 @@ Printer::Printer(bool json)
 
 std::string Printer::Coloured(const char* colour, const std::string& text) const {
   return colours_ ? std::string("\033[") + colour + "m" + text + "\033[0m" : text;
+}
+
+std::string Printer::Coloured(v1::NodeState state) const {
+  return Coloured(ColourOf(state), WordsFor(state));
 }
 
 void Printer::PrintProgress(const std::string& line) const {
@@ -168,18 +194,38 @@ void Printer::Print(const v1::ListNodesResponse& response) const {
   std::printf("%d of %d nodes are up; the quorum is %d\n", up, response.nodes_size(),
               response.quorum());
   for (const v1::Node& node : response.nodes()) {
-    const char* const state = node.state() == v1::NODE_STATE_UP            ? "up"
-                              : node.state() == v1::NODE_STATE_QUARANTINED ? "quarantined"
-                                                                           : "down";
-    std::printf("  %-24s %s", node.name().c_str(), Coloured(ColourOf(node.state()), state).c_str());
+    std::printf("  %-24s %s", node.name().c_str(), Coloured(node.state()).c_str());
     if (node.state() == v1::NODE_STATE_UP) {
       std::printf(" (%.1f ms%s%s)", Seconds(node.latency()) * 1e3,
                   node.version().empty() ? "" : ", version ", node.version().c_str());
     }
-    if (node.state() == v1::NODE_STATE_QUARANTINED) std::printf(" %s", node.message().c_str());
-    if (node.state() == v1::NODE_STATE_DOWN) std::printf(": %s", node.message().c_str());
+    if (node.state() != v1::NODE_STATE_UP) std::printf("%s", Reason(node.message()).c_str());
     std::printf("\n");
   }
+}
+
+void Printer::Print(const v1::GetNodeSetResponse& response) const {
+  if (json_) return PrintJson(response);
+  const v1::NodeSet& set = response.node_set();
+  if (set.set_id().empty()) {
+    std::printf("no node set found\n");
+  } else {
+    std::printf("node set %s, epoch %llu\n", set.set_id().c_str(),
+                static_cast<unsigned long long>(set.epoch()));
+    std::printf("  max_ttl          %g s\n  fence_retention  %g s\n", Seconds(set.max_ttl()),
+                Seconds(set.fence_retention()));
+    std::printf("%d members; the quorum is %d\n", set.members_size(), set.quorum());
+  }
+  for (const v1::NodeSetMember& member : set.members()) {
+    std::printf("  %-24s %s %s%s\n", member.name().c_str(), member.id().c_str(),
+                Coloured(member.state()).c_str(), Reason(member.message()).c_str());
+  }
+  if (set.others_size() > 0) std::printf("configured nodes without a vote\n");
+  for (const v1::Node& node : set.others()) {
+    std::printf("  %-24s %s%s\n", node.name().c_str(), Coloured(node.state()).c_str(),
+                Reason(node.message()).c_str());
+  }
+  if (!set.trouble().empty()) std::printf("trouble: %s\n", set.trouble().c_str());
 }
 
 void Printer::Print(const v1::HoldResponse& event) const {

@@ -35,6 +35,7 @@ class Printer {
   void PrintReleased(const std::string& key, const redlock::v1::ReleaseResponse& response) const;
   void PrintInspected(const std::string& key, const redlock::v1::InspectResponse& response) const;
   void Print(const redlock::v1::ListNodesResponse& response) const;
+  void Print(const redlock::v1::GetNodeSetResponse& response) const;
   void Print(const redlock::v1::WatchResponse& event) const;
   void Print(const redlock::v1::HoldResponse& event) const;
   void Print(const grpc::health::v1::HealthCheckResponse& response) const;
@@ -55,6 +56,8 @@ class Printer {
  private:
   void PrintJson(const google::protobuf::Message& message) const;
   void PrintProgress(const std::string& line) const;
+  // The state in words and in its colour.
+  [[nodiscard]] std::string Coloured(redlock::v1::NodeState state) const;
   // The text in the colour, if colours are on.
   [[nodiscard]] std::string Coloured(const char* colour, const std::string& text) const;
 

@@ -98,10 +98,13 @@ void AddNodes(Families& families, const View& view) {
                        view.statistics.nodes[node].votes[static_cast<std::size_t>(outcome)]);
     }
   }
-  if (!view.guarded) return;
   for (const NodeView& node : view.nodes) {
     families.Gauge("redlockd_node_connected", "1 if the daemon is connected to the node",
                    {{"node", node.name}}, node.connected ? 1 : 0);
+  }
+  for (const NodeView& node : view.nodes) {
+    families.Gauge("redlockd_node_member", "1 if the node has a vote in the node set",
+                   {{"node", node.name}}, node.refused ? 0 : 1);
   }
   for (const NodeView& node : view.nodes) {
     families.Gauge("redlockd_node_quarantined",
@@ -118,11 +121,24 @@ void AddNodes(Families& families, const View& view) {
                      "Number of times that the node was quarantined",
                      {{"node", view.nodes[node].name}}, view.statistics.nodes[node].quarantines);
   }
+  if (!view.guarded) return;
   for (const NodeView& node : view.nodes) {
     families.Gauge("redlockd_node_clock_offset_seconds",
                    "The node's wall clock minus this machine's, at the last reading",
                    {{"node", node.name}}, std::chrono::duration<double>(node.clock_offset).count());
   }
+}
+
+void AddNodeSet(Families& families, const NodeSetView& set) {
+  families.Gauge("redlockd_node_set_found", "1 if the daemon has found its node set", {},
+                 set.found ? 1 : 0);
+  families.Gauge("redlockd_node_set_epoch", "Epoch of the node set; 0 if none was found", {},
+                 static_cast<double>(set.epoch));
+  families.Gauge("redlockd_node_set_members", "Nodes that vote; 0 if no node set was found", {},
+                 static_cast<double>(set.members));
+  families.Counter("redlockd_node_set_mismatches_total",
+                   "Steps that nodes refused because their node set or epoch is another one", {},
+                   set.mismatches);
 }
 
 }  // namespace
@@ -134,6 +150,7 @@ std::vector<MetricFamily> ToMetrics(const View& view, std::size_t streams,
                  {{"version", version}}, 1);
   AddOperations(families, view.statistics);
   AddNodes(families, view);
+  if (view.set) AddNodeSet(families, *view.set);
   families.Gauge("redlockd_operations", "Operations in progress, including waiters and watchdogs",
                  {}, static_cast<double>(view.operations));
   families.Gauge("redlockd_waiters", "Callers that are waiting for a lock", {},

@@ -17,19 +17,26 @@ double Seconds(WallTime time) {
   return std::chrono::duration<double>(time.time_since_epoch()).count();
 }
 
-const char* StateOf(const View& view, const NodeView& node) {
-  if (!view.guarded) return "unknown";
+const char* StateOf(const NodeView& node) {
   if (!node.connected) return "down";
-  return node.barred ? "quarantined" : "up";
+  if (node.refused && node.refused->outcome == Outcome::kOtherSet) return "not a member";
+  return node.refused || node.barred ? "quarantined" : "up";
 }
 
-json ToJson(const View& view, const NodeView& node) {
+json ToJson(const NodeView& node) {
+  std::string why = node.barred.value_or("");
+  if (node.refused) why = node.refused->why;
   return {{"name", node.name},
-          {"state", StateOf(view, node)},
-          {"why", node.connected ? node.barred.value_or("") : ""},
+          {"state", StateOf(node)},
+          {"why", node.connected || node.refused ? why : ""},
           {"version", node.version},
           {"quarantine_left", Seconds(node.quarantine_left)},
           {"clock_offset", Seconds(node.clock_offset)}};
+}
+
+json ToJson(const NodeSetView& set) {
+  return {{"found", set.found},     {"id", set.id},         {"epoch", set.epoch},
+          {"members", set.members}, {"quorum", set.quorum}, {"trouble", set.trouble}};
 }
 
 const char* NameOf(LeaseListing::Kind kind) {
@@ -70,20 +77,21 @@ std::string ToStatusJson(const View& view, std::size_t streams, bool keys_shown,
   json nodes = json::array();
   std::size_t voting = 0;
   for (const NodeView& node : view.nodes) {
-    nodes.push_back(ToJson(view, node));
-    voting += !view.guarded || (node.connected && !node.barred) ? 1U : 0U;
+    nodes.push_back(ToJson(node));
+    voting += node.connected && !node.barred && !node.refused ? 1U : 0U;
   }
   json leases = json::array();
   for (const LeaseListing& lease : view.leases) leases.push_back(ToJson(lease));
   json losses = json::array();
   for (const Loss& loss : view.losses) losses.push_back(ToJson(loss));
-  const std::size_t quorum = QuorumOf(view.nodes.size());
+  const NodeSetView set = view.set.value_or(NodeSetView{.quorum = QuorumOf(view.nodes.size())});
   const Statistics& statistics = view.statistics;
   const json status = {
       {"version", version},
       {"time", Seconds(std::chrono::system_clock::now())},
       {"draining", view.draining},
-      {"quorum", {{"needed", quorum}, {"voting", voting}, {"reachable", voting >= quorum}}},
+      {"quorum", {{"needed", set.quorum}, {"voting", voting}, {"reachable", voting >= set.quorum}}},
+      {"node_set", ToJson(set)},
       {"nodes", std::move(nodes)},
       {"watched", view.watchdogs},
       {"waiters", view.waiters},

@@ -36,23 +36,55 @@ void AddLeases(const Shard& shard, View& view) {
   if (view.losses.size() > LossLog::kMost) view.losses.resize(LossLog::kMost);
 }
 
+NodeSetView ViewOf(const Membership& membership) {
+  const NodeSet& set = *membership.set();
+  return {.found = membership.known(),
+          .id = set.record().set_id,
+          .epoch = set.record().epoch,
+          .members = set.record().members.size(),
+          .quorum = set.quorum(),
+          .mismatches = membership.mismatches(),
+          .trouble = membership.Trouble()};
+}
+
+void AddSet(const Membership& membership, View& view) {
+  NodeSetView seen = ViewOf(membership);
+  if (view.set) {
+    NodeSetView& so_far = *view.set;
+    seen.mismatches += so_far.mismatches;
+    // A set that was not found has epoch 0.
+    if (so_far.epoch < seen.epoch || (so_far.epoch == seen.epoch && seen.trouble.empty())) {
+      so_far.mismatches = seen.mismatches;
+      seen = so_far;
+    }
+  }
+  view.set = std::move(seen);
+  for (NodeIndex node = 0; node < view.nodes.size(); ++node) {
+    NodeView& of_node = view.nodes[node];
+    of_node.connected = of_node.connected || membership.IsConnected(node);
+    if (auto refused = membership.Refusal(node)) of_node.refused = std::move(refused);
+  }
+}
+
+void AddGuard(const NodeGuard& guard, View& view) {
+  view.guarded = true;
+  for (NodeIndex node = 0; node < view.nodes.size(); ++node) {
+    NodeView& seen = view.nodes[node];
+    if (auto barred = guard.Barred(node)) seen.barred = std::move(barred);
+    seen.quarantine_left = std::max(seen.quarantine_left, guard.QuarantineLeft(node));
+    seen.clock_offset = guard.ClockOffset(node);
+    seen.version = guard.Version(node);
+  }
+}
+
 void Add(const Shard& shard, View& view) {
   view.statistics += shard.statistics();
   view.operations += shard.operations();
   view.waiters += shard.waiters();
   view.watchdogs += shard.watchdogs();
   view.draining = shard.draining();
-  const NodeGuard* const guard = shard.guard();
-  view.guarded = guard != nullptr;
-  if (guard == nullptr) return;
-  for (NodeIndex node = 0; node < view.nodes.size(); ++node) {
-    NodeView& seen = view.nodes[node];
-    seen.connected = seen.connected || guard->IsConnected(node);
-    if (auto barred = guard->Barred(node)) seen.barred = std::move(barred);
-    seen.quarantine_left = std::max(seen.quarantine_left, guard->QuarantineLeft(node));
-    seen.clock_offset = guard->ClockOffset(node);
-    seen.version = guard->Version(node);
-  }
+  if (const Membership* const membership = shard.membership()) AddSet(*membership, view);
+  if (const NodeGuard* const guard = shard.guard()) AddGuard(*guard, view);
 }
 
 }  // namespace
@@ -62,7 +94,7 @@ std::optional<View> TakeView(const std::vector<std::string>& node_names, runtime
   View view;
   view.statistics = Statistics(node_names.size());
   for (const std::string& name : node_names)
-    view.nodes.push_back({.name = name, .barred = {}, .version = {}});
+    view.nodes.push_back({.name = name, .refused = {}, .barred = {}, .version = {}});
   for (const auto& shard : shards.shards()) {
     // Shared, because the shard may run the work after this function has timed out.
     const auto seen = std::make_shared<std::promise<View>>();

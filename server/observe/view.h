@@ -1,6 +1,8 @@
 // A snapshot of the daemon's state, gathered from its shards, for metrics and the status page.
 #pragma once
 
+#include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,11 +14,24 @@ namespace redlock::observe {
 
 struct NodeView {
   std::string name;
-  bool connected = false;             // at least one shard is connected to the node
+  bool connected = false;  // at least one shard is connected to the node
+  // Why the node has no vote in the node set. Its outcome is as in Membership::Refusal().
+  std::optional<Membership::Refused> refused;
   std::optional<std::string> barred;  // why the node is quarantined, with the time left
   Duration quarantine_left{};
   Duration clock_offset{};
   std::string version;
+};
+
+// The node set in force. If the shards differ, as during a change: the one with the lowest epoch.
+struct NodeSetView {
+  bool found = false;  // by every shard
+  std::string id;
+  std::uint64_t epoch = 0;
+  std::size_t members = 0;
+  std::size_t quorum = 0;  // without a set: of the configured nodes
+  std::uint64_t mismatches = 0;
+  std::string trouble;
 };
 
 struct View {
@@ -24,7 +39,8 @@ struct View {
   std::size_t operations = 0;  // in progress, including waiters and watchdogs
   std::size_t waiters = 0;
   std::size_t watchdogs = 0;
-  bool guarded = false;  // false: only the names of the nodes are known
+  bool guarded = false;  // false: the nodes' clocks and versions are unknown, and none is barred
+  std::optional<NodeSetView> set;
   std::vector<NodeView> nodes;
   bool draining = false;
 

@@ -21,6 +21,8 @@ v1::NodeState StateOf(Outcome outcome) {
   switch (outcome) {
     case Outcome::kQuarantined:
       return v1::NODE_STATE_QUARANTINED;
+    case Outcome::kOtherSet:
+      return v1::NODE_STATE_NOT_MEMBER;
     case Outcome::kError:
     case Outcome::kTimeout:
       return v1::NODE_STATE_DOWN;
@@ -88,6 +90,7 @@ std::string AdminService::NameOf(const grpc::ServerContextBase& context) const {
 
 void AdminService::AddTo(Routes& routes) {
   AddListNodes(routes);
+  AddGetNodeSet(routes);
   AddListLeases(routes);
   AddForceRelease(routes);
   AddSetLogLevel(routes);
@@ -102,6 +105,22 @@ void AdminService::AddListNodes(Routes& routes) {
         shards_.For(Probe()).Do([this, answer = std::move(answer)](Shard& shard) {
           shard.Inspect(Probe(), [this, answer, &shard](const InspectResult& result) {
             answer(grpc::Status::OK, Nodes(shard, result));
+          });
+        });
+      });
+}
+
+void AdminService::AddGetNodeSet(Routes& routes) {
+  using GetNodeSet = SimpleCall<v1::GetNodeSetRequest, v1::GetNodeSetResponse>;
+  routes["/redlock.v1.AdminService/GetNodeSet"] = GetNodeSet::Route(
+      [this](const auto& context) { return Admit(context); },
+      [this](const auto& /*context*/, const v1::GetNodeSetRequest& /*request*/,
+             GetNodeSet::Answer answer) {
+        shards_.For(Probe()).Do([this, answer = std::move(answer)](Shard& shard) {
+          shard.Inspect(Probe(), [this, answer, &shard](const InspectResult& result) {
+            v1::GetNodeSetResponse response;
+            *response.mutable_node_set() = SetOf(shard, result);
+            answer(grpc::Status::OK, response);
           });
         });
       });
@@ -181,11 +200,61 @@ v1::ListNodesResponse AdminService::Nodes(const Shard& shard, const InspectResul
     node.set_message(vote.message);
     if (shard.guard() != nullptr) node.set_version(shard.guard()->Version(vote.node));
     Fill(*node.mutable_latency(), vote.latency);
-    if (vote.outcome != Outcome::kQuarantined) continue;
+    if (vote.outcome != Outcome::kQuarantined || shard.guard() == nullptr) continue;
     Fill(*node.mutable_quarantine_left(), shard.guard()->QuarantineLeft(vote.node));
   }
-  response.set_quorum(static_cast<std::int32_t>(QuorumOf(names_.size())));
+  std::size_t quorum = QuorumOf(names_.size());
+  if (const Membership* const membership = shard.membership()) {
+    quorum = membership->set()->quorum();
+    for (NodeIndex node = 0; node < names_.size(); ++node) {
+      const auto refusal = membership->Refusal(node);
+      v1::Node& shown = *response.mutable_nodes(static_cast<int>(node));
+      if (!membership->known() && !membership->IsConnected(node)) {
+        shown.set_state(v1::NODE_STATE_DOWN);
+        shown.set_message("not connected");
+        continue;
+      }
+      if (!refusal || refusal->outcome != Outcome::kOtherSet) continue;
+      shown.set_state(v1::NODE_STATE_NOT_MEMBER);
+      shown.set_message(refusal->why);
+    }
+  }
+  response.set_quorum(static_cast<std::int32_t>(quorum));
   return response;
+}
+
+v1::NodeSet AdminService::SetOf(const Shard& shard, const InspectResult& result) const {
+  v1::NodeSet shown;
+  const Membership* const membership = shard.membership();
+  if (membership == nullptr) return shown;
+  const v1::ListNodesResponse nodes = Nodes(shard, result);
+  shown.set_trouble(membership->Trouble());
+  for (NodeIndex node = 0; node < names_.size(); ++node) {
+    if (membership->Refusal(node)) *shown.add_others() = nodes.nodes(static_cast<int>(node));
+  }
+  if (!membership->known()) return shown;
+  const SetRecord& record = membership->set()->record();
+  shown.set_set_id(record.set_id);
+  shown.set_epoch(record.epoch);
+  shown.set_quorum(nodes.quorum());
+  Fill(*shown.mutable_max_ttl(), record.max_ttl);
+  Fill(*shown.mutable_fence_retention(), record.fence_retention);
+  for (std::size_t i = 0; i < record.members.size(); ++i) {
+    v1::NodeSetMember& member = *shown.add_members();
+    member.set_id(record.members[i].id);
+    member.set_name(record.members[i].name);
+    const auto node = membership->NodeOf(i);
+    member.set_configured(node.has_value());
+    if (node) {
+      const v1::Node& seen = nodes.nodes(static_cast<int>(*node));
+      member.set_state(seen.state());
+      member.set_message(seen.message());
+    } else {
+      member.set_state(v1::NODE_STATE_DOWN);
+      member.set_message("not configured at this daemon");
+    }
+  }
+  return shown;
 }
 
 }  // namespace redlock::rpc

@@ -23,11 +23,13 @@ class AdminService {
  private:
   [[nodiscard]] std::string NameOf(const grpc::ServerContextBase& context) const;
   void AddListNodes(Routes& routes);
+  void AddGetNodeSet(Routes& routes);
   void AddListLeases(Routes& routes);
   void AddForceRelease(Routes& routes);
   void AddSetLogLevel(Routes& routes);
   [[nodiscard]] grpc::Status Admit(const grpc::ServerContextBase& context) const;
   [[nodiscard]] v1::ListNodesResponse Nodes(const Shard& shard, const InspectResult& result) const;
+  [[nodiscard]] v1::NodeSet SetOf(const Shard& shard, const InspectResult& result) const;
 
   const NodeNames names_;
   runtime::ShardPool& shards_;

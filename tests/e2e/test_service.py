@@ -279,6 +279,66 @@ class ServiceTest(unittest.TestCase):
         self.assertGreater(self.metric("redlockd_node_quarantine_left_seconds", node=node), 250)
         self.assertEqual(self.metric("redlockd_node_quarantines_total"), 1)
 
+    def test_the_node_set_is_shown(self):
+        shown = self.admin.GetNodeSet(admin_pb.GetNodeSetRequest()).node_set
+        names = {f"127.0.0.1:{port}" for port in self.nodes.ports}
+        self.assertEqual({member.name for member in shown.members}, names)
+        self.assertEqual([member.id for member in shown.members],
+                         sorted({member.id for member in shown.members}))
+        self.assertTrue(all(member.configured and member.state == admin_pb.NODE_STATE_UP
+                            for member in shown.members))
+        self.assertEqual((shown.epoch, shown.quorum, len(shown.others), shown.trouble), (1, 2, 0, ""))
+        self.assertEqual(shown.max_ttl.seconds, 300)
+        self.assertEqual(self.metric("redlockd_node_set_found"), 1)
+        self.assertEqual(self.metric("redlockd_node_set_epoch"), 1)
+        self.assertEqual(self.metric("redlockd_node_set_members"), 3)
+        self.assertEqual(self.metric("redlockd_node_set_mismatches_total"), 0)
+        self.assertEqual(self.metric("redlockd_node_member"), 3)
+
+        def ctl(*arguments):
+            return subprocess.run([REDLOCKCTL, "--server", self.address, *arguments],
+                                  capture_output=True, text=True)
+
+        listed = json.loads(ctl("nodes", "list", "--output", "json").stdout)["node_set"]
+        self.assertEqual(listed["set_id"], shown.set_id)
+        self.assertIn("3 members; the quorum is 2", ctl("nodes", "list").stdout)
+        for process in self.nodes.processes[1:]:
+            process.kill()
+            process.wait()
+        listed = ctl("nodes", "list")
+        self.assertEqual(listed.returncode, 5)
+        self.assertEqual(listed.stdout.count(" down: "), 2)
+
+    def test_nodes_and_daemons_that_do_not_agree_on_the_set_are_named(self):
+        extra = free_port()
+        process = self.nodes._start(extra)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        address, http = f"127.0.0.1:{free_port()}", free_port()
+        # One member is not configured, one configured node is not a member.
+        command = [REDLOCKD, "--listen", address, "--metrics-listen", f"127.0.0.1:{http}",
+                   "--node-timeout", "2s", "--node-guard", "off"]
+        for port in [*self.nodes.ports[:2], extra]:
+            command += ["--node", f"redis://127.0.0.1:{port}"]
+        daemon = subprocess.Popen(command, stderr=subprocess.DEVNULL)
+        self.addCleanup(daemon.wait)
+        self.addCleanup(daemon.kill)
+
+        def ctl(*arguments):
+            return subprocess.run([REDLOCKCTL, "--server", address, *arguments],
+                                  capture_output=True, text=True).stdout
+
+        missing = f"member 127.0.0.1:{self.nodes.ports[2]} is not configured"
+        self.assertTrue(eventually(lambda: missing in ctl("nodes", "list"), 20))
+        self.assertTrue(eventually(lambda: ctl("nodes", "list").count(" up\n") == 2, 20))
+        self.assertIn("configured nodes without a vote", ctl("nodes", "list"))
+        self.assertRegex(ctl("status"), f"127.0.0.1:{extra} +not a member: ")
+        with urllib.request.urlopen(f"http://127.0.0.1:{http}/status.json", timeout=5) as response:
+            status = json.load(response)
+        self.assertEqual([node["state"] for node in status["nodes"]], ["up", "up", "not a member"])
+        self.assertIn(missing, status["node_set"]["trouble"])
+        self.assertEqual(status["quorum"], {"needed": 2, "voting": 2, "reachable": True})
+
     def test_leases_are_listed_in_pages(self):
         requests = queue.Queue()
         responses = self.stub.Session(iter(requests.get, None))

@@ -70,6 +70,8 @@ after(async () => {
 test('shows nodes, leases and waiters, and updates by itself', async () => {
   await shows('#state', 'serving locks');
   assert.equal(await page.locator('#nodes li').count(), 3);
+  await shows('#set', 'epoch 1, 3 members, quorum 2');
+  assert.ok(await page.locator('#trouble').isHidden());
   const hostile = '<img src=x onerror="document.title=1">&amp;"\'';
   const holder = start(REDLOCKCTL, '--server', server, 'hold', hostile);
   await shows('#leases', hostile);

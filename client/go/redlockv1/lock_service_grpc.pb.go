@@ -25,6 +25,8 @@
 //   LOCK_NOT_HELD         FAILED_PRECONDITION  A quorum reports that this token does not hold the
 //                                              key.
 //   QUORUM_UNAVAILABLE    UNAVAILABLE          Too few nodes answered to decide.
+//   NODE_SET_MISMATCH     UNAVAILABLE          The daemon and the nodes do not agree on the node
+//                                              set. The message names the node or the setting.
 //   DRAINING              UNAVAILABLE          The daemon is shutting down; use another one.
 //   OVERLOADED            RESOURCE_EXHAUSTED   A configured limit of the daemon is reached.
 //   DEADLINE_EXCEEDED     DEADLINE_EXCEEDED    The caller's deadline or max_lifetime has passed.

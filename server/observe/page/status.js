@@ -17,8 +17,14 @@ function seconds(value) {
   return value >= 10 ? `${Math.round(value)} s` : `${value.toFixed(1)} s`;
 }
 
+function showNodeSet(set) {
+  byId('set').textContent = set.found ? `epoch ${set.epoch}, ${set.members} members, quorum ${set.quorum}` : 'no node set found';
+  byId('trouble').textContent = set.trouble;
+  byId('trouble').hidden = !set.trouble;
+}
+
 function showNodes(nodes) {
-  const looks = { up: 'good', quarantined: 'wait', down: 'bad', unknown: '' };
+  const looks = { up: 'good', quarantined: 'wait', down: 'bad', 'not a member': 'wait' };
   byId('nodes').replaceChildren(...nodes.map((node) => {
     const card = element('li', node.name);
     const left = node.quarantine_left ? ` for at least ${seconds(node.quarantine_left)}` : '';
@@ -82,6 +88,7 @@ function show(status) {
   state.className = status.draining || !enough ? 'bad' : 'good';
   state.textContent = status.draining ? 'shutting down'
     : enough ? 'serving locks' : 'cannot serve locks: no quorum of nodes';
+  showNodeSet(status.node_set);
   showNodes(status.nodes);
   showCounts(status);
   if (status.keys_shown) {

@@ -160,6 +160,18 @@ TEST_F(Guard, AGrantDetectsThatANodeLostItsData) {
   EXPECT_FALSE(cluster->server(0).Holder("probe-1"));
 }
 
+// The node has its record again, so that only its mark shows the loss.
+TEST_F(Guard, ADaemonThatMissedALossDetectsItOnANodeThatAnotherDaemonReadmitted) {
+  SetUpSettled(2);
+  cluster->server(0).LoseData();
+  (void)Extend("any", "any", milliseconds(100), 0);  // detects the loss
+  Pass(milliseconds(10));
+  ASSERT_EQ(cluster->server(0).Facts().set.stamp, cluster->shard(0).membership()->set()->stamp());
+  (void)Votes(1);
+  EXPECT_TRUE(cluster->shard(1).guard()->Barred(0));
+  EXPECT_FALSE(cluster->server(0).Holder("probe-1"));
+}
+
 TEST_F(Guard, TwoNodesThatLostTheirDataGrantNothing) {
   SetUpSettled();
   const Lease lease = MustAcquire(Wants("k", milliseconds(1000)));

@@ -48,6 +48,7 @@ enum class Safeguard {
   kDurabilityWithdrawn,  // a node that is no longer durable loses its durable mark
   kEvictionQuarantined,  // a node that may evict locks grants none
   // Node sets
+  kQuarantineOfTheSet,    // quarantines take the longest TTL of the set, not of the daemon
   kNewSetNeedsAllNodes,   // a set is created only if no node can have a record
   kStampComparedByGrant,  // a node with another record has no vote
   kStampComparedByExtension,

@@ -11,7 +11,7 @@
 -- KEYS[3]  an epoch that the node does not leave before this key expires
 -- ARGV[1]  the step, ARGV[2...] its arguments
 --
--- Ballots are 32 hexadecimal digits, so that they compare as text.
+-- Ballots are 40 decimal digits, so that they compare as text.
 -- Returns whether the step's conditions held, and then the state: member, record, promised, ballot,
 -- accepted, readmitted, the remaining wait in milliseconds, the mark's key.
 
@@ -55,7 +55,7 @@ end
 function steps.found(to_member, first_record)
   if member ~= to_member or record then return false end
   if accepted then return accepted == first_record end
-  call('HSET', node, 'accepted', first_record, 'ballot', string.rep('0', 32))
+  call('HSET', node, 'accepted', first_record, 'ballot', string.rep('0', 40))
   return true
 end
 
@@ -87,7 +87,8 @@ end
 
 function steps.readmit(at_mark, new_mark, as_member, decided, new_epoch, new_stamp, promise, new_ballot,
                        new_accepted, accepted_stamp, wait_ms)
-  if mark ~= at_mark then return false end
+  -- A second one is late: since the first, the node may have promised and accepted more.
+  if mark ~= at_mark or call('HGET', node, 'readmitted') == at_mark then return false end
   call('DEL', node)
   call('HSET', node, 'member', as_member, 'record', decided, 'epoch', new_epoch, 'promised', promise,
        'readmitted', new_mark)

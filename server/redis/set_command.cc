@@ -12,17 +12,17 @@
 namespace redlock::redis {
 namespace {
 
-constexpr int kDigits = 16;  // of each number of a ballot
+constexpr std::size_t kDigits = 20;  // of each number of a ballot
 
 std::string MillisText(Duration duration) { return std::to_string(Millis(duration)); }
 
+// With leading zeros and without letters, so that the order of the texts, which depends on the
+// node's locale, is that of the numbers.
 std::string BallotText(const Ballot& ballot) {
-  constexpr std::string_view kHexadecimal = "0123456789abcdef";
   std::string text;
   for (const std::uint64_t number : {ballot.number, ballot.proposer}) {
-    for (int digit = kDigits - 1; digit >= 0; --digit) {
-      text += kHexadecimal[(number >> (4U * static_cast<unsigned>(digit))) & 15U];
-    }
+    const std::string digits = std::to_string(number);
+    text += std::string(kDigits - digits.size(), '0') + digits;
   }
   return text;
 }
@@ -31,10 +31,10 @@ std::string BallotText(const Ballot& ballot) {
 std::optional<Ballot> BallotOf(std::string_view text) {
   Ballot ballot;
   if (text.empty()) return ballot;
-  if (text.size() != std::size_t{2 * kDigits}) return std::nullopt;
+  if (text.size() != 2 * kDigits) return std::nullopt;
   const auto parse = [](std::string_view digits, std::uint64_t& number) {
     const char* const end = digits.data() + digits.size();
-    const auto [rest, error] = std::from_chars(digits.data(), end, number, 16);
+    const auto [rest, error] = std::from_chars(digits.data(), end, number);
     return error == std::errc() && rest == end;
   };
   const bool valid =

@@ -83,6 +83,11 @@ class Cluster {
     return daemons_[daemon].scheduler->suspended();
   }
 
+  // Of daemons that start from now on.
+  void SetLongestTtl(Duration ttl) {
+    options_.lock.guard.quarantine = ttl;
+    options_.lock.node_set.max_ttl = ttl;
+  }
   // Whether every daemon knows the node set.
   [[nodiscard]] bool decided() const;
 

@@ -346,6 +346,60 @@ TEST_F(NodeSets, AMajorityThatLostItsDataIsReadmittedAfterTheLongestTtlOnceAllAr
   EXPECT_EQ(Record().set_id, set_id);
 }
 
+// The set's longest TTL is 10 s, and the daemon's own is 1 s: the quarantine that it ends is the
+// set's.
+TEST_F(NodeSets, AQuarantineTakesTheLongestTtlOfTheSet) {
+  SetUpLists({{0, 1, 2}});
+  Pass(milliseconds(20));
+  const Lease lease = MustAcquire(Wants("k", seconds(9)));
+  cluster->Kill(0);
+  cluster->Restart(0, Cluster::Data::kLost);
+  cluster->SetLongestTtl(seconds(1));
+  cluster->Start(0);
+  for (const std::size_t node : {1U, 2U}) cluster->link(0, node).Break(true);
+  Pass(milliseconds(300));  // it meets the empty node first
+  for (const std::size_t node : {1U, 2U}) cluster->link(0, node).ComeUp();
+  Pass(seconds(5));
+  EXPECT_TRUE(cluster->shard(0).guard()->Barred(0));
+  Pass(seconds(8));
+  EXPECT_FALSE(cluster->shard(0).guard()->Barred(0));
+}
+
+// The guard was off, or its daemon died before it could mark the nodes, and then they restarted.
+TEST_F(NodeSets, NodesThatRestartWithAFreshMarkAreTrustedAgain) {
+  SetUpLists({{0, 1, 2}, {0, 1, 2}});
+  Detach(1);
+  Pass(milliseconds(20));
+  cluster->Kill(0);
+  for (const std::size_t node : {0U, 1U, 2U}) {
+    const std::string mark = cluster->server(node).Facts().mark;
+    (void)cluster->server(node).Mark(mark, "*run-1:7");
+    cluster->Restart(node, Cluster::Data::kKept);
+  }
+  Attach(1);
+  Pass(kLongestTtl + seconds(3));
+  EXPECT_TRUE(Acquire(Wants("k", seconds(1)), 1).lease);
+}
+
+TEST_F(NodeSets, ANodeIsReadmittedOnlyOnceForALoss) {
+  SetUpLists({{0, 1, 2}});
+  Pass(milliseconds(20));
+  cluster->server(0).Snapshot();
+  cluster->Restart(0, Cluster::Data::kOld);
+  Pass(milliseconds(50));
+  const SetState now = cluster->server(0).Facts().set;
+  ASSERT_EQ(now.readmitted, now.mark);
+  EXPECT_FALSE(cluster->server(0)
+                   .AskSet({.kind = SetStep::Kind::kReadmit,
+                            .member = now.member,
+                            .mark = now.mark,
+                            .new_mark = now.mark,
+                            .ballot = {1, 1},
+                            .record = Record()})
+                   .done);
+  EXPECT_EQ(cluster->server(0).Facts().set.promised, now.promised);
+}
+
 TEST_F(NodeSets, ALateFirstMarkDoesNotHideALoss) {
   SetUpLists({{0, 1, 2}, {0, 1, 2}});
   Pass(milliseconds(20));

@@ -266,6 +266,7 @@ bool Server::CarryOut(const SetStep& step) {
       return true;
     case SetStep::Kind::kReadmit:
       if (stored_.mark != step.mark) return false;
+      if (!step.mark.empty() && stored_.readmitted == step.mark) return false;
       stored_ = {.member = step.member,
                  .record = step.record,
                  .promised = step.ballot,

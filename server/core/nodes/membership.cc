@@ -60,8 +60,9 @@ Membership::Membership(Scheduler& scheduler, Random& random, const LockOptions& 
   if (guard_ != nullptr) {
     guard_->ConfirmWith({.may_trust =
                              [this](NodeIndex node, const std::string& mark) {
-                               return !guard_->HasOldData(node) ||
-                                      nodes_[node].state.readmitted == mark ||
+                               const SetState& state = nodes_[node].state;
+                               if (!IsOfTheSet(state)) return false;
+                               return !guard_->HasOldData(node) || state.readmitted == mark ||
                                       !Has(Safeguard::kReadmission);
                              },
                          .changed = [this] { TellQuorum(); },
@@ -79,6 +80,10 @@ Membership::Membership(Scheduler& scheduler, Random& random, const LockOptions& 
 Membership::~Membership() {
   *alive_ = false;
   for (NodeState& state : nodes_) state.node.ObserveWith(nullptr);
+}
+
+bool Membership::IsOfTheSet(const SetState& state) const {
+  return known() && state.record && state.record->set_id == set_->record().set_id;
 }
 
 void Membership::OnConnected(NodeIndex node, const NodeFacts& facts) {
@@ -282,7 +287,7 @@ void Membership::Adopt(const SetRecord& record) {
   set_ = std::make_shared<NodeSet>(record, std::vector<NodeIndex>());
   MapMembers();
   readmission_.reset();
-  if (guard_ != nullptr) guard_->SetLongestTtl(record.max_ttl);
+  if (guard_ != nullptr) guard_->SetLongestTtl(std::max(record.max_ttl, record.wait));
   report_(false, (first ? "node set found: " : "node set changed: ") + Describe(record));
   if (first && record.max_ttl != options_.node_set.max_ttl) {
     report_(true, "--max-ttl is " + InWords(options_.node_set.max_ttl) +
@@ -392,22 +397,28 @@ bool Membership::CanPromise(NodeIndex node) const {
 }
 
 bool Membership::AllMembersAreBack() const {
-  std::size_t back = 0;
+  std::set<std::string> back;  // one server may be connected twice
   for (NodeIndex node = 0; node < nodes_.size(); ++node) {
     const NodeState& state = nodes_[node];
     if (!state.connected || state.state.member.empty()) continue;
-    const bool has_record =
-        state.state.record && set_->record().Find(state.state.member) != nullptr;
-    if (has_record || StandsFor(node) != nullptr) ++back;
+    if (state.state.record && set_->record().Find(state.state.member) != nullptr) {
+      back.insert(state.state.member);
+    } else if (const Member* const member = StandsFor(node)) {
+      back.insert(member->id);
+    }
   }
-  return back >= set_->size();
+  return back.size() >= set_->size();
 }
 
 void Membership::Readmit(NodeIndex node, const std::string& member) {
   if (readmission_ || nodes_[node].asking) return;
   std::vector<NodeIndex> others;
+  std::size_t intact = 0;  // members that can promise now or soon
   for (const NodeIndex other : set_->nodes()) {
-    if (other != node && CanPromise(other) && !nodes_[other].asking) others.push_back(other);
+    if (other == node) continue;
+    const NodeState& state = nodes_[other];
+    if (state.connected && IsOfTheSet(state.state) && !HasOldData(other)) ++intact;
+    if (CanPromise(other) && !state.asking) others.push_back(other);
   }
   Readmission started{.node = node,
                       .member = member,
@@ -430,8 +441,7 @@ void Membership::Readmit(NodeIndex node, const std::string& member) {
     }
     return;
   }
-  // The others are no quorum.
-  if (!AllMembersAreBack()) return;
+  if (intact >= set_->quorum() || !AllMembersAreBack()) return;
   if (guard_ != nullptr && !guard_->IsQuarantineOver(node)) return;
   for (const NodeState& state : nodes_) {
     if (!state.connected || !state.state.record || *state.state.record != set_->record()) continue;

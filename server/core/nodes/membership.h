@@ -120,6 +120,7 @@ class Membership final : public NodeObserver {
   [[nodiscard]] static int RankAs(const Member& member, const NodeState& node);
   void Maintain(NodeIndex node);
   [[nodiscard]] const Member* StandsFor(NodeIndex node) const;
+  [[nodiscard]] bool IsOfTheSet(const SetState& state) const;
   [[nodiscard]] bool HasOldData(NodeIndex node) const;
   [[nodiscard]] bool CanPromise(NodeIndex node) const;
   void Readmit(NodeIndex node, const std::string& member);

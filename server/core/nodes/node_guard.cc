@@ -166,6 +166,18 @@ bool NodeGuard::IsFreshOrNone(const std::string& mark, const NodeState& state) {
   return mark.empty() || (IsFresh(mark) && NamesRun(mark, state.run));
 }
 
+void NodeGuard::SetLongestTtl(Duration ttl) {
+  const Duration longer = ttl - std::exchange(quarantine_, ttl);
+  for (NodeIndex node = 0; node < states_.size(); ++node) {
+    NodeState& state = states_[node];
+    if (state.standing != Standing::kQuarantined) continue;
+    if (longer > Duration{} && !state.complete && Has(Safeguard::kQuarantineOfTheSet)) {
+      state.until = std::max(state.until, scheduler_.Now()) + longer;
+    }
+    TendQuarantine(node);
+  }
+}
+
 void NodeGuard::Admit(NodeIndex node) {
   if (states_[node].standing != Standing::kUndecided) return;
   if (options_.guard.mode == GuardMode::kStrict) {
@@ -198,7 +210,8 @@ void NodeGuard::JudgeMarked(NodeIndex node, const NodeFacts& facts, bool seen_be
     Quarantine(node, this_run && facts.mark.front() == kEmptiedMark ? Data::kEmptied : Data::kOld,
                quarantine_, kFoundByAnother);
   } else if (facts.mark.back() == kDurableMark && facts.durable) {
-    Quarantine(node, Data::kEmptied, {}, "it restarted with all its data and is being marked");
+    Quarantine(node, Data::kEmptied, {}, "it restarted with all its data and is being marked",
+               true);
   } else {
     const bool known = seen_before && Has(Safeguard::kUptimeOfUnknownRun);
     const Duration up = known ? Duration{} : facts.uptime - kUptimeGranularity;
@@ -216,13 +229,15 @@ void NodeGuard::Trust(NodeIndex node, std::string mark) {
   Changed();
 }
 
-void NodeGuard::Quarantine(NodeIndex node, Data data, Duration time, std::string why) {
+void NodeGuard::Quarantine(NodeIndex node, Data data, Duration time, std::string why,
+                           bool complete) {
   NodeState& state = states_[node];
   const auto barred = Barred(node);
   const bool reported = barred && barred->ends_with(why);
   const bool news = !reported && (state.standing != Standing::kQuarantined || state.why != why);
   state.standing = Standing::kQuarantined;
   state.data = data;
+  state.complete = complete;
   state.why = std::move(why);
   state.until =
       scheduler_.Now() + (Has(Safeguard::kQuarantine) ? std::max(time, Duration{}) : Duration{});
@@ -239,10 +254,12 @@ bool NodeGuard::Tells(const std::string& mark, const NodeState& state) const {
 void NodeGuard::TendQuarantine(NodeIndex node) {
   NodeState& state = states_[node];
   // The node has no data. Its readmission to the node set brings the provisional mark.
-  if (IsBlank(state.mark) && options_.guard.mode != GuardMode::kStrict) return;
+  if (IsFreshOrNone(state.mark, state) && options_.guard.mode != GuardMode::kStrict) return;
   const bool over = scheduler_.Now() >= state.until;
   if (over && MayTrust(node)) {
     Vouch(node);
+  } else if (state.complete) {
+    return;  // until the node set is known
   } else if (Tells(state.mark, state)) {
     nodes_[node]->ReadMark(std::make_shared<MarkReply>(*this, scheduler_.Now()));
   } else {

@@ -105,8 +105,9 @@ class NodeGuard final {
   void OnDisconnected(NodeIndex node);
 
   void ConfirmWith(Hooks hooks) { hooks_ = std::move(hooks); }
-  // How long a quarantine takes. Initially that of the options.
-  void SetLongestTtl(Duration ttl) { quarantine_ = ttl; }
+  // How long a quarantine takes. Initially that of the options. Quarantines that have begun, and
+  // those that are over by a shorter time, become longer too.
+  void SetLongestTtl(Duration ttl);
   // Processes the mark that the node carries now, on the open connection.
   void Saw(NodeIndex node, const std::string& mark);
   // The node, which carries a fresh mark, is a member that has never granted anything: trusts it,
@@ -149,7 +150,8 @@ class NodeGuard final {
     std::string writing;         // provisional mark that the node has not confirmed yet
     Data data = Data::kEmptied;  // valid during a quarantine
     std::string why;
-    MonotonicTime until;  // end of the quarantine
+    MonotonicTime until;    // end of the quarantine
+    bool complete = false;  // the node has all its data, and waits only for its new mark
     NodeClock clock;
     Duration clock_offset{};
     Pause clock_pause;
@@ -165,7 +167,7 @@ class NodeGuard final {
   void OnBlank(NodeIndex node);
   void JudgeMarked(NodeIndex node, const NodeFacts& facts, bool seen_before);
   void Trust(NodeIndex node, std::string mark);
-  void Quarantine(NodeIndex node, Data data, Duration time, std::string why);
+  void Quarantine(NodeIndex node, Data data, Duration time, std::string why, bool complete = false);
   // Whether the provisional mark records this loss: the same kind and the same run.
   [[nodiscard]] bool Tells(const std::string& mark, const NodeState& state) const;
   void ReadClock(NodeIndex node, MonotonicTime asked, MonotonicTime answered, Duration shown);

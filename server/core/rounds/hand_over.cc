@@ -74,8 +74,8 @@ Verdict HandOver::verdict() const {
 // Nodes on which the token does not hold the key have not stored its seal. See release.h.
 bool HandOver::CanEndALaterHold() const {
   if (IsUsedOnce(token_)) return false;
-  return std::any_of(votes_.begin(), votes_.end(), [](const std::optional<Vote>& vote) {
-    return !vote || IsUnknown(vote->outcome);
+  return std::any_of(set_->nodes().begin(), set_->nodes().end(), [this](NodeIndex node) {
+    return !votes_[node] || IsUnknown(votes_[node]->outcome);
   });
 }
 

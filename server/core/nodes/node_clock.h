@@ -35,9 +35,11 @@
 // is known of the time before the first reading.
 //
 // The gain is measured between the instants at which the answers arrived: a second holder counts
-// from there, and a late answer then makes the gain look smaller, never larger. A reading that took
-// long is a bad one to compare later readings with, so the rule compares with the reading that took
-// the shortest time of late ones.
+// from there, and a late answer then makes the gain look smaller, never larger. If the answer to
+// the earlier reading was late, the gain looks larger, by at most the time that this reading took.
+// So the rule compares with the reading that took the shortest time of late ones, and counts only
+// what exceeds this time: otherwise, load would look like steps. A step that is smaller than the
+// time of the best reading goes unnoticed.
 #pragma once
 
 #include <algorithm>
@@ -135,7 +137,7 @@ class NodeClock {
     if (first) base_ = now;
     settled_ = settled_ || base_->took() <= buffer_ || now.answered > kToSettle;
     const double gain = now.lead() - base_->lead();
-    const bool step = settled_ && gain > buffer_;
+    const bool step = settled_ && gain - base_->took() > buffer_;
     // A reading loses its merit with its age, so that the clock's drift since does not matter.
     const double worse_by = now.took() - base_->took();
     const double merit = (now.answered - base_->answered) * (drifts_ ? factor_ : factor_ / 5);

@@ -326,7 +326,7 @@ int Membership::RankAs(const Member& member, const NodeState& node) {
   if (reported == member.id) return node.connected ? 4 : 3;
   if (!reported.empty() && node.state.record) return 0;  // it is another member, or of another set
   if (!node.last_member.empty()) return node.last_member == member.id ? 2 : 0;
-  return !node.connected && node.name == member.name ? 1 : 0;
+  return node.name == member.name ? 1 : 0;  // not connected yet, or without data
 }
 
 // Brings one node up to date.

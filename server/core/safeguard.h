@@ -54,10 +54,8 @@ enum class Safeguard {
   kStampComparedByExtension,
   kStampComparedByRepair,
   kStampComparedByRead,
-  kReadmission,         // a node that lost its data learns what the others promised and accepted
-  kRoundKeepsItsSet,    // all votes of a round are counted by one record
-  kPromise,             // a node accepts nothing below the ballot that it promised
-  kWaitBetweenChanges,  // a node accepts no further change before all earlier leases have ended
+  kReadmission,       // a node that lost its data learns what the others promised and accepted
+  kRoundKeepsItsSet,  // all votes of a round are counted by one record
 };
 
 #ifdef REDLOCK_WITHOUT

@@ -240,13 +240,10 @@ bool Server::CarryOut(const SetStep& step) {
       return true;
     case SetStep::Kind::kAccept:
       if (stored_.mark != step.mark || epoch != step.epoch || !has_record ||
-          (step.ballot < stored_.promised && Has(Safeguard::kPromise))) {
+          step.ballot < stored_.promised) {
         return false;
       }
-      if (!step.back && wait_epoch_ == epoch && Clock() < wait_until_ &&
-          Has(Safeguard::kWaitBetweenChanges)) {
-        return false;
-      }
+      if (!step.back && wait_epoch_ == epoch && Clock() < wait_until_) return false;
       stored_.promised = step.ballot;
       stored_.accepted = Proposal{step.ballot, step.record};
       stored_.stamp = StampOf(step.record);

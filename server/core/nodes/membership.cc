@@ -1,7 +1,6 @@
 #include "server/core/nodes/membership.h"
 
 #include <algorithm>
-#include <cstdio>
 #include <map>
 #include <utility>
 
@@ -445,10 +444,7 @@ void Membership::Readmit(NodeIndex node, const std::string& member) {
   if (guard_ != nullptr && !guard_->IsQuarantineOver(node)) return;
   for (const NodeState& state : nodes_) {
     if (!state.connected || !state.state.record || *state.state.record != set_->record()) continue;
-    const auto& accepted = state.state.accepted;
-    if (accepted && (!started.accepted || started.accepted->ballot < accepted->ballot)) {
-      started.accepted = accepted;
-    }
+    started.TakeOver(state.state.accepted);
   }
   readmission_ = std::move(started);
   FinishReadmission();
@@ -471,10 +467,7 @@ void Membership::OnPromise(NodeIndex node, const SetReply& reply) {
     return;
   }
   readmission.promised.insert(node);
-  const auto& accepted = reply.state.accepted;
-  if (accepted && (!readmission.accepted || readmission.accepted->ballot < accepted->ballot)) {
-    readmission.accepted = accepted;
-  }
+  readmission.TakeOver(reply.state.accepted);
   if (readmission.promised.size() >= set_->quorum()) FinishReadmission();
 }
 

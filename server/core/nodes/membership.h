@@ -102,6 +102,10 @@ class Membership final : public NodeObserver {
     std::set<NodeIndex> promised;
     std::optional<Proposal> accepted;  // with the highest ballot among the promises
     bool sent = false;
+
+    void TakeOver(const std::optional<Proposal>& other) {
+      if (other && (!accepted || accepted->ballot < other->ballot)) accepted = other;
+    }
   };
 
   void Ask(NodeIndex node, const SetStep& step);

@@ -31,6 +31,12 @@ class NodeSet {
   // The number of members. Members that are not configured count as nodes that cannot be reached.
   [[nodiscard]] std::size_t size() const { return size_; }
   [[nodiscard]] std::size_t quorum() const { return QuorumOf(size_); }
+  // Counts the votes of one round. Members that are not configured have failed already.
+  [[nodiscard]] Tally NewTally() const {
+    Tally tally(size_);
+    for (std::size_t i = nodes_.size(); i < size_; ++i) tally.Fail();
+    return tally;
+  }
   // The members that can be asked.
   [[nodiscard]] const std::vector<NodeIndex>& nodes() const { return nodes_; }
   [[nodiscard]] bool Contains(NodeIndex node) const {

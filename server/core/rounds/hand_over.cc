@@ -44,8 +44,7 @@ void HandOver::OnReply(NodeIndex node, const NodeReply& reply) {
 }
 
 Verdict HandOver::verdict() const {
-  Tally tally(set_->size());
-  for (std::size_t i = set_->nodes().size(); i < set_->size(); ++i) tally.Fail();
+  Tally tally = set_->NewTally();
   for (const NodeIndex node : set_->nodes()) {
     const auto& vote = votes_[node];
     if (!vote) continue;

@@ -117,8 +117,7 @@ bool ReleaseOperation::RaiseSeal(const Round& round) {
 }
 
 Verdict ReleaseOperation::verdict() const {
-  Tally tally(set_->size());
-  for (std::size_t i = set_->nodes().size(); i < set_->size(); ++i) tally.Fail();
+  Tally tally = set_->NewTally();
   for (const NodeIndex index : set_->nodes()) {
     const NodeState& node = nodes_[index];
     if (node.released) {

@@ -18,10 +18,9 @@ Round::Round(const Environment& env, Rule rule, std::shared_ptr<Listener> listen
       set_(env.set),
       // The clock is read before the first byte is sent: validity counts from here.
       started_(env.scheduler.Now()),
-      tally_(set_->size()),
+      tally_(set_->NewTally()),
       nodes_(env.nodes.size()) {
   votes_.reserve(set_->size());
-  for (std::size_t i = set_->nodes().size(); i < set_->size(); ++i) tally_.Fail();
 }
 
 std::shared_ptr<Round> Round::Start(const Environment& env, Rule rule, const Send& send,

@@ -29,6 +29,8 @@ struct NodeSetOptions {
   // Whether the record of the node set is compared. Only tests switch it off.
   bool compared = true;
   std::vector<std::string> names;  // of the nodes; as many as there are nodes
+  bool create = true;              // creates the set if there is none; otherwise only on demand
+  bool coordinates = true;         // carries out changes; one shard of a daemon does
   // The settings of a set that this daemon creates.
   Duration max_ttl = std::chrono::minutes(5);
   Duration fence_retention = std::chrono::hours(24);

@@ -54,8 +54,12 @@ enum class Safeguard {
   kStampComparedByExtension,
   kStampComparedByRepair,
   kStampComparedByRead,
-  kReadmission,       // a node that lost its data learns what the others promised and accepted
-  kRoundKeepsItsSet,  // all votes of a round are counted by one record
+  kStampComparedByMark,  // a quarantine that is too short for the set's longest TTL is not ended
+  kPromise,              // a member that promised a ballot accepts no lower one
+  kHighestAccepted,      // a proposal that may have been decided is made again
+  kWaitBetweenChanges,   // leases of an epoch have expired before the set differs by two members
+  kReadmission,          // a node that lost its data learns what the others promised and accepted
+  kRoundKeepsItsSet,     // all votes of a round are counted by one record
 };
 
 #ifdef REDLOCK_WITHOUT

@@ -150,6 +150,7 @@ void StepBatch::Add(const MarkStep& step) {
   Argument(NameOf(StepKind::kMark));
   Argument(step.from);
   Argument(step.to);
+  Argument(step.stamp);
 }
 
 std::string StepBatch::Command(std::string_view hash, std::string_view retention_ms) const {

@@ -263,13 +263,14 @@ local function rare_step(name, key, meta, a)
     return {true, fence, call('PTTL', key), found, m[2] or ''}
   end
 
-  -- from ('' for none), to
+  -- from ('' for none), to, the stamp that the node must carry ('' for any)
   -- Replaces the guard's mark if it is `from`. Result: true, the key's value as it then is.
   local function mark()
     wants_clock = true
     local value = call('GET', key) or ''
     local stamp, found = string.match(value, '^(%S*) (.*)$')
     if (found or value) ~= ARGV[a + 1] then return {true, value} end
+    if ARGV[a + 3] ~= '' and ARGV[a + 3] ~= stamp then return {true, value} end
     value = (stamp or '') .. ' ' .. ARGV[a + 2]
     local set = try('SET', key, value)
     if set.err then return {'failed', set.err} end
@@ -280,7 +281,7 @@ local function rare_step(name, key, meta, a)
   if name == 'hand_over' then return hand_over(), a + 7 end
   if name == 'repair' then return repair(), a + 6 end
   if name == 'inspect' then return inspect(), a + 1 end
-  if name == 'mark' then return mark(), a + 3 end
+  if name == 'mark' then return mark(), a + 4 end
   return nil
 end
 

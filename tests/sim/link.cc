@@ -100,8 +100,9 @@ void Link::Probe(const Key& key, std::shared_ptr<ReplySink> sink) {
 }
 
 void Link::Mark(const MarkStep& step, std::shared_ptr<ReplySink> sink) {
-  Send([this, from = step.from, to = step.to] { return server_.Mark(from, to); }, std::move(sink),
-       true);
+  Send([this, from = step.from, to = step.to,
+        stamp = std::string(step.stamp)] { return server_.Mark(from, to, stamp); },
+       std::move(sink), true);
 }
 
 void Link::ReadMark(std::shared_ptr<ReplySink> sink) {

@@ -52,8 +52,7 @@ class NodeSets : public Scenario {
     SetRecord next = base;
     ++next.epoch;
     next.members.clear();
-    next.before.clear();
-    for (const Member& member : base.members) next.before.push_back(member.id);
+    next.before = base.members;
     for (const std::size_t node : members) {
       next.members.push_back({IdOf(node), "node-" + std::to_string(node)});
     }

@@ -191,8 +191,8 @@ NodeReply Server::Probe(const std::string& key) {
   return {.outcome = Find(key) == nullptr ? Outcome::kNotHeld : Outcome::kHeld};
 }
 
-NodeReply Server::Mark(const std::string& from, const std::string& to) {
-  if (stored_.mark == from) stored_.mark = to;
+NodeReply Server::Mark(const std::string& from, const std::string& to, const std::string& stamp) {
+  if (stored_.mark == from && (stamp.empty() || stamp == stored_.stamp)) stored_.mark = to;
   return ReadMark();
 }
 
@@ -240,7 +240,7 @@ bool Server::CarryOut(const SetStep& step) {
       return true;
     case SetStep::Kind::kAccept:
       if (stored_.mark != step.mark || epoch != step.epoch || !has_record ||
-          step.ballot < stored_.promised) {
+          (step.ballot < stored_.promised && Has(Safeguard::kPromise))) {
         return false;
       }
       if (!step.back && wait_epoch_ == epoch && Clock() < wait_until_) return false;

@@ -36,7 +36,8 @@ class Server {
                                   bool announce, std::optional<Keeper> at_end_of = {});
   [[nodiscard]] NodeReply Inspect(const std::string& key, const Expected& expected = {});
   [[nodiscard]] NodeReply Probe(const std::string& key);
-  [[nodiscard]] NodeReply Mark(const std::string& from, const std::string& to);
+  [[nodiscard]] NodeReply Mark(const std::string& from, const std::string& to,
+                               const std::string& stamp = {});
   [[nodiscard]] NodeReply ReadMark();
   [[nodiscard]] SetReply AskSet(const SetStep& step);
   [[nodiscard]] NodeReply ReadSettings() const;

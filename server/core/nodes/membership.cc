@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "server/core/check.h"
@@ -12,33 +13,20 @@
 namespace redlock {
 namespace {
 
-// 16 hexadecimal digits.
-std::string MakeId(std::uint64_t bits) {
-  constexpr std::string_view kDigits = "0123456789abcdef";
-  std::string id;
-  for (unsigned shift = 0; shift < 64; shift += 4) id += kDigits[(bits >> shift) & 15U];
-  return id;
+// While a change spreads, the daemon and the nodes may know different records for this long.
+constexpr Duration kSettling = std::chrono::seconds(2);
+
+std::string NamesOf(const SetRecord& record) {
+  std::string names;
+  for (const Member& member : record.members) names += ' ' + member.name;
+  return names;
 }
 
 std::string Describe(const SetRecord& record) {
-  std::string words = "epoch " + std::to_string(record.epoch) + ", members";
-  for (const Member& member : record.members) words += ' ' + member.name;
-  return words;
+  return "epoch " + std::to_string(record.epoch) + ", members" + NamesOf(record);
 }
 
 }  // namespace
-
-class Membership::Reply final : public SetSink {
- public:
-  explicit Reply(Membership& membership) : membership_(membership), alive_(membership.alive_) {}
-  void OnSetReply(NodeIndex node, SetReply reply) override {
-    if (*alive_) membership_.OnReply(node, reply);
-  }
-
- private:
-  Membership& membership_;
-  const std::shared_ptr<bool> alive_;
-};
 
 Membership::Membership(Scheduler& scheduler, Random& random, const LockOptions& options,
                        std::vector<Node*> nodes, std::vector<std::string> names, NodeGuard* guard,
@@ -48,13 +36,21 @@ Membership::Membership(Scheduler& scheduler, Random& random, const LockOptions& 
       options_(options),
       guard_(guard),
       report_(report ? std::move(report) : [](bool, const std::string&) {}),
+      nodes_(scheduler, random, nodes, std::move(names),
+             [this](NodeIndex node, const SetReply& reply) { OnReply(node, reply); }),
+      creation_(nodes_, random, options.node_set),
       set_(std::make_shared<NodeSet>(nodes.size())),
-      alive_(std::make_shared<bool>(true)) {
-  REDLOCK_CHECK(names.size() == nodes.size());
-  nodes_.reserve(nodes.size());
-  for (NodeIndex i = 0; i < nodes.size(); ++i) {
-    nodes_.emplace_back(*nodes[i], std::move(names[i]));
-    nodes[i]->ObserveWith(this);
+      may_create_(options.node_set.create) {
+  for (Node* const node : nodes) node->ObserveWith(this);
+  if (options.node_set.coordinates) {
+    change_.emplace(scheduler, random, options, nodes_,
+                    SetChange::Hooks{
+                        .set = [this]() -> const NodeSetPtr& { return set_; },
+                        .can_promise = [this](NodeIndex node) { return CanPromise(node); },
+                        .nodes = [this] { return NodesForPlan(); },
+                        .wake = [this] { Consider(); },
+                        .report = report_,
+                    });
   }
   if (guard_ != nullptr) {
     guard_->ConfirmWith({.may_trust =
@@ -67,18 +63,17 @@ Membership::Membership(Scheduler& scheduler, Random& random, const LockOptions& 
                          .changed = [this] { TellQuorum(); },
                          .noticed =
                              [this](NodeIndex node) {
-                               const NodeState& state = nodes_[node];
-                               if (!state.connected || state.asking) return;
-                               if (guard_->mark(node) == state.state.mark) return;
-                               Ask(node, {.kind = SetStep::Kind::kRead});
-                             }});
+                               const SetNodes::Seat& seat = nodes_[node];
+                               if (!seat.IsFree() || guard_->mark(node) == seat.state.mark) return;
+                               nodes_.Ask(node, {.kind = SetStep::Kind::kRead});
+                             },
+                         .stamp = [this]() -> const std::string& { return set_->stamp(); }});
   }
   tick_ = scheduler_.After(options_.guard.inspect_interval, [this] { Tick(); });
 }
 
 Membership::~Membership() {
-  *alive_ = false;
-  for (NodeState& state : nodes_) state.node.ObserveWith(nullptr);
+  for (const SetNodes::Seat& seat : nodes_) seat.node.ObserveWith(nullptr);
 }
 
 bool Membership::IsOfTheSet(const SetState& state) const {
@@ -86,204 +81,124 @@ bool Membership::IsOfTheSet(const SetState& state) const {
 }
 
 void Membership::OnConnected(NodeIndex node, const NodeFacts& facts) {
-  NodeState& state = nodes_[node];
-  state.connected = true;
-  state.asking = false;
-  state.run = RunOf(facts.run_id);
-  state.state = facts.set;
+  nodes_.Connect(node, facts);
   if (guard_ != nullptr) guard_->OnConnected(node, facts);
   Consider();
 }
 
 void Membership::OnDisconnected(NodeIndex node) {
-  nodes_[node].connected = false;
+  nodes_.Disconnect(node);
   if (guard_ != nullptr) guard_->OnDisconnected(node);
-  if (readmission_ && readmission_->node == node) readmission_.reset();
-  TellQuorum();
+  if (readmission_ && readmission_->node() == node) readmission_.reset();
+  if (change_) change_->OnDisconnected(node);
+  Consider();
 }
 
 void Membership::OnOtherSet(NodeIndex node) {
   ++mismatches_;
-  if (nodes_[node].connected && !nodes_[node].asking) Ask(node, {.kind = SetStep::Kind::kRead});
-}
-
-void Membership::Ask(NodeIndex node, const SetStep& step) {
-  NodeState& state = nodes_[node];
-  REDLOCK_CHECK(!state.asking);
-  state.asking = true;
-  state.node.AskSet(step, std::make_shared<Reply>(*this));
+  if (nodes_[node].IsFree()) nodes_.Ask(node, {.kind = SetStep::Kind::kRead});
 }
 
 void Membership::OnReply(NodeIndex node, const SetReply& reply) {
-  NodeState& state = nodes_[node];
-  if (!state.asking) return;  // of an earlier connection
-  state.asking = false;
-  if (!reply.answered) {
-    if (readmission_) OnPromise(node, reply);
-    return;
-  }
-  state.state = reply.state;
-  if (guard_ != nullptr) guard_->Saw(node, reply.state.mark);
-  if (readmission_) OnPromise(node, reply);
+  if (reply.answered && guard_ != nullptr) guard_->Saw(node, reply.state.mark);
+  if (change_) change_->OnReply(node, reply);
+  if (readmission_) OnProgress(readmission_->OnReply(node, reply));
   Consider();
 }
 
 // Decides from all that is known what is to be done next. Each node has at most one step in flight,
 // and every answer leads here.
 void Membership::Consider() {
-  for (const NodeState& state : nodes_) {
-    highest_ballot_ = std::max(highest_ballot_, state.state.promised.number);
-  }
-  if (FindRecord() && !known()) Found();
+  if (FindRecord() && !known()) CreateSet();
   if (known()) {
     trouble_.clear();
     MapMembers();
+    if (const auto accepted = FindAccepted()) Adopt(*accepted);
+    while (change_) {
+      const auto decided = change_->Advance();
+      if (!decided) break;
+      Adopt(*decided);
+    }
     for (NodeIndex node = 0; node < nodes_.size(); ++node) Maintain(node);
+    if (change_) change_->Tell();
   }
+  TellCreators();
   TellQuorum();
 }
 
-// Adopts the newest record that a node knows to be decided.
+// Adopts the newest record that a node knows to be decided. The first one needs a quorum of its
+// members: a single node may be one of another set, which an address has come to lead to.
 bool Membership::FindRecord() {
   const SetRecord* newest = nullptr;
-  const NodeState* owner = nullptr;
-  for (const NodeState& state : nodes_) {
-    if (!state.connected || !state.state.record) continue;
-    const SetRecord& record = *state.state.record;
-    if (known() && record.set_id != set_->record().set_id) continue;
-    if (newest != nullptr && record.set_id != newest->set_id) {
-      Complain("nodes " + owner->name + " and " + state.name +
-               " belong to different node sets: configure the nodes of one set only");
+  const SetRecord* other = nullptr;  // of another set
+  std::string other_name;
+  for (const SetNodes::Seat& seat : nodes_) {
+    if (!seat.connected || !seat.state.record) continue;
+    const SetRecord& record = *seat.state.record;
+    if (known() ? record.set_id != set_->record().set_id : !HasQuorumOf(record)) {
+      other = &record;
+      other_name = seat.name;
+    } else if (newest != nullptr && record.set_id != newest->set_id) {
+      Complain("the configured nodes belong to different node sets, as does node " + seat.name +
+               ": configure the nodes of one set only");
       return false;
-    }
-    if (newest == nullptr || newest->epoch < record.epoch) {
+    } else if (newest == nullptr || newest->epoch < record.epoch) {
       newest = &record;
-      owner = &state;
     }
   }
   if (newest != nullptr && (!known() || newest->epoch > set_->record().epoch)) Adopt(*newest);
-  return true;
+  if (known() || other == nullptr) return true;
+  Complain("node " + other_name + " belongs to a node set of " +
+               std::to_string(other->members.size()) +
+               " members, of which no quorum is connected:" + NamesOf(*other),
+           false);
+  return false;
 }
 
-// Creates the set. The caller knows of no record.
-void Membership::Found() {
-  for (const NodeState& state : nodes_) {
-    if (state.connected || !Has(Safeguard::kNewSetNeedsAllNodes)) continue;
-    Complain("node " + state.name +
-                 " is not connected: a new node set is created once all configured nodes are "
-                 "connected",
-             false);
+// Whether a quorum of the record's members are connected. A member that has lost its data is known
+// by its address.
+bool Membership::HasQuorumOf(const SetRecord& record) const {
+  const auto found = std::ranges::count_if(record.members, [&](const Member& member) {
+    return std::ranges::any_of(nodes_, [&](const SetNodes::Seat& seat) {
+      if (!seat.connected) return false;
+      if (!seat.state.record) return seat.name == member.name;
+      return seat.state.record->set_id == record.set_id && seat.state.member == member.id;
+    });
+  });
+  return static_cast<std::size_t>(found) >= QuorumOf(record.members.size());
+}
+
+// The proposal that a quorum of members have accepted under one ballot. A node that was readmitted
+// has promised another ballot, so that what it was given does not count as its own acceptance.
+std::optional<SetRecord> Membership::FindAccepted() const {
+  std::map<Ballot, std::size_t> votes;
+  for (const NodeIndex node : set_->nodes()) {
+    const SetState& state = nodes_[node].state;
+    if (!state.accepted || state.record != set_->record()) continue;
+    if (set_->record().Find(state.member) == nullptr) continue;
+    if (state.promised != state.accepted->ballot) continue;
+    if (++votes[state.accepted->ballot] >= set_->quorum()) return state.accepted->record;
+  }
+  return std::nullopt;
+}
+
+void Membership::CreateSet() {
+  if (!may_create_) {
+    Complain(
+        "no configured node has a node set, and this daemon creates none by itself: run "
+        "redlockctl nodes init",
+        false);
     return;
   }
-  if (!EnrollAll()) return;
-  std::map<std::string, NodeIndex> by_id;
-  for (NodeIndex node = 0; node < nodes_.size(); ++node) {
-    if (!nodes_[node].connected) continue;
-    const auto [other, is_new] = by_id.emplace(nodes_[node].state.member, node);
-    if (is_new) continue;
-    Complain("nodes " + nodes_[other->second].name + " and " + nodes_[node].name +
-             " are the same server: configure each node once");
-    return;
-  }
-  // All daemons offer their record to this node first, and then go on with what it has accepted.
-  const NodeIndex arbiter = by_id.begin()->second;
-  SetRecord record;
-  if (const auto& accepted = nodes_[arbiter].state.accepted) {
-    record = accepted->record;
-  } else {
-    if (nodes_[arbiter].asking) return;
-    std::vector<NodeIndex> nodes;
-    for (const auto& [id, node] : by_id) nodes.push_back(node);
-    Ask(arbiter, {.kind = SetStep::Kind::kFound,
-                  .member = nodes_[arbiter].state.member,
-                  .record = FirstRecord(nodes)});
-    return;
-  }
-  bool all_hold = true;
-  for (const Member& member : record.members) {
-    const auto found = by_id.find(member.id);
-    if (found == by_id.end()) {
-      if (StartAgain()) return;
-      Complain("another daemon is creating a node set with node " + member.name +
-               ", which is not configured here: give all daemons the same nodes");
-      return;
-    }
-    NodeState& state = nodes_[found->second];
-    if (!state.state.accepted) {
-      all_hold = false;
-      if (state.asking) continue;
-      Ask(found->second, {.kind = SetStep::Kind::kFound, .member = member.id, .record = record});
-    } else if (state.state.accepted->record != record) {
-      if (StartAgain()) return;
-      Complain("nodes " + nodes_[arbiter].name + " and " + state.name +
-               " were offered different node sets by daemons with different nodes or settings: "
-               "configure all daemons alike, run FLUSHALL on these new nodes, and start again");
-      return;
-    }
-  }
-  if (all_hold) Adopt(record);
-}
-
-// A node that was offered a record lost its data before the record was in force, so that it never
-// will be. If all records that were offered are for the same servers as configured here, a new one
-// can be: two quorums of the same servers meet, and a server votes by one record only.
-bool Membership::StartAgain() {
-  for (const NodeState& state : nodes_) {
-    if (!state.state.accepted) continue;
-    const std::vector<Member>& members = state.state.accepted->record.members;
-    const bool same = members.size() == nodes_.size() &&
-                      std::ranges::all_of(members, [this](const Member& member) {
-                        return std::ranges::any_of(nodes_, [&member](const NodeState& node) {
-                          return node.state.member == member.id || node.name == member.name;
-                        });
-                      });
-    if (!same) return false;
-  }
-  for (NodeIndex node = 0; node < nodes_.size(); ++node) {
-    if (nodes_[node].state.accepted) Enroll(node);
-  }
-  return true;
-}
-
-bool Membership::EnrollAll() {
-  bool all = true;
-  for (NodeIndex node = 0; node < nodes_.size(); ++node) {
-    const NodeState& state = nodes_[node];
-    if (!state.connected || !state.state.member.empty()) continue;
-    all = false;
-    Enroll(node);
-  }
-  return all;
-}
-
-void Membership::Enroll(NodeIndex node) {
-  const NodeState& state = nodes_[node];
-  if (state.asking) return;
-  Ask(node, {.kind = SetStep::Kind::kEnroll,
-             .member = MakeId(random_.Bits()),
-             .replaces = state.state.member,
-             .mark = MakeMark(kFreshMark, state.run, random_.Bits())});
-}
-
-SetRecord Membership::FirstRecord(const std::vector<NodeIndex>& nodes) {
-  SetRecord record;
-  record.epoch = 1;
-  record.max_ttl = options_.node_set.max_ttl;
-  record.fence_retention = options_.node_set.fence_retention;
-  for (const NodeIndex node : nodes) {
-    record.members.push_back({nodes_[node].state.member, nodes_[node].name});
-  }
-  // The same record again, unless a node was enrolled anew meanwhile.
-  if (!first_ || first_->members != record.members) {
-    record.set_id = MakeId(random_.Bits());
-    first_ = std::move(record);
-  }
-  return *first_;
+  const auto record = creation_.Advance();
+  if (const auto& obstacle = creation_.obstacle()) Complain(obstacle->what, obstacle->mismatch);
+  if (record) Adopt(*record);
 }
 
 void Membership::Adopt(const SetRecord& record) {
   const bool first = !known();
-  set_ = std::make_shared<NodeSet>(record, std::vector<NodeIndex>());
+  settled_ = scheduler_.Now() + kSettling;
+  set_ = std::make_shared<NodeSet>(record, std::vector<NodeIndex>(), scheduler_.Now());
   MapMembers();
   readmission_.reset();
   if (guard_ != nullptr) guard_->SetLongestTtl(std::max(record.max_ttl, record.wait));
@@ -316,48 +231,53 @@ void Membership::MapMembers() {
     if (best_rank > 1) nodes_[*best].last_member = member.id;
     mapped.push_back(*best);
   }
-  if (mapped != set_->nodes()) set_ = std::make_shared<NodeSet>(record, std::move(mapped));
+  if (mapped == set_->nodes()) return;
+  set_ = std::make_shared<NodeSet>(record, std::move(mapped), set_->adopted());
 }
 
 // How sure it is that the node is this member; 0: it is not.
-int Membership::RankAs(const Member& member, const NodeState& node) {
-  const std::string& reported = node.state.member;
-  if (reported == member.id) return node.connected ? 4 : 3;
-  if (!reported.empty() && node.state.record) return 0;  // it is another member, or of another set
-  if (!node.last_member.empty()) return node.last_member == member.id ? 2 : 0;
-  return node.name == member.name ? 1 : 0;  // not connected yet, or without data
+int Membership::RankAs(const Member& member, const SetNodes::Seat& seat) {
+  const std::string& reported = seat.state.member;
+  if (reported == member.id) return seat.connected ? 4 : 3;
+  if (!reported.empty() && seat.state.record) return 0;  // it is another member, or of another set
+  if (!seat.last_member.empty()) return seat.last_member == member.id ? 2 : 0;
+  return seat.name == member.name ? 1 : 0;  // not connected yet, or without data
 }
 
 // Brings one node up to date.
 void Membership::Maintain(NodeIndex node) {
-  NodeState& state = nodes_[node];
-  if (!state.connected || state.asking) return;
+  const SetNodes::Seat& seat = nodes_[node];
+  if (!seat.IsFree()) return;
   const SetRecord& record = set_->record();
-  if (state.state.member.empty()) {
-    Enroll(node);
+  if (seat.state.member.empty()) {
+    creation_.Enroll(node);
     return;
   }
-  const auto& known = state.state.record;
+  const auto& known = seat.state.record;
   if (known && known->set_id != record.set_id) return;
-  const Member* const member = record.Find(state.state.member);
+  const Member* const member = record.Find(seat.state.member);
   if (known ? known->epoch < record.epoch : member != nullptr) {
-    Ask(node, {.kind = SetStep::Kind::kLearn, .member = state.state.member, .record = record});
+    nodes_.Ask(node,
+               {.kind = SetStep::Kind::kLearn, .member = seat.state.member, .record = record});
     return;
   }
   if (!known) {
     const Member* const lost = StandsFor(node);
-    if (lost == nullptr) return;
+    if (lost == nullptr) {
+      if (guard_ != nullptr) guard_->Unjudge(node);
+      return;
+    }
     if (guard_ != nullptr) guard_->Emptied(node);
     Readmit(node, lost->id);
     return;
   }
   if (member == nullptr) return;
-  if (state.state.mark.empty()) {  // only its mark was deleted; what else was, is not known
+  if (seat.state.mark.empty()) {  // only its mark was deleted; what else was, is not known
     if (guard_ != nullptr) guard_->Emptied(node);
     Readmit(node, member->id);
   } else if (HasOldData(node)) {
     Readmit(node, member->id);
-  } else if (guard_ != nullptr && IsFresh(state.state.mark)) {
+  } else if (guard_ != nullptr && IsFresh(seat.state.mark)) {
     guard_->Admit(node);
   }
 }
@@ -365,15 +285,15 @@ void Membership::Maintain(NodeIndex node) {
 // The member whose place a node without data takes: the one that it was before, or the one that had
 // its address. Null if there is none, or if that member is connected elsewhere.
 const Member* Membership::StandsFor(NodeIndex node) const {
-  const NodeState& state = nodes_[node];
+  const SetNodes::Seat& seat = nodes_[node];
   const SetRecord& record = set_->record();
-  const Member* member = record.Find(state.last_member);
+  const Member* member = record.Find(seat.last_member);
   if (member == nullptr) {
-    const auto found = std::ranges::find(record.members, state.name, &Member::name);
+    const auto found = std::ranges::find(record.members, seat.name, &Member::name);
     if (found == record.members.end()) return nullptr;
     member = &*found;
   }
-  const bool elsewhere = std::ranges::any_of(nodes_, [&](const NodeState& other) {
+  const bool elsewhere = std::ranges::any_of(nodes_, [&](const SetNodes::Seat& other) {
     return other.connected && other.state.member == member->id;
   });
   return elsewhere ? nullptr : member;
@@ -387,21 +307,20 @@ bool Membership::HasOldData(NodeIndex node) const {
 
 // Only a node that remembers what it promised and accepted may promise again.
 bool Membership::CanPromise(NodeIndex node) const {
-  const NodeState& state = nodes_[node];
+  const SetNodes::Seat& seat = nodes_[node];
   const SetRecord& record = set_->record();
-  if (!state.connected || !state.state.record || *state.state.record != record) return false;
-  if (record.Find(state.state.member) == nullptr || !set_->Contains(node)) return false;
-  return guard_ == nullptr || !guard_->HasOldData(node) ||
-         state.state.readmitted == state.state.mark;
+  if (!seat.connected || seat.state.record != record) return false;
+  if (record.Find(seat.state.member) == nullptr || !set_->Contains(node)) return false;
+  return guard_ == nullptr || !guard_->HasOldData(node) || seat.state.readmitted == seat.state.mark;
 }
 
 bool Membership::AllMembersAreBack() const {
   std::set<std::string> back;  // one server may be connected twice
   for (NodeIndex node = 0; node < nodes_.size(); ++node) {
-    const NodeState& state = nodes_[node];
-    if (!state.connected || state.state.member.empty()) continue;
-    if (state.state.record && set_->record().Find(state.state.member) != nullptr) {
-      back.insert(state.state.member);
+    const SetNodes::Seat& seat = nodes_[node];
+    if (!seat.connected || seat.state.member.empty()) continue;
+    if (seat.state.record && set_->record().Find(seat.state.member) != nullptr) {
+      back.insert(seat.state.member);
     } else if (const Member* const member = StandsFor(node)) {
       back.insert(member->id);
     }
@@ -410,84 +329,44 @@ bool Membership::AllMembersAreBack() const {
 }
 
 void Membership::Readmit(NodeIndex node, const std::string& member) {
-  if (readmission_ || nodes_[node].asking) return;
+  if (readmission_ || !nodes_[node].IsFree()) return;
   std::vector<NodeIndex> others;
+  std::vector<NodeIndex> with_record;
   std::size_t intact = 0;  // members that can promise now or soon
   for (const NodeIndex other : set_->nodes()) {
     if (other == node) continue;
-    const NodeState& state = nodes_[other];
-    if (state.connected && IsOfTheSet(state.state) && !HasOldData(other)) ++intact;
-    if (CanPromise(other) && !state.asking) others.push_back(other);
+    const SetNodes::Seat& seat = nodes_[other];
+    if (!seat.connected) continue;
+    if (IsOfTheSet(seat.state) && !HasOldData(other)) ++intact;
+    if (seat.state.record == set_->record()) with_record.push_back(other);
+    if (CanPromise(other) && seat.IsFree()) others.push_back(other);
   }
-  Readmission started{.node = node,
-                      .member = member,
-                      .ballot = {++highest_ballot_, random_.Bits()},
-                      .asked = {},
-                      .promised = {},
-                      .accepted = {}};
-  if (others.size() >= set_->quorum() || !Has(Safeguard::kReadmission)) {
-    started.asked.insert(others.begin(), others.end());
-    readmission_ = std::move(started);
-    if (!Has(Safeguard::kReadmission)) {
-      FinishReadmission();
-      return;
-    }
-    for (const NodeIndex other : others) {
-      Ask(other, {.kind = SetStep::Kind::kPrepare,
-                  .mark = nodes_[other].state.mark,
-                  .epoch = set_->record().epoch,
-                  .ballot = readmission_->ballot});
-    }
-    return;
+  const bool with_promise = others.size() >= set_->quorum() && Has(Safeguard::kReadmission);
+  if (!with_promise && Has(Safeguard::kReadmission)) {
+    if (intact >= set_->quorum() || !AllMembersAreBack()) return;
+    if (guard_ != nullptr && !guard_->IsQuarantineOver(node)) return;
   }
-  if (intact >= set_->quorum() || !AllMembersAreBack()) return;
-  if (guard_ != nullptr && !guard_->IsQuarantineOver(node)) return;
-  for (const NodeState& state : nodes_) {
-    if (!state.connected || !state.state.record || *state.state.record != set_->record()) continue;
-    started.TakeOver(state.state.accepted);
+  const SetNodes::Seat& seat = nodes_[node];
+  readmission_.emplace(
+      nodes_, set_->record(),
+      Readmission::Target{.node = node,
+                          .member = member,
+                          .mark = seat.state.mark,
+                          .new_mark = guard_ == nullptr
+                                          ? MakeMark(kEmptiedMark, seat.run, random_.Bits())
+                                          : guard_->ProvisionalMark(node)});
+  if (with_promise) {
+    readmission_->Prepare(others, set_->quorum());
+  } else {
+    OnProgress(readmission_->WriteWithoutPromise(with_record));
   }
-  readmission_ = std::move(started);
-  FinishReadmission();
 }
 
-void Membership::OnPromise(NodeIndex node, const SetReply& reply) {
-  Readmission& readmission = *readmission_;
-  if (node == readmission.node) {
-    if (!readmission.sent) return;
-    readmission_.reset();
-    if (guard_ != nullptr && reply.answered && reply.done) guard_->Readmitted(node);
-    return;
-  }
-  if (readmission.sent || !readmission.asked.contains(node)) return;
-  const bool promised = reply.answered && reply.done && reply.state.promised == readmission.ballot;
-  if (!promised) {
-    // Another proposer was faster, or the node cannot be reached. The next attempt has a higher
-    // ballot.
-    readmission_.reset();
-    return;
-  }
-  readmission.promised.insert(node);
-  readmission.TakeOver(reply.state.accepted);
-  if (readmission.promised.size() >= set_->quorum()) FinishReadmission();
-}
-
-void Membership::FinishReadmission() {
-  Readmission& readmission = *readmission_;
-  const NodeState& state = nodes_[readmission.node];
-  if (state.asking) {
-    readmission_.reset();
-    return;
-  }
-  readmission.sent = true;
-  std::string mark = guard_ == nullptr ? MakeMark(kEmptiedMark, state.run, random_.Bits())
-                                       : guard_->ProvisionalMark(readmission.node);
-  Ask(readmission.node, {.kind = SetStep::Kind::kReadmit,
-                         .member = readmission.member,
-                         .mark = state.state.mark,
-                         .new_mark = std::move(mark),
-                         .ballot = readmission.ballot,
-                         .record = set_->record(),
-                         .accepted = readmission.accepted});
+void Membership::OnProgress(Readmission::Progress progress) {
+  if (progress == Readmission::Progress::kPending) return;
+  const NodeIndex node = readmission_->node();
+  readmission_.reset();
+  if (guard_ != nullptr && progress == Readmission::Progress::kWritten) guard_->Readmitted(node);
 }
 
 std::optional<Membership::Refused> Membership::Refusal(NodeIndex node) const {
@@ -496,12 +375,12 @@ std::optional<Membership::Refused> Membership::Refusal(NodeIndex node) const {
                    "no node set found yet: " + (trouble_.empty() ? "connecting" : trouble_)};
   }
   if (set_->Contains(node)) return std::nullopt;
-  const NodeState& state = nodes_[node];
-  if (state.state.record && state.state.record->set_id != set_->record().set_id) {
+  const SetState& state = nodes_[node].state;
+  if (state.record && state.record->set_id != set_->record().set_id) {
     return Refused{Outcome::kOtherSet, "it belongs to another node set"};
   }
   for (const NodeIndex other : set_->nodes()) {
-    if (nodes_[other].connected && nodes_[other].state.member == state.state.member) {
+    if (nodes_[other].connected && nodes_[other].state.member == state.member) {
       return Refused{Outcome::kOtherSet, "it is the same server as node " + nodes_[other].name +
                                              ", which has one vote"};
     }
@@ -528,9 +407,11 @@ void Membership::Complain(std::string what, bool mismatch) {
 
 bool Membership::HasQuorum() const {
   if (!known()) return false;
-  const auto able = std::ranges::count_if(set_->nodes(), [this](NodeIndex node) {
-    const NodeState& state = nodes_[node];
-    return state.connected && state.state.stamp == set_->stamp() &&
+  const bool settled = scheduler_.Now() >= settled_;
+  const auto able = std::ranges::count_if(set_->nodes(), [this, settled](NodeIndex node) {
+    const SetNodes::Seat& seat = nodes_[node];
+    return seat.connected && IsOfTheSet(seat.state) &&
+           (seat.state.stamp == set_->stamp() || !settled) &&
            (guard_ == nullptr || !guard_->Barred(node));
   });
   return static_cast<std::size_t>(able) >= set_->quorum();
@@ -552,15 +433,74 @@ void Membership::TellQuorum() {
 void Membership::Tick() {
   tick_ = scheduler_.After(options_.guard.inspect_interval, [this] { Tick(); });
   for (NodeIndex node = 0; node < nodes_.size(); ++node) {
-    const NodeState& state = nodes_[node];
-    if (!state.connected || state.asking) continue;
-    const SetState& seen = state.state;
-    const bool settled = known() && seen.record && *seen.record == set_->record() &&
-                         !seen.accepted &&
-                         (guard_ == nullptr || (!IsProvisional(seen.mark) && !IsBlank(seen.mark)));
-    if (!settled) Ask(node, {.kind = SetStep::Kind::kRead});
+    if (nodes_[node].IsFree()) nodes_.Ask(node, {.kind = SetStep::Kind::kRead});
   }
   TellQuorum();
+}
+
+std::vector<PlanNode> Membership::NodesForPlan() const {
+  std::vector<PlanNode> nodes;
+  for (NodeIndex node = 0; node < nodes_.size(); ++node) {
+    PlanNode shown{
+        .name = nodes_[node].name, .id = nodes_[node].state.member, .obstacle = ObstacleOf(node)};
+    shown.is_able = shown.obstacle.empty();
+    nodes.push_back(std::move(shown));
+  }
+  return nodes;
+}
+
+// Why the node cannot vote, or could not if it were a member. Empty if it can.
+std::string Membership::ObstacleOf(NodeIndex node) const {
+  const SetNodes::Seat& seat = nodes_[node];
+  if (!seat.connected) return "it is not connected";
+  if (seat.state.member.empty()) return "it has no id yet: try again";
+  if (seat.state.record && !IsOfTheSet(seat.state)) {
+    return "it belongs to another node set: if its data is not needed, run FLUSHALL on it first";
+  }
+  const bool is_member = set_->record().Find(seat.state.member) != nullptr;
+  if (is_member && !seat.state.record) return "it has lost its data";
+  if (guard_ == nullptr) return {};
+  const auto barred = is_member ? guard_->Barred(node) : guard_->Paused(node);
+  return barred ? "it is quarantined " + *barred : "";
+}
+
+std::optional<Duration> Membership::WaitLeft() const {
+  return change_ && known() ? change_->WaitLeft() : std::nullopt;
+}
+
+Membership::Started Membership::Change(ChangeRequest request, ChangeTold told) {
+  REDLOCK_CHECK(change_.has_value());
+  if (!known()) return {.refusal = "no node set found yet: " + Trouble(), .handle = {}};
+  if (auto refusal = change_->Request(std::move(request))) {
+    return {.refusal = std::move(refusal), .handle = {}};
+  }
+  Started started{.refusal = {}, .handle = change_->Follow(std::move(told))};
+  Consider();
+  return started;
+}
+
+std::shared_ptr<void> Membership::Create(ChangeTold told) {
+  may_create_ = true;
+  auto creator = std::make_shared<Creator>(std::move(told));
+  creators_.push_back(creator);
+  Consider();
+  return creator;
+}
+
+void Membership::TellCreators() {
+  const ChangeProgress progress{.steps_done = known() ? 1U : 0U,
+                                .steps = 1,
+                                .message = known() ? "" : Trouble(),
+                                .complete = known(),
+                                .failure = {}};
+  for (const auto& weak : std::exchange(creators_, {})) {
+    const auto creator = weak.lock();
+    if (!creator) continue;
+    if (!known()) creators_.push_back(creator);
+    if (creator->last == progress) continue;
+    creator->last = progress;
+    creator->told(progress);
+  }
 }
 
 }  // namespace redlock

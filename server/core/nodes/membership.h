@@ -5,14 +5,13 @@
 // daemons with different records cannot both find a quorum, whatever they are configured with: the
 // configuration says which nodes can be reached, the record says who votes.
 //
-//   - A set is created only if all configured nodes are connected and none has a record. Each node
-//     gets an id, and the record is offered to all of them, to the one with the lowest id first:
-//     daemons that start together then offer the same record. It is in force once all hold it.
+//   - A set is created only if all configured nodes are connected and none has a record
+//     (set_creation.h).
 //   - Each next record is decided by Paxos among the members (set_change.h). A daemon uses a record
-//     only if it is decided, and passes it on to nodes that missed it.
+//     only if it is decided, and passes it on to nodes that missed it. It is decided if a node says
+//     so, or if a quorum of members report that they have accepted it under the same ballot.
 //   - A node that lost its data has forgotten what it promised and accepted. It is readmitted with
-//     what a quorum of the other members know, after they have promised a fresh ballot: no older
-//     proposal can then be decided behind its back.
+//     what a quorum of the other members know (readmission.h).
 //   - If so many nodes have lost their data that the others are no quorum, all members must be
 //     connected, and the longest TTL must have passed, before the state of the others is taken over
 //     without a promise. A decision that only lost nodes knew is then undone.
@@ -23,7 +22,6 @@
 #include <functional>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -31,6 +29,10 @@
 #include "server/core/nodes/node.h"
 #include "server/core/nodes/node_guard.h"
 #include "server/core/nodes/node_set.h"
+#include "server/core/nodes/readmission.h"
+#include "server/core/nodes/set_change.h"
+#include "server/core/nodes/set_creation.h"
+#include "server/core/nodes/set_nodes.h"
 #include "server/core/options.h"
 #include "server/core/random.h"
 
@@ -69,6 +71,8 @@ class Membership final : public NodeObserver {
   [[nodiscard]] bool IsConnected(NodeIndex node) const { return nodes_[node].connected; }
   // The state that the node reported last.
   [[nodiscard]] const SetState& StateOf(NodeIndex node) const { return nodes_[node].state; }
+  // How long a quorum of members does not accept the next change; nothing if too few can be asked.
+  [[nodiscard]] std::optional<Duration> WaitLeft() const;
   // How many steps nodes refused because they belong to another set or epoch.
   [[nodiscard]] std::uint64_t mismatches() const { return mismatches_; }
 
@@ -78,58 +82,45 @@ class Membership final : public NodeObserver {
   // value is true if a quorum of members is connected and not quarantined.
   void WatchQuorum(std::function<void(bool)> told);
 
+  // Begins a change of the set, and calls `told` with its progress until the returned handle is
+  // destroyed. Only with NodeSetOptions::coordinates. `refusal`: nothing has changed.
+  struct Started {
+    std::optional<std::string> refusal;
+    std::shared_ptr<void> handle;
+  };
+  [[nodiscard]] Started Change(ChangeRequest request, ChangeTold told);
+  // Creates the set although NodeSetOptions::create is not set, as soon as that is possible.
+  [[nodiscard]] std::shared_ptr<void> Create(ChangeTold told);
+
   void OnConnected(NodeIndex node, const NodeFacts& facts) override;
   void OnDisconnected(NodeIndex node) override;
 
  private:
-  class Reply;
-  struct NodeState {
-    NodeState(Node& to, std::string called) : node(to), name(std::move(called)) {}
-    Node& node;
-    const std::string name;
-    bool connected = false;
-    bool asking = false;  // a step is in flight
-    std::string run;
-    SetState state;
-    std::string last_member;  // the id under which it was a member of the set
-  };
-  // The readmission of one node. There is at most one at a time.
-  struct Readmission {
-    NodeIndex node;
-    std::string member;
-    Ballot ballot;
-    std::set<NodeIndex> asked;
-    std::set<NodeIndex> promised;
-    std::optional<Proposal> accepted;  // with the highest ballot among the promises
-    bool sent = false;
-
-    void TakeOver(const std::optional<Proposal>& other) {
-      if (other && (!accepted || accepted->ballot < other->ballot)) accepted = other;
-    }
+  struct Creator {
+    const ChangeTold told;
+    std::optional<ChangeProgress> last;
   };
 
-  void Ask(NodeIndex node, const SetStep& step);
   void OnReply(NodeIndex node, const SetReply& reply);
   void Consider();
   // False if the nodes belong to different sets.
   [[nodiscard]] bool FindRecord();
-  void Found();
-  // False if the records that were offered to nodes are for other servers.
-  [[nodiscard]] bool StartAgain();
-  [[nodiscard]] bool EnrollAll();
-  void Enroll(NodeIndex node);
-  [[nodiscard]] SetRecord FirstRecord(const std::vector<NodeIndex>& nodes);
+  [[nodiscard]] bool HasQuorumOf(const SetRecord& record) const;
+  [[nodiscard]] std::optional<SetRecord> FindAccepted() const;
+  void CreateSet();
   void Adopt(const SetRecord& record);
   void MapMembers();
-  [[nodiscard]] static int RankAs(const Member& member, const NodeState& node);
+  [[nodiscard]] static int RankAs(const Member& member, const SetNodes::Seat& seat);
   void Maintain(NodeIndex node);
   [[nodiscard]] const Member* StandsFor(NodeIndex node) const;
   [[nodiscard]] bool IsOfTheSet(const SetState& state) const;
   [[nodiscard]] bool HasOldData(NodeIndex node) const;
   [[nodiscard]] bool CanPromise(NodeIndex node) const;
   void Readmit(NodeIndex node, const std::string& member);
-  void OnPromise(NodeIndex node, const SetReply& reply);
-  void FinishReadmission();
+  void OnProgress(Readmission::Progress progress);
+  [[nodiscard]] std::vector<PlanNode> NodesForPlan() const;
+  [[nodiscard]] std::string ObstacleOf(NodeIndex node) const;
+  void TellCreators();
   [[nodiscard]] bool AllMembersAreBack() const;
   // `mismatch`: waiting does not help, because the nodes or daemons disagree.
   void Complain(std::string what, bool mismatch = true);
@@ -142,19 +133,22 @@ class Membership final : public NodeObserver {
   const LockOptions& options_;
   NodeGuard* const guard_;
   const Report report_;
-  std::vector<NodeState> nodes_;
+  SetNodes nodes_;
+  SetCreation creation_;
+  std::optional<SetChange> change_;  // if this coordinates changes
   NodeSetPtr set_;
   std::vector<std::optional<NodeIndex>> places_;  // by member of the set; empty if none is in force
-  std::optional<SetRecord> first_;                // offered by this daemon while no set is in force
-  std::optional<Readmission> readmission_;
-  std::uint64_t highest_ballot_ = 0;
+  bool may_create_;
+  std::vector<std::weak_ptr<Creator>> creators_;
+  std::optional<Readmission> readmission_;  // one at a time
+  // Until then, nodes with another record count as able to vote: they are about to learn it.
+  MonotonicTime settled_;
   std::uint64_t mismatches_ = 0;
   std::string trouble_;
   bool mismatch_ = false;
   std::function<void(bool)> quorum_told_;
   bool quorum_ = false;  // last value passed to quorum_told_
   TimerHandle tick_;
-  const std::shared_ptr<bool> alive_;  // false after destruction: replies may arrive later
 };
 
 }  // namespace redlock

@@ -72,29 +72,40 @@ NodeGuard::NodeGuard(Scheduler& scheduler, Random& random, const LockOptions& op
 
 NodeGuard::~NodeGuard() { *alive_ = false; }
 
+std::string NodeGuard::Quarantined(MonotonicTime until, const std::string& why) const {
+  const Duration left = std::max(until - scheduler_.Now(), Duration{});
+  return "for another " + InWords(std::chrono::ceil<seconds>(left)) + ": " + why;
+}
+
 std::optional<std::string> NodeGuard::Barred(NodeIndex node) const {
   const NodeState& state = states_[node];
   const MonotonicTime now = scheduler_.Now();
-  const auto quarantined = [now](MonotonicTime until, const std::string& why) {
-    return "for another " + InWords(std::chrono::ceil<seconds>(std::max(until - now, Duration{}))) +
-           ": " + why;
-  };
   // These words name the remedy, so they go first.
   if (now < state.eviction_pause.until) {
-    return quarantined(now + QuarantineLeft(node), state.eviction_pause.why);
+    return Quarantined(now + QuarantineLeft(node), state.eviction_pause.why);
   }
   switch (state.standing) {
     case Standing::kUndecided:
       return "not marked yet: its part in the node set is not known";
     case Standing::kQuarantined:
-      return quarantined(state.until, state.why);
+      return Quarantined(state.until, state.why);
     case Standing::kUnseen:  // the node is not connected and refuses by itself
     case Standing::kTrusted:
       break;
   }
-  const Pause& pause = state.clock_pause;
-  if (now < pause.until) return quarantined(pause.until, pause.why);
+  return Paused(node);
+}
+
+std::optional<std::string> NodeGuard::Paused(NodeIndex node) const {
+  const NodeState& state = states_[node];
+  for (const Pause* pause : {&state.eviction_pause, &state.clock_pause}) {
+    if (scheduler_.Now() < pause->until) return Quarantined(pause->until, pause->why);
+  }
   return std::nullopt;
+}
+
+void NodeGuard::Unjudge(NodeIndex node) {
+  if (states_[node].standing != Standing::kUnseen) states_[node].standing = Standing::kUndecided;
 }
 
 void NodeGuard::Changed() const {
@@ -271,14 +282,16 @@ void NodeGuard::TendQuarantine(NodeIndex node) {
   }
 }
 
-void NodeGuard::Replace(NodeIndex node, const std::string& to) {
-  nodes_[node]->Mark({states_[node].mark, to},
+void NodeGuard::Replace(NodeIndex node, const std::string& to, std::string_view stamp) {
+  nodes_[node]->Mark({.from = states_[node].mark, .to = to, .stamp = stamp},
                      std::make_shared<MarkReply>(*this, scheduler_.Now()));
 }
 
 void NodeGuard::Vouch(NodeIndex node) {
   const NodeState& state = states_[node];
-  Replace(node, state.durable ? state.run + kDurableMark : state.run);
+  const bool compared = hooks_.stamp && Has(Safeguard::kStampComparedByMark);
+  Replace(node, state.durable ? state.run + kDurableMark : state.run,
+          compared ? std::string_view(hooks_.stamp()) : std::string_view());
 }
 
 void NodeGuard::OnLook(NodeIndex node, MonotonicTime asked, const NodeReply& reply) {

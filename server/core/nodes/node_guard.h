@@ -41,6 +41,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "server/core/clock.h"
@@ -69,6 +70,9 @@ class NodeGuard final {
     std::function<void()> changed;
     // The node carries another mark than before.
     std::function<void(NodeIndex node)> noticed;
+    // The stamp of the node set in force. A node with another one is not marked as trusted: its
+    // quarantine may be too short.
+    std::function<const std::string&()> stamp;
   };
 
   // The nodes must outlive the guard.
@@ -115,6 +119,10 @@ class NodeGuard final {
   void Admit(NodeIndex node);
   // The node, which has no mark or a fresh one, was a member before: it has lost its data.
   void Emptied(NodeIndex node);
+  // The node, which has no mark or a fresh one, is not a member: what it lost does not matter.
+  void Unjudge(NodeIndex node);
+  // Why the node pauses because of its clock or its settings, whether or not it is a member.
+  [[nodiscard]] std::optional<std::string> Paused(NodeIndex node) const;
   // The mark of a quarantined node that is about to be readmitted.
   [[nodiscard]] std::string ProvisionalMark(NodeIndex node);
   // The node has learned what the other members know about the node set.
@@ -186,7 +194,9 @@ class NodeGuard final {
   void WithdrawDurability(NodeIndex node);
   void ReadEviction(NodeIndex node, const Eviction& eviction);
   void TendQuarantine(NodeIndex node);
-  void Replace(NodeIndex node, const std::string& to);
+  // `stamp`: what the node must carry; empty: any.
+  void Replace(NodeIndex node, const std::string& to, std::string_view stamp = {});
+  [[nodiscard]] std::string Quarantined(MonotonicTime until, const std::string& why) const;
   void Vouch(NodeIndex node);
   void OnLook(NodeIndex node, MonotonicTime asked, const NodeReply& reply);
   void Changed() const;

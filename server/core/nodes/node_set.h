@@ -21,12 +21,14 @@ class NodeSet {
   explicit NodeSet(std::size_t nodes) : size_(nodes), nodes_(nodes) {
     std::iota(nodes_.begin(), nodes_.end(), NodeIndex{});
   }
-  // `nodes`: the configured nodes that are members, in the order of the members.
-  NodeSet(SetRecord record, std::vector<NodeIndex> nodes)
+  // `nodes`: the configured nodes that are members, in the order of the members. `adopted`: when
+  // this daemon began to use the record.
+  NodeSet(SetRecord record, std::vector<NodeIndex> nodes, MonotonicTime adopted)
       : size_(record.members.size()),
         nodes_(std::move(nodes)),
         stamp_(StampOf(record)),
-        record_(std::move(record)) {}
+        record_(std::move(record)),
+        adopted_(adopted) {}
 
   // The number of members. Members that are not configured count as nodes that cannot be reached.
   [[nodiscard]] std::size_t size() const { return size_; }
@@ -46,6 +48,14 @@ class NodeSet {
   [[nodiscard]] Duration Bounded(Duration ttl) const {
     return stamp_.empty() ? ttl : std::min(ttl, record_.max_ttl);
   }
+  [[nodiscard]] MonotonicTime adopted() const { return adopted_; }
+  // Whether leases that were granted under the previous record, by fewer of the present members
+  // than a quorum, may still be valid.
+  [[nodiscard]] bool IsInTransition(MonotonicTime now) const {
+    return record_.epoch > 1 && now < adopted_ + record_.wait;
+  }
+  // So many members that no quorum can be found without one of them.
+  [[nodiscard]] std::size_t blocking() const { return size_ - quorum() + 1; }
   // Empty if there is no record.
   [[nodiscard]] const std::string& stamp() const { return stamp_; }
   [[nodiscard]] const SetRecord& record() const { return record_; }
@@ -55,6 +65,7 @@ class NodeSet {
   std::vector<NodeIndex> nodes_;
   std::string stamp_;
   SetRecord record_;
+  MonotonicTime adopted_;
 };
 
 using NodeSetPtr = std::shared_ptr<const NodeSet>;

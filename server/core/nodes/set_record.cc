@@ -12,7 +12,6 @@ namespace {
 
 // The first line. A later format gets another number.
 constexpr std::string_view kFormat = "redlockd node set 1";
-constexpr std::size_t kMostMembers = 64;
 
 // Removes the first word, up to a space or the end.
 std::string_view TakeWord(std::string_view& text) {
@@ -48,11 +47,10 @@ bool ParseField(std::string_view line, SetRecord& record) {
     return ParseMillis(line, record.fence_retention);
   } else if (field == "wait_ms") {
     return ParseMillis(line, record.wait);
-  } else if (field == "member") {
+  } else if (field == "member" || field == "before") {
     std::string id(TakeWord(line));
-    record.members.push_back({std::move(id), std::string(line)});
-  } else if (field == "before") {
-    record.before.emplace_back(line);
+    auto& members = field == "member" ? record.members : record.before;
+    members.push_back({std::move(id), std::string(line)});
   } else if (field == "add") {
     record.wanted_add.emplace_back(line);
   } else if (field == "remove") {
@@ -63,13 +61,16 @@ bool ParseField(std::string_view line, SetRecord& record) {
   return true;
 }
 
+bool AreDistinct(const std::vector<Member>& members) {
+  return std::ranges::none_of(members, [](const Member& m) { return m.id.empty(); }) &&
+         std::ranges::is_sorted(members, {}, &Member::id) &&
+         std::ranges::adjacent_find(members, {}, &Member::id) == members.end();
+}
+
 bool IsComplete(const SetRecord& record) {
-  const auto in_order = [](const Member& a, const Member& b) { return a.id < b.id; };
   return !record.set_id.empty() && record.epoch > 0 && !record.members.empty() &&
          record.members.size() <= kMostMembers && record.max_ttl > Duration{} &&
-         std::ranges::none_of(record.members, [](const Member& m) { return m.id.empty(); }) &&
-         std::ranges::is_sorted(record.members, in_order) &&
-         std::ranges::adjacent_find(record.members, {}, &Member::id) == record.members.end();
+         AreDistinct(record.members) && AreDistinct(record.before);
 }
 
 }  // namespace
@@ -79,8 +80,9 @@ const Member* SetRecord::Find(std::string_view id) const {
   return found == members.end() ? nullptr : &*found;
 }
 
-bool SetRecord::IsBefore(const SetRecord& other) const {
-  return std::ranges::equal(members, other.before, {}, &Member::id);
+bool SetRecord::IsUndoneBy(const SetRecord& next) const {
+  return std::ranges::equal(next.members, before, {}, &Member::id, &Member::id) &&
+         next.max_ttl == max_ttl && next.fence_retention == fence_retention && next.wait >= wait;
 }
 
 std::string Encode(const SetRecord& record) {
@@ -97,7 +99,7 @@ std::string Encode(const SetRecord& record) {
   field("fence_retention_ms", std::to_string(Millis(record.fence_retention)));
   field("wait_ms", std::to_string(Millis(record.wait)));
   for (const Member& member : record.members) field("member", member.id + ' ' + member.name);
-  for (const std::string& id : record.before) field("before", id);
+  for (const Member& member : record.before) field("before", member.id + ' ' + member.name);
   for (const std::string& name : record.wanted_add) field("add", name);
   for (const std::string& id : record.wanted_remove) field("remove", id);
   return text;

@@ -5,6 +5,7 @@
 // one member, so that any quorum of one meets any quorum of the other.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -23,27 +24,30 @@ struct Member {
   bool operator==(const Member&) const = default;
 };
 
+// A set has at most this many members.
+inline constexpr std::size_t kMostMembers = 64;
+
 struct SetRecord {
   std::string set_id;  // 16 hexadecimal digits, drawn when the set was created
   std::uint64_t epoch = 0;
-  std::vector<Member> members;      // sorted by id, ids distinct
-  std::vector<std::string> before;  // the ids of the members of the previous epoch
-  Duration max_ttl{};               // the longest TTL of any lease; whole milliseconds
-  Duration fence_retention{};       // how long a node keeps a fencing token; whole milliseconds
+  std::vector<Member> members;  // sorted by id, ids distinct
+  std::vector<Member> before;   // the members of the previous epoch; empty in the first
+  Duration max_ttl{};           // the longest TTL of any lease; whole milliseconds
+  Duration fence_retention{};   // how long a node keeps a fencing token; whole milliseconds
   // How long a node accepts no other change after it has accepted this record: the longest TTL of
   // this epoch and the one before.
   Duration wait{};
   // The change that is under way. Each step of it is an epoch.
-  std::vector<std::string> wanted_add;     // names of configured nodes
+  std::vector<std::string> wanted_add;     // addresses
   std::vector<std::string> wanted_remove;  // ids
   bool operator==(const SetRecord&) const = default;
 
   // Null if no member has this id.
   [[nodiscard]] const Member* Find(std::string_view id) const;
   [[nodiscard]] bool IsChanging() const { return !wanted_add.empty() || !wanted_remove.empty(); }
-  // Whether this set has the members that the set before `other` had. `other` may be left for it
-  // without waiting.
-  [[nodiscard]] bool IsBefore(const SetRecord& other) const;
+  // Whether `next` goes back to the members of the previous epoch and changes nothing else. The
+  // nodes accept it without waiting: every quorum of either set meets every quorum of the other.
+  [[nodiscard]] bool IsUndoneBy(const SetRecord& next) const;
 };
 
 // The record as text of one field per line. Decode() returns nothing for any other text.

@@ -109,10 +109,12 @@ struct ReleaseStep {
   std::optional<Keeper> at_end_of = {};
 };
 
-// Replaces the guard's mark if it is `from` (empty: if there is none).
+// Replaces the guard's mark if it is `from` (empty: if there is none), and if the node carries the
+// stamp (empty: any).
 struct MarkStep {
   const std::string& from;
   const std::string& to;
+  std::string_view stamp;
 };
 
 }  // namespace redlock

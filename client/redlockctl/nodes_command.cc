@@ -10,20 +10,13 @@ namespace v1 = redlock::v1;
 // Whether the failure leaves open what becomes of the change. Other failures are the daemon's
 // answer.
 bool IsLoss(grpc::StatusCode code) {
-  switch (code) {
-    case grpc::StatusCode::CANCELLED:
-    case grpc::StatusCode::UNKNOWN:
-    case grpc::StatusCode::DEADLINE_EXCEEDED:
-    case grpc::StatusCode::INTERNAL:
-    case grpc::StatusCode::UNAVAILABLE:
-      return true;
-    default:
-      return false;
-  }
+  using enum grpc::StatusCode;
+  return code == CANCELLED || code == UNKNOWN || code == DEADLINE_EXCEEDED || code == INTERNAL ||
+         code == UNAVAILABLE;
 }
 
-Failure ExplainLoss(const grpc::Status& status, const std::string& server,
-                    const ChangeProgress& progress) {
+Failure ExplainFailure(const grpc::Status& status, const std::string& server,
+                       const ChangeProgress& progress) {
   Failure failure = Explain(status, server);
   if (!progress.HasResponse() || !IsLoss(status.error_code())) return failure;
   if (failure.reason.empty()) {
@@ -57,7 +50,7 @@ ExitStatus ChangeNodeSet(Daemon& daemon, const v1::ChangeNodeSetRequest& request
   }
   const Failure failure = status.ok()
                               ? Failure{.message = "the daemon ended the call without a response"}
-                              : ExplainLoss(status, daemon.server(), progress);
+                              : ExplainFailure(status, daemon.server(), progress);
   printer.Print(failure);
   return failure.exit_status;
 }

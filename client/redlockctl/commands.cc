@@ -7,6 +7,8 @@
 #include <utility>
 
 #include "client/redlockctl/new_token.h"
+#include "client/redlockctl/node_set_change.h"
+#include "client/redlockctl/nodes_command.h"
 #include "client/redlockctl/run_command.h"
 
 namespace redlockctl {
@@ -168,6 +170,11 @@ ExitStatus Commands::ListNodeSet() {
                    [](const auto& member) { return member.state() == v1::NODE_STATE_UP; });
                return !set.set_id().empty() && up >= set.quorum() ? kExitOk : kExitNoQuorum;
              });
+}
+
+ExitStatus Commands::ChangeNodeSet() {
+  const v1::ChangeNodeSetRequest request = RequestFor(options_.change);
+  return redlockctl::ChangeNodeSet(daemon(), request, options_.timeout, printer_);
 }
 
 ExitStatus Commands::Health() {

@@ -24,6 +24,9 @@ class Commands {
   [[nodiscard]] ExitStatus Status();
   // Prints the node set. kExitNoQuorum if there is none, or fewer than a quorum of members are up.
   [[nodiscard]] ExitStatus ListNodeSet();
+  // Changes the node set and prints the progress. Throws std::invalid_argument if the change is
+  // invalid.
+  [[nodiscard]] ExitStatus ChangeNodeSet();
   // Prints whether the daemon serves. kExitNoQuorum if it does not.
   [[nodiscard]] ExitStatus Health();
   // Prints the watchdogs and waiters of the daemon, all pages.

@@ -49,12 +49,13 @@ class Daemon {
     if (timeout) SetDeadline(context, *timeout);
     return (stub<Stub>().*method)(&context, request, &response);
   }
-  // Opens a stream that has no deadline.
+  // Opens a stream. Unless there is a timeout, it has no deadline.
   template <typename Stub, typename Request, typename Event>
   [[nodiscard]] std::unique_ptr<grpc::ClientReader<Event>> Open(
       grpc::ClientContext& context, StreamMethod<Stub, Request, Event> method,
-      const Request& request) {
+      const Request& request, std::optional<Millis> timeout = std::nullopt) {
     Identify(context);
+    if (timeout) SetDeadline(context, *timeout);
     return (stub<Stub>().*method)(&context, request);
   }
 

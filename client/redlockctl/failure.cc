@@ -19,6 +19,7 @@ ExitStatus ExitStatusOf(const std::string& reason, grpc::StatusCode code) {
   const auto found = statuses.find(reason);
   if (found != statuses.end()) return found->second;
   if (code == grpc::StatusCode::DEADLINE_EXCEEDED) return kExitHeld;
+  if (code == grpc::StatusCode::INVALID_ARGUMENT) return kExitUsage;
   if (code == grpc::StatusCode::UNAVAILABLE) return kExitUnreachable;
   return kExitFailed;
 }

@@ -12,6 +12,7 @@
 #include <map>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "client/cpp/core/validation.h"
 #include "client/redlockctl/commands.h"
@@ -31,6 +32,12 @@ constexpr const char* kFooter =
     "lost; 123 the lock was not acquired; 125 other failure; 126 the command cannot be run;\n"
     "127 the command was not found.\n";
 
+// For the commands that change the node set.
+constexpr const char* kChangeFooter =
+    "\nShows the progress until the change is complete. If the command is interrupted, a change\n"
+    "whose first step is decided goes on. `redlockctl nodes list` shows it, and\n"
+    "`redlockctl nodes abort` undoes it.\n";
+
 // Adds an option that takes a duration such as 250ms, 10s or 5m.
 template <typename Store>
 CLI::Option* AddDuration(CLI::App& app, const std::string& flag, const std::string& help,
@@ -42,6 +49,14 @@ CLI::Option* AddDuration(CLI::App& app, const std::string& flag, const std::stri
           flag, [store](const double& ms) { store(Millis(ms)); }, help)
       ->transform(CLI::AsNumberWithUnit(units, CLI::AsNumberWithUnit::UNIT_REQUIRED))
       ->type_name("DURATION");
+}
+
+// Adds a required argument that names one node.
+void AddNode(CLI::App& app, const std::string& name, const std::string& help,
+             std::vector<std::string>& nodes) {
+  app.add_option_function<std::string>(
+         name, [&nodes](const std::string& node) { nodes.push_back(node); }, help)
+      ->required();
 }
 
 struct Command {
@@ -119,6 +134,36 @@ class CommandLine {
   std::vector<Command> commands_;
 };
 
+void DeclareNodesCommands(CommandLine& line, Options& options) {
+  CLI::App& nodes = line.AddGroup("nodes", "Show or change the node set: which Redis nodes vote");
+  line.AddTo(nodes, "list", "Show the members, the nodes that have no vote, and a change under way",
+             &Commands::ListNodeSet);
+  const auto add_change = [&](const std::string& name, const std::string& help) {
+    CLI::App& command = line.AddTo(nodes, name, help, &Commands::ChangeNodeSet);
+    command.footer(std::string(kChangeFooter) + kFooter);
+    return &command;
+  };
+  add_change("init", "Create the node set if the daemons do not create it by themselves")
+      ->callback([&options] { options.change.init = true; });
+  add_change("add", "Add nodes to the node set: add NODE ...")
+      ->add_option("NODE", options.change.add,
+                   "The addresses of nodes with which the daemon is configured")
+      ->required();
+  add_change("remove", "Remove members from the node set: remove NODE ...")
+      ->add_option("NODE", options.change.remove, "The addresses or ids of the members")
+      ->required();
+  CLI::App& replace = *add_change("replace", "Add one node and remove one member: replace OLD NEW");
+  AddNode(replace, "OLD", "The address or id of the member to remove", options.change.remove);
+  AddNode(replace, "NEW", "The address of the node to add", options.change.add);
+  AddDuration(*add_change("max-ttl", "Change the longest TTL of any lease: max-ttl DURATION"),
+              "DURATION", "The longest TTL from now on, from 100ms to 24h",
+              [&options](Millis value) { options.change.max_ttl = value; })
+      ->required()
+      ->option_text("REQUIRED");
+  add_change("abort", "Undo the last step of the change under way, and drop the rest of it")
+      ->callback([&options] { options.change.abort = true; });
+}
+
 void DeclareCommands(CommandLine& line, Options& options) {
   CLI::App& acquire =
       line.Add("acquire", "Acquire a lock, waiting for it if necessary", &Commands::Acquire);
@@ -174,9 +219,7 @@ void DeclareCommands(CommandLine& line, Options& options) {
 
   line.AddWithoutKey("status", "Show the state of the Redis nodes as the daemon sees them",
                      &Commands::Status);
-  CLI::App& nodes = line.AddGroup("nodes", "Show the node set: which Redis nodes vote");
-  line.AddTo(nodes, "list", "Show the members of the node set and the nodes that have no vote",
-             &Commands::ListNodeSet);
+  DeclareNodesCommands(line, options);
   line.AddWithoutKey("health", "Report whether the daemon is serving, for health probes",
                      &Commands::Health);
   line.AddWithoutKey("leases", "Show the leases that the daemon keeps alive and its waiters",

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "client/redlockctl/bench_command.h"
+#include "client/redlockctl/node_set_change.h"
 
 namespace redlockctl {
 
@@ -32,6 +33,7 @@ struct Options {
   Millis grace = std::chrono::seconds(5);  // between SIGTERM and SIGKILL if the lock is lost
   std::vector<std::string> command;
   BenchOptions bench;
+  NodeSetChange change;
   bool single_try = false;
   std::optional<int> max_retries;  // unset, also below: the daemon's defaults
   std::optional<Millis> min_delay;

@@ -4,10 +4,13 @@
 #include <google/protobuf/wrappers.pb.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cctype>
 #include <cstdio>
 #include <cstdlib>
 #include <string_view>
+
+#include "client/redlockctl/node_set_change.h"
 
 namespace redlockctl {
 namespace {
@@ -48,6 +51,23 @@ std::string JsonText(const std::string& text) {
   std::string json;
   (void)google::protobuf::util::MessageToJsonString(value, &json);
   return json;
+}
+
+// The change that is under way, and when the next one can be decided.
+void PrintChange(const v1::NodeSet& set) {
+  if (set.wanted_add_size() + set.wanted_remove_size() > 0) std::printf("change under way\n");
+  for (const std::string& name : set.wanted_add())
+    std::printf("  %-24s to be added\n", name.c_str());
+  for (const std::string& id : set.wanted_remove()) {
+    const auto member =
+        std::find_if(set.members().begin(), set.members().end(),
+                     [&id](const v1::NodeSetMember& one) { return one.id() == id; });
+    const std::string name = member == set.members().end() ? "" : member->name();
+    std::printf("  %-24s %s to be removed\n", name.c_str(), id.c_str());
+  }
+  if (Seconds(set.wait()) > 0) {
+    std::printf("the next change can be decided at %s\n", TimeAfter(set.wait()).c_str());
+  }
 }
 
 constexpr const char* kGreen = "32";
@@ -225,7 +245,24 @@ void Printer::Print(const v1::GetNodeSetResponse& response) const {
     std::printf("  %-24s %s%s\n", node.name().c_str(), Coloured(node.state()).c_str(),
                 Reason(node.message()).c_str());
   }
+  PrintChange(set);
   if (!set.trouble().empty()) std::printf("trouble: %s\n", set.trouble().c_str());
+}
+
+void Printer::Print(const v1::ChangeNodeSetResponse& response,
+                    const std::vector<std::string>& lines) const {
+  if (json_) return PrintJson(response);
+  for (const std::string& line : lines) PrintText(line);
+}
+
+void Printer::PrintText(const std::string& line) const {
+  if (json_) return;
+  std::printf("%s\n", line.c_str());
+  std::fflush(stdout);
+}
+
+void Printer::PrintNotice(const std::string& line) const {
+  std::fprintf(stderr, "redlockctl: %s\n", line.c_str());
 }
 
 void Printer::Print(const v1::HoldResponse& event) const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <string>
+#include <vector>
 
 #include "client/redlockctl/failure.h"
 #include "client/redlockctl/new_token.h"
@@ -36,6 +37,9 @@ class Printer {
   void PrintInspected(const std::string& key, const redlock::v1::InspectResponse& response) const;
   void Print(const redlock::v1::ListNodesResponse& response) const;
   void Print(const redlock::v1::GetNodeSetResponse& response) const;
+  // Prints the response, or as text the lines about it.
+  void Print(const redlock::v1::ChangeNodeSetResponse& response,
+             const std::vector<std::string>& lines) const;
   void Print(const redlock::v1::WatchResponse& event) const;
   void Print(const redlock::v1::HoldResponse& event) const;
   void Print(const grpc::health::v1::HealthCheckResponse& response) const;
@@ -45,6 +49,10 @@ class Printer {
   void Print(const NewToken& made) const;
   void Print(const BenchReport& report) const;
   void Print(const Failure& failure) const;
+  // A line for people on standard output. Nothing with JSON.
+  void PrintText(const std::string& line) const;
+  // A line for people on standard error, also with JSON.
+  void PrintNotice(const std::string& line) const;
 
   // The progress line, shown on standard error while an acquire waits. Each call overwrites it. Not
   // shown if standard error is not a terminal, or with JSON.

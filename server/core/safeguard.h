@@ -58,6 +58,7 @@ enum class Safeguard {
   kPromise,              // a member that promised a ballot accepts no lower one
   kHighestAccepted,      // a proposal that may have been decided is made again
   kWaitBetweenChanges,   // leases of an epoch have expired before the set differs by two members
+  kPutBackNeedsHolders,  // a released key is not put back after a change
   kReadmission,          // a node that lost its data learns what the others promised and accepted
   kRoundKeepsItsSet,     // all votes of a round are counted by one record
 };

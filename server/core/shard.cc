@@ -181,6 +181,16 @@ void Shard::WatchQuorum(std::function<void(bool)> told) {
   }
 }
 
+Membership::Started Shard::ChangeNodeSet(ChangeRequest request, ChangeTold told) {
+  REDLOCK_DCHECK(env_.scheduler.OnStrand());
+  return nodes_.membership()->Change(std::move(request), std::move(told));
+}
+
+std::shared_ptr<void> Shard::CreateNodeSet(ChangeTold told) {
+  REDLOCK_DCHECK(env_.scheduler.OnStrand());
+  return nodes_.membership()->Create(std::move(told));
+}
+
 void Shard::Drain() {
   REDLOCK_DCHECK(env_.scheduler.OnStrand());
   draining_ = true;

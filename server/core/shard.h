@@ -74,6 +74,10 @@ class Shard final {
   // See Membership::WatchQuorum. If records are not compared, the state of the nodes is unknown,
   // and `told` is called once with true.
   void WatchQuorum(std::function<void(bool)> told);
+  // See Membership::Change() and Create(). Only if records are compared, and on the shard that
+  // coordinates changes.
+  [[nodiscard]] Membership::Started ChangeNodeSet(ChangeRequest request, ChangeTold told);
+  [[nodiscard]] std::shared_ptr<void> CreateNodeSet(ChangeTold told);
   // Null if the guard is off.
   [[nodiscard]] const NodeGuard* guard() const { return nodes_.guard(); }
   // Null if records are not compared.

@@ -118,6 +118,7 @@ void StepBatch::Add(const RepairStep& step) {
     keeper += IdText(step.keeper->id);
   }
   Argument(keeper);
+  Argument(step.counts ? "1" : "0");
 }
 
 void StepBatch::Add(const ReleaseStep& step) {

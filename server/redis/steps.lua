@@ -229,11 +229,12 @@ local function rare_step(name, key, meta, a)
     return {true, tonumber(fence), found and 1 or 0}
   end
 
-  -- token, ttl, fence, digest, keeper (as stored; '' for none)
-  -- Restores a key that a quorum has just confirmed. Never lowers a fence: above a higher one, which may
+  -- token, ttl, fence, digest, keeper (as stored; '' for none), '1' if it counts as a vote
+  -- Restores a key that a quorum has just confirmed, or that may count as confirmed. Never lowers a fence: above a higher one, which may
   -- be another holder's, it stores the next. Result: true, the fence.
   local function repair()
     if wrong_set then return wrong_set end
+    if wrong_mark and ARGV[a + 6] == '1' then return wrong_mark end
     local m = try('HMGET', meta, 'f', 't')
     if m.err then return {'failed', m.err} end
     local set = try('SET', key, ARGV[a + 1], 'PX', ARGV[a + 2], 'NX')
@@ -279,7 +280,7 @@ local function rare_step(name, key, meta, a)
 
   if name == 'release_if' then return release_if(), a + 7 end
   if name == 'hand_over' then return hand_over(), a + 7 end
-  if name == 'repair' then return repair(), a + 6 end
+  if name == 'repair' then return repair(), a + 7 end
   if name == 'inspect' then return inspect(), a + 1 end
   if name == 'mark' then return mark(), a + 4 end
   return nil

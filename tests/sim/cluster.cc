@@ -16,6 +16,7 @@ Cluster::Cluster(World& world, const ClusterOptions& options)
     const double off =
         options_.most_node_rate * (static_cast<double>(world.Below(2001)) / 1000.0 - 1.0);
     servers_.push_back(std::make_unique<Server>(world, 1.0 + off));
+    servers_.back()->ShowTo(&set_oracle_);
   }
   for (std::size_t d = 0; d < options_.daemons; ++d) daemons_.push_back(MakeDaemon(d));
 }
@@ -27,7 +28,7 @@ Daemon Cluster::MakeDaemon(std::size_t number) {
   world_.Keep(daemon.scheduler);
   std::vector<std::size_t> list(options_.nodes);
   std::iota(list.begin(), list.end(), std::size_t{0});
-  if (!options_.lists.empty()) list = options_.lists[number];
+  if (!options_.lists.empty() && !options_.lists[number].empty()) list = options_.lists[number];
   daemon.links.resize(options_.nodes);
   LockOptions lock = options_.lock;
   std::vector<std::unique_ptr<Node>> links;

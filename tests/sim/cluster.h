@@ -50,6 +50,7 @@ class Cluster {
     return daemons_[daemon].links[node] != nullptr;
   }
   [[nodiscard]] Server& server(std::size_t node) { return *servers_[node]; }
+  [[nodiscard]] const SetOracle& set_oracle() const { return set_oracle_; }
   [[nodiscard]] std::size_t nodes() const { return servers_.size(); }
   [[nodiscard]] std::size_t daemons() const { return daemons_.size(); }
 
@@ -83,6 +84,11 @@ class Cluster {
     return daemons_[daemon].scheduler->suspended();
   }
 
+  // The nodes with which the daemon is configured when it starts the next time.
+  void Configure(std::size_t daemon, std::vector<std::size_t> nodes) {
+    options_.lists.resize(daemons_.size());
+    options_.lists[daemon] = std::move(nodes);
+  }
   // Of daemons that start from now on.
   void SetLongestTtl(Duration ttl) {
     options_.lock.guard.quarantine = ttl;
@@ -102,6 +108,7 @@ class Cluster {
   World& world_;
   ClusterOptions options_;
   WorldRandom random_;
+  SetOracle set_oracle_;
   std::uint64_t tokens_ = 0;
   std::vector<std::unique_ptr<Server>> servers_;
   std::vector<Daemon> daemons_;

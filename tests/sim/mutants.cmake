@@ -40,7 +40,7 @@ redlock_mutant(kRepairRaisesTheFence tests/sim/server.cc "FencingAfterALoss.*:Si
 redlock_mutant(kSecondLoss server/core/nodes/node_guard.cc "Guard.*")
 redlock_mutant(kOldDataDoesNotExtend server/core/nodes/guarded_node.cc "Guard.*")
 redlock_mutant(kQuarantineOfTheSet server/core/nodes/node_guard.cc "NodeSets.*")
-redlock_mutant(kNewSetNeedsAllNodes server/core/nodes/membership.cc "NodeSets.*")
+redlock_mutant(kNewSetNeedsAllNodes server/core/nodes/set_creation.cc "NodeSets.*")
 redlock_mutant(kStampComparedByGrant server/core/nodes/guarded_node.cc "NodeSets.*")
 redlock_mutant(kStampComparedByExtension server/core/nodes/guarded_node.cc "NodeSets.*")
 redlock_mutant(kStampComparedByRepair server/core/nodes/guarded_node.cc "NodeSets.*")

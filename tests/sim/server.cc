@@ -246,6 +246,7 @@ bool Server::CarryOut(const SetStep& step) {
       if (!step.back && wait_epoch_ == epoch && Clock() < wait_until_) return false;
       stored_.promised = step.ballot;
       stored_.accepted = Proposal{step.ballot, step.record};
+      if (oracle_ != nullptr) oracle_->Accepted(*stored_.record, stored_.member, *stored_.accepted);
       stored_.stamp = StampOf(step.record);
       BeginWait(epoch + 1, step.record.wait);
       return true;
@@ -257,6 +258,7 @@ bool Server::CarryOut(const SetStep& step) {
         BeginWait(step.record.epoch, step.record.wait);
       }
       stored_.record = step.record;
+      if (oracle_ != nullptr) oracle_->Learned(step.record);
       stored_.promised = {};
       stored_.accepted.reset();
       stored_.stamp = StampOf(step.record);
@@ -315,6 +317,7 @@ void Server::LoseData() {
 
 void Server::Restore() {
   stored_ = snapshot_.stored;
+  wait_epoch_ = snapshot_.wait_epoch;
   wait_until_ = snapshot_.wait_until;
   entries_ = snapshot_.entries;
   meta_ = snapshot_.meta;

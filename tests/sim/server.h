@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "server/core/nodes/node.h"
+#include "tests/sim/set_oracle.h"
 #include "tests/sim/world.h"
 
 namespace redlock::sim {
@@ -53,10 +54,12 @@ class Server {
   // FLUSHALL, or the restart of a node without persistence.
   void LoseData();
   // Saves the data that Restore() brings back.
-  void Snapshot() { snapshot_ = {stored_, wait_until_, entries_, meta_}; }
+  void Snapshot() { snapshot_ = {stored_, wait_epoch_, wait_until_, entries_, meta_}; }
   void Restore();
   // Starts a new process with the data as it is.
   void Restart();
+  // Shows the oracle every record that the node accepts or learns.
+  void ShowTo(SetOracle* oracle) { oracle_ = oracle; }
   // The node's clock jumps.
   void StepClock(Duration by) { step_ += by; }
   // Changes the rate of the node's clock.
@@ -120,8 +123,10 @@ class Server {
   Duration wait_until_{};
   std::map<std::string, Entry> entries_;
   std::map<std::string, Meta> meta_;
+  SetOracle* oracle_ = nullptr;
   struct Image {
     SetState stored;
+    std::uint64_t wait_epoch = 0;
     Duration wait_until{};
     std::map<std::string, Entry> entries;
     std::map<std::string, Meta> meta;

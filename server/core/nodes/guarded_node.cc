@@ -115,10 +115,10 @@ void GuardedNode::Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink
 }
 
 void GuardedNode::Repair(const RepairStep& step, std::shared_ptr<ReplySink> sink) {
-  if (!HasVote(sink)) return;
+  if (step.counts ? !MayGrant(sink) : !HasVote(sink)) return;
   RepairStep checked = step;
-  checked.expected = ToVote(Has(Safeguard::kStampComparedByRepair));
-  node_.Repair(checked, std::make_shared<Checked>(*this, false, std::move(sink)));
+  checked.expected = step.counts ? ToGrant() : ToVote(Has(Safeguard::kStampComparedByRepair));
+  node_.Repair(checked, std::make_shared<Checked>(*this, step.counts, std::move(sink)));
 }
 
 void GuardedNode::Inspect(const InspectStep& step, std::shared_ptr<ReplySink> sink) {

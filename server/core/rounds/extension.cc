@@ -21,6 +21,10 @@ Round::Counts CountExtension(Outcome outcome) {
                                                                      : Round::Counts::kAsGrant);
 }
 
+Round::Counts CountInTransition(Outcome outcome) {
+  return Round::CountVote(outcome, Round::Counts::kAsUnknown);
+}
+
 // Ignores the answers to repairs: the next extension detects a failed repair.
 class IgnoreReply final : public ReplySink {
  public:
@@ -81,8 +85,9 @@ void Extension::Enter() {
 void Extension::Attempt() {
   ++attempts_;
   ttl_ = env_.set->Bounded(command_.ttl);
+  const bool in_transition = env_.set->IsInTransition(env_.scheduler.Now());
   round_ = Round::Start(
-      env_, CountExtension,
+      env_, in_transition ? CountInTransition : CountExtension,
       [this](Node& node, std::shared_ptr<ReplySink> sink) {
         node.Extend({command_.key, command_.token, ttl_, command_.raise_to, command_.keeper,
                      command_.adopt != ExtendCommand::Adopt::kNot},
@@ -97,21 +102,75 @@ void Extension::OnDecided(Round& round) {
       Won(round);
       return;
     case Verdict::kDenied:
-      Finish(
-          {.lease = std::nullopt,
-           .error = {.reason = Reason::kLockNotHeld, .message = "this token does not hold the key"},
-           .votes = round.votes(),
-           .attempts = attempts_});
+      Denied(round);
       return;
     case Verdict::kPending:
     case Verdict::kUnreachable:
-      if (AdoptAgain(round)) return;
-      {
-        Error error = round.WhyUndecided();
-        Failed(round, error.reason, std::move(error.message));
-      }
+      Undecided(round);
       return;
   }
+}
+
+void Extension::Denied(const Round& round) {
+  Finish({.lease = std::nullopt,
+          .error = {.reason = Reason::kLockNotHeld, .message = "this token does not hold the key"},
+          .votes = round.votes(),
+          .attempts = attempts_});
+}
+
+void Extension::Undecided(Round& round) {
+  if (AdoptAgain(round)) return;
+  if (round.set().IsInTransition(round.started())) {
+    if (PutBackMissing(round)) return;
+    if (IsDeniedInTransition(round)) {
+      Denied(round);
+      return;
+    }
+  }
+  Error error = round.WhyUndecided();
+  Failed(round, error.reason, std::move(error.message));
+}
+
+bool Extension::IsDeniedInTransition(const Round& round) const {
+  const auto without_it = std::ranges::count_if(round.votes(), [](const Vote& vote) {
+    return vote.outcome == Outcome::kNotHeld || vote.outcome == Outcome::kHeld;
+  });
+  const NodeSet& set = round.set();
+  return set.size() - static_cast<std::size_t>(without_it) < set.blocking();
+}
+
+bool Extension::PutBackMissing(Round& round) {
+  const NodeSet& set = round.set();
+  std::vector<NodeIndex> missing;
+  std::size_t held = 0;
+  for (const Vote& vote : round.votes()) {
+    if (vote.outcome == Outcome::kGranted) ++held;
+    if (vote.outcome == Outcome::kNotHeld) missing.push_back(vote.node);
+  }
+  if (held < set.blocking() && Has(Safeguard::kPutBackNeedsHolders)) return false;
+  if (held >= set.quorum() || held + missing.size() < set.quorum()) return false;
+  if (env_.releasing.Contains(command_.key)) return false;
+  if (RaiseFence(round)) return true;
+  const FencingToken fence = FencesOfGrants(round, env_.nodes.size()).highest;
+  const auto keeper = KeeperOfGrants(round, env_.nodes.size());
+  put_back_ =
+      PutBack::Start(env_,
+                     {.key = command_.key,
+                      .token = command_.token,
+                      .ttl = ttl_,
+                      .fence = fence,
+                      .keeper = keeper,
+                      .counts = true},
+                     missing, set.quorum() - held, [this, &round, held](std::size_t granted) {
+                       put_back_.reset();
+                       if (held + granted >= round.set().quorum()) {
+                         Won(round);
+                       } else {
+                         Failed(round, Reason::kQuorumUnavailable,
+                                "too few nodes could be given the key after the node set changed");
+                       }
+                     });
+  return true;
 }
 
 bool Extension::AdoptAgain(const Round& round) {
@@ -141,31 +200,37 @@ bool Extension::AdoptAgain(const Round& round) {
   return true;
 }
 
-void Extension::Won(Round& round) {
+// Repeats the attempt with a new fence if the granting nodes do not agree on one. Returns false if
+// they do.
+bool Extension::RaiseFence(const Round& round) {
   const GrantedFences fences = FencesOfGrants(round, env_.nodes.size());
   env_.fences.Saw(fences.highest);
-  if ((!fences.agree && Has(Safeguard::kFencesAgree)) || fences.highest.value == 0) {
-    if (raises_ == kMaxRaises) {
-      Failed(round, Reason::kQuorumUnavailable, "the nodes do not agree on a fencing token");
-      return;
-    }
-    // A lock that another library acquired has no fence yet. If the fences differ, the highest may
-    // belong to another holder that held the lock before this token was put back. So a new fence
-    // above all of them is used.
-    command_.raise_to = Has(Safeguard::kRaiseAboveAll) ? env_.fences.Next(env_.scheduler.WallNow())
-                                                       : fences.highest;
-    ++raises_;
-    --attempts_;  // the same attempt, finished in a second round
-    Attempt();
-    return;
+  if ((fences.agree || !Has(Safeguard::kFencesAgree)) && fences.highest.value != 0) return false;
+  if (raises_ == kMaxRaises) {
+    Failed(round, Reason::kQuorumUnavailable, "the nodes do not agree on a fencing token");
+    return true;
   }
+  // A lock that another library acquired has no fence yet. If the fences differ, the highest may
+  // belong to another holder that held the lock before this token was put back. So a new fence
+  // above all of them is used.
+  command_.raise_to =
+      Has(Safeguard::kRaiseAboveAll) ? env_.fences.Next(env_.scheduler.WallNow()) : fences.highest;
+  ++raises_;
+  --attempts_;  // the same attempt, finished in a second round
+  Attempt();
+  return true;
+}
+
+void Extension::Won(Round& round) {
+  if (RaiseFence(round)) return;
+  const FencingToken fence = FencesOfGrants(round, env_.nodes.size()).highest;
   const Duration elapsed = env_.scheduler.Now() - round.started();
   const Duration validity = Validity(ttl_, elapsed, env_.options.drift);
   if (validity <= Duration::zero()) {
     Failed(round, Reason::kValidityExpired, "a quorum answered only after the validity had ended");
     return;
   }
-  lease_ = Lease{command_.key,    command_.token, fences.highest,
+  lease_ = Lease{command_.key,    command_.token, fence,
                  command_.keeper, validity,       env_.scheduler.Now() + validity};
   confirmed_keeper_ = KeeperOfGrants(round, env_.nodes.size());
   winner_ = &round;
@@ -211,6 +276,10 @@ void Extension::Finish(ExtendResult result) {
   const auto self = shared_from_this();
   deadline_timer_.Cancel();
   retry_timer_.Cancel();
+  if (put_back_) {
+    put_back_->Abandon();
+    put_back_.reset();
+  }
   if (round_) {
     round_->Abandon();
     round_.reset();  // it refers to this

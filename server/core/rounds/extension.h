@@ -9,6 +9,9 @@
 // or may know no fence of this holder (another library took the lock). A second round then raises
 // the fence on all of them to a new one, above all stored fences, before the extension counts.
 //
+// For some time after a change of the node set, "not held" does not deny: if enough members still
+// hold the token, the others are given the key before the decision (put_back.h).
+//
 // An adoption is an extension after which the lease belongs to another stream (see Keeper).
 // Strand-confined.
 #pragma once
@@ -19,6 +22,7 @@
 
 #include "server/core/operation.h"
 #include "server/core/retry_policy.h"
+#include "server/core/rounds/put_back.h"
 #include "server/core/rounds/round.h"
 
 namespace redlock {
@@ -71,6 +75,14 @@ class Extension final : public Cancellable,
             ExtendDone done);
   void Enter();
   void Attempt();
+  // Decides a round of which not enough members granted.
+  void Undecided(Round& round);
+  // After a change of the node set: whether too few members can still hold the token.
+  [[nodiscard]] bool IsDeniedInTransition(const Round& round) const;
+  // Completes the round by put_back_. Returns false if it cannot be.
+  [[nodiscard]] bool PutBackMissing(Round& round);
+  void Denied(const Round& round);
+  [[nodiscard]] bool RaiseFence(const Round& round);
   void Won(Round& round);
   // Handles an adoption that another stream's number refused: repeats it with a higher number, or
   // fails the extension. Returns false if neither applies.
@@ -90,6 +102,7 @@ class Extension final : public Cancellable,
   int adoptions_ = 0;
   ConcurrencyLimiter::Permit permit_;  // held while a round is in progress
   std::shared_ptr<Round> round_;
+  std::shared_ptr<PutBack> put_back_;
   Votes last_votes_;
   TimerHandle deadline_timer_;
   TimerHandle retry_timer_;

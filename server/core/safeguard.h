@@ -54,13 +54,16 @@ enum class Safeguard {
   kStampComparedByExtension,
   kStampComparedByRepair,
   kStampComparedByRead,
-  kStampComparedByMark,  // a quarantine that is too short for the set's longest TTL is not ended
-  kPromise,              // a member that promised a ballot accepts no lower one
-  kHighestAccepted,      // a proposal that may have been decided is made again
-  kWaitBetweenChanges,   // leases of an epoch have expired before the set differs by two members
-  kPutBackNeedsHolders,  // a released key is not put back after a change
-  kReadmission,          // a node that lost its data learns what the others promised and accepted
-  kRoundKeepsItsSet,     // all votes of a round are counted by one record
+  kMarkComparedByRead,      // a node that lost its data does not read as vacant
+  kStampComparedByMark,     // a quarantine that is too short for the set's longest TTL is not ended
+  kPromise,                 // a member that promised a ballot accepts no lower one
+  kMarkComparedByAccept,    // a member that forgot its promise accepts nothing
+  kHighestAccepted,         // a proposal that may have been decided is made again
+  kWaitBetweenChanges,      // leases of an epoch have expired before the set differs by two members
+  kPutBackNeedsHolders,     // a released key is not put back after a change
+  kFenceComparedByPutBack,  // nor is a lease that another one has followed
+  kReadmission,       // a node that lost its data learns what the others promised and accepted
+  kRoundKeepsItsSet,  // all votes of a round are counted by one record
 };
 
 #ifdef REDLOCK_WITHOUT

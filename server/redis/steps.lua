@@ -237,6 +237,9 @@ local function rare_step(name, key, meta, a)
     if wrong_mark and ARGV[a + 6] == '1' then return wrong_mark end
     local m = try('HMGET', meta, 'f', 't')
     if m.err then return {'failed', m.err} end
+    if ARGV[a + 6] == '1' and m[1] and tonumber(m[1]) > tonumber(ARGV[a + 3]) then
+      return {'stale_fence', tonumber(m[1])}
+    end
     local set = try('SET', key, ARGV[a + 1], 'PX', ARGV[a + 2], 'NX')
     if set and set.err then return {'failed', set.err} end
     if not set then return {'held', call('PTTL', key)} end
@@ -254,7 +257,7 @@ local function rare_step(name, key, meta, a)
   -- no arguments
   -- Result: true, the fence, the TTL left in ms, the token, the holder; or NOT_HELD, the fence.
   local function inspect()
-    if wrong_set then return wrong_set end
+    if wrong_mark then return wrong_mark end
     local found = try('GET', key)
     if failed(found) then return {'failed', found.err} end
     local m = try('HMGET', meta, 'f', 't')

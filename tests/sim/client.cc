@@ -7,9 +7,9 @@
 namespace redlock::sim {
 
 Shard& Client::AnyShard() {
-  std::size_t daemon = world_.Below(cluster_.daemons());
-  for (std::size_t i = 0; i < cluster_.daemons() && cluster_.suspended(daemon); ++i) {
-    daemon = (daemon + 1) % cluster_.daemons();
+  std::size_t daemon = world_.Below(daemons_);
+  for (std::size_t i = 0; i < daemons_ && cluster_.suspended(daemon); ++i) {
+    daemon = (daemon + 1) % daemons_;
   }
   return cluster_.shard(daemon);
 }

@@ -19,14 +19,16 @@ struct Calls {
 
 class Client {
  public:
+  // Uses the first `daemons` daemons.
   Client(World& world, Cluster& cluster, Oracle& oracle, Calls& calls, std::string name,
-         std::size_t keys)
+         std::size_t keys, std::size_t daemons)
       : world_(world),
         cluster_(cluster),
         oracle_(oracle),
         calls_(calls),
         name_(std::move(name)),
-        keys_(keys) {}
+        keys_(keys),
+        daemons_(daemons) {}
 
   // Runs one operation after another until `end`.
   void Run(MonotonicTime end);
@@ -49,6 +51,7 @@ class Client {
   Calls& calls_;
   const std::string name_;
   const std::size_t keys_;
+  const std::size_t daemons_;
   MonotonicTime end_;
   int tokens_ = 0;
 };

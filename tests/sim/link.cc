@@ -51,8 +51,8 @@ void Link::Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink) {
 void Link::Repair(const RepairStep& step, std::shared_ptr<ReplySink> sink) {
   Send(
       [this, key = step.key.value(), token = step.token.value(), ttl = step.ttl, fence = step.fence,
-       keeper = step.keeper, expected = Kept(step.expected)] {
-        return server_.Repair(key, token, ttl, fence, keeper, expected);
+       keeper = step.keeper, counts = step.counts, expected = Kept(step.expected)] {
+        return server_.Repair(key, token, ttl, fence, keeper, counts, expected);
       },
       std::move(sink));
 }

@@ -22,7 +22,17 @@ void Oracle::Holds(MonotonicTime now, const Lease& lease) {
   }
   history.last_holder = token;
   history.highest = std::max(history.highest, lease.fence);
-  history.holders[token] = {lease.fence, lease.valid_until};
+  const auto found = history.holders.find(token);
+  const bool goes_on = found != history.holders.end() && found->second.valid_until > now;
+  history.holders[token] = {lease.fence, lease.valid_until, goes_on ? found->second.since : now};
+}
+
+bool Oracle::HeldSince(const std::string& key, MonotonicTime from, MonotonicTime now) const {
+  const auto history = keys_.find(key);
+  return history != keys_.end() &&
+         std::ranges::any_of(history->second.holders, [from, now](const auto& holder) {
+           return holder.second.since <= from && holder.second.valid_until > now;
+         });
 }
 
 void Oracle::Ends(const std::string& key, const std::string& token) {

@@ -18,6 +18,9 @@ class Oracle {
   // it.
   void Ends(const std::string& key, const std::string& token);
 
+  // Whether one client has held a valid lease of the key since `from`.
+  [[nodiscard]] bool HeldSince(const std::string& key, MonotonicTime from, MonotonicTime now) const;
+
   [[nodiscard]] const std::vector<std::string>& violations() const { return violations_; }
   [[nodiscard]] std::size_t leases() const { return leases_; }
 
@@ -25,6 +28,7 @@ class Oracle {
   struct Holder {
     FencingToken fence;
     MonotonicTime valid_until;
+    MonotonicTime since;  // of the grant, or of an extension after the validity had ended
   };
   struct History {
     std::map<std::string, Holder>

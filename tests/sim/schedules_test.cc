@@ -155,8 +155,8 @@ Verdicts Schedule(std::uint64_t seed) {
   const std::size_t keys = 1 + world.Below(2);
   const MonotonicTime end = world.now() + kBusy;
   for (std::size_t i = 0; i < kClients; ++i) {
-    clients.push_back(std::make_unique<Client>(world, cluster, oracle, calls,
-                                               "client-" + std::to_string(i), keys));
+    clients.push_back(std::make_unique<Client>(
+        world, cluster, oracle, calls, "client-" + std::to_string(i), keys, cluster.daemons()));
     clients.back()->Run(end);
   }
   Trouble trouble(world, cluster, end, options.guard != GuardMode::kOff);

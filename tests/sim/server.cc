@@ -113,12 +113,15 @@ NodeReply Server::Extend(const std::string& key, const std::string& token, Durat
 }
 
 NodeReply Server::Repair(const std::string& key, const std::string& token, Duration ttl,
-                         FencingToken fence, std::optional<Keeper> keeper,
+                         FencingToken fence, std::optional<Keeper> keeper, bool counts,
                          const Expected& expected) {
   if (auto mismatch = Mismatch(expected)) return *mismatch;
+  Meta& meta = meta_[key];
+  if (counts && meta.fence > fence && Has(Safeguard::kFenceComparedByPutBack)) {
+    return {.outcome = Outcome::kStaleFence, .fence = meta.fence};
+  }
   if (Find(key) != nullptr) return {.outcome = Outcome::kHeld};
   Put(key, token, ttl);
-  Meta& meta = meta_[key];
   if (meta.fence > fence && Has(Safeguard::kRepairRaisesTheFence)) {
     fence = FencingToken{meta.fence.value + 1};
   }
@@ -217,6 +220,12 @@ void Server::BeginWait(std::uint64_t epoch, Duration wait) {
   wait_until_ = std::max(wait_until_, Clock() + wait);
 }
 
+Duration Server::WaitLeft() const {
+  const bool waits = stored_.record && wait_epoch_ == stored_.record->epoch;
+  if (!waits || !Has(Safeguard::kWaitBetweenChanges)) return {};
+  return std::max(wait_until_ - Clock(), Duration{});
+}
+
 bool Server::CarryOut(const SetStep& step) {
   const bool has_record = stored_.record.has_value();
   const std::uint64_t epoch = has_record ? stored_.record->epoch : 0;
@@ -239,11 +248,12 @@ bool Server::CarryOut(const SetStep& step) {
       stored_.promised = step.ballot;
       return true;
     case SetStep::Kind::kAccept:
-      if (stored_.mark != step.mark || epoch != step.epoch || !has_record ||
+      if ((stored_.mark != step.mark && Has(Safeguard::kMarkComparedByAccept)) ||
+          epoch != step.epoch || !has_record ||
           (step.ballot < stored_.promised && Has(Safeguard::kPromise))) {
         return false;
       }
-      if (!step.back && wait_epoch_ == epoch && Clock() < wait_until_) return false;
+      if (!step.back && WaitLeft() > Duration{}) return false;
       stored_.promised = step.ballot;
       stored_.accepted = Proposal{step.ballot, step.record};
       if (oracle_ != nullptr) oracle_->Accepted(*stored_.record, stored_.member, *stored_.accepted);
@@ -283,8 +293,7 @@ bool Server::CarryOut(const SetStep& step) {
 
 SetReply Server::AskSet(const SetStep& step) {
   SetReply reply{.answered = true, .done = CarryOut(step), .state = stored_};
-  const bool waits = stored_.record && wait_epoch_ == stored_.record->epoch;
-  if (waits) reply.state.wait = std::max(wait_until_ - Clock(), Duration{});
+  reply.state.wait = WaitLeft();
   return reply;
 }
 

@@ -31,7 +31,7 @@ class Server {
                                  bool adopt = false, const Expected& expected = {});
   [[nodiscard]] NodeReply Repair(const std::string& key, const std::string& token, Duration ttl,
                                  FencingToken fence, std::optional<Keeper> keeper = {},
-                                 const Expected& expected = {});
+                                 bool counts = false, const Expected& expected = {});
   [[nodiscard]] NodeReply Release(const std::string& key, const std::string& token,
                                   std::optional<AttemptId> only_attempt, FencingToken seal,
                                   bool announce, std::optional<Keeper> at_end_of = {});
@@ -103,6 +103,8 @@ class Server {
   // The conditions of a step on the node set, and its effect.
   [[nodiscard]] bool CarryOut(const SetStep& step);
   void BeginWait(std::uint64_t epoch, Duration wait);
+  // How long it accepts no change of its record, unless the change goes back.
+  [[nodiscard]] Duration WaitLeft() const;
   [[nodiscard]] NodeReply ExtendHeld(Entry& entry, Meta& meta, Duration ttl, FencingToken raise_to,
                                      std::optional<Keeper> keeper, Take take);
 

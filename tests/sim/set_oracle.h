@@ -37,6 +37,8 @@ class SetOracle {
     }
   }
   [[nodiscard]] const std::vector<std::string>& violations() const { return violations_; }
+  // The record of the highest epoch; at least one is decided.
+  [[nodiscard]] const SetRecord& latest() const { return decided_.rbegin()->second; }
   [[nodiscard]] std::size_t decided() const { return decided_.size(); }
 
  private:

@@ -146,6 +146,7 @@ void Watchdog::Extend() {
                                  .raise_to = {},
                                  .keeper = keeper_,
                                  .held = held_ && !lost_,
+                                 .lost = lost_,
                                  .source = source_},
                                 [this, self = shared_from_this()](ExtendResult result) {
                                   extension_.reset();

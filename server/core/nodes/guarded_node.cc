@@ -39,7 +39,9 @@ class GuardedNode::Noted final : public ReplySink {
 };
 
 void GuardedNode::OnAnswer(bool may_grant, MonotonicTime asked, NodeReply& reply) {
-  if (guard_ != nullptr && (may_grant || reply.outcome == Outcome::kOtherSet)) {
+  const bool refused =
+      reply.outcome == Outcome::kOtherSet || reply.outcome == Outcome::kQuarantined;
+  if (guard_ != nullptr && (may_grant || refused)) {
     guard_->Check(index_, asked, reply);
   }
   if (reply.outcome != Outcome::kOtherSet) return;
@@ -123,8 +125,13 @@ void GuardedNode::Repair(const RepairStep& step, std::shared_ptr<ReplySink> sink
 
 void GuardedNode::Inspect(const InspectStep& step, std::shared_ptr<ReplySink> sink) {
   if (!HasVote(sink)) return;
+  // A node that has lost its data knows nothing of a lease that may be valid, so the mark is
+  // compared too.
   InspectStep checked = step;
   checked.expected = ToVote(Has(Safeguard::kStampComparedByRead));
+  if (guard_ != nullptr && Has(Safeguard::kMarkComparedByRead)) {
+    checked.expected.mark = guard_->mark(index_);
+  }
   auto answered = std::make_shared<Checked>(*this, false, std::move(sink));
   if (guard_ == nullptr) {
     node_.Inspect(checked, std::move(answered));

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <utility>
 
-#include "server/core/safeguard.h"
-
 namespace redlock {
 namespace {
 
@@ -138,8 +136,7 @@ void SetChange::Begin() {
     waits_for_ = "completing a step that was interrupted";
     if (!IsMyTurn(undecided_since_, kBeforeCompleting + pause_ / 10)) return;
   } else {
-    if (*left > Duration{} && !set.record().IsUndoneBy(*own) &&
-        Has(Safeguard::kWaitBetweenChanges)) {
+    if (*left > Duration{} && !set.record().IsUndoneBy(*own)) {
       waits_for_ = "waiting until every lease of the epoch before has expired";
       WakeAt(scheduler_.Now() + *left);
       return;

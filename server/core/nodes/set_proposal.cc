@@ -100,8 +100,7 @@ bool SetProposal::Choose() {
     return true;
   }
   if (!own_) return false;
-  const bool waits = ready < set_->quorum() && !set_->record().IsUndoneBy(*own_);
-  if (waits && Has(Safeguard::kWaitBetweenChanges)) return false;
+  if (ready < set_->quorum() && !set_->record().IsUndoneBy(*own_)) return false;
   value_ = own_;
   is_own_ = true;
   return true;
@@ -148,7 +147,7 @@ void SetProposal::AskToAccept(NodeIndex node, const std::string& mark, bool with
                     .epoch = epoch(),
                     .ballot = ballot_,
                     .record = *value_,
-                    .back = without_waiting || !Has(Safeguard::kWaitBetweenChanges)});
+                    .back = without_waiting});
 }
 
 void SetProposal::OnReply(NodeIndex node, const SetReply& reply) {

@@ -79,7 +79,8 @@ struct RepairStep {
   // not delete the key here. Unset: the quorum knows of no stream, and the end of a stream does not
   // delete the key here.
   std::optional<Keeper> keeper;
-  // The repair counts as a vote: it needs a node that may grant.
+  // The repair counts as a vote. It needs a node that may grant, and that has seen no higher fence:
+  // otherwise there may have been another holder since.
   bool counts = false;
   Expected expected = {};
 };

@@ -149,7 +149,7 @@ bool Extension::PutBackMissing(Round& round) {
   }
   if (held < set.blocking() && Has(Safeguard::kPutBackNeedsHolders)) return false;
   if (held >= set.quorum() || held + missing.size() < set.quorum()) return false;
-  if (env_.releasing.Contains(command_.key)) return false;
+  if (command_.lost || env_.releasing.Contains(command_.key)) return false;
   if (RaiseFence(round)) return true;
   const FencingToken fence = FencesOfGrants(round, env_.nodes.size()).highest;
   const auto keeper = KeeperOfGrants(round, env_.nodes.size());

@@ -45,6 +45,8 @@ struct ExtendCommand {
   Adopt adopt = Adopt::kNot;
   // The lease is known to be held, because it was acquired or extended before.
   bool held = false;
+  // The lease was lost: only a quorum of nodes that still hold the token brings it back.
+  bool lost = false;
   Source source = {};
 };
 

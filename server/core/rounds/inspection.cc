@@ -30,7 +30,7 @@ void Inspection::OnReply(NodeIndex node, NodeReply reply) {
   votes_.push_back({node, reply.barred ? Outcome::kQuarantined : reply.outcome,
                     reply.barred.value_or(reply.message), env_.scheduler.Now() - started_});
   highest_ = std::max(highest_, reply.fence);
-  if (IsUnknown(votes_.back().outcome) && reply.outcome != Outcome::kGranted) ++cannot_tell_;
+  if (IsUnknown(votes_.back().outcome)) ++cannot_tell_;
   if (reply.outcome == Outcome::kGranted) holders_.push_back(std::move(reply));
   if (votes_.size() == set_->nodes().size()) Finish();
 }
@@ -46,13 +46,17 @@ void Inspection::Finish() {
   }
   InspectResult result{.fence = highest_, .votes = std::move(votes_), .holders = {}};
   const std::size_t quorum = set_->quorum();
-  std::size_t most = 0;
+  // Of a token: the nodes that hold it, and those that may have forgotten that they do.
+  std::size_t most = cannot_tell_;
   for (const NodeReply& candidate : holders_) {
     std::vector<Duration> remaining;
+    std::size_t barred = 0;
     for (const NodeReply& other : holders_) {
-      if (other.holder == candidate.holder) remaining.push_back(other.remaining);
+      if (other.holder != candidate.holder) continue;
+      remaining.push_back(other.remaining);
+      if (other.barred) ++barred;
     }
-    most = std::max(most, remaining.size());
+    most = std::max(most, remaining.size() + cannot_tell_ - barred);
     if (remaining.size() < quorum) continue;
     std::sort(remaining.begin(), remaining.end(), std::greater<>());
     result.held = true;
@@ -60,7 +64,9 @@ void Inspection::Finish() {
     result.remaining = remaining[quorum - 1];
     break;
   }
-  result.undecided = !result.held && most + cannot_tell_ >= quorum;
+  // A lease of the previous node set may be held by fewer of the present members than a quorum.
+  const std::size_t least = set_->IsInTransition(started_) ? set_->blocking() : quorum;
+  result.undecided = !result.held && most >= least;
   for (NodeReply& reply : holders_) {
     if (std::find(result.holders.begin(), result.holders.end(), reply.holder) ==
         result.holders.end()) {

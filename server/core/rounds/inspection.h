@@ -12,7 +12,9 @@ namespace redlock {
 
 struct InspectResult {
   bool held = false;       // a quorum holds the same token
-  bool undecided = false;  // unknown nodes could still complete a quorum
+  // A valid lease cannot be ruled out: unknown nodes could complete a quorum, or the node set has
+  // just changed.
+  bool undecided = false;
   OwnerLabel owner;
   FencingToken fence;    // the highest stored fence
   Duration remaining{};  // until no quorum holds the token any more
@@ -38,7 +40,7 @@ class Inspection final : public ReplySink, public std::enable_shared_from_this<I
   const NodeSetPtr set_;
   std::vector<NodeReply> holders_;  // replies of nodes on which some token holds the key
   std::vector<bool> answered_;
-  std::size_t cannot_tell_ = 0;  // nodes that did not answer or may have forgotten locks
+  std::size_t cannot_tell_ = 0;  // nodes that did not answer, or that may have forgotten locks
   FencingToken highest_;
   Votes votes_;
   TimerHandle timeout_;

@@ -4,7 +4,10 @@
 // A lease that was granted by a quorum of the previous set may be held by fewer of the present
 // members than a quorum. If so many still hold it that no other token can find a quorum (see
 // NodeSet::blocking), the others may be given the key: SET NX, with the full TTL, on nodes that are
-// not quarantined. tests/model/node_set.pml checks this. Strand-confined.
+// not quarantined. A node that has stored a higher fence refuses. So a lease that was lost cannot
+// come back after another one: the quorum of any later holder has a node in common with the nodes
+// that hold this token and those that are given it. tests/model/node_set.pml checks this.
+// Strand-confined.
 #pragma once
 
 #include <functional>

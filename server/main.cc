@@ -107,7 +107,7 @@ int Serve(redlock::config::Config config) {
                                   .access_list = config.access_list,
                                   .client_certificates = !config.tls_client_ca.empty()});
   redlock::rpc::LockService service(config, shards, access);
-  redlock::rpc::AdminService admin(config, shards, access);
+  redlock::rpc::AdminService admin(service.context());
   redlock::rpc::Server server(config, shards, service, admin);
   std::optional<redlock::observe::HttpListener> metrics;
   if (!config.metrics_listen.empty()) {

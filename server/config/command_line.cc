@@ -130,6 +130,7 @@ class Options {
 struct Raw {
   std::vector<std::string> nodes;
   std::string node_guard = "on";
+  std::string create_node_set = "auto";
   std::string log_format = "text";
 };
 
@@ -201,6 +202,11 @@ void Declare(CLI::App& app, Options& options, Config& config, Raw& raw) {
            "locks until the longest TTL has passed. on: a new node set, in which no node carries a "
            "mark, is used at once; strict: a new node set is quarantined too; off: no guard")
       ->check(CLI::IsMember({"on", "strict", "off"}));
+  options
+      .Add("--create-node-set", raw.create_node_set,
+           "Who creates the node set if no configured node has one. auto: this daemon, as soon as "
+           "all configured nodes are connected; manual: an operator, by redlockctl nodes init")
+      ->check(CLI::IsMember({"auto", "manual"}));
   options.Add("--redis-tls-ca", config.redis_tls.ca_file,
               "PEM file with the CA of the nodes' certificates (default: the system's CAs)");
   options.Add("--redis-tls-cert", config.redis_tls.cert_file,
@@ -209,9 +215,11 @@ void Declare(CLI::App& app, Options& options, Config& config, Raw& raw) {
               "PEM file with the private key for --redis-tls-cert");
 
   app.option_defaults()->group("Locks");
-  options.AddDuration("--max-ttl", config.max_ttl, milliseconds(100), hours(24),
-                      "Longest TTL that a request may ask for. Must be the same on all daemons, "
-                      "because a node that lost its data is quarantined for this long");
+  options.AddDuration(
+      "--max-ttl", config.max_ttl, milliseconds(100), hours(24),
+      "Longest TTL that a request may ask for, in a node set that this daemon "
+      "creates; change it by redlockctl nodes max-ttl. A node that lost its data is "
+      "quarantined for this long");
   options.AddDuration("--release-timeout", config.lock.release_timeout, milliseconds(10),
                       minutes(10), "How long to retry a roll-back on nodes that do not answer");
   options.AddNumber("--clock-drift-factor", config.lock.drift.factor, 0.0, 0.5,
@@ -288,6 +296,7 @@ std::optional<Config> ParseCommandLine(std::vector<std::string> arguments, const
   for (const std::string& uri : raw.nodes) config.nodes.push_back(ParseNodeUri(uri));
   config.lock.guard.mode = ToGuardMode(raw.node_guard);
   config.lock.guard.quarantine = config.max_ttl;
+  config.lock.node_set.create = raw.create_node_set == "auto";
   config.lock.node_set.max_ttl = config.max_ttl;
   config.lock.node_set.fence_retention = config.fence_retention;
   config.log_format = raw.log_format == "json" ? LogFormat::kJson : LogFormat::kText;

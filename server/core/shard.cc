@@ -181,6 +181,11 @@ void Shard::WatchQuorum(std::function<void(bool)> told) {
   }
 }
 
+void Shard::WatchRecord(std::function<void(const SetRecord&)> told) {
+  REDLOCK_DCHECK(env_.scheduler.OnStrand());
+  if (Membership* const membership = nodes_.membership()) membership->WatchRecord(std::move(told));
+}
+
 Membership::Started Shard::ChangeNodeSet(ChangeRequest request, ChangeTold told) {
   REDLOCK_DCHECK(env_.scheduler.OnStrand());
   return nodes_.membership()->Change(std::move(request), std::move(told));

@@ -74,6 +74,9 @@ class Shard final {
   // See Membership::WatchQuorum. If records are not compared, the state of the nodes is unknown,
   // and `told` is called once with true.
   void WatchQuorum(std::function<void(bool)> told);
+  // Calls `told` with the record of the node set in force: inside this call, if one is known, and
+  // whenever it changes.
+  void WatchRecord(std::function<void(const SetRecord&)> told);
   // See Membership::Change() and Create(). Only if records are compared, and on the shard that
   // coordinates changes.
   [[nodiscard]] Membership::Started ChangeNodeSet(ChangeRequest request, ChangeTold told);

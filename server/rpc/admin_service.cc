@@ -7,39 +7,16 @@
 #include <utility>
 #include <variant>
 
-#include "server/core/nodes/quorum.h"
 #include "server/rpc/caller.h"
 #include "server/rpc/lease_page.h"
+#include "server/rpc/node_set_stream.h"
+#include "server/rpc/node_set_view.h"
 #include "server/rpc/requests.h"
 #include "server/rpc/simple_call.h"
 #include "server/rpc/status.h"
 
 namespace redlock::rpc {
 namespace {
-
-v1::NodeState StateOf(Outcome outcome) {
-  switch (outcome) {
-    case Outcome::kQuarantined:
-      return v1::NODE_STATE_QUARANTINED;
-    case Outcome::kOtherSet:
-      return v1::NODE_STATE_NOT_MEMBER;
-    case Outcome::kError:
-    case Outcome::kTimeout:
-      return v1::NODE_STATE_DOWN;
-    case Outcome::kGranted:
-    case Outcome::kHeld:
-    case Outcome::kNotHeld:
-    case Outcome::kStaleFence:
-      return v1::NODE_STATE_UP;
-  }
-  return v1::NODE_STATE_UNSPECIFIED;
-}
-
-// Asking for any key shows whether a node answers. This key is reserved, so no client can lock it.
-const Key& Probe() {
-  static const Key key("redlockd:probe");
-  return key;
-}
 
 constexpr std::size_t kMostWhy = 200;
 
@@ -71,9 +48,8 @@ void AnswerForceReleased(const Key& key, const InspectResult& before, std::optio
 
 }  // namespace
 
-AdminService::AdminService(const config::Config& config, runtime::ShardPool& shards,
-                           const access::Access& access)
-    : names_(NamesOf(config)), shards_(shards), access_(access) {}
+AdminService::AdminService(const ServiceContext& context)
+    : context_(context), shards_(context.shards), access_(context.access) {}
 
 grpc::Status AdminService::Admit(const grpc::ServerContextBase& context) const {
   const auto caller = Caller::Of(access_, context);
@@ -91,6 +67,10 @@ std::string AdminService::NameOf(const grpc::ServerContextBase& context) const {
 void AdminService::AddTo(Routes& routes) {
   AddListNodes(routes);
   AddGetNodeSet(routes);
+  routes["/redlock.v1.AdminService/ChangeNodeSet"] =
+      [this](std::unique_ptr<AcceptedCall> accepted) {
+        return std::make_shared<NodeSetStream>(std::move(accepted), context_);
+      };
   AddListLeases(routes);
   AddForceRelease(routes);
   AddSetLogLevel(routes);
@@ -102,9 +82,9 @@ void AdminService::AddListNodes(Routes& routes) {
       [this](const auto& context) { return Admit(context); },
       [this](const auto& /*context*/, const v1::ListNodesRequest& /*request*/,
              ListNodes::Answer answer) {
-        shards_.For(Probe()).Do([this, answer = std::move(answer)](Shard& shard) {
-          shard.Inspect(Probe(), [this, answer, &shard](const InspectResult& result) {
-            answer(grpc::Status::OK, Nodes(shard, result));
+        shards_.coordinator().Do([this, answer = std::move(answer)](Shard& shard) {
+          shard.Inspect(ProbeKey(), [this, answer, &shard](const InspectResult& result) {
+            answer(grpc::Status::OK, NodesOf(shard, result, context_.names));
           });
         });
       });
@@ -116,10 +96,10 @@ void AdminService::AddGetNodeSet(Routes& routes) {
       [this](const auto& context) { return Admit(context); },
       [this](const auto& /*context*/, const v1::GetNodeSetRequest& /*request*/,
              GetNodeSet::Answer answer) {
-        shards_.For(Probe()).Do([this, answer = std::move(answer)](Shard& shard) {
-          shard.Inspect(Probe(), [this, answer, &shard](const InspectResult& result) {
+        shards_.coordinator().Do([this, answer = std::move(answer)](Shard& shard) {
+          shard.Inspect(ProbeKey(), [this, answer, &shard](const InspectResult& result) {
             v1::GetNodeSetResponse response;
-            *response.mutable_node_set() = SetOf(shard, result);
+            *response.mutable_node_set() = NodeSetOf(shard, result, context_.names);
             answer(grpc::Status::OK, response);
           });
         });
@@ -162,7 +142,7 @@ void AdminService::AddForceRelease(Routes& routes) {
         shards_.For(key).Do([this, key, audit, answer](Shard& shard) {
           shard.ForceRelease(key, [this, key, audit, answer](const InspectResult& before,
                                                              std::optional<Error> failure) {
-            AnswerForceReleased(key, before, std::move(failure), audit, names_, answer);
+            AnswerForceReleased(key, before, std::move(failure), audit, context_.names, answer);
           });
         });
       });
@@ -189,72 +169,6 @@ void AdminService::AddSetLogLevel(Routes& routes) {
                     NameOf(context));
         answer(grpc::Status::OK, response);
       });
-}
-
-v1::ListNodesResponse AdminService::Nodes(const Shard& shard, const InspectResult& result) const {
-  v1::ListNodesResponse response;
-  for (const std::string& name : names_) response.add_nodes()->set_name(name);
-  for (const Vote& vote : result.votes) {
-    v1::Node& node = *response.mutable_nodes(static_cast<int>(vote.node));
-    node.set_state(StateOf(vote.outcome));
-    node.set_message(vote.message);
-    if (shard.guard() != nullptr) node.set_version(shard.guard()->Version(vote.node));
-    Fill(*node.mutable_latency(), vote.latency);
-    if (vote.outcome != Outcome::kQuarantined || shard.guard() == nullptr) continue;
-    Fill(*node.mutable_quarantine_left(), shard.guard()->QuarantineLeft(vote.node));
-  }
-  std::size_t quorum = QuorumOf(names_.size());
-  if (const Membership* const membership = shard.membership()) {
-    quorum = membership->set()->quorum();
-    for (NodeIndex node = 0; node < names_.size(); ++node) {
-      const auto refusal = membership->Refusal(node);
-      v1::Node& shown = *response.mutable_nodes(static_cast<int>(node));
-      if (!membership->known() && !membership->IsConnected(node)) {
-        shown.set_state(v1::NODE_STATE_DOWN);
-        shown.set_message("not connected");
-        continue;
-      }
-      if (!refusal || refusal->outcome != Outcome::kOtherSet) continue;
-      shown.set_state(v1::NODE_STATE_NOT_MEMBER);
-      shown.set_message(refusal->why);
-    }
-  }
-  response.set_quorum(static_cast<std::int32_t>(quorum));
-  return response;
-}
-
-v1::NodeSet AdminService::SetOf(const Shard& shard, const InspectResult& result) const {
-  v1::NodeSet shown;
-  const Membership* const membership = shard.membership();
-  if (membership == nullptr) return shown;
-  const v1::ListNodesResponse nodes = Nodes(shard, result);
-  shown.set_trouble(membership->Trouble());
-  for (NodeIndex node = 0; node < names_.size(); ++node) {
-    if (membership->Refusal(node)) *shown.add_others() = nodes.nodes(static_cast<int>(node));
-  }
-  if (!membership->known()) return shown;
-  const SetRecord& record = membership->set()->record();
-  shown.set_set_id(record.set_id);
-  shown.set_epoch(record.epoch);
-  shown.set_quorum(nodes.quorum());
-  Fill(*shown.mutable_max_ttl(), record.max_ttl);
-  Fill(*shown.mutable_fence_retention(), record.fence_retention);
-  for (std::size_t i = 0; i < record.members.size(); ++i) {
-    v1::NodeSetMember& member = *shown.add_members();
-    member.set_id(record.members[i].id);
-    member.set_name(record.members[i].name);
-    const auto node = membership->NodeOf(i);
-    member.set_configured(node.has_value());
-    if (node) {
-      const v1::Node& seen = nodes.nodes(static_cast<int>(*node));
-      member.set_state(seen.state());
-      member.set_message(seen.message());
-    } else {
-      member.set_state(v1::NODE_STATE_DOWN);
-      member.set_message("not configured at this daemon");
-    }
-  }
-  return shown;
 }
 
 }  // namespace redlock::rpc

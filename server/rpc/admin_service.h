@@ -5,18 +5,17 @@
 
 #include "proto/redlock/v1/admin_service.pb.h"
 #include "server/access/access.h"
-#include "server/config/config.h"
+#include "server/rpc/service_context.h"
 #include "server/rpc/stream_call.h"
 #include "server/rpc/wire.h"
 #include "server/runtime/shard_thread.h"
 
 namespace redlock::rpc {
 
-// Thread-safe. Must outlive the server. The shards and the access must outlive it.
+// Thread-safe. Must outlive the server. The context must outlive it.
 class AdminService {
  public:
-  AdminService(const config::Config& config, runtime::ShardPool& shards,
-               const access::Access& access);
+  explicit AdminService(const ServiceContext& context);
 
   void AddTo(Routes& routes);
 
@@ -28,10 +27,8 @@ class AdminService {
   void AddForceRelease(Routes& routes);
   void AddSetLogLevel(Routes& routes);
   [[nodiscard]] grpc::Status Admit(const grpc::ServerContextBase& context) const;
-  [[nodiscard]] v1::ListNodesResponse Nodes(const Shard& shard, const InspectResult& result) const;
-  [[nodiscard]] v1::NodeSet SetOf(const Shard& shard, const InspectResult& result) const;
 
-  const NodeNames names_;
+  const ServiceContext& context_;
   runtime::ShardPool& shards_;
   const access::Access& access_;
 };

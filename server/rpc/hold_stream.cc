@@ -19,7 +19,7 @@ void HoldStream::OnRead(const grpc::ByteBuffer& message) {
     Close(ToStatus(faults));
     return;
   }
-  auto checked = Check(request, service_.rules);
+  auto checked = Check(request, service_.rules());
   if (auto* faults = std::get_if<Violations>(&checked)) {
     Close(ToStatus(*faults));
     return;

@@ -151,9 +151,9 @@ LockService::LockService(const config::Config& config, runtime::ShardPool& shard
                          const access::Access& access)
     : context_{.shards = shards,
                .access = access,
-               .rules = {.max_ttl = config.max_ttl,
-                         .default_retry = config.retry,
-                         .max_items = config.max_items_per_stream},
+               .configured_rules = {.max_ttl = config.max_ttl,
+                                    .default_retry = config.retry,
+                                    .max_items = config.max_items_per_stream},
                .names = NamesOf(config),
                .max_streams = config.max_streams,
                .max_session_operations = config.max_session_operations,

@@ -35,6 +35,7 @@ class LockService {
 
   // Refuses acquisitions from now on and sends DRAINING on every stream.
   void Drain();
+  [[nodiscard]] const ServiceContext& context() const { return context_; }
   [[nodiscard]] StreamRegistry& streams() { return streams_; }
 
  private:

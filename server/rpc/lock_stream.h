@@ -1,5 +1,5 @@
-// The base of Hold, Watch and Session: authentication, one write at a time with an outbox behind
-// it, draining, and an orderly end.
+// The base of Hold, Watch, Session and ChangeNodeSet: authentication, one write at a time with an
+// outbox behind it, draining, and an orderly end.
 #pragma once
 
 #include <memory>
@@ -22,7 +22,7 @@ namespace redlock::rpc {
 template <typename Outbox>
 class LockStream : public StreamCall, public OpenStream {
  public:
-  void TellDraining() final {
+  void TellDraining() override {
     Send([](Outbox& outbox) { return outbox.AddDraining(); });
   }
 

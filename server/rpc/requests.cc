@@ -331,4 +331,30 @@ Checked<std::vector<WatchCommand>> Check(const v1::WatchRequest& request,
   return checker.Result(std::move(commands));
 }
 
+Checked<ChangeRequest> Check(const v1::ChangeNodeSetRequest& request) {
+  Checker checker({});
+  const bool changes = request.add_size() > 0 || request.remove_size() > 0 || request.has_max_ttl();
+  if (int{changes} + int{request.abort()} + int{request.init()} != 1) {
+    checker.Fault("(message)", "must ask for add, remove or max_ttl, or for abort, or for init");
+  }
+  const auto check_names = [&checker](const char* field, const auto& names) {
+    for (const std::string& name : names) {
+      if (name.empty()) checker.Fault(field, "must not contain an empty name");
+      if (std::ranges::count(names, name) == 1) continue;
+      checker.Fault(field, "must not name " + name + " twice");
+      return;
+    }
+  };
+  check_names("add", request.add());
+  check_names("remove", request.remove());
+  ChangeRequest change{.add = {request.add().begin(), request.add().end()},
+                       .remove = {request.remove().begin(), request.remove().end()},
+                       .max_ttl = std::nullopt,
+                       .abort = request.abort()};
+  if (request.has_max_ttl()) {
+    change.max_ttl = checker.CheckDuration("max_ttl", request.max_ttl(), kLeastMaxTtl, kMostMaxTtl);
+  }
+  return checker.Result(std::move(change));
+}
+
 }  // namespace redlock::rpc

@@ -7,6 +7,7 @@
 #include <variant>
 #include <vector>
 
+#include "proto/redlock/v1/admin_service.pb.h"
 #include "proto/redlock/v1/lock_service.pb.h"
 #include "server/config/config.h"
 #include "server/core/leases/lease_set.h"
@@ -55,5 +56,9 @@ struct InspectCommand {
                                              const RequestRules& rules);
 [[nodiscard]] Checked<std::vector<WatchCommand>> Check(const v1::WatchRequest& request,
                                                        const RequestRules& rules);
+
+// Everything but whether the nodes and members that it names exist. A request with `init` is valid
+// with nothing else, and its command is empty.
+[[nodiscard]] Checked<ChangeRequest> Check(const v1::ChangeNodeSetRequest& request);
 
 }  // namespace redlock::rpc

@@ -15,11 +15,18 @@ namespace redlock::rpc {
 struct ServiceContext {
   runtime::ShardPool& shards;
   const access::Access& access;
-  const RequestRules rules;
+  const RequestRules configured_rules;  // see rules()
   const NodeNames names;
   const std::size_t max_streams;
   const std::size_t max_session_operations;
   StreamRegistry& streams;
+
+  // The rules in force: the node set may have another max_ttl than the configuration.
+  [[nodiscard]] RequestRules rules() const {
+    RequestRules rules = configured_rules;
+    rules.max_ttl = shards.max_ttl();
+    return rules;
+  }
 };
 
 // The time left until the caller's deadline, if it set one.

@@ -139,7 +139,7 @@ void SessionStream::OnRead(const grpc::ByteBuffer& message) {
 bool SessionStream::TakeInGrace() {
   const bool first = std::exchange(first_message_, false);
   if (!request_.has_disconnect_grace()) return true;
-  Checked<Duration> checked = CheckGrace(request_.disconnect_grace(), service_.rules);
+  Checked<Duration> checked = CheckGrace(request_.disconnect_grace(), service_.rules());
   if (!first) checked = Violations{{"disconnect_grace", "must be in the first message only"}};
   if (const auto* faults = std::get_if<Violations>(&checked)) {
     EndLeases(StreamEnd::kRefused);
@@ -193,20 +193,20 @@ void SessionStream::TakeIn(const v1::SessionOperation& operation, std::vector<Wo
   if (!AdmitOperation(id, answered)) return;
   switch (operation.operation_case()) {
     case v1::SessionOperation::kAcquire:
-      SortIn(id, CheckHold(operation.acquire(), service_.rules), access::Action::kAcquire,
+      SortIn(id, CheckHold(operation.acquire(), service_.rules()), access::Action::kAcquire,
              "acquire.", work, answered);
       return;
     case v1::SessionOperation::kExtend:
-      SortIn(id, Check(operation.extend(), service_.rules), access::Action::kExtend, "extend.",
+      SortIn(id, Check(operation.extend(), service_.rules()), access::Action::kExtend, "extend.",
              work, answered);
       return;
     case v1::SessionOperation::kRelease:
-      SortIn(id, Check(operation.release(), service_.rules), access::Action::kRelease, "release.",
+      SortIn(id, Check(operation.release(), service_.rules()), access::Action::kRelease, "release.",
              work, answered);
       return;
     case v1::SessionOperation::kAdopt:
-      SortIn(id, Check(operation.adopt(), service_.rules), access::Action::kExtend, "adopt.", work,
-             answered);
+      SortIn(id, Check(operation.adopt(), service_.rules()), access::Action::kExtend, "adopt.",
+             work, answered);
       return;
     case v1::SessionOperation::kPing:
       AddResult(answered, id);

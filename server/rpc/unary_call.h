@@ -78,7 +78,7 @@ class UnaryCall final : public std::enable_shared_from_this<UnaryCall<Method>> {
       Answer(ToStatus(faults));
       return;
     }
-    auto checked = Check(request, service_.rules);
+    auto checked = Check(request, service_.rules());
     if (auto* faults = std::get_if<Violations>(&checked)) {
       Answer(ToStatus(*faults));
       return;

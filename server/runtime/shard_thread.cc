@@ -72,8 +72,9 @@ NodeGuard::Report GuardLog(const config::Config& config, std::size_t number) {
   };
 }
 
-LockOptions OptionsOf(const config::Config& config) {
+LockOptions OptionsOf(const config::Config& config, std::size_t number) {
   LockOptions options = config.lock;
+  options.node_set.coordinates = number == 0;
   for (const redis::Endpoint& node : config.nodes) options.node_set.names.push_back(node.Name());
   return options;
 }
@@ -94,7 +95,7 @@ Duration SystemRandom::UpTo(Duration bound) {
 }
 
 ShardThread::ShardThread(const config::Config& config, std::size_t number, redis::TlsContext tls)
-    : shard_(std::make_unique<Shard>(loop_, random_, TokenSource(), OptionsOf(config),
+    : shard_(std::make_unique<Shard>(loop_, random_, TokenSource(), OptionsOf(config, number),
                                      MakeNodes(loop_, config, number, tls),
                                      GuardLog(config, number), SetLog(number))),
       thread_([this] { loop_.Run(); }) {}
@@ -104,7 +105,7 @@ ShardThread::~ShardThread() {
   thread_.join();
 }
 
-ShardPool::ShardPool(const config::Config& config) {
+ShardPool::ShardPool(const config::Config& config) : max_ttl_(config.max_ttl) {
   redis::TlsContext tls;
   for (const redis::Endpoint& node : config.nodes) {
     if (node.kind == redis::Endpoint::Kind::kTls && !tls) {
@@ -114,6 +115,9 @@ ShardPool::ShardPool(const config::Config& config) {
   for (std::size_t i = 0; i < config.shards; ++i) {
     shards_.push_back(std::make_unique<ShardThread>(config, i, tls));
   }
+  coordinator().Do([this](Shard& shard) {
+    shard.WatchRecord([this](const SetRecord& record) { max_ttl_ = record.max_ttl; });
+  });
 }
 
 std::size_t ShardPool::IndexFor(const Key& key) const {

@@ -71,12 +71,17 @@ class ShardPool {
 
   [[nodiscard]] ShardThread& For(const Key& key) { return *shards_[IndexFor(key)]; }
   [[nodiscard]] std::size_t IndexFor(const Key& key) const;
+  // The shard that coordinates changes of the node set.
+  [[nodiscard]] ShardThread& coordinator() { return *shards_.front(); }
+  // The longest TTL of a request: that of the node set, or while none is known, --max-ttl.
+  [[nodiscard]] Duration max_ttl() const { return max_ttl_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::span<const std::unique_ptr<ShardThread>> shards() const { return shards_; }
 
   // Runs `work` on one shard after the other, waits for each, and returns the sum of the results.
   [[nodiscard]] std::size_t Sum(const std::function<std::size_t(Shard&)>& work);
 
  private:
+  std::atomic<Duration> max_ttl_;
   std::vector<std::unique_ptr<ShardThread>> shards_;
 };
 

@@ -398,8 +398,8 @@ TEST_F(NodeSetChanges, BadRequestsAreRefusedAndChangeNothing) {
   expect({.remove = names({3})}, "not a member");
   expect({.remove = names({1, 1})}, "twice");
   expect({.remove = names({0, 1, 2})}, "at least one member");
-  expect({.max_ttl = milliseconds(1)}, "from 100 ms to 24 h");
-  expect({.max_ttl = std::chrono::hours(24) + seconds(1)}, "from 100 ms to 24 h");
+  expect({.max_ttl = milliseconds(1)}, "must be from 100 ms to 86400 s");
+  expect({.max_ttl = std::chrono::hours(24) + seconds(1)}, "must be from 100 ms to 86400 s");
   expect({.max_ttl = kLongestTtl}, "already");
   expect({.abort = true}, "no change");
   cluster->Down(3);

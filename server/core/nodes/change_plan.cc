@@ -10,9 +10,6 @@
 namespace redlock {
 namespace {
 
-constexpr Duration kLeastMaxTtl = std::chrono::milliseconds(100);
-constexpr Duration kMostMaxTtl = std::chrono::hours(24);
-
 void Insert(std::vector<Member>& members, Member member) {
   members.insert(std::ranges::lower_bound(members, member.id, {}, &Member::id), std::move(member));
 }
@@ -66,7 +63,8 @@ std::optional<std::string> ChangePlan::Refusal(const ChangeRequest& request) con
   }
   if (request.max_ttl) {
     if (*request.max_ttl < kLeastMaxTtl || *request.max_ttl > kMostMaxTtl) {
-      return "max_ttl " + InWords(*request.max_ttl) + ": must be from 100 ms to 24 h";
+      return "max_ttl " + InWords(*request.max_ttl) + ": must be from " + InWords(kLeastMaxTtl) +
+             " to " + InWords(kMostMaxTtl);
     }
     if (*request.max_ttl > record_.fence_retention) {
       return "max_ttl " + InWords(*request.max_ttl) +

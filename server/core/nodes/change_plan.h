@@ -4,6 +4,7 @@
 // one set meets every quorum of the next. What is still wanted is part of the record.
 #pragma once
 
+#include <chrono>
 #include <optional>
 #include <string>
 #include <vector>
@@ -12,10 +13,13 @@
 
 namespace redlock {
 
+inline constexpr Duration kLeastMaxTtl = std::chrono::milliseconds(100);
+inline constexpr Duration kMostMaxTtl = std::chrono::hours(24);
+
 struct ChangeRequest {
   std::vector<std::string> add;     // addresses of configured nodes
   std::vector<std::string> remove;  // addresses or ids of members
-  std::optional<Duration> max_ttl;
+  std::optional<Duration> max_ttl;  // kLeastMaxTtl to kMostMaxTtl
   bool abort = false;
 };
 

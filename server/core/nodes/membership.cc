@@ -23,7 +23,8 @@ std::string NamesOf(const SetRecord& record) {
 }
 
 std::string Describe(const SetRecord& record) {
-  return "epoch " + std::to_string(record.epoch) + ", members" + NamesOf(record);
+  return "epoch " + std::to_string(record.epoch) + ", max_ttl " + InWords(record.max_ttl) +
+         ", members" + NamesOf(record);
 }
 
 }  // namespace
@@ -202,6 +203,7 @@ void Membership::Adopt(const SetRecord& record) {
   MapMembers();
   readmission_.reset();
   if (guard_ != nullptr) guard_->SetLongestTtl(std::max(record.max_ttl, record.wait));
+  if (record_told_) record_told_(record);
   report_(false, (first ? "node set found: " : "node set changed: ") + Describe(record));
   if (first && record.max_ttl != options_.node_set.max_ttl) {
     report_(true, "--max-ttl is " + InWords(options_.node_set.max_ttl) +
@@ -402,6 +404,12 @@ void Membership::Complain(std::string what, bool mismatch) {
   mismatch_ = mismatch;
   if (what == trouble_) return;
   trouble_ = std::move(what);
+  trouble_reported_ = false;
+}
+
+// Not at once: while a daemon starts, nodes connect one after the other.
+void Membership::ReportTrouble() {
+  if (trouble_.empty() || std::exchange(trouble_reported_, true)) return;
   report_(true, trouble_);
 }
 
@@ -435,6 +443,7 @@ void Membership::Tick() {
   for (NodeIndex node = 0; node < nodes_.size(); ++node) {
     if (nodes_[node].IsFree()) nodes_.Ask(node, {.kind = SetStep::Kind::kRead});
   }
+  ReportTrouble();
   TellQuorum();
 }
 
@@ -466,6 +475,11 @@ std::string Membership::ObstacleOf(NodeIndex node) const {
 
 std::optional<Duration> Membership::WaitLeft() const {
   return change_ && known() ? change_->WaitLeft() : std::nullopt;
+}
+
+void Membership::WatchRecord(std::function<void(const SetRecord&)> told) {
+  record_told_ = std::move(told);
+  if (known()) record_told_(set_->record());
 }
 
 Membership::Started Membership::Change(ChangeRequest request, ChangeTold told) {

@@ -82,6 +82,9 @@ class Membership final : public NodeObserver {
   // value is true if a quorum of members is connected and not quarantined.
   void WatchQuorum(std::function<void(bool)> told);
 
+  // See Shard::WatchRecord().
+  void WatchRecord(std::function<void(const SetRecord&)> told);
+
   // Begins a change of the set, and calls `told` with its progress until the returned handle is
   // destroyed. Only with NodeSetOptions::coordinates. `refusal`: nothing has changed.
   struct Started {
@@ -124,6 +127,7 @@ class Membership final : public NodeObserver {
   [[nodiscard]] bool AllMembersAreBack() const;
   // `mismatch`: waiting does not help, because the nodes or daemons disagree.
   void Complain(std::string what, bool mismatch = true);
+  void ReportTrouble();
   [[nodiscard]] bool HasQuorum() const;
   void TellQuorum();
   void Tick();
@@ -145,8 +149,10 @@ class Membership final : public NodeObserver {
   MonotonicTime settled_;
   std::uint64_t mismatches_ = 0;
   std::string trouble_;
+  bool trouble_reported_ = false;
   bool mismatch_ = false;
   std::function<void(bool)> quorum_told_;
+  std::function<void(const SetRecord&)> record_told_;
   bool quorum_ = false;  // last value passed to quorum_told_
   TimerHandle tick_;
 };

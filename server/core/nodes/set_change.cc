@@ -14,6 +14,8 @@ using std::chrono::seconds;
 constexpr Duration kBeforeCompleting = milliseconds(500);
 // Before this daemon goes on with another daemon's change.
 constexpr Duration kBeforeTakingOver = seconds(3);
+// For this long, a node that was just added may not be ready to vote.
+constexpr Duration kJustAdded = seconds(2);
 // A node that was added and has been gone for this long is removed again.
 constexpr Duration kGone = seconds(30);
 
@@ -129,15 +131,15 @@ void SetChange::Begin() {
   }
   const auto left = WaitLeft();
   if (!left) {
-    waits_for_ = "waiting for a quorum of members to be connected";
+    waits_for_ = "a quorum of the members must be connected";
     return;
   }
   if (undecided) {
-    waits_for_ = "completing a step that was interrupted";
+    waits_for_ = "a step that was interrupted is being completed";
     if (!IsMyTurn(undecided_since_, kBeforeCompleting + pause_ / 10)) return;
   } else {
     if (*left > Duration{} && !set.record().IsUndoneBy(*own)) {
-      waits_for_ = "waiting until every lease of the epoch before has expired";
+      waits_for_ = "the leases that were granted under the previous epoch must expire first";
       WakeAt(scheduler_.Now() + *left);
       return;
     }
@@ -199,6 +201,7 @@ std::optional<SetRecord> SetChange::OwnValue(const ChangePlan& plan, bool undeci
   const MonotonicTime now = scheduler_.Now();
   if (!gone_since_) gone_since_ = now;
   if (now - *gone_since_ >= kGone) return plan.Undo();
+  if (now - *gone_since_ < kJustAdded) return plan.Next();
   waits_for_ = "node " + *gone + ", which was added, is not up: the step is undone if it stays so";
   return std::nullopt;
 }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "server/core/format.h"
+
 namespace redlock {
 namespace {
 
@@ -14,7 +16,7 @@ using std::chrono::seconds;
 constexpr Duration kBeforeCompleting = milliseconds(500);
 // Before this daemon goes on with another daemon's change.
 constexpr Duration kBeforeTakingOver = seconds(3);
-// For this long, a node that was just added may not be ready to vote.
+// For this long, a node that was just added may not be ready to vote, and nothing is wrong.
 constexpr Duration kJustAdded = seconds(2);
 // A node that was added and has been gone for this long is removed again.
 constexpr Duration kGone = seconds(30);
@@ -201,8 +203,10 @@ std::optional<SetRecord> SetChange::OwnValue(const ChangePlan& plan, bool undeci
   const MonotonicTime now = scheduler_.Now();
   if (!gone_since_) gone_since_ = now;
   if (now - *gone_since_ >= kGone) return plan.Undo();
-  if (now - *gone_since_ < kJustAdded) return plan.Next();
-  waits_for_ = "node " + *gone + ", which was added, is not up: the step is undone if it stays so";
+  waits_for_ = "node " + *gone + ", which was added, must be up first";
+  if (now - *gone_since_ >= kJustAdded) {
+    waits_for_ += ": the step is undone if it stays down for " + InWords(kGone);
+  }
   return std::nullopt;
 }
 

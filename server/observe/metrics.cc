@@ -136,6 +136,9 @@ void AddNodeSet(Families& families, const NodeSetView& set) {
                  static_cast<double>(set.epoch));
   families.Gauge("redlockd_node_set_members", "Nodes that vote; 0 if no node set was found", {},
                  static_cast<double>(set.members));
+  families.Gauge("redlockd_node_set_steps_wanted",
+                 "Steps that are left of the change of the node set that is under way", {},
+                 static_cast<double>(set.wanted));
   families.Counter("redlockd_node_set_mismatches_total",
                    "Steps that nodes refused because their node set or epoch is another one", {},
                    set.mismatches);

@@ -36,7 +36,8 @@ json ToJson(const NodeView& node) {
 
 json ToJson(const NodeSetView& set) {
   return {{"found", set.found},     {"id", set.id},         {"epoch", set.epoch},
-          {"members", set.members}, {"quorum", set.quorum}, {"trouble", set.trouble}};
+          {"members", set.members}, {"quorum", set.quorum}, {"wanted", set.wanted},
+          {"trouble", set.trouble}};
 }
 
 const char* NameOf(LeaseListing::Kind kind) {

@@ -44,6 +44,7 @@ NodeSetView ViewOf(const Membership& membership) {
           .members = set.record().members.size(),
           .quorum = set.quorum(),
           .mismatches = membership.mismatches(),
+          .wanted = set.record().wanted_add.size() + set.record().wanted_remove.size(),
           .trouble = membership.Trouble()};
 }
 

@@ -31,6 +31,8 @@ struct NodeSetView {
   std::size_t members = 0;
   std::size_t quorum = 0;  // without a set: of the configured nodes
   std::uint64_t mismatches = 0;
+  // The steps of the change that is under way.
+  std::size_t wanted = 0;
   std::string trouble;
 };
 

@@ -32,9 +32,8 @@ end
 
 -- The node stays at `at_epoch` for that long. Never shortens a wait.
 local function begin_wait(at_epoch, ms)
-  if tonumber(ms) <= 0 then return end
-  if call('PTTL', wait) > tonumber(ms) then ms = call('PTTL', wait) end
-  call('SET', wait, at_epoch, 'PX', ms)
+  local longest = math.max(tonumber(ms), call('PTTL', wait))
+  if longest > 0 then call('SET', wait, at_epoch, 'PX', string.format('%d', longest)) end
 end
 
 -- Every step that changes something writes only after all of its conditions have been checked.

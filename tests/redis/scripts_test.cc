@@ -80,12 +80,13 @@ class Agreement : public NodeTest {
       }
       case 5: {
         const auto keeper = Below(2) == 0 ? std::nullopt : std::optional(AnyKeeper());
+        const bool counts = Below(2) == 0;
         Agree(
             "repair",
             [&](Node& n, auto sink) {
-              n.Repair({key, token, ttl, fence, keeper}, sink);
+              n.Repair({key, token, ttl, fence, keeper, counts}, sink);
             },
-            model.Repair("k", t, ttl, fence, keeper));
+            model.Repair("k", t, ttl, fence, keeper, counts));
         return;
       }
       case 6:

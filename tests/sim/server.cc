@@ -237,7 +237,7 @@ bool Server::CarryOut(const SetStep& step) {
       stored_ = {.member = step.member, .mark = step.mark};
       return true;
     case SetStep::Kind::kFound:
-      if (stored_.member != step.member || has_record) return false;
+      if (stored_.member.empty() || stored_.member != step.member || has_record) return false;
       if (!stored_.accepted) stored_.accepted = Proposal{{}, step.record};
       return stored_.accepted->record == step.record;
     case SetStep::Kind::kPrepare:
@@ -261,7 +261,7 @@ bool Server::CarryOut(const SetStep& step) {
       BeginWait(epoch + 1, step.record.wait);
       return true;
     case SetStep::Kind::kLearn:
-      if (stored_.member != step.member) return false;
+      if (stored_.member.empty() || stored_.member != step.member) return false;
       if (has_record && *stored_.record == step.record) return true;
       if (epoch >= step.record.epoch) return false;
       if (!stored_.accepted || stored_.accepted->record != step.record) {

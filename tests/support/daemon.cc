@@ -59,7 +59,8 @@ Daemon::Daemon(const std::vector<std::unique_ptr<RedisServer>>& nodes,
     const Finished probe = Ctl("inspect probe");
     return probe.status != kUnreachable &&
            probe.output.find("not connected yet") == std::string::npos &&
-           probe.output.find("no node set found yet") == std::string::npos &&
+           (probe.output.find("no node set found yet") == std::string::npos ||
+            probe.output.find("configured at this daemon") != std::string::npos) &&
            probe.output.find("not marked yet") == std::string::npos;
   };
   while (!ready()) {

@@ -149,10 +149,11 @@ bool Membership::FindRecord() {
   }
   if (newest != nullptr && (!known() || newest->epoch > set_->record().epoch)) Adopt(*newest);
   if (known() || other == nullptr) return true;
+  const bool too_few = nodes_.size() < QuorumOf(other->members.size());
   Complain("node " + other_name + " belongs to a node set of " +
-               std::to_string(other->members.size()) +
-               " members, of which no quorum is connected:" + NamesOf(*other),
-           false);
+               std::to_string(other->members.size()) + " members, of which no quorum is " +
+               (too_few ? "configured at this daemon:" : "connected:") + NamesOf(*other),
+           too_few);
   return false;
 }
 

@@ -18,7 +18,9 @@ function seconds(value) {
 }
 
 function showNodeSet(set) {
-  byId('set').textContent = set.found ? `epoch ${set.epoch}, ${set.members} members, quorum ${set.quorum}` : 'no node set found';
+  const change = set.wanted ? `; a change is under way, ${set.wanted} steps left` : '';
+  byId('set').textContent = set.found
+    ? `epoch ${set.epoch}, ${set.members} members, quorum ${set.quorum}${change}` : 'no node set found';
   byId('trouble').textContent = set.trouble;
   byId('trouble').hidden = !set.trouble;
 }

@@ -113,9 +113,11 @@ class AccessTest(unittest.TestCase):
         as_ops = (*server, "--auth-token-file", self.path("ops.token"))
         self.assertTrue(eventually(lambda: self.result_of(*as_ops, "status") == "ok", 10))
         for command in (("inspect", "k"), ("status",), ("acquire", "k", "--try"), ("hold", "k"),
-                        ("watch", "k", "--token", "t"), ("release", "k", "--token", "t")):
+                        ("watch", "k", "--token", "t"), ("release", "k", "--token", "t"),
+                        ("nodes", "abort")):
             self.assertEqual(self.result_of(*server, *command), "UNAUTHENTICATED", command)
         self.assertEqual(self.result_of(*as_ops, "inspect", "k"), "ok")
+        self.assertEqual(self.result_of(*as_ops, "nodes", "init"), "ok")
         for command in (("acquire", "k", "--try"), ("hold", "k"), ("watch", "k", "--token", "t"),
                         ("extend", "k", "--token", "t"), ("release", "k", "--token", "t")):
             self.assertEqual(self.result_of(*as_ops, *command), "PERMISSION_DENIED", command)
@@ -147,7 +149,8 @@ class AccessTest(unittest.TestCase):
         self.assertTrue(eventually(
             lambda: self.result_of(*as_("billing"), "acquire", "billing/1", "--try", "--ttl", "1s") == "ok", 10))
         self.assertEqual(self.result_of(*as_("billing"), "acquire", "other", "--try"), "PERMISSION_DENIED")
-        self.assertEqual(self.result_of(*as_("billing"), "status"), "PERMISSION_DENIED")
+        for command in (("status",), ("nodes", "abort"), ("nodes", "init")):
+            self.assertEqual(self.result_of(*as_("billing"), *command), "PERMISSION_DENIED", command)
         self.assertEqual(self.result_of(*as_("stranger"), "acquire", "billing/2", "--try"), "PERMISSION_DENIED")
         self.assertNotEqual(self.run_ctl(*server, "--timeout", "2s", "inspect", "k").returncode, 0)
         plain = ("--server", f"127.0.0.1:{self.port}", "--timeout", "2s")

@@ -80,11 +80,11 @@ class Failure:
 
 
 class Nodes:
-    """Three redis-server processes."""
+    """redis-server processes."""
 
-    def __init__(self):
+    def __init__(self, count=3):
         self.directory = tempfile.TemporaryDirectory()
-        self.ports = [free_port() for _ in range(3)]
+        self.ports = [free_port() for _ in range(count)]
         self.processes = [self._start(port) for port in self.ports]
 
     def _start(self, port):

@@ -104,9 +104,9 @@ std::vector<std::string> SetCommand(const SetStep& step) {
       if (step.accepted) {
         const SetRecord& accepted = step.accepted->record;
         add({BallotText(step.accepted->ballot), Encode(accepted), StampOf(accepted),
-             MillisText(std::max(accepted.wait, record.max_ttl))});
+             MillisText(WaitAfterReadmission(step))});
       } else {
-        add({"", "", "", MillisText(record.max_ttl)});
+        add({"", "", "", MillisText(WaitAfterReadmission(step))});
       }
       break;
     }

@@ -34,7 +34,7 @@ void Server::Put(const std::string& key, const std::string& token, Duration ttl)
 NodeReply Server::Acquire(const std::string& key, const std::string& token, Duration ttl,
                           FencingToken fence, AttemptId attempt, bool adopt,
                           const Expected& expected) {
-  if (auto mismatch = Mismatch(expected)) return *mismatch;
+  if (auto mismatch = Mismatch(expected, true)) return *mismatch;
   Meta& meta = meta_[key];
   Entry* const entry = Find(key);
   if (entry == nullptr) {
@@ -56,7 +56,7 @@ NodeReply Server::Acquire(const std::string& key, const std::string& token, Dura
 NodeReply Server::HandOver(const std::string& key, const std::string& from, const std::string& to,
                            Duration ttl, FencingToken fence, AttemptId attempt,
                            const Expected& expected) {
-  if (auto mismatch = Mismatch(expected)) return *mismatch;
+  if (auto mismatch = Mismatch(expected, true)) return *mismatch;
   const Entry* const entry = Find(key);
   const bool held = entry != nullptr;
   Meta& meta = meta_[key];
@@ -103,7 +103,7 @@ NodeReply Server::ExtendHeld(Entry& entry, Meta& meta, Duration ttl, FencingToke
 NodeReply Server::Extend(const std::string& key, const std::string& token, Duration ttl,
                          FencingToken raise_to, std::optional<Keeper> keeper, bool adopt,
                          const Expected& expected) {
-  if (auto mismatch = Mismatch(expected)) return *mismatch;
+  if (auto mismatch = Mismatch(expected, false)) return *mismatch;
   Entry* const entry = Find(key);
   if (entry == nullptr) return {.outcome = Outcome::kNotHeld};
   if (entry->token != token) {
@@ -115,7 +115,7 @@ NodeReply Server::Extend(const std::string& key, const std::string& token, Durat
 NodeReply Server::Repair(const std::string& key, const std::string& token, Duration ttl,
                          FencingToken fence, std::optional<Keeper> keeper, bool counts,
                          const Expected& expected) {
-  if (auto mismatch = Mismatch(expected)) return *mismatch;
+  if (auto mismatch = Mismatch(expected, counts)) return *mismatch;
   Meta& meta = meta_[key];
   if (counts && meta.fence > fence && Has(Safeguard::kFenceComparedByPutBack)) {
     return {.outcome = Outcome::kStaleFence, .fence = meta.fence};
@@ -174,7 +174,7 @@ void Server::Unsubscribe(const std::string& key, const void* who) {
 }
 
 NodeReply Server::Inspect(const std::string& key, const Expected& expected) {
-  if (auto mismatch = Mismatch(expected)) return *mismatch;
+  if (auto mismatch = Mismatch(expected, true)) return *mismatch;
   const Entry* const entry = Find(key);
   const FencingToken fence = meta_[key].fence;
   if (entry == nullptr) return {.outcome = Outcome::kNotHeld, .fence = fence};
@@ -204,11 +204,11 @@ NodeReply Server::ReadMark() {
       .outcome = Outcome::kGranted, .stamp = stored_.stamp, .mark = stored_.mark, .clock = Clock()};
 }
 
-std::optional<NodeReply> Server::Mismatch(const Expected& expected) const {
+std::optional<NodeReply> Server::Mismatch(const Expected& expected, bool needs_mark) const {
   if (!expected.stamp.empty() && expected.stamp != stored_.stamp) {
     return NodeReply{.outcome = Outcome::kOtherSet, .stamp = stored_.stamp, .mark = stored_.mark};
   }
-  if (!expected.mark.empty() && expected.mark != stored_.mark) {
+  if (needs_mark && !expected.mark.empty() && expected.mark != stored_.mark) {
     return NodeReply{
         .outcome = Outcome::kQuarantined, .stamp = stored_.stamp, .mark = stored_.mark};
   }
@@ -283,15 +283,17 @@ bool Server::CarryOut(const SetStep& step) {
                  .readmitted = step.new_mark,
                  .stamp = StampOf(step.accepted ? step.accepted->record : step.record),
                  .mark = step.new_mark};
-      BeginWait(step.record.epoch + (step.accepted ? 1 : 0),
-                step.accepted ? std::max(step.accepted->record.wait, step.record.max_ttl)
-                              : step.record.max_ttl);
+      BeginWait(step.record.epoch + (step.accepted ? 1 : 0), WaitAfterReadmission(step));
       return true;
   }
   return false;
 }
 
 SetReply Server::AskSet(const SetStep& step) {
+  if (full_ && step.kind != SetStep::Kind::kRead) {
+    ++refused_;
+    return {.state = {}, .error = "OOM command not allowed"};
+  }
   SetReply reply{.answered = true, .done = CarryOut(step), .state = stored_};
   reply.state.wait = WaitLeft();
   return reply;

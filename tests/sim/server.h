@@ -60,6 +60,10 @@ class Server {
   void Restart();
   // Shows the oracle every record that the node accepts or learns.
   void ShowTo(SetOracle* oracle) { oracle_ = oracle; }
+  // At maxmemory: refuses to write what it stores about the node set.
+  void SetFull(bool full) { full_ = full; }
+  // How many steps it has refused.
+  [[nodiscard]] int refused() const { return refused_; }
   // The node's clock jumps.
   void StepClock(Duration by) { step_ += by; }
   // Changes the rate of the node's clock.
@@ -99,7 +103,7 @@ class Server {
   enum class Take { kNo, kLast, kAlways };
 
   // The answer to a step that votes, if the node does not carry what the step expects.
-  [[nodiscard]] std::optional<NodeReply> Mismatch(const Expected& expected) const;
+  [[nodiscard]] std::optional<NodeReply> Mismatch(const Expected& expected, bool needs_mark) const;
   // The conditions of a step on the node set, and its effect.
   [[nodiscard]] bool CarryOut(const SetStep& step);
   void BeginWait(std::uint64_t epoch, Duration wait);
@@ -126,6 +130,8 @@ class Server {
   std::map<std::string, Entry> entries_;
   std::map<std::string, Meta> meta_;
   SetOracle* oracle_ = nullptr;
+  bool full_ = false;
+  int refused_ = 0;
   struct Image {
     SetState stored;
     std::uint64_t wait_epoch = 0;

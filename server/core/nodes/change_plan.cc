@@ -129,7 +129,7 @@ SetRecord ChangePlan::Successor() const {
 std::optional<SetRecord> ChangePlan::First(const ChangeRequest& request) const {
   SetRecord next = Successor();
   if (request.max_ttl) {
-    next.max_ttl = *request.max_ttl;
+    next.max_ttl = std::chrono::floor<std::chrono::milliseconds>(*request.max_ttl);
     next.wait = std::max(record_.max_ttl, next.max_ttl);
   }
   next.wanted_add = request.add;
@@ -167,8 +167,8 @@ std::optional<SetRecord> ChangePlan::Step(SetRecord next) const {
     return next;
   }
   // What cannot be added now must not be missing after the removal.
-  if (removable.empty() ||
-      (added == nullptr && !next.wanted_add.empty() && is_odd && dead == removable.end())) {
+  const bool waits_for_node = added == nullptr && !next.wanted_add.empty() && add_first;
+  if (removable.empty() || (waits_for_node && dead == removable.end())) {
     return std::nullopt;
   }
   const std::string id = (dead == removable.end() ? removable.front() : *dead)->id;
@@ -198,13 +198,25 @@ SetRecord ChangePlan::Undo() const {
   return next;
 }
 
-std::optional<std::string> ChangePlan::GoneSinceAdded() const {
+bool ChangePlan::IsNew(const Member& member) const {
+  return !record_.before.empty() &&
+         std::ranges::find(record_.before, member.id, &Member::id) == record_.before.end();
+}
+
+std::optional<std::string> ChangePlan::AddedButNotUp() const {
   for (const Member& member : record_.members) {
-    const bool is_new =
-        std::ranges::find(record_.before, member.id, &Member::id) == record_.before.end();
-    if (is_new && !record_.before.empty() && !IsAble(member)) return member.name;
+    if (IsNew(member) && !IsAble(member)) return member.name;
   }
   return std::nullopt;
+}
+
+bool ChangePlan::IsAddedOneGone() const {
+  return std::ranges::any_of(record_.members, [this](const Member& member) {
+    if (!IsNew(member)) return false;
+    const PlanNode* node = NodeOf(member);
+    if (node != nullptr) return !node->is_connected;
+    return std::ranges::find(nodes_, member.name, &PlanNode::name) != nodes_.end();
+  });
 }
 
 }  // namespace redlock

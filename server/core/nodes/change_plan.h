@@ -26,7 +26,8 @@ struct ChangeRequest {
 // A configured node, as this daemon sees it.
 struct PlanNode {
   std::string name;
-  std::string id;        // that the node reports; empty if it has none
+  std::string id;  // that the node reports; empty if it has none
+  bool is_connected = false;
   bool is_able = false;  // can vote, or could if it were a member
   std::string obstacle;  // why it is not able
 };
@@ -49,12 +50,16 @@ class ChangePlan {
   [[nodiscard]] SetRecord Undo() const;
   // The number of steps of a request that is not refused.
   [[nodiscard]] static std::size_t Steps(const ChangeRequest& request);
-  // The members that are new in this epoch and not able.
-  [[nodiscard]] std::optional<std::string> GoneSinceAdded() const;
+  // The name of a member that is new in this epoch and not able; nothing if all are.
+  [[nodiscard]] std::optional<std::string> AddedButNotUp() const;
+  // Whether one of them is known to be gone: its node is configured here, and is not connected, or
+  // is another one now.
+  [[nodiscard]] bool IsAddedOneGone() const;
 
  private:
   [[nodiscard]] std::optional<std::string> RefusalToAdd(const std::string& name) const;
   [[nodiscard]] const Member* FindMember(const std::string& name_or_id) const;
+  [[nodiscard]] bool IsNew(const Member& member) const;
   [[nodiscard]] const PlanNode* NodeOf(const Member& member) const;
   [[nodiscard]] bool IsAble(const Member& member) const;
   // The record of the next epoch with the same members.

@@ -68,17 +68,17 @@ bool GuardedNode::MayGrant(const std::shared_ptr<ReplySink>& sink) {
   return false;
 }
 
-Expected GuardedNode::ToVote(bool compare) const {
-  return {.stamp = compare ? std::string_view(membership_.set()->stamp()) : std::string_view(),
-          .mark = {}};
+// The mark is named with every step: the node then finds with one comparison that nothing has
+// changed. Only steps that need the mark are refused because of it.
+Expected GuardedNode::Named(bool stamp, bool mark) const {
+  Expected expected;
+  if (stamp) expected.stamp = membership_.set()->stamp();
+  if (mark && guard_ != nullptr) expected.mark = guard_->mark(index_);
+  return expected;
 }
 
 Expected GuardedNode::ToGrant() const {
-  Expected expected = ToVote(Has(Safeguard::kStampComparedByGrant));
-  if (guard_ != nullptr && Has(Safeguard::kMarkComparedByGrant)) {
-    expected.mark = guard_->mark(index_);
-  }
-  return expected;
+  return Named(Has(Safeguard::kStampComparedByGrant), Has(Safeguard::kMarkComparedByGrant));
 }
 
 void GuardedNode::Refuse(const std::shared_ptr<ReplySink>& sink, Outcome outcome, std::string why) {
@@ -112,14 +112,14 @@ void GuardedNode::Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink
     return;
   }
   ExtendStep checked = step;
-  checked.expected = ToVote(Has(Safeguard::kStampComparedByExtension));
+  checked.expected = Named(Has(Safeguard::kStampComparedByExtension), true);
   node_.Extend(checked, std::make_shared<Checked>(*this, false, std::move(sink)));
 }
 
 void GuardedNode::Repair(const RepairStep& step, std::shared_ptr<ReplySink> sink) {
   if (step.counts ? !MayGrant(sink) : !HasVote(sink)) return;
   RepairStep checked = step;
-  checked.expected = step.counts ? ToGrant() : ToVote(Has(Safeguard::kStampComparedByRepair));
+  checked.expected = step.counts ? ToGrant() : Named(Has(Safeguard::kStampComparedByRepair), true);
   node_.Repair(checked, std::make_shared<Checked>(*this, step.counts, std::move(sink)));
 }
 
@@ -128,10 +128,8 @@ void GuardedNode::Inspect(const InspectStep& step, std::shared_ptr<ReplySink> si
   // A node that has lost its data knows nothing of a lease that may be valid, so the mark is
   // compared too.
   InspectStep checked = step;
-  checked.expected = ToVote(Has(Safeguard::kStampComparedByRead));
-  if (guard_ != nullptr && Has(Safeguard::kMarkComparedByRead)) {
-    checked.expected.mark = guard_->mark(index_);
-  }
+  checked.expected =
+      Named(Has(Safeguard::kStampComparedByRead), Has(Safeguard::kMarkComparedByRead));
   auto answered = std::make_shared<Checked>(*this, false, std::move(sink));
   if (guard_ == nullptr) {
     node_.Inspect(checked, std::move(answered));

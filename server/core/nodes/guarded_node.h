@@ -56,7 +56,7 @@ class GuardedNode final : public Node {
   // Return false if the node has no vote, or may not grant; the refusal is then sent to `sink`.
   [[nodiscard]] bool HasVote(const std::shared_ptr<ReplySink>& sink);
   [[nodiscard]] bool MayGrant(const std::shared_ptr<ReplySink>& sink);
-  [[nodiscard]] Expected ToVote(bool compare) const;
+  [[nodiscard]] Expected Named(bool stamp, bool mark) const;
   [[nodiscard]] Expected ToGrant() const;
   void OnAnswer(bool may_grant, MonotonicTime asked, NodeReply& reply);
   void Refuse(const std::shared_ptr<ReplySink>& sink, Outcome outcome, std::string why);

@@ -55,10 +55,10 @@ Membership::Membership(Scheduler& scheduler, Random& random, const LockOptions& 
   }
   if (guard_ != nullptr) {
     guard_->ConfirmWith({.may_trust =
-                             [this](NodeIndex node, const std::string& mark) {
+                             [this](NodeIndex node) {
                                const SetState& state = nodes_[node].state;
                                if (!IsOfTheSet(state)) return false;
-                               return !guard_->HasOldData(node) || state.readmitted == mark ||
+                               return !guard_->HasOldData(node) || WasReadmitted(nodes_[node]) ||
                                       !Has(Safeguard::kReadmission);
                              },
                          .changed = [this] { TellQuorum(); },
@@ -267,7 +267,13 @@ void Membership::Maintain(NodeIndex node) {
   if (!known) {
     const Member* const lost = StandsFor(node);
     if (lost == nullptr) {
-      if (guard_ != nullptr) guard_->Unjudge(node);
+      // It must have a fresh mark of this run when it is added.
+      const std::string& mark = seat.state.mark;
+      if (!IsFresh(mark) || !NamesRun(mark, seat.run)) {
+        creation_.Enroll(node);
+      } else if (guard_ != nullptr) {
+        guard_->Unjudge(node);
+      }
       return;
     }
     if (guard_ != nullptr) guard_->Emptied(node);
@@ -302,10 +308,16 @@ const Member* Membership::StandsFor(NodeIndex node) const {
   return elsewhere ? nullptr : member;
 }
 
+// Whether the node has been given everything since its process started. A mark of an earlier run
+// may have come back with old data.
+bool Membership::WasReadmitted(const SetNodes::Seat& seat) {
+  return seat.state.readmitted == seat.state.mark && NamesRun(seat.state.mark, seat.run);
+}
+
 bool Membership::HasOldData(NodeIndex node) const {
-  const SetState& state = nodes_[node].state;
-  return guard_ != nullptr && guard_->HasOldData(node) && IsProvisional(state.mark) &&
-         state.readmitted != state.mark;
+  const SetNodes::Seat& seat = nodes_[node];
+  return guard_ != nullptr && guard_->HasOldData(node) && IsProvisional(seat.state.mark) &&
+         !WasReadmitted(seat);
 }
 
 // Only a node that remembers what it promised and accepted may promise again.
@@ -314,7 +326,7 @@ bool Membership::CanPromise(NodeIndex node) const {
   const SetRecord& record = set_->record();
   if (!seat.connected || seat.state.record != record) return false;
   if (record.Find(seat.state.member) == nullptr || !set_->Contains(node)) return false;
-  return guard_ == nullptr || !guard_->HasOldData(node) || seat.state.readmitted == seat.state.mark;
+  return guard_ == nullptr || !guard_->HasOldData(node) || WasReadmitted(seat);
 }
 
 bool Membership::AllMembersAreBack() const {
@@ -441,6 +453,7 @@ void Membership::TellQuorum() {
 // Reads what may have changed without a reply that showed it.
 void Membership::Tick() {
   tick_ = scheduler_.After(options_.guard.inspect_interval, [this] { Tick(); });
+  nodes_.Wake();
   for (NodeIndex node = 0; node < nodes_.size(); ++node) {
     if (nodes_[node].IsFree()) nodes_.Ask(node, {.kind = SetStep::Kind::kRead});
   }
@@ -451,8 +464,10 @@ void Membership::Tick() {
 std::vector<PlanNode> Membership::NodesForPlan() const {
   std::vector<PlanNode> nodes;
   for (NodeIndex node = 0; node < nodes_.size(); ++node) {
-    PlanNode shown{
-        .name = nodes_[node].name, .id = nodes_[node].state.member, .obstacle = ObstacleOf(node)};
+    PlanNode shown{.name = nodes_[node].name,
+                   .id = nodes_[node].state.member,
+                   .is_connected = nodes_[node].connected,
+                   .obstacle = ObstacleOf(node)};
     shown.is_able = shown.obstacle.empty();
     nodes.push_back(std::move(shown));
   }

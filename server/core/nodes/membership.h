@@ -117,6 +117,7 @@ class Membership final : public NodeObserver {
   void Maintain(NodeIndex node);
   [[nodiscard]] const Member* StandsFor(NodeIndex node) const;
   [[nodiscard]] bool IsOfTheSet(const SetState& state) const;
+  [[nodiscard]] static bool WasReadmitted(const SetNodes::Seat& seat);
   [[nodiscard]] bool HasOldData(NodeIndex node) const;
   [[nodiscard]] bool CanPromise(NodeIndex node) const;
   void Readmit(NodeIndex node, const std::string& member);

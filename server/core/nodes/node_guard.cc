@@ -190,8 +190,13 @@ void NodeGuard::SetLongestTtl(Duration ttl) {
 }
 
 void NodeGuard::Admit(NodeIndex node) {
-  if (states_[node].standing != Standing::kUndecided) return;
-  if (options_.guard.mode == GuardMode::kStrict) {
+  const NodeState& state = states_[node];
+  const bool strict = options_.guard.mode == GuardMode::kStrict;
+  // A daemon that knew the node before its data were deleted, and it was added anew.
+  const bool is_new = state.standing == Standing::kQuarantined && state.data == Data::kEmptied &&
+                      IsFresh(state.mark) && NamesRun(state.mark, state.run) && !strict;
+  if (state.standing != Standing::kUndecided && !is_new) return;
+  if (strict) {
     Quarantine(node, Data::kEmptied, quarantine_, "its data may be lost: --node-guard is strict");
   } else {
     Vouch(node);

@@ -63,9 +63,8 @@ class NodeGuard final {
 
   // What the guard asks of the membership, and reports to it.
   struct Hooks {
-    // Whether the node, which carries this provisional mark, may be trusted once its quarantine is
-    // over.
-    std::function<bool(NodeIndex node, const std::string& mark)> may_trust;
+    // Whether the node may be trusted once its quarantine is over.
+    std::function<bool(NodeIndex node)> may_trust;
     // Which nodes are quarantined may have changed.
     std::function<void()> changed;
     // The node carries another mark than before.
@@ -170,7 +169,7 @@ class NodeGuard final {
   [[nodiscard]] bool Vouches(const std::string& mark, const NodeState& state) const;
   [[nodiscard]] static bool IsFreshOrNone(const std::string& mark, const NodeState& state);
   [[nodiscard]] bool MayTrust(NodeIndex node) const {
-    return !hooks_.may_trust || hooks_.may_trust(node, states_[node].mark);
+    return !hooks_.may_trust || hooks_.may_trust(node);
   }
   void OnBlank(NodeIndex node);
   void JudgeMarked(NodeIndex node, const NodeFacts& facts, bool seen_before);

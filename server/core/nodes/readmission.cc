@@ -30,7 +30,10 @@ Readmission::Progress Readmission::OnReply(NodeIndex node, const SetReply& reply
   if (writing_ || !asked_.contains(node)) return Progress::kPending;
   // Otherwise another proposer was faster, or the node cannot be reached.
   const bool promised = reply.answered && reply.done && reply.state.promised == ballot_;
-  if (!promised) return Progress::kFailed;
+  if (!promised) {
+    ++refused_;
+    return asked_.size() - refused_ < quorum_ ? Progress::kFailed : Progress::kPending;
+  }
   promised_.insert(node);
   TakeOver(reply.state.accepted);
   return promised_.size() >= quorum_ ? Write() : Progress::kPending;

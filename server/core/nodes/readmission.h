@@ -53,6 +53,7 @@ class Readmission {
   const Ballot ballot_;
   std::size_t quorum_ = 0;
   std::set<NodeIndex> asked_;
+  std::size_t refused_ = 0;
   std::set<NodeIndex> promised_;
   std::optional<Proposal> accepted_;  // with the highest ballot
   bool writing_ = false;

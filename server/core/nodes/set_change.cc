@@ -16,10 +16,10 @@ using std::chrono::seconds;
 constexpr Duration kBeforeCompleting = milliseconds(500);
 // Before this daemon goes on with another daemon's change.
 constexpr Duration kBeforeTakingOver = seconds(3);
-// For this long, a node that was just added may not be ready to vote, and nothing is wrong.
-constexpr Duration kJustAdded = seconds(2);
-// A node that was added and has been gone for this long is removed again.
+// A node that was added and has been gone for this long when the next step is due is removed again.
 constexpr Duration kGone = seconds(30);
+// A request whose first step needs a node that stays down is dropped.
+constexpr Duration kBlocked = std::chrono::minutes(10);
 
 }  // namespace
 
@@ -47,7 +47,12 @@ std::optional<std::string> SetChange::Request(ChangeRequest request) {
     if (auto why = ChangePlan(record, nodes).Refusal(request)) return why;
   }
   refused_ = aborts_first_step ? "the change was aborted before its first step" : "";
-  pending_ = Pending{.request = std::move(request), .epoch = record.epoch};
+  // A proposal whose value has not been chosen cannot be decided.
+  if (request.abort && proposal_ && !proposal_->value()) proposal_.reset();
+  pending_ = Pending{.request = std::move(request),
+                     .epoch = record.epoch,
+                     .was_changing = record.IsChanging(),
+                     .blocked_since = {}};
   leads_ = true;
   next_attempt_ = scheduler_.Now();
   return std::nullopt;
@@ -101,6 +106,13 @@ std::optional<SetRecord> SetChange::Advance() {
     case SetProposal::Progress::kDecided: {
       leads_ = true;
       SetRecord decided = *proposal_->value();
+      // A step whose new node is gone is not completed, but it may have been decided already.
+      if (proposal_->LacksAddedNode() && !pending_) {
+        pending_ = Pending{.request = {.abort = true},
+                           .epoch = epoch_,
+                           .was_changing = false,
+                           .blocked_since = {}};
+      }
       proposal_.reset();
       return decided;
     }
@@ -167,47 +179,65 @@ bool SetChange::IsMyTurn(std::optional<MonotonicTime>& due_since, Duration pause
   return false;
 }
 
+bool SetChange::AbortHasToUndo() const {
+  const SetRecord& record = hooks_.set()->record();
+  return record.IsChanging() || (!pending_->was_changing && record.epoch == pending_->epoch + 1);
+}
+
 // Whether nothing is left to be decided for the request: its first step, or another daemon's, was.
 bool SetChange::IsOver(const ChangePlan& plan) {
   const SetRecord& record = hooks_.set()->record();
   if (pending_->epoch == record.epoch) return false;
-  if (pending_->request.abort) {
-    // Another step was decided first. The request was to undo the change.
-    pending_->epoch = record.epoch;
-    return !record.IsChanging();
-  }
+  if (pending_->request.abort) return !AbortHasToUndo();
   if (auto why = plan.Refusal(pending_->request); why && !record.IsChanging()) refused_ = *why;
   return true;
+}
+
+std::optional<SetRecord> SetChange::FirstStep(const ChangePlan& plan) {
+  auto first = plan.First(pending_->request);
+  if (first) {
+    pending_->blocked_since.reset();
+    return first;
+  }
+  waits_for_ = "a node that the change needs is not up";
+  const MonotonicTime now = scheduler_.Now();
+  if (!pending_->blocked_since) pending_->blocked_since = now;
+  if (now - *pending_->blocked_since >= kBlocked) {
+    refused_ = waits_for_ + " for " + InWords(kBlocked);
+    pending_.reset();
+  }
+  return std::nullopt;
 }
 
 std::optional<SetRecord> SetChange::OwnValue(const ChangePlan& plan, bool undecided) {
   const SetRecord& record = hooks_.set()->record();
   if (pending_ && pending_->request.abort) {
-    if (record.IsChanging()) return plan.Undo();
+    if (AbortHasToUndo()) return plan.Undo();
     if (!undecided) pending_.reset();  // otherwise that step is decided first
     return std::nullopt;
   }
-  if (pending_) {
-    auto first = plan.First(pending_->request);
-    if (!first) waits_for_ = "a node that the change needs is not up";
-    return first;
-  }
+  if (pending_) return FirstStep(plan);
   if (!record.IsChanging()) return std::nullopt;
-  const auto gone = plan.GoneSinceAdded();
-  if (!gone) {
+  const auto down = plan.AddedButNotUp();
+  const bool is_due = WaitLeft() == Duration{};
+  if (!down || !is_due) {
     gone_since_.reset();
     auto next = plan.Next();
     if (!next) waits_for_ = plan.Obstacle();
     return next;
   }
+  waits_for_ = "node " + *down + ", which was added, must be up first";
+  if (!plan.IsAddedOneGone()) {
+    gone_since_.reset();
+    return std::nullopt;
+  }
+  waits_for_ += ": the step is undone if it stays away for " + InWords(kGone);
   const MonotonicTime now = scheduler_.Now();
   if (!gone_since_) gone_since_ = now;
-  if (now - *gone_since_ >= kGone) return plan.Undo();
-  waits_for_ = "node " + *gone + ", which was added, must be up first";
-  if (now - *gone_since_ >= kJustAdded) {
-    waits_for_ += ": the step is undone if it stays down for " + InWords(kGone);
-  }
-  return std::nullopt;
+  // The daemon that leads the change may see the node.
+  const Duration patience = leads_ ? kGone : kGone + record.wait;
+  if (now - *gone_since_ < patience) return std::nullopt;
+  return plan.Undo();
 }
 
 ChangeProgress SetChange::ProgressOf(const Follower& follower) const {
@@ -235,8 +265,16 @@ ChangeProgress SetChange::ProgressOf(const Follower& follower) const {
       std::ranges::none_of(request.remove,
                            [&](const auto& name) { return is_member(record, name); }) &&
       (!request.max_ttl || record.max_ttl == *request.max_ttl);
-  if (reached || (request.abort && !record.IsChanging())) {
+  const auto has_members_of = [&record](const std::vector<Member>& members) {
+    return std::ranges::equal(record.members, members, {}, &Member::id, &Member::id);
+  };
+  const SetRecord& began = follower.began_;
+  const bool undone =
+      progress.steps_done == 0 || has_members_of(began.IsChanging() ? began.before : began.members);
+  if (request.abort ? undone : reached) {
     progress.complete = true;
+  } else if (request.abort) {
+    progress.failure = "the last step of the change was decided first";
   } else {
     progress.failure = !refused_.empty() ? refused_ : "another change was made, or this one undone";
   }

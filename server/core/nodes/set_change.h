@@ -85,11 +85,15 @@ class SetChange {
   struct Pending {
     ChangeRequest request;
     std::uint64_t epoch;  // in which it was made
+    bool was_changing;    // then; otherwise an abort undoes the step that is decided next
+    std::optional<MonotonicTime> blocked_since;  // a node that it needs is not up
   };
 
   void OnNewEpoch();
   void Begin();
   [[nodiscard]] bool IsUndecided() const;
+  [[nodiscard]] bool AbortHasToUndo() const;
+  [[nodiscard]] std::optional<SetRecord> FirstStep(const ChangePlan& plan);
   [[nodiscard]] std::optional<SetRecord> OwnValue(const ChangePlan& plan, bool undecided);
   [[nodiscard]] bool IsMyTurn(std::optional<MonotonicTime>& due_since, Duration pause);
   [[nodiscard]] bool IsOver(const ChangePlan& plan);

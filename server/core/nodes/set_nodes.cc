@@ -41,6 +41,7 @@ void SetNodes::Connect(NodeIndex node, const NodeFacts& facts) {
   Seat& seat = seats_[node];
   seat.connected = true;
   seat.asking = 0;
+  seat.resting = false;
   seat.run = RunOf(facts.run_id);
   seat.state = facts.set;
   seat.read = scheduler_.Now();
@@ -57,6 +58,7 @@ void SetNodes::Take(NodeIndex node, std::uint64_t step, const SetReply& reply) {
   Seat& seat = seats_[node];
   if (seat.asking != step) return;  // of an earlier connection
   seat.asking = 0;
+  seat.resting = !reply.answered;
   if (reply.answered) {
     seat.state = reply.state;
     seat.read = scheduler_.Now();

@@ -21,7 +21,7 @@ class SetNodes {
   struct Seat {
     Seat(Node& to, std::string called) : node(to), name(std::move(called)) {}
 
-    [[nodiscard]] bool IsFree() const { return connected && asking == 0; }
+    [[nodiscard]] bool IsFree() const { return connected && asking == 0 && !resting; }
     // How long the node accepts no change, by its last answer.
     [[nodiscard]] Duration WaitLeft(MonotonicTime now) const {
       return std::max(state.wait - (now - read), Duration{});
@@ -31,6 +31,7 @@ class SetNodes {
     const std::string name;  // the address
     bool connected = false;
     std::uint64_t asking = 0;  // the number of the step that is in flight; 0: none
+    bool resting = false;      // its last step failed: nothing is asked until Wake()
     std::string run;           // see RunOf()
     SetState state;            // as reported last
     MonotonicTime read;        // when it was reported
@@ -56,6 +57,10 @@ class SetNodes {
   void Disconnect(NodeIndex node) { seats_[node].connected = false; }
   // The node must be free.
   void Ask(NodeIndex node, const SetStep& step);
+  // Nodes that failed can be asked again. Call now and then.
+  void Wake() {
+    for (Seat& seat : seats_) seat.resting = false;
+  }
   // A ballot above all that the nodes have reported.
   [[nodiscard]] Ballot NextBallot();
   // 16 hexadecimal digits.

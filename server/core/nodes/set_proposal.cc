@@ -112,6 +112,12 @@ bool SetProposal::AddsANode() const {
   });
 }
 
+bool SetProposal::LacksAddedNode() const {
+  if (is_own_ || !AddsANode()) return false;
+  const auto added = AddedNode();
+  return !added || acceptors_[*added].stage != Stage::kAccepted;
+}
+
 // The node that the proposal adds, if this daemon is configured with it.
 std::optional<NodeIndex> SetProposal::AddedNode() const {
   for (NodeIndex node = 0; node < nodes_.size(); ++node) {

@@ -49,6 +49,8 @@ class SetProposal {
   [[nodiscard]] std::uint64_t epoch() const { return set_->record().epoch; }
   // What is proposed; nothing until it has been chosen.
   [[nodiscard]] const std::optional<SetRecord>& value() const { return value_; }
+  // Whether another daemon's proposal adds a node that does not have the record.
+  [[nodiscard]] bool LacksAddedNode() const;
 
  private:
   // How far a member, or the node that is added, has come.

@@ -3,6 +3,7 @@
 // node's state as it then is.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <string>
 
@@ -43,6 +44,13 @@ struct SetStep {
   std::optional<Proposal> accepted;
   bool back = false;
 };
+
+// How long a node accepts no other change after kReadmit. It may have accepted the record, or the
+// proposal, just before it lost its data.
+[[nodiscard]] inline Duration WaitAfterReadmission(const SetStep& step) {
+  const Duration wait = std::max(step.record.max_ttl, step.record.wait);
+  return step.accepted ? std::max(wait, step.accepted->record.wait) : wait;
+}
 
 struct SetReply {
   bool answered = false;  // otherwise the step may or may not have taken effect

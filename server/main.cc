@@ -98,10 +98,6 @@ int Serve(redlock::config::Config config) {
     config.nodes = dev->endpoints();
     PrintDevBanner();
   }
-  if (config.nodes.size() % 2 == 0) {
-    spdlog::warn("{} nodes tolerate no more failures than {}; use an odd number of nodes",
-                 config.nodes.size(), config.nodes.size() - 1);
-  }
   redlock::runtime::ShardPool shards(config);
   redlock::access::Access access({.token_file = config.token_file,
                                   .access_list = config.access_list,

@@ -49,7 +49,7 @@ v1::ListNodesResponse NodesOf(const Shard& shard, const InspectResult& result,
     for (NodeIndex node = 0; node < names.size(); ++node) {
       const auto refusal = membership->Refusal(node);
       v1::Node& shown = *response.mutable_nodes(static_cast<int>(node));
-      if (!membership->known() && !membership->IsConnected(node)) {
+      if (refusal && !membership->IsConnected(node)) {
         shown.set_state(v1::NODE_STATE_DOWN);
         shown.set_message("not connected");
         continue;

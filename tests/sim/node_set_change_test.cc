@@ -20,21 +20,25 @@ std::string Name(std::size_t node) { return "node-" + std::to_string(node); }
 class NodeSetChanges : public Scenario {
  protected:
   // A set of nodes 0 to 2, and daemons that are configured with all `nodes`.
-  void SetUpSpares(std::size_t nodes = 5, std::size_t daemons = 1) {
+  void SetUpSpares(std::size_t nodes = 5, std::size_t daemons = 1, Duration longest = kLongestTtl,
+                   GuardMode guard = GuardMode::kOn) {
     ClusterOptions options;
     options.nodes = nodes;
     options.daemons = daemons;
-    options.guard = GuardMode::kOn;
-    options.lock.guard.quarantine = kLongestTtl;
+    options.guard = guard;
+    options.lock.guard.quarantine = longest;
     options.lists.assign(daemons, {0, 1, 2});
     SetUpCluster(options);
     Pass(milliseconds(50));
-    for (std::size_t daemon = 0; daemon < daemons; ++daemon) {
-      cluster->Kill(daemon);
-      cluster->Configure(daemon, {});
-      cluster->Start(daemon);
-    }
+    for (std::size_t daemon = 0; daemon < daemons; ++daemon) Reconfigure(daemon, {});
     Pass(seconds(1));
+    if (guard == GuardMode::kStrict) Pass(longest + seconds(3));
+  }
+  // Restarts the daemon with these nodes; empty: all.
+  void Reconfigure(std::size_t daemon, std::vector<std::size_t> nodes) {
+    cluster->Kill(daemon);
+    cluster->Configure(daemon, std::move(nodes));
+    cluster->Start(daemon);
   }
   void TearDown() override {
     if (cluster) {
@@ -256,6 +260,131 @@ TEST_F(NodeSetChanges, ASpareThatWasEmptiedCanBeAdded) {
   ASSERT_TRUE(added->complete()) << added->refusal.value_or(added->failure());
   Pass(milliseconds(50));
   EXPECT_FALSE(cluster->shard(0).guard()->Barred(3));
+}
+
+// The process of a spare that has no record restarts: it has a mark of an earlier run.
+TEST_F(NodeSetChanges, ASpareThatRestartedCanReplaceANode) {
+  SetUpSpares(4);
+  cluster->Restart(3, Cluster::Data::kKept);
+  Pass(seconds(1));
+  const auto change = Begin({.add = {Name(3)}, .remove = {Name(2)}});
+  Pass(seconds(10));
+  EXPECT_TRUE(change->complete()) << change->refusal.value_or(change->failure());
+  EXPECT_FALSE(cluster->shard(0).guard()->Barred(3));
+}
+
+// The added node is quarantined for longer than the time after which a step is undone.
+TEST_F(NodeSetChanges, AStrictGuardDelaysAReplacement) {
+  SetUpSpares(4, 1, seconds(60), GuardMode::kStrict);
+  const auto change = Begin({.add = {Name(3)}, .remove = {Name(2)}});
+  Pass(seconds(200));
+  EXPECT_TRUE(change->complete()) << change->refusal.value_or(change->failure());
+}
+
+TEST_F(NodeSetChanges, ADaemonThatIsNotConfiguredWithTheAddedNodeDoesNotUndoTheStep) {
+  SetUpSpares(4, 2, seconds(60));
+  Reconfigure(1, {0, 1, 2});
+  Pass(seconds(1));
+  const auto change = Begin({.add = {Name(3)}, .remove = {Name(2)}});
+  Pass(seconds(100));
+  EXPECT_TRUE(change->complete()) << change->refusal.value_or(change->failure());
+}
+
+TEST_F(NodeSetChanges, ADaemonThatAloneCannotReachTheAddedNodeDoesNotUndoTheStep) {
+  SetUpSpares(4, 2, seconds(60));
+  const auto change = Begin({.add = {Name(3)}, .remove = {Name(2)}});
+  Pass(milliseconds(50));
+  cluster->link(1, 3).Break(true);
+  Pass(seconds(100));
+  EXPECT_TRUE(change->complete()) << change->refusal.value_or(change->failure());
+}
+
+TEST_F(NodeSetChanges, AMemberThatRefusesWritesIsNotAskedWithoutAPause) {
+  SetUpSpares(5);
+  cluster->server(0).SetFull(true);
+  const auto change = Begin({.add = {Name(3)}});
+  Pass(seconds(10));
+  EXPECT_TRUE(change->complete()) << change->refusal.value_or(change->failure());
+  EXPECT_LT(cluster->server(0).refused(), 100);
+}
+
+TEST_F(NodeSetChanges, AMemberThatRefusesWritesDoesNotPreventAReadmission) {
+  ClusterOptions options;
+  options.nodes = 5;
+  options.guard = GuardMode::kOn;
+  options.lock.guard.quarantine = kLongestTtl;
+  SetUpCluster(options);
+  Pass(seconds(1));
+  cluster->server(0).SetFull(true);
+  cluster->server(4).LoseData();
+  Pass(seconds(10));
+  EXPECT_FALSE(cluster->shard(0).guard()->Barred(4));
+  EXPECT_LT(cluster->server(0).refused(), 100);
+}
+
+// Daemon 1 trusted node 2 before it was removed, emptied and added again.
+class NodeSetAddedAgain : public NodeSetChanges, public testing::WithParamInterface<int> {};
+
+TEST_P(NodeSetAddedAgain, IsTrustedByADaemonThatKnewItBefore) {
+  SetUpSpares(4, 2);
+  const auto removed = Begin({.remove = {Name(2)}});
+  Pass(seconds(4));
+  ASSERT_EQ(Members(1).size(), 2U);
+  cluster->link(1, 2).Break(true);
+  cluster->server(2).LoseData();
+  Pass(seconds(3));
+  const auto added = Begin({.add = {Name(2)}});
+  Pass(microseconds(50) * GetParam());
+  cluster->Kill(0);
+  cluster->link(1, 2).ComeUp();
+  Pass(seconds(60));
+  if (Members(1).size() != 3) return;
+  EXPECT_FALSE(cluster->shard(1).guard()->Barred(2)) << *cluster->shard(1).guard()->Barred(2);
+}
+INSTANTIATE_TEST_SUITE_P(KilledAt, NodeSetAddedAgain, testing::Range(0, 30));
+
+class NodeSetAbort : public NodeSetChanges, public testing::WithParamInterface<int> {};
+
+TEST_P(NodeSetAbort, OfTheFirstStepUndoesIt) {
+  SetUpSpares(4);
+  const auto added = Begin({.add = {Name(3)}});
+  Pass(microseconds(50) * GetParam());
+  const auto abort = Begin({.abort = true});
+  if (abort->refusal) return;  // the step is complete
+  Pass(seconds(10));
+  EXPECT_TRUE(abort->complete()) << abort->failure();
+  EXPECT_EQ(Members(), (Names{Name(0), Name(1), Name(2)}));
+  EXPECT_NE(added->failure(), "");
+}
+INSTANTIATE_TEST_SUITE_P(At, NodeSetAbort, testing::Range(0, 30));
+
+// Members 0 and 1 hold the lease, and answer after node 3, which was added, and after node 2, which
+// is down.
+TEST_F(NodeSetChanges, ALeaseSurvivesAnAddedNodeThatAnswersFirst) {
+  SetUpSpares(4);
+  cluster->Down(2);
+  const Lease lease = MustAcquire(Wants("k", seconds(2)));
+  const auto change = Begin({.add = {Name(3)}});
+  Pass(milliseconds(20));
+  ASSERT_TRUE(change->complete());
+  cluster->Pause(0);
+  cluster->Pause(1);
+  std::optional<ExtendResult> extended;
+  cluster->shard(0).Extend({.key = Key("k"),
+                            .token = lease.token,
+                            .ttl = seconds(2),
+                            .retry = kTry,
+                            .deadline = std::nullopt,
+                            .raise_to = {}},
+                           [&](ExtendResult result) { extended = std::move(result); });
+  Pass(milliseconds(10));
+  EXPECT_FALSE(extended);
+  cluster->Resume(0);
+  cluster->Resume(1);
+  Pass(milliseconds(10));
+  ASSERT_TRUE(extended);
+  EXPECT_TRUE(extended->lease) << extended->error.message;
+  (void)Release("k", lease.token.value());
 }
 
 // The lease is held by nodes 0 and 1 only: a quorum of three, but not of four.

@@ -61,6 +61,11 @@ class Schedule {
     const Membership& one = *cluster_.shard(0).membership();
     const Membership& two = *cluster_.shard(1).membership();
     if (one.set()->record() != two.set()->record()) faults.push_back("daemons do not agree");
+    for (const NodeIndex node : one.set()->nodes()) {
+      const auto why = cluster_.shard(0).guard()->Barred(node);
+      if (!why || why->find("its clock") != std::string::npos) continue;  // nodes' clocks drift
+      faults.push_back("node " + std::to_string(node) + " stays quarantined " + *why);
+    }
     if (calls_.made != calls_.answered) faults.push_back("calls are not answered");
     return faults;
   }
@@ -130,7 +135,11 @@ class Schedule {
     if (world_.now() >= end_) return;
     const std::size_t node = world_.Below(kNodes);
     const Duration time = world_.Between(milliseconds(1), milliseconds(500));
-    switch (world_.Below(6)) {
+    switch (world_.Below(7)) {
+      case 6:
+        cluster_.server(node).SetFull(true);
+        world_.Do(time, [this, node] { cluster_.server(node).SetFull(false); });
+        break;
       case 0:
         cluster_.Down(node);
         world_.Do(time, [this, node] { cluster_.Up(node); });

@@ -410,6 +410,23 @@ TEST_F(NodeSets, ALateFirstMarkDoesNotHideALoss) {
   EXPECT_FALSE(Acquire(Wants("k", seconds(1)), 1).lease);
 }
 
+// Nodes 0 and 1 come back after the set was given up and created anew with node 2.
+TEST_F(NodeSets, WhatIsLeftOfASetThatWasGivenUpDoesNotGrantBesideTheNewOne) {
+  SetUpLists({{0, 1, 2}, {2, 3, 4}, {0, 1, 2, 3, 4}});
+  for (const std::size_t daemon : {1U, 2U}) cluster->Kill(daemon);
+  Pass(seconds(1));
+  cluster->Kill(0);
+  for (const std::size_t node : {2U, 3U, 4U}) cluster->server(node).LoseData();
+  cluster->Start(1);
+  Pass(seconds(1));
+  ASSERT_TRUE(membership(1).known()) << membership(1).Trouble();
+  cluster->Start(2);
+  Pass(seconds(2));
+  EXPECT_FALSE(Acquire(Wants("k", seconds(1)), 2).lease);
+  EXPECT_NE(membership(2).Trouble().find("node sets"), std::string::npos);
+  EXPECT_TRUE(Acquire(Wants("k", milliseconds(100)), 1).lease);
+}
+
 TEST_F(NodeSets, TheRecordIsComparedWithoutAGuardToo) {
   SetUpLists({{0, 1, 2}}, GuardMode::kOff);
   Pass(milliseconds(20));

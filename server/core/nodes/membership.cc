@@ -112,7 +112,7 @@ void Membership::OnReply(NodeIndex node, const SetReply& reply) {
 void Membership::Consider() {
   if (FindRecord() && !known()) CreateSet();
   if (known()) {
-    trouble_.clear();
+    if (!conflict_) trouble_.clear();
     MapMembers();
     if (const auto accepted = FindAccepted()) Adopt(*accepted);
     while (change_) {
@@ -133,9 +133,16 @@ bool Membership::FindRecord() {
   const SetRecord* newest = nullptr;
   const SetRecord* other = nullptr;  // of another set
   std::string other_name;
+  conflict_ = false;
   for (const SetNodes::Seat& seat : nodes_) {
     if (!seat.connected || !seat.state.record) continue;
     const SetRecord& record = *seat.state.record;
+    if (known() && Rivals(record)) {
+      conflict_ = true;
+      Complain("quorums of two node sets with common members are connected, as is node " +
+               seat.name + ": configure the nodes of one set only, and empty the others");
+      return false;
+    }
     if (known() ? record.set_id != set_->record().set_id : !HasQuorumOf(record)) {
       other = &record;
       other_name = seat.name;
@@ -155,6 +162,16 @@ bool Membership::FindRecord() {
                (too_few ? "configured at this daemon:" : "connected:") + NamesOf(*other),
            too_few);
   return false;
+}
+
+// Whether the record is of another set that has members in common with this one, and can decide
+// too. One of them is what is left of a set that was given up.
+bool Membership::Rivals(const SetRecord& other) const {
+  const SetRecord& record = set_->record();
+  if (other.set_id == record.set_id || !HasQuorumOf(other)) return false;
+  return std::ranges::any_of(other.members, [&record](const Member& member) {
+    return std::ranges::find(record.members, member.name, &Member::name) != record.members.end();
+  });
 }
 
 // Whether a quorum of the record's members are connected. A member that has lost its data is known
@@ -206,6 +223,10 @@ void Membership::Adopt(const SetRecord& record) {
   if (guard_ != nullptr) guard_->SetLongestTtl(std::max(record.max_ttl, record.wait));
   if (record_told_) record_told_(record);
   report_(false, (first ? "node set found: " : "node set changed: ") + Describe(record));
+  if (const std::size_t size = record.members.size(); size % 2 == 0 && !record.IsChanging()) {
+    report_(true, std::to_string(size) + " members tolerate no more failures than " +
+                      std::to_string(size - 1) + ": use an odd number of nodes");
+  }
   if (first && record.max_ttl != options_.node_set.max_ttl) {
     report_(true, "--max-ttl is " + InWords(options_.node_set.max_ttl) +
                       ", but the node set has max_ttl " + InWords(record.max_ttl) +
@@ -389,6 +410,7 @@ std::optional<Membership::Refused> Membership::Refusal(NodeIndex node) const {
     return Refused{mismatch_ ? Outcome::kOtherSet : Outcome::kQuarantined,
                    "no node set found yet: " + (trouble_.empty() ? "connecting" : trouble_)};
   }
+  if (conflict_) return Refused{Outcome::kOtherSet, trouble_};
   if (set_->Contains(node)) return std::nullopt;
   const SetState& state = nodes_[node].state;
   if (state.record && state.record->set_id != set_->record().set_id) {
@@ -405,6 +427,7 @@ std::optional<Membership::Refused> Membership::Refusal(NodeIndex node) const {
 
 std::string Membership::Trouble() const {
   if (!known()) return trouble_.empty() ? "connecting" : trouble_;
+  if (conflict_) return trouble_;
   const std::vector<Member>& members = set_->record().members;
   for (std::size_t member = 0; member < members.size(); ++member) {
     if (NodeOf(member)) continue;
@@ -427,7 +450,7 @@ void Membership::ReportTrouble() {
 }
 
 bool Membership::HasQuorum() const {
-  if (!known()) return false;
+  if (!known() || conflict_) return false;
   const bool settled = scheduler_.Now() >= settled_;
   const auto able = std::ranges::count_if(set_->nodes(), [this, settled](NodeIndex node) {
     const SetNodes::Seat& seat = nodes_[node];

@@ -108,6 +108,7 @@ class Membership final : public NodeObserver {
   void Consider();
   // False if the nodes belong to different sets.
   [[nodiscard]] bool FindRecord();
+  [[nodiscard]] bool Rivals(const SetRecord& other) const;
   [[nodiscard]] bool HasQuorumOf(const SetRecord& record) const;
   [[nodiscard]] std::optional<SetRecord> FindAccepted() const;
   void CreateSet();
@@ -148,6 +149,7 @@ class Membership final : public NodeObserver {
   std::optional<Readmission> readmission_;  // one at a time
   // Until then, nodes with another record count as able to vote: they are about to learn it.
   MonotonicTime settled_;
+  bool conflict_ = false;  // quorums of two sets are connected: no node has a vote
   std::uint64_t mismatches_ = 0;
   std::string trouble_;
   bool trouble_reported_ = false;

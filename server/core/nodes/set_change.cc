@@ -244,9 +244,10 @@ ChangeProgress SetChange::ProgressOf(const Follower& follower) const {
   const SetRecord& record = hooks_.set()->record();
   ChangeProgress progress;
   progress.steps_done = record.epoch - follower.began_.epoch;
-  const bool is_pending = pending_ && record.epoch == follower.began_.epoch;
+  const bool is_pending = pending_ && (record.epoch == follower.began_.epoch ||
+                                       (pending_->request.abort && AbortHasToUndo()));
   if (is_pending) {
-    progress.steps = ChangePlan::Steps(follower.request_);
+    progress.steps = std::max(ChangePlan::Steps(follower.request_), progress.steps_done + 1);
   } else {
     progress.steps = progress.steps_done + record.wanted_add.size() + record.wanted_remove.size();
   }

@@ -85,15 +85,15 @@ void Extension::Enter() {
 void Extension::Attempt() {
   ++attempts_;
   ttl_ = env_.set->Bounded(command_.ttl);
-  const bool in_transition = env_.set->IsInTransition(env_.scheduler.Now());
-  round_ = Round::Start(
-      env_, in_transition ? CountInTransition : CountExtension,
-      [this](Node& node, std::shared_ptr<ReplySink> sink) {
-        node.Extend({command_.key, command_.token, ttl_, command_.raise_to, command_.keeper,
-                     command_.adopt != ExtendCommand::Adopt::kNot},
-                    std::move(sink));
-      },
-      shared_from_this());
+  const Round::Send send = [this](Node& node, std::shared_ptr<ReplySink> sink) {
+    node.Extend({command_.key, command_.token, ttl_, command_.raise_to, command_.keeper,
+                 command_.adopt != ExtendCommand::Adopt::kNot},
+                std::move(sink));
+  };
+  // After a change of the node set, every member that still holds the token counts.
+  round_ = env_.set->IsInTransition(env_.scheduler.Now())
+               ? Round::StartPatiently(env_, CountInTransition, send, shared_from_this())
+               : Round::Start(env_, CountExtension, send, shared_from_this());
 }
 
 void Extension::OnDecided(Round& round) {

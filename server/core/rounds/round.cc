@@ -30,6 +30,14 @@ std::shared_ptr<Round> Round::Start(const Environment& env, Rule rule, const Sen
   return round;
 }
 
+std::shared_ptr<Round> Round::StartPatiently(const Environment& env, Rule rule, const Send& send,
+                                             std::shared_ptr<Listener> listener) {
+  auto round = std::shared_ptr<Round>(new Round(env, rule, std::move(listener), {}));
+  round->patient_ = true;
+  round->AskAll(round->set_->nodes(), send);
+  return round;
+}
+
 std::shared_ptr<Round> Round::StartEverywhere(const Environment& env, Rule rule, const Send& send,
                                               std::shared_ptr<Listener> listener) {
   auto round = std::shared_ptr<Round>(new Round(env, rule, std::move(listener), {}));
@@ -207,6 +215,7 @@ Error Round::WhyUndecided() const {
 void Round::DecideIfReady() {
   REDLOCK_CHECK(!decided_);
   if (verdict() == Verdict::kPending) return;
+  if (patient_ && verdict() != Verdict::kReached && tally_.pending() > 0) return;
   decided_ = true;
   timeout_.Cancel();
   env_.statistics.round_times.Add(env_.scheduler.Now() - started_);

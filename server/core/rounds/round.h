@@ -36,6 +36,9 @@ class Round final : public ReplySink, public std::enable_shared_from_this<Round>
   // answered after node_timeout count as timed out, and members that are not configured as failed.
   static std::shared_ptr<Round> Start(const Environment& env, Rule rule, const Send& send,
                                       std::shared_ptr<Listener> listener, AttemptId attempt = {});
+  // The same, but unless a quorum grants, waits for all members before it decides.
+  static std::shared_ptr<Round> StartPatiently(const Environment& env, Rule rule, const Send& send,
+                                               std::shared_ptr<Listener> listener);
   // Sends the step to all configured nodes. Only members have a vote.
   static std::shared_ptr<Round> StartEverywhere(const Environment& env, Rule rule, const Send& send,
                                                 std::shared_ptr<Listener> listener);
@@ -104,6 +107,7 @@ class Round final : public ReplySink, public std::enable_shared_from_this<Round>
   std::optional<NodeIndex> first_;  // being asked; the others wait for it
   Send send_;                       // set while they wait
   bool denied_by_first_ = false;
+  bool patient_ = false;
   TimerHandle timeout_;
   bool decided_ = false;
 };

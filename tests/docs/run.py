@@ -4,6 +4,7 @@ Every fenced block of the Markdown files runs as it is written, with one excepti
 (10.0.0.x, 127.0.0.1 or localhost, with a port) is replaced by an address of this run, so that nothing
 here uses a fixed port. redlockd and redlockctl get their default addresses from the environment.
   sh              runs against a daemon over three nodes that are started here; must succeed
+  sh nodes        the same, against a daemon over six nodes, of which three are members, with a short max_ttl
   sh background   starts; must still run after 3 s, or print that it is ready; is ended by SIGINT
   sh elsewhere    needs something that is not available here: only its syntax and the flags are checked
   toml            is an access list or a configuration file with which redlockd must start
@@ -49,24 +50,34 @@ def blocks():
 
 
 class World:
-    """Three nodes, and a daemon over them."""
+    """Three nodes, and a daemon over them. It can be given `spare` nodes that are not members."""
 
-    def __init__(self, directory):
+    def __init__(self, directory, options=("--node-timeout", "2s"), spare=0):
         self.directory = directory
-        self.nodes = [free_port() for _ in range(3)]
+        self.nodes = [free_port() for _ in range(3 + spare)]
         self.address = f"127.0.0.1:{free_port()}"
         self.processes = [
             subprocess.Popen(["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "",
                               "--dir", directory], stdout=subprocess.DEVNULL) for port in self.nodes]
-        self.processes.append(subprocess.Popen(
-            [f"{BUILD}/server/redlockd", "--listen", self.address, "--log-level", "error",
-             "--node-timeout", "2s", *(f"--node=redis://127.0.0.1:{port}" for port in self.nodes)]))
         outside = {name: value for name, value in os.environ.items() if not name.startswith("REDLOCK")}
         self.environment = dict(
             outside, REDLOCK_SERVER=self.address, PYTHONDONTWRITEBYTECODE="1",
             PATH=f"{BUILD}/server:{BUILD}/client:/usr/bin:{os.environ['PATH']}")
+        daemon = self.start(self.nodes[:3], options)
+        if spare:
+            daemon.terminate()
+            daemon.wait()
+            daemon = self.start(self.nodes, options)
+        self.processes.append(daemon)
+
+    def start(self, nodes, options):
+        """Returns a daemon over these nodes once it can grant locks."""
+        daemon = subprocess.Popen(
+            [f"{BUILD}/server/redlockd", "--listen", self.address, "--log-level", "error",
+             *options, *(f"--node=redis://127.0.0.1:{port}" for port in nodes)])
         while self.run("redlockctl --timeout 1s health >/dev/null 2>&1").returncode != 0:
             time.sleep(0.05)
+        return daemon
 
     def here(self, text, daemon=None):
         """Returns the text with its addresses replaced. daemon: the replacement for port 50051."""
@@ -196,12 +207,12 @@ def run_go(world, text):
 
 
 def run(world, block):
+    if block.how == "elsewhere":
+        return known_flags(world, block.text)
     text = world.here(block.text)
     if block.language == "sh":
         if block.how == "background":
             return run_background(world, block.text.split("#")[0].strip())
-        if block.how == "elsewhere":
-            return known_flags(world, block.text)
         return world.run(text).returncode == 0
     runners = {"toml": run_toml, "cpp": run_cpp, "python": run_python, "js": run_js, "go": run_go}
     return runners[block.language](world, text) if block.language in runners else None
@@ -211,9 +222,10 @@ def main():
     failed = []
     with tempfile.TemporaryDirectory() as directory:
         world = World(directory)
+        worlds = {"nodes": World(directory, ["--node-timeout", "500ms", "--max-ttl", "1s"], spare=3)}
         try:
             for block in blocks():
-                good = run(world, block)
+                good = run(worlds.get(block.how, world), block)
                 if good is None:
                     continue
                 print(f"{'ok     ' if good else 'FAILED '} {block.where} {block.language} {block.how}",
@@ -221,7 +233,8 @@ def main():
                 if not good:
                     failed.append(block.where)
         finally:
-            world.close()
+            for each in [world, *worlds.values()]:
+                each.close()
     return 1 if failed else 0
 
 

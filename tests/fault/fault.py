@@ -1,6 +1,7 @@
 """Injects random faults into real processes and checks what the clients saw. See README.md.
 
     fault.py [--seconds N] [--seed N] [--nodes N] [--members N] [--daemons N] [--workers N] [--languages LIST]
+    fault.py --script [--seed N]
 """
 
 import argparse
@@ -17,6 +18,7 @@ import time
 
 import history
 import limits
+import set_script
 from availability import Availability
 from cluster import Cluster, now
 from faults import Faults
@@ -199,4 +201,7 @@ if __name__ == "__main__":
     parser.add_argument("--workers", type=int, default=6)
     parser.add_argument("--languages", default="", help="such as raw,python; default: all")
     parser.add_argument("--keep", action="store_true", help="keep the output of all processes")
-    sys.exit(run(parser.parse_args()))
+    parser.add_argument("--script", action="store_true",
+                        help="change the node set in a fixed order, without random faults")
+    arguments = parser.parse_args()
+    sys.exit(set_script.run(arguments) if arguments.script else run(arguments))

@@ -169,7 +169,8 @@ def report(options, languages, events, faults, packet_filter):
 def report_changes(changes):
     count_by("changes", changes.outcomes)
     sizes = [len(members) for _, _, members in changes.sets()]
-    print(f"  node sets     {len(sizes)}, with {min(sizes)} to {max(sizes)} members")
+    if sizes:
+        print(f"  node sets     {len(sizes)}, with {min(sizes)} to {max(sizes)} members")
 
 
 def report_availability(options, events, available, waited):

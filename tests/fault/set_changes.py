@@ -109,7 +109,7 @@ class SetChanges:
     def follow(self, coordinator, request):
         """Makes the request and follows it, unless the request is aborted, left alone or its daemon is killed at a
         random time. Returns the outcome."""
-        disturb = self.random.choices(["", "abort", "kill", "leave"], [5, 2, 2, 1])[0]
+        disturb = self.random.choices(["", "abort", "kill", "leave"], [4, 2, 3, 1])[0]
         call = self.admins[coordinator].change(COMPLETES, **request)
         timer = threading.Timer(
             self.random.uniform(0, 3.5), self.disturb, (disturb, coordinator, call)

@@ -21,6 +21,7 @@ HERE = os.path.dirname(os.path.abspath(__file__))
 NODES, MEMBERS, DAEMONS = 6, 3, 3
 HOLD_TTL = 1.5  # of the locks that are held throughout
 PATIENCE = 30  # for one change: two steps, and 6 s until another daemon takes over
+RECONNECTS = 0.5  # the longest time until all channels to a daemon that has restarted are connected
 SPREADS = 3  # until all daemons show a change that is complete
 
 
@@ -230,6 +231,17 @@ class Script:
         self.run_command(0, "replace", *self.names(1, 0))(what)
         node.start()  # empty, and no member
 
+    def add_beside_dead_member(self, what):
+        """The leases are held by two of the four members then, and must be put on the new one. The dead member keeps
+        its data, so that it votes as soon as it is back."""
+        node = self.cluster.nodes[5]
+        assert node.durable
+        node.kill()
+        self.run_command(0, "add", *self.names(0))(what)
+        time.sleep(HOLD_TTL)
+        node.start()
+        self.run_command(1, "remove", *self.names(0))(what)
+
     def add_and_abort(self, what):
         command = self.next_epoch(0, ["add", *self.names(1, 4)])
         self.run_command(1, "abort")(what)
@@ -249,6 +261,7 @@ class Script:
         wait_until(is_complete, PATIENCE)
         self.cluster.daemons[0].start()
         wait_until(lambda: self.admins[0].node_set() is not None)
+        time.sleep(RECONNECTS)
         self.acquirers.away.clear()
 
     def run(self):
@@ -256,6 +269,7 @@ class Script:
         self.step("replace a member that is down", self.replace_dead_member, {0, 2, 3})
         self.step("3 to 5 members", self.run_command(1, "add", *self.names(4, 5)), {0, 2, 3, 4, 5})
         self.step("5 to 3 members", self.run_command(2, "remove", *self.names(0, 4)), {2, 3, 5})
+        self.step("add and remove beside a dead member", self.add_beside_dead_member, {2, 3, 5})
         self.step("add two members, abort after one", self.add_and_abort, {2, 3, 5})
         self.step("change max_ttl", self.run_command(1, "max-ttl", "2500ms"), {2, 3, 5})
         self.step("add two members, kill -9 the coordinator", self.kill_coordinator, {1, 2, 3, 4, 5})

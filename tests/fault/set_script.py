@@ -159,6 +159,7 @@ class Script:
         self.members = set(range(MEMBERS))
         self.numbers = {node.name: index for index, node in enumerate(cluster.nodes)}
         self.wrong = []
+        self.lost = []  # what has been reported
 
     def names(self, *nodes):
         return [self.cluster.nodes[node].name for node in nodes]
@@ -196,7 +197,9 @@ class Script:
         for failure in self.acquirers.failed:
             self.wrong.append(f"{what}: not acquired: {failure}")
         self.acquirers.failed.clear()
-        self.wrong += [f"{what}: {lost}" for lost in self.holders.wrong()]
+        lost = [line for line in self.holders.wrong() if line not in self.lost]
+        self.lost += lost
+        self.wrong += [f"{what}: {line}" for line in lost]
         refused = ", ".join(f"{count} {why}" for why, count in self.acquirers.refused.items())
         print(f"  {what:42} {took:5.1f} s; acquired in {self.acquirers.longest:.2f} s at most;"
               f" single attempts that failed: {refused or 0}", flush=True)

@@ -9,9 +9,11 @@ import sys
 import time
 
 import limits
+from admin import Admin
 
 REDLOCKD = os.environ["REDLOCKD"]
 CLOCK_SHIFT = os.environ["CLOCK_SHIFT"]
+REDIRECT_CONNECT = os.environ["REDIRECT_CONNECT"]
 HERE = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -75,6 +77,7 @@ class Node(Process):
 
     def __init__(self, directory, index, durable):
         self.port = free_port()
+        self.name = f"127.0.0.1:{self.port}"
         self.clock = Clock(os.path.join(directory, f"node-{index}.clock"))
         self.durable = durable
         data = os.path.join(directory, f"node-{index}")
@@ -99,13 +102,15 @@ class Node(Process):
 
 
 class Proxies:
-    """One process with a proxy to each of these ports."""
+    """One process with a proxy to each of these ports of 127.0.0.1, at the same ports of `host` or, without one, at
+    free ports."""
 
-    def __init__(self, targets):
-        self.ports = [free_port() for _ in targets]
+    def __init__(self, targets, host=None):
+        self.host = host or "127.0.0.1"
+        self.ports = targets if host else [free_port() for _ in targets]
         pairs = [f"{port}:{target}" for port, target in zip(self.ports, targets)]
         self.process = subprocess.Popen(
-            [sys.executable, os.path.join(HERE, "proxy.py"), *pairs],
+            [sys.executable, os.path.join(HERE, "proxy.py"), self.host, *pairs],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -118,19 +123,24 @@ class Proxies:
 
 
 class Daemon(Process):
-    def __init__(self, directory, index, node_ports, shift):
+    """Reaches the nodes through the proxies at `host`, but is configured with the nodes' own addresses, so that all
+    daemons know the nodes by the same addresses."""
+
+    def __init__(self, directory, index, nodes, host, shift):
         self.port = free_port()
         self.clock = Clock(os.path.join(directory, f"daemon-{index}.clock"))
         self.clock.set(shift)
         self.draining = False
         command = [
             REDLOCKD, "--listen", f"127.0.0.1:{self.port}",
-            "--max-ttl", f"{int(limits.MAX_TTL * 1e3)}ms", "--drain-timeout", "1s",
+            "--max-ttl", f"{int(limits.MAX_TTLS[0] * 1e3)}ms", "--drain-timeout", "1s",
         ]
-        for port in node_ports:
-            command += ["--node", f"redis://127.0.0.1:{port}"]
+        for node in nodes:
+            command += ["--node", f"redis://{node.name}"]
         log = os.path.join(directory, f"daemon-{index}.log")
-        super().__init__(command, log, self.clock.environment)
+        preloaded = f"{CLOCK_SHIFT}:{REDIRECT_CONNECT}"
+        environment = {**self.clock.environment, "LD_PRELOAD": preloaded, "REDIRECT_CONNECT": host}
+        super().__init__(command, log, environment)
         self.start()
 
     def start(self):
@@ -165,24 +175,47 @@ class Worker(Process):
 
 
 class Cluster:
-    """`workers`: the command of each worker."""
+    """`members`: how many of the nodes are members of the node set at first. `workers`: the command of each
+    worker. Without workers, there are no network faults and no proxies."""
 
-    def __init__(self, directory, nodes, daemons, workers, random):
+    def __init__(self, directory, nodes, members, daemons, workers, random):
         self.directory = directory
         os.mkdir(os.path.join(directory, "storage"))
-        # The last node writes everything to disk at once, so its data survives it.
-        self.nodes = [Node(directory, i, durable=i == nodes - 1) for i in range(nodes)]
-        self.node_links = [Proxies([node.port for node in self.nodes]) for _ in range(daemons)]
-        self.daemons = [
-            Daemon(directory, i, links.ports, random.uniform(-limits.CLOCK_SKEW, limits.CLOCK_SKEW))
-            for i, links in enumerate(self.node_links)
-        ]
+        self.nodes, self.node_links, self.daemons = [], [], []
+        self.client_links, self.workers = [], []
+        try:
+            self.start(nodes, members, daemons, workers, random)
+        except BaseException:
+            self.end()
+            raise
+
+    def start(self, nodes, members, daemons, workers, random):
+        for index in range(nodes):
+            # The last node writes everything to disk at once, so its data survives it.
+            self.nodes.append(Node(self.directory, index, durable=index == nodes - 1))
+        self.create_node_set(self.nodes[:members])
+        for index in range(daemons):
+            host = f"127.0.0.{index + 2}" if workers else "127.0.0.1"
+            if workers:
+                self.node_links.append(Proxies([node.port for node in self.nodes], host))
+            shift = random.uniform(-limits.CLOCK_SKEW, limits.CLOCK_SKEW)
+            self.daemons.append(Daemon(self.directory, index, self.nodes, host, shift))
         ports = [daemon.port for daemon in self.daemons]
-        self.client_links = [Proxies(ports) for _ in workers]
-        self.workers = [
-            Worker(command, i, random, directory, [f"127.0.0.1:{port}" for port in links.ports])
-            for i, (command, links) in enumerate(zip(workers, self.client_links))
-        ]
+        for index, command in enumerate(workers):
+            links = Proxies(ports)
+            self.client_links.append(links)
+            endpoints = [f"127.0.0.1:{port}" for port in links.ports]
+            self.workers.append(Worker(command, index, random, self.directory, endpoints))
+
+    def create_node_set(self, nodes):
+        """Runs a daemon that is configured with these nodes alone, because a daemon creates a node set from all
+        nodes with which it is configured."""
+        daemon = Daemon(self.directory, "first", nodes, "127.0.0.1", 0.0)
+        try:
+            admin = Admin(daemon.port)
+            wait_until(lambda: admin.node_set() is not None)
+        finally:
+            daemon.kill()
 
     def end(self):
         links = self.node_links + self.client_links

@@ -1,6 +1,7 @@
 """Injects random faults into real processes and checks what the clients saw. See README.md.
 
-    fault.py [--seconds N] [--seed N] [--nodes N] [--daemons N] [--workers N] [--languages LIST]
+    fault.py [--seconds N] [--seed N] [--nodes N] [--members N] [--daemons N] [--workers N] [--languages LIST]
+    fault.py --script [--seed N]
 """
 
 import argparse
@@ -15,11 +16,13 @@ import sys
 import tempfile
 import time
 
-import availability
 import history
 import limits
+import set_script
+from availability import Availability
 from cluster import Cluster, now
 from faults import Faults
+from set_changes import SetChanges
 
 QUIET = 2 * limits.MAX_TTL + 3  # the time in which everything recovers
 # The time until all keys are free after all clients have exited: the daemons' silence rule, then the TTL of
@@ -85,25 +88,41 @@ def run(options):
     directory = tempfile.mkdtemp(prefix="redlock-fault-")
     languages, available = worker_commands(options.workers, options.languages)
     commands = [available[language] for language in languages]
-    cluster = Cluster(directory, options.nodes, options.daemons, commands, chance)
+    members = min(options.members, options.nodes)
+    cluster = Cluster(directory, options.nodes, members, options.daemons, commands, chance)
     packet_filter = has_packet_filter()
     faults = Faults(cluster, chance, packet_filter)
+    changes = SetChanges(cluster, faults, random.Random(options.seed + 1))
+    faults.members_are_up = changes.members_are_up
     try:
+        changes.start(changing=members < options.nodes)
         time.sleep(3)
         inject_faults(faults, chance, options.seconds)
-        time.sleep(QUIET)
-        wrong = ended_by_themselves(cluster)
+        recovered = now() + QUIET
+        wrong = changes.settle()
+        time.sleep(max(recovered - now(), 0))
+        changes.end()
+        wrong += ended_by_themselves(cluster)
         for worker in cluster.workers:
             worker.kill()
         time.sleep(GONE)
         wrong += keys_left(cluster)
     finally:
+        changes.end()
         cluster.end()
     with open(os.path.join(directory, "faults.json"), "w", encoding="ascii") as file:
-        json.dump({"impaired": faults.impaired, "suspended": faults.suspended}, file)
+        json.dump(
+            {"impaired": faults.impaired, "suspended": faults.suspended, "sets": changes.sets()},
+            file,
+        )
     events = history.read([worker.history for worker in cluster.workers])
     wrong += history.violations(events, faults.suspended, faults.impaired)
+    available = Availability(faults.impaired, changes.sets())
+    waited, not_acquired = available.of_waiting(events)
+    wrong += not_acquired
     report(options, languages, events, faults, packet_filter)
+    report_changes(changes)
+    report_availability(options, events, available, waited)
     print(f"  violations    {len(wrong)}")
     for line in wrong[:20]:
         print(f"    {line}")
@@ -145,18 +164,27 @@ def report(options, languages, events, faults, packet_filter):
     count_by("faults", [kind for kind, count in faults.counts.items() for _ in range(count)])
     if not packet_filter:
         print("                no packet filter available: only the proxies cause partitions")
-    asked, succeeded, recoveries = availability.of_calls(
-        events, faults.impaired, options.nodes, limits.PATIENCE
-    )
+
+
+def report_changes(changes):
+    count_by("changes", changes.outcomes)
+    sizes = [len(members) for _, _, members in changes.sets()]
+    if sizes:
+        print(f"  node sets     {len(sizes)}, with {min(sizes)} to {max(sizes)} members")
+
+
+def report_availability(options, events, available, waited):
+    asked, succeeded, recoveries = available.of_calls(events, limits.PATIENCE)
     print(f"  available     {percent(succeeded, asked)} of {asked} calls while a quorum was up")
+    if waited:
+        print(f"  waiting       {len(waited)} acquisitions with a wait of {limits.WAIT:.0f} s while a quorum"
+              f" was up: {max(waited):.2f} s at most")
     if recoveries:
         recoveries.sort()
         print(f"  to recover    {recoveries[len(recoveries) // 2]:.2f} s (median),"
               f" {recoveries[-1]:.2f} s (maximum), {len(recoveries)} times without a quorum")
     losses = [event for event in events if event["what"] == "lost"]
-    needless = availability.needless_losses(
-        events, faults.impaired, options.nodes, options.daemons
-    )
+    needless = available.needless_losses(events, options.daemons)
     print(f"  lost          {len(losses)} locks, {len(needless)} of them without a fault"
           " in reach of their client")
     for line in needless[:5]:
@@ -167,9 +195,14 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(4), "little"))
-    parser.add_argument("--nodes", type=int, default=5)
+    parser.add_argument("--nodes", type=int, default=6)
+    parser.add_argument("--members", type=int, default=3,
+                        help="of the node set at first; it changes if there are more nodes")
     parser.add_argument("--daemons", type=int, default=3)
     parser.add_argument("--workers", type=int, default=6)
     parser.add_argument("--languages", default="", help="such as raw,python; default: all")
     parser.add_argument("--keep", action="store_true", help="keep the output of all processes")
-    sys.exit(run(parser.parse_args()))
+    parser.add_argument("--script", action="store_true",
+                        help="change the node set in a fixed order, without random faults")
+    arguments = parser.parse_args()
+    sys.exit(set_script.run(arguments) if arguments.script else run(arguments))

@@ -30,6 +30,8 @@ class Faults(NetworkFaults):
         self.counts = {}
         self.busy = set()
         self.last_clock_step = self.last_daemon_start = self.last_loss = -1e9
+        self.members_are_up = lambda: True
+        self.wishes = []  # faults to begin next, appended by other threads
 
     def kinds(self):
         nodes = [self.node_killed, self.node_stopped, self.node_flushed, self.node_clock_stepped]
@@ -40,10 +42,11 @@ class Faults(NetworkFaults):
 
     def begin(self):
         """Returns (duration, undo), or None if this fault is not possible now."""
-        kind = self.random.choice(self.kinds())
+        wish = self.wishes.pop(0) if self.wishes else None
+        kind = wish or self.random.choice(self.kinds())
         fault = kind()
         if fault is not None:
-            name = kind.__name__.replace("_", " ")
+            name = "coordinator killed" if wish else kind.__name__.replace("_", " ")
             self.counts[name] = self.counts.get(name, 0) + 1
         return fault
 
@@ -70,7 +73,12 @@ class Faults(NetworkFaults):
     # Nodes
 
     def may_lose(self):
-        return now() - self.last_loss > limits.MAX_TTL + 1 and self.daemons_know()
+        # A majority must not lose its data while only that majority knows of a change of the node set.
+        return (
+            now() - self.last_loss > limits.MAX_TTL + 1
+            and self.daemons_know()
+            and self.members_are_up()
+        )
 
     def daemons_know(self):
         return now() - self.last_daemon_start > 2 * RECONNECT
@@ -137,9 +145,10 @@ class Faults(NetworkFaults):
 
         return self.hold("daemon", index, start)
 
-    def daemon_killed(self):
-        index = self.pick("daemon", len(self.cluster.daemons))
-        if index is None or not self.settled():
+    def daemon_killed(self, index=None):
+        if index is None:
+            index = self.pick("daemon", len(self.cluster.daemons))
+        if index is None or ("daemon", index) in self.busy or not self.settled():
             return None
         self.cluster.daemons[index].kill()
         down = self.random.uniform(0, 2)

@@ -15,7 +15,7 @@ class Link:
 
     def __init__(self, name, proxies, index):
         self.name = name  # as in `impaired`
-        self.port = proxies.ports[index]
+        self.host, self.port = proxies.host, proxies.ports[index]
         self.proxies = proxies
         self.index = index
 
@@ -69,8 +69,9 @@ class NetworkFaults:
         if not free:
             return None
         link = self.random.choice(free)
-        sides = self.random.choice([["--dport"], ["--sport"], ["--dport", "--sport"]])
-        rules = [["INPUT", "-i", "lo", "-p", "tcp", side, str(link.port), "-j", "DROP"]
+        to, back = ["-d", link.host, "--dport"], ["-s", link.host, "--sport"]
+        sides = self.random.choice([[to], [back], [to, back]])
+        rules = [["INPUT", "-i", "lo", "-p", "tcp", *side, str(link.port), "-j", "DROP"]
                  for side in sides]
         for rule in rules:
             subprocess.run(["iptables", "-A", *rule], check=True)

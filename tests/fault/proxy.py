@@ -1,9 +1,8 @@
 """TCP proxies that misbehave on command.
 
-    proxy.py LISTEN_PORT:TARGET_PORT...    several in one process
-    proxy.py LISTEN_PORT TARGET_PORT       one
+    proxy.py LISTEN_HOST LISTEN_PORT:TARGET_PORT...
 
-Reads one command a line from standard input: the number of the proxy (from 0; left out if there is one), then
+The targets are ports of 127.0.0.1. Reads one command a line from standard input: the number of the proxy (from 0), then
 `pass`, `delay SECONDS`, `requests` or `replies` (from now on that direction is lost, as if a packet filter
 dropped it), `freeze` (nothing moves and nothing is closed: half-open), or `reset` (every connection is cut).
 `pass` delivers what was frozen.
@@ -62,7 +61,7 @@ async def pump(faults, direction, reader, writer):
         writer.close()
 
 
-async def listen(faults, port, target):
+async def listen(faults, host, port, target):
     async def accept(reader, writer):
         try:
             target_reader, target_writer = await asyncio.open_connection("127.0.0.1", target)
@@ -77,25 +76,23 @@ async def listen(faults, port, target):
         )
         faults.connections -= pair
 
-    await asyncio.start_server(accept, "127.0.0.1", port)
+    await asyncio.start_server(accept, host, port)
 
 
-async def serve(pairs):
+async def serve(host, pairs):
     proxies = [Faults() for _ in pairs]
     for faults, (port, target) in zip(proxies, pairs):
-        await listen(faults, port, target)
+        await listen(faults, host, port, target)
     commands = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(commands), sys.stdin
     )
     print("ready", flush=True)
     while line := await commands.readline():
-        words = line.decode().split()
-        index = int(words.pop(0)) if words[0].isdigit() else 0
-        proxies[index].command(words)
+        index, *words = line.decode().split()
+        proxies[int(index)].command(words)
 
 
 if __name__ == "__main__":
-    ports = sys.argv[1:]
-    pairs = [pair.split(":") for pair in ports] if ":" in ports[0] else [ports]
-    asyncio.run(serve([tuple(map(int, pair)) for pair in pairs]))
+    ports = [pair.split(":") for pair in sys.argv[2:]]
+    asyncio.run(serve(sys.argv[1], [tuple(map(int, pair)) for pair in ports]))

@@ -2,8 +2,9 @@
 
 import unittest
 
-import availability
 import history
+import limits
+from availability import Availability
 
 
 def grant(token, received, validity, fence, key="k", decided=None, what="acquired", worker=None):
@@ -18,6 +19,7 @@ def grant(token, received, validity, fence, key="k", decided=None, what="acquire
         "decided": received - 0.001 if decided is None else decided,
         "validity": validity,
         "fence": fence,
+        "wait": 0,
     }
 
 
@@ -33,6 +35,11 @@ def release(token, sent, key="k"):
 def lost(token, received, by, **fields):
     return {"worker": token, "what": "lost", "key": "k", "token": token, "received": received,
             "by": by, "reason": "LOCK_NOT_HELD", **fields}
+
+
+def of(impaired, *sets):
+    """The availability with these faults. Without `sets`, the nodes 0 to 2 are always the members."""
+    return Availability(impaired, sets or [(0, 1e9, (0, 1, 2))])
 
 
 def refused(key, sent):
@@ -127,12 +134,12 @@ class LossTest(unittest.TestCase):
     def test_a_loss_without_a_fault_is_listed(self):
         events = [lost("a", 100.0, by=100.1)]
         near = [("daemon 0", 99, 99.5)]
-        self.assertEqual(len(availability.needless_losses(events, [], 3, 2)), 1)
-        self.assertEqual(len(availability.needless_losses(events, [("node 0", 99, 101)], 3, 2)), 1)
-        self.assertEqual(len(availability.needless_losses(events, [("daemon 0", 9, 10)], 3, 2)), 1)
-        self.assertEqual(availability.needless_losses(events, near, 3, 2), [])
-        self.assertEqual(availability.needless_losses(events, [("client a 1", 99, 101)], 3, 2), [])
-        self.assertEqual(len(availability.needless_losses(events, [("client b 1", 99, 101)], 3, 2)), 1)
+        self.assertEqual(len(of([]).needless_losses(events, 2)), 1)
+        self.assertEqual(len(of([("node 0", 99, 101)]).needless_losses(events, 2)), 1)
+        self.assertEqual(len(of([("daemon 0", 9, 10)]).needless_losses(events, 2)), 1)
+        self.assertEqual(of(near).needless_losses(events, 2), [])
+        self.assertEqual(of([("client a 1", 99, 101)]).needless_losses(events, 2), [])
+        self.assertEqual(len(of([("client b 1", 99, 101)]).needless_losses(events, 2)), 1)
 
 
 class KeptTest(unittest.TestCase):
@@ -161,22 +168,49 @@ class AvailabilityTest(unittest.TestCase):
         ok = grant("a", 1, 1, 1, key="own-a")
         failed = {**grant("a", 5, 1, 1, key="own-a"), "what": "not acquired"}
         both_down = [("node 0", 4, 6), ("node 1", 4.5, 6), ("node 2", 0, 0.1)]
-        self.assertEqual(availability.of_calls([ok, failed], both_down, 3, 0.1)[:2], (1, 1))
+        self.assertEqual(of(both_down).of_calls([ok, failed], 0.1)[:2], (1, 1))
         one_down = [("node 0", 4, 6)]
-        self.assertEqual(availability.of_calls([ok, failed], one_down, 3, 0.1)[:2], (2, 1))
+        self.assertEqual(of(one_down).of_calls([ok, failed], 0.1)[:2], (2, 1))
         for who in ("client a 0", "worker a", "daemon 0"):
             cut_off = [(who, 4, 6)]
-            self.assertEqual(availability.of_calls([ok, failed], cut_off, 3, 0.1)[:2], (1, 1))
+            self.assertEqual(of(cut_off).of_calls([ok, failed], 0.1)[:2], (1, 1))
+
+    def test_only_members_count(self):
+        failed = [{**grant("a", 5, 1, 1, key="own-a"), "what": "not acquired"}]
+        two_down = [("node 0", 4, 6), ("link 0 3", 4, 6), ("node 3", 4.5, 5.5)]
+        one_member_down = of(two_down, (0, 1e9, (0, 1, 2)))
+        self.assertEqual(one_member_down.of_calls(failed, 0.1)[:2], (1, 0))
+        self.assertEqual(of(two_down, (0, 1e9, (0, 2, 3))).of_calls(failed, 0.1)[:2], (0, 0))
+        self.assertEqual(of(two_down, (0, 1e9, (0, 1, 2, 3, 4))).of_calls(failed, 0.1)[:2], (1, 0))
+        changed_before = of(two_down, (0, 3, (0, 2, 3)), (2, 1e9, (1, 2, 4)))
+        self.assertEqual(changed_before.of_calls(failed, 0.1)[:2], (1, 0))
+
+    def test_a_single_attempt_may_fail_while_a_change_spreads(self):
+        call = {**grant("a", 5, 1, 1, key="own-a"), "what": "not acquired"}
+        spreading = of([], (0, 5.5, (0, 1, 2)), (4.5, 9, (0, 1, 2, 3)))
+        self.assertEqual(spreading.of_calls([call], 0.1)[:2], (0, 0))
+        self.assertEqual(spreading.of_calls([{**call, "wait": 1}], 0.1)[:2], (1, 0))
+
+    def test_an_acquisition_that_waits_must_succeed(self):
+        call = {**grant("a", 5, 1, 1, key="own-a"), "wait": limits.WAIT, "sent": 5 - limits.WAIT,
+                "reason": "NODE_SET_MISMATCH"}
+        failed = {**call, "what": "not acquired"}
+        spreading = of([], (0, 3, (0, 1, 2)), (2, 9, (0, 1, 2, 3)))
+        self.assertEqual(spreading.of_waiting([call]), ([limits.WAIT], []))
+        self.assertEqual(len(spreading.of_waiting([failed])[1]), 1)
+        without_quorum = of([("node 0", 2, 3), ("node 1", 2, 3)])
+        self.assertEqual(without_quorum.of_waiting([failed]), ([], []))
+        self.assertEqual(spreading.of_waiting([{**failed, "wait": 1}]), ([], []))
 
     def test_the_time_to_recover_ends_with_the_first_success(self):
         def call(sent, what):
             return {**grant("a", sent + 0.001, 1, 1, key="own-a"), "what": what}
 
         calls = [call(3, "not acquired"), call(6.5, "not acquired"), call(7, "acquired")]
-        recoveries = availability.of_calls(calls, [("daemon 0", 2, 6)], 3, 0.1)[2]
+        recoveries = of([("daemon 0", 2, 6)]).of_calls(calls, 0.1)[2]
         self.assertEqual([round(seconds, 2) for seconds in recoveries], [0.5])
         again_down = [("daemon 0", 2, 6), ("daemon 0", 6.8, 6.9)]
-        recoveries = availability.of_calls(calls, again_down, 3, 0.1)[2]
+        recoveries = of(again_down).of_calls(calls, 0.1)[2]
         self.assertEqual([round(seconds, 2) for seconds in recoveries], [0.0])
 
 

@@ -18,7 +18,7 @@ from redlock.v1 import lock_service_pb2 as pb
 from redlock.v1 import lock_service_pb2_grpc as pb_grpc
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from limits import PATIENCE, SHARED_KEYS  # noqa: E402
+from limits import PATIENCE, SHARED_KEYS, WAIT  # noqa: E402
 from storage import Storage  # noqa: E402
 
 
@@ -119,12 +119,13 @@ class Worker:
         request = pb.AcquireRequest(key=key, ttl=duration(ttl), owner=self.name)
         if token is not None:
             request.token = token
-        if self.random.random() < 0.3:
+        wait = self.random.choice([0, PATIENCE, WAIT if key.startswith("own-") else PATIENCE])
+        if not wait:
             request.retry.max_retries = 0
         sent = now()
-        fields = {"key": key, "daemon": daemon, "sent": sent, "ttl": ttl}
+        fields = {"key": key, "daemon": daemon, "sent": sent, "ttl": ttl, "wait": wait}
         try:
-            answer = stub.Acquire(request, timeout=PATIENCE)
+            answer = stub.Acquire(request, timeout=wait or PATIENCE)
         except grpc.RpcError as error:
             self.record("not acquired", **fields, received=now(), reason=reason(error))
             return None

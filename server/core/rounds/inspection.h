@@ -11,7 +11,7 @@
 namespace redlock {
 
 struct InspectResult {
-  bool held = false;       // a quorum holds the same token
+  bool held = false;  // a quorum holds the same token
   // A valid lease cannot be ruled out: unknown nodes could complete a quorum, or the node set has
   // just changed.
   bool undecided = false;

@@ -88,7 +88,8 @@ class World:
             if port == "50051":
                 return daemon or self.address
             if port == "6379" and host.startswith("10.0.0."):
-                return f"127.0.0.1:{self.nodes[int(host[7:]) - 1]}"
+                number = int(host[7:])  # only text that is not run names more nodes than there are
+                return f"127.0.0.1:{self.nodes[number - 1]}" if number <= len(self.nodes) else match[0]
             return f"127.0.0.1:{ports.setdefault(port, free_port())}"
 
         return re.sub(r"\b(10\.0\.0\.\d|127\.0\.0\.1|localhost):(\d+)\b", address, text)

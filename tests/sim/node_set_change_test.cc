@@ -61,7 +61,10 @@ class NodeSetChanges : public Scenario {
     auto change = std::make_shared<Change>();
     auto started = cluster->shard(daemon).ChangeNodeSet(
         std::move(request),
-        [change](const ChangeProgress& progress) { change->told.push_back(progress); });
+        // The change owns the handle, which owns this.
+        [weak = std::weak_ptr(change)](const ChangeProgress& progress) {
+          if (const auto open = weak.lock()) open->told.push_back(progress);
+        });
     change->refusal = started.refusal;
     change->handle = started.handle;
     return change;

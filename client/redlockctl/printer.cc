@@ -298,14 +298,15 @@ void Printer::Print(const v1::WatchResponse& event) const {
   if (failed && event.consecutive_failures() > 1) return;
   std::printf("%s %s", Words(v1::EventType_Name(event.type()), "EVENT_TYPE_").c_str(),
               event.key().c_str());
-  if (event.has_lease()) {
+  const bool holds = event.has_lease() && event.reason().empty();
+  if (holds) {
     std::printf(", valid for %.3f s", Seconds(event.lease().validity()));
   } else {
     std::printf(": %s: %s%s", event.reason().c_str(), event.message().c_str(),
                 failed ? "; retrying" : "");
   }
   std::printf("\n");
-  if (!event.has_lease()) PrintVotes(stdout, event.votes());
+  if (!holds) PrintVotes(stdout, event.votes());
   std::fflush(stdout);
 }
 

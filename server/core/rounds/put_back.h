@@ -6,8 +6,8 @@
 // NodeSet::blocking), the others may be given the key: SET NX, with the full TTL, on nodes that are
 // not quarantined. A node that has stored a higher fence refuses. So a lease that was lost cannot
 // come back after another one: the quorum of any later holder has a node in common with the nodes
-// that hold this token and those that are given it. tests/model/node_set.pml checks this.
-// Strand-confined.
+// that hold this token and those that are given it. tests/model/node_set.pml checks this without
+// fences, the simulation with them. Strand-confined.
 #pragma once
 
 #include <functional>

@@ -157,6 +157,23 @@ TEST_F(NodeSetChanges, ASetGrowsToFiveAndShrinksToThree) {
   EXPECT_EQ(Members(), (Names{Name(2), Name(3), Name(4)}));
 }
 
+// Health probes must not see a change.
+TEST_F(NodeSetChanges, DaemonsKeepTheirQuorumWhileStepsSpread) {
+  SetUpSpares(5, 2);
+  int lost = 0;
+  for (const std::size_t daemon : {0U, 1U}) {
+    cluster->shard(daemon).WatchQuorum([&lost](bool quorum) { lost += quorum ? 0 : 1; });
+  }
+  EXPECT_EQ(lost, 0);
+  const auto change = Begin({.add = {Name(3), Name(4)}});
+  const MonotonicTime end = world.now() + 2 * kLongestTtl;
+  for (int i = 0; world.now() < end; ++i) {  // daemon 1 hears of a step by its own operations
+    (void)Acquire(Wants("k" + std::to_string(i), milliseconds(20)), 1);
+  }
+  ASSERT_TRUE(change->complete());
+  EXPECT_EQ(lost, 0);
+}
+
 TEST_F(NodeSetChanges, TheLongestTtlChanges) {
   SetUpSpares();
   const auto change = Begin({.max_ttl = seconds(5)});

@@ -101,6 +101,8 @@ void Membership::OnOtherSet(NodeIndex node) {
 }
 
 void Membership::OnReply(NodeIndex node, const SetReply& reply) {
+  // A step of a change is being decided: this daemon adopts it as soon as it has read a quorum.
+  if (reply.answered && reply.state.accepted) settled_ = scheduler_.Now() + kSettling;
   if (reply.answered && guard_ != nullptr) guard_->Saw(node, reply.state.mark);
   if (change_) change_->OnReply(node, reply);
   if (readmission_) OnProgress(readmission_->OnReply(node, reply));

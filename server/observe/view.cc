@@ -71,8 +71,11 @@ void AddGuard(const NodeGuard& guard, View& view) {
   view.guarded = true;
   for (NodeIndex node = 0; node < view.nodes.size(); ++node) {
     NodeView& seen = view.nodes[node];
-    if (auto barred = guard.Barred(node)) seen.barred = std::move(barred);
-    seen.quarantine_left = std::max(seen.quarantine_left, guard.QuarantineLeft(node));
+    // A node that has no vote grants nothing anyway, and alarms nobody.
+    if (!seen.refused || seen.refused->outcome != Outcome::kOtherSet) {
+      if (auto barred = guard.Barred(node)) seen.barred = std::move(barred);
+      seen.quarantine_left = std::max(seen.quarantine_left, guard.QuarantineLeft(node));
+    }
     seen.clock_offset = guard.ClockOffset(node);
     seen.version = guard.Version(node);
   }

@@ -5,6 +5,7 @@ import subprocess
 import threading
 import time
 import unittest
+import urllib.request
 
 import grpc
 
@@ -20,8 +21,9 @@ MAX_TTL = 2  # seconds; also the wait between two steps
 class Daemon:
     def __init__(self, names, *more):
         self.address = f"127.0.0.1:{free_port()}"
+        self.http = free_port()
         command = [REDLOCKD, "--listen", self.address, "--node-timeout", "1s",
-                   "--max-ttl", f"{MAX_TTL}s", *more]
+                   "--metrics-listen", f"127.0.0.1:{self.http}", "--max-ttl", f"{MAX_TTL}s", *more]
         for name in names:
             command += ["--node", f"redis://{name}"]
         self.process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
@@ -32,6 +34,12 @@ class Daemon:
     def set(self):
         return self.admin.GetNodeSet(admin_pb.GetNodeSetRequest(), wait_for_ready=True,
                                      timeout=20).node_set
+
+    def metric(self, name):
+        """The sum over the labels."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.http}/metrics", timeout=5) as response:
+            lines = response.read().decode().splitlines()
+        return sum(float(line.split()[-1]) for line in lines if line.startswith((name + "{", name + " ")))
 
     def members(self):
         return {member.name for member in self.set().members}
@@ -134,6 +142,18 @@ class NodeSetChangeTest(unittest.TestCase):
         self.assertTrue(eventually(lambda: two.members() == set(self.names[1:4]), 30))
         self.assertEqual(list(two.set().wanted_remove), [])
 
+    def test_a_spare_alarms_nobody(self):
+        daemon, = self.spares()
+        self.assertEqual(daemon.metric("redlockd_node_set_members"), 3)
+        self.assertEqual(daemon.metric("redlockd_node_connected"), 5)
+        self.assertEqual(daemon.metric("redlockd_node_quarantined"), 0)
+        for process in self.nodes.processes[3:]:
+            process.kill()
+            process.wait()
+        self.assertTrue(eventually(
+            lambda: [node.state for node in daemon.set().others] == [admin_pb.NODE_STATE_DOWN] * 2))
+        self.assertEqual(daemon.ctl("nodes", "list").returncode, 0)
+
     def test_a_set_grows_an_abort_undoes_the_step_and_the_longest_ttl_changes(self):
         daemon, = self.spares()
         growing = self.change(daemon, add=self.names[3:5])
@@ -141,6 +161,7 @@ class NodeSetChangeTest(unittest.TestCase):
             pass
         listed = json.loads(daemon.ctl("nodes", "list", "--output", "json").stdout)["node_set"]
         self.assertEqual(listed["wanted_add"], [self.names[4]])
+        self.assertEqual(daemon.metric("redlockd_node_set_steps_wanted"), 1)
         aborted = daemon.ctl("nodes", "abort")
         self.assertEqual((aborted.returncode, aborted.stderr), (0, ""))
         self.assertEqual(daemon.members(), set(self.names[:3]))

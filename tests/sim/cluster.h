@@ -89,6 +89,8 @@ class Cluster {
     options_.lists.resize(daemons_.size());
     options_.lists[daemon] = std::move(nodes);
   }
+  // Daemons that start from now on create no node set.
+  void CreateNoSets() { options_.lock.node_set.create = false; }
   // Of daemons that start from now on.
   void SetLongestTtl(Duration ttl) {
     options_.lock.guard.quarantine = ttl;

@@ -1,5 +1,6 @@
 // Random schedules in which the node set changes under load: daemons that make requests at the same
-// time and die at any moment, late and stale daemons, partitions, and nodes that lose their data.
+// time and die at any moment, daemons that start late, are stale or restart with other nodes,
+// partitions, and nodes that lose their data or refuse writes.
 // Checks that no two leases are valid, that no two records are decided for one epoch, and that a
 // key that reads as vacant has no valid lease.
 #include <gtest/gtest.h>
@@ -37,6 +38,7 @@ class Schedule {
 
   void Run() {
     while (!cluster_.decided()) world_.RunUntil(world_.now() + milliseconds(10));
+    cluster_.CreateNoSets();
     for (std::size_t daemon = 0; daemon < kDaemons; ++daemon) {
       cluster_.Configure(daemon, {});
       Restart(daemon);
@@ -99,6 +101,7 @@ class Schedule {
     if (world_.now() >= end_) return;
     const std::size_t daemon = kServing + world_.Below(kDaemons - kServing);
     if (!cluster_.is_up(daemon)) {
+      cluster_.Configure(daemon, AnyList());
       cluster_.Start(daemon);
     } else if (!cluster_.suspended(daemon)) {
       handle_ =
@@ -111,6 +114,15 @@ class Schedule {
       }
     }
     world_.Do(world_.Between({}, milliseconds(400)), [this] { Change(); });
+  }
+  // Sometimes without some of the nodes. Empty: all.
+  std::vector<std::size_t> AnyList() {
+    std::vector<std::size_t> list;
+    if (world_.Chance(0.6)) return list;
+    for (std::size_t node = 0; node < kNodes; ++node) {
+      if (world_.Chance(0.7)) list.push_back(node);
+    }
+    return list;
   }
   ChangeRequest Request() {
     const auto node = [this] { return "node-" + std::to_string(world_.Below(kNodes)); };
@@ -149,7 +161,7 @@ class Schedule {
         world_.Do(time, [this, node] { cluster_.Resume(node); });
         break;
       case 2:
-        cluster_.Cut(world_.Below(kDaemons), node,
+        cluster_.Cut(world_.Below(kServing), node,
                      world_.Chance(0.5) ? Link::Direction::kRequests : Link::Direction::kReplies);
         world_.Do(time, [this, node] { cluster_.Up(node); });
         break;

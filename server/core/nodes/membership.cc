@@ -536,7 +536,7 @@ Membership::Started Membership::Change(ChangeRequest request, ChangeTold told) {
 
 std::shared_ptr<void> Membership::Create(ChangeTold told) {
   may_create_ = true;
-  auto creator = std::make_shared<Creator>(std::move(told));
+  const auto creator = std::shared_ptr<Creator>(new Creator{std::move(told), std::nullopt});
   creators_.push_back(creator);
   Consider();
   return creator;

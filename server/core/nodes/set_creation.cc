@@ -29,6 +29,7 @@ std::optional<SetRecord> SetCreation::Advance() {
                          " are the same server: configure each node once"};
     return std::nullopt;
   }
+  if (by_id.empty()) return std::nullopt;
   // All daemons offer their record to this node first, and then go on with what it has accepted.
   const NodeIndex arbiter = by_id.begin()->second;
   SetRecord record;

@@ -1,8 +1,10 @@
 """TCP proxies that misbehave on command.
 
-    proxy.py LISTEN_HOST LISTEN_PORT:TARGET_PORT...
+    proxy.py [LISTEN_HOST] LISTEN_PORT:TARGET_PORT...    several in one process
+    proxy.py LISTEN_PORT TARGET_PORT                     one
 
-The targets are ports of 127.0.0.1. Reads one command a line from standard input: the number of the proxy (from 0), then
+The host is 127.0.0.1 unless it is given, as are the targets'. Reads one command a line from standard input: the number
+of the proxy (from 0; left out if there is one), then
 `pass`, `delay SECONDS`, `requests` or `replies` (from now on that direction is lost, as if a packet filter
 dropped it), `freeze` (nothing moves and nothing is closed: half-open), or `reset` (every connection is cut).
 `pass` delivers what was frozen.
@@ -89,10 +91,13 @@ async def serve(host, pairs):
     )
     print("ready", flush=True)
     while line := await commands.readline():
-        index, *words = line.decode().split()
-        proxies[int(index)].command(words)
+        words = line.decode().split()
+        index = int(words.pop(0)) if words[0].isdigit() else 0
+        proxies[index].command(words)
 
 
 if __name__ == "__main__":
-    ports = [pair.split(":") for pair in sys.argv[2:]]
-    asyncio.run(serve(sys.argv[1], [tuple(map(int, pair)) for pair in ports]))
+    arguments = sys.argv[1:]
+    host = arguments.pop(0) if "." in arguments[0] else "127.0.0.1"
+    pairs = [pair.split(":") for pair in arguments] if ":" in arguments[0] else [arguments]
+    asyncio.run(serve(host, [tuple(map(int, pair)) for pair in pairs]))

@@ -25,12 +25,17 @@ const Member* ChangePlan::FindMember(const std::string& name_or_id) const {
   const auto by_name = std::ranges::find(record_.members, name_or_id, &Member::name);
   if (by_name != record_.members.end()) return &*by_name;
   // By the address under which this daemon reaches it.
-  const auto node = std::ranges::find(nodes_, name_or_id, &PlanNode::name);
-  return node == nodes_.end() ? nullptr : record_.Find(node->id);
+  const PlanNode* const node = NodeNamed(name_or_id);
+  return node == nullptr ? nullptr : record_.Find(node->id);
 }
 
 const PlanNode* ChangePlan::NodeOf(const Member& member) const {
   const auto node = std::ranges::find(nodes_, member.id, &PlanNode::id);
+  return node == nodes_.end() ? nullptr : &*node;
+}
+
+const PlanNode* ChangePlan::NodeNamed(const std::string& name) const {
+  const auto node = std::ranges::find(nodes_, name, &PlanNode::name);
   return node == nodes_.end() ? nullptr : &*node;
 }
 
@@ -40,11 +45,11 @@ bool ChangePlan::IsAble(const Member& member) const {
 }
 
 std::optional<std::string> ChangePlan::RefusalToAdd(const std::string& name) const {
-  const auto node = std::ranges::find(nodes_, name, &PlanNode::name);
+  const PlanNode* const node = NodeNamed(name);
   if (const Member* const member = FindMember(name)) {
     return "node " + name + " is a member already, with the id " + member->id;
   }
-  if (node == nodes_.end()) {
+  if (node == nullptr) {
     return "node " + name + " is not configured at this daemon: start all daemons with --node " +
            name + " first";
   }
@@ -78,7 +83,7 @@ std::optional<std::string> ChangePlan::Refusal(const ChangeRequest& request) con
   std::set<std::string> ids;
   for (const std::string& name : request.add) {
     if (auto why = RefusalToAdd(name)) return why;
-    const auto node = std::ranges::find(nodes_, name, &PlanNode::name);
+    const PlanNode* const node = NodeNamed(name);
     if (!ids.insert(node->id).second) return "node " + name + " is to be added twice";
   }
   std::set<std::string> removed;
@@ -143,8 +148,8 @@ std::optional<SetRecord> ChangePlan::Next() const { return Step(Successor()); }
 
 const PlanNode* ChangePlan::ToAdd(const SetRecord& next) const {
   for (const std::string& name : next.wanted_add) {
-    const auto node = std::ranges::find(nodes_, name, &PlanNode::name);
-    if (node != nodes_.end() && node->is_able && next.Find(node->id) == nullptr) return &*node;
+    const PlanNode* const node = NodeNamed(name);
+    if (node != nullptr && node->is_able && next.Find(node->id) == nullptr) return node;
   }
   return nullptr;
 }
@@ -182,8 +187,8 @@ std::optional<SetRecord> ChangePlan::Step(SetRecord next) const {
 
 std::string ChangePlan::Obstacle() const {
   for (const std::string& name : record_.wanted_add) {
-    const auto node = std::ranges::find(nodes_, name, &PlanNode::name);
-    if (node == nodes_.end()) return "node " + name + " is not configured at this daemon";
+    const PlanNode* const node = NodeNamed(name);
+    if (node == nullptr) return "node " + name + " is not configured at this daemon";
     if (!node->is_able) return "node " + name + " cannot be added: " + node->obstacle;
   }
   return "too few members are up";
@@ -215,7 +220,7 @@ bool ChangePlan::IsAddedOneGone() const {
     if (!IsNew(member)) return false;
     const PlanNode* node = NodeOf(member);
     if (node != nullptr) return !node->is_connected;
-    return std::ranges::find(nodes_, member.name, &PlanNode::name) != nodes_.end();
+    return NodeNamed(member.name) != nullptr;
   });
 }
 

@@ -60,6 +60,7 @@ class ChangePlan {
   [[nodiscard]] std::optional<std::string> RefusalToAdd(const std::string& name) const;
   [[nodiscard]] const Member* FindMember(const std::string& name_or_id) const;
   [[nodiscard]] bool IsNew(const Member& member) const;
+  [[nodiscard]] const PlanNode* NodeNamed(const std::string& name) const;
   [[nodiscard]] const PlanNode* NodeOf(const Member& member) const;
   [[nodiscard]] bool IsAble(const Member& member) const;
   // The record of the next epoch with the same members.

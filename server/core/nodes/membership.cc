@@ -50,16 +50,13 @@ Membership::Membership(Scheduler& scheduler, Random& random, const LockOptions& 
                         .can_promise = [this](NodeIndex node) { return CanPromise(node); },
                         .nodes = [this] { return NodesForPlan(); },
                         .wake = [this] { Consider(); },
-                        .report = report_,
                     });
   }
   if (guard_ != nullptr) {
     guard_->ConfirmWith({.may_trust =
                              [this](NodeIndex node) {
-                               const SetState& state = nodes_[node].state;
-                               if (!IsOfTheSet(state)) return false;
-                               return !guard_->HasOldData(node) || WasReadmitted(nodes_[node]) ||
-                                      !Has(Safeguard::kReadmission);
+                               return IsOfTheSet(nodes_[node].state) &&
+                                      (Remembers(node) || !Has(Safeguard::kReadmission));
                              },
                          .changed = [this] { TellQuorum(); },
                          .noticed =
@@ -337,10 +334,13 @@ bool Membership::WasReadmitted(const SetNodes::Seat& seat) {
   return seat.state.readmitted == seat.state.mark && NamesRun(seat.state.mark, seat.run);
 }
 
+// Whether the node knows what it promised and accepted.
+bool Membership::Remembers(NodeIndex node) const {
+  return guard_ == nullptr || !guard_->HasOldData(node) || WasReadmitted(nodes_[node]);
+}
+
 bool Membership::HasOldData(NodeIndex node) const {
-  const SetNodes::Seat& seat = nodes_[node];
-  return guard_ != nullptr && guard_->HasOldData(node) && IsProvisional(seat.state.mark) &&
-         !WasReadmitted(seat);
+  return !Remembers(node) && IsProvisional(nodes_[node].state.mark);
 }
 
 // Only a node that remembers what it promised and accepted may promise again.
@@ -349,7 +349,7 @@ bool Membership::CanPromise(NodeIndex node) const {
   const SetRecord& record = set_->record();
   if (!seat.connected || seat.state.record != record) return false;
   if (record.Find(seat.state.member) == nullptr || !set_->Contains(node)) return false;
-  return guard_ == nullptr || !guard_->HasOldData(node) || WasReadmitted(seat);
+  return Remembers(node);
 }
 
 bool Membership::AllMembersAreBack() const {

@@ -119,6 +119,7 @@ class Membership final : public NodeObserver {
   [[nodiscard]] const Member* StandsFor(NodeIndex node) const;
   [[nodiscard]] bool IsOfTheSet(const SetState& state) const;
   [[nodiscard]] static bool WasReadmitted(const SetNodes::Seat& seat);
+  [[nodiscard]] bool Remembers(NodeIndex node) const;
   [[nodiscard]] bool HasOldData(NodeIndex node) const;
   [[nodiscard]] bool CanPromise(NodeIndex node) const;
   void Readmit(NodeIndex node, const std::string& member);

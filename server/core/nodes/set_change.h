@@ -1,9 +1,8 @@
 // Carries out changes of the node set: decides one record after the other until nothing is wanted
 // any more.
 //
-//   - A request is carried out by the daemon that got it. What is wanted is in the first record
-//   that
-//     this decides. If that daemon disappears, any other one takes over after a pause.
+//   - A request is carried out by the daemon that got it. The first record that this decides says
+//     what is wanted. If that daemon disappears, any other one takes over after a pause.
 //   - A proposal that some members have accepted, and that is not known to be decided, is completed
 //     by any daemon: those members have no vote until then.
 //   - If the node that was added is gone when the next step is due, the step is undone.
@@ -53,8 +52,6 @@ class SetChange {
     std::function<std::vector<PlanNode>()> nodes;
     // Calls Advance() soon.
     std::function<void()> wake;
-    // Reports to the log.
-    std::function<void(bool warning, const std::string& what)> report;
   };
   // Follows one request until it is destroyed. The change goes on without it.
   class Follower;

@@ -2,28 +2,37 @@
 #include <pthread.h>
 #include <signal.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
+#include <vector>
 
 #include "server/access/access.h"
+#include "server/check_config.h"
 #include "server/config/command_line.h"
 #include "server/dev/dev_nodes.h"
 #include "server/observe/http_listener.h"
 #include "server/observe/log.h"
+#include "server/observe/standard_streams.h"
 #include "server/rpc/admin_service.h"
 #include "server/rpc/lock_service.h"
 #include "server/rpc/server.h"
+#include "server/runtime/descriptors.h"
+#include "server/runtime/reloads.h"
 #include "server/runtime/shard_thread.h"
 
 namespace {
 
 using redlock::Duration;
 using redlock::Shard;
+using redlock::runtime::Reloads;
+using redlock::secrets::Renewal;
 using std::chrono::milliseconds;
 
 constexpr int kExitUsage = 2;
@@ -37,21 +46,19 @@ sigset_t StopSignals() {
   return signals;
 }
 
-// Returns the first SIGTERM or SIGINT. SIGHUP reloads the tokens and the access list.
-int WaitForEnd(redlock::access::Access& access) {
+// Returns the first SIGTERM or SIGINT. Until then, reloads files on SIGHUP and on change.
+int WaitForEnd(Reloads& reloads) {
   sigset_t signals = StopSignals();
   sigaddset(&signals, SIGHUP);
+  const timespec interval{Reloads::kLookInterval.count(), 0};
   while (true) {
-    int signal = 0;
-    sigwait(&signals, &signal);
-    if (signal != SIGHUP) return signal;
-    try {
-      access.Reload();
-      spdlog::info("SIGHUP: tokens and access list reloaded");
-    } catch (const std::exception& error) {
-      spdlog::error("SIGHUP: reload failed, the previous tokens and access list stay in effect: {}",
-                    error.what());
+    const int signal = sigtimedwait(&signals, nullptr, &interval);
+    if (signal == SIGHUP) {
+      reloads.OnSignal();
+    } else if (signal > 0) {
+      return signal;
     }
+    reloads.Look();
   }
 }
 
@@ -83,37 +90,90 @@ void Settle(redlock::runtime::ShardPool& shards) {
   }
 }
 
-void PrintDevBanner() {
-  std::fputs(
-      "\n  redlockd --dev: started three private Redis nodes without persistence.\n"
-      "  Locks do not outlive this process. For experiments only.\n\n",
-      stderr);
+Renewal ReloadPasswords(const std::vector<redlock::redis::Endpoint>& nodes) {
+  auto all = Renewal::kNone;
+  std::string errors;
+  for (const auto& node : nodes) {
+    if (!node.password_file) continue;
+    try {
+      if (node.password_file->Reload() == Renewal::kRenewed) all = Renewal::kRenewed;
+    } catch (const std::runtime_error& error) {
+      errors += (errors.empty() ? "" : "; ") + std::string(error.what());
+    }
+  }
+  if (!errors.empty()) throw std::runtime_error(errors);
+  return all;
 }
 
-int Serve(redlock::config::Config config) {
-  redlock::observe::StartLog(config);
-  std::optional<redlock::dev::DevNodes> dev;  // before any thread starts
-  if (config.dev) {
-    dev.emplace();
-    config.nodes = dev->endpoints();
-    PrintDevBanner();
+void AddCertificates(Reloads& reloads, const std::string& label, const std::string& what,
+                     redlock::secrets::CertificateFiles& files) {
+  reloads.Add({.label = label,
+               .what = what,
+               .reload = [&files] { return files.Reload(); },
+               .look = [&files] { return files.Look(); },
+               .certificates = [&files] { return files.certificates(); }});
+}
+
+// What can be renewed without a restart. The arguments must outlive `reloads`.
+void AddReloads(Reloads& reloads, redlock::access::Access& access,
+                const redlock::config::Config& config, redlock::runtime::ShardPool& shards,
+                redlock::rpc::LockService& service, redlock::rpc::Server& server) {
+  reloads.Add({.label = "access",
+               .what = "tokens and access list",
+               .reload =
+                   [&access, &service] {
+                     access.Reload();
+                     service.Recheck();
+                     return Renewal::kRenewed;
+                   },
+               .look = {},
+               .certificates = {}});
+  const auto passwords = [&config] { return ReloadPasswords(config.nodes); };
+  reloads.Add({.label = "node-passwords",
+               .what = "node passwords",
+               .reload = passwords,
+               .look = passwords,
+               .certificates = {}});
+  if (server.certificates() != nullptr) {
+    AddCertificates(reloads, "grpc-certificates", "certificates of the gRPC service",
+                    server.certificates()->files());
+  }
+  if (shards.node_tls() != nullptr) {
+    AddCertificates(reloads, "node-certificates", "certificates for the nodes",
+                    shards.node_tls()->files());
+  }
+}
+
+// Returns the exit status.
+int Serve(const redlock::config::Config& config) {
+  const std::size_t most_connections =
+      redlock::runtime::MostConnections(config, redlock::runtime::RaiseDescriptorLimit());
+  if (most_connections < config.max_connections) {
+    spdlog::warn(
+        "--max-connections is {} instead of {}, because the limit of open files (ulimit -n) is too "
+        "low",
+        most_connections, config.max_connections);
   }
   redlock::runtime::ShardPool shards(config);
   redlock::access::Access access({.token_file = config.token_file,
                                   .access_list = config.access_list,
                                   .client_certificates = !config.tls_client_ca.empty()});
-  redlock::rpc::LockService service(config, shards, access);
+  redlock::rpc::Connections connections(most_connections);
+  redlock::rpc::LockService service(config, shards, access, connections);
   redlock::rpc::AdminService admin(service.context());
-  redlock::rpc::Server server(config, shards, service, admin);
+  redlock::rpc::Server server(config, connections, shards, service, admin);
+  Reloads reloads;
+  AddReloads(reloads, access, config, shards, service, server);
   std::optional<redlock::observe::HttpListener> metrics;
   if (!config.metrics_listen.empty()) {
-    metrics.emplace(config, shards, access, [&service] { return service.streams().size(); });
+    metrics.emplace(config, shards, access, reloads,
+                    [&service] { return service.streams().size(); });
     spdlog::info("serving the status page at http://{}/ and metrics at /metrics",
                  config.metrics_listen);
   }
   for (const std::string& address : server.addresses()) spdlog::info("serving gRPC on {}", address);
 
-  const int signal = WaitForEnd(access);
+  const int signal = WaitForEnd(reloads);
   spdlog::info("{}: draining for up to {} s; a second signal ends the wait",
                signal == SIGINT ? "SIGINT" : "SIGTERM",
                std::chrono::duration<double>(config.drain_timeout).count());
@@ -125,7 +185,36 @@ int Serve(redlock::config::Config config) {
   return EXIT_SUCCESS;
 }
 
+int Run(const redlock::config::CommandLine& command) {
+  redlock::config::Config config = command.config;
+  std::optional<redlock::dev::DevNodes> dev;  // before any thread starts
+  if (config.dev) {
+    dev.emplace();
+    config.nodes = dev->endpoints();
+  }
+  redlock::observe::Log log(config);
+  redlock::LogStart(command);
+  if (dev) {
+    spdlog::warn(
+        "--dev: three private Redis nodes without persistence; locks do not outlive this process");
+  }
+  try {
+    return Serve(config);
+  } catch (const redlock::config::ConfigError& error) {
+    log.Fatal(error.what());
+    return kExitUsage;
+  } catch (const std::exception& error) {
+    log.Fatal(error.what());
+    return EXIT_FAILURE;
+  }
+}
+
 }  // namespace
+
+// Runs before the constructors of shared libraries, because some open descriptors.
+__attribute__((section(".preinit_array"), used)) void (*const before_all)() = [] {
+  if (!redlock::observe::SecureStandardStreams()) _exit(EXIT_FAILURE);
+};
 
 int main(int argc, char** argv) {
   // Block the signals before any thread starts, so that only WaitForEnd() receives them.
@@ -134,18 +223,23 @@ int main(int argc, char** argv) {
   pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   try {
     std::string output;
-    const auto config =
-        redlock::config::ParseCommandLine({argv + 1, argv + argc}, std::getenv, output);
-    if (!config) {
+    const auto command = redlock::config::ParseCommandLine(
+        {argv + 1, argv + argc}, redlock::config::ProcessEnvironment(), output);
+    if (!command) {
       std::fputs(output.c_str(), stdout);
       return EXIT_SUCCESS;
     }
-    return Serve(*config);
+    if (command->check_config) {
+      redlock::CheckConfig(*command);
+      return EXIT_SUCCESS;
+    }
+    return Run(*command);
   } catch (const redlock::config::ConfigError& error) {
-    std::fprintf(stderr, "redlockd: %s\nRun redlockd --help for usage.\n", error.what());
+    redlock::observe::WriteToStandardError(std::string("redlockd: ") + error.what() +
+                                           "\nRun redlockd --help for usage.\n");
     return kExitUsage;
   } catch (const std::exception& error) {
-    std::fprintf(stderr, "redlockd: %s\n", error.what());
+    redlock::observe::WriteToStandardError(std::string("redlockd: ") + error.what() + "\n");
     return EXIT_FAILURE;
   }
 }

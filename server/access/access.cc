@@ -49,17 +49,35 @@ void Access::Reload() {
   policy_ = std::move(fresh);
 }
 
-std::optional<std::string> Access::Identify(const Credentials& credentials) const {
+std::optional<Identification> Access::Identify(const Credentials& credentials) const {
   const auto policy = this->policy();
   if (policy->tokens && credentials.authorization.starts_with(kBearer)) {
-    return policy->tokens->IdentityOf(credentials.authorization.substr(kBearer.size()));
+    const auto match = policy->tokens->Find(credentials.authorization.substr(kBearer.size()));
+    if (!match) return std::nullopt;
+    return Identification{match->identity, match->hash};
   }
-  return credentials.certificate;
+  if (!credentials.certificate) return std::nullopt;
+  return Identification{*credentials.certificate, std::nullopt};
+}
+
+bool Access::IsValid(const Identification& caller) const {
+  const auto policy = this->policy();
+  return !caller.token || (policy->tokens && policy->tokens->Has(caller.identity, *caller.token));
 }
 
 bool Access::Allows(std::string_view identity, Action verb, std::string_view key) const {
   const auto policy = this->policy();
   return !policy->list || policy->list->Allows(identity, verb, key);
+}
+
+bool Access::AllowsAllKeys(std::string_view identity, Action verb) const {
+  const auto policy = this->policy();
+  return !policy->list || policy->list->AllowsAllKeys(identity, verb);
+}
+
+bool Access::AllowsSomeKeys(std::string_view identity, Action verb) const {
+  const auto policy = this->policy();
+  return !policy->list || policy->list->AllowsSomeKeys(identity, verb);
 }
 
 }  // namespace redlock::access

@@ -26,6 +26,12 @@ struct Credentials {
   std::string_view authorization;          // from the request's metadata: "Bearer ..."
 };
 
+// An authenticated caller, and what proved it. Does not contain the token.
+struct Identification {
+  std::string identity;
+  std::optional<TokenHash> token;  // the line of the token file; unset: a certificate proved it
+};
+
 // Thread-safe.
 class Access {
  public:
@@ -34,14 +40,21 @@ class Access {
 
   // Whether callers must present credentials. Constant.
   [[nodiscard]] bool asks() const { return asks_; }
-  // Returns the caller's identity: from the token if one is presented, else from the certificate.
-  // Returns nothing if the credentials are invalid or missing.
-  [[nodiscard]] std::optional<std::string> Identify(const Credentials& credentials) const;
-  // Whether the access list allows the action. Without an access list, everything is allowed.
+  // Identifies the caller by the token if one is presented, else by the certificate. Returns
+  // nothing if the credentials are invalid or missing.
+  [[nodiscard]] std::optional<Identification> Identify(const Credentials& credentials) const;
+  // Whether the token that proved the identity is still in the token file. A certificate is not
+  // looked at again: it is as good as the connection that it opened.
+  [[nodiscard]] bool IsValid(const Identification& caller) const;
+  // Whether the access list allows the action: with this key, with every key, or with any key at
+  // all. Without an access list, everything is allowed.
   [[nodiscard]] bool Allows(std::string_view identity, Action verb, std::string_view key) const;
+  [[nodiscard]] bool AllowsAllKeys(std::string_view identity, Action verb) const;
+  [[nodiscard]] bool AllowsSomeKeys(std::string_view identity, Action verb) const;
 
   // Reads the files again. If one cannot be used, throws as the constructor does, and the previous
-  // contents of all files stay in effect.
+  // contents of all files stay in effect. Open calls must then be looked at again
+  // (rpc::LockService::Recheck).
   void Reload();
 
  private:

@@ -106,14 +106,30 @@ AccessList AccessList::Parse(std::string_view text) {
   return list;
 }
 
+bool AccessList::Rule::Concerns(std::string_view caller, Action verb) const {
+  return std::find(verbs.begin(), verbs.end(), verb) != verbs.end() && Matches(identity, caller);
+}
+
 bool AccessList::Allows(std::string_view identity, Action verb, std::string_view key) const {
   return std::any_of(rules_.begin(), rules_.end(), [&](const Rule& rule) {
-    return std::find(rule.verbs.begin(), rule.verbs.end(), verb) != rule.verbs.end() &&
-           Matches(rule.identity, identity) &&
-           (verb == Action::kAdmin ||
-            std::any_of(rule.keys.begin(), rule.keys.end(),
-                        [key](const std::string& pattern) { return Matches(pattern, key); }));
+    return rule.Concerns(identity, verb) &&
+           std::any_of(rule.keys.begin(), rule.keys.end(),
+                       [key](const std::string& pattern) { return Matches(pattern, key); });
   });
+}
+
+bool AccessList::AllowsAllKeys(std::string_view identity, Action verb) const {
+  return std::any_of(rules_.begin(), rules_.end(), [&](const Rule& rule) {
+    return rule.Concerns(identity, verb) &&
+           std::any_of(rule.keys.begin(), rule.keys.end(), [](const std::string& pattern) {
+             return !pattern.empty() && pattern.find_first_not_of('*') == std::string::npos;
+           });
+  });
+}
+
+bool AccessList::AllowsSomeKeys(std::string_view identity, Action verb) const {
+  return std::any_of(rules_.begin(), rules_.end(),
+                     [&](const Rule& rule) { return rule.Concerns(identity, verb); });
 }
 
 }  // namespace redlock::access

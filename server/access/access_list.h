@@ -7,7 +7,8 @@
 //   verbs    = ["acquire", "extend", "release", "inspect"]
 //
 // An action that no rule allows is rejected. `acquire` also covers Hold and acquiring in a Session.
-// `extend` also covers Watch. `admin` covers AdminService, regardless of `keys`.
+// `extend` also covers Watch and adoptions. `admin` covers AdminService: a call that names no key
+// needs a rule for all keys.
 #pragma once
 
 #include <string>
@@ -29,6 +30,10 @@ class AccessList {
   static AccessList Parse(std::string_view toml);
 
   [[nodiscard]] bool Allows(std::string_view identity, Action verb, std::string_view key) const;
+  // Whether one rule allows the action with every key.
+  [[nodiscard]] bool AllowsAllKeys(std::string_view identity, Action verb) const;
+  // Whether a rule allows the action with any key.
+  [[nodiscard]] bool AllowsSomeKeys(std::string_view identity, Action verb) const;
   [[nodiscard]] std::size_t size() const { return rules_.size(); }
 
  private:
@@ -36,6 +41,8 @@ class AccessList {
     std::string identity;
     std::vector<std::string> keys;
     std::vector<Action> verbs;
+
+    [[nodiscard]] bool Concerns(std::string_view caller, Action verb) const;
   };
   std::vector<Rule> rules_;
 };

@@ -2,286 +2,96 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cmath>
-#include <limits>
-#include <map>
-#include <sstream>
+#include <cctype>
 #include <utility>
 
-#include "server/config/node_uri.h"
+#include "server/config/declarations.h"
+#include "server/config/spelling.h"
+#include "server/config/toml_file.h"
 
 namespace redlock::config {
 namespace {
 
-using std::chrono::hours;
-using std::chrono::milliseconds;
-using std::chrono::minutes;
-using std::chrono::seconds;
-
-const std::map<std::string, double>& Units() {
-  static const std::map<std::string, double> units = {
-      {"ms", 1}, {"s", 1'000}, {"m", 60'000}, {"h", 3'600'000}};
-  return units;
-}
-
-// Declares options in one line each: flag, environment variable, range and default.
-class Options {
- public:
-  Options(CLI::App& app, const Environ& lookup) : app_(app), environ_(lookup) {}
-
-  template <typename Value>
-  CLI::Option* Add(const std::string& flag, Value& value, const std::string& help) {
-    auto* option = app_.add_option(flag, value, help + " " + Variable(flag));
-    flags_.push_back(flag);
-    return option->capture_default_str();
-  }
-
-  void AddDuration(const std::string& flag, Duration& value, Duration low, Duration high,
-                   const std::string& help) {
-    const std::string range = FlagText(low) + " to " + FlagText(high);
-    app_.add_option_function<std::string>(
-            flag,
-            [&value, flag, low, high, range](std::string text) {
-              const std::string original = text;
-              const auto allowed = [&] {
-                return flag + " " + original + ": must be a duration from " + range +
-                       ", written like 50ms, 2s, 5m or 24h";
-              };
-              double ms = 0;
-              try {
-                const CLI::AsNumberWithUnit with_unit(Units(),
-                                                      CLI::AsNumberWithUnit::UNIT_REQUIRED);
-                if (!with_unit(text).empty()) throw ConfigError(allowed());
-                ms = std::stod(text);
-              } catch (const std::logic_error&) {
-                throw ConfigError(allowed());
-              } catch (const CLI::Error&) {
-                throw ConfigError(allowed());
-              }
-              // Phrased so that NaN is rejected too.
-              if (!(ms >= std::chrono::duration<double, std::milli>(low).count() &&
-                    ms <= std::chrono::duration<double, std::milli>(high).count())) {
-                throw ConfigError(allowed());
-              }
-              value = std::chrono::duration_cast<Duration>(
-                  std::chrono::duration<double, std::milli>(ms));
-            },
-            help + " (" + range + ") " + Variable(flag))
-        ->type_name("DURATION")
-        ->default_str(FlagText(value));
-    flags_.push_back(flag);
-  }
-
-  template <typename Number>
-  void AddNumber(const std::string& flag, Number& value, Number low, Number high,
-                 const std::string& help) {
-    std::ostringstream range;
-    range << low << " to " << high;
-    Add(flag, value, help + " (" + range.str() + ")")
-        ->check([low, high, range = range.str()](const std::string& text) -> std::string {
-          Number number{};
-          if (CLI::detail::lexical_cast(text, number) && number >= low && number <= high) {
-            return {};
-          }
-          return "must be a number from " + range + ", not " + text;
-        });
-  }
-
-  // Adds the environment variables of all flags that `arguments` does not contain. They become
-  // arguments, so they take precedence over the configuration file.
-  [[nodiscard]] std::vector<std::string> WithEnvironment(std::vector<std::string> arguments) const {
-    std::vector<std::string> added;
-    for (const std::string& flag : flags_) {
-      const char* const value = environ_(Name(flag).c_str());
-      if (value == nullptr || *value == '\0') continue;
-      const bool given =
-          std::any_of(arguments.begin(), arguments.end(), [&](const std::string& argument) {
-            return argument == flag || argument.starts_with(flag + "=");
-          });
-      if (given) continue;
-      // Commas separate the elements of a list. Other values are used as they are.
-      const bool list = app_.get_option(flag)->get_items_expected_max() > 1;
-      std::istringstream parts(value);
-      for (std::string part; std::getline(parts, part, list ? ',' : '\0');) {
-        added.push_back(flag + "=" + part);
-      }
-    }
-    arguments.insert(arguments.end(), added.begin(), added.end());
-    return arguments;
-  }
-
-  void Remember(const std::string& flag) { flags_.push_back(flag); }
-  [[nodiscard]] static std::string Variable(const std::string& flag) {
-    return "[" + Name(flag) + "]";
-  }
-
- private:
-  static std::string Name(const std::string& flag) {
-    std::string name = "REDLOCKD_" + flag.substr(2);
-    for (char& c : name) c = c == '-' ? '_' : static_cast<char>(std::toupper(c));
-    return name;
-  }
-
-  CLI::App& app_;
-  const Environ& environ_;
-  std::vector<std::string> flags_;
+struct Flags {
+  GivenByName given;
+  std::string config_file;
+  bool check_config = false;
 };
 
-struct Raw {
-  std::vector<std::string> nodes;
-  std::string node_guard = "on";
-  std::string create_node_set = "auto";
-  std::string log_format = "text";
-};
-
-GuardMode ToGuardMode(const std::string& text) {
-  if (text == "strict") return GuardMode::kStrict;
-  return text == "off" ? GuardMode::kOff : GuardMode::kOn;
+// A TOML value as it is written on the command line: without quotes and brackets.
+std::string HelpText(std::string value) {
+  if (value.starts_with('[')) value = value.substr(1, value.size() - 2);
+  value.erase(std::remove(value.begin(), value.end(), '"'), value.end());
+  return value;
 }
 
-void Declare(CLI::App& app, Options& options, Config& config, Raw& raw) {
-  app.set_version_flag("--version", "redlockd " REDLOCKD_VERSION);
-  app.allow_config_extras(CLI::config_extras_mode::error);
-  app.set_config("--config", "",
-                 "TOML file with options, named like the flags: node-timeout = \"50ms\"");
-
-  app.option_defaults()->group("Service");
-  options.Add("--listen", config.listen,
-              "gRPC listen address: host:port or unix:/path; repeatable");
-  options.Add("--metrics-listen", config.metrics_listen,
-              "HTTP listen address (host:port) for the status page and for Prometheus metrics at "
-              "/metrics; off by default");
-  app.add_flag("--dev", config.dev,
-               "Start three private Redis nodes without persistence; for experiments only " +
-                   Options::Variable("--dev"));
-  options.Remember("--dev");
-  options.AddNumber<std::size_t>(
-      "--shards", config.shards, 1, 64,
-      "Threads that serve locks, each with its own connections to the nodes");
-  options.AddDuration("--drain-timeout", config.drain_timeout, {}, minutes(10),
-                      "How long to wait after SIGTERM for clients to move to another daemon");
-  options.AddDuration("--keepalive-time", config.keepalive_time, seconds(1), hours(1),
-                      "Send a keepalive ping on a connection that has been silent for this long");
-  options.AddDuration("--keepalive-timeout", config.keepalive_timeout, milliseconds(100),
-                      minutes(1),
-                      "Close a connection if the ping is not answered within this time");
-
-  app.option_defaults()->group("Callers");
-  options.Add("--tls-cert", config.tls_cert,
-              "PEM file with the certificate chain for gRPC over TLS (not on Unix sockets); "
-              "reloaded when it changes");
-  options.Add("--tls-key", config.tls_key, "PEM file with the private key for --tls-cert");
-  options.Add("--tls-client-ca", config.tls_client_ca,
-              "PEM file with the CA of client certificates; clients must then present one. The "
-              "identity is the first subject alternative name, or else the common name");
-  options.Add(
-      "--token-file", config.token_file,
-      "File with the accepted bearer tokens, one per line; redlockctl token creates the lines. "
-      "Reloaded on SIGHUP");
-  options.Add("--access-list", config.access_list,
-              "TOML file with rules: which identity may do what to which keys. Reloaded on SIGHUP");
-  app.add_flag("--insecure", config.insecure,
-               "Allow non-local listen addresses without TLS and without a token file " +
-                   Options::Variable("--insecure"));
-  options.Remember("--insecure");
-  options.Add("--unix-socket-mode", config.unix_socket_mode,
-              "File mode of the Unix sockets that redlockd listens on");
-  options.Add("--unix-socket-owner", config.unix_socket_owner,
-              "Owner of the Unix sockets that redlockd listens on: user[:group]");
-
-  app.option_defaults()->group("Redis nodes");
-  options.Add("--node", raw.nodes,
-              "An independent Redis node: redis://[user:password@]host:port[/db], "
-              "rediss://... (TLS), unix:///path; ?password_file=PATH reads the password from a "
-              "file; repeatable");
-  options.AddDuration("--node-timeout", config.lock.node_timeout, milliseconds(1), seconds(10),
-                      "How long to wait for a node; later answers do not count");
-  options
-      .Add("--node-guard", raw.node_guard,
-           "Quarantine nodes that may have lost their data or whose clock jumped: they grant no "
-           "locks until the longest TTL has passed. on: a new node set, in which no node carries a "
-           "mark, is used at once; strict: a new node set is quarantined too; off: no guard")
-      ->check(CLI::IsMember({"on", "strict", "off"}));
-  options
-      .Add("--create-node-set", raw.create_node_set,
-           "Who creates the node set if no configured node has one. auto: this daemon, as soon as "
-           "all configured nodes are connected; manual: an operator, by redlockctl nodes init")
-      ->check(CLI::IsMember({"auto", "manual"}));
-  options.Add("--redis-tls-ca", config.redis_tls.ca_file,
-              "PEM file with the CA of the nodes' certificates (default: the system's CAs)");
-  options.Add("--redis-tls-cert", config.redis_tls.cert_file,
-              "PEM file with the client certificate for nodes");
-  options.Add("--redis-tls-key", config.redis_tls.key_file,
-              "PEM file with the private key for --redis-tls-cert");
-
-  app.option_defaults()->group("Locks");
-  options.AddDuration(
-      "--max-ttl", config.max_ttl, milliseconds(100), hours(24),
-      "Longest TTL that a request may ask for, in a node set that this daemon "
-      "creates; change it by redlockctl nodes max-ttl. A node that lost its data is "
-      "quarantined for this long");
-  options.AddDuration("--release-timeout", config.lock.release_timeout, milliseconds(10),
-                      minutes(10), "How long to retry a roll-back on nodes that do not answer");
-  options.AddNumber("--clock-drift-factor", config.lock.drift.factor, 0.0, 0.5,
-                    "Fraction of the TTL reserved for clocks that run at different rates");
-  options.AddDuration("--clock-drift-buffer", config.lock.drift.buffer, {}, seconds(10),
-                      "Time reserved in addition to --clock-drift-factor");
-  options.AddDuration("--fence-retention", config.fence_retention, minutes(1), hours(24 * 365),
-                      "How long a node keeps a key's last fencing token");
-  options.AddNumber("--retry-max", config.retry.max_retries, -1, 1'000'000,
-                    "Maximum number of retries if a request does not set it; -1: no limit");
-  options.AddDuration("--retry-min-delay", config.retry.min_delay, {}, hours(1),
-                      "Minimum pause between attempts if a request does not set it");
-  options.AddDuration("--retry-max-jitter", config.retry.max_jitter, {}, hours(1),
-                      "Maximum random pause added to the minimum if a request does not set it");
-
-  options.AddNumber("--max-hand-overs", config.lock.max_hand_overs, 0, 1'000'000,
-                    "Consecutive hand-overs of a key within this daemon before waiters at other "
-                    "daemons get a chance");
-
-  app.option_defaults()->group("Limits");
-  options.AddNumber<std::size_t>("--max-operations", config.lock.max_operations, 1, 10'000'000,
-                                 "Maximum number of operations, waiters and watchdogs in a shard");
-  options.AddDuration(
-      "--max-queue-time", config.lock.max_queue_time, milliseconds(10), hours(1),
-      "Reject a new acquisition that would wait longer than this, or past its deadline, "
-      "before it can be sent to the nodes. Extensions and releases are never rejected");
-  options.AddNumber<std::size_t>("--max-waiters-per-key", config.lock.max_waiters_per_key, 1,
-                                 10'000'000, "Maximum number of waiters for one key");
-  options.AddNumber<std::size_t>("--max-streams", config.max_streams, 1, 1'000'000,
-                                 "Maximum number of open streams");
-  options.AddNumber<std::size_t>("--max-items-per-stream", config.max_items_per_stream, 1, 100'000,
-                                 "Maximum number of leases in one Watch");
-  options.AddNumber<std::size_t>(
-      "--max-session-operations", config.max_session_operations, 1, 1'000'000,
-      "Maximum number of operations of one Session that are in progress or whose "
-      "results the client has not read");
-  options.AddNumber<std::size_t>("--max-message-bytes", config.max_message_bytes, 4'096, 64U << 20,
-                                 "Maximum size of a request in bytes");
-
-  app.option_defaults()->group("Logs");
-  options
-      .Add("--log-level", config.log_level, "Log level: trace, debug, info, warning, error or off")
-      ->check(CLI::IsMember({"trace", "debug", "info", "warning", "error", "off"}));
-  options.Add("--log-format", raw.log_format, "Log format: text or json")
-      ->check(CLI::IsMember({"text", "json"}));
+void AddFlag(CLI::App& app, const Setting& setting, GivenByName& given) {
+  const std::string help = setting.help + " [" + setting.variable() + "]";
+  const auto store = [&given, name = setting.name](const CLI::results_t& values) {
+    for (const std::string& value : values) given[name].values.push_back({value, "--" + name});
+    return true;
+  };
+  if (setting.type == Setting::Type::kSwitch) {
+    // The text as it was written, or "true": the setting itself refuses what is neither true nor
+    // false. CLI11's own conversion differs between its versions, and the later ones take any text
+    // for false.
+    app.add_flag(setting.flag(), help)
+        ->each([store](const std::string& text) { store({text}); })
+        ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll)
+        ->group(setting.group);
+    return;
+  }
+  const bool list = setting.type == Setting::Type::kList;
+  app.add_option(setting.flag(), store, help)
+      ->type_name(setting.placeholder)
+      ->default_str(HelpText(setting.show()))
+      ->multi_option_policy(list ? CLI::MultiOptionPolicy::TakeAll : CLI::MultiOptionPolicy::Throw)
+      ->group(setting.group);
 }
 
-}  // namespace
+// The name of an option that was written as --name or --name=value.
+std::string_view OptionName(std::string_view argument) {
+  if (!argument.starts_with("--")) return {};
+  const std::string_view name = argument.substr(2, argument.find('=') - 2);
+  const bool plain = std::all_of(name.begin(), name.end(),
+                                 [](unsigned char c) { return std::islower(c) != 0 || c == '-'; });
+  return plain ? name : std::string_view();
+}
 
-std::optional<Config> ParseCommandLine(std::vector<std::string> arguments, const Environ& environ,
-                                       std::string& output) {
-  Config config;
-  Raw raw;
+// An argument may contain a password, so the message quotes only the name of an option.
+[[noreturn]] void FailUnknown(const std::string& argument, std::vector<std::string> names) {
+  const std::string_view name = OptionName(argument);
+  if (name.empty()) {
+    throw ConfigError(
+        "an argument is neither an option nor the value of one; options start with --, and each "
+        "value follows its option, as in --node redis://10.0.0.1:6379");
+  }
+  names.insert(names.begin(), {"config", "check-config", "help", "version"});
+  const std::string nearest = NearestOf(name, names);
+  throw ConfigError("--" + std::string(name) + ": unknown option" +
+                    (nearest.empty() ? "" : "; did you mean --" + nearest + "?"));
+}
+
+// Returns nothing for --help and --version.
+std::optional<Flags> ParseFlags(std::vector<std::string> arguments, const Settings& settings,
+                                std::string& output) {
   CLI::App app(
       "redlockd - a distributed lock service: Redlock over independent Redis nodes, with a gRPC "
       "API.\n"
       "Try it:  redlockd --dev        Serve:  redlockd --node redis://a:6379 --node ...",
       "redlockd");
-  Options options(app, environ);
-  Declare(app, options, config, raw);
+  Flags flags;
+  app.set_version_flag("--version", "redlockd " REDLOCKD_VERSION);
+  app.add_option("--config", flags.config_file,
+                 "TOML file with options, named like the flags: node-timeout = \"50ms\" "
+                 "[REDLOCKD_CONFIG]")
+      ->type_name("PATH");
+  app.add_flag("--check-config", flags.check_config,
+               "Check the configuration and the files that it names, print the settings without "
+               "secrets, and exit with status 0, or 2 if there is an error");
+  for (const Setting& setting : settings.all()) AddFlag(app, setting, flags.given);
+  app.allow_extras();
   try {
-    arguments = options.WithEnvironment(std::move(arguments));
     std::reverse(arguments.begin(), arguments.end());  // CLI11 expects them in reverse order
     app.parse(std::move(arguments));
   } catch (const CLI::CallForHelp&) {
@@ -290,18 +100,81 @@ std::optional<Config> ParseCommandLine(std::vector<std::string> arguments, const
   } catch (const CLI::CallForVersion&) {
     output = app.version() + "\n";
     return std::nullopt;
+  } catch (const CLI::ConversionError&) {  // quotes the value
+    throw ConfigError("--check-config: must be true or false, if it has a value");
   } catch (const CLI::ParseError& error) {
     throw ConfigError(error.what());
   }
-  for (const std::string& uri : raw.nodes) config.nodes.push_back(ParseNodeUri(uri));
-  config.lock.guard.mode = ToGuardMode(raw.node_guard);
+  const auto unknown = app.remaining();
+  if (!unknown.empty()) FailUnknown(unknown.front(), settings.names());
+  return flags;
+}
+
+// Stores the values of a setting. Errors name the place where the value was written.
+void Store(const Setting& setting, const Given& given) {
+  if (setting.clear) setting.clear();
+  for (const Given::Value& value : given.values) {
+    try {
+      setting.set(value.text);
+    } catch (const ConfigError& error) {
+      throw ConfigError(value.where + std::string(error.what()).substr(setting.flag().size()));
+    }
+  }
+}
+
+}  // namespace
+
+std::optional<CommandLine> ParseCommandLine(std::vector<std::string> arguments,
+                                            const Environment& environment, std::string& output) {
+  CommandLine result;
+  Config& config = result.config;
+  Settings settings;
+  Declare(settings, config);
+  const auto flags = ParseFlags(std::move(arguments), settings, output);
+  if (!flags) return std::nullopt;
+  const FromEnvironment variables = ReadEnvironment(environment, settings);
+  result.check_config = flags->check_config;
+  result.config_file = flags->config_file.empty() ? variables.config_file : flags->config_file;
+  GivenByName file;
+  if (!result.config_file.empty()) file = ReadTomlFile(result.config_file, settings);
+
+  const std::vector<std::pair<const char*, const GivenByName*>> sources = {
+      {"flag", &flags->given}, {"environment", &variables.given}, {"file", &file}};
+  for (const Setting& setting : settings.all()) {
+    const char* source = "default";
+    for (const auto& [name, given] : sources) {
+      const auto found = given->find(setting.name);
+      if (found == given->end()) continue;
+      Store(setting, found->second);
+      source = name;
+      break;
+    }
+    result.settings.push_back({setting.group, setting.name, setting.show(), source});
+  }
   config.lock.guard.quarantine = config.max_ttl;
-  config.lock.node_set.create = raw.create_node_set == "auto";
   config.lock.node_set.max_ttl = config.max_ttl;
   config.lock.node_set.fence_retention = config.fence_retention;
-  config.log_format = raw.log_format == "json" ? LogFormat::kJson : LogFormat::kText;
   Validate(config);
-  return config;
+  result.warnings = Warnings(config);
+  for (const std::string& variable : variables.unknown) {
+    result.warnings.push_back("the environment variable " + variable +
+                              " is not an option and has no effect");
+  }
+  return result;
+}
+
+std::string AsToml(const std::vector<EffectiveSetting>& settings) {
+  std::string text, group;
+  for (const EffectiveSetting& setting : settings) {
+    if (setting.group != group) {
+      group = setting.group;
+      text += "\n# " + group + "\n";
+    }
+    // An empty list is not allowed in a file.
+    text += (setting.value == "[]" ? "# " : "") + setting.name + " = " + setting.value + "  # " +
+            setting.source + "\n";
+  }
+  return text;
 }
 
 }  // namespace redlock::config

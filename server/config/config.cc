@@ -1,60 +1,15 @@
 #include "server/config/config.h"
 
-#include <charconv>
 #include <cstdint>
 #include <set>
 
+#include "server/config/listen_address.h"
+#include "server/config/settings.h"
 #include "server/core/format.h"
 
 namespace redlock::config {
 
 namespace {
-
-// Whether the address is host:digits. The port may still be out of range.
-bool IsHostPort(const std::string& address) {
-  const auto colon = address.rfind(':');
-  return !address.starts_with("unix:") && colon != std::string::npos && colon > 0 &&
-         colon + 1 < address.size() &&
-         address.find_first_not_of("0123456789", colon + 1) == std::string::npos;
-}
-
-// Whether the port of host:digits is from `lowest` to 65535.
-bool HasPortFrom(std::uint16_t lowest, const std::string& address) {
-  const char* const end = address.data() + address.size();
-  std::uint16_t port = 0;
-  return std::from_chars(address.data() + address.rfind(':') + 1, end, port).ec == std::errc() &&
-         port >= lowest;
-}
-
-void ValidateListen(const std::string& address) {
-  if (address.starts_with("unix:/")) return;
-  if (!IsHostPort(address)) {
-    throw ConfigError("--listen " + address +
-                      ": must be host:port, such as 127.0.0.1:50051, or unix:/path");
-  }
-  if (!HasPortFrom(0, address)) {
-    throw ConfigError("--listen " + address +
-                      ": the port must be a number from 1 to 65535, or 0 for any free port");
-  }
-}
-
-// Port 0 is refused, because nothing would report which port was chosen.
-void ValidateMetricsListen(const std::string& address) {
-  if (address.empty()) return;
-  if (!IsHostPort(address)) {
-    throw ConfigError("--metrics-listen " + address +
-                      ": must be host:port, such as 127.0.0.1:9475");
-  }
-  if (!HasPortFrom(1, address)) {
-    throw ConfigError("--metrics-listen " + address +
-                      ": the port must be a number from 1 to 65535");
-  }
-}
-
-bool IsLocal(const std::string& address) {
-  return address.starts_with("unix:") || address.starts_with("127.") ||
-         address.starts_with("localhost:") || address.starts_with("[::1]:");
-}
 
 void ValidateCallers(const Config& config) {
   if (config.tls_cert.empty() != config.tls_key.empty()) {
@@ -82,7 +37,7 @@ void ValidateSocketMode(const std::string& mode) {
   const bool octal = (mode.size() == 3 || (mode.size() == 4 && mode[0] == '0')) &&
                      mode.find_first_not_of("01234567") == std::string::npos;
   if (!octal) {
-    throw ConfigError("--unix-socket-mode " + mode + ": must be an octal mode such as 0660");
+    throw ConfigError("--unix-socket-mode" + Shown(mode) + ": must be an octal mode such as 0660");
   }
 }
 
@@ -97,8 +52,13 @@ std::string FlagText(Duration duration) {
 }
 
 void Validate(const Config& config) {
-  for (const std::string& address : config.listen) ValidateListen(address);
-  ValidateMetricsListen(config.metrics_listen);
+  std::set<std::string> listen;
+  for (const std::string& address : config.listen) {
+    const std::string one = SocketPath(address).value_or(address);
+    if (!one.ends_with(":0") && !listen.insert(one).second) {
+      throw ConfigError("--listen " + address + ": given twice");
+    }
+  }
   ValidateCallers(config);
   ValidateSocketMode(config.unix_socket_mode);
   if (config.dev && !config.nodes.empty()) {
@@ -132,6 +92,18 @@ void Validate(const Config& config) {
   if (config.redis_tls.cert_file.empty() != config.redis_tls.key_file.empty()) {
     throw ConfigError("--redis-tls-cert and --redis-tls-key must be given together");
   }
+}
+
+std::vector<std::string> Warnings(const Config& config) {
+  std::vector<std::string> warnings;
+  if (config.token_file.empty() || !config.tls_cert.empty()) return warnings;
+  for (const std::string& address : config.listen) {
+    if (IsLocal(address)) continue;
+    warnings.push_back("--listen " + address +
+                       ": bearer tokens cross the network unencrypted; set --tls-cert and "
+                       "--tls-key");
+  }
+  return warnings;
 }
 
 }  // namespace redlock::config

@@ -36,6 +36,7 @@ struct Config {
   Duration max_ttl = std::chrono::minutes(5);
   Duration fence_retention = std::chrono::hours(24);
 
+  std::size_t max_connections = 10'000;
   std::size_t max_streams = 10'000;
   std::size_t max_items_per_stream = 1'000;
   std::size_t max_session_operations = 20'000;
@@ -57,7 +58,10 @@ class ConfigError : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
-// Checks addresses, modes, and constraints between flags. Throws ConfigError.
+// Checks modes, and constraints between flags. Throws ConfigError.
 void Validate(const Config& config);
+
+// What is allowed, but probably not intended. For the log.
+[[nodiscard]] std::vector<std::string> Warnings(const Config& config);
 
 }  // namespace redlock::config

@@ -1,31 +1,23 @@
 #include "server/config/node_uri.h"
 
 #include <charconv>
-#include <fstream>
+#include <memory>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <utility>
 
 #include "server/config/config.h"
+#include "server/config/host.h"
 
 namespace redlock::config {
 namespace {
 
 constexpr int kMaxDatabase = 9999;
 
-// The URI without its credentials, for error messages.
-std::string Redacted(std::string_view uri) {
-  const auto scheme = uri.find("://");
-  const auto at = uri.rfind('@');
-  if (scheme == std::string_view::npos || at == std::string_view::npos || at < scheme) {
-    return std::string(uri);
-  }
-  return std::string(uri.substr(0, scheme + 3)) + "***" + std::string(uri.substr(at));
-}
-
 class Parser {
  public:
-  explicit Parser(std::string_view uri) : uri_(uri) {}
+  Parser(std::string_view uri, std::size_t number) : uri_(uri), number_(number) {}
 
   redis::Endpoint Parse() {
     const auto scheme_end = uri_.find("://");
@@ -36,6 +28,11 @@ class Parser {
     }
     std::string_view rest = uri_.substr(scheme_end + 3);
     const auto [body, query] = Cut(rest, '?');
+    if (query && query->find('@') != std::string_view::npos) {
+      Fail(
+          "in a user name, a password or a path, write ? as %3F and @ as %40, because ? starts the "
+          "parameters");
+    }
     if (scheme == "unix") {
       ParsePath(body);
     } else {
@@ -44,6 +41,11 @@ class Parser {
       ParseAuthority(body);
     }
     if (query) ParseQuery(*query);
+    if (names_user_ && !has_password_) {
+      Fail(
+          "a password is missing; write redis://user:password@host, or add ?password_file=PATH (a "
+          "Redis user with nopass accepts any password)");
+    }
     return std::move(endpoint_);
   }
 
@@ -55,8 +57,11 @@ class Parser {
     return {text.substr(0, at), text.substr(at + 1)};
   }
 
-  [[noreturn]] void Fail(const std::string& allowed) const {
-    throw ConfigError("--node " + Redacted(uri_) + ": " + allowed);
+  // Names the node by its number and, once known, its host. Any other part may be a password in the
+  // wrong place.
+  [[noreturn]] void Fail(const std::string& what) const {
+    const std::string host = endpoint_.host.empty() ? "" : " (" + endpoint_.host + ")";
+    throw ConfigError("--node #" + std::to_string(number_) + host + ": " + what);
   }
 
   template <typename Number>
@@ -101,14 +106,19 @@ class Parser {
     if (at != std::string_view::npos) {
       const auto [user, password] = Cut(body.substr(0, at), ':');
       endpoint_.user = Decode(user);
-      if (password) endpoint_.password = Decode(*password);
+      if (password) {
+        NotePassword();
+        endpoint_.password = Decode(*password);
+        if (endpoint_.password.empty()) Fail("the password is empty");
+      }
+      names_user_ = true;
       body.remove_prefix(at + 1);
     }
     const auto [address, database] = Cut(body, '/');
+    ParseAddress(address);
     if (database && !database->empty()) {
       endpoint_.database = ParseNumber(*database, 0, kMaxDatabase, "the database");
     }
-    ParseAddress(address);
   }
 
   void ParseAddress(std::string_view address) {
@@ -116,17 +126,17 @@ class Parser {
     if (address.starts_with('[')) {
       const auto close = address.find(']');
       if (close == std::string_view::npos) Fail("an IPv6 address must end with ]");
+      if (!IsIpV6(address.substr(1, close - 1))) Fail("only an IPv6 address may be in [ ]");
       endpoint_.host = address.substr(1, close - 1);
       const std::string_view after = address.substr(close + 1);
       if (!after.empty() && after.front() != ':') Fail("only :port may follow the ]");
       if (!after.empty()) port = after.substr(1);
     } else {
+      if (IsIpV6(address)) Fail("an IPv6 address must be enclosed in [ ]");
       const auto [host, after] = Cut(address, ':');
+      if (!host.empty() && !IsHostName(host)) Fail("the host must be a name or an IP address");
       endpoint_.host = host;
       port = after;
-      if (port && port->find(':') != std::string_view::npos) {
-        Fail("an IPv6 address must be enclosed in [ ]");
-      }
     }
     if (endpoint_.host.empty()) Fail("the host is missing");
     if (port) endpoint_.port = ParseNumber<std::uint16_t>(*port, 1, 65535, "the port");
@@ -137,34 +147,58 @@ class Parser {
       const auto [pair, rest] = Cut(query, '&');
       const auto [name, value] = Cut(pair, '=');
       if (name == "password_file" && value) {
-        endpoint_.password = ReadPassword(Decode(*value));
+        NotePassword();
+        endpoint_.password_file = OpenPassword(Decode(*value));
       } else if (name == "user" && value && endpoint_.kind == redis::Endpoint::Kind::kUnix) {
         endpoint_.user = Decode(*value);
+        names_user_ = true;
       } else if (name == "database" && value && endpoint_.kind == redis::Endpoint::Kind::kUnix) {
         endpoint_.database = ParseNumber(*value, 0, kMaxDatabase, "the database");
       } else {
-        Fail("unknown parameter \"" + std::string(name) +
-             "\"; use password_file or, with unix://, user or database");
+        Fail(
+            "unknown parameter; allowed are password_file=PATH and, with unix://, user=NAME and "
+            "database=NUMBER");
       }
       query = rest.value_or(std::string_view());
     }
   }
 
-  std::string ReadPassword(const std::string& path) const {
-    std::ifstream file(path);
-    std::string password;
-    if (!file || !std::getline(file, password) || password.empty()) {
-      Fail("cannot read a password from the first line of the file " + path);
+  void NotePassword() {
+    if (has_password_) Fail("two passwords are given; give one, in the address or in a file");
+    has_password_ = true;
+  }
+
+  std::shared_ptr<secrets::PasswordFile> OpenPassword(const std::string& path) const {
+    try {
+      return std::make_shared<secrets::PasswordFile>(path);
+    } catch (const std::runtime_error& error) {
+      // What does not look like a path may be the password itself.
+      const bool is_path = path.starts_with('/') || path.starts_with("./");
+      Fail(is_path ? error.what() : "cannot read a password from the password_file");
     }
-    return password;
   }
 
   std::string_view uri_;
+  std::size_t number_;
+  bool names_user_ = false;
+  bool has_password_ = false;
   redis::Endpoint endpoint_;
 };
 
 }  // namespace
 
-redis::Endpoint ParseNodeUri(std::string_view uri) { return Parser(uri).Parse(); }
+redis::Endpoint ParseNodeUri(std::string_view uri, std::size_t number) {
+  return Parser(uri, number).Parse();
+}
+
+std::string WithoutPassword(std::string_view uri) {
+  const auto start = uri.find("://") + 3;
+  const auto at = uri.rfind('@');
+  if (uri.starts_with("unix://") || at == std::string_view::npos) return std::string(uri);
+  const std::string_view credentials = uri.substr(start, at - start);
+  const auto colon = credentials.find(':');
+  return std::string(uri.substr(0, start)) + std::string(credentials.substr(0, colon)) +
+         (colon == std::string_view::npos ? "" : ":***") + std::string(uri.substr(at));
+}
 
 }  // namespace redlock::config

@@ -6,12 +6,15 @@
 // is an error and never a check.
 #pragma once
 
+#include <unistd.h>
+
 #include <cstdio>
 #include <cstdlib>
 
 namespace redlock::internal {
 
 [[noreturn]] inline void FailCheck(const char* condition, const char* file, int line) {
+  alarm(1);  // ends the process if standard error takes nothing
   std::fprintf(stderr, "redlockd: check failed at %s:%d: %s\n", file, line, condition);
   std::abort();
 }

@@ -47,6 +47,7 @@ enum class Safeguard {
   kSuspendIsProven,      // nor are equal steps of all nodes, unless the machine was suspended
   kDurabilityWithdrawn,  // a node that is no longer durable loses its durable mark
   kEvictionQuarantined,  // a node that may evict locks grants none
+  kHealthNeedsGrants,    // a daemon whose nodes cannot grant is not healthy
   // Node sets
   kQuarantineOfTheSet,    // quarantines take the longest TTL of the set, not of the daemon
   kNewSetNeedsAllNodes,   // a set is created only if no node can have a record

@@ -12,23 +12,29 @@ Error Refused(Reason reason, std::string message, Duration retry_after = {}) {
   return {.reason = reason, .message = std::move(message), .retry_after = retry_after};
 }
 
+NodeReports CountingQuarantines(NodeReports reports, Statistics& statistics) {
+  reports.guard = [&statistics, report = std::move(reports.guard)](NodeIndex node, bool barred,
+                                                                   const std::string& what) {
+    if (barred) ++statistics.nodes[node].quarantines;
+    if (report) report(node, barred, what);
+  };
+  return reports;
+}
+
 }  // namespace
 
 Shard::Shard(Scheduler& scheduler, Random& random, std::function<OwnerToken()> new_token,
              const LockOptions& options, std::vector<std::unique_ptr<Node>> nodes,
-             NodeGuard::Report report, Membership::Report set_report)
+             NodeReports reports)
     : options_(options),
       statistics_(nodes.size()),
       limiter_(scheduler, options.max_concurrent_rounds),
-      nodes_(
-          scheduler, random, options_, std::move(nodes),
-          [this, report = std::move(report)](NodeIndex node, bool barred, const std::string& what) {
-            if (barred) ++statistics_.nodes[node].quarantines;
-            if (report) report(node, barred, what);
-          },
-          std::move(set_report)),
-      env_{scheduler, random,      std::move(new_token), nodes_.all(), nodes_.set(), fences_,
-           limiter_,  statistics_, releasing_,           losses_,      options_},
+      nodes_(scheduler, random, options_, std::move(nodes),
+             CountingQuarantines(std::move(reports), statistics_)),
+      env_{scheduler,    random,       std::move(new_token),
+           nodes_.all(), nodes_.set(), fences_,
+           limiter_,     statistics_,  releasing_,
+           losses_,      options_,     [this] { return Outage(); }},
       queues_(env_, registry_) {
   for (Node* node : env_.nodes) node->ListenTo(&queues_);
 }
@@ -38,6 +44,12 @@ Shard::~Shard() {
   for (Node* node : env_.nodes) node->ListenTo(nullptr);
   queues_.Clear();  // their destructors unsubscribe
   nodes_.Clear();   // the sinks in the nodes refer to the other members
+}
+
+std::optional<Error> Shard::Outage() const {
+  const Membership* const membership = nodes_.membership();
+  auto outage = membership == nullptr ? std::nullopt : membership->Outage();
+  return outage ? std::move(outage) : heard_outage_;
 }
 
 std::optional<Error> Shard::Refusal(const AcquireCommand& command) const {
@@ -113,12 +125,10 @@ void Shard::ReleaseAtEndOf(const Lease& lease, ReleaseDone done) {
 }
 
 void Shard::OnReleased(const Key& key, int listeners) {
-  WaitQueue* const own = queues_.Find(key);
-  const int own_subscription = own != nullptr && own->subscribed() ? 1 : 0;
-  if (listeners > own_subscription) {
-    queues_.Get(key).OnReleased(true);
-  } else if (own != nullptr) {
-    own->OnReleased(false);
+  if (listeners > 0) {
+    queues_.Get(key).OnReleased(listeners);
+  } else if (WaitQueue* const queue = queues_.Find(key)) {
+    queue->OnReleased(0);
   }
 }
 

@@ -31,12 +31,10 @@ struct LeaseListing {
 
 class Shard final {
  public:
-  // The scheduler and `random` must outlive the shard. `report` is called when a node is
-  // quarantined and when it is trusted again, and `set_report` when the node set changes; they may
-  // be empty.
+  // The scheduler and `random` must outlive the shard.
   Shard(Scheduler& scheduler, Random& random, std::function<OwnerToken()> new_token,
         const LockOptions& options, std::vector<std::unique_ptr<Node>> nodes,
-        NodeGuard::Report report = {}, Membership::Report set_report = {});
+        NodeReports reports = {});
   ~Shard();
   Shard(const Shard&) = delete;
   Shard& operator=(const Shard&) = delete;
@@ -74,6 +72,11 @@ class Shard final {
   // See Membership::WatchQuorum. If records are not compared, the state of the nodes is unknown,
   // and `told` is called once with true.
   void WatchQuorum(std::function<void(bool)> told);
+  // Why no lock can be granted at present: too few nodes are able to. Nothing if that is not known.
+  [[nodiscard]] std::optional<Error> Outage() const;
+  // What Outage() returns if this shard knows of none: only the shard that coordinates changes of
+  // the node set finds out which nodes are able to grant.
+  void HearOfOutage(std::optional<Error> outage) { heard_outage_ = std::move(outage); }
   // Calls `told` with the record of the node set in force: inside this call, if one is known, and
   // whenever it changes.
   void WatchRecord(std::function<void(const SetRecord&)> told);
@@ -83,6 +86,8 @@ class Shard final {
   [[nodiscard]] std::shared_ptr<void> CreateNodeSet(ChangeTold told);
   // Null if the guard is off.
   [[nodiscard]] const NodeGuard* guard() const { return nodes_.guard(); }
+  // Null if another shard of the daemon watches, or if records are not compared.
+  [[nodiscard]] const GrantWatch* grants() const { return nodes_.grants(); }
   // Null if records are not compared.
   [[nodiscard]] const Membership* membership() const { return nodes_.membership(); }
   [[nodiscard]] const Statistics& statistics() const { return statistics_; }
@@ -117,6 +122,7 @@ class Shard final {
   GuardedNodes nodes_;
   Environment env_;
   bool draining_ = false;
+  std::optional<Error> heard_outage_;
   WaitQueues queues_;
 };
 

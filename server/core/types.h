@@ -62,8 +62,9 @@ inline constexpr std::string_view kMadeTokenPrefix = "rl-";
   return token.value().starts_with(kMadeTokenPrefix);
 }
 
-// A human-readable label of the holder: at most 128 bytes.
+// A human-readable label of the holder: at most kMaxLabelBytes of UTF-8. Not secret.
 using OwnerLabel = Text<struct OwnerLabelTag>;
+inline constexpr std::size_t kMaxLabelBytes = 128;
 
 // Strictly increases over successive holders of a key. 0: none. Below 2^53, because Redis' Lua
 // computes in doubles; proposals follow the wall clock in microseconds, which reaches 2^53 in 2255.
@@ -174,12 +175,15 @@ enum class Reason {
   kDeadlineExceeded,
   kCancelled,
   kNodeSetMismatch,
+  kPermissionDenied,
 };
 
 inline constexpr std::array kReasons = {
     Reason::kLockAlreadyHeld, Reason::kMaxRetriesExceeded, Reason::kValidityExpired,
     Reason::kLockNotHeld,     Reason::kQuorumUnavailable,  Reason::kDraining,
-    Reason::kOverloaded,      Reason::kDeadlineExceeded,   Reason::kCancelled};
+    Reason::kOverloaded,      Reason::kDeadlineExceeded,   Reason::kCancelled,
+    Reason::kNodeSetMismatch, Reason::kPermissionDenied};
+static_assert(static_cast<std::size_t>(kReasons.back()) + 1 == kReasons.size());
 
 [[nodiscard]] constexpr std::string_view ToString(Reason reason) {
   switch (reason) {
@@ -203,14 +207,25 @@ inline constexpr std::array kReasons = {
       return "CANCELLED";
     case Reason::kNodeSetMismatch:
       return "NODE_SET_MISMATCH";
+    case Reason::kPermissionDenied:
+      return "PERMISSION_DENIED";
   }
   return "?";
+}
+
+// Whether too few nodes were able to decide.
+[[nodiscard]] constexpr bool IsOutage(Reason reason) {
+  return reason == Reason::kQuorumUnavailable || reason == Reason::kNodeSetMismatch;
 }
 
 struct Error {
   Reason reason = Reason::kQuorumUnavailable;
   std::string message;
   Duration retry_after{};  // 0: no advice
+  // Of an acquisition: the label of the holder that refused the key, if it has one.
+  OwnerLabel owner = {};
+  // Of an acquisition that was cancelled or ran into its deadline: why its last attempt failed.
+  std::optional<Reason> last_reason = {};
 };
 
 }  // namespace redlock

@@ -28,6 +28,8 @@ pid_t Spawn(const std::string& directory, const std::string& socket) {
   setpgid(0, 0);
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != daemon) _exit(1);  // the daemon died before prctl()
+  // exec() keeps which signals are blocked or ignored.
+  for (int number = 1; number < SIGRTMIN; ++number) signal(number, SIG_DFL);
   sigset_t none;
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, nullptr);

@@ -1,14 +1,18 @@
 #include "server/observe/http_listener.h"
 
-#include <CivetServer.h>
 #include <prometheus/text_serializer.h>
 
-#include <optional>
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <cstdint>
+#include <memory>
 #include <sstream>
-#include <string>
+#include <stdexcept>
 #include <string_view>
 #include <utility>
 
+#include "server/loop/listen.h"
 #include "server/observe/metrics.h"
 #include "server/observe/page_files.h"
 #include "server/observe/status_json.h"
@@ -17,91 +21,117 @@
 namespace redlock::observe {
 namespace {
 
-struct Document {
-  const char* type;
-  std::string body;
-};
+using Clock = std::chrono::steady_clock;
 
-void Answer(mg_connection* connection, const char* status, const Document& document) {
-  mg_printf(connection,
-            "HTTP/1.1 %s\r\nContent-Type: %s\r\nContent-Length: %zu\r\nConnection: close\r\n"
-            "Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"
-            "Referrer-Policy: no-referrer\r\n"
-            "Content-Security-Policy: default-src 'self'; img-src data:; frame-ancestors 'none'; "
-            "base-uri 'none'; form-action 'none'\r\n\r\n",
-            status, document.type, document.body.size());
-  mg_write(connection, document.body.data(), document.body.size());
+// The pause after composing documents, as a multiple of the time that it took: a flood of requests
+// must leave the shards most of their time.
+constexpr int kRestFactor = 4;
+constexpr std::chrono::steady_clock::duration kMaxRest = std::chrono::milliseconds(200);
+
+// `address` has been validated: it is host:port, with brackets around an IPv6 address.
+std::vector<OwnedFd> Open(const std::string& address) {
+  const auto colon = address.rfind(':');
+  std::string host = address.substr(0, colon);
+  if (host.starts_with('[')) host = host.substr(1, host.size() - 2);
+  std::uint16_t port = 0;
+  std::from_chars(address.data() + colon + 1, address.data() + address.size(), port);
+  try {
+    return Listen(host, port);
+  } catch (const std::runtime_error& error) {
+    throw config::ConfigError("--metrics-listen " + address + ": " + error.what() +
+                              "; check that the host is an address of this machine, and that the "
+                              "port is free");
+  }
+}
+
+std::shared_ptr<const HttpAnswer> File(const char* type, std::string_view content) {
+  return std::make_shared<HttpAnswer>(HttpAnswer{.type = type, .body = std::string(content)});
+}
+
+std::map<std::string, std::shared_ptr<const HttpAnswer>> Files() {
+  return {{"/", File("text/html; charset=utf-8", kIndexHtml)},
+          {"/status.css", File("text/css; charset=utf-8", kStatusCss)},
+          {"/status.js", File("text/javascript; charset=utf-8", kStatusJs)}};
 }
 
 }  // namespace
 
-// Serves one path. If `make` returns nothing, a shard did not answer in time.
-class HttpListener::Handler final : public CivetHandler {
- public:
-  using Make = std::function<std::optional<Document>()>;
-
-  Handler(std::string path, Make make) : path_(std::move(path)), make_(std::move(make)) {}
-
-  [[nodiscard]] const std::string& path() const { return path_; }
-
-  bool handleGet(CivetServer* /*server*/, mg_connection* connection) override {
-    // CivetWeb also routes requests for paths below this one here.
-    if (mg_get_request_info(connection)->local_uri != path_) {
-      Answer(connection, "404 Not Found", {"text/plain", "not found; see / and /metrics\n"});
-    } else if (const auto document = make_()) {
-      Answer(connection, "200 OK", *document);
-    } else {
-      Answer(connection, "503 Service Unavailable",
-             {"text/plain", "a shard did not answer in time\n"});
-    }
-    return true;
-  }
-
- private:
-  const std::string path_;
-  const Make make_;
-};
-
 HttpListener::HttpListener(const config::Config& config, runtime::ShardPool& shards,
-                           const access::Access& access, std::function<std::size_t()> streams) {
+                           const access::Access& access, const runtime::Reloads& reloads,
+                           std::function<std::size_t()> streams)
+    : files_(Files()),
+      documents_(Documents(config, shards, access, reloads, streams)),
+      server_(
+          Open(config.metrics_listen),
+          [this](HttpServer::Ticket ticket, const std::string& path) { OnRequest(ticket, path); }),
+      composer_([this] { Compose(); }) {}
+
+HttpListener::~HttpListener() {
+  {
+    const MutexLock lock(mutex_);
+    ending_ = true;
+  }
+  changed_.notify_one();
+  composer_.join();
+}
+
+HttpListener::DocumentsByPath HttpListener::Documents(const config::Config& config,
+                                                      runtime::ShardPool& shards,
+                                                      const access::Access& access,
+                                                      const runtime::Reloads& reloads,
+                                                      const std::function<std::size_t()>& streams) {
   std::vector<std::string> nodes;
   for (const redis::Endpoint& node : config.nodes) nodes.push_back(node.Name());
-  const auto add = [this](const char* path, Handler::Make make) {
-    handlers_.push_back(std::make_unique<Handler>(path, std::move(make)));
-  };
-  const auto add_file = [&add](const char* path, const char* type, std::string_view file) {
-    add(path, [type, file] { return Document{type, std::string(file)}; });
-  };
-  add("/metrics", [nodes, &shards, streams]() -> std::optional<Document> {
+  const auto metrics = [nodes, &shards, &reloads, streams]() -> std::optional<HttpAnswer> {
     const auto view = TakeView(nodes, shards, Detail::kNumbers);
     if (!view) return std::nullopt;
     std::ostringstream text;
-    prometheus::TextSerializer().Serialize(text, ToMetrics(*view, streams(), REDLOCKD_VERSION));
-    return Document{"text/plain; version=0.0.4; charset=utf-8", text.str()};
-  });
-  add("/status.json", [nodes, &shards, &access, streams]() -> std::optional<Document> {
+    prometheus::TextSerializer().Serialize(text,
+                                           ToMetrics(*view, streams(), reloads, REDLOCKD_VERSION));
+    return HttpAnswer{.type = "text/plain; version=0.0.4; charset=utf-8", .body = text.str()};
+  };
+  const auto status = [nodes, &shards, &access, streams]() -> std::optional<HttpAnswer> {
     const bool keys_shown = !access.asks();
     const auto view = TakeView(nodes, shards, keys_shown ? Detail::kLeases : Detail::kNumbers);
     if (!view) return std::nullopt;
-    return Document{"application/json",
-                    ToStatusJson(*view, streams(), keys_shown, REDLOCKD_VERSION)};
-  });
-  add_file("/status.css", "text/css; charset=utf-8", kStatusCss);
-  add_file("/status.js", "text/javascript; charset=utf-8", kStatusJs);
-  add_file("/", "text/html; charset=utf-8", kIndexHtml);
-
-  const std::vector<std::string> options = {
-      "listening_ports", config.metrics_listen, "num_threads", "2", "request_timeout_ms", "5000"};
-  try {
-    server_ = std::make_unique<CivetServer>(options);
-  } catch (const CivetException&) {
-    throw config::ConfigError("--metrics-listen " + config.metrics_listen +
-                              ": cannot listen; check that it is host:port, that the host is an "
-                              "address of this machine, and that the port is free");
-  }
-  for (const auto& handler : handlers_) server_->addHandler(handler->path(), *handler);
+    return HttpAnswer{.type = "application/json",
+                      .body = ToStatusJson(*view, streams(), keys_shown, REDLOCKD_VERSION)};
+  };
+  return {{"/metrics", metrics}, {"/status.json", status}};
 }
 
-HttpListener::~HttpListener() = default;
+void HttpListener::OnRequest(HttpServer::Ticket ticket, const std::string& path) {
+  if (const auto file = files_.find(path); file != files_.end()) {
+    server_.Answer(ticket, file->second);
+  } else if (documents_.contains(path)) {
+    const MutexLock lock(mutex_);
+    requested_[path].push_back(ticket);
+    changed_.notify_one();
+  } else {
+    server_.Answer(ticket, std::make_shared<HttpAnswer>(ErrorAnswer(HttpStatus::kNotFound)));
+  }
+}
+
+void HttpListener::Compose() {
+  MutexLock lock(mutex_);
+  while (true) {
+    while (!ending_ && requested_.empty()) changed_.wait(lock);
+    if (ending_) return;
+    const auto requested = std::exchange(requested_, {});
+    lock.unlock();
+    const Clock::time_point begin = Clock::now();
+    for (const auto& [path, tickets] : requested) {
+      auto document = documents_.at(path)();
+      if (!document) document = ErrorAnswer(HttpStatus::kUnavailable);
+      const auto answer = std::make_shared<HttpAnswer>(std::move(*document));
+      for (const HttpServer::Ticket ticket : tickets) server_.Answer(ticket, answer);
+    }
+    const Clock::time_point end = Clock::now();
+    const Clock::time_point next = end + std::min(kRestFactor * (end - begin), kMaxRest);
+    lock.lock();
+    while (!ending_ && changed_.wait_until(lock, next) == std::cv_status::no_timeout) {
+    }
+  }
+}
 
 }  // namespace redlock::observe

@@ -1,116 +1,129 @@
 #include "server/observe/log.h"
 
 #include <google/protobuf/stubs/logging.h>
-#include <spdlog/pattern_formatter.h>
-#include <spdlog/sinks/stdout_sinks.h>
+#include <grpc/support/log.h>
+#include <grpcpp/version_info.h>
+#include <spdlog/sinks/base_sink.h>
 #include <spdlog/spdlog.h>
+#include <unistd.h>
 
-#include <memory>
+#include <algorithm>
+#include <atomic>
+#include <functional>
+#include <mutex>
 #include <string_view>
+#include <utility>
 
-#include "server/core/format.h"
-#include "server/observe/request_tag.h"
+#include "server/observe/line_writer.h"
+#include "server/observe/log_format.h"
+#include "server/observe/throttle.h"
 
 namespace redlock::observe {
 namespace {
 
-void Append(spdlog::memory_buf_t& out, std::string_view text) {
-  out.append(text.data(), text.data() + text.size());
-}
+// The writer of the process's log, while there is one.
+std::atomic<LineWriter*> of_the_process = nullptr;
 
-// Escapes control characters. Keys and texts from callers may contain any byte, and an entry must
-// stay on one line.
-void AppendEscaped(spdlog::memory_buf_t& out, std::string_view text, bool quotes) {
-  for (const char c : text) {
-    const auto byte = static_cast<unsigned char>(c);
-    if (byte < 0x20 || byte == 0x7f) {
-      Append(out, "\\u00");
-      Append(out, Hexadecimal({&byte, 1}));
-      continue;
-    }
-    if (quotes && (c == '"' || c == '\\')) out.push_back('\\');
-    out.push_back(c);
-  }
-}
-
-// "message request=... trace=... span=..."
-class TextMessage final : public spdlog::custom_flag_formatter {
+class QueueSink final : public spdlog::sinks::base_sink<std::mutex> {
  public:
-  void format(const spdlog::details::log_msg& message, const std::tm& /*time*/,
-              spdlog::memory_buf_t& out) override {
-    AppendEscaped(out, {message.payload.data(), message.payload.size()}, false);
-    const RequestTag* const tag = TaggedLines::Current();
-    if (tag == nullptr) return;
-    Append(out, " request=");
-    Append(out, tag->request_id);
-    if (!tag->trace) return;
-    Append(out, " trace=");
-    Append(out, tag->trace->trace_id);
-    Append(out, " span=");
-    Append(out, tag->trace->span_id);
-  }
-  [[nodiscard]] std::unique_ptr<spdlog::custom_flag_formatter> clone() const override {
-    return std::make_unique<TextMessage>();
-  }
-};
-
-// One JSON object per line: time (UTC), level, message, and the request if there is one.
-class JsonFormatter final : public spdlog::formatter {
- public:
-  void format(const spdlog::details::log_msg& message, spdlog::memory_buf_t& out) override {
-    time_.format(message, out);
-    Field(out, "message", {message.payload.data(), message.payload.size()});
-    if (const RequestTag* const tag = TaggedLines::Current()) {
-      Field(out, "request_id", tag->request_id);
-      if (tag->trace) {
-        Field(out, "trace_id", tag->trace->trace_id);
-        Field(out, "span_id", tag->trace->span_id);
-      }
-    }
-    Append(out, "}\n");
-  }
-
-  [[nodiscard]] std::unique_ptr<spdlog::formatter> clone() const override {
-    return std::make_unique<JsonFormatter>();
-  }
+  QueueSink(std::unique_ptr<spdlog::formatter> formatter, std::shared_ptr<LineWriter> writer)
+      : base_sink(std::move(formatter)), writer_(std::move(writer)) {}
 
  private:
-  static void Field(spdlog::memory_buf_t& out, std::string_view name, std::string_view value) {
-    Append(out, ",\"");
-    Append(out, name);
-    Append(out, "\":\"");
-    AppendEscaped(out, value, true);
-    out.push_back('"');
+  void sink_it_(const spdlog::details::log_msg& message) override {
+    line_.clear();
+    formatter_->format(message, line_);
+    writer_->Put({line_.data(), line_.size()}, message.level < spdlog::level::info
+                                                   ? LineWriter::Weight::kDetail
+                                                   : LineWriter::Weight::kImportant);
   }
+  void flush_() override {}
 
-  spdlog::pattern_formatter time_{R"({"time":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l")",
-                                  spdlog::pattern_time_type::utc, ""};
+  const std::shared_ptr<LineWriter> writer_;
+  spdlog::memory_buf_t line_;
 };
 
-std::unique_ptr<spdlog::formatter> TextFormatter() {
-  auto formatter = std::make_unique<spdlog::pattern_formatter>();
-  formatter->add_flag<TextMessage>('*').set_pattern("%Y-%m-%d %H:%M:%S.%e %^%l%$ %*");
-  return formatter;
+std::function<std::string(std::uint64_t)> Reporter(std::shared_ptr<spdlog::formatter> formatter) {
+  return [formatter = std::move(formatter)](std::uint64_t dropped) {
+    const std::string text =
+        std::to_string(dropped) + " log lines were dropped here: standard error did not take them";
+    spdlog::memory_buf_t line;
+    formatter->format(spdlog::details::log_msg("redlockd", spdlog::level::warn, text), line);
+    return std::string(line.data(), line.size());
+  };
 }
+
+// Later versions of gRPC log by way of Abseil.
+#if GRPC_CPP_VERSION_MAJOR == 1 && GRPC_CPP_VERSION_MINOR < 66
+
+spdlog::level::level_enum LevelOf(gpr_log_severity severity) {
+  switch (severity) {
+    case GPR_LOG_SEVERITY_DEBUG:
+      return spdlog::level::debug;
+    case GPR_LOG_SEVERITY_INFO:
+      return spdlog::level::info;
+    case GPR_LOG_SEVERITY_ERROR:
+      return spdlog::level::err;
+  }
+  return spdlog::level::err;
+}
+
+// GRPC_VERBOSITY says what gRPC logs; by default, errors only.
+void LogForGrpc(gpr_log_func_args* args) {
+  const std::string_view path = args->file;
+  const std::string where = fmt::format("{}:{}", path.substr(path.rfind('/') + 1), args->line);
+  std::string text = fmt::format("gRPC: {} ({})", args->message, where);
+  if (args->severity == GPR_LOG_SEVERITY_ERROR) {
+    LogThrottled(LevelOf(args->severity), "gRPC", where, std::move(text));
+  } else {
+    spdlog::log(LevelOf(args->severity), "{}", text);
+  }
+  // gRPC aborts the process next.
+  if (std::string_view(args->message).starts_with("assertion failed")) {
+    if (LineWriter* const writer = of_the_process) writer->Flush();
+  }
+}
+
+void TakeOverGrpcLog() { gpr_set_log_function(LogForGrpc); }
+
+#else
+
+void TakeOverGrpcLog() {}
+
+#endif
 
 }  // namespace
 
-void StartLog(const config::Config& config) {
+Log::Log(const config::Config& config)
+    : writer_(std::make_shared<LineWriter>(
+          STDERR_FILENO, LineWriter::Callbacks{.report = Reporter(MakeFormatter(config.log_format)),
+                                               .tick = TendThrottledLines})) {
+  of_the_process = writer_.get();
   // protobuf logs malformed requests to standard error. Their senders get an error, which is
   // enough.
   google::protobuf::SetLogHandler(nullptr);
-  auto logger = spdlog::stderr_logger_mt("redlockd");
-  switch (config.log_format) {
-    case config::LogFormat::kText:
-      logger->set_formatter(TextFormatter());
-      break;
-    case config::LogFormat::kJson:
-      logger->set_formatter(std::make_unique<JsonFormatter>());
-      break;
-  }
+  auto logger = std::make_shared<spdlog::logger>(
+      "redlockd", std::make_shared<QueueSink>(MakeFormatter(config.log_format), writer_));
   logger->set_level(spdlog::level::from_str(config.log_level));
-  logger->flush_on(spdlog::level::info);
+  // spdlog would write to standard error.
+  logger->set_error_handler([](const std::string& /*what*/) {});
   spdlog::set_default_logger(std::move(logger));
+  TakeOverGrpcLog();
+}
+
+Log::~Log() {
+  of_the_process = nullptr;
+  writer_->Close();  // threads of gRPC may still log
+}
+
+void Log::Fatal(const std::string& why) {
+  spdlog::set_level(std::min(spdlog::get_level(), spdlog::level::critical));
+  spdlog::critical("{}", why);
+}
+
+std::uint64_t DroppedLogLines() {
+  const LineWriter* const writer = of_the_process;
+  return writer == nullptr ? 0 : writer->dropped();
 }
 
 }  // namespace redlock::observe

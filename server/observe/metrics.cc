@@ -103,6 +103,12 @@ void AddNodes(Families& families, const View& view) {
                    {{"node", node.name}}, node.connected ? 1 : 0);
   }
   for (const NodeView& node : view.nodes) {
+    families.Gauge("redlockd_node_can_grant",
+                   "1 if the node can grant locks: it is connected, a member of the node set, not "
+                   "quarantined, and has carried out the last trial in time",
+                   {{"node", node.name}}, node.can_grant ? 1 : 0);
+  }
+  for (const NodeView& node : view.nodes) {
     families.Gauge("redlockd_node_member", "1 if the node has a vote in the node set",
                    {{"node", node.name}}, node.refused ? 0 : 1);
   }
@@ -144,16 +150,37 @@ void AddNodeSet(Families& families, const NodeSetView& set) {
                    set.mismatches);
 }
 
+void AddReloads(Families& families, const runtime::Reloads& reloads) {
+  const auto states = reloads.states();
+  for (const auto& state : states) {
+    families.Gauge("redlockd_reload_ok",
+                   "1 if the files could be used when they were last read; 0 if the previous "
+                   "content stays in use",
+                   {{"what", state.label}}, state.ok ? 1 : 0);
+  }
+  for (const auto& state : states) {
+    families.Counter("redlockd_reload_failures_total", "Changed files that could not be used",
+                     {{"what", state.label}}, state.failures);
+  }
+  for (const auto& certificate : reloads.certificates()) {
+    families.Gauge("redlockd_certificate_expiry_timestamp_seconds",
+                   "When the certificate in use expires, in seconds since 1970",
+                   {{"use", certificate.use}},
+                   static_cast<double>(certificate.validity.until.time_since_epoch().count()));
+  }
+}
+
 }  // namespace
 
 std::vector<MetricFamily> ToMetrics(const View& view, std::size_t streams,
-                                    const std::string& version) {
+                                    const runtime::Reloads& reloads, const std::string& version) {
   Families families;
   families.Gauge("redlockd_build_info", "Constant 1; the label carries the version",
                  {{"version", version}}, 1);
   AddOperations(families, view.statistics);
   AddNodes(families, view);
   if (view.set) AddNodeSet(families, *view.set);
+  AddReloads(families, reloads);
   families.Gauge("redlockd_operations", "Operations in progress, including waiters and watchdogs",
                  {}, static_cast<double>(view.operations));
   families.Gauge("redlockd_waiters", "Callers that are waiting for a lock", {},
@@ -162,6 +189,9 @@ std::vector<MetricFamily> ToMetrics(const View& view, std::size_t streams,
                  static_cast<double>(view.watchdogs));
   families.Gauge("redlockd_streams", "Open Watch, Hold and Session streams", {},
                  static_cast<double>(streams));
+  families.Counter("redlockd_log_lines_dropped_total",
+                   "Log lines that standard error did not take in time", {},
+                   view.dropped_log_lines);
   return families.Take();
 }
 

@@ -9,10 +9,12 @@
 #include <vector>
 
 #include "server/observe/view.h"
+#include "server/runtime/reloads.h"
 
 namespace redlock::observe {
 
 [[nodiscard]] std::vector<prometheus::MetricFamily> ToMetrics(const View& view, std::size_t streams,
+                                                              const runtime::Reloads& reloads,
                                                               const std::string& version);
 
 }  // namespace redlock::observe

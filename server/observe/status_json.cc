@@ -20,15 +20,21 @@ double Seconds(WallTime time) {
 const char* StateOf(const NodeView& node) {
   if (!node.connected) return "down";
   if (node.refused && node.refused->outcome == Outcome::kOtherSet) return "not a member";
-  return node.refused || node.barred ? "quarantined" : "up";
+  if (node.refused || node.barred) return "quarantined";
+  return node.fault ? "down" : "up";
+}
+
+std::string WhyNotUp(const NodeView& node) {
+  if (node.refused) return node.refused->why;
+  if (!node.connected) return "not connected: " + node.down_because;
+  if (node.barred) return *node.barred;
+  return node.fault ? "it cannot grant locks: " + *node.fault : "";
 }
 
 json ToJson(const NodeView& node) {
-  std::string why = node.barred.value_or("");
-  if (node.refused) why = node.refused->why;
   return {{"name", node.name},
           {"state", StateOf(node)},
-          {"why", node.connected || node.refused ? why : ""},
+          {"why", WhyNotUp(node)},
           {"version", node.version},
           {"quarantine_left", Seconds(node.quarantine_left)},
           {"clock_offset", Seconds(node.clock_offset)}};
@@ -79,7 +85,7 @@ std::string ToStatusJson(const View& view, std::size_t streams, bool keys_shown,
   std::size_t voting = 0;
   for (const NodeView& node : view.nodes) {
     nodes.push_back(ToJson(node));
-    voting += node.connected && !node.barred && !node.refused ? 1U : 0U;
+    voting += node.can_grant ? 1U : 0U;
   }
   json leases = json::array();
   for (const LeaseListing& lease : view.leases) leases.push_back(ToJson(lease));

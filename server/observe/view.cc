@@ -7,6 +7,8 @@
 #include <tuple>
 #include <utility>
 
+#include "server/observe/log.h"
+
 namespace redlock::observe {
 namespace {
 
@@ -63,6 +65,7 @@ void AddSet(const Membership& membership, View& view) {
   for (NodeIndex node = 0; node < view.nodes.size(); ++node) {
     NodeView& of_node = view.nodes[node];
     of_node.connected = of_node.connected || membership.IsConnected(node);
+    of_node.down_because = membership.DownBecause(node);
     if (auto refused = membership.Refusal(node)) of_node.refused = std::move(refused);
   }
 }
@@ -81,6 +84,13 @@ void AddGuard(const NodeGuard& guard, View& view) {
   }
 }
 
+void AddGrants(const GrantWatch& grants, View& view) {
+  for (NodeIndex node = 0; node < view.nodes.size(); ++node) {
+    view.nodes[node].fault = grants.Fault(node);
+    view.nodes[node].can_grant = grants.CanGrant(node);
+  }
+}
+
 void Add(const Shard& shard, View& view) {
   view.statistics += shard.statistics();
   view.operations += shard.operations();
@@ -89,6 +99,7 @@ void Add(const Shard& shard, View& view) {
   view.draining = shard.draining();
   if (const Membership* const membership = shard.membership()) AddSet(*membership, view);
   if (const NodeGuard* const guard = shard.guard()) AddGuard(*guard, view);
+  if (const GrantWatch* const grants = shard.grants()) AddGrants(*grants, view);
 }
 
 }  // namespace
@@ -96,9 +107,16 @@ void Add(const Shard& shard, View& view) {
 std::optional<View> TakeView(const std::vector<std::string>& node_names, runtime::ShardPool& shards,
                              Detail detail) {
   View view;
+  view.dropped_log_lines = DroppedLogLines();
   view.statistics = Statistics(node_names.size());
   for (const std::string& name : node_names)
-    view.nodes.push_back({.name = name, .refused = {}, .barred = {}, .version = {}});
+    view.nodes.push_back({.name = name,
+                          .refused = {},
+                          .down_because = {},
+                          .barred = {},
+                          .fault = {},
+                          .version = {}});
+  const auto give_up = std::chrono::steady_clock::now() + kPatience;
   for (const auto& shard : shards.shards()) {
     // Shared, because the shard may run the work after this function has timed out.
     const auto seen = std::make_shared<std::promise<View>>();
@@ -108,8 +126,11 @@ std::optional<View> TakeView(const std::vector<std::string>& node_names, runtime
       if (detail == Detail::kLeases) AddLeases(core, so_far);
       seen->set_value(std::move(so_far));
     });
-    if (answer.wait_for(kPatience) != std::future_status::ready) return std::nullopt;
+    if (answer.wait_until(give_up) != std::future_status::ready) return std::nullopt;
     view = answer.get();
+  }
+  for (NodeView& node : view.nodes) {
+    node.can_grant = node.can_grant && node.connected && !node.refused && !node.barred;
   }
   return view;
 }

@@ -17,7 +17,10 @@ struct NodeView {
   bool connected = false;  // at least one shard is connected to the node
   // Why the node has no vote in the node set. Its outcome is as in Membership::Refusal().
   std::optional<Membership::Refused> refused;
+  std::string down_because;           // why it is not connected
   std::optional<std::string> barred;  // why the node is quarantined, with the time left
+  std::optional<std::string> fault;   // why the node cannot grant, although it is connected
+  bool can_grant = false;             // connected, a member, not quarantined, and able to grant
   Duration quarantine_left{};
   Duration clock_offset{};
   std::string version;
@@ -45,6 +48,7 @@ struct View {
   std::optional<NodeSetView> set;
   std::vector<NodeView> nodes;
   bool draining = false;
+  std::uint64_t dropped_log_lines = 0;
 
   // Only with Detail::kLeases: up to 200 watched leases and waiters, those in trouble first, and
   // losses, the newest first.

@@ -49,10 +49,12 @@ struct FreeReply {
 
 }  // namespace
 
-std::vector<std::string_view> AuthCommand(const Endpoint& endpoint) {
-  if (endpoint.password.empty()) return {};
-  if (endpoint.user.empty()) return {"AUTH", endpoint.password};
-  return {"AUTH", endpoint.user, endpoint.password};
+std::vector<std::string> AuthCommand(const Endpoint& endpoint) {
+  std::string password =
+      endpoint.password_file ? endpoint.password_file->Password() : endpoint.password;
+  if (password.empty()) return {};
+  if (endpoint.user.empty()) return {"AUTH", std::move(password)};
+  return {"AUTH", endpoint.user, std::move(password)};
 }
 
 redisReader* NewReader() { return redisReaderCreateWithFunctions(BoundedFunctions()); }
@@ -62,10 +64,10 @@ Connection::Connection(EventLoop& loop, Closed closed)
 
 Connection::~Connection() = default;
 
-void Connection::Open(const Endpoint& endpoint, const TlsContext& tls,
+void Connection::Open(const Endpoint& endpoint, const TlsContext& tls, std::size_t attempt,
                       std::function<void()> connected) {
   connected_ = std::move(connected);
-  transport_ = OpenTransport(loop_, endpoint, tls, *this);
+  transport_ = OpenTransport(loop_, endpoint, tls, attempt, *this);
 }
 
 void Connection::OnConnected() {
@@ -151,7 +153,6 @@ std::optional<MonotonicTime> Connection::waiting_since() const {
 
 void Connection::Close() {
   closed_ = nullptr;
-  pushed_ = nullptr;
   if (transport_) Abort();
 }
 

@@ -21,8 +21,8 @@
 
 namespace redlock::redis {
 
-// The AUTH command, or nothing if the endpoint has no password.
-[[nodiscard]] std::vector<std::string_view> AuthCommand(const Endpoint& endpoint);
+// The AUTH command with the endpoint's password as it is now, or nothing if there is none.
+[[nodiscard]] std::vector<std::string> AuthCommand(const Endpoint& endpoint);
 
 // Creates a hiredis reader that rejects arrays longer than any expected reply before it allocates
 // them. Free it with redisReaderFree().
@@ -46,7 +46,9 @@ class Connection final : public Transport::Listener,
   Connection& operator=(const Connection&) = delete;
 
   // Begins to connect; `connected` is called once it is open. Commands may be sent from then on.
-  void Open(const Endpoint& endpoint, const TlsContext& tls, std::function<void()> connected);
+  // `attempt` counts the attempts to connect, from 0: each begins with another address of the host.
+  void Open(const Endpoint& endpoint, const TlsContext& tls, std::size_t attempt,
+            std::function<void()> connected);
 
   // Queues a command; `handler` is called exactly once, never inside this call.
   void Send(std::span<const std::string_view> command, ReplyHandler handler);
@@ -57,7 +59,7 @@ class Connection final : public Transport::Listener,
   void FlushNow();
 
   // For a connection that subscribes: `pushed` receives every reply for which no command is
-  // waiting. Without it, such a reply ends the connection.
+  // waiting, and may close the connection. Without it, such a reply ends the connection.
   void OnPush(std::function<void(const redisReply&)> pushed) { pushed_ = std::move(pushed); }
   // Queues a command whose replies go to `pushed`.
   void SendWithoutReply(std::span<const std::string_view> command);

@@ -1,8 +1,11 @@
-// The address of a node and the credentials for it. Plain data.
+// The address of a node and the credentials for it.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
+
+#include "server/secrets/password_file.h"
 
 namespace redlock::redis {
 
@@ -14,6 +17,8 @@ struct Endpoint {
   std::string path;  // for kUnix
   std::string user;  // empty: the default user
   std::string password;
+  // If set, the password is read from it at each log-in. Shared by all connections to the node.
+  std::shared_ptr<secrets::PasswordFile> password_file;
   int database = 0;
 
   // The address without credentials, for logs, votes and metrics.

@@ -5,6 +5,7 @@
 
 #include "server/core/check.h"
 #include "server/core/format.h"
+#include "server/redis/node_error.h"
 #include "server/redis/replies.h"
 #include "server/redis/server_info.h"
 #include "server/redis/set_command.h"
@@ -15,12 +16,28 @@ namespace {
 constexpr Duration kFirstBackoff = std::chrono::milliseconds(10);
 constexpr Duration kLongestBackoff = std::chrono::milliseconds(500);
 constexpr Duration kConnectTimeout = std::chrono::seconds(2);
+// A node whose connection has lasted for this long is connected to again without a pause. A shorter
+// one may be of a node that hangs up after each log-in.
+constexpr Duration kSettleTime = std::chrono::seconds(5);
+// While a node is down, another reason is reported at most this often.
+constexpr Duration kReportAgain = std::chrono::seconds(10);
 // A connection without any answer for this long is closed and reopened.
 constexpr Duration kSilenceLimit = std::chrono::seconds(1);
 // How long to read what is already in the socket, in case this daemon was delayed.
 constexpr Duration kOwnDelay = std::chrono::milliseconds(100);
 // Limits the commands that wait for an answer. A node that does not answer still receives releases.
 constexpr std::size_t kMaxInFlight = 20'000;
+
+template <typename Step>
+std::string_view KeyOf(const Step& step) {
+  if constexpr (std::is_same_v<Step, MarkStep>) {
+    return kMarkKey;
+  } else if constexpr (std::is_same_v<Step, TryGrantStep>) {
+    return kTrialKey;
+  } else {
+    return step.key.value();
+  }
+}
 
 }  // namespace
 
@@ -30,12 +47,21 @@ struct RedisNode::Batch {
     std::shared_ptr<ReplySink> sink;
   };
   StepBatch written;
-  std::vector<Step> steps;
+  std::array<std::vector<Step>, kStepGroups> steps;  // in the order of the answers
   bool reloaded = false;
+
+  // Calls `call(i, step)` with the index of each step's answer.
+  template <typename Call>
+  void ForEach(Call call) {
+    std::size_t i = 0;
+    for (auto& group : steps) {
+      for (Step& step : group) call(i++, step);
+    }
+  }
 };
 
-RedisNode::RedisNode(EventLoop& loop, NodeIndex index, Endpoint endpoint, TlsContext tls,
-                     const NodeOptions& options, Report report)
+RedisNode::RedisNode(EventLoop& loop, NodeIndex index, Endpoint endpoint,
+                     std::shared_ptr<const NodeTls> tls, const NodeOptions& options, Report report)
     : loop_(loop),
       index_(index),
       endpoint_(std::move(endpoint)),
@@ -61,12 +87,14 @@ void RedisNode::Connect() {
     connection_->Close();
     Reconnect("no answer while connecting");
   });
-  connection_->Open(endpoint_, tls_, [this] { LogIn(); });
+  connection_->Open(endpoint_, tls_ ? tls_->context() : nullptr, attempt_++, [this] { LogIn(); });
 }
 
 void RedisNode::LogIn() {
   const auto ignore = [](const redisReply&) {};
-  if (const auto words = AuthCommand(endpoint_); !words.empty()) Check(words, ignore);
+  if (const auto words = AuthCommand(endpoint_); !words.empty()) {
+    Check(std::vector<std::string_view>(words.begin(), words.end()), ignore);
+  }
   if (endpoint_.database != 0) {
     Check(std::array<std::string_view, 2>{"SELECT", std::to_string(endpoint_.database)}, ignore);
   }
@@ -80,10 +108,12 @@ void RedisNode::AskForFacts() {
       std::array<std::string_view, 1>{"INFO"},
       [this](const redisReply& reply) {
         ServerInfo info = ParseInfo(TextOf(reply));
-        if (info.replica || (observer_ != nullptr && info.run_id.empty())) {
+        if (info.unsuitable.empty() && observer_ != nullptr && info.run_id.empty()) {
+          info.unsuitable = "INFO reports no run_id, which the node guard requires";
+        }
+        if (!info.unsuitable.empty()) {
           connection_->Close();
-          Reconnect(info.replica ? "it is a replica; nodes must be primaries"
-                                 : "INFO reports no run_id, which the node guard requires");
+          Reconnect(info.unsuitable);
           return;
         }
         facts_ = {.version = std::move(info.version),
@@ -144,7 +174,7 @@ void RedisNode::Check(std::span<const std::string_view> command,
     if (!*alive || reply == nullptr || connection != connection_.get()) return;
     if (reply->type == REDIS_REPLY_ERROR && on_error == OnError::kGiveUp) {
       connection_->Close();
-      Reconnect(name + ": " + std::string(TextOf(*reply)));
+      Reconnect(name + ": " + DescribeError(TextOf(*reply)));
       return;
     }
     ok(*reply);
@@ -153,21 +183,38 @@ void RedisNode::Check(std::span<const std::string_view> command,
 
 void RedisNode::OnReady() {
   ready_ = true;
-  reported_down_ = false;
-  backoff_.Reset();
   connect_timer_.Cancel();
-  report_(true, amiss_);
+  if (settled_) {
+    reported_down_ = false;
+    report_(true, amiss_);
+  }
+  settled_ = false;
+  settle_timer_ = loop_.After(kSettleTime, [this] { OnSettled(); });
   if (observer_ != nullptr) observer_->OnConnected(index_, facts_);
 }
 
+void RedisNode::OnSettled() {
+  settled_ = true;
+  backoff_.Reset();
+  attempt_ = 0;
+  if (!std::exchange(reported_down_, false)) return;
+  report_(true, amiss_);
+}
+
 void RedisNode::Reconnect(const std::string& why) {
+  settle_timer_.Cancel();
   down_because_ = why;
   ready_ = false;
   silence_timer_.Cancel();
   silence_timer_armed_ = false;
-  if (!reported_down_) report_(false, why);
+  const bool another_reason = why != reported_because_ && loop_.Now() >= report_again_;
+  if (!reported_down_ || another_reason) {
+    report_(false, why);
+    reported_because_ = why;
+    report_again_ = loop_.Now() + kReportAgain;
+  }
   reported_down_ = true;
-  if (observer_ != nullptr) observer_->OnDisconnected(index_);
+  if (observer_ != nullptr) observer_->OnDisconnected(index_, why);
   connect_timer_ = loop_.After(backoff_.Next(), [this] { Connect(); });
 }
 
@@ -208,28 +255,27 @@ void RedisNode::Probe(const Key& key, std::shared_ptr<ReplySink> sink) {
       });
 }
 
+void RedisNode::TryGrant(std::shared_ptr<ReplySink> sink) {
+  Queue(TryGrantStep{}, {StepKind::kTryGrant, {}}, {}, std::move(sink));
+}
+
 void RedisNode::ReadMark(std::shared_ptr<ReplySink> sink) {
   REDLOCK_DCHECK(loop_.OnStrand());
-  const auto mark = std::make_shared<std::string>();
+  const auto looked = std::make_shared<NodeReply>(NodeReply{.message = "unexpected reply"});
   if (const auto refusal = Refusal(false)) {
     Refuse(std::move(sink), *refusal);
     return;
   }
   SendBatch();
   connection_->Send(std::array<std::string_view, 2>{"GET", kMarkKey},
-                    [mark](const redisReply* reply) {
-                      if (reply != nullptr) *mark = TextOf(*reply);
+                    [looked](const redisReply* reply) {
+                      if (reply != nullptr) ParseMarkReply(*reply, *looked);
                     });
   Ask(std::array<std::string_view, 1>{"TIME"}, sink,
-      [index = index_, sink, mark](const redisReply& reply) {
-        NodeReply looked{.clock = ParseTime(reply)};
-        ParseMark(*mark, looked.stamp, looked.mark);
-        if (looked.clock) {
-          looked.outcome = Outcome::kGranted;
-        } else {
-          looked.message = "unexpected reply";
-        }
-        sink->OnReply(index, std::move(looked));
+      [index = index_, sink, looked](const redisReply& reply) {
+        looked->clock = ParseTime(reply);
+        if (!looked->clock) looked->outcome = Outcome::kError;
+        sink->OnReply(index, std::move(*looked));
       });
 }
 
@@ -306,9 +352,12 @@ void RedisNode::Queue(const Step& step, AskedStep asked, const Expected& expecte
     Refuse(std::move(sink), *refusal);
     return;
   }
-  if (batch_ && (batch_->steps.size() == StepBatch::kMost || !batch_->written.Takes(expected))) {
+  const StepGroup group = StepBatch::GroupOf(step);
+  if (batch_ && (batch_->written.size() == StepBatch::kMost || !batch_->written.Takes(expected))) {
     SendBatch();
     connection_->FlushNow();  // the node starts to work while more steps are added
+  } else if (batch_ && !batch_->written.Takes(group, KeyOf(step))) {
+    SendBatch();
   }
   if (!batch_) {
     batch_ = std::make_shared<Batch>();
@@ -317,7 +366,7 @@ void RedisNode::Queue(const Step& step, AskedStep asked, const Expected& expecte
     });
   }
   batch_->written.Add(step);
-  batch_->steps.push_back({asked, std::move(sink)});
+  batch_->steps.at(static_cast<std::size_t>(group)).push_back({asked, std::move(sink)});
   ++in_flight_;
 }
 
@@ -329,10 +378,10 @@ void RedisNode::SendBatch() {
     return;
   }
   // The connection broke in this turn.
-  in_flight_ -= batch->steps.size();
-  for (Batch::Step& step : batch->steps) {
+  in_flight_ -= batch->written.size();
+  batch->ForEach([&](std::size_t, Batch::Step& step) {
     Refuse(std::move(step.sink), "connection lost: " + down_because_);
-  }
+  });
 }
 
 void RedisNode::Ask(std::span<const std::string_view> command,
@@ -353,7 +402,7 @@ void RedisNode::Ask(std::span<const std::string_view> command,
           return;
         }
         NodeReply failed{.message = reply == nullptr ? "connection lost: " + down_because_
-                                                     : std::string(TextOf(*reply))};
+                                                     : DescribeError(TextOf(*reply))};
         sink->OnReply(index_, std::move(failed));
       });
   WatchSilence();
@@ -369,29 +418,25 @@ void RedisNode::Send(std::shared_ptr<Batch> batch) {
 }
 
 void RedisNode::OnReply(const std::shared_ptr<Batch>& batch, const redisReply* reply) {
-  REDLOCK_CHECK(in_flight_ >= batch->steps.size());
-  in_flight_ -= batch->steps.size();
-  const auto lost = [&] {
-    for (const Batch::Step& step : batch->steps) {
-      step.sink->OnReply(index_, {.message = "connection lost: " + down_because_});
-    }
-  };
+  REDLOCK_CHECK(in_flight_ >= batch->written.size());
+  in_flight_ -= batch->written.size();
   if (reply == nullptr) {
-    lost();
+    batch->ForEach([&](std::size_t, const Batch::Step& step) {
+      step.sink->OnReply(index_, {.message = "connection lost: " + down_because_});
+    });
     return;
   }
   // After SCRIPT FLUSH, or if a proxy now leads to another server, load the script and retry once.
   if (reply->type == REDIS_REPLY_ERROR && TextOf(*reply).starts_with("NOSCRIPT") && ready_ &&
       !batch->reloaded) {
     batch->reloaded = true;
-    in_flight_ += batch->steps.size();
+    in_flight_ += batch->written.size();
     LoadScript();
     Send(batch);
     return;
   }
-  const BatchReply answers(*reply, batch->steps.size());
-  for (std::size_t i = 0; i < batch->steps.size(); ++i) {
-    const Batch::Step& step = batch->steps[i];
+  const BatchReply answers(*reply, batch->written.size());
+  batch->ForEach([&](std::size_t i, const Batch::Step& step) {
     NodeReply answer = answers.At(i, step.asked);
     if (answer.message.starts_with("READONLY") && ready_) {
       // The server became a replica while connected. Reconnect to read its INFO again.
@@ -399,7 +444,7 @@ void RedisNode::OnReply(const std::shared_ptr<Batch>& batch, const redisReply* r
       Reconnect(answer.message);
     }
     step.sink->OnReply(index_, std::move(answer));
-  }
+  });
 }
 
 void RedisNode::Refuse(std::shared_ptr<ReplySink> sink, std::string why) {

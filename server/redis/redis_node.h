@@ -13,6 +13,7 @@
 #include "server/loop/event_loop.h"
 #include "server/redis/connection.h"
 #include "server/redis/endpoint.h"
+#include "server/redis/node_tls.h"
 #include "server/redis/replies.h"
 #include "server/redis/step_batch.h"
 #include "server/redis/subscriber.h"
@@ -33,8 +34,8 @@ class RedisNode final : public Node {
  public:
   using Report = std::function<void(bool connected, const std::string& what)>;
 
-  // Starts to connect. The loop must outlive the node.
-  RedisNode(EventLoop& loop, NodeIndex index, Endpoint endpoint, TlsContext tls,
+  // Starts to connect. The loop must outlive the node. `tls` is needed for Kind::kTls only.
+  RedisNode(EventLoop& loop, NodeIndex index, Endpoint endpoint, std::shared_ptr<const NodeTls> tls,
             const NodeOptions& options, Report report);
   ~RedisNode() override;
   RedisNode(const RedisNode&) = delete;
@@ -47,6 +48,7 @@ class RedisNode final : public Node {
   void Release(const ReleaseStep& step, std::shared_ptr<ReplySink> sink) override;
   void Inspect(const InspectStep& step, std::shared_ptr<ReplySink> sink) override;
   void Probe(const Key& key, std::shared_ptr<ReplySink> sink) override;
+  void TryGrant(std::shared_ptr<ReplySink> sink) override;
   void Mark(const MarkStep& step, std::shared_ptr<ReplySink> sink) override;
   void ReadMark(std::shared_ptr<ReplySink> sink) override;
   void AskSet(const SetStep& step, std::shared_ptr<SetSink> sink) override;
@@ -69,6 +71,7 @@ class RedisNode final : public Node {
   void Check(std::span<const std::string_view> command, std::function<void(const redisReply&)> ok,
              OnError on_error = OnError::kGiveUp);
   void OnReady();
+  void OnSettled();
   void Reconnect(const std::string& why);
   // Adds a step to the batch of this turn, or rejects it.
   template <typename Step>
@@ -90,7 +93,7 @@ class RedisNode final : public Node {
   EventLoop& loop_;
   const NodeIndex index_;
   const Endpoint endpoint_;
-  const TlsContext tls_;
+  const std::shared_ptr<const NodeTls> tls_;
   const NodeOptions options_;
   const std::string retention_;
   const Report report_;
@@ -101,12 +104,17 @@ class RedisNode final : public Node {
   std::string amiss_;
   std::shared_ptr<Connection> connection_;
   bool ready_ = false;
+  bool settled_ = true;  // the last connection lasted, or there was none yet
   bool reported_down_ = false;
+  std::string reported_because_;
+  MonotonicTime report_again_{};
   std::string down_because_ = "not connected yet";
   Backoff backoff_;
+  std::size_t attempt_ = 0;       // to connect, since the last connection that lasted
   std::string hash_;              // of the script
   std::shared_ptr<Batch> batch_;  // of this turn; null if there is none
   TimerHandle connect_timer_;     // starts the next attempt, or limits the current one
+  TimerHandle settle_timer_;      // calls OnSettled()
   TimerHandle silence_timer_;     // calls CheckSilence()
   bool silence_timer_armed_ = false;
   std::size_t in_flight_ = 0;

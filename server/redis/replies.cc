@@ -6,6 +6,8 @@
 #include <span>
 #include <string>
 
+#include "server/core/utf8.h"
+#include "server/redis/node_error.h"
 #include "server/redis/resp.h"
 
 namespace redlock::redis {
@@ -32,7 +34,7 @@ Duration RemainingOf(const redisReply& reply) {
   return std::chrono::milliseconds(std::min(reply.integer, kMost));
 }
 
-// As in meta's w: a number, a space, and an id.
+// As in the metadata: a number, a space, and an id.
 std::optional<Keeper> KeeperOf(const redisReply& reply) {
   const std::string_view text = TextOf(reply);
   Keeper keeper;
@@ -44,24 +46,33 @@ std::optional<Keeper> KeeperOf(const redisReply& reply) {
   return keeper;
 }
 
-// The label in meta's t, if it is that of the token at the key.
-OwnerLabel LabelOf(const redisReply& holder, const OwnerToken& token) {
+// The label of the holder in the metadata, which comes after a space. Other programs can write
+// there too.
+OwnerLabel LabelIn(const redisReply& holder) {
   const std::string_view text = TextOf(holder);
   const std::size_t space = text.find(' ');
+  if (space == std::string_view::npos) return {};
+  return OwnerLabel(std::string(Utf8Prefix(text.substr(space + 1), kMaxLabelBytes)));
+}
+
+// The label of the holder in the metadata, if that is the token at the key.
+OwnerLabel LabelOf(const redisReply& holder, const OwnerToken& token) {
+  const std::string_view text = TextOf(holder);
   const Decimal digest(DigestOf(token), kIdBase);
-  if (space == std::string_view::npos || text.substr(0, space) != digest) return {};
-  return OwnerLabel(std::string(text.substr(space + 1)));
+  return text.substr(0, text.find(' ')) == std::string_view(digest) ? LabelIn(holder)
+                                                                    : OwnerLabel();
 }
 
 // What an adoption or an extension that was granted answers.
 bool ParseExtension(std::span<redisReply* const> rest, NodeReply& parsed) {
-  if (rest.size() != 2) return false;
+  if (rest.size() != 3) return false;
   const auto fence = NumberOf(*rest[0]);
   constexpr long long kMost = 1LL << 53;
   if (!fence || *fence > kMost || *fence < -kMost) return false;
   parsed.fence_of_earlier_holder = *fence < 0;
   parsed.fence = {static_cast<std::uint64_t>(*fence < 0 ? -*fence : *fence)};
   parsed.keeper = KeeperOf(*rest[1]);
+  parsed.owner = LabelIn(*rest[2]);
   return true;
 }
 
@@ -104,6 +115,8 @@ bool ParseGrant(const AskedStep& asked, std::span<redisReply* const> rest, NodeR
       parsed.holder = OwnerToken(std::string(TextOf(*rest[2])));
       parsed.owner = LabelOf(*rest[3], parsed.holder);
       return true;
+    case StepKind::kTryGrant:
+      return rest.empty();
     case StepKind::kMark:
       if (rest.size() != 1) return false;
       ParseMark(TextOf(*rest[0]), parsed.stamp, parsed.mark);
@@ -126,6 +139,7 @@ bool IsTimed(StepKind kind) {
     case StepKind::kRelease:
     case StepKind::kReleaseIf:
     case StepKind::kInspect:
+    case StepKind::kTryGrant:
       return false;
   }
   return false;
@@ -141,9 +155,19 @@ void ParseMark(std::string_view value, std::string& stamp, std::string& mark) {
   mark = space == std::string_view::npos ? value : value.substr(space + 1);
 }
 
+void ParseMarkReply(const redisReply& reply, NodeReply& parsed) {
+  if (reply.type == REDIS_REPLY_ERROR) {
+    parsed.message = DescribeError(TextOf(reply));
+  } else if (reply.type == REDIS_REPLY_STRING || reply.type == REDIS_REPLY_NIL) {
+    ParseMark(TextOf(reply), parsed.stamp, parsed.mark);
+    parsed.outcome = Outcome::kGranted;
+  }
+}
+
 BatchReply::BatchReply(const redisReply& reply, std::size_t steps) : reply_(reply) {
   if (reply.type == REDIS_REPLY_ERROR) {
-    failure_ = reply.len == 0 ? kUnexpected : TextOf(reply);  // "-\r\n" is an error too
+    failure_ = reply.len == 0 ? std::string(kUnexpected)
+                              : DescribeError(TextOf(reply));  // "-\r\n" is an error too
   } else if (reply.type != REDIS_REPLY_ARRAY || reply.elements < steps) {
     failure_ = kUnexpected;
   } else if (reply.elements > steps) {
@@ -152,7 +176,7 @@ BatchReply::BatchReply(const redisReply& reply, std::size_t steps) : reply_(repl
 }
 
 NodeReply BatchReply::At(std::size_t step, const AskedStep& asked) const {
-  if (!failure_.empty()) return {.message = std::string(failure_)};
+  if (!failure_.empty()) return {.message = failure_};
   NodeReply parsed;
   if (!Parse(*reply_.element[step], asked, parsed)) return {.message = std::string(kUnexpected)};
   return parsed;
@@ -178,6 +202,9 @@ bool BatchReply::Parse(const redisReply& element, const AskedStep& asked, NodeRe
     case Status::kHeld:
       parsed.outcome = Outcome::kHeld;
       parsed.remaining = RemainingOf(*rest[0]);
+      if (rest.size() < 3) return true;
+      parsed.holder = OwnerToken(std::string(TextOf(*rest[1])));
+      parsed.owner = LabelOf(*rest[2], parsed.holder);
       return true;
     case Status::kNotHeld:
       parsed.outcome = Outcome::kNotHeld;
@@ -200,7 +227,7 @@ bool BatchReply::Parse(const redisReply& element, const AskedStep& asked, NodeRe
       ParseMark(TextOf(*rest[0]), parsed.stamp, parsed.mark);
       return true;
     case Status::kFailed:
-      parsed.message = TextOf(*rest[0]);
+      parsed.message = DescribeError(TextOf(*rest[0]));
       return true;
   }
   return false;

@@ -37,9 +37,13 @@ class BatchReply {
                            NodeReply& parsed) const;
 
   const redisReply& reply_;
-  std::string_view failure_;       // of all steps
+  std::string failure_;            // of all steps
   std::optional<Duration> clock_;  // of the node
 };
+
+// Parses the reply to GET of kMarkKey: kGranted with the stamp and the mark, or kError. An error is
+// never taken for a mark.
+void ParseMarkReply(const redisReply& reply, NodeReply& parsed);
 
 // Splits the value of kMarkKey.
 void ParseMark(std::string_view value, std::string& stamp, std::string& mark);

@@ -1,7 +1,7 @@
 // The Lua script that carries out lock steps on a node (steps.lua), and the names that it shares
 // with the C++ code.
 //
-// One call carries out many steps, in order and atomically. A script call costs a node more than
+// One call carries out many steps atomically. A script call costs a node more than
 // most steps do, and so does each question that one answer settles for all steps (the mark, the
 // clock).
 #pragma once
@@ -34,9 +34,10 @@ enum class StepKind {
   kRepair,
   kInspect,
   kMark,
+  kTryGrant,
 };
 
-// What the script calls a step.
+// What the script calls a step. It tells acquisitions and unconditional releases by their place.
 [[nodiscard]] constexpr std::string_view NameOf(StepKind kind) {
   switch (kind) {
     case StepKind::kAcquire:
@@ -59,6 +60,8 @@ enum class StepKind {
       return "inspect";
     case StepKind::kMark:
       return "mark";
+    case StepKind::kTryGrant:
+      return "try_grant";
   }
   return {};
 }
@@ -98,6 +101,9 @@ inline constexpr std::string_view kMarkKey = "redlockd:mark";
 // What the node stores about the node set, and the epoch that it does not leave yet (node_set.lua).
 inline constexpr std::string_view kNodeKey = "redlockd:node";
 inline constexpr std::string_view kWaitKey = "redlockd:wait";
+
+// The key of Node::TryGrant(). It expires after a second.
+inline constexpr std::string_view kTrialKey = "redlockd:trial";
 
 // The channel on which releases of a key are announced. The message is the key.
 [[nodiscard]] inline std::string AnnouncementChannel(const Key& key) {

@@ -20,12 +20,26 @@ std::map<std::string_view, std::string_view> Fields(std::string_view info) {
   return fields;
 }
 
+std::string WhyUnsuitable(std::map<std::string_view, std::string_view>& fields) {
+  if (fields["cluster_enabled"] == "1") {
+    return "it runs in cluster mode: nodes must be independent primaries, so set cluster-enabled "
+           "to no";
+  }
+  if (fields["redis_mode"] == "sentinel" || fields["server_mode"] == "sentinel") {
+    return "it is a Sentinel: give the address of the server itself";
+  }
+  if (fields["role"] == "slave" || fields["role"] == "replica") {
+    return "it is a replica: nodes must be primaries";
+  }
+  return {};
+}
+
 }  // namespace
 
 ServerInfo ParseInfo(std::string_view info) {
   auto fields = Fields(info);
   ServerInfo parsed{.run_id = std::string(fields["run_id"]),
-                    .replica = fields["role"] == "slave" || fields["role"] == "replica",
+                    .unsuitable = WhyUnsuitable(fields),
                     .append_only = fields["aof_enabled"] == "1"};
   const std::string_view valkey = fields["valkey_version"];
   parsed.version = valkey.empty() ? fields["redis_version"] : "valkey " + std::string(valkey);

@@ -12,8 +12,8 @@ namespace redlock::redis {
 
 struct ServerInfo {
   std::string run_id;
-  std::string version;  // "valkey 8.1.1"; for Redis the number alone
-  bool replica = false;
+  std::string version;     // "valkey 8.1.1"; for Redis the number alone
+  std::string unsuitable;  // why the server cannot be a node; empty: it can
   bool append_only = false;
   Duration uptime{};
   Eviction eviction;

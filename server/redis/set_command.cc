@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "server/core/format.h"
+#include "server/redis/node_error.h"
 #include "server/redis/replies.h"
 #include "server/redis/scripts.h"
 
@@ -116,7 +117,7 @@ std::vector<std::string> SetCommand(const SetStep& step) {
 
 SetReply ParseSetReply(const redisReply& reply) {
   constexpr std::size_t kWords = 9;
-  if (reply.type == REDIS_REPLY_ERROR) return {.state = {}, .error = std::string(TextOf(reply))};
+  if (reply.type == REDIS_REPLY_ERROR) return {.state = {}, .error = DescribeError(TextOf(reply))};
   if (reply.type != REDIS_REPLY_ARRAY || reply.elements != kWords) {
     return {.state = {}, .error = "unexpected reply"};
   }

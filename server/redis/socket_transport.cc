@@ -63,65 +63,44 @@ void Tune(int fd) {
 
 }  // namespace
 
-SocketTransport::SocketTransport(EventLoop& loop, const Endpoint& endpoint, Listener& listener)
-    : loop_(loop), listener_(listener) {
-  // Deferred, because the listener must not be called inside this call.
-  const auto try_soon = [this] { failed_ = loop_.After({}, [this] { TryNextAddress(); }); };
+SocketTransport::SocketTransport(EventLoop& loop, const Endpoint& endpoint, std::size_t attempt,
+                                 Listener& listener)
+    : loop_(loop), attempt_(attempt), listener_(listener) {
   if (endpoint.kind == Endpoint::Kind::kUnix) {
-    addresses_ = {UnixAddress(endpoint.path)};
-    try_soon();
+    OnResolved({UnixAddress(endpoint.path)}, "");
   } else if (const auto numeric = NumericAddress(endpoint.host, endpoint.port)) {
-    addresses_ = {*numeric};
-    try_soon();
+    OnResolved({*numeric}, "");
   } else {
     resolver_.emplace(loop_, endpoint.host, endpoint.port,
                       [this](std::vector<SocketAddress> found, const std::string& error) {
-                        last_error_ = error;
-                        addresses_ = std::move(found);
-                        std::reverse(addresses_.begin(), addresses_.end());
-                        TryNextAddress();
+                        OnResolved(std::move(found), error);
                       });
   }
 }
 
 SocketTransport::~SocketTransport() { Close(); }
 
-void SocketTransport::TryNextAddress() {
-  Close();
-  if (addresses_.empty()) {
-    listener_.OnClosed(last_error_);  // a copy, because the listener may destroy this
+void SocketTransport::OnResolved(std::vector<SocketAddress> addresses, const std::string& error) {
+  if (addresses.empty()) {
+    listener_.OnClosed(error);
     return;
   }
-  const SocketAddress address = addresses_.back();
-  addresses_.pop_back();
-  fd_ = socket(address.storage.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-  const auto* const raw = reinterpret_cast<const sockaddr*>(&address.storage);
-  if (fd_ < 0 || (connect(fd_, raw, address.size) != 0 && errno != EINPROGRESS)) {
-    last_error_ = Message(errno);
-    TryNextAddress();
-    return;
-  }
-  watcher_.emplace(loop_, fd_, [this](FdWatcher::Events events) {
-    if (open_) {
-      OnEvents(events);
-    } else {
-      OnConnecting();
-    }
-  });
-  watcher_->Want({.readable = false, .writable = true});
+  // An address may accept connections and then fail, so each attempt begins with another one.
+  const auto first = static_cast<std::ptrdiff_t>(attempt_ % addresses.size());
+  std::rotate(addresses.begin(), addresses.begin() + first, addresses.end());
+  dialer_.emplace(loop_, std::move(addresses),
+                  [this](int fd, const std::string& why) { OnDialed(fd, why); });
 }
 
-void SocketTransport::OnConnecting() {
-  int error = 0;
-  socklen_t size = sizeof error;
-  getsockopt(fd_, SOL_SOCKET, SO_ERROR, &error, &size);
-  if (error != 0) {
-    last_error_ = Message(error);
-    TryNextAddress();
+void SocketTransport::OnDialed(int fd, const std::string& error) {
+  dialer_.reset();
+  if (fd < 0) {
+    listener_.OnClosed(error);
     return;
   }
+  fd_ = fd;
   Tune(fd_);
-  open_ = true;
+  watcher_.emplace(loop_, fd_, [this](FdWatcher::Events events) { OnEvents(events); });
   OnOpen();
 }
 
@@ -164,7 +143,6 @@ void SocketTransport::Close() {
   watcher_.reset();
   if (fd_ >= 0) close(fd_);
   fd_ = -1;
-  open_ = false;
 }
 
 }  // namespace redlock::redis

@@ -5,17 +5,19 @@
 #include <optional>
 #include <vector>
 
+#include "server/loop/dialer.h"
 #include "server/loop/fd_watcher.h"
 #include "server/loop/resolver.h"
 #include "server/redis/transport.h"
 
 namespace redlock::redis {
 
-// Looks up the host and tries each of its addresses. TlsTransport overrides how the open socket is
-// used.
+// Looks up the host and tries its addresses. TlsTransport overrides how the open socket is used.
 class SocketTransport : public Transport {
  public:
-  SocketTransport(EventLoop& loop, const Endpoint& endpoint, Listener& listener);
+  // See OpenTransport().
+  SocketTransport(EventLoop& loop, const Endpoint& endpoint, std::size_t attempt,
+                  Listener& listener);
   ~SocketTransport() override;
   SocketTransport(const SocketTransport&) = delete;
   SocketTransport& operator=(const SocketTransport&) = delete;
@@ -40,19 +42,17 @@ class SocketTransport : public Transport {
   std::array<char, std::size_t{16} * 1024> incoming_;
 
  private:
-  void TryNextAddress();
-  void OnConnecting();
+  void OnResolved(std::vector<SocketAddress> addresses, const std::string& error);
+  void OnDialed(int fd, const std::string& error);
   void Close();
 
   EventLoop& loop_;
+  const std::size_t attempt_;
   Listener& listener_;
   std::optional<Resolver> resolver_;
-  std::vector<SocketAddress> addresses_;  // still to be tried, the next one last
-  std::string last_error_;
+  std::optional<Dialer> dialer_;
   int fd_ = -1;
-  bool open_ = false;
   std::optional<FdWatcher> watcher_;
-  TimerHandle failed_;  // starts the first attempt if no look-up is needed
 };
 
 }  // namespace redlock::redis

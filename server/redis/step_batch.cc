@@ -1,6 +1,8 @@
 #include "server/redis/step_batch.h"
 
+#include <algorithm>
 #include <array>
+#include <functional>
 
 #include "server/core/format.h"
 #include "server/redis/resp.h"
@@ -9,51 +11,74 @@ namespace redlock::redis {
 namespace {
 
 constexpr std::string_view kMetaPrefix = "redlockd:meta:{";
-// EVALSHA, the hash and the number of keys; the mark's key; the mark and the retention.
-constexpr std::size_t kWordsBefore = 3 + 1 + 2;
+// EVALSHA, the hash and the number of keys; the mark's key; what is expected, the retention, and
+// the numbers of acquisitions and of releases.
+constexpr std::size_t kWordsBefore = 3 + 1 + 4;
 
 Decimal IdText(AttemptId id) { return Decimal(id.value, kIdBase); }
 
-// As in meta's t: the digest of the token, a space, and a label of 128 bytes at most.
-class HolderText {
+// A text that is put together without an allocation.
+class Line {
  public:
-  HolderText(const OwnerToken& token, const OwnerLabel& owner) {
-    const Decimal digest(DigestOf(token), kIdBase);
-    const std::string_view text = digest;
-    text.copy(text_.data(), text.size());
-    size_ = text.size();
-    if (owner.empty()) return;
-    text_[size_] = ' ';
-    size_ += 1 + owner.value().copy(text_.data() + size_ + 1, 128);
+  // As in the metadata: the digest of the token and the label of the owner.
+  static Line Holder(const OwnerToken& token, const OwnerLabel& owner) {
+    Line line;
+    line.AppendHolder(token, owner);
+    return line;
+  }
+  // The metadata that a grant stores. The lease belongs to the stream of the attempt.
+  static Line Granted(FencingToken fence, AttemptId attempt, const OwnerToken& token,
+                      const OwnerLabel& owner) {
+    Line line;
+    line.Append(Decimal(fence.value));
+    line.Append(" a ");
+    line.Append(Decimal(fence.value));
+    line.Append(" ");
+    line.Append(IdText(attempt));
+    line.Append(" ");
+    line.AppendHolder(token, owner);
+    return line;
   }
   // NOLINTNEXTLINE(google-explicit-constructor): it is a text
   operator std::string_view() const { return {text_.data(), size_}; }
 
  private:
-  std::array<char, 160> text_;
-  std::size_t size_;
+  void Append(std::string_view text) { size_ += text.copy(text_.data() + size_, text.size()); }
+  void AppendHolder(const OwnerToken& token, const OwnerLabel& owner) {
+    Append(Decimal(DigestOf(token), kIdBase));
+    if (owner.empty()) return;
+    Append(" ");
+    Append(std::string_view(owner.value()).substr(0, kMaxLabelBytes));
+  }
+
+  // Two fences, an id and a digest of at most 20 bytes each, the label, and what separates them.
+  std::array<char, 4 * 20 + kMaxLabelBytes + 8> text_;
+  std::size_t size_ = 0;
 };
 
 }  // namespace
 
-void StepBatch::Begin(StepKind kind, const Key& key) {
-  ++size_;
-  AppendWord(keys_, key.value());
-  keys_ += '$';
-  keys_ += Decimal(kMetaPrefix.size() + key.value().size() + 1);
-  keys_ += "\r\n";
-  keys_ += kMetaPrefix;
-  keys_ += key.value();
-  keys_ += "}\r\n";
-  Argument(NameOf(kind));
+void StepBatch::Words::Key(const redlock::Key& key) {
+  ++key_count;
+  AppendWord(keys, key.value());
 }
 
-void StepBatch::Argument(std::string_view word) {
-  ++argument_count_;
-  AppendWord(arguments_, word);
+void StepBatch::Words::MetaKey(const redlock::Key& key) {
+  ++key_count;
+  keys += '$';
+  keys += Decimal(kMetaPrefix.size() + key.value().size() + 1);
+  keys += "\r\n";
+  keys += kMetaPrefix;
+  keys += key.value();
+  keys += "}\r\n";
 }
 
-void StepBatch::Argument(const std::optional<Keeper>& keeper) {
+void StepBatch::Words::Argument(std::string_view word) {
+  ++argument_count;
+  AppendWord(arguments, word);
+}
+
+void StepBatch::Words::Argument(const std::optional<Keeper>& keeper) {
   if (keeper) {
     Argument(Decimal(keeper->number));
     Argument(IdText(keeper->id));
@@ -61,6 +86,38 @@ void StepBatch::Argument(const std::optional<Keeper>& keeper) {
     Argument("");
     Argument("");
   }
+}
+
+StepBatch::Words& StepBatch::Begin(StepGroup group, std::string_view key) {
+  keys_.push_back({std::hash<std::string_view>()(key), group});
+  Words& words = groups_.at(static_cast<std::size_t>(group));
+  ++words.steps;
+  return words;
+}
+
+StepBatch::Words& StepBatch::BeginOther(StepKind kind, const Key& key) {
+  Words& words = Begin(StepGroup::kOther, key.value());
+  words.Key(key);
+  words.MetaKey(key);
+  words.Argument(NameOf(kind));
+  return words;
+}
+
+StepGroup StepBatch::GroupOf(const AcquireStep& step) {
+  return step.adopt ? StepGroup::kOther : StepGroup::kAcquisition;
+}
+
+StepGroup StepBatch::GroupOf(const ReleaseStep& step) {
+  const bool plain = step.announce && !step.only_attempt && !step.at_end_of && step.seal.value == 0;
+  return plain ? StepGroup::kRelease : StepGroup::kOther;
+}
+
+bool StepBatch::Takes(StepGroup group, std::string_view key) const {
+  const std::size_t hash = std::hash<std::string_view>()(key);
+  return std::ranges::none_of(keys_, [&](const HashedKey& other) {
+    // The releases of a call are decided by one look at all keys.
+    return other.hash == hash && (other.group != group || group == StepGroup::kRelease);
+  });
 }
 
 bool StepBatch::Takes(const Expected& expected) const {
@@ -75,102 +132,122 @@ void StepBatch::Expect(const Expected& expected) {
 
 void StepBatch::Add(const AcquireStep& step) {
   Expect(step.expected);
-  Begin(step.adopt ? StepKind::kAcquireOrExtend : StepKind::kAcquire, step.key);
-  Argument(step.token.value());
-  Argument(Decimal(Millis(step.ttl)));
-  Argument(Decimal(step.fence.value));
-  Argument(HolderText(step.token, step.owner));
-  Argument(IdText(step.attempt));
+  Words& words = step.adopt ? BeginOther(StepKind::kAcquireOrExtend, step.key)
+                            : Begin(StepGroup::kAcquisition, step.key.value());
+  if (!step.adopt) {
+    words.Key(step.key);
+    words.MetaKey(step.key);
+  }
+  words.Argument(step.token.value());
+  words.Argument(Decimal(Millis(step.ttl)));
+  words.Argument(Line::Granted(step.fence, step.attempt, step.token, step.owner));
 }
 
 void StepBatch::Add(const HandOverStep& step) {
   Expect(step.expected);
-  Begin(StepKind::kHandOver, step.key);
-  Argument(step.from.value());
-  Argument(step.to.value());
-  Argument(Decimal(Millis(step.ttl)));
-  Argument(Decimal(step.fence.value));
-  Argument(HolderText(step.to, step.owner));
-  Argument(IdText(step.attempt));
+  Words& words = BeginOther(StepKind::kHandOver, step.key);
+  words.Argument(step.from.value());
+  words.Argument(step.to.value());
+  words.Argument(Decimal(Millis(step.ttl)));
+  words.Argument(Line::Granted(step.fence, step.attempt, step.to, step.owner));
 }
 
 void StepBatch::Add(const ExtendStep& step) {
   Expect(step.expected);
-  Begin(step.adopt ? StepKind::kAdopt : StepKind::kExtend, step.key);
-  Argument(step.token.value());
-  Argument(Decimal(Millis(step.ttl)));
-  Argument(Decimal(step.raise_to.value));
-  Argument(Decimal(DigestOf(step.token), kIdBase));
-  Argument(step.keeper);
+  Words& words = BeginOther(step.adopt ? StepKind::kAdopt : StepKind::kExtend, step.key);
+  words.Argument(step.token.value());
+  words.Argument(Decimal(Millis(step.ttl)));
+  words.Argument(Decimal(step.raise_to.value));
+  words.Argument(Decimal(DigestOf(step.token), kIdBase));
+  words.Argument(step.keeper);
 }
 
 void StepBatch::Add(const RepairStep& step) {
   Expect(step.expected);
-  Begin(StepKind::kRepair, step.key);
-  Argument(step.token.value());
-  Argument(Decimal(Millis(step.ttl)));
-  Argument(Decimal(step.fence.value));
-  Argument(Decimal(DigestOf(step.token), kIdBase));
+  Words& words = BeginOther(StepKind::kRepair, step.key);
+  words.Argument(step.token.value());
+  words.Argument(Decimal(Millis(step.ttl)));
+  words.Argument(Decimal(step.fence.value));
+  words.Argument(Line::Holder(step.token, step.owner));
   std::string keeper;
   if (step.keeper) {
     keeper += Decimal(step.keeper->number);
     keeper += ' ';
     keeper += IdText(step.keeper->id);
   }
-  Argument(keeper);
-  Argument(step.counts ? "1" : "0");
+  words.Argument(keeper);
+  words.Argument(step.counts ? "1" : "0");
 }
 
 void StepBatch::Add(const ReleaseStep& step) {
-  if (step.announce && !step.only_attempt && !step.at_end_of && step.seal.value == 0) {
-    Begin(StepKind::kRelease, step.key);
-    Argument(step.token.value());
+  if (GroupOf(step) == StepGroup::kRelease) {
+    Words& words = Begin(StepGroup::kRelease, step.key.value());
+    words.Key(step.key);
+    words.Argument(step.token.value());
     return;
   }
-  Begin(StepKind::kReleaseIf, step.key);
-  Argument(step.token.value());
+  Words& words = BeginOther(StepKind::kReleaseIf, step.key);
+  words.Argument(step.token.value());
   if (step.only_attempt) {
-    Argument(IdText(*step.only_attempt));
+    words.Argument(IdText(*step.only_attempt));
   } else {
-    Argument("");
+    words.Argument("");
   }
-  Argument(Decimal(step.seal.value));
-  Argument(step.announce ? "1" : "0");
-  Argument(step.at_end_of);
+  words.Argument(Decimal(step.seal.value));
+  words.Argument(step.announce ? "1" : "0");
+  words.Argument(step.at_end_of);
 }
 
 void StepBatch::Add(const InspectStep& step) {
   Expect(step.expected);
-  Begin(StepKind::kInspect, step.key);
+  BeginOther(StepKind::kInspect, step.key);
 }
 
 void StepBatch::Add(const MarkStep& step) {
-  ++size_;
-  AppendWord(keys_, kMarkKey);
-  AppendWord(keys_, kMarkKey);
-  Argument(NameOf(StepKind::kMark));
-  Argument(step.from);
-  Argument(step.to);
-  Argument(step.stamp);
+  static const Key key{std::string(kMarkKey)};
+  Words& words = Begin(StepGroup::kOther, kMarkKey);
+  words.Key(key);
+  words.Key(key);
+  words.Argument(NameOf(StepKind::kMark));
+  words.Argument(step.from);
+  words.Argument(step.to);
+  words.Argument(step.stamp);
+}
+
+void StepBatch::Add(const TryGrantStep& /*step*/) {
+  static const Key key{std::string(kTrialKey)};
+  BeginOther(StepKind::kTryGrant, key);
 }
 
 std::string StepBatch::Command(std::string_view hash, std::string_view retention_ms) const {
-  constexpr std::size_t kOfTheFrame = 200;
+  std::size_t key_count = 1;
+  std::size_t argument_count = 0;
+  std::size_t bytes = 250;  // of the words before the steps'
+  for (const Words& words : groups_) {
+    key_count += words.key_count;
+    argument_count += words.argument_count;
+    bytes += words.keys.size() + words.arguments.size();
+  }
+  const auto steps_of = [&](StepGroup group) {
+    return Decimal(groups_.at(static_cast<std::size_t>(group)).steps);
+  };
   std::string out;
-  out.reserve(keys_.size() + arguments_.size() + kOfTheFrame);
-  AppendHeader(out, kWordsBefore + 2 * size_ + argument_count_);
+  out.reserve(bytes);
+  AppendHeader(out, kWordsBefore + key_count - 1 + argument_count);
   AppendWord(out, "EVALSHA");
   AppendWord(out, hash);
-  AppendWord(out, Decimal(1 + 2 * size_));
+  AppendWord(out, Decimal(key_count));
   AppendWord(out, kMarkKey);
-  out += keys_;
+  for (const Words& words : groups_) out += words.keys;
   if (stamp_.empty() && mark_.empty()) {
     AppendWord(out, "");
   } else {
     AppendWord(out, stamp_ + ' ' + mark_);
   }
   AppendWord(out, retention_ms);
-  out += arguments_;
+  AppendWord(out, steps_of(StepGroup::kAcquisition));
+  AppendWord(out, steps_of(StepGroup::kRelease));
+  for (const Words& words : groups_) out += words.arguments;
   return out;
 }
 

@@ -1,14 +1,24 @@
 // Steps for one node that go out as one call of the script.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "server/core/nodes/steps.h"
 #include "server/redis/scripts.h"
 
 namespace redlock::redis {
+
+// The step of Node::TryGrant().
+struct TryGrantStep {};
+
+// The script carries out a batch group by group, and answers in this order. The two common steps
+// have groups of their own, because many of them at once cost a node much less.
+enum class StepGroup { kAcquisition, kRelease, kOther };
+inline constexpr std::size_t kStepGroups = 3;
 
 class StepBatch {
  public:
@@ -16,11 +26,22 @@ class StepBatch {
   // nor while the node, which does nothing else meanwhile, carries it out.
   static constexpr std::size_t kMost = 32;
 
-  [[nodiscard]] std::size_t size() const { return size_; }
+  [[nodiscard]] static StepGroup GroupOf(const AcquireStep& step);
+  [[nodiscard]] static StepGroup GroupOf(const ReleaseStep& step);
+  template <typename Step>
+  [[nodiscard]] static StepGroup GroupOf(const Step& /*step*/) {
+    return StepGroup::kOther;
+  }
+
+  [[nodiscard]] std::size_t size() const { return keys_.size(); }
+  // Whether a step of this group on this key may be added: groups are reordered, so the steps on
+  // one key must be in one group, which keeps their order. Otherwise the batch is sent first. May
+  // say no without need.
+  [[nodiscard]] bool Takes(StepGroup group, std::string_view key) const;
   // Whether a step with this expectation fits into the batch. Otherwise the batch is sent first.
   [[nodiscard]] bool Takes(const Expected& expected) const;
 
-  // Read before this returns.
+  // The steps are read before these return.
   void Add(const AcquireStep& step);
   void Add(const HandOverStep& step);
   void Add(const ExtendStep& step);
@@ -28,21 +49,37 @@ class StepBatch {
   void Add(const ReleaseStep& step);
   void Add(const InspectStep& step);
   void Add(const MarkStep& step);
+  void Add(const TryGrantStep& step);
 
   // The command.
   [[nodiscard]] std::string Command(std::string_view hash, std::string_view retention_ms) const;
 
  private:
-  void Begin(StepKind kind, const Key& key);
-  void Argument(std::string_view word);
-  void Argument(const char* word) { Argument(std::string_view(word)); }
-  void Argument(const std::optional<Keeper>& keeper);  // two words: number and id
+  // Of the steps of one group.
+  struct Words {
+    std::string keys;  // in RESP
+    std::string arguments;
+    std::size_t key_count = 0;
+    std::size_t argument_count = 0;
+    std::size_t steps = 0;
+
+    void Key(const redlock::Key& key);
+    void MetaKey(const redlock::Key& key);
+    void Argument(std::string_view word);
+    void Argument(const char* word) { Argument(std::string_view(word)); }
+    void Argument(const std::optional<Keeper>& keeper);  // two words: number and id
+  };
+
+  Words& Begin(StepGroup group, std::string_view key);
+  Words& BeginOther(StepKind kind, const Key& key);
   void Expect(const Expected& expected);
 
-  std::string keys_;  // in RESP
-  std::string arguments_;
-  std::size_t argument_count_ = 0;
-  std::size_t size_ = 0;
+  std::array<Words, kStepGroups> groups_;
+  struct HashedKey {
+    std::size_t hash = 0;
+    StepGroup group = StepGroup::kOther;
+  };
+  std::vector<HashedKey> keys_;  // of each step
   // What all steps that compare anything expect. A step that grants brings the mark.
   std::string stamp_;
   std::string mark_;

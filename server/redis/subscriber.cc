@@ -1,9 +1,12 @@
 #include "server/redis/subscriber.h"
 
 #include <array>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include "server/core/check.h"
+#include "server/redis/replies.h"
 #include "server/redis/scripts.h"
 
 namespace redlock::redis {
@@ -11,10 +14,15 @@ namespace {
 
 constexpr Duration kFirstBackoff = std::chrono::milliseconds(50);
 constexpr Duration kLongestBackoff = std::chrono::seconds(1);
+constexpr Duration kConnectTimeout = std::chrono::seconds(2);
+// A connection that lasts for this long ends the back-off. A shorter one may be to a node that
+// hangs up after each log-in.
+constexpr Duration kSettleTime = std::chrono::seconds(5);
 
 }  // namespace
 
-Subscriber::Subscriber(EventLoop& loop, NodeIndex index, Endpoint endpoint, TlsContext tls)
+Subscriber::Subscriber(EventLoop& loop, NodeIndex index, Endpoint endpoint,
+                       std::shared_ptr<const NodeTls> tls)
     : loop_(loop),
       index_(index),
       endpoint_(std::move(endpoint)),
@@ -30,7 +38,7 @@ void Subscriber::Subscribe(const Key& key) {
   keys_.insert(key.value());
   if (ready_) {
     SendSubscribe(key.value());
-  } else if (!connection_) {
+  } else if (!connection_ && !pausing_) {
     Connect();
   }
 }
@@ -45,24 +53,37 @@ void Subscriber::Unsubscribe(const Key& key) {
 void Subscriber::Connect() {
   connection_ = std::make_shared<Connection>(loop_, [this](const std::string&) { OnClosed(); });
   connection_->OnPush([this](const redisReply& reply) { OnPush(reply); });
-  connection_->Open(endpoint_, tls_, [this] { OnConnected(); });
+  connect_timer_ = loop_.After(kConnectTimeout, [this] { GiveUp(); });
+  connection_->Open(endpoint_, tls_ ? tls_->context() : nullptr, attempt_++,
+                    [this] { OnConnected(); });
 }
 
 void Subscriber::OnConnected() {
+  settle_timer_ = loop_.After(kSettleTime, [this] {
+    backoff_.Reset();
+    attempt_ = 0;
+  });
   if (const auto words = AuthCommand(endpoint_); !words.empty()) {
-    // The node's command connection reports a failed login. Here, it means that no subscription
-    // is confirmed.
-    connection_->SendWithoutReply(words);
+    connection_->SendWithoutReply(std::vector<std::string_view>(words.begin(), words.end()));
   }
   ready_ = true;
+  if (keys_.empty()) connect_timer_.Cancel();  // no answer is expected
   for (const std::string& key : keys_) SendSubscribe(key);
+}
+
+void Subscriber::GiveUp() {
+  connection_->Close();
+  OnClosed();
 }
 
 void Subscriber::OnClosed() {
   connection_.reset();
+  settle_timer_.Cancel();
   if (std::exchange(ready_, false) && sink_ != nullptr) sink_->OnDeaf(index_);
+  pausing_ = true;
   connect_timer_ = loop_.After(backoff_.Next(), [this] {
-    if (!keys_.empty() && !connection_) Connect();
+    pausing_ = false;
+    if (!keys_.empty()) Connect();
   });
 }
 
@@ -72,6 +93,13 @@ void Subscriber::SendSubscribe(const std::string& key) {
 }
 
 void Subscriber::OnPush(const redisReply& reply) {
+  // An error means that the log-in failed, which the node's command connection reports. But NOPERM
+  // is about one channel, and must not end the subscriptions of other keys.
+  if (reply.type == REDIS_REPLY_ERROR && !TextOf(reply).starts_with("NOPERM")) {
+    GiveUp();
+    return;
+  }
+  connect_timer_.Cancel();
   if (sink_ == nullptr || reply.type != REDIS_REPLY_ARRAY || reply.elements != 3) return;
   const auto text = [&reply](std::size_t i) {
     const redisReply& element = *reply.element[i];
@@ -83,7 +111,6 @@ void Subscriber::OnPush(const redisReply& reply) {
   if (channel.size() < prefix) return;
   const Key key{std::string(channel.substr(prefix))};
   if (text(0) == "subscribe") {
-    backoff_.Reset();
     sink_->OnListening(index_, key);
   } else if (text(0) == "message") {
     sink_->OnAnnounced(index_, key);

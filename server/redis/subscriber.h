@@ -12,6 +12,7 @@
 #include "server/loop/event_loop.h"
 #include "server/redis/connection.h"
 #include "server/redis/endpoint.h"
+#include "server/redis/node_tls.h"
 
 namespace redlock::redis {
 
@@ -19,7 +20,8 @@ namespace redlock::redis {
 // unsubscribed from and destroyed by any thread.
 class Subscriber {
  public:
-  Subscriber(EventLoop& loop, NodeIndex index, Endpoint endpoint, TlsContext tls);
+  Subscriber(EventLoop& loop, NodeIndex index, Endpoint endpoint,
+             std::shared_ptr<const NodeTls> tls);
   ~Subscriber();
   Subscriber(const Subscriber&) = delete;
   Subscriber& operator=(const Subscriber&) = delete;
@@ -32,19 +34,23 @@ class Subscriber {
   void Connect();
   void OnConnected();
   void OnClosed();
+  void GiveUp();
   void OnPush(const redisReply& reply);
   void SendSubscribe(const std::string& key);
 
   EventLoop& loop_;
   const NodeIndex index_;
   const Endpoint endpoint_;
-  const TlsContext tls_;
+  const std::shared_ptr<const NodeTls> tls_;
   AnnouncementSink* sink_ = nullptr;
   std::unordered_set<std::string> keys_;
   std::shared_ptr<Connection> connection_;  // null while there is none
   bool ready_ = false;
+  bool pausing_ = false;  // until the next attempt to connect
   Backoff backoff_;
-  TimerHandle connect_timer_;
+  std::size_t attempt_ = 0;    // to connect, since the last connection that lasted
+  TimerHandle connect_timer_;  // starts the next attempt, or limits the current one
+  TimerHandle settle_timer_;   // ends the back-off
 };
 
 }  // namespace redlock::redis

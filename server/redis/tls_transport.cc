@@ -3,10 +3,8 @@
 #include <arpa/inet.h>
 #include <openssl/err.h>
 #include <openssl/x509v3.h>
-#include <signal.h>
 
 #include <cerrno>
-#include <stdexcept>
 #include <system_error>
 
 namespace redlock::redis {
@@ -19,10 +17,6 @@ std::string LastError() {
   return reason != nullptr ? reason : std::generic_category().message(errno);
 }
 
-void Check(bool ok, const std::string& what) {
-  if (!ok) throw std::runtime_error(what + ": " + LastError());
-}
-
 bool IsNumeric(const std::string& host) {
   in6_addr ignored{};
   return inet_pton(AF_INET, host.c_str(), &ignored) == 1 ||
@@ -31,37 +25,11 @@ bool IsNumeric(const std::string& host) {
 
 }  // namespace
 
-TlsContext MakeTlsContext(const TlsOptions& options) {
-  // OpenSSL writes to sockets with write(), so a broken connection would raise SIGPIPE and end the
-  // process.
-  signal(SIGPIPE, SIG_IGN);
-  TlsContext context(SSL_CTX_new(TLS_client_method()), SSL_CTX_free);
-  Check(context != nullptr, "cannot create a TLS context");
-  SSL_CTX_set_min_proto_version(context.get(), TLS1_2_VERSION);
-  SSL_CTX_set_verify(context.get(), SSL_VERIFY_PEER, nullptr);
-  // After a partial write, the rest may be written from another buffer.
-  SSL_CTX_set_mode(context.get(),
-                   SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
-  if (options.ca_file.empty()) {
-    Check(SSL_CTX_set_default_verify_paths(context.get()) == 1,
-          "cannot load the system's CA certificates");
-  } else {
-    Check(SSL_CTX_load_verify_file(context.get(), options.ca_file.c_str()) == 1,
-          "cannot load the CA file " + options.ca_file);
-  }
-  if (!options.cert_file.empty()) {
-    Check(SSL_CTX_use_certificate_chain_file(context.get(), options.cert_file.c_str()) == 1,
-          "cannot load the certificate file " + options.cert_file);
-    Check(
-        SSL_CTX_use_PrivateKey_file(context.get(), options.key_file.c_str(), SSL_FILETYPE_PEM) == 1,
-        "cannot load the key file " + options.key_file);
-  }
-  return context;
-}
-
 TlsTransport::TlsTransport(EventLoop& loop, const Endpoint& endpoint, SSL_CTX& context,
-                           Listener& listener)
-    : SocketTransport(loop, endpoint, listener), host_(endpoint.host), ssl_(SSL_new(&context)) {}
+                           std::size_t attempt, Listener& listener)
+    : SocketTransport(loop, endpoint, attempt, listener),
+      host_(endpoint.host),
+      ssl_(SSL_new(&context)) {}
 
 void TlsTransport::OnOpen() {
   SSL_set_fd(ssl_.get(), fd());

@@ -12,7 +12,8 @@ namespace redlock::redis {
 
 class TlsTransport final : public SocketTransport {
  public:
-  TlsTransport(EventLoop& loop, const Endpoint& endpoint, SSL_CTX& context, Listener& listener);
+  TlsTransport(EventLoop& loop, const Endpoint& endpoint, SSL_CTX& context, std::size_t attempt,
+               Listener& listener);
 
   [[nodiscard]] std::size_t Write(std::string_view data) override;
 

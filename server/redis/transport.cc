@@ -6,13 +6,14 @@
 namespace redlock::redis {
 
 std::unique_ptr<Transport> OpenTransport(EventLoop& loop, const Endpoint& endpoint,
-                                         const TlsContext& tls, Transport::Listener& listener) {
+                                         const TlsContext& tls, std::size_t attempt,
+                                         Transport::Listener& listener) {
   switch (endpoint.kind) {
     case Endpoint::Kind::kTcp:
     case Endpoint::Kind::kUnix:
-      return std::make_unique<SocketTransport>(loop, endpoint, listener);
+      return std::make_unique<SocketTransport>(loop, endpoint, attempt, listener);
     case Endpoint::Kind::kTls:
-      return std::make_unique<TlsTransport>(loop, endpoint, *tls, listener);
+      return std::make_unique<TlsTransport>(loop, endpoint, *tls, attempt, listener);
   }
   return nullptr;
 }

@@ -1,8 +1,6 @@
 // A byte stream to a node over TCP, TLS or a Unix socket.
 #pragma once
 
-#include <openssl/types.h>
-
 #include <cstddef>
 #include <memory>
 #include <string>
@@ -10,6 +8,7 @@
 
 #include "server/loop/event_loop.h"
 #include "server/redis/endpoint.h"
+#include "server/secrets/certificates.h"
 
 namespace redlock::redis {
 
@@ -36,17 +35,13 @@ class Transport {
   [[nodiscard]] virtual std::size_t Write(std::string_view data) = 0;
 };
 
-// How nodes' certificates are verified, and the certificate that the daemon presents. Shared by all
-// connections.
-using TlsContext = std::shared_ptr<SSL_CTX>;
+// How nodes' certificates are verified, and the certificate that the daemon presents.
+using TlsContext = secrets::SslContext;
 
-// Throws std::runtime_error, which names the file, if a file cannot be used.
-[[nodiscard]] TlsContext MakeTlsContext(const TlsOptions& options);
-
-// Begins to connect. `tls` is needed for Kind::kTls only. Must be called on the loop's strand, as
-// must all methods of the transport.
+// Begins to connect. `tls` is needed for Kind::kTls only. `attempt` is as in Connection::Open().
+// Must be called on the loop's strand, as must all methods of the transport.
 [[nodiscard]] std::unique_ptr<Transport> OpenTransport(EventLoop& loop, const Endpoint& endpoint,
-                                                       const TlsContext& tls,
+                                                       const TlsContext& tls, std::size_t attempt,
                                                        Transport::Listener& listener);
 
 }  // namespace redlock::redis

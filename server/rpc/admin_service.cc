@@ -3,6 +3,7 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <utility>
 #include <variant>
@@ -12,7 +13,6 @@
 #include "server/rpc/node_set_stream.h"
 #include "server/rpc/node_set_view.h"
 #include "server/rpc/requests.h"
-#include "server/rpc/simple_call.h"
 #include "server/rpc/status.h"
 
 namespace redlock::rpc {
@@ -21,6 +21,11 @@ namespace {
 constexpr std::size_t kMostWhy = 200;
 
 using ForceRelease = SimpleCall<v1::ForceReleaseRequest, v1::ForceReleaseResponse>;
+
+// The caller of an admitted call, for the log.
+std::string NameOf(const std::optional<Caller>& caller, const grpc::ServerContextBase& context) {
+  return NameOfCaller(caller ? caller->identity() : "", context.peer());
+}
 
 // Answers the call and logs the outcome. `before`: what the nodes answered before the release;
 // `failure`: why a release failed.
@@ -51,17 +56,13 @@ void AnswerForceReleased(const Key& key, const InspectResult& before, std::optio
 AdminService::AdminService(const ServiceContext& context)
     : context_(context), shards_(context.shards), access_(context.access) {}
 
-grpc::Status AdminService::Admit(const grpc::ServerContextBase& context) const {
+Admission AdminService::Admit(const grpc::ServerContextBase& context, Needs keys) const {
+  if (HasTooMuchMetadata(context)) return {ToStatus(Refusal::kTooMuchMetadata), {}};
   const auto caller = Caller::Of(access_, context);
-  if (!caller) return ToStatus(Refusal::kUnauthenticated);
-  if (!caller->May(access::Action::kAdmin, {})) return ToStatus(Refusal::kPermissionDenied);
-  return grpc::Status::OK;
-}
-
-// The caller of an admitted call, for the log: its identity, or else its address.
-std::string AdminService::NameOf(const grpc::ServerContextBase& context) const {
-  const auto caller = Caller::Of(access_, context);
-  return caller && !caller->identity().empty() ? caller->identity() : context.peer();
+  if (!caller) return {ToStatus(Refusal::kUnauthenticated), {}};
+  const bool permitted = keys == Needs::kAllKeys ? caller->MayWithAllKeys(access::Action::kAdmin)
+                                                 : caller->MayWithSomeKeys(access::Action::kAdmin);
+  return {permitted ? grpc::Status::OK : ToStatus(Refusal::kPermissionDenied), caller->identity()};
 }
 
 void AdminService::AddTo(Routes& routes) {
@@ -78,10 +79,10 @@ void AdminService::AddTo(Routes& routes) {
 
 void AdminService::AddListNodes(Routes& routes) {
   using ListNodes = SimpleCall<v1::ListNodesRequest, v1::ListNodesResponse>;
-  routes["/redlock.v1.AdminService/ListNodes"] = ListNodes::Route(
-      [this](const auto& context) { return Admit(context); },
-      [this](const auto& /*context*/, const v1::ListNodesRequest& /*request*/,
-             ListNodes::Answer answer) {
+  routes["/redlock.v1.AdminService/ListNodes"] =
+      ListNodes::Route(Admitting(Needs::kAllKeys), [this](const auto& /*context*/,
+                                                          const v1::ListNodesRequest& /*request*/,
+                                                          ListNodes::Answer answer) {
         shards_.coordinator().Do([this, answer = std::move(answer)](Shard& shard) {
           shard.Inspect(ProbeKey(), [this, answer, &shard](const InspectResult& result) {
             answer(grpc::Status::OK, NodesOf(shard, result, context_.names));
@@ -92,10 +93,10 @@ void AdminService::AddListNodes(Routes& routes) {
 
 void AdminService::AddGetNodeSet(Routes& routes) {
   using GetNodeSet = SimpleCall<v1::GetNodeSetRequest, v1::GetNodeSetResponse>;
-  routes["/redlock.v1.AdminService/GetNodeSet"] = GetNodeSet::Route(
-      [this](const auto& context) { return Admit(context); },
-      [this](const auto& /*context*/, const v1::GetNodeSetRequest& /*request*/,
-             GetNodeSet::Answer answer) {
+  routes["/redlock.v1.AdminService/GetNodeSet"] =
+      GetNodeSet::Route(Admitting(Needs::kAllKeys), [this](const auto& /*context*/,
+                                                           const v1::GetNodeSetRequest& /*request*/,
+                                                           GetNodeSet::Answer answer) {
         shards_.coordinator().Do([this, answer = std::move(answer)](Shard& shard) {
           shard.Inspect(ProbeKey(), [this, answer, &shard](const InspectResult& result) {
             v1::GetNodeSetResponse response;
@@ -109,20 +110,24 @@ void AdminService::AddGetNodeSet(Routes& routes) {
 void AdminService::AddListLeases(Routes& routes) {
   using ListLeases = SimpleCall<v1::ListLeasesRequest, v1::ListLeasesResponse>;
   routes["/redlock.v1.AdminService/ListLeases"] = ListLeases::Route(
-      [this](const auto& context) { return Admit(context); },
-      [this](const auto& /*context*/, const v1::ListLeasesRequest& request,
-             const ListLeases::Answer& answer) {
+      Admitting(Needs::kSomeKeys), [this](const auto& context, const v1::ListLeasesRequest& request,
+                                          const ListLeases::Answer& answer) {
         if (request.page_size() < 0 || request.page_size() > LeasePage::kMost) {
           answer(ToStatus(Violations{{"page_size", "must be from 0 to 1000"}}), {});
           return;
         }
-        LeasePage::Gather(shards_, request, answer);
+        const auto caller = Caller::Of(access_, context);
+        LeasePage::Shows shows = [caller](const Key& key) {
+          return caller && caller->May(access::Action::kAdmin, key.value());
+        };
+        if (caller && caller->MayWithAllKeys(access::Action::kAdmin)) shows = nullptr;
+        LeasePage::Gather(shards_, request, std::move(shows), answer);
       });
 }
 
 void AdminService::AddForceRelease(Routes& routes) {
   routes["/redlock.v1.AdminService/ForceRelease"] = ForceRelease::Route(
-      [this](const auto& context) { return Admit(context); },
+      Admitting(Needs::kSomeKeys),
       [this](const auto& context, const v1::ForceReleaseRequest& request,
              const ForceRelease::Answer& answer) {
         Violations faults;
@@ -138,7 +143,12 @@ void AdminService::AddForceRelease(Routes& routes) {
           return;
         }
         const Key key(request.key());
-        const std::string audit = "by " + NameOf(context) + "; why: " + request.why();
+        const auto caller = Caller::Of(access_, context);
+        if (!caller || !caller->May(access::Action::kAdmin, key.value())) {
+          answer(ToStatus(Refusal::kPermissionDenied), {});
+          return;
+        }
+        const std::string audit = "by " + NameOf(caller, context) + "; why: " + request.why();
         shards_.For(key).Do([this, key, audit, answer](Shard& shard) {
           shard.ForceRelease(key, [this, key, audit, answer](const InspectResult& before,
                                                              std::optional<Error> failure) {
@@ -151,9 +161,8 @@ void AdminService::AddForceRelease(Routes& routes) {
 void AdminService::AddSetLogLevel(Routes& routes) {
   using SetLogLevel = SimpleCall<v1::SetLogLevelRequest, v1::SetLogLevelResponse>;
   routes["/redlock.v1.AdminService/SetLogLevel"] = SetLogLevel::Route(
-      [this](const auto& context) { return Admit(context); },
-      [this](const auto& context, const v1::SetLogLevelRequest& request,
-             const SetLogLevel::Answer& answer) {
+      Admitting(Needs::kAllKeys), [this](const auto& context, const v1::SetLogLevelRequest& request,
+                                         const SetLogLevel::Answer& answer) {
         const auto level = spdlog::level::from_str(request.level());
         if (level == spdlog::level::off && request.level() != "off") {
           answer(
@@ -166,7 +175,7 @@ void AdminService::AddSetLogLevel(Routes& routes) {
         response.set_previous(std::string(previous.data(), previous.size()));
         spdlog::set_level(level);
         spdlog::log(std::max(level, spdlog::level::info), "log level {} by {}", request.level(),
-                    NameOf(context));
+                    NameOf(Caller::Of(access_, context), context));
         answer(grpc::Status::OK, response);
       });
 }

@@ -6,7 +6,7 @@
 #include "proto/redlock/v1/admin_service.pb.h"
 #include "server/access/access.h"
 #include "server/rpc/service_context.h"
-#include "server/rpc/stream_call.h"
+#include "server/rpc/simple_call.h"
 #include "server/rpc/wire.h"
 #include "server/runtime/shard_thread.h"
 
@@ -20,13 +20,17 @@ class AdminService {
   void AddTo(Routes& routes);
 
  private:
-  [[nodiscard]] std::string NameOf(const grpc::ServerContextBase& context) const;
   void AddListNodes(Routes& routes);
   void AddGetNodeSet(Routes& routes);
   void AddListLeases(Routes& routes);
   void AddForceRelease(Routes& routes);
   void AddSetLogLevel(Routes& routes);
-  [[nodiscard]] grpc::Status Admit(const grpc::ServerContextBase& context) const;
+  // Which keys the caller's rules with the verb `admin` must cover.
+  enum class Needs { kAllKeys, kSomeKeys };
+  [[nodiscard]] auto Admitting(Needs keys) const {
+    return [this, keys](const grpc::ServerContextBase& context) { return Admit(context, keys); };
+  }
+  [[nodiscard]] Admission Admit(const grpc::ServerContextBase& context, Needs keys) const;
 
   const ServiceContext& context_;
   runtime::ShardPool& shards_;

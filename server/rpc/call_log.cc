@@ -2,9 +2,9 @@
 
 #include <spdlog/spdlog.h>
 
-#include <optional>
-
 #include "server/observe/throttle.h"
+#include "server/rpc/caller.h"
+#include "server/rpc/status.h"
 
 namespace redlock::rpc {
 namespace {
@@ -36,11 +36,13 @@ std::string_view Find(const grpc::ServerContextBase& context, const char* name) 
   return {found->second.data(), found->second.size()};
 }
 
-// Returns " (17 more not shown)" or "", or nullopt if this line is not shown either.
-std::optional<std::string> Admit(observe::Throttle& throttle) {
-  const auto held_back = throttle.Admit(observe::Throttle::Clock::now());
-  if (!held_back) return std::nullopt;
-  return *held_back == 0 ? "" : " (" + std::to_string(*held_back) + " more not shown)";
+// The group of a failure's lines for the throttle.
+std::string KindOf(grpc::StatusCode code) { return "call " + std::to_string(code); }
+
+// The source of a caller's lines for the throttle: the identity, or else the address without the
+// port, because a caller may open connections at will.
+std::string SourceOf(const std::string& identity, const std::string& peer) {
+  return identity.empty() ? peer.substr(0, peer.rfind(':')) : identity;
 }
 
 // The finalizer of SplitMix64.
@@ -67,6 +69,12 @@ observe::RequestTag CallLog::TagOf(const grpc::ServerContextBase& context) const
   return tag;
 }
 
+void CallLog::Warn(const grpc::ServerContextBase& context, std::string_view kind,
+                   std::string text) const {
+  observe::LogThrottled(spdlog::level::warn, kind, SourceOf(identity_, context.peer()),
+                        std::move(text), TagOf(context));
+}
+
 void CallLog::Ended(grpc::ServerContextBase& context, std::string_view method,
                     std::string_view subject, const grpc::Status& status) const {
   const auto level = LevelOf(status);
@@ -74,29 +82,35 @@ void CallLog::Ended(grpc::ServerContextBase& context, std::string_view method,
   const observe::RequestTag tag = TagOf(context);
   if (!status.ok()) context.AddTrailingMetadata(kRequestId, tag.request_id);
   if (!spdlog::should_log(level)) return;
-  std::string more;
-  if (level >= spdlog::level::warn) {
-    static observe::Throttle throttle(10, 20);
-    auto admitted = Admit(throttle);
-    if (!admitted) return;
-    more = std::move(*admitted);
-  }
-  const observe::TaggedLines tagged(tag);
   const std::chrono::duration<double, std::milli> took =
       std::chrono::steady_clock::now() - started_;
-  spdlog::log(level, "{}{}{}{}: {} after {:.1f} ms, for {}{}", method, subject.empty() ? "" : " \"",
-              subject, subject.empty() ? "" : "\"", status.ok() ? "OK" : status.error_message(),
-              took.count(), context.peer(), more);
+  std::string text =
+      fmt::format("{}{}{}{}: {} after {:.1f} ms, for {}", method, subject.empty() ? "" : " \"",
+                  subject, subject.empty() ? "" : "\"", status.ok() ? "OK" : status.error_message(),
+                  took.count(), NameOfCaller(identity_, context.peer()));
+  if (level >= spdlog::level::warn) {
+    Warn(context, KindOf(status.error_code()), std::move(text));
+    return;
+  }
+  const observe::TaggedLines tagged(tag);
+  spdlog::log(level, "{}", text);
+}
+
+void CallLog::Denied(const grpc::ServerContextBase& context, std::string_view operation,
+                     std::string_view key) const {
+  if (!spdlog::should_log(spdlog::level::warn)) return;
+  Warn(context, KindOf(grpc::StatusCode::PERMISSION_DENIED),
+       fmt::format("Session {} \"{}\": {}, for {}", operation, key,
+                   ToStatus(Refusal::kPermissionDenied).error_message(),
+                   NameOfCaller(identity_, context.peer())));
 }
 
 void CallLog::Lost(const grpc::ServerContextBase& context, std::string_view key,
                    std::string_view message) const {
-  static observe::Throttle throttle(10, 20);
-  const auto more = Admit(throttle);
-  if (!more) return;
-  const observe::RequestTag tag = TagOf(context);
-  const observe::TaggedLines tagged(tag);
-  spdlog::warn("lease of \"{}\" lost: {}{}", key, message, *more);
+  if (!spdlog::should_log(spdlog::level::warn)) return;
+  Warn(context, "lost",
+       fmt::format("lease of \"{}\" lost: {}, for {}", key, message,
+                   NameOfCaller(identity_, context.peer())));
 }
 
 }  // namespace redlock::rpc

@@ -6,6 +6,16 @@
 
 namespace redlock::rpc {
 
+bool HasTooMuchMetadata(const grpc::ServerContextBase& context) {
+  constexpr std::size_t kMostBytes = 16 << 10;
+  constexpr std::size_t kOverhead = 32;  // of an entry, as HTTP/2 counts
+  std::size_t bytes = 0;
+  for (const auto& [name, value] : context.client_metadata()) {
+    bytes += name.size() + value.size() + kOverhead;
+  }
+  return bytes > kMostBytes;
+}
+
 std::optional<Caller> Caller::Of(const access::Access& access,
                                  const grpc::ServerContextBase& context) {
   Caller caller;
@@ -23,12 +33,16 @@ std::optional<Caller> Caller::Of(const access::Access& access,
     const auto names = peer->GetPeerIdentity();
     if (!names.empty()) credentials.certificate = std::string(names[0].data(), names[0].size());
   }
-  auto identity = access.Identify(credentials);
-  if (!identity) return std::nullopt;
+  auto who = access.Identify(credentials);
+  if (!who) return std::nullopt;
   caller.access_ = &access;
-  caller.identity_ = std::move(*identity);
-  caller.source_ = {std::hash<std::string>()(caller.identity_)};
+  caller.who_ = std::move(*who);
+  caller.source_ = {std::hash<std::string>()(caller.identity())};
   return caller;
+}
+
+std::string NameOfCaller(const std::string& identity, const std::string& peer) {
+  return identity.empty() ? peer : identity + " at " + peer;
 }
 
 }  // namespace redlock::rpc

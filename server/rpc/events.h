@@ -26,6 +26,7 @@ Response ToResponse(const Key& key, const WatchEvent& event, const NodeNames& na
     case WatchEvent::Type::kLost:
     case WatchEvent::Type::kLifetimeEnded:
     case WatchEvent::Type::kReleased:
+    case WatchEvent::Type::kDenied:
       out.mutable_lease()->set_key(key.value());
       out.mutable_lease()->set_token(event.lease.token.value());
       out.set_type(v1::EVENT_TYPE_LOST);
@@ -34,6 +35,11 @@ Response ToResponse(const Key& key, const WatchEvent& event, const NodeNames& na
   out.set_reason(std::string(ToString(event.error.reason)));
   out.set_message(event.error.message);
   return out;
+}
+
+// Whether the client has lost the lease and must be told so.
+[[nodiscard]] inline bool IsLoss(const WatchEvent& event) {
+  return event.type == WatchEvent::Type::kLost || event.type == WatchEvent::Type::kDenied;
 }
 
 // The status of a Hold or a Watch that ends with this last event of its last lease.
@@ -47,6 +53,7 @@ Response ToResponse(const Key& key, const WatchEvent& event, const NodeNames& na
     case WatchEvent::Type::kExtended:
     case WatchEvent::Type::kExtendFailed:
     case WatchEvent::Type::kLifetimeEnded:
+    case WatchEvent::Type::kDenied:
       break;
   }
   return ToStatus(event.error, event.votes, names);

@@ -6,6 +6,7 @@
 
 #include "proto/grpc/health/v1/health.pb.h"
 #include "server/rpc/simple_call.h"
+#include "server/rpc/wire.h"
 
 namespace redlock::rpc {
 namespace {
@@ -31,7 +32,15 @@ class HealthService::Watch final : public StreamCall {
   }
 
  private:
-  void Begin() override { StartRead(); }
+  void Begin() override {
+    place_.emplace(health_.quota_, context().peer());
+    if (place_->taken()) {
+      StartRead();
+    } else {
+      Finish({grpc::StatusCode::RESOURCE_EXHAUSTED, "too many streams without credentials"});
+    }
+  }
+  void OnEnded() override { place_.reset(); }
 
   void OnRead(const grpc::ByteBuffer& message) override {
     HealthCheckRequest request;
@@ -72,24 +81,27 @@ class HealthService::Watch final : public StreamCall {
   }
 
   HealthService& health_;
+  std::optional<OpenQuota::Place> place_;
   bool known_ = false;
   bool writing_ = false;
   std::optional<HealthCheckResponse::ServingStatus> next_;
 };
 
-HealthService::HealthService(std::vector<std::string> services) : services_(std::move(services)) {}
+HealthService::HealthService(std::vector<std::string> services, OpenQuota& quota)
+    : services_(std::move(services)), quota_(quota) {}
 
 HealthService::~HealthService() = default;
 
 void HealthService::AddTo(Routes& routes) {
   using Check = SimpleCall<HealthCheckRequest, HealthCheckResponse>;
   routes["/grpc.health.v1.Health/Check"] = Check::Route(
-      [](const auto&) { return grpc::Status::OK; },
+      [](const auto&) { return Admission(); },
       [this](const auto& /*context*/, const HealthCheckRequest& request,
              const Check::Answer& answer) {
         HealthCheckResponse response;
         if (!IsKnown(request.service())) {
-          answer({grpc::StatusCode::NOT_FOUND, "unknown service " + request.service()}, response);
+          answer({grpc::StatusCode::NOT_FOUND, "unknown service " + Excerpt(request.service())},
+                 response);
           return;
         }
         const MutexLock lock(mutex_);

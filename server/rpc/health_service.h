@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "server/rpc/open_quota.h"
 #include "server/rpc/stream_call.h"
 #include "server/sync/mutex.h"
 
@@ -15,12 +16,13 @@ namespace redlock::rpc {
 class HealthService {
  public:
   // `services`: the full names of the known services. "", the daemon as a whole, is always known.
-  explicit HealthService(std::vector<std::string> services);
+  // The quota must outlive this object.
+  HealthService(std::vector<std::string> services, OpenQuota& quota);
   ~HealthService();
 
   void AddTo(Routes& routes);
-  // All services are SERVING while there is a quorum of nodes, until the daemon drains. Changes are
-  // sent to watchers.
+  // All services are SERVING while a quorum of nodes can grant, until the daemon drains. Changes
+  // are sent to watchers.
   void SetQuorum(bool quorum);
   void Drain();
 
@@ -32,6 +34,7 @@ class HealthService {
   void SendIfChanged() REDLOCK_REQUIRES(mutex_);
 
   const std::vector<std::string> services_;
+  OpenQuota& quota_;
   mutable Mutex mutex_;
   bool quorum_ REDLOCK_GUARDED_BY(mutex_) = false;
   bool draining_ REDLOCK_GUARDED_BY(mutex_) = false;

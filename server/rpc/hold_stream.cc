@@ -25,15 +25,21 @@ void HoldStream::OnRead(const grpc::ByteBuffer& message) {
     return;
   }
   auto command = std::get<HoldCommand>(std::move(checked));
-  if (!Permit(access::Action::kAcquire, command.acquire.key)) return;
   key_ = command.acquire.key;
   SetSubject(key_.value());
   thread_ = &service_.shards.For(key_);
   const auto until_deadline = UntilDeadline(context().deadline());
+  Prove();
   if (!Register()) return;
+  if (!caller().May(access::Action::kAcquire, key_.value())) {
+    Refuse(Refusal::kPermissionDenied);
+    return;
+  }
   thread_->Do([self = Self(), command = std::move(command), until_deadline](Shard& shard) mutable {
     if (self->ended_) return;
-    if (until_deadline) command.acquire.deadline = shard.Now() + *until_deadline;
+    if (until_deadline) {
+      command.acquire.deadline = shard.Now() + TimeToAcquire(*until_deadline);
+    }
     self->leases_ = std::make_shared<LeaseSet>(shard, *self, self->caller().source());
     self->leases_->Acquire(kOnly, std::move(command));
   });
@@ -65,13 +71,21 @@ void HoldStream::OnAcquired(std::uint64_t /*id*/, const AcquireResult& result) {
 }
 
 void HoldStream::OnEvent(const Key& key, const WatchEvent& event) {
-  if (event.goes_on || event.type == WatchEvent::Type::kLost) {
+  if (event.goes_on || IsLoss(event)) {
     SendEvent(ToResponse<v1::HoldResponse>(key, event, service_.names));
   }
-  if (event.type == WatchEvent::Type::kLost) {
-    log().Lost(context(), key.value(), event.error.message);
-  }
+  if (IsLoss(event)) log().Lost(context(), key.value(), event.error.message);
   if (!event.goes_on) Close(StatusAfter(event, service_.names));
+}
+
+bool HoldStream::MayKeep(const Key& key, LeaseOrigin /*origin*/) const {
+  return caller().May(access::Action::kAcquire, key.value());
+}
+
+void HoldStream::RecheckLeases() {
+  thread_->Do([self = Self()](Shard&) {
+    if (self->leases_) self->leases_->Recheck();
+  });
 }
 
 void HoldStream::EndLeases(StreamEnd end) {

@@ -20,6 +20,7 @@ class HoldStream final : public LockStream<EventOutbox<v1::HoldResponse>>,
   [[nodiscard]] std::shared_ptr<HoldStream> Self();
   void OnRead(const grpc::ByteBuffer& message) override;
   void OnReadsEnded() override { Close(ToStatus({{"(message)", "is missing"}})); }
+  void RecheckLeases() override;
   void EndLeases(StreamEnd end) override;
 
   void OnAcquired(std::uint64_t id, const AcquireResult& result) override;
@@ -27,6 +28,7 @@ class HoldStream final : public LockStream<EventOutbox<v1::HoldResponse>>,
   void OnExtended(std::uint64_t /*id*/, const ExtendResult& /*result*/) override {}
   void OnReleased(std::uint64_t /*id*/, const ReleaseResult& /*result*/) override {}
   void OnEvent(const Key& key, const WatchEvent& event) override;
+  [[nodiscard]] bool MayKeep(const Key& key, LeaseOrigin origin) const override;
   void SendEvent(v1::HoldResponse event);
 
   Key key_;

@@ -29,11 +29,11 @@ v1::LeaseKind KindOf(LeaseListing::Kind kind) {
   return v1::LEASE_KIND_UNSPECIFIED;
 }
 
-void Fill(v1::LeaseEntry& out, const LeaseListing& listing) {
+void FillEntry(v1::LeaseEntry& out, const LeaseListing& listing) {
   out.set_key(listing.key.value());
   out.set_kind(KindOf(listing.kind));
   if (listing.kind == LeaseListing::Kind::kWatched) {
-    rpc::Fill(*out.mutable_validity(), listing.validity);
+    Fill(*out.mutable_validity(), listing.validity);
   }
   out.set_consecutive_failures(listing.failures);
   out.set_position(static_cast<std::int32_t>(listing.position));
@@ -43,13 +43,15 @@ void Fill(v1::LeaseEntry& out, const LeaseListing& listing) {
 }  // namespace
 
 void LeasePage::Gather(runtime::ShardPool& shards, const v1::ListLeasesRequest& request,
-                       Answer answer) {
-  const std::shared_ptr<LeasePage> page(new LeasePage(request, std::move(answer)));
+                       Shows shows, Answer answer) {
+  const std::shared_ptr<LeasePage> page(
+      new LeasePage(request, std::move(shows), std::move(answer)));
   page->Visit(shards, 0);
 }
 
-LeasePage::LeasePage(const v1::ListLeasesRequest& request, Answer answer)
+LeasePage::LeasePage(const v1::ListLeasesRequest& request, Shows shows, Answer answer)
     : size_(request.page_size() == 0 ? kDefault : static_cast<std::size_t>(request.page_size())),
+      shows_(std::move(shows)),
       answer_(std::move(answer)) {
   const std::string& token = request.page_token();
   const auto colon = token.find(':');
@@ -70,7 +72,9 @@ void LeasePage::Visit(runtime::ShardPool& shards, std::size_t number) {
 }
 
 void LeasePage::Take(std::vector<LeaseListing> listed) {
-  std::erase_if(listed, [this](const auto& lease) { return lease.key.value() < last_key_; });
+  std::erase_if(listed, [this](const auto& lease) {
+    return lease.key.value() < last_key_ || (shows_ && !shows_(lease.key));
+  });
   // One more entry shows that there is another page.
   const std::size_t most = std::min(told_, listed.size()) + size_ + 1;
   if (listed.size() > most) {
@@ -87,7 +91,7 @@ void LeasePage::Cut() {
   while (first < told_ && first < taken_.size() && taken_[first].key.value() == last_key_) ++first;
   const std::size_t end = std::min(taken_.size(), first + size_);
   v1::ListLeasesResponse response;
-  for (std::size_t i = first; i < end; ++i) Fill(*response.add_entries(), taken_[i]);
+  for (std::size_t i = first; i < end; ++i) FillEntry(*response.add_entries(), taken_[i]);
   if (end < taken_.size()) {
     const std::string& key = taken_[end - 1].key.value();
     std::size_t told = 0;

@@ -1,6 +1,5 @@
 #include "server/rpc/lock_service.h"
 
-#include <algorithm>
 #include <memory>
 #include <type_traits>
 #include <utility>
@@ -12,12 +11,6 @@
 
 namespace redlock::rpc {
 namespace {
-
-// If the answer is sent about when the caller's deadline passes, the key stays locked, because the
-// caller may have received the answer. An acquisition therefore ends shortly before the deadline.
-constexpr Duration kLeastMargin = std::chrono::milliseconds(1);
-constexpr Duration kMostMargin = std::chrono::milliseconds(20);
-constexpr int kMarginPart = 10;
 
 std::optional<MonotonicTime> DeadlineAt(Shard& shard, std::optional<Duration> left) {
   if (!left) return std::nullopt;
@@ -36,10 +29,7 @@ struct AcquireMethod {
   template <typename Call>
   std::shared_ptr<Cancellable> Start(Shard& shard, Command command,
                                      std::optional<Duration> until_deadline, Call call) {
-    if (until_deadline) {
-      *until_deadline -= std::clamp(*until_deadline / kMarginPart, kLeastMargin, kMostMargin);
-    }
-    command.deadline = DeadlineAt(shard, until_deadline);
+    if (until_deadline) command.deadline = shard.Now() + TimeToAcquire(*until_deadline);
     return shard.Acquire(std::move(command), [call](const AcquireResult& result) {
       if (!result.lease) {
         call->Answer(ToStatus(result.error, result.votes, call->names()));
@@ -148,16 +138,20 @@ struct InspectMethod {
 }  // namespace
 
 LockService::LockService(const config::Config& config, runtime::ShardPool& shards,
-                         const access::Access& access)
-    : context_{.shards = shards,
+                         const access::Access& access, Connections& connections)
+    : waiting_calls_(shards.shards().size()),
+      context_{.shards = shards,
                .access = access,
+               .connections = connections,
                .configured_rules = {.max_ttl = config.max_ttl,
                                     .default_retry = config.retry,
                                     .max_items = config.max_items_per_stream},
                .names = NamesOf(config),
                .max_streams = config.max_streams,
                .max_session_operations = config.max_session_operations,
-               .streams = streams_} {}
+               .max_message_bytes = config.max_message_bytes,
+               .streams = streams_,
+               .waiting_calls = waiting_calls_} {}
 
 void LockService::AddTo(Routes& routes) {
   const auto stream = [this]<typename Stream>(std::type_identity<Stream>) {
@@ -181,10 +175,17 @@ void LockService::AcceptUnary(Poller& poller) {
 }
 
 void LockService::Drain() {
-  for (const auto& thread : context_.shards.shards()) {
-    thread->Do([](Shard& shard) { shard.Drain(); });
-  }
+  // A client that has been told must not be granted another lock here.
+  context_.shards.ForEach([](Shard& shard) { shard.Drain(); });
   streams_.TellDraining();
+}
+
+void LockService::Recheck() {
+  streams_.Recheck();
+  for (std::size_t i = 0; i < waiting_calls_.size(); ++i) {
+    runtime::ShardThread& thread = *context_.shards.shards()[i];
+    thread.Do([this, i, &thread](Shard&) { waiting_calls_[i].Recheck(thread); });
+  }
 }
 
 }  // namespace redlock::rpc

@@ -5,6 +5,8 @@
 // all others.
 #pragma once
 
+#include <vector>
+
 #include "proto/redlock/v1/lock_service.grpc.pb.h"
 #include "server/config/config.h"
 #include "server/rpc/poller.h"
@@ -22,9 +24,9 @@ using RawLockService =
 // Thread-safe. Must outlive the server with which it is registered.
 class LockService {
  public:
-  // The shards and the access must outlive this object.
+  // The shards, the access and the connections must outlive this object.
   LockService(const config::Config& config, runtime::ShardPool& shards,
-              const access::Access& access);
+              const access::Access& access, Connections& connections);
 
   // The unary methods, to be registered with the server.
   [[nodiscard]] grpc::Service& methods() { return methods_; }
@@ -33,14 +35,19 @@ class LockService {
   // Accepts unary calls until the server shuts down.
   void AcceptUnary(Poller& poller);
 
-  // Refuses acquisitions from now on and sends DRAINING on every stream.
+  // Refuses acquisitions from now on and sends DRAINING on every stream. Waits for the shards, so
+  // it must not be called on one of their strands.
   void Drain();
+  // The tokens or the access list have changed (Access::Reload()): ends the streams and the waiting
+  // calls of callers that may no longer have them. Their leases expire.
+  void Recheck();
   [[nodiscard]] const ServiceContext& context() const { return context_; }
   [[nodiscard]] StreamRegistry& streams() { return streams_; }
 
  private:
   RawLockService methods_;
   StreamRegistry streams_;
+  std::vector<WaitingCalls> waiting_calls_;
   const ServiceContext context_;
 };
 

@@ -26,6 +26,18 @@ class LockStream : public StreamCall, public OpenStream {
     Send([](Outbox& outbox) { return outbox.AddDraining(); });
   }
 
+  // On the stream's strand, where permissions are checked and work is posted to the shards. So what
+  // was permitted before the change reaches the shards before this does.
+  void Recheck() final {
+    loop().Post([self = std::static_pointer_cast<LockStream>(shared_from_this())] {
+      if (self->caller_->IsValid()) {
+        self->RecheckLeases();
+      } else {
+        self->Refuse(Refusal::kTokenRevoked);
+      }
+    });
+  }
+
   void Expel() final {
     EndLeases(StreamEnd::kShutDown);
     Close(ToStatus({.reason = Reason::kDraining, .message = "the daemon has shut down"}, {},
@@ -39,20 +51,30 @@ class LockStream : public StreamCall, public OpenStream {
   // From any thread. May be called several times; the first call counts.
   virtual void EndLeases(StreamEnd end) = 0;
 
+  // Ends what the access list no longer allows. On the stream's strand.
+  virtual void RecheckLeases() = 0;
+
   // Called when the caller has been identified, before the first read. Returns false if the stream
   // is closing and nothing should be read.
   [[nodiscard]] virtual bool Admit() { return true; }
 
   void Begin() final {
+    if (HasTooMuchMetadata(context())) {
+      Close(ToStatus(Refusal::kTooMuchMetadata));
+      return;
+    }
     caller_ = Caller::Of(service_.access, context());
     if (!caller_) {
       Close(ToStatus(Refusal::kUnauthenticated));
-    } else if (Admit()) {
-      StartRead();
+      return;
     }
+    Identify(caller_->identity());
+    if (Admit()) StartRead();
   }
 
-  // Returns false if too many streams are open; the stream is then closing.
+  // Returns false if too many streams are open, or if the caller's token has been revoked; the
+  // stream is then closing. From here on, changes of the tokens and the access list reach the
+  // stream, so its permissions must be checked after this call.
   [[nodiscard]] bool Register() {
     registered_ = service_.streams.Add(std::static_pointer_cast<LockStream>(shared_from_this()),
                                        service_.max_streams);
@@ -60,8 +82,11 @@ class LockStream : public StreamCall, public OpenStream {
       Close(ToStatus({.reason = Reason::kOverloaded,
                       .message = "the limit of open streams (--max-streams) is reached"},
                      {}, service_.names));
+      return false;
     }
-    return registered_;
+    if (caller_->IsValid()) return true;
+    Refuse(Refusal::kTokenRevoked);
+    return false;
   }
 
   void OnWritten(bool ok) final {
@@ -120,12 +145,14 @@ class LockStream : public StreamCall, public OpenStream {
     Finish(status);
   }
 
-  // Returns false if the caller lacks the permission; the stream is then closing.
-  [[nodiscard]] bool Permit(access::Action action, const Key& key) {
-    const bool permitted = caller_->May(action, key.value());
-    if (!permitted) Close(ToStatus(Refusal::kPermissionDenied));
-    return permitted;
+  // Ends the stream. Its leases expire.
+  void Refuse(Refusal refusal) {
+    EndLeases(StreamEnd::kRefused);
+    Close(ToStatus(refusal));
   }
+
+  // The first valid request was read.
+  void Prove() { service_.connections.Prove(context().peer()); }
 
   // Calls `use` with the outbox, under the mutex that guards it.
   auto WithOutbox(auto use) {

@@ -28,10 +28,10 @@ std::string Describe(const ChangeRequest& change) {
 
 }  // namespace
 
-bool NodeSetStream::Admit() {
-  if (caller().May(access::Action::kAdmin, {})) return true;
-  Close(ToStatus(Refusal::kPermissionDenied));
-  return false;
+bool NodeSetStream::Permit() {
+  const bool permitted = caller().MayWithAllKeys(access::Action::kAdmin);
+  if (!permitted) Refuse(Refusal::kPermissionDenied);
+  return permitted;
 }
 
 void NodeSetStream::OnReadsEnded() {
@@ -50,15 +50,15 @@ void NodeSetStream::OnRead(const grpc::ByteBuffer& message) {
     Close(ToStatus(*faults));
     return;
   }
-  if (!Register()) return;
+  if (!Register() || !Permit()) return;
   service_.shards.coordinator().Do([this, self = shared_from_this(), init = request.init(),
                                     change = std::get<ChangeRequest>(std::move(checked))](
                                        Shard& shard) { Start(shard, init, change); });
 }
 
 void NodeSetStream::Audit(const std::string& what) const {
-  const std::string& identity = caller().identity();
-  spdlog::warn("node set change by {}: {}", identity.empty() ? context().peer() : identity, what);
+  spdlog::warn("node set change by {}: {}", NameOfCaller(caller().identity(), context().peer()),
+               what);
 }
 
 void NodeSetStream::Start(Shard& shard, bool init, const ChangeRequest& change) {

@@ -37,11 +37,15 @@ class NodeSetStream final : public LockStream<ProgressOutbox> {
   void TellDraining() override;
 
  private:
-  [[nodiscard]] bool Admit() override;
   void OnRead(const grpc::ByteBuffer& message) override;
   void OnReadsEnded() override;
+  // Without the permission, the caller can no longer follow the change.
+  void RecheckLeases() override { (void)Permit(); }
   // Stops following the change, which goes on.
   void EndLeases(StreamEnd end) override;
+
+  // Returns false if the caller may not change the node set; the stream is then closing.
+  [[nodiscard]] bool Permit();
 
   // On the coordinator's strand.
   void Start(Shard& shard, bool init, const ChangeRequest& change);

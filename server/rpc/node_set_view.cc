@@ -37,7 +37,7 @@ v1::ListNodesResponse NodesOf(const Shard& shard, const InspectResult& result,
   for (const Vote& vote : result.votes) {
     v1::Node& node = *response.mutable_nodes(static_cast<int>(vote.node));
     node.set_state(StateOf(vote.outcome));
-    node.set_message(vote.message);
+    node.set_message(Excerpt(vote.message));
     if (shard.guard() != nullptr) node.set_version(shard.guard()->Version(vote.node));
     Fill(*node.mutable_latency(), vote.latency);
     if (vote.outcome != Outcome::kQuarantined || shard.guard() == nullptr) continue;
@@ -49,15 +49,22 @@ v1::ListNodesResponse NodesOf(const Shard& shard, const InspectResult& result,
     for (NodeIndex node = 0; node < names.size(); ++node) {
       const auto refusal = membership->Refusal(node);
       v1::Node& shown = *response.mutable_nodes(static_cast<int>(node));
-      if (refusal && !membership->IsConnected(node)) {
+      if (!membership->IsConnected(node)) {
         shown.set_state(v1::NODE_STATE_DOWN);
-        shown.set_message("not connected");
+        shown.set_message("not connected: " + membership->DownBecause(node));
         continue;
       }
       if (!refusal || refusal->outcome != Outcome::kOtherSet) continue;
       shown.set_state(v1::NODE_STATE_NOT_MEMBER);
       shown.set_message(refusal->why);
     }
+  }
+  for (NodeIndex node = 0; shard.grants() != nullptr && node < names.size(); ++node) {
+    v1::Node& shown = *response.mutable_nodes(static_cast<int>(node));
+    const auto fault = shard.grants()->Fault(node);
+    if (!fault || shown.state() != v1::NODE_STATE_UP) continue;
+    shown.set_state(v1::NODE_STATE_DOWN);
+    shown.set_message("it cannot grant locks: " + *fault);
   }
   response.set_quorum(static_cast<std::int32_t>(quorum));
   return response;

@@ -1,6 +1,9 @@
 #include "server/rpc/poller.h"
 
+#include <pthread.h>
+
 #include <algorithm>
+#include <ctime>
 
 #include "server/rpc/completion.h"
 
@@ -18,7 +21,10 @@ constexpr int kMostPolls = 8;
 }  // namespace
 
 Poller::Poller(std::unique_ptr<grpc::ServerCompletionQueue> queue, runtime::ShardThread& shard)
-    : queue_(std::move(queue)), loop_(shard.loop()), thread_([this] { Run(); }) {}
+    : queue_(std::move(queue)),
+      loop_(shard.loop()),
+      thread_([this] { Run(); }),
+      handle_(thread_.native_handle()) {}
 
 Poller::~Poller() {
   {
@@ -37,6 +43,17 @@ void Poller::OnCallBegun() {
 void Poller::OnCallEnded() {
   const std::lock_guard lock(mutex_);
   if (--calls_ == 0) none_.notify_all();
+}
+
+Poller::Progress Poller::progress() const {
+  const std::uint64_t crossings = crossings_.load(kRelaxed);
+  Progress progress{.polls = crossings / 2, .within_grpc = crossings % 2 == 1};
+  clockid_t clock{};
+  timespec cpu{};
+  if (pthread_getcpuclockid(handle_, &clock) == 0 && clock_gettime(clock, &cpu) == 0) {
+    progress.cpu = std::chrono::seconds(cpu.tv_sec) + std::chrono::nanoseconds(cpu.tv_nsec);
+  }
+  return progress;
 }
 
 void Poller::Do(std::function<void()> portion) {
@@ -60,14 +77,24 @@ void Poller::DoLater() {
 bool Poller::PollQueue(int times) {
   const auto no_wait = gpr_time_0(GPR_CLOCK_MONOTONIC);
   for (; times > 0; --times) {
-    if (queue_->AsyncNext(&tag_, &ok_, no_wait) == grpc::CompletionQueue::GOT_EVENT) return true;
+    Cross();
+    const bool got = queue_->AsyncNext(&tag_, &ok_, no_wait) == grpc::CompletionQueue::GOT_EVENT;
+    Cross();
+    if (got) return true;
   }
   portions_ = kPortions;  // gRPC polls the sockets before it reports that there is no event
   return false;
 }
 
+bool Poller::Wait() {
+  Cross();
+  const bool got = queue_->Next(&tag_, &ok_);
+  Cross();
+  return got;
+}
+
 void Poller::Run() {
-  while (queue_->Next(&tag_, &ok_)) {
+  while (Wait()) {
     EventLoop::StrandLock turn(loop_);
     // Works without sleeping as long as there is work, because sleeping and waking up is expensive.
     for (bool got = true; got || !later_.empty();) {

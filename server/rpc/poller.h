@@ -3,7 +3,9 @@
 
 #include <grpcpp/completion_queue.h>
 
+#include <atomic>
 #include <condition_variable>
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -29,6 +31,14 @@ class Poller {
   // The event loop of the shard on whose strand calls are served.
   [[nodiscard]] EventLoop& loop() { return loop_; }
 
+  struct Progress {
+    std::uint64_t polls = 0;
+    bool within_grpc = false;  // waits, or reads sockets
+    Duration cpu{};            // time used by the thread
+  };
+  // What the thread does. From any thread.
+  [[nodiscard]] Progress progress() const;
+
   // Does a portion of a stream's work on the strand: starts to read a message, or handles a part of
   // a large one. The portion is done at once; or, if streams have already done many portions, after
   // all calls that have arrived so far have been served and the sockets have been polled again.
@@ -41,8 +51,14 @@ class Poller {
   void OnCallEnded();
 
  private:
+  static constexpr auto kRelaxed = std::memory_order_relaxed;
+
   void Run();
   void DoLater();
+  // Waits for a completion. Returns false if the queue is shut down.
+  [[nodiscard]] bool Wait();
+  // Enters or leaves gRPC.
+  void Cross() { crossings_.store(crossings_.load(kRelaxed) + 1, kRelaxed); }
   // Polls the queue up to `times` times. Returns true if there is a completion, now in tag_ and
   // ok_.
   [[nodiscard]] bool PollQueue(int times);
@@ -56,7 +72,9 @@ class Poller {
   std::mutex mutex_;
   std::condition_variable none_;
   std::size_t calls_ = 0;
+  std::atomic<std::uint64_t> crossings_ = 0;  // into gRPC and out of it
   std::thread thread_;
+  const pthread_t handle_;
 };
 
 }  // namespace redlock::rpc

@@ -75,11 +75,18 @@ void Answer(const ServerReflectionRequest& request, const std::vector<std::strin
 
 class ReflectionCall final : public StreamCall {
  public:
-  ReflectionCall(std::unique_ptr<AcceptedCall> accepted, const std::vector<std::string>& services)
-      : StreamCall(std::move(accepted)), services_(services) {}
+  ReflectionCall(std::unique_ptr<AcceptedCall> accepted, const std::vector<std::string>& services,
+                 OpenQuota& quota)
+      : StreamCall(std::move(accepted)), services_(services), place_(quota, context().peer()) {}
 
  private:
-  void Begin() override { StartRead(); }
+  void Begin() override {
+    if (place_.taken()) {
+      StartRead();
+    } else {
+      Finish({grpc::StatusCode::RESOURCE_EXHAUSTED, "too many streams without credentials"});
+    }
+  }
 
   void OnRead(const grpc::ByteBuffer& message) override {
     ServerReflectionRequest request;
@@ -106,18 +113,19 @@ class ReflectionCall final : public StreamCall {
   }
 
   const std::vector<std::string>& services_;
+  const OpenQuota::Place place_;
   bool finished_ = false;
 };
 
 }  // namespace
 
-void AddReflection(Routes& routes, std::vector<std::string> services) {
+void AddReflection(Routes& routes, std::vector<std::string> services, OpenQuota& quota) {
   const auto shared = std::make_shared<const std::vector<std::string>>(std::move(services));
   for (const char* version : {"v1", "v1alpha"}) {
     // Both versions have the same messages.
     routes["/grpc.reflection." + std::string(version) + ".ServerReflection/ServerReflectionInfo"] =
-        [shared](std::unique_ptr<AcceptedCall> accepted) {
-          return std::make_shared<ReflectionCall>(std::move(accepted), *shared);
+        [shared, &quota](std::unique_ptr<AcceptedCall> accepted) {
+          return std::make_shared<ReflectionCall>(std::move(accepted), *shared, quota);
         };
   }
 }

@@ -5,11 +5,12 @@
 #include <string>
 #include <vector>
 
+#include "server/rpc/open_quota.h"
 #include "server/rpc/stream_call.h"
 
 namespace redlock::rpc {
 
-// `services`: the full names of the services to list.
-void AddReflection(Routes& routes, std::vector<std::string> services);
+// `services`: the full names of the services to list. The quota must outlive the server.
+void AddReflection(Routes& routes, std::vector<std::string> services, OpenQuota& quota);
 
 }  // namespace redlock::rpc

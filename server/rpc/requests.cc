@@ -10,6 +10,8 @@
 #include <utility>
 
 #include "server/core/format.h"
+#include "server/core/utf8.h"
+#include "server/rpc/compression.h"
 #include "server/rpc/message.h"
 
 namespace redlock::rpc {
@@ -17,7 +19,6 @@ namespace {
 
 constexpr std::size_t kMaxKeyBytes = 512;
 constexpr std::size_t kMaxTokenBytes = 128;
-constexpr std::size_t kMaxOwnerBytes = 128;
 constexpr std::string_view kReservedPrefix = "redlockd:";
 constexpr Duration kMinTtl = std::chrono::milliseconds(10);
 constexpr Duration kMinGrace = std::chrono::milliseconds(100);
@@ -27,41 +28,6 @@ constexpr Duration kLongest = std::chrono::hours(24 * 365);
 
 using std::chrono::duration_cast;
 using std::chrono::milliseconds;
-
-bool IsUtf8(std::string_view text) {
-  for (std::size_t i = 0; i < text.size();) {
-    const auto lead = static_cast<unsigned char>(text[i]);
-    std::size_t length = 0;
-    std::uint32_t point = 0;
-    if (lead < 0x80) {
-      ++i;
-      continue;
-    }
-    if (lead >= 0xc2 && lead <= 0xdf) {
-      length = 2;
-      point = lead & 0x1fU;
-    } else if (lead >= 0xe0 && lead <= 0xef) {
-      length = 3;
-      point = lead & 0x0fU;
-    } else if (lead >= 0xf0 && lead <= 0xf4) {
-      length = 4;
-      point = lead & 0x07U;
-    } else {
-      return false;
-    }
-    if (i + length > text.size()) return false;
-    for (std::size_t j = 1; j < length; ++j) {
-      const auto next = static_cast<unsigned char>(text[i + j]);
-      if ((next & 0xc0U) != 0x80U) return false;
-      point = (point << 6U) | (next & 0x3fU);
-    }
-    const bool overlong = (length == 3 && point < 0x800) || (length == 4 && point < 0x10000);
-    const bool surrogate = point >= 0xd800 && point <= 0xdfff;
-    if (overlong || surrogate || point > 0x10ffff) return false;
-    i += length;
-  }
-  return true;
-}
 
 // Walks the wire format along with the message's descriptor and names each text that is not UTF-8.
 void FindBadText(const std::string& wire, const google::protobuf::Descriptor& description,
@@ -114,7 +80,7 @@ class Checker {
   }
 
   OwnerLabel CheckOwner(const std::string& owner) {
-    if (owner.size() > kMaxOwnerBytes) {
+    if (owner.size() > kMaxLabelBytes) {
       Fault("owner", "must be at most 128 bytes, has " + std::to_string(owner.size()));
     }
     return OwnerLabel(owner);
@@ -197,6 +163,9 @@ class Checker {
 
 Violations ParseMessage(const grpc::ByteBuffer& buffer, google::protobuf::Message& message) {
   if (Parse(buffer, message)) return {};
+  if (IsPacked(buffer)) {
+    return {{"(message)", "is not valid gzip, or larger than --max-message-bytes when unpacked"}};
+  }
   Violations violations;
   grpc::Slice whole;
   if (buffer.DumpToSingleSlice(&whole).ok()) {

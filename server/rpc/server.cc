@@ -1,18 +1,15 @@
 #include "server/rpc/server.h"
 
-#include <grp.h>
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/server_builder.h>
-#include <pwd.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include <cerrno>
-#include <deque>
-#include <system_error>
+#include <stdexcept>
+#include <utility>
 
 #include "proto/redlock/v1/admin_service.grpc.pb.h"
+#include "server/config/listen_address.h"
 #include "server/core/format.h"
+#include "server/rpc/compression.h"
 #include "server/rpc/reflection_service.h"
 #include "server/rpc/server_credentials.h"
 
@@ -27,37 +24,19 @@ const std::vector<std::string>& Services() {
   return names;
 }
 
-mode_t SocketMode(const config::Config& config) {
-  return static_cast<mode_t>(std::stoul(config.unix_socket_mode, nullptr, 8));
-}
+// Metadata above this ends the whole connection in gRPC 1.51. Caller refuses a single call that has
+// less, but too much.
+constexpr int kMostMetadataBytes = 1 << 20;
+// How long a peer may take for the handshakes of TLS and HTTP/2.
+constexpr int kHandshakeTimeoutMs = 10'000;
 
-// While this object exists, sockets are created with these permissions, so that no other user can
-// connect before the permissions are set.
-class CreationMode {
- public:
-  explicit CreationMode(mode_t mode) : before_(umask(~mode & 0777)) {}
-  ~CreationMode() { umask(before_); }
-  CreationMode(const CreationMode&) = delete;
-  CreationMode& operator=(const CreationMode&) = delete;
-
- private:
-  const mode_t before_;
-};
-
-void SetOwner(const std::string& path, const std::string& owner) {
-  const std::size_t colon = owner.find(':');
-  errno = ENOENT;
-  // Only this thread looks up users.
-  // NOLINTBEGIN(concurrency-mt-unsafe)
-  const passwd* const user = getpwnam(owner.substr(0, colon).c_str());
-  const group* const of =
-      colon == std::string::npos ? nullptr : getgrnam(owner.substr(colon + 1).c_str());
-  // NOLINTEND(concurrency-mt-unsafe)
-  if (user == nullptr || (colon != std::string::npos && of == nullptr) ||
-      chown(path.c_str(), user->pw_uid, of == nullptr ? user->pw_gid : of->gr_gid) != 0) {
-    throw config::ConfigError("--unix-socket-owner " + owner + ": cannot set the owner of " + path +
-                              ": " + std::generic_category().message(errno));
-  }
+void SetLimits(grpc::ServerBuilder& builder, const config::Config& config) {
+  builder.SetMaxReceiveMessageSize(static_cast<int>(config.max_message_bytes));
+  AcceptPacked(builder);
+  builder.AddChannelArgument(GRPC_ARG_MAX_CONCURRENT_STREAMS, ConnectionGuard::kMostCalls);
+  builder.AddChannelArgument(GRPC_ARG_MAX_METADATA_SIZE, kMostMetadataBytes);
+  builder.AddChannelArgument(GRPC_ARG_SERVER_HANDSHAKE_TIMEOUT_MS, kHandshakeTimeoutMs);
+  builder.AddChannelArgument(GRPC_ARG_ENABLE_CHANNELZ, 1);  // for ConnectionGuard
 }
 
 // A dead or half-open connection is noticed within keepalive_time + keepalive_timeout, and its
@@ -74,23 +53,27 @@ void SetKeepalive(grpc::ServerBuilder& builder, const config::Config& config) {
 
 }  // namespace
 
-Server::Server(const config::Config& config, runtime::ShardPool& shards, LockService& locks,
-               AdminService& admin)
-    : shards_(shards), health_(Services()) {
+Server::Server(const config::Config& config, Connections& connections, runtime::ShardPool& shards,
+               LockService& locks, AdminService& admin)
+    : shards_(shards), connections_(connections), health_(Services(), quota_) {
   locks.AddTo(routes_);
   admin.AddTo(routes_);
   health_.AddTo(routes_);
-  AddReflection(routes_, Services());
+  AddReflection(routes_, Services(), quota_);
   // gRPC's own service would start threads that compete with the pollers for events.
   grpc::EnableDefaultHealthCheckService(false);
+  if (!config.tls_cert.empty()) certificates_.emplace(config);
   grpc::ServerBuilder builder;
-  std::deque<int> ports;  // stable addresses
+  std::vector<Acceptor::Place> places;
   for (const std::string& address : config.listen) {
-    ports.push_back(0);
-    builder.AddListeningPort(address, CredentialsFor(address, config), &ports.back());
+    using Type = grpc::ServerBuilder::experimental_type::ExternalConnectionType;
+    Listening listening(address, config);
+    addresses_.push_back(listening.address());
+    places.push_back(
+        {std::move(listening), builder.experimental().AddExternalConnectionAcceptor(
+                                   Type::FROM_FD, CredentialsFor(address, certificates()))});
   }
-  builder.AddChannelArgument(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a second daemon must fail to listen
-  builder.SetMaxReceiveMessageSize(static_cast<int>(config.max_message_bytes));
+  SetLimits(builder, config);
   SetKeepalive(builder, config);
   builder.RegisterService(&locks.methods());
   builder.RegisterAsyncGenericService(&others_);
@@ -98,48 +81,40 @@ Server::Server(const config::Config& config, runtime::ShardPool& shards, LockSer
   for (std::size_t i = 0; i < shards.shards().size(); ++i) {
     queues.push_back(builder.AddCompletionQueue());
   }
-  {
-    const CreationMode of_sockets(SocketMode(config));
-    server_ = builder.BuildAndStart();
-  }
+  server_ = builder.BuildAndStart();
+  if (!server_) throw std::runtime_error("gRPC cannot start its server");
   for (std::size_t i = 0; i < queues.size(); ++i) {
     pollers_.push_back(std::make_unique<Poller>(std::move(queues[i]), *shards.shards()[i]));
   }
-  for (std::size_t i = 0; i < ports.size(); ++i) {
-    const std::string& address = config.listen[i];
-    if (!server_ || ports[i] == 0) {
-      throw config::ConfigError("--listen " + address +
-                                ": cannot listen; use an address of this machine that is not in "
-                                "use");
-    }
-    const bool is_unix = address.starts_with("unix:");
-    if (is_unix && !config.unix_socket_owner.empty()) {
-      SetOwner(address.substr(5), config.unix_socket_owner);
-    }
-    addresses_.push_back(
-        is_unix ? address : address.substr(0, address.rfind(':') + 1) + std::to_string(ports[i]));
-  }
   for (const auto& poller : pollers_) {
     locks.AcceptUnary(*poller);
-    AcceptStreams(others_, *poller, routes_);
+    AcceptStreams(others_, *poller, routes_, config.max_message_bytes);
   }
-  // All shards see the same nodes.
+  guard_.emplace(connections_, pollers_);
+  acceptor_ = std::make_unique<Acceptor>(std::move(places), connections_, *guard_);
+  // All shards see the same nodes, but only the first one finds out which are able to grant.
   shards_.shards()[0]->Do([this](Shard& shard) {
-    shard.WatchQuorum([this](bool quorum) { health_.SetQuorum(quorum); });
+    shard.WatchQuorum([this, &shard](bool quorum) {
+      health_.SetQuorum(quorum);
+      for (const auto& other : shards_.shards()) {
+        if (other == shards_.shards()[0]) continue;
+        other->Do([outage = shard.Outage()](Shard& told) mutable {
+          told.HearOfOutage(std::move(outage));
+        });
+      }
+    });
   });
 }
 
 Server::~Server() {
   Shutdown();
-  (void)shards_.Sum([](Shard& shard) {
-    shard.WatchQuorum({});
-    return std::size_t{0};
-  });
+  shards_.ForEach([](Shard& shard) { shard.WatchQuorum({}); });
 }
 
 void Server::Drain() { health_.Drain(); }
 
 void Server::Shutdown() {
+  acceptor_.reset();
   if (server_) server_->Shutdown(std::chrono::system_clock::now() + kShutdownGrace);
   pollers_.clear();
   server_.reset();

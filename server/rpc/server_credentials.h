@@ -6,14 +6,13 @@
 #include <memory>
 #include <string>
 
-#include "server/config/config.h"
+#include "server/rpc/server_certificates.h"
 
 namespace redlock::rpc {
 
-// Returns the credentials for one listening address: TLS if it is configured, except on Unix
-// sockets. Certificates are reloaded when their files change. Throws config::ConfigError if a file
-// cannot be used.
-[[nodiscard]] std::shared_ptr<grpc::ServerCredentials> CredentialsFor(const std::string& address,
-                                                                      const config::Config& config);
+// Returns the credentials for one listening address: TLS if there are certificates, except on Unix
+// sockets. The certificates must outlive the server.
+[[nodiscard]] std::shared_ptr<grpc::ServerCredentials> CredentialsFor(
+    const std::string& address, const ServerCertificates* certificates);
 
 }  // namespace redlock::rpc

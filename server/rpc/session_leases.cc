@@ -28,6 +28,14 @@ void SessionLeases::OnRead() {
   if (silence_) silence_->OnRead();
 }
 
+void SessionLeases::Recheck() {
+  for (Part& part : parts_) {
+    part.thread->Do([self = shared_from_this(), &part](Shard&) {
+      if (part.leases) part.leases->Recheck();
+    });
+  }
+}
+
 void SessionLeases::Break(std::shared_ptr<void> listener) {
   bool waits_for_silence = false;
   {

@@ -34,6 +34,8 @@ class SessionLeases final : public Lingering, public std::enable_shared_from_thi
   template <typename Work>
   void Do(std::size_t shard, LeaseSet::Listener& listener, Source source, Work work);
 
+  // See LeaseSet::Recheck().
+  void Recheck();
   // Call when the stream has broken; only the first call counts. The leases expire, or are released
   // once the grace is over. Keeps `listener` until no shard refers to it any more.
   void Break(std::shared_ptr<void> listener);

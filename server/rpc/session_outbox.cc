@@ -9,44 +9,55 @@
 namespace redlock::rpc {
 namespace {
 
-// How many operations above the limit are refused one by one between two messages.
+// How many operations are refused one by one between two messages.
 constexpr std::size_t kMostRefused = 1'000;
 // Limits waiting events and positions, per operation that may be under way. Results are limited by
 // the operations that were admitted.
 constexpr std::size_t kMostEvents = 4;
+// Clients of gRPC accept messages of up to 4 MiB by default.
+constexpr std::size_t kMessageBytes = std::size_t{1} << 20;
+constexpr std::size_t kPartOverhead = 8;  // tag and length of a part of a message
+// No operation is admitted while more than this waits to be read. A client that still lags behind
+// by twice as much is no longer served.
+constexpr std::size_t kMostBytes = std::size_t{32} << 20;
 
 }  // namespace
 
 SessionOutbox::Admission SessionOutbox::Admit(std::uint64_t id) {
-  if (under_way_.contains(id)) return Admission::kIdInUse;
-  if (under_way_.size() < most_operations_) {
-    under_way_.insert(id);
-    return Admission::kYes;
-  }
-  return ++refused_ > kMostRefused ? Admission::kFarTooMany : Admission::kTooMany;
-}
-
-bool SessionOutbox::empty() const {
-  return pending_.results_size() == 0 && pending_.events_size() == 0 &&
-         pending_.positions_size() == 0;
+  const bool in_use = under_way_.contains(id);
+  const bool fits = under_way_.size() < most_operations_ && bytes_ <= kMostBytes;
+  const bool admitted = fits && !in_use;
+  if (!admitted && ++refused_ > kMostRefused) return Admission::kFarTooMany;
+  under_way_.insert(id);
+  if (admitted) return Admission::kYes;
+  return in_use ? Admission::kIdInUse : Admission::kTooMany;
 }
 
 void SessionOutbox::Clear() {
-  pending_.Clear();
+  messages_.clear();
+  bytes_ = 0;
+  events_ = 0;
   last_extended_.clear();
+}
+
+v1::SessionResponse& SessionOutbox::PlaceFor(const google::protobuf::MessageLite& part) {
+  const std::size_t bytes = part.ByteSizeLong() + kPartOverhead;
+  if (messages_.empty() || messages_.back().bytes + bytes > kMessageBytes) messages_.emplace_back();
+  messages_.back().bytes += bytes;
+  bytes_ += bytes;
+  return messages_.back().response;
 }
 
 bool SessionOutbox::Add(v1::SessionResponse response) {
   for (v1::SessionResult& result : *response.mutable_results()) {
-    pending_.mutable_results()->Add(std::move(result));
+    PlaceFor(result).mutable_results()->Add(std::move(result));
   }
   for (v1::WatchResponse& event : *response.mutable_events()) AddEvent(std::move(event));
   for (v1::QueuePosition& position : *response.mutable_positions()) {
-    pending_.mutable_positions()->Add(std::move(position));
+    PlaceFor(position).mutable_positions()->Add(std::move(position));
+    ++events_;
   }
-  const auto events = static_cast<std::size_t>(pending_.events_size()) +
-                      static_cast<std::size_t>(pending_.positions_size());
-  return events <= kMostEvents * most_operations_;
+  return events_ <= kMostEvents * most_operations_ && bytes_ <= 2 * kMostBytes;
 }
 
 // A client that lags behind needs only the newest extension of each lease.
@@ -54,15 +65,15 @@ void SessionOutbox::AddEvent(v1::WatchResponse event) {
   const auto last = last_extended_.find(event.key());
   const bool extended = event.type() == v1::EVENT_TYPE_EXTENDED;
   if (extended && last != last_extended_.end()) {
-    *pending_.mutable_events(last->second) = std::move(event);
+    *last->second = std::move(event);
     return;
   }
-  if (extended) {
-    last_extended_.emplace(event.key(), pending_.events_size());
-  } else if (last != last_extended_.end()) {
-    last_extended_.erase(last);
-  }
-  pending_.mutable_events()->Add(std::move(event));
+  if (last != last_extended_.end()) last_extended_.erase(last);
+  auto& events = *PlaceFor(event).mutable_events();
+  events.Add(std::move(event));
+  ++events_;
+  v1::WatchResponse& added = *events.Mutable(events.size() - 1);  // keeps its address
+  if (extended) last_extended_.emplace(added.key(), &added);
 }
 
 bool SessionOutbox::AddDraining() {
@@ -73,19 +84,25 @@ bool SessionOutbox::AddDraining() {
 
 grpc::ByteBuffer SessionOutbox::Take() {
   const MonotonicTime now = BootTime();
-  Fill(*pending_.mutable_clock(), now.time_since_epoch());
-  for (v1::SessionResult& result : *pending_.mutable_results()) {
+  Message message = std::move(messages_.front());
+  messages_.pop_front();
+  v1::SessionResponse& response = message.response;
+  Fill(*response.mutable_clock(), now.time_since_epoch());
+  for (v1::SessionResult& result : *response.mutable_results()) {
     if (result.has_lease()) SetValidity(*result.mutable_lease(), now);
-    under_way_.erase(result.id());
+    if (const auto written = under_way_.find(result.id()); written != under_way_.end()) {
+      under_way_.erase(written);  // one of those with this id
+    }
   }
-  for (v1::WatchResponse& event : *pending_.mutable_events()) {
+  for (v1::WatchResponse& event : *response.mutable_events()) {
+    const auto last = last_extended_.find(event.key());
+    if (last != last_extended_.end() && last->second == &event) last_extended_.erase(last);
     if (event.lease().has_validity()) SetValidity(*event.mutable_lease(), now);
   }
-  grpc::ByteBuffer message = Serialize(pending_);
-  pending_ = {};  // Clear() would never free the memory of the largest message
-  last_extended_.clear();
+  bytes_ -= message.bytes;
+  events_ -= static_cast<std::size_t>(response.events_size() + response.positions_size());
   refused_ = 0;
-  return message;
+  return Serialize(response);
 }
 
 }  // namespace redlock::rpc

@@ -1,12 +1,14 @@
-// The results, events and queue positions of a Session that wait to be written. Everything that is
-// added while a message is being written shares the next message. Also limits the operations under
-// way; an operation is under way until its result has been written.
+// The results, events and queue positions of a Session that wait to be written. What is added while
+// a message is being written shares the next message, up to a size that every client accepts. Also
+// limits the operations under way; an operation is under way until its result has been written, and
+// so is one that was refused.
 #pragma once
 
 #include <grpcpp/support/byte_buffer.h>
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <string>
 #include <unordered_map>
 #include <unordered_set>
@@ -26,24 +28,38 @@ class SessionOutbox {
     kTooMany,
     kFarTooMany,  // the client sends operations without reading the refusals
   };
+  // Unless the answer is kFarTooMany, exactly one result with this id must be added.
   [[nodiscard]] Admission Admit(std::uint64_t id);
 
-  [[nodiscard]] bool empty() const;
+  [[nodiscard]] bool empty() const { return messages_.empty(); }
   void Clear();
   // Returns false if the client lags too far behind with reading its events.
   [[nodiscard]] bool Add(v1::SessionResponse response);
   [[nodiscard]] bool AddDraining();
-  // Removes everything and returns it as one message, with clock and validities as of now.
+  // Removes and returns the oldest message, with clock and validities as of now. The outbox must
+  // not be empty.
   [[nodiscard]] grpc::ByteBuffer Take();
 
  private:
+  struct Message {
+    v1::SessionResponse response;
+    std::size_t bytes = 0;
+  };
+
   void AddEvent(v1::WatchResponse event);
+  // Returns the message that the part is to be added to.
+  [[nodiscard]] v1::SessionResponse& PlaceFor(const google::protobuf::MessageLite& part);
 
   const std::size_t most_operations_;
-  std::unordered_set<std::uint64_t> under_way_;  // ids whose result has not been written
-  std::size_t refused_ = 0;                      // since the last message
-  v1::SessionResponse pending_;
-  std::unordered_map<std::string, int> last_extended_;  // key -> index of its event in pending_
+  // The ids whose results have not been written. The refusal of an id that is in use does not free
+  // it for the next operation.
+  std::unordered_multiset<std::uint64_t> under_way_;
+  std::size_t refused_ = 0;  // since the last message
+  std::deque<Message> messages_;
+  std::size_t bytes_ = 0;   // of all messages
+  std::size_t events_ = 0;  // and positions, of all messages
+  // By key: the event that the next extension replaces.
+  std::unordered_map<std::string, v1::WatchResponse*> last_extended_;
 };
 
 }  // namespace redlock::rpc

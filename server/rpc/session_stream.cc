@@ -69,17 +69,16 @@ void SessionStream::Part::OnReleased(std::uint64_t id, const ReleaseResult& resu
 
 void SessionStream::Part::OnEvent(const Key& key, const WatchEvent& event) {
   *results_.add_events() = ToResponse<v1::WatchResponse>(key, event, stream_.service_.names);
-  if (event.type == WatchEvent::Type::kLost) {
+  if (IsLoss(event)) {
     stream_.log().Lost(stream_.context(), key.value(), event.error.message);
   }
   FlushSoon();
 }
 
-void SessionStream::Part::OnGivenUp(std::uint64_t id) {
-  Fill(*AddResult(results_, id).mutable_status(),
-       Error{.reason = Reason::kCancelled, .message = "the client cancelled the acquire"}, {},
-       stream_.service_.names);
-  FlushSoon();
+bool SessionStream::Part::MayKeep(const Key& key, LeaseOrigin origin) const {
+  const auto action =
+      origin == LeaseOrigin::kAcquired ? access::Action::kAcquire : access::Action::kExtend;
+  return stream_.caller().May(action, key.value());
 }
 
 // Everything that a shard answers in one iteration of its loop is sent together.
@@ -138,6 +137,7 @@ void SessionStream::OnRead(const grpc::ByteBuffer& message) {
 // False if the stream is closing.
 bool SessionStream::TakeInGrace() {
   const bool first = std::exchange(first_message_, false);
+  if (first) Prove();
   if (!request_.has_disconnect_grace()) return true;
   Checked<Duration> checked = CheckGrace(request_.disconnect_grace(), service_.rules());
   if (!first) checked = Violations{{"disconnect_grace", "must be in the first message only"}};
@@ -187,7 +187,7 @@ void SessionStream::TakeIn(const v1::SessionOperation& operation, std::vector<Wo
                            v1::SessionResponse& answered) {
   const std::uint64_t id = operation.id();
   if (operation.has_cancel()) {
-    for (Work& each : work) each.push_back({id, GiveUpCommand{}});
+    for (Work& each : work) each.push_back({id, CancelCommand{}});
     return;
   }
   if (!AdmitOperation(id, answered)) return;
@@ -232,6 +232,7 @@ void SessionStream::SortIn(std::uint64_t id, Checked<Command> checked, access::A
   auto command = std::get<Command>(std::move(checked));
   const Key& key = KeyOf(command);
   if (!caller().May(action, key.value())) {
+    log().Denied(context(), prefix.substr(0, prefix.size() - 1), key.value());
     Fill(*AddResult(answered, id).mutable_status(), Refusal::kPermissionDenied);
     return;
   }
@@ -243,8 +244,8 @@ bool SessionStream::AdmitOperation(std::uint64_t id, v1::SessionResponse& refuse
   const auto admission = WithOutbox([id](SessionOutbox& outbox) { return outbox.Admit(id); });
   const Error overloaded{.reason = Reason::kOverloaded,
                          .message =
-                             "the limit of operations under way in one Session "
-                             "(--max-session-operations) is reached"};
+                             "too many operations of the Session are under way "
+                             "(--max-session-operations), or too many answers wait to be read"};
   switch (admission) {
     case SessionOutbox::Admission::kYes:
       return true;
@@ -267,15 +268,13 @@ void SessionStream::Dispatch(std::vector<Work> work) {
   for (std::size_t i = 0; i < parts_.size(); ++i) {
     if (work[i].empty()) continue;
     leases_->Do(i, *parts_[i], caller().source(),
-                [self = Self(), i, mine = std::move(work[i])](LeaseSet& leases) mutable {
-                  for (Operation& operation : mine) {
-                    Do(*self->parts_[i], leases, std::move(operation));
-                  }
+                [self = Self(), mine = std::move(work[i])](LeaseSet& leases) mutable {
+                  for (Operation& operation : mine) Do(leases, std::move(operation));
                 });
   }
 }
 
-void SessionStream::Do(Part& part, LeaseSet& leases, Operation operation) {
+void SessionStream::Do(LeaseSet& leases, Operation operation) {
   const std::uint64_t id = operation.id;
   if (auto* hold = std::get_if<HoldCommand>(&operation.command)) {
     leases.Acquire(id, std::move(*hold));
@@ -285,8 +284,8 @@ void SessionStream::Do(Part& part, LeaseSet& leases, Operation operation) {
     leases.Release(id, release->key, release->token);
   } else if (auto* adopt = std::get_if<AdoptCommand>(&operation.command)) {
     leases.Adopt(id, std::move(*adopt));
-  } else if (leases.GiveUp(id)) {
-    part.OnGivenUp(id);
+  } else {
+    leases.Cancel(id);
   }
 }
 

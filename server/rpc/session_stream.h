@@ -32,8 +32,7 @@ class SessionStream final : public LockStream<SessionOutbox> {
     void OnExtended(std::uint64_t id, const ExtendResult& result) override;
     void OnReleased(std::uint64_t id, const ReleaseResult& result) override;
     void OnEvent(const Key& key, const WatchEvent& event) override;
-    // The client cancelled the acquisition before it was decided.
-    void OnGivenUp(std::uint64_t id);
+    [[nodiscard]] bool MayKeep(const Key& key, LeaseOrigin origin) const override;
 
    private:
     // Adds the result of an acquisition or an extension: the lease, or why there is none.
@@ -46,16 +45,17 @@ class SessionStream final : public LockStream<SessionOutbox> {
     v1::SessionResponse results_;  // since the last flush
     bool flush_posted_ = false;
   };
-  struct GiveUpCommand {};  // does not name a key, so every shard gets it
+  struct CancelCommand {};  // does not name a key, so every shard gets it
   struct Operation {
     std::uint64_t id = 0;
-    std::variant<HoldCommand, ExtendCommand, ReleaseCommand, AdoptCommand, GiveUpCommand> command;
+    std::variant<HoldCommand, ExtendCommand, ReleaseCommand, AdoptCommand, CancelCommand> command;
   };
   using Work = std::vector<Operation>;  // for one shard
 
   [[nodiscard]] bool Admit() override { return Register(); }
   void OnRead(const grpc::ByteBuffer& message) override;
   void OnReadsEnded() override;
+  void RecheckLeases() override { leases_->Recheck(); }
   void EndLeases(StreamEnd end) override;
 
   [[nodiscard]] std::shared_ptr<SessionStream> Self();
@@ -68,7 +68,7 @@ class SessionStream final : public LockStream<SessionOutbox> {
               const std::string& prefix, std::vector<Work>& work, v1::SessionResponse& answered);
   [[nodiscard]] bool AdmitOperation(std::uint64_t id, v1::SessionResponse& refused);
   void Dispatch(std::vector<Work> work);
-  static void Do(Part& part, LeaseSet& leases, Operation operation);
+  static void Do(LeaseSet& leases, Operation operation);
   void CloseLeases(std::uint64_t id);
   void Add(v1::SessionResponse response);
 

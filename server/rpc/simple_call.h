@@ -4,12 +4,19 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <utility>
 
 #include "server/rpc/message.h"
 #include "server/rpc/stream_call.h"
 
 namespace redlock::rpc {
+
+// Whether a call is served.
+struct Admission {
+  grpc::Status status;   // OK, or what the call is refused with
+  std::string identity;  // the caller's, for the log; empty if it is unknown
+};
 
 template <typename Request, typename Response>
 class SimpleCall final : public StreamCall {
@@ -19,8 +26,9 @@ class SimpleCall final : public StreamCall {
   using Handler = std::function<void(const grpc::ServerContextBase& context, const Request& request,
                                      Answer answer)>;
 
-  // Returns OK if the call is served, or the status with which it is refused.
-  using Admit = std::function<grpc::Status(const grpc::ServerContextBase& context)>;
+  // Called when the call arrives, and again when its request has arrived, because the permission
+  // may have ended in the meantime.
+  using Admit = std::function<Admission(const grpc::ServerContextBase& context)>;
 
   // Both must outlive the server.
   SimpleCall(std::unique_ptr<AcceptedCall> accepted, const Admit& admit, const Handler& handler)
@@ -36,14 +44,20 @@ class SimpleCall final : public StreamCall {
 
  private:
   void Begin() override {
-    if (const grpc::Status status = admit_(context()); status.ok()) {
+    Admission admission = admit_(context());
+    Identify(std::move(admission.identity));
+    if (admission.status.ok()) {
       StartRead();
     } else {
-      Finish(status);
+      Finish(admission.status);
     }
   }
 
   void OnRead(const grpc::ByteBuffer& message) override {
+    if (const Admission admission = admit_(context()); !admission.status.ok()) {
+      Finish(admission.status);
+      return;
+    }
     Request request;
     if (!Parse(message, request)) {
       Finish({grpc::StatusCode::INVALID_ARGUMENT, "the request is not a valid message"});

@@ -1,5 +1,10 @@
 #include "server/rpc/status.h"
 
+#include <algorithm>
+#include <set>
+#include <span>
+#include <utility>
+
 #include "proto/google/rpc/error_details.pb.h"
 #include "proto/google/rpc/status.pb.h"
 
@@ -27,6 +32,8 @@ grpc::StatusCode CodeOf(Reason reason) {
       return grpc::StatusCode::DEADLINE_EXCEEDED;
     case Reason::kCancelled:
       return grpc::StatusCode::CANCELLED;
+    case Reason::kPermissionDenied:
+      return grpc::StatusCode::PERMISSION_DENIED;
   }
   return grpc::StatusCode::INTERNAL;
 }
@@ -44,27 +51,69 @@ Duration RetryAfter(const Error& error) {
     case Reason::kLockNotHeld:
     case Reason::kDeadlineExceeded:
     case Reason::kCancelled:
+    case Reason::kPermissionDenied:
       return {};
   }
   return {};
 }
 
-void AddErrorInfo(google::rpc::Status& status, std::string_view reason) {
+using Metadata = google::protobuf::Map<std::string, std::string>;
+
+// The metadata at the top of lock_service.proto.
+void FillMetadata(Metadata& out, const Error& error) {
+  if (!error.owner.empty()) out["owner"] = error.owner.value();
+  if (error.last_reason) out["last_reason"] = ToString(*error.last_reason);
+}
+
+void AddErrorInfo(google::rpc::Status& status, std::string_view reason, Metadata metadata = {}) {
   google::rpc::ErrorInfo info;
   info.set_domain("redlock.v1");
   info.set_reason(std::string(reason));
+  *info.mutable_metadata() = std::move(metadata);
   status.add_details()->PackFrom(info);
 }
 
-// Summarizes the votes for operators: "a:6379 error: not connected; b:6379 timeout".
+// Trailers carry the message twice and the details once. Many clients accept 8 KiB of them.
+constexpr std::size_t kMostVoteTexts = 1'000;  // bytes, of all votes
+constexpr std::size_t kMostViolations = 10;
+
+// Summarizes the votes for operators: "a:6379 error: not connected; b:6379 timeout". Nodes that
+// said the same share one text: "a:6379, b:6379 error: not connected".
 std::string Describe(const Votes& votes, const NodeNames& names) {
-  std::string text;
+  std::vector<std::pair<std::string, std::string>> said;  // the nodes, and what they said
   for (const Vote& vote : votes) {
-    text +=
-        (text.empty() ? "" : "; ") + names[vote.node] + " " + std::string(ToString(vote.outcome));
-    if (!vote.message.empty()) text += ": " + vote.message;
+    std::string text(ToString(vote.outcome));
+    if (!vote.message.empty()) text += ": " + Excerpt(vote.message);
+    const auto same = std::find_if(said.begin(), said.end(), [&](const auto& earlier) {
+      return !vote.message.empty() && earlier.second == text;
+    });
+    if (same == said.end()) {
+      said.emplace_back(names[vote.node], std::move(text));
+    } else {
+      same->first += ", " + names[vote.node];
+    }
   }
-  return text;
+  std::string all;
+  for (const auto& [nodes, text] : said) {
+    if (all.size() + nodes.size() + text.size() > kMostVoteTexts) return all + "; and more";
+    all += (all.empty() ? "" : "; ") + nodes + " " + text;
+  }
+  return all;
+}
+
+// Each text is given with the first of the votes that have it, as far as the texts fit.
+void KeepTextsShort(v1::Votes& votes) {
+  std::set<std::string> known;
+  std::size_t bytes = 0;
+  for (v1::Vote& vote : *votes.mutable_votes()) {
+    if (vote.message().empty()) continue;
+    const bool fits = bytes + vote.message().size() <= kMostVoteTexts;
+    if (fits && known.insert(vote.message()).second) {
+      bytes += vote.message().size();
+    } else {
+      vote.clear_message();
+    }
+  }
 }
 
 grpc::Status Finish(google::rpc::Status status, grpc::StatusCode code, const std::string& message) {
@@ -81,9 +130,12 @@ std::string Message(const Error& error, const Votes& votes, const NodeNames& nam
 
 std::string Message(const Violations& violations) {
   std::string message = "INVALID_ARGUMENT: ";
-  for (const Violation& violation : violations) {
-    if (&violation != &violations.front()) message += "; ";
-    message += violation.field + ": " + violation.description;
+  for (std::size_t i = 0; i < violations.size() && i < kMostViolations; ++i) {
+    if (i > 0) message += "; ";
+    message += violations[i].field + ": " + violations[i].description;
+  }
+  if (violations.size() > kMostViolations) {
+    message += "; and " + std::to_string(violations.size() - kMostViolations) + " more";
   }
   return message;
 }
@@ -92,10 +144,13 @@ std::string Message(const Violations& violations) {
 
 grpc::Status ToStatus(const Error& error, const Votes& votes, const NodeNames& names) {
   google::rpc::Status status;
-  AddErrorInfo(status, ToString(error.reason));
+  Metadata metadata;
+  FillMetadata(metadata, error);
+  AddErrorInfo(status, ToString(error.reason), std::move(metadata));
   if (!votes.empty()) {
     v1::Votes detail;
     Fill(*detail.mutable_votes(), votes, names);
+    KeepTextsShort(detail);
     status.add_details()->PackFrom(detail);
   }
   if (const Duration delay = RetryAfter(error); delay > Duration::zero()) {
@@ -119,9 +174,15 @@ RefusalText TextOf(Refusal refusal) {
     case Refusal::kUnauthenticated:
       return {grpc::StatusCode::UNAUTHENTICATED, "UNAUTHENTICATED",
               "UNAUTHENTICATED: a valid bearer token or client certificate is required"};
+    case Refusal::kTokenRevoked:
+      return {grpc::StatusCode::UNAUTHENTICATED, "UNAUTHENTICATED",
+              "UNAUTHENTICATED: the caller's bearer token was revoked"};
     case Refusal::kPermissionDenied:
       return {grpc::StatusCode::PERMISSION_DENIED, "PERMISSION_DENIED",
               "PERMISSION_DENIED: the access list does not allow this for the caller"};
+    case Refusal::kTooMuchMetadata:
+      return {grpc::StatusCode::INVALID_ARGUMENT, "INVALID_ARGUMENT",
+              "INVALID_ARGUMENT: the metadata of the call must have at most 16 KiB"};
   }
   return {grpc::StatusCode::INTERNAL, "", ""};
 }
@@ -147,6 +208,7 @@ void Fill(v1::OperationStatus& out, const Error& error, const Votes& votes,
   out.set_code(static_cast<int>(CodeOf(error.reason)));
   out.set_reason(std::string(ToString(error.reason)));
   out.set_message(Message(error, votes, names));
+  FillMetadata(*out.mutable_metadata(), error);
   if (const Duration delay = RetryAfter(error); delay > Duration::zero()) {
     Fill(*out.mutable_retry_delay(), delay);
   }
@@ -162,7 +224,8 @@ grpc::Status ToStatus(const Violations& violations) {
   google::rpc::Status status;
   AddErrorInfo(status, "INVALID_ARGUMENT");
   google::rpc::BadRequest bad_request;
-  for (const Violation& violation : violations) {
+  for (const Violation& violation :
+       std::span(violations).first(std::min(violations.size(), kMostViolations))) {
     auto& added = *bad_request.add_field_violations();
     added.set_field(violation.field);
     added.set_description(violation.description);

@@ -21,7 +21,7 @@ using Violations = std::vector<Violation>;
 [[nodiscard]] grpc::Status ToStatus(const Error& error, const Votes& votes, const NodeNames& names);
 
 // Why a caller is refused. The message reveals nothing about keys.
-enum class Refusal { kUnauthenticated, kPermissionDenied };
+enum class Refusal { kUnauthenticated, kTokenRevoked, kPermissionDenied, kTooMuchMetadata };
 [[nodiscard]] grpc::Status ToStatus(Refusal refusal);
 void Fill(v1::OperationStatus& out, Refusal refusal);
 

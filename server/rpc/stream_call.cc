@@ -3,6 +3,8 @@
 #include <string_view>
 #include <utility>
 
+#include "server/rpc/compression.h"
+
 namespace redlock::rpc {
 namespace {
 
@@ -19,10 +21,11 @@ class UnknownCall final : public StreamCall {
 };
 
 // Accepts one call after the other.
-class Acceptor final : public Completion {
+class CallAcceptor final : public Completion {
  public:
-  Acceptor(grpc::AsyncGenericService& service, Poller& poller, const Routes& routes)
-      : service_(service), poller_(poller), routes_(routes) {
+  CallAcceptor(grpc::AsyncGenericService& service, Poller& poller, const Routes& routes,
+               std::size_t most_bytes)
+      : service_(service), poller_(poller), routes_(routes), most_bytes_(most_bytes) {
     Wait();
   }
 
@@ -40,7 +43,7 @@ class Acceptor final : public Completion {
 
  private:
   void Wait() {
-    waiting_ = std::make_unique<AcceptedCall>(poller_);
+    waiting_ = std::make_unique<AcceptedCall>(poller_, most_bytes_);
     waiting_->context.AsyncNotifyWhenDone(&waiting_->done);
     service_.RequestCall(&waiting_->context, &waiting_->io, &poller_.queue(), &poller_.queue(),
                          this);
@@ -49,6 +52,7 @@ class Acceptor final : public Completion {
   grpc::AsyncGenericService& service_;
   Poller& poller_;
   const Routes& routes_;
+  const std::size_t most_bytes_;
   std::unique_ptr<AcceptedCall> waiting_;
 };
 
@@ -99,6 +103,7 @@ void StreamCall::FinishWith(const grpc::ByteBuffer& message) {
 
 void StreamCall::Read(bool ok) {
   if (ok) {
+    Unpack(incoming_, accepted_->most_bytes);
     OnRead(incoming_);
   } else {
     OnReadsEnded();
@@ -125,9 +130,10 @@ void StreamCall::Ended() {
   self_.reset();  // deletes this, unless a shard still holds it
 }
 
-void AcceptStreams(grpc::AsyncGenericService& service, Poller& poller, const Routes& routes) {
+void AcceptStreams(grpc::AsyncGenericService& service, Poller& poller, const Routes& routes,
+                   std::size_t most_bytes) {
   constexpr int kAtOnce = 16;  // accepted before the first is processed
-  for (int i = 0; i < kAtOnce; ++i) new Acceptor(service, poller, routes);
+  for (int i = 0; i < kAtOnce; ++i) new CallAcceptor(service, poller, routes, most_bytes);
 }
 
 }  // namespace redlock::rpc

@@ -28,9 +28,10 @@ struct AcceptedCall {
     StreamCall* call = nullptr;
   };
 
-  explicit AcceptedCall(Poller& by) : poller(by) {}
+  AcceptedCall(Poller& by, std::size_t most) : poller(by), most_bytes(most) {}
 
   Poller& poller;
+  const std::size_t most_bytes;  // of an unpacked message
   grpc::GenericServerContext context;
   grpc::GenericServerAsyncReaderWriter io{&context};
   Done done;
@@ -65,6 +66,8 @@ class StreamCall : public std::enable_shared_from_this<StreamCall> {
   [[nodiscard]] EventLoop& loop() { return accepted_->poller.loop(); }
   // Sets what the call is about, for the log. Call before anything can end the call.
   void SetSubject(std::string subject) { subject_ = std::move(subject); }
+  // Sets who the caller is, for the log. Call before anything else can be logged.
+  void Identify(std::string identity) { log_.Identify(std::move(identity)); }
   [[nodiscard]] const CallLog& log() const { return log_; }
 
   virtual void Begin() = 0;
@@ -88,7 +91,7 @@ class StreamCall : public std::enable_shared_from_this<StreamCall> {
   void Ended();
 
   const std::unique_ptr<AcceptedCall> accepted_;
-  const CallLog log_;
+  CallLog log_;
   std::string subject_;
   grpc::ByteBuffer incoming_;
   CompletionOf<StreamCall, &StreamCall::Read> read_{*this};
@@ -105,7 +108,9 @@ using Routes =
     std::unordered_map<std::string,
                        std::function<std::shared_ptr<StreamCall>(std::unique_ptr<AcceptedCall>)>>;
 
-// Accepts calls until the server shuts down. All arguments must outlive the poller.
-void AcceptStreams(grpc::AsyncGenericService& service, Poller& poller, const Routes& routes);
+// Accepts calls until the server shuts down. Messages may have up to `most_bytes`. The other
+// arguments must outlive the poller.
+void AcceptStreams(grpc::AsyncGenericService& service, Poller& poller, const Routes& routes,
+                   std::size_t most_bytes);
 
 }  // namespace redlock::rpc

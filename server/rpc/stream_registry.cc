@@ -40,6 +40,10 @@ void StreamRegistry::TellDraining() {
   for (const auto& stream : All()) stream->TellDraining();
 }
 
+void StreamRegistry::Recheck() {
+  for (const auto& stream : All()) stream->Recheck();
+}
+
 bool StreamRegistry::Linger(const std::shared_ptr<Lingering>& lingering) {
   const MutexLock lock(mutex_);
   if (!expelled_) lingering_.emplace(lingering.get(), lingering);

@@ -18,6 +18,8 @@ class OpenStream {
   virtual ~OpenStream() = default;
   // Sends DRAINING: the client should continue at another daemon.
   virtual void TellDraining() = 0;
+  // The tokens or the access list have changed: ends what the caller may no longer do.
+  virtual void Recheck() = 0;
   // Ends the stream after the client has had its time to move. Its leases expire.
   virtual void Expel() = 0;
 };
@@ -44,6 +46,9 @@ class StreamRegistry {
   // Sends DRAINING on every stream, also on streams that are opened later: their clients may be
   // moving here from another daemon.
   void TellDraining();
+  // The tokens or the access list have changed. A stream that is added later must check its caller
+  // after that.
+  void Recheck();
   // Ends every stream and everything that lingers.
   void ExpelAll();
   // Waits until no stream is open. Returns false if `patience` ended first.

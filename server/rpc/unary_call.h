@@ -15,6 +15,7 @@
 #include "server/rpc/call_log.h"
 #include "server/rpc/caller.h"
 #include "server/rpc/completion.h"
+#include "server/rpc/compression.h"
 #include "server/rpc/lock_service.h"
 #include "server/rpc/message.h"
 #include "server/rpc/poller.h"
@@ -32,7 +33,7 @@ namespace redlock::rpc {
 // A call keeps itself alive until gRPC has returned its last completion. Work for the shard shares
 // ownership of the call.
 template <typename Method>
-class UnaryCall final : public std::enable_shared_from_this<UnaryCall<Method>> {
+class UnaryCall final : public WaitingCall, public std::enable_shared_from_this<UnaryCall<Method>> {
  public:
   // Waits for one call, and then for the next, until the server shuts down.
   static void Await(const ServiceContext& service, RawLockService& methods, Poller& poller) {
@@ -47,7 +48,16 @@ class UnaryCall final : public std::enable_shared_from_this<UnaryCall<Method>> {
       : service_(service), methods_(methods), poller_(poller) {}
 
   // On the shard's strand.
-  void Answer(const grpc::Status& status) {
+  void Recheck() override {
+    if (!operation_) return;
+    refusal_ = caller_->RefusalOf(Method::kAccess, key_);
+    if (refusal_) operation_->Cancel(Reason::kCancelled);
+  }
+
+  // On the shard's strand.
+  void Answer(grpc::Status status) {
+    if (place_) calls_->Remove(*std::exchange(place_, std::nullopt));
+    if (refusal_) status = ToStatus(*refusal_);
     log_->Ended(context_, Method::kMethod, key_, status);
     operation_.reset();  // on this strand, because the call may be destroyed on another one
     if (status.ok()) {
@@ -68,11 +78,17 @@ class UnaryCall final : public std::enable_shared_from_this<UnaryCall<Method>> {
     poller_.OnCallBegun();
     log_.emplace();
     Await(service_, methods_, poller_);
-    const auto caller = Caller::Of(service_.access, context_);
-    if (!caller) {
+    if (HasTooMuchMetadata(context_)) {
+      Answer(ToStatus(Refusal::kTooMuchMetadata));
+      return;
+    }
+    caller_ = Caller::Of(service_.access, context_);
+    if (!caller_) {
       Answer(ToStatus(Refusal::kUnauthenticated));
       return;
     }
+    log_->Identify(caller_->identity());
+    Unpack(request_, service_.max_message_bytes);
     typename Method::Request request;
     if (Violations faults = ParseMessage(request_, request); !faults.empty()) {
       Answer(ToStatus(faults));
@@ -85,16 +101,25 @@ class UnaryCall final : public std::enable_shared_from_this<UnaryCall<Method>> {
     }
     auto command = std::get<typename Method::Command>(std::move(checked));
     key_ = command.key.value();
-    if (!caller->May(Method::kAccess, key_)) {
-      Answer(ToStatus(Refusal::kPermissionDenied));
+    if constexpr (requires { command.source; }) command.source = caller_->source();
+    const std::size_t shard = service_.shards.IndexFor(command.key);
+    thread_ = service_.shards.shards()[shard].get();
+    calls_ = &service_.waiting_calls[shard];
+    thread_->Do([self = self_, command = std::move(command)](Shard& core) mutable {
+      self->Start(core, std::move(command));
+    });
+  }
+
+  // Checks the permission on the strand on which Recheck() is called, so that no change is missed.
+  void Start(Shard& shard, typename Method::Command command) {
+    if (const auto refusal = caller_->RefusalOf(Method::kAccess, key_)) {
+      Answer(ToStatus(*refusal));
       return;
     }
-    if constexpr (requires { command.source; }) command.source = caller->source();
-    thread_ = &service_.shards.For(command.key);
-    thread_->Do([self = self_, command = std::move(command)](Shard& shard) mutable {
-      self->operation_ = self->method_.Start(shard, std::move(command),
-                                             UntilDeadline(self->context_.deadline()), self);
-    });
+    service_.connections.Prove(context_.peer());
+    operation_ = method_.Start(shard, std::move(command), UntilDeadline(context_.deadline()),
+                               this->shared_from_this());
+    if (operation_ && service_.access.asks()) place_ = calls_->Add(this->weak_from_this());
   }
 
   void Done(bool /*ok*/) {
@@ -133,13 +158,17 @@ class UnaryCall final : public std::enable_shared_from_this<UnaryCall<Method>> {
   // The completions that gRPC has yet to return: those of the end of the call and of the answer.
   std::atomic<int> owed_ = 2;
   std::optional<CallLog> log_;  // set when the call is accepted
+  std::optional<Caller> caller_;
   std::string key_;
   runtime::ShardThread* thread_ = nullptr;
+  WaitingCalls* calls_ = nullptr;  // of the key's shard
   std::shared_ptr<UnaryCall> self_;
 
   // On the strand of the key's shard.
   Method method_;
   std::shared_ptr<Cancellable> operation_;  // until it is answered
+  std::optional<WaitingCalls::Place> place_;
+  std::optional<Refusal> refusal_;  // replaces the answer
 };
 
 }  // namespace redlock::rpc

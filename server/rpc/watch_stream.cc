@@ -1,5 +1,6 @@
 #include "server/rpc/watch_stream.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace redlock::rpc {
@@ -26,13 +27,16 @@ void WatchStream::OnRead(const grpc::ByteBuffer& message) {
     return;
   }
   auto commands = std::get<std::vector<WatchCommand>>(std::move(checked));
-  for (const WatchCommand& command : commands) {
-    if (!Permit(access::Action::kExtend, command.key)) return;
-  }
   if (commands.size() == 1) SetSubject(commands[0].key.value());
   WithOutbox([most = kQueuedPerItem * commands.size()](auto& outbox) { outbox.SetMost(most); });
   Sort(std::move(commands));
-  if (Register()) Start();
+  Prove();
+  if (!Register()) return;
+  if (MayKeepAll()) {
+    Start();
+  } else {
+    Refuse(Refusal::kPermissionDenied);
+  }
 }
 
 // Sorts the commands by shard.
@@ -44,6 +48,14 @@ void WatchStream::Sort(std::vector<WatchCommand> commands) {
   for (WatchCommand& command : commands) {
     parts_[service_.shards.IndexFor(command.key)].commands.push_back(std::move(command));
   }
+}
+
+bool WatchStream::MayKeepAll() const {
+  return std::all_of(parts_.begin(), parts_.end(), [this](const Part& part) {
+    return std::all_of(part.commands.begin(), part.commands.end(), [this](const auto& command) {
+      return MayKeep(command.key, LeaseOrigin::kTakenOver);
+    });
+  });
 }
 
 void WatchStream::Start() {
@@ -61,14 +73,24 @@ void WatchStream::Start() {
 }
 
 void WatchStream::OnEvent(const Key& key, const WatchEvent& event) {
-  if (event.goes_on || event.type == WatchEvent::Type::kLost) {
+  if (event.goes_on || IsLoss(event)) {
     auto response = ToResponse<v1::WatchResponse>(key, event, service_.names);
     Send([&response](auto& outbox) { return outbox.Add(std::move(response)); });
   }
-  if (event.type == WatchEvent::Type::kLost) {
-    log().Lost(context(), key.value(), event.error.message);
-  }
+  if (IsLoss(event)) log().Lost(context(), key.value(), event.error.message);
   if (!event.goes_on && --live_items_ == 0) Close(StatusAfter(event, service_.names));
+}
+
+bool WatchStream::MayKeep(const Key& key, LeaseOrigin /*origin*/) const {
+  return caller().May(access::Action::kExtend, key.value());
+}
+
+void WatchStream::RecheckLeases() {
+  for (std::size_t i = 0; i < parts_.size(); ++i) {
+    parts_[i].thread->Do([self = Self(), i](Shard&) {
+      if (const auto& leases = self->parts_[i].leases) leases->Recheck();
+    });
+  }
 }
 
 void WatchStream::EndLeases(StreamEnd end) {

@@ -30,7 +30,9 @@ class WatchStream final : public LockStream<EventOutbox<v1::WatchResponse>>,
   void OnRead(const grpc::ByteBuffer& message) override;
   void OnReadsEnded() override { Close(ToStatus({{"(message)", "is missing"}})); }
   void Sort(std::vector<WatchCommand> commands);
+  [[nodiscard]] bool MayKeepAll() const;
   void Start();
+  void RecheckLeases() override;
   void EndLeases(StreamEnd end) override;
 
   void OnAcquired(std::uint64_t /*id*/, const AcquireResult& /*result*/) override {}
@@ -38,6 +40,7 @@ class WatchStream final : public LockStream<EventOutbox<v1::WatchResponse>>,
   void OnExtended(std::uint64_t /*id*/, const ExtendResult& /*result*/) override {}
   void OnReleased(std::uint64_t /*id*/, const ReleaseResult& /*result*/) override {}
   void OnEvent(const Key& key, const WatchEvent& event) override;
+  [[nodiscard]] bool MayKeep(const Key& key, LeaseOrigin origin) const override;
 
   std::vector<Part> parts_;  // constant once the stream is registered
   std::atomic<std::size_t> live_items_ = 0;

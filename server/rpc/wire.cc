@@ -29,6 +29,15 @@ v1::VoteOutcome ToWire(Outcome outcome) {
 
 }  // namespace
 
+std::string Excerpt(std::string_view text) {
+  constexpr std::size_t kMost = 200;
+  std::string excerpt(text.substr(0, kMost));
+  const auto is_odd = [](unsigned char c) { return c < ' ' || c > '~'; };
+  std::replace_if(excerpt.begin(), excerpt.end(), is_odd, '?');
+  if (text.size() > kMost) excerpt += "...";
+  return excerpt;
+}
+
 NodeNames NamesOf(const config::Config& config) {
   NodeNames names;
   for (const redis::Endpoint& node : config.nodes) names.push_back(node.Name());
@@ -65,7 +74,7 @@ void Fill(google::protobuf::RepeatedPtrField<v1::Vote>& out, const Votes& votes,
     v1::Vote& added = *out.Add();
     added.set_node(names[vote.node]);
     added.set_outcome(ToWire(vote.outcome));
-    added.set_message(vote.message);
+    added.set_message(Excerpt(vote.message));
     Fill(*added.mutable_latency(), vote.latency);
   }
 }

@@ -5,6 +5,7 @@
 #include <google/protobuf/repeated_field.h>
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "proto/redlock/v1/lock_service.pb.h"
@@ -16,6 +17,10 @@ namespace redlock::rpc {
 // Node names by NodeIndex.
 using NodeNames = std::vector<std::string>;
 [[nodiscard]] NodeNames NamesOf(const config::Config& config);
+
+// The beginning of a text that a node may have written, as printable ASCII: servers send errors of
+// any length and with any bytes, but messages must be UTF-8.
+[[nodiscard]] std::string Excerpt(std::string_view text);
 
 void Fill(google::protobuf::Duration& out, Duration duration);
 void Fill(v1::Lease& out, const Lease& lease);

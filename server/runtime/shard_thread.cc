@@ -10,6 +10,7 @@
 #include <system_error>
 
 #include "server/core/format.h"
+#include "server/observe/throttle.h"
 #include "server/redis/redis_node.h"
 
 namespace redlock::runtime {
@@ -38,21 +39,34 @@ class TokenSource {
   std::size_t used_ = bytes_.size();
 };
 
+// All shards see the same changes at about the same time. The report of one is enough; those of the
+// others are details. The throttle keeps the last state of a node or a set that changes often.
+void Log(std::size_t shard, spdlog::level::level_enum level, std::string_view kind,
+         std::string_view node, const std::string& what) {
+  if (shard == 0) {
+    observe::LogThrottled(level, kind, node, what + " (shard 0)");
+  } else {
+    spdlog::debug("{} (shard {})", what, shard);
+  }
+}
+
 std::vector<std::unique_ptr<Node>> MakeNodes(EventLoop& loop, const config::Config& config,
-                                             std::size_t number, const redis::TlsContext& tls) {
+                                             std::size_t number,
+                                             const std::shared_ptr<const redis::NodeTls>& tls) {
   const redis::NodeOptions options{.node_timeout = config.lock.node_timeout,
                                    .fence_retention = config.fence_retention};
   std::vector<std::unique_ptr<Node>> nodes;
   for (const redis::Endpoint& endpoint : config.nodes) {
     const auto report = [name = endpoint.Name(), number](bool connected, const std::string& why) {
-      // Every shard has its own connection. One shard's report of each change is enough.
-      const auto level = number == 0 ? spdlog::level::info : spdlog::level::debug;
       if (connected) {
-        spdlog::log(level, "node {}: connected (shard {})", name, number);
-        if (!why.empty() && number == 0) spdlog::warn("node {}: {}", name, why);
+        Log(number, spdlog::level::info, "node", name, fmt::format("node {}: connected", name));
+        if (!why.empty()) {
+          Log(number, spdlog::level::warn, "node setting", name,
+              fmt::format("node {}: {}", name, why));
+        }
       } else {
-        spdlog::log(std::max(level, number == 0 ? spdlog::level::warn : level),
-                    "node {}: not connected, retrying (shard {}): {}", name, number, why);
+        Log(number, spdlog::level::warn, "node", name,
+            fmt::format("node {}: not connected, retrying: {}", name, why));
       }
     };
     nodes.push_back(
@@ -65,10 +79,8 @@ NodeGuard::Report GuardLog(const config::Config& config, std::size_t number) {
   std::vector<std::string> names;
   for (const redis::Endpoint& node : config.nodes) names.push_back(node.Name());
   return [names, number](NodeIndex node, bool barred, const std::string& what) {
-    // All shards see the same changes at about the same time. One shard's report is enough.
-    const auto level = barred ? spdlog::level::warn : spdlog::level::info;
-    spdlog::log(number == 0 ? level : spdlog::level::debug, "node {}: {} (shard {})", names[node],
-                what, number);
+    Log(number, barred ? spdlog::level::warn : spdlog::level::info, "node guard", names[node],
+        fmt::format("node {}: {}", names[node], what));
   };
 }
 
@@ -79,11 +91,18 @@ LockOptions OptionsOf(const config::Config& config, std::size_t number) {
   return options;
 }
 
+GrantWatch::Report GrantLog(const config::Config& config) {
+  std::vector<std::string> names;
+  for (const redis::Endpoint& node : config.nodes) names.push_back(node.Name());
+  return [names](NodeIndex node, bool able, const std::string& what) {
+    observe::LogThrottled(able ? spdlog::level::info : spdlog::level::warn, "node grants",
+                          names[node], fmt::format("node {}: {}", names[node], what));
+  };
+}
+
 Membership::Report SetLog(std::size_t number) {
-  // All shards see the same changes. One shard's report is enough.
   return [number](bool warning, const std::string& what) {
-    const auto level = warning ? spdlog::level::warn : spdlog::level::info;
-    spdlog::log(number == 0 ? level : spdlog::level::debug, "{} (shard {})", what, number);
+    Log(number, warning ? spdlog::level::warn : spdlog::level::info, "node set", "", what);
   };
 }
 
@@ -94,10 +113,13 @@ Duration SystemRandom::UpTo(Duration bound) {
   return Duration(std::uniform_int_distribution<Duration::rep>(0, bound.count())(engine_));
 }
 
-ShardThread::ShardThread(const config::Config& config, std::size_t number, redis::TlsContext tls)
+ShardThread::ShardThread(const config::Config& config, std::size_t number,
+                         const std::shared_ptr<const redis::NodeTls>& tls)
     : shard_(std::make_unique<Shard>(loop_, random_, TokenSource(), OptionsOf(config, number),
                                      MakeNodes(loop_, config, number, tls),
-                                     GuardLog(config, number), SetLog(number))),
+                                     NodeReports{.guard = GuardLog(config, number),
+                                                 .set = SetLog(number),
+                                                 .grants = GrantLog(config)})),
       thread_([this] { loop_.Run(); }) {}
 
 ShardThread::~ShardThread() {
@@ -106,14 +128,13 @@ ShardThread::~ShardThread() {
 }
 
 ShardPool::ShardPool(const config::Config& config) : max_ttl_(config.max_ttl) {
-  redis::TlsContext tls;
   for (const redis::Endpoint& node : config.nodes) {
-    if (node.kind == redis::Endpoint::Kind::kTls && !tls) {
-      tls = redis::MakeTlsContext(config.redis_tls);
+    if (node.kind == redis::Endpoint::Kind::kTls && !node_tls_) {
+      node_tls_ = std::make_shared<redis::NodeTls>(config.redis_tls);
     }
   }
   for (std::size_t i = 0; i < config.shards; ++i) {
-    shards_.push_back(std::make_unique<ShardThread>(config, i, tls));
+    shards_.push_back(std::make_unique<ShardThread>(config, i, node_tls_));
   }
   coordinator().Do([this](Shard& shard) {
     shard.WatchRecord([this](const SetRecord& record) { max_ttl_ = record.max_ttl; });
@@ -124,13 +145,20 @@ std::size_t ShardPool::IndexFor(const Key& key) const {
   return std::hash<std::string_view>()(key.value()) % shards_.size();
 }
 
+void ShardPool::ForEach(const std::function<void(Shard&)>& work) {
+  for (const auto& shard : shards_) {
+    std::promise<void> done;
+    shard->Do([&](Shard& core) {
+      work(core);
+      done.set_value();
+    });
+    done.get_future().wait();
+  }
+}
+
 std::size_t ShardPool::Sum(const std::function<std::size_t(Shard&)>& work) {
   std::size_t sum = 0;
-  for (const auto& shard : shards_) {
-    std::promise<std::size_t> promise;
-    shard->Do([&](Shard& core) { promise.set_value(work(core)); });
-    sum += promise.get_future().get();
-  }
+  ForEach([&](Shard& core) { sum += work(core); });
   return sum;
 }
 

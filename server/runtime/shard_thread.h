@@ -17,7 +17,7 @@
 #include "server/config/config.h"
 #include "server/core/shard.h"
 #include "server/loop/event_loop.h"
-#include "server/redis/transport.h"
+#include "server/redis/node_tls.h"
 
 namespace redlock::runtime {
 
@@ -34,7 +34,8 @@ class SystemRandom final : public Random {
 class ShardThread {
  public:
   // Starts the thread, which connects to the nodes.
-  ShardThread(const config::Config& config, std::size_t number, redis::TlsContext tls);
+  ShardThread(const config::Config& config, std::size_t number,
+              const std::shared_ptr<const redis::NodeTls>& tls);
   // Ends the thread. Drops operations that are in progress.
   ~ShardThread();
   ShardThread(const ShardThread&) = delete;
@@ -76,12 +77,17 @@ class ShardPool {
   // The longest TTL of a request: that of the node set, or while none is known, --max-ttl.
   [[nodiscard]] Duration max_ttl() const { return max_ttl_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::span<const std::unique_ptr<ShardThread>> shards() const { return shards_; }
+  // Null if no node is reached over TLS.
+  [[nodiscard]] redis::NodeTls* node_tls() const { return node_tls_.get(); }
 
-  // Runs `work` on one shard after the other, waits for each, and returns the sum of the results.
+  // Runs `work` on one shard after the other, and waits for each.
+  void ForEach(const std::function<void(Shard&)>& work);
+  // Like ForEach; returns the sum of the results.
   [[nodiscard]] std::size_t Sum(const std::function<std::size_t(Shard&)>& work);
 
  private:
   std::atomic<Duration> max_ttl_;
+  std::shared_ptr<redis::NodeTls> node_tls_;
   std::vector<std::unique_ptr<ShardThread>> shards_;
 };
 

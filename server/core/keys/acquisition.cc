@@ -44,8 +44,9 @@ void Acquisition::Begin(std::optional<Error> refusal) {
     return;
   }
   if (retries_left_ == 0) {
-    votes_ = waiting->last_votes();
-    FailSoon(waiting->last_error());
+    AttemptResult last = waiting->WhyWaiting();
+    votes_ = std::move(last.votes);
+    FailSoon(std::move(last.error));
     return;
   }
   Queue(nullptr);
@@ -129,22 +130,37 @@ void Acquisition::OnRetryTimer() {
   if (queue_->IsHead(*this)) {
     queue_->TryHead();
   } else if (retries_left_ == 0) {
-    votes_ = queue_->last_votes();
     ++attempts_;  // the head's result stands for this attempt
-    Fail(queue_->last_error());
+    Fail(*WhyWaiting());
   }
+}
+
+std::optional<Error> Acquisition::WhyWaiting() {
+  if (queue_ == nullptr) return env_.outage();
+  AttemptResult last = queue_->WhyWaiting();
+  votes_ = std::move(last.votes);
+  return std::move(last.error);
 }
 
 void Acquisition::Cancel(Reason why) {
   if (!done_) return;
-  if (queue_ != nullptr && votes_.empty()) votes_ = queue_->last_votes();
-  Fail({.reason = why, .message = "the acquisition ended before it got the lock"});
+  Error error{.reason = why, .message = "the acquisition ended before it got the lock"};
+  if (why == Reason::kCancelled || why == Reason::kDeadlineExceeded) {
+    error.message = why == Reason::kCancelled ? "not acquired before it was cancelled"
+                                              : "not acquired before the deadline";
+    if (auto last = WhyWaiting()) {
+      error.message += ": " + last->message;
+      error.owner = std::move(last->owner);
+      error.last_reason = last->reason;
+    }
+  }
+  Fail(std::move(error));
 }
 
 void Acquisition::Fail(Error error) {
   if (error.reason == Reason::kLockAlreadyHeld && command_.retry.max_retries > 0) {
     error.reason = Reason::kMaxRetriesExceeded;
-    error.message = "the retries are used up: another holder still has the lock";
+    error.message = "the retries are used up: " + error.message;
   }
   Finish({.lease = std::nullopt,
           .error = std::move(error),

@@ -52,6 +52,9 @@ class Acquisition final : public Cancellable, public std::enable_shared_from_thi
   void Queue(const AttemptResult* lost);
   void SetRetryTimer();
   void OnRetryTimer();
+  // Takes over the votes of the last attempt on the key, and returns why it failed. Nothing if none
+  // was decided.
+  [[nodiscard]] std::optional<Error> WhyWaiting();
   void Fail(Error error);
   void FailSoon(Error error);  // never inside the call that started this
   void Finish(AcquireResult result);

@@ -19,20 +19,12 @@ constexpr Duration kProbeJitter = milliseconds(200);
 // Announcements of one release arrive within a network delay of each other. The head does not wait
 // longer for the other nodes.
 constexpr Duration kAnnouncementGrace = milliseconds(2);
-// How long the key is left to other daemons that wait for it. A distant daemon needs this long to
-// receive the announcement and to ask for the key. The yield ends as soon as another daemon has the
-// key, and is halved each time that none took it.
-constexpr Duration kLongestYield = milliseconds(100);
-constexpr Duration kShortestYield = milliseconds(2);
 // The interval of probes of one node during a yield.
 constexpr Duration kYieldProbePause = milliseconds(1);
 // The pause after a yield: a daemon that has the key on the probed node may still miss the quorum.
 constexpr Duration kAfterYield = milliseconds(10);
-// After a split vote, contenders ask one node first for this long.
-constexpr Duration kRivalry = std::chrono::seconds(5);
+// The pause after a split vote.
 constexpr Duration kAfterSplit = milliseconds(2);
-// Another holder may hold the first node alone. After this many denials by it, all nodes are asked.
-constexpr int kMaxDeniedFirst = 3;
 // Bounds of the pauses after undecided attempts.
 constexpr Duration kLongestRetryPause = std::chrono::seconds(2);
 constexpr int kMaxDoublings = 6;
@@ -61,16 +53,8 @@ WaitQueue::WaitQueue(const Environment& env, OperationRegistry& registry, Key ke
       registry_(registry),
       key_(std::move(key)),
       empty_(std::move(empty)),
-      yield_(kLongestYield),
-      listening_(env.nodes.size(), false),
-      announced_(env.nodes.size(), false),
-      own_(env.nodes.size(), false) {
+      announcements_(env.nodes.size()) {
   Linger();
-}
-
-WaitQueue::~WaitQueue() {
-  if (!subscribed_) return;
-  for (Node* node : env_.nodes) node->Unsubscribe(key_);
 }
 
 void WaitQueue::Linger() {
@@ -79,9 +63,7 @@ void WaitQueue::Linger() {
 
 void WaitQueue::Join(Acquisition& waiter, const AttemptResult* lost) {
   empty_timer_.Cancel();
-  if (!std::exchange(subscribed_, true)) {
-    for (Node* node : env_.nodes) node->Subscribe(key_);
-  }
+  if (!subscription_) subscription_.emplace(env_.nodes, key_);
   waiters_.push_back(&waiter);
   if (lost != nullptr) Remember(*lost);
   if (waiter.command().queued) waiter.command().queued(waiters_.size() - 1);
@@ -113,9 +95,8 @@ void WaitQueue::Leave(Acquisition& waiter, bool was_trying) {
 void WaitQueue::LeaveAsHolder(Acquisition& waiter) {
   failures_ = 0;
   free_at_ = env_.scheduler.Now() + waiter.command().ttl;
-  last_error_ = {.reason = Reason::kLockAlreadyHeld,
-                 .message = "another holder has the lock",
-                 .retry_after = waiter.command().ttl};
+  last_error_ = HeldBy(waiter.command().owner, waiter.command().ttl);
+  last_votes_.clear();
   if (!Remove(waiter)) return;
   if (!waiters_.empty()) WakeWhenDue();
   HeadChanged();
@@ -146,10 +127,14 @@ void WaitQueue::Remember(const AttemptResult& result) {
   if (result.error.reason == Reason::kLockAlreadyHeld) failures_ = 0;
   const MonotonicTime now = env_.scheduler.Now();
   free_at_ = now + result.error.retry_after;
-  if (result.split) {
-    rivals_until_ = now + kRivalry;
-    denied_first_ = 0;
+  if (result.split) rivalry_.OnSplit(now);
+}
+
+AttemptResult WaitQueue::WhyWaiting() const {
+  if (auto outage = env_.outage(); outage && !IsOutage(last_error_.reason)) {
+    return {.lease = std::nullopt, .error = std::move(*outage), .votes = {}};
   }
+  return {.lease = std::nullopt, .error = last_error_, .votes = last_votes_};
 }
 
 void WaitQueue::OnLost(const AttemptResult& result) {
@@ -175,15 +160,6 @@ void WaitQueue::WakeAfterLoss(const AttemptResult& result) {
   }
 }
 
-Attempt::Order WaitQueue::NextOrder() {
-  if (env_.scheduler.Now() >= rivals_until_ || denied_first_ >= kMaxDeniedFirst) {
-    denied_first_ = 0;
-    return Attempt::Order::kAllAtOnce;
-  }
-  ++denied_first_;  // reset when another split is seen or all nodes are asked
-  return Attempt::Order::kOneFirst;
-}
-
 void WaitQueue::TryHead() {
   if (waiters_.empty()) return;
   if (head().trying()) {
@@ -192,8 +168,8 @@ void WaitQueue::TryHead() {
   }
   wake_timer_.Cancel();
   try_again_ = false;
-  announced_.assign(announced_.size(), false);
-  head().Try(NextOrder());
+  announcements_.Clear();
+  head().Try(rivalry_.NextOrder(env_.scheduler.Now()));
 }
 
 // Wakes at the end of the holder's TTL, or earlier to probe one node.
@@ -211,11 +187,10 @@ void WaitQueue::OnWake() {
   if (!HeadIsIdle()) return;
   if (yielding()) {
     ProbeOneNode();
-    WakeAfter(std::min(kYieldProbePause, yield_until_ - env_.scheduler.Now()));
+    WakeAfter(std::min(kYieldProbePause, yield_.until() - env_.scheduler.Now()));
     return;
   }
-  if (std::exchange(yielded_, false)) {  // no daemon took the key
-    yield_ = std::max(yield_ / 2, kShortestYield);
+  if (yield_.WasInVain()) {
     TryHead();
     return;
   }
@@ -245,34 +220,33 @@ void WaitQueue::OnProbed(Outcome outcome) {
 
 // Called when another daemon has or has had the key.
 void WaitQueue::EndYield() {
-  yielded_ = false;
-  yield_ = kLongestYield;
-  yield_until_ = free_at_ = env_.scheduler.Now();
+  free_at_ = env_.scheduler.Now();
+  yield_.OnTaken(free_at_);
 }
 
 bool WaitQueue::TakeOver(const OwnerToken& from, const ReleaseDone& done) {
   if (HeadIsIdle() && hand_overs_ < env_.options.max_hand_overs) {
     ++hand_overs_;
     wake_timer_.Cancel();
-    announced_.assign(announced_.size(), false);
+    announcements_.Clear();
     head().TakeOver(HandOver::Start(env_, registry_, key_, from, done));
     return true;
   }
   releasing_ = true;
-  own_.assign(own_.size(), true);
+  announcements_.ExpectOwn();
   return false;
 }
 
-void WaitQueue::OnReleased(bool others_wait) {
+void WaitQueue::OnReleased(int listeners) {
   releasing_ = false;
   hand_overs_ = 0;
-  if (others_wait) {
-    yielded_ = true;
-    yield_until_ = env_.scheduler.Now() + yield_;
-    free_at_ = yield_until_;
+  const int own_subscription = subscription_ ? 1 : 0;
+  if (listeners > own_subscription) {
+    yield_.Begin(env_.scheduler.Now());
+    free_at_ = yield_.until();
     last_error_ = {.reason = Reason::kLockAlreadyHeld,
                    .message = "other daemons wait for the lock",
-                   .retry_after = yield_};
+                   .retry_after = yield_.length()};
     if (HeadIsIdle()) WakeAfter(kYieldProbePause);
   } else {
     TryHead();
@@ -280,30 +254,26 @@ void WaitQueue::OnReleased(bool others_wait) {
 }
 
 void WaitQueue::OnListening(NodeIndex node) {
-  listening_[node] = true;
+  const std::size_t listening = announcements_.OnListening(node);
   // An announcement between the head's attempt and now may have been missed, so the head tries once
   // when a quorum listens. If no holder was seen, there was none to release, and the pause
   // continues.
-  const auto listening = std::count(listening_.begin(), listening_.end(), true);
-  if (static_cast<std::size_t>(listening) == env_.set->quorum() &&
-      last_error_.reason == Reason::kLockAlreadyHeld) {
+  if (listening == env_.set->quorum() && last_error_.reason == Reason::kLockAlreadyHeld) {
     TryHead();
   }
 }
 
 void WaitQueue::OnAnnounced(NodeIndex node) {
   // This daemon's own release is not a reason to take the key at once.
-  const bool own = own_[node];
-  own_[node] = false;
+  const bool own = announcements_.TakeOwn(node);
   if (own || waiters_.empty() || releasing_) return;
   if (yielding()) EndYield();
   if (head().trying()) {
     try_again_ = true;
     return;
   }
-  announced_[node] = true;
-  const auto announced = std::count(announced_.begin(), announced_.end(), true);
-  if (static_cast<std::size_t>(announced) >= env_.set->quorum()) {
+  const std::size_t announced = announcements_.Add(node);
+  if (announced >= env_.set->quorum()) {
     TryHead();
   } else if (announced == 1) {
     free_at_ = env_.scheduler.Now() + kAnnouncementGrace;

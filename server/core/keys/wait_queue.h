@@ -9,11 +9,15 @@
 #include <deque>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
 #include "server/core/keys/acquisition.h"
+#include "server/core/keys/announcements.h"
+#include "server/core/keys/rivalry.h"
+#include "server/core/keys/yield.h"
 
 namespace redlock {
 
@@ -23,7 +27,6 @@ class WaitQueue final : public std::enable_shared_from_this<WaitQueue> {
   // `empty` is called some time after the last waiter has left, unless another one has joined.
   WaitQueue(const Environment& env, OperationRegistry& registry, Key key,
             std::function<void()> empty);
-  ~WaitQueue();
 
   [[nodiscard]] std::size_t size() const { return waiters_.size(); }
   [[nodiscard]] bool IsHead(const Acquisition& waiter) const {
@@ -32,9 +35,10 @@ class WaitQueue final : public std::enable_shared_from_this<WaitQueue> {
   void ForEach(auto visit) const {
     for (std::size_t i = 0; i < waiters_.size(); ++i) visit(*waiters_[i], i);
   }
-  // The result of the head's last attempt.
-  [[nodiscard]] const Error& last_error() const { return last_error_; }
-  [[nodiscard]] const Votes& last_votes() const { return last_votes_; }
+  // Why the head waits: the result of its last attempt. If the daemon knows that too few nodes
+  // can grant at present: that, because the head may sleep since before, and an outage must not
+  // look like contention.
+  [[nodiscard]] AttemptResult WhyWaiting() const;
 
   // Appends a waiter. `lost`: the failed attempt that made it wait, if any.
   void Join(Acquisition& waiter, const AttemptResult* lost);
@@ -49,14 +53,14 @@ class WaitQueue final : public std::enable_shared_from_this<WaitQueue> {
   // A holder releases. Returns true if the head takes over; `done` will be called. Otherwise the
   // caller must release the key and then call OnReleased().
   [[nodiscard]] bool TakeOver(const OwnerToken& from, const ReleaseDone& done);
-  // `others_wait`: acquisitions at other daemons wait, and the key is left to them for a moment.
-  void OnReleased(bool others_wait);
-  [[nodiscard]] bool subscribed() const { return subscribed_; }
+  // `listeners`: the most subscribers that a node announced the release to. If other daemons are
+  // among them, acquisitions wait there, and the key is left to them for a moment.
+  void OnReleased(int listeners);
   // Whether the key is left to other daemons for a moment.
-  [[nodiscard]] bool yielding() const { return env_.scheduler.Now() < yield_until_; }
+  [[nodiscard]] bool yielding() const { return yield_.IsActive(env_.scheduler.Now()); }
 
   void OnListening(NodeIndex node);
-  void OnDeaf(NodeIndex node) { listening_[node] = false; }
+  void OnDeaf(NodeIndex node) { announcements_.OnDeaf(node); }
   void OnAnnounced(NodeIndex node);
 
  private:
@@ -66,7 +70,6 @@ class WaitQueue final : public std::enable_shared_from_this<WaitQueue> {
   // Takes the waiter out of the queue. Returns whether it was the head.
   bool Remove(const Acquisition& waiter);
   [[nodiscard]] bool HeadIsIdle() const;
-  [[nodiscard]] Attempt::Order NextOrder();
   void Remember(const AttemptResult& result);
   void WakeAfterLoss(const AttemptResult& result);
   void WakeWhenDue();
@@ -88,21 +91,16 @@ class WaitQueue final : public std::enable_shared_from_this<WaitQueue> {
   MonotonicTime free_at_;  // when the holder's TTL will have passed, as far as is known
   Error last_error_;
   Votes last_votes_;
-  bool try_again_ = false;      // the key may have become free during the head's attempt
-  bool releasing_ = false;      // this daemon is releasing the key
-  Duration yield_;              // how long the key is left to other daemons, at most
-  MonotonicTime yield_until_;   // until then, the key is left to other daemons
-  bool yielded_ = false;        // it is not known yet whether one of them took it
-  int hand_overs_ = 0;          // since the last release without hand-over
-  MonotonicTime rivals_until_;  // a vote was split recently: one node is asked first
-  int failures_ = 0;            // consecutive undecided attempts
-  int denied_first_ = 0;        // consecutive attempts that the first node denied
+  bool try_again_ = false;  // the key may have become free during the head's attempt
+  bool releasing_ = false;  // this daemon is releasing the key
+  int hand_overs_ = 0;      // since the last release without hand-over
+  int failures_ = 0;        // consecutive undecided attempts
   NodeIndex probe_node_ = 0;
+  Yield yield_;
+  Rivalry rivalry_;
 
-  bool subscribed_ = false;  // from the first waiter on
-  std::vector<bool> listening_;
-  std::vector<bool> announced_;  // since the head's last attempt
-  std::vector<bool> own_;        // the node's next announcement is of this daemon's release
+  std::optional<Subscription> subscription_;  // from the first waiter on
+  Announcements announcements_;
   TimerHandle wake_timer_;
   TimerHandle empty_timer_;
   TimerHandle position_timer_;

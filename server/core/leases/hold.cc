@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "server/core/check.h"
+
 namespace redlock {
 namespace {
 
@@ -55,6 +57,15 @@ void HoldOperation::OnDecided(AcquireResult result) {
                                 std::exchange(events_.watched, nullptr));
   }
   if (decided) decided(std::move(result));
+}
+
+const Key& HoldOperation::key() const {
+  REDLOCK_CHECK(acquisition_ != nullptr);
+  return acquisition_->command().key;
+}
+
+void HoldOperation::Cancel(Reason why) {
+  if (const auto acquisition = acquisition_) acquisition->Cancel(why);
 }
 
 void HoldOperation::Detach() {

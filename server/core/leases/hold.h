@@ -30,9 +30,13 @@ class HoldOperation final : public std::enable_shared_from_this<HoldOperation> {
                                               HoldCommand command, HoldEvents events,
                                               std::optional<Error> refusal);
 
+  // Cancels a pending acquisition; `decided` is called inside this call.
+  void Cancel(Reason why);
   // Gives up a pending acquisition. A held lease is left to expire, or another watchdog extends it.
   // No event follows.
   void Detach();
+  // The key of a pending acquisition.
+  [[nodiscard]] const Key& key() const;
   // After the acquisition, takes the watchdog out of this object, which is then no longer needed.
   // Detach only the watchdog from then on.
   [[nodiscard]] std::shared_ptr<Watchdog> TakeWatchdog() { return std::move(watchdog_); }

@@ -8,7 +8,7 @@
 namespace redlock {
 namespace {
 
-// How many operations and leases End() handles before other work on the strand runs.
+// How many operations and leases End() and Recheck() handle before other work on the strand runs.
 constexpr int kPortion = 64;
 
 }  // namespace
@@ -23,13 +23,13 @@ void LeaseSet::Acquire(std::uint64_t id, HoldCommand command) {
   command.acquire.queued = [self = shared_from_this(), id](std::size_t position) {
     if (self->listener_ != nullptr) self->listener_->OnQueued(id, position);
   };
-  const LeaseName name{command.acquire.key, command.acquire.token};
-  waiting_.emplace(
+  const auto [waiting, added] = waiting_.emplace(
       id,
       shard_.Hold(std::move(command),
                   {.decided = [self = shared_from_this(),
                                id](const AcquireResult& result) { self->OnAcquired(id, result); },
-                   .watched = EventsOf(name)}));
+                   .watched = Events()}));
+  REDLOCK_CHECK(added);
 }
 
 void LeaseSet::OnAcquired(std::uint64_t id, const AcquireResult& result) {
@@ -37,17 +37,17 @@ void LeaseSet::OnAcquired(std::uint64_t id, const AcquireResult& result) {
   REDLOCK_CHECK(!waited.empty());
   if (result.lease) {
     Keep({result.lease->key, result.lease->token}, waited.mapped()->TakeWatchdog(),
-         result.extended);
+         LeaseOrigin::kAcquired, result.extended);
   }
   if (listener_ != nullptr) listener_->OnAcquired(id, result);
 }
 
-bool LeaseSet::GiveUp(std::uint64_t id) {
+void LeaseSet::Cancel(std::uint64_t id) {
   REDLOCK_DCHECK(shard_.scheduler().OnStrand());
-  const auto waiting = waiting_.extract(id);
-  if (!waiting) return false;
-  waiting.mapped()->Detach();
-  return true;
+  const auto waiting = waiting_.find(id);
+  if (waiting == waiting_.end()) return;
+  const auto hold = waiting->second;  // OnAcquired() takes it out
+  hold->Cancel(Reason::kCancelled);
 }
 
 void LeaseSet::Adopt(std::uint64_t id, AdoptCommand command) {
@@ -81,23 +81,28 @@ void LeaseSet::OnAdopted(std::uint64_t id, const AdoptCommand& command,
                        .max_lifetime = std::nullopt,
                        .held = result.lease,
                        .source = source_},
-                      EventsOf(name)),
-         false);
+                      Events()),
+         LeaseOrigin::kTakenOver, false);
   }
   listener_->OnExtended(id, result);
+  // The adoption was under way, so a Recheck() in the meantime did not look at it.
+  const auto held = held_.find({command.key, command.token});
+  if (listener_ != nullptr && held != held_.end()) RecheckLease(held->second.watchdog);
 }
 
 // Replaces the watchdog if the set has the lease already: one is enough.
-void LeaseSet::Keep(const LeaseName& name, std::shared_ptr<Watchdog> watchdog, bool found_held) {
+void LeaseSet::Keep(const LeaseName& name, std::shared_ptr<Watchdog> watchdog, LeaseOrigin origin,
+                    bool found_held) {
   Kept& kept = held_[name];
   if (kept.watchdog) kept.watchdog->Detach();
-  kept = {std::move(watchdog), {}, found_held};
+  kept = {std::move(watchdog), {}, origin, found_held};
 }
 
-WatchEvents LeaseSet::EventsOf(const LeaseName& name) {
-  return [self = shared_from_this(), name](const WatchEvent& event) {
-    if (!event.goes_on) self->OnEnded(name, event);
-    if (self->listener_ != nullptr) self->listener_->OnEvent(name.key, event);
+// The events name their lease, so that nothing is kept here for each of many leases.
+WatchEvents LeaseSet::Events() {
+  return [self = shared_from_this()](const WatchEvent& event) {
+    if (!event.goes_on) self->OnEnded({event.lease.key, event.lease.token}, event);
+    if (self->listener_ != nullptr) self->listener_->OnEvent(event.lease.key, event);
   };
 }
 
@@ -140,7 +145,56 @@ void LeaseSet::Watch(WatchCommand command) {
   REDLOCK_DCHECK(shard_.scheduler().OnStrand());
   command.source = source_;
   const LeaseName name{command.key, command.token};
-  Keep(name, shard_.Watch(std::move(command), EventsOf(name)), false);
+  Keep(name, shard_.Watch(std::move(command), Events()), LeaseOrigin::kTakenOver, false);
+}
+
+void LeaseSet::Recheck() {
+  REDLOCK_DCHECK(shard_.scheduler().OnStrand());
+  if (listener_ == nullptr || ended_) return;  // nothing is extended any more
+  const auto self = shared_from_this();        // the listener may end the stream
+  unchecked_waiting_.clear();
+  unchecked_held_.clear();
+  for (const auto& [id, hold] : waiting_) unchecked_waiting_.push_back(id);
+  for (const auto& [name, kept] : held_) unchecked_held_.push_back(kept.watchdog);
+  RecheckPortion();
+}
+
+void LeaseSet::RecheckPortion() {
+  for (int i = 0; i < kPortion; ++i) {
+    if (listener_ == nullptr || ended_) return;
+    if (!unchecked_waiting_.empty()) {
+      const std::uint64_t id = unchecked_waiting_.back();
+      unchecked_waiting_.pop_back();
+      RecheckAcquisition(id);
+    } else if (!unchecked_held_.empty()) {
+      const auto watchdog = std::move(unchecked_held_.back());
+      unchecked_held_.pop_back();
+      RecheckLease(watchdog);
+    } else {
+      return;
+    }
+  }
+  portion_ = shard_.scheduler().After({}, [self = shared_from_this()] { self->RecheckPortion(); });
+}
+
+void LeaseSet::RecheckAcquisition(std::uint64_t id) {
+  const auto waiting = waiting_.find(id);
+  if (waiting == waiting_.end()) return;
+  if (listener_->MayKeep(waiting->second->key(), LeaseOrigin::kAcquired)) return;
+  waiting->second->Detach();
+  waiting_.erase(waiting);
+  listener_->OnAcquired(
+      id, {.lease = std::nullopt,
+           .error = {.reason = Reason::kPermissionDenied,
+                     .message = "the access list no longer allows the caller to acquire the key"},
+           .votes = {}});
+}
+
+// The lease may have ended, or may have got another watchdog, since Recheck() noted this one.
+void LeaseSet::RecheckLease(std::shared_ptr<Watchdog> watchdog) {
+  const auto held = held_.find({watchdog->key(), watchdog->token()});
+  if (held == held_.end() || held->second.watchdog != watchdog) return;
+  if (!listener_->MayKeep(watchdog->key(), held->second.origin)) watchdog->OnDenied();
 }
 
 void LeaseSet::Break(bool until_silent) {
@@ -153,7 +207,7 @@ void LeaseSet::Break(bool until_silent) {
   for (const auto& [id, hold] : std::exchange(waiting_, {})) hold->Detach();
   for (auto& [name, kept] : held_) {
     if (!kept.watchdog) continue;  // the stream broke before
-    kept.lease = kept.watchdog->lease();
+    kept.lease = std::make_unique<const Lease>(kept.watchdog->lease());
     std::exchange(kept.watchdog, nullptr)->Detach();
   }
 }
@@ -174,14 +228,7 @@ void LeaseSet::End(StreamEnd end, std::function<void()> done) {
 void LeaseSet::EndPortion(StreamEnd end, const std::shared_ptr<void>& done) {
   for (int i = 0; i < kPortion; ++i) {
     if (!waiting_.empty()) {
-      const auto waiting = waiting_.extract(waiting_.begin());
-      waiting.mapped()->Detach();
-      if (listener_ != nullptr) {
-        listener_->OnAcquired(waiting.key(), {.lease = std::nullopt,
-                                              .error = {.reason = Reason::kCancelled,
-                                                        .message = "the stream was closed"},
-                                              .votes = {}});
-      }
+      Cancel(waiting_.begin()->first);
     } else if (!held_.empty()) {
       EndOne(std::move(held_.extract(held_.begin()).mapped()), end, done);
     } else {
@@ -194,7 +241,7 @@ void LeaseSet::EndPortion(StreamEnd end, const std::shared_ptr<void>& done) {
 
 void LeaseSet::EndOne(Kept kept, StreamEnd end, const std::shared_ptr<void>& done) {
   if (kept.watchdog) {
-    kept.lease = kept.watchdog->lease();
+    kept.lease = std::make_unique<const Lease>(kept.watchdog->lease());
     kept.watchdog->Detach();
   }
   const LeaseFate fate = Has(Safeguard::kBrokenStreamExpires) ? FateOf(end) : LeaseFate::kReleased;
@@ -205,8 +252,8 @@ void LeaseSet::EndOne(Kept kept, StreamEnd end, const std::shared_ptr<void>& don
       break;
   }
   const bool found_held = kept.found_held && Has(Safeguard::kFoundHeldExpires);
-  if (!kept.lease.keeper || (end == StreamEnd::kSilent && found_held)) return;
-  shard_.ReleaseAtEndOf(kept.lease, [done](const ReleaseResult&) {});
+  if (!kept.lease->keeper || (end == StreamEnd::kSilent && found_held)) return;
+  shard_.ReleaseAtEndOf(*kept.lease, [done](const ReleaseResult&) {});
 }
 
 }  // namespace redlock

@@ -9,6 +9,7 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <vector>
 
 #include "server/core/leases/stream_end.h"
 #include "server/core/safeguard.h"
@@ -22,6 +23,12 @@ struct AdoptCommand {
   Duration ttl{};
   Duration interval{};
   std::optional<std::uint64_t> sequence;  // unset: the last adoption wins
+};
+
+// How a client came to keep a lease on a stream.
+enum class LeaseOrigin {
+  kAcquired,   // acquired on this stream
+  kTakenOver,  // the client had it before: watched or adopted
 };
 
 // Kept alive by the operations in progress. Strand-confined: call only on the shard's strand.
@@ -38,6 +45,9 @@ class LeaseSet final : public std::enable_shared_from_this<LeaseSet> {
     virtual void OnExtended(std::uint64_t id, const ExtendResult& result) = 0;
     virtual void OnReleased(std::uint64_t id, const ReleaseResult& result) = 0;
     virtual void OnEvent(const Key& key, const WatchEvent& event) = 0;
+    // Whether the client may still keep, or wait for, a lease of this key. Called by Recheck(), and
+    // after an adoption.
+    [[nodiscard]] virtual bool MayKeep(const Key& key, LeaseOrigin origin) const = 0;
   };
 
   // The shard must outlive the set. The listener must live as long as it is called (see Listener).
@@ -45,12 +55,16 @@ class LeaseSet final : public std::enable_shared_from_this<LeaseSet> {
   LeaseSet(Shard& shard, Listener& listener, Source source);
 
   void Acquire(std::uint64_t id, HoldCommand command);
-  // Gives up a pending acquisition without calling the listener. Returns false if there is none.
-  bool GiveUp(std::uint64_t id);
+  // Cancels a pending acquisition, if there is one: the listener gets its result inside this call.
+  void Cancel(std::uint64_t id);
   void Adopt(std::uint64_t id, AdoptCommand command);
   void Extend(std::uint64_t id, ExtendCommand command);
   void Release(std::uint64_t id, const Key& key, const OwnerToken& token);
   void Watch(WatchCommand command);
+  // What clients may do has changed: gives up every pending acquisition, and stops extending every
+  // lease, for which MayKeep() now returns false. The listener hears of each. Works in portions, as
+  // End() does.
+  void Recheck();
 
   // The stream broke: gives up pending acquisitions and stops extending; no callback follows. If
   // `until_silent`, End() will follow and the leases to be released then are remembered; otherwise
@@ -77,7 +91,8 @@ class LeaseSet final : public std::enable_shared_from_this<LeaseSet> {
   };
   struct Kept {
     std::shared_ptr<Watchdog> watchdog;  // null after Detach
-    Lease lease;                         // set after Detach
+    std::unique_ptr<const Lease> lease;  // set after Detach; there may be many leases
+    LeaseOrigin origin = LeaseOrigin::kAcquired;
     // The lease was already held: an acquisition with extend_if_held found it. The request may have
     // been delayed while the client continued elsewhere, so silence does not release the lease.
     bool found_held = false;
@@ -85,9 +100,13 @@ class LeaseSet final : public std::enable_shared_from_this<LeaseSet> {
 
   void OnAcquired(std::uint64_t id, const AcquireResult& result);
   void OnAdopted(std::uint64_t id, const AdoptCommand& command, const ExtendResult& result);
-  void Keep(const LeaseName& name, std::shared_ptr<Watchdog> watchdog, bool found_held);
+  void Keep(const LeaseName& name, std::shared_ptr<Watchdog> watchdog, LeaseOrigin origin,
+            bool found_held);
   void OnEnded(const LeaseName& name, const WatchEvent& event);
-  [[nodiscard]] WatchEvents EventsOf(const LeaseName& name);
+  [[nodiscard]] WatchEvents Events();
+  void RecheckPortion();
+  void RecheckAcquisition(std::uint64_t id);
+  void RecheckLease(std::shared_ptr<Watchdog> watchdog);
   void EndPortion(StreamEnd end, const std::shared_ptr<void>& done);
   void EndOne(Kept kept, StreamEnd end, const std::shared_ptr<void>& done);
 
@@ -96,6 +115,9 @@ class LeaseSet final : public std::enable_shared_from_this<LeaseSet> {
   const Source source_;
   std::unordered_map<std::uint64_t, std::shared_ptr<HoldOperation>> waiting_;  // by operation id
   std::unordered_map<LeaseName, Kept, HashLeaseName> held_;
+  // What Recheck() has yet to look at.
+  std::vector<std::uint64_t> unchecked_waiting_;
+  std::vector<std::shared_ptr<Watchdog>> unchecked_held_;
   TimerHandle portion_;
   bool ended_ = false;
 };

@@ -12,7 +12,7 @@ enum class StreamEnd {
   kClosed,    // the client sent SessionOperation.close
   kSilent,    // the daemon read nothing for the client's disconnect_grace
   kBroken,    // half-closed, cancelled, reset, or past its deadline
-  kRefused,   // the client sent an invalid request, or does not read its events
+  kRefused,   // the client sent an invalid request, does not read its events, or lost its access
   kShutDown,  // the daemon shuts down, and the client has had time to move
 };
 

@@ -97,10 +97,23 @@ void Watchdog::OnTaken() {
   Detach();
 }
 
+void Watchdog::OnDenied() {
+  const auto self = shared_from_this();
+  Tell({.type = WatchEvent::Type::kDenied,
+        .lease = {.key = key_, .token = token_},
+        .error = {.reason = Reason::kPermissionDenied,
+                  .message = "the access list no longer allows the caller to keep the lease: the "
+                             "lease is no longer extended"},
+        .votes = {},
+        .consecutive_failures = failures_,
+        .goes_on = false});
+  Detach();
+}
+
 void Watchdog::EndLifetime() {
   const auto self = shared_from_this();
   Tell({.type = WatchEvent::Type::kLifetimeEnded,
-        .lease = {},
+        .lease = {.key = key_, .token = token_},
         .error = {.reason = Reason::kDeadlineExceeded,
                   .message = "max_lifetime has passed: the lease is no longer extended"},
         .votes = {},
@@ -199,7 +212,7 @@ void Watchdog::OnExtendFailed(ExtendResult result) {
   // A lost lease is retried only once an interval: there is no validity left to save.
   ExtendAt(lost_ ? last_extension_ + interval_ : now + std::min(soon, interval_));
   Tell({.type = WatchEvent::Type::kExtendFailed,
-        .lease = {},
+        .lease = {.key = key_, .token = token_},
         .error = std::move(result.error),
         .votes = std::move(result.votes),
         .consecutive_failures = failures_});

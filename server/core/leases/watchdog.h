@@ -46,9 +46,10 @@ struct WatchEvent {
     kLost,           // the last event, unless keep_watching_after_loss
     kLifetimeEnded,  // max_lifetime has passed
     kReleased,       // by a Release of its token at this daemon
+    kDenied,         // the client may no longer keep the lease
   };
   Type type = Type::kExtended;
-  Lease lease;  // with kExtended; with kLost, only key and token are set
+  Lease lease;  // without kExtended, only key and token are set
   Error error;  // with all types but kExtended
   Votes votes;
   int consecutive_failures = 0;
@@ -65,10 +66,11 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
 
   // Stops extending; no event follows. The lease expires, or another watchdog extends it.
   void Detach();
-  // The owner releases the lease (OnReleased), or it is released by force (OnTaken): ends the
-  // watchdog with an event.
+  // The owner releases the lease (OnReleased), it is released by force (OnTaken), or its client may
+  // no longer keep it (OnDenied): ends the watchdog with an event.
   void OnReleased();
   void OnTaken();
+  void OnDenied();
   [[nodiscard]] const Key& key() const { return key_; }
   [[nodiscard]] const OwnerToken& token() const { return token_; }
   // The lease as this watchdog knows it. The keeper is set if the watchdog extends for a stream.

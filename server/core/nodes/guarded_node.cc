@@ -139,17 +139,19 @@ void GuardedNode::Inspect(const InspectStep& step, std::shared_ptr<ReplySink> si
 }
 
 GuardedNodes::GuardedNodes(Scheduler& scheduler, Random& random, const LockOptions& options,
-                           std::vector<std::unique_ptr<Node>> nodes, NodeGuard::Report report,
-                           Membership::Report set_report)
+                           std::vector<std::unique_ptr<Node>> nodes, NodeReports reports)
     : nodes_(std::move(nodes)), all_nodes_(std::make_shared<NodeSet>(nodes_.size())) {
   for (const auto& node : nodes_) all_.push_back(node.get());
   if (!options.node_set.compared) return;
   if (options.guard.mode != GuardMode::kOff) {
-    guard_.emplace(scheduler, random, options, all_, std::move(report));
+    guard_.emplace(scheduler, random, options, all_, std::move(reports.guard));
+  }
+  if (options.node_set.coordinates) {
+    grants_.emplace(scheduler, options, all_, std::move(reports.grants));
   }
   NodeGuard* const guard = guard_ ? &*guard_ : nullptr;
   membership_.emplace(scheduler, random, options, all_, options.node_set.names, guard,
-                      std::move(set_report));
+                      grants_ ? &*grants_ : nullptr, std::move(reports.set));
   for (NodeIndex i = 0; i < nodes_.size(); ++i) {
     guarded_.push_back(
         std::make_unique<GuardedNode>(scheduler, i, *nodes_[i], *membership_, guard));
@@ -160,6 +162,7 @@ GuardedNodes::GuardedNodes(Scheduler& scheduler, Random& random, const LockOptio
 void GuardedNodes::Clear() {
   guarded_.clear();
   membership_.reset();
+  grants_.reset();
   guard_.reset();
   nodes_.clear();
 }

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "server/core/nodes/grant_watch.h"
 #include "server/core/nodes/membership.h"
 #include "server/core/nodes/node.h"
 #include "server/core/nodes/node_guard.h"
@@ -35,6 +36,7 @@ class GuardedNode final : public Node {
   void Probe(const Key& key, std::shared_ptr<ReplySink> sink) override {
     node_.Probe(key, std::move(sink));
   }
+  void TryGrant(std::shared_ptr<ReplySink> sink) override { node_.TryGrant(std::move(sink)); }
   void Mark(const MarkStep& step, std::shared_ptr<ReplySink> sink) override {
     node_.Mark(step, std::move(sink));
   }
@@ -72,17 +74,25 @@ class GuardedNode final : public Node {
   TimerHandle refuse_timer_;
 };
 
+// Receives what changes about the nodes, for the log. Each may be empty.
+struct NodeReports {
+  NodeGuard::Report guard;
+  Membership::Report set;
+  GrantWatch::Report grants;
+};
+
 // A shard's nodes, each behind the node set and the guard.
 class GuardedNodes {
  public:
   // No observer or sink is set on the nodes yet. The scheduler and `random` must outlive this.
   GuardedNodes(Scheduler& scheduler, Random& random, const LockOptions& options,
-               std::vector<std::unique_ptr<Node>> nodes, NodeGuard::Report report,
-               Membership::Report set_report);
+               std::vector<std::unique_ptr<Node>> nodes, NodeReports reports);
 
   [[nodiscard]] std::span<Node* const> all() const { return all_; }
   // Null if the guard is off.
   [[nodiscard]] const NodeGuard* guard() const { return guard_ ? &*guard_ : nullptr; }
+  // Null if another shard of the daemon watches, or if records are not compared.
+  [[nodiscard]] const GrantWatch* grants() const { return grants_ ? &*grants_ : nullptr; }
   // Null if records are not compared.
   [[nodiscard]] Membership* membership() { return membership_ ? &*membership_ : nullptr; }
   [[nodiscard]] const Membership* membership() const {
@@ -99,6 +109,7 @@ class GuardedNodes {
   std::vector<std::unique_ptr<Node>> nodes_;
   const NodeSetPtr all_nodes_;
   std::optional<NodeGuard> guard_;
+  std::optional<GrantWatch> grants_;
   std::optional<Membership> membership_;
   std::vector<std::unique_ptr<GuardedNode>> guarded_;
   std::vector<Node*> all_;

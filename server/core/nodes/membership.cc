@@ -31,11 +31,12 @@ std::string Describe(const SetRecord& record) {
 
 Membership::Membership(Scheduler& scheduler, Random& random, const LockOptions& options,
                        std::vector<Node*> nodes, std::vector<std::string> names, NodeGuard* guard,
-                       Report report)
+                       GrantWatch* grants, Report report)
     : scheduler_(scheduler),
       random_(random),
       options_(options),
       guard_(guard),
+      grants_(grants),
       report_(report ? std::move(report) : [](bool, const std::string&) {}),
       nodes_(scheduler, random, nodes, std::move(names),
              [this](NodeIndex node, const SetReply& reply) { OnReply(node, reply); }),
@@ -67,6 +68,7 @@ Membership::Membership(Scheduler& scheduler, Random& random, const LockOptions& 
                              },
                          .stamp = [this]() -> const std::string& { return set_->stamp(); }});
   }
+  if (grants_ != nullptr) grants_->TellChanges([this] { TellQuorum(); });
   tick_ = scheduler_.After(options_.guard.inspect_interval, [this] { Tick(); });
 }
 
@@ -81,11 +83,13 @@ bool Membership::IsOfTheSet(const SetState& state) const {
 void Membership::OnConnected(NodeIndex node, const NodeFacts& facts) {
   nodes_.Connect(node, facts);
   if (guard_ != nullptr) guard_->OnConnected(node, facts);
+  if (grants_ != nullptr) grants_->OnConnected(node);
   Consider();
 }
 
-void Membership::OnDisconnected(NodeIndex node) {
-  nodes_.Disconnect(node);
+void Membership::OnDisconnected(NodeIndex node, const std::string& why) {
+  nodes_.Disconnect(node, why);
+  if (grants_ != nullptr) grants_->OnDisconnected(node);
   if (guard_ != nullptr) guard_->OnDisconnected(node);
   if (readmission_ && readmission_->node() == node) readmission_.reset();
   if (change_) change_->OnDisconnected(node);
@@ -451,16 +455,54 @@ void Membership::ReportTrouble() {
   report_(true, trouble_);
 }
 
+// Whether the node is connected and stores another record than the one in force.
+bool Membership::HasOtherRecord(NodeIndex node) const {
+  const SetNodes::Seat& seat = nodes_[node];
+  const bool settled = scheduler_.Now() >= settled_;
+  return seat.connected &&
+         (!IsOfTheSet(seat.state) || (seat.state.stamp != set_->stamp() && settled));
+}
+
+bool Membership::IsAble(NodeIndex node) const {
+  return nodes_[node].connected && !HasOtherRecord(node) &&
+         (guard_ == nullptr || !guard_->Barred(node)) &&
+         (grants_ == nullptr || grants_->CanGrant(node) || !Has(Safeguard::kHealthNeedsGrants));
+}
+
 bool Membership::HasQuorum() const {
   if (!known() || conflict_) return false;
-  const bool settled = scheduler_.Now() >= settled_;
-  const auto able = std::ranges::count_if(set_->nodes(), [this, settled](NodeIndex node) {
-    const SetNodes::Seat& seat = nodes_[node];
-    return seat.connected && IsOfTheSet(seat.state) &&
-           (seat.state.stamp == set_->stamp() || !settled) &&
-           (guard_ == nullptr || !guard_->Barred(node));
-  });
+  const auto able =
+      std::ranges::count_if(set_->nodes(), [this](NodeIndex node) { return IsAble(node); });
   return static_cast<std::size_t>(able) >= set_->quorum();
+}
+
+std::optional<Error> Membership::Outage() const {
+  if (HasQuorum()) return std::nullopt;
+  if (!known() || conflict_) {
+    return Error{.reason = mismatch_ ? Reason::kNodeSetMismatch : Reason::kQuorumUnavailable,
+                 .message = (known() ? "" : "no node set found yet: ") + Trouble()};
+  }
+  if (auto mismatch = set_->Mismatch()) return mismatch;
+  Error error{.reason = Reason::kQuorumUnavailable};
+  std::size_t able = 0;
+  std::string example;
+  for (const NodeIndex node : set_->nodes()) {
+    if (IsAble(node)) {
+      ++able;
+      continue;
+    }
+    std::string obstacle = ObstacleOf(node);
+    if (obstacle.empty()) obstacle = "it has not answered yet";
+    const bool other = HasOtherRecord(node) && (guard_ == nullptr || !guard_->Barred(node));
+    if (other) {
+      error.reason = Reason::kNodeSetMismatch;
+      obstacle = "it belongs to another node set, or to another epoch of this one";
+    }
+    if (other || example.empty()) example = nodes_[node].name + ": " + obstacle;
+  }
+  error.message = "too few nodes are able to grant locks: " + std::to_string(able) + " of " +
+                  std::to_string(set_->size()) + "; " + example;
+  return error;
 }
 
 void Membership::WatchQuorum(std::function<void(bool)> told) {
@@ -502,13 +544,16 @@ std::vector<PlanNode> Membership::NodesForPlan() const {
 // Why the node cannot vote, or could not if it were a member. Empty if it can.
 std::string Membership::ObstacleOf(NodeIndex node) const {
   const SetNodes::Seat& seat = nodes_[node];
-  if (!seat.connected) return "it is not connected";
+  if (!seat.connected) return "it is not connected: " + seat.down_because;
   if (seat.state.member.empty()) return "it has no id yet: try again";
   if (seat.state.record && !IsOfTheSet(seat.state)) {
     return "it belongs to another node set: if its data is not needed, run FLUSHALL on it first";
   }
   const bool is_member = set_->record().Find(seat.state.member) != nullptr;
   if (is_member && !seat.state.record) return "it has lost its data";
+  if (const auto fault = grants_ == nullptr ? std::nullopt : grants_->Fault(node)) {
+    return "it cannot grant locks: " + *fault;
+  }
   if (guard_ == nullptr) return {};
   const auto barred = is_member ? guard_->Barred(node) : guard_->Paused(node);
   return barred ? "it is quarantined " + *barred : "";

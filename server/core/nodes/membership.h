@@ -26,6 +26,7 @@
 #include <vector>
 
 #include "server/core/clock.h"
+#include "server/core/nodes/grant_watch.h"
 #include "server/core/nodes/node.h"
 #include "server/core/nodes/node_guard.h"
 #include "server/core/nodes/node_set.h"
@@ -44,10 +45,11 @@ class Membership final : public NodeObserver {
   using Report = std::function<void(bool warning, const std::string& what)>;
 
   // `names` are the addresses of the nodes. The scheduler, `random`, the options and the nodes must
-  // outlive this, and so must the guard, which is null if it is off.
+  // outlive this, and so must the guard, which is null if it is off, and `grants`, which is null if
+  // another shard watches.
   Membership(Scheduler& scheduler, Random& random, const LockOptions& options,
              std::vector<Node*> nodes, std::vector<std::string> names, NodeGuard* guard,
-             Report report);
+             GrantWatch* grants, Report report);
   ~Membership() override;
   Membership(const Membership&) = delete;
   Membership& operator=(const Membership&) = delete;
@@ -69,17 +71,25 @@ class Membership final : public NodeObserver {
   // What is wrong, for people; empty if nothing is. Without a set: what it is waiting for.
   [[nodiscard]] std::string Trouble() const;
   [[nodiscard]] bool IsConnected(NodeIndex node) const { return nodes_[node].connected; }
+  // Why the node is not connected.
+  [[nodiscard]] const std::string& DownBecause(NodeIndex node) const {
+    return nodes_[node].down_because;
+  }
   // The state that the node reported last.
   [[nodiscard]] const SetState& StateOf(NodeIndex node) const { return nodes_[node].state; }
   // How long a quorum of members does not accept the next change; nothing if too few can be asked.
   [[nodiscard]] std::optional<Duration> WaitLeft() const;
+  // Why no lock can be granted: fewer members than a quorum are connected, not quarantined, and
+  // able to grant. The reason is kNodeSetMismatch if waiting for nodes does not help. Nothing if a
+  // quorum is able.
+  [[nodiscard]] std::optional<Error> Outage() const;
   // How many steps nodes refused because they belong to another set or epoch.
   [[nodiscard]] std::uint64_t mismatches() const { return mismatches_; }
 
   // A node refused a step because it carries another stamp.
   void OnOtherSet(NodeIndex node);
   // Calls `told` inside this call, and again when the value changes (within inspect_interval). The
-  // value is true if a quorum of members is connected and not quarantined.
+  // value is true if a quorum of members is connected, not quarantined, and able to grant.
   void WatchQuorum(std::function<void(bool)> told);
 
   // See Shard::WatchRecord().
@@ -96,7 +106,7 @@ class Membership final : public NodeObserver {
   [[nodiscard]] std::shared_ptr<void> Create(ChangeTold told);
 
   void OnConnected(NodeIndex node, const NodeFacts& facts) override;
-  void OnDisconnected(NodeIndex node) override;
+  void OnDisconnected(NodeIndex node, const std::string& why) override;
 
  private:
   struct Creator {
@@ -131,6 +141,9 @@ class Membership final : public NodeObserver {
   // `mismatch`: waiting does not help, because the nodes or daemons disagree.
   void Complain(std::string what, bool mismatch = true);
   void ReportTrouble();
+  // Whether the member would vote for a grant.
+  [[nodiscard]] bool IsAble(NodeIndex node) const;
+  [[nodiscard]] bool HasOtherRecord(NodeIndex node) const;
   [[nodiscard]] bool HasQuorum() const;
   void TellQuorum();
   void Tick();
@@ -139,6 +152,7 @@ class Membership final : public NodeObserver {
   Random& random_;
   const LockOptions& options_;
   NodeGuard* const guard_;
+  GrantWatch* const grants_;
   const Report report_;
   SetNodes nodes_;
   SetCreation creation_;

@@ -46,8 +46,8 @@ class NodeObserver {
   virtual ~NodeObserver() = default;
   // Called before the first step is sent.
   virtual void OnConnected(NodeIndex node, const NodeFacts& facts) = 0;
-  // The connection broke or could not be made.
-  virtual void OnDisconnected(NodeIndex node) = 0;
+  // The connection broke or could not be made. `why` is human-readable.
+  virtual void OnDisconnected(NodeIndex node, const std::string& why) = 0;
 };
 
 // Arguments are not used after a call returns. Each step is answered exactly once, never inside the
@@ -65,6 +65,9 @@ class Node {
   virtual void Inspect(const InspectStep& step, std::shared_ptr<ReplySink> sink) = 0;
   // Reports only whether the key is free (kNotHeld) or not (kHeld). The cheapest step.
   virtual void Probe(const Key& key, std::shared_ptr<ReplySink> sink) = 0;
+  // Does what a grant does, on a reserved key, and compares nothing: kGranted if the node is able
+  // to.
+  virtual void TryGrant(std::shared_ptr<ReplySink> sink) = 0;
   // Mark and ReadMark report the resulting mark and the node's clock.
   virtual void Mark(const MarkStep& step, std::shared_ptr<ReplySink> sink) = 0;
   virtual void ReadMark(std::shared_ptr<ReplySink> sink) = 0;

@@ -45,9 +45,10 @@ struct NodeReply {
   bool handed_over = false;
   // From an announced release: how many daemons received the announcement.
   int listeners = 0;
-  // Only from Inspect: the holder of the key. The token is for comparison and must not be
-  // displayed.
+  // From Inspect, and with kHeld from Acquire and HandOver: the holder of the key. The token is for
+  // comparison and must not be displayed.
   OwnerToken holder;
+  // Of the same steps, and from a granted extension: the holder's label, if the node knows one.
   OwnerLabel owner;
   // From Inspect on a guarded node: why the node is quarantined, if it is.
   std::optional<std::string> barred;

@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <memory>
 #include <numeric>
+#include <optional>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -53,6 +55,15 @@ class NodeSet {
   // than a quorum, may still be valid.
   [[nodiscard]] bool IsInTransition(MonotonicTime now) const {
     return record_.epoch > 1 && now < adopted_ + record_.wait;
+  }
+  // Why no round can be decided at this daemon: too few members are configured.
+  [[nodiscard]] std::optional<Error> Mismatch() const {
+    if (nodes_.size() >= quorum()) return std::nullopt;
+    return Error{
+        .reason = Reason::kNodeSetMismatch,
+        .message = std::to_string(size_ - nodes_.size()) + " of " + std::to_string(size_) +
+                   " members of the node set are not configured at this daemon; list them with: "
+                   "redlockctl nodes list"};
   }
   // So many members that no quorum can be found without one of them.
   [[nodiscard]] std::size_t blocking() const { return size_ - quorum() + 1; }

@@ -13,9 +13,8 @@ std::optional<SetRecord> SetCreation::Advance() {
   obstacle_.reset();
   for (const SetNodes::Seat& seat : nodes_) {
     if (seat.connected || !Has(Safeguard::kNewSetNeedsAllNodes)) continue;
-    obstacle_ = {.what = "node " + seat.name +
-                         " is not connected: a new node set is created once all configured nodes "
-                         "are connected",
+    obstacle_ = {.what = "node " + seat.name + " is not connected (" + seat.down_because +
+                         "): a new node set is created once all configured nodes are connected",
                  .mismatch = false};
     return std::nullopt;
   }

@@ -30,12 +30,13 @@ class SetNodes {
     Node& node;
     const std::string name;  // the address
     bool connected = false;
-    std::uint64_t asking = 0;  // the number of the step that is in flight; 0: none
-    bool resting = false;      // its last step failed: nothing is asked until Wake()
-    std::string run;           // see RunOf()
-    SetState state;            // as reported last
-    MonotonicTime read;        // when it was reported
-    std::string last_member;   // the id under which it was a member of the set
+    std::string down_because = "connecting";  // why it is not connected
+    std::uint64_t asking = 0;                 // the number of the step that is in flight; 0: none
+    bool resting = false;                     // its last step failed: nothing is asked until Wake()
+    std::string run;                          // see RunOf()
+    SetState state;                           // as reported last
+    MonotonicTime read;                       // when it was reported
+    std::string last_member;                  // the id under which it was a member of the set
   };
   // Called for each answer on a connection that is still open.
   using OnReply = std::function<void(NodeIndex node, const SetReply& reply)>;
@@ -54,7 +55,10 @@ class SetNodes {
   [[nodiscard]] auto end() const { return seats_.end(); }
 
   void Connect(NodeIndex node, const NodeFacts& facts);
-  void Disconnect(NodeIndex node) { seats_[node].connected = false; }
+  void Disconnect(NodeIndex node, const std::string& why) {
+    seats_[node].connected = false;
+    seats_[node].down_because = why;
+  }
   // The node must be free.
   void Ask(NodeIndex node, const SetStep& step);
   // Nodes that failed can be asked again. Call now and then.

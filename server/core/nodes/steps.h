@@ -82,6 +82,8 @@ struct RepairStep {
   // The repair counts as a vote. It needs a node that may grant, and that has seen no higher fence:
   // otherwise there may have been another holder since.
   bool counts = false;
+  // The label that the nodes of the quorum store.
+  OwnerLabel owner = {};
   Expected expected = {};
 };
 

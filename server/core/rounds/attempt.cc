@@ -6,6 +6,7 @@
 
 #include "server/core/check.h"
 #include "server/core/fnv1a.h"
+#include "server/core/format.h"
 #include "server/core/rounds/clean_up.h"
 #include "server/core/rounds/fences.h"
 #include "server/core/safeguard.h"
@@ -34,6 +35,24 @@ Duration UntilFree(const Round& round) {
                                      : remaining.front();
 }
 
+// The label of the token that most of the counted denials name. A node that the holder's lease was
+// restored on may know the token without the label.
+OwnerLabel LabelOfHolder(const Round& round) {
+  std::vector<const NodeReply*> denials;
+  for (const Vote& vote : round.votes()) {
+    if (vote.outcome == Outcome::kHeld) denials.push_back(round.reply(vote.node));
+  }
+  OwnerLabel label;
+  std::ptrdiff_t most = 0;
+  for (const NodeReply* denial : denials) {
+    const auto same = std::ranges::count(denials, denial->holder, &NodeReply::holder);
+    if (same < most || (same == most && !label.empty())) continue;
+    most = same;
+    label = denial->owner;
+  }
+  return label;
+}
+
 // The node that all contenders for a key ask first. Any node works if all daemons choose the same.
 // The set has at least one node that can be asked.
 NodeIndex FirstNode(const Key& key, const NodeSet& set) {
@@ -41,6 +60,15 @@ NodeIndex FirstNode(const Key& key, const NodeSet& set) {
 }
 
 }  // namespace
+
+Error HeldBy(const OwnerLabel& owner, Duration free_in) {
+  Error error{.reason = Reason::kLockAlreadyHeld,
+              .message = "another holder has the lock",
+              .retry_after = free_in,
+              .owner = owner};
+  if (!owner.empty()) error.message += ": " + Quoted(owner.value());
+  return error;
+}
 
 std::shared_ptr<Attempt> Attempt::Start(const Environment& env, OperationRegistry& registry,
                                         std::shared_ptr<const AcquireCommand> command, Order order,
@@ -139,10 +167,9 @@ void Attempt::OnDecided(Round& round) {
   }
   if (releaser_) releaser_->Settle();
   if (round.verdict() == Verdict::kDenied) {
-    Lose(Reason::kLockAlreadyHeld, "another holder has the lock", UntilFree(round));
+    Lose(HeldBy(LabelOfHolder(round), UntilFree(round)));
   } else {
-    Error error = round.WhyUndecided();
-    Lose(error.reason, std::move(error.message), Duration{});
+    Lose(round.WhyUndecided());
   }
 }
 
@@ -178,8 +205,8 @@ void Attempt::Won(Round& round) {
       Has(Safeguard::kDrift) ? env_.options.drift : DriftBudget{.factor = 0, .buffer = {}};
   const Duration validity = Validity(ttl_, now - round.started(), drift);
   if (validity <= Duration::zero() && Has(Safeguard::kValidityAtDecision)) {
-    Lose(Reason::kValidityExpired, "a quorum granted the lock only after its validity had ended",
-         Duration{});
+    Lose({.reason = Reason::kValidityExpired,
+          .message = "a quorum granted the lock only after its validity had ended"});
     return;
   }
   Succeed({command_->key, command_->token, fences.highest, keeper(), validity, now + validity});
@@ -189,26 +216,26 @@ void Attempt::Unify(FencingToken highest) {
   // Some nodes hold the token from before and some from this attempt. One more round gives all of
   // them the same fence. The extension takes its own permit, with another priority.
   permit_.Leave();
-  unifying_ =
-      Extension::Start(env_, registry_,
-                       {.key = command_->key,
-                        .token = command_->token,
-                        .ttl = command_->ttl,
-                        .retry = {.max_retries = 0, .min_delay = {}, .max_jitter = {}},
-                        .deadline = std::nullopt,
-                        .raise_to = highest,
-                        .keeper = keeper(),
-                        .source = command_->source},
-                       [this, self = shared_from_this()](ExtendResult result) {
-                         unifying_.reset();
-                         if (!done_) return;
-                         votes_ = std::move(result.votes);
-                         if (result.lease) {
-                           Succeed(std::move(*result.lease));
-                         } else {
-                           Lose(Reason::kQuorumUnavailable, std::move(result.error.message), {});
-                         }
-                       });
+  unifying_ = Extension::Start(
+      env_, registry_,
+      {.key = command_->key,
+       .token = command_->token,
+       .ttl = command_->ttl,
+       .retry = {.max_retries = 0, .min_delay = {}, .max_jitter = {}},
+       .deadline = std::nullopt,
+       .raise_to = highest,
+       .keeper = keeper(),
+       .source = command_->source},
+      [this, self = shared_from_this()](ExtendResult result) {
+        unifying_.reset();
+        if (!done_) return;
+        votes_ = std::move(result.votes);
+        if (result.lease) {
+          Succeed(std::move(*result.lease));
+        } else {
+          Lose({.reason = Reason::kQuorumUnavailable, .message = std::move(result.error.message)});
+        }
+      });
 }
 
 void Attempt::Succeed(Lease lease) {
@@ -217,12 +244,12 @@ void Attempt::Succeed(Lease lease) {
       {.lease = std::move(lease), .error = {}, .votes = std::move(votes_), .extended = extended_});
 }
 
-void Attempt::Lose(Reason reason, std::string message, Duration retry_after) {
+void Attempt::Lose(Error error) {
   const bool split = Any(votes_, Outcome::kGranted) && Any(votes_, Outcome::kHeld);
   // Contenders may have been denied because of this quorum, so the roll-back is announced.
-  RollBack(reason == Reason::kValidityExpired);
+  RollBack(error.reason == Reason::kValidityExpired);
   Finish({.lease = std::nullopt,
-          .error = {.reason = reason, .message = std::move(message), .retry_after = retry_after},
+          .error = std::move(error),
           .votes = std::move(votes_),
           .split = split});
 }

@@ -42,6 +42,9 @@ struct AttemptResult {
   bool extended = false;  // on success: the token held the key before, on at least one node
 };
 
+// The error of an attempt that found another holder. `free_in`: the rest of that holder's TTL.
+[[nodiscard]] Error HeldBy(const OwnerLabel& owner, Duration free_in);
+
 class Attempt final : public Round::Listener, public std::enable_shared_from_this<Attempt> {
  public:
   // kOneFirst: asks one node first, the same for all contenders. Only its winner goes on to the
@@ -78,7 +81,7 @@ class Attempt final : public Round::Listener, public std::enable_shared_from_thi
   [[nodiscard]] Keeper keeper() const { return {keeper_number_, id_}; }
   void Unify(FencingToken highest);
   void Succeed(Lease lease);
-  void Lose(Reason reason, std::string message, Duration retry_after);
+  void Lose(Error error);
   void RollBack(bool announce);
   void Finish(AttemptResult result);
 

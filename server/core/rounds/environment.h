@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <span>
 
 #include "server/core/clock.h"
@@ -30,6 +31,8 @@ struct Environment {
   ReleasingKeys& releasing;
   LossLog& losses;
   const LockOptions& options;
+  // Why no lock can be granted at present: too few nodes are able to. Nothing if that is not known.
+  std::function<std::optional<Error>()> outage;
 };
 
 }  // namespace redlock

@@ -42,6 +42,16 @@ std::optional<Keeper> KeeperOfGrants(const Round& round, std::size_t nodes) {
   return last;
 }
 
+// Returns the label that the granting nodes know, if any does.
+OwnerLabel LabelOfGrants(const Round& round, std::size_t nodes) {
+  for (NodeIndex node = 0; node < nodes; ++node) {
+    const NodeReply* reply = round.reply(node);
+    if (reply == nullptr || reply->outcome != Outcome::kGranted) continue;
+    if (!reply->owner.empty()) return reply->owner;
+  }
+  return {};
+}
+
 }  // namespace
 
 std::shared_ptr<Extension> Extension::Start(const Environment& env, OperationRegistry& registry,
@@ -160,7 +170,8 @@ bool Extension::PutBackMissing(Round& round) {
                       .ttl = ttl_,
                       .fence = fence,
                       .keeper = keeper,
-                      .counts = true},
+                      .counts = true,
+                      .owner = LabelOfGrants(round, env_.nodes.size())},
                      missing, set.quorum() - held, [this, &round, held](std::size_t granted) {
                        put_back_.reset();
                        if (held + granted >= round.set().quorum()) {
@@ -236,22 +247,27 @@ void Extension::Won(Round& round) {
   winner_ = &round;
   for (NodeIndex node = 0; node < env_.nodes.size(); ++node) {
     const NodeReply* reply = round.reply(node);
-    if (reply != nullptr && reply->outcome == Outcome::kNotHeld) Repair(node);
+    if (reply != nullptr && reply->outcome == Outcome::kNotHeld) Repair(round, node);
   }
   Finish({.lease = lease_, .error = {}, .votes = round.votes(), .attempts = attempts_});
 }
 
 void Extension::OnLate(Round& round, NodeIndex node, const NodeReply& reply) {
-  if (&round == winner_ && reply.outcome == Outcome::kNotHeld) Repair(node);
+  if (&round == winner_ && reply.outcome == Outcome::kNotHeld) Repair(round, node);
 }
 
-void Extension::Repair(NodeIndex node) {
+void Extension::Repair(const Round& round, NodeIndex node) {
   // A slow node can answer after the owner has gone on to release; it must not get the key back.
   if (env_.releasing.Contains(lease_->key) && Has(Safeguard::kNoRepairDuringRelease)) return;
   const Duration left = lease_->valid_until - env_.scheduler.Now();
   if (left < std::chrono::milliseconds(1)) return;
   const auto& keeper = Has(Safeguard::kRepairNamesTheStream) ? confirmed_keeper_ : command_.keeper;
-  env_.nodes[node]->Repair({lease_->key, lease_->token, left, lease_->fence, keeper},
+  env_.nodes[node]->Repair({.key = lease_->key,
+                            .token = lease_->token,
+                            .ttl = left,
+                            .fence = lease_->fence,
+                            .keeper = keeper,
+                            .owner = LabelOfGrants(round, env_.nodes.size())},
                            std::make_shared<IgnoreReply>());
 }
 

@@ -90,7 +90,7 @@ class Extension final : public Cancellable,
   // fails the extension. Returns false if neither applies.
   [[nodiscard]] bool AdoptAgain(const Round& round);
   void Failed(const Round& round, Reason reason, std::string message);
-  void Repair(NodeIndex node);
+  void Repair(const Round& round, NodeIndex node);
   void Finish(ExtendResult result);
 
   const Environment& env_;

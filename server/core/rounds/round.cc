@@ -194,14 +194,7 @@ Round::Counts Round::Count(NodeIndex node, Outcome outcome, std::string message)
 }
 
 Error Round::WhyUndecided() const {
-  if (set_->nodes().size() < set_->quorum()) {
-    return {
-        .reason = Reason::kNodeSetMismatch,
-        .message = std::to_string(set_->size() - set_->nodes().size()) + " of " +
-                   std::to_string(set_->size()) +
-                   " members of the node set are not configured at this daemon; list them with: "
-                   "redlockctl nodes list"};
-  }
+  if (auto mismatch = set_->Mismatch()) return std::move(*mismatch);
   const auto other = std::find_if(votes_.begin(), votes_.end(), [](const Vote& vote) {
     return vote.outcome == Outcome::kOtherSet;
   });

@@ -1,0 +1,74 @@
+// What this daemon hears of the releases of one key.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "server/core/nodes/node.h"
+
+namespace redlock {
+
+// Subscribes to the announcements of a key on all nodes, until it is destroyed. The nodes and the
+// key must outlive it.
+class Subscription {
+ public:
+  Subscription(std::span<Node* const> nodes, const Key& key) : nodes_(nodes), key_(key) {
+    for (Node* node : nodes_) node->Subscribe(key_);
+  }
+  ~Subscription() {
+    for (Node* node : nodes_) node->Unsubscribe(key_);
+  }
+  Subscription(const Subscription&) = delete;
+  Subscription& operator=(const Subscription&) = delete;
+
+ private:
+  const std::span<Node* const> nodes_;
+  const Key& key_;
+};
+
+// Which nodes would announce a release to this daemon, and which have since the last attempt.
+class Announcements {
+ public:
+  explicit Announcements(std::size_t nodes) : nodes_(nodes) {}
+
+  // Returns how many nodes listen, this one included.
+  std::size_t OnListening(NodeIndex node) {
+    nodes_[node].listening = true;
+    return Count(&OfNode::listening);
+  }
+  void OnDeaf(NodeIndex node) { nodes_[node].listening = false; }
+
+  // This daemon releases the key: the next announcement of each node says nothing new.
+  void ExpectOwn() {
+    for (OfNode& node : nodes_) node.own = true;
+  }
+  // Whether the announcement that has just arrived is of this daemon's own release.
+  [[nodiscard]] bool TakeOwn(NodeIndex node) { return std::exchange(nodes_[node].own, false); }
+
+  // Returns how many nodes have announced a release since the last attempt, this one included.
+  std::size_t Add(NodeIndex node) {
+    nodes_[node].announced = true;
+    return Count(&OfNode::announced);
+  }
+  // An attempt begins.
+  void Clear() {
+    for (OfNode& node : nodes_) node.announced = false;
+  }
+
+ private:
+  struct OfNode {
+    bool listening = false;
+    bool announced = false;
+    bool own = false;
+  };
+  [[nodiscard]] std::size_t Count(bool OfNode::*flag) const {
+    return static_cast<std::size_t>(std::ranges::count(nodes_, true, flag));
+  }
+
+  std::vector<OfNode> nodes_;
+};
+
+}  // namespace redlock

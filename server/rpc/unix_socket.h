@@ -1,0 +1,47 @@
+// Puts the Unix sockets of the daemon at their paths, and removes them at the end.
+//
+// A second daemon must not take the path from the first, and the end of one must not remove the
+// socket of the other. Therefore the daemon listens at a path of its own, and Publish() renames the
+// socket if no process listens at the final path. A socket that a crashed daemon left is replaced.
+#pragma once
+
+#include <sys/types.h>
+
+#include <string>
+
+namespace redlock::rpc {
+
+// The ids of user[:group].
+struct Owner {
+  uid_t user;
+  gid_t group;
+};
+
+// Throws config::ConfigError if there is no such user or group.
+[[nodiscard]] Owner OwnerOf(const std::string& text);
+
+class UnixSocket {
+ public:
+  // Creates nothing yet. `path` is one that config::ValidateListen() accepts. Throws
+  // config::ConfigError if a process listens there, or if no socket can be created there.
+  explicit UnixSocket(std::string path);
+  // Removes the published socket, unless another process has replaced it, and one that was not
+  // published.
+  ~UnixSocket();
+  UnixSocket(const UnixSocket&) = delete;
+  UnixSocket& operator=(const UnixSocket&) = delete;
+
+  // Where to create the socket: PATH.PID
+  [[nodiscard]] const std::string& temporary_path() const { return temporary_; }
+
+  // Call once the socket listens. Throws config::ConfigError if the owner cannot be set, or if
+  // another daemon was faster. `owner` is user[:group]; empty: unchanged.
+  void Publish(const std::string& owner);
+
+ private:
+  const std::string path_;
+  const std::string temporary_;
+  int published_ = -1;  // keeps the number of the socket's inode from being used again
+};
+
+}  // namespace redlock::rpc

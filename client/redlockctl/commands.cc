@@ -6,6 +6,7 @@
 #include <thread>
 #include <utility>
 
+#include "client/redlockctl/keeper.h"
 #include "client/redlockctl/new_token.h"
 #include "client/redlockctl/node_set_change.h"
 #include "client/redlockctl/nodes_command.h"
@@ -22,6 +23,8 @@ using v1::LockService;
 constexpr Millis kCallTimeout = std::chrono::seconds(10);
 // For the release at the end of `hold`.
 constexpr Millis kReleaseTimeout = std::chrono::seconds(2);
+// For the question why a lock was not acquired.
+constexpr Millis kInspectTimeout = std::chrono::seconds(2);
 // Reports an extension that cannot be decided soon, instead of retrying for a whole TTL.
 constexpr int kExtendRetries = 3;
 constexpr int kLeasesPerPage = 1000;
@@ -40,12 +43,12 @@ Commands::Commands(Options options, Printer printer)
     : options_(std::move(options)), printer_(printer) {}
 
 Daemon& Commands::daemon() {
-  if (!daemon_) daemon_.emplace(ClientOptions(), options_.auth_token);
+  if (!daemon_) daemon_.emplace(ClientOptions(), Wait());
   return *daemon_;
 }
 
 ExitStatus Commands::Report(const grpc::Status& status) {
-  const Failure failure = Explain(status, daemon().server());
+  const Failure failure = daemon().Explain(status);
   printer_.Print(failure);
   return failure.exit_status;
 }
@@ -55,7 +58,8 @@ ExitStatus Commands::Ask(Method<Stub, Request, Response> method, const Request& 
                          auto then) {
   Response response;
   const grpc::Status status =
-      daemon().Call(method, request, response, options_.timeout.value_or(kCallTimeout));
+      daemon().Call(method, request, response,
+                    options_.timeout ? daemon().Left(*options_.timeout) : kCallTimeout);
   return status.ok() ? then(response) : Report(status);
 }
 
@@ -115,6 +119,7 @@ ExitStatus Commands::Acquire() {
   std::optional<Millis> timeout = Wait();
   if (options_.single_try && !timeout) timeout = kCallTimeout;
   Daemon& asked = daemon();
+  if (timeout) timeout = asked.Left(*timeout);
   std::jthread progress;
   if (printer_.shows_progress()) {  // otherwise do not ask the nodes for it
     progress = std::jthread([this](const std::stop_token& stop) { ShowWaiting(stop); });
@@ -123,6 +128,13 @@ ExitStatus Commands::Acquire() {
   const grpc::Status status = asked.Call(&LockService::Stub::Acquire, request, response, timeout);
   progress = {};  // stops and joins the thread
   printer_.ClearProgress();
+  if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
+    Failure failure = asked.Explain(status);
+    // Without the reason of an attempt, the call ended here before the daemon answered.
+    if (failure.last_reason.empty()) failure = WithCause(std::move(failure));
+    printer_.Print(failure);
+    return failure.exit_status;
+  }
   if (!status.ok()) return Report(status);
   printer_.Print(response);
   return kExitOk;
@@ -131,7 +143,7 @@ ExitStatus Commands::Acquire() {
 ExitStatus Commands::Extend() {
   v1::ExtendRequest request;
   request.set_key(options_.key);
-  request.set_token(options_.token);
+  request.set_token(options_.held_token);
   Set(request.mutable_ttl(), options_.ttl);
   request.mutable_retry()->set_max_retries(kExtendRetries);
   SetRetry(request);
@@ -144,7 +156,7 @@ ExitStatus Commands::Extend() {
 ExitStatus Commands::Release() {
   v1::ReleaseRequest request;
   request.set_key(options_.key);
-  request.set_token(options_.token);
+  request.set_token(options_.held_token);
   return Ask(&LockService::Stub::Release, request, [this](const v1::ReleaseResponse& response) {
     printer_.PrintReleased(options_.key, response);
     return kExitOk;
@@ -174,7 +186,9 @@ ExitStatus Commands::ListNodeSet() {
 
 ExitStatus Commands::ChangeNodeSet() {
   const v1::ChangeNodeSetRequest request = RequestFor(options_.change);
-  return redlockctl::ChangeNodeSet(daemon(), request, options_.timeout, printer_);
+  std::optional<Millis> timeout = options_.timeout;
+  if (timeout) timeout = daemon().Left(*timeout);
+  return redlockctl::ChangeNodeSet(daemon(), request, timeout, printer_);
 }
 
 ExitStatus Commands::Health() {
@@ -243,7 +257,7 @@ ExitStatus Commands::Watch() {
   v1::WatchRequest request;
   v1::WatchItem& item = *request.add_items();
   item.set_key(options_.key);
-  item.set_token(options_.token);
+  item.set_token(options_.held_token);
   Set(item.mutable_ttl(), options_.ttl);
   if (options_.interval) Set(item.mutable_interval(), *options_.interval);
   if (options_.max_lifetime) Set(request.mutable_max_lifetime(), *options_.max_lifetime);
@@ -284,7 +298,32 @@ redlock::client::Options Commands::ClientOptions() const {
           .ca_file = options_.tls_ca,
           .certificate_file = options_.tls_cert,
           .key_file = options_.tls_key,
-          .token_file = options_.auth_token_file};
+          .token_file = options_.auth_token_file,
+          .connect_timeout =
+              std::chrono::duration_cast<std::chrono::milliseconds>(options_.connect_timeout),
+          .owner = options_.owner,  // no label unless the user gives one
+          .wait_for_daemon = false};
+}
+
+Failure Commands::WithCause(Failure failure) {
+  v1::InspectRequest request;
+  request.set_key(options_.key);
+  v1::InspectResponse response;
+  grpc::ClientContext context;
+  const grpc::Status status =
+      daemon().CallIn(context, &LockService::Stub::Inspect, request, response, kInspectTimeout);
+  if (!status.ok()) {
+    const Failure why = daemon().Explain(status);
+    if (why.exit_status != kExitUnreachable) return failure;  // for example, it is not permitted
+    failure.message += ": " + why.message;
+    failure.exit_status = kExitUnreachable;
+  } else if (response.undecided()) {
+    failure.message += ": too few Redis nodes answer";
+    failure.exit_status = kExitNoQuorum;
+  } else if (response.held()) {
+    failure.message += ": " + HeldBy(response.owner());
+  }
+  return failure;
 }
 
 ExitStatus Commands::Run() {
@@ -300,8 +339,17 @@ ExitStatus Commands::Run() {
   if (const auto wait = Wait()) run.acquire.wait = duration_cast<milliseconds>(*wait);
   if (options_.single_try) run.acquire.wait = milliseconds(0);
   if (options_.max_lifetime) run.max_lifetime = duration_cast<milliseconds>(*options_.max_lifetime);
-  redlock::client::Client client(ClientOptions());
-  return static_cast<ExitStatus>(RunUnderLock(client, run, printer_));
+  if (options_.conflict_exit_code) run.not_acquired_status = *options_.conflict_exit_code;
+  if (options_.shell_command) run.command = {"/bin/sh", "-c", *options_.shell_command};
+  const auto keep = [this](const KeeperOptions& options) {
+    redlock::client::Client client(ClientOptions());
+    return KeepAndRun(client, options, printer_, [this](const redlock::client::Error& error) {
+      const bool timed_out = error.reason == redlock::client::Reason::kDeadlineExceeded;
+      const bool cause_known = !error.holder.empty();
+      return timed_out && !cause_known ? WithCause(Explain(error)) : Explain(error);
+    });
+  };
+  return static_cast<ExitStatus>(RunUnderLock(run, keep, printer_));
 }
 
 ExitStatus Commands::Bench() {

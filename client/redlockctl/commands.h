@@ -48,6 +48,8 @@ class Commands {
 
  private:
   [[nodiscard]] redlock::client::Options ClientOptions() const;
+  // Adds why the time to wait for the lock ran out: asks the daemon who holds it.
+  [[nodiscard]] Failure WithCause(Failure failure);
   // Sets the retry policy of a request; leaves fields unset for which no option is given.
   void SetRetry(auto& request) const;
   // How long to wait for a lock at most: --wait or --timeout. Unset: no limit.

@@ -10,6 +10,7 @@
 #include <tuple>
 
 #include "client/redlockctl/cancel_on_signal.h"
+#include "client/redlockctl/failure.h"
 #include "client/redlockctl/options.h"
 #include "proto/grpc/health/v1/health.grpc.pb.h"
 #include "proto/redlock/v1/admin_service.grpc.pb.h"
@@ -26,11 +27,20 @@ using StreamMethod = std::unique_ptr<grpc::ClientReader<Event>> (Stub::*)(grpc::
 
 class Daemon {
  public:
-  // Connects to the first server that accepts a connection within a second; if none does, uses the
-  // last one. Throws std::invalid_argument if a file of the options cannot be read.
-  Daemon(const redlock::client::Options& options, std::string auth_token);
+  // Connects to the first server that accepts a connection within options.connect_timeout. Moves on
+  // at once if a server refuses the connection. If none accepts it, uses the last server, so that
+  // calls report why. Connecting and explaining end after `limit`. Throws std::invalid_argument if
+  // an option is invalid or a file cannot be read.
+  Daemon(redlock::client::Options options, std::optional<Millis> limit);
 
   [[nodiscard]] const std::string& server() const { return server_; }
+
+  // Returns what is left of a time that began when connecting began; at least zero.
+  [[nodiscard]] Millis Left(Millis time) const;
+
+  // Explains a failed call. If no server answered, says why for each server, and may connect once
+  // more to find out.
+  [[nodiscard]] Failure Explain(const grpc::Status& status) const;
 
   // Makes a unary call, one at a time. SIGINT, SIGTERM and the timeout, if any, end it.
   template <typename Stub, typename Request, typename Response>
@@ -68,8 +78,18 @@ class Daemon {
     return *std::get<std::unique_ptr<Stub>>(stubs_);
   }
 
-  const std::string auth_token_;
+  [[nodiscard]] bool Connect();
+  // Returns why the channel is not connected.
+  [[nodiscard]] std::string Cause() const;
+  [[nodiscard]] std::string Cause(const grpc::Status& status) const;
+
+  const redlock::client::Options options_;
+  const std::string auth_token_;  // empty: no credentials
+  const std::optional<Millis> limit_;
+  const std::chrono::steady_clock::time_point begun_ = std::chrono::steady_clock::now();
   std::string server_;
+  std::string failures_;  // of the servers before server_
+  std::shared_ptr<grpc::Channel> channel_;
   std::tuple<std::unique_ptr<redlock::v1::LockService::Stub>,
              std::unique_ptr<redlock::v1::AdminService::Stub>,
              std::unique_ptr<grpc::health::v1::Health::Stub>>

@@ -26,7 +26,12 @@ ExitStatus ExitStatusOf(const std::string& reason, grpc::StatusCode code) {
 
 }  // namespace
 
-Failure Explain(const grpc::Status& status, const std::string& server) {
+std::string HeldBy(const std::string& owner) {
+  const std::string held = "another holder has the lock";
+  return owner.empty() ? held : held + ": \"" + owner + "\"";
+}
+
+Failure Explain(const grpc::Status& status) {
   Failure failure;
   failure.message = status.error_message();
   google::rpc::Status details;
@@ -36,6 +41,8 @@ Failure Explain(const grpc::Status& status, const std::string& server) {
     google::rpc::RetryInfo retry;
     if (detail.UnpackTo(&info)) {
       failure.reason = info.reason();
+      const auto last_reason = info.metadata().find("last_reason");
+      if (last_reason != info.metadata().end()) failure.last_reason = last_reason->second;
     } else if (detail.UnpackTo(&retry)) {
       const auto& delay = retry.retry_delay();
       failure.retry_after =
@@ -44,14 +51,11 @@ Failure Explain(const grpc::Status& status, const std::string& server) {
       (void)detail.UnpackTo(&failure.votes);
     }
   }
-  failure.exit_status = ExitStatusOf(failure.reason, status.error_code());
-  if (failure.reason.empty()) {
-    if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
-      failure.reason = "DEADLINE_EXCEEDED";
-      failure.message = "the time to wait ran out";
-    } else if (failure.exit_status == kExitUnreachable) {
-      failure.message = "no redlockd answers at " + server + " (" + status.error_message() + ")";
-    }
+  failure.exit_status = ExitStatusOf(
+      failure.last_reason.empty() ? failure.reason : failure.last_reason, status.error_code());
+  if (failure.reason.empty() && status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
+    failure.reason = "DEADLINE_EXCEEDED";
+    failure.message = "the time to wait ran out";
   }
   return failure;
 }
@@ -61,9 +65,12 @@ Failure Explain(const redlock::client::Error& error) {
   failure.reason = redlock::client::to_string(error.reason);
   failure.message = error.message;
   if (error.reason == redlock::client::Reason::kUnreachable) {
-    failure.message = "no redlockd answers (" + error.message + ")";
+    failure.message = "no redlockd answers: " + error.message;
   } else if (error.reason == redlock::client::Reason::kDeadlineExceeded) {
     failure.message = "the time to wait ran out";
+    if (!error.holder.empty()) failure.message += ": " + HeldBy(error.holder);
+  } else if (!error.holder.empty()) {
+    failure.message = HeldBy(error.holder);
   }
   if (error.retry_after > redlock::client::Duration::zero()) {
     failure.retry_after = std::chrono::duration_cast<std::chrono::milliseconds>(error.retry_after);

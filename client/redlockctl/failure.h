@@ -27,13 +27,17 @@ enum ExitStatus : int {
 struct Failure {
   std::string reason;  // from lock_service.proto; empty if the daemon sent none
   std::string message;
+  std::string last_reason;  // of an acquisition whose time is over: why its last attempt failed
   redlock::v1::Votes votes;
   std::optional<std::chrono::milliseconds> retry_after;
   ExitStatus exit_status = kExitFailed;
 };
 
-// For a call through a stub. `server` is named in the message if it did not answer.
-[[nodiscard]] Failure Explain(const grpc::Status& status, const std::string& server);
+// That another holder has the lock, with the holder's label if it has one.
+[[nodiscard]] std::string HeldBy(const std::string& owner);
+
+// For a call through a stub.
+[[nodiscard]] Failure Explain(const grpc::Status& status);
 // For an operation of the C++ client library.
 [[nodiscard]] Failure Explain(const redlock::client::Error& error);
 

@@ -1,4 +1,5 @@
 // redlockctl, the command-line client: parses the arguments and runs one command.
+#include <grpc/support/log.h>
 #include <pthread.h>
 #include <signal.h>
 
@@ -7,15 +8,19 @@
 #include <cctype>
 #include <cstdio>
 #include <cstdlib>
-#include <fstream>
 #include <functional>
-#include <map>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "client/cpp/core/endpoint.h"
 #include "client/cpp/core/validation.h"
+#include "client/redlockctl/arguments.h"
 #include "client/redlockctl/commands.h"
+#include "client/redlockctl/duration.h"
+#include "client/redlockctl/run_command.h"
+#include "client/redlockctl/shown.h"
 
 namespace {
 
@@ -28,9 +33,15 @@ constexpr const char* kFooter =
     "\nExit status: 0 success; 1 other failure; 2 invalid arguments; 3 another holder has the\n"
     "lock, or the time to wait ran out; 4 the token does not hold the key, or the lock was lost;\n"
     "5 too few Redis nodes answered; 6 no daemon answered. `run` returns the exit status of its\n"
-    "command, or: 120 no daemon answered; 121 too few Redis nodes answered; 122 the lock was\n"
-    "lost; 123 the lock was not acquired; 125 other failure; 126 the command cannot be run;\n"
-    "127 the command was not found.\n";
+    "command (128 + N if signal N ended it), or: 2 invalid arguments; 120 no daemon answered; 121\n"
+    "too few Redis nodes answered; 122 the lock was lost, or --max-lifetime has passed; 123 "
+    "another\n"
+    "holder has the lock, or the time to wait ran out; 125 other failure; 126 the command cannot "
+    "be\n"
+    "run; 127 the command was not found. redlockctl writes a line that begins with `redlockctl:` "
+    "to\n"
+    "standard error for each of its own statuses, and if the command itself ends with 120 to "
+    "127.\n";
 
 // For the commands that change the node set.
 constexpr const char* kChangeFooter =
@@ -38,16 +49,23 @@ constexpr const char* kChangeFooter =
     "whose first step is decided goes on. `redlockctl nodes list` shows it, and\n"
     "`redlockctl nodes abort` undoes it.\n";
 
-// Adds an option that takes a duration such as 250ms, 10s or 5m.
+// Adds an option that takes a duration such as 250ms, 90 or 1h30m.
 template <typename Store>
 CLI::Option* AddDuration(CLI::App& app, const std::string& flag, const std::string& help,
                          Store store) {
-  static const std::map<std::string, double> units = {
-      {"ms", 1}, {"s", 1'000}, {"m", 60'000}, {"h", 3'600'000}};
   return app
-      .add_option_function<double>(
-          flag, [store](const double& ms) { store(Millis(ms)); }, help)
-      ->transform(CLI::AsNumberWithUnit(units, CLI::AsNumberWithUnit::UNIT_REQUIRED))
+      .add_option_function<std::string>(
+          flag,
+          [store, flag](const std::string& text) {
+            const auto duration = redlockctl::ParseDuration(text);
+            if (!duration) {
+              throw CLI::ValidationError(
+                  flag, "expected a duration such as 500ms, 90 (seconds), 10s or 1h30m, not " +
+                            redlockctl::Shown(text));
+            }
+            store(*duration);
+          },
+          help)
       ->type_name("DURATION");
 }
 
@@ -114,11 +132,21 @@ class CommandLine {
                 [this](Millis value) { options_.max_jitter = value; });
   }
 
-  void AddToken(CLI::App& command, bool required) {
+  // For the commands that need a held lock. `run` sets the variable for its command. CLI11 reads it
+  // for every command, so the commands that acquire a lock have a token of their own.
+  void AddToken(CLI::App& command) {
     command
-        .add_option("--token", options_.token, "The owner token: the secret that proves ownership")
+        .add_option("--token", options_.held_token,
+                    "The owner token: the secret that proves ownership")
         ->envname("REDLOCK_TOKEN")
-        ->required(required);
+        ->required();
+  }
+
+  // For the commands that acquire a lock. They do not read REDLOCK_TOKEN: under `run`, it is the
+  // token of another lock.
+  void AddOwnToken(CLI::App& command) {
+    command.add_option("--token", options_.token,
+                       "The owner token, the secret that proves ownership [a random one]");
   }
 
   ExitStatus Run(Commands& commands) {
@@ -159,16 +187,36 @@ void DeclareNodesCommands(CommandLine& line, Options& options) {
               "DURATION", "The longest TTL from now on, from 100ms to 24h",
               [&options](Millis value) { options.change.max_ttl = value; })
       ->required()
+      ->check([](const std::string& text) {  // a mistake would take hours to correct
+        const bool plain = text.find_first_not_of("0123456789.") == std::string::npos;
+        return plain ? "expected a unit, such as in 60s" : "";
+      })
       ->option_text("REQUIRED");
   add_change("abort", "Undo the last step of the change under way, and drop the rest of it")
       ->callback([&options] { options.change.abort = true; });
+}
+
+// What `run` does not share with `hold`.
+void DeclareRun(CLI::App& run, Options& options) {
+  AddDuration(run, "--grace",
+              "The time between SIGTERM and SIGKILL for the command; shorter if the lock is lost, "
+              "because everything must end before its validity does [5s]",
+              [&options](Millis value) { options.grace = value; });
+  run.add_option("-c", options.shell_command, "Run this text with /bin/sh instead of COMMAND")
+      ->type_name("TEXT");
+  run.add_option(
+         "-E,--conflict-exit-code", options.conflict_exit_code,
+         "The exit status if another holder has the lock, or the time to wait ran out [123]")
+      ->check(CLI::Range(0, 255));
+  // For the help only: Separate() takes the command from the arguments.
+  run.add_option("COMMAND", options.command, "The command to run and its arguments");
 }
 
 void DeclareCommands(CommandLine& line, Options& options) {
   CLI::App& acquire =
       line.Add("acquire", "Acquire a lock, waiting for it if necessary", &Commands::Acquire);
   line.AddTtl(acquire);
-  line.AddToken(acquire, false);
+  line.AddOwnToken(acquire);
   line.AddRetry(acquire);
   AddDuration(acquire, "--wait", "Wait at most this long for the lock [no limit]",
               [&options](Millis value) { options.wait = value; });
@@ -178,15 +226,15 @@ void DeclareCommands(CommandLine& line, Options& options) {
 
   CLI::App& extend = line.Add("extend", "Extend a held lock: set its TTL again", &Commands::Extend);
   line.AddTtl(extend);
-  line.AddToken(extend, true);
+  line.AddToken(extend);
   line.AddRetry(extend);
 
   CLI::App& release = line.Add("release", "Release a held lock", &Commands::Release);
-  line.AddToken(release, true);
+  line.AddToken(release);
 
   CLI::App& watch = line.Add("watch", "Keep a held lock alive until interrupted", &Commands::Watch);
   line.AddTtl(watch);
-  line.AddToken(watch, true);
+  line.AddToken(watch);
   AddDuration(watch, "--interval", "Pause between extensions [half the TTL]",
               [&options](Millis value) { options.interval = value; });
   AddDuration(watch, "--max-lifetime", "Stop after this time",
@@ -196,11 +244,11 @@ void DeclareCommands(CommandLine& line, Options& options) {
 
   CLI::App& hold =
       line.Add("hold", "Acquire a lock and keep it alive until interrupted", &Commands::Hold);
-  CLI::App& run = line.Add("run", "Run a command while the lock is held: run KEY -- COMMAND ...",
-                           &Commands::Run);
+  CLI::App& run =
+      line.Add("run", "Run a command while the lock is held: run KEY COMMAND ...", &Commands::Run);
   for (CLI::App* const held : {&hold, &run}) {
     line.AddTtl(*held);
-    line.AddToken(*held, false);
+    line.AddOwnToken(*held);
     held->add_option("--owner", options.owner, "A label for people, shown by `inspect`");
     AddDuration(*held, "--max-lifetime", "Release the lock after this time",
                 [&options](Millis value) { options.max_lifetime = value; });
@@ -211,11 +259,7 @@ void DeclareCommands(CommandLine& line, Options& options) {
               [&options](Millis value) { options.interval = value; });
   AddDuration(run, "--wait", "Wait at most this long for the lock [no limit]",
               [&options](Millis value) { options.wait = value; });
-  AddDuration(run, "--grace",
-              "If the lock is lost, the time between SIGTERM and SIGKILL for the command [5s]",
-              [&options](Millis value) { options.grace = value; });
-  run.add_option("COMMAND", options.command, "The command to run and its arguments, after --")
-      ->required();
+  DeclareRun(run, options);
 
   line.AddWithoutKey("status", "Show the state of the Redis nodes as the daemon sees them",
                      &Commands::Status);
@@ -260,9 +304,21 @@ void DeclareCommands(CommandLine& line, Options& options) {
   line.Add("inspect", "Show who holds a lock", &Commands::Inspect);
 }
 
+// `run` needs either a command or a text for the shell.
+void CheckCommand(const Options& options) {
+  if (options.command.empty() && !options.shell_command) {
+    throw CLI::RequiredError("COMMAND or -c");
+  }
+  if (!options.command.empty() && options.shell_command) {
+    throw CLI::ExcludesError("COMMAND", "-c");
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  // gRPC's log repeats in other words what redlockctl reports.
+  if (std::getenv("GRPC_VERBOSITY") == nullptr) gpr_set_log_function([](gpr_log_func_args*) {});
   // Commands that handle signals wait for them synchronously, some in a separate thread.
   sigset_t signals;
   sigemptyset(&signals);
@@ -304,36 +360,41 @@ int main(int argc, char** argv) {
           ->check(CLI::ExistingFile)
           ->needs(cert);
   cert->needs(key);
-  app.add_option_function<std::string>(
-         "--auth-token-file",
-         [&options](const std::string& path) {
-           options.auth_token_file = path;
-           std::ifstream(path) >> options.auth_token;
-         },
-         "File with the bearer token that identifies the caller to the daemon")
+  app.add_option("--auth-token-file", options.auth_token_file,
+                 "File with the bearer token that identifies the caller to the daemon")
       ->envname("REDLOCK_AUTH_TOKEN_FILE")
       ->check(CLI::ExistingFile);
   app.add_option("--output", output, "Output format: text or json")
       ->check(CLI::IsMember({"text", "json"}));
+  AddDuration(app, "--connect-timeout",
+              "How long connecting to an address may take, including the TLS handshake [2s]",
+              [&options](Millis value) { options.connect_timeout = value; });
   AddDuration(app, "--timeout", "Give up after this time",
               [&options](Millis value) { options.timeout = value; });
   CommandLine line(app, options);
   DeclareCommands(line, options);
+  app.failure_message([](const CLI::App* failed, const CLI::Error& error) {
+    return "redlockctl: " + CLI::FailureMessage::simple(failed, error);
+  });
+  redlockctl::Arguments arguments = redlockctl::Separate(app, argc, argv);
+  options.command = std::move(arguments.command);
   try {
-    app.parse(argc, argv);
+    std::reverse(arguments.own.begin(), arguments.own.end());  // as CLI11 expects them
+    app.parse(std::move(arguments.own));
+    if (app.got_subcommand("run")) CheckCommand(options);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? redlockctl::kExitOk : redlockctl::kExitUsage;
   }
-  if (app.got_subcommand("run")) {
-    sigaddset(&signals, SIGHUP);  // forwarded to the command
-    sigaddset(&signals, SIGCHLD);
-  }
-  pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  // `run` blocks and passes on more signals.
+  if (!app.got_subcommand("run")) pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   try {
     Commands commands(options, redlockctl::Printer(output == "json"));
     return line.Run(commands);
   } catch (const std::invalid_argument& error) {
     std::fprintf(stderr, "redlockctl: %s\n", error.what());
     return redlockctl::kExitUsage;
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "redlockctl: %s\n", error.what());
+    return app.got_subcommand("run") ? int{redlockctl::kRunFailed} : int{redlockctl::kExitFailed};
   }
 }

@@ -15,13 +15,13 @@ bool IsLoss(grpc::StatusCode code) {
          code == UNAVAILABLE;
 }
 
-Failure ExplainFailure(const grpc::Status& status, const std::string& server,
+Failure ExplainFailure(const grpc::Status& status, const Daemon& daemon,
                        const ChangeProgress& progress) {
-  Failure failure = Explain(status, server);
+  Failure failure = daemon.Explain(status);
   if (!progress.HasResponse() || !IsLoss(status.error_code())) return failure;
   if (failure.reason.empty()) {
-    failure.message =
-        "the connection to redlockd at " + server + " broke (" + status.error_message() + ")";
+    failure.message = "the connection to redlockd at " + daemon.server() + " broke (" +
+                      status.error_message() + ")";
   }
   failure.message += "; " + progress.Outlook();
   return failure;
@@ -50,7 +50,7 @@ ExitStatus ChangeNodeSet(Daemon& daemon, const v1::ChangeNodeSetRequest& request
   }
   const Failure failure = status.ok()
                               ? Failure{.message = "the daemon ended the call without a response"}
-                              : ExplainFailure(status, daemon.server(), progress);
+                              : ExplainFailure(status, daemon, progress);
   printer.Print(failure);
   return failure.exit_status;
 }

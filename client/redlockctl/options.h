@@ -17,21 +17,24 @@ struct Options {
   std::vector<std::string> servers = {"127.0.0.1:50051"};
   std::string tls_ca;  // PEM file; empty: no TLS
   std::string tls_cert, tls_key;
-  std::string auth_token_file;
-  std::string auth_token;  // identifies the caller; empty: no credentials
-  std::string identity;    // of the caller that a bearer token is made for
-  std::string why;         // the reason for a forced release
-  std::string level;       // of the daemon's log
+  std::string auth_token_file;  // identifies the caller; empty: no credentials
+  std::string identity;         // of the caller that a bearer token is made for
+  std::string why;              // the reason for a forced release
+  std::string level;            // of the daemon's log
   std::string key;
-  std::string token;
+  std::string token;       // of the lock to acquire; empty: a random one
+  std::string held_token;  // of the lock that is held
   std::string owner;
   Millis ttl = std::chrono::seconds(30);
+  Millis connect_timeout = std::chrono::seconds(2);
   std::optional<Millis> timeout;   // of the call
   std::optional<Millis> wait;      // for the lock
   std::optional<Millis> interval;  // between extensions
   std::optional<Millis> max_lifetime;
-  Millis grace = std::chrono::seconds(5);  // between SIGTERM and SIGKILL if the lock is lost
-  std::vector<std::string> command;
+  Millis grace = std::chrono::seconds(5);    // between SIGTERM and SIGKILL if the lock is lost
+  std::vector<std::string> command;          // of `run`
+  std::optional<std::string> shell_command;  // the same as one text for sh
+  std::optional<int> conflict_exit_code;     // of `run`, if the lock is not acquired
   BenchOptions bench;
   NodeSetChange change;
   bool single_try = false;

@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "client/redlockctl/node_set_change.h"
+#include "client/redlockctl/shown.h"
 
 namespace redlockctl {
 namespace {
@@ -118,7 +119,7 @@ std::string Printer::Coloured(v1::NodeState state) const {
 
 void Printer::PrintProgress(const std::string& line) const {
   if (!progress_) return;
-  std::fprintf(stderr, "\r\033[K%s", line.c_str());
+  std::fprintf(stderr, "\r\033[K%s", Shown(line).c_str());
   std::fflush(stderr);
 }
 
@@ -167,8 +168,9 @@ void Printer::PrintJson(const google::protobuf::Message& message) const {
   std::fflush(stdout);
 }
 
-void Printer::Print(const v1::AcquireResponse& response) const {
-  if (json_) return PrintJson(response);
+void Printer::Print(const v1::AcquireResponse& received) const {
+  if (json_) return PrintJson(received);
+  const auto response = ShownMessage(received);
   std::printf("acquired %s\n", response.lease().key().c_str());
   PrintLease(response.lease());
   if (response.attempts() > 1) {
@@ -177,27 +179,30 @@ void Printer::Print(const v1::AcquireResponse& response) const {
   }
 }
 
-void Printer::Print(const v1::ExtendResponse& response) const {
-  if (json_) return PrintJson(response);
+void Printer::Print(const v1::ExtendResponse& received) const {
+  if (json_) return PrintJson(received);
+  const auto response = ShownMessage(received);
   std::printf("extended %s\n", response.lease().key().c_str());
   PrintLease(response.lease());
 }
 
 void Printer::PrintReleased(const std::string& key, const v1::ReleaseResponse& response) const {
   if (json_) return PrintJson(response);
-  std::printf("released %s\n", key.c_str());
+  std::printf("released %s\n", Shown(key).c_str());
 }
 
-void Printer::PrintInspected(const std::string& key, const v1::InspectResponse& response) const {
-  if (json_) return PrintJson(response);
+void Printer::PrintInspected(const std::string& key, const v1::InspectResponse& received) const {
+  if (json_) return PrintJson(received);
+  const auto response = ShownMessage(received);
   if (response.held()) {
-    std::printf("%s is held\n  owner          %s\n  free in        at most %.3f s\n", key.c_str(),
+    std::printf("%s is held\n  owner          %s\n  free in        at most %.3f s\n",
+                Shown(key).c_str(),
                 response.owner().empty() ? "(no label)" : response.owner().c_str(),
                 Seconds(response.remaining()));
   } else if (response.undecided()) {
-    std::printf("%s may be held: too few nodes can tell\n", key.c_str());
+    std::printf("%s may be held: too few nodes can tell\n", Shown(key).c_str());
   } else {
-    std::printf("%s is free\n", key.c_str());
+    std::printf("%s is free\n", Shown(key).c_str());
   }
   if (response.fencing_token() != 0) {
     std::printf("  fencing token  %llu\n",
@@ -207,8 +212,9 @@ void Printer::PrintInspected(const std::string& key, const v1::InspectResponse& 
   PrintVotes(stdout, response.votes());
 }
 
-void Printer::Print(const v1::ListNodesResponse& response) const {
-  if (json_) return PrintJson(response);
+void Printer::Print(const v1::ListNodesResponse& received) const {
+  if (json_) return PrintJson(received);
+  const auto response = ShownMessage(received);
   int up = 0;
   for (const v1::Node& node : response.nodes()) up += node.state() == v1::NODE_STATE_UP ? 1 : 0;
   std::printf("%d of %d nodes are up; the quorum is %d\n", up, response.nodes_size(),
@@ -224,8 +230,9 @@ void Printer::Print(const v1::ListNodesResponse& response) const {
   }
 }
 
-void Printer::Print(const v1::GetNodeSetResponse& response) const {
-  if (json_) return PrintJson(response);
+void Printer::Print(const v1::GetNodeSetResponse& received) const {
+  if (json_) return PrintJson(received);
+  const auto response = ShownMessage(received);
   const v1::NodeSet& set = response.node_set();
   if (set.set_id().empty()) {
     std::printf("no node set found\n");
@@ -257,16 +264,17 @@ void Printer::Print(const v1::ChangeNodeSetResponse& response,
 
 void Printer::PrintText(const std::string& line) const {
   if (json_) return;
-  std::printf("%s\n", line.c_str());
+  std::printf("%s\n", Shown(line).c_str());
   std::fflush(stdout);
 }
 
 void Printer::PrintNotice(const std::string& line) const {
-  std::fprintf(stderr, "redlockctl: %s\n", line.c_str());
+  std::fprintf(stderr, "redlockctl: %s\n", Shown(line).c_str());
 }
 
-void Printer::Print(const v1::HoldResponse& event) const {
-  if (json_) return PrintJson(event);
+void Printer::Print(const v1::HoldResponse& received) const {
+  if (json_) return PrintJson(received);
+  const auto event = ShownMessage(received);
   if (event.type() == v1::EVENT_TYPE_QUEUED) {
     std::printf("queued for %s, %d ahead at this daemon\n", event.key().c_str(), event.position());
     std::fflush(stdout);
@@ -291,8 +299,9 @@ void Printer::Print(const v1::HoldResponse& event) const {
   Print(other);
 }
 
-void Printer::Print(const v1::WatchResponse& event) const {
-  if (json_) return PrintJson(event);
+void Printer::Print(const v1::WatchResponse& received) const {
+  if (json_) return PrintJson(received);
+  const auto event = ShownMessage(received);
   // The daemon retries more and more often, so text shows only the first failure.
   const bool failed = event.type() == v1::EVENT_TYPE_EXTEND_FAILED;
   if (failed && event.consecutive_failures() > 1) return;
@@ -321,11 +330,9 @@ void Printer::Print(const grpc::health::v1::HealthCheckResponse& response) const
   }
 }
 
-void Printer::Print(const v1::ListLeasesResponse& page) const {
-  if (json_) {
-    PrintJson(page);
-    return;
-  }
+void Printer::Print(const v1::ListLeasesResponse& received) const {
+  if (json_) return PrintJson(received);
+  const auto page = ShownMessage(received);
   for (const v1::LeaseEntry& entry : page.entries()) {
     const std::string kind = Words(v1::LeaseKind_Name(entry.kind()), "LEASE_KIND_");
     std::printf("%-32s %-8s", entry.key().c_str(), kind.c_str());
@@ -342,14 +349,14 @@ void Printer::Print(const v1::ListLeasesResponse& page) const {
   }
 }
 
-void Printer::Print(const std::string& key, const v1::ForceReleaseResponse& response) const {
-  if (json_) {
-    PrintJson(response);
-  } else if (response.released()) {
-    std::printf("%s was taken from its holder%s%s\n", key.c_str(),
+void Printer::Print(const std::string& key, const v1::ForceReleaseResponse& received) const {
+  if (json_) return PrintJson(received);
+  const auto response = ShownMessage(received);
+  if (response.released()) {
+    std::printf("%s was taken from its holder%s%s\n", Shown(key).c_str(),
                 response.owner().empty() ? "" : ", ", response.owner().c_str());
   } else {
-    std::printf("%s was not held on any node that answered\n", key.c_str());
+    std::printf("%s was not held on any node that answered\n", Shown(key).c_str());
     PrintVotes(stdout, response.votes());
   }
 }
@@ -377,7 +384,7 @@ void Printer::Print(const Failure& failure) const {
   if (!json_) {
     // The daemon's message already begins with the reason and ends with the votes.
     ClearProgress();
-    std::fprintf(stderr, "redlockctl: %s\n", failure.message.c_str());
+    std::fprintf(stderr, "redlockctl: %s\n", Shown(failure.message).c_str());
     return;
   }
   const long long retry_ms = failure.retry_after ? failure.retry_after->count() : 0;

@@ -25,7 +25,8 @@ struct BenchReport {
   Quantiles acquire_ms, cycle_ms;
 };
 
-// Results go to standard output, failures to standard error. With JSON, both go to standard output.
+// Text shows control characters escaped. Results go to standard output, failures to standard error.
+// With JSON, both go to standard output.
 class Printer {
  public:
   // Text has colours if standard output is a terminal and NO_COLOR is not set.

@@ -1,19 +1,21 @@
 // Machine: acquisitions, until they have a lease or have failed.
 #include <algorithm>
-#include <string_view>
 #include <utility>
 
 #include "client/cpp/core/machine.h"
+#include "client/cpp/core/refusal.h"
 
 namespace redlock::client {
 namespace {
 
 using std::chrono::milliseconds;
 
-constexpr Duration kShortestRetry = milliseconds(50);
 // How long the client waits for the answer to an acquire that it has cancelled. A daemon answers at
-// once.
+// once. The end of a wait is the caller's limit, so that the client does not wait long after it.
 constexpr Duration kCancelPatience = std::chrono::seconds(1);
+constexpr Duration kWaitOverPatience = milliseconds(250);
+// Sequences stay far below 2^53, the highest that a daemon accepts.
+constexpr std::uint64_t kLargestSequenceStep = std::uint64_t{1} << 40U;
 
 }  // namespace
 
@@ -24,9 +26,10 @@ CallId Machine::Acquire(AcquireCommand command) {
     Report(Failed{number, ClientClosed()});
   } else if (const auto error = Check(command, options_.grace)) {
     Report(Failed{number, *error});
-  } else {
+  } else if (command.token.empty() || !UseHeld(number, command)) {
     Acquisition acquisition{.command = std::move(command)};
     acquisition.token = acquisition.command.token;
+    acquisition.takes = acquisition.command.way != Way::kAcquire;
     Operation operation;
     if (acquisition.command.wait && !acquisition.single_try()) {
       operation.due = After(now_, *acquisition.command.wait);
@@ -42,10 +45,43 @@ CallId Machine::Acquire(AcquireCommand command) {
 void Machine::GiveUp(CallId acquisition) {
   Begin();
   const auto found = operations_.find(acquisition);
-  if (found != operations_.end() && std::holds_alternative<Acquisition>(found->second.what)) {
-    GiveUp(acquisition, Reason::kCancelled);
+  if (found != operations_.end()) {
+    if (std::holds_alternative<Acquisition>(found->second.what)) {
+      GiveUp(acquisition, Reason::kCancelled);
+    } else if (const auto* const extension = std::get_if<Extension>(&found->second.what)) {
+      Report(Failed{acquisition, {Reason::kCancelled, "the caller gave up waiting for the lock"}});
+      DropOf(*extension->lease, acquisition);
+    }
   }
   Finish();
+}
+
+bool Machine::UseHeld(OperationNumber number, const AcquireCommand& command) {
+  std::erase_if(operations_, [&](const auto& entry) {
+    const auto* const release = std::get_if<PendingRelease>(&entry.second.what);
+    return release != nullptr && release->spared && entry.second.sent_as == 0 &&
+           release->request.key == command.key && release->request.token == command.token;
+  });
+  const auto [begin, end] = leases_.equal_range(command.key);
+  const auto found = std::find_if(begin, end, [&command](const auto& entry) {
+    return entry.second->held() && entry.second->token() == command.token;
+  });
+  if (found == end) return false;
+  if (command.way == Way::kAcquire) {
+    Report(Failed{number,
+                  {Reason::kLockAlreadyHeld,
+                   command.key + ": this client holds the lock with the same token"}});
+    return true;
+  }
+  const LeasePtr lease = found->second;
+  const bool single_try = command.wait && *command.wait <= Duration::zero();
+  Operation operation{.what =
+                          Extension{lease, command.ttl, RetryOf(single_try, command.retry), true}};
+  if (command.wait && !single_try) operation.due = After(now_, *command.wait);
+  Insert(number, std::move(operation));
+  operations_of_.emplace(lease.get(), number);
+  if (lease->kept()) Enqueue(number);
+  return true;
 }
 
 OperationBody Machine::MessageOf(Acquisition& acquisition) {
@@ -53,61 +89,85 @@ OperationBody Machine::MessageOf(Acquisition& acquisition) {
   if (acquisition.adopting) {
     return AdoptRequest{command.key, acquisition.token, command.ttl, ++acquisition.sequence};
   }
-  if (command.token.empty()) acquisition.token = MakeToken();
+  const auto retry = RetryOf(acquisition.single_try(), command.retry);
+  // Returns the fencing token, without which the client cannot choose a sequence. A single round:
+  // the client itself tries again.
+  if (acquisition.takes) {
+    return ExtendRequest{command.key, acquisition.token, command.ttl, RetryOf(true, command.retry)};
+  }
+  acquisition.last_failure.reset();  // from now on, the daemon knows why the lock is not acquired
+  if (command.token.empty()) acquisition.token = MakeToken(random_);
   return AcquireRequest{.key = command.key,
                         .token = acquisition.token,
                         .owner = command.owner,
                         .ttl = command.ttl,
-                        .single_try = acquisition.single_try(),
+                        .retry = retry,
                         .extend_if_held = acquisition.may_be_held};
-}
-
-std::string Machine::MakeToken() {
-  constexpr std::string_view kDigits = "0123456789abcdef";
-  std::string token = "rl-";
-  for (int word = 0; word < 2; ++word) {
-    std::uint64_t bits = random_.Bits();
-    for (int digit = 0; digit < 16; ++digit, bits >>= 4U) token += kDigits[bits & 15U];
-  }
-  return token;
 }
 
 void Machine::OnAnswer(OperationNumber number, Acquisition& acquisition, const Answer& answer,
                        TimePoint made) {
-  const Error error =
-      answer.error.value_or(Error{Reason::kInternal, "the daemon's answer contains no lease"});
-  if (acquisition.given_up) {
+  // A grant that crosses giving up counts if the token may have held the lock before.
+  if (acquisition.given_up && !(acquisition.takes && answer.grant)) {
     acquisition.may_be_held |= answer.grant.has_value();
-    FailAcquisition(number, GivenUp(*acquisition.given_up));
-  } else if (answer.grant && acquisition.may_be_held && !acquisition.adopting) {
+    FailAcquisition(number, GivenUp(acquisition, &answer));
+  } else if (answer.grant && (acquisition.may_be_held || acquisition.takes) &&
+             !acquisition.adopting) {
     acquisition.adopting = true;
+    if (acquisition.spares()) {
+      acquisition.spared_until = After(made, answer.grant->validity);
+    }
     // Each copy that was sent with extend_if_held may have moved the lease to another stream.
     const auto sendings = static_cast<std::uint64_t>(operations_.at(number).sendings);
     acquisition.sequence = std::max(acquisition.sequence, answer.grant->fencing_token + sendings);
     SendAgain(number, {});
   } else if (answer.grant) {
     OnGranted(number, acquisition, *answer.grant, made);
-  } else if (acquisition.adopting) {
-    // The lease that an abandoned daemon granted is no longer held, or the daemon could not find
-    // out.
-    acquisition.adopting = error.reason != Reason::kLockNotHeld;
-    SendAgain(number, acquisition.adopting ? kAdoptAgain : Duration{});
+  } else {
+    OnRefused(
+        number, acquisition,
+        answer.error.value_or(Error{Reason::kInternal, "the daemon's answer contains no lease"}));
+  }
+}
+
+void Machine::OnRefused(OperationNumber number, Acquisition& acquisition, const Error& error) {
+  const bool undecided = error.reason == Reason::kOverloaded ||
+                         error.reason == Reason::kQuorumUnavailable ||
+                         error.reason == Reason::kNodeSetMismatch;
+  if (acquisition.spares() && !acquisition.adopting && error.reason == Reason::kLockNotHeld) {
+    // Whatever the token holds from now on, this call has acquired.
+    acquisition.takes = false;
+    acquisition.spared_until = {};
+    SendAgain(number, {});
+  } else if (acquisition.adopting && error.reason == Reason::kLockNotHeld) {
+    // The lease has ended, or another client has adopted it with a higher sequence. The next answer
+    // tells: it starts from the beginning.
+    acquisition.adopting = false;
+    acquisition.sequence += acquisition.sequence_step;
+    acquisition.sequence_step = std::min(acquisition.sequence_step * 2, kLargestSequenceStep);
+    SendAgain(number, {});
+  } else if (acquisition.takes && acquisition.single_try()) {
+    FailAcquisition(number, Refused(acquisition.command.key, error));
+  } else if (acquisition.adopting || (acquisition.takes && undecided)) {
+    acquisition.last_failure = error;
+    SendAgain(number, kAdoptAgain);
   } else if (error.reason == Reason::kOverloaded && !acquisition.single_try()) {
+    acquisition.last_failure = error;
     SendAgain(number, std::max(error.retry_after, kShortestRetry));
   } else {
-    FailAcquisition(number, error);
+    FailAcquisition(number, Refused(acquisition.command.key, error));
   }
 }
 
 void Machine::OnGranted(OperationNumber number, Acquisition& acquisition, const Grant& grant,
                         TimePoint made) {
   const AcquireCommand& command = acquisition.command;
-  const auto lease = std::make_shared<Lease>(
+  const auto lease = std::make_shared<KeptLease>(
       command.key, acquisition.token, command.ttl, MarginOf(command, options_.grace),
       session_->trust(), After(made, grant.validity), grant.fencing_token,
       static_cast<std::uint64_t>(operations_.at(number).sendings));
   if (lease->SignalAt() <= now_) {
-    acquisition.may_be_held = true;
+    GiveBack(command.key, acquisition.token, command.ttl, acquisition.spared_until);
     FailAcquisition(number,
                     {Reason::kValidityExpired,
                      "the lock was granted, but its validity had ended when the answer was read"});
@@ -124,29 +184,39 @@ void Machine::GiveUp(OperationNumber number, Reason why) {
   Operation& operation = operations_.at(number);
   auto& acquisition = std::get<Acquisition>(operation.what);
   if (acquisition.given_up) return;
-  if (operation.sent_as == 0 || acquisition.adopting) {
-    FailAcquisition(number, GivenUp(why));
+  acquisition.given_up = why;
+  if (operation.sent_as == 0 || (acquisition.adopting && !acquisition.takes)) {
+    FailAcquisition(number, GivenUp(acquisition, nullptr));
     return;
   }
-  acquisition.given_up = why;
-  operation.due = now_ + kCancelPatience;
+  operation.due =
+      After(now_, why == Reason::kDeadlineExceeded ? kWaitOverPatience : kCancelPatience);
   WakeFor(operation.due);
+  if (acquisition.adopting || acquisition.takes) return;  // not cancellable
   Operation cancellation{.what = Cancellation{operation.sent_as}};
   Insert(++last_number_, std::move(cancellation));
   Enqueue(last_number_);
 }
 
-Error Machine::GivenUp(Reason why) const {
-  if (why != Reason::kDeadlineExceeded) return {why, "the caller gave up waiting for the lock"};
-  if (ready()) return {why, "the lock was not acquired within the time to wait"};
-  return {Reason::kUnreachable,
-          "no daemon answered within the time to wait (" + last_failure_.message + ")"};
+// `answer`: that of the daemon to the acquire that was given up; null if there is none.
+Error Machine::GivenUp(const Acquisition& acquisition, const Answer* answer) const {
+  if (*acquisition.given_up != Reason::kDeadlineExceeded) {
+    return {*acquisition.given_up, "the caller gave up waiting for the lock"};
+  }
+  const AcquireCommand& command = acquisition.command;
+  if (!ready()) return NoDaemonWithin(*command.wait, Failures());
+  // Another reason: the daemon had decided before it heard of the cancellation.
+  const bool decided = answer != nullptr && answer->error &&
+                       answer->error->reason != Reason::kCancelled &&
+                       answer->error->reason != Reason::kDeadlineExceeded;
+  if (decided) return Refused(command.key, *answer->error);
+  return WaitOver(command.key, *command.wait, answer, acquisition.last_failure);
 }
 
 void Machine::OnDue(OperationNumber number, Acquisition& acquisition) {
   if (acquisition.given_up) {  // no answer
     acquisition.may_be_held = true;
-    FailAcquisition(number, GivenUp(*acquisition.given_up));
+    FailAcquisition(number, GivenUp(acquisition, nullptr));
   } else {
     GiveUp(number, Reason::kDeadlineExceeded);
   }
@@ -161,17 +231,22 @@ void Machine::OnAbandoned(OperationNumber number, Acquisition& acquisition, bool
     acquisition.may_be_held |= unanswered;
     acquisition.adopting = false;
   }
-  if (acquisition.given_up) FailAcquisition(number, GivenUp(*acquisition.given_up));
+  if (acquisition.given_up) FailAcquisition(number, GivenUp(acquisition, nullptr));
 }
 
-// Fails the call and leaves no lock behind.
+// Fails the call and leaves no lock behind, unless the token may have held it before. An extension
+// leaves nothing that is kept alive.
 void Machine::FailAcquisition(OperationNumber number, Error error) {
   const auto& acquisition = std::get<Acquisition>(operations_.at(number).what);
-  if (acquisition.may_be_held) {
+  if (acquisition.may_be_held && !acquisition.takes) {
     ReleaseInBackground(acquisition.command.key, acquisition.token, acquisition.command.ttl);
   }
-  if (operations_.at(number).sent_as != 0) {
-    discarded_[number] = {acquisition.command.key, acquisition.token, acquisition.command.ttl, {}};
+  if (operations_.at(number).sent_as != 0 && (acquisition.adopting || !acquisition.takes)) {
+    discarded_[number] = {acquisition.command.key,
+                          acquisition.token,
+                          acquisition.command.ttl,
+                          {},
+                          acquisition.spared_until};
   }
   Report(Failed{number, std::move(error)});
   operations_.erase(number);
@@ -180,17 +255,33 @@ void Machine::FailAcquisition(OperationNumber number, Error error) {
 // Releases the lease that a late answer grants. Exceptions: while the work under a lost lock may
 // still be stopping, the lock is not released yet; its release follows. If the caller has released
 // a lock with its own token, it may have used the token for a new lock since then. A client that
-// closes has already requested the release of everything.
+// closes has already requested the release of everything. The daemon keeps the lease alive, so it
+// cannot be left to expire.
 void Machine::OnLateAnswer(OperationNumber number, const Answer& answer) {
   const auto found = discarded_.extract(number);
   if (!found || !answer.grant || close_by_) return;
   const Discarded& discarded = found.mapped();
+  if (!IsMadeToken(discarded.token) && InUse(discarded.key, discarded.token)) return;
   if (discarded.lease) {
     if (discarded.lease->TrustedUntil() > now_) return;
-    const bool released = discarded.lease->state() == Lease::State::kReleased;
+    const bool released = discarded.lease->state() == KeptLease::State::kReleased;
     if (released && !IsMadeToken(discarded.token)) return;
   }
-  ReleaseInBackground(discarded.key, discarded.token, discarded.ttl);
+  GiveBack(discarded.key, discarded.token, discarded.ttl, discarded.spared_until);
+}
+
+// Whether a later call of the caller holds, or may get, a lock with the same token.
+bool Machine::InUse(const std::string& key, const std::string& token) const {
+  const auto [begin, end] = leases_.equal_range(key);
+  return std::any_of(begin, end,
+                     [&](const auto& entry) {
+                       return entry.second->held() && entry.second->token() == token;
+                     }) ||
+         std::any_of(operations_.begin(), operations_.end(), [&](const auto& entry) {
+           const auto* const acquisition = std::get_if<Acquisition>(&entry.second.what);
+           return acquisition != nullptr && acquisition->command.key == key &&
+                  acquisition->token == token;
+         });
 }
 
 }  // namespace redlock::client

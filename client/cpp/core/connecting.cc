@@ -12,7 +12,8 @@ const std::string& Machine::Endpoint() const { return options_.endpoints[connect
 void Machine::KeepSession() {
   if (!session_) return;
   if (session_->PatienceEnds() <= now_ && !session_->WaitOnceMore(now_)) {
-    Abandon({Reason::kUnreachable, Endpoint() + ": the daemon did not answer in time"});
+    Abandon(
+        {Reason::kUnreachable, Endpoint() + ": no answer within " + InWords(session_->patience())});
     return;
   }
   if (session_->PingAt() <= now_) {
@@ -40,6 +41,9 @@ void Machine::OnPong(OperationNumber ping) {
 void Machine::OnReady() {
   session_->OnReady(now_);
   was_ready_ = true;
+  outage_ = false;
+  Log(LogLevel::kInfo, "connected to " + Endpoint());
+  failures_.assign(failures_.size(), {});
   for (const auto& [number, operation] : operations_) {
     if (std::holds_alternative<PendingRelease>(operation.what)) Enqueue(number);
   }
@@ -52,9 +56,9 @@ void Machine::OnReady() {
 }
 
 // Abandons the Session: everything that still arrives on it is ignored.
-void Machine::Abandon(Error why) {
+void Machine::Abandon(const Error& why) {
   Report(CancelStream{session_->id()});
-  last_failure_ = std::move(why);
+  failures_[connector_.endpoint()] = why.message;
   outgoing_.clear();
   discarded_.clear();
   for (const auto& [key, lease] : leases_) lease->Freeze();
@@ -66,16 +70,30 @@ void Machine::Abandon(Error why) {
   for (const OperationNumber number : numbers) OnAbandoned(number);
   bool all_tried = false;
   if (was_ready) {
+    Log(LogLevel::kWarning, "moving to another daemon: " + why.message);
     connector_.OnLost(now_, lasted);
   } else {
     all_tried = connector_.OnFailed(now_);
   }
-  if (last_failure_.reason != Reason::kUnreachable) {  // a retry cannot help
-    FailAll(last_failure_, false);
+  if (why.reason != Reason::kUnreachable) {  // a retry cannot help
+    Log(LogLevel::kWarning, why.message);
+    FailAll(why, false);
   } else if (all_tried) {
-    // Waiters wait through an outage, but fail if no daemon has ever answered.
-    FailAll(last_failure_, was_ready_);
+    if (!std::exchange(outage_, true)) {
+      Log(LogLevel::kWarning, "no daemon can be reached: " + Failures());
+    }
+    // Waiters wait through an outage.
+    FailAll({Reason::kUnreachable, Failures()}, was_ready_ || options_.wait_for_daemon);
   }
+}
+
+std::string Machine::Failures() const {
+  std::string text;
+  for (const std::string& failure : failures_) {
+    if (!text.empty() && !failure.empty()) text += "; ";
+    text += failure;
+  }
+  return text.empty() ? Endpoint() + ": no answer yet" : text;
 }
 
 void Machine::OnAbandoned(OperationNumber number) {
@@ -86,7 +104,10 @@ void Machine::OnAbandoned(OperationNumber number) {
                  [&](Acquisition& it) { OnAbandoned(number, it, unanswered); },
                  [&](Extension&) {},
                  [&](Adoption& it) { DropOf(*LeasePtr(it.lease), number); },
-                 [&](PendingRelease&) {},
+                 [&](const PendingRelease& it) {
+                   // Nothing keeps a spared lock alive any more.
+                   if (it.spared && operation.sendings == 0) operations_.erase(number);
+                 },
                  [&](Cancellation&) { operations_.erase(number); },
                  [&](Ping&) { operations_.erase(number); },
                  [&](PendingClose& it) {

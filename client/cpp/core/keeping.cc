@@ -6,7 +6,7 @@
 
 namespace redlock::client {
 
-CallId Machine::Extend(const LeaseRef& lease, Duration ttl) {
+CallId Machine::Extend(const LeaseRef& lease, Duration ttl, std::optional<RetryPolicy> retry) {
   Begin();
   const OperationNumber number = ++last_number_;
   const LeasePtr held = Find(lease);
@@ -15,7 +15,7 @@ CallId Machine::Extend(const LeaseRef& lease, Duration ttl) {
   } else if (const auto error = CheckTtl(ttl)) {
     Report(Failed{number, *error});
   } else {
-    Insert(number, {.what = Extension{held, ttl}});
+    Insert(number, {.what = Extension{held, ttl, std::move(retry)}});
     operations_of_.emplace(held.get(), number);
     if (held->kept()) Enqueue(number);
   }
@@ -69,7 +69,11 @@ void Machine::OnAnswer(OperationNumber number, Extension& extension, const Answe
   const LeasePtr lease = extension.lease;
   if (answer.grant) {
     lease->Extended(After(made, answer.grant->validity), answer.grant->fencing_token);
-    Report(Done{number});
+    if (extension.gives_lease) {
+      Report(Acquired{number, lease});
+    } else {
+      Report(Done{number});
+    }
     DropOf(*lease, number);
   } else if (answer.error && answer.error->reason == Reason::kLockNotHeld) {
     LoseAtOnce(lease, *answer.error);
@@ -78,6 +82,17 @@ void Machine::OnAnswer(OperationNumber number, Extension& extension, const Answe
                               Error{Reason::kInternal, "the daemon's answer contains no lease"})});
     DropOf(*lease, number);
   }
+}
+
+// The wait of an acquire_or_extend or an adopt is over.
+void Machine::OnDue(OperationNumber number, Extension& extension) {
+  const LeasePtr lease = extension.lease;
+  Report(Failed{
+      number,
+      ready() ? Error{Reason::kDeadlineExceeded, lease->key() + ": not extended within the wait"}
+              : Error{Reason::kUnreachable,
+                      lease->key() + ": not extended within the wait (" + Failures() + ")"}});
+  DropOf(*lease, number);
 }
 
 void Machine::OnEvent(const Event& event, std::optional<TimePoint> made) {
@@ -124,9 +139,9 @@ void Machine::CheckTrust(Losses losses) {
     }
   }
   for (const LeasePtr& lease : losing) {
-    Lose(lease, {Reason::kValidityExpired,
-                 "no daemon extended it in time" +
-                     (ready() ? std::string() : " (" + last_failure_.message + ")")});
+    Lose(lease,
+         {Reason::kValidityExpired,
+          "no daemon extended it in time" + (ready() ? std::string() : " (" + Failures() + ")")});
   }
   for (const LeasePtr& lease : over) {
     AddRelease(ReleaseOf(*lease));
@@ -139,6 +154,7 @@ void Machine::Lose(const LeasePtr& lease, const Error& why) {
   lease->Lose(why);
   EndOperationsOf(*lease, why);
   Report(Lost{lease});
+  if (!close_by_) Log(LogLevel::kWarning, lease->key() + ": the lock is lost: " + why.message);
 }
 
 void Machine::LoseAtOnce(const LeasePtr& lease, const Error& why) {
@@ -147,7 +163,7 @@ void Machine::LoseAtOnce(const LeasePtr& lease, const Error& why) {
   Forget(lease);
 }
 
-void Machine::EndOperationsOf(const Lease& lease, const Error& why) {
+void Machine::EndOperationsOf(const KeptLease& lease, const Error& why) {
   std::vector<OperationNumber> numbers;
   const auto [begin, end] = operations_of_.equal_range(&lease);
   for (auto each = begin; each != end; ++each) numbers.push_back(each->second);
@@ -164,7 +180,7 @@ void Machine::EndOperationsOf(const Lease& lease, const Error& why) {
   }
 }
 
-void Machine::DropOf(const Lease& lease, OperationNumber number) {
+void Machine::DropOf(const KeptLease& lease, OperationNumber number) {
   const auto [begin, end] = operations_of_.equal_range(&lease);
   operations_of_.erase(
       std::find_if(begin, end, [number](const auto& entry) { return entry.second == number; }));

@@ -18,7 +18,8 @@ Machine::Machine(MachineOptions options, Clock& clock, Random& random)
       clock_(clock),
       random_(random),
       now_(clock.Now()),
-      connector_(options_.endpoints.size(), options_.connect_timeout, options_.grace, random) {
+      connector_(options_.endpoints.size(), options_.connect_timeout, options_.grace, random),
+      failures_(options_.endpoints.size()) {
   REDLOCK_CHECK(!options_.endpoints.empty());
   REDLOCK_CHECK(options_.grace >= std::chrono::milliseconds(100));
 }
@@ -35,13 +36,13 @@ void Machine::Begin() {
 void Machine::Finish() {
   CheckTrust(Losses::kAll);
   FinishClosing();
-  if (closed_) return;
+  if (finished_) return;
   if (!session_ && connector_.connect_at() <= now_) Connect();
   Flush();
 }
 
 void Machine::Tick() {
-  if (closed_) return;
+  if (finished_) return;
   Begin();
   CheckTrust(Losses::kAll);
   OnDueOperations();
@@ -50,9 +51,9 @@ void Machine::Tick() {
 }
 
 TimePoint Machine::NextDeadline() const {
-  if (closed_) return kNever;
+  if (finished_) return kNever;
   TimePoint next = std::min(look_at_leases_, look_at_operations_);
-  if (close_by_) next = std::min(next, *close_by_);
+  if (close_by_ && !left_) next = std::min(next, *close_by_);
   if (!session_) return std::min(next, connector_.connect_at());
   return std::min({next, session_->PatienceEnds(), session_->PingAt()});
 }
@@ -60,7 +61,7 @@ TimePoint Machine::NextDeadline() const {
 std::vector<Effect> Machine::TakeEffects() { return std::exchange(effects_, {}); }
 
 void Machine::OnMessage(SessionId session, const Response& response) {
-  if (closed_ || !session_ || session_->id() != session) return;
+  if (finished_ || !session_ || session_->id() != session) return;
   Begin();
   draining_ = false;
   // Processes what the answers prove first, because it dates the whole message.
@@ -79,16 +80,16 @@ void Machine::OnMessage(SessionId session, const Response& response) {
 }
 
 void Machine::OnWritten(SessionId session) {
-  if (closed_ || !session_ || session_->id() != session) return;
+  if (finished_ || !session_ || session_->id() != session) return;
   Begin();
   session_->OnWritten();
   Finish();
 }
 
-void Machine::OnEnded(SessionId session, Error why) {
-  if (closed_ || !session_ || session_->id() != session) return;
+void Machine::OnEnded(SessionId session, const Error& why) {
+  if (finished_ || !session_ || session_->id() != session) return;
   Begin();
-  Abandon(std::move(why));
+  Abandon(why);
   Finish();
 }
 
@@ -143,6 +144,8 @@ void Machine::OnDue(OperationNumber number) {
     OnDue(number, *acquisition);
   } else if (auto* const release = std::get_if<PendingRelease>(&operation.what)) {
     OnDue(number, *release);
+  } else if (auto* const extension = std::get_if<Extension>(&operation.what)) {
+    OnDue(number, *extension);
   }
 }
 
@@ -213,21 +216,22 @@ void Machine::Flush() {
 }
 
 OperationBody Machine::MessageOf(Operation& operation) {
-  return std::visit(Overloaded{
-                        [this](Acquisition& it) { return MessageOf(it); },
-                        [](Extension& it) -> OperationBody {
-                          return ExtendRequest{it.lease->key(), it.lease->token(), it.ttl};
-                        },
-                        [](Adoption& it) -> OperationBody {
-                          return AdoptRequest{it.lease->key(), it.lease->token(), it.lease->ttl(),
-                                              it.lease->NextSequence()};
-                        },
-                        [](PendingRelease& it) -> OperationBody { return it.request; },
-                        [](Cancellation&) -> OperationBody { return CancelRequest{}; },
-                        [](Ping&) -> OperationBody { return PingRequest{}; },
-                        [](PendingClose&) -> OperationBody { return CloseRequest{}; },
-                    },
-                    operation.what);
+  return std::visit(
+      Overloaded{
+          [this](Acquisition& it) { return MessageOf(it); },
+          [](Extension& it) -> OperationBody {
+            return ExtendRequest{it.lease->key(), it.lease->token(), it.ttl, it.retry};
+          },
+          [](Adoption& it) -> OperationBody {
+            return AdoptRequest{it.lease->key(), it.lease->token(), it.lease->ttl(),
+                                it.lease->NextSequence()};
+          },
+          [](PendingRelease& it) -> OperationBody { return it.request; },
+          [](Cancellation&) -> OperationBody { return CancelRequest{}; },
+          [](Ping&) -> OperationBody { return PingRequest{}; },
+          [](PendingClose&) -> OperationBody { return CloseRequest{}; },
+      },
+      operation.what);
 }
 
 }  // namespace redlock::client

@@ -24,7 +24,10 @@ namespace redlock::client {
 struct MachineOptions {
   std::vector<std::string> endpoints;        // at least one; used in error messages only
   Duration grace = std::chrono::seconds(5);  // the Session's disconnect_grace: at least 100 ms
+  // How long it may take until a new Session is ready.
   Duration connect_timeout = std::chrono::seconds(2);
+  // Whether acquisitions that wait also wait for the first daemon that answers.
+  bool wait_for_daemon = true;
 };
 
 class Machine {
@@ -36,20 +39,25 @@ class Machine {
   CallId Acquire(AcquireCommand command);
   // Gives up an acquisition. Does nothing if the acquisition has ended.
   void GiveUp(CallId acquisition);
-  // Ends with Done or Failed.
-  CallId Extend(const LeaseRef& lease, Duration ttl);
+  // Ends with Done or Failed. `retry`: unset: the daemon tries for as long as `ttl`.
+  CallId Extend(const LeaseRef& lease, Duration ttl, std::optional<RetryPolicy> retry = {});
+  // Releases a lock that a unary call may have acquired, in the background: now, and once more
+  // soon, in case a daemon grants the call in between.
+  void ReleaseToken(const std::string& key, const std::string& token, Duration ttl);
   // Trust has ended when this returns. Ends with Done or Failed within 2 s.
   CallId Release(const LeaseRef& lease);
   // Call at most once. When this returns, all acquisitions and extensions have failed and all
-  // leases are lost. Ends with Closed within 2 s; until then the driver continues to drive the
-  // machine.
+  // leases are lost. Reports Closed within 2 s: nobody waits any longer. Until Finished, the driver
+  // continues to drive the machine, which continues to release what could not be released.
   void Close();
+  // After Close(): ends with Finished at once, whatever is not released.
+  void Quit();
 
   // Ignored unless `session` is the current Session.
   void OnMessage(SessionId session, const Response& response);
   void OnWritten(SessionId session);
   // The stream could not be opened, or broke.
-  void OnEnded(SessionId session, Error why);
+  void OnEnded(SessionId session, const Error& why);
 
   void Tick();
   // When Tick() must be called next; kNever: nothing is due.
@@ -65,7 +73,7 @@ class Machine {
  private:
   using OperationNumber = std::uint64_t;
   using Operations = std::map<OperationNumber, Operation>;
-  using LeasePtr = std::shared_ptr<Lease>;
+  using LeasePtr = std::shared_ptr<KeptLease>;
 
   // machine.cc: inputs, time, and sending.
   void Begin();
@@ -85,6 +93,7 @@ class Machine {
   void Flush();
   [[nodiscard]] OperationBody MessageOf(Operation& operation);
   void Report(Effect effect) { effects_.push_back(std::move(effect)); }
+  void Log(LogLevel level, std::string text) { Report(Logged{level, std::move(text)}); }
 
   // connecting.cc: opens, keeps and abandons Sessions.
   [[nodiscard]] bool ready() const { return session_ && session_->ready(); }
@@ -93,7 +102,9 @@ class Machine {
   void Connect();
   void OnPong(OperationNumber ping);
   void OnReady();
-  void Abandon(Error why);
+  void Abandon(const Error& why);
+  // Returns why no endpoint serves.
+  [[nodiscard]] std::string Failures() const;
   void OnAbandoned(OperationNumber number);
   // Fails all extensions and acquisitions. With `waiters_stay`, fails only single tries among the
   // acquisitions.
@@ -101,23 +112,31 @@ class Machine {
 
   // acquiring.cc
   [[nodiscard]] OperationBody MessageOf(Acquisition& acquisition);
-  [[nodiscard]] std::string MakeToken();
   void OnAnswer(OperationNumber number, Acquisition& acquisition, const Answer& answer,
                 TimePoint made);
   void OnGranted(OperationNumber number, Acquisition& acquisition, const Grant& grant,
                  TimePoint made);
+  void OnRefused(OperationNumber number, Acquisition& acquisition, const Error& error);
   void GiveUp(OperationNumber number, Reason why);
-  [[nodiscard]] Error GivenUp(Reason why) const;
+  [[nodiscard]] Error GivenUp(const Acquisition& acquisition, const Answer* answer) const;
   void OnDue(OperationNumber number, Acquisition& acquisition);
   void OnAbandoned(OperationNumber number, Acquisition& acquisition, bool unanswered);
   void FailAcquisition(OperationNumber number, Error error);
+  // If the client holds a lock with the token of the command, carries out the command with it.
+  [[nodiscard]] bool UseHeld(OperationNumber number, const AcquireCommand& command);
+  // Releases a lock that the caller does not get. One that the caller had before is released only
+  // once it would have expired otherwise, and then not if a later call uses the token.
+  void GiveBack(const std::string& key, const std::string& token, Duration ttl,
+                TimePoint spared_until);
   void OnLateAnswer(OperationNumber number, const Answer& answer);
+  [[nodiscard]] bool InUse(const std::string& key, const std::string& token) const;
 
   // keeping.cc: held leases.
   [[nodiscard]] LeasePtr Find(const LeaseRef& lease) const;
   void Adopt(const LeasePtr& lease);
   void OnAnswer(OperationNumber number, Adoption& adoption, const Answer& answer, TimePoint made);
   void OnAnswer(OperationNumber number, Extension& extension, const Answer& answer, TimePoint made);
+  void OnDue(OperationNumber number, Extension& extension);
   void OnEvent(const Event& event, std::optional<TimePoint> made);
   enum class Losses { kEnded, kAll };
   // Loses leases whose trust has ended; with kAll, also those whose trust is down to the margin.
@@ -125,12 +144,12 @@ class Machine {
   void Lose(const LeasePtr& lease, const Error& why);
   void LoseAtOnce(const LeasePtr& lease, const Error& why);
   // Ends the operations of a lease that is no longer held.
-  void EndOperationsOf(const Lease& lease, const Error& why);
-  void DropOf(const Lease& lease, OperationNumber number);
+  void EndOperationsOf(const KeptLease& lease, const Error& why);
+  void DropOf(const KeptLease& lease, OperationNumber number);
   void Forget(const LeasePtr& lease);
 
   // releasing.cc
-  [[nodiscard]] PendingRelease ReleaseOf(const Lease& lease) const;
+  [[nodiscard]] PendingRelease ReleaseOf(const KeptLease& lease) const;
   [[nodiscard]] PendingRelease ReleaseOf(const std::string& key, const std::string& token,
                                          Duration ttl) const;
   void AddRelease(PendingRelease release);
@@ -139,6 +158,7 @@ class Machine {
   void OnDue(OperationNumber number, PendingRelease& release);
   void EndAcquisitions(PendingClose& close);
   void FinishClosing();
+  void EndAll();
 
   const MachineOptions options_;
   Clock& clock_;
@@ -151,8 +171,10 @@ class Machine {
   SessionId last_session_ = 0;
   std::uint64_t last_id_ = 0;  // the last id of an operation in a message
   bool was_ready_ = false;     // a Session has been ready at least once
+  bool outage_ = false;        // reported: every endpoint has failed since a Session was ready
   bool draining_ = false;      // reported by the current message
-  Error last_failure_;
+  // For each endpoint, the last failure since a Session was ready; empty: none.
+  std::vector<std::string> failures_;
 
   OperationNumber last_number_ = 0;
   Operations operations_;
@@ -163,10 +185,11 @@ class Machine {
   std::multimap<std::string, LeasePtr> leases_;  // by key
   TimePoint look_at_leases_ = kNever;            // no lease is due before this
   // The extensions and the adoption of each held lease.
-  std::multimap<const Lease*, OperationNumber> operations_of_;
+  std::multimap<const KeptLease*, OperationNumber> operations_of_;
 
   std::optional<TimePoint> close_by_;
-  bool closed_ = false;
+  bool left_ = false;      // Closed has been reported
+  bool finished_ = false;  // Finished has been reported
 };
 
 }  // namespace redlock::client

@@ -9,18 +9,20 @@
 #include <vector>
 
 #include "client/cpp/core/time.h"
+#include "redlock/options.h"
 
 namespace redlock::client {
 
 struct AcquireRequest {
   std::string key, token, owner;
   Duration ttl{};
-  bool single_try = false;
+  std::optional<RetryPolicy> retry;
   bool extend_if_held = false;
 };
 struct ExtendRequest {
   std::string key, token;
   Duration ttl{};
+  std::optional<RetryPolicy> retry;
 };
 struct ReleaseRequest {
   std::string key, token;
@@ -57,6 +59,8 @@ struct Answer {
   std::uint64_t id = 0;
   std::optional<Grant> grant;
   std::optional<Error> error;
+  // For an acquire that was cancelled: why its last attempt on the key failed.
+  std::optional<Reason> last_reason;
 };
 
 enum class EventType { kExtended, kExtendFailed, kLost, kDraining };
@@ -65,7 +69,7 @@ struct Event {
   EventType type = EventType::kExtended;
   std::string key;             // empty for kDraining
   std::optional<Grant> grant;  // for kExtended; for kLost, only if the daemon names the token
-  Error error;                 // for kLost
+  Error error;                 // for kLost and kExtendFailed
 };
 
 struct QueuePosition {

@@ -4,7 +4,7 @@ namespace redlock::client {
 
 Error ClientClosed() { return {Reason::kCancelled, "the client was destroyed"}; }
 
-Error NotHeld(const Lease& lease) {
+Error NotHeld(const KeptLease& lease) {
   if (!lease.loss()) return {Reason::kLockNotHeld, "the lock has been released"};
   return {Reason::kLockNotHeld, lease.loss()->message};
 }

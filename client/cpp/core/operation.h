@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "client/cpp/core/effects.h"
+#include "client/cpp/core/token.h"
 #include "client/cpp/core/validation.h"
 
 namespace redlock::client {
@@ -24,40 +25,52 @@ struct Acquisition {
   // The acquire was sent with the caller's token on a Session that was abandoned, so the daemon may
   // have granted it.
   bool may_be_held = false;
-  // It was granted after that. The grant counts once the current Session has adopted the lease.
+  // The token may hold a lock that this call has not acquired: extend it.
+  bool takes = false;
+  // kAcquireOrExtend found a lock that lasts until then.
+  TimePoint spared_until;
+  // The token holds the lock. The grant counts once the current Session has adopted the lease.
   bool adopting = false;
-  std::uint64_t sequence = 0;  // of the last adoption
+  std::uint64_t sequence = 0;       // of the last adoption
+  std::uint64_t sequence_step = 1;  // doubled each time the nodes have seen a higher sequence
   // Why the caller no longer waits. The client has sent a cancellation to the daemon.
   std::optional<Reason> given_up;
+  // Why the daemon could not decide last time; the client tries again.
+  std::optional<Error> last_failure;
 
   [[nodiscard]] bool single_try() const {
     return command.wait && *command.wait <= Duration::zero();
   }
+  // The token held the lock before this call. Its caller may still trust that lock, so a call that
+  // fails does not end it.
+  [[nodiscard]] bool spares() const { return takes && command.way == Way::kAcquireOrExtend; }
 };
 
 // An acquire or adopt that was sent, but whose lock is no longer wanted.
 struct Discarded {
   std::string key, token;
   Duration ttl{};
-  std::shared_ptr<const Lease> lease;  // for an adopt only
+  std::shared_ptr<const KeptLease> lease;  // for the adopt of a held lease only
+  TimePoint spared_until;                  // as in Acquisition
 };
 
 struct Extension {
-  std::shared_ptr<Lease> lease;
+  std::shared_ptr<KeptLease> lease;
   Duration ttl{};
+  std::optional<RetryPolicy> retry;
+  // The call was an acquire_or_extend or an adopt, which gets the lease.
+  bool gives_lease = false;
 };
 
 struct Adoption {
-  std::shared_ptr<Lease> lease;
+  std::shared_ptr<KeptLease> lease;
 };
-
-// Whether the client or a daemon made the token. Such a token is never reused after its release.
-[[nodiscard]] inline bool IsMadeToken(const std::string& token) { return token.starts_with("rl-"); }
 
 struct PendingRelease {
   ReleaseRequest request;
   bool awaited = false;  // a caller waits for it
   bool lost = false;     // the lease was lost before: Close() does not wait for this release
+  bool spared = false;   // a later call with the same token keeps the lock
   TimePoint expires;     // the lock has expired by then in any case
 };
 
@@ -83,6 +96,6 @@ struct Operation {
 // The error of calls after the client was closed.
 [[nodiscard]] Error ClientClosed();
 // The error of calls on a lease that is no longer held.
-[[nodiscard]] Error NotHeld(const Lease& lease);
+[[nodiscard]] Error NotHeld(const KeptLease& lease);
 
 }  // namespace redlock::client

@@ -3,7 +3,7 @@
 
 #include <string_view>
 
-#include "client/cpp/include/redlock/client.h"
+#include "redlock/result.h"
 
 namespace redlock::client {
 

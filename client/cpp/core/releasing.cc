@@ -2,7 +2,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "client/cpp/core/check.h"
 #include "client/cpp/core/machine.h"
+#include "client/cpp/core/refusal.h"
 
 namespace redlock::client {
 namespace {
@@ -13,7 +15,8 @@ using std::chrono::seconds;
 // How long a caller waits.
 constexpr Duration kReleasePatience = seconds(2);
 constexpr Duration kClosePatience = seconds(2);
-constexpr Duration kShortestRetry = milliseconds(50);
+// A daemon has ended a cancelled call by then.
+constexpr Duration kReleaseAgain = seconds(1);
 
 }  // namespace
 
@@ -29,7 +32,7 @@ CallId Machine::Release(const LeaseRef& lease) {
     Forget(known);
     Insert(number, {.what = std::move(release), .due = now_ + kReleasePatience});
     Enqueue(number);
-  } else if (lease->state() == Lease::State::kReleased) {
+  } else if (lease->state() == KeptLease::State::kReleased) {
     Report(Done{number});
   } else {
     if (known) {  // the work stopped before the trust ended
@@ -43,7 +46,7 @@ CallId Machine::Release(const LeaseRef& lease) {
   return number;
 }
 
-PendingRelease Machine::ReleaseOf(const Lease& lease) const {
+PendingRelease Machine::ReleaseOf(const KeptLease& lease) const {
   PendingRelease release = ReleaseOf(lease.key(), lease.token(), lease.ttl());
   release.lost = !lease.held();
   release.expires = std::max(release.expires, After(lease.TrustedUntil(), options_.grace));
@@ -63,6 +66,31 @@ void Machine::AddRelease(PendingRelease release) {
 
 void Machine::ReleaseInBackground(const std::string& key, const std::string& token, Duration ttl) {
   AddRelease(ReleaseOf(key, token, ttl));
+}
+
+void Machine::GiveBack(const std::string& key, const std::string& token, Duration ttl,
+                       TimePoint spared_until) {
+  if (spared_until <= now_) {
+    ReleaseInBackground(key, token, ttl);
+    return;
+  }
+  PendingRelease release = ReleaseOf(key, token, ttl);
+  release.lost = true;  // Close() does not wait for it
+  release.spared = true;
+  release.expires = After(release.expires, spared_until - now_);
+  const TimePoint expires = release.expires;
+  SendAgain(Add({.what = std::move(release), .due = expires}), spared_until - now_);
+}
+
+void Machine::ReleaseToken(const std::string& key, const std::string& token, Duration ttl) {
+  if (finished_) return;
+  Begin();
+  ReleaseInBackground(key, token, ttl);
+  PendingRelease again = ReleaseOf(key, token, ttl);
+  again.lost = true;  // Close() does not wait for it
+  const TimePoint expires = again.expires;
+  SendAgain(Add({.what = std::move(again), .due = expires}), kReleaseAgain);
+  Finish();
 }
 
 void Machine::OnAnswer(OperationNumber number, PendingRelease& release, const Answer& answer) {
@@ -96,7 +124,7 @@ void Machine::OnDue(OperationNumber number, PendingRelease& release) {
     Report(Failed{number,
                   {Reason::kUnreachable,
                    "the lock was not released within 2 s; the release continues in the background" +
-                       (ready() ? std::string() : " (" + last_failure_.message + ")")}});
+                       (ready() ? std::string() : " (" + Failures() + ")")}});
   }
   if (release.expires <= now_) {
     operations_.erase(number);
@@ -134,7 +162,7 @@ void Machine::EndAcquisitions(PendingClose& close) {
     const auto* const acquisition = std::get_if<Acquisition>(&operation.what);
     if (acquisition == nullptr) continue;
     numbers.push_back(number);
-    if (operation.sent_as == 0 || acquisition->may_be_held) continue;
+    if (operation.sent_as == 0 || acquisition->may_be_held || acquisition->takes) continue;
     const AcquireCommand& command = acquisition->command;
     close.covers.push_back(ReleaseOf(command.key, acquisition->token, command.ttl));
   }
@@ -142,24 +170,39 @@ void Machine::EndAcquisitions(PendingClose& close) {
 }
 
 void Machine::FinishClosing() {
-  if (!close_by_ || closed_) return;
+  if (!close_by_ || finished_) return;
   const bool pending = std::any_of(operations_.begin(), operations_.end(), [](const auto& entry) {
     const auto* const release = std::get_if<PendingRelease>(&entry.second.what);
     return std::holds_alternative<PendingClose>(entry.second.what) ||
            (release != nullptr && !release->lost);
   });
   if (pending && now_ < *close_by_) return;
-  for (const auto& [number, operation] : operations_) {
-    const auto* const release = std::get_if<PendingRelease>(&operation.what);
-    if (release != nullptr && release->awaited) Report(Failed{number, ClientClosed()});
+  if (!std::exchange(left_, true)) {
+    for (auto& [number, operation] : operations_) {
+      auto* const release = std::get_if<PendingRelease>(&operation.what);
+      if (release == nullptr || !std::exchange(release->awaited, false)) continue;
+      Report(Failed{number, ClientClosed()});
+      operation.due = release->expires;
+      WakeFor(operation.due);
+    }
+    Report(Closed{});
   }
+  if (!pending) EndAll();
+}
+
+void Machine::EndAll() {
   operations_.clear();
   outgoing_.clear();
   discarded_.clear();
   if (session_) Report(CancelStream{session_->id()});
   session_.reset();
-  closed_ = true;
-  Report(Closed{});
+  finished_ = true;
+  Report(Finished{});
+}
+
+void Machine::Quit() {
+  REDLOCK_CHECK(left_);
+  if (!finished_) EndAll();
 }
 
 }  // namespace redlock::client

@@ -51,6 +51,7 @@ class Session {
   void OnPong() { patience_ends_ = kNever; }
   // When the next ping is due; kNever while a ping is not answered.
   [[nodiscard]] TimePoint PingAt() const;
+  [[nodiscard]] Duration patience() const { return patience_; }
   // When the daemon counts as silent.
   [[nodiscard]] TimePoint PatienceEnds() const { return patience_ends_; }
   // Returns true if the client itself was held up when patience ended. The Session then waits once

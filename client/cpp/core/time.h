@@ -3,8 +3,9 @@
 
 #include <chrono>
 #include <cstdint>
+#include <string>
 
-#include "client/cpp/include/redlock/client.h"
+#include "redlock/result.h"
 
 namespace redlock::client {
 
@@ -33,6 +34,12 @@ inline constexpr TimePoint kNever = TimePoint::max();
 // In whole milliseconds; a fraction is dropped.
 [[nodiscard]] constexpr std::int64_t Millis(Duration duration) {
   return std::chrono::duration_cast<std::chrono::milliseconds>(duration).count();
+}
+
+// For messages: "2 s" or "250 ms".
+[[nodiscard]] inline std::string InWords(Duration duration) {
+  const std::int64_t ms = Millis(duration);
+  return ms % 1000 == 0 ? std::to_string(ms / 1000) + " s" : std::to_string(ms) + " ms";
 }
 
 class Clock {

@@ -1,8 +1,6 @@
 #include "client/cpp/core/validation.h"
 
 #include <algorithm>
-#include <charconv>
-#include <cstdint>
 #include <string_view>
 
 namespace redlock::client {
@@ -12,9 +10,11 @@ using std::chrono::milliseconds;
 
 constexpr std::size_t kLongestKey = 512;
 constexpr std::size_t kLongestToken = 128;
-constexpr std::size_t kLongestOwner = 128;
 constexpr std::string_view kReserved = "redlockd:";
 constexpr Duration kShortestTtl = milliseconds(10);
+constexpr Duration kLongestTtl = std::chrono::hours(24);  // the highest --max-ttl of a daemon
+constexpr Duration kLongestDelay = std::chrono::hours(24);
+constexpr Duration kShortestInterval = milliseconds(1);
 constexpr Duration kLongestMargin = milliseconds(500);  // by default
 // The daemon extends a lock when about half of its TTL is left. A margin close to that would signal
 // a loss before the extension arrives.
@@ -34,25 +34,31 @@ Utf8Length LengthOf(unsigned char first) {
   return {0, 0};
 }
 
+// The length of the UTF-8 character at the start of the text; 0 if there is none.
+std::size_t CharacterAtStart(std::string_view text) {
+  if (text.empty()) return 0;
+  const auto first = static_cast<unsigned char>(text.front());
+  const auto [bytes, smallest] = LengthOf(first);
+  if (bytes == 0 || text.size() < static_cast<std::size_t>(bytes)) return 0;
+  char32_t point = bytes == 1 ? first : first & (0x7FU >> bytes);
+  for (std::size_t i = 1; i < static_cast<std::size_t>(bytes); ++i) {
+    const auto next = static_cast<unsigned char>(text[i]);
+    if ((next & 0xC0U) != 0x80) return 0;
+    point = point << 6U | (next & 0x3FU);
+  }
+  const bool surrogate = point >= 0xD800 && point <= 0xDFFF;
+  if (point < smallest || point > 0x10FFFF || surrogate) return 0;
+  return static_cast<std::size_t>(bytes);
+}
+
 bool IsUtf8(std::string_view text) {
   while (!text.empty()) {
-    const auto first = static_cast<unsigned char>(text.front());
-    const auto [bytes, smallest] = LengthOf(first);
-    if (bytes == 0 || text.size() < static_cast<std::size_t>(bytes)) return false;
-    char32_t point = bytes == 1 ? first : first & (0x7FU >> bytes);
-    for (std::size_t i = 1; i < static_cast<std::size_t>(bytes); ++i) {
-      const auto next = static_cast<unsigned char>(text[i]);
-      if ((next & 0xC0U) != 0x80) return false;
-      point = point << 6U | (next & 0x3FU);
-    }
-    const bool surrogate = point >= 0xD800 && point <= 0xDFFF;
-    if (point < smallest || point > 0x10FFFF || surrogate) return false;
-    text.remove_prefix(static_cast<std::size_t>(bytes));
+    const std::size_t bytes = CharacterAtStart(text);
+    if (bytes == 0) return false;
+    text.remove_prefix(bytes);
   }
   return true;
 }
-
-std::string InWords(Duration duration) { return std::to_string(Millis(duration)) + " ms"; }
 
 Error Invalid(const std::string& what) { return {Reason::kInvalidArgument, what}; }
 
@@ -70,18 +76,76 @@ std::optional<Error> CheckText(const std::string& field, const std::string& text
 
 std::optional<Error> CheckTtl(Duration ttl) {
   if (ttl < kShortestTtl) return Invalid("ttl: must be at least 10 ms, not " + InWords(ttl));
+  if (ttl > kLongestTtl) {
+    return Invalid(
+        "ttl: must be at most 24 h, and at most the daemon's --max-ttl; the client keeps the lock "
+        "alive, so a short TTL is enough");
+  }
   return std::nullopt;
 }
 
-std::optional<Error> Check(const AcquireCommand& command, Duration grace) {
-  if (command.key.empty()) return Invalid("key: must not be empty");
-  if (command.key.starts_with(kReserved)) {
+std::optional<Error> CheckKey(const std::string& key) {
+  if (key.empty()) return Invalid("key: must not be empty");
+  if (key.starts_with(kReserved)) {
     return Invalid("key: must not begin with \"redlockd:\", which is reserved");
   }
-  if (auto error = CheckText("key", command.key, kLongestKey)) return error;
-  if (auto error = CheckText("token", command.token, kLongestToken)) return error;
-  if (auto error = CheckText("owner", command.owner, kLongestOwner)) return error;
+  return CheckText("key", key, kLongestKey);
+}
+
+std::optional<Error> CheckToken(const std::string& token, bool needed) {
+  if (needed && token.empty()) return Invalid("token: must not be empty");
+  if (token.starts_with(kReserved)) {
+    return Invalid("token: must not begin with \"redlockd:\", which is reserved");
+  }
+  return CheckText("token", token, kLongestToken);
+}
+
+std::optional<Error> CheckOwner(const std::string& owner) {
+  return CheckText("owner", owner, kLongestOwner);
+}
+
+std::optional<Error> CheckRetry(const std::optional<RetryPolicy>& retry) {
+  if (!retry) return std::nullopt;
+  if (retry->max_retries < -1) {
+    return Invalid("retry.max_retries: must be -1 (no limit), 0 (a single attempt) or more, not " +
+                   std::to_string(retry->max_retries));
+  }
+  const auto outside = [](const std::optional<Duration>& delay) {
+    return delay && (*delay < Duration{} || *delay > kLongestDelay);
+  };
+  if (outside(retry->min_delay)) return Invalid("retry.min_delay: must be from 0 to 24 h");
+  if (outside(retry->max_jitter)) return Invalid("retry.max_jitter: must be from 0 to 24 h");
+  return std::nullopt;
+}
+
+std::optional<Error> CheckWait(const std::optional<Duration>& wait) {
+  if (!wait || *wait >= Duration{}) return std::nullopt;
+  return Invalid("wait: must not be negative; 0 is a single try");
+}
+
+std::optional<Error> CheckInterval(const std::optional<Duration>& interval, Duration ttl) {
+  if (!interval || (*interval >= kShortestInterval && *interval < ttl)) return std::nullopt;
+  return Invalid("interval: must be at least 1 ms and less than the ttl of " + InWords(ttl));
+}
+
+std::string CutToUtf8(std::string_view text, std::size_t longest) {
+  std::string cut;
+  while (!text.empty()) {
+    const std::size_t bytes = CharacterAtStart(text);
+    if (cut.size() + bytes > longest) break;
+    cut += text.substr(0, bytes);
+    text.remove_prefix(std::max<std::size_t>(bytes, 1));
+  }
+  return cut;
+}
+
+std::optional<Error> Check(const AcquireCommand& command, Duration grace) {
+  if (auto error = CheckKey(command.key)) return error;
+  if (auto error = CheckToken(command.token, command.way != Way::kAcquire)) return error;
+  if (auto error = CheckOwner(command.owner)) return error;
   if (auto error = CheckTtl(command.ttl)) return error;
+  if (auto error = CheckWait(command.wait)) return error;
+  if (auto error = CheckRetry(command.retry)) return error;
   const Duration longest = std::min(command.ttl, grace) / kMarginFraction;
   if (command.margin && (*command.margin < Duration{} || *command.margin > longest)) {
     return Invalid("margin: must be from 0 to " + InWords(longest) +
@@ -89,24 +153,6 @@ std::optional<Error> Check(const AcquireCommand& command, Duration grace) {
                    InWords(*command.margin));
   }
   return std::nullopt;
-}
-
-std::optional<Error> CheckEndpoint(const std::string& endpoint) {
-  const auto colon = endpoint.rfind(':');
-  if (colon == std::string::npos || colon + 1 == endpoint.size()) return std::nullopt;
-  const std::string_view host = std::string_view(endpoint).substr(0, colon);
-  const std::string_view port = std::string_view(endpoint).substr(colon + 1);
-  const bool bracketed = host.starts_with('[') && host.ends_with(']');
-  if (host == "unix" || (!bracketed && host.find_first_of(":/") != std::string_view::npos) ||
-      port.find_first_not_of("0123456789") != std::string_view::npos) {
-    return std::nullopt;
-  }
-  std::uint16_t number = 0;
-  if (std::from_chars(port.data(), port.data() + port.size(), number).ec == std::errc() &&
-      number > 0) {
-    return std::nullopt;
-  }
-  return Invalid(endpoint + ": the port must be a number from 1 to 65535");
 }
 
 Duration MarginOf(const AcquireCommand& command, Duration grace) {

@@ -4,10 +4,19 @@
 
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "client/cpp/core/time.h"
+#include "redlock/options.h"
 
 namespace redlock::client {
+
+// How a caller comes to hold a lock.
+enum class Way {
+  kAcquire,
+  kAcquireOrExtend,  // the caller's token may hold the lock already
+  kAdopt,            // the caller's token holds the lock; never acquires
+};
 
 struct AcquireCommand {
   std::string key;
@@ -16,15 +25,27 @@ struct AcquireCommand {
   std::string token;             // empty: the client makes one
   std::string owner;
   std::optional<Duration> margin;  // unset: see MarginOf()
+  std::optional<RetryPolicy> retry;
+  Way way = Way::kAcquire;
 };
 
 // Returns an error if an argument is invalid. `grace` is the Session's disconnect_grace.
 [[nodiscard]] std::optional<Error> Check(const AcquireCommand& command, Duration grace);
 [[nodiscard]] std::optional<Error> CheckTtl(Duration ttl);
-// Refuses the port of an endpoint "host:port" if it is not from 1 to 65535; otherwise the client
-// would only report that no daemon answers. Other forms of address are left to gRPC. The message
-// begins with the endpoint.
-[[nodiscard]] std::optional<Error> CheckEndpoint(const std::string& endpoint);
+[[nodiscard]] std::optional<Error> CheckKey(const std::string& key);
+// The token may be empty unless it is `needed`.
+[[nodiscard]] std::optional<Error> CheckToken(const std::string& token, bool needed);
+[[nodiscard]] std::optional<Error> CheckOwner(const std::string& owner);
+[[nodiscard]] std::optional<Error> CheckRetry(const std::optional<RetryPolicy>& retry);
+// The limit of a time to wait.
+[[nodiscard]] std::optional<Error> CheckWait(const std::optional<Duration>& wait);
+[[nodiscard]] std::optional<Error> CheckInterval(const std::optional<Duration>& interval,
+                                                 Duration ttl);
+
+// Returns the text without what follows its first `longest` bytes of whole characters, and without
+// bytes that are not UTF-8.
+[[nodiscard]] std::string CutToUtf8(std::string_view text, std::size_t longest);
+inline constexpr std::size_t kLongestOwner = 128;
 
 // Returns how much trust is left when the loss of the lock is signalled.
 [[nodiscard]] Duration MarginOf(const AcquireCommand& command, Duration grace);

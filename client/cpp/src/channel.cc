@@ -6,6 +6,7 @@
 #include <sstream>
 #include <stdexcept>
 
+#include "client/cpp/core/endpoint.h"
 #include "client/cpp/core/time.h"
 
 namespace redlock::client {
@@ -24,8 +25,10 @@ std::string ReadPem(const std::string& path, const std::string& what) {
 
 std::shared_ptr<grpc::ChannelCredentials> CredentialsFor(const std::string& endpoint,
                                                          const Options& options) {
-  const bool tls = options.tls || !options.ca_file.empty();
-  if (!tls || endpoint.starts_with("unix:")) return grpc::InsecureChannelCredentials();
+  if (options.certificate_file.empty() != options.key_file.empty()) {
+    throw std::invalid_argument("certificate_file and key_file: give both or neither");
+  }
+  if (!UsesTls(endpoint, options)) return grpc::InsecureChannelCredentials();
   grpc::SslCredentialsOptions ssl;
   if (!options.ca_file.empty()) ssl.pem_root_certs = ReadPem(options.ca_file, kCertificate);
   if (!options.certificate_file.empty()) {
@@ -35,25 +38,38 @@ std::shared_ptr<grpc::ChannelCredentials> CredentialsFor(const std::string& endp
   return grpc::SslCredentials(ssl);
 }
 
-void SetMillis(grpc::ChannelArguments& arguments, const std::string& name, Duration value) {
-  arguments.SetInt(name, static_cast<int>(Millis(value)));
+// Takes from 10 ms to a day. gRPC has no use for more, and counts in an int.
+int MillisOf(const char* option, Duration value) {
+  if (value < std::chrono::milliseconds(10) || value > std::chrono::hours(24)) {
+    throw std::invalid_argument(std::string(option) + ": must be from 10 ms to 24 h, not " +
+                                InWords(value));
+  }
+  return static_cast<int>(Millis(value));
 }
 
 grpc::ChannelArguments ArgumentsFor(const Options& options) {
   grpc::ChannelArguments arguments;
-  SetMillis(arguments, GRPC_ARG_KEEPALIVE_TIME_MS, options.keepalive_time);
-  SetMillis(arguments, GRPC_ARG_KEEPALIVE_TIMEOUT_MS, options.keepalive_timeout);
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIME_MS, MillisOf("keepalive_time", options.keepalive_time));
+  arguments.SetInt(GRPC_ARG_KEEPALIVE_TIMEOUT_MS,
+                   MillisOf("keepalive_timeout", options.keepalive_timeout));
   arguments.SetInt(GRPC_ARG_HTTP2_MAX_PINGS_WITHOUT_DATA, 0);
+  // Despite its name, this is how long gRPC tries one address, including the TLS handshake.
+  arguments.SetInt(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS,
+                   MillisOf("connect_timeout", options.connect_timeout));
   // The client itself decides when to reconnect.
   arguments.SetInt(GRPC_ARG_INITIAL_RECONNECT_BACKOFF_MS, 100);
-  // How long gRPC tries one address of an endpoint, including the TLS handshake. Leaves time for
-  // two addresses.
-  SetMillis(arguments, GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, options.connect_timeout / 2);
   arguments.SetInt(GRPC_ARG_MAX_RECONNECT_BACKOFF_MS, 500);
+  // A proxy in the environment (http_proxy) is for websites. It may not reach the daemon, or may
+  // end streams that stay open.
+  arguments.SetInt(GRPC_ARG_ENABLE_HTTP_PROXY, 0);
   return arguments;
 }
 
 }  // namespace
+
+bool UsesTls(const std::string& endpoint, const Options& options) {
+  return (options.tls || !options.ca_file.empty()) && !IsUnix(endpoint);
+}
 
 std::string ReadFile(const std::string& path) {
   std::ifstream file(path);

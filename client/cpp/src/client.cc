@@ -1,4 +1,4 @@
-#include "client/cpp/include/redlock/client.h"
+#include "redlock/client.h"
 
 #include <utility>
 
@@ -7,12 +7,26 @@
 namespace redlock::client {
 namespace {
 
-Result<void> Await(const std::function<void(Driver::CallDone)>& start) {
-  const auto answer = std::make_shared<std::promise<Result<void>>>();
+// Calls start(done), and returns the future of what `done` is called with.
+template <typename T>
+std::future<Result<T>> Future(auto start) {
+  const auto answer = std::make_shared<std::promise<Result<T>>>();
   auto future = answer->get_future();
-  start([answer](Result<void> result) { answer->set_value(std::move(result)); });
-  return future.get();
+  start([answer](Result<T> result) { answer->set_value(std::move(result)); });
+  return future;
 }
+
+AcquireCommand CommandOf(const std::string& key, AcquireOptions& options) {
+  return {.key = key,
+          .ttl = options.ttl,
+          .wait = options.wait,
+          .token = std::move(options.token),
+          .owner = std::move(options.owner),
+          .margin = options.margin,
+          .retry = options.retry};
+}
+
+constexpr RetryPolicy kOnce{.max_retries = 0};
 
 }  // namespace
 
@@ -45,40 +59,180 @@ std::stop_token Lock::lost() const { return lease_->lost.get_token(); }
 std::optional<Error> Lock::loss() const { return driver_->Loss(*lease_); }
 
 Result<void> Lock::release() {
-  return Await([this](Driver::CallDone done) { driver_->Release(*lease_, std::move(done)); });
+  return Future<void>([this](auto done) { driver_->Release(*lease_, std::move(done)); }).get();
 }
 
 Result<void> Lock::extend(Duration ttl) {
-  return Await([&](Driver::CallDone done) { driver_->Extend(*lease_, ttl, std::move(done)); });
+  return Future<void>(
+             [&](auto done) { driver_->Extend(*lease_, ttl, std::nullopt, std::move(done)); })
+      .get();
+}
+
+Result<void> Lock::try_extend(Duration ttl) {
+  return Future<void>([&](auto done) { driver_->Extend(*lease_, ttl, kOnce, std::move(done)); })
+      .get();
+}
+
+Duration Lease::validity() const {
+  const TimePoint now = SystemClock().Now();
+  const TimePoint until{valid_until};
+  return until <= now ? Duration{} : until - now;
+}
+
+Watch::Watch(std::shared_ptr<Driver> driver, std::shared_ptr<WatchState> state)
+    : driver_(std::move(driver)), state_(std::move(state)) {}
+
+Watch::Watch(Watch&&) noexcept = default;
+
+Watch& Watch::operator=(Watch&& other) noexcept {
+  if (this == &other) return *this;
+  close();
+  driver_ = std::move(other.driver_);
+  state_ = std::move(other.state_);
+  return *this;
+}
+
+Watch::~Watch() { close(); }
+
+void Watch::close() {
+  if (state_) driver_->CloseWatch(*state_);
 }
 
 Client::Client(Options options) : driver_(Driver::Start(options)) {}
 
 Client::~Client() { driver_->Close(); }
 
+// --- Locks that the client keeps alive
+
 Result<Lock> Client::acquire(const std::string& key, AcquireOptions options) {
   return acquire_async(key, std::move(options)).get();
 }
 
 std::future<Result<Lock>> Client::acquire_async(const std::string& key, AcquireOptions options) {
-  const auto answer = std::make_shared<std::promise<Result<Lock>>>();
-  auto future = answer->get_future();
-  acquire_async(key, std::move(options),
-                [answer](Result<Lock> lock) { answer->set_value(std::move(lock)); });
-  return future;
+  return Future<Lock>([&](auto done) { acquire_async(key, std::move(options), std::move(done)); });
 }
 
-void Client::acquire_async(const std::string& key, AcquireOptions options,
-                           std::function<void(Result<Lock>)> done) {
-  driver_->Acquire(
-      key, std::move(options),
-      [driver = driver_, done = std::move(done)](Result<std::shared_ptr<HeldLease>> lease) {
-        if (lease) {
-          done(Lock(driver, *lease));
-        } else {
-          done(lease.error());
-        }
-      });
+void Client::acquire_async(const std::string& key, AcquireOptions options, LockDone done) {
+  Start(driver_, CommandOf(key, options), options, std::move(done));
+}
+
+Result<Lock> Client::try_acquire(const std::string& key, AcquireOptions options) {
+  options.wait = Duration{};
+  return acquire(key, std::move(options));
+}
+
+Result<Lock> Client::acquire_or_extend(const std::string& key, const std::string& token,
+                                       AcquireOptions options) {
+  return acquire_or_extend_async(key, token, std::move(options)).get();
+}
+
+std::future<Result<Lock>> Client::acquire_or_extend_async(const std::string& key,
+                                                          const std::string& token,
+                                                          AcquireOptions options) {
+  return Future<Lock>(
+      [&](auto done) { acquire_or_extend_async(key, token, std::move(options), std::move(done)); });
+}
+
+void Client::acquire_or_extend_async(const std::string& key, const std::string& token,
+                                     AcquireOptions options, LockDone done) {
+  AcquireCommand command = CommandOf(key, options);
+  command.token = token;
+  command.way = Way::kAcquireOrExtend;
+  Start(driver_, std::move(command), options, std::move(done));
+}
+
+Result<Lock> Client::adopt(const std::string& key, const std::string& token, AdoptOptions options) {
+  return adopt_async(key, token, std::move(options)).get();
+}
+
+std::future<Result<Lock>> Client::adopt_async(const std::string& key, const std::string& token,
+                                              AdoptOptions options) {
+  return Future<Lock>(
+      [&](auto done) { adopt_async(key, token, std::move(options), std::move(done)); });
+}
+
+void Client::adopt_async(const std::string& key, const std::string& token, AdoptOptions options,
+                         LockDone done) {
+  AcquireOptions acquire{.ttl = options.ttl,
+                         .wait = options.wait,
+                         .stop = std::move(options.stop),
+                         .token = token,
+                         .margin = options.margin};
+  AcquireCommand command = CommandOf(key, acquire);
+  command.way = Way::kAdopt;
+  Start(driver_, std::move(command), acquire, std::move(done));
+}
+
+void Client::Start(const std::shared_ptr<Driver>& driver, AcquireCommand command,
+                   AcquireOptions& options, LockDone done) {
+  driver->Acquire(std::move(command), options.stop, std::move(options.queued),
+                  [driver, done = std::move(done)](Result<std::shared_ptr<HeldLease>> lease) {
+                    if (lease) {
+                      done(Lock(driver, *lease));
+                    } else {
+                      done(lease.error());
+                    }
+                  });
+}
+
+// --- Locks by key and token
+
+Result<Lease> Client::acquire_detached(const std::string& key, DetachedOptions options) {
+  return acquire_detached_async(key, std::move(options)).get();
+}
+
+std::future<Result<Lease>> Client::acquire_detached_async(const std::string& key,
+                                                          DetachedOptions options) {
+  return Future<Lease>(
+      [&](auto done) { acquire_detached_async(key, std::move(options), std::move(done)); });
+}
+
+void Client::acquire_detached_async(const std::string& key, DetachedOptions options,
+                                    LeaseDone done) {
+  driver_->Call({.kind = UnaryCommand::Kind::kAcquire,
+                 .key = key,
+                 .token = std::move(options.token),
+                 .owner = std::move(options.owner),
+                 .ttl = options.ttl,
+                 .wait = options.wait,
+                 .retry = options.retry},
+                options.stop, std::move(done));
+}
+
+Result<Lease> Client::extend(const std::string& key, const std::string& token, Duration ttl,
+                             Duration timeout, std::optional<RetryPolicy> retry) {
+  return Future<Lease>([&](auto done) {
+           driver_->Call({.kind = UnaryCommand::Kind::kExtend,
+                          .key = key,
+                          .token = token,
+                          .ttl = ttl,
+                          .wait = timeout,
+                          .retry = std::move(retry)},
+                         {}, std::move(done));
+         })
+      .get();
+}
+
+Result<Lease> Client::try_extend(const std::string& key, const std::string& token, Duration ttl,
+                                 Duration timeout) {
+  return extend(key, token, ttl, timeout, kOnce);
+}
+
+Result<void> Client::release(const std::string& key, const std::string& token, Duration timeout) {
+  return Future<void>([&](auto done) {
+           driver_->Call(
+               {.kind = UnaryCommand::Kind::kRelease, .key = key, .token = token, .wait = timeout},
+               std::move(done));
+         })
+      .get();
+}
+
+Result<Watch> Client::watch(std::vector<WatchItem> items,
+                            std::function<void(const WatchEvent& event)> on_event,
+                            WatchOptions options) {
+  auto state = driver_->StartWatch(std::move(items), std::move(on_event), options);
+  if (!state) return state.error();
+  return Watch(driver_, *std::move(state));
 }
 
 }  // namespace redlock::client

@@ -16,12 +16,18 @@
 #include <string>
 #include <thread>
 #include <unordered_map>
+#include <utility>
+#include <variant>
 #include <vector>
 
+#include "client/cpp/core/calls.h"
 #include "client/cpp/core/machine.h"
+#include "client/cpp/core/watches.h"
 #include "client/cpp/src/boot_timer.h"
 #include "client/cpp/src/endpoints.h"
 #include "client/cpp/src/stream.h"
+#include "client/cpp/src/unary_call.h"
+#include "client/cpp/src/watch_stream.h"
 
 namespace redlock::client {
 
@@ -31,20 +37,44 @@ struct HeldLease {
   std::stop_source lost;
 };
 
+// A watch as seen by a Watch.
+struct WatchState {
+  const std::function<void(const WatchEvent&)> on_event;
+  WatchId id = 0;
+  bool ended = false;  // the last event has been reported; guarded by the mutex of the driver
+};
+
 class Driver final : public std::enable_shared_from_this<Driver> {
  public:
-  using LeaseDone = std::function<void(Result<std::shared_ptr<HeldLease>>)>;
+  using LockDone = std::function<void(Result<std::shared_ptr<HeldLease>>)>;
+  using LeaseDone = std::function<void(Result<Lease>)>;
   using CallDone = std::function<void(Result<void>)>;
 
   // Throws std::invalid_argument if the options cannot be used.
   static std::shared_ptr<Driver> Start(const Options& options);
-  // Call once, and not from a callback. Takes at most about 2 s.
+  // Call once, and not from a callback. Takes at most about 2 s. Locks that could not be released
+  // by then are released in the background (lingering.h).
   void Close();
+  // Called by Lingering. The first waits until everything is released, and ends; after Quit(), it
+  // does not wait for releases.
+  void Finish();
+  void Quit();
 
   // Each of these calls `done` exactly once, possibly before it returns.
-  void Acquire(const std::string& key, AcquireOptions options, LeaseDone done);
-  void Extend(const HeldLease& held, Duration ttl, CallDone done);
+  void Acquire(AcquireCommand command, const std::stop_token& stop, std::function<void(int)> queued,
+               LockDone done);
+  void Extend(const HeldLease& held, Duration ttl, std::optional<RetryPolicy> retry, CallDone done);
   void Release(const HeldLease& held, CallDone done);
+  // Unary calls: the first is for acquires and extensions, the second for releases.
+  void Call(UnaryCommand command, const std::stop_token& stop, LeaseDone done);
+  void Call(UnaryCommand command, CallDone done);
+
+  // Fails if an item is invalid, or after Close().
+  Result<std::shared_ptr<WatchState>> StartWatch(std::vector<WatchItem> items,
+                                                 std::function<void(const WatchEvent&)> on_event,
+                                                 const WatchOptions& options);
+  // Waits for the last event, unless it is called by a callback.
+  void CloseWatch(const WatchState& state);
 
   [[nodiscard]] std::uint64_t FencingToken(const HeldLease& held) const;
   // Returns how much of the trust is left; zero once the lease is lost.
@@ -54,8 +84,8 @@ class Driver final : public std::enable_shared_from_this<Driver> {
   [[nodiscard]] std::optional<Error> Loss(const HeldLease& held) const;
 
  private:
-  struct Acquiring {
-    LeaseDone done;
+  struct Pending {
+    std::variant<LockDone, LeaseDone, CallDone> done;
     std::function<void(int)> queued;
     std::shared_ptr<void> stop_callback;
   };
@@ -63,6 +93,16 @@ class Driver final : public std::enable_shared_from_this<Driver> {
     std::shared_ptr<Stream> stream;  // null until it has been opened, and after it has ended
     bool ended = false;
   };
+
+  template <typename Rpc>
+  struct OpenedRpc {
+    std::shared_ptr<Rpc> rpc;  // null until it has been opened, and after it has ended
+    bool ended = false;
+  };
+  // By the id of the call or watch, and the number of the attempt. Forgotten when gRPC no longer
+  // uses them.
+  template <typename Rpc>
+  using Rpcs = std::map<std::pair<std::uint64_t, std::uint64_t>, OpenedRpc<Rpc>>;
 
   explicit Driver(const Options& options);
 
@@ -77,26 +117,53 @@ class Driver final : public std::enable_shared_from_this<Driver> {
     CarryOut();
   }
   void Adjust();
+  void ReleaseLeftovers();
   void CarryOut();
   void Keep();
 
   void CarryOut(const OpenStream& effect);
   void CarryOut(WriteMessage& effect);
   void CarryOut(const CancelStream& effect);
+  void CarryOut(const SendCall& effect);
+  void CarryOut(const CancelCall& effect);
+  void CarryOut(const OpenWatch& effect);
+  void CarryOut(const CancelWatch& effect);
   void CarryOut(const Acquired& effect);
+  void CarryOut(const Leased& effect);
   void CarryOut(const Done& effect);
   void CarryOut(const Failed& effect);
   void CarryOut(const Queued& effect);
+  void CarryOut(const Watched& effect);
   void CarryOut(const Lost& effect);
+  void CarryOut(const Logged& effect);
   void CarryOut(const Closed& effect);
+  void CarryOut(const Finished& effect);
   [[nodiscard]] std::shared_ptr<Stream> StreamOf(SessionId session);
   void GiveUpOn(const std::stop_token& stop, CallId call);
-  [[nodiscard]] Acquiring Take(CallId call);
-  void FinishCall(CallId call, const Result<void>& result);
-  [[nodiscard]] Duration TimeLeft(const Lease& lease) const;
-  void OnEnded(SessionId session, const grpc::Status& status, const std::string& endpoint);
+  [[nodiscard]] Pending Take(CallId call);
+  // Calls a callback of the user. An exception must not affect other calls: it is logged.
+  template <typename Callback, typename... Arguments>
+  void CallBack(const Callback& callback, Arguments&&... arguments) const;
+  [[nodiscard]] Duration TimeLeft(const KeptLease& lease) const;
+  // Returns why the stream ended. May connect once more to find out, if no lock is at stake.
+  [[nodiscard]] Error ToError(const grpc::Status& status, const std::string& endpoint,
+                              const std::string& token_problem) const;
+  void OnEnded(SessionId session, Error why);
   void OnGone(SessionId session);
+  [[nodiscard]] const std::string& RenewedToken();
+  // The end of a unary call or a Watch.
+  [[nodiscard]] UnaryAnswer ToAnswer(const grpc::Status& status, std::size_t endpoint) const;
+  template <typename Rpc>
+  void Own(Rpcs<Rpc>& rpcs, const typename Rpcs<Rpc>::key_type& key, std::shared_ptr<Rpc> rpc);
+  template <typename Rpc>
+  void Disown(Rpcs<Rpc>& rpcs, const typename Rpcs<Rpc>::key_type& key);
+  template <typename Rpc>
+  void Forget(Rpcs<Rpc>& rpcs, const typename Rpcs<Rpc>::key_type& key);
+  template <typename Rpc>
+  void CancelAll(Rpcs<Rpc>& rpcs, std::uint64_t id);
 
+  const Options options_;
+  const std::string owner_;  // the label of locks whose caller gives none
   // Reset in Close(), because a thread of gRPC may destroy this object, but must not destroy gRPC's
   // channels.
   std::optional<Endpoints> endpoints_;  // unset after Close()
@@ -107,15 +174,22 @@ class Driver final : public std::enable_shared_from_this<Driver> {
 
   mutable std::mutex mutex_;
   Machine machine_;
+  Calls calls_;
+  Watches watches_;
   TimePoint wake_at_ = kNever;  // the time that timer_ is set to
   std::deque<Effect> effects_;
   bool carrying_out_ = false;  // a thread carries out effects_
-  std::unordered_map<CallId, Acquiring> acquiring_;
-  std::unordered_map<CallId, CallDone> calls_;  // extensions and releases
+  std::thread::id carrier_;    // that thread
+  std::unordered_map<CallId, Pending> pending_;
   std::unordered_map<LeaseRef, std::shared_ptr<HeldLease>> held_;
   std::map<SessionId, OpenedStream> streams_;  // erased by OnGone()
-  bool closed_ = false;
-  std::condition_variable changed_;  // closed_ or streams_ has changed
+  Rpcs<UnaryCall> unary_calls_;
+  Rpcs<WatchStream> watch_streams_;
+  std::unordered_map<WatchId, std::shared_ptr<WatchState>> watching_;
+  bool closing_ = false;
+  bool closed_ = false;              // the user's callbacks are not called any more
+  bool finished_ = false;            // the machine has finished
+  std::condition_variable changed_;  // one of the last eight has changed
 };
 
 }  // namespace redlock::client

@@ -1,10 +1,12 @@
 #include "client/cpp/src/translation.h"
 
 #include <algorithm>
+#include <string_view>
 #include <variant>
 
 #include "client/cpp/core/overloaded.h"
 #include "client/cpp/core/reason.h"
+#include "client/cpp/src/status_details.pb.h"
 
 namespace redlock::client {
 namespace {
@@ -26,8 +28,10 @@ Duration ToDuration(const google::protobuf::Duration& duration) {
          nanoseconds(std::clamp(duration.nanos(), 0, 999'999'999));
 }
 
-Grant ToGrant(const v1::Lease& lease) {
-  return {lease.token(), lease.fencing_token(), ToDuration(lease.validity())};
+void Fill(v1::RetryPolicy& out, const RetryPolicy& retry) {
+  out.set_max_retries(retry.max_retries);
+  if (retry.min_delay) Set(*out.mutable_min_delay(), *retry.min_delay);
+  if (retry.max_jitter) Set(*out.mutable_max_jitter(), *retry.max_jitter);
 }
 
 void Fill(v1::AcquireRequest& out, const AcquireRequest& request) {
@@ -36,13 +40,14 @@ void Fill(v1::AcquireRequest& out, const AcquireRequest& request) {
   out.set_owner(request.owner);
   out.set_extend_if_held(request.extend_if_held);
   Set(*out.mutable_ttl(), request.ttl);
-  if (request.single_try) out.mutable_retry()->set_max_retries(0);
+  if (request.retry) Fill(*out.mutable_retry(), *request.retry);
 }
 
 void Fill(v1::ExtendRequest& out, const ExtendRequest& request) {
   out.set_key(request.key);
   out.set_token(request.token);
   Set(*out.mutable_ttl(), request.ttl);
+  if (request.retry) Fill(*out.mutable_retry(), *request.retry);
 }
 
 void Fill(v1::ReleaseRequest& out, const ReleaseRequest& request) {
@@ -55,6 +60,55 @@ void Fill(v1::AdoptOperation& out, const AdoptRequest& request) {
   out.set_token(request.token);
   out.set_sequence(request.sequence);
   Set(*out.mutable_ttl(), request.ttl);
+}
+
+template <typename Proto, typename Request>
+Proto Filled(const Request& request) {
+  Proto out;
+  Fill(out, request);
+  return out;
+}
+
+// Reads the metadata of a refusal: see lock_service.proto.
+void ReadMetadata(const google::protobuf::Map<std::string, std::string>& metadata, Answer& answer) {
+  const auto owner = metadata.find("owner");
+  if (owner != metadata.end()) answer.error->holder = owner->second;
+  const auto last = metadata.find("last_reason");
+  if (last != metadata.end()) answer.last_reason = ReasonOf(last->second);
+}
+
+bool Unpack(const wire::StatusDetails::Detail& detail, std::string_view type,
+            google::protobuf::Message& out) {
+  return detail.type_url().ends_with(type) && out.ParseFromString(detail.value());
+}
+
+}  // namespace
+
+v1::AcquireRequest ToProto(const AcquireRequest& request) {
+  return Filled<v1::AcquireRequest>(request);
+}
+v1::ExtendRequest ToProto(const ExtendRequest& request) {
+  return Filled<v1::ExtendRequest>(request);
+}
+v1::ReleaseRequest ToProto(const ReleaseRequest& request) {
+  return Filled<v1::ReleaseRequest>(request);
+}
+
+v1::WatchRequest ToProto(const OpenWatch& watch) {
+  v1::WatchRequest out;
+  out.set_keep_watching_after_loss(watch.keep_watching_after_loss);
+  for (const WatchItem& item : watch.items) {
+    v1::WatchItem& added = *out.add_items();
+    added.set_key(item.key);
+    added.set_token(item.token);
+    Set(*added.mutable_ttl(), item.ttl);
+    if (item.interval) Set(*added.mutable_interval(), *item.interval);
+  }
+  return out;
+}
+
+Grant ToGrant(const v1::Lease& lease) {
+  return {lease.token(), lease.fencing_token(), ToDuration(lease.validity())};
 }
 
 std::optional<Event> ToEvent(const v1::WatchResponse& event) {
@@ -77,8 +131,6 @@ std::optional<Event> ToEvent(const v1::WatchResponse& event) {
       return std::nullopt;
   }
 }
-
-}  // namespace
 
 v1::SessionRequest ToProto(const Request& request) {
   v1::SessionRequest out;
@@ -108,6 +160,7 @@ Response FromProto(const v1::SessionResponse& response) {
     if (result.has_status()) {
       answer.error = {ReasonOf(result.status().reason()), result.status().message(),
                       ToDuration(result.status().retry_delay())};
+      ReadMetadata(result.status().metadata(), answer);
       answer.grant.reset();
     }
     out.answers.push_back(std::move(answer));
@@ -121,8 +174,8 @@ Response FromProto(const v1::SessionResponse& response) {
   return out;
 }
 
-Error ToError(const grpc::Status& status, const std::string& endpoint) {
-  Error error{Reason::kUnreachable, endpoint + ": " + status.error_message()};
+Error ToError(const grpc::Status& status, const std::string& endpoint, const std::string& message) {
+  Error error{Reason::kUnreachable, endpoint + ": " + message};
   switch (status.error_code()) {
     case grpc::StatusCode::OK:
       error.message = endpoint + ": the daemon closed the stream";
@@ -140,6 +193,28 @@ Error ToError(const grpc::Status& status, const std::string& endpoint) {
       break;
   }
   return error;
+}
+
+UnaryAnswer ToAnswer(const grpc::Status& status, const std::string& endpoint,
+                     const std::string& message, bool sent) {
+  UnaryAnswer out{.delivery =
+                      sent ? UnaryAnswer::Delivery::kUnknown : UnaryAnswer::Delivery::kNotSent};
+  out.answer.error = ToError(status, endpoint, message);
+  wire::StatusDetails details;
+  if (!details.ParseFromString(status.error_details())) return out;
+  wire::ErrorInfo info;
+  wire::RetryInfo retry;
+  for (const auto& detail : details.details()) {
+    if (Unpack(detail, "/google.rpc.ErrorInfo", info)) {
+      out.delivery = UnaryAnswer::Delivery::kAnswered;
+      out.answer.error->reason = ReasonOf(info.reason());
+      out.answer.error->message = status.error_message();
+      ReadMetadata(info.metadata(), out.answer);
+    } else if (Unpack(detail, "/google.rpc.RetryInfo", retry)) {
+      out.answer.error->retry_after = ToDuration(retry.retry_delay());
+    }
+  }
+  return out;
 }
 
 }  // namespace redlock::client

@@ -12,208 +12,104 @@
 //
 // Thread-safe: everything in this header may be used from any thread. Callbacks run on the
 // library's own threads. They must neither block nor wait for this library. The library discards
-// exceptions that leave a callback. To link: find_package(redlockd), redlock::client.
+// exceptions that leave a callback, and logs that there was one.
+//
+// Objects: a Lock or Watch keeps what it needs alive, so that it may outlive the Client; its calls
+// then fail. To link: find_package(redlockd), redlock::client; or pkg-config redlock-client.
 #pragma once
 
-#include <chrono>
-#include <cstdint>
+#include <redlock/lease.h>
+#include <redlock/lock.h>
+#include <redlock/options.h>
+#include <redlock/result.h>
+#include <redlock/watch.h>
+
 #include <functional>
 #include <future>
 #include <memory>
 #include <optional>
-#include <stdexcept>
-#include <stop_token>
 #include <string>
 #include <type_traits>
 #include <utility>
-#include <variant>
 #include <vector>
 
 namespace redlock::client {
 
-using Duration = std::chrono::nanoseconds;
-
-// Why a call failed. The same reasons as in proto/redlock/v1/lock_service.proto.
-enum class Reason {
-  kLockAlreadyHeld,  // another holder has the lock (single try only); see retry_after
-  kMaxRetriesExceeded,
-  kValidityExpired,    // acquired too late to be useful; rolled back
-  kLockNotHeld,        // the lock is not held, or no longer held
-  kQuorumUnavailable,  // too few Redis nodes answered
-  kNodeSetMismatch,    // the daemon and the nodes do not agree on the node set
-  kDraining,
-  kOverloaded,        // see retry_after
-  kDeadlineExceeded,  // AcquireOptions::wait has passed
-  kCancelled,         // by the stop token, or because the client was destroyed
-  kInvalidArgument,   // the message names the field
-  kUnauthenticated,
-  kPermissionDenied,
-  kUnreachable,  // no daemon answered at any endpoint
-  kInternal,
-};
-// The name of the reason in the proto, such as "LOCK_ALREADY_HELD".
-[[nodiscard]] const char* to_string(Reason reason);
-
-struct Error {
-  Reason reason = Reason::kInternal;
-  std::string message;     // for humans; not stable
-  Duration retry_after{};  // the delay before a retry; 0: unknown
-};
-
-// The exception of Result::value(). Nothing else throws it.
-class LockError : public std::runtime_error {
- public:
-  explicit LockError(Error error) : std::runtime_error(error.message), error_(std::move(error)) {}
-  [[nodiscard]] const Error& error() const { return error_; }
-
- private:
-  Error error_;
-};
-
-// A value or an Error, like std::expected<T, Error> in C++23. Access to the alternative that is not
-// there is undefined behaviour, except through value().
-template <typename T>
-class [[nodiscard]] Result {
- public:
-  Result(T value) : state_(std::in_place_index<0>, std::move(value)) {}  // NOLINT: as std::expected
-  Result(Error error) : state_(std::in_place_index<1>, std::move(error)) {}  // NOLINT
-
-  [[nodiscard]] bool has_value() const { return state_.index() == 0; }
-  explicit operator bool() const { return has_value(); }
-  [[nodiscard]] T& operator*() & { return *std::get_if<0>(&state_); }
-  [[nodiscard]] const T& operator*() const& { return *std::get_if<0>(&state_); }
-  [[nodiscard]] T&& operator*() && { return std::move(*std::get_if<0>(&state_)); }
-  [[nodiscard]] T* operator->() { return std::get_if<0>(&state_); }
-  [[nodiscard]] const T* operator->() const { return std::get_if<0>(&state_); }
-  [[nodiscard]] const Error& error() const { return *std::get_if<1>(&state_); }
-  // Throws LockError if there is no value.
-  [[nodiscard]] T value() && {
-    if (!has_value()) throw LockError(error());
-    return std::move(**this);
-  }
-
- private:
-  std::variant<T, Error> state_;
-};
-
-template <>
-class [[nodiscard]] Result<void> {
- public:
-  Result() = default;
-  Result(Error error) : error_(std::move(error)) {}  // NOLINT: as std::expected
-
-  [[nodiscard]] bool has_value() const { return !error_; }
-  explicit operator bool() const { return has_value(); }
-  [[nodiscard]] const Error& error() const { return *error_; }
-  void value() const {
-    if (error_) throw LockError(*error_);
-  }
-
- private:
-  std::optional<Error> error_;
-};
-
-struct Options {
-  // "host:port" or "unix:/path", tried in turn. DNS may resolve a host to several addresses.
-  std::vector<std::string> endpoints = {"127.0.0.1:50051"};
-  std::string ca_file;                     // PEM; enables TLS with these CAs
-  bool tls = false;                        // enables TLS with the system's CAs
-  std::string certificate_file, key_file;  // PEM; the client certificate, if the daemon needs one
-  std::string token_file;                  // contains a bearer token; read for each connection
-  Duration connect_timeout = std::chrono::seconds(2);  // for each endpoint
-  // If the daemon has read nothing from the client for this long, it releases the client's locks,
-  // for example after a crash of the client. The client sends pings to prevent this. It trusts its
-  // locks for at most this time after the last message that the daemon has answered. At least
-  // 100 ms, at most the daemon's --max-ttl.
-  Duration grace = std::chrono::seconds(5);
-  // gRPC sends a keepalive ping on a connection that is silent for keepalive_time, and closes the
-  // connection if no reply arrives within keepalive_timeout.
-  Duration keepalive_time = std::chrono::seconds(3);
-  Duration keepalive_timeout = std::chrono::seconds(2);
-};
-
-struct AcquireOptions {
-  Duration ttl = std::chrono::seconds(30);  // from 10 ms to the daemon's --max-ttl
-  // How long to wait for the lock. Unset: without a limit; zero: a single try.
-  std::optional<Duration> wait;
-  std::stop_token stop;  // a stop request gives up waiting
-  // The owner token, the secret that proves ownership; at most 128 bytes. Empty: the client makes
-  // one. A token of your own may be used for another lock only after release() has succeeded.
-  std::string token;
-  std::string owner;  // a label for humans, at most 128 bytes; redlockctl inspect shows it
-  // lost() fires when at most this much of the validity is left, so that there is time to stop.
-  // From 0 to a third of the TTL or of Options::grace, whichever is less. Unset: a tenth of the TTL
-  // or of Options::grace, whichever is less, and at most 500 ms.
-  std::optional<Duration> margin;
-  // Called with the number of waiters ahead in the daemon's wait queue when waiting begins, and
-  // whenever the number changes.
-  std::function<void(int position)> queued;
-};
-
+struct AcquireCommand;
 class Driver;
-struct HeldLease;
 
-// A held lock. The destructor releases it in the background, without blocking. Movable; a
-// moved-from object holds nothing and may only be destroyed or assigned to.
-class [[nodiscard]] Lock {
+class REDLOCK_API Client {
  public:
-  Lock(Lock&&) noexcept;
-  Lock& operator=(Lock&&) noexcept;
-  ~Lock();
+  using LockDone = std::function<void(Result<Lock>)>;
+  using LeaseDone = std::function<void(Result<Lease>)>;
 
-  [[nodiscard]] const std::string& key() const;
-  // The owner token, the secret that proves ownership. With it, another process can extend or
-  // release the lock.
-  [[nodiscard]] const std::string& token() const;
-  // Higher than the fencing token of every earlier holder. Pass it to the storage that the lock
-  // protects. It may grow while the lock is held.
-  [[nodiscard]] std::uint64_t fencing_token() const;
-  // How long the lock can be trusted if no further message arrives; 0 once the lock is lost or
-  // released. The daemon keeps extending the lock.
-  [[nodiscard]] Duration validity() const;
-  [[nodiscard]] bool held() const { return validity() > Duration::zero(); }
-  // Fires when the lock is lost or about to be lost (AcquireOptions::margin), and when the client
-  // is destroyed; not on release. The work that the lock protects must stop then.
-  [[nodiscard]] std::stop_token lost() const;
-  // Like validity(), but also valid after lost() has fired: how long no other client can hold the
-  // lock yet. Zero if the daemon has reported the loss.
-  [[nodiscard]] Duration time_to_stop() const;
-  // Why the lock was lost; std::nullopt if it was not lost.
-  [[nodiscard]] std::optional<Error> loss() const;
-
-  // Releases the lock and waits for the answer, at most 2 s; after that, the release continues in
-  // the background. Fails with kLockNotHeld if the lock was lost before. A second release does
-  // nothing and succeeds.
-  Result<void> release();
-  // Extends the lock to at least `ttl` from now. Rarely needed: the daemon keeps extending the lock
-  // by the TTL of the acquisition. An extension never shortens the validity.
-  Result<void> extend(Duration ttl);
-
- private:
-  friend class Client;
-  Lock(std::shared_ptr<Driver> driver, std::shared_ptr<HeldLease> lease);
-  void Drop();
-
-  std::shared_ptr<Driver> driver_;
-  std::shared_ptr<HeldLease> lease_;
-};
-
-class Client {
- public:
   // Connects in the background and reconnects when necessary. Throws std::invalid_argument if
-  // `options` are invalid: no endpoint, a file that cannot be read, or a grace below 100 ms.
+  // `options` are invalid, for example if a file cannot be read.
   explicit Client(Options options = {});
-  // Releases all locks and gives up all waiting calls. Takes at most about 2 s.
+  // Releases all locks that it keeps alive, ends all watches and gives up all waiting calls. Takes
+  // at most about 2 s. Must not be called by a callback of the library.
   ~Client();
   Client(const Client&) = delete;
   Client& operator=(const Client&) = delete;
 
-  // Acquires the lock; waits for it as long as `options` allow.
+  // Acquires the lock; waits for it as long as `options` allow, also while no daemon can be
+  // reached.
   Result<Lock> acquire(const std::string& key, AcquireOptions options = {});
-  // The same without blocking the caller. `done` is called exactly once.
+  // The same without blocking the caller. `done` is called exactly once. If it throws, the lock is
+  // released.
   std::future<Result<Lock>> acquire_async(const std::string& key, AcquireOptions options = {});
-  void acquire_async(const std::string& key, AcquireOptions options,
-                     std::function<void(Result<Lock>)> done);
+  void acquire_async(const std::string& key, AcquireOptions options, LockDone done);
+  // Acquires the lock if it is free: as acquire() with `wait` = 0.
+  Result<Lock> try_acquire(const std::string& key, AcquireOptions options = {});
+
+  // Extends the lock if `token` holds it, otherwise acquires it. If the call fails or is given up,
+  // a lock that the token holds is not released, because the token may have held it before: it
+  // expires after its TTL at the latest, and release(key, token) ends it at once. If the lock is
+  // granted at the moment at which the call is given up, the call succeeds. `options.token` is not
+  // used.
+  Result<Lock> acquire_or_extend(const std::string& key, const std::string& token,
+                                 AcquireOptions options = {});
+  std::future<Result<Lock>> acquire_or_extend_async(const std::string& key,
+                                                    const std::string& token,
+                                                    AcquireOptions options = {});
+  void acquire_or_extend_async(const std::string& key, const std::string& token,
+                               AcquireOptions options, LockDone done);
+
+  // Takes over a lock that `token` holds, for example a Lease of this or of another process:
+  // extends it and keeps it alive from now on. Never acquires: kLockNotHeld if the token does not
+  // hold the lock. A failed call leaves the lock as it was.
+  Result<Lock> adopt(const std::string& key, const std::string& token, AdoptOptions options = {});
+  std::future<Result<Lock>> adopt_async(const std::string& key, const std::string& token,
+                                        AdoptOptions options = {});
+  void adopt_async(const std::string& key, const std::string& token, AdoptOptions options,
+                   LockDone done);
+
+  // Acquires a lock that nobody keeps alive and that outlives the client. A call that fails, or is
+  // given up, leaves no lock: the client releases it in the background if necessary.
+  Result<Lease> acquire_detached(const std::string& key, DetachedOptions options = {});
+  std::future<Result<Lease>> acquire_detached_async(const std::string& key,
+                                                    DetachedOptions options = {});
+  void acquire_detached_async(const std::string& key, DetachedOptions options, LeaseDone done);
+
+  // Extends, or releases, a lock by its key and token. Not for locks that the client keeps alive:
+  // use Lock. Each call tries the endpoints for up to `timeout` (from 10 ms). extend() never
+  // shortens the lock; the daemon retries a round that it cannot decide, unless `retry` forbids it.
+  // release() fails with kLockNotHeld if the token did not hold the lock, unless the client had to
+  // repeat the call, because the first copy may have released it.
+  Result<Lease> extend(const std::string& key, const std::string& token, Duration ttl,
+                       Duration timeout = std::chrono::seconds(5),
+                       std::optional<RetryPolicy> retry = {});
+  Result<Lease> try_extend(const std::string& key, const std::string& token, Duration ttl,
+                           Duration timeout = std::chrono::seconds(5));
+  Result<void> release(const std::string& key, const std::string& token,
+                       Duration timeout = std::chrono::seconds(5));
+
+  // Has the daemons extend locks by key and token until the watch is closed. The watch moves to the
+  // next endpoint if its daemon goes away. It may start before its locks are acquired. `on_event`
+  // is called on the library's threads, one call at a time.
+  Result<Watch> watch(std::vector<WatchItem> items,
+                      std::function<void(const WatchEvent& event)> on_event,
+                      WatchOptions options = {});
 
   // Calls f(const Lock&) while the lock is held, then releases the lock. Returns the result of f if
   // the lock was still held after f returned, otherwise the error of the loss or of the release.
@@ -234,6 +130,9 @@ class Client {
   }
 
  private:
+  static void Start(const std::shared_ptr<Driver>& driver, AcquireCommand command,
+                    AcquireOptions& options, LockDone done);
+
   std::shared_ptr<Driver> driver_;
 };
 

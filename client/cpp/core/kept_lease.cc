@@ -1,4 +1,4 @@
-#include "client/cpp/core/lease.h"
+#include "client/cpp/core/kept_lease.h"
 
 #include <algorithm>
 #include <utility>
@@ -7,9 +7,9 @@
 
 namespace redlock::client {
 
-Lease::Lease(std::string key, std::string token, Duration ttl, Duration margin,
-             std::shared_ptr<const SessionTrust> keeper, TimePoint valid_until,
-             std::uint64_t fencing_token, std::uint64_t extensions)
+KeptLease::KeptLease(std::string key, std::string token, Duration ttl, Duration margin,
+                     std::shared_ptr<const SessionTrust> keeper, TimePoint valid_until,
+                     std::uint64_t fencing_token, std::uint64_t extensions)
     : key_(std::move(key)),
       token_(std::move(token)),
       ttl_(ttl),
@@ -21,52 +21,52 @@ Lease::Lease(std::string key, std::string token, Duration ttl, Duration margin,
   REDLOCK_CHECK(keeper_ != nullptr);
 }
 
-TimePoint Lease::TrustedUntil() const {
+TimePoint KeptLease::TrustedUntil() const {
   return keeper_ ? std::min(valid_until_, keeper_->Until()) : valid_until_;
 }
 
-void Lease::Extended(TimePoint valid_until, std::uint64_t fencing_token) {
+void KeptLease::Extended(TimePoint valid_until, std::uint64_t fencing_token) {
   REDLOCK_CHECK(held() && kept());
   Raise(valid_until, fencing_token);
 }
 
-void Lease::Freeze() {
+void KeptLease::Freeze() {
   valid_until_ = TrustedUntil();
   keeper_ = nullptr;
 }
 
-std::uint64_t Lease::NextSequence() {
+std::uint64_t KeptLease::NextSequence() {
   REDLOCK_CHECK(held() && !kept());
   sequence_ = std::max(sequence_, fencing_token_) + 1;
   return sequence_;
 }
 
-void Lease::Adopted(std::shared_ptr<const SessionTrust> keeper, TimePoint valid_until,
-                    std::uint64_t fencing_token) {
+void KeptLease::Adopted(std::shared_ptr<const SessionTrust> keeper, TimePoint valid_until,
+                        std::uint64_t fencing_token) {
   REDLOCK_CHECK(held() && !kept() && keeper != nullptr);
   keeper_ = std::move(keeper);
   Raise(valid_until, fencing_token);
 }
 
-void Lease::Lose(Error why) {
+void KeptLease::Lose(Error why) {
   REDLOCK_CHECK(held());
   Freeze();
   state_ = State::kLost;
   loss_ = std::move(why);
 }
 
-void Lease::Release() {
+void KeptLease::Release() {
   REDLOCK_CHECK(held());
   EndTrust();
   state_ = State::kReleased;
 }
 
-void Lease::EndTrust() {
+void KeptLease::EndTrust() {
   keeper_ = nullptr;
   valid_until_ = TimePoint::min();
 }
 
-void Lease::Raise(TimePoint valid_until, std::uint64_t fencing_token) {
+void KeptLease::Raise(TimePoint valid_until, std::uint64_t fencing_token) {
   valid_until_ = std::max(valid_until_, valid_until);
   fencing_token_ = std::max(fencing_token_, fencing_token);
 }

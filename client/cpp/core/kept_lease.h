@@ -19,15 +19,15 @@
 
 namespace redlock::client {
 
-class Lease {
+class KeptLease {
  public:
   enum class State { kHeld, kLost, kReleased };
 
   // A lease that was granted on the Session of `keeper`. `extensions`: how often the acquire was
   // sent; each copy with extend_if_held may have moved the lease to another stream.
-  Lease(std::string key, std::string token, Duration ttl, Duration margin,
-        std::shared_ptr<const SessionTrust> keeper, TimePoint valid_until,
-        std::uint64_t fencing_token, std::uint64_t extensions);
+  KeptLease(std::string key, std::string token, Duration ttl, Duration margin,
+            std::shared_ptr<const SessionTrust> keeper, TimePoint valid_until,
+            std::uint64_t fencing_token, std::uint64_t extensions);
 
   [[nodiscard]] const std::string& key() const { return key_; }
   [[nodiscard]] const std::string& token() const { return token_; }

@@ -1,0 +1,29 @@
+// A lock that nobody keeps alive: it ends when its TTL has passed, also if this process lives on,
+// and it outlives this process.
+#pragma once
+
+#include <redlock/result.h>
+
+#include <cstdint>
+#include <string>
+
+namespace redlock::client {
+
+// A plain value. To hand the lock to another process, send it `key` and `token`; Client::adopt()
+// there keeps it alive, Client::extend() and release() use it as it is. From then on, only one of
+// the two processes may trust the lock.
+struct REDLOCK_API Lease {
+  std::string key;
+  std::string token;  // the secret that proves ownership: do not log it
+  // Higher than the fencing token of every earlier holder. May grow with an extension.
+  std::uint64_t fencing_token = 0;
+  // When the lock can no longer be trusted, on CLOCK_BOOTTIME of this machine, which counts suspend
+  // time.
+  Duration valid_until{};
+
+  // How long the lock can still be trusted; 0: no longer.
+  [[nodiscard]] Duration validity() const;
+  [[nodiscard]] bool valid() const { return validity() > Duration::zero(); }
+};
+
+}  // namespace redlock::client

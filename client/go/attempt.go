@@ -6,31 +6,37 @@ import (
 	"github.com/redlockd/redlockd/client/go/internal/core"
 )
 
-// attempt is one call of Acquire. The driver's mutex guards its result.
+// attempt is one call of Acquire, AcquireOrExtend or Adopt. The driver's mutex guards its result.
 type attempt struct {
 	driver      *driver
 	lock        *Lock
 	what        core.Acquire
 	acquisition *core.Acquisition
-	position    chan int      // the latest position in the wait queue
+	onQueued    func(int)     // the caller's; nil: none
+	position    chan int      // the latest position in the wait queue; nil if the caller does not ask for it
 	decided     chan struct{} // closed once the result is there
 	failure     *core.Failure
-	queued      bool
 	returned    bool // the result went to the caller
 }
 
-func newAttempt(d *driver, key string, options AcquireOptions) *attempt {
-	a := &attempt{driver: d, position: make(chan int, 1), decided: make(chan struct{}),
-		lock: &Lock{Key: key, driver: d, lost: make(chan struct{})}}
-	a.what = core.Acquire{Key: key, TTL: options.TTL, Try: options.Try, Owner: options.Owner, Margin: options.Margin,
-		Token: options.Token, Done: a.onDone, Queued: a.onQueued, Lost: a.lock.onLost}
+func newAttempt(d *driver, what core.Acquire, onQueued func(int)) *attempt {
+	a := &attempt{driver: d, what: what, onQueued: onQueued, decided: make(chan struct{}),
+		lock: &Lock{driver: d, lost: make(chan struct{})}}
+	if onQueued != nil {
+		a.position = make(chan int, 1)
+	}
+	a.what.Done, a.what.Queued, a.what.Lost = a.onDone, a.onPosition, a.lock.onLost
 	return a
 }
 
 func (a *attempt) begin() (err error) {
 	a.driver.do(func(m *core.Machine, now core.Instant) {
+		if a.what.Token != "" && m.Held(a.what.Key, a.what.Token) != nil {
+			err = errorOf(a.what.Key, &core.Failure{Reason: LockAlreadyHeld, Message: "this client holds the lock with the same token"})
+			return
+		}
 		if a.what.Token != "" && m.InUse(a.what.Key, a.what.Token) {
-			err = invalid("token", "is already in use for %q by a lock that this client holds, requests or releases; use a new token",
+			err = invalid("token", "is already in use for %q by a lock that this client requests or releases; use a new token",
 				a.what.Key)
 			return
 		}
@@ -40,54 +46,47 @@ func (a *attempt) begin() (err error) {
 }
 
 // wait waits for the result. It calls onQueued with no mutex held.
-func (a *attempt) wait(ctx context.Context, onQueued func(int)) (*Lock, error) {
+func (a *attempt) wait(ctx context.Context) (*Lock, error) {
 	for {
 		select {
 		case <-a.decided:
-			return a.take()
+			return a.take(nil)
 		case position := <-a.position:
-			if onQueued != nil {
-				onQueued(position)
-			}
+			a.callOnQueued(position)
 		case <-ctx.Done():
+			if ctx.Err() == context.DeadlineExceeded {
+				a.driver.do(func(m *core.Machine, now core.Instant) { m.TimeOut(now, a.acquisition) })
+				<-a.decided
+			}
 			select {
 			case <-a.decided:
-				return a.take()
+				return a.take(ctx)
 			default:
-				return nil, a.why(ctx)
+				return nil, endedBy(ctx, a.what.Key, "")
 			}
 		}
 	}
 }
 
-func (a *attempt) take() (*Lock, error) {
+func (a *attempt) callOnQueued(position int) {
+	defer func() { a.driver.log.contain("AcquireOptions.OnQueued", recover()) }()
+	a.onQueued(position)
+}
+
+// take returns the result. ended is the context that has ended the wait; nil: none.
+func (a *attempt) take(ended context.Context) (*Lock, error) {
 	a.returned = true
-	if a.failure != nil {
-		return nil, errorOf(a.what.Key, a.failure)
+	if a.failure == nil {
+		return a.lock, nil
 	}
-	return a.lock, nil
+	err := errorOf(a.what.Key, a.failure)
+	if ended != nil {
+		err = err.because(ended)
+	}
+	return nil, err
 }
 
-// why returns why the lock was not acquired in time. It reports an outage as such, not as contention.
-func (a *attempt) why(ctx context.Context) error {
-	err := endedBy(ctx, a.what.Key, "the deadline passed before the lock was acquired")
-	a.driver.do(func(m *core.Machine, _ core.Instant) {
-		switch {
-		case err.Reason != DeadlineExceeded:
-		case !m.Connected():
-			err.Reason = Unreachable
-			err.Message = a.what.Key + ": no daemon answered in time"
-			if failure := m.LastFailure(); failure != nil {
-				err.Message += ": " + failure.Message
-			}
-		case a.queued:
-			err.Message = a.what.Key + ": another client still held the lock when the deadline passed"
-		}
-	})
-	return err
-}
-
-// leave releases a lock that was not returned to the caller, even if the caller's callback panicked.
+// leave releases a lock that was not returned to the caller.
 func (a *attempt) leave() {
 	if a.returned || a.acquisition == nil {
 		return
@@ -102,15 +101,17 @@ func (a *attempt) leave() {
 }
 
 func (a *attempt) onDone(lease *core.Lease, failure *core.Failure) {
+	a.lock.lease, a.failure = lease, failure
 	if lease != nil {
-		a.lock.lease, a.lock.Token = lease, lease.Token
+		lease.Handle = a.lock
 	}
-	a.failure = failure
 	close(a.decided)
 }
 
-func (a *attempt) onQueued(position int) {
-	a.queued = true
+func (a *attempt) onPosition(position int) {
+	if a.position == nil {
+		return
+	}
 	select {
 	case <-a.position: // replaces a position that was not read yet
 	default:

@@ -19,6 +19,27 @@ const (
 // These checks run before anything is sent, so that an invalid value fails only its own call.
 
 func checkAcquire(key string, o AcquireOptions, grace time.Duration) *Error {
+	if err := checkKey(key); err != nil {
+		return err
+	}
+	if err := checkLabel("owner", o.Owner); err != nil {
+		return err
+	}
+	if o.Token != "" {
+		if err := checkToken(o.Token); err != nil {
+			return err
+		}
+	}
+	if err := o.Retry.check(); err != nil {
+		return err
+	}
+	if err := checkTTL(o.TTL); err != nil {
+		return err
+	}
+	return checkMargin(o.Margin, o.TTL, grace)
+}
+
+func checkKey(key string) *Error {
 	switch {
 	case len(key) == 0 || len(key) > mostKeyBytes:
 		return invalid("key", "must have 1 to %d bytes, not %d", mostKeyBytes, len(key))
@@ -26,19 +47,31 @@ func checkAcquire(key string, o AcquireOptions, grace time.Duration) *Error {
 		return invalid("key", "must be UTF-8: %q", key)
 	case strings.HasPrefix(key, reserved):
 		return invalid("key", "must not begin with %q, which is reserved: %q", reserved, key)
-	case len(o.Owner) > mostLabel:
-		return invalid("owner", "must have at most %d bytes, not %d", mostLabel, len(o.Owner))
-	case !utf8.ValidString(o.Owner):
-		return invalid("owner", "must be UTF-8: %q", o.Owner)
-	case len(o.Token) > mostLabel:
-		return invalid("token", "must have at most %d bytes, not %d", mostLabel, len(o.Token))
-	case !utf8.ValidString(o.Token):
+	}
+	return nil
+}
+
+func checkLabel(field, label string) *Error {
+	switch {
+	case len(label) > mostLabel:
+		return invalid(field, "must have at most %d bytes, not %d", mostLabel, len(label))
+	case !utf8.ValidString(label):
+		return invalid(field, "must be UTF-8: %q", label)
+	}
+	return nil
+}
+
+// checkToken never shows the token, which is a secret.
+func checkToken(token string) *Error {
+	switch {
+	case len(token) == 0 || len(token) > mostLabel:
+		return invalid("token", "must have 1 to %d bytes, not %d", mostLabel, len(token))
+	case !utf8.ValidString(token):
 		return invalid("token", "must be UTF-8")
+	case strings.HasPrefix(token, reserved):
+		return invalid("token", "must not begin with %q, which is reserved", reserved)
 	}
-	if err := checkTTL(o.TTL); err != nil {
-		return err
-	}
-	return checkMargin(o.Margin, o.TTL, grace)
+	return nil
 }
 
 // The daemon extends a lock when about half of its TTL is left. A margin close to that would signal a loss before the

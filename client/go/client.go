@@ -9,13 +9,14 @@
 //
 // All locks of a Client share one stream to one daemon, which keeps them alive. If the stream breaks or the daemon shuts
 // down, the client moves its locks to the next endpoint. If the process ends without releasing its locks, the daemon
-// releases them after Options.Grace.
+// releases them after Options.Grace. Client.AcquireDetached makes locks that outlive the process.
 //
-// All types are safe for concurrent use.
+// All types are safe for concurrent use. Package redlockdtest starts daemons for tests.
 package redlockd
 
 import (
 	"context"
+	"log/slog"
 	"time"
 
 	"google.golang.org/grpc/credentials"
@@ -31,42 +32,43 @@ const (
 
 // Options configures a Client.
 type Options struct {
-	TLS   credentials.TransportCredentials // nil: no TLS. Unix sockets never use it.
-	Token func() string                    // returns the bearer token for each connection; nil: none
+	TLS credentials.TransportCredentials // nil: no TLS. Unix sockets never use it.
+	// Token returns the bearer token. The client calls it for each connection, and for each call that does not use the
+	// shared stream. Its context ends when the connection or the call is given up. If it fails, so do the calls that
+	// wait for the connection, once all endpoints were tried. nil: no token.
+	Token func(context.Context) (string, error)
 	// Grace is how long the daemon keeps the locks of a silent client, at least 100 ms. The client trusts no lock for
 	// longer without an answer from a daemon. 0: 5 s.
 	Grace time.Duration
-}
-
-// AcquireOptions configures one acquisition. The context bounds the time to wait.
-type AcquireOptions struct {
-	TTL   time.Duration // at least 10 ms; 0: 30 s
-	Try   bool          // one attempt, no waiting
-	Owner string        // a label for humans, at most 128 bytes
-	// Margin: the lock counts as lost when at most this much is left of the time for which it can be trusted. At most a
-	// third of the TTL or of Options.Grace, whichever is less. 0: a tenth of the TTL or of Options.Grace, whichever is
-	// less, and at most 500 ms.
-	Margin time.Duration
-	// Token is the owner token, the secret that proves ownership. At most 128 bytes, unique to this hold. "": the client
-	// makes one.
-	Token    string
-	OnQueued func(position int) // called by Acquire with the number of waiters ahead in the daemon's wait queue
+	// Owner is the label of this client's locks, for people who ask who holds a key. At most 128 bytes of UTF-8.
+	// "": HOST/PID/PROGRAM.
+	Owner string
+	// Logger hears of connections that fail or move, of lost locks, and of callbacks that panic. nil: nothing is logged.
+	Logger *slog.Logger
 }
 
 // Client acquires locks. Make one with New and share it.
 type Client struct {
 	driver *driver
+	calls  *calls
 	grace  time.Duration
+	owner  string
+	log    logger
+	ctx    context.Context // ends when the client is closed
+	cancel context.CancelFunc
 }
 
 // New makes a client, which connects in the background. It tries endpoints ("host:port" or "unix:/path") in turn.
 func New(endpoints []string, options Options) (*Client, error) {
-	return newClient(endpoints, options, systemNow, dialGRPC(endpoints, options))
+	return newClient(endpoints, options, systemNow)
 }
 
-func newClient(endpoints []string, options Options, clock func() core.Instant, dial dialer) (*Client, error) {
+func newClient(endpoints []string, options Options, clock func() core.Instant) (*Client, error) {
 	if options.Grace == 0 {
 		options.Grace = defaultGrace
+	}
+	if options.Owner == "" {
+		options.Owner = defaultOwner()
 	}
 	if err := checkEndpoints(endpoints); err != nil {
 		return nil, err
@@ -74,34 +76,18 @@ func newClient(endpoints []string, options Options, clock func() core.Instant, d
 	if options.Grace < leastGrace {
 		return nil, invalid("grace", "must be at least %v, not %v", leastGrace, options.Grace)
 	}
-	return &Client{newDriver(endpoints, options.Grace, clock, dial), options.Grace}, nil
-}
-
-// Acquire waits for the lock until ctx ends, and retries while daemons restart or cannot be reached. The end of ctx does
-// not release an acquired lock: call Release. If Acquire returns an error, no lock is left behind.
-func (c *Client) Acquire(ctx context.Context, key string, options AcquireOptions) (*Lock, error) {
-	if options.TTL == 0 {
-		options.TTL = defaultTTL
-	}
-	if options.Margin == 0 {
-		options.Margin = core.DefaultMargin(options.TTL, c.grace)
-	}
-	if err := checkAcquire(key, options, c.grace); err != nil {
+	if err := checkLabel("owner", options.Owner); err != nil {
 		return nil, err
 	}
-	if ctx.Err() != nil {
-		return nil, endedBy(ctx, key, "the deadline passed before the request was sent")
-	}
-	a := newAttempt(c.driver, key, options)
-	defer a.leave()
-	if err := a.begin(); err != nil {
-		return nil, err
-	}
-	return a.wait(ctx, options.OnQueued)
+	log := newLogger(options.Logger)
+	t := &transport{endpoints: endpoints, tls: options.TLS, token: options.Token, log: log}
+	ctx, cancel := context.WithCancel(context.Background())
+	return &Client{driver: newDriver(t, options.Grace, clock, log), calls: newCalls(t, clock), grace: options.Grace,
+		owner: options.Owner, log: log, ctx: ctx, cancel: cancel}, nil
 }
 
-// Do calls work while the lock is held, then releases the lock. If the lock is lost, the context of work ends and Do
-// returns the loss. With Go 1.20 and newer, context.Cause returns the loss inside work.
+// Do calls work while the lock is held, then releases the lock. If the lock is lost, the context of work ends, its cause
+// is the loss, and Do returns the loss. If work panics, the lock is released first.
 func (c *Client) Do(ctx context.Context, key string, options AcquireOptions, work func(context.Context, *Lock) error) error {
 	lock, err := c.Acquire(ctx, key, options)
 	if err != nil {
@@ -117,9 +103,11 @@ func (c *Client) Do(ctx context.Context, key string, options AcquireOptions, wor
 	return err
 }
 
-// Close fails all waiting Acquire calls and releases all locks. It waits up to 2 s; after that, the releases continue in
-// the background.
+// Close fails all waiting calls, ends all watches and releases all locks, except detached ones. It waits up to 2 s; after
+// that, the releases continue in the background.
 func (c *Client) Close() {
+	c.cancel()
+	c.calls.close()
 	c.driver.do(func(m *core.Machine, now core.Instant) {
 		if !c.driver.closing {
 			c.driver.closing = true

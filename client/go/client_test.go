@@ -28,13 +28,16 @@ func TestALockFromBeginToEnd(t *testing.T) {
 	d := startDaemon(t)
 	c := newTestClient(t, Options{}, d)
 	lock := acquire(t, c, "k")
-	if !lock.Held() || lock.Err() != nil || lock.Key != "k" || !strings.HasPrefix(lock.Token, "rl-") || len(lock.Token) != 35 {
+	if !lock.Held() || lock.Err() != nil || lock.Key() != "k" || !strings.HasPrefix(lock.Token(), "rl-") || len(lock.Token()) != 35 {
 		t.Fatalf("%+v", lock)
 	}
-	if lock.FencingToken() != 1 || d.holder("k") != lock.Token {
+	if lock.FencingToken() != 1 || d.holder("k") != lock.Token() {
 		t.Fatal("not held")
 	}
 	if err := lock.Extend(background, time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	if err := lock.TryExtend(background, time.Minute); err != nil {
 		t.Fatal(err)
 	}
 	for i := 0; i < 2; i++ {
@@ -86,11 +89,7 @@ func TestBadValuesAreRejectedBeforeAnythingIsSent(t *testing.T) {
 		"owner: must be":       func() error { _, err := c.Acquire(background, "k", AcquireOptions{Owner: "\xff"}); return err },
 		"token: must have":     func() error { _, err := c.Acquire(background, "k", AcquireOptions{Token: long}); return err },
 		"token: must be UTF-8": func() error { _, err := c.Acquire(background, "k", AcquireOptions{Token: "\xff"}); return err },
-		"token: is already": func() error {
-			_, err := c.Acquire(background, "other", AcquireOptions{Token: other.Token})
-			return err
-		},
-		"margin: ": func() error { _, err := c.Acquire(background, "k", AcquireOptions{Margin: -1}); return err },
+		"margin: ":             func() error { _, err := c.Acquire(background, "k", AcquireOptions{Margin: -1}); return err },
 		"margin: must be from 0 to 333.333333ms (a third of the TTL": func() error {
 			_, err := c.Acquire(background, "k", AcquireOptions{TTL: time.Second, Margin: 334 * time.Millisecond})
 			return err
@@ -150,19 +149,18 @@ func TestAWaiterHearsItsPositionAndCanGiveUp(t *testing.T) {
 	})
 }
 
-func TestACallbackThatPanicsLeavesNoWaiter(t *testing.T) {
-	d := startDaemon(t)
-	c := newTestClient(t, Options{}, d)
-	acquire(t, c, "k")
-	func() {
-		defer func() { _ = recover() }()
-		_, _ = c.Acquire(background, "k", AcquireOptions{OnQueued: func(int) { panic("the callback") }})
-	}()
-	eventually(t, "the waiter is gone", func() bool {
-		d.mutex.Lock()
-		defer d.mutex.Unlock()
-		return len(d.waiting) == 0
-	})
+func TestAPanicOfOnQueuedIsLoggedAndTheWaitGoesOn(t *testing.T) {
+	d, log := startDaemon(t), &logged{}
+	c := newTestClient(t, Options{Logger: log.logger()}, d)
+	held := acquire(t, c, "k")
+	heard := make(chan struct{})
+	go func() { <-heard; _ = held.Release(background) }()
+	lock, err := c.Acquire(background, "k", AcquireOptions{OnQueued: func(int) { close(heard); panic("the callback") }})
+	if err != nil || !lock.Held() {
+		t.Fatal(err)
+	}
+	log.contains(t, "AcquireOptions.OnQueued panicked")
+	log.contains(t, "the callback")
 }
 
 func TestALossEndsTheWork(t *testing.T) {
@@ -170,7 +168,7 @@ func TestALossEndsTheWork(t *testing.T) {
 	c := newTestClient(t, Options{}, d)
 	err := c.Do(background, "k", AcquireOptions{}, func(ctx context.Context, lock *Lock) error {
 		d.send(&pb.WatchResponse{Type: pb.EventType_EVENT_TYPE_LOST, Key: "k", Reason: LockNotHeld, Message: "taken away",
-			Lease: &pb.Lease{Key: "k", Token: lock.Token}})
+			Lease: &pb.Lease{Key: "k", Token: lock.Token()}})
 		<-ctx.Done()
 		<-lock.Lost()
 		if lock.Held() {
@@ -228,7 +226,7 @@ func TestNoDaemonDoesNotReadAsContention(t *testing.T) {
 
 func TestTheBearerTokenAndItsRefusal(t *testing.T) {
 	d := startDaemon(t)
-	c := newTestClient(t, Options{Token: func() string { return "secret" }}, d)
+	c := newTestClient(t, Options{Token: func(context.Context) (string, error) { return "secret", nil }}, d)
 	acquire(t, c, "k")
 	if d.bearer[0] != "Bearer secret" {
 		t.Fatal(d.bearer)
@@ -236,8 +234,32 @@ func TestTheBearerTokenAndItsRefusal(t *testing.T) {
 	d.set(func() { d.refuse = codes.Unauthenticated })
 	_, err := newTestClient(t, Options{}, d).Acquire(background, "k", AcquireOptions{})
 	expectReason(t, err, Unauthenticated)
-	_, err = newTestClient(t, Options{Token: func() string { panic("no token") }}, d).Acquire(background, "k", AcquireOptions{})
-	expectReason(t, err, Unauthenticated)
+	for _, token := range []func(context.Context) (string, error){
+		func(context.Context) (string, error) { panic("no token") },
+		func(context.Context) (string, error) { return "", errors.New("no token") },
+	} {
+		c := newTestClient(t, Options{Token: token}, d)
+		_, err = c.Acquire(background, "k", AcquireOptions{})
+		expectReason(t, err, Unauthenticated)
+		if !strings.Contains(err.Error(), "no token") {
+			t.Fatal(err)
+		}
+		_, err = c.AcquireDetached(background, "k", AcquireOptions{})
+		expectReason(t, err, Unauthenticated)
+	}
+}
+
+func TestABearerTokenThatNoHeaderCanCarryIsRefused(t *testing.T) {
+	d := startDaemon(t)
+	for _, each := range []string{"two\nlines", "caf\u00e9", "a\x00z"} {
+		token := each
+		c := newTestClient(t, Options{Token: func(context.Context) (string, error) { return token, nil }}, d)
+		_, err := c.Acquire(background, "k", AcquireOptions{})
+		expectReason(t, err, Unauthenticated)
+		if strings.Contains(err.Error(), token) {
+			t.Errorf("the error contains the token: %v", err)
+		}
+	}
 }
 
 func TestReleaseAndCloseAreBounded(t *testing.T) {
@@ -319,7 +341,7 @@ func TestASuspendIsNoticedWithinASecond(t *testing.T) {
 	var suspended atomic.Int64
 	clock := func() core.Instant { return systemNow().Add(time.Duration(suspended.Load())) }
 	options, endpoints := Options{Grace: time.Minute}, []string{d.address}
-	c, err := newClient(endpoints, options, clock, dialGRPC(endpoints, options))
+	c, err := newClient(endpoints, options, clock)
 	if err != nil {
 		t.Fatal(err)
 	}

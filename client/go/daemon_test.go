@@ -24,14 +24,17 @@ type fakeDaemon struct {
 
 	mutex   sync.Mutex
 	holders map[string]string // token by key
-	waiting map[uint64]string // key by id
+	waiting map[uint64]*pb.AcquireRequest
 	calls   []pb.LockService_SessionServer
 	bearer  []string
 	refuse  codes.Code
 	mute    bool // answers pings only
 	silent  bool // answers nothing
 	fence   uint64
-	begun   time.Time
+	owners  map[string]string // label by key
+	// What the answer to a cancelled acquire says about its last attempt.
+	lastReason string
+	begun      time.Time
 }
 
 func startDaemon(t *testing.T) *fakeDaemon {
@@ -40,7 +43,7 @@ func startDaemon(t *testing.T) *fakeDaemon {
 		t.Fatal(err)
 	}
 	d := &fakeDaemon{address: listener.Addr().String(), server: grpc.NewServer(), holders: map[string]string{},
-		waiting: map[uint64]string{}, begun: time.Now()}
+		waiting: map[uint64]*pb.AcquireRequest{}, owners: map[string]string{}, lastReason: LockAlreadyHeld, begun: time.Now()}
 	pb.RegisterLockServiceServer(d.server, d)
 	go func() { _ = d.server.Serve(listener) }()
 	t.Cleanup(d.server.Stop)
@@ -85,6 +88,10 @@ func (d *fakeDaemon) carryOut(o *pb.SessionOperation, response *pb.SessionRespon
 		result.Status = &pb.OperationStatus{Reason: reason, Message: "by the test"}
 		add()
 	}
+	// metadata names the holder and the last reason, as in the proto.
+	metadata := func(key string) {
+		result.Status.Metadata = map[string]string{"owner": d.owners[key], "last_reason": d.lastReason}
+	}
 	if o.GetPing() != nil {
 		add()
 	}
@@ -97,22 +104,24 @@ func (d *fakeDaemon) carryOut(o *pb.SessionOperation, response *pb.SessionRespon
 		add()
 		return true
 	case o.GetCancel() != nil:
-		if _, waits := d.waiting[o.Id]; waits {
+		if a, waits := d.waiting[o.Id]; waits {
 			delete(d.waiting, o.Id)
 			fail(Canceled)
+			metadata(a.Key)
 		}
 	case o.GetAcquire() != nil:
 		a := o.GetAcquire()
 		switch {
 		case d.holders[a.Key] == "":
 			d.fence++
-			d.holders[a.Key] = a.GetToken()
+			d.holders[a.Key], d.owners[a.Key] = a.GetToken(), a.Owner
 			result.Lease = &pb.Lease{Key: a.Key, Token: a.GetToken(), FencingToken: d.fence, Validity: a.Ttl}
 			add()
 		case a.Retry != nil:
 			fail(LockAlreadyHeld)
+			metadata(a.Key)
 		default:
-			d.waiting[o.Id] = a.Key
+			d.waiting[o.Id] = a
 			response.Positions = append(response.Positions, &pb.QueuePosition{Id: o.Id, Position: 2})
 		}
 	case o.GetAdopt() != nil:
@@ -134,8 +143,23 @@ func (d *fakeDaemon) carryOut(o *pb.SessionOperation, response *pb.SessionRespon
 		}
 		delete(d.holders, o.GetRelease().Key)
 		add()
+		d.grantWaiter(o.GetRelease().Key, response)
 	}
 	return false
+}
+
+// grantWaiter passes a released lock on. It serves tests with one stream.
+func (d *fakeDaemon) grantWaiter(key string, response *pb.SessionResponse) {
+	for id, a := range d.waiting {
+		if a.Key == key {
+			delete(d.waiting, id)
+			d.fence++
+			d.holders[key] = a.GetToken()
+			response.Results = append(response.Results, &pb.SessionResult{Id: id,
+				Lease: &pb.Lease{Key: key, Token: a.GetToken(), FencingToken: d.fence, Validity: a.Ttl}})
+			return
+		}
+	}
 }
 
 // send sends an event on the newest stream.
@@ -156,6 +180,12 @@ func (d *fakeDaemon) holder(key string) string {
 	d.mutex.Lock()
 	defer d.mutex.Unlock()
 	return d.holders[key]
+}
+
+func (d *fakeDaemon) owner(key string) string {
+	d.mutex.Lock()
+	defer d.mutex.Unlock()
+	return d.owners[key]
 }
 
 func (d *fakeDaemon) streams() int {

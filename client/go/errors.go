@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/redlockd/redlockd/client/go/internal/core"
@@ -11,32 +12,69 @@ import (
 
 // Reasons, as in proto/redlock/v1/lock_service.proto, and Unreachable, which means that no daemon answered.
 const (
-	LockAlreadyHeld   = "LOCK_ALREADY_HELD"
-	LockNotHeld       = core.LockNotHeld
-	ValidityExpired   = "VALIDITY_EXPIRED"
-	QuorumUnavailable = "QUORUM_UNAVAILABLE"
-	NodeSetMismatch   = "NODE_SET_MISMATCH"
-	Draining          = core.Draining
-	Overloaded        = core.Overloaded
-	DeadlineExceeded  = "DEADLINE_EXCEEDED"
-	Canceled          = core.Cancelled
-	InvalidArgument   = core.InvalidArgument
-	Unauthenticated   = core.Unauthenticated
-	PermissionDenied  = core.PermissionDenied
-	Unreachable       = core.Unreachable
+	LockAlreadyHeld    = core.LockAlreadyHeld
+	LockNotHeld        = core.LockNotHeld
+	MaxRetriesExceeded = core.MaxRetriesExceeded
+	ValidityExpired    = core.ValidityExpired
+	QuorumUnavailable  = core.QuorumUnavailable
+	NodeSetMismatch    = core.NodeSetMismatch
+	Draining           = core.Draining
+	Overloaded         = core.Overloaded
+	DeadlineExceeded   = core.DeadlineExceeded
+	Canceled           = core.Cancelled
+	InvalidArgument    = core.InvalidArgument
+	Unauthenticated    = core.Unauthenticated
+	PermissionDenied   = core.PermissionDenied
+	Unreachable        = core.Unreachable
 )
 
-// Error says why an operation failed or a lock was lost. If the caller's context ended the operation, errors.Is finds
-// context.Canceled or context.DeadlineExceeded in it.
+// Values for errors.Is. Each matches every Error with its reason; ErrLockLost matches the errors of a lock that was held
+// and then lost, whatever the reason. If the caller's context ended a call, errors.Is also finds context.Canceled or
+// context.DeadlineExceeded, and the context's cause, next to the value that says why.
+var (
+	ErrAlreadyHeld        error = sentinel{LockAlreadyHeld, "another holder has the lock"}
+	ErrLockLost           error = sentinel{"", "the lock was lost"}
+	ErrNotHeld            error = sentinel{LockNotHeld, "the token does not hold the key"}
+	ErrMaxRetriesExceeded error = sentinel{MaxRetriesExceeded, "all retries are used up"}
+	ErrTimeout            error = sentinel{DeadlineExceeded, "the deadline has passed"}
+	ErrValidityExpired    error = sentinel{ValidityExpired, "the lock was granted too late"}
+	ErrQuorumUnavailable  error = sentinel{QuorumUnavailable, "too few nodes answered"}
+	ErrNodeSetMismatch    error = sentinel{NodeSetMismatch, "the daemon and the nodes do not agree on the node set"}
+	ErrUnreachable        error = sentinel{Unreachable, "no daemon answered"}
+	ErrOverloaded         error = sentinel{Overloaded, "the daemon is overloaded"}
+	ErrDraining           error = sentinel{Draining, "the daemon is shutting down"}
+	ErrInvalidArgument    error = sentinel{InvalidArgument, "an argument is invalid"}
+	ErrUnauthenticated    error = sentinel{Unauthenticated, "the credentials are missing or invalid"}
+	ErrPermissionDenied   error = sentinel{PermissionDenied, "the caller may not use this key"}
+	ErrCanceled           error = sentinel{Canceled, "the caller cancelled the call or closed the client"}
+)
+
+type sentinel struct{ reason, text string }
+
+func (s sentinel) Error() string { return "redlockd: " + s.text }
+
+// Error says why a call failed or a lock was lost.
 type Error struct {
 	Reason     string // one of the constants of this package
 	Message    string
+	Key        string        // "": the error concerns no key, or several
+	Holder     string        // the label of the holder that refused the lock; "": unknown
 	RetryAfter time.Duration // the delay before a retry; 0: unknown
-	cause      error
+
+	lost   bool
+	causes []error
 }
 
 func (e *Error) Error() string { return e.Message }
-func (e *Error) Unwrap() error { return e.cause }
+
+// Unwrap returns the error and the cause of the context that ended the call.
+func (e *Error) Unwrap() []error { return e.causes }
+
+// Is reports whether target is the value for this error's reason, such as ErrAlreadyHeld.
+func (e *Error) Is(target error) bool {
+	value, ok := target.(sentinel)
+	return ok && (value.reason == e.Reason || value == ErrLockLost && e.lost)
+}
 
 // ReasonOf returns the reason of an Error, even if it is wrapped, and "" for any other error.
 func ReasonOf(err error) string {
@@ -48,17 +86,34 @@ func ReasonOf(err error) string {
 }
 
 func errorOf(key string, failure *core.Failure) *Error {
-	return &Error{Reason: failure.Reason, Message: key + ": " + failure.Message, RetryAfter: failure.RetryAfter}
+	message := failure.Message
+	if failure.Holder != "" {
+		message = fmt.Sprintf("held by %q", failure.Holder)
+		if failure.Reason != LockAlreadyHeld {
+			message += ": " + failure.Message
+		}
+	}
+	return &Error{Reason: failure.Reason, Message: key + ": " + message, Key: key, Holder: failure.Holder,
+		RetryAfter: failure.RetryAfter, lost: failure.Lost}
 }
 
-// endedBy returns the error of an operation that the caller's context has ended.
+// because records that the caller's context ended the call.
+func (e *Error) because(ctx context.Context) *Error {
+	e.causes = []error{ctx.Err()}
+	if cause := context.Cause(ctx); cause != ctx.Err() {
+		e.causes = append(e.causes, cause)
+	}
+	return e
+}
+
+// endedBy returns the error of a call that the caller's context has ended.
 func endedBy(ctx context.Context, key, deadlineMessage string) *Error {
 	if ctx.Err() == context.DeadlineExceeded {
-		return &Error{Reason: DeadlineExceeded, Message: key + ": " + deadlineMessage, cause: ctx.Err()}
+		return (&Error{Reason: DeadlineExceeded, Key: key, Message: key + ": " + deadlineMessage}).because(ctx)
 	}
-	return &Error{Reason: Canceled, Message: key + ": the caller cancelled the context", cause: ctx.Err()}
+	return (&Error{Reason: Canceled, Key: key, Message: key + ": the caller cancelled the context"}).because(ctx)
 }
 
 func invalid(field, format string, values ...any) *Error {
-	return &Error{Reason: InvalidArgument, Message: field + ": " + fmt.Sprintf(format, values...)}
+	return &Error{Reason: InvalidArgument, Message: strings.TrimSpace(field + ": " + fmt.Sprintf(format, values...))}
 }

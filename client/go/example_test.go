@@ -35,10 +35,10 @@ func ExampleClient_Acquire() {
 	defer cancel()
 	lock, err := client.Acquire(ctx, "reports", redlockd.AcquireOptions{})
 	switch {
-	case redlockd.ReasonOf(err) == redlockd.Unreachable:
-		fmt.Println("no daemon:", err)
+	case errors.Is(err, redlockd.ErrUnreachable), errors.Is(err, redlockd.ErrQuorumUnavailable):
+		fmt.Println("an outage:", err)
 		return
-	case errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, redlockd.ErrTimeout):
 		fmt.Println("held by another:", err)
 		return
 	case err != nil:
@@ -50,4 +50,50 @@ func ExampleClient_Acquire() {
 		fmt.Println("stop:", lock.Err())
 	case <-time.After(time.Second): // the work
 	}
+}
+
+// A lock that outlives this process, and that another process takes over.
+func ExampleClient_AcquireDetached() {
+	client, err := redlockd.New([]string{"10.0.0.1:50051"}, redlockd.Options{})
+	if err != nil {
+		panic(err)
+	}
+	defer client.Close()
+	lease, err := client.AcquireDetached(context.Background(), "reports", redlockd.AcquireOptions{TTL: time.Minute})
+	if err != nil {
+		panic(err)
+	}
+	key, token := lease.Key(), lease.Token() // for the other process, which calls:
+	lock, err := client.Adopt(context.Background(), key, token, redlockd.AdoptOptions{})
+	if err != nil {
+		panic(err)
+	}
+	defer func() { _ = lock.Release(context.Background()) }()
+}
+
+// Keeps locks alive that were acquired elsewhere.
+func ExampleClient_Watch() {
+	client, err := redlockd.New([]string{"10.0.0.1:50051"}, redlockd.Options{})
+	if err != nil {
+		panic(err)
+	}
+	defer client.Close()
+	items := []redlockd.WatchItem{
+		{Key: "reports", Token: "the token of the lock", TTL: time.Minute},
+		{Key: "invoices", Token: "another token", TTL: 10 * time.Second, Interval: time.Second},
+	}
+	watch, err := client.Watch(context.Background(), items, redlockd.WatchOptions{OnEvent: func(event redlockd.WatchEvent) {
+		switch event.Kind {
+		case redlockd.WatchLost:
+			fmt.Println("stop the work on", event.Key, event.Err)
+		case redlockd.WatchExtendFailed, redlockd.WatchInterrupted:
+			fmt.Println("trouble:", event.Err)
+		case redlockd.WatchEnded:
+			fmt.Println("the watch was closed")
+		}
+	}})
+	if err != nil {
+		panic(err)
+	}
+	defer watch.Close()
 }

@@ -1,15 +1,15 @@
 module github.com/redlockd/redlockd/client/go
 
-go 1.19
+go 1.26.0
 
 require (
-	golang.org/x/sys v0.21.0
-	google.golang.org/grpc v1.64.1
-	google.golang.org/protobuf v1.33.0
+	golang.org/x/sys v0.50.0
+	google.golang.org/genproto/googleapis/rpc v0.0.0-20261110000943-09e21b237f2c
+	google.golang.org/grpc v1.85.0
+	google.golang.org/protobuf v1.36.12
 )
 
 require (
-	golang.org/x/net v0.26.0 // indirect
-	golang.org/x/text v0.16.0 // indirect
-	google.golang.org/genproto/googleapis/rpc v0.0.0-20240318140521-94a12d6c2237 // indirect
+	golang.org/x/net v0.60.0 // indirect
+	golang.org/x/text v0.42.0 // indirect
 )

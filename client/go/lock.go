@@ -2,25 +2,32 @@ package redlockd
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/redlockd/redlockd/client/go/internal/core"
+	pb "github.com/redlockd/redlockd/client/go/redlockv1"
 )
 
-// Lock is a lock that Client.Acquire or Client.Do has acquired.
+// Lock is a lock that the client keeps alive until it is released or lost, or the client is closed. Printing a Lock does
+// not show its token.
 type Lock struct {
-	Key   string
-	Token string // the owner token, the secret that proves ownership
-
 	driver *driver
-	lease  *core.Lease   // guarded by the driver's mutex
-	loss   *Error        // guarded by the driver's mutex
-	lost   chan struct{} // closed when the lock is lost
+	lease  *core.Lease                                 // set before the caller gets the Lock; its state is guarded by the driver's mutex
+	loss   *Error                                      // guarded by the driver's mutex
+	lost   chan struct{}                               // closed when the lock is lost
+	inside map[context.Context]context.CancelCauseFunc // guarded by the driver's mutex: ends with the lock
 }
+
+// Key returns the key.
+func (l *Lock) Key() string { return l.lease.Key }
+
+// Token returns the owner token, the secret that proves ownership.
+func (l *Lock) Token() string { return l.lease.Token }
 
 // FencingToken returns a number that is higher than that of every earlier holder. Pass it to the storage that the lock
 // protects, which must refuse a lower one than it has seen. It may grow when the lock moves to another daemon.
-func (l *Lock) FencingToken() (token uint64) {
+func (l *Lock) FencingToken() uint64 {
 	l.driver.mutex.Lock()
 	defer l.driver.mutex.Unlock()
 	return l.lease.FencingToken()
@@ -41,7 +48,7 @@ func (l *Lock) Held() bool { return l.Validity() > 0 }
 // Client.Close; not by a release. The work that the lock protects must stop then.
 func (l *Lock) Lost() <-chan struct{} { return l.lost }
 
-// Err returns why the lock was lost; nil if Lost is not closed.
+// Err returns why the lock was lost, an error that matches ErrLockLost; nil if Lost is not closed.
 func (l *Lock) Err() error {
 	l.driver.mutex.Lock()
 	defer l.driver.mutex.Unlock()
@@ -51,64 +58,114 @@ func (l *Lock) Err() error {
 	return l.loss
 }
 
-// WithContext derives a context that ends when the lock is lost. With Go 1.20 and newer, context.Cause returns the loss.
+// WithContext derives a context that ends when the lock is lost; context.Cause then returns the loss. Call the
+// CancelFunc when the work is done. A release does not end the context.
 func (l *Lock) WithContext(parent context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := withCause(parent)
-	go func() {
-		select {
-		case <-l.lost:
-			cancel(l.Err())
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, func() { cancel(context.Canceled) }
+	ctx, cancel := context.WithCancelCause(parent)
+	l.driver.mutex.Lock()
+	defer l.driver.mutex.Unlock()
+	if l.loss != nil {
+		cancel(l.loss)
+		return ctx, func() {}
+	}
+	if l.inside == nil {
+		l.inside = map[context.Context]context.CancelCauseFunc{}
+	}
+	l.inside[ctx] = cancel
+	return ctx, func() {
+		cancel(context.Canceled)
+		l.driver.mutex.Lock()
+		defer l.driver.mutex.Unlock()
+		delete(l.inside, ctx)
+	}
 }
 
-// Extend extends the lock to ttl from now. Rarely needed: the daemon keeps extending the lock by its TTL.
+// Extend extends the lock to ttl from now, at least 10 ms. Rarely needed: the daemon keeps extending the lock by its TTL.
+// The daemon retries while too few nodes answer.
 func (l *Lock) Extend(ctx context.Context, ttl time.Duration) error {
+	return l.extend(ctx, ttl, nil)
+}
+
+// TryExtend is Extend with a single attempt.
+func (l *Lock) TryExtend(ctx context.Context, ttl time.Duration) error {
+	return l.extend(ctx, ttl, (&RetryPolicy{}).message())
+}
+
+func (l *Lock) extend(ctx context.Context, ttl time.Duration, retry *pb.RetryPolicy) error {
 	if err := checkTTL(ttl); err != nil {
 		return err
 	}
 	done := make(chan *core.Failure, 1)
 	var extension *core.Extension
 	l.driver.do(func(m *core.Machine, now core.Instant) {
-		extension = m.Extend(now, l.lease, ttl, func(failure *core.Failure) { done <- failure })
+		extension = m.Extend(now, l.lease, ttl, retry, func(failure *core.Failure) { done <- failure })
 	})
 	select {
 	case failure := <-done:
 		return l.outcome(failure)
 	case <-ctx.Done():
-		l.driver.do(func(m *core.Machine, _ core.Instant) { m.Abandon(extension) })
-		return endedBy(ctx, l.Key, "the lock was not extended before the deadline")
+		err := endedBy(ctx, l.lease.Key, "the lock was not extended before the deadline")
+		l.driver.do(func(m *core.Machine, _ core.Instant) {
+			m.Abandon(extension)
+			if err.Reason == DeadlineExceeded && !m.Connected() {
+				err.Reason, err.Message = Unreachable, l.lease.Key+": no daemon answered before the deadline"
+			}
+		})
+		return err
 	}
 }
 
 // Release releases the lock. It waits until ctx ends, at most 2 s; after that, the release continues in the background.
-// It fails with LockNotHeld if the lock was lost before. A second Release does nothing and returns nil.
+// It fails with ErrLockLost if the lock was lost before. A second Release does nothing and returns nil.
 func (l *Lock) Release(ctx context.Context) error {
 	done := make(chan *core.Failure, 1)
 	l.driver.do(func(m *core.Machine, now core.Instant) {
 		m.Release(now, l.lease, func(failure *core.Failure) { done <- failure })
 	})
+	select { // the timer is only needed if the daemon is slow
+	case failure := <-done:
+		return l.outcome(failure)
+	default:
+	}
 	bounded, cancel := context.WithTimeout(ctx, releaseTimeout)
 	defer cancel()
 	select {
 	case failure := <-done:
 		return l.outcome(failure)
 	case <-bounded.Done():
-		return endedBy(bounded, l.Key, "the lock was not released in time; the release continues in the background")
+		return endedBy(bounded, l.lease.Key, "the lock was not released in time; the release continues in the background")
 	}
 }
+
+// String describes the lock without its token.
+func (l *Lock) String() string {
+	state := "held"
+	switch {
+	case l.Err() != nil:
+		state = "lost"
+	case !l.Held():
+		state = "released"
+	}
+	return fmt.Sprintf("redlockd.Lock(%q, %s)", l.lease.Key, state)
+}
+
+// Format implements fmt.Formatter, so that no verb shows the token.
+func (l Lock) Format(state fmt.State, _ rune) { _, _ = fmt.Fprint(state, l.String()) }
 
 func (l *Lock) outcome(failure *core.Failure) error {
 	if failure == nil {
 		return nil
 	}
-	return errorOf(l.Key, failure)
+	return errorOf(l.lease.Key, failure)
 }
 
 // onLost is called under the driver's mutex.
 func (l *Lock) onLost(failure *core.Failure) {
-	l.loss = errorOf(l.Key, failure)
+	l.loss = errorOf(l.lease.Key, failure)
 	close(l.lost)
+	for _, cancel := range l.inside {
+		cancel(l.loss)
+	}
+	l.inside = nil
+	l.driver.lockLost(l.loss)
 }

@@ -2,16 +2,6 @@ package redlockd
 
 import (
 	"context"
-	"fmt"
-	"io"
-	"math"
-	"strings"
-
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/status"
 
 	"github.com/redlockd/redlockd/client/go/internal/core"
 	pb "github.com/redlockd/redlockd/client/go/redlockv1"
@@ -23,8 +13,13 @@ type call interface {
 	Recv() (*pb.SessionResponse, error)
 }
 
-// dialer opens a Session to an endpoint, and returns a function to call after the Session has ended.
-type dialer func(ctx context.Context, endpoint int) (call, func(), *core.Failure)
+// dialer opens Sessions.
+type dialer interface {
+	count() int // of endpoints
+	name(endpoint int) string
+	// session opens a Session to an endpoint, and returns a function to call after the Session has ended.
+	session(ctx context.Context, endpoint int) (call, func(), *core.Failure)
+}
 
 // stream carries the messages of one Session of the machine.
 type stream struct {
@@ -41,13 +36,13 @@ func newStream(number uint64) *stream {
 
 func (s *stream) run(d *driver, endpoint int) {
 	defer s.cancel()
-	call, end, failure := d.dial(s.ctx, endpoint)
+	call, end, failure := d.transport.session(s.ctx, endpoint)
 	if failure == nil {
 		defer end()
 		go s.write(d, call)
 		failure = s.read(d, call)
 	}
-	failure.Message = d.endpoints[endpoint] + ": " + failure.Message
+	failure.Message = d.transport.name(endpoint) + ": " + failure.Message
 	d.do(func(m *core.Machine, now core.Instant) { m.OnBroken(now, s.number, failure) })
 }
 
@@ -78,63 +73,4 @@ func (s *stream) write(d *driver, call call) {
 			return
 		}
 	}
-}
-
-// dialGRPC opens each Session on its own connection, so that a connection that loses packets is never reused.
-func dialGRPC(endpoints []string, options Options) dialer {
-	return func(ctx context.Context, endpoint int) (call, func(), *core.Failure) {
-		address := endpoints[endpoint]
-		token, failure := bearerToken(options.Token)
-		if failure != nil {
-			return nil, nil, failure
-		}
-		if token != "" {
-			ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+token)
-		}
-		credentials := insecure.NewCredentials()
-		if options.TLS != nil && !strings.HasPrefix(address, "unix:") {
-			credentials = options.TLS
-		}
-		connection, err := grpc.NewClient(address, grpc.WithTransportCredentials(credentials),
-			grpc.WithDisableServiceConfig(), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(math.MaxInt32)))
-		if err != nil {
-			return nil, nil, &core.Failure{Reason: core.InvalidArgument, Message: err.Error()}
-		}
-		session, err := pb.NewLockServiceClient(connection).Session(ctx)
-		if err != nil {
-			_ = connection.Close()
-			return nil, nil, brokenBy(err)
-		}
-		return session, func() { _ = connection.Close() }, nil
-	}
-}
-
-func bearerToken(make func() string) (token string, failure *core.Failure) {
-	if make == nil {
-		return "", nil
-	}
-	defer func() {
-		if problem := recover(); problem != nil {
-			failure = &core.Failure{Reason: core.Unauthenticated, Message: fmt.Sprint("Options.Token panicked: ", problem)}
-		}
-	}()
-	return make(), nil
-}
-
-func brokenBy(err error) *core.Failure {
-	if err == io.EOF {
-		return &core.Failure{Reason: core.Unreachable, Message: "the daemon closed the stream"}
-	}
-	reported, reason := status.Convert(err), core.Unreachable
-	switch reported.Code() {
-	case codes.Unauthenticated:
-		reason = core.Unauthenticated
-	case codes.PermissionDenied:
-		reason = core.PermissionDenied
-	case codes.InvalidArgument:
-		reason = core.InvalidArgument
-	case codes.ResourceExhausted:
-		reason = core.Overloaded
-	}
-	return &core.Failure{Reason: reason, Message: reported.Message()}
 }

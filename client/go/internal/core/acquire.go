@@ -6,16 +6,31 @@ import (
 	pb "github.com/redlockd/redlockd/client/go/redlockv1"
 )
 
-const giveUpTimeout = time.Second
+const (
+	giveUpTimeout = time.Second
+	// After the time to wait is over, the daemon has this long to say why the lock was not acquired.
+	lastWordTimeout = 250 * time.Millisecond
+	// What is added to the sequence of an adoption that was refused although the token may hold the key: another client
+	// has used higher ones. Sequences are microseconds, as fencing tokens are.
+	sequenceStep = uint64(time.Second / time.Microsecond)
+)
 
 // Acquire describes an acquisition.
 type Acquire struct {
 	Key    string
 	TTL    time.Duration
 	Try    bool // a single attempt
+	Retry  *pb.RetryPolicy
 	Owner  string
 	Margin time.Duration
 	Token  string // "": the client makes one
+	// ExtendIfHeld takes over the lock if the token holds the key already. A call that fails does not end such a lock.
+	ExtendIfHeld bool
+	// Adopt takes over a lock that the token holds, and never acquires.
+	Adopt bool
+	// Sequence is what the first adoption by ExtendIfHeld or Adopt must exceed, so that it exceeds those of the clients
+	// that had the lock before.
+	Sequence uint64
 
 	Done   func(*Lease, *Failure) // called once, unless GiveUp comes first
 	Queued func(position int)
@@ -38,10 +53,15 @@ type Acquisition struct {
 	serial   uint64
 	state    acquireState
 	token    string
-	sent     uint64 // the operation's id in the current Session; 0: not sent
-	unsure   bool   // an earlier Session may hold the caller's own token
-	sequence uint64 // of the last adoption of that token
-	granted  *Lease // while joining
+	sent     uint64   // the operation's id in the current Session; 0: not sent
+	sendings uint64   // of the acquire with the present token
+	takes    bool     // the token may hold a lock that this call has not acquired: extend it
+	spared   Instant  // ExtendIfHeld found a lock that lasts until then
+	unsure   bool     // an earlier Session may hold the caller's own token
+	sequence uint64   // of the last adoption of that token
+	granted  *Lease   // while joining
+	refused  *Failure // by the last attempt that is repeated
+	timedOut bool     // given up, but the caller still waits for the reason
 }
 
 func (a *Acquisition) id() leaseID { return leaseID{a.Key, a.token} }
@@ -49,7 +69,11 @@ func (a *Acquisition) id() leaseID { return leaseID{a.Key, a.token} }
 // Acquire starts an acquisition. It waits until the daemon answers or the caller gives up.
 func (m *Machine) Acquire(now Instant, what Acquire) *Acquisition {
 	m.enter(now)
-	a := &Acquisition{Acquire: what, serial: m.nextSerial(), token: what.Token}
+	if what.Try {
+		what.Retry = &pb.RetryPolicy{MaxRetries: new(int32), MinDelay: what.Retry.GetMinDelay(), MaxJitter: what.Retry.GetMaxJitter()}
+	}
+	a := &Acquisition{Acquire: what, serial: m.nextSerial(), token: what.Token, sequence: what.Sequence,
+		takes: what.ExtendIfHeld || what.Adopt, spared: longAgo}
 	if m.closing.begun {
 		a.state = over
 		a.Done(nil, closed())
@@ -70,17 +94,57 @@ func (m *Machine) GiveUp(now Instant, a *Acquisition) {
 	m.enter(now)
 	switch {
 	case a.state == over || a.state == givenUp:
-	case a.state == asking && a.sent != 0:
+	case a.state == asking && a.sent != 0 && !a.takes:
 		a.state = givenUp
 		m.enqueue(cancel{a.sent})
 		m.timers.add(now.Add(giveUpTimeout), func(now Instant) {
 			if a.state == givenUp { // a lease that arrives even later is also released
 				a.leave(m)
 				m.release(now, a.id(), a.TTL, now)
+				a.lastWord(m.notInTime(a))
 			}
 		})
 	default:
 		a.end(m, now)
+	}
+}
+
+// TimeOut gives up an acquisition whose time to wait is over. Done is called with the reason after at most 250 ms. It
+// never reports an outage as contention.
+func (m *Machine) TimeOut(now Instant, a *Acquisition) {
+	m.enter(now)
+	if a.state == over || a.state == givenUp {
+		return
+	}
+	failure := m.notInTime(a)
+	m.GiveUp(now, a)
+	a.timedOut = true
+	if a.state == over { // no answer can say more
+		a.lastWord(failure)
+		return
+	}
+	m.timers.add(now.Add(lastWordTimeout), func(Instant) { a.lastWord(m.notInTime(a)) })
+}
+
+// lastWord ends the wait of a caller whose time is over.
+func (a *Acquisition) lastWord(failure *Failure) {
+	if a.timedOut {
+		a.timedOut = false
+		a.Done(nil, failure)
+	}
+}
+
+// notInTime returns why the lock was not acquired in time, as far as the client itself knows.
+func (m *Machine) notInTime(a *Acquisition) *Failure {
+	switch {
+	case !m.Connected() && m.failure != nil:
+		return &Failure{Reason: Unreachable, Message: "no daemon answered within the time to wait: " + m.failure.Message}
+	case !m.Connected():
+		return &Failure{Reason: Unreachable, Message: "no daemon answered within the time to wait"}
+	case a.refused != nil:
+		return a.refused.withinTheWait()
+	default:
+		return &Failure{Reason: DeadlineExceeded, Message: "not acquired within the time to wait"}
 	}
 }
 
@@ -115,15 +179,21 @@ func (a *Acquisition) onPosition(position int) {
 
 func (a *Acquisition) request(_ *Machine, id uint64) *pb.SessionOperation {
 	switch {
+	case a.state == asking && a.takes:
+		// Returns the fencing token, without which no sequence is known that the nodes accept. The client itself repeats it.
+		a.sent = id
+		return &pb.SessionOperation{Id: id, Operation: &pb.SessionOperation_Extend{Extend: &pb.ExtendRequest{
+			Key: a.Key, Token: a.token, Ttl: duration(a.TTL), Retry: &pb.RetryPolicy{MaxRetries: new(int32)}}}}
 	case a.state == asking && a.sent == 0:
 		a.sent = id
-		request := &pb.AcquireRequest{Key: a.Key, Ttl: duration(a.TTL), Token: &a.token, Owner: a.Owner, ExtendIfHeld: a.unsure}
-		if a.Try {
-			request.Retry = &pb.RetryPolicy{MaxRetries: new(int32)}
-		}
+		a.sendings++
+		token := a.token // the message is written later, when a.token may be another one
+		request := &pb.AcquireRequest{Key: a.Key, Ttl: duration(a.TTL), Token: &token, Owner: a.Owner, Retry: a.Retry,
+			ExtendIfHeld: a.unsure}
 		return &pb.SessionOperation{Id: id, Operation: &pb.SessionOperation_Acquire{Acquire: request}}
 	case a.state == joining:
-		a.sequence = nextSequence(a.sequence, a.granted.fence)
+		// Each copy that was sent with extend_if_held may have moved the lease to another stream.
+		a.sequence = nextSequence(a.sequence, a.granted.fence+a.sendings)
 		return adoptRequest(id, a.Key, a.token, a.TTL, a.sequence)
 	default:
 		return nil
@@ -133,26 +203,39 @@ func (a *Acquisition) request(_ *Machine, id uint64) *pb.SessionOperation {
 func (a *Acquisition) onAnswer(m *Machine, now Instant, answer answer) {
 	a.sent = 0
 	switch {
-	case a.state == joining:
-		a.onAdopted(m, now, answer)
+	case a.state == over && a.takes && a.granted == nil: // it was only extended
 	case answer.lease != nil && (a.state == givenUp || a.state == over):
 		a.leave(m)
-		m.release(now, a.id(), a.TTL, now)
+		a.giveBack(m, now)
+		a.lastWord(m.notInTime(a))
 	case a.state == over:
+	case a.state == givenUp:
+		a.end(m, now)
+		a.lastWord(answer.failure.EndOfWait())
+	case a.state == joining:
+		a.onAdopted(m, now, answer)
 	case answer.lease != nil:
 		a.granted = a.leaseOf(answer)
-		if a.unsure {
+		if a.unsure || a.takes {
 			// An earlier Session may hold the lock, and release it when that Session ends.
 			a.state = joining
+			if a.takes && a.ExtendIfHeld {
+				a.spared = later(a.spared, answer.validUntil)
+			}
 			m.enqueue(a)
 			return
 		}
-		a.grant(m)
-	case a.state == givenUp:
-		a.end(m, now)
+		a.grant(m, now)
 	case answer.failedWith(Draining): // the next Session sends it again
 	case answer.failedWith(Overloaded) && !a.Try:
+		a.refused = answer.failure
 		a.rest(m, now.Add(longest(answer.failure.RetryAfter, leastDelay)), asking)
+	case a.takes && a.ExtendIfHeld && answer.failedWith(LockNotHeld):
+		a.takes, a.spared = false, longAgo // whatever the token holds from now on, this call has acquired
+		m.enqueue(a)
+	case a.takes && !a.Try && (answer.failedWith(QuorumUnavailable) || answer.failedWith(NodeSetMismatch)):
+		a.refused = answer.failure
+		a.rest(m, now.Add(adoptAgain), asking)
 	default:
 		a.fail(m, now, answer.failure)
 	}
@@ -163,12 +246,16 @@ func (a *Acquisition) onAdopted(m *Machine, now Instant, answer answer) {
 	case answer.lease != nil:
 		a.granted = a.leaseOf(answer)
 		a.granted.sequence = a.sequence
-		a.grant(m)
+		a.grant(m, now)
 	case answer.failedWith(Draining): // the next Session adopts it
-	case answer.failedWith(LockNotHeld):
+	case answer.failedWith(LockNotHeld): // or another client has used higher sequences
 		a.state, a.granted = asking, nil
+		a.sequence += sequenceStep
 		m.enqueue(a)
+	case answer.failure.refusal():
+		a.fail(m, now, answer.failure)
 	default:
+		a.refused = answer.failure
 		a.rest(m, now.Add(adoptAgain), joining)
 	}
 }
@@ -189,9 +276,15 @@ func (a *Acquisition) leaseOf(answer answer) *Lease {
 		fence: answer.lease.GetFencingToken(), validUntil: answer.validUntil}
 }
 
-func (a *Acquisition) grant(m *Machine) {
+func (a *Acquisition) grant(m *Machine, now Instant) {
 	lease := a.granted
 	lease.in = m.session
+	if now >= lease.trust().Add(-lease.margin) {
+		a.giveBack(m, now)
+		a.unsure = false // released already
+		a.fail(m, now, &Failure{Reason: ValidityExpired, Message: "the lock was granted, but its validity had ended when the answer was read"})
+		return
+	}
 	a.leave(m)
 	m.hold(lease)
 	a.Done(lease, nil)
@@ -200,15 +293,33 @@ func (a *Acquisition) grant(m *Machine) {
 func (a *Acquisition) onAbandoned(m *Machine, now Instant) {
 	a.sent = 0
 	switch {
+	case a.state == over && a.takes: // the daemon releases the lock after the grace if it was adopted
 	case a.state == givenUp || a.state == over:
 		a.leave(m)
 		m.release(now, a.id(), a.TTL, now)
+		a.lastWord(m.notInTime(a))
+	case a.takes:
 	case a.Token != "": // the next Session sends it again, and adopts the lock once it is granted
 		a.unsure = true
 	default:
 		m.release(now, a.id(), a.TTL, now)
 		a.token = m.host.NewToken()
+		a.sendings = 0
 	}
+}
+
+// giveBack releases a lock that this call does not want; but one that ExtendIfHeld has found only once its caller can no
+// longer rely on it, and then not if a later call has it, or may get it.
+func (a *Acquisition) giveBack(m *Machine, now Instant) {
+	if now >= a.spared {
+		m.release(now, a.id(), a.TTL, now)
+		return
+	}
+	m.timers.add(a.spared, func(now Instant) {
+		if !m.InUse(a.Key, a.token) {
+			m.release(now, a.id(), a.TTL, now)
+		}
+	})
 }
 
 // cancel gives up the acquire with this id. The daemon does not answer it.

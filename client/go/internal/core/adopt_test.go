@@ -20,7 +20,7 @@ func TestTrustIsFrozenUntilAnAdoption(t *testing.T) {
 	w.event(extended, "k", "rl-1", time.Hour) // neither is an event
 	same(t, "validity", u.lease.Validity(w.now), end.Sub(w.now))
 	o := &outcome{}
-	w.m.Extend(w.now, u.lease, testTTL, o.on)
+	w.m.Extend(w.now, u.lease, testTTL, nil, o.on)
 	w.reply(granted(w.sent()[0], 7, testTTL)) // nor an extension
 	same(t, "extended", o.reason(), "OK")
 	same(t, "validity", u.lease.Validity(w.now), end.Sub(w.now))
@@ -143,7 +143,7 @@ func TestExtend(t *testing.T) {
 	w.reply(granted(w.sent()[0], 7, time.Second))
 	extend := func() *outcome {
 		o := &outcome{}
-		w.m.Extend(w.now, u.lease, 3*time.Second, o.on)
+		w.m.Extend(w.now, u.lease, 3*time.Second, nil, o.on)
 		return o
 	}
 	o := extend()
@@ -173,14 +173,14 @@ func TestAReleaseEndsAnExtension(t *testing.T) {
 	w := newWorld(t, 1)
 	w.getReady()
 	u, o := w.hold("k"), &outcome{}
-	w.m.Extend(w.now, u.lease, testTTL, o.on)
+	w.m.Extend(w.now, u.lease, testTTL, nil, o.on)
 	extend := w.sent()[0]
 	w.release(u)
 	same(t, "extended", o.reason(), LockNotHeld)
 	w.reply(granted(extend, 7, testTTL)) // has no effect
 	same(t, "done", o.done, 1)
 	same(t, "validity", u.lease.Validity(w.now), 0)
-	w.m.Extend(w.now, u.lease, testTTL, o.on)
+	w.m.Extend(w.now, u.lease, testTTL, nil, o.on)
 	same(t, "done", o.done, 2)
 	w.expect(w.sent(), "release k rl-1")
 }

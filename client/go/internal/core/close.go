@@ -32,6 +32,7 @@ func (m *Machine) Close(now Instant, done func()) {
 	}
 	m.closing.begun = true
 	for _, a := range m.acquiresInOrder() {
+		a.lastWord(closed())
 		if a.state != givenUp {
 			m.GiveUp(now, a)
 			a.Done(nil, closed())

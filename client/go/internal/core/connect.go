@@ -29,6 +29,7 @@ func (m *Machine) connect(now Instant) {
 func (m *Machine) becomeReady(now Instant) {
 	m.session.ready, m.session.readyAt = true, now
 	m.refusal = nil
+	m.host.OnReady(m.endpoint)
 	m.dropExpiredReleases(now)
 	for _, r := range m.releasesInOrder() {
 		if now >= r.notBefore {
@@ -50,6 +51,7 @@ func (m *Machine) becomeReady(now Instant) {
 // abandon ends the Session at once and moves to the next endpoint.
 func (m *Machine) abandon(now Instant, failure *Failure) {
 	s := m.session
+	m.host.OnEnded(m.endpoint, s.ready, failure)
 	for _, lease := range m.leases {
 		lease.freeze(s)
 	}

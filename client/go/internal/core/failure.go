@@ -10,14 +10,20 @@ import (
 
 // Reasons that the machine itself handles or returns; see proto/redlock/v1/lock_service.proto.
 const (
-	LockNotHeld      = "LOCK_NOT_HELD"
-	Draining         = "DRAINING"
-	Overloaded       = "OVERLOADED"
-	Cancelled        = "CANCELLED"
-	InvalidArgument  = "INVALID_ARGUMENT"
-	Unauthenticated  = "UNAUTHENTICATED"
-	PermissionDenied = "PERMISSION_DENIED"
-	Unreachable      = "UNREACHABLE" // no daemon answered
+	LockAlreadyHeld    = "LOCK_ALREADY_HELD"
+	LockNotHeld        = "LOCK_NOT_HELD"
+	MaxRetriesExceeded = "MAX_RETRIES_EXCEEDED"
+	ValidityExpired    = "VALIDITY_EXPIRED"
+	QuorumUnavailable  = "QUORUM_UNAVAILABLE"
+	NodeSetMismatch    = "NODE_SET_MISMATCH"
+	DeadlineExceeded   = "DEADLINE_EXCEEDED"
+	Draining           = "DRAINING"
+	Overloaded         = "OVERLOADED"
+	Cancelled          = "CANCELLED"
+	InvalidArgument    = "INVALID_ARGUMENT"
+	Unauthenticated    = "UNAUTHENTICATED"
+	PermissionDenied   = "PERMISSION_DENIED"
+	Unreachable        = "UNREACHABLE" // no daemon answered
 )
 
 // Failure says why an operation failed, a lock was lost or a Session ended.
@@ -25,11 +31,37 @@ type Failure struct {
 	Reason     string
 	Message    string
 	RetryAfter time.Duration // the delay before a retry; 0: unknown
+	Holder     string        // the label of the holder that refused the key; "": unknown
+	Lost       bool          // the operation failed because the lock had been lost
+	lastReason string        // why the last attempt of an acquire failed; "": unknown
+}
+
+// NewFailure returns the failure that a daemon has reported, with the metadata as in the proto.
+func NewFailure(reason, message string, retryAfter time.Duration, metadata map[string]string) *Failure {
+	return &Failure{Reason: reason, Message: message, RetryAfter: retryAfter, Holder: metadata["owner"], lastReason: metadata["last_reason"]}
 }
 
 func failureOf(status *pb.OperationStatus) *Failure {
-	return &Failure{Reason: status.GetReason(), Message: status.GetMessage(),
-		RetryAfter: status.GetRetryDelay().AsDuration()}
+	return NewFailure(status.GetReason(), status.GetMessage(), status.GetRetryDelay().AsDuration(), status.GetMetadata())
+}
+
+// EndOfWait returns the failure for a caller whose time to wait is over. It is called with the daemon's answer to the
+// cancel of an acquire. Too few nodes, or a wrong node set, must not read as contention.
+func (f *Failure) EndOfWait() *Failure {
+	switch {
+	case f.Reason != Cancelled && f.Reason != DeadlineExceeded:
+		return f.withinTheWait()
+	case f.lastReason == QuorumUnavailable || f.lastReason == NodeSetMismatch:
+		return &Failure{Reason: f.lastReason, Message: "not acquired within the time to wait: " + f.Message}
+	default:
+		return &Failure{Reason: DeadlineExceeded, Message: "not acquired within the time to wait", Holder: f.Holder}
+	}
+}
+
+func (f *Failure) withinTheWait() *Failure {
+	same := *f
+	same.Message = "not acquired within the time to wait: " + f.Message
+	return &same
 }
 
 func closed() *Failure { return &Failure{Reason: Cancelled, Message: "the client was closed"} }

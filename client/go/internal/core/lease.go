@@ -17,6 +17,7 @@ const (
 // Lease is an acquired lock.
 type Lease struct {
 	Key, Token string
+	Handle     any // the caller's object for this lease
 
 	ttl       time.Duration
 	longest   time.Duration // the longest requested TTL: how long the lock may outlive the client
@@ -90,7 +91,7 @@ func (m *Machine) lose(now Instant, lease *Lease, loss *Failure, reported bool) 
 }
 
 func lossBy(cause *Failure) *Failure {
-	return &Failure{Reason: LockNotHeld, Message: "the lock was lost: " + cause.Message}
+	return &Failure{Reason: LockNotHeld, Message: "the lock was lost: " + cause.Message, Lost: true}
 }
 
 // end ends the trust in a lock, and ends its extensions.
@@ -155,15 +156,16 @@ func (*adoption) onAbandoned(*Machine, Instant) {} // the next Session adopts al
 type Extension struct {
 	lease  *Lease
 	ttl    time.Duration
+	retry  *pb.RetryPolicy
 	done   func(*Failure)
 	serial uint64
 }
 
 // Extend extends a lock; done is called once, unless Abandon comes first. If the Session ends before the answer, the next
 // Session carries out the extension.
-func (m *Machine) Extend(now Instant, lease *Lease, ttl time.Duration, done func(*Failure)) *Extension {
+func (m *Machine) Extend(now Instant, lease *Lease, ttl time.Duration, retry *pb.RetryPolicy, done func(*Failure)) *Extension {
 	m.enter(now)
-	e := &Extension{lease: lease, ttl: ttl, done: done, serial: m.nextSerial()}
+	e := &Extension{lease: lease, ttl: ttl, retry: retry, done: done, serial: m.nextSerial()}
 	switch lease.state {
 	case held:
 		lease.longest = longest(lease.longest, ttl)
@@ -199,7 +201,7 @@ func (e *Extension) request(m *Machine, id uint64) *pb.SessionOperation {
 		return nil
 	}
 	return &pb.SessionOperation{Id: id, Operation: &pb.SessionOperation_Extend{Extend: &pb.ExtendRequest{
-		Key: e.lease.Key, Token: e.lease.Token, Ttl: duration(e.ttl)}}}
+		Key: e.lease.Key, Token: e.lease.Token, Ttl: duration(e.ttl), Retry: e.retry}}}
 }
 
 func (e *Extension) onAnswer(m *Machine, now Instant, answer answer) {

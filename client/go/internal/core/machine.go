@@ -14,6 +14,12 @@ type Host interface {
 	Open(session uint64, endpoint int)
 	// Cancel cancels a stream. The machine ignores what the stream reports afterwards.
 	Cancel(session uint64)
+	// Suspended reports whether the machine was suspended since the last call.
+	Suspended() bool
+	// OnReady reports that a Session with the endpoint is ready.
+	OnReady(endpoint int)
+	// OnEnded reports that a Session was abandoned.
+	OnEnded(endpoint int, wasReady bool, failure *Failure)
 	// NewToken returns an owner token that cannot be guessed.
 	NewToken() string
 	// Jitter returns a random number from 0 to 1.
@@ -31,7 +37,8 @@ type leaseID struct{ key, token string }
 
 // Machine is the state of one client.
 //
-// Each method that takes the time first ends the trust in all locks that can no longer be trusted at that time.
+// Each method that takes the time first checks whether the computer was suspended, and then ends the trust in all locks
+// that can no longer be trusted. Otherwise Tick does this, after it has given the driver time to read what has arrived.
 type Machine struct {
 	config Config
 	host   Host
@@ -80,6 +87,9 @@ func (m *Machine) LastFailure() *Failure { return m.failure }
 
 // Holding reports whether there are held locks, whose trust a suspend may have ended.
 func (m *Machine) Holding() bool { return len(m.leases) > 0 }
+
+// Held returns the held lease of this key and token; nil: none.
+func (m *Machine) Held(key, token string) *Lease { return m.leases[leaseID{key, token}] }
 
 // InUse reports whether the token belongs to a lock that is held, requested, or not yet released.
 func (m *Machine) InUse(key, token string) bool {
@@ -264,7 +274,11 @@ func (m *Machine) takeEvents(now Instant, message *pb.SessionResponse) (draining
 }
 
 // enter must be called first by every method that takes the time.
-func (m *Machine) enter(now Instant) { m.expire(now, false) }
+func (m *Machine) enter(now Instant) {
+	if m.host.Suspended() {
+		m.expire(now, false)
+	}
+}
 
 // expire loses the locks whose trust has ended and, with margins, those whose trust is down to the margin.
 func (m *Machine) expire(now Instant, margins bool) {

@@ -32,7 +32,7 @@ func TestReleasesComeBeforeAnythingElse(t *testing.T) {
 	released := w.hold("released")
 	o := w.release(released)
 	w.sent()
-	w.m.Extend(w.now, held.lease, testTTL, func(*Failure) {})
+	w.m.Extend(w.now, held.lease, testTTL, nil, func(*Failure) {})
 	w.breakOff()
 	operations := w.expect(w.getReady(), "release released rl-3", "release asked rl-2",
 		"adopt held rl-1 #8", "extend held rl-1", "acquire asked rl-4")
@@ -50,23 +50,23 @@ func TestACallersTokenIsSentAgainAndAdopted(t *testing.T) {
 	again := w.expect(w.getReady(), "reacquire k mine")[0]
 	w.reply(granted(again, 7, testTTL))
 	same(t, "done", u.done, 0) // the first Session may release it
-	adopt := w.expect(w.sent(), "adopt k mine #8")[0]
+	adopt := w.expect(w.sent(), "adopt k mine #10")[0]
 	w.reply(failed(adopt, "QUORUM_UNAVAILABLE"))
 	w.pass(adoptAgain)
-	adopt = w.expect(w.sent(), "adopt k mine #9")[0]
+	adopt = w.expect(w.sent(), "adopt k mine #11")[0]
 	w.breakOff()
 	w.pass(leastPause)
-	adopt = w.expect(w.getReady(), "adopt k mine #10")[0]
+	adopt = w.expect(w.getReady(), "adopt k mine #12")[0]
 	w.reply(failed(adopt, LockNotHeld)) // the first Session has released it
 	again = w.expect(w.sent(), "reacquire k mine")[0]
 	w.reply(granted(again, 12, testTTL))
-	adopt = w.expect(w.sent(), "adopt k mine #13")[0]
+	adopt = w.expect(w.sent(), "adopt k mine #1000013")[0]
 	w.reply(granted(adopt, 12, testTTL))
 	same(t, "granted", u.lease != nil, true)
 	same(t, "in use", w.m.InUse("k", "mine"), true)
 	w.breakOff()
 	w.pass(time.Second)
-	w.expect(w.getReady(), "adopt k mine #14")
+	w.expect(w.getReady(), "adopt k mine #1000014")
 	o := w.release(u)
 	same(t, "in use", w.m.InUse("k", "mine"), true)
 	w.reply(ok(w.sent()[0]))

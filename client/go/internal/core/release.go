@@ -1,10 +1,14 @@
 package core
 
 import (
+	"strings"
 	"time"
 
 	pb "github.com/redlockd/redlockd/client/go/redlockv1"
 )
+
+// MadeToken begins every token that a client or a daemon has made. No such token is used again after its release.
+const MadeToken = "rl-"
 
 const leastDelay = 50 * time.Millisecond // before an operation that was refused because of overload is sent again
 
@@ -18,7 +22,9 @@ type release struct {
 	underWay  bool // sent and not answered in the current Session
 	again     bool // something may have acquired the lock since it was sent
 	byClose   bool // the Session's close releases it
-	done      []func(*Failure)
+	// An earlier Session ended before it answered, so its daemon may still carry out the release.
+	unanswered bool
+	done       []func(*Failure)
 }
 
 // Release ends the trust in the lock and releases it. done is called once with the outcome.
@@ -83,14 +89,27 @@ func (r *release) onAnswer(m *Machine, now Instant, answer answer) {
 	case r.again:
 		r.again = false
 		m.enqueue(r)
-	case answer.failedWith(LockNotHeld) && r.sent > 1:
-		r.finish(m, nil)
+	case answer.failure == nil || answer.failedWith(LockNotHeld) && r.sent > 1:
+		r.finish(m, r.spent())
 	default:
 		r.finish(m, answer.failure)
 	}
 }
 
-func (r *release) onAbandoned(*Machine, Instant) { r.underWay, r.again = false, false }
+func (r *release) onAbandoned(*Machine, Instant) {
+	r.unanswered = r.unanswered || r.underWay
+	r.underWay, r.again = false, false
+}
+
+// spent returns the failure of a release that succeeded but may be carried out once more, which would end a later hold
+// of the same token; nil if no token of this kind is used twice.
+func (r *release) spent() *Failure {
+	if !r.unanswered || strings.HasPrefix(r.id.token, MadeToken) {
+		return nil
+	}
+	return &Failure{Reason: Unreachable, Message: "the lock is released, but an earlier daemon has not answered and may " +
+		"still carry out the release; the token must not be used again"}
+}
 
 func (r *release) finish(m *Machine, failure *Failure) {
 	delete(m.releases, r.id)

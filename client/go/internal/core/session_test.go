@@ -162,6 +162,28 @@ func TestAfterASuspendTrustIsJudgedFirst(t *testing.T) {
 	w.expect(w.sent(), "release k rl-1")
 }
 
+// Unlike after a suspend: an event loop or a process that was held up must not report a needless loss.
+func TestAClientThatWasHeldUpReadsAnExtensionBeforeItJudges(t *testing.T) {
+	for _, arrived := range []bool{true, false} {
+		w := newWorld(t, 1)
+		w.getReady()
+		u := w.acquire(Acquire{Key: "k", TTL: time.Second})
+		w.reply(granted(w.sent()[0], 7, time.Second))
+		w.holdUp(1400 * time.Millisecond)
+		extension := w.message()
+		extension.Events = append(extension.Events, extendedEvent("k", u.lease.Token, time.Second))
+		w.holdUp(100 * time.Millisecond)
+		same(t, "validity", u.lease.Validity(w.now), 0)
+		w.m.Tick(w.now)
+		same(t, "losses", u.losses, 0)
+		if arrived {
+			w.m.OnMessage(w.now, 1, extension)
+		}
+		w.pass(slack)
+		same(t, "held", u.losses == 0 && u.lease.Validity(w.now) > 0, arrived)
+	}
+}
+
 func TestALateTimerLetsAnExtensionBeReadBeforeTheMargin(t *testing.T) {
 	w := newWorld(t, 1)
 	w.getReady()

@@ -207,10 +207,12 @@ func (p *peer) attempt(id uint64) {
 	case p.d.draining:
 		p.fail(id, Draining)
 	case e.token == "":
-		*e = entry{token: a.GetToken(), until: p.d.s.now + a.Ttl.AsDuration(), taker: p, fence: maxUint(e.fence, e.sequence) + 1}
+		fence := maxUint(e.fence, e.sequence) + 1
+		*e = entry{token: a.GetToken(), until: p.d.s.now + a.Ttl.AsDuration(), taker: p, fence: fence, sequence: fence}
 		p.hold(leaseID{a.Key, e.token}, a.Ttl.AsDuration())
 		p.result(&pb.SessionResult{Id: id, Lease: p.lease(a.Key)})
-	case e.token == a.GetToken() && a.ExtendIfHeld: // the taker stays the same
+	case e.token == a.GetToken() && a.ExtendIfHeld: // no stream's end releases it
+		e.taker, e.sequence = nil, e.sequence+1
 		e.until = maxOf(e.until, p.d.s.now+a.Ttl.AsDuration())
 		p.hold(leaseID{a.Key, e.token}, a.Ttl.AsDuration())
 		p.result(&pb.SessionResult{Id: id, Lease: p.lease(a.Key)})

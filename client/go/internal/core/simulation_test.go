@@ -93,6 +93,12 @@ func (c *client) NewToken() string {
 	return fmt.Sprintf("rl-%s-%d", c.name, c.tokens)
 }
 
+func (c *client) OnReady(int) {}
+
+func (c *client) Suspended() bool { return c.s.random.Intn(100) == 0 }
+
+func (c *client) OnEnded(int, bool, *Failure) {}
+
 func (c *client) Jitter() float64 { return c.s.random.Float64() }
 
 func (c *client) receive(session uint64, message *pb.SessionResponse) {
@@ -114,6 +120,8 @@ func (c *client) use() {
 	what.Margin = DefaultMargin(what.TTL, time.Second)
 	if c.s.random.Intn(3) == 0 {
 		what.Token = "own-" + c.NewToken()
+		what.ExtendIfHeld = c.s.random.Intn(2) == 0
+		what.Sequence = uint64(c.s.now / time.Microsecond)
 	}
 	var lease *Lease
 	done := false
@@ -137,7 +145,7 @@ func (c *client) use() {
 		c.s.after(c.s.upTo(500*time.Millisecond), func() {
 			c.run(func(now Instant) {
 				if c.s.random.Intn(4) == 0 {
-					c.m.Extend(now, lease, lease.ttl, func(*Failure) {})
+					c.m.Extend(now, lease, lease.ttl, nil, func(*Failure) {})
 				}
 			})
 		})
@@ -150,7 +158,11 @@ func (c *client) use() {
 		if c.s.random.Intn(3) == 0 {
 			c.s.after(c.s.upTo(400*time.Millisecond), func() {
 				c.run(func(now Instant) {
-					if !done {
+					switch {
+					case done:
+					case c.s.random.Intn(2) == 0:
+						c.m.TimeOut(now, a)
+					default:
 						c.m.GiveUp(now, a)
 						again()
 					}

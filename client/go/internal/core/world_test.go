@@ -25,6 +25,7 @@ type world struct {
 	opened    []int // the endpoint of each session, from number 1 on
 	cancelled map[uint64]bool
 	tokens    int
+	suspended bool
 }
 
 func newWorld(t *testing.T, endpoints int) *world {
@@ -41,6 +42,10 @@ func (w *world) Open(session uint64, endpoint int) {
 }
 func (w *world) Cancel(session uint64) { w.cancelled[session] = true }
 func (w *world) Jitter() float64       { return 1 }
+func (w *world) OnReady(int)           {}
+
+func (w *world) OnEnded(int, bool, *Failure) {}
+
 func (w *world) NewToken() string {
 	w.tokens++
 	return fmt.Sprintf("rl-%d", w.tokens)
@@ -61,8 +66,20 @@ func (w *world) pass(d time.Duration) {
 	w.m.Tick(w.now)
 }
 
-// suspend lets time pass while the driver does not run.
-func (w *world) suspend(d time.Duration) { w.now = w.now.Add(d) }
+// holdUp lets time pass while the driver does not run.
+func (w *world) holdUp(d time.Duration) { w.now = w.now.Add(d) }
+
+// suspend lets time pass while the computer is suspended.
+func (w *world) suspend(d time.Duration) {
+	w.holdUp(d)
+	w.suspended = true
+}
+
+func (w *world) Suspended() bool {
+	suspended := w.suspended
+	w.suspended = false
+	return suspended
+}
 
 // sent takes all operations that the machine wants to send.
 func (w *world) sent() []*pb.SessionOperation {

@@ -1,0 +1,149 @@
+package redlockd
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/redlockd/redlockd/client/go/internal/core"
+)
+
+// AcquireOptions configures one acquisition. The context bounds the time to wait, connecting included.
+type AcquireOptions struct {
+	TTL   time.Duration // at least 10 ms; 0: 30 s
+	Try   bool          // one attempt, no waiting
+	Retry *RetryPolicy  // nil: the daemon's defaults
+	Owner string        // a label for people, at most 128 bytes; "": Options.Owner
+	// Margin: the lock counts as lost when at most this much is left of the time for which it can be trusted. At most a
+	// third of the TTL or of Options.Grace, whichever is less. 0: a tenth of the TTL or of Options.Grace, whichever is
+	// less, and at most 500 ms.
+	Margin time.Duration
+	// Token is the owner token, the secret that proves ownership. At most 128 bytes, unique to this hold. "": the client
+	// makes one.
+	Token    string             `json:"-"`
+	OnQueued func(position int) `json:"-"` // called by Acquire with the number of waiters ahead in the daemon's wait queue
+}
+
+// Format implements fmt.Formatter, so that no verb shows the token.
+func (o AcquireOptions) Format(state fmt.State, verb rune) {
+	type plain AcquireOptions
+	o.Token = hide(o.Token)
+	_, _ = fmt.Fprintf(state, fmt.FormatString(state, verb), plain(o))
+}
+
+// hide returns a text that only says whether there is a token.
+func hide(token string) string {
+	if token == "" {
+		return ""
+	}
+	return "(hidden)"
+}
+
+// AdoptOptions configures Client.Adopt.
+type AdoptOptions struct {
+	TTL    time.Duration // at least 10 ms; 0: 30 s. The daemon keeps extending the lock by it.
+	Margin time.Duration // as in AcquireOptions
+}
+
+// Acquire waits for the lock until ctx ends, and retries while daemons restart or cannot be reached. The end of ctx does
+// not release an acquired lock: call Release. If Acquire returns an error, no lock is left behind.
+//
+// If the deadline of ctx passes, the error says why: ErrUnreachable if no daemon answered, ErrQuorumUnavailable or
+// ErrNodeSetMismatch if the daemon could not use its nodes, otherwise ErrTimeout. errors.Is finds
+// context.DeadlineExceeded in each. Acquire returns at most 250 ms after the deadline.
+func (c *Client) Acquire(ctx context.Context, key string, options AcquireOptions) (*Lock, error) {
+	options = c.withDefaults(options)
+	if err := checkAcquire(key, options, c.grace); err != nil {
+		return nil, err
+	}
+	return c.acquire(ctx, c.request(key, options), options.OnQueued)
+}
+
+// TryAcquire makes one attempt. It returns ErrAlreadyHeld if another holder has the lock.
+func (c *Client) TryAcquire(ctx context.Context, key string, options AcquireOptions) (*Lock, error) {
+	options.Try = true
+	return c.Acquire(ctx, key, options)
+}
+
+// AcquireOrExtend takes over the lock if token holds it already, for example because another process has handed it over,
+// and otherwise acquires it with this token. If this client holds the lock with this token, it extends it and returns the
+// same Lock. If AcquireOrExtend fails, a lock that token held before lasts for at least as long as it would have lasted
+// otherwise, and no new lock is left behind.
+func (c *Client) AcquireOrExtend(ctx context.Context, key, token string, options AcquireOptions) (*Lock, error) {
+	options.Token = token
+	return c.takeOver(ctx, key, options, func(what *core.Acquire) { what.ExtendIfHeld = true })
+}
+
+// Adopt takes over a lock that token holds, for example a detached one, and keeps it alive from then on. It waits for a
+// daemon until ctx ends, and never acquires: it returns ErrNotHeld if the token does not hold the key. If it fails for
+// another reason after it was sent, the lock may have been released. If this client holds the lock with this token, it
+// extends it and returns the same Lock.
+func (c *Client) Adopt(ctx context.Context, key, token string, options AdoptOptions) (*Lock, error) {
+	return c.takeOver(ctx, key, AcquireOptions{TTL: options.TTL, Margin: options.Margin, Token: token},
+		func(what *core.Acquire) { what.Adopt = true })
+}
+
+func (c *Client) takeOver(ctx context.Context, key string, options AcquireOptions, as func(*core.Acquire)) (*Lock, error) {
+	options = c.withDefaults(options)
+	if err := checkAcquire(key, options, c.grace); err != nil {
+		return nil, err
+	}
+	if err := checkToken(options.Token); err != nil {
+		return nil, err
+	}
+	if lock := c.heldWith(key, options.Token); lock != nil {
+		if err := lock.Extend(ctx, options.TTL); err != nil {
+			return nil, err
+		}
+		return lock, nil
+	}
+	what := c.request(key, options)
+	what.Sequence = aboveOthers()
+	as(&what)
+	return c.acquire(ctx, what, options.OnQueued)
+}
+
+// heldWith returns the lock that this client holds with this token; nil: none.
+func (c *Client) heldWith(key, token string) (lock *Lock) {
+	c.driver.do(func(m *core.Machine, _ core.Instant) {
+		if lease := m.Held(key, token); lease != nil {
+			lock = lease.Handle.(*Lock)
+		}
+	})
+	return lock
+}
+
+// aboveOthers returns a number above the sequences of the clients that adopted the lock before: they began at fencing
+// tokens, which are microseconds of the wall clock.
+func aboveOthers() uint64 { return uint64(max(time.Now().UnixMicro(), 0)) }
+
+func (c *Client) withDefaults(options AcquireOptions) AcquireOptions {
+	if options.TTL == 0 {
+		options.TTL = defaultTTL
+	}
+	if options.Margin == 0 {
+		options.Margin = core.DefaultMargin(options.TTL, c.grace)
+	}
+	if options.Owner == "" {
+		options.Owner = c.owner
+	}
+	return options
+}
+
+func (c *Client) request(key string, options AcquireOptions) core.Acquire {
+	single := options.Try || options.Retry != nil && options.Retry.MaxRetries == 0
+	return core.Acquire{Key: key, TTL: options.TTL, Try: single, Retry: options.Retry.message(), Owner: options.Owner,
+		Margin: options.Margin, Token: options.Token}
+}
+
+func (c *Client) acquire(ctx context.Context, what core.Acquire, onQueued func(int)) (*Lock, error) {
+	if ctx.Err() != nil {
+		return nil, endedBy(ctx, what.Key, "the deadline passed before the request was sent")
+	}
+	a := newAttempt(c.driver, what, onQueued)
+	defer a.leave()
+	if err := a.begin(); err != nil {
+		return nil, err
+	}
+	return a.wait(ctx)
+}

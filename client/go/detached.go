@@ -1,0 +1,205 @@
+package redlockd
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/redlockd/redlockd/client/go/internal/core"
+	pb "github.com/redlockd/redlockd/client/go/redlockv1"
+)
+
+// After a call that may still be under way was cancelled, its release is repeated once after this time.
+const releaseAgain = 100 * time.Millisecond
+
+// AcquireDetached acquires a lock that outlives the process and that no client extends: it expires after options.TTL. Its
+// key and token can be handed to another process, which can extend, release or adopt it. It waits until ctx ends.
+// options.Margin and options.OnQueued have no effect.
+//
+// If AcquireDetached returns an error, the client releases in the background what a daemon may have acquired, also after
+// Close, until a daemon has answered or the TTL has passed. The errors are those of Acquire.
+func (c *Client) AcquireDetached(ctx context.Context, key string, options AcquireOptions) (Lease, error) {
+	options.Margin = 0
+	options = c.withDefaults(options)
+	if options.Token == "" {
+		options.Token = newToken()
+	}
+	if err := checkAcquire(key, options, c.grace); err != nil {
+		return Lease{}, err
+	}
+	if ctx.Err() != nil {
+		return Lease{}, endedBy(ctx, key, "the deadline passed before the request was sent")
+	}
+	if !c.calls.enter(false) {
+		return Lease{}, closedError(key)
+	}
+	defer c.calls.leave()
+	ctx, cancel := c.untilClosed(ctx)
+	defer cancel()
+
+	what := c.request(key, options)
+	request := &pb.AcquireRequest{Key: key, Token: &options.Token, Ttl: durationpb.New(options.TTL), Owner: options.Owner, Retry: what.Retry}
+	if what.Try {
+		request.Retry = (&RetryPolicy{}).message()
+	}
+	var lease Lease
+	got := c.calls.run(ctx, what.Try, false, func(ctx context.Context, stub pb.LockServiceClient, again bool) error {
+		request.ExtendIfHeld = again
+		sent := c.calls.clock()
+		response, err := stub.Acquire(ctx, request)
+		if err == nil {
+			lease = c.leaseOf(response.GetLease(), sent)
+		}
+		return err
+	})
+	if got.failure == nil && lease.Validity() == 0 {
+		got = result{&core.Failure{Reason: core.ValidityExpired,
+			Message: "the lock was granted, but its validity had ended when the answer was read"}, true}
+	}
+	if got.failure == nil {
+		return lease, nil
+	}
+	if got.unsure {
+		c.releaseInBackground(key, options.Token, options.TTL)
+	}
+	if ctx.Err() == context.DeadlineExceeded || got.failure.Reason == core.DeadlineExceeded {
+		got.failure = got.failure.EndOfWait()
+	}
+	return Lease{}, c.callError(ctx, key, got.failure)
+}
+
+// Extend extends a lock by its key and token to ttl from now, at least 10 ms. The daemon retries while too few nodes
+// answer. Without a deadline in ctx, Extend takes at most 5 s. It returns ErrNotHeld if the token does not hold the key.
+func (c *Client) Extend(ctx context.Context, key, token string, ttl time.Duration) (Lease, error) {
+	return c.extend(ctx, key, token, ttl, nil)
+}
+
+// TryExtend is Extend with a single attempt.
+func (c *Client) TryExtend(ctx context.Context, key, token string, ttl time.Duration) (Lease, error) {
+	return c.extend(ctx, key, token, ttl, &RetryPolicy{})
+}
+
+// ExtendWithRetry is Extend with a retry policy for attempts to which too few nodes have answered.
+func (c *Client) ExtendWithRetry(ctx context.Context, key, token string, ttl time.Duration, retry RetryPolicy) (Lease, error) {
+	return c.extend(ctx, key, token, ttl, &retry)
+}
+
+func (c *Client) extend(ctx context.Context, key, token string, ttl time.Duration, retry *RetryPolicy) (lease Lease, err error) {
+	if err := checkTTL(ttl); err != nil {
+		return Lease{}, err
+	}
+	if err := retry.check(); err != nil {
+		return Lease{}, err
+	}
+	request := &pb.ExtendRequest{Key: key, Token: token, Ttl: durationpb.New(ttl), Retry: retry.message()}
+	err = c.byToken(ctx, key, token, func(ctx context.Context, stub pb.LockServiceClient, _ bool) error {
+		sent := c.calls.clock()
+		response, err := stub.Extend(ctx, request)
+		if err == nil {
+			lease = c.leaseOf(response.GetLease(), sent)
+		}
+		return err
+	})
+	return lease, err
+}
+
+// Release releases a lock by its key and token. Without a deadline in ctx, it takes at most 5 s. It returns ErrNotHeld if
+// the token does not hold the key. A holder in this or another process learns it as a loss.
+func (c *Client) Release(ctx context.Context, key, token string) error {
+	request, repeated := &pb.ReleaseRequest{Key: key, Token: token}, false
+	err := c.byToken(ctx, key, token, func(ctx context.Context, stub pb.LockServiceClient, again bool) error {
+		repeated = again
+		_, err := stub.Release(ctx, request)
+		return err
+	})
+	if repeated && ReasonOf(err) == LockNotHeld {
+		return nil // an earlier copy has released it
+	}
+	return err
+}
+
+// byToken makes a call that is harmless if it is repeated.
+func (c *Client) byToken(ctx context.Context, key, token string, call unaryCall) error {
+	if err := checkKey(key); err != nil {
+		return err
+	}
+	if err := checkToken(token); err != nil {
+		return err
+	}
+	if !c.calls.enter(false) {
+		return closedError(key)
+	}
+	defer c.calls.leave()
+	ctx, cancel := c.untilClosed(ctx)
+	defer cancel()
+	if _, bounded := ctx.Deadline(); !bounded {
+		limited, cancel := context.WithTimeout(ctx, callTimeout)
+		defer cancel()
+		ctx = limited
+	}
+	if got := c.calls.run(ctx, false, true, call); got.failure != nil {
+		return c.callError(ctx, key, got.failure)
+	}
+	return nil
+}
+
+// releaseInBackground releases what a call may have acquired, until a daemon has answered or the TTL has passed.
+func (c *Client) releaseInBackground(key, token string, ttl time.Duration) {
+	c.calls.enter(true)
+	go func() {
+		defer c.calls.leave()
+		ctx, cancel := context.WithTimeout(context.Background(), ttl)
+		defer cancel()
+		release := func() result {
+			return c.calls.run(ctx, false, false, func(ctx context.Context, stub pb.LockServiceClient, _ bool) error {
+				bounded, cancel := context.WithTimeout(ctx, callTimeout)
+				defer cancel()
+				_, err := stub.Release(bounded, &pb.ReleaseRequest{Key: key, Token: token})
+				return err
+			})
+		}
+		// The daemon may learn of the cancellation after the release.
+		if got := release(); got.failure != nil && sleep(ctx, releaseAgain) {
+			release()
+		}
+	}()
+}
+
+func (c *Client) leaseOf(lease *pb.Lease, sent core.Instant) Lease {
+	token := lease.GetToken()
+	return Lease{key: lease.GetKey(), token: &token, fence: lease.GetFencingToken(),
+		validUntil: sent.Add(lease.GetValidity().AsDuration()), clock: c.calls.clock}
+}
+
+// untilClosed derives a context that also ends when the client is closed.
+func (c *Client) untilClosed(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(c.ctx, func() { cancel(closedError("")) })
+	return ctx, func() { stop(); cancel(context.Canceled) }
+}
+
+// callError returns the error of a call that failed. It never reports an outage as contention.
+func (c *Client) callError(ctx context.Context, key string, failure *core.Failure) error {
+	switch {
+	case c.ctx.Err() != nil:
+		return closedError(key)
+	case ctx.Err() == context.DeadlineExceeded:
+		return errorOf(key, failure).because(ctx)
+	case failure.Reason == core.DeadlineExceeded: // the daemon gives up shortly before the deadline
+		err := errorOf(key, failure)
+		err.causes = []error{context.DeadlineExceeded}
+		return err
+	case ctx.Err() != nil:
+		return endedBy(ctx, key, "")
+	}
+	return errorOf(key, failure)
+}
+
+func closedError(key string) *Error {
+	err := &Error{Reason: Canceled, Key: key, Message: "the client was closed"}
+	if key != "" {
+		err.Message = key + ": " + err.Message
+	}
+	return err
+}

@@ -1,0 +1,50 @@
+package redlockd
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/redlockd/redlockd/client/go/internal/core"
+)
+
+// Lease is a lock that no client keeps alive: it expires when its validity has passed, unless it is extended or released
+// by its key and token. These two strings can be handed to another process. Lease is a plain value; printing or encoding
+// it does not show the token.
+type Lease struct {
+	key        string
+	token      *string // a pointer, which fmt does not follow in a field of another struct
+	fence      uint64
+	validUntil core.Instant
+	clock      func() core.Instant
+}
+
+// Key returns the key.
+func (l Lease) Key() string { return l.key }
+
+// Token returns the owner token, the secret that proves ownership.
+func (l Lease) Token() string {
+	if l.token == nil {
+		return ""
+	}
+	return *l.token
+}
+
+// FencingToken returns a number that is higher than that of every earlier holder. See Lock.FencingToken.
+func (l Lease) FencingToken() uint64 { return l.fence }
+
+// Validity returns how long the lock can be trusted if it is neither extended nor released; 0 if it has expired. It is
+// computed on a clock that counts suspend time, from before the request was sent.
+func (l Lease) Validity() time.Duration {
+	if l.clock == nil {
+		return 0
+	}
+	return max(0, l.validUntil.Sub(l.clock()))
+}
+
+// String describes the lease without its token.
+func (l Lease) String() string {
+	return fmt.Sprintf("redlockd.Lease(%q, fencing token %d)", l.key, l.fence)
+}
+
+// Format implements fmt.Formatter, so that no verb shows the token.
+func (l Lease) Format(state fmt.State, _ rune) { _, _ = fmt.Fprint(state, l.String()) }

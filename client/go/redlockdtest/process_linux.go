@@ -1,0 +1,7 @@
+package redlockdtest
+
+import "syscall"
+
+func endsWithThisProgram() *syscall.SysProcAttr {
+	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM}
+}

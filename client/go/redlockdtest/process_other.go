@@ -1,0 +1,7 @@
+//go:build !linux
+
+package redlockdtest
+
+import "syscall"
+
+func endsWithThisProgram() *syscall.SysProcAttr { return nil }

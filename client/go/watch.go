@@ -1,0 +1,238 @@
+package redlockd
+
+import (
+	"context"
+	"fmt"
+	"io"
+	mathrand "math/rand/v2"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/redlockd/redlockd/client/go/internal/core"
+	pb "github.com/redlockd/redlockd/client/go/redlockv1"
+)
+
+// A stream that ends sooner counts as a failure.
+const leastUse = time.Second
+
+// WatchItem is a lock that a Watch keeps alive.
+type WatchItem struct {
+	Key      string
+	Token    string        `json:"-"`
+	TTL      time.Duration // that each extension sets, at least 10 ms; 0: 30 s
+	Interval time.Duration // between extensions, at least 1 ms and less than TTL; 0: half of TTL
+}
+
+// Format implements fmt.Formatter, so that no verb shows the token.
+func (i WatchItem) Format(state fmt.State, verb rune) {
+	type plain WatchItem
+	i.Token = hide(i.Token)
+	_, _ = fmt.Fprintf(state, fmt.FormatString(state, verb), plain(i))
+}
+
+// WatchKind says what happened to a Watch.
+type WatchKind int
+
+const (
+	WatchExtended     WatchKind = iota + 1 // a lock was extended; Validity is set
+	WatchExtendFailed                      // an extension failed; the daemon retries
+	WatchLost                              // the lock must no longer be trusted
+	WatchInterrupted                       // the stream failed; the watch continues at the next endpoint
+	WatchEnded                             // always the last event, exactly once
+)
+
+// WatchEvent is what the callback of a Watch hears.
+type WatchEvent struct {
+	Kind     WatchKind
+	Key      string        // "" for WatchInterrupted and WatchEnded
+	Validity time.Duration // for WatchExtended: how long the lock can be trusted, from the arrival of the event
+	Err      error         // why; nil for WatchExtended. For WatchLost, errors.Is finds ErrLockLost.
+}
+
+// WatchOptions configures Client.Watch.
+type WatchOptions struct {
+	// OnEvent hears every event, one after the other, on a goroutine of the watch. A panic in it is logged, and the watch
+	// goes on. nil: events are dropped.
+	OnEvent func(WatchEvent)
+	// StopAfterLoss ends the watch of a lock when it is lost or released. By default, a watch keeps trying to extend it.
+	// It may therefore begin before its locks are acquired. A watch without locks is idle until it is closed.
+	StopAfterLoss bool
+}
+
+// Watch keeps locks alive that this client does not hold, by their keys and tokens.
+type Watch struct {
+	client  *Client
+	options WatchOptions
+	items   []*pb.WatchItem
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	done    chan struct{}
+}
+
+// Watch starts to keep the locks of items alive, until ctx ends, the client is closed, or Watch.Close is called. It
+// survives failures of daemons: it moves through the endpoints for as long as it is open.
+//
+// Only a Lock proves that a lock is still held: the events of a Watch count from their arrival, so a delay on the way is
+// like a pause of the program.
+func (c *Client) Watch(ctx context.Context, items []WatchItem, options WatchOptions) (*Watch, error) {
+	w := &Watch{client: c, options: options, done: make(chan struct{})}
+	if err := w.add(items); err != nil {
+		return nil, err
+	}
+	if !c.calls.enter(false) {
+		return nil, closedError("")
+	}
+	w.ctx, w.cancel = context.WithCancelCause(ctx)
+	stop := context.AfterFunc(c.ctx, func() { w.cancel(closedError("")) })
+	go func() {
+		defer c.calls.leave()
+		defer stop()
+		w.run()
+	}()
+	return w, nil
+}
+
+// Close ends the watch. It does not wait for the last call of the callback: see Done. A second Close does nothing.
+func (w *Watch) Close() { w.cancel(context.Canceled) }
+
+// Done returns a channel that is closed after the last call of the callback.
+func (w *Watch) Done() <-chan struct{} { return w.done }
+
+func (w *Watch) add(items []WatchItem) error {
+	if len(items) == 0 {
+		return invalid("items", "none given")
+	}
+	keys := map[string]bool{}
+	for _, item := range items {
+		if item.TTL == 0 {
+			item.TTL = defaultTTL
+		}
+		if err := checkKey(item.Key); err != nil {
+			return err
+		}
+		if err := checkToken(item.Token); err != nil {
+			return err
+		}
+		if err := checkTTL(item.TTL); err != nil {
+			return err
+		}
+		message := &pb.WatchItem{Key: item.Key, Token: item.Token, Ttl: durationpb.New(item.TTL)}
+		if item.Interval != 0 {
+			if item.Interval < time.Millisecond || item.Interval >= item.TTL {
+				return invalid("interval", "must be at least 1ms and less than the TTL of %v, not %v", item.TTL, item.Interval)
+			}
+			message.Interval = durationpb.New(item.Interval)
+		}
+		if keys[item.Key] {
+			return invalid("items", "%q is there twice", item.Key)
+		}
+		keys[item.Key] = true
+		w.items = append(w.items, message)
+	}
+	return nil
+}
+
+func (w *Watch) run() {
+	defer close(w.done)
+	var end error
+	endpoint, failures, pause := w.client.calls.first(), 0, leastPause
+	for {
+		begun := time.Now()
+		var failure *core.Failure
+		if len(w.items) > 0 {
+			failure = w.stream(endpoint)
+		}
+		if w.ctx.Err() != nil {
+			end = (&Error{Reason: Canceled, Message: "the watch was cancelled"}).because(w.ctx)
+			break
+		}
+		if len(w.items) == 0 {
+			<-w.ctx.Done()
+			continue
+		}
+		w.tell(WatchEvent{Kind: WatchInterrupted, Err: &Error{Reason: failure.Reason, RetryAfter: failure.RetryAfter,
+			Message: w.client.calls.transport.name(endpoint) + ": " + failure.Message}})
+		endpoint = (endpoint + 1) % w.client.calls.transport.count()
+		if time.Since(begun) >= leastUse {
+			failures, pause = 0, leastPause
+			continue
+		}
+		failures++
+		if failures%w.client.calls.transport.count() == 0 {
+			sleep(w.ctx, pause/2+mathrand.N(pause/2))
+			pause = min(2*pause, mostPause)
+		}
+	}
+	w.cancel(end)
+	w.tell(WatchEvent{Kind: WatchEnded, Err: end})
+}
+
+// stream watches at one endpoint until the stream ends or the daemon shuts down.
+func (w *Watch) stream(endpoint int) *core.Failure {
+	calls := w.client.calls
+	ctx, cancel := context.WithCancel(w.ctx)
+	defer cancel()
+	stub, failure := calls.stub(ctx, endpoint)
+	if failure != nil {
+		return failure
+	}
+	authorized, failure := calls.transport.authorize(ctx)
+	if failure != nil {
+		return failure
+	}
+	stream, err := stub.Watch(authorized, &pb.WatchRequest{Items: w.items, KeepWatchingAfterLoss: !w.options.StopAfterLoss})
+	if err != nil {
+		return brokenBy(err)
+	}
+	for {
+		event, err := stream.Recv()
+		switch {
+		case err == io.EOF && w.options.StopAfterLoss:
+			w.items = nil
+			return nil
+		case err == io.EOF:
+			return &core.Failure{Reason: core.LockNotHeld, Message: "the daemon ended the watch: the locks were released"}
+		case err != nil && len(w.items) == 0: // the last lock was lost
+			return nil
+		case err != nil:
+			return brokenBy(err)
+		case event.GetType() == pb.EventType_EVENT_TYPE_DRAINING:
+			return &core.Failure{Reason: core.Draining, Message: "the daemon is shutting down"}
+		}
+		w.onEvent(event)
+	}
+}
+
+func (w *Watch) onEvent(event *pb.WatchResponse) {
+	why := &Error{Reason: event.GetReason(), Key: event.GetKey(), Message: event.GetKey() + ": " + event.GetMessage()}
+	switch event.GetType() {
+	case pb.EventType_EVENT_TYPE_EXTENDED:
+		w.tell(WatchEvent{Kind: WatchExtended, Key: event.GetKey(), Validity: event.GetLease().GetValidity().AsDuration()})
+	case pb.EventType_EVENT_TYPE_EXTEND_FAILED:
+		w.tell(WatchEvent{Kind: WatchExtendFailed, Key: event.GetKey(), Err: why})
+	case pb.EventType_EVENT_TYPE_LOST:
+		why.lost = true
+		if w.options.StopAfterLoss {
+			w.drop(event.GetKey())
+		}
+		w.tell(WatchEvent{Kind: WatchLost, Key: event.GetKey(), Err: why})
+	}
+}
+
+func (w *Watch) drop(key string) {
+	kept := w.items[:0:0]
+	for _, item := range w.items {
+		if item.GetKey() != key {
+			kept = append(kept, item)
+		}
+	}
+	w.items = kept
+}
+
+func (w *Watch) tell(event WatchEvent) {
+	defer func() { w.client.log.contain("WatchOptions.OnEvent", recover()) }()
+	if w.options.OnEvent != nil {
+		w.options.OnEvent(event)
+	}
+}

@@ -1,68 +1,233 @@
 import type { ChannelCredentials } from '@grpc/grpc-js';
 
-/** All times are in milliseconds. */
-export interface ClientOptions {
-  /** From `grpc.credentials.createSsl()`. Unset: no TLS. */
-  credentials?: ChannelCredentials;
-  /** A bearer token, or a function that returns one. */
-  token?: string | (() => string | undefined);
-  /** How long the daemon keeps the locks of a silent client. At least 100. Default: 5000. */
-  grace?: number;
+/** An object with these methods, such as `console`, a pino or a winston logger. */
+export interface Logger {
+  debug(message: string): unknown;
+  info(message: string): unknown;
+  warn(message: string): unknown;
+  error(message: string): unknown;
 }
 
-export interface AcquireOptions {
+/** All times are in milliseconds. */
+export interface ClientOptions {
+  /** From `grpc.credentials.createSsl()`. Not used for Unix sockets. Default: no TLS. */
+  credentials?: ChannelCredentials;
+  /** A bearer token, or a function that returns one. The function is called for each connection and for each call by
+   * token. If it fails, the call that needs it fails with an UnauthenticatedError. */
+  token?: string | (() => string | undefined | Promise<string | undefined>);
+  /** How long the daemon keeps the locks of a silent client. At least 100. Default: 5000. */
+  grace?: number;
+  /** The label of the locks, for people, at most 128 bytes. Default: `HOST/PID/PROGRAM`. */
+  owner?: string;
+  /** Gets failovers, losses and reconnects. Never gets tokens. Default: nothing is logged. */
+  logger?: Logger;
+  /** Whether held locks keep the process running. Calls that wait always do. Default: false. */
+  ref?: boolean;
+}
+
+/** How the daemon retries. Unset fields have the daemon's defaults. */
+export interface RetryPolicy {
+  /** The number of retries after the first attempt: -1 for no limit (default), 0 for a single attempt. */
+  maxRetries?: number;
+  /** The minimum pause between attempts. Default: 0. */
+  minDelay?: number;
+  /** The upper bound of the random pause that is added to `minDelay`. Default: 300. */
+  maxJitter?: number;
+}
+
+export interface TryOptions {
   /** The TTL of the lock, from 10 to the daemon's `--max-ttl`. Default: 30,000. */
   ttl?: number;
-  /** How long to wait for the lock. 0: a single try. Unset: without a limit. */
-  wait?: number;
-  /** A label for humans, at most 128 bytes. */
+  /** A label for people, at most 128 bytes. Default: the client's `owner`. */
   owner?: string;
+  /** The owner token: 1 to 128 bytes, unique to one owner. Use it again only after `release()` has succeeded. Default: a
+   * random token. */
+  token?: string;
   /** `lost` is aborted when at most this much of the validity is left. From 0 to a third of the TTL or of the grace,
    * whichever is less. Default: the smallest of a tenth of the TTL, a tenth of the grace, and 500. */
   margin?: number;
-  /** Gives up waiting when aborted. */
+  /** Gives up when aborted: the call rejects with the signal's reason and leaves no lock behind. */
   signal?: AbortSignal;
+}
+
+export interface AcquireOptions extends TryOptions {
+  /** How long to wait for the lock, connecting included. 0: a single try. Default: without a limit. */
+  wait?: number;
+  /** Default: retries without a limit. If the retries are used up, the call rejects with a MaxRetriesExceededError. */
+  retry?: RetryPolicy;
   /** Called with the number of waiters ahead in the queue, when waiting begins and whenever the number changes. */
   onQueued?: (position: number) => void;
 }
 
+export type AcquireOrExtendOptions = Omit<AcquireOptions, 'token'>;
+export type AdoptOptions = Omit<AcquireOptions, 'token' | 'owner' | 'retry' | 'onQueued'>;
+export type DetachedOptions = Omit<AcquireOptions, 'margin' | 'onQueued'>;
+
+export interface ReleaseOptions {
+  /** How long the call may take. Default: 5000. */
+  timeout?: number;
+  /** Ends the call when aborted; it rejects with the signal's reason. The daemon may still carry it out. */
+  signal?: AbortSignal;
+}
+
+export interface ExtendOptions extends ReleaseOptions {
+  retry?: RetryPolicy;
+}
+
+export interface WatchItem {
+  key: string;
+  /** The token that holds the key, now or later. */
+  token: string;
+  /** The TTL that each extension sets. Default: 30,000. */
+  ttl?: number;
+  /** The pause between extensions: at least 1 and less than `ttl`. Default: half of `ttl`. */
+  interval?: number;
+}
+
+export interface WatchOptions {
+  /** Whether a key is extended further after its lock was lost or was not held. Default: true. */
+  keepWatchingAfterLoss?: boolean;
+  /** Closes the watch when aborted. */
+  signal?: AbortSignal;
+}
+
+export type WatchEvent =
+  /** The lock was extended; its validity counts from the arrival of the event. */
+  | { type: 'extended'; key: string; fencingToken: bigint; validity: number }
+  /** An extension failed; the daemon retries. */
+  | { type: 'extendFailed'; key: string; error: LockError }
+  /** The lock is not held, or must no longer be trusted. */
+  | { type: 'lost'; key: string; error: LockLostError }
+  /** A stream ended; the watch moves to the next endpoint. */
+  | { type: 'failed'; error: LockError }
+  /** The watch has ended; always the last event. `error`: why, for example the signal's reason. */
+  | { type: 'closed'; error: Error };
+
+/** The error of all calls. */
 export class LockError extends Error {
-  constructor(reason: string, message: string, retryAfter?: number);
+  constructor(reason: string, message: string, details?: { key?: string; holder?: string; retryAfter?: number });
   /** A reason of the gRPC API, such as `LOCK_ALREADY_HELD`, or `UNREACHABLE` if no daemon answered. */
   readonly reason: string;
+  /** The key of the lock. */
+  readonly key?: string;
+  /** The label of the holder that has the lock, if the daemon knows it. */
+  readonly holder?: string;
   /** The delay before a retry. Unset: a retry does not help. */
   readonly retryAfter?: number;
 }
 
-/** A held lock. */
+/** A single try found another holder. */
+export class LockAlreadyHeldError extends LockError {}
+/** The time to wait is over, and another holder has the lock. */
+export class LockTimeoutError extends LockError {}
+/** The retries of `RetryPolicy.maxRetries` are used up, and another holder has the lock. */
+export class MaxRetriesExceededError extends LockError {}
+/** The lock was granted too late to be trusted, and was released. */
+export class ValidityExpiredError extends LockError {}
+/** The token does not hold the lock. */
+export class LockNotHeldError extends LockError {}
+/** A Lock was lost while this client held it. */
+export class LockLostError extends LockNotHeldError {}
+/** Too few Redis nodes answered. */
+export class QuorumUnavailableError extends LockError {}
+/** The daemon and the Redis nodes do not agree on the node set. */
+export class NodeSetMismatchError extends LockError {}
+/** No daemon answered. */
+export class UnreachableError extends LockError {}
+/** A limit of the daemon is reached. */
+export class OverloadedError extends LockError {}
+/** The daemon is shutting down, and there was no other. */
+export class DrainingError extends LockError {}
+/** An argument is invalid; nothing was sent. */
+export class InvalidArgumentError extends LockError {}
+/** The credentials are missing, invalid or revoked, or the token function failed. */
+export class UnauthenticatedError extends LockError {}
+/** The access list of the daemon does not allow this. */
+export class PermissionDeniedError extends LockError {}
+/** The client was closed, or the lock was released. */
+export class CancelledError extends LockError {}
+
+/** A held lock. The client keeps it alive until it is released or lost, or the client closes. `util.inspect()` and JSON
+ * do not show its token. */
 export class Lock {
   private constructor();
-  readonly key: string;
+  get key(): string;
   /** The owner token, the secret that proves ownership. */
-  readonly token: string;
+  get token(): string;
   /** Higher than that of every earlier holder. Pass it to the storage that the lock protects. It may grow while the
    * lock is held. */
-  readonly fencingToken: bigint;
-  /** Aborted, with a `LockError` as the reason, when the lock is lost or about to be lost. */
-  readonly lost: AbortSignal;
+  get fencingToken(): bigint;
+  /** Aborted, with a `LockLostError` as the reason, when the lock is lost or about to be lost; and with a
+   * `CancelledError` when the client is closed. Not aborted by `release()`. */
+  get lost(): AbortSignal;
+  /** Why the lock was lost. Unset: it was not. */
+  get loss(): LockError | undefined;
   /** How long the lock can be trusted if no further message arrives. 0: the lock is not held. */
-  readonly validity: number;
-  readonly held: boolean;
+  get validity(): number;
+  get held(): boolean;
   /** Extends the lock to `ttl` from now. Rarely needed: the daemon keeps extending the lock. */
   extend(ttl: number): Promise<void>;
-  /** Releases the lock. Waits for the daemon for at most 2 s. A second release does nothing. */
+  /** The same, but the daemon asks the Redis nodes only once. */
+  tryExtend(ttl: number): Promise<void>;
+  /** Releases the lock. Waits for the daemon for at most 2 s; after that, the release continues in the background.
+   * Rejects with a `LockLostError` if the lock was lost before. A second release does nothing. */
   release(): Promise<void>;
+  /** Releases the lock. Rejects only if the lock was lost before. */
+  [Symbol.asyncDispose](): Promise<void>;
+  toJSON(): { key: string; fencingToken: string; validity: number; held: boolean };
+}
+
+/** A detached lock: nobody keeps it alive. To hand it over, pass `key` and `token` to the other process.
+ * `util.inspect()` and JSON do not show its token. */
+export class Lease {
+  private constructor();
+  readonly key: string;
+  readonly fencingToken: bigint;
+  get token(): string;
+  /** How long the lock can be trusted. */
+  get validity(): number;
+  get held(): boolean;
+  toJSON(): { key: string; fencingToken: string; validity: number };
+}
+
+/** Keeps locks alive that were acquired elsewhere. */
+export class Watch {
+  private constructor();
+  /** Ends the watch. The locks are not released: they expire. Resolves after the last event. */
+  close(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }
 
+/** Acquires locks. All locks of a client share one stream to one daemon. */
 export class Client {
-  /** `endpoints`: 'host:port' or 'unix:/path', tried in turn. Default: '127.0.0.1:50051'. */
-  constructor(endpoints?: string | string[], options?: ClientOptions);
-  /** Acquires the lock; waits for it as long as `options` allow. */
+  /** `endpoints`: 'host:port' or 'unix:/path', tried in turn. Default: '127.0.0.1:50051'. Connects when necessary. */
+  constructor(endpoints?: string | readonly string[], options?: ClientOptions);
+  /** Acquires a lock; waits for it as long as `options` allow. */
   acquire(key: string, options?: AcquireOptions): Promise<Lock>;
-  /** Calls `work` while the lock is held, then releases the lock. Rejects if the lock was lost in the meantime. */
+  /** A single try. Returns null if another holder has the lock. */
+  tryAcquire(key: string, options?: TryOptions): Promise<Lock | null>;
+  /** Acquires a lock with the caller's token. If the token already holds the lock, in whichever process, takes it over:
+   * from then on this client keeps it alive. If the call fails, the lock is released. */
+  acquireOrExtend(key: string, token: string, options?: AcquireOrExtendOptions): Promise<Lock>;
+  /** Takes over the lock that the token holds, for example a detached one, and keeps it alive from then on. Rejects with
+   * a `LockNotHeldError` if the token does not hold it. If it is given up after it has begun, the lock may be released. */
+  adopt(key: string, token: string, options?: AdoptOptions): Promise<Lock>;
+  /** Calls `work` while the lock is held, then releases the lock. Rejects with a `LockLostError` if the lock was lost in
+   * the meantime, whether or not `work` succeeded; if it failed too, its error is the `cause`. */
   using<T>(key: string, options: AcquireOptions, work: (lock: Lock) => T | Promise<T>): Promise<T>;
-  /** Releases all locks and fails all waiting calls. Waits for the daemon for at most 2 s. */
+  /** Acquires a lock that outlives this process, and that no client extends. */
+  acquireDetached(key: string, options?: DetachedOptions): Promise<Lease>;
+  /** Extends the lock that the token holds to `ttl` from now. */
+  extend(key: string, token: string, ttl: number, options?: ExtendOptions): Promise<Lease>;
+  /** The same, but the daemon asks the Redis nodes only once. */
+  tryExtend(key: string, token: string, ttl: number, options?: ReleaseOptions): Promise<Lease>;
+  /** Releases the lock that the token holds. Rejects with a `LockNotHeldError` if it does not hold it. */
+  release(key: string, token: string, options?: ReleaseOptions): Promise<void>;
+  /** Keeps locks alive that were acquired elsewhere, 1 to 1000, for as long as the watch is open. `onEvent` hears of
+   * everything that happens to them; if it throws, the error is logged. */
+  watch(items: readonly WatchItem[], onEvent: (event: WatchEvent) => unknown, options?: WatchOptions): Watch;
+  /** Releases all locks, signals their loss, and fails all waiting calls. Waits for the daemon for at most 2 s; after
+   * that, the close continues in the background. */
   close(): Promise<void>;
   [Symbol.asyncDispose](): Promise<void>;
 }

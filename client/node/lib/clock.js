@@ -1,3 +1,5 @@
+'use strict';
+
 // The time since boot in ms, including suspends, as two bounds, because Node cannot read CLOCK_BOOTTIME.
 //
 // performance.now() counts suspend time on macOS (mach_continuous_time) and on Windows (the performance
@@ -13,13 +15,13 @@
 // ended. So both errors end the trust early, by up to 10 ms, and never late. The wall clock is not used, because it
 // may be set.
 
-import os from 'node:os';
-import process from 'node:process';
+const os = require('node:os');
+const process = require('node:process');
 
 const RESOLUTION = 10;
 const WHOLE_SECONDS = 1000;
 
-export class SuspendClock {
+class SuspendClock {
   #monotonic;
   #uptime;
   #ahead = -Infinity; // a lower bound of (uptime - monotonic)
@@ -52,7 +54,7 @@ export class SuspendClock {
 }
 
 // Wraps a clock that already counts suspend time.
-export class PlainClock {
+class PlainClock {
   suspends = 0;
   #monotonic;
 
@@ -63,8 +65,10 @@ export class PlainClock {
   latest() { return this.#monotonic(); }
 }
 
-export const platformClock = (platform = process.platform) => {
+const platformClock = (platform = process.platform) => {
   const monotonic = () => performance.now();
   return platform === 'linux'
     ? new SuspendClock(monotonic, () => os.uptime() * 1000) : new PlainClock(monotonic);
 };
+
+module.exports = { SuspendClock, PlainClock, platformClock };

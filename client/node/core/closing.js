@@ -1,9 +1,11 @@
-import { Close, Operation } from './operations.js';
+'use strict';
+
+const { Close, Operation } = require('./operations.js');
 
 const CALLER_WAITS = 2000;
 
 // The close of a client: what its Session must release, and the callers that wait for it.
-export class Closing {
+class Closing {
   done = false;
   #machine;
   #covered = []; // key, token and ttl of the locks that `close` releases
@@ -56,3 +58,5 @@ export class Closing {
     for (const release of [...this.#machine.releases]) release.end();
   }
 }
+
+module.exports = { Closing };

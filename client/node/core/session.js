@@ -1,10 +1,12 @@
-import { Anchor, allowance } from './trust.js';
+'use strict';
+
+const { Anchor, allowance } = require('./trust.js');
 
 // One Session: what was sent and not yet answered, and until when the answers allow trust.
 //
 // An operation has `body()`, which returns the message for the transport, `sends`, the number of times it was sent,
 // `answered(result, session, madeAt, now)` and `abandoned(sent)`.
-export class Session {
+class Session {
   // connecting | ready | abandoned
   state = 'connecting';
   readyAt;
@@ -57,7 +59,9 @@ export class Session {
       entry.sentAt = now;
       operation.sends += 1;
       this.#sent.set(id, entry);
-      operations.push({ id, ...operation.body() });
+      const body = operation.body();
+      body.id = id;
+      operations.push(body);
     }
     const message = { operations };
     if (!this.#greeted) message.disconnectGrace = this.#grace;
@@ -87,3 +91,5 @@ export class Session {
       .map(({ operation, sentAt }) => ({ operation, sent: sentAt !== undefined }));
   }
 }
+
+module.exports = { Session };

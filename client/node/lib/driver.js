@@ -1,42 +1,38 @@
+'use strict';
+
 // Drives a Machine with streams and timers.
 
-import { randomFillSync } from 'node:crypto';
-import { Machine } from './machine.js';
+const { Machine } = require('../core/machine.js');
+const { contain } = require('./logging.js');
+const { newToken } = require('./tokens.js');
 
 // If a timer fires more than this late, other work has held up the process.
 const LATE = 20;
+// How often the event loop then reads: TLS, or a proxy in this process, passes a message on in the next turn.
+const TURNS = 3;
 const LONGEST_TIMER = 1000;
 
-// Random bytes are drawn for many tokens at once; none is used twice.
-const TOKEN_BYTES = 16;
-const pool = Buffer.alloc(256 * TOKEN_BYTES);
-let used = pool.length;
-
-const newToken = () => {
-  if (used === pool.length) {
-    randomFillSync(pool);
-    used = 0;
-  }
-  used += TOKEN_BYTES;
-  return `rl-${pool.toString('hex', used - TOKEN_BYTES, used)}`;
-};
-
-export class Driver {
+class Driver {
   #machine;
   #transport;
   #clock;
+  #log;
   #stream;
   #flushing = false;
   #timer;
   #timerAt = Infinity;
 
-  constructor({ transport, endpoints, grace, clock }) {
+  // `log(level, message)` reports events.
+  constructor({ transport, endpoints, grace, clock, log = () => {} }) {
     this.#transport = transport;
     this.#clock = clock;
-    this.#machine = new Machine({ endpoints, grace, clock, host: this, newToken });
+    this.#log = log;
+    this.#machine = new Machine({ endpoints, grace, clock, host: this, newToken, log });
   }
 
   get clock() { return this.#clock; }
+
+  get log() { return this.#log; }
 
   acquire(request, caller) { return this.#run(() => this.#machine.acquire(request, caller)); }
 
@@ -44,7 +40,8 @@ export class Driver {
 
   release(lease) { return this.#ask((caller) => this.#machine.releaseLease(lease, caller)); }
 
-  extend(lease, ttl) { return this.#ask((caller) => this.#machine.extend(lease, ttl, caller)); }
+  // `options`: ttl and retry.
+  extend(lease, options) { return this.#ask((caller) => this.#machine.extend(lease, options, caller)); }
 
   close() { return this.#ask((caller) => this.#machine.close(caller)); }
 
@@ -74,7 +71,7 @@ export class Driver {
   #run(step) {
     const value = step();
     // User code may call this object again.
-    for (const notice of this.#machine.takeNotices()) notice();
+    for (const notice of this.#machine.takeNotices()) contain(notice, this.#log);
     this.#flushSoon();
     this.#arm();
     if (this.#machine.closed) this.#transport.close();
@@ -119,8 +116,13 @@ export class Driver {
   #fire(due) {
     this.#timer = undefined;
     this.#timerAt = Infinity;
-    const tick = () => this.#run(() => this.#machine.tick());
-    if (performance.now() - due > LATE) setImmediate(tick);
-    else tick();
+    this.#tickAfter(performance.now() - due > LATE ? TURNS : 0);
+  }
+
+  #tickAfter(turns) {
+    if (turns > 0) setImmediate(() => this.#tickAfter(turns - 1));
+    else this.#run(() => this.#machine.tick());
   }
 }
+
+module.exports = { Driver };

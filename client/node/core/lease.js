@@ -1,23 +1,37 @@
+'use strict';
+
 // An acquired lock: its state, and until when it is trusted.
-export class Lease {
+class Lease {
   // held | lost | released
   state = 'held';
   // Returns why the lock is no longer held, as a LockError. Set when the lock is lost or released.
   endedBy;
   // The Session that keeps the lock alive; undefined while the lock has yet to be adopted.
   session;
+  // The caller's object for this lock.
+  handle;
   #validUntil = -Infinity;
   #frozen = -Infinity;
   #sequence = 0n;
 
-  // `onLost(error)` is called once if the lock is lost.
-  constructor({ key, ttl, margin, token, onLost }) {
+  // Called once with the error if the lock is lost.
+  onLost = () => {};
+
+  // `ownToken`: the token is the caller's.
+  constructor({ key, ttl, margin, onLost }, token, ownToken) {
     this.key = key;
     this.ttl = ttl;
     this.margin = margin;
     this.token = token;
     this.fence = 0n;
-    this.onLost = onLost;
+    if (onLost !== undefined) this.onLost = onLost;
+    this.ownToken = ownToken;
+  }
+
+  // An acquire or adopt with this TTL was answered. `sequence`: that of the last adopt, or a lower bound.
+  acquired(ttl, sequence) {
+    this.ttl = ttl;
+    if (sequence > this.#sequence) this.#sequence = sequence;
   }
 
   // The daemon of `session` granted, adopted or extended the lock, in a message made at `madeAt` or later.
@@ -53,3 +67,5 @@ export class Lease {
     return this.#sequence;
   }
 }
+
+module.exports = { Lease };

@@ -1,5 +1,7 @@
-import { LockError } from './errors.js';
-import { Session } from './session.js';
+'use strict';
+
+const { failure } = require('./errors.js');
+const { Session } = require('./session.js');
 
 const LONGEST_CONNECT = 2000;
 const SHORTEST_CONNECT = 50;
@@ -26,7 +28,7 @@ class Ping {
 }
 
 // Opens one Session after the other, keeps the current one alive by pings, and abandons it if it falls silent.
-export class Connection {
+class Connection {
   // undefined: none is open.
   session;
   // Why the last Session was abandoned, as a LockError.
@@ -129,10 +131,12 @@ export class Connection {
   #limit(timer, time, message) {
     const { clock, deadlines } = this.#options;
     const { session } = this;
-    const abandon = () => this.abandon(session, new LockError('UNREACHABLE', message));
+    const abandon = () => this.abandon(session, failure('UNREACHABLE', message));
     session.timers[timer] = deadlines.add(clock.earliest() + time, (lateness) => {
       if (lateness < HELD_UP) abandon();
       else session.timers[timer] = deadlines.add(clock.earliest() + time, abandon);
     });
   }
 }
+
+module.exports = { Connection };

@@ -1,9 +1,11 @@
-import { Acquire } from './acquire.js';
-import { Closing } from './closing.js';
-import { Connection } from './connection.js';
-import { Deadlines } from './deadlines.js';
-import { LockError, closedError } from './errors.js';
-import { Adopt, Extend, Release } from './operations.js';
+'use strict';
+
+const { Acquire } = require('./acquire.js');
+const { Closing } = require('./closing.js');
+const { Connection } = require('./connection.js');
+const { Deadlines } = require('./deadlines.js');
+const { closedError, failure, lostError } = require('./errors.js');
+const { Adopt, Extend, Release } = require('./operations.js');
 
 const OPERATIONS_IN_A_MESSAGE = 1000;
 // The client ends a Session without locks and operations after this time, so that the process can exit.
@@ -11,32 +13,44 @@ const IDLE = 1000;
 // While locks are held, tick() must be called at least this often, because timers do not count suspend time.
 const LONGEST_SLEEP = 1000;
 
+// A caller may use one token for several keys.
+const nameOf = (key, token) => `${token.length}:${token}${key}`;
+
 // The client's side of the protocol (client/PROTOCOL.md), without gRPC, timers or a real clock. Its owner calls
 // acquire(), giveUp(), releaseLease(), extend() and close() for the user, message() and ended() for the stream, and
 // tick() when wakeAt has come. After each of these calls, the owner calls what takeNotices() returns, and sends what
 // take() returns as soon as the stream can be written to.
-export class Machine {
+class Machine {
   deadlines = new Deadlines();
   // The number of callers that wait for an operation.
   awaited = 0;
-  leases = new Map(); // token -> the Lease, while it is held
+  leases = new Map(); // nameOf(key, token) -> the Lease, while it is held
   acquires = new Set();
   releases = new Set();
   extensions = new Set();
   #ending = new Map(); // a lost Lease whose trust has not ended -> the deadline of its release
   #connection;
+  #spared = 0; // locks that the Session must keep until releaseAfter() releases them
   #lossCheckAt = Infinity; // no lock is lost by the clock before this
   #notices = [];
+  #log;
   #suspends;
   #idle;
   #closing; // set by close()
 
-  // `endpoints`: their number. `host`: see Connection. `newToken()` returns an owner token.
-  constructor({ endpoints, grace, clock, host, newToken, random = Math.random }) {
+  // `endpoints`: their number. `host`: see Connection. `newToken()` returns an owner token. `log(level, message)`:
+  // optional; level is debug, info, warn or error. `wallMicros()`: µs since 1970. Fencing tokens, at which the sequences of
+  // adoptions start, follow that clock.
+  constructor({
+    endpoints, grace, clock, host, newToken, log = () => {}, random = Math.random,
+    wallMicros = () => BigInt(Date.now()) * 1000n,
+  }) {
     this.endpoints = endpoints;
     this.grace = grace;
     this.clock = clock;
     this.newToken = newToken;
+    this.wallMicros = wallMicros;
+    this.#log = (level, message) => this.#notices.push(() => log(level, message));
     this.#suspends = clock.suspends;
     this.#connection = new Connection({
       endpoints, grace, clock, host, random,
@@ -61,6 +75,11 @@ export class Machine {
       acquire.settle(closedError());
       return acquire;
     }
+    const { key, token, extendIfHeld, adopt } = request;
+    if (token !== undefined && !extendIfHeld && !adopt && this.held(key, token) !== undefined) {
+      acquire.settle(failure('LOCK_ALREADY_HELD', `${key}: this client holds the lock with the same token`, { key }));
+      return acquire;
+    }
     this.acquires.add(acquire);
     this.submit(acquire);
     this.#settle();
@@ -74,7 +93,7 @@ export class Machine {
 
   // Ends the trust now, whatever the daemon answers.
   releaseLease(lease, caller) {
-    const released = () => new LockError('CANCELLED', `${lease.key}: the lock was released`);
+    const released = () => failure('LOCK_NOT_HELD', `${lease.key}: the lock was released`, { key: lease.key });
     if (!this.#stopTrusting(lease, 'released', released)) {
       caller();
       return;
@@ -83,12 +102,13 @@ export class Machine {
     this.#settle();
   }
 
-  extend(lease, ttl, caller) {
+  // `options`: ttl and retry.
+  extend(lease, options, caller) {
     if (lease.state !== 'held') {
       caller(lease.endedBy());
       return;
     }
-    const extension = new Extend(this, lease, ttl, caller);
+    const extension = new Extend(this, lease, options, caller);
     this.extensions.add(extension);
     if (lease.session !== undefined) this.submit(extension);
     this.#settle();
@@ -99,7 +119,7 @@ export class Machine {
     if (this.#closing === undefined) {
       this.#closing = new Closing(this);
       for (const acquire of [...this.acquires]) {
-        if (acquire.sent) this.#closing.cover(acquire.name);
+        if (acquire.sent && acquire.leaves) this.#closing.cover(acquire.name);
         acquire.giveUp(closedError());
       }
       for (const lease of [...this.leases.values()]) {
@@ -131,7 +151,7 @@ export class Machine {
     const now = this.clock.latest();
     this.#afterSuspend(now);
     const draining = this.#read(session, message, now);
-    if (draining) this.#connection.abandon(session, new LockError('DRAINING', 'the daemon is shutting down'));
+    if (draining) this.#connection.abandon(session, failure('DRAINING', 'the daemon is shutting down'));
     this.#settle();
   }
 
@@ -181,8 +201,21 @@ export class Machine {
     this.submit(release);
   }
 
+  // Releases a lock at `time`, unless a later call with the same token has it by then, or may get it.
+  releaseAfter(name, time) {
+    const { key, token } = name;
+    this.#spared += 1;
+    this.deadlines.add(time, () => {
+      this.#spared -= 1;
+      const asks = (acquire) => acquire.request.key === key && acquire.token === token;
+      if (this.held(key, token) === undefined && ![...this.acquires].some(asks)) this.release(name);
+    });
+  }
+
+  held(key, token) { return this.leases.get(nameOf(key, token)); }
+
   hold(lease) {
-    this.leases.set(lease.token, lease);
+    this.leases.set(nameOf(lease.key, lease.token), lease);
     this.#lossCheckAt = Math.min(this.#lossCheckAt, lease.lossAt);
   }
 
@@ -199,15 +232,24 @@ export class Machine {
     }
   }
 
+  // The lease is no longer held, but the daemon has adopted it. It is released, except while its holder may still be
+  // stopping its work (the release follows), and if the caller may have used its token again since it released the lock.
+  adoptedTooLate(lease) {
+    if (this.#ending.has(lease) || (lease.state === 'released' && lease.ownToken)) return;
+    this.release(lease);
+  }
+
   lose(lease, why) {
-    const error = new LockError('LOCK_NOT_HELD', `${lease.key}: the lock was lost: ${why}`);
-    if (this.#stopTrusting(lease, 'lost', () => error)) this.#notices.push(() => lease.onLost(error));
+    const error = lostError(lease.key, why);
+    if (!this.#stopTrusting(lease, 'lost', () => error)) return;
+    this.#log('warn', error.message);
+    this.#notices.push(() => lease.onLost(error));
   }
 
   timeoutError(key, done, time) {
-    if (this.ready) return new LockError('DEADLINE_EXCEEDED', `${key}: not ${done} within ${time} ms`);
+    if (this.ready) return failure('DEADLINE_EXCEEDED', `${key}: not ${done} within ${time} ms`, { key });
     const why = this.#connection.lastError?.message ?? 'no connection was made yet';
-    return new LockError('UNREACHABLE', `${key}: not ${done} within ${time} ms: no daemon could be reached: ${why}`);
+    return failure('UNREACHABLE', `${key}: not ${done} within ${time} ms: no daemon could be reached: ${why}`, { key });
   }
 
   // ---- inside
@@ -224,7 +266,7 @@ export class Machine {
     const madeAt = session.anchor.madeAt(clock);
     for (const { operation, result } of answers) operation.answered(result, session, madeAt, now);
     for (const { type, lease, message } of events) {
-      const held = this.leases.get(lease?.token);
+      const held = lease && this.held(lease.key, lease.token);
       if (type === 'DRAINING') draining = true;
       else if (held === undefined) continue;
       else if (type === 'LOST') this.lose(held, message);
@@ -238,12 +280,15 @@ export class Machine {
   }
 
   #becameReady(session) {
+    this.#log('debug', `session ready, adopting ${this.leases.size} locks: endpoint ${session.endpoint}`);
     for (const release of this.releases) this.submit(release);
     for (const lease of this.leases.values()) this.adopt(lease, session);
     for (const acquire of this.acquires) if (!acquire.blocked) this.submit(acquire);
   }
 
   #abandoned(session, error) {
+    const { size } = this.leases;
+    this.#log(size > 0 ? 'warn' : 'info', `session abandoned, ${size} locks to move: ${error.message}`);
     for (const lease of this.leases.values()) if (lease.session === session) lease.freeze();
     for (const { operation, sent } of session.takeUnanswered()) operation.abandoned(sent);
     this.#closing?.abandoned();
@@ -281,7 +326,7 @@ export class Machine {
     if (lease.state !== 'held') return false;
     lease.state = state;
     lease.endedBy = error;
-    this.leases.delete(lease.token);
+    this.leases.delete(nameOf(lease.key, lease.token));
     for (const extension of [...this.extensions]) if (extension.lease === lease) extension.end(error());
     return true;
   }
@@ -292,7 +337,7 @@ export class Machine {
   }
 
   get #needed() {
-    return this.leases.size > 0 || this.acquires.size > 0 || this.releases.size > 0
+    return this.leases.size > 0 || this.acquires.size > 0 || this.releases.size > 0 || this.#spared > 0
       || (this.#closing?.needsSession ?? false);
   }
 
@@ -315,3 +360,5 @@ export class Machine {
     if (this.session?.unanswered === 0) this.#connection.close();
   }
 }
+
+module.exports = { Machine };

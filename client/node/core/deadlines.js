@@ -1,5 +1,7 @@
+'use strict';
+
 // A binary heap of actions that are due at given times. Each action can be removed.
-export class Deadlines {
+class Deadlines {
   #heap = [];
 
   // Returns an entry for remove(). `action(lateness)` runs once.
@@ -64,3 +66,5 @@ export class Deadlines {
     this.#put(entry, index);
   }
 }
+
+module.exports = { Deadlines };

@@ -1,14 +1,16 @@
+'use strict';
+
 // Computes how long a client may trust a daemon ("Trust" in client/PROTOCOL.md). Times are in ms on the client's clock,
 // except where named otherwise.
 
 // The clock rates of two machines differ by at most this.
-export const RATE_DIFFERENCE = 0.01;
+const RATE_DIFFERENCE = 0.01;
 
 // The part of disconnect_grace that is not trusted: for the drift of the two clocks, and for rounding.
-export const allowance = (grace) => grace * RATE_DIFFERENCE + 2;
+const allowance = (grace) => grace * RATE_DIFFERENCE + 2;
 
 // Computes the earliest time at which the daemon can have made a message.
-export class Anchor {
+class Anchor {
   // At the client's time #sent, the daemon's clock had not yet reached #clock.
   #sent = -Infinity;
   #clock = 0;
@@ -26,3 +28,5 @@ export class Anchor {
     return this.#sent + passed - RATE_DIFFERENCE * Math.abs(passed);
   }
 }
+
+module.exports = { RATE_DIFFERENCE, allowance, Anchor };

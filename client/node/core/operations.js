@@ -1,10 +1,13 @@
-import { LockError, errorOf } from './errors.js';
+'use strict';
+
+const { errorOf, failure } = require('./errors.js');
 
 const CALLER_WAITS = 2000;
 const ADOPT_AGAIN = 100;
+const LEAST_RETRY_DELAY = 50;
 
 // An operation that a caller started. `caller(error, value)` is called once; undefined: no caller waits.
-export class Operation {
+class Operation {
   sends = 0;
   // Its entry in the current Session; undefined while it is not queued or sent there.
   entry;
@@ -28,15 +31,16 @@ export class Operation {
 }
 
 // Releases a lock. Continues after its caller has stopped waiting, until the lock would have expired.
-export class Release extends Operation {
+class Release extends Operation {
   #expiry;
 
-  // `onDone()` is called when the release has ended.
-  constructor(machine, { key, token, ttl }, { caller, onDone } = {}) {
+  // `onDone()` is called when the release has ended. `ownToken`: the token is the caller's.
+  constructor(machine, { key, token, ttl, ownToken = false }, { caller, onDone } = {}) {
     super(machine, caller);
     this.key = key;
     this.token = token;
     this.ttl = ttl;
+    this.ownToken = ownToken;
     this.onDone = onDone;
     if (caller !== undefined) this.bound = machine.after(CALLER_WAITS, () => this.settle());
     if (!machine.ready) this.#expire();
@@ -46,9 +50,12 @@ export class Release extends Operation {
 
   answered({ status }) {
     this.entry = undefined;
+    const again = this.sends > 1;
     if (status?.reason === 'DRAINING') this.#expire();
-    else if (status === undefined || (status.reason === 'LOCK_NOT_HELD' && this.sends > 1)) this.end();
-    else this.end(errorOf(status));
+    else if (status?.reason === 'OVERLOADED') this.#sendLater(status.retryDelay);
+    else if (status !== undefined && !(status.reason === 'LOCK_NOT_HELD' && again)) this.end(errorOf(status, this.key));
+    else if (again && this.ownToken) this.end(this.#undecided());
+    else this.end();
   }
 
   abandoned() {
@@ -64,6 +71,19 @@ export class Release extends Operation {
     this.onDone?.();
   }
 
+  #sendLater(delay = 0) {
+    this.sends -= 1; // the daemon has not carried it out
+    this.machine.after(Math.max(delay, LEAST_RETRY_DELAY), () => {
+      if (this.entry === undefined && this.machine.releases.has(this)) this.machine.submit(this);
+    });
+  }
+
+  // A daemon may still carry out an earlier copy, which would end a later hold of the same token.
+  #undecided() {
+    return failure('UNREACHABLE', `${this.key}: the lock is released, but a daemon that has not answered may carry out ` +
+      'the release once more; do not use the token again', { key: this.key });
+  }
+
   // No Session keeps the lock alive any more. The last daemon releases it after the grace; without that daemon, it
   // expires.
   #expire() {
@@ -72,22 +92,27 @@ export class Release extends Operation {
 }
 
 // Extends a lock, after its adoption if it has yet to be adopted.
-export class Extend extends Operation {
-  constructor(machine, lease, ttl, caller) {
+class Extend extends Operation {
+  // `retry`: undefined for the daemon's default.
+  constructor(machine, lease, { ttl, retry }, caller) {
     super(machine, caller);
     this.lease = lease;
     this.ttl = ttl;
+    this.retry = retry;
     this.bound = machine.after(CALLER_WAITS, () => this.end(machine.timeoutError(lease.key, 'extended', CALLER_WAITS)));
   }
 
-  body() { return { extend: { key: this.lease.key, token: this.lease.token, ttl: this.ttl } }; }
+  body() {
+    const { key, token } = this.lease;
+    return { extend: { key, token, ttl: this.ttl, retry: this.retry } };
+  }
 
   answered({ lease, status }, session, madeAt) {
     this.entry = undefined;
     if (status?.reason === 'DRAINING') return;
-    if (status?.reason === 'LOCK_NOT_HELD') this.machine.lose(this.lease, status.message);
+    if (status?.reason === 'LOCK_NOT_HELD') this.machine.lose(this.lease, status.message); // ends this extension too
     if (lease !== undefined && this.lease.session === session) this.lease.extended(lease, madeAt);
-    this.end(status && errorOf(status));
+    this.end(status && errorOf(status, this.lease.key));
   }
 
   abandoned() { this.entry = undefined; }
@@ -99,7 +124,7 @@ export class Extend extends Operation {
 }
 
 // Adopts a held lock on the current Session.
-export class Adopt {
+class Adopt {
   sends = 0;
   #machine;
   #lease;
@@ -117,8 +142,9 @@ export class Adopt {
   }
 
   answered({ lease, status }, session, madeAt) {
-    if (this.#lease.state !== 'held') return;
-    if (lease !== undefined) {
+    if (this.#lease.state !== 'held') {
+      if (lease !== undefined) this.#machine.adoptedTooLate(this.#lease);
+    } else if (lease !== undefined) {
       this.#machine.adopted(this.#lease, session, lease, madeAt);
     } else if (status.reason === 'LOCK_NOT_HELD') {
       this.#machine.lose(this.#lease, status.message);
@@ -131,7 +157,7 @@ export class Adopt {
 }
 
 // Releases everything that the Session holds.
-export class Close {
+class Close {
   sends = 0;
   #done;
 
@@ -145,5 +171,7 @@ export class Close {
   abandoned() {}
 }
 
-export const tooLate = (key) => new LockError(
-  'VALIDITY_EXPIRED', `${key}: the lock was granted, but its validity had ended when the answer was read`);
+const tooLate = (key) => failure(
+  'VALIDITY_EXPIRED', `${key}: the lock was granted, but its validity had ended when the answer was read`, { key });
+
+module.exports = { ADOPT_AGAIN, Operation, Release, Extend, Adopt, Close, tooLate };

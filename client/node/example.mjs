@@ -1,5 +1,5 @@
-// node example.js [HOST:PORT]: acquires a lock, works while it is held, and releases it.
-import { Client } from './index.js';
+// node example.mjs [HOST:PORT]: acquires a lock, works while it is held, and releases it.
+import { Client } from 'redlockd';
 
 const client = new Client(process.argv[2] ?? process.env.REDLOCK_SERVER ?? '127.0.0.1:50051');
 await client.using('reports', { ttl: 30_000, wait: 10_000 }, async (lock) => {

@@ -1,0 +1,267 @@
+// Runs ../conformance/scenarios.json.
+import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { inspect } from 'node:util';
+import { Client, LockError } from 'redlockd';
+
+const { ENDPOINTS, PREFIX, SCENARIOS } = process.env;
+const PATIENCE = 20; // seconds that a step waits for something to happen
+const ms = (seconds) => (seconds === undefined ? undefined : seconds * 1000);
+const defined = (values) => Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
+
+const until = async (what, condition, step) => {
+  const over = performance.now() + ms(step.within ?? PATIENCE);
+  while (!condition()) {
+    assert.ok(performance.now() < over, what);
+    await sleep(10);
+  }
+};
+
+// The same numbers in every run.
+const chance = (seed) => {
+  let state = seed;
+  return () => {
+    state = (state * 1103515245 + 12345) % 2 ** 31;
+    return state / 2 ** 31;
+  };
+};
+
+class Runner {
+  #prefix;
+  #options;
+  #client;
+  #locks = {};
+  #waiters = {};
+  #watches = {};
+  #storms = 0;
+
+  constructor(prefix, { grace, owner }) {
+    this.#prefix = prefix;
+    this.#options = defined({ grace: ms(grace), owner });
+  }
+
+  async run(scenario) {
+    try {
+      for (const step of scenario.steps) await this.#step(step);
+    } finally {
+      await this.close();
+      await this.shell({ command: 'control restore' });
+    }
+  }
+
+  async #step(step) {
+    const began = performance.now();
+    let reason;
+    let message = '';
+    try {
+      const result = await this[step.do](step);
+      if (step.as !== undefined && result) this.#locks[step.as] = result;
+    } catch (error) {
+      if (!(error instanceof LockError)) throw step.do === 'together' ? error : Object.assign(error, { message: `${JSON.stringify(step)}: ${error.message}` });
+      ({ reason, message } = error);
+    }
+    const took = (performance.now() - began) / 1000;
+    if (step.may_fail !== '*' && (reason === undefined || step.may_fail !== reason)) {
+      assert.equal(reason, step.fails, `${JSON.stringify(step)}: ${reason}: ${message}`);
+      assert.ok(message.includes(step.message ?? ''), `${JSON.stringify(step)}: ${message}`);
+    }
+    assert.ok(took >= (step.after ?? 0) - 0.02 && took <= (step.within ?? Infinity), `${JSON.stringify(step)}: took ${took} s`);
+  }
+
+  get #open() { return this.#client ??= new Client(ENDPOINTS.split(','), this.#options); }
+
+  #key(step) { return step.whole_key ?? this.#prefix + step.key; }
+
+  #token(step) { return step.of === undefined ? step.token : this.#locks[step.of].token; }
+
+  #acquisition({ ttl, wait, owner, token, margin, retry, raises }) {
+    return defined({
+      ttl: ms(ttl), wait: ms(wait), owner, token, margin: ms(margin),
+      retry: retry && defined({ maxRetries: retry.max_retries, minDelay: ms(retry.min_delay), maxJitter: ms(retry.max_jitter) }),
+      onQueued: raises ? () => { throw new Error('a callback that throws'); } : undefined,
+    });
+  }
+
+  async acquire(step) { return this.#open.acquire(this.#key(step), this.#acquisition(step)); }
+
+  begin(step) {
+    const abort = new AbortController();
+    const waiter = { abort, queued: false };
+    waiter.lock = this.#open.acquire(this.#key(step), {
+      ...this.#acquisition(step),
+      signal: abort.signal,
+      onQueued: () => {
+        waiter.queued = true;
+        if (step.raises) throw new Error('a callback that throws');
+      },
+    });
+    waiter.lock.catch(() => {});
+    this.#waiters[step.as] = waiter;
+  }
+
+  async try(step) {
+    const lock = await this.#open.tryAcquire(this.#key(step), this.#acquisition(step));
+    assert.equal(lock !== null, step.gets);
+    return lock;
+  }
+
+  async acquire_or_extend(step) {
+    const { token, ...options } = this.#acquisition(step);
+    return this.#open.acquireOrExtend(this.#key(step), token, options);
+  }
+
+  async acquire_detached(step) { return this.#open.acquireDetached(this.#key(step), this.#acquisition(step)); }
+
+  async adopt(step) {
+    return this.#open.adopt(this.#key(step), this.#token(step), defined({ ttl: ms(step.ttl), wait: ms(step.wait) }));
+  }
+
+  async extend_by_token(step) { return this.#open.extend(this.#key(step), this.#token(step), ms(step.ttl)); }
+
+  async try_extend_by_token(step) { return this.#open.tryExtend(this.#key(step), this.#token(step), ms(step.ttl)); }
+
+  async release_by_token(step) { await this.#open.release(this.#key(step), this.#token(step)); }
+
+  async queued(step) { await until('not queued', () => this.#waiters[step.waiter].queued, step); }
+
+  async await(step) { this.#locks[step.waiter] = await this.#ended(step); }
+
+  async ended(step) { await this.#ended(step); }
+
+  async #ended(step) {
+    const late = new AbortController();
+    const lock = await Promise.race([
+      this.#waiters[step.waiter].lock,
+      sleep(ms(step.within ?? PATIENCE), undefined, { signal: late.signal }).catch(() => {}),
+    ]).finally(() => late.abort());
+    assert.ok(lock, 'has not ended');
+    return lock;
+  }
+
+  async give_up(step) {
+    const { abort, lock } = this.#waiters[step.waiter];
+    abort.abort();
+    await assert.rejects(lock, { name: 'AbortError' });
+  }
+
+  async release(step) { await this.#locks[step.lock].release(); }
+
+  async extend(step) { await this.#locks[step.lock].extend(ms(step.ttl)); }
+
+  async try_extend(step) { await this.#locks[step.lock].tryExtend(ms(step.ttl)); }
+
+  held(step) {
+    const lock = this.#locks[step.lock];
+    assert.equal(lock.held, step.is, `validity ${lock.validity}, loss: ${lock.loss}`);
+  }
+
+  lost(step) { assert.equal(this.#locks[step.lock].lost.aborted, step.is, `${this.#locks[step.lock].loss}`); }
+
+  async await_lost(step) { await until('the loss was not signalled', () => this.#locks[step.lock].lost.aborted, step); }
+
+  validity(step) {
+    const validity = this.#locks[step.lock].validity / 1000;
+    assert.ok(validity >= step.at_least && validity <= step.at_most, `${validity}`);
+  }
+
+  fences_grow(step) {
+    const fences = step.locks.map((name) => this.#locks[name].fencingToken);
+    for (let i = 1; i < fences.length; i += 1) assert.ok(fences[i] > fences[i - 1], `${fences}`);
+  }
+
+  hides_token(step) {
+    const lock = this.#locks[step.lock];
+    const texts = [inspect(lock, { showHidden: true, depth: 9 }), String(lock), JSON.stringify(lock)];
+    assert.ok(!texts.some((text) => text.includes(lock.token)), 'shows the token');
+  }
+
+  watch(step) {
+    const heard = [];
+    const items = step.items.map((item) => defined({
+      key: this.#key(item), token: this.#token(item), ttl: ms(item.ttl), interval: ms(item.interval) }));
+    const watch = this.#open.watch(items, (event) => {
+      heard.push(event);
+      if (step.raises) throw new Error('a callback that throws');
+    }, { keepWatchingAfterLoss: step.keep_watching ?? false });
+    this.#watches[step.as] = { watch, heard, found: new Set() };
+  }
+
+  async watch_hears(step) {
+    const { heard, found } = this.#watches[step.watch];
+    const types = { LOST: 'lost', EXTEND_FAILED: 'extendFailed' };
+    await until('not heard', () => {
+      const event = heard.find((one) => !found.has(one) && (step.key === undefined || one.key === this.#key(step)) &&
+        (one.type === types[step.what] || one.error?.reason === step.what));
+      if (event) found.add(event);
+      return event;
+    }, step);
+  }
+
+  async watch_close(step) {
+    const { watch, heard } = this.#watches[step.watch];
+    await watch.close();
+    const cancelled = () => heard.filter(({ type }) => type === 'closed');
+    await until('no cancellation', () => cancelled().length > 0, step);
+    await sleep(200);
+    assert.deepEqual(cancelled(), heard.slice(-1));
+  }
+
+  async storm(step) {
+    const client = this.#open;
+    const random = chance(1);
+    this.#storms += 1;
+    const keys = Array.from({ length: step.count }, (_, i) => `${this.#prefix}storm ${this.#storms}/${i}`);
+    const ask = (key, options) => (step.detached ? client.acquireDetached(key, options) : client.acquire(key, options));
+    const release = (key, lock) => (step.detached ? client.release(key, lock.token) : lock.release());
+    await Promise.all(keys.map(async (key) => {
+      const abort = new AbortController();
+      const lock = ask(key, { ttl: ms(step.ttl), signal: abort.signal });
+      lock.catch(() => {});
+      await sleep(random() * ms(step.most));
+      abort.abort();
+      const granted = await lock.catch((error) => assert.equal(error.name, 'AbortError', error.message));
+      if (granted) await release(key, granted);
+    }));
+    await Promise.all(keys.map(async (key) => release(key, await ask(key, { ttl: ms(step.ttl), wait: 5000 }))));
+  }
+
+  async together(step) {
+    const results = await Promise.allSettled(step.steps.map((one) => this.#step(one)));
+    const failed = results.find(({ status }) => status === 'rejected');
+    if (failed) throw failed.reason;
+  }
+
+  block(step) {
+    const over = performance.now() + ms(step.time);
+    while (performance.now() < over) { /* block the event loop */ }
+  }
+
+  async sleep(step) { await sleep(ms(step.time)); }
+
+  async shell(step) {
+    const [status] = await once(spawn('sh', ['-c', step.command],
+      { env: { ...process.env, PREFIX: this.#prefix }, stdio: 'inherit' }), 'close');
+    assert.equal(status, 0, 'the command failed');
+  }
+
+  async close() {
+    const client = this.#client;
+    this.#client = undefined;
+    await client?.close();
+  }
+}
+
+let failed = 0;
+for (const [number, scenario] of JSON.parse(readFileSync(SCENARIOS)).scenarios.entries()) {
+  try {
+    await new Runner(`${PREFIX}node/${number}/`, scenario).run(scenario);
+    console.log(`ok      ${scenario.name}`);
+  } catch (error) {
+    failed += 1;
+    console.log(`FAILED  ${scenario.name}: ${error.message.replaceAll('\n', ' ')}`);
+  }
+}
+process.exit(failed ? 1 : 0);

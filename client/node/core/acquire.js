@@ -1,0 +1,224 @@
+'use strict';
+
+const { errorOf, timedOut } = require('./errors.js');
+const { Lease } = require('./lease.js');
+const { Operation, ADOPT_AGAIN, tooLate } = require('./operations.js');
+
+const LEAST_RETRY_DELAY = 50;
+const CANCEL_ANSWERED_WITHIN = 1000;
+// How long a caller whose time to wait is over waits for the daemon to say why.
+const REASON_WITHIN = 250;
+// Too few nodes answered, or the daemon is too busy: an adoption may succeed later.
+const PASSING = new Set(['QUORUM_UNAVAILABLE', 'NODE_SET_MISMATCH', 'OVERLOADED']);
+
+// The acquisition of a Lease. If the caller does not get it, no lock is left behind. Without a caller, it was given up.
+// There are three ways:
+//   acquire        with a token of the client's, or of the caller's
+//   extend         (request.extendIfHeld) take over the lock if the caller's token already holds it, otherwise acquire
+//   adopt          (request.adopt) only take over the lock
+// To take over a lock takes two steps: an extend, whose answer has the fencing token, and then an adopt with a sequence
+// above it. A call that fails never ends a lock that extendIfHeld has found: its caller may still rely on it.
+class Acquire extends Operation {
+  // A release or a pause must end before the acquire may be sent.
+  blocked = false;
+  #madeToken;
+  // The token may hold the lock, because a Session was abandoned before it answered, or the lock cannot be used.
+  #mayBeHeld = false;
+  #takingOver; // the token may hold a lock that this call has not acquired: extend it
+  #adopting = false; // the next step is the adopt
+  #sparedUntil = -Infinity; // extendIfHeld found a lock that lasts until then
+  #sequence = 0n; // of the last adopt
+  #cancelled = false;
+  #refusal; // the last status after which the acquire is sent again
+  #timer;
+  #failures = 0;
+
+  // `request`: key, ttl, owner, wait (undefined: no limit; 0: a single try), retry, margin, token (the caller's),
+  // extendIfHeld, adopt, and onLost (for the Lease).
+  constructor(machine, request, caller) {
+    super(machine, caller);
+    this.request = request;
+    this.#madeToken = request.token === undefined;
+    this.token = request.token ?? machine.newToken();
+    this.#takingOver = Boolean(request.extendIfHeld || request.adopt);
+    if (request.wait > 0) this.bound = machine.after(request.wait, () => this.#waitOver());
+  }
+
+  get #single() { return this.request.wait === 0; }
+
+  get name() { return { key: this.request.key, token: this.token, ttl: this.request.ttl }; }
+
+  get sent() { return this.entry?.sentAt !== undefined; }
+
+  // What was sent can leave a lock behind that the Session keeps, and that may be released at once.
+  get leaves() { return !this.#takingOver || (this.#adopting && !this.#spares); }
+
+  get #spares() { return this.#takingOver && this.request.extendIfHeld; }
+
+  body() {
+    const { key, ttl, owner, retry } = this.request;
+    if (this.#adopting) {
+      this.#sequence += 1n;
+      return { adopt: { ...this.name, sequence: this.#sequence } };
+    }
+    // The client itself repeats an extension.
+    if (this.#takingOver) return { extend: { ...this.name, retry: { maxRetries: 0 } } };
+    const policy = this.#single ? { maxRetries: 0 } : retry;
+    return { acquire: { key, token: this.token, ttl, owner, retry: policy, extendIfHeld: this.#mayBeHeld || undefined } };
+  }
+
+  answered({ lease, status }, session, madeAt, now) {
+    this.entry = undefined;
+    if (this.caller === undefined || this.#cancelled) this.#answeredTooLate(lease, status);
+    else if (lease !== undefined) this.#leased(lease, session, madeAt, now);
+    else if (status.reason === 'DRAINING') this.#refusal = undefined;
+    else if (this.#adopting) this.#notAdopted(status);
+    else if (this.#spares && status.reason === 'LOCK_NOT_HELD') this.#acquireInstead();
+    else if (this.#takingOver ? PASSING.has(status.reason) : status.reason === 'OVERLOADED') this.#refused(status);
+    else this.#fail(errorOf(status, this.request.key));
+  }
+
+  abandoned(sent) {
+    this.entry = undefined;
+    if (!sent) return;
+    if (this.caller === undefined || this.#cancelled) {
+      if (this.leaves) this.#mayBeHeld = true;
+      this.#fail(this.#timeoutError());
+    } else if (this.#madeToken) {
+      // The daemon may have acquired the lock. The next attempt waits until it is released, because a single try must
+      // not fail on this client's own lock.
+      this.machine.release(this.name, { onDone: () => this.#unblock() });
+      this.token = this.machine.newToken();
+      this.blocked = true;
+    } else if (!this.#takingOver) {
+      this.#mayBeHeld = true;
+      this.#adopting = false;
+    }
+  }
+
+  // Fails the caller with `error` now.
+  giveUp(error) {
+    if (this.caller === undefined) return;
+    this.settle(error);
+    if (this.sent) this.#cancel();
+    else this.#fail(error);
+  }
+
+  // A daemon could not be reached.
+  unreachable(error, endpoints) {
+    this.#failures += 1;
+    if (this.#single && this.#failures >= endpoints) this.giveUp(error);
+  }
+
+  // ---- inside
+
+  #exceed(sequence) {
+    if (sequence > this.#sequence) this.#sequence = sequence;
+  }
+
+  #leased(granted, session, madeAt, now) {
+    this.#exceed(granted.fence + BigInt(this.sends));
+    if (this.#spares) this.#sparedUntil = Math.max(this.#sparedUntil, madeAt + granted.validity);
+    if ((this.#takingOver || this.#mayBeHeld) && !this.#adopting) {
+      // Another client may have adopted the lease before, many times.
+      if (this.#takingOver) this.#exceed(this.machine.wallMicros());
+      this.#adopting = true;
+      this.machine.submit(this);
+      return;
+    }
+    const { key, ttl } = this.request;
+    // The caller's token may hold the lock in this client already.
+    const held = this.machine.held(key, this.token);
+    const lease = held ?? new Lease(this.request, this.token, !this.#madeToken);
+    lease.confirmed(session, granted, madeAt);
+    lease.acquired(ttl, this.#sequence);
+    if (lease.lossAt > now) {
+      if (held === undefined) this.machine.hold(lease);
+      this.#end();
+      this.settle(undefined, lease);
+    } else {
+      this.#mayBeHeld = held === undefined && !this.#spares;
+      if (this.#spares) this.machine.releaseAfter(this.name, this.#sparedUntil);
+      this.#fail(tooLate(key));
+    }
+  }
+
+  // The token holds nothing. Whatever it holds from now on, this call has acquired.
+  #acquireInstead() {
+    this.#takingOver = false;
+    this.machine.submit(this);
+  }
+
+  // The lock is no longer held, or the daemon could not find out.
+  #notAdopted(status) {
+    if (status.reason === 'LOCK_NOT_HELD') this.#adopting = false;
+    else if (!this.#takingOver) this.#mayBeHeld = true;
+    this.#refused({ ...status, retryDelay: ADOPT_AGAIN });
+  }
+
+  #refused(status) {
+    if (this.#single) {
+      this.#fail(errorOf(status, this.request.key));
+      return;
+    }
+    this.#refusal = status;
+    this.blocked = true;
+    this.#timer = this.machine.after(Math.max(status.retryDelay ?? 0, LEAST_RETRY_DELAY), () => this.#unblock());
+  }
+
+  #unblock() {
+    this.blocked = false;
+    if (this.caller !== undefined) this.machine.submit(this);
+  }
+
+  // Asks the daemon why the lock was not acquired.
+  #waitOver() {
+    if (!this.sent) {
+      this.giveUp(this.#timeoutError(this.#refusal));
+      return;
+    }
+    this.#cancel();
+    this.bound = this.machine.after(REASON_WITHIN, () => this.settle(this.#timeoutError(this.#refusal)));
+  }
+
+  // `status`: why the last attempt failed, if the daemon said so.
+  #timeoutError(status) {
+    const { key, wait } = this.request;
+    const done = this.request.adopt ? 'adopted' : 'acquired';
+    if (status === undefined || !this.machine.ready) return this.machine.timeoutError(key, done, wait);
+    return timedOut(status.reason, `${key}: not ${done} within ${wait} ms`, status, key);
+  }
+
+  #answeredTooLate(lease, status) {
+    if (lease !== undefined && this.leaves) this.#mayBeHeld = true;
+    // The Session would keep the lock alive for ever.
+    if (lease !== undefined && this.#spares && this.#adopting) this.machine.releaseAfter(this.name, this.#sparedUntil);
+    const cancelled = status === undefined || status.reason === 'CANCELLED';
+    this.#fail(cancelled ? this.#timeoutError(status) : errorOf(status, this.request.key));
+  }
+
+  #cancel() {
+    if (this.#cancelled) return;
+    this.#cancelled = true;
+    if (!this.#adopting && !this.#takingOver) this.machine.session.cancel(this.entry);
+    this.machine.deadlines.remove(this.#timer);
+    this.#timer = this.machine.after(CANCEL_ANSWERED_WITHIN, () => {
+      if (this.leaves) this.#mayBeHeld = true;
+      this.#fail(this.#timeoutError());
+    });
+  }
+
+  #fail(error) {
+    this.#end();
+    if (this.#mayBeHeld) this.machine.release(this.name);
+    this.settle(error);
+  }
+
+  #end() {
+    this.machine.acquires.delete(this);
+    this.machine.deadlines.remove(this.#timer);
+    if (this.entry !== undefined && !this.sent) this.machine.session.cancel(this.entry);
+  }
+}
+
+module.exports = { Acquire };

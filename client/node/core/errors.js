@@ -1,0 +1,91 @@
+'use strict';
+
+// The error of all calls.
+//   reason      as in proto/redlock/v1/lock_service.proto, or UNREACHABLE if no daemon answered
+//   key         the key of the lock; undefined if the error is not about a lock
+//   holder      the label of the holder that has the lock, if the daemon knows it
+//   retryAfter  the delay before a retry, in ms; undefined if a retry does not help
+class LockError extends Error {
+  constructor(reason, message, { key, holder, retryAfter } = {}) {
+    super(message);
+    this.reason = reason;
+    this.key = key;
+    this.holder = holder;
+    this.retryAfter = retryAfter;
+  }
+}
+
+class LockAlreadyHeldError extends LockError {}
+class LockTimeoutError extends LockError {}
+class MaxRetriesExceededError extends LockError {}
+class ValidityExpiredError extends LockError {}
+class LockNotHeldError extends LockError {}
+// A Lock of this client was lost.
+class LockLostError extends LockNotHeldError {}
+class QuorumUnavailableError extends LockError {}
+class NodeSetMismatchError extends LockError {}
+class UnreachableError extends LockError {}
+class OverloadedError extends LockError {}
+class DrainingError extends LockError {}
+class InvalidArgumentError extends LockError {}
+class UnauthenticatedError extends LockError {}
+class PermissionDeniedError extends LockError {}
+class CancelledError extends LockError {}
+
+const CLASSES = new Map(Object.entries({
+  LOCK_ALREADY_HELD: LockAlreadyHeldError,
+  DEADLINE_EXCEEDED: LockTimeoutError,
+  MAX_RETRIES_EXCEEDED: MaxRetriesExceededError,
+  VALIDITY_EXPIRED: ValidityExpiredError,
+  LOCK_NOT_HELD: LockNotHeldError,
+  QUORUM_UNAVAILABLE: QuorumUnavailableError,
+  NODE_SET_MISMATCH: NodeSetMismatchError,
+  UNREACHABLE: UnreachableError,
+  OVERLOADED: OverloadedError,
+  DRAINING: DrainingError,
+  INVALID_ARGUMENT: InvalidArgumentError,
+  UNAUTHENTICATED: UnauthenticatedError,
+  PERMISSION_DENIED: PermissionDeniedError,
+  CANCELLED: CancelledError,
+}));
+
+// Returns an error of the class for the reason.
+const failure = (reason, message, details) => new (CLASSES.get(reason) ?? LockError)(reason, message, details);
+
+const lostError = (key, why) => new LockLostError('LOCK_NOT_HELD', `${key}: the lock was lost: ${why}`, { key });
+
+const closedError = () => failure('CANCELLED', 'the client is closed; make a new one');
+
+// `status`: reason, message, retryDelay and metadata, as the daemon sent them. The holder's label is quoted, because
+// its owner chose it.
+const errorOf = (status, key) => {
+  const holder = status.metadata?.owner;
+  const held = holder === undefined ? '' : `held by ${JSON.stringify(holder)}: `;
+  return failure(status.reason, `${key}: ${held}${status.message}`, { key, holder, retryAfter: status.retryDelay });
+};
+
+// A failure to reach enough nodes, which must not read as if another holder had the lock.
+const OUTAGES = new Set(['QUORUM_UNAVAILABLE', 'NODE_SET_MISMATCH']);
+const ENDED = new Set(['CANCELLED', 'DEADLINE_EXCEEDED']);
+
+// The error of a call whose time to wait is over. `message`: says so. `status`: the daemon's answer; its metadata names
+// the holder, and the reason of the last attempt.
+const timedOut = (reason, message, { metadata, message: why }, key) => {
+  const holder = metadata?.owner;
+  const last = metadata?.last_reason;
+  const details = { key, holder };
+  if (!ENDED.has(reason)) return failure(reason, `${message}: ${why}`, details);
+  if (OUTAGES.has(last)) return failure(last, `${message}: the last attempt failed with ${last}`, details);
+  return failure('DEADLINE_EXCEEDED', holder === undefined ? message : `${message}: held by ${JSON.stringify(holder)}`, details);
+};
+
+const classes = {
+  LockError, LockAlreadyHeldError, LockTimeoutError, MaxRetriesExceededError, ValidityExpiredError, LockNotHeldError,
+  LockLostError, QuorumUnavailableError, NodeSetMismatchError, UnreachableError, OverloadedError, DrainingError,
+  InvalidArgumentError, UnauthenticatedError, PermissionDeniedError, CancelledError,
+};
+
+// Not taken from the classes, whose names a bundler may shorten.
+for (const [name, type] of Object.entries(classes)) Object.defineProperty(type.prototype, 'name', { value: name });
+
+module.exports = { ...classes, classes, failure, lostError, closedError, errorOf, timedOut };

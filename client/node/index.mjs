@@ -1,0 +1,9 @@
+// The same classes as require('redlockd') returns.
+import redlockd from './index.js';
+
+export const {
+  Client, Lease, Lock, Watch,
+  LockError, LockAlreadyHeldError, LockTimeoutError, MaxRetriesExceededError, ValidityExpiredError, LockNotHeldError,
+  LockLostError, QuorumUnavailableError, NodeSetMismatchError, UnreachableError, OverloadedError, DrainingError,
+  InvalidArgumentError, UnauthenticatedError, PermissionDeniedError, CancelledError,
+} = redlockd;

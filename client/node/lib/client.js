@@ -1,0 +1,137 @@
+'use strict';
+
+const {
+  checkAcquire, checkAcquireOrExtend, checkAdopt, checkByToken, checkClient, checkDetached, checkFunction, checkTry, checkTtl,
+  checkWatch,
+} = require('./check.js');
+const { Calls } = require('./calls.js');
+const { platformClock } = require('./clock.js');
+const { Detached } = require('./detached.js');
+const { Driver } = require('./driver.js');
+const { Lock } = require('./lock.js');
+const { logTo } = require('./logging.js');
+const { forget, listen } = require('./signals.js');
+const { Transport } = require('./transport.js');
+const { Watch } = require('./watch.js');
+const { LockAlreadyHeldError, closedError } = require('../core/errors.js');
+
+const BY_TOKEN = ['timeout', 'signal'];
+
+// Acquires locks. Connects when necessary; tries `endpoints` ('host:port' or 'unix:/path') in turn. index.d.ts documents
+// the options.
+class Client {
+  #options;
+  #driver;
+  #detached;
+  #transport;
+  #clock = platformClock();
+  #log;
+  #closing = new AbortController();
+
+  constructor(endpoints = ['127.0.0.1:50051'], options = {}) {
+    this.#options = checkClient(endpoints, options);
+    const { endpoints: list, grace, logger } = this.#options;
+    this.#log = logTo(logger);
+    this.#transport = new Transport(list, this.#options);
+    this.#driver = new Driver({
+      transport: this.#transport, endpoints: list.length, grace, clock: this.#clock, log: this.#log });
+    this.#detached = new Detached({
+      calls: new Calls(this.#transport), clock: this.#clock, log: this.#log, closing: this.#closing.signal });
+  }
+
+  // Returns a Lock. Waits for it as long as the options allow.
+  async acquire(key, options = {}) { return this.#acquire(checkAcquire(key, options, this.#options)); }
+
+  // Returns a Lock, or null if another holder has the lock. A single try.
+  async tryAcquire(key, options = {}) {
+    try {
+      return await this.#acquire(checkTry(key, options, this.#options));
+    } catch (error) {
+      if (error instanceof LockAlreadyHeldError) return null;
+      throw error;
+    }
+  }
+
+  // Returns a Lock with this token. If the token already holds the lock, in whichever process, takes it over.
+  async acquireOrExtend(key, token, options = {}) {
+    return this.#acquire(checkAcquireOrExtend(key, token, options, this.#options));
+  }
+
+  // Returns a Lock: takes over the lock that the token holds, and keeps it alive from now on.
+  async adopt(key, token, options = {}) { return this.#acquire(checkAdopt(key, token, options, this.#options)); }
+
+  // Calls work(lock) while the lock is held, then releases the lock. Returns the result of work. Throws a LockLostError
+  // if the lock was lost in the meantime, whether or not the work succeeded.
+  async using(key, options, work) {
+    checkFunction('work', work ?? null);
+    const lock = await this.acquire(key, options);
+    let value;
+    try {
+      value = await work(lock);
+    } catch (error) {
+      await lock[Symbol.asyncDispose]().catch((loss) => { throw loss === error ? error : Object.assign(loss, { cause: error }); });
+      throw error;
+    }
+    await lock[Symbol.asyncDispose]();
+    return value;
+  }
+
+  // Returns a Lease: a lock that outlives this process, and that no client extends.
+  async acquireDetached(key, options = {}) {
+    return this.#detached.acquire(checkDetached(key, options, this.#options));
+  }
+
+  // Extends the lock that the token holds to `ttl` from now. Returns a Lease.
+  async extend(key, token, ttl, options = {}) {
+    checkTtl(ttl);
+    return this.#detached.extend(key, token, ttl, checkByToken(key, token, options, ['retry', ...BY_TOKEN]));
+  }
+
+  // The same, but the daemon asks the nodes only once.
+  async tryExtend(key, token, ttl, options = {}) {
+    checkTtl(ttl);
+    const checked = checkByToken(key, token, options, BY_TOKEN);
+    return this.#detached.extend(key, token, ttl, { ...checked, retry: { maxRetries: 0 } });
+  }
+
+  // Releases the lock that the token holds.
+  async release(key, token, options = {}) {
+    await this.#detached.release(key, token, checkByToken(key, token, options, BY_TOKEN));
+  }
+
+  // Keeps locks alive that were acquired elsewhere: items [{ key, token, ttl, interval }]. Returns a Watch. Calls
+  // onEvent({ type, key, error, … }) with the types extended, extendFailed, lost, failed and, as the last one, closed.
+  watch(items, onEvent, options = {}) {
+    const request = checkWatch(items, onEvent, options);
+    return new Watch({
+      transport: this.#transport, clock: this.#clock, log: this.#log, onEvent, client: this.#closing.signal }, request);
+  }
+
+  // Releases all locks, signals their loss, and fails all waiting calls. Waits for the daemon for at most 2 s; after
+  // that, the close continues in the background.
+  async close() {
+    this.#closing.abort(closedError());
+    await Promise.all([this.#driver.close(), this.#detached.close()]);
+    this.#transport.closeUnary();
+  }
+
+  async [Symbol.asyncDispose]() { await this.close(); }
+
+  // ----
+
+  #acquire(request) {
+    const { signal } = request;
+    signal?.throwIfAborted();
+    return new Promise((resolve, reject) => {
+      const giveUp = signal && (() => this.#driver.giveUp(acquire, signal.reason));
+      const acquire = this.#driver.acquire(request, (error, lease) => {
+        if (signal) forget(signal, giveUp);
+        if (lease === undefined) reject(error);
+        else resolve(lease.handle ?? new Lock(this.#driver, lease));
+      });
+      if (signal && acquire.caller !== undefined) listen(signal, giveUp);
+    });
+  }
+}
+
+module.exports = { Client };

@@ -1,0 +1,111 @@
+'use strict';
+
+const { inspect } = require('node:util');
+const { lostError } = require('../core/errors.js');
+const { checkTtl } = require('./check.js');
+
+Symbol.asyncDispose ??= Symbol('Symbol.asyncDispose');
+
+const ONE_ROUND = { maxRetries: 0 };
+
+// A held lock, which the client keeps alive until it is released or lost, or the client closes. inspect() and JSON do
+// not show its token.
+class Lock {
+  #driver;
+  #lease;
+  #lost; // an AbortController, made when it is asked for
+  #loss;
+  #released;
+
+  constructor(driver, lease) {
+    this.#driver = driver;
+    this.#lease = lease;
+    lease.handle = this;
+    lease.onLost = (error) => {
+      this.#loss = error;
+      this.#lost?.abort(error);
+    };
+  }
+
+  get key() { return this.#lease.key; }
+
+  // The owner token, the secret that proves ownership.
+  get token() { return this.#lease.token; }
+
+  // Higher than that of every earlier holder. Pass it to the storage that the lock protects. May grow while the lock
+  // is held.
+  get fencingToken() { return this.#lease.fence; }
+
+  // An AbortSignal, aborted with the error when the lock is lost or about to be lost. The work that the lock protects
+  // must stop then.
+  get lost() {
+    if (this.#lost === undefined) {
+      this.#lost = new AbortController();
+      if (this.#loss !== undefined) this.#lost.abort(this.#loss);
+    }
+    return this.#lost.signal;
+  }
+
+  // Why the lock was lost; undefined if it was not.
+  get loss() { return this.#loss; }
+
+  // How long the lock can be trusted if no further message arrives.
+  get validity() { return Math.max(0, this.#lease.trustedUntil - this.#driver.clock.latest()); }
+
+  get held() { return this.validity > 0; }
+
+  // Extends the lock to `ttl` from now. Rarely needed: the daemon keeps extending the lock while it is held.
+  async extend(ttl) { await this.#extend({ ttl }); }
+
+  // The same, but the daemon asks the nodes only once.
+  async tryExtend(ttl) { await this.#extend({ ttl, retry: ONE_ROUND }); }
+
+  // Releases the lock. Waits for the daemon for at most 2 s; after that, the release continues in the background.
+  // Throws a LockLostError if the lock was lost before. A second release does nothing.
+  async release() {
+    if (this.#released) {
+      await this.#released.catch(() => {});
+      return;
+    }
+    this.#released = this.#release();
+    await this.#released;
+  }
+
+  // Releases the lock at the end of an `await using` block. Throws a LockLostError if the lock was lost before: the work
+  // in the block was not protected to its end. A release that fails for another reason is only logged, because the lock
+  // expires.
+  async [Symbol.asyncDispose]() {
+    if (this.#released) return;
+    await this.release().catch((error) => {
+      if (error.reason === 'LOCK_NOT_HELD') throw error;
+      this.#driver.log('warn', `the release failed: ${error.message}`);
+    });
+  }
+
+  toJSON() {
+    return { key: this.key, fencingToken: String(this.fencingToken), validity: this.validity, held: this.held };
+  }
+
+  [inspect.custom]() {
+    return `Lock { key: ${inspect(this.key)}, fencingToken: ${this.fencingToken}n, held: ${this.held} }`;
+  }
+
+  // ----
+
+  async #extend(options) {
+    checkTtl(options.ttl);
+    if (this.#loss) throw this.#loss;
+    await this.#driver.extend(this.#lease, options);
+  }
+
+  async #release() {
+    if (this.#lease.state === 'lost') throw this.#lease.endedBy();
+    try {
+      await this.#driver.release(this.#lease);
+    } catch (error) {
+      throw error.reason === 'LOCK_NOT_HELD' ? lostError(this.key, error.message) : error;
+    }
+  }
+}
+
+module.exports = { Lock };

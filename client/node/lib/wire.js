@@ -1,0 +1,108 @@
+'use strict';
+
+// Converts between the messages of the gRPC API and those of the Machine. Durations become ms, ids become numbers, and
+// fencing tokens become BigInts.
+
+const { google, redlock } = require('../generated/messages.js');
+
+const { EventType, SessionRequest, SessionResponse, Vote } = redlock.v1;
+
+// The votes of the nodes are for people; they are as long as the rest of a message. They are not decoded.
+Vote.decode = (reader, length) => { reader.pos += length; };
+
+const EVENTS = new Map(Object.entries(EventType).map(([name, value]) => [value, name.slice('EVENT_TYPE_'.length)]));
+
+// protobufjs returns a Long, or a number in a bundle that does not contain its dependency `long`.
+const toNumber = (value) => (typeof value === 'number' ? value : (value.high >>> 0) * 2 ** 32 + (value.low >>> 0));
+const toBigInt = (value) => (
+  typeof value === 'number' ? BigInt(value) : BigInt.asUintN(32, BigInt(value.high)) << 32n | BigInt.asUintN(32, BigInt(value.low)));
+const fromBigInt = (value) => (
+  { low: Number(BigInt.asUintN(32, value)), high: Number(BigInt.asUintN(32, value >> 32n)) });
+
+const millis = (duration) => toNumber(duration.seconds) * 1000 + duration.nanos / 1e6;
+
+const duration = (ms) => {
+  const seconds = Math.trunc(ms / 1000);
+  return { seconds, nanos: Math.min(Math.round((ms - seconds * 1000) * 1e6), 999_999_999) };
+};
+
+const leaseFrom = (lease) => lease && {
+  key: lease.key,
+  token: lease.token,
+  fence: toBigInt(lease.fencingToken),
+  validity: lease.validity ? millis(lease.validity) : 0,
+};
+
+const statusFrom = (status) => status && {
+  reason: status.reason,
+  message: status.message,
+  retryDelay: status.retryDelay ? millis(status.retryDelay) : undefined,
+  metadata: status.metadata,
+};
+
+const eventFrom = ({ type, key, lease, message, reason }) => (
+  { type: EVENTS.get(type), key, lease: leaseFrom(lease), reason, message: message || reason });
+
+const resultFrom = ({ id, lease, status }) => ({
+  id: toNumber(id),
+  lease: lease === null ? undefined : leaseFrom(lease),
+  status: status === null ? undefined : statusFrom(status),
+});
+
+const messageFrom = ({ results, events, positions, clock }) => ({
+  results: results.map(resultFrom),
+  events: events.map(eventFrom),
+  positions: positions.map(({ id, position }) => ({ id: toNumber(id), position })),
+  clock: clock ? millis(clock) : 0,
+});
+
+const retryTo = (retry) => retry && {
+  maxRetries: retry.maxRetries,
+  minDelay: retry.minDelay === undefined ? undefined : duration(retry.minDelay),
+  maxJitter: retry.maxJitter === undefined ? undefined : duration(retry.maxJitter),
+};
+
+// Converts the fields of an acquire, an extend, an adopt or a watched item in place.
+const requestTo = (request) => {
+  request.ttl = duration(request.ttl);
+  if (request.retry !== undefined) request.retry = retryTo(request.retry);
+  if (request.sequence !== undefined) request.sequence = fromBigInt(request.sequence);
+  if (request.interval !== undefined) request.interval = duration(request.interval);
+  return request;
+};
+
+// Converts a message of the Machine in place: the Machine makes a new one each time.
+const messageTo = (message) => {
+  for (const { acquire, extend, adopt } of message.operations) {
+    const request = acquire ?? extend ?? adopt;
+    if (request !== undefined) requestTo(request);
+  }
+  if (message.disconnectGrace !== undefined) message.disconnectGrace = duration(message.disconnectGrace);
+  return message;
+};
+
+// The Session's messages, from and to bytes.
+const encodeSession = (message) => SessionRequest.encode(messageTo(message)).finish();
+const decodeSession = (bytes) => messageFrom(SessionResponse.decode(bytes));
+
+// What the details of a failed call say: reason, message, retryDelay and metadata. undefined: it was not answered by
+// a daemon.
+const statusOf = ({ details, metadata }) => {
+  const [bytes] = metadata?.get('grpc-status-details-bin') ?? [];
+  if (bytes === undefined) return undefined;
+  const status = { message: details };
+  for (const { type_url: type, value } of google.rpc.Status.decode(bytes).details) {
+    if (type.endsWith('/google.rpc.ErrorInfo')) {
+      const info = google.rpc.ErrorInfo.decode(value);
+      Object.assign(status, { reason: info.reason, metadata: info.metadata });
+    } else if (type.endsWith('/google.rpc.RetryInfo')) {
+      const { retryDelay } = google.rpc.RetryInfo.decode(value);
+      status.retryDelay = retryDelay ? millis(retryDelay) : undefined;
+    }
+  }
+  return status.reason === undefined ? undefined : status;
+};
+
+module.exports = {
+  encodeSession, decodeSession, eventFrom, leaseFrom, requestTo, statusOf,
+};

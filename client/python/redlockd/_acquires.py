@@ -1,86 +1,54 @@
-"""Pending acquisitions. No lock is left behind if a caller gives up or a Session ends."""
+"""Pending requests for a lock. No lock is left behind if a caller gives up or a Session ends."""
 
-import logging
-import os
-
+from ._attempts import Attempt, Cancel, Phase, Way
+from ._callbacks import call_user
 from ._lease import Lease
-from ._operations import Operation
-from ._wire import duration, error_of
+from ._operations import REFUSALS
+from ._wire import error_of, not_in_time
 from .errors import make_error
 
-log = logging.getLogger("redlockd")
-
 _CANCEL_PATIENCE = 1.0
+_REASON_PATIENCE = 0.25  # how long a call whose wait is over waits for the reason
 _SHORTEST_RETRY = 0.05
+_ADOPT_PAUSE = 0.1
 
 
 class Acquire:
     """A caller's request. on_done(lease, error) is called once, unless the caller gives up first."""
 
-    def __init__(self, key, ttl, owner, margin, single, on_done, on_queued):
-        self.key = key
-        self.ttl = ttl
-        self.owner = owner
-        self.margin = margin
-        self.single = single
+    __slots__ = ("key", "ttl", "owner", "margin", "single", "retry", "token", "way", "phase", "on_done",
+                 "on_queued", "attempt", "blocked", "timer", "ending", "last_error", "failures_before", "undecided",
+                 "granted", "spared_until", "sendings", "sequence")
+
+    def __init__(self, request, on_done):
+        self.key = request.key
+        self.ttl = request.ttl
+        self.owner = request.owner
+        self.margin = request.margin
+        self.single = request.wait == 0
+        self.retry = request.retry
+        self.token = request.token  # the caller's own, or None
+        self.way = request.way
+        self.phase = Phase.ACQUIRE if request.way is Way.ACQUIRE else Phase.EXTEND
         self.on_done = on_done
-        self.on_queued = on_queued
+        self.on_queued = request.on_queued
         self.attempt = None  # the one that was sent, or is about to be
         self.blocked = False  # until a release or a pause is over
         self.timer = None  # ends the caller's time to wait
+        self.ending = False  # that time is over; the answer to the cancel will say why
         self.last_error = None
         self.failures_before = 0
+        self.sendings = 0
+        self.sequence = 0
+        # Of a caller's own token:
+        self.undecided = False  # an acquire was not answered; the daemon may have granted it
+        self.granted = False  # a daemon has granted the lease, which has yet to be adopted
+        self.spared_until = 0.0  # ACQUIRE_OR_EXTEND found a lock of the caller, who may rely on it until then
 
-
-class Attempt(Operation):
-    """One acquire operation on one Session, with its own token."""
-
-    def __init__(self, acquires, acquire):
-        self._acquires = acquires
-        self.acquire = acquire  # None: given up
-        self.key = acquire.key
-        self.token = "rl-" + os.urandom(16).hex()
-        self.ttl = acquire.ttl
-        self.patience = None
-
-    def wanted(self, session):
-        return self.acquire is not None
-
-    def fill(self, message):
-        request = message.acquire
-        request.key = self.key
-        request.token = self.token
-        request.ttl.CopyFrom(duration(self.ttl))
-        request.owner = self.acquire.owner
-        if self.acquire.single:
-            request.retry.max_retries = 0
-
-    def on_result(self, result, session, valid_until, now):
-        if self.patience is not None:
-            self.patience.cancel()
-        if valid_until is not None:
-            self._acquires.granted(self, result.lease, session, valid_until, now)
-        elif self.acquire is not None:
-            self._acquires.refused(self.acquire, error_of(result.status), now)
-
-    def on_cut_off(self, now):
-        if self.patience is not None:
-            self.patience.cancel()
-        self._acquires.cut_off(self, now)
-
-
-class Cancel(Operation):
-    has_result = False
-
-    def __init__(self, attempt):
-        self._attempt = attempt
-
-    def wanted(self, session):
-        return session.awaits(self._attempt.id)
-
-    def fill(self, message):
-        message.id = self._attempt.id
-        message.cancel.SetInParent()
+    @property
+    def leaves_lock(self):
+        """Whether the token may hold a lock that this request has acquired."""
+        return self.granted or (self.undecided and self.way is Way.ACQUIRE)
 
 
 class Acquires:
@@ -93,50 +61,96 @@ class Acquires:
         acquire.failures_before = self._machine.failures
         if wait:
             acquire.timer = self._machine.timers.add(now + wait, lambda now: self._time_over(acquire, now))
+        if acquire.token is not None:
+            if acquire.way is Way.ACQUIRE and self._machine.leases.holds(acquire.key, acquire.token):
+                error = make_error("LOCK_ALREADY_HELD", f"{acquire.key}: this client holds the lock with the same token")
+                acquire.blocked = True
+                self._machine.timers.add(now, lambda now: self._fail(acquire, error, now))
+                return
+            # A release of this token that is still under way would end the new lease.
+            earlier = self._machine.releases.find(acquire.key, acquire.token)
+            if earlier is not None:
+                earlier.then.append(self._unblock(acquire))
         self._try(acquire)
 
     def _try(self, acquire):
-        if acquire in self._unfinished and acquire.attempt is None and not acquire.blocked:
+        if acquire.attempt is None and not acquire.blocked and acquire in self._unfinished:
             attempt = Attempt(self, acquire)
             if self._machine.send(attempt):
                 acquire.attempt = attempt
 
     def on_ready(self):
         for acquire in list(self._unfinished):
+            acquire.last_error = None
             self._try(acquire)
 
     def on_queued(self, attempt, position):
         acquire = attempt.acquire
         if acquire is not None and acquire.on_queued is not None:
-            try:
-                acquire.on_queued(position)
-            except Exception:
-                log.exception("on_queued raised an exception")
+            call_user("on_queued", acquire.on_queued, position)
+
+    # Answers.
 
     def granted(self, attempt, granted, session, valid_until, now):
         acquire = attempt.acquire
-        if acquire is None:
-            self._release(attempt, now)
-            return
-        lease = Lease(acquire, attempt.token, granted.fencing_token, session, valid_until)
-        if lease.validity(now) <= lease.margin:
-            self._release(attempt, now)
-            self._finish(acquire, None, make_error(
-                "VALIDITY_EXPIRED",
-                f"{acquire.key}: the lock was granted, but its validity had ended when the answer was read"))
-            return
-        self._machine.leases.add(lease)
-        self._finish(acquire, lease, None)
-
-    def refused(self, acquire, error, now):
         acquire.attempt = None
-        acquire.last_error = error
+        if acquire.ending:
+            self.release(attempt.key, attempt.token, attempt.ttl, now)
+            self._fail(acquire, not_in_time(acquire.key, {}), now)
+        elif attempt.phase is not Phase.ADOPT and (acquire.undecided or attempt.phase is not Phase.ACQUIRE):
+            # The lease may be older, and belong to another stream. Each copy that was sent may have
+            # moved it to yet another one.
+            acquire.granted = attempt.phase is not Phase.EXTEND
+            acquire.phase = Phase.ADOPT
+            if acquire.way is Way.ACQUIRE_OR_EXTEND:
+                acquire.spared_until = max(acquire.spared_until, valid_until)
+            known = self._machine.leases.sequence(acquire.key, acquire.token)
+            if acquire.way is not Way.ACQUIRE:  # another client may have adopted it before, many times
+                known = max(known, self._machine.wall_us())
+            acquire.sequence = max(acquire.sequence, granted.fencing_token, known) + acquire.sendings
+            self._try(acquire)
+        else:
+            sequence = max(acquire.sequence, granted.fencing_token + acquire.sendings - 1)
+            lease = Lease(acquire, attempt.token, granted.fencing_token, sequence, session, valid_until)
+            if lease.validity(now) <= lease.margin:
+                acquire.granted = False
+                self.release_late(attempt, acquire.spared_until, now)
+                self._fail(acquire, make_error(
+                    "VALIDITY_EXPIRED",
+                    f"{acquire.key}: the lock was granted, but its validity had ended when the answer was read"), now)
+            else:
+                self._finish(acquire, self._machine.leases.add(lease), None)
+
+    def refused(self, attempt, status, now):
+        acquire = attempt.acquire
+        acquire.attempt = None
+        if acquire.ending:
+            cancelled = status.reason in ("CANCELLED", "DEADLINE_EXCEEDED")
+            self._fail(acquire, not_in_time(acquire.key, status.metadata) if cancelled
+                       else error_of(status, acquire.key), now)
+            return
+        error = acquire.last_error = error_of(status, acquire.key)
         if error.reason == "DRAINING":
             return  # the client retries on the next daemon
+        not_held = error.reason == "LOCK_NOT_HELD"
         if error.reason == "OVERLOADED" and not acquire.single:
-            self._machine.timers.add(now + max(error.retry_after or 0, _SHORTEST_RETRY), self._unblock(acquire))
-            return
-        self._finish(acquire, None, error)
+            self._pause(acquire, max(error.retry_after or 0, _SHORTEST_RETRY), now)
+        elif attempt.phase is Phase.EXTEND and not_held and acquire.way is Way.ACQUIRE_OR_EXTEND:
+            acquire.way = Way.ACQUIRE  # whatever the token holds from now on, this call has acquired
+            acquire.phase = Phase.ACQUIRE
+            acquire.spared_until = 0.0
+            self._try(acquire)
+        elif attempt.phase is Phase.ADOPT and not_held and acquire.way is not Way.ADOPT:
+            acquire.granted = False  # the lease that a daemon granted has ended since: begin anew
+            acquire.phase = Phase.ACQUIRE if acquire.way is Way.ACQUIRE else Phase.EXTEND
+            self._try(acquire)
+        elif not attempt.is_acquire and not acquire.single and not not_held and error.reason not in REFUSALS:
+            self._pause(acquire, _ADOPT_PAUSE, now)
+        else:
+            self._fail(acquire, error, now)
+
+    def _pause(self, acquire, seconds, now):
+        self._machine.timers.add(now + seconds, self._unblock(acquire))
 
     def _unblock(self, acquire):
         acquire.blocked = True
@@ -147,14 +161,24 @@ class Acquires:
 
         return unblock
 
+    # Sessions that end.
+
     def cut_off(self, attempt, now):
-        """The daemon may have acquired the lock. It is released before the next attempt, which it
-        would otherwise block."""
-        release = self._release(attempt, now)
+        """The daemon may have carried out the attempt."""
         acquire = attempt.acquire
-        if acquire is not None:
-            acquire.attempt = None
-            release.then = self._unblock(acquire)
+        caller_gone = acquire is None
+        if attempt.leaves_lock or (attempt.phase is Phase.ACQUIRE and (caller_gone or acquire.token is None)):
+            # Released before the next attempt, which it would otherwise block.
+            release = self.release(attempt.key, attempt.token, attempt.ttl, now)
+            if not caller_gone:
+                release.then.append(self._unblock(acquire))
+        if caller_gone:
+            return
+        acquire.attempt = None
+        if acquire.token is not None and attempt.is_acquire:
+            acquire.undecided = True
+        if acquire.ending:
+            self._fail(acquire, self._unreachable(acquire), now)
 
     def on_abandoned(self):
         """Attempts that were not sent are made again on the next Session."""
@@ -168,43 +192,72 @@ class Acquires:
             if acquire.single and self._machine.failures - acquire.failures_before >= endpoints:
                 self._fail(acquire, error, now)
 
+    # The end.
+
     def fail_all(self, error, now):
         for acquire in list(self._unfinished):
             self._fail(acquire, error, now)
 
     def _fail(self, acquire, error, now):
-        self.give_up(acquire, now)
-        acquire.on_done(None, error)
+        if acquire in self._unfinished:
+            self.give_up(acquire, now)
+            acquire.on_done(None, error)
 
     def give_up(self, acquire, now):
-        """Ends an acquisition whose caller no longer waits, or which cannot succeed."""
+        """Ends a request whose caller no longer waits, or which cannot succeed."""
         if acquire not in self._unfinished:
             return
         self._forget(acquire)
-        attempt = acquire.attempt
-        if attempt is None:
-            return
-        attempt.acquire = None
+        attempt, acquire.attempt = acquire.attempt, None
         session = self._machine.ready
-        if session is None or not session.awaits(attempt.id):
+        if attempt is not None:
+            attempt.acquire = None
+            attempt.spared_until = acquire.spared_until
+        if attempt is None or session is None or not session.awaits(attempt) or not attempt.is_acquire:
+            if acquire.leaves_lock:
+                self.release(acquire.key, acquire.token, acquire.ttl, now)
             return
-        session.send(Cancel(attempt))
-        attempt.patience = self._machine.timers.add(
-            now + _CANCEL_PATIENCE, lambda now: self._release(attempt, now))
+        attempt.leaves_lock = acquire.leaves_lock
+        if not acquire.ending:
+            session.send(Cancel(attempt))
+        if attempt.phase is Phase.ACQUIRE:
+            attempt.patience = self._machine.timers.add(
+                now + _CANCEL_PATIENCE, lambda now: self.release(attempt.key, attempt.token, attempt.ttl, now))
 
     def _time_over(self, acquire, now):
-        attempt = acquire.attempt
-        if attempt is None:
-            error = acquire.last_error or self._machine.last_failure or make_error(
-                "UNREACHABLE", f"{acquire.key}: no daemon answered in time")
+        session, attempt = self._machine.ready, acquire.attempt
+        if session is None:
+            self._fail(acquire, self._unreachable(acquire), now)
+        elif attempt is None or not attempt.is_acquire or not session.awaits(attempt):
+            self._fail(acquire, acquire.last_error or not_in_time(acquire.key, {}), now)
         else:
-            error = make_error(
-                "DEADLINE_EXCEEDED", f"{acquire.key}: the lock was not granted within the time to wait")
-        self._fail(acquire, error, now)
+            acquire.ending = True
+            session.send(Cancel(attempt))
+            acquire.timer = self._machine.timers.add(
+                now + _REASON_PATIENCE, lambda now: self._fail(acquire, not_in_time(acquire.key, {}), now))
 
-    def _release(self, attempt, now):
-        return self._machine.releases.begin(
-            attempt.key, attempt.token, now + attempt.ttl + self._machine.grace, now)
+    def _unreachable(self, acquire):
+        failure = self._machine.last_failure or "no daemon answered in time"
+        return make_error("UNREACHABLE", f"{acquire.key}: the lock was not acquired within the wait: {failure}")
+
+    def release(self, key, token, ttl, now):
+        return self._machine.releases.begin(key, token, now + ttl + self._machine.grace, now)
+
+    def release_late(self, attempt, spared_until, now):
+        """Releases what a late answer has granted, but not a lock on which the caller may still rely, nor one that a
+        later call has, or may get."""
+        def release(now):
+            if not self._uses(attempt.key, attempt.token):
+                self.release(attempt.key, attempt.token, attempt.ttl, now)
+
+        if spared_until > now:
+            self._machine.timers.add(spared_until, release)
+        else:
+            self.release(attempt.key, attempt.token, attempt.ttl, now)
+
+    def _uses(self, key, token):
+        return self._machine.leases.holds(key, token) or any(
+            acquire.key == key and acquire.token == token for acquire in self._unfinished)
 
     def _finish(self, acquire, lease, error):
         self._forget(acquire)

@@ -1,12 +1,21 @@
 """Checks the arguments of a call before anything is sent, so that an invalid value fails only that call."""
 
+import datetime
 import math
+import os
 import re
+import socket
+import sys
+from typing import Any, Callable, List, NoReturn, Optional, Union
 
 from .errors import make_error
 
+# A time: a number of seconds, or a timedelta.
+Seconds = Union[float, datetime.timedelta]
+
 _KEY_BYTES = 512
 _OWNER_BYTES = 128
+_TOKEN_BYTES = 128
 _SHORTEST_TTL = 0.01
 _SHORTEST_GRACE = 0.1
 _LONGEST = 1e9  # seconds; the daemon's own bounds are far below it
@@ -17,95 +26,119 @@ _LONGEST_DEFAULT_MARGIN = 0.5
 _HOST_PORT = re.compile(r"(?!unix:)(?:\[[^\]]*\]|[^:/]*):([0-9]+)")
 
 
-def _refuse(field, problem):
+def refuse(field: str, problem: str) -> NoReturn:
     raise make_error("INVALID_ARGUMENT", f"{field}: {problem}")
 
 
-def _text(field, value, longest):
+def _text(field: str, value: Any, longest: int) -> str:
     if not isinstance(value, str):
-        _refuse(field, f"must be a str, not {type(value).__name__}")
+        refuse(field, f"must be a str, not {type(value).__name__}")
+    size = 0
     try:
         size = len(value.encode())
     except UnicodeEncodeError:
-        _refuse(field, "contains a lone surrogate, which cannot be encoded as UTF-8")
+        refuse(field, "contains a lone surrogate, which cannot be encoded as UTF-8")
     if size > longest:
-        _refuse(field, f"has {size} bytes; use at most {longest}")
+        refuse(field, f"has {size} bytes; use at most {longest}")
     return value
 
 
-def _seconds(field, value, least):
+def check_seconds(field: str, value: Any, least: float) -> float:
+    if isinstance(value, datetime.timedelta):
+        value = value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        _refuse(field, f"must be a number of seconds, not {type(value).__name__}")
+        refuse(field, f"must be a number of seconds or a timedelta, not {type(value).__name__}")
     if not math.isfinite(value) or value > _LONGEST:
-        _refuse(field, f"is {value}; use a number of seconds up to {_LONGEST:g}")
+        refuse(field, f"is {value}; use a number of seconds up to {_LONGEST:g}")
     if value < least:
-        _refuse(field, f"is {value:g} s; use at least {least:g} s")
+        refuse(field, f"is {value:g} s; use at least {least:g} s")
     return float(value)
 
 
-def check_key(key):
-    if _text("key", key, _KEY_BYTES) == "":
-        _refuse("key", "must not be empty")
-    if key.startswith(_RESERVED):
-        _refuse("key", f'must not begin with "{_RESERVED}", which is reserved')
-    return key
+def check_key(key: Any) -> str:
+    return _unreserved("key", key, _KEY_BYTES)
 
 
-def check_ttl(ttl):
-    return _seconds("ttl", ttl, _SHORTEST_TTL)
+def check_owner_token(token: Any) -> str:
+    return _unreserved("token", token, _TOKEN_BYTES)
 
 
-def check_wait(wait):
-    return None if wait is None else _seconds("wait", wait, 0)
+def _unreserved(field: str, value: Any, most: int) -> str:
+    """Never shows the value, which may be a token."""
+    if _text(field, value, most) == "":
+        refuse(field, "must not be empty")
+    if value.startswith(_RESERVED):
+        refuse(field, f'must not begin with "{_RESERVED}", which is reserved')
+    return str(value)
 
 
-def check_owner(owner):
+def check_ttl(ttl: Any) -> float:
+    return check_seconds("ttl", ttl, _SHORTEST_TTL)
+
+
+def check_wait(wait: Any) -> Optional[float]:
+    return None if wait is None else check_seconds("wait", wait, 0)
+
+
+def check_timeout(timeout: Any) -> float:
+    return check_seconds("timeout", timeout, 0)
+
+
+def check_owner(owner: Any) -> str:
     return _text("owner", owner, _OWNER_BYTES)
 
 
-def check_grace(grace):
-    return _seconds("grace", grace, _SHORTEST_GRACE)
+def default_owner() -> str:
+    """HOST/PID/PROGRAM, for people who ask who holds a lock."""
+    program = os.path.basename(sys.argv[0] if sys.argv and sys.argv[0] else sys.executable or "python")
+    label = f"{socket.gethostname()}/{os.getpid()}/{program}"
+    return label.encode("utf-8", "replace")[:_OWNER_BYTES].decode("utf-8", "ignore")
 
 
-def check_margin(margin, ttl, grace):
+def check_grace(grace: Any) -> float:
+    return check_seconds("grace", grace, _SHORTEST_GRACE)
+
+
+def check_margin(margin: Any, ttl: float, grace: float) -> float:
     """The daemon extends a lock when about half of its TTL is left. A margin close to that would
     signal a loss before the extension arrives."""
     if margin is None:
         return min(ttl / 10, grace / 10, _LONGEST_DEFAULT_MARGIN)
+    value = check_seconds("margin", margin, 0)
     longest = min(ttl, grace) / 3
-    if isinstance(margin, bool) or not isinstance(margin, (int, float)) or not 0 <= margin <= longest:
-        shown = f"{margin:g} s" if isinstance(margin, (int, float)) else repr(margin)
-        _refuse("margin", f"must be from 0 to {longest:g} s (a third of the TTL or of the client's grace, "
-                          f"whichever is less), not {shown}")
-    return float(margin)
+    if value > longest:
+        refuse("margin", f"is {value:g} s; use at most {longest:g} s (a third of the TTL or of the client's "
+                          "grace, whichever is less)")
+    return value
 
 
-def check_on_queued(on_queued):
-    if on_queued is not None and not callable(on_queued):
-        _refuse("on_queued", f"must be callable, not {type(on_queued).__name__}")
-    return on_queued
+def check_callback(field: str, callback: Any) -> Optional[Callable[..., Any]]:
+    if callback is not None and not callable(callback):
+        refuse(field, f"must be callable, not {type(callback).__name__}")
+    return callback  # type: ignore[no-any-return]
 
 
-def check_endpoints(endpoints):
+def check_endpoints(endpoints: Any) -> List[str]:
     if isinstance(endpoints, str):
         endpoints = [endpoints]
+    checked: List[str] = []
     try:
-        endpoints = list(endpoints)
+        checked = list(endpoints)
     except TypeError:
-        _refuse("endpoints", f"must be a list of addresses, not {type(endpoints).__name__}")
-    if not endpoints:
-        _refuse("endpoints", 'none given; pass at least one address such as "127.0.0.1:50051"')
-    for endpoint in endpoints:
+        refuse("endpoints", f"must be a list of addresses, not {type(endpoints).__name__}")
+    if not checked:
+        refuse("endpoints", 'none given; pass at least one address such as "127.0.0.1:50051"')
+    for endpoint in checked:
         if not isinstance(endpoint, str) or not endpoint:
-            _refuse("endpoints", f"{endpoint!r} is not an address such as \"127.0.0.1:50051\"")
+            refuse("endpoints", f"{endpoint!r} is not an address such as \"127.0.0.1:50051\"")
         port = _HOST_PORT.fullmatch(endpoint)
         if port and not 1 <= int(port[1]) <= 65535:
-            _refuse("endpoints", f"{endpoint}: the port must be a number from 1 to 65535")
-    return endpoints
+            refuse("endpoints", f"{endpoint}: the port must be a number from 1 to 65535")
+    return checked
 
 
-def check_token(token):
+def check_token(token: Any) -> Optional[str]:
     """Checks that an HTTP header can carry the bearer token."""
     if token is not None and not (isinstance(token, str) and token.isascii() and token.isprintable()):
-        _refuse("token", "must be a str of printable ASCII characters, or a function that returns one")
+        refuse("token", "must be a str of printable ASCII characters, or a function that returns one")
     return token

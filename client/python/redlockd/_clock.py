@@ -4,7 +4,7 @@ import math
 import time
 
 # The clock rates of two machines differ by at most this.
-_DRIFT = 0.01
+DRIFT = 0.01
 
 
 def now():
@@ -44,4 +44,4 @@ class DaemonClock:
         if self._sent is None:
             return -math.inf
         passed = daemon - self._answered
-        return self._sent + passed - _DRIFT * abs(passed)
+        return self._sent + passed - DRIFT * abs(passed)

@@ -2,28 +2,28 @@
 
 import asyncio
 import logging
+import os
 
 import grpc
-from redlock.v1 import lock_service_pb2_grpc as pb_grpc
+import grpc.aio
 
-from ._arguments import (check_endpoints, check_grace, check_key, check_margin, check_on_queued,
-                         check_owner, check_token, check_ttl, check_wait)
+from . import _requests
+from ._arguments import check_endpoints, check_grace, check_owner, default_owner
+from ._calls import Calls
 from ._clock import now
+from ._connector import REFUSALS, Connector, TokenFailed
+from ._detached import Detached
+from ._environment import Process
 from ._machine import Machine
+from ._proto import pb
+from ._watching import Watching
 from .errors import make_error
 
 log = logging.getLogger("redlockd")
 log.addHandler(logging.NullHandler())
 
-_CHANNEL_OPTIONS = [
-    # Each Session has its own connection, so that no Session inherits one that hangs.
-    ("grpc.use_local_subchannel_pool", 1),
-    # Daemons are on the local network; an HTTP proxy in the environment is for external hosts.
-    ("grpc.enable_http_proxy", 0),
-]
 _DISCONNECT_TIMEOUT = 0.5
-_REFUSED = (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED,
-            grpc.StatusCode.INVALID_ARGUMENT)
+_SETTLE_TIME = 0.01
 
 
 class _Stream:
@@ -34,29 +34,55 @@ class _Stream:
 
 
 class Driver:
-    """Runs one Machine. All methods must be called on the loop's thread, except checked()."""
+    """Runs one Machine. All methods must be called on the loop's thread, except request() and check_use().
 
-    def __init__(self, endpoints, credentials, token, grace):
-        self.machine = Machine(check_endpoints(endpoints), check_grace(grace), self)
-        self._credentials = credentials
-        self._token = token if callable(token) else check_token(token)
+    linger: how long a close that was not answered continues in the background, in seconds.
+    """
+
+    def __init__(self, endpoints, credentials, token, grace, owner, linger):
+        endpoints = check_endpoints(endpoints)
+        self.machine = Machine(endpoints, check_grace(grace), self)
+        self.process = Process()
+        self._connector = Connector(credentials, token)
+        self._calls = Calls(endpoints, self._connector)
+        self.detached = Detached(self._calls)
+        self._watches = set()
+        self._owner = None if owner is None else check_owner(owner)
+        self._default_owner = 0, ""  # with the process that it names
+        self._linger = linger
+        self._loop = None
         self._streams = {}  # by Session; removed when the task has ended
         self._timer = None
         self._timer_at = None
         self._closed = None  # a future, once close() was called
 
-    def checked(self, key, ttl, wait, owner, margin, on_queued):
-        """Returns the arguments for acquire(). Raises InvalidArgument. Callable from any thread."""
-        ttl = check_ttl(ttl)
-        return (check_key(key), ttl, check_owner(owner), check_margin(margin, ttl, self.machine.grace),
-                check_wait(wait), check_on_queued(on_queued))
+    def request(self, way, key, **options):
+        """Returns a Request. Raises InvalidArgument. Callable from any thread."""
+        return _requests.checked(way, self.machine.grace, self.owner, key, **options)
 
-    def acquire(self, arguments, on_done):
-        """Starts an acquisition. on_done(lease, error) is called later, unless give_up() comes first."""
+    @property
+    def owner(self):
+        if self._owner is not None:
+            return self._owner
+        pid = os.getpid()
+        if self._default_owner[0] != pid:
+            self._default_owner = pid, default_owner()
+        return self._default_owner[1]
+
+    def check_use(self):
+        """To be called on the loop's thread before anything is sent."""
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        if loop is not self._loop:
+            raise RuntimeError("redlockd: this client belongs to another event loop; make a client in each loop")
         if self._closed is not None:
             raise make_error("CANCELLED", "the client is closed; make a new one")
-        key, ttl, owner, margin, wait, on_queued = arguments
-        acquire = self.machine.acquire(key, ttl, owner, margin, wait, on_done, on_queued, now())
+
+    def acquire(self, request, on_done):
+        """Starts what the request asks for. on_done(lease, error) is called later, unless give_up() comes first."""
+        self.check_use()
+        acquire = self.machine.acquire(request, on_done, now())
         self._settle()
         return acquire
 
@@ -64,24 +90,47 @@ class Driver:
         self.machine.give_up(acquire, now())
         self._settle()
 
-    def extend(self, lease, ttl, on_done):
-        self.machine.extend(lease, ttl, on_done, now())
+    def extend(self, lease, ttl, retry, on_done):
+        self.machine.extend(lease, ttl, retry, on_done)
         self._settle()
 
     def release(self, lease, on_done):
         self.machine.release(lease, on_done, now())
         self._settle()
 
+    def release_unseen(self, lease):
+        """Releases a lock whose caller has gone."""
+        if lease is not None:
+            self.release(lease, lambda error: None)
+
+    def watch(self, items, on_event, keep_watching_after_loss):
+        self.check_use()
+        watching = Watching(self._calls, items, on_event, keep_watching_after_loss)
+        self._watches = {other for other in self._watches if not other.ended} | {watching}
+        return watching
+
+    async def inspect(self, key):
+        """Whether a quorum of nodes holds the key, for whomever."""
+        self.check_use()
+        return await self.detached.inspect(key)
+
     async def close(self):
         """Closes the machine. Takes at most about 2 s."""
+        loop = asyncio.get_running_loop()
         if self._closed is None:
-            self._closed = asyncio.get_running_loop().create_future()
-            self.machine.close(lambda: self._closed.set_result(None), now())
+            self._closed = loop.create_future()
+            self.machine.close(lambda: self._closed.set_result(None), self._linger, now())
             self._settle()
+        watches, self._watches = self._watches, set()
+        await asyncio.gather(*(watching.close() for watching in watches))
+        calls = asyncio.ensure_future(self._calls.close(self._linger))
         await asyncio.shield(self._closed)
+        await asyncio.shield(calls)
         tasks = [stream.task for stream in self._streams.values()]
-        if tasks:
+        if tasks and self.machine.closed:
             await asyncio.wait(tasks, timeout=_DISCONNECT_TIMEOUT)
+        # gRPC still reports the ends of its calls to this loop. If the loop is closed by then, gRPC prints errors.
+        await asyncio.sleep(_SETTLE_TIME)
 
     # The machine's transport.
 
@@ -109,12 +158,14 @@ class Driver:
         """Returns why the stream ended; None if it was abandoned."""
         endpoint = stream.session.endpoint
         try:
-            metadata = self._metadata()
-        except Exception as error:
-            return make_error(
-                "UNAUTHENTICATED", f"{endpoint}: the token function raised {type(error).__name__}: {error}")
-        channel = self._channel(endpoint)
-        call = pb_grpc.LockServiceStub(channel).Session(metadata=metadata)
+            metadata = await self._connector.metadata()
+        except TokenFailed as error:
+            return make_error("UNAUTHENTICATED", f"{endpoint}: {error}")
+        channel = self._connector.channel(endpoint)
+        open_session = channel.stream_stream(
+            "/redlock.v1.LockService/Session", request_serializer=pb.SessionRequest.SerializeToString,
+            response_deserializer=pb.SessionResponse.FromString)
+        call = open_session(metadata=metadata)
         writer = asyncio.ensure_future(self._write_all(stream, call))
         try:
             while stream.session is self.machine.session:
@@ -125,7 +176,7 @@ class Driver:
                 self._settle()
             return None  # abandoned
         except grpc.RpcError as error:
-            reason = error.code().name if error.code() in _REFUSED else "UNREACHABLE"
+            reason = error.code().name if error.code() in REFUSALS else "UNREACHABLE"
             return make_error(reason, f"{endpoint}: {error.details()}")
         except Exception as error:
             if stream.session is not self.machine.session:
@@ -150,15 +201,6 @@ class Driver:
                 stream.session.on_written()
         except (grpc.RpcError, asyncio.InvalidStateError):
             pass  # the reader reports the error
-
-    def _channel(self, endpoint):
-        if self._credentials is None or endpoint.startswith("unix:"):
-            return grpc.aio.insecure_channel(endpoint, options=_CHANNEL_OPTIONS)
-        return grpc.aio.secure_channel(endpoint, self._credentials, options=_CHANNEL_OPTIONS)
-
-    def _metadata(self):
-        token = check_token(self._token()) if callable(self._token) else self._token
-        return [("authorization", f"Bearer {token}")] if token else []
 
     # After every input.
 

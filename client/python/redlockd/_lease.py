@@ -2,6 +2,8 @@
 
 import enum
 
+from ._callbacks import call_user
+
 
 class State(enum.Enum):
     HELD = "held"
@@ -15,7 +17,10 @@ class Lease:
     session: the Session that keeps it alive; None while it has yet to be adopted.
     """
 
-    def __init__(self, acquire, token, fencing_token, session, valid_until):
+    __slots__ = ("key", "token", "fencing_token", "ttl", "margin", "state", "session", "loss", "on_lost", "extends",
+                 "release_asked", "_valid_until", "sequence")
+
+    def __init__(self, acquire, token, fencing_token, sequence, session, valid_until):
         self.key = acquire.key
         self.token = token
         self.fencing_token = fencing_token
@@ -25,9 +30,10 @@ class Lease:
         self.session = session
         self.loss = None
         self.on_lost = []  # called without arguments
-        self.extends = {}  # unanswered, in the order of their calls
+        self.extends = None  # a dict of the unanswered ones, in the order of their calls
+        self.release_asked = False
         self._valid_until = valid_until
-        self._sequence = 0
+        self.sequence = sequence
 
     @property
     def trusted_until(self):
@@ -48,6 +54,14 @@ class Lease:
         self._valid_until = max(self._valid_until, valid_until)
         self.fencing_token = max(self.fencing_token, fencing_token)
 
+    def taken_again(self, other):
+        """The same token has acquired the lock again: `other` describes it."""
+        self.ttl, self.margin = other.ttl, other.margin
+        self.sequence = max(self.sequence, other.sequence)
+        if self.session is not None:
+            self.session.leases.discard(self)
+        self.adopted(other.session, other._valid_until, other.fencing_token)
+
     def adopted(self, session, valid_until, fencing_token):
         self.session = session
         self.refresh(valid_until, fencing_token)
@@ -59,8 +73,8 @@ class Lease:
 
     def next_sequence(self):
         """The sequence of the next adoption: higher than the fencing token and every one before."""
-        self._sequence = max(self._sequence, self.fencing_token) + 1
-        return self._sequence
+        self.sequence = max(self.sequence, self.fencing_token) + 1
+        return self.sequence
 
     def end(self, state, loss=None):
         """Ends the trust. With `loss`, signals the work under the lock to stop."""
@@ -69,5 +83,5 @@ class Lease:
         if self.session is not None:
             self.session.leases.discard(self)
         if loss is not None:
-            for call in self.on_lost:
-                call()
+            for call in list(self.on_lost):
+                call_user("the handler of a loss", call)

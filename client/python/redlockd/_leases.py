@@ -3,21 +3,26 @@
 import logging
 import math
 
+from ._attempts import is_made_token
 from ._lease import State
 from ._operations import Operation
-from ._wire import duration, error_of, pb
+from ._wire import error_of, pb, set_duration, set_retry
 from .errors import make_error
 
 log = logging.getLogger("redlockd")
 
 _ADOPT_PAUSE = 0.1
 # If look() is called more than _LATE after it was due, the process was held up. It then first reads
-# what has arrived, and looks again after _SECOND_LOOK.
+# what has arrived: it looks again after _NEXT_LOOK, at most _MOST_LOOKS times, until nothing more
+# has arrived.
 _LATE = 0.02
-_SECOND_LOOK = 0.01
+_NEXT_LOOK = 0.01
+_MOST_LOOKS = 10
 
 
 class Adopt(Operation):
+    __slots__ = ("_leases", "_lease")
+
     def __init__(self, leases, lease):
         self._leases = leases
         self._lease = lease
@@ -28,13 +33,14 @@ class Adopt(Operation):
     def fill(self, message):
         message.adopt.key = self._lease.key
         message.adopt.token = self._lease.token
-        message.adopt.ttl.CopyFrom(duration(self._lease.ttl))
+        set_duration(message.adopt.ttl, self._lease.ttl)
         message.adopt.sequence = self._lease.next_sequence()
 
     def on_result(self, result, session, valid_until, now):
         if self._lease.state is not State.HELD:
-            return
-        if valid_until is not None:
+            if valid_until is not None:
+                self._leases.adopted_late(self._lease, now)
+        elif valid_until is not None:
             self._leases.adopted(self._lease, result.lease, session, valid_until)
         elif result.status.reason == "LOCK_NOT_HELD":
             self._leases.lose(self._lease, result.status.message)
@@ -45,22 +51,29 @@ class Adopt(Operation):
 class Extend(Operation):
     """An extension. on_done(error) is called once, with None if the lock was extended."""
 
-    def __init__(self, leases, lease, ttl, on_done):
+    __slots__ = ("_leases", "_lease", "_ttl", "_retry", "on_done")
+
+    def __init__(self, leases, lease, ttl, retry, on_done):
         self._leases = leases
         self._lease = lease
         self._ttl = ttl
+        self._retry = retry
         self.on_done = on_done
 
     def wanted(self, session):
-        return self in self._lease.extends
+        return self._pending()
+
+    def _pending(self):
+        return self._lease.extends is not None and self in self._lease.extends
 
     def fill(self, message):
         message.extend.key = self._lease.key
         message.extend.token = self._lease.token
-        message.extend.ttl.CopyFrom(duration(self._ttl))
+        set_duration(message.extend.ttl, self._ttl)
+        set_retry(message.extend, self._retry)
 
     def on_result(self, result, session, valid_until, now):
-        if self not in self._lease.extends:
+        if not self._pending():
             return
         if valid_until is not None:
             self._lease.refresh(valid_until, result.lease.fencing_token)
@@ -68,7 +81,7 @@ class Extend(Operation):
         elif result.status.reason == "LOCK_NOT_HELD":
             self._leases.lose(self._lease, result.status.message)
         elif result.status.reason != "DRAINING":  # otherwise it is sent again after the adoption
-            self._done(error_of(result.status))
+            self._done(error_of(result.status, self._lease.key))
 
     def _done(self, error):
         del self._lease.extends[self]
@@ -78,29 +91,43 @@ class Extend(Operation):
 class Leases:
     def __init__(self, machine):
         self._machine = machine
-        self._held = {}  # by token
-        self._late_releases = {}  # of locks whose trust ended, by token: (lease, timer)
-        # The trust of no lock ends before _ends_at, or falls to its margin before _look_at.
-        self._ends_at = math.inf
-        self._look_at = math.inf
-        self._looks_again = False
+        self._held = {}  # by key and token
+        self._late_releases = {}  # of locks whose trust is ending, by Lease: their timers
+        self._look_at = math.inf  # the trust of no lock falls to its margin before
+        self._looked = 0  # times in a row that the process was late, and has read what arrived
+        self._messages = 0
+        self._messages_before = 0
 
     def __len__(self):
         return len(self._held)
 
     @property
     def due(self):
-        return min(self._ends_at, self._look_at)
+        return self._look_at
 
     def add(self, lease):
-        self._held[lease.token] = lease
+        """Keeps the lease alive. Returns the Lease that stands for it: another one if the same token has held it
+        already."""
+        known = self._held.get((lease.key, lease.token))
+        if known is None:
+            self._held[lease.key, lease.token] = lease
+        else:
+            known.taken_again(lease)
+            lease = known
         lease.session.leases.add(lease)
         self._watch(lease)
+        return lease
+
+    def holds(self, key, token):
+        return (key, token) in self._held
+
+    def sequence(self, key, token):
+        """The highest sequence of an adoption that was used for the lock; 0 if the client does not hold it."""
+        known = self._held.get((key, token))
+        return 0 if known is None else known.sequence
 
     def _watch(self, lease):
-        trust = lease.trusted_until
-        self._ends_at = min(self._ends_at, trust)
-        self._look_at = min(self._look_at, trust - lease.margin)
+        self._look_at = min(self._look_at, lease.trusted_until - lease.margin)
 
     def on_ready(self, session):
         for lease in self._held.values():
@@ -113,8 +140,16 @@ class Leases:
     def adopted(self, lease, granted, session, valid_until):
         lease.adopted(session, valid_until, granted.fencing_token)
         session.leases.add(lease)
-        for extend in lease.extends:
+        for extend in lease.extends or ():
             session.send(extend)
+
+    def adopted_late(self, lease, now):
+        """A daemon has adopted a lock that was lost or released. It may no longer be wanted, or the release was
+        carried out before the adoption."""
+        if lease.state is State.RELEASED and not is_made_token(lease.token):
+            return  # the caller may have used the token for a new lock since
+        if lease not in self._late_releases:
+            self._machine.releases.begin(lease.key, lease.token, self._give_up_at(lease, now), now)
 
     def adopt_later(self, lease, session, now):
         def again(now):
@@ -123,36 +158,39 @@ class Leases:
 
         self._machine.timers.add(now + _ADOPT_PAUSE, again)
 
-    def extend(self, lease, ttl, on_done):
+    def extend(self, lease, ttl, retry, on_done):
         if lease.state is State.LOST:
             on_done(lease.loss)
         elif lease.state is State.RELEASED:
             on_done(make_error("LOCK_NOT_HELD", f"{lease.key}: the lock was released"))
         else:
-            extend = Extend(self, lease, ttl, on_done)
+            extend = Extend(self, lease, ttl, retry, on_done)
+            if lease.extends is None:
+                lease.extends = {}
             lease.extends[extend] = None
             if lease.session is not None:
                 lease.session.send(extend)
 
     def release(self, lease, now, on_done):
-        """Releases a lock. on_done(error): see Release. The error of a lost lock is its loss."""
-        if lease.state is State.RELEASED:
+        """Releases a lock. on_done(error): see Release. The error of a lost lock is its loss; a second call does
+        nothing."""
+        again, lease.release_asked = lease.release_asked, True
+        if again or lease.state is State.RELEASED:
             on_done(None)
-            return
-        if lease.state is State.LOST:
-            self._release_lost(lease.token, now)
+        elif lease.state is State.LOST:
+            self._release_lost(lease, now)
             on_done(lease.loss)
-            return
-        give_up_at = self._give_up_at(lease, now)
-        self._end(lease, State.RELEASED)
-        self._machine.releases.begin(lease.key, lease.token, give_up_at, now, on_done)
+        else:
+            give_up_at, trusted = self._give_up_at(lease, now), lease.validity(now) > 0
+            self._end(lease, State.RELEASED)
+            self._machine.releases.begin(lease.key, lease.token, give_up_at, now, on_done, trusted)
 
     def _give_up_at(self, lease, now):
         """Returns when the lock has expired, whatever an unreachable daemon does."""
         return max(lease.expires_by, now + lease.ttl) + self._machine.grace
 
     def on_event(self, event, session, valid_until):
-        lease = self._held.get(event.lease.token)
+        lease = self._held.get((event.key, event.lease.token))
         if lease is None or lease.session is not session:
             return
         if event.type == pb.EVENT_TYPE_EXTENDED:
@@ -160,53 +198,53 @@ class Leases:
         elif event.type == pb.EVENT_TYPE_LOST:
             self.lose(lease, event.message or event.reason)
 
-    def end_what_is_over(self, now):
-        """Loses the locks whose trust has ended. Called before arrived messages are read: they come too
-        late for these locks."""
-        if now >= self._ends_at:
-            self._judge(now, 0)
+    def on_message(self):
+        self._messages += 1
 
     def look(self, now, late):
-        """Loses the locks whose trust is down to the margin. `late`: how much later than due this is
-        called."""
+        """Loses the locks whose trust is down to the margin. late: how much later than due this is called.
+
+        A process that was held up first reads the messages that have arrived meanwhile: they may extend the locks.
+        """
         if now < self._look_at:
             return
-        self._looks_again = late > _LATE and not self._looks_again
-        self._judge(now, 0 if self._looks_again else 1)
-        if self._looks_again:
-            self._look_at = now + _SECOND_LOOK
-
-    def _judge(self, now, margins):
+        reads_on = self._looked == 0 or self._messages > self._messages_before
+        if (late > _LATE or self._looked > 0) and reads_on and self._looked < _MOST_LOOKS:
+            self._looked += 1
+            self._messages_before = self._messages
+            self._look_at = now + _NEXT_LOOK
+            return
+        self._looked = 0
+        self._look_at = math.inf
         for lease in list(self._held.values()):
-            if now >= lease.trusted_until - margins * lease.margin:
+            if now >= lease.trusted_until - lease.margin:
                 self._expire(lease, now)
-        self._ends_at = self._look_at = math.inf
-        for lease in self._held.values():
-            self._watch(lease)
+            else:
+                self._watch(lease)
 
     def _expire(self, lease, now):
         """Loses a lock by the clock. No daemon reported the loss, so a daemon may keep the lock
         alive, or adopt it late. It is therefore released when its trust has ended."""
         trust = lease.trusted_until
         self.lose(lease, "no daemon extended it in time")
-        timer = self._machine.timers.add(max(now, trust), lambda now: self._release_lost(lease.token, now))
-        self._late_releases[lease.token] = lease, timer
+        self._late_releases[lease] = self._machine.timers.add(
+            max(now, trust), lambda now: self._release_lost(lease, now))
 
-    def _release_lost(self, token, now):
-        lease, timer = self._late_releases.pop(token, (None, None))
-        if lease is not None:
+    def _release_lost(self, lease, now):
+        timer = self._late_releases.pop(lease, None)
+        if timer is not None:
             timer.cancel()
-            self._machine.releases.begin(lease.key, token, self._give_up_at(lease, now), now)
+            self._machine.releases.begin(lease.key, lease.token, self._give_up_at(lease, now), now)
 
     def lose(self, lease, why):
         log.warning("lock lost: %r: %s", lease.key, why)
         self._end(lease, State.LOST, make_error("LOCK_NOT_HELD", f"{lease.key}: the lock was lost: {why}"))
 
     def _end(self, lease, state, loss=None):
-        del self._held[lease.token]
-        extends, lease.extends = lease.extends, {}
+        del self._held[lease.key, lease.token]
+        extends, lease.extends = lease.extends, None
         lease.end(state, loss)
-        for extend in extends:
+        for extend in extends or ():
             extend.on_done(loss or make_error("LOCK_NOT_HELD", f"{lease.key}: the lock was released"))
 
     def close(self, session, now):
@@ -222,6 +260,6 @@ class Leases:
                 kept.append(release)
             else:
                 self._machine.releases.begin(*release, now)
-        for token in list(self._late_releases):
-            self._release_lost(token, now)
+        for lease in list(self._late_releases):
+            self._release_lost(lease, now)
         return kept

@@ -8,10 +8,11 @@ machine ignores that Session.
 import itertools
 import logging
 import random
+import time
 
 from ._acquires import Acquire, Acquires
 from ._leases import Leases
-from ._operations import Operation
+from ._operations import REFUSALS, Operation
 from ._releases import Releases
 from ._session import Phase, Session
 from ._timers import Timers
@@ -24,7 +25,7 @@ _PAUSE = 0.05  # doubled
 _LONGEST_PAUSE = 1.0
 _STEADY = 1.0  # a Session that was ready for this long does not count as a failure
 _CLOSE_PATIENCE = 2.0
-_REFUSALS = ("UNAUTHENTICATED", "PERMISSION_DENIED", "INVALID_ARGUMENT")
+_CLOSE_SENT_BY = 1.0  # even if releases before it are not answered
 
 
 class Close(Operation):
@@ -40,7 +41,7 @@ class Close(Operation):
 
 
 class Machine:
-    def __init__(self, endpoints, grace, transport, uniform=random.uniform):
+    def __init__(self, endpoints, grace, transport, uniform=random.uniform, wall_us=lambda: time.time_ns() // 1000):
         self.grace = grace
         self.timers = Timers()
         self.releases = Releases(self)
@@ -54,22 +55,25 @@ class Machine:
         self._endpoints = endpoints
         self._transport = transport
         self._uniform = uniform
+        # Microseconds since 1970. Fencing tokens, at which the sequences of adoptions start, follow this clock.
+        self.wall_us = wall_us
         self._ids = itertools.count(1)
         self._session = None
         self._started = False
         self._next_endpoint = 0
         self._failed_in_turn = 0
-        self._on_closed = None  # set by close()
+        self._closing = False
+        self._on_closed = None
         self._left_to_close = []
         self._close_sent_at = None  # the Session on which the close was sent
 
     # Calls of the user.
 
-    def acquire(self, key, ttl, owner, margin, wait, on_done, on_queued, now):
-        """Starts an acquisition. on_done(lease, error) is called once, later, unless give_up() comes
-        first."""
-        acquire = Acquire(key, ttl, owner, margin, wait == 0, on_done, on_queued)
-        self.acquires.begin(acquire, wait, now)
+    def acquire(self, request, on_done, now):
+        """Starts what the Request asks for. on_done(lease, error) is called once, later, unless give_up()
+        comes first."""
+        acquire = Acquire(request, on_done)
+        self.acquires.begin(acquire, request.wait, now)
         if not self._started:
             self._started = True
             self._open(now)
@@ -78,20 +82,22 @@ class Machine:
     def give_up(self, acquire, now):
         self.acquires.give_up(acquire, now)
 
-    def extend(self, lease, ttl, on_done, now):
-        self.leases.end_what_is_over(now)
-        self.leases.extend(lease, ttl, on_done)
+    def extend(self, lease, ttl, retry, on_done):
+        self.leases.extend(lease, ttl, retry, on_done)
 
     def release(self, lease, on_done, now):
-        self.leases.end_what_is_over(now)
         self.leases.release(lease, now, on_done)
 
-    def close(self, on_closed, now):
-        """Releases all locks. on_closed() is called within 2 s."""
+    def close(self, on_closed, linger, now):
+        """Releases all locks. on_closed() is called within 2 s; what is not answered by then continues for
+        up to `linger` seconds."""
+        self._closing = True
         self._on_closed = on_closed
         self._left_to_close = self.leases.close(self.ready, now)
         self.acquires.fail_all(make_error("CANCELLED", "the client was closed"), now)
-        self.timers.add(now + _CLOSE_PATIENCE, lambda now: self._end())
+        self.timers.add(now + _CLOSE_SENT_BY, lambda now: self._send_close())
+        self.timers.add(now + _CLOSE_PATIENCE, lambda now: self._report_closed())
+        self.timers.add(now + _CLOSE_PATIENCE + linger, lambda now: self._end())
         self._close_if_released()
 
     # Calls of the transport.
@@ -107,9 +113,9 @@ class Machine:
         return session if session is not None and session.phase is Phase.READY else None
 
     def on_message(self, session, message, now):
-        self.leases.end_what_is_over(now)
         if session is not self._session:
             return
+        self.leases.on_message()
         positions = [(session.operation(position.id), position.position) for position in message.positions]
         was_ready = session.phase is Phase.READY
         answered = session.on_message(message, now)
@@ -132,16 +138,14 @@ class Machine:
 
     def on_broken(self, session, error, now):
         """The stream has ended, or the daemon refused it."""
-        self.leases.end_what_is_over(now)
         if session is not self._session:
             return
         self._abandon(error, now)
-        if error.reason in _REFUSALS:
+        if error.reason in REFUSALS:
             self.acquires.fail_all(error, now)
 
     def poll(self, now, late=0.0):
         """Does what is due. late: how much later than `due` this is called."""
-        self.leases.end_what_is_over(now)
         self.leases.look(now, late)
         self.timers.run(now)
         session = self._session
@@ -216,13 +220,22 @@ class Machine:
 
     def _close_if_released(self):
         """Sends the close after all other releases, because it ends the stream."""
-        if self._on_closed is None or len(self.releases) > 0:
+        if not self._closing or len(self.releases) > 0:
             return
         if self.ready is None:
             self._end()
-        elif self._close_sent_at is not self.ready:
+        else:
+            self._send_close()
+
+    def _send_close(self):
+        if self.ready is not None and self._close_sent_at is not self.ready:
             self._close_sent_at = self.ready
             self.ready.send(Close(self._end))
+
+    def _report_closed(self):
+        on_closed, self._on_closed = self._on_closed, None
+        if on_closed is not None:
+            on_closed()
 
     def _end(self):
         if self.closed:
@@ -232,4 +245,4 @@ class Machine:
         if session is not None:
             session.phase = Phase.ABANDONED
             self._transport.cancel(session)
-        self._on_closed()
+        self._report_closed()

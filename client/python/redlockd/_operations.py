@@ -1,8 +1,11 @@
 """The base class of the operations of a Session."""
 
+# A retry cannot help if a daemon gives one of these reasons.
+REFUSALS = ("INVALID_ARGUMENT", "UNAUTHENTICATED", "PERMISSION_DENIED")
+
 
 class Operation:
-    id = None  # set when it is sent
+    __slots__ = ("id",)  # set when it is sent
     has_result = True
 
     def wanted(self, session):
@@ -21,5 +24,7 @@ class Operation:
 
 
 class Ping(Operation):
+    __slots__ = ()
+
     def fill(self, message):
         message.ping.SetInParent()

@@ -1,34 +1,39 @@
 """Pending releases: those that a caller waits for, and those in the background."""
 
-from ._operations import Operation
+from ._operations import REFUSALS, Operation
+from ._attempts import is_made_token
 from ._wire import error_of
 from .errors import make_error
 
 _PATIENCE = 2.0  # how long a caller waits
 _PAUSE = 0.1  # doubled
 _LONGEST_PAUSE = 1.0
-# A retry cannot help if a daemon gives one of these reasons.
-_FINAL = ("INVALID_ARGUMENT", "UNAUTHENTICATED", "PERMISSION_DENIED")
 
 
 class Release(Operation):
     """A release. It is sent until it is answered, or until the lock would have expired anyway.
 
     on_done: called once, with an error or None. None if no caller waits.
-    then: called once the daemon has answered.
+    then: functions that are called once the daemon has answered.
+    trusted: whether the lock was trusted until it was released. If not, LOCK_NOT_HELD is always its loss.
     """
 
-    def __init__(self, releases, key, token, give_up_at, on_done):
+    __slots__ = ("_releases", "key", "token", "give_up_at", "then", "patience", "pause", "resting", "trusted",
+                 "_on_done", "_times_sent", "_cut_off")
+
+    def __init__(self, releases, key, token, give_up_at, on_done, trusted):
         self._releases = releases
         self.key = key
         self.token = token
         self.give_up_at = give_up_at
-        self.then = None
+        self.then = []
         self.patience = None
         self.pause = _PAUSE
         self.resting = False  # until it is sent again
+        self.trusted = trusted
         self._on_done = on_done
         self._times_sent = 0
+        self._cut_off = False  # a Session that was abandoned may still carry it out
 
     def wanted(self, session):
         return self in self._releases
@@ -39,14 +44,26 @@ class Release(Operation):
         message.release.token = self.token
 
     def on_result(self, result, session, valid_until, now):
-        if not result.HasField("status"):
-            self._releases.finish(self, None)
-        elif result.status.reason == "LOCK_NOT_HELD" and self._times_sent > 1:
-            self._releases.finish(self, None)  # the daemon has carried out an earlier copy
-        elif result.status.reason in ("LOCK_NOT_HELD", *_FINAL):
-            self._releases.finish(self, error_of(result.status))
+        reason = result.status.reason if result.HasField("status") else None
+        if reason == "LOCK_NOT_HELD" and self._times_sent > 1 and self.trusted:
+            reason = None  # the daemon has carried out an earlier copy
+        if reason is None:
+            self._releases.finish(self, self._warning())
+        elif reason in ("LOCK_NOT_HELD", *REFUSALS):
+            self._releases.finish(self, error_of(result.status, self.key))
         else:
-            self._releases.retry(self, error_of(result.status), now)
+            self._releases.retry(self, error_of(result.status, self.key), now)
+
+    def on_cut_off(self, now):
+        self._cut_off = True
+
+    def _warning(self):
+        if not self._cut_off or is_made_token(self.token):
+            return None
+        return make_error(
+            "UNREACHABLE",
+            f"{self.key}: the lock is released, but an earlier daemon has not answered and may still carry out the "
+            "release; the token must not be used again")
 
     def done(self, error):
         if self.patience is not None:
@@ -56,9 +73,9 @@ class Release(Operation):
             on_done(error)
 
     def answered(self):
-        then, self.then = self.then, None
-        if then is not None:
-            then()
+        then, self.then = self.then, []
+        for call in then:
+            call()
 
 
 class Releases:
@@ -72,8 +89,15 @@ class Releases:
     def __len__(self):
         return len(self._unfinished)
 
-    def begin(self, key, token, give_up_at, now, on_done=None):
-        release = Release(self, key, token, give_up_at, on_done)
+    def find(self, key, token):
+        """The unfinished release of the lock, or None."""
+        for release in self._unfinished:
+            if release.token == token and release.key == key:
+                return release
+        return None
+
+    def begin(self, key, token, give_up_at, now, on_done=None, trusted=True):
+        release = Release(self, key, token, give_up_at, on_done, trusted)
         self._unfinished[release] = None
         if on_done is not None:
             release.patience = self._machine.timers.add(now + _PATIENCE, lambda now: self._leave_to_background(release))

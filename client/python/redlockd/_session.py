@@ -6,7 +6,7 @@ import math
 
 from ._clock import DaemonClock
 from ._operations import Ping
-from ._wire import duration, pb, seconds
+from ._wire import pb, seconds, set_duration
 
 _MOST_OPERATIONS = 1000  # in one message
 _LONGEST_SILENCE = 2.0
@@ -47,8 +47,9 @@ class Session:
         """Puts the operation into the next message."""
         self._queue.append(operation)
 
-    def awaits(self, operation_id):
-        return operation_id in self._sent
+    def awaits(self, operation):
+        """Whether the operation was sent and not yet answered."""
+        return getattr(operation, "id", None) in self._sent
 
     @property
     def unanswered(self):
@@ -72,7 +73,7 @@ class Session:
             return None
         request = pb.SessionRequest()
         if self.phase is Phase.CONNECTING:
-            request.disconnect_grace.CopyFrom(duration(self._grace))
+            set_duration(request.disconnect_grace, self._grace)
             self._add(request, Ping(), now)
         while self._queue and len(request.operations) < _MOST_OPERATIONS:
             operation = self._queue.popleft()

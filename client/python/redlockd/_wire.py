@@ -1,23 +1,80 @@
 """Converts between the messages of the gRPC API and the values of this library."""
 
-from google.protobuf.duration_pb2 import Duration
-from redlock.v1 import lock_service_pb2 as pb
+from typing import Any, Optional
 
-from .errors import make_error
+from ._proto import pb, rpc
+from .errors import LockError, make_error
 
-__all__ = ["duration", "error_of", "pb", "seconds"]
+__all__ = ["error_of", "pb", "reason_of_details", "seconds", "set_duration", "set_retry"]
 
-
-def duration(seconds):
-    message = Duration()
-    message.FromNanoseconds(round(seconds * 1e9))
-    return message
+_HELD = ("LOCK_ALREADY_HELD", "MAX_RETRIES_EXCEEDED", "DEADLINE_EXCEEDED")
+_OUTAGES = ("QUORUM_UNAVAILABLE", "NODE_SET_MISMATCH")
 
 
-def seconds(message):
-    return message.seconds + message.nanos / 1e9
+def set_duration(field: Any, seconds: float) -> None:
+    field.seconds, field.nanos = divmod(round(seconds * 1e9), 10**9)
+    field.SetInParent()  # also if it is 0
 
 
-def error_of(status):
+def seconds(field: Any) -> float:
+    return field.seconds + field.nanos / 1e9  # type: ignore[no-any-return]
+
+
+def set_retry(request: Any, retry: Any) -> None:
+    """Writes a RetryPolicy; its unset fields have the daemon's defaults."""
+    if retry is None:
+        return
+    if retry.max_retries is not None:
+        request.retry.max_retries = retry.max_retries
+    if retry.min_delay is not None:
+        set_duration(request.retry.min_delay, retry.min_delay)
+    if retry.max_jitter is not None:
+        set_duration(request.retry.max_jitter, retry.max_jitter)
+
+
+def error_of(status: Any, key: str) -> LockError:
+    """The error of an OperationStatus."""
     retry = seconds(status.retry_delay) if status.HasField("retry_delay") else None
-    return make_error(status.reason, status.message, retry)
+    return _error(status.reason, status.message, key, retry, status.metadata)
+
+
+def not_in_time(key: str, metadata: Any) -> LockError:
+    """The error of an acquire whose wait is over, by the metadata with which the daemon cancelled it.
+    An outage must not read as contention."""
+    last = metadata.get("last_reason", "")
+    if last in _OUTAGES:
+        return make_error(last, f"{key}: the lock was not acquired within the wait: {last}")
+    return _error("DEADLINE_EXCEEDED", "the lock was not acquired within the wait", key, None, metadata)
+
+
+def _error(reason: str, message: str, key: str, retry: Optional[float], metadata: Any) -> LockError:
+    holder = metadata.get("owner") or None
+    text = f"{key}: {message}"
+    if holder is not None and reason in _HELD:
+        text = f'{key}: held by "{holder}"'
+        if reason != "LOCK_ALREADY_HELD":
+            text += f": {message}"
+    return make_error(reason, text, retry, holder)
+
+
+def reason_of_details(details: Optional[bytes]) -> Any:
+    """(reason, metadata, retry delay) of a google.rpc.Status; reason "" if there is none."""
+    reason, metadata, retry = "", {}, None
+    for detail in rpc.Status.FromString(details or b"").details:
+        kind = detail.type_url.rpartition("/")[2]
+        if kind == "google.rpc.ErrorInfo":
+            info = rpc.ErrorInfo.FromString(detail.value)
+            reason, metadata = info.reason, dict(info.metadata)
+        elif kind == "google.rpc.RetryInfo":
+            retry = seconds(rpc.RetryInfo.FromString(detail.value).retry_delay)
+    return reason, metadata, retry
+
+
+def error_of_details(details: Optional[bytes], message: str, key: str) -> Optional[LockError]:
+    """The error of a unary call that the daemon has answered; None if no daemon did."""
+    reason, metadata, retry = reason_of_details(details)
+    if not reason:
+        return None
+    if reason in ("DEADLINE_EXCEEDED", "CANCELLED"):
+        return not_in_time(key, metadata)
+    return _error(reason, message, key, retry, metadata)

@@ -6,59 +6,66 @@
 
 All locks of a client share one stream to one daemon, which keeps them alive. If the stream breaks,
 or the daemon falls silent or shuts down, the client moves its locks to the next endpoint. All times
-are in seconds. A client belongs to one event loop.
+are in seconds, or timedeltas. A client belongs to the event loop in which it is first used.
 """
 
 import asyncio
-import contextlib
+from typing import Any, Callable, Iterable, Optional, Sequence, Union
 
-from ._arguments import check_ttl
-from ._clock import now
+import grpc
+
+from ._arguments import (Seconds, check_callback, check_key, check_owner_token, check_timeout, check_ttl)
+from ._attempts import Way
 from ._driver import Driver
-from .errors import LockError, LockLost
+from ._interruption import Interruption
+from ._named_lock import NamedLockState, _wait_of
+from ._state import LockState
+from ._values import Lease, RetryPolicy, WatchEvent, WatchItem, check_items, check_retry
+from .errors import LockAlreadyHeld, LockError, LockLost, LockTimeout
 
-__all__ = ["Client", "Lock"]
+__all__ = ["Client", "Lock", "NamedLock", "Watch"]
+
+_LINGER = 30.0  # seconds, if the event loop runs that long
+_ONCE = RetryPolicy(max_retries=0)
 
 
-class Lock:
-    """A held lock. Client.acquire() and Client.lock() make it."""
+class Lock(LockState):
+    """A held lock. Client.acquire() and its relatives return it.
 
-    def __init__(self, driver, lease):
+    At the end of an `async with` block it is released; if it was lost in the meantime, the block raises LockLost,
+    unless the block itself raised an exception. Only the block of Client.lock() is cancelled by a loss.
+    """
+
+    __slots__ = ("_driver", "_lost")
+
+    def __init__(self, driver: Driver, lease: Any) -> None:
+        super().__init__(lease)
         self._driver = driver
-        self._lease = lease
-        self.key = lease.key
-        self.token = lease.token
-        # Set when the lock is lost or about to be lost: the work that it protects must stop.
-        self.lost = asyncio.Event()
-        if lease.loss is not None:
-            self.lost.set()
-        lease.on_lost.append(self.lost.set)
+        self._lost: Optional[asyncio.Event] = None
 
     @property
-    def fencing_token(self):
-        """The fencing token, for the storage that the lock protects. May grow while the lock is held."""
-        return self._lease.fencing_token
+    def lost(self) -> asyncio.Event:
+        """Set when the lock is lost or about to be lost: the work that it protects must stop."""
+        if self._lost is None:
+            self._lost = asyncio.Event()
+            self._lease.on_lost.append(self._lost.set)
+            if self._lease.loss is not None:
+                self._lost.set()
+        return self._lost
 
-    @property
-    def loss(self):
-        """Why the lock was lost, as an exception; None if it was not lost."""
-        return self._lease.loss
-
-    @property
-    def validity(self):
-        """How many seconds the lock can be trusted if no further message arrives."""
-        return self._lease.validity(now())
-
-    @property
-    def held(self):
-        return self.validity > 0
-
-    async def extend(self, ttl):
+    async def extend(self, ttl: Seconds) -> None:
         """Extends the lock to `ttl` from now. Rarely needed: the daemon keeps extending the lock."""
-        ttl = check_ttl(ttl)
-        await _answer(lambda on_done: self._driver.extend(self._lease, ttl, on_done))
+        await self._extend(ttl, None)
 
-    async def release(self):
+    async def try_extend(self, ttl: Seconds) -> None:
+        """Like extend(), but makes a single attempt: raises QuorumUnavailable if too few nodes answer it."""
+        await self._extend(ttl, _ONCE)
+
+    async def _extend(self, ttl: Seconds, retry: Optional[RetryPolicy]) -> None:
+        checked = check_ttl(ttl)
+        await _answer(lambda on_done: self._driver.extend(self._lease, checked, retry, on_done))
+
+    async def release(self) -> None:
         """Releases the lock. Raises LockLost if the lock was lost before. A second call does nothing.
 
         Takes at most 2 s. After that it raises Unreachable, and the release continues in the
@@ -66,11 +73,10 @@ class Lock:
         """
         await _answer(lambda on_done: self._driver.release(self._lease, on_done))
 
-    async def __aenter__(self):
+    async def __aenter__(self) -> "Lock":
         return self
 
-    async def __aexit__(self, kind, *exception):
-        """Raises LockLost if the lock was lost, unless the block itself raised an exception."""
+    async def __aexit__(self, kind: Any, *exception: Any) -> None:
         try:
             await self.release()
         except LockLost:
@@ -78,15 +84,15 @@ class Lock:
                 raise
         except LockError:
             pass  # the lock expires
-        if kind is None and self.lost.is_set():
+        if kind is None and self.loss is not None:
             raise self.loss
 
 
-async def _answer(ask):
+async def _answer(ask: Callable[[Callable[[Optional[LockError]], None]], None]) -> None:
     """Calls ask(on_done), waits for on_done(error), and raises the error if there is one."""
-    answered = asyncio.get_running_loop().create_future()
+    answered: "asyncio.Future[Optional[LockError]]" = asyncio.get_running_loop().create_future()
 
-    def on_done(error):
+    def on_done(error: Optional[LockError]) -> None:
         if not answered.done():
             answered.set_result(error)
 
@@ -96,120 +102,240 @@ async def _answer(ask):
         raise error
 
 
-class _Interruption:
-    """Cancels the current task if the lock is lost while the task is in a block."""
+class NamedLock(NamedLockState[Lock]):
+    """For `async with client.lock(name, ...) as lock:`, and for code that is written for redis-py's asyncio Lock.
 
-    def __init__(self, lock):
-        self._task = asyncio.current_task()
-        self._before = self._cancelling()
-        self._sent = False
-        self._lock = lock
-        lock._lease.on_lost.append(self._send)
-        if lock.lost.is_set():
-            self._send()
+    If the lock is lost, cancels the block and raises LockLost.
+    """
 
-    def _cancelling(self):
-        return self._task.cancelling() if hasattr(self._task, "cancelling") else 0  # from Python 3.11
+    def __init__(self, client: "Client", *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._client = client
+        self._interruption: Optional[Interruption] = None
 
-    def _send(self):
-        self._sent = True
-        self._task.cancel()
+    @property
+    def lost(self) -> asyncio.Event:
+        """Set when the lock is lost or about to be lost: the work that it protects must stop."""
+        return self.acquired.lost
 
-    def over(self):
-        """To be called when the block ends. True if only this object cancelled the task."""
-        self._lock._lease.on_lost.remove(self._send)
-        if self._sent and hasattr(self._task, "uncancel"):
-            self._task.uncancel()
-        return self._sent and self._cancelling() <= self._before
-
-    async def swallow(self):
-        """Like over(), for a block that ended without the cancellation, which may still arrive."""
+    async def acquire(self, blocking: Optional[bool] = None, blocking_timeout: Optional[Seconds] = None,
+                      token: Optional[str] = None) -> bool:
+        """Acquires the lock. Returns False if another holder has kept it for as long as the call could wait.
+        An outage raises, for example QuorumUnavailable or Unreachable."""
+        wait = self._wait if blocking is None and blocking_timeout is None else _wait_of(
+            blocking is not False, blocking_timeout)
         try:
-            if self._sent:
-                await asyncio.sleep(0)
-        except asyncio.CancelledError:
-            if not self.over():
-                raise
-        else:
-            self.over()
+            await self._acquire(wait, token)
+        except (LockAlreadyHeld, LockTimeout):
+            return False
+        return True
+
+    async def _acquire(self, wait: Optional[Seconds], token: Optional[str] = None) -> None:
+        self._begin()
+        try:
+            self._lock = await self._client.acquire(self.name, **self._arguments(wait, token))
+        except BaseException:
+            self._end()
+            raise
+
+    async def release(self) -> None:
+        """Releases the lock. Raises LockLost if it was lost before, or is not acquired."""
+        lock = self.acquired
+        self._end()
+        await lock.release()
+
+    async def extend(self, additional_time: Seconds, replace_ttl: bool = False) -> bool:
+        """Makes the lock last for `additional_time` longer; with replace_ttl, for that long from now."""
+        await self.acquired.extend(self._extended(additional_time, replace_ttl))
+        return True
+
+    async def reacquire(self) -> bool:
+        """Makes the lock last for its whole TTL from now."""
+        await self.acquired.extend(self._ttl)
+        return True
+
+    async def locked(self) -> bool:
+        """Whether any holder has the lock. Asks a daemon."""
+        return await self._client._used().inspect(self.name)  # type: ignore[no-any-return]
+
+    async def owned(self) -> bool:
+        """Whether this object has the lock and can trust it now. Asks nobody."""
+        return self.held
+
+    async def __aenter__(self) -> "NamedLock":
+        await self._acquire(self._wait)
+        self._interruption = Interruption(self.acquired)
+        return self
+
+    async def __aexit__(self, kind: Any, *exception: Any) -> None:
+        interruption, self._interruption = self._interruption, None
+        assert interruption is not None
+        try:
+            lost_alone = await interruption.end(kind)
+        except asyncio.CancelledError as cancelled:
+            await self._leave(type(cancelled))
+            raise
+        await self._leave(kind)
+        if lost_alone:
+            raise interruption.loss from None
+
+    async def _leave(self, kind: Any) -> None:
+        lock = self._lock
+        if lock is not None:  # otherwise the block has released it
+            self._end()
+            await lock.__aexit__(kind)
+
+
+class Watch:
+    """Keeps leases alive until close(). Client.watch() makes it."""
+
+    def __init__(self, watching: Any) -> None:
+        self._watching = watching
+
+    async def close(self) -> None:
+        """Ends the watch. Returns once on_event has heard CANCELLED. The leases then expire."""
+        await self._watching.close()
+
+    async def __aenter__(self) -> "Watch":
+        return self
+
+    async def __aexit__(self, *exception: Any) -> None:
+        await self.close()
 
 
 class Client:
-    """Acquires locks. Connects when necessary; tries `endpoints` ("host:port" or "unix:/path") in
-    turn.
+    """Acquires locks, over one stream to one daemon, which keeps them alive.
 
-    credentials: from grpc.ssl_channel_credentials(); None for no TLS.
-    token: a bearer token, or a function that returns one.
-    grace: if this process dies or loses its connection, the daemon releases its locks after this
-    time. The client trusts no lock for longer without an answer from a daemon.
+    Connects when necessary. For the arguments, see redlockd.Client. The function `token` and the callbacks are
+    called on the event loop; `token` may be a coroutine function.
     """
 
-    def __init__(self, endpoints=("127.0.0.1:50051",), *, credentials=None, token=None, grace=5.0):
-        self._driver = Driver(endpoints, credentials, token, grace)
+    def __init__(self, endpoints: Union[str, Iterable[str]] = ("127.0.0.1:50051",), *,
+                 credentials: Optional[grpc.ChannelCredentials] = None,
+                 token: Union[str, Callable[[], Any], None] = None, grace: Seconds = 5.0,
+                 owner: Optional[str] = None) -> None:
+        self._driver = Driver(endpoints, credentials, token, grace, owner, _LINGER)
 
-    async def acquire(self, key, *, ttl=30.0, wait=None, owner="", margin=None, on_queued=None):
-        """Returns a Lock. Waits up to `wait` seconds; 0 is a single try, None waits without a limit.
+    async def acquire(self, key: str, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None,
+                      owner: Optional[str] = None, token: Optional[str] = None, margin: Optional[Seconds] = None,
+                      retry: Optional[RetryPolicy] = None,
+                      on_queued: Optional[Callable[[int], Any]] = None) -> Lock:
+        """Acquires the lock on `key`; see redlockd.Client.acquire(). A task that is cancelled at any moment leaves no
+        lock behind."""
+        return await self._acquire(Way.ACQUIRE, key, ttl=ttl, wait=wait, owner=owner, token=token, margin=margin,
+                                   retry=retry, on_queued=on_queued)
 
-        ttl: the TTL of the lock, at least 0.01. owner: a label for humans, at most 128 bytes.
-        margin: `lost` is set when at most this much is left of the time for which the lock can be
-        trusted. From 0 to a third of `ttl` or of the client's `grace`, whichever is less. Default:
-        the smallest of a tenth of `ttl`, a tenth of `grace`, and 0.5.
-        on_queued(position) is called with the number of waiters ahead in the daemon's wait queue.
+    async def try_acquire(self, key: str, *, ttl: Seconds = 30.0, owner: Optional[str] = None,
+                          token: Optional[str] = None, margin: Optional[Seconds] = None) -> Optional[Lock]:
+        """A single try: returns None if another holder has the lock. See acquire()."""
+        try:
+            return await self.acquire(key, ttl=ttl, wait=0, owner=owner, token=token, margin=margin)
+        except LockAlreadyHeld:
+            return None
+
+    async def acquire_or_extend(self, key: str, token: str, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None,
+                                owner: Optional[str] = None, margin: Optional[Seconds] = None,
+                                retry: Optional[RetryPolicy] = None,
+                                on_queued: Optional[Callable[[int], Any]] = None) -> Lock:
+        """Like acquire(), but if `token` holds the lock already, takes it over and keeps it alive."""
+        return await self._acquire(Way.ACQUIRE_OR_EXTEND, key, ttl=ttl, wait=wait, owner=owner, token=token,
+                                   margin=margin, retry=retry, on_queued=on_queued)
+
+    async def adopt(self, key: str, token: str, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None,
+                    margin: Optional[Seconds] = None) -> Lock:
+        """Takes over a lock that `token` holds, for example a detached lock of another process, and keeps it alive.
+
+        Raises LockLost if the token does not hold it. `wait` bounds the call, as in acquire().
         """
-        arguments = self._driver.checked(key, ttl, wait, owner, margin, on_queued)
-        return Lock(self._driver, await self._acquire(arguments))
+        return await self._acquire(Way.ADOPT, key, ttl=ttl, wait=wait, token=token, margin=margin)
 
-    async def _acquire(self, arguments):
-        granted = asyncio.get_running_loop().create_future()
+    async def _acquire(self, way: Way, key: str, **options: Any) -> Lock:
+        driver = self._used()
+        request = driver.request(way, key, **options)
+        granted: "asyncio.Future[Any]" = asyncio.get_running_loop().create_future()
 
-        def on_done(lease, error):
+        def on_done(lease: Any, error: Optional[LockError]) -> None:
             if granted.cancelled():
-                self._release_unseen(lease)
+                driver.release_unseen(lease)
             else:
                 granted.set_result((lease, error))
 
-        acquire = self._driver.acquire(arguments, on_done)
+        acquire = driver.acquire(request, on_done)
         try:
             lease, error = await granted
-        except asyncio.CancelledError:
+        except BaseException:
             if granted.done() and not granted.cancelled():
-                self._release_unseen(granted.result()[0])
+                driver.release_unseen(granted.result()[0])
             else:
-                self._driver.give_up(acquire)
+                driver.give_up(acquire)
             raise
         if error is not None:
             raise error
-        return lease
+        return Lock(driver, lease)
 
-    def _release_unseen(self, lease):
-        if lease is not None:
-            self._driver.release(lease, lambda error: None)
+    def lock(self, name: str, ttl: Optional[Seconds] = None, wait: Optional[Seconds] = None, *,
+             timeout: Optional[Seconds] = None, blocking: bool = True, blocking_timeout: Optional[Seconds] = None,
+             **options: Any) -> NamedLock:
+        """Returns a NamedLock: `async with client.lock("reports", ttl=30, wait=10) as lock:` holds the lock inside
+        the block; if the lock is lost, cancels the block and raises LockLost. It can also be used as the Lock of
+        redis-py's asyncio, with that library's names of the arguments. options: those of acquire()."""
+        return NamedLock(self, name, ttl, wait, timeout, blocking, blocking_timeout, options)
 
-    @contextlib.asynccontextmanager
-    async def lock(self, key, **options):
-        """Holds the lock inside the block; takes the options of acquire(). If the lock is lost,
-        cancels the block and raises LockLost."""
-        lock = await self.acquire(key, **options)
-        interruption = _Interruption(lock)
-        async with lock:
-            try:
-                yield lock
-            except asyncio.CancelledError:
-                if not interruption.over():
-                    raise
-                raise lock.loss from None
-            except BaseException:
-                await interruption.swallow()
-                raise
-            else:
-                await interruption.swallow()
+    async def acquire_detached(self, key: str, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None,
+                               owner: Optional[str] = None, token: Optional[str] = None,
+                               retry: Optional[RetryPolicy] = None) -> Lease:
+        """Acquires a lock that outlives the process, and that nobody extends: it ends with its TTL, or by release().
 
-    async def close(self):
-        """Releases all locks, and fails all waiting calls with CANCELLED. Takes at most 2 s."""
+        Like acquire() in everything else; the token is released in the background if the call fails.
+        """
+        driver = self._used()
+        request = driver.request(Way.ACQUIRE, key, ttl=ttl, wait=wait, owner=owner, token=token, retry=retry)
+        return await driver.detached.acquire(request)  # type: ignore[no-any-return]
+
+    async def extend(self, key: str, token: str, ttl: Seconds, *, retry: Optional[RetryPolicy] = None,
+                     timeout: Seconds = 5.0) -> Lease:
+        """Extends the lock that `token` holds so that it lasts for `ttl` from now; never shortens it.
+
+        Takes at most `timeout`. Raises LockLost if the token does not hold the lock.
+        """
+        arguments = check_key(key), check_owner_token(token), check_ttl(ttl), check_retry(retry), check_timeout(timeout)
+        return await self._used().detached.extend(*arguments)  # type: ignore[no-any-return]
+
+    async def try_extend(self, key: str, token: str, ttl: Seconds, *, timeout: Seconds = 5.0) -> Lease:
+        """Like extend(), but the daemon makes a single attempt."""
+        return await self.extend(key, token, ttl, retry=_ONCE, timeout=timeout)
+
+    async def release(self, key: str, token: str, *, timeout: Seconds = 5.0) -> None:
+        """Releases the lock that `token` holds. Takes at most `timeout`. Raises LockLost if the token does not hold
+        the lock."""
+        arguments = check_key(key), check_owner_token(token), check_timeout(timeout)
+        await self._used().detached.release(*arguments)
+
+    def watch(self, items: Sequence[WatchItem], on_event: Callable[[WatchEvent], Any], *,
+              keep_watching_after_loss: bool = False) -> Watch:
+        """Keeps the leases alive, each by its token, until the Watch is closed.
+
+        on_event(event) is called on the event loop with each WatchEvent. The watch survives broken streams and
+        callbacks that raise. With keep_watching_after_loss it also goes on after a loss, and may begin before its
+        locks are acquired.
+        """
+        checked = check_items(items)
+        check_callback("on_event", on_event)
+        return Watch(self._used().watch(checked, on_event, keep_watching_after_loss))
+
+    async def close(self) -> None:
+        """Releases all locks, and fails all waiting calls with CANCELLED. Takes about 2 s at most."""
+        self._driver.process.check()
         await self._driver.close()
 
-    async def __aenter__(self):
+    def _used(self) -> Driver:
+        """The driver, once it is known that it can be used here."""
+        self._driver.process.check()
+        self._driver.check_use()
+        return self._driver
+
+    async def __aenter__(self) -> "Client":
         return self
 
-    async def __aexit__(self, *exception):
+    async def __aexit__(self, *exception: Any) -> None:
         await self.close()

@@ -1,20 +1,33 @@
 """The exceptions, by the reasons in proto/redlock/v1/lock_service.proto."""
 
+from typing import Any, Dict, Optional, Tuple, Type
+
+__all__ = ["Cancelled", "Draining", "InvalidArgument", "LockAlreadyHeld", "LockError", "LockLost", "LockTimeout",
+           "MaxRetriesExceeded", "NodeSetMismatch", "Overloaded", "PermissionDenied", "QuorumUnavailable",
+           "Unauthenticated", "Unreachable", "ValidityExpired"]
+
 
 class LockError(Exception):
-    """The base class of all errors of this library.
+    """The base class of all errors of this library. Can be pickled.
 
     reason: a reason of the gRPC API, or UNREACHABLE if no daemon answered.
     retry_after: the delay before a retry, in seconds; None if a retry does not help.
+    holder: the owner label of the holder that has the key, if the daemon named it; otherwise None.
     """
 
-    def __init__(self, reason, message, retry_after=None):
+    reason: str
+    retry_after: Optional[float]
+    holder: Optional[str]
+
+    def __init__(self, reason: str, message: str, retry_after: Optional[float] = None,
+                 holder: Optional[str] = None) -> None:
         super().__init__(message)
         self.reason = reason
         self.retry_after = retry_after
+        self.holder = holder
 
-    def __reduce__(self):
-        return type(self), (self.reason, str(self), self.retry_after)
+    def __reduce__(self) -> Tuple[Any, ...]:
+        return type(self), (self.reason, str(self), self.retry_after, self.holder)
 
 
 class InvalidArgument(LockError, ValueError):
@@ -22,37 +35,75 @@ class InvalidArgument(LockError, ValueError):
 
 
 class LockAlreadyHeld(LockError):
-    """Another holder has the lock (single try only)."""
+    """Another holder has the lock. Only a call that does not wait without limit fails with it."""
+
+
+class MaxRetriesExceeded(LockAlreadyHeld):
+    """Another holder has the lock, and the retries of the call's RetryPolicy are used up."""
 
 
 class LockTimeout(LockError, TimeoutError):
-    """The lock was not granted within `wait`."""
+    """The lock was not acquired within `wait`."""
 
 
 class LockLost(LockError):
-    """The lock is not held, or no longer held."""
+    """The token does not hold the lock, or no longer."""
+
+
+class ValidityExpired(LockError):
+    """The lock was acquired too late to be trusted, and was released."""
 
 
 class QuorumUnavailable(LockError):
-    """Too few Redis nodes answered, or the daemon and the nodes do not agree on the node set."""
+    """Too few Redis nodes answered."""
+
+
+class NodeSetMismatch(QuorumUnavailable):
+    """The daemon and the nodes do not agree on the node set."""
 
 
 class Unreachable(LockError, ConnectionError):
     """No daemon answered."""
 
 
-_CLASSES = {
+class Overloaded(LockError):
+    """The daemon has reached one of its limits."""
+
+
+class Draining(LockError):
+    """The daemon is shutting down."""
+
+
+class Unauthenticated(LockError):
+    """The credentials are missing, invalid or revoked, or the client's token function failed."""
+
+
+class PermissionDenied(LockError):
+    """The daemon's access list does not allow this."""
+
+
+class Cancelled(LockError):
+    """The client was closed."""
+
+
+_CLASSES: Dict[str, Type[LockError]] = {
     "INVALID_ARGUMENT": InvalidArgument,
     "LOCK_ALREADY_HELD": LockAlreadyHeld,
-    "MAX_RETRIES_EXCEEDED": LockAlreadyHeld,
+    "MAX_RETRIES_EXCEEDED": MaxRetriesExceeded,
     "DEADLINE_EXCEEDED": LockTimeout,
     "LOCK_NOT_HELD": LockLost,
-    "VALIDITY_EXPIRED": LockLost,
+    "VALIDITY_EXPIRED": ValidityExpired,
     "QUORUM_UNAVAILABLE": QuorumUnavailable,
-    "NODE_SET_MISMATCH": QuorumUnavailable,
+    "NODE_SET_MISMATCH": NodeSetMismatch,
     "UNREACHABLE": Unreachable,
+    "OVERLOADED": Overloaded,
+    "DRAINING": Draining,
+    "UNAUTHENTICATED": Unauthenticated,
+    "PERMISSION_DENIED": PermissionDenied,
+    "CANCELLED": Cancelled,
 }
 
 
-def make_error(reason, message, retry_after=None):
-    return _CLASSES.get(reason, LockError)(reason, message, retry_after)
+def make_error(reason: str, message: str, retry_after: Optional[float] = None,
+               holder: Optional[str] = None) -> LockError:
+    return _CLASSES.get(reason, LockError)(reason, message, retry_after, holder)

@@ -1,0 +1,169 @@
+"""Detached locks: acquired, extended and released by unary calls, and never part of the Session."""
+
+import asyncio
+import math
+
+from ._attempts import make_token
+from ._clock import DRIFT, now
+from ._values import Lease
+from ._wire import not_in_time, pb, seconds, set_duration, set_retry
+from .errors import LockError, make_error
+
+_RELEASE_TIMEOUT = 5.0  # of one attempt in the background
+_ATTEMPT_TIMEOUT = 2.0  # at least, of one attempt of a bounded call
+_INSPECT_TIMEOUT = 5.0
+# A release can overtake the cancellation of the acquire at the daemon, which then still grants the lock.
+_RELEASE_AGAIN = 1.0
+_SHORTEST_RETRY = 0.05
+# The daemon has decided that this call acquired nothing.
+_NOTHING_ACQUIRED = ("LOCK_ALREADY_HELD", "MAX_RETRIES_EXCEEDED", "INVALID_ARGUMENT", "UNAUTHENTICATED",
+                     "PERMISSION_DENIED", "OVERLOADED", "DRAINING")
+
+
+class Detached:
+    def __init__(self, calls):
+        self._calls = calls
+
+    async def acquire(self, request):
+        """Returns a Lease. If the caller gives up or the call fails, the token is released in the background."""
+        token = request.token or make_token()
+        undecided = False
+        deadline = math.inf if not request.wait else now() + request.wait
+        error = None
+        round = self._calls.round()
+
+        def on_sent():
+            nonlocal undecided
+            undecided = True
+
+        message = _acquire_request(request, token)
+        try:
+            while now() < deadline:
+                sent_before = message.extend_if_held = undecided
+                endpoint = round.endpoint()
+                sent = now()
+                try:
+                    response = await self._calls.unary(
+                        endpoint, "Acquire", message, request.key, deadline - sent, on_sent,
+                        late="DEADLINE_EXCEEDED")
+                except LockError as failure:
+                    error = failure
+                    if error.reason in _NOTHING_ACQUIRED and not sent_before:
+                        undecided = False
+                    if error.reason == "OVERLOADED" and request.wait != 0:
+                        await round.pause(deadline, max(error.retry_after or 0, _SHORTEST_RETRY))
+                    elif error.reason in ("UNREACHABLE", "DRAINING"):
+                        round.failed()
+                        if request.wait == 0 and round.all_failed:
+                            raise
+                        await round.pause(deadline)
+                    else:
+                        raise
+                else:
+                    lease = _lease(response.lease, sent + seconds(response.waited) * (1 - DRIFT))
+                    if lease.validity > 0:
+                        return lease
+                    raise make_error("VALIDITY_EXPIRED", f"{request.key}: the lock was granted, but its validity had "
+                                                         "ended when the answer was read")
+            raise _time_over(request.key, error)
+        except BaseException:
+            if undecided:
+                self._calls.start(self._release_until(request.key, token, now() + request.ttl))
+            raise
+
+    def release_unseen(self, lease):
+        """Releases a lock whose caller has gone, in the background."""
+        self._calls.start(self._release_until(lease.key, lease.token, lease.valid_until))
+
+    async def _release_until(self, key, token, until):
+        """Releases the token, until daemons have answered or the lock has expired anyway."""
+        round = self._calls.round()
+        again = True
+        while now() < until:
+            try:
+                await self._calls.unary(round.endpoint(), "Release", pb.ReleaseRequest(key=key, token=token), key,
+                                        min(_RELEASE_TIMEOUT, until - now()))
+                return
+            except LockError as error:
+                if error.reason == "LOCK_NOT_HELD" and again:
+                    again = False
+                    await asyncio.sleep(min(_RELEASE_AGAIN, max(0.0, until - now())))
+                    continue
+                if error.reason in ("LOCK_NOT_HELD", "INVALID_ARGUMENT"):
+                    return
+                round.failed()
+                await round.pause(until, error.retry_after or 0.0)
+
+    async def extend(self, key, token, ttl, retry, timeout):
+        message = pb.ExtendRequest(key=key, token=token)
+        set_duration(message.ttl, ttl)
+        set_retry(message, retry)
+        sent = 0.0
+
+        def on_sent():
+            nonlocal sent
+            sent = now()
+
+        response = await self._bounded("Extend", message, timeout, on_sent)
+        return _lease(response.lease, sent)
+
+    async def release(self, key, token, timeout):
+        times_sent = 0
+
+        def on_sent():
+            nonlocal times_sent
+            times_sent += 1
+
+        try:
+            await self._bounded("Release", pb.ReleaseRequest(key=key, token=token), timeout, on_sent)
+        except LockError as error:
+            if error.reason != "LOCK_NOT_HELD" or times_sent < 2:
+                raise  # otherwise an earlier copy has released it
+
+    async def inspect(self, key, timeout=_INSPECT_TIMEOUT):
+        """Whether a quorum of nodes holds the key."""
+        response = await self._bounded("Inspect", pb.InspectRequest(key=key), timeout, lambda: None)
+        if response.undecided:
+            raise make_error("QUORUM_UNAVAILABLE", f"{key}: too few nodes answered to know whether the key is held")
+        return response.held
+
+    async def _bounded(self, name, message, timeout, on_sent):
+        deadline = now() + timeout
+        round = self._calls.round()
+        while True:
+            remaining = max(0.0, deadline - now())
+            try:
+                return await self._calls.unary(
+                    round.endpoint(), name, message, message.key, self._share(remaining), on_sent)
+            except LockError as error:
+                if error.reason not in ("UNREACHABLE", "DRAINING", "OVERLOADED"):
+                    raise
+                round.failed()
+                await round.pause(deadline, error.retry_after or 0.0)
+                if now() >= deadline:
+                    raise
+
+    def _share(self, remaining):
+        """How long one endpoint may take, so that a silent one leaves time for the others."""
+        return min(remaining, max(_ATTEMPT_TIMEOUT, remaining / self._calls.endpoints))
+
+
+def _acquire_request(request, token):
+    message = pb.AcquireRequest(key=request.key, token=token, owner=request.owner)
+    set_duration(message.ttl, request.ttl)
+    set_retry(message, request.retry)
+    if request.wait == 0:
+        message.retry.max_retries = 0
+    return message
+
+
+def _lease(lease, made):
+    """made: a time, on this machine's clock, before the daemon has computed the validity."""
+    return Lease(lease.key, lease.token, lease.fencing_token, made + seconds(lease.validity))
+
+
+def _time_over(key, error):
+    if error is None:
+        return not_in_time(key, {})
+    reason = "UNREACHABLE" if error.reason == "DRAINING" else error.reason
+    return make_error(reason, f"{key}: the lock was not acquired within the wait: {error}")

@@ -1,0 +1,33 @@
+"""What a caller asks for when it wants a lock, with checked arguments."""
+
+import dataclasses
+from typing import Any, Callable, Optional
+
+from ._arguments import check_callback, check_key, check_margin, check_owner, check_owner_token, check_ttl, check_wait
+from ._attempts import Way
+from ._values import RetryPolicy, check_retry
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    way: Way
+    key: str
+    ttl: float
+    wait: Optional[float]
+    owner: str
+    margin: float
+    token: Optional[str]
+    retry: Optional[RetryPolicy]
+    on_queued: Optional[Callable[..., Any]]
+
+
+def checked(way: Way, grace: float, default_owner: str, key: Any, *, ttl: Any = 30.0, wait: Any = None,
+            owner: Any = None, margin: Any = None, token: Any = None, retry: Any = None,
+            on_queued: Any = None) -> Request:
+    """Raises InvalidArgument."""
+    ttl = check_ttl(ttl)
+    return Request(
+        way, check_key(key), ttl, check_wait(wait), default_owner if owner is None else check_owner(owner),
+        check_margin(margin, ttl, grace),
+        None if token is None and way is Way.ACQUIRE else check_owner_token(token),
+        check_retry(retry), check_callback("on_queued", on_queued))

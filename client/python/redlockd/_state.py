@@ -1,0 +1,49 @@
+"""What the locks of both APIs show of their lease."""
+
+from typing import Any, Optional
+
+from ._clock import now
+from .errors import LockError
+
+
+class LockState:
+    """A held lock. repr() does not show the token."""
+
+    __slots__ = ("_lease",)
+
+    def __init__(self, lease: Any) -> None:
+        self._lease = lease
+
+    @property
+    def key(self) -> str:
+        return self._lease.key  # type: ignore[no-any-return]
+
+    @property
+    def token(self) -> str:
+        """The owner token: the secret that proves ownership."""
+        return self._lease.token  # type: ignore[no-any-return]
+
+    @property
+    def fencing_token(self) -> int:
+        """The fencing token, for the storage that the lock protects. May grow while the lock is held."""
+        return self._lease.fencing_token  # type: ignore[no-any-return]
+
+    @property
+    def validity(self) -> float:
+        """How many seconds the lock can be trusted if no further message arrives."""
+        return self._lease.validity(now())  # type: ignore[no-any-return]
+
+    @property
+    def held(self) -> bool:
+        """Whether the lock can be trusted now."""
+        return self.validity > 0
+
+    @property
+    def loss(self) -> Optional[LockError]:
+        """Why the lock was lost, as an exception; None if it was not lost."""
+        return self._lease.loss  # type: ignore[no-any-return]
+
+    def __repr__(self) -> str:
+        name = type(self)
+        return (f"<{name.__module__}.{name.__qualname__} {self.key!r} {self._lease.state.value} "
+                f"fencing_token={self.fencing_token}>")

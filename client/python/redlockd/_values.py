@@ -1,0 +1,122 @@
+"""The values that callers pass in and get: RetryPolicy, WatchItem, WatchEvent and Lease."""
+
+import dataclasses
+from typing import Any, List, Optional
+
+from ._arguments import Seconds, check_key, check_owner_token, check_seconds, check_ttl, refuse
+from ._clock import now
+from .errors import LockError
+
+_MOST_RETRIES = 2**31 - 1
+_MOST_ITEMS = 1000  # of a Watch; the default of the daemon's --max-items-per-stream
+_SHORTEST_INTERVAL = 0.001
+
+
+@dataclasses.dataclass(frozen=True)
+class Lease:
+    """A detached lock: a plain value. It outlives the process, and nobody extends it.
+
+    (key, token) is all that another process needs to extend, adopt or release it. The token is
+    secret; repr() does not show it.
+
+    fencing_token: for the storage that the lock protects.
+    valid_until: until when the lock can be trusted, on the clock of this machine that counts the time
+    since its boot (time.CLOCK_BOOTTIME). Meaningless on another machine.
+    """
+
+    key: str
+    token: str = dataclasses.field(repr=False)
+    fencing_token: int
+    valid_until: float = dataclasses.field(repr=False)
+
+    @property
+    def validity(self) -> float:
+        """How many seconds the lock can still be trusted; 0 if no longer."""
+        return float(max(0.0, self.valid_until - now()))
+
+    @property
+    def held(self) -> bool:
+        return self.validity > 0
+
+
+@dataclasses.dataclass(frozen=True)
+class RetryPolicy:
+    """How the daemon retries an operation. Unset fields have the daemon's defaults.
+
+    max_retries: the number of retries after the first attempt; -1 for no limit.
+    min_delay: the least pause between attempts. max_jitter: the upper bound of a random pause that is
+    added to it. Both are seconds or a timedelta.
+    """
+
+    max_retries: Optional[int] = None
+    min_delay: Optional[Seconds] = None
+    max_jitter: Optional[Seconds] = None
+
+
+def check_retry(retry: Any) -> Optional[RetryPolicy]:
+    if retry is None:
+        return None
+    if not isinstance(retry, RetryPolicy):
+        refuse("retry", f"must be a RetryPolicy, not {type(retry).__name__}")
+    most = retry.max_retries
+    if most is not None and (isinstance(most, bool) or not isinstance(most, int) or not -1 <= most <= _MOST_RETRIES):
+        refuse("retry.max_retries", f"is {most!r}; use an int from 0, or -1 for no limit")
+    delay = None if retry.min_delay is None else check_seconds("retry.min_delay", retry.min_delay, 0)
+    jitter = None if retry.max_jitter is None else check_seconds("retry.max_jitter", retry.max_jitter, 0)
+    return RetryPolicy(most, delay, jitter)
+
+
+@dataclasses.dataclass(frozen=True)
+class WatchItem:
+    """A lease that Client.watch() keeps alive: `token` holds `key`. Each extension sets `ttl`.
+
+    interval: the pause between extensions, from 0.001 s and less than `ttl`. Default: half of `ttl`.
+    """
+
+    key: str
+    token: str = dataclasses.field(repr=False)
+    ttl: Seconds = 30.0
+    interval: Optional[Seconds] = None
+
+
+def check_items(items: Any) -> List[WatchItem]:
+    try:
+        given = list(items)
+    except TypeError:
+        refuse("items", f"must be a list of WatchItem, not {type(items).__name__}")
+    if not 1 <= len(given) <= _MOST_ITEMS:
+        refuse("items", f"has {len(given)} items; use from 1 to {_MOST_ITEMS}")
+    checked = []
+    for item in given:
+        if not isinstance(item, WatchItem):
+            refuse("items", f"must be WatchItem objects, not {type(item).__name__}")
+        ttl, interval = check_ttl(item.ttl), None
+        if item.interval is not None:
+            interval = check_seconds("interval", item.interval, _SHORTEST_INTERVAL)
+            if interval >= ttl:
+                refuse("interval", f"is {interval:g} s; use less than the TTL of {ttl:g} s")
+        checked.append(WatchItem(check_key(item.key), check_owner_token(item.token), ttl, interval))
+    if len({item.key for item in checked}) < len(checked):
+        refuse("items", "must have different keys")
+    return checked
+
+
+@dataclasses.dataclass(frozen=True)
+class WatchEvent:
+    """What a Watch reports.
+
+    kind: one of
+      "EXTENDED"       the lease was extended; `validity` is set
+      "EXTEND_FAILED"  an extension failed; the daemon retries until the validity ends
+      "LOST"           the lease is lost
+      "FAILED"         the stream broke; the watch continues at the next daemon
+      "CANCELLED"      the watch has ended; always the last event, exactly once
+    key: of the lease; "" for FAILED and CANCELLED.
+    error: why, with its reason; None for EXTENDED.
+    validity: for how many seconds the lease was valid when the daemon sent the event.
+    """
+
+    kind: str
+    key: str = ""
+    error: Optional[LockError] = None
+    validity: float = 0.0

@@ -1,0 +1,111 @@
+"""A Watch: keeps leases alive by their tokens, and reports what happens to them."""
+
+import asyncio
+import logging
+
+import grpc
+import grpc.aio
+
+from ._callbacks import call_user
+from ._clock import now
+from ._proto import pb
+from ._values import WatchEvent
+from ._wire import seconds, set_duration
+from .errors import LockError, make_error
+
+log = logging.getLogger("redlockd")
+
+_STEADY = 1.0  # a stream that lasted this long does not count as a failure
+_KINDS = {pb.EVENT_TYPE_EXTENDED: "EXTENDED", pb.EVENT_TYPE_EXTEND_FAILED: "EXTEND_FAILED",
+          pb.EVENT_TYPE_LOST: "LOST"}
+
+
+class Watching:
+    """Runs until it is cancelled, or until no lease is left to watch. on_event(event) is called on the loop."""
+
+    def __init__(self, calls, items, on_event, keep_watching_after_loss):
+        self._calls = calls
+        self._items = {item.key: item for item in items}
+        self._on_event = on_event
+        self._keep_watching = keep_watching_after_loss
+        self._endpoint = ""
+        self._task = asyncio.ensure_future(self._watch())
+        self._task.add_done_callback(self._end)
+
+    def _end(self, task):
+        why = "the watch was closed"
+        if not task.cancelled():
+            error = task.exception()
+            if error is not None:
+                log.error("unexpected error in a watch", exc_info=error)
+            why = "the watch has ended: " + (f"{type(error).__name__}: {error}" if error else "no lease is left")
+        self._tell(WatchEvent("CANCELLED", error=make_error("CANCELLED", why)))
+
+    async def _watch(self):
+        round = self._calls.round()
+        while self._items:
+            self._endpoint = round.endpoint()
+            began = now()
+            try:
+                await self._read_all()
+                return
+            except LockError as error:
+                self._tell(WatchEvent("FAILED", error=error))
+                log.warning("Watch broken, moving to the next daemon: %s", error)
+                if now() - began >= _STEADY:
+                    round.steady()
+                round.failed()
+                await round.pause(float("inf"), error.retry_after or 0.0)
+
+    async def _read_all(self):
+        """Returns when the daemon has nothing left to watch. Otherwise raises a LockError."""
+        call = await self._calls.open_stream(self._endpoint, "Watch", self._request(), "watch")
+        try:
+            while True:
+                message = await call.read()
+                if message is grpc.aio.EOF:
+                    return
+                self._on_message(message)
+        except grpc.RpcError as error:
+            failure = self._calls.error(self._endpoint, error, "watch")
+            if not self._items or (failure.reason == "LOCK_NOT_HELD" and not self._keep_watching):
+                return  # the status of the last lease
+            raise failure from None
+        finally:
+            call.cancel()
+
+    def _on_message(self, message):
+        kind = _KINDS.get(message.type)
+        if kind is None:
+            raise make_error("DRAINING", f"watch: {self._endpoint}: the daemon is shutting down")
+        error, validity = None, 0.0
+        if kind == "EXTENDED":
+            validity = seconds(message.lease.validity)
+        else:
+            error = make_error(message.reason, f"{message.key}: {message.message}")
+        if kind == "LOST":
+            log.warning("watched lock lost: %r: %s", message.key, message.message)
+            if not self._keep_watching:
+                self._items.pop(message.key, None)
+        self._tell(WatchEvent(kind, message.key, error, validity))
+
+    def _request(self):
+        request = pb.WatchRequest(keep_watching_after_loss=self._keep_watching)
+        for item in self._items.values():
+            added = request.items.add(key=item.key, token=item.token)
+            set_duration(added.ttl, item.ttl)
+            if item.interval is not None:
+                set_duration(added.interval, item.interval)
+        return request
+
+    def _tell(self, event):
+        call_user("on_event", self._on_event, event)
+
+    @property
+    def ended(self):
+        return self._task.done()
+
+    async def close(self):
+        """Returns once on_event has had its last call."""
+        self._task.cancel()
+        await asyncio.wait([self._task])

@@ -1,0 +1,71 @@
+package io.redlockd;
+
+import io.redlockd.internal.BootClock;
+import java.time.Duration;
+
+/**
+ * A detached lock: it outlives the process, and no client or daemon extends it. A plain value; to hand it to another process,
+ * pass on {@link #key} and {@link #token}.
+ */
+public final class Lease {
+  private final String key;
+  private final String token;
+  private final long fencingToken;
+  private final long validUntil;
+
+  /**
+   * Creates a lease. For the client itself.
+   *
+   * @param key the key
+   * @param token the owner token
+   * @param fencingToken the fencing token
+   * @param validUntil the end of the validity in nanoseconds, on the client's clock
+   */
+  Lease(String key, String token, long fencingToken, long validUntil) {
+    this.key = key;
+    this.token = token;
+    this.fencingToken = fencingToken;
+    this.validUntil = validUntil;
+  }
+
+  /**
+   * Returns the key.
+   *
+   * @return the key
+   */
+  public String key() {
+    return key;
+  }
+
+  /**
+   * Returns the owner token, the secret that proves ownership.
+   *
+   * @return the token
+   */
+  public String token() {
+    return token;
+  }
+
+  /**
+   * Returns a number that is higher than that of every earlier holder. Pass it to the storage that the lock protects.
+   *
+   * @return the fencing token
+   */
+  public long fencingToken() {
+    return fencingToken;
+  }
+
+  /**
+   * Returns how long the lock can still be trusted, on a clock that counts suspend time.
+   *
+   * @return the validity; zero once it has ended
+   */
+  public Duration validity() {
+    return Duration.ofNanos(Math.max(0, validUntil - BootClock.SYSTEM.now()));
+  }
+
+  @Override
+  public String toString() {
+    return "Lease{key=" + key + ", fencingToken=" + fencingToken + "}"; // the token is a secret
+  }
+}

@@ -1,0 +1,77 @@
+package io.redlockd;
+
+import java.time.Duration;
+import java.util.Optional;
+
+/**
+ * An operation failed, or a lock was lost. {@link #reason} says why; the subclasses group the reasons by what a caller can do.
+ * Messages and fields never contain a token.
+ */
+public class LockException extends RuntimeException {
+  private static final long serialVersionUID = 1;
+
+  /** Why the operation failed. */
+  private final Reason reason;
+
+  /** The key; null: none. */
+  private final String key;
+
+  /** The label of the holder; null: unknown. */
+  private final String holder;
+
+  /** The delay before a retry; null: unknown. */
+  private final Duration retryAfter;
+
+  /**
+   * Creates an exception.
+   *
+   * @param reason why the operation failed
+   * @param key the key; null: none
+   * @param message for people
+   * @param holder the label of the holder; null: unknown
+   * @param retryAfter the delay before a retry; null: unknown
+   */
+  public LockException(Reason reason, String key, String message, String holder, Duration retryAfter) {
+    super(message);
+    this.reason = reason;
+    this.key = key;
+    this.holder = holder;
+    this.retryAfter = retryAfter;
+  }
+
+  /**
+   * Returns why the operation failed.
+   *
+   * @return the reason
+   */
+  public Reason reason() {
+    return reason;
+  }
+
+  /**
+   * Returns the key of the lock.
+   *
+   * @return the key; empty if the failure belongs to no key
+   */
+  public Optional<String> key() {
+    return Optional.ofNullable(key);
+  }
+
+  /**
+   * Returns the label of the holder that refused the lock.
+   *
+   * @return the label; empty if it is not known
+   */
+  public Optional<String> holder() {
+    return Optional.ofNullable(holder);
+  }
+
+  /**
+   * Returns how long to wait at least before a retry.
+   *
+   * @return the delay; empty if it is not known, or if a retry does not help
+   */
+  public Optional<Duration> retryAfter() {
+    return Optional.ofNullable(retryAfter);
+  }
+}

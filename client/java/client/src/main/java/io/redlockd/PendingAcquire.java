@@ -1,0 +1,136 @@
+package io.redlockd;
+
+import io.redlockd.internal.Driver;
+import io.redlockd.internal.Errors;
+import io.redlockd.internal.core.AcquireCaller;
+import io.redlockd.internal.core.AcquireCommand;
+import io.redlockd.internal.core.Acquisition;
+import io.redlockd.internal.core.Failure;
+import io.redlockd.internal.core.Lease;
+import io.redlockd.internal.core.Machine;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
+import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.IntConsumer;
+
+/** One call that acquires or adopts a lock. The machine calls it under the driver's lock. */
+final class PendingAcquire implements AcquireCaller {
+  private static final int NONE = -1;
+
+  private final Driver driver;
+  private final AcquireCommand command;
+  private final IntConsumer onQueued; // null: none
+  private final AtomicInteger position = new AtomicInteger(NONE); // not reported yet
+  private final CompletableFuture<Lock> decided = new CompletableFuture<>();
+  private Acquisition acquisition;
+  private volatile Lock lock;
+
+  PendingAcquire(Driver driver, AcquireCommand command, IntConsumer onQueued) {
+    this.driver = driver;
+    this.command = command;
+    this.onQueued = onQueued;
+  }
+
+  PendingAcquire start() {
+    driver.act(machine -> {
+      if (command.token() == null) {
+        acquisition = machine.acquire(command, this);
+      } else {
+        startWithToken(machine);
+      }
+    });
+    return this;
+  }
+
+  private void startWithToken(Machine machine) {
+    Lease held = machine.find(command.key(), command.token());
+    if (held != null && command.kind() != AcquireCommand.Kind.ACQUIRE) {
+      lock = (Lock) held.attachment();
+      machine.extend(held, command.ttl(), false, failure -> driver.later(() -> decide(lock, failure)));
+    } else if (held != null) {
+      failed(Failure.of(Reason.LOCK_ALREADY_HELD, "this client holds the lock with the same token"));
+    } else if (machine.inUse(command.key(), command.token())) {
+      driver.later(() -> decided.completeExceptionally(Errors.invalid(
+          "token: is already in use for \"" + command.key()
+              + "\" by a lock that this client requests or releases; use a new token")));
+    } else {
+      acquisition = machine.acquire(command, this);
+    }
+  }
+
+  @Override
+  public void granted(Lease lease) {
+    Lock granted = new Lock(driver, lease);
+    lease.attach(granted);
+    lock = granted;
+    driver.later(() -> decide(granted, null));
+  }
+
+  @Override
+  public void failed(Failure failure) {
+    driver.later(() -> decide(null, failure));
+  }
+
+  private void decide(Lock granted, Failure failure) {
+    if (failure == null) {
+      decided.complete(granted);
+    } else {
+      decided.completeExceptionally(Errors.of(command.key(), failure));
+    }
+  }
+
+  @Override
+  public void queued(int ahead) {
+    if (onQueued != null && position.getAndSet(ahead) == NONE) {
+      driver.later(() -> driver.callBack(() -> onQueued.accept(position.getAndSet(NONE))));
+    }
+  }
+
+  @Override
+  public void lost(Failure failure) {
+    Lock losing = lock;
+    driver.later(() -> losing.signalLoss(failure));
+  }
+
+  /** The caller no longer waits. No lock is left behind. */
+  void giveUp() {
+    if (acquisition != null) {
+      driver.act(machine -> machine.giveUp(acquisition));
+      decided.thenAccept(Lock::releaseInBackground);
+    }
+  }
+
+  /** Waits for the lock. An interruption gives up. */
+  Lock await() throws InterruptedException {
+    try {
+      return decided.get();
+    } catch (InterruptedException interrupted) {
+      giveUp();
+      throw interrupted;
+    } catch (ExecutionException failed) {
+      throw Waiting.asThrown(failed);
+    }
+  }
+
+  /** Waits for the lock. Interruptions are kept for later. */
+  Lock awaitUninterruptibly() {
+    return Waiting.uninterruptibly(decided);
+  }
+
+  /** The future for the caller: if it is completed by anybody else, the call is given up. */
+  CompletableFuture<Lock> future() {
+    CompletableFuture<Lock> users = new CompletableFuture<>();
+    decided.whenComplete((granted, failure) -> driver.callBack(() -> {
+      boolean taken = failure == null ? users.complete(granted) : users.completeExceptionally(failure);
+      if (!taken && granted != null && acquisition != null) {
+        granted.releaseInBackground();
+      }
+    }));
+    users.whenComplete((granted, failure) -> {
+      if (!decided.isDone()) {
+        giveUp();
+      }
+    });
+    return users;
+  }
+}

@@ -1,0 +1,69 @@
+package io.redlockd;
+
+import java.util.Optional;
+
+/** What a {@link Watch} reports. Immutable. */
+public final class WatchEvent {
+  /** The kinds of event. */
+  public enum Type {
+    /** The lock was extended. */
+    EXTENDED,
+    /** An extension failed. The daemon retries until the validity ends. */
+    EXTEND_FAILED,
+    /** The lock must no longer be trusted. */
+    LOST,
+    /** The stream to a daemon failed. The watch continues at the next one. */
+    STREAM_FAILED,
+    /** The watch has ended. Always the last event, and reported once. */
+    CLOSED
+  }
+
+  private final Type type;
+  private final String key;
+  private final LockException error;
+
+  /**
+   * Creates an event.
+   *
+   * @param type what happened
+   * @param key the key of the lock; null: the event belongs to no lock
+   * @param error the failure; null for EXTENDED
+   */
+  public WatchEvent(Type type, String key, LockException error) {
+    this.type = type;
+    this.key = key;
+    this.error = error;
+  }
+
+  /**
+   * Returns what happened.
+   *
+   * @return the kind of event
+   */
+  public Type type() {
+    return type;
+  }
+
+  /**
+   * Returns the key of the lock.
+   *
+   * @return the key; empty for STREAM_FAILED and CLOSED
+   */
+  public Optional<String> key() {
+    return Optional.ofNullable(key);
+  }
+
+  /**
+   * Returns what failed.
+   *
+   * @return the failure; empty for EXTENDED
+   */
+  public Optional<LockException> error() {
+    return Optional.ofNullable(error);
+  }
+
+  @Override
+  public String toString() {
+    return type + (key == null ? "" : " " + key) + (error == null ? "" : ": " + error.getMessage());
+  }
+}

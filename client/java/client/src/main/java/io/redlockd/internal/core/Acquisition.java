@@ -1,0 +1,341 @@
+package io.redlockd.internal.core;
+
+import io.redlockd.Reason;
+import io.redlockd.internal.core.AcquireCommand.Kind;
+import io.redlockd.redlock.v1.AcquireRequest;
+import io.redlockd.redlock.v1.RetryPolicy;
+import io.redlockd.redlock.v1.SessionOperation;
+
+/** One acquisition. It continues over as many Sessions as necessary, until it has a lease or has failed. */
+public final class Acquisition extends Operation {
+  static final long ADOPT_AGAIN = 100 * Times.MILLIS;
+  static final long SHORTEST_RETRY = 50 * Times.MILLIS;
+
+  // How long a caller waits for the answer to the cancellation once its time to wait is over.
+  static final long REASON_PATIENCE = 250 * Times.MILLIS;
+
+  // How long the client waits for the answer to an acquire that it has cancelled. A daemon answers at once.
+  static final long CANCEL_PATIENCE = Times.SECONDS;
+
+  private static final RetryPolicy NO_RETRY = RetryPolicy.newBuilder().setMaxRetries(0).build();
+
+  final AcquireCommand command;
+  private final Machine machine;
+  private AcquireCaller caller; // null: it has been told
+  private String token; // the caller's, or a new one for each sending
+  private int sendings;
+  private boolean unsure; // the daemon may hold the lock for the token, although the acquisition has no lease
+  private boolean takes; // the token may hold a lock that this call has not acquired: extend it
+  private long sparedUntil = Times.LONG_AGO; // ACQUIRE_OR_EXTEND found a lock that lasts until then
+  private boolean adopting; // granted; counts once the current Session has adopted the lease
+  private long sequence; // of the last adoption
+  private boolean outdone; // the lease has been adopted in a higher sequence before
+  private boolean resting; // sent again later
+  private Reason givenUp; // the caller no longer waits, and the client has cancelled the acquire
+  private boolean over;
+  private Timers.Timer timer; // the end of the wait, or of a patience
+
+  Acquisition(Machine machine, AcquireCommand command, AcquireCaller caller) {
+    this.machine = machine;
+    this.command = command;
+    this.caller = caller;
+    this.token = command.token();
+    this.takes = command.kind() != Kind.ACQUIRE;
+  }
+
+  void begin() {
+    if (command.longest() > 0) {
+      timer = machine.timers.add(
+          Times.after(machine.now(), command.longest()), () -> giveUp(Reason.DEADLINE_EXCEEDED));
+    }
+    machine.enqueue(this);
+  }
+
+  boolean isSingleTry() {
+    return command.isSingleTry();
+  }
+
+  /** Whether the client may still send or release the caller's own token. */
+  boolean uses(LockId id) {
+    return id.token().equals(command.token()) && id.key().equals(command.key()) && (!over || sentAs != 0);
+  }
+
+  void onPosition(int position) {
+    if (caller != null && givenUp == null) {
+      caller.queued(position);
+    }
+  }
+
+  @Override
+  boolean fill(SessionOperation.Builder message) {
+    if (over || resting || sentAs != 0) {
+      return false;
+    }
+    ++sendings;
+    if (adopting) {
+      message.getAdoptBuilder().setKey(command.key()).setToken(token).setTtl(Times.proto(command.ttl()))
+          .setSequence(++sequence);
+    } else if (takes) { // returns the fencing token, from which the sequence starts; the client itself repeats it
+      message.getExtendBuilder().setKey(command.key()).setToken(token).setTtl(Times.proto(command.ttl())).setRetry(NO_RETRY);
+    } else {
+      fillAcquire(message.getAcquireBuilder());
+    }
+    return true;
+  }
+
+  private void fillAcquire(AcquireRequest.Builder acquire) {
+    if (command.token() == null) {
+      token = machine.makeToken();
+    }
+    acquire.setKey(command.key()).setToken(token).setTtl(Times.proto(command.ttl())).setOwner(command.owner());
+    acquire.setExtendIfHeld(unsure);
+    if (isSingleTry()) {
+      acquire.setRetry(NO_RETRY);
+    } else if (command.retry() != null) {
+      acquire.setRetry(command.retry());
+    }
+  }
+
+  @Override
+  void onAnswer(Answer answer) {
+    if (over) {
+      onLateAnswer(answer);
+    } else if (givenUp != null) {
+      unsure |= answer.lease() != null;
+      fail(givenUp(answer.failure()));
+    } else if (answer.failedWith(Reason.DRAINING)) {
+      return; // refused: the next Session sends it again
+    } else if (answer.lease() != null) {
+      onLease(answer);
+    } else if (adopting || takes) {
+      onNotAdopted(answer.failureOrNoLease());
+    } else if (answer.failedWith(Reason.OVERLOADED) && !isSingleTry()) {
+      rest(Math.max(answer.failure().retryAfter(), SHORTEST_RETRY));
+    } else {
+      fail(answer.failureOrNoLease());
+    }
+  }
+
+  private void onLease(Answer answer) {
+    boolean again = !adopting && (unsure || takes);
+    if (spares()) {
+      sparedUntil = Math.max(sparedUntil, answer.validUntil());
+    }
+    if (!again && !machine.usable(answer.validUntil(), command.margin())) {
+      giveBack();
+      unsure = false; // released already
+      adopting = false;
+      fail(Failure.of(
+          Reason.VALIDITY_EXPIRED, "the lock was granted, but its validity had ended when the answer was read"));
+    } else if (again) {
+      adoptNext(answer);
+    } else {
+      grant(answer);
+    }
+  }
+
+  // Each copy that was sent with extend_if_held may have moved the lease to another stream. The adoption is ordered after all of
+  // them.
+  private void adoptNext(Answer answer) {
+    adopting = true;
+    sequence = Math.max(sequence, answer.lease().getFencingToken() + sendings);
+    machine.enqueue(this);
+  }
+
+  private void grant(Answer answer) {
+    long fence = answer.lease().getFencingToken();
+    long last = adopting ? sequence : fence + sendings;
+    AcquireCaller told = caller;
+    finish();
+    Lease lease = machine.leases.add(
+        new LockId(command.key(), token), command, told::lost, answer.validUntil(), fence, last);
+    told.granted(lease);
+  }
+
+  private void onNotAdopted(Failure failure) {
+    if (failure.reason() == Reason.LOCK_NOT_HELD && adopting && !outdone) {
+      // Either the lease is gone, or a client that kept it before has adopted it in a higher sequence.
+      outdone = true;
+      sequence = Math.max(sequence, machine.highSequence());
+      machine.enqueue(this);
+    } else if (failure.reason() == Reason.LOCK_NOT_HELD && command.kind() != Kind.ADOPT) {
+      if (!adopting) { // whatever the token holds from now on, this call has acquired
+        takes = false;
+        sparedUntil = Times.LONG_AGO;
+      }
+      adopting = false; // the lease that was granted or extended is no longer held: begin anew
+      machine.enqueue(this);
+    } else if (takes
+        && (failure.reason() == Reason.LOCK_NOT_HELD || failure.isRefusal() || isSingleTry())) {
+      fail(failure);
+    } else {
+      rest(ADOPT_AGAIN);
+    }
+  }
+
+  private void rest(long pause) {
+    resting = true;
+    machine.timers.add(Times.after(machine.now(), pause), () -> {
+      resting = false;
+      machine.enqueue(this);
+    });
+  }
+
+  /** The caller no longer waits. If the acquire was sent, waits for its answer: the daemon may already have granted the lock. */
+  void giveUp(Reason why) {
+    if (over || givenUp != null) {
+      return;
+    }
+    if (sentAs == 0 || adopting || takes) {
+      fail(givenUp(why, null));
+      return;
+    }
+    givenUp = why;
+    cancelTimer();
+    machine.enqueue(new Cancel(this, sentAs));
+    long now = machine.now();
+    machine.timers.add(now + REASON_PATIENCE, () -> tell(givenUp(why, null)));
+    timer = machine.timers.add(now + CANCEL_PATIENCE, () -> {
+      unsure = true;
+      fail(givenUp(why, null));
+    });
+  }
+
+  private Failure givenUp(Failure answered) {
+    return givenUp(givenUp, answered);
+  }
+
+  private Failure givenUp(Reason why, Failure answered) {
+    if (why != Reason.DEADLINE_EXCEEDED) {
+      return Failure.of(why, "the caller gave up waiting for the lock");
+    }
+    if (!machine.ready()) {
+      return Failure.of(
+          Reason.UNREACHABLE, "not acquired within the wait: no daemon answered (" + machine.failures() + ")");
+    }
+    return Failure.waitOver(answered);
+  }
+
+  @Override
+  void onCutOff() {
+    if (over) {
+      machine.acquisitions.remove(this);
+      return;
+    }
+    if (command.token() != null) {
+      unsure |= !takes || (adopting && !spares());
+    } else {
+      machine.releases.begin(new LockId(command.key(), token), command.ttl());
+    }
+  }
+
+  /** The Session was abandoned, whether or not the acquire was sent there. */
+  void onAbandoned() {
+    adopting = false;
+    if (givenUp != null) {
+      fail(givenUp(null));
+    }
+  }
+
+  /** Fails the call and leaves no lock behind. */
+  void fail(Failure failure) {
+    boolean release = unsure || (adopting && sentAs != 0);
+    finish();
+    if (release) {
+      giveBack();
+    }
+    tell(failure);
+  }
+
+  // Whether the token held the lock before, so that the caller may still rely on it.
+  private boolean spares() {
+    return takes && command.kind() == Kind.ACQUIRE_OR_EXTEND;
+  }
+
+  // Releases a lock that the caller does not get. A lock that it had before is released only once it would have expired otherwise,
+  // and then not if a later call uses the token.
+  private void giveBack() {
+    LockId id = new LockId(command.key(), token);
+    if (sparedUntil <= machine.now()) {
+      machine.releases.begin(id, command.ttl());
+      return;
+    }
+    machine.timers.add(sparedUntil, () -> {
+      if (!machine.inUse(id.key(), id.token())) {
+        machine.releases.begin(id, command.ttl());
+      }
+    });
+  }
+
+  /** The client closes, which fails the call and leaves no lock behind. */
+  void onClose() {
+    tell(Failure.closed());
+    giveUp(Reason.CANCELLED);
+  }
+
+  /** When a lock that the daemon may have granted will have expired by itself. */
+  long expires() {
+    return Times.after(machine.now(), CANCEL_PATIENCE + command.ttl() + machine.grace());
+  }
+
+  private void tell(Failure failure) {
+    AcquireCaller told = caller;
+    caller = null;
+    if (told != null) {
+      told.failed(failure);
+    }
+  }
+
+  private void finish() {
+    over = true;
+    cancelTimer();
+    if (sentAs == 0) {
+      machine.acquisitions.remove(this);
+    }
+  }
+
+  private void cancelTimer() {
+    if (timer != null) {
+      timer.cancel();
+      timer = null;
+    }
+  }
+
+  // The lock was given up.
+  private void onLateAnswer(Answer answer) {
+    machine.acquisitions.remove(this);
+    if (answer.lease() != null && (adopting || !takes)) { // an extension keeps nothing alive
+      giveBack();
+    }
+  }
+
+  /** Cancels the acquire that was sent with this id. The daemon does not answer it. */
+  private static final class Cancel extends Operation {
+    private final Acquisition acquisition;
+    private final long id;
+
+    Cancel(Acquisition acquisition, long id) {
+      this.acquisition = acquisition;
+      this.id = id;
+    }
+
+    @Override
+    boolean fill(SessionOperation.Builder message) {
+      if (acquisition.sentAs != id) {
+        return false;
+      }
+      message.setId(id).getCancelBuilder();
+      return true;
+    }
+
+    @Override
+    void onAnswer(Answer answer) {
+      throw new IllegalStateException("a cancel is not answered");
+    }
+
+    @Override
+    boolean isAnswered() {
+      return false;
+    }
+  }
+}

@@ -1,0 +1,59 @@
+package io.redlockd.internal.core;
+
+import io.redlockd.Reason;
+import io.redlockd.redlock.v1.SessionOperation;
+
+/** The adoption of a held lease by the current Session. It never acquires. */
+final class Adoption extends Operation {
+  private final Machine machine;
+  private final Lease lease;
+
+  Adoption(Machine machine, Lease lease) {
+    this.machine = machine;
+    this.lease = lease;
+  }
+
+  @Override
+  boolean fill(SessionOperation.Builder message) {
+    if (!lease.held()) {
+      return false;
+    }
+    message
+        .getAdoptBuilder()
+        .setKey(lease.key())
+        .setToken(lease.token())
+        .setTtl(Times.proto(lease.ttl))
+        .setSequence(lease.nextSequence());
+    return true;
+  }
+
+  @Override
+  void onAnswer(Answer answer) {
+    if (!lease.held()) {
+      onLateAnswer(answer);
+    } else if (answer.lease() != null) {
+      lease.adopted(machine.sessionTrust(), answer.validUntil(), answer.lease().getFencingToken());
+      lease.extensions.forEach(machine::enqueue);
+    } else if (answer.failedWith(Reason.LOCK_NOT_HELD)) {
+      machine.leases.loseAtOnce(lease, answer.failure());
+    } else if (!answer.failedWith(Reason.DRAINING)) {
+      long session = machine.sessionNumber();
+      machine.timers.add(Times.after(machine.now(), Acquisition.ADOPT_AGAIN), () -> {
+        if (machine.sessionNumber() == session) {
+          machine.enqueue(this);
+        }
+      });
+    }
+  }
+
+  // The Session would keep the lease alive. While the work under a lost lock may still be stopping, its release follows at the
+  // end of the trust. If the caller has released a lock with its own token, it may have used the token for a new lock since then.
+  private void onLateAnswer(Answer answer) {
+    if (answer.lease() == null || lease.trustedUntil() > machine.now()) {
+      return;
+    }
+    if (lease.state() == Lease.State.LOST || Releases.isMade(lease.token())) {
+      machine.releases.begin(lease.id, lease.longest);
+    }
+  }
+}

@@ -1,0 +1,68 @@
+package io.redlockd.internal.core;
+
+import io.redlockd.Reason;
+import io.redlockd.redlock.v1.RetryPolicy;
+import io.redlockd.redlock.v1.SessionOperation;
+import java.util.function.Consumer;
+
+/** One extension of a held lease. It is sent once the current Session has adopted the lease. */
+final class Extension extends Operation {
+  private final Machine machine;
+  private final Lease lease;
+  private final long ttl;
+  private final boolean once;
+  private final Consumer<Failure> done; // called with null on success
+  private boolean over;
+
+  Extension(Machine machine, Lease lease, long ttl, boolean once, Consumer<Failure> done) {
+    this.machine = machine;
+    this.lease = lease;
+    this.ttl = ttl;
+    this.once = once;
+    this.done = done;
+  }
+
+  void begin() {
+    lease.longest = Math.max(lease.longest, ttl);
+    lease.extensions.add(this);
+    if (lease.kept()) {
+      machine.enqueue(this);
+    }
+  }
+
+  @Override
+  boolean fill(SessionOperation.Builder message) {
+    if (over || sentAs != 0) {
+      return false;
+    }
+    var extend = message.getExtendBuilder();
+    extend.setKey(lease.key()).setToken(lease.token()).setTtl(Times.proto(ttl));
+    if (once) {
+      extend.setRetry(RetryPolicy.newBuilder().setMaxRetries(0));
+    }
+    return true;
+  }
+
+  @Override
+  void onAnswer(Answer answer) {
+    if (over || answer.failedWith(Reason.DRAINING)) {
+      return; // the next Session carries it out
+    }
+    if (answer.failedWith(Reason.LOCK_NOT_HELD)) {
+      machine.leases.loseAtOnce(lease, answer.failure());
+    } else if (answer.lease() != null) {
+      lease.extended(answer.validUntil(), answer.lease().getFencingToken());
+      finish(null);
+    } else {
+      finish(answer.failureOrNoLease());
+    }
+  }
+
+  void finish(Failure failure) {
+    if (!over) {
+      over = true;
+      lease.extensions.remove(this);
+      done.accept(failure);
+    }
+  }
+}

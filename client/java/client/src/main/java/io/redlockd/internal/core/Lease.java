@@ -1,0 +1,172 @@
+package io.redlockd.internal.core;
+
+import io.redlockd.Reason;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.function.Consumer;
+
+/**
+ * A lock that the client has acquired: its state, and until when it can be trusted.
+ *
+ * <p>A lost or released lease is never held again. While a lease is held, its trust is bound to the Session that keeps it. If
+ * that Session is abandoned, the trust is frozen until an adoption binds it to a new Session. The machine writes; other threads
+ * may read what is public. Each change is written so that a reader sees at most the trust before it or after it.
+ */
+public final class Lease {
+  /** The states of a lease. */
+  public enum State {
+    /** Held; see {@link #trustedUntil}. */
+    HELD,
+    /** Lost; see {@link #loss}. */
+    LOST,
+    /** Released by the caller. */
+    RELEASED
+  }
+
+  final LockId id;
+  final long ttl;
+  final long margin;
+  final Consumer<Failure> onLost;
+  final List<Extension> extensions = new ArrayList<>(0);
+  long longest; // the longest TTL that was asked for: how long the lock may outlive the client
+  private long sequence; // of the last adoption
+  private volatile Object attachment; // the caller's object for this lease
+  private volatile State state = State.HELD;
+  private volatile SessionTrust keeper; // null: frozen
+  private volatile long validUntil;
+  private volatile long fence;
+  private volatile Failure loss;
+
+  Lease(
+      LockId id,
+      long ttl,
+      long margin,
+      Consumer<Failure> onLost,
+      SessionTrust keeper,
+      long validUntil,
+      long fence,
+      long sequence) {
+    this.id = id;
+    this.ttl = ttl;
+    this.longest = ttl;
+    this.margin = margin;
+    this.onLost = onLost;
+    this.keeper = keeper;
+    this.validUntil = validUntil;
+    this.fence = fence;
+    this.sequence = sequence;
+  }
+
+  /** The key. */
+  public String key() {
+    return id.key();
+  }
+
+  /** The owner token. */
+  public String token() {
+    return id.token();
+  }
+
+  /** The fencing token. It never decreases, and may grow while the lease is held. */
+  public long fence() {
+    return fence;
+  }
+
+  /** The caller's object for this lease. */
+  public Object attachment() {
+    return attachment;
+  }
+
+  /** Stores the caller's object for this lease. */
+  public void attach(Object object) {
+    attachment = object;
+  }
+
+  /** The state. */
+  public State state() {
+    return state;
+  }
+
+  /** Why the lease was lost; null if it was not lost. */
+  public Failure loss() {
+    return loss;
+  }
+
+  /** How long the lease can still be trusted at {@code now}; 0 if it is not held. */
+  public long validity(long now) {
+    return state == State.HELD ? Math.max(0, saturated(trustedUntil(), now)) : 0;
+  }
+
+  private static long saturated(long until, long now) {
+    return until == Times.LONG_AGO ? Times.LONG_AGO : until - now;
+  }
+
+  boolean held() {
+    return state == State.HELD;
+  }
+
+  /** Whether the current Session keeps the lease alive. */
+  boolean kept() {
+    return keeper != null;
+  }
+
+  /** No other client can hold the key before this time. In the past if trust has ended at once. */
+  long trustedUntil() {
+    SessionTrust session = keeper;
+    return session == null ? validUntil : Math.min(validUntil, session.until());
+  }
+
+  /** When the loss must be signalled. */
+  long signalAt() {
+    return Times.after(trustedUntil(), -margin);
+  }
+
+  /** The daemon has extended the lease on the Session that keeps it. */
+  void extended(long until, long newFence) {
+    validUntil = Math.max(validUntil, until);
+    fence = Math.max(fence, newFence);
+  }
+
+  /** The Session that keeps the lease has been abandoned. */
+  void freeze() {
+    validUntil = trustedUntil();
+    keeper = null;
+  }
+
+  /** The sequence of the next adoption. */
+  long nextSequence() {
+    sequence = Math.max(sequence, fence) + 1;
+    return sequence;
+  }
+
+  /** A new Session keeps the lease from now on. */
+  void adopted(SessionTrust session, long until, long newFence) {
+    keeper = session;
+    extended(until, newFence);
+  }
+
+  /** Loses the lease. */
+  void lose(Failure why) {
+    freeze();
+    loss = Failure.of(
+        why.reason() == Reason.CANCELLED ? Reason.CANCELLED : Reason.LOCK_NOT_HELD,
+        "the lock was lost: " + why.message());
+    state = State.LOST;
+  }
+
+  void release() {
+    state = State.RELEASED;
+    endTrust();
+  }
+
+  /** Ends the trust at once, also that of a lost lease. */
+  void endTrust() {
+    validUntil = Times.LONG_AGO;
+    keeper = null;
+  }
+
+  Failure notHeld() {
+    Failure why = loss;
+    return why != null ? why : Failure.of(Reason.LOCK_NOT_HELD, "the lock has been released");
+  }
+}

@@ -1,0 +1,152 @@
+package io.redlockd.internal.core;
+
+import io.redlockd.Reason;
+import io.redlockd.redlock.v1.EventType;
+import io.redlockd.redlock.v1.WatchResponse;
+import java.lang.System.Logger.Level;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import java.util.function.Consumer;
+
+/** The held leases. */
+final class Leases {
+  private final Machine machine;
+  private final Map<LockId, Lease> held = new LinkedHashMap<>();
+  private long lookAt = Times.NEVER; // no lease is due before this
+
+  Leases(Machine machine) {
+    this.machine = machine;
+  }
+
+  Lease add(
+      LockId id, AcquireCommand command, Consumer<Failure> onLost, long validUntil, long fence, long sequence) {
+    Lease lease = new Lease(
+        id, command.ttl(), command.margin(), onLost, machine.sessionTrust(), validUntil, fence, sequence);
+    held.put(id, lease);
+    lookAt = Math.min(lookAt, lease.signalAt());
+    return lease;
+  }
+
+  Lease find(LockId id) {
+    return held.get(id);
+  }
+
+  boolean isEmpty() {
+    return held.isEmpty();
+  }
+
+  int size() {
+    return held.size();
+  }
+
+  /** When a lease may be due. Trust only grows, except when it ends at once. */
+  long next() {
+    return lookAt;
+  }
+
+  void extend(Lease lease, long ttl, boolean once, Consumer<Failure> done) {
+    if (lease.held()) {
+      new Extension(machine, lease, ttl, once, done).begin();
+    } else {
+      done.accept(lease.notHeld());
+    }
+  }
+
+  /** Ends the trust in the lease, and forgets it. */
+  void release(Lease lease) {
+    held.remove(lease.id);
+    lease.release();
+    finishExtensions(lease, lease.notHeld());
+  }
+
+  void onReady() {
+    for (Lease lease : held.values()) {
+      machine.enqueue(new Adoption(machine, lease));
+    }
+  }
+
+  void freeze() {
+    held.values().forEach(Lease::freeze);
+  }
+
+  void failExtensions(Failure failure) {
+    held.values().forEach(lease -> finishExtensions(lease, failure));
+  }
+
+  void onEvent(WatchResponse event, long validUntil, boolean usable) {
+    Lease lease = held.get(new LockId(event.getKey(), event.getLease().getToken()));
+    if (lease == null || !lease.kept()) {
+      return; // the pending adoption decides
+    }
+    if (event.getType() == EventType.EVENT_TYPE_LOST) {
+      loseAtOnce(lease, Failure.of(Reason.of(event.getReason()), event.getMessage()));
+    } else if (event.getType() == EventType.EVENT_TYPE_EXTENDED && usable) {
+      lease.extended(validUntil, event.getLease().getFencingToken());
+    }
+  }
+
+  /** Loses the leases whose trust has ended and, with {@code margins}, those whose trust is down to the margin. */
+  void checkTrust(long now, boolean margins) {
+    if (now < lookAt) {
+      return;
+    }
+    long next = Times.NEVER;
+    List<Lease> losing = new ArrayList<>();
+    for (Lease lease : held.values()) {
+      long at = margins ? lease.signalAt() : lease.trustedUntil();
+      if (at <= now) {
+        losing.add(lease);
+      } else {
+        next = Math.min(next, lease.signalAt());
+      }
+    }
+    for (Lease lease : losing) {
+      loseByClock(lease, now);
+    }
+    lookAt = next;
+  }
+
+  // No daemon reported the loss, so a daemon may still extend the lease, or adopt it late. It is therefore released as soon as
+  // no work can rely on it any more.
+  private void loseByClock(Lease lease, long now) {
+    long trust = Math.max(now, lease.trustedUntil());
+    String where = machine.ready() ? "" : " (" + machine.failures() + ")";
+    lose(lease, Failure.of(Reason.VALIDITY_EXPIRED, "no daemon extended it in time" + where));
+    machine.releases.beginAt(trust, lease.id, lease.longest);
+  }
+
+  /** The daemon has reported the loss. */
+  void loseAtOnce(Lease lease, Failure why) {
+    lose(lease, why);
+    lease.endTrust();
+  }
+
+  private void lose(Lease lease, Failure why) {
+    held.remove(lease.id);
+    lease.lose(why);
+    machine.log(Level.DEBUG, "lock lost: " + lease.key() + ": " + why.message());
+    finishExtensions(lease, lease.loss());
+    lease.onLost.accept(lease.loss());
+  }
+
+  /** Ends all leases, because the client closes. Their releases have begun when this returns. */
+  void close() {
+    for (Lease lease : List.copyOf(held.values())) {
+      boolean kept = lease.kept();
+      held.remove(lease.id);
+      lease.lose(Failure.closed());
+      lease.endTrust();
+      finishExtensions(lease, lease.loss());
+      lease.onLost.accept(lease.loss());
+      machine.releases.beginForClose(lease.id, lease.longest, kept);
+    }
+  }
+
+  private static void finishExtensions(Lease lease, Failure failure) {
+    for (Extension extension : List.copyOf(lease.extensions)) {
+      extension.finish(failure);
+    }
+  }
+}

@@ -1,0 +1,2 @@
+/** Programs that use the client as a user does. */
+package io.redlockd.verification;

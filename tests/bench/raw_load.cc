@@ -55,9 +55,11 @@ class Node {
 
   [[nodiscard]] int fd() const { return fd_; }
   std::string out;
-  std::deque<std::pair<std::size_t, std::size_t>> waiting;  // slots and their steps
+  using Steps = std::deque<std::pair<std::size_t, std::size_t>>;  // slots and their steps
+  Steps waiting;
   redis::StepBatch steps;
-  std::deque<std::size_t> batches;  // the numbers of steps of the batches under way
+  std::array<Steps, redis::kStepGroups> added;  // to the batch
+  std::deque<std::size_t> batches;              // the numbers of steps of the batches under way
 
   void Flush() {
     for (std::size_t sent = 0; sent < out.size();) {
@@ -161,8 +163,19 @@ class Raw final : public Load {
     }
     return false;
   }
+  template <typename Step>
+  void Add(Node& node, std::size_t number, const Step& step) {
+    node.steps.Add(step);
+    const auto group = static_cast<std::size_t>(redis::StepBatch::GroupOf(step));
+    node.added.at(group).emplace_back(number, slots_[number].step);
+    if (node.steps.size() == most_steps_) CloseBatch(node);
+  }
   void CloseBatch(Node& node) {
     if (node.steps.size() == 0) return;
+    for (auto& group : node.added) {
+      node.waiting.insert(node.waiting.end(), group.begin(), group.end());
+      group.clear();
+    }
     node.out += node.steps.Command(own_script_, kRetention);
     node.batches.push_back(node.steps.size());
     node.steps = {};
@@ -190,20 +203,20 @@ class Raw final : public Load {
       if (mode_ == RawMode::kDocumented) {
         redis::AppendCommand(node.out, std::array<std::string_view, 6>{"SET", slot.key, slot.token,
                                                                        "NX", "PX", kTtl});
+        node.waiting.emplace_back(number, slot.step);
       } else {
         const Key key(slot.key);
         const OwnerToken token(slot.token);
         const OwnerLabel no_owner;
-        node.steps.Add(AcquireStep{.key = key,
-                                   .token = token,
-                                   .ttl = std::chrono::seconds(10),
-                                   .fence = {fence},
-                                   .attempt = {0x9e3779b97f4a7c15U * tokens_},
-                                   .owner = no_owner,
-                                   .expected = {.stamp = stamps_[i], .mark = marks_[i]}});
-        if (node.steps.size() == most_steps_) CloseBatch(node);
+        Add(node, number,
+            AcquireStep{.key = key,
+                        .token = token,
+                        .ttl = std::chrono::seconds(10),
+                        .fence = {fence},
+                        .attempt = {0x9e3779b97f4a7c15U * tokens_},
+                        .owner = no_owner,
+                        .expected = {.stamp = stamps_[i], .mark = marks_[i]}});
       }
-      node.waiting.emplace_back(number, slot.step);
     }
   }
 
@@ -216,14 +229,14 @@ class Raw final : public Load {
         redis::AppendCommand(node->out,
                              std::array<std::string_view, 5>{"EVALSHA", compare_and_delete_, "1",
                                                              slot.key, slot.token});
+        node->waiting.emplace_back(number, slot.step);
       } else {
         const Key key(slot.key);
         const OwnerToken token(slot.token);
-        node->steps.Add(ReleaseStep{
-            .key = key, .token = token, .only_attempt = {}, .seal = {}, .announce = true});
-        if (node->steps.size() == most_steps_) CloseBatch(*node);
+        Add(*node, number,
+            ReleaseStep{
+                .key = key, .token = token, .only_attempt = {}, .seal = {}, .announce = true});
       }
-      node->waiting.emplace_back(number, slot.step);
     }
   }
 

@@ -90,8 +90,13 @@ TEST_F(ClientTest, TheLocksOfACrashedClientAreFreeAfterTheGrace) {
                                     "run", "key", "--", "sleep", "10"},
                                    "/dev/null");
   EXPECT_TRUE(Eventually([this] { return Holding("key") == 3; }));
-  holder.Signal(SIGKILL);
-  (void)holder.Wait();
+  // The child of the process that was started holds the lock.
+  const std::string pid = std::to_string(holder.pid());
+  std::ifstream children("/proc/" + pid + "/task/" + pid + "/children");
+  pid_t client_process = 0;
+  ASSERT_TRUE(children >> client_process);
+  kill(client_process, SIGKILL);
+  EXPECT_EQ(holder.Wait(), 125);
   const auto start = Clock::now();
   std::this_thread::sleep_for(seconds(3));
   EXPECT_EQ(Holding("key"), 3) << "the client might still reconnect";
@@ -204,8 +209,42 @@ TEST_F(ClientTest, InvalidInputIsReported) {
   EXPECT_THROW((void)client->acquire("").value(), LockError);
 }
 
-TEST_F(ClientTest, AnUnreachableDaemonIsReportedAtOnce) {
-  const auto lock = Open(To({"127.0.0.1:1"})).acquire("key");
+// The client refuses some values, and the daemon the others.
+TEST_F(ClientTest, AnInvalidCallCostsNoOtherLock) {
+  Open();
+  auto lock = client->acquire("held");
+  ASSERT_TRUE(lock);
+  const std::vector<std::pair<std::string, AcquireOptions>> invalid = {
+      {"", {}},
+      {"\xff", {}},
+      {std::string(513, 'k'), {}},
+      {"redlockd:set", {}},
+      {"k", {.ttl = Duration(0)}},
+      {"k", {.ttl = Duration(-1)}},
+      {"k", {.ttl = std::chrono::hours(1'000)}},
+      {"k", {.ttl = Duration::max()}},
+      {"k", {.token = "\xff"}},
+      {"k", {.token = std::string(129, 't')}},
+      {"k", {.owner = "\xc3"}},
+      {"k", {.owner = std::string(129, 'o')}},
+      {"k", {.margin = Duration(-1)}},
+      {"k", {.margin = Duration::max()}},
+  };
+  for (const auto& [key, options] : invalid) {
+    const auto refused = client->acquire(key, options);
+    ASSERT_FALSE(refused) << key;
+    EXPECT_EQ(refused.error().reason, Reason::kInvalidArgument) << refused.error().message;
+  }
+  for (const Duration ttl : {Duration(0), Duration(std::chrono::hours(1'000)), Duration::max()}) {
+    EXPECT_EQ(lock->extend(ttl).error().reason, Reason::kInvalidArgument);
+  }
+  EXPECT_TRUE(lock->held());
+  EXPECT_TRUE(lock->extend(seconds(60)));
+  EXPECT_TRUE(client->acquire("k"));
+}
+
+TEST_F(ClientTest, ASingleTryReportsAnUnreachableDaemonAtOnce) {
+  const auto lock = Open(To({"127.0.0.1:1"})).try_acquire("key");
   ASSERT_FALSE(lock);
   EXPECT_EQ(lock.error().reason, Reason::kUnreachable);
   EXPECT_NE(lock.error().message.find("127.0.0.1:1"), std::string::npos) << lock.error().message;

@@ -1,118 +1,171 @@
-"""Starts nodes and daemons, and runs a language's runner of client/conformance/scenarios.json.
+"""Runs a language's runner of client/conformance/scenarios.json. client/conformance/README.md describes it.
 
     conformance.py COMMAND ...        with REDLOCKD and REDLOCKCTL set
+
+ONLY=WORDS in the environment: only the scenarios whose names contain these words.
 """
 
+import json
 import os
+import queue
+import re
 import signal
-import socket
+import socketserver
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 
+from world.daemons import World
+
 HERE = os.path.dirname(os.path.abspath(__file__))
-PREFIX = "conformance/"  # of all keys
 SCENARIOS = os.path.join(HERE, "../../client/conformance/scenarios.json")
+RUNNERS = 4  # at the same time: the scenarios wait more than they compute
+LONGEST = 60  # seconds that one scenario may take
+TOKEN = re.compile("rl-[0-9a-f]{8}|secret")
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+def estimate(scenario):
+    """About how many seconds a scenario takes."""
+    by_step = {"await_lost": 2.5, "storm": 1.5}
+    return 0.3 + sum(
+        by_step.get(step["do"], 0) + step.get("time", 0) + step.get("after", 0) +
+        ("control" in step.get("command", "")) * 0.5 + (estimate(step) if step["do"] == "together" else 0)
+        for step in scenario["steps"])
 
 
-class Daemons:
-    """Two daemons. A daemon that has exited is restarted on the same port."""
+def shares(scenarios):
+    """Divides the scenarios into parts that take about the same time."""
+    parts = [[] for _ in range(min(RUNNERS, len(scenarios)))]
+    for scenario in sorted(scenarios, key=estimate, reverse=True):
+        min(parts, key=lambda part: sum(map(estimate, part))).append(scenario)
+    return parts
 
-    def __init__(self, nodes, directory):
-        self.ports = [free_port() for _ in range(2)]
-        self.commands = [
-            [os.environ["REDLOCKD"], "--listen", f"127.0.0.1:{port}", "--log-level", "error",
-             "--node-timeout", "2s",
-             *(word for node in nodes for word in ("--node", f"redis://127.0.0.1:{node}"))]
-            for port in self.ports]
-        self.processes = [subprocess.Popen(command) for command in self.commands]
-        self.over = False
-        self.requests = os.path.join(directory, "control")
-        os.mkfifo(self.requests)
-        self.supervisor = threading.Thread(target=self.supervise)
-        self.supervisor.start()
-        self.control = threading.Thread(target=self.obey, daemon=True)
-        self.control.start()
 
-    def supervise(self):
-        while not self.over:
-            for i, process in enumerate(self.processes):
-                if process.poll() is not None:
-                    time.sleep(1)  # the other daemon has to serve meanwhile
-                    self.processes[i] = subprocess.Popen(self.commands[i])
-            time.sleep(0.02)
+class Control(socketserver.ThreadingUnixStreamServer):
+    """Answers the command `control` with nothing, or with what went wrong."""
 
-    def obey(self):
-        while True:
-            with open(self.requests) as requests:
-                for request in requests:
-                    # The client uses the first daemon that it reached. It does not matter here which one that is.
-                    if request.strip() == "kill":
-                        self.processes[0].send_signal(signal.SIGKILL)
-                    elif request.strip() == "drain":
-                        self.processes[0].send_signal(signal.SIGTERM)
-                    elif request.strip() == "pause":
-                        for process in self.processes:
-                            process.send_signal(signal.SIGSTOP)
-                    elif request.strip() == "pause_holder":
-                        self.holder().send_signal(signal.SIGSTOP)
-                    elif request.strip() == "resume":
-                        for process in self.processes:
-                            process.send_signal(signal.SIGCONT)
+    daemon_threads = True
 
-    def holder(self):
-        """Returns the daemon that extends the client's lock."""
-        for port, process in zip(self.ports, self.processes):
-            leases = subprocess.run(
-                [os.environ["REDLOCKCTL"], "--server", f"127.0.0.1:{port}", "leases"],
-                capture_output=True, text=True)
-            if PREFIX in leases.stdout:
-                return process
-        raise AssertionError("no daemon holds the lock")
+    def __init__(self, path, world):
+        super().__init__(path, self.Answer)
+        self.world = world
+        threading.Thread(target=self.serve_forever, daemon=True).start()
 
-    def close(self):
-        self.over = True
-        self.supervisor.join()
-        for process in self.processes:
-            process.send_signal(signal.SIGCONT)
-            process.kill()
-            process.wait()
+    class Answer(socketserver.StreamRequestHandler):
+        def handle(self):
+            prefix, command, *arguments = self.rfile.read().decode().split("\n")
+            try:
+                self.server.world.obey(prefix, command, arguments)
+            except Exception as problem:  # the runner reports it
+                self.wfile.write(f"{type(problem).__name__}: {problem}".encode())
+
+
+class Part:
+    """One runner with a world of its own. When `over` is set, it ends."""
+
+    def __init__(self, command, scenarios, directory, over):
+        self.scenarios = scenarios
+        self.over = over
+        self.lines = []
+        self.problems = []
+        self.world = World(directory)
+        try:
+            self.world.wait_until_serves()
+            self.run(command, directory)
+        finally:
+            self.world.close()
+
+    def run(self, command, directory):
+        with open(os.path.join(directory, "scenarios.json"), "w") as file:
+            json.dump({"scenarios": self.scenarios}, file)
+        programs = os.path.join(directory, "bin")
+        os.mkdir(programs)
+        os.symlink(os.path.join(HERE, "world/control"), os.path.join(programs, "control"))
+        os.symlink(os.environ["REDLOCKCTL"], os.path.join(programs, "redlockctl"))
+        socket = os.path.join(directory, "control.sock")
+        daemons = self.world.daemons
+        environment = dict(
+            os.environ, ENDPOINTS=",".join(daemon.endpoint for daemon in daemons), SCENARIOS=file.name,
+            PREFIX="conformance/", PATH=f"{programs}:{os.environ['PATH']}", CONTROL_SOCKET=socket,
+            REDLOCK_SERVER=",".join(daemon.address for daemon in reversed(daemons)))
+        with Control(socket, self.world) as control:
+            with subprocess.Popen(command, env=environment, text=True, stdout=subprocess.PIPE,
+                                  stderr=subprocess.PIPE) as runner:
+                self.follow(runner)
+            control.shutdown()
+
+    def follow(self, runner):
+        """Prints the runner's lines and collects what went wrong."""
+        heard = queue.Queue()
+        for stream in (runner.stdout, runner.stderr):
+            threading.Thread(target=self.read, args=(stream, heard), daemon=True).start()
+        open_streams, began = 2, time.monotonic()
+        while open_streams:
+            try:
+                stream, line = heard.get(timeout=0.5)
+            except queue.Empty:
+                if self.over.is_set() or time.monotonic() > began + LONGEST:
+                    runner.kill()
+                    names = [scenario["name"] for scenario in self.scenarios] + ["the runner, after all scenarios"]
+                    self.problems.append(f"ended by force after {LONGEST} s or SIGTERM: {names[len(self.lines)]}")
+                    return
+                continue
+            if not line:
+                open_streams -= 1
+            elif stream is runner.stderr:
+                self.problems.append(f"on standard error: {line}")
+                if TOKEN.search(line):
+                    self.problems.append("standard error shows a token")
+            elif line.startswith(("ok ", "FAILED ")):
+                print(line, f"({time.monotonic() - began:.1f} s)", flush=True)
+                began = time.monotonic()
+                self.lines.append(line)
+            else:
+                self.problems.append(f"on standard output: {line}")
+        if runner.wait() != 0 and not any(line.startswith("FAILED") for line in self.lines):
+            self.problems.append(f"the runner ended with status {runner.returncode}")
+        if len(self.lines) != len(self.scenarios):
+            self.problems.append(f"{len(self.lines)} of {len(self.scenarios)} scenarios were reported")
+
+    @staticmethod
+    def read(stream, heard):
+        for line in stream:
+            heard.put((stream, line.rstrip("\n") or " "))
+        heard.put((stream, ""))
 
 
 def main():
-    with tempfile.TemporaryDirectory() as directory:
-        node_ports = [free_port() for _ in range(3)]
-        nodes = [subprocess.Popen(
-            ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "",
-             "--dir", directory], stdout=subprocess.DEVNULL) for port in node_ports]
-        daemons = Daemons(node_ports, directory)
-        control = os.path.join(directory, "control.sh")
-        with open(control, "w") as script:
-            script.write(f'#!/bin/sh\necho "$1" >{daemons.requests}\nsleep 0.2\n')
-        os.chmod(control, 0o755)
-        endpoints = [f"127.0.0.1:{port}" for port in daemons.ports]
-        environment = dict(os.environ, ENDPOINTS=",".join(endpoints), SCENARIOS=SCENARIOS,
-                           CONTROL=control, PREFIX=PREFIX,
-                           REDLOCK_SERVER=",".join(reversed(endpoints)))
-        try:
-            for endpoint in endpoints:
-                while subprocess.run([os.environ["REDLOCKCTL"], "--server", endpoint, "health"],
-                                     capture_output=True).returncode != 0:
-                    time.sleep(0.05)
-            return subprocess.run(sys.argv[1:], env=environment, timeout=240).returncode
-        finally:
-            daemons.close()
-            for node in nodes:
-                node.kill()
-                node.wait()
+    only = os.environ.get("ONLY", "")
+    with open(SCENARIOS) as file:
+        scenarios = [scenario for scenario in json.load(file)["scenarios"] if only in scenario["name"]]
+    if not scenarios:
+        sys.exit(f"no scenario has a name with {only!r}")
+    began = time.monotonic()
+    parts = []
+    problems = []
+    over = threading.Event()
+    signal.signal(signal.SIGTERM, lambda number, frame: over.set())
+
+    def run(share):
+        with tempfile.TemporaryDirectory(prefix="conformance-") as directory:
+            try:
+                parts.append(Part(sys.argv[1:], share, directory, over))
+            except Exception as problem:
+                problems.append(f"{type(problem).__name__}: {problem}")
+
+    threads = [threading.Thread(target=run, args=(share,)) for share in shares(scenarios)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    lines = [line for part in parts for line in part.lines]
+    problems += [problem for part in parts for problem in part.problems]
+    passed = sum(line.startswith("ok ") for line in lines)
+    print(*problems, sep="\n", end="\n" if problems else "")
+    print(f"{passed} of {len(scenarios)} scenarios passed in {time.monotonic() - began:.0f} s")
+    return 1 if problems or passed < len(scenarios) else 0
 
 
 if __name__ == "__main__":

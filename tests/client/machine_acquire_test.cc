@@ -74,7 +74,7 @@ TEST_F(MachineLocksTest, AnAcquireWithTheCallersTokenIsSentAgainAndThenAdopted) 
 TEST_F(MachineLocksTest, OverloadedIsRetriedExceptForASingleTry) {
   const CallId once = Acquire({.key = "k", .ttl = seconds(30), .wait = Duration{}});
   Flush();
-  EXPECT_TRUE(Last<AcquireRequest>().body.single_try);
+  EXPECT_TRUE(Last<AcquireRequest>().body.retry->max_retries == 0);
   Refuse(Last<AcquireRequest>().id, Reason::kOverloaded, milliseconds(200));
   EXPECT_FAILED(once, Reason::kOverloaded);
   const CallId waiting = Acquire();
@@ -149,6 +149,29 @@ TEST_F(MachineLocksTest, InvalidValuesFailOnlyTheirOwnCall) {
 }
 
 // --- Giving up
+
+TEST_F(MachineLocksTest, ARefusalOfOneOperationFailsOnlyItsCall) {
+  const auto lease = Hold("held");
+  for (const Reason reason : {Reason::kInvalidArgument, Reason::kPermissionDenied,
+                              Reason::kUnauthenticated, Reason::kInternal}) {
+    const CallId waiting = Acquire("waiting");
+    const auto waiting_as = Last<AcquireRequest>();
+    Flush();
+    const CallId refused = Acquire("refused");
+    Flush();
+    Refuse(Last<AcquireRequest>().id, reason);
+    EXPECT_EQ(failed.at(refused).reason, reason);
+    const CallId extension = Extend(lease);
+    Refuse(Last<ExtendRequest>().id, reason);
+    EXPECT_EQ(failed.at(extension).reason, reason);
+    EXPECT_FALSE(failed.contains(waiting));
+    GrantTo(waiting_as.id);
+    EXPECT_TRUE(leases.contains(waiting));
+  }
+  EXPECT_TRUE(lease->held());
+  EXPECT_EQ(opened, 1) << "the Session goes on";
+  EXPECT_TRUE(cancelled.empty());
+}
 
 TEST_F(MachineLocksTest, GivingUpCancelsAndWaitsForTheAnswer) {
   const CallId call = Acquire();
@@ -232,6 +255,8 @@ TEST_F(MachineLocksTest, GivingUpDuringTheAdoptionReleasesTheLock) {
   EXPECT_TRUE(leases.empty());
 }
 
+// --- The end of a wait
+
 TEST_F(MachineLocksTest, AWaitThatTimesOutReportsTheReasonForTheDelay) {
   const CallId held = Acquire({.key = "k", .ttl = seconds(30), .wait = seconds(1)});
   Flush();
@@ -249,6 +274,132 @@ TEST_F(MachineLocksTest, AWaitThatTimesOutReportsTheReasonForTheDelay) {
   Flush();
   Refuse(Last<AcquireRequest>().id, Reason::kQuorumUnavailable);
   EXPECT_FAILED(no_quorum, Reason::kQuorumUnavailable);
+}
+
+TEST_F(MachineLocksTest, AWaitThatEndsWithoutAQuorumIsNoContention) {
+  for (const Reason last : {Reason::kQuorumUnavailable, Reason::kNodeSetMismatch}) {
+    const CallId call = Acquire({.key = "k", .ttl = seconds(30), .wait = seconds(1)});
+    Flush();
+    Live(seconds(1));
+    Flush();
+    Message({.answers = {{.id = Last<CancelRequest>().id,
+                          .error = Error{Reason::kCancelled, "cancelled"},
+                          .last_reason = last}}});
+    EXPECT_FAILED(call, last);
+    EXPECT_NE(failed.at(call).message.find("k: not acquired within 1 s"), std::string::npos)
+        << failed.at(call).message;
+  }
+}
+
+TEST_F(MachineLocksTest, TheErrorNamesTheHolder) {
+  for (const Reason reason : {Reason::kLockAlreadyHeld, Reason::kMaxRetriesExceeded}) {
+    const CallId call = Acquire({.key = "k", .ttl = seconds(30)});
+    Flush();
+    Message({.answers = {{.id = Last<AcquireRequest>().id,
+                          .error = Error{reason, "held", seconds(3), "builder 7"}}}});
+    EXPECT_FAILED(call, reason);
+    EXPECT_EQ(failed.at(call).holder, "builder 7");
+    EXPECT_EQ(failed.at(call).retry_after, seconds(3));
+    EXPECT_TRUE(failed.at(call).message.starts_with("k: held by \"builder 7\""));
+  }
+  const CallId call = Acquire({.key = "k", .ttl = seconds(30), .wait = seconds(1)});
+  Flush();
+  Live(seconds(1));
+  Flush();
+  Message({.answers = {{.id = Last<CancelRequest>().id,
+                        .error = Error{Reason::kCancelled, "cancelled", {}, "builder 7"},
+                        .last_reason = Reason::kLockAlreadyHeld}}});
+  EXPECT_FAILED(call, Reason::kDeadlineExceeded);
+  EXPECT_EQ(failed.at(call).holder, "builder 7");
+  EXPECT_EQ(failed.at(call).message, "k: held by \"builder 7\"; not acquired within 1 s");
+}
+
+TEST_F(MachineLocksTest, AtTheEndOfItsWaitACallDoesNotWaitLongForTheDaemon) {
+  const CallId call = Acquire({.key = "k", .ttl = seconds(30), .wait = seconds(1)});
+  Flush();
+  Live(seconds(1));
+  Flush();
+  Pass(milliseconds(249));
+  EXPECT_FALSE(failed.contains(call));
+  Pass(milliseconds(1));
+  EXPECT_FAILED(call, Reason::kDeadlineExceeded);
+  Flush();
+  EXPECT_EQ(Last<ReleaseRequest>().body.token, Last<AcquireRequest>().body.token);
+}
+
+TEST_F(MachineLocksTest, AnOverloadedDaemonIsNoContentionAtTheEndOfAWait) {
+  const CallId call = Acquire({.key = "k", .ttl = seconds(30), .wait = seconds(1)});
+  Flush();
+  Refuse(Last<AcquireRequest>().id, Reason::kOverloaded, seconds(5));
+  Live(seconds(1));
+  EXPECT_FAILED(call, Reason::kOverloaded);
+}
+
+TEST_F(MachineLocksTest, ExtremeDurationsAreRefusedOrMeanWithoutALimit) {
+  const auto lease = Hold("held");
+  const Duration longest = Duration::max();
+  for (const AcquireCommand& command : std::vector<AcquireCommand>{
+           {.key = "k", .ttl = longest},
+           {.key = "k", .ttl = Duration::min()},
+           {.key = "k", .ttl = seconds(1), .wait = Duration::min()},
+           {.key = "k", .ttl = seconds(1), .wait = Duration(-1)},
+           {.key = "k", .ttl = seconds(1), .margin = longest},
+           {.key = "k", .ttl = seconds(1), .margin = Duration::min()},
+           {.key = "k", .ttl = seconds(1), .retry = RetryPolicy{.max_retries = -2}},
+           {.key = "k", .ttl = seconds(1), .retry = RetryPolicy{.min_delay = longest}},
+           {.key = "k", .ttl = seconds(1), .retry = RetryPolicy{.max_jitter = Duration(-1)}},
+           {.key = "k", .ttl = seconds(1), .token = "redlockd:shared"},
+           {.key = "k", .ttl = seconds(1), .way = Way::kAdopt}}) {
+    const CallId call = Acquire(command);
+    EXPECT_FAILED(call, Reason::kInvalidArgument);
+  }
+  for (const Duration ttl : {longest, Duration::min()}) {
+    const CallId call = Extend(lease, ttl);
+    EXPECT_FAILED(call, Reason::kInvalidArgument);
+  }
+  const CallId endless = Acquire({.key = "k", .ttl = std::chrono::hours(24), .wait = longest});
+  Flush();
+  Live(seconds(20));
+  EXPECT_FALSE(failed.contains(endless));
+  GiveUp(endless);
+  Live(seconds(2));
+  EXPECT_FAILED(endless, Reason::kCancelled);
+  EXPECT_TRUE(lease->held());
+}
+
+TEST_F(MachineLocksTest, TheRetryPolicyIsSent) {
+  (void)Acquire({.key = "k",
+                 .ttl = seconds(30),
+                 .retry = RetryPolicy{.max_retries = 7, .min_delay = seconds(1)}});
+  Flush();
+  EXPECT_EQ(Last<AcquireRequest>().body.retry->max_retries, 7);
+  EXPECT_EQ(Last<AcquireRequest>().body.retry->min_delay, seconds(1));
+  (void)Acquire(
+      {.key = "k", .ttl = seconds(30), .wait = Duration{}, .retry = RetryPolicy{.max_retries = 7}});
+  Flush();
+  EXPECT_EQ(Last<AcquireRequest>().body.retry->max_retries, 0) << "a single try";
+}
+
+// --- The log
+
+TEST_F(MachineLocksTest, TheLogTellsOfMovesOutagesAndLosses) {
+  const auto lease = Hold({.key = "k", .ttl = seconds(30), .token = "secret"});
+  EXPECT_EQ(logged, std::vector<std::string>{"connected to a"});
+  Break();
+  EXPECT_EQ(logged.back(), "moving to another daemon: the connection broke");
+  for (int i = 0; i < 5; ++i) {
+    Break();
+    Pass(seconds(1));
+  }
+  EXPECT_EQ(std::count_if(
+                logged.begin(), logged.end(),
+                [](const auto& line) { return line.starts_with("no daemon can be reached: "); }),
+            1)
+      << "once in an outage";
+  Pass(seconds(10));
+  EXPECT_FALSE(lease->held());
+  EXPECT_TRUE(logged.back().starts_with("k: the lock is lost: ")) << logged.back();
+  for (const std::string& line : logged) EXPECT_EQ(line.find("secret"), std::string::npos) << line;
 }
 
 }  // namespace

@@ -97,7 +97,7 @@ TEST_F(MachineLocksTest, AnAdoptionIsRetriedWhileTheLockIsTrusted) {
   EXPECT_GT(adoptions, 30U);
   // A late answer does not restore the lock, and the client asks the daemon to release it.
   Adopted(Last<AdoptRequest>().id);
-  EXPECT_EQ(lease->state(), Lease::State::kLost);
+  EXPECT_EQ(lease->state(), KeptLease::State::kLost);
   Live(seconds(1));
   Flush();
   EXPECT_EQ(Count<AdoptRequest>(), adoptions);

@@ -89,7 +89,10 @@ class MachineTest : public ::testing::Test {
                      },
                      [this](Queued& it) { queued[it.call] = it.position; },
                      [this](Lost& it) { lost.push_back(it.lease); },
+                     [this](Logged& it) { logged.push_back(std::move(it.text)); },
                      [this](Closed&) { closed = true; },
+                     [this](Finished&) { finished = true; },
+                     [](auto&) { ADD_FAILURE() << "not an effect of the machine"; },
                  },
                  effect);
     }
@@ -242,7 +245,9 @@ class MachineTest : public ::testing::Test {
   std::set<CallId> done;
   std::map<CallId, int> queued;
   std::vector<LeaseRef> lost;
+  std::vector<std::string> logged;
   bool closed = false;
+  bool finished = false;
 };
 
 // With a session whose daemon has answered.

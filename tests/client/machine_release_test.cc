@@ -12,7 +12,7 @@ TEST_F(MachineLocksTest, TrustEndsBeforeTheReleaseIsSent) {
   const CallId call = machine->Release(lease);
   EXPECT_EQ(Count<ReleaseRequest>(), 0U);
   EXPECT_FALSE(Trusted(lease));
-  EXPECT_EQ(lease->state(), Lease::State::kReleased);
+  EXPECT_EQ(lease->state(), KeptLease::State::kReleased);
   Collect();
   Flush();
   Ok(Last<ReleaseRequest>().id);

@@ -89,12 +89,42 @@ TEST_F(MachineTest, WhileLocksAreHeldAllEndpointsAreTriedWithinHalfTheGrace) {
   EXPECT_EQ(opened - before, 4);
 }
 
-TEST_F(MachineTest, WaitersFailOnceAllEndpointsWereTriedIfNoDaemonEverAnswered) {
+TEST_F(MachineTest, WaitersWaitForTheFirstDaemonUnlessTheClientDoesNotWant) {
+  const CallId patient = Acquire();
+  Break();
+  Break();
+  Pass(seconds(60));
+  EXPECT_FALSE(failed.contains(patient));
+  Start({.wait_for_daemon = false});
   const CallId waiting = Acquire();
   Break();
   EXPECT_FALSE(failed.contains(waiting));
   Break();
   EXPECT_FAILED(waiting, Reason::kUnreachable);
+}
+
+TEST_F(MachineTest, TheErrorNamesEveryEndpointThatFailed) {
+  const auto fail = [this](const std::string& why) {
+    machine->OnEnded(session, {Reason::kUnreachable, why});
+    Collect();
+  };
+  const CallId call = Acquire({.key = "k", .ttl = seconds(30), .wait = Duration{}});
+  fail("a: refused");
+  fail("b: does not speak TLS");
+  EXPECT_EQ(failed.at(call).message, "a: refused; b: does not speak TLS");
+  const CallId bounded = Acquire({.key = "k", .ttl = seconds(30), .wait = milliseconds(1'500)});
+  Pass(milliseconds(50));
+  fail("a: no answer");
+  Pass(seconds(2));
+  EXPECT_NE(failed.at(bounded).message.find("a: no answer; b: does not speak TLS"),
+            std::string::npos)
+      << failed.at(bounded).message;
+}
+
+TEST_F(MachineTest, AnAttemptToConnectThatTheWaitEndsIsNamed) {
+  const CallId call = Acquire({.key = "k", .ttl = seconds(30), .wait = milliseconds(500)});
+  Pass(milliseconds(500));
+  EXPECT_EQ(failed.at(call).message, "no daemon answered within 500 ms (a: no answer yet)");
 }
 
 TEST_F(MachineTest, WaitersSurviveAnOutageAndSingleTriesFail) {

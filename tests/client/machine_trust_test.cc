@@ -105,7 +105,7 @@ TEST_F(MachineTest, TheLossIsSignalledOneMarginBeforeTrustEndsAndTheReleaseFollo
   EXPECT_TRUE(lost.empty());
   Live(milliseconds(2));
   ASSERT_EQ(lost.size(), 1U);
-  EXPECT_EQ(lease->state(), Lease::State::kLost);
+  EXPECT_EQ(lease->state(), KeptLease::State::kLost);
   EXPECT_EQ(lease->loss()->reason, Reason::kValidityExpired);
   EXPECT_TRUE(Trusted(lease)) << "the work may continue until then";
   Message({.events = {{.type = EventType::kExtended,

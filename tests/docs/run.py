@@ -9,9 +9,11 @@ here uses a fixed port. redlockd and redlockctl get their default addresses from
   sh elsewhere    needs something that is not available here: only its syntax and the flags are checked
   toml            is an access list or a configuration file with which redlockd must start
   cpp, python, js, go   compiles and runs, inside the code that the run_ functions put around it
+  java            compiles, inside the code that run_java puts around it
 Blocks in other languages are not run.
 """
 
+import functools
 import json
 import os
 import re
@@ -163,9 +165,8 @@ def run_cpp(world, text):
                    "int fail(const std::string& why) { std::cerr << why; return 1; }\n"
                    "int main() {\n" + text + "}\n")
     return world.run(f"g++ -std=c++20 -Iclient/cpp/include {path} -o {path}.run "
-                     f"{BUILD}/client/cpp/libredlock_client.a {BUILD}/client/cpp/libredlock_client_core.a "
-                     f"{BUILD}/proto/libredlock_proto.a "
-                     f"${{SANITIZE:-}} $(pkg-config --libs grpc++ protobuf) -lpthread && {path}.run").returncode == 0
+                     f"{BUILD}/client/cpp/libredlock-client.a "
+                     f"${{SANITIZE:-}} $(pkg-config --libs grpc++ protobuf libssl) -lpthread && {path}.run").returncode == 0
 
 
 def run_python(world, text):
@@ -178,17 +179,18 @@ def run_python(world, text):
                        f"async def main():\n{indented}\nasyncio.run(main())\n")
         else:
             file.write("class store:\n    @staticmethod\n    def write(*a): pass\n" + text)
-    return world.run(f"client/python/make-stubs && /usr/bin/python3 {path}",
-                     PYTHONPATH=f"{ROOT}/client/python").returncode == 0
+    return world.run(f"/usr/bin/python3 {path}",
+                     PYTHONPATH=f"{ROOT}/client/python", REDLOCKD=f"{BUILD}/server/redlockd").returncode == 0
 
 
 def run_js(world, text):
-    path = os.path.join(world.directory, "block.mjs")
-    with open(path, "w") as file:
-        file.write("const report = 0; const store = { async write() {} };\n" +
-                   text.replace("'redlockd'", f"'{ROOT}/client/node/index.js'") +
-                   "\nawait client.close();\n")
-    return world.run(f"cd client/node && npm install --silent --no-audit --no-fund && node {path}").returncode == 0
+    installed = f"{BUILD}/node/project"
+    if world.run(f"tests/client/install_node {BUILD}").returncode != 0:
+        return False
+    with tempfile.NamedTemporaryFile("w", suffix=".mjs", dir=installed) as file:
+        file.write("const report = 0; const store = { async write() {} };\n" + text + "\nawait client.close();\n")
+        file.flush()
+        return world.run(f"node {file.name}").returncode == 0
 
 
 def run_go(world, text):
@@ -203,8 +205,34 @@ def run_go(world, text):
     overlay = os.path.join(world.directory, "overlay.json")
     with open(overlay, "w") as file:
         json.dump({"Replace": {f"{ROOT}/client/go/documents/main.go": path}}, file)
-    return world.run(f"cd client/go && go run -overlay {overlay} ./documents",
+    return world.run(f". deploy/packages; use_go {BUILD}; cd client/go && go run -overlay {overlay} ./documents",
                      GOCACHE=f"{BUILD}/go/cache", GOFLAGS="-buildvcs=false").returncode == 0
+
+
+def run_java(world, text):
+    """Compiles the text: a class, or statements."""
+    directory = os.path.join(world.directory, "java")
+    os.makedirs(directory, exist_ok=True)
+    is_class = re.search(r"^(public )?class ", text, re.M)
+    with open(os.path.join(directory, "Block.java"), "w") as file:
+        file.write("import static org.junit.jupiter.api.Assertions.*;\n"
+                   "import io.redlockd.*;\nimport io.redlockd.testing.*;\nimport java.time.Duration;\n"
+                   "import org.junit.jupiter.api.Test;\nimport org.junit.jupiter.api.extension.ExtendWith;\n"
+                   "class Storage { void write(int value, long fencingToken) {} }\n"
+                   "class Reports {\n  Reports(RedlockClient client) {}\n  void start() {}\n"
+                   "  boolean awaitStopped(Duration time) { return true; }\n}\n" +
+                   (text if is_class else
+                    "class Block {\n  RedlockClient client;\n  Storage storage;\n  int report;\n  String key, token;\n"
+                    "  void run() throws Exception {\n" + text + "  }\n}\n"))
+    return build_java(world) and world.run(
+        f"javac -d {directory} -cp $(cat {BUILD}/java/redlockd-verification/test-classpath) {directory}/Block.java"
+    ).returncode == 0
+
+
+@functools.cache
+def build_java(world):
+    return world.run(f"tests/client/java/build {BUILD} package -Dmaven.test.skip=true -Dmaven.javadoc.skip=true"
+                     ).returncode == 0
 
 
 def run(world, block):
@@ -215,7 +243,7 @@ def run(world, block):
         if block.how == "background":
             return run_background(world, block.text.split("#")[0].strip())
         return world.run(text).returncode == 0
-    runners = {"toml": run_toml, "cpp": run_cpp, "python": run_python, "js": run_js, "go": run_go}
+    runners = {"toml": run_toml, "cpp": run_cpp, "python": run_python, "js": run_js, "go": run_go, "java": run_java}
     return runners[block.language](world, text) if block.language in runners else None
 
 

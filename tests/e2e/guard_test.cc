@@ -36,7 +36,7 @@ TEST_F(GuardTest, ARestartedNodeIsQuarantinedForTheLongestTtl) {
   ASSERT_TRUE(BecomesQuarantined(1));
   EXPECT_NE(VoteOf(1).message().find("its data may be lost"), std::string::npos)
       << VoteOf(1).message();
-  EXPECT_NE(daemon->Log().find("quarantined for another 2 s"), std::string::npos) << daemon->Log();
+  EXPECT_TRUE(Logs(*daemon, "quarantined for another 2 s")) << daemon->Log();
   const Finished status = daemon->Ctl("status");
   EXPECT_EQ(status.status, 0);
   EXPECT_NE(status.output.find("2 of 3 nodes are up; the quorum is 2"), std::string::npos)
@@ -45,7 +45,7 @@ TEST_F(GuardTest, ARestartedNodeIsQuarantinedForTheLongestTtl) {
   (void)MustAcquire(Wants("key", seconds(1)));
   EXPECT_EQ(nodes[1]->Cli("EXISTS key"), "0");
   EXPECT_TRUE(BecomesTrusted(1));
-  EXPECT_NE(daemon->Log().find("trusted again"), std::string::npos);
+  EXPECT_TRUE(Logs(*daemon, "trusted again"));
   (void)MustAcquire(Wants("other", seconds(1)));
   EXPECT_TRUE(Eventually([&] { return nodes[1]->Cli("EXISTS other") == "1"; }));
 }
@@ -93,7 +93,8 @@ TEST_F(GuardTest, NodesThatSyncEveryWriteToDiskMayRestart) {
   EXPECT_TRUE(Eventually(
       [&] { return MustNotAcquire(Wants("key", seconds(2))).reason == "LOCK_ALREADY_HELD"; }));
   (void)MustAcquire(Wants("other", seconds(2), -1));
-  EXPECT_EQ(daemon->Log().find("quarantined"), std::string::npos) << daemon->Log();
+  // A vote may say "quarantined for another 0 ms" while the mark is being written.
+  EXPECT_EQ(daemon->Log().find(": quarantined"), std::string::npos) << daemon->Log();
 }
 
 TEST_F(GuardTest, ANodeThatIsNoLongerDurableIsQuarantinedAfterARestart) {
@@ -121,7 +122,7 @@ TEST_F(GuardTest, ANodeThatMayEvictLocksIsQuarantined) {
   ASSERT_TRUE(BecomesQuarantined(0));
   const std::string remedy = "maxmemory-policy is allkeys-lru; set it to noeviction";
   EXPECT_NE(VoteOf(0).message().find(remedy), std::string::npos) << VoteOf(0).message();
-  EXPECT_NE(daemon->Log().find(remedy), std::string::npos) << daemon->Log();
+  EXPECT_TRUE(Logs(*daemon, remedy)) << daemon->Log();
   // A daemon that starts later finds it at once.
   StartDaemon({"--max-ttl", kMaxTtl});
   ASSERT_TRUE(BecomesQuarantined(0));
@@ -183,7 +184,7 @@ TEST_F(NodeSetTest, TheLongestTtlIsThatOfTheSet) {
   EXPECT_EQ(refused.error_code(), grpc::StatusCode::INVALID_ARGUMENT);
   EXPECT_NE(refused.error_message().find("must be from 10 ms to 2 s"), std::string::npos)
       << refused.error_message();
-  EXPECT_NE(other.Log().find("which is in force"), std::string::npos) << other.Log();
+  EXPECT_TRUE(Logs(other, "which is in force")) << other.Log();
 }
 
 TEST_F(NodeSetTest, ANodeWhoseMarkWasDeletedIsQuarantinedAndReadmitted) {

@@ -31,6 +31,7 @@ constexpr seconds kPatience{60};
 struct Failure {
   grpc::StatusCode code = grpc::StatusCode::OK;
   std::string reason;
+  std::map<std::string, std::string> metadata;
   v1::Votes votes;
   std::optional<milliseconds> retry_after;
   std::map<std::string, std::string> fields;  // from BadRequest
@@ -59,6 +60,7 @@ inline Failure Decode(const grpc::Status& status) {
     if (detail.UnpackTo(&info)) {
       EXPECT_EQ(info.domain(), "redlock.v1");
       failure.reason = info.reason();
+      failure.metadata = {info.metadata().begin(), info.metadata().end()};
     } else if (detail.UnpackTo(&retry)) {
       failure.retry_after = ToMillis(retry.retry_delay());
     } else if (detail.UnpackTo(&bad)) {
@@ -132,6 +134,10 @@ class ServiceTest : public ::testing::Test {
     int holding = 0;
     for (const auto& node : nodes) holding += node->Cli("EXISTS " + key) == "1" ? 1 : 0;
     return holding;
+  }
+  // Whether the daemon logs the text. A thread of its own writes the log.
+  bool Logs(const Daemon& of, const std::string& text) {
+    return Eventually([&] { return of.Log().find(text) != std::string::npos; });
   }
   bool Eventually(const std::function<bool()>& condition, milliseconds patience = seconds(5)) {
     const auto give_up = SteadyClock::now() + patience;

@@ -114,12 +114,14 @@ TEST_F(ServiceTest, TwoDeadNodesAreReportedAndTheGrantIsRolledBack) {
   EXPECT_EQ(failure.reason, "QUORUM_UNAVAILABLE");
   EXPECT_TRUE(failure.retry_after.has_value());
   std::set<std::string> at_fault;
+  std::string messages;  // the same text is given once
   for (const v1::Vote& vote : failure.votes.votes()) {
     if (vote.outcome() == v1::VOTE_OUTCOME_ERROR) {
       at_fault.insert(vote.node());
-      EXPECT_FALSE(vote.message().empty());
+      messages += vote.message();
     }
   }
+  EXPECT_FALSE(messages.empty());
   EXPECT_EQ(at_fault, (std::set<std::string>{"127.0.0.1:" + std::to_string(nodes[0]->port()),
                                              "127.0.0.1:" + std::to_string(nodes[2]->port())}));
   EXPECT_TRUE(Eventually([this] { return nodes[1]->Cli("EXISTS key") == "0"; }));
@@ -326,7 +328,7 @@ TEST_F(ProcessTest, InvalidConfigurationIsRejectedAtStartup) {
     EXPECT_NE(finished.status, 0);
     return finished.output;
   };
-  EXPECT_NE(refused("--node http://a:1").find("http://a:1"), std::string::npos);
+  EXPECT_NE(refused("--node http://a:1").find("--node #1: the scheme"), std::string::npos);
   EXPECT_NE(refused("--node redis://a:1 --node redis://a:1").find("a:1: given twice"),
             std::string::npos);
   EXPECT_NE(refused("").find("--node"), std::string::npos);
@@ -347,7 +349,7 @@ TEST_F(ProcessTest, UnreachableNodesAreNotFatal) {
   StartDaemon();
   const v1::Lease lease = MustAcquire(Wants("key", seconds(10)));
   EXPECT_TRUE(Release(lease).ok());
-  EXPECT_NE(daemon->Log().find("not connected"), std::string::npos);
+  EXPECT_TRUE(Logs(*daemon, "not connected"));
 }
 
 TEST_F(ProcessTest, DevModeStopsItsNodesWhenItExits) {

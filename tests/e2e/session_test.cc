@@ -92,6 +92,62 @@ TEST_F(SessionTest, AnswersManyOperationsInAnyOrder) {
   EXPECT_EQ(session.Await(6).status().reason(), "LOCK_NOT_HELD");
 }
 
+TEST_F(SessionTest, AnIdIsInUseUntilItsOperationIsAnswered) {
+  StartDaemon();
+  const v1::Lease lease = MustAcquire(Wants("key", seconds(20)));
+  Session session;
+  Open(session);
+  const auto acquire = [&session](std::uint64_t id, const std::string& key) {
+    v1::SessionRequest request;
+    AddAcquire(request, id, key, seconds(20), -1);
+    session.stream->Write(request);
+  };
+  acquire(1, "key");  // waits
+  for (const char* const key : {"second", "third"}) {
+    acquire(1, key);
+    EXPECT_EQ(session.Await(1).status().reason(), "INVALID_ARGUMENT") << key;
+    session.results.clear();
+  }
+  EXPECT_TRUE(Release(lease).ok());
+  EXPECT_EQ(session.Await(1).lease().key(), "key");
+  session.results.clear();
+  acquire(1, "second");
+  EXPECT_EQ(session.Await(1).lease().key(), "second") << "the id is free again";
+  EXPECT_EQ(Holding("third"), 0);
+}
+
+TEST_F(SessionTest, CancelsOfAnyIdLeaveNothing) {
+  StartDaemon({"--shards", "2"});
+  const v1::Lease lease = MustAcquire(Wants("key", seconds(20)));
+  Session session;
+  Open(session);
+  v1::SessionRequest request;
+  const auto cancel = [&request](std::uint64_t id) {
+    request.add_operations()->set_id(id);
+    request.mutable_operations(request.operations_size() - 1)->mutable_cancel();
+  };
+  cancel(1);  // nothing has this id yet
+  AddAcquire(request, 1, "key", seconds(20), -1);
+  cancel(1);
+  cancel(1);
+  cancel(7);
+  AddAcquire(request, 2, "free", seconds(20));
+  cancel(2);
+  session.stream->Write(request);
+  EXPECT_EQ(session.Await(1).status().reason(), "CANCELLED");
+  const v1::SessionResult free = session.Await(2);
+  EXPECT_EQ(free.status().reason(), free.has_lease() ? "" : "CANCELLED");
+  request.clear_operations();
+  cancel(2);  // has been answered
+  AddAcquire(request, 3, "other", seconds(20));
+  session.stream->Write(request);
+  EXPECT_TRUE(session.Await(3).has_lease());
+  EXPECT_TRUE(Eventually([&] { return Holding("free") == (free.has_lease() ? 3 : 0); }));
+  EXPECT_EQ(Inspect("key").waiters(), 0);
+  EXPECT_TRUE(Release(lease).ok());
+  EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }));
+}
+
 TEST_F(SessionTest, AMessageCanCancelItsOwnAcquire) {
   // Hundreds of acquisitions at once: on a busy machine a node may answer late.
   StartDaemon({"--shards", "2", "--node-timeout", "2s"});

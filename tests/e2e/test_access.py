@@ -31,17 +31,19 @@ verbs = ["acquire", "extend", "release"]
 
 def make_certificates(directory, *names):
     """A throw-away CA that issues a certificate for each name as subject alternative name."""
-    commands = ["openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=ca -keyout ca.key -out ca.crt"]
+    commands = ["openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj /CN=ca -keyout ca.key -out ca.crt"]
     for name in names:
         commands += [
-            f"openssl req -newkey rsa:2048 -nodes -subj /CN=some -keyout {name}.key -out {name}.csr",
+            f"openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=some -keyout {name}.key -out {name}.csr",
             f"printf subjectAltName=DNS:{name} > {name}.ext",
             f"openssl x509 -req -in {name}.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2 "
             f"-extfile {name}.ext -out {name}.crt"]
     subprocess.run(" && ".join(commands), shell=True, check=True, cwd=directory, capture_output=True)
 
 
-class AccessTest(unittest.TestCase):
+class AccessCase(unittest.TestCase):
+    """A daemon with token files and access lists in a directory, and a token of the identity `ops`."""
+
     def setUp(self):
         self.nodes = Nodes()
         self.addCleanup(self.nodes.close)
@@ -73,6 +75,18 @@ class AccessTest(unittest.TestCase):
         self.addCleanup(self.daemon.kill)
         self.assertTrue(eventually(lambda: listens(self.port), 20))
 
+    def run_ctl(self, *arguments):
+        return subprocess.run([REDLOCKCTL, *arguments], capture_output=True, text=True)
+
+    def result_of(self, *arguments):
+        """Runs redlockctl with this daemon and returns "ok" or the reason of the error."""
+        done = self.run_ctl("--timeout", "5s", "--output", "json", *arguments)
+        if done.returncode == 0:
+            return "ok"
+        return json.loads(done.stdout)["error"]["reason"]
+
+
+class AccessTest(AccessCase):
     def test_the_status_page_shows_no_keys_if_authentication_is_required(self):
         http = free_port()
         self.start("--token-file", self.path("tokens"), "--metrics-listen", f"127.0.0.1:{http}")
@@ -96,16 +110,6 @@ class AccessTest(unittest.TestCase):
         run = self.run_ctl("--server", f"127.0.0.1:1,{server}", "--auth-token-file",
                            self.path("ops.token"), "run", "key", "--", "echo", "done")
         self.assertEqual((run.returncode, run.stdout), (0, "done\n"), run.stderr)
-
-    def run_ctl(self, *arguments):
-        return subprocess.run([REDLOCKCTL, *arguments], capture_output=True, text=True)
-
-    def result_of(self, *arguments):
-        """Runs redlockctl with this daemon and returns "ok" or the reason of the error."""
-        done = self.run_ctl("--timeout", "5s", "--output", "json", *arguments)
-        if done.returncode == 0:
-            return "ok"
-        return json.loads(done.stdout)["error"]["reason"]
 
     def test_tokens_and_rules(self):
         self.start("--token-file", self.path("tokens"), "--access-list", self.path("rules"))

@@ -218,7 +218,7 @@ class NodesCommandTest(unittest.TestCase):
         self.server.stop(None).wait()
         status, out, err = self.run_with("add", "d:4")
         self.assertEqual((status, out), (6, ""))
-        self.assertIn("no redlockd answers at " + self.address, err)
+        self.assertIn("no redlockd answers: " + self.address, err)
         self.assertNotIn("goes on", err)
 
     def test_the_list_shows_the_change_under_way(self):

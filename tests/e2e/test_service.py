@@ -82,7 +82,8 @@ class Failure:
 class Nodes:
     """redis-server processes."""
 
-    def __init__(self, count=3):
+    def __init__(self, count=3, options=()):
+        self.options = options
         self.directory = tempfile.TemporaryDirectory()
         self.ports = [free_port() for _ in range(count)]
         self.processes = [self._start(port) for port in self.ports]
@@ -90,8 +91,8 @@ class Nodes:
     def _start(self, port):
         return subprocess.Popen(
             ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "",
-             "--dir", self.directory.name],
-            stdout=subprocess.DEVNULL)
+             "--dir", self.directory.name, *self.options],
+            cwd=self.directory.name, stdout=subprocess.DEVNULL)
 
     def cli(self, number, *command):
         return subprocess.run(["redis-cli", "-p", str(self.ports[number]), *command],

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import deque
 
 import history
 import limits
@@ -68,10 +69,15 @@ def ended_by_themselves(cluster):
     daemons = [(f"daemon {index}", daemon) for index, daemon in enumerate(cluster.daemons)]
     workers = [(f"worker {worker.name}", worker) for worker in cluster.workers]
     return [
-        f"{who} exited unexpectedly: {process.process.returncode}"
+        f"{who} exited unexpectedly: {process.process.returncode}; its output ends with\n{last_lines(process.log.name)}"
         for who, process in daemons + workers
         if process.process.poll() is not None
     ]
+
+
+def last_lines(path):
+    with open(path, encoding="utf-8", errors="replace") as log:
+        return "".join(f"      {line}" for line in deque(log, maxlen=12)).rstrip()
 
 
 def worker_commands(count, languages):

@@ -18,8 +18,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   std::string output;
   try {
-    (void)redlock::config::ParseCommandLine(
-        arguments, [](const char*) -> const char* { return nullptr; }, output);
+    (void)redlock::config::ParseCommandLine(arguments, {}, output);
   } catch (const redlock::config::ConfigError&) {
   }
   return 0;

@@ -1,4 +1,6 @@
 // Announcements of releases, sent and received.
+#include <fstream>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -70,6 +72,24 @@ TEST_F(NodeTest, AUserWithoutPermissionToPublishCanRelease) {
   });
   EXPECT_EQ(released.outcome, Outcome::kGranted) << released.message;
   EXPECT_EQ(server.Cli("EXISTS k"), "0");
+}
+
+// Passwords are often changed on the node before the file changes, or after.
+TEST_F(NodeTest, ASubscriberThatCouldNotLogInTriesAgainWithTheNewPassword) {
+  RedisServer server({"--requirepass", "second"});
+  const testing::TemporaryDirectory directory;
+  const std::string path = directory.path() + "/password";
+  std::ofstream(path) << "first\n";
+  Endpoint endpoint = Tcp(server);
+  endpoint.password_file = std::make_shared<secrets::PasswordFile>(path);
+  Subscriber subscriber(loop, 0, endpoint, nullptr);
+  Announcements sink;
+  subscriber.ListenTo(&sink);
+  DoOnStrand([&] { subscriber.Subscribe(Key("k")); });
+  Run(milliseconds(200));
+  EXPECT_TRUE(sink.listening.empty());
+  std::ofstream(path) << "second\n";
+  EXPECT_TRUE(RunUntil([&] { return !sink.listening.empty(); }));
 }
 
 }  // namespace

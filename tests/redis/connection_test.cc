@@ -3,10 +3,15 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <array>
+#include <atomic>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -108,19 +113,24 @@ TEST_F(NodeTest, ConnectsToAUnixSocketAndToAHostName) {
   OpenReady(by_name);
 }
 
+// Returns the port, which was free.
+std::uint16_t ListenOnLoopback(int socket, int backlog) {
+  sockaddr_in address{};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  socklen_t size = sizeof address;
+  auto* const raw = reinterpret_cast<sockaddr*>(&address);
+  EXPECT_EQ(bind(socket, raw, size), 0);
+  EXPECT_EQ(listen(socket, backlog), 0);
+  EXPECT_EQ(getsockname(socket, raw, &size), 0);
+  return ntohs(address.sin_port);
+}
+
 // A server that does not speak Redis: sends one reply to the first client that connects.
 class HostileServer {
  public:
   explicit HostileServer(std::string reply) : listener_(socket(AF_INET, SOCK_STREAM, 0)) {
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    socklen_t size = sizeof address;
-    auto* const raw = reinterpret_cast<sockaddr*>(&address);
-    EXPECT_EQ(bind(listener_, raw, size), 0);
-    EXPECT_EQ(listen(listener_, 1), 0);
-    EXPECT_EQ(getsockname(listener_, raw, &size), 0);
-    port_ = ntohs(address.sin_port);
+    port_ = ListenOnLoopback(listener_, 1);
     thread_ = std::thread([this, reply = std::move(reply)] {
       peer_ = accept(listener_, nullptr, nullptr);
       EXPECT_GT(send(peer_, reply.data(), reply.size(), MSG_NOSIGNAL), 0);
@@ -155,6 +165,98 @@ TEST_F(NodeTest, HostileRepliesOnlyEndTheConnection) {
   }
 }
 
+// A server that completes the log-in and hangs up, again and again.
+class HangingUpServer {
+ public:
+  HangingUpServer() : listener_(socket(AF_INET, SOCK_STREAM, 0)) {
+    port_ = ListenOnLoopback(listener_, 64);
+    thread_ = std::thread([this] {
+      while (true) {
+        const int peer = accept(listener_, nullptr, nullptr);
+        if (peer < 0) return;
+        ++connections_;
+        std::array<char, 65536> ignored;
+        (void)recv(peer, ignored.data(), ignored.size(), 0);
+        // To INFO and SCRIPT LOAD. An error to the first one does not end this log-in.
+        constexpr std::string_view kReplies = "-ERR no INFO here\r\n$4\r\nhash\r\n";
+        (void)send(peer, kReplies.data(), kReplies.size(), MSG_NOSIGNAL);
+        shutdown(peer, SHUT_WR);
+        while (recv(peer, ignored.data(), ignored.size(), 0) > 0) {
+        }
+        close(peer);
+      }
+    });
+  }
+  ~HangingUpServer() {
+    shutdown(listener_, SHUT_RDWR);
+    thread_.join();
+    close(listener_);
+  }
+  HangingUpServer(const HangingUpServer&) = delete;
+  HangingUpServer& operator=(const HangingUpServer&) = delete;
+  [[nodiscard]] std::uint16_t port() const { return port_; }
+  [[nodiscard]] int connections() const { return connections_; }
+
+ private:
+  const int listener_;
+  std::uint16_t port_ = 0;
+  std::atomic<int> connections_ = 0;
+  std::thread thread_;
+};
+
+TEST_F(NodeTest, ANodeThatHangsUpAfterEachLogInIsReconnectedEverMoreSlowly) {
+  HangingUpServer server;
+  Open({.kind = Endpoint::Kind::kTcp, .host = "127.0.0.1", .port = server.port()});
+  ASSERT_TRUE(RunUntil([&] { return server.connections() > 3; }));
+  Run(seconds(1));
+  // Pauses of 10, 20, 40, ... 500 ms. Without them, there would be about a hundred connections.
+  EXPECT_LT(server.connections(), 12);
+  EXPECT_EQ(reports, 2) << "connected, and not connected: once each";
+  node.reset();
+}
+
+TEST_F(NodeTest, ASubscriberReconnectsEverMoreSlowlyToo) {
+  HangingUpServer server;
+  Subscriber subscriber(
+      loop, 0, {.kind = Endpoint::Kind::kTcp, .host = "127.0.0.1", .port = server.port()}, nullptr);
+  DoOnStrand([&] { subscriber.Subscribe(Key("k")); });
+  ASSERT_TRUE(RunUntil([&] { return server.connections() > 2; }));
+  DoOnStrand([&] {
+    for (int i = 0; i < 20; ++i) subscriber.Subscribe(Key(std::to_string(i)));
+  });
+  Run(seconds(1));
+  EXPECT_LT(server.connections(), 9);
+}
+
+TEST_F(NodeTest, ARotatedPasswordIsUsedByTheNextConnection) {
+  RedisServer server({"--requirepass", "first"});
+  const TemporaryDirectory directory;
+  const std::string path = directory.path() + "/password";
+  const auto write = [&](const std::string& content) { std::ofstream(path) << content; };
+  write("first\n");
+  Endpoint endpoint = Tcp(server);
+  endpoint.password_file = std::make_shared<secrets::PasswordFile>(path);
+  OpenReady(endpoint);
+  const auto end_connections = [&](const std::string& password) {
+    (void)server.Cli("--pass " + password +
+                     " --no-auth-warning CLIENT KILL TYPE normal SKIPME yes");
+    EXPECT_TRUE(RunUntil([&] { return !node->ready(); }));
+  };
+  (void)server.Cli("--pass first --no-auth-warning CONFIG SET requirepass second");
+  end_connections("second");
+  ASSERT_TRUE(RunUntil(
+      [&] { return Acquire("k", "mine", 1).message.find("WRONGPASS") != std::string::npos; }));
+  write("");  // being replaced
+  Run(milliseconds(50));
+  EXPECT_FALSE(node->ready());
+  write("second\r\n");
+  EXPECT_TRUE(RunUntil([&] { return node->ready(); }));
+
+  write("");
+  end_connections("second");
+  EXPECT_TRUE(RunUntil([&] { return node->ready(); })) << "the last password is kept";
+}
+
 // Certificates of a throw-away CA, made with the openssl command.
 class TlsTest : public NodeTest {
  protected:
@@ -162,10 +264,12 @@ class TlsTest : public NodeTest {
     const std::string& dir = directory.path();
     const std::string make =
         "cd " + dir +
-        " && openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=ca -keyout ca.key -out "
+        " && openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 "
+        "-subj /CN=ca -keyout ca.key -out "
         "ca.crt"
         " && for n in server client; do"
-        " openssl req -newkey rsa:2048 -nodes -subj /CN=$n -keyout $n.key -out $n.csr"
+        " openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj /CN=$n -keyout "
+        "$n.key -out $n.csr"
         " && printf 'subjectAltName=DNS:localhost' > ext"
         " && openssl x509 -req -in $n.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 2"
         " -extfile ext -out $n.crt || exit 1; done";
@@ -193,6 +297,20 @@ TEST_F(TlsTest, ConnectsWithAClientCertificate) {
   EXPECT_EQ(Acquire("k", "mine", 1).outcome, Outcome::kGranted);
 }
 
+TEST_F(TlsTest, ARenewedContextIsUsedByTheNextConnection) {
+  const auto tls = std::make_shared<NodeTls>(options);
+  const TlsContext before = tls->context();
+  EXPECT_EQ(tls->files().Reload(), secrets::Renewal::kNone);
+  EXPECT_EQ(tls->context(), before);
+  ASSERT_EQ(std::system(("cd " + directory.path() +
+                         " && cat ca.crt server.crt > both.crt && "
+                         "mv both.crt ca.crt")
+                            .c_str()),
+            0);
+  EXPECT_EQ(tls->files().Reload(), secrets::Renewal::kRenewed);
+  EXPECT_NE(tls->context(), before);
+}
+
 TEST_F(TlsTest, RefusesANameThatIsNotInTheCertificate) {
   Open(Tls("127.0.0.1"), &options);
   ASSERT_TRUE(RunUntil([&] { return !down_because.empty(); }));
@@ -210,7 +328,7 @@ TEST_F(TlsTest, RefusesAnUnknownCa) {
 TEST_F(TlsTest, AMissingFileIsReportedByName) {
   options.ca_file = "/nowhere/ca.crt";
   try {
-    (void)MakeTlsContext(options);
+    const NodeTls tls(options);
     FAIL();
   } catch (const std::runtime_error& error) {
     EXPECT_NE(std::string(error.what()).find("/nowhere/ca.crt"), std::string::npos);

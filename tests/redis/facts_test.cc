@@ -11,7 +11,7 @@ namespace {
 class Observer final : public NodeObserver {
  public:
   void OnConnected(NodeIndex /*node*/, const NodeFacts& facts) override { known.push_back(facts); }
-  void OnDisconnected(NodeIndex /*node*/) override { ++disconnected; }
+  void OnDisconnected(NodeIndex /*node*/, const std::string& /*why*/) override { ++disconnected; }
   std::vector<NodeFacts> known;
   int disconnected = 0;
 };
@@ -71,6 +71,54 @@ TEST_F(NodeTest, AReplicaDoesNotVote) {
   EXPECT_NE(Acquire("k", "t", 1).outcome, Outcome::kGranted);
   EXPECT_TRUE(RunUntil([this] { return down_because.find("replica") != std::string::npos; }))
       << down_because;
+}
+
+TEST_F(NodeTest, AServerInClusterModeIsRefusedInWords) {
+  RedisServer server(
+      {"--cluster-enabled", "yes", "--cluster-port", std::to_string(redlock::testing::FreePort())});
+  Open(Tcp(server));
+  ASSERT_TRUE(RunUntil([this] { return !down_because.empty(); }));
+  EXPECT_NE(down_because.find("cluster mode"), std::string::npos) << down_because;
+}
+
+TEST_F(NodeTest, ATrialProvesThatTheNodeCanGrant) {
+  RedisServer server;
+  OpenReady(Tcp(server));
+  const auto try_grant = [this] { return Ask([this](auto sink) { node->TryGrant(sink); }); };
+  EXPECT_EQ(try_grant().outcome, Outcome::kGranted);
+  EXPECT_EQ(server.Cli("DBSIZE"), "0") << "it leaves nothing";
+  (void)server.Cli("CONFIG SET maxmemory 1");
+  NodeReply reply = try_grant();
+  EXPECT_EQ(reply.outcome, Outcome::kError);
+  EXPECT_NE(reply.message.find("raise maxmemory"), std::string::npos) << reply.message;
+  (void)server.Cli("CONFIG SET maxmemory 0");
+  (void)server.Cli("CONFIG SET min-replicas-to-write 1");
+  reply = try_grant();
+  EXPECT_NE(reply.message.find("min-replicas-to-write"), std::string::npos) << reply.message;
+  (void)server.Cli("CONFIG SET min-replicas-to-write 0");
+  EXPECT_EQ(try_grant().outcome, Outcome::kGranted);
+}
+
+TEST_F(NodeTest, ARefusalIsNotTakenForAMark) {
+  RedisServer server;
+  (void)server.Cli("SET redlockd:mark 'stamp mark'");
+  (void)server.Cli("ACL SETUSER lock on '>secret' '~*' '&*' +@all");
+  Endpoint endpoint = Tcp(server);
+  endpoint.user = "lock";
+  endpoint.password = "secret";
+  OpenReady(endpoint);
+  const auto look = [this] { return Ask([this](auto sink) { node->ReadMark(sink); }); };
+  EXPECT_EQ(look().mark, "mark");
+  for (const char* rule : {"resetkeys '~app:*'", "allkeys -get", "+get -time"}) {
+    (void)server.Cli(std::string("ACL SETUSER lock ") + rule);
+    const NodeReply reply = look();
+    EXPECT_EQ(reply.outcome, Outcome::kError) << rule;
+    EXPECT_NE(reply.message.find("NOPERM"), std::string::npos) << rule << ": " << reply.message;
+  }
+  (void)server.Cli("ACL SETUSER lock +time");
+  (void)server.Cli("DEL redlockd:mark");
+  (void)server.Cli("LPUSH redlockd:mark 1");
+  EXPECT_EQ(look().outcome, Outcome::kError) << "of another type";
 }
 
 TEST_F(NodeTest, TheGuardReportsThatItNeedsInfo) {

@@ -33,9 +33,11 @@ class Recorder final : public ReplySink {
 class NodeTest : public ::testing::Test {
  protected:
   void Open(Endpoint endpoint, const TlsOptions* tls = nullptr) {
-    node.emplace(loop, 0, std::move(endpoint), tls == nullptr ? nullptr : MakeTlsContext(*tls),
-                 NodeOptions{}, [this](bool connected, const std::string& why) {
+    node.emplace(loop, 0, std::move(endpoint),
+                 tls == nullptr ? nullptr : std::make_shared<NodeTls>(*tls), NodeOptions{},
+                 [this](bool connected, const std::string& why) {
                    (connected ? problem : down_because) = why;
+                   ++reports;
                  });
   }
   void OpenReady(Endpoint endpoint, const TlsOptions* tls = nullptr) {
@@ -95,6 +97,7 @@ class NodeTest : public ::testing::Test {
   EventLoop loop;
   std::optional<RedisNode> node;
   std::string down_because;
+  int reports = 0;
   std::string problem;  // the reported problem of a connected node
 };
 

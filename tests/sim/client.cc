@@ -190,6 +190,7 @@ void Client::Watch(const Lease& lease, Duration ttl) {
       case WatchEvent::Type::kLost:
       case WatchEvent::Type::kLifetimeEnded:
       case WatchEvent::Type::kReleased:
+      case WatchEvent::Type::kDenied:
         oracle_.Ends(lease.key.value(), lease.token.value());
         break;
     }

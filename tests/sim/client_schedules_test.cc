@@ -105,7 +105,11 @@ class User {
     if (world_.Chance(0.2)) {
       if (world_.Chance(0.4)) ++tokens_;
       command.token = name_ + "-" + std::to_string(tokens_);
+      constexpr client::Way kWays[] = {client::Way::kAcquire, client::Way::kAcquireOrExtend,
+                                       client::Way::kAcquireOrExtend, client::Way::kAdopt};
+      command.way = kWays[world_.Below(std::size(kWays))];
     }
+    may_be_held_before_ = command.way != client::Way::kAcquire;
     acquiring_ = process_.Acquire(command);
     if (world_.Chance(0.2)) {
       world_.Do(world_.Between({}, milliseconds(100)), [this, call = acquiring_] {
@@ -119,8 +123,12 @@ class User {
       lease_ = outcome.lease;
       Hold();
     } else if (call == acquiring_ || call == releasing_) {
-      // A token is not reused unless its release is known to be done.
-      if (outcome.error && outcome.error->reason != client::Reason::kLockAlreadyHeld) ++tokens_;
+      // A token is not reused unless its release is known to be done. A failed call with a token
+      // that may have held the lock before releases nothing, so that the token may be used again.
+      const bool reusable = call == acquiring_ && may_be_held_before_;
+      if (outcome.error && outcome.error->reason != client::Reason::kLockAlreadyHeld && !reusable) {
+        ++tokens_;
+      }
       Next();
     }
   }
@@ -152,6 +160,7 @@ class User {
   const MonotonicTime end_;
   int tokens_ = 0;
   int turn_ = 0;
+  bool may_be_held_before_ = false;  // by the token of the acquisition
   client::CallId acquiring_ = 0;
   client::CallId releasing_ = 0;
   client::LeaseRef lease_;

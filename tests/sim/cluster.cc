@@ -126,9 +126,9 @@ std::vector<std::string> Cluster::Leftovers() {
   for (std::size_t n = 0; n < servers_.size(); ++n) {
     check(servers_[n]->keys(), "keys locked on node " + std::to_string(n));
   }
-  // The periodic checks.
+  // The periodic checks of the guard, the membership and the grant watch.
   const std::size_t of_guard =
-      (options_.guard == GuardMode::kOff ? 0U : 1U) + (options_.lock.node_set.compared ? 1U : 0U);
+      (options_.guard == GuardMode::kOff ? 0U : 1U) + (options_.lock.node_set.compared ? 2U : 0U);
   std::size_t armed = 0;
   for (const Daemon& daemon : daemons_) {
     if (!daemon.up) continue;

@@ -23,8 +23,9 @@ KeptExpected Kept(const Expected& expected) {
 void Link::Acquire(const AcquireStep& step, std::shared_ptr<ReplySink> sink) {
   Send(
       [this, key = step.key.value(), token = step.token.value(), ttl = step.ttl, fence = step.fence,
-       attempt = step.attempt, adopt = step.adopt, expected = Kept(step.expected)] {
-        return server_.Acquire(key, token, ttl, fence, attempt, adopt, expected);
+       attempt = step.attempt, owner = step.owner.value(), adopt = step.adopt,
+       expected = Kept(step.expected)] {
+        return server_.Acquire(key, token, ttl, fence, attempt, owner, adopt, expected);
       },
       std::move(sink));
 }
@@ -32,8 +33,9 @@ void Link::Acquire(const AcquireStep& step, std::shared_ptr<ReplySink> sink) {
 void Link::HandOver(const HandOverStep& step, std::shared_ptr<ReplySink> sink) {
   Send(
       [this, key = step.key.value(), from = step.from.value(), to = step.to.value(), ttl = step.ttl,
-       fence = step.fence, attempt = step.attempt, expected = Kept(step.expected)] {
-        return server_.HandOver(key, from, to, ttl, fence, attempt, expected);
+       fence = step.fence, attempt = step.attempt, owner = step.owner.value(),
+       expected = Kept(step.expected)] {
+        return server_.HandOver(key, from, to, ttl, fence, attempt, owner, expected);
       },
       std::move(sink));
 }
@@ -51,8 +53,9 @@ void Link::Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink) {
 void Link::Repair(const RepairStep& step, std::shared_ptr<ReplySink> sink) {
   Send(
       [this, key = step.key.value(), token = step.token.value(), ttl = step.ttl, fence = step.fence,
-       keeper = step.keeper, counts = step.counts, expected = Kept(step.expected)] {
-        return server_.Repair(key, token, ttl, fence, keeper, counts, expected);
+       keeper = step.keeper, counts = step.counts, owner = step.owner.value(),
+       expected = Kept(step.expected)] {
+        return server_.Repair(key, token, ttl, fence, keeper, counts, owner, expected);
       },
       std::move(sink));
 }
@@ -103,6 +106,10 @@ void Link::Mark(const MarkStep& step, std::shared_ptr<ReplySink> sink) {
   Send([this, from = step.from, to = step.to,
         stamp = std::string(step.stamp)] { return server_.Mark(from, to, stamp); },
        std::move(sink), true);
+}
+
+void Link::TryGrant(std::shared_ptr<ReplySink> sink) {
+  Send([this] { return server_.TryGrant(); }, std::move(sink), true);
 }
 
 void Link::ReadMark(std::shared_ptr<ReplySink> sink) {
@@ -292,7 +299,7 @@ void Link::Break(bool down) {
   }
   daemon_.Run([this] {
     if (observer_ == nullptr) return;
-    observer_->OnDisconnected(index_);
+    observer_->OnDisconnected(index_, "connection lost");
     LogIn();
   });
 }

@@ -40,6 +40,7 @@ class Link final : public Node {
   void Inspect(const InspectStep& step, std::shared_ptr<ReplySink> sink) override;
   void Probe(const Key& key, std::shared_ptr<ReplySink> sink) override;
   void Mark(const MarkStep& step, std::shared_ptr<ReplySink> sink) override;
+  void TryGrant(std::shared_ptr<ReplySink> sink) override;
   void ReadMark(std::shared_ptr<ReplySink> sink) override;
   void AskSet(const SetStep& step, std::shared_ptr<SetSink> sink) override;
   void ReadSettings(std::shared_ptr<ReplySink> sink) override;

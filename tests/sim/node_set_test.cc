@@ -271,7 +271,7 @@ TEST(NodeSetRound, IsNotContinuedUnderAnotherRecord) {
   const Environment env{*scheduler, random,     [] { return OwnerToken(); },
                         nodes,      set,        fences,
                         limiter,    statistics, releasing,
-                        losses,     options};
+                        losses,     options,    [] { return std::optional<Error>(); }};
   struct Listener final : Round::Listener {
     void OnDecided(Round& round) override { verdict = round.verdict(); }
     void OnLate(Round& /*round*/, NodeIndex /*node*/, const NodeReply& /*reply*/) override {}

@@ -5,6 +5,11 @@
 #include "server/core/safeguard.h"
 
 namespace redlock::sim {
+namespace {
+
+const NodeReply kFull{.outcome = Outcome::kError, .message = "OOM command not allowed"};
+
+}  // namespace
 
 Duration Server::Clock() const {
   const auto world = static_cast<double>(world_.now().time_since_epoch().count());
@@ -32,43 +37,48 @@ void Server::Put(const std::string& key, const std::string& token, Duration ttl)
 }
 
 NodeReply Server::Acquire(const std::string& key, const std::string& token, Duration ttl,
-                          FencingToken fence, AttemptId attempt, bool adopt,
-                          const Expected& expected) {
+                          FencingToken fence, AttemptId attempt, const std::string& owner,
+                          bool adopt, const Expected& expected) {
   if (auto mismatch = Mismatch(expected, true)) return *mismatch;
   Meta& meta = meta_[key];
   Entry* const entry = Find(key);
   if (entry == nullptr) {
+    if (full_) return kFull;
     if (meta.fence >= fence && Has(Safeguard::kFenceComparedByGrant)) {
       return {.outcome = Outcome::kStaleFence, .fence = meta.fence};
     }
     Put(key, token, ttl);
-    meta = {fence, token, Keeper{fence.value, attempt}, true};
+    meta = {fence, token, Keeper{fence.value, attempt}, true, owner};
     return {.outcome = Outcome::kGranted, .fence = fence, .clock = Clock()};
   }
-  if (entry->token != token || !adopt) {
-    return {.outcome = Outcome::kHeld, .remaining = entry->expires - Clock()};
-  }
+  if (entry->token != token || !adopt) return Held(*entry, meta);
   NodeReply reply = ExtendHeld(*entry, meta, ttl, {}, Keeper{fence.value, attempt}, Take::kAlways);
   reply.clock = Clock();
   return reply;
 }
 
+NodeReply Server::Held(const Entry& entry, const Meta& meta) const {
+  return {.outcome = Outcome::kHeld,
+          .remaining = entry.expires - Clock(),
+          .holder = OwnerToken(entry.token),
+          .owner = OwnerLabel(meta.token == entry.token ? meta.owner : std::string())};
+}
+
 NodeReply Server::HandOver(const std::string& key, const std::string& from, const std::string& to,
                            Duration ttl, FencingToken fence, AttemptId attempt,
-                           const Expected& expected) {
+                           const std::string& owner, const Expected& expected) {
   if (auto mismatch = Mismatch(expected, true)) return *mismatch;
   const Entry* const entry = Find(key);
   const bool held = entry != nullptr;
   Meta& meta = meta_[key];
   const bool again = held && entry->token == to && meta.keeper && meta.keeper->id == attempt;
-  if (held && entry->token != from && !again) {
-    return {.outcome = Outcome::kHeld, .remaining = entry->expires - Clock()};
-  }
+  if (held && entry->token != from && !again) return Held(*entry, meta);
+  if (full_) return kFull;
   if (meta.fence >= fence && Has(Safeguard::kFenceComparedByHandOver)) {
     return {.outcome = Outcome::kStaleFence, .fence = meta.fence};
   }
   Put(key, to, ttl);
-  meta = {fence, to, Keeper{fence.value, attempt}, true};
+  meta = {fence, to, Keeper{fence.value, attempt}, true, owner};
   return {.outcome = Outcome::kGranted, .fence = fence, .handed_over = held, .clock = Clock()};
 }
 
@@ -88,6 +98,7 @@ NodeReply Server::ExtendHeld(Entry& entry, Meta& meta, Duration ttl, FencingToke
   }
   if (raise_to > meta.fence) {
     meta.fence = raise_to;
+    if (!ours) meta.owner.clear();
     meta.token = entry.token;
     ours = true;
   }
@@ -97,7 +108,8 @@ NodeReply Server::ExtendHeld(Entry& entry, Meta& meta, Duration ttl, FencingToke
   return {.outcome = Outcome::kGranted,
           .fence = meta.fence,
           .fence_of_earlier_holder = !ours && meta.fence.value != 0,
-          .keeper = stored};
+          .keeper = stored,
+          .owner = OwnerLabel(ours ? meta.owner : std::string())};
 }
 
 NodeReply Server::Extend(const std::string& key, const std::string& token, Duration ttl,
@@ -114,8 +126,9 @@ NodeReply Server::Extend(const std::string& key, const std::string& token, Durat
 
 NodeReply Server::Repair(const std::string& key, const std::string& token, Duration ttl,
                          FencingToken fence, std::optional<Keeper> keeper, bool counts,
-                         const Expected& expected) {
+                         const std::string& owner, const Expected& expected) {
   if (auto mismatch = Mismatch(expected, counts)) return *mismatch;
+  if (full_) return kFull;
   Meta& meta = meta_[key];
   if (counts && meta.fence > fence && Has(Safeguard::kFenceComparedByPutBack)) {
     return {.outcome = Outcome::kStaleFence, .fence = meta.fence};
@@ -125,7 +138,7 @@ NodeReply Server::Repair(const std::string& key, const std::string& token, Durat
   if (meta.fence > fence && Has(Safeguard::kRepairRaisesTheFence)) {
     fence = FencingToken{meta.fence.value + 1};
   }
-  meta = {fence, token, keeper, false};
+  meta = {fence, token, keeper, false, meta.token == token ? meta.owner : owner};
   return {.outcome = Outcome::kGranted, .fence = fence};
 }
 
@@ -176,12 +189,12 @@ void Server::Unsubscribe(const std::string& key, const void* who) {
 NodeReply Server::Inspect(const std::string& key, const Expected& expected) {
   if (auto mismatch = Mismatch(expected, true)) return *mismatch;
   const Entry* const entry = Find(key);
-  const FencingToken fence = meta_[key].fence;
-  if (entry == nullptr) return {.outcome = Outcome::kNotHeld, .fence = fence};
-  return {.outcome = Outcome::kGranted,
-          .fence = fence,
-          .remaining = entry->expires - Clock(),
-          .holder = OwnerToken(entry->token)};
+  const Meta& meta = meta_[key];
+  if (entry == nullptr) return {.outcome = Outcome::kNotHeld, .fence = meta.fence};
+  NodeReply reply = Held(*entry, meta);
+  reply.outcome = Outcome::kGranted;
+  reply.fence = meta.fence;
+  return reply;
 }
 
 bool Server::SetNx(const std::string& key, const std::string& token, Duration ttl) {
@@ -197,6 +210,11 @@ NodeReply Server::Probe(const std::string& key) {
 NodeReply Server::Mark(const std::string& from, const std::string& to, const std::string& stamp) {
   if (stored_.mark == from && (stamp.empty() || stamp == stored_.stamp)) stored_.mark = to;
   return ReadMark();
+}
+
+NodeReply Server::TryGrant() const {
+  if (full_) return kFull;
+  return {.outcome = Outcome::kGranted};
 }
 
 NodeReply Server::ReadMark() {
@@ -292,7 +310,7 @@ bool Server::CarryOut(const SetStep& step) {
 SetReply Server::AskSet(const SetStep& step) {
   if (full_ && step.kind != SetStep::Kind::kRead) {
     ++refused_;
-    return {.state = {}, .error = "OOM command not allowed"};
+    return {.state = {}, .error = kFull.message};
   }
   SetReply reply{.answered = true, .done = CarryOut(step), .state = stored_};
   reply.state.wait = WaitLeft();

@@ -21,17 +21,18 @@ class Server {
   Server(World& world, double rate) : world_(world), rate_(rate), started_(Clock()) {}
 
   [[nodiscard]] NodeReply Acquire(const std::string& key, const std::string& token, Duration ttl,
-                                  FencingToken fence, AttemptId attempt, bool adopt,
-                                  const Expected& expected = {});
+                                  FencingToken fence, AttemptId attempt, const std::string& owner,
+                                  bool adopt, const Expected& expected = {});
   [[nodiscard]] NodeReply HandOver(const std::string& key, const std::string& from,
                                    const std::string& to, Duration ttl, FencingToken fence,
-                                   AttemptId attempt, const Expected& expected = {});
+                                   AttemptId attempt, const std::string& owner,
+                                   const Expected& expected = {});
   [[nodiscard]] NodeReply Extend(const std::string& key, const std::string& token, Duration ttl,
                                  FencingToken raise_to, std::optional<Keeper> keeper = {},
                                  bool adopt = false, const Expected& expected = {});
   [[nodiscard]] NodeReply Repair(const std::string& key, const std::string& token, Duration ttl,
-                                 FencingToken fence, std::optional<Keeper> keeper = {},
-                                 bool counts = false, const Expected& expected = {});
+                                 FencingToken fence, std::optional<Keeper> keeper, bool counts,
+                                 const std::string& owner, const Expected& expected = {});
   [[nodiscard]] NodeReply Release(const std::string& key, const std::string& token,
                                   std::optional<AttemptId> only_attempt, FencingToken seal,
                                   bool announce, std::optional<Keeper> at_end_of = {});
@@ -39,6 +40,7 @@ class Server {
   [[nodiscard]] NodeReply Probe(const std::string& key);
   [[nodiscard]] NodeReply Mark(const std::string& from, const std::string& to,
                                const std::string& stamp = {});
+  [[nodiscard]] NodeReply TryGrant() const;
   [[nodiscard]] NodeReply ReadMark();
   [[nodiscard]] SetReply AskSet(const SetStep& step);
   [[nodiscard]] NodeReply ReadSettings() const;
@@ -60,7 +62,7 @@ class Server {
   void Restart();
   // Shows the oracle every record that the node accepts or learns.
   void ShowTo(SetOracle* oracle) { oracle_ = oracle; }
-  // At maxmemory: refuses to write what it stores about the node set.
+  // At maxmemory: refuses to write anything new, and what it stores about the node set.
   void SetFull(bool full) { full_ = full; }
   // How many steps it has refused.
   [[nodiscard]] int refused() const { return refused_; }
@@ -99,6 +101,7 @@ class Server {
     std::string token;             // the holder to which the fence belongs
     std::optional<Keeper> keeper;  // id 0: extended without a stream
     bool unconfirmed = false;      // not extended since the acquisition
+    std::string owner;             // the label of `token`
   };
   enum class Take { kNo, kLast, kAlways };
 
@@ -109,6 +112,8 @@ class Server {
   void BeginWait(std::uint64_t epoch, Duration wait);
   // How long it accepts no change of its record, unless the change goes back.
   [[nodiscard]] Duration WaitLeft() const;
+  // The answer to a step that would acquire a key that another token holds.
+  [[nodiscard]] NodeReply Held(const Entry& entry, const Meta& meta) const;
   [[nodiscard]] NodeReply ExtendHeld(Entry& entry, Meta& meta, Duration ttl, FencingToken raise_to,
                                      std::optional<Keeper> keeper, Take take);
 

@@ -29,6 +29,8 @@ client::Reason ToClient(Reason reason) {
       return client::Reason::kDeadlineExceeded;
     case Reason::kCancelled:
       return client::Reason::kCancelled;
+    case Reason::kPermissionDenied:
+      return client::Reason::kPermissionDenied;
   }
   return client::Reason::kInternal;
 }
@@ -69,7 +71,7 @@ void SessionHost::Do(const client::OperationMessage& operation) {
     command.acquire.token = OwnerToken(acquire->token);
     command.acquire.ttl = acquire->ttl;
     command.acquire.extend_if_held = acquire->extend_if_held;
-    if (acquire->single_try) command.acquire.retry.max_retries = 0;
+    if (acquire->retry) command.acquire.retry.max_retries = acquire->retry->max_retries;
     command.interval = acquire->ttl / 2;
     leases_->Acquire(id, std::move(command));
   } else if (const auto* extend = std::get_if<client::ExtendRequest>(&operation.body)) {
@@ -88,7 +90,7 @@ void SessionHost::Do(const client::OperationMessage& operation) {
                         .interval = adopt->ttl / 2,
                         .sequence = adopt->sequence});
   } else if (std::holds_alternative<client::CancelRequest>(operation.body)) {
-    if (leases_->GiveUp(id)) Add(id, std::nullopt, Error{.reason = Reason::kCancelled});
+    leases_->Cancel(id);
   } else if (std::holds_alternative<client::PingRequest>(operation.body)) {
     Add(id, std::nullopt, std::nullopt);
   } else {
@@ -170,6 +172,7 @@ void SessionHost::OnEvent(const Key& key, const WatchEvent& event) {
     case WatchEvent::Type::kLost:
     case WatchEvent::Type::kLifetimeEnded:
     case WatchEvent::Type::kReleased:
+    case WatchEvent::Type::kDenied:
       break;
   }
   pending_.events.push_back(std::move(out));

@@ -33,6 +33,9 @@ class SessionHost final : public LeaseSet::Listener {
   void OnExtended(std::uint64_t id, const ExtendResult& result) override;
   void OnReleased(std::uint64_t id, const ReleaseResult& result) override;
   void OnEvent(const Key& key, const WatchEvent& event) override;
+  [[nodiscard]] bool MayKeep(const Key& /*key*/, LeaseOrigin /*origin*/) const override {
+    return true;
+  }
 
  private:
   void Do(const client::OperationMessage& operation);

@@ -1,6 +1,7 @@
 // Tests of a stream's leases: what happens to them when the stream ends or another stream adopts
 // them.
 #include <map>
+#include <set>
 
 #include "server/core/leases/lease_set.h"
 #include "tests/sim/scenario.h"
@@ -27,8 +28,12 @@ class Streams : public Scenario {
     void OnEvent(const Key& /*key*/, const WatchEvent& event) override {
       events.push_back(event.type);
     }
+    [[nodiscard]] bool MayKeep(const Key& key, LeaseOrigin origin) const override {
+      return !denied.contains({key.value(), origin});
+    }
     std::shared_ptr<LeaseSet> leases;
     Lease lease;
+    std::set<std::pair<std::string, LeaseOrigin>> denied;
     std::map<std::uint64_t, std::optional<Reason>> answers;
     std::vector<WatchEvent::Type> events;
     int queued = 0;
@@ -109,6 +114,61 @@ TEST_F(Streams, ABrokenStreamStopsExtendingAndReleasesAfterItsGrace) {
   EXPECT_TRUE(stream.events.empty());
   End(stream, StreamEnd::kSilent);
   EXPECT_EQ(Holders("k"), NoHolders());
+}
+
+TEST_F(Streams, ALeaseThatTheClientMayNoLongerKeepIsLeftToExpire) {
+  Stream& stream = Open(0);
+  const Lease lease = Acquire(stream, milliseconds(500));
+  stream.denied = {{"k", LeaseOrigin::kTakenOver}};
+  stream.leases->Recheck();
+  EXPECT_TRUE(stream.events.empty());
+  stream.denied = {{"k", LeaseOrigin::kAcquired}};
+  stream.leases->Recheck();
+  EXPECT_EQ(stream.events, std::vector{WatchEvent::Type::kDenied});
+  EXPECT_EQ(stream.leases->size(), 0U);
+  EXPECT_EQ(Holders("k"), All(lease));
+  Pass(milliseconds(600));
+  EXPECT_EQ(Holders("k"), NoHolders());
+}
+
+TEST_F(Streams, AWaiterThatMayNoLongerAcquireIsNotGrantedTheKey) {
+  Stream& holder = Open(0);
+  const Lease lease = Acquire(holder, seconds(20));
+  Stream& waiter = Open(0);
+  for (std::uint64_t number = 1; number <= 100; ++number) {  // more than one portion
+    waiter.leases->Acquire(number, {.acquire = Wants("k", seconds(1), RetryPolicy{}),
+                                    .interval = milliseconds(500),
+                                    .max_lifetime = {}});
+  }
+  Pass(milliseconds(5));
+  EXPECT_TRUE(waiter.answers.empty());
+  waiter.denied = {{"k", LeaseOrigin::kAcquired}};
+  waiter.leases->Recheck();
+  Pass(milliseconds(5));
+  EXPECT_EQ(waiter.answers.size(), 100U);
+  for (const auto& [number, reason] : waiter.answers) {
+    EXPECT_EQ(reason, Reason::kPermissionDenied);
+  }
+  EXPECT_EQ(waiter.leases->size(), 0U);
+  holder.leases->Release(++id, lease.key, lease.token);
+  Pass(milliseconds(50));
+  EXPECT_EQ(Holders("k"), NoHolders());
+}
+
+TEST_F(Streams, AnAdoptionThatIsUnderWayIsRecheckedWhenItIsDone) {
+  const Lease lease = Acquire(Open(0), seconds(20));
+  Stream& second = Open(1);
+  second.leases->Adopt(++id, {.key = lease.key,
+                              .token = lease.token,
+                              .ttl = seconds(20),
+                              .interval = seconds(10),
+                              .sequence = {}});
+  second.denied = {{"k", LeaseOrigin::kTakenOver}};
+  second.leases->Recheck();
+  EXPECT_TRUE(second.events.empty());
+  Pass(milliseconds(5));
+  EXPECT_EQ(second.events, std::vector{WatchEvent::Type::kDenied});
+  EXPECT_EQ(second.leases->size(), 0U);
 }
 
 TEST_F(Streams, AnAdoptionNeverAcquires) {

@@ -17,6 +17,12 @@ const std::string kLine =
     "ci 658cd882b73f693cfcbf8228da791fe9 "
     "734c82ed9675707e2b2bfe395eed21c330cdc4fc89702e044f9bbbe5eda89d85";
 
+// A second and a third token of the same identity.
+const std::string kNewToken = "ci." + std::string(64, '0');
+const std::string kNewLine =
+    "ci 00ff f0f7161585a7ea2f69d5f4605105195ab46d44433dece69cc1bdec00bba2f5e9";
+const std::string kThirdLine = "ci 11ee " + std::string(64, 'a');
+
 template <typename File>
 std::string Refusal(const std::string& text) {
   try {
@@ -29,15 +35,48 @@ std::string Refusal(const std::string& text) {
 
 #define EXPECT_CONTAINS(text, part) EXPECT_NE((text).find(part), std::string::npos) << (text)
 
+// The identity that the token proves, or "".
+std::string IdentityOf(const TokenFile& file, const std::string& token) {
+  const auto match = file.Find(token);
+  return match ? match->identity : "";
+}
+
 TEST(TokenFile, IdentifiesATokenByItsHash) {
   const TokenFile file = TokenFile::Parse("# who\n\n" + kLine + "  # the build\n");
-  EXPECT_EQ(file.size(), 1U);
-  EXPECT_EQ(file.IdentityOf(kToken), "ci");
-  EXPECT_EQ(file.IdentityOf("ci." + std::string(64, '0')), std::nullopt);
-  EXPECT_EQ(file.IdentityOf("other" + kToken.substr(2)), std::nullopt);
-  EXPECT_EQ(file.IdentityOf("ci"), std::nullopt);
-  EXPECT_EQ(file.IdentityOf(""), std::nullopt);
+  EXPECT_EQ(IdentityOf(file, kToken), "ci");
+  EXPECT_EQ(IdentityOf(file, kNewToken), "");
+  EXPECT_EQ(IdentityOf(file, "other" + kToken.substr(2)), "");
+  EXPECT_EQ(IdentityOf(file, "ci"), "");
+  EXPECT_EQ(IdentityOf(file, ""), "");
   EXPECT_EQ(kLine.find(kToken.substr(3)), std::string::npos);
+}
+
+TEST(TokenFile, AnIdentityMayHaveTwoTokens) {
+  const TokenFile file = TokenFile::Parse(kLine + "\n" + kNewLine + "\n");
+  EXPECT_EQ(IdentityOf(file, kToken), "ci");
+  EXPECT_EQ(IdentityOf(file, kNewToken), "ci");
+  EXPECT_EQ(IdentityOf(file, "ci." + std::string(64, '1')), "");
+  EXPECT_CONTAINS(Refusal<TokenFile>(kLine + "\n" + kNewLine + "\n" + kThirdLine),
+                  "line 3: identity ci has more than 2 tokens");
+  EXPECT_CONTAINS(Refusal<TokenFile>(kLine + "\n" + kLine), "line 2: this token of identity ci is");
+}
+
+TEST(TokenFile, ATokenIsRevokedWhenItsOwnLineIsRemoved) {
+  const TokenFile both = TokenFile::Parse(kLine + "\n" + kNewLine);
+  const TokenFile one = TokenFile::Parse(kNewLine);
+  const auto before = both.Find(kToken);
+  const auto after = both.Find(kNewToken);
+  ASSERT_TRUE(before && after);
+  EXPECT_TRUE(both.Has("ci", before->hash));
+  EXPECT_FALSE(one.Has("ci", before->hash));
+  EXPECT_TRUE(one.Has("ci", after->hash));
+  EXPECT_FALSE(one.Has("cd", after->hash));
+}
+
+TEST(TokenFile, WindowsLineEndsAreAccepted) {
+  const TokenFile file = TokenFile::Parse("# who\r\n\r\n" + kLine + "\r\n" + kNewLine + " # x\r\n");
+  EXPECT_EQ(IdentityOf(file, kToken), "ci");
+  EXPECT_EQ(IdentityOf(file, kNewToken), "ci");
 }
 
 TEST(TokenFile, AnInvalidLineIsReportedByNumber) {
@@ -46,7 +85,6 @@ TEST(TokenFile, AnInvalidLineIsReportedByNumber) {
   EXPECT_CONTAINS(Refusal<TokenFile>(kLine + " more"), "line 1: expected");
   EXPECT_CONTAINS(Refusal<TokenFile>("c*i 00 " + std::string(64, '0')), "invalid identity");
   EXPECT_CONTAINS(Refusal<TokenFile>("ci 00 1234"), "64 digits");
-  EXPECT_CONTAINS(Refusal<TokenFile>(kLine + "\n" + kLine), "line 2: identity ci is given twice");
 }
 
 TEST(Matches, AStarMatchesAnyText) {
@@ -78,10 +116,39 @@ TEST(AccessList, AllowsOnlyWhatARuleAllows) {
   EXPECT_FALSE(list.Allows("billing-1", Action::kExtend, "billing/x"));
   EXPECT_FALSE(list.Allows("billing-1", Action::kAcquire, "reports2"));
   EXPECT_FALSE(list.Allows("billing", Action::kAcquire, "billing/x"));
-  EXPECT_FALSE(list.Allows("billing-1", Action::kAdmin, ""));
-  EXPECT_TRUE(list.Allows("ops", Action::kAdmin, ""));
+  EXPECT_FALSE(list.Allows("billing-1", Action::kAdmin, "billing/x"));
+  EXPECT_FALSE(list.AllowsSomeKeys("billing-1", Action::kAdmin));
+  EXPECT_TRUE(list.Allows("ops", Action::kAdmin, "reports"));
+  EXPECT_TRUE(list.AllowsAllKeys("ops", Action::kAdmin));
   EXPECT_FALSE(list.Allows("ops", Action::kInspect, "reports"));
-  EXPECT_FALSE(AccessList::Parse("").Allows("ops", Action::kAdmin, ""));
+  EXPECT_FALSE(AccessList::Parse("").Allows("ops", Action::kAdmin, "reports"));
+}
+
+TEST(AccessList, KeysBindAdministratorsToo) {
+  const AccessList list = AccessList::Parse(R"(
+    [[rule]]
+    identity = "billing"
+    keys = ["billing/*", ""]
+    verbs = ["admin"]
+    [[rule]]
+    identity = "billing"
+    verbs = ["inspect"]
+    [[rule]]
+    identity = "ops"
+    keys = ["none", "**"]
+    verbs = ["admin"]
+  )");
+  EXPECT_TRUE(list.Allows("billing", Action::kAdmin, "billing/x"));
+  EXPECT_FALSE(list.Allows("billing", Action::kAdmin, "orders/y"));
+  EXPECT_TRUE(list.AllowsSomeKeys("billing", Action::kAdmin));
+  EXPECT_FALSE(list.AllowsAllKeys("billing", Action::kAdmin));  // the second rule has another verb
+  EXPECT_TRUE(list.AllowsAllKeys("ops", Action::kAdmin));
+}
+
+TEST(AccessList, WindowsLineEndsAreAccepted) {
+  const AccessList list =
+      AccessList::Parse("# ops\r\n[[rule]]\r\nidentity = 'ops'\r\nverbs = ['admin']\r\n");
+  EXPECT_TRUE(list.AllowsAllKeys("ops", Action::kAdmin));
 }
 
 TEST(AccessList, AnInvalidFileIsRejectedWithLineAndReason) {
@@ -102,7 +169,14 @@ TEST(AccessList, AnInvalidFileIsRejectedWithLineAndReason) {
 TEST(Access, RequiresNoCredentialsByDefault) {
   const Access access({});
   EXPECT_FALSE(access.asks());
-  EXPECT_TRUE(access.Allows("", Action::kAdmin, ""));
+  EXPECT_TRUE(access.Allows("", Action::kAdmin, "k"));
+  EXPECT_TRUE(access.AllowsAllKeys("", Action::kAdmin));
+}
+
+// The identity of the caller, or "".
+std::string Who(const Access& access, const Credentials& credentials) {
+  const auto who = access.Identify(credentials);
+  return who ? who->identity : "";
 }
 
 TEST(Access, AWrongTokenIsRejectedDespiteAValidCertificate) {
@@ -110,10 +184,27 @@ TEST(Access, AWrongTokenIsRejectedDespiteAValidCertificate) {
   const std::string path = directory.path() + "/tokens";
   std::ofstream(path) << kLine;
   const Access access({.token_file = path, .access_list = {}, .client_certificates = true});
-  EXPECT_EQ(access.Identify({"cert", "Bearer " + kToken}), "ci");
-  EXPECT_EQ(access.Identify({"cert", ""}), "cert");
-  EXPECT_EQ(access.Identify({"cert", "Bearer ci.wrong"}), std::nullopt);
-  EXPECT_EQ(access.Identify({std::nullopt, "Basic abc"}), std::nullopt);
+  EXPECT_EQ(Who(access, {"cert", "Bearer " + kToken}), "ci");
+  EXPECT_EQ(Who(access, {"cert", ""}), "cert");
+  EXPECT_EQ(Who(access, {"cert", "Bearer ci.wrong"}), "");
+  EXPECT_EQ(Who(access, {std::nullopt, "Basic abc"}), "");
+}
+
+TEST(Access, AReloadRevokesOnlyWhatItsTokenProved) {
+  const testing::TemporaryDirectory directory;
+  const std::string path = directory.path() + "/tokens";
+  std::ofstream(path) << kLine << "\n" << kNewLine;
+  Access access({.token_file = path, .access_list = {}, .client_certificates = true});
+  const auto before = access.Identify({std::nullopt, "Bearer " + kToken});
+  const auto after = access.Identify({std::nullopt, "Bearer " + kNewToken});
+  const auto certified = access.Identify({"ci", ""});
+  ASSERT_TRUE(before && after && certified);
+  EXPECT_TRUE(access.IsValid(*before));
+  std::ofstream(path) << kNewLine;
+  access.Reload();
+  EXPECT_FALSE(access.IsValid(*before));
+  EXPECT_TRUE(access.IsValid(*after));
+  EXPECT_TRUE(access.IsValid(*certified));
 }
 
 TEST(Access, AFailedReloadChangesNothing) {
@@ -125,11 +216,11 @@ TEST(Access, AFailedReloadChangesNothing) {
   std::ofstream(tokens) << "";  // no tokens
   std::ofstream(list) << "nonsense";
   EXPECT_THROW(access.Reload(), std::runtime_error);
-  EXPECT_EQ(access.Identify({std::nullopt, "Bearer " + kToken}), "ci");
+  EXPECT_EQ(Who(access, {std::nullopt, "Bearer " + kToken}), "ci");
   EXPECT_TRUE(access.Allows("ci", Action::kInspect, "k"));
   std::ofstream(list) << "";
   access.Reload();
-  EXPECT_EQ(access.Identify({std::nullopt, "Bearer " + kToken}), std::nullopt);
+  EXPECT_EQ(Who(access, {std::nullopt, "Bearer " + kToken}), "");
   EXPECT_FALSE(access.Allows("ci", Action::kInspect, "k"));
 }
 

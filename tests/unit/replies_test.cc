@@ -9,6 +9,7 @@
 #include <string>
 
 #include "server/redis/connection.h"
+#include "server/redis/node_error.h"
 
 namespace redlock::redis {
 namespace {
@@ -48,6 +49,29 @@ TEST(Replies, AHeldKeyReportsItsRemainingTtl) {
   EXPECT_EQ(reply.remaining, std::chrono::milliseconds(1500));
 }
 
+std::string Word(const std::string& text) {
+  return "$" + std::to_string(text.size()) + "\r\n" + text + "\r\n";
+}
+// `holder` is what the node stores about the holder.
+NodeReply HeldBy(const std::string& token, const std::string& holder) {
+  return AnswerTo(StepKind::kAcquire, "*4\r\n$4\r\nheld\r\n:1500\r\n" + Word(token) + Word(holder));
+}
+
+TEST(Replies, AHeldKeyNamesTheHolderIfTheLabelIsOfItsToken) {
+  const std::string digest = "l82ftt3ca5aq";  // FNV-1a of "token" in base 36
+  const NodeReply reply = HeldBy("token", digest + " web-1/7/app");
+  EXPECT_EQ(reply.outcome, Outcome::kHeld);
+  EXPECT_EQ(reply.remaining, std::chrono::milliseconds(1500));
+  EXPECT_EQ(reply.holder, OwnerToken("token"));
+  EXPECT_EQ(reply.owner, OwnerLabel("web-1/7/app"));
+  EXPECT_TRUE(HeldBy("another", digest + " web-1/7/app").owner.empty());
+  EXPECT_TRUE(HeldBy("token", digest).owner.empty()) << "without a label";
+  EXPECT_TRUE(HeldBy("token", "").owner.empty());
+  EXPECT_EQ(HeldBy("token", digest + " a\xff" + "b").owner, OwnerLabel("a"));
+  EXPECT_EQ(HeldBy("token", digest + " " + std::string(127, 'a') + "\xc3\xb6").owner,
+            OwnerLabel(std::string(127, 'a')));
+}
+
 TEST(Replies, AHeldKeyWithoutExpiryReportsNoRemainingTtl) {
   EXPECT_EQ(AnswerTo(StepKind::kAcquire, HeldFor("-1")).remaining, Duration{});
 }
@@ -76,6 +100,15 @@ TEST(Replies, AnUnexpectedReplyIsAnError) {
     EXPECT_EQ(reply.outcome, Outcome::kError) << element;
     EXPECT_FALSE(reply.message.empty()) << element;
   }
+}
+
+TEST(NodeErrors, NameTheRemedyAndAreBounded) {
+  EXPECT_EQ(DescribeError("ERR wrong number"), "ERR wrong number");
+  EXPECT_NE(DescribeError("MISCONF Redis is configured to save").find("disk"), std::string::npos);
+  const std::string endless = DescribeError("OOM " + std::string(100'000, 'x'));
+  EXPECT_LT(endless.size(), 300U);
+  EXPECT_NE(endless.find("raise maxmemory"), std::string::npos);
+  EXPECT_EQ(DescribeError("a\r\nb\xff\x1b[31m"), "a??b??[31m");
 }
 
 }  // namespace

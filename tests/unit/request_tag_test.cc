@@ -2,12 +2,8 @@
 
 #include <gtest/gtest.h>
 
-#include "server/observe/throttle.h"
-
 namespace redlock::observe {
 namespace {
-
-using namespace std::chrono_literals;
 
 const std::string kTrace = "4bf92f3577b34da6a3ce929d0e0e4736";
 const std::string kSpan = "00f067aa0ba902b7";
@@ -40,18 +36,6 @@ TEST(RequestId, AllowsOnlyWhatIsSafeToLog) {
   EXPECT_FALSE(IsRequestId("a b"));
   EXPECT_FALSE(IsRequestId("a\nb"));
   EXPECT_FALSE(IsRequestId("\xc3\xa4"));
-}
-
-TEST(Throttle, AdmitsABurstAndThenAFixedRate) {
-  Throttle throttle(10, 3);
-  Throttle::Clock::time_point now{1h};
-  for (int i = 0; i < 3; ++i) EXPECT_EQ(throttle.Admit(now), 0U);
-  EXPECT_FALSE(throttle.Admit(now));
-  EXPECT_FALSE(throttle.Admit(now + 50ms));
-  EXPECT_EQ(throttle.Admit(now + 110ms), 2U);
-  EXPECT_FALSE(throttle.Admit(now + 120ms));
-  now += 1h;
-  EXPECT_EQ(throttle.Admit(now), 1U);
 }
 
 }  // namespace

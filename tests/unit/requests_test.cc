@@ -8,6 +8,8 @@
 #include <limits>
 #include <string>
 
+#include "tests/unit/byte_buffer.h"
+
 namespace redlock::rpc {
 namespace {
 
@@ -199,11 +201,6 @@ TEST(Requests, WatchLifetimeAndIntervalAreValidated) {
   EXPECT_EQ(Faults(request),
             "max_lifetime: must be from 1 ms to 31536000 s, is 0 ms\n"
             "items[0].interval: must be from 1 ms to 9999 ms, is 0 ms\n");
-}
-
-grpc::ByteBuffer Wire(const std::string& bytes) {
-  const grpc::Slice slice(bytes);
-  return {&slice, 1};
 }
 
 TEST(Requests, TextThatIsNotUtf8IsReported) {

@@ -22,6 +22,17 @@ TEST(Validity, IsTtlMinusElapsedMinusDrift) {
   EXPECT_LT(Validity(milliseconds(10), milliseconds(8), budget), Duration::zero());
 }
 
+TEST(Results, CountEachReasonByItself) {
+  for (const Reason reason : kReasons) {
+    Results results;
+    results.Add(reason);
+    std::uint64_t failed = 0;
+    for (const Reason other : kReasons) failed += results.failed(other);
+    EXPECT_EQ(failed, 1U) << ToString(reason);
+    EXPECT_EQ(results.done(), 0U);
+  }
+}
+
 TEST(Histogram, CountsADurationInTheFirstBucketWhoseBoundItDoesNotExceed) {
   Histogram histogram;
   histogram.Add(microseconds(50));  // exactly the first bound

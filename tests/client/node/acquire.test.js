@@ -8,7 +8,7 @@ test('an acquire carries its own token; a wait of 0 is a single try', () => {
   world.acquire('b', { wait: 0 });
   world.ready();
   const [a, b] = world.expect('acquire', 'acquire');
-  assert.deepEqual(a.acquire, { key: 'a', token: 'token-1', ttl: 30_000, owner: 'me', retry: undefined });
+  assert.deepEqual(a.acquire, { key: 'a', token: 'token-1', ttl: 30_000, owner: 'me', retry: undefined, extendIfHeld: undefined });
   assert.deepEqual(b.acquire.retry, { maxRetries: 0 });
   assert.notEqual(b.acquire.token, a.acquire.token);
 });
@@ -227,17 +227,91 @@ test('a late grant of an abandoned Session is ignored, because its token is rele
   assert.equal(call.lease.token, 'token-2');
 });
 
-test('with a daemon, the end of the wait fails the acquire with DEADLINE_EXCEEDED and sends a cancel', () => {
+// Returns a call whose time to wait is over, and which has sent its cancel.
+const waited = (world) => {
+  const call = world.acquire('k', { wait: 300 });
+  world.ready();
+  const [operation] = world.expect('acquire');
+  world.pass(301);
+  world.expect('cancel');
+  return { call, operation };
+};
+
+test('at the end of the wait, the daemon is asked why; the error names the holder', () => {
+  const world = new Harness();
+  const { call, operation } = waited(world);
+  assert.ok(!call.done);
+  world.fail(operation, 'CANCELLED', { metadata: { owner: 'host/1/"app"', last_reason: 'LOCK_ALREADY_HELD' } });
+  assert.equal(call.error.name, 'LockTimeoutError');
+  assert.equal(call.error.message, 'k: not acquired within 300 ms: held by "host/1/\\"app\\""');
+  assert.equal(call.error.holder, 'host/1/"app"');
+  world.pass(2000, { daemon: true });
+});
+
+test('an outage at the end of the wait does not read as contention', () => {
+  for (const reason of ['QUORUM_UNAVAILABLE', 'NODE_SET_MISMATCH']) {
+    const world = new Harness();
+    const { call, operation } = waited(world);
+    world.fail(operation, 'CANCELLED', { metadata: { last_reason: reason } });
+    assert.equal(call.error.reason, reason);
+    assert.match(call.error.message, /k: not acquired within 300 ms/);
+  }
+});
+
+test('without an answer to the cancel within 250 ms, the acquire fails, and giving up continues', () => {
+  const world = new Harness();
+  const { call, operation } = waited(world);
+  world.pass(248);
+  assert.ok(!call.done);
+  world.pass(3);
+  assert.equal(call.error.reason, 'DEADLINE_EXCEEDED');
+  assert.equal(call.error.message, 'k: not acquired within 300 ms');
+  world.grant(operation);
+  assert.equal(world.expect('release')[0].release.token, operation.acquire.token);
+});
+
+test('a lease that arrives after the end of the wait is released', () => {
+  const world = new Harness();
+  const { call, operation } = waited(world);
+  world.grant(operation);
+  assert.equal(call.error.reason, 'DEADLINE_EXCEEDED');
+  assert.equal(world.expect('release')[0].release.token, operation.acquire.token);
+});
+
+test('a Session that ends after the end of the wait leaves no lock, and the error says so', () => {
+  const world = new Harness();
+  const { call, operation } = waited(world);
+  world.breakStream();
+  assert.equal(call.error.reason, 'UNREACHABLE');
+  world.ready();
+  assert.equal(world.expect('release')[0].release.token, operation.acquire.token);
+});
+
+test('an overloaded daemon is named at the end of the wait', () => {
   const world = new Harness();
   const call = world.acquire('k', { wait: 300 });
   world.ready();
-  world.expect('acquire');
-  world.pass(299);
-  assert.ok(!call.done);
-  world.pass(2);
-  assert.equal(call.error.reason, 'DEADLINE_EXCEEDED');
-  assert.match(call.error.message, /k: not acquired within 300 ms/);
-  world.expect('cancel');
+  world.fail(world.expect('acquire')[0], 'OVERLOADED', { retryDelay: 5000 });
+  world.pass(301);
+  assert.equal(call.error.reason, 'OVERLOADED');
+  world.expect();
+});
+
+test('a refusal names the holder', () => {
+  const world = new Harness();
+  const call = world.acquire('k', { wait: 0 });
+  world.ready();
+  world.fail(world.expect('acquire')[0], 'LOCK_ALREADY_HELD', { metadata: { owner: 'other' } });
+  assert.equal(call.error.name, 'LockAlreadyHeldError');
+  assert.equal(call.error.holder, 'other');
+  assert.match(call.error.message, /^k: held by "other"/);
+});
+
+test('a retry policy is sent as it is', () => {
+  const world = new Harness();
+  world.acquire('k', { retry: { maxRetries: 3 } });
+  world.ready();
+  assert.deepEqual(world.expect('acquire')[0].acquire.retry, { maxRetries: 3 });
 });
 
 test('without a daemon, the end of the wait fails the acquire with UNREACHABLE', () => {

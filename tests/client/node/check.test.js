@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { checkAcquire, checkClient, checkTtl } from '../../../client/node/check.js';
+import { checkAcquire, checkClient, checkTtl } from '../../../client/node/lib/check.js';
+
+const CLIENT = { grace: 5000, owner: 'host/1/app' };
 
 const refused = (field, call) => assert.throws(call, (error) => {
   assert.equal(error.reason, 'INVALID_ARGUMENT');
@@ -9,45 +11,46 @@ const refused = (field, call) => assert.throws(call, (error) => {
 });
 
 test('defaults are applied', () => {
-  assert.deepEqual(checkAcquire('k', {}, 5000), {
-    key: 'k', ttl: 30_000, owner: '', wait: undefined, margin: 500, signal: undefined, onQueued: undefined,
+  assert.deepEqual(checkAcquire('k', {}, CLIENT), {
+    key: 'k', ttl: 30_000, owner: 'host/1/app', wait: undefined, token: undefined, retry: undefined, margin: 500,
+    signal: undefined, onQueued: undefined,
   });
-  assert.equal(checkAcquire('k', { ttl: 1000 }, 5000).margin, 100);
-  assert.equal(checkAcquire('k', {}, 200).margin, 20);
+  assert.equal(checkAcquire('k', { ttl: 1000 }, CLIENT).margin, 100);
+  assert.equal(checkAcquire('k', {}, { grace: 200, owner: 'me' }).margin, 20);
 });
 
 test('invalid keys are rejected', () => {
   for (const key of ['', undefined, null, 5, ['a'], {}, 'redlockd:k', 'x'.repeat(513), 'ö'.repeat(257), 'a\ud800b']) {
-    refused('key', () => checkAcquire(key, {}, 5000));
+    refused('key', () => checkAcquire(key, {}, CLIENT));
   }
-  checkAcquire('x'.repeat(512), {}, 5000);
-  checkAcquire('🔒', {}, 5000);
+  checkAcquire('x'.repeat(512), {}, CLIENT);
+  checkAcquire('🔒', {}, CLIENT);
 });
 
 test('options that are not an object are rejected', () => {
-  for (const options of [5000, null, 'ttl']) refused('options', () => checkAcquire('k', options, 5000));
+  for (const options of [5000, null, 'ttl']) refused('options', () => checkAcquire('k', options, CLIENT));
 });
 
 test('invalid times are rejected', () => {
   for (const ttl of [0, 9.9, -1, NaN, Infinity, '1000', null, 10n, new Date()]) {
-    refused('ttl', () => checkAcquire('k', { ttl }, 5000));
+    refused('ttl', () => checkAcquire('k', { ttl }, CLIENT));
     refused('ttl', () => checkTtl(ttl));
   }
-  for (const wait of [-1, NaN, '0', null]) refused('wait', () => checkAcquire('k', { wait }, 5000));
-  assert.equal(checkAcquire('k', { wait: Infinity }, 5000).wait, Infinity);
+  for (const wait of [-1, NaN, '0', null]) refused('wait', () => checkAcquire('k', { wait }, CLIENT));
+  assert.equal(checkAcquire('k', { wait: Infinity }, CLIENT).wait, undefined);
 });
 
 test('margins', () => {
-  for (const margin of [-1, NaN, '0', null, 1001]) refused('margin', () => checkAcquire('k', { ttl: 3000, margin }, 5000));
-  for (const margin of [0, 1000]) assert.equal(checkAcquire('k', { ttl: 3000, margin }, 5000).margin, margin);
-  assert.throws(() => checkAcquire('k', { margin: 101 }, 300), { message: "margin: must be from 0 to 100 ms (a third of " +
+  for (const margin of [-1, NaN, '0', null, 1001]) refused('margin', () => checkAcquire('k', { ttl: 3000, margin }, CLIENT));
+  for (const margin of [0, 1000]) assert.equal(checkAcquire('k', { ttl: 3000, margin }, CLIENT).margin, margin);
+  assert.throws(() => checkAcquire('k', { margin: 101 }, { grace: 300, owner: 'me' }), { message: "margin: must be from 0 to 100 ms (a third of " +
     "the TTL or of the client's grace, whichever is less), not 101 ms" });
 });
 
 test('invalid labels, signals and callbacks are rejected', () => {
-  for (const owner of [5, null, 'x'.repeat(129), '\udfff']) refused('owner', () => checkAcquire('k', { owner }, 5000));
-  for (const signal of [5, null, {}]) refused('signal', () => checkAcquire('k', { signal }, 5000));
-  for (const onQueued of [5, null, 'f']) refused('onQueued', () => checkAcquire('k', { onQueued }, 5000));
+  for (const owner of [5, null, 'x'.repeat(129), '\udfff']) refused('owner', () => checkAcquire('k', { owner }, CLIENT));
+  for (const signal of [5, null, {}]) refused('signal', () => checkAcquire('k', { signal }, CLIENT));
+  for (const onQueued of [5, null, 'f']) refused('onQueued', () => checkAcquire('k', { onQueued }, CLIENT));
 });
 
 test('invalid client options are rejected', () => {
@@ -60,9 +63,11 @@ test('invalid client options are rejected', () => {
     });
   }
   for (const endpoint of ['h:65535', '[::1]:1', 'unix:/s:0', 'unix:0', 'dns:///h:1', '::0', 'h']) {
-    assert.deepEqual(checkClient(endpoint, { grace: 5000 }), [endpoint]);
+    assert.deepEqual(checkClient(endpoint, {}).endpoints, [endpoint]);
   }
   for (const grace of [99, NaN, '5000', null]) refused('grace', () => checkClient('h:1', { grace }));
-  refused('token', () => checkClient('h:1', { grace: 5000, token: 5 }));
-  assert.deepEqual(checkClient('h:1', { grace: 100 }), ['h:1']);
+  for (const token of [5, 'two\nlines', 'caf\u00e9']) {
+    refused('token', () => checkClient('h:1', { grace: 5000, token }));
+  }
+  assert.deepEqual(checkClient('h:1', { grace: 100 }).endpoints, ['h:1']);
 });

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { SuspendClock, platformClock } from '../../../client/node/clock.js';
+import { SuspendClock, platformClock } from '../../../client/node/lib/clock.js';
 import { randomFrom } from './world.js';
 
 const makeWorld = ({ resolution = 10, boot = 12_345.678, suspended = 0 } = {}) => {

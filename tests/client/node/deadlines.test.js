@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { Deadlines } from '../../../client/node/deadlines.js';
+import { Deadlines } from '../../../client/node/core/deadlines.js';
 import { randomFrom } from './world.js';
 
 test('actions run in the order of their times, and removed actions do not run', () => {

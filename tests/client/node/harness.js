@@ -1,6 +1,6 @@
 // A Machine whose clock and streams the test drives by hand.
 import assert from 'node:assert/strict';
-import { Machine } from '../../../client/node/machine.js';
+import { Machine } from '../../../client/node/core/machine.js';
 
 export const GRACE = 5000;
 export const ALLOWANCE = 52; // 1 % + 2 ms
@@ -12,11 +12,13 @@ export class Harness {
   opened = []; // Sessions, in order
   dropped = [];
   tokens = 0;
+  wallMicros = 0n;
 
   constructor({ endpoints = 2, grace = GRACE } = {}) {
     this.machine = new Machine({
       endpoints, grace, clock: this.clock, host: this, random: () => 1,
       newToken: () => { this.tokens += 1; return `token-${this.tokens}`; },
+      wallMicros: () => this.wallMicros,
     });
   }
 
@@ -61,7 +63,7 @@ export class Harness {
 
   release(lease) { return this.#call((done) => this.machine.releaseLease(lease, done)); }
 
-  extend(lease, ttl = 60_000) { return this.#call((done) => this.machine.extend(lease, ttl, done)); }
+  extend(lease, ttl = 60_000) { return this.#call((done) => this.machine.extend(lease, { ttl }, done)); }
 
   close() { return this.#call((done) => this.machine.close(done)); }
 

@@ -62,11 +62,11 @@ test('an unsolicited extension counts from its clock, minus the drift', () => {
   const made = world.daemonClock;
   world.now += 2000; // in transit
   world.message(
-    { events: [{ type: 'EXTENDED', lease: { token: lease.token, fence: 1n, validity: 9900 } }] },
+    { events: [{ type: 'EXTENDED', lease: { key: lease.key, token: lease.token, fence: 1n, validity: 9900 } }] },
     world.session, made);
   assert.equal(lease.trustedUntil, sent + 5000 * 0.99 + 9900);
   world.message(
-    { events: [{ type: 'EXTENDED', lease: { token: lease.token, fence: 1n, validity: 10 } }] });
+    { events: [{ type: 'EXTENDED', lease: { key: lease.key, token: lease.token, fence: 1n, validity: 10 } }] });
   assert.equal(lease.trustedUntil, sent + 5000 * 0.99 + 9900, 'it never decreases');
 });
 
@@ -115,7 +115,7 @@ test('without any answer, the loss is signalled at the end of the grace, before 
 test('LOST is signalled as soon as the daemon reports it', () => {
   const world = new Harness();
   const call = world.hold();
-  const lost = { type: 'LOST', lease: { token: call.lease.token, fence: 0n, validity: 0 } };
+  const lost = { type: 'LOST', lease: { key: call.lease.key, token: call.lease.token, fence: 0n, validity: 0 } };
   world.event(lost);
   assert.equal(call.losses, 1);
   assert.match(call.lost.message, /k: the lock was lost: because/);
@@ -129,8 +129,8 @@ test('LOST affects only the lock with its token, not the next lock of the same k
   const first = world.hold();
   const second = world.acquire('k');
   const [operation] = world.expect('acquire');
-  const lease = { token: operation.acquire.token, fence: 2n, validity: 29_000 };
-  const lost = { type: 'LOST', lease: { token: first.lease.token, fence: 0n, validity: 0 }, message: 'x' };
+  const lease = { key: 'k', token: operation.acquire.token, fence: 2n, validity: 29_000 };
+  const lost = { type: 'LOST', lease: { key: first.lease.key, token: first.lease.token, fence: 0n, validity: 0 }, message: 'x' };
   world.message({ results: [{ id: operation.id, lease }], events: [lost] });
   assert.equal(first.losses, 1);
   assert.equal(second.losses, 0);
@@ -142,7 +142,7 @@ test('LOST in the message that grants the lock counts', () => {
   world.hold('other');
   const call = world.acquire('k');
   const [operation] = world.expect('acquire');
-  const lease = { token: operation.acquire.token, fence: 2n, validity: 29_000 };
+  const lease = { key: 'k', token: operation.acquire.token, fence: 2n, validity: 29_000 };
   world.message({ results: [{ id: operation.id, lease }], events: [{ type: 'LOST', lease, message: 'x' }] });
   assert.equal(call.losses, 1);
 });
@@ -151,7 +151,7 @@ test('the fencing token may grow and never decreases', () => {
   const world = new Harness();
   const { lease } = world.hold('k', {}, { fence: 5n });
   for (const [fence, expected] of [[2n ** 60n + 1n, 2n ** 60n + 1n], [7n, 2n ** 60n + 1n]]) {
-    world.event({ type: 'EXTENDED', lease: { token: lease.token, fence, validity: 20_000 } });
+    world.event({ type: 'EXTENDED', lease: { key: lease.key, token: lease.token, fence, validity: 20_000 } });
     assert.equal(lease.fence, expected);
   }
 });
@@ -162,7 +162,7 @@ test('after a suspend, a lock whose trust has ended is lost even if its extensio
   const made = world.daemonClock + 2000;
   world.suspend(4000);
   world.message({
-    events: [{ type: 'EXTENDED', lease: { token: call.lease.token, fence: 1n, validity: 60_000 } }],
+    events: [{ type: 'EXTENDED', lease: { key: call.lease.key, token: call.lease.token, fence: 1n, validity: 60_000 } }],
   }, world.session, made);
   assert.equal(call.losses, 1);
 });
@@ -174,7 +174,7 @@ test('an extension that was waiting while the process was held up saves the lock
   world.now += 3500; // without a suspend
   assert.ok(call.lease.trustedUntil < world.now);
   world.message({
-    events: [{ type: 'EXTENDED', lease: { token: call.lease.token, fence: 1n, validity: 2900 } }],
+    events: [{ type: 'EXTENDED', lease: { key: call.lease.key, token: call.lease.token, fence: 1n, validity: 2900 } }],
   }, world.session, made);
   world.tick();
   assert.equal(call.losses, 0);
@@ -189,13 +189,13 @@ test('trust is frozen from the abandonment of a Session until the lock is adopte
   const first = world.session;
   world.breakStream();
   assert.equal(lease.trustedUntil, frozen);
-  world.event({ type: 'EXTENDED', lease: { token: lease.token, fence: 1n, validity: 59_000 } }, first);
+  world.event({ type: 'EXTENDED', lease: { key: lease.key, token: lease.token, fence: 1n, validity: 59_000 } }, first);
   assert.equal(lease.trustedUntil, frozen, 'what arrives on an abandoned Session is ignored');
   world.pass(500);
   world.ready();
   assert.equal(lease.trustedUntil, frozen, 'an answered ping does not raise it');
   const [adopt] = world.expect('adopt');
-  world.event({ type: 'EXTENDED', lease: { token: lease.token, fence: 1n, validity: 59_000 } });
+  world.event({ type: 'EXTENDED', lease: { key: lease.key, token: lease.token, fence: 1n, validity: 59_000 } });
   assert.equal(lease.trustedUntil, frozen);
   const sent = world.now;
   world.grant(adopt, { validity: 59_000, fence: 9n });
@@ -208,7 +208,7 @@ test('LOST on an abandoned Session is ignored, because another daemon may hold t
   const call = world.hold();
   const first = world.session;
   world.breakStream();
-  world.event({ type: 'LOST', lease: { token: call.lease.token, fence: 0n, validity: 0 } }, first);
+  world.event({ type: 'LOST', lease: { key: call.lease.key, token: call.lease.token, fence: 0n, validity: 0 } }, first);
   assert.equal(call.losses, 0);
 });
 
@@ -236,8 +236,8 @@ test('adopt carries the TTL and a sequence above the fencing token that grows wi
     adopts.push(operation.adopt);
     world.grant(operation, { fence });
   }
-  assert.deepEqual(adopts[0], { key: 'k', token: lease.token, ttl: 30_000, sequence: 101n });
-  assert.deepEqual(adopts.map(({ sequence }) => sequence), [101n, 102n, 103n, 501n]);
+  assert.deepEqual(adopts[0], { key: 'k', token: lease.token, ttl: 30_000, sequence: 102n }, 'the acquire was sent once');
+  assert.deepEqual(adopts.map(({ sequence }) => sequence), [102n, 103n, 104n, 501n]);
 });
 
 test('LOCK_NOT_HELD as the answer to adopt means that the lock is lost', () => {

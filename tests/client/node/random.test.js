@@ -30,7 +30,9 @@ const runUser = (world, client, counts) => {
       world.at(random() * 500, () => client.run((machine) => machine.giveUp(acquire, new Error('enough'))));
     };
     const settled = (lease) => { if (lease) work(lease); else next(); };
-    client.acquire(KEYS[Math.floor(random() * KEYS.length)], { ttl, wait, margin: ttl / 10 }, started, settled);
+    const token = random() < 0.4 ? `own ${counts.tokens += 1}` : undefined;
+    const extendIfHeld = token !== undefined && random() < 0.5 ? true : undefined;
+    client.acquire(KEYS[Math.floor(random() * KEYS.length)], { ttl, wait, margin: ttl / 10, token, extendIfHeld }, started, settled);
   });
   next();
 };
@@ -57,7 +59,7 @@ const makeFaults = (world, clients) => {
 const schedule = (seed, { faults }) => {
   const world = new World(seed, { faults });
   const clients = ['x', 'y', 'z'].map((name) => new Client(world, name, 600 + world.random() * 1500));
-  const counts = { granted: 0, losses: 0 };
+  const counts = { granted: 0, losses: 0, tokens: 0 };
   for (const client of clients) for (let i = 0; i < 2; i += 1) runUser(world, client, counts);
   if (faults) makeFaults(world, clients);
   const check = () => {

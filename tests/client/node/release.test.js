@@ -19,7 +19,7 @@ test('a release does not signal a loss', () => {
   const held = world.hold();
   world.release(held.lease);
   world.answer(world.expect('release')[0]);
-  world.event({ type: 'LOST', lease: { token: held.lease.token, fence: 0n, validity: 0 } });
+  world.event({ type: 'LOST', lease: { key: held.lease.key, token: held.lease.token, fence: 0n, validity: 0 } });
   assert.equal(held.losses, 0);
 });
 
@@ -118,7 +118,7 @@ test('extend raises the validity, and fails with the reason if the answer is not
   const { lease } = world.hold('k', { ttl: 10_000 }, { validity: 9000 });
   const good = world.extend(lease, 40_000);
   const [operation] = world.expect('extend');
-  assert.deepEqual(operation.extend, { key: 'k', token: lease.token, ttl: 40_000 });
+  assert.deepEqual(operation.extend, { key: 'k', token: lease.token, ttl: 40_000, retry: undefined });
   world.grant(operation, { validity: 39_000 });
   assert.ok(good.done && good.error === undefined);
   assert.equal(lease.trustedUntil, world.now + 39_000);
@@ -163,9 +163,9 @@ test('an extension ends when its lock is released or lost', () => {
   const second = world.hold('b');
   const calls = [world.extend(first.lease), world.extend(second.lease)];
   world.release(first.lease);
-  world.event({ type: 'LOST', lease: { token: second.lease.token, fence: 0n, validity: 0 } });
-  assert.deepEqual(calls.map(({ error }) => error.reason), ['CANCELLED', 'LOCK_NOT_HELD']);
-  assert.equal(world.extend(first.lease).error.reason, 'CANCELLED');
+  world.event({ type: 'LOST', lease: { key: second.lease.key, token: second.lease.token, fence: 0n, validity: 0 } });
+  assert.deepEqual(calls.map(({ error }) => error.reason), ['LOCK_NOT_HELD', 'LOCK_NOT_HELD']);
+  assert.equal(world.extend(first.lease).error.reason, 'LOCK_NOT_HELD');
   assert.equal(world.extend(second.lease).error.reason, 'LOCK_NOT_HELD');
 });
 

@@ -44,7 +44,8 @@ export class Nodes {
 
   release(key, token, stream) {
     const lock = this.#current(key);
-    if (stream === undefined) this.#released.add(token);
+    // Nodes remember the tokens that clients make, not those of callers.
+    if (stream === undefined && !token.startsWith('own')) this.#released.add(token);
     if (lock?.token !== token || (stream !== undefined && lock.stream !== stream)) return false;
     this.#locks.delete(key);
     return true;
@@ -119,8 +120,9 @@ export class ServerSession {
       this.#fail(id, 'DRAINING');
       return;
     }
-    const { key, token, ttl, retry } = asked;
-    const lock = this.daemon.world.nodes.acquire(key, token, ttl, this);
+    const { key, token, ttl, retry, extendIfHeld } = asked;
+    const { nodes } = this.daemon.world;
+    const lock = (extendIfHeld && nodes.extend(key, token, ttl)) || nodes.acquire(key, token, ttl, this);
     if (lock) {
       this.#waiting.delete(id);
       this.#grant(id, lock, ttl, key);
@@ -167,11 +169,11 @@ export class ServerSession {
     lease.extendAt = world.now + lease.ttl / 3;
     const lock = world.nodes.extend(lease.key, token, lease.ttl);
     if (lock) {
-      const granted = { token, fence: lock.fence, validity: lease.ttl - drift(lease.ttl) };
+      const granted = { key: lease.key, token, fence: lock.fence, validity: lease.ttl - drift(lease.ttl) };
       this.#send({ events: [{ type: 'EXTENDED', lease: granted }] });
     } else {
       this.#leases.delete(token);
-      this.#send({ events: [{ type: 'LOST', lease: { token, fence: 0n, validity: 0 }, message: 'not held' }] });
+      this.#send({ events: [{ type: 'LOST', lease: { key: lease.key, token, fence: 0n, validity: 0 }, message: 'not held' }] });
     }
   }
 

@@ -1,19 +1,21 @@
-// The whole client over gRPC, with a daemon in this process. CLIENT: a directory with a client and its
-// dependencies.
+// The whole client over gRPC, with a daemon in this process.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
-import { createRequire } from 'node:module';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import os from 'node:os';
 import path from 'node:path';
+import process from 'node:process';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { fileURLToPath } from 'node:url';
+import { inspect } from 'node:util';
+import { run } from './child.js';
+import { client as redlockd, require } from './installed.js';
 
-const CLIENT = path.resolve(process.env.CLIENT ?? fileURLToPath(new URL('../../../client/node', import.meta.url)));
+const { Client, LockError } = redlockd;
 const PROTO = fileURLToPath(new URL('../../../proto', import.meta.url));
-const require = createRequire(`${CLIENT}/index.js`);
 const grpc = require('@grpc/grpc-js');
 const protoLoader = require('@grpc/proto-loader');
-const { Client, LockError } = await import(pathToFileURL(`${CLIENT}/index.js`));
 const { LockService } = grpc.loadPackageDefinition(protoLoader.loadSync('redlock/v1/lock_service.proto', {
   includeDirs: [PROTO], longs: String, enums: String, defaults: false,
 })).redlock.v1;
@@ -25,11 +27,11 @@ class Daemon {
   calls = [];
   fence = 2n ** 60n;
 
-  async start() {
+  async start(credentials = grpc.ServerCredentials.createInsecure()) {
     this.server = new grpc.Server();
     this.server.addService(LockService.service, { Session: (call) => this.session(call) });
     const port = await new Promise((resolve, reject) => {
-      this.server.bindAsync('127.0.0.1:0', grpc.ServerCredentials.createInsecure(), (error, bound) =>
+      this.server.bindAsync('127.0.0.1:0', credentials, (error, bound) =>
         (error ? reject(error) : resolve(bound)));
     });
     this.endpoint = `127.0.0.1:${port}`;
@@ -124,7 +126,7 @@ test('a move adopts with a sequence above the fencing token', () => daemons(2, a
   first.stop();
   while (second.operations.length < 2) await sleep(5);
   const { adopt } = second.operations[1];
-  assert.equal(adopt.sequence, String(2n ** 60n + 2n));
+  assert.equal(adopt.sequence, String(2n ** 60n + 3n));
   assert.equal(adopt.token, lock.token);
   await lock.extend(20_000);
   assert.ok(lock.held);
@@ -154,6 +156,21 @@ test('the bearer token is sent; a token function that throws fails the acquire',
   const broken = new Client(daemon.endpoint, { token: () => { throw new Error('no token'); } });
   await assert.rejects(broken.acquire('k'), { reason: 'UNAUTHENTICATED', message: /no token/ });
   await broken.close();
+  const unfit = new Client(daemon.endpoint, { token: () => 'sec\nret' });
+  await assert.rejects(unfit.acquire('k'), ({ reason, message }) =>
+    reason === 'UNAUTHENTICATED' && /printable/.test(message) && !/sec/.test(message));
+  await unfit.close();
+}));
+
+test('a proxy in the environment is not used', () => daemons(1, async (daemon) => {
+  process.env.http_proxy = 'http://127.0.0.1:9';
+  try {
+    const client = new Client(daemon.endpoint);
+    await client.acquire('k', { wait: 5000 });
+    await client.close();
+  } finally {
+    delete process.env.http_proxy;
+  }
 }));
 
 test('an invalid call fails alone, before anything is sent', () => daemons(1, async (daemon) => {
@@ -162,7 +179,8 @@ test('an invalid call fails alone, before anything is sent', () => daemons(1, as
   const sent = daemon.operations.length;
   for (const [key, options, field] of [
     ['', {}, 'key'], ['a\ud800', {}, 'key'], ['k', { ttl: 1 }, 'ttl'], ['k', { wait: -1 }, 'wait'],
-    ['k', { owner: 5 }, 'owner'], ['k', { margin: -1 }, 'margin'], [['k'], 5000, 'key'],
+    ['k', { owner: 5 }, 'owner'], ['k', { margin: -1 }, 'margin'], [['k'], 5000, 'key'], ['k', 5000, 'options'],
+    ['k', { timeout: 5 }, 'options'],
   ]) {
     await assert.rejects(client.acquire(key, options), (error) =>
       error.reason === 'INVALID_ARGUMENT' && error.message.startsWith(`${field}: `));
@@ -189,48 +207,139 @@ test('an aborted signal rejects with its reason, before and while the acquire wa
   await client.close();
 }));
 
-test('callbacks that throw do not break the client', () => daemons(1, async (daemon) => {
-  const client = new Client(daemon.endpoint);
-  const call = client.acquire('k', { onQueued: () => { throw new Error('user code'); } });
+test('callbacks that throw or reject do not break the client, and are logged', () => daemons(1, async (daemon) => {
+  const logged = [];
+  const logger = Object.fromEntries(['debug', 'info', 'warn', 'error'].map((level) => [level, (text) => {
+    logged.push(`${level} ${text}`);
+    throw new Error('a logger that throws');
+  }]));
+  const client = new Client(daemon.endpoint, { logger });
   const answer = daemon.answer.bind(daemon);
   daemon.answer = (operation) => {
     if (operation.acquire) daemon.calls[0].write({ positions: [{ id: operation.id, position: 1 }] });
     return answer(operation);
   };
-  assert.ok((await call).held);
+  const calls = [
+    client.acquire('a', { onQueued: () => { throw new Error('user code'); } }),
+    client.acquire('b', { onQueued: async () => { throw new Error('async user code'); } })];
+  for (const call of calls) assert.ok((await call).held);
   await assert.rejects(
     client.using('other', {}, () => { throw new Error('work failed'); }), { message: 'work failed' });
   assert.ok(daemon.operations.some(({ release }) => release?.key === 'other'), 'released all the same');
+  const text = logged.join('\n');
+  for (const part of [/^debug redlockd: session ready/m, /Error: user code/, /Error: async user code/]) assert.match(text, part);
+  for (const call of calls) assert.ok(!text.includes((await call).token));
   await client.close();
 }));
 
-test('tokens are not shown by inspect or JSON', () => daemons(1, async (daemon) => {
-  const client = new Client(daemon.endpoint);
+test('a token function may return a promise; one that rejects, or never settles, fails only its calls', () => daemons(1, async (daemon) => {
+  const client = new Client(daemon.endpoint, { token: async () => 'secret' });
+  await client.acquire('k');
+  assert.deepEqual(daemon.calls[0].metadata.get('authorization'), ['Bearer secret']);
+  await client.close();
+  const broken = new Client(daemon.endpoint, { token: () => Promise.reject(new Error('no token')) });
+  for (const call of [() => broken.acquire('k'), () => broken.acquireDetached('k'), () => broken.release('k', 't')]) {
+    await assert.rejects(call(), { name: 'UnauthenticatedError', message: /no token/ });
+  }
+  const last = await new Promise((resolve) => {
+    const watch = broken.watch([{ key: 'k', token: 't' }], ({ type, error }) => {
+      if (type === 'failed') watch.close();
+      if (type === 'closed') resolve(error);
+      else assert.equal(error.name, 'UnauthenticatedError');
+    });
+  });
+  assert.equal(last.name, 'CancelledError');
+  await broken.close();
+  const stuck = new Client(daemon.endpoint, { token: () => new Promise(() => {}) });
+  await assert.rejects(stuck.acquire('k', { wait: 100 }), { name: 'UnreachableError' });
+  await stuck.close();
+}));
+
+test('tokens are not shown by inspect, JSON or String', () => daemons(1, async (daemon) => {
+  const client = new Client(daemon.endpoint, { token: 'bearer-secret' });
   const lock = await client.acquire('k');
-  const { inspect } = await import('node:util');
-  assert.ok(!inspect(lock, { depth: 9, showHidden: true }).includes(lock.token));
-  assert.ok(!JSON.stringify(lock).includes(lock.token));
+  for (const value of [lock, client, { lock }, [client]]) {
+    const text = `${inspect(value, { depth: 9, showHidden: true })} ${JSON.stringify(value)} ${String(value)}`;
+    assert.ok(!text.includes(lock.token) && !text.includes('bearer-secret'), text);
+  }
+  assert.match(inspect(lock), /^Lock \{ key: 'k', fencingToken: \d+n, held: true \}$/);
+  assert.deepEqual(Object.keys(JSON.parse(JSON.stringify(lock))), ['key', 'fencingToken', 'validity', 'held']);
   await client.close();
 }));
 
-const run = async (script) => {
-  const child = spawn(process.execPath, ['--input-type=module', '-e', script], { stdio: ['ignore', 'pipe', 'pipe'] });
-  let output = '';
-  for (const stream of [child.stdout, child.stderr]) stream.on('data', (data) => { output += data; });
-  const timer = setTimeout(() => child.kill('SIGKILL'), 30_000);
-  const code = await new Promise((resolve) => { child.on('close', resolve); });
-  clearTimeout(timer);
-  return { code, output };
-};
+test('the default owner names host, process and program', () => daemons(1, async (daemon) => {
+  const client = new Client(daemon.endpoint);
+  await client.acquire('a');
+  await client.acquire('b', { owner: '' });
+  await client.close();
+  const named = new Client(daemon.endpoint, { owner: 'me' });
+  await named.acquire('c');
+  await named.close();
+  const [a, b, c] = ['a', 'b', 'c'].map((key) => daemon.operations.find(({ acquire }) => acquire?.key === key).acquire.owner);
+  assert.equal(a, `${os.hostname()}/${process.pid}/${path.basename(process.argv[1])}`);
+  assert.equal(b ?? '', '');
+  assert.equal(c, 'me');
+}));
 
 test('the process exits soon after the last release, even without close; a pending wait keeps it running', () => daemons(1, async (daemon) => {
-  const start = `import { Client } from ${JSON.stringify(pathToFileURL(`${CLIENT}/index.js`))};`;
-  const released = await run(`${start} const client = new Client('${daemon.endpoint}');
+  const released = await run(daemon.endpoint, `const client = new Client(endpoint);
     await (await client.acquire('k')).release(); console.log('done');`);
-  assert.equal(released.code, 0, released.output);
+  assert.equal(released.code, 0, released.errors);
   assert.equal(released.output, 'done\n');
-  const waited = await run(`${start} const client = new Client('127.0.0.1:1');
+  const waited = await run('127.0.0.1:1', `const client = new Client(endpoint);
     await client.acquire('k', { wait: 700 }).catch((error) => console.log(error.reason));`);
-  assert.equal(waited.output, 'UNREACHABLE\n');
-  assert.equal(waited.code, 0);
+  assert.deepEqual({ ...waited, time: 0 }, { code: 0, output: 'UNREACHABLE\n', errors: '', time: 0 }, 'nothing on stderr');
+}));
+
+const HOLD = `await client.acquire('k'); console.log('held'); process.on('exit', () => console.log('exit'));`;
+
+test('a held lock does not keep the process running, unless the client is asked to', () => daemons(1, async (daemon) => {
+  for (const connect of ['new Client(endpoint)', 'new Client([endpoint, endpoint])']) {
+    const { code, output, errors } = await run(daemon.endpoint, `const client = ${connect}; ${HOLD}`);
+    assert.deepEqual([code, output, errors], [0, 'held\nexit\n', '']);
+  }
+  const waiting = await run(daemon.endpoint, `const client = new Client(endpoint); ${HOLD}
+    await new Promise((resolve) => { setTimeout(resolve, 1500); }); console.log('worked');`);
+  assert.equal(waiting.output, 'held\nworked\nexit\n', 'work keeps it running');
+  const kept = await run(daemon.endpoint, `const client = new Client(endpoint, { ref: true }); ${HOLD}
+    setTimeout(() => { console.log('still here'); process.exit(); }, 2500).unref();`);
+  assert.equal(kept.output, 'held\nstill here\nexit\n');
+}));
+
+test('a held lock over TLS or a Unix socket does not keep the process running either', async () => {
+  const directory = mkdtempSync(path.join(os.tmpdir(), 'redlock-node-'));
+  const [key, cert] = [path.join(directory, 'key'), path.join(directory, 'cert')];
+  const daemon = new Daemon();
+  try {
+    execFileSync('openssl', ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-keyout', key, '-out', cert, '-days', '2',
+      '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost'], { stdio: 'ignore' });
+    await daemon.start(grpc.ServerCredentials.createSsl(null, [{ private_key: readFileSync(key), cert_chain: readFileSync(cert) }]));
+    const socket = path.join(directory, 'socket');
+    await new Promise((resolve, reject) => {
+      daemon.server.bindAsync(`unix:${socket}`, grpc.ServerCredentials.createInsecure(), (error) => (error ? reject(error) : resolve()));
+    });
+    const secure = await run(daemon.endpoint.replace('127.0.0.1', 'localhost'), `
+      const { createRequire } = await import('node:module');
+      const grpc = createRequire(${JSON.stringify(require.resolve('@grpc/grpc-js'))})('@grpc/grpc-js');
+      const { readFileSync } = await import('node:fs');
+      const client = new Client(endpoint, { credentials: grpc.credentials.createSsl(readFileSync(${JSON.stringify(cert)})) }); ${HOLD}`);
+    assert.deepEqual([secure.code, secure.output, secure.errors], [0, 'held\nexit\n', '']);
+    const local = await run(`unix:${socket}`, `const client = new Client(endpoint); ${HOLD}`);
+    assert.deepEqual([local.code, local.output, local.errors], [0, 'held\nexit\n', '']);
+  } finally {
+    daemon.stop();
+    rmSync(directory, { recursive: true });
+  }
+});
+
+test('100 calls with one signal, and 100 watches, warn of nothing', () => daemons(1, async (daemon) => {
+  const { code, output, errors } = await run(daemon.endpoint, `const client = new Client(endpoint);
+    const abort = new AbortController();
+    const calls = Array.from({ length: 100 }, (_, i) => client.acquire(String(i), { signal: abort.signal }));
+    calls.push(...Array.from({ length: 100 }, (_, i) => client.acquireDetached(String(i), { signal: abort.signal })));
+    const watches = Array.from({ length: 100 }, () => client.watch([{ key: 'k', token: 't' }], () => {}));
+    abort.abort();
+    await Promise.allSettled(calls);
+    await client.close();`);
+  assert.deepEqual([code, output, errors], [0, '', '']);
 }));

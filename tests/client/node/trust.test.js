@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { Anchor, allowance } from '../../../client/node/trust.js';
+import { Anchor, allowance } from '../../../client/node/core/trust.js';
 import { randomFrom } from './world.js';
 
 test('the allowance is 1 % of the grace plus 2 ms', () => {

@@ -1,6 +1,6 @@
 // Clients, daemons and nodes in one simulated world with one true time. See random.test.js.
-import { Deadlines } from '../../../client/node/deadlines.js';
-import { Machine } from '../../../client/node/machine.js';
+import { Deadlines } from '../../../client/node/core/deadlines.js';
+import { Machine } from '../../../client/node/core/machine.js';
 import { Daemon, Nodes, ServerSession } from './simulated_daemon.js';
 
 export const randomFrom = (seed) => () => {
@@ -69,6 +69,7 @@ export class Client {
       endpoints: world.daemons.length, grace, random: world.random, host: this,
       clock: { earliest: () => this.now, latest: () => this.now, get suspends() { return 0; } },
       newToken: () => { tokens += 1; return `${name}-${tokens}`; },
+      wallMicros: () => 0n,
     });
     this.#wake();
   }

@@ -6,9 +6,8 @@ import threading
 import time
 
 import grpc
-from redlock.v1 import lock_service_pb2 as pb
-from redlock.v1 import lock_service_pb2_grpc as pb_grpc
-from redlockd._wire import duration
+from redlockd._proto import pb
+from redlockd._wire import set_duration
 
 
 class _Stream:
@@ -17,7 +16,7 @@ class _Stream:
         self.open = True
 
 
-class FakeDaemon(pb_grpc.LockServiceServicer):
+class FakeDaemon:
     """Grants everything. Daemons that stand for the same nodes share `locks`.
 
     Keeps the messages that it has read.
@@ -35,7 +34,11 @@ class FakeDaemon(pb_grpc.LockServiceServicer):
         self._streams = []
         self._fence = 100
         self._server = grpc.server(concurrent.futures.ThreadPoolExecutor(16))
-        pb_grpc.add_LockServiceServicer_to_server(self, self._server)
+        handler = grpc.stream_stream_rpc_method_handler(
+            self.Session, request_deserializer=pb.SessionRequest.FromString,
+            response_serializer=pb.SessionResponse.SerializeToString)
+        self._server.add_generic_rpc_handlers(
+            [grpc.method_handlers_generic_handler("redlock.v1.LockService", {"Session": handler})])
         self.endpoint = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()
 
@@ -57,7 +60,7 @@ class FakeDaemon(pb_grpc.LockServiceServicer):
     def send_event(self, kind, key=""):
         """Sends an event on all streams."""
         for stream in list(self._streams):
-            event = pb.WatchResponse(type=pb.EventType.Value("EVENT_TYPE_" + kind), key=key)
+            event = pb.WatchResponse(type=getattr(pb, "EVENT_TYPE_" + kind), key=key)
             if key:
                 event.lease.CopyFrom(pb.Lease(key=key, token=self.locks.get(key, "")))
             stream.outgoing.put(pb.SessionResponse(events=[event]))
@@ -71,7 +74,7 @@ class FakeDaemon(pb_grpc.LockServiceServicer):
         threading.Thread(target=self._read, args=(requests, stream), daemon=True).start()
         try:
             while (response := stream.outgoing.get()) is not None:
-                response.clock.CopyFrom(duration(time.monotonic()))
+                set_duration(response.clock, time.monotonic())
                 yield response
         finally:
             self._streams.remove(stream)
@@ -116,6 +119,6 @@ class FakeDaemon(pb_grpc.LockServiceServicer):
         elif kind == "close":
             self.locks.clear()
         if kind in ("acquire", "extend", "adopt"):
-            result.lease.CopyFrom(pb.Lease(key=asked.key, token=asked.token, fencing_token=self._fence,
-                                           validity=duration(self.validity)))
+            result.lease.CopyFrom(pb.Lease(key=asked.key, token=asked.token, fencing_token=self._fence))
+            set_duration(result.lease.validity, self.validity)
         return result

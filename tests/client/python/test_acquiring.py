@@ -2,8 +2,11 @@
 
 import re
 import unittest
+from datetime import timedelta
 
-from redlock.v1 import lock_service_pb2 as pb
+from redlockd._proto import pb
+from redlockd import RetryPolicy
+from redlockd._wire import seconds
 from world import World, done, failed, granted, kinds
 
 
@@ -28,7 +31,7 @@ class Acquiring(unittest.TestCase):
     def test_a_grant_is_returned(self):
         world = World()
         call, operation = waiting(world, key="k", ttl=7.5)
-        self.assertEqual(7.5, operation.acquire.ttl.ToNanoseconds() / 1e9)
+        self.assertEqual(7.5, seconds(operation.acquire.ttl))
         self.assertFalse(operation.acquire.HasField("retry"))
         world.answer(granted(operation, 7, fence=5))
         self.assertEqual(("k", operation.acquire.token, 5),
@@ -43,13 +46,28 @@ class Acquiring(unittest.TestCase):
             world.answer(failed(operation, reason, retry_delay=1.5))
             self.assertEqual((reason, 1.5), (call.reason, call.error.retry_after))
 
+    def test_a_refusal_names_the_holder(self):
+        for reason in ("LOCK_ALREADY_HELD", "MAX_RETRIES_EXCEEDED"):
+            world = World()
+            call, operation = waiting(world, wait=0)
+            world.answer(failed(operation, reason, metadata={"owner": "crew 3"}))
+            self.assertIn('k: held by "crew 3"', str(call.error))
+            self.assertEqual("crew 3", call.error.holder)
+
+    def test_a_retry_policy_is_passed_on(self):
+        world = World()
+        _, operation = waiting(world, retry=RetryPolicy(3, 0.25, timedelta(seconds=0)))
+        retry = operation.acquire.retry
+        self.assertEqual((3, 0.25), (retry.max_retries, seconds(retry.min_delay)))
+        self.assertTrue(retry.HasField("max_jitter"))
+
     def test_a_refusal_does_not_affect_other_locks(self):
         world = World()
         lease = world.lock()
         call, operation = waiting(world, key="bad")
         world.answer(failed(operation, "INVALID_ARGUMENT"))
         self.assertEqual("INVALID_ARGUMENT", call.reason)
-        self.assertEqual([], lease.losses)
+        self.assertEqual([], world.losses[lease])
         self.assertEqual(1, len(world.opened))
 
     def test_queue_positions_are_reported(self):
@@ -83,7 +101,7 @@ class Acquiring(unittest.TestCase):
         self.assertNotEqual(old.acquire.token, new.acquire.token)
         world.answer(granted(new, 10))
         self.assertEqual(new.acquire.token, call.value.token)
-        self.assertEqual([], lease.losses)
+        self.assertEqual([], world.losses[lease])
 
     def test_it_is_sent_again_even_if_the_old_token_held_nothing(self):
         world = World()
@@ -216,16 +234,61 @@ class GivingUp(unittest.TestCase):
         world.answer(done(release))
         self.assertEqual([], world.message())
 
-    def test_the_end_of_the_wait_gives_up(self):
-        world = World()
+    def time_over(self, world):
         call, operation = waiting(world, wait=0.5)
-        world.advance(0.49)
-        self.assertFalse(call.over)
-        world.advance(0.02)
-        self.assertEqual("DEADLINE_EXCEEDED", call.reason)
+        world.advance(0.51)
         self.assertEqual(["cancel"], kinds(world.message()))
+        self.assertFalse(call.over)
+        return call, operation
+
+    def test_the_end_of_the_wait_reports_what_the_daemon_says(self):
+        for metadata, reason, text in (
+                ({}, "DEADLINE_EXCEEDED", "k: the lock was not acquired within the wait"),
+                ({"last_reason": "LOCK_ALREADY_HELD", "owner": "crew 3"}, "DEADLINE_EXCEEDED", 'k: held by "crew 3"'),
+                ({"last_reason": "QUORUM_UNAVAILABLE"}, "QUORUM_UNAVAILABLE", "not acquired within the wait"),
+                ({"last_reason": "NODE_SET_MISMATCH"}, "NODE_SET_MISMATCH", "not acquired within the wait")):
+            world = World()
+            call, operation = self.time_over(world)
+            world.answer(failed(operation, "CANCELLED", metadata=metadata))
+            self.assertEqual(reason, call.reason)
+            self.assertIn(text, str(call.error))
+            self.assertEqual(metadata.get("owner"), call.error.holder)
+            world.keep(2)
+            self.assertEqual(0, len(world.machine.releases))
+
+    def test_the_end_of_the_wait_does_not_wait_long_for_the_answer(self):
+        world = World()
+        call, operation = self.time_over(world)
+        world.advance(0.26)
+        self.assertEqual("DEADLINE_EXCEEDED", call.reason)
+        self.assertEqual([], world.message())
+        world.advance(1.01)
+        releases = [o.release.token for o in world.message() if o.HasField("release")]
+        self.assertEqual([operation.acquire.token], releases)
+
+    def test_a_grant_after_the_end_of_the_wait_is_released(self):
+        world = World()
+        call, operation = self.time_over(world)
         world.answer(granted(operation, 10))
-        self.assertEqual(["release"], kinds(world.message()))
+        self.assertEqual("DEADLINE_EXCEEDED", call.reason)
+        self.assertEqual([operation.acquire.token], [o.release.token for o in world.message()])
+
+    def test_a_session_that_breaks_at_the_end_of_the_wait_is_no_contention(self):
+        world = World()
+        call, operation = self.time_over(world)
+        world.fail()
+        self.assertEqual("UNREACHABLE", call.reason)
+        world.connect()
+        self.assertEqual([operation.acquire.token], [o.release.token for o in world.message()])
+
+    def test_an_outage_at_the_end_of_the_wait_is_no_contention(self):
+        world = World()
+        call, operation = waiting(world, wait=2)
+        world.advance(1)
+        world.fail()
+        world.advance(1.1)
+        self.assertEqual("UNREACHABLE", call.reason)
+        self.assertIn("broken by the test", str(call.error))
 
     def test_the_end_of_the_wait_reports_the_last_refusal(self):
         world = World()

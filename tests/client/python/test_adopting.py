@@ -3,6 +3,7 @@
 import unittest
 
 from redlockd._lease import State
+from redlockd._wire import seconds
 from world import World, done, event, failed, granted, kinds
 
 
@@ -15,7 +16,7 @@ class Moving(unittest.TestCase):
         [operation] = world.message()
         adopt = operation.adopt
         self.assertEqual((lease.key, lease.token, 8.5),
-                         (adopt.key, adopt.token, adopt.ttl.ToNanoseconds() / 1e9))
+                         (adopt.key, adopt.token, seconds(adopt.ttl)))
 
     def test_the_sequence_grows_with_each_adopt_and_with_the_fencing_token(self):
         world = World()
@@ -40,7 +41,7 @@ class Moving(unittest.TestCase):
         self.assertEqual([world.opened[0]], world.cancelled)
         world.connect()
         self.assertEqual(["adopt"], kinds(world.message()))
-        self.assertEqual([], lease.losses)
+        self.assertEqual([], world.losses[lease])
 
     def test_draining_as_the_reason_of_a_result_moves_at_once(self):
         world = World()
@@ -60,7 +61,7 @@ class Moving(unittest.TestCase):
         self.assertIsNotNone(call.value)
         world.connect()
         self.assertEqual(["adopt", "adopt"], kinds(world.message()))
-        self.assertEqual([], lease.losses)
+        self.assertEqual([], world.losses[lease])
 
     def test_an_adoption_that_is_answered_after_the_next_drain_is_ignored(self):
         world = World()
@@ -71,7 +72,7 @@ class Moving(unittest.TestCase):
         between = world.session
         world.answer(events=[event("DRAINING")])
         world.answer(failed(late, "LOCK_NOT_HELD"), session=between)
-        self.assertEqual([], lease.losses)
+        self.assertEqual([], world.losses[lease])
         world.advance(0.1)
         world.connect()
         [adopt] = world.message()
@@ -86,7 +87,7 @@ class Moving(unittest.TestCase):
         world.connect()
         [adopt] = world.message()
         world.answer(failed(adopt, "LOCK_NOT_HELD"))
-        self.assertEqual([world.now], lease.losses)
+        self.assertEqual([world.now], world.losses[lease])
 
     def test_other_failures_are_retried_after_100_ms_while_the_lock_is_trusted(self):
         world = World()
@@ -95,7 +96,7 @@ class Moving(unittest.TestCase):
         world.fail()
         world.connect()
         tried = 0
-        while not lease.losses:
+        while not world.losses[lease]:
             for operation in world.message():
                 if operation.HasField("adopt"):
                     tried += 1
@@ -137,10 +138,10 @@ class Moving(unittest.TestCase):
             world.connect()
             [adopt] = world.message()
             world.keep(1.9)
-            self.assertEqual(1, len(lease.losses))
+            self.assertEqual(1, len(world.losses[lease]))
             world.answer(answer(adopt))
             self.assertIs(State.LOST, lease.state)
-            self.assertEqual(1, len(lease.losses))
+            self.assertEqual(1, len(world.losses[lease]))
             world.advance(0.2)
             self.assertIn("release", kinds(world.message()))
 

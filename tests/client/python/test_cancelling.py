@@ -10,7 +10,7 @@ import time
 import unittest
 
 import redlockd
-from cluster import Cluster
+from redlockd.testing import Server
 
 SEED = int(os.environ.get("SEED", "1"))
 ROUNDS = 400
@@ -21,7 +21,7 @@ LEFT_BY = 1.5  # a release may run in the background; a leaked lock would have a
 class Cancelling(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.cluster = Cluster()
+        cls.cluster = Server()
         cls.addClassCleanup(cls.cluster.close)
 
     def setUp(self):
@@ -38,7 +38,7 @@ class Cancelling(unittest.TestCase):
 
     def test_tasks(self):
         async def run():
-            client = redlockd.aio.Client(self.cluster.endpoints)
+            client = redlockd.aio.Client([self.cluster.address])
             for i in range(ROUNDS):
                 task = asyncio.ensure_future(client.acquire(f"task-{i}", ttl=60))
                 for _ in range(self.random.randrange(8)):
@@ -56,7 +56,7 @@ class Cancelling(unittest.TestCase):
 
     def test_wait_for(self):
         async def run():
-            client = redlockd.aio.Client(self.cluster.endpoints)
+            client = redlockd.aio.Client([self.cluster.address])
             for i in range(ROUNDS):
                 with contextlib.suppress(asyncio.TimeoutError):
                     lock = await asyncio.wait_for(
@@ -70,14 +70,14 @@ class Cancelling(unittest.TestCase):
         self.assertEqual([], asyncio.run(run()))
 
     def test_waits_that_time_out(self):
-        with redlockd.Client(self.cluster.endpoints) as client:
+        with redlockd.Client([self.cluster.address]) as client:
             for i in range(ROUNDS):
                 with contextlib.suppress(redlockd.LockTimeout, redlockd.Unreachable):
                     client.acquire(f"wait-{i}", ttl=60, wait=self.random.uniform(0.0001, 0.006)).release()
             self.assertEqual([], self.left_behind([f"wait-{i}" for i in range(ROUNDS)]))
 
     def test_futures(self):
-        with redlockd.Client(self.cluster.endpoints) as client:
+        with redlockd.Client([self.cluster.address]) as client:
             for i in range(ROUNDS):
                 future = client.acquire_future(f"future-{i}", ttl=60)
                 time.sleep(self.random.uniform(0, 0.006))
@@ -88,7 +88,7 @@ class Cancelling(unittest.TestCase):
             self.assertEqual([], self.left_behind([f"future-{i}" for i in range(ROUNDS)]))
 
     def test_waiters_that_give_up_just_as_they_get_the_lock(self):
-        with redlockd.Client(self.cluster.endpoints) as client:
+        with redlockd.Client([self.cluster.address]) as client:
             keys = [f"turn-{i}" for i in range(ROUNDS // 4)]
             for key in keys:
                 lock = client.acquire(key, ttl=60)
@@ -106,7 +106,7 @@ class Cancelling(unittest.TestCase):
     def test_an_interrupted_thread(self):
         """Simulates KeyboardInterrupt by an exception that is raised in the waiting thread."""
         import ctypes
-        with redlockd.Client(self.cluster.endpoints) as client:
+        with redlockd.Client([self.cluster.address]) as client:
             for i in range(ROUNDS // 4):
                 began = threading.Event()
 

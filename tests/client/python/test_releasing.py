@@ -2,6 +2,7 @@
 
 import unittest
 
+from redlockd._wire import seconds
 from world import World, done, failed, granted, kinds
 
 
@@ -140,7 +141,7 @@ class Extending(unittest.TestCase):
         call = world.extend(lease)
         world.answer(failed(world.message()[0], "QUORUM_UNAVAILABLE"))
         self.assertEqual("QUORUM_UNAVAILABLE", call.reason)
-        self.assertEqual([], lease.losses)
+        self.assertEqual([], world.losses[lease])
 
     def test_not_held_means_that_the_lock_is_lost(self):
         world = World()
@@ -148,7 +149,7 @@ class Extending(unittest.TestCase):
         call = world.extend(lease)
         world.answer(failed(world.message()[0], "LOCK_NOT_HELD"))
         self.assertIs(lease.loss, call.error)
-        self.assertEqual([world.now], lease.losses)
+        self.assertEqual([world.now], world.losses[lease])
 
     def test_it_fails_when_the_lock_ends(self):
         world = World()
@@ -172,7 +173,7 @@ class Closing(unittest.TestCase):
         [close] = world.message()
         self.assertTrue(close.HasField("close"))
         self.assertEqual(0, lease.validity(world.now))
-        self.assertEqual(1, len(lease.losses))
+        self.assertEqual(1, len(world.losses[lease]))
         self.assertFalse(call.over)
         world.answer(done(close))
         self.assertTrue(call.over)

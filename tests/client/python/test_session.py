@@ -2,6 +2,7 @@
 
 import unittest
 
+from redlockd._wire import seconds
 from world import World, done, failed, granted, kinds
 
 
@@ -10,7 +11,7 @@ class Opening(unittest.TestCase):
         world = World(grace=3.0)
         world.acquire()
         request = world.request()
-        self.assertEqual(3.0, request.disconnect_grace.ToNanoseconds() / 1e9)
+        self.assertEqual(3.0, seconds(request.disconnect_grace))
         self.assertEqual(["ping"], kinds(request.operations))
         world.acquire("other")
         self.assertEqual([], world.message())

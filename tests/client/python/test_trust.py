@@ -3,7 +3,7 @@
 import unittest
 
 from redlockd._lease import State
-from redlock.v1 import lock_service_pb2 as pb
+from redlockd._proto import pb
 from world import World, done, event, failed, granted, kinds
 
 GRACE = 5.0
@@ -116,8 +116,8 @@ class Loss(unittest.TestCase):
         lease = world.lock(ttl=2.0, margin=0.3)
         end = lease.trusted_until
         world.keep(2.0)
-        self.assertEqual(1, len(lease.losses))
-        self.assertAlmostEqual(end - 0.3, lease.losses[0], places=3)
+        self.assertEqual(1, len(world.losses[lease]))
+        self.assertAlmostEqual(end - 0.3, world.losses[lease][0], places=3)
         self.assertEqual("LOCK_NOT_HELD", lease.loss.reason)
         self.assertEqual(0, lease.validity(world.now))
 
@@ -126,13 +126,13 @@ class Loss(unittest.TestCase):
         lease = world.lock(ttl=2.0)
         world.answer(events=[event("LOST", lease), event("LOST", lease)])
         world.keep(3)
-        self.assertEqual(1, len(lease.losses))
+        self.assertEqual(1, len(world.losses[lease]))
 
     def test_a_loss_that_the_daemon_reports_is_signalled(self):
         world = World()
         lease = world.lock()
         world.answer(events=[event("LOST", lease, reason="LOCK_NOT_HELD")])
-        self.assertEqual([world.now], lease.losses)
+        self.assertEqual([world.now], world.losses[lease])
         self.assertIs(State.LOST, lease.state)
 
     def test_a_late_report_about_an_earlier_lock_of_the_key_is_ignored(self):
@@ -142,7 +142,7 @@ class Loss(unittest.TestCase):
         world.answer(done(world.message()[0]))
         lease = world.lock("k")
         world.answer(events=[event("LOST", earlier)])
-        self.assertEqual([], lease.losses)
+        self.assertEqual([], world.losses[lease])
 
     def test_all_locks_are_lost_in_time_if_no_daemon_answers(self):
         world = World(grace=GRACE)
@@ -150,21 +150,56 @@ class Loss(unittest.TestCase):
         end = leases[0].trusted_until
         world.advance(10)
         for lease in leases:
-            self.assertAlmostEqual(end - 0.5, lease.losses[0], places=3)
+            self.assertAlmostEqual(end - 0.5, world.losses[lease][0], places=3)
 
-    def test_after_a_suspend_an_unread_extension_comes_too_late(self):
+    def test_after_a_suspend_an_unread_extension_that_has_ended_too_comes_too_late(self):
         world = World(grace=GRACE)
         lease = world.lock(ttl=2)
-        world.sleep(2.1)
+        made = world.now + 1
+        world.sleep(3.1)
         self.assertEqual(0, lease.validity(world.now))
-        world.answer(events=[event("EXTENDED", lease, validity=2)])
-        self.assertEqual([world.now], lease.losses)
+        world.wake()
+        world.answer(events=[event("EXTENDED", lease, validity=2)], made=made)
+        self.assertEqual(0, lease.validity(world.now))
+        world.advance(0.2)
+        self.assertEqual(1, len(world.losses[lease]))
 
-    def test_a_release_after_a_suspend_reports_the_loss(self):
+    def test_after_a_suspend_of_the_grace_no_unread_extension_keeps_the_lock(self):
+        world = World(grace=2)
+        lease = world.lock(ttl=60)
+        world.sleep(2)
+        world.wake()
+        world.answer(events=[event("EXTENDED", lease, validity=60)])
+        self.assertEqual(0, lease.validity(world.now))
+        world.advance(0.2)
+        self.assertEqual(1, len(world.losses[lease]))
+
+    def test_a_loop_that_was_blocked_for_longer_than_the_validity_keeps_a_lock_that_was_extended(self):
         world = World(grace=GRACE)
         lease = world.lock(ttl=2)
-        world.sleep(2.1)
-        self.assertEqual("LOCK_NOT_HELD", world.release(lease).reason)
+        made = world.now + 2
+        world.sleep(2.5)
+        world.wake()
+        # The messages are read one by one.
+        world.answer(events=[event("EXTENDED", lease, validity=2)], made=made - 1)
+        world.advance(0.009)
+        world.answer(events=[event("EXTENDED", lease, validity=2)], made=made)
+        world.advance(0.1)
+        self.assertEqual([], world.losses[lease])
+        self.assertGreater(lease.validity(world.now), 1)
+
+    def test_a_release_of_a_lock_whose_trust_has_ended_unread_asks_the_daemon(self):
+        for reason in (None, "LOCK_NOT_HELD"):
+            world = World(grace=GRACE)
+            lease = world.lock(ttl=2)
+            world.sleep(2.1)
+            call = world.release(lease)
+            world.message()
+            world.fail()
+            world.connect()
+            [release] = world.message()
+            world.answer(done(release) if reason is None else failed(release, reason))
+            self.assertEqual(reason, call.reason)  # although the release was sent twice
 
     def test_a_loop_that_was_blocked_reads_before_it_applies_the_margin(self):
         world = World(grace=GRACE)
@@ -172,11 +207,11 @@ class Loss(unittest.TestCase):
         made = world.now + 1
         world.sleep(1.8)
         world.wake()
-        self.assertEqual([], lease.losses)
+        self.assertEqual([], world.losses[lease])
         world.answer(events=[event("EXTENDED", lease, validity=2)], made=made)
         world.wake()
         world.advance(0.05)
-        self.assertEqual([], lease.losses)
+        self.assertEqual([], world.losses[lease])
 
     def test_a_loop_that_was_blocked_does_not_delay_the_loss_for_long(self):
         world = World(grace=GRACE)
@@ -185,11 +220,11 @@ class Loss(unittest.TestCase):
         world.wake()
         world.sleep(0.05)
         world.wake()
-        self.assertEqual(1, len(lease.losses))
+        self.assertEqual(1, len(world.losses[lease]))
 
     def test_a_lock_that_is_granted_too_late_to_be_trusted_is_not_returned(self):
         world = World(grace=60)
-        call = world.acquire(ttl=1)
+        call = world.acquire(ttl=1, margin=0.3)
         world.connect()
         [acquire] = world.message()
         world.sleep(0.8)
@@ -202,7 +237,7 @@ class Loss(unittest.TestCase):
         world = World(grace=GRACE)
         lease = world.lock(ttl=2, margin=0.3)
         end = lease.trusted_until
-        while not lease.losses:
+        while not world.losses[lease]:
             world.keep(0.1)
         self.assertEqual([], world.message())
         world.now = end
@@ -213,7 +248,7 @@ class Loss(unittest.TestCase):
     def test_a_release_of_a_lost_lock_fails_with_the_loss_and_is_sent_at_once(self):
         world = World(grace=GRACE)
         lease = world.lock(ttl=2, margin=0.3)
-        while not lease.losses:
+        while not world.losses[lease]:
             world.keep(0.1)
         call = world.release(lease)
         self.assertIs(lease.loss, call.error)

@@ -1,8 +1,10 @@
 """A state machine with a clock that only the test moves; the test drives both ends of its streams."""
 
-from redlock.v1 import lock_service_pb2 as pb
+from redlockd._proto import pb
 from redlockd._machine import Machine
-from redlockd._wire import duration
+from redlockd import _requests
+from redlockd._attempts import Way
+from redlockd._wire import set_duration
 from redlockd.errors import make_error
 
 _DAEMON_AHEAD = 777.0  # the daemon's clock minus the client's
@@ -11,10 +13,13 @@ _DAEMON_AHEAD = 777.0  # the daemon's clock minus the client's
 class World:
     def __init__(self, endpoints=("a", "b"), grace=5.0):
         self.now = 1000.0
+        self.wall_us = 0
         self.opened = []
         self.cancelled = []
+        self.losses = {}  # by lease
         # Always the longest possible pause, so that tests know it.
-        self.machine = Machine(list(endpoints), grace, self, uniform=lambda least, most: most)
+        self.machine = Machine(list(endpoints), grace, self, uniform=lambda least, most: most,
+                               wall_us=lambda: self.wall_us)
 
     # The machine's transport.
 
@@ -87,11 +92,12 @@ class World:
 
     # The user's end.
 
-    def acquire(self, key="k", ttl=10.0, wait=None, margin=0.5):
+    def acquire(self, key="k", ttl=10.0, wait=None, margin=0.5, way=Way.ACQUIRE, **options):
         """Returns a Call whose value will be the lease."""
         call = Call()
-        call.acquire = self.machine.acquire(
-            key, ttl, "", margin, wait, call.on_granted, call.positions.append, self.now)
+        request = _requests.checked(way, self.machine.grace, "", key, ttl=ttl, wait=wait, margin=margin,
+                                    on_queued=call.positions.append, **options)
+        call.acquire = self.machine.acquire(request, call.on_granted, self.now)
         return call
 
     def lock(self, key="k", ttl=10.0, margin=0.5, validity=None):
@@ -102,13 +108,13 @@ class World:
         [operation] = [o for o in self.message() if o.HasField("acquire")]
         self.answer(granted(operation, ttl if validity is None else validity))
         lease = call.value
-        lease.losses = []
-        lease.on_lost.append(lambda: lease.losses.append(self.now))
+        losses = self.losses[lease] = []
+        lease.on_lost.append(lambda: losses.append(self.now))
         return lease
 
     def extend(self, lease, ttl=10.0):
         call = Call()
-        self.machine.extend(lease, ttl, call.on_done, self.now)
+        self.machine.extend(lease, ttl, None, call.on_done)
         return call
 
     def release(self, lease):
@@ -118,7 +124,7 @@ class World:
 
     def close(self):
         call = Call()
-        self.machine.close(lambda: call.on_done(None), self.now)
+        self.machine.close(lambda: call.on_done(None), 0.0, self.now)
         return call
 
 
@@ -143,6 +149,11 @@ class Call:
         return self.error.reason if self.error is not None else None
 
 
+def duration(value):
+    """For the constructor of a message."""
+    return dict(zip(("seconds", "nanos"), divmod(round(value * 1e9), 10**9)))
+
+
 def kinds(operations):
     return [operation.WhichOneof("operation") for operation in operations]
 
@@ -151,10 +162,11 @@ def done(operation):
     return pb.SessionResult(id=operation.id)
 
 
-def failed(operation, reason, retry_delay=None):
+def failed(operation, reason, retry_delay=None, metadata=()):
     result = pb.SessionResult(id=operation.id, status=pb.OperationStatus(code=9, reason=reason, message=reason))
+    result.status.metadata.update(metadata)
     if retry_delay is not None:
-        result.status.retry_delay.CopyFrom(duration(retry_delay))
+        set_duration(result.status.retry_delay, retry_delay)
     return result
 
 
@@ -166,7 +178,7 @@ def granted(operation, validity, fence=100):
 
 
 def event(kind, lease=None, validity=0.0, fence=100, reason=""):
-    message = pb.WatchResponse(type=pb.EventType.Value("EVENT_TYPE_" + kind), reason=reason)
+    message = pb.WatchResponse(type=getattr(pb, "EVENT_TYPE_" + kind), reason=reason)
     if lease is not None:
         message.key = lease.key
         message.lease.CopyFrom(pb.Lease(

@@ -103,7 +103,7 @@ func (w *worker) cycle(key string) {
 		time.Sleep(10 * time.Millisecond)
 		return
 	}
-	id := fields{"key": key, "token": lock.Token}
+	id := fields{"key": key, "token": lock.Token()}
 	w.record("acquired", id, fields{"sent": sent, "received": now(), "fence": lock.FencingToken()})
 	w.use(lock, id)
 	w.record("releases", id, fields{"sent": now()})

@@ -3,7 +3,7 @@ import { openSync, writeSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { pathToFileURL } from 'node:url';
 
-const { Client, LockError } = await import(pathToFileURL(`${process.env.REDLOCKD_NODE}/index.js`));
+const { Client, LockError } = await import(pathToFileURL(`${process.env.REDLOCKD_NODE}/index.mjs`));
 
 const name = process.env.WORKER_NAME;
 const grace = Number(process.env.WORKER_GRACE) * 1000;

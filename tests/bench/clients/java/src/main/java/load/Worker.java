@@ -1,0 +1,135 @@
+package load;
+
+import java.util.ArrayList;
+import java.util.Collections;
+import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionStage;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Future;
+
+/** Cycles and holds in one style: {@link Threads} or {@link Futures}. */
+interface Worker {
+  /** Returns the ns that each cycle took. Starts no cycle after {@code deadline}, in ns. */
+  List<Double> cycle(String prefix, int outstanding, long deadline) throws Exception;
+
+  /** Acquires {@code each} locks in each of {@code atOnce} threads or chains; returns them. */
+  List<Object> hold(String prefix, int atOnce, int each) throws Exception;
+
+  static Worker of(String style, Subject subject) {
+    return style.equals("threads") ? new Threads(subject) : new Futures(subject);
+  }
+
+  final class Threads implements Worker {
+    private final Subject subject;
+
+    Threads(Subject subject) {
+      this.subject = subject;
+    }
+
+    @Override
+    public List<Double> cycle(String prefix, int outstanding, long deadline) throws Exception {
+      return inThreads(outstanding, (number, took) -> {
+        for (int i = 0; ; i++) {
+          long start = System.nanoTime();
+          if (start >= deadline) {
+            return;
+          }
+          subject.acquire(prefix + "-" + number + "-" + i).release();
+          took.add((double) (System.nanoTime() - start));
+        }
+      });
+    }
+
+    @Override
+    public List<Object> hold(String prefix, int atOnce, int each) throws Exception {
+      return inThreads(atOnce, (number, held) -> {
+        for (int i = 0; i < each; i++) {
+          held.add(subject.acquire(prefix + "-" + number + "-" + i));
+        }
+      });
+    }
+
+    private interface Work<T> {
+      void run(int number, List<T> results) throws Exception;
+    }
+
+    private static <T> List<T> inThreads(int count, Work<T> work) throws Exception {
+      ExecutorService threads = Executors.newFixedThreadPool(count);
+      List<Future<List<T>>> parts = new ArrayList<>();
+      for (int number = 0; number < count; number++) {
+        int mine = number;
+        parts.add(threads.submit(() -> {
+          List<T> results = new ArrayList<>();
+          work.run(mine, results);
+          return results;
+        }));
+      }
+      List<T> all = new ArrayList<>();
+      for (Future<List<T>> part : parts) {
+        all.addAll(part.get());
+      }
+      threads.shutdown();
+      return all;
+    }
+  }
+
+  final class Futures implements Worker {
+    private final Subject subject;
+
+    Futures(Subject subject) {
+      this.subject = subject;
+    }
+
+    @Override
+    public List<Double> cycle(String prefix, int outstanding, long deadline) throws Exception {
+      List<Double> took = Collections.synchronizedList(new ArrayList<>());
+      inChains(outstanding, prefix, (key, number) -> {
+        long start = System.nanoTime();
+        return start >= deadline ? null : subject.acquireAsync(key).thenCompose(Subject.Held::releaseAsync)
+            .thenRun(() -> took.add((double) (System.nanoTime() - start)));
+      });
+      return took;
+    }
+
+    @Override
+    public List<Object> hold(String prefix, int atOnce, int each) throws Exception {
+      List<Object> all = Collections.synchronizedList(new ArrayList<>());
+      inChains(atOnce, prefix, (key, number) -> number == each ? null : subject.acquireAsync(key).thenAccept(all::add));
+      return all;
+    }
+
+    private interface Step {
+      /** Begins the step of the chain with this number; returns null if the chain is over. */
+      CompletionStage<Void> begin(String key, int number);
+    }
+
+    private static void inChains(int count, String prefix, Step step) throws Exception {
+      List<CompletableFuture<Void>> chains = new ArrayList<>();
+      for (int chain = 0; chain < count; chain++) {
+        CompletableFuture<Void> done = new CompletableFuture<>();
+        chains.add(done);
+        next(prefix + "-" + chain + "-", 0, step, done);
+      }
+      for (CompletableFuture<Void> chain : chains) {
+        chain.get();
+      }
+    }
+
+    private static void next(String prefix, int number, Step step, CompletableFuture<Void> done) {
+      CompletionStage<Void> begun = step.begin(prefix + number, number);
+      if (begun == null) {
+        done.complete(null);
+        return;
+      }
+      begun.whenComplete((nothing, error) -> {
+        if (error == null) {
+          next(prefix, number + 1, step, done);
+        } else {
+          done.completeExceptionally(error);
+        }
+      });
+    }
+  }
+}

@@ -1,0 +1,50 @@
+// Compiles only if the declarations allow what the documentation shows, and forbid what the client refuses.
+import {
+  Client, Lease, Lock, LockAlreadyHeldError, LockError, LockLostError, LockNotHeldError, Watch, type Logger, type WatchEvent,
+} from 'redlockd';
+import { Server } from 'redlockd/testing';
+
+declare const logger: Logger;
+
+export const use = async (): Promise<string> => {
+  await using server: Server = await Server.start({ options: ['--max-ttl', '1m'] });
+  await using client = new Client([server.endpoint], { grace: 1000, owner: 'me', logger, ref: true, token: async () => 'secret' });
+  new Client('h:1', { logger: console });
+  await using lock: Lock = await client.acquire('k', { ttl: 1000, wait: 0, retry: { maxRetries: 3 }, onQueued: (position) => position + 1 });
+  const signal: AbortSignal = lock.lost;
+  const fence: bigint = lock.fencingToken;
+  const maybe: Lock | null = await client.tryAcquire('k', { signal });
+  const lease: Lease = await client.acquireDetached('k', { token: 't' });
+  await client.extend(lease.key, lease.token, 1000, { timeout: 100, retry: { minDelay: 5 } });
+  await client.adopt(lease.key, lease.token, { margin: 5 });
+  await client.acquireOrExtend('k', 't', { owner: 'me' });
+  const watch: Watch = client.watch([{ key: 'k', token: 't', interval: 5 }], (event: WatchEvent) => {
+    if (event.type === 'lost') event.error satisfies LockLostError;
+    else if (event.type === 'extended') event.validity satisfies number;
+    else event.error satisfies Error;
+  });
+  await watch.close();
+  const result: number = await client.using('k', {}, async (held) => Number(held.fencingToken));
+  try {
+    await client.release('k', 't');
+  } catch (error) {
+    if (error instanceof LockAlreadyHeldError) return error.holder ?? error.reason;
+    if (error instanceof LockNotHeldError) throw error satisfies LockError;
+  }
+
+  // @ts-expect-error: several keys
+  await client.acquire(['a'], 5000);
+  // @ts-expect-error: a number for the options
+  await client.acquire('a', 5000);
+  // @ts-expect-error: an unknown option
+  await client.acquire('a', { timeout: 5 });
+  // @ts-expect-error: a string for a number
+  await client.acquire('a', { ttl: '5' });
+  // @ts-expect-error: a single try does not wait
+  await client.tryAcquire('a', { wait: 5 });
+  // @ts-expect-error: a Lock comes from a client
+  new Lock();
+  // @ts-expect-error: read only
+  lock.key = 'other';
+  return `${fence} ${maybe?.key} ${result}`;
+};

@@ -1,0 +1,254 @@
+"""The API with real daemons, for threads and for asyncio. The conformance scenarios check the rest."""
+
+import asyncio
+import contextlib
+import inspect
+import os
+import pickle
+import threading
+import time
+import unittest
+from datetime import timedelta
+
+import redlockd
+from redlockd import errors
+from redlockd.testing import Server
+
+
+class Blocking:
+    """A view of an object of redlockd.aio that blocks: its coroutines run on the loop of the test."""
+
+    def __init__(self, loop, inner):
+        self._loop, self._inner = loop, inner
+
+    def __getattr__(self, name):
+        value = getattr(self._inner, name)
+        return self._wrap(value) if callable(value) else value
+
+    def _wrap(self, function):
+        def call(*arguments, **options):
+            async def run():
+                result = function(*arguments, **options)
+                return await result if inspect.isawaitable(result) else result
+
+            result = self._loop.run_until_complete(run())
+            own = type(result).__module__.startswith("redlockd.aio")
+            return Blocking(self._loop, result) if own else result
+
+        return call
+
+    def __repr__(self):
+        return repr(self._inner)
+
+
+class Api:
+    """The tests; `client()` makes a client of the API."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.server = Server()
+        cls.addClassCleanup(cls.server.close)
+
+    def setUp(self):
+        self.used = self.client(owner="crew 3")
+        self.addCleanup(self.used.close)
+        self.key = self.id()
+
+    def test_try_acquire(self):
+        lock = self.used.try_acquire(self.key, ttl=timedelta(seconds=5))
+        self.assertTrue(lock.held)
+        self.assertIsNone(self.used.try_acquire(self.key))
+        lock.try_extend(timedelta(seconds=20))
+        lock.release()
+
+    def test_a_lock_does_not_show_its_token(self):
+        lock = self.used.acquire(self.key, token="secret-of-mine")
+        lease = self.used.acquire_detached(self.key + "detached", token="secret-of-mine")
+        named = self.used.lock(self.key + "named")
+        named.acquire(token="secret-of-mine")
+        item = redlockd.WatchItem("k", "secret-of-mine")
+        for shown in (lock, lease, named, item):
+            self.assertNotIn("secret", f"{shown!r} {shown}")
+        with self.assertRaises(redlockd.InvalidArgument) as refused:
+            self.used.acquire(self.key, token="secret" * 100)
+        self.assertNotIn("secret", str(refused.exception))
+
+    def test_a_detached_lock_is_handed_over_and_adopted(self):
+        lease = pickle.loads(pickle.dumps(self.used.acquire_detached(self.key, ttl=30)))
+        self.assertTrue(15 < lease.validity < 30)
+        longer = self.used.extend(lease.key, lease.token, timedelta(seconds=60))
+        self.assertGreater(longer.validity, lease.validity)
+        self.used.try_extend(lease.key, lease.token, 60)
+        lock = self.used.adopt(lease.key, lease.token, ttl=10)
+        self.assertEqual(lease.token, lock.token)
+        self.used.close()
+        self.assertFalse(self.server.held(self.key))
+
+    def test_by_key_and_token(self):
+        lease = self.used.acquire_detached(self.key, ttl=30)
+        self.used.release(self.key, lease.token)
+        for call in (lambda: self.used.release(self.key, lease.token),
+                     lambda: self.used.extend(self.key, lease.token, 5),
+                     lambda: self.used.adopt(self.key, lease.token)):
+            with self.assertRaises(redlockd.LockLost) as refused:
+                call()
+            self.assertEqual("LOCK_NOT_HELD", refused.exception.reason)
+
+    def test_acquire_or_extend(self):
+        first = self.used.acquire_or_extend(self.key, "mine", ttl=5)
+        again = self.used.acquire_or_extend(self.key, "mine", ttl=5)
+        self.assertTrue(first.held and again.held)
+        again.release()
+        self.assertFalse(self.server.held(self.key))
+
+    def test_a_retry_policy(self):
+        self.used.acquire(self.key)
+        policy = redlockd.RetryPolicy(max_retries=1, min_delay=0.01, max_jitter=timedelta(0))
+        with self.assertRaises(redlockd.MaxRetriesExceeded):
+            self.used.acquire(self.key, retry=policy)
+
+    def test_bad_arguments_are_refused(self):
+        item = redlockd.WatchItem(self.key, "t", 5)
+        for call in (lambda: self.used.acquire(self.key, token=""), lambda: self.used.acquire(self.key, retry=3),
+                     lambda: self.used.acquire(self.key, retry=redlockd.RetryPolicy(max_retries=-2)),
+                     lambda: self.used.acquire_or_extend(self.key, None), lambda: self.used.adopt(self.key, "redlockd:x"),
+                     lambda: self.used.extend(self.key, "t", 0), lambda: self.used.release("", "t"),
+                     lambda: self.used.lock(self.key, ttl=1, timeout=1), lambda: self.used.lock(self.key, ttl=-1),
+                     lambda: self.used.lock(self.key, wait=1, blocking=False),
+                     lambda: self.used.watch([], print), lambda: self.used.watch([item, item], print),
+                     lambda: self.used.watch([item], None if False else 5),
+                     lambda: self.used.watch([redlockd.WatchItem(self.key, "t", 5, 5)], print)):
+            with self.assertRaises(redlockd.InvalidArgument):
+                call()
+
+    def test_a_lock_in_the_way_of_redis_py(self):
+        lock, other = self.used.lock(self.key, timeout=5), self.used.lock(self.key, timeout=5, blocking=False)
+        self.assertTrue(lock.acquire(blocking=True, blocking_timeout=5))
+        self.assertFalse(other.acquire())
+        self.assertFalse(other.acquire(blocking=True, blocking_timeout=0.1))
+        self.assertTrue(lock.owned() and lock.locked() and other.locked())
+        self.assertFalse(other.owned())
+        with self.assertRaises(RuntimeError):
+            lock.acquire()
+        self.assertTrue(lock.extend(5))
+        self.assertTrue(8 < lock.validity or lock.validity <= 5)  # the grace bounds it
+        self.assertTrue(lock.extend(5, replace_ttl=True) and lock.reacquire())
+        self.assertGreater(lock.fencing_token, 0)
+        lock.release()
+        with self.assertRaises(redlockd.LockError):
+            lock.release()
+        self.assertFalse(lock.locked())
+        self.assertTrue(lock.acquire(token="mine"))
+        self.assertEqual("mine", lock.token)
+        lock.release()
+
+    def test_a_watch_hears_of_a_loss_and_of_its_end(self):
+        lease = self.used.acquire_detached(self.key, ttl=2)
+        heard = []
+
+        def on_event(event):
+            heard.append(event)
+            raise SystemExit("a callback must not end the client")
+
+        watch = self.used.watch([redlockd.WatchItem(self.key, lease.token, 2, 0.1)], on_event,
+                                keep_watching_after_loss=True)
+        self.until(lambda: [event for event in heard if event.kind == "EXTENDED" and event.validity > 1])
+        self.server.reset()
+        self.until(lambda: [event for event in heard if event.kind == "FAILED"])
+        self.server.lose(self.key)
+        self.until(lambda: [event for event in heard if event.kind == "LOST" and event.key == self.key])
+        watch.close()
+        self.assertEqual([len(heard) - 1], [i for i, event in enumerate(heard) if event.kind == "CANCELLED"])
+
+    def test_closing_the_client_ends_a_watch(self):
+        heard = []
+        self.used.watch([redlockd.WatchItem(self.key, "t", 2)], heard.append, keep_watching_after_loss=True)
+        self.used.close()
+        self.assertEqual("CANCELLED", heard[-1].kind)
+        with self.assertRaises(redlockd.Cancelled):
+            self.used.acquire(self.key)
+        with self.assertRaises(redlockd.Cancelled):
+            self.used.acquire_detached(self.key)
+
+    def until(self, condition):
+        end = time.monotonic() + 60  # also on a busy machine
+        while not condition():
+            self.assertLess(time.monotonic(), end)
+            self.wait(0.01)
+
+
+@unittest.skipUnless("REDLOCKD" in os.environ, "REDLOCKD does not name a daemon")
+class Threads(Api, unittest.TestCase):
+    def client(self, **options):
+        return redlockd.Client([self.server.address], **options)
+
+    wait = staticmethod(time.sleep)
+
+    def test_a_named_lock_of_a_block(self):
+        with self.assertRaises(redlockd.LockLost), self.used.lock(self.key, 5) as lock:
+            self.assertTrue(lock.held)
+            self.server.lose(self.key)
+            self.assertTrue(lock.lost.wait(10))
+        with self.used.lock(self.key, 5) as lock:
+            lock.release()
+        self.assertFalse(self.server.held(self.key))
+
+    def test_detached_futures_that_are_cancelled_leave_no_lock(self):
+        for i in range(60):
+            future = self.used.acquire_detached_future(f"{self.key}{i}", ttl=300)
+            time.sleep(0.0001 * i)
+            if not future.cancel():
+                self.used.release(f"{self.key}{i}", future.result().token)
+        self.until(lambda: not any(self.server.held(f"{self.key}{i}") for i in range(60)))
+
+    def test_all_clients_share_one_thread(self):
+        clients = [self.client() for _ in range(5)]
+        for i, client in enumerate(clients):
+            client.acquire(f"{self.key}{i}")
+        self.assertEqual(1, sum(thread.name == "redlockd" for thread in threading.enumerate()))
+        for client in clients:
+            client.close()
+
+
+@unittest.skipUnless("REDLOCKD" in os.environ, "REDLOCKD does not name a daemon")
+class Aio(Api, unittest.TestCase):
+    def setUp(self):
+        self.loop = asyncio.new_event_loop()
+        self.addCleanup(self.loop.close)
+        super().setUp()
+
+    def client(self, **options):
+        return Blocking(self.loop, redlockd.aio.Client([self.server.address], **options))
+
+    def wait(self, seconds):
+        self.loop.run_until_complete(asyncio.sleep(seconds))
+
+    def test_detached_tasks_that_are_cancelled_leave_no_lock(self):
+        async def run():
+            for i in range(60):
+                task = asyncio.ensure_future(self.used._inner.acquire_detached(f"{self.key}{i}", ttl=300))
+                await asyncio.sleep(0.0001 * i)
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await self.used._inner.release(f"{self.key}{i}", (await task).token)
+
+        self.loop.run_until_complete(run())
+        self.until(lambda: not any(self.server.held(f"{self.key}{i}") for i in range(60)))
+
+    def test_another_event_loop_is_refused(self):
+        self.used.acquire(self.key)
+        with self.assertRaises(RuntimeError):
+            asyncio.run(self.used._inner.acquire(self.key))
+
+
+class Errors(unittest.TestCase):
+    def test_all_can_be_pickled(self):
+        for name in errors.__all__:
+            error = getattr(errors, name)("REASON", "what failed", 1.5, "crew 3")
+            copy = pickle.loads(pickle.dumps(error))
+            self.assertEqual((type(error), "REASON", "what failed", 1.5, "crew 3"),
+                             (type(copy), copy.reason, str(copy), copy.retry_after, copy.holder))
+
+
+if __name__ == "__main__":
+    unittest.main()

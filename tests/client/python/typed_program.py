@@ -1,0 +1,39 @@
+"""Checked by mypy --strict: the types that a user of the package sees."""
+
+from datetime import timedelta
+from typing import List, Optional
+
+import redlockd
+import redlockd.aio
+from redlockd.testing import Server
+
+
+def threads(client: redlockd.Client) -> None:
+    with client.lock("k", ttl=timedelta(seconds=5), wait=1) as named:
+        fence: int = named.fencing_token
+        lost: bool = named.lost.wait(0.1)
+    lock: Optional[redlockd.Lock] = client.try_acquire("k", owner=f"{fence} {lost}")
+    if lock is not None:
+        lock.extend(5)
+    lease: redlockd.Lease = client.acquire_detached("k", retry=redlockd.RetryPolicy(max_retries=1))
+    validity: float = client.extend("k", lease.token, 5).validity
+    events: List[redlockd.WatchEvent] = []
+    client.watch([redlockd.WatchItem("k", lease.token, validity)], events.append).close()
+    try:
+        client.adopt("k", lease.token).release()
+    except redlockd.LockAlreadyHeld as error:
+        print(error.holder, error.reason, error.retry_after)
+
+
+async def tasks(client: redlockd.aio.Client) -> None:
+    async with client.lock("k", timeout=5) as named:
+        await named.extend(5)
+    lock: redlockd.aio.Lock = await client.acquire("k")
+    await lock.lost.wait()
+    held: bool = await client.lock("k").acquire(blocking=False)
+    print(held)
+
+
+def kit(server: Server) -> bool:
+    server.delay(0.1)
+    return server.lose(server.address)

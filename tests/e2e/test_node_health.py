@@ -1,0 +1,121 @@
+"""Tests that a daemon is healthy only while its nodes can grant, and that it says why they cannot."""
+
+import os
+import shutil
+import subprocess
+import tempfile
+import unittest
+
+import grpc
+
+from redlock.v1 import admin_service_pb2 as admin_pb
+from redlock.v1 import admin_service_pb2_grpc as admin_pb_grpc
+import test_service
+from test_service import REDLOCKD, eventually, free_port, listens
+
+SERVING, NOT_SERVING = b"\x08\x01", b"\x08\x02"
+# As server/CONFIGURATION.md gives it.
+RULE = ["~*", "&redlockd:*", "+@read", "+@write", "+@scripting", "+@pubsub", "+@connection", "+info", "+time",
+        "+config|get"]
+
+
+class HealthTest(unittest.TestCase):
+    metrics, metric = test_service.ServiceTest.metrics, test_service.ServiceTest.metric
+
+    def start(self, credentials=""):
+        self.nodes = test_service.Nodes()
+        self.addCleanup(self.nodes.close)
+        for number in range(len(self.nodes.ports)):
+            self.assertTrue(eventually(lambda: self.nodes.cli(number, "PING") == "PONG", 20))
+            self.prepare(number)
+        port = free_port()
+        self.metrics_port = free_port()
+        command = [REDLOCKD, "--listen", f"127.0.0.1:{port}", "--node-timeout", "2s",
+                   "--metrics-listen", f"127.0.0.1:{self.metrics_port}"]
+        for node in self.nodes.ports:
+            command += ["--node", f"redis://{credentials}127.0.0.1:{node}"]
+        self.log = tempfile.NamedTemporaryFile(mode="w+")
+        self.addCleanup(self.log.close)
+        self.daemon = subprocess.Popen(command, stderr=self.log)
+        self.addCleanup(self.daemon.wait)
+        self.addCleanup(self.daemon.kill)
+        self.assertTrue(eventually(lambda: listens(port), 20))
+        channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+        self.addCleanup(channel.close)
+        self.admin = admin_pb_grpc.AdminServiceStub(channel)
+        self.check = channel.unary_unary("/grpc.health.v1.Health/Check")
+
+    def prepare(self, number):
+        """Prepares the node before the daemon starts."""
+
+    def health(self):
+        return self.check(b"", timeout=5)
+
+    def node(self, number):
+        return self.admin.ListNodes(admin_pb.ListNodesRequest(), timeout=5).nodes[number]
+
+    def log_text(self):
+        with open(self.log.name, encoding="utf-8") as log:
+            return log.read()
+
+    def assert_down(self, number, words):
+        down = lambda: (self.node(number).state == admin_pb.NODE_STATE_DOWN
+                        and words in self.node(number).message)
+        self.assertTrue(eventually(down, 10), self.node(number))
+        self.assertTrue(eventually(lambda: words in self.log_text(), 10), self.log_text())
+
+    def assert_recovers(self):
+        self.assertTrue(eventually(lambda: self.health() == SERVING, 20))
+        self.assertTrue(eventually(lambda: self.metric("redlockd_node_can_grant") == 3, 10))
+        self.assertTrue(all(self.node(i).state == admin_pb.NODE_STATE_UP for i in range(3)))
+
+
+class NodesThatCannotGrant(HealthTest):
+    def test_the_cause_and_the_remedy_are_named(self):
+        self.start()
+        self.assert_recovers()
+        with self.subTest("maxmemory"):
+            for number in (0, 1):
+                self.nodes.cli(number, "CONFIG", "SET", "maxmemory", "1")
+            self.assertTrue(eventually(lambda: self.health() == NOT_SERVING, 10))
+            self.assertEqual(self.metric("redlockd_node_can_grant"), 1)
+            self.assertEqual(self.metric("redlockd_node_connected"), 3)
+            self.assert_down(0, "raise maxmemory")
+            for number in (0, 1):
+                self.nodes.cli(number, "CONFIG", "SET", "maxmemory", "0")
+            self.assert_recovers()
+            self.assertTrue(eventually(lambda: "can grant locks again" in self.log_text(), 10))
+        with self.subTest("the disk"):
+            directory = self.nodes.directory.name
+            shutil.rmtree(directory)
+            self.addCleanup(os.makedirs, directory)
+            for number in (0, 1):
+                self.nodes.cli(number, "CONFIG", "SET", "save", "3600 1")
+                self.nodes.cli(number, "BGSAVE")
+            self.assertTrue(eventually(lambda: self.health() == NOT_SERVING, 10))
+            self.assert_down(0, "cannot save its data to disk")
+            for number in (0, 1):
+                self.nodes.cli(number, "CONFIG", "SET", "stop-writes-on-bgsave-error", "no")
+            self.assert_recovers()
+
+
+class AccessListOfTheNodes(HealthTest):
+    def prepare(self, number):
+        self.nodes.cli(number, "ACL", "SETUSER", "redlockd", "on", ">secret", *RULE)
+
+    def test_the_documented_rule_suffices_and_a_tighter_one_is_told(self):
+        self.start(credentials="redlockd:secret@")
+        self.assert_recovers()
+        for number in (0, 1):
+            self.nodes.cli(number, "ACL", "SETUSER", "redlockd", "resetkeys", "~app:*")
+        self.assertTrue(eventually(lambda: self.health() == NOT_SERVING, 10))
+        self.assert_down(0, "access list")
+        self.assertNotIn("another server's data", self.log_text())
+        self.assertEqual(self.metric("redlockd_node_quarantined"), 0)
+        for number in (0, 1):
+            self.nodes.cli(number, "ACL", "SETUSER", "redlockd", "~*")
+        self.assert_recovers()
+
+
+if __name__ == "__main__":
+    unittest.main()

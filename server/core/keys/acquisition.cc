@@ -2,25 +2,25 @@
 
 #include <utility>
 
-#include "server/core/keys/wait_queue.h"
+#include "server/core/keys/keys.h"
 
 namespace redlock {
 
 std::shared_ptr<Acquisition> Acquisition::Start(const Environment& env, OperationRegistry& registry,
-                                                WaitQueues& queues, AcquireCommand command,
+                                                Keys& keys, AcquireCommand command,
                                                 AcquireDone done, std::optional<Error> refusal) {
   std::shared_ptr<Acquisition> self(
-      new Acquisition(env, registry, queues, std::move(command), std::move(done)));
+      new Acquisition(env, registry, keys, std::move(command), std::move(done)));
   registry.Add(self);
   self->Begin(std::move(refusal));
   return self;
 }
 
-Acquisition::Acquisition(const Environment& env, OperationRegistry& registry, WaitQueues& queues,
+Acquisition::Acquisition(const Environment& env, OperationRegistry& registry, Keys& keys,
                          AcquireCommand command, AcquireDone done)
     : env_(env),
       registry_(registry),
-      queues_(queues),
+      keys_(keys),
       command_(std::move(command)),
       done_(std::move(done)),
       started_(env.scheduler.Now()),
@@ -36,9 +36,9 @@ void Acquisition::Begin(std::optional<Error> refusal) {
         env_.scheduler.At(*command_.deadline, [this] { Cancel(Reason::kDeadlineExceeded); });
   }
   // A new acquisition does not overtake waiters, unless its token may hold the key already.
-  const WaitQueue* const waiting = queues_.Find(command_.key);
+  const Contention* const waiting = keys_.Find(command_.key);
   const bool waits = waiting != nullptr && retries_left_ != 0 && waiting->yielding();
-  const bool others_first = waits || (waiting != nullptr && waiting->size() > 0);
+  const bool others_first = waits || (waiting != nullptr && !waiting->queue().empty());
   if (!others_first || command_.extend_if_held) {
     Try(Attempt::Order::kAllAtOnce);
     return;
@@ -73,7 +73,7 @@ void Acquisition::OnAttempt(AttemptResult result) {
   attempt_.reset();
   votes_ = std::move(result.votes);
   if (result.lease) {
-    if (queue_ != nullptr) std::exchange(queue_, nullptr)->LeaveAsHolder(*this);
+    if (contention_ != nullptr) std::exchange(contention_, nullptr)->LeaveAsHolder(*this);
     Finish({.lease = std::move(result.lease),
             .error = {},
             .votes = std::move(votes_),
@@ -87,28 +87,28 @@ void Acquisition::OnAttempt(AttemptResult result) {
     return;
   }
   result.votes = votes_;
-  if (queue_ != nullptr) {
-    queue_->OnLost(result);
+  if (contention_ != nullptr) {
+    contention_->OnLost(result);
   } else {
     Queue(&result);
   }
 }
 
 void Acquisition::Queue(const AttemptResult* lost) {
-  WaitQueue& queue = queues_.Get(command_.key);
+  Contention& contention = keys_.Get(command_.key);
   if (registry_.size() > env_.options.max_operations) {
     FailSoon({.reason = Reason::kOverloaded,
               .message = "too many operations in progress at this daemon: retry later"});
     return;
   }
-  if (queue.size() >= env_.options.max_waiters_per_key) {
+  if (contention.queue().size() >= env_.options.max_waiters_per_key) {
     FailSoon({.reason = Reason::kOverloaded,
               .message = "too many acquisitions wait for this key at this daemon: retry later"});
     return;
   }
-  queue_ = &queue;
+  contention_ = &contention;
   SetRetryTimer();
-  queue.Join(*this, lost);
+  contention.Join(*this, lost);
 }
 
 // A policy with a retry limit gives up after its own delays, whether this acquisition is the head
@@ -127,8 +127,8 @@ void Acquisition::OnRetryTimer() {
     return;
   }
   if (retries_left_ > 0) SetRetryTimer();
-  if (queue_->IsHead(*this)) {
-    queue_->TryHead();
+  if (contention_->queue().IsHead(*this)) {
+    contention_->TryHead();
   } else if (retries_left_ == 0) {
     ++attempts_;  // the head's result stands for this attempt
     Fail(*WhyWaiting());
@@ -136,8 +136,8 @@ void Acquisition::OnRetryTimer() {
 }
 
 std::optional<Error> Acquisition::WhyWaiting() {
-  if (queue_ == nullptr) return env_.outage();
-  AttemptResult last = queue_->WhyWaiting();
+  if (contention_ == nullptr) return env_.outage();
+  AttemptResult last = contention_->WhyWaiting();
   votes_ = std::move(last.votes);
   return std::move(last.error);
 }
@@ -181,7 +181,7 @@ void Acquisition::Finish(AcquireResult result) {
   retry_timer_.Cancel();
   const bool was_trying = trying();
   if (was_trying) std::exchange(attempt_, nullptr)->Cancel();
-  if (queue_ != nullptr) std::exchange(queue_, nullptr)->Leave(*this, was_trying);
+  if (contention_ != nullptr) std::exchange(contention_, nullptr)->Leave(*this, was_trying);
   command_.queued = nullptr;  // it may hold a reference to this
   registry_.Remove(*this);
   env_.statistics.acquisitions.Add(result.lease ? std::nullopt

@@ -11,8 +11,8 @@
 
 namespace redlock {
 
-class WaitQueue;
-class WaitQueues;
+class Contention;
+class Keys;
 
 struct AcquireResult {
   std::optional<Lease> lease;  // set on success
@@ -29,8 +29,8 @@ class Acquisition final : public Cancellable, public std::enable_shared_from_thi
   // The command must have a token. `refusal` is the error of an acquisition that is refused without
   // an attempt.
   static std::shared_ptr<Acquisition> Start(const Environment& env, OperationRegistry& registry,
-                                            WaitQueues& queues, AcquireCommand command,
-                                            AcquireDone done, std::optional<Error> refusal);
+                                            Keys& keys, AcquireCommand command, AcquireDone done,
+                                            std::optional<Error> refusal);
 
   // Gives up: rolls back present and late grants, and calls `done` with `why`.
   void Cancel(Reason why) override;
@@ -44,7 +44,7 @@ class Acquisition final : public Cancellable, public std::enable_shared_from_thi
   [[nodiscard]] const AcquireCommand& command() const { return command_; }
 
  private:
-  Acquisition(const Environment& env, OperationRegistry& registry, WaitQueues& queues,
+  Acquisition(const Environment& env, OperationRegistry& registry, Keys& keys,
               AcquireCommand command, AcquireDone done);
   void Begin(std::optional<Error> refusal);
   [[nodiscard]] std::shared_ptr<const AcquireCommand> SharedCommand();
@@ -61,14 +61,14 @@ class Acquisition final : public Cancellable, public std::enable_shared_from_thi
 
   const Environment& env_;
   OperationRegistry& registry_;
-  WaitQueues& queues_;
+  Keys& keys_;
   AcquireCommand command_;  // constant except `queued`, which is cleared at the end
   AcquireDone done_;
   const MonotonicTime started_;
   int attempts_ = 0;
   int retries_left_;
   std::shared_ptr<Attempt> attempt_;  // in progress
-  WaitQueue* queue_ = nullptr;        // while waiting
+  Contention* contention_ = nullptr;  // while waiting
   Votes votes_;                       // of the last attempt
   TimerHandle deadline_timer_;
   TimerHandle retry_timer_;

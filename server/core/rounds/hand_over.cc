@@ -41,6 +41,12 @@ void HandOver::OnReply(NodeIndex node, const NodeReply& reply) {
   if (votes_[node] && votes_[node]->outcome == Outcome::kGranted) return;
   votes_[node] = Vote{node, outcome, reply.message, env_.scheduler.Now() - started_};
   AnswerIfDecided();
+  if (settling_ && !ended_ && AllIn()) End();
+}
+
+bool HandOver::AllIn() const {
+  return std::ranges::all_of(set_->nodes(),
+                             [this](NodeIndex node) { return votes_[node].has_value(); });
 }
 
 Verdict HandOver::verdict() const {
@@ -106,9 +112,7 @@ void HandOver::AnswerIfDecided() {
 void HandOver::Settle() {
   if (std::exchange(settling_, true)) return;
   AnswerIfDecided();
-  bool all_in = true;
-  for (const NodeIndex node : set_->nodes()) all_in = all_in && votes_[node].has_value();
-  if (all_in) {
+  if (AllIn()) {
     End();
     return;
   }
@@ -117,6 +121,7 @@ void HandOver::Settle() {
 
 void HandOver::End() {
   const auto self = shared_from_this();
+  timeout_.Cancel();
   ended_ = true;
   std::vector<NodeIndex> owed;
   for (NodeIndex node = 0; node < votes_.size(); ++node) {

@@ -36,6 +36,7 @@ class HandOver final : public Operation, public std::enable_shared_from_this<Han
   HandOver(const Environment& env, OperationRegistry& registry, Key key, OwnerToken token,
            ReleaseDone done);
   [[nodiscard]] Verdict verdict() const;
+  [[nodiscard]] bool AllIn() const;
   // Whether a late copy of a request could end a later hold by the releaser's token.
   [[nodiscard]] bool CanEndALaterHold() const;
   void AnswerIfDecided();

@@ -92,6 +92,14 @@ class CommandLine {
     return command;
   }
 
+  CLI::App& AddWithKeys(const std::string& name, const std::string& help,
+                        ExitStatus (Commands::*run)()) {
+    CLI::App& command = AddWithoutKey(name, help, run);
+    command.add_option("KEY", options_.keys, "The key of the lock, or several to lock together")
+        ->required();
+    return command;
+  }
+
   CLI::App& AddWithoutKey(const std::string& name, const std::string& help,
                           ExitStatus (Commands::*run)()) {
     return AddTo(app_, name, help, run);
@@ -213,8 +221,8 @@ void DeclareRun(CLI::App& run, Options& options) {
 }
 
 void DeclareCommands(CommandLine& line, Options& options) {
-  CLI::App& acquire =
-      line.Add("acquire", "Acquire a lock, waiting for it if necessary", &Commands::Acquire);
+  CLI::App& acquire = line.AddWithKeys("acquire", "Acquire a lock, waiting for it if necessary",
+                                       &Commands::Acquire);
   line.AddTtl(acquire);
   line.AddOwnToken(acquire);
   line.AddRetry(acquire);
@@ -224,15 +232,17 @@ void DeclareCommands(CommandLine& line, Options& options) {
                    "Extend the lock if --token already holds the key");
   acquire.add_option("--owner", options.owner, "A label for people, shown by `inspect`");
 
-  CLI::App& extend = line.Add("extend", "Extend a held lock: set its TTL again", &Commands::Extend);
+  CLI::App& extend =
+      line.AddWithKeys("extend", "Extend a held lock: set its TTL again", &Commands::Extend);
   line.AddTtl(extend);
   line.AddToken(extend);
   line.AddRetry(extend);
 
-  CLI::App& release = line.Add("release", "Release a held lock", &Commands::Release);
+  CLI::App& release = line.AddWithKeys("release", "Release a held lock", &Commands::Release);
   line.AddToken(release);
 
-  CLI::App& watch = line.Add("watch", "Keep a held lock alive until interrupted", &Commands::Watch);
+  CLI::App& watch =
+      line.AddWithKeys("watch", "Keep a held lock alive until interrupted", &Commands::Watch);
   line.AddTtl(watch);
   line.AddToken(watch);
   AddDuration(watch, "--interval", "Pause between extensions [half the TTL]",
@@ -242,8 +252,8 @@ void DeclareCommands(CommandLine& line, Options& options) {
   watch.add_flag("--keep-watching", options.keep_watching,
                  "Keep trying to extend after the lock was lost");
 
-  CLI::App& hold =
-      line.Add("hold", "Acquire a lock and keep it alive until interrupted", &Commands::Hold);
+  CLI::App& hold = line.AddWithKeys("hold", "Acquire a lock and keep it alive until interrupted",
+                                    &Commands::Hold);
   CLI::App& run =
       line.Add("run", "Run a command while the lock is held: run KEY COMMAND ...", &Commands::Run);
   for (CLI::App* const held : {&hold, &run}) {

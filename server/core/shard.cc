@@ -149,7 +149,7 @@ void Shard::ForceRelease(const Key& key, ForceReleaseDone done) {
     }
     releases->under_way = releases->before.holders.size();
     for (const OwnerToken& holder : releases->before.holders) {
-      for (const auto& watchdog : watchdogs_.Find(key, holder)) watchdog->OnTaken();
+      for (const auto& watchdog : watchdogs_.FindAll(key, holder)) watchdog->OnTaken();
       const auto released = [releases, done](const ReleaseResult& one) {
         // Not held by a quorum, but released on the nodes that held it.
         if (one.error && one.error->reason != Reason::kLockNotHeld) releases->worst = one.error;

@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "server/core/operation.h"
 #include "server/core/rounds/attempt.h"
@@ -41,6 +42,16 @@ class Acquisition final : public Cancellable, public std::enable_shared_from_thi
   void Try(Attempt::Order order);
   void TakeOver(std::shared_ptr<HandOver> releaser);
   [[nodiscard]] bool trying() const { return attempt_ != nullptr; }
+  // An acquisition of several keys is in the queue of each. It tries only while it is the head of
+  // all of them, so that nobody overtakes it, and one of the keys wakes it.
+  [[nodiscard]] bool IsReady() const;
+  [[nodiscard]] bool IsWokenBy(const Contention& contention) const {
+    return !contentions_.empty() && contentions_.front() == &contention;
+  }
+  // It has become the head of a queue.
+  void OnHead();
+  // Its position in one of its queues has changed.
+  void TellPosition(std::size_t position) const;
   [[nodiscard]] const AcquireCommand& command() const { return command_; }
 
  private:
@@ -55,6 +66,8 @@ class Acquisition final : public Cancellable, public std::enable_shared_from_thi
   // Takes over the votes of the last attempt on the key, and returns why it failed. Nothing if none
   // was decided.
   [[nodiscard]] std::optional<Error> WhyWaiting();
+  // The one that waits longest among the keys: where it is not the head, if there is one.
+  [[nodiscard]] const Contention& HeldUpBy() const;
   void Fail(Error error);
   void FailSoon(Error error);  // never inside the call that started this
   void Finish(AcquireResult result);
@@ -67,9 +80,9 @@ class Acquisition final : public Cancellable, public std::enable_shared_from_thi
   const MonotonicTime started_;
   int attempts_ = 0;
   int retries_left_;
-  std::shared_ptr<Attempt> attempt_;  // in progress
-  Contention* contention_ = nullptr;  // while waiting
-  Votes votes_;                       // of the last attempt
+  std::shared_ptr<Attempt> attempt_;      // in progress
+  std::vector<Contention*> contentions_;  // while waiting, for each key
+  Votes votes_;                           // of the last attempt
   TimerHandle deadline_timer_;
   TimerHandle retry_timer_;
 };

@@ -65,8 +65,9 @@ void Contention::Join(Acquisition& waiter, const AttemptResult* lost) {
   if (!subscription_) subscription_.emplace(env_.nodes, key_);
   queue_.Add(waiter);
   if (lost != nullptr) Remember(*lost);
-  queue_.TellLast();
-  if (queue_.size() > 1) return;
+}
+
+void Contention::OnReady(const AttemptResult* lost) {
   if (lost != nullptr) {
     WakeAfterLoss(*lost);
   } else if (yielding()) {
@@ -78,8 +79,9 @@ void Contention::Join(Acquisition& waiter, const AttemptResult* lost) {
 
 void Contention::Leave(Acquisition& waiter, bool was_trying) {
   if (!queue_.Remove(waiter)) return;
-  // The head's attempt is being rolled back: the key may be free right after that.
-  if (was_trying) WakeAfter({});
+  // The head's attempt is being rolled back: the key may be free right after that. It may also be
+  // free if the head waited for other keys.
+  if (was_trying || waiter.command().key.IsSeveral()) WakeAfter({});
   OnHeadLeft();
 }
 
@@ -97,11 +99,15 @@ void Contention::OnHeadLeft() {
   if (queue_.empty()) {
     wake_timer_.Cancel();
     Linger();
+  } else {
+    queue_.head().OnHead();
   }
   queue_.TellOfNewHead();
 }
 
-bool Contention::HeadIsIdle() const { return !queue_.empty() && !queue_.head().trying(); }
+bool Contention::HeadIsIdle() const {
+  return !queue_.empty() && !queue_.head().trying() && queue_.head().IsReady();
+}
 
 void Contention::Remember(const AttemptResult& result) {
   last_error_ = result.error;
@@ -123,7 +129,7 @@ void Contention::OnLost(const AttemptResult& result) {
   Remember(result);
   if (std::exchange(try_again_, false)) {
     WakeAfter({});
-  } else {
+  } else if (queue_.head().IsWokenBy(*this)) {
     WakeAfterLoss(result);
   }
 }
@@ -148,6 +154,7 @@ void Contention::TryHead() {
     try_again_ = true;
     return;
   }
+  if (!queue_.head().IsReady()) return;  // it is woken when it is
   wake_timer_.Cancel();
   try_again_ = false;
   announcements_.Clear();
@@ -156,6 +163,7 @@ void Contention::TryHead() {
 
 // Wakes at the end of the holder's TTL, or earlier to probe one node.
 void Contention::WakeWhenDue() {
+  if (!queue_.head().IsWokenBy(*this)) return;
   const Duration until_free = free_at_ - env_.scheduler.Now() + kAfterExpiry;
   const Duration probe = kProbePause + env_.random.UpTo(kProbeJitter);
   WakeAfter(std::max(std::min(until_free, probe), kMinRetryDelay));
@@ -187,7 +195,8 @@ void Contention::OnWake() {
 
 void Contention::ProbeOneNode() {
   probe_node_ = (probe_node_ + 1) % env_.nodes.size();
-  env_.nodes[probe_node_]->Probe(key_, std::make_shared<Probe>(weak_from_this()));
+  env_.nodes[probe_node_]->Probe(queue_.head().command().key,
+                                 std::make_shared<Probe>(weak_from_this()));
 }
 
 void Contention::OnProbed(Outcome outcome) {
@@ -206,15 +215,16 @@ void Contention::EndYield() {
   yield_.OnTaken(free_at_);
 }
 
-bool Contention::TakeOver(const OwnerToken& from, const ReleaseDone& done) {
-  if (HeadIsIdle() && hand_overs_ < env_.options.max_hand_overs) {
-    ++hand_overs_;
-    wake_timer_.Cancel();
-    announcements_.Clear();
-    queue_.head().TakeOver(HandOver::Start(env_, registry_, key_, from, done));
-    return true;
+bool Contention::TakeOver(const Key& released, const OwnerToken& from, const ReleaseDone& done) {
+  if (!HeadIsIdle() || queue_.head().command().key != released ||
+      hand_overs_ >= env_.options.max_hand_overs) {
+    return false;
   }
-  return false;
+  ++hand_overs_;
+  wake_timer_.Cancel();
+  announcements_.Clear();
+  queue_.head().TakeOver(HandOver::Start(env_, registry_, released, from, done));
+  return true;
 }
 
 void Contention::OnReleased(int listeners) {

@@ -34,16 +34,22 @@ class Contention final : public std::enable_shared_from_this<Contention> {
 
   // Appends a waiter. `lost`: the failed attempt that made it wait, if any.
   void Join(Acquisition& waiter, const AttemptResult* lost);
+  // Decides when the head tries first. It has just become the head of all queues that it is in.
+  // `lost`: as above.
+  void OnReady(const AttemptResult* lost);
   // Removes a waiter at any position. `was_trying`: it may have held the key for a moment.
   void Leave(Acquisition& waiter, bool was_trying);
   void LeaveAsHolder(Acquisition& waiter);
   // The head's attempt failed.
   void OnLost(const AttemptResult& result);
+  // The head tries now if the key may be free.
+  void Wake() { WakeAfter({}); }
   // Makes the head try now, or again after the attempt in progress.
   void TryHead();
 
-  // A holder releases. Returns true if the head takes over; `done` will be called.
-  [[nodiscard]] bool TakeOver(const OwnerToken& from, const ReleaseDone& done);
+  // A holder of exactly what the head wants releases it. Returns true if the head takes over;
+  // `done` will be called.
+  [[nodiscard]] bool TakeOver(const Key& released, const OwnerToken& from, const ReleaseDone& done);
   // This daemon begins to release the key, without a hand-over. OnReleased() follows.
   void OnReleaseBegins() { announcements_.ExpectOwn(MonotonicTime::max()); }
   // `listeners`: the most subscribers that a node announced the release to. If other daemons are
@@ -60,6 +66,7 @@ class Contention final : public std::enable_shared_from_this<Contention> {
  private:
   class Probe;
 
+  // Whether the head could try now.
   [[nodiscard]] bool HeadIsIdle() const;
   void Remember(const AttemptResult& result);
   void WakeAfterLoss(const AttemptResult& result);

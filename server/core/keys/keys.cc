@@ -29,7 +29,8 @@ void Keys::OnContentionEnded(const Key& key) {
 }
 
 void Keys::ForgetIfIdle(States::iterator state) {
-  if (state->second.releases == 0 && !state->second.contention) states_.erase(state);
+  const State& it = state->second;
+  if (it.releases == 0 && it.unanswered == 0 && !it.contention) states_.erase(state);
 }
 
 void Keys::ForgetWaiters() {
@@ -37,35 +38,44 @@ void Keys::ForgetWaiters() {
 }
 
 std::size_t Keys::waiters() const {
-  std::size_t sum = 0;
-  for (const auto& [key, state] : states_) {
-    if (state.contention) sum += state.contention->queue().size();
-  }
-  return sum;
+  std::size_t waiters = 0;
+  ForEachWaiter([&waiters](const Acquisition&, std::size_t) { ++waiters; });
+  return waiters;
 }
 
 void Keys::Release(ReleaseCommand command, ReleaseDone done) {
-  if (Contention* const contention = Find(command.key)) {
-    if (!command.at_end_of && contention->TakeOver(command.token, done)) return;
-    contention->OnReleaseBegins();
-  }
   const Key key = command.key;
-  ReleaseOperation::Start(env_, registry_, std::move(command),
-                          [this, key, done = std::move(done)](ReleaseResult result) {
-                            OnReleased(key, result.listeners);
-                            done(std::move(result));
-                          });
-  ++states_[key.value()].unanswered;
+  if (!command.at_end_of) {
+    // A waiter for exactly these keys is in the queue of each.
+    Contention* contention = nullptr;
+    key.ForEachKey([&](const Key& one) { contention = Find(one); });
+    if (contention != nullptr && contention->TakeOver(key, command.token, done)) return;
+  }
+  ReleaseOperation::Start(
+      env_, registry_, std::move(command),
+      [this, key, done = std::move(done)](ReleaseResult result) {
+        key.ForEachKey([&](const Key& one) { OnReleased(one, result.listeners); });
+        done(std::move(result));
+      });
+  key.ForEachKey([this](const Key& one) { OnReleaseBegins(one); });
+}
+
+void Keys::OnReleaseBegins(const Key& key) {
+  State& state = states_[key.value()];
+  ++state.unanswered;
+  if (state.contention) state.contention->OnReleaseBegins();
 }
 
 void Keys::OnReleased(const Key& key, int listeners) {
-  State& state = states_.at(key.value());
-  REDLOCK_CHECK(state.unanswered > 0);
-  --state.unanswered;
+  const auto state = states_.find(key.value());
+  REDLOCK_CHECK(state != states_.end() && state->second.unanswered > 0);
+  --state->second.unanswered;
   if (listeners > 0) {
     Get(key).OnReleased(listeners);
-  } else if (state.contention) {
-    state.contention->OnReleased(0);
+  } else if (state->second.contention) {
+    state->second.contention->OnReleased(0);
+  } else {
+    ForgetIfIdle(state);
   }
 }
 

@@ -19,22 +19,27 @@ class Keys final : public AnnouncementSink, public ReleasingKeys {
   // They must outlive this object. It must outlive the operations in the registry.
   Keys(const Environment& env, OperationRegistry& registry) : env_(env), registry_(registry) {}
 
-  // Null if nobody waits for the key.
+  // Of one key. Null if nobody waits for it.
   [[nodiscard]] Contention* Find(const Key& key) const;
   [[nodiscard]] Contention& Get(const Key& key);
   // Forgets who waits for the keys, and ends the subscriptions. The releases under way remain.
   void ForgetWaiters();
   // Of all keys.
   [[nodiscard]] std::size_t waiters() const;
+  // Visits a waiter once, however many keys it waits for.
   void ForEachWaiter(auto visit) const {
     for (const auto& [key, state] : states_) {
-      if (state.contention) state.contention->queue().ForEach(visit);
+      if (!state.contention) continue;
+      const Contention& contention = *state.contention;
+      contention.queue().ForEach([&](const Acquisition& waiter, std::size_t position) {
+        if (waiter.IsWokenBy(contention)) visit(waiter, position);
+      });
     }
   }
 
-  // Releases the key, or hands it over if somebody waits for it at this daemon. At the end of a
-  // stream there is no hand-over, because it would not look at the stream that the lease belongs
-  // to. `done` is called once, never inside this call.
+  // Releases the key or keys, or hands it over if somebody waits for exactly the same at this
+  // daemon. At the end of a stream there is no hand-over, because it would not look at the stream
+  // that the lease belongs to. `done` is called once, never inside this call.
   void Release(ReleaseCommand command, ReleaseDone done);
 
   void Begin(const Key& key) override { ++states_[key.value()].releases; }
@@ -47,12 +52,15 @@ class Keys final : public AnnouncementSink, public ReleasingKeys {
 
  private:
   struct State {
-    std::size_t releases = 0;    // until the last node has answered
-    std::size_t unanswered = 0;  // of these, without hand-over and not decided yet
+    std::size_t releases =
+        0;  // until the last node has answered. Of several keys: under their joint name
+    std::size_t unanswered = 0;  // releases without a hand-over that are not decided yet
     std::shared_ptr<Contention> contention;
   };
   using States = std::unordered_map<std::string, State>;
 
+  // Of one key.
+  void OnReleaseBegins(const Key& key);
   void OnReleased(const Key& key, int listeners);
   void OnContentionEnded(const Key& key);
   void ForgetIfIdle(States::iterator state);

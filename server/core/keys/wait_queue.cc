@@ -9,10 +9,6 @@ namespace {
 // Waiters behind the head are informed at most this often.
 constexpr Duration kPositionPause = std::chrono::seconds(1);
 
-void Tell(const Acquisition& waiter, std::size_t position) {
-  if (waiter.command().queued) waiter.command().queued(position);
-}
-
 }  // namespace
 
 bool WaitQueue::Remove(const Acquisition& waiter) {
@@ -22,19 +18,17 @@ bool WaitQueue::Remove(const Acquisition& waiter) {
   return was_head;
 }
 
-void WaitQueue::TellLast() const { Tell(*waiters_.back(), waiters_.size() - 1); }
-
 void WaitQueue::TellOfNewHead() {
   if (waiters_.empty()) {
     timer_.Cancel();
     return;
   }
-  Tell(head(), 0);
+  head().TellPosition(0);
   timer_ = scheduler_.After(kPositionPause, [this] { TellOthers(); });
 }
 
 void WaitQueue::TellOthers() const {
-  for (std::size_t i = 1; i < waiters_.size(); ++i) Tell(*waiters_[i], i);
+  for (std::size_t i = 1; i < waiters_.size(); ++i) waiters_[i]->TellPosition(i);
 }
 
 }  // namespace redlock

@@ -11,7 +11,8 @@ namespace redlock {
 
 class Acquisition;
 
-// Tells its waiters their positions. Strand-confined. Waiters must leave before they are destroyed.
+// Tells its waiters their positions when the head changes. Strand-confined. Waiters must leave
+// before they are destroyed.
 class WaitQueue {
  public:
   explicit WaitQueue(Scheduler& scheduler) : scheduler_(scheduler) {}
@@ -30,8 +31,9 @@ class WaitQueue {
   // At any position. Returns whether it was the head.
   bool Remove(const Acquisition& waiter);
 
-  // The last waiter is told its position.
-  void TellLast() const;
+  [[nodiscard]] std::size_t PositionOf(const Acquisition& waiter) const {
+    return static_cast<std::size_t>(std::ranges::find(waiters_, &waiter) - waiters_.begin());
+  }
   // After the head has left: the new one is told at once, the others after a pause. Positions
   // change with every hand-over.
   void TellOfNewHead();

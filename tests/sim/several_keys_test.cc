@@ -243,7 +243,7 @@ TEST_F(SeveralKeys, TheLongestQueueCountsAsThePosition) {
 
 // {a b}, {b c}, {c a}: each pair has a key in common, and no order of the pairs suits all.
 TEST_F(SeveralKeys, ACycleOfClaimsMakesProgress) {
-  for (const std::size_t daemons : {1, 3}) {
+  for (const std::size_t daemons : {std::size_t{1}, std::size_t{3}}) {
     ClusterOptions options;
     options.daemons = daemons;
     SetUpCluster(options, microseconds(400));

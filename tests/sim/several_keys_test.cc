@@ -265,6 +265,16 @@ TEST_F(SeveralKeys, AreNotStarvedBySingleKeys) {
   for (const Worker& worker : workers) EXPECT_GE(worker.rounds, 100);
 }
 
+TEST_F(SeveralKeys, AreNotStarvedBySingleKeysAtAnotherDaemon) {
+  ClusterOptions options;
+  options.daemons = 2;
+  SetUpCluster(options);
+  workers = {{{"a"}, 1}, {{"a"}, 1}, {{"b"}, 1}, {{"b"}, 1}, {{"a", "b"}, 0}};
+  Fight(world.now() + seconds(10));
+  Pass(seconds(15));
+  for (const Worker& worker : workers) EXPECT_GE(worker.rounds, 20);
+}
+
 TEST_F(SeveralKeys, AnExtensionRestoresAMissingKey) {
   SetUpCluster();
   const Lease lease = MustAcquire(WantsAll({"a", "b"}, seconds(20)));

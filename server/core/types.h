@@ -63,7 +63,11 @@ class Key final : public Text<struct KeyTag> {
     }
     return Key(std::move(joined));
   }
-  [[nodiscard]] bool IsSeveral() const { return value().find(kSeparator) != std::string::npos; }
+  [[nodiscard]] bool IsSeveral() const { return AreSeveral(value()); }
+  // Of a value.
+  [[nodiscard]] static bool AreSeveral(std::string_view value) {
+    return value.find(kSeparator) != std::string_view::npos;
+  }
   // Calls visit(std::string_view name) for each key, in the order of the names.
   void ForEach(auto visit) const {
     std::string_view rest = value();

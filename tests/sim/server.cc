@@ -40,7 +40,7 @@ NodeReply Server::Acquire(const std::string& key, const std::string& token, Dura
                           FencingToken fence, AttemptId attempt, const std::string& owner,
                           bool adopt, const Expected& expected) {
   if (auto mismatch = Mismatch(expected, true)) return *mismatch;
-  if (Key(key).IsSeveral()) {
+  if (Key::AreSeveral(key)) {
     return AcquireTogether(key, token, ttl,
                            {fence, token, Keeper{fence.value, attempt}, true, owner}, adopt);
   }
@@ -72,7 +72,7 @@ NodeReply Server::HandOver(const std::string& key, const std::string& from, cons
                            Duration ttl, FencingToken fence, AttemptId attempt,
                            const std::string& owner, const Expected& expected) {
   if (auto mismatch = Mismatch(expected, true)) return *mismatch;
-  if (Key(key).IsSeveral()) {
+  if (Key::AreSeveral(key)) {
     return HandOverTogether(key, from, ttl, {fence, to, Keeper{fence.value, attempt}, true, owner});
   }
   const Entry* const entry = Find(key);
@@ -124,7 +124,7 @@ NodeReply Server::Extend(const std::string& key, const std::string& token, Durat
                          const Expected& expected) {
   if (auto mismatch = Mismatch(expected, false)) return *mismatch;
   const Take take = adopt ? Take::kLast : Take::kNo;
-  if (Key(key).IsSeveral()) return ExtendTogether(key, token, ttl, raise_to, keeper, take);
+  if (Key::AreSeveral(key)) return ExtendTogether(key, token, ttl, raise_to, keeper, take);
   Entry* const entry = Find(key);
   if (entry == nullptr) return {.outcome = Outcome::kNotHeld};
   if (entry->token != token) {
@@ -137,7 +137,7 @@ NodeReply Server::Repair(const std::string& key, const std::string& token, Durat
                          FencingToken fence, std::optional<Keeper> keeper, bool counts,
                          const std::string& owner, const Expected& expected) {
   if (auto mismatch = Mismatch(expected, counts)) return *mismatch;
-  if (Key(key).IsSeveral()) {
+  if (Key::AreSeveral(key)) {
     return RepairTogether(key, token, ttl, {fence, token, keeper, false, owner}, counts);
   }
   if (full_) return kFull;
@@ -305,6 +305,9 @@ NodeReply Server::RepairTogether(const std::string& keys, const std::string& tok
 NodeReply Server::Release(const std::string& key, const std::string& token,
                           std::optional<AttemptId> only_attempt, FencingToken seal, bool announce,
                           std::optional<Keeper> at_end_of) {
+  if (!Key::AreSeveral(key)) {
+    return ReleaseOne(key, token, only_attempt, seal, announce, at_end_of);
+  }
   std::optional<NodeReply> released;
   std::optional<NodeReply> stale;
   std::optional<NodeReply> refused;

@@ -13,9 +13,9 @@ import (
 // After a call that may still be under way was cancelled, its release is repeated once after this time.
 const releaseAgain = 100 * time.Millisecond
 
-// AcquireDetached acquires a lock that outlives the process and that no client extends: it expires after options.TTL. Its
-// key (of several keys: Lease.Keys) and token can be handed to another process, which can extend, release or adopt it. It waits until ctx ends.
-// options.Margin and options.OnQueued have no effect.
+// AcquireDetached acquires a lock that outlives the process and that no client extends: it expires after options.TTL.
+// Its keys and token can be handed to another process, which can extend, release or adopt it. AcquireDetached waits until
+// ctx ends. options.Margin and options.OnQueued have no effect.
 //
 // If AcquireDetached returns an error, the client releases in the background what a daemon may have acquired, also after
 // Close, until a daemon has answered or the TTL has passed. The errors are those of Acquire.

@@ -187,8 +187,12 @@ func TestSeveralKeysWithEveryCall(t *testing.T) {
 			break
 		}
 	}
+	time.Sleep(100 * time.Millisecond) // it is idle: it hears of no second loss
 	watch.Close()
 	<-watch.Done()
+	if event := <-events; event.Kind != WatchEnded {
+		t.Fatal(event)
+	}
 	is(t, lock.Release(ctx), ErrLockLost)
 
 	lock, err = first.Acquire(ctx, Together("c", "b", "a"), AcquireOptions{})

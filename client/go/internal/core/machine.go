@@ -33,7 +33,10 @@ type Config struct {
 }
 
 // leaseID names one hold: the same token may hold several keys.
-type leaseID struct{ key, token string }
+type leaseID struct {
+	key   Key
+	token string
+}
 
 // Machine is the state of one client.
 //
@@ -89,10 +92,10 @@ func (m *Machine) LastFailure() *Failure { return m.failure }
 func (m *Machine) Holding() bool { return len(m.leases) > 0 }
 
 // Held returns the held lease of this key and token; nil: none.
-func (m *Machine) Held(key, token string) *Lease { return m.leases[leaseID{key, token}] }
+func (m *Machine) Held(key Key, token string) *Lease { return m.leases[leaseID{key, token}] }
 
 // InUse reports whether the token belongs to a lock that is held, requested, or not yet released.
-func (m *Machine) InUse(key, token string) bool {
+func (m *Machine) InUse(key Key, token string) bool {
 	id := leaseID{key, token}
 	_, asked := m.callers[id]
 	return asked || m.leases[id] != nil || m.releases[id] != nil
@@ -253,7 +256,7 @@ func (m *Machine) takeResults(now Instant, message *pb.SessionResponse) (drainin
 func (m *Machine) takeEvents(now Instant, message *pb.SessionResponse) (draining bool) {
 	made, usable := m.session.clock.madeAt(message.GetClock().AsDuration())
 	for _, event := range message.GetEvents() {
-		lease := m.leases[leaseID{event.GetKey(), event.GetLease().GetToken()}]
+		lease := m.leases[leaseID{KeyOf(event), event.GetLease().GetToken()}]
 		if lease != nil && lease.in != m.session {
 			lease = nil // the pending adoption decides
 		}

@@ -134,7 +134,7 @@ class NamedLock(NamedLockState[Lock]):
     async def _acquire(self, wait: Optional[Seconds], token: Optional[str] = None) -> None:
         self._begin()
         try:
-            self._lock = await self._client.acquire(self.name, **self._arguments(wait, token))
+            self._lock = await self._client.acquire(self._key, **self._arguments(wait, token))
         except BaseException:
             self._end()
             raise

@@ -1,15 +1,20 @@
 """Several keys that are locked together are one key of the state machine."""
 
+import asyncio
 import pickle
 import unittest
+from unittest import mock
 
 import redlockd
 from redlockd._arguments import check_key
+from redlockd._clock import now
+from redlockd._detached import Detached
 from redlockd._keys import key_of, names_of
 from redlockd._lease import State
 from redlockd._proto import pb
 from redlockd._state import LockState
 from redlockd._values import check_items
+from redlockd._watching import Watching
 from world import World, event, failed, granted, kinds
 
 
@@ -91,6 +96,13 @@ class Messages(unittest.TestCase):
         [release] = world.message()
         self.assertEqual(("", ["a", "b"]), self.of(release))
 
+    def test_a_detached_lock_whose_caller_has_gone_releases_them(self):
+        calls = mock.Mock(unary=mock.AsyncMock())
+        Detached(calls).release_unseen(redlockd.Lease("a, b", "t", 1, now() + 10, ("a", "b")))
+        asyncio.run(calls.start.call_args.args[0])
+        [(_, name, release, *_)] = [call.args for call in calls.unary.await_args_list]
+        self.assertEqual(("Release", "", ["a", "b"]), (name, release.key, list(release.keys)))
+
 
 class Events(unittest.TestCase):
     def test_an_event_that_names_them_in_any_order_is_about_their_lock(self):
@@ -112,6 +124,17 @@ class Events(unittest.TestCase):
         world.answer(events=[lost])
         self.assertEqual([], world.losses[lease])
 
+    def test_a_watch_asks_no_more_for_those_that_it_has_lost(self):
+        async def run():
+            items = check_items([redlockd.WatchItem(["a", "b"], "t", 5), redlockd.WatchItem("a", "other", 5)])
+            watching = Watching(mock.Mock(), items, lambda event: None, False)
+            watching._on_message(pb.WatchResponse(type=pb.EVENT_TYPE_LOST, keys=["b", "a"]))
+            left = watching._request().items
+            await watching.close()
+            return [(item.key, list(item.keys)) for item in left]
+
+        self.assertEqual([("a", [])], asyncio.run(run()))
+
     def test_a_token_is_known_by_all_of_them(self):
         world = World()
         call = world.acquire(["a", "b"], token="mine")
@@ -131,7 +154,8 @@ class Shown(unittest.TestCase):
         self.assertEqual(("a, b", ("a", "b")), (lock.key, lock.keys))
         self.assertIs(tuple, type(lock.keys))
         self.assertIn("'a, b' held", repr(lock))
-        self.assertEqual(("k", ("k",)), (lambda one: (one.key, one.keys))(LockState(World().lock("k"))))
+        single = LockState(World().lock("k"))
+        self.assertEqual(("k", ("k",)), (single.key, single.keys))
 
     def test_so_do_errors_and_the_log(self):
         world = World()
@@ -145,13 +169,12 @@ class Shown(unittest.TestCase):
         self.assertEqual('a, b: held by "crew 3"', str(call.error))
 
     def test_a_named_lock_keeps_the_names_that_it_was_given(self):
-        names = ["b", "a"]
         for client in (redlockd.Client(), redlockd.aio.Client()):
+            names = ["b", "a"]
             named = client.lock(names)
             names.append("c")
             self.assertEqual(("a, b", "a, b", ("a", "b")), (named.name, named.key, named.keys))
             self.assertIn("'a, b' not acquired", repr(named))
-            names.remove("c")
 
     def test_a_lease_that_is_made_of_one_key_has_a_list_of_it(self):
         lease = redlockd.Lease("k", "t", 1, 0.0)

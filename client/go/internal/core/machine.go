@@ -4,6 +4,8 @@ import (
 	"sort"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	pb "github.com/redlockd/redlockd/client/go/redlockv1"
 )
 
@@ -158,10 +160,10 @@ func (m *Machine) TakeMessage(now Instant, session uint64) *pb.SessionRequest {
 		m.put(message, now, ping{})
 		return message
 	}
-	for len(m.outbox) > 0 && len(message.Operations) < mostOperations {
+	for size := 0; len(m.outbox) > 0 && len(message.Operations) < mostOperations && size < enoughBytes; {
 		next := m.outbox[0]
 		m.outbox[0], m.outbox = nil, m.outbox[1:]
-		m.put(message, now, next)
+		size += m.put(message, now, next)
 	}
 	if len(message.Operations) == 0 {
 		return nil
@@ -169,17 +171,18 @@ func (m *Machine) TakeMessage(now Instant, session uint64) *pb.SessionRequest {
 	return message
 }
 
-func (m *Machine) put(message *pb.SessionRequest, now Instant, next operation) {
+// put returns the bytes of the operation.
+func (m *Machine) put(message *pb.SessionRequest, now Instant, next operation) int {
 	request := next.request(m, m.ids+1)
 	if request == nil {
-		return
+		return 0
 	}
 	message.Operations = append(message.Operations, request)
-	if _, unanswered := next.(cancel); unanswered {
-		return
+	if _, unanswered := next.(cancel); !unanswered {
+		m.ids++
+		m.session.sent[m.ids] = sentOperation{next, now}
 	}
-	m.ids++
-	m.session.sent[m.ids] = sentOperation{next, now}
+	return proto.Size(request)
 }
 
 // enqueue sends an operation if the Session is ready. becomeReady sends what was not sent on this Session on the next

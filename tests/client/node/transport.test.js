@@ -162,6 +162,17 @@ test('several keys are sent and read as a list, and shown as names', () => daemo
     ['adopt', keys], ['extend', keys], ['acquire', ['a', 'b']], ['release', ['a', 'b']]]);
 }));
 
+test('calls by token that reach no daemon show the names', async () => {
+  const client = new Client('127.0.0.1:1');
+  for (const call of [
+    () => client.extend(['b', 'a'], 't', 1000, { timeout: 100 }), () => client.release(['b', 'a'], 't', { timeout: 100 }),
+    () => client.acquireDetached(['b', 'a'], { wait: 0 }),
+  ]) {
+    await assert.rejects(call(), { name: 'UnreachableError', key: 'a, b', message: /^a, b: 127\.0\.0\.1:1: / });
+  }
+  await client.close();
+});
+
 test('a move adopts with a sequence above the fencing token', () => daemons(2, async (first, second) => {
   const client = new Client([first.endpoint, second.endpoint]);
   const lock = await client.acquire('k');

@@ -70,10 +70,10 @@ const checkName = (field, name) => {
 
 // `key`: a key, or an array of keys that are locked together. Returns the internal key (core/key.js).
 const checkKey = (key) => {
-  const names = Array.isArray(key) ? [...key] : [key];
-  if (names.length === 0 || names.length > MOST_KEYS) {
-    refuse('key', `an array must have from 1 to ${MOST_KEYS} keys, not ${names.length}`);
+  if (Array.isArray(key) && (key.length === 0 || key.length > MOST_KEYS)) {
+    refuse('key', `an array must have from 1 to ${MOST_KEYS} keys, not ${key.length}`);
   }
+  const names = Array.isArray(key) ? [...key] : [key];
   for (const [index, name] of names.entries()) {
     const field = Array.isArray(key) ? `key[${index}]` : 'key';
     checkName(field, name);

@@ -96,7 +96,7 @@ class Detached {
     }
   }
 
-  // Returns a Lease. `options`: of checkByToken().
+  // Returns a Lease. The first argument of extend() and of release() is what checkByToken() returns.
   async extend({ key, token, ...options }, ttl) {
     let at;
     const { lease } = await this.#repeat(EXTEND, () => {

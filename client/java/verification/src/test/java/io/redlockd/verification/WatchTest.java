@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.redlockd.AcquireOptions;
+import io.redlockd.Keys;
 import io.redlockd.Lease;
 import io.redlockd.LockArgumentException;
 import io.redlockd.Reason;
@@ -73,6 +74,20 @@ class WatchTest {
     WatchEvent last = heard.get(heard.size() - 1);
     assertEquals(Type.CLOSED, last.type());
     assertEquals(Reason.CANCELLED, last.error().orElseThrow().reason());
+  }
+
+  @Test
+  void aLeaseOfSeveralKeysIsLostWithOneOfThem(RedlockServer server) throws InterruptedException {
+    Lease lease = detached(Keys.together("pair/a", "pair/b"));
+    String key = Keys.together("pair/b", "pair/a");
+    try (Watch watch = client.watch(List.of(new WatchItem(key, lease.token(), TTL)), false, heard::add)) {
+      Threads.until(() -> heard(Type.EXTENDED, key));
+      server.lose("pair/b");
+      Threads.until(() -> heard(Type.LOST, key));
+      WatchEvent lost = heard.get(heard.size() - 1);
+      assertEquals(lease.keys(), lost.keys());
+      assertTrue(lost.toString().startsWith("LOST pair/a, pair/b: "), lost.toString());
+    }
   }
 
   @Test

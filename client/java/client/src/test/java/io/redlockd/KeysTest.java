@@ -30,7 +30,7 @@ class KeysTest {
   void theOrderDoesNotMatter() {
     assertEquals(Keys.together("a", "b", "c"), Keys.together("c", "a", "b"));
     assertEquals(Keys.together("a", "b"), Keys.together(Set.of("b", "a")));
-    assertEquals(Keys.together("a", "b", "c"), Keys.together("c", Keys.together("b", "a")));
+    assertEquals(Keys.together("a", "b", "c"), Keys.together("b", Keys.together("c", "a")));
     assertNotEquals(Keys.together("a", "b"), Keys.together("ab"));
     assertNotEquals(Keys.together("a", "b"), Keys.together("a", "b", "b"));
   }

@@ -75,6 +75,9 @@ public final class WatchEvent {
 
   @Override
   public String toString() {
-    return type + (key == null ? "" : " " + KeyNames.inWords(key)) + (error == null ? "" : ": " + error.getMessage());
+    if (error != null) {
+      return type + ": " + error.getMessage(); // which names the key
+    }
+    return type + (key == null ? "" : " " + KeyNames.inWords(key));
   }
 }

@@ -76,6 +76,7 @@ class KeysTest {
     showsNames(new WatchItem(SEVERAL, "token", TTL));
     WatchEvent event = new WatchEvent(WatchEvent.Type.LOST, SEVERAL, error);
     showsNames(event);
+    showsNames(new WatchEvent(WatchEvent.Type.EXTENDED, SEVERAL, null));
     assertEquals(List.of("a", "b"), event.keys());
     showsNames(new Lease(SEVERAL, "token", 1, 1));
     assertEquals(List.of("a", "b"), new Lease(SEVERAL, "token", 1, 1).keys());

@@ -36,7 +36,7 @@ public final class Checks {
     Objects.requireNonNull(key, "key");
     List<String> names = KeyNames.split(key);
     if (names.size() > MOST_KEYS) {
-      throw Errors.invalid("keys: are " + names.size() + "; lock at most " + MOST_KEYS + " together");
+      throw Errors.invalid("keys: " + names.size() + " given; lock at most " + MOST_KEYS + " together");
     }
     Set<String> seen = new HashSet<>();
     for (String name : names) {

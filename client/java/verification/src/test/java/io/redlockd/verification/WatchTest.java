@@ -86,7 +86,7 @@ class WatchTest {
       Threads.until(() -> heard(Type.LOST, key));
       WatchEvent lost = heard.get(heard.size() - 1);
       assertEquals(lease.keys(), lost.keys());
-      assertTrue(lost.toString().startsWith("LOST pair/a, pair/b: "), lost.toString());
+      assertTrue(lost.toString().startsWith("LOST: pair/a, pair/b: "), lost.toString());
     }
   }
 

@@ -194,6 +194,21 @@ class LockTest {
   }
 
   @Test
+  void aDetachedAcquireThatIsCancelledAfterTheGrantLeavesNoKey(RedlockServer server) throws InterruptedException {
+    String key = Keys.together("granted/a", "granted/b");
+    client.acquire("connects").close();
+    server.delay(Duration.ofMillis(400));
+    CompletableFuture<Lease> future = client.acquireDetachedAsync(key, OPTIONS);
+    Thread.sleep(600); // the daemon has granted the lock, and the answer is on its way
+    if (!future.cancel(true)) { // this machine is slow
+      client.release(key, future.join().token());
+    }
+    server.mend();
+    untilFree("granted/a");
+    untilFree("granted/b");
+  }
+
+  @Test
   void aTokenInUseIsReportedWithTheNames() throws InterruptedException {
     String key = Keys.together("in-use/b", "in-use/a");
     Lock lock = rival.acquire("in-use/a");

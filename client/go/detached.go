@@ -51,7 +51,9 @@ func (c *Client) AcquireDetached(ctx context.Context, key string, options Acquir
 		sent := c.calls.clock()
 		response, err := stub.Acquire(ctx, request)
 		if err == nil {
-			lease = c.leaseOf(response.GetLease(), sent)
+			// The daemon granted the lock no earlier than after it had waited for it.
+			waited := response.GetWaited().AsDuration()
+			lease = c.leaseOf(response.GetLease(), sent.Add(waited-core.Drift(waited)))
 		}
 		return err
 	})

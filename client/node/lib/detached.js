@@ -7,11 +7,12 @@ const { inspect } = require('node:util');
 const { timedOut } = require('../core/errors.js');
 const { namesOf, shown } = require('../core/key.js');
 const { tooLate } = require('../core/operations.js');
+const { RATE_DIFFERENCE } = require('../core/trust.js');
 const { Pauses, sleep } = require('./calls.js');
 const { ACQUIRE, EXTEND, RELEASE } = require('./methods.js');
 const { aborted } = require('./signals.js');
 const { newToken } = require('./tokens.js');
-const { leaseFrom, requestTo } = require('./wire.js');
+const { leaseFrom, millis, requestTo } = require('./wire.js');
 
 const LEAST_RETRY_DELAY = 50;
 const CLOSE_WAITS = 2000;
@@ -73,8 +74,9 @@ class Detached {
       let error;
       try {
         aborted(signals)?.throwIfAborted();
-        const { lease } = await this.#calls.once(ACQUIRE, request, { key, until, wait: true, signals });
-        const result = this.#leaseOf(lease, at);
+        const { lease, waited } = await this.#calls.once(ACQUIRE, request, { key, until, wait: true, signals });
+        // The daemon granted the lock no earlier than after it had waited for it.
+        const result = this.#leaseOf(lease, at + (waited ? millis(waited) * (1 - RATE_DIFFERENCE) : 0));
         if (result.held) return result;
         error = Object.assign(tooLate(key), { answered: true });
         undecided = true;

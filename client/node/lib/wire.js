@@ -111,5 +111,5 @@ const statusOf = ({ details, metadata }) => {
 };
 
 module.exports = {
-  encodeSession, decodeSession, eventFrom, leaseFrom, requestTo, statusOf,
+  encodeSession, decodeSession, eventFrom, leaseFrom, millis, requestTo, statusOf,
 };

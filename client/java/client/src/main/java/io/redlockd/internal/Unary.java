@@ -112,7 +112,10 @@ public final class Unary {
       done.done(null, failure.reason() == Reason.DEADLINE_EXCEEDED ? Failure.waitOver(failure) : failure);
       return;
     }
-    Granted granted = granted(outcome.response().getLease(), outcome.sentAt());
+    // The daemon granted the lock no earlier than after it had waited for it.
+    long waited = Times.nanos(outcome.response().getWaited());
+    Granted granted =
+        granted(outcome.response().getLease(), Times.after(outcome.sentAt(), waited - Times.drift(waited)));
     if (granted.validUntil <= BootClock.SYSTEM.now()) {
       release.run();
       done.done(null, Failure.of(

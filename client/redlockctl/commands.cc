@@ -344,7 +344,7 @@ Failure Commands::WithCause(Failure failure) {
 ExitStatus Commands::Run() {
   using std::chrono::duration_cast;
   using std::chrono::milliseconds;
-  RunOptions run{.key = options_.key,
+  RunOptions run{.keys = options_.keys,
                  .acquire = {.ttl = duration_cast<milliseconds>(options_.ttl),
                              .token = options_.token,
                              .owner = options_.owner},

@@ -216,6 +216,11 @@ void DeclareRun(CLI::App& run, Options& options) {
          "-E,--conflict-exit-code", options.conflict_exit_code,
          "The exit status if another holder has the lock, or the time to wait ran out [123]")
       ->check(CLI::Range(0, 255));
+  run.add_option_function<std::string>(
+         "--and", [&options](const std::string& key) { options.keys.push_back(key); },
+         "Another key to lock together with KEY; repeat the option for more")
+      ->trigger_on_parse()  // each time
+      ->type_name("KEY");
   // For the help only: Separate() takes the command from the arguments.
   run.add_option("COMMAND", options.command, "The command to run and its arguments");
 }
@@ -254,8 +259,12 @@ void DeclareCommands(CommandLine& line, Options& options) {
 
   CLI::App& hold = line.AddWithKeys("hold", "Acquire a lock and keep it alive until interrupted",
                                     &Commands::Hold);
-  CLI::App& run =
-      line.Add("run", "Run a command while the lock is held: run KEY COMMAND ...", &Commands::Run);
+  CLI::App& run = line.AddWithoutKey(
+      "run", "Run a command while the lock is held: run KEY COMMAND ...", &Commands::Run);
+  run.add_option_function<std::string>(
+         "KEY", [&options](const std::string& key) { options.keys.push_back(key); },
+         "The key of the lock")
+      ->required();
   for (CLI::App* const held : {&hold, &run}) {
     line.AddTtl(*held);
     line.AddOwnToken(*held);
@@ -392,6 +401,7 @@ int main(int argc, char** argv) {
     std::reverse(arguments.own.begin(), arguments.own.end());  // as CLI11 expects them
     app.parse(std::move(arguments.own));
     if (app.got_subcommand("run")) CheckCommand(options);
+    if (!arguments.keys.empty()) options.keys = std::move(arguments.keys);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? redlockctl::kExitOk : redlockctl::kExitUsage;
   }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "client/cpp/core/keys.h"
 #include "client/cpp/core/operation.h"
 #include "client/cpp/core/refusal.h"
 
@@ -218,7 +219,7 @@ Error Calls::TimeOver(const Call& call, const Answer* answer) const {
   }
   if (call.last_failure) return *call.last_failure;
   return {Reason::kDeadlineExceeded,
-          command.key + ": no answer within " + InWords(time) +
+          InWords(command.key) + ": no answer within " + InWords(time) +
               (command.kind == Kind::kRelease ? "; the lock may or may not be released"
                                               : "; the lock may or may not be extended")};
 }

@@ -356,5 +356,28 @@ TEST_F(SeveralKeys, AForcedReleaseOfOneKeyIsToldAtOnce) {
   (void)ReleaseLease(lease);
 }
 
+// The holder has lost a key to another one, so nothing is handed over. The rest must not stay
+// locked.
+TEST_F(SeveralKeys, AReleaseFreesTheRestWhenOneKeyHasAnotherHolder) {
+  SetUpCluster();
+  for (const char* token : {"rl-once", "used again"}) {
+    AcquireCommand command = WantsAll({"a", "b"}, seconds(20));
+    command.token = OwnerToken(token);
+    const Lease lease = MustAcquire(command);
+    for (std::size_t node = 0; node < 3; ++node) {
+      cluster->server(node).Evict("b");
+      ASSERT_TRUE(cluster->server(node).SetNx("b", "a stranger", seconds(2)));
+    }
+    const auto next = Wait({"a", "b"});
+    Pass(milliseconds(10));
+    EXPECT_FALSE(ReleaseLease(lease).error) << token;
+    Pass(milliseconds(10));
+    EXPECT_EQ(Holders("a"), NoHolders()) << token;
+    Pass(seconds(3));
+    ASSERT_TRUE(Has(next));
+    (void)ReleaseLease(*next->result->lease);
+  }
+}
+
 }  // namespace
 }  // namespace redlock::sim

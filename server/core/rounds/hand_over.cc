@@ -9,6 +9,18 @@
 
 namespace redlock {
 
+// Takes the answer of a node that releases instead of handing over.
+class HandOver::Rest final : public ReplySink {
+ public:
+  explicit Rest(std::shared_ptr<HandOver> hand_over) : hand_over_(std::move(hand_over)) {}
+  void OnReply(NodeIndex node, NodeReply reply) override {
+    hand_over_->Count(node, reply.outcome, std::move(reply.message));
+  }
+
+ private:
+  const std::shared_ptr<HandOver> hand_over_;
+};
+
 std::shared_ptr<HandOver> HandOver::Start(const Environment& env, OperationRegistry& registry,
                                           Key key, OwnerToken token, ReleaseDone done) {
   std::shared_ptr<HandOver> self(
@@ -37,9 +49,24 @@ void HandOver::OnReply(NodeIndex node, const NodeReply& reply) {
   Outcome outcome = reply.outcome;
   // The next holder acquired a node that the token did not hold.
   if (outcome == Outcome::kGranted && !reply.handed_over) outcome = Outcome::kNotHeld;
+  if (outcome == Outcome::kHeld && key_.IsSeveral()) {
+    ReleaseRest(node);
+  } else {
+    Count(node, outcome, reply.message);
+  }
+}
+
+void HandOver::ReleaseRest(NodeIndex node) {
+  env_.nodes[node]->Release({.key = key_, .token = token_, .seal = SealOfToken(), .announce = true},
+                            std::make_shared<Rest>(shared_from_this()));
+}
+
+FencingToken HandOver::SealOfToken() const { return IsUsedOnce(token_) ? FencingToken{} : seal_; }
+
+void HandOver::Count(NodeIndex node, Outcome outcome, std::string message) {
   // A failed later proposal does not undo what an earlier one achieved.
   if (votes_[node] && votes_[node]->outcome == Outcome::kGranted) return;
-  votes_[node] = Vote{node, outcome, reply.message, env_.scheduler.Now() - started_};
+  votes_[node] = Vote{node, outcome, std::move(message), env_.scheduler.Now() - started_};
   AnswerIfDecided();
   if (settling_ && !ended_ && AllIn()) End();
 }
@@ -136,8 +163,8 @@ void HandOver::End() {
   // Once the caller knows that the token holds nothing, it may use the token again.
   if (!IsUsedOnce(token_) && verdict() == Verdict::kDenied) owed.clear();
   AnswerIfDecided();
-  const FencingToken seal = IsUsedOnce(token_) ? FencingToken{} : seal_;
-  CleanUp::Start(env_, registry_, {.key = key_, .token = token_, .seal = seal}, std::move(owed));
+  CleanUp::Start(env_, registry_, {.key = key_, .token = token_, .seal = SealOfToken()},
+                 std::move(owed));
   registry_.Remove(*this);
 }
 

@@ -35,6 +35,12 @@ class HandOver final : public Operation, public std::enable_shared_from_this<Han
  private:
   HandOver(const Environment& env, OperationRegistry& registry, Key key, OwnerToken token,
            ReleaseDone done);
+  class Rest;
+
+  [[nodiscard]] FencingToken SealOfToken() const;
+  // Another token holds one of several keys on this node. The releaser's may hold others there.
+  void ReleaseRest(NodeIndex node);
+  void Count(NodeIndex node, Outcome outcome, std::string message);
   [[nodiscard]] Verdict verdict() const;
   [[nodiscard]] bool AllIn() const;
   // Whether a late copy of a request could end a later hold by the releaser's token.

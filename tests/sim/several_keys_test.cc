@@ -379,5 +379,27 @@ TEST_F(SeveralKeys, AReleaseFreesTheRestWhenOneKeyHasAnotherHolder) {
   }
 }
 
+// The key is free, but promised to a waiter that has not asked for it yet.
+TEST_F(SeveralKeys, AKeyThatIsPromisedIsNotAnOutage) {
+  SetUpCluster();
+  const Lease holder = MustAcquire(Wants("b", seconds(20)));
+  const auto first = Wait({"b"});
+  Pass(milliseconds(10));
+  const auto both = Wait({"a", "b"});
+  EXPECT_EQ(Acquire(Wants("a", seconds(1))).error.reason, Reason::kLockAlreadyHeld);
+  AcquireCommand command = Wants("a", seconds(1), {});
+  command.deadline = world.now() + milliseconds(20);
+  const AcquireResult late = Acquire(command);
+  EXPECT_EQ(late.error.reason, Reason::kDeadlineExceeded);
+  EXPECT_EQ(late.error.last_reason, Reason::kLockAlreadyHeld);
+  (void)ReleaseLease(holder);
+  Pass(milliseconds(5));
+  ASSERT_TRUE(Has(first));
+  (void)ReleaseLease(*first->result->lease);
+  Pass(milliseconds(5));
+  ASSERT_TRUE(Has(both));
+  (void)ReleaseLease(*both->result->lease);
+}
+
 }  // namespace
 }  // namespace redlock::sim

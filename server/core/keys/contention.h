@@ -86,7 +86,8 @@ class Contention final : public std::enable_shared_from_this<Contention> {
   WaitQueue queue_;
 
   MonotonicTime free_at_;  // when the holder's TTL will have passed, as far as is known
-  Error last_error_;
+  // Before the first attempt: the head waits for its turn at another of its keys.
+  Error last_error_{.reason = Reason::kLockAlreadyHeld, .message = "others wait for the lock"};
   Votes last_votes_;
   bool try_again_ = false;  // the key may have become free during the head's attempt
   int hand_overs_ = 0;      // since the last release without hand-over

@@ -27,6 +27,7 @@ enum class Safeguard {
   kRepeatWithHigherSeal,  // a releaser whose clock is behind retries
   kSealOnlyWhatIsHeld,    // a release by a non-holder leaves the fence alone
   kDenialOfAllNodes,      // "not held" without a seal waits for all nodes
+  kSealOfAllKeys,         // a node that released only some of several keys has not sealed them
   // Watchdogs and streams
   kLossInTime,            // LOST is reported when the validity ends
   kLossExpires,           // a lost lease is not released

@@ -475,6 +475,7 @@ if ARGV[a] then
           other = one
         end
       end
+      if all and other then all[3] = 0 end  -- the other keys are not sealed
       return stale or all or other
     end
 

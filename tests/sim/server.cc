@@ -325,6 +325,7 @@ NodeReply Server::Release(const std::string& key, const std::string& token,
       refused = std::move(one);
     }
   });
+  if (released && refused && Has(Safeguard::kSealOfAllKeys)) released->sealed = false;
   return stale ? *stale : released ? *released : *refused;
 }
 

@@ -14,7 +14,7 @@ class HandOver::Rest final : public ReplySink {
  public:
   explicit Rest(std::shared_ptr<HandOver> hand_over) : hand_over_(std::move(hand_over)) {}
   void OnReply(NodeIndex node, NodeReply reply) override {
-    hand_over_->Count(node, reply.outcome, std::move(reply.message));
+    hand_over_->OnRest(node, std::move(reply));
   }
 
  private:
@@ -59,6 +59,11 @@ void HandOver::OnReply(NodeIndex node, const NodeReply& reply) {
 void HandOver::ReleaseRest(NodeIndex node) {
   env_.nodes[node]->Release({.key = key_, .token = token_, .seal = SealOfToken(), .announce = true},
                             std::make_shared<Rest>(shared_from_this()));
+}
+
+void HandOver::OnRest(NodeIndex node, NodeReply reply) {
+  all_sealed_ = all_sealed_ && (reply.outcome != Outcome::kGranted || reply.sealed);
+  Count(node, reply.outcome, std::move(reply.message));
 }
 
 FencingToken HandOver::SealOfToken() const { return IsUsedOnce(token_) ? FencingToken{} : seal_; }
@@ -119,7 +124,11 @@ void HandOver::AnswerIfDecided() {
     case Verdict::kPending:
       return;
     case Verdict::kReached:
-      Answer(std::nullopt);
+      if (all_sealed_ || !CanEndALaterHold()) {
+        Answer(std::nullopt);
+      } else if (ended_) {
+        Answer(Error{.reason = Reason::kQuorumUnavailable, .message = kUndecided});
+      }
       return;
     case Verdict::kDenied:
       if (!CanEndALaterHold()) {

@@ -40,6 +40,7 @@ class HandOver final : public Operation, public std::enable_shared_from_this<Han
   [[nodiscard]] FencingToken SealOfToken() const;
   // Another token holds one of several keys on this node. The releaser's may hold others there.
   void ReleaseRest(NodeIndex node);
+  void OnRest(NodeIndex node, NodeReply reply);
   void Count(NodeIndex node, Outcome outcome, std::string message);
   [[nodiscard]] Verdict verdict() const;
   [[nodiscard]] bool AllIn() const;
@@ -58,6 +59,7 @@ class HandOver final : public Operation, public std::enable_shared_from_this<Han
   ReleaseDone done_;
   const NodeSetPtr set_;
   std::vector<std::optional<Vote>> votes_;  // granted: the node released the token
+  bool all_sealed_ = true;  // every node that released the token has stored the seal for all keys
   bool settling_ = false;
   bool ended_ = false;
   TimerHandle timeout_;

@@ -462,13 +462,13 @@ if ARGV[a] then
 
     -- As release_if: releases each key that it may.
     local function release_together(k, count)
-      local all, stale, other
+      local all, stale, other, unknown
       for i = k, k + 2 * (count - 1), 2 do
         local one = release_if(KEYS[i], KEYS[i + 1])
         if one[1] == true then
           all = all and {true, math.max(all[2], one[2]), math.min(all[3], one[3])} or one
         elseif one[1] == 'failed' then
-          return one
+          unknown = unknown or one
         elseif one[1] == 'stale_fence' then
           stale = stale and stale[2] >= one[2] and stale or one
         elseif not other or one[1] == 'held' then
@@ -476,7 +476,7 @@ if ARGV[a] then
         end
       end
       if all and other then all[3] = 0 end  -- the other keys are not sealed
-      return stale or all or other
+      return unknown or stale or all or other
     end
 
     -- As hand_over.

@@ -243,6 +243,38 @@ TEST_F(NodeTest, MetadataOfAnotherTypeCountsAsNone) {
   EXPECT_TRUE(server.Cli("GET 'redlockd:meta:{j}'").starts_with("1 a 1 "));
 }
 
+// Another program has written a list to one of several keys.
+TEST_F(NodeTest, AKeyOfAnotherTypeDoesNotKeepTheOthersLocked) {
+  RedisServer server;
+  OpenReady(Tcp(server));
+  const std::string all = Key::Of({"a", "b", "c"}).value();
+  ASSERT_EQ(Acquire(all, "mine", 1).outcome, Outcome::kGranted);
+  EXPECT_EQ(server.Cli("DEL b"), "1");
+  EXPECT_EQ(server.Cli("RPUSH b x"), "1");
+  EXPECT_EQ(Acquire(Key::Of({"b", "d"}).value(), "mine", 2).outcome, Outcome::kError);
+  EXPECT_EQ(Extend(all, "mine", seconds(60)).outcome, Outcome::kError);
+  const NodeReply released = Release(all, "mine");
+  EXPECT_EQ(released.outcome, Outcome::kError);
+  EXPECT_NE(released.message.find("WRONGTYPE"), std::string::npos) << released.message;
+  EXPECT_EQ(server.Cli("EXISTS a c d"), "0");
+}
+
+TEST_F(NodeTest, ExhaustedMemoryLetsNoKeyOfSeveralBeGranted) {
+  RedisServer server;
+  OpenReady(Tcp(server));
+  const std::string all = Key::Of({"a", "b", "c"}).value();
+  ASSERT_EQ(Acquire(all, "mine", 1).outcome, Outcome::kGranted);
+  EXPECT_EQ(server.Cli("CONFIG SET maxmemory 1"), "OK");
+  EXPECT_EQ(Acquire(Key::Of({"d", "e"}).value(), "mine", 2).outcome, Outcome::kError);
+  EXPECT_EQ(server.Cli("EXISTS d e"), "0");
+  EXPECT_EQ(Extend(all, "mine", seconds(60), 9).outcome, Outcome::kGranted);
+  for (const char* key : {"a", "b", "c"}) {
+    EXPECT_GT(std::stol(server.Cli("PTTL " + std::string(key))), 59'000);
+  }
+  EXPECT_EQ(Release(all, "mine", {}, 50).outcome, Outcome::kGranted);
+  EXPECT_EQ(server.Cli("EXISTS a b c"), "0");
+}
+
 TEST_F(NodeTest, AnExtensionNeverShortensTheTtl) {
   RedisServer server;
   OpenReady(Tcp(server));

@@ -129,6 +129,12 @@ Grant ToGrant(const v1::Lease& lease) {
   return {lease.token(), lease.fencing_token(), ToDuration(lease.validity())};
 }
 
+Grant ToGrant(const v1::AcquireResponse& response) {
+  Grant grant = ToGrant(response.lease());
+  grant.waited = ToDuration(response.waited());
+  return grant;
+}
+
 std::optional<Event> ToEvent(const v1::WatchResponse& event) {
   Event out{.key = KeyOf(event), .error = {ReasonOf(event.reason()), event.message()}};
   if (event.has_lease()) out.grant = ToGrant(event.lease());

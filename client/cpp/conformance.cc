@@ -159,6 +159,11 @@ class Runner {
 
   std::string KeyOf(const Step& step) const {
     if (step.contains("whole_key")) return step.at("whole_key");
+    if (step.contains("keys")) {
+      std::vector<std::string> keys;
+      for (const std::string name : step.at("keys")) keys.push_back(prefix_ + name);
+      return together(keys);
+    }
     return prefix_ + step.at("key").get<std::string>();
   }
   std::string TokenOf(const Step& step) {
@@ -358,7 +363,8 @@ class Runner {
       for (std::size_t i = 0; i < heard->events.size(); ++i) {
         const WatchEvent& event = heard->events[i];
         if (!NamesOf(event).contains(step.at("what"))) continue;
-        if (step.contains("key") && event.key != KeyOf(step)) continue;
+        const bool of_key = step.contains("key") || step.contains("keys");
+        if (of_key && event.key != KeyOf(step)) continue;
         if (heard->found.insert(i).second) return true;
       }
       return false;

@@ -53,10 +53,10 @@ type AdoptOptions struct {
 // context.DeadlineExceeded in each. Acquire returns at most 250 ms after the deadline.
 func (c *Client) Acquire(ctx context.Context, key string, options AcquireOptions) (*Lock, error) {
 	options = c.withDefaults(options)
-	if err := checkAcquire(key, options, c.grace); err != nil {
+	if err := checkAcquire(core.Key(key), options, c.grace); err != nil {
 		return nil, err
 	}
-	return c.acquire(ctx, c.request(key, options), options.OnQueued)
+	return c.acquire(ctx, c.request(core.Key(key), options), options.OnQueued)
 }
 
 // TryAcquire makes one attempt. It returns ErrAlreadyHeld if another holder has the lock.
@@ -71,7 +71,7 @@ func (c *Client) TryAcquire(ctx context.Context, key string, options AcquireOpti
 // otherwise, and no new lock is left behind.
 func (c *Client) AcquireOrExtend(ctx context.Context, key, token string, options AcquireOptions) (*Lock, error) {
 	options.Token = token
-	return c.takeOver(ctx, key, options, func(what *core.Acquire) { what.ExtendIfHeld = true })
+	return c.takeOver(ctx, core.Key(key), options, func(what *core.Acquire) { what.ExtendIfHeld = true })
 }
 
 // Adopt takes over a lock that token holds, for example a detached one, and keeps it alive from then on. It waits for a
@@ -79,11 +79,11 @@ func (c *Client) AcquireOrExtend(ctx context.Context, key, token string, options
 // another reason after it was sent, the lock may have been released. If this client holds the lock with this token, it
 // extends it and returns the same Lock.
 func (c *Client) Adopt(ctx context.Context, key, token string, options AdoptOptions) (*Lock, error) {
-	return c.takeOver(ctx, key, AcquireOptions{TTL: options.TTL, Margin: options.Margin, Token: token},
+	return c.takeOver(ctx, core.Key(key), AcquireOptions{TTL: options.TTL, Margin: options.Margin, Token: token},
 		func(what *core.Acquire) { what.Adopt = true })
 }
 
-func (c *Client) takeOver(ctx context.Context, key string, options AcquireOptions, as func(*core.Acquire)) (*Lock, error) {
+func (c *Client) takeOver(ctx context.Context, key core.Key, options AcquireOptions, as func(*core.Acquire)) (*Lock, error) {
 	options = c.withDefaults(options)
 	if err := checkAcquire(key, options, c.grace); err != nil {
 		return nil, err
@@ -104,7 +104,7 @@ func (c *Client) takeOver(ctx context.Context, key string, options AcquireOption
 }
 
 // heldWith returns the lock that this client holds with this token; nil: none.
-func (c *Client) heldWith(key, token string) (lock *Lock) {
+func (c *Client) heldWith(key core.Key, token string) (lock *Lock) {
 	c.driver.do(func(m *core.Machine, _ core.Instant) {
 		if lease := m.Held(key, token); lease != nil {
 			lock = lease.Handle.(*Lock)
@@ -130,7 +130,7 @@ func (c *Client) withDefaults(options AcquireOptions) AcquireOptions {
 	return options
 }
 
-func (c *Client) request(key string, options AcquireOptions) core.Acquire {
+func (c *Client) request(key core.Key, options AcquireOptions) core.Acquire {
 	single := options.Try || options.Retry != nil && options.Retry.MaxRetries == 0
 	return core.Acquire{Key: key, TTL: options.TTL, Try: single, Retry: options.Retry.message(), Owner: options.Owner,
 		Margin: options.Margin, Token: options.Token}

@@ -6,19 +6,23 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/redlockd/redlockd/client/go/internal/core"
 )
 
 const (
 	leastTTL     = 10 * time.Millisecond
 	leastGrace   = 100 * time.Millisecond
 	mostKeyBytes = 512
-	mostLabel    = 128 // bytes of an owner or a token
+	mostKeys     = 64   // together
+	mostKeysSize = 8192 // bytes of several keys together
+	mostLabel    = 128  // bytes of an owner or a token
 	reserved     = "redlockd:"
 )
 
 // These checks run before anything is sent, so that an invalid value fails only its own call.
 
-func checkAcquire(key string, o AcquireOptions, grace time.Duration) *Error {
+func checkAcquire(key core.Key, o AcquireOptions, grace time.Duration) *Error {
 	if err := checkKey(key); err != nil {
 		return err
 	}
@@ -39,7 +43,31 @@ func checkAcquire(key string, o AcquireOptions, grace time.Duration) *Error {
 	return checkMargin(o.Margin, o.TTL, grace)
 }
 
-func checkKey(key string) *Error {
+func checkKey(key core.Key) *Error {
+	one, several := key.Fields()
+	if several == nil {
+		return checkName(one)
+	}
+	if len(several) > mostKeys {
+		return invalid("keys", "must be at most %d, not %d", mostKeys, len(several))
+	}
+	size := 0
+	for i, name := range several {
+		if err := checkName(name); err != nil {
+			return err
+		}
+		if i > 0 && name == several[i-1] {
+			return invalid("keys", "%q is there twice", name)
+		}
+		size += len(name)
+	}
+	if size > mostKeysSize {
+		return invalid("keys", "must have at most %d bytes together, not %d", mostKeysSize, size)
+	}
+	return nil
+}
+
+func checkName(key string) *Error {
 	switch {
 	case len(key) == 0 || len(key) > mostKeyBytes:
 		return invalid("key", "must have 1 to %d bytes, not %d", mostKeyBytes, len(key))

@@ -9,7 +9,8 @@
 //
 // All locks of a Client share one stream to one daemon, which keeps them alive. If the stream breaks or the daemon shuts
 // down, the client moves its locks to the next endpoint. If the process ends without releasing its locks, the daemon
-// releases them after Options.Grace. Client.AcquireDetached makes locks that outlive the process.
+// releases them after Options.Grace. Client.AcquireDetached makes locks that outlive the process. Together makes one key
+// of several, which are locked all at once or not at all.
 //
 // All types are safe for concurrent use. Package redlockdtest starts daemons for tests.
 package redlockd

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/redlockd/redlockd/client/go/internal/core"
 	pb "github.com/redlockd/redlockd/client/go/redlockv1"
 )
 
@@ -23,7 +24,7 @@ type fakeDaemon struct {
 	server  *grpc.Server
 
 	mutex   sync.Mutex
-	holders map[string]string // token by key
+	holders map[string]string // token by key, as it is shown
 	waiting map[uint64]*pb.AcquireRequest
 	calls   []pb.LockService_SessionServer
 	bearer  []string
@@ -107,56 +108,67 @@ func (d *fakeDaemon) carryOut(o *pb.SessionOperation, response *pb.SessionRespon
 		if a, waits := d.waiting[o.Id]; waits {
 			delete(d.waiting, o.Id)
 			fail(Canceled)
-			metadata(a.Key)
+			metadata(keyOf(a))
 		}
 	case o.GetAcquire() != nil:
 		a := o.GetAcquire()
+		key := keyOf(a)
 		switch {
-		case d.holders[a.Key] == "":
+		case d.holders[key] == "":
 			d.fence++
-			d.holders[a.Key], d.owners[a.Key] = a.GetToken(), a.Owner
-			result.Lease = &pb.Lease{Key: a.Key, Token: a.GetToken(), FencingToken: d.fence, Validity: a.Ttl}
+			d.holders[key], d.owners[key] = a.GetToken(), a.Owner
+			result.Lease = &pb.Lease{Key: a.Key, Keys: a.Keys, Token: a.GetToken(), FencingToken: d.fence, Validity: a.Ttl}
 			add()
 		case a.Retry != nil:
 			fail(LockAlreadyHeld)
-			metadata(a.Key)
+			metadata(key)
 		default:
 			d.waiting[o.Id] = a
 			response.Positions = append(response.Positions, &pb.QueuePosition{Id: o.Id, Position: 2})
 		}
 	case o.GetAdopt() != nil:
 		a := o.GetAdopt()
-		if d.holders[a.Key] != a.Token {
+		if d.holders[keyOf(a)] != a.Token {
 			fail(LockNotHeld)
 			break
 		}
 		d.fence++
-		result.Lease = &pb.Lease{Key: a.Key, Token: a.Token, FencingToken: d.fence, Validity: a.Ttl}
+		result.Lease = &pb.Lease{Key: a.Key, Keys: a.Keys, Token: a.Token, FencingToken: d.fence, Validity: a.Ttl}
 		add()
 	case o.GetExtend() != nil:
-		result.Lease = &pb.Lease{Key: o.GetExtend().Key, Token: o.GetExtend().Token, FencingToken: d.fence, Validity: o.GetExtend().Ttl}
+		e := o.GetExtend()
+		result.Lease = &pb.Lease{Key: e.Key, Keys: e.Keys, Token: e.Token, FencingToken: d.fence, Validity: e.Ttl}
 		add()
 	case o.GetRelease() != nil:
-		if d.holders[o.GetRelease().Key] != o.GetRelease().Token {
+		key := keyOf(o.GetRelease())
+		if d.holders[key] != o.GetRelease().Token {
 			fail(LockNotHeld)
 			break
 		}
-		delete(d.holders, o.GetRelease().Key)
+		delete(d.holders, key)
 		add()
-		d.grantWaiter(o.GetRelease().Key, response)
+		d.grantWaiter(key, response)
 	}
 	return false
+}
+
+// keyOf returns the key of a request, as it is shown.
+func keyOf(request interface {
+	GetKey() string
+	GetKeys() []string
+}) string {
+	return core.KeyOf(request).String()
 }
 
 // grantWaiter passes a released lock on. It serves tests with one stream.
 func (d *fakeDaemon) grantWaiter(key string, response *pb.SessionResponse) {
 	for id, a := range d.waiting {
-		if a.Key == key {
+		if keyOf(a) == key {
 			delete(d.waiting, id)
 			d.fence++
 			d.holders[key] = a.GetToken()
 			response.Results = append(response.Results, &pb.SessionResult{Id: id,
-				Lease: &pb.Lease{Key: key, Token: a.GetToken(), FencingToken: d.fence, Validity: a.Ttl}})
+				Lease: &pb.Lease{Key: a.Key, Keys: a.Keys, Token: a.GetToken(), FencingToken: d.fence, Validity: a.Ttl}})
 			return
 		}
 	}

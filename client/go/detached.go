@@ -13,9 +13,9 @@ import (
 // After a call that may still be under way was cancelled, its release is repeated once after this time.
 const releaseAgain = 100 * time.Millisecond
 
-// AcquireDetached acquires a lock that outlives the process and that no client extends: it expires after options.TTL. Its
-// key and token can be handed to another process, which can extend, release or adopt it. It waits until ctx ends.
-// options.Margin and options.OnQueued have no effect.
+// AcquireDetached acquires a lock that outlives the process and that no client extends: it expires after options.TTL.
+// Its keys and token can be handed to another process, which can extend, release or adopt it. AcquireDetached waits until
+// ctx ends. options.Margin and options.OnQueued have no effect.
 //
 // If AcquireDetached returns an error, the client releases in the background what a daemon may have acquired, also after
 // Close, until a daemon has answered or the TTL has passed. The errors are those of Acquire.
@@ -25,21 +25,23 @@ func (c *Client) AcquireDetached(ctx context.Context, key string, options Acquir
 	if options.Token == "" {
 		options.Token = newToken()
 	}
-	if err := checkAcquire(key, options, c.grace); err != nil {
+	what := c.request(core.Key(key), options)
+	if err := checkAcquire(what.Key, options, c.grace); err != nil {
 		return Lease{}, err
 	}
 	if ctx.Err() != nil {
-		return Lease{}, endedBy(ctx, key, "the deadline passed before the request was sent")
+		return Lease{}, endedBy(ctx, what.Key, "the deadline passed before the request was sent")
 	}
 	if !c.calls.enter(false) {
-		return Lease{}, closedError(key)
+		return Lease{}, closedError(what.Key)
 	}
 	defer c.calls.leave()
 	ctx, cancel := c.untilClosed(ctx)
 	defer cancel()
 
-	what := c.request(key, options)
-	request := &pb.AcquireRequest{Key: key, Token: &options.Token, Ttl: durationpb.New(options.TTL), Owner: options.Owner, Retry: what.Retry}
+	one, several := what.Key.Fields()
+	request := &pb.AcquireRequest{Key: one, Keys: several, Token: &options.Token, Ttl: durationpb.New(options.TTL),
+		Owner: options.Owner, Retry: what.Retry}
 	if what.Try {
 		request.Retry = (&RetryPolicy{}).message()
 	}
@@ -49,7 +51,9 @@ func (c *Client) AcquireDetached(ctx context.Context, key string, options Acquir
 		sent := c.calls.clock()
 		response, err := stub.Acquire(ctx, request)
 		if err == nil {
-			lease = c.leaseOf(response.GetLease(), sent)
+			// The daemon granted the lock no earlier than after it had waited for it.
+			waited := response.GetWaited().AsDuration()
+			lease = c.leaseOf(response.GetLease(), sent.Add(waited-core.Drift(waited)))
 		}
 		return err
 	})
@@ -61,38 +65,39 @@ func (c *Client) AcquireDetached(ctx context.Context, key string, options Acquir
 		return lease, nil
 	}
 	if got.unsure {
-		c.releaseInBackground(key, options.Token, options.TTL)
+		c.releaseInBackground(what.Key, options.Token, options.TTL)
 	}
 	if ctx.Err() == context.DeadlineExceeded || got.failure.Reason == core.DeadlineExceeded {
 		got.failure = got.failure.EndOfWait()
 	}
-	return Lease{}, c.callError(ctx, key, got.failure)
+	return Lease{}, c.callError(ctx, what.Key, got.failure)
 }
 
 // Extend extends a lock by its key and token to ttl from now, at least 10 ms. The daemon retries while too few nodes
 // answer. Without a deadline in ctx, Extend takes at most 5 s. It returns ErrNotHeld if the token does not hold the key.
 func (c *Client) Extend(ctx context.Context, key, token string, ttl time.Duration) (Lease, error) {
-	return c.extend(ctx, key, token, ttl, nil)
+	return c.extend(ctx, core.Key(key), token, ttl, nil)
 }
 
 // TryExtend is Extend with a single attempt.
 func (c *Client) TryExtend(ctx context.Context, key, token string, ttl time.Duration) (Lease, error) {
-	return c.extend(ctx, key, token, ttl, &RetryPolicy{})
+	return c.extend(ctx, core.Key(key), token, ttl, &RetryPolicy{})
 }
 
 // ExtendWithRetry is Extend with a retry policy for attempts to which too few nodes have answered.
 func (c *Client) ExtendWithRetry(ctx context.Context, key, token string, ttl time.Duration, retry RetryPolicy) (Lease, error) {
-	return c.extend(ctx, key, token, ttl, &retry)
+	return c.extend(ctx, core.Key(key), token, ttl, &retry)
 }
 
-func (c *Client) extend(ctx context.Context, key, token string, ttl time.Duration, retry *RetryPolicy) (lease Lease, err error) {
+func (c *Client) extend(ctx context.Context, key core.Key, token string, ttl time.Duration, retry *RetryPolicy) (lease Lease, err error) {
 	if err := checkTTL(ttl); err != nil {
 		return Lease{}, err
 	}
 	if err := retry.check(); err != nil {
 		return Lease{}, err
 	}
-	request := &pb.ExtendRequest{Key: key, Token: token, Ttl: durationpb.New(ttl), Retry: retry.message()}
+	one, several := key.Fields()
+	request := &pb.ExtendRequest{Key: one, Keys: several, Token: token, Ttl: durationpb.New(ttl), Retry: retry.message()}
 	err = c.byToken(ctx, key, token, func(ctx context.Context, stub pb.LockServiceClient, _ bool) error {
 		sent := c.calls.clock()
 		response, err := stub.Extend(ctx, request)
@@ -107,8 +112,9 @@ func (c *Client) extend(ctx context.Context, key, token string, ttl time.Duratio
 // Release releases a lock by its key and token. Without a deadline in ctx, it takes at most 5 s. It returns ErrNotHeld if
 // the token does not hold the key. A holder in this or another process learns it as a loss.
 func (c *Client) Release(ctx context.Context, key, token string) error {
-	request, repeated := &pb.ReleaseRequest{Key: key, Token: token}, false
-	err := c.byToken(ctx, key, token, func(ctx context.Context, stub pb.LockServiceClient, again bool) error {
+	one, several := core.Key(key).Fields()
+	request, repeated := &pb.ReleaseRequest{Key: one, Keys: several, Token: token}, false
+	err := c.byToken(ctx, core.Key(key), token, func(ctx context.Context, stub pb.LockServiceClient, again bool) error {
 		repeated = again
 		_, err := stub.Release(ctx, request)
 		return err
@@ -120,7 +126,7 @@ func (c *Client) Release(ctx context.Context, key, token string) error {
 }
 
 // byToken makes a call that is harmless if it is repeated.
-func (c *Client) byToken(ctx context.Context, key, token string, call unaryCall) error {
+func (c *Client) byToken(ctx context.Context, key core.Key, token string, call unaryCall) error {
 	if err := checkKey(key); err != nil {
 		return err
 	}
@@ -145,7 +151,8 @@ func (c *Client) byToken(ctx context.Context, key, token string, call unaryCall)
 }
 
 // releaseInBackground releases what a call may have acquired, until a daemon has answered or the TTL has passed.
-func (c *Client) releaseInBackground(key, token string, ttl time.Duration) {
+func (c *Client) releaseInBackground(key core.Key, token string, ttl time.Duration) {
+	one, several := key.Fields()
 	c.calls.enter(true)
 	go func() {
 		defer c.calls.leave()
@@ -155,7 +162,7 @@ func (c *Client) releaseInBackground(key, token string, ttl time.Duration) {
 			return c.calls.run(ctx, false, false, func(ctx context.Context, stub pb.LockServiceClient, _ bool) error {
 				bounded, cancel := context.WithTimeout(ctx, callTimeout)
 				defer cancel()
-				_, err := stub.Release(bounded, &pb.ReleaseRequest{Key: key, Token: token})
+				_, err := stub.Release(bounded, &pb.ReleaseRequest{Key: one, Keys: several, Token: token})
 				return err
 			})
 		}
@@ -168,7 +175,7 @@ func (c *Client) releaseInBackground(key, token string, ttl time.Duration) {
 
 func (c *Client) leaseOf(lease *pb.Lease, sent core.Instant) Lease {
 	token := lease.GetToken()
-	return Lease{key: lease.GetKey(), token: &token, fence: lease.GetFencingToken(),
+	return Lease{key: core.KeyOf(lease), token: &token, fence: lease.GetFencingToken(),
 		validUntil: sent.Add(lease.GetValidity().AsDuration()), clock: c.calls.clock}
 }
 
@@ -180,7 +187,7 @@ func (c *Client) untilClosed(ctx context.Context) (context.Context, context.Canc
 }
 
 // callError returns the error of a call that failed. It never reports an outage as contention.
-func (c *Client) callError(ctx context.Context, key string, failure *core.Failure) error {
+func (c *Client) callError(ctx context.Context, key core.Key, failure *core.Failure) error {
 	switch {
 	case c.ctx.Err() != nil:
 		return closedError(key)
@@ -196,10 +203,10 @@ func (c *Client) callError(ctx context.Context, key string, failure *core.Failur
 	return errorOf(key, failure)
 }
 
-func closedError(key string) *Error {
-	err := &Error{Reason: Canceled, Key: key, Message: "the client was closed"}
+func closedError(key core.Key) *Error {
+	err := &Error{Reason: Canceled, Key: string(key), Message: "the client was closed"}
 	if key != "" {
-		err.Message = key + ": " + err.Message
+		err.Message = key.String() + ": " + err.Message
 	}
 	return err
 }

@@ -115,7 +115,7 @@ func (d *driver) note(level slog.Level, event string, fields ...any) {
 
 func (d *driver) lockLost(loss *Error) {
 	if !d.closing {
-		d.note(slog.LevelWarn, "a lock was lost", "key", loss.Key, "reason", loss.Reason, "error", loss.Message)
+		d.note(slog.LevelWarn, "a lock was lost", "key", core.Key(loss.Key).String(), "reason", loss.Reason, "error", loss.Message)
 	}
 }
 

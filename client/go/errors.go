@@ -57,7 +57,7 @@ func (s sentinel) Error() string { return "redlockd: " + s.text }
 type Error struct {
 	Reason     string // one of the constants of this package
 	Message    string
-	Key        string        // "": the error concerns no key, or several
+	Key        string        // as it was passed in; see Keys. "": the error concerns no lock, or several
 	Holder     string        // the label of the holder that refused the lock; "": unknown
 	RetryAfter time.Duration // the delay before a retry; 0: unknown
 
@@ -66,6 +66,9 @@ type Error struct {
 }
 
 func (e *Error) Error() string { return e.Message }
+
+// Keys returns the keys of the lock, in byte order. Unlike Key, they can be shown; see Together.
+func (e *Error) Keys() []string { return core.Key(e.Key).Names() }
 
 // Unwrap returns the error and the cause of the context that ended the call.
 func (e *Error) Unwrap() []error { return e.causes }
@@ -85,7 +88,7 @@ func ReasonOf(err error) string {
 	return ""
 }
 
-func errorOf(key string, failure *core.Failure) *Error {
+func errorOf(key core.Key, failure *core.Failure) *Error {
 	message := failure.Message
 	if failure.Holder != "" {
 		message = fmt.Sprintf("held by %q", failure.Holder)
@@ -93,7 +96,7 @@ func errorOf(key string, failure *core.Failure) *Error {
 			message += ": " + failure.Message
 		}
 	}
-	return &Error{Reason: failure.Reason, Message: key + ": " + message, Key: key, Holder: failure.Holder,
+	return &Error{Reason: failure.Reason, Message: key.String() + ": " + message, Key: string(key), Holder: failure.Holder,
 		RetryAfter: failure.RetryAfter, lost: failure.Lost}
 }
 
@@ -107,11 +110,11 @@ func (e *Error) because(ctx context.Context) *Error {
 }
 
 // endedBy returns the error of a call that the caller's context has ended.
-func endedBy(ctx context.Context, key, deadlineMessage string) *Error {
+func endedBy(ctx context.Context, key core.Key, deadlineMessage string) *Error {
 	if ctx.Err() == context.DeadlineExceeded {
-		return (&Error{Reason: DeadlineExceeded, Key: key, Message: key + ": " + deadlineMessage}).because(ctx)
+		return (&Error{Reason: DeadlineExceeded, Key: string(key), Message: key.String() + ": " + deadlineMessage}).because(ctx)
 	}
-	return (&Error{Reason: Canceled, Key: key, Message: key + ": the caller cancelled the context"}).because(ctx)
+	return (&Error{Reason: Canceled, Key: string(key), Message: key.String() + ": the caller cancelled the context"}).because(ctx)
 }
 
 func invalid(field, format string, values ...any) *Error {

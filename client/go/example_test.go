@@ -52,6 +52,24 @@ func ExampleClient_Acquire() {
 	}
 }
 
+// Two accounts are locked at once, or neither is. Concurrent transfers cannot deadlock, whatever the order of their keys.
+func ExampleTogether() {
+	client, err := redlockd.New([]string{"127.0.0.1:50051"}, redlockd.Options{})
+	if err != nil {
+		panic(err)
+	}
+	defer client.Close()
+	accounts := redlockd.Together("accounts/alice", "accounts/bob")
+	err = client.Do(context.Background(), accounts, redlockd.AcquireOptions{},
+		func(ctx context.Context, lock *redlockd.Lock) error {
+			fmt.Println("a transfer between", lock.Keys(), "with fencing token", lock.FencingToken())
+			return ctx.Err() // ends when either lock is lost
+		})
+	if err != nil {
+		fmt.Println(err) // names both accounts
+	}
+}
+
 // A lock that outlives this process, and that another process takes over.
 func ExampleClient_AcquireDetached() {
 	client, err := redlockd.New([]string{"10.0.0.1:50051"}, redlockd.Options{})
@@ -63,8 +81,8 @@ func ExampleClient_AcquireDetached() {
 	if err != nil {
 		panic(err)
 	}
-	key, token := lease.Key(), lease.Token() // for the other process, which calls:
-	lock, err := client.Adopt(context.Background(), key, token, redlockd.AdoptOptions{})
+	keys, token := lease.Keys(), lease.Token() // for the other process, which calls:
+	lock, err := client.Adopt(context.Background(), redlockd.Together(keys...), token, redlockd.AdoptOptions{})
 	if err != nil {
 		panic(err)
 	}
@@ -85,7 +103,7 @@ func ExampleClient_Watch() {
 	watch, err := client.Watch(context.Background(), items, redlockd.WatchOptions{OnEvent: func(event redlockd.WatchEvent) {
 		switch event.Kind {
 		case redlockd.WatchLost:
-			fmt.Println("stop the work on", event.Key, event.Err)
+			fmt.Println("stop the work on", event.Keys(), event.Err)
 		case redlockd.WatchExtendFailed, redlockd.WatchInterrupted:
 			fmt.Println("trouble:", event.Err)
 		case redlockd.WatchEnded:

@@ -8,18 +8,21 @@ import (
 )
 
 // Lease is a lock that no client keeps alive: it expires when its validity has passed, unless it is extended or released
-// by its key and token. These two strings can be handed to another process. Lease is a plain value; printing or encoding
-// it does not show the token.
+// by its key and token. Its Keys and its Token can be handed to another process. Lease is a plain value; printing or
+// encoding it does not show the token.
 type Lease struct {
-	key        string
+	key        core.Key
 	token      *string // a pointer, which fmt does not follow in a field of another struct
 	fence      uint64
 	validUntil core.Instant
 	clock      func() core.Instant
 }
 
-// Key returns the key.
-func (l Lease) Key() string { return l.key }
+// Key returns the key, to be passed to the functions of this package. Of several keys, it is Together(Keys()...).
+func (l Lease) Key() string { return string(l.key) }
+
+// Keys returns the keys in byte order, to be shown or handed over. It has one element unless Together made the key.
+func (l Lease) Keys() []string { return l.key.Names() }
 
 // Token returns the owner token, the secret that proves ownership.
 func (l Lease) Token() string {

@@ -19,8 +19,11 @@ type Lock struct {
 	inside map[context.Context]context.CancelCauseFunc // guarded by the driver's mutex: ends with the lock
 }
 
-// Key returns the key.
-func (l *Lock) Key() string { return l.lease.Key }
+// Key returns the key, to be passed to the functions of this package. Of several keys, it is Together(Keys()...).
+func (l *Lock) Key() string { return string(l.lease.Key) }
+
+// Keys returns the keys in byte order, to be shown or handed over. It has one element unless Together made the key.
+func (l *Lock) Keys() []string { return l.lease.Key.Names() }
 
 // Token returns the owner token, the secret that proves ownership.
 func (l *Lock) Token() string { return l.lease.Token }
@@ -108,7 +111,7 @@ func (l *Lock) extend(ctx context.Context, ttl time.Duration, retry *pb.RetryPol
 		l.driver.do(func(m *core.Machine, _ core.Instant) {
 			m.Abandon(extension)
 			if err.Reason == DeadlineExceeded && !m.Connected() {
-				err.Reason, err.Message = Unreachable, l.lease.Key+": no daemon answered before the deadline"
+				err.Reason, err.Message = Unreachable, l.lease.Key.String()+": no daemon answered before the deadline"
 			}
 		})
 		return err

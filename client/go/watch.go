@@ -24,10 +24,10 @@ type WatchItem struct {
 	Interval time.Duration // between extensions, at least 1 ms and less than TTL; 0: half of TTL
 }
 
-// Format implements fmt.Formatter, so that no verb shows the token.
+// Format implements fmt.Formatter, so that no verb shows the token, and all show the keys by name.
 func (i WatchItem) Format(state fmt.State, verb rune) {
 	type plain WatchItem
-	i.Token = hide(i.Token)
+	i.Key, i.Token = core.Key(i.Key).String(), hide(i.Token)
 	_, _ = fmt.Fprintf(state, fmt.FormatString(state, verb), plain(i))
 }
 
@@ -45,9 +45,19 @@ const (
 // WatchEvent is what the callback of a Watch hears.
 type WatchEvent struct {
 	Kind     WatchKind
-	Key      string        // "" for WatchInterrupted and WatchEnded
+	Key      string        // as in the WatchItem; see Keys. "" for WatchInterrupted and WatchEnded
 	Validity time.Duration // for WatchExtended: how long the lock can be trusted, from the arrival of the event
 	Err      error         // why; nil for WatchExtended. For WatchLost, errors.Is finds ErrLockLost.
+}
+
+// Keys returns the keys of the lock, in byte order. Unlike Key, they can be shown; see Together.
+func (e WatchEvent) Keys() []string { return core.Key(e.Key).Names() }
+
+// Format implements fmt.Formatter, so that all verbs show the keys by name.
+func (e WatchEvent) Format(state fmt.State, verb rune) {
+	type plain WatchEvent
+	e.Key = core.Key(e.Key).String()
+	_, _ = fmt.Fprintf(state, fmt.FormatString(state, verb), plain(e))
 }
 
 // WatchOptions configures Client.Watch.
@@ -103,12 +113,13 @@ func (w *Watch) add(items []WatchItem) error {
 	if len(items) == 0 {
 		return invalid("items", "none given")
 	}
-	keys := map[string]bool{}
+	keys := map[core.Key]bool{}
 	for _, item := range items {
 		if item.TTL == 0 {
 			item.TTL = defaultTTL
 		}
-		if err := checkKey(item.Key); err != nil {
+		key := core.Key(item.Key)
+		if err := checkKey(key); err != nil {
 			return err
 		}
 		if err := checkToken(item.Token); err != nil {
@@ -117,17 +128,18 @@ func (w *Watch) add(items []WatchItem) error {
 		if err := checkTTL(item.TTL); err != nil {
 			return err
 		}
-		message := &pb.WatchItem{Key: item.Key, Token: item.Token, Ttl: durationpb.New(item.TTL)}
+		one, several := key.Fields()
+		message := &pb.WatchItem{Key: one, Keys: several, Token: item.Token, Ttl: durationpb.New(item.TTL)}
 		if item.Interval != 0 {
 			if item.Interval < time.Millisecond || item.Interval >= item.TTL {
 				return invalid("interval", "must be at least 1ms and less than the TTL of %v, not %v", item.TTL, item.Interval)
 			}
 			message.Interval = durationpb.New(item.Interval)
 		}
-		if keys[item.Key] {
-			return invalid("items", "%q is there twice", item.Key)
+		if keys[key] {
+			return invalid("items", "%q is there twice", key)
 		}
-		keys[item.Key] = true
+		keys[key] = true
 		w.items = append(w.items, message)
 	}
 	return nil
@@ -205,25 +217,26 @@ func (w *Watch) stream(endpoint int) *core.Failure {
 }
 
 func (w *Watch) onEvent(event *pb.WatchResponse) {
-	why := &Error{Reason: event.GetReason(), Key: event.GetKey(), Message: event.GetKey() + ": " + event.GetMessage()}
+	key := core.KeyOf(event)
+	why := &Error{Reason: event.GetReason(), Key: string(key), Message: key.String() + ": " + event.GetMessage()}
 	switch event.GetType() {
 	case pb.EventType_EVENT_TYPE_EXTENDED:
-		w.tell(WatchEvent{Kind: WatchExtended, Key: event.GetKey(), Validity: event.GetLease().GetValidity().AsDuration()})
+		w.tell(WatchEvent{Kind: WatchExtended, Key: string(key), Validity: event.GetLease().GetValidity().AsDuration()})
 	case pb.EventType_EVENT_TYPE_EXTEND_FAILED:
-		w.tell(WatchEvent{Kind: WatchExtendFailed, Key: event.GetKey(), Err: why})
+		w.tell(WatchEvent{Kind: WatchExtendFailed, Key: string(key), Err: why})
 	case pb.EventType_EVENT_TYPE_LOST:
 		why.lost = true
 		if w.options.StopAfterLoss {
-			w.drop(event.GetKey())
+			w.drop(key)
 		}
-		w.tell(WatchEvent{Kind: WatchLost, Key: event.GetKey(), Err: why})
+		w.tell(WatchEvent{Kind: WatchLost, Key: string(key), Err: why})
 	}
 }
 
-func (w *Watch) drop(key string) {
+func (w *Watch) drop(key core.Key) {
 	kept := w.items[:0:0]
 	for _, item := range w.items {
-		if item.GetKey() != key {
+		if core.KeyOf(item) != key {
 			kept = append(kept, item)
 		}
 	}

@@ -73,7 +73,7 @@ class Runner {
 
   get #open() { return this.#client ??= new Client(ENDPOINTS.split(','), this.#options); }
 
-  #key(step) { return step.whole_key ?? this.#prefix + step.key; }
+  #key({ key, keys, whole_key: whole }) { return keys?.map((name) => this.#prefix + name) ?? whole ?? this.#prefix + key; }
 
   #token(step) { return step.of === undefined ? step.token : this.#locks[step.of].token; }
 
@@ -191,9 +191,10 @@ class Runner {
 
   async watch_hears(step) {
     const { heard, found } = this.#watches[step.watch];
-    const types = { LOST: 'lost', EXTEND_FAILED: 'extendFailed' };
+    const types = { EXTENDED: 'extended', LOST: 'lost', EXTEND_FAILED: 'extendFailed' };
+    const keys = (step.key ?? step.keys) === undefined ? undefined : String([this.#key(step)].flat().sort());
     await until('not heard', () => {
-      const event = heard.find((one) => !found.has(one) && (step.key === undefined || one.key === this.#key(step)) &&
+      const event = heard.find((one) => !found.has(one) && (keys === undefined || String(one.keys) === keys) &&
         (one.type === types[step.what] || one.error?.reason === step.what));
       if (event) found.add(event);
       return event;

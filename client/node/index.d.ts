@@ -8,6 +8,11 @@ export interface Logger {
   error(message: string): unknown;
 }
 
+/** A key: 1 to 512 bytes of UTF-8, not beginning with `redlockd:`. Or several, which are locked together, all or none: up to
+ * 64 different keys of at most 8192 bytes together, in any order. They have one token, one fencing token and one validity;
+ * the loss of one of them is the loss of the lock. */
+export type Key = string | readonly string[];
+
 /** All times are in milliseconds. */
 export interface ClientOptions {
   /** From `grpc.credentials.createSsl()`. Not used for Unix sockets. Default: no TLS. */
@@ -75,7 +80,7 @@ export interface ExtendOptions extends ReleaseOptions {
 }
 
 export interface WatchItem {
-  key: string;
+  key: Key;
   /** The token that holds the key, now or later. */
   token: string;
   /** The TTL that each extension sets. Default: 30,000. */
@@ -91,13 +96,14 @@ export interface WatchOptions {
   signal?: AbortSignal;
 }
 
+/** `keys`: all keys of the lock. `key`: for people, the same joined by `', '`. */
 export type WatchEvent =
   /** The lock was extended; its validity counts from the arrival of the event. */
-  | { type: 'extended'; key: string; fencingToken: bigint; validity: number }
+  | { type: 'extended'; key: string; keys: readonly string[]; fencingToken: bigint; validity: number }
   /** An extension failed; the daemon retries. */
-  | { type: 'extendFailed'; key: string; error: LockError }
+  | { type: 'extendFailed'; key: string; keys: readonly string[]; error: LockError }
   /** The lock is not held, or must no longer be trusted. */
-  | { type: 'lost'; key: string; error: LockLostError }
+  | { type: 'lost'; key: string; keys: readonly string[]; error: LockLostError }
   /** A stream ended; the watch moves to the next endpoint. */
   | { type: 'failed'; error: LockError }
   /** The watch has ended; always the last event. `error`: why, for example the signal's reason. */
@@ -108,7 +114,7 @@ export class LockError extends Error {
   constructor(reason: string, message: string, details?: { key?: string; holder?: string; retryAfter?: number });
   /** A reason of the gRPC API, such as `LOCK_ALREADY_HELD`, or `UNREACHABLE` if no daemon answered. */
   readonly reason: string;
-  /** The key of the lock. */
+  /** The key of the lock. Of several keys: all of them, joined by `', '`. */
   readonly key?: string;
   /** The label of the holder that has the lock, if the daemon knows it. */
   readonly holder?: string;
@@ -151,7 +157,10 @@ export class CancelledError extends LockError {}
  * do not show its token. */
 export class Lock {
   private constructor();
+  /** The key. Of several keys: all of them, joined by `', '`. */
   get key(): string;
+  /** All keys of the lock, in byte order. */
+  get keys(): readonly string[];
   /** The owner token, the secret that proves ownership. */
   get token(): string;
   /** Higher than that of every earlier holder. Pass it to the storage that the lock protects. It may grow while the
@@ -177,11 +186,14 @@ export class Lock {
   toJSON(): { key: string; fencingToken: string; validity: number; held: boolean };
 }
 
-/** A detached lock: nobody keeps it alive. To hand it over, pass `key` and `token` to the other process.
+/** A detached lock: nobody keeps it alive. To hand it over, pass `keys` and `token` to the other process.
  * `util.inspect()` and JSON do not show its token. */
 export class Lease {
   private constructor();
+  /** The key. Of several keys: all of them, joined by `', '`. */
   readonly key: string;
+  /** All keys of the lock, in byte order. */
+  readonly keys: readonly string[];
   readonly fencingToken: bigint;
   get token(): string;
   /** How long the lock can be trusted. */
@@ -203,26 +215,26 @@ export class Client {
   /** `endpoints`: 'host:port' or 'unix:/path', tried in turn. Default: '127.0.0.1:50051'. Connects when necessary. */
   constructor(endpoints?: string | readonly string[], options?: ClientOptions);
   /** Acquires a lock; waits for it as long as `options` allow. */
-  acquire(key: string, options?: AcquireOptions): Promise<Lock>;
+  acquire(key: Key, options?: AcquireOptions): Promise<Lock>;
   /** A single try. Returns null if another holder has the lock. */
-  tryAcquire(key: string, options?: TryOptions): Promise<Lock | null>;
+  tryAcquire(key: Key, options?: TryOptions): Promise<Lock | null>;
   /** Acquires a lock with the caller's token. If the token already holds the lock, in whichever process, takes it over:
    * from then on this client keeps it alive. If the call fails, the lock is released. */
-  acquireOrExtend(key: string, token: string, options?: AcquireOrExtendOptions): Promise<Lock>;
+  acquireOrExtend(key: Key, token: string, options?: AcquireOrExtendOptions): Promise<Lock>;
   /** Takes over the lock that the token holds, for example a detached one, and keeps it alive from then on. Rejects with
    * a `LockNotHeldError` if the token does not hold it. If it is given up after it has begun, the lock may be released. */
-  adopt(key: string, token: string, options?: AdoptOptions): Promise<Lock>;
+  adopt(key: Key, token: string, options?: AdoptOptions): Promise<Lock>;
   /** Calls `work` while the lock is held, then releases the lock. Rejects with a `LockLostError` if the lock was lost in
    * the meantime, whether or not `work` succeeded; if it failed too, its error is the `cause`. */
-  using<T>(key: string, options: AcquireOptions, work: (lock: Lock) => T | Promise<T>): Promise<T>;
+  using<T>(key: Key, options: AcquireOptions, work: (lock: Lock) => T | Promise<T>): Promise<T>;
   /** Acquires a lock that outlives this process, and that no client extends. */
-  acquireDetached(key: string, options?: DetachedOptions): Promise<Lease>;
+  acquireDetached(key: Key, options?: DetachedOptions): Promise<Lease>;
   /** Extends the lock that the token holds to `ttl` from now. */
-  extend(key: string, token: string, ttl: number, options?: ExtendOptions): Promise<Lease>;
+  extend(key: Key, token: string, ttl: number, options?: ExtendOptions): Promise<Lease>;
   /** The same, but the daemon asks the Redis nodes only once. */
-  tryExtend(key: string, token: string, ttl: number, options?: ReleaseOptions): Promise<Lease>;
+  tryExtend(key: Key, token: string, ttl: number, options?: ReleaseOptions): Promise<Lease>;
   /** Releases the lock that the token holds. Rejects with a `LockNotHeldError` if it does not hold it. */
-  release(key: string, token: string, options?: ReleaseOptions): Promise<void>;
+  release(key: Key, token: string, options?: ReleaseOptions): Promise<void>;
   /** Keeps locks alive that were acquired elsewhere, 1 to 1000, for as long as the watch is open. `onEvent` hears of
    * everything that happens to them; if it throws, the error is logged. */
   watch(items: readonly WatchItem[], onEvent: (event: WatchEvent) => unknown, options?: WatchOptions): Watch;

@@ -13,7 +13,8 @@ export class Server {
   static start(options?: ServerOptions): Promise<Server>;
   /** The address for clients: `127.0.0.1:PORT`. It never changes. */
   readonly endpoint: string;
-  /** Takes the lock away from its holder, which hears of it within milliseconds. Rejects if no client holds it. */
+  /** Takes the lock away from its holder, which hears of it within milliseconds. Rejects if no client holds it. `key`: of a
+   * lock of several keys, one of them. */
   lose(key: string, why?: string): Promise<void>;
   /** Holds back the bytes of all connections, in both directions, for `time` ms. */
   delay(time: number): void;

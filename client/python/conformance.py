@@ -162,6 +162,8 @@ class Runner:
         require(step.get("after", 0) - 0.02 <= took <= step.get("within", 1e9), f"took {took:.2f} s: {message}")
 
     def key(self, step):
+        if "keys" in step:
+            return [self.prefix + key for key in step["keys"]]
         return step["whole_key"] if "whole_key" in step else self.prefix + step["key"]
 
     def token(self, step):
@@ -270,10 +272,15 @@ class Runner:
 
     async def do_watch_hears(self, step):
         _, heard, found = self.watches[step["watch"]]
+        about = None
+        if "keys" in step:
+            about = tuple(sorted(self.key(step)))
+        elif "key" in step:
+            about = (self.key(step),)
 
         def matches(index, event):
             return (index not in found and step["what"] in (event.kind, event.error and event.error.reason) and
-                    ("key" not in step or event.key == self.key(step)))
+                    (about is None or event.keys == about))
 
         def find():
             index = next((i for i, (event,) in enumerate(heard) if matches(i, event)), None)

@@ -11,6 +11,7 @@
 #include "client/redlockctl/node_set_change.h"
 #include "client/redlockctl/nodes_command.h"
 #include "client/redlockctl/run_command.h"
+#include "client/redlockctl/shown.h"
 
 namespace redlockctl {
 namespace {
@@ -82,6 +83,14 @@ ExitStatus Commands::Follow(StreamMethod<Stub, Request, Event> method, const Req
   return Report(status);
 }
 
+void Commands::SetKeys(auto& request) const {
+  if (options_.keys.size() == 1) {
+    request.set_key(options_.keys.front());
+  } else {
+    *request.mutable_keys() = {options_.keys.begin(), options_.keys.end()};
+  }
+}
+
 void Commands::SetRetry(auto& request) const {
   const auto max_retries = options_.single_try ? std::optional(0) : options_.max_retries;
   if (max_retries) request.mutable_retry()->set_max_retries(*max_retries);
@@ -93,24 +102,34 @@ std::optional<Millis> Commands::Wait() const {
   return options_.wait ? options_.wait : options_.timeout;
 }
 
+grpc::Status Commands::InspectKeys(v1::InspectResponse& response, Millis timeout) {
+  grpc::Status status;
+  for (const std::string& key : options_.keys) {
+    v1::InspectRequest request;
+    request.set_key(key);
+    grpc::ClientContext context;
+    status = daemon().CallIn(context, &LockService::Stub::Inspect, request, response, timeout);
+    if (!status.ok() || response.held() || response.undecided()) break;
+  }
+  return status;
+}
+
 void Commands::ShowWaiting(const std::stop_token& stop) {
   std::mutex mutex;
   std::condition_variable_any wake;
   std::unique_lock lock(mutex);
   while (!wake.wait_for(lock, stop, kProgressPeriod, [&stop] { return stop.stop_requested(); })) {
-    v1::InspectRequest request;
-    request.set_key(options_.key);
     v1::InspectResponse response;
-    grpc::ClientContext context;
-    const grpc::Status status = daemon().CallIn(context, &LockService::Stub::Inspect, request,
-                                                response, Millis(kProgressPeriod));
-    if (status.ok() && !stop.stop_requested()) printer_.PrintWaiting(options_.key, response);
+    const grpc::Status status = InspectKeys(response, Millis(kProgressPeriod));
+    if (status.ok() && !stop.stop_requested()) {
+      printer_.PrintWaiting(Listed(options_.keys), response);
+    }
   }
 }
 
 ExitStatus Commands::Acquire() {
   v1::AcquireRequest request;
-  request.set_key(options_.key);
+  SetKeys(request);
   Set(request.mutable_ttl(), options_.ttl);
   if (!options_.token.empty()) request.set_token(options_.token);
   SetRetry(request);
@@ -142,7 +161,7 @@ ExitStatus Commands::Acquire() {
 
 ExitStatus Commands::Extend() {
   v1::ExtendRequest request;
-  request.set_key(options_.key);
+  SetKeys(request);
   request.set_token(options_.held_token);
   Set(request.mutable_ttl(), options_.ttl);
   request.mutable_retry()->set_max_retries(kExtendRetries);
@@ -155,10 +174,10 @@ ExitStatus Commands::Extend() {
 
 ExitStatus Commands::Release() {
   v1::ReleaseRequest request;
-  request.set_key(options_.key);
+  SetKeys(request);
   request.set_token(options_.held_token);
   return Ask(&LockService::Stub::Release, request, [this](const v1::ReleaseResponse& response) {
-    printer_.PrintReleased(options_.key, response);
+    printer_.PrintReleased(Listed(options_.keys), response);
     return kExitOk;
   });
 }
@@ -256,7 +275,7 @@ ExitStatus Commands::Status() {
 ExitStatus Commands::Watch() {
   v1::WatchRequest request;
   v1::WatchItem& item = *request.add_items();
-  item.set_key(options_.key);
+  SetKeys(item);
   item.set_token(options_.held_token);
   Set(item.mutable_ttl(), options_.ttl);
   if (options_.interval) Set(item.mutable_interval(), *options_.interval);
@@ -267,7 +286,7 @@ ExitStatus Commands::Watch() {
 
 ExitStatus Commands::Hold() {
   v1::HoldRequest request;
-  request.set_key(options_.key);
+  SetKeys(request);
   Set(request.mutable_ttl(), options_.ttl);
   request.set_owner(options_.owner);
   if (!options_.token.empty()) request.set_token(options_.token);
@@ -286,7 +305,7 @@ ExitStatus Commands::Hold() {
 
 void Commands::ReleaseQuietly(const v1::Lease& lease) {
   v1::ReleaseRequest request;
-  request.set_key(lease.key());
+  SetKeys(request);
   request.set_token(lease.token());
   v1::ReleaseResponse response;
   grpc::ClientContext context;
@@ -306,12 +325,8 @@ redlock::client::Options Commands::ClientOptions() const {
 }
 
 Failure Commands::WithCause(Failure failure) {
-  v1::InspectRequest request;
-  request.set_key(options_.key);
   v1::InspectResponse response;
-  grpc::ClientContext context;
-  const grpc::Status status =
-      daemon().CallIn(context, &LockService::Stub::Inspect, request, response, kInspectTimeout);
+  const grpc::Status status = InspectKeys(response, kInspectTimeout);
   if (!status.ok()) {
     const Failure why = daemon().Explain(status);
     if (why.exit_status != kExitUnreachable) return failure;  // for example, it is not permitted
@@ -329,7 +344,7 @@ Failure Commands::WithCause(Failure failure) {
 ExitStatus Commands::Run() {
   using std::chrono::duration_cast;
   using std::chrono::milliseconds;
-  RunOptions run{.key = options_.key,
+  RunOptions run{.keys = options_.keys,
                  .acquire = {.ttl = duration_cast<milliseconds>(options_.ttl),
                              .token = options_.token,
                              .owner = options_.owner},

@@ -50,8 +50,12 @@ class Commands {
   [[nodiscard]] redlock::client::Options ClientOptions() const;
   // Adds why the time to wait for the lock ran out: asks the daemon who holds it.
   [[nodiscard]] Failure WithCause(Failure failure);
+  // Names the key or the keys in a request.
+  void SetKeys(auto& request) const;
   // Sets the retry policy of a request; leaves fields unset for which no option is given.
   void SetRetry(auto& request) const;
+  // Inspects the keys up to the first one that is held or may be held.
+  [[nodiscard]] grpc::Status InspectKeys(redlock::v1::InspectResponse& response, Millis timeout);
   // How long to wait for a lock at most: --wait or --timeout. Unset: no limit.
   [[nodiscard]] std::optional<Millis> Wait() const;
   // Makes one call. `then` prints the response and returns the exit status. Prints a failure.

@@ -5,22 +5,27 @@
 
 #include <utility>
 
+#include "client/redlockctl/shown.h"
+
 namespace redlockctl {
 
 namespace client = redlock::client;
 
 int HeldLock::Wake() { return SIGRTMIN; }
 
-HeldLock::HeldLock(client::Client& locks, const std::string& key, client::AcquireOptions options,
-                   const Printer& printer)
+HeldLock::HeldLock(client::Client& locks, std::vector<std::string> keys,
+                   client::AcquireOptions options, const Printer& printer)
     : owner_(pthread_self()) {
   options.stop = give_up_.get_token();
-  options.queued = [&printer, key](int position) { printer.PrintQueued(key, position); };
-  locks.acquire_async(key, std::move(options), [this](client::Result<client::Lock> result) {
-    const std::lock_guard lock(mutex_);
-    result_.emplace(std::move(result));
-    pthread_kill(owner_, Wake());
-  });
+  options.queued = [&printer, listed = Listed(keys)](int position) {
+    printer.PrintQueued(listed, position);
+  };
+  locks.acquire_async(client::together(std::move(keys)), std::move(options),
+                      [this](client::Result<client::Lock> result) {
+                        const std::lock_guard lock(mutex_);
+                        result_.emplace(std::move(result));
+                        pthread_kill(owner_, Wake());
+                      });
 }
 
 client::Result<client::Lock>* HeldLock::result() {

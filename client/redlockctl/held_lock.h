@@ -7,6 +7,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "client/redlockctl/printer.h"
 
@@ -19,8 +20,8 @@ class HeldLock {
   // A real-time signal, so that it is none that is passed on to the command.
   static int Wake();
 
-  // Requests the lock.
-  HeldLock(redlock::client::Client& locks, const std::string& key,
+  // Requests the lock of all the keys.
+  HeldLock(redlock::client::Client& locks, std::vector<std::string> keys,
            redlock::client::AcquireOptions options, const Printer& printer);
   HeldLock(const HeldLock&) = delete;
   HeldLock& operator=(const HeldLock&) = delete;

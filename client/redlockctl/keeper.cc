@@ -12,6 +12,7 @@
 #include "client/redlockctl/held_lock.h"
 #include "client/redlockctl/job.h"
 #include "client/redlockctl/run_signals.h"
+#include "client/redlockctl/shown.h"
 
 namespace redlockctl {
 namespace {
@@ -96,7 +97,7 @@ void Release(client::Lock& lock, const Printer& printer) {
 int RunCommand(HeldLock& held, const KeeperOptions& options, const Printer& printer) {
   client::Lock& lock = held.lock();
   Job job({.command = options.run.command,
-           .environment = {"REDLOCK_KEY=" + lock.key(), "REDLOCK_TOKEN=" + lock.token(),
+           .environment = {"REDLOCK_KEY=" + Listed(lock.keys()), "REDLOCK_TOKEN=" + lock.token(),
                            "REDLOCK_FENCING_TOKEN=" + std::to_string(lock.fencing_token())},
            .signal_mask = options.command_mask,
            .foreground = isatty(STDIN_FILENO) != 0 && isatty(STDOUT_FILENO) != 0},
@@ -138,7 +139,7 @@ int KeepAndRun(client::Client& client, const KeeperOptions& options, const Print
                const std::function<Failure(const client::Error&)>& explain) {
   client::AcquireOptions acquire = options.run.acquire;
   acquire.margin = MarginFor(options.run);
-  HeldLock held(client, options.run.key, std::move(acquire), printer);
+  HeldLock held(client, options.run.keys, std::move(acquire), printer);
   const int ended_by = Await(held, options);
   printer.ClearProgress();
   if (ended_by != 0) return 128 + ended_by;  // the destructor releases what was acquired meanwhile

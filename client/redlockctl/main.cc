@@ -92,6 +92,14 @@ class CommandLine {
     return command;
   }
 
+  CLI::App& AddWithKeys(const std::string& name, const std::string& help,
+                        ExitStatus (Commands::*run)()) {
+    CLI::App& command = AddWithoutKey(name, help, run);
+    command.add_option("KEY", options_.keys, "The key of the lock, or several to lock together")
+        ->required();
+    return command;
+  }
+
   CLI::App& AddWithoutKey(const std::string& name, const std::string& help,
                           ExitStatus (Commands::*run)()) {
     return AddTo(app_, name, help, run);
@@ -208,13 +216,18 @@ void DeclareRun(CLI::App& run, Options& options) {
          "-E,--conflict-exit-code", options.conflict_exit_code,
          "The exit status if another holder has the lock, or the time to wait ran out [123]")
       ->check(CLI::Range(0, 255));
+  run.add_option_function<std::string>(
+         "--and", [&options](const std::string& key) { options.keys.push_back(key); },
+         "Another key to lock together with KEY; repeat the option for more")
+      ->trigger_on_parse()  // each time
+      ->type_name("KEY");
   // For the help only: Separate() takes the command from the arguments.
   run.add_option("COMMAND", options.command, "The command to run and its arguments");
 }
 
 void DeclareCommands(CommandLine& line, Options& options) {
-  CLI::App& acquire =
-      line.Add("acquire", "Acquire a lock, waiting for it if necessary", &Commands::Acquire);
+  CLI::App& acquire = line.AddWithKeys("acquire", "Acquire a lock, waiting for it if necessary",
+                                       &Commands::Acquire);
   line.AddTtl(acquire);
   line.AddOwnToken(acquire);
   line.AddRetry(acquire);
@@ -224,15 +237,17 @@ void DeclareCommands(CommandLine& line, Options& options) {
                    "Extend the lock if --token already holds the key");
   acquire.add_option("--owner", options.owner, "A label for people, shown by `inspect`");
 
-  CLI::App& extend = line.Add("extend", "Extend a held lock: set its TTL again", &Commands::Extend);
+  CLI::App& extend =
+      line.AddWithKeys("extend", "Extend a held lock: set its TTL again", &Commands::Extend);
   line.AddTtl(extend);
   line.AddToken(extend);
   line.AddRetry(extend);
 
-  CLI::App& release = line.Add("release", "Release a held lock", &Commands::Release);
+  CLI::App& release = line.AddWithKeys("release", "Release a held lock", &Commands::Release);
   line.AddToken(release);
 
-  CLI::App& watch = line.Add("watch", "Keep a held lock alive until interrupted", &Commands::Watch);
+  CLI::App& watch =
+      line.AddWithKeys("watch", "Keep a held lock alive until interrupted", &Commands::Watch);
   line.AddTtl(watch);
   line.AddToken(watch);
   AddDuration(watch, "--interval", "Pause between extensions [half the TTL]",
@@ -242,10 +257,14 @@ void DeclareCommands(CommandLine& line, Options& options) {
   watch.add_flag("--keep-watching", options.keep_watching,
                  "Keep trying to extend after the lock was lost");
 
-  CLI::App& hold =
-      line.Add("hold", "Acquire a lock and keep it alive until interrupted", &Commands::Hold);
-  CLI::App& run =
-      line.Add("run", "Run a command while the lock is held: run KEY COMMAND ...", &Commands::Run);
+  CLI::App& hold = line.AddWithKeys("hold", "Acquire a lock and keep it alive until interrupted",
+                                    &Commands::Hold);
+  CLI::App& run = line.AddWithoutKey(
+      "run", "Run a command while the lock is held: run KEY COMMAND ...", &Commands::Run);
+  run.add_option_function<std::string>(
+         "KEY", [&options](const std::string& key) { options.keys.push_back(key); },
+         "The key of the lock")
+      ->required();
   for (CLI::App* const held : {&hold, &run}) {
     line.AddTtl(*held);
     line.AddOwnToken(*held);
@@ -382,6 +401,7 @@ int main(int argc, char** argv) {
     std::reverse(arguments.own.begin(), arguments.own.end());  // as CLI11 expects them
     app.parse(std::move(arguments.own));
     if (app.got_subcommand("run")) CheckCommand(options);
+    if (!arguments.keys.empty()) options.keys = std::move(arguments.keys);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? redlockctl::kExitOk : redlockctl::kExitUsage;
   }

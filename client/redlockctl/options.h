@@ -17,13 +17,14 @@ struct Options {
   std::vector<std::string> servers = {"127.0.0.1:50051"};
   std::string tls_ca;  // PEM file; empty: no TLS
   std::string tls_cert, tls_key;
-  std::string auth_token_file;  // identifies the caller; empty: no credentials
-  std::string identity;         // of the caller that a bearer token is made for
-  std::string why;              // the reason for a forced release
-  std::string level;            // of the daemon's log
-  std::string key;
-  std::string token;       // of the lock to acquire; empty: a random one
-  std::string held_token;  // of the lock that is held
+  std::string auth_token_file;    // identifies the caller; empty: no credentials
+  std::string identity;           // of the caller that a bearer token is made for
+  std::string why;                // the reason for a forced release
+  std::string level;              // of the daemon's log
+  std::string key;                // of commands that take one
+  std::vector<std::string> keys;  // of commands that take several, to lock together
+  std::string token;              // of the lock to acquire; empty: a random one
+  std::string held_token;         // of the lock that is held
   std::string owner;
   Millis ttl = std::chrono::seconds(30);
   Millis connect_timeout = std::chrono::seconds(2);

@@ -40,6 +40,11 @@ void PrintVotes(std::FILE* out, const google::protobuf::RepeatedPtrField<v1::Vot
   }
 }
 
+// The key of a message, or all its keys.
+std::string KeysOf(const auto& message) {
+  return message.keys().empty() ? message.key() : Listed(message.keys());
+}
+
 void PrintLease(const v1::Lease& lease) {
   std::printf("  token          %s\n  fencing token  %llu\n  valid for      %.3f s\n",
               lease.token().c_str(), static_cast<unsigned long long>(lease.fencing_token()),
@@ -171,7 +176,7 @@ void Printer::PrintJson(const google::protobuf::Message& message) const {
 void Printer::Print(const v1::AcquireResponse& received) const {
   if (json_) return PrintJson(received);
   const auto response = ShownMessage(received);
-  std::printf("acquired %s\n", response.lease().key().c_str());
+  std::printf("acquired %s\n", KeysOf(response.lease()).c_str());
   PrintLease(response.lease());
   if (response.attempts() > 1) {
     std::printf("  waited         %.3f s, %d attempts\n", Seconds(response.waited()),
@@ -182,7 +187,7 @@ void Printer::Print(const v1::AcquireResponse& received) const {
 void Printer::Print(const v1::ExtendResponse& received) const {
   if (json_) return PrintJson(received);
   const auto response = ShownMessage(received);
-  std::printf("extended %s\n", response.lease().key().c_str());
+  std::printf("extended %s\n", KeysOf(response.lease()).c_str());
   PrintLease(response.lease());
 }
 
@@ -276,13 +281,14 @@ void Printer::Print(const v1::HoldResponse& received) const {
   if (json_) return PrintJson(received);
   const auto event = ShownMessage(received);
   if (event.type() == v1::EVENT_TYPE_QUEUED) {
-    std::printf("queued for %s, %d ahead at this daemon\n", event.key().c_str(), event.position());
+    std::printf("queued for %s, %d ahead at this daemon\n", KeysOf(event).c_str(),
+                event.position());
     std::fflush(stdout);
     return;
   }
   if (event.type() == v1::EVENT_TYPE_ACQUIRED) {
     std::printf("acquired %s, token %s, fencing token %llu, valid for %.3f s\n",
-                event.key().c_str(), event.lease().token().c_str(),
+                KeysOf(event).c_str(), event.lease().token().c_str(),
                 static_cast<unsigned long long>(event.lease().fencing_token()),
                 Seconds(event.lease().validity()));
     std::fflush(stdout);
@@ -291,6 +297,7 @@ void Printer::Print(const v1::HoldResponse& received) const {
   v1::WatchResponse other;
   other.set_type(event.type());
   other.set_key(event.key());
+  *other.mutable_keys() = event.keys();
   if (event.has_lease()) *other.mutable_lease() = event.lease();
   other.set_reason(event.reason());
   other.set_message(event.message());
@@ -306,7 +313,7 @@ void Printer::Print(const v1::WatchResponse& received) const {
   const bool failed = event.type() == v1::EVENT_TYPE_EXTEND_FAILED;
   if (failed && event.consecutive_failures() > 1) return;
   std::printf("%s %s", Words(v1::EventType_Name(event.type()), "EVENT_TYPE_").c_str(),
-              event.key().c_str());
+              KeysOf(event).c_str());
   const bool holds = event.has_lease() && event.reason().empty();
   if (holds) {
     std::printf(", valid for %.3f s", Seconds(event.lease().validity()));
@@ -335,7 +342,7 @@ void Printer::Print(const v1::ListLeasesResponse& received) const {
   const auto page = ShownMessage(received);
   for (const v1::LeaseEntry& entry : page.entries()) {
     const std::string kind = Words(v1::LeaseKind_Name(entry.kind()), "LEASE_KIND_");
-    std::printf("%-32s %-8s", entry.key().c_str(), kind.c_str());
+    std::printf("%-32s %-8s", KeysOf(entry).c_str(), kind.c_str());
     if (entry.kind() == v1::LEASE_KIND_WAITING) {
       std::printf(" %d ahead", entry.position());
     } else if (entry.kind() == v1::LEASE_KIND_WATCHED) {

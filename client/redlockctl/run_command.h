@@ -38,7 +38,7 @@ enum RunExitStatus : int {
 struct KeeperOptions;
 
 struct RunOptions {
-  std::string key;
+  std::vector<std::string> keys;            // to lock together
   redlock::client::AcquireOptions acquire;  // stop, queued and margin are ignored
   std::vector<std::string> command;
   // The time between SIGTERM and SIGKILL. After a loss, it ends before the validity does.
@@ -51,9 +51,9 @@ struct RunOptions {
 using Keep = std::function<int(const KeeperOptions& options)>;
 
 // Returns the exit status. The calling process must not have used gRPC and must have one thread.
-// The command gets the lock's key, token and fencing token in the environment variables
-// REDLOCK_KEY, REDLOCK_TOKEN and REDLOCK_FENCING_TOKEN. Returns in the keeper, too, with the result
-// of `keep`.
+// The command gets the lock's keys, token and fencing token in the environment variables
+// REDLOCK_KEY ("a, b" if there are several), REDLOCK_TOKEN and REDLOCK_FENCING_TOKEN. Returns in
+// the keeper, too, with the result of `keep`.
 [[nodiscard]] int RunUnderLock(const RunOptions& options, const Keep& keep, const Printer& printer);
 
 }  // namespace redlockctl

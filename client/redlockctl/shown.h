@@ -12,6 +12,13 @@ namespace redlockctl {
 // Escapes control characters, such as \n, \x1b and \u009b.
 [[nodiscard]] std::string Shown(std::string_view text);
 
+// Lists names: "a, b".
+[[nodiscard]] std::string Listed(const auto& names) {
+  std::string list;
+  for (const std::string& name : names) list += (list.empty() ? "" : ", ") + name;
+  return list;
+}
+
 // Escapes all texts of the message and of the messages in it.
 void EscapeTexts(google::protobuf::Message& message);
 

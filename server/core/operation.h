@@ -46,6 +46,8 @@ class OperationRegistry {
     for (const auto& [raw, operation] : operations_) all.push_back(operation);
     for (const auto& operation : all) operation->Drain();
   }
+  // Destroys the operations. Nothing is called back.
+  void Clear() { operations_.clear(); }
   [[nodiscard]] std::size_t size() const { return operations_.size(); }
 
   // Visits the operations of one kind.

@@ -19,11 +19,15 @@ enum class Safeguard {
   kRollBackLateGrant,      // even if the roll-back overtook the grant
   kNoRepairDuringRelease,  // no node is repaired while the lock is released
   kHandOverFreesTheRest,   // nodes that missed a hand-over are freed
+  // Several keys
+  kAllOrNothing,  // a node grants all keys of a claim or none
+  kAllExtended,   // only a node that holds all keys votes for an extension
   // Releases of reusable tokens
   kSeal,                  // a late copy of a release does not end a later hold
   kRepeatWithHigherSeal,  // a releaser whose clock is behind retries
   kSealOnlyWhatIsHeld,    // a release by a non-holder leaves the fence alone
   kDenialOfAllNodes,      // "not held" without a seal waits for all nodes
+  kSealOfAllKeys,         // a node that released only some of several keys has not sealed them
   // Watchdogs and streams
   kLossInTime,            // LOST is reported when the validity ends
   kLossExpires,           // a lost lease is not released

@@ -31,19 +31,20 @@ Shard::Shard(Scheduler& scheduler, Random& random, std::function<OwnerToken()> n
       limiter_(scheduler, options.max_concurrent_rounds),
       nodes_(scheduler, random, options_, std::move(nodes),
              CountingQuarantines(std::move(reports), statistics_)),
+      keys_(env_, registry_),
       env_{scheduler,    random,       std::move(new_token),
            nodes_.all(), nodes_.set(), fences_,
-           limiter_,     statistics_,  releasing_,
-           losses_,      options_,     [this] { return Outage(); }},
-      queues_(env_, registry_) {
-  for (Node* node : env_.nodes) node->ListenTo(&queues_);
+           limiter_,     statistics_,  keys_,
+           losses_,      options_,     [this] { return Outage(); }} {
+  for (Node* node : env_.nodes) node->ListenTo(&keys_);
 }
 
 Shard::~Shard() {
   limiter_.Close();
   for (Node* node : env_.nodes) node->ListenTo(nullptr);
-  queues_.Clear();  // their destructors unsubscribe
-  nodes_.Clear();   // the sinks in the nodes refer to the other members
+  keys_.ForgetWaiters();  // before the waiters and the nodes go
+  registry_.Clear();      // operations refer to the other members
+  nodes_.Clear();         // so do the sinks in the nodes
 }
 
 std::optional<Error> Shard::Outage() const {
@@ -74,7 +75,7 @@ std::shared_ptr<Cancellable> Shard::Acquire(AcquireCommand command, AcquireDone 
   REDLOCK_DCHECK(env_.scheduler.OnStrand());
   auto refusal = Refusal(command);
   if (command.token.empty()) command.token = env_.new_token();
-  return Acquisition::Start(env_, registry_, queues_, std::move(command), std::move(done),
+  return Acquisition::Start(env_, registry_, keys_, std::move(command), std::move(done),
                             std::move(refusal));
 }
 
@@ -87,7 +88,7 @@ std::shared_ptr<HoldOperation> Shard::Hold(HoldCommand command, HoldEvents event
   REDLOCK_DCHECK(env_.scheduler.OnStrand());
   auto refusal = Refusal(command.acquire);
   if (command.acquire.token.empty()) command.acquire.token = env_.new_token();
-  return HoldOperation::Start(env_, registry_, queues_, watchdogs_, std::move(command),
+  return HoldOperation::Start(env_, registry_, keys_, watchdogs_, std::move(command),
                               std::move(events), std::move(refusal));
 }
 
@@ -99,37 +100,14 @@ std::shared_ptr<Watchdog> Shard::Watch(WatchCommand command, WatchEvents events)
 void Shard::Release(const Key& key, const OwnerToken& token, ReleaseDone done, Source source) {
   REDLOCK_DCHECK(env_.scheduler.OnStrand());
   for (const auto& watchdog : watchdogs_.Find(key, token)) watchdog->OnReleased();
-  StartRelease(key, token, std::move(done), source);
-}
-
-void Shard::StartRelease(const Key& key, const OwnerToken& token, ReleaseDone done, Source source) {
-  if (WaitQueue* const waiting = queues_.Find(key); waiting && waiting->TakeOver(token, done)) {
-    return;
-  }
-  ReleaseOperation::Start(env_, registry_, {.key = key, .token = token, .source = source},
-                          [this, key, done = std::move(done)](ReleaseResult result) {
-                            OnReleased(key, result.listeners);
-                            done(std::move(result));
-                          });
+  keys_.Release({.key = key, .token = token, .source = source}, std::move(done));
 }
 
 void Shard::ReleaseAtEndOf(const Lease& lease, ReleaseDone done) {
   REDLOCK_DCHECK(env_.scheduler.OnStrand());
-  ReleaseOperation::Start(
-      env_, registry_,
+  keys_.Release(
       {.key = lease.key, .token = lease.token, .at_end_of = lease.keeper, .fence = lease.fence},
-      [this, key = lease.key, done = std::move(done)](ReleaseResult result) {
-        OnReleased(key, result.listeners);
-        done(std::move(result));
-      });
-}
-
-void Shard::OnReleased(const Key& key, int listeners) {
-  if (listeners > 0) {
-    queues_.Get(key).OnReleased(listeners);
-  } else if (WaitQueue* const queue = queues_.Find(key)) {
-    queue->OnReleased(0);
-  }
+      std::move(done));
 }
 
 void Shard::Inspect(const Key& key, InspectDone done) {
@@ -146,7 +124,7 @@ std::vector<LeaseListing> Shard::ListLeases() const {
     if (!watchdog.lost()) listing.validity = std::max(watchdog.valid_until() - Now(), Duration{});
     all.push_back(std::move(listing));
   });
-  queues_.ForEachWaiter([&all](const Acquisition& waiter, std::size_t position) {
+  keys_.ForEachWaiter([&all](const Acquisition& waiter, std::size_t position) {
     all.push_back({.key = waiter.command().key,
                    .kind = LeaseListing::Kind::kWaiting,
                    .position = position,
@@ -171,13 +149,13 @@ void Shard::ForceRelease(const Key& key, ForceReleaseDone done) {
     }
     releases->under_way = releases->before.holders.size();
     for (const OwnerToken& holder : releases->before.holders) {
-      for (const auto& watchdog : watchdogs_.Find(key, holder)) watchdog->OnTaken();
+      for (const auto& watchdog : watchdogs_.FindAll(key, holder)) watchdog->OnTaken();
       const auto released = [releases, done](const ReleaseResult& one) {
         // Not held by a quorum, but released on the nodes that held it.
         if (one.error && one.error->reason != Reason::kLockNotHeld) releases->worst = one.error;
         if (--releases->under_way == 0) done(releases->before, releases->worst);
       };
-      StartRelease(key, holder, released, {});
+      keys_.Release({.key = key, .token = holder}, released);
     }
   });
 }
@@ -213,8 +191,8 @@ void Shard::Drain() {
 }
 
 std::size_t Shard::waiters(const Key& key) const {
-  const WaitQueue* const queue = queues_.Find(key);
-  return queue == nullptr ? 0 : queue->size();
+  const Contention* const contention = keys_.Find(key);
+  return contention == nullptr ? 0 : contention->queue().size();
 }
 
 }  // namespace redlock

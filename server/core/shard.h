@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "server/core/keys/acquisition.h"
-#include "server/core/keys/wait_queue.h"
+#include "server/core/keys/keys.h"
 #include "server/core/leases/hold.h"
 #include "server/core/leases/watchdog.h"
 #include "server/core/nodes/guarded_node.h"
@@ -53,7 +53,7 @@ class Shard final {
   // Ends the watchdogs of the lease with kReleased. If somebody waits for the key at this daemon,
   // the lock is handed over.
   void Release(const Key& key, const OwnerToken& token, ReleaseDone done, Source source = {});
-  // Without a hand-over, which does not look at the stream that the lease belongs to.
+  // Only where the lease still belongs to its stream. Without a hand-over.
   void ReleaseAtEndOf(const Lease& lease, ReleaseDone done);
   void Inspect(const Key& key, InspectDone done);
 
@@ -95,7 +95,7 @@ class Shard final {
   [[nodiscard]] bool draining() const { return draining_; }
   // Watchdogs, and callers that wait, of all keys.
   [[nodiscard]] std::size_t watchdogs() const { return watchdogs_.size(); }
-  [[nodiscard]] std::size_t waiters() const { return queues_.waiters(); }
+  [[nodiscard]] std::size_t waiters() const { return keys_.waiters(); }
   // Lists watchdogs and waiters, in no particular order. Visits every operation.
   [[nodiscard]] std::vector<LeaseListing> ListLeases() const;
   // Takes the key from every holder. Reports what Inspect returned before, and the worst error of
@@ -108,22 +108,19 @@ class Shard final {
  private:
   // Why no new lock is given out, if none is.
   [[nodiscard]] std::optional<Error> Refusal(const AcquireCommand& command) const;
-  void OnReleased(const Key& key, int listeners);
-  void StartRelease(const Key& key, const OwnerToken& token, ReleaseDone done, Source source);
 
   const LockOptions options_;
   Statistics statistics_;
   LossLog losses_;
   ConcurrencyLimiter limiter_;  // first: the places in it are destroyed before
   WatchdogIndex watchdogs_;
-  ReleasingKeys releasing_;
   OperationRegistry registry_;  // destroyed before what its operations are listed in
   HybridClock fences_;
   GuardedNodes nodes_;
+  Keys keys_;
   Environment env_;
   bool draining_ = false;
   std::optional<Error> heard_outage_;
-  WaitQueues queues_;
 };
 
 }  // namespace redlock

@@ -48,8 +48,61 @@ class Text {
   std::shared_ptr<const std::string> value_;  // null if empty
 };
 
-// The name of a lock: 1 to 512 bytes of UTF-8.
-using Key = Text<struct KeyTag>;
+// What a lease locks: a key of 1 to 512 bytes of UTF-8, or several of them together. The core
+// treats both alike; only the nodes and the wait queues look at the keys one by one.
+class Key final : public Text<struct KeyTag> {
+ public:
+  using Text::Text;
+  // Of one or more distinct names. Their order does not matter.
+  [[nodiscard]] static Key Of(std::vector<std::string> names) {
+    std::sort(names.begin(), names.end());
+    std::string joined;
+    for (const std::string& name : names) {
+      if (!joined.empty()) joined += kSeparator;
+      joined += name;
+    }
+    return Key(std::move(joined));
+  }
+  [[nodiscard]] bool IsSeveral() const { return AreSeveral(value()); }
+  // Of a value.
+  [[nodiscard]] static bool AreSeveral(std::string_view value) {
+    return value.find(kSeparator) != std::string_view::npos;
+  }
+  // Calls visit(std::string_view name) for each key, in the order of the names.
+  void ForEach(auto visit) const {
+    std::string_view rest = value();
+    for (std::size_t end = 0; end != std::string_view::npos;) {
+      end = rest.find(kSeparator);
+      visit(rest.substr(0, end));
+      rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
+    }
+  }
+  // The same with visit(const Key&).
+  void ForEachKey(auto visit) const {
+    if (IsSeveral()) {
+      ForEach([&visit](std::string_view name) { visit(Key(std::string(name))); });
+    } else {
+      visit(*this);
+    }
+  }
+  [[nodiscard]] bool Contains(const Key& key) const {
+    bool contains = false;
+    ForEach([&](std::string_view name) { contains = contains || name == key.value(); });
+    return contains;
+  }
+  // For messages: the names, with commas in between.
+  [[nodiscard]] std::string InWords() const {
+    std::string words;
+    ForEach([&words](std::string_view name) {
+      if (!words.empty()) words += ", ";
+      words += name;
+    });
+    return words;
+  }
+
+ private:
+  static constexpr char kSeparator = '\xff';  // occurs in no UTF-8
+};
 // The secret that proves ownership: 1 to 128 bytes. Never logged.
 using OwnerToken = Text<struct OwnerTokenTag>;
 // The prefix of tokens that daemons and client libraries make.

@@ -59,16 +59,13 @@ const char* NameOf(LeaseListing::Kind kind) {
 }
 
 json ToJson(const LeaseListing& lease) {
-  return {{"key", lease.key.value()},
-          {"kind", NameOf(lease.kind)},
-          {"validity", Seconds(lease.validity)},
-          {"failures", lease.failures},
-          {"position", lease.position},
-          {"owner", lease.owner.value()}};
+  return {{"key", lease.key.InWords()},          {"kind", NameOf(lease.kind)},
+          {"validity", Seconds(lease.validity)}, {"failures", lease.failures},
+          {"position", lease.position},          {"owner", lease.owner.value()}};
 }
 
 json ToJson(const Loss& loss) {
-  return {{"key", loss.key.value()}, {"at", Seconds(loss.at)}, {"message", loss.message}};
+  return {{"key", loss.key.InWords()}, {"at", Seconds(loss.at)}, {"message", loss.message}};
 }
 
 std::uint64_t Failed(const Results& results) {

@@ -29,13 +29,13 @@ constexpr Duration kOwnDelay = std::chrono::milliseconds(100);
 constexpr std::size_t kMaxInFlight = 20'000;
 
 template <typename Step>
-std::string_view KeyOf(const Step& step) {
+const Key& KeyOf(const Step& step) {
   if constexpr (std::is_same_v<Step, MarkStep>) {
-    return kMarkKey;
+    return MarkKey();
   } else if constexpr (std::is_same_v<Step, TryGrantStep>) {
-    return kTrialKey;
+    return TrialKey();
   } else {
-    return step.key.value();
+    return step.key;
   }
 }
 
@@ -248,11 +248,12 @@ void RedisNode::Mark(const MarkStep& step, std::shared_ptr<ReplySink> sink) {
 }
 
 void RedisNode::Probe(const Key& key, std::shared_ptr<ReplySink> sink) {
-  Ask(std::array<std::string_view, 2>{"EXISTS", key.value()}, sink,
-      [index = index_, sink](const redisReply& reply) {
-        const bool free = reply.type == REDIS_REPLY_INTEGER && reply.integer == 0;
-        sink->OnReply(index, {.outcome = free ? Outcome::kNotHeld : Outcome::kHeld});
-      });
+  std::vector<std::string_view> command = {"EXISTS"};
+  key.ForEach([&command](std::string_view name) { command.push_back(name); });
+  Ask(command, sink, [index = index_, sink](const redisReply& reply) {
+    const bool free = reply.type == REDIS_REPLY_INTEGER && reply.integer == 0;
+    sink->OnReply(index, {.outcome = free ? Outcome::kNotHeld : Outcome::kHeld});
+  });
 }
 
 void RedisNode::TryGrant(std::shared_ptr<ReplySink> sink) {
@@ -353,7 +354,7 @@ void RedisNode::Queue(const Step& step, AskedStep asked, const Expected& expecte
     return;
   }
   const StepGroup group = StepBatch::GroupOf(step);
-  if (batch_ && (batch_->written.size() == StepBatch::kMost || !batch_->written.Takes(expected))) {
+  if (batch_ && (batch_->written.full() || !batch_->written.Takes(expected))) {
     SendBatch();
     connection_->FlushNow();  // the node starts to work while more steps are added
   } else if (batch_ && !batch_->written.Takes(group, KeyOf(step))) {

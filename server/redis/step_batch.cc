@@ -58,18 +58,18 @@ class Line {
 
 }  // namespace
 
-void StepBatch::Words::Key(const redlock::Key& key) {
+void StepBatch::Words::Key(std::string_view key) {
   ++key_count;
-  AppendWord(keys, key.value());
+  AppendWord(keys, key);
 }
 
-void StepBatch::Words::MetaKey(const redlock::Key& key) {
+void StepBatch::Words::MetaKey(std::string_view key) {
   ++key_count;
   keys += '$';
-  keys += Decimal(kMetaPrefix.size() + key.value().size() + 1);
+  keys += Decimal(kMetaPrefix.size() + key.size() + 1);
   keys += "\r\n";
   keys += kMetaPrefix;
-  keys += key.value();
+  keys += key;
   keys += "}\r\n";
 }
 
@@ -88,36 +88,62 @@ void StepBatch::Words::Argument(const std::optional<Keeper>& keeper) {
   }
 }
 
-StepBatch::Words& StepBatch::Begin(StepGroup group, std::string_view key) {
-  keys_.push_back({std::hash<std::string_view>()(key), group});
+StepBatch::Words& StepBatch::Begin(StepGroup group, const redlock::Key& key) {
+  key.ForEach([&](std::string_view name) {
+    keys_.push_back({std::hash<std::string_view>()(name), group});
+  });
+  ++steps_;
   Words& words = groups_.at(static_cast<std::size_t>(group));
   ++words.steps;
   return words;
 }
 
 StepBatch::Words& StepBatch::BeginOther(StepKind kind, const Key& key) {
-  Words& words = Begin(StepGroup::kOther, key.value());
-  words.Key(key);
-  words.MetaKey(key);
+  Words& words = Begin(StepGroup::kOther, key);
+  std::size_t count = 0;
+  key.ForEach([&](std::string_view name) {
+    words.Key(name);
+    words.MetaKey(name);
+    ++count;
+  });
+  if (count > 1) {
+    words.Argument("together");
+    words.Argument(Decimal(count));
+  }
   words.Argument(NameOf(kind));
   return words;
 }
 
+const Key& MarkKey() {
+  static const Key key{std::string(kMarkKey)};
+  return key;
+}
+
+const Key& TrialKey() {
+  static const Key key{std::string(kTrialKey)};
+  return key;
+}
+
 StepGroup StepBatch::GroupOf(const AcquireStep& step) {
-  return step.adopt ? StepGroup::kOther : StepGroup::kAcquisition;
+  return step.adopt || step.key.IsSeveral() ? StepGroup::kOther : StepGroup::kAcquisition;
 }
 
 StepGroup StepBatch::GroupOf(const ReleaseStep& step) {
-  const bool plain = step.announce && !step.only_attempt && !step.at_end_of && step.seal.value == 0;
+  const bool plain = step.announce && !step.only_attempt && !step.at_end_of &&
+                     step.seal.value == 0 && !step.key.IsSeveral();
   return plain ? StepGroup::kRelease : StepGroup::kOther;
 }
 
-bool StepBatch::Takes(StepGroup group, std::string_view key) const {
-  const std::size_t hash = std::hash<std::string_view>()(key);
-  return std::ranges::none_of(keys_, [&](const HashedKey& other) {
-    // The releases of a call are decided by one look at all keys.
-    return other.hash == hash && (other.group != group || group == StepGroup::kRelease);
+bool StepBatch::Takes(StepGroup group, const redlock::Key& key) const {
+  bool takes = true;
+  key.ForEach([&](std::string_view name) {
+    const std::size_t hash = std::hash<std::string_view>()(name);
+    takes = takes && std::ranges::none_of(keys_, [&](const HashedKey& other) {
+              // The releases of a call are decided by one look at all keys.
+              return other.hash == hash && (other.group != group || group == StepGroup::kRelease);
+            });
   });
+  return takes;
 }
 
 bool StepBatch::Takes(const Expected& expected) const {
@@ -132,11 +158,12 @@ void StepBatch::Expect(const Expected& expected) {
 
 void StepBatch::Add(const AcquireStep& step) {
   Expect(step.expected);
-  Words& words = step.adopt ? BeginOther(StepKind::kAcquireOrExtend, step.key)
-                            : Begin(StepGroup::kAcquisition, step.key.value());
-  if (!step.adopt) {
-    words.Key(step.key);
-    words.MetaKey(step.key);
+  const bool plain = GroupOf(step) == StepGroup::kAcquisition;
+  const StepKind kind = step.adopt ? StepKind::kAcquireOrExtend : StepKind::kAcquire;
+  Words& words = plain ? Begin(StepGroup::kAcquisition, step.key) : BeginOther(kind, step.key);
+  if (plain) {
+    words.Key(step.key.value());
+    words.MetaKey(step.key.value());
   }
   words.Argument(step.token.value());
   words.Argument(Decimal(Millis(step.ttl)));
@@ -181,8 +208,8 @@ void StepBatch::Add(const RepairStep& step) {
 
 void StepBatch::Add(const ReleaseStep& step) {
   if (GroupOf(step) == StepGroup::kRelease) {
-    Words& words = Begin(StepGroup::kRelease, step.key.value());
-    words.Key(step.key);
+    Words& words = Begin(StepGroup::kRelease, step.key);
+    words.Key(step.key.value());
     words.Argument(step.token.value());
     return;
   }
@@ -204,20 +231,16 @@ void StepBatch::Add(const InspectStep& step) {
 }
 
 void StepBatch::Add(const MarkStep& step) {
-  static const Key key{std::string(kMarkKey)};
-  Words& words = Begin(StepGroup::kOther, kMarkKey);
-  words.Key(key);
-  words.Key(key);
+  Words& words = Begin(StepGroup::kOther, MarkKey());
+  words.Key(kMarkKey);
+  words.Key(kMarkKey);
   words.Argument(NameOf(StepKind::kMark));
   words.Argument(step.from);
   words.Argument(step.to);
   words.Argument(step.stamp);
 }
 
-void StepBatch::Add(const TryGrantStep& /*step*/) {
-  static const Key key{std::string(kTrialKey)};
-  BeginOther(StepKind::kTryGrant, key);
-}
+void StepBatch::Add(const TryGrantStep& /*step*/) { BeginOther(StepKind::kTryGrant, TrialKey()); }
 
 std::string StepBatch::Command(std::string_view hash, std::string_view retention_ms) const {
   std::size_t key_count = 1;

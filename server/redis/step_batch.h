@@ -15,6 +15,10 @@ namespace redlock::redis {
 // The step of Node::TryGrant().
 struct TryGrantStep {};
 
+// The keys of steps that name none.
+[[nodiscard]] const Key& MarkKey();
+[[nodiscard]] const Key& TrialKey();
+
 // The script carries out a batch group by group, and answers in this order. The two common steps
 // have groups of their own, because many of them at once cost a node much less.
 enum class StepGroup { kAcquisition, kRelease, kOther };
@@ -22,8 +26,9 @@ inline constexpr std::size_t kStepGroups = 3;
 
 class StepBatch {
  public:
-  // In one call. Fewer cost the node more; with more, nobody has anything to do while it is filled,
-  // nor while the node, which does nothing else meanwhile, carries it out.
+  // Keys in one call, but for those of the last step. Fewer cost the node more; with more, nobody
+  // has anything to do while it is filled, nor while the node, which does nothing else meanwhile,
+  // carries it out.
   static constexpr std::size_t kMost = 32;
 
   [[nodiscard]] static StepGroup GroupOf(const AcquireStep& step);
@@ -33,11 +38,13 @@ class StepBatch {
     return StepGroup::kOther;
   }
 
-  [[nodiscard]] std::size_t size() const { return keys_.size(); }
+  [[nodiscard]] std::size_t size() const { return steps_; }
+  // Whether no further step may be added.
+  [[nodiscard]] bool full() const { return keys_.size() >= kMost; }
   // Whether a step of this group on this key may be added: groups are reordered, so the steps on
   // one key must be in one group, which keeps their order. Otherwise the batch is sent first. May
   // say no without need.
-  [[nodiscard]] bool Takes(StepGroup group, std::string_view key) const;
+  [[nodiscard]] bool Takes(StepGroup group, const Key& key) const;
   // Whether a step with this expectation fits into the batch. Otherwise the batch is sent first.
   [[nodiscard]] bool Takes(const Expected& expected) const;
 
@@ -63,14 +70,14 @@ class StepBatch {
     std::size_t argument_count = 0;
     std::size_t steps = 0;
 
-    void Key(const redlock::Key& key);
-    void MetaKey(const redlock::Key& key);
+    void Key(std::string_view key);
+    void MetaKey(std::string_view key);
     void Argument(std::string_view word);
     void Argument(const char* word) { Argument(std::string_view(word)); }
     void Argument(const std::optional<Keeper>& keeper);  // two words: number and id
   };
 
-  Words& Begin(StepGroup group, std::string_view key);
+  Words& Begin(StepGroup group, const Key& key);
   Words& BeginOther(StepKind kind, const Key& key);
   void Expect(const Expected& expected);
 
@@ -79,7 +86,8 @@ class StepBatch {
     std::size_t hash = 0;
     StepGroup group = StepGroup::kOther;
   };
-  std::vector<HashedKey> keys_;  // of each step
+  std::vector<HashedKey> keys_;  // of all steps
+  std::size_t steps_ = 0;
   // What all steps that compare anything expect. A step that grants brings the mark.
   std::string stamp_;
   std::string mark_;

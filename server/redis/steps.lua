@@ -4,14 +4,16 @@
 --
 -- KEYS[1]    the key of the mark
 -- KEYS[...]  of each acquisition: the lock's key and its metadata key; of each release: the lock's key; of
---            each other step: the lock's key and its metadata key (for `mark`, the mark's key twice)
+--            each other step: the lock's key and its metadata key (for `mark`, the mark's key twice), or, if
+--            its name follows 'together' and a number, so many keys, each with its metadata key
 -- ARGV[1]    what must be at KEYS[1]: the stamp of the node set, a space, and the guard's mark, which is not
 --            compared if it is ''. '' if no step compares anything
 -- ARGV[2]    how long metadata outlives its key, in milliseconds
 -- ARGV[3]    the number of acquisitions
 -- ARGV[4]    the number of releases
 -- ARGV[...]  of each acquisition: token, TTL, metadata; of each release: token; of each other step: its name,
---            and the arguments that its function below lists
+--            and the arguments that its function below lists. 'together' and the number of keys come before
+--            the name of a step on several keys, which is carried out on all of them or on none
 --
 -- Returns one result for each step and, if a step needs it, the node's clock in microseconds. A result
 -- is true if the step was carried out, {true, details...} if there is more to say, or {status, detail}:
@@ -364,6 +366,186 @@ if ARGV[a] then
     return true
   end
 
+  -- The steps on several keys. Each first looks at all keys and then changes them, so that it does all or
+  -- nothing. KEYS[k] is the first key; `count` keys follow each other, each with its metadata key.
+  local function steps_together()
+    -- Calls look(key, meta, stored, found) for each key, until it returns a result.
+    local function each(k, count, look)
+      for i = k, k + 2 * (count - 1), 2 do
+        local found = try('GET', KEYS[i])
+        if failed(found) then return {'failed', found.err} end
+        local stored, unreadable = read(KEYS[i + 1])
+        local result = unreadable or look(KEYS[i], KEYS[i + 1], stored, found)
+        if result then return result end
+      end
+    end
+
+    -- The result of a step that finds another holder of a key. Of several such keys, the one that is held
+    -- longest decides when all are free.
+    local function longest(one, other)
+      return one and one[2] >= other[2] and one or other
+    end
+
+    -- Gives all keys to the token, with the metadata `granted`.
+    local function set_all(k, count, token, ttl, granted)
+      for i = k, k + 2 * (count - 1), 2 do
+        local set = try('SET', KEYS[i], token, 'PX', ttl)
+        if set.err then return {'failed', set.err} end  -- only the first: later ones need no permission
+        call('SET', KEYS[i + 1], granted, 'PX', retention)
+      end
+    end
+
+    -- As extend_held, for all keys. The fences of a claim are equal, so other ones count as an earlier
+    -- holder's.
+    local function extend_all(k, count, digest, ttl, raise_to, number, id, take)
+      local kept, stored_at = 0, {}
+      local unreadable = each(k, count, function(_, meta, stored)
+        local _, _, keeper, holder = parse(stored)
+        local keeper_number, keeper_id = parts_of(digest_of(holder) == digest and keeper or nil)
+        if keeper_id ~= id then kept = math.max(kept, keeper_number) end
+        stored_at[meta] = stored
+      end)
+      if unreadable then return unreadable end
+      if number and take == 'last' and kept >= number then return {'kept', kept} end
+      if number and take == 'always' then number, take = kept + 1, 'last' end
+      local all
+      for i = k, k + 2 * (count - 1), 2 do
+        local meta = KEYS[i + 1]
+        local one = extend_held(KEYS[i], meta, stored_at[meta], digest, ttl, raise_to, number, id, take)
+        if one[1] ~= true then return one end
+        if all and all[2] ~= one[2] then
+          all[2] = -math.max(math.abs(all[2]), math.abs(one[2]))
+        end
+        all = all or one
+      end
+      return all
+    end
+
+    -- As extend.
+    local function extend_together(k, count, take)
+      if wrong_set then return wrong_set end
+      local missing, other
+      local unreadable = each(k, count, function(key, _, _, found)
+        if not found then
+          missing = {'not_held', 0}
+        elseif found ~= ARGV[a + 1] then
+          other = longest(other, {'held', call('PTTL', key)})
+        end
+      end)
+      return unreadable or other or missing or
+        extend_all(k, count, ARGV[a + 4], ARGV[a + 2], tonumber(ARGV[a + 3]), tonumber(ARGV[a + 5]),
+                   ARGV[a + 6], take)
+    end
+
+    -- As acquire, and with `adopt` as acquire_or_extend. If the token holds some of the keys, they may belong
+    -- to another lease of its, which a roll-back must not end: this step changes nothing then.
+    local function acquire_together(k, count, adopt)
+      if wrong_mark then return wrong_mark end
+      local token, ttl, granted = ARGV[a + 1], ARGV[a + 2], ARGV[a + 3]
+      local fence, _, keeper, holder = parse(granted)
+      local highest, ours, other = 0, 0, nil
+      local unreadable = each(k, count, function(key, _, stored, found)
+        highest = math.max(highest, (parse(stored)))
+        if found == token then ours = ours + 1 end
+        if found then other = longest(other, held(key, stored, found)) end
+      end)
+      if unreadable then return unreadable end
+      wants_clock = true
+      if adopt and ours == count then
+        local number, id = parts_of(keeper)
+        return extend_all(k, count, digest_of(holder), ttl, 0, number, id, 'always')
+      end
+      if other then return other end
+      if highest >= fence then return {'stale_fence', highest} end
+      return set_all(k, count, token, ttl, granted) or true
+    end
+
+    -- As release_if: releases each key that it may.
+    local function release_together(k, count)
+      local all, stale, other, unknown
+      for i = k, k + 2 * (count - 1), 2 do
+        local one = release_if(KEYS[i], KEYS[i + 1])
+        if one[1] == true then
+          all = all and {true, math.max(all[2], one[2]), math.min(all[3], one[3])} or one
+        elseif one[1] == 'failed' then
+          unknown = unknown or one
+        elseif one[1] == 'stale_fence' then
+          stale = stale and stale[2] >= one[2] and stale or one
+        elseif not other or one[1] == 'held' then
+          other = one
+        end
+      end
+      if all and other then all[3] = 0 end  -- the other keys are not sealed
+      return unknown or stale or all or other
+    end
+
+    -- As hand_over.
+    local function hand_over_together(k, count)
+      if wrong_mark then return wrong_mark end
+      local from, to, granted = ARGV[a + 1], ARGV[a + 2], ARGV[a + 4]
+      local fence, _, attempt = parse(granted)
+      local _, id = parts_of(attempt)
+      local highest, any, other = 0, 0, nil
+      local unreadable = each(k, count, function(key, _, stored, found)
+        local seen, _, keeper = parse(stored)
+        local _, stored_id = parts_of(keeper)
+        highest = math.max(highest, seen)
+        if found then any = 1 end
+        if found and found ~= from and not (found == to and stored_id == id) then
+          other = longest(other, held(key, stored, found))
+        end
+      end)
+      if unreadable or other then return unreadable or other end
+      if highest >= fence then return {'stale_fence', highest} end
+      wants_clock = true
+      return set_all(k, count, to, ARGV[a + 3], granted) or {true, fence, any}
+    end
+
+    -- As repair. The token may hold some of the keys.
+    local function repair_together(k, count)
+      if wrong_set then return wrong_set end
+      local counts = ARGV[a + 6] == '1'
+      if wrong_mark and counts then return wrong_mark end
+      local token, ttl, fence = ARGV[a + 1], ARGV[a + 2], tonumber(ARGV[a + 3])
+      local holder, keeper = ARGV[a + 4], ARGV[a + 5] ~= '' and ARGV[a + 5] or nil
+      local highest, ours, other, left = 0, 0, nil, {}
+      local unreadable = each(k, count, function(key, _, stored, found)
+        local seen, _, _, stored_holder = parse(stored)
+        highest = math.max(highest, seen)
+        if digest_of(stored_holder) == digest_of(holder) then holder = stored_holder end
+        if found == token then
+          ours, left[key] = ours + 1, call('PTTL', key)
+        elseif found then
+          other = longest(other, {'held', call('PTTL', key)})
+        end
+      end)
+      if unreadable then return unreadable end
+      if counts and highest > fence then return {'stale_fence', highest} end
+      if other then return other end
+      if ours == count then return {'held', left[KEYS[k]]} end
+      if highest > fence then fence = highest + 1 end
+      local granted = format(fence, 'c', keeper, holder)
+      for i = k, k + 2 * (count - 1), 2 do
+        local set = try('SET', KEYS[i], token, 'PX', math.max(tonumber(ttl), left[KEYS[i]] or 0))
+        if set.err then return {'failed', set.err} end
+        call('SET', KEYS[i + 1], granted, 'PX', retention)
+      end
+      return {true, fence}
+    end
+
+    return function(name, k, count)
+      if name == 'acquire' then return acquire_together(k, count, false), 4 end
+      if name == 'acquire_or_extend' then return acquire_together(k, count, true), 4 end
+      if name == 'extend' then return extend_together(k, count, nil), 7 end
+      if name == 'adopt' then return extend_together(k, count, 'last'), 7 end
+      if name == 'release_if' then return release_together(k, count), 7 end
+      if name == 'hand_over' then return hand_over_together(k, count), 5 end
+      if name == 'repair' then return repair_together(k, count), 7 end
+    end
+  end
+
+  local together  -- created when the first step on several keys needs it
+
   local function one_step(name, key, meta)
     if name == 'extend' then return extend(key, meta, nil), 7 end
     if name == 'adopt' then return extend(key, meta, 'last'), 7 end
@@ -378,12 +560,19 @@ if ARGV[a] then
 
   local n, k = acquisitions + releases, 2 + 2 * acquisitions + releases
   while ARGV[a] do
-    local result, words = one_step(ARGV[a], KEYS[k], KEYS[k + 1])
+    local count, result, words = 1
+    if ARGV[a] == 'together' then
+      count, a = tonumber(ARGV[a + 1]), a + 2
+      together = together or steps_together()
+      result, words = together(ARGV[a], k, count)
+    else
+      result, words = one_step(ARGV[a], KEYS[k], KEYS[k + 1])
+    end
     -- The steps after an unknown one cannot be told apart. All steps of the call count as undecided.
     if not result then return redis.error_reply('ERR redlockd: unknown step ' .. ARGV[a]) end
     n = n + 1
     results[n] = result
-    k, a = k + 2, a + words
+    k, a = k + 2 * count, a + words
   end
 end
 

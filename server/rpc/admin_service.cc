@@ -118,7 +118,7 @@ void AdminService::AddListLeases(Routes& routes) {
         }
         const auto caller = Caller::Of(access_, context);
         LeasePage::Shows shows = [caller](const Key& key) {
-          return caller && caller->May(access::Action::kAdmin, key.value());
+          return caller && caller->May(access::Action::kAdmin, key);
         };
         if (caller && caller->MayWithAllKeys(access::Action::kAdmin)) shows = nullptr;
         LeasePage::Gather(shards_, request, std::move(shows), answer);
@@ -144,7 +144,7 @@ void AdminService::AddForceRelease(Routes& routes) {
         }
         const Key key(request.key());
         const auto caller = Caller::Of(access_, context);
-        if (!caller || !caller->May(access::Action::kAdmin, key.value())) {
+        if (!caller || !caller->May(access::Action::kAdmin, key)) {
           answer(ToStatus(Refusal::kPermissionDenied), {});
           return;
         }

@@ -23,9 +23,13 @@ class Caller {
   [[nodiscard]] static std::optional<Caller> Of(const access::Access& access,
                                                 const grpc::ServerContextBase& context);
 
-  // What the access list allows now.
-  [[nodiscard]] bool May(access::Action action, std::string_view key) const {
-    return access_ == nullptr || access_->Allows(identity(), action, key);
+  // What the access list allows now. Of several keys, each must be allowed.
+  [[nodiscard]] bool May(access::Action action, const Key& key) const {
+    bool may = true;
+    if (access_ == nullptr) return may;
+    key.ForEach(
+        [&](std::string_view name) { may = may && access_->Allows(identity(), action, name); });
+    return may;
   }
   [[nodiscard]] bool MayWithAllKeys(access::Action action) const {
     return access_ == nullptr || access_->AllowsAllKeys(identity(), action);
@@ -36,8 +40,7 @@ class Caller {
   // Whether the caller's credentials are still valid. They may be revoked while the call is open.
   [[nodiscard]] bool IsValid() const { return access_ == nullptr || access_->IsValid(who_); }
   // Why the caller may not do this now, if so.
-  [[nodiscard]] std::optional<Refusal> RefusalOf(access::Action action,
-                                                 std::string_view key) const {
+  [[nodiscard]] std::optional<Refusal> RefusalOf(access::Action action, const Key& key) const {
     if (!IsValid()) return Refusal::kTokenRevoked;
     if (!May(action, key)) return Refusal::kPermissionDenied;
     return std::nullopt;

@@ -12,7 +12,7 @@ namespace redlock::rpc {
 template <typename Response>
 Response ToResponse(const Key& key, const WatchEvent& event, const NodeNames& names) {
   Response out;
-  out.set_key(key.value());
+  SetKey(out, key);
   out.set_consecutive_failures(event.consecutive_failures);
   Fill(*out.mutable_votes(), event.votes, names);
   switch (event.type) {
@@ -27,7 +27,7 @@ Response ToResponse(const Key& key, const WatchEvent& event, const NodeNames& na
     case WatchEvent::Type::kLifetimeEnded:
     case WatchEvent::Type::kReleased:
     case WatchEvent::Type::kDenied:
-      out.mutable_lease()->set_key(key.value());
+      SetKey(*out.mutable_lease(), key);
       out.mutable_lease()->set_token(event.lease.token.value());
       out.set_type(v1::EVENT_TYPE_LOST);
       break;

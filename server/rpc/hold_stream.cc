@@ -26,12 +26,12 @@ void HoldStream::OnRead(const grpc::ByteBuffer& message) {
   }
   auto command = std::get<HoldCommand>(std::move(checked));
   key_ = command.acquire.key;
-  SetSubject(key_.value());
+  SetSubject(key_.InWords());
   thread_ = &service_.shards.For(key_);
   const auto until_deadline = UntilDeadline(context().deadline());
   Prove();
   if (!Register()) return;
-  if (!caller().May(access::Action::kAcquire, key_.value())) {
+  if (!caller().May(access::Action::kAcquire, key_)) {
     Refuse(Refusal::kPermissionDenied);
     return;
   }
@@ -52,7 +52,7 @@ void HoldStream::SendEvent(v1::HoldResponse event) {
 void HoldStream::OnQueued(std::uint64_t /*id*/, std::size_t position) {
   v1::HoldResponse event;
   event.set_type(v1::EVENT_TYPE_QUEUED);
-  event.set_key(key_.value());
+  SetKey(event, key_);
   event.set_position(static_cast<std::int32_t>(position));
   SendEvent(std::move(event));
 }
@@ -64,7 +64,7 @@ void HoldStream::OnAcquired(std::uint64_t /*id*/, const AcquireResult& result) {
   }
   v1::HoldResponse event;
   event.set_type(v1::EVENT_TYPE_ACQUIRED);
-  event.set_key(key_.value());
+  SetKey(event, key_);
   FillUntil(*event.mutable_lease(), *result.lease);
   Fill(*event.mutable_votes(), result.votes, service_.names);
   SendEvent(std::move(event));
@@ -74,12 +74,12 @@ void HoldStream::OnEvent(const Key& key, const WatchEvent& event) {
   if (event.goes_on || IsLoss(event)) {
     SendEvent(ToResponse<v1::HoldResponse>(key, event, service_.names));
   }
-  if (IsLoss(event)) log().Lost(context(), key.value(), event.error.message);
+  if (IsLoss(event)) log().Lost(context(), key.InWords(), event.error.message);
   if (!event.goes_on) Close(StatusAfter(event, service_.names));
 }
 
 bool HoldStream::MayKeep(const Key& key, LeaseOrigin /*origin*/) const {
-  return caller().May(access::Action::kAcquire, key.value());
+  return caller().May(access::Action::kAcquire, key);
 }
 
 void HoldStream::RecheckLeases() {

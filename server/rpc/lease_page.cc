@@ -29,8 +29,31 @@ v1::LeaseKind KindOf(LeaseListing::Kind kind) {
   return v1::LEASE_KIND_UNSPECIFIED;
 }
 
+// The page token is UTF-8, but the joint name of several keys is not.
+constexpr std::string_view kNoUtf8 = "\xff";
+constexpr std::string_view kEscape = "\x01";
+
+std::string Escaped(const std::string& key) {
+  std::string text;
+  for (const char c : key) {
+    if (c == kEscape[0] || c == kNoUtf8[0]) text += kEscape;
+    text += c == kNoUtf8[0] ? ',' : c;
+  }
+  return text;
+}
+
+std::string Unescaped(std::string_view text) {
+  std::string key;
+  for (std::size_t i = 0; i < text.size(); ++i) {
+    const bool escaped = text[i] == kEscape[0] && i + 1 < text.size();
+    if (escaped) ++i;
+    key += escaped && text[i] == ',' ? kNoUtf8[0] : text[i];
+  }
+  return key;
+}
+
 void FillEntry(v1::LeaseEntry& out, const LeaseListing& listing) {
-  out.set_key(listing.key.value());
+  SetKey(out, listing.key);
   out.set_kind(KindOf(listing.kind));
   if (listing.kind == LeaseListing::Kind::kWatched) {
     Fill(*out.mutable_validity(), listing.validity);
@@ -56,7 +79,7 @@ LeasePage::LeasePage(const v1::ListLeasesRequest& request, Shows shows, Answer a
   const std::string& token = request.page_token();
   const auto colon = token.find(':');
   if (colon == std::string::npos) return;
-  last_key_ = token.substr(colon + 1);
+  last_key_ = Unescaped(token.substr(colon + 1));
   std::from_chars(token.data(), token.data() + colon, told_);
 }
 
@@ -96,7 +119,7 @@ void LeasePage::Cut() {
     const std::string& key = taken_[end - 1].key.value();
     std::size_t told = 0;
     for (std::size_t i = end; i > 0 && taken_[i - 1].key.value() == key; --i) ++told;
-    response.set_next_page_token(std::to_string(told) + ":" + key);
+    response.set_next_page_token(std::to_string(told) + ":" + Escaped(key));
   }
   answer_(grpc::Status::OK, response);
 }

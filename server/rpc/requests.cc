@@ -19,6 +19,8 @@ namespace {
 
 constexpr std::size_t kMaxKeyBytes = 512;
 constexpr std::size_t kMaxTokenBytes = 128;
+constexpr int kMaxKeys = 64;
+constexpr std::size_t kMaxKeysBytes = 8192;
 constexpr std::string_view kReservedPrefix = "redlockd:";
 constexpr Duration kMinTtl = std::chrono::milliseconds(10);
 constexpr Duration kMinGrace = std::chrono::milliseconds(100);
@@ -59,15 +61,41 @@ class Checker {
   Checker(const RequestRules& rules, std::string prefix = {})
       : rules_(rules), prefix_(std::move(prefix)) {}
 
-  Key CheckKey(const std::string& key) {
+  Key CheckKey(const std::string& key, const std::string& field = "key") {
     if (key.empty()) {
-      Fault("key", "must not be empty");
+      Fault(field, "must not be empty");
     } else if (key.size() > kMaxKeyBytes) {
-      Fault("key", "must be at most 512 bytes, has " + std::to_string(key.size()));
+      Fault(field, "must be at most 512 bytes, has " + std::to_string(key.size()));
     } else if (key.starts_with(kReservedPrefix)) {
-      Fault("key", "keys beginning with \"redlockd:\" are reserved");
+      Fault(field, "keys beginning with \"redlockd:\" are reserved");
     }
     return Key(key);
+  }
+
+  // The fields `key` and `keys` of a message: one of them is set.
+  template <typename Message>
+  Key CheckKeys(const Message& message) {
+    if (message.keys().empty()) return CheckKey(message.key());
+    if (!message.key().empty()) Fault("key", "must be empty if keys is set");
+    const auto count = message.keys_size();
+    if (count < 2 || count > kMaxKeys) {
+      Fault("keys", "must have from 2 to 64 entries, has " + std::to_string(count) +
+                        (count == 1 ? ": set key for a single one" : ""));
+      return {};
+    }
+    std::size_t bytes = 0;
+    std::set<std::string_view> names;
+    for (int i = 0; i < count; ++i) {
+      const std::string& name = message.keys(i);
+      const std::string field = "keys[" + std::to_string(i) + "]";
+      (void)CheckKey(name, field);
+      if (!names.insert(name).second) Fault(field, "is given twice");
+      bytes += name.size();
+    }
+    if (bytes > kMaxKeysBytes) {
+      Fault("keys", "must have at most 8192 bytes together, have " + std::to_string(bytes));
+    }
+    return Key::Of({message.keys().begin(), message.keys().end()});
   }
 
   OwnerToken CheckToken(const std::string& token) {
@@ -179,7 +207,7 @@ Violations ParseMessage(const grpc::ByteBuffer& buffer, google::protobuf::Messag
 Checked<AcquireCommand> Check(const v1::AcquireRequest& request, const RequestRules& rules) {
   Checker checker(rules);
   AcquireCommand command{
-      .key = checker.CheckKey(request.key()),
+      .key = checker.CheckKeys(request),
       .ttl = checker.CheckTtl(request.has_ttl(), request.ttl()),
       .token = request.has_token() ? checker.CheckToken(request.token()) : OwnerToken(),
       .retry = checker.CheckRetry(request.retry()),
@@ -196,7 +224,7 @@ Checked<AcquireCommand> Check(const v1::AcquireRequest& request, const RequestRu
 Checked<ExtendCommand> Check(const v1::ExtendRequest& request, const RequestRules& rules) {
   Checker checker(rules);
   ExtendCommand command{
-      .key = checker.CheckKey(request.key()),
+      .key = checker.CheckKeys(request),
       .token = checker.CheckToken(request.token()),
       .ttl = checker.CheckTtl(request.has_ttl(), request.ttl()),
       .retry = checker.CheckRetry(request.retry()),
@@ -209,7 +237,7 @@ Checked<ExtendCommand> Check(const v1::ExtendRequest& request, const RequestRule
 Checked<ReleaseCommand> Check(const v1::ReleaseRequest& request, const RequestRules& rules) {
   Checker checker(rules);
   ReleaseCommand command;
-  command.key = checker.CheckKey(request.key());
+  command.key = checker.CheckKeys(request);
   command.token = checker.CheckToken(request.token());
   return checker.Result(std::move(command));
 }
@@ -223,7 +251,7 @@ Checked<InspectCommand> Check(const v1::InspectRequest& request, const RequestRu
 Checked<AdoptCommand> Check(const v1::AdoptOperation& operation, const RequestRules& rules) {
   Checker checker(rules);
   AdoptCommand command;
-  command.key = checker.CheckKey(operation.key());
+  command.key = checker.CheckKeys(operation);
   command.token = checker.CheckToken(operation.token());
   command.ttl = operation.has_ttl() ? checker.CheckTtl(true, operation.ttl())
                                     : std::min(kDefaultAdoptionTtl, rules.max_ttl);
@@ -256,7 +284,7 @@ Checked<HoldCommand> Check(const v1::HoldRequest& request, const RequestRules& r
   Checker checker(rules);
   const Duration ttl = checker.CheckTtl(request.has_ttl(), request.ttl());
   HoldCommand command{
-      .acquire = {.key = checker.CheckKey(request.key()),
+      .acquire = {.key = checker.CheckKeys(request),
                   .ttl = ttl,
                   .token = request.has_token() ? checker.CheckToken(request.token()) : OwnerToken(),
                   .retry = checker.CheckRetry(request.retry()),
@@ -281,18 +309,20 @@ Checked<std::vector<WatchCommand>> Check(const v1::WatchRequest& request,
     return checker.Result(std::move(commands));
   }
   const std::optional<Duration> max_lifetime = checker.CheckLifetime(request);
-  std::set<std::string_view> keys;
+  std::set<std::string> keys;
   for (int i = 0; i < request.items_size(); ++i) {
     const v1::WatchItem& item = request.items(i);
     Checker of_item(rules, "items[" + std::to_string(i) + "].");
     const Duration ttl = of_item.CheckTtl(item.has_ttl(), item.ttl());
-    commands.push_back({.key = of_item.CheckKey(item.key()),
+    commands.push_back({.key = of_item.CheckKeys(item),
                         .token = of_item.CheckToken(item.token()),
                         .ttl = ttl,
                         .interval = of_item.CheckInterval(item, ttl),
                         .keep_watching_after_loss = request.keep_watching_after_loss(),
                         .max_lifetime = max_lifetime});
-    if (!keys.insert(item.key()).second) of_item.Fault("key", "is given twice");
+    if (!keys.insert(commands.back().key.value()).second) {
+      of_item.Fault(item.keys().empty() ? "key" : "keys", "is given twice");
+    }
     for (Violation& violation : of_item.violations()) {
       checker.violations().push_back(std::move(violation));
     }

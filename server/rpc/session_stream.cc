@@ -70,7 +70,7 @@ void SessionStream::Part::OnReleased(std::uint64_t id, const ReleaseResult& resu
 void SessionStream::Part::OnEvent(const Key& key, const WatchEvent& event) {
   *results_.add_events() = ToResponse<v1::WatchResponse>(key, event, stream_.service_.names);
   if (IsLoss(event)) {
-    stream_.log().Lost(stream_.context(), key.value(), event.error.message);
+    stream_.log().Lost(stream_.context(), key.InWords(), event.error.message);
   }
   FlushSoon();
 }
@@ -78,7 +78,7 @@ void SessionStream::Part::OnEvent(const Key& key, const WatchEvent& event) {
 bool SessionStream::Part::MayKeep(const Key& key, LeaseOrigin origin) const {
   const auto action =
       origin == LeaseOrigin::kAcquired ? access::Action::kAcquire : access::Action::kExtend;
-  return stream_.caller().May(action, key.value());
+  return stream_.caller().May(action, key);
 }
 
 // Everything that a shard answers in one iteration of its loop is sent together.
@@ -231,8 +231,8 @@ void SessionStream::SortIn(std::uint64_t id, Checked<Command> checked, access::A
   }
   auto command = std::get<Command>(std::move(checked));
   const Key& key = KeyOf(command);
-  if (!caller().May(action, key.value())) {
-    log().Denied(context(), prefix.substr(0, prefix.size() - 1), key.value());
+  if (!caller().May(action, key)) {
+    log().Denied(context(), prefix.substr(0, prefix.size() - 1), key.InWords());
     Fill(*AddResult(answered, id).mutable_status(), Refusal::kPermissionDenied);
     return;
   }

@@ -58,7 +58,7 @@ class UnaryCall final : public WaitingCall, public std::enable_shared_from_this<
   void Answer(grpc::Status status) {
     if (place_) calls_->Remove(*std::exchange(place_, std::nullopt));
     if (refusal_) status = ToStatus(*refusal_);
-    log_->Ended(context_, Method::kMethod, key_, status);
+    log_->Ended(context_, Method::kMethod, key_.InWords(), status);
     operation_.reset();  // on this strand, because the call may be destroyed on another one
     if (status.ok()) {
       writer_.Finish(Serialize(method_.response), status, &finished_);
@@ -100,7 +100,7 @@ class UnaryCall final : public WaitingCall, public std::enable_shared_from_this<
       return;
     }
     auto command = std::get<typename Method::Command>(std::move(checked));
-    key_ = command.key.value();
+    key_ = command.key;
     if constexpr (requires { command.source; }) command.source = caller_->source();
     const std::size_t shard = service_.shards.IndexFor(command.key);
     thread_ = service_.shards.shards()[shard].get();
@@ -159,7 +159,7 @@ class UnaryCall final : public WaitingCall, public std::enable_shared_from_this<
   std::atomic<int> owed_ = 2;
   std::optional<CallLog> log_;  // set when the call is accepted
   std::optional<Caller> caller_;
-  std::string key_;
+  Key key_;
   runtime::ShardThread* thread_ = nullptr;
   WaitingCalls* calls_ = nullptr;  // of the key's shard
   std::shared_ptr<UnaryCall> self_;

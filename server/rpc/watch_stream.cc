@@ -27,7 +27,7 @@ void WatchStream::OnRead(const grpc::ByteBuffer& message) {
     return;
   }
   auto commands = std::get<std::vector<WatchCommand>>(std::move(checked));
-  if (commands.size() == 1) SetSubject(commands[0].key.value());
+  if (commands.size() == 1) SetSubject(commands[0].key.InWords());
   WithOutbox([most = kQueuedPerItem * commands.size()](auto& outbox) { outbox.SetMost(most); });
   Sort(std::move(commands));
   Prove();
@@ -77,12 +77,12 @@ void WatchStream::OnEvent(const Key& key, const WatchEvent& event) {
     auto response = ToResponse<v1::WatchResponse>(key, event, service_.names);
     Send([&response](auto& outbox) { return outbox.Add(std::move(response)); });
   }
-  if (IsLoss(event)) log().Lost(context(), key.value(), event.error.message);
+  if (IsLoss(event)) log().Lost(context(), key.InWords(), event.error.message);
   if (!event.goes_on && --live_items_ == 0) Close(StatusAfter(event, service_.names));
 }
 
 bool WatchStream::MayKeep(const Key& key, LeaseOrigin /*origin*/) const {
-  return caller().May(access::Action::kExtend, key.value());
+  return caller().May(access::Action::kExtend, key);
 }
 
 void WatchStream::RecheckLeases() {

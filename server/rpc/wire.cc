@@ -51,7 +51,7 @@ void Fill(google::protobuf::Duration& out, Duration duration) {
 }
 
 void Fill(v1::Lease& out, const Lease& lease) {
-  out.set_key(lease.key.value());
+  SetKey(out, lease.key);
   out.set_token(lease.token.value());
   out.set_fencing_token(lease.fence.value);
   Fill(*out.mutable_validity(), lease.validity);

@@ -23,6 +23,15 @@ using NodeNames = std::vector<std::string>;
 [[nodiscard]] std::string Excerpt(std::string_view text);
 
 void Fill(google::protobuf::Duration& out, Duration duration);
+// Of a message with `key` and `keys`.
+template <typename Message>
+void SetKey(Message& out, const Key& key) {
+  if (key.IsSeveral()) {
+    key.ForEach([&out](std::string_view name) { out.add_keys(std::string(name)); });
+  } else {
+    out.set_key(key.value());
+  }
+}
 void Fill(v1::Lease& out, const Lease& lease);
 // For a message that waits to be written: stores the instant at which the validity ends in
 // `validity`. SetValidity() replaces it with the time that is left at `now`.

@@ -121,6 +121,37 @@ TEST_F(ApiTest, ALockIsExtendedAndReleasedByItsToken) {
   EXPECT_EQ(client.release("k", "mine").error().reason, Reason::kLockNotHeld);
 }
 
+TEST_F(ApiTest, SeveralKeysAreLockedTogether) {
+  const std::vector<std::string> both = {"a", "b"};
+  auto lock = client.acquire(together({"b", "a"}), {.ttl = seconds(30)}).value();
+  EXPECT_EQ(lock.keys(), both);
+  const Error refused = client.try_acquire(together({"c", "b"})).error();
+  EXPECT_EQ(refused.reason, Reason::kLockAlreadyHeld);
+  EXPECT_EQ(refused.message.substr(0, 6), "b, c: ");
+  EXPECT_TRUE(client.try_acquire("c"));
+  EXPECT_TRUE(server.lose("b"));
+  EXPECT_TRUE(Eventually([&lock] { return lock.lost().stop_requested(); }));
+  EXPECT_NE(Log().find("a, b: the lock is lost"), std::string::npos) << Log();
+}
+
+TEST_F(ApiTest, ALeaseOfSeveralKeysIsHandedOver) {
+  const std::vector<std::string> both = {"a", "b"};
+  const Lease lease = client.acquire_detached(together({"b", "a"}), {.ttl = seconds(60)}).value();
+  EXPECT_EQ(lease.keys(), both);
+  EXPECT_EQ(client.extend(lease.key, lease.token, seconds(60)).value().keys(), both);
+  const auto heard = std::make_shared<Heard>();
+  auto watch = client.watch({{lease.key, lease.token}},
+                            [heard](const WatchEvent& event) { (*heard)(event); });
+  EXPECT_TRUE(Eventually([&] { return heard->Count(WatchEvent::Type::kExtended) > 0; }));
+  EXPECT_EQ(heard->Last().keys(), both);
+  EXPECT_EQ(heard->Last().lease->keys(), both);
+  watch->close();
+  EXPECT_TRUE(heard->Last().keys().empty());
+  auto lock = client.adopt(together(lease.keys()), lease.token).value();
+  EXPECT_EQ(lock.keys(), both);
+  EXPECT_TRUE(client.release(lock.key(), lock.token()));
+}
+
 TEST_F(ApiTest, AcquireOrExtendDoesEither) {
   auto lock = client.acquire_or_extend("k", "mine", {.ttl = seconds(5)}).value();
   const auto fence = lock.fencing_token();

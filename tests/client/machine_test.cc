@@ -1,4 +1,6 @@
 // The client's state machine (client/PROTOCOL.md): the Session.
+#include <redlock/keys.h>
+
 #include "tests/client/machine_harness.h"
 
 namespace redlock::client {
@@ -32,6 +34,27 @@ TEST_F(MachineTest, OperationsIssuedDuringAWriteShareTheNextMessage) {
   std::set<std::uint64_t> ids;
   for (const auto& each : All<AcquireRequest>()) ids.insert(each.id);
   EXPECT_EQ(ids.size(), 1'501U) << "no id is used twice";
+}
+
+// The daemon refuses messages above 1 MiB, every time.
+TEST_F(MachineTest, AMessageIsSmallerThanTheDaemonsLimit) {
+  Ready();
+  (void)Acquire("first");
+  std::vector<std::string> names;
+  for (char c = 'a'; c <= 'p'; ++c) names.emplace_back(500, c);
+  for (int i = 0; i < 300; ++i) {
+    names[0] = std::to_string(i);
+    (void)Acquire(together(names));
+  }
+  std::size_t operations = 0;
+  while (operations < 300) {
+    Written();
+    const std::size_t more = sent.back().request.operations.size();
+    ASSERT_LE(more, 64U);
+    ASSERT_GT(more, 0U);
+    operations += more;
+  }
+  EXPECT_EQ(operations, 300U);
 }
 
 TEST_F(MachineTest, AnAnswerWithAnUnknownIdIsIgnored) {

@@ -139,6 +139,33 @@ class RunTest(unittest.TestCase):
         self.assertEqual(self.ctl("run", "-c", "[ 1 = 2 ]", "k").returncode, 1)
         self.assertEqual(self.ctl("run", "--", "-k", "sh", "-c", "echo $REDLOCK_KEY").stdout, "-k\n")
 
+    def test_and_locks_several_keys_together(self):
+        first, second, third = (f"{self.key}-[{name}]" for name in "abc")
+        script = "echo \"$REDLOCK_KEY\"; " + "; ".join(
+            f"{REDLOCKCTL} run --try '{key}' true; echo $?" for key in (first, second, third))
+        done = self.ctl("run", f"--and={third}", "--and", first, second, "-c", script)
+        self.assertEqual(done.stdout.splitlines(), [f"{first}, {second}, {third}", "123", "123", "123"])
+        for key in (first, second, third):
+            self.assertEqual(self.ctl("run", "--try", key, "true").returncode, 0, "it was released")
+
+    def test_keys_with_brackets_are_taken_as_they_are(self):
+        for keys in (["[k]"], ["[a,b]", "[]", "c"]):
+            done = self.ctl("acquire", "--ttl", "9s", *keys, "--token", "[t]", "--output", "json")
+            self.assertEqual(done.returncode, 0, done.stderr)
+            lease = json.loads(done.stdout)["lease"]
+            self.assertEqual(lease.get("keys") or [lease["key"]], sorted(keys))
+            self.assertEqual(self.ctl("release", *keys, "--token", "[t]").returncode, 0)
+
+    def test_and_is_all_or_nothing(self):
+        inner = f"{REDLOCKCTL} run --wait 200ms --and {self.key} free-{self.key} true; echo $?; " \
+                f"{REDLOCKCTL} run --try free-{self.key} true; echo $?"
+        done = self.run_under_lock("--owner", "someone", "-c", inner)
+        self.assertEqual(done.stdout.split(), ["123", "0"])
+        self.assertIn("someone", done.stderr)
+        twice = self.ctl("run", "--and", self.key, self.key, "true")
+        self.assertEqual((twice.returncode, twice.stderr), (2, f"redlockctl: keys: the key {self.key} occurs twice\n"))
+        self.assertEqual(self.ctl("run", "--and", self.key).returncode, 2, "KEY is missing")
+
     def test_the_command_starts_with_the_signals_and_descriptors_of_its_caller(self):
         script = ["sh", "-c", "grep -E '^Sig(Blk|Ign|Cgt)' /proc/self/status; ls /proc/self/fd | wc -l"]
         plain = subprocess.run(script, capture_output=True, text=True, preexec_fn=self.block_and_ignore)

@@ -107,6 +107,8 @@ class Nodes:
 
 
 class ServiceTest(unittest.TestCase):
+    OPTIONS = ()  # of the daemon
+
     def setUp(self):
         self.nodes = Nodes()
         self.addCleanup(self.nodes.close)
@@ -114,7 +116,7 @@ class ServiceTest(unittest.TestCase):
         self.address = f"127.0.0.1:{port}"
         self.metrics_port = free_port()
         command = [REDLOCKD, "--listen", self.address, "--log-level", "warning", "--node-timeout", "2s",
-                   "--metrics-listen", f"127.0.0.1:{self.metrics_port}"]
+                   "--metrics-listen", f"127.0.0.1:{self.metrics_port}", *self.OPTIONS]
         for node in self.nodes.ports:
             command += ["--node", f"redis://127.0.0.1:{node}"]
         self.daemon = subprocess.Popen(command, stderr=subprocess.DEVNULL)

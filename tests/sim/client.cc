@@ -14,6 +14,16 @@ Shard& Client::AnyShard() {
   return cluster_.shard(daemon);
 }
 
+Key Client::AnyKeys() {
+  const std::size_t first = world_.Below(keys_);
+  const std::size_t count = 1 + (world_.Chance(0.5) ? world_.Below(keys_) : 0);
+  std::vector<std::string> names;
+  for (std::size_t i = 0; i < count; ++i) {
+    names.push_back("key-" + std::to_string((first + i) % keys_));
+  }
+  return Key::Of(std::move(names));
+}
+
 void Client::Run(MonotonicTime end) {
   end_ = end;
   Next();
@@ -26,7 +36,7 @@ void Client::Next() {
 
 void Client::Acquire() {
   AcquireCommand command;
-  command.key = Key("key-" + std::to_string(world_.Below(keys_)));
+  command.key = AnyKeys();
   command.ttl = world_.Between(milliseconds(20), milliseconds(600));
   command.retry = {.max_retries = static_cast<int>(world_.Below(5)) - 1,
                    .min_delay = world_.Between({}, milliseconds(5)),

@@ -42,6 +42,8 @@ class Client {
   void Extend(const Lease& lease, Duration ttl);
   void Watch(const Lease& lease, Duration ttl);
   void Leave(const Lease& lease);
+  // One of the keys, or several together.
+  [[nodiscard]] Key AnyKeys();
   // A daemon that is not suspended. If all are, any daemon: it then handles the request late.
   [[nodiscard]] Shard& AnyShard();
 

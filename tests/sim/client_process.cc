@@ -5,6 +5,8 @@
 #include <utility>
 #include <variant>
 
+#include "client/cpp/core/keys.h"
+
 namespace redlock::sim {
 
 class ClientProcess::ProcessClock final : public client::Clock {
@@ -69,7 +71,7 @@ void ClientProcess::Step(const std::function<void()>& call) {
   if (dead_) return;
   call();
   for (client::Effect& effect : machine_->TakeEffects()) CarryOut(std::move(effect));
-  for (const client::LeaseRef& lease : machine_->Leases()) oracle_.Check(number_, lease->key());
+  for (const client::LeaseRef& lease : machine_->Leases()) oracle_.Check(number_, lease);
   SetTimer();
 }
 
@@ -133,8 +135,8 @@ void ClientProcess::CarryOut(client::Effect effect) {
     releasing_.erase(failed->call);
     Settle(failed->call, {.lease = {}, .error = failed->error});
   } else if (const auto* lost = std::get_if<client::Lost>(&effect)) {
-    losses_.push_back("client-" + std::to_string(number_) + " lost " + lost->lease->key() + ": " +
-                      lost->lease->loss()->message);
+    losses_.push_back("client-" + std::to_string(number_) + " lost " +
+                      client::InWords(lost->lease->key()) + ": " + lost->lease->loss()->message);
     if (on_lost_) on_lost_(lost->lease);
   }
 }
@@ -159,8 +161,10 @@ void ClientProcess::CheckReleased(const client::LeaseRef& lease) {
   world_.Do(kLongerThanAnyTtlAndGrace, [this, lease] {
     Cluster& cluster = fleet_.cluster();
     for (std::size_t node = 0; node < cluster.nodes(); ++node) {
-      if (cluster.server(node).Holder(lease->key()) != lease->token()) continue;
-      oracle_.Violation(lease->key() + " is held by " + lease->token() + " after its release");
+      for (const std::string& name : client::NamesOf(lease->key())) {
+        if (cluster.server(node).Holder(name) != lease->token()) continue;
+        oracle_.Violation(name + " is held by " + lease->token() + " after its release");
+      }
     }
   });
 }

@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "client/cpp/core/keys.h"
 #include "tests/sim/client_process.h"
 #include "tests/sim/seeds.h"
 
@@ -95,7 +96,7 @@ class User {
 
   void Acquire() {
     client::AcquireCommand command;
-    command.key = "key-" + std::to_string(world_.Below(keys_));
+    command.key = AnyKey();
     command.ttl = world_.Between(least_ttl_, milliseconds(800));
     if (world_.Chance(0.3)) {
       command.wait = Duration{};
@@ -116,6 +117,14 @@ class User {
         process_.scheduler().Run([this, call] { process_.GiveUp(call); });
       });
     }
+  }
+
+  // One of the keys, or all of them together.
+  std::string AnyKey() {
+    std::vector<std::string> names;
+    for (std::size_t i = 0; i < keys_; ++i) names.push_back("key-" + std::to_string(i));
+    const std::size_t chosen = world_.Below(keys_ == 1 ? 1 : keys_ + 1);
+    return chosen < keys_ ? names[chosen] : client::together(std::move(names));
   }
 
   void OnOutcome(client::CallId call, const ClientProcess::Outcome& outcome) {

@@ -195,6 +195,37 @@ TEST_F(ReleasingBySkewedDaemons, TheDaemonThatIsBehindReleasesACallersToken) {
   EXPECT_TRUE(Acquire(Wants("k", seconds(1)), 1 - ahead).lease);
 }
 
+// A node that releases only some of several keys has sealed only those. A hold of another one that
+// begins at the daemon that is behind could be ended by a copy of the release that arrives later.
+TEST_F(ReleasingBySkewedDaemons, AReleaseOfSomeOfSeveralKeysWaitsForAllNodes) {
+  for (const bool somebody_waits : {false, true}) {
+    SetUpSkewed();
+    const std::string both = Key::Of({"a", "b"}).value();
+    AcquireCommand command = Wants(both, seconds(20));
+    command.token = OwnerToken("own");
+    MustAcquire(command, 1 - ahead);
+    for (std::size_t node = 0; node < 2; ++node) {
+      cluster->server(node).Evict("b");
+      ASSERT_TRUE(cluster->server(node).SetNx("b", "a stranger", seconds(1)));
+    }
+    std::optional<AcquireResult> next;
+    if (somebody_waits) {
+      cluster->shard(ahead).Acquire(Wants(both, milliseconds(20), {}),
+                                    [&](AcquireResult result) { next = std::move(result); });
+    }
+    Pass(milliseconds(10));
+    cluster->link(ahead, 2).Pause();
+    const auto error = Release(both, "own", ahead).error;
+    ASSERT_TRUE(error) << somebody_waits;
+    EXPECT_EQ(error->reason, Reason::kQuorumUnavailable);
+    cluster->link(ahead, 2).Resume();
+    Pass(milliseconds(10));
+    EXPECT_EQ(Holders("a"), NoHolders());
+    Pass(seconds(2));
+    EXPECT_EQ(next && next->lease, somebody_waits);
+  }
+}
+
 TEST_F(Releasing, ANonHoldersReleaseLeavesTheHoldersFenceAlone) {
   SetUpCluster();
   const Lease lease = MustAcquire(Wants("k", seconds(5)));

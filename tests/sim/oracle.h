@@ -1,5 +1,5 @@
 // Records every lease that is granted and reports violations: two valid leases of one key at the
-// same time, or a later holder whose fence is not higher.
+// same time, or a later holder whose fence is not higher. A lease of several keys counts for each.
 #pragma once
 
 #include <map>
@@ -25,6 +25,8 @@ class Oracle {
   [[nodiscard]] std::size_t leases() const { return leases_; }
 
  private:
+  void Holds(MonotonicTime now, const std::string& key, const Lease& lease);
+
   struct Holder {
     FencingToken fence;
     MonotonicTime valid_until;

@@ -152,7 +152,7 @@ Verdicts Schedule(std::uint64_t seed) {
   Oracle oracle;
   Calls calls;
   std::vector<std::unique_ptr<Client>> clients;
-  const std::size_t keys = 1 + world.Below(2);
+  const std::size_t keys = 1 + world.Below(3);
   const MonotonicTime end = world.now() + kBusy;
   for (std::size_t i = 0; i < kClients; ++i) {
     clients.push_back(std::make_unique<Client>(

@@ -40,6 +40,10 @@ NodeReply Server::Acquire(const std::string& key, const std::string& token, Dura
                           FencingToken fence, AttemptId attempt, const std::string& owner,
                           bool adopt, const Expected& expected) {
   if (auto mismatch = Mismatch(expected, true)) return *mismatch;
+  if (Key::AreSeveral(key)) {
+    return AcquireTogether(key, token, ttl,
+                           {fence, token, Keeper{fence.value, attempt}, true, owner}, adopt);
+  }
   Meta& meta = meta_[key];
   Entry* const entry = Find(key);
   if (entry == nullptr) {
@@ -68,6 +72,9 @@ NodeReply Server::HandOver(const std::string& key, const std::string& from, cons
                            Duration ttl, FencingToken fence, AttemptId attempt,
                            const std::string& owner, const Expected& expected) {
   if (auto mismatch = Mismatch(expected, true)) return *mismatch;
+  if (Key::AreSeveral(key)) {
+    return HandOverTogether(key, from, ttl, {fence, to, Keeper{fence.value, attempt}, true, owner});
+  }
   const Entry* const entry = Find(key);
   const bool held = entry != nullptr;
   Meta& meta = meta_[key];
@@ -116,18 +123,23 @@ NodeReply Server::Extend(const std::string& key, const std::string& token, Durat
                          FencingToken raise_to, std::optional<Keeper> keeper, bool adopt,
                          const Expected& expected) {
   if (auto mismatch = Mismatch(expected, false)) return *mismatch;
+  const Take take = adopt ? Take::kLast : Take::kNo;
+  if (Key::AreSeveral(key)) return ExtendTogether(key, token, ttl, raise_to, keeper, take);
   Entry* const entry = Find(key);
   if (entry == nullptr) return {.outcome = Outcome::kNotHeld};
   if (entry->token != token) {
     return {.outcome = Outcome::kHeld, .remaining = entry->expires - Clock()};
   }
-  return ExtendHeld(*entry, meta_[key], ttl, raise_to, keeper, adopt ? Take::kLast : Take::kNo);
+  return ExtendHeld(*entry, meta_[key], ttl, raise_to, keeper, take);
 }
 
 NodeReply Server::Repair(const std::string& key, const std::string& token, Duration ttl,
                          FencingToken fence, std::optional<Keeper> keeper, bool counts,
                          const std::string& owner, const Expected& expected) {
   if (auto mismatch = Mismatch(expected, counts)) return *mismatch;
+  if (Key::AreSeveral(key)) {
+    return RepairTogether(key, token, ttl, {fence, token, keeper, false, owner}, counts);
+  }
   if (full_) return kFull;
   Meta& meta = meta_[key];
   if (counts && meta.fence > fence && Has(Safeguard::kFenceComparedByPutBack)) {
@@ -142,9 +154,184 @@ NodeReply Server::Repair(const std::string& key, const std::string& token, Durat
   return {.outcome = Outcome::kGranted, .fence = fence};
 }
 
+std::vector<Server::Looked> Server::Look(const std::string& keys) {
+  std::vector<Looked> all;
+  Key(keys).ForEach([&](std::string_view name) {
+    const std::string key(name);
+    all.push_back({key, Find(key), &meta_[key]});
+  });
+  return all;
+}
+
+FencingToken Server::HighestFence(const std::vector<Looked>& all) {
+  FencingToken highest;
+  for (const Looked& one : all) highest = std::max(highest, one.meta->fence);
+  return highest;
+}
+
+std::optional<NodeReply> Server::HeldLongest(
+    const std::vector<Looked>& all, const std::function<bool(const Looked&)>& allowed) const {
+  std::optional<NodeReply> longest;
+  for (const Looked& one : all) {
+    if (one.entry == nullptr || allowed(one)) continue;
+    NodeReply held = Held(*one.entry, *one.meta);
+    if (!longest || held.remaining > longest->remaining) longest = std::move(held);
+  }
+  return longest;
+}
+
+void Server::PutAll(const std::vector<Looked>& all, const std::string& token, Duration ttl,
+                    const Meta& meta) {
+  for (const Looked& one : all) {
+    const Duration left = one.entry == nullptr ? Duration() : one.entry->expires - Clock();
+    Put(one.key, token,
+        one.entry != nullptr && one.entry->token == token ? std::max(left, ttl) : ttl);
+    *one.meta = meta;
+  }
+}
+
+NodeReply Server::AcquireTogether(const std::string& keys, const std::string& token, Duration ttl,
+                                  const Meta& granted, bool adopt) {
+  std::vector<Looked> all = Look(keys);
+  const bool all_ours = std::ranges::all_of(all, [&](const Looked& one) {
+    return adopt && one.entry != nullptr && one.entry->token == token;
+  });
+  if (all_ours) {
+    NodeReply reply = ExtendAll(all, ttl, {}, granted.keeper, Take::kAlways);
+    reply.clock = Clock();
+    return reply;
+  }
+  if (auto held = HeldLongest(all, [](const Looked&) { return false; })) {
+    const auto is_held = [](const Looked& one) { return one.entry != nullptr; };
+    if (Has(Safeguard::kAllOrNothing) || std::ranges::all_of(all, is_held)) return *held;
+    std::erase_if(all, is_held);
+  }
+  const FencingToken highest = HighestFence(all);
+  if (highest >= granted.fence) return {.outcome = Outcome::kStaleFence, .fence = highest};
+  if (full_) return kFull;
+  PutAll(all, token, ttl, granted);
+  return {.outcome = Outcome::kGranted, .fence = granted.fence, .clock = Clock()};
+}
+
+NodeReply Server::HandOverTogether(const std::string& keys, const std::string& from, Duration ttl,
+                                   const Meta& granted) {
+  const std::vector<Looked> all = Look(keys);
+  const auto may_pass = [&](const Looked& one) {
+    const bool again = one.entry->token == granted.token && one.meta->keeper &&
+                       one.meta->keeper->id == granted.keeper->id;
+    return one.entry->token == from || again;
+  };
+  if (auto held = HeldLongest(all, may_pass)) return *held;
+  const FencingToken highest = HighestFence(all);
+  if (highest >= granted.fence) return {.outcome = Outcome::kStaleFence, .fence = highest};
+  if (full_) return kFull;
+  const bool any = std::ranges::any_of(all, [](const Looked& one) { return one.entry != nullptr; });
+  PutAll(all, granted.token, ttl, granted);
+  return {
+      .outcome = Outcome::kGranted, .fence = granted.fence, .handed_over = any, .clock = Clock()};
+}
+
+NodeReply Server::ExtendTogether(const std::string& keys, const std::string& token, Duration ttl,
+                                 FencingToken raise_to, std::optional<Keeper> keeper, Take take) {
+  const std::vector<Looked> all = Look(keys);
+  const auto is_ours = [&](const Looked& one) { return one.entry->token == token; };
+  if (const auto held = HeldLongest(all, is_ours)) {
+    return {.outcome = Outcome::kHeld, .remaining = held->remaining};
+  }
+  std::vector<Looked> ours;
+  std::ranges::copy_if(all, std::back_inserter(ours),
+                       [](const Looked& one) { return one.entry != nullptr; });
+  if (ours.size() < all.size() && (ours.empty() || Has(Safeguard::kAllExtended))) {
+    return {.outcome = Outcome::kNotHeld};
+  }
+  return ExtendAll(ours, ttl, raise_to, keeper, take);
+}
+
+NodeReply Server::ExtendAll(const std::vector<Looked>& all, Duration ttl, FencingToken raise_to,
+                            std::optional<Keeper> keeper, Take take) {
+  std::uint64_t kept = 0;
+  for (const Looked& one : all) {
+    const bool ours = one.meta->token == one.entry->token;
+    if (keeper && ours && one.meta->keeper && one.meta->keeper->id != keeper->id) {
+      kept = std::max(kept, one.meta->keeper->number);
+    }
+  }
+  if (keeper && take == Take::kLast && kept >= keeper->number &&
+      Has(Safeguard::kAdoptionsInOrder)) {
+    return {.outcome = Outcome::kStaleFence, .keeper = Keeper{kept, {}}};
+  }
+  if (keeper && take == Take::kAlways) {
+    keeper->number = kept + 1;
+    take = Take::kLast;
+  }
+  std::optional<NodeReply> sum;
+  for (const Looked& one : all) {
+    const NodeReply reply = ExtendHeld(*one.entry, *one.meta, ttl, raise_to, keeper, take);
+    if (!sum) {
+      sum = reply;
+    } else if (reply.fence != sum->fence ||
+               reply.fence_of_earlier_holder != sum->fence_of_earlier_holder) {
+      sum->fence = std::max(sum->fence, reply.fence);
+      sum->fence_of_earlier_holder = true;
+    }
+  }
+  return *sum;
+}
+
+NodeReply Server::RepairTogether(const std::string& keys, const std::string& token, Duration ttl,
+                                 Meta granted, bool counts) {
+  const std::vector<Looked> all = Look(keys);
+  const FencingToken highest = HighestFence(all);
+  if (counts && highest > granted.fence && Has(Safeguard::kFenceComparedByPutBack)) {
+    return {.outcome = Outcome::kStaleFence, .fence = highest};
+  }
+  const auto is_ours = [&](const Looked& one) {
+    return one.entry != nullptr && one.entry->token == token;
+  };
+  if (HeldLongest(all, is_ours) || std::ranges::all_of(all, is_ours)) {
+    return {.outcome = Outcome::kHeld};
+  }
+  if (full_) return kFull;
+  if (highest > granted.fence && Has(Safeguard::kRepairRaisesTheFence)) {
+    granted.fence = FencingToken{highest.value + 1};
+  }
+  for (const Looked& one : all) {
+    if (one.meta->token == token) granted.owner = one.meta->owner;
+  }
+  PutAll(all, token, ttl, granted);
+  return {.outcome = Outcome::kGranted, .fence = granted.fence};
+}
+
 NodeReply Server::Release(const std::string& key, const std::string& token,
                           std::optional<AttemptId> only_attempt, FencingToken seal, bool announce,
                           std::optional<Keeper> at_end_of) {
+  if (!Key::AreSeveral(key)) {
+    return ReleaseOne(key, token, only_attempt, seal, announce, at_end_of);
+  }
+  std::optional<NodeReply> released;
+  std::optional<NodeReply> stale;
+  std::optional<NodeReply> refused;
+  Key(key).ForEach([&](std::string_view name) {
+    NodeReply one = ReleaseOne(std::string(name), token, only_attempt, seal, announce, at_end_of);
+    if (one.outcome == Outcome::kGranted) {
+      if (released) {
+        one.listeners = std::max(one.listeners, released->listeners);
+        one.sealed = one.sealed && released->sealed;
+      }
+      released = std::move(one);
+    } else if (one.outcome == Outcome::kStaleFence) {
+      if (!stale || stale->fence < one.fence) stale = std::move(one);
+    } else if (!refused || one.outcome == Outcome::kHeld) {
+      refused = std::move(one);
+    }
+  });
+  if (released && refused && Has(Safeguard::kSealOfAllKeys)) released->sealed = false;
+  return stale ? *stale : released ? *released : *refused;
+}
+
+NodeReply Server::ReleaseOne(const std::string& key, const std::string& token,
+                             std::optional<AttemptId> only_attempt, FencingToken seal,
+                             bool announce, std::optional<Keeper> at_end_of) {
   const Entry* const entry = Find(key);
   if (seal.value != 0 && !Has(Safeguard::kSealOnlyWhatIsHeld)) {
     meta_[key].fence = std::max(meta_[key].fence, seal);
@@ -204,7 +391,9 @@ bool Server::SetNx(const std::string& key, const std::string& token, Duration tt
 }
 
 NodeReply Server::Probe(const std::string& key) {
-  return {.outcome = Find(key) == nullptr ? Outcome::kNotHeld : Outcome::kHeld};
+  const auto all = Look(key);
+  const bool free = std::ranges::all_of(all, [](const auto& one) { return one.entry == nullptr; });
+  return {.outcome = free ? Outcome::kNotHeld : Outcome::kHeld};
 }
 
 NodeReply Server::Mark(const std::string& from, const std::string& to, const std::string& stamp) {

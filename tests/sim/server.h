@@ -112,8 +112,36 @@ class Server {
   void BeginWait(std::uint64_t epoch, Duration wait);
   // How long it accepts no change of its record, unless the change goes back.
   [[nodiscard]] Duration WaitLeft() const;
+  // Steps on several keys: all or none.
+  struct Looked {
+    std::string key;
+    Entry* entry = nullptr;  // null if the key is free
+    Meta* meta = nullptr;
+  };
+  [[nodiscard]] std::vector<Looked> Look(const std::string& keys);
+  [[nodiscard]] static FencingToken HighestFence(const std::vector<Looked>& all);
+  // Of the keys that a token other than these holds: the answer for the one that is held longest.
+  [[nodiscard]] std::optional<NodeReply> HeldLongest(
+      const std::vector<Looked>& all, const std::function<bool(const Looked&)>& allowed) const;
+  void PutAll(const std::vector<Looked>& all, const std::string& token, Duration ttl,
+              const Meta& meta);
+  [[nodiscard]] NodeReply AcquireTogether(const std::string& keys, const std::string& token,
+                                          Duration ttl, const Meta& granted, bool adopt);
+  [[nodiscard]] NodeReply HandOverTogether(const std::string& keys, const std::string& from,
+                                           Duration ttl, const Meta& granted);
+  [[nodiscard]] NodeReply ExtendTogether(const std::string& keys, const std::string& token,
+                                         Duration ttl, FencingToken raise_to,
+                                         std::optional<Keeper> keeper, Take take);
+  [[nodiscard]] NodeReply ExtendAll(const std::vector<Looked>& all, Duration ttl,
+                                    FencingToken raise_to, std::optional<Keeper> keeper, Take take);
+  [[nodiscard]] NodeReply RepairTogether(const std::string& keys, const std::string& token,
+                                         Duration ttl, Meta granted, bool counts);
+
   // The answer to a step that would acquire a key that another token holds.
   [[nodiscard]] NodeReply Held(const Entry& entry, const Meta& meta) const;
+  [[nodiscard]] NodeReply ReleaseOne(const std::string& key, const std::string& token,
+                                     std::optional<AttemptId> only_attempt, FencingToken seal,
+                                     bool announce, std::optional<Keeper> at_end_of);
   [[nodiscard]] NodeReply ExtendHeld(Entry& entry, Meta& meta, Duration ttl, FencingToken raise_to,
                                      std::optional<Keeper> keeper, Take take);
 

@@ -1,8 +1,13 @@
 #include "tests/sim/session_host.h"
 
 #include <algorithm>
+#include <string>
+#include <string_view>
 #include <utility>
 #include <variant>
+#include <vector>
+
+#include "client/cpp/core/keys.h"
 
 namespace redlock::sim {
 namespace {
@@ -39,6 +44,14 @@ client::Error ToClient(const Error& error) {
   return {ToClient(error.reason), error.message, error.retry_after};
 }
 
+Key ToCore(const std::string& key) { return Key::Of(client::NamesOf(key)); }
+
+std::string ToClient(const Key& key) {
+  std::vector<std::string> names;
+  key.ForEach([&names](std::string_view name) { names.emplace_back(name); });
+  return client::together(std::move(names));
+}
+
 client::Grant ToClient(const Lease& lease) {
   return {.token = lease.token.value(), .fencing_token = lease.fence.value, .validity = {}};
 }
@@ -67,7 +80,7 @@ void SessionHost::Do(const client::OperationMessage& operation) {
   const std::uint64_t id = operation.id;
   if (const auto* acquire = std::get_if<client::AcquireRequest>(&operation.body)) {
     HoldCommand command;
-    command.acquire.key = Key(acquire->key);
+    command.acquire.key = ToCore(acquire->key);
     command.acquire.token = OwnerToken(acquire->token);
     command.acquire.ttl = acquire->ttl;
     command.acquire.extend_if_held = acquire->extend_if_held;
@@ -75,16 +88,16 @@ void SessionHost::Do(const client::OperationMessage& operation) {
     command.interval = acquire->ttl / 2;
     leases_->Acquire(id, std::move(command));
   } else if (const auto* extend = std::get_if<client::ExtendRequest>(&operation.body)) {
-    leases_->Extend(id, {.key = Key(extend->key),
+    leases_->Extend(id, {.key = ToCore(extend->key),
                          .token = OwnerToken(extend->token),
                          .ttl = extend->ttl,
                          .retry = {},
                          .deadline = std::nullopt,
                          .raise_to = {}});
   } else if (const auto* release = std::get_if<client::ReleaseRequest>(&operation.body)) {
-    leases_->Release(id, Key(release->key), OwnerToken(release->token));
+    leases_->Release(id, ToCore(release->key), OwnerToken(release->token));
   } else if (const auto* adopt = std::get_if<client::AdoptRequest>(&operation.body)) {
-    leases_->Adopt(id, {.key = Key(adopt->key),
+    leases_->Adopt(id, {.key = ToCore(adopt->key),
                         .token = OwnerToken(adopt->token),
                         .ttl = adopt->ttl,
                         .interval = adopt->ttl / 2,
@@ -156,7 +169,7 @@ void SessionHost::OnReleased(std::uint64_t id, const ReleaseResult& result) {
 
 void SessionHost::OnEvent(const Key& key, const WatchEvent& event) {
   client::Event out{.type = client::EventType::kLost,
-                    .key = key.value(),
+                    .key = ToClient(key),
                     .grant = ToClient(event.lease),
                     .error = ToClient(event.error)};
   std::optional<MonotonicTime> until;

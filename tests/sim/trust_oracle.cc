@@ -1,8 +1,14 @@
 #include "tests/sim/trust_oracle.h"
 
+#include "client/cpp/core/keys.h"
+
 namespace redlock::sim {
 
-void TrustOracle::Check(std::size_t client, const std::string& key) {
+void TrustOracle::Check(std::size_t client, const client::LeaseRef& lease) {
+  for (const std::string& name : client::NamesOf(lease->key())) CheckKey(client, name);
+}
+
+void TrustOracle::CheckKey(std::size_t client, const std::string& key) {
   if (!clients_[client].trusts(key)) return;
   for (std::size_t other = 0; other < clients_.size(); ++other) {
     if (other == client || !clients_[other].trusts(key)) continue;
@@ -13,13 +19,17 @@ void TrustOracle::Check(std::size_t client, const std::string& key) {
 
 void TrustOracle::Acquired(std::size_t client, const client::LeaseRef& lease) {
   ++leases_;
-  client::LeaseRef& last = last_[lease->key()];
-  if (last && last->token() != lease->token() && lease->fencing_token() <= last->fencing_token()) {
-    violations_.push_back("the fencing token of " + lease->key() + " does not grow: " +
-                          std::to_string(lease->fencing_token()) + " for " + clients_[client].name +
-                          " after " + std::to_string(last->fencing_token()));
+  for (const std::string& name : client::NamesOf(lease->key())) {
+    client::LeaseRef& last = last_[name];
+    if (last && last->token() != lease->token() &&
+        lease->fencing_token() <= last->fencing_token()) {
+      violations_.push_back("the fencing token of " + name +
+                            " does not grow: " + std::to_string(lease->fencing_token()) + " for " +
+                            clients_[client].name + " after " +
+                            std::to_string(last->fencing_token()));
+    }
+    last = lease;
   }
-  last = lease;
 }
 
 }  // namespace redlock::sim

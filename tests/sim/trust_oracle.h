@@ -16,14 +16,14 @@ namespace redlock::sim {
 
 class TrustOracle {
  public:
-  // Whether the client trusts the key now.
+  // Whether the client trusts the key now, alone or with others.
   using Trusts = std::function<bool(const std::string& key)>;
   void AddClient(std::string name, Trusts trusts) {
     clients_.push_back({std::move(name), std::move(trusts)});
   }
 
-  // Call after every event that may have made a client trust a key.
-  void Check(std::size_t client, const std::string& key);
+  // Call after every event that may have made a client trust a key of the lease.
+  void Check(std::size_t client, const client::LeaseRef& lease);
   // The client acquired the lock.
   void Acquired(std::size_t client, const client::LeaseRef& lease);
   void Violation(std::string what) { violations_.push_back(std::move(what)); }
@@ -37,6 +37,8 @@ class TrustOracle {
     Trusts trusts;
   };
   std::vector<Client> clients_;
+  void CheckKey(std::size_t client, const std::string& key);
+
   // The highest fence of the last holder, by key.
   std::map<std::string, client::LeaseRef> last_;
   std::vector<std::string> violations_;

@@ -110,6 +110,7 @@ TEST_F(Waiting, AHandOverTakesOneRoundTripAndRaisesTheFence) {
   EXPECT_EQ(Holders("k"), std::vector<std::string>(3, next->result->lease->token.value()));
   ASSERT_TRUE(released);
   EXPECT_FALSE(released->error);
+  EXPECT_EQ(cluster->shard(0).operations(), 0U);  // with the last vote, nothing is left to do
 }
 
 TEST_F(Waiting, AHandOverWithoutAQuorumFallsBackToARelease) {
@@ -201,6 +202,27 @@ TEST_F(Waiting, AReleaseAtAnotherDaemonWakesTheWaiter) {
   Pass(milliseconds(2));
   ASSERT_TRUE(Has(next));
   EXPECT_LT(next->at - start, microseconds(500));  // the announcement, then one round
+}
+
+// A daemon ignores the announcements of its own releases. Nodes that released nothing announce
+// nothing, so the next announcement is of somebody else's release.
+TEST_F(Waiting, AReleaseOfNothingDoesNotHideTheNextRelease) {
+  ClusterOptions options;
+  options.daemons = 2;
+  SetUpCluster(options);
+  const Lease holder = MustAcquire(Wants("k", seconds(20)), 0);
+  const auto next = Wait("k", seconds(5), 1);
+  Pass(milliseconds(100));
+  Lease ended = holder;
+  ended.token = OwnerToken("a token that holds nothing");
+  ended.keeper = Keeper{};
+  cluster->shard(1).ReleaseAtEndOf(ended, [](const auto&) {});
+  Pass(milliseconds(100));
+  const MonotonicTime start = world.now();
+  ReleaseNow(holder, 0);
+  Pass(milliseconds(5));
+  ASSERT_TRUE(Has(next));
+  EXPECT_LT(next->at - start, milliseconds(1));
 }
 
 TEST_F(Waiting, AProbeDetectsAReleaseWhoseAnnouncementWasMissed) {

@@ -110,6 +110,36 @@ TEST(Requests, KeyIsValidated) {
   EXPECT_EQ(Faults(request), "key: keys beginning with \"redlockd:\" are reserved\n");
 }
 
+TEST(Requests, SeveralKeysAreValidated) {
+  v1::AcquireRequest request = GoodAcquire();
+  const auto set = [&request](const std::vector<std::string>& keys) {
+    request.mutable_keys()->Assign(keys.begin(), keys.end());
+  };
+  set({"a", "b"});
+  EXPECT_EQ(Faults(request), "key: must be empty if keys is set\n");
+  request.clear_key();
+  EXPECT_EQ(Faults(request), "");
+  EXPECT_EQ(Accepted<AcquireCommand>(request).key, Key::Of({"a", "b"}));
+  set({"a"});
+  EXPECT_EQ(Faults(request),
+            "keys: must have from 2 to 64 entries, has 1: set key for a single one\n");
+  set(std::vector<std::string>(65, "k"));
+  EXPECT_EQ(Faults(request), "keys: must have from 2 to 64 entries, has 65\n");
+  set({"a", "b", "a", "", std::string(513, 'k'), "redlockd:mark"});
+  EXPECT_EQ(Faults(request),
+            "keys[2]: is given twice\n"
+            "keys[3]: must not be empty\n"
+            "keys[4]: must be at most 512 bytes, has 513\n"
+            "keys[5]: keys beginning with \"redlockd:\" are reserved\n");
+  std::vector<std::string> keys;
+  for (char c = 'a'; c <= 'q'; ++c) keys.emplace_back(512, c);
+  set(keys);
+  EXPECT_EQ(Faults(request), "keys: must have at most 8192 bytes together, have 8704\n");
+  keys.pop_back();
+  set(keys);
+  EXPECT_EQ(Faults(request), "");
+}
+
 TEST(Requests, TtlIsValidated) {
   v1::AcquireRequest request = GoodAcquire();
   request.clear_ttl();

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "client/cpp/core/keys.h"
 #include "client/cpp/core/machine.h"
 #include "client/cpp/core/refusal.h"
 
@@ -70,7 +71,7 @@ bool Machine::UseHeld(OperationNumber number, const AcquireCommand& command) {
   if (command.way == Way::kAcquire) {
     Report(Failed{number,
                   {Reason::kLockAlreadyHeld,
-                   command.key + ": this client holds the lock with the same token"}});
+                   InWords(command.key) + ": this client holds the lock with the same token"}});
     return true;
   }
   const LeasePtr lease = found->second;

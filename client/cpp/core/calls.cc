@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "client/cpp/core/keys.h"
 #include "client/cpp/core/operation.h"
 #include "client/cpp/core/refusal.h"
 
@@ -145,10 +146,12 @@ void Calls::OnRefused(Started::iterator found, const Answer& answer) {
   }
 }
 
-// The validity counts from before the request was sent.
+// The daemon granted the lock no earlier than after it had waited for it. The validity counts from
+// then.
 void Calls::OnGrant(Started::iterator found, const Grant& grant, TimePoint sent_at) {
   const Call& call = found->second;
-  const TimePoint valid_until = After(sent_at, grant.validity);
+  const TimePoint granted_at = After(sent_at, grant.waited - DriftOf(grant.waited));
+  const TimePoint valid_until = After(granted_at, grant.validity);
   if (valid_until <= now_ && call.command.kind == Kind::kAcquire) {
     found->second.may_be_done = true;
     Fail(found, {Reason::kValidityExpired,
@@ -218,7 +221,7 @@ Error Calls::TimeOver(const Call& call, const Answer* answer) const {
   }
   if (call.last_failure) return *call.last_failure;
   return {Reason::kDeadlineExceeded,
-          command.key + ": no answer within " + InWords(time) +
+          InWords(command.key) + ": no answer within " + InWords(time) +
               (command.kind == Kind::kRelease ? "; the lock may or may not be released"
                                               : "; the lock may or may not be extended")};
 }

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "client/cpp/core/keys.h"
 #include "client/cpp/core/machine.h"
 
 namespace redlock::client {
@@ -30,9 +31,11 @@ std::vector<LeaseRef> Machine::Leases() const {
 }
 
 bool Machine::Trusts(const std::string& key, TimePoint now) const {
-  const auto [begin, end] = leases_.equal_range(key);
-  return std::any_of(begin, end,
-                     [now](const auto& entry) { return entry.second->TrustedUntil() > now; });
+  return std::any_of(leases_.begin(), leases_.end(), [&](const auto& entry) {
+    const std::vector<std::string> names = NamesOf(entry.first);
+    return entry.second->TrustedUntil() > now &&
+           std::find(names.begin(), names.end(), key) != names.end();
+  });
 }
 
 Machine::LeasePtr Machine::Find(const LeaseRef& lease) const {
@@ -87,11 +90,11 @@ void Machine::OnAnswer(OperationNumber number, Extension& extension, const Answe
 // The wait of an acquire_or_extend or an adopt is over.
 void Machine::OnDue(OperationNumber number, Extension& extension) {
   const LeasePtr lease = extension.lease;
-  Report(Failed{
-      number,
-      ready() ? Error{Reason::kDeadlineExceeded, lease->key() + ": not extended within the wait"}
-              : Error{Reason::kUnreachable,
-                      lease->key() + ": not extended within the wait (" + Failures() + ")"}});
+  Report(Failed{number, ready() ? Error{Reason::kDeadlineExceeded,
+                                        InWords(lease->key()) + ": not extended within the wait"}
+                                : Error{Reason::kUnreachable,
+                                        InWords(lease->key()) + ": not extended within the wait (" +
+                                            Failures() + ")"}});
   DropOf(*lease, number);
 }
 
@@ -154,7 +157,8 @@ void Machine::Lose(const LeasePtr& lease, const Error& why) {
   lease->Lose(why);
   EndOperationsOf(*lease, why);
   Report(Lost{lease});
-  if (!close_by_) Log(LogLevel::kWarning, lease->key() + ": the lock is lost: " + why.message);
+  if (!close_by_)
+    Log(LogLevel::kWarning, InWords(lease->key()) + ": the lock is lost: " + why.message);
 }
 
 void Machine::LoseAtOnce(const LeasePtr& lease, const Error& why) {

@@ -10,6 +10,21 @@ namespace redlock::client {
 namespace {
 
 constexpr std::size_t kMostInMessage = 1'000;
+// Bytes of all keys in a message. An operation has less than 400 other bytes, and the default of
+// the daemon's --max-message-bytes is 1 MiB.
+constexpr std::size_t kEnoughOfKeys = std::size_t{1} << 18;
+
+std::size_t KeyBytes(const OperationBody& body) {
+  return std::visit(
+      [](const auto& request) -> std::size_t {
+        if constexpr (requires { request.key; }) {
+          return request.key.size();
+        } else {
+          return 0;
+        }
+      },
+      body);
+}
 
 }  // namespace
 
@@ -194,7 +209,9 @@ void Machine::Flush() {
   if (!session_ || session_->writing() || outgoing_.empty()) return;
   Request request;
   if (session_->first_message()) request.disconnect_grace = options_.grace;
-  while (!outgoing_.empty() && request.operations.size() < kMostInMessage) {
+  std::size_t key_bytes = 0;
+  while (!outgoing_.empty() && request.operations.size() < kMostInMessage &&
+         key_bytes < kEnoughOfKeys) {
     const OperationNumber number = outgoing_.front();
     outgoing_.pop_front();
     const auto found = operations_.find(number);
@@ -208,6 +225,7 @@ void Machine::Flush() {
     operation.sent_as = ++last_id_;
     ++operation.sendings;
     request.operations.push_back({operation.sent_as, MessageOf(operation)});
+    key_bytes += KeyBytes(request.operations.back().body);
     session_->OnSent(operation.sent_as, number, now_);
   }
   if (request.operations.empty()) return;

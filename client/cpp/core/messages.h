@@ -52,6 +52,7 @@ struct Grant {
   std::string token;
   std::uint64_t fencing_token = 0;
   Duration validity{};  // counts from Response::clock
+  Duration waited{};    // from a call: from its arrival at the daemon to the grant
 };
 
 // An answer with neither a grant nor an error means success.

@@ -2,11 +2,13 @@
 
 #include <utility>
 
+#include "client/cpp/core/keys.h"
+
 namespace redlock::client {
 namespace {
 
 std::string HeldBy(const std::string& key, const std::string& holder) {
-  return key + ": held by \"" + holder + "\"";
+  return InWords(key) + ": held by \"" + holder + "\"";
 }
 
 bool IsOutage(Reason reason) {
@@ -36,16 +38,16 @@ Error WaitOver(const std::string& key, Duration wait, const Answer* answer,
   const std::string over = "not acquired within " + InWords(wait);
   if (answer != nullptr && answer->last_reason && IsOutage(*answer->last_reason)) {
     return {*answer->last_reason,
-            key + ": " + over +
+            InWords(key) + ": " + over +
                 (*answer->last_reason == Reason::kQuorumUnavailable
                      ? ": too few Redis nodes answered"
                      : ": the daemon and the nodes do not agree on the node set")};
   }
   if (last_failure) {
-    return {last_failure->reason, key + ": " + over + ": " + last_failure->message,
+    return {last_failure->reason, InWords(key) + ": " + over + ": " + last_failure->message,
             last_failure->retry_after};
   }
-  Error error{Reason::kDeadlineExceeded, key + ": " + over};
+  Error error{Reason::kDeadlineExceeded, InWords(key) + ": " + over};
   if (answer != nullptr && answer->error && !answer->error->holder.empty()) {
     error.holder = answer->error->holder;
     error.message = HeldBy(key, error.holder) + "; " + over;

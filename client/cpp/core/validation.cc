@@ -2,6 +2,9 @@
 
 #include <algorithm>
 #include <string_view>
+#include <vector>
+
+#include "client/cpp/core/keys.h"
 
 namespace redlock::client {
 namespace {
@@ -9,6 +12,8 @@ namespace {
 using std::chrono::milliseconds;
 
 constexpr std::size_t kLongestKey = 512;
+constexpr std::size_t kMostKeys = 64;
+constexpr std::size_t kMostKeyBytes = 8192;  // of several keys together
 constexpr std::size_t kLongestToken = 128;
 constexpr std::string_view kReserved = "redlockd:";
 constexpr Duration kShortestTtl = milliseconds(10);
@@ -72,6 +77,14 @@ std::optional<Error> CheckText(const std::string& field, const std::string& text
   return std::nullopt;
 }
 
+std::optional<Error> CheckName(const std::string& name) {
+  if (name.empty()) return Invalid("key: must not be empty");
+  if (name.starts_with(kReserved)) {
+    return Invalid("key: must not begin with \"redlockd:\", which is reserved");
+  }
+  return CheckText("key", name, kLongestKey);
+}
+
 }  // namespace
 
 std::optional<Error> CheckTtl(Duration ttl) {
@@ -85,11 +98,24 @@ std::optional<Error> CheckTtl(Duration ttl) {
 }
 
 std::optional<Error> CheckKey(const std::string& key) {
-  if (key.empty()) return Invalid("key: must not be empty");
-  if (key.starts_with(kReserved)) {
-    return Invalid("key: must not begin with \"redlockd:\", which is reserved");
+  const std::vector<std::string> names = NamesOf(key);
+  // Such a key does not come from together(): it is a single one with the bytes of the separator.
+  if (!std::is_sorted(names.begin(), names.end())) return Invalid("key: is not valid UTF-8");
+  if (names.size() > kMostKeys) {
+    return Invalid("keys: there are " + std::to_string(names.size()) + "; lock at most " +
+                   std::to_string(kMostKeys) + " together");
   }
-  return CheckText("key", key, kLongestKey);
+  for (const std::string& name : names) {
+    if (auto error = CheckName(name)) return error;
+  }
+  const auto twice = std::adjacent_find(names.begin(), names.end());
+  if (twice != names.end()) return Invalid("keys: the key " + *twice + " occurs twice");
+  const std::size_t bytes = key.size() - (names.size() - 1);
+  if (bytes > kMostKeyBytes) {
+    return Invalid("keys: have " + std::to_string(bytes) + " bytes together; use at most " +
+                   std::to_string(kMostKeyBytes));
+  }
+  return std::nullopt;
 }
 
 std::optional<Error> CheckToken(const std::string& token, bool needed) {

@@ -4,6 +4,7 @@
 #include <set>
 #include <utility>
 
+#include "client/cpp/core/keys.h"
 #include "client/cpp/core/validation.h"
 
 namespace redlock::client {
@@ -17,7 +18,8 @@ std::optional<Error> CheckItems(const std::vector<WatchItem>& items) {
     if (auto error = CheckTtl(item.ttl)) return error;
     if (auto error = CheckInterval(item.interval, item.ttl)) return error;
     if (!keys.insert(item.key).second) {
-      return Error{Reason::kInvalidArgument, "items: the key " + item.key + " occurs twice"};
+      return Error{Reason::kInvalidArgument,
+                   "items: the key " + InWords(item.key) + " occurs twice"};
     }
   }
   return std::nullopt;

@@ -2,6 +2,7 @@
 
 #include <utility>
 
+#include "client/cpp/core/keys.h"
 #include "client/cpp/src/driver.h"
 
 namespace redlock::client {
@@ -51,6 +52,7 @@ void Lock::Drop() {
 }
 
 const std::string& Lock::key() const { return lease_->lease->key(); }
+std::vector<std::string> Lock::keys() const { return NamesOf(key()); }
 const std::string& Lock::token() const { return lease_->lease->token(); }
 std::uint64_t Lock::fencing_token() const { return driver_->FencingToken(*lease_); }
 Duration Lock::validity() const { return driver_->Validity(*lease_); }
@@ -73,10 +75,16 @@ Result<void> Lock::try_extend(Duration ttl) {
       .get();
 }
 
+std::vector<std::string> Lease::keys() const { return NamesOf(key); }
+
 Duration Lease::validity() const {
   const TimePoint now = SystemClock().Now();
   const TimePoint until{valid_until};
   return until <= now ? Duration{} : until - now;
+}
+
+std::vector<std::string> WatchEvent::keys() const {
+  return key.empty() ? std::vector<std::string>{} : NamesOf(key);
 }
 
 Watch::Watch(std::shared_ptr<Driver> driver, std::shared_ptr<WatchState> state)

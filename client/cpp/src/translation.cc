@@ -2,8 +2,11 @@
 
 #include <algorithm>
 #include <string_view>
+#include <utility>
 #include <variant>
+#include <vector>
 
+#include "client/cpp/core/keys.h"
 #include "client/cpp/core/overloaded.h"
 #include "client/cpp/core/reason.h"
 #include "client/cpp/src/status_details.pb.h"
@@ -34,8 +37,23 @@ void Fill(v1::RetryPolicy& out, const RetryPolicy& retry) {
   if (retry.max_jitter) Set(*out.mutable_max_jitter(), *retry.max_jitter);
 }
 
+// Sets `key` of the message, or `keys` if there are several.
+void SetKey(auto& out, const std::string& key) {
+  std::vector<std::string> names = NamesOf(key);
+  if (names.size() == 1) {
+    out.set_key(key);
+  } else {
+    for (std::string& name : names) out.add_keys(std::move(name));
+  }
+}
+
+std::string KeyOf(const auto& message) {
+  if (message.keys().empty()) return message.key();
+  return together({message.keys().begin(), message.keys().end()});
+}
+
 void Fill(v1::AcquireRequest& out, const AcquireRequest& request) {
-  out.set_key(request.key);
+  SetKey(out, request.key);
   out.set_token(request.token);
   out.set_owner(request.owner);
   out.set_extend_if_held(request.extend_if_held);
@@ -44,19 +62,19 @@ void Fill(v1::AcquireRequest& out, const AcquireRequest& request) {
 }
 
 void Fill(v1::ExtendRequest& out, const ExtendRequest& request) {
-  out.set_key(request.key);
+  SetKey(out, request.key);
   out.set_token(request.token);
   Set(*out.mutable_ttl(), request.ttl);
   if (request.retry) Fill(*out.mutable_retry(), *request.retry);
 }
 
 void Fill(v1::ReleaseRequest& out, const ReleaseRequest& request) {
-  out.set_key(request.key);
+  SetKey(out, request.key);
   out.set_token(request.token);
 }
 
 void Fill(v1::AdoptOperation& out, const AdoptRequest& request) {
-  out.set_key(request.key);
+  SetKey(out, request.key);
   out.set_token(request.token);
   out.set_sequence(request.sequence);
   Set(*out.mutable_ttl(), request.ttl);
@@ -99,7 +117,7 @@ v1::WatchRequest ToProto(const OpenWatch& watch) {
   out.set_keep_watching_after_loss(watch.keep_watching_after_loss);
   for (const WatchItem& item : watch.items) {
     v1::WatchItem& added = *out.add_items();
-    added.set_key(item.key);
+    SetKey(added, item.key);
     added.set_token(item.token);
     Set(*added.mutable_ttl(), item.ttl);
     if (item.interval) Set(*added.mutable_interval(), *item.interval);
@@ -111,8 +129,14 @@ Grant ToGrant(const v1::Lease& lease) {
   return {lease.token(), lease.fencing_token(), ToDuration(lease.validity())};
 }
 
+Grant ToGrant(const v1::AcquireResponse& response) {
+  Grant grant = ToGrant(response.lease());
+  grant.waited = ToDuration(response.waited());
+  return grant;
+}
+
 std::optional<Event> ToEvent(const v1::WatchResponse& event) {
-  Event out{.key = event.key(), .error = {ReasonOf(event.reason()), event.message()}};
+  Event out{.key = KeyOf(event), .error = {ReasonOf(event.reason()), event.message()}};
   if (event.has_lease()) out.grant = ToGrant(event.lease());
   switch (event.type()) {
     case v1::EVENT_TYPE_EXTENDED:

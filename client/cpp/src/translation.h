@@ -20,6 +20,7 @@ namespace redlock::client {
 [[nodiscard]] v1::WatchRequest ToProto(const OpenWatch& watch);
 [[nodiscard]] Response FromProto(const v1::SessionResponse& response);
 [[nodiscard]] Grant ToGrant(const v1::Lease& lease);
+[[nodiscard]] Grant ToGrant(const v1::AcquireResponse& response);
 // Unset for an event that does not concern a Watch or a Session.
 [[nodiscard]] std::optional<Event> ToEvent(const v1::WatchResponse& event);
 // Returns why the stream to `endpoint` ended. `message`: the words for `status`.

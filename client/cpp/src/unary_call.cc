@@ -8,9 +8,7 @@
 namespace redlock::client {
 namespace {
 
-Answer AnswerOf(const v1::AcquireResponse& response) {
-  return {.grant = ToGrant(response.lease())};
-}
+Answer AnswerOf(const v1::AcquireResponse& response) { return {.grant = ToGrant(response)}; }
 Answer AnswerOf(const v1::ExtendResponse& response) { return {.grant = ToGrant(response.lease())}; }
 Answer AnswerOf(const v1::ReleaseResponse& /*response*/) { return {}; }
 

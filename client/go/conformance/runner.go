@@ -74,10 +74,22 @@ func (r *runner) close() {
 }
 
 func (r *runner) key(s step) string {
-	if s.WholeKey != "" || s.Key == "" {
+	if s.WholeKey != "" {
 		return s.WholeKey
 	}
-	return r.prefix + s.Key
+	return r.prefixed(s.Key, s.Keys)
+}
+
+// prefixed returns the key of the fields `key` and `keys`; "" if there is none.
+func (r *runner) prefixed(key string, keys []string) string {
+	if key != "" {
+		return r.prefix + key
+	}
+	var names []string
+	for _, name := range keys {
+		names = append(names, r.prefix+name)
+	}
+	return redlockd.Together(names...)
 }
 
 func (r *runner) keepLock(name string, lock *redlockd.Lock) {

@@ -11,6 +11,7 @@ import (
 
 type item struct {
 	Key, Token, Of string
+	Keys           []string
 	TTL, Interval  float64
 }
 
@@ -26,7 +27,7 @@ type step struct {
 	MayFail                                    string `json:"may_fail"`
 	KeepWatching                               bool   `json:"keep_watching"`
 	Count                                      int
-	Locks                                      []string
+	Locks, Keys                                []string
 	Items                                      []item
 	Steps                                      []step
 	Retry                                      *retry

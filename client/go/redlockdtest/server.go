@@ -187,7 +187,8 @@ func (s *Server) administer(name string, call func(context.Context, pb.AdminServ
 // Endpoint returns the address for redlockd.New. It is that of the proxy, on 127.0.0.1.
 func (s *Server) Endpoint() string { return s.proxy.listener.Addr().String() }
 
-// Lose takes the lock on a key away from its holder, which hears of the loss within milliseconds.
+// Lose takes the lock on a key away from its holder, which hears of the loss within milliseconds. A lock of several keys
+// is lost with any of them.
 func (s *Server) Lose(key string) error {
 	err := s.administer("daemon", func(ctx context.Context, admin pb.AdminServiceClient) error {
 		_, err := admin.ForceRelease(ctx, &pb.ForceReleaseRequest{Key: key, Why: "redlockdtest.Server.Lose"})

@@ -915,7 +915,9 @@ type LeaseEntry struct {
 	// For WAITING: the number of waiters ahead at this daemon.
 	Position int32 `protobuf:"varint,5,opt,name=position,proto3" json:"position,omitempty"`
 	// For WAITING: the label that the caller gave.
-	Owner         string `protobuf:"bytes,6,opt,name=owner,proto3" json:"owner,omitempty"`
+	Owner string `protobuf:"bytes,6,opt,name=owner,proto3" json:"owner,omitempty"`
+	// The keys, in order, if there are several. `key` is then empty.
+	Keys          []string `protobuf:"bytes,7,rep,name=keys,proto3" json:"keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -990,6 +992,13 @@ func (x *LeaseEntry) GetOwner() string {
 		return x.Owner
 	}
 	return ""
+}
+
+func (x *LeaseEntry) GetKeys() []string {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
 }
 
 // The request of AdminService.ForceRelease.
@@ -1266,7 +1275,7 @@ const file_redlock_v1_admin_service_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\"n\n" +
 	"\x12ListLeasesResponse\x120\n" +
 	"\aentries\x18\x01 \x03(\v2\x16.redlock.v1.LeaseEntryR\aentries\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xe5\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xf9\x01\n" +
 	"\n" +
 	"LeaseEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12)\n" +
@@ -1274,7 +1283,8 @@ const file_redlock_v1_admin_service_proto_rawDesc = "" +
 	"\bvalidity\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\bvalidity\x121\n" +
 	"\x14consecutive_failures\x18\x04 \x01(\x05R\x13consecutiveFailures\x12\x1a\n" +
 	"\bposition\x18\x05 \x01(\x05R\bposition\x12\x14\n" +
-	"\x05owner\x18\x06 \x01(\tR\x05owner\"9\n" +
+	"\x05owner\x18\x06 \x01(\tR\x05owner\x12\x12\n" +
+	"\x04keys\x18\a \x03(\tR\x04keys\"9\n" +
 	"\x13ForceReleaseRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x10\n" +
 	"\x03why\x18\x02 \x01(\tR\x03why\"p\n" +

@@ -230,7 +230,9 @@ type Lease struct {
 	// highest that it has seen.
 	FencingToken uint64 `protobuf:"varint,3,opt,name=fencing_token,json=fencingToken,proto3" json:"fencing_token,omitempty"`
 	// How long the lock may still be trusted: TTL - elapsed time - clock drift.
-	Validity      *durationpb.Duration `protobuf:"bytes,4,opt,name=validity,proto3" json:"validity,omitempty"`
+	Validity *durationpb.Duration `protobuf:"bytes,4,opt,name=validity,proto3" json:"validity,omitempty"`
+	// The keys that are locked together, in order, if there are several. `key` is then empty.
+	Keys          []string `protobuf:"bytes,5,rep,name=keys,proto3" json:"keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -289,6 +291,13 @@ func (x *Lease) GetFencingToken() uint64 {
 func (x *Lease) GetValidity() *durationpb.Duration {
 	if x != nil {
 		return x.Validity
+	}
+	return nil
+}
+
+func (x *Lease) GetKeys() []string {
+	if x != nil {
+		return x.Keys
 	}
 	return nil
 }
@@ -497,7 +506,12 @@ type AcquireRequest struct {
 	// AdoptOperation for that.
 	ExtendIfHeld bool `protobuf:"varint,5,opt,name=extend_if_held,json=extendIfHeld,proto3" json:"extend_if_held,omitempty"`
 	// A label for people, shown by Inspect. At most 128 bytes. Not secret.
-	Owner         string `protobuf:"bytes,6,opt,name=owner,proto3" json:"owner,omitempty"`
+	Owner string `protobuf:"bytes,6,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Instead of `key`: from 2 to 64 different keys, of at most 8 KiB together, to lock all at once or
+	// not at all. The lease has one token, one TTL, and one fencing token, which is above all that any
+	// of the keys has seen. Nobody holds only a part, so that acquisitions cannot deadlock. The order
+	// does not matter.
+	Keys          []string `protobuf:"bytes,7,rep,name=keys,proto3" json:"keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -572,6 +586,13 @@ func (x *AcquireRequest) GetOwner() string {
 		return x.Owner
 	}
 	return ""
+}
+
+func (x *AcquireRequest) GetKeys() []string {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
 }
 
 // The response of LockService.Acquire: the lock was acquired.
@@ -658,7 +679,9 @@ type ExtendRequest struct {
 	Ttl *durationpb.Duration `protobuf:"bytes,3,opt,name=ttl,proto3" json:"ttl,omitempty"`
 	// How the daemon retries. It retries only rounds that could not be decided, and for no longer
 	// than `ttl`. Unset: the daemon's defaults.
-	Retry         *RetryPolicy `protobuf:"bytes,4,opt,name=retry,proto3,oneof" json:"retry,omitempty"`
+	Retry *RetryPolicy `protobuf:"bytes,4,opt,name=retry,proto3,oneof" json:"retry,omitempty"`
+	// Instead of `key`: all keys of a lease of several.
+	Keys          []string `protobuf:"bytes,5,rep,name=keys,proto3" json:"keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -717,6 +740,13 @@ func (x *ExtendRequest) GetTtl() *durationpb.Duration {
 func (x *ExtendRequest) GetRetry() *RetryPolicy {
 	if x != nil {
 		return x.Retry
+	}
+	return nil
+}
+
+func (x *ExtendRequest) GetKeys() []string {
+	if x != nil {
+		return x.Keys
 	}
 	return nil
 }
@@ -791,7 +821,9 @@ type ReleaseRequest struct {
 	// The key.
 	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	// The token that holds the key.
-	Token         string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	Token string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	// Instead of `key`: all keys of a lease of several.
+	Keys          []string `protobuf:"bytes,3,rep,name=keys,proto3" json:"keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -838,6 +870,13 @@ func (x *ReleaseRequest) GetToken() string {
 		return x.Token
 	}
 	return ""
+}
+
+func (x *ReleaseRequest) GetKeys() []string {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
 }
 
 // The response of LockService.Release: the lock was released.
@@ -896,7 +935,9 @@ type WatchItem struct {
 	// The TTL that each extension sets.
 	Ttl *durationpb.Duration `protobuf:"bytes,3,opt,name=ttl,proto3" json:"ttl,omitempty"`
 	// The pause between extensions: at least 1 ms and less than `ttl`. Unset: half of `ttl`.
-	Interval      *durationpb.Duration `protobuf:"bytes,4,opt,name=interval,proto3,oneof" json:"interval,omitempty"`
+	Interval *durationpb.Duration `protobuf:"bytes,4,opt,name=interval,proto3,oneof" json:"interval,omitempty"`
+	// Instead of `key`: all keys of a lease of several. The loss of one key is the loss of the lease.
+	Keys          []string `protobuf:"bytes,5,rep,name=keys,proto3" json:"keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -955,6 +996,13 @@ func (x *WatchItem) GetTtl() *durationpb.Duration {
 func (x *WatchItem) GetInterval() *durationpb.Duration {
 	if x != nil {
 		return x.Interval
+	}
+	return nil
+}
+
+func (x *WatchItem) GetKeys() []string {
+	if x != nil {
+		return x.Keys
 	}
 	return nil
 }
@@ -1041,8 +1089,10 @@ type WatchResponse struct {
 	Votes []*Vote `protobuf:"bytes,6,rep,name=votes,proto3" json:"votes,omitempty"`
 	// The number of extensions that have failed since the last success.
 	ConsecutiveFailures int32 `protobuf:"varint,7,opt,name=consecutive_failures,json=consecutiveFailures,proto3" json:"consecutive_failures,omitempty"`
-	unknownFields       protoimpl.UnknownFields
-	sizeCache           protoimpl.SizeCache
+	// The keys of the lease, in order, if there are several. `key` is then empty.
+	Keys          []string `protobuf:"bytes,8,rep,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WatchResponse) Reset() {
@@ -1124,6 +1174,13 @@ func (x *WatchResponse) GetConsecutiveFailures() int32 {
 	return 0
 }
 
+func (x *WatchResponse) GetKeys() []string {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
 // The request of LockService.Hold.
 type HoldRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1141,7 +1198,9 @@ type HoldRequest struct {
 	// nodes so that the lock expires at that time.
 	MaxLifetime *durationpb.Duration `protobuf:"bytes,6,opt,name=max_lifetime,json=maxLifetime,proto3,oneof" json:"max_lifetime,omitempty"`
 	// A label for people, as in AcquireRequest.
-	Owner         string `protobuf:"bytes,7,opt,name=owner,proto3" json:"owner,omitempty"`
+	Owner string `protobuf:"bytes,7,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Instead of `key`: several keys to lock at once, as in AcquireRequest.
+	Keys          []string `protobuf:"bytes,8,rep,name=keys,proto3" json:"keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1225,6 +1284,13 @@ func (x *HoldRequest) GetOwner() string {
 	return ""
 }
 
+func (x *HoldRequest) GetKeys() []string {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
 // One event of a Hold.
 type HoldResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1243,7 +1309,9 @@ type HoldResponse struct {
 	// The number of extensions that have failed since the last success.
 	ConsecutiveFailures int32 `protobuf:"varint,7,opt,name=consecutive_failures,json=consecutiveFailures,proto3" json:"consecutive_failures,omitempty"`
 	// For QUEUED: the number of waiters ahead at this daemon; 0 for the next in line.
-	Position      int32 `protobuf:"varint,8,opt,name=position,proto3" json:"position,omitempty"`
+	Position int32 `protobuf:"varint,8,opt,name=position,proto3" json:"position,omitempty"`
+	// The keys of the lease, in order, if there are several. `key` is then empty.
+	Keys          []string `protobuf:"bytes,9,rep,name=keys,proto3" json:"keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1332,6 +1400,13 @@ func (x *HoldResponse) GetPosition() int32 {
 		return x.Position
 	}
 	return 0
+}
+
+func (x *HoldResponse) GetKeys() []string {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
 }
 
 // A message from the client to the daemon in a Session: any number of operations.
@@ -1677,7 +1752,9 @@ type AdoptOperation struct {
 	// fencing token and than every sequence that the client has used for the lease, and at most
 	// 2^53 - 1. If the nodes have seen a higher one, the answer is LOCK_NOT_HELD. Unset: the adoption
 	// that reaches the nodes last wins.
-	Sequence      *uint64 `protobuf:"varint,4,opt,name=sequence,proto3,oneof" json:"sequence,omitempty"`
+	Sequence *uint64 `protobuf:"varint,4,opt,name=sequence,proto3,oneof" json:"sequence,omitempty"`
+	// Instead of `key`: all keys of a lease of several.
+	Keys          []string `protobuf:"bytes,5,rep,name=keys,proto3" json:"keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1738,6 +1815,13 @@ func (x *AdoptOperation) GetSequence() uint64 {
 		return *x.Sequence
 	}
 	return 0
+}
+
+func (x *AdoptOperation) GetKeys() []string {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
 }
 
 // Releases all leases of the Session, cancels the acquires that are waiting, is answered, and ends
@@ -2217,12 +2301,13 @@ var File_redlock_v1_lock_service_proto protoreflect.FileDescriptor
 const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\n" +
 	"\x1dredlock/v1/lock_service.proto\x12\n" +
-	"redlock.v1\x1a\x1egoogle/protobuf/duration.proto\"\x8b\x01\n" +
+	"redlock.v1\x1a\x1egoogle/protobuf/duration.proto\"\x9f\x01\n" +
 	"\x05Lease\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\tR\x05token\x12#\n" +
 	"\rfencing_token\x18\x03 \x01(\x04R\ffencingToken\x125\n" +
-	"\bvalidity\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\bvalidity\"\x9c\x01\n" +
+	"\bvalidity\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\bvalidity\x12\x12\n" +
+	"\x04keys\x18\x05 \x03(\tR\x04keys\"\x9c\x01\n" +
 	"\x04Vote\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x121\n" +
 	"\aoutcome\x18\x02 \x01(\x0e2\x17.redlock.v1.VoteOutcomeR\aoutcome\x12\x18\n" +
@@ -2236,47 +2321,51 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\tmin_delay\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\bminDelay\x128\n" +
 	"\n" +
 	"max_jitter\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\tmaxJitterB\x0e\n" +
-	"\f_max_retries\"\xee\x01\n" +
+	"\f_max_retries\"\x82\x02\n" +
 	"\x0eAcquireRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12+\n" +
 	"\x03ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x19\n" +
 	"\x05token\x18\x03 \x01(\tH\x00R\x05token\x88\x01\x01\x122\n" +
 	"\x05retry\x18\x04 \x01(\v2\x17.redlock.v1.RetryPolicyH\x01R\x05retry\x88\x01\x01\x12$\n" +
 	"\x0eextend_if_held\x18\x05 \x01(\bR\fextendIfHeld\x12\x14\n" +
-	"\x05owner\x18\x06 \x01(\tR\x05ownerB\b\n" +
+	"\x05owner\x18\x06 \x01(\tR\x05owner\x12\x12\n" +
+	"\x04keys\x18\a \x03(\tR\x04keysB\b\n" +
 	"\x06_tokenB\b\n" +
 	"\x06_retry\"\xb1\x01\n" +
 	"\x0fAcquireResponse\x12'\n" +
 	"\x05lease\x18\x01 \x01(\v2\x11.redlock.v1.LeaseR\x05lease\x12&\n" +
 	"\x05votes\x18\x02 \x03(\v2\x10.redlock.v1.VoteR\x05votes\x12\x1a\n" +
 	"\battempts\x18\x03 \x01(\x05R\battempts\x121\n" +
-	"\x06waited\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x06waited\"\xa2\x01\n" +
+	"\x06waited\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x06waited\"\xb6\x01\n" +
 	"\rExtendRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\tR\x05token\x12+\n" +
 	"\x03ttl\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x122\n" +
-	"\x05retry\x18\x04 \x01(\v2\x17.redlock.v1.RetryPolicyH\x00R\x05retry\x88\x01\x01B\b\n" +
+	"\x05retry\x18\x04 \x01(\v2\x17.redlock.v1.RetryPolicyH\x00R\x05retry\x88\x01\x01\x12\x12\n" +
+	"\x04keys\x18\x05 \x03(\tR\x04keysB\b\n" +
 	"\x06_retry\"}\n" +
 	"\x0eExtendResponse\x12'\n" +
 	"\x05lease\x18\x01 \x01(\v2\x11.redlock.v1.LeaseR\x05lease\x12&\n" +
 	"\x05votes\x18\x02 \x03(\v2\x10.redlock.v1.VoteR\x05votes\x12\x1a\n" +
-	"\battempts\x18\x03 \x01(\x05R\battempts\"8\n" +
+	"\battempts\x18\x03 \x01(\x05R\battempts\"L\n" +
 	"\x0eReleaseRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05token\x18\x02 \x01(\tR\x05token\"9\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\x12\x12\n" +
+	"\x04keys\x18\x03 \x03(\tR\x04keys\"9\n" +
 	"\x0fReleaseResponse\x12&\n" +
-	"\x05votes\x18\x01 \x03(\v2\x10.redlock.v1.VoteR\x05votes\"\xa9\x01\n" +
+	"\x05votes\x18\x01 \x03(\v2\x10.redlock.v1.VoteR\x05votes\"\xbd\x01\n" +
 	"\tWatchItem\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\tR\x05token\x12+\n" +
 	"\x03ttl\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12:\n" +
-	"\binterval\x18\x04 \x01(\v2\x19.google.protobuf.DurationH\x00R\binterval\x88\x01\x01B\v\n" +
+	"\binterval\x18\x04 \x01(\v2\x19.google.protobuf.DurationH\x00R\binterval\x88\x01\x01\x12\x12\n" +
+	"\x04keys\x18\x05 \x03(\tR\x04keysB\v\n" +
 	"\t_interval\"\xe0\x01\n" +
 	"\fWatchRequest\x12+\n" +
 	"\x05items\x18\x01 \x03(\v2\x15.redlock.v1.WatchItemR\x05items\x127\n" +
 	"\x18keep_watching_after_loss\x18\x03 \x01(\bR\x15keepWatchingAfterLoss\x12A\n" +
 	"\fmax_lifetime\x18\x04 \x01(\v2\x19.google.protobuf.DurationH\x00R\vmaxLifetime\x88\x01\x01B\x0f\n" +
-	"\r_max_lifetimeJ\x04\b\x02\x10\x03R\x10release_on_close\"\x82\x02\n" +
+	"\r_max_lifetimeJ\x04\b\x02\x10\x03R\x10release_on_close\"\x96\x02\n" +
 	"\rWatchResponse\x12)\n" +
 	"\x04type\x18\x01 \x01(\x0e2\x15.redlock.v1.EventTypeR\x04type\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12'\n" +
@@ -2284,7 +2373,8 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x18\n" +
 	"\amessage\x18\x05 \x01(\tR\amessage\x12&\n" +
 	"\x05votes\x18\x06 \x03(\v2\x10.redlock.v1.VoteR\x05votes\x121\n" +
-	"\x14consecutive_failures\x18\a \x01(\x05R\x13consecutiveFailures\"\xe2\x02\n" +
+	"\x14consecutive_failures\x18\a \x01(\x05R\x13consecutiveFailures\x12\x12\n" +
+	"\x04keys\x18\b \x03(\tR\x04keys\"\xf6\x02\n" +
 	"\vHoldRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12+\n" +
 	"\x03ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x19\n" +
@@ -2292,11 +2382,12 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\x05retry\x18\x04 \x01(\v2\x17.redlock.v1.RetryPolicyH\x01R\x05retry\x88\x01\x01\x12:\n" +
 	"\binterval\x18\x05 \x01(\v2\x19.google.protobuf.DurationH\x02R\binterval\x88\x01\x01\x12A\n" +
 	"\fmax_lifetime\x18\x06 \x01(\v2\x19.google.protobuf.DurationH\x03R\vmaxLifetime\x88\x01\x01\x12\x14\n" +
-	"\x05owner\x18\a \x01(\tR\x05ownerB\b\n" +
+	"\x05owner\x18\a \x01(\tR\x05owner\x12\x12\n" +
+	"\x04keys\x18\b \x03(\tR\x04keysB\b\n" +
 	"\x06_tokenB\b\n" +
 	"\x06_retryB\v\n" +
 	"\t_intervalB\x0f\n" +
-	"\r_max_lifetime\"\x9d\x02\n" +
+	"\r_max_lifetime\"\xb1\x02\n" +
 	"\fHoldResponse\x12)\n" +
 	"\x04type\x18\x01 \x01(\x0e2\x15.redlock.v1.EventTypeR\x04type\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12'\n" +
@@ -2305,7 +2396,8 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\amessage\x18\x05 \x01(\tR\amessage\x12&\n" +
 	"\x05votes\x18\x06 \x03(\v2\x10.redlock.v1.VoteR\x05votes\x121\n" +
 	"\x14consecutive_failures\x18\a \x01(\x05R\x13consecutiveFailures\x12\x1a\n" +
-	"\bposition\x18\b \x01(\x05R\bposition\"\x94\x01\n" +
+	"\bposition\x18\b \x01(\x05R\bposition\x12\x12\n" +
+	"\x04keys\x18\t \x03(\tR\x04keys\"\x94\x01\n" +
 	"\x0eSessionRequest\x12<\n" +
 	"\n" +
 	"operations\x18\x01 \x03(\v2\x1c.redlock.v1.SessionOperationR\n" +
@@ -2322,12 +2414,13 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\x05close\x18\b \x01(\v2\x1a.redlock.v1.CloseOperationH\x00R\x05closeB\v\n" +
 	"\toperation\"\x11\n" +
 	"\x0fCancelOperation\"\x0f\n" +
-	"\rPingOperation\"\xa0\x01\n" +
+	"\rPingOperation\"\xb4\x01\n" +
 	"\x0eAdoptOperation\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\tR\x05token\x120\n" +
 	"\x03ttl\x18\x03 \x01(\v2\x19.google.protobuf.DurationH\x00R\x03ttl\x88\x01\x01\x12\x1f\n" +
-	"\bsequence\x18\x04 \x01(\x04H\x01R\bsequence\x88\x01\x01B\x06\n" +
+	"\bsequence\x18\x04 \x01(\x04H\x01R\bsequence\x88\x01\x01\x12\x12\n" +
+	"\x04keys\x18\x05 \x03(\tR\x04keysB\x06\n" +
 	"\x04_ttlB\v\n" +
 	"\t_sequence\"\x10\n" +
 	"\x0eCloseOperation\";\n" +

@@ -186,7 +186,7 @@ class Acquire extends Operation {
     const { key, wait } = this.request;
     const done = this.request.adopt ? 'adopted' : 'acquired';
     if (status === undefined || !this.machine.ready) return this.machine.timeoutError(key, done, wait);
-    return timedOut(status.reason, `${key}: not ${done} within ${wait} ms`, status, key);
+    return timedOut(status.reason, `not ${done} within ${wait} ms`, status, key);
   }
 
   #answeredTooLate(lease, status) {

@@ -1,8 +1,10 @@
 'use strict';
 
+const { shown } = require('./key.js');
+
 // The error of all calls.
 //   reason      as in proto/redlock/v1/lock_service.proto, or UNREACHABLE if no daemon answered
-//   key         the key of the lock; undefined if the error is not about a lock
+//   key         the key of the lock; of several, their names, joined by ', '; undefined if the error is not about a lock
 //   holder      the label of the holder that has the lock, if the daemon knows it
 //   retryAfter  the delay before a retry, in ms; undefined if a retry does not help
 class LockError extends Error {
@@ -52,7 +54,12 @@ const CLASSES = new Map(Object.entries({
 // Returns an error of the class for the reason.
 const failure = (reason, message, details) => new (CLASSES.get(reason) ?? LockError)(reason, message, details);
 
-const lostError = (key, why) => new LockLostError('LOCK_NOT_HELD', `${key}: the lock was lost: ${why}`, { key });
+// The same for an error about the lock on `key`, with which the message begins.
+const lockFailure = (reason, key, message, details) => (
+  failure(reason, `${shown(key)}: ${message}`, { ...details, key: shown(key) }));
+
+const lostError = (key, why) => (
+  new LockLostError('LOCK_NOT_HELD', `${shown(key)}: the lock was lost: ${why}`, { key: shown(key) }));
 
 const closedError = () => failure('CANCELLED', 'the client is closed; make a new one');
 
@@ -61,7 +68,7 @@ const closedError = () => failure('CANCELLED', 'the client is closed; make a new
 const errorOf = (status, key) => {
   const holder = status.metadata?.owner;
   const held = holder === undefined ? '' : `held by ${JSON.stringify(holder)}: `;
-  return failure(status.reason, `${key}: ${held}${status.message}`, { key, holder, retryAfter: status.retryDelay });
+  return lockFailure(status.reason, key, `${held}${status.message}`, { holder, retryAfter: status.retryDelay });
 };
 
 // A failure to reach enough nodes, which must not read as if another holder had the lock.
@@ -73,10 +80,11 @@ const ENDED = new Set(['CANCELLED', 'DEADLINE_EXCEEDED']);
 const timedOut = (reason, message, { metadata, message: why }, key) => {
   const holder = metadata?.owner;
   const last = metadata?.last_reason;
-  const details = { key, holder };
-  if (!ENDED.has(reason)) return failure(reason, `${message}: ${why}`, details);
-  if (OUTAGES.has(last)) return failure(last, `${message}: the last attempt failed with ${last}`, details);
-  return failure('DEADLINE_EXCEEDED', holder === undefined ? message : `${message}: held by ${JSON.stringify(holder)}`, details);
+  const details = { holder };
+  if (!ENDED.has(reason)) return lockFailure(reason, key, `${message}: ${why}`, details);
+  if (OUTAGES.has(last)) return lockFailure(last, key, `${message}: the last attempt failed with ${last}`, details);
+  const held = holder === undefined ? '' : `: held by ${JSON.stringify(holder)}`;
+  return lockFailure('DEADLINE_EXCEEDED', key, `${message}${held}`, details);
 };
 
 const classes = {
@@ -88,4 +96,4 @@ const classes = {
 // Not taken from the classes, whose names a bundler may shorten.
 for (const [name, type] of Object.entries(classes)) Object.defineProperty(type.prototype, 'name', { value: name });
 
-module.exports = { ...classes, classes, failure, lostError, closedError, errorOf, timedOut };
+module.exports = { ...classes, classes, failure, lockFailure, lostError, closedError, errorOf, timedOut };

@@ -4,7 +4,7 @@ const { Acquire } = require('./acquire.js');
 const { Closing } = require('./closing.js');
 const { Connection } = require('./connection.js');
 const { Deadlines } = require('./deadlines.js');
-const { closedError, failure, lostError } = require('./errors.js');
+const { closedError, failure, lockFailure, lostError } = require('./errors.js');
 const { Adopt, Extend, Release } = require('./operations.js');
 
 const OPERATIONS_IN_A_MESSAGE = 1000;
@@ -77,7 +77,7 @@ class Machine {
     }
     const { key, token, extendIfHeld, adopt } = request;
     if (token !== undefined && !extendIfHeld && !adopt && this.held(key, token) !== undefined) {
-      acquire.settle(failure('LOCK_ALREADY_HELD', `${key}: this client holds the lock with the same token`, { key }));
+      acquire.settle(lockFailure('LOCK_ALREADY_HELD', key, 'this client holds the lock with the same token'));
       return acquire;
     }
     this.acquires.add(acquire);
@@ -93,7 +93,7 @@ class Machine {
 
   // Ends the trust now, whatever the daemon answers.
   releaseLease(lease, caller) {
-    const released = () => failure('LOCK_NOT_HELD', `${lease.key}: the lock was released`, { key: lease.key });
+    const released = () => lockFailure('LOCK_NOT_HELD', lease.key, 'the lock was released');
     if (!this.#stopTrusting(lease, 'released', released)) {
       caller();
       return;
@@ -247,9 +247,9 @@ class Machine {
   }
 
   timeoutError(key, done, time) {
-    if (this.ready) return failure('DEADLINE_EXCEEDED', `${key}: not ${done} within ${time} ms`, { key });
+    if (this.ready) return lockFailure('DEADLINE_EXCEEDED', key, `not ${done} within ${time} ms`);
     const why = this.#connection.lastError?.message ?? 'no connection was made yet';
-    return failure('UNREACHABLE', `${key}: not ${done} within ${time} ms: no daemon could be reached: ${why}`, { key });
+    return lockFailure('UNREACHABLE', key, `not ${done} within ${time} ms: no daemon could be reached: ${why}`);
   }
 
   // ---- inside

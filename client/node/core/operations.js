@@ -1,6 +1,6 @@
 'use strict';
 
-const { errorOf, failure } = require('./errors.js');
+const { errorOf, lockFailure } = require('./errors.js');
 
 const CALLER_WAITS = 2000;
 const ADOPT_AGAIN = 100;
@@ -80,8 +80,8 @@ class Release extends Operation {
 
   // A daemon may still carry out an earlier copy, which would end a later hold of the same token.
   #undecided() {
-    return failure('UNREACHABLE', `${this.key}: the lock is released, but a daemon that has not answered may carry out ` +
-      'the release once more; do not use the token again', { key: this.key });
+    return lockFailure('UNREACHABLE', this.key, 'the lock is released, but a daemon that has not answered may carry out ' +
+      'the release once more; do not use the token again');
   }
 
   // No Session keeps the lock alive any more. The last daemon releases it after the grace; without that daemon, it
@@ -171,7 +171,7 @@ class Close {
   abandoned() {}
 }
 
-const tooLate = (key) => failure(
-  'VALIDITY_EXPIRED', `${key}: the lock was granted, but its validity had ended when the answer was read`, { key });
+const tooLate = (key) => lockFailure(
+  'VALIDITY_EXPIRED', key, 'the lock was granted, but its validity had ended when the answer was read');
 
 module.exports = { ADOPT_AGAIN, Operation, Release, Extend, Adopt, Close, tooLate };

@@ -2,6 +2,10 @@
 
 const { Anchor, allowance } = require('./trust.js');
 
+// Of all keys in a message, in UTF-16 units, each of which has at most 3 bytes. The default of the daemon's
+// --max-message-bytes is 1 MiB, and a message has at most 1,000 operations with less than 400 other bytes.
+const ENOUGH_OF_KEYS = 2 ** 17;
+
 // One Session: what was sent and not yet answered, and until when the answers allow trust.
 //
 // An operation has `body()`, which returns the message for the transport, `sends`, the number of times it was sent,
@@ -50,7 +54,11 @@ class Session {
   // Returns the next message, which counts as sent from now on.
   take(limit, now) {
     const operations = [];
-    for (const entry of this.#outbox.splice(0, limit)) {
+    let taken = 0;
+    let size = 0;
+    for (const entry of this.#outbox) {
+      if (taken === limit || size >= ENOUGH_OF_KEYS) break;
+      taken += 1;
       const { id, operation } = entry;
       if (operation === undefined) {
         operations.push({ id, cancel: {} });
@@ -60,9 +68,11 @@ class Session {
       operation.sends += 1;
       this.#sent.set(id, entry);
       const body = operation.body();
+      for (const { key } of Object.values(body)) size += key?.length ?? 0;
       body.id = id;
       operations.push(body);
     }
+    this.#outbox.splice(0, taken);
     const message = { operations };
     if (!this.#greeted) message.disconnectGrace = this.#grace;
     this.#greeted = true;

@@ -1,7 +1,7 @@
 'use strict';
 
 const grpc = require('@grpc/grpc-js');
-const { errorOf, failure } = require('../core/errors.js');
+const { errorOf, lockFailure } = require('../core/errors.js');
 const { onAbort } = require('./signals.js');
 const { describe } = require('./transport.js');
 const { statusOf } = require('./wire.js');
@@ -56,7 +56,7 @@ class Calls {
   async once(call, request, { key, until, wait = false, signals }) {
     const endpoint = this.#transport.endpoints[this.#endpoint];
     const fail = (reason, why, more) => Object.assign(
-      failure(reason, `${key}: ${endpoint}: ${why}`, { key }), { answered: false, sent: false, ...more });
+      lockFailure(reason, key, `${endpoint}: ${why}`), { answered: false, sent: false, ...more });
     let metadata;
     try {
       metadata = await this.#transport.metadata();

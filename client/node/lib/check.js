@@ -3,10 +3,13 @@
 // Checks the arguments of a call before anything is sent, so that an invalid value fails only that call.
 
 const { InvalidArgumentError } = require('../core/errors.js');
+const { joined } = require('../core/key.js');
 const { defaultOwner } = require('./owner.js');
 
 const RESERVED = 'redlockd:';
 const LONGEST_KEY = 512; // bytes
+const MOST_KEYS = 64; // of one lock
+const LONGEST_KEYS = 8192; // bytes, of several keys together
 const LONGEST_LABEL = 128; // bytes, of an owner or a token
 const LEAST_TTL = 10;
 const LEAST_GRACE = 100;
@@ -59,14 +62,26 @@ const checkText = (field, value, longest) => {
   if (bytes > longest) refuse(field, `has ${bytes} bytes as UTF-8; use at most ${longest}`);
 };
 
+const checkName = (field, name) => {
+  checkText(field, name, LONGEST_KEY);
+  if (name === '') refuse(field, 'must not be empty');
+  if (name.startsWith(RESERVED)) refuse(field, `must not begin with "${RESERVED}", which is reserved`);
+};
+
+// `key`: a key, or an array of keys that are locked together. Returns the internal key (core/key.js).
 const checkKey = (key) => {
-  if (Array.isArray(key)) {
-    refuse('key', 'must be a string, not an array; one lock has one key: call acquire(key, { ttl }) for each key, always in ' +
-      'the same order, or use one key for all of them');
+  if (Array.isArray(key) && (key.length === 0 || key.length > MOST_KEYS)) {
+    refuse('key', `an array must have from 1 to ${MOST_KEYS} keys, not ${key.length}`);
   }
-  checkText('key', key, LONGEST_KEY);
-  if (key === '') refuse('key', 'must not be empty');
-  if (key.startsWith(RESERVED)) refuse('key', `must not begin with "${RESERVED}", which is reserved`);
+  const names = Array.isArray(key) ? [...key] : [key];
+  for (const [index, name] of names.entries()) {
+    const field = Array.isArray(key) ? `key[${index}]` : 'key';
+    checkName(field, name);
+    if (names.indexOf(name) < index) refuse(field, `${shown(name)} is given twice; the keys of a lock must be different`);
+  }
+  const bytes = names.reduce((sum, name) => sum + Buffer.byteLength(name), 0);
+  if (bytes > LONGEST_KEYS) refuse('key', `the keys have ${bytes} bytes together as UTF-8; use at most ${LONGEST_KEYS}`);
+  return joined(names);
 };
 
 const checkToken = (token) => {
@@ -121,8 +136,8 @@ const checkMargin = (ttl, grace, margin = Math.min(ttl / 10, grace / 10, 500)) =
 const ACQUIRE = ['ttl', 'wait', 'owner', 'token', 'retry', 'margin', 'signal', 'onQueued'];
 
 // `client`: grace and owner. `names`: the options that the call has. Returns the request, with the defaults.
-const checkAcquire = (key, options, { grace, owner: label }, names = ACQUIRE) => {
-  checkKey(key);
+const checkAcquire = (given, options, { grace, owner: label }, names = ACQUIRE) => {
+  const key = checkKey(given);
   checkOptions(options, names);
   const { ttl = DEFAULT_TTL, wait, owner = label, token, retry, signal, onQueued } = options;
   checkTtl(ttl);
@@ -156,24 +171,24 @@ const checkAdopt = (key, token, options, client) => {
 
 const checkDetached = (key, options, client) => checkAcquire(key, options, client, DETACHED);
 
-// The options of a call by key and token.
-const checkByToken = (key, token, options, names) => {
-  checkKey(key);
+// Returns the key, the token and the options of a call by key and token.
+const checkByToken = (given, token, options, names) => {
+  const key = checkKey(given);
   checkToken(token);
   checkOptions(options, names);
   const { timeout = DEFAULT_TIMEOUT, retry, signal } = options;
   checkTime('timeout', timeout, 1);
   checkRetry(retry);
   checkSignal(signal);
-  return { timeout, retry, signal };
+  return { key, token, timeout, retry, signal };
 };
 
 const checkItem = (item, index) => {
   const field = `items[${index}]`;
   if (typeof item !== 'object' || item === null) refuse(field, `must be an object, not ${kindOf(item)}`);
   checkNames(field, item, ['key', 'token', 'ttl', 'interval']);
-  const { key, token, ttl = DEFAULT_TTL, interval } = item;
-  checkKey(key);
+  const { token, ttl = DEFAULT_TTL, interval } = item;
+  const key = checkKey(item.key);
   checkToken(token);
   checkTtl(ttl);
   if (interval !== undefined) checkTime(`${field}.interval`, interval, LEAST_INTERVAL, ttl - LEAST_INTERVAL);

@@ -17,8 +17,8 @@ const { LockAlreadyHeldError, closedError } = require('../core/errors.js');
 
 const BY_TOKEN = ['timeout', 'signal'];
 
-// Acquires locks. Connects when necessary; tries `endpoints` ('host:port' or 'unix:/path') in turn. index.d.ts documents
-// the options.
+// Acquires locks. Connects when necessary; tries `endpoints` ('host:port' or 'unix:/path') in turn. `key` is a key, or an
+// array of keys that are locked together, all or none. index.d.ts documents the options.
 class Client {
   #options;
   #driver;
@@ -84,19 +84,19 @@ class Client {
   // Extends the lock that the token holds to `ttl` from now. Returns a Lease.
   async extend(key, token, ttl, options = {}) {
     checkTtl(ttl);
-    return this.#detached.extend(key, token, ttl, checkByToken(key, token, options, ['retry', ...BY_TOKEN]));
+    return this.#detached.extend(checkByToken(key, token, options, ['retry', ...BY_TOKEN]), ttl);
   }
 
   // The same, but the daemon asks the nodes only once.
   async tryExtend(key, token, ttl, options = {}) {
     checkTtl(ttl);
     const checked = checkByToken(key, token, options, BY_TOKEN);
-    return this.#detached.extend(key, token, ttl, { ...checked, retry: { maxRetries: 0 } });
+    return this.#detached.extend({ ...checked, retry: { maxRetries: 0 } }, ttl);
   }
 
   // Releases the lock that the token holds.
   async release(key, token, options = {}) {
-    await this.#detached.release(key, token, checkByToken(key, token, options, BY_TOKEN));
+    await this.#detached.release(checkByToken(key, token, options, BY_TOKEN));
   }
 
   // Keeps locks alive that were acquired elsewhere: items [{ key, token, ttl, interval }]. Returns a Watch. Calls

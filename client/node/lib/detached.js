@@ -5,18 +5,20 @@
 const { setImmediate: turn } = require('node:timers/promises');
 const { inspect } = require('node:util');
 const { timedOut } = require('../core/errors.js');
+const { namesOf, shown } = require('../core/key.js');
 const { tooLate } = require('../core/operations.js');
+const { RATE_DIFFERENCE } = require('../core/trust.js');
 const { Pauses, sleep } = require('./calls.js');
 const { ACQUIRE, EXTEND, RELEASE } = require('./methods.js');
 const { aborted } = require('./signals.js');
 const { newToken } = require('./tokens.js');
-const { leaseFrom, requestTo } = require('./wire.js');
+const { leaseFrom, millis, requestTo } = require('./wire.js');
 
 const LEAST_RETRY_DELAY = 50;
 const CLOSE_WAITS = 2000;
 const RELEASE_AGAIN = [100, 1000];
 
-// A lock that no client keeps alive: it expires `validity` after it was acquired or extended. To hand it over, pass key
+// A lock that no client keeps alive: it expires `validity` after it was acquired or extended. To hand it over, pass keys
 // and token to the other process. inspect() and JSON do not show the token.
 class Lease {
   #token;
@@ -24,7 +26,8 @@ class Lease {
   #validUntil;
 
   constructor({ key, token, fence, clock, validUntil }) {
-    this.key = key;
+    this.key = shown(key);
+    this.keys = Object.freeze(namesOf(key));
     this.fencingToken = fence;
     this.#token = token;
     this.#clock = clock;
@@ -71,8 +74,9 @@ class Detached {
       let error;
       try {
         aborted(signals)?.throwIfAborted();
-        const { lease } = await this.#calls.once(ACQUIRE, request, { key, until, wait: true, signals });
-        const result = this.#leaseOf(lease, at);
+        const { lease, waited } = await this.#calls.once(ACQUIRE, request, { key, until, wait: true, signals });
+        // The daemon granted the lock no earlier than after it had waited for it.
+        const result = this.#leaseOf(lease, at + (waited ? millis(waited) * (1 - RATE_DIFFERENCE) : 0));
         if (result.held) return result;
         error = Object.assign(tooLate(key), { answered: true });
         undecided = true;
@@ -94,8 +98,8 @@ class Detached {
     }
   }
 
-  // Returns a Lease.
-  async extend(key, token, ttl, options) {
+  // Returns a Lease. The first argument of extend() and of release() is what checkByToken() returns.
+  async extend({ key, token, ...options }, ttl) {
     let at;
     const { lease } = await this.#repeat(EXTEND, () => {
       at = this.#clock.earliest();
@@ -106,8 +110,8 @@ class Detached {
     return result;
   }
 
-  async release(key, token, options) {
-    await this.#repeat(RELEASE, () => ({ key, token }), this.#ofCaller(key, options));
+  async release({ key, token, ...options }) {
+    await this.#repeat(RELEASE, () => requestTo({ key, token }), this.#ofCaller(key, options));
   }
 
   // Waits for the releases in the background, but not for long.
@@ -164,7 +168,7 @@ class Detached {
     for (const pause of [0, ...RELEASE_AGAIN]) {
       await sleep(pause, []);
       try {
-        await this.#repeat(RELEASE, () => ({ key, token }), { key, timeout: ttl, signals: [] });
+        await this.#repeat(RELEASE, () => requestTo({ key, token }), { key, timeout: ttl, signals: [] });
         return;
       } catch (error) {
         if (error.reason !== 'LOCK_NOT_HELD') throw error;
@@ -176,6 +180,6 @@ class Detached {
 // The error of an acquire that ends with `error`. `over`: the time to wait has passed.
 const acquireError = (error, { key, wait, over }) => (
   wait > 0 && (over || error.reason === 'DEADLINE_EXCEEDED')
-    ? timedOut(error.reason, `${key}: not acquired within ${wait} ms`, error.status ?? { message: error.message }, key) : error);
+    ? timedOut(error.reason, `not acquired within ${wait} ms`, error.status ?? { message: error.message }, key) : error);
 
 module.exports = { Detached, Lease };

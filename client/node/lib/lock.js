@@ -2,6 +2,7 @@
 
 const { inspect } = require('node:util');
 const { lostError } = require('../core/errors.js');
+const { namesOf, shown } = require('../core/key.js');
 const { checkTtl } = require('./check.js');
 
 Symbol.asyncDispose ??= Symbol('Symbol.asyncDispose');
@@ -13,6 +14,7 @@ const ONE_ROUND = { maxRetries: 0 };
 class Lock {
   #driver;
   #lease;
+  #keys; // made when they are asked for
   #lost; // an AbortController, made when it is asked for
   #loss;
   #released;
@@ -27,7 +29,11 @@ class Lock {
     };
   }
 
-  get key() { return this.#lease.key; }
+  // The key; of several, their names, joined by ', '.
+  get key() { return shown(this.#lease.key); }
+
+  // All keys of the lock, in byte order.
+  get keys() { return this.#keys ??= Object.freeze(namesOf(this.#lease.key)); }
 
   // The owner token, the secret that proves ownership.
   get token() { return this.#lease.token; }
@@ -103,7 +109,7 @@ class Lock {
     try {
       await this.#driver.release(this.#lease);
     } catch (error) {
-      throw error.reason === 'LOCK_NOT_HELD' ? lostError(this.key, error.message) : error;
+      throw error.reason === 'LOCK_NOT_HELD' ? lostError(this.#lease.key, error.message) : error;
     }
   }
 }

@@ -1,7 +1,8 @@
 'use strict';
 
 const grpc = require('@grpc/grpc-js');
-const { failure, lostError } = require('../core/errors.js');
+const { failure, lockFailure, lostError } = require('../core/errors.js');
+const { namesOf, shown } = require('../core/key.js');
 const { Pauses, sleep } = require('./calls.js');
 const { contain } = require('./logging.js');
 const { WATCH } = require('./methods.js');
@@ -114,13 +115,14 @@ class Watch {
   // Returns false if the stream must move to another daemon.
   #event({ type, key, lease, reason, message }) {
     if (type === 'DRAINING') return false;
+    const lock = { key: shown(key), keys: namesOf(key) };
     if (type === 'EXTENDED') {
-      this.#tell({ type: 'extended', key, fencingToken: lease.fence, validity: lease.validity });
+      this.#tell({ type: 'extended', ...lock, fencingToken: lease.fence, validity: lease.validity });
     } else if (type === 'EXTEND_FAILED') {
-      this.#tell({ type: 'extendFailed', key, error: failure(reason, `${key}: the lock was not extended: ${message}`, { key }) });
+      this.#tell({ type: 'extendFailed', ...lock, error: lockFailure(reason, key, `the lock was not extended: ${message}`) });
     } else if (type === 'LOST') {
       if (!this.#keep) this.#items.delete(key);
-      this.#tell({ type: 'lost', key, error: lostError(key, message) });
+      this.#tell({ type: 'lost', ...lock, error: lostError(key, message) });
     }
     return true;
   }

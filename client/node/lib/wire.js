@@ -1,8 +1,9 @@
 'use strict';
 
 // Converts between the messages of the gRPC API and those of the Machine. Durations become ms, ids become numbers, and
-// fencing tokens become BigInts.
+// fencing tokens become BigInts. `key` and `keys` become the internal key.
 
+const { joined, namesOf } = require('../core/key.js');
 const { google, redlock } = require('../generated/messages.js');
 
 const { EventType, SessionRequest, SessionResponse, Vote } = redlock.v1;
@@ -26,8 +27,10 @@ const duration = (ms) => {
   return { seconds, nanos: Math.min(Math.round((ms - seconds * 1000) * 1e6), 999_999_999) };
 };
 
+const keyFrom = ({ key, keys }) => (keys.length > 0 ? joined(keys) : key);
+
 const leaseFrom = (lease) => lease && {
-  key: lease.key,
+  key: keyFrom(lease),
   token: lease.token,
   fence: toBigInt(lease.fencingToken),
   validity: lease.validity ? millis(lease.validity) : 0,
@@ -40,8 +43,10 @@ const statusFrom = (status) => status && {
   metadata: status.metadata,
 };
 
-const eventFrom = ({ type, key, lease, message, reason }) => (
-  { type: EVENTS.get(type), key, lease: leaseFrom(lease), reason, message: message || reason });
+const eventFrom = (event) => {
+  const { type, lease, message, reason } = event;
+  return { type: EVENTS.get(type), key: keyFrom(event), lease: leaseFrom(lease), reason, message: message || reason };
+};
 
 const resultFrom = ({ id, lease, status }) => ({
   id: toNumber(id),
@@ -62,9 +67,11 @@ const retryTo = (retry) => retry && {
   maxJitter: retry.maxJitter === undefined ? undefined : duration(retry.maxJitter),
 };
 
-// Converts the fields of an acquire, an extend, an adopt or a watched item in place.
+// Converts the fields of an acquire, an extend, a release, an adopt or a watched item in place.
 const requestTo = (request) => {
-  request.ttl = duration(request.ttl);
+  const names = namesOf(request.key);
+  if (names.length > 1) Object.assign(request, { key: undefined, keys: names });
+  if (request.ttl !== undefined) request.ttl = duration(request.ttl);
   if (request.retry !== undefined) request.retry = retryTo(request.retry);
   if (request.sequence !== undefined) request.sequence = fromBigInt(request.sequence);
   if (request.interval !== undefined) request.interval = duration(request.interval);
@@ -73,8 +80,8 @@ const requestTo = (request) => {
 
 // Converts a message of the Machine in place: the Machine makes a new one each time.
 const messageTo = (message) => {
-  for (const { acquire, extend, adopt } of message.operations) {
-    const request = acquire ?? extend ?? adopt;
+  for (const { acquire, extend, release, adopt } of message.operations) {
+    const request = acquire ?? extend ?? release ?? adopt;
     if (request !== undefined) requestTo(request);
   }
   if (message.disconnectGrace !== undefined) message.disconnectGrace = duration(message.disconnectGrace);
@@ -104,5 +111,5 @@ const statusOf = ({ details, metadata }) => {
 };
 
 module.exports = {
-  encodeSession, decodeSession, eventFrom, leaseFrom, requestTo, statusOf,
+  encodeSession, decodeSession, eventFrom, leaseFrom, millis, requestTo, statusOf,
 };

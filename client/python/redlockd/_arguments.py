@@ -8,12 +8,15 @@ import socket
 import sys
 from typing import Any, Callable, List, NoReturn, Optional, Union
 
+from ._keys import Key, key_of_names
 from .errors import make_error
 
 # A time: a number of seconds, or a timedelta.
 Seconds = Union[float, datetime.timedelta]
 
 _KEY_BYTES = 512
+_MOST_KEYS = 64
+_KEYS_BYTES = 8192  # together
 _OWNER_BYTES = 128
 _TOKEN_BYTES = 128
 _SHORTEST_TTL = 0.01
@@ -55,8 +58,22 @@ def check_seconds(field: str, value: Any, least: float) -> float:
     return float(value)
 
 
-def check_key(key: Any) -> str:
-    return _unreserved("key", key, _KEY_BYTES)
+def check_key(key: Any) -> Key:
+    """A key, or several that are locked together."""
+    if not isinstance(key, (list, tuple)):
+        if not isinstance(key, str):
+            refuse("key", f"must be a str, or a list or tuple of str, not {type(key).__name__}")
+        return _unreserved("key", key, _KEY_BYTES)
+    if not 1 <= len(key) <= _MOST_KEYS:
+        refuse("key", f"names {len(key)} keys; use from 1 to {_MOST_KEYS}")
+    names = tuple(_unreserved(f"key[{i}]", name, _KEY_BYTES) for i, name in enumerate(key))
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            refuse(f"key[{i}]", f'"{name}" is given twice; use different keys')
+    size = sum(len(name.encode()) for name in names)
+    if size > _KEYS_BYTES:
+        refuse("key", f"the keys have {size} bytes together; use at most {_KEYS_BYTES}")
+    return key_of_names(names)
 
 
 def check_owner_token(token: Any) -> str:

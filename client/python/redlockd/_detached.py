@@ -5,6 +5,7 @@ import math
 
 from ._attempts import make_token
 from ._clock import DRIFT, now
+from ._keys import key_of, key_of_names, names_of, set_key
 from ._values import Lease
 from ._wire import not_in_time, pb, seconds, set_duration, set_retry
 from .errors import LockError, make_error
@@ -73,16 +74,16 @@ class Detached:
 
     def release_unseen(self, lease):
         """Releases a lock whose caller has gone, in the background."""
-        self._calls.start(self._release_until(lease.key, lease.token, lease.valid_until))
+        self._calls.start(self._release_until(key_of_names(lease.keys), lease.token, lease.valid_until))
 
     async def _release_until(self, key, token, until):
         """Releases the token, until daemons have answered or the lock has expired anyway."""
+        message = _release_request(key, token)
         round = self._calls.round()
         again = True
         while now() < until:
             try:
-                await self._calls.unary(round.endpoint(), "Release", pb.ReleaseRequest(key=key, token=token), key,
-                                        min(_RELEASE_TIMEOUT, until - now()))
+                await self._calls.unary(round.endpoint(), "Release", message, key, min(_RELEASE_TIMEOUT, until - now()))
                 return
             except LockError as error:
                 if error.reason == "LOCK_NOT_HELD" and again:
@@ -95,7 +96,8 @@ class Detached:
                 await round.pause(until, error.retry_after or 0.0)
 
     async def extend(self, key, token, ttl, retry, timeout):
-        message = pb.ExtendRequest(key=key, token=token)
+        message = pb.ExtendRequest(token=token)
+        set_key(message, key)
         set_duration(message.ttl, ttl)
         set_retry(message, retry)
         sent = 0.0
@@ -104,7 +106,7 @@ class Detached:
             nonlocal sent
             sent = now()
 
-        response = await self._bounded("Extend", message, timeout, on_sent)
+        response = await self._bounded("Extend", message, key, timeout, on_sent)
         return _lease(response.lease, sent)
 
     async def release(self, key, token, timeout):
@@ -115,26 +117,30 @@ class Detached:
             times_sent += 1
 
         try:
-            await self._bounded("Release", pb.ReleaseRequest(key=key, token=token), timeout, on_sent)
+            await self._bounded("Release", _release_request(key, token), key, timeout, on_sent)
         except LockError as error:
             if error.reason != "LOCK_NOT_HELD" or times_sent < 2:
                 raise  # otherwise an earlier copy has released it
 
-    async def inspect(self, key, timeout=_INSPECT_TIMEOUT):
-        """Whether a quorum of nodes holds the key."""
-        response = await self._bounded("Inspect", pb.InspectRequest(key=key), timeout, lambda: None)
-        if response.undecided:
-            raise make_error("QUORUM_UNAVAILABLE", f"{key}: too few nodes answered to know whether the key is held")
-        return response.held
+    async def inspect(self, key):
+        """Whether a quorum of nodes holds the key, or one of several."""
+        deadline = now() + _INSPECT_TIMEOUT
+        for name in names_of(key):
+            response = await self._bounded("Inspect", pb.InspectRequest(key=name), name, deadline - now(), lambda: None)
+            if response.undecided:
+                raise make_error("QUORUM_UNAVAILABLE", f"{name}: too few nodes answered to know whether it is held")
+            if response.held:
+                return True
+        return False
 
-    async def _bounded(self, name, message, timeout, on_sent):
+    async def _bounded(self, name, message, key, timeout, on_sent):
         deadline = now() + timeout
         round = self._calls.round()
         while True:
             remaining = max(0.0, deadline - now())
             try:
                 return await self._calls.unary(
-                    round.endpoint(), name, message, message.key, self._share(remaining), on_sent)
+                    round.endpoint(), name, message, key, self._share(remaining), on_sent)
             except LockError as error:
                 if error.reason not in ("UNREACHABLE", "DRAINING", "OVERLOADED"):
                     raise
@@ -149,7 +155,8 @@ class Detached:
 
 
 def _acquire_request(request, token):
-    message = pb.AcquireRequest(key=request.key, token=token, owner=request.owner)
+    message = pb.AcquireRequest(token=token, owner=request.owner)
+    set_key(message, request.key)
     set_duration(message.ttl, request.ttl)
     set_retry(message, request.retry)
     if request.wait == 0:
@@ -157,9 +164,16 @@ def _acquire_request(request, token):
     return message
 
 
+def _release_request(key, token):
+    message = pb.ReleaseRequest(token=token)
+    set_key(message, key)
+    return message
+
+
 def _lease(lease, made):
     """made: a time, on this machine's clock, before the daemon has computed the validity."""
-    return Lease(lease.key, lease.token, lease.fencing_token, made + seconds(lease.validity))
+    key = key_of(lease)
+    return Lease(str(key), lease.token, lease.fencing_token, made + seconds(lease.validity), names_of(key))
 
 
 def _time_over(key, error):

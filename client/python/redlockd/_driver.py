@@ -110,7 +110,7 @@ class Driver:
         return watching
 
     async def inspect(self, key):
-        """Whether a quorum of nodes holds the key, for whomever."""
+        """Whether a quorum of nodes holds the key, or one of several, for whomever."""
         self.check_use()
         return await self.detached.inspect(key)
 

@@ -4,6 +4,7 @@ import logging
 import math
 
 from ._attempts import is_made_token
+from ._keys import key_of, set_key
 from ._lease import State
 from ._operations import Operation
 from ._wire import error_of, pb, set_duration, set_retry
@@ -31,7 +32,7 @@ class Adopt(Operation):
         return self._lease.state is State.HELD
 
     def fill(self, message):
-        message.adopt.key = self._lease.key
+        set_key(message.adopt, self._lease.key)
         message.adopt.token = self._lease.token
         set_duration(message.adopt.ttl, self._lease.ttl)
         message.adopt.sequence = self._lease.next_sequence()
@@ -67,7 +68,7 @@ class Extend(Operation):
         return self._lease.extends is not None and self in self._lease.extends
 
     def fill(self, message):
-        message.extend.key = self._lease.key
+        set_key(message.extend, self._lease.key)
         message.extend.token = self._lease.token
         set_duration(message.extend.ttl, self._ttl)
         set_retry(message.extend, self._retry)
@@ -190,7 +191,7 @@ class Leases:
         return max(lease.expires_by, now + lease.ttl) + self._machine.grace
 
     def on_event(self, event, session, valid_until):
-        lease = self._held.get((event.key, event.lease.token))
+        lease = self._held.get((key_of(event), event.lease.token))
         if lease is None or lease.session is not session:
             return
         if event.type == pb.EVENT_TYPE_EXTENDED:
@@ -237,7 +238,7 @@ class Leases:
             self._machine.releases.begin(lease.key, lease.token, self._give_up_at(lease, now), now)
 
     def lose(self, lease, why):
-        log.warning("lock lost: %r: %s", lease.key, why)
+        log.warning("lock lost: %r: %s", str(lease.key), why)
         self._end(lease, State.LOST, make_error("LOCK_NOT_HELD", f"{lease.key}: the lock was lost: {why}"))
 
     def _end(self, lease, state, loss=None):

@@ -1,9 +1,10 @@
 """What client.lock() returns: a lock for a `with` block, which can also be used as redis-py's Lock."""
 
 import threading
-from typing import TYPE_CHECKING, Any, Dict, Generic, Optional, TypeVar
+from typing import TYPE_CHECKING, Any, Dict, Generic, Optional, Tuple, TypeVar
 
-from ._arguments import Seconds, check_seconds, check_ttl, refuse
+from ._arguments import Seconds, check_key, check_seconds, check_ttl, refuse
+from ._keys import Keys, names_of
 from .errors import LockAlreadyHeld, LockError, LockTimeout, make_error
 
 if TYPE_CHECKING:
@@ -20,13 +21,14 @@ class NamedLockState(Generic[_L]):
     tasks that compete for a lock need an object each.
     """
 
-    def __init__(self, name: str, ttl: Optional[Seconds], wait: Optional[Seconds], timeout: Optional[Seconds],
+    def __init__(self, name: Keys, ttl: Optional[Seconds], wait: Optional[Seconds], timeout: Optional[Seconds],
                  blocking: bool, blocking_timeout: Optional[Seconds], options: Dict[str, Any]) -> None:
         if ttl is not None and timeout is not None:
             refuse("timeout", "is another name of ttl; pass one of them")
         if wait is not None and (blocking_timeout is not None or not blocking):
             refuse("wait", "has the meaning of blocking_timeout and blocking; pass either it or them")
-        self.name = name
+        self._key = check_key(name)
+        self.name = str(self._key)
         self._ttl = check_ttl(next((value for value in (ttl, timeout) if value is not None), _TTL))
         self._wait = wait if wait is not None else _wait_of(blocking, blocking_timeout)
         self._options = options
@@ -42,7 +44,13 @@ class NamedLockState(Generic[_L]):
 
     @property
     def key(self) -> str:
+        """The key, for people. Of several, their names with commas in between."""
         return self.name
+
+    @property
+    def keys(self) -> Tuple[str, ...]:
+        """The keys that are locked together, in order; or the only one."""
+        return names_of(self._key)
 
     @property
     def token(self) -> str:
@@ -128,7 +136,7 @@ class NamedLock(NamedLockState["Lock"]):
     def _acquire(self, wait: Optional[Seconds], token: Optional[str] = None) -> None:
         self._begin()
         try:
-            self._lock = self._client.acquire(self.name, **self._arguments(wait, token))
+            self._lock = self._client.acquire(self._key, **self._arguments(wait, token))
         except BaseException:
             self._end()
             raise
@@ -150,8 +158,8 @@ class NamedLock(NamedLockState["Lock"]):
         return True
 
     def locked(self) -> bool:
-        """Whether any holder has the lock. Asks a daemon."""
-        return bool(self._client._call(lambda: self._client._driver.inspect(self.name)))
+        """Whether any holder has the lock, or one of its keys. Asks a daemon."""
+        return bool(self._client._call(lambda: self._client._driver.inspect(self._key)))
 
     def owned(self) -> bool:
         """Whether this object has the lock and can trust it now. Asks nobody."""

@@ -1,7 +1,8 @@
 """Pending releases: those that a caller waits for, and those in the background."""
 
-from ._operations import REFUSALS, Operation
 from ._attempts import is_made_token
+from ._keys import set_key
+from ._operations import REFUSALS, Operation
 from ._wire import error_of
 from .errors import make_error
 
@@ -40,7 +41,7 @@ class Release(Operation):
 
     def fill(self, message):
         self._times_sent += 1
-        message.release.key = self.key
+        set_key(message.release, self.key)
         message.release.token = self.token
 
     def on_result(self, result, session, valid_until, now):

@@ -5,13 +5,14 @@ from typing import Any, Callable, Optional
 
 from ._arguments import check_callback, check_key, check_margin, check_owner, check_owner_token, check_ttl, check_wait
 from ._attempts import Way
+from ._keys import Key
 from ._values import RetryPolicy, check_retry
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
     way: Way
-    key: str
+    key: Key
     ttl: float
     wait: Optional[float]
     owner: str

@@ -9,6 +9,7 @@ from ._operations import Ping
 from ._wire import pb, seconds, set_duration
 
 _MOST_OPERATIONS = 1000  # in one message
+_ENOUGH_BYTES = 2**19  # of a message; the daemon's default for --max-message-bytes is twice that
 _LONGEST_SILENCE = 2.0
 _LONGEST_CONNECT = 2.0
 
@@ -75,26 +76,27 @@ class Session:
         if self.phase is Phase.CONNECTING:
             set_duration(request.disconnect_grace, self._grace)
             self._add(request, Ping(), now)
-        while self._queue and len(request.operations) < _MOST_OPERATIONS:
+        size = 0
+        while self._queue and len(request.operations) < _MOST_OPERATIONS and size < _ENOUGH_BYTES:
             operation = self._queue.popleft()
             if operation.wanted(self):
-                self._add(request, operation, now)
+                size += self._add(request, operation, now)
         if not request.operations:
             return None
         self._last_sent = self._writing_since = now
         return request
 
     def _add(self, request, operation, now):
+        """Returns how many bytes the operation has."""
         message = request.operations.add()
-        if not operation.has_result:
-            operation.fill(message)
-            return
-        message.id = operation.id = next(self._ids)
+        if operation.has_result:
+            message.id = operation.id = next(self._ids)
+            self._sent[operation.id] = operation, now
         operation.fill(message)
-        self._sent[operation.id] = operation, now
         if isinstance(operation, Ping):
             self._pings[operation.id] = now
             self._ping_queued = False
+        return message.ByteSize()
 
     def on_written(self):
         self._writing_since = None

@@ -1,8 +1,9 @@
 """What the locks of both APIs show of their lease."""
 
-from typing import Any, Optional
+from typing import Any, Optional, Tuple
 
 from ._clock import now
+from ._keys import names_of
 from .errors import LockError
 
 
@@ -16,7 +17,13 @@ class LockState:
 
     @property
     def key(self) -> str:
-        return self._lease.key  # type: ignore[no-any-return]
+        """The key, for people. Of several, their names with commas in between."""
+        return str(self._lease.key)
+
+    @property
+    def keys(self) -> Tuple[str, ...]:
+        """The keys that are locked together, in order; or the only one."""
+        return names_of(self._lease.key)
 
     @property
     def token(self) -> str:

@@ -11,6 +11,7 @@ from . import _background
 from ._arguments import (Seconds, check_callback, check_key, check_owner_token, check_timeout, check_ttl)
 from ._attempts import Way
 from ._driver import Driver
+from ._keys import Keys
 from ._named_lock import NamedLock
 from ._state import LockState
 from ._values import Lease, RetryPolicy, WatchEvent, WatchItem, check_items, check_retry
@@ -124,11 +125,14 @@ class Client:
                  owner: Optional[str] = None) -> None:
         self._driver = Driver(endpoints, credentials, token, grace, owner, _LINGER)
 
-    def acquire(self, key: str, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None, owner: Optional[str] = None,
+    def acquire(self, key: Keys, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None, owner: Optional[str] = None,
                 token: Optional[str] = None, margin: Optional[Seconds] = None, retry: Optional[RetryPolicy] = None,
                 on_queued: Optional[Callable[[int], Any]] = None) -> Lock:
         """Acquires the lock on `key`, and keeps it alive until it is released or lost, or the client is closed.
 
+        key: 1 to 512 bytes of UTF-8, not beginning with "redlockd:". A list or tuple of up to 64 different keys, of at
+        most 8192 bytes together, locks all of them at once or none; their order does not matter. The loss of one of
+        them is the loss of the lock. Every method that takes a key takes such a list.
         All times are seconds or a timedelta.
         ttl: the TTL of the lock, at least 0.01.
         wait: how long to wait, connecting included; 0 is a single try, None waits without a limit.
@@ -147,7 +151,7 @@ class Client:
         return self._acquire(Way.ACQUIRE, key, ttl=ttl, wait=wait, owner=owner, token=token, margin=margin,
                              retry=retry, on_queued=on_queued)
 
-    def try_acquire(self, key: str, *, ttl: Seconds = 30.0, owner: Optional[str] = None, token: Optional[str] = None,
+    def try_acquire(self, key: Keys, *, ttl: Seconds = 30.0, owner: Optional[str] = None, token: Optional[str] = None,
                     margin: Optional[Seconds] = None) -> Optional[Lock]:
         """A single try: returns None if another holder has the lock. See acquire()."""
         try:
@@ -155,7 +159,7 @@ class Client:
         except LockAlreadyHeld:
             return None
 
-    def acquire_or_extend(self, key: str, token: str, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None,
+    def acquire_or_extend(self, key: Keys, token: str, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None,
                           owner: Optional[str] = None, margin: Optional[Seconds] = None,
                           retry: Optional[RetryPolicy] = None,
                           on_queued: Optional[Callable[[int], Any]] = None) -> Lock:
@@ -163,7 +167,7 @@ class Client:
         return self._acquire(Way.ACQUIRE_OR_EXTEND, key, ttl=ttl, wait=wait, owner=owner, token=token,
                              margin=margin, retry=retry, on_queued=on_queued)
 
-    def adopt(self, key: str, token: str, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None,
+    def adopt(self, key: Keys, token: str, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None,
               margin: Optional[Seconds] = None) -> Lock:
         """Takes over a lock that `token` holds, for example a detached lock of another process, and keeps it alive.
 
@@ -171,13 +175,13 @@ class Client:
         """
         return self._acquire(Way.ADOPT, key, ttl=ttl, wait=wait, token=token, margin=margin)
 
-    def acquire_future(self, key: str, **options: Any) -> "concurrent.futures.Future[Lock]":
+    def acquire_future(self, key: Keys, **options: Any) -> "concurrent.futures.Future[Lock]":
         """Like acquire(), but returns a concurrent.futures.Future; its cancel() gives up waiting."""
         future: "concurrent.futures.Future[Lock]" = concurrent.futures.Future()
         self._begin(future, self._driver.request(Way.ACQUIRE, key, **options))
         return future
 
-    def _acquire(self, way: Way, key: str, **options: Any) -> Lock:
+    def _acquire(self, way: Way, key: Keys, **options: Any) -> Lock:
         request = self._driver.request(way, key, **options)
         future: "concurrent.futures.Future[Lock]" = concurrent.futures.Future()
         try:
@@ -226,15 +230,16 @@ class Client:
         if not future.cancelled() and future.exception() is None:
             _background.loop().call_soon_threadsafe(self._driver.release_unseen, future.result()._lease)
 
-    def lock(self, name: str, ttl: Optional[Seconds] = None, wait: Optional[Seconds] = None, *,
+    def lock(self, name: Keys, ttl: Optional[Seconds] = None, wait: Optional[Seconds] = None, *,
              timeout: Optional[Seconds] = None, blocking: bool = True, blocking_timeout: Optional[Seconds] = None,
              **options: Any) -> NamedLock:
         """Returns a NamedLock: `with client.lock("reports", ttl=30, wait=10) as lock:` holds the lock inside the
         block, and raises LockLost at its end if the lock was lost in the meantime. It can also be used as redis-py's
-        Lock, with that library's names of the arguments. options: those of acquire()."""
+        Lock, with that library's names of the arguments. name: the key, or a list of several. options: those of
+        acquire()."""
         return NamedLock(self, name, ttl, wait, timeout, blocking, blocking_timeout, options)
 
-    def acquire_detached(self, key: str, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None,
+    def acquire_detached(self, key: Keys, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None,
                          owner: Optional[str] = None, token: Optional[str] = None,
                          retry: Optional[RetryPolicy] = None) -> Lease:
         """Acquires a lock that outlives the process, and that nobody extends: it ends with its TTL, or by release().
@@ -249,7 +254,7 @@ class Client:
                 future.add_done_callback(self._release_unseen_lease)
             raise
 
-    def acquire_detached_future(self, key: str, **options: Any) -> "concurrent.futures.Future[Lease]":
+    def acquire_detached_future(self, key: Keys, **options: Any) -> "concurrent.futures.Future[Lease]":
         """Like acquire_detached(), but returns a concurrent.futures.Future; its cancel() gives up waiting."""
         request = self._driver.request(Way.ACQUIRE, key, **options)
         self._check_caller()
@@ -288,7 +293,7 @@ class Client:
         if not future.cancelled() and future.exception() is None:
             _background.loop().call_soon_threadsafe(self._driver.detached.release_unseen, future.result())
 
-    def extend(self, key: str, token: str, ttl: Seconds, *, retry: Optional[RetryPolicy] = None,
+    def extend(self, key: Keys, token: str, ttl: Seconds, *, retry: Optional[RetryPolicy] = None,
                timeout: Seconds = 5.0) -> Lease:
         """Extends the lock that `token` holds so that it lasts for `ttl` from now; never shortens it.
 
@@ -298,11 +303,11 @@ class Client:
         lease: Lease = self._call(lambda: self._driver.detached.extend(*arguments))
         return lease
 
-    def try_extend(self, key: str, token: str, ttl: Seconds, *, timeout: Seconds = 5.0) -> Lease:
+    def try_extend(self, key: Keys, token: str, ttl: Seconds, *, timeout: Seconds = 5.0) -> Lease:
         """Like extend(), but the daemon makes a single attempt."""
         return self.extend(key, token, ttl, retry=_ONCE, timeout=timeout)
 
-    def release(self, key: str, token: str, *, timeout: Seconds = 5.0) -> None:
+    def release(self, key: Keys, token: str, *, timeout: Seconds = 5.0) -> None:
         """Releases the lock that `token` holds. Takes at most `timeout`. Raises LockLost if the token does not hold
         the lock."""
         arguments = check_key(key), check_owner_token(token), check_timeout(timeout)

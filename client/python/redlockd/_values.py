@@ -1,10 +1,11 @@
 """The values that callers pass in and get: RetryPolicy, WatchItem, WatchEvent and Lease."""
 
 import dataclasses
-from typing import Any, List, Optional
+from typing import Any, List, Optional, Tuple
 
 from ._arguments import Seconds, check_key, check_owner_token, check_seconds, check_ttl, refuse
 from ._clock import now
+from ._keys import Keys
 from .errors import LockError
 
 _MOST_RETRIES = 2**31 - 1
@@ -16,9 +17,11 @@ _SHORTEST_INTERVAL = 0.001
 class Lease:
     """A detached lock: a plain value. It outlives the process, and nobody extends it.
 
-    (key, token) is all that another process needs to extend, adopt or release it. The token is
+    (keys, token) is all that another process needs to extend, adopt or release it. The token is
     secret; repr() does not show it.
 
+    key: for people; of several keys, their names with commas in between.
+    keys: the keys that are locked together, in order; or the only one. Default: `key` alone.
     fencing_token: for the storage that the lock protects.
     valid_until: until when the lock can be trusted, on the clock of this machine that counts the time
     since its boot (time.CLOCK_BOOTTIME). Meaningless on another machine.
@@ -28,6 +31,11 @@ class Lease:
     token: str = dataclasses.field(repr=False)
     fencing_token: int
     valid_until: float = dataclasses.field(repr=False)
+    keys: Tuple[str, ...] = dataclasses.field(default=(), repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.keys:
+            object.__setattr__(self, "keys", (self.key,))
 
     @property
     def validity(self) -> float:
@@ -70,10 +78,11 @@ def check_retry(retry: Any) -> Optional[RetryPolicy]:
 class WatchItem:
     """A lease that Client.watch() keeps alive: `token` holds `key`. Each extension sets `ttl`.
 
+    key: a list or tuple of keys for a lease of several. The loss of one of them is the loss of the lease.
     interval: the pause between extensions, from 0.001 s and less than `ttl`. Default: half of `ttl`.
     """
 
-    key: str
+    key: Keys
     token: str = dataclasses.field(repr=False)
     ttl: Seconds = 30.0
     interval: Optional[Seconds] = None
@@ -111,7 +120,8 @@ class WatchEvent:
       "LOST"           the lease is lost
       "FAILED"         the stream broke; the watch continues at the next daemon
       "CANCELLED"      the watch has ended; always the last event, exactly once
-    key: of the lease; "" for FAILED and CANCELLED.
+    key: of the lease, for people; of several keys, their names with commas in between. "" for FAILED and CANCELLED.
+    keys: of the lease, in order; () for FAILED and CANCELLED.
     error: why, with its reason; None for EXTENDED.
     validity: for how many seconds the lease was valid when the daemon sent the event.
     """
@@ -120,3 +130,4 @@ class WatchEvent:
     key: str = ""
     error: Optional[LockError] = None
     validity: float = 0.0
+    keys: Tuple[str, ...] = ()

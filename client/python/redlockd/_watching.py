@@ -8,6 +8,7 @@ import grpc.aio
 
 from ._callbacks import call_user
 from ._clock import now
+from ._keys import key_of, names_of, set_key
 from ._proto import pb
 from ._values import WatchEvent
 from ._wire import seconds, set_duration
@@ -78,21 +79,23 @@ class Watching:
         kind = _KINDS.get(message.type)
         if kind is None:
             raise make_error("DRAINING", f"watch: {self._endpoint}: the daemon is shutting down")
+        key = key_of(message)
         error, validity = None, 0.0
         if kind == "EXTENDED":
             validity = seconds(message.lease.validity)
         else:
-            error = make_error(message.reason, f"{message.key}: {message.message}")
+            error = make_error(message.reason, f"{key}: {message.message}")
         if kind == "LOST":
-            log.warning("watched lock lost: %r: %s", message.key, message.message)
+            log.warning("watched lock lost: %r: %s", str(key), message.message)
             if not self._keep_watching:
-                self._items.pop(message.key, None)
-        self._tell(WatchEvent(kind, message.key, error, validity))
+                self._items.pop(key, None)
+        self._tell(WatchEvent(kind, str(key), error, validity, names_of(key)))
 
     def _request(self):
         request = pb.WatchRequest(keep_watching_after_loss=self._keep_watching)
         for item in self._items.values():
-            added = request.items.add(key=item.key, token=item.token)
+            added = request.items.add(token=item.token)
+            set_key(added, item.key)
             set_duration(added.ttl, item.ttl)
             if item.interval is not None:
                 set_duration(added.interval, item.interval)

@@ -2,6 +2,7 @@
 
 from typing import Any, Optional
 
+from ._keys import Key
 from ._proto import pb, rpc
 from .errors import LockError, make_error
 
@@ -32,13 +33,13 @@ def set_retry(request: Any, retry: Any) -> None:
         set_duration(request.retry.max_jitter, retry.max_jitter)
 
 
-def error_of(status: Any, key: str) -> LockError:
+def error_of(status: Any, key: Key) -> LockError:
     """The error of an OperationStatus."""
     retry = seconds(status.retry_delay) if status.HasField("retry_delay") else None
     return _error(status.reason, status.message, key, retry, status.metadata)
 
 
-def not_in_time(key: str, metadata: Any) -> LockError:
+def not_in_time(key: Key, metadata: Any) -> LockError:
     """The error of an acquire whose wait is over, by the metadata with which the daemon cancelled it.
     An outage must not read as contention."""
     last = metadata.get("last_reason", "")
@@ -47,7 +48,7 @@ def not_in_time(key: str, metadata: Any) -> LockError:
     return _error("DEADLINE_EXCEEDED", "the lock was not acquired within the wait", key, None, metadata)
 
 
-def _error(reason: str, message: str, key: str, retry: Optional[float], metadata: Any) -> LockError:
+def _error(reason: str, message: str, key: Key, retry: Optional[float], metadata: Any) -> LockError:
     holder = metadata.get("owner") or None
     text = f"{key}: {message}"
     if holder is not None and reason in _HELD:
@@ -70,7 +71,7 @@ def reason_of_details(details: Optional[bytes]) -> Any:
     return reason, metadata, retry
 
 
-def error_of_details(details: Optional[bytes], message: str, key: str) -> Optional[LockError]:
+def error_of_details(details: Optional[bytes], message: str, key: Key) -> Optional[LockError]:
     """The error of a unary call that the daemon has answered; None if no daemon did."""
     reason, metadata, retry = reason_of_details(details)
     if not reason:

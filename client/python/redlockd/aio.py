@@ -18,6 +18,7 @@ from ._arguments import (Seconds, check_callback, check_key, check_owner_token, 
 from ._attempts import Way
 from ._driver import Driver
 from ._interruption import Interruption
+from ._keys import Keys
 from ._named_lock import NamedLockState, _wait_of
 from ._state import LockState
 from ._values import Lease, RetryPolicy, WatchEvent, WatchItem, check_items, check_retry
@@ -133,7 +134,7 @@ class NamedLock(NamedLockState[Lock]):
     async def _acquire(self, wait: Optional[Seconds], token: Optional[str] = None) -> None:
         self._begin()
         try:
-            self._lock = await self._client.acquire(self.name, **self._arguments(wait, token))
+            self._lock = await self._client.acquire(self._key, **self._arguments(wait, token))
         except BaseException:
             self._end()
             raise
@@ -155,8 +156,8 @@ class NamedLock(NamedLockState[Lock]):
         return True
 
     async def locked(self) -> bool:
-        """Whether any holder has the lock. Asks a daemon."""
-        return await self._client._used().inspect(self.name)  # type: ignore[no-any-return]
+        """Whether any holder has the lock, or one of its keys. Asks a daemon."""
+        return await self._client._used().inspect(self._key)  # type: ignore[no-any-return]
 
     async def owned(self) -> bool:
         """Whether this object has the lock and can trust it now. Asks nobody."""
@@ -216,7 +217,7 @@ class Client:
                  owner: Optional[str] = None) -> None:
         self._driver = Driver(endpoints, credentials, token, grace, owner, _LINGER)
 
-    async def acquire(self, key: str, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None,
+    async def acquire(self, key: Keys, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None,
                       owner: Optional[str] = None, token: Optional[str] = None, margin: Optional[Seconds] = None,
                       retry: Optional[RetryPolicy] = None,
                       on_queued: Optional[Callable[[int], Any]] = None) -> Lock:
@@ -225,7 +226,7 @@ class Client:
         return await self._acquire(Way.ACQUIRE, key, ttl=ttl, wait=wait, owner=owner, token=token, margin=margin,
                                    retry=retry, on_queued=on_queued)
 
-    async def try_acquire(self, key: str, *, ttl: Seconds = 30.0, owner: Optional[str] = None,
+    async def try_acquire(self, key: Keys, *, ttl: Seconds = 30.0, owner: Optional[str] = None,
                           token: Optional[str] = None, margin: Optional[Seconds] = None) -> Optional[Lock]:
         """A single try: returns None if another holder has the lock. See acquire()."""
         try:
@@ -233,7 +234,7 @@ class Client:
         except LockAlreadyHeld:
             return None
 
-    async def acquire_or_extend(self, key: str, token: str, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None,
+    async def acquire_or_extend(self, key: Keys, token: str, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None,
                                 owner: Optional[str] = None, margin: Optional[Seconds] = None,
                                 retry: Optional[RetryPolicy] = None,
                                 on_queued: Optional[Callable[[int], Any]] = None) -> Lock:
@@ -241,7 +242,7 @@ class Client:
         return await self._acquire(Way.ACQUIRE_OR_EXTEND, key, ttl=ttl, wait=wait, owner=owner, token=token,
                                    margin=margin, retry=retry, on_queued=on_queued)
 
-    async def adopt(self, key: str, token: str, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None,
+    async def adopt(self, key: Keys, token: str, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None,
                     margin: Optional[Seconds] = None) -> Lock:
         """Takes over a lock that `token` holds, for example a detached lock of another process, and keeps it alive.
 
@@ -249,7 +250,7 @@ class Client:
         """
         return await self._acquire(Way.ADOPT, key, ttl=ttl, wait=wait, token=token, margin=margin)
 
-    async def _acquire(self, way: Way, key: str, **options: Any) -> Lock:
+    async def _acquire(self, way: Way, key: Keys, **options: Any) -> Lock:
         driver = self._used()
         request = driver.request(way, key, **options)
         granted: "asyncio.Future[Any]" = asyncio.get_running_loop().create_future()
@@ -273,15 +274,16 @@ class Client:
             raise error
         return Lock(driver, lease)
 
-    def lock(self, name: str, ttl: Optional[Seconds] = None, wait: Optional[Seconds] = None, *,
+    def lock(self, name: Keys, ttl: Optional[Seconds] = None, wait: Optional[Seconds] = None, *,
              timeout: Optional[Seconds] = None, blocking: bool = True, blocking_timeout: Optional[Seconds] = None,
              **options: Any) -> NamedLock:
         """Returns a NamedLock: `async with client.lock("reports", ttl=30, wait=10) as lock:` holds the lock inside
         the block; if the lock is lost, cancels the block and raises LockLost. It can also be used as the Lock of
-        redis-py's asyncio, with that library's names of the arguments. options: those of acquire()."""
+        redis-py's asyncio, with that library's names of the arguments. name: the key, or a list of several. options:
+        those of acquire()."""
         return NamedLock(self, name, ttl, wait, timeout, blocking, blocking_timeout, options)
 
-    async def acquire_detached(self, key: str, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None,
+    async def acquire_detached(self, key: Keys, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None,
                                owner: Optional[str] = None, token: Optional[str] = None,
                                retry: Optional[RetryPolicy] = None) -> Lease:
         """Acquires a lock that outlives the process, and that nobody extends: it ends with its TTL, or by release().
@@ -292,7 +294,7 @@ class Client:
         request = driver.request(Way.ACQUIRE, key, ttl=ttl, wait=wait, owner=owner, token=token, retry=retry)
         return await driver.detached.acquire(request)  # type: ignore[no-any-return]
 
-    async def extend(self, key: str, token: str, ttl: Seconds, *, retry: Optional[RetryPolicy] = None,
+    async def extend(self, key: Keys, token: str, ttl: Seconds, *, retry: Optional[RetryPolicy] = None,
                      timeout: Seconds = 5.0) -> Lease:
         """Extends the lock that `token` holds so that it lasts for `ttl` from now; never shortens it.
 
@@ -301,11 +303,11 @@ class Client:
         arguments = check_key(key), check_owner_token(token), check_ttl(ttl), check_retry(retry), check_timeout(timeout)
         return await self._used().detached.extend(*arguments)  # type: ignore[no-any-return]
 
-    async def try_extend(self, key: str, token: str, ttl: Seconds, *, timeout: Seconds = 5.0) -> Lease:
+    async def try_extend(self, key: Keys, token: str, ttl: Seconds, *, timeout: Seconds = 5.0) -> Lease:
         """Like extend(), but the daemon makes a single attempt."""
         return await self.extend(key, token, ttl, retry=_ONCE, timeout=timeout)
 
-    async def release(self, key: str, token: str, *, timeout: Seconds = 5.0) -> None:
+    async def release(self, key: Keys, token: str, *, timeout: Seconds = 5.0) -> None:
         """Releases the lock that `token` holds. Takes at most `timeout`. Raises LockLost if the token does not hold
         the lock."""
         arguments = check_key(key), check_owner_token(token), check_timeout(timeout)

@@ -1,26 +1,27 @@
 #include "server/core/keys/acquisition.h"
 
+#include <algorithm>
 #include <utility>
 
-#include "server/core/keys/wait_queue.h"
+#include "server/core/keys/keys.h"
 
 namespace redlock {
 
 std::shared_ptr<Acquisition> Acquisition::Start(const Environment& env, OperationRegistry& registry,
-                                                WaitQueues& queues, AcquireCommand command,
+                                                Keys& keys, AcquireCommand command,
                                                 AcquireDone done, std::optional<Error> refusal) {
   std::shared_ptr<Acquisition> self(
-      new Acquisition(env, registry, queues, std::move(command), std::move(done)));
+      new Acquisition(env, registry, keys, std::move(command), std::move(done)));
   registry.Add(self);
   self->Begin(std::move(refusal));
   return self;
 }
 
-Acquisition::Acquisition(const Environment& env, OperationRegistry& registry, WaitQueues& queues,
+Acquisition::Acquisition(const Environment& env, OperationRegistry& registry, Keys& keys,
                          AcquireCommand command, AcquireDone done)
     : env_(env),
       registry_(registry),
-      queues_(queues),
+      keys_(keys),
       command_(std::move(command)),
       done_(std::move(done)),
       started_(env.scheduler.Now()),
@@ -36,15 +37,19 @@ void Acquisition::Begin(std::optional<Error> refusal) {
         env_.scheduler.At(*command_.deadline, [this] { Cancel(Reason::kDeadlineExceeded); });
   }
   // A new acquisition does not overtake waiters, unless its token may hold the key already.
-  const WaitQueue* const waiting = queues_.Find(command_.key);
-  const bool waits = waiting != nullptr && retries_left_ != 0 && waiting->yielding();
-  const bool others_first = waits || (waiting != nullptr && waiting->size() > 0);
-  if (!others_first || command_.extend_if_held) {
+  const Contention* others_first = nullptr;
+  command_.key.ForEachKey([&](const Key& key) {
+    const Contention* const contention = keys_.Find(key);
+    if (contention == nullptr || others_first != nullptr) return;
+    const bool yields = retries_left_ != 0 && contention->yielding();
+    if (yields || !contention->queue().empty()) others_first = contention;
+  });
+  if (others_first == nullptr || command_.extend_if_held) {
     Try(Attempt::Order::kAllAtOnce);
     return;
   }
   if (retries_left_ == 0) {
-    AttemptResult last = waiting->WhyWaiting();
+    AttemptResult last = others_first->WhyWaiting();
     votes_ = std::move(last.votes);
     FailSoon(std::move(last.error));
     return;
@@ -73,7 +78,9 @@ void Acquisition::OnAttempt(AttemptResult result) {
   attempt_.reset();
   votes_ = std::move(result.votes);
   if (result.lease) {
-    if (queue_ != nullptr) std::exchange(queue_, nullptr)->LeaveAsHolder(*this);
+    for (Contention* const contention : std::exchange(contentions_, {})) {
+      contention->LeaveAsHolder(*this);
+    }
     Finish({.lease = std::move(result.lease),
             .error = {},
             .votes = std::move(votes_),
@@ -87,28 +94,62 @@ void Acquisition::OnAttempt(AttemptResult result) {
     return;
   }
   result.votes = votes_;
-  if (queue_ != nullptr) {
-    queue_->OnLost(result);
-  } else {
+  if (contentions_.empty()) {
     Queue(&result);
+  } else {
+    for (Contention* const contention : contentions_) contention->OnLost(result);
   }
 }
 
 void Acquisition::Queue(const AttemptResult* lost) {
-  WaitQueue& queue = queues_.Get(command_.key);
   if (registry_.size() > env_.options.max_operations) {
     FailSoon({.reason = Reason::kOverloaded,
               .message = "too many operations in progress at this daemon: retry later"});
     return;
   }
-  if (queue.size() >= env_.options.max_waiters_per_key) {
+  std::vector<Contention*> contentions;
+  command_.key.ForEachKey([&](const Key& key) { contentions.push_back(&keys_.Get(key)); });
+  if (std::ranges::any_of(contentions, [this](const Contention* contention) {
+        return contention->queue().size() >= env_.options.max_waiters_per_key;
+      })) {
     FailSoon({.reason = Reason::kOverloaded,
               .message = "too many acquisitions wait for this key at this daemon: retry later"});
     return;
   }
-  queue_ = &queue;
+  contentions_ = std::move(contentions);
   SetRetryTimer();
-  queue.Join(*this, lost);
+  for (Contention* const contention : contentions_) contention->Join(*this, lost);
+  if (IsReady()) contentions_.front()->OnReady(lost);
+  TellPosition(contentions_.front()->queue().size() - 1);
+}
+
+bool Acquisition::IsReady() const {
+  return !contentions_.empty() &&
+         std::ranges::all_of(contentions_, [this](const Contention* contention) {
+           return contention->queue().IsHead(*this);
+         });
+}
+
+void Acquisition::OnHead() {
+  if (contentions_.size() > 1 && IsReady()) contentions_.front()->Wake();
+}
+
+void Acquisition::TellPosition(std::size_t position) const {
+  if (!command_.queued) return;
+  if (contentions_.size() > 1) {
+    position = 0;
+    for (const Contention* const contention : contentions_) {
+      position = std::max(position, contention->queue().PositionOf(*this));
+    }
+  }
+  command_.queued(position);
+}
+
+const Contention& Acquisition::HeldUpBy() const {
+  for (const Contention* const contention : contentions_) {
+    if (!contention->queue().IsHead(*this)) return *contention;
+  }
+  return *contentions_.front();
 }
 
 // A policy with a retry limit gives up after its own delays, whether this acquisition is the head
@@ -127,8 +168,8 @@ void Acquisition::OnRetryTimer() {
     return;
   }
   if (retries_left_ > 0) SetRetryTimer();
-  if (queue_->IsHead(*this)) {
-    queue_->TryHead();
+  if (IsReady()) {
+    contentions_.front()->TryHead();
   } else if (retries_left_ == 0) {
     ++attempts_;  // the head's result stands for this attempt
     Fail(*WhyWaiting());
@@ -136,8 +177,8 @@ void Acquisition::OnRetryTimer() {
 }
 
 std::optional<Error> Acquisition::WhyWaiting() {
-  if (queue_ == nullptr) return env_.outage();
-  AttemptResult last = queue_->WhyWaiting();
+  if (contentions_.empty()) return env_.outage();
+  AttemptResult last = HeldUpBy().WhyWaiting();
   votes_ = std::move(last.votes);
   return std::move(last.error);
 }
@@ -181,7 +222,9 @@ void Acquisition::Finish(AcquireResult result) {
   retry_timer_.Cancel();
   const bool was_trying = trying();
   if (was_trying) std::exchange(attempt_, nullptr)->Cancel();
-  if (queue_ != nullptr) std::exchange(queue_, nullptr)->Leave(*this, was_trying);
+  for (Contention* const contention : std::exchange(contentions_, {})) {
+    contention->Leave(*this, was_trying);
+  }
   command_.queued = nullptr;  // it may hold a reference to this
   registry_.Remove(*this);
   env_.statistics.acquisitions.Add(result.lease ? std::nullopt

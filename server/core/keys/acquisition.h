@@ -5,14 +5,15 @@
 
 #include <functional>
 #include <memory>
+#include <vector>
 
 #include "server/core/operation.h"
 #include "server/core/rounds/attempt.h"
 
 namespace redlock {
 
-class WaitQueue;
-class WaitQueues;
+class Contention;
+class Keys;
 
 struct AcquireResult {
   std::optional<Lease> lease;  // set on success
@@ -29,8 +30,8 @@ class Acquisition final : public Cancellable, public std::enable_shared_from_thi
   // The command must have a token. `refusal` is the error of an acquisition that is refused without
   // an attempt.
   static std::shared_ptr<Acquisition> Start(const Environment& env, OperationRegistry& registry,
-                                            WaitQueues& queues, AcquireCommand command,
-                                            AcquireDone done, std::optional<Error> refusal);
+                                            Keys& keys, AcquireCommand command, AcquireDone done,
+                                            std::optional<Error> refusal);
 
   // Gives up: rolls back present and late grants, and calls `done` with `why`.
   void Cancel(Reason why) override;
@@ -41,10 +42,20 @@ class Acquisition final : public Cancellable, public std::enable_shared_from_thi
   void Try(Attempt::Order order);
   void TakeOver(std::shared_ptr<HandOver> releaser);
   [[nodiscard]] bool trying() const { return attempt_ != nullptr; }
+  // An acquisition of several keys is in the queue of each. It tries only while it is the head of
+  // all of them, so that nobody overtakes it, and one of the keys wakes it.
+  [[nodiscard]] bool IsReady() const;
+  [[nodiscard]] bool IsWokenBy(const Contention& contention) const {
+    return !contentions_.empty() && contentions_.front() == &contention;
+  }
+  // It has become the head of a queue.
+  void OnHead();
+  // Its position in one of its queues has changed.
+  void TellPosition(std::size_t position) const;
   [[nodiscard]] const AcquireCommand& command() const { return command_; }
 
  private:
-  Acquisition(const Environment& env, OperationRegistry& registry, WaitQueues& queues,
+  Acquisition(const Environment& env, OperationRegistry& registry, Keys& keys,
               AcquireCommand command, AcquireDone done);
   void Begin(std::optional<Error> refusal);
   [[nodiscard]] std::shared_ptr<const AcquireCommand> SharedCommand();
@@ -55,21 +66,23 @@ class Acquisition final : public Cancellable, public std::enable_shared_from_thi
   // Takes over the votes of the last attempt on the key, and returns why it failed. Nothing if none
   // was decided.
   [[nodiscard]] std::optional<Error> WhyWaiting();
+  // The one that waits longest among the keys: where it is not the head, if there is one.
+  [[nodiscard]] const Contention& HeldUpBy() const;
   void Fail(Error error);
   void FailSoon(Error error);  // never inside the call that started this
   void Finish(AcquireResult result);
 
   const Environment& env_;
   OperationRegistry& registry_;
-  WaitQueues& queues_;
+  Keys& keys_;
   AcquireCommand command_;  // constant except `queued`, which is cleared at the end
   AcquireDone done_;
   const MonotonicTime started_;
   int attempts_ = 0;
   int retries_left_;
-  std::shared_ptr<Attempt> attempt_;  // in progress
-  WaitQueue* queue_ = nullptr;        // while waiting
-  Votes votes_;                       // of the last attempt
+  std::shared_ptr<Attempt> attempt_;      // in progress
+  std::vector<Contention*> contentions_;  // while waiting, for each key
+  Votes votes_;                           // of the last attempt
   TimerHandle deadline_timer_;
   TimerHandle retry_timer_;
 };

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "server/core/clock.h"
 #include "server/core/nodes/node.h"
 
 namespace redlock {
@@ -41,12 +42,18 @@ class Announcements {
   }
   void OnDeaf(NodeIndex node) { nodes_[node].listening = false; }
 
-  // This daemon releases the key: the next announcement of each node says nothing new.
-  void ExpectOwn() {
-    for (OfNode& node : nodes_) node.own = true;
+  // This daemon releases the key: until then, the next announcement of each node says nothing new.
+  void ExpectOwn(MonotonicTime until) {
+    for (OfNode& node : nodes_) node.own_until = until;
+  }
+  // Bounds what ExpectOwn() has set: nodes that did not release the key announce nothing.
+  void ExpectOwnOnlyUntil(MonotonicTime until) {
+    for (OfNode& node : nodes_) node.own_until = std::min(node.own_until, until);
   }
   // Whether the announcement that has just arrived is of this daemon's own release.
-  [[nodiscard]] bool TakeOwn(NodeIndex node) { return std::exchange(nodes_[node].own, false); }
+  [[nodiscard]] bool TakeOwn(NodeIndex node, MonotonicTime now) {
+    return std::exchange(nodes_[node].own_until, MonotonicTime()) > now;
+  }
 
   // Returns how many nodes have announced a release since the last attempt, this one included.
   std::size_t Add(NodeIndex node) {
@@ -62,7 +69,7 @@ class Announcements {
   struct OfNode {
     bool listening = false;
     bool announced = false;
-    bool own = false;
+    MonotonicTime own_until;
   };
   [[nodiscard]] std::size_t Count(bool OfNode::*flag) const {
     return static_cast<std::size_t>(std::ranges::count(nodes_, true, flag));

@@ -13,7 +13,7 @@ constexpr Duration kShortestTtl = std::chrono::milliseconds(10);
 }  // namespace
 
 std::shared_ptr<HoldOperation> HoldOperation::Start(const Environment& env,
-                                                    OperationRegistry& registry, WaitQueues& queues,
+                                                    OperationRegistry& registry, Keys& keys,
                                                     WatchdogIndex& index, HoldCommand command,
                                                     HoldEvents events,
                                                     std::optional<Error> refusal) {
@@ -25,7 +25,7 @@ std::shared_ptr<HoldOperation> HoldOperation::Start(const Environment& env,
   std::shared_ptr<HoldOperation> self(
       new HoldOperation(env, registry, index, command, std::move(events)));
   self->acquisition_ = Acquisition::Start(
-      env, registry, queues, std::move(command.acquire),
+      env, registry, keys, std::move(command.acquire),
       [self](AcquireResult result) { self->OnDecided(std::move(result)); }, std::move(refusal));
   return self;
 }

@@ -26,9 +26,8 @@ class HoldOperation final : public std::enable_shared_from_this<HoldOperation> {
  public:
   // Events arrive one at a time. The command must have a token.
   static std::shared_ptr<HoldOperation> Start(const Environment& env, OperationRegistry& registry,
-                                              WaitQueues& queues, WatchdogIndex& index,
-                                              HoldCommand command, HoldEvents events,
-                                              std::optional<Error> refusal);
+                                              Keys& keys, WatchdogIndex& index, HoldCommand command,
+                                              HoldEvents events, std::optional<Error> refusal);
 
   // Cancels a pending acquisition; `decided` is called inside this call.
   void Cancel(Reason why);

@@ -26,16 +26,26 @@ void WatchdogIndex::Remove(Watchdog& watchdog) {
   watchdogs_.erase(found);
 }
 
-std::vector<std::shared_ptr<Watchdog>> WatchdogIndex::Find(const Key& key,
-                                                           const OwnerToken& token) const {
+std::vector<std::shared_ptr<Watchdog>> WatchdogIndex::FindIf(const OwnerToken& token,
+                                                             auto matches) const {
   std::vector<std::shared_ptr<Watchdog>> found;
   const auto [begin, end] = watchdogs_.equal_range(HashOf(token));
   for (auto one = begin; one != end; ++one) {
-    if (one->second->key() == key && one->second->token() == token) {
+    if (matches(one->second->key()) && one->second->token() == token) {
       found.push_back(one->second->shared_from_this());
     }
   }
   return found;
+}
+
+std::vector<std::shared_ptr<Watchdog>> WatchdogIndex::Find(const Key& key,
+                                                           const OwnerToken& token) const {
+  return FindIf(token, [&key](const Key& watched) { return watched == key; });
+}
+
+std::vector<std::shared_ptr<Watchdog>> WatchdogIndex::FindAll(const Key& key,
+                                                              const OwnerToken& token) const {
+  return FindIf(token, [&key](const Key& watched) { return watched.Contains(key); });
 }
 
 }  // namespace redlock

@@ -21,8 +21,14 @@ class WatchdogIndex {
   // Several streams may watch one lease.
   [[nodiscard]] std::vector<std::shared_ptr<Watchdog>> Find(const Key& key,
                                                             const OwnerToken& token) const;
+  // Also of leases of several keys, this one among them.
+  [[nodiscard]] std::vector<std::shared_ptr<Watchdog>> FindAll(const Key& key,
+                                                               const OwnerToken& token) const;
 
  private:
+  [[nodiscard]] std::vector<std::shared_ptr<Watchdog>> FindIf(const OwnerToken& token,
+                                                              auto matches) const;
+
   std::unordered_multimap<std::size_t, Watchdog*> watchdogs_;  // by a hash of the token
 };
 

@@ -54,8 +54,10 @@ OwnerLabel LabelOfHolder(const Round& round) {
 }
 
 // The node that all contenders for a key ask first. Any node works if all daemons choose the same.
-// The set has at least one node that can be asked.
+// Acquisitions of several keys contend with different ones, and all ask the same node. The set has
+// at least one node that can be asked.
 NodeIndex FirstNode(const Key& key, const NodeSet& set) {
+  if (key.IsSeveral()) return set.nodes().front();
   return set.nodes()[Fnv1a(key.value()) % set.nodes().size()];
 }
 

@@ -9,6 +9,18 @@
 
 namespace redlock {
 
+// Takes the answer of a node that releases instead of handing over.
+class HandOver::Rest final : public ReplySink {
+ public:
+  explicit Rest(std::shared_ptr<HandOver> hand_over) : hand_over_(std::move(hand_over)) {}
+  void OnReply(NodeIndex node, NodeReply reply) override {
+    hand_over_->OnRest(node, std::move(reply));
+  }
+
+ private:
+  const std::shared_ptr<HandOver> hand_over_;
+};
+
 std::shared_ptr<HandOver> HandOver::Start(const Environment& env, OperationRegistry& registry,
                                           Key key, OwnerToken token, ReleaseDone done) {
   std::shared_ptr<HandOver> self(
@@ -37,10 +49,36 @@ void HandOver::OnReply(NodeIndex node, const NodeReply& reply) {
   Outcome outcome = reply.outcome;
   // The next holder acquired a node that the token did not hold.
   if (outcome == Outcome::kGranted && !reply.handed_over) outcome = Outcome::kNotHeld;
+  if (outcome == Outcome::kHeld && key_.IsSeveral()) {
+    ReleaseRest(node);
+  } else {
+    Count(node, outcome, reply.message);
+  }
+}
+
+void HandOver::ReleaseRest(NodeIndex node) {
+  env_.nodes[node]->Release({.key = key_, .token = token_, .seal = SealOfToken(), .announce = true},
+                            std::make_shared<Rest>(shared_from_this()));
+}
+
+void HandOver::OnRest(NodeIndex node, NodeReply reply) {
+  all_sealed_ = all_sealed_ && (reply.outcome != Outcome::kGranted || reply.sealed);
+  Count(node, reply.outcome, std::move(reply.message));
+}
+
+FencingToken HandOver::SealOfToken() const { return IsUsedOnce(token_) ? FencingToken{} : seal_; }
+
+void HandOver::Count(NodeIndex node, Outcome outcome, std::string message) {
   // A failed later proposal does not undo what an earlier one achieved.
   if (votes_[node] && votes_[node]->outcome == Outcome::kGranted) return;
-  votes_[node] = Vote{node, outcome, reply.message, env_.scheduler.Now() - started_};
+  votes_[node] = Vote{node, outcome, std::move(message), env_.scheduler.Now() - started_};
   AnswerIfDecided();
+  if (settling_ && !ended_ && AllIn()) End();
+}
+
+bool HandOver::AllIn() const {
+  return std::ranges::all_of(set_->nodes(),
+                             [this](NodeIndex node) { return votes_[node].has_value(); });
 }
 
 Verdict HandOver::verdict() const {
@@ -86,7 +124,11 @@ void HandOver::AnswerIfDecided() {
     case Verdict::kPending:
       return;
     case Verdict::kReached:
-      Answer(std::nullopt);
+      if (all_sealed_ || !CanEndALaterHold()) {
+        Answer(std::nullopt);
+      } else if (ended_) {
+        Answer(Error{.reason = Reason::kQuorumUnavailable, .message = kUndecided});
+      }
       return;
     case Verdict::kDenied:
       if (!CanEndALaterHold()) {
@@ -106,9 +148,7 @@ void HandOver::AnswerIfDecided() {
 void HandOver::Settle() {
   if (std::exchange(settling_, true)) return;
   AnswerIfDecided();
-  bool all_in = true;
-  for (const NodeIndex node : set_->nodes()) all_in = all_in && votes_[node].has_value();
-  if (all_in) {
+  if (AllIn()) {
     End();
     return;
   }
@@ -117,6 +157,7 @@ void HandOver::Settle() {
 
 void HandOver::End() {
   const auto self = shared_from_this();
+  timeout_.Cancel();
   ended_ = true;
   std::vector<NodeIndex> owed;
   for (NodeIndex node = 0; node < votes_.size(); ++node) {
@@ -131,8 +172,8 @@ void HandOver::End() {
   // Once the caller knows that the token holds nothing, it may use the token again.
   if (!IsUsedOnce(token_) && verdict() == Verdict::kDenied) owed.clear();
   AnswerIfDecided();
-  const FencingToken seal = IsUsedOnce(token_) ? FencingToken{} : seal_;
-  CleanUp::Start(env_, registry_, {.key = key_, .token = token_, .seal = seal}, std::move(owed));
+  CleanUp::Start(env_, registry_, {.key = key_, .token = token_, .seal = SealOfToken()},
+                 std::move(owed));
   registry_.Remove(*this);
 }
 

@@ -35,7 +35,15 @@ class HandOver final : public Operation, public std::enable_shared_from_this<Han
  private:
   HandOver(const Environment& env, OperationRegistry& registry, Key key, OwnerToken token,
            ReleaseDone done);
+  class Rest;
+
+  [[nodiscard]] FencingToken SealOfToken() const;
+  // Another token holds one of several keys on this node. The releaser's may hold others there.
+  void ReleaseRest(NodeIndex node);
+  void OnRest(NodeIndex node, NodeReply reply);
+  void Count(NodeIndex node, Outcome outcome, std::string message);
   [[nodiscard]] Verdict verdict() const;
+  [[nodiscard]] bool AllIn() const;
   // Whether a late copy of a request could end a later hold by the releaser's token.
   [[nodiscard]] bool CanEndALaterHold() const;
   void AnswerIfDecided();
@@ -51,6 +59,7 @@ class HandOver final : public Operation, public std::enable_shared_from_this<Han
   ReleaseDone done_;
   const NodeSetPtr set_;
   std::vector<std::optional<Vote>> votes_;  // granted: the node released the token
+  bool all_sealed_ = true;  // every node that released the token has stored the seal for all keys
   bool settling_ = false;
   bool ended_ = false;
   TimerHandle timeout_;

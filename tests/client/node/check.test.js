@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
-import { checkAcquire, checkClient, checkTtl } from '../../../client/node/lib/check.js';
+import { checkAcquire, checkByToken, checkClient, checkTtl, checkWatch } from '../../../client/node/lib/check.js';
 
 const CLIENT = { grace: 5000, owner: 'host/1/app' };
 
@@ -20,11 +20,43 @@ test('defaults are applied', () => {
 });
 
 test('invalid keys are rejected', () => {
-  for (const key of ['', undefined, null, 5, ['a'], {}, 'redlockd:k', 'x'.repeat(513), 'ö'.repeat(257), 'a\ud800b']) {
+  for (const key of ['', undefined, null, 5, new Set(['a']), {}, 'redlockd:k', 'x'.repeat(513), 'ö'.repeat(257), 'a\ud800b']) {
     refused('key', () => checkAcquire(key, {}, CLIENT));
   }
   checkAcquire('x'.repeat(512), {}, CLIENT);
   checkAcquire('🔒', {}, CLIENT);
+});
+
+test('several keys become one internal key, in any order', () => {
+  const { key } = checkAcquire(['b', 'a'], {}, CLIENT);
+  assert.equal(checkAcquire(Object.freeze(['a', 'b']), {}, CLIENT).key, key);
+  assert.equal(checkByToken(['a', 'b'], 't', {}, []).key, key);
+  assert.equal(checkWatch([{ key: ['b', 'a'], token: 't' }], () => {}, {}).items[0].key, key);
+  assert.equal(checkAcquire(['a'], {}, CLIENT).key, 'a');
+});
+
+test('invalid lists of keys are rejected, and the message names the entry', () => {
+  const count = (number) => Array.from({ length: number }, (_, i) => `k${i}`);
+  for (const [list, field] of [
+    [[], 'key'], [count(65), 'key'], [['a', 'b', 'a'], 'key[2]'], [['a', ''], 'key[1]'], [['a', 5], 'key[1]'],
+    [[['a'], 'b'], 'key[0]'], [[, 'a'], 'key[0]'], [['a', 'redlockd:k'], 'key[1]'], [['a', 'a\ud800b'], 'key[1]'],
+    [['ö'.repeat(257), 'a'], 'key[0]'],
+  ]) {
+    refused(field, () => checkAcquire(list, {}, CLIENT));
+    refused(field, () => checkByToken(list, 't', {}, []));
+    refused(field, () => checkWatch([{ key: list, token: 't' }], () => {}, {}));
+  }
+  checkAcquire(count(64), {}, CLIENT);
+  const long = Array.from({ length: 16 }, (_, i) => String.fromCharCode(97 + i).repeat(512));
+  checkAcquire(long, {}, CLIENT);
+  refused('key', () => checkAcquire([...long, 'z'], {}, CLIENT));
+});
+
+test('a watch refuses the same keys twice, in whichever order', () => {
+  const watch = (...list) => () => checkWatch(list.map((key) => ({ key, token: 't' })), () => {}, {});
+  refused('items', watch(['a', 'b'], ['b', 'a']));
+  refused('items', watch('a', ['a']));
+  watch(['a', 'b'], ['a', 'c'], 'a')();
 });
 
 test('options that are not an object are rejected', () => {

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import process from 'node:process';
 import test, { after, before } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { inspect } from 'node:util';
 import { start } from './child.js';
 import { client as redlockd, testing } from './installed.js';
 
@@ -58,7 +59,7 @@ const abortAtAnyMoment = async (name, acquire, longest = 25) => {
       if (!lock) return;
       granted += 1;
       if (lock.release) await lock.release();
-      else await client.release(lock.key, lock.token);
+      else await client.release(lock.keys, lock.token);
     }));
   }
   await expectFree(keys, 3000);
@@ -238,6 +239,52 @@ test('detached locks are extended, released and handed over by key and token', o
   await assert.rejects(client.extend('given', lease.token, 1000), { name: 'LockNotHeldError' });
   await assert.rejects(client.release('given', lease.token), { name: 'LockNotHeldError' });
   assert.equal(await client.tryAcquire('free').then((free) => free.release()), undefined);
+});
+
+test('several keys are locked all or none, and handed over by their keys and token', options, async () => {
+  const own = new Client(server.endpoint);
+  const lock = await own.acquire(['s2', 's1'], { ttl: 2000 });
+  for (const keys of ['s1', 's2', ['s2', 's3'], ['s1', 's2']]) assert.equal(await client.tryAcquire(keys), null, String(keys));
+  await (await client.acquire('s3', { wait: 0 })).release();
+  await assert.rejects(client.acquireDetached(['s3', 's2'], { wait: 0 }),
+    (error) => error.name === 'LockAlreadyHeldError' && error.key === 's2, s3' && error.message.startsWith('s2, s3: '));
+  await server.lose('s2');
+  while (!lock.lost.aborted) await sleep(5);
+  await assert.rejects(lock.release(), { name: 'LockLostError', key: 's1, s2' });
+  await expectFree(['s2', 's1'], 8000); // what was not taken away expires
+  const lease = await own.acquireDetached(['s2', 's1'], { ttl: 3000 });
+  assert.ok(lease.fencingToken > lock.fencingToken);
+  assert.deepEqual([lease.key, lease.keys, JSON.parse(JSON.stringify(lease)).key], ['s1, s2', ['s1', 's2'], 's1, s2']);
+  assert.ok(Object.isFrozen(lease.keys));
+  assert.match(inspect(lease), /^Lease \{ key: 's1, s2', /);
+  assert.deepEqual((await own.extend(['s2', 's1'], lease.token, 5000)).keys, ['s1', 's2']);
+  assert.deepEqual((await own.tryExtend(lease.keys, lease.token, 5000)).keys, ['s1', 's2']);
+  const taken = await client.adopt(lease.keys, lease.token);
+  assert.equal(await client.acquireOrExtend(['s2', 's1'], lease.token), taken, 'the same lock');
+  await client.release(['s2', 's1'], lease.token);
+  await assert.rejects(client.release(['s2', 's1'], lease.token), { name: 'LockNotHeldError', message: /^s1, s2: / });
+  await own.close();
+  await expectFree(['s1', 's2', 's3'], 3000);
+});
+
+test('the callback of a watch hears all keys of a lock', options, async () => {
+  const lease = await client.acquireDetached(['v2', 'v1'], { ttl: 5000 });
+  const heard = { extended: [], lost: [] };
+  const watch = client.watch([{ key: ['v2', 'v1'], token: lease.token, ttl: 5000, interval: 50 }],
+    (event) => heard[event.type]?.push(event), { keepWatchingAfterLoss: false });
+  while (heard.extended.length < 2) await sleep(5);
+  await server.lose('v1');
+  while (heard.lost.length === 0) await sleep(5);
+  for (const { key, keys } of [...heard.extended, ...heard.lost]) assert.deepEqual([key, keys], ['v1, v2', ['v1', 'v2']]);
+  assert.match(heard.lost[0].error.message, /^v1, v2: the lock was lost: /);
+  await watch.close();
+});
+
+test('aborting an acquire of several keys at any moment leaves none of them behind', options, async () => {
+  const name = 'several';
+  await abortAtAnyMoment(name, (key, signal, i) => (i % 2 === 0
+    ? client.acquire([key, `${name}-${(i + 1) % 20}`], { ttl: 60_000, signal })
+    : client.acquireDetached([key, `${name}-${(i + 1) % 20}`], { ttl: 60_000, signal })), 100);
 });
 
 test('a token of the caller acquires, and takes over a lock of another client', options, async () => {

@@ -65,7 +65,7 @@ test('import and require get the same classes, which bundlers and users can rely
     await client.close();`);
   writeFileSync(path.join(project, 'use.cjs'), `
     const { Client, InvalidArgumentError } = require('redlockd');
-    new Client().acquire(['a'], 5000).catch((error) => console.log(error instanceof InvalidArgumentError));`);
+    new Client().acquire('a', 5000).catch((error) => console.log(error instanceof InvalidArgumentError));`);
   await run(process.execPath, ['both.mjs'], { cwd: project });
   assert.equal((await run(process.execPath, ['use.cjs'], { cwd: project })).stdout, 'true\n');
 });

@@ -24,6 +24,18 @@ test('operations that are issued together share a message of at most 1,000', () 
   assert.equal(world.machine.take(), undefined);
 });
 
+test('a message stays below the daemon\'s limit of bytes', () => {
+  const world = new Harness();
+  world.hold('first');
+  for (let i = 0; i < 300; i += 1) world.acquire(`${i}`.padEnd(8192, 'k')); // as long as several keys may be
+  let taken = 0;
+  for (let message = world.machine.take(); message !== undefined; message = world.machine.take()) {
+    assert(message.operations.length < 30);
+    taken += message.operations.length;
+  }
+  assert.equal(taken, 300);
+});
+
 test('ids are never reused, not even in another Session', () => {
   const world = new Harness();
   const ids = [];

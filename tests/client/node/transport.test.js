@@ -63,7 +63,7 @@ class Daemon {
     return {
       id, last: close !== undefined,
       lease: holder && {
-        key: holder.key, token: holder.token, fencingToken: String(this.fence += 1n), validity: duration(29_000),
+        key: holder.key, keys: holder.keys, token: holder.token, fencingToken: String(this.fence += 1n), validity: duration(29_000),
       },
     };
   }
@@ -119,6 +119,59 @@ test('an extension event raises the fencing token, and LOST aborts the signal', 
   await assert.rejects(lock.extend(1000), { reason: 'LOCK_NOT_HELD' });
   await client.close();
 }));
+
+test('several keys are sent and read as a list, and shown as names', () => daemons(2, async (first, second) => {
+  const logged = [];
+  const logger = Object.fromEntries(['debug', 'info', 'warn', 'error'].map((level) => [level, (text) => { logged.push(text); }]));
+  const client = new Client([first.endpoint, second.endpoint], { logger });
+  const lock = await client.acquire(['b', '\u{10000}', 'a']);
+  const keys = ['a', 'b', '\u{10000}'];
+  assert.deepEqual(lock.keys, keys);
+  assert.equal(lock.keys, lock.keys);
+  assert.ok(Object.isFrozen(lock.keys));
+  assert.equal(lock.key, 'a, b, \u{10000}');
+  await lock.extend(20_000);
+  const single = await client.acquire(['k']);
+  assert.deepEqual([single.key, single.keys], ['k', ['k']]);
+  await single.release();
+  first.stop();
+  while (!second.operations.some(({ adopt }) => adopt)) await sleep(5);
+  await lock.extend(20_000);
+  const send = (event) => second.calls[0].write({ events: [{ keys, ...event }], clock: duration(performance.now()) });
+  const lease = { keys: [...keys].reverse(), token: lock.token };
+  send({ type: 'EVENT_TYPE_EXTENDED', lease: { ...lease, fencingToken: String(2n ** 61n), validity: duration(29_000) } });
+  while (lock.fencingToken !== 2n ** 61n) await sleep(5);
+  assert.equal(inspect(lock), "Lock { key: 'a, b, \u{10000}', fencingToken: 2305843009213693952n, held: true }");
+  assert.equal(JSON.parse(JSON.stringify(lock)).key, lock.key);
+  const released = await client.acquire(['b', 'a']);
+  await released.release();
+  send({ type: 'EVENT_TYPE_LOST', lease, reason: 'LOCK_NOT_HELD', message: 'taken' });
+  while (!lock.lost.aborted) await sleep(5);
+  assert.equal(lock.loss.message, 'a, b, \u{10000}: the lock was lost: taken');
+  assert.equal(lock.loss.key, lock.key);
+  assert.ok(logged.includes(`redlockd: ${lock.loss.message}`));
+  for (const text of logged) assert.doesNotMatch(text, /\ud800/u);
+  await client.close();
+  const sent = [...first.operations, ...second.operations].map(({ id, operation, ...rest }) => rest);
+  const named = sent.map((operation) => {
+    const [[kind, { key, keys: names }]] = Object.entries(operation);
+    return [kind, names ?? key];
+  }).filter(([kind]) => !['ping', 'close'].includes(kind));
+  assert.deepEqual(named, [
+    ['acquire', keys], ['extend', keys], ['acquire', 'k'], ['release', 'k'],
+    ['adopt', keys], ['extend', keys], ['acquire', ['a', 'b']], ['release', ['a', 'b']]]);
+}));
+
+test('calls by token that reach no daemon show the names', async () => {
+  const client = new Client('127.0.0.1:1');
+  for (const call of [
+    () => client.extend(['b', 'a'], 't', 1000, { timeout: 100 }), () => client.release(['b', 'a'], 't', { timeout: 100 }),
+    () => client.acquireDetached(['b', 'a'], { wait: 0 }),
+  ]) {
+    await assert.rejects(call(), { name: 'UnreachableError', key: 'a, b', message: /^a, b: 127\.0\.0\.1:1: / });
+  }
+  await client.close();
+});
 
 test('a move adopts with a sequence above the fencing token', () => daemons(2, async (first, second) => {
   const client = new Client([first.endpoint, second.endpoint]);
@@ -179,7 +232,7 @@ test('an invalid call fails alone, before anything is sent', () => daemons(1, as
   const sent = daemon.operations.length;
   for (const [key, options, field] of [
     ['', {}, 'key'], ['a\ud800', {}, 'key'], ['k', { ttl: 1 }, 'ttl'], ['k', { wait: -1 }, 'wait'],
-    ['k', { owner: 5 }, 'owner'], ['k', { margin: -1 }, 'margin'], [['k'], 5000, 'key'], ['k', 5000, 'options'],
+    ['k', { owner: 5 }, 'owner'], ['k', { margin: -1 }, 'margin'], [['k', 'k'], {}, 'key[1]'], ['k', 5000, 'options'],
     ['k', { timeout: 5 }, 'options'],
   ]) {
     await assert.rejects(client.acquire(key, options), (error) =>

@@ -107,6 +107,54 @@ class Api:
         with self.assertRaises(redlockd.MaxRetriesExceeded):
             self.used.acquire(self.key, retry=policy)
 
+    def test_several_keys_are_locked_together(self):
+        a, b = self.key + "a", self.key + "b"
+        with self.assertRaises(redlockd.InvalidArgument):
+            self.used.lock([a, a])
+        lock, named = self.used.acquire([b, a], ttl=60), self.used.lock((a, b), blocking=False)
+        self.assertEqual((f"{a}, {b}", (a, b)), (lock.key, lock.keys))
+        self.assertTrue(self.server.held(a) and self.server.held(b) and named.locked())
+        self.assertIsNone(self.used.try_acquire(b))
+        self.assertIsNone(self.used.try_acquire([b, self.key + "c"]))
+        with self.assertRaisesRegex(redlockd.LockAlreadyHeld, f'^{a}, {b}: held by "crew 3"$'):
+            self.used.acquire([a, b], wait=0)
+        lock.extend(60)
+        lock.release()
+        self.assertFalse(self.server.held(a) or self.server.held(b) or named.locked())
+        self.assertTrue(named.acquire())
+        single = self.used.acquire(self.key + "c")
+        self.assertTrue(self.used.lock([a + "d", self.key + "c"]).locked())  # one of them
+        single.release()
+        self.server.lose(b)
+        self.until(named.lost.is_set)
+        self.assertIn(f"{a}, {b}: ", str(named.loss))
+
+    def test_a_detached_lock_of_several_keys_is_handed_over(self):
+        a, b = self.key + "a", self.key + "b"
+        lease = pickle.loads(pickle.dumps(self.used.acquire_detached([b, a], ttl=30)))
+        self.assertEqual((f"{a}, {b}", (a, b)), (lease.key, lease.keys))
+        self.assertGreater(self.used.extend([b, a], lease.token, 60).validity, 40)
+        self.assertEqual((a, b), self.used.try_extend(lease.keys, lease.token, 60).keys)
+        with self.assertRaisesRegex(redlockd.LockLost, f"^{a}, {b}: "):
+            self.used.extend(lease.keys, "other", 60)
+        self.assertEqual((a, b), self.used.adopt(lease.keys, lease.token).keys)
+        self.assertTrue(self.used.acquire_or_extend([b, a], lease.token).held)
+        self.used.release([b, a], lease.token)
+        self.assertFalse(self.server.held(a) or self.server.held(b))
+
+    def test_a_watch_of_several_keys_loses_them_together(self):
+        a, b = self.key + "a", self.key + "b"
+        lease, heard = self.used.acquire_detached([a, b], ttl=2), []
+        watch = self.used.watch([redlockd.WatchItem([b, a], lease.token, 2, 0.1)], heard.append)
+        self.until(lambda: [event for event in heard if event.kind == "EXTENDED"])
+        self.server.lose(a)
+        self.until(lambda: heard[-1].kind == "CANCELLED")  # no lease is left
+        watch.close()
+        self.assertEqual({(f"{a}, {b}", (a, b))}, {(event.key, event.keys) for event in heard[:-1]})
+        [lost] = [event for event in heard if event.kind == "LOST"]
+        self.assertTrue(str(lost.error).startswith(f"{a}, {b}: "), lost.error)
+        self.assertEqual(("", ()), (heard[-1].key, heard[-1].keys))
+
     def test_bad_arguments_are_refused(self):
         item = redlockd.WatchItem(self.key, "t", 5)
         for call in (lambda: self.used.acquire(self.key, token=""), lambda: self.used.acquire(self.key, retry=3),

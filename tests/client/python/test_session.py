@@ -119,6 +119,16 @@ class Sending(unittest.TestCase):
         world.connect()
         self.assertEqual([1000, 500, 0], [len(world.message()) for _ in range(3)])
 
+    def test_a_message_stays_below_the_daemons_limit_of_bytes(self):
+        world = World()
+        for i in range(300):
+            world.acquire([f"{i:03}/{j:02}/".ljust(128, "x") for j in range(64)])
+        world.connect()
+        requests = [world.request() for _ in range(7)]
+        self.assertEqual(300, sum(len(request.operations) for request in requests))
+        self.assertLess(max(request.ByteSize() for request in requests), 2**20 * 0.6)
+        self.assertEqual([], world.message())
+
     def test_an_id_is_never_used_twice(self):
         world = World()
         seen = []

@@ -354,6 +354,9 @@ class Misuse(Streams):
         lock = client.acquire("k", ttl=10)
         sent = len(self.daemons[0].seen("acquire"))
         bad = [("key", dict(key=key)) for key in ("", "x" * 513, "é" * 257, None, 5, b"k", "\ud800", "redlockd:x")]
+        bad += [("key", dict(key=key)) for key in ([], {"a", "b"}, {"a": 1}, iter("ab"), [str(i) for i in range(65)])]
+        bad += [("key[1]", dict(key=["a", key]))
+                for key in ("", "x" * 513, None, 5, ["b"], "\ud800", "redlockd:x", "a")]
         bad += [("ttl", dict(ttl=ttl)) for ttl in (0, 0.001, -1, float("nan"), float("inf"), "5", None, True, 1e12)]
         bad += [("wait", dict(wait=wait)) for wait in (-1, "1", float("nan"), True)]
         bad += [("owner", dict(owner=owner)) for owner in ("x" * 129, "\ud800", 5)]

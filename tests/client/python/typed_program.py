@@ -1,7 +1,7 @@
 """Checked by mypy --strict: the types that a user of the package sees."""
 
 from datetime import timedelta
-from typing import List, Optional
+from typing import List, Optional, Tuple
 
 import redlockd
 import redlockd.aio
@@ -19,8 +19,13 @@ def threads(client: redlockd.Client) -> None:
     validity: float = client.extend("k", lease.token, 5).validity
     events: List[redlockd.WatchEvent] = []
     client.watch([redlockd.WatchItem("k", lease.token, validity)], events.append).close()
+    keys: List[str] = ["a", "b"]
+    with client.lock(keys) as together, client.acquire(("a", "b")) as both:
+        names: Tuple[str, ...] = together.keys + both.keys + events[0].keys
+    client.watch([redlockd.WatchItem(names, lease.token), redlockd.WatchItem(keys, lease.token)], events.append).close()
+    client.release(keys, lease.token)
     try:
-        client.adopt("k", lease.token).release()
+        client.adopt(lease.keys, lease.token).release()
     except redlockd.LockAlreadyHeld as error:
         print(error.holder, error.reason, error.retry_after)
 
@@ -31,7 +36,9 @@ async def tasks(client: redlockd.aio.Client) -> None:
     lock: redlockd.aio.Lock = await client.acquire("k")
     await lock.lost.wait()
     held: bool = await client.lock("k").acquire(blocking=False)
-    print(held)
+    async with client.lock(["a", "b"]) as together, await client.acquire(lock.keys):
+        keys: Tuple[str, ...] = together.keys
+    print(held, keys)
 
 
 def kit(server: Server) -> bool:

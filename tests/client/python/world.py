@@ -4,6 +4,7 @@ from redlockd._proto import pb
 from redlockd._machine import Machine
 from redlockd import _requests
 from redlockd._attempts import Way
+from redlockd._keys import set_key
 from redlockd._wire import set_duration
 from redlockd.errors import make_error
 
@@ -174,13 +175,13 @@ def granted(operation, validity, fence=100):
     """Returns the result of an acquire, an extend or an adopt with a lease."""
     asked = getattr(operation, operation.WhichOneof("operation"))
     return pb.SessionResult(id=operation.id, lease=pb.Lease(
-        key=asked.key, token=asked.token, fencing_token=fence, validity=duration(validity)))
+        key=asked.key, keys=asked.keys, token=asked.token, fencing_token=fence, validity=duration(validity)))
 
 
 def event(kind, lease=None, validity=0.0, fence=100, reason=""):
     message = pb.WatchResponse(type=getattr(pb, "EVENT_TYPE_" + kind), reason=reason)
     if lease is not None:
-        message.key = lease.key
-        message.lease.CopyFrom(pb.Lease(
-            key=lease.key, token=lease.token, fencing_token=fence, validity=duration(validity)))
+        set_key(message, lease.key)
+        message.lease.CopyFrom(pb.Lease(token=lease.token, fencing_token=fence, validity=duration(validity)))
+        set_key(message.lease, lease.key)
     return message

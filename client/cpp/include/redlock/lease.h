@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace redlock::client {
 
@@ -13,7 +14,7 @@ namespace redlock::client {
 // there keeps it alive, Client::extend() and release() use it as it is. From then on, only one of
 // the two processes may trust the lock.
 struct REDLOCK_API Lease {
-  std::string key;
+  std::string key;    // of several keys: see together()
   std::string token;  // the secret that proves ownership: do not log it
   // Higher than the fencing token of every earlier holder. May grow with an extension.
   std::uint64_t fencing_token = 0;
@@ -21,6 +22,8 @@ struct REDLOCK_API Lease {
   // time.
   Duration valid_until{};
 
+  // The keys that are locked, in byte order; also if it is one.
+  [[nodiscard]] std::vector<std::string> keys() const;
   // How long the lock can still be trusted; 0: no longer.
   [[nodiscard]] Duration validity() const;
   [[nodiscard]] bool valid() const { return validity() > Duration::zero(); }

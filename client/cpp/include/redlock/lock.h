@@ -8,6 +8,7 @@
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <vector>
 
 namespace redlock::client {
 
@@ -23,7 +24,10 @@ class [[nodiscard]] REDLOCK_API Lock {
   Lock& operator=(Lock&&) noexcept;
   ~Lock();
 
+  // Can be passed on, for example to Client::adopt(). Of several keys: see together().
   [[nodiscard]] const std::string& key() const;
+  // The keys that are locked, in byte order; also if it is one.
+  [[nodiscard]] std::vector<std::string> keys() const;
   // The owner token, the secret that proves ownership. With it, another process can extend or
   // release the lock.
   [[nodiscard]] const std::string& token() const;

@@ -33,8 +33,8 @@ class Server {
   // For Options::endpoints: the proxy, "127.0.0.1:PORT".
   [[nodiscard]] const std::string& address() const;
 
-  // Takes the lock from its holder, who hears LOST. `why`: for the daemon's log; 1 to 200 bytes.
-  // Returns false if no client held the lock.
+  // Takes the lock from its holder, who hears LOST. Of several keys that are locked together, `key`
+  // is one. `why`: for the daemon's log; 1 to 200 bytes. Returns false if no client held the lock.
   bool lose(const std::string& key, const std::string& why = "a test");
 
   // Ends the daemon, with SIGTERM, or as a crash with SIGKILL, and starts it again. Locks survive.

@@ -9,6 +9,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 namespace redlock::client {
 
@@ -25,7 +26,7 @@ struct WatchOptions {
   bool keep_watching_after_loss = true;
 };
 
-struct WatchEvent {
+struct REDLOCK_API WatchEvent {
   enum class Type {
     kExtended,      // `lease` has the new validity, which counts from the arrival of the event
     kExtendFailed,  // the daemon retries until the validity ends; `error` says why
@@ -37,9 +38,12 @@ struct WatchEvent {
   };
 
   Type type = Type::kEnded;
-  std::string key;             // empty for kStreamFailed and kEnded
+  std::string key;             // as in WatchItem; empty for kStreamFailed and kEnded
   std::optional<Lease> lease;  // for kExtended
   Error error;                 // for the others
+
+  // The keys in `key`, in byte order; also if it is one. Empty for kStreamFailed and kEnded.
+  [[nodiscard]] std::vector<std::string> keys() const;
 };
 
 class Driver;

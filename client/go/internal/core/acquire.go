@@ -17,7 +17,7 @@ const (
 
 // Acquire describes an acquisition.
 type Acquire struct {
-	Key    string
+	Key    Key
 	TTL    time.Duration
 	Try    bool // a single attempt
 	Retry  *pb.RetryPolicy
@@ -178,23 +178,24 @@ func (a *Acquisition) onPosition(position int) {
 }
 
 func (a *Acquisition) request(_ *Machine, id uint64) *pb.SessionOperation {
+	key, keys := a.Key.Fields()
 	switch {
 	case a.state == asking && a.takes:
 		// Returns the fencing token, without which no sequence is known that the nodes accept. The client itself repeats it.
 		a.sent = id
 		return &pb.SessionOperation{Id: id, Operation: &pb.SessionOperation_Extend{Extend: &pb.ExtendRequest{
-			Key: a.Key, Token: a.token, Ttl: duration(a.TTL), Retry: &pb.RetryPolicy{MaxRetries: new(int32)}}}}
+			Key: key, Keys: keys, Token: a.token, Ttl: duration(a.TTL), Retry: &pb.RetryPolicy{MaxRetries: new(int32)}}}}
 	case a.state == asking && a.sent == 0:
 		a.sent = id
 		a.sendings++
 		token := a.token // the message is written later, when a.token may be another one
-		request := &pb.AcquireRequest{Key: a.Key, Ttl: duration(a.TTL), Token: &token, Owner: a.Owner, Retry: a.Retry,
-			ExtendIfHeld: a.unsure}
+		request := &pb.AcquireRequest{Key: key, Keys: keys, Ttl: duration(a.TTL), Token: &token, Owner: a.Owner,
+			Retry: a.Retry, ExtendIfHeld: a.unsure}
 		return &pb.SessionOperation{Id: id, Operation: &pb.SessionOperation_Acquire{Acquire: request}}
 	case a.state == joining:
 		// Each copy that was sent with extend_if_held may have moved the lease to another stream.
 		a.sequence = nextSequence(a.sequence, a.granted.fence+a.sendings)
-		return adoptRequest(id, a.Key, a.token, a.TTL, a.sequence)
+		return adoptRequest(id, a.id(), a.TTL, a.sequence)
 	default:
 		return nil
 	}

@@ -16,8 +16,9 @@ const (
 
 // Lease is an acquired lock.
 type Lease struct {
-	Key, Token string
-	Handle     any // the caller's object for this lease
+	Key    Key
+	Token  string
+	Handle any // the caller's object for this lease
 
 	ttl       time.Duration
 	longest   time.Duration // the longest requested TTL: how long the lock may outlive the client
@@ -113,7 +114,7 @@ func (a *adoption) request(_ *Machine, id uint64) *pb.SessionOperation {
 		return nil
 	}
 	a.lease.sequence = nextSequence(a.lease.sequence, a.lease.fence)
-	return adoptRequest(id, a.lease.Key, a.lease.Token, a.lease.ttl, a.lease.sequence)
+	return adoptRequest(id, a.lease.id(), a.lease.ttl, a.lease.sequence)
 }
 
 // nextSequence returns the next number in the order of a lock's adoptions, which holds across daemons.
@@ -124,9 +125,10 @@ func nextSequence(sequence, fence uint64) uint64 {
 	return sequence + 1
 }
 
-func adoptRequest(id uint64, key, token string, ttl time.Duration, sequence uint64) *pb.SessionOperation {
+func adoptRequest(id uint64, hold leaseID, ttl time.Duration, sequence uint64) *pb.SessionOperation {
+	key, keys := hold.key.Fields()
 	return &pb.SessionOperation{Id: id, Operation: &pb.SessionOperation_Adopt{Adopt: &pb.AdoptOperation{
-		Key: key, Token: token, Ttl: duration(ttl), Sequence: &sequence}}}
+		Key: key, Keys: keys, Token: hold.token, Ttl: duration(ttl), Sequence: &sequence}}}
 }
 
 func (a *adoption) onAnswer(m *Machine, now Instant, answer answer) {
@@ -200,8 +202,9 @@ func (e *Extension) request(m *Machine, id uint64) *pb.SessionOperation {
 	if _, open := m.extends[e]; !open {
 		return nil
 	}
+	key, keys := e.lease.Key.Fields()
 	return &pb.SessionOperation{Id: id, Operation: &pb.SessionOperation_Extend{Extend: &pb.ExtendRequest{
-		Key: e.lease.Key, Token: e.lease.Token, Ttl: duration(e.ttl), Retry: e.retry}}}
+		Key: key, Keys: keys, Token: e.lease.Token, Ttl: duration(e.ttl), Retry: e.retry}}}
 }
 
 func (e *Extension) onAnswer(m *Machine, now Instant, answer answer) {

@@ -4,6 +4,8 @@ import (
 	"sort"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	pb "github.com/redlockd/redlockd/client/go/redlockv1"
 )
 
@@ -33,7 +35,10 @@ type Config struct {
 }
 
 // leaseID names one hold: the same token may hold several keys.
-type leaseID struct{ key, token string }
+type leaseID struct {
+	key   Key
+	token string
+}
 
 // Machine is the state of one client.
 //
@@ -89,10 +94,10 @@ func (m *Machine) LastFailure() *Failure { return m.failure }
 func (m *Machine) Holding() bool { return len(m.leases) > 0 }
 
 // Held returns the held lease of this key and token; nil: none.
-func (m *Machine) Held(key, token string) *Lease { return m.leases[leaseID{key, token}] }
+func (m *Machine) Held(key Key, token string) *Lease { return m.leases[leaseID{key, token}] }
 
 // InUse reports whether the token belongs to a lock that is held, requested, or not yet released.
-func (m *Machine) InUse(key, token string) bool {
+func (m *Machine) InUse(key Key, token string) bool {
 	id := leaseID{key, token}
 	_, asked := m.callers[id]
 	return asked || m.leases[id] != nil || m.releases[id] != nil
@@ -155,10 +160,10 @@ func (m *Machine) TakeMessage(now Instant, session uint64) *pb.SessionRequest {
 		m.put(message, now, ping{})
 		return message
 	}
-	for len(m.outbox) > 0 && len(message.Operations) < mostOperations {
+	for size := 0; len(m.outbox) > 0 && len(message.Operations) < mostOperations && size < enoughBytes; {
 		next := m.outbox[0]
 		m.outbox[0], m.outbox = nil, m.outbox[1:]
-		m.put(message, now, next)
+		size += m.put(message, now, next)
 	}
 	if len(message.Operations) == 0 {
 		return nil
@@ -166,17 +171,18 @@ func (m *Machine) TakeMessage(now Instant, session uint64) *pb.SessionRequest {
 	return message
 }
 
-func (m *Machine) put(message *pb.SessionRequest, now Instant, next operation) {
+// put returns the bytes of the operation.
+func (m *Machine) put(message *pb.SessionRequest, now Instant, next operation) int {
 	request := next.request(m, m.ids+1)
 	if request == nil {
-		return
+		return 0
 	}
 	message.Operations = append(message.Operations, request)
-	if _, unanswered := next.(cancel); unanswered {
-		return
+	if _, unanswered := next.(cancel); !unanswered {
+		m.ids++
+		m.session.sent[m.ids] = sentOperation{next, now}
 	}
-	m.ids++
-	m.session.sent[m.ids] = sentOperation{next, now}
+	return proto.Size(request)
 }
 
 // enqueue sends an operation if the Session is ready. becomeReady sends what was not sent on this Session on the next
@@ -253,7 +259,7 @@ func (m *Machine) takeResults(now Instant, message *pb.SessionResponse) (drainin
 func (m *Machine) takeEvents(now Instant, message *pb.SessionResponse) (draining bool) {
 	made, usable := m.session.clock.madeAt(message.GetClock().AsDuration())
 	for _, event := range message.GetEvents() {
-		lease := m.leases[leaseID{event.GetKey(), event.GetLease().GetToken()}]
+		lease := m.leases[leaseID{KeyOf(event), event.GetLease().GetToken()}]
 		if lease != nil && lease.in != m.session {
 			lease = nil // the pending adoption decides
 		}

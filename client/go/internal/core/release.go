@@ -76,8 +76,9 @@ func (r *release) request(m *Machine, id uint64) *pb.SessionOperation {
 	}
 	r.underWay = true
 	r.sent++
+	key, keys := r.id.key.Fields()
 	return &pb.SessionOperation{Id: id, Operation: &pb.SessionOperation_Release{Release: &pb.ReleaseRequest{
-		Key: r.id.key, Token: r.id.token}}}
+		Key: key, Keys: keys, Token: r.id.token}}}
 }
 
 func (r *release) onAnswer(m *Machine, now Instant, answer answer) {

@@ -10,6 +10,8 @@ const (
 	connectTimeout = 2 * time.Second
 	silenceTimeout = 2 * time.Second
 	mostOperations = 1000 // in one message
+	// Of a message. The default of the daemon's --max-message-bytes is twice that.
+	enoughBytes = 1 << 19
 )
 
 // session is the stream to one daemon. It is connecting until its first ping has been answered, and then ready. The

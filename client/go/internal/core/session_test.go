@@ -1,8 +1,11 @@
 package core
 
 import (
+	"fmt"
 	"testing"
 	"time"
+
+	"google.golang.org/protobuf/proto"
 
 	pb "github.com/redlockd/redlockd/client/go/redlockv1"
 )
@@ -35,6 +38,27 @@ func TestOperationsShareAMessageUpTo1000(t *testing.T) {
 			ids[o.Id] = true
 		}
 	}
+}
+
+// The daemon refuses larger messages, every time, so that all locks would be lost.
+func TestAMessageStaysBelowTheDaemonsLimitOfBytes(t *testing.T) {
+	w := newWorld(t, 1)
+	w.getReady()
+	names := make([]string, 64)
+	for i := range names {
+		names[i] = fmt.Sprintf("%0128d", i)
+	}
+	for i := 0; i < 300; i++ {
+		w.acquire(Acquire{Key: Together(names...)})
+	}
+	operations := 0
+	for message := w.m.TakeMessage(w.now, 1); message != nil; message = w.m.TakeMessage(w.now, 1) {
+		operations += len(message.Operations)
+		if size := proto.Size(message); size > 600_000 {
+			t.Fatalf("a message has %d bytes", size)
+		}
+	}
+	same(t, "operations", operations, 300)
 }
 
 func TestAnUnknownIdIsIgnored(t *testing.T) {

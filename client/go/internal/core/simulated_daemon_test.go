@@ -38,7 +38,7 @@ type simulation struct {
 	queue  queue
 	number int
 	faults bool
-	store  map[string]*entry
+	store  map[Key]*entry
 }
 
 func (s *simulation) at(t time.Duration, action func()) {
@@ -61,7 +61,7 @@ type entry struct {
 	sequence uint64
 }
 
-func (s *simulation) entry(key string) *entry {
+func (s *simulation) entry(key Key) *entry {
 	e := s.store[key]
 	if e == nil {
 		e = &entry{}
@@ -132,7 +132,7 @@ func (p *peer) fail(id uint64, reason string) {
 	p.result(&pb.SessionResult{Id: id, Status: &pb.OperationStatus{Reason: reason}})
 }
 
-func (p *peer) lease(key string) *pb.Lease {
+func (p *peer) lease(key Key) *pb.Lease {
 	e := p.d.s.entry(key)
 	left := e.until - p.d.s.now
 	return lease(key, e.token, e.fence, left-left/50-2*time.Millisecond)
@@ -202,20 +202,21 @@ func (p *peer) attempt(id uint64) {
 	if a == nil || p.d.down {
 		return
 	}
-	e := p.d.s.entry(a.Key)
+	key := KeyOf(a)
+	e := p.d.s.entry(key)
 	switch {
 	case p.d.draining:
 		p.fail(id, Draining)
 	case e.token == "":
 		fence := maxUint(e.fence, e.sequence) + 1
 		*e = entry{token: a.GetToken(), until: p.d.s.now + a.Ttl.AsDuration(), taker: p, fence: fence, sequence: fence}
-		p.hold(leaseID{a.Key, e.token}, a.Ttl.AsDuration())
-		p.result(&pb.SessionResult{Id: id, Lease: p.lease(a.Key)})
+		p.hold(leaseID{key, e.token}, a.Ttl.AsDuration())
+		p.result(&pb.SessionResult{Id: id, Lease: p.lease(key)})
 	case e.token == a.GetToken() && a.ExtendIfHeld: // no stream's end releases it
 		e.taker, e.sequence = nil, e.sequence+1
 		e.until = maxOf(e.until, p.d.s.now+a.Ttl.AsDuration())
-		p.hold(leaseID{a.Key, e.token}, a.Ttl.AsDuration())
-		p.result(&pb.SessionResult{Id: id, Lease: p.lease(a.Key)})
+		p.hold(leaseID{key, e.token}, a.Ttl.AsDuration())
+		p.result(&pb.SessionResult{Id: id, Lease: p.lease(key)})
 	case a.Retry != nil:
 		p.fail(id, "LOCK_ALREADY_HELD")
 	case p.d.s.faults && p.d.s.random.Intn(50) == 0:
@@ -245,7 +246,7 @@ func (p *peer) carryOut(o *pb.SessionOperation) {
 	}
 	switch {
 	case o.GetRelease() != nil:
-		id := leaseID{o.GetRelease().Key, o.GetRelease().Token}
+		id := leaseID{KeyOf(o.GetRelease()), o.GetRelease().Token}
 		delete(p.held, id)
 		e := s.entry(id.key)
 		if e.token != id.token {
@@ -256,7 +257,8 @@ func (p *peer) carryOut(o *pb.SessionOperation) {
 		p.result(ok(o))
 	case o.GetAdopt() != nil:
 		a := o.GetAdopt()
-		e := s.entry(a.Key)
+		key := KeyOf(a)
+		e := s.entry(key)
 		if e.token != a.Token || a.GetSequence() <= e.sequence {
 			p.fail(o.Id, LockNotHeld)
 			return
@@ -265,17 +267,18 @@ func (p *peer) carryOut(o *pb.SessionOperation) {
 		if s.random.Intn(4) == 0 {
 			e.fence++
 		}
-		p.hold(leaseID{a.Key, a.Token}, a.Ttl.AsDuration())
-		p.result(&pb.SessionResult{Id: o.Id, Lease: p.lease(a.Key)})
+		p.hold(leaseID{key, a.Token}, a.Ttl.AsDuration())
+		p.result(&pb.SessionResult{Id: o.Id, Lease: p.lease(key)})
 	case o.GetExtend() != nil:
 		x := o.GetExtend()
-		e := s.entry(x.Key)
+		key := KeyOf(x)
+		e := s.entry(key)
 		if e.token != x.Token {
 			p.fail(o.Id, LockNotHeld)
 			return
 		}
 		e.until = maxOf(e.until, s.now+x.Ttl.AsDuration())
-		p.result(&pb.SessionResult{Id: o.Id, Lease: p.lease(x.Key)})
+		p.result(&pb.SessionResult{Id: o.Id, Lease: p.lease(key)})
 	case o.GetClose() != nil:
 		p.releaseAll()
 		p.result(ok(o))
@@ -301,11 +304,11 @@ func (p *peer) extend(id leaseID) {
 	if e.token != id.token {
 		delete(p.held, id)
 		p.reply(&pb.SessionResponse{Events: []*pb.WatchResponse{
-			{Type: pb.EventType_EVENT_TYPE_LOST, Key: id.key, Lease: lease(id.key, id.token, 0, 0)}}})
+			eventOf(pb.EventType_EVENT_TYPE_LOST, lease(id.key, id.token, 0, 0))}})
 		return
 	}
 	e.until = maxOf(e.until, p.d.s.now+ttl)
-	p.reply(&pb.SessionResponse{Events: []*pb.WatchResponse{{Type: extended, Key: id.key, Lease: p.lease(id.key)}}})
+	p.reply(&pb.SessionResponse{Events: []*pb.WatchResponse{eventOf(extended, p.lease(id.key))}})
 	p.d.s.after(ttl/2, func() { p.extend(id) })
 }
 

@@ -23,7 +23,7 @@ type client struct {
 	suspended time.Duration // the client does not run before this
 	wakes     time.Duration // when the next tick is planned
 	leases    map[*Lease]struct{}
-	fences    map[string]uint64 // shared by all clients
+	fences    map[Key]uint64 // shared by all clients
 	grants    int
 	losses    int
 	stop      bool
@@ -115,7 +115,7 @@ func (c *client) use() {
 		return
 	}
 	again := func() { c.s.after(c.s.upTo(200*time.Millisecond), func() { c.use() }) }
-	key := fmt.Sprintf("k%d", c.s.random.Intn(3))
+	key := []Key{"k0", "k1", Together("k2", "k3")}[c.s.random.Intn(3)]
 	what := Acquire{Key: key, TTL: 300*time.Millisecond + c.s.upTo(3*time.Second), Try: c.s.random.Intn(4) == 0}
 	what.Margin = DefaultMargin(what.TTL, time.Second)
 	if c.s.random.Intn(3) == 0 {
@@ -208,7 +208,7 @@ func disturb(s *simulation, clients []*client, daemons []*daemon) {
 }
 
 // trusting returns the clients that trust the key now. A lost lock counts until its trust has ended.
-func trusting(clients []*client, key string) []string {
+func trusting(clients []*client, key Key) []string {
 	var names []string
 	for _, c := range clients {
 		for lease := range c.leases {
@@ -221,13 +221,13 @@ func trusting(clients []*client, key string) []string {
 }
 
 func simulate(t *testing.T, seed int64, faults bool) (grants, losses int) {
-	s := &simulation{random: rand.New(rand.NewSource(seed)), faults: faults, store: map[string]*entry{}}
+	s := &simulation{random: rand.New(rand.NewSource(seed)), faults: faults, store: map[Key]*entry{}}
 	rate := func() float64 { return 0.996 + 0.008*s.random.Float64() }
 	var daemons []*daemon
 	for i := 0; i < 2; i++ {
 		daemons = append(daemons, &daemon{s: s, rate: rate(), peers: map[*peer]struct{}{}})
 	}
-	fences := map[string]uint64{}
+	fences := map[Key]uint64{}
 	var clients []*client
 	for i := 0; i < 3; i++ {
 		c := &client{s: s, t: t, name: fmt.Sprint("client", i), daemons: daemons, rate: rate(), leases: map[*Lease]struct{}{}, fences: fences}

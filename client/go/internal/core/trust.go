@@ -12,7 +12,8 @@ type daemonClock struct {
 	daemon time.Duration
 }
 
-func drift(d time.Duration) time.Duration {
+// Drift returns how far two clocks can drift apart during d.
+func Drift(d time.Duration) time.Duration {
 	if d < 0 {
 		d = -d
 	}
@@ -25,7 +26,7 @@ func (c *daemonClock) madeAt(daemon time.Duration) (at Instant, usable bool) {
 		return 0, false
 	}
 	passed := daemon - c.daemon
-	return c.sent.Add(passed - drift(passed)), true
+	return c.sent.Add(passed - Drift(passed)), true
 }
 
 // onAnswer records that the answer to an operation sent at `sent` carried this reading of the daemon's clock.

@@ -103,13 +103,13 @@ func kinds(operations []*pb.SessionOperation) []string {
 			if x.Acquire.ExtendIfHeld {
 				kind = "reacquire"
 			}
-			all = append(all, fmt.Sprintf("%s %s %s", kind, x.Acquire.Key, x.Acquire.GetToken()))
+			all = append(all, fmt.Sprintf("%s %s %s", kind, KeyOf(x.Acquire), x.Acquire.GetToken()))
 		case *pb.SessionOperation_Extend:
-			all = append(all, fmt.Sprintf("extend %s %s", x.Extend.Key, x.Extend.Token))
+			all = append(all, fmt.Sprintf("extend %s %s", KeyOf(x.Extend), x.Extend.Token))
 		case *pb.SessionOperation_Release:
-			all = append(all, fmt.Sprintf("release %s %s", x.Release.Key, x.Release.Token))
+			all = append(all, fmt.Sprintf("release %s %s", KeyOf(x.Release), x.Release.Token))
 		case *pb.SessionOperation_Adopt:
-			all = append(all, fmt.Sprintf("adopt %s %s #%d", x.Adopt.Key, x.Adopt.Token, x.Adopt.GetSequence()))
+			all = append(all, fmt.Sprintf("adopt %s %s #%d", KeyOf(x.Adopt), x.Adopt.Token, x.Adopt.GetSequence()))
 		case *pb.SessionOperation_Cancel:
 			all = append(all, fmt.Sprintf("cancel %d", o.Id))
 		case *pb.SessionOperation_Ping:
@@ -139,9 +139,9 @@ func (w *world) reply(results ...*pb.SessionResult) {
 	w.m.OnMessage(w.now, w.session(), w.message(results...))
 }
 
-func (w *world) event(kind pb.EventType, key, token string, validity time.Duration) {
+func (w *world) event(kind pb.EventType, key Key, token string, validity time.Duration) {
 	message := w.message()
-	message.Events = []*pb.WatchResponse{{Type: kind, Key: key, Lease: lease(key, token, 0, validity)}}
+	message.Events = []*pb.WatchResponse{eventOf(kind, lease(key, token, 0, validity))}
 	w.m.OnMessage(w.now, w.session(), message)
 }
 
@@ -151,18 +151,19 @@ func failed(o *pb.SessionOperation, reason string) *pb.SessionResult {
 	return &pb.SessionResult{Id: o.Id, Status: &pb.OperationStatus{Code: 1, Reason: reason, Message: "because"}}
 }
 
-func lease(key, token string, fence uint64, validity time.Duration) *pb.Lease {
-	return &pb.Lease{Key: key, Token: token, FencingToken: fence, Validity: durationpb.New(validity)}
+func lease(key Key, token string, fence uint64, validity time.Duration) *pb.Lease {
+	one, several := key.Fields()
+	return &pb.Lease{Key: one, Keys: several, Token: token, FencingToken: fence, Validity: durationpb.New(validity)}
 }
 
 // granted answers an acquire, an adopt or an extend.
 func granted(o *pb.SessionOperation, fence uint64, validity time.Duration) *pb.SessionResult {
-	key, token := o.GetAcquire().GetKey(), o.GetAcquire().GetToken()
+	key, token := KeyOf(o.GetAcquire()), o.GetAcquire().GetToken()
 	if o.GetAdopt() != nil {
-		key, token = o.GetAdopt().Key, o.GetAdopt().Token
+		key, token = KeyOf(o.GetAdopt()), o.GetAdopt().Token
 	}
 	if o.GetExtend() != nil {
-		key, token = o.GetExtend().Key, o.GetExtend().Token
+		key, token = KeyOf(o.GetExtend()), o.GetExtend().Token
 	}
 	return &pb.SessionResult{Id: o.Id, Lease: lease(key, token, fence, validity)}
 }
@@ -208,7 +209,7 @@ func (w *world) acquire(what Acquire) *user {
 }
 
 // hold acquires a lock on the current Session.
-func (w *world) hold(key string) *user {
+func (w *world) hold(key Key) *user {
 	w.t.Helper()
 	u := w.acquire(Acquire{Key: key})
 	w.reply(granted(w.sent()[0], 7, testTTL))
@@ -255,6 +256,10 @@ func same[T comparable](t *testing.T, what string, got, want T) {
 
 const extended = pb.EventType_EVENT_TYPE_EXTENDED
 
-func extendedEvent(key, token string, validity time.Duration) *pb.WatchResponse {
-	return &pb.WatchResponse{Type: extended, Key: key, Lease: lease(key, token, 0, validity)}
+func extendedEvent(key Key, token string, validity time.Duration) *pb.WatchResponse {
+	return eventOf(extended, lease(key, token, 0, validity))
+}
+
+func eventOf(kind pb.EventType, lease *pb.Lease) *pb.WatchResponse {
+	return &pb.WatchResponse{Type: kind, Key: lease.Key, Keys: lease.Keys, Lease: lease}
 }

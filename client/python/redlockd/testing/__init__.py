@@ -51,7 +51,7 @@ class Server:
 
     def lose(self, key: str, why: str = "redlockd.testing") -> bool:
         """Takes the lock away from its holder, which hears of the loss within milliseconds. Returns whether
-        there was a holder. why: for the daemon's log."""
+        there was a holder. key: any key of a lock of several. why: for the daemon's log."""
         response = self._daemon.call("ForceRelease", pb.ForceReleaseRequest(key=key, why=why))
         return bool(response.released)
 

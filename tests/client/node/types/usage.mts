@@ -16,11 +16,19 @@ export const use = async (): Promise<string> => {
   const maybe: Lock | null = await client.tryAcquire('k', { signal });
   const lease: Lease = await client.acquireDetached('k', { token: 't' });
   await client.extend(lease.key, lease.token, 1000, { timeout: 100, retry: { minDelay: 5 } });
-  await client.adopt(lease.key, lease.token, { margin: 5 });
+  await client.adopt(lease.keys, lease.token, { margin: 5 });
+  const both: Lock = await client.acquire(['a', 'b'] as const, { wait: 0 });
+  const keys: readonly string[] = both.keys;
+  await client.tryAcquire(keys);
+  await client.using(keys, {}, () => {});
+  await client.acquireOrExtend(keys, 't');
+  await client.acquireDetached(keys);
+  await client.tryExtend(keys, 't', 1000);
+  await client.release(keys, 't');
   await client.acquireOrExtend('k', 't', { owner: 'me' });
-  const watch: Watch = client.watch([{ key: 'k', token: 't', interval: 5 }], (event: WatchEvent) => {
+  const watch: Watch = client.watch([{ key: 'k', token: 't', interval: 5 }, { key: keys, token: 't' }], (event: WatchEvent) => {
     if (event.type === 'lost') event.error satisfies LockLostError;
-    else if (event.type === 'extended') event.validity satisfies number;
+    else if (event.type === 'extended') [event.validity, ...event.keys] satisfies [number, ...string[]];
     else event.error satisfies Error;
   });
   await watch.close();
@@ -32,8 +40,10 @@ export const use = async (): Promise<string> => {
     if (error instanceof LockNotHeldError) throw error satisfies LockError;
   }
 
-  // @ts-expect-error: several keys
-  await client.acquire(['a'], 5000);
+  // @ts-expect-error: a list of what is no key
+  await client.acquire(['a', 5]);
+  // @ts-expect-error: the keys are frozen
+  lock.keys.push('other');
   // @ts-expect-error: a number for the options
   await client.acquire('a', 5000);
   // @ts-expect-error: an unknown option

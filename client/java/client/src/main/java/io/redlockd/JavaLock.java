@@ -1,5 +1,6 @@
 package io.redlockd;
 
+import io.redlockd.internal.core.KeyNames;
 import java.time.Duration;
 import java.util.Map;
 import java.util.Optional;
@@ -61,7 +62,7 @@ final class JavaLock implements java.util.concurrent.locks.Lock {
   private void refuseReentry() {
     if (held.containsKey(Thread.currentThread())) {
       throw new IllegalMonitorStateException(
-          key + ": this thread holds the lock already, and the lock is not reentrant");
+          KeyNames.inWords(key) + ": this thread holds the lock already, and the lock is not reentrant");
     }
   }
 
@@ -72,7 +73,7 @@ final class JavaLock implements java.util.concurrent.locks.Lock {
   @Override
   public void unlock() {
     Optional.ofNullable(held.remove(Thread.currentThread()))
-        .orElseThrow(() -> new IllegalMonitorStateException(key + ": this thread does not hold the lock"))
+        .orElseThrow(() -> new IllegalMonitorStateException(KeyNames.inWords(key) + ": this thread does not hold the lock"))
         .close();
   }
 
@@ -83,6 +84,6 @@ final class JavaLock implements java.util.concurrent.locks.Lock {
 
   @Override
   public String toString() {
-    return "redlockd lock " + key;
+    return "redlockd lock " + KeyNames.inWords(key);
   }
 }

@@ -1,11 +1,13 @@
 package io.redlockd;
 
 import io.redlockd.internal.BootClock;
+import io.redlockd.internal.core.KeyNames;
 import java.time.Duration;
+import java.util.List;
 
 /**
  * A detached lock: it outlives the process, and no client or daemon extends it. A plain value; to hand it to another process,
- * pass on {@link #key} and {@link #token}.
+ * pass on {@link #keys} and {@link #token}; {@link Keys#together} makes the key there.
  */
 public final class Lease {
   private final String key;
@@ -29,12 +31,21 @@ public final class Lease {
   }
 
   /**
-   * Returns the key.
+   * Returns the key, which can be passed to the client.
    *
-   * @return the key
+   * @return the key; of several, that of {@link Keys#together}
    */
   public String key() {
     return key;
+  }
+
+  /**
+   * Returns the key; of several that are locked together, all of them.
+   *
+   * @return the keys, sorted
+   */
+  public List<String> keys() {
+    return KeyNames.split(key);
   }
 
   /**
@@ -66,6 +77,6 @@ public final class Lease {
 
   @Override
   public String toString() {
-    return "Lease{key=" + key + ", fencingToken=" + fencingToken + "}"; // the token is a secret
+    return "Lease{key=" + KeyNames.inWords(key) + ", fencingToken=" + fencingToken + "}"; // the token is a secret
   }
 }

@@ -4,9 +4,11 @@ import io.redlockd.internal.Checks;
 import io.redlockd.internal.Driver;
 import io.redlockd.internal.Errors;
 import io.redlockd.internal.core.Failure;
+import io.redlockd.internal.core.KeyNames;
 import io.redlockd.internal.core.Lease;
 import java.lang.System.Logger.Level;
 import java.time.Duration;
+import java.util.List;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionStage;
@@ -38,12 +40,21 @@ public final class Lock implements AutoCloseable {
   }
 
   /**
-   * Returns the key.
+   * Returns the key, which can be passed to the client.
    *
-   * @return the key
+   * @return the key; of several, that of {@link Keys#together}
    */
   public String key() {
     return lease.key();
+  }
+
+  /**
+   * Returns the key; of several that are locked together, all of them.
+   *
+   * @return the keys, sorted
+   */
+  public List<String> keys() {
+    return KeyNames.split(lease.key());
   }
 
   /**
@@ -261,6 +272,6 @@ public final class Lock implements AutoCloseable {
   @Override
   public String toString() {
     String state = isHeld() ? "held" : isLost() ? "lost" : "not held";
-    return "Lock{key=" + lease.key() + ", fencingToken=" + lease.fence() + ", " + state + "}"; // the token is a secret
+    return "Lock{key=" + KeyNames.inWords(lease.key()) + ", fencingToken=" + lease.fence() + ", " + state + "}"; // the token is a secret
   }
 }

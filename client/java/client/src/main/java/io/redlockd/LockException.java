@@ -1,6 +1,8 @@
 package io.redlockd;
 
+import io.redlockd.internal.core.KeyNames;
 import java.time.Duration;
+import java.util.List;
 import java.util.Optional;
 
 /**
@@ -49,12 +51,21 @@ public class LockException extends RuntimeException {
   }
 
   /**
-   * Returns the key of the lock.
+   * Returns the key of the lock, which can be passed to the client.
    *
-   * @return the key; empty if the failure belongs to no key
+   * @return the key; of several, that of {@link Keys#together}; empty if the failure belongs to no key
    */
   public Optional<String> key() {
     return Optional.ofNullable(key);
+  }
+
+  /**
+   * Returns the key of the lock; of several that are locked together, all of them.
+   *
+   * @return the keys, sorted; empty if the failure belongs to no key
+   */
+  public List<String> keys() {
+    return key == null ? List.of() : KeyNames.split(key);
   }
 
   /**

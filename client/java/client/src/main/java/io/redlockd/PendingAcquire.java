@@ -6,6 +6,7 @@ import io.redlockd.internal.core.AcquireCaller;
 import io.redlockd.internal.core.AcquireCommand;
 import io.redlockd.internal.core.Acquisition;
 import io.redlockd.internal.core.Failure;
+import io.redlockd.internal.core.KeyNames;
 import io.redlockd.internal.core.Lease;
 import io.redlockd.internal.core.Machine;
 import java.util.concurrent.CompletableFuture;
@@ -51,7 +52,7 @@ final class PendingAcquire implements AcquireCaller {
       failed(Failure.of(Reason.LOCK_ALREADY_HELD, "this client holds the lock with the same token"));
     } else if (machine.inUse(command.key(), command.token())) {
       driver.later(() -> decided.completeExceptionally(Errors.invalid(
-          "token: is already in use for \"" + command.key()
+          "token: is already in use for \"" + KeyNames.inWords(command.key())
               + "\" by a lock that this client requests or releases; use a new token")));
     } else {
       acquisition = machine.acquire(command, this);

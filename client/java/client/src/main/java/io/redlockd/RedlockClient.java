@@ -10,6 +10,7 @@ import io.redlockd.internal.WatchStream;
 import io.redlockd.internal.core.AcquireCommand;
 import io.redlockd.internal.core.AcquireCommand.Kind;
 import io.redlockd.internal.core.Failure;
+import io.redlockd.internal.core.KeyNames;
 import io.redlockd.internal.core.Times;
 import io.redlockd.redlock.v1.AcquireRequest;
 import java.nio.file.Path;
@@ -41,6 +42,8 @@ import java.util.function.Supplier;
  * <p>All locks of a client share one stream to one daemon, which keeps them alive. If the stream breaks, or the daemon shuts down or
  * falls silent, the client opens another one at the next endpoint, and the daemon there adopts the locks. If no daemon can do so in
  * time, {@link Lock#lost} completes before another client can acquire the lock. The client connects when it is first used.
+ *
+ * <p>{@link Keys#together} makes one key of several, which are then locked all at once or not at all. Every call accepts it.
  *
  * <p>A failed call throws a {@link LockException}; a future completes with it. If a call is interrupted, or its future is cancelled,
  * no lock is left behind. Locks are not bound to threads, and nothing here pins a virtual thread.
@@ -76,7 +79,7 @@ public final class RedlockClient implements AutoCloseable {
   /**
    * Acquires a lock with the default options: waits without a limit.
    *
-   * @param key 1 to 512 bytes of UTF-8, not beginning with "redlockd:"
+   * @param key 1 to 512 bytes of UTF-8, not beginning with "redlockd:"; several keys: {@link Keys#together}
    * @return the lock
    * @throws InterruptedException if the thread is interrupted; no lock is left behind
    * @throws LockException if the lock was not acquired
@@ -90,7 +93,7 @@ public final class RedlockClient implements AutoCloseable {
    * {@link LockTimeoutException} or {@link LockAlreadyHeldException} if another holder has the lock, and {@link
    * LockUnavailableException} if no daemon or too few nodes answered.
    *
-   * @param key 1 to 512 bytes of UTF-8, not beginning with "redlockd:"
+   * @param key 1 to 512 bytes of UTF-8, not beginning with "redlockd:"; several keys: {@link Keys#together}
    * @param options how
    * @return the lock
    * @throws InterruptedException if the thread is interrupted; no lock is left behind
@@ -104,7 +107,7 @@ public final class RedlockClient implements AutoCloseable {
    * Acquires a lock as {@link #acquire(String, AcquireOptions)} does, without blocking. To give up, cancel the future that this
    * method returns, rather than one that depends on it; no lock is left behind.
    *
-   * @param key 1 to 512 bytes of UTF-8, not beginning with "redlockd:"
+   * @param key 1 to 512 bytes of UTF-8, not beginning with "redlockd:"; several keys: {@link Keys#together}
    * @param options how
    * @return completes on the client's executor
    */
@@ -115,7 +118,7 @@ public final class RedlockClient implements AutoCloseable {
   /**
    * Tries once to acquire a lock.
    *
-   * @param key 1 to 512 bytes of UTF-8, not beginning with "redlockd:"
+   * @param key 1 to 512 bytes of UTF-8, not beginning with "redlockd:"; several keys: {@link Keys#together}
    * @return the lock; empty if another holder has it
    * @throws InterruptedException if the thread is interrupted; no lock is left behind
    * @throws LockException if it could not be found out whether the lock is free
@@ -127,7 +130,7 @@ public final class RedlockClient implements AutoCloseable {
   /**
    * Tries once to acquire a lock.
    *
-   * @param key 1 to 512 bytes of UTF-8, not beginning with "redlockd:"
+   * @param key 1 to 512 bytes of UTF-8, not beginning with "redlockd:"; several keys: {@link Keys#together}
    * @param options how; the time to wait does not count
    * @return the lock; empty if another holder has it
    * @throws InterruptedException if the thread is interrupted; no lock is left behind
@@ -146,7 +149,7 @@ public final class RedlockClient implements AutoCloseable {
    * lock with this token, the call extends it and returns the same object. If the call fails, a lock that the token held before lasts
    * for at least as long as it would have lasted otherwise, and no new lock is left behind.
    *
-   * @param key 1 to 512 bytes of UTF-8, not beginning with "redlockd:"
+   * @param key 1 to 512 bytes of UTF-8, not beginning with "redlockd:"; several keys: {@link Keys#together}
    * @param token the owner token
    * @param options how; the token in them does not count
    * @return the lock
@@ -160,7 +163,7 @@ public final class RedlockClient implements AutoCloseable {
   /**
    * Works as {@link #acquireOrExtend} does, without blocking.
    *
-   * @param key 1 to 512 bytes of UTF-8, not beginning with "redlockd:"
+   * @param key 1 to 512 bytes of UTF-8, not beginning with "redlockd:"; several keys: {@link Keys#together}
    * @param token the owner token
    * @param options how; the token in them does not count
    * @return completes on the client's executor
@@ -226,7 +229,7 @@ public final class RedlockClient implements AutoCloseable {
   /**
    * Does work while a lock is held, as {@link #call} does.
    *
-   * @param key 1 to 512 bytes of UTF-8, not beginning with "redlockd:"
+   * @param key 1 to 512 bytes of UTF-8, not beginning with "redlockd:"; several keys: {@link Keys#together}
    * @param options how the lock is acquired
    * @param task the work
    * @param <X> what the work throws
@@ -251,7 +254,7 @@ public final class RedlockClient implements AutoCloseable {
    * suppressed exception. An interrupt that came before is kept. An interrupt of somebody else that comes after the loss and before
    * the end of the work cannot be told apart, and is cleared too.
    *
-   * @param key 1 to 512 bytes of UTF-8, not beginning with "redlockd:"
+   * @param key 1 to 512 bytes of UTF-8, not beginning with "redlockd:"; several keys: {@link Keys#together}
    * @param options how the lock is acquired
    * @param work the work
    * @param <T> the result of the work
@@ -303,7 +306,7 @@ public final class RedlockClient implements AutoCloseable {
    *   <li>An outage throws a {@link LockException}, also from {@code tryLock}; {@code lock} waits through it.
    * </ul>
    *
-   * @param key 1 to 512 bytes of UTF-8, not beginning with "redlockd:"
+   * @param key 1 to 512 bytes of UTF-8, not beginning with "redlockd:"; several keys: {@link Keys#together}
    * @param options how the lock is acquired; the time to wait does not count
    * @return the view
    */
@@ -357,10 +360,10 @@ public final class RedlockClient implements AutoCloseable {
   // --- Detached locks, and locks by key and token
 
   /**
-   * Acquires a lock that outlives this process, and that nobody extends. Hand its key and token to whoever is to {@link #extend},
+   * Acquires a lock that outlives this process, and that nobody extends. Hand its keys and token to whoever is to {@link #extend},
    * {@link #adopt} or {@link #release} it.
    *
-   * @param key 1 to 512 bytes of UTF-8, not beginning with "redlockd:"
+   * @param key 1 to 512 bytes of UTF-8, not beginning with "redlockd:"; several keys: {@link Keys#together}
    * @param options how; the margin and the callback do not count
    * @return the lease
    * @throws InterruptedException if the thread is interrupted; no lock is left behind
@@ -373,7 +376,7 @@ public final class RedlockClient implements AutoCloseable {
   /**
    * Works as {@link #acquireDetached} does, without blocking. If the future is cancelled, no lock is left behind.
    *
-   * @param key 1 to 512 bytes of UTF-8, not beginning with "redlockd:"
+   * @param key 1 to 512 bytes of UTF-8, not beginning with "redlockd:"; several keys: {@link Keys#together}
    * @param options how; the margin and the callback do not count
    * @return completes on the client's executor
    */
@@ -417,10 +420,10 @@ public final class RedlockClient implements AutoCloseable {
   private AcquireRequest detachedRequest(String key, AcquireOptions options) {
     AcquireCommand command = command(Kind.ACQUIRE, key, options.withMargin(null));
     AcquireRequest.Builder request = AcquireRequest.newBuilder()
-        .setKey(key)
         .setToken(command.token() == null ? Driver.newToken() : command.token())
         .setTtl(Times.proto(command.ttl()))
         .setOwner(command.owner());
+    KeyNames.write(key, request::setKey, request::addAllKeys);
     if (command.retry() != null) {
       request.setRetry(command.retry());
     }
@@ -429,7 +432,8 @@ public final class RedlockClient implements AutoCloseable {
 
   private static Lease lease(Unary.Granted granted) {
     io.redlockd.redlock.v1.Lease lease = granted.lease();
-    return new Lease(lease.getKey(), lease.getToken(), lease.getFencingToken(), granted.validUntil());
+    String key = KeyNames.read(lease.getKey(), lease.getKeysList());
+    return new Lease(key, lease.getToken(), lease.getFencingToken(), granted.validUntil());
   }
 
   /**

@@ -1,5 +1,7 @@
 package io.redlockd;
 
+import io.redlockd.internal.core.KeyNames;
+import java.util.List;
 import java.util.Optional;
 
 /** What a {@link Watch} reports. Immutable. */
@@ -45,12 +47,21 @@ public final class WatchEvent {
   }
 
   /**
-   * Returns the key of the lock.
+   * Returns the key of the lock, as in the {@link WatchItem}.
    *
    * @return the key; empty for STREAM_FAILED and CLOSED
    */
   public Optional<String> key() {
     return Optional.ofNullable(key);
+  }
+
+  /**
+   * Returns the key of the lock; of several that are locked together, all of them.
+   *
+   * @return the keys, sorted; empty for STREAM_FAILED and CLOSED
+   */
+  public List<String> keys() {
+    return key == null ? List.of() : KeyNames.split(key);
   }
 
   /**
@@ -64,6 +75,9 @@ public final class WatchEvent {
 
   @Override
   public String toString() {
-    return type + (key == null ? "" : " " + key) + (error == null ? "" : ": " + error.getMessage());
+    if (error != null) {
+      return type + ": " + error.getMessage(); // which names the key
+    }
+    return type + (key == null ? "" : " " + KeyNames.inWords(key));
   }
 }

@@ -3,6 +3,7 @@ package io.redlockd.internal;
 import io.redlockd.AcquireOptions;
 import io.redlockd.RetryPolicy;
 import io.redlockd.WatchItem;
+import io.redlockd.internal.core.KeyNames;
 import io.redlockd.internal.core.Times;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
@@ -16,6 +17,8 @@ import java.util.regex.Pattern;
 /** Checks arguments before anything is sent, so that an invalid value fails only its own call. */
 public final class Checks {
   private static final int LONGEST_KEY = 512;
+  private static final int MOST_KEYS = 64; // that are locked together
+  private static final int LONGEST_KEYS = 8192; // all of them
   private static final int LONGEST_LABEL = 128;
   private static final String RESERVED = "redlockd:";
   private static final long SHORTEST_TTL = 10 * Times.MILLIS;
@@ -28,9 +31,27 @@ public final class Checks {
 
   private Checks() {}
 
-  /** Checks a key. */
+  /** Checks a key, or several that are locked together. */
   public static void key(String key) {
     Objects.requireNonNull(key, "key");
+    List<String> names = KeyNames.split(key);
+    if (names.size() > MOST_KEYS) {
+      throw Errors.invalid("keys: " + names.size() + " given; lock at most " + MOST_KEYS + " together");
+    }
+    Set<String> seen = new HashSet<>();
+    for (String name : names) {
+      name(name);
+      if (!seen.add(name)) {
+        throw Errors.invalid("keys: \"" + name + "\" is given twice");
+      }
+    }
+    int length = names.stream().mapToInt(Checks::bytes).sum();
+    if (length > LONGEST_KEYS) {
+      throw Errors.invalid("keys: have " + length + " bytes together; use at most " + LONGEST_KEYS);
+    }
+  }
+
+  private static void name(String key) {
     if (key.isEmpty()) {
       throw Errors.invalid("key: must not be empty");
     }
@@ -157,7 +178,7 @@ public final class Checks {
         }
       }
       if (!keys.add(item.key())) {
-        throw Errors.invalid("items: the key is given twice: " + item.key());
+        throw Errors.invalid("items: the key is given twice: " + KeyNames.inWords(item.key()));
       }
     }
   }

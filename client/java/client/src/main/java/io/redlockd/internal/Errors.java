@@ -17,6 +17,7 @@ import io.redlockd.LockTimeoutException;
 import io.redlockd.LockUnavailableException;
 import io.redlockd.Reason;
 import io.redlockd.internal.core.Failure;
+import io.redlockd.internal.core.KeyNames;
 import io.redlockd.internal.core.Times;
 import java.time.Duration;
 import java.util.Map;
@@ -33,7 +34,7 @@ public final class Errors {
     return make(
         failure.reason(),
         key,
-        (key == null ? "" : key + ": ") + textOf(failure),
+        (key == null ? "" : KeyNames.inWords(key) + ": ") + textOf(failure),
         failure.holder(),
         failure.retryAfter() == 0 ? null : Duration.ofNanos(failure.retryAfter()));
   }
@@ -72,7 +73,7 @@ public final class Errors {
 
   /** Returns the exception for the loss of a lock. */
   public static LockLostException lost(String key, Failure failure) {
-    return new LockLostException(failure.reason(), key, key + ": " + failure.message(), null, null);
+    return new LockLostException(failure.reason(), key, KeyNames.inWords(key) + ": " + failure.message(), null, null);
   }
 
   /** Returns the exception for an argument. */

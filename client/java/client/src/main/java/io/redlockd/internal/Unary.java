@@ -5,6 +5,7 @@ import static java.util.concurrent.TimeUnit.MILLISECONDS;
 import io.redlockd.Reason;
 import io.redlockd.internal.MovingCall.Outcome;
 import io.redlockd.internal.core.Failure;
+import io.redlockd.internal.core.KeyNames;
 import io.redlockd.internal.core.Times;
 import io.redlockd.redlock.v1.AcquireRequest;
 import io.redlockd.redlock.v1.AcquireResponse;
@@ -39,8 +40,8 @@ public final class Unary {
 
   /** Extends the lock of a token. {@code timeout} bounds everything. */
   public void extend(String key, String token, long ttl, RetryPolicy retry, long timeout, Done<Granted> done) {
-    ExtendRequest.Builder request =
-        ExtendRequest.newBuilder().setKey(key).setToken(token).setTtl(Times.proto(ttl));
+    ExtendRequest.Builder request = ExtendRequest.newBuilder().setToken(token).setTtl(Times.proto(ttl));
+    KeyNames.write(key, request::setKey, request::addAllKeys);
     if (retry != null) {
       request.setRetry(retry);
     }
@@ -66,7 +67,9 @@ public final class Unary {
 
   private CompletableFuture<Outcome<ReleaseResponse>> releaseCall(
       String key, String token, long deadline, int endpoint) {
-    ReleaseRequest request = ReleaseRequest.newBuilder().setKey(key).setToken(token).build();
+    ReleaseRequest.Builder builder = ReleaseRequest.newBuilder().setToken(token);
+    KeyNames.write(key, builder::setKey, builder::addAllKeys);
+    ReleaseRequest request = builder.build();
     return new MovingCall<ReleaseRequest, ReleaseResponse>(
             driver, Methods.RELEASE, repeated -> request, deadline, false, false, endpoint)
         .start()
@@ -109,7 +112,10 @@ public final class Unary {
       done.done(null, failure.reason() == Reason.DEADLINE_EXCEEDED ? Failure.waitOver(failure) : failure);
       return;
     }
-    Granted granted = granted(outcome.response().getLease(), outcome.sentAt());
+    // The daemon granted the lock no earlier than after it had waited for it.
+    long waited = Times.nanos(outcome.response().getWaited());
+    Granted granted =
+        granted(outcome.response().getLease(), Times.after(outcome.sentAt(), waited - Times.drift(waited)));
     if (granted.validUntil <= BootClock.SYSTEM.now()) {
       release.run();
       done.done(null, Failure.of(
@@ -122,14 +128,15 @@ public final class Unary {
   // Until the release is answered, or the TTL has passed. A release can overtake the cancellation of the acquire at the
   // daemon, which then still grants the lock. So a release that finds nothing is repeated.
   private void releaseInBackground(AcquireRequest request, int endpoint) {
+    String key = KeyNames.read(request.getKey(), request.getKeysList());
     long deadline = deadline(Times.nanos(request.getTtl()));
-    driver.inBackground(releaseCall(request.getKey(), request.getToken(), deadline, endpoint).thenCompose(outcome -> {
+    driver.inBackground(releaseCall(key, request.getToken(), deadline, endpoint).thenCompose(outcome -> {
       Failure failure = outcome.failure();
       if (failure == null || failure.reason() != Reason.LOCK_NOT_HELD) {
         return CompletableFuture.completedFuture(outcome);
       }
       return CompletableFuture.runAsync(() -> {}, CompletableFuture.delayedExecutor(RELEASE_AGAIN_MS, MILLISECONDS))
-          .thenCompose(none -> releaseCall(request.getKey(), request.getToken(), deadline, endpoint));
+          .thenCompose(none -> releaseCall(key, request.getToken(), deadline, endpoint));
     }));
   }
 

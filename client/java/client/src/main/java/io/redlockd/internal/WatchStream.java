@@ -10,6 +10,7 @@ import io.redlockd.Watch;
 import io.redlockd.WatchEvent;
 import io.redlockd.WatchItem;
 import io.redlockd.internal.core.Failure;
+import io.redlockd.internal.core.KeyNames;
 import io.redlockd.internal.core.Times;
 import io.redlockd.redlock.v1.EventType;
 import io.redlockd.redlock.v1.WatchRequest;
@@ -107,7 +108,8 @@ public final class WatchStream implements Watch {
     WatchRequest.Builder request = WatchRequest.newBuilder().setKeepWatchingAfterLoss(keepAfterLoss);
     for (WatchItem item : items.values()) {
       io.redlockd.redlock.v1.WatchItem.Builder added = request.addItemsBuilder();
-      added.setKey(item.key()).setToken(item.token()).setTtl(Times.proto(Times.nanos(item.ttl())));
+      KeyNames.write(item.key(), added::setKey, added::addAllKeys);
+      added.setToken(item.token()).setTtl(Times.proto(Times.nanos(item.ttl())));
       if (item.interval() != null) {
         added.setInterval(Times.proto(Times.nanos(item.interval())));
       }
@@ -159,7 +161,7 @@ public final class WatchStream implements Watch {
 
   // Under the lock. Returns whether the daemon is shutting down.
   private boolean onEvent(WatchResponse event) {
-    String key = event.getKey().isEmpty() ? null : event.getKey();
+    String key = KeyNames.read(event.getKey(), event.getKeysList()); // empty for DRAINING
     Failure failure = Failure.of(
         Reason.of(event.getReason()), event.getMessage().isEmpty() ? event.getReason() : event.getMessage());
     switch (event.getType()) {
@@ -167,10 +169,10 @@ public final class WatchStream implements Watch {
       case EVENT_TYPE_EXTEND_FAILED ->
           report(new WatchEvent(WatchEvent.Type.EXTEND_FAILED, key, Errors.of(key, failure)));
       case EVENT_TYPE_LOST -> {
-        LOG.log(Level.DEBUG, "watched lock lost: {0}: {1}", key, failure.message());
+        LOG.log(Level.DEBUG, "watched lock lost: {0}: {1}", KeyNames.inWords(key), failure.message());
         report(new WatchEvent(WatchEvent.Type.LOST, key, Errors.of(key, failure)));
         if (!keepAfterLoss) {
-          items.remove(event.getKey());
+          items.remove(key);
         }
       }
       default -> {

@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.redlockd.AcquireOptions;
+import io.redlockd.Keys;
 import io.redlockd.LockArgumentException;
 import io.redlockd.RedlockClient;
 import io.redlockd.RetryPolicy;
@@ -15,6 +16,7 @@ import io.redlockd.internal.core.Times;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
 import java.util.List;
+import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 
 /** Arguments, labels and texts. */
@@ -33,6 +35,31 @@ class ChecksTest {
     refused("key", () -> Checks.key("\ud800"));
     refused("key", () -> Checks.key("x\udc00y"));
     assertDoesNotThrow(() -> Checks.key("\ud83d\ude00"));
+  }
+
+  private static String numbered(int count, String prefix) {
+    return Keys.together(IntStream.range(0, count).mapToObj(i -> prefix + (100 + i)).toList());
+  }
+
+  @Test
+  void severalKeys() {
+    assertDoesNotThrow(() -> Checks.key(Keys.together("a", "b")));
+    assertDoesNotThrow(() -> Checks.key(numbered(64, "")));
+    refused("keys", () -> Checks.key(numbered(65, "")));
+    refused("keys", () -> Checks.key(Keys.together("c", "b", "c")));
+    refused("key", () -> Checks.key(Keys.together(List.of())));
+    refused("key", () -> Checks.key(Keys.together("a", "")));
+    refused("key", () -> Checks.key(Keys.together("a", "x".repeat(513))));
+    refused("key", () -> Checks.key(Keys.together("a", "redlockd:meta")));
+    for (String half : List.of("\ud800", "\udc00", "x\ud800", "x\udc00", "\udc00x", "\ud800x")) {
+      refused("key", () -> Checks.key(Keys.together("a", half)));
+      refused("key", () -> Checks.key(Keys.together(half, "\udc01y", "z\ud801")));
+    }
+    assertDoesNotThrow(() -> Checks.key(numbered(16, "x".repeat(509))));
+    refused("keys", () -> Checks.key(Keys.together(numbered(16, "x".repeat(509)), "y")));
+    refused("items", () -> Checks.items(List.of(
+        new WatchItem(Keys.together("a", "b"), "mine", Duration.ofSeconds(1)),
+        new WatchItem(Keys.together("b", "a"), "mine", Duration.ofSeconds(1)))));
   }
 
   @Test

@@ -28,7 +28,7 @@ final class Programs {
         return path;
       }
     }
-    String hint = variable == null ? "; redlockd --dev needs it" : ", and the environment variable " + variable + " is not set";
+    String hint = variable == null ? "; install it: redlockd --dev needs it" : "; install it, or set " + variable + " to its path";
     throw new FileNotFoundException(name + ": not found in PATH (" + directories + ")" + hint);
   }
 }

@@ -98,7 +98,7 @@ public final class RedlockServer implements AutoCloseable {
   /**
    * Takes a lock away from its holder, which hears of it within milliseconds.
    *
-   * @param key the key
+   * @param key the key; of a lock of several keys, one of them
    * @throws IllegalStateException if no client holds the lock
    */
   public void lose(String key) {
@@ -108,7 +108,7 @@ public final class RedlockServer implements AutoCloseable {
   /**
    * Takes a lock away from its holder, which hears of it within milliseconds.
    *
-   * @param key the key
+   * @param key the key; of a lock of several keys, one of them
    * @param why the reason, for the daemon's log: 1 to 200 bytes
    * @throws IllegalStateException if no client holds the lock
    */

@@ -1,6 +1,7 @@
 package io.redlockd.verification;
 
 import io.redlockd.AcquireOptions;
+import io.redlockd.Keys;
 import io.redlockd.Lease;
 import io.redlockd.Lock;
 import io.redlockd.LockException;
@@ -39,7 +40,7 @@ final class ScenarioRun {
     private static final long serialVersionUID = 1;
 
     StepFailed(Step step, String problem) {
-      super(step.action + " " + Objects.toString(step.key, "") + ": " + problem);
+      super(step.action + " " + Objects.toString(step.keys == null ? step.key : step.keys, "") + ": " + problem);
     }
   }
 
@@ -187,6 +188,9 @@ final class ScenarioRun {
   }
 
   private String key(Step step) {
+    if (step.keys != null) {
+      return Keys.together(step.keys.stream().map(name -> prefix + name).toList());
+    }
     return step.wholeKey != null ? step.wholeKey : prefix + step.key;
   }
 
@@ -307,7 +311,8 @@ final class ScenarioRun {
       WatchEvent event = watched.heard.get(i);
       String reason = event.error().map(error -> error.reason().name()).orElse("");
       boolean matches = step.what.equals(event.type().name()) || step.what.equals(reason);
-      if (matches && (step.key == null || event.key().equals(Optional.of(key(step)))) && watched.found.add(i)) {
+      boolean about = (step.key == null && step.keys == null) || event.key().equals(Optional.of(key(step)));
+      if (matches && about && watched.found.add(i)) {
         return true;
       }
     }

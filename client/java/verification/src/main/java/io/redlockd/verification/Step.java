@@ -10,6 +10,7 @@ final class Step {
   String action;
 
   String key;
+  List<String> keys;
 
   @SerializedName("whole_key")
   String wholeKey;

@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.redlockd.AcquireOptions;
+import io.redlockd.Keys;
 import io.redlockd.Lease;
 import io.redlockd.Lock;
 import io.redlockd.LockAlreadyHeldException;
@@ -24,6 +25,7 @@ import io.redlockd.testing.RedlockServer;
 import java.io.ByteArrayOutputStream;
 import java.io.ObjectOutputStream;
 import java.time.Duration;
+import java.util.List;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
@@ -144,6 +146,77 @@ class LockTest {
       assertSame(lock, client.acquireOrExtend("token", "mine", OPTIONS));
       assertSame(lock, client.adopt("token", "mine", OPTIONS));
     }
+  }
+
+  // --- Several keys together
+
+  @Test
+  void severalKeysAreLockedTogether() throws InterruptedException {
+    try (Lock lock = client.acquire(Keys.together("several/b", "several/a"))) {
+      assertEquals(List.of("several/a", "several/b"), lock.keys());
+      assertTrue(lock.toString().contains("several/a, several/b"), lock.toString());
+      assertFalse(isFree("several/a"));
+      assertFalse(isFree("several/b"));
+      LockException refused = assertThrows(
+          LockAlreadyHeldException.class, () -> rival.acquire(Keys.together("several/b", "several/c"), TRY));
+      assertEquals(List.of("several/b", "several/c"), refused.keys());
+      assertTrue(refused.getMessage().startsWith("several/b, several/c: "), refused.getMessage());
+      assertTrue(isFree("several/c"));
+      assertSame(lock, client.adopt(Keys.together("several/a", "several/b"), lock.token(), OPTIONS));
+    }
+    assertTrue(isFree("several/a"));
+    assertTrue(isFree("several/b"));
+  }
+
+  @Test
+  void theLossOfOneKeyIsTheLossOfTheLock(RedlockServer server) throws Exception {
+    Lock lock = client.acquire(Keys.together("lose/a", "lose/b"));
+    server.lose("lose/b");
+    LockLostException loss = lock.lost().toCompletableFuture().get(10, TimeUnit.SECONDS);
+    assertEquals(lock.keys(), loss.keys());
+    assertTrue(loss.getMessage().startsWith("lose/a, lose/b: "), loss.getMessage());
+    assertThrows(LockLostException.class, lock::close);
+  }
+
+  @Test
+  void aLeaseOfSeveralKeysIsHandedOverByItsNames() throws InterruptedException {
+    Lease lease = client.acquireDetached(Keys.together("hand/b", "hand/a"), OPTIONS.withTtl(Duration.ofSeconds(5)));
+    assertEquals(List.of("hand/a", "hand/b"), lease.keys());
+    String key = Keys.together(lease.keys());
+    assertEquals(lease.key(), rival.extend(key, lease.token(), Duration.ofSeconds(5)).key());
+    try (Lock adopted = rival.adopt(key, lease.token(), OPTIONS)) {
+      assertEquals(lease.keys(), adopted.keys());
+    }
+    assertTrue(isFree("hand/a"));
+    lease = client.acquireDetached(key, OPTIONS.withToken("mine"));
+    client.release(key, "mine");
+    assertTrue(isFree("hand/b"));
+  }
+
+  @Test
+  void aDetachedAcquireThatIsCancelledAfterTheGrantLeavesNoKey(RedlockServer server) throws InterruptedException {
+    String key = Keys.together("granted/a", "granted/b");
+    client.acquire("connects").close();
+    server.delay(Duration.ofMillis(400));
+    CompletableFuture<Lease> future = client.acquireDetachedAsync(key, OPTIONS);
+    Thread.sleep(600); // the daemon has granted the lock, and the answer is on its way
+    if (!future.cancel(true)) { // this machine is slow
+      client.release(key, future.join().token());
+    }
+    server.mend();
+    untilFree("granted/a");
+    untilFree("granted/b");
+  }
+
+  @Test
+  void aTokenInUseIsReportedWithTheNames() throws InterruptedException {
+    String key = Keys.together("in-use/b", "in-use/a");
+    Lock lock = rival.acquire("in-use/a");
+    CompletableFuture<Lock> waiter = client.acquireAsync(key, OPTIONS.withToken("mine"));
+    LockException refused = assertThrows(LockArgumentException.class, () -> client.acquire(key, OPTIONS.withToken("mine")));
+    assertTrue(refused.getMessage().contains("\"in-use/a, in-use/b\""), refused.getMessage());
+    waiter.cancel(true);
+    lock.close();
   }
 
   // --- Cancelling

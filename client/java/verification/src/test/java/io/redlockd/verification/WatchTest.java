@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.redlockd.AcquireOptions;
+import io.redlockd.Keys;
 import io.redlockd.Lease;
 import io.redlockd.LockArgumentException;
 import io.redlockd.Reason;
@@ -16,9 +17,12 @@ import io.redlockd.WatchEvent.Type;
 import io.redlockd.WatchItem;
 import io.redlockd.testing.RedlockExtension;
 import io.redlockd.testing.RedlockServer;
+import java.text.MessageFormat;
 import java.time.Duration;
 import java.util.List;
 import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.logging.Level;
+import java.util.logging.Logger;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -73,6 +77,31 @@ class WatchTest {
     WatchEvent last = heard.get(heard.size() - 1);
     assertEquals(Type.CLOSED, last.type());
     assertEquals(Reason.CANCELLED, last.error().orElseThrow().reason());
+  }
+
+  @Test
+  void aLeaseOfSeveralKeysIsLostWithOneOfThem(RedlockServer server) throws InterruptedException {
+    Lease lease = detached(Keys.together("pair/a", "pair/b"));
+    String key = Keys.together("pair/b", "pair/a");
+    List<String> logged = new CopyOnWriteArrayList<>();
+    Logger log = Logger.getLogger("io.redlockd");
+    log.setLevel(Level.FINE);
+    log.setFilter(line -> {
+      logged.add(MessageFormat.format(line.getMessage(), line.getParameters()));
+      return false;
+    });
+    try (Watch watch = client.watch(List.of(new WatchItem(key, lease.token(), TTL)), false, heard::add)) {
+      Threads.until(() -> heard(Type.EXTENDED, key));
+      server.lose("pair/b");
+      Threads.until(() -> heard(Type.LOST, key));
+      WatchEvent lost = heard.get(heard.size() - 1);
+      assertEquals(lease.keys(), lost.keys());
+      assertTrue(lost.toString().startsWith("LOST: pair/a, pair/b: "), lost.toString());
+      assertTrue(logged.stream().anyMatch(line -> line.startsWith("watched lock lost: pair/a, pair/b: ")), logged::toString);
+    } finally {
+      log.setFilter(null);
+      log.setLevel(null);
+    }
   }
 
   @Test

@@ -32,6 +32,6 @@ public record AcquireCommand(
 
   @Override
   public String toString() {
-    return kind + " " + key; // a token is a secret
+    return kind + " " + KeyNames.inWords(key); // a token is a secret
   }
 }

@@ -73,10 +73,13 @@ public final class Acquisition extends Operation {
     }
     ++sendings;
     if (adopting) {
-      message.getAdoptBuilder().setKey(command.key()).setToken(token).setTtl(Times.proto(command.ttl()))
-          .setSequence(++sequence);
+      var adopt = message.getAdoptBuilder();
+      KeyNames.write(command.key(), adopt::setKey, adopt::addAllKeys);
+      adopt.setToken(token).setTtl(Times.proto(command.ttl())).setSequence(++sequence);
     } else if (takes) { // returns the fencing token, from which the sequence starts; the client itself repeats it
-      message.getExtendBuilder().setKey(command.key()).setToken(token).setTtl(Times.proto(command.ttl())).setRetry(NO_RETRY);
+      var extend = message.getExtendBuilder();
+      KeyNames.write(command.key(), extend::setKey, extend::addAllKeys);
+      extend.setToken(token).setTtl(Times.proto(command.ttl())).setRetry(NO_RETRY);
     } else {
       fillAcquire(message.getAcquireBuilder());
     }
@@ -87,7 +90,8 @@ public final class Acquisition extends Operation {
     if (command.token() == null) {
       token = machine.makeToken();
     }
-    acquire.setKey(command.key()).setToken(token).setTtl(Times.proto(command.ttl())).setOwner(command.owner());
+    KeyNames.write(command.key(), acquire::setKey, acquire::addAllKeys);
+    acquire.setToken(token).setTtl(Times.proto(command.ttl())).setOwner(command.owner());
     acquire.setExtendIfHeld(unsure);
     if (isSingleTry()) {
       acquire.setRetry(NO_RETRY);

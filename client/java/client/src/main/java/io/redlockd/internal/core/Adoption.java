@@ -18,12 +18,9 @@ final class Adoption extends Operation {
     if (!lease.held()) {
       return false;
     }
-    message
-        .getAdoptBuilder()
-        .setKey(lease.key())
-        .setToken(lease.token())
-        .setTtl(Times.proto(lease.ttl))
-        .setSequence(lease.nextSequence());
+    var adopt = message.getAdoptBuilder();
+    KeyNames.write(lease.key(), adopt::setKey, adopt::addAllKeys);
+    adopt.setToken(lease.token()).setTtl(Times.proto(lease.ttl)).setSequence(lease.nextSequence());
     return true;
   }
 

@@ -36,7 +36,8 @@ final class Extension extends Operation {
       return false;
     }
     var extend = message.getExtendBuilder();
-    extend.setKey(lease.key()).setToken(lease.token()).setTtl(Times.proto(ttl));
+    KeyNames.write(lease.key(), extend::setKey, extend::addAllKeys);
+    extend.setToken(lease.token()).setTtl(Times.proto(ttl));
     if (once) {
       extend.setRetry(RetryPolicy.newBuilder().setMaxRetries(0));
     }

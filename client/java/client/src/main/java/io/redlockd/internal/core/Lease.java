@@ -57,7 +57,7 @@ public final class Lease {
     this.sequence = sequence;
   }
 
-  /** The key. */
+  /** The key; of several, that of {@link KeyNames#join}. */
   public String key() {
     return id.key();
   }

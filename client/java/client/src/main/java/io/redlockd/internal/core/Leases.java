@@ -76,7 +76,8 @@ final class Leases {
   }
 
   void onEvent(WatchResponse event, long validUntil, boolean usable) {
-    Lease lease = held.get(new LockId(event.getKey(), event.getLease().getToken()));
+    String key = KeyNames.read(event.getKey(), event.getKeysList());
+    Lease lease = held.get(new LockId(key, event.getLease().getToken()));
     if (lease == null || !lease.kept()) {
       return; // the pending adoption decides
     }
@@ -126,7 +127,7 @@ final class Leases {
   private void lose(Lease lease, Failure why) {
     held.remove(lease.id);
     lease.lose(why);
-    machine.log(Level.DEBUG, "lock lost: " + lease.key() + ": " + why.message());
+    machine.log(Level.DEBUG, "lock lost: " + KeyNames.inWords(lease.key()) + ": " + why.message());
     finishExtensions(lease, lease.loss());
     lease.onLost.accept(lease.loss());
   }

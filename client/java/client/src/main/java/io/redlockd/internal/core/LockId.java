@@ -4,6 +4,6 @@ package io.redlockd.internal.core;
 record LockId(String key, String token) {
   @Override
   public String toString() {
-    return key; // a token is a secret
+    return KeyNames.inWords(key); // a token is a secret
   }
 }

@@ -28,6 +28,9 @@ import java.util.function.Consumer;
 public final class Machine {
   private static final int MOST_IN_MESSAGE = 1_000;
 
+  // Bytes of a message. The default of the daemon's --max-message-bytes is twice that.
+  private static final int ENOUGH_BYTES = 1 << 19;
+
   // After a longer delay of a tick, the driver first gets this time to pass in the messages that have arrived.
   private static final long SLACK = 20 * Times.MILLIS;
 
@@ -420,7 +423,10 @@ public final class Machine {
     if (!session.opened) {
       message.setDisconnectGrace(Times.proto(config.grace()));
     }
-    while (!outbox.isEmpty() && message.getOperationsCount() < MOST_IN_MESSAGE) {
+    int size = 0;
+    while (!outbox.isEmpty()
+        && message.getOperationsCount() < MOST_IN_MESSAGE
+        && size < ENOUGH_BYTES) {
       Operation operation = outbox.poll();
       SessionOperation.Builder filled = SessionOperation.newBuilder();
       if (!operation.fill(filled)) {
@@ -431,7 +437,9 @@ public final class Machine {
         filled.setId(lastId);
         session.sent.put(lastId, new Session.Sent(operation, now - clock.error()));
       }
-      message.addOperations(filled);
+      SessionOperation built = filled.build();
+      size += built.getSerializedSize();
+      message.addOperations(built);
     }
     if (message.getOperationsCount() == 0) {
       return;

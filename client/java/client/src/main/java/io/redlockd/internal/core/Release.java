@@ -88,7 +88,9 @@ final class Release extends Operation {
       lastSession = machine.sessionNumber();
       ++sessions;
     }
-    message.getReleaseBuilder().setKey(id.key()).setToken(id.token());
+    var release = message.getReleaseBuilder();
+    KeyNames.write(id.key(), release::setKey, release::addAllKeys);
+    release.setToken(id.token());
     return true;
   }
 

@@ -32,7 +32,7 @@ public final class Times {
   }
 
   /** Returns how far two clocks can drift apart during {@code duration}: their rates differ by at most 1 %. */
-  static long drift(long duration) {
+  public static long drift(long duration) {
     return (Math.abs(duration) + 99) / 100;
   }
 

@@ -8,6 +8,7 @@ import io.redlockd.Reason;
 import io.redlockd.internal.core.AcquireCommand.Kind;
 import io.redlockd.redlock.v1.EventType;
 import io.redlockd.redlock.v1.SessionOperation;
+import io.redlockd.redlock.v1.SessionRequest;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 
@@ -54,6 +55,24 @@ class SessionTest {
     assertEquals(1_000, world.takeMessage().getOperationsCount());
     world.machine.onWritten(world.session());
     assertEquals(500, world.takeMessage().getOperationsCount());
+  }
+
+  @Test
+  void aMessageStaysBelowTheDaemonsLimitOfBytes() {
+    world.hold("k");
+    world.acquire("first");
+    world.takeMessage();
+    for (int i = 0; i < 300; ++i) {
+      world.acquire("k".repeat(8_000) + i);
+    }
+    int operations = 0;
+    while (operations < 300) {
+      world.machine.onWritten(world.session());
+      SessionRequest message = world.takeMessage();
+      assertTrue(message.getSerializedSize() < 600_000);
+      operations += message.getOperationsCount();
+    }
+    assertEquals(300, operations);
   }
 
   @Test

@@ -153,17 +153,33 @@ final class World implements Machine.Host, Clock {
 
   static String describe(SessionOperation operation) {
     return switch (operation.getOperationCase()) {
-      case ACQUIRE -> (operation.getAcquire().getExtendIfHeld() ? "reacquire " : "acquire ")
-          + operation.getAcquire().getKey() + " " + operation.getAcquire().getToken();
-      case EXTEND -> "extend " + operation.getExtend().getKey() + " " + operation.getExtend().getToken();
-      case RELEASE -> "release " + operation.getRelease().getKey() + " " + operation.getRelease().getToken();
-      case ADOPT -> "adopt " + operation.getAdopt().getKey() + " " + operation.getAdopt().getToken() + " #"
-          + operation.getAdopt().getSequence();
+      case ACQUIRE -> {
+        var acquire = operation.getAcquire();
+        String verb = acquire.getExtendIfHeld() ? "reacquire " : "acquire ";
+        yield verb + named(acquire.getKey(), acquire.getKeysList()) + " " + acquire.getToken();
+      }
+      case EXTEND -> {
+        var extend = operation.getExtend();
+        yield "extend " + named(extend.getKey(), extend.getKeysList()) + " " + extend.getToken();
+      }
+      case RELEASE -> {
+        var release = operation.getRelease();
+        yield "release " + named(release.getKey(), release.getKeysList()) + " " + release.getToken();
+      }
+      case ADOPT -> {
+        var adopt = operation.getAdopt();
+        yield "adopt " + named(adopt.getKey(), adopt.getKeysList()) + " " + adopt.getToken() + " #" + adopt.getSequence();
+      }
       case CANCEL -> "cancel " + operation.getId();
       case PING -> "ping";
       case CLOSE -> "close";
       case OPERATION_NOT_SET -> "nothing";
     };
+  }
+
+  // One of the two fields is set.
+  private static String named(String key, List<String> keys) {
+    return key + String.join("+", keys);
   }
 
   private SessionResponse.Builder message() {
@@ -175,12 +191,19 @@ final class World implements Machine.Host, Clock {
   }
 
   void event(EventType type, String key, String token, long validity) {
-    WatchResponse event = WatchResponse.newBuilder()
+    event(WatchResponse.newBuilder().setKey(key), type, token, validity);
+  }
+
+  /** An event of a lease of several keys. */
+  void event(EventType type, List<String> keys, String token, long validity) {
+    event(WatchResponse.newBuilder().addAllKeys(keys), type, token, validity);
+  }
+
+  private void event(WatchResponse.Builder event, EventType type, String token, long validity) {
+    event
         .setType(type)
-        .setKey(key)
-        .setLease(lease(key, token, 0, validity))
-        .setReason(type == EventType.EVENT_TYPE_LOST ? "LOCK_NOT_HELD" : "")
-        .build();
+        .setLease(lease(event.getKey(), token, 0, validity).toBuilder().addAllKeys(event.getKeysList()))
+        .setReason(type == EventType.EVENT_TYPE_LOST ? "LOCK_NOT_HELD" : "");
     machine.onMessage(session(), message().addEvents(event).build());
   }
 

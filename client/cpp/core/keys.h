@@ -1,0 +1,19 @@
+// The names in a key. A lock of several keys has one key in this library: see together() in
+// redlock/keys.h. Only the check of arguments, the messages of the protocol and what people see
+// look at the names.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "redlock/keys.h"
+
+namespace redlock::client {
+
+// In byte order if they come from together(). A key of one name has that name; it may be empty.
+[[nodiscard]] std::vector<std::string> NamesOf(const std::string& key);
+
+// For people: the names, with commas in between.
+[[nodiscard]] std::string InWords(const std::string& key);
+
+}  // namespace redlock::client

@@ -1,0 +1,22 @@
+// Several keys that are locked together: all at once or not at all.
+//
+//   auto lock = client.acquire(redlock::client::together({"stock/7", "account/3"}));
+//
+// Nobody holds only a part of them, so that acquisitions of several keys cannot deadlock. They have
+// one token, one TTL, and one fencing token. The loss of one key is the loss of the lock.
+#pragma once
+
+#include <redlock/result.h>
+
+#include <string>
+#include <vector>
+
+namespace redlock::client {
+
+// Returns a key that stands for all of `keys`, to be passed wherever a key is expected. The order
+// does not matter. From 2 to 64 different keys, of at most 8 KiB together; one key stands for
+// itself. Never fails: a call that gets bad keys fails with kInvalidArgument. The result is opaque,
+// and not for display: use Lock::keys(), Lease::keys() or WatchEvent::keys().
+[[nodiscard]] REDLOCK_API std::string together(std::vector<std::string> keys);
+
+}  // namespace redlock::client

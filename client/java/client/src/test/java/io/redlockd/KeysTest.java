@@ -1,0 +1,96 @@
+package io.redlockd;
+
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertNotEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import io.redlockd.internal.Errors;
+import io.redlockd.internal.core.AcquireCommand;
+import io.redlockd.internal.core.Failure;
+import io.redlockd.internal.core.KeyNames;
+import java.time.Duration;
+import java.util.List;
+import java.util.Set;
+import org.junit.jupiter.api.Test;
+
+/** Keys that are locked together, and how people see them. */
+class KeysTest {
+  private static final Duration TTL = Duration.ofSeconds(1);
+  private static final String SEVERAL = Keys.together("b", "a");
+
+  private static void showsNames(Object shown) {
+    String text = shown.toString();
+    assertTrue(text.contains("a, b"), text);
+    assertFalse(text.chars().anyMatch(c -> Character.isSurrogate((char) c)), text);
+  }
+
+  @Test
+  void theOrderDoesNotMatter() {
+    assertEquals(Keys.together("a", "b", "c"), Keys.together("c", "a", "b"));
+    assertEquals(Keys.together("a", "b"), Keys.together(Set.of("b", "a")));
+    assertEquals(Keys.together("a", "b", "c"), Keys.together("b", Keys.together("c", "a")));
+    assertNotEquals(Keys.together("a", "b"), Keys.together("ab"));
+    assertNotEquals(Keys.together("a", "b"), Keys.together("a", "b", "b"));
+  }
+
+  @Test
+  void aSingleKeyIsReturnedAsItIs() {
+    assertEquals("a", Keys.together("a"));
+    assertEquals("", Keys.together());
+    assertThrows(NullPointerException.class, () -> Keys.together("a", null));
+  }
+
+  @Test
+  void everyValidKeyComesBack() {
+    List<String> names = List.of(",", "a, b", "a,b", "\ud800\udc00", "\ud800\udc00,", "\udbff\udfff");
+    assertEquals(names, KeyNames.split(Keys.together(names)));
+    for (String name : names) {
+      assertEquals(List.of(name), KeyNames.split(name));
+    }
+  }
+
+  @Test
+  void aMessageHasTheKeysInOneOfTwoFields() {
+    StringBuilder written = new StringBuilder();
+    KeyNames.write("a", key -> written.append("key ").append(key), keys -> written.append("keys"));
+    KeyNames.write(SEVERAL, key -> written.append("key"), keys -> written.append("; keys ").append(keys));
+    assertEquals("key a; keys [a, b]", written.toString());
+    assertEquals("a", KeyNames.read("a", List.of()));
+    assertEquals(SEVERAL, KeyNames.read("", List.of("a", "b")));
+    // A daemon sorts by bytes, which puts U+E000 before U+10000. This client sorts by UTF-16.
+    List<String> sortedByBytes = List.of("\ue000", "\ud800\udc00");
+    assertEquals(Keys.together(sortedByBytes), KeyNames.read("", sortedByBytes));
+    assertEquals(List.of("\ud800\udc00", "\ue000"), KeyNames.split(KeyNames.read("", sortedByBytes)));
+  }
+
+  @Test
+  void peopleSeeTheNames() {
+    Failure failure = Failure.of(Reason.LOCK_NOT_HELD, "because");
+    LockException error = Errors.of(SEVERAL, failure);
+    showsNames(error);
+    assertEquals(List.of("a", "b"), error.keys());
+    assertEquals(SEVERAL, error.key().orElseThrow());
+    showsNames(Errors.lost(SEVERAL, failure));
+    showsNames(new WatchItem(SEVERAL, "token", TTL));
+    WatchEvent event = new WatchEvent(WatchEvent.Type.LOST, SEVERAL, error);
+    showsNames(event);
+    showsNames(new WatchEvent(WatchEvent.Type.EXTENDED, SEVERAL, null));
+    assertEquals(List.of("a", "b"), event.keys());
+    showsNames(new Lease(SEVERAL, "token", 1, 1));
+    assertEquals(List.of("a", "b"), new Lease(SEVERAL, "token", 1, 1).keys());
+    showsNames(new AcquireCommand(SEVERAL, "token", AcquireCommand.Kind.ACQUIRE, 1, 1, "", 1, null));
+    assertEquals(List.of(), Errors.of(null, failure).keys());
+    assertEquals(List.of(), new WatchEvent(WatchEvent.Type.CLOSED, null, error).keys());
+  }
+
+  @Test
+  void theViewAsAJavaLockShowsTheNames() {
+    try (RedlockClient client = RedlockClient.builder().build()) {
+      var view = client.asJavaLock(SEVERAL, AcquireOptions.defaults());
+      showsNames(view);
+      showsNames(assertThrows(IllegalMonitorStateException.class, view::unlock));
+    }
+  }
+}

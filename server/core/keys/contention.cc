@@ -1,0 +1,277 @@
+#include "server/core/keys/contention.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "server/core/check.h"
+
+namespace redlock {
+namespace {
+
+using std::chrono::milliseconds;
+
+// Added to the TTL that a node reported, because the node rounds it to milliseconds.
+constexpr Duration kAfterExpiry = milliseconds(2);
+// The interval of probes of one node, for holders that announce nothing. A few commands per second,
+// however many acquisitions wait.
+constexpr Duration kProbePause = milliseconds(400);
+constexpr Duration kProbeJitter = milliseconds(200);
+// Announcements of one release arrive within a network delay of each other. The head does not wait
+// longer for the other nodes.
+constexpr Duration kAnnouncementGrace = milliseconds(2);
+// The interval of probes of one node during a yield.
+constexpr Duration kYieldProbePause = milliseconds(1);
+// The pause after a yield: a daemon that has the key on the probed node may still miss the quorum.
+constexpr Duration kAfterYield = milliseconds(10);
+// The pause after a split vote.
+constexpr Duration kAfterSplit = milliseconds(2);
+// Bounds of the pauses after undecided attempts.
+constexpr Duration kLongestRetryPause = std::chrono::seconds(2);
+constexpr int kMaxDoublings = 6;
+// An empty queue keeps its subscription for a moment, because busy keys get new waiters.
+constexpr Duration kLinger = milliseconds(200);
+
+}  // namespace
+
+// Asks one node whether the key is free.
+class Contention::Probe final : public ReplySink {
+ public:
+  explicit Probe(std::weak_ptr<Contention> contention) : contention_(std::move(contention)) {}
+  void OnReply(NodeIndex /*node*/, NodeReply reply) override {
+    if (const auto contention = contention_.lock()) contention->OnProbed(reply.outcome);
+  }
+
+ private:
+  const std::weak_ptr<Contention> contention_;
+};
+
+Contention::Contention(const Environment& env, OperationRegistry& registry, Key key,
+                       std::function<void()> ended)
+    : env_(env),
+      registry_(registry),
+      key_(std::move(key)),
+      ended_(std::move(ended)),
+      queue_(env.scheduler),
+      announcements_(env.nodes.size()) {
+  Linger();
+}
+
+void Contention::Linger() {
+  end_timer_ = env_.scheduler.After(kLinger, [this] { ended_(); });
+}
+
+void Contention::Join(Acquisition& waiter, const AttemptResult* lost) {
+  end_timer_.Cancel();
+  if (!subscription_) subscription_.emplace(env_.nodes, key_);
+  queue_.Add(waiter);
+  if (lost != nullptr) Remember(*lost);
+}
+
+void Contention::OnReady(const AttemptResult* lost) {
+  if (lost != nullptr) {
+    WakeAfterLoss(*lost);
+  } else if (yielding()) {
+    WakeAfter(kYieldProbePause);
+  } else {
+    WakeWhenDue();
+  }
+}
+
+void Contention::Leave(Acquisition& waiter, bool was_trying) {
+  if (!queue_.Remove(waiter)) return;
+  // The head's attempt is being rolled back: the key may be free right after that. It may also be
+  // free if the head waited for other keys.
+  if (was_trying || waiter.command().key.IsSeveral()) WakeAfter({});
+  OnHeadLeft();
+}
+
+void Contention::LeaveAsHolder(Acquisition& waiter) {
+  failures_ = 0;
+  free_at_ = env_.scheduler.Now() + waiter.command().ttl;
+  last_error_ = HeldBy(waiter.command().owner, waiter.command().ttl);
+  last_votes_.clear();
+  if (!queue_.Remove(waiter)) return;
+  if (!queue_.empty()) WakeWhenDue();
+  OnHeadLeft();
+}
+
+void Contention::OnHeadLeft() {
+  if (queue_.empty()) {
+    wake_timer_.Cancel();
+    Linger();
+  } else {
+    queue_.head().OnHead();
+  }
+  queue_.TellOfNewHead();
+}
+
+bool Contention::HeadIsIdle() const {
+  return !queue_.empty() && !queue_.head().trying() && queue_.head().IsReady();
+}
+
+void Contention::Remember(const AttemptResult& result) {
+  last_error_ = result.error;
+  last_votes_ = result.votes;
+  if (result.error.reason == Reason::kLockAlreadyHeld) failures_ = 0;
+  const MonotonicTime now = env_.scheduler.Now();
+  free_at_ = now + result.error.retry_after;
+  if (result.split) rivalry_.OnSplit(now);
+}
+
+AttemptResult Contention::WhyWaiting() const {
+  if (auto outage = env_.outage(); outage && !IsOutage(last_error_.reason)) {
+    return {.lease = std::nullopt, .error = std::move(*outage), .votes = {}};
+  }
+  return {.lease = std::nullopt, .error = last_error_, .votes = last_votes_};
+}
+
+void Contention::OnLost(const AttemptResult& result) {
+  Remember(result);
+  if (std::exchange(try_again_, false)) {
+    WakeAfter({});
+  } else if (queue_.head().IsWokenBy(*this)) {
+    WakeAfterLoss(result);
+  }
+}
+
+void Contention::WakeAfterLoss(const AttemptResult& result) {
+  if (result.split) {
+    WakeAfter(env_.random.UpTo(kAfterSplit));
+  } else if (result.error.reason != Reason::kLockAlreadyHeld) {
+    // Nodes that do not answer in time may be overloaded: increasing pauses relieve them.
+    const Duration pause = NextRetryDelay(queue_.head().command().retry, env_.random);
+    WakeAfter(std::min(pause * (1 << std::min(failures_, kMaxDoublings)),
+                       std::max<Duration>(pause, kLongestRetryPause)));
+    ++failures_;
+  } else {
+    WakeWhenDue();
+  }
+}
+
+void Contention::TryHead() {
+  if (queue_.empty()) return;
+  if (queue_.head().trying()) {
+    try_again_ = true;
+    return;
+  }
+  if (!queue_.head().IsReady()) return;  // it is woken when it is
+  wake_timer_.Cancel();
+  try_again_ = false;
+  announcements_.Clear();
+  queue_.head().Try(rivalry_.NextOrder(env_.scheduler.Now()));
+}
+
+// Wakes at the end of the holder's TTL, or earlier to probe one node.
+void Contention::WakeWhenDue() {
+  if (!queue_.head().IsWokenBy(*this)) return;
+  const Duration until_free = free_at_ - env_.scheduler.Now() + kAfterExpiry;
+  const Duration probe = kProbePause + env_.random.UpTo(kProbeJitter);
+  WakeAfter(std::max(std::min(until_free, probe), kMinRetryDelay));
+}
+
+void Contention::WakeAfter(Duration delay) {
+  wake_timer_ = env_.scheduler.After(delay, [this] { OnWake(); });
+}
+
+void Contention::OnWake() {
+  if (!HeadIsIdle()) return;
+  if (yielding()) {
+    ProbeOneNode();
+    WakeAfter(std::min(kYieldProbePause, yield_.until() - env_.scheduler.Now()));
+    return;
+  }
+  if (yield_.WasInVain()) {
+    TryHead();
+    return;
+  }
+  const bool held = last_error_.reason == Reason::kLockAlreadyHeld;
+  if (held && env_.scheduler.Now() < free_at_) {
+    ProbeOneNode();
+    WakeWhenDue();
+  } else {
+    TryHead();
+  }
+}
+
+void Contention::ProbeOneNode() {
+  probe_node_ = (probe_node_ + 1) % env_.nodes.size();
+  env_.nodes[probe_node_]->Probe(queue_.head().command().key,
+                                 std::make_shared<Probe>(weak_from_this()));
+}
+
+void Contention::OnProbed(Outcome outcome) {
+  if (yielding()) {
+    if (outcome != Outcome::kHeld) return;
+    EndYield();
+    if (HeadIsIdle()) WakeAfter(kAfterYield);
+  } else if (outcome == Outcome::kNotHeld) {
+    TryHead();
+  }
+}
+
+// Called when another daemon has or has had the key.
+void Contention::EndYield() {
+  free_at_ = env_.scheduler.Now();
+  yield_.OnTaken(free_at_);
+}
+
+bool Contention::TakeOver(const Key& released, const OwnerToken& from, const ReleaseDone& done) {
+  if (!HeadIsIdle() || queue_.head().command().key != released ||
+      hand_overs_ >= env_.options.max_hand_overs) {
+    return false;
+  }
+  ++hand_overs_;
+  wake_timer_.Cancel();
+  announcements_.Clear();
+  queue_.head().TakeOver(HandOver::Start(env_, registry_, released, from, done));
+  return true;
+}
+
+void Contention::OnReleased(int listeners) {
+  // If nobody heard of it, the token may not have held the key, and the next announcement is of
+  // another daemon's release.
+  const Duration on_the_way = listeners > 0 ? env_.options.node_timeout : Duration();
+  announcements_.ExpectOwnOnlyUntil(env_.scheduler.Now() + on_the_way);
+  hand_overs_ = 0;
+  const int own_subscription = subscription_ ? 1 : 0;
+  if (listeners > own_subscription) {
+    yield_.Begin(env_.scheduler.Now());
+    free_at_ = yield_.until();
+    last_error_ = {.reason = Reason::kLockAlreadyHeld,
+                   .message = "other daemons wait for the lock",
+                   .retry_after = yield_.length()};
+    if (HeadIsIdle()) WakeAfter(kYieldProbePause);
+  } else {
+    TryHead();
+  }
+}
+
+void Contention::OnListening(NodeIndex node) {
+  const std::size_t listening = announcements_.OnListening(node);
+  // An announcement between the head's attempt and now may have been missed, so the head tries once
+  // when a quorum listens. If no holder was seen, there was none to release, and the pause
+  // continues.
+  if (listening == env_.set->quorum() && last_error_.reason == Reason::kLockAlreadyHeld) {
+    TryHead();
+  }
+}
+
+void Contention::OnAnnounced(NodeIndex node, bool releasing) {
+  // This daemon's own release is not a reason to take the key at once.
+  const bool own = announcements_.TakeOwn(node, env_.scheduler.Now());
+  if (own || queue_.empty() || releasing) return;
+  if (yielding()) EndYield();
+  if (queue_.head().trying()) {
+    try_again_ = true;
+    return;
+  }
+  const std::size_t announced = announcements_.Add(node);
+  if (announced >= env_.set->quorum()) {
+    TryHead();
+  } else if (announced == 1) {
+    free_at_ = env_.scheduler.Now() + kAnnouncementGrace;
+    WakeAfter(kAnnouncementGrace);
+  }
+}
+
+}  // namespace redlock

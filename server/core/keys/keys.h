@@ -1,0 +1,73 @@
+// What a shard remembers of its keys, and the releases of keys.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <unordered_map>
+
+#include "server/core/keys/contention.h"
+#include "server/core/rounds/release.h"
+#include "server/core/rounds/releasing_keys.h"
+
+namespace redlock {
+
+// The only owner of what belongs to one key. A key is remembered while a release of it is under
+// way, or while somebody waits for it, and for a moment longer. Strand-confined.
+class Keys final : public AnnouncementSink, public ReleasingKeys {
+ public:
+  // They must outlive this object. It must outlive the operations in the registry.
+  Keys(const Environment& env, OperationRegistry& registry) : env_(env), registry_(registry) {}
+
+  // Of one key. Null if nobody waits for it.
+  [[nodiscard]] Contention* Find(const Key& key) const;
+  [[nodiscard]] Contention& Get(const Key& key);
+  // Forgets who waits for the keys, and ends the subscriptions. The releases under way remain.
+  void ForgetWaiters();
+  // Of all keys.
+  [[nodiscard]] std::size_t waiters() const;
+  // Visits a waiter once, however many keys it waits for.
+  void ForEachWaiter(auto visit) const {
+    for (const auto& [key, state] : states_) {
+      if (!state.contention) continue;
+      const Contention& contention = *state.contention;
+      contention.queue().ForEach([&](const Acquisition& waiter, std::size_t position) {
+        if (waiter.IsWokenBy(contention)) visit(waiter, position);
+      });
+    }
+  }
+
+  // Releases the key or keys, or hands it over if somebody waits for exactly the same at this
+  // daemon. At the end of a stream there is no hand-over, because it would not look at the stream
+  // that the lease belongs to. `done` is called once, never inside this call.
+  void Release(ReleaseCommand command, ReleaseDone done);
+
+  void Begin(const Key& key) override { ++states_[key.value()].releases; }
+  void End(const Key& key) override;
+  [[nodiscard]] bool Contains(const Key& key) const override;
+
+  void OnListening(NodeIndex node, const Key& key) override;
+  void OnDeaf(NodeIndex node) override;
+  void OnAnnounced(NodeIndex node, const Key& key) override;
+
+ private:
+  struct State {
+    std::size_t releases =
+        0;  // until the last node has answered. Of several keys: under their joint name
+    std::size_t unanswered = 0;  // releases without a hand-over that are not decided yet
+    std::shared_ptr<Contention> contention;
+  };
+  using States = std::unordered_map<std::string, State>;
+
+  // Of one key.
+  void OnReleaseBegins(const Key& key);
+  void OnReleased(const Key& key, int listeners);
+  void OnContentionEnded(const Key& key);
+  void ForgetIfIdle(States::iterator state);
+
+  const Environment& env_;
+  OperationRegistry& registry_;
+  States states_;
+};
+
+}  // namespace redlock

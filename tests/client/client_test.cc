@@ -19,13 +19,13 @@ namespace {
 using redlock::testing::Daemon;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
-using Clock = std::chrono::steady_clock;
+using SteadyClock = std::chrono::steady_clock;
 using Stream = grpc::ServerReaderWriter<v1::SessionResponse, v1::SessionRequest>;
 
 bool Eventually(const std::function<bool()>& condition, seconds patience = seconds(20)) {
-  const auto give_up = Clock::now() + patience;
+  const auto give_up = SteadyClock::now() + patience;
   while (!condition()) {
-    if (Clock::now() > give_up) return false;
+    if (SteadyClock::now() > give_up) return false;
     std::this_thread::sleep_for(milliseconds(5));
   }
   return true;
@@ -97,11 +97,11 @@ TEST_F(ClientTest, TheLocksOfACrashedClientAreFreeAfterTheGrace) {
   ASSERT_TRUE(children >> client_process);
   kill(client_process, SIGKILL);
   EXPECT_EQ(holder.Wait(), 125);
-  const auto start = Clock::now();
+  const auto start = SteadyClock::now();
   std::this_thread::sleep_for(seconds(3));
   EXPECT_EQ(Holding("key"), 3) << "the client might still reconnect";
   EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }));
-  EXPECT_LT(Clock::now() - start, seconds(7)) << "far less than the TTL";
+  EXPECT_LT(SteadyClock::now() - start, seconds(7)) << "far less than the TTL";
 }
 
 TEST_F(ClientTest, ALockIsReleasedByItsDestructor) {
@@ -157,11 +157,11 @@ TEST_F(ClientTest, GivesUpWhenTheWaitEnds) {
   Open();
   const auto lock = client->acquire("key");
   ASSERT_TRUE(lock);
-  const auto start = Clock::now();
+  const auto start = SteadyClock::now();
   const auto second = client->acquire("key", {.wait = milliseconds(200)});
   ASSERT_FALSE(second);
   EXPECT_EQ(second.error().reason, Reason::kDeadlineExceeded);
-  EXPECT_GE(Clock::now() - start, milliseconds(200));
+  EXPECT_GE(SteadyClock::now() - start, milliseconds(200));
 }
 
 TEST_F(ClientTest, GivesUpWhenAStopIsRequested) {
@@ -264,8 +264,8 @@ TEST_F(ClientTest, LocksMoveToAnotherDaemonWhenTheirDaemonIsKilled) {
   first->process().Signal(SIGKILL);
   (void)first->process().Wait();
   // Much longer than the TTL.
-  const auto end = Clock::now() + seconds(9);
-  while (Clock::now() < end) {
+  const auto end = SteadyClock::now() + seconds(9);
+  while (SteadyClock::now() < end) {
     ASSERT_TRUE(lock->held()) << lock->loss()->message;
     std::this_thread::sleep_for(milliseconds(20));
   }
@@ -337,7 +337,7 @@ class LateDaemon final : public v1::LockService::Service {
  private:
   static v1::SessionResponse Response() {
     v1::SessionResponse response;
-    const auto now = Clock::now().time_since_epoch();
+    const auto now = SteadyClock::now().time_since_epoch();
     response.mutable_clock()->set_seconds(std::chrono::floor<seconds>(now).count());
     return response;
   }
@@ -390,10 +390,10 @@ TEST_F(ClientTest, LossIsSignalledBeforeTheValidityEndsIfNoDaemonAnswers) {
   Open();
   auto lock = client->acquire("key", {.ttl = seconds(3), .margin = milliseconds(700)});
   ASSERT_TRUE(lock);
-  Clock::time_point lost;
-  const std::stop_callback callback(lock->lost(), [&lost] { lost = Clock::now(); });
+  SteadyClock::time_point lost;
+  const std::stop_callback callback(lock->lost(), [&lost] { lost = SteadyClock::now(); });
   first->process().Signal(SIGSTOP);  // silent, but the connection stays open
-  const auto until = Clock::now() + lock->validity();
+  const auto until = SteadyClock::now() + lock->validity();
   EXPECT_TRUE(Eventually([&lock] { return lock->lost().stop_requested(); }));
   EXPECT_LE(lost, until - milliseconds(500));
   EXPECT_FALSE(lock->held());
@@ -432,9 +432,9 @@ TEST_F(ClientTest, DestroyingTheClientReleasesItsLocksAndFailsPendingCalls) {
   auto lock = client->acquire("key");
   ASSERT_TRUE(lock);
   auto waiting = client->acquire_async("key");
-  const auto start = Clock::now();
+  const auto start = SteadyClock::now();
   client.reset();
-  EXPECT_LT(Clock::now() - start, seconds(1)) << "far less than the time limit of closing";
+  EXPECT_LT(SteadyClock::now() - start, seconds(1)) << "far less than the time limit of closing";
   EXPECT_TRUE(lock->lost().stop_requested());
   EXPECT_EQ(waiting.get().error().reason, Reason::kCancelled);
   EXPECT_TRUE(Eventually([this] { return Holding("key") == 0; }));

@@ -75,8 +75,8 @@ void CallLog::Warn(const grpc::ServerContextBase& context, std::string_view kind
                         std::move(text), TagOf(context));
 }
 
-void CallLog::Ended(grpc::ServerContextBase& context, std::string_view method,
-                    std::string_view subject, const grpc::Status& status) const {
+void CallLog::Ended(grpc::ServerContextBase& context, std::string_view method, const Key& subject,
+                    const grpc::Status& status) const {
   const auto level = LevelOf(status);
   if (status.ok() && !spdlog::should_log(level)) return;
   const observe::RequestTag tag = TagOf(context);
@@ -84,10 +84,10 @@ void CallLog::Ended(grpc::ServerContextBase& context, std::string_view method,
   if (!spdlog::should_log(level)) return;
   const std::chrono::duration<double, std::milli> took =
       std::chrono::steady_clock::now() - started_;
-  std::string text =
-      fmt::format("{}{}{}{}: {} after {:.1f} ms, for {}", method, subject.empty() ? "" : " \"",
-                  subject, subject.empty() ? "" : "\"", status.ok() ? "OK" : status.error_message(),
-                  took.count(), NameOfCaller(identity_, context.peer()));
+  std::string text = fmt::format(
+      "{}{}{}{}: {} after {:.1f} ms, for {}", method, subject.empty() ? "" : " \"",
+      subject.InWords(), subject.empty() ? "" : "\"", status.ok() ? "OK" : status.error_message(),
+      took.count(), NameOfCaller(identity_, context.peer()));
   if (level >= spdlog::level::warn) {
     Warn(context, KindOf(status.error_code()), std::move(text));
     return;
@@ -97,19 +97,19 @@ void CallLog::Ended(grpc::ServerContextBase& context, std::string_view method,
 }
 
 void CallLog::Denied(const grpc::ServerContextBase& context, std::string_view operation,
-                     std::string_view key) const {
+                     const Key& key) const {
   if (!spdlog::should_log(spdlog::level::warn)) return;
   Warn(context, KindOf(grpc::StatusCode::PERMISSION_DENIED),
-       fmt::format("Session {} \"{}\": {}, for {}", operation, key,
+       fmt::format("Session {} \"{}\": {}, for {}", operation, key.InWords(),
                    ToStatus(Refusal::kPermissionDenied).error_message(),
                    NameOfCaller(identity_, context.peer())));
 }
 
-void CallLog::Lost(const grpc::ServerContextBase& context, std::string_view key,
+void CallLog::Lost(const grpc::ServerContextBase& context, const Key& key,
                    std::string_view message) const {
   if (!spdlog::should_log(spdlog::level::warn)) return;
   Warn(context, "lost",
-       fmt::format("lease of \"{}\" lost: {}, for {}", key, message,
+       fmt::format("lease of \"{}\" lost: {}, for {}", key.InWords(), message,
                    NameOfCaller(identity_, context.peer())));
 }
 

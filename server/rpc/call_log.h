@@ -13,6 +13,7 @@
 #include <string_view>
 #include <utility>
 
+#include "server/core/types.h"
 #include "server/observe/request_tag.h"
 
 namespace redlock::rpc {
@@ -24,15 +25,15 @@ class CallLog {
 
   // Sets who the caller is. Call at most once, before anything can be logged.
   void Identify(std::string identity) { identity_ = std::move(identity); }
-  // Call before the answer is sent. Logs at level debug, or warning if an operator may have to act.
-  void Ended(grpc::ServerContextBase& context, std::string_view method, std::string_view subject,
+  // Call before the answer is sent. `subject` may be empty. Logs at level debug, or warning if an
+  // operator may have to act.
+  void Ended(grpc::ServerContextBase& context, std::string_view method, const Key& subject,
              const grpc::Status& status) const;
   // Logs a warning that the caller may not do this operation of a Session.
   void Denied(const grpc::ServerContextBase& context, std::string_view operation,
-              std::string_view key) const;
+              const Key& key) const;
   // Logs a warning.
-  void Lost(const grpc::ServerContextBase& context, std::string_view key,
-            std::string_view message) const;
+  void Lost(const grpc::ServerContextBase& context, const Key& key, std::string_view message) const;
 
  private:
   [[nodiscard]] observe::RequestTag TagOf(const grpc::ServerContextBase& context) const;

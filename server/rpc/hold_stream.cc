@@ -26,7 +26,7 @@ void HoldStream::OnRead(const grpc::ByteBuffer& message) {
   }
   auto command = std::get<HoldCommand>(std::move(checked));
   key_ = command.acquire.key;
-  SetSubject(key_.InWords());
+  SetSubject(key_);
   thread_ = &service_.shards.For(key_);
   const auto until_deadline = UntilDeadline(context().deadline());
   Prove();
@@ -74,7 +74,7 @@ void HoldStream::OnEvent(const Key& key, const WatchEvent& event) {
   if (event.goes_on || IsLoss(event)) {
     SendEvent(ToResponse<v1::HoldResponse>(key, event, service_.names));
   }
-  if (IsLoss(event)) log().Lost(context(), key.InWords(), event.error.message);
+  if (IsLoss(event)) log().Lost(context(), key, event.error.message);
   if (!event.goes_on) Close(StatusAfter(event, service_.names));
 }
 

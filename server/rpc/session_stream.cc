@@ -70,7 +70,7 @@ void SessionStream::Part::OnReleased(std::uint64_t id, const ReleaseResult& resu
 void SessionStream::Part::OnEvent(const Key& key, const WatchEvent& event) {
   *results_.add_events() = ToResponse<v1::WatchResponse>(key, event, stream_.service_.names);
   if (IsLoss(event)) {
-    stream_.log().Lost(stream_.context(), key.InWords(), event.error.message);
+    stream_.log().Lost(stream_.context(), key, event.error.message);
   }
   FlushSoon();
 }
@@ -232,7 +232,7 @@ void SessionStream::SortIn(std::uint64_t id, Checked<Command> checked, access::A
   auto command = std::get<Command>(std::move(checked));
   const Key& key = KeyOf(command);
   if (!caller().May(action, key)) {
-    log().Denied(context(), prefix.substr(0, prefix.size() - 1), key.InWords());
+    log().Denied(context(), prefix.substr(0, prefix.size() - 1), key);
     Fill(*AddResult(answered, id).mutable_status(), Refusal::kPermissionDenied);
     return;
   }

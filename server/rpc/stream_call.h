@@ -65,7 +65,7 @@ class StreamCall : public std::enable_shared_from_this<StreamCall> {
   // The loop on whose strand the virtual functions are called.
   [[nodiscard]] EventLoop& loop() { return accepted_->poller.loop(); }
   // Sets what the call is about, for the log. Call before anything can end the call.
-  void SetSubject(std::string subject) { subject_ = std::move(subject); }
+  void SetSubject(Key subject) { subject_ = std::move(subject); }
   // Sets who the caller is, for the log. Call before anything else can be logged.
   void Identify(std::string identity) { log_.Identify(std::move(identity)); }
   [[nodiscard]] const CallLog& log() const { return log_; }
@@ -92,7 +92,7 @@ class StreamCall : public std::enable_shared_from_this<StreamCall> {
 
   const std::unique_ptr<AcceptedCall> accepted_;
   CallLog log_;
-  std::string subject_;
+  Key subject_;
   grpc::ByteBuffer incoming_;
   CompletionOf<StreamCall, &StreamCall::Read> read_{*this};
   CompletionOf<StreamCall, &StreamCall::Written> written_{*this};

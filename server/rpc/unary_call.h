@@ -58,7 +58,7 @@ class UnaryCall final : public WaitingCall, public std::enable_shared_from_this<
   void Answer(grpc::Status status) {
     if (place_) calls_->Remove(*std::exchange(place_, std::nullopt));
     if (refusal_) status = ToStatus(*refusal_);
-    log_->Ended(context_, Method::kMethod, key_.InWords(), status);
+    log_->Ended(context_, Method::kMethod, key_, status);
     operation_.reset();  // on this strand, because the call may be destroyed on another one
     if (status.ok()) {
       writer_.Finish(Serialize(method_.response), status, &finished_);

@@ -27,7 +27,7 @@ void WatchStream::OnRead(const grpc::ByteBuffer& message) {
     return;
   }
   auto commands = std::get<std::vector<WatchCommand>>(std::move(checked));
-  if (commands.size() == 1) SetSubject(commands[0].key.InWords());
+  if (commands.size() == 1) SetSubject(commands[0].key);
   WithOutbox([most = kQueuedPerItem * commands.size()](auto& outbox) { outbox.SetMost(most); });
   Sort(std::move(commands));
   Prove();
@@ -77,7 +77,7 @@ void WatchStream::OnEvent(const Key& key, const WatchEvent& event) {
     auto response = ToResponse<v1::WatchResponse>(key, event, service_.names);
     Send([&response](auto& outbox) { return outbox.Add(std::move(response)); });
   }
-  if (IsLoss(event)) log().Lost(context(), key.InWords(), event.error.message);
+  if (IsLoss(event)) log().Lost(context(), key, event.error.message);
   if (!event.goes_on && --live_items_ == 0) Close(StatusAfter(event, service_.names));
 }
 

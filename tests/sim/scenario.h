@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -41,6 +42,27 @@ class Scenario : public testing::Test {
     command.ttl = ttl;
     command.retry = retry;
     return command;
+  }
+
+  // An acquisition under way.
+  struct Waiter {
+    std::optional<AcquireResult> result;
+    MonotonicTime at;
+    std::shared_ptr<Cancellable> operation;
+    std::vector<std::size_t> positions;
+  };
+  std::shared_ptr<Waiter> Start(AcquireCommand command, std::size_t daemon = 0) {
+    auto waiter = std::make_shared<Waiter>();
+    command.queued = [waiter](std::size_t position) { waiter->positions.push_back(position); };
+    waiter->operation =
+        cluster->shard(daemon).Acquire(std::move(command), [this, waiter](AcquireResult result) {
+          waiter->result = std::move(result);
+          waiter->at = world.now();
+        });
+    return waiter;
+  }
+  static bool Has(const std::shared_ptr<Waiter>& waiter) {
+    return waiter->result && waiter->result->lease;
   }
 
   // Starts the acquisition and waits for its result.

@@ -8,31 +8,13 @@ namespace {
 
 class SeveralKeys : public Scenario {
  protected:
-  struct Waiter {
-    std::optional<AcquireResult> result;
-    MonotonicTime at;
-    std::shared_ptr<Cancellable> operation;
-    std::vector<std::size_t> positions;
-  };
-
   static AcquireCommand WantsAll(std::vector<std::string> keys, Duration ttl,
                                  RetryPolicy retry = kTry) {
     return Wants(Key::Of(std::move(keys)).value(), ttl, retry);
   }
   std::shared_ptr<Waiter> Wait(std::vector<std::string> keys, Duration ttl = seconds(20),
                                std::size_t daemon = 0) {
-    auto waiter = std::make_shared<Waiter>();
-    AcquireCommand command = WantsAll(std::move(keys), ttl, {});
-    command.queued = [waiter](std::size_t position) { waiter->positions.push_back(position); };
-    waiter->operation =
-        cluster->shard(daemon).Acquire(std::move(command), [this, waiter](AcquireResult result) {
-          waiter->result = std::move(result);
-          waiter->at = world.now();
-        });
-    return waiter;
-  }
-  static bool Has(const std::shared_ptr<Waiter>& waiter) {
-    return waiter->result && waiter->result->lease;
+    return Start(WantsAll(std::move(keys), ttl, {}), daemon);
   }
   ReleaseResult ReleaseLease(const Lease& lease, std::size_t daemon = 0) {
     return Release(lease.key.value(), lease.token.value(), daemon);

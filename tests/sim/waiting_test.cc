@@ -8,28 +8,10 @@ namespace {
 
 class Waiting : public Scenario {
  protected:
-  struct Waiter {
-    std::optional<AcquireResult> result;
-    MonotonicTime at;
-    std::shared_ptr<Cancellable> operation;
-    std::vector<std::size_t> positions;
-  };
-
   // Starts to wait, without a limit unless the policy has one.
   std::shared_ptr<Waiter> Wait(const std::string& key, Duration ttl, std::size_t daemon = 0,
                                RetryPolicy retry = {}) {
-    auto waiter = std::make_shared<Waiter>();
-    AcquireCommand command = Wants(key, ttl, retry);
-    command.queued = [waiter](std::size_t position) { waiter->positions.push_back(position); };
-    waiter->operation =
-        cluster->shard(daemon).Acquire(std::move(command), [this, waiter](AcquireResult result) {
-          waiter->result = std::move(result);
-          waiter->at = world.now();
-        });
-    return waiter;
-  }
-  static bool Has(const std::shared_ptr<Waiter>& waiter) {
-    return waiter->result && waiter->result->lease;
+    return Start(Wants(key, ttl, retry), daemon);
   }
   void ReleaseNow(const Lease& lease, std::size_t daemon = 0) {
     cluster->shard(daemon).Release(lease.key, lease.token, [](const auto&) {});

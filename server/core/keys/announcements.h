@@ -42,9 +42,9 @@ class Announcements {
   }
   void OnDeaf(NodeIndex node) { nodes_[node].listening = false; }
 
-  // This daemon releases the key: until then, the next announcement of each node says nothing new.
-  void ExpectOwn(MonotonicTime until) {
-    for (OfNode& node : nodes_) node.own_until = until;
+  // This daemon releases the key: the next announcement of each node says nothing new.
+  void ExpectOwn() {
+    for (OfNode& node : nodes_) node.own_until = MonotonicTime::max();
   }
   // Bounds what ExpectOwn() has set: nodes that did not release the key announce nothing.
   void ExpectOwnOnlyUntil(MonotonicTime until) {

@@ -51,7 +51,7 @@ class Contention final : public std::enable_shared_from_this<Contention> {
   // `done` will be called.
   [[nodiscard]] bool TakeOver(const Key& released, const OwnerToken& from, const ReleaseDone& done);
   // This daemon begins to release the key, without a hand-over. OnReleased() follows.
-  void OnReleaseBegins() { announcements_.ExpectOwn(MonotonicTime::max()); }
+  void OnReleaseBegins() { announcements_.ExpectOwn(); }
   // `listeners`: the most subscribers that a node announced the release to. If other daemons are
   // among them, acquisitions wait there, and the key is left to them for a moment.
   void OnReleased(int listeners);

@@ -37,6 +37,7 @@ enum class Safeguard {
   kRepairNamesTheStream,  // also on a node that was repaired
   kAdoptionsInOrder,      // a delayed adoption does not replace a later one
   kFoundHeldExpires,      // silence does not release a lease that extend_if_held found
+  kGiveUpNamesTheStream,  // giving up a lease spares a later hold of its token
   // Node guard
   kQuarantine,
   kMarkComparedByGrant,

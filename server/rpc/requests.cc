@@ -242,6 +242,14 @@ Checked<ReleaseCommand> Check(const v1::ReleaseRequest& request, const RequestRu
   return checker.Result(std::move(command));
 }
 
+Checked<GiveUpCommand> Check(const v1::GiveUpOperation& operation, const RequestRules& rules) {
+  Checker checker(rules);
+  GiveUpCommand command;
+  command.key = checker.CheckKeys(operation);
+  command.token = checker.CheckToken(operation.token());
+  return checker.Result(std::move(command));
+}
+
 Checked<InspectCommand> Check(const v1::InspectRequest& request, const RequestRules& rules) {
   Checker checker(rules);
   InspectCommand command{.key = checker.CheckKey(request.key())};

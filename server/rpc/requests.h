@@ -46,6 +46,8 @@ struct InspectCommand {
 [[nodiscard]] Checked<InspectCommand> Check(const v1::InspectRequest& request,
                                             const RequestRules& rules);
 [[nodiscard]] Checked<HoldCommand> Check(const v1::HoldRequest& request, const RequestRules& rules);
+[[nodiscard]] Checked<GiveUpCommand> Check(const v1::GiveUpOperation& operation,
+                                           const RequestRules& rules);
 [[nodiscard]] Checked<AdoptCommand> Check(const v1::AdoptOperation& operation,
                                           const RequestRules& rules);
 // Checks SessionRequest.disconnect_grace.

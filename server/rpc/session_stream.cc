@@ -208,6 +208,10 @@ void SessionStream::TakeIn(const v1::SessionOperation& operation, std::vector<Wo
       SortIn(id, Check(operation.adopt(), service_.rules()), access::Action::kExtend, "adopt.",
              work, answered);
       return;
+    case v1::SessionOperation::kGiveUp:
+      SortIn(id, Check(operation.give_up(), service_.rules()), access::Action::kRelease, "give_up.",
+             work, answered);
+      return;
     case v1::SessionOperation::kPing:
       AddResult(answered, id);
       return;
@@ -215,8 +219,8 @@ void SessionStream::TakeIn(const v1::SessionOperation& operation, std::vector<Wo
     case v1::SessionOperation::kClose:
     case v1::SessionOperation::OPERATION_NOT_SET:
       Fill(*AddResult(answered, id).mutable_status(),
-           Violations{
-               {"operation", "must be acquire, extend, release, adopt, cancel, ping or close"}});
+           Violations{{"operation",
+                       "must be acquire, extend, release, adopt, give_up, cancel, ping or close"}});
       return;
   }
 }
@@ -284,6 +288,8 @@ void SessionStream::Do(LeaseSet& leases, Operation operation) {
     leases.Release(id, release->key, release->token);
   } else if (auto* adopt = std::get_if<AdoptCommand>(&operation.command)) {
     leases.Adopt(id, std::move(*adopt));
+  } else if (const auto* give_up = std::get_if<GiveUpCommand>(&operation.command)) {
+    leases.GiveUp(id, *give_up);
   } else {
     leases.Cancel(id);
   }

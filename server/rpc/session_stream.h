@@ -48,7 +48,9 @@ class SessionStream final : public LockStream<SessionOutbox> {
   struct CancelCommand {};  // does not name a key, so every shard gets it
   struct Operation {
     std::uint64_t id = 0;
-    std::variant<HoldCommand, ExtendCommand, ReleaseCommand, AdoptCommand, CancelCommand> command;
+    std::variant<HoldCommand, ExtendCommand, ReleaseCommand, AdoptCommand, GiveUpCommand,
+                 CancelCommand>
+        command;
   };
   using Work = std::vector<Operation>;  // for one shard
 

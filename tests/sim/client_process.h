@@ -55,6 +55,8 @@ class ClientProcess {
   // Ends the process at once; it sends nothing more.
   void Kill();
 
+  // The time on the process's own clock.
+  [[nodiscard]] client::TimePoint Now() const;
   [[nodiscard]] bool Trusts(const std::string& key) const;
   // The reasons for which leases were lost.
   [[nodiscard]] const std::vector<std::string>& losses() const { return losses_; }
@@ -66,7 +68,6 @@ class ClientProcess {
   class ProcessClock;
   class ProcessRandom;
 
-  [[nodiscard]] client::TimePoint Now() const;
   void Step(const std::function<void()>& call);
   void CarryOut(client::Effect effect);
   void Open(const client::OpenStream& open);

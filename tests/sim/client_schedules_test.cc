@@ -72,8 +72,8 @@ class User {
     });
     process_.SetOnLost([this](const client::LeaseRef& lease) {
       if (lease != lease_) return;
-      // Trust may last a little longer, and the result of the release is not reported.
-      ++tokens_;
+      // While the lost lease is trusted, its token is not used again.
+      if (lease->TrustedUntil() > process_.Now()) ++tokens_;
       Later(milliseconds(20), [this] { Next(); });
     });
   }
@@ -110,7 +110,6 @@ class User {
                                        client::Way::kAcquireOrExtend, client::Way::kAdopt};
       command.way = kWays[world_.Below(std::size(kWays))];
     }
-    may_be_held_before_ = command.way != client::Way::kAcquire;
     acquiring_ = process_.Acquire(command);
     if (world_.Chance(0.2)) {
       world_.Do(world_.Between({}, milliseconds(100)), [this, call = acquiring_] {
@@ -132,12 +131,8 @@ class User {
       lease_ = outcome.lease;
       Hold();
     } else if (call == acquiring_ || call == releasing_) {
-      // A token is not reused unless its release is known to be done. A failed call with a token
-      // that may have held the lock before releases nothing, so that the token may be used again.
-      const bool reusable = call == acquiring_ && may_be_held_before_;
-      if (outcome.error && outcome.error->reason != client::Reason::kLockAlreadyHeld && !reusable) {
-        ++tokens_;
-      }
+      // A token is not used again after a release that failed.
+      if (outcome.error && call == releasing_) ++tokens_;
       Next();
     }
   }
@@ -169,7 +164,6 @@ class User {
   const MonotonicTime end_;
   int tokens_ = 0;
   int turn_ = 0;
-  bool may_be_held_before_ = false;  // by the token of the acquisition
   client::CallId acquiring_ = 0;
   client::CallId releasing_ = 0;
   client::LeaseRef lease_;

@@ -102,6 +102,8 @@ void SessionHost::Do(const client::OperationMessage& operation) {
                         .ttl = adopt->ttl,
                         .interval = adopt->ttl / 2,
                         .sequence = adopt->sequence});
+  } else if (const auto* give_up = std::get_if<client::GiveUpRequest>(&operation.body)) {
+    leases_->GiveUp(id, {ToCore(give_up->key), OwnerToken(give_up->token)});
   } else if (std::holds_alternative<client::CancelRequest>(operation.body)) {
     leases_->Cancel(id);
   } else if (std::holds_alternative<client::PingRequest>(operation.body)) {

@@ -18,6 +18,11 @@ constexpr Duration kWaitOverPatience = milliseconds(250);
 // Sequences stay far below 2^53, the highest that a daemon accepts.
 constexpr std::uint64_t kLargestSequenceStep = std::uint64_t{1} << 40U;
 
+Unwanted UnwantedOf(const Acquisition& acquisition) {
+  return {acquisition.command.key, acquisition.token, acquisition.command.ttl,
+          acquisition.callers_token(), acquisition.spared_until};
+}
+
 }  // namespace
 
 CallId Machine::Acquire(AcquireCommand command) {
@@ -58,11 +63,6 @@ void Machine::GiveUp(CallId acquisition) {
 }
 
 bool Machine::UseHeld(OperationNumber number, const AcquireCommand& command) {
-  std::erase_if(operations_, [&](const auto& entry) {
-    const auto* const release = std::get_if<PendingRelease>(&entry.second.what);
-    return release != nullptr && release->spared && entry.second.sent_as == 0 &&
-           release->request.key == command.key && release->request.token == command.token;
-  });
   const auto [begin, end] = leases_.equal_range(command.key);
   const auto found = std::find_if(begin, end, [&command](const auto& entry) {
     return entry.second->held() && entry.second->token() == command.token;
@@ -164,14 +164,15 @@ void Machine::OnGranted(OperationNumber number, Acquisition& acquisition, const 
                         TimePoint made) {
   const AcquireCommand& command = acquisition.command;
   const auto lease = std::make_shared<KeptLease>(
-      command.key, acquisition.token, command.ttl, MarginOf(command, options_.grace),
-      session_->trust(), After(made, grant.validity), grant.fencing_token,
-      static_cast<std::uint64_t>(operations_.at(number).sendings));
+      command.key, acquisition.token, acquisition.callers_token(), command.ttl,
+      MarginOf(command, options_.grace), session_->trust(), After(made, grant.validity),
+      grant.fencing_token, static_cast<std::uint64_t>(operations_.at(number).sendings));
   if (lease->SignalAt() <= now_) {
-    GiveBack(command.key, acquisition.token, command.ttl, acquisition.spared_until);
+    const Unwanted lock = UnwantedOf(acquisition);
     FailAcquisition(number,
                     {Reason::kValidityExpired,
                      "the lock was granted, but its validity had ended when the answer was read"});
+    GiveBack(lock);
     return;
   }
   leases_.emplace(lease->key(), lease);
@@ -239,39 +240,28 @@ void Machine::OnAbandoned(OperationNumber number, Acquisition& acquisition, bool
 // leaves nothing that is kept alive.
 void Machine::FailAcquisition(OperationNumber number, Error error) {
   const auto& acquisition = std::get<Acquisition>(operations_.at(number).what);
-  if (acquisition.may_be_held && !acquisition.takes) {
-    ReleaseInBackground(acquisition.command.key, acquisition.token, acquisition.command.ttl);
-  }
+  const Unwanted lock = UnwantedOf(acquisition);
+  const bool may_be_held = acquisition.may_be_held && !acquisition.takes;
   if (operations_.at(number).sent_as != 0 && (acquisition.adopting || !acquisition.takes)) {
-    discarded_[number] = {acquisition.command.key,
-                          acquisition.token,
-                          acquisition.command.ttl,
-                          {},
-                          acquisition.spared_until};
+    discarded_[number] = {lock, nullptr};
   }
   Report(Failed{number, std::move(error)});
   operations_.erase(number);
+  if (may_be_held) GiveBack(lock);
 }
 
-// Releases the lease that a late answer grants. Exceptions: while the work under a lost lock may
-// still be stopping, the lock is not released yet; its release follows. If the caller has released
-// a lock with its own token, it may have used the token for a new lock since then. A client that
-// closes has already requested the release of everything. The daemon keeps the lease alive, so it
-// cannot be left to expire.
+// Gives back the lease that a late answer grants. The daemon keeps the lease alive, so it cannot be
+// left to expire. Exceptions: while the work under a lost lock may still be stopping, the lock is
+// not given back yet; it will be. A client that closes has already requested the release of
+// everything.
 void Machine::OnLateAnswer(OperationNumber number, const Answer& answer) {
   const auto found = discarded_.extract(number);
   if (!found || !answer.grant || close_by_) return;
-  const Discarded& discarded = found.mapped();
-  if (!IsMadeToken(discarded.token) && InUse(discarded.key, discarded.token)) return;
-  if (discarded.lease) {
-    if (discarded.lease->TrustedUntil() > now_) return;
-    const bool released = discarded.lease->state() == KeptLease::State::kReleased;
-    if (released && !IsMadeToken(discarded.token)) return;
-  }
-  GiveBack(discarded.key, discarded.token, discarded.ttl, discarded.spared_until);
+  const auto& lease = found.mapped().lease;
+  if (lease && lease->TrustedUntil() > now_) return;
+  GiveBack(found.mapped().lock);
 }
 
-// Whether a later call of the caller holds, or may get, a lock with the same token.
 bool Machine::InUse(const std::string& key, const std::string& token) const {
   const auto [begin, end] = leases_.equal_range(key);
   return std::any_of(begin, end,

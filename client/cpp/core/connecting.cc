@@ -105,8 +105,8 @@ void Machine::OnAbandoned(OperationNumber number) {
                  [&](Extension&) {},
                  [&](Adoption& it) { DropOf(*LeasePtr(it.lease), number); },
                  [&](const PendingRelease& it) {
-                   // Nothing keeps a spared lock alive any more.
-                   if (it.spared && operation.sendings == 0) operations_.erase(number);
+                   // The end of the Session gives the lease up.
+                   if (it.gives_up) operations_.erase(number);
                  },
                  [&](Cancellation&) { operations_.erase(number); },
                  [&](Ping&) { operations_.erase(number); },

@@ -147,7 +147,7 @@ void Machine::CheckTrust(Losses losses) {
           "no daemon extended it in time" + (ready() ? std::string() : " (" + Failures() + ")")});
   }
   for (const LeasePtr& lease : over) {
-    AddRelease(ReleaseOf(*lease));
+    GiveBackLost(*lease);
     Forget(lease);
   }
   if (losses == Losses::kAll) look_at_leases_ = next;
@@ -178,7 +178,7 @@ void Machine::EndOperationsOf(const KeptLease& lease, const Error& why) {
       Report(Failed{number, why});
     } else if (operation.sent_as != 0) {
       const LeasePtr held = std::get<Adoption>(operation.what).lease;
-      discarded_[number] = {held->key(), held->token(), held->ttl(), held};
+      discarded_[number] = {{held->key(), held->token(), held->ttl(), held->callers_token()}, held};
     }
     operations_.erase(number);
   }

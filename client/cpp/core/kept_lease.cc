@@ -7,11 +7,12 @@
 
 namespace redlock::client {
 
-KeptLease::KeptLease(std::string key, std::string token, Duration ttl, Duration margin,
-                     std::shared_ptr<const SessionTrust> keeper, TimePoint valid_until,
-                     std::uint64_t fencing_token, std::uint64_t extensions)
+KeptLease::KeptLease(std::string key, std::string token, bool callers_token, Duration ttl,
+                     Duration margin, std::shared_ptr<const SessionTrust> keeper,
+                     TimePoint valid_until, std::uint64_t fencing_token, std::uint64_t extensions)
     : key_(std::move(key)),
       token_(std::move(token)),
+      callers_token_(callers_token),
       ttl_(ttl),
       margin_(margin),
       keeper_(std::move(keeper)),

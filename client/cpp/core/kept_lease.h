@@ -23,14 +23,16 @@ class KeptLease {
  public:
   enum class State { kHeld, kLost, kReleased };
 
-  // A lease that was granted on the Session of `keeper`. `extensions`: how often the acquire was
-  // sent; each copy with extend_if_held may have moved the lease to another stream.
-  KeptLease(std::string key, std::string token, Duration ttl, Duration margin,
+  // A lease that was granted on the Session of `keeper`. `callers_token`: the caller gave the
+  // token, and may use it again. `extensions`: how often the acquire was sent; each copy with
+  // extend_if_held may have moved the lease to another stream.
+  KeptLease(std::string key, std::string token, bool callers_token, Duration ttl, Duration margin,
             std::shared_ptr<const SessionTrust> keeper, TimePoint valid_until,
             std::uint64_t fencing_token, std::uint64_t extensions);
 
   [[nodiscard]] const std::string& key() const { return key_; }
   [[nodiscard]] const std::string& token() const { return token_; }
+  [[nodiscard]] bool callers_token() const { return callers_token_; }
   [[nodiscard]] Duration ttl() const { return ttl_; }
   [[nodiscard]] std::uint64_t fencing_token() const { return fencing_token_; }
   [[nodiscard]] State state() const { return state_; }
@@ -65,6 +67,7 @@ class KeptLease {
 
   const std::string key_;
   const std::string token_;
+  const bool callers_token_;
   const Duration ttl_;
   const Duration margin_;
   State state_ = State::kHeld;

@@ -136,6 +136,7 @@ void Machine::OnDueOperations() {
   if (now_ < look_at_operations_) return;
   look_at_operations_ = kNever;
   std::vector<OperationNumber> due;
+  std::vector<OperationNumber> delayed;
   for (auto& [number, operation] : operations_) {
     if (operation.due <= now_) {
       due.push_back(number);
@@ -147,10 +148,22 @@ void Machine::OnDueOperations() {
       WakeFor(*operation.send_at);
     } else {
       operation.send_at.reset();
-      Enqueue(number);
+      delayed.push_back(number);
     }
   }
+  for (const OperationNumber number : delayed) SendDelayed(number);
   for (const OperationNumber number : due) OnDue(number);
+}
+
+void Machine::SendDelayed(OperationNumber number) {
+  auto* const release = std::get_if<PendingRelease>(&operations_.at(number).what);
+  if (release != nullptr && release->gives_up &&
+      InUse(release->request.key, release->request.token)) {
+    release->lost = true;  // Close() does not wait for it
+    SendAgain(number, kGiveUpAgain);
+  } else {
+    Enqueue(number);
+  }
 }
 
 void Machine::OnDue(OperationNumber number) {
@@ -244,7 +257,10 @@ OperationBody Machine::MessageOf(Operation& operation) {
             return AdoptRequest{it.lease->key(), it.lease->token(), it.lease->ttl(),
                                 it.lease->NextSequence()};
           },
-          [](PendingRelease& it) -> OperationBody { return it.request; },
+          [](PendingRelease& it) -> OperationBody {
+            if (it.gives_up) return GiveUpRequest{it.request.key, it.request.token};
+            return it.request;
+          },
           [](Cancellation&) -> OperationBody { return CancelRequest{}; },
           [](Ping&) -> OperationBody { return PingRequest{}; },
           [](PendingClose&) -> OperationBody { return CloseRequest{}; },

@@ -88,6 +88,7 @@ class Machine {
   // ready.
   void Enqueue(OperationNumber number);
   void SendAgain(OperationNumber number, Duration delay);
+  void SendDelayed(OperationNumber number);
   // Ensures that OnDueOperations() checks the operations no later than `when`.
   void WakeFor(TimePoint when);
   void Flush();
@@ -124,11 +125,8 @@ class Machine {
   void FailAcquisition(OperationNumber number, Error error);
   // If the client holds a lock with the token of the command, carries out the command with it.
   [[nodiscard]] bool UseHeld(OperationNumber number, const AcquireCommand& command);
-  // Releases a lock that the caller does not get. One that the caller had before is released only
-  // once it would have expired otherwise, and then not if a later call uses the token.
-  void GiveBack(const std::string& key, const std::string& token, Duration ttl,
-                TimePoint spared_until);
   void OnLateAnswer(OperationNumber number, const Answer& answer);
+  // Whether a later call of the caller has, or may get, a lock with the same token.
   [[nodiscard]] bool InUse(const std::string& key, const std::string& token) const;
 
   // keeping.cc: held leases.
@@ -150,10 +148,14 @@ class Machine {
 
   // releasing.cc
   [[nodiscard]] PendingRelease ReleaseOf(const KeptLease& lease) const;
+  void GiveBackLost(const KeptLease& lease);
   [[nodiscard]] PendingRelease ReleaseOf(const std::string& key, const std::string& token,
                                          Duration ttl) const;
   void AddRelease(PendingRelease release);
   void ReleaseInBackground(const std::string& key, const std::string& token, Duration ttl);
+  // Releases it in the background, or gives it up if the caller may use the token again. A lock
+  // that the caller had before is given up only once it would have expired otherwise.
+  void GiveBack(const Unwanted& lock);
   void OnAnswer(OperationNumber number, PendingRelease& release, const Answer& answer);
   void OnDue(OperationNumber number, PendingRelease& release);
   void EndAcquisitions(PendingClose& close);

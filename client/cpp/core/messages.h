@@ -32,12 +32,15 @@ struct AdoptRequest {
   Duration ttl{};
   std::uint64_t sequence = 0;
 };
+struct GiveUpRequest {
+  std::string key, token;
+};
 struct CancelRequest {};  // cancels the acquire that has the same id
 struct PingRequest {};
 struct CloseRequest {};
 
 using OperationBody = std::variant<AcquireRequest, ExtendRequest, ReleaseRequest, AdoptRequest,
-                                   CancelRequest, PingRequest, CloseRequest>;
+                                   GiveUpRequest, CancelRequest, PingRequest, CloseRequest>;
 struct OperationMessage {
   std::uint64_t id = 0;
   OperationBody body;

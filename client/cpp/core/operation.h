@@ -17,6 +17,8 @@ namespace redlock::client {
 
 // The delay between two attempts to adopt a lease.
 inline constexpr Duration kAdoptAgain = std::chrono::milliseconds(100);
+// The delay before a lease is given up that a later call may get.
+inline constexpr Duration kGiveUpAgain = std::chrono::seconds(1);
 
 struct Acquisition {
   AcquireCommand command;
@@ -44,14 +46,21 @@ struct Acquisition {
   // The token held the lock before this call. Its caller may still trust that lock, so a call that
   // fails does not end it.
   [[nodiscard]] bool spares() const { return takes && command.way == Way::kAcquireOrExtend; }
+  [[nodiscard]] bool callers_token() const { return !command.token.empty(); }
+};
+
+// A lock that no caller gets or keeps.
+struct Unwanted {
+  std::string key, token;
+  Duration ttl{};
+  bool callers_token = false;   // which the caller may use again
+  TimePoint spared_until = {};  // as in Acquisition
 };
 
 // An acquire or adopt that was sent, but whose lock is no longer wanted.
 struct Discarded {
-  std::string key, token;
-  Duration ttl{};
+  Unwanted lock;
   std::shared_ptr<const KeptLease> lease;  // for the adopt of a held lease only
-  TimePoint spared_until;                  // as in Acquisition
 };
 
 struct Extension {
@@ -70,8 +79,10 @@ struct PendingRelease {
   ReleaseRequest request;
   bool awaited = false;  // a caller waits for it
   bool lost = false;     // the lease was lost before: Close() does not wait for this release
-  bool spared = false;   // a later call with the same token keeps the lock
-  TimePoint expires;     // the lock has expired by then in any case
+  // The caller may use the token again, so only what the current Session has is released, by
+  // give_up. A release that a silent daemon carries out late would end a later lock of the token.
+  bool gives_up = false;
+  TimePoint expires;  // the lock has expired by then in any case
 };
 
 struct Cancellation {

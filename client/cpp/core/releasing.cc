@@ -37,7 +37,7 @@ CallId Machine::Release(const LeaseRef& lease) {
   } else {
     if (known) {  // the work stopped before the trust ended
       known->EndTrust();
-      AddRelease(ReleaseOf(*known));
+      GiveBackLost(*known);
       Forget(known);
     }
     Report(Failed{number, NotHeld(*lease)});
@@ -68,18 +68,30 @@ void Machine::ReleaseInBackground(const std::string& key, const std::string& tok
   AddRelease(ReleaseOf(key, token, ttl));
 }
 
-void Machine::GiveBack(const std::string& key, const std::string& token, Duration ttl,
-                       TimePoint spared_until) {
-  if (spared_until <= now_) {
-    ReleaseInBackground(key, token, ttl);
+void Machine::GiveBack(const Unwanted& lock) {
+  if (!lock.callers_token) {
+    ReleaseInBackground(lock.key, lock.token, lock.ttl);
     return;
   }
-  PendingRelease release = ReleaseOf(key, token, ttl);
-  release.lost = true;  // Close() does not wait for it
-  release.spared = true;
-  release.expires = After(release.expires, spared_until - now_);
+  if (!ready()) return;  // the end of the Session gives the lease up
+  PendingRelease release = ReleaseOf(lock.key, lock.token, lock.ttl);
+  release.gives_up = true;
+  Duration delay{};
+  if (InUse(lock.key, lock.token)) delay = kGiveUpAgain;
+  if (lock.spared_until > now_) delay = std::max(delay, lock.spared_until - now_);
+  release.lost = delay > Duration::zero();  // Close() does not wait for it
+  release.expires = After(release.expires, delay);
   const TimePoint expires = release.expires;
-  SendAgain(Add({.what = std::move(release), .due = expires}), spared_until - now_);
+  SendAgain(Add({.what = std::move(release), .due = expires}), delay);
+}
+
+// Once the trust in a lost lease has ended.
+void Machine::GiveBackLost(const KeptLease& lease) {
+  if (lease.callers_token()) {
+    GiveBack({lease.key(), lease.token(), lease.ttl(), true});
+  } else {
+    AddRelease(ReleaseOf(lease));
+  }
 }
 
 void Machine::ReleaseToken(const std::string& key, const std::string& token, Duration ttl) {

@@ -73,6 +73,11 @@ void Fill(v1::ReleaseRequest& out, const ReleaseRequest& request) {
   out.set_token(request.token);
 }
 
+void Fill(v1::GiveUpOperation& out, const GiveUpRequest& request) {
+  SetKey(out, request.key);
+  out.set_token(request.token);
+}
+
 void Fill(v1::AdoptOperation& out, const AdoptRequest& request) {
   SetKey(out, request.key);
   out.set_token(request.token);
@@ -167,6 +172,7 @@ v1::SessionRequest ToProto(const Request& request) {
                    [&](const ExtendRequest& it) { Fill(*added.mutable_extend(), it); },
                    [&](const ReleaseRequest& it) { Fill(*added.mutable_release(), it); },
                    [&](const AdoptRequest& it) { Fill(*added.mutable_adopt(), it); },
+                   [&](const GiveUpRequest& it) { Fill(*added.mutable_give_up(), it); },
                    [&](const CancelRequest&) { added.mutable_cancel(); },
                    [&](const PingRequest&) { added.mutable_ping(); },
                    [&](const CloseRequest&) { added.mutable_close(); },

@@ -141,6 +141,46 @@ void LeaseSet::Release(std::uint64_t id, const Key& key, const OwnerToken& token
       source_);
 }
 
+void LeaseSet::GiveUp(std::uint64_t id, const GiveUpCommand& command) {
+  REDLOCK_DCHECK(shard_.scheduler().OnStrand());
+  if (!Has(Safeguard::kGiveUpNamesTheStream)) {
+    Release(id, command.key, command.token);
+    return;
+  }
+  auto held = held_.extract({command.key, command.token});
+  if (held.empty()) {
+    RefuseToGiveUp(id);
+    return;
+  }
+  const Lease& lease = held.mapped().Detach();
+  if (!held.mapped().BelongsToStream()) {
+    RefuseToGiveUp(id);
+    return;
+  }
+  shard_.ReleaseAtEndOf(lease, [self = shared_from_this(), id](const ReleaseResult& result) {
+    if (self->listener_ != nullptr) self->listener_->OnReleased(id, result);
+  });
+}
+
+void LeaseSet::RefuseToGiveUp(std::uint64_t id) {
+  if (listener_ == nullptr) return;
+  listener_->OnReleased(id, {.error = Error{.reason = Reason::kLockNotHeld,
+                                            .message = "this Session has no such lease to release"},
+                             .votes = {}});
+}
+
+const Lease& LeaseSet::Kept::Detach() {
+  if (watchdog) {
+    lease = std::make_unique<const Lease>(watchdog->lease());
+    std::exchange(watchdog, nullptr)->Detach();
+  }
+  return *lease;
+}
+
+bool LeaseSet::Kept::BelongsToStream() const {
+  return lease->keeper && !(found_held && Has(Safeguard::kFoundHeldExpires));
+}
+
 void LeaseSet::Watch(WatchCommand command) {
   REDLOCK_DCHECK(shard_.scheduler().OnStrand());
   command.source = source_;
@@ -205,11 +245,7 @@ void LeaseSet::Break(bool until_silent) {
   }
   listener_ = nullptr;
   for (const auto& [id, hold] : std::exchange(waiting_, {})) hold->Detach();
-  for (auto& [name, kept] : held_) {
-    if (!kept.watchdog) continue;  // the stream broke before
-    kept.lease = std::make_unique<const Lease>(kept.watchdog->lease());
-    std::exchange(kept.watchdog, nullptr)->Detach();
-  }
+  for (auto& [name, kept] : held_) kept.Detach();
 }
 
 void LeaseSet::End(StreamEnd end, std::function<void()> done) {
@@ -240,10 +276,7 @@ void LeaseSet::EndPortion(StreamEnd end, const std::shared_ptr<void>& done) {
 }
 
 void LeaseSet::EndOne(Kept kept, StreamEnd end, const std::shared_ptr<void>& done) {
-  if (kept.watchdog) {
-    kept.lease = std::make_unique<const Lease>(kept.watchdog->lease());
-    kept.watchdog->Detach();
-  }
+  const Lease& lease = kept.Detach();
   const LeaseFate fate = Has(Safeguard::kBrokenStreamExpires) ? FateOf(end) : LeaseFate::kReleased;
   switch (fate) {
     case LeaseFate::kExpires:
@@ -251,9 +284,9 @@ void LeaseSet::EndOne(Kept kept, StreamEnd end, const std::shared_ptr<void>& don
     case LeaseFate::kReleased:
       break;
   }
-  const bool found_held = kept.found_held && Has(Safeguard::kFoundHeldExpires);
-  if (!kept.lease->keeper || (end == StreamEnd::kSilent && found_held)) return;
-  shard_.ReleaseAtEndOf(*kept.lease, [done](const ReleaseResult&) {});
+  if (end == StreamEnd::kSilent ? kept.BelongsToStream() : lease.keeper.has_value()) {
+    shard_.ReleaseAtEndOf(lease, [done](const ReleaseResult&) {});
+  }
 }
 
 }  // namespace redlock

@@ -17,6 +17,11 @@
 
 namespace redlock {
 
+struct GiveUpCommand {
+  Key key;
+  OwnerToken token;
+};
+
 struct AdoptCommand {
   Key key;
   OwnerToken token;
@@ -60,6 +65,9 @@ class LeaseSet final : public std::enable_shared_from_this<LeaseSet> {
   void Adopt(std::uint64_t id, AdoptCommand command);
   void Extend(std::uint64_t id, ExtendCommand command);
   void Release(std::uint64_t id, const Key& key, const OwnerToken& token);
+  // Gives up a lease of this stream as its end after a silence does: a later hold of the same token
+  // stays. The listener gets OnReleased(), possibly inside this call.
+  void GiveUp(std::uint64_t id, const GiveUpCommand& command);
   void Watch(WatchCommand command);
   // What clients may do has changed: gives up every pending acquisition, and stops extending every
   // lease, for which MayKeep() now returns false. The listener hears of each. Works in portions, as
@@ -96,6 +104,11 @@ class LeaseSet final : public std::enable_shared_from_this<LeaseSet> {
     // The lease was already held: an acquisition with extend_if_held found it. The request may have
     // been delayed while the client continued elsewhere, so silence does not release the lease.
     bool found_held = false;
+
+    // Stops extending. Returns the lease as the stream knows it.
+    const Lease& Detach();
+    // Whether silence and giving up may release the lease.
+    [[nodiscard]] bool BelongsToStream() const;
   };
 
   void OnAcquired(std::uint64_t id, const AcquireResult& result);
@@ -103,6 +116,7 @@ class LeaseSet final : public std::enable_shared_from_this<LeaseSet> {
   void Keep(const LeaseName& name, std::shared_ptr<Watchdog> watchdog, LeaseOrigin origin,
             bool found_held);
   void OnEnded(const LeaseName& name, const WatchEvent& event);
+  void RefuseToGiveUp(std::uint64_t id);
   [[nodiscard]] WatchEvents Events();
   void RecheckPortion();
   void RecheckAcquisition(std::uint64_t id);

@@ -112,7 +112,7 @@ TEST_F(MachineLocksTest, AcquireOrExtendAcquiresIfTheTokenHoldsNothing) {
   EXPECT_TRUE(leases.contains(call));
 }
 
-TEST_F(MachineLocksTest, AnAcquireOrExtendThatIsGivenUpReleasesWhatItHasAcquired) {
+TEST_F(MachineLocksTest, AnAcquireOrExtendThatIsGivenUpGivesUpWhatItHasAcquired) {
   const CallId call = Acquire(AcquiresOrExtends());
   Flush();
   Refuse(Last<ExtendRequest>().id, Reason::kLockNotHeld);
@@ -122,7 +122,8 @@ TEST_F(MachineLocksTest, AnAcquireOrExtendThatIsGivenUpReleasesWhatItHasAcquired
   GrantTo(Last<AcquireRequest>().id);
   Flush();
   EXPECT_FAILED(call, Reason::kCancelled);
-  EXPECT_EQ(Last<ReleaseRequest>().body.token, "mine");
+  EXPECT_EQ(Last<GiveUpRequest>().body.token, "mine");
+  EXPECT_EQ(Count<ReleaseRequest>(), 0U);
 }
 
 TEST_F(MachineLocksTest, AGrantThatCrossesGivingUpAHandOverCounts) {
@@ -138,7 +139,7 @@ TEST_F(MachineLocksTest, AGrantThatCrossesGivingUpAHandOverCounts) {
 }
 
 // An extension that nobody waits for leaves nothing behind that a daemon keeps alive.
-TEST_F(MachineLocksTest, AHandOverThatIsGivenUpDuringTheExtensionReleasesNothing) {
+TEST_F(MachineLocksTest, AHandOverThatIsGivenUpDuringTheExtensionGivesNothingUp) {
   for (const AcquireCommand& command : {Adopts(), AcquiresOrExtends()}) {
     const CallId call = Acquire(command);
     Flush();
@@ -147,7 +148,7 @@ TEST_F(MachineLocksTest, AHandOverThatIsGivenUpDuringTheExtensionReleasesNothing
     EXPECT_FAILED(call, Reason::kCancelled);
     GrantTo(Last<ExtendRequest>().id, seconds(29), 20);
     Flush();
-    EXPECT_EQ(Count<ReleaseRequest>(), 0U);
+    EXPECT_EQ(Count<GiveUpRequest>(), 0U);
   }
 }
 
@@ -172,10 +173,20 @@ class GivenUpWhileAdopting : public MachineLocksTest {
 };
 
 // The daemon would keep alive what this Session has adopted.
-TEST_F(GivenUpWhileAdopting, AdoptReleasesTheLock) {
+TEST_F(GivenUpWhileAdopting, AdoptGivesTheLockUp) {
   Begin(Adopts());
   Flush();
-  EXPECT_EQ(Last<ReleaseRequest>().body.token, "mine");
+  EXPECT_EQ(Last<GiveUpRequest>().body.token, "mine");
+}
+
+// What the token looks like does not matter: the caller may use it again.
+TEST_F(GivenUpWhileAdopting, AdoptGivesUpALockWhoseTokenWasMade) {
+  AcquireCommand command = Adopts();
+  command.token = "rl-1";
+  Begin(command);
+  Flush();
+  EXPECT_EQ(Last<GiveUpRequest>().body.token, "rl-1");
+  EXPECT_EQ(Count<ReleaseRequest>(), 0U);
 }
 
 // The caller may still trust a lock that acquire_or_extend has found.
@@ -183,10 +194,24 @@ TEST_F(GivenUpWhileAdopting, AcquireOrExtendSparesTheLock) {
   Begin(AcquiresOrExtends());
   Live(seconds(27));
   Flush();
-  EXPECT_EQ(Count<ReleaseRequest>(), 0U);
+  EXPECT_EQ(Count<GiveUpRequest>(), 0U);
   Live(seconds(1));
   Flush();
-  EXPECT_EQ(Count<ReleaseRequest>(), 1U);
+  EXPECT_EQ(Count<GiveUpRequest>(), 1U);
+}
+
+TEST_F(GivenUpWhileAdopting, ALaterCallThatFailsDoesNotKeepTheLock) {
+  Begin(AcquiresOrExtends());
+  Live(seconds(27));
+  const CallId later = Acquire(AcquiresOrExtends());
+  Flush();
+  Live(seconds(3));
+  EXPECT_EQ(Count<GiveUpRequest>(), 0U) << "the later call may get the lock";
+  GiveUp(later);
+  Live(seconds(2));
+  EXPECT_FAILED(later, Reason::kCancelled);
+  Flush();
+  EXPECT_EQ(Count<GiveUpRequest>(), 1U);
 }
 
 TEST_F(GivenUpWhileAdopting, ALaterCallKeepsALockThatWasSpared) {
@@ -196,15 +221,15 @@ TEST_F(GivenUpWhileAdopting, ALaterCallKeepsALockThatWasSpared) {
   ASSERT_TRUE(leases.contains(call));
   Live(seconds(40));
   Flush();
-  EXPECT_EQ(Count<ReleaseRequest>(), 0U);
+  EXPECT_EQ(Count<GiveUpRequest>(), 0U);
   EXPECT_TRUE(leases[call]->held());
 }
 
-TEST_F(GivenUpWhileAdopting, NothingReleasesASparedLockOnceItsSessionHasEnded) {
+TEST_F(GivenUpWhileAdopting, NothingGivesUpASparedLockOnceItsSessionHasEnded) {
   Begin(AcquiresOrExtends());
   Move();
   Live(seconds(40));
-  EXPECT_EQ(Count<ReleaseRequest>(), 0U);
+  EXPECT_EQ(Count<ReleaseRequest>() + Count<GiveUpRequest>(), 0U);
 }
 
 // --- A token with which this client holds the lock
@@ -262,8 +287,7 @@ TEST_F(MachineLocksTest, ALateGrantDoesNotEndALaterHoldOfTheSameToken) {
   Live(seconds(1));
   EXPECT_FAILED(first, Reason::kCancelled);
   Flush();
-  Ok(Last<ReleaseRequest>().id);
-  const std::size_t releases = Count<ReleaseRequest>();
+  Ok(Last<GiveUpRequest>().id);
   const CallId second = Acquire(AcquiresOrExtends());
   Flush();
   GrantTo(Last<ExtendRequest>().id, seconds(29), 20);
@@ -271,9 +295,54 @@ TEST_F(MachineLocksTest, ALateGrantDoesNotEndALaterHoldOfTheSameToken) {
   Adopted(Last<AdoptRequest>().id, 20);
   ASSERT_TRUE(leases.contains(second));
   GrantTo(late.id);
-  Flush();
-  EXPECT_EQ(Count<ReleaseRequest>(), releases);
+  Live(seconds(3));
+  EXPECT_EQ(Count<GiveUpRequest>(), 1U);
   EXPECT_TRUE(leases[second]->held());
+}
+
+TEST_F(MachineLocksTest, AGiveUpThatTheDaemonRefusedDoesNotEndALaterHoldOfTheSameToken) {
+  const CallId first = Acquire({.key = "k", .ttl = seconds(30), .token = "mine"});
+  Flush();
+  GiveUp(first);
+  GrantTo(Last<AcquireRequest>().id);
+  Flush();
+  Refuse(Last<GiveUpRequest>().id, Reason::kOverloaded);
+  const CallId second = Acquire(AcquiresOrExtends());
+  Flush();
+  GrantTo(Last<ExtendRequest>().id, seconds(29), 20);
+  Flush();
+  Adopted(Last<AdoptRequest>().id, 20);
+  ASSERT_TRUE(leases.contains(second));
+  Live(seconds(3));
+  EXPECT_EQ(Count<GiveUpRequest>(), 1U);
+  Close();
+  Ok(Last<CloseRequest>().id);
+  EXPECT_TRUE(closed) << "it does not wait for the lock to be given up";
+}
+
+TEST_F(MachineLocksTest, ALostLockOfTheCallersTokenIsGivenUpUnlessALaterCallHasIt) {
+  const AcquireCommand own{.key = "k", .ttl = seconds(30), .token = "mine"};
+  for (const bool used_again : {false, true}) {
+    const LeaseRef lease = Hold(own);
+    const std::size_t before = Count<GiveUpRequest>();
+    Live(milliseconds(29'500));
+    EXPECT_EQ(lease->state(), KeptLease::State::kLost);
+    EXPECT_TRUE(Trusted(lease));
+    CallId call{};
+    if (used_again) {
+      call = Acquire(AcquiresOrExtends());
+      Flush();
+      GrantTo(Last<ExtendRequest>().id, seconds(100), 20);
+      Flush();
+      Adopted(Last<AdoptRequest>().id, 20);
+      ASSERT_TRUE(leases.contains(call));
+    }
+    Live(seconds(1));
+    EXPECT_FALSE(Trusted(lease));
+    EXPECT_EQ(Count<GiveUpRequest>() - before, used_again ? 0U : 1U);
+    EXPECT_EQ(Count<ReleaseRequest>(), 0U);
+    if (used_again) EXPECT_TRUE(leases[call]->held());
+  }
 }
 
 TEST_F(MachineLocksTest, ReleasingATokenIsRepeatedOnce) {

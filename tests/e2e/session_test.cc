@@ -54,6 +54,12 @@ class SessionTest : public WatchTest {
     operation.set_id(id);
     operation.mutable_close();
   }
+  static void AddGiveUp(v1::SessionRequest& request, std::uint64_t id, const v1::Lease& lease) {
+    v1::SessionOperation& operation = *request.add_operations();
+    operation.set_id(id);
+    operation.mutable_give_up()->set_key(lease.key());
+    operation.mutable_give_up()->set_token(lease.token());
+  }
   static void AddRelease(v1::SessionRequest& request, std::uint64_t id, const v1::Lease& lease) {
     v1::SessionOperation& operation = *request.add_operations();
     operation.set_id(id);
@@ -297,6 +303,36 @@ TEST_F(SessionTest, CloseReleasesOnlyTheLeasesOfItsOwnSession) {
   for (std::uint64_t id = 1; id <= 20; ++id) {
     EXPECT_EQ(Holding("key" + std::to_string(id)), id == 7 ? 3 : 0) << id;
   }
+}
+
+TEST_F(SessionTest, GivingUpReleasesOnlyALeaseOfTheSession) {
+  StartDaemon({"--shards", "2"});
+  Session session;
+  Open(session);
+  v1::SessionRequest request;
+  AddAcquire(request, 1, "mine", seconds(30));
+  AddAcquire(request, 2, "adopted", seconds(30));
+  session.stream->Write(request);
+  const v1::Lease mine = session.Await(1).lease();
+  const v1::Lease adopted = session.Await(2).lease();
+  Session other;
+  Open(other);
+  v1::SessionRequest adopt;
+  AddAdopt(adopt, 1, adopted, seconds(30));
+  other.stream->Write(adopt);
+  EXPECT_TRUE(other.Await(1).has_lease());
+
+  v1::SessionRequest give_up;
+  AddGiveUp(give_up, 3, mine);
+  AddGiveUp(give_up, 4, adopted);
+  AddGiveUp(give_up, 5, {});
+  session.stream->Write(give_up);
+  EXPECT_EQ(session.Await(3).status().reason(), "");
+  EXPECT_EQ(session.Await(4).status().reason(), "LOCK_NOT_HELD");
+  EXPECT_EQ(session.Await(5).status().reason(), "INVALID_ARGUMENT");
+  EXPECT_NE(session.Await(5).status().message().find("give_up.key"), std::string::npos);
+  EXPECT_EQ(Holding("mine"), 0);
+  EXPECT_EQ(Holding("adopted"), 3);
 }
 
 TEST_F(SessionTest, LossIsReported) {

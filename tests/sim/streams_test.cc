@@ -69,6 +69,11 @@ class Streams : public Scenario {
     Pass(milliseconds(5));
     return stream.answers.at(id);
   }
+  std::optional<Reason> GiveUp(Stream& stream, const Lease& lease) {
+    stream.leases->GiveUp(++id, {lease.key, lease.token});
+    Pass(milliseconds(10));
+    return stream.answers.at(id);
+  }
   void End(Stream& stream, StreamEnd end) {
     bool done = false;
     stream.leases->End(end, [&done] { done = true; });
@@ -242,6 +247,47 @@ TEST_F(Streams, SilenceDoesNotReleaseWhatAnAcquisitionFoundHeld) {
   (void)Acquire(held_up, seconds(20), "rl-mine");
   End(held_up, StreamEnd::kSilent);
   EXPECT_EQ(Holders("k"), All(lease));
+}
+
+TEST_F(Streams, GivingUpReleasesWhatTheStreamAcquiredOrAdopted) {
+  Stream& stream = Open(0);
+  const Lease acquired = Acquire(stream, seconds(20));
+  EXPECT_EQ(GiveUp(stream, acquired), std::nullopt);
+  EXPECT_EQ(Holders("k"), NoHolders());
+  EXPECT_EQ(GiveUp(stream, acquired), Reason::kLockNotHeld);
+  Stream& other = Open(1);
+  const Lease adopted = Acquire(other, seconds(20));
+  EXPECT_EQ(GiveUp(stream, adopted), Reason::kLockNotHeld) << "another stream's lease";
+  EXPECT_EQ(Holders("k"), All(adopted));
+  EXPECT_EQ(Adopt(stream, adopted, seconds(20)), std::nullopt);
+  EXPECT_EQ(GiveUp(stream, adopted), std::nullopt);
+  EXPECT_EQ(Holders("k"), NoHolders());
+}
+
+// The client moved to another daemon and used its token again while this one was held up.
+TEST_F(Streams, GivingUpLateSparesALaterHoldOfTheSameToken) {
+  Stream& held_up = Open(0);
+  const Lease earlier = Acquire(held_up, seconds(20), "mine");
+  Stream& adopting = Open(1);
+  EXPECT_EQ(Adopt(adopting, earlier, seconds(20)), std::nullopt);
+  EXPECT_EQ(GiveUp(held_up, earlier), Reason::kLockNotHeld);
+  EXPECT_EQ(Holders("k"), All(earlier));
+
+  (void)Acquire(held_up, seconds(20), "mine");  // finds it held
+  EXPECT_EQ(GiveUp(held_up, earlier), Reason::kLockNotHeld);
+  EXPECT_EQ(Holders("k"), All(earlier));
+
+  End(adopting, StreamEnd::kClosed);
+  cluster->shard(1).Release(Key("k"), OwnerToken("mine"), [](const ReleaseResult&) {});
+  Pass(milliseconds(10));
+  Stream& first = Open(0);
+  const Lease released = Acquire(first, seconds(20), "mine");
+  cluster->shard(1).Release(Key("k"), OwnerToken("mine"), [](const ReleaseResult&) {});
+  Pass(milliseconds(10));
+  const Lease later = Acquire(Open(2), seconds(20), "mine");
+  EXPECT_GT(later.fence, released.fence);
+  (void)GiveUp(first, released);
+  EXPECT_EQ(Holders("k"), All(later));
 }
 
 TEST_F(Streams, CloseAnswersPendingAcquisitions) {

@@ -495,9 +495,9 @@ type AcquireRequest struct {
 	Ttl *durationpb.Duration `protobuf:"bytes,2,opt,name=ttl,proto3" json:"ttl,omitempty"`
 	// The owner token: 1 to 128 bytes, unique to one owner. Unset: the daemon makes one of 128 random
 	// bits. A token may be used for a new lease once its Release has returned OK or LOCK_NOT_HELD.
-	// After any other answer, or the end of a Session with disconnect_grace, use a new token. A token
-	// that begins with "rl-", as the daemon's own tokens do, must never be used again after its
-	// release.
+	// After any other answer, use a new token. After SessionOperation.give_up, the token may be used
+	// again, whatever the answer. A token that begins with "rl-", as the daemon's own tokens do, must
+	// never be used again after its release.
 	Token *string `protobuf:"bytes,3,opt,name=token,proto3,oneof" json:"token,omitempty"`
 	// How the daemon retries. Unset: the daemon's defaults.
 	Retry *RetryPolicy `protobuf:"bytes,4,opt,name=retry,proto3,oneof" json:"retry,omitempty"`
@@ -1491,6 +1491,7 @@ type SessionOperation struct {
 	//	*SessionOperation_Ping
 	//	*SessionOperation_Adopt
 	//	*SessionOperation_Close
+	//	*SessionOperation_GiveUp
 	Operation     isSessionOperation_Operation `protobuf_oneof:"operation"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1603,6 +1604,15 @@ func (x *SessionOperation) GetClose() *CloseOperation {
 	return nil
 }
 
+func (x *SessionOperation) GetGiveUp() *GiveUpOperation {
+	if x != nil {
+		if x, ok := x.Operation.(*SessionOperation_GiveUp); ok {
+			return x.GiveUp
+		}
+	}
+	return nil
+}
+
 type isSessionOperation_Operation interface {
 	isSessionOperation_Operation()
 }
@@ -1643,6 +1653,11 @@ type SessionOperation_Close struct {
 	Close *CloseOperation `protobuf:"bytes,8,opt,name=close,proto3,oneof"`
 }
 
+type SessionOperation_GiveUp struct {
+	// Gives up a lease without affecting what its token holds by other means.
+	GiveUp *GiveUpOperation `protobuf:"bytes,9,opt,name=give_up,json=giveUp,proto3,oneof"`
+}
+
 func (*SessionOperation_Acquire) isSessionOperation_Operation() {}
 
 func (*SessionOperation_Extend) isSessionOperation_Operation() {}
@@ -1656,6 +1671,8 @@ func (*SessionOperation_Ping) isSessionOperation_Operation() {}
 func (*SessionOperation_Adopt) isSessionOperation_Operation() {}
 
 func (*SessionOperation_Close) isSessionOperation_Operation() {}
+
+func (*SessionOperation_GiveUp) isSessionOperation_Operation() {}
 
 // Cancels the acquire that has the same SessionOperation.id, if it is still waiting. The acquire is
 // then answered with CANCELLED. If the acquire has been decided already, the cancel has no effect
@@ -1824,6 +1841,77 @@ func (x *AdoptOperation) GetKeys() []string {
 	return nil
 }
 
+// Gives up a lease that was acquired or adopted on this Session: stops extending it, and releases it
+// if it still belongs to this Session. A lease that another stream has acquired or adopted with the
+// same token since then stays, even if this operation is carried out late. So does a lease that an
+// acquire with `extend_if_held` found held; it expires unless the client has adopted it here. If
+// nothing was released, the answer is LOCK_NOT_HELD.
+//
+// A client that stops wanting a lock whose token it may use again sends this. SessionOperation.release
+// releases whatever the token holds, also a later lease if it is carried out late.
+type GiveUpOperation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The key.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// The token of the lease.
+	Token string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	// Instead of `key`: all keys of a lease of several.
+	Keys          []string `protobuf:"bytes,3,rep,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GiveUpOperation) Reset() {
+	*x = GiveUpOperation{}
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GiveUpOperation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GiveUpOperation) ProtoMessage() {}
+
+func (x *GiveUpOperation) ProtoReflect() protoreflect.Message {
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GiveUpOperation.ProtoReflect.Descriptor instead.
+func (*GiveUpOperation) Descriptor() ([]byte, []int) {
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *GiveUpOperation) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *GiveUpOperation) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *GiveUpOperation) GetKeys() []string {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
 // Releases all leases of the Session, cancels the acquires that are waiting, is answered, and ends
 // the stream with OK. Does not release a lease that another stream has adopted in the meantime.
 type CloseOperation struct {
@@ -1834,7 +1922,7 @@ type CloseOperation struct {
 
 func (x *CloseOperation) Reset() {
 	*x = CloseOperation{}
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[20]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1846,7 +1934,7 @@ func (x *CloseOperation) String() string {
 func (*CloseOperation) ProtoMessage() {}
 
 func (x *CloseOperation) ProtoReflect() protoreflect.Message {
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[20]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1859,7 +1947,7 @@ func (x *CloseOperation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseOperation.ProtoReflect.Descriptor instead.
 func (*CloseOperation) Descriptor() ([]byte, []int) {
-	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{20}
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{21}
 }
 
 // The position of a waiting acquire in the queue of its key.
@@ -1875,7 +1963,7 @@ type QueuePosition struct {
 
 func (x *QueuePosition) Reset() {
 	*x = QueuePosition{}
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[21]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1887,7 +1975,7 @@ func (x *QueuePosition) String() string {
 func (*QueuePosition) ProtoMessage() {}
 
 func (x *QueuePosition) ProtoReflect() protoreflect.Message {
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[21]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1900,7 +1988,7 @@ func (x *QueuePosition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueuePosition.ProtoReflect.Descriptor instead.
 func (*QueuePosition) Descriptor() ([]byte, []int) {
-	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{21}
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *QueuePosition) GetId() uint64 {
@@ -1938,7 +2026,7 @@ type SessionResponse struct {
 
 func (x *SessionResponse) Reset() {
 	*x = SessionResponse{}
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[22]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1950,7 +2038,7 @@ func (x *SessionResponse) String() string {
 func (*SessionResponse) ProtoMessage() {}
 
 func (x *SessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[22]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1963,7 +2051,7 @@ func (x *SessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponse.ProtoReflect.Descriptor instead.
 func (*SessionResponse) Descriptor() ([]byte, []int) {
-	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{22}
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SessionResponse) GetResults() []*SessionResult {
@@ -2011,7 +2099,7 @@ type SessionResult struct {
 
 func (x *SessionResult) Reset() {
 	*x = SessionResult{}
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[23]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2023,7 +2111,7 @@ func (x *SessionResult) String() string {
 func (*SessionResult) ProtoMessage() {}
 
 func (x *SessionResult) ProtoReflect() protoreflect.Message {
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[23]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2036,7 +2124,7 @@ func (x *SessionResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResult.ProtoReflect.Descriptor instead.
 func (*SessionResult) Descriptor() ([]byte, []int) {
-	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{23}
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SessionResult) GetId() uint64 {
@@ -2086,7 +2174,7 @@ type OperationStatus struct {
 
 func (x *OperationStatus) Reset() {
 	*x = OperationStatus{}
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[24]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2098,7 +2186,7 @@ func (x *OperationStatus) String() string {
 func (*OperationStatus) ProtoMessage() {}
 
 func (x *OperationStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[24]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2111,7 +2199,7 @@ func (x *OperationStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperationStatus.ProtoReflect.Descriptor instead.
 func (*OperationStatus) Descriptor() ([]byte, []int) {
-	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{24}
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *OperationStatus) GetCode() int32 {
@@ -2160,7 +2248,7 @@ type InspectRequest struct {
 
 func (x *InspectRequest) Reset() {
 	*x = InspectRequest{}
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[25]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2172,7 +2260,7 @@ func (x *InspectRequest) String() string {
 func (*InspectRequest) ProtoMessage() {}
 
 func (x *InspectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[25]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2185,7 +2273,7 @@ func (x *InspectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InspectRequest.ProtoReflect.Descriptor instead.
 func (*InspectRequest) Descriptor() ([]byte, []int) {
-	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{25}
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *InspectRequest) GetKey() string {
@@ -2219,7 +2307,7 @@ type InspectResponse struct {
 
 func (x *InspectResponse) Reset() {
 	*x = InspectResponse{}
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[26]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2231,7 +2319,7 @@ func (x *InspectResponse) String() string {
 func (*InspectResponse) ProtoMessage() {}
 
 func (x *InspectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[26]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2244,7 +2332,7 @@ func (x *InspectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InspectResponse.ProtoReflect.Descriptor instead.
 func (*InspectResponse) Descriptor() ([]byte, []int) {
-	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{26}
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *InspectResponse) GetHeld() bool {
@@ -2402,7 +2490,7 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\n" +
 	"operations\x18\x01 \x03(\v2\x1c.redlock.v1.SessionOperationR\n" +
 	"operations\x12D\n" +
-	"\x10disconnect_grace\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x0fdisconnectGrace\"\xa4\x03\n" +
+	"\x10disconnect_grace\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x0fdisconnectGrace\"\xdc\x03\n" +
 	"\x10SessionOperation\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x126\n" +
 	"\aacquire\x18\x02 \x01(\v2\x1a.redlock.v1.AcquireRequestH\x00R\aacquire\x123\n" +
@@ -2411,7 +2499,8 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\x06cancel\x18\x05 \x01(\v2\x1b.redlock.v1.CancelOperationH\x00R\x06cancel\x12/\n" +
 	"\x04ping\x18\x06 \x01(\v2\x19.redlock.v1.PingOperationH\x00R\x04ping\x122\n" +
 	"\x05adopt\x18\a \x01(\v2\x1a.redlock.v1.AdoptOperationH\x00R\x05adopt\x122\n" +
-	"\x05close\x18\b \x01(\v2\x1a.redlock.v1.CloseOperationH\x00R\x05closeB\v\n" +
+	"\x05close\x18\b \x01(\v2\x1a.redlock.v1.CloseOperationH\x00R\x05close\x126\n" +
+	"\agive_up\x18\t \x01(\v2\x1b.redlock.v1.GiveUpOperationH\x00R\x06giveUpB\v\n" +
 	"\toperation\"\x11\n" +
 	"\x0fCancelOperation\"\x0f\n" +
 	"\rPingOperation\"\xb4\x01\n" +
@@ -2422,7 +2511,11 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\bsequence\x18\x04 \x01(\x04H\x01R\bsequence\x88\x01\x01\x12\x12\n" +
 	"\x04keys\x18\x05 \x03(\tR\x04keysB\x06\n" +
 	"\x04_ttlB\v\n" +
-	"\t_sequence\"\x10\n" +
+	"\t_sequence\"M\n" +
+	"\x0fGiveUpOperation\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\x12\x12\n" +
+	"\x04keys\x18\x03 \x03(\tR\x04keys\"\x10\n" +
 	"\x0eCloseOperation\";\n" +
 	"\rQueuePosition\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
@@ -2498,7 +2591,7 @@ func file_redlock_v1_lock_service_proto_rawDescGZIP() []byte {
 }
 
 var file_redlock_v1_lock_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_redlock_v1_lock_service_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_redlock_v1_lock_service_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_redlock_v1_lock_service_proto_goTypes = []any{
 	(VoteOutcome)(0),            // 0: redlock.v1.VoteOutcome
 	(EventType)(0),              // 1: redlock.v1.EventType
@@ -2522,87 +2615,89 @@ var file_redlock_v1_lock_service_proto_goTypes = []any{
 	(*CancelOperation)(nil),     // 19: redlock.v1.CancelOperation
 	(*PingOperation)(nil),       // 20: redlock.v1.PingOperation
 	(*AdoptOperation)(nil),      // 21: redlock.v1.AdoptOperation
-	(*CloseOperation)(nil),      // 22: redlock.v1.CloseOperation
-	(*QueuePosition)(nil),       // 23: redlock.v1.QueuePosition
-	(*SessionResponse)(nil),     // 24: redlock.v1.SessionResponse
-	(*SessionResult)(nil),       // 25: redlock.v1.SessionResult
-	(*OperationStatus)(nil),     // 26: redlock.v1.OperationStatus
-	(*InspectRequest)(nil),      // 27: redlock.v1.InspectRequest
-	(*InspectResponse)(nil),     // 28: redlock.v1.InspectResponse
-	nil,                         // 29: redlock.v1.OperationStatus.MetadataEntry
-	(*durationpb.Duration)(nil), // 30: google.protobuf.Duration
+	(*GiveUpOperation)(nil),     // 22: redlock.v1.GiveUpOperation
+	(*CloseOperation)(nil),      // 23: redlock.v1.CloseOperation
+	(*QueuePosition)(nil),       // 24: redlock.v1.QueuePosition
+	(*SessionResponse)(nil),     // 25: redlock.v1.SessionResponse
+	(*SessionResult)(nil),       // 26: redlock.v1.SessionResult
+	(*OperationStatus)(nil),     // 27: redlock.v1.OperationStatus
+	(*InspectRequest)(nil),      // 28: redlock.v1.InspectRequest
+	(*InspectResponse)(nil),     // 29: redlock.v1.InspectResponse
+	nil,                         // 30: redlock.v1.OperationStatus.MetadataEntry
+	(*durationpb.Duration)(nil), // 31: google.protobuf.Duration
 }
 var file_redlock_v1_lock_service_proto_depIdxs = []int32{
-	30, // 0: redlock.v1.Lease.validity:type_name -> google.protobuf.Duration
+	31, // 0: redlock.v1.Lease.validity:type_name -> google.protobuf.Duration
 	0,  // 1: redlock.v1.Vote.outcome:type_name -> redlock.v1.VoteOutcome
-	30, // 2: redlock.v1.Vote.latency:type_name -> google.protobuf.Duration
+	31, // 2: redlock.v1.Vote.latency:type_name -> google.protobuf.Duration
 	3,  // 3: redlock.v1.Votes.votes:type_name -> redlock.v1.Vote
-	30, // 4: redlock.v1.RetryPolicy.min_delay:type_name -> google.protobuf.Duration
-	30, // 5: redlock.v1.RetryPolicy.max_jitter:type_name -> google.protobuf.Duration
-	30, // 6: redlock.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
+	31, // 4: redlock.v1.RetryPolicy.min_delay:type_name -> google.protobuf.Duration
+	31, // 5: redlock.v1.RetryPolicy.max_jitter:type_name -> google.protobuf.Duration
+	31, // 6: redlock.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
 	5,  // 7: redlock.v1.AcquireRequest.retry:type_name -> redlock.v1.RetryPolicy
 	2,  // 8: redlock.v1.AcquireResponse.lease:type_name -> redlock.v1.Lease
 	3,  // 9: redlock.v1.AcquireResponse.votes:type_name -> redlock.v1.Vote
-	30, // 10: redlock.v1.AcquireResponse.waited:type_name -> google.protobuf.Duration
-	30, // 11: redlock.v1.ExtendRequest.ttl:type_name -> google.protobuf.Duration
+	31, // 10: redlock.v1.AcquireResponse.waited:type_name -> google.protobuf.Duration
+	31, // 11: redlock.v1.ExtendRequest.ttl:type_name -> google.protobuf.Duration
 	5,  // 12: redlock.v1.ExtendRequest.retry:type_name -> redlock.v1.RetryPolicy
 	2,  // 13: redlock.v1.ExtendResponse.lease:type_name -> redlock.v1.Lease
 	3,  // 14: redlock.v1.ExtendResponse.votes:type_name -> redlock.v1.Vote
 	3,  // 15: redlock.v1.ReleaseResponse.votes:type_name -> redlock.v1.Vote
-	30, // 16: redlock.v1.WatchItem.ttl:type_name -> google.protobuf.Duration
-	30, // 17: redlock.v1.WatchItem.interval:type_name -> google.protobuf.Duration
+	31, // 16: redlock.v1.WatchItem.ttl:type_name -> google.protobuf.Duration
+	31, // 17: redlock.v1.WatchItem.interval:type_name -> google.protobuf.Duration
 	12, // 18: redlock.v1.WatchRequest.items:type_name -> redlock.v1.WatchItem
-	30, // 19: redlock.v1.WatchRequest.max_lifetime:type_name -> google.protobuf.Duration
+	31, // 19: redlock.v1.WatchRequest.max_lifetime:type_name -> google.protobuf.Duration
 	1,  // 20: redlock.v1.WatchResponse.type:type_name -> redlock.v1.EventType
 	2,  // 21: redlock.v1.WatchResponse.lease:type_name -> redlock.v1.Lease
 	3,  // 22: redlock.v1.WatchResponse.votes:type_name -> redlock.v1.Vote
-	30, // 23: redlock.v1.HoldRequest.ttl:type_name -> google.protobuf.Duration
+	31, // 23: redlock.v1.HoldRequest.ttl:type_name -> google.protobuf.Duration
 	5,  // 24: redlock.v1.HoldRequest.retry:type_name -> redlock.v1.RetryPolicy
-	30, // 25: redlock.v1.HoldRequest.interval:type_name -> google.protobuf.Duration
-	30, // 26: redlock.v1.HoldRequest.max_lifetime:type_name -> google.protobuf.Duration
+	31, // 25: redlock.v1.HoldRequest.interval:type_name -> google.protobuf.Duration
+	31, // 26: redlock.v1.HoldRequest.max_lifetime:type_name -> google.protobuf.Duration
 	1,  // 27: redlock.v1.HoldResponse.type:type_name -> redlock.v1.EventType
 	2,  // 28: redlock.v1.HoldResponse.lease:type_name -> redlock.v1.Lease
 	3,  // 29: redlock.v1.HoldResponse.votes:type_name -> redlock.v1.Vote
 	18, // 30: redlock.v1.SessionRequest.operations:type_name -> redlock.v1.SessionOperation
-	30, // 31: redlock.v1.SessionRequest.disconnect_grace:type_name -> google.protobuf.Duration
+	31, // 31: redlock.v1.SessionRequest.disconnect_grace:type_name -> google.protobuf.Duration
 	6,  // 32: redlock.v1.SessionOperation.acquire:type_name -> redlock.v1.AcquireRequest
 	8,  // 33: redlock.v1.SessionOperation.extend:type_name -> redlock.v1.ExtendRequest
 	10, // 34: redlock.v1.SessionOperation.release:type_name -> redlock.v1.ReleaseRequest
 	19, // 35: redlock.v1.SessionOperation.cancel:type_name -> redlock.v1.CancelOperation
 	20, // 36: redlock.v1.SessionOperation.ping:type_name -> redlock.v1.PingOperation
 	21, // 37: redlock.v1.SessionOperation.adopt:type_name -> redlock.v1.AdoptOperation
-	22, // 38: redlock.v1.SessionOperation.close:type_name -> redlock.v1.CloseOperation
-	30, // 39: redlock.v1.AdoptOperation.ttl:type_name -> google.protobuf.Duration
-	25, // 40: redlock.v1.SessionResponse.results:type_name -> redlock.v1.SessionResult
-	14, // 41: redlock.v1.SessionResponse.events:type_name -> redlock.v1.WatchResponse
-	23, // 42: redlock.v1.SessionResponse.positions:type_name -> redlock.v1.QueuePosition
-	30, // 43: redlock.v1.SessionResponse.clock:type_name -> google.protobuf.Duration
-	2,  // 44: redlock.v1.SessionResult.lease:type_name -> redlock.v1.Lease
-	3,  // 45: redlock.v1.SessionResult.votes:type_name -> redlock.v1.Vote
-	26, // 46: redlock.v1.SessionResult.status:type_name -> redlock.v1.OperationStatus
-	30, // 47: redlock.v1.OperationStatus.retry_delay:type_name -> google.protobuf.Duration
-	29, // 48: redlock.v1.OperationStatus.metadata:type_name -> redlock.v1.OperationStatus.MetadataEntry
-	30, // 49: redlock.v1.InspectResponse.remaining:type_name -> google.protobuf.Duration
-	3,  // 50: redlock.v1.InspectResponse.votes:type_name -> redlock.v1.Vote
-	6,  // 51: redlock.v1.LockService.Acquire:input_type -> redlock.v1.AcquireRequest
-	8,  // 52: redlock.v1.LockService.Extend:input_type -> redlock.v1.ExtendRequest
-	10, // 53: redlock.v1.LockService.Release:input_type -> redlock.v1.ReleaseRequest
-	13, // 54: redlock.v1.LockService.Watch:input_type -> redlock.v1.WatchRequest
-	15, // 55: redlock.v1.LockService.Hold:input_type -> redlock.v1.HoldRequest
-	17, // 56: redlock.v1.LockService.Session:input_type -> redlock.v1.SessionRequest
-	27, // 57: redlock.v1.LockService.Inspect:input_type -> redlock.v1.InspectRequest
-	7,  // 58: redlock.v1.LockService.Acquire:output_type -> redlock.v1.AcquireResponse
-	9,  // 59: redlock.v1.LockService.Extend:output_type -> redlock.v1.ExtendResponse
-	11, // 60: redlock.v1.LockService.Release:output_type -> redlock.v1.ReleaseResponse
-	14, // 61: redlock.v1.LockService.Watch:output_type -> redlock.v1.WatchResponse
-	16, // 62: redlock.v1.LockService.Hold:output_type -> redlock.v1.HoldResponse
-	24, // 63: redlock.v1.LockService.Session:output_type -> redlock.v1.SessionResponse
-	28, // 64: redlock.v1.LockService.Inspect:output_type -> redlock.v1.InspectResponse
-	58, // [58:65] is the sub-list for method output_type
-	51, // [51:58] is the sub-list for method input_type
-	51, // [51:51] is the sub-list for extension type_name
-	51, // [51:51] is the sub-list for extension extendee
-	0,  // [0:51] is the sub-list for field type_name
+	23, // 38: redlock.v1.SessionOperation.close:type_name -> redlock.v1.CloseOperation
+	22, // 39: redlock.v1.SessionOperation.give_up:type_name -> redlock.v1.GiveUpOperation
+	31, // 40: redlock.v1.AdoptOperation.ttl:type_name -> google.protobuf.Duration
+	26, // 41: redlock.v1.SessionResponse.results:type_name -> redlock.v1.SessionResult
+	14, // 42: redlock.v1.SessionResponse.events:type_name -> redlock.v1.WatchResponse
+	24, // 43: redlock.v1.SessionResponse.positions:type_name -> redlock.v1.QueuePosition
+	31, // 44: redlock.v1.SessionResponse.clock:type_name -> google.protobuf.Duration
+	2,  // 45: redlock.v1.SessionResult.lease:type_name -> redlock.v1.Lease
+	3,  // 46: redlock.v1.SessionResult.votes:type_name -> redlock.v1.Vote
+	27, // 47: redlock.v1.SessionResult.status:type_name -> redlock.v1.OperationStatus
+	31, // 48: redlock.v1.OperationStatus.retry_delay:type_name -> google.protobuf.Duration
+	30, // 49: redlock.v1.OperationStatus.metadata:type_name -> redlock.v1.OperationStatus.MetadataEntry
+	31, // 50: redlock.v1.InspectResponse.remaining:type_name -> google.protobuf.Duration
+	3,  // 51: redlock.v1.InspectResponse.votes:type_name -> redlock.v1.Vote
+	6,  // 52: redlock.v1.LockService.Acquire:input_type -> redlock.v1.AcquireRequest
+	8,  // 53: redlock.v1.LockService.Extend:input_type -> redlock.v1.ExtendRequest
+	10, // 54: redlock.v1.LockService.Release:input_type -> redlock.v1.ReleaseRequest
+	13, // 55: redlock.v1.LockService.Watch:input_type -> redlock.v1.WatchRequest
+	15, // 56: redlock.v1.LockService.Hold:input_type -> redlock.v1.HoldRequest
+	17, // 57: redlock.v1.LockService.Session:input_type -> redlock.v1.SessionRequest
+	28, // 58: redlock.v1.LockService.Inspect:input_type -> redlock.v1.InspectRequest
+	7,  // 59: redlock.v1.LockService.Acquire:output_type -> redlock.v1.AcquireResponse
+	9,  // 60: redlock.v1.LockService.Extend:output_type -> redlock.v1.ExtendResponse
+	11, // 61: redlock.v1.LockService.Release:output_type -> redlock.v1.ReleaseResponse
+	14, // 62: redlock.v1.LockService.Watch:output_type -> redlock.v1.WatchResponse
+	16, // 63: redlock.v1.LockService.Hold:output_type -> redlock.v1.HoldResponse
+	25, // 64: redlock.v1.LockService.Session:output_type -> redlock.v1.SessionResponse
+	29, // 65: redlock.v1.LockService.Inspect:output_type -> redlock.v1.InspectResponse
+	59, // [59:66] is the sub-list for method output_type
+	52, // [52:59] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_redlock_v1_lock_service_proto_init() }
@@ -2624,6 +2719,7 @@ func file_redlock_v1_lock_service_proto_init() {
 		(*SessionOperation_Ping)(nil),
 		(*SessionOperation_Adopt)(nil),
 		(*SessionOperation_Close)(nil),
+		(*SessionOperation_GiveUp)(nil),
 	}
 	file_redlock_v1_lock_service_proto_msgTypes[19].OneofWrappers = []any{}
 	type x struct{}
@@ -2632,7 +2728,7 @@ func file_redlock_v1_lock_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_redlock_v1_lock_service_proto_rawDesc), len(file_redlock_v1_lock_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   28,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

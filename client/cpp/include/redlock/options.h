@@ -70,7 +70,9 @@ struct AcquireOptions {
   std::optional<Duration> wait;
   std::stop_token stop;  // a stop request gives up waiting; no lock is left behind
   // The owner token, the secret that proves ownership; at most 128 bytes. Empty: the client makes
-  // one. A token of your own may be used for another lock only after release() has succeeded.
+  // one. A token of your own may be used again after a call that failed, after a release() that
+  // succeeded, and after a loss once the work under the lock has stopped. After a release() that
+  // failed, use another token.
   std::string token;
   // A label for humans, at most 128 bytes; redlockctl inspect shows it. Empty: Options::owner.
   std::string owner;
@@ -91,7 +93,7 @@ struct DetachedOptions {
   Duration ttl = std::chrono::seconds(30);
   std::optional<Duration> wait;
   std::stop_token stop;
-  std::string token;
+  std::string token;  // not to be used again after a call that failed
   std::string owner;
   std::optional<RetryPolicy> retry;
 };

@@ -22,6 +22,12 @@ enum class Safeguard {
   // Several keys
   kAllOrNothing,  // a node grants all keys of a claim or none
   kAllExtended,   // only a node that holds all keys votes for an extension
+  // Shared keys
+  kMarkerStaysForOthers,  // the end of one share leaves the key to the others
+  kMarkerOutlivesShares,  // the key is not free before the last share has expired
+  kExclusiveAboveShares,  // the fence of an exclusive holder exceeds those of all before it
+  kSharesAboveExclusive,  // the fence of a share exceeds those of the exclusive holders before it
+  kIntentStopsShares,     // no share overtakes an exclusive acquisition that waits
   // Releases of reusable tokens
   kSeal,                  // a late copy of a release does not end a later hold
   kRepeatWithHigherSeal,  // a releaser whose clock is behind retries

@@ -34,7 +34,7 @@ Shard::Shard(Scheduler& scheduler, Random& random, std::function<OwnerToken()> n
       keys_(env_, registry_),
       env_{scheduler,    random,       std::move(new_token),
            nodes_.all(), nodes_.set(), fences_,
-           limiter_,     statistics_,  keys_,
+           limiter_,     statistics_,  releasing_,
            losses_,      options_,     [this] { return Outage(); }} {
   for (Node* node : env_.nodes) node->ListenTo(&keys_);
 }

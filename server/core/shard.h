@@ -116,6 +116,7 @@ class Shard final {
   WatchdogIndex watchdogs_;
   OperationRegistry registry_;  // destroyed before what its operations are listed in
   HybridClock fences_;
+  ReleasingTokens releasing_;
   GuardedNodes nodes_;
   Keys keys_;
   Environment env_;

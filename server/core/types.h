@@ -48,12 +48,13 @@ class Text {
   std::shared_ptr<const std::string> value_;  // null if empty
 };
 
-// What a lease locks: a key of 1 to 512 bytes of UTF-8, or several of them together. The core
-// treats both alike; only the nodes and the wait queues look at the keys one by one.
+// What a lease claims: a key of 1 to 512 bytes of UTF-8, or several of them together, exclusively
+// or shared with others. The core treats all of them alike. Only the nodes and the wait queues look
+// at the keys one by one, and at the mode.
 class Key final : public Text<struct KeyTag> {
  public:
-  using Text::Text;
-  // Of one or more distinct names. Their order does not matter.
+  using Text::Text;  // exclusive, of one name, or of a value of another key
+  // Exclusive, of one or more distinct names. Their order does not matter.
   [[nodiscard]] static Key Of(std::vector<std::string> names) {
     std::sort(names.begin(), names.end());
     std::string joined;
@@ -63,26 +64,32 @@ class Key final : public Text<struct KeyTag> {
     }
     return Key(std::move(joined));
   }
-  [[nodiscard]] bool IsSeveral() const { return AreSeveral(value()); }
-  // Of a value.
-  [[nodiscard]] static bool AreSeveral(std::string_view value) {
-    return value.find(kSeparator) != std::string_view::npos;
+  // The same names in each mode.
+  [[nodiscard]] Key Shared() const { return IsShared() ? *this : Key(kSharedMark + value()); }
+  [[nodiscard]] Key Exclusive() const { return IsShared() ? Key(std::string(names())) : *this; }
+  [[nodiscard]] bool IsShared() const { return value().starts_with(kSharedMark); }
+  [[nodiscard]] bool IsSeveral() const {
+    return names().find(kSeparator) != std::string_view::npos;
+  }
+  // The text that tells apart what is locked, in whatever mode.
+  [[nodiscard]] std::string_view names() const {
+    return std::string_view(value()).substr(IsShared() ? 1 : 0);
   }
   // Calls visit(std::string_view name) for each key, in the order of the names.
   void ForEach(auto visit) const {
-    std::string_view rest = value();
+    std::string_view rest = names();
     for (std::size_t end = 0; end != std::string_view::npos;) {
       end = rest.find(kSeparator);
       visit(rest.substr(0, end));
       rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
     }
   }
-  // The same with visit(const Key&).
+  // The same with visit(const Key&), without the mode.
   void ForEachKey(auto visit) const {
     if (IsSeveral()) {
       ForEach([&visit](std::string_view name) { visit(Key(std::string(name))); });
     } else {
-      visit(*this);
+      visit(Exclusive());
     }
   }
   [[nodiscard]] bool Contains(const Key& key) const {
@@ -101,8 +108,13 @@ class Key final : public Text<struct KeyTag> {
   }
 
  private:
-  static constexpr char kSeparator = '\xff';  // occurs in no UTF-8
+  // Neither occurs in UTF-8.
+  static constexpr char kSeparator = '\xff';
+  static constexpr char kSharedMark = '\xfe';  // comes first
 };
+// What is stored at a key that is shared, in place of a token. Tokens that begin with "redlockd:"
+// are reserved.
+inline constexpr std::string_view kSharedMarker = "redlockd:shared";
 // The secret that proves ownership: 1 to 128 bytes. Never logged.
 using OwnerToken = Text<struct OwnerTokenTag>;
 // The prefix of tokens that daemons and client libraries make.

@@ -239,6 +239,10 @@ void RedisNode::Release(const ReleaseStep& step, std::shared_ptr<ReplySink> sink
   Queue(step, {StepKind::kRelease, {}}, {}, std::move(sink));
 }
 
+void RedisNode::Intend(const IntendStep& step, std::shared_ptr<ReplySink> sink) {
+  Queue(step, {StepKind::kIntend, {}}, {}, std::move(sink));
+}
+
 void RedisNode::Inspect(const InspectStep& step, std::shared_ptr<ReplySink> sink) {
   Queue(step, {StepKind::kInspect, {}}, step.expected, std::move(sink));
 }

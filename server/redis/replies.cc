@@ -107,14 +107,23 @@ bool ParseGrant(const AskedStep& asked, std::span<redisReply* const> rest, NodeR
     case StepKind::kReleaseIf:
       if (!rest.empty()) parsed.listeners = static_cast<int>(NumberOf(*rest[0]).value_or(0));
       parsed.sealed = rest.size() > 1 && NumberOf(*rest[1]).value_or(0) != 0;
+      parsed.still_shared = rest.size() > 2 && NumberOf(*rest[2]).value_or(0) != 0;
       return true;
     case StepKind::kInspect:
-      if (rest.size() != 4) return false;
+      if (rest.size() < 4 || (rest.size() - 4) % 3 != 0) return false;
       parsed.fence = FenceOf(*rest[0]);
       parsed.remaining = RemainingOf(*rest[1]);
       parsed.holder = OwnerToken(std::string(TextOf(*rest[2])));
       parsed.owner = LabelOf(*rest[3], parsed.holder);
+      for (std::size_t i = 4; i < rest.size(); i += 3) {
+        Share share{.token = OwnerToken(std::string(TextOf(*rest[i]))),
+                    .remaining = RemainingOf(*rest[i + 1]),
+                    .owner = {}};
+        share.owner = LabelOf(*rest[i + 2], share.token);
+        parsed.shares.push_back(std::move(share));
+      }
       return true;
+    case StepKind::kIntend:
     case StepKind::kTryGrant:
       return rest.empty();
     case StepKind::kMark:
@@ -138,6 +147,7 @@ bool IsTimed(StepKind kind) {
     case StepKind::kRepair:
     case StepKind::kRelease:
     case StepKind::kReleaseIf:
+    case StepKind::kIntend:
     case StepKind::kInspect:
     case StepKind::kTryGrant:
       return false;

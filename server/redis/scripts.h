@@ -32,6 +32,7 @@ enum class StepKind {
   kReleaseIf,  // everything else that ReleaseStep can ask for
   kHandOver,
   kRepair,
+  kIntend,
   kInspect,
   kMark,
   kTryGrant,
@@ -56,6 +57,8 @@ enum class StepKind {
       return "hand_over";
     case StepKind::kRepair:
       return "repair";
+    case StepKind::kIntend:
+      return "intend";
     case StepKind::kInspect:
       return "inspect";
     case StepKind::kMark:

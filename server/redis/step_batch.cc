@@ -106,8 +106,8 @@ StepBatch::Words& StepBatch::BeginOther(StepKind kind, const Key& key) {
     words.MetaKey(name);
     ++count;
   });
-  if (count > 1) {
-    words.Argument("together");
+  if (count > 1 || key.IsShared()) {
+    words.Argument(key.IsShared() ? "shared" : "together");
     words.Argument(Decimal(count));
   }
   words.Argument(NameOf(kind));
@@ -125,7 +125,8 @@ const Key& TrialKey() {
 }
 
 StepGroup StepBatch::GroupOf(const AcquireStep& step) {
-  return step.adopt || step.key.IsSeveral() ? StepGroup::kOther : StepGroup::kAcquisition;
+  const bool plain = !step.adopt && !step.key.IsSeveral() && !step.key.IsShared();
+  return plain ? StepGroup::kAcquisition : StepGroup::kOther;
 }
 
 StepGroup StepBatch::GroupOf(const ReleaseStep& step) {
@@ -209,11 +210,11 @@ void StepBatch::Add(const RepairStep& step) {
 void StepBatch::Add(const ReleaseStep& step) {
   if (GroupOf(step) == StepGroup::kRelease) {
     Words& words = Begin(StepGroup::kRelease, step.key);
-    words.Key(step.key.value());
+    words.Key(step.key.names());
     words.Argument(step.token.value());
     return;
   }
-  Words& words = BeginOther(StepKind::kReleaseIf, step.key);
+  Words& words = BeginOther(StepKind::kReleaseIf, step.key.Exclusive());  // the node knows the mode
   words.Argument(step.token.value());
   if (step.only_attempt) {
     words.Argument(IdText(*step.only_attempt));
@@ -223,6 +224,12 @@ void StepBatch::Add(const ReleaseStep& step) {
   words.Argument(Decimal(step.seal.value));
   words.Argument(step.announce ? "1" : "0");
   words.Argument(step.at_end_of);
+}
+
+void StepBatch::Add(const IntendStep& step) {
+  Words& words = BeginOther(StepKind::kIntend, step.key.Shared());
+  words.Argument(IdText(step.id));
+  words.Argument(Decimal(Millis(step.ttl)));
 }
 
 void StepBatch::Add(const InspectStep& step) {

@@ -54,6 +54,7 @@ class StepBatch {
   void Add(const ExtendStep& step);
   void Add(const RepairStep& step);
   void Add(const ReleaseStep& step);
+  void Add(const IntendStep& step);
   void Add(const InspectStep& step);
   void Add(const MarkStep& step);
   void Add(const TryGrantStep& step);

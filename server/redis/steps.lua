@@ -5,7 +5,7 @@
 -- KEYS[1]    the key of the mark
 -- KEYS[...]  of each acquisition: the lock's key and its metadata key; of each release: the lock's key; of
 --            each other step: the lock's key and its metadata key (for `mark`, the mark's key twice), or, if
---            its name follows 'together' and a number, so many keys, each with its metadata key
+--            its name follows 'together' or 'shared' and a number, so many keys, each with its metadata key
 -- ARGV[1]    what must be at KEYS[1]: the stamp of the node set, a space, and the guard's mark, which is not
 --            compared if it is ''. '' if no step compares anything
 -- ARGV[2]    how long metadata outlives its key, in milliseconds
@@ -13,7 +13,8 @@
 -- ARGV[4]    the number of releases
 -- ARGV[...]  of each acquisition: token, TTL, metadata; of each release: token; of each other step: its name,
 --            and the arguments that its function below lists. 'together' and the number of keys come before
---            the name of a step on several keys, which is carried out on all of them or on none
+--            the name of a step on several keys, which is carried out on all of them or on none. 'shared' takes
+--            the place of 'together' if the token shares the keys with others. Releases release both
 --
 -- Returns one result for each step and, if a step needs it, the node's clock in microseconds. A result
 -- is true if the step was carried out, {true, details...} if there is more to say, or {status, detail}:
@@ -40,6 +41,17 @@
 --                the key since. '-' if no holder is known
 --   LABEL        of the owner
 -- A string of another form, or a value of another type, counts as no metadata.
+--
+-- While holders share a key, the key holds a marker instead of a token. Each of them has a share: a key of its
+-- own that is stored like a lock, with its token, its expiry and its metadata. The key's own metadata is then
+--
+--   FENCE s EXCLUSIVE - -
+--
+--   FENCE        the highest fencing token of all holders so far, which that of an exclusive holder must exceed
+--   EXCLUSIVE    the highest of the exclusive holders so far, which that of a sharing holder must exceed
+-- A sorted set lists the tokens of the shares by the time at which they expire. The marker expires with the last
+-- of them. Without the marker, shares count for nothing. An intent, a key that expires soon, says that an
+-- exclusive acquisition waits: it stops new shares, but neither extensions nor repairs.
 --
 -- Rules that every step keeps:
 --   * Whatever can fail for one step (a key of another type, no memory) runs under pcall before the step
@@ -79,6 +91,8 @@ if ARGV[1] ~= '' then
   end
 end
 
+local SHARED = 'redlockd:shared'  -- the marker
+
 local function failed(reply)
   return type(reply) == 'table' and reply.err
 end
@@ -110,6 +124,7 @@ local function acquire(key, meta, stored, token, ttl, granted, extend)
 end
 
 local acquisitions, releases = tonumber(ARGV[3]), tonumber(ARGV[4])
+local shared_releases = {}  -- the numbers of the releases of shares
 
 if acquisitions > 0 then
   local metas = {}
@@ -136,6 +151,9 @@ if releases > 0 then
       results[acquisitions + i] = {'failed', found.err}
     elseif found[i] == ARGV[4 + 3 * acquisitions + i] then
       ours[#ours + 1] = key
+    elseif found[i] == SHARED then
+      shared_releases[#shared_releases + 1] = i
+      results[acquisitions + i] = {}  -- for now
     else
       results[acquisitions + i] = found[i] and {'held', call('PTTL', key)} or {'not_held', 0}
     end
@@ -151,7 +169,7 @@ end
 
 -- The steps that are neither acquisitions nor releases, from ARGV[a] on.
 local a = 5 + 3 * acquisitions + releases
-if ARGV[a] then
+if ARGV[a] or #shared_releases > 0 then
   -- The metadata, '' if there is none; nil and a result if it cannot be read.
   local function read(meta)
     local text = try('GET', meta)
@@ -163,7 +181,7 @@ if ARGV[a] then
   -- The fence (0 if there is none), the state, the keeper and the holder; the last three can be nil.
   local function parse(stored)
     local fence, state, keeper, holder = match(stored, '^(%d+) (%a) (%S+ %S+) (.*)$')
-    if keeper == '- -' then keeper = nil end
+    if keeper == '- -' or state == 's' then keeper = nil end
     return tonumber(fence or '0'), state, keeper, holder
   end
 
@@ -187,7 +205,7 @@ if ARGV[a] then
     if found == token then return nil end
     if failed(found) then return {'failed', found.err} end
     if not found then return {'not_held', 0} end
-    return {'held', call('PTTL', key)}
+    return {'held', call('PTTL', key), shared = found == SHARED}
   end
 
   -- Extends a key that the token holds. `number` and `id` name the extending stream; nil if no stream
@@ -252,14 +270,26 @@ if ARGV[a] then
     end)
   end
 
+  local function announce(key)
+    local heard = try('PUBLISH', 'redlockd:released:' .. key, key)
+    return type(heard) == 'number' and heard or 0
+  end
+
+  local together  -- the steps on several keys and on shares, created when the first one needs it
+  local steps_together
+
   -- token, only this attempt ('' for any), seal ('0' for none), announce ('1' or '0'), number and id of
   -- the stream that has ended ('' if none has)
-  -- Result: true, the number of subscribers that heard of it, 1 if the seal was stored.
-  local function release_if(key, meta)
-    local refused = refusal(key, ARGV[a + 1])
+  -- Result: true, the number of subscribers that heard of it, 1 if the seal was stored, 1 if others still
+  -- share the key. That is not announced.
+  local function release_if(key, meta, token, attempt, seal, audible, ended, ended_id)
+    local refused = refusal(key, token)
+    if refused and refused.shared then
+      together = together or steps_together()
+      return together.release_share(key, meta, token, attempt, seal, audible, ended, ended_id)
+    end
     if refused then return refused end
-    local attempt, seal = ARGV[a + 2], tonumber(ARGV[a + 3])
-    local ended, ended_id = tonumber(ARGV[a + 5]), ARGV[a + 6]
+    seal, ended = tonumber(seal), tonumber(ended)
     local stored, unreadable = read(meta)
     if unreadable then return unreadable end
     local fence, state, keeper, holder = parse(stored)
@@ -278,8 +308,7 @@ if ARGV[a] then
       local set = try('SET', meta, format(seal, state or 'c', keeper, holder), 'PX', retention)
       if not set.err then sealed = 1 end
     end
-    local heard = ARGV[a + 4] == '1' and try('PUBLISH', 'redlockd:released:' .. key, key)
-    return {true, type(heard) == 'number' and heard or 0, sealed}
+    return {true, audible == '1' and announce(key) or 0, sealed, 0}
   end
 
   -- from, to, ttl, metadata
@@ -328,7 +357,8 @@ if ARGV[a] then
   end
 
   -- no arguments
-  -- Result: true, the fence, the TTL left in ms, the token, the holder; or NOT_HELD, the fence.
+  -- Result: true, the fence, the TTL left in ms, the token, the holder; or NOT_HELD, the fence. The marker is
+  -- followed by the token, the TTL left in ms and the holder of each share.
   local function inspect(key, meta)
     if wrong_mark then return wrong_mark end
     local found = try('GET', key)
@@ -337,7 +367,10 @@ if ARGV[a] then
     if unreadable then return unreadable end
     local fence, _, _, holder = parse(stored)
     if not found then return {'not_held', fence} end
-    return {true, fence, call('PTTL', key), found, holder or ''}
+    local result = {true, fence, call('PTTL', key), found, holder or ''}
+    if found ~= SHARED then return result end
+    together = together or steps_together()
+    return together.list_shares(key, result)
   end
 
   -- from ('' for none), to, the stamp that the node must carry ('' for any)
@@ -366,16 +399,16 @@ if ARGV[a] then
     return true
   end
 
-  -- The steps on several keys. Each first looks at all keys and then changes them, so that it does all or
-  -- nothing. KEYS[k] is the first key; `count` keys follow each other, each with its metadata key.
-  local function steps_together()
+  -- The steps on several keys and on shares. Each first looks at all keys and then changes them, so that it does
+  -- all or nothing. `at` lists the keys, each a pair of the key and its metadata key.
+  function steps_together()
     -- Calls look(key, meta, stored, found) for each key, until it returns a result.
-    local function each(k, count, look)
-      for i = k, k + 2 * (count - 1), 2 do
-        local found = try('GET', KEYS[i])
+    local function each(at, look)
+      for _, one in ipairs(at) do
+        local found = try('GET', one[1])
         if failed(found) then return {'failed', found.err} end
-        local stored, unreadable = read(KEYS[i + 1])
-        local result = unreadable or look(KEYS[i], KEYS[i + 1], stored, found)
+        local stored, unreadable = read(one[2])
+        local result = unreadable or look(one[1], one[2], stored, found)
         if result then return result end
       end
     end
@@ -387,19 +420,19 @@ if ARGV[a] then
     end
 
     -- Gives all keys to the token, with the metadata `granted`.
-    local function set_all(k, count, token, ttl, granted)
-      for i = k, k + 2 * (count - 1), 2 do
-        local set = try('SET', KEYS[i], token, 'PX', ttl)
+    local function set_all(at, token, ttl, granted)
+      for _, one in ipairs(at) do
+        local set = try('SET', one[1], token, 'PX', ttl)
         if set.err then return {'failed', set.err} end  -- only the first: later ones need no permission
-        call('SET', KEYS[i + 1], granted, 'PX', retention)
+        call('SET', one[2], granted, 'PX', retention)
       end
     end
 
     -- As extend_held, for all keys. The fences of a claim are equal, so other ones count as an earlier
     -- holder's.
-    local function extend_all(k, count, digest, ttl, raise_to, number, id, take)
+    local function extend_all(at, digest, ttl, raise_to, number, id, take)
       local kept, stored_at = 0, {}
-      local unreadable = each(k, count, function(_, meta, stored)
+      local unreadable = each(at, function(_, meta, stored)
         local _, _, keeper, holder = parse(stored)
         local keeper_number, keeper_id = parts_of(digest_of(holder) == digest and keeper or nil)
         if keeper_id ~= id then kept = math.max(kept, keeper_number) end
@@ -409,9 +442,8 @@ if ARGV[a] then
       if number and take == 'last' and kept >= number then return {'kept', kept} end
       if number and take == 'always' then number, take = kept + 1, 'last' end
       local all
-      for i = k, k + 2 * (count - 1), 2 do
-        local meta = KEYS[i + 1]
-        local one = extend_held(KEYS[i], meta, stored_at[meta], digest, ttl, raise_to, number, id, take)
+      for _, place in ipairs(at) do
+        local one = extend_held(place[1], place[2], stored_at[place[2]], digest, ttl, raise_to, number, id, take)
         if one[1] ~= true then return one end
         if all and all[2] ~= one[2] then
           all[2] = -math.max(math.abs(all[2]), math.abs(one[2]))
@@ -422,10 +454,10 @@ if ARGV[a] then
     end
 
     -- As extend.
-    local function extend_together(k, count, take)
+    local function extend_together(at, take)
       if wrong_set then return wrong_set end
       local missing, other
-      local unreadable = each(k, count, function(key, _, _, found)
+      local unreadable = each(at, function(key, _, _, found)
         if not found then
           missing = {'not_held', 0}
         elseif found ~= ARGV[a + 1] then
@@ -433,40 +465,40 @@ if ARGV[a] then
         end
       end)
       return unreadable or other or missing or
-        extend_all(k, count, ARGV[a + 4], ARGV[a + 2], tonumber(ARGV[a + 3]), tonumber(ARGV[a + 5]),
+        extend_all(at, ARGV[a + 4], ARGV[a + 2], tonumber(ARGV[a + 3]), tonumber(ARGV[a + 5]),
                    ARGV[a + 6], take)
     end
 
     -- As acquire, and with `adopt` as acquire_or_extend. If the token holds some of the keys, they may belong
     -- to another lease of its, which a roll-back must not end: this step changes nothing then.
-    local function acquire_together(k, count, adopt)
+    local function acquire_together(at, adopt)
       if wrong_mark then return wrong_mark end
       local token, ttl, granted = ARGV[a + 1], ARGV[a + 2], ARGV[a + 3]
       local fence, _, keeper, holder = parse(granted)
       local highest, ours, other = 0, 0, nil
-      local unreadable = each(k, count, function(key, _, stored, found)
+      local unreadable = each(at, function(key, _, stored, found)
         highest = math.max(highest, (parse(stored)))
         if found == token then ours = ours + 1 end
         if found then other = longest(other, held(key, stored, found)) end
       end)
       if unreadable then return unreadable end
       wants_clock = true
-      if adopt and ours == count then
+      if adopt and ours == #at then
         local number, id = parts_of(keeper)
-        return extend_all(k, count, digest_of(holder), ttl, 0, number, id, 'always')
+        return extend_all(at, digest_of(holder), ttl, 0, number, id, 'always')
       end
       if other then return other end
       if highest >= fence then return {'stale_fence', highest} end
-      return set_all(k, count, token, ttl, granted) or true
+      return set_all(at, token, ttl, granted) or true
     end
 
     -- As release_if: releases each key that it may.
-    local function release_together(k, count)
+    local function release_together(at, ...)
       local all, stale, other, unknown
-      for i = k, k + 2 * (count - 1), 2 do
-        local one = release_if(KEYS[i], KEYS[i + 1])
+      for _, place in ipairs(at) do
+        local one = release_if(place[1], place[2], ...)
         if one[1] == true then
-          all = all and {true, math.max(all[2], one[2]), math.min(all[3], one[3])} or one
+          all = all and {true, math.max(all[2], one[2]), math.min(all[3], one[3]), math.max(all[4], one[4])} or one
         elseif one[1] == 'failed' then
           unknown = unknown or one
         elseif one[1] == 'stale_fence' then
@@ -480,13 +512,13 @@ if ARGV[a] then
     end
 
     -- As hand_over.
-    local function hand_over_together(k, count)
+    local function hand_over_together(at)
       if wrong_mark then return wrong_mark end
       local from, to, granted = ARGV[a + 1], ARGV[a + 2], ARGV[a + 4]
       local fence, _, attempt = parse(granted)
       local _, id = parts_of(attempt)
       local highest, any, other = 0, 0, nil
-      local unreadable = each(k, count, function(key, _, stored, found)
+      local unreadable = each(at, function(key, _, stored, found)
         local seen, _, keeper = parse(stored)
         local _, stored_id = parts_of(keeper)
         highest = math.max(highest, seen)
@@ -498,18 +530,18 @@ if ARGV[a] then
       if unreadable or other then return unreadable or other end
       if highest >= fence then return {'stale_fence', highest} end
       wants_clock = true
-      return set_all(k, count, to, ARGV[a + 3], granted) or {true, fence, any}
+      return set_all(at, to, ARGV[a + 3], granted) or {true, fence, any}
     end
 
     -- As repair. The token may hold some of the keys.
-    local function repair_together(k, count)
+    local function repair_together(at)
       if wrong_set then return wrong_set end
       local counts = ARGV[a + 6] == '1'
       if wrong_mark and counts then return wrong_mark end
       local token, ttl, fence = ARGV[a + 1], ARGV[a + 2], tonumber(ARGV[a + 3])
       local holder, keeper = ARGV[a + 4], ARGV[a + 5] ~= '' and ARGV[a + 5] or nil
       local highest, ours, other, left = 0, 0, nil, {}
-      local unreadable = each(k, count, function(key, _, stored, found)
+      local unreadable = each(at, function(key, _, stored, found)
         local seen, _, _, stored_holder = parse(stored)
         highest = math.max(highest, seen)
         if digest_of(stored_holder) == digest_of(holder) then holder = stored_holder end
@@ -522,35 +554,265 @@ if ARGV[a] then
       if unreadable then return unreadable end
       if counts and highest > fence then return {'stale_fence', highest} end
       if other then return other end
-      if ours == count then return {'held', left[KEYS[k]]} end
+      if ours == #at then return {'held', left[at[1][1]]} end
       if highest > fence then fence = highest + 1 end
       local granted = format(fence, 'c', keeper, holder)
-      for i = k, k + 2 * (count - 1), 2 do
-        local set = try('SET', KEYS[i], token, 'PX', math.max(tonumber(ttl), left[KEYS[i]] or 0))
+      for _, one in ipairs(at) do
+        local set = try('SET', one[1], token, 'PX', math.max(tonumber(ttl), left[one[1]] or 0))
         if set.err then return {'failed', set.err} end
-        call('SET', KEYS[i + 1], granted, 'PX', retention)
+        call('SET', one[2], granted, 'PX', retention)
       end
       return {true, fence}
     end
 
-    return function(name, k, count)
-      if name == 'acquire' then return acquire_together(k, count, false), 4 end
-      if name == 'acquire_or_extend' then return acquire_together(k, count, true), 4 end
-      if name == 'extend' then return extend_together(k, count, nil), 7 end
-      if name == 'adopt' then return extend_together(k, count, 'last'), 7 end
-      if name == 'release_if' then return release_together(k, count), 7 end
-      if name == 'hand_over' then return hand_over_together(k, count), 5 end
-      if name == 'repair' then return repair_together(k, count), 7 end
+    -- The place of a token's share of a key.
+    local function share_of(key, token)
+      local share = 'redlockd:share:{' .. key .. '}' .. redis.sha1hex(token)
+      return {share, 'redlockd:meta:{' .. share .. '}'}
     end
-  end
 
-  local together  -- created when the first step on several keys needs it
+    -- The sorted set of all shares, and the intent.
+    local function shares_of(key)
+      return 'redlockd:shares:{' .. key .. '}', 'redlockd:intent:{' .. key .. '}'
+    end
+
+    local now
+    local function now_in_ms()
+      if not now then
+        local time = call('TIME')
+        now = time[1] * 1000 + math.floor(time[2] / 1000)
+      end
+      return now
+    end
+
+    -- The highest fences: of all holders, and of the exclusive ones.
+    local function fences_of(stored)
+      local fence, exclusive = match(stored, '^(%d+) s (%d+) ')
+      if not fence then
+        fence = match(stored, '^(%d+) %a %S+ %S+ ') or '0'
+        exclusive = fence
+      end
+      return tonumber(fence), tonumber(exclusive)
+    end
+
+    -- Whether a token is never used for a second hold. The metadata of other tokens' shares is retained, because
+    -- it has the fence that a release was sealed with.
+    local function is_made(token)
+      return string.sub(token, 1, 3) == 'rl-'
+    end
+
+    -- Stores in a shared key's metadata that there was a holder with this fence.
+    local function remember_fence(meta, fence)
+      local stored = read(meta) or ''
+      local all, exclusive = fences_of(stored)
+      if fence <= all and match(stored, '^%d+ s ') then
+        call('PEXPIRE', meta, retention)
+      else
+        local text = format(math.max(all, fence), 's', string.format('%.0f -', exclusive))
+        call('SET', meta, text, 'PX', retention)
+      end
+    end
+
+    -- Looks at the keys and the token's shares. Returns a result that ends the step, or nil and:
+    --   shares   the places of the shares
+    --   ours     how many of them the token has
+    --   other    the result for a key that another token holds exclusively; nil if none does
+    --   intent   that for a key that is intended to be held exclusively; nil if none is
+    --   fence    the highest fence of an exclusive holder, or that a share was sealed with
+    --   left     the TTL that is left of each share that the token has, by its key
+    local function look_at_shares(at, token)
+      local shares, ours, other, intended, highest, left = {}, 0, nil, nil, 0, {}
+      local ended = each(at, function(key, _, stored, found)
+        local set, intent = shares_of(key)
+        local count = try('ZCARD', set)
+        if failed(count) then return {'failed', count.err} end
+        local share = share_of(key, token)
+        shares[#shares + 1] = share
+        local _, exclusive = fences_of(stored)
+        highest = math.max(highest, exclusive)
+        if found and found ~= SHARED then
+          other = longest(other, held(key, stored, found))
+          return nil
+        end
+        local own = try('GET', share[1])
+        if failed(own) then return {'failed', own.err} end
+        local share_stored, unreadable = read(share[2])
+        if unreadable then return unreadable end
+        if found and own == token then
+          ours, left[share[1]] = ours + 1, call('PTTL', share[1])
+        else
+          highest = math.max(highest, (parse(share_stored)))
+          local until_free = call('PTTL', intent)
+          if until_free > 0 then intended = longest(intended, {'held', until_free, SHARED, ''}) end
+        end
+        return nil
+      end)
+      return ended, shares, ours, other, intended, highest, left
+    end
+
+    -- The token has got or extended its shares of the keys.
+    local function shared(at, shares, token, fence)
+      for i, one in ipairs(at) do
+        local key, share, all = one[1], shares[i], (shares_of(one[1]))
+        local left = call('PTTL', share[1])
+        if is_made(token) then call('PEXPIRE', share[2], left) end
+        if call('GET', key) ~= SHARED then
+          call('SET', key, SHARED, 'PX', left)
+          call('DEL', all)
+        elseif call('PTTL', key) < left then
+          call('PEXPIRE', key, left)
+        end
+        -- One millisecond more than the share has left, because the clock is cut to milliseconds.
+        call('ZADD', all, now_in_ms() + left + 1, token)
+        if call('PTTL', all) < left then call('PEXPIRE', all, left + 1) end
+        remember_fence(one[2], fence)
+      end
+    end
+
+    -- As extend.
+    local function extend_shares(at, take)
+      if wrong_set then return wrong_set end
+      local ended, shares, ours, other = look_at_shares(at, ARGV[a + 1])
+      if ended then return ended end
+      if other then return {'held', other[2]} end
+      if ours < #at then return {'not_held', 0} end
+      local result = extend_all(shares, ARGV[a + 4], ARGV[a + 2], tonumber(ARGV[a + 3]),
+                                tonumber(ARGV[a + 5]), ARGV[a + 6], take)
+      if result[1] == true then shared(at, shares, ARGV[a + 1], math.abs(result[2])) end
+      return result
+    end
+
+    -- As acquire_together.
+    local function acquire_shares(at, adopt)
+      if wrong_mark then return wrong_mark end
+      local token, ttl, granted = ARGV[a + 1], ARGV[a + 2], ARGV[a + 3]
+      local fence, _, keeper, holder = parse(granted)
+      local ended, shares, ours, other, intended, highest, left = look_at_shares(at, token)
+      if ended then return ended end
+      wants_clock = true
+      if other then return other end
+      if adopt and ours == #at then
+        local number, id = parts_of(keeper)
+        local result = extend_all(shares, digest_of(holder), ttl, 0, number, id, 'always')
+        if result[1] == true then shared(at, shares, token, math.abs(result[2])) end
+        return result
+      end
+      if ours > 0 then
+        local _, own_left = next(left)
+        return {'held', own_left, token, ''}
+      end
+      if intended then return intended end
+      if highest >= fence then return {'stale_fence', highest} end
+      local failure = set_all(shares, token, ttl, granted)
+      if failure then return failure end
+      shared(at, shares, token, fence)
+      return true
+    end
+
+    -- As repair. A share may be stored below the fence of another sharing holder.
+    local function repair_shares(at)
+      if wrong_set then return wrong_set end
+      local counts = ARGV[a + 6] == '1'
+      if wrong_mark and counts then return wrong_mark end
+      local token, ttl, fence = ARGV[a + 1], ARGV[a + 2], tonumber(ARGV[a + 3])
+      local ended, shares, ours, other, _, highest, left = look_at_shares(at, token)
+      if ended then return ended end
+      if counts and highest > fence then return {'stale_fence', highest} end
+      if other then return {'held', other[2]} end
+      if ours == #at then return {'held', left[shares[1][1]]} end
+      if highest > fence then fence = highest + 1 end
+      local granted = format(fence, 'c', ARGV[a + 5] ~= '' and ARGV[a + 5] or nil, ARGV[a + 4])
+      for _, share in ipairs(shares) do
+        local set = try('SET', share[1], token, 'PX', math.max(tonumber(ttl), left[share[1]] or 0))
+        if set.err then return {'failed', set.err} end
+        call('SET', share[2], granted, 'PX', retention)
+      end
+      shared(at, shares, token, fence)
+      return {true, fence}
+    end
+
+    -- As release_if, for a share of this key.
+    local function release_share(key, meta, token, attempt, seal, audible, ended, ended_id)
+      local share, all = share_of(key, token), (shares_of(key))
+      local count = try('ZCARD', all)
+      if failed(count) then return {'failed', count.err} end
+      local result = release_if(share[1], share[2], token, attempt, seal, '0', ended, ended_id)
+      if result[1] ~= true then return result end
+      if tonumber(seal) > 0 then remember_fence(meta, tonumber(seal)) end
+      if is_made(token) then call('DEL', share[2]) end
+      call('ZREM', all, token)
+      call('ZREMRANGEBYSCORE', all, '-inf', now_in_ms())
+      local last = call('ZRANGE', all, -1, -1, 'WITHSCORES')
+      if last[2] then
+        call('PEXPIREAT', key, last[2])
+        result[4] = 1
+      else
+        call('DEL', key, all)
+        if audible == '1' then result[2] = announce(key) end
+      end
+      return result
+    end
+
+    -- Appends the shares of a key to the result of inspect: at most 1000.
+    local function list_shares(key, result)
+      local all = try('ZREVRANGE', (shares_of(key)), 0, 999)
+      if failed(all) then return {'failed', all.err} end
+      for _, token in ipairs(all) do
+        local share = share_of(key, token)
+        local left = call('PTTL', share[1])
+        if left > 0 then
+          local _, _, _, holder = parse(read(share[2]) or '')
+          result[#result + 1] = token
+          result[#result + 1] = left
+          result[#result + 1] = holder or ''
+        end
+      end
+      return result
+    end
+
+    -- id, ttl ('0' to withdraw)
+    -- An exclusive acquisition waits until nobody shares the key any more. Result: true.
+    local function intend(at)
+      local _, intent = shares_of(at[1][1])
+      local found = try('GET', intent)
+      if failed(found) then return {'failed', found.err} end
+      if found and found ~= ARGV[a + 1] then return true end  -- another one's has the same effect
+      if ARGV[a + 2] == '0' then
+        call('DEL', intent)
+        return true
+      end
+      local set = try('SET', intent, ARGV[a + 1], 'PX', ARGV[a + 2])
+      return set.err and {'failed', set.err} or true
+    end
+
+    return {
+      release_share = release_share,
+      list_shares = list_shares,
+      step = function(name, at)
+        if name == 'acquire' then return acquire_together(at, false), 4 end
+        if name == 'acquire_or_extend' then return acquire_together(at, true), 4 end
+        if name == 'extend' then return extend_together(at, nil), 7 end
+        if name == 'adopt' then return extend_together(at, 'last'), 7 end
+        if name == 'release_if' then return release_together(at, unpack(ARGV, a + 1, a + 6)), 7 end
+        if name == 'hand_over' then return hand_over_together(at), 5 end
+        if name == 'repair' then return repair_together(at), 7 end
+      end,
+      share_step = function(name, at)
+        if name == 'acquire' then return acquire_shares(at, false), 4 end
+        if name == 'acquire_or_extend' then return acquire_shares(at, true), 4 end
+        if name == 'extend' then return extend_shares(at, nil), 7 end
+        if name == 'adopt' then return extend_shares(at, 'last'), 7 end
+        if name == 'repair' then return repair_shares(at), 7 end
+        if name == 'intend' then return intend(at), 3 end
+      end,
+    }
+  end
 
   local function one_step(name, key, meta)
     if name == 'extend' then return extend(key, meta, nil), 7 end
     if name == 'adopt' then return extend(key, meta, 'last'), 7 end
     if name == 'acquire_or_extend' then return acquire_or_extend(key, meta), 4 end
-    if name == 'release_if' then return release_if(key, meta), 7 end
+    if name == 'release_if' then return release_if(key, meta, unpack(ARGV, a + 1, a + 6)), 7 end
     if name == 'hand_over' then return hand_over(key, meta), 5 end
     if name == 'repair' then return repair(key, meta), 7 end
     if name == 'inspect' then return inspect(key, meta), 1 end
@@ -558,13 +820,23 @@ if ARGV[a] then
     if name == 'try_grant' then return try_grant(key, meta), 1 end
   end
 
+  for _, i in ipairs(shared_releases) do
+    local key = KEYS[1 + 2 * acquisitions + i]
+    together = together or steps_together()
+    results[acquisitions + i] = together.release_share(key, 'redlockd:meta:{' .. key .. '}',
+                                                       ARGV[4 + 3 * acquisitions + i], '', '0', '1', '', '')
+  end
+
   local n, k = acquisitions + releases, 2 + 2 * acquisitions + releases
   while ARGV[a] do
     local count, result, words = 1
-    if ARGV[a] == 'together' then
-      count, a = tonumber(ARGV[a + 1]), a + 2
+    if ARGV[a] == 'together' or ARGV[a] == 'shared' then
       together = together or steps_together()
-      result, words = together(ARGV[a], k, count)
+      local step = ARGV[a] == 'shared' and together.share_step or together.step
+      count, a = tonumber(ARGV[a + 1]), a + 2
+      local at = {}
+      for i = 1, count do at[i] = {KEYS[k + 2 * i - 2], KEYS[k + 2 * i - 1]} end
+      result, words = step(ARGV[a], at)
     else
       result, words = one_step(ARGV[a], KEYS[k], KEYS[k + 1])
     end

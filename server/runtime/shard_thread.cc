@@ -142,7 +142,7 @@ ShardPool::ShardPool(const config::Config& config) : max_ttl_(config.max_ttl) {
 }
 
 std::size_t ShardPool::IndexFor(const Key& key) const {
-  return std::hash<std::string_view>()(key.value()) % shards_.size();
+  return std::hash<std::string_view>()(key.names()) % shards_.size();
 }
 
 void ShardPool::ForEach(const std::function<void(Shard&)>& work) {

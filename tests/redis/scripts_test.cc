@@ -60,8 +60,16 @@ class Agreement : public NodeTest {
       EXPECT_EQ(real.owner, simulated.owner) << step;
     }
     EXPECT_EQ(real.clock.has_value(), simulated.clock.has_value()) << step;
+    EXPECT_EQ(real.still_shared, simulated.still_shared) << step;
+    EXPECT_EQ(SharesOf(real), SharesOf(simulated)) << step;
     if (!simulated.owner.empty()) ++labels;
     ++outcomes[simulated.outcome];
+  }
+  // Tokens and labels.
+  static std::map<std::string, std::string> SharesOf(const NodeReply& reply) {
+    std::map<std::string, std::string> shares;
+    for (const Share& share : reply.shares) shares[share.token.value()] = share.owner.value();
+    return shares;
   }
   std::uint64_t Below(std::uint64_t bound) { return world.Below(bound); }
   OwnerToken AnyToken() { return OwnerToken(std::string(1, static_cast<char>('a' + Below(3)))); }
@@ -77,7 +85,8 @@ class Agreement : public NodeTest {
     for (std::uint64_t i = 1; several && i <= std::min<std::uint64_t>(2, key_count - 1); ++i) {
       names.push_back("k" + std::to_string((first + i) % key_count));
     }
-    const Key key = Key::Of(names);
+    const Key exclusive = Key::Of(names);
+    const Key key = shares && Below(3) != 0 ? exclusive.Shared() : exclusive;
     const std::string& k = key.value();
     const OwnerToken token = AnyToken();
     const std::string& t = token.value();
@@ -86,7 +95,7 @@ class Agreement : public NodeTest {
     const AttemptId attempt{1 + Below(4)};
     const std::string label = Below(4) == 0 ? "" : "label " + token.value();
     const OwnerLabel owner(label);
-    switch (Below(9)) {
+    switch (Below(shares ? 11 : 9)) {
       case 0:
       case 1: {
         const bool adopt = Below(2) == 0;
@@ -103,9 +112,9 @@ class Agreement : public NodeTest {
         Agree(
             "hand over",
             [&](Node& n, auto sink) {
-              n.HandOver({key, token, to, ttl, fence, attempt, owner}, sink);
+              n.HandOver({exclusive, token, to, ttl, fence, attempt, owner}, sink);
             },
-            model.HandOver(k, t, to.value(), ttl, fence, attempt, label));
+            model.HandOver(exclusive.value(), t, to.value(), ttl, fence, attempt, label));
         return;
       }
       case 3:
@@ -145,6 +154,18 @@ class Agreement : public NodeTest {
         }
         return;
       }
+      case 9: {
+        const AttemptId id{1 + Below(2)};
+        const Duration left = Below(2) == 0 ? ttl : Duration();
+        const Key single(one);
+        Agree(
+            "intend",
+            [&](Node& n, auto sink) {
+              n.Intend({single, id, left}, sink);
+            },
+            model.Intend(one, id, left));
+        return;
+      }
       default: {
         const auto only = Below(3) == 0 ? std::optional(attempt) : std::nullopt;
         const auto end = Below(3) == 0 ? std::optional(AnyKeeper()) : std::nullopt;
@@ -154,7 +175,7 @@ class Agreement : public NodeTest {
             [&](Node& n, auto sink) {
               n.Release({key, token, only, seal, Below(2) == 0, end}, sink);
             },
-            model.Release(k, t, only, seal, false, end));
+            model.Release(exclusive.value(), t, only, seal, false, end));
         return;
       }
     }
@@ -164,6 +185,7 @@ class Agreement : public NodeTest {
   sim::World world{7};
   sim::Server model{world, 1.0};
   std::uint64_t key_count = 1;
+  bool shares = false;       // keys are shared, too
   bool several = false;      // the step is on several keys
   std::vector<Asked> asked;  // in this turn
   std::map<Outcome, int> outcomes;
@@ -192,11 +214,24 @@ TEST_F(Agreement, StepsOnSeveralKeysGiveTheSameReplies) {
   }
 }
 
+TEST_F(Agreement, StepsOnSharesGiveTheSameReplies) {
+  OpenReady(Tcp(server));
+  shares = true;
+  for (key_count = 1; key_count <= 3; key_count += 2) {
+    for (int i = 0; i < 8'000 && !HasFailure(); ++i) AnySteps(1);
+  }
+  for (const Outcome outcome :
+       {Outcome::kGranted, Outcome::kHeld, Outcome::kNotHeld, Outcome::kStaleFence}) {
+    EXPECT_GT(outcomes[outcome], 100) << ToString(outcome);
+  }
+}
+
 // Steps on different keys are reordered within a call; those on one key are not.
 TEST_F(Agreement, BatchesGiveTheSameReplies) {
   OpenReady(Tcp(server));
   for (int i = 0; i < 300 && !HasFailure(); ++i) {
     key_count = 1 + Below(40);
+    shares = Below(2) == 0;
     AnySteps(1 + Below(60));
   }
   for (const Outcome outcome :

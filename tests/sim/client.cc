@@ -21,7 +21,8 @@ Key Client::AnyKeys() {
   for (std::size_t i = 0; i < count; ++i) {
     names.push_back("key-" + std::to_string((first + i) % keys_));
   }
-  return Key::Of(std::move(names));
+  const Key key = Key::Of(std::move(names));
+  return world_.Chance(sharing_) ? key.Shared() : key;
 }
 
 void Client::Run(MonotonicTime end) {

@@ -19,16 +19,17 @@ struct Calls {
 
 class Client {
  public:
-  // Uses the first `daemons` daemons.
+  // Uses the first `daemons` daemons. `sharing`: which part of the acquisitions share their keys.
   Client(World& world, Cluster& cluster, Oracle& oracle, Calls& calls, std::string name,
-         std::size_t keys, std::size_t daemons)
+         std::size_t keys, std::size_t daemons, double sharing)
       : world_(world),
         cluster_(cluster),
         oracle_(oracle),
         calls_(calls),
         name_(std::move(name)),
         keys_(keys),
-        daemons_(daemons) {}
+        daemons_(daemons),
+        sharing_(sharing) {}
 
   // Runs one operation after another until `end`.
   void Run(MonotonicTime end);
@@ -54,6 +55,7 @@ class Client {
   const std::string name_;
   const std::size_t keys_;
   const std::size_t daemons_;
+  const double sharing_;
   MonotonicTime end_;
   int tokens_ = 0;
 };

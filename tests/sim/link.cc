@@ -62,11 +62,18 @@ void Link::Repair(const RepairStep& step, std::shared_ptr<ReplySink> sink) {
 
 void Link::Release(const ReleaseStep& step, std::shared_ptr<ReplySink> sink) {
   Send(
-      [this, key = step.key.value(), token = step.token.value(), only = step.only_attempt,
-       seal = step.seal, announce = step.announce, at_end_of = step.at_end_of] {
+      [this, key = std::string(step.key.names()), token = step.token.value(),
+       only = step.only_attempt, seal = step.seal, announce = step.announce,
+       at_end_of = step.at_end_of] {
         return server_.Release(key, token, only, seal, announce, at_end_of);
       },
       std::move(sink));
+}
+
+void Link::Intend(const IntendStep& step, std::shared_ptr<ReplySink> sink) {
+  Send([this, name = std::string(step.key.names()), id = step.id,
+        ttl = step.ttl] { return server_.Intend(name, id, ttl); },
+       std::move(sink));
 }
 
 void Link::Inspect(const InspectStep& step, std::shared_ptr<ReplySink> sink) {
@@ -99,7 +106,7 @@ void Link::AskSet(const SetStep& step, std::shared_ptr<SetSink> sink) {
 }
 
 void Link::Probe(const Key& key, std::shared_ptr<ReplySink> sink) {
-  Send([this, name = key.value()] { return server_.Probe(name); }, std::move(sink));
+  Send([this, name = std::string(key.names())] { return server_.Probe(name); }, std::move(sink));
 }
 
 void Link::Mark(const MarkStep& step, std::shared_ptr<ReplySink> sink) {

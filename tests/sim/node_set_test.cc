@@ -246,12 +246,6 @@ TEST_F(NodeSets, ARepairByAnOldRecordHasNoEffect) {
   (void)Release("k", lease.token.value());
 }
 
-struct NoReleases final : ReleasingKeys {
-  void Begin(const Key& /*key*/) override {}
-  void End(const Key& /*key*/) override {}
-  [[nodiscard]] bool Contains(const Key& /*key*/) const override { return false; }
-};
-
 // One node is asked first. Before the others are asked, the set changes: votes under two records
 // must not be added up.
 TEST(NodeSetRound, IsNotContinuedUnderAnotherRecord) {
@@ -271,7 +265,7 @@ TEST(NodeSetRound, IsNotContinuedUnderAnotherRecord) {
   HybridClock fences;
   ConcurrencyLimiter limiter(*scheduler, 8);
   Statistics statistics(3);
-  NoReleases releasing;
+  ReleasingTokens releasing;
   LossLog losses;
   const LockOptions options;
   const Environment env{*scheduler, random,     [] { return OwnerToken(); },

@@ -13,22 +13,28 @@ void Oracle::Holds(MonotonicTime now, const std::string& key, const Lease& lease
   const std::string& token = lease.token.value();
   History& history = keys_[key];
   for (const auto& [other, holder] : history.holders) {
-    if (other != token && holder.valid_until > now) {
+    const bool both_share = holder.shares && lease.key.IsShared();
+    if (other != token && holder.valid_until > now && !both_share) {
       violations_.push_back("two valid leases of " + key + ": " + other + " still holds it while " +
                             token + " gets it");
     }
   }
   const bool new_holder = history.last_holder != token;
-  if (new_holder ? lease.fence <= history.highest : lease.fence < history.highest) {
+  const bool grows = lease.key.IsShared() ? lease.fence > history.exclusive
+                     : new_holder         ? lease.fence > history.highest
+                                          : lease.fence >= history.highest;
+  if (!grows) {
     violations_.push_back(
         "fence of " + key + " does not grow: " + std::to_string(lease.fence.value) + " for " +
         token + " after " + std::to_string(history.highest.value) + " for " + history.last_holder);
   }
   history.last_holder = token;
   history.highest = std::max(history.highest, lease.fence);
+  if (!lease.key.IsShared()) history.exclusive = std::max(history.exclusive, lease.fence);
   const auto found = history.holders.find(token);
   const bool goes_on = found != history.holders.end() && found->second.valid_until > now;
-  history.holders[token] = {lease.fence, lease.valid_until, goes_on ? found->second.since : now};
+  history.holders[token] = {lease.fence, lease.valid_until, goes_on ? found->second.since : now,
+                            lease.key.IsShared()};
 }
 
 bool Oracle::HeldSince(const std::string& key, MonotonicTime from, MonotonicTime now) const {

@@ -153,10 +153,12 @@ Verdicts Schedule(std::uint64_t seed) {
   Calls calls;
   std::vector<std::unique_ptr<Client>> clients;
   const std::size_t keys = 1 + world.Below(3);
+  const double sharing = world.Chance(0.5) ? world.Fraction() : 0;
   const MonotonicTime end = world.now() + kBusy;
   for (std::size_t i = 0; i < kClients; ++i) {
-    clients.push_back(std::make_unique<Client>(
-        world, cluster, oracle, calls, "client-" + std::to_string(i), keys, cluster.daemons()));
+    clients.push_back(std::make_unique<Client>(world, cluster, oracle, calls,
+                                               "client-" + std::to_string(i), keys,
+                                               cluster.daemons(), sharing));
     clients.back()->Run(end);
   }
   Trouble trouble(world, cluster, end, options.guard != GuardMode::kOff);

@@ -40,7 +40,11 @@ NodeReply Server::Acquire(const std::string& key, const std::string& token, Dura
                           FencingToken fence, AttemptId attempt, const std::string& owner,
                           bool adopt, const Expected& expected) {
   if (auto mismatch = Mismatch(expected, true)) return *mismatch;
-  if (Key::AreSeveral(key)) {
+  if (Key(key).IsShared()) {
+    return AcquireShares(key, token, ttl, {fence, token, Keeper{fence.value, attempt}, true, owner},
+                         adopt);
+  }
+  if (Key(key).IsSeveral()) {
     return AcquireTogether(key, token, ttl,
                            {fence, token, Keeper{fence.value, attempt}, true, owner}, adopt);
   }
@@ -72,7 +76,7 @@ NodeReply Server::HandOver(const std::string& key, const std::string& from, cons
                            Duration ttl, FencingToken fence, AttemptId attempt,
                            const std::string& owner, const Expected& expected) {
   if (auto mismatch = Mismatch(expected, true)) return *mismatch;
-  if (Key::AreSeveral(key)) {
+  if (Key(key).IsSeveral()) {
     return HandOverTogether(key, from, ttl, {fence, to, Keeper{fence.value, attempt}, true, owner});
   }
   const Entry* const entry = Find(key);
@@ -101,12 +105,16 @@ NodeReply Server::ExtendHeld(Entry& entry, Meta& meta, Duration ttl, FencingToke
       return {.outcome = Outcome::kStaleFence, .keeper = Keeper{number, {}}};
     }
     if (take == Take::kAlways) keeper->number = number + 1;
-    if (take != Take::kNo || (stored && number < keeper->number)) meta.keeper = stored = keeper;
+    if (take != Take::kNo || (stored && number < keeper->number)) {
+      meta.keeper = stored = keeper;
+      meta.exclusive.reset();
+    }
   }
   if (raise_to > meta.fence) {
     meta.fence = raise_to;
     if (!ours) meta.owner.clear();
     meta.token = entry.token;
+    meta.exclusive.reset();
     ours = true;
   }
   meta.unconfirmed = false;
@@ -124,7 +132,8 @@ NodeReply Server::Extend(const std::string& key, const std::string& token, Durat
                          const Expected& expected) {
   if (auto mismatch = Mismatch(expected, false)) return *mismatch;
   const Take take = adopt ? Take::kLast : Take::kNo;
-  if (Key::AreSeveral(key)) return ExtendTogether(key, token, ttl, raise_to, keeper, take);
+  if (Key(key).IsShared()) return ExtendShares(key, token, ttl, raise_to, keeper, take);
+  if (Key(key).IsSeveral()) return ExtendTogether(key, token, ttl, raise_to, keeper, take);
   Entry* const entry = Find(key);
   if (entry == nullptr) return {.outcome = Outcome::kNotHeld};
   if (entry->token != token) {
@@ -137,7 +146,10 @@ NodeReply Server::Repair(const std::string& key, const std::string& token, Durat
                          FencingToken fence, std::optional<Keeper> keeper, bool counts,
                          const std::string& owner, const Expected& expected) {
   if (auto mismatch = Mismatch(expected, counts)) return *mismatch;
-  if (Key::AreSeveral(key)) {
+  if (Key(key).IsShared()) {
+    return RepairShares(key, token, ttl, {fence, token, keeper, false, owner}, counts);
+  }
+  if (Key(key).IsSeveral()) {
     return RepairTogether(key, token, ttl, {fence, token, keeper, false, owner}, counts);
   }
   if (full_) return kFull;
@@ -305,7 +317,7 @@ NodeReply Server::RepairTogether(const std::string& keys, const std::string& tok
 NodeReply Server::Release(const std::string& key, const std::string& token,
                           std::optional<AttemptId> only_attempt, FencingToken seal, bool announce,
                           std::optional<Keeper> at_end_of) {
-  if (!Key::AreSeveral(key)) {
+  if (!Key(key).IsSeveral()) {
     return ReleaseOne(key, token, only_attempt, seal, announce, at_end_of);
   }
   std::optional<NodeReply> released;
@@ -317,6 +329,7 @@ NodeReply Server::Release(const std::string& key, const std::string& token,
       if (released) {
         one.listeners = std::max(one.listeners, released->listeners);
         one.sealed = one.sealed && released->sealed;
+        one.still_shared = one.still_shared || released->still_shared;
       }
       released = std::move(one);
     } else if (one.outcome == Outcome::kStaleFence) {
@@ -337,6 +350,9 @@ NodeReply Server::ReleaseOne(const std::string& key, const std::string& token,
     meta_[key].fence = std::max(meta_[key].fence, seal);
   }
   if (entry == nullptr) return {.outcome = Outcome::kNotHeld};
+  if (entry->token == kSharedMarker) {
+    return ReleaseShare(key, token, only_attempt, seal, announce, at_end_of);
+  }
   if (entry->token != token) {
     return {.outcome = Outcome::kHeld, .remaining = entry->expires - Clock()};
   }
@@ -357,11 +373,195 @@ NodeReply Server::ReleaseOne(const std::string& key, const std::string& token,
     reply.sealed = true;
   }
   entries_.erase(key);
-  if (!announce) return reply;
+  if (announce) reply.listeners = Announce(key);
+  return reply;
+}
+
+int Server::Announce(const std::string& key) {
   const auto heard = listeners_[key];
   for (const auto& [who, listener] : heard) listener(key);
-  reply.listeners = static_cast<int>(heard.size());
+  return static_cast<int>(heard.size());
+}
+
+std::string Server::ShareKey(const std::string& key, const std::string& token) {
+  return key + kShareMark + token;
+}
+
+std::vector<std::string> Server::Shares(const std::string& key) {
+  const std::string prefix = key + kShareMark;
+  std::vector<std::string> shares;
+  const Entry* const marker = Find(key);
+  if (marker == nullptr || marker->token != kSharedMarker) return shares;
+  for (auto it = entries_.lower_bound(prefix);
+       it != entries_.end() && it->first.starts_with(prefix); ++it) {
+    if (it->second.expires > Clock()) shares.push_back(it->first);
+  }
+  return shares;
+}
+
+std::vector<Server::Looked> Server::LookAtShares(const std::vector<Looked>& all,
+                                                 const std::string& token) {
+  std::vector<Looked> shares;
+  for (const Looked& one : all) {
+    const std::string share = ShareKey(one.key, token);
+    const bool is_shared = one.entry != nullptr && one.entry->token == kSharedMarker;
+    shares.push_back({share, is_shared ? Find(share) : nullptr, &meta_[share]});
+  }
+  return shares;
+}
+
+// The highest fence of an exclusive holder, or that a share was sealed with.
+FencingToken Server::HighestForShares(const std::vector<Looked>& all,
+                                      const std::vector<Looked>& shares) {
+  FencingToken highest;
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    highest = std::max(highest, all[i].meta->exclusive.value_or(all[i].meta->fence));
+    const bool taken = all[i].entry != nullptr && all[i].entry->token != kSharedMarker;
+    if (!taken && shares[i].entry == nullptr) highest = std::max(highest, shares[i].meta->fence);
+  }
+  return highest;
+}
+
+void Server::RememberFence(Meta& meta, FencingToken fence) {
+  const FencingToken exclusive = meta.exclusive.value_or(meta.fence);
+  const FencingToken all =
+      Has(Safeguard::kExclusiveAboveShares) ? std::max(meta.fence, fence) : meta.fence;
+  meta = {all, {}, {}, false, {}, exclusive};
+}
+
+void Server::Shared(const std::vector<Looked>& all, const std::vector<Looked>& shares,
+                    FencingToken fence) {
+  for (std::size_t i = 0; i < all.size(); ++i) {
+    const Duration expires = entries_.at(shares[i].key).expires;
+    Entry& marker = entries_[all[i].key];
+    const bool was_shared = all[i].entry != nullptr;
+    if (!was_shared) {
+      marker = {std::string(kSharedMarker), expires};
+    } else if (Has(Safeguard::kMarkerOutlivesShares)) {
+      marker.expires = std::max(marker.expires, expires);
+    }
+    RememberFence(*all[i].meta, fence);
+  }
+}
+
+NodeReply Server::AcquireShares(const std::string& keys, const std::string& token, Duration ttl,
+                                const Meta& granted, bool adopt) {
+  const std::vector<Looked> all = Look(Key(keys).Exclusive().value());
+  const auto is_shared = [](const Looked& one) { return one.entry->token == kSharedMarker; };
+  if (const auto held = HeldLongest(all, is_shared)) return *held;
+  for (const Looked& one : all) {
+    if (one.entry == nullptr) ForgetShares(one.key);
+  }
+  const std::vector<Looked> shares = LookAtShares(all, token);
+  const auto ours =
+      std::ranges::count_if(shares, [](const Looked& share) { return share.entry != nullptr; });
+  if (adopt && static_cast<std::size_t>(ours) == all.size()) {
+    NodeReply reply = ExtendAll(shares, ttl, {}, granted.keeper, Take::kAlways);
+    if (reply.outcome == Outcome::kGranted) Shared(all, shares, reply.fence);
+    reply.clock = Clock();
+    return reply;
+  }
+  for (const Looked& share : shares) {
+    if (share.entry != nullptr) return Held(*share.entry, {});
+  }
+  Duration intended{};
+  for (const Looked& one : all) {
+    const auto intent = intents_.find(one.key);
+    if (intent != intents_.end()) intended = std::max(intended, intent->second.second - Clock());
+  }
+  if (intended > Duration() && Has(Safeguard::kIntentStopsShares)) {
+    return {.outcome = Outcome::kHeld,
+            .remaining = intended,
+            .holder = OwnerToken(std::string(kSharedMarker))};
+  }
+  const FencingToken highest = HighestForShares(all, shares);
+  if (highest >= granted.fence && Has(Safeguard::kSharesAboveExclusive)) {
+    return {.outcome = Outcome::kStaleFence, .fence = highest};
+  }
+  if (full_) return kFull;
+  PutAll(shares, token, ttl, granted);
+  Shared(all, shares, granted.fence);
+  return {.outcome = Outcome::kGranted, .fence = granted.fence, .clock = Clock()};
+}
+
+NodeReply Server::ExtendShares(const std::string& keys, const std::string& token, Duration ttl,
+                               FencingToken raise_to, std::optional<Keeper> keeper, Take take) {
+  const std::vector<Looked> all = Look(Key(keys).Exclusive().value());
+  const auto is_shared = [](const Looked& one) { return one.entry->token == kSharedMarker; };
+  if (const auto held = HeldLongest(all, is_shared)) {
+    return {.outcome = Outcome::kHeld, .remaining = held->remaining};
+  }
+  const std::vector<Looked> shares = LookAtShares(all, token);
+  const bool has_all =
+      std::ranges::all_of(shares, [](const Looked& share) { return share.entry != nullptr; });
+  if (!has_all) return {.outcome = Outcome::kNotHeld};
+  NodeReply reply = ExtendAll(shares, ttl, raise_to, keeper, take);
+  if (reply.outcome == Outcome::kGranted) Shared(all, shares, reply.fence);
   return reply;
+}
+
+NodeReply Server::RepairShares(const std::string& keys, const std::string& token, Duration ttl,
+                               Meta granted, bool counts) {
+  const std::vector<Looked> all = Look(Key(keys).Exclusive().value());
+  const std::vector<Looked> shares = LookAtShares(all, token);
+  const FencingToken highest = HighestForShares(all, shares);
+  if (counts && highest > granted.fence && Has(Safeguard::kFenceComparedByPutBack)) {
+    return {.outcome = Outcome::kStaleFence, .fence = highest};
+  }
+  const auto is_shared = [](const Looked& one) { return one.entry->token == kSharedMarker; };
+  const bool has_all =
+      std::ranges::all_of(shares, [](const Looked& share) { return share.entry != nullptr; });
+  if (HeldLongest(all, is_shared) || has_all) return {.outcome = Outcome::kHeld};
+  if (full_) return kFull;
+  for (const Looked& one : all) {
+    if (one.entry == nullptr) ForgetShares(one.key);
+  }
+  if (highest > granted.fence) granted.fence = FencingToken{highest.value + 1};
+  PutAll(shares, token, ttl, granted);
+  Shared(all, shares, granted.fence);
+  return {.outcome = Outcome::kGranted, .fence = granted.fence};
+}
+
+NodeReply Server::ReleaseShare(const std::string& key, const std::string& token,
+                               std::optional<AttemptId> only_attempt, FencingToken seal,
+                               bool announce, std::optional<Keeper> at_end_of) {
+  const std::string share = ShareKey(key, token);
+  NodeReply reply = ReleaseOne(share, token, only_attempt, seal, false, at_end_of);
+  if (reply.outcome != Outcome::kGranted) return reply;
+  if (seal.value != 0) RememberFence(meta_[key], seal);
+  if (IsUsedOnce(OwnerToken(token))) meta_.erase(share);
+  const std::vector<std::string> others = Shares(key);
+  if (others.empty() || !Has(Safeguard::kMarkerStaysForOthers)) {
+    entries_.erase(key);
+    if (announce) reply.listeners = Announce(key);
+    return reply;
+  }
+  Duration last{};
+  for (const std::string& other : others) last = std::max(last, entries_.at(other).expires);
+  entries_.at(key).expires = last;
+  reply.still_shared = true;
+  return reply;
+}
+
+// Without the marker, shares count for nothing.
+void Server::ForgetShares(const std::string& key) {
+  const std::string prefix = key + kShareMark;
+  std::erase_if(entries_, [&](const auto& entry) { return entry.first.starts_with(prefix); });
+}
+
+NodeReply Server::Intend(const std::string& key, AttemptId id, Duration ttl) {
+  const auto found = intents_.find(key);
+  const bool anothers =
+      found != intents_.end() && found->second.second > Clock() && found->second.first != id;
+  if (anothers) return {.outcome = Outcome::kGranted};
+  if (ttl == Duration()) {
+    intents_.erase(key);
+  } else if (full_) {
+    return kFull;
+  } else {
+    intents_[key] = {id, Clock() + ttl};
+  }
+  return {.outcome = Outcome::kGranted};
 }
 
 void Server::Subscribe(const std::string& key, const void* who, Listener listener) {
@@ -381,6 +581,12 @@ NodeReply Server::Inspect(const std::string& key, const Expected& expected) {
   NodeReply reply = Held(*entry, meta);
   reply.outcome = Outcome::kGranted;
   reply.fence = meta.fence;
+  for (const std::string& share : Shares(key)) {
+    const Entry& of = entries_.at(share);
+    reply.shares.push_back({.token = OwnerToken(of.token),
+                            .remaining = of.expires - Clock(),
+                            .owner = OwnerLabel(meta_[share].owner)});
+  }
   return reply;
 }
 
@@ -527,6 +733,7 @@ NodeFacts Server::Facts() const {
 
 void Server::LoseData() {
   entries_.clear();
+  intents_.clear();
   meta_.clear();
   stored_ = {};
   wait_epoch_ = 0;

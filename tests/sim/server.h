@@ -36,6 +36,7 @@ class Server {
   [[nodiscard]] NodeReply Release(const std::string& key, const std::string& token,
                                   std::optional<AttemptId> only_attempt, FencingToken seal,
                                   bool announce, std::optional<Keeper> at_end_of = {});
+  [[nodiscard]] NodeReply Intend(const std::string& key, AttemptId id, Duration ttl);
   [[nodiscard]] NodeReply Inspect(const std::string& key, const Expected& expected = {});
   [[nodiscard]] NodeReply Probe(const std::string& key);
   [[nodiscard]] NodeReply Mark(const std::string& from, const std::string& to,
@@ -102,6 +103,8 @@ class Server {
     std::optional<Keeper> keeper;  // id 0: extended without a stream
     bool unconfirmed = false;      // not extended since the acquisition
     std::string owner;             // the label of `token`
+    // Of a key that is or was shared: the highest fence of an exclusive holder.
+    std::optional<FencingToken> exclusive = {};
   };
   enum class Take { kNo, kLast, kAlways };
 
@@ -137,6 +140,31 @@ class Server {
   [[nodiscard]] NodeReply RepairTogether(const std::string& keys, const std::string& token,
                                          Duration ttl, Meta granted, bool counts);
 
+  // Shares: entries and metadata of their own, beside a marker at the key.
+  static constexpr char kShareMark = '\xfd';  // occurs in no key
+  [[nodiscard]] static std::string ShareKey(const std::string& key, const std::string& token);
+  [[nodiscard]] std::vector<std::string> Shares(const std::string& key);
+  [[nodiscard]] std::vector<Looked> LookAtShares(const std::vector<Looked>& all,
+                                                 const std::string& token);
+  [[nodiscard]] static FencingToken HighestForShares(const std::vector<Looked>& all,
+                                                     const std::vector<Looked>& shares);
+  static void RememberFence(Meta& meta, FencingToken fence);
+  void Shared(const std::vector<Looked>& all, const std::vector<Looked>& shares,
+              FencingToken fence);
+  void ForgetShares(const std::string& key);
+  [[nodiscard]] NodeReply AcquireShares(const std::string& keys, const std::string& token,
+                                        Duration ttl, const Meta& granted, bool adopt);
+  [[nodiscard]] NodeReply ExtendShares(const std::string& keys, const std::string& token,
+                                       Duration ttl, FencingToken raise_to,
+                                       std::optional<Keeper> keeper, Take take);
+  [[nodiscard]] NodeReply RepairShares(const std::string& keys, const std::string& token,
+                                       Duration ttl, Meta granted, bool counts);
+  [[nodiscard]] NodeReply ReleaseShare(const std::string& key, const std::string& token,
+                                       std::optional<AttemptId> only_attempt, FencingToken seal,
+                                       bool announce, std::optional<Keeper> at_end_of);
+  // Returns how many hear of it.
+  int Announce(const std::string& key);
+
   // The answer to a step that would acquire a key that another token holds.
   [[nodiscard]] NodeReply Held(const Entry& entry, const Meta& meta) const;
   [[nodiscard]] NodeReply ReleaseOne(const std::string& key, const std::string& token,
@@ -162,6 +190,7 @@ class Server {
   Duration wait_until_{};
   std::map<std::string, Entry> entries_;
   std::map<std::string, Meta> meta_;
+  std::map<std::string, std::pair<AttemptId, Duration>> intents_;  // and when they expire
   SetOracle* oracle_ = nullptr;
   bool full_ = false;
   int refused_ = 0;

@@ -52,6 +52,7 @@ Contention::Contention(const Environment& env, OperationRegistry& registry, Key 
       key_(std::move(key)),
       ended_(std::move(ended)),
       queue_(env.scheduler),
+      intent_(env.nodes, key_, {env.random.Bits()}),
       announcements_(env.nodes.size()) {
   Linger();
 }
@@ -69,6 +70,7 @@ void Contention::Join(Acquisition& waiter, const AttemptResult* lost) {
 
 void Contention::OnReady(const AttemptResult* lost) {
   if (lost != nullptr) {
+    Intend();
     WakeAfterLoss(*lost);
   } else if (yielding()) {
     WakeAfter(kYieldProbePause);
@@ -90,12 +92,16 @@ void Contention::LeaveAsHolder(Acquisition& waiter) {
   free_at_ = env_.scheduler.Now() + waiter.command().ttl;
   last_error_ = HeldBy(waiter.command().owner, waiter.command().ttl);
   last_votes_.clear();
+  shared_ = waiter.command().key.IsShared();
   if (!queue_.Remove(waiter)) return;
   if (!queue_.empty()) WakeWhenDue();
   OnHeadLeft();
+  // Those who share the key follow each other at once.
+  if (shared_ && HeadIsIdle() && queue_.head().command().key.IsShared()) TryHead();
 }
 
 void Contention::OnHeadLeft() {
+  intent_.Withdraw();
   if (queue_.empty()) {
     wake_timer_.Cancel();
     Linger();
@@ -116,6 +122,11 @@ void Contention::Remember(const AttemptResult& result) {
   const MonotonicTime now = env_.scheduler.Now();
   free_at_ = now + result.error.retry_after;
   if (result.split) rivalry_.OnSplit(now);
+  shared_ = result.shared;
+}
+
+void Contention::Intend() {
+  if (shared_ && !queue_.head().command().key.IsShared()) intent_.Renew(env_.scheduler.Now());
 }
 
 AttemptResult Contention::WhyWaiting() const {
@@ -127,6 +138,7 @@ AttemptResult Contention::WhyWaiting() const {
 
 void Contention::OnLost(const AttemptResult& result) {
   Remember(result);
+  Intend();
   if (std::exchange(try_again_, false)) {
     WakeAfter({});
   } else if (queue_.head().IsWokenBy(*this)) {
@@ -186,6 +198,7 @@ void Contention::OnWake() {
   }
   const bool held = last_error_.reason == Reason::kLockAlreadyHeld;
   if (held && env_.scheduler.Now() < free_at_) {
+    Intend();
     ProbeOneNode();
     WakeWhenDue();
   } else {
@@ -217,7 +230,7 @@ void Contention::EndYield() {
 
 bool Contention::TakeOver(const Key& released, const OwnerToken& from, const ReleaseDone& done) {
   if (!HeadIsIdle() || queue_.head().command().key != released ||
-      hand_overs_ >= env_.options.max_hand_overs) {
+      hand_overs_ >= env_.options.max_hand_overs || shared_) {
     return false;
   }
   ++hand_overs_;
@@ -227,14 +240,15 @@ bool Contention::TakeOver(const Key& released, const OwnerToken& from, const Rel
   return true;
 }
 
-void Contention::OnReleased(int listeners) {
+void Contention::OnReleased(const ReleaseResult& result) {
   // If nobody heard of it, the token may not have held the key, and the next announcement is of
   // another daemon's release.
-  const Duration on_the_way = listeners > 0 ? env_.options.node_timeout : Duration();
+  const Duration on_the_way = result.listeners > 0 ? env_.options.node_timeout : Duration();
   announcements_.ExpectOwnOnlyUntil(env_.scheduler.Now() + on_the_way);
+  if (result.still_shared) return;
   hand_overs_ = 0;
   const int own_subscription = subscription_ ? 1 : 0;
-  if (listeners > own_subscription) {
+  if (result.listeners > own_subscription) {
     yield_.Begin(env_.scheduler.Now());
     free_at_ = yield_.until();
     last_error_ = {.reason = Reason::kLockAlreadyHeld,

@@ -12,6 +12,7 @@
 
 #include "server/core/keys/acquisition.h"
 #include "server/core/keys/announcements.h"
+#include "server/core/keys/intent.h"
 #include "server/core/keys/rivalry.h"
 #include "server/core/keys/wait_queue.h"
 #include "server/core/keys/yield.h"
@@ -52,9 +53,9 @@ class Contention final : public std::enable_shared_from_this<Contention> {
   [[nodiscard]] bool TakeOver(const Key& released, const OwnerToken& from, const ReleaseDone& done);
   // This daemon begins to release the key, without a hand-over. OnReleased() follows.
   void OnReleaseBegins() { announcements_.ExpectOwn(); }
-  // `listeners`: the most subscribers that a node announced the release to. If other daemons are
-  // among them, acquisitions wait there, and the key is left to them for a moment.
-  void OnReleased(int listeners);
+  // If other daemons listen for releases, acquisitions wait there, and the key is left to them for
+  // a moment.
+  void OnReleased(const ReleaseResult& result);
   // Whether the key is left to other daemons for a moment.
   [[nodiscard]] bool yielding() const { return yield_.IsActive(env_.scheduler.Now()); }
 
@@ -78,6 +79,8 @@ class Contention final : public std::enable_shared_from_this<Contention> {
   void EndYield();
   void Linger();
   void OnHeadLeft();
+  // Stops new shares while the head waits for the present ones to end.
+  void Intend();
 
   const Environment& env_;
   OperationRegistry& registry_;
@@ -95,6 +98,8 @@ class Contention final : public std::enable_shared_from_this<Contention> {
   NodeIndex probe_node_ = 0;
   Yield yield_;
   Rivalry rivalry_;
+  bool shared_ = false;  // the head's last attempt found that holders share the key
+  Intent intent_;
 
   std::optional<Subscription> subscription_;  // from the first waiter on
   Announcements announcements_;

@@ -30,7 +30,7 @@ void Keys::OnContentionEnded(const Key& key) {
 
 void Keys::ForgetIfIdle(States::iterator state) {
   const State& it = state->second;
-  if (it.releases == 0 && it.unanswered == 0 && !it.contention) states_.erase(state);
+  if (it.releases == 0 && !it.contention) states_.erase(state);
 }
 
 void Keys::ForgetWaiters() {
@@ -44,6 +44,7 @@ std::size_t Keys::waiters() const {
 }
 
 void Keys::Release(ReleaseCommand command, ReleaseDone done) {
+  command.key = command.key.Exclusive();  // the nodes know the mode
   const Key key = command.key;
   if (!command.at_end_of) {
     // A waiter for exactly these keys is in the queue of each.
@@ -51,44 +52,31 @@ void Keys::Release(ReleaseCommand command, ReleaseDone done) {
     key.ForEachKey([&](const Key& one) { contention = Find(one); });
     if (contention != nullptr && contention->TakeOver(key, command.token, done)) return;
   }
-  ReleaseOperation::Start(
-      env_, registry_, std::move(command),
-      [this, key, done = std::move(done)](ReleaseResult result) {
-        key.ForEachKey([&](const Key& one) { OnReleased(one, result.listeners); });
-        done(std::move(result));
-      });
+  ReleaseOperation::Start(env_, registry_, std::move(command),
+                          [this, key, done = std::move(done)](ReleaseResult result) {
+                            key.ForEachKey([&](const Key& one) { OnReleased(one, result); });
+                            done(std::move(result));
+                          });
   key.ForEachKey([this](const Key& one) { OnReleaseBegins(one); });
 }
 
 void Keys::OnReleaseBegins(const Key& key) {
   State& state = states_[key.value()];
-  ++state.unanswered;
+  ++state.releases;
   if (state.contention) state.contention->OnReleaseBegins();
 }
 
-void Keys::OnReleased(const Key& key, int listeners) {
-  const auto state = states_.find(key.value());
-  REDLOCK_CHECK(state != states_.end() && state->second.unanswered > 0);
-  --state->second.unanswered;
-  if (listeners > 0) {
-    Get(key).OnReleased(listeners);
-  } else if (state->second.contention) {
-    state->second.contention->OnReleased(0);
-  } else {
-    ForgetIfIdle(state);
-  }
-}
-
-void Keys::End(const Key& key) {
+void Keys::OnReleased(const Key& key, const ReleaseResult& result) {
   const auto state = states_.find(key.value());
   REDLOCK_CHECK(state != states_.end() && state->second.releases > 0);
   --state->second.releases;
-  ForgetIfIdle(state);
-}
-
-bool Keys::Contains(const Key& key) const {
-  const auto found = states_.find(key.value());
-  return found != states_.end() && found->second.releases > 0;
+  if (result.listeners > 0) {
+    Get(key).OnReleased(result);
+  } else if (state->second.contention) {
+    state->second.contention->OnReleased(result);
+  } else {
+    ForgetIfIdle(state);
+  }
 }
 
 void Keys::OnListening(NodeIndex node, const Key& key) {
@@ -104,7 +92,7 @@ void Keys::OnDeaf(NodeIndex node) {
 void Keys::OnAnnounced(NodeIndex node, const Key& key) {
   const auto found = states_.find(key.value());
   if (found == states_.end() || !found->second.contention) return;
-  const bool releasing = found->second.unanswered > 0;
+  const bool releasing = found->second.releases > 0;
   found->second.contention->OnAnnounced(node, releasing);
 }
 

@@ -8,13 +8,12 @@
 
 #include "server/core/keys/contention.h"
 #include "server/core/rounds/release.h"
-#include "server/core/rounds/releasing_keys.h"
 
 namespace redlock {
 
 // The only owner of what belongs to one key. A key is remembered while a release of it is under
 // way, or while somebody waits for it, and for a moment longer. Strand-confined.
-class Keys final : public AnnouncementSink, public ReleasingKeys {
+class Keys final : public AnnouncementSink {
  public:
   // They must outlive this object. It must outlive the operations in the registry.
   Keys(const Environment& env, OperationRegistry& registry) : env_(env), registry_(registry) {}
@@ -42,26 +41,20 @@ class Keys final : public AnnouncementSink, public ReleasingKeys {
   // that the lease belongs to. `done` is called once, never inside this call.
   void Release(ReleaseCommand command, ReleaseDone done);
 
-  void Begin(const Key& key) override { ++states_[key.value()].releases; }
-  void End(const Key& key) override;
-  [[nodiscard]] bool Contains(const Key& key) const override;
-
   void OnListening(NodeIndex node, const Key& key) override;
   void OnDeaf(NodeIndex node) override;
   void OnAnnounced(NodeIndex node, const Key& key) override;
 
  private:
   struct State {
-    std::size_t releases =
-        0;  // until the last node has answered. Of several keys: under their joint name
-    std::size_t unanswered = 0;  // releases without a hand-over that are not decided yet
+    std::size_t releases = 0;  // without a hand-over, and not decided yet
     std::shared_ptr<Contention> contention;
   };
   using States = std::unordered_map<std::string, State>;
 
   // Of one key.
   void OnReleaseBegins(const Key& key);
-  void OnReleased(const Key& key, int listeners);
+  void OnReleased(const Key& key, const ReleaseResult& result);
   void OnContentionEnded(const Key& key);
   void ForgetIfIdle(States::iterator state);
 

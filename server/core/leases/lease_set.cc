@@ -36,7 +36,7 @@ void LeaseSet::OnAcquired(std::uint64_t id, const AcquireResult& result) {
   const auto waited = waiting_.extract(id);
   REDLOCK_CHECK(!waited.empty());
   if (result.lease) {
-    Keep({result.lease->key, result.lease->token}, waited.mapped()->TakeWatchdog(),
+    Keep(NameOf(result.lease->key, result.lease->token), waited.mapped()->TakeWatchdog(),
          LeaseOrigin::kAcquired, result.extended);
   }
   if (listener_ != nullptr) listener_->OnAcquired(id, result);
@@ -71,7 +71,7 @@ void LeaseSet::OnAdopted(std::uint64_t id, const AdoptCommand& command,
                          const ExtendResult& result) {
   if (listener_ == nullptr) return;  // the stream has ended: the lease expires
   if (result.lease) {
-    const LeaseName name{command.key, command.token};
+    const LeaseName name = NameOf(command.key, command.token);
     Keep(name,
          shard_.Watch({.key = command.key,
                        .token = command.token,
@@ -86,7 +86,7 @@ void LeaseSet::OnAdopted(std::uint64_t id, const AdoptCommand& command,
   }
   listener_->OnExtended(id, result);
   // The adoption was under way, so a Recheck() in the meantime did not look at it.
-  const auto held = held_.find({command.key, command.token});
+  const auto held = held_.find(NameOf(command.key, command.token));
   if (listener_ != nullptr && held != held_.end()) RecheckLease(held->second.watchdog);
 }
 
@@ -101,7 +101,7 @@ void LeaseSet::Keep(const LeaseName& name, std::shared_ptr<Watchdog> watchdog, L
 // The events name their lease, so that nothing is kept here for each of many leases.
 WatchEvents LeaseSet::Events() {
   return [self = shared_from_this()](const WatchEvent& event) {
-    if (!event.goes_on) self->OnEnded({event.lease.key, event.lease.token}, event);
+    if (!event.goes_on) self->OnEnded(NameOf(event.lease.key, event.lease.token), event);
     if (self->listener_ != nullptr) self->listener_->OnEvent(event.lease.key, event);
   };
 }
@@ -116,7 +116,7 @@ void LeaseSet::OnEnded(const LeaseName& name, const WatchEvent& event) {
 
 void LeaseSet::Extend(std::uint64_t id, ExtendCommand command) {
   REDLOCK_DCHECK(shard_.scheduler().OnStrand());
-  const LeaseName name{command.key, command.token};
+  const LeaseName name = NameOf(command.key, command.token);
   const auto held = held_.find(name);
   if (held != held_.end()) command.keeper = held->second.watchdog->lease().keeper;
   command.source = source_;
@@ -132,7 +132,7 @@ void LeaseSet::Extend(std::uint64_t id, ExtendCommand command) {
 
 void LeaseSet::Release(std::uint64_t id, const Key& key, const OwnerToken& token) {
   REDLOCK_DCHECK(shard_.scheduler().OnStrand());
-  if (const auto held = held_.extract({key, token})) held.mapped().watchdog->Detach();
+  if (const auto held = held_.extract(NameOf(key, token))) held.mapped().watchdog->Detach();
   shard_.Release(
       key, token,
       [self = shared_from_this(), id](const ReleaseResult& result) {
@@ -147,7 +147,7 @@ void LeaseSet::GiveUp(std::uint64_t id, const GiveUpCommand& command) {
     Release(id, command.key, command.token);
     return;
   }
-  auto held = held_.extract({command.key, command.token});
+  auto held = held_.extract(NameOf(command.key, command.token));
   if (held.empty()) {
     RefuseToGiveUp(id);
     return;
@@ -184,7 +184,7 @@ bool LeaseSet::Kept::BelongsToStream() const {
 void LeaseSet::Watch(WatchCommand command) {
   REDLOCK_DCHECK(shard_.scheduler().OnStrand());
   command.source = source_;
-  const LeaseName name{command.key, command.token};
+  const LeaseName name = NameOf(command.key, command.token);
   Keep(name, shard_.Watch(std::move(command), Events()), LeaseOrigin::kTakenOver, false);
 }
 
@@ -232,7 +232,7 @@ void LeaseSet::RecheckAcquisition(std::uint64_t id) {
 
 // The lease may have ended, or may have got another watchdog, since Recheck() noted this one.
 void LeaseSet::RecheckLease(std::shared_ptr<Watchdog> watchdog) {
-  const auto held = held_.find({watchdog->key(), watchdog->token()});
+  const auto held = held_.find(NameOf(watchdog->key(), watchdog->token()));
   if (held == held_.end() || held->second.watchdog != watchdog) return;
   if (!listener_->MayKeep(watchdog->key(), held->second.origin)) watchdog->OnDenied();
 }

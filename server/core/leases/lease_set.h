@@ -88,10 +88,13 @@ class LeaseSet final : public std::enable_shared_from_this<LeaseSet> {
 
  private:
   struct LeaseName {
-    Key key;
+    Key key;  // without the mode, which a release does not name
     OwnerToken token;
     bool operator==(const LeaseName&) const = default;
   };
+  [[nodiscard]] static LeaseName NameOf(const Key& key, const OwnerToken& token) {
+    return {key.Exclusive(), token};
+  }
   struct HashLeaseName {
     std::size_t operator()(const LeaseName& name) const {
       return std::hash<std::string>()(name.token.value());  // tokens nearly always differ

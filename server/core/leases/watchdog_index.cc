@@ -40,7 +40,7 @@ std::vector<std::shared_ptr<Watchdog>> WatchdogIndex::FindIf(const OwnerToken& t
 
 std::vector<std::shared_ptr<Watchdog>> WatchdogIndex::Find(const Key& key,
                                                            const OwnerToken& token) const {
-  return FindIf(token, [&key](const Key& watched) { return watched == key; });
+  return FindIf(token, [&key](const Key& watched) { return watched.names() == key.names(); });
 }
 
 std::vector<std::shared_ptr<Watchdog>> WatchdogIndex::FindAll(const Key& key,

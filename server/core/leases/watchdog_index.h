@@ -18,7 +18,7 @@ class WatchdogIndex {
   void Add(Watchdog& watchdog);
   void Remove(Watchdog& watchdog);
   [[nodiscard]] std::size_t size() const { return watchdogs_.size(); }
-  // Several streams may watch one lease.
+  // Several streams may watch one lease. Whatever the mode.
   [[nodiscard]] std::vector<std::shared_ptr<Watchdog>> Find(const Key& key,
                                                             const OwnerToken& token) const;
   // Also of leases of several keys, this one among them.

@@ -28,6 +28,9 @@ class GuardedNode final : public Node {
   void HandOver(const HandOverStep& step, std::shared_ptr<ReplySink> sink) override;
   void Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink) override;
   void Repair(const RepairStep& step, std::shared_ptr<ReplySink> sink) override;
+  void Intend(const IntendStep& step, std::shared_ptr<ReplySink> sink) override {
+    node_.Intend(step, std::move(sink));
+  }
   void Inspect(const InspectStep& step, std::shared_ptr<ReplySink> sink) override;
 
   void Release(const ReleaseStep& step, std::shared_ptr<ReplySink> sink) override {

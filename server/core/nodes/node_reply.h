@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "server/core/types.h"
 
@@ -20,6 +21,13 @@ struct Eviction {
 struct NodeSettings {
   bool durable = false;  // confirms nothing before it is on disk
   Eviction eviction;
+};
+
+// Of a key that is shared.
+struct Share {
+  OwnerToken token;  // not to be displayed
+  Duration remaining{};
+  OwnerLabel owner;
 };
 
 struct NodeReply {
@@ -41,6 +49,8 @@ struct NodeReply {
   std::string message;
   // With kError: nothing was sent to the node.
   bool never_sent = false;
+  // From a granted release: others still share the key. That is not announced.
+  bool still_shared = false;
   // From a granted hand-over: the releaser held the key on this node.
   bool handed_over = false;
   // From an announced release: how many daemons received the announcement.
@@ -50,6 +60,9 @@ struct NodeReply {
   OwnerToken holder;
   // Of the same steps, and from a granted extension: the holder's label, if the node knows one.
   OwnerLabel owner;
+  // From Inspect, if the key is shared: those who share it, at most 1,000. `holder` is
+  // kSharedMarker.
+  std::vector<Share> shares;
   // From Inspect on a guarded node: why the node is quarantined, if it is.
   std::optional<std::string> barred;
   // The stamp of the node set and the guard's mark on the node: with kQuarantined and kOtherSet,

@@ -21,6 +21,9 @@ struct Expected {
 };
 
 // No step shortens the remaining TTL of a key, except when the holder gives the key away.
+//
+// The mode of the key decides what a step acquires, extends or repairs: the key itself, or a share
+// of it. A release releases whichever of the two the token holds.
 
 // Acquires the key. The lease then belongs to the stream {fence, attempt}. If the token held the
 // key before, the lease belongs to {number, attempt}, with a number one above the previous
@@ -85,6 +88,15 @@ struct RepairStep {
   // The label that the nodes of the quorum store.
   OwnerLabel owner = {};
   Expected expected = {};
+};
+
+// Says that an exclusive acquisition waits until nobody shares the key any more. Until the TTL has
+// passed, the node grants no new share. It extends and repairs the shares that exist. Another one's
+// intent is left as it is.
+struct IntendStep {
+  const Key& key;  // a single one
+  AttemptId id;    // whose intent it is
+  Duration ttl;    // 0: withdraws the intent
 };
 
 struct InspectStep {

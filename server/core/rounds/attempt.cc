@@ -53,12 +53,20 @@ OwnerLabel LabelOfHolder(const Round& round) {
   return label;
 }
 
+// Whether holders share the key on some of the nodes that denied.
+bool IsShared(const Round& round) {
+  return std::ranges::any_of(round.votes(), [&round](const Vote& vote) {
+    return vote.outcome == Outcome::kHeld &&
+           round.reply(vote.node)->holder.value() == kSharedMarker;
+  });
+}
+
 // The node that all contenders for a key ask first. Any node works if all daemons choose the same.
 // Acquisitions of several keys contend with different ones, and all ask the same node. The set has
 // at least one node that can be asked.
 NodeIndex FirstNode(const Key& key, const NodeSet& set) {
   if (key.IsSeveral()) return set.nodes().front();
-  return set.nodes()[Fnv1a(key.value()) % set.nodes().size()];
+  return set.nodes()[Fnv1a(key.names()) % set.nodes().size()];
 }
 
 }  // namespace
@@ -70,6 +78,12 @@ Error HeldBy(const OwnerLabel& owner, Duration free_in) {
               .owner = owner};
   if (!owner.empty()) error.message += ": " + Quoted(owner.value());
   return error;
+}
+
+Error HeldByShares(Duration free_in) {
+  return {.reason = Reason::kLockAlreadyHeld,
+          .message = "holders share the lock",
+          .retry_after = free_in};
 }
 
 std::shared_ptr<Attempt> Attempt::Start(const Environment& env, OperationRegistry& registry,
@@ -169,7 +183,8 @@ void Attempt::OnDecided(Round& round) {
   }
   if (releaser_) releaser_->Settle();
   if (round.verdict() == Verdict::kDenied) {
-    Lose(HeldBy(LabelOfHolder(round), UntilFree(round)));
+    shared_ = IsShared(round);
+    Lose(shared_ ? HeldByShares(UntilFree(round)) : HeldBy(LabelOfHolder(round), UntilFree(round)));
   } else {
     Lose(round.WhyUndecided());
   }
@@ -253,7 +268,8 @@ void Attempt::Lose(Error error) {
   Finish({.lease = std::nullopt,
           .error = std::move(error),
           .votes = std::move(votes_),
-          .split = split});
+          .split = split,
+          .shared = shared_});
 }
 
 void Attempt::RollBack(bool announce) {

@@ -39,11 +39,14 @@ struct AttemptResult {
   Error error;  // set on failure; with kLockAlreadyHeld, retry_after is the remaining TTL
   Votes votes;
   bool split = false;     // the vote was split: contenders hold some nodes each
+  bool shared = false;    // on failure: holders share the key
   bool extended = false;  // on success: the token held the key before, on at least one node
 };
 
 // The error of an attempt that found another holder. `free_in`: the rest of that holder's TTL.
 [[nodiscard]] Error HeldBy(const OwnerLabel& owner, Duration free_in);
+// The same if holders share the key.
+[[nodiscard]] Error HeldByShares(Duration free_in);
 
 class Attempt final : public Round::Listener, public std::enable_shared_from_this<Attempt> {
  public:
@@ -100,6 +103,7 @@ class Attempt final : public Round::Listener, public std::enable_shared_from_thi
   std::shared_ptr<Extension> unifying_;
   const Round* winner_ = nullptr;  // for comparison only
   bool extended_ = false;
+  bool shared_ = false;              // why it lost: holders share the key
   std::uint64_t keeper_number_ = 0;  // set once won
   Votes votes_;                      // of the last decided round
 };

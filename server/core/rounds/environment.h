@@ -13,7 +13,7 @@
 #include "server/core/random.h"
 #include "server/core/rounds/concurrency_limiter.h"
 #include "server/core/rounds/hybrid_clock.h"
-#include "server/core/rounds/releasing_keys.h"
+#include "server/core/rounds/releasing_tokens.h"
 #include "server/core/statistics.h"
 
 namespace redlock {
@@ -28,7 +28,7 @@ struct Environment {
   HybridClock& fences;
   ConcurrencyLimiter& limiter;
   Statistics& statistics;
-  ReleasingKeys& releasing;
+  ReleasingTokens& releasing;
   LossLog& losses;
   const LockOptions& options;
   // Why no lock can be granted at present: too few nodes are able to. Nothing if that is not known.

@@ -159,7 +159,7 @@ bool Extension::PutBackMissing(Round& round) {
   }
   if (held < set.blocking() && Has(Safeguard::kPutBackNeedsHolders)) return false;
   if (held >= set.quorum() || held + missing.size() < set.quorum()) return false;
-  if (command_.lost || env_.releasing.Contains(command_.key)) return false;
+  if (command_.lost || env_.releasing.Contains(command_.token)) return false;
   if (RaiseFence(round)) return true;
   const FencingToken fence = FencesOfGrants(round, env_.nodes.size()).highest;
   const auto keeper = KeeperOfGrants(round, env_.nodes.size());
@@ -258,7 +258,7 @@ void Extension::OnLate(Round& round, NodeIndex node, const NodeReply& reply) {
 
 void Extension::Repair(const Round& round, NodeIndex node) {
   // A slow node can answer after the owner has gone on to release; it must not get the key back.
-  if (env_.releasing.Contains(lease_->key) && Has(Safeguard::kNoRepairDuringRelease)) return;
+  if (env_.releasing.Contains(lease_->token) && Has(Safeguard::kNoRepairDuringRelease)) return;
   const Duration left = lease_->valid_until - env_.scheduler.Now();
   if (left < std::chrono::milliseconds(1)) return;
   const auto& keeper = Has(Safeguard::kRepairNamesTheStream) ? confirmed_keeper_ : command_.keeper;

@@ -40,16 +40,17 @@ HandOver::HandOver(const Environment& env, OperationRegistry& registry, Key key,
       done_(std::move(done)),
       set_(env.set),
       votes_(env.nodes.size()) {
-  env_.releasing.Begin(key_);
+  env_.releasing.Begin(token_);
 }
 
-HandOver::~HandOver() { env_.releasing.End(key_); }
+HandOver::~HandOver() { env_.releasing.End(token_); }
 
 void HandOver::OnReply(NodeIndex node, const NodeReply& reply) {
   Outcome outcome = reply.outcome;
   // The next holder acquired a node that the token did not hold.
   if (outcome == Outcome::kGranted && !reply.handed_over) outcome = Outcome::kNotHeld;
-  if (outcome == Outcome::kHeld && key_.IsSeveral()) {
+  const bool may_share = reply.holder.value() == kSharedMarker;
+  if (outcome == Outcome::kHeld && (key_.IsSeveral() || may_share)) {
     ReleaseRest(node);
   } else {
     Count(node, outcome, reply.message);

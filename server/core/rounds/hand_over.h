@@ -38,7 +38,8 @@ class HandOver final : public Operation, public std::enable_shared_from_this<Han
   class Rest;
 
   [[nodiscard]] FencingToken SealOfToken() const;
-  // Another token holds one of several keys on this node. The releaser's may hold others there.
+  // Another token holds one of several keys on this node, and the releaser's may hold others there.
+  // Or holders share the key, and the releaser may be one of them.
   void ReleaseRest(NodeIndex node);
   void OnRest(NodeIndex node, NodeReply reply);
   void Count(NodeIndex node, Outcome outcome, std::string message);

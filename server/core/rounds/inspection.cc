@@ -31,8 +31,22 @@ void Inspection::OnReply(NodeIndex node, NodeReply reply) {
                     reply.barred.value_or(reply.message), env_.scheduler.Now() - started_});
   highest_ = std::max(highest_, reply.fence);
   if (IsUnknown(votes_.back().outcome)) ++cannot_tell_;
-  if (reply.outcome == Outcome::kGranted) holders_.push_back(std::move(reply));
+  if (reply.outcome == Outcome::kGranted) Add(reply);
   if (votes_.size() == set_->nodes().size()) Finish();
+}
+
+void Inspection::Add(const NodeReply& reply) {
+  const auto add = [&](const OwnerToken& token, Duration remaining, const OwnerLabel& owner) {
+    Holding& holding = holdings_[token.value()];
+    holding.remaining.push_back(remaining);
+    if (reply.barred) ++holding.barred;
+    if (holding.owner.empty()) holding.owner = owner;
+    return &holding;
+  };
+  if (reply.holder.value() != kSharedMarker) add(reply.holder, reply.remaining, reply.owner);
+  for (const Share& share : reply.shares) {
+    add(share.token, share.remaining, share.owner)->shares = true;
+  }
 }
 
 void Inspection::Finish() {
@@ -48,31 +62,23 @@ void Inspection::Finish() {
   const std::size_t quorum = set_->quorum();
   // Of a token: the nodes that hold it, and those that may have forgotten that they do.
   std::size_t most = cannot_tell_;
-  for (const NodeReply& candidate : holders_) {
-    std::vector<Duration> remaining;
-    std::size_t barred = 0;
-    for (const NodeReply& other : holders_) {
-      if (other.holder != candidate.holder) continue;
-      remaining.push_back(other.remaining);
-      if (other.barred) ++barred;
-    }
-    most = std::max(most, remaining.size() + cannot_tell_ - barred);
+  for (auto& [token, holding] : holdings_) {
+    std::vector<Duration>& remaining = holding.remaining;
+    most = std::max(most, remaining.size() + cannot_tell_ - holding.barred);
+    result.holders.emplace_back(token);
     if (remaining.size() < quorum) continue;
     std::sort(remaining.begin(), remaining.end(), std::greater<>());
     result.held = true;
-    result.owner = candidate.owner;
-    result.remaining = remaining[quorum - 1];
-    break;
+    result.remaining = std::max(result.remaining, remaining[quorum - 1]);
+    if (holding.shares) {
+      result.sharing.push_back(std::move(holding.owner));
+    } else {
+      result.owner = std::move(holding.owner);
+    }
   }
   // A lease of the previous node set may be held by fewer of the present members than a quorum.
   const std::size_t least = set_->IsInTransition(started_) ? set_->blocking() : quorum;
   result.undecided = !result.held && most >= least;
-  for (NodeReply& reply : holders_) {
-    if (std::find(result.holders.begin(), result.holders.end(), reply.holder) ==
-        result.holders.end()) {
-      result.holders.push_back(std::move(reply.holder));
-    }
-  }
   std::exchange(done_, nullptr)(std::move(result));
 }
 

@@ -3,7 +3,9 @@
 #pragma once
 
 #include <functional>
+#include <map>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "server/core/rounds/environment.h"
@@ -11,11 +13,13 @@
 namespace redlock {
 
 struct InspectResult {
-  bool held = false;  // a quorum holds the same token
+  bool held = false;  // a quorum holds the same token, or a share of the same token
   // A valid lease cannot be ruled out: unknown nodes could complete a quorum, or the node set has
   // just changed.
   bool undecided = false;
   OwnerLabel owner;
+  // The labels of those who share the key, empty where there is none. Empty if nobody shares it.
+  std::vector<OwnerLabel> sharing;
   FencingToken fence;    // the highest stored fence
   Duration remaining{};  // until no quorum holds the token any more
   Votes votes;
@@ -38,7 +42,16 @@ class Inspection final : public ReplySink, public std::enable_shared_from_this<I
   InspectDone done_;
   const MonotonicTime started_;
   const NodeSetPtr set_;
-  std::vector<NodeReply> holders_;  // replies of nodes on which some token holds the key
+  // What the nodes know of a token that holds the key or a share of it.
+  struct Holding {
+    std::vector<Duration> remaining;  // one for each node
+    std::size_t barred = 0;           // nodes among them that are quarantined
+    OwnerLabel owner;
+    bool shares = false;
+  };
+  void Add(const NodeReply& reply);
+
+  std::map<std::string, Holding> holdings_;  // by token
   std::vector<bool> answered_;
   std::size_t cannot_tell_ = 0;  // nodes that did not answer, or that may have forgotten locks
   FencingToken highest_;

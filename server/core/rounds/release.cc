@@ -47,10 +47,10 @@ ReleaseOperation::ReleaseOperation(const Environment& env, OperationRegistry& re
       done_(std::move(done)),
       set_(env.set),
       nodes_(env.nodes.size()) {
-  env_.releasing.Begin(command_.key);
+  env_.releasing.Begin(command_.token);
 }
 
-ReleaseOperation::~ReleaseOperation() { env_.releasing.End(command_.key); }
+ReleaseOperation::~ReleaseOperation() { env_.releasing.End(command_.token); }
 
 void ReleaseOperation::Send() {
   for (NodeState& node : nodes_) ++node.on_the_way;
@@ -102,6 +102,7 @@ void ReleaseOperation::TakeIn(NodeIndex node, const NodeReply& reply) {
   state.sealed = state.sealed || reply.sealed;
   state.not_held = reply.outcome == Outcome::kHeld || reply.outcome == Outcome::kNotHeld;
   listeners_ = std::max(listeners_, reply.listeners);
+  state.still_shared = reply.still_shared;
   if (reply.outcome == Outcome::kStaleFence) env_.fences.Saw(reply.fence);
 }
 
@@ -184,8 +185,13 @@ void ReleaseOperation::End() {
 void ReleaseOperation::Answer(std::optional<Error> error) {
   if (!done_) return;
   env_.statistics.releases.Add(error ? std::optional(error->reason) : std::nullopt);
-  std::exchange(done_, nullptr)(
-      {.error = std::move(error), .votes = std::move(votes_), .listeners = listeners_});
+  const auto still_shared = std::ranges::count_if(
+      set_->nodes(), [this](NodeIndex node) { return nodes_[node].still_shared; });
+  std::exchange(
+      done_, nullptr)({.error = std::move(error),
+                       .votes = std::move(votes_),
+                       .listeners = listeners_,
+                       .still_shared = static_cast<std::size_t>(still_shared) >= set_->blocking()});
 }
 
 }  // namespace redlock

@@ -34,6 +34,7 @@ struct ReleaseResult {
   std::optional<Error> error;  // unset on success
   Votes votes;
   int listeners = 0;  // the largest number of daemons that received the announcement from one node
+  bool still_shared = false;  // on so many nodes that no quorum is free for an exclusive holder
 };
 using ReleaseDone = std::function<void(ReleaseResult)>;
 
@@ -57,6 +58,7 @@ class ReleaseOperation final : public Operation,
     bool released = false;
     bool sealed = false;
     bool not_held = false;
+    bool still_shared = false;
     bool failed = false;  // the release must be retried on this node
   };
 

@@ -61,7 +61,8 @@ const char* NameOf(LeaseListing::Kind kind) {
 json ToJson(const LeaseListing& lease) {
   return {{"key", lease.key.InWords()},          {"kind", NameOf(lease.kind)},
           {"validity", Seconds(lease.validity)}, {"failures", lease.failures},
-          {"position", lease.position},          {"owner", lease.owner.value()}};
+          {"position", lease.position},          {"owner", lease.owner.value()},
+          {"shared", lease.key.IsShared()}};
 }
 
 json ToJson(const Loss& loss) {

@@ -24,12 +24,11 @@ void AddLeases(const Shard& shard, View& view) {
   for (LeaseListing& lease : shard.ListLeases()) view.leases.push_back(std::move(lease));
   // Runs on the shard's strand, so only the leases that are shown are sorted.
   const std::size_t shown = std::min(view.leases.size(), kMostLeases);
-  std::partial_sort(
-      view.leases.begin(), view.leases.begin() + static_cast<std::ptrdiff_t>(shown),
-      view.leases.end(), [](const LeaseListing& a, const LeaseListing& b) {
-        return std::make_tuple(!InTrouble(a), std::cref(a.key.value()), a.kind, a.position) <
-               std::make_tuple(!InTrouble(b), std::cref(b.key.value()), b.kind, b.position);
-      });
+  std::partial_sort(view.leases.begin(), view.leases.begin() + static_cast<std::ptrdiff_t>(shown),
+                    view.leases.end(), [](const LeaseListing& a, const LeaseListing& b) {
+                      return std::make_tuple(!InTrouble(a), a.key.names(), a.kind, a.position) <
+                             std::make_tuple(!InTrouble(b), b.key.names(), b.kind, b.position);
+                    });
   view.leases.resize(shown);
   const auto& losses = shard.losses().losses();
   view.losses.insert(view.losses.end(), losses.begin(), losses.end());

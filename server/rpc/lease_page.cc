@@ -14,7 +14,8 @@ namespace {
 constexpr std::size_t kDefault = 100;
 
 bool GoesBefore(const LeaseListing& a, const LeaseListing& b) {
-  return std::tie(a.key.value(), a.kind, a.position) < std::tie(b.key.value(), b.kind, b.position);
+  return std::tuple(a.key.names(), a.kind, a.position) <
+         std::tuple(b.key.names(), b.kind, b.position);
 }
 
 v1::LeaseKind KindOf(LeaseListing::Kind kind) {
@@ -96,7 +97,7 @@ void LeasePage::Visit(runtime::ShardPool& shards, std::size_t number) {
 
 void LeasePage::Take(std::vector<LeaseListing> listed) {
   std::erase_if(listed, [this](const auto& lease) {
-    return lease.key.value() < last_key_ || (shows_ && !shows_(lease.key));
+    return lease.key.names() < last_key_ || (shows_ && !shows_(lease.key));
   });
   // One more entry shows that there is another page.
   const std::size_t most = std::min(told_, listed.size()) + size_ + 1;
@@ -111,14 +112,14 @@ void LeasePage::Take(std::vector<LeaseListing> listed) {
 void LeasePage::Cut() {
   std::sort(taken_.begin(), taken_.end(), GoesBefore);
   std::size_t first = 0;
-  while (first < told_ && first < taken_.size() && taken_[first].key.value() == last_key_) ++first;
+  while (first < told_ && first < taken_.size() && taken_[first].key.names() == last_key_) ++first;
   const std::size_t end = std::min(taken_.size(), first + size_);
   v1::ListLeasesResponse response;
   for (std::size_t i = first; i < end; ++i) FillEntry(*response.add_entries(), taken_[i]);
   if (end < taken_.size()) {
-    const std::string& key = taken_[end - 1].key.value();
+    const std::string key(taken_[end - 1].key.names());
     std::size_t told = 0;
-    for (std::size_t i = end; i > 0 && taken_[i - 1].key.value() == key; --i) ++told;
+    for (std::size_t i = end; i > 0 && taken_[i - 1].key.names() == key; --i) ++told;
     response.set_next_page_token(std::to_string(told) + ":" + Escaped(key));
   }
   answer_(grpc::Status::OK, response);

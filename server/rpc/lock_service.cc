@@ -1,5 +1,6 @@
 #include "server/rpc/lock_service.h"
 
+#include <algorithm>
 #include <memory>
 #include <type_traits>
 #include <utility>
@@ -123,6 +124,17 @@ struct InspectMethod {
       out.set_held(result.held);
       out.set_undecided(result.undecided);
       out.set_owner(result.owner.value());
+      if (!result.sharing.empty()) {
+        out.set_mode(v1::LOCK_MODE_SHARED);
+        out.set_holders(static_cast<std::int32_t>(result.sharing.size()));
+        for (const OwnerLabel& owner : result.sharing) {
+          if (!owner.empty()) out.add_owners(owner.value());
+        }
+        std::sort(out.mutable_owners()->begin(), out.mutable_owners()->end());
+      } else if (result.held) {
+        out.set_mode(v1::LOCK_MODE_EXCLUSIVE);
+        out.set_holders(1);
+      }
       out.set_fencing_token(result.fence.value);
       if (result.held) Fill(*out.mutable_remaining(), result.remaining);
       out.set_waiters(waiters);

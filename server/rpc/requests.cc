@@ -98,8 +98,26 @@ class Checker {
     return Key::Of({message.keys().begin(), message.keys().end()});
   }
 
+  // Of a message with `mode`.
+  template <typename Message>
+  Key CheckClaim(const Message& message) {
+    const Key key = CheckKeys(message);
+    switch (message.mode()) {
+      case v1::LOCK_MODE_UNSPECIFIED:
+      case v1::LOCK_MODE_EXCLUSIVE:
+        return key;
+      case v1::LOCK_MODE_SHARED:
+        return key.Shared();
+      default:  // of a newer client
+        Fault("mode", "must be LOCK_MODE_EXCLUSIVE or LOCK_MODE_SHARED");
+        return key;
+    }
+  }
+
   OwnerToken CheckToken(const std::string& token) {
-    if (token.empty()) {
+    if (token.starts_with(kReservedPrefix)) {
+      Fault("token", "tokens beginning with \"redlockd:\" are reserved");
+    } else if (token.empty()) {
       Fault("token", "must not be empty");
     } else if (token.size() > kMaxTokenBytes) {
       Fault("token", "must be at most 128 bytes, has " + std::to_string(token.size()));
@@ -207,7 +225,7 @@ Violations ParseMessage(const grpc::ByteBuffer& buffer, google::protobuf::Messag
 Checked<AcquireCommand> Check(const v1::AcquireRequest& request, const RequestRules& rules) {
   Checker checker(rules);
   AcquireCommand command{
-      .key = checker.CheckKeys(request),
+      .key = checker.CheckClaim(request),
       .ttl = checker.CheckTtl(request.has_ttl(), request.ttl()),
       .token = request.has_token() ? checker.CheckToken(request.token()) : OwnerToken(),
       .retry = checker.CheckRetry(request.retry()),
@@ -224,7 +242,7 @@ Checked<AcquireCommand> Check(const v1::AcquireRequest& request, const RequestRu
 Checked<ExtendCommand> Check(const v1::ExtendRequest& request, const RequestRules& rules) {
   Checker checker(rules);
   ExtendCommand command{
-      .key = checker.CheckKeys(request),
+      .key = checker.CheckClaim(request),
       .token = checker.CheckToken(request.token()),
       .ttl = checker.CheckTtl(request.has_ttl(), request.ttl()),
       .retry = checker.CheckRetry(request.retry()),
@@ -259,7 +277,7 @@ Checked<InspectCommand> Check(const v1::InspectRequest& request, const RequestRu
 Checked<AdoptCommand> Check(const v1::AdoptOperation& operation, const RequestRules& rules) {
   Checker checker(rules);
   AdoptCommand command;
-  command.key = checker.CheckKeys(operation);
+  command.key = checker.CheckClaim(operation);
   command.token = checker.CheckToken(operation.token());
   command.ttl = operation.has_ttl() ? checker.CheckTtl(true, operation.ttl())
                                     : std::min(kDefaultAdoptionTtl, rules.max_ttl);
@@ -292,7 +310,7 @@ Checked<HoldCommand> Check(const v1::HoldRequest& request, const RequestRules& r
   Checker checker(rules);
   const Duration ttl = checker.CheckTtl(request.has_ttl(), request.ttl());
   HoldCommand command{
-      .acquire = {.key = checker.CheckKeys(request),
+      .acquire = {.key = checker.CheckClaim(request),
                   .ttl = ttl,
                   .token = request.has_token() ? checker.CheckToken(request.token()) : OwnerToken(),
                   .retry = checker.CheckRetry(request.retry()),
@@ -322,13 +340,13 @@ Checked<std::vector<WatchCommand>> Check(const v1::WatchRequest& request,
     const v1::WatchItem& item = request.items(i);
     Checker of_item(rules, "items[" + std::to_string(i) + "].");
     const Duration ttl = of_item.CheckTtl(item.has_ttl(), item.ttl());
-    commands.push_back({.key = of_item.CheckKeys(item),
+    commands.push_back({.key = of_item.CheckClaim(item),
                         .token = of_item.CheckToken(item.token()),
                         .ttl = ttl,
                         .interval = of_item.CheckInterval(item, ttl),
                         .keep_watching_after_loss = request.keep_watching_after_loss(),
                         .max_lifetime = max_lifetime});
-    if (!keys.insert(commands.back().key.value()).second) {
+    if (!keys.emplace(commands.back().key.names()).second) {
       of_item.Fault(item.keys().empty() ? "key" : "keys", "is given twice");
     }
     for (Violation& violation : of_item.violations()) {

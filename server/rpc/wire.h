@@ -23,14 +23,15 @@ using NodeNames = std::vector<std::string>;
 [[nodiscard]] std::string Excerpt(std::string_view text);
 
 void Fill(google::protobuf::Duration& out, Duration duration);
-// Of a message with `key` and `keys`.
+// Of a message with `key`, `keys` and `mode`.
 template <typename Message>
 void SetKey(Message& out, const Key& key) {
   if (key.IsSeveral()) {
     key.ForEach([&out](std::string_view name) { out.add_keys(std::string(name)); });
   } else {
-    out.set_key(key.value());
+    out.set_key(std::string(key.names()));
   }
+  if (key.IsShared()) out.set_mode(v1::LOCK_MODE_SHARED);
 }
 void Fill(v1::Lease& out, const Lease& lease);
 // For a message that waits to be written: stores the instant at which the validity ends in

@@ -230,11 +230,11 @@ TEST_F(MachineLocksTest, AnAbandonedSessionEndsACancellationWithARelease) {
 // The end of the abandoned Session gives up what its daemon has granted. The caller may use its
 // token again, so no other daemon is asked to release it.
 TEST_F(MachineLocksTest, ACallersTokenIsNotReleasedOnAnotherSession) {
-  const CallId cancelled = Acquire({.key = "k", .ttl = seconds(30), .token = "mine"});
+  const CallId given_up = Acquire({.key = "k", .ttl = seconds(30), .token = "mine"});
   Flush();
-  GiveUp(cancelled);
+  GiveUp(given_up);
   Move();
-  EXPECT_FAILED(cancelled, Reason::kCancelled);
+  EXPECT_FAILED(given_up, Reason::kCancelled);
   const CallId unanswered = Acquire({.key = "k", .ttl = seconds(30), .token = "mine"});
   Flush();
   Draining();

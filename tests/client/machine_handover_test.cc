@@ -341,7 +341,9 @@ TEST_F(MachineLocksTest, ALostLockOfTheCallersTokenIsGivenUpUnlessALaterCallHasI
     EXPECT_FALSE(Trusted(lease));
     EXPECT_EQ(Count<GiveUpRequest>() - before, used_again ? 0U : 1U);
     EXPECT_EQ(Count<ReleaseRequest>(), 0U);
-    if (used_again) EXPECT_TRUE(leases[call]->held());
+    if (used_again) {
+      EXPECT_TRUE(leases[call]->held());
+    }
   }
 }
 

@@ -60,12 +60,13 @@ Mix AnyMix(World& world) {
 class User {
  public:
   User(World& world, ClientProcess& process, std::string name, std::size_t keys, Duration least_ttl,
-       MonotonicTime end)
+       double sharing, MonotonicTime end)
       : world_(world),
         process_(process),
         name_(std::move(name)),
         keys_(keys),
         least_ttl_(least_ttl),
+        sharing_(sharing),
         end_(end) {
     process_.SetOnOutcome([this](client::CallId call, const ClientProcess::Outcome& outcome) {
       OnOutcome(call, outcome);
@@ -118,12 +119,13 @@ class User {
     }
   }
 
-  // One of the keys, or all of them together.
+  // One of the keys, or all of them together, exclusively or shared.
   std::string AnyKey() {
     std::vector<std::string> names;
     for (std::size_t i = 0; i < keys_; ++i) names.push_back("key-" + std::to_string(i));
     const std::size_t chosen = world_.Below(keys_ == 1 ? 1 : keys_ + 1);
-    return chosen < keys_ ? names[chosen] : client::together(std::move(names));
+    const std::string key = chosen < keys_ ? names[chosen] : client::together(std::move(names));
+    return world_.Chance(sharing_) ? client::shared(key) : key;
   }
 
   void OnOutcome(client::CallId call, const ClientProcess::Outcome& outcome) {
@@ -161,6 +163,7 @@ class User {
   const std::string name_;
   const std::size_t keys_;
   const Duration least_ttl_;
+  const double sharing_;  // which part of the acquisitions share their keys
   const MonotonicTime end_;
   int tokens_ = 0;
   int turn_ = 0;
@@ -279,6 +282,7 @@ Run Schedule(std::uint64_t seed, const std::function<Mix(World&)>& make_mix) {
   std::vector<std::unique_ptr<ClientProcess>> clients;
   std::vector<std::unique_ptr<User>> users;
   const std::size_t keys = 1 + world.Below(2);
+  const double sharing = world.Chance(0.5) ? world.Fraction() : 0;
   const MonotonicTime end = world.now() + kBusy;
   for (std::size_t i = 0; i < kClients; ++i) {
     ClientProcessOptions options;
@@ -292,7 +296,7 @@ Run Schedule(std::uint64_t seed, const std::function<Mix(World&)>& make_mix) {
     oracle.AddClient("client-" + std::to_string(i),
                      [&process](const std::string& key) { return process.Trusts(key); });
     users.push_back(std::make_unique<User>(world, process, "own-" + std::to_string(i), keys,
-                                           mix.least_ttl, end));
+                                           mix.least_ttl, sharing, end));
     users.back()->Next();
   }
   Trouble trouble(world, cluster, fleet, clients, mix, end);

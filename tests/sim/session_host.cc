@@ -44,12 +44,16 @@ client::Error ToClient(const Error& error) {
   return {ToClient(error.reason), error.message, error.retry_after};
 }
 
-Key ToCore(const std::string& key) { return Key::Of(client::NamesOf(key)); }
+Key ToCore(const std::string& key) {
+  const Key core = Key::Of(client::NamesOf(key));
+  return client::IsShared(key) ? core.Shared() : core;
+}
 
 std::string ToClient(const Key& key) {
   std::vector<std::string> names;
   key.ForEach([&names](std::string_view name) { names.emplace_back(name); });
-  return client::together(std::move(names));
+  std::string all = client::together(std::move(names));
+  return key.IsShared() ? client::shared(all) : all;
 }
 
 client::Grant ToClient(const Lease& lease) {

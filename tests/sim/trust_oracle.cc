@@ -9,26 +9,38 @@ void TrustOracle::Check(std::size_t client, const client::LeaseRef& lease) {
 }
 
 void TrustOracle::CheckKey(std::size_t client, const std::string& key) {
-  if (!clients_[client].trusts(key)) return;
   for (std::size_t other = 0; other < clients_.size(); ++other) {
-    if (other == client || !clients_[other].trusts(key)) continue;
+    if (other == client || !Conflict(clients_[client], clients_[other], key)) continue;
     violations_.push_back("two clients trust " + key + ": " + clients_[client].name + " and " +
                           clients_[other].name);
   }
 }
 
+bool TrustOracle::Conflict(const Client& one, const Client& other, const std::string& key) const {
+  const bool exclusive = one.trusts(key);
+  const bool others_exclusive = other.trusts(key);
+  if (exclusive && others_exclusive) return true;
+  const std::string share = client::shared(key);
+  return (exclusive && other.trusts(share)) || (others_exclusive && one.trusts(share));
+}
+
 void TrustOracle::Acquired(std::size_t client, const client::LeaseRef& lease) {
   ++leases_;
+  const bool shares = client::IsShared(lease->key());
   for (const std::string& name : client::NamesOf(lease->key())) {
-    client::LeaseRef& last = last_[name];
-    if (last && last->token() != lease->token() &&
-        lease->fencing_token() <= last->fencing_token()) {
-      violations_.push_back("the fencing token of " + name +
-                            " does not grow: " + std::to_string(lease->fencing_token()) + " for " +
-                            clients_[client].name + " after " +
-                            std::to_string(last->fencing_token()));
+    Highest& highest = highest_[name];
+    const client::LeaseRef& last = shares ? highest.of_exclusive : highest.of_all;
+    const std::uint64_t fence = lease->fencing_token();
+    if (last && last->token() != lease->token() && fence <= last->fencing_token()) {
+      violations_.push_back(
+          "the fencing token of " + name + " does not grow: " + std::to_string(fence) + " for " +
+          clients_[client].name + " after " + std::to_string(last->fencing_token()));
     }
-    last = lease;
+    const auto raise = [&](client::LeaseRef& one) {
+      if (!one || one->fencing_token() <= fence) one = lease;
+    };
+    raise(highest.of_all);
+    if (!shares) raise(highest.of_exclusive);
   }
 }
 

@@ -16,7 +16,7 @@ namespace redlock::sim {
 
 class TrustOracle {
  public:
-  // Whether the client trusts the key now, alone or with others.
+  // Whether the client trusts the key in its mode now, alone or with others.
   using Trusts = std::function<bool(const std::string& key)>;
   void AddClient(std::string name, Trusts trusts) {
     clients_.push_back({std::move(name), std::move(trusts)});
@@ -38,9 +38,13 @@ class TrustOracle {
   };
   std::vector<Client> clients_;
   void CheckKey(std::size_t client, const std::string& key);
+  // Two clients trust what only one may have.
+  [[nodiscard]] bool Conflict(const Client& one, const Client& other, const std::string& key) const;
 
-  // The highest fence of the last holder, by key.
-  std::map<std::string, client::LeaseRef> last_;
+  struct Highest {
+    client::LeaseRef of_all, of_exclusive;
+  };
+  std::map<std::string, Highest> highest_;  // the leases with the highest fences, by key
   std::vector<std::string> violations_;
   std::size_t leases_ = 0;
 };

@@ -33,8 +33,8 @@ std::vector<LeaseRef> Machine::Leases() const {
 bool Machine::Trusts(const std::string& key, TimePoint now) const {
   return std::any_of(leases_.begin(), leases_.end(), [&](const auto& entry) {
     const std::vector<std::string> names = NamesOf(entry.first);
-    return entry.second->TrustedUntil() > now &&
-           std::find(names.begin(), names.end(), key) != names.end();
+    return entry.second->TrustedUntil() > now && IsShared(entry.first) == IsShared(key) &&
+           std::find(names.begin(), names.end(), NamesOf(key).front()) != names.end();
   });
 }
 

@@ -7,9 +7,11 @@
 namespace redlock::client {
 namespace {
 
-constexpr char kSeparator = '\xff';  // occurs in no UTF-8
-// Replaces the separator in a name, which is refused then: this occurs in no UTF-8 either.
-constexpr char kNoSeparator = '\xfe';
+// None of these occurs in UTF-8.
+constexpr char kSeparator = '\xff';
+constexpr char kShared = '\xfe';  // comes first
+// Replaces the others in a name, which is refused then.
+constexpr char kNoSeparator = '\xfd';
 
 std::string Joined(const std::vector<std::string>& names, std::string_view separator) {
   std::string joined;
@@ -23,14 +25,21 @@ std::string Joined(const std::vector<std::string>& names, std::string_view separ
 }  // namespace
 
 std::string together(std::vector<std::string> keys) {
-  for (std::string& key : keys) std::replace(key.begin(), key.end(), kSeparator, kNoSeparator);
+  for (std::string& key : keys) {
+    std::replace(key.begin(), key.end(), kSeparator, kNoSeparator);
+    std::replace(key.begin(), key.end(), kShared, kNoSeparator);
+  }
   std::sort(keys.begin(), keys.end());
   return Joined(keys, {&kSeparator, 1});
 }
 
+std::string shared(const std::string& key) { return IsShared(key) ? key : kShared + key; }
+
+bool IsShared(const std::string& key) { return key.starts_with(kShared); }
+
 std::vector<std::string> NamesOf(const std::string& key) {
   std::vector<std::string> names;
-  std::size_t begin = 0;
+  std::size_t begin = IsShared(key) ? 1 : 0;
   for (std::size_t end = 0; end != std::string::npos; begin = end + 1) {
     end = key.find(kSeparator, begin);
     names.push_back(key.substr(begin, end - begin));

@@ -67,7 +67,7 @@ class Machine {
 
   // Returns the held leases, and lost leases whose trust has not ended.
   [[nodiscard]] std::vector<LeaseRef> Leases() const;
-  // Returns whether a lease of this key, alone or with others, is trusted at `now`.
+  // Returns whether a lease of this key in its mode, alone or with others, is trusted at `now`.
   [[nodiscard]] bool Trusts(const std::string& key, TimePoint now) const;
 
  private:

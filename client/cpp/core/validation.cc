@@ -110,7 +110,7 @@ std::optional<Error> CheckKey(const std::string& key) {
   }
   const auto twice = std::adjacent_find(names.begin(), names.end());
   if (twice != names.end()) return Invalid("keys: the key " + *twice + " occurs twice");
-  const std::size_t bytes = key.size() - (names.size() - 1);
+  const std::size_t bytes = key.size() - (names.size() - 1) - (IsShared(key) ? 1 : 0);
   if (bytes > kMostKeyBytes) {
     return Invalid("keys: have " + std::to_string(bytes) + " bytes together; use at most " +
                    std::to_string(kMostKeyBytes));

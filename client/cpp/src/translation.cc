@@ -41,19 +41,27 @@ void Fill(v1::RetryPolicy& out, const RetryPolicy& retry) {
 void SetKey(auto& out, const std::string& key) {
   std::vector<std::string> names = NamesOf(key);
   if (names.size() == 1) {
-    out.set_key(key);
+    out.set_key(std::move(names.front()));
   } else {
     for (std::string& name : names) out.add_keys(std::move(name));
   }
 }
 
+// The same with the mode.
+void SetClaim(auto& out, const std::string& key) {
+  SetKey(out, key);
+  if (IsShared(key)) out.set_mode(v1::LOCK_MODE_SHARED);
+}
+
 std::string KeyOf(const auto& message) {
-  if (message.keys().empty()) return message.key();
-  return together({message.keys().begin(), message.keys().end()});
+  std::string key = message.keys().empty()
+                        ? message.key()
+                        : together({message.keys().begin(), message.keys().end()});
+  return message.mode() == v1::LOCK_MODE_SHARED ? shared(key) : key;
 }
 
 void Fill(v1::AcquireRequest& out, const AcquireRequest& request) {
-  SetKey(out, request.key);
+  SetClaim(out, request.key);
   out.set_token(request.token);
   out.set_owner(request.owner);
   out.set_extend_if_held(request.extend_if_held);
@@ -62,7 +70,7 @@ void Fill(v1::AcquireRequest& out, const AcquireRequest& request) {
 }
 
 void Fill(v1::ExtendRequest& out, const ExtendRequest& request) {
-  SetKey(out, request.key);
+  SetClaim(out, request.key);
   out.set_token(request.token);
   Set(*out.mutable_ttl(), request.ttl);
   if (request.retry) Fill(*out.mutable_retry(), *request.retry);
@@ -79,7 +87,7 @@ void Fill(v1::GiveUpOperation& out, const GiveUpRequest& request) {
 }
 
 void Fill(v1::AdoptOperation& out, const AdoptRequest& request) {
-  SetKey(out, request.key);
+  SetClaim(out, request.key);
   out.set_token(request.token);
   out.set_sequence(request.sequence);
   Set(*out.mutable_ttl(), request.ttl);
@@ -122,7 +130,7 @@ v1::WatchRequest ToProto(const OpenWatch& watch) {
   out.set_keep_watching_after_loss(watch.keep_watching_after_loss);
   for (const WatchItem& item : watch.items) {
     v1::WatchItem& added = *out.add_items();
-    SetKey(added, item.key);
+    SetClaim(added, item.key);
     added.set_token(item.token);
     Set(*added.mutable_ttl(), item.ttl);
     if (item.interval) Set(*added.mutable_interval(), *item.interval);

@@ -1,6 +1,7 @@
-// Several keys that are locked together: all at once or not at all.
+// Several keys that are locked together, all at once or not at all, and keys that are shared.
 //
 //   auto lock = client.acquire(redlock::client::together({"stock/7", "account/3"}));
+//   auto reader = client.acquire(redlock::client::shared("catalog"));
 //
 // Nobody holds only a part of them, so that acquisitions of several keys cannot deadlock. They have
 // one token, one TTL, and one fencing token. The loss of one key is the loss of the lock.
@@ -18,5 +19,11 @@ namespace redlock::client {
 // itself. Never fails: a call that gets bad keys fails with kInvalidArgument. The result is opaque,
 // and not for display: use Lock::keys(), Lease::keys() or WatchEvent::keys().
 [[nodiscard]] REDLOCK_API std::string together(std::vector<std::string> keys);
+
+// Returns a key that stands for a share of `key`, to be passed wherever a key is expected. Any
+// number of holders share a key, and nobody holds it exclusively meanwhile: they are the readers of
+// a readers-writer lock. `key` may come from together(). The mode belongs to the lock: an extension
+// or adoption of a share needs shared(key), too. The result is opaque, like that of together().
+[[nodiscard]] REDLOCK_API std::string shared(const std::string& key);
 
 }  // namespace redlock::client

@@ -249,6 +249,34 @@ TEST_F(Streams, SilenceDoesNotReleaseWhatAnAcquisitionFoundHeld) {
   EXPECT_EQ(Holders("k"), All(lease));
 }
 
+// The same if both daemons, whose clocks are behind that of a third one, propose the same fence.
+TEST_F(Streams, SilenceDoesNotReleaseWhatAnAcquisitionWithAnEqualFenceFoundHeld) {
+  ClusterOptions options;
+  options.daemons = 3;
+  options.most_wall_skew = seconds(10);
+  SetUpCluster(options);
+  int equal = 0;
+  for (int i = 0; i < 40; ++i) {
+    for (const std::size_t daemon : {0U, 1U, 2U}) cluster->StepWallClock(daemon);
+    FencingToken before;
+    for (const std::size_t daemon : {0U, 2U}) {
+      Stream& stream = Open(daemon);
+      before = Acquire(stream, seconds(20)).fence;
+      End(stream, StreamEnd::kClosed);
+    }
+    Stream& first = Open(1);
+    const Lease lease = Acquire(first, seconds(20), "rl-mine-" + std::to_string(i));
+    if (lease.fence.value == before.value + 1) ++equal;
+    Stream& held_up = Open(2);
+    (void)Acquire(held_up, seconds(20), lease.token.value());
+    End(held_up, StreamEnd::kSilent);
+    EXPECT_EQ(Holders("k"), All(lease));
+    cluster->shard(0).Release(lease.key, lease.token, [](const ReleaseResult&) {});
+    Pass(milliseconds(10));
+  }
+  EXPECT_GT(equal, 3);
+}
+
 TEST_F(Streams, GivingUpReleasesWhatTheStreamAcquiredOrAdopted) {
   Stream& stream = Open(0);
   const Lease acquired = Acquire(stream, seconds(20));

@@ -206,12 +206,12 @@ void Attempt::Won(Round& round) {
   for (NodeIndex node = 0; node < env_.nodes.size(); ++node) {
     const NodeReply* reply = round.reply(node);
     if (reply == nullptr || reply->outcome != Outcome::kGranted) continue;
-    // A node on which the token held the key derives the number from the previous stream.
+    // A node on which the token held the key derives the number from the previous stream. Its fence
+    // proves nothing: two daemons whose clocks are behind can propose the same.
     const std::uint64_t number = reply->keeper ? reply->keeper->number : fence_.value;
     keeper_number_ = std::max(keeper_number_, number);
+    extended_ = extended_ || reply->keeper.has_value();
   }
-  // A node that adopted keeps its fence; all others store the proposal.
-  extended_ = fences.lowest != fence_ || fences.highest != fence_;
   if (extended_ && (!fences.agree || fences.highest.value == 0) &&
       Has(Safeguard::kAdoptedFencesAgree)) {
     Unify(std::max(fences.highest, fence_));

@@ -91,6 +91,11 @@ void Commands::SetKeys(auto& request) const {
   }
 }
 
+void Commands::SetClaim(auto& request) const {
+  SetKeys(request);
+  if (options_.shared) request.set_mode(v1::LOCK_MODE_SHARED);
+}
+
 void Commands::SetRetry(auto& request) const {
   const auto max_retries = options_.single_try ? std::optional(0) : options_.max_retries;
   if (max_retries) request.mutable_retry()->set_max_retries(*max_retries);
@@ -129,7 +134,7 @@ void Commands::ShowWaiting(const std::stop_token& stop) {
 
 ExitStatus Commands::Acquire() {
   v1::AcquireRequest request;
-  SetKeys(request);
+  SetClaim(request);
   Set(request.mutable_ttl(), options_.ttl);
   if (!options_.token.empty()) request.set_token(options_.token);
   SetRetry(request);
@@ -161,7 +166,7 @@ ExitStatus Commands::Acquire() {
 
 ExitStatus Commands::Extend() {
   v1::ExtendRequest request;
-  SetKeys(request);
+  SetClaim(request);
   request.set_token(options_.held_token);
   Set(request.mutable_ttl(), options_.ttl);
   request.mutable_retry()->set_max_retries(kExtendRetries);
@@ -275,7 +280,7 @@ ExitStatus Commands::Status() {
 ExitStatus Commands::Watch() {
   v1::WatchRequest request;
   v1::WatchItem& item = *request.add_items();
-  SetKeys(item);
+  SetClaim(item);
   item.set_token(options_.held_token);
   Set(item.mutable_ttl(), options_.ttl);
   if (options_.interval) Set(item.mutable_interval(), *options_.interval);
@@ -286,7 +291,7 @@ ExitStatus Commands::Watch() {
 
 ExitStatus Commands::Hold() {
   v1::HoldRequest request;
-  SetKeys(request);
+  SetClaim(request);
   Set(request.mutable_ttl(), options_.ttl);
   request.set_owner(options_.owner);
   if (!options_.token.empty()) request.set_token(options_.token);
@@ -336,7 +341,7 @@ Failure Commands::WithCause(Failure failure) {
     failure.message += ": too few Redis nodes answer";
     failure.exit_status = kExitNoQuorum;
   } else if (response.held()) {
-    failure.message += ": " + HeldBy(response.owner());
+    failure.message += ": " + HeldBy(response);
   }
   return failure;
 }
@@ -345,6 +350,7 @@ ExitStatus Commands::Run() {
   using std::chrono::duration_cast;
   using std::chrono::milliseconds;
   RunOptions run{.keys = options_.keys,
+                 .shared = options_.shared,
                  .acquire = {.ttl = duration_cast<milliseconds>(options_.ttl),
                              .token = options_.token,
                              .owner = options_.owner},

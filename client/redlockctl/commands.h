@@ -50,7 +50,9 @@ class Commands {
   [[nodiscard]] redlock::client::Options ClientOptions() const;
   // Adds why the time to wait for the lock ran out: asks the daemon who holds it.
   [[nodiscard]] Failure WithCause(Failure failure);
-  // Names the key or the keys in a request.
+  // Names the key or the keys in a request, with their mode.
+  void SetClaim(auto& request) const;
+  // The same without the mode.
   void SetKeys(auto& request) const;
   // Sets the retry policy of a request; leaves fields unset for which no option is given.
   void SetRetry(auto& request) const;

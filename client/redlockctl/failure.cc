@@ -31,6 +31,12 @@ std::string HeldBy(const std::string& owner) {
   return owner.empty() ? held : held + ": \"" + owner + "\"";
 }
 
+std::string HeldBy(const redlock::v1::InspectResponse& response) {
+  if (response.mode() != redlock::v1::LOCK_MODE_SHARED) return HeldBy(response.owner());
+  const std::string count = std::to_string(response.holders());
+  return response.holders() == 1 ? "a holder shares the lock" : count + " holders share the lock";
+}
+
 Failure Explain(const grpc::Status& status) {
   Failure failure;
   failure.message = status.error_message();

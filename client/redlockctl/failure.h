@@ -35,6 +35,8 @@ struct Failure {
 
 // That another holder has the lock, with the holder's label if it has one.
 [[nodiscard]] std::string HeldBy(const std::string& owner);
+// The same for a key that is held.
+[[nodiscard]] std::string HeldBy(const redlock::v1::InspectResponse& response);
 
 // For a call through a stub.
 [[nodiscard]] Failure Explain(const grpc::Status& status);

@@ -13,14 +13,15 @@ namespace client = redlock::client;
 
 int HeldLock::Wake() { return SIGRTMIN; }
 
-HeldLock::HeldLock(client::Client& locks, std::vector<std::string> keys,
+HeldLock::HeldLock(client::Client& locks, std::vector<std::string> keys, bool shared,
                    client::AcquireOptions options, const Printer& printer)
     : owner_(pthread_self()) {
   options.stop = give_up_.get_token();
   options.queued = [&printer, listed = Listed(keys)](int position) {
     printer.PrintQueued(listed, position);
   };
-  locks.acquire_async(client::together(std::move(keys)), std::move(options),
+  const std::string key = client::together(std::move(keys));
+  locks.acquire_async(shared ? client::shared(key) : key, std::move(options),
                       [this](client::Result<client::Lock> result) {
                         const std::lock_guard lock(mutex_);
                         result_.emplace(std::move(result));

@@ -20,8 +20,8 @@ class HeldLock {
   // A real-time signal, so that it is none that is passed on to the command.
   static int Wake();
 
-  // Requests the lock of all the keys.
-  HeldLock(redlock::client::Client& locks, std::vector<std::string> keys,
+  // Requests the lock of all the keys, exclusively or shared.
+  HeldLock(redlock::client::Client& locks, std::vector<std::string> keys, bool shared,
            redlock::client::AcquireOptions options, const Printer& printer);
   HeldLock(const HeldLock&) = delete;
   HeldLock& operator=(const HeldLock&) = delete;

@@ -139,7 +139,7 @@ int KeepAndRun(client::Client& client, const KeeperOptions& options, const Print
                const std::function<Failure(const client::Error&)>& explain) {
   client::AcquireOptions acquire = options.run.acquire;
   acquire.margin = MarginFor(options.run);
-  HeldLock held(client, options.run.keys, std::move(acquire), printer);
+  HeldLock held(client, options.run.keys, options.run.shared, std::move(acquire), printer);
   const int ended_by = Await(held, options);
   printer.ClearProgress();
   if (ended_by != 0) return 128 + ended_by;  // the destructor releases what was acquired meanwhile

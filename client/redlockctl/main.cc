@@ -126,6 +126,10 @@ class CommandLine {
                 [this](Millis value) { options_.ttl = value; });
   }
 
+  void AddShared(CLI::App& command, const std::string& help) {
+    command.add_flag("--shared", options_.shared, help);
+  }
+
   // How often the daemon retries, and how long it pauses between attempts.
   void AddRetry(CLI::App& command) {
     command.add_flag("--try", options_.single_try, "Make one attempt and do not wait");
@@ -204,6 +208,10 @@ void DeclareNodesCommands(CommandLine& line, Options& options) {
       ->callback([&options] { options.change.abort = true; });
 }
 
+constexpr const char* kShareHelp =
+    "Share the lock with others that use this option, as readers do; keep exclusive holders out";
+constexpr const char* kIsSharedHelp = "The lock was acquired with --shared";
+
 // What `run` does not share with `hold`.
 void DeclareRun(CLI::App& run, Options& options) {
   AddDuration(run, "--grace",
@@ -233,6 +241,7 @@ void DeclareCommands(CommandLine& line, Options& options) {
   line.AddRetry(acquire);
   AddDuration(acquire, "--wait", "Wait at most this long for the lock [no limit]",
               [&options](Millis value) { options.wait = value; });
+  line.AddShared(acquire, kShareHelp);
   acquire.add_flag("--extend-if-held", options.extend_if_held,
                    "Extend the lock if --token already holds the key");
   acquire.add_option("--owner", options.owner, "A label for people, shown by `inspect`");
@@ -240,6 +249,7 @@ void DeclareCommands(CommandLine& line, Options& options) {
   CLI::App& extend =
       line.AddWithKeys("extend", "Extend a held lock: set its TTL again", &Commands::Extend);
   line.AddTtl(extend);
+  line.AddShared(extend, kIsSharedHelp);
   line.AddToken(extend);
   line.AddRetry(extend);
 
@@ -249,6 +259,7 @@ void DeclareCommands(CommandLine& line, Options& options) {
   CLI::App& watch =
       line.AddWithKeys("watch", "Keep a held lock alive until interrupted", &Commands::Watch);
   line.AddTtl(watch);
+  line.AddShared(watch, kIsSharedHelp);
   line.AddToken(watch);
   AddDuration(watch, "--interval", "Pause between extensions [half the TTL]",
               [&options](Millis value) { options.interval = value; });
@@ -267,6 +278,7 @@ void DeclareCommands(CommandLine& line, Options& options) {
       ->required();
   for (CLI::App* const held : {&hold, &run}) {
     line.AddTtl(*held);
+    line.AddShared(*held, kShareHelp);
     line.AddOwnToken(*held);
     held->add_option("--owner", options.owner, "A label for people, shown by `inspect`");
     AddDuration(*held, "--max-lifetime", "Release the lock after this time",

@@ -43,6 +43,7 @@ struct Options {
   std::optional<Millis> min_delay;
   std::optional<Millis> max_jitter;
   bool extend_if_held = false;
+  bool shared = false;  // the lock is shared with others
   bool keep_watching = false;
 };
 

@@ -137,9 +137,12 @@ void Printer::PrintQueued(const std::string& key, int position) const {
 
 void Printer::PrintWaiting(const std::string& key, const v1::InspectResponse& seen) const {
   if (!seen.held()) return PrintProgress("waiting for " + key);
-  const std::string holder = seen.owner().empty() ? "a holder without a label" : seen.owner();
-  PrintProgress("waiting for " + key + ", held by " + holder + ", " +
-                std::to_string(seen.waiters()) + " waiting at this daemon");
+  const std::string by = seen.mode() == v1::LOCK_MODE_SHARED
+                             ? "shared by " + std::to_string(seen.holders())
+                         : seen.owner().empty() ? "held by a holder without a label"
+                                                : "held by " + seen.owner();
+  PrintProgress("waiting for " + key + ", " + by + ", " + std::to_string(seen.waiters()) +
+                " waiting at this daemon");
 }
 
 void Printer::Print(const BenchReport& report) const {
@@ -200,10 +203,17 @@ void Printer::PrintInspected(const std::string& key, const v1::InspectResponse& 
   if (json_) return PrintJson(received);
   const auto response = ShownMessage(received);
   if (response.held()) {
-    std::printf("%s is held\n  owner          %s\n  free in        at most %.3f s\n",
-                Shown(key).c_str(),
-                response.owner().empty() ? "(no label)" : response.owner().c_str(),
-                Seconds(response.remaining()));
+    const bool shared = response.mode() == v1::LOCK_MODE_SHARED;
+    std::printf("%s is %s\n", Shown(key).c_str(), shared ? "shared" : "held");
+    if (shared) std::printf("  holders        %d\n", response.holders());
+    for (const std::string& owner : response.owners()) {
+      std::printf("  owner          %s\n", owner.c_str());
+    }
+    if (!shared) {
+      std::printf("  owner          %s\n",
+                  response.owner().empty() ? "(no label)" : response.owner().c_str());
+    }
+    std::printf("  free in        at most %.3f s\n", Seconds(response.remaining()));
   } else if (response.undecided()) {
     std::printf("%s may be held: too few nodes can tell\n", Shown(key).c_str());
   } else {
@@ -343,6 +353,7 @@ void Printer::Print(const v1::ListLeasesResponse& received) const {
   for (const v1::LeaseEntry& entry : page.entries()) {
     const std::string kind = Words(v1::LeaseKind_Name(entry.kind()), "LEASE_KIND_");
     std::printf("%-32s %-8s", KeysOf(entry).c_str(), kind.c_str());
+    if (entry.mode() == v1::LOCK_MODE_SHARED) std::printf(" shared");
     if (entry.kind() == v1::LEASE_KIND_WAITING) {
       std::printf(" %d ahead", entry.position());
     } else if (entry.kind() == v1::LEASE_KIND_WATCHED) {

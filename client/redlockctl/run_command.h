@@ -39,6 +39,7 @@ struct KeeperOptions;
 
 struct RunOptions {
   std::vector<std::string> keys;            // to lock together
+  bool shared = false;                      // with others
   redlock::client::AcquireOptions acquire;  // stop, queued and margin are ignored
   std::vector<std::string> command;
   // The time between SIGTERM and SIGKILL. After a loss, it ends before the validity does.

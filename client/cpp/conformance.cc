@@ -158,6 +158,9 @@ class Runner {
   }
 
   std::string KeyOf(const Step& step) const {
+    return step.value("shared", false) ? shared(KeysOf(step)) : KeysOf(step);
+  }
+  std::string KeysOf(const Step& step) const {
     if (step.contains("whole_key")) return step.at("whole_key");
     if (step.contains("keys")) {
       std::vector<std::string> keys;

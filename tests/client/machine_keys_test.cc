@@ -27,6 +27,15 @@ TEST(Keys, PeopleSeeTheNames) {
   EXPECT_EQ(InWords("a"), "a");
 }
 
+TEST(Keys, ASharedKeyHasTheSameNames) {
+  EXPECT_TRUE(IsShared(shared("a")));
+  EXPECT_FALSE(IsShared(together({"b", "a"})));
+  EXPECT_NE(shared("a"), "a");
+  EXPECT_EQ(shared(shared("a")), shared("a"));
+  EXPECT_EQ(NamesOf(shared(together({"b", "a"}))), (Names{"a", "b"}));
+  EXPECT_EQ(InWords(shared(together({"b", "a"}))), "a, b");
+}
+
 Names Numbered(std::size_t count, std::size_t bytes) {
   Names names;
   for (std::size_t i = 0; i < count; ++i) {
@@ -54,6 +63,9 @@ TEST(Keys, BadOnesAreRefused) {
       {"b\xFF"
        "a",
        "key: is not valid UTF-8"},
+      {together({shared("a"), "b"}), "key: is not valid UTF-8"},
+      {shared(""), "key: must not be empty"},
+      {shared("redlockd:x"), "key: must not begin with"},
       {together({"c", "a", "b", "a"}), "keys: the key a occurs twice"},
       {together(Numbered(65, 3)), "keys: there are 65; lock at most 64 together"},
       {together(Numbered(17, 482)), "keys: have 8194 bytes together; use at most 8192"},
@@ -66,6 +78,7 @@ TEST(Keys, BadOnesAreRefused) {
   }
   EXPECT_FALSE(CheckKey(together(Numbered(64, 128))));
   EXPECT_FALSE(CheckKey(together(Numbered(16, 512))));
+  EXPECT_FALSE(CheckKey(shared(together(Numbered(16, 512)))));
 }
 
 TEST_F(MachineLocksTest, SeveralKeysAreOneLock) {
@@ -86,6 +99,21 @@ TEST_F(MachineLocksTest, SeveralKeysAreOneLock) {
   ASSERT_FALSE(logged.empty());
   EXPECT_EQ(logged.back(), "a, b: the lock is lost: taken");
   EXPECT_FALSE(machine->Trusts("b", clock.now));
+}
+
+TEST_F(MachineLocksTest, AShareIsNoExclusiveLock) {
+  const auto share = Hold({.key = shared("a"), .ttl = seconds(30), .token = "mine"});
+  EXPECT_TRUE(machine->Trusts(shared("a"), clock.now));
+  EXPECT_FALSE(machine->Trusts("a", clock.now));
+  // An event of the exclusive lock with the same token.
+  Message({.events = {{.type = EventType::kLost,
+                       .key = "a",
+                       .grant = Grant{"mine", 7, {}},
+                       .error = {Reason::kLockNotHeld, "taken"}}}});
+  EXPECT_TRUE(share->held());
+  (void)Acquire({.key = "a", .ttl = seconds(30), .token = "mine", .way = Way::kAcquireOrExtend});
+  Flush();
+  EXPECT_EQ(Last<ExtendRequest>().body.key, "a") << "the client does not hold this lock";
 }
 
 TEST_F(MachineLocksTest, ErrorsNameAllKeys) {

@@ -95,8 +95,7 @@ class Acquires:
         acquire = attempt.acquire
         acquire.attempt = None
         if acquire.ending:
-            self.release(attempt.key, attempt.token, attempt.ttl, now)
-            self._fail(acquire, not_in_time(acquire.key, {}), now)
+            self._withhold(attempt, not_in_time(acquire.key, {}), now)
         elif attempt.phase is not Phase.ADOPT and (acquire.undecided or attempt.phase is not Phase.ACQUIRE):
             # The lease may be older, and belong to another stream. Each copy that was sent may have
             # moved it to yet another one.
@@ -113,9 +112,7 @@ class Acquires:
             sequence = max(acquire.sequence, granted.fencing_token + acquire.sendings - 1)
             lease = Lease(acquire, attempt.token, granted.fencing_token, sequence, session, valid_until)
             if lease.validity(now) <= lease.margin:
-                acquire.granted = False
-                self.release_late(attempt, acquire.spared_until, now)
-                self._fail(acquire, make_error(
+                self._withhold(attempt, make_error(
                     "VALIDITY_EXPIRED",
                     f"{acquire.key}: the lock was granted, but its validity had ended when the answer was read"), now)
             else:
@@ -166,13 +163,12 @@ class Acquires:
     def cut_off(self, attempt, now):
         """The daemon may have carried out the attempt."""
         acquire = attempt.acquire
-        caller_gone = acquire is None
-        if attempt.leaves_lock or (attempt.phase is Phase.ACQUIRE and (caller_gone or acquire.token is None)):
+        if attempt.is_acquire and (attempt.left_to_close or not attempt.callers_token):
             # Released before the next attempt, which it would otherwise block.
-            release = self.release(attempt.key, attempt.token, attempt.ttl, now)
-            if not caller_gone:
+            release = self._release(attempt, now)
+            if acquire is not None:
                 release.then.append(self._unblock(acquire))
-        if caller_gone:
+        if acquire is None:
             return
         acquire.attempt = None
         if acquire.token is not None and attempt.is_acquire:
@@ -203,6 +199,14 @@ class Acquires:
             self.give_up(acquire, now)
             acquire.on_done(None, error)
 
+    def _withhold(self, attempt, error, now):
+        """Fails a call to which a lease is granted too late."""
+        acquire = attempt.acquire
+        self._forget(acquire)
+        attempt.spared_until = acquire.spared_until
+        self.give_back(attempt, now)  # before the caller may use its token again
+        acquire.on_done(None, error)
+
     def give_up(self, acquire, now):
         """Ends a request whose caller no longer waits, or which cannot succeed."""
         if acquire not in self._unfinished:
@@ -215,14 +219,15 @@ class Acquires:
             attempt.spared_until = acquire.spared_until
         if attempt is None or session is None or not session.awaits(attempt) or not attempt.is_acquire:
             if acquire.leaves_lock:
-                self.release(acquire.key, acquire.token, acquire.ttl, now)
+                self._machine.giving_up.begin(acquire.key, acquire.token, acquire.ttl, 0.0, now)
             return
         attempt.leaves_lock = acquire.leaves_lock
+        attempt.left_to_close = self._machine.closing and not acquire.leaves_lock
         if not acquire.ending:
             session.send(Cancel(attempt))
         if attempt.phase is Phase.ACQUIRE:
             attempt.patience = self._machine.timers.add(
-                now + _CANCEL_PATIENCE, lambda now: self.release(attempt.key, attempt.token, attempt.ttl, now))
+                now + _CANCEL_PATIENCE, lambda now: self.give_back(attempt, now))
 
     def _time_over(self, acquire, now):
         session, attempt = self._machine.ready, acquire.attempt
@@ -240,22 +245,18 @@ class Acquires:
         failure = self._machine.last_failure or "no daemon answered in time"
         return make_error("UNREACHABLE", f"{acquire.key}: the lock was not acquired within the wait: {failure}")
 
-    def release(self, key, token, ttl, now):
-        return self._machine.releases.begin(key, token, now + ttl + self._machine.grace, now)
+    def _release(self, attempt, now):
+        return self._machine.releases.begin(attempt.key, attempt.token, now + attempt.ttl + self._machine.grace, now)
 
-    def release_late(self, attempt, spared_until, now):
-        """Releases what a late answer has granted, but not a lock on which the caller may still rely, nor one that a
-        later call has, or may get."""
-        def release(now):
-            if not self._uses(attempt.key, attempt.token):
-                self.release(attempt.key, attempt.token, attempt.ttl, now)
-
-        if spared_until > now:
-            self._machine.timers.add(spared_until, release)
+    def give_back(self, attempt, now):
+        """Gives back a lock that the attempt may have got, and that no caller gets."""
+        if attempt.callers_token:
+            self._machine.giving_up.begin(attempt.key, attempt.token, attempt.ttl, attempt.spared_until, now)
         else:
-            self.release(attempt.key, attempt.token, attempt.ttl, now)
+            self._release(attempt, now)
 
-    def _uses(self, key, token):
+    def uses(self, key, token):
+        """Whether a call has a lock with the token, or may get one."""
         return self._machine.leases.holds(key, token) or any(
             acquire.key == key and acquire.token == token for acquire in self._unfinished)
 

@@ -39,7 +39,8 @@ class Way(enum.Enum):
 class Attempt(Operation):
     """One operation on one Session. An acquire without a token of the caller has a new one each time."""
 
-    __slots__ = ("_acquires", "acquire", "phase", "key", "token", "ttl", "patience", "leaves_lock", "spared_until")
+    __slots__ = ("_acquires", "acquire", "phase", "key", "token", "callers_token", "ttl", "patience",
+                 "leaves_lock", "left_to_close", "spared_until")
 
     def __init__(self, acquires, acquire):
         self._acquires = acquires
@@ -49,8 +50,10 @@ class Attempt(Operation):
         self.token = acquire.token or make_token()
         self.ttl = acquire.ttl
         self.patience = None
-        # Whether the token must be released if nobody hears the answer.
+        self.callers_token = acquire.token is not None  # who may use it again
+        # Whether the lock must be given back if nobody hears the answer.
         self.leaves_lock = False
+        self.left_to_close = False  # the close of the client releases its lock
         self.spared_until = 0.0  # if nobody hears the answer: as in Acquire
 
     def wanted(self, session):
@@ -85,7 +88,7 @@ class Attempt(Operation):
         if self.acquire is None:
             # A late answer. An extension keeps nothing alive.
             if self.leaves_lock or (valid_until is not None and self.phase is not Phase.EXTEND):
-                self._acquires.release_late(self, self.spared_until, now)
+                self._acquires.give_back(self, now)
         elif valid_until is not None:
             self._acquires.granted(self, result.lease, session, valid_until, now)
         else:

@@ -99,9 +99,10 @@ class Driver:
         self._settle()
 
     def release_unseen(self, lease):
-        """Releases a lock whose caller has gone."""
+        """Gives back a lock whose caller has gone."""
         if lease is not None:
-            self.release(lease, lambda error: None)
+            self.machine.release_unseen(lease, now())
+            self._settle()
 
     def watch(self, items, on_event, keep_watching_after_loss):
         self.check_use()

@@ -18,11 +18,12 @@ class Lease:
     """
 
     __slots__ = ("key", "token", "fencing_token", "ttl", "margin", "state", "session", "loss", "on_lost", "extends",
-                 "release_asked", "_valid_until", "sequence")
+                 "release_asked", "_valid_until", "sequence", "callers_token")
 
     def __init__(self, acquire, token, fencing_token, sequence, session, valid_until):
         self.key = acquire.key
         self.token = token
+        self.callers_token = acquire.token is not None  # who may use it again
         self.fencing_token = fencing_token
         self.ttl = acquire.ttl
         self.margin = acquire.margin

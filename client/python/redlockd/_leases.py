@@ -3,7 +3,6 @@
 import logging
 import math
 
-from ._attempts import is_made_token
 from ._keys import key_of, set_key
 from ._lease import State
 from ._operations import Operation
@@ -147,10 +146,8 @@ class Leases:
     def adopted_late(self, lease, now):
         """A daemon has adopted a lock that was lost or released. It may no longer be wanted, or the release was
         carried out before the adoption."""
-        if lease.state is State.RELEASED and not is_made_token(lease.token):
-            return  # the caller may have used the token for a new lock since
         if lease not in self._late_releases:
-            self._machine.releases.begin(lease.key, lease.token, self._give_up_at(lease, now), now)
+            self._give_back(lease, now)
 
     def adopt_later(self, lease, session, now):
         def again(now):
@@ -185,6 +182,13 @@ class Leases:
             give_up_at, trusted = self._give_up_at(lease, now), lease.validity(now) > 0
             self._end(lease, State.RELEASED)
             self._machine.releases.begin(lease.key, lease.token, give_up_at, now, on_done, trusted)
+
+    def release_unseen(self, lease, now):
+        if lease.callers_token and lease.state is State.HELD:
+            self._end(lease, State.RELEASED)
+            self._give_back(lease, now)
+        else:
+            self.release(lease, now, lambda error: None)
 
     def _give_up_at(self, lease, now):
         """Returns when the lock has expired, whatever an unreachable daemon does."""
@@ -235,6 +239,12 @@ class Leases:
         timer = self._late_releases.pop(lease, None)
         if timer is not None:
             timer.cancel()
+            self._give_back(lease, now)
+
+    def _give_back(self, lease, now):
+        if lease.callers_token:
+            self._machine.giving_up.begin(lease.key, lease.token, lease.ttl, 0.0, now)
+        else:
             self._machine.releases.begin(lease.key, lease.token, self._give_up_at(lease, now), now)
 
     def lose(self, lease, why):
@@ -261,6 +271,8 @@ class Leases:
                 kept.append(release)
             else:
                 self._machine.releases.begin(*release, now)
-        for lease in list(self._late_releases):
-            self._release_lost(lease, now)
+        for lease, timer in self._late_releases.items():
+            timer.cancel()
+            self._machine.releases.begin(lease.key, lease.token, self._give_up_at(lease, now), now)
+        self._late_releases.clear()
         return kept

@@ -11,6 +11,7 @@ import random
 import time
 
 from ._acquires import Acquire, Acquires
+from ._giving_up import GivingUp
 from ._leases import Leases
 from ._operations import REFUSALS, Operation
 from ._releases import Releases
@@ -45,12 +46,14 @@ class Machine:
         self.grace = grace
         self.timers = Timers()
         self.releases = Releases(self)
+        self.giving_up = GivingUp(self)
         self.acquires = Acquires(self)
         self.leases = Leases(self)
         self.failures = 0  # all abandoned Sessions
         self.last_failure = None  # since the last Session became ready
         # After a longer sleep, a timely look at the locks would count as late.
         self.longest_sleep = min(grace / 12, 0.5)
+        self.closing = False
         self.closed = False  # nothing is sent or polled any more
         self._endpoints = endpoints
         self._transport = transport
@@ -62,7 +65,6 @@ class Machine:
         self._started = False
         self._next_endpoint = 0
         self._failed_in_turn = 0
-        self._closing = False
         self._on_closed = None
         self._left_to_close = []
         self._close_sent_at = None  # the Session on which the close was sent
@@ -88,10 +90,14 @@ class Machine:
     def release(self, lease, on_done, now):
         self.leases.release(lease, now, on_done)
 
+    def release_unseen(self, lease, now):
+        """Ends a lock whose caller has gone before it got the lock."""
+        self.leases.release_unseen(lease, now)
+
     def close(self, on_closed, linger, now):
         """Releases all locks. on_closed() is called within 2 s; what is not answered by then continues for
         up to `linger` seconds."""
-        self._closing = True
+        self.closing = True
         self._on_closed = on_closed
         self._left_to_close = self.leases.close(self.ready, now)
         self.acquires.fail_all(make_error("CANCELLED", "the client was closed"), now)
@@ -195,6 +201,7 @@ class Machine:
         self._transport.cancel(session)
         self.leases.on_abandoned(session)
         self.acquires.on_abandoned()
+        self.giving_up.on_abandoned()
         for operation in session.unanswered:
             operation.on_cut_off(now)
         for release in self._left_to_close:
@@ -220,7 +227,7 @@ class Machine:
 
     def _close_if_released(self):
         """Sends the close after all other releases, because it ends the stream."""
-        if not self._closing or len(self.releases) > 0:
+        if not self.closing or len(self.releases) > 0 or self.giving_up.delays_close:
             return
         if self.ready is None:
             self._end()

@@ -137,7 +137,8 @@ class Client:
         ttl: the TTL of the lock, at least 0.01.
         wait: how long to wait, connecting included; 0 is a single try, None waits without a limit.
         owner: a label for people, at most 128 bytes. Default: that of the client.
-        token: the owner token, 1 to 128 bytes, unique to this lock. Default: the client makes one, which is best.
+        token: the owner token, 1 to 128 bytes, unique to this lock. Default: the client makes one, which is best. Your
+        own may be used again after a failed call, but not after a release that failed.
         margin: `lost` is set when at most this much is left of the time for which the lock can be trusted. From 0
         to a third of `ttl` or of the client's `grace`, whichever is less. Default: the smallest of a tenth of
         `ttl`, a tenth of `grace`, and 0.5.
@@ -244,7 +245,8 @@ class Client:
                          retry: Optional[RetryPolicy] = None) -> Lease:
         """Acquires a lock that outlives the process, and that nobody extends: it ends with its TTL, or by release().
 
-        Like acquire() in everything else; the token is released in the background if the call fails.
+        Like acquire() in everything else, but if the call fails, the token is released in the background and must not
+        be used again.
         """
         future = self.acquire_detached_future(key, ttl=ttl, wait=wait, owner=owner, token=token, retry=retry)
         try:

@@ -288,7 +288,8 @@ class Client:
                                retry: Optional[RetryPolicy] = None) -> Lease:
         """Acquires a lock that outlives the process, and that nobody extends: it ends with its TTL, or by release().
 
-        Like acquire() in everything else; the token is released in the background if the call fails.
+        Like acquire() in everything else, but if the call fails, the token is released in the background and must not
+        be used again.
         """
         driver = self._used()
         request = driver.request(Way.ACQUIRE, key, ttl=ttl, wait=wait, owner=owner, token=token, retry=retry)

@@ -61,7 +61,7 @@ class OwnToken(unittest.TestCase):
         world.answer(granted(adopt, 10))
         self.assertIsNotNone(call.value)
 
-    def test_giving_up_releases_it_wherever_it_was_sent(self):
+    def test_giving_up_gives_it_up_on_the_session_wherever_it_was_sent(self):
         for granted_before in (False, True):
             world = World()
             call, _ = self.sent(world)
@@ -75,7 +75,7 @@ class OwnToken(unittest.TestCase):
             if not granted_before:
                 self.assertEqual(["cancel"], kinds(world.message()))
                 world.answer(failed(again, "CANCELLED"))
-            self.assertEqual(["mine"], [o.release.token for o in world.message()])
+            self.assertEqual(["mine"], [o.give_up.token for o in world.message()])
 
     def test_a_release_under_way_is_answered_before_the_token_is_used_again(self):
         world = World()
@@ -224,7 +224,7 @@ class AcquireOrExtend(unittest.TestCase):
         world.keep(9.5)
         self.assertEqual([], world.message())
         world.advance(1)
-        self.assertEqual(["mine"], [o.release.token for o in world.message() if o.HasField("release")])
+        self.assertEqual(["mine"], [o.give_up.token for o in world.message() if o.HasField("give_up")])
 
     def test_a_later_call_with_the_token_keeps_the_lock(self):
         world = World()
@@ -240,13 +240,13 @@ class AcquireOrExtend(unittest.TestCase):
             self.assertEqual([], world.message())
         self.assertGreater(again.value.validity(world.now), 0)
 
-    def test_giving_up_releases_what_it_has_acquired(self):
+    def test_giving_up_gives_up_what_it_has_acquired(self):
         world = World()
         call, acquire = self.begin_new(world)
         world.machine.give_up(call.acquire, world.now)
         self.assertEqual(["cancel"], kinds(world.message()))
         world.answer(granted(acquire, 10))
-        self.assertEqual(["mine"], [o.release.token for o in world.message()])
+        self.assertEqual(["mine"], [o.give_up.token for o in world.message()])
 
 
 class HeldByThisClient(unittest.TestCase):
@@ -324,7 +324,7 @@ class Adopting(unittest.TestCase):
         self.assertEqual("DEADLINE_EXCEEDED", call.reason)
         self.assertNotIn("release", kinds(world.message()))
 
-    def test_an_adoption_after_giving_up_is_released(self):
+    def test_an_adoption_after_giving_up_is_given_up(self):
         world = World()
         call, extend = self.begin(world)
         world.answer(granted(extend, 10))
@@ -332,7 +332,7 @@ class Adopting(unittest.TestCase):
         world.machine.give_up(call.acquire, world.now)
         self.assertEqual([], world.message())
         world.answer(granted(adopt, 10))
-        self.assertEqual(["mine"], [o.release.token for o in world.message()])
+        self.assertEqual(["mine"], [o.give_up.token for o in world.message()])
 
 
 if __name__ == "__main__":

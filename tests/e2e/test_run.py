@@ -148,6 +148,27 @@ class RunTest(unittest.TestCase):
         for key in (first, second, third):
             self.assertEqual(self.ctl("run", "--try", key, "true").returncode, 0, "it was released")
 
+    def test_shared_commands_run_together_but_not_with_an_exclusive_one(self):
+        script = f"{REDLOCKCTL} run --try --shared '{self.key}' true; echo $?; " \
+                 f"{REDLOCKCTL} run --try '{self.key}' true; echo $?; {REDLOCKCTL} inspect '{self.key}'"
+        done = self.ctl("run", "--shared", "--owner", "reader", self.key, "-c", script)
+        self.assertEqual(done.stdout.splitlines()[:3], ["0", "123", f"{self.key} is shared"])
+        self.assertIn("  holders        1\n  owner          reader\n", done.stdout)
+        self.assertIn("a holder shares the lock", done.stderr + done.stdout)
+        inside = self.ctl("run", self.key, "-c", f"{REDLOCKCTL} run --try --shared '{self.key}' true; echo $?")
+        self.assertEqual(inside.stdout, "123\n")
+
+    def test_a_share_is_extended_and_released_by_its_token(self):
+        for token in ("one", "two"):
+            done = self.ctl("acquire", self.key, "--shared", "--token", token, "--ttl", "9s")
+            self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual(self.ctl("extend", self.key, "--token", "one").returncode, 4, "it is not exclusive")
+        self.assertEqual(self.ctl("extend", self.key, "--token", "one", "--shared").returncode, 0)
+        for token in ("one", "two"):
+            self.assertEqual(self.ctl("acquire", self.key, "--try").returncode, 3)
+            self.assertEqual(self.ctl("release", self.key, "--token", token).returncode, 0)
+        self.assertIn("is free", self.ctl("inspect", self.key).stdout)
+
     def test_keys_with_brackets_are_taken_as_they_are(self):
         for keys in (["[k]"], ["[a,b]", "[]", "c"]):
             done = self.ctl("acquire", "--ttl", "9s", *keys, "--token", "[t]", "--output", "json")

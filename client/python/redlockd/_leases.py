@@ -184,6 +184,7 @@ class Leases:
             self._machine.releases.begin(lease.key, lease.token, give_up_at, now, on_done, trusted)
 
     def release_unseen(self, lease, now):
+        """Ends a lock whose caller has gone before it got the lock, and may use its token again."""
         if lease.callers_token and lease.state is State.HELD:
             self._end(lease, State.RELEASED)
             self._give_back(lease, now)

@@ -6,7 +6,7 @@ import process from 'node:process';
 import test from 'node:test';
 import { Client, World } from './world.js';
 
-const SEEDS = Number(process.env.SEEDS ?? 40);
+const SEEDS = Number(process.env.SEEDS ?? 120);
 const KEYS = ['a', 'b', 'c'];
 const TIME = 40_000;
 

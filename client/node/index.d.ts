@@ -45,8 +45,8 @@ export interface TryOptions {
   ttl?: number;
   /** A label for people, at most 128 bytes. Default: the client's `owner`. */
   owner?: string;
-  /** The owner token: 1 to 128 bytes, unique to one owner. Use it again only after `release()` has succeeded. Default: a
-   * random token. */
+  /** The owner token: 1 to 128 bytes, unique to one owner. It may be used again after a failed call (for a detached lock,
+   * it may not), or once `release()` has succeeded, but not after a release that failed. Default: a random token. */
   token?: string;
   /** `lost` is aborted when at most this much of the validity is left. From 0 to a third of the TTL or of the grace,
    * whichever is less. Default: the smallest of a tenth of the TTL, a tenth of the grace, and 500. */
@@ -219,7 +219,8 @@ export class Client {
   /** A single try. Returns null if another holder has the lock. */
   tryAcquire(key: Key, options?: TryOptions): Promise<Lock | null>;
   /** Acquires a lock with the caller's token. If the token already holds the lock, in whichever process, takes it over:
-   * from then on this client keeps it alive. If the call fails, the lock is released. */
+   * from then on this client keeps it alive. If the call fails, the lock that it has acquired is released, and the token
+   * may be used again. */
   acquireOrExtend(key: Key, token: string, options?: AcquireOrExtendOptions): Promise<Lock>;
   /** Takes over the lock that the token holds, for example a detached one, and keeps it alive from then on. Rejects with
    * a `LockNotHeldError` if the token does not hold it. If it is given up after it has begun, the lock may be released. */

@@ -12,7 +12,7 @@ import time
 import redlockd
 
 PATIENCE = 20  # seconds that a step waits for something to happen
-OPTIONS = ("ttl", "wait", "owner", "token", "margin")
+OPTIONS = ("ttl", "wait", "owner", "token", "margin", "shared")
 
 
 class Failed(Exception):
@@ -202,14 +202,16 @@ class Runner:
             self.client.acquire_detached, self.key(step), **self.acquisition(step))
 
     async def do_adopt(self, step):
-        options = {name: step[name] for name in ("ttl", "wait") if name in step}
+        options = {name: step[name] for name in ("ttl", "wait", "shared") if name in step}
         return await self.style.call(self.client.adopt, self.key(step), self.token(step), **options)
 
     async def do_extend_by_token(self, step):
-        return await self.style.call(self.client.extend, self.key(step), self.token(step), step["ttl"])
+        return await self.style.call(self.client.extend, self.key(step), self.token(step), step["ttl"],
+                                     shared=step.get("shared", False))
 
     async def do_try_extend_by_token(self, step):
-        return await self.style.call(self.client.try_extend, self.key(step), self.token(step), step["ttl"])
+        return await self.style.call(self.client.try_extend, self.key(step), self.token(step), step["ttl"],
+                                     shared=step.get("shared", False))
 
     async def do_release_by_token(self, step):
         await self.style.call(self.client.release, self.key(step), self.token(step))
@@ -264,7 +266,8 @@ class Runner:
 
     async def do_watch(self, step):
         heard = []
-        items = [redlockd.WatchItem(self.key(item), self.token(item), item["ttl"], item.get("interval"))
+        items = [redlockd.WatchItem(self.key(item), self.token(item), item["ttl"], item.get("interval"),
+                                    item.get("shared", False))
                  for item in step["items"]]
         watch = self.client.watch(items, noting(heard, step.get("raises")),
                                   keep_watching_after_loss=step.get("keep_watching", False))

@@ -50,7 +50,7 @@ class Acquire extends Operation {
 
   get sent() { return this.entry?.sentAt !== undefined; }
 
-  // What was sent can leave a lock behind that the Session keeps, and that may be released at once.
+  // What was sent can leave a lock behind that the Session keeps, and that may be given back at once.
   get leaves() { return !this.#takingOver || (this.#adopting && !this.#spares); }
 
   get #spares() { return this.#takingOver && this.request.extendIfHeld; }
@@ -99,9 +99,12 @@ class Acquire extends Operation {
   // Fails the caller with `error` now.
   giveUp(error) {
     if (this.caller === undefined) return;
-    this.settle(error);
-    if (this.sent) this.#cancel();
-    else this.#fail(error);
+    if (this.sent) {
+      this.settle(error);
+      this.#cancel();
+    } else {
+      this.#fail(error);
+    }
   }
 
   // A daemon could not be reached.
@@ -137,8 +140,7 @@ class Acquire extends Operation {
       this.#end();
       this.settle(undefined, lease);
     } else {
-      this.#mayBeHeld = held === undefined && !this.#spares;
-      if (this.#spares) this.machine.releaseAfter(this.name, this.#sparedUntil);
+      this.#mayBeHeld = held === undefined;
       this.#fail(tooLate(key));
     }
   }
@@ -146,6 +148,7 @@ class Acquire extends Operation {
   // The token holds nothing. Whatever it holds from now on, this call has acquired.
   #acquireInstead() {
     this.#takingOver = false;
+    this.#sparedUntil = -Infinity;
     this.machine.submit(this);
   }
 
@@ -190,9 +193,8 @@ class Acquire extends Operation {
   }
 
   #answeredTooLate(lease, status) {
-    if (lease !== undefined && this.leaves) this.#mayBeHeld = true;
-    // The Session would keep the lock alive for ever.
-    if (lease !== undefined && this.#spares && this.#adopting) this.machine.releaseAfter(this.name, this.#sparedUntil);
+    // The Session would keep the lock alive for ever. An extension keeps nothing alive.
+    if (lease !== undefined && (this.#adopting || !this.#takingOver)) this.#mayBeHeld = true;
     const cancelled = status === undefined || status.reason === 'CANCELLED';
     this.#fail(cancelled ? this.#timeoutError(status) : errorOf(status, this.request.key));
   }
@@ -210,7 +212,8 @@ class Acquire extends Operation {
 
   #fail(error) {
     this.#end();
-    if (this.#mayBeHeld) this.machine.release(this.name);
+    // Before the caller may use its token again.
+    if (this.#mayBeHeld) this.machine.giveBack({ ...this.name, ownToken: !this.#madeToken }, this.#sparedUntil);
     this.settle(error);
   }
 

@@ -36,7 +36,7 @@ class Closing {
 
   // Does the next step. Returns whether the close is complete.
   advance() {
-    if (this.#machine.releases.size > 0 && !this.#sent) return false;
+    if (this.#releasing && !this.#sent) return false;
     if (this.#covered.length > 0) {
       if (this.#machine.ready && !this.#sent) {
         this.#sent = true;
@@ -49,13 +49,18 @@ class Closing {
     return true;
   }
 
+  get #releasing() {
+    const { giveUps, releases } = this.#machine;
+    return releases.size > 0 || [...giveUps].some(({ postponed }) => !postponed);
+  }
+
   #answered(ok) {
     if (!ok) {
       this.abandoned();
       return;
     }
     this.#covered = [];
-    for (const release of [...this.#machine.releases]) release.end();
+    for (const operation of [...this.#machine.releases, ...this.#machine.giveUps]) operation.end();
   }
 }
 

@@ -5,7 +5,7 @@ const { Closing } = require('./closing.js');
 const { Connection } = require('./connection.js');
 const { Deadlines } = require('./deadlines.js');
 const { closedError, failure, lockFailure, lostError } = require('./errors.js');
-const { Adopt, Extend, Release } = require('./operations.js');
+const { Adopt, Extend, GiveUp, Release } = require('./operations.js');
 
 const OPERATIONS_IN_A_MESSAGE = 1000;
 // The client ends a Session without locks and operations after this time, so that the process can exit.
@@ -27,10 +27,10 @@ class Machine {
   leases = new Map(); // nameOf(key, token) -> the Lease, while it is held
   acquires = new Set();
   releases = new Set();
+  giveUps = new Set(); // of the current Session
   extensions = new Set();
-  #ending = new Map(); // a lost Lease whose trust has not ended -> the deadline of its release
+  #ending = new Map(); // a lost Lease whose trust has not ended -> the deadline at which it is given back
   #connection;
-  #spared = 0; // locks that the Session must keep until releaseAfter() releases them
   #lossCheckAt = Infinity; // no lock is lost by the clock before this
   #notices = [];
   #log;
@@ -125,11 +125,11 @@ class Machine {
       for (const lease of [...this.leases.values()]) {
         this.#stopTrusting(lease, 'released', closedError);
         this.#notices.push(() => lease.onLost(closedError()));
-        this.#giveBack(lease);
+        this.#releaseAtClose(lease);
       }
       for (const [lease, deadline] of this.#ending) {
         this.deadlines.remove(deadline);
-        this.#giveBack(lease);
+        this.#releaseAtClose(lease);
       }
     }
     this.#closing.wait(caller);
@@ -201,15 +201,16 @@ class Machine {
     this.submit(release);
   }
 
-  // Releases a lock at `time`, unless a later call with the same token has it by then, or may get it.
-  releaseAfter(name, time) {
-    const { key, token } = name;
-    this.#spared += 1;
-    this.deadlines.add(time, () => {
-      this.#spared -= 1;
-      const asks = (acquire) => acquire.request.key === key && acquire.token === token;
-      if (this.held(key, token) === undefined && ![...this.acquires].some(asks)) this.release(name);
-    });
+  // Ends a lock that no caller gets or keeps. `trustedUntil`: the caller may trust it until then.
+  giveBack(name, trustedUntil = -Infinity) {
+    if (!name.ownToken) this.release(name);
+    else if (this.ready) this.giveUps.add(new GiveUp(this, name, trustedUntil));
+  }
+
+  // Whether a call has the lock with the token, or may get it.
+  uses(key, token) {
+    const asks = (acquire) => acquire.request.key === key && acquire.token === token;
+    return this.held(key, token) !== undefined || [...this.acquires].some(asks);
   }
 
   held(key, token) { return this.leases.get(nameOf(key, token)); }
@@ -232,11 +233,10 @@ class Machine {
     }
   }
 
-  // The lease is no longer held, but the daemon has adopted it. It is released, except while its holder may still be
-  // stopping its work (the release follows), and if the caller may have used its token again since it released the lock.
+  // The lease is no longer held, but the daemon has adopted it. While its holder may still be stopping its work, it is
+  // not given back yet.
   adoptedTooLate(lease) {
-    if (this.#ending.has(lease) || (lease.state === 'released' && lease.ownToken)) return;
-    this.release(lease);
+    if (!this.#ending.has(lease)) this.giveBack(lease);
   }
 
   lose(lease, why) {
@@ -290,6 +290,7 @@ class Machine {
     const { size } = this.leases;
     this.#log(size > 0 ? 'warn' : 'info', `session abandoned, ${size} locks to move: ${error.message}`);
     for (const lease of this.leases.values()) if (lease.session === session) lease.freeze();
+    for (const giveUp of [...this.giveUps]) giveUp.end();
     for (const { operation, sent } of session.takeUnanswered()) operation.abandoned(sent);
     this.#closing?.abandoned();
     if (session.readyAt !== undefined) return;
@@ -310,14 +311,14 @@ class Machine {
     }
   }
 
-  // Loses a lock by the clock. The daemon may continue to extend it, so it is released, but only after its trust has
+  // Loses a lock by the clock. The daemon may continue to extend it, so it is given back, but only after its trust has
   // ended, because the holder needs the margin to stop its work.
   #end(lease) {
     const { trustedUntil } = lease;
     this.lose(lease, 'no daemon extended it in time');
     this.#ending.set(lease, this.deadlines.add(trustedUntil, () => {
       this.#ending.delete(lease);
-      this.release(lease);
+      this.giveBack(lease);
     }));
   }
 
@@ -331,13 +332,13 @@ class Machine {
     return true;
   }
 
-  #giveBack(lease) {
+  #releaseAtClose(lease) {
     if (lease.session !== undefined && lease.session === this.session) this.#closing.cover(lease);
     else this.release(lease);
   }
 
   get #needed() {
-    return this.leases.size > 0 || this.acquires.size > 0 || this.releases.size > 0 || this.#spared > 0
+    return this.leases.size > 0 || this.acquires.size > 0 || this.releases.size > 0 || this.giveUps.size > 0
       || (this.#closing?.needsSession ?? false);
   }
 

@@ -5,6 +5,8 @@ const { errorOf, lockFailure } = require('./errors.js');
 const CALLER_WAITS = 2000;
 const ADOPT_AGAIN = 100;
 const LEAST_RETRY_DELAY = 50;
+// How long a give-up waits for a later call with the same token.
+const GIVE_UP_AGAIN = 1000;
 
 // An operation that a caller started. `caller(error, value)` is called once; undefined: no caller waits.
 class Operation {
@@ -91,6 +93,58 @@ class Release extends Operation {
   }
 }
 
+// Gives up a lock of the caller's token. The caller may use its token again, so this ends only what the current Session
+// has, and is never sent on another one, whose end gives up its locks. A release that a silent daemon carries out late
+// would end a later lock of the token.
+class GiveUp {
+  sends = 0;
+  // The close of the client does not wait for it.
+  postponed = false;
+  #machine;
+  #name;
+  #expiry;
+  #timer;
+
+  // `trustedUntil`: the caller may trust the lock until then.
+  constructor(machine, { key, token, ttl }, trustedUntil) {
+    this.#machine = machine;
+    this.#name = { key, token };
+    const delay = Math.max(0, trustedUntil - machine.clock.earliest(), this.#used ? GIVE_UP_AGAIN : 0);
+    this.#expiry = machine.clock.earliest() + delay + ttl + machine.grace;
+    if (delay > 0) this.#postpone(delay);
+    else machine.submit(this);
+  }
+
+  body() { return { giveUp: { ...this.#name } }; }
+
+  answered({ status }) {
+    if (status?.reason === 'OVERLOADED') this.#sendLater(Math.max(status.retryDelay ?? 0, LEAST_RETRY_DELAY));
+    else this.end();
+  }
+
+  abandoned() {}
+
+  end() {
+    this.#machine.giveUps.delete(this);
+    this.#machine.deadlines.remove(this.#timer);
+  }
+
+  get #used() { return this.#machine.uses(this.#name.key, this.#name.token); }
+
+  #postpone(delay) {
+    this.postponed = true;
+    this.#sendLater(delay);
+  }
+
+  #sendLater(delay) {
+    this.#timer = this.#machine.after(delay, () => {
+      if (this.#machine.clock.earliest() >= this.#expiry) this.end();
+      else if (this.#used) this.#postpone(GIVE_UP_AGAIN);
+      else this.#machine.submit(this);
+    });
+  }
+}
+
 // Extends a lock, after its adoption if it has yet to be adopted.
 class Extend extends Operation {
   // `retry`: undefined for the daemon's default.
@@ -174,4 +228,4 @@ class Close {
 const tooLate = (key) => lockFailure(
   'VALIDITY_EXPIRED', key, 'the lock was granted, but its validity had ended when the answer was read');
 
-module.exports = { ADOPT_AGAIN, Operation, Release, Extend, Adopt, Close, tooLate };
+module.exports = { ADOPT_AGAIN, Operation, Release, GiveUp, Extend, Adopt, Close, tooLate };

@@ -67,7 +67,7 @@ const retryTo = (retry) => retry && {
   maxJitter: retry.maxJitter === undefined ? undefined : duration(retry.maxJitter),
 };
 
-// Converts the fields of an acquire, an extend, a release, an adopt or a watched item in place.
+// Converts the fields of an acquire, an extend, a release, an adopt, a give_up or a watched item in place.
 const requestTo = (request) => {
   const names = namesOf(request.key);
   if (names.length > 1) Object.assign(request, { key: undefined, keys: names });
@@ -80,8 +80,8 @@ const requestTo = (request) => {
 
 // Converts a message of the Machine in place: the Machine makes a new one each time.
 const messageTo = (message) => {
-  for (const { acquire, extend, release, adopt } of message.operations) {
-    const request = acquire ?? extend ?? release ?? adopt;
+  for (const { acquire, extend, release, adopt, giveUp } of message.operations) {
+    const request = acquire ?? extend ?? release ?? adopt ?? giveUp;
     if (request !== undefined) requestTo(request);
   }
   if (message.disconnectGrace !== undefined) message.disconnectGrace = duration(message.disconnectGrace);

@@ -6,7 +6,7 @@ import os
 import re
 import socket
 import sys
-from typing import Any, Callable, List, NoReturn, Optional, Union
+from typing import Any, Callable, List, NoReturn, Optional, Tuple, Union
 
 from ._keys import Key, key_of_names
 from .errors import make_error
@@ -58,12 +58,18 @@ def check_seconds(field: str, value: Any, least: float) -> float:
     return float(value)
 
 
-def check_key(key: Any) -> Key:
-    """A key, or several that are locked together."""
+def check_key(key: Any, shared: Any = False) -> Key:
+    """A key, or several that are locked together, in either mode."""
+    if not isinstance(shared, bool):
+        refuse("shared", f"must be a bool, not {type(shared).__name__}")
+    return key_of_names(_names(key), shared)
+
+
+def _names(key: Any) -> Tuple[str, ...]:
     if not isinstance(key, (list, tuple)):
         if not isinstance(key, str):
             refuse("key", f"must be a str, or a list or tuple of str, not {type(key).__name__}")
-        return _unreserved("key", key, _KEY_BYTES)
+        return (_unreserved("key", key, _KEY_BYTES),)
     if not 1 <= len(key) <= _MOST_KEYS:
         refuse("key", f"names {len(key)} keys; use from 1 to {_MOST_KEYS}")
     names = tuple(_unreserved(f"key[{i}]", name, _KEY_BYTES) for i, name in enumerate(key))
@@ -73,7 +79,7 @@ def check_key(key: Any) -> Key:
     size = sum(len(name.encode()) for name in names)
     if size > _KEYS_BYTES:
         refuse("key", f"the keys have {size} bytes together; use at most {_KEYS_BYTES}")
-    return key_of_names(names)
+    return names
 
 
 def check_owner_token(token: Any) -> str:

@@ -3,7 +3,7 @@
 import enum
 import os
 
-from ._keys import set_key
+from ._keys import set_claim
 from ._operations import Operation
 from ._wire import set_duration, set_retry
 
@@ -71,7 +71,7 @@ class Attempt(Operation):
             set_retry(request, acquire.retry)
             if acquire.single or self.phase is Phase.EXTEND:  # the client repeats an extension itself
                 request.retry.max_retries = 0
-        set_key(request, self.key)
+        set_claim(request, self.key)
         request.token = self.token
         set_duration(request.ttl, self.ttl)
         if self.is_acquire:

@@ -5,7 +5,7 @@ import math
 
 from ._attempts import make_token
 from ._clock import DRIFT, now
-from ._keys import key_of, key_of_names, names_of, set_key
+from ._keys import is_shared, key_of, key_of_names, names_of, set_claim, set_key
 from ._values import Lease
 from ._wire import not_in_time, pb, seconds, set_duration, set_retry
 from .errors import LockError, make_error
@@ -97,7 +97,7 @@ class Detached:
 
     async def extend(self, key, token, ttl, retry, timeout):
         message = pb.ExtendRequest(token=token)
-        set_key(message, key)
+        set_claim(message, key)
         set_duration(message.ttl, ttl)
         set_retry(message, retry)
         sent = 0.0
@@ -156,7 +156,7 @@ class Detached:
 
 def _acquire_request(request, token):
     message = pb.AcquireRequest(token=token, owner=request.owner)
-    set_key(message, request.key)
+    set_claim(message, request.key)
     set_duration(message.ttl, request.ttl)
     set_retry(message, request.retry)
     if request.wait == 0:
@@ -173,7 +173,8 @@ def _release_request(key, token):
 def _lease(lease, made):
     """made: a time, on this machine's clock, before the daemon has computed the validity."""
     key = key_of(lease)
-    return Lease(str(key), lease.token, lease.fencing_token, made + seconds(lease.validity), names_of(key))
+    return Lease(str(key), lease.token, lease.fencing_token, made + seconds(lease.validity), names_of(key),
+                 is_shared(key))
 
 
 def _time_over(key, error):

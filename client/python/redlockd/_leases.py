@@ -3,7 +3,7 @@
 import logging
 import math
 
-from ._keys import key_of, set_key
+from ._keys import key_of, set_claim
 from ._lease import State
 from ._operations import Operation
 from ._wire import error_of, pb, set_duration, set_retry
@@ -31,7 +31,7 @@ class Adopt(Operation):
         return self._lease.state is State.HELD
 
     def fill(self, message):
-        set_key(message.adopt, self._lease.key)
+        set_claim(message.adopt, self._lease.key)
         message.adopt.token = self._lease.token
         set_duration(message.adopt.ttl, self._lease.ttl)
         message.adopt.sequence = self._lease.next_sequence()
@@ -67,7 +67,7 @@ class Extend(Operation):
         return self._lease.extends is not None and self in self._lease.extends
 
     def fill(self, message):
-        set_key(message.extend, self._lease.key)
+        set_claim(message.extend, self._lease.key)
         message.extend.token = self._lease.token
         set_duration(message.extend.ttl, self._ttl)
         set_retry(message.extend, self._retry)
@@ -184,6 +184,7 @@ class Leases:
             self._machine.releases.begin(lease.key, lease.token, give_up_at, now, on_done, trusted)
 
     def release_unseen(self, lease, now):
+        """Ends a lock whose caller has gone before it got the lock, and may use its token again."""
         if lease.callers_token and lease.state is State.HELD:
             self._end(lease, State.RELEASED)
             self._give_back(lease, now)

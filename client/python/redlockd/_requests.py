@@ -24,11 +24,11 @@ class Request:
 
 def checked(way: Way, grace: float, default_owner: str, key: Any, *, ttl: Any = 30.0, wait: Any = None,
             owner: Any = None, margin: Any = None, token: Any = None, retry: Any = None,
-            on_queued: Any = None) -> Request:
+            on_queued: Any = None, shared: Any = False) -> Request:
     """Raises InvalidArgument."""
     ttl = check_ttl(ttl)
     return Request(
-        way, check_key(key), ttl, check_wait(wait), default_owner if owner is None else check_owner(owner),
+        way, check_key(key, shared), ttl, check_wait(wait), default_owner if owner is None else check_owner(owner),
         check_margin(margin, ttl, grace),
         None if token is None and way is Way.ACQUIRE else check_owner_token(token),
         check_retry(retry), check_callback("on_queued", on_queued))

@@ -3,7 +3,7 @@
 from typing import Any, Optional, Tuple
 
 from ._clock import now
-from ._keys import names_of
+from ._keys import is_shared, names_of
 from .errors import LockError
 
 
@@ -24,6 +24,11 @@ class LockState:
     def keys(self) -> Tuple[str, ...]:
         """The keys that are locked together, in order; or the only one."""
         return names_of(self._lease.key)
+
+    @property
+    def shared(self) -> bool:
+        """Whether other holders may share the keys."""
+        return is_shared(self._lease.key)
 
     @property
     def token(self) -> str:
@@ -53,4 +58,4 @@ class LockState:
     def __repr__(self) -> str:
         name = type(self)
         return (f"<{name.__module__}.{name.__qualname__} {self.key!r} {self._lease.state.value} "
-                f"fencing_token={self.fencing_token}>")
+                f"fencing_token={self.fencing_token}{' shared=True' if self.shared else ''}>")

@@ -127,7 +127,7 @@ class Client:
 
     def acquire(self, key: Keys, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None, owner: Optional[str] = None,
                 token: Optional[str] = None, margin: Optional[Seconds] = None, retry: Optional[RetryPolicy] = None,
-                on_queued: Optional[Callable[[int], Any]] = None) -> Lock:
+                on_queued: Optional[Callable[[int], Any]] = None, shared: bool = False) -> Lock:
         """Acquires the lock on `key`, and keeps it alive until it is released or lost, or the client is closed.
 
         key: 1 to 512 bytes of UTF-8, not beginning with "redlockd:". A list or tuple of up to 64 different keys, of at
@@ -143,6 +143,9 @@ class Client:
         to a third of `ttl` or of the client's `grace`, whichever is less. Default: the smallest of a tenth of
         `ttl`, a tenth of `grace`, and 0.5.
         retry: how the daemon retries; its max_retries used up raise MaxRetriesExceeded.
+        shared: hold the keys together with any number of other holders that pass shared=True, and with no holder that
+        does not: readers, and one writer at a time. Each has a token, a TTL and a fencing token of its own. A waiting
+        writer goes before readers that come later.
         on_queued(position) is called, on the library's thread, with the number of waiters ahead in the daemon's
         wait queue. It must return at once, and must not call a client.
 
@@ -150,31 +153,33 @@ class Client:
         and LockTimeout only if another holder has the lock, QuorumUnavailable or Unreachable for an outage.
         """
         return self._acquire(Way.ACQUIRE, key, ttl=ttl, wait=wait, owner=owner, token=token, margin=margin,
-                             retry=retry, on_queued=on_queued)
+                             retry=retry, on_queued=on_queued, shared=shared)
 
     def try_acquire(self, key: Keys, *, ttl: Seconds = 30.0, owner: Optional[str] = None, token: Optional[str] = None,
-                    margin: Optional[Seconds] = None) -> Optional[Lock]:
+                    margin: Optional[Seconds] = None, shared: bool = False) -> Optional[Lock]:
         """A single try: returns None if another holder has the lock. See acquire()."""
         try:
-            return self.acquire(key, ttl=ttl, wait=0, owner=owner, token=token, margin=margin)
+            return self.acquire(key, ttl=ttl, wait=0, owner=owner, token=token, margin=margin,
+                                shared=shared)
         except LockAlreadyHeld:
             return None
 
     def acquire_or_extend(self, key: Keys, token: str, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None,
                           owner: Optional[str] = None, margin: Optional[Seconds] = None,
                           retry: Optional[RetryPolicy] = None,
-                          on_queued: Optional[Callable[[int], Any]] = None) -> Lock:
+                          on_queued: Optional[Callable[[int], Any]] = None, shared: bool = False) -> Lock:
         """Like acquire(), but if `token` holds the lock already, takes it over and keeps it alive."""
         return self._acquire(Way.ACQUIRE_OR_EXTEND, key, ttl=ttl, wait=wait, owner=owner, token=token,
-                             margin=margin, retry=retry, on_queued=on_queued)
+                             margin=margin, retry=retry, on_queued=on_queued, shared=shared)
 
     def adopt(self, key: Keys, token: str, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None,
-              margin: Optional[Seconds] = None) -> Lock:
+              margin: Optional[Seconds] = None, shared: bool = False) -> Lock:
         """Takes over a lock that `token` holds, for example a detached lock of another process, and keeps it alive.
 
-        Raises LockLost if the token does not hold it. `wait` bounds the call, as in acquire().
+        Raises LockLost if the token does not hold it in this mode: a shared lock is adopted with shared=True. `wait`
+        bounds the call, as in acquire().
         """
-        return self._acquire(Way.ADOPT, key, ttl=ttl, wait=wait, token=token, margin=margin)
+        return self._acquire(Way.ADOPT, key, ttl=ttl, wait=wait, token=token, margin=margin, shared=shared)
 
     def acquire_future(self, key: Keys, **options: Any) -> "concurrent.futures.Future[Lock]":
         """Like acquire(), but returns a concurrent.futures.Future; its cancel() gives up waiting."""
@@ -233,22 +238,24 @@ class Client:
 
     def lock(self, name: Keys, ttl: Optional[Seconds] = None, wait: Optional[Seconds] = None, *,
              timeout: Optional[Seconds] = None, blocking: bool = True, blocking_timeout: Optional[Seconds] = None,
-             **options: Any) -> NamedLock:
+             shared: bool = False, **options: Any) -> NamedLock:
         """Returns a NamedLock: `with client.lock("reports", ttl=30, wait=10) as lock:` holds the lock inside the
         block, and raises LockLost at its end if the lock was lost in the meantime. It can also be used as redis-py's
         Lock, with that library's names of the arguments. name: the key, or a list of several. options: those of
         acquire()."""
-        return NamedLock(self, name, ttl, wait, timeout, blocking, blocking_timeout, options)
+        return NamedLock(self, name, ttl, wait, timeout, blocking, blocking_timeout, shared, options)
 
     def acquire_detached(self, key: Keys, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None,
                          owner: Optional[str] = None, token: Optional[str] = None,
-                         retry: Optional[RetryPolicy] = None) -> Lease:
+                         retry: Optional[RetryPolicy] = None, shared: bool = False) -> Lease:
         """Acquires a lock that outlives the process, and that nobody extends: it ends with its TTL, or by release().
+        Another process can adopt() it by its keys and token, and with shared=True if it is shared.
 
         Like acquire() in everything else, but if the call fails, the token is released in the background and must not
         be used again.
         """
-        future = self.acquire_detached_future(key, ttl=ttl, wait=wait, owner=owner, token=token, retry=retry)
+        future = self.acquire_detached_future(key, ttl=ttl, wait=wait, owner=owner, token=token, retry=retry,
+                                              shared=shared)
         try:
             return future.result()
         except BaseException:  # KeyboardInterrupt gives up waiting
@@ -296,18 +303,21 @@ class Client:
             _background.loop().call_soon_threadsafe(self._driver.detached.release_unseen, future.result())
 
     def extend(self, key: Keys, token: str, ttl: Seconds, *, retry: Optional[RetryPolicy] = None,
-               timeout: Seconds = 5.0) -> Lease:
+               timeout: Seconds = 5.0, shared: bool = False) -> Lease:
         """Extends the lock that `token` holds so that it lasts for `ttl` from now; never shortens it.
 
-        Takes at most `timeout`. Raises LockLost if the token does not hold the lock.
+        Takes at most `timeout`. Raises LockLost if the token does not hold the lock in this mode: a shared lock is
+        extended with shared=True.
         """
-        arguments = check_key(key), check_owner_token(token), check_ttl(ttl), check_retry(retry), check_timeout(timeout)
+        arguments = (check_key(key, shared), check_owner_token(token), check_ttl(ttl), check_retry(retry),
+                     check_timeout(timeout))
         lease: Lease = self._call(lambda: self._driver.detached.extend(*arguments))
         return lease
 
-    def try_extend(self, key: Keys, token: str, ttl: Seconds, *, timeout: Seconds = 5.0) -> Lease:
+    def try_extend(self, key: Keys, token: str, ttl: Seconds, *, timeout: Seconds = 5.0,
+                   shared: bool = False) -> Lease:
         """Like extend(), but the daemon makes a single attempt."""
-        return self.extend(key, token, ttl, retry=_ONCE, timeout=timeout)
+        return self.extend(key, token, ttl, retry=_ONCE, timeout=timeout, shared=shared)
 
     def release(self, key: Keys, token: str, *, timeout: Seconds = 5.0) -> None:
         """Releases the lock that `token` holds. Takes at most `timeout`. Raises LockLost if the token does not hold

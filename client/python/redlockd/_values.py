@@ -5,7 +5,7 @@ from typing import Any, List, Optional, Tuple
 
 from ._arguments import Seconds, check_key, check_owner_token, check_seconds, check_ttl, refuse
 from ._clock import now
-from ._keys import Keys
+from ._keys import Key, Keys, names_of
 from .errors import LockError
 
 _MOST_RETRIES = 2**31 - 1
@@ -17,7 +17,7 @@ _SHORTEST_INTERVAL = 0.001
 class Lease:
     """A detached lock: a plain value. It outlives the process, and nobody extends it.
 
-    (keys, token) is all that another process needs to extend, adopt or release it. The token is
+    (keys, token, shared) is all that another process needs to extend, adopt or release it. The token is
     secret; repr() does not show it.
 
     key: for people; of several keys, their names with commas in between.
@@ -25,6 +25,7 @@ class Lease:
     fencing_token: for the storage that the lock protects.
     valid_until: until when the lock can be trusted, on the clock of this machine that counts the time
     since its boot (time.CLOCK_BOOTTIME). Meaningless on another machine.
+    shared: whether other holders may share the keys.
     """
 
     key: str
@@ -32,6 +33,7 @@ class Lease:
     fencing_token: int
     valid_until: float = dataclasses.field(repr=False)
     keys: Tuple[str, ...] = dataclasses.field(default=(), repr=False)
+    shared: bool = False
 
     def __post_init__(self) -> None:
         if not self.keys:
@@ -80,15 +82,25 @@ class WatchItem:
 
     key: a list or tuple of keys for a lease of several. The loss of one of them is the loss of the lease.
     interval: the pause between extensions, from 0.001 s and less than `ttl`. Default: half of `ttl`.
+    shared: whether `token` shares the keys; as in the call that acquired them.
     """
 
     key: Keys
     token: str = dataclasses.field(repr=False)
     ttl: Seconds = 30.0
     interval: Optional[Seconds] = None
+    shared: bool = False
 
 
-def check_items(items: Any) -> List[WatchItem]:
+@dataclasses.dataclass(frozen=True)
+class CheckedItem:
+    key: Key
+    token: str = dataclasses.field(repr=False)
+    ttl: float
+    interval: Optional[float]
+
+
+def check_items(items: Any) -> List[CheckedItem]:
     try:
         given = list(items)
     except TypeError:
@@ -104,8 +116,8 @@ def check_items(items: Any) -> List[WatchItem]:
             interval = check_seconds("interval", item.interval, _SHORTEST_INTERVAL)
             if interval >= ttl:
                 refuse("interval", f"is {interval:g} s; use less than the TTL of {ttl:g} s")
-        checked.append(WatchItem(check_key(item.key), check_owner_token(item.token), ttl, interval))
-    if len({item.key for item in checked}) < len(checked):
+        checked.append(CheckedItem(check_key(item.key, item.shared), check_owner_token(item.token), ttl, interval))
+    if len({names_of(item.key) for item in checked}) < len(checked):
         refuse("items", "must have different keys")
     return checked
 
@@ -124,6 +136,7 @@ class WatchEvent:
     keys: of the lease, in order; () for FAILED and CANCELLED.
     error: why, with its reason; None for EXTENDED.
     validity: for how many seconds the lease was valid when the daemon sent the event.
+    shared: whether the lease shares its keys.
     """
 
     kind: str
@@ -131,3 +144,4 @@ class WatchEvent:
     error: Optional[LockError] = None
     validity: float = 0.0
     keys: Tuple[str, ...] = ()
+    shared: bool = False

@@ -134,7 +134,7 @@ class NamedLock(NamedLockState[Lock]):
     async def _acquire(self, wait: Optional[Seconds], token: Optional[str] = None) -> None:
         self._begin()
         try:
-            self._lock = await self._client.acquire(self._key, **self._arguments(wait, token))
+            self._lock = await self._client.acquire(self.keys, **self._arguments(wait, token))
         except BaseException:
             self._end()
             raise
@@ -220,35 +220,38 @@ class Client:
     async def acquire(self, key: Keys, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None,
                       owner: Optional[str] = None, token: Optional[str] = None, margin: Optional[Seconds] = None,
                       retry: Optional[RetryPolicy] = None,
-                      on_queued: Optional[Callable[[int], Any]] = None) -> Lock:
+                      on_queued: Optional[Callable[[int], Any]] = None, shared: bool = False) -> Lock:
         """Acquires the lock on `key`; see redlockd.Client.acquire(). A task that is cancelled at any moment leaves no
         lock behind."""
         return await self._acquire(Way.ACQUIRE, key, ttl=ttl, wait=wait, owner=owner, token=token, margin=margin,
-                                   retry=retry, on_queued=on_queued)
+                                   retry=retry, on_queued=on_queued, shared=shared)
 
     async def try_acquire(self, key: Keys, *, ttl: Seconds = 30.0, owner: Optional[str] = None,
-                          token: Optional[str] = None, margin: Optional[Seconds] = None) -> Optional[Lock]:
+                          token: Optional[str] = None, margin: Optional[Seconds] = None,
+                          shared: bool = False) -> Optional[Lock]:
         """A single try: returns None if another holder has the lock. See acquire()."""
         try:
-            return await self.acquire(key, ttl=ttl, wait=0, owner=owner, token=token, margin=margin)
+            return await self.acquire(key, ttl=ttl, wait=0, owner=owner, token=token, margin=margin,
+                                      shared=shared)
         except LockAlreadyHeld:
             return None
 
     async def acquire_or_extend(self, key: Keys, token: str, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None,
                                 owner: Optional[str] = None, margin: Optional[Seconds] = None,
                                 retry: Optional[RetryPolicy] = None,
-                                on_queued: Optional[Callable[[int], Any]] = None) -> Lock:
+                                on_queued: Optional[Callable[[int], Any]] = None, shared: bool = False) -> Lock:
         """Like acquire(), but if `token` holds the lock already, takes it over and keeps it alive."""
         return await self._acquire(Way.ACQUIRE_OR_EXTEND, key, ttl=ttl, wait=wait, owner=owner, token=token,
-                                   margin=margin, retry=retry, on_queued=on_queued)
+                                   margin=margin, retry=retry, on_queued=on_queued, shared=shared)
 
     async def adopt(self, key: Keys, token: str, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None,
-                    margin: Optional[Seconds] = None) -> Lock:
+                    margin: Optional[Seconds] = None, shared: bool = False) -> Lock:
         """Takes over a lock that `token` holds, for example a detached lock of another process, and keeps it alive.
 
-        Raises LockLost if the token does not hold it. `wait` bounds the call, as in acquire().
+        Raises LockLost if the token does not hold it in this mode: a shared lock is adopted with shared=True. `wait`
+        bounds the call, as in acquire().
         """
-        return await self._acquire(Way.ADOPT, key, ttl=ttl, wait=wait, token=token, margin=margin)
+        return await self._acquire(Way.ADOPT, key, ttl=ttl, wait=wait, token=token, margin=margin, shared=shared)
 
     async def _acquire(self, way: Way, key: Keys, **options: Any) -> Lock:
         driver = self._used()
@@ -276,37 +279,42 @@ class Client:
 
     def lock(self, name: Keys, ttl: Optional[Seconds] = None, wait: Optional[Seconds] = None, *,
              timeout: Optional[Seconds] = None, blocking: bool = True, blocking_timeout: Optional[Seconds] = None,
-             **options: Any) -> NamedLock:
+             shared: bool = False, **options: Any) -> NamedLock:
         """Returns a NamedLock: `async with client.lock("reports", ttl=30, wait=10) as lock:` holds the lock inside
         the block; if the lock is lost, cancels the block and raises LockLost. It can also be used as the Lock of
         redis-py's asyncio, with that library's names of the arguments. name: the key, or a list of several. options:
         those of acquire()."""
-        return NamedLock(self, name, ttl, wait, timeout, blocking, blocking_timeout, options)
+        return NamedLock(self, name, ttl, wait, timeout, blocking, blocking_timeout, shared, options)
 
     async def acquire_detached(self, key: Keys, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None,
                                owner: Optional[str] = None, token: Optional[str] = None,
-                               retry: Optional[RetryPolicy] = None) -> Lease:
+                               retry: Optional[RetryPolicy] = None, shared: bool = False) -> Lease:
         """Acquires a lock that outlives the process, and that nobody extends: it ends with its TTL, or by release().
+        Another process can adopt() it by its keys and token, and with shared=True if it is shared.
 
         Like acquire() in everything else, but if the call fails, the token is released in the background and must not
         be used again.
         """
         driver = self._used()
-        request = driver.request(Way.ACQUIRE, key, ttl=ttl, wait=wait, owner=owner, token=token, retry=retry)
+        request = driver.request(Way.ACQUIRE, key, ttl=ttl, wait=wait, owner=owner, token=token, retry=retry,
+                                 shared=shared)
         return await driver.detached.acquire(request)  # type: ignore[no-any-return]
 
     async def extend(self, key: Keys, token: str, ttl: Seconds, *, retry: Optional[RetryPolicy] = None,
-                     timeout: Seconds = 5.0) -> Lease:
+                     timeout: Seconds = 5.0, shared: bool = False) -> Lease:
         """Extends the lock that `token` holds so that it lasts for `ttl` from now; never shortens it.
 
-        Takes at most `timeout`. Raises LockLost if the token does not hold the lock.
+        Takes at most `timeout`. Raises LockLost if the token does not hold the lock in this mode: a shared lock is
+        extended with shared=True.
         """
-        arguments = check_key(key), check_owner_token(token), check_ttl(ttl), check_retry(retry), check_timeout(timeout)
+        arguments = (check_key(key, shared), check_owner_token(token), check_ttl(ttl), check_retry(retry),
+                     check_timeout(timeout))
         return await self._used().detached.extend(*arguments)  # type: ignore[no-any-return]
 
-    async def try_extend(self, key: Keys, token: str, ttl: Seconds, *, timeout: Seconds = 5.0) -> Lease:
+    async def try_extend(self, key: Keys, token: str, ttl: Seconds, *, timeout: Seconds = 5.0,
+                         shared: bool = False) -> Lease:
         """Like extend(), but the daemon makes a single attempt."""
-        return await self.extend(key, token, ttl, retry=_ONCE, timeout=timeout)
+        return await self.extend(key, token, ttl, retry=_ONCE, timeout=timeout, shared=shared)
 
     async def release(self, key: Keys, token: str, *, timeout: Seconds = 5.0) -> None:
         """Releases the lock that `token` holds. Takes at most `timeout`. Raises LockLost if the token does not hold

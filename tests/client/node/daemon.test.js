@@ -82,6 +82,20 @@ test('aborting an acquisition with a token of the caller, or a detached one, lea
   await abortAtAnyMoment('detached', (key, signal) => client.acquireDetached(key, { ttl: 60_000, signal }));
 });
 
+test('a token of the caller can be used again as soon as its call was aborted', options, async () => {
+  await Promise.all(Array.from({ length: 50 }, async (_, i) => {
+    const [key, token] = [`again-${i}`, `mine-${i}`];
+    for (let round = 0; round < 4 * STRESS; round += 1) {
+      const signal = AbortSignal.timeout(Math.floor(Math.random() * 30));
+      await client.acquire(key, { token, ttl: 60_000, signal }).then((lock) => lock.release(), () => {});
+      const lock = await client.acquireOrExtend(key, token, { ttl: 60_000 });
+      await sleep(50);
+      assert.ok(lock.held);
+      await lock.release();
+    }
+  }));
+});
+
 test('aborting while the daemon is killed leaves no lock behind', options, async () => {
   const own = new Client(server.endpoint, { grace: 1000 });
   const keys = Array.from({ length: 20 }, (_, i) => `killed-${i}`);

@@ -6,18 +6,30 @@ import process from 'node:process';
 import test from 'node:test';
 import { Client, World } from './world.js';
 
-const SEEDS = Number(process.env.SEEDS ?? 40);
+const SEEDS = Number(process.env.SEEDS ?? 120);
 const KEYS = ['a', 'b', 'c'];
 const TIME = 40_000;
 
 const runUser = (world, client, counts) => {
   const { random } = world;
+  const tokens = new Map(); // key -> the user's own token
   const work = (lease) => {
     counts.granted += 1;
+    const own = tokens.get(lease.key) === lease.token;
+    const release = (machine) => {
+      const [lost, began] = [lease.state === 'lost', world.now];
+      machine.releaseLease(lease, (error) => {
+        if (!own) return;
+        // After a release that failed, or that continues, the token is not used again.
+        if (error !== undefined || world.now - began > 1900) tokens.delete(lease.key);
+        // While a lost lock is trusted, its token is not used.
+        world.at(lost ? lease.margin * 1.1 : 0, next);
+      });
+      if (!own) next();
+    };
     world.at(random() * 2500, () => client.run((machine) => {
       if (random() < 0.2) machine.extend(lease, 1000, () => {});
-      machine.releaseLease(lease, () => {});
-      next();
+      release(machine);
     }));
   };
   const next = () => world.at(random() * 300, () => {
@@ -30,9 +42,11 @@ const runUser = (world, client, counts) => {
       world.at(random() * 500, () => client.run((machine) => machine.giveUp(acquire, new Error('enough'))));
     };
     const settled = (lease) => { if (lease) work(lease); else next(); };
-    const token = random() < 0.4 ? `own ${counts.tokens += 1}` : undefined;
+    const key = KEYS[Math.floor(random() * KEYS.length)];
+    if (!tokens.has(key)) tokens.set(key, `own ${counts.tokens += 1}`);
+    const token = random() < 0.4 ? tokens.get(key) : undefined;
     const extendIfHeld = token !== undefined && random() < 0.5 ? true : undefined;
-    client.acquire(KEYS[Math.floor(random() * KEYS.length)], { ttl, wait, margin: ttl / 10, token, extendIfHeld }, started, settled);
+    client.acquire(key, { ttl, wait, margin: ttl / 10, token, extendIfHeld }, started, settled);
   });
   next();
 };

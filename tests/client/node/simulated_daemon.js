@@ -57,6 +57,7 @@ export class ServerSession {
   #leases = new Map(); // token -> { key, ttl }
   #waiting = new Map(); // id -> acquire
   #draining = false;
+  #begun = 0; // the last operation
   ended = false;
 
   constructor(daemon, link) {
@@ -75,8 +76,10 @@ export class ServerSession {
   read(message) {
     this.lastRead = this.daemon.world.now;
     this.grace ??= message.disconnectGrace;
+    const { world } = this.daemon;
     for (const operation of message.operations) {
-      this.#later(this.daemon.world.random() * 6, () => this.#carryOut(operation));
+      this.#begun = Math.max(this.#begun + 0.001, world.now + world.random() * 6);
+      this.#later(this.#begun - world.now, () => this.#carryOut(operation));
     }
   }
 
@@ -105,6 +108,9 @@ export class ServerSession {
     else if (kind === 'release') {
       this.#leases.delete(asked.token);
       if (nodes.release(asked.key, asked.token)) this.#answer(id, {});
+      else this.#fail(id, 'LOCK_NOT_HELD');
+    } else if (kind === 'giveUp') {
+      if (this.#leases.delete(asked.token) && nodes.release(asked.key, asked.token, this)) this.#answer(id, {});
       else this.#fail(id, 'LOCK_NOT_HELD');
     } else {
       const lock = kind === 'adopt'

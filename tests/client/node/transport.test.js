@@ -145,6 +145,14 @@ test('several keys are sent and read as a list, and shown as names', () => daemo
   assert.equal(JSON.parse(JSON.stringify(lock)).key, lock.key);
   const released = await client.acquire(['b', 'a']);
   await released.release();
+  const aborting = new AbortController();
+  const answer = second.answer.bind(second);
+  second.answer = (operation) => {
+    if (operation.acquire) aborting.abort(); // the answer crosses the cancel
+    return answer(operation);
+  };
+  await assert.rejects(client.acquire(['c', 'a'], { token: 'mine', signal: aborting.signal }), { name: 'AbortError' });
+  while (!second.operations.some(({ giveUp }) => giveUp)) await sleep(5);
   send({ type: 'EVENT_TYPE_LOST', lease, reason: 'LOCK_NOT_HELD', message: 'taken' });
   while (!lock.lost.aborted) await sleep(5);
   assert.equal(lock.loss.message, 'a, b, \u{10000}: the lock was lost: taken');
@@ -156,10 +164,11 @@ test('several keys are sent and read as a list, and shown as names', () => daemo
   const named = sent.map((operation) => {
     const [[kind, { key, keys: names }]] = Object.entries(operation);
     return [kind, names ?? key];
-  }).filter(([kind]) => !['ping', 'close'].includes(kind));
+  }).filter(([kind]) => !['ping', 'cancel', 'close'].includes(kind));
   assert.deepEqual(named, [
     ['acquire', keys], ['extend', keys], ['acquire', 'k'], ['release', 'k'],
-    ['adopt', keys], ['extend', keys], ['acquire', ['a', 'b']], ['release', ['a', 'b']]]);
+    ['adopt', keys], ['extend', keys], ['acquire', ['a', 'b']], ['release', ['a', 'b']],
+    ['acquire', ['a', 'c']], ['giveUp', ['a', 'c']]]);
 }));
 
 test('calls by token that reach no daemon show the names', async () => {

@@ -155,6 +155,64 @@ class Api:
         self.assertTrue(str(lost.error).startswith(f"{a}, {b}: "), lost.error)
         self.assertEqual(("", ()), (heard[-1].key, heard[-1].keys))
 
+    def test_readers_share_a_key_and_exclude_a_writer(self):
+        first, second = self.used.acquire(self.key, shared=True), self.used.lock(self.key, shared=True)
+        self.assertTrue(second.acquire(blocking=False))
+        third = self.used.try_acquire([self.key + "b", self.key], shared=True)
+        fourth = self.used.acquire_or_extend(self.key, "mine", shared=True)
+        self.assertEqual({True}, {lock.shared for lock in (first, second, third, fourth)})
+        self.assertEqual([self.key, (self.key, self.key + "b")], [first.key, third.keys])
+        self.assertIsNone(self.used.try_acquire(self.key))
+        for lock in (first, second, third):
+            lock.release()
+        self.assertIsNone(self.used.try_acquire(self.key))
+        self.assertTrue(second.locked())
+        self.assertTrue(self.used.acquire_or_extend(self.key, "mine", shared=True).held)
+        fourth.release()
+        writer = self.used.try_acquire(self.key)
+        self.assertFalse(writer.shared)
+        self.assertFalse(second.acquire(blocking=False))
+        writer.release()
+
+    def test_a_detached_share_is_handed_over(self):
+        other = self.used.acquire_detached(self.key, ttl=30, shared=True)
+        lease = pickle.loads(pickle.dumps(self.used.acquire_detached(self.key, ttl=30, shared=True)))
+        self.assertTrue(lease.shared)
+        for call in (self.used.extend, self.used.try_extend):
+            with self.assertRaisesRegex(redlockd.LockLost, f"^{self.key}: "):
+                call(lease.key, lease.token, 60)
+            longer = call(lease.key, lease.token, 60, shared=True)
+            self.assertGreater(longer.validity, lease.validity)
+            self.assertTrue(longer.shared)
+        with self.assertRaises(redlockd.LockLost):
+            self.used.adopt(lease.key, lease.token)
+        lock = self.used.adopt(lease.keys, lease.token, ttl=10, shared=lease.shared)
+        self.assertTrue(lock.shared)
+        lock.release()
+        self.used.release(self.key, other.token)
+        self.assertFalse(self.server.held(self.key))
+
+    def test_a_watch_of_a_share(self):
+        lease, heard = self.used.acquire_detached(self.key, ttl=2, shared=True), []
+        watch = self.used.watch([redlockd.WatchItem(self.key, lease.token, 2, 0.1, shared=True)], heard.append)
+        self.until(lambda: [event for event in heard if event.kind == "EXTENDED"])
+        self.server.lose(self.key)
+        self.until(lambda: heard[-1].kind == "CANCELLED")  # no lease is left
+        watch.close()
+        self.assertEqual({(self.key, True)}, {(event.key, event.shared) for event in heard[:-1]})
+        self.assertFalse(heard[-1].shared)
+
+    def test_the_mode_is_a_bool(self):
+        for call in (lambda: self.used.acquire(self.key, shared=1), lambda: self.used.try_acquire(self.key, shared=1),
+                     lambda: self.used.acquire_or_extend(self.key, "t", shared=1),
+                     lambda: self.used.acquire_detached(self.key, shared=1),
+                     lambda: self.used.adopt(self.key, "t", shared=1), lambda: self.used.lock(self.key, shared=1),
+                     lambda: self.used.extend(self.key, "t", 5, shared=1),
+                     lambda: self.used.try_extend(self.key, "t", 5, shared=1),
+                     lambda: self.used.watch([redlockd.WatchItem(self.key, "t", 5, shared=1)], print)):
+            with self.assertRaisesRegex(redlockd.InvalidArgument, "^shared: must be a bool, not int$"):
+                call()
+
     def test_bad_arguments_are_refused(self):
         item = redlockd.WatchItem(self.key, "t", 5)
         for call in (lambda: self.used.acquire(self.key, token=""), lambda: self.used.acquire(self.key, retry=3),

@@ -54,6 +54,27 @@ class Cancelling(unittest.TestCase):
 
         self.assertEqual([], asyncio.run(run()))
 
+    def test_tasks_whose_token_is_used_again(self):
+        async def use(client, i):
+            key, token = f"again-{i}", f"mine-{i}"
+            for _ in range(4):
+                with contextlib.suppress(asyncio.TimeoutError):
+                    lock = await asyncio.wait_for(
+                        client.acquire(key, ttl=60, token=token), self.random.uniform(0, 0.03))
+                    await lock.release()
+                lock = await client.acquire_or_extend(key, token, ttl=60)
+                await asyncio.sleep(0.05)
+                self.assertTrue(lock.held)
+                await lock.release()
+
+        async def run():
+            client = redlockd.aio.Client([self.cluster.address])
+            await asyncio.gather(*(use(client, i) for i in range(ROUNDS // 8)))
+            await client.close()
+
+        asyncio.run(run())
+        self.assertEqual([], self.left_behind([f"again-{i}" for i in range(ROUNDS // 8)]))
+
     def test_wait_for(self):
         async def run():
             client = redlockd.aio.Client([self.cluster.address])

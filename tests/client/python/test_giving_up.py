@@ -125,6 +125,19 @@ class GivingUp(unittest.TestCase):
         world.answer(done(give_up), granted(acquire, 10))
         self.assertIsNotNone(again.value)
 
+    def test_what_an_acquire_or_extend_has_acquired_after_another_lock_has_ended_is_given_up_at_once(self):
+        world = World()
+        call = world.acquire(token="mine", way=Way.ACQUIRE_OR_EXTEND)
+        world.connect()
+        world.answer(granted(world.message()[0], 10))
+        world.answer(failed(world.message()[0], "LOCK_NOT_HELD"))
+        world.answer(failed(world.message()[0], "LOCK_NOT_HELD"))
+        [acquire] = world.message()
+        world.machine.give_up(call.acquire, world.now)
+        self.assertEqual(["cancel"], kinds(world.message()))
+        world.answer(granted(acquire, 10))
+        given_up(world)
+
     def test_it_is_postponed_while_a_call_waits_with_the_token(self):
         world = World()
         waiting = world.acquire(token="mine")

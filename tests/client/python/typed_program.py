@@ -24,6 +24,10 @@ def threads(client: redlockd.Client) -> None:
         names: Tuple[str, ...] = together.keys + both.keys + events[0].keys
     client.watch([redlockd.WatchItem(names, lease.token), redlockd.WatchItem(keys, lease.token)], events.append).close()
     client.release(keys, lease.token)
+    with client.lock("k", shared=True) as reader:
+        modes: List[bool] = [reader.shared, lease.shared, events[0].shared]
+    client.watch([redlockd.WatchItem("k", lease.token, shared=modes[0])], events.append).close()
+    client.extend("k", lease.token, 5, shared=client.try_extend("k", lease.token, 5, shared=True).shared)
     try:
         client.adopt(lease.keys, lease.token).release()
     except redlockd.LockAlreadyHeld as error:
@@ -38,7 +42,9 @@ async def tasks(client: redlockd.aio.Client) -> None:
     held: bool = await client.lock("k").acquire(blocking=False)
     async with client.lock(["a", "b"]) as together, await client.acquire(lock.keys):
         keys: Tuple[str, ...] = together.keys
-    print(held, keys)
+    async with client.lock("k", shared=True) as reader:
+        shared: bool = (await client.adopt("k", reader.token, shared=reader.shared)).shared
+    print(held, keys, shared)
 
 
 def kit(server: Server) -> bool:

@@ -4,7 +4,7 @@ from redlockd._proto import pb
 from redlockd._machine import Machine
 from redlockd import _requests
 from redlockd._attempts import Way
-from redlockd._keys import set_key
+from redlockd._keys import set_claim
 from redlockd._wire import set_duration
 from redlockd.errors import make_error
 
@@ -175,13 +175,14 @@ def granted(operation, validity, fence=100):
     """Returns the result of an acquire, an extend or an adopt with a lease."""
     asked = getattr(operation, operation.WhichOneof("operation"))
     return pb.SessionResult(id=operation.id, lease=pb.Lease(
-        key=asked.key, keys=asked.keys, token=asked.token, fencing_token=fence, validity=duration(validity)))
+        key=asked.key, keys=asked.keys, mode=asked.mode, token=asked.token, fencing_token=fence,
+        validity=duration(validity)))
 
 
 def event(kind, lease=None, validity=0.0, fence=100, reason=""):
     message = pb.WatchResponse(type=getattr(pb, "EVENT_TYPE_" + kind), reason=reason)
     if lease is not None:
-        set_key(message, lease.key)
+        set_claim(message, lease.key)
         message.lease.CopyFrom(pb.Lease(token=lease.token, fencing_token=fence, validity=duration(validity)))
-        set_key(message.lease, lease.key)
+        set_claim(message.lease, lease.key)
     return message

@@ -13,8 +13,8 @@
 -- ARGV[4]    the number of releases
 -- ARGV[...]  of each acquisition: token, TTL, metadata; of each release: token; of each other step: its name,
 --            and the arguments that its function below lists. 'together' and the number of keys come before
---            the name of a step on several keys, which is carried out on all of them or on none. 'shared' takes
---            the place of 'together' if the token shares the keys with others. Releases release both
+--            the name of a step on several keys, which is carried out on all of them or on none. 'shared'
+--            takes the place of 'together' if the token shares the keys with others. Releases release both
 --
 -- Returns one result for each step and, if a step needs it, the node's clock in microseconds. A result
 -- is true if the step was carried out, {true, details...} if there is more to say, or {status, detail}:
@@ -42,16 +42,17 @@
 --   LABEL        of the owner
 -- A string of another form, or a value of another type, counts as no metadata.
 --
--- While holders share a key, the key holds a marker instead of a token. Each of them has a share: a key of its
--- own that is stored like a lock, with its token, its expiry and its metadata. The key's own metadata is then
+-- While holders share a key, the key holds a marker instead of a token. Each of them has a share: a key of
+-- its own that is stored like a lock, with its token, its expiry and its metadata. The metadata of the shared
+-- key is then
 --
 --   FENCE s EXCLUSIVE - -
 --
---   FENCE        the highest fencing token of all holders so far, which that of an exclusive holder must exceed
+--   FENCE        the highest fencing token so far, which that of an exclusive holder must exceed
 --   EXCLUSIVE    the highest of the exclusive holders so far, which that of a sharing holder must exceed
--- A sorted set lists the tokens of the shares by the time at which they expire. The marker expires with the last
--- of them. Without the marker, shares count for nothing. An intent, a key that expires soon, says that an
--- exclusive acquisition waits: it stops new shares, but neither extensions nor repairs.
+-- A sorted set lists the tokens of the shares by the time at which they expire. The marker expires with the
+-- last of them. Without the marker, shares count for nothing. An intent, a key that expires soon, says that
+-- an exclusive acquisition waits: it stops new shares, but neither extensions nor repairs.
 --
 -- Rules that every step keeps:
 --   * Whatever can fail for one step (a key of another type, no memory) runs under pcall before the step
@@ -124,7 +125,7 @@ local function acquire(key, meta, stored, token, ttl, granted, extend)
 end
 
 local acquisitions, releases = tonumber(ARGV[3]), tonumber(ARGV[4])
-local shared_releases = {}  -- the numbers of the releases of shares
+local shared_releases  -- the numbers of the releases of shares, if there are any
 
 if acquisitions > 0 then
   local metas = {}
@@ -152,6 +153,7 @@ if releases > 0 then
     elseif found[i] == ARGV[4 + 3 * acquisitions + i] then
       ours[#ours + 1] = key
     elseif found[i] == SHARED then
+      shared_releases = shared_releases or {}
       shared_releases[#shared_releases + 1] = i
       results[acquisitions + i] = {}  -- for now
     else
@@ -169,7 +171,7 @@ end
 
 -- The steps that are neither acquisitions nor releases, from ARGV[a] on.
 local a = 5 + 3 * acquisitions + releases
-if ARGV[a] or #shared_releases > 0 then
+if ARGV[a] or shared_releases then
   -- The metadata, '' if there is none; nil and a result if it cannot be read.
   local function read(meta)
     local text = try('GET', meta)
@@ -270,11 +272,6 @@ if ARGV[a] or #shared_releases > 0 then
     end)
   end
 
-  local function announce(key)
-    local heard = try('PUBLISH', 'redlockd:released:' .. key, key)
-    return type(heard) == 'number' and heard or 0
-  end
-
   local together  -- the steps on several keys and on shares, created when the first one needs it
   local steps_together
 
@@ -308,7 +305,8 @@ if ARGV[a] or #shared_releases > 0 then
       local set = try('SET', meta, format(seal, state or 'c', keeper, holder), 'PX', retention)
       if not set.err then sealed = 1 end
     end
-    return {true, audible == '1' and announce(key) or 0, sealed, 0}
+    local heard = audible == '1' and try('PUBLISH', 'redlockd:released:' .. key, key)
+    return {true, type(heard) == 'number' and heard or 0, sealed, 0}
   end
 
   -- from, to, ttl, metadata
@@ -399,8 +397,8 @@ if ARGV[a] or #shared_releases > 0 then
     return true
   end
 
-  -- The steps on several keys and on shares. Each first looks at all keys and then changes them, so that it does
-  -- all or nothing. `at` lists the keys, each a pair of the key and its metadata key.
+  -- The steps on several keys and on shares. Each first looks at all keys and then changes them, so that it
+  -- does all or nothing. `at` lists the keys, each a pair of the key and its metadata key.
   function steps_together()
     -- Calls look(key, meta, stored, found) for each key, until it returns a result.
     local function each(at, look)
@@ -443,7 +441,8 @@ if ARGV[a] or #shared_releases > 0 then
       if number and take == 'always' then number, take = kept + 1, 'last' end
       local all
       for _, place in ipairs(at) do
-        local one = extend_held(place[1], place[2], stored_at[place[2]], digest, ttl, raise_to, number, id, take)
+        local key, meta = place[1], place[2]
+        local one = extend_held(key, meta, stored_at[meta], digest, ttl, raise_to, number, id, take)
         if one[1] ~= true then return one end
         if all and all[2] ~= one[2] then
           all[2] = -math.max(math.abs(all[2]), math.abs(one[2]))
@@ -498,7 +497,8 @@ if ARGV[a] or #shared_releases > 0 then
       for _, place in ipairs(at) do
         local one = release_if(place[1], place[2], ...)
         if one[1] == true then
-          all = all and {true, math.max(all[2], one[2]), math.min(all[3], one[3]), math.max(all[4], one[4])} or one
+          all = all or one
+          all = {true, math.max(all[2], one[2]), math.min(all[3], one[3]), math.max(all[4], one[4])}
         elseif one[1] == 'failed' then
           unknown = unknown or one
         elseif one[1] == 'stale_fence' then
@@ -595,8 +595,8 @@ if ARGV[a] or #shared_releases > 0 then
       return tonumber(fence), tonumber(exclusive)
     end
 
-    -- Whether a token is never used for a second hold. The metadata of other tokens' shares is retained, because
-    -- it has the fence that a release was sealed with.
+    -- Whether a token is never used for a second hold. The metadata of other tokens' shares is retained,
+    -- because it has the fence that a release was sealed with.
     local function is_made(token)
       return string.sub(token, 1, 3) == 'rl-'
     end
@@ -748,7 +748,8 @@ if ARGV[a] or #shared_releases > 0 then
         result[4] = 1
       else
         call('DEL', key, all)
-        if audible == '1' then result[2] = announce(key) end
+        local heard = audible == '1' and try('PUBLISH', 'redlockd:released:' .. key, key)
+        if type(heard) == 'number' then result[2] = heard end
       end
       return result
     end
@@ -820,7 +821,7 @@ if ARGV[a] or #shared_releases > 0 then
     if name == 'try_grant' then return try_grant(key, meta), 1 end
   end
 
-  for _, i in ipairs(shared_releases) do
+  for _, i in ipairs(shared_releases or {}) do
     local key = KEYS[1 + 2 * acquisitions + i]
     together = together or steps_together()
     results[acquisitions + i] = together.release_share(key, 'redlockd:meta:{' .. key .. '}',

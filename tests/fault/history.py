@@ -2,8 +2,8 @@
 
 A client certainly trusted a lock from the moment the worker saw the validity until that validity had passed,
 counted from the earliest time at which it can have been decided, or until the client began to release the lock
-or reported its loss. Two such periods of different tokens on one key must not overlap: that would be two
-holders. The end of a stream or a client does not shorten the period: the daemon must not give up the lock
+or reported its loss. Two such periods of different tokens on one key must not overlap, unless both tokens share
+it: that would be two holders. The end of a stream or a client does not shorten the period: the daemon must not give up the lock
 earlier.
 """
 
@@ -47,7 +47,7 @@ def ends_of_trust(events):
 
 
 def certain_holds(events):
-    """Returns (begin, end, token, fence) by key, sorted by begin."""
+    """Returns (begin, end, token, shares) by key, sorted by begin."""
     ends = ends_of_trust(events)
     holds = collections.defaultdict(list)
     for event in events:
@@ -62,7 +62,7 @@ def certain_holds(events):
         if after < len(times):
             end = min(end, times[after])
         if end > begin:
-            holds[event["key"]].append((begin, end, event["token"], event["fence"]))
+            holds[event["key"]].append((begin, end, event["token"], event.get("shares", False)))
     for key in holds:
         holds[key].sort()
     return holds
@@ -71,15 +71,15 @@ def certain_holds(events):
 def two_holders(events):
     overlaps = {}  # (begin, end) by key and the two tokens
     for key, holds in certain_holds(events).items():
-        latest = {}  # end by token
-        for begin, end, token, _ in holds:
-            for other, other_end in latest.items():
-                if other != token and other_end > begin:
+        latest = {}  # end by token, and whether it shares the key
+        for begin, end, token, shares in holds:
+            for (other, other_shares), other_end in latest.items():
+                if other != token and other_end > begin and not (shares and other_shares):
                     pair = (key, *sorted((other, token)))
                     first, last = overlaps.get(pair, (begin, begin))
                     overlaps[pair] = (first, max(last, min(end, other_end)))
             latest = {t: e for t, e in latest.items() if e > begin}
-            latest[token] = max(end, latest.get(token, end))
+            latest[token, shares] = max(end, latest.get((token, shares), end))
     return [
         f"{key}: {one} and {other} both held it for {(end - begin) * 1e3:.1f} ms from {begin:.6f}"
         for (key, one, other), (begin, end) in overlaps.items()
@@ -87,22 +87,29 @@ def two_holders(events):
 
 
 def fences_that_do_not_grow(events):
-    """A grant that is decided after another holder's fence was seen must have a higher fence."""
+    """A grant that is decided after another holder's fence was seen must have a higher fence. A token that shares
+    the key needs one that is higher than those of exclusive holders only."""
     grants, seen = collections.defaultdict(list), collections.defaultdict(list)
     for event in events:
         if event["what"] in ("acquired", "held"):
             grants[event["key"]].append((event.get("decided", event["sent"]), event))
         if event["what"] in ("acquired", "held", "extended", "trusts"):
             at = event.get("received", event.get("begin"))
-            seen[event["key"]].append((at, event["fence"], event["token"]))
+            shares = event.get("shares", False)
+            seen[event["key"]].append((at, event["fence"], event["token"], shares))
     found = []
     for key, list_of_grants in grants.items():
         by_time = sorted(seen[key])
-        highest, looked_at = (0, ""), 0
+        highest_of_all = highest_exclusive = (0, "")
+        looked_at = 0
         for decided, event in sorted(list_of_grants, key=lambda grant: grant[0]):
             while looked_at < len(by_time) and by_time[looked_at][0] < decided:
-                highest = max(highest, by_time[looked_at][1:])
+                fence_and_token = by_time[looked_at][1:3]
+                highest_of_all = max(highest_of_all, fence_and_token)
+                if not by_time[looked_at][3]:
+                    highest_exclusive = max(highest_exclusive, fence_and_token)
                 looked_at += 1
+            highest = highest_exclusive if event.get("shares") else highest_of_all
             if highest[1] != event["token"] and event["fence"] <= highest[0]:
                 found.append(
                     f"{key}: {event['token']} got fence {event['fence']} after"

@@ -65,6 +65,19 @@ class TwoHoldersTest(unittest.TestCase):
         events = [trusts("a", 1, 2, 1), release("a", 1.4), trusts("b", 1.5, 2, 2)]
         self.assertEqual(history.violations(events, []), [])
 
+    def test_holders_that_share_are_no_violation(self):
+        one, two = ({**grant(token, 1, 1, 5), "shares": True} for token in "ab")
+        self.assertEqual(history.violations([one, two], []), [])
+        self.assertEqual(len(history.two_holders([one, grant("b", 1.5, 1, 6)])), 1)
+        self.assertEqual(len(history.two_holders([grant("b", 0.5, 1, 4), one])), 1)
+
+    def test_the_fence_of_a_share_grows_over_exclusive_ones_only(self):
+        share = {**grant("b", 2, 0.1, 5, decided=2), "shares": True}
+        self.assertEqual(history.fences_that_do_not_grow([{**grant("a", 1, 0.1, 6), "shares": True}, share]), [])
+        self.assertEqual(len(history.fences_that_do_not_grow([grant("a", 1, 0.1, 6), share])), 1)
+        exclusive = grant("c", 3, 0.1, 5, decided=3)
+        self.assertEqual(len(history.fences_that_do_not_grow([share, exclusive])), 1)
+
     def test_an_earlier_release_of_a_token_does_not_end_a_later_hold(self):
         events = [release("a", 0.5), trusts("a", 1, 2), trusts("b", 1.5, 2.5)]
         self.assertEqual(len(history.two_holders(events)), 1)

@@ -1,8 +1,8 @@
 """A worker without a client library: uses the proto's stubs, through any daemon. ../README.md describes its
 output.
 
-Acquires, extends, holds and releases, also with its own tokens, and writes to a storage that checks fencing
-tokens while it holds a lock. Its own key, `own-NAME`, shows whether the service is available.
+Acquires, extends, holds and releases, exclusively or shared, also with its own tokens, and accesses a storage that
+checks fencing tokens while it holds a lock. Its own key, `own-NAME`, shows whether the service is available.
 """
 
 import json
@@ -97,6 +97,14 @@ class Worker:
             self.tokens[key] = f"{self.name}-{os.getpid()}-{self.made}"
         return self.tokens[key]
 
+    def mode(self, key):
+        shares = not key.startswith("own-") and self.random.random() < 0.4
+        return pb.LOCK_MODE_SHARED if shares else pb.LOCK_MODE_EXCLUSIVE
+
+    @staticmethod
+    def shares(lease):
+        return {"shares": True} if lease.mode == pb.LOCK_MODE_SHARED else {}
+
     def cycle(self, key):
         lease = self.acquire(key, self.random.uniform(0.2, 1.0), self.own_token(key))
         if lease is None:
@@ -105,7 +113,7 @@ class Worker:
             return
         end = now() + self.random.uniform(0, 0.6)
         while now() < end:
-            self.write(lease)
+            self.access(lease)
             if self.random.random() < 0.3 and not self.extend(lease):
                 break
             time.sleep(self.random.uniform(0, 0.05))
@@ -116,7 +124,7 @@ class Worker:
 
     def acquire(self, key, ttl, token):
         daemon, stub = self.any_daemon()
-        request = pb.AcquireRequest(key=key, ttl=duration(ttl), owner=self.name)
+        request = pb.AcquireRequest(key=key, ttl=duration(ttl), owner=self.name, mode=self.mode(key))
         if token is not None:
             request.token = token
         wait = self.random.choice([0, PATIENCE, WAIT if key.startswith("own-") else PATIENCE])
@@ -139,6 +147,7 @@ class Worker:
             # Decided no earlier than this, so valid at least until this plus the validity.
             decided=sent + seconds(answer.waited),
             validity=seconds(lease.validity),
+            **self.shares(lease),
         )
         return lease
 
@@ -146,7 +155,7 @@ class Worker:
         daemon, stub = self.any_daemon()
         sent = now()
         fields = {"key": lease.key, "token": lease.token, "daemon": daemon, "sent": sent}
-        request = pb.ExtendRequest(key=lease.key, token=lease.token, ttl=duration(0.6))
+        request = pb.ExtendRequest(key=lease.key, token=lease.token, ttl=duration(0.6), mode=lease.mode)
         request.retry.max_retries = 0
         try:
             answer = stub.Extend(request, timeout=PATIENCE)
@@ -160,6 +169,7 @@ class Worker:
             fence=answer.lease.fencing_token,
             decided=sent,
             validity=seconds(answer.lease.validity),
+            **self.shares(lease),
         )
         return True
 
@@ -180,7 +190,7 @@ class Worker:
         daemon, stub = self.any_daemon()
         sent = now()
         ttl = self.random.uniform(0.3, 1.0)
-        request = pb.HoldRequest(key=key, ttl=duration(ttl), owner=self.name)
+        request = pb.HoldRequest(key=key, ttl=duration(ttl), owner=self.name, mode=self.mode(key))
         call = stub.Hold(request, timeout=self.random.uniform(0.2, 2.0))
         lease = None
         trusted_until = None
@@ -204,8 +214,9 @@ class Worker:
                         fence=lease.fencing_token,
                         decided=sent,
                         validity=seconds(lease.validity),
+                        **self.shares(lease),
                     )
-                    self.write(lease)
+                    self.access(lease)
                 elif kind == "EVENT_TYPE_LOST" and lease is not None:
                     self.record(
                         "lost",
@@ -223,9 +234,10 @@ class Worker:
         if lease is not None and self.random.random() < 0.5:
             self.release(lease)
 
-    def write(self, lease):
+    def access(self, lease):
         start = now()
-        accepted = self.storage.write(lease.key, lease.fencing_token)
+        reads = lease.mode == pb.LOCK_MODE_SHARED
+        accepted = self.storage.access(lease.key, lease.fencing_token, reads)
         self.record(
             "written" if accepted else "refused",
             key=lease.key,

@@ -263,7 +263,7 @@ Checked<ReleaseCommand> Check(const v1::ReleaseRequest& request, const RequestRu
 Checked<GiveUpCommand> Check(const v1::GiveUpOperation& operation, const RequestRules& rules) {
   Checker checker(rules);
   GiveUpCommand command;
-  command.key = checker.CheckKeys(operation);
+  command.key = checker.CheckClaim(operation);
   command.token = checker.CheckToken(operation.token());
   return checker.Result(std::move(command));
 }

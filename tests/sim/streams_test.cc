@@ -318,6 +318,17 @@ TEST_F(Streams, GivingUpLateSparesALaterHoldOfTheSameToken) {
   EXPECT_EQ(Holders("k"), All(later));
 }
 
+// The client has used the token for the same key in another mode since.
+TEST_F(Streams, GivingUpComparesTheMode) {
+  Stream& stream = Open(0);
+  const Lease lease = Acquire(stream, seconds(20), "mine");
+  Lease share = lease;
+  share.key = lease.key.Shared();
+  EXPECT_EQ(GiveUp(stream, share), Reason::kLockNotHeld);
+  EXPECT_EQ(Holders("k"), All(lease));
+  EXPECT_EQ(GiveUp(stream, lease), std::nullopt);
+}
+
 TEST_F(Streams, CloseAnswersPendingAcquisitions) {
   Stream& holder = Open(0);
   const Lease lease = Acquire(holder, seconds(20));

@@ -82,7 +82,7 @@ void Fill(v1::ReleaseRequest& out, const ReleaseRequest& request) {
 }
 
 void Fill(v1::GiveUpOperation& out, const GiveUpRequest& request) {
-  SetKey(out, request.key);
+  SetClaim(out, request.key);
   out.set_token(request.token);
 }
 

@@ -1,6 +1,6 @@
 """Gives up the locks of callers' tokens that no caller gets or keeps."""
 
-from ._keys import set_key
+from ._keys import set_claim
 from ._operations import Operation
 from ._wire import seconds
 
@@ -26,7 +26,7 @@ class GiveUp(Operation):
         return self in self._giving_up
 
     def fill(self, message):
-        set_key(message.give_up, self.key)
+        set_claim(message.give_up, self.key)
         message.give_up.token = self.token
 
     def on_result(self, result, session, valid_until, now):

@@ -241,8 +241,8 @@ class Client:
              shared: bool = False, **options: Any) -> NamedLock:
         """Returns a NamedLock: `with client.lock("reports", ttl=30, wait=10) as lock:` holds the lock inside the
         block, and raises LockLost at its end if the lock was lost in the meantime. It can also be used as redis-py's
-        Lock, with that library's names of the arguments. name: the key, or a list of several. options: those of
-        acquire()."""
+        Lock, with that library's names of the arguments. name: the key, or a list of several. shared and options: those
+        of acquire()."""
         return NamedLock(self, name, ttl, wait, timeout, blocking, blocking_timeout, shared, options)
 
     def acquire_detached(self, key: Keys, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None,

@@ -282,8 +282,8 @@ class Client:
              shared: bool = False, **options: Any) -> NamedLock:
         """Returns a NamedLock: `async with client.lock("reports", ttl=30, wait=10) as lock:` holds the lock inside
         the block; if the lock is lost, cancels the block and raises LockLost. It can also be used as the Lock of
-        redis-py's asyncio, with that library's names of the arguments. name: the key, or a list of several. options:
-        those of acquire()."""
+        redis-py's asyncio, with that library's names of the arguments. name: the key, or a list of several. shared
+        and options: those of acquire()."""
         return NamedLock(self, name, ttl, wait, timeout, blocking, blocking_timeout, shared, options)
 
     async def acquire_detached(self, key: Keys, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None,

@@ -147,11 +147,12 @@ void LeaseSet::GiveUp(std::uint64_t id, const GiveUpCommand& command) {
     Release(id, command.key, command.token);
     return;
   }
-  auto held = held_.extract(NameOf(command.key, command.token));
-  if (held.empty()) {
+  const auto found = held_.find(NameOf(command.key, command.token));
+  if (found == held_.end() || found->second.watchdog->key() != command.key) {
     RefuseToGiveUp(id);
     return;
   }
+  auto held = held_.extract(found);
   const Lease& lease = held.mapped().Detach();
   if (!held.mapped().BelongsToStream()) {
     RefuseToGiveUp(id);

@@ -156,10 +156,10 @@ class Api:
         self.assertEqual(("", ()), (heard[-1].key, heard[-1].keys))
 
     def test_readers_share_a_key_and_exclude_a_writer(self):
-        first, second = self.used.acquire(self.key, shared=True), self.used.lock(self.key, shared=True)
+        first, second = self.used.acquire(self.key, wait=10, shared=True), self.used.lock(self.key, shared=True)
         self.assertTrue(second.acquire(blocking=False))
         third = self.used.try_acquire([self.key + "b", self.key], shared=True)
-        fourth = self.used.acquire_or_extend(self.key, "mine", shared=True)
+        fourth = self.used.acquire_or_extend(self.key, "mine", wait=10, shared=True)
         self.assertEqual({True}, {lock.shared for lock in (first, second, third, fourth)})
         self.assertEqual([self.key, (self.key, self.key + "b")], [first.key, third.keys])
         self.assertIsNone(self.used.try_acquire(self.key))
@@ -167,7 +167,7 @@ class Api:
             lock.release()
         self.assertIsNone(self.used.try_acquire(self.key))
         self.assertTrue(second.locked())
-        self.assertTrue(self.used.acquire_or_extend(self.key, "mine", shared=True).held)
+        self.assertTrue(self.used.acquire_or_extend(self.key, "mine", wait=10, shared=True).held)
         fourth.release()
         writer = self.used.try_acquire(self.key)
         self.assertFalse(writer.shared)
@@ -175,8 +175,8 @@ class Api:
         writer.release()
 
     def test_a_detached_share_is_handed_over(self):
-        other = self.used.acquire_detached(self.key, ttl=30, shared=True)
-        lease = pickle.loads(pickle.dumps(self.used.acquire_detached(self.key, ttl=30, shared=True)))
+        other = self.used.acquire_detached(self.key, ttl=30, wait=10, shared=True)
+        lease = pickle.loads(pickle.dumps(self.used.acquire_detached(self.key, ttl=30, wait=10, shared=True)))
         self.assertTrue(lease.shared)
         for call in (self.used.extend, self.used.try_extend):
             with self.assertRaisesRegex(redlockd.LockLost, f"^{self.key}: "):
@@ -193,12 +193,14 @@ class Api:
         self.assertFalse(self.server.held(self.key))
 
     def test_a_watch_of_a_share(self):
-        lease, heard = self.used.acquire_detached(self.key, ttl=2, shared=True), []
+        lease, heard = self.used.acquire_detached(self.key, ttl=2, wait=10, shared=True), []
+        other = self.used.acquire(self.key, wait=10, shared=True)
         watch = self.used.watch([redlockd.WatchItem(self.key, lease.token, 2, 0.1, shared=True)], heard.append)
         self.until(lambda: [event for event in heard if event.kind == "EXTENDED"])
         self.server.lose(self.key)
         self.until(lambda: heard[-1].kind == "CANCELLED")  # no lease is left
         watch.close()
+        self.until(other.lost.is_set)  # server.lose() is about all that share the key
         self.assertEqual({(self.key, True)}, {(event.key, event.shared) for event in heard[:-1]})
         self.assertFalse(heard[-1].shared)
 

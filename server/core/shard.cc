@@ -150,10 +150,18 @@ void Shard::ForceRelease(const Key& key, ForceReleaseDone done) {
     releases->under_way = releases->before.holders.size();
     for (const OwnerToken& holder : releases->before.holders) {
       for (const auto& watchdog : watchdogs_.FindAll(key, holder)) watchdog->OnTaken();
-      const auto released = [releases, done](const ReleaseResult& one) {
+      const auto released = [this, key, releases, done](const ReleaseResult& one) {
         // Not held by a quorum, but released on the nodes that held it.
         if (one.error && one.error->reason != Reason::kLockNotHeld) releases->worst = one.error;
-        if (--releases->under_way == 0) done(releases->before, releases->worst);
+        if (--releases->under_way > 0) return;
+        if (releases->worst || releases->before.holders.size() < kMostListedShares) {
+          done(releases->before, releases->worst);
+          return;
+        }
+        // The nodes have not listed all of them.
+        ForceRelease(key, [releases, done](const InspectResult&, std::optional<Error> error) {
+          done(releases->before, std::move(error));
+        });
       };
       keys_.Release({.key = key, .token = holder}, released);
     }

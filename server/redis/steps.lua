@@ -302,7 +302,7 @@ if ARGV[a] or shared_releases then
     call('DEL', key)
     local sealed = 0
     if seal > 0 then
-      local set = try('SET', meta, format(seal, state or 'c', keeper, holder), 'PX', retention)
+      local set = try('SET', meta, format(seal, state == 'a' and 'a' or 'c', keeper, holder), 'PX', retention)
       if not set.err then sealed = 1 end
     end
     local heard = audible == '1' and try('PUBLISH', 'redlockd:released:' .. key, key)
@@ -498,7 +498,7 @@ if ARGV[a] or shared_releases then
         local one = release_if(place[1], place[2], ...)
         if one[1] == true then
           all = all or one
-          all = {true, math.max(all[2], one[2]), math.min(all[3], one[3]), math.max(all[4], one[4])}
+          all = {true, math.max(all[2], one[2]), math.min(all[3], one[3]), math.min(all[4], one[4])}
         elseif one[1] == 'failed' then
           unknown = unknown or one
         elseif one[1] == 'stale_fence' then
@@ -576,13 +576,9 @@ if ARGV[a] or shared_releases then
       return 'redlockd:shares:{' .. key .. '}', 'redlockd:intent:{' .. key .. '}'
     end
 
-    local now
     local function now_in_ms()
-      if not now then
-        local time = call('TIME')
-        now = time[1] * 1000 + math.floor(time[2] / 1000)
-      end
-      return now
+      local time = call('TIME')
+      return time[1] * 1000 + math.floor(time[2] / 1000)
     end
 
     -- The highest fences: of all holders, and of the exclusive ones.
@@ -638,7 +634,8 @@ if ARGV[a] or shared_releases then
         if failed(own) then return {'failed', own.err} end
         local share_stored, unreadable = read(share[2])
         if unreadable then return unreadable end
-        if found and own == token then
+        -- A share from before a marker that is gone is not in the set.
+        if found and own == token and call('ZSCORE', set, token) then
           ours, left[share[1]] = ours + 1, call('PTTL', share[1])
         else
           highest = math.max(highest, (parse(share_stored)))
@@ -654,7 +651,7 @@ if ARGV[a] or shared_releases then
     local function shared(at, shares, token, fence)
       for i, one in ipairs(at) do
         local key, share, all = one[1], shares[i], (shares_of(one[1]))
-        local left = call('PTTL', share[1])
+        local left = math.max(1, call('PTTL', share[1]))  -- the share may be about to expire
         if is_made(token) then call('PEXPIRE', share[2], left) end
         if call('GET', key) ~= SHARED then
           call('SET', key, SHARED, 'PX', left)
@@ -734,8 +731,9 @@ if ARGV[a] or shared_releases then
     -- As release_if, for a share of this key.
     local function release_share(key, meta, token, attempt, seal, audible, ended, ended_id)
       local share, all = share_of(key, token), (shares_of(key))
-      local count = try('ZCARD', all)
-      if failed(count) then return {'failed', count.err} end
+      local listed = try('ZSCORE', all, token)
+      if failed(listed) then return {'failed', listed.err} end
+      if not listed then return {'not_held', 0} end
       local result = release_if(share[1], share[2], token, attempt, seal, '0', ended, ended_id)
       if result[1] ~= true then return result end
       if tonumber(seal) > 0 then remember_fence(meta, tonumber(seal)) end
@@ -754,9 +752,9 @@ if ARGV[a] or shared_releases then
       return result
     end
 
-    -- Appends the shares of a key to the result of inspect: at most 1000.
+    -- Appends the shares of a key to the result of inspect: at most 300, because replies are bounded.
     local function list_shares(key, result)
-      local all = try('ZREVRANGE', (shares_of(key)), 0, 999)
+      local all = try('ZREVRANGE', (shares_of(key)), 0, 299)
       if failed(all) then return {'failed', all.err} end
       for _, token in ipairs(all) do
         local share = share_of(key, token)

@@ -329,7 +329,7 @@ NodeReply Server::Release(const std::string& key, const std::string& token,
       if (released) {
         one.listeners = std::max(one.listeners, released->listeners);
         one.sealed = one.sealed && released->sealed;
-        one.still_shared = one.still_shared || released->still_shared;
+        one.still_shared = one.still_shared && released->still_shared;
       }
       released = std::move(one);
     } else if (one.outcome == Outcome::kStaleFence) {
@@ -370,6 +370,7 @@ NodeReply Server::ReleaseOne(const std::string& key, const std::string& token,
   if (seal.value != 0) {
     if (meta.fence >= seal) return {.outcome = Outcome::kStaleFence, .fence = meta.fence};
     meta.fence = seal;
+    meta.exclusive.reset();
     reply.sealed = true;
   }
   entries_.erase(key);
@@ -582,6 +583,7 @@ NodeReply Server::Inspect(const std::string& key, const Expected& expected) {
   reply.outcome = Outcome::kGranted;
   reply.fence = meta.fence;
   for (const std::string& share : Shares(key)) {
+    if (reply.shares.size() == kMostListedShares) break;
     const Entry& of = entries_.at(share);
     reply.shares.push_back({.token = OwnerToken(of.token),
                             .remaining = of.expires - Clock(),

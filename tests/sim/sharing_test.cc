@@ -255,6 +255,49 @@ TEST_F(Sharing, AnExclusiveWaiterThatGivesUpLetsOthersShareAgain) {
   (void)ReleaseLease(share);
 }
 
+// The next in the queue shares the key with those that have it, and does not wait for their TTL.
+TEST_F(Sharing, AWaiterBehindAnExclusiveOneThatGivesUpSharesAtOnce) {
+  const Lease share = Share();
+  AcquireCommand command = Wants("k", seconds(1), {});
+  command.deadline = world.now() + milliseconds(100);
+  const auto exclusive = Start(command);
+  Pass(milliseconds(5));
+  const auto behind = Start(WantsShare(seconds(20), {}));
+  Pass(milliseconds(120));
+  EXPECT_FALSE(Has(exclusive));
+  ASSERT_TRUE(Has(behind));
+  (void)ReleaseLease(*behind->result->lease);
+  (void)ReleaseLease(share);
+}
+
+// One of two keys is shared at another daemon all the time.
+TEST_F(Sharing, AnExclusiveWaiterForSeveralKeysIsNotOvertakenForEver) {
+  KeepSharing(1, world.now() + seconds(10));
+  Pass(milliseconds(10));
+  AcquireCommand command = Wants(Key::Of({"a", "k"}).value(), seconds(20), {});
+  command.deadline = world.now() + seconds(8);
+  const auto waiter = Start(command);
+  Pass(seconds(9));
+  ASSERT_TRUE(Has(waiter));
+  (void)Release(waiter->result->lease->key.value(), waiter->result->lease->token.value());
+}
+
+// Another key of the same lease is still shared.
+TEST_F(Sharing, AReleaseOfSeveralKeysWakesTheWaiterOfTheOneThatIsFree) {
+  const Key both = Key::Of({"k", "l"}).Shared();
+  const Lease first = MustAcquire(Wants(both.value(), seconds(20)));
+  const Lease second = Share();
+  const auto waiter = Start(Wants("l", seconds(20), {}));
+  Pass(milliseconds(50));
+  const MonotonicTime released = world.now();
+  (void)Release(both.value(), first.token.value());
+  Pass(seconds(1));
+  ASSERT_TRUE(Has(waiter));
+  EXPECT_LT(waiter->at - released, milliseconds(20));
+  (void)Release("l", waiter->result->lease->token.value());
+  (void)ReleaseLease(second);
+}
+
 // A single try does not wait, so it stops nobody.
 TEST_F(Sharing, ASingleTryStopsNoShare) {
   const Lease share = Share();
@@ -278,6 +321,19 @@ TEST_F(Sharing, SeveralKeysAreSharedTogether) {
   EXPECT_EQ(Refused(Wants(both.value(), seconds(20))), Reason::kLockAlreadyHeld);
   (void)Release("l", taken.token.value());
   (void)ReleaseLease(one);
+}
+
+TEST_F(Sharing, AForcedReleaseFindsMoreHoldersThanANodeLists) {
+  constexpr std::size_t kHolders = kMostListedShares * 2 + 10;
+  for (std::size_t i = 0; i < kHolders; ++i) (void)Share();
+  bool done = false;
+  cluster->shard(0).ForceRelease(Key("k"), [&](const InspectResult&, auto error) {
+    EXPECT_FALSE(error);
+    done = true;
+  });
+  Pass(seconds(2));
+  EXPECT_TRUE(done);
+  EXPECT_EQ(Holders("k"), NoHolders());
 }
 
 TEST_F(Sharing, InspectAndForceReleaseFindEveryHolder) {

@@ -119,6 +119,7 @@ void Acquisition::Queue(const AttemptResult* lost) {
   contentions_ = std::move(contentions);
   SetRetryTimer();
   for (Contention* const contention : contentions_) contention->Join(*this, lost);
+  if (lost != nullptr) Intend();
   if (IsReady()) contentions_.front()->OnReady(lost);
   TellPosition(contentions_.front()->queue().size() - 1);
 }
@@ -132,6 +133,10 @@ bool Acquisition::IsReady() const {
 
 void Acquisition::OnHead() {
   if (contentions_.size() > 1 && IsReady()) contentions_.front()->Wake();
+}
+
+void Acquisition::Intend() const {
+  for (Contention* const contention : contentions_) contention->Intend();
 }
 
 void Acquisition::TellPosition(std::size_t position) const {

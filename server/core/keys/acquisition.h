@@ -50,6 +50,8 @@ class Acquisition final : public Cancellable, public std::enable_shared_from_thi
   }
   // It has become the head of a queue.
   void OnHead();
+  // It is still waiting: renews what it intends for each of its keys.
+  void Intend() const;
   // Its position in one of its queues has changed.
   void TellPosition(std::size_t position) const;
   [[nodiscard]] const AcquireCommand& command() const { return command_; }

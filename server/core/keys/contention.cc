@@ -70,7 +70,6 @@ void Contention::Join(Acquisition& waiter, const AttemptResult* lost) {
 
 void Contention::OnReady(const AttemptResult* lost) {
   if (lost != nullptr) {
-    Intend();
     WakeAfterLoss(*lost);
   } else if (yielding()) {
     WakeAfter(kYieldProbePause);
@@ -85,6 +84,7 @@ void Contention::Leave(Acquisition& waiter, bool was_trying) {
   // free if the head waited for other keys.
   if (was_trying || waiter.command().key.IsSeveral()) WakeAfter({});
   OnHeadLeft();
+  LetShare();
 }
 
 void Contention::LeaveAsHolder(Acquisition& waiter) {
@@ -96,7 +96,11 @@ void Contention::LeaveAsHolder(Acquisition& waiter) {
   if (!queue_.Remove(waiter)) return;
   if (!queue_.empty()) WakeWhenDue();
   OnHeadLeft();
-  // Those who share the key follow each other at once.
+  LetShare();
+}
+
+// Those who share the key follow each other at once, or an exclusive acquisition that gave up.
+void Contention::LetShare() {
   if (shared_ && HeadIsIdle() && queue_.head().command().key.IsShared()) TryHead();
 }
 
@@ -126,7 +130,8 @@ void Contention::Remember(const AttemptResult& result) {
 }
 
 void Contention::Intend() {
-  if (shared_ && !queue_.head().command().key.IsShared()) intent_.Renew(env_.scheduler.Now());
+  if (shared_ && !queue_.empty() && !queue_.head().command().key.IsShared())
+    intent_.Renew(env_.scheduler.Now());
 }
 
 AttemptResult Contention::WhyWaiting() const {
@@ -198,7 +203,7 @@ void Contention::OnWake() {
   }
   const bool held = last_error_.reason == Reason::kLockAlreadyHeld;
   if (held && env_.scheduler.Now() < free_at_) {
-    Intend();
+    queue_.head().Intend();
     ProbeOneNode();
     WakeWhenDue();
   } else {

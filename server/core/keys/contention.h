@@ -45,6 +45,8 @@ class Contention final : public std::enable_shared_from_this<Contention> {
   void OnLost(const AttemptResult& result);
   // The head tries now if the key may be free.
   void Wake() { WakeAfter({}); }
+  // Stops new shares while the head waits for the present ones to end.
+  void Intend();
   // Makes the head try now, or again after the attempt in progress.
   void TryHead();
 
@@ -79,8 +81,7 @@ class Contention final : public std::enable_shared_from_this<Contention> {
   void EndYield();
   void Linger();
   void OnHeadLeft();
-  // Stops new shares while the head waits for the present ones to end.
-  void Intend();
+  void LetShare();
 
   const Environment& env_;
   OperationRegistry& registry_;

@@ -148,7 +148,9 @@ void LeaseSet::GiveUp(std::uint64_t id, const GiveUpCommand& command) {
     return;
   }
   const auto found = held_.find(NameOf(command.key, command.token));
-  if (found == held_.end() || found->second.watchdog->key() != command.key) {
+  const bool has_it = found != held_.end() && found->second.watchdog &&
+                      found->second.watchdog->key() == command.key;
+  if (!has_it) {
     RefuseToGiveUp(id);
     return;
   }

@@ -1,6 +1,7 @@
 // What a node answers to a step.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -22,6 +23,9 @@ struct NodeSettings {
   bool durable = false;  // confirms nothing before it is on disk
   Eviction eviction;
 };
+
+// How many shares of a key a node lists.
+inline constexpr std::size_t kMostListedShares = 300;
 
 // Of a key that is shared.
 struct Share {
@@ -60,7 +64,7 @@ struct NodeReply {
   OwnerToken holder;
   // Of the same steps, and from a granted extension: the holder's label, if the node knows one.
   OwnerLabel owner;
-  // From Inspect, if the key is shared: those who share it, at most 1,000. `holder` is
+  // From Inspect, if the key is shared: those who share it, at most kMostListedShares. `holder` is
   // kSharedMarker.
   std::vector<Share> shares;
   // From Inspect on a guarded node: why the node is quarantined, if it is.

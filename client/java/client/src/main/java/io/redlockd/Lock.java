@@ -244,8 +244,9 @@ public final class Lock implements AutoCloseable {
     return result.join();
   }
 
-  void releaseInBackground() {
-    released();
+  /** The caller who was to get the lock has given up. */
+  void refuse() {
+    driver.act(machine -> machine.refuse(lease));
   }
 
   /**

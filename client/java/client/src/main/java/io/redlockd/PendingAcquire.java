@@ -97,7 +97,7 @@ final class PendingAcquire implements AcquireCaller {
   void giveUp() {
     if (acquisition != null) {
       driver.act(machine -> machine.giveUp(acquisition));
-      decided.thenAccept(Lock::releaseInBackground);
+      decided.thenAccept(Lock::refuse);
     }
   }
 
@@ -124,7 +124,7 @@ final class PendingAcquire implements AcquireCaller {
     decided.whenComplete((granted, failure) -> driver.callBack(() -> {
       boolean taken = failure == null ? users.complete(granted) : users.completeExceptionally(failure);
       if (!taken && granted != null && acquisition != null) {
-        granted.releaseInBackground();
+        granted.refuse();
       }
     }));
     users.whenComplete((granted, failure) -> {

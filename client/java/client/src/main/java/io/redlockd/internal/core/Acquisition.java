@@ -11,10 +11,10 @@ public final class Acquisition extends Operation {
   static final long ADOPT_AGAIN = 100 * Times.MILLIS;
   static final long SHORTEST_RETRY = 50 * Times.MILLIS;
 
-  // How long a caller waits for the answer to the cancellation once its time to wait is over.
+  // How long the client waits for the answer to the cancellation once the time to wait is over, which is the caller's limit.
   static final long REASON_PATIENCE = 250 * Times.MILLIS;
 
-  // How long the client waits for the answer to an acquire that it has cancelled. A daemon answers at once.
+  // The same once the caller has cancelled. A daemon answers at once.
   static final long CANCEL_PATIENCE = Times.SECONDS;
 
   private static final RetryPolicy NO_RETRY = RetryPolicy.newBuilder().setMaxRetries(0).build();
@@ -55,9 +55,39 @@ public final class Acquisition extends Operation {
     return command.isSingleTry();
   }
 
-  /** Whether the client may still send or release the caller's own token. */
-  boolean uses(LockId id) {
-    return id.token().equals(command.token()) && id.key().equals(command.key()) && (!over || sentAs != 0);
+  /** Whether the caller has asked for this lock with this token of its own, and still waits for it. */
+  boolean wants(LockId id) {
+    return givenUp == null && isFor(id);
+  }
+
+  /** Whether a daemon may carry out what the caller {@link #wants}. */
+  boolean mayGet(LockId id) {
+    return sendings > 0 && wants(id);
+  }
+
+  private boolean isFor(LockId id) {
+    return !over && id.token().equals(command.token()) && id.key().equals(command.key());
+  }
+
+  private LockId id() {
+    return new LockId(command.key(), token);
+  }
+
+  // Whether an earlier call that used the token is still being given up. What this call sends must come after that.
+  private boolean mustWait() {
+    if (!hasCallersToken()) {
+      return false;
+    }
+    for (Acquisition other : machine.acquisitions) {
+      if (other != this && other.givenUp != null && other.isFor(id())) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  private boolean hasCallersToken() {
+    return command.token() != null;
   }
 
   void onPosition(int position) {
@@ -68,7 +98,7 @@ public final class Acquisition extends Operation {
 
   @Override
   boolean fill(SessionOperation.Builder message) {
-    if (over || resting || sentAs != 0) {
+    if (over || resting || sentAs != 0 || mustWait()) {
       return false;
     }
     ++sendings;
@@ -87,7 +117,7 @@ public final class Acquisition extends Operation {
   }
 
   private void fillAcquire(AcquireRequest.Builder acquire) {
-    if (command.token() == null) {
+    if (!hasCallersToken()) {
       token = machine.makeToken();
     }
     KeyNames.write(command.key(), acquire::setKey, acquire::addAllKeys);
@@ -126,9 +156,7 @@ public final class Acquisition extends Operation {
       sparedUntil = Math.max(sparedUntil, answer.validUntil());
     }
     if (!again && !machine.usable(answer.validUntil(), command.margin())) {
-      giveBack();
-      unsure = false; // released already
-      adopting = false;
+      unsure = true;
       fail(Failure.of(
           Reason.VALIDITY_EXPIRED, "the lock was granted, but its validity had ended when the answer was read"));
     } else if (again) {
@@ -152,7 +180,7 @@ public final class Acquisition extends Operation {
     AcquireCaller told = caller;
     finish();
     Lease lease = machine.leases.add(
-        new LockId(command.key(), token), command, told::lost, answer.validUntil(), fence, last);
+        id(), command, told::lost, answer.validUntil(), fence, last);
     told.granted(lease);
   }
 
@@ -197,9 +225,8 @@ public final class Acquisition extends Operation {
     givenUp = why;
     cancelTimer();
     machine.enqueue(new Cancel(this, sentAs));
-    long now = machine.now();
-    machine.timers.add(now + REASON_PATIENCE, () -> tell(givenUp(why, null)));
-    timer = machine.timers.add(now + CANCEL_PATIENCE, () -> {
+    long patience = why == Reason.DEADLINE_EXCEEDED ? REASON_PATIENCE : CANCEL_PATIENCE;
+    timer = machine.timers.add(machine.now() + patience, () -> {
       unsure = true;
       fail(givenUp(why, null));
     });
@@ -226,10 +253,10 @@ public final class Acquisition extends Operation {
       machine.acquisitions.remove(this);
       return;
     }
-    if (command.token() != null) {
+    if (hasCallersToken()) {
       unsure |= !takes || (adopting && !spares());
     } else {
-      machine.releases.begin(new LockId(command.key(), token), command.ttl());
+      machine.releases.begin(id(), command.ttl());
     }
   }
 
@@ -243,10 +270,14 @@ public final class Acquisition extends Operation {
 
   /** Fails the call and leaves no lock behind. */
   void fail(Failure failure) {
-    boolean release = unsure || (adopting && sentAs != 0);
+    // If the daemon adopts a lock that must be spared, its late answer says so early enough.
+    boolean mayBeHeld = unsure || (adopting && sentAs != 0 && !spares());
     finish();
-    if (release) {
+    if (mayBeHeld) {
       giveBack();
+    }
+    if (givenUp != null && hasCallersToken()) {
+      machine.acquisitions.stream().filter(later -> later.wants(id())).forEach(machine::enqueue); // they had to wait
     }
     tell(failure);
   }
@@ -256,19 +287,8 @@ public final class Acquisition extends Operation {
     return takes && command.kind() == Kind.ACQUIRE_OR_EXTEND;
   }
 
-  // Releases a lock that the caller does not get. A lock that it had before is released only once it would have expired otherwise,
-  // and then not if a later call uses the token.
   private void giveBack() {
-    LockId id = new LockId(command.key(), token);
-    if (sparedUntil <= machine.now()) {
-      machine.releases.begin(id, command.ttl());
-      return;
-    }
-    machine.timers.add(sparedUntil, () -> {
-      if (!machine.inUse(id.key(), id.token())) {
-        machine.releases.begin(id, command.ttl());
-      }
-    });
+    machine.releases.giveBack(id(), command.ttl(), hasCallersToken(), sparedUntil);
   }
 
   /** The client closes, which fails the call and leaves no lock behind. */

@@ -143,6 +143,13 @@ public final class Machine {
     leave();
   }
 
+  /** Ends a lease that was granted to a caller who had given up. */
+  public void refuse(Lease lease) {
+    enter();
+    releases.refuse(lease);
+    leave();
+  }
+
   /**
    * Ends all calls and releases all locks. {@code done} is called when all locks are released or have expired. The caller need
    * not wait for it: the machine continues in the background.
@@ -164,15 +171,14 @@ public final class Machine {
   /** Whether the token belongs to a lock of this key that is held, requested, or not yet released. */
   public boolean inUse(String key, String token) {
     LockId id = new LockId(key, token);
-    if (leases.find(id) != null || releases.contains(id)) {
-      return true;
-    }
-    for (Acquisition acquisition : acquisitions) {
-      if (acquisition.uses(id)) {
-        return true;
-      }
-    }
-    return false;
+    return leases.find(id) != null
+        || releases.contains(id)
+        || acquisitions.stream().anyMatch(acquisition -> acquisition.wants(id));
+  }
+
+  /** Whether a caller has, or may get, a lock of this key with the same token of its own. */
+  boolean isWanted(LockId id) {
+    return leases.find(id) != null || acquisitions.stream().anyMatch(acquisition -> acquisition.mayGet(id));
   }
 
   /** Whether there are held locks, whose trust a suspend may end while the driver sleeps. */

@@ -170,6 +170,10 @@ final class World implements Machine.Host, Clock {
         var adopt = operation.getAdopt();
         yield "adopt " + named(adopt.getKey(), adopt.getKeysList()) + " " + adopt.getToken() + " #" + adopt.getSequence();
       }
+      case GIVE_UP -> {
+        var giveUp = operation.getGiveUp();
+        yield "give_up " + named(giveUp.getKey(), giveUp.getKeysList()) + " " + giveUp.getToken();
+      }
       case CANCEL -> "cancel " + operation.getId();
       case PING -> "ping";
       case CLOSE -> "close";

@@ -367,14 +367,15 @@ public final class RedlockClient implements AutoCloseable {
    * @param options how; the margin and the callback do not count
    * @return the lease
    * @throws InterruptedException if the thread is interrupted; no lock is left behind
-   * @throws LockException if the lock was not acquired; no lock is left behind
+   * @throws LockException if the lock was not acquired; no lock is left behind, but a token of your own must not be used again
    */
   public Lease acquireDetached(String key, AcquireOptions options) throws InterruptedException {
     return Waiting.interruptibly(detached(key, options, false));
   }
 
   /**
-   * Works as {@link #acquireDetached} does, without blocking. If the future is cancelled, no lock is left behind.
+   * Works as {@link #acquireDetached} does, without blocking. If the future is cancelled, no lock is left behind; a token of your
+   * own must not be used again then.
    *
    * @param key 1 to 512 bytes of UTF-8, not beginning with "redlockd:"; several keys: {@link Keys#together}
    * @param options how; the margin and the callback do not count

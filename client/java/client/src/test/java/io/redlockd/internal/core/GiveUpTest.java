@@ -18,15 +18,22 @@ import org.junit.jupiter.api.Test;
 class GiveUpTest {
   private final World world = new World(2);
 
+  private World.User other;
+
   @BeforeEach
   void connect() {
-    World.User other = world.acquire("other");
+    other = world.acquire("other");
     world.reply(World.granted(world.getReady().get(0), 70, 100 * World.TTL));
     assertNotNull(other.lease);
   }
 
   private World.User acquire(Kind kind) {
     return world.acquire("k", "mine", kind, -1);
+  }
+
+  private void releaseOther() {
+    world.release(other);
+    world.reply(World.ok(world.expect("release other rl-1").get(0)));
   }
 
   private void reconnect() {
@@ -219,9 +226,8 @@ class GiveUpTest {
   @Test
   void aCloseDoesNotWaitForASparedLock() {
     giveUpWhileAdopting();
-    World.Outcome closed = world.close();
-    world.reply(World.ok(world.expect("close").get(0)));
-    assertEquals(1, closed.told);
+    releaseOther();
+    assertEquals(1, world.close().told);
   }
 
   // --- Later holds of the same token
@@ -270,14 +276,19 @@ class GiveUpTest {
   }
 
   @Test
-  void aCloseAfterwardsEndsTheSessionInOrder() {
-    World.User other = world.acquire("k", "mine", Kind.ACQUIRE, -1);
+  void aCloseWaitsForALockThatIsBeingGivenUp() {
+    World.User user = acquire(Kind.ACQUIRE);
     SessionOperation sent = world.sent().get(0);
-    world.machine.giveUp(other.acquisition);
+    world.machine.giveUp(user.acquisition);
     world.sent();
     world.reply(World.granted(sent, 1, World.TTL));
+    world.expect("give_up k mine");
+    releaseOther();
     World.Outcome closed = world.close();
-    world.reply(World.ok(world.expect("give_up k mine", "close").get(1)));
+    SessionOperation close = world.expect("close").get(0);
+    world.pass(Times.SECONDS / 2);
+    assertEquals(0, closed.told);
+    world.reply(World.ok(close));
     assertEquals(1, closed.told);
   }
 
@@ -320,9 +331,17 @@ class GiveUpTest {
   void aLostLockIsNotGivenUpWithoutASession() {
     losing(2 * Times.SECONDS);
     world.breakOff();
-    world.pass(Times.SECONDS);
+    world.pass(300 * Times.MILLIS);
+    assertEquals(1, world.machine.pending()); // "other"
     world.reply(World.ok(world.expect("ping").get(0)));
     world.expect("adopt other rl-1 #72");
+  }
+
+  @Test
+  void aCloseReleasesALostLockWhoseTrustHasNotEnded() {
+    losing(2 * Times.SECONDS);
+    world.close();
+    world.expect("release k mine");
   }
 
   @Test

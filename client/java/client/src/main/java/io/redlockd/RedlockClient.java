@@ -43,7 +43,8 @@ import java.util.function.Supplier;
  * falls silent, the client opens another one at the next endpoint, and the daemon there adopts the locks. If no daemon can do so in
  * time, {@link Lock#lost} completes before another client can acquire the lock. The client connects when it is first used.
  *
- * <p>{@link Keys#together} makes one key of several, which are then locked all at once or not at all. Every call accepts it.
+ * <p>{@link Keys#together} makes one key of several, which are then locked all at once or not at all. {@link Keys#shared} makes a key
+ * that any number of holders share, as readers do. Every call accepts both.
  *
  * <p>A failed call throws a {@link LockException}; a future completes with it. If a call is interrupted, or its future is cancelled,
  * no lock is left behind. Locks are not bound to threads, and nothing here pins a virtual thread.
@@ -175,7 +176,7 @@ public final class RedlockClient implements AutoCloseable {
 
   /**
    * Takes over a lock that {@code token} holds: a detached one, or one of another process. The client then keeps it alive. Fails
-   * with {@link LockLostException} if the token does not hold the key. If the call fails or is cancelled while a daemon carries it
+   * with {@link LockLostException} if the token does not hold the key, or holds it in the other mode (see {@link Keys#shared}). If the call fails or is cancelled while a daemon carries it
    * out, the lock may be released. If this client holds the lock with this token, the call extends it and returns the same object.
    *
    * @param key the key
@@ -424,7 +425,7 @@ public final class RedlockClient implements AutoCloseable {
         .setToken(command.token() == null ? Driver.newToken() : command.token())
         .setTtl(Times.proto(command.ttl()))
         .setOwner(command.owner());
-    KeyNames.write(key, request::setKey, request::addAllKeys);
+    KeyNames.write(key, request::setKey, request::addAllKeys, request::setMode);
     if (command.retry() != null) {
       request.setRetry(command.retry());
     }
@@ -433,7 +434,7 @@ public final class RedlockClient implements AutoCloseable {
 
   private static Lease lease(Unary.Granted granted) {
     io.redlockd.redlock.v1.Lease lease = granted.lease();
-    String key = KeyNames.read(lease.getKey(), lease.getKeysList());
+    String key = KeyNames.read(lease.getKey(), lease.getKeysList(), lease.getMode());
     return new Lease(key, lease.getToken(), lease.getFencingToken(), granted.validUntil());
   }
 

@@ -104,11 +104,11 @@ public final class Acquisition extends Operation {
     ++sendings;
     if (adopting) {
       var adopt = message.getAdoptBuilder();
-      KeyNames.write(command.key(), adopt::setKey, adopt::addAllKeys);
+      KeyNames.write(command.key(), adopt::setKey, adopt::addAllKeys, adopt::setMode);
       adopt.setToken(token).setTtl(Times.proto(command.ttl())).setSequence(++sequence);
     } else if (takes) { // returns the fencing token, from which the sequence starts; the client itself repeats it
       var extend = message.getExtendBuilder();
-      KeyNames.write(command.key(), extend::setKey, extend::addAllKeys);
+      KeyNames.write(command.key(), extend::setKey, extend::addAllKeys, extend::setMode);
       extend.setToken(token).setTtl(Times.proto(command.ttl())).setRetry(NO_RETRY);
     } else {
       fillAcquire(message.getAcquireBuilder());
@@ -120,7 +120,7 @@ public final class Acquisition extends Operation {
     if (!hasCallersToken()) {
       token = machine.makeToken();
     }
-    KeyNames.write(command.key(), acquire::setKey, acquire::addAllKeys);
+    KeyNames.write(command.key(), acquire::setKey, acquire::addAllKeys, acquire::setMode);
     acquire.setToken(token).setTtl(Times.proto(command.ttl())).setOwner(command.owner());
     acquire.setExtendIfHeld(unsure);
     if (isSingleTry()) {

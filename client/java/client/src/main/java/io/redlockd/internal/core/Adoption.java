@@ -19,7 +19,7 @@ final class Adoption extends Operation {
       return false;
     }
     var adopt = message.getAdoptBuilder();
-    KeyNames.write(lease.key(), adopt::setKey, adopt::addAllKeys);
+    KeyNames.write(lease.key(), adopt::setKey, adopt::addAllKeys, adopt::setMode);
     adopt.setToken(lease.token()).setTtl(Times.proto(lease.ttl)).setSequence(lease.nextSequence());
     return true;
   }

@@ -84,7 +84,7 @@ final class Leases {
   }
 
   void onEvent(WatchResponse event, long validUntil, boolean usable) {
-    String key = KeyNames.read(event.getKey(), event.getKeysList());
+    String key = KeyNames.read(event.getKey(), event.getKeysList(), event.getMode());
     Lease lease = held.get(new LockId(key, event.getLease().getToken()));
     if (lease == null || !lease.kept()) {
       return; // the pending adoption decides

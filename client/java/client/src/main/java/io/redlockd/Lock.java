@@ -5,6 +5,7 @@ import io.redlockd.internal.Driver;
 import io.redlockd.internal.Errors;
 import io.redlockd.internal.core.Failure;
 import io.redlockd.internal.core.KeyNames;
+import io.redlockd.internal.core.Machine;
 import io.redlockd.internal.core.Lease;
 import java.lang.System.Logger.Level;
 import java.time.Duration;
@@ -245,8 +246,8 @@ public final class Lock implements AutoCloseable {
   }
 
   /** The caller who was to get the lock has given up. */
-  void refuse() {
-    driver.act(machine -> machine.refuse(lease));
+  void refuse(Machine machine) {
+    machine.refuse(lease);
   }
 
   /**

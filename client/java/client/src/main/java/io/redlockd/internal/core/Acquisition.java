@@ -277,7 +277,7 @@ public final class Acquisition extends Operation {
       giveBack();
     }
     if (givenUp != null && hasCallersToken()) {
-      machine.acquisitions.stream().filter(later -> later.wants(id())).forEach(machine::enqueue); // they had to wait
+      machine.acquisitions.stream().filter(later -> later.wants(id())).forEach(machine::enqueueAsLast); // they had to wait
     }
     tell(failure);
   }

@@ -420,6 +420,12 @@ public final class Machine {
     }
   }
 
+  /** Queues the operation behind all others, even if it has been queued before. */
+  void enqueueAsLast(Operation operation) {
+    outbox.remove(operation);
+    enqueue(operation);
+  }
+
   // Operations that were queued while the previous message was being written share the next one.
   private void flush() {
     if (session == null || session.writing || outbox.isEmpty()) {

@@ -152,6 +152,18 @@ class GiveUpTest {
   }
 
   @Test
+  void aLaterCallFollowsEvenIfItWasQueuedBefore() {
+    World.User first = acquire(Kind.ACQUIRE);
+    SessionOperation sent = world.sent().get(0);
+    world.machine.giveUp(first.acquisition);
+    assertEquals(1, world.takeMessage().getOperationsCount()); // the cancel is being written
+    acquire(Kind.ACQUIRE);
+    world.reply(World.granted(sent, 1, World.TTL));
+    world.machine.onWritten(world.session());
+    world.expect("give_up k mine", "acquire k mine");
+  }
+
+  @Test
   void anAcquireOrExtendThatIsGivenUpGivesUpWhatItHasAcquired() {
     World.User user = acquire(Kind.ACQUIRE_OR_EXTEND);
     world.reply(World.failed(world.expect("extend k mine").get(0), "LOCK_NOT_HELD"));

@@ -83,11 +83,13 @@ class KeysTest {
 
   @Test
   void onlyAllOfSeveralKeysAreShared() {
-    for (String other : List.of("\ue000", "0")) { // sorted after and before the mark
-      String mixed = Keys.together(Keys.shared(SEVERAL), other);
-      assertFalse(Keys.isShared(mixed));
-      assertThrows(LockArgumentException.class, () -> Checks.key(mixed));
-      assertThrows(LockArgumentException.class, () -> Checks.key(Keys.shared(mixed)));
+    for (String share : List.of(Keys.shared(SEVERAL), Keys.shared(","))) {
+      for (String other : List.of("\ue000", "0")) { // sorted after and before the mark
+        String mixed = Keys.together(share, other);
+        assertFalse(Keys.isShared(mixed));
+        assertThrows(LockArgumentException.class, () -> Checks.key(mixed));
+        assertThrows(LockArgumentException.class, () -> Checks.key(Keys.shared(mixed)));
+      }
     }
   }
 

@@ -5,7 +5,6 @@ import io.redlockd.internal.Driver;
 import io.redlockd.internal.Errors;
 import io.redlockd.internal.core.Failure;
 import io.redlockd.internal.core.KeyNames;
-import io.redlockd.internal.core.Machine;
 import io.redlockd.internal.core.Lease;
 import java.lang.System.Logger.Level;
 import java.time.Duration;
@@ -243,11 +242,6 @@ public final class Lock implements AutoCloseable {
       result.complete(released);
     });
     return result.join();
-  }
-
-  /** The caller who was to get the lock has given up. */
-  void refuse(Machine machine) {
-    machine.refuse(lease);
   }
 
   /**

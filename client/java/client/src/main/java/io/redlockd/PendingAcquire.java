@@ -96,12 +96,7 @@ final class PendingAcquire implements AcquireCaller {
   /** The caller no longer waits, and does not take a lock that was granted meanwhile. No lock is left behind. */
   private void giveUp() {
     if (acquisition != null) {
-      driver.act(machine -> {
-        machine.giveUp(acquisition);
-        if (lock != null) {
-          lock.refuse(machine);
-        }
-      });
+      driver.act(machine -> machine.giveUp(acquisition));
     }
   }
 

@@ -33,6 +33,7 @@ public final class Acquisition extends Operation {
   private boolean resting; // sent again later
   private Reason givenUp; // the caller no longer waits, and the client has cancelled the acquire
   private boolean over;
+  private Lease granted; // null: none
   private Timers.Timer timer; // the end of the wait, or of a patience
 
   Acquisition(Machine machine, AcquireCommand command, AcquireCaller caller) {
@@ -181,6 +182,7 @@ public final class Acquisition extends Operation {
     finish();
     Lease lease = machine.leases.add(
         id(), command, told::lost, answer.validUntil(), fence, last);
+    granted = lease;
     told.granted(lease);
   }
 
@@ -213,8 +215,16 @@ public final class Acquisition extends Operation {
     });
   }
 
+  boolean isGranted() {
+    return granted != null;
+  }
+
   /** The caller no longer waits. If the acquire was sent, waits for its answer: the daemon may already have granted the lock. */
   void giveUp(Reason why) {
+    if (granted != null) {
+      machine.releases.refuse(granted, sparedUntil);
+      return;
+    }
     if (over || givenUp != null) {
       return;
     }

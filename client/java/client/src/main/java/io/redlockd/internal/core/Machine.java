@@ -120,10 +120,13 @@ public final class Machine {
     return acquisition;
   }
 
-  /** Gives up an acquisition, and leaves no lock behind. Does nothing if the acquisition has ended. */
+  /**
+   * Gives up an acquisition, and leaves no lock behind: the caller does not take a lease that was granted meanwhile. Does nothing if
+   * the acquisition has failed.
+   */
   public void giveUp(Acquisition acquisition) {
     enter();
-    if (acquisitions.contains(acquisition)) {
+    if (acquisitions.contains(acquisition) || acquisition.isGranted()) {
       acquisition.giveUp(Reason.CANCELLED);
     }
     leave();
@@ -140,13 +143,6 @@ public final class Machine {
   public void release(Lease lease, Consumer<Failure> done) {
     enter();
     releases.release(lease, done);
-    leave();
-  }
-
-  /** Ends a lease that was granted to a caller who had given up. */
-  public void refuse(Lease lease) {
-    enter();
-    releases.refuse(lease);
     leave();
   }
 

@@ -57,11 +57,11 @@ final class Releases {
     }
   }
 
-  /** Ends a lease that was granted to a caller who had given up. */
-  void refuse(Lease lease) {
+  /** Ends a lease that its caller does not take. */
+  void refuse(Lease lease, long sparedUntil) {
     if (lease.held()) {
       machine.leases.release(lease);
-      giveBack(lease);
+      giveBack(lease.id, lease.longest, lease.callersToken, sparedUntil);
     }
   }
 

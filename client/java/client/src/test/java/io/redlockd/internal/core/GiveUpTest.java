@@ -186,10 +186,11 @@ class GiveUpTest {
   void aLockThatNobodyTakesIsGivenUp() {
     World.User user = acquire(Kind.ACQUIRE);
     world.reply(World.granted(world.sent().get(0), 1, World.TTL));
-    world.machine.refuse(user.lease);
+    world.machine.giveUp(user.acquisition);
     assertEquals(0, world.validity(user));
+    assertFalse(world.machine.inUse("k", "mine"));
     world.expect("give_up k mine");
-    world.machine.refuse(user.lease);
+    world.machine.giveUp(user.acquisition);
     world.expect();
   }
 
@@ -205,6 +206,14 @@ class GiveUpTest {
   @Test
   void acquireOrExtendSparesTheLockThatItHasFound() {
     giveUpWhileAdopting();
+    assertEquals(List.of(), endedWithin(World.TTL - Times.SECONDS));
+    assertEquals(List.of("give_up k mine"), endedWithin(2 * Times.SECONDS));
+  }
+
+  @Test
+  void acquireOrExtendSparesALockThatNobodyTakes() {
+    World.User user = holdByExtending(World.TTL);
+    world.machine.giveUp(user.acquisition);
     assertEquals(List.of(), endedWithin(World.TTL - Times.SECONDS));
     assertEquals(List.of("give_up k mine"), endedWithin(2 * Times.SECONDS));
   }

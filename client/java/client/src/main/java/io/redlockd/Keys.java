@@ -16,8 +16,8 @@ import java.util.List;
  * }
  * }</pre>
  *
- * <p>A lock of several keys has one token, one TTL, and one fencing token, which is above all that any of the keys has seen. The loss of one key is
- * the loss of the lock. Nobody holds only a part of the keys, so that acquisitions cannot deadlock.
+ * <p>A lock of several keys has one token, one TTL, and one fencing token, which is above all that any of the keys has seen. The loss
+ * of one key is the loss of the lock. Nobody holds only a part of the keys, so that acquisitions cannot deadlock.
  */
 public final class Keys {
   private Keys() {}

@@ -176,8 +176,9 @@ public final class RedlockClient implements AutoCloseable {
 
   /**
    * Takes over a lock that {@code token} holds: a detached one, or one of another process. The client then keeps it alive. Fails
-   * with {@link LockLostException} if the token does not hold the key, or holds it in the other mode (see {@link Keys#shared}). If the call fails or is cancelled while a daemon carries it
-   * out, the lock may be released. If this client holds the lock with this token, the call extends it and returns the same object.
+   * with {@link LockLostException} if the token does not hold the key, or holds it in the other mode (see {@link Keys#shared}). If
+   * the call fails or is cancelled while a daemon carries it out, the lock may be released. If this client holds the lock with this
+   * token, the call extends it and returns the same object.
    *
    * @param key the key
    * @param token the owner token

@@ -5,16 +5,19 @@ import java.util.Collection;
 import java.util.List;
 
 /**
- * Keys that are locked together: all at once or not at all.
+ * Keys that are locked together, all at once or not at all, and keys that are shared.
  *
  * <pre>{@code
  * try (Lock lock = client.acquire(Keys.together("account/7", "account/9"))) {
  *   storage.transfer(amount, lock.fencingToken());
  * }
+ * try (Lock reader = client.acquire(Keys.shared("catalog"))) {
+ *   catalog.read();
+ * }
  * }</pre>
  *
- * <p>The lock has one token, one TTL, and one fencing token, which is above all that any of the keys has seen. The loss of one key is
- * the loss of the lock. Nobody holds only a part of the keys, so that acquisitions cannot deadlock.
+ * <p>A lock of several keys has one token, one TTL, and one fencing token, which is above all that any of the keys has seen. The loss
+ * of one key is the loss of the lock. Nobody holds only a part of the keys, so that acquisitions cannot deadlock.
  */
 public final class Keys {
   private Keys() {}
@@ -28,7 +31,7 @@ public final class Keys {
    * <p>The result is opaque, and only for this library: it has no UTF-8 form. For people, and for other processes, use the
    * {@code keys()} of the lock or lease.
    *
-   * @param keys the keys; a single one is returned as it is
+   * @param keys the keys, none of which is shared; a single one is returned as it is
    * @return the key of all of them
    */
   public static String together(String... keys) {
@@ -38,10 +41,35 @@ public final class Keys {
   /**
    * Makes one key of several, as {@link #together(String...)} does.
    *
-   * @param keys the keys; a single one is returned as it is
+   * @param keys the keys, none of which is shared; a single one is returned as it is
    * @return the key of all of them
    */
   public static String together(Collection<String> keys) {
     return KeyNames.join(keys);
+  }
+
+  /**
+   * Makes a key that stands for a share of {@code key}, which can be passed wherever this library accepts a key. Any number of
+   * holders share a key, and nobody holds it exclusively meanwhile: they are the readers of a readers-writer lock.
+   *
+   * <p>The mode belongs to the lock: who extends, adopts or watches a share passes {@code shared(key)} too, and gets {@link
+   * LockLostException} for {@code key}. A release needs no mode. Several keys are shared by {@code shared(together(...))}. The
+   * result is as opaque as that of {@link #together(String...)}.
+   *
+   * @param key the key; a shared one is returned as it is
+   * @return the key in shared mode
+   */
+  public static String shared(String key) {
+    return KeyNames.share(key);
+  }
+
+  /**
+   * Returns whether a key is shared: whether it comes from {@link #shared}.
+   *
+   * @param key the key, for example of a {@link Lease} that is to be handed to another process
+   * @return whether it is shared
+   */
+  public static boolean isShared(String key) {
+    return KeyNames.isShared(key);
   }
 }

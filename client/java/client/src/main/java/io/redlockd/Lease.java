@@ -7,7 +7,8 @@ import java.util.List;
 
 /**
  * A detached lock: it outlives the process, and no client or daemon extends it. A plain value; to hand it to another process,
- * pass on {@link #keys} and {@link #token}; {@link Keys#together} makes the key there.
+ * pass on {@link #keys}, {@link #token}, and whether {@link Keys#isShared} is true for the {@link #key}. There, {@link Keys#together}
+ * and {@link Keys#shared} make the key.
  */
 public final class Lease {
   private final String key;
@@ -33,7 +34,7 @@ public final class Lease {
   /**
    * Returns the key, which can be passed to the client.
    *
-   * @return the key; of several, that of {@link Keys#together}
+   * @return the key; of several, that of {@link Keys#together}; of a share, that of {@link Keys#shared}
    */
   public String key() {
     return key;

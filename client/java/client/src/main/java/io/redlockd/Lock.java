@@ -42,7 +42,7 @@ public final class Lock implements AutoCloseable {
   /**
    * Returns the key, which can be passed to the client.
    *
-   * @return the key; of several, that of {@link Keys#together}
+   * @return the key; of several, that of {@link Keys#together}; of a share, that of {@link Keys#shared}
    */
   public String key() {
     return lease.key();
@@ -242,10 +242,6 @@ public final class Lock implements AutoCloseable {
       result.complete(released);
     });
     return result.join();
-  }
-
-  void releaseInBackground() {
-    released();
   }
 
   /**

@@ -93,11 +93,10 @@ final class PendingAcquire implements AcquireCaller {
     driver.later(() -> losing.signalLoss(failure));
   }
 
-  /** The caller no longer waits. No lock is left behind. */
-  void giveUp() {
+  /** The caller no longer waits, and does not take a lock that was granted meanwhile. No lock is left behind. */
+  private void giveUp() {
     if (acquisition != null) {
       driver.act(machine -> machine.giveUp(acquisition));
-      decided.thenAccept(Lock::releaseInBackground);
     }
   }
 
@@ -122,13 +121,14 @@ final class PendingAcquire implements AcquireCaller {
   CompletableFuture<Lock> future() {
     CompletableFuture<Lock> users = new CompletableFuture<>();
     decided.whenComplete((granted, failure) -> driver.callBack(() -> {
-      boolean taken = failure == null ? users.complete(granted) : users.completeExceptionally(failure);
-      if (!taken && granted != null && acquisition != null) {
-        granted.releaseInBackground();
+      if (failure == null) {
+        users.complete(granted);
+      } else {
+        users.completeExceptionally(failure);
       }
     }));
     users.whenComplete((granted, failure) -> {
-      if (!decided.isDone()) {
+      if (granted == null || granted != lock) {
         giveUp();
       }
     });

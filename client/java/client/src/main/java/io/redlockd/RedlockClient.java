@@ -43,7 +43,8 @@ import java.util.function.Supplier;
  * falls silent, the client opens another one at the next endpoint, and the daemon there adopts the locks. If no daemon can do so in
  * time, {@link Lock#lost} completes before another client can acquire the lock. The client connects when it is first used.
  *
- * <p>{@link Keys#together} makes one key of several, which are then locked all at once or not at all. Every call accepts it.
+ * <p>{@link Keys#together} makes one key of several, which are then locked all at once or not at all. {@link Keys#shared} makes a key
+ * that any number of holders share, as readers do. Every call accepts both.
  *
  * <p>A failed call throws a {@link LockException}; a future completes with it. If a call is interrupted, or its future is cancelled,
  * no lock is left behind. Locks are not bound to threads, and nothing here pins a virtual thread.
@@ -175,8 +176,9 @@ public final class RedlockClient implements AutoCloseable {
 
   /**
    * Takes over a lock that {@code token} holds: a detached one, or one of another process. The client then keeps it alive. Fails
-   * with {@link LockLostException} if the token does not hold the key. If the call fails or is cancelled while a daemon carries it
-   * out, the lock may be released. If this client holds the lock with this token, the call extends it and returns the same object.
+   * with {@link LockLostException} if the token does not hold the key, or holds it in the other mode (see {@link Keys#shared}). If
+   * the call fails or is cancelled while a daemon carries it out, the lock may be released. If this client holds the lock with this
+   * token, the call extends it and returns the same object.
    *
    * @param key the key
    * @param token the owner token
@@ -367,14 +369,15 @@ public final class RedlockClient implements AutoCloseable {
    * @param options how; the margin and the callback do not count
    * @return the lease
    * @throws InterruptedException if the thread is interrupted; no lock is left behind
-   * @throws LockException if the lock was not acquired; no lock is left behind
+   * @throws LockException if the lock was not acquired; no lock is left behind, but a token of your own must not be used again
    */
   public Lease acquireDetached(String key, AcquireOptions options) throws InterruptedException {
     return Waiting.interruptibly(detached(key, options, false));
   }
 
   /**
-   * Works as {@link #acquireDetached} does, without blocking. If the future is cancelled, no lock is left behind.
+   * Works as {@link #acquireDetached} does, without blocking. If the future is cancelled, no lock is left behind; a token of your
+   * own must not be used again then.
    *
    * @param key 1 to 512 bytes of UTF-8, not beginning with "redlockd:"; several keys: {@link Keys#together}
    * @param options how; the margin and the callback do not count
@@ -423,7 +426,7 @@ public final class RedlockClient implements AutoCloseable {
         .setToken(command.token() == null ? Driver.newToken() : command.token())
         .setTtl(Times.proto(command.ttl()))
         .setOwner(command.owner());
-    KeyNames.write(key, request::setKey, request::addAllKeys);
+    KeyNames.write(key, request::setKey, request::addAllKeys, request::setMode);
     if (command.retry() != null) {
       request.setRetry(command.retry());
     }
@@ -432,7 +435,7 @@ public final class RedlockClient implements AutoCloseable {
 
   private static Lease lease(Unary.Granted granted) {
     io.redlockd.redlock.v1.Lease lease = granted.lease();
-    String key = KeyNames.read(lease.getKey(), lease.getKeysList());
+    String key = KeyNames.read(lease.getKey(), lease.getKeysList(), lease.getMode());
     return new Lease(key, lease.getToken(), lease.getFencingToken(), granted.validUntil());
   }
 

@@ -41,7 +41,7 @@ public final class Unary {
   /** Extends the lock of a token. {@code timeout} bounds everything. */
   public void extend(String key, String token, long ttl, RetryPolicy retry, long timeout, Done<Granted> done) {
     ExtendRequest.Builder request = ExtendRequest.newBuilder().setToken(token).setTtl(Times.proto(ttl));
-    KeyNames.write(key, request::setKey, request::addAllKeys);
+    KeyNames.write(key, request::setKey, request::addAllKeys, request::setMode);
     if (retry != null) {
       request.setRetry(retry);
     }
@@ -68,7 +68,7 @@ public final class Unary {
   private CompletableFuture<Outcome<ReleaseResponse>> releaseCall(
       String key, String token, long deadline, int endpoint) {
     ReleaseRequest.Builder builder = ReleaseRequest.newBuilder().setToken(token);
-    KeyNames.write(key, builder::setKey, builder::addAllKeys);
+    KeyNames.writeNames(key, builder::setKey, builder::addAllKeys);
     ReleaseRequest request = builder.build();
     return new MovingCall<ReleaseRequest, ReleaseResponse>(
             driver, Methods.RELEASE, repeated -> request, deadline, false, false, endpoint)
@@ -128,7 +128,7 @@ public final class Unary {
   // Until the release is answered, or the TTL has passed. A release can overtake the cancellation of the acquire at the
   // daemon, which then still grants the lock. So a release that finds nothing is repeated.
   private void releaseInBackground(AcquireRequest request, int endpoint) {
-    String key = KeyNames.read(request.getKey(), request.getKeysList());
+    String key = KeyNames.read(request.getKey(), request.getKeysList(), request.getMode());
     long deadline = deadline(Times.nanos(request.getTtl()));
     driver.inBackground(releaseCall(key, request.getToken(), deadline, endpoint).thenCompose(outcome -> {
       Failure failure = outcome.failure();

@@ -108,7 +108,7 @@ public final class WatchStream implements Watch {
     WatchRequest.Builder request = WatchRequest.newBuilder().setKeepWatchingAfterLoss(keepAfterLoss);
     for (WatchItem item : items.values()) {
       io.redlockd.redlock.v1.WatchItem.Builder added = request.addItemsBuilder();
-      KeyNames.write(item.key(), added::setKey, added::addAllKeys);
+      KeyNames.write(item.key(), added::setKey, added::addAllKeys, added::setMode);
       added.setToken(item.token()).setTtl(Times.proto(Times.nanos(item.ttl())));
       if (item.interval() != null) {
         added.setInterval(Times.proto(Times.nanos(item.interval())));
@@ -161,7 +161,7 @@ public final class WatchStream implements Watch {
 
   // Under the lock. Returns whether the daemon is shutting down.
   private boolean onEvent(WatchResponse event) {
-    String key = KeyNames.read(event.getKey(), event.getKeysList()); // empty for DRAINING
+    String key = KeyNames.read(event.getKey(), event.getKeysList(), event.getMode()); // empty for DRAINING
     Failure failure = Failure.of(
         Reason.of(event.getReason()), event.getMessage().isEmpty() ? event.getReason() : event.getMessage());
     switch (event.getType()) {

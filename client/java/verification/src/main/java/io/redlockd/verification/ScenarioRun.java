@@ -188,6 +188,10 @@ final class ScenarioRun {
   }
 
   private String key(Step step) {
+    return step.shared ? Keys.shared(exclusiveKey(step)) : exclusiveKey(step);
+  }
+
+  private String exclusiveKey(Step step) {
     if (step.keys != null) {
       return Keys.together(step.keys.stream().map(name -> prefix + name).toList());
     }

@@ -11,6 +11,7 @@ final class Step {
 
   String key;
   List<String> keys;
+  boolean shared;
 
   @SerializedName("whole_key")
   String wholeKey;

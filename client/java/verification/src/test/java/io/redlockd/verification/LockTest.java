@@ -33,6 +33,7 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicReference;
+import java.util.concurrent.locks.LockSupport;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
@@ -194,6 +195,20 @@ class LockTest {
   }
 
   @Test
+  void aShareIsHandedOverAsAShare() throws InterruptedException {
+    Lease lease = client.acquireDetached(Keys.shared("share"), OPTIONS.withTtl(Duration.ofSeconds(5)));
+    assertTrue(Keys.isShared(lease.key()));
+    assertEquals(List.of("share"), lease.keys());
+    assertThrows(LockLostException.class, () -> rival.adopt("share", lease.token(), OPTIONS));
+    try (Lock other = client.acquire(Keys.shared("share"));
+        Lock adopted = rival.adopt(Keys.shared("share"), lease.token(), OPTIONS)) {
+      assertEquals(other.key(), adopted.key());
+      assertFalse(isFree("share"));
+    }
+    assertTrue(isFree("share"));
+  }
+
+  @Test
   void aDetachedAcquireThatIsCancelledAfterTheGrantLeavesNoKey(RedlockServer server) throws InterruptedException {
     String key = Keys.together("granted/a", "granted/b");
     client.acquire("connects").close();
@@ -240,6 +255,23 @@ class LockTest {
     assertThrows(CancellationException.class, future::join);
     lock.close();
     untilFree("cancel");
+  }
+
+  // The cancellation may come before the grant, cross it, or come before the future has completed.
+  @Test
+  void aTokenIsUsedAgainAtOnceAfterACancellation() throws InterruptedException {
+    AcquireOptions own = OPTIONS.withToken("mine").withWait(Duration.ofSeconds(10));
+    for (int i = 0; i < 200; ++i) {
+      CompletableFuture<Lock> future = client.acquireAsync("again", own);
+      LockSupport.parkNanos(10_000L * i);
+      if (!future.cancel(true)) {
+        future.join().close();
+      }
+      try (Lock lock = client.acquire("again", own)) {
+        assertTrue(lock.isHeld());
+      }
+    }
+    assertTrue(isFree("again"));
   }
 
   @Test

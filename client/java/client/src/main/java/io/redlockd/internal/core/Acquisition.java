@@ -11,10 +11,10 @@ public final class Acquisition extends Operation {
   static final long ADOPT_AGAIN = 100 * Times.MILLIS;
   static final long SHORTEST_RETRY = 50 * Times.MILLIS;
 
-  // How long a caller waits for the answer to the cancellation once its time to wait is over.
+  // How long the client waits for the answer to the cancellation once the time to wait is over, which is the caller's limit.
   static final long REASON_PATIENCE = 250 * Times.MILLIS;
 
-  // How long the client waits for the answer to an acquire that it has cancelled. A daemon answers at once.
+  // The same once the caller has cancelled. A daemon answers at once.
   static final long CANCEL_PATIENCE = Times.SECONDS;
 
   private static final RetryPolicy NO_RETRY = RetryPolicy.newBuilder().setMaxRetries(0).build();
@@ -33,6 +33,7 @@ public final class Acquisition extends Operation {
   private boolean resting; // sent again later
   private Reason givenUp; // the caller no longer waits, and the client has cancelled the acquire
   private boolean over;
+  private Lease granted; // null: none
   private Timers.Timer timer; // the end of the wait, or of a patience
 
   Acquisition(Machine machine, AcquireCommand command, AcquireCaller caller) {
@@ -55,9 +56,39 @@ public final class Acquisition extends Operation {
     return command.isSingleTry();
   }
 
-  /** Whether the client may still send or release the caller's own token. */
-  boolean uses(LockId id) {
-    return id.token().equals(command.token()) && id.key().equals(command.key()) && (!over || sentAs != 0);
+  /** Whether the caller has asked for this lock with this token of its own, and still waits for it. */
+  boolean wants(LockId id) {
+    return givenUp == null && isFor(id);
+  }
+
+  /** Whether a daemon may carry out what the caller {@link #wants}. */
+  boolean mayGet(LockId id) {
+    return sendings > 0 && wants(id);
+  }
+
+  private boolean isFor(LockId id) {
+    return !over && id.token().equals(command.token()) && id.key().equals(command.key());
+  }
+
+  private LockId id() {
+    return new LockId(command.key(), token);
+  }
+
+  // Whether an earlier call that used the token is still being given up. What this call sends must come after that.
+  private boolean mustWait() {
+    if (!hasCallersToken()) {
+      return false;
+    }
+    for (Acquisition other : machine.acquisitions) {
+      if (other != this && other.givenUp != null && other.isFor(id())) {
+        return true;
+      }
+    }
+    return false;
+  }
+
+  private boolean hasCallersToken() {
+    return command.token() != null;
   }
 
   void onPosition(int position) {
@@ -68,17 +99,17 @@ public final class Acquisition extends Operation {
 
   @Override
   boolean fill(SessionOperation.Builder message) {
-    if (over || resting || sentAs != 0) {
+    if (over || resting || sentAs != 0 || mustWait()) {
       return false;
     }
     ++sendings;
     if (adopting) {
       var adopt = message.getAdoptBuilder();
-      KeyNames.write(command.key(), adopt::setKey, adopt::addAllKeys);
+      KeyNames.write(command.key(), adopt::setKey, adopt::addAllKeys, adopt::setMode);
       adopt.setToken(token).setTtl(Times.proto(command.ttl())).setSequence(++sequence);
     } else if (takes) { // returns the fencing token, from which the sequence starts; the client itself repeats it
       var extend = message.getExtendBuilder();
-      KeyNames.write(command.key(), extend::setKey, extend::addAllKeys);
+      KeyNames.write(command.key(), extend::setKey, extend::addAllKeys, extend::setMode);
       extend.setToken(token).setTtl(Times.proto(command.ttl())).setRetry(NO_RETRY);
     } else {
       fillAcquire(message.getAcquireBuilder());
@@ -87,10 +118,10 @@ public final class Acquisition extends Operation {
   }
 
   private void fillAcquire(AcquireRequest.Builder acquire) {
-    if (command.token() == null) {
+    if (!hasCallersToken()) {
       token = machine.makeToken();
     }
-    KeyNames.write(command.key(), acquire::setKey, acquire::addAllKeys);
+    KeyNames.write(command.key(), acquire::setKey, acquire::addAllKeys, acquire::setMode);
     acquire.setToken(token).setTtl(Times.proto(command.ttl())).setOwner(command.owner());
     acquire.setExtendIfHeld(unsure);
     if (isSingleTry()) {
@@ -126,9 +157,7 @@ public final class Acquisition extends Operation {
       sparedUntil = Math.max(sparedUntil, answer.validUntil());
     }
     if (!again && !machine.usable(answer.validUntil(), command.margin())) {
-      giveBack();
-      unsure = false; // released already
-      adopting = false;
+      unsure = true;
       fail(Failure.of(
           Reason.VALIDITY_EXPIRED, "the lock was granted, but its validity had ended when the answer was read"));
     } else if (again) {
@@ -152,7 +181,8 @@ public final class Acquisition extends Operation {
     AcquireCaller told = caller;
     finish();
     Lease lease = machine.leases.add(
-        new LockId(command.key(), token), command, told::lost, answer.validUntil(), fence, last);
+        id(), command, told::lost, answer.validUntil(), fence, last);
+    granted = lease;
     told.granted(lease);
   }
 
@@ -185,8 +215,16 @@ public final class Acquisition extends Operation {
     });
   }
 
+  boolean isGranted() {
+    return granted != null;
+  }
+
   /** The caller no longer waits. If the acquire was sent, waits for its answer: the daemon may already have granted the lock. */
   void giveUp(Reason why) {
+    if (granted != null) {
+      machine.releases.refuse(granted, sparedUntil);
+      return;
+    }
     if (over || givenUp != null) {
       return;
     }
@@ -197,9 +235,8 @@ public final class Acquisition extends Operation {
     givenUp = why;
     cancelTimer();
     machine.enqueue(new Cancel(this, sentAs));
-    long now = machine.now();
-    machine.timers.add(now + REASON_PATIENCE, () -> tell(givenUp(why, null)));
-    timer = machine.timers.add(now + CANCEL_PATIENCE, () -> {
+    long patience = why == Reason.DEADLINE_EXCEEDED ? REASON_PATIENCE : CANCEL_PATIENCE;
+    timer = machine.timers.add(machine.now() + patience, () -> {
       unsure = true;
       fail(givenUp(why, null));
     });
@@ -226,10 +263,10 @@ public final class Acquisition extends Operation {
       machine.acquisitions.remove(this);
       return;
     }
-    if (command.token() != null) {
+    if (hasCallersToken()) {
       unsure |= !takes || (adopting && !spares());
     } else {
-      machine.releases.begin(new LockId(command.key(), token), command.ttl());
+      machine.releases.begin(id(), command.ttl());
     }
   }
 
@@ -243,10 +280,14 @@ public final class Acquisition extends Operation {
 
   /** Fails the call and leaves no lock behind. */
   void fail(Failure failure) {
-    boolean release = unsure || (adopting && sentAs != 0);
+    // If the daemon adopts a lock that must be spared, its late answer says so early enough.
+    boolean mayBeHeld = unsure || (adopting && sentAs != 0 && !spares());
     finish();
-    if (release) {
+    if (mayBeHeld) {
       giveBack();
+    }
+    if (givenUp != null && hasCallersToken()) {
+      machine.acquisitions.stream().filter(later -> later.wants(id())).forEach(machine::enqueueAsLast); // they had to wait
     }
     tell(failure);
   }
@@ -256,19 +297,8 @@ public final class Acquisition extends Operation {
     return takes && command.kind() == Kind.ACQUIRE_OR_EXTEND;
   }
 
-  // Releases a lock that the caller does not get. A lock that it had before is released only once it would have expired otherwise,
-  // and then not if a later call uses the token.
   private void giveBack() {
-    LockId id = new LockId(command.key(), token);
-    if (sparedUntil <= machine.now()) {
-      machine.releases.begin(id, command.ttl());
-      return;
-    }
-    machine.timers.add(sparedUntil, () -> {
-      if (!machine.inUse(id.key(), id.token())) {
-        machine.releases.begin(id, command.ttl());
-      }
-    });
+    machine.releases.giveBack(id(), command.ttl(), hasCallersToken(), sparedUntil);
   }
 
   /** The client closes, which fails the call and leaves no lock behind. */

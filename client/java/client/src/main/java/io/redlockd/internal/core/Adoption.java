@@ -19,7 +19,7 @@ final class Adoption extends Operation {
       return false;
     }
     var adopt = message.getAdoptBuilder();
-    KeyNames.write(lease.key(), adopt::setKey, adopt::addAllKeys);
+    KeyNames.write(lease.key(), adopt::setKey, adopt::addAllKeys, adopt::setMode);
     adopt.setToken(lease.token()).setTtl(Times.proto(lease.ttl)).setSequence(lease.nextSequence());
     return true;
   }
@@ -43,14 +43,11 @@ final class Adoption extends Operation {
     }
   }
 
-  // The Session would keep the lease alive. While the work under a lost lock may still be stopping, its release follows at the
-  // end of the trust. If the caller has released a lock with its own token, it may have used the token for a new lock since then.
+  // The Session would keep the lease alive. While the work under a lost lock may still be stopping, the lock is not given back yet;
+  // it will be at the end of the trust.
   private void onLateAnswer(Answer answer) {
-    if (answer.lease() == null || lease.trustedUntil() > machine.now()) {
-      return;
-    }
-    if (lease.state() == Lease.State.LOST || Releases.isMade(lease.token())) {
-      machine.releases.begin(lease.id, lease.longest);
+    if (answer.lease() != null && lease.trustedUntil() <= machine.now()) {
+      machine.releases.giveBack(lease);
     }
   }
 }

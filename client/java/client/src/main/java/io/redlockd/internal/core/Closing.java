@@ -54,9 +54,9 @@ final class Closing {
       expires = Math.max(expires, acquisition.expires());
     }
     machine.timers.add(expires, this::finish);
-    if (!machine.ready() && machine.releases.size() == 0) {
+    if (!machine.ready() && machine.releases.isIdle()) {
       finish();
-    } else if (!holding && machine.releases.size() == 0 && machine.acquisitions.isEmpty()) {
+    } else if (!holding && machine.releases.isIdle() && machine.acquisitions.isEmpty()) {
       finish(); // nothing is locked
     } else {
       proceed();
@@ -69,7 +69,7 @@ final class Closing {
       return;
     }
     if (!machine.ready()) {
-      if (machine.releases.size() == 0) {
+      if (machine.releases.isIdle()) {
         finish();
       }
     } else if (!sent && (anyway || !machine.releases.anyBeforeClose())) {

@@ -24,6 +24,7 @@ public final class Lease {
   }
 
   final LockId id;
+  final boolean callersToken; // which the caller may use again
   final long ttl;
   final long margin;
   final Consumer<Failure> onLost;
@@ -39,6 +40,7 @@ public final class Lease {
 
   Lease(
       LockId id,
+      boolean callersToken,
       long ttl,
       long margin,
       Consumer<Failure> onLost,
@@ -47,6 +49,7 @@ public final class Lease {
       long fence,
       long sequence) {
     this.id = id;
+    this.callersToken = callersToken;
     this.ttl = ttl;
     this.longest = ttl;
     this.margin = margin;

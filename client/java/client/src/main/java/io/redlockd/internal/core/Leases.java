@@ -23,7 +23,15 @@ final class Leases {
   Lease add(
       LockId id, AcquireCommand command, Consumer<Failure> onLost, long validUntil, long fence, long sequence) {
     Lease lease = new Lease(
-        id, command.ttl(), command.margin(), onLost, machine.sessionTrust(), validUntil, fence, sequence);
+        id,
+        command.token() != null,
+        command.ttl(),
+        command.margin(),
+        onLost,
+        machine.sessionTrust(),
+        validUntil,
+        fence,
+        sequence);
     held.put(id, lease);
     lookAt = Math.min(lookAt, lease.signalAt());
     return lease;
@@ -76,7 +84,7 @@ final class Leases {
   }
 
   void onEvent(WatchResponse event, long validUntil, boolean usable) {
-    String key = KeyNames.read(event.getKey(), event.getKeysList());
+    String key = KeyNames.read(event.getKey(), event.getKeysList(), event.getMode());
     Lease lease = held.get(new LockId(key, event.getLease().getToken()));
     if (lease == null || !lease.kept()) {
       return; // the pending adoption decides
@@ -109,13 +117,13 @@ final class Leases {
     lookAt = next;
   }
 
-  // No daemon reported the loss, so a daemon may still extend the lease, or adopt it late. It is therefore released as soon as
+  // No daemon reported the loss, so a daemon may still extend the lease, or adopt it late. It is therefore given back as soon as
   // no work can rely on it any more.
   private void loseByClock(Lease lease, long now) {
     long trust = Math.max(now, lease.trustedUntil());
     String where = machine.ready() ? "" : " (" + machine.failures() + ")";
     lose(lease, Failure.of(Reason.VALIDITY_EXPIRED, "no daemon extended it in time" + where));
-    machine.releases.beginAt(trust, lease.id, lease.longest);
+    machine.releases.giveBackAt(trust, lease);
   }
 
   /** The daemon has reported the loss. */

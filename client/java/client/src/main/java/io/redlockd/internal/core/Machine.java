@@ -120,10 +120,13 @@ public final class Machine {
     return acquisition;
   }
 
-  /** Gives up an acquisition, and leaves no lock behind. Does nothing if the acquisition has ended. */
+  /**
+   * Gives up an acquisition, and leaves no lock behind: the caller does not take a lease that was granted meanwhile. Does nothing if
+   * the acquisition has failed.
+   */
   public void giveUp(Acquisition acquisition) {
     enter();
-    if (acquisitions.contains(acquisition)) {
+    if (acquisitions.contains(acquisition) || acquisition.isGranted()) {
       acquisition.giveUp(Reason.CANCELLED);
     }
     leave();
@@ -164,15 +167,14 @@ public final class Machine {
   /** Whether the token belongs to a lock of this key that is held, requested, or not yet released. */
   public boolean inUse(String key, String token) {
     LockId id = new LockId(key, token);
-    if (leases.find(id) != null || releases.contains(id)) {
-      return true;
-    }
-    for (Acquisition acquisition : acquisitions) {
-      if (acquisition.uses(id)) {
-        return true;
-      }
-    }
-    return false;
+    return leases.find(id) != null
+        || releases.contains(id)
+        || acquisitions.stream().anyMatch(acquisition -> acquisition.wants(id));
+  }
+
+  /** Whether a caller has, or may get, a lock of this key with the same token of its own. */
+  boolean isWanted(LockId id) {
+    return leases.find(id) != null || acquisitions.stream().anyMatch(acquisition -> acquisition.mayGet(id));
   }
 
   /** Whether there are held locks, whose trust a suspend may end while the driver sleeps. */
@@ -412,6 +414,12 @@ public final class Machine {
     if (ready()) {
       outbox.add(operation);
     }
+  }
+
+  /** Queues the operation behind all others, even if it has been queued before. */
+  void enqueueAsLast(Operation operation) {
+    outbox.remove(operation);
+    enqueue(operation);
   }
 
   // Operations that were queued while the previous message was being written share the next one.

@@ -89,7 +89,7 @@ final class Release extends Operation {
       ++sessions;
     }
     var release = message.getReleaseBuilder();
-    KeyNames.write(id.key(), release::setKey, release::addAllKeys);
+    KeyNames.writeNames(id.key(), release::setKey, release::addAllKeys);
     release.setToken(id.token());
     return true;
   }

@@ -2,14 +2,18 @@ package io.redlockd.internal.core;
 
 import io.redlockd.Reason;
 import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.function.Consumer;
 
 /** The pending releases: those that a caller waits for, and those in the background. */
 final class Releases {
   private final Machine machine;
   private final Map<LockId, Release> pending = new LinkedHashMap<>();
+  private final Set<GiveUp> giveUps = new LinkedHashSet<>(); // on the current Session
+  private final Map<Lease, Timers.Timer> ending = new LinkedHashMap<>(); // lost ones of callers' tokens, by the end of their trust
 
   Releases(Machine machine) {
     this.machine = machine;
@@ -25,7 +29,12 @@ final class Releases {
   }
 
   int size() {
-    return pending.size();
+    return pending.size() + giveUps.size() + ending.size();
+  }
+
+  /** Whether a close need not wait for anything that is left here. */
+  boolean isIdle() {
+    return pending.isEmpty() && giveUps.stream().allMatch(GiveUp::isPostponed);
   }
 
   /** Releases the lock that the caller holds. {@code done} is called within 2 s, with null on success. */
@@ -37,13 +46,69 @@ final class Releases {
       }
       case LOST -> { // removes what is left of the lock on some nodes
         lease.endTrust();
-        if (!machine.closing()) {
+        if (lease.callersToken) {
+          giveBackNow(lease);
+        } else if (!machine.closing()) {
           begin(lease.id, lease.longest);
         }
         done.accept(lease.notHeld());
       }
       case RELEASED -> done.accept(null);
     }
+  }
+
+  /** Ends a lease that its caller does not take. */
+  void refuse(Lease lease, long sparedUntil) {
+    if (lease.held()) {
+      machine.leases.release(lease);
+      giveBack(lease.id, lease.longest, lease.callersToken, sparedUntil);
+    }
+  }
+
+  void giveBack(Lease lease) {
+    giveBack(lease.id, lease.longest, lease.callersToken, Times.LONG_AGO);
+  }
+
+  /**
+   * Leaves nothing of a lock that no caller gets or keeps: releases it in the background, or gives it up if the caller may use the
+   * token again. If the caller had the lock before, it is given up only once it would have expired otherwise.
+   *
+   * @param sparedUntil the caller may trust the lock until then
+   */
+  void giveBack(LockId id, long ttl, boolean callersToken, long sparedUntil) {
+    long at = Math.max(sparedUntil, machine.now());
+    boolean closing = machine.closing() && at == machine.now();
+    if (!callersToken || closing) {
+      begin(id, ttl);
+    } else if (machine.ready()) { // otherwise, the end of the Session gives it up
+      GiveUp giveUp = new GiveUp(machine, id, expires(at, ttl));
+      giveUps.add(giveUp);
+      giveUp.begin(at);
+    }
+  }
+
+  /** Gives back a lost lock at the end of its trust. */
+  void giveBackAt(long at, Lease lease) {
+    if (!lease.callersToken) {
+      beginAt(at, lease.id, lease.longest);
+    } else if (at <= machine.now()) {
+      giveBack(lease);
+    } else {
+      ending.put(lease, machine.timers.add(at, () -> giveBackNow(lease)));
+    }
+  }
+
+  private void giveBackNow(Lease lease) {
+    Timers.Timer timer = ending.remove(lease);
+    if (timer != null) {
+      timer.cancel();
+      giveBack(lease);
+    }
+  }
+
+  void finish(GiveUp giveUp) {
+    giveUps.remove(giveUp);
+    machine.onReleased();
   }
 
   /** Releases a lock in the background. */
@@ -54,10 +119,13 @@ final class Releases {
   /** Releases a lock in the background, but not before {@code at}. */
   Release beginAt(long at, LockId id, long ttl) {
     Release release = pending.computeIfAbsent(id, unused -> new Release(machine, id));
-    // If the Session has ended, its daemon notices that after the grace, and extends the lease until then.
-    long expires = Times.after(Times.after(Math.max(at, machine.now()), ttl), machine.grace());
-    release.begin(at, expires);
+    release.begin(at, expires(Math.max(at, machine.now()), ttl));
     return release;
+  }
+
+  // If the Session has ended, its daemon notices that after the grace, and extends the lease until then.
+  private long expires(long at, long ttl) {
+    return Times.after(Times.after(at, ttl), machine.grace());
   }
 
   void beginForClose(LockId id, long ttl, boolean kept) {
@@ -65,8 +133,9 @@ final class Releases {
     release.byClose = kept;
   }
 
-  /** Begins the releases that wait for the end of a trust. The client closes, so that no work relies on it. */
+  /** Begins what waits for the end of a trust. The client closes, so that no work relies on it. */
   void hurry() {
+    List.copyOf(ending.keySet()).forEach(this::giveBackNow);
     for (Release release : List.copyOf(pending.values())) {
       if (release.notBefore() > machine.now()) {
         release.begin(machine.now(), Times.LONG_AGO);
@@ -80,6 +149,8 @@ final class Releases {
 
   void onAbandoned() {
     pending.values().forEach(release -> release.byClose = false);
+    giveUps.forEach(GiveUp::drop);
+    giveUps.clear();
   }
 
   /** Whether the close of the Session must still wait for a release. */
@@ -98,6 +169,9 @@ final class Releases {
     for (Release release : pending.values()) {
       last = Math.max(last, release.expires());
     }
+    for (GiveUp giveUp : giveUps) {
+      last = Math.max(last, giveUp.isPostponed() ? now : giveUp.expires());
+    }
     return last;
   }
 
@@ -109,6 +183,8 @@ final class Releases {
 
   /** The Session's close was answered, or all locks have expired. */
   void finishAll() {
+    giveUps.clear();
+    ending.clear();
     for (Release release : List.copyOf(pending.values())) {
       pending.remove(release.id, release);
       release.tell(release.byClose ? null : Failure.of(Reason.CANCELLED, "the client was closed before a daemon answered"));

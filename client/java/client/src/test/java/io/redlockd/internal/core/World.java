@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertNotNull;
 import io.redlockd.Reason;
 import io.redlockd.internal.core.AcquireCommand.Kind;
 import io.redlockd.redlock.v1.EventType;
+import io.redlockd.redlock.v1.LockMode;
 import io.redlockd.redlock.v1.OperationStatus;
 import io.redlockd.redlock.v1.QueuePosition;
 import io.redlockd.redlock.v1.SessionOperation;
@@ -156,11 +157,11 @@ final class World implements Machine.Host, Clock {
       case ACQUIRE -> {
         var acquire = operation.getAcquire();
         String verb = acquire.getExtendIfHeld() ? "reacquire " : "acquire ";
-        yield verb + named(acquire.getKey(), acquire.getKeysList()) + " " + acquire.getToken();
+        yield verb + named(acquire.getKey(), acquire.getKeysList(), acquire.getMode()) + " " + acquire.getToken();
       }
       case EXTEND -> {
         var extend = operation.getExtend();
-        yield "extend " + named(extend.getKey(), extend.getKeysList()) + " " + extend.getToken();
+        yield "extend " + named(extend.getKey(), extend.getKeysList(), extend.getMode()) + " " + extend.getToken();
       }
       case RELEASE -> {
         var release = operation.getRelease();
@@ -168,13 +169,21 @@ final class World implements Machine.Host, Clock {
       }
       case ADOPT -> {
         var adopt = operation.getAdopt();
-        yield "adopt " + named(adopt.getKey(), adopt.getKeysList()) + " " + adopt.getToken() + " #" + adopt.getSequence();
+        yield "adopt " + named(adopt.getKey(), adopt.getKeysList(), adopt.getMode()) + " " + adopt.getToken() + " #" + adopt.getSequence();
+      }
+      case GIVE_UP -> {
+        var giveUp = operation.getGiveUp();
+        yield "give_up " + named(giveUp.getKey(), giveUp.getKeysList()) + " " + giveUp.getToken();
       }
       case CANCEL -> "cancel " + operation.getId();
       case PING -> "ping";
       case CLOSE -> "close";
       case OPERATION_NOT_SET -> "nothing";
     };
+  }
+
+  private static String named(String key, List<String> keys, LockMode mode) {
+    return named(key, keys) + (mode == LockMode.LOCK_MODE_SHARED ? " shared" : "");
   }
 
   // One of the two fields is set.
@@ -197,6 +206,11 @@ final class World implements Machine.Host, Clock {
   /** An event of a lease of several keys. */
   void event(EventType type, List<String> keys, String token, long validity) {
     event(WatchResponse.newBuilder().addAllKeys(keys), type, token, validity);
+  }
+
+  /** An event of a share. */
+  void eventOfShare(EventType type, String key, String token, long validity) {
+    event(WatchResponse.newBuilder().setKey(key).setMode(LockMode.LOCK_MODE_SHARED), type, token, validity);
   }
 
   private void event(WatchResponse.Builder event, EventType type, String token, long validity) {

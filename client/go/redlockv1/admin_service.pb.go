@@ -917,7 +917,9 @@ type LeaseEntry struct {
 	// For WAITING: the label that the caller gave.
 	Owner string `protobuf:"bytes,6,opt,name=owner,proto3" json:"owner,omitempty"`
 	// The keys, in order, if there are several. `key` is then empty.
-	Keys          []string `protobuf:"bytes,7,rep,name=keys,proto3" json:"keys,omitempty"`
+	Keys []string `protobuf:"bytes,7,rep,name=keys,proto3" json:"keys,omitempty"`
+	// LOCK_MODE_SHARED, or unspecified for an exclusive lease.
+	Mode          LockMode `protobuf:"varint,8,opt,name=mode,proto3,enum=redlock.v1.LockMode" json:"mode,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -999,6 +1001,13 @@ func (x *LeaseEntry) GetKeys() []string {
 		return x.Keys
 	}
 	return nil
+}
+
+func (x *LeaseEntry) GetMode() LockMode {
+	if x != nil {
+		return x.Mode
+	}
+	return LockMode_LOCK_MODE_UNSPECIFIED
 }
 
 // The request of AdminService.ForceRelease.
@@ -1275,7 +1284,7 @@ const file_redlock_v1_admin_service_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\"n\n" +
 	"\x12ListLeasesResponse\x120\n" +
 	"\aentries\x18\x01 \x03(\v2\x16.redlock.v1.LeaseEntryR\aentries\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xf9\x01\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa3\x02\n" +
 	"\n" +
 	"LeaseEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12)\n" +
@@ -1284,7 +1293,8 @@ const file_redlock_v1_admin_service_proto_rawDesc = "" +
 	"\x14consecutive_failures\x18\x04 \x01(\x05R\x13consecutiveFailures\x12\x1a\n" +
 	"\bposition\x18\x05 \x01(\x05R\bposition\x12\x14\n" +
 	"\x05owner\x18\x06 \x01(\tR\x05owner\x12\x12\n" +
-	"\x04keys\x18\a \x03(\tR\x04keys\"9\n" +
+	"\x04keys\x18\a \x03(\tR\x04keys\x12(\n" +
+	"\x04mode\x18\b \x01(\x0e2\x14.redlock.v1.LockModeR\x04mode\"9\n" +
 	"\x13ForceReleaseRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x10\n" +
 	"\x03why\x18\x02 \x01(\tR\x03why\"p\n" +
@@ -1352,7 +1362,8 @@ var file_redlock_v1_admin_service_proto_goTypes = []any{
 	(*SetLogLevelRequest)(nil),    // 16: redlock.v1.SetLogLevelRequest
 	(*SetLogLevelResponse)(nil),   // 17: redlock.v1.SetLogLevelResponse
 	(*durationpb.Duration)(nil),   // 18: google.protobuf.Duration
-	(*Vote)(nil),                  // 19: redlock.v1.Vote
+	(LockMode)(0),                 // 19: redlock.v1.LockMode
+	(*Vote)(nil),                  // 20: redlock.v1.Vote
 }
 var file_redlock_v1_admin_service_proto_depIdxs = []int32{
 	4,  // 0: redlock.v1.ListNodesResponse.nodes:type_name -> redlock.v1.Node
@@ -1371,24 +1382,25 @@ var file_redlock_v1_admin_service_proto_depIdxs = []int32{
 	13, // 13: redlock.v1.ListLeasesResponse.entries:type_name -> redlock.v1.LeaseEntry
 	1,  // 14: redlock.v1.LeaseEntry.kind:type_name -> redlock.v1.LeaseKind
 	18, // 15: redlock.v1.LeaseEntry.validity:type_name -> google.protobuf.Duration
-	19, // 16: redlock.v1.ForceReleaseResponse.votes:type_name -> redlock.v1.Vote
-	2,  // 17: redlock.v1.AdminService.ListNodes:input_type -> redlock.v1.ListNodesRequest
-	5,  // 18: redlock.v1.AdminService.GetNodeSet:input_type -> redlock.v1.GetNodeSetRequest
-	9,  // 19: redlock.v1.AdminService.ChangeNodeSet:input_type -> redlock.v1.ChangeNodeSetRequest
-	11, // 20: redlock.v1.AdminService.ListLeases:input_type -> redlock.v1.ListLeasesRequest
-	14, // 21: redlock.v1.AdminService.ForceRelease:input_type -> redlock.v1.ForceReleaseRequest
-	16, // 22: redlock.v1.AdminService.SetLogLevel:input_type -> redlock.v1.SetLogLevelRequest
-	3,  // 23: redlock.v1.AdminService.ListNodes:output_type -> redlock.v1.ListNodesResponse
-	6,  // 24: redlock.v1.AdminService.GetNodeSet:output_type -> redlock.v1.GetNodeSetResponse
-	10, // 25: redlock.v1.AdminService.ChangeNodeSet:output_type -> redlock.v1.ChangeNodeSetResponse
-	12, // 26: redlock.v1.AdminService.ListLeases:output_type -> redlock.v1.ListLeasesResponse
-	15, // 27: redlock.v1.AdminService.ForceRelease:output_type -> redlock.v1.ForceReleaseResponse
-	17, // 28: redlock.v1.AdminService.SetLogLevel:output_type -> redlock.v1.SetLogLevelResponse
-	23, // [23:29] is the sub-list for method output_type
-	17, // [17:23] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	19, // 16: redlock.v1.LeaseEntry.mode:type_name -> redlock.v1.LockMode
+	20, // 17: redlock.v1.ForceReleaseResponse.votes:type_name -> redlock.v1.Vote
+	2,  // 18: redlock.v1.AdminService.ListNodes:input_type -> redlock.v1.ListNodesRequest
+	5,  // 19: redlock.v1.AdminService.GetNodeSet:input_type -> redlock.v1.GetNodeSetRequest
+	9,  // 20: redlock.v1.AdminService.ChangeNodeSet:input_type -> redlock.v1.ChangeNodeSetRequest
+	11, // 21: redlock.v1.AdminService.ListLeases:input_type -> redlock.v1.ListLeasesRequest
+	14, // 22: redlock.v1.AdminService.ForceRelease:input_type -> redlock.v1.ForceReleaseRequest
+	16, // 23: redlock.v1.AdminService.SetLogLevel:input_type -> redlock.v1.SetLogLevelRequest
+	3,  // 24: redlock.v1.AdminService.ListNodes:output_type -> redlock.v1.ListNodesResponse
+	6,  // 25: redlock.v1.AdminService.GetNodeSet:output_type -> redlock.v1.GetNodeSetResponse
+	10, // 26: redlock.v1.AdminService.ChangeNodeSet:output_type -> redlock.v1.ChangeNodeSetResponse
+	12, // 27: redlock.v1.AdminService.ListLeases:output_type -> redlock.v1.ListLeasesResponse
+	15, // 28: redlock.v1.AdminService.ForceRelease:output_type -> redlock.v1.ForceReleaseResponse
+	17, // 29: redlock.v1.AdminService.SetLogLevel:output_type -> redlock.v1.SetLogLevelResponse
+	24, // [24:30] is the sub-list for method output_type
+	18, // [18:24] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_redlock_v1_admin_service_proto_init() }

@@ -71,6 +71,67 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// How a lease holds its keys.
+type LockMode int32
+
+const (
+	// The same as LOCK_MODE_EXCLUSIVE.
+	LockMode_LOCK_MODE_UNSPECIFIED LockMode = 0
+	// One holder.
+	LockMode_LOCK_MODE_EXCLUSIVE LockMode = 1
+	// Any number of holders that share the key, and no exclusive holder at the same time. The usual
+	// names are readers and writers. Each holder has a token, a TTL and a fencing token of its own. An
+	// exclusive holder's fencing token is higher than those of all holders before it, a sharing
+	// holder's is higher than those of all exclusive holders before it. The storage compares a
+	// writer's token with the highest that it has seen, and a reader's with the highest of a writer.
+	//
+	// An acquisition in exclusive mode that waits stops new ones in shared mode, at every daemon, so
+	// that those who share the key do not keep it for ever. Extensions are not affected. A lease does
+	// not change its mode.
+	LockMode_LOCK_MODE_SHARED LockMode = 2
+)
+
+// Enum value maps for LockMode.
+var (
+	LockMode_name = map[int32]string{
+		0: "LOCK_MODE_UNSPECIFIED",
+		1: "LOCK_MODE_EXCLUSIVE",
+		2: "LOCK_MODE_SHARED",
+	}
+	LockMode_value = map[string]int32{
+		"LOCK_MODE_UNSPECIFIED": 0,
+		"LOCK_MODE_EXCLUSIVE":   1,
+		"LOCK_MODE_SHARED":      2,
+	}
+)
+
+func (x LockMode) Enum() *LockMode {
+	p := new(LockMode)
+	*p = x
+	return p
+}
+
+func (x LockMode) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (LockMode) Descriptor() protoreflect.EnumDescriptor {
+	return file_redlock_v1_lock_service_proto_enumTypes[0].Descriptor()
+}
+
+func (LockMode) Type() protoreflect.EnumType {
+	return &file_redlock_v1_lock_service_proto_enumTypes[0]
+}
+
+func (x LockMode) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use LockMode.Descriptor instead.
+func (LockMode) EnumDescriptor() ([]byte, []int) {
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{0}
+}
+
 // The possible answers of a node. ERROR and TIMEOUT are not denials: the node may hold the key.
 type VoteOutcome int32
 
@@ -133,11 +194,11 @@ func (x VoteOutcome) String() string {
 }
 
 func (VoteOutcome) Descriptor() protoreflect.EnumDescriptor {
-	return file_redlock_v1_lock_service_proto_enumTypes[0].Descriptor()
+	return file_redlock_v1_lock_service_proto_enumTypes[1].Descriptor()
 }
 
 func (VoteOutcome) Type() protoreflect.EnumType {
-	return &file_redlock_v1_lock_service_proto_enumTypes[0]
+	return &file_redlock_v1_lock_service_proto_enumTypes[1]
 }
 
 func (x VoteOutcome) Number() protoreflect.EnumNumber {
@@ -146,7 +207,7 @@ func (x VoteOutcome) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use VoteOutcome.Descriptor instead.
 func (VoteOutcome) EnumDescriptor() ([]byte, []int) {
-	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{0}
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{1}
 }
 
 // The types of event on a stream.
@@ -202,11 +263,11 @@ func (x EventType) String() string {
 }
 
 func (EventType) Descriptor() protoreflect.EnumDescriptor {
-	return file_redlock_v1_lock_service_proto_enumTypes[1].Descriptor()
+	return file_redlock_v1_lock_service_proto_enumTypes[2].Descriptor()
 }
 
 func (EventType) Type() protoreflect.EnumType {
-	return &file_redlock_v1_lock_service_proto_enumTypes[1]
+	return &file_redlock_v1_lock_service_proto_enumTypes[2]
 }
 
 func (x EventType) Number() protoreflect.EnumNumber {
@@ -215,7 +276,7 @@ func (x EventType) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use EventType.Descriptor instead.
 func (EventType) EnumDescriptor() ([]byte, []int) {
-	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{1}
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{2}
 }
 
 // A held lock.
@@ -232,7 +293,9 @@ type Lease struct {
 	// How long the lock may still be trusted: TTL - elapsed time - clock drift.
 	Validity *durationpb.Duration `protobuf:"bytes,4,opt,name=validity,proto3" json:"validity,omitempty"`
 	// The keys that are locked together, in order, if there are several. `key` is then empty.
-	Keys          []string `protobuf:"bytes,5,rep,name=keys,proto3" json:"keys,omitempty"`
+	Keys []string `protobuf:"bytes,5,rep,name=keys,proto3" json:"keys,omitempty"`
+	// LOCK_MODE_SHARED, or unspecified for an exclusive lease.
+	Mode          LockMode `protobuf:"varint,6,opt,name=mode,proto3,enum=redlock.v1.LockMode" json:"mode,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -300,6 +363,13 @@ func (x *Lease) GetKeys() []string {
 		return x.Keys
 	}
 	return nil
+}
+
+func (x *Lease) GetMode() LockMode {
+	if x != nil {
+		return x.Mode
+	}
+	return LockMode_LOCK_MODE_UNSPECIFIED
 }
 
 // One node's answer in one round.
@@ -497,7 +567,7 @@ type AcquireRequest struct {
 	// bits. A token may be used for a new lease once its Release has returned OK or LOCK_NOT_HELD.
 	// After any other answer, use a new token. After SessionOperation.give_up, the token may be used
 	// again, whatever the answer. A token that begins with "rl-", as the daemon's own tokens do, must
-	// never be used again after its release.
+	// never be used again after its release. Tokens that begin with "redlockd:" are refused.
 	Token *string `protobuf:"bytes,3,opt,name=token,proto3,oneof" json:"token,omitempty"`
 	// How the daemon retries. Unset: the daemon's defaults.
 	Retry *RetryPolicy `protobuf:"bytes,4,opt,name=retry,proto3,oneof" json:"retry,omitempty"`
@@ -511,7 +581,9 @@ type AcquireRequest struct {
 	// not at all. The lease has one token, one TTL, and one fencing token, which is above all that any
 	// of the keys has seen. Nobody holds only a part, so that acquisitions cannot deadlock. The order
 	// does not matter.
-	Keys          []string `protobuf:"bytes,7,rep,name=keys,proto3" json:"keys,omitempty"`
+	Keys []string `protobuf:"bytes,7,rep,name=keys,proto3" json:"keys,omitempty"`
+	// How to hold the key or the keys.
+	Mode          LockMode `protobuf:"varint,8,opt,name=mode,proto3,enum=redlock.v1.LockMode" json:"mode,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -593,6 +665,13 @@ func (x *AcquireRequest) GetKeys() []string {
 		return x.Keys
 	}
 	return nil
+}
+
+func (x *AcquireRequest) GetMode() LockMode {
+	if x != nil {
+		return x.Mode
+	}
+	return LockMode_LOCK_MODE_UNSPECIFIED
 }
 
 // The response of LockService.Acquire: the lock was acquired.
@@ -681,7 +760,9 @@ type ExtendRequest struct {
 	// than `ttl`. Unset: the daemon's defaults.
 	Retry *RetryPolicy `protobuf:"bytes,4,opt,name=retry,proto3,oneof" json:"retry,omitempty"`
 	// Instead of `key`: all keys of a lease of several.
-	Keys          []string `protobuf:"bytes,5,rep,name=keys,proto3" json:"keys,omitempty"`
+	Keys []string `protobuf:"bytes,5,rep,name=keys,proto3" json:"keys,omitempty"`
+	// The mode of the lease. With another one, the answer is LOCK_NOT_HELD.
+	Mode          LockMode `protobuf:"varint,6,opt,name=mode,proto3,enum=redlock.v1.LockMode" json:"mode,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -751,6 +832,13 @@ func (x *ExtendRequest) GetKeys() []string {
 	return nil
 }
 
+func (x *ExtendRequest) GetMode() LockMode {
+	if x != nil {
+		return x.Mode
+	}
+	return LockMode_LOCK_MODE_UNSPECIFIED
+}
+
 // The response of LockService.Extend: the lock was extended.
 type ExtendResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -815,7 +903,8 @@ func (x *ExtendResponse) GetAttempts() int32 {
 	return 0
 }
 
-// The request of LockService.Release and of SessionOperation.release.
+// The request of LockService.Release and of SessionOperation.release. Releases what the token holds,
+// in whichever mode.
 type ReleaseRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The key.
@@ -937,7 +1026,9 @@ type WatchItem struct {
 	// The pause between extensions: at least 1 ms and less than `ttl`. Unset: half of `ttl`.
 	Interval *durationpb.Duration `protobuf:"bytes,4,opt,name=interval,proto3,oneof" json:"interval,omitempty"`
 	// Instead of `key`: all keys of a lease of several. The loss of one key is the loss of the lease.
-	Keys          []string `protobuf:"bytes,5,rep,name=keys,proto3" json:"keys,omitempty"`
+	Keys []string `protobuf:"bytes,5,rep,name=keys,proto3" json:"keys,omitempty"`
+	// The mode of the lease.
+	Mode          LockMode `protobuf:"varint,6,opt,name=mode,proto3,enum=redlock.v1.LockMode" json:"mode,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1005,6 +1096,13 @@ func (x *WatchItem) GetKeys() []string {
 		return x.Keys
 	}
 	return nil
+}
+
+func (x *WatchItem) GetMode() LockMode {
+	if x != nil {
+		return x.Mode
+	}
+	return LockMode_LOCK_MODE_UNSPECIFIED
 }
 
 // The request of LockService.Watch.
@@ -1090,7 +1188,9 @@ type WatchResponse struct {
 	// The number of extensions that have failed since the last success.
 	ConsecutiveFailures int32 `protobuf:"varint,7,opt,name=consecutive_failures,json=consecutiveFailures,proto3" json:"consecutive_failures,omitempty"`
 	// The keys of the lease, in order, if there are several. `key` is then empty.
-	Keys          []string `protobuf:"bytes,8,rep,name=keys,proto3" json:"keys,omitempty"`
+	Keys []string `protobuf:"bytes,8,rep,name=keys,proto3" json:"keys,omitempty"`
+	// LOCK_MODE_SHARED, or unspecified for an exclusive lease.
+	Mode          LockMode `protobuf:"varint,9,opt,name=mode,proto3,enum=redlock.v1.LockMode" json:"mode,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1181,6 +1281,13 @@ func (x *WatchResponse) GetKeys() []string {
 	return nil
 }
 
+func (x *WatchResponse) GetMode() LockMode {
+	if x != nil {
+		return x.Mode
+	}
+	return LockMode_LOCK_MODE_UNSPECIFIED
+}
+
 // The request of LockService.Hold.
 type HoldRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1200,7 +1307,9 @@ type HoldRequest struct {
 	// A label for people, as in AcquireRequest.
 	Owner string `protobuf:"bytes,7,opt,name=owner,proto3" json:"owner,omitempty"`
 	// Instead of `key`: several keys to lock at once, as in AcquireRequest.
-	Keys          []string `protobuf:"bytes,8,rep,name=keys,proto3" json:"keys,omitempty"`
+	Keys []string `protobuf:"bytes,8,rep,name=keys,proto3" json:"keys,omitempty"`
+	// How to hold the key or the keys.
+	Mode          LockMode `protobuf:"varint,9,opt,name=mode,proto3,enum=redlock.v1.LockMode" json:"mode,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1291,6 +1400,13 @@ func (x *HoldRequest) GetKeys() []string {
 	return nil
 }
 
+func (x *HoldRequest) GetMode() LockMode {
+	if x != nil {
+		return x.Mode
+	}
+	return LockMode_LOCK_MODE_UNSPECIFIED
+}
+
 // One event of a Hold.
 type HoldResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1311,7 +1427,9 @@ type HoldResponse struct {
 	// For QUEUED: the number of waiters ahead at this daemon; 0 for the next in line.
 	Position int32 `protobuf:"varint,8,opt,name=position,proto3" json:"position,omitempty"`
 	// The keys of the lease, in order, if there are several. `key` is then empty.
-	Keys          []string `protobuf:"bytes,9,rep,name=keys,proto3" json:"keys,omitempty"`
+	Keys []string `protobuf:"bytes,9,rep,name=keys,proto3" json:"keys,omitempty"`
+	// LOCK_MODE_SHARED, or unspecified for an exclusive lease.
+	Mode          LockMode `protobuf:"varint,10,opt,name=mode,proto3,enum=redlock.v1.LockMode" json:"mode,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1407,6 +1525,13 @@ func (x *HoldResponse) GetKeys() []string {
 		return x.Keys
 	}
 	return nil
+}
+
+func (x *HoldResponse) GetMode() LockMode {
+	if x != nil {
+		return x.Mode
+	}
+	return LockMode_LOCK_MODE_UNSPECIFIED
 }
 
 // A message from the client to the daemon in a Session: any number of operations.
@@ -1771,7 +1896,9 @@ type AdoptOperation struct {
 	// that reaches the nodes last wins.
 	Sequence *uint64 `protobuf:"varint,4,opt,name=sequence,proto3,oneof" json:"sequence,omitempty"`
 	// Instead of `key`: all keys of a lease of several.
-	Keys          []string `protobuf:"bytes,5,rep,name=keys,proto3" json:"keys,omitempty"`
+	Keys []string `protobuf:"bytes,5,rep,name=keys,proto3" json:"keys,omitempty"`
+	// The mode of the lease. With another one, the answer is LOCK_NOT_HELD.
+	Mode          LockMode `protobuf:"varint,6,opt,name=mode,proto3,enum=redlock.v1.LockMode" json:"mode,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1839,6 +1966,13 @@ func (x *AdoptOperation) GetKeys() []string {
 		return x.Keys
 	}
 	return nil
+}
+
+func (x *AdoptOperation) GetMode() LockMode {
+	if x != nil {
+		return x.Mode
+	}
+	return LockMode_LOCK_MODE_UNSPECIFIED
 }
 
 // Gives up a lease that was acquired or adopted on this Session: stops extending it, and releases it
@@ -2286,9 +2420,9 @@ func (x *InspectRequest) GetKey() string {
 // The response of LockService.Inspect: who holds the key, as far as the nodes that answered know.
 type InspectResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Whether a quorum of nodes holds the same token.
+	// Whether a quorum of nodes holds the same token, or shares of the same token.
 	Held bool `protobuf:"varint,1,opt,name=held,proto3" json:"held,omitempty"`
-	// The holder's label, if it has one.
+	// The exclusive holder's label, if it has one.
 	Owner string `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
 	// The highest fencing token that a node stores for the key: the holder's or the last holder's.
 	FencingToken uint64 `protobuf:"varint,3,opt,name=fencing_token,json=fencingToken,proto3" json:"fencing_token,omitempty"`
@@ -2300,7 +2434,13 @@ type InspectResponse struct {
 	Votes []*Vote `protobuf:"bytes,6,rep,name=votes,proto3" json:"votes,omitempty"`
 	// Whether the key may be held although `held` is false, because too many nodes did not answer, or
 	// are quarantined and may have forgotten what they held.
-	Undecided     bool `protobuf:"varint,7,opt,name=undecided,proto3" json:"undecided,omitempty"`
+	Undecided bool `protobuf:"varint,7,opt,name=undecided,proto3" json:"undecided,omitempty"`
+	// How the key is held. Unspecified if it is not.
+	Mode LockMode `protobuf:"varint,8,opt,name=mode,proto3,enum=redlock.v1.LockMode" json:"mode,omitempty"`
+	// The number of holders: more than 1 only if they share the key. The nodes report at most 1,000.
+	Holders int32 `protobuf:"varint,9,opt,name=holders,proto3" json:"holders,omitempty"`
+	// The labels of the holders that share the key, in order, for those that have one.
+	Owners        []string `protobuf:"bytes,10,rep,name=owners,proto3" json:"owners,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2384,18 +2524,40 @@ func (x *InspectResponse) GetUndecided() bool {
 	return false
 }
 
+func (x *InspectResponse) GetMode() LockMode {
+	if x != nil {
+		return x.Mode
+	}
+	return LockMode_LOCK_MODE_UNSPECIFIED
+}
+
+func (x *InspectResponse) GetHolders() int32 {
+	if x != nil {
+		return x.Holders
+	}
+	return 0
+}
+
+func (x *InspectResponse) GetOwners() []string {
+	if x != nil {
+		return x.Owners
+	}
+	return nil
+}
+
 var File_redlock_v1_lock_service_proto protoreflect.FileDescriptor
 
 const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\n" +
 	"\x1dredlock/v1/lock_service.proto\x12\n" +
-	"redlock.v1\x1a\x1egoogle/protobuf/duration.proto\"\x9f\x01\n" +
+	"redlock.v1\x1a\x1egoogle/protobuf/duration.proto\"\xc9\x01\n" +
 	"\x05Lease\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\tR\x05token\x12#\n" +
 	"\rfencing_token\x18\x03 \x01(\x04R\ffencingToken\x125\n" +
 	"\bvalidity\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\bvalidity\x12\x12\n" +
-	"\x04keys\x18\x05 \x03(\tR\x04keys\"\x9c\x01\n" +
+	"\x04keys\x18\x05 \x03(\tR\x04keys\x12(\n" +
+	"\x04mode\x18\x06 \x01(\x0e2\x14.redlock.v1.LockModeR\x04mode\"\x9c\x01\n" +
 	"\x04Vote\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x121\n" +
 	"\aoutcome\x18\x02 \x01(\x0e2\x17.redlock.v1.VoteOutcomeR\aoutcome\x12\x18\n" +
@@ -2409,7 +2571,7 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\tmin_delay\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\bminDelay\x128\n" +
 	"\n" +
 	"max_jitter\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\tmaxJitterB\x0e\n" +
-	"\f_max_retries\"\x82\x02\n" +
+	"\f_max_retries\"\xac\x02\n" +
 	"\x0eAcquireRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12+\n" +
 	"\x03ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x19\n" +
@@ -2417,20 +2579,22 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\x05retry\x18\x04 \x01(\v2\x17.redlock.v1.RetryPolicyH\x01R\x05retry\x88\x01\x01\x12$\n" +
 	"\x0eextend_if_held\x18\x05 \x01(\bR\fextendIfHeld\x12\x14\n" +
 	"\x05owner\x18\x06 \x01(\tR\x05owner\x12\x12\n" +
-	"\x04keys\x18\a \x03(\tR\x04keysB\b\n" +
+	"\x04keys\x18\a \x03(\tR\x04keys\x12(\n" +
+	"\x04mode\x18\b \x01(\x0e2\x14.redlock.v1.LockModeR\x04modeB\b\n" +
 	"\x06_tokenB\b\n" +
 	"\x06_retry\"\xb1\x01\n" +
 	"\x0fAcquireResponse\x12'\n" +
 	"\x05lease\x18\x01 \x01(\v2\x11.redlock.v1.LeaseR\x05lease\x12&\n" +
 	"\x05votes\x18\x02 \x03(\v2\x10.redlock.v1.VoteR\x05votes\x12\x1a\n" +
 	"\battempts\x18\x03 \x01(\x05R\battempts\x121\n" +
-	"\x06waited\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x06waited\"\xb6\x01\n" +
+	"\x06waited\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x06waited\"\xe0\x01\n" +
 	"\rExtendRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\tR\x05token\x12+\n" +
 	"\x03ttl\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x122\n" +
 	"\x05retry\x18\x04 \x01(\v2\x17.redlock.v1.RetryPolicyH\x00R\x05retry\x88\x01\x01\x12\x12\n" +
-	"\x04keys\x18\x05 \x03(\tR\x04keysB\b\n" +
+	"\x04keys\x18\x05 \x03(\tR\x04keys\x12(\n" +
+	"\x04mode\x18\x06 \x01(\x0e2\x14.redlock.v1.LockModeR\x04modeB\b\n" +
 	"\x06_retry\"}\n" +
 	"\x0eExtendResponse\x12'\n" +
 	"\x05lease\x18\x01 \x01(\v2\x11.redlock.v1.LeaseR\x05lease\x12&\n" +
@@ -2441,19 +2605,20 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\x05token\x18\x02 \x01(\tR\x05token\x12\x12\n" +
 	"\x04keys\x18\x03 \x03(\tR\x04keys\"9\n" +
 	"\x0fReleaseResponse\x12&\n" +
-	"\x05votes\x18\x01 \x03(\v2\x10.redlock.v1.VoteR\x05votes\"\xbd\x01\n" +
+	"\x05votes\x18\x01 \x03(\v2\x10.redlock.v1.VoteR\x05votes\"\xe7\x01\n" +
 	"\tWatchItem\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\tR\x05token\x12+\n" +
 	"\x03ttl\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12:\n" +
 	"\binterval\x18\x04 \x01(\v2\x19.google.protobuf.DurationH\x00R\binterval\x88\x01\x01\x12\x12\n" +
-	"\x04keys\x18\x05 \x03(\tR\x04keysB\v\n" +
+	"\x04keys\x18\x05 \x03(\tR\x04keys\x12(\n" +
+	"\x04mode\x18\x06 \x01(\x0e2\x14.redlock.v1.LockModeR\x04modeB\v\n" +
 	"\t_interval\"\xe0\x01\n" +
 	"\fWatchRequest\x12+\n" +
 	"\x05items\x18\x01 \x03(\v2\x15.redlock.v1.WatchItemR\x05items\x127\n" +
 	"\x18keep_watching_after_loss\x18\x03 \x01(\bR\x15keepWatchingAfterLoss\x12A\n" +
 	"\fmax_lifetime\x18\x04 \x01(\v2\x19.google.protobuf.DurationH\x00R\vmaxLifetime\x88\x01\x01B\x0f\n" +
-	"\r_max_lifetimeJ\x04\b\x02\x10\x03R\x10release_on_close\"\x96\x02\n" +
+	"\r_max_lifetimeJ\x04\b\x02\x10\x03R\x10release_on_close\"\xc0\x02\n" +
 	"\rWatchResponse\x12)\n" +
 	"\x04type\x18\x01 \x01(\x0e2\x15.redlock.v1.EventTypeR\x04type\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12'\n" +
@@ -2462,7 +2627,8 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\amessage\x18\x05 \x01(\tR\amessage\x12&\n" +
 	"\x05votes\x18\x06 \x03(\v2\x10.redlock.v1.VoteR\x05votes\x121\n" +
 	"\x14consecutive_failures\x18\a \x01(\x05R\x13consecutiveFailures\x12\x12\n" +
-	"\x04keys\x18\b \x03(\tR\x04keys\"\xf6\x02\n" +
+	"\x04keys\x18\b \x03(\tR\x04keys\x12(\n" +
+	"\x04mode\x18\t \x01(\x0e2\x14.redlock.v1.LockModeR\x04mode\"\xa0\x03\n" +
 	"\vHoldRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12+\n" +
 	"\x03ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x19\n" +
@@ -2471,11 +2637,12 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\binterval\x18\x05 \x01(\v2\x19.google.protobuf.DurationH\x02R\binterval\x88\x01\x01\x12A\n" +
 	"\fmax_lifetime\x18\x06 \x01(\v2\x19.google.protobuf.DurationH\x03R\vmaxLifetime\x88\x01\x01\x12\x14\n" +
 	"\x05owner\x18\a \x01(\tR\x05owner\x12\x12\n" +
-	"\x04keys\x18\b \x03(\tR\x04keysB\b\n" +
+	"\x04keys\x18\b \x03(\tR\x04keys\x12(\n" +
+	"\x04mode\x18\t \x01(\x0e2\x14.redlock.v1.LockModeR\x04modeB\b\n" +
 	"\x06_tokenB\b\n" +
 	"\x06_retryB\v\n" +
 	"\t_intervalB\x0f\n" +
-	"\r_max_lifetime\"\xb1\x02\n" +
+	"\r_max_lifetime\"\xdb\x02\n" +
 	"\fHoldResponse\x12)\n" +
 	"\x04type\x18\x01 \x01(\x0e2\x15.redlock.v1.EventTypeR\x04type\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12'\n" +
@@ -2485,7 +2652,9 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\x05votes\x18\x06 \x03(\v2\x10.redlock.v1.VoteR\x05votes\x121\n" +
 	"\x14consecutive_failures\x18\a \x01(\x05R\x13consecutiveFailures\x12\x1a\n" +
 	"\bposition\x18\b \x01(\x05R\bposition\x12\x12\n" +
-	"\x04keys\x18\t \x03(\tR\x04keys\"\x94\x01\n" +
+	"\x04keys\x18\t \x03(\tR\x04keys\x12(\n" +
+	"\x04mode\x18\n" +
+	" \x01(\x0e2\x14.redlock.v1.LockModeR\x04mode\"\x94\x01\n" +
 	"\x0eSessionRequest\x12<\n" +
 	"\n" +
 	"operations\x18\x01 \x03(\v2\x1c.redlock.v1.SessionOperationR\n" +
@@ -2503,13 +2672,14 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\agive_up\x18\t \x01(\v2\x1b.redlock.v1.GiveUpOperationH\x00R\x06giveUpB\v\n" +
 	"\toperation\"\x11\n" +
 	"\x0fCancelOperation\"\x0f\n" +
-	"\rPingOperation\"\xb4\x01\n" +
+	"\rPingOperation\"\xde\x01\n" +
 	"\x0eAdoptOperation\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\tR\x05token\x120\n" +
 	"\x03ttl\x18\x03 \x01(\v2\x19.google.protobuf.DurationH\x00R\x03ttl\x88\x01\x01\x12\x1f\n" +
 	"\bsequence\x18\x04 \x01(\x04H\x01R\bsequence\x88\x01\x01\x12\x12\n" +
-	"\x04keys\x18\x05 \x03(\tR\x04keysB\x06\n" +
+	"\x04keys\x18\x05 \x03(\tR\x04keys\x12(\n" +
+	"\x04mode\x18\x06 \x01(\x0e2\x14.redlock.v1.LockModeR\x04modeB\x06\n" +
 	"\x04_ttlB\v\n" +
 	"\t_sequence\"M\n" +
 	"\x0fGiveUpOperation\x12\x10\n" +
@@ -2541,7 +2711,7 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\"\n" +
 	"\x0eInspectRequest\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\"\xf9\x01\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\"\xd5\x02\n" +
 	"\x0fInspectResponse\x12\x12\n" +
 	"\x04held\x18\x01 \x01(\bR\x04held\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12#\n" +
@@ -2549,7 +2719,15 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\tremaining\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\tremaining\x12\x18\n" +
 	"\awaiters\x18\x05 \x01(\x05R\awaiters\x12&\n" +
 	"\x05votes\x18\x06 \x03(\v2\x10.redlock.v1.VoteR\x05votes\x12\x1c\n" +
-	"\tundecided\x18\a \x01(\bR\tundecided*\x81\x02\n" +
+	"\tundecided\x18\a \x01(\bR\tundecided\x12(\n" +
+	"\x04mode\x18\b \x01(\x0e2\x14.redlock.v1.LockModeR\x04mode\x12\x18\n" +
+	"\aholders\x18\t \x01(\x05R\aholders\x12\x16\n" +
+	"\x06owners\x18\n" +
+	" \x03(\tR\x06owners*T\n" +
+	"\bLockMode\x12\x19\n" +
+	"\x15LOCK_MODE_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13LOCK_MODE_EXCLUSIVE\x10\x01\x12\x14\n" +
+	"\x10LOCK_MODE_SHARED\x10\x02*\x81\x02\n" +
 	"\vVoteOutcome\x12\x1c\n" +
 	"\x18VOTE_OUTCOME_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14VOTE_OUTCOME_GRANTED\x10\x01\x12\x15\n" +
@@ -2590,114 +2768,124 @@ func file_redlock_v1_lock_service_proto_rawDescGZIP() []byte {
 	return file_redlock_v1_lock_service_proto_rawDescData
 }
 
-var file_redlock_v1_lock_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_redlock_v1_lock_service_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
 var file_redlock_v1_lock_service_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_redlock_v1_lock_service_proto_goTypes = []any{
-	(VoteOutcome)(0),            // 0: redlock.v1.VoteOutcome
-	(EventType)(0),              // 1: redlock.v1.EventType
-	(*Lease)(nil),               // 2: redlock.v1.Lease
-	(*Vote)(nil),                // 3: redlock.v1.Vote
-	(*Votes)(nil),               // 4: redlock.v1.Votes
-	(*RetryPolicy)(nil),         // 5: redlock.v1.RetryPolicy
-	(*AcquireRequest)(nil),      // 6: redlock.v1.AcquireRequest
-	(*AcquireResponse)(nil),     // 7: redlock.v1.AcquireResponse
-	(*ExtendRequest)(nil),       // 8: redlock.v1.ExtendRequest
-	(*ExtendResponse)(nil),      // 9: redlock.v1.ExtendResponse
-	(*ReleaseRequest)(nil),      // 10: redlock.v1.ReleaseRequest
-	(*ReleaseResponse)(nil),     // 11: redlock.v1.ReleaseResponse
-	(*WatchItem)(nil),           // 12: redlock.v1.WatchItem
-	(*WatchRequest)(nil),        // 13: redlock.v1.WatchRequest
-	(*WatchResponse)(nil),       // 14: redlock.v1.WatchResponse
-	(*HoldRequest)(nil),         // 15: redlock.v1.HoldRequest
-	(*HoldResponse)(nil),        // 16: redlock.v1.HoldResponse
-	(*SessionRequest)(nil),      // 17: redlock.v1.SessionRequest
-	(*SessionOperation)(nil),    // 18: redlock.v1.SessionOperation
-	(*CancelOperation)(nil),     // 19: redlock.v1.CancelOperation
-	(*PingOperation)(nil),       // 20: redlock.v1.PingOperation
-	(*AdoptOperation)(nil),      // 21: redlock.v1.AdoptOperation
-	(*GiveUpOperation)(nil),     // 22: redlock.v1.GiveUpOperation
-	(*CloseOperation)(nil),      // 23: redlock.v1.CloseOperation
-	(*QueuePosition)(nil),       // 24: redlock.v1.QueuePosition
-	(*SessionResponse)(nil),     // 25: redlock.v1.SessionResponse
-	(*SessionResult)(nil),       // 26: redlock.v1.SessionResult
-	(*OperationStatus)(nil),     // 27: redlock.v1.OperationStatus
-	(*InspectRequest)(nil),      // 28: redlock.v1.InspectRequest
-	(*InspectResponse)(nil),     // 29: redlock.v1.InspectResponse
-	nil,                         // 30: redlock.v1.OperationStatus.MetadataEntry
-	(*durationpb.Duration)(nil), // 31: google.protobuf.Duration
+	(LockMode)(0),               // 0: redlock.v1.LockMode
+	(VoteOutcome)(0),            // 1: redlock.v1.VoteOutcome
+	(EventType)(0),              // 2: redlock.v1.EventType
+	(*Lease)(nil),               // 3: redlock.v1.Lease
+	(*Vote)(nil),                // 4: redlock.v1.Vote
+	(*Votes)(nil),               // 5: redlock.v1.Votes
+	(*RetryPolicy)(nil),         // 6: redlock.v1.RetryPolicy
+	(*AcquireRequest)(nil),      // 7: redlock.v1.AcquireRequest
+	(*AcquireResponse)(nil),     // 8: redlock.v1.AcquireResponse
+	(*ExtendRequest)(nil),       // 9: redlock.v1.ExtendRequest
+	(*ExtendResponse)(nil),      // 10: redlock.v1.ExtendResponse
+	(*ReleaseRequest)(nil),      // 11: redlock.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),     // 12: redlock.v1.ReleaseResponse
+	(*WatchItem)(nil),           // 13: redlock.v1.WatchItem
+	(*WatchRequest)(nil),        // 14: redlock.v1.WatchRequest
+	(*WatchResponse)(nil),       // 15: redlock.v1.WatchResponse
+	(*HoldRequest)(nil),         // 16: redlock.v1.HoldRequest
+	(*HoldResponse)(nil),        // 17: redlock.v1.HoldResponse
+	(*SessionRequest)(nil),      // 18: redlock.v1.SessionRequest
+	(*SessionOperation)(nil),    // 19: redlock.v1.SessionOperation
+	(*CancelOperation)(nil),     // 20: redlock.v1.CancelOperation
+	(*PingOperation)(nil),       // 21: redlock.v1.PingOperation
+	(*AdoptOperation)(nil),      // 22: redlock.v1.AdoptOperation
+	(*GiveUpOperation)(nil),     // 23: redlock.v1.GiveUpOperation
+	(*CloseOperation)(nil),      // 24: redlock.v1.CloseOperation
+	(*QueuePosition)(nil),       // 25: redlock.v1.QueuePosition
+	(*SessionResponse)(nil),     // 26: redlock.v1.SessionResponse
+	(*SessionResult)(nil),       // 27: redlock.v1.SessionResult
+	(*OperationStatus)(nil),     // 28: redlock.v1.OperationStatus
+	(*InspectRequest)(nil),      // 29: redlock.v1.InspectRequest
+	(*InspectResponse)(nil),     // 30: redlock.v1.InspectResponse
+	nil,                         // 31: redlock.v1.OperationStatus.MetadataEntry
+	(*durationpb.Duration)(nil), // 32: google.protobuf.Duration
 }
 var file_redlock_v1_lock_service_proto_depIdxs = []int32{
-	31, // 0: redlock.v1.Lease.validity:type_name -> google.protobuf.Duration
-	0,  // 1: redlock.v1.Vote.outcome:type_name -> redlock.v1.VoteOutcome
-	31, // 2: redlock.v1.Vote.latency:type_name -> google.protobuf.Duration
-	3,  // 3: redlock.v1.Votes.votes:type_name -> redlock.v1.Vote
-	31, // 4: redlock.v1.RetryPolicy.min_delay:type_name -> google.protobuf.Duration
-	31, // 5: redlock.v1.RetryPolicy.max_jitter:type_name -> google.protobuf.Duration
-	31, // 6: redlock.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
-	5,  // 7: redlock.v1.AcquireRequest.retry:type_name -> redlock.v1.RetryPolicy
-	2,  // 8: redlock.v1.AcquireResponse.lease:type_name -> redlock.v1.Lease
-	3,  // 9: redlock.v1.AcquireResponse.votes:type_name -> redlock.v1.Vote
-	31, // 10: redlock.v1.AcquireResponse.waited:type_name -> google.protobuf.Duration
-	31, // 11: redlock.v1.ExtendRequest.ttl:type_name -> google.protobuf.Duration
-	5,  // 12: redlock.v1.ExtendRequest.retry:type_name -> redlock.v1.RetryPolicy
-	2,  // 13: redlock.v1.ExtendResponse.lease:type_name -> redlock.v1.Lease
-	3,  // 14: redlock.v1.ExtendResponse.votes:type_name -> redlock.v1.Vote
-	3,  // 15: redlock.v1.ReleaseResponse.votes:type_name -> redlock.v1.Vote
-	31, // 16: redlock.v1.WatchItem.ttl:type_name -> google.protobuf.Duration
-	31, // 17: redlock.v1.WatchItem.interval:type_name -> google.protobuf.Duration
-	12, // 18: redlock.v1.WatchRequest.items:type_name -> redlock.v1.WatchItem
-	31, // 19: redlock.v1.WatchRequest.max_lifetime:type_name -> google.protobuf.Duration
-	1,  // 20: redlock.v1.WatchResponse.type:type_name -> redlock.v1.EventType
-	2,  // 21: redlock.v1.WatchResponse.lease:type_name -> redlock.v1.Lease
-	3,  // 22: redlock.v1.WatchResponse.votes:type_name -> redlock.v1.Vote
-	31, // 23: redlock.v1.HoldRequest.ttl:type_name -> google.protobuf.Duration
-	5,  // 24: redlock.v1.HoldRequest.retry:type_name -> redlock.v1.RetryPolicy
-	31, // 25: redlock.v1.HoldRequest.interval:type_name -> google.protobuf.Duration
-	31, // 26: redlock.v1.HoldRequest.max_lifetime:type_name -> google.protobuf.Duration
-	1,  // 27: redlock.v1.HoldResponse.type:type_name -> redlock.v1.EventType
-	2,  // 28: redlock.v1.HoldResponse.lease:type_name -> redlock.v1.Lease
-	3,  // 29: redlock.v1.HoldResponse.votes:type_name -> redlock.v1.Vote
-	18, // 30: redlock.v1.SessionRequest.operations:type_name -> redlock.v1.SessionOperation
-	31, // 31: redlock.v1.SessionRequest.disconnect_grace:type_name -> google.protobuf.Duration
-	6,  // 32: redlock.v1.SessionOperation.acquire:type_name -> redlock.v1.AcquireRequest
-	8,  // 33: redlock.v1.SessionOperation.extend:type_name -> redlock.v1.ExtendRequest
-	10, // 34: redlock.v1.SessionOperation.release:type_name -> redlock.v1.ReleaseRequest
-	19, // 35: redlock.v1.SessionOperation.cancel:type_name -> redlock.v1.CancelOperation
-	20, // 36: redlock.v1.SessionOperation.ping:type_name -> redlock.v1.PingOperation
-	21, // 37: redlock.v1.SessionOperation.adopt:type_name -> redlock.v1.AdoptOperation
-	23, // 38: redlock.v1.SessionOperation.close:type_name -> redlock.v1.CloseOperation
-	22, // 39: redlock.v1.SessionOperation.give_up:type_name -> redlock.v1.GiveUpOperation
-	31, // 40: redlock.v1.AdoptOperation.ttl:type_name -> google.protobuf.Duration
-	26, // 41: redlock.v1.SessionResponse.results:type_name -> redlock.v1.SessionResult
-	14, // 42: redlock.v1.SessionResponse.events:type_name -> redlock.v1.WatchResponse
-	24, // 43: redlock.v1.SessionResponse.positions:type_name -> redlock.v1.QueuePosition
-	31, // 44: redlock.v1.SessionResponse.clock:type_name -> google.protobuf.Duration
-	2,  // 45: redlock.v1.SessionResult.lease:type_name -> redlock.v1.Lease
-	3,  // 46: redlock.v1.SessionResult.votes:type_name -> redlock.v1.Vote
-	27, // 47: redlock.v1.SessionResult.status:type_name -> redlock.v1.OperationStatus
-	31, // 48: redlock.v1.OperationStatus.retry_delay:type_name -> google.protobuf.Duration
-	30, // 49: redlock.v1.OperationStatus.metadata:type_name -> redlock.v1.OperationStatus.MetadataEntry
-	31, // 50: redlock.v1.InspectResponse.remaining:type_name -> google.protobuf.Duration
-	3,  // 51: redlock.v1.InspectResponse.votes:type_name -> redlock.v1.Vote
-	6,  // 52: redlock.v1.LockService.Acquire:input_type -> redlock.v1.AcquireRequest
-	8,  // 53: redlock.v1.LockService.Extend:input_type -> redlock.v1.ExtendRequest
-	10, // 54: redlock.v1.LockService.Release:input_type -> redlock.v1.ReleaseRequest
-	13, // 55: redlock.v1.LockService.Watch:input_type -> redlock.v1.WatchRequest
-	15, // 56: redlock.v1.LockService.Hold:input_type -> redlock.v1.HoldRequest
-	17, // 57: redlock.v1.LockService.Session:input_type -> redlock.v1.SessionRequest
-	28, // 58: redlock.v1.LockService.Inspect:input_type -> redlock.v1.InspectRequest
-	7,  // 59: redlock.v1.LockService.Acquire:output_type -> redlock.v1.AcquireResponse
-	9,  // 60: redlock.v1.LockService.Extend:output_type -> redlock.v1.ExtendResponse
-	11, // 61: redlock.v1.LockService.Release:output_type -> redlock.v1.ReleaseResponse
-	14, // 62: redlock.v1.LockService.Watch:output_type -> redlock.v1.WatchResponse
-	16, // 63: redlock.v1.LockService.Hold:output_type -> redlock.v1.HoldResponse
-	25, // 64: redlock.v1.LockService.Session:output_type -> redlock.v1.SessionResponse
-	29, // 65: redlock.v1.LockService.Inspect:output_type -> redlock.v1.InspectResponse
-	59, // [59:66] is the sub-list for method output_type
-	52, // [52:59] is the sub-list for method input_type
-	52, // [52:52] is the sub-list for extension type_name
-	52, // [52:52] is the sub-list for extension extendee
-	0,  // [0:52] is the sub-list for field type_name
+	32, // 0: redlock.v1.Lease.validity:type_name -> google.protobuf.Duration
+	0,  // 1: redlock.v1.Lease.mode:type_name -> redlock.v1.LockMode
+	1,  // 2: redlock.v1.Vote.outcome:type_name -> redlock.v1.VoteOutcome
+	32, // 3: redlock.v1.Vote.latency:type_name -> google.protobuf.Duration
+	4,  // 4: redlock.v1.Votes.votes:type_name -> redlock.v1.Vote
+	32, // 5: redlock.v1.RetryPolicy.min_delay:type_name -> google.protobuf.Duration
+	32, // 6: redlock.v1.RetryPolicy.max_jitter:type_name -> google.protobuf.Duration
+	32, // 7: redlock.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
+	6,  // 8: redlock.v1.AcquireRequest.retry:type_name -> redlock.v1.RetryPolicy
+	0,  // 9: redlock.v1.AcquireRequest.mode:type_name -> redlock.v1.LockMode
+	3,  // 10: redlock.v1.AcquireResponse.lease:type_name -> redlock.v1.Lease
+	4,  // 11: redlock.v1.AcquireResponse.votes:type_name -> redlock.v1.Vote
+	32, // 12: redlock.v1.AcquireResponse.waited:type_name -> google.protobuf.Duration
+	32, // 13: redlock.v1.ExtendRequest.ttl:type_name -> google.protobuf.Duration
+	6,  // 14: redlock.v1.ExtendRequest.retry:type_name -> redlock.v1.RetryPolicy
+	0,  // 15: redlock.v1.ExtendRequest.mode:type_name -> redlock.v1.LockMode
+	3,  // 16: redlock.v1.ExtendResponse.lease:type_name -> redlock.v1.Lease
+	4,  // 17: redlock.v1.ExtendResponse.votes:type_name -> redlock.v1.Vote
+	4,  // 18: redlock.v1.ReleaseResponse.votes:type_name -> redlock.v1.Vote
+	32, // 19: redlock.v1.WatchItem.ttl:type_name -> google.protobuf.Duration
+	32, // 20: redlock.v1.WatchItem.interval:type_name -> google.protobuf.Duration
+	0,  // 21: redlock.v1.WatchItem.mode:type_name -> redlock.v1.LockMode
+	13, // 22: redlock.v1.WatchRequest.items:type_name -> redlock.v1.WatchItem
+	32, // 23: redlock.v1.WatchRequest.max_lifetime:type_name -> google.protobuf.Duration
+	2,  // 24: redlock.v1.WatchResponse.type:type_name -> redlock.v1.EventType
+	3,  // 25: redlock.v1.WatchResponse.lease:type_name -> redlock.v1.Lease
+	4,  // 26: redlock.v1.WatchResponse.votes:type_name -> redlock.v1.Vote
+	0,  // 27: redlock.v1.WatchResponse.mode:type_name -> redlock.v1.LockMode
+	32, // 28: redlock.v1.HoldRequest.ttl:type_name -> google.protobuf.Duration
+	6,  // 29: redlock.v1.HoldRequest.retry:type_name -> redlock.v1.RetryPolicy
+	32, // 30: redlock.v1.HoldRequest.interval:type_name -> google.protobuf.Duration
+	32, // 31: redlock.v1.HoldRequest.max_lifetime:type_name -> google.protobuf.Duration
+	0,  // 32: redlock.v1.HoldRequest.mode:type_name -> redlock.v1.LockMode
+	2,  // 33: redlock.v1.HoldResponse.type:type_name -> redlock.v1.EventType
+	3,  // 34: redlock.v1.HoldResponse.lease:type_name -> redlock.v1.Lease
+	4,  // 35: redlock.v1.HoldResponse.votes:type_name -> redlock.v1.Vote
+	0,  // 36: redlock.v1.HoldResponse.mode:type_name -> redlock.v1.LockMode
+	19, // 37: redlock.v1.SessionRequest.operations:type_name -> redlock.v1.SessionOperation
+	32, // 38: redlock.v1.SessionRequest.disconnect_grace:type_name -> google.protobuf.Duration
+	7,  // 39: redlock.v1.SessionOperation.acquire:type_name -> redlock.v1.AcquireRequest
+	9,  // 40: redlock.v1.SessionOperation.extend:type_name -> redlock.v1.ExtendRequest
+	11, // 41: redlock.v1.SessionOperation.release:type_name -> redlock.v1.ReleaseRequest
+	20, // 42: redlock.v1.SessionOperation.cancel:type_name -> redlock.v1.CancelOperation
+	21, // 43: redlock.v1.SessionOperation.ping:type_name -> redlock.v1.PingOperation
+	22, // 44: redlock.v1.SessionOperation.adopt:type_name -> redlock.v1.AdoptOperation
+	24, // 45: redlock.v1.SessionOperation.close:type_name -> redlock.v1.CloseOperation
+	23, // 46: redlock.v1.SessionOperation.give_up:type_name -> redlock.v1.GiveUpOperation
+	32, // 47: redlock.v1.AdoptOperation.ttl:type_name -> google.protobuf.Duration
+	0,  // 48: redlock.v1.AdoptOperation.mode:type_name -> redlock.v1.LockMode
+	27, // 49: redlock.v1.SessionResponse.results:type_name -> redlock.v1.SessionResult
+	15, // 50: redlock.v1.SessionResponse.events:type_name -> redlock.v1.WatchResponse
+	25, // 51: redlock.v1.SessionResponse.positions:type_name -> redlock.v1.QueuePosition
+	32, // 52: redlock.v1.SessionResponse.clock:type_name -> google.protobuf.Duration
+	3,  // 53: redlock.v1.SessionResult.lease:type_name -> redlock.v1.Lease
+	4,  // 54: redlock.v1.SessionResult.votes:type_name -> redlock.v1.Vote
+	28, // 55: redlock.v1.SessionResult.status:type_name -> redlock.v1.OperationStatus
+	32, // 56: redlock.v1.OperationStatus.retry_delay:type_name -> google.protobuf.Duration
+	31, // 57: redlock.v1.OperationStatus.metadata:type_name -> redlock.v1.OperationStatus.MetadataEntry
+	32, // 58: redlock.v1.InspectResponse.remaining:type_name -> google.protobuf.Duration
+	4,  // 59: redlock.v1.InspectResponse.votes:type_name -> redlock.v1.Vote
+	0,  // 60: redlock.v1.InspectResponse.mode:type_name -> redlock.v1.LockMode
+	7,  // 61: redlock.v1.LockService.Acquire:input_type -> redlock.v1.AcquireRequest
+	9,  // 62: redlock.v1.LockService.Extend:input_type -> redlock.v1.ExtendRequest
+	11, // 63: redlock.v1.LockService.Release:input_type -> redlock.v1.ReleaseRequest
+	14, // 64: redlock.v1.LockService.Watch:input_type -> redlock.v1.WatchRequest
+	16, // 65: redlock.v1.LockService.Hold:input_type -> redlock.v1.HoldRequest
+	18, // 66: redlock.v1.LockService.Session:input_type -> redlock.v1.SessionRequest
+	29, // 67: redlock.v1.LockService.Inspect:input_type -> redlock.v1.InspectRequest
+	8,  // 68: redlock.v1.LockService.Acquire:output_type -> redlock.v1.AcquireResponse
+	10, // 69: redlock.v1.LockService.Extend:output_type -> redlock.v1.ExtendResponse
+	12, // 70: redlock.v1.LockService.Release:output_type -> redlock.v1.ReleaseResponse
+	15, // 71: redlock.v1.LockService.Watch:output_type -> redlock.v1.WatchResponse
+	17, // 72: redlock.v1.LockService.Hold:output_type -> redlock.v1.HoldResponse
+	26, // 73: redlock.v1.LockService.Session:output_type -> redlock.v1.SessionResponse
+	30, // 74: redlock.v1.LockService.Inspect:output_type -> redlock.v1.InspectResponse
+	68, // [68:75] is the sub-list for method output_type
+	61, // [61:68] is the sub-list for method input_type
+	61, // [61:61] is the sub-list for extension type_name
+	61, // [61:61] is the sub-list for extension extendee
+	0,  // [0:61] is the sub-list for field type_name
 }
 
 func init() { file_redlock_v1_lock_service_proto_init() }
@@ -2727,7 +2915,7 @@ func file_redlock_v1_lock_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_redlock_v1_lock_service_proto_rawDesc), len(file_redlock_v1_lock_service_proto_rawDesc)),
-			NumEnums:      2,
+			NumEnums:      3,
 			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   1,

@@ -255,6 +255,16 @@ func (p *peer) carryOut(o *pb.SessionOperation) {
 		}
 		e.token = ""
 		p.result(ok(o))
+	case o.GetGiveUp() != nil:
+		id := leaseID{KeyOf(o.GetGiveUp()), o.GetGiveUp().Token}
+		delete(p.held, id)
+		e := s.entry(id.key)
+		if e.token != id.token || e.taker != p {
+			p.fail(o.Id, LockNotHeld)
+			return
+		}
+		e.token = ""
+		p.result(ok(o))
 	case o.GetAdopt() != nil:
 		a := o.GetAdopt()
 		key := KeyOf(a)

@@ -108,6 +108,8 @@ func kinds(operations []*pb.SessionOperation) []string {
 			all = append(all, fmt.Sprintf("extend %s %s", KeyOf(x.Extend), x.Extend.Token))
 		case *pb.SessionOperation_Release:
 			all = append(all, fmt.Sprintf("release %s %s", KeyOf(x.Release), x.Release.Token))
+		case *pb.SessionOperation_GiveUp:
+			all = append(all, fmt.Sprintf("give up %s %s", KeyOf(x.GiveUp), x.GiveUp.Token))
 		case *pb.SessionOperation_Adopt:
 			all = append(all, fmt.Sprintf("adopt %s %s #%d", KeyOf(x.Adopt), x.Adopt.Token, x.Adopt.GetSequence()))
 		case *pb.SessionOperation_Cancel:

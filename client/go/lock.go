@@ -19,11 +19,15 @@ type Lock struct {
 	inside map[context.Context]context.CancelCauseFunc // guarded by the driver's mutex: ends with the lock
 }
 
-// Key returns the key, to be passed to the functions of this package. Of several keys, it is Together(Keys()...).
+// Key returns the key, to be passed to the functions of this package. Of several keys, it is Together(Keys()...), and of
+// a share, Shared(Together(Keys()...)).
 func (l *Lock) Key() string { return string(l.lease.Key) }
 
 // Keys returns the keys in byte order, to be shown or handed over. It has one element unless Together made the key.
 func (l *Lock) Keys() []string { return l.lease.Key.Names() }
+
+// Shared reports whether the lock is a share. Hand it over with Keys: see Shared, the function.
+func (l *Lock) Shared() bool { return l.lease.Key.Shared() }
 
 // Token returns the owner token, the secret that proves ownership.
 func (l *Lock) Token() string { return l.lease.Token }

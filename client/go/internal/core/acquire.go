@@ -213,12 +213,12 @@ func (a *Acquisition) request(_ *Machine, id uint64) *pb.SessionOperation {
 		// Returns the fencing token, without which no sequence is known that the nodes accept. The client itself repeats it.
 		a.sent = id
 		return &pb.SessionOperation{Id: id, Operation: &pb.SessionOperation_Extend{Extend: &pb.ExtendRequest{
-			Key: key, Keys: keys, Token: a.token, Ttl: duration(a.TTL), Retry: &pb.RetryPolicy{MaxRetries: new(int32)}}}}
+			Key: key, Keys: keys, Mode: a.Key.Mode(), Token: a.token, Ttl: duration(a.TTL), Retry: &pb.RetryPolicy{MaxRetries: new(int32)}}}}
 	case a.state == asking && a.sent == 0:
 		a.sent = id
 		a.sendings++
 		token := a.token // the message is written later, when a.token may be another one
-		request := &pb.AcquireRequest{Key: key, Keys: keys, Ttl: duration(a.TTL), Token: &token, Owner: a.Owner,
+		request := &pb.AcquireRequest{Key: key, Keys: keys, Mode: a.Key.Mode(), Ttl: duration(a.TTL), Token: &token, Owner: a.Owner,
 			Retry: a.Retry, ExtendIfHeld: a.unsure}
 		return &pb.SessionOperation{Id: id, Operation: &pb.SessionOperation_Acquire{Acquire: request}}
 	case a.state == joining:

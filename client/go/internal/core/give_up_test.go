@@ -258,6 +258,17 @@ func TestNothingGivesUpASparedLockOnceItsSessionHasEnded(t *testing.T) {
 	same(t, "given up", w.givenUps(testTTL+time.Second), 0)
 }
 
+// The end of the Session before has given it up.
+func TestALockWhoseCallerIsGoneIsNotGivenUpOnTheNextSession(t *testing.T) {
+	w := newWorld(t, 2)
+	w.getReady()
+	u := w.takeOver() // spared for testTTL
+	w.breakOff()
+	w.m.Return(w.now, u.acquisition)
+	w.expect(w.getReady())
+	same(t, "given up", w.givenUps(testTTL+time.Second), 0)
+}
+
 func TestALockWhoseCallerIsGoneIsGivenUp(t *testing.T) {
 	for token, sent := range map[string]string{"mine": "give up k mine", "": "release k rl-1"} {
 		w := newWorld(t, 1)

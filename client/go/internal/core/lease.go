@@ -145,7 +145,7 @@ func nextSequence(sequence, fence uint64) uint64 {
 func adoptRequest(id uint64, hold leaseID, ttl time.Duration, sequence uint64) *pb.SessionOperation {
 	key, keys := hold.key.Fields()
 	return &pb.SessionOperation{Id: id, Operation: &pb.SessionOperation_Adopt{Adopt: &pb.AdoptOperation{
-		Key: key, Keys: keys, Token: hold.token, Ttl: duration(ttl), Sequence: &sequence}}}
+		Key: key, Keys: keys, Mode: hold.key.Mode(), Token: hold.token, Ttl: duration(ttl), Sequence: &sequence}}}
 }
 
 func (a *adoption) onAnswer(m *Machine, now Instant, answer answer) {
@@ -222,7 +222,7 @@ func (e *Extension) request(m *Machine, id uint64) *pb.SessionOperation {
 	}
 	key, keys := e.lease.Key.Fields()
 	return &pb.SessionOperation{Id: id, Operation: &pb.SessionOperation_Extend{Extend: &pb.ExtendRequest{
-		Key: key, Keys: keys, Token: e.lease.Token, Ttl: duration(e.ttl), Retry: e.retry}}}
+		Key: key, Keys: keys, Mode: e.lease.Key.Mode(), Token: e.lease.Token, Ttl: duration(e.ttl), Retry: e.retry}}}
 }
 
 func (e *Extension) onAnswer(m *Machine, now Instant, answer answer) {

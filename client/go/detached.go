@@ -18,7 +18,8 @@ const releaseAgain = 100 * time.Millisecond
 // ctx ends. options.Margin and options.OnQueued have no effect.
 //
 // If AcquireDetached returns an error, the client releases in the background what a daemon may have acquired, also after
-// Close, until a daemon has answered or the TTL has passed. The errors are those of Acquire.
+// Close, until a daemon has answered or the TTL has passed. Do not use options.Token again then: that release would end
+// a later lock of the same token. The errors are those of Acquire.
 func (c *Client) AcquireDetached(ctx context.Context, key string, options AcquireOptions) (Lease, error) {
 	options.Margin = 0
 	options = c.withDefaults(options)

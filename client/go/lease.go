@@ -8,7 +8,7 @@ import (
 )
 
 // Lease is a lock that no client keeps alive: it expires when its validity has passed, unless it is extended or released
-// by its key and token. Its Keys and its Token can be handed to another process. Lease is a plain value; printing or
+// by its key and token. Its Keys, its Token and Shared can be handed to another process. Lease is a plain value; printing or
 // encoding it does not show the token.
 type Lease struct {
 	key        core.Key

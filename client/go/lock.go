@@ -123,7 +123,8 @@ func (l *Lock) extend(ctx context.Context, ttl time.Duration, retry *pb.RetryPol
 }
 
 // Release releases the lock. It waits until ctx ends, at most 2 s; after that, the release continues in the background.
-// It fails with ErrLockLost if the lock was lost before. A second Release does nothing and returns nil.
+// It fails with ErrLockLost if the lock was lost before. A second Release does nothing and returns nil. After any other
+// failure, do not use the token again: a daemon may still carry out the release.
 func (l *Lock) Release(ctx context.Context) error {
 	done := make(chan *core.Failure, 1)
 	l.driver.do(func(m *core.Machine, now core.Instant) {

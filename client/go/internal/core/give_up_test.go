@@ -291,3 +291,21 @@ func TestALockThatIsGrantedTooLateIsGivenUpOnce(t *testing.T) {
 	same(t, "reason", u.failure.Reason, ValidityExpired)
 	w.expect(w.sent(), "give up k mine")
 }
+
+// The work stopped before the trust ended, so nothing waits for that end.
+func TestALateAdoptionOfALostLockIsGivenBackAtOnceAfterItsRelease(t *testing.T) {
+	for token, sent := range map[string]string{"mine": "give up k mine", "": "release k rl-1"} {
+		w := newWorld(t, 2)
+		w.getReady()
+		u := w.acquire(Acquire{Key: "k", Token: token, TTL: time.Second, Margin: 300 * time.Millisecond})
+		w.reply(granted(w.sent()[0], 7, time.Second))
+		w.breakOff()
+		adopt := w.getReady()[0]
+		w.pass(700 * time.Millisecond)
+		same(t, "losses", u.losses, 1)
+		same(t, "released", w.release(u).reason(), LockNotHeld)
+		w.reply(ok(w.expect(w.sent(), sent)[0]))
+		w.reply(granted(adopt, 7, time.Second))
+		w.expect(w.sent(), sent)
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/redlockd/redlockd/client/go/internal/core"
 	pb "github.com/redlockd/redlockd/client/go/redlockv1"
 )
 
@@ -412,4 +413,28 @@ func TestRetriesAreUsedUp(t *testing.T) {
 	is(t, err, ErrMaxRetriesExceeded)
 	_, err = client.AcquireDetached(soon(t), "k", AcquireOptions{Retry: &RetryPolicy{MaxRetries: 2, MaxJitter: time.Millisecond}})
 	is(t, err, ErrMaxRetriesExceeded)
+}
+
+func TestATokenMayBeUsedAgainAfterAFailedCall(t *testing.T) {
+	server := realDaemon(t)
+	c, holder := realClient(t, server), realClient(t, server)
+	for range 20 {
+		other := acquire(t, holder, "k")
+		ctx, cancel := context.WithCancel(background)
+		ended := make(chan error)
+		go func() {
+			_, err := c.Acquire(ctx, "k", AcquireOptions{Token: own})
+			ended <- err
+		}()
+		eventually(t, "the call waits", func() (waits bool) {
+			c.driver.do(func(m *core.Machine, _ core.Instant) { waits = m.InUse("k", own) })
+			return waits
+		})
+		cancel()
+		is(t, <-ended, ErrCanceled)
+		none(t, other.Release(background))
+		lock, err := c.Acquire(soon(t), "k", AcquireOptions{Token: own})
+		none(t, err)
+		none(t, lock.Release(background))
+	}
 }

@@ -86,14 +86,14 @@ func (a *attempt) take(ended context.Context) (*Lock, error) {
 	return nil, err
 }
 
-// leave releases a lock that was not returned to the caller.
+// leave gives back a lock that was not returned to the caller.
 func (a *attempt) leave() {
 	if a.returned || a.acquisition == nil {
 		return
 	}
 	a.driver.do(func(m *core.Machine, now core.Instant) {
 		if a.lock.lease != nil { // decided in the meantime
-			m.Release(now, a.lock.lease, func(*core.Failure) {})
+			m.Return(now, a.acquisition)
 		} else {
 			m.GiveUp(now, a.acquisition)
 		}

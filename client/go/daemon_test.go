@@ -157,7 +157,10 @@ func keyOf(request interface {
 	GetKey() string
 	GetKeys() []string
 }) string {
-	return core.KeyOf(request).String()
+	if request.GetKey() != "" {
+		return request.GetKey()
+	}
+	return core.Together(request.GetKeys()...).String()
 }
 
 // grantWaiter passes a released lock on. It serves tests with one stream.

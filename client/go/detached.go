@@ -18,7 +18,8 @@ const releaseAgain = 100 * time.Millisecond
 // ctx ends. options.Margin and options.OnQueued have no effect.
 //
 // If AcquireDetached returns an error, the client releases in the background what a daemon may have acquired, also after
-// Close, until a daemon has answered or the TTL has passed. The errors are those of Acquire.
+// Close, until a daemon has answered or the TTL has passed. Do not use options.Token again then: that release would end
+// a later lock of the same token. The errors are those of Acquire.
 func (c *Client) AcquireDetached(ctx context.Context, key string, options AcquireOptions) (Lease, error) {
 	options.Margin = 0
 	options = c.withDefaults(options)
@@ -40,7 +41,7 @@ func (c *Client) AcquireDetached(ctx context.Context, key string, options Acquir
 	defer cancel()
 
 	one, several := what.Key.Fields()
-	request := &pb.AcquireRequest{Key: one, Keys: several, Token: &options.Token, Ttl: durationpb.New(options.TTL),
+	request := &pb.AcquireRequest{Key: one, Keys: several, Mode: what.Key.Mode(), Token: &options.Token, Ttl: durationpb.New(options.TTL),
 		Owner: options.Owner, Retry: what.Retry}
 	if what.Try {
 		request.Retry = (&RetryPolicy{}).message()
@@ -97,7 +98,7 @@ func (c *Client) extend(ctx context.Context, key core.Key, token string, ttl tim
 		return Lease{}, err
 	}
 	one, several := key.Fields()
-	request := &pb.ExtendRequest{Key: one, Keys: several, Token: token, Ttl: durationpb.New(ttl), Retry: retry.message()}
+	request := &pb.ExtendRequest{Key: one, Keys: several, Mode: key.Mode(), Token: token, Ttl: durationpb.New(ttl), Retry: retry.message()}
 	err = c.byToken(ctx, key, token, func(ctx context.Context, stub pb.LockServiceClient, _ bool) error {
 		sent := c.calls.clock()
 		response, err := stub.Extend(ctx, request)

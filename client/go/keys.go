@@ -10,3 +10,15 @@ import "github.com/redlockd/redlockd/client/go/internal/core"
 //
 // The result is opaque and not UTF-8: show Lock.Keys to people, and hand over Lease.Keys to other processes.
 func Together(keys ...string) string { return string(core.Together(keys...)) }
+
+// Shared returns a key that stands for a share of key, which may come from Together. Every function of this package that
+// takes a key accepts it. Any number of holders share a key, and nobody holds it exclusively meanwhile: they are the
+// readers of a readers-writer lock. A writer that waits goes before readers that come later. A share cannot become
+// exclusive, or the reverse: release it and acquire the key again.
+//
+// The mode belongs to the lock. To extend, adopt or watch a share by its token, pass Shared(key), too; with the other mode,
+// the call fails with ErrNotHeld. So whoever hands over a lock hands over Lease.Shared as well, and the receiver passes
+// Shared(Together(keys...)) if it is true.
+//
+// The result is opaque and not UTF-8, like that of Together. Texts show the keys without the mode.
+func Shared(key string) string { return string(core.Shared(core.Key(key))) }

@@ -36,6 +36,7 @@ func TestBadKeysTogetherFailOnlyTheirCall(t *testing.T) {
 		{[]string{"a", "\xff"}, "key: must be UTF-8"},
 		{[]string{"a\xffb"}, "key: must be UTF-8"},
 		{[]string{"\xffa\xffb"}, "key: must be UTF-8"},
+		{[]string{"a", Shared("b")}, "key: must be UTF-8"},
 		{[]string{"b", "a", "b"}, `keys: "b" is there twice`},
 		{names(65, 2), "keys: must be at most 64, not 65"},
 		{names(17, 482), "keys: must have at most 8192 bytes together, not 8194"},
@@ -120,13 +121,14 @@ func TestWhatIsShownOfSeveralKeysAreTheirNames(t *testing.T) {
 		t.Error(closed)
 	}
 
-	values := []any{lock, *lock, lease, &lease, WatchItem{Key: key}, WatchEvent{Kind: WatchLost, Key: key, Err: lock.Err()}}
+	values := []any{lock, *lock, lease, &lease, WatchItem{Key: key}, WatchEvent{Kind: WatchLost, Key: key, Err: lock.Err()},
+		WatchItem{Key: Shared(key)}, WatchEvent{Kind: WatchLost, Key: Shared(key)}}
 	for _, err := range append(failures, closed, twice) {
 		values = append(values, err.Error())
 	}
 	for _, value := range values {
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
-			if text := fmt.Sprintf(verb, value); strings.Contains(text, "\xff") || strings.Contains(text, `\xff`) || !strings.Contains(text, "a, b") {
+			if text := fmt.Sprintf(verb, value); strings.Contains(text, "\xff") || strings.Contains(text, `\xff`) || strings.Contains(text, `\xfe`) || !strings.Contains(text, "a, b") {
 				t.Errorf("%s of %T: %q", verb, value, text)
 			}
 		}
@@ -194,6 +196,8 @@ func TestSeveralKeysWithEveryCall(t *testing.T) {
 		t.Fatal(event)
 	}
 	is(t, lock.Release(ctx), ErrLockLost)
+	// The client does not release what is left of a lost lock whose token the caller may use again.
+	_ = second.Release(ctx, lock.Key(), lock.Token())
 
 	lock, err = first.Acquire(ctx, Together("c", "b", "a"), AcquireOptions{})
 	none(t, err)
@@ -202,4 +206,67 @@ func TestSeveralKeysWithEveryCall(t *testing.T) {
 	}
 	none(t, second.Release(ctx, lock.Key(), lock.Token()))
 	none(t, second.Do(ctx, Together("a", "b"), AcquireOptions{}, func(context.Context, *Lock) error { return nil }))
+}
+
+func TestSharesWithEveryCall(t *testing.T) {
+	server := realDaemon(t)
+	first, second := realClient(t, server), realClient(t, server)
+	ctx := soon(t)
+	for _, names := range [][]string{{"k"}, {"a", "b"}} {
+		key := Together(names...)
+		lease, err := first.AcquireDetached(ctx, Shared(key), AcquireOptions{TTL: time.Minute})
+		none(t, err)
+		if !lease.Shared() || lease.Key() != Shared(key) || !slices.Equal(lease.Keys(), names) || strings.Contains(lease.String(), "\xfe") {
+			t.Fatal(lease)
+		}
+		reader := acquire(t, second, Shared(key))
+		if !reader.Shared() || reader.Key() != Shared(key) || !slices.Equal(reader.Keys(), names) {
+			t.Fatal(reader)
+		}
+		_, err = second.TryAcquire(ctx, key, AcquireOptions{})
+		is(t, err, ErrAlreadyHeld)
+		none(t, reader.Release(ctx))
+
+		// Handed over to another process: the keys, the token and the mode.
+		handed := Shared(Together(lease.Keys()...))
+		longer, err := second.Extend(ctx, handed, lease.Token(), 2*time.Minute)
+		none(t, err)
+		if longer.Key() != lease.Key() || longer.Validity() < 100*time.Second {
+			t.Fatal(longer, longer.Validity())
+		}
+		_, err = second.TryExtend(ctx, key, lease.Token(), time.Minute)
+		is(t, err, ErrNotHeld)
+		_, err = second.Adopt(ctx, key, lease.Token(), AdoptOptions{})
+		is(t, err, ErrNotHeld)
+
+		events := make(chan WatchEvent, 100)
+		watch, err := second.Watch(ctx, []WatchItem{{Key: handed, Token: lease.Token(), TTL: time.Minute}},
+			WatchOptions{OnEvent: func(event WatchEvent) { events <- event }})
+		none(t, err)
+		if event := <-events; event.Kind != WatchExtended || event.Key != handed || !slices.Equal(event.Keys(), names) {
+			t.Fatal(event)
+		}
+		watch.Close()
+
+		lock, err := second.Adopt(ctx, handed, lease.Token(), AdoptOptions{})
+		none(t, err)
+		same, err := second.AcquireOrExtend(ctx, handed, lease.Token(), AcquireOptions{})
+		none(t, err)
+		if same != lock || !lock.Shared() {
+			t.Fatal(same, lock)
+		}
+		none(t, server.Crash())
+		acquire(t, first, Shared(key)).release(t)
+		none(t, lock.Extend(ctx, time.Minute))
+		none(t, second.Release(ctx, handed, lease.Token()))
+		<-lock.Lost()
+		if err := lock.Err(); !strings.HasPrefix(err.Error(), strings.Join(names, ", ")+": ") {
+			t.Error(err)
+		}
+		writer := acquire(t, second, key)
+		if writer.Shared() || writer.FencingToken() <= longer.FencingToken() {
+			t.Fatal(writer, writer.FencingToken(), longer.FencingToken())
+		}
+		none(t, writer.Release(ctx))
+	}
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // Lease is a lock that no client keeps alive: it expires when its validity has passed, unless it is extended or released
-// by its key and token. Its Keys and its Token can be handed to another process. Lease is a plain value; printing or
+// by its key and token. Its Keys, its Token and Shared can be handed to another process. Lease is a plain value; printing or
 // encoding it does not show the token.
 type Lease struct {
 	key        core.Key
@@ -18,11 +18,15 @@ type Lease struct {
 	clock      func() core.Instant
 }
 
-// Key returns the key, to be passed to the functions of this package. Of several keys, it is Together(Keys()...).
+// Key returns the key, to be passed to the functions of this package. Of several keys, it is Together(Keys()...), and of
+// a share, Shared(Together(Keys()...)).
 func (l Lease) Key() string { return string(l.key) }
 
 // Keys returns the keys in byte order, to be shown or handed over. It has one element unless Together made the key.
 func (l Lease) Keys() []string { return l.key.Names() }
+
+// Shared reports whether the lock is a share. Hand it over with Keys: see Shared, the function.
+func (l Lease) Shared() bool { return l.key.Shared() }
 
 // Token returns the owner token, the secret that proves ownership.
 func (l Lease) Token() string {

@@ -19,11 +19,15 @@ type Lock struct {
 	inside map[context.Context]context.CancelCauseFunc // guarded by the driver's mutex: ends with the lock
 }
 
-// Key returns the key, to be passed to the functions of this package. Of several keys, it is Together(Keys()...).
+// Key returns the key, to be passed to the functions of this package. Of several keys, it is Together(Keys()...), and of
+// a share, Shared(Together(Keys()...)).
 func (l *Lock) Key() string { return string(l.lease.Key) }
 
 // Keys returns the keys in byte order, to be shown or handed over. It has one element unless Together made the key.
 func (l *Lock) Keys() []string { return l.lease.Key.Names() }
+
+// Shared reports whether the lock is a share. Hand it over with Keys: see Shared, the function.
+func (l *Lock) Shared() bool { return l.lease.Key.Shared() }
 
 // Token returns the owner token, the secret that proves ownership.
 func (l *Lock) Token() string { return l.lease.Token }
@@ -119,7 +123,8 @@ func (l *Lock) extend(ctx context.Context, ttl time.Duration, retry *pb.RetryPol
 }
 
 // Release releases the lock. It waits until ctx ends, at most 2 s; after that, the release continues in the background.
-// It fails with ErrLockLost if the lock was lost before. A second Release does nothing and returns nil.
+// It fails with ErrLockLost if the lock was lost before. A second Release does nothing and returns nil. After any other
+// failure, do not use the token again: a daemon may still carry out the release.
 func (l *Lock) Release(ctx context.Context) error {
 	done := make(chan *core.Failure, 1)
 	l.driver.do(func(m *core.Machine, now core.Instant) {

@@ -129,7 +129,7 @@ func (w *Watch) add(items []WatchItem) error {
 			return err
 		}
 		one, several := key.Fields()
-		message := &pb.WatchItem{Key: one, Keys: several, Token: item.Token, Ttl: durationpb.New(item.TTL)}
+		message := &pb.WatchItem{Key: one, Keys: several, Mode: key.Mode(), Token: item.Token, Ttl: durationpb.New(item.TTL)}
 		if item.Interval != 0 {
 			if item.Interval < time.Millisecond || item.Interval >= item.TTL {
 				return invalid("interval", "must be at least 1ms and less than the TTL of %v, not %v", item.TTL, item.Interval)

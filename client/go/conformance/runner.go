@@ -77,17 +77,20 @@ func (r *runner) key(s step) string {
 	if s.WholeKey != "" {
 		return s.WholeKey
 	}
-	return r.prefixed(s.Key, s.Keys)
+	return r.prefixed(s.Key, s.Keys, s.Shared)
 }
 
-// prefixed returns the key of the fields `key` and `keys`; "" if there is none.
-func (r *runner) prefixed(key string, keys []string) string {
+// prefixed returns the key of the fields `key`, `keys` and `shared`; "" if there is none.
+func (r *runner) prefixed(key string, keys []string, shared bool) string {
 	if key != "" {
-		return r.prefix + key
+		keys = []string{key}
 	}
 	var names []string
 	for _, name := range keys {
 		names = append(names, r.prefix+name)
+	}
+	if shared {
+		return redlockd.Shared(redlockd.Together(names...))
 	}
 	return redlockd.Together(names...)
 }

@@ -12,6 +12,7 @@ import (
 type item struct {
 	Key, Token, Of string
 	Keys           []string
+	Shared         bool
 	TTL, Interval  float64
 }
 
@@ -23,7 +24,7 @@ type step struct {
 	AtLeast                                    float64 `json:"at_least"`
 	AtMost                                     float64 `json:"at_most"`
 	Wait                                       *float64
-	Is, Gets, Raises, Detached                 bool
+	Is, Gets, Raises, Detached, Shared         bool
 	MayFail                                    string `json:"may_fail"`
 	KeepWatching                               bool   `json:"keep_watching"`
 	Count                                      int

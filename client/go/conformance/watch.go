@@ -52,7 +52,7 @@ func (r *runner) watch(s step) error {
 		}
 		var items []redlockd.WatchItem
 		for _, each := range s.Items {
-			items = append(items, redlockd.WatchItem{Key: r.prefixed(each.Key, each.Keys), Token: r.token(each.Of, each.Token),
+			items = append(items, redlockd.WatchItem{Key: r.prefixed(each.Key, each.Keys, each.Shared), Token: r.token(each.Of, each.Token),
 				TTL: seconds(each.TTL), Interval: seconds(each.Interval)})
 		}
 		w := &watch{}
@@ -68,7 +68,7 @@ func (r *runner) watch(s step) error {
 		}
 		return err
 	case "watch_hears":
-		key := r.prefixed(s.Key, s.Keys)
+		key := r.prefixed(s.Key, s.Keys, s.Shared)
 		for begun := time.Now(); !r.watches[s.Watch].find(s.What, key); time.Sleep(5 * time.Millisecond) {
 			if time.Since(begun) > s.within() {
 				return fmt.Errorf("%s is not heard", s.What)

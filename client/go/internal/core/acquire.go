@@ -40,10 +40,11 @@ type Acquire struct {
 type acquireState int
 
 const (
-	asking  acquireState = iota // sent, or to be sent in the current or next Session
-	resting                     // refused because of overload; retries later
-	joining                     // granted to the caller's own token; being adopted
-	givenUp                     // the caller no longer waits; the answer still matters
+	asking   acquireState = iota // sent, or to be sent in the current or next Session
+	resting                      // refused because of overload; retries later
+	joining                      // granted to the caller's own token; being adopted
+	givenUp                      // the caller no longer waits; the answer still matters
+	deferred                     // not sent before an earlier call with the caller's own token is over
 	over
 )
 
@@ -82,7 +83,10 @@ func (m *Machine) Acquire(now Instant, what Acquire) *Acquisition {
 	if a.token == "" {
 		a.token = m.host.NewToken()
 	} else {
-		m.callers[a.id()] = struct{}{}
+		m.callers[a.id()] = a
+		if m.leaving[a.id()] != nil {
+			a.state = deferred
+		}
 	}
 	m.acquires[a] = struct{}{}
 	m.enqueue(a)
@@ -96,16 +100,28 @@ func (m *Machine) GiveUp(now Instant, a *Acquisition) {
 	case a.state == over || a.state == givenUp:
 	case a.state == asking && a.sent != 0 && !a.takes:
 		a.state = givenUp
+		if a.Token != "" {
+			a.freeToken(m)
+			m.leaving[a.id()] = a
+		}
 		m.enqueue(cancel{a.sent})
 		m.timers.add(now.Add(giveUpTimeout), func(now Instant) {
-			if a.state == givenUp { // a lease that arrives even later is also released
-				a.leave(m)
-				m.release(now, a.id(), a.TTL, now)
+			if a.state == givenUp { // a lease that arrives even later is also given back
+				a.leave(m, now, true)
 				a.lastWord(m.notInTime(a))
 			}
 		})
 	default:
 		a.end(m, now)
+	}
+}
+
+// Return gives back a lock that was granted before the machine knew that its caller no longer waits.
+func (m *Machine) Return(now Instant, a *Acquisition) {
+	m.enter(now)
+	if a.granted.state == held {
+		m.end(a.granted, released, &Failure{Reason: LockNotHeld, Message: "the lock was released"})
+		a.giveBack(m, now)
 	}
 }
 
@@ -148,20 +164,33 @@ func (m *Machine) notInTime(a *Acquisition) *Failure {
 	}
 }
 
-// leave forgets the acquisition. A later answer matters only if it is a lease.
-func (a *Acquisition) leave(m *Machine) {
+// leave forgets the acquisition. A later answer matters only if it is a lease. unwanted: it may have a lock that nobody
+// gets.
+func (a *Acquisition) leave(m *Machine, now Instant, unwanted bool) {
 	a.state = over
 	delete(m.acquires, a)
-	delete(m.callers, a.id())
+	a.freeToken(m)
+	if unwanted {
+		a.giveBack(m, now)
+	}
+	if m.leaving[a.id()] != a {
+		return
+	}
+	delete(m.leaving, a.id())
+	if next := m.callers[a.id()]; next != nil {
+		next.state = asking
+		m.enqueue(next)
+	}
+}
+
+func (a *Acquisition) freeToken(m *Machine) {
+	if m.callers[a.id()] == a {
+		delete(m.callers, a.id())
+	}
 }
 
 // end ends an acquisition that was not granted, and leaves no lock behind.
-func (a *Acquisition) end(m *Machine, now Instant) {
-	a.leave(m)
-	if a.unsure {
-		m.release(now, a.id(), a.TTL, now)
-	}
-}
+func (a *Acquisition) end(m *Machine, now Instant) { a.leave(m, now, a.unsure) }
 
 func (a *Acquisition) fail(m *Machine, now Instant, failure *Failure) {
 	waits := a.state != givenUp && a.state != over
@@ -184,12 +213,12 @@ func (a *Acquisition) request(_ *Machine, id uint64) *pb.SessionOperation {
 		// Returns the fencing token, without which no sequence is known that the nodes accept. The client itself repeats it.
 		a.sent = id
 		return &pb.SessionOperation{Id: id, Operation: &pb.SessionOperation_Extend{Extend: &pb.ExtendRequest{
-			Key: key, Keys: keys, Token: a.token, Ttl: duration(a.TTL), Retry: &pb.RetryPolicy{MaxRetries: new(int32)}}}}
+			Key: key, Keys: keys, Mode: a.Key.Mode(), Token: a.token, Ttl: duration(a.TTL), Retry: &pb.RetryPolicy{MaxRetries: new(int32)}}}}
 	case a.state == asking && a.sent == 0:
 		a.sent = id
 		a.sendings++
 		token := a.token // the message is written later, when a.token may be another one
-		request := &pb.AcquireRequest{Key: key, Keys: keys, Ttl: duration(a.TTL), Token: &token, Owner: a.Owner,
+		request := &pb.AcquireRequest{Key: key, Keys: keys, Mode: a.Key.Mode(), Ttl: duration(a.TTL), Token: &token, Owner: a.Owner,
 			Retry: a.Retry, ExtendIfHeld: a.unsure}
 		return &pb.SessionOperation{Id: id, Operation: &pb.SessionOperation_Acquire{Acquire: request}}
 	case a.state == joining:
@@ -206,8 +235,7 @@ func (a *Acquisition) onAnswer(m *Machine, now Instant, answer answer) {
 	switch {
 	case a.state == over && a.takes && a.granted == nil: // it was only extended
 	case answer.lease != nil && (a.state == givenUp || a.state == over):
-		a.leave(m)
-		a.giveBack(m, now)
+		a.leave(m, now, true)
 		a.lastWord(m.notInTime(a))
 	case a.state == over:
 	case a.state == givenUp:
@@ -273,7 +301,7 @@ func (a *Acquisition) rest(m *Machine, until Instant, then acquireState) {
 }
 
 func (a *Acquisition) leaseOf(answer answer) *Lease {
-	return &Lease{Key: a.Key, Token: a.token, ttl: a.TTL, longest: a.TTL, margin: a.Margin, onLost: a.Lost,
+	return &Lease{Key: a.Key, Token: a.token, ttl: a.TTL, longest: a.TTL, margin: a.Margin, onLost: a.Lost, callers: a.Token != "",
 		fence: answer.lease.GetFencingToken(), validUntil: answer.validUntil}
 }
 
@@ -281,12 +309,11 @@ func (a *Acquisition) grant(m *Machine, now Instant) {
 	lease := a.granted
 	lease.in = m.session
 	if now >= lease.trust().Add(-lease.margin) {
-		a.giveBack(m, now)
-		a.unsure = false // released already
+		a.unsure = true
 		a.fail(m, now, &Failure{Reason: ValidityExpired, Message: "the lock was granted, but its validity had ended when the answer was read"})
 		return
 	}
-	a.leave(m)
+	a.leave(m, now, false)
 	m.hold(lease)
 	a.Done(lease, nil)
 }
@@ -296,8 +323,7 @@ func (a *Acquisition) onAbandoned(m *Machine, now Instant) {
 	switch {
 	case a.state == over && a.takes: // the daemon releases the lock after the grace if it was adopted
 	case a.state == givenUp || a.state == over:
-		a.leave(m)
-		m.release(now, a.id(), a.TTL, now)
+		a.leave(m, now, true)
 		a.lastWord(m.notInTime(a))
 	case a.takes:
 	case a.Token != "": // the next Session sends it again, and adopts the lock once it is granted
@@ -309,18 +335,10 @@ func (a *Acquisition) onAbandoned(m *Machine, now Instant) {
 	}
 }
 
-// giveBack releases a lock that this call does not want; but one that ExtendIfHeld has found only once its caller can no
-// longer rely on it, and then not if a later call has it, or may get it.
+// giveBack gives back a lock that no caller gets; but one that ExtendIfHeld has found only once its caller can no longer
+// rely on it.
 func (a *Acquisition) giveBack(m *Machine, now Instant) {
-	if now >= a.spared {
-		m.release(now, a.id(), a.TTL, now)
-		return
-	}
-	m.timers.add(a.spared, func(now Instant) {
-		if !m.InUse(a.Key, a.token) {
-			m.release(now, a.id(), a.TTL, now)
-		}
-	})
+	m.giveBack(now, a.id(), a.TTL, a.Token != "", a.spared)
 }
 
 // cancel gives up the acquire with this id. The daemon does not answer it.

@@ -3,21 +3,29 @@ package core
 import (
 	"slices"
 	"strings"
+
+	pb "github.com/redlockd/redlockd/client/go/redlockv1"
 )
 
-// Key is what one lease locks: one key, or several keys together. The machine treats both alike. Only checks, messages
-// and texts look at the names of the keys.
+// Key is what one lease locks: one key, or several keys together, and the mode. The machine treats all alike: a share and
+// an exclusive lock of the same keys are different locks. Only checks, messages and texts look at the names and the mode.
 type Key string
 
-// separator begins each name in a key of several. It occurs in no valid name, because it occurs in no UTF-8.
-const separator = "\xff"
+// None of these occurs in a valid name, because none occurs in UTF-8.
+const (
+	separator = "\xff" // begins each name in a key of several
+	share     = "\xfe" // begins the key of a share
+	invalid   = "\xfd" // replaces the others in a name
+)
+
+var invalidated = strings.NewReplacer(separator, invalid, share, invalid)
 
 // Together returns the key of several names, whose order does not matter. One name is itself a key.
 func Together(names ...string) Key {
 	sorted := make([]string, len(names))
 	for i, name := range names {
-		// An invalid name must stay invalid, instead of becoming several names.
-		sorted[i] = strings.ReplaceAll(name, separator, "\xfe")
+		// An invalid name must stay invalid, instead of becoming several names or a share.
+		sorted[i] = invalidated.Replace(name)
 	}
 	slices.Sort(sorted)
 	if len(sorted) < 2 {
@@ -26,23 +34,48 @@ func Together(names ...string) Key {
 	return Key(separator + strings.Join(sorted, separator))
 }
 
-// KeyOf returns the key that a message names.
+// Shared returns the key of a share of k.
+func Shared(k Key) Key {
+	if k.Shared() {
+		return k
+	}
+	return share + k
+}
+
+// Shared reports whether it is the key of a share.
+func (k Key) Shared() bool { return strings.HasPrefix(string(k), share) }
+
+// Mode returns the field `mode` of a message.
+func (k Key) Mode() pb.LockMode {
+	if k.Shared() {
+		return pb.LockMode_LOCK_MODE_SHARED
+	}
+	return pb.LockMode_LOCK_MODE_UNSPECIFIED // exclusive
+}
+
+// KeyOf returns the key that a message names, in its mode.
 func KeyOf(message interface {
 	GetKey() string
 	GetKeys() []string
+	GetMode() pb.LockMode
 }) Key {
+	key := Key(message.GetKey())
 	if names := message.GetKeys(); len(names) > 0 {
-		return Together(names...)
+		key = Together(names...)
 	}
-	return Key(message.GetKey())
+	if message.GetMode() == pb.LockMode_LOCK_MODE_SHARED {
+		return Shared(key)
+	}
+	return key
 }
 
 // Fields returns the fields `key` and `keys` of a message.
 func (k Key) Fields() (key string, keys []string) {
-	if strings.HasPrefix(string(k), separator) && strings.Count(string(k), separator) > 1 {
-		return "", strings.Split(string(k[len(separator):]), separator)
+	text := strings.TrimPrefix(string(k), share)
+	if strings.HasPrefix(text, separator) && strings.Count(text, separator) > 1 {
+		return "", strings.Split(text[len(separator):], separator)
 	}
-	return string(k), nil
+	return text, nil
 }
 
 // Names returns the names in byte order; none for the empty key.
@@ -54,5 +87,5 @@ func (k Key) Names() []string {
 	return keys
 }
 
-// String returns the key for people.
+// String returns the names for people.
 func (k Key) String() string { return strings.Join(k.Names(), ", ") }

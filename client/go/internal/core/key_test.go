@@ -34,7 +34,7 @@ func TestOneNameIsAKeyAndNoneIsEmpty(t *testing.T) {
 
 // Otherwise a name that is not UTF-8 would lock other keys instead of being refused.
 func TestAnInvalidNameDoesNotBecomeOthers(t *testing.T) {
-	for _, bad := range []string{"\xff", "\xffa", "a\xff", "a\xffb", "\xffa\xffb", "\xff\xff"} {
+	for _, bad := range []string{"\xff", "\xffa", "a\xff", "a\xffb", "\xffa\xffb", "\xff\xff", "\xfe", "\xfea", "a\xfe"} {
 		same(t, "one", len(Together(bad).Names()), 1)
 		for _, key := range []Key{Together(bad), Together("x", bad), Together(bad, "")} {
 			if !slices.ContainsFunc(key.Names(), func(name string) bool { return !utf8.ValidString(name) }) {
@@ -102,4 +102,59 @@ func TestALockOfSeveralKeysIsTakenOverAndLost(t *testing.T) {
 	same(t, "granted", u.lease.Key, Together("a", "b"))
 	w.event(pb.EventType_EVENT_TYPE_LOST, Together("a", "b"), "mine", 0)
 	same(t, "losses", u.losses, 1)
+}
+
+func TestAShareOfAKeyIsAnotherKeyWithTheSameNames(t *testing.T) {
+	for _, key := range []Key{"a", Together("a", "b")} {
+		shared := Shared(key)
+		same(t, "differs", shared != key, true)
+		same(t, "again", Shared(shared), shared)
+		same(t, "shared", fmt.Sprint(key.Shared(), shared.Shared()), "false true")
+		same(t, "text", fmt.Sprintf("%v %q", shared, shared), fmt.Sprintf("%v %q", key, key))
+		same(t, "names", fmt.Sprint(shared.Names()), fmt.Sprint(key.Names()))
+		one, several := shared.Fields()
+		same(t, "key", KeyOf(&pb.Lease{Key: one, Keys: several, Mode: shared.Mode()}), shared)
+		same(t, "key", KeyOf(&pb.Lease{Key: one, Keys: several, Mode: key.Mode()}), key)
+		same(t, "key", KeyOf(&pb.Lease{Key: one, Keys: several, Mode: pb.LockMode_LOCK_MODE_EXCLUSIVE}), key)
+	}
+	same(t, "no names", len(Shared("").Names()), 0)
+	same(t, "an invalid name", Shared("\xfe\xfea").Names()[0], "\xfea")
+}
+
+func TestAShareFromBeginToEnd(t *testing.T) {
+	for _, key := range []Key{"a", Together("a", "b")} {
+		w := newWorld(t, 2)
+		w.getReady()
+		u := w.acquire(Acquire{Key: Shared(key), Token: "mine"})
+		acquire := w.expect(w.sent(), fmt.Sprintf("acquire %s mine", key))[0]
+		same(t, "mode", acquire.GetAcquire().Mode, pb.LockMode_LOCK_MODE_SHARED)
+		w.reply(granted(acquire, 7, time.Second))
+		exclusive := w.acquire(Acquire{Key: key, Token: "mine"}) // another lock, whatever a daemon says
+		w.reply(granted(w.sent()[0], 8, time.Second))
+		w.event(extended, Shared(key), "mine", 3*time.Second)
+		same(t, "validity", u.lease.Validity(w.now), 3*time.Second)
+		same(t, "validity of the other", exclusive.lease.Validity(w.now), time.Second)
+		w.event(pb.EventType_EVENT_TYPE_LOST, key, "mine", 0)
+		same(t, "losses", u.losses, 0)
+		same(t, "losses of the other", exclusive.losses, 1)
+		w.m.Extend(w.now, u.lease, testTTL, nil, func(*Failure) {})
+		same(t, "mode", w.sent()[0].GetExtend().Mode, pb.LockMode_LOCK_MODE_SHARED)
+	}
+}
+
+func TestAShareIsTakenOverMovedAndReleased(t *testing.T) {
+	w := newWorld(t, 2)
+	w.getReady()
+	u := w.acquire(Acquire{Key: Shared("a"), Token: "mine", ExtendIfHeld: true})
+	extend := w.expect(w.sent(), "extend a mine")[0]
+	same(t, "mode", extend.GetExtend().Mode, pb.LockMode_LOCK_MODE_SHARED)
+	w.reply(granted(extend, 7, testTTL))
+	w.reply(granted(w.expect(w.sent(), "adopt a mine #8")[0], 7, testTTL))
+	w.breakOff()
+	adopt := w.expect(w.getReady(), "adopt a mine #9")[0]
+	same(t, "mode", adopt.GetAdopt().Mode, pb.LockMode_LOCK_MODE_SHARED)
+	o := w.release(u)
+	w.reply(ok(w.expect(w.sent(), "release a mine")[0]), granted(adopt, 7, testTTL))
+	same(t, "released", o.reason(), "OK")
+	w.expect(w.sent(), "give up a mine")
 }

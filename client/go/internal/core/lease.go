@@ -27,7 +27,10 @@ type Lease struct {
 	serial    uint64
 	state     leaseState
 	loss      *Failure
-	reported  bool // the daemon itself reported the loss
+	reported  bool    // the daemon itself reported the loss
+	callers   bool    // the caller gave the token, and may use it again
+	stopped   Instant // lost: when the work under it has stopped at the latest
+	kept      bool    // lost, but not given back before the work under it has stopped
 	fence     uint64
 	sequence  uint64 // of the last adoption
 	extending map[*Extension]struct{}
@@ -86,9 +89,23 @@ func (m *Machine) lose(now Instant, lease *Lease, loss *Failure, reported bool) 
 	lease.loss, lease.reported = lossBy(loss), reported
 	m.end(lease, lost, lease.loss)
 	if !reported {
-		m.release(now, lease.id(), lease.longest, later(now, trust))
+		lease.stopped = later(now, trust)
+		if lease.callers {
+			lease.kept = true
+			m.timers.add(lease.stopped, func(now Instant) { m.giveBackLost(now, lease) })
+		} else {
+			m.release(now, lease.id(), lease.longest, lease.stopped)
+		}
 	}
 	lease.onLost(lease.loss)
+}
+
+// giveBackLost gives back a lost lock of the caller's token, once the work under it has stopped.
+func (m *Machine) giveBackLost(now Instant, lease *Lease) {
+	if lease.kept {
+		lease.kept = false
+		m.giveBack(now, lease.id(), lease.longest, true, now)
+	}
 }
 
 func lossBy(cause *Failure) *Failure {
@@ -128,7 +145,7 @@ func nextSequence(sequence, fence uint64) uint64 {
 func adoptRequest(id uint64, hold leaseID, ttl time.Duration, sequence uint64) *pb.SessionOperation {
 	key, keys := hold.key.Fields()
 	return &pb.SessionOperation{Id: id, Operation: &pb.SessionOperation_Adopt{Adopt: &pb.AdoptOperation{
-		Key: key, Keys: keys, Token: hold.token, Ttl: duration(ttl), Sequence: &sequence}}}
+		Key: key, Keys: keys, Mode: hold.key.Mode(), Token: hold.token, Ttl: duration(ttl), Sequence: &sequence}}}
 }
 
 func (a *adoption) onAnswer(m *Machine, now Instant, answer answer) {
@@ -137,8 +154,9 @@ func (a *adoption) onAnswer(m *Machine, now Instant, answer answer) {
 	case answer.lease != nil && lease.state == held:
 		lease.in = m.session
 		lease.raise(answer.lease, answer.validUntil)
+	case lease.kept: // given back later
 	case answer.lease != nil: // the Session would keep the lock alive forever
-		m.release(now, lease.id(), lease.longest, now)
+		m.giveBack(now, lease.id(), lease.longest, lease.callers, lease.stopped)
 	case lease.state != held || answer.failedWith(Draining):
 	case answer.failedWith(LockNotHeld):
 		m.lose(now, lease, answer.failure, true)
@@ -204,7 +222,7 @@ func (e *Extension) request(m *Machine, id uint64) *pb.SessionOperation {
 	}
 	key, keys := e.lease.Key.Fields()
 	return &pb.SessionOperation{Id: id, Operation: &pb.SessionOperation_Extend{Extend: &pb.ExtendRequest{
-		Key: key, Keys: keys, Token: e.lease.Token, Ttl: duration(e.ttl), Retry: e.retry}}}
+		Key: key, Keys: keys, Mode: e.lease.Key.Mode(), Token: e.lease.Token, Ttl: duration(e.ttl), Retry: e.retry}}}
 }
 
 func (e *Extension) onAnswer(m *Machine, now Instant, answer answer) {

@@ -64,7 +64,8 @@ type Machine struct {
 	leases   map[leaseID]*Lease // held
 	expireAt Instant            // no lease is lost by the clock before
 	acquires map[*Acquisition]struct{}
-	callers  map[leaseID]struct{} // requested with the caller's own token
+	callers  map[leaseID]*Acquisition // with the caller's own token; the caller waits
+	leaving  map[leaseID]*Acquisition // with the caller's own token; given up, but not over
 	extends  map[*Extension]struct{}
 	releases map[leaseID]*release
 
@@ -78,7 +79,7 @@ type Machine struct {
 // New makes a machine and opens its first Session.
 func New(config Config, host Host, now Instant) *Machine {
 	m := &Machine{config: config, host: host, pause: leastPause, reconnectAt: never, expireAt: never, judgeFrom: longAgo,
-		leases: map[leaseID]*Lease{}, acquires: map[*Acquisition]struct{}{}, callers: map[leaseID]struct{}{}, extends: map[*Extension]struct{}{},
+		leases: map[leaseID]*Lease{}, acquires: map[*Acquisition]struct{}{}, callers: map[leaseID]*Acquisition{}, leaving: map[leaseID]*Acquisition{}, extends: map[*Extension]struct{}{},
 		releases: map[leaseID]*release{}}
 	m.connect(now)
 	return m
@@ -99,8 +100,7 @@ func (m *Machine) Held(key Key, token string) *Lease { return m.leases[leaseID{k
 // InUse reports whether the token belongs to a lock that is held, requested, or not yet released.
 func (m *Machine) InUse(key Key, token string) bool {
 	id := leaseID{key, token}
-	_, asked := m.callers[id]
-	return asked || m.leases[id] != nil || m.releases[id] != nil
+	return m.callers[id] != nil || m.leases[id] != nil || m.releases[id] != nil
 }
 
 // NextWake returns when Tick must be called next.

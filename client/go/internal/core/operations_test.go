@@ -74,7 +74,7 @@ func TestACallersTokenIsSentAgainAndAdopted(t *testing.T) {
 	same(t, "in use", w.m.InUse("k", "mine"), false)
 }
 
-func TestACallersTokenThatMayBeHeldIsReleasedAfterAFailure(t *testing.T) {
+func TestACallersTokenThatMayBeHeldIsGivenUpAfterAFailure(t *testing.T) {
 	for _, giveUp := range []bool{false, true} {
 		w := newWorld(t, 2)
 		w.getReady()
@@ -90,7 +90,7 @@ func TestACallersTokenThatMayBeHeldIsReleasedAfterAFailure(t *testing.T) {
 			w.reply(failed(again, "QUORUM_UNAVAILABLE"))
 			same(t, "reason", u.failure.Reason, "QUORUM_UNAVAILABLE")
 		}
-		w.expect(w.sent(), "release k mine")
+		w.expect(w.sent(), "give up k mine")
 	}
 }
 
@@ -153,14 +153,14 @@ func TestGivingUp(t *testing.T) {
 		steps []step
 		sent  []string // after the cancel
 	}{
-		"answered by a lease":              {[]step{answer}, []string{"release k own"}},
+		"answered by a lease":              {[]step{answer}, []string{"give up k own"}},
 		"answered CANCELLED":               {[]step{cancelled}, nil},
-		"not answered":                     {[]step{second}, []string{"release k own", "ping"}},
-		"answered by a lease after that":   {[]step{second, answer}, []string{"release k own", "ping", "release k own"}},
-		"answered CANCELLED after that":    {[]step{second, cancelled}, []string{"release k own", "ping"}},
-		"the Session breaks":               {[]step{breaks}, []string{"release k own"}},
-		"the Session breaks after that":    {[]step{second, breaks}, []string{"release k own", "ping", "release k own"}},
-		"a lease of the abandoned Session": {[]step{breaks, answer}, []string{"release k own"}},
+		"not answered":                     {[]step{second}, []string{"give up k own", "ping"}},
+		"answered by a lease after that":   {[]step{second, answer}, []string{"give up k own", "ping", "give up k own"}},
+		"answered CANCELLED after that":    {[]step{second, cancelled}, []string{"give up k own", "ping"}},
+		"the Session breaks":               {[]step{breaks}, nil},
+		"the Session breaks after that":    {[]step{second, breaks}, []string{"give up k own", "ping"}},
+		"a lease of the abandoned Session": {[]step{breaks, answer}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t, 2)
@@ -188,7 +188,7 @@ func TestGivingUp(t *testing.T) {
 			w.expect(all, c.sent...)
 			same(t, "in use", w.m.InUse("k", own), false)
 			same(t, "done", u.done, 0)
-			same(t, "operations", len(w.m.acquires)+len(w.m.releases)+len(w.m.leases)+len(w.m.callers), 0)
+			same(t, "operations", len(w.m.acquires)+len(w.m.releases)+len(w.m.leases)+len(w.m.callers)+len(w.m.leaving), 0)
 		})
 	}
 }

@@ -36,9 +36,12 @@ func (m *Machine) Release(now Instant, lease *Lease, done func(*Failure)) {
 		r := m.release(now, lease.id(), lease.longest, now)
 		r.done = append(r.done, done)
 	case lost:
+		lease.state, lease.stopped = released, now
+		switch {
+		case lease.callers:
+			m.giveBackLost(now, lease)
 		// Removes what is left of the lock on some nodes. If the clock ended the lock, a release is scheduled or done.
-		lease.state = released
-		if lease.reported || m.releases[lease.id()] != nil {
+		case lease.reported || m.releases[lease.id()] != nil:
 			m.release(now, lease.id(), lease.longest, now)
 		}
 		done(lease.loss)

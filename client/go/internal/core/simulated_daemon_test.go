@@ -246,10 +246,20 @@ func (p *peer) carryOut(o *pb.SessionOperation) {
 	}
 	switch {
 	case o.GetRelease() != nil:
-		id := leaseID{KeyOf(o.GetRelease()), o.GetRelease().Token}
+		id := leaseID{namesOf(o.GetRelease()), o.GetRelease().Token}
 		delete(p.held, id)
 		e := s.entry(id.key)
 		if e.token != id.token {
+			p.fail(o.Id, LockNotHeld)
+			return
+		}
+		e.token = ""
+		p.result(ok(o))
+	case o.GetGiveUp() != nil:
+		id := leaseID{namesOf(o.GetGiveUp()), o.GetGiveUp().Token}
+		delete(p.held, id)
+		e := s.entry(id.key)
+		if e.token != id.token || e.taker != p {
 			p.fail(o.Id, LockNotHeld)
 			return
 		}

@@ -262,7 +262,7 @@ func simulate(t *testing.T, seed int64, faults bool) (grants, losses int) {
 		}
 	}
 	for _, c := range clients {
-		if open := len(c.m.acquires) + len(c.m.releases) + len(c.m.leases) + len(c.m.extends) + len(c.m.callers); open > 0 {
+		if open := len(c.m.acquires) + len(c.m.releases) + len(c.m.leases) + len(c.m.extends) + len(c.m.callers) + len(c.m.leaving); open > 0 {
 			t.Errorf("seed %d: %s has %d operations left", seed, c.name, open)
 		}
 		grants += c.grants

@@ -162,7 +162,7 @@ func TestGivingUpAnAdoption(t *testing.T) {
 	adopt := w.sent()[0]
 	w.m.GiveUp(w.now, u.acquisition)
 	w.reply(granted(adopt, 7, testTTL))
-	w.expect(w.sent(), "release k theirs")
+	w.expect(w.sent(), "give up k theirs")
 	same(t, "done", u.done, 0)
 }
 
@@ -199,7 +199,7 @@ func TestAcquireOrExtendAcquiresIfTheTokenHoldsNothing(t *testing.T) {
 	w.m.GiveUp(w.now, u.acquisition)
 	same(t, "sent", kinds(w.sent())[0][:6], "cancel")
 	w.reply(granted(acquire, 7, testTTL)) // a new lock
-	w.expect(w.sent(), "release other mine")
+	w.expect(w.sent(), "give up other mine")
 }
 
 // Whatever happens before the adoption is sent, the lock of whoever has the token stays as it is.
@@ -246,7 +246,7 @@ func TestAcquireOrExtendSparesTheLockThatItHasFound(t *testing.T) {
 			}
 			w.pass(100 * time.Millisecond)
 			for _, o := range w.sent() {
-				if o.GetRelease() != nil {
+				if o.GetGiveUp() != nil {
 					released++
 				}
 				w.reply(ok(o)) // pings, too

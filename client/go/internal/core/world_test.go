@@ -93,6 +93,14 @@ func (w *world) sent() []*pb.SessionOperation {
 	}
 }
 
+// namesOf returns the key of a message that has no mode.
+func namesOf(message interface {
+	GetKey() string
+	GetKeys() []string
+}) Key {
+	return KeyOf(&pb.Lease{Key: message.GetKey(), Keys: message.GetKeys()})
+}
+
 // kinds describes operations: "acquire k rl-1".
 func kinds(operations []*pb.SessionOperation) []string {
 	all := []string{}
@@ -107,7 +115,9 @@ func kinds(operations []*pb.SessionOperation) []string {
 		case *pb.SessionOperation_Extend:
 			all = append(all, fmt.Sprintf("extend %s %s", KeyOf(x.Extend), x.Extend.Token))
 		case *pb.SessionOperation_Release:
-			all = append(all, fmt.Sprintf("release %s %s", KeyOf(x.Release), x.Release.Token))
+			all = append(all, fmt.Sprintf("release %s %s", namesOf(x.Release), x.Release.Token))
+		case *pb.SessionOperation_GiveUp:
+			all = append(all, fmt.Sprintf("give up %s %s", namesOf(x.GiveUp), x.GiveUp.Token))
 		case *pb.SessionOperation_Adopt:
 			all = append(all, fmt.Sprintf("adopt %s %s #%d", KeyOf(x.Adopt), x.Adopt.Token, x.Adopt.GetSequence()))
 		case *pb.SessionOperation_Cancel:
@@ -153,7 +163,7 @@ func failed(o *pb.SessionOperation, reason string) *pb.SessionResult {
 
 func lease(key Key, token string, fence uint64, validity time.Duration) *pb.Lease {
 	one, several := key.Fields()
-	return &pb.Lease{Key: one, Keys: several, Token: token, FencingToken: fence, Validity: durationpb.New(validity)}
+	return &pb.Lease{Key: one, Keys: several, Mode: key.Mode(), Token: token, FencingToken: fence, Validity: durationpb.New(validity)}
 }
 
 // granted answers an acquire, an adopt or an extend.
@@ -261,5 +271,5 @@ func extendedEvent(key Key, token string, validity time.Duration) *pb.WatchRespo
 }
 
 func eventOf(kind pb.EventType, lease *pb.Lease) *pb.WatchResponse {
-	return &pb.WatchResponse{Type: kind, Key: lease.Key, Keys: lease.Keys, Lease: lease}
+	return &pb.WatchResponse{Type: kind, Key: lease.Key, Keys: lease.Keys, Mode: lease.Mode, Lease: lease}
 }

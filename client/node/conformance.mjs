@@ -77,9 +77,9 @@ class Runner {
 
   #token(step) { return step.of === undefined ? step.token : this.#locks[step.of].token; }
 
-  #acquisition({ ttl, wait, owner, token, margin, retry, raises }) {
+  #acquisition({ ttl, wait, owner, token, margin, retry, shared, raises }) {
     return defined({
-      ttl: ms(ttl), wait: ms(wait), owner, token, margin: ms(margin),
+      ttl: ms(ttl), wait: ms(wait), owner, token, margin: ms(margin), shared,
       retry: retry && defined({ maxRetries: retry.max_retries, minDelay: ms(retry.min_delay), maxJitter: ms(retry.max_jitter) }),
       onQueued: raises ? () => { throw new Error('a callback that throws'); } : undefined,
     });
@@ -116,12 +116,17 @@ class Runner {
   async acquire_detached(step) { return this.#open.acquireDetached(this.#key(step), this.#acquisition(step)); }
 
   async adopt(step) {
-    return this.#open.adopt(this.#key(step), this.#token(step), defined({ ttl: ms(step.ttl), wait: ms(step.wait) }));
+    return this.#open.adopt(this.#key(step), this.#token(step), defined({
+      ttl: ms(step.ttl), wait: ms(step.wait), shared: step.shared }));
   }
 
-  async extend_by_token(step) { return this.#open.extend(this.#key(step), this.#token(step), ms(step.ttl)); }
+  async extend_by_token(step) {
+    return this.#open.extend(this.#key(step), this.#token(step), ms(step.ttl), defined({ shared: step.shared }));
+  }
 
-  async try_extend_by_token(step) { return this.#open.tryExtend(this.#key(step), this.#token(step), ms(step.ttl)); }
+  async try_extend_by_token(step) {
+    return this.#open.tryExtend(this.#key(step), this.#token(step), ms(step.ttl), defined({ shared: step.shared }));
+  }
 
   async release_by_token(step) { await this.#open.release(this.#key(step), this.#token(step)); }
 
@@ -181,7 +186,8 @@ class Runner {
   watch(step) {
     const heard = [];
     const items = step.items.map((item) => defined({
-      key: this.#key(item), token: this.#token(item), ttl: ms(item.ttl), interval: ms(item.interval) }));
+      key: this.#key(item), token: this.#token(item), ttl: ms(item.ttl), interval: ms(item.interval),
+      shared: item.shared }));
     const watch = this.#open.watch(items, (event) => {
       heard.push(event);
       if (step.raises) throw new Error('a callback that throws');

@@ -40,7 +40,15 @@ export interface RetryPolicy {
   maxJitter?: number;
 }
 
-export interface TryOptions {
+/** An option of every call that names a key to acquire, extend or adopt, and of the items of a watch. */
+export interface Shared {
+  /** Holds the keys together with any number of other holders that pass `true` too, and with no holder that does not: many
+   * readers, or one writer. A waiting exclusive holder lets no new sharing ones in. Only this mode extends, adopts and watches
+   * a lock that was acquired in it. Default: false, exclusive. */
+  shared?: boolean;
+}
+
+export interface TryOptions extends Shared {
   /** The TTL of the lock, from 10 to the daemon's `--max-ttl`. Default: 30,000. */
   ttl?: number;
   /** A label for people, at most 128 bytes. Default: the client's `owner`. */
@@ -75,11 +83,13 @@ export interface ReleaseOptions {
   signal?: AbortSignal;
 }
 
-export interface ExtendOptions extends ReleaseOptions {
+export interface TryExtendOptions extends ReleaseOptions, Shared {}
+
+export interface ExtendOptions extends TryExtendOptions {
   retry?: RetryPolicy;
 }
 
-export interface WatchItem {
+export interface WatchItem extends Shared {
   key: Key;
   /** The token that holds the key, now or later. */
   token: string;
@@ -96,14 +106,15 @@ export interface WatchOptions {
   signal?: AbortSignal;
 }
 
-/** `keys`: all keys of the lock. `key`: for people, the same joined by `', '`. */
+/** `keys`: all keys of the lock. `key`: for people, the same joined by `', '`. `shared`: whether other holders may share
+ * them. */
 export type WatchEvent =
   /** The lock was extended; its validity counts from the arrival of the event. */
-  | { type: 'extended'; key: string; keys: readonly string[]; fencingToken: bigint; validity: number }
+  | { type: 'extended'; key: string; keys: readonly string[]; shared: boolean; fencingToken: bigint; validity: number }
   /** An extension failed; the daemon retries. */
-  | { type: 'extendFailed'; key: string; keys: readonly string[]; error: LockError }
+  | { type: 'extendFailed'; key: string; keys: readonly string[]; shared: boolean; error: LockError }
   /** The lock is not held, or must no longer be trusted. */
-  | { type: 'lost'; key: string; keys: readonly string[]; error: LockLostError }
+  | { type: 'lost'; key: string; keys: readonly string[]; shared: boolean; error: LockLostError }
   /** A stream ended; the watch moves to the next endpoint. */
   | { type: 'failed'; error: LockError }
   /** The watch has ended; always the last event. `error`: why, for example the signal's reason. */
@@ -161,6 +172,8 @@ export class Lock {
   get key(): string;
   /** All keys of the lock, in byte order. */
   get keys(): readonly string[];
+  /** Whether other holders may share the keys. */
+  get shared(): boolean;
   /** The owner token, the secret that proves ownership. */
   get token(): string;
   /** Higher than that of every earlier holder. Pass it to the storage that the lock protects. It may grow while the
@@ -186,7 +199,8 @@ export class Lock {
   toJSON(): { key: string; fencingToken: string; validity: number; held: boolean };
 }
 
-/** A detached lock: nobody keeps it alive. To hand it over, pass `keys` and `token` to the other process.
+/** A detached lock: nobody keeps it alive. To hand it over, pass `keys`, `token` and `shared` to the other
+ * process, which passes them to `adopt()`.
  * `util.inspect()` and JSON do not show its token. */
 export class Lease {
   private constructor();
@@ -194,6 +208,8 @@ export class Lease {
   readonly key: string;
   /** All keys of the lock, in byte order. */
   readonly keys: readonly string[];
+  /** Whether other holders may share the keys. */
+  readonly shared: boolean;
   readonly fencingToken: bigint;
   get token(): string;
   /** How long the lock can be trusted. */
@@ -222,18 +238,20 @@ export class Client {
    * from then on this client keeps it alive. If the call fails, the lock that it has acquired is released, and the token
    * may be used again. */
   acquireOrExtend(key: Key, token: string, options?: AcquireOrExtendOptions): Promise<Lock>;
-  /** Takes over the lock that the token holds, for example a detached one, and keeps it alive from then on. Rejects with
-   * a `LockNotHeldError` if the token does not hold it. If it is given up after it has begun, the lock may be released. */
+  /** Takes over the lock that the token holds, for example a detached one, and keeps it alive from then on. A shared lock is
+   * adopted with `{ shared: true }`. Rejects with a `LockNotHeldError` if the token does not hold the lock in this mode. If
+   * it is given up after it has begun, the lock may be released. */
   adopt(key: Key, token: string, options?: AdoptOptions): Promise<Lock>;
   /** Calls `work` while the lock is held, then releases the lock. Rejects with a `LockLostError` if the lock was lost in
    * the meantime, whether or not `work` succeeded; if it failed too, its error is the `cause`. */
   using<T>(key: Key, options: AcquireOptions, work: (lock: Lock) => T | Promise<T>): Promise<T>;
   /** Acquires a lock that outlives this process, and that no client extends. */
   acquireDetached(key: Key, options?: DetachedOptions): Promise<Lease>;
-  /** Extends the lock that the token holds to `ttl` from now. */
+  /** Extends the lock that the token holds to `ttl` from now. Rejects with a `LockNotHeldError` if the token does not hold it
+   * in this mode. */
   extend(key: Key, token: string, ttl: number, options?: ExtendOptions): Promise<Lease>;
   /** The same, but the daemon asks the Redis nodes only once. */
-  tryExtend(key: Key, token: string, ttl: number, options?: ReleaseOptions): Promise<Lease>;
+  tryExtend(key: Key, token: string, ttl: number, options?: TryExtendOptions): Promise<Lease>;
   /** Releases the lock that the token holds. Rejects with a `LockNotHeldError` if it does not hold it. */
   release(key: Key, token: string, options?: ReleaseOptions): Promise<void>;
   /** Keeps locks alive that were acquired elsewhere, 1 to 1000, for as long as the watch is open. `onEvent` hears of

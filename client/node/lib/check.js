@@ -68,8 +68,12 @@ const checkName = (field, name) => {
   if (name.startsWith(RESERVED)) refuse(field, `must not begin with "${RESERVED}", which is reserved`);
 };
 
+const checkFlag = (field, value) => {
+  if (typeof value !== 'boolean') refuse(field, `must be true or false, not ${shown(value)}`);
+};
+
 // `key`: a key, or an array of keys that are locked together. Returns the internal key (core/key.js).
-const checkKey = (key) => {
+const checkKey = (key, shared, sharedField = 'shared') => {
   if (Array.isArray(key) && (key.length === 0 || key.length > MOST_KEYS)) {
     refuse('key', `an array must have from 1 to ${MOST_KEYS} keys, not ${key.length}`);
   }
@@ -81,7 +85,8 @@ const checkKey = (key) => {
   }
   const bytes = names.reduce((sum, name) => sum + Buffer.byteLength(name), 0);
   if (bytes > LONGEST_KEYS) refuse('key', `the keys have ${bytes} bytes together as UTF-8; use at most ${LONGEST_KEYS}`);
-  return joined(names);
+  checkFlag(sharedField, shared);
+  return joined(names, shared);
 };
 
 const checkToken = (token) => {
@@ -102,10 +107,6 @@ const checkFunction = (field, value) => {
 
 const checkSignal = (signal) => {
   if (signal !== undefined && typeof signal?.throwIfAborted !== 'function') refuse('signal', 'must be an AbortSignal');
-};
-
-const checkFlag = (field, value) => {
-  if (typeof value !== 'boolean') refuse(field, `must be true or false, not ${shown(value)}`);
 };
 
 const checkTtl = (ttl) => checkTime('ttl', ttl, LEAST_TTL);
@@ -133,13 +134,13 @@ const checkMargin = (ttl, grace, margin = Math.min(ttl / 10, grace / 10, 500)) =
   return margin;
 };
 
-const ACQUIRE = ['ttl', 'wait', 'owner', 'token', 'retry', 'margin', 'signal', 'onQueued'];
+const ACQUIRE = ['ttl', 'wait', 'owner', 'token', 'retry', 'margin', 'signal', 'onQueued', 'shared'];
 
 // `client`: grace and owner. `names`: the options that the call has. Returns the request, with the defaults.
 const checkAcquire = (given, options, { grace, owner: label }, names = ACQUIRE) => {
-  const key = checkKey(given);
   checkOptions(options, names);
-  const { ttl = DEFAULT_TTL, wait, owner = label, token, retry, signal, onQueued } = options;
+  const { ttl = DEFAULT_TTL, wait, owner = label, token, retry, signal, onQueued, shared = false } = options;
+  const key = checkKey(given, shared);
   checkTtl(ttl);
   const margin = checkMargin(ttl, grace, options.margin);
   if (wait !== undefined) checkTime('wait', wait, 0, Infinity);
@@ -173,10 +174,10 @@ const checkDetached = (key, options, client) => checkAcquire(key, options, clien
 
 // Returns the key, the token and the options of a call by key and token.
 const checkByToken = (given, token, options, names) => {
-  const key = checkKey(given);
-  checkToken(token);
   checkOptions(options, names);
-  const { timeout = DEFAULT_TIMEOUT, retry, signal } = options;
+  const { timeout = DEFAULT_TIMEOUT, retry, signal, shared = false } = options;
+  const key = checkKey(given, shared);
+  checkToken(token);
   checkTime('timeout', timeout, 1);
   checkRetry(retry);
   checkSignal(signal);
@@ -186,9 +187,9 @@ const checkByToken = (given, token, options, names) => {
 const checkItem = (item, index) => {
   const field = `items[${index}]`;
   if (typeof item !== 'object' || item === null) refuse(field, `must be an object, not ${kindOf(item)}`);
-  checkNames(field, item, ['key', 'token', 'ttl', 'interval']);
-  const { token, ttl = DEFAULT_TTL, interval } = item;
-  const key = checkKey(item.key);
+  checkNames(field, item, ['key', 'token', 'ttl', 'interval', 'shared']);
+  const { token, ttl = DEFAULT_TTL, interval, shared = false } = item;
+  const key = checkKey(item.key, shared, `${field}.shared`);
   checkToken(token);
   checkTtl(ttl);
   if (interval !== undefined) checkTime(`${field}.interval`, interval, LEAST_INTERVAL, ttl - LEAST_INTERVAL);

@@ -16,9 +16,10 @@ const { Watch } = require('./watch.js');
 const { LockAlreadyHeldError, closedError } = require('../core/errors.js');
 
 const BY_TOKEN = ['timeout', 'signal'];
+const TRY_EXTEND = [...BY_TOKEN, 'shared'];
 
 // Acquires locks. Connects when necessary; tries `endpoints` ('host:port' or 'unix:/path') in turn. `key` is a key, or an
-// array of keys that are locked together, all or none. index.d.ts documents the options.
+// array of keys that are locked together, all or none; the option `shared` shares them. index.d.ts documents the options.
 class Client {
   #options;
   #driver;
@@ -84,13 +85,13 @@ class Client {
   // Extends the lock that the token holds to `ttl` from now. Returns a Lease.
   async extend(key, token, ttl, options = {}) {
     checkTtl(ttl);
-    return this.#detached.extend(checkByToken(key, token, options, ['retry', ...BY_TOKEN]), ttl);
+    return this.#detached.extend(checkByToken(key, token, options, ['retry', ...TRY_EXTEND]), ttl);
   }
 
   // The same, but the daemon asks the nodes only once.
   async tryExtend(key, token, ttl, options = {}) {
     checkTtl(ttl);
-    const checked = checkByToken(key, token, options, BY_TOKEN);
+    const checked = checkByToken(key, token, options, TRY_EXTEND);
     return this.#detached.extend({ ...checked, retry: { maxRetries: 0 } }, ttl);
   }
 
@@ -99,7 +100,7 @@ class Client {
     await this.#detached.release(checkByToken(key, token, options, BY_TOKEN));
   }
 
-  // Keeps locks alive that were acquired elsewhere: items [{ key, token, ttl, interval }]. Returns a Watch. Calls
+  // Keeps locks alive that were acquired elsewhere: items [{ key, shared, token, ttl, interval }]. Returns a Watch. Calls
   // onEvent({ type, key, error, … }) with the types extended, extendFailed, lost, failed and, as the last one, closed.
   watch(items, onEvent, options = {}) {
     const request = checkWatch(items, onEvent, options);

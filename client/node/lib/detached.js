@@ -5,21 +5,21 @@
 const { setImmediate: turn } = require('node:timers/promises');
 const { inspect } = require('node:util');
 const { timedOut } = require('../core/errors.js');
-const { namesOf, shown } = require('../core/key.js');
+const { isShared, namesOf, shown } = require('../core/key.js');
 const { tooLate } = require('../core/operations.js');
 const { RATE_DIFFERENCE } = require('../core/trust.js');
 const { Pauses, sleep } = require('./calls.js');
 const { ACQUIRE, EXTEND, RELEASE } = require('./methods.js');
 const { aborted } = require('./signals.js');
 const { newToken } = require('./tokens.js');
-const { leaseFrom, millis, requestTo } = require('./wire.js');
+const { claimTo, leaseFrom, millis, requestTo } = require('./wire.js');
 
 const LEAST_RETRY_DELAY = 50;
 const CLOSE_WAITS = 2000;
 const RELEASE_AGAIN = [100, 1000];
 
-// A lock that no client keeps alive: it expires `validity` after it was acquired or extended. To hand it over, pass keys
-// and token to the other process. inspect() and JSON do not show the token.
+// A lock that no client keeps alive: it expires `validity` after it was acquired or extended. To hand it over, pass keys,
+// token and shared to the other process. inspect() and JSON do not show the token.
 class Lease {
   #token;
   #clock;
@@ -28,6 +28,7 @@ class Lease {
   constructor({ key, token, fence, clock, validUntil }) {
     this.key = shown(key);
     this.keys = Object.freeze(namesOf(key));
+    this.shared = isShared(key);
     this.fencingToken = fence;
     this.#token = token;
     this.#clock = clock;
@@ -69,7 +70,7 @@ class Detached {
     let undecided = false; // an earlier copy may be carried out
     for (let failures = 1; ; failures += 1) {
       const at = this.#clock.earliest();
-      const request = requestTo({
+      const request = claimTo({
         key, ttl, token, owner, retry: single ? { maxRetries: 0 } : retry, extendIfHeld: undecided || undefined });
       let error;
       try {
@@ -103,7 +104,7 @@ class Detached {
     let at;
     const { lease } = await this.#repeat(EXTEND, () => {
       at = this.#clock.earliest();
-      return requestTo({ key, token, ttl, retry: options.retry });
+      return claimTo({ key, token, ttl, retry: options.retry });
     }, this.#ofCaller(key, options));
     const result = this.#leaseOf(lease, at);
     if (!result.held) throw tooLate(key);

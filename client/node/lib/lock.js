@@ -2,7 +2,7 @@
 
 const { inspect } = require('node:util');
 const { lostError } = require('../core/errors.js');
-const { namesOf, shown } = require('../core/key.js');
+const { isShared, namesOf, shown } = require('../core/key.js');
 const { checkTtl } = require('./check.js');
 
 Symbol.asyncDispose ??= Symbol('Symbol.asyncDispose');
@@ -34,6 +34,9 @@ class Lock {
 
   // All keys of the lock, in byte order.
   get keys() { return this.#keys ??= Object.freeze(namesOf(this.#lease.key)); }
+
+  // Whether other holders may share the keys.
+  get shared() { return isShared(this.#lease.key); }
 
   // The owner token, the secret that proves ownership.
   get token() { return this.#lease.token; }

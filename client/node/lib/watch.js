@@ -2,13 +2,13 @@
 
 const grpc = require('@grpc/grpc-js');
 const { failure, lockFailure, lostError } = require('../core/errors.js');
-const { namesOf, shown } = require('../core/key.js');
+const { isShared, namesOf, shown } = require('../core/key.js');
 const { Pauses, sleep } = require('./calls.js');
 const { contain } = require('./logging.js');
 const { WATCH } = require('./methods.js');
 const { aborted, onAbort } = require('./signals.js');
 const { describe } = require('./transport.js');
-const { eventFrom, requestTo, statusOf } = require('./wire.js');
+const { claimTo, eventFrom, statusOf } = require('./wire.js');
 
 const LONGEST_CONNECT = 2000;
 
@@ -80,7 +80,7 @@ class Watch {
       return failure('UNAUTHENTICATED', `the token cannot be used: ${error?.message ?? error}`);
     }
     if (aborted(signals)) return undefined;
-    const request = { items: [...this.#items.values()].map((item) => requestTo({ ...item })), keepWatchingAfterLoss: this.#keep };
+    const request = { items: [...this.#items.values()].map((item) => claimTo({ ...item })), keepWatchingAfterLoss: this.#keep };
     const stub = this.#transport.unaryStub(index);
     const call = stub.makeServerStreamRequest(
       WATCH.path, WATCH.encode, WATCH.decode, request, metadata ?? new grpc.Metadata());
@@ -115,7 +115,7 @@ class Watch {
   // Returns false if the stream must move to another daemon.
   #event({ type, key, lease, reason, message }) {
     if (type === 'DRAINING') return false;
-    const lock = { key: shown(key), keys: namesOf(key) };
+    const lock = { key: shown(key), keys: namesOf(key), shared: isShared(key) };
     if (type === 'EXTENDED') {
       this.#tell({ type: 'extended', ...lock, fencingToken: lease.fence, validity: lease.validity });
     } else if (type === 'EXTEND_FAILED') {

@@ -1,12 +1,12 @@
 'use strict';
 
 // Converts between the messages of the gRPC API and those of the Machine. Durations become ms, ids become numbers, and
-// fencing tokens become BigInts. `key` and `keys` become the internal key.
+// fencing tokens become BigInts. `key`, `keys` and `mode` become the internal key.
 
-const { joined, namesOf } = require('../core/key.js');
+const { isShared, joined, namesOf } = require('../core/key.js');
 const { google, redlock } = require('../generated/messages.js');
 
-const { EventType, SessionRequest, SessionResponse, Vote } = redlock.v1;
+const { EventType, LockMode, SessionRequest, SessionResponse, Vote } = redlock.v1;
 
 // The votes of the nodes are for people; they are as long as the rest of a message. They are not decoded.
 Vote.decode = (reader, length) => { reader.pos += length; };
@@ -27,7 +27,7 @@ const duration = (ms) => {
   return { seconds, nanos: Math.min(Math.round((ms - seconds * 1000) * 1e6), 999_999_999) };
 };
 
-const keyFrom = ({ key, keys }) => (keys.length > 0 ? joined(keys) : key);
+const keyFrom = ({ key, keys, mode }) => joined(keys.length > 0 ? keys : [key], mode === LockMode.LOCK_MODE_SHARED);
 
 const leaseFrom = (lease) => lease && {
   key: keyFrom(lease),
@@ -67,10 +67,11 @@ const retryTo = (retry) => retry && {
   maxJitter: retry.maxJitter === undefined ? undefined : duration(retry.maxJitter),
 };
 
-// Converts the fields of an acquire, an extend, a release, an adopt, a give_up or a watched item in place.
+// Converts the fields of a release or a give_up, which have no mode, in place.
 const requestTo = (request) => {
   const names = namesOf(request.key);
   if (names.length > 1) Object.assign(request, { key: undefined, keys: names });
+  else [request.key] = names;
   if (request.ttl !== undefined) request.ttl = duration(request.ttl);
   if (request.retry !== undefined) request.retry = retryTo(request.retry);
   if (request.sequence !== undefined) request.sequence = fromBigInt(request.sequence);
@@ -78,11 +79,19 @@ const requestTo = (request) => {
   return request;
 };
 
+// The same for an acquire, an extend, an adopt or a watched item.
+const claimTo = (request) => {
+  if (isShared(request.key)) request.mode = LockMode.LOCK_MODE_SHARED;
+  return requestTo(request);
+};
+
 // Converts a message of the Machine in place: the Machine makes a new one each time.
 const messageTo = (message) => {
   for (const { acquire, extend, release, adopt, giveUp } of message.operations) {
-    const request = acquire ?? extend ?? release ?? adopt ?? giveUp;
-    if (request !== undefined) requestTo(request);
+    const claim = acquire ?? extend ?? adopt;
+    const request = release ?? giveUp;
+    if (claim !== undefined) claimTo(claim);
+    else if (request !== undefined) requestTo(request);
   }
   if (message.disconnectGrace !== undefined) message.disconnectGrace = duration(message.disconnectGrace);
   return message;
@@ -111,5 +120,5 @@ const statusOf = ({ details, metadata }) => {
 };
 
 module.exports = {
-  encodeSession, decodeSession, eventFrom, leaseFrom, millis, requestTo, statusOf,
+  claimTo, encodeSession, decodeSession, eventFrom, leaseFrom, millis, requestTo, statusOf,
 };

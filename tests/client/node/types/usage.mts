@@ -20,15 +20,23 @@ export const use = async (): Promise<string> => {
   const both: Lock = await client.acquire(['a', 'b'] as const, { wait: 0 });
   const keys: readonly string[] = both.keys;
   await client.tryAcquire(keys);
+  const share: boolean = (await client.acquire('k', { shared: true })).shared;
+  await client.tryAcquire('k', { shared: share });
+  await client.using('k', { shared: true }, ({ shared }) => shared satisfies boolean);
+  await client.acquireOrExtend('k', 't', { shared: true });
+  const reader = await client.acquireDetached('k', { shared: true });
+  await client.extend(reader.keys, reader.token, 1000, { shared: reader.shared });
+  await client.tryExtend(reader.keys, reader.token, 1000, { shared: reader.shared });
+  await client.adopt(reader.keys, reader.token, { shared: reader.shared });
   await client.using(keys, {}, () => {});
   await client.acquireOrExtend(keys, 't');
   await client.acquireDetached(keys);
   await client.tryExtend(keys, 't', 1000);
   await client.release(keys, 't');
   await client.acquireOrExtend('k', 't', { owner: 'me' });
-  const watch: Watch = client.watch([{ key: 'k', token: 't', interval: 5 }, { key: keys, token: 't' }], (event: WatchEvent) => {
+  const watch: Watch = client.watch([{ key: 'k', token: 't', interval: 5, shared: true }, { key: keys, token: 't' }], (event: WatchEvent) => {
     if (event.type === 'lost') event.error satisfies LockLostError;
-    else if (event.type === 'extended') [event.validity, ...event.keys] satisfies [number, ...string[]];
+    else if (event.type === 'extended') [event.validity, event.shared, ...event.keys] satisfies [number, boolean, ...string[]];
     else event.error satisfies Error;
   });
   await watch.close();
@@ -52,6 +60,8 @@ export const use = async (): Promise<string> => {
   await client.acquire('a', { ttl: '5' });
   // @ts-expect-error: a single try does not wait
   await client.tryAcquire('a', { wait: 5 });
+  // @ts-expect-error: a release has no mode
+  await client.release('k', 't', { shared: true });
   // @ts-expect-error: a Lock comes from a client
   new Lock();
   // @ts-expect-error: read only

@@ -67,7 +67,7 @@ const retryTo = (retry) => retry && {
   maxJitter: retry.maxJitter === undefined ? undefined : duration(retry.maxJitter),
 };
 
-// Converts the fields of a release or a give_up, which have no mode, in place.
+// Converts the fields of a release, which has no mode, in place.
 const requestTo = (request) => {
   const names = namesOf(request.key);
   if (names.length > 1) Object.assign(request, { key: undefined, keys: names });
@@ -79,7 +79,7 @@ const requestTo = (request) => {
   return request;
 };
 
-// The same for an acquire, an extend, an adopt or a watched item.
+// The same for an acquire, an extend, an adopt, a give_up or a watched item.
 const claimTo = (request) => {
   if (isShared(request.key)) request.mode = LockMode.LOCK_MODE_SHARED;
   return requestTo(request);
@@ -88,10 +88,9 @@ const claimTo = (request) => {
 // Converts a message of the Machine in place: the Machine makes a new one each time.
 const messageTo = (message) => {
   for (const { acquire, extend, release, adopt, giveUp } of message.operations) {
-    const claim = acquire ?? extend ?? adopt;
-    const request = release ?? giveUp;
+    const claim = acquire ?? extend ?? adopt ?? giveUp;
     if (claim !== undefined) claimTo(claim);
-    else if (request !== undefined) requestTo(request);
+    else if (release !== undefined) requestTo(release);
   }
   if (message.disconnectGrace !== undefined) message.disconnectGrace = duration(message.disconnectGrace);
   return message;

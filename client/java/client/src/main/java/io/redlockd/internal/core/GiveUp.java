@@ -52,7 +52,7 @@ final class GiveUp extends Operation {
       return false;
     }
     var giveUp = message.getGiveUpBuilder();
-    KeyNames.writeNames(id.key(), giveUp::setKey, giveUp::addAllKeys);
+    KeyNames.write(id.key(), giveUp::setKey, giveUp::addAllKeys, giveUp::setMode);
     giveUp.setToken(id.token());
     return true;
   }

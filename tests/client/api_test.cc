@@ -152,6 +152,23 @@ TEST_F(ApiTest, ALeaseOfSeveralKeysIsHandedOver) {
   EXPECT_TRUE(client.release(lock.key(), lock.token()));
 }
 
+TEST_F(ApiTest, AShareIsHandedOver) {
+  const std::vector<std::string> keys = {"a"};
+  const Lease lease = client.acquire_detached(shared("a"), {.ttl = seconds(60)}).value();
+  EXPECT_EQ(lease.keys(), keys);
+  EXPECT_TRUE(lease.shared());
+  EXPECT_EQ(client.adopt("a", lease.token, {.wait = Duration{}}).error().reason,
+            Reason::kLockNotHeld);
+  auto lock = client.adopt(shared(together(lease.keys())), lease.token).value();
+  EXPECT_TRUE(lock.shared());
+  auto other = client.acquire(shared("a")).value();
+  EXPECT_FALSE(client.try_acquire("a"));
+  EXPECT_TRUE(lock.release());
+  EXPECT_TRUE(other.release());
+  auto exclusive = client.acquire("a").value();
+  EXPECT_FALSE(exclusive.shared());
+}
+
 TEST_F(ApiTest, AcquireOrExtendDoesEither) {
   auto lock = client.acquire_or_extend("k", "mine", {.ttl = seconds(5)}).value();
   const auto fence = lock.fencing_token();

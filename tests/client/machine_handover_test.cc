@@ -214,6 +214,29 @@ TEST_F(GivenUpWhileAdopting, ALaterCallThatFailsDoesNotKeepTheLock) {
   EXPECT_EQ(Count<GiveUpRequest>(), 1U);
 }
 
+// The Session keeps the lock alive for as long as it lasts.
+TEST_F(MachineLocksTest, AGiveUpWaitsForALaterCallHoweverLongThatTakes) {
+  const AcquireCommand own{.key = "k", .ttl = seconds(1), .token = "mine"};
+  const CallId first = Acquire(own);
+  Flush();
+  const auto late = Last<AcquireRequest>();
+  GiveUp(first);
+  Live(seconds(1));
+  EXPECT_FAILED(first, Reason::kCancelled);
+  Flush();
+  Refuse(Last<GiveUpRequest>().id, Reason::kLockNotHeld);
+  const CallId second = Acquire(own);
+  Flush();
+  GrantTo(late.id);
+  Live(seconds(60));
+  EXPECT_EQ(Count<GiveUpRequest>(), 1U);
+  GiveUp(second);
+  Refuse(Last<AcquireRequest>().id, Reason::kCancelled);
+  EXPECT_FAILED(second, Reason::kCancelled);
+  Live(seconds(2));
+  EXPECT_EQ(Count<GiveUpRequest>(), 2U);
+}
+
 TEST_F(GivenUpWhileAdopting, ALaterCallKeepsALockThatWasSpared) {
   Begin(AcquiresOrExtends());
   Extended(AcquiresOrExtends());

@@ -80,9 +80,8 @@ void Machine::GiveBack(const Unwanted& lock) {
   if (InUse(lock.key, lock.token)) delay = kGiveUpAgain;
   if (lock.spared_until > now_) delay = std::max(delay, lock.spared_until - now_);
   release.lost = delay > Duration::zero();  // Close() does not wait for it
-  release.expires = After(release.expires, delay);
-  const TimePoint expires = release.expires;
-  SendAgain(Add({.what = std::move(release), .due = expires}), delay);
+  // Until the Session ends, however long that takes: it keeps the lease alive.
+  SendAgain(Add({.what = std::move(release)}), delay);
 }
 
 // Once the trust in a lost lease has ended.

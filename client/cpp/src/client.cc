@@ -53,6 +53,7 @@ void Lock::Drop() {
 
 const std::string& Lock::key() const { return lease_->lease->key(); }
 std::vector<std::string> Lock::keys() const { return NamesOf(key()); }
+bool Lock::shared() const { return IsShared(key()); }
 const std::string& Lock::token() const { return lease_->lease->token(); }
 std::uint64_t Lock::fencing_token() const { return driver_->FencingToken(*lease_); }
 Duration Lock::validity() const { return driver_->Validity(*lease_); }
@@ -76,6 +77,7 @@ Result<void> Lock::try_extend(Duration ttl) {
 }
 
 std::vector<std::string> Lease::keys() const { return NamesOf(key); }
+bool Lease::shared() const { return IsShared(key); }
 
 Duration Lease::validity() const {
   const TimePoint now = SystemClock().Now();

@@ -102,15 +102,14 @@ class GiveUp {
   postponed = false;
   #machine;
   #name;
-  #expiry;
   #timer;
 
-  // `trustedUntil`: the caller may trust the lock until then.
-  constructor(machine, { key, token, ttl }, trustedUntil) {
+  // `trustedUntil`: the caller may trust the lock until then. Goes on until the Session ends, which keeps the lock
+  // alive.
+  constructor(machine, { key, token }, trustedUntil) {
     this.#machine = machine;
     this.#name = { key, token };
     const delay = Math.max(0, trustedUntil - machine.clock.earliest(), this.#used ? GIVE_UP_AGAIN : 0);
-    this.#expiry = machine.clock.earliest() + delay + ttl + machine.grace;
     if (delay > 0) this.#postpone(delay);
     else machine.submit(this);
   }
@@ -138,8 +137,7 @@ class GiveUp {
 
   #sendLater(delay) {
     this.#timer = this.#machine.after(delay, () => {
-      if (this.#machine.clock.earliest() >= this.#expiry) this.end();
-      else if (this.#used) this.#postpone(GIVE_UP_AGAIN);
+      if (this.#used) this.#postpone(GIVE_UP_AGAIN);
       else this.#machine.submit(this);
     });
   }

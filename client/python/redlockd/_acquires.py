@@ -219,7 +219,7 @@ class Acquires:
             attempt.spared_until = acquire.spared_until
         if attempt is None or session is None or not session.awaits(attempt) or not attempt.is_acquire:
             if acquire.leaves_lock:
-                self._machine.giving_up.begin(acquire.key, acquire.token, acquire.ttl, 0.0, now)
+                self._machine.giving_up.begin(acquire.key, acquire.token, 0.0, now)
             return
         attempt.leaves_lock = acquire.leaves_lock
         attempt.left_to_close = self._machine.closing and not acquire.leaves_lock
@@ -251,7 +251,7 @@ class Acquires:
     def give_back(self, attempt, now):
         """Gives back a lock that the attempt may have got, and that no caller gets."""
         if attempt.callers_token:
-            self._machine.giving_up.begin(attempt.key, attempt.token, attempt.ttl, attempt.spared_until, now)
+            self._machine.giving_up.begin(attempt.key, attempt.token, attempt.spared_until, now)
         else:
             self._release(attempt, now)
 

@@ -13,13 +13,12 @@ class GiveUp(Operation):
     carries out late would end a later lock of the token. It is never sent on another Session, because the end of a
     Session gives up its leases."""
 
-    __slots__ = ("_giving_up", "key", "token", "end_by", "postponed")
+    __slots__ = ("_giving_up", "key", "token", "postponed")
 
-    def __init__(self, giving_up, key, token, end_by):
+    def __init__(self, giving_up, key, token):
         self._giving_up = giving_up
         self.key = key
         self.token = token
-        self.end_by = end_by  # the lock has expired by then in any case
         self.postponed = False  # the close of the client does not wait for it
 
     def wanted(self, session):
@@ -48,12 +47,13 @@ class GivingUp:
     def delays_close(self):
         return any(not give_up.postponed for give_up in self._unfinished)
 
-    def begin(self, key, token, ttl, spared_until, now):
-        """spared_until: the caller may trust the lock until then."""
+    def begin(self, key, token, spared_until, now):
+        """spared_until: the caller may trust the lock until then. Goes on until the Session ends, which keeps the
+        lock alive."""
         if self._machine.ready is None:
             return
         delay = max(0.0, spared_until - now, _IN_USE_PAUSE if self._machine.acquires.uses(key, token) else 0.0)
-        give_up = GiveUp(self, key, token, now + delay + ttl + self._machine.grace)
+        give_up = GiveUp(self, key, token)
         self._unfinished[give_up] = None
         if delay > 0:
             self._postpone(give_up, delay, now)
@@ -70,9 +70,7 @@ class GivingUp:
     def _send_unless_used(self, give_up, now):
         if give_up not in self._unfinished:
             return
-        if give_up.end_by <= now:
-            self.finish(give_up)
-        elif self._machine.acquires.uses(give_up.key, give_up.token):
+        if self._machine.acquires.uses(give_up.key, give_up.token):
             self._postpone(give_up, _IN_USE_PAUSE, now)
         else:
             self._machine.send(give_up)

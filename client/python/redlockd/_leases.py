@@ -244,7 +244,7 @@ class Leases:
 
     def _give_back(self, lease, now):
         if lease.callers_token:
-            self._machine.giving_up.begin(lease.key, lease.token, lease.ttl, 0.0, now)
+            self._machine.giving_up.begin(lease.key, lease.token, 0.0, now)
         else:
             self._machine.releases.begin(lease.key, lease.token, self._give_up_at(lease, now), now)
 

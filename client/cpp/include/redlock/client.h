@@ -14,7 +14,8 @@
 // library's own threads. They must neither block nor wait for this library. The library discards
 // exceptions that leave a callback, and logs that there was one.
 //
-// Wherever a key is expected, together({"a", "b"}) locks several keys, all at once or not at all.
+// Wherever a key is expected, together({"a", "b"}) locks several keys, all at once or not at all,
+// and shared("a") shares the key with others, as readers do.
 //
 // Objects: a Lock or Watch keeps what it needs alive, so that it may outlive the Client; its calls
 // then fail. To link: find_package(redlockd), redlock::client; or pkg-config redlock-client.

@@ -10,11 +10,12 @@
 
 namespace redlock::client {
 
-// A plain value. To hand the lock to another process, send it `key` and `token`; Client::adopt()
-// there keeps it alive, Client::extend() and release() use it as it is. From then on, only one of
-// the two processes may trust the lock.
+// A plain value. To hand the lock to another process, send it keys(), shared() and `token`. There,
+// pass together(keys), within shared() if it is a share, to Client::adopt(), which keeps the lock
+// alive, or to Client::extend() and release(), which use it as it is. From then on, only one of the
+// two processes may trust the lock.
 struct REDLOCK_API Lease {
-  std::string key;    // of several keys: see together()
+  std::string key;    // of several keys or a share: see together() and shared()
   std::string token;  // the secret that proves ownership: do not log it
   // Higher than the fencing token of every earlier holder. May grow with an extension.
   std::uint64_t fencing_token = 0;
@@ -24,6 +25,8 @@ struct REDLOCK_API Lease {
 
   // The keys that are locked, in byte order; also if it is one.
   [[nodiscard]] std::vector<std::string> keys() const;
+  // Whether it is a share of the keys: see shared() in redlock/keys.h.
+  [[nodiscard]] bool shared() const;
   // How long the lock can still be trusted; 0: no longer.
   [[nodiscard]] Duration validity() const;
   [[nodiscard]] bool valid() const { return validity() > Duration::zero(); }

@@ -24,10 +24,13 @@ class [[nodiscard]] REDLOCK_API Lock {
   Lock& operator=(Lock&&) noexcept;
   ~Lock();
 
-  // Can be passed on, for example to Client::adopt(). Of several keys: see together().
+  // Can be passed on, for example to Client::adopt(). Of several keys, or of a share: see
+  // redlock/keys.h.
   [[nodiscard]] const std::string& key() const;
   // The keys that are locked, in byte order; also if it is one.
   [[nodiscard]] std::vector<std::string> keys() const;
+  // Whether it is a share of the keys: see shared() in redlock/keys.h.
+  [[nodiscard]] bool shared() const;
   // The owner token, the secret that proves ownership. With it, another process can extend or
   // release the lock.
   [[nodiscard]] const std::string& token() const;

@@ -13,9 +13,8 @@ const giveUpAgain = time.Second
 // may use the token again. A release that a silent daemon carries out late would end a later lock of the token; a give_up
 // ends only what still belongs to the Session.
 type giveUp struct {
-	id       leaseID
-	session  *session
-	deadline Instant // the lock has expired by then
+	id      leaseID
+	session *session // until it ends, it keeps the lock alive
 }
 
 // giveBack gives back a lock that no caller gets or keeps, but not before notBefore. callers: the caller gave the token.
@@ -28,7 +27,7 @@ func (m *Machine) giveBack(now Instant, id leaseID, ttl time.Duration, callers b
 		return
 	}
 	at := later(now, notBefore)
-	g := &giveUp{id: id, session: m.session, deadline: at.Add(m.config.Grace).Add(ttl)}
+	g := &giveUp{id: id, session: m.session}
 	if at > now {
 		m.timers.add(at, func(now Instant) { g.send(m, now) })
 	} else {
@@ -39,7 +38,7 @@ func (m *Machine) giveBack(now Instant, id leaseID, ttl time.Duration, callers b
 // send sends the give_up, but later if a later call has the lock, or may get it.
 func (g *giveUp) send(m *Machine, now Instant) {
 	switch {
-	case m.session != g.session || now >= g.deadline:
+	case m.session != g.session:
 	case m.wanted(g.id):
 		m.timers.add(now.Add(giveUpAgain), func(now Instant) { g.send(m, now) })
 	default:

@@ -43,12 +43,7 @@ final class GiveUp extends Operation {
   @Override
   boolean fill(SessionOperation.Builder message) {
     if (machine.isWanted(id)) {
-      long again = Times.after(machine.now(), AGAIN);
-      if (again < expires) {
-        begin(again);
-      } else {
-        machine.releases.finish(this);
-      }
+      begin(Times.after(machine.now(), AGAIN)); // until the Session ends, which keeps the lock alive
       return false;
     }
     var giveUp = message.getGiveUpBuilder();

@@ -3,6 +3,7 @@ package core
 import (
 	"container/heap"
 	"math/rand"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -78,7 +79,7 @@ type daemon struct {
 	down     bool
 	draining bool
 	rate     float64 // of the daemon's clock
-	peers    map[*peer]struct{}
+	peers    []*peer // in the order in which they connected, so that a seed always gives the same schedule
 }
 
 // peer is the daemon's side of a Session.
@@ -162,6 +163,8 @@ func (p *peer) read(m *pb.SessionRequest) {
 		case o.GetAcquire() != nil:
 			p.waiting[o.Id] = o.GetAcquire()
 			p.d.s.after(took, func() { p.attempt(o.Id) })
+		case o.GetGiveUp() != nil:
+			p.giveUp(o, took)
 		default:
 			p.d.s.after(took, func() { p.carryOut(o) })
 		}
@@ -193,7 +196,7 @@ func (p *peer) releaseAll() {
 func (p *peer) end() {
 	p.ended = true
 	p.held, p.waiting = nil, nil
-	delete(p.d.peers, p)
+	p.d.peers = slices.DeleteFunc(p.d.peers, func(other *peer) bool { return other == p })
 	p.send(&p.toClient, func() { p.client.broken(p.session) })
 }
 
@@ -255,16 +258,6 @@ func (p *peer) carryOut(o *pb.SessionOperation) {
 		}
 		e.token = ""
 		p.result(ok(o))
-	case o.GetGiveUp() != nil:
-		id := leaseID{namesOf(o.GetGiveUp()), o.GetGiveUp().Token}
-		delete(p.held, id)
-		e := s.entry(id.key)
-		if e.token != id.token || e.taker != p {
-			p.fail(o.Id, LockNotHeld)
-			return
-		}
-		e.token = ""
-		p.result(ok(o))
 	case o.GetAdopt() != nil:
 		a := o.GetAdopt()
 		key := KeyOf(a)
@@ -296,6 +289,29 @@ func (p *peer) carryOut(o *pb.SessionOperation) {
 	}
 }
 
+// giveUp names the lock at once, so that it spares a later one of the same token however long it takes.
+func (p *peer) giveUp(o *pb.SessionOperation, took time.Duration) {
+	s := p.d.s
+	if s.faults && s.random.Intn(60) == 0 {
+		p.fail(o.Id, Overloaded)
+		return
+	}
+	id := leaseID{KeyOf(o.GetGiveUp()), o.GetGiveUp().Token}
+	delete(p.held, id)
+	named := *s.entry(id.key)
+	s.after(took, func() {
+		e := s.entry(id.key)
+		switch {
+		case p.ended || p.d.down:
+		case e.token != id.token || e.taker != p || e.sequence != named.sequence:
+			p.fail(o.Id, LockNotHeld)
+		default:
+			e.token = ""
+			p.result(ok(o))
+		}
+	})
+}
+
 // hold keeps a lock alive.
 func (p *peer) hold(id leaseID, ttl time.Duration) {
 	_, already := p.held[id]
@@ -324,7 +340,7 @@ func (p *peer) extend(id leaseID) {
 
 func (d *daemon) drain() {
 	d.draining = true
-	for p := range d.peers {
+	for _, p := range d.peers {
 		p.reply(&pb.SessionResponse{Events: []*pb.WatchResponse{{Type: pb.EventType_EVENT_TYPE_DRAINING}}})
 	}
 	d.s.after(300*time.Millisecond, d.kill)
@@ -335,7 +351,7 @@ func (d *daemon) kill() {
 		return
 	}
 	d.down = true
-	for p := range d.peers {
+	for _, p := range slices.Clone(d.peers) { // end removes it
 		p.end()
 	}
 	d.s.after(d.s.upTo(2*time.Second), func() { d.down, d.draining = false, false })

@@ -47,17 +47,23 @@ func (w *world) takeOver() *user {
 }
 
 func TestAFailedCallGivesUpOnlyOnItsSession(t *testing.T) {
-	w := newWorld(t, 2)
-	w.getReady()
-	u := w.acquire(Acquire{Key: "k", Token: "rl-1"}) // what the token looks like does not matter
-	acquire := w.sent()[0]
-	w.m.GiveUp(w.now, u.acquisition)
-	w.sent()
-	w.reply(granted(acquire, 7, testTTL))
-	w.expect(w.sent(), "give up k rl-1")
-	w.breakOff() // before the answer
-	w.expect(w.getReady())
-	same(t, "given up", w.givenUps(testTTL), 0)
+	for _, orExtend := range []bool{false, true} {
+		w := newWorld(t, 2)
+		w.getReady()
+		u := w.acquire(Acquire{Key: "k", Token: "rl-1", ExtendIfHeld: orExtend}) // what the token looks like does not matter
+		acquire := w.sent()[0]
+		if orExtend {
+			w.reply(failed(acquire, LockNotHeld))
+			acquire = w.expect(w.sent(), "acquire k rl-1")[0]
+		}
+		w.m.GiveUp(w.now, u.acquisition)
+		w.sent()
+		w.reply(granted(acquire, 7, testTTL))
+		w.expect(w.sent(), "give up k rl-1")
+		w.breakOff() // before the answer
+		w.expect(w.getReady())
+		same(t, "given up", w.givenUps(testTTL), 0)
+	}
 }
 
 func TestNoSessionGivesUpWhatAnotherMayHave(t *testing.T) {

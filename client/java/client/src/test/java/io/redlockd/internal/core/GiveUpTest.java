@@ -172,6 +172,8 @@ class GiveUpTest {
     world.sent();
     world.reply(World.granted(acquire, 70, World.TTL));
     world.expect("give_up k mine");
+    reconnect();
+    world.expect();
   }
 
   @Test

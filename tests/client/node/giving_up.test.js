@@ -190,15 +190,13 @@ test('every other answer ends it', () => {
   }
 });
 
-test('it ends when the lock has expired', () => {
+test('it waits as long as its Session, which keeps the lock alive', () => {
   const world = new Harness({ grace: 60_000 });
   cross(world, { token: TOKEN, ttl: 3000 });
   world.fail(givenUp(world), 'OVERLOADED');
   const { lease } = world.hold('k', { token: TOKEN, ttl: 600_000 }, { validity: 500_000 });
-  world.pass(62_000, { daemon: true });
+  world.pass(300_000, { daemon: true });
   assert.equal(world.machine.giveUps.size, 1);
-  world.pass(2000, { daemon: true });
-  assert.equal(world.machine.giveUps.size, 0);
   assert.equal(lease.state, 'held');
 });
 

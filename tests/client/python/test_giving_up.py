@@ -185,17 +185,16 @@ class GivingUp(unittest.TestCase):
             world.advance(3)
             self.assertEqual([], sent(world))
 
-    def test_it_ends_when_the_lock_has_expired(self):
-        for seconds, expected in ((10, ["give_up"]), (13, [])):
-            world = World(grace=2)
-            acquired_too_late(world, "mine")
-            world.answer(failed(given_up(world), "OVERLOADED"))
-            lock = world.acquire(token="mine", ttl=60)
-            world.answer(granted(world.message()[0], 60))
-            world.keep(seconds)
-            world.answer(events=[event("LOST", lock.value)])
-            world.advance(1)
-            self.assertEqual(expected, kinds(sent(world)))
+    def test_it_waits_as_long_as_its_session_which_keeps_the_lock_alive(self):
+        world = World(grace=2)
+        acquired_too_late(world, "mine")
+        world.answer(failed(given_up(world), "OVERLOADED"))
+        lock = world.acquire(token="mine", ttl=60)
+        world.answer(granted(world.message()[0], 60))
+        world.keep(50)
+        world.answer(events=[event("LOST", lock.value)])
+        world.advance(1)
+        self.assertEqual(["give_up"], kinds(sent(world)))
 
     def test_one_that_is_postponed_is_not_sent_on_another_session(self):
         world = World()

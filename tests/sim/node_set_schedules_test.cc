@@ -178,21 +178,26 @@ class Schedule {
     world_.Do(world_.Between({}, milliseconds(400)), [this] { Disturb(); });
   }
 
-  // One node at a time: all members of the latest set remember what they promised and accepted.
-  void LoseData(std::size_t node) {
+  // Whether all members of the latest set remember what they promised and accepted. If two of three
+  // forget it, nobody may know what they have decided.
+  [[nodiscard]] bool AllRemember() {
     std::set<std::string> intact;
-    for (std::size_t other = 0; other < kNodes; ++other) {
-      const SetState state = cluster_.server(other).Facts().set;
+    for (std::size_t node = 0; node < kNodes; ++node) {
+      const SetState state = cluster_.server(node).Facts().set;
       if (state.record && !IsProvisional(state.mark)) intact.insert(state.member);
     }
     const std::vector<Member>& members = cluster_.set_oracle().latest().members;
-    if (members.size() < 2) return;  // nobody would be left who knows the set
-    if (!std::ranges::all_of(members, [&](const Member& m) { return intact.contains(m.id); })) {
-      return;
-    }
+    if (members.size() < 2) return false;  // nobody would be left who knows the set
+    return std::ranges::all_of(members, [&](const Member& m) { return intact.contains(m.id); });
+  }
+
+  // One node at a time.
+  void LoseData(std::size_t node) {
+    if (!AllRemember()) return;
     Server& server = cluster_.server(node);
     server.Snapshot();
     world_.Do(world_.Between({}, milliseconds(50)), [this, node, &server] {
+      if (!AllRemember()) return;
       switch (world_.Below(3)) {
         case 0:
           server.LoseData();

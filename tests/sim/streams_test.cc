@@ -121,6 +121,20 @@ TEST_F(Streams, ABrokenStreamStopsExtendingAndReleasesAfterItsGrace) {
   EXPECT_EQ(Holders("k"), NoHolders());
 }
 
+// The client may have moved it to another daemon, which has not heard of the loss yet.
+TEST_F(Streams, ALostLeaseIsLeftToExpire) {
+  Stream& stream = Open(0);
+  const Lease lease = Acquire(stream, seconds(1));
+  for (const std::size_t node : {0U, 1U}) {
+    (void)cluster->server(node).Release("k", lease.token.value(), std::nullopt, {}, false);
+  }
+  Pass(milliseconds(700));
+  EXPECT_EQ(stream.events, std::vector{WatchEvent::Type::kLost});
+  EXPECT_EQ(cluster->server(2).Holder("k"), lease.token.value());
+  Pass(seconds(1));
+  EXPECT_EQ(Holders("k"), NoHolders());
+}
+
 TEST_F(Streams, ALeaseThatTheClientMayNoLongerKeepIsLeftToExpire) {
   Stream& stream = Open(0);
   const Lease lease = Acquire(stream, milliseconds(500));

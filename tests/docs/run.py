@@ -178,7 +178,8 @@ def run_python(world, text):
             file.write("class store:\n    @staticmethod\n    async def write(*a): pass\n"
                        f"async def main():\n{indented}\nasyncio.run(main())\n")
         else:
-            file.write("class store:\n    @staticmethod\n    def write(*a): pass\n" + text)
+            file.write("class store:\n    @staticmethod\n    def write(*a): pass\n"
+                       "    @staticmethod\n    def read(*a): return 0\n" + text)
     return world.run(f"/usr/bin/python3 {path}",
                      PYTHONPATH=f"{ROOT}/client/python", REDLOCKD=f"{BUILD}/server/redlockd").returncode == 0
 
@@ -188,7 +189,7 @@ def run_js(world, text):
     if world.run(f"tests/client/install_node {BUILD}").returncode != 0:
         return False
     with tempfile.NamedTemporaryFile("w", suffix=".mjs", dir=installed) as file:
-        file.write("const report = 0; const store = { async write() {} };\n" + text + "\nawait client.close();\n")
+        file.write("const report = 0; const store = { async write() {}, async read() {} };\n" + text + "\nawait client.close();\n")
         file.flush()
         return world.run(f"node {file.name}").returncode == 0
 
@@ -218,7 +219,8 @@ def run_java(world, text):
         file.write("import static org.junit.jupiter.api.Assertions.*;\n"
                    "import io.redlockd.*;\nimport io.redlockd.testing.*;\nimport java.time.Duration;\n"
                    "import org.junit.jupiter.api.Test;\nimport org.junit.jupiter.api.extension.ExtendWith;\n"
-                   "class Storage { void write(int value, long fencingToken) {} }\n"
+                   "class Storage {\n  void write(int value, long fencingToken) {}\n"
+                   "  int read() { return 0; }\n}\n"
                    "class Reports {\n  Reports(RedlockClient client) {}\n  void start() {}\n"
                    "  boolean awaitStopped(Duration time) { return true; }\n}\n" +
                    (text if is_class else

@@ -234,6 +234,8 @@ void LeaseSet::RecheckAcquisition(std::uint64_t id) {
 }
 
 // The lease may have ended, or may have got another watchdog, since Recheck() noted this one.
+// It is a copy because the set may drop its own inside the call.
+// NOLINTNEXTLINE(performance-unnecessary-value-param)
 void LeaseSet::RecheckLease(std::shared_ptr<Watchdog> watchdog) {
   const auto held = held_.find(NameOf(watchdog->key(), watchdog->token()));
   if (held == held_.end() || held->second.watchdog != watchdog) return;

@@ -205,11 +205,12 @@ void Printer::PrintInspected(const std::string& key, const v1::InspectResponse& 
   if (response.held()) {
     const bool shared = response.mode() == v1::LOCK_MODE_SHARED;
     std::printf("%s is %s\n", Shown(key).c_str(), shared ? "shared" : "held");
-    if (shared) std::printf("  holders        %d\n", response.holders());
-    for (const std::string& owner : response.owners()) {
-      std::printf("  owner          %s\n", owner.c_str());
-    }
-    if (!shared) {
+    if (shared) {
+      std::printf("  holders        %d\n", response.holders());
+      for (const std::string& owner : response.owners()) {
+        std::printf("  owner          %s\n", owner.c_str());
+      }
+    } else {
       std::printf("  owner          %s\n",
                   response.owner().empty() ? "(no label)" : response.owner().c_str());
     }

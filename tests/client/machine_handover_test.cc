@@ -311,11 +311,7 @@ TEST_F(MachineLocksTest, ALateGrantDoesNotEndALaterHoldOfTheSameToken) {
   EXPECT_FAILED(first, Reason::kCancelled);
   Flush();
   Ok(Last<GiveUpRequest>().id);
-  const CallId second = Acquire(AcquiresOrExtends());
-  Flush();
-  GrantTo(Last<ExtendRequest>().id, seconds(29), 20);
-  Flush();
-  Adopted(Last<AdoptRequest>().id, 20);
+  const CallId second = TakeOver(AcquiresOrExtends());
   ASSERT_TRUE(leases.contains(second));
   GrantTo(late.id);
   Live(seconds(3));
@@ -330,11 +326,7 @@ TEST_F(MachineLocksTest, AGiveUpThatTheDaemonRefusedDoesNotEndALaterHoldOfTheSam
   GrantTo(Last<AcquireRequest>().id);
   Flush();
   Refuse(Last<GiveUpRequest>().id, Reason::kOverloaded);
-  const CallId second = Acquire(AcquiresOrExtends());
-  Flush();
-  GrantTo(Last<ExtendRequest>().id, seconds(29), 20);
-  Flush();
-  Adopted(Last<AdoptRequest>().id, 20);
+  const CallId second = TakeOver(AcquiresOrExtends());
   ASSERT_TRUE(leases.contains(second));
   Live(seconds(3));
   EXPECT_EQ(Count<GiveUpRequest>(), 1U);
@@ -353,11 +345,7 @@ TEST_F(MachineLocksTest, ALostLockOfTheCallersTokenIsGivenUpUnlessALaterCallHasI
     EXPECT_TRUE(Trusted(lease));
     CallId call{};
     if (used_again) {
-      call = Acquire(AcquiresOrExtends());
-      Flush();
-      GrantTo(Last<ExtendRequest>().id, seconds(100), 20);
-      Flush();
-      Adopted(Last<AdoptRequest>().id, 20);
+      call = TakeOver(AcquiresOrExtends(), seconds(100));
       ASSERT_TRUE(leases.contains(call));
     }
     Live(seconds(1));

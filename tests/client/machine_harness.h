@@ -266,6 +266,15 @@ class MachineLocksTest : public MachineTest {
     Flush();
   }
   void Adopted(std::uint64_t id, std::uint64_t fence = 7) { GrantTo(id, seconds(29), fence); }
+  // A call that finds that its token holds the lock, and should get it.
+  CallId TakeOver(AcquireCommand command, Duration found = seconds(29)) {
+    const CallId call = Acquire(std::move(command));
+    Flush();
+    GrantTo(Last<ExtendRequest>().id, found, 20);
+    Flush();
+    Adopted(Last<AdoptRequest>().id, 20);
+    return call;
+  }
 };
 
 // The reason for which the call failed; nothing if it has not failed.

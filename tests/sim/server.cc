@@ -405,10 +405,16 @@ std::vector<Server::Looked> Server::LookAtShares(const std::vector<Looked>& all,
   std::vector<Looked> shares;
   for (const Looked& one : all) {
     const std::string share = ShareKey(one.key, token);
-    const bool is_shared = one.entry != nullptr && one.entry->token == kSharedMarker;
+    const bool is_shared = one.entry != nullptr && IsShared(one);
     shares.push_back({share, is_shared ? Find(share) : nullptr, &meta_[share]});
   }
   return shares;
+}
+
+bool Server::IsShared(const Looked& one) { return one.entry->token == kSharedMarker; }
+
+bool Server::HasAll(const std::vector<Looked>& shares) {
+  return std::ranges::all_of(shares, [](const Looked& share) { return share.entry != nullptr; });
 }
 
 // The highest fence of an exclusive holder, or that a share was sealed with.
@@ -417,7 +423,7 @@ FencingToken Server::HighestForShares(const std::vector<Looked>& all,
   FencingToken highest;
   for (std::size_t i = 0; i < all.size(); ++i) {
     highest = std::max(highest, all[i].meta->exclusive.value_or(all[i].meta->fence));
-    const bool taken = all[i].entry != nullptr && all[i].entry->token != kSharedMarker;
+    const bool taken = all[i].entry != nullptr && !IsShared(all[i]);
     if (!taken && shares[i].entry == nullptr) highest = std::max(highest, shares[i].meta->fence);
   }
   return highest;
@@ -448,15 +454,12 @@ void Server::Shared(const std::vector<Looked>& all, const std::vector<Looked>& s
 NodeReply Server::AcquireShares(const std::string& keys, const std::string& token, Duration ttl,
                                 const Meta& granted, bool adopt) {
   const std::vector<Looked> all = Look(Key(keys).Exclusive().value());
-  const auto is_shared = [](const Looked& one) { return one.entry->token == kSharedMarker; };
-  if (const auto held = HeldLongest(all, is_shared)) return *held;
+  if (const auto held = HeldLongest(all, IsShared)) return *held;
   for (const Looked& one : all) {
     if (one.entry == nullptr) ForgetShares(one.key);
   }
   const std::vector<Looked> shares = LookAtShares(all, token);
-  const auto ours =
-      std::ranges::count_if(shares, [](const Looked& share) { return share.entry != nullptr; });
-  if (adopt && static_cast<std::size_t>(ours) == all.size()) {
+  if (adopt && HasAll(shares)) {
     NodeReply reply = ExtendAll(shares, ttl, {}, granted.keeper, Take::kAlways);
     if (reply.outcome == Outcome::kGranted) Shared(all, shares, reply.fence);
     reply.clock = Clock();
@@ -488,14 +491,11 @@ NodeReply Server::AcquireShares(const std::string& keys, const std::string& toke
 NodeReply Server::ExtendShares(const std::string& keys, const std::string& token, Duration ttl,
                                FencingToken raise_to, std::optional<Keeper> keeper, Take take) {
   const std::vector<Looked> all = Look(Key(keys).Exclusive().value());
-  const auto is_shared = [](const Looked& one) { return one.entry->token == kSharedMarker; };
-  if (const auto held = HeldLongest(all, is_shared)) {
+  if (const auto held = HeldLongest(all, IsShared)) {
     return {.outcome = Outcome::kHeld, .remaining = held->remaining};
   }
   const std::vector<Looked> shares = LookAtShares(all, token);
-  const bool has_all =
-      std::ranges::all_of(shares, [](const Looked& share) { return share.entry != nullptr; });
-  if (!has_all) return {.outcome = Outcome::kNotHeld};
+  if (!HasAll(shares)) return {.outcome = Outcome::kNotHeld};
   NodeReply reply = ExtendAll(shares, ttl, raise_to, keeper, take);
   if (reply.outcome == Outcome::kGranted) Shared(all, shares, reply.fence);
   return reply;
@@ -509,10 +509,7 @@ NodeReply Server::RepairShares(const std::string& keys, const std::string& token
   if (counts && highest > granted.fence && Has(Safeguard::kFenceComparedByPutBack)) {
     return {.outcome = Outcome::kStaleFence, .fence = highest};
   }
-  const auto is_shared = [](const Looked& one) { return one.entry->token == kSharedMarker; };
-  const bool has_all =
-      std::ranges::all_of(shares, [](const Looked& share) { return share.entry != nullptr; });
-  if (HeldLongest(all, is_shared) || has_all) return {.outcome = Outcome::kHeld};
+  if (HeldLongest(all, IsShared) || HasAll(shares)) return {.outcome = Outcome::kHeld};
   if (full_) return kFull;
   for (const Looked& one : all) {
     if (one.entry == nullptr) ForgetShares(one.key);

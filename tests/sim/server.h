@@ -144,6 +144,9 @@ class Server {
   static constexpr char kShareMark = '\xfd';  // occurs in no key
   [[nodiscard]] static std::string ShareKey(const std::string& key, const std::string& token);
   [[nodiscard]] std::vector<std::string> Shares(const std::string& key);
+  // Of a key that is not free.
+  [[nodiscard]] static bool IsShared(const Looked& one);
+  [[nodiscard]] static bool HasAll(const std::vector<Looked>& shares);
   [[nodiscard]] std::vector<Looked> LookAtShares(const std::vector<Looked>& all,
                                                  const std::string& token);
   [[nodiscard]] static FencingToken HighestForShares(const std::vector<Looked>& all,

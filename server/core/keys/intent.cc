@@ -12,12 +12,6 @@ using std::chrono::milliseconds;
 constexpr Duration kTtl = milliseconds(2000);
 constexpr Duration kRenewal = milliseconds(500);
 
-// Without an intent, the acquisition waits longer. Nothing depends on an answer.
-class IgnoreReply final : public ReplySink {
- public:
-  void OnReply(NodeIndex /*node*/, NodeReply /*reply*/) override {}
-};
-
 }  // namespace
 
 void Intent::Renew(MonotonicTime now) {
@@ -34,7 +28,7 @@ void Intent::Withdraw() {
 }
 
 void Intent::Send(Duration ttl) {
-  const auto sink = std::make_shared<IgnoreReply>();
+  const auto sink = std::make_shared<IgnoreReply>();  // without an intent, the head waits longer
   for (Node* const node : nodes_) node->Intend({.key = key_, .id = id_, .ttl = ttl}, sink);
 }
 

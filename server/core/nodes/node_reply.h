@@ -86,4 +86,10 @@ class ReplySink {
   virtual void OnReply(NodeIndex node, NodeReply reply) = 0;
 };
 
+// For steps whose outcome shows later, or does not matter.
+class IgnoreReply final : public ReplySink {
+ public:
+  void OnReply(NodeIndex /*node*/, NodeReply /*reply*/) override {}
+};
+
 }  // namespace redlock

@@ -25,12 +25,6 @@ Round::Counts CountInTransition(Outcome outcome) {
   return Round::CountVote(outcome, Round::Counts::kAsUnknown);
 }
 
-// Ignores the answers to repairs: the next extension detects a failed repair.
-class IgnoreReply final : public ReplySink {
- public:
-  void OnReply(NodeIndex /*node*/, NodeReply /*reply*/) override {}
-};
-
 // Returns the stream that the lease belongs to: the latest one that the granting nodes know.
 std::optional<Keeper> KeeperOfGrants(const Round& round, std::size_t nodes) {
   std::optional<Keeper> last;
@@ -262,13 +256,14 @@ void Extension::Repair(const Round& round, NodeIndex node) {
   const Duration left = lease_->valid_until - env_.scheduler.Now();
   if (left < std::chrono::milliseconds(1)) return;
   const auto& keeper = Has(Safeguard::kRepairNamesTheStream) ? confirmed_keeper_ : command_.keeper;
-  env_.nodes[node]->Repair({.key = lease_->key,
-                            .token = lease_->token,
-                            .ttl = left,
-                            .fence = lease_->fence,
-                            .keeper = keeper,
-                            .owner = LabelOfGrants(round, env_.nodes.size())},
-                           std::make_shared<IgnoreReply>());
+  env_.nodes[node]->Repair(
+      {.key = lease_->key,
+       .token = lease_->token,
+       .ttl = left,
+       .fence = lease_->fence,
+       .keeper = keeper,
+       .owner = LabelOfGrants(round, env_.nodes.size())},
+      std::make_shared<IgnoreReply>());  // the next extension detects a failure
 }
 
 void Extension::Failed(const Round& round, Reason reason, std::string message) {

@@ -919,7 +919,11 @@ type LeaseEntry struct {
 	// The keys, in order, if there are several. `key` is then empty.
 	Keys []string `protobuf:"bytes,7,rep,name=keys,proto3" json:"keys,omitempty"`
 	// LOCK_MODE_SHARED, or unspecified for an exclusive lease.
-	Mode          LockMode `protobuf:"varint,8,opt,name=mode,proto3,enum=redlock.v1.LockMode" json:"mode,omitempty"`
+	Mode LockMode `protobuf:"varint,8,opt,name=mode,proto3,enum=redlock.v1.LockMode" json:"mode,omitempty"`
+	// The limit of the semaphore, if the key is one; otherwise 0.
+	MaxHolders int32 `protobuf:"varint,9,opt,name=max_holders,json=maxHolders,proto3" json:"max_holders,omitempty"`
+	// For WATCHED and LOST: the slot of the semaphore.
+	Slot          int32 `protobuf:"varint,10,opt,name=slot,proto3" json:"slot,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1008,6 +1012,20 @@ func (x *LeaseEntry) GetMode() LockMode {
 		return x.Mode
 	}
 	return LockMode_LOCK_MODE_UNSPECIFIED
+}
+
+func (x *LeaseEntry) GetMaxHolders() int32 {
+	if x != nil {
+		return x.MaxHolders
+	}
+	return 0
+}
+
+func (x *LeaseEntry) GetSlot() int32 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
 }
 
 // The request of AdminService.ForceRelease.
@@ -1284,7 +1302,7 @@ const file_redlock_v1_admin_service_proto_rawDesc = "" +
 	"page_token\x18\x02 \x01(\tR\tpageToken\"n\n" +
 	"\x12ListLeasesResponse\x120\n" +
 	"\aentries\x18\x01 \x03(\v2\x16.redlock.v1.LeaseEntryR\aentries\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa3\x02\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xd8\x02\n" +
 	"\n" +
 	"LeaseEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12)\n" +
@@ -1294,7 +1312,11 @@ const file_redlock_v1_admin_service_proto_rawDesc = "" +
 	"\bposition\x18\x05 \x01(\x05R\bposition\x12\x14\n" +
 	"\x05owner\x18\x06 \x01(\tR\x05owner\x12\x12\n" +
 	"\x04keys\x18\a \x03(\tR\x04keys\x12(\n" +
-	"\x04mode\x18\b \x01(\x0e2\x14.redlock.v1.LockModeR\x04mode\"9\n" +
+	"\x04mode\x18\b \x01(\x0e2\x14.redlock.v1.LockModeR\x04mode\x12\x1f\n" +
+	"\vmax_holders\x18\t \x01(\x05R\n" +
+	"maxHolders\x12\x12\n" +
+	"\x04slot\x18\n" +
+	" \x01(\x05R\x04slot\"9\n" +
 	"\x13ForceReleaseRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x10\n" +
 	"\x03why\x18\x02 \x01(\tR\x03why\"p\n" +

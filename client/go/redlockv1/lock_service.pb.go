@@ -24,6 +24,9 @@
 //   VALIDITY_EXPIRED      ABORTED              The quorum was reached too late and was rolled back.
 //   LOCK_NOT_HELD         FAILED_PRECONDITION  A quorum reports that this token does not hold the
 //                                              key.
+//   KIND_MISMATCH         FAILED_PRECONDITION  The key is in use in another way: as a lock, as a
+//                                              semaphore, or with another max_holders. The message
+//                                              says how.
 //   QUORUM_UNAVAILABLE    UNAVAILABLE          Too few nodes answered to decide.
 //   NODE_SET_MISMATCH     UNAVAILABLE          The daemon and the nodes do not agree on the node
 //                                              set. The message names the node or the setting.
@@ -42,6 +45,8 @@
 //   owner        The label of the holder that refused the key, if it has one. For
 //                LOCK_ALREADY_HELD, MAX_RETRIES_EXCEEDED, and for CANCELLED and DEADLINE_EXCEEDED
 //                of an acquire.
+//   in_use_as    For KIND_MISMATCH: how the key is in use: "a lock" or, for example, "a semaphore of
+//                5".
 //   last_reason  For CANCELLED and DEADLINE_EXCEEDED of an acquire: why the last attempt on the key
 //                failed, for example LOCK_ALREADY_HELD. QUORUM_UNAVAILABLE or NODE_SET_MISMATCH also
 //                if the daemon knows that too few nodes are able to grant locks at present. Missing:
@@ -295,7 +300,12 @@ type Lease struct {
 	// The keys that are locked together, in order, if there are several. `key` is then empty.
 	Keys []string `protobuf:"bytes,5,rep,name=keys,proto3" json:"keys,omitempty"`
 	// LOCK_MODE_SHARED, or unspecified for an exclusive lease.
-	Mode          LockMode `protobuf:"varint,6,opt,name=mode,proto3,enum=redlock.v1.LockMode" json:"mode,omitempty"`
+	Mode LockMode `protobuf:"varint,6,opt,name=mode,proto3,enum=redlock.v1.LockMode" json:"mode,omitempty"`
+	// The limit of the semaphore, if the key is one; otherwise 0.
+	MaxHolders int32 `protobuf:"varint,7,opt,name=max_holders,json=maxHolders,proto3" json:"max_holders,omitempty"`
+	// Which of the semaphore's slots is held, from 1 to `max_holders`. No other holder has the same
+	// slot at the same time, and fencing tokens grow from each holder of a slot to the next.
+	Slot          int32 `protobuf:"varint,8,opt,name=slot,proto3" json:"slot,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -370,6 +380,20 @@ func (x *Lease) GetMode() LockMode {
 		return x.Mode
 	}
 	return LockMode_LOCK_MODE_UNSPECIFIED
+}
+
+func (x *Lease) GetMaxHolders() int32 {
+	if x != nil {
+		return x.MaxHolders
+	}
+	return 0
+}
+
+func (x *Lease) GetSlot() int32 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
 }
 
 // One node's answer in one round.
@@ -583,7 +607,14 @@ type AcquireRequest struct {
 	// does not matter.
 	Keys []string `protobuf:"bytes,7,rep,name=keys,proto3" json:"keys,omitempty"`
 	// How to hold the key or the keys.
-	Mode          LockMode `protobuf:"varint,8,opt,name=mode,proto3,enum=redlock.v1.LockMode" json:"mode,omitempty"`
+	Mode LockMode `protobuf:"varint,8,opt,name=mode,proto3,enum=redlock.v1.LockMode" json:"mode,omitempty"`
+	// Makes the key a semaphore: at most so many holders, from 2 to 64, have it at the same time, each
+	// with a token, a TTL and a fencing token of its own. Not together with `keys` or
+	// LOCK_MODE_SHARED. A token holds at most one slot of a semaphore.
+	//
+	// Everyone must name the same number. While anyone holds the key in another way, as a lock or with
+	// another number, the acquisition fails with KIND_MISMATCH and does not wait. 0: the key is a lock.
+	MaxHolders    int32 `protobuf:"varint,9,opt,name=max_holders,json=maxHolders,proto3" json:"max_holders,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -674,6 +705,13 @@ func (x *AcquireRequest) GetMode() LockMode {
 	return LockMode_LOCK_MODE_UNSPECIFIED
 }
 
+func (x *AcquireRequest) GetMaxHolders() int32 {
+	if x != nil {
+		return x.MaxHolders
+	}
+	return 0
+}
+
 // The response of LockService.Acquire: the lock was acquired.
 type AcquireResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -762,7 +800,11 @@ type ExtendRequest struct {
 	// Instead of `key`: all keys of a lease of several.
 	Keys []string `protobuf:"bytes,5,rep,name=keys,proto3" json:"keys,omitempty"`
 	// The mode of the lease. With another one, the answer is LOCK_NOT_HELD.
-	Mode          LockMode `protobuf:"varint,6,opt,name=mode,proto3,enum=redlock.v1.LockMode" json:"mode,omitempty"`
+	Mode LockMode `protobuf:"varint,6,opt,name=mode,proto3,enum=redlock.v1.LockMode" json:"mode,omitempty"`
+	// Of a lease of a semaphore: its limit. With another one, the answer is LOCK_NOT_HELD.
+	MaxHolders int32 `protobuf:"varint,7,opt,name=max_holders,json=maxHolders,proto3" json:"max_holders,omitempty"`
+	// Of a lease of a semaphore: its slot. With another one, the answer is LOCK_NOT_HELD.
+	Slot          int32 `protobuf:"varint,8,opt,name=slot,proto3" json:"slot,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -839,6 +881,20 @@ func (x *ExtendRequest) GetMode() LockMode {
 	return LockMode_LOCK_MODE_UNSPECIFIED
 }
 
+func (x *ExtendRequest) GetMaxHolders() int32 {
+	if x != nil {
+		return x.MaxHolders
+	}
+	return 0
+}
+
+func (x *ExtendRequest) GetSlot() int32 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
 // The response of LockService.Extend: the lock was extended.
 type ExtendResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -903,8 +959,8 @@ func (x *ExtendResponse) GetAttempts() int32 {
 	return 0
 }
 
-// The request of LockService.Release and of SessionOperation.release. Releases what the token holds,
-// in whichever mode.
+// The request of LockService.Release and of SessionOperation.release. Releases what the token holds:
+// the key, a share of it, or its slot.
 type ReleaseRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The key.
@@ -1028,7 +1084,11 @@ type WatchItem struct {
 	// Instead of `key`: all keys of a lease of several. The loss of one key is the loss of the lease.
 	Keys []string `protobuf:"bytes,5,rep,name=keys,proto3" json:"keys,omitempty"`
 	// The mode of the lease.
-	Mode          LockMode `protobuf:"varint,6,opt,name=mode,proto3,enum=redlock.v1.LockMode" json:"mode,omitempty"`
+	Mode LockMode `protobuf:"varint,6,opt,name=mode,proto3,enum=redlock.v1.LockMode" json:"mode,omitempty"`
+	// Of a lease of a semaphore: its limit.
+	MaxHolders int32 `protobuf:"varint,7,opt,name=max_holders,json=maxHolders,proto3" json:"max_holders,omitempty"`
+	// Of a lease of a semaphore: its slot.
+	Slot          int32 `protobuf:"varint,8,opt,name=slot,proto3" json:"slot,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1103,6 +1163,20 @@ func (x *WatchItem) GetMode() LockMode {
 		return x.Mode
 	}
 	return LockMode_LOCK_MODE_UNSPECIFIED
+}
+
+func (x *WatchItem) GetMaxHolders() int32 {
+	if x != nil {
+		return x.MaxHolders
+	}
+	return 0
+}
+
+func (x *WatchItem) GetSlot() int32 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
 }
 
 // The request of LockService.Watch.
@@ -1190,7 +1264,11 @@ type WatchResponse struct {
 	// The keys of the lease, in order, if there are several. `key` is then empty.
 	Keys []string `protobuf:"bytes,8,rep,name=keys,proto3" json:"keys,omitempty"`
 	// LOCK_MODE_SHARED, or unspecified for an exclusive lease.
-	Mode          LockMode `protobuf:"varint,9,opt,name=mode,proto3,enum=redlock.v1.LockMode" json:"mode,omitempty"`
+	Mode LockMode `protobuf:"varint,9,opt,name=mode,proto3,enum=redlock.v1.LockMode" json:"mode,omitempty"`
+	// As in the lease.
+	MaxHolders int32 `protobuf:"varint,10,opt,name=max_holders,json=maxHolders,proto3" json:"max_holders,omitempty"`
+	// As in the lease.
+	Slot          int32 `protobuf:"varint,11,opt,name=slot,proto3" json:"slot,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1288,6 +1366,20 @@ func (x *WatchResponse) GetMode() LockMode {
 	return LockMode_LOCK_MODE_UNSPECIFIED
 }
 
+func (x *WatchResponse) GetMaxHolders() int32 {
+	if x != nil {
+		return x.MaxHolders
+	}
+	return 0
+}
+
+func (x *WatchResponse) GetSlot() int32 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
 // The request of LockService.Hold.
 type HoldRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1309,7 +1401,9 @@ type HoldRequest struct {
 	// Instead of `key`: several keys to lock at once, as in AcquireRequest.
 	Keys []string `protobuf:"bytes,8,rep,name=keys,proto3" json:"keys,omitempty"`
 	// How to hold the key or the keys.
-	Mode          LockMode `protobuf:"varint,9,opt,name=mode,proto3,enum=redlock.v1.LockMode" json:"mode,omitempty"`
+	Mode LockMode `protobuf:"varint,9,opt,name=mode,proto3,enum=redlock.v1.LockMode" json:"mode,omitempty"`
+	// Makes the key a semaphore, as in AcquireRequest.
+	MaxHolders    int32 `protobuf:"varint,10,opt,name=max_holders,json=maxHolders,proto3" json:"max_holders,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1407,6 +1501,13 @@ func (x *HoldRequest) GetMode() LockMode {
 	return LockMode_LOCK_MODE_UNSPECIFIED
 }
 
+func (x *HoldRequest) GetMaxHolders() int32 {
+	if x != nil {
+		return x.MaxHolders
+	}
+	return 0
+}
+
 // One event of a Hold.
 type HoldResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1429,7 +1530,11 @@ type HoldResponse struct {
 	// The keys of the lease, in order, if there are several. `key` is then empty.
 	Keys []string `protobuf:"bytes,9,rep,name=keys,proto3" json:"keys,omitempty"`
 	// LOCK_MODE_SHARED, or unspecified for an exclusive lease.
-	Mode          LockMode `protobuf:"varint,10,opt,name=mode,proto3,enum=redlock.v1.LockMode" json:"mode,omitempty"`
+	Mode LockMode `protobuf:"varint,10,opt,name=mode,proto3,enum=redlock.v1.LockMode" json:"mode,omitempty"`
+	// As in the lease.
+	MaxHolders int32 `protobuf:"varint,11,opt,name=max_holders,json=maxHolders,proto3" json:"max_holders,omitempty"`
+	// As in the lease. 0 before ACQUIRED.
+	Slot          int32 `protobuf:"varint,12,opt,name=slot,proto3" json:"slot,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1532,6 +1637,20 @@ func (x *HoldResponse) GetMode() LockMode {
 		return x.Mode
 	}
 	return LockMode_LOCK_MODE_UNSPECIFIED
+}
+
+func (x *HoldResponse) GetMaxHolders() int32 {
+	if x != nil {
+		return x.MaxHolders
+	}
+	return 0
+}
+
+func (x *HoldResponse) GetSlot() int32 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
 }
 
 // A message from the client to the daemon in a Session: any number of operations.
@@ -1898,7 +2017,11 @@ type AdoptOperation struct {
 	// Instead of `key`: all keys of a lease of several.
 	Keys []string `protobuf:"bytes,5,rep,name=keys,proto3" json:"keys,omitempty"`
 	// The mode of the lease. With another one, the answer is LOCK_NOT_HELD.
-	Mode          LockMode `protobuf:"varint,6,opt,name=mode,proto3,enum=redlock.v1.LockMode" json:"mode,omitempty"`
+	Mode LockMode `protobuf:"varint,6,opt,name=mode,proto3,enum=redlock.v1.LockMode" json:"mode,omitempty"`
+	// Of a lease of a semaphore: its limit. With another one, the answer is LOCK_NOT_HELD.
+	MaxHolders int32 `protobuf:"varint,7,opt,name=max_holders,json=maxHolders,proto3" json:"max_holders,omitempty"`
+	// Of a lease of a semaphore: its slot. With another one, the answer is LOCK_NOT_HELD.
+	Slot          int32 `protobuf:"varint,8,opt,name=slot,proto3" json:"slot,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1975,6 +2098,20 @@ func (x *AdoptOperation) GetMode() LockMode {
 	return LockMode_LOCK_MODE_UNSPECIFIED
 }
 
+func (x *AdoptOperation) GetMaxHolders() int32 {
+	if x != nil {
+		return x.MaxHolders
+	}
+	return 0
+}
+
+func (x *AdoptOperation) GetSlot() int32 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
 // Gives up a lease that was acquired or adopted on this Session: stops extending it, and releases it
 // if it still belongs to this Session. A lease that another stream has acquired or adopted with the
 // same token since then stays, even if this operation is carried out late. So does a lease that an
@@ -1992,7 +2129,9 @@ type GiveUpOperation struct {
 	// Instead of `key`: all keys of a lease of several.
 	Keys []string `protobuf:"bytes,3,rep,name=keys,proto3" json:"keys,omitempty"`
 	// The mode of the lease. A lease of the same token in another mode stays.
-	Mode          LockMode `protobuf:"varint,4,opt,name=mode,proto3,enum=redlock.v1.LockMode" json:"mode,omitempty"`
+	Mode LockMode `protobuf:"varint,4,opt,name=mode,proto3,enum=redlock.v1.LockMode" json:"mode,omitempty"`
+	// Of a lease of a semaphore: its limit. The slot is not named, because the client may not know it.
+	MaxHolders    int32 `protobuf:"varint,5,opt,name=max_holders,json=maxHolders,proto3" json:"max_holders,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2053,6 +2192,13 @@ func (x *GiveUpOperation) GetMode() LockMode {
 		return x.Mode
 	}
 	return LockMode_LOCK_MODE_UNSPECIFIED
+}
+
+func (x *GiveUpOperation) GetMaxHolders() int32 {
+	if x != nil {
+		return x.MaxHolders
+	}
+	return 0
 }
 
 // Releases all leases of the Session, cancels the acquires that are waiting, is answered, and ends
@@ -2429,7 +2575,7 @@ func (x *InspectRequest) GetKey() string {
 // The response of LockService.Inspect: who holds the key, as far as the nodes that answered know.
 type InspectResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Whether a quorum of nodes holds the same token, or shares of the same token.
+	// Whether a quorum of nodes holds the same token, or a share or a slot of the same token.
 	Held bool `protobuf:"varint,1,opt,name=held,proto3" json:"held,omitempty"`
 	// The exclusive holder's label, if it has one.
 	Owner string `protobuf:"bytes,2,opt,name=owner,proto3" json:"owner,omitempty"`
@@ -2446,10 +2592,13 @@ type InspectResponse struct {
 	Undecided bool `protobuf:"varint,7,opt,name=undecided,proto3" json:"undecided,omitempty"`
 	// How the key is held. Unspecified if it is not.
 	Mode LockMode `protobuf:"varint,8,opt,name=mode,proto3,enum=redlock.v1.LockMode" json:"mode,omitempty"`
-	// The number of holders: more than 1 only if they share the key. A node reports at most 300.
+	// The number of holders: more than 1 only if they share the key or if it is a semaphore. A node
+	// reports at most 300.
 	Holders int32 `protobuf:"varint,9,opt,name=holders,proto3" json:"holders,omitempty"`
-	// The labels of the holders that share the key, in order, for those that have one.
-	Owners        []string `protobuf:"bytes,10,rep,name=owners,proto3" json:"owners,omitempty"`
+	// The labels of the holders that share the key or have a slot, in order, for those that have one.
+	Owners []string `protobuf:"bytes,10,rep,name=owners,proto3" json:"owners,omitempty"`
+	// The limit of the semaphore, if the key is held as one. `mode` is then unspecified.
+	MaxHolders    int32 `protobuf:"varint,11,opt,name=max_holders,json=maxHolders,proto3" json:"max_holders,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2554,19 +2703,29 @@ func (x *InspectResponse) GetOwners() []string {
 	return nil
 }
 
+func (x *InspectResponse) GetMaxHolders() int32 {
+	if x != nil {
+		return x.MaxHolders
+	}
+	return 0
+}
+
 var File_redlock_v1_lock_service_proto protoreflect.FileDescriptor
 
 const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\n" +
 	"\x1dredlock/v1/lock_service.proto\x12\n" +
-	"redlock.v1\x1a\x1egoogle/protobuf/duration.proto\"\xc9\x01\n" +
+	"redlock.v1\x1a\x1egoogle/protobuf/duration.proto\"\xfe\x01\n" +
 	"\x05Lease\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\tR\x05token\x12#\n" +
 	"\rfencing_token\x18\x03 \x01(\x04R\ffencingToken\x125\n" +
 	"\bvalidity\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\bvalidity\x12\x12\n" +
 	"\x04keys\x18\x05 \x03(\tR\x04keys\x12(\n" +
-	"\x04mode\x18\x06 \x01(\x0e2\x14.redlock.v1.LockModeR\x04mode\"\x9c\x01\n" +
+	"\x04mode\x18\x06 \x01(\x0e2\x14.redlock.v1.LockModeR\x04mode\x12\x1f\n" +
+	"\vmax_holders\x18\a \x01(\x05R\n" +
+	"maxHolders\x12\x12\n" +
+	"\x04slot\x18\b \x01(\x05R\x04slot\"\x9c\x01\n" +
 	"\x04Vote\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x121\n" +
 	"\aoutcome\x18\x02 \x01(\x0e2\x17.redlock.v1.VoteOutcomeR\aoutcome\x12\x18\n" +
@@ -2580,7 +2739,7 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\tmin_delay\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\bminDelay\x128\n" +
 	"\n" +
 	"max_jitter\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\tmaxJitterB\x0e\n" +
-	"\f_max_retries\"\xac\x02\n" +
+	"\f_max_retries\"\xcd\x02\n" +
 	"\x0eAcquireRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12+\n" +
 	"\x03ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x19\n" +
@@ -2589,21 +2748,26 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\x0eextend_if_held\x18\x05 \x01(\bR\fextendIfHeld\x12\x14\n" +
 	"\x05owner\x18\x06 \x01(\tR\x05owner\x12\x12\n" +
 	"\x04keys\x18\a \x03(\tR\x04keys\x12(\n" +
-	"\x04mode\x18\b \x01(\x0e2\x14.redlock.v1.LockModeR\x04modeB\b\n" +
+	"\x04mode\x18\b \x01(\x0e2\x14.redlock.v1.LockModeR\x04mode\x12\x1f\n" +
+	"\vmax_holders\x18\t \x01(\x05R\n" +
+	"maxHoldersB\b\n" +
 	"\x06_tokenB\b\n" +
 	"\x06_retry\"\xb1\x01\n" +
 	"\x0fAcquireResponse\x12'\n" +
 	"\x05lease\x18\x01 \x01(\v2\x11.redlock.v1.LeaseR\x05lease\x12&\n" +
 	"\x05votes\x18\x02 \x03(\v2\x10.redlock.v1.VoteR\x05votes\x12\x1a\n" +
 	"\battempts\x18\x03 \x01(\x05R\battempts\x121\n" +
-	"\x06waited\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x06waited\"\xe0\x01\n" +
+	"\x06waited\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x06waited\"\x95\x02\n" +
 	"\rExtendRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\tR\x05token\x12+\n" +
 	"\x03ttl\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x122\n" +
 	"\x05retry\x18\x04 \x01(\v2\x17.redlock.v1.RetryPolicyH\x00R\x05retry\x88\x01\x01\x12\x12\n" +
 	"\x04keys\x18\x05 \x03(\tR\x04keys\x12(\n" +
-	"\x04mode\x18\x06 \x01(\x0e2\x14.redlock.v1.LockModeR\x04modeB\b\n" +
+	"\x04mode\x18\x06 \x01(\x0e2\x14.redlock.v1.LockModeR\x04mode\x12\x1f\n" +
+	"\vmax_holders\x18\a \x01(\x05R\n" +
+	"maxHolders\x12\x12\n" +
+	"\x04slot\x18\b \x01(\x05R\x04slotB\b\n" +
 	"\x06_retry\"}\n" +
 	"\x0eExtendResponse\x12'\n" +
 	"\x05lease\x18\x01 \x01(\v2\x11.redlock.v1.LeaseR\x05lease\x12&\n" +
@@ -2614,20 +2778,23 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\x05token\x18\x02 \x01(\tR\x05token\x12\x12\n" +
 	"\x04keys\x18\x03 \x03(\tR\x04keys\"9\n" +
 	"\x0fReleaseResponse\x12&\n" +
-	"\x05votes\x18\x01 \x03(\v2\x10.redlock.v1.VoteR\x05votes\"\xe7\x01\n" +
+	"\x05votes\x18\x01 \x03(\v2\x10.redlock.v1.VoteR\x05votes\"\x9c\x02\n" +
 	"\tWatchItem\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\tR\x05token\x12+\n" +
 	"\x03ttl\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12:\n" +
 	"\binterval\x18\x04 \x01(\v2\x19.google.protobuf.DurationH\x00R\binterval\x88\x01\x01\x12\x12\n" +
 	"\x04keys\x18\x05 \x03(\tR\x04keys\x12(\n" +
-	"\x04mode\x18\x06 \x01(\x0e2\x14.redlock.v1.LockModeR\x04modeB\v\n" +
+	"\x04mode\x18\x06 \x01(\x0e2\x14.redlock.v1.LockModeR\x04mode\x12\x1f\n" +
+	"\vmax_holders\x18\a \x01(\x05R\n" +
+	"maxHolders\x12\x12\n" +
+	"\x04slot\x18\b \x01(\x05R\x04slotB\v\n" +
 	"\t_interval\"\xe0\x01\n" +
 	"\fWatchRequest\x12+\n" +
 	"\x05items\x18\x01 \x03(\v2\x15.redlock.v1.WatchItemR\x05items\x127\n" +
 	"\x18keep_watching_after_loss\x18\x03 \x01(\bR\x15keepWatchingAfterLoss\x12A\n" +
 	"\fmax_lifetime\x18\x04 \x01(\v2\x19.google.protobuf.DurationH\x00R\vmaxLifetime\x88\x01\x01B\x0f\n" +
-	"\r_max_lifetimeJ\x04\b\x02\x10\x03R\x10release_on_close\"\xc0\x02\n" +
+	"\r_max_lifetimeJ\x04\b\x02\x10\x03R\x10release_on_close\"\xf5\x02\n" +
 	"\rWatchResponse\x12)\n" +
 	"\x04type\x18\x01 \x01(\x0e2\x15.redlock.v1.EventTypeR\x04type\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12'\n" +
@@ -2637,7 +2804,11 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\x05votes\x18\x06 \x03(\v2\x10.redlock.v1.VoteR\x05votes\x121\n" +
 	"\x14consecutive_failures\x18\a \x01(\x05R\x13consecutiveFailures\x12\x12\n" +
 	"\x04keys\x18\b \x03(\tR\x04keys\x12(\n" +
-	"\x04mode\x18\t \x01(\x0e2\x14.redlock.v1.LockModeR\x04mode\"\xa0\x03\n" +
+	"\x04mode\x18\t \x01(\x0e2\x14.redlock.v1.LockModeR\x04mode\x12\x1f\n" +
+	"\vmax_holders\x18\n" +
+	" \x01(\x05R\n" +
+	"maxHolders\x12\x12\n" +
+	"\x04slot\x18\v \x01(\x05R\x04slot\"\xc1\x03\n" +
 	"\vHoldRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12+\n" +
 	"\x03ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x19\n" +
@@ -2647,11 +2818,14 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\fmax_lifetime\x18\x06 \x01(\v2\x19.google.protobuf.DurationH\x03R\vmaxLifetime\x88\x01\x01\x12\x14\n" +
 	"\x05owner\x18\a \x01(\tR\x05owner\x12\x12\n" +
 	"\x04keys\x18\b \x03(\tR\x04keys\x12(\n" +
-	"\x04mode\x18\t \x01(\x0e2\x14.redlock.v1.LockModeR\x04modeB\b\n" +
+	"\x04mode\x18\t \x01(\x0e2\x14.redlock.v1.LockModeR\x04mode\x12\x1f\n" +
+	"\vmax_holders\x18\n" +
+	" \x01(\x05R\n" +
+	"maxHoldersB\b\n" +
 	"\x06_tokenB\b\n" +
 	"\x06_retryB\v\n" +
 	"\t_intervalB\x0f\n" +
-	"\r_max_lifetime\"\xdb\x02\n" +
+	"\r_max_lifetime\"\x90\x03\n" +
 	"\fHoldResponse\x12)\n" +
 	"\x04type\x18\x01 \x01(\x0e2\x15.redlock.v1.EventTypeR\x04type\x12\x10\n" +
 	"\x03key\x18\x02 \x01(\tR\x03key\x12'\n" +
@@ -2663,7 +2837,10 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\bposition\x18\b \x01(\x05R\bposition\x12\x12\n" +
 	"\x04keys\x18\t \x03(\tR\x04keys\x12(\n" +
 	"\x04mode\x18\n" +
-	" \x01(\x0e2\x14.redlock.v1.LockModeR\x04mode\"\x94\x01\n" +
+	" \x01(\x0e2\x14.redlock.v1.LockModeR\x04mode\x12\x1f\n" +
+	"\vmax_holders\x18\v \x01(\x05R\n" +
+	"maxHolders\x12\x12\n" +
+	"\x04slot\x18\f \x01(\x05R\x04slot\"\x94\x01\n" +
 	"\x0eSessionRequest\x12<\n" +
 	"\n" +
 	"operations\x18\x01 \x03(\v2\x1c.redlock.v1.SessionOperationR\n" +
@@ -2681,21 +2858,26 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\agive_up\x18\t \x01(\v2\x1b.redlock.v1.GiveUpOperationH\x00R\x06giveUpB\v\n" +
 	"\toperation\"\x11\n" +
 	"\x0fCancelOperation\"\x0f\n" +
-	"\rPingOperation\"\xde\x01\n" +
+	"\rPingOperation\"\x93\x02\n" +
 	"\x0eAdoptOperation\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\tR\x05token\x120\n" +
 	"\x03ttl\x18\x03 \x01(\v2\x19.google.protobuf.DurationH\x00R\x03ttl\x88\x01\x01\x12\x1f\n" +
 	"\bsequence\x18\x04 \x01(\x04H\x01R\bsequence\x88\x01\x01\x12\x12\n" +
 	"\x04keys\x18\x05 \x03(\tR\x04keys\x12(\n" +
-	"\x04mode\x18\x06 \x01(\x0e2\x14.redlock.v1.LockModeR\x04modeB\x06\n" +
+	"\x04mode\x18\x06 \x01(\x0e2\x14.redlock.v1.LockModeR\x04mode\x12\x1f\n" +
+	"\vmax_holders\x18\a \x01(\x05R\n" +
+	"maxHolders\x12\x12\n" +
+	"\x04slot\x18\b \x01(\x05R\x04slotB\x06\n" +
 	"\x04_ttlB\v\n" +
-	"\t_sequence\"w\n" +
+	"\t_sequence\"\x98\x01\n" +
 	"\x0fGiveUpOperation\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\tR\x05token\x12\x12\n" +
 	"\x04keys\x18\x03 \x03(\tR\x04keys\x12(\n" +
-	"\x04mode\x18\x04 \x01(\x0e2\x14.redlock.v1.LockModeR\x04mode\"\x10\n" +
+	"\x04mode\x18\x04 \x01(\x0e2\x14.redlock.v1.LockModeR\x04mode\x12\x1f\n" +
+	"\vmax_holders\x18\x05 \x01(\x05R\n" +
+	"maxHolders\"\x10\n" +
 	"\x0eCloseOperation\";\n" +
 	"\rQueuePosition\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
@@ -2721,7 +2903,7 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\"\n" +
 	"\x0eInspectRequest\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\"\xd5\x02\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\"\xf6\x02\n" +
 	"\x0fInspectResponse\x12\x12\n" +
 	"\x04held\x18\x01 \x01(\bR\x04held\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12#\n" +
@@ -2733,7 +2915,9 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\x04mode\x18\b \x01(\x0e2\x14.redlock.v1.LockModeR\x04mode\x12\x18\n" +
 	"\aholders\x18\t \x01(\x05R\aholders\x12\x16\n" +
 	"\x06owners\x18\n" +
-	" \x03(\tR\x06owners*T\n" +
+	" \x03(\tR\x06owners\x12\x1f\n" +
+	"\vmax_holders\x18\v \x01(\x05R\n" +
+	"maxHolders*T\n" +
 	"\bLockMode\x12\x19\n" +
 	"\x15LOCK_MODE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13LOCK_MODE_EXCLUSIVE\x10\x01\x12\x14\n" +

@@ -24,6 +24,9 @@
 //   VALIDITY_EXPIRED      ABORTED              The quorum was reached too late and was rolled back.
 //   LOCK_NOT_HELD         FAILED_PRECONDITION  A quorum reports that this token does not hold the
 //                                              key.
+//   KIND_MISMATCH         FAILED_PRECONDITION  The key is in use in another way: as a lock, as a
+//                                              semaphore, or with another max_holders. The message
+//                                              says how.
 //   QUORUM_UNAVAILABLE    UNAVAILABLE          Too few nodes answered to decide.
 //   NODE_SET_MISMATCH     UNAVAILABLE          The daemon and the nodes do not agree on the node
 //                                              set. The message names the node or the setting.
@@ -42,6 +45,8 @@
 //   owner        The label of the holder that refused the key, if it has one. For
 //                LOCK_ALREADY_HELD, MAX_RETRIES_EXCEEDED, and for CANCELLED and DEADLINE_EXCEEDED
 //                of an acquire.
+//   in_use_as    For KIND_MISMATCH: how the key is in use: "a lock" or, for example, "a semaphore of
+//                5".
 //   last_reason  For CANCELLED and DEADLINE_EXCEEDED of an acquire: why the last attempt on the key
 //                failed, for example LOCK_ALREADY_HELD. QUORUM_UNAVAILABLE or NODE_SET_MISMATCH also
 //                if the daemon knows that too few nodes are able to grant locks at present. Missing:

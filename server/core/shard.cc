@@ -99,8 +99,12 @@ std::shared_ptr<Watchdog> Shard::Watch(WatchCommand command, WatchEvents events)
 
 void Shard::Release(const Key& key, const OwnerToken& token, ReleaseDone done, Source source) {
   REDLOCK_DCHECK(env_.scheduler.OnStrand());
-  for (const auto& watchdog : watchdogs_.Find(key, token)) watchdog->OnReleased();
-  keys_.Release({.key = key, .token = token, .source = source}, std::move(done));
+  Key released = key;
+  for (const auto& watchdog : watchdogs_.Find(key, token)) {
+    if (watchdog->key().IsSemaphore()) released = watchdog->key();
+    watchdog->OnReleased();
+  }
+  keys_.Release({.key = std::move(released), .token = token, .source = source}, std::move(done));
 }
 
 void Shard::ReleaseAtEndOf(const Lease& lease, ReleaseDone done) {

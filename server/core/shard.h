@@ -51,7 +51,7 @@ class Shard final {
   // Never refused: to lose a lock by overload is worse than not to get one.
   std::shared_ptr<Cancellable> Extend(ExtendCommand command, ExtendDone done);
   // Ends the watchdogs of the lease with kReleased. If somebody waits for the key at this daemon,
-  // the lock is handed over.
+  // the lock is handed over. So is a slot if the key names it, or if a watchdog knows it.
   void Release(const Key& key, const OwnerToken& token, ReleaseDone done, Source source = {});
   // Only where the lease still belongs to its stream. Without a hand-over.
   void ReleaseAtEndOf(const Lease& lease, ReleaseDone done);

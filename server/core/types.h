@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <array>
+#include <bitset>
+#include <charconv>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -10,6 +12,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -49,8 +52,8 @@ class Text {
 };
 
 // What a lease claims: a key of 1 to 512 bytes of UTF-8, or several of them together, exclusively
-// or shared with others. The core treats all of them alike. Only the nodes and the wait queues look
-// at the keys one by one, and at the mode.
+// or shared with others; or a slot of a semaphore. The core treats all of them alike. Only the
+// nodes and the wait queues look at the keys one by one, and at how they are held.
 class Key final : public Text<struct KeyTag> {
  public:
   using Text::Text;  // exclusive, of one name, or of a value of another key
@@ -64,16 +67,31 @@ class Key final : public Text<struct KeyTag> {
     }
     return Key(std::move(joined));
   }
-  // The same names in each mode.
-  [[nodiscard]] Key Shared() const { return IsShared() ? *this : Key(kSharedMark + value()); }
-  [[nodiscard]] Key Exclusive() const { return IsShared() ? Key(std::string(names())) : *this; }
+  // The same names, held in each way.
+  [[nodiscard]] Key Shared() const {
+    return IsShared() ? *this : Key(kSharedMark + std::string(names()));
+  }
+  [[nodiscard]] Key Exclusive() const {
+    return IsShared() || IsSemaphore() ? Key(std::string(names())) : *this;
+  }
   [[nodiscard]] bool IsShared() const { return value().starts_with(kSharedMark); }
+  // A slot of the semaphore with this name, from 1 to `limit`, or 0 for any of them. Of a single
+  // key. `limit` is from 2 to kMostSlots.
+  [[nodiscard]] Key Slot(int limit, int slot) const {
+    return Key(std::string{kSlotMark, static_cast<char>(limit), static_cast<char>(slot)} +
+               std::string(names()));
+  }
+  [[nodiscard]] Key AnySlot() const { return slot() == 0 ? *this : Slot(limit(), 0); }
+  [[nodiscard]] bool IsSemaphore() const { return value().starts_with(kSlotMark); }
+  // Of a semaphore; otherwise 0.
+  [[nodiscard]] int limit() const { return IsSemaphore() ? value()[1] : 0; }
+  [[nodiscard]] int slot() const { return IsSemaphore() ? value()[2] : 0; }
   [[nodiscard]] bool IsSeveral() const {
     return names().find(kSeparator) != std::string_view::npos;
   }
-  // The text that tells apart what is locked, in whatever mode.
+  // The text that tells apart what is locked, in whatever way.
   [[nodiscard]] std::string_view names() const {
-    return std::string_view(value()).substr(IsShared() ? 1 : 0);
+    return std::string_view(value()).substr(IsShared() ? 1 : IsSemaphore() ? 3 : 0);
   }
   // Calls visit(std::string_view name) for each key, in the order of the names.
   void ForEach(auto visit) const {
@@ -84,7 +102,7 @@ class Key final : public Text<struct KeyTag> {
       rest.remove_prefix(end == std::string_view::npos ? rest.size() : end + 1);
     }
   }
-  // The same with visit(const Key&), without the mode.
+  // The same with visit(const Key&), each of them exclusive.
   void ForEachKey(auto visit) const {
     if (IsSeveral()) {
       ForEach([&visit](std::string_view name) { visit(Key(std::string(name))); });
@@ -108,13 +126,35 @@ class Key final : public Text<struct KeyTag> {
   }
 
  private:
-  // Neither occurs in UTF-8.
+  // None occurs in UTF-8. The marks come first; after that of a slot, the limit and the slot.
   static constexpr char kSeparator = '\xff';
-  static constexpr char kSharedMark = '\xfe';  // comes first
+  static constexpr char kSharedMark = '\xfe';
+  static constexpr char kSlotMark = '\xfd';
 };
-// What is stored at a key that is shared, in place of a token. Tokens that begin with "redlockd:"
-// are reserved.
+inline constexpr int kMostSlots = 64;
+
+// What is stored at a key that is shared or a semaphore, in place of a token. Tokens that begin
+// with "redlockd:" are reserved.
 inline constexpr std::string_view kSharedMarker = "redlockd:shared";
+inline constexpr std::string_view kSemaphoreMarkerPrefix = "redlockd:sem:";  // the limit follows
+[[nodiscard]] inline std::string SemaphoreMarker(int limit) {
+  return std::string(kSemaphoreMarkerPrefix) + std::to_string(limit);
+}
+// The limit of the semaphore whose marker this is; 0 if it is another value.
+[[nodiscard]] inline int LimitIn(std::string_view marker) {
+  if (!marker.starts_with(kSemaphoreMarkerPrefix)) return 0;
+  marker.remove_prefix(kSemaphoreMarkerPrefix.size());
+  int limit = 0;
+  const auto [end, error] = std::from_chars(marker.data(), marker.data() + marker.size(), limit);
+  const bool valid = error == std::errc() && end == marker.data() + marker.size();
+  return valid && limit >= 2 && limit <= kMostSlots ? limit : 0;
+}
+[[nodiscard]] inline bool IsMarker(std::string_view value) {
+  return value == kSharedMarker || LimitIn(value) != 0;
+}
+
+// Slots of one semaphore. Bit i is slot i + 1.
+using SlotSet = std::bitset<kMostSlots>;
 // The secret that proves ownership: 1 to 128 bytes. Never logged.
 using OwnerToken = Text<struct OwnerTokenTag>;
 // The prefix of tokens that daemons and client libraries make.
@@ -241,13 +281,14 @@ enum class Reason {
   kCancelled,
   kNodeSetMismatch,
   kPermissionDenied,
+  kKindMismatch,
 };
 
 inline constexpr std::array kReasons = {
     Reason::kLockAlreadyHeld, Reason::kMaxRetriesExceeded, Reason::kValidityExpired,
     Reason::kLockNotHeld,     Reason::kQuorumUnavailable,  Reason::kDraining,
     Reason::kOverloaded,      Reason::kDeadlineExceeded,   Reason::kCancelled,
-    Reason::kNodeSetMismatch, Reason::kPermissionDenied};
+    Reason::kNodeSetMismatch, Reason::kPermissionDenied,   Reason::kKindMismatch};
 static_assert(static_cast<std::size_t>(kReasons.back()) + 1 == kReasons.size());
 
 [[nodiscard]] constexpr std::string_view ToString(Reason reason) {
@@ -274,6 +315,8 @@ static_assert(static_cast<std::size_t>(kReasons.back()) + 1 == kReasons.size());
       return "NODE_SET_MISMATCH";
     case Reason::kPermissionDenied:
       return "PERMISSION_DENIED";
+    case Reason::kKindMismatch:
+      return "KIND_MISMATCH";
   }
   return "?";
 }
@@ -291,6 +334,8 @@ struct Error {
   OwnerLabel owner = {};
   // Of an acquisition that was cancelled or ran into its deadline: why its last attempt failed.
   std::optional<Reason> last_reason = {};
+  // With kKindMismatch: how the key is in use, for example "a semaphore of 5".
+  std::string in_use_as = {};
 };
 
 }  // namespace redlock

@@ -62,7 +62,9 @@ json ToJson(const LeaseListing& lease) {
   return {{"key", lease.key.InWords()},          {"kind", NameOf(lease.kind)},
           {"validity", Seconds(lease.validity)}, {"failures", lease.failures},
           {"position", lease.position},          {"owner", lease.owner.value()},
-          {"shared", lease.key.IsShared()}};
+          {"shared", lease.key.IsShared()},
+          {"max_holders", lease.key.limit()},
+          {"slot", lease.key.slot()}};
 }
 
 json ToJson(const Loss& loss) {

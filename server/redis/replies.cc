@@ -63,9 +63,21 @@ OwnerLabel LabelOf(const redisReply& holder, const OwnerToken& token) {
                                                                     : OwnerLabel();
 }
 
+// One character for each slot: '1' if it is in use.
+SlotSet SlotsIn(std::string_view text) {
+  SlotSet slots;
+  for (std::size_t i = 0; i < std::min(text.size(), slots.size()); ++i) slots[i] = text[i] == '1';
+  return slots;
+}
+
+// 0: none.
+int SlotIn(const redisReply& reply) {
+  return static_cast<int>(std::clamp<long long>(NumberOf(reply).value_or(0), 0, kMostSlots));
+}
+
 // What an adoption or an extension that was granted answers.
 bool ParseExtension(std::span<redisReply* const> rest, NodeReply& parsed) {
-  if (rest.size() != 3) return false;
+  if (rest.size() != 3 && rest.size() != 4) return false;
   const auto fence = NumberOf(*rest[0]);
   constexpr long long kMost = 1LL << 53;
   if (!fence || *fence > kMost || *fence < -kMost) return false;
@@ -73,6 +85,7 @@ bool ParseExtension(std::span<redisReply* const> rest, NodeReply& parsed) {
   parsed.fence = {static_cast<std::uint64_t>(*fence < 0 ? -*fence : *fence)};
   parsed.keeper = KeeperOf(*rest[1]);
   parsed.owner = LabelIn(*rest[2]);
+  if (rest.size() == 4) parsed.own_slot = SlotIn(*rest[3]);
   return true;
 }
 
@@ -215,6 +228,9 @@ bool BatchReply::Parse(const redisReply& element, const AskedStep& asked, NodeRe
       if (rest.size() < 3) return true;
       parsed.holder = OwnerToken(std::string(TextOf(*rest[1])));
       parsed.owner = LabelOf(*rest[2], parsed.holder);
+      if (rest.size() < 5) return true;
+      parsed.used_slots = SlotsIn(TextOf(*rest[3]));
+      parsed.own_slot = SlotIn(*rest[4]);
       return true;
     case Status::kNotHeld:
       parsed.outcome = Outcome::kNotHeld;

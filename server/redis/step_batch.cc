@@ -106,7 +106,11 @@ StepBatch::Words& StepBatch::BeginOther(StepKind kind, const Key& key) {
     words.MetaKey(name);
     ++count;
   });
-  if (count > 1 || key.IsShared()) {
+  if (key.IsSemaphore()) {
+    words.Argument("slot");
+    words.Argument(Decimal(key.limit()));
+    words.Argument(Decimal(key.slot()));
+  } else if (count > 1 || key.IsShared()) {
     words.Argument(key.IsShared() ? "shared" : "together");
     words.Argument(Decimal(count));
   }
@@ -125,7 +129,7 @@ const Key& TrialKey() {
 }
 
 StepGroup StepBatch::GroupOf(const AcquireStep& step) {
-  const bool plain = !step.adopt && !step.key.IsSeveral() && !step.key.IsShared();
+  const bool plain = !step.adopt && step.key == step.key.Exclusive() && !step.key.IsSeveral();
   return plain ? StepGroup::kAcquisition : StepGroup::kOther;
 }
 
@@ -214,7 +218,7 @@ void StepBatch::Add(const ReleaseStep& step) {
     words.Argument(step.token.value());
     return;
   }
-  Words& words = BeginOther(StepKind::kReleaseIf, step.key.Exclusive());  // the node knows the mode
+  Words& words = BeginOther(StepKind::kReleaseIf, step.key.Exclusive());  // the node knows how it is held
   words.Argument(step.token.value());
   if (step.only_attempt) {
     words.Argument(IdText(*step.only_attempt));

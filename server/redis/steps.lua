@@ -14,12 +14,17 @@
 -- ARGV[...]  of each acquisition: token, TTL, metadata; of each release: token; of each other step: its name,
 --            and the arguments that its function below lists. 'together' and the number of keys come before
 --            the name of a step on several keys, which is carried out on all of them or on none. 'shared'
---            takes the place of 'together' if the token shares the keys with others. Releases release both
+--            takes the place of 'together' if the token shares the keys with others. 'slot', the limit of a
+--            semaphore and the number of a slot come before the name of a step on that slot. Releases release
+--            whatever the token has: a key, a share of it, or a slot
 --
 -- Returns one result for each step and, if a step needs it, the node's clock in microseconds. A result
 -- is true if the step was carried out, {true, details...} if there is more to say, or {status, detail}:
 --   held         the key's TTL in ms: another token holds the key. From steps that acquire, also that token
---                and the holder as in the metadata, or ''
+--                and the holder as in the metadata, or ''. From those that acquire a slot, if the key is such
+--                a semaphore, also its slots, '1' for each that is in use and '0' for the others, and the
+--                number of the one that the token has, or 0. The TTL is then that of the slot that is free
+--                first, or 0
 --   not_held     the stored fence, or 0: the token does not hold the key
 --   stale_fence  the stored fence, which is not below the proposed one
 --   wrong_set    what was found at KEYS[1]: the node belongs to another node set, or to another epoch of it
@@ -53,6 +58,10 @@
 -- A sorted set lists the tokens of the shares by the time at which they expire. The marker expires with the
 -- last of them. Without the marker, shares count for nothing. An intent, a key that expires soon, says that
 -- an exclusive acquisition waits: it stops new shares, but neither extensions nor repairs.
+--
+-- A semaphore is like a shared key: the key holds a marker with the limit, and its metadata has the same
+-- form. Each slot is a key of its own that is stored like a lock. The marker expires with the last slot.
+-- Without it, slots count for nothing. A token has at most one slot.
 --
 -- Rules that every step keeps:
 --   * Whatever can fail for one step (a key of another type, no memory) runs under pcall before the step
@@ -92,7 +101,8 @@ if ARGV[1] ~= '' then
   end
 end
 
-local SHARED = 'redlockd:shared'  -- the marker
+local SHARED = 'redlockd:shared'      -- the marker of shared keys
+local SEMAPHORE = '^redlockd:sem:(%d+)$'  -- that of semaphores, with the limit
 
 local function failed(reply)
   return type(reply) == 'table' and reply.err
@@ -125,7 +135,7 @@ local function acquire(key, meta, stored, token, ttl, granted, extend)
 end
 
 local acquisitions, releases = tonumber(ARGV[3]), tonumber(ARGV[4])
-local shared_releases  -- the numbers of the releases of shares, if there are any
+local shared_releases  -- the numbers of the releases of shares and slots, if there are any
 
 if acquisitions > 0 then
   local metas = {}
@@ -152,7 +162,7 @@ if releases > 0 then
       results[acquisitions + i] = {'failed', found.err}
     elseif found[i] == ARGV[4 + 3 * acquisitions + i] then
       ours[#ours + 1] = key
-    elseif found[i] == SHARED then
+    elseif found[i] == SHARED or found[i] and match(found[i], SEMAPHORE) then
       shared_releases = shared_releases or {}
       shared_releases[#shared_releases + 1] = i
       results[acquisitions + i] = {}  -- for now
@@ -207,7 +217,7 @@ if ARGV[a] or shared_releases then
     if found == token then return nil end
     if failed(found) then return {'failed', found.err} end
     if not found then return {'not_held', 0} end
-    return {'held', call('PTTL', key), shared = found == SHARED}
+    return {'held', call('PTTL', key), marker = (found == SHARED or match(found, SEMAPHORE)) and found}
   end
 
   -- Extends a key that the token holds. `number` and `id` name the extending stream; nil if no stream
@@ -281,9 +291,9 @@ if ARGV[a] or shared_releases then
   -- share the key. That is not announced.
   local function release_if(key, meta, token, attempt, seal, audible, ended, ended_id)
     local refused = refusal(key, token)
-    if refused and refused.shared then
+    if refused and refused.marker then
       together = together or steps_together()
-      return together.release_share(key, meta, token, attempt, seal, audible, ended, ended_id)
+      return together.release_part(refused.marker, key, meta, token, attempt, seal, audible, ended, ended_id)
     end
     if refused then return refused end
     seal, ended = tonumber(seal), tonumber(ended)
@@ -355,8 +365,8 @@ if ARGV[a] or shared_releases then
   end
 
   -- no arguments
-  -- Result: true, the fence, the TTL left in ms, the token, the holder; or NOT_HELD, the fence. The marker is
-  -- followed by the token, the TTL left in ms and the holder of each share.
+  -- Result: true, the fence, the TTL left in ms, the token, the holder; or NOT_HELD, the fence. A marker is
+  -- followed by the token, the TTL left in ms and the holder of each share or slot.
   local function inspect(key, meta)
     if wrong_mark then return wrong_mark end
     local found = try('GET', key)
@@ -366,9 +376,9 @@ if ARGV[a] or shared_releases then
     local fence, _, _, holder = parse(stored)
     if not found then return {'not_held', fence} end
     local result = {true, fence, call('PTTL', key), found, holder or ''}
-    if found ~= SHARED then return result end
+    if found ~= SHARED and not match(found, SEMAPHORE) then return result end
     together = together or steps_together()
-    return together.list_shares(key, result)
+    return together.list_parts(found, key, result)
   end
 
   -- from ('' for none), to, the stamp that the node must carry ('' for any)
@@ -397,8 +407,8 @@ if ARGV[a] or shared_releases then
     return true
   end
 
-  -- The steps on several keys and on shares. Each first looks at all keys and then changes them, so that it
-  -- does all or nothing. `at` lists the keys, each a pair of the key and its metadata key.
+  -- The steps on several keys, on shares and on slots. Each first looks at all keys and then changes them, so
+  -- that it does all or nothing. `at` lists the keys, each a pair of the key and its metadata key.
   function steps_together()
     -- Calls look(key, meta, stored, found) for each key, until it returns a result.
     local function each(at, look)
@@ -728,6 +738,187 @@ if ARGV[a] or shared_releases then
       return {true, fence}
     end
 
+    -- The place of a slot of a semaphore.
+    local function slot_of(key, slot)
+      local place = 'redlockd:slot:{' .. key .. '}' .. slot
+      return {place, 'redlockd:meta:{' .. place .. '}'}
+    end
+
+    -- The tokens of all slots, false for one that is free, and the slot that this token has, if any.
+    local function holders_of(key, limit, token)
+      local places = {}
+      for i = 1, limit do places[i] = slot_of(key, i)[1] end
+      local holders, own = call('MGET', unpack(places))  -- a key of another type counts as free
+      for i = 1, limit do
+        if holders[i] == token then own = i end
+      end
+      return holders, own
+    end
+
+    -- The TTL of a slot in ms; 0 if it is free.
+    local function left_of(key, slot)
+      return math.max(0, call('PTTL', slot_of(key, slot)[1]))
+    end
+
+    -- Looks at a semaphore. Returns a result that ends the step, because the key is in use in another way or
+    -- cannot be read, or nil and:
+    --   found    whether the key holds the marker
+    --   holders  of the slots, as above
+    --   own      the slot that the token has; nil if it has none
+    --   place    of the slot of this step, or, if that is 0, of the one that the token has; nil if it has none
+    --   stored   its metadata
+    --   meta     what the metadata of the key is
+    local function look_at_slots(at, limit, slot, token)
+      local key = at[1][1]
+      local look
+      local ended = each(at, function(_, _, meta, found)
+        if found and found ~= 'redlockd:sem:' .. limit then return held(key, meta, found) end
+        local holders, own = holders_of(key, limit, token)
+        local place = (slot ~= 0 or own) and slot_of(key, slot == 0 and own or slot)
+        local stored, unreadable = '', nil
+        if place then stored, unreadable = read(place[2]) end
+        if unreadable then return unreadable end
+        look = {found = found, holders = holders, own = own, place = place, stored = stored, meta = meta}
+        if not found then look.leftover, look.holders, look.own = holders, {}, nil end
+        return nil
+      end)
+      return ended, look
+    end
+
+    -- The result of a step that does not get its slot.
+    local function slot_taken(key, limit, look)
+      local used, first = {}, nil
+      for i = 1, limit do
+        used[i] = look.holders[i] and '1' or '0'
+        first = math.min(first or math.huge, look.holders[i] and left_of(key, i) or 0)
+      end
+      return {'held', first, 'redlockd:sem:' .. limit, '', table.concat(used), look.own or 0}
+    end
+
+    -- The token has got or extended the slot.
+    local function has_slot(at, limit, look, fence)
+      local key, left = at[1][1], math.max(1, call('PTTL', look.place[1]))
+      if not look.found then
+        call('SET', key, 'redlockd:sem:' .. limit, 'PX', left)
+        for i = 1, limit do
+          local place = slot_of(key, i)[1]
+          if look.leftover[i] and place ~= look.place[1] then call('DEL', place) end
+        end
+      elseif call('PTTL', key) < left then
+        call('PEXPIRE', key, left)
+      end
+      remember_fence(at[1][2], fence)
+    end
+
+    -- As acquire, and with `adopt` as acquire_or_extend. The fence must exceed those of all slots, so that a
+    -- late release that was sealed for one slot does not end a later hold of another one.
+    local function acquire_slot(at, limit, slot, adopt)
+      if wrong_mark then return wrong_mark end
+      local token, ttl, granted = ARGV[a + 1], ARGV[a + 2], ARGV[a + 3]
+      local fence, _, keeper, holder = parse(granted)
+      local ended, look = look_at_slots(at, limit, slot, token)
+      if ended then return ended end
+      wants_clock = true
+      if adopt and look.own == slot then
+        local number, id = parts_of(keeper)
+        local result = extend_all({look.place}, digest_of(holder), ttl, 0, number, id, 'always')
+        if result[1] == true then has_slot(at, limit, look, math.abs(result[2])) end
+        return result
+      end
+      if look.own or look.holders[slot] then return slot_taken(at[1][1], limit, look) end
+      local highest = math.max(fences_of(look.meta), (parse(look.stored)))
+      if highest >= fence then return {'stale_fence', highest} end
+      local failure = set_all({look.place}, token, ttl, granted)
+      if failure then return failure end
+      has_slot(at, limit, look, fence)
+      return true
+    end
+
+    -- As extend, with the slot at the end of the result. If `slot` is 0: of the slot that the token has.
+    local function extend_slot(at, limit, slot, take)
+      if wrong_set then return wrong_set end
+      local ended, look = look_at_slots(at, limit, slot, ARGV[a + 1])
+      if ended then return ended[1] == 'held' and {'held', ended[2]} or ended end
+      if not look.own or slot ~= 0 and look.own ~= slot then
+        return look.holders[slot] and {'held', left_of(at[1][1], slot)} or {'not_held', 0}
+      end
+      local result = extend_all({look.place}, ARGV[a + 4], ARGV[a + 2], tonumber(ARGV[a + 3]),
+                                tonumber(ARGV[a + 5]), ARGV[a + 6], take)
+      if result[1] == true then
+        has_slot(at, limit, look, math.abs(result[2]))
+        result[5] = look.own
+      end
+      return result
+    end
+
+    -- As hand_over.
+    local function hand_over_slot(at, limit, slot)
+      if wrong_mark then return wrong_mark end
+      local from, to, granted = ARGV[a + 1], ARGV[a + 2], ARGV[a + 4]
+      local fence, _, attempt = parse(granted)
+      local _, id = parts_of(attempt)
+      local ended, look = look_at_slots(at, limit, slot, to)
+      if ended then return ended end
+      local seen, _, keeper = parse(look.stored)
+      local _, stored_id = parts_of(keeper)
+      local found = look.holders[slot]
+      local repeated = found == to and stored_id == id
+      if found and found ~= from and not repeated or look.own and look.own ~= slot then
+        return slot_taken(at[1][1], limit, look)
+      end
+      local highest = math.max(fences_of(look.meta), seen)
+      if highest >= fence then return {'stale_fence', highest} end
+      wants_clock = true
+      local failure = set_all({look.place}, to, ARGV[a + 3], granted)
+      if failure then return failure end
+      has_slot(at, limit, look, fence)
+      return {true, fence, found and 1 or 0}
+    end
+
+    -- As repair. Other slots may have higher fences.
+    local function repair_slot(at, limit, slot)
+      if wrong_set then return wrong_set end
+      local counts = ARGV[a + 6] == '1'
+      if wrong_mark and counts then return wrong_mark end
+      local token, ttl, fence, holder = ARGV[a + 1], ARGV[a + 2], tonumber(ARGV[a + 3]), ARGV[a + 4]
+      local ended, look = look_at_slots(at, limit, slot, token)
+      if ended then return ended[1] == 'held' and {'held', ended[2]} or ended end
+      local seen, _, _, stored_holder = parse(look.stored)
+      local _, exclusive = fences_of(look.meta)
+      local highest = math.max(exclusive, seen)
+      if counts and highest > fence then return {'stale_fence', highest} end
+      if look.own or look.holders[slot] then return {'held', left_of(at[1][1], look.own or slot)} end
+      if digest_of(stored_holder) == digest_of(holder) then holder = stored_holder end
+      if highest > fence then fence = highest + 1 end
+      local failure = set_all({look.place}, token, ttl,
+                              format(fence, 'c', ARGV[a + 5] ~= '' and ARGV[a + 5] or nil, holder))
+      if failure then return failure end
+      has_slot(at, limit, look, fence)
+      return {true, fence}
+    end
+
+    -- As release_if, for a slot of a semaphore of this limit.
+    local function release_slot(limit, key, meta, token, attempt, seal, audible, ended, ended_id)
+      local holders, own = holders_of(key, limit, token)
+      if not own then return {'not_held', 0} end
+      local place = slot_of(key, own)
+      local result = release_if(place[1], place[2], token, attempt, seal, '0', ended, ended_id)
+      if result[1] ~= true then return result end
+      if tonumber(seal) > 0 then remember_fence(meta, tonumber(seal)) end
+      local last = 0
+      for i = 1, limit do
+        if holders[i] and i ~= own then last = math.max(last, left_of(key, i)) end
+      end
+      if last > 0 then
+        call('PEXPIRE', key, last)
+      else
+        call('DEL', key)
+      end
+      local heard = audible == '1' and try('PUBLISH', 'redlockd:released:' .. key, key)
+      if type(heard) == 'number' then result[2] = heard end
+      return result
+    end
+
     -- As release_if, for a share of this key.
     local function release_share(key, meta, token, attempt, seal, audible, ended, ended_id)
       local share, all = share_of(key, token), (shares_of(key))
@@ -752,20 +943,33 @@ if ARGV[a] or shared_releases then
       return result
     end
 
-    -- Appends the shares of a key to the result of inspect: at most 300, because replies are bounded.
-    local function list_shares(key, result)
+    -- As release_if, for what a token has of a key that holds this marker.
+    local function release_part(marker, ...)
+      local limit = match(marker, SEMAPHORE)
+      if limit then return release_slot(tonumber(limit), ...) end
+      return release_share(...)
+    end
+
+    -- Appends the shares or slots of a key that holds this marker to the result of inspect: at most 300,
+    -- because replies are bounded.
+    local function list_parts(marker, key, result)
+      local function append(place, token)
+        local left = token and call('PTTL', place[1]) or 0
+        if left <= 0 then return end
+        local _, _, _, holder = parse(read(place[2]) or '')
+        result[#result + 1] = token
+        result[#result + 1] = left
+        result[#result + 1] = holder or ''
+      end
+      local limit = tonumber(match(marker, SEMAPHORE))
+      if limit then
+        local holders = holders_of(key, limit)
+        for i = 1, limit do append(slot_of(key, i), holders[i]) end
+        return result
+      end
       local all = try('ZREVRANGE', (shares_of(key)), 0, 299)
       if failed(all) then return {'failed', all.err} end
-      for _, token in ipairs(all) do
-        local share = share_of(key, token)
-        local left = call('PTTL', share[1])
-        if left > 0 then
-          local _, _, _, holder = parse(read(share[2]) or '')
-          result[#result + 1] = token
-          result[#result + 1] = left
-          result[#result + 1] = holder or ''
-        end
-      end
+      for _, token in ipairs(all) do append(share_of(key, token), token) end
       return result
     end
 
@@ -785,8 +989,8 @@ if ARGV[a] or shared_releases then
     end
 
     return {
-      release_share = release_share,
-      list_shares = list_shares,
+      release_part = release_part,
+      list_parts = list_parts,
       step = function(name, at)
         if name == 'acquire' then return acquire_together(at, false), 4 end
         if name == 'acquire_or_extend' then return acquire_together(at, true), 4 end
@@ -803,6 +1007,14 @@ if ARGV[a] or shared_releases then
         if name == 'adopt' then return extend_shares(at, 'last'), 7 end
         if name == 'repair' then return repair_shares(at), 7 end
         if name == 'intend' then return intend(at), 3 end
+      end,
+      slot_step = function(name, at, limit, slot)
+        if name == 'acquire' then return acquire_slot(at, limit, slot, false), 4 end
+        if name == 'acquire_or_extend' then return acquire_slot(at, limit, slot, true), 4 end
+        if name == 'extend' then return extend_slot(at, limit, slot, nil), 7 end
+        if name == 'adopt' then return extend_slot(at, limit, slot, 'last'), 7 end
+        if name == 'hand_over' then return hand_over_slot(at, limit, slot), 5 end
+        if name == 'repair' then return repair_slot(at, limit, slot), 7 end
       end,
     }
   end
@@ -821,15 +1033,19 @@ if ARGV[a] or shared_releases then
 
   for _, i in ipairs(shared_releases or {}) do
     local key = KEYS[1 + 2 * acquisitions + i]
-    together = together or steps_together()
-    results[acquisitions + i] = together.release_share(key, 'redlockd:meta:{' .. key .. '}',
-                                                       ARGV[4 + 3 * acquisitions + i], '', '0', '1', '', '')
+    results[acquisitions + i] = release_if(key, 'redlockd:meta:{' .. key .. '}',
+                                           ARGV[4 + 3 * acquisitions + i], '', '0', '1', '', '')
   end
 
   local n, k = acquisitions + releases, 2 + 2 * acquisitions + releases
   while ARGV[a] do
     local count, result, words = 1
-    if ARGV[a] == 'together' or ARGV[a] == 'shared' then
+    if ARGV[a] == 'slot' then
+      together = together or steps_together()
+      local limit, slot = tonumber(ARGV[a + 1]), tonumber(ARGV[a + 2])
+      a = a + 3
+      result, words = together.slot_step(ARGV[a], {{KEYS[k], KEYS[k + 1]}}, limit, slot)
+    elseif ARGV[a] == 'together' or ARGV[a] == 'shared' then
       together = together or steps_together()
       local step = ARGV[a] == 'shared' and together.share_step or together.step
       count, a = tonumber(ARGV[a + 1]), a + 2

@@ -64,7 +64,7 @@ void HoldStream::OnAcquired(std::uint64_t /*id*/, const AcquireResult& result) {
   }
   v1::HoldResponse event;
   event.set_type(v1::EVENT_TYPE_ACQUIRED);
-  SetKey(event, key_);
+  SetKey(event, result.lease->key);
   FillUntil(*event.mutable_lease(), *result.lease);
   Fill(*event.mutable_votes(), result.votes, service_.names);
   SendEvent(std::move(event));

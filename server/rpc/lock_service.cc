@@ -125,7 +125,8 @@ struct InspectMethod {
       out.set_undecided(result.undecided);
       out.set_owner(result.owner.value());
       if (!result.sharing.empty()) {
-        out.set_mode(v1::LOCK_MODE_SHARED);
+        if (result.limit == 0) out.set_mode(v1::LOCK_MODE_SHARED);
+        out.set_max_holders(result.limit);
         out.set_holders(static_cast<std::int32_t>(result.sharing.size()));
         for (const OwnerLabel& owner : result.sharing) {
           if (!owner.empty()) out.add_owners(owner.value());

@@ -20,6 +20,7 @@ namespace {
 constexpr std::size_t kMaxKeyBytes = 512;
 constexpr std::size_t kMaxTokenBytes = 128;
 constexpr int kMaxKeys = 64;
+constexpr int kMinHolders = 2;
 constexpr std::size_t kMaxKeysBytes = 8192;
 constexpr std::string_view kReservedPrefix = "redlockd:";
 constexpr Duration kMinTtl = std::chrono::milliseconds(10);
@@ -98,10 +99,11 @@ class Checker {
     return Key::Of({message.keys().begin(), message.keys().end()});
   }
 
-  // Of a message with `mode`.
+  // Of a message with `mode` and `max_holders`.
   template <typename Message>
   Key CheckClaim(const Message& message) {
     const Key key = CheckKeys(message);
+    if (message.max_holders() != 0) return CheckSemaphore(message, key);
     switch (message.mode()) {
       case v1::LOCK_MODE_UNSPECIFIED:
       case v1::LOCK_MODE_EXCLUSIVE:
@@ -112,6 +114,23 @@ class Checker {
         Fault("mode", "must be LOCK_MODE_EXCLUSIVE or LOCK_MODE_SHARED");
         return key;
     }
+  }
+
+  // The same of a message with `slot`.
+  template <typename Message>
+  Key CheckHeldClaim(const Message& message) {
+    const Key key = CheckClaim(message);
+    if (!key.IsSemaphore()) {
+      if (message.slot() != 0) Fault("slot", "must be 0 unless max_holders is set");
+      return key;
+    }
+    if (message.slot() < 0 || message.slot() > key.limit()) {
+      Fault("slot", "must be from 1 to max_holders, which is " + std::to_string(key.limit()) +
+                        ", or 0 for the slot that the token has, is " +
+                        std::to_string(message.slot()));
+      return key;
+    }
+    return key.Slot(key.limit(), message.slot());
   }
 
   OwnerToken CheckToken(const std::string& token) {
@@ -196,6 +215,20 @@ class Checker {
   Violations& violations() { return violations_; }
 
  private:
+  template <typename Message>
+  Key CheckSemaphore(const Message& message, const Key& key) {
+    const int limit = message.max_holders();
+    if (limit < kMinHolders || limit > kMostSlots) {
+      Fault("max_holders", "must be from 2 to 64, or 0 for a lock, is " + std::to_string(limit));
+      return key;
+    }
+    if (!message.keys().empty()) Fault("keys", "must be empty if max_holders is set");
+    const bool shared =
+        message.mode() != v1::LOCK_MODE_UNSPECIFIED && message.mode() != v1::LOCK_MODE_EXCLUSIVE;
+    if (shared) Fault("mode", "must not be LOCK_MODE_SHARED if max_holders is set");
+    return key.Slot(limit, 0);
+  }
+
   static std::string Range(Duration low, Duration high) {
     return "must be from " + InWords(low) + " to " + InWords(high);
   }
@@ -242,7 +275,7 @@ Checked<AcquireCommand> Check(const v1::AcquireRequest& request, const RequestRu
 Checked<ExtendCommand> Check(const v1::ExtendRequest& request, const RequestRules& rules) {
   Checker checker(rules);
   ExtendCommand command{
-      .key = checker.CheckClaim(request),
+      .key = checker.CheckHeldClaim(request),
       .token = checker.CheckToken(request.token()),
       .ttl = checker.CheckTtl(request.has_ttl(), request.ttl()),
       .retry = checker.CheckRetry(request.retry()),
@@ -277,7 +310,7 @@ Checked<InspectCommand> Check(const v1::InspectRequest& request, const RequestRu
 Checked<AdoptCommand> Check(const v1::AdoptOperation& operation, const RequestRules& rules) {
   Checker checker(rules);
   AdoptCommand command;
-  command.key = checker.CheckClaim(operation);
+  command.key = checker.CheckHeldClaim(operation);
   command.token = checker.CheckToken(operation.token());
   command.ttl = operation.has_ttl() ? checker.CheckTtl(true, operation.ttl())
                                     : std::min(kDefaultAdoptionTtl, rules.max_ttl);
@@ -340,7 +373,7 @@ Checked<std::vector<WatchCommand>> Check(const v1::WatchRequest& request,
     const v1::WatchItem& item = request.items(i);
     Checker of_item(rules, "items[" + std::to_string(i) + "].");
     const Duration ttl = of_item.CheckTtl(item.has_ttl(), item.ttl());
-    commands.push_back({.key = of_item.CheckClaim(item),
+    commands.push_back({.key = of_item.CheckHeldClaim(item),
                         .token = of_item.CheckToken(item.token()),
                         .ttl = ttl,
                         .interval = of_item.CheckInterval(item, ttl),

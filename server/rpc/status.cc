@@ -21,6 +21,7 @@ grpc::StatusCode CodeOf(Reason reason) {
     case Reason::kValidityExpired:
       return grpc::StatusCode::ABORTED;
     case Reason::kLockNotHeld:
+    case Reason::kKindMismatch:
       return grpc::StatusCode::FAILED_PRECONDITION;
     case Reason::kQuorumUnavailable:
     case Reason::kNodeSetMismatch:
@@ -52,6 +53,7 @@ Duration RetryAfter(const Error& error) {
     case Reason::kDeadlineExceeded:
     case Reason::kCancelled:
     case Reason::kPermissionDenied:
+    case Reason::kKindMismatch:
       return {};
   }
   return {};
@@ -62,6 +64,7 @@ using Metadata = google::protobuf::Map<std::string, std::string>;
 // The metadata at the top of lock_service.proto.
 void FillMetadata(Metadata& out, const Error& error) {
   if (!error.owner.empty()) out["owner"] = error.owner.value();
+  if (!error.in_use_as.empty()) out["in_use_as"] = error.in_use_as;
   if (error.last_reason) out["last_reason"] = ToString(*error.last_reason);
 }
 

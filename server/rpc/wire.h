@@ -23,7 +23,7 @@ using NodeNames = std::vector<std::string>;
 [[nodiscard]] std::string Excerpt(std::string_view text);
 
 void Fill(google::protobuf::Duration& out, Duration duration);
-// Of a message with `key`, `keys` and `mode`.
+// Of a message with `key`, `keys`, `mode`, `max_holders` and `slot`.
 template <typename Message>
 void SetKey(Message& out, const Key& key) {
   if (key.IsSeveral()) {
@@ -32,6 +32,9 @@ void SetKey(Message& out, const Key& key) {
     out.set_key(std::string(key.names()));
   }
   if (key.IsShared()) out.set_mode(v1::LOCK_MODE_SHARED);
+  if (!key.IsSemaphore()) return;
+  out.set_max_holders(key.limit());
+  out.set_slot(key.slot());
 }
 void Fill(v1::Lease& out, const Lease& lease);
 // For a message that waits to be written: stores the instant at which the validity ends in

@@ -21,6 +21,10 @@ Key Client::AnyKeys() {
   for (std::size_t i = 0; i < count; ++i) {
     names.push_back("key-" + std::to_string((first + i) % keys_));
   }
+  // Mostly of one limit. Some users want another one, or a lock.
+  if (semaphores_ && !world_.Chance(0.05)) {
+    return Key(names.front()).Slot(world_.Chance(0.1) ? 3 : 2, 0);
+  }
   const Key key = Key::Of(std::move(names));
   return world_.Chance(sharing_) ? key.Shared() : key;
 }

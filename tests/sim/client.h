@@ -20,8 +20,9 @@ struct Calls {
 class Client {
  public:
   // Uses the first `daemons` daemons. `sharing`: which part of the acquisitions share their keys.
+  // `semaphores`: instead, the keys are semaphores.
   Client(World& world, Cluster& cluster, Oracle& oracle, Calls& calls, std::string name,
-         std::size_t keys, std::size_t daemons, double sharing)
+         std::size_t keys, std::size_t daemons, double sharing, bool semaphores)
       : world_(world),
         cluster_(cluster),
         oracle_(oracle),
@@ -29,7 +30,8 @@ class Client {
         name_(std::move(name)),
         keys_(keys),
         daemons_(daemons),
-        sharing_(sharing) {}
+        sharing_(sharing),
+        semaphores_(semaphores) {}
 
   // Runs one operation after another until `end`.
   void Run(MonotonicTime end);
@@ -56,6 +58,7 @@ class Client {
   const std::size_t keys_;
   const std::size_t daemons_;
   const double sharing_;
+  const bool semaphores_;
   MonotonicTime end_;
   int tokens_ = 0;
 };

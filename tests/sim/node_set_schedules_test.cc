@@ -34,7 +34,10 @@ constexpr Duration kLongestTtl = milliseconds(600);
 class Schedule {
  public:
   explicit Schedule(std::uint64_t seed)
-      : world_(seed), cluster_(world_, Options(world_)), end_(world_.now() + kBusy) {}
+      : world_(seed),
+        cluster_(world_, Options(world_)),
+        end_(world_.now() + kBusy),
+        semaphores_(seed % 4 == 0) {}
 
   void Run() {
     while (!cluster_.decided()) world_.RunUntil(world_.now() + milliseconds(10));
@@ -46,7 +49,8 @@ class Schedule {
     while (!cluster_.decided()) world_.RunUntil(world_.now() + milliseconds(10));
     for (std::size_t i = 0; i < 3; ++i) {
       clients_.push_back(std::make_unique<Client>(
-          world_, cluster_, oracle_, calls_, "client-" + std::to_string(i), kKeys, kServing, 0.3));
+          world_, cluster_, oracle_, calls_, "client-" + std::to_string(i), kKeys, kServing, 0.3,
+          semaphores_));
       clients_.back()->Run(end_);
     }
     Change();
@@ -231,6 +235,7 @@ class Schedule {
   World world_;
   Cluster cluster_;
   const MonotonicTime end_;
+  const bool semaphores_;
   Oracle oracle_;
   Calls calls_;
   std::vector<std::unique_ptr<Client>> clients_;

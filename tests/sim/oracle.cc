@@ -9,18 +9,28 @@ void Oracle::Holds(MonotonicTime now, const Lease& lease) {
   lease.key.ForEach([&](std::string_view key) { Holds(now, std::string(key), lease); });
 }
 
+bool Oracle::MayBothHold(const Key& one, const Key& other) {
+  if (one.IsShared() && other.IsShared()) return true;
+  return one.IsSemaphore() && one.limit() == other.limit() && one.slot() != other.slot();
+}
+
 void Oracle::Holds(MonotonicTime now, const std::string& key, const Lease& lease) {
   const std::string& token = lease.token.value();
   History& history = keys_[key];
   for (const auto& [other, holder] : history.holders) {
-    const bool both_share = holder.shares && lease.key.IsShared();
-    if (other != token && holder.valid_until > now && !both_share) {
+    if (other != token && holder.valid_until > now && !MayBothHold(holder.key, lease.key)) {
       violations_.push_back("two valid leases of " + key + ": " + other + " still holds it while " +
                             token + " gets it");
     }
   }
   const bool new_holder = history.last_holder != token;
+  const int slot = lease.key.slot();
+  const auto holder = history.holders.find(token);
+  const bool same_slot = holder != history.holders.end() && holder->second.key.slot() == slot;
+  const FencingToken of_slot = std::max(history.exclusive, history.slots[slot]);
   const bool grows = lease.key.IsShared() ? lease.fence > history.exclusive
+                     : slot != 0          ? lease.fence > of_slot ||
+                                       (same_slot && lease.fence == history.slots[slot])
                      : new_holder         ? lease.fence > history.highest
                                           : lease.fence >= history.highest;
   if (!grows) {
@@ -30,11 +40,15 @@ void Oracle::Holds(MonotonicTime now, const std::string& key, const Lease& lease
   }
   history.last_holder = token;
   history.highest = std::max(history.highest, lease.fence);
-  if (!lease.key.IsShared()) history.exclusive = std::max(history.exclusive, lease.fence);
+  if (slot != 0) {
+    history.slots[slot] = std::max(history.slots[slot], lease.fence);
+  } else if (!lease.key.IsShared()) {
+    history.exclusive = std::max(history.exclusive, lease.fence);
+  }
   const auto found = history.holders.find(token);
   const bool goes_on = found != history.holders.end() && found->second.valid_until > now;
   history.holders[token] = {lease.fence, lease.valid_until, goes_on ? found->second.since : now,
-                            lease.key.IsShared()};
+                            lease.key};
 }
 
 bool Oracle::HeldSince(const std::string& key, MonotonicTime from, MonotonicTime now) const {

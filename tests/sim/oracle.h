@@ -1,7 +1,7 @@
 // Records every lease that is granted and reports violations: two valid leases of one key at the
-// same time, unless both share it; or a later holder whose fence is not higher than those of all
-// holders before it, or of the exclusive ones if it shares the key. A lease of several keys counts
-// for each.
+// same time, unless both share it or have different slots of a semaphore of one limit; or a later
+// holder whose fence is not higher than those of all holders before it, of the exclusive ones if it
+// shares the key, or of those of its slot. A lease of several keys counts for each.
 #pragma once
 
 #include <map>
@@ -33,13 +33,15 @@ class Oracle {
     FencingToken fence;
     MonotonicTime valid_until;
     MonotonicTime since;  // of the grant, or of an extension after the validity had ended
-    bool shares = false;
+    Key key;  // how it has the key
   };
+  [[nodiscard]] static bool MayBothHold(const Key& one, const Key& other);
   struct History {
     std::map<std::string, Holder>
         holders;  // by token: clients that believe, or believed, that they hold the key
     FencingToken highest;
     FencingToken exclusive;  // the highest of the exclusive holders
+    std::map<int, FencingToken> slots;
     std::string last_holder;
   };
 

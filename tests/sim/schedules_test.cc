@@ -158,7 +158,7 @@ Verdicts Schedule(std::uint64_t seed) {
   for (std::size_t i = 0; i < kClients; ++i) {
     clients.push_back(std::make_unique<Client>(world, cluster, oracle, calls,
                                                "client-" + std::to_string(i), keys,
-                                               cluster.daemons(), sharing));
+                                               cluster.daemons(), sharing, seed % 4 == 0));
     clients.back()->Run(end);
   }
   Trouble trouble(world, cluster, end, options.guard != GuardMode::kOff);

@@ -40,6 +40,10 @@ NodeReply Server::Acquire(const std::string& key, const std::string& token, Dura
                           FencingToken fence, AttemptId attempt, const std::string& owner,
                           bool adopt, const Expected& expected) {
   if (auto mismatch = Mismatch(expected, true)) return *mismatch;
+  if (Key(key).IsSemaphore()) {
+    return AcquireSlot(Key(key), token, ttl,
+                       {fence, token, Keeper{fence.value, attempt}, true, owner}, adopt);
+  }
   if (Key(key).IsShared()) {
     return AcquireShares(key, token, ttl, {fence, token, Keeper{fence.value, attempt}, true, owner},
                          adopt);
@@ -76,6 +80,10 @@ NodeReply Server::HandOver(const std::string& key, const std::string& from, cons
                            Duration ttl, FencingToken fence, AttemptId attempt,
                            const std::string& owner, const Expected& expected) {
   if (auto mismatch = Mismatch(expected, true)) return *mismatch;
+  if (Key(key).IsSemaphore()) {
+    return HandOverSlot(Key(key), from, ttl,
+                        {fence, to, Keeper{fence.value, attempt}, true, owner});
+  }
   if (Key(key).IsSeveral()) {
     return HandOverTogether(key, from, ttl, {fence, to, Keeper{fence.value, attempt}, true, owner});
   }
@@ -132,6 +140,7 @@ NodeReply Server::Extend(const std::string& key, const std::string& token, Durat
                          const Expected& expected) {
   if (auto mismatch = Mismatch(expected, false)) return *mismatch;
   const Take take = adopt ? Take::kLast : Take::kNo;
+  if (Key(key).IsSemaphore()) return ExtendSlot(Key(key), token, ttl, raise_to, keeper, take);
   if (Key(key).IsShared()) return ExtendShares(key, token, ttl, raise_to, keeper, take);
   if (Key(key).IsSeveral()) return ExtendTogether(key, token, ttl, raise_to, keeper, take);
   Entry* const entry = Find(key);
@@ -146,6 +155,9 @@ NodeReply Server::Repair(const std::string& key, const std::string& token, Durat
                          FencingToken fence, std::optional<Keeper> keeper, bool counts,
                          const std::string& owner, const Expected& expected) {
   if (auto mismatch = Mismatch(expected, counts)) return *mismatch;
+  if (Key(key).IsSemaphore()) {
+    return RepairSlot(Key(key), token, ttl, {fence, token, keeper, false, owner}, counts);
+  }
   if (Key(key).IsShared()) {
     return RepairShares(key, token, ttl, {fence, token, keeper, false, owner}, counts);
   }
@@ -353,6 +365,9 @@ NodeReply Server::ReleaseOne(const std::string& key, const std::string& token,
   if (entry->token == kSharedMarker) {
     return ReleaseShare(key, token, only_attempt, seal, announce, at_end_of);
   }
+  if (const int limit = LimitIn(entry->token); limit != 0) {
+    return ReleaseSlot(key, limit, token, only_attempt, seal, announce, at_end_of);
+  }
   if (entry->token != token) {
     return {.outcome = Outcome::kHeld, .remaining = entry->expires - Clock()};
   }
@@ -547,6 +562,181 @@ void Server::ForgetShares(const std::string& key) {
   std::erase_if(entries_, [&](const auto& entry) { return entry.first.starts_with(prefix); });
 }
 
+std::string Server::SlotKey(const std::string& key, int slot) {
+  return key + kSlotMark + std::to_string(slot);
+}
+
+Server::Semaphore Server::LookAtSlots(const Key& key, const std::string& token) {
+  const std::string name(key.names());
+  Semaphore semaphore{.key = name, .slot = key.slot(), .place = SlotKey(name, key.slot())};
+  Entry* const entry = Find(name);
+  semaphore.meta = &meta_[name];
+  semaphore.slot_meta = &meta_[semaphore.place];
+  semaphore.slots.resize(static_cast<std::size_t>(key.limit()));
+  if (entry == nullptr) return semaphore;
+  const int limit = LimitIn(entry->token);
+  if (Has(Safeguard::kLimitCompared) ? limit != key.limit() : limit == 0) {
+    semaphore.other_use = Held(*entry, *semaphore.meta);
+    return semaphore;
+  }
+  semaphore.marked = true;
+  for (int slot = 1; slot <= key.limit(); ++slot) {
+    Entry* const holder = Find(SlotKey(name, slot));
+    semaphore.slots[static_cast<std::size_t>(slot - 1)] = holder;
+    if (holder != nullptr && holder->token == token) semaphore.own = slot;
+  }
+  return semaphore;
+}
+
+NodeReply Server::SlotTaken(const Semaphore& semaphore) const {
+  NodeReply reply{.outcome = Outcome::kHeld,
+                  .remaining = Duration::max(),
+                  .holder = OwnerToken(SemaphoreMarker(semaphore.limit())),
+                  .own_slot = semaphore.own};
+  for (std::size_t i = 0; i < semaphore.slots.size(); ++i) {
+    const Entry* const slot = semaphore.slots[i];
+    reply.used_slots[i] = slot != nullptr;
+    reply.remaining =
+        std::min(reply.remaining, slot == nullptr ? Duration() : slot->expires - Clock());
+  }
+  return reply;
+}
+
+void Server::HasSlot(const Semaphore& semaphore, FencingToken fence) {
+  const Duration expires = entries_.at(semaphore.place).expires;
+  if (!semaphore.marked) {
+    entries_[semaphore.key] = {SemaphoreMarker(semaphore.limit()), expires};
+    for (int slot = 1; slot <= semaphore.limit(); ++slot) {
+      if (slot != semaphore.slot) entries_.erase(SlotKey(semaphore.key, slot));
+    }
+  } else if (Has(Safeguard::kMarkerOutlivesShares)) {
+    Entry& marker = entries_.at(semaphore.key);
+    marker.expires = std::max(marker.expires, expires);
+  }
+  RememberFence(*semaphore.meta, fence);
+}
+
+NodeReply Server::AcquireSlot(const Key& key, const std::string& token, Duration ttl,
+                              const Meta& granted, bool adopt) {
+  const Semaphore semaphore = LookAtSlots(key, token);
+  if (semaphore.other_use) return *semaphore.other_use;
+  if (adopt && semaphore.own == semaphore.slot) {
+    NodeReply reply = ExtendHeld(*semaphore.entry(), *semaphore.slot_meta, ttl, {}, granted.keeper,
+                                 Take::kAlways);
+    if (reply.outcome == Outcome::kGranted) HasSlot(semaphore, reply.fence);
+    reply.clock = Clock();
+    return reply;
+  }
+  const bool has_another = semaphore.own != 0 && Has(Safeguard::kOneSlotOfAToken);
+  if (has_another || semaphore.entry() != nullptr) return SlotTaken(semaphore);
+  const FencingToken all = Has(Safeguard::kSlotAboveAllFences)
+                               ? semaphore.meta->fence
+                               : semaphore.meta->exclusive.value_or(semaphore.meta->fence);
+  const FencingToken highest = std::max(all, semaphore.slot_meta->fence);
+  if (highest >= granted.fence) return {.outcome = Outcome::kStaleFence, .fence = highest};
+  if (full_) return kFull;
+  Put(semaphore.place, token, ttl);
+  *semaphore.slot_meta = granted;
+  HasSlot(semaphore, granted.fence);
+  return {.outcome = Outcome::kGranted, .fence = granted.fence, .clock = Clock()};
+}
+
+NodeReply Server::ExtendSlot(const Key& key, const std::string& token, Duration ttl,
+                             FencingToken raise_to, std::optional<Keeper> keeper, Take take) {
+  Semaphore semaphore = LookAtSlots(key, token);
+  if (semaphore.other_use) {
+    return {.outcome = Outcome::kHeld, .remaining = semaphore.other_use->remaining};
+  }
+  if (semaphore.own != 0 && (semaphore.slot == 0 || !Has(Safeguard::kSlotCompared))) {
+    semaphore.slot = semaphore.own;
+    semaphore.place = SlotKey(semaphore.key, semaphore.own);
+    semaphore.slot_meta = &meta_[semaphore.place];
+  }
+  if (semaphore.own == 0 && semaphore.slot == 0) return {.outcome = Outcome::kNotHeld};
+  if (semaphore.own != semaphore.slot) {
+    const Entry* const other = semaphore.entry();
+    if (other == nullptr) return {.outcome = Outcome::kNotHeld};
+    return {.outcome = Outcome::kHeld, .remaining = other->expires - Clock()};
+  }
+  NodeReply reply =
+      ExtendHeld(*semaphore.entry(), *semaphore.slot_meta, ttl, raise_to, keeper, take);
+  if (reply.outcome != Outcome::kGranted) return reply;
+  HasSlot(semaphore, reply.fence);
+  reply.own_slot = semaphore.own;
+  return reply;
+}
+
+NodeReply Server::HandOverSlot(const Key& key, const std::string& from, Duration ttl,
+                               const Meta& granted) {
+  const Semaphore semaphore = LookAtSlots(key, granted.token);
+  if (semaphore.other_use) return *semaphore.other_use;
+  const Entry* const entry = semaphore.entry();
+  const bool again = entry != nullptr && entry->token == granted.token &&
+                     semaphore.slot_meta->keeper &&
+                     semaphore.slot_meta->keeper->id == granted.keeper->id;
+  const bool held = entry != nullptr;
+  const bool anothers = held && entry->token != from && !again;
+  const bool has_another = semaphore.own != 0 && semaphore.own != semaphore.slot;
+  if (anothers || has_another) return SlotTaken(semaphore);
+  const FencingToken highest = std::max(semaphore.meta->fence, semaphore.slot_meta->fence);
+  if (highest >= granted.fence) return {.outcome = Outcome::kStaleFence, .fence = highest};
+  if (full_) return kFull;
+  Put(semaphore.place, granted.token, ttl);
+  *semaphore.slot_meta = granted;
+  HasSlot(semaphore, granted.fence);
+  return {
+      .outcome = Outcome::kGranted, .fence = granted.fence, .handed_over = held, .clock = Clock()};
+}
+
+NodeReply Server::RepairSlot(const Key& key, const std::string& token, Duration ttl, Meta granted,
+                             bool counts) {
+  const Semaphore semaphore = LookAtSlots(key, token);
+  const FencingToken exclusive = semaphore.meta->exclusive.value_or(semaphore.meta->fence);
+  const FencingToken highest = std::max(exclusive, semaphore.slot_meta->fence);
+  if (semaphore.other_use) {
+    return {.outcome = Outcome::kHeld, .remaining = semaphore.other_use->remaining};
+  }
+  if (counts && highest > granted.fence && Has(Safeguard::kFenceComparedByPutBack)) {
+    return {.outcome = Outcome::kStaleFence, .fence = highest};
+  }
+  if (semaphore.own != 0 || semaphore.entry() != nullptr) return {.outcome = Outcome::kHeld};
+  if (full_) return kFull;
+  if (highest > granted.fence) granted.fence = FencingToken{highest.value + 1};
+  if (semaphore.slot_meta->token == token) granted.owner = semaphore.slot_meta->owner;
+  Put(semaphore.place, token, ttl);
+  *semaphore.slot_meta = granted;
+  HasSlot(semaphore, granted.fence);
+  return {.outcome = Outcome::kGranted, .fence = granted.fence};
+}
+
+NodeReply Server::ReleaseSlot(const std::string& key, int limit, const std::string& token,
+                              std::optional<AttemptId> only_attempt, FencingToken seal,
+                              bool announce, std::optional<Keeper> at_end_of) {
+  Duration last{};
+  std::string own;
+  for (int slot = 1; slot <= limit; ++slot) {
+    const std::string place = SlotKey(key, slot);
+    const Entry* const entry = Find(place);
+    if (entry == nullptr) continue;
+    if (entry->token == token) {
+      own = place;
+    } else {
+      last = std::max(last, entry->expires);
+    }
+  }
+  if (own.empty()) return {.outcome = Outcome::kNotHeld};
+  NodeReply reply = ReleaseOne(own, token, only_attempt, seal, false, at_end_of);
+  if (reply.outcome != Outcome::kGranted) return reply;
+  if (seal.value != 0) RememberFence(meta_[key], seal);
+  if (last == Duration() || !Has(Safeguard::kMarkerStaysForOthers)) {
+    entries_.erase(key);
+  } else {
+    entries_.at(key).expires = last;
+  }
+  if (announce) reply.listeners = Announce(key);
+  return reply;
+}
+
 NodeReply Server::Intend(const std::string& key, AttemptId id, Duration ttl) {
   const auto found = intents_.find(key);
   const bool anothers =
@@ -579,7 +769,11 @@ NodeReply Server::Inspect(const std::string& key, const Expected& expected) {
   NodeReply reply = Held(*entry, meta);
   reply.outcome = Outcome::kGranted;
   reply.fence = meta.fence;
-  for (const std::string& share : Shares(key)) {
+  std::vector<std::string> parts = Shares(key);
+  for (int slot = 1; slot <= LimitIn(entry->token); ++slot) {
+    if (Find(SlotKey(key, slot)) != nullptr) parts.push_back(SlotKey(key, slot));
+  }
+  for (const std::string& share : parts) {
     if (reply.shares.size() == kMostListedShares) break;
     const Entry& of = entries_.at(share);
     reply.shares.push_back({.token = OwnerToken(of.token),

@@ -165,6 +165,38 @@ class Server {
   [[nodiscard]] NodeReply ReleaseShare(const std::string& key, const std::string& token,
                                        std::optional<AttemptId> only_attempt, FencingToken seal,
                                        bool announce, std::optional<Keeper> at_end_of);
+
+  // Slots of semaphores: likewise, beside a marker with the limit.
+  static constexpr char kSlotMark = '\xfc';  // occurs in no key
+  [[nodiscard]] static std::string SlotKey(const std::string& key, int slot);
+  struct Semaphore {
+    std::optional<NodeReply> other_use;  // the answer if the key is in use in another way
+    std::string key;
+    bool marked = false;
+    std::vector<Entry*> slots;  // null if free. Without the marker, all are
+    int own = 0;                // the slot of the token; 0 if it has none
+    int slot = 0;               // that the step names
+    std::string place;          // of this slot
+    Meta* meta = nullptr;       // of the key
+    Meta* slot_meta = nullptr;
+    [[nodiscard]] Entry* entry() const { return slots[static_cast<std::size_t>(slot - 1)]; }
+    [[nodiscard]] int limit() const { return static_cast<int>(slots.size()); }
+  };
+  [[nodiscard]] Semaphore LookAtSlots(const Key& key, const std::string& token);
+  [[nodiscard]] NodeReply SlotTaken(const Semaphore& semaphore) const;
+  void HasSlot(const Semaphore& semaphore, FencingToken fence);
+  [[nodiscard]] NodeReply AcquireSlot(const Key& key, const std::string& token, Duration ttl,
+                                      const Meta& granted, bool adopt);
+  [[nodiscard]] NodeReply ExtendSlot(const Key& key, const std::string& token, Duration ttl,
+                                     FencingToken raise_to, std::optional<Keeper> keeper,
+                                     Take take);
+  [[nodiscard]] NodeReply HandOverSlot(const Key& key, const std::string& from, Duration ttl,
+                                       const Meta& granted);
+  [[nodiscard]] NodeReply RepairSlot(const Key& key, const std::string& token, Duration ttl,
+                                     Meta granted, bool counts);
+  [[nodiscard]] NodeReply ReleaseSlot(const std::string& key, int limit, const std::string& token,
+                                      std::optional<AttemptId> only_attempt, FencingToken seal,
+                                      bool announce, std::optional<Keeper> at_end_of);
   // Returns how many hear of it.
   int Announce(const std::string& key);
 

@@ -36,6 +36,8 @@ client::Reason ToClient(Reason reason) {
       return client::Reason::kCancelled;
     case Reason::kPermissionDenied:
       return client::Reason::kPermissionDenied;
+    case Reason::kKindMismatch:
+      return client::Reason::kKindMismatch;
   }
   return client::Reason::kInternal;
 }
@@ -46,18 +48,23 @@ client::Error ToClient(const Error& error) {
 
 Key ToCore(const std::string& key) {
   const Key core = Key::Of(client::NamesOf(key));
+  if (client::IsSemaphore(key)) return core.Slot(client::LimitOf(key), client::SlotOf(key));
   return client::IsShared(key) ? core.Shared() : core;
 }
 
 std::string ToClient(const Key& key) {
   std::vector<std::string> names;
   key.ForEach([&names](std::string_view name) { names.emplace_back(name); });
+  if (key.IsSemaphore()) return client::semaphore(names.front(), key.limit(), key.slot());
   std::string all = client::together(std::move(names));
   return key.IsShared() ? client::shared(all) : all;
 }
 
 client::Grant ToClient(const Lease& lease) {
-  return {.token = lease.token.value(), .fencing_token = lease.fence.value, .validity = {}};
+  return {.token = lease.token.value(),
+          .fencing_token = lease.fence.value,
+          .validity = {},
+          .slot = lease.key.slot()};
 }
 
 }  // namespace

@@ -34,6 +34,8 @@ CallId Machine::Acquire(AcquireCommand command) {
     Report(Failed{number, *error});
   } else if (command.token.empty() || !UseHeld(number, command)) {
     Acquisition acquisition{.command = std::move(command)};
+    acquisition.slot = SlotOf(acquisition.command.key);
+    acquisition.command.key = AnySlot(acquisition.command.key);
     acquisition.token = acquisition.command.token;
     acquisition.takes = acquisition.command.way != Way::kAcquire;
     Operation operation;
@@ -63,7 +65,7 @@ void Machine::GiveUp(CallId acquisition) {
 }
 
 bool Machine::UseHeld(OperationNumber number, const AcquireCommand& command) {
-  const auto [begin, end] = leases_.equal_range(command.key);
+  const auto [begin, end] = leases_.equal_range(AnySlot(command.key));
   const auto found = std::find_if(begin, end, [&command](const auto& entry) {
     return entry.second->held() && entry.second->token() == command.token;
   });
@@ -88,13 +90,15 @@ bool Machine::UseHeld(OperationNumber number, const AcquireCommand& command) {
 OperationBody Machine::MessageOf(Acquisition& acquisition) {
   const AcquireCommand& command = acquisition.command;
   if (acquisition.adopting) {
-    return AdoptRequest{command.key, acquisition.token, command.ttl, ++acquisition.sequence};
+    return AdoptRequest{WithSlot(command.key, acquisition.slot), acquisition.token, command.ttl,
+                        ++acquisition.sequence};
   }
   const auto retry = RetryOf(acquisition.single_try(), command.retry);
   // Returns the fencing token, without which the client cannot choose a sequence. A single round:
   // the client itself tries again.
   if (acquisition.takes) {
-    return ExtendRequest{command.key, acquisition.token, command.ttl, RetryOf(true, command.retry)};
+    return ExtendRequest{WithSlot(command.key, acquisition.slot), acquisition.token, command.ttl,
+                         RetryOf(true, command.retry)};
   }
   acquisition.last_failure.reset();  // from now on, the daemon knows why the lock is not acquired
   if (command.token.empty()) acquisition.token = MakeToken(random_);
@@ -121,6 +125,7 @@ void Machine::OnAnswer(OperationNumber number, Acquisition& acquisition, const A
     // Each copy that was sent with extend_if_held may have moved the lease to another stream.
     const auto sendings = static_cast<std::uint64_t>(operations_.at(number).sendings);
     acquisition.sequence = std::max(acquisition.sequence, answer.grant->fencing_token + sendings);
+    acquisition.slot = answer.grant->slot;
     SendAgain(number, {});
   } else if (answer.grant) {
     OnGranted(number, acquisition, *answer.grant, made);
@@ -164,7 +169,7 @@ void Machine::OnGranted(OperationNumber number, Acquisition& acquisition, const 
                         TimePoint made) {
   const AcquireCommand& command = acquisition.command;
   const auto lease = std::make_shared<KeptLease>(
-      command.key, acquisition.token, acquisition.callers_token(), command.ttl,
+      command.key, grant.slot, acquisition.token, acquisition.callers_token(), command.ttl,
       MarginOf(command, options_.grace), session_->trust(), After(made, grant.validity),
       grant.fencing_token, static_cast<std::uint64_t>(operations_.at(number).sendings));
   if (lease->SignalAt() <= now_) {

@@ -159,7 +159,7 @@ void Calls::OnGrant(Started::iterator found, const Grant& grant, TimePoint sent_
     return;
   }
   effects_.emplace_back(Leased{found->first,
-                               {.key = call.command.key,
+                               {.key = WithSlot(call.command.key, grant.slot),
                                 .token = call.command.token,
                                 .fencing_token = grant.fencing_token,
                                 .valid_until = valid_until.time_since_epoch()}});

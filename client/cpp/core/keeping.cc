@@ -34,6 +34,7 @@ bool Machine::Trusts(const std::string& key, TimePoint now) const {
   return std::any_of(leases_.begin(), leases_.end(), [&](const auto& entry) {
     const std::vector<std::string> names = NamesOf(entry.first);
     return entry.second->TrustedUntil() > now && IsShared(entry.first) == IsShared(key) &&
+           LimitOf(entry.first) == LimitOf(key) && entry.second->slot() == SlotOf(key) &&
            std::find(names.begin(), names.end(), NamesOf(key).front()) != names.end();
   });
 }
@@ -103,7 +104,7 @@ void Machine::OnEvent(const Event& event, std::optional<TimePoint> made) {
   const bool extended = event.type == EventType::kExtended && event.grant && made;
   if (!extended && event.type != EventType::kLost) return;
   std::vector<LeasePtr> leases;
-  const auto [begin, end] = leases_.equal_range(event.key);
+  const auto [begin, end] = leases_.equal_range(AnySlot(event.key));
   for (auto each = begin; each != end; ++each) leases.push_back(each->second);
   for (const LeasePtr& lease : leases) {
     if (event.grant && event.grant->token != lease->token()) continue;

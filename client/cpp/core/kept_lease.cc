@@ -7,10 +7,11 @@
 
 namespace redlock::client {
 
-KeptLease::KeptLease(std::string key, std::string token, bool callers_token, Duration ttl,
+KeptLease::KeptLease(std::string key, int slot, std::string token, bool callers_token, Duration ttl,
                      Duration margin, std::shared_ptr<const SessionTrust> keeper,
                      TimePoint valid_until, std::uint64_t fencing_token, std::uint64_t extensions)
     : key_(std::move(key)),
+      slot_(slot),
       token_(std::move(token)),
       callers_token_(callers_token),
       ttl_(ttl),

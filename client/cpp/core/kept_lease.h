@@ -14,6 +14,7 @@
 #include <optional>
 #include <string>
 
+#include "client/cpp/core/keys.h"
 #include "client/cpp/core/messages.h"
 #include "client/cpp/core/trust.h"
 
@@ -26,11 +27,15 @@ class KeptLease {
   // A lease that was granted on the Session of `keeper`. `callers_token`: the caller gave the
   // token, and may use it again. `extensions`: how often the acquire was sent; each copy with
   // extend_if_held may have moved the lease to another stream.
-  KeptLease(std::string key, std::string token, bool callers_token, Duration ttl, Duration margin,
+  KeptLease(std::string key, int slot, std::string token, bool callers_token, Duration ttl, Duration margin,
             std::shared_ptr<const SessionTrust> keeper, TimePoint valid_until,
             std::uint64_t fencing_token, std::uint64_t extensions);
 
+  // Without the slot of a semaphore.
   [[nodiscard]] const std::string& key() const { return key_; }
+  [[nodiscard]] int slot() const { return slot_; }
+  // The key with the slot.
+  [[nodiscard]] std::string claim() const { return WithSlot(key_, slot_); }
   [[nodiscard]] const std::string& token() const { return token_; }
   [[nodiscard]] bool callers_token() const { return callers_token_; }
   [[nodiscard]] Duration ttl() const { return ttl_; }
@@ -66,6 +71,7 @@ class KeptLease {
   void Raise(TimePoint valid_until, std::uint64_t fencing_token);
 
   const std::string key_;
+  const int slot_;
   const std::string token_;
   const bool callers_token_;
   const Duration ttl_;

@@ -251,10 +251,10 @@ OperationBody Machine::MessageOf(Operation& operation) {
       Overloaded{
           [this](Acquisition& it) { return MessageOf(it); },
           [](Extension& it) -> OperationBody {
-            return ExtendRequest{it.lease->key(), it.lease->token(), it.ttl, it.retry};
+            return ExtendRequest{it.lease->claim(), it.lease->token(), it.ttl, it.retry};
           },
           [](Adoption& it) -> OperationBody {
-            return AdoptRequest{it.lease->key(), it.lease->token(), it.lease->ttl(),
+            return AdoptRequest{it.lease->claim(), it.lease->token(), it.lease->ttl(),
                                 it.lease->NextSequence()};
           },
           [](PendingRelease& it) -> OperationBody {

@@ -1,5 +1,5 @@
 // The messages of a Session, independent of Protocol Buffers. proto/redlock/v1/lock_service.proto
-// documents them.
+// documents them. The key of a request that extends or adopts a slot of a semaphore has the slot.
 #pragma once
 
 #include <cstdint>
@@ -56,6 +56,7 @@ struct Grant {
   std::uint64_t fencing_token = 0;
   Duration validity{};  // counts from Response::clock
   Duration waited{};    // from a call: from its arrival at the daemon to the grant
+  int slot = 0;         // of a semaphore
 };
 
 // An answer with neither a grant nor an error means success.

@@ -6,11 +6,12 @@
 namespace redlock::client {
 namespace {
 
-constexpr std::array<std::pair<Reason, const char*>, 15> kNames = {{
+constexpr std::array<std::pair<Reason, const char*>, 16> kNames = {{
     {Reason::kLockAlreadyHeld, "LOCK_ALREADY_HELD"},
     {Reason::kMaxRetriesExceeded, "MAX_RETRIES_EXCEEDED"},
     {Reason::kValidityExpired, "VALIDITY_EXPIRED"},
     {Reason::kLockNotHeld, "LOCK_NOT_HELD"},
+    {Reason::kKindMismatch, "KIND_MISMATCH"},
     {Reason::kQuorumUnavailable, "QUORUM_UNAVAILABLE"},
     {Reason::kNodeSetMismatch, "NODE_SET_MISMATCH"},
     {Reason::kDraining, "DRAINING"},

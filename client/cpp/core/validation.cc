@@ -85,6 +85,15 @@ std::optional<Error> CheckName(const std::string& name) {
   return CheckText("key", name, kLongestKey);
 }
 
+std::optional<Error> CheckSemaphore(const std::string& key) {
+  if (LimitOf(key) == kOutOfRange) return Invalid("max_holders: must be from 2 to 64");
+  if (SlotOf(key) == kOutOfRange) return Invalid("slot: must be from 1 to max_holders");
+  const std::vector<std::string> names = NamesOf(key);
+  if (names.size() > 1) return Invalid("key: a semaphore has a single key");
+  if (IsShared(names.front())) return Invalid("key: a semaphore is not shared");
+  return CheckName(names.front());
+}
+
 }  // namespace
 
 std::optional<Error> CheckTtl(Duration ttl) {
@@ -98,6 +107,7 @@ std::optional<Error> CheckTtl(Duration ttl) {
 }
 
 std::optional<Error> CheckKey(const std::string& key) {
+  if (IsSemaphore(key)) return CheckSemaphore(key);
   const std::vector<std::string> names = NamesOf(key);
   // Such a key does not come from together(): it is a single one with the bytes of the separator.
   if (!std::is_sorted(names.begin(), names.end())) return Invalid("key: is not valid UTF-8");

@@ -54,6 +54,8 @@ void Lock::Drop() {
 const std::string& Lock::key() const { return lease_->lease->key(); }
 std::vector<std::string> Lock::keys() const { return NamesOf(key()); }
 bool Lock::shared() const { return IsShared(key()); }
+int Lock::max_holders() const { return LimitOf(key()); }
+int Lock::slot() const { return lease_->lease->slot(); }
 const std::string& Lock::token() const { return lease_->lease->token(); }
 std::uint64_t Lock::fencing_token() const { return driver_->FencingToken(*lease_); }
 Duration Lock::validity() const { return driver_->Validity(*lease_); }
@@ -78,6 +80,8 @@ Result<void> Lock::try_extend(Duration ttl) {
 
 std::vector<std::string> Lease::keys() const { return NamesOf(key); }
 bool Lease::shared() const { return IsShared(key); }
+int Lease::max_holders() const { return LimitOf(key); }
+int Lease::slot() const { return SlotOf(key); }
 
 Duration Lease::validity() const {
   const TimePoint now = SystemClock().Now();

@@ -47,16 +47,24 @@ void SetKey(auto& out, const std::string& key) {
   }
 }
 
-// The same with the mode.
+// The same with the mode and the limit of a semaphore.
 void SetClaim(auto& out, const std::string& key) {
   SetKey(out, key);
   if (IsShared(key)) out.set_mode(v1::LOCK_MODE_SHARED);
+  out.set_max_holders(LimitOf(key));
+}
+
+// The same with the slot.
+void SetHeldClaim(auto& out, const std::string& key) {
+  SetClaim(out, key);
+  out.set_slot(SlotOf(key));
 }
 
 std::string KeyOf(const auto& message) {
   std::string key = message.keys().empty()
                         ? message.key()
                         : together({message.keys().begin(), message.keys().end()});
+  if (message.max_holders() != 0) return semaphore(key, message.max_holders(), message.slot());
   return message.mode() == v1::LOCK_MODE_SHARED ? shared(key) : key;
 }
 
@@ -70,7 +78,7 @@ void Fill(v1::AcquireRequest& out, const AcquireRequest& request) {
 }
 
 void Fill(v1::ExtendRequest& out, const ExtendRequest& request) {
-  SetClaim(out, request.key);
+  SetHeldClaim(out, request.key);
   out.set_token(request.token);
   Set(*out.mutable_ttl(), request.ttl);
   if (request.retry) Fill(*out.mutable_retry(), *request.retry);
@@ -87,7 +95,7 @@ void Fill(v1::GiveUpOperation& out, const GiveUpRequest& request) {
 }
 
 void Fill(v1::AdoptOperation& out, const AdoptRequest& request) {
-  SetClaim(out, request.key);
+  SetHeldClaim(out, request.key);
   out.set_token(request.token);
   out.set_sequence(request.sequence);
   Set(*out.mutable_ttl(), request.ttl);
@@ -104,6 +112,8 @@ Proto Filled(const Request& request) {
 void ReadMetadata(const google::protobuf::Map<std::string, std::string>& metadata, Answer& answer) {
   const auto owner = metadata.find("owner");
   if (owner != metadata.end()) answer.error->holder = owner->second;
+  const auto in_use_as = metadata.find("in_use_as");
+  if (in_use_as != metadata.end()) answer.error->in_use_as = in_use_as->second;
   const auto last = metadata.find("last_reason");
   if (last != metadata.end()) answer.last_reason = ReasonOf(last->second);
 }
@@ -130,7 +140,7 @@ v1::WatchRequest ToProto(const OpenWatch& watch) {
   out.set_keep_watching_after_loss(watch.keep_watching_after_loss);
   for (const WatchItem& item : watch.items) {
     v1::WatchItem& added = *out.add_items();
-    SetClaim(added, item.key);
+    SetHeldClaim(added, item.key);
     added.set_token(item.token);
     Set(*added.mutable_ttl(), item.ttl);
     if (item.interval) Set(*added.mutable_interval(), *item.interval);
@@ -139,7 +149,10 @@ v1::WatchRequest ToProto(const OpenWatch& watch) {
 }
 
 Grant ToGrant(const v1::Lease& lease) {
-  return {lease.token(), lease.fencing_token(), ToDuration(lease.validity())};
+  return {.token = lease.token(),
+          .fencing_token = lease.fencing_token(),
+          .validity = ToDuration(lease.validity()),
+          .slot = lease.slot()};
 }
 
 Grant ToGrant(const v1::AcquireResponse& response) {

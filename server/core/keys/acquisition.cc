@@ -41,6 +41,7 @@ void Acquisition::Begin(std::optional<Error> refusal) {
   command_.key.ForEachKey([&](const Key& key) {
     const Contention* const contention = keys_.Find(key);
     if (contention == nullptr || others_first != nullptr) return;
+    if (!contention->IsUsedAlike(command_.key)) return;  // the nodes tell how the key is in use
     const bool yields = retries_left_ != 0 && contention->yielding();
     if (yields || !contention->queue().empty()) others_first = contention;
   });
@@ -63,12 +64,14 @@ std::shared_ptr<const AcquireCommand> Acquisition::SharedCommand() {
 
 void Acquisition::Try(Attempt::Order order) {
   ++attempts_;
+  takes_over_ = false;
   attempt_ = Attempt::Start(env_, registry_, SharedCommand(), order,
                             [this](AttemptResult result) { OnAttempt(std::move(result)); });
 }
 
 void Acquisition::TakeOver(std::shared_ptr<HandOver> releaser) {
   ++attempts_;
+  takes_over_ = true;
   attempt_ = Attempt::TakeOver(env_, registry_, SharedCommand(), std::move(releaser),
                                [this](AttemptResult result) { OnAttempt(std::move(result)); });
 }
@@ -89,7 +92,7 @@ void Acquisition::OnAttempt(AttemptResult result) {
             .extended = result.extended});
     return;
   }
-  if (retries_left_ == 0) {
+  if (retries_left_ == 0 || result.error.reason == Reason::kKindMismatch) {
     Fail(std::move(result.error));
     return;
   }

@@ -55,6 +55,8 @@ class Acquisition final : public Cancellable, public std::enable_shared_from_thi
   // Its position in one of its queues has changed.
   void TellPosition(std::size_t position) const;
   [[nodiscard]] const AcquireCommand& command() const { return command_; }
+  // Whether its last attempt was to take the lock over.
+  [[nodiscard]] bool takes_over() const { return takes_over_; }
 
  private:
   Acquisition(const Environment& env, OperationRegistry& registry, Keys& keys,
@@ -83,6 +85,7 @@ class Acquisition final : public Cancellable, public std::enable_shared_from_thi
   int attempts_ = 0;
   int retries_left_;
   std::shared_ptr<Attempt> attempt_;      // in progress
+  bool takes_over_ = false;
   std::vector<Contention*> contentions_;  // while waiting, for each key
   Votes votes_;                           // of the last attempt
   TimerHandle deadline_timer_;

@@ -84,24 +84,32 @@ void Contention::Leave(Acquisition& waiter, bool was_trying) {
   // free if the head waited for other keys.
   if (was_trying || waiter.command().key.IsSeveral()) WakeAfter({});
   OnHeadLeft();
-  LetShare();
+  if (shared_) LetNextTry();
 }
 
 void Contention::LeaveAsHolder(Acquisition& waiter) {
   failures_ = 0;
   free_at_ = env_.scheduler.Now() + waiter.command().ttl;
-  last_error_ = HeldBy(waiter.command().owner, waiter.command().ttl);
+  const Key& key = waiter.command().key;
+  last_error_ = key.IsSemaphore() ? AllSlotsTaken(key.limit(), waiter.command().ttl)
+                                  : HeldBy(waiter.command().owner, waiter.command().ttl);
   last_votes_.clear();
-  shared_ = waiter.command().key.IsShared();
+  shared_ = key.IsShared();
   if (!queue_.Remove(waiter)) return;
   if (!queue_.empty()) WakeWhenDue();
   OnHeadLeft();
-  LetShare();
+  // A slot that was handed over was the only free one, unless others were released meanwhile.
+  const bool more_slots = key.IsSemaphore() &&
+                          (!waiter.takes_over() || std::exchange(try_again_, false));
+  if (shared_ || more_slots) LetNextTry();
 }
 
-// Those who share the key follow each other at once, or an exclusive acquisition that gave up.
-void Contention::LetShare() {
-  if (shared_ && HeadIsIdle() && queue_.head().command().key.IsShared()) TryHead();
+// Those who share the key follow each other at once, or an exclusive acquisition that gave up. So do
+// those who want a slot, until there is none.
+void Contention::LetNextTry() {
+  if (!HeadIsIdle()) return;
+  const Key& key = queue_.head().command().key;
+  if (key.IsShared() || key.IsSemaphore()) TryHead();
 }
 
 void Contention::OnHeadLeft() {
@@ -202,7 +210,8 @@ void Contention::OnWake() {
     return;
   }
   const bool held = last_error_.reason == Reason::kLockAlreadyHeld;
-  if (held && env_.scheduler.Now() < free_at_) {
+  // A probe does not see that one of several slots is free.
+  if (held && env_.scheduler.Now() < free_at_ && !queue_.head().command().key.IsSemaphore()) {
     queue_.head().Intend();
     ProbeOneNode();
     WakeWhenDue();
@@ -233,15 +242,30 @@ void Contention::EndYield() {
   yield_.OnTaken(free_at_);
 }
 
-bool Contention::TakeOver(const Key& released, const OwnerToken& from, const ReleaseDone& done) {
-  if (!HeadIsIdle() || queue_.head().command().key != released ||
-      hand_overs_ >= env_.options.max_hand_overs || shared_) {
-    return false;
+bool Contention::IsUsedAlike(const Key& wanted) const {
+  return queue_.empty() || queue_.head().command().key.limit() == wanted.limit();
+}
+
+Acquisition* Contention::WhoTakesOver(const Key& released) const {
+  if (queue_.empty() || hand_overs_ >= env_.options.max_hand_overs || shared_) return nullptr;
+  if (!released.IsSemaphore()) {
+    return HeadIsIdle() && queue_.head().command().key == released ? &queue_.head() : nullptr;
   }
+  if (released.slot() == 0) return nullptr;  // the daemon does not know which one it is
+  return queue_.FirstOf([wanted = released.AnySlot()](const Acquisition& waiter) {
+    return !waiter.trying() && waiter.command().key == wanted;
+  });
+}
+
+bool Contention::TakeOver(const Key& released, const OwnerToken& from, const ReleaseDone& done) {
+  Acquisition* const next = WhoTakesOver(released);
+  if (next == nullptr) return false;
   ++hand_overs_;
-  wake_timer_.Cancel();
-  announcements_.Clear();
-  queue_.head().TakeOver(HandOver::Start(env_, registry_, released, from, done));
+  if (queue_.IsHead(*next)) {
+    wake_timer_.Cancel();
+    announcements_.Clear();
+  }
+  next->TakeOver(HandOver::Start(env_, registry_, released, from, done));
   return true;
 }
 

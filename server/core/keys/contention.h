@@ -50,8 +50,12 @@ class Contention final : public std::enable_shared_from_this<Contention> {
   // Makes the head try now, or again after the attempt in progress.
   void TryHead();
 
-  // A holder of exactly what the head wants releases it. Returns true if the head takes over;
-  // `done` will be called.
+  // Whether those who wait use the key in the same way, as a lock or as a semaphore of one limit.
+  // Nobody waits for a key that is in use in another way.
+  [[nodiscard]] bool IsUsedAlike(const Key& wanted) const;
+
+  // A holder of exactly what the head wants releases it, or a slot that the head or a waiter behind
+  // it wants. Returns true if a waiter takes over; `done` will be called.
   [[nodiscard]] bool TakeOver(const Key& released, const OwnerToken& from, const ReleaseDone& done);
   // This daemon begins to release the key, without a hand-over. OnReleased() follows.
   void OnReleaseBegins() { announcements_.ExpectOwn(); }
@@ -81,7 +85,8 @@ class Contention final : public std::enable_shared_from_this<Contention> {
   void EndYield();
   void Linger();
   void OnHeadLeft();
-  void LetShare();
+  void LetNextTry();
+  [[nodiscard]] Acquisition* WhoTakesOver(const Key& released) const;
 
   const Environment& env_;
   OperationRegistry& registry_;

@@ -44,14 +44,15 @@ std::size_t Keys::waiters() const {
 }
 
 void Keys::Release(ReleaseCommand command, ReleaseDone done) {
-  command.key = command.key.Exclusive();  // the nodes know the mode
-  const Key key = command.key;
+  const Key key = command.key.Exclusive();  // the nodes know how the token holds it
   if (!command.at_end_of) {
     // A waiter for exactly these keys is in the queue of each.
     Contention* contention = nullptr;
     key.ForEachKey([&](const Key& one) { contention = Find(one); });
-    if (contention != nullptr && contention->TakeOver(key, command.token, done)) return;
+    const Key& released = command.key.IsSemaphore() ? command.key : key;
+    if (contention != nullptr && contention->TakeOver(released, command.token, done)) return;
   }
+  command.key = key;
   ReleaseOperation::Start(env_, registry_, std::move(command),
                           [this, key, done = std::move(done)](ReleaseResult result) {
                             key.ForEachKey([&](const Key& one) { OnReleased(one, result); });

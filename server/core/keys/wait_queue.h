@@ -27,6 +27,13 @@ class WaitQueue {
     for (std::size_t i = 0; i < waiters_.size(); ++i) visit(*waiters_[i], i);
   }
 
+  // The first for which matches(const Acquisition&) is true; null if there is none.
+  [[nodiscard]] Acquisition* FirstOf(auto matches) const {
+    const auto found = std::ranges::find_if(
+        waiters_, [&matches](const Acquisition* waiter) { return matches(*waiter); });
+    return found == waiters_.end() ? nullptr : *found;
+  }
+
   void Add(Acquisition& waiter) { waiters_.push_back(&waiter); }
   // At any position. Returns whether it was the head.
   bool Remove(const Acquisition& waiter);

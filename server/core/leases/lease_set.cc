@@ -73,7 +73,7 @@ void LeaseSet::OnAdopted(std::uint64_t id, const AdoptCommand& command,
   if (result.lease) {
     const LeaseName name = NameOf(command.key, command.token);
     Keep(name,
-         shard_.Watch({.key = command.key,
+         shard_.Watch({.key = result.lease->key,
                        .token = command.token,
                        .ttl = command.ttl,
                        .interval = command.interval,
@@ -132,9 +132,11 @@ void LeaseSet::Extend(std::uint64_t id, ExtendCommand command) {
 
 void LeaseSet::Release(std::uint64_t id, const Key& key, const OwnerToken& token) {
   REDLOCK_DCHECK(shard_.scheduler().OnStrand());
-  if (const auto held = held_.extract(NameOf(key, token))) held.mapped().watchdog->Detach();
+  const auto held = held_.extract(NameOf(key, token));
+  if (held) held.mapped().watchdog->Detach();
+  // The request does not name the slot of a semaphore.
   shard_.Release(
-      key, token,
+      held ? held.mapped().watchdog->key() : key, token,
       [self = shared_from_this(), id](const ReleaseResult& result) {
         if (self->listener_ != nullptr) self->listener_->OnReleased(id, result);
       },
@@ -149,7 +151,7 @@ void LeaseSet::GiveUp(std::uint64_t id, const GiveUpCommand& command) {
   }
   const auto found = held_.find(NameOf(command.key, command.token));
   const bool has_it = found != held_.end() && found->second.watchdog &&
-                      found->second.watchdog->key() == command.key;
+                      found->second.watchdog->key().AnySlot() == command.key;
   if (!has_it) {
     RefuseToGiveUp(id);
     return;

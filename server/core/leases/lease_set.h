@@ -88,7 +88,7 @@ class LeaseSet final : public std::enable_shared_from_this<LeaseSet> {
 
  private:
   struct LeaseName {
-    Key key;  // without the mode, which a release does not name
+    Key key;  // exclusive: a release does not name the mode or the slot
     OwnerToken token;
     bool operator==(const LeaseName&) const = default;
   };

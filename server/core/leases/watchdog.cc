@@ -196,6 +196,7 @@ void Watchdog::OnExtended(ExtendResult result) {
   // An extension never shortens a lease.
   valid_until_ = std::max(valid_until_, result.lease->valid_until);
   fence_ = result.lease->fence;
+  if (key_ != result.lease->key) key_ = result.lease->key;  // the slot is known now
   ExtendAt(AfterInterval());
   Tell({.type = WatchEvent::Type::kExtended,
         .lease = std::move(*result.lease),

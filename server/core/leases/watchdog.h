@@ -107,7 +107,7 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
   WatchdogIndex& index_;
   // Fields of the command. Only those that are needed are kept, because there may be many
   // watchdogs.
-  const Key key_;
+  Key key_;  // of a semaphore, with the slot once it is known
   const OwnerToken token_;
   const Duration ttl_;
   const Duration interval_;

@@ -27,7 +27,7 @@ struct NodeSettings {
 // How many shares of a key a node lists.
 inline constexpr std::size_t kMostListedShares = 300;
 
-// Of a key that is shared.
+// Of a key that is shared, or a slot of a semaphore.
 struct Share {
   OwnerToken token;  // not to be displayed
   Duration remaining{};
@@ -64,9 +64,15 @@ struct NodeReply {
   OwnerToken holder;
   // Of the same steps, and from a granted extension: the holder's label, if the node knows one.
   OwnerLabel owner;
-  // From Inspect, if the key is shared: those who share it, at most kMostListedShares. `holder` is
-  // kSharedMarker.
+  // From Inspect, if the key is shared or a semaphore: those who have a share, at most
+  // kMostListedShares, or a slot. `holder` is the marker.
   std::vector<Share> shares;
+  // With kHeld from an acquisition or a hand-over of a slot: the slots that are in use. `holder` is
+  // the marker.
+  SlotSet used_slots;
+  // From the same, and from a granted extension of a slot: the slot that the token has. 0 if it has
+  // none.
+  int own_slot = 0;
   // From Inspect on a guarded node: why the node is quarantined, if it is.
   std::optional<std::string> barred;
   // The stamp of the node set and the guard's mark on the node: with kQuarantined and kOtherSet,

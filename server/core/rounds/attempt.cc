@@ -9,6 +9,7 @@
 #include "server/core/format.h"
 #include "server/core/rounds/clean_up.h"
 #include "server/core/rounds/fences.h"
+#include "server/core/rounds/slots.h"
 #include "server/core/safeguard.h"
 
 namespace redlock {
@@ -16,6 +17,8 @@ namespace {
 
 // A proposal may be refused once if another daemon's clock is ahead, but hardly ever twice.
 constexpr int kMaxProposals = 4;
+// The first slot is a guess. After that, only contenders can take a slot that was free.
+constexpr int kMaxSlotsTried = 4;
 
 Round::Counts CountAcquisition(Outcome outcome) {
   return Round::CountVote(outcome, Round::Counts::kAsUnknown);
@@ -86,6 +89,12 @@ Error HeldByShares(Duration free_in) {
           .retry_after = free_in};
 }
 
+Error AllSlotsTaken(int limit, Duration free_in) {
+  return {.reason = Reason::kLockAlreadyHeld,
+          .message = "all " + std::to_string(limit) + " slots are taken",
+          .retry_after = free_in};
+}
+
 std::shared_ptr<Attempt> Attempt::Start(const Environment& env, OperationRegistry& registry,
                                         std::shared_ptr<const AcquireCommand> command, Order order,
                                         Done done) {
@@ -112,9 +121,14 @@ Attempt::Attempt(const Environment& env, OperationRegistry& registry,
     : env_(env),
       registry_(registry),
       command_(std::move(command)),
+      key_(releaser ? releaser->key() : command_->key),
       order_(order),
       releaser_(std::move(releaser)),
-      done_(std::move(done)) {}
+      done_(std::move(done)) {
+  if (!key_.IsSemaphore() || key_.slot() != 0) return;
+  const auto limit = static_cast<std::uint64_t>(key_.limit());
+  key_ = key_.Slot(key_.limit(), static_cast<int>(env.random.Bits() % limit) + 1);
+}
 
 void Attempt::Propose() {
   ++proposals_;
@@ -125,7 +139,7 @@ void Attempt::Propose() {
                         Node& node, std::shared_ptr<ReplySink> sink) {
     const AcquireCommand& command = *self->command_;
     node.Acquire(
-        {command.key, command.token, self->ttl_, fence, id, command.owner, command.extend_if_held},
+        {self->key_, command.token, self->ttl_, fence, id, command.owner, command.extend_if_held},
         std::move(sink));
   };
   switch (env_.set->nodes().empty() ? Order::kAllAtOnce : order_) {
@@ -134,7 +148,7 @@ void Attempt::Propose() {
       break;
     case Order::kOneFirst:
       round_ = Round::StartOneFirst(env_, CountAcquisition, send, shared_from_this(), id_,
-                                    FirstNode(command_->key, *env_.set));
+                                    FirstNode(key_, *env_.set));
       break;
   }
 }
@@ -149,7 +163,7 @@ void Attempt::ProposeHandOver() {
   round_ = Round::Start(
       env_, CountAcquisition,
       [this](Node& node, std::shared_ptr<ReplySink> sink) {
-        node.HandOver({command_->key, releaser_->token(), command_->token, ttl_, fence_, id_,
+        node.HandOver({key_, releaser_->token(), command_->token, ttl_, fence_, id_,
                        command_->owner},
                       std::move(sink));
       },
@@ -182,12 +196,35 @@ void Attempt::OnDecided(Round& round) {
     return;
   }
   if (releaser_) releaser_->Settle();
-  if (round.verdict() == Verdict::kDenied) {
-    shared_ = IsShared(round);
-    Lose(shared_ ? HeldByShares(UntilFree(round)) : HeldBy(LabelOfHolder(round), UntilFree(round)));
-  } else {
+  if (round.verdict() != Verdict::kDenied) {
     Lose(round.WhyUndecided());
+  } else if (!TryAnotherSlot(round)) {
+    Lose(WhyDenied(round));
   }
+}
+
+bool Attempt::TryAnotherSlot(const Round& round) {
+  if (!key_.IsSemaphore() || releaser_ || ++slots_tried_ == kMaxSlotsTried) return false;
+  if (OtherUse(round, key_)) return false;
+  int slot = command_->extend_if_held ? OwnSlot(round) : 0;
+  if (slot == 0) slot = PickSlot(round, key_.limit(), env_.random);
+  if (slot == 0 || slot == key_.slot()) return false;
+  RollBack(false);
+  key_ = key_.Slot(key_.limit(), slot);
+  Propose();
+  return true;
+}
+
+Error Attempt::WhyDenied(const Round& round) {
+  if (auto other_use = OtherUse(round, key_)) {
+    return {.reason = Reason::kKindMismatch,
+            .message = Quoted(key_.InWords()) + " is in use as " + *other_use,
+            .in_use_as = std::move(*other_use)};
+  }
+  const Duration free_in = UntilFree(round);
+  if (key_.IsSemaphore()) return AllSlotsTaken(key_.limit(), free_in);
+  shared_ = IsShared(round);
+  return shared_ ? HeldByShares(free_in) : HeldBy(LabelOfHolder(round), free_in);
 }
 
 void Attempt::TellReleaser(const Round& round) {
@@ -226,7 +263,7 @@ void Attempt::Won(Round& round) {
           .message = "a quorum granted the lock only after its validity had ended"});
     return;
   }
-  Succeed({command_->key, command_->token, fences.highest, keeper(), validity, now + validity});
+  Succeed({key_, command_->token, fences.highest, keeper(), validity, now + validity});
 }
 
 void Attempt::Unify(FencingToken highest) {
@@ -235,7 +272,7 @@ void Attempt::Unify(FencingToken highest) {
   permit_.Leave();
   unifying_ = Extension::Start(
       env_, registry_,
-      {.key = command_->key,
+      {.key = key_,
        .token = command_->token,
        .ttl = command_->ttl,
        .retry = {.max_retries = 0, .min_delay = {}, .max_jitter = {}},
@@ -290,7 +327,7 @@ void Attempt::RollBack(bool announce) {
   if (!Has(Safeguard::kRollBack)) return;
   CleanUp::Start(
       env_, registry_,
-      {.key = command_->key, .token = command_->token, .only_attempt = id_, .announce = announce},
+      {.key = key_, .token = command_->token, .only_attempt = id_, .announce = announce},
       std::move(may_hold));
 }
 
@@ -304,7 +341,7 @@ void Attempt::OnLate(Round& round, NodeIndex node, const NodeReply& reply) {
   // The round was abandoned. Its roll-back may have overtaken the grant, if the node had lost its
   // script and was asked again.
   CleanUp::Start(env_, registry_,
-                 {.key = command_->key, .token = command_->token, .only_attempt = round.attempt()},
+                 {.key = key_, .token = command_->token, .only_attempt = round.attempt()},
                  {node});
 }
 

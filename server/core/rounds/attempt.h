@@ -4,8 +4,9 @@
 // https://redis.io/docs/latest/develop/clients/patterns/distributed-locks/. Ask all nodes at once,
 // win with a quorum of grants and validity left, otherwise roll back on all nodes. Additions: a
 // fencing token in the same round trip (hybrid_clock.h), adoption of a lock that the caller's token
-// already holds, hand-over from a holder that releases, and asking one node first after a split
-// vote. Strand-confined.
+// already holds, hand-over from a holder that releases, asking one node first after a split vote,
+// and choosing a slot of a semaphore: an attempt that finds its slot taken asks for another one that
+// may be free. Strand-confined.
 #pragma once
 
 #include <functional>
@@ -45,8 +46,9 @@ struct AttemptResult {
 
 // The error of an attempt that found another holder. `free_in`: the rest of that holder's TTL.
 [[nodiscard]] Error HeldBy(const OwnerLabel& owner, Duration free_in);
-// The same if holders share the key.
+// The same if holders share the key, and if all slots of a semaphore are taken.
 [[nodiscard]] Error HeldByShares(Duration free_in);
+[[nodiscard]] Error AllSlotsTaken(int limit, Duration free_in);
 
 class Attempt final : public Round::Listener, public std::enable_shared_from_this<Attempt> {
  public:
@@ -78,6 +80,8 @@ class Attempt final : public Round::Listener, public std::enable_shared_from_thi
           std::shared_ptr<HandOver> releaser, Done done);
   void Propose();
   void ProposeHandOver();
+  [[nodiscard]] bool TryAnotherSlot(const Round& round);
+  [[nodiscard]] Error WhyDenied(const Round& round);
   void TellReleaser(const Round& round);
   void Won(Round& round);
   // The stream that the lease belongs to once it is acquired.
@@ -91,11 +95,13 @@ class Attempt final : public Round::Listener, public std::enable_shared_from_thi
   const Environment& env_;
   OperationRegistry& registry_;
   const std::shared_ptr<const AcquireCommand> command_;
+  Key key_;  // as in the command, but with the slot that is proposed, if it is a semaphore's
   const Order order_;
   const std::shared_ptr<HandOver> releaser_;  // null unless this is a hand-over
   Done done_;
   ConcurrencyLimiter::Permit permit_;  // held until the attempt is decided
   int proposals_ = 0;
+  int slots_tried_ = 0;
   AttemptId id_;    // of the current proposal
   Duration ttl_{};  // the requested one, unless the node set allows less
   FencingToken fence_;

@@ -115,7 +115,34 @@ void Extension::OnDecided(Round& round) {
   }
 }
 
+// The command names no slot, and the token may have different ones on different nodes: a late
+// request of a lost attempt can have left one. Returns false if the granting nodes agree on a slot,
+// which the command then names. Otherwise asks for each of them.
+bool Extension::FindSlot(const Round& round) {
+  if (!command_.key.IsSemaphore() || command_.key.slot() != 0) return false;
+  for (NodeIndex node = 0; node < env_.nodes.size(); ++node) {
+    const NodeReply* reply = round.reply(node);
+    if (reply == nullptr || reply->outcome != Outcome::kGranted) continue;
+    if (!std::ranges::count(slots_, reply->own_slot)) slots_.push_back(reply->own_slot);
+  }
+  const bool agree = slots_.size() == 1 || !Has(Safeguard::kSlotsAgree);
+  if (!agree) return TryNextSlot();
+  command_.key = command_.key.Slot(command_.key.limit(), slots_.front());
+  slots_.clear();
+  return false;
+}
+
+bool Extension::TryNextSlot() {
+  if (slots_.empty()) return false;
+  command_.key = command_.key.Slot(command_.key.limit(), slots_.back());
+  slots_.pop_back();
+  --attempts_;  // the same attempt, finished in another round
+  Attempt();
+  return true;
+}
+
 void Extension::Denied(const Round& round) {
+  if (TryNextSlot()) return;
   Finish({.lease = std::nullopt,
           .error = {.reason = Reason::kLockNotHeld, .message = "this token does not hold the key"},
           .votes = round.votes(),
@@ -154,7 +181,7 @@ bool Extension::PutBackMissing(Round& round) {
   if (held < set.blocking() && Has(Safeguard::kPutBackNeedsHolders)) return false;
   if (held >= set.quorum() || held + missing.size() < set.quorum()) return false;
   if (command_.lost || env_.releasing.Contains(command_.token)) return false;
-  if (RaiseFence(round)) return true;
+  if (FindSlot(round) || RaiseFence(round)) return true;
   const FencingToken fence = FencesOfGrants(round, env_.nodes.size()).highest;
   const auto keeper = KeeperOfGrants(round, env_.nodes.size());
   put_back_ =
@@ -227,7 +254,7 @@ bool Extension::RaiseFence(const Round& round) {
 }
 
 void Extension::Won(Round& round) {
-  if (RaiseFence(round)) return;
+  if (FindSlot(round) || RaiseFence(round)) return;
   const FencingToken fence = FencesOfGrants(round, env_.nodes.size()).highest;
   const Duration elapsed = env_.scheduler.Now() - round.started();
   const Duration validity = Validity(ttl_, elapsed, env_.options.drift);

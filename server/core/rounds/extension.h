@@ -19,6 +19,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <vector>
 
 #include "server/core/operation.h"
 #include "server/core/retry_policy.h"
@@ -85,6 +86,8 @@ class Extension final : public Cancellable,
   [[nodiscard]] bool PutBackMissing(Round& round);
   void Denied(const Round& round);
   [[nodiscard]] bool RaiseFence(const Round& round);
+  [[nodiscard]] bool FindSlot(const Round& round);
+  [[nodiscard]] bool TryNextSlot();
   void Won(Round& round);
   // Handles an adoption that another stream's number refused: repeats it with a higher number, or
   // fails the extension. Returns false if neither applies.
@@ -101,6 +104,7 @@ class Extension final : public Cancellable,
   Duration ttl_{};  // the requested one, unless the node set allows less
   int attempts_ = 0;
   int raises_ = 0;
+  std::vector<int> slots_;  // that the token may have, and that were not asked for yet
   int adoptions_ = 0;
   ConcurrencyLimiter::Permit permit_;  // held while a round is in progress
   std::shared_ptr<Round> round_;

@@ -49,8 +49,8 @@ void HandOver::OnReply(NodeIndex node, const NodeReply& reply) {
   Outcome outcome = reply.outcome;
   // The next holder acquired a node that the token did not hold.
   if (outcome == Outcome::kGranted && !reply.handed_over) outcome = Outcome::kNotHeld;
-  const bool may_share = reply.holder.value() == kSharedMarker;
-  if (outcome == Outcome::kHeld && (key_.IsSeveral() || may_share)) {
+  const bool may_have_a_part = key_.IsSeveral() || IsMarker(reply.holder.value());
+  if (outcome == Outcome::kHeld && may_have_a_part) {
     ReleaseRest(node);
   } else {
     Count(node, outcome, reply.message);

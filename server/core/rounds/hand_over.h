@@ -20,6 +20,8 @@ class HandOver final : public Operation, public std::enable_shared_from_this<Han
                                          Key key, OwnerToken token, ReleaseDone done);
   ~HandOver() override;
 
+  // What is handed over. Of a semaphore, the slot.
+  [[nodiscard]] const Key& key() const { return key_; }
   // The releaser's token.
   [[nodiscard]] const OwnerToken& token() const { return token_; }
 
@@ -39,7 +41,7 @@ class HandOver final : public Operation, public std::enable_shared_from_this<Han
 
   [[nodiscard]] FencingToken SealOfToken() const;
   // Another token holds one of several keys on this node, and the releaser's may hold others there.
-  // Or holders share the key, and the releaser may be one of them.
+  // Or holders share the key, or it is a semaphore, and the releaser may be one of the holders.
   void ReleaseRest(NodeIndex node);
   void OnRest(NodeIndex node, NodeReply reply);
   void Count(NodeIndex node, Outcome outcome, std::string message);

@@ -43,9 +43,10 @@ void Inspection::Add(const NodeReply& reply) {
     if (holding.owner.empty()) holding.owner = owner;
     return &holding;
   };
-  if (reply.holder.value() != kSharedMarker) add(reply.holder, reply.remaining, reply.owner);
+  if (!IsMarker(reply.holder.value())) add(reply.holder, reply.remaining, reply.owner);
+  limits_.push_back(LimitIn(reply.holder.value()));
   for (const Share& share : reply.shares) {
-    add(share.token, share.remaining, share.owner)->shares = true;
+    add(share.token, share.remaining, share.owner)->is_share = true;
   }
 }
 
@@ -70,11 +71,16 @@ void Inspection::Finish() {
     std::sort(remaining.begin(), remaining.end(), std::greater<>());
     result.held = true;
     result.remaining = std::max(result.remaining, remaining[quorum - 1]);
-    if (holding.shares) {
+    if (holding.is_share) {
       result.sharing.push_back(std::move(holding.owner));
     } else {
       result.owner = std::move(holding.owner);
     }
+  }
+  // While a quorum has a holder of a semaphore, it agrees on the limit.
+  if (result.held && !result.sharing.empty()) {
+    std::ranges::sort(limits_);
+    result.limit = limits_[limits_.size() / 2];
   }
   // A lease of the previous node set may be held by fewer of the present members than a quorum.
   const std::size_t least = set_->IsInTransition(started_) ? set_->blocking() : quorum;

@@ -18,8 +18,10 @@ struct InspectResult {
   // just changed.
   bool undecided = false;
   OwnerLabel owner;
-  // The labels of those who share the key, empty where there is none. Empty if nobody shares it.
+  // The labels of those who share the key or have a slot, empty where there is none. Empty if nobody
+  // does.
   std::vector<OwnerLabel> sharing;
+  int limit = 0;         // of the semaphore, if the key is held as one
   FencingToken fence;    // the highest stored fence
   Duration remaining{};  // until no quorum holds the token any more
   Votes votes;
@@ -47,11 +49,12 @@ class Inspection final : public ReplySink, public std::enable_shared_from_this<I
     std::vector<Duration> remaining;  // one for each node
     std::size_t barred = 0;           // nodes among them that are quarantined
     OwnerLabel owner;
-    bool shares = false;
+    bool is_share = false;  // or a slot
   };
   void Add(const NodeReply& reply);
 
   std::map<std::string, Holding> holdings_;  // by token
+  std::vector<int> limits_;  // that the nodes with a holder name; 0 if the key is a lock there
   std::vector<bool> answered_;
   std::size_t cannot_tell_ = 0;  // nodes that did not answer, or that may have forgotten locks
   FencingToken highest_;

@@ -31,6 +31,10 @@ class [[nodiscard]] REDLOCK_API Lock {
   [[nodiscard]] std::vector<std::string> keys() const;
   // Whether it is a share of the keys: see shared() in redlock/keys.h.
   [[nodiscard]] bool shared() const;
+  // Of a semaphore: its limit, and the slot, from 1 to max_holders(). No other holder has the same
+  // slot at the same time. 0 if it is a lock.
+  [[nodiscard]] int max_holders() const;
+  [[nodiscard]] int slot() const;
   // The owner token, the secret that proves ownership. With it, another process can extend or
   // release the lock.
   [[nodiscard]] const std::string& token() const;

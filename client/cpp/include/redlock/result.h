@@ -24,6 +24,7 @@ enum class Reason {
   kMaxRetriesExceeded,
   kValidityExpired,    // acquired too late to be useful; rolled back
   kLockNotHeld,        // the lock is not held, or no longer held
+  kKindMismatch,       // the key is in use as a lock, or as a semaphore of another limit
   kQuorumUnavailable,  // too few Redis nodes answered
   kNodeSetMismatch,    // the daemon and the nodes do not agree on the node set
   kDraining,
@@ -46,6 +47,8 @@ struct Error {
   // The label of the holder that refused the lock; empty: unknown. For kLockAlreadyHeld,
   // kMaxRetriesExceeded and kDeadlineExceeded. Another client chose it: escape it for a terminal.
   std::string holder;
+  // For kKindMismatch: how the key is in use, "a lock" or for example "a semaphore of 5".
+  std::string in_use_as = {};
 };
 
 // The exception of Result::value() and of Mutex. Nothing else throws it.

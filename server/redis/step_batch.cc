@@ -218,7 +218,8 @@ void StepBatch::Add(const ReleaseStep& step) {
     words.Argument(step.token.value());
     return;
   }
-  Words& words = BeginOther(StepKind::kReleaseIf, step.key.Exclusive());  // the node knows how it is held
+  Words& words =
+      BeginOther(StepKind::kReleaseIf, step.key.Exclusive());  // the node knows how it is held
   words.Argument(step.token.value());
   if (step.only_attempt) {
     words.Argument(IdText(*step.only_attempt));

@@ -61,6 +61,8 @@ class Agreement : public NodeTest {
     }
     EXPECT_EQ(real.clock.has_value(), simulated.clock.has_value()) << step;
     EXPECT_EQ(real.still_shared, simulated.still_shared) << step;
+    EXPECT_EQ(real.used_slots, simulated.used_slots) << step;
+    EXPECT_EQ(real.own_slot, simulated.own_slot) << step;
     EXPECT_EQ(SharesOf(real), SharesOf(simulated)) << step;
     if (!simulated.owner.empty()) ++labels;
     ++outcomes[simulated.outcome];
@@ -82,11 +84,16 @@ class Agreement : public NodeTest {
     const std::string one = "k" + std::to_string(first);
     std::vector<std::string> names = {one};
     several = key_count > 1 && Below(3) == 0;
+    const bool slot = slots && !several && Below(6) != 0;
     for (std::uint64_t i = 1; several && i <= std::min<std::uint64_t>(2, key_count - 1); ++i) {
       names.push_back("k" + std::to_string((first + i) % key_count));
     }
     const Key exclusive = Key::Of(names);
-    const Key key = shares && Below(3) != 0 ? exclusive.Shared() : exclusive;
+    const int limit = Below(8) == 0 ? 3 : 2;
+    const int number = 1 + static_cast<int>(Below(static_cast<std::uint64_t>(limit)));
+    const Key key = slot                      ? exclusive.Slot(limit, number)
+                    : shares && Below(3) != 0 ? exclusive.Shared()
+                                              : exclusive;
     const std::string& k = key.value();
     const OwnerToken token = AnyToken();
     const std::string& t = token.value();
@@ -95,7 +102,7 @@ class Agreement : public NodeTest {
     const AttemptId attempt{1 + Below(4)};
     const std::string label = Below(4) == 0 ? "" : "label " + token.value();
     const OwnerLabel owner(label);
-    switch (Below(shares ? 11 : 9)) {
+    switch (Below(shares || slots ? 11 : 9)) {
       case 0:
       case 1: {
         const bool adopt = Below(2) == 0;
@@ -109,12 +116,13 @@ class Agreement : public NodeTest {
       }
       case 2: {
         const OwnerToken to = AnyToken();
+        const Key handed = slot ? key : exclusive;  // shares are not
         Agree(
             "hand over",
             [&](Node& n, auto sink) {
-              n.HandOver({exclusive, token, to, ttl, fence, attempt, owner}, sink);
+              n.HandOver({handed, token, to, ttl, fence, attempt, owner}, sink);
             },
-            model.HandOver(exclusive.value(), t, to.value(), ttl, fence, attempt, label));
+            model.HandOver(handed.value(), t, to.value(), ttl, fence, attempt, label));
         return;
       }
       case 3:
@@ -122,12 +130,13 @@ class Agreement : public NodeTest {
         const FencingToken raise{Below(3) == 0 ? AnyNumber() : 0};
         const auto keeper = Below(3) == 0 ? std::nullopt : std::optional(AnyKeeper());
         const bool adopt = keeper && Below(2) == 0;
+        const Key extended = slot && Below(3) == 0 ? key.AnySlot() : key;
         Agree(
             "extend",
             [&](Node& n, auto sink) {
-              n.Extend({key, token, ttl, raise, keeper, adopt}, sink);
+              n.Extend({extended, token, ttl, raise, keeper, adopt}, sink);
             },
-            model.Extend(k, t, ttl, raise, keeper, adopt));
+            model.Extend(extended.value(), t, ttl, raise, keeper, adopt));
         return;
       }
       case 5: {
@@ -148,7 +157,7 @@ class Agreement : public NodeTest {
         return;
       case 7: {
         // Not while a batch is filled: it would overtake the batch.
-        if (shares && asked.empty() && Below(8) == 0) {
+        if ((shares || slots) && asked.empty() && Below(8) == 0) {
           (void)server.Cli("DEL " + one);
           model.Evict(one);
           return;
@@ -191,6 +200,7 @@ class Agreement : public NodeTest {
   sim::Server model{world, 1.0};
   std::uint64_t key_count = 1;
   bool shares = false;       // keys are shared, too
+  bool slots = false;        // keys are semaphores, too
   bool several = false;      // the step is on several keys
   std::vector<Asked> asked;  // in this turn
   std::map<Outcome, int> outcomes;
@@ -231,12 +241,26 @@ TEST_F(Agreement, StepsOnSharesGiveTheSameReplies) {
   }
 }
 
+TEST_F(Agreement, StepsOnSlotsGiveTheSameReplies) {
+  OpenReady(Tcp(server));
+  slots = true;
+  for (key_count = 1; key_count <= 3; key_count += 2) {
+    for (int i = 0; i < 8'000 && !HasFailure(); ++i) AnySteps(1);
+    shares = true;
+  }
+  for (const Outcome outcome :
+       {Outcome::kGranted, Outcome::kHeld, Outcome::kNotHeld, Outcome::kStaleFence}) {
+    EXPECT_GT(outcomes[outcome], 100) << ToString(outcome);
+  }
+}
+
 // Steps on different keys are reordered within a call; those on one key are not.
 TEST_F(Agreement, BatchesGiveTheSameReplies) {
   OpenReady(Tcp(server));
   for (int i = 0; i < 300 && !HasFailure(); ++i) {
     key_count = 1 + Below(40);
     shares = Below(2) == 0;
+    slots = Below(2) == 0;
     AnySteps(1 + Below(60));
   }
   for (const Outcome outcome :

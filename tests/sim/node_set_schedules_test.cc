@@ -48,9 +48,9 @@ class Schedule {
     }
     while (!cluster_.decided()) world_.RunUntil(world_.now() + milliseconds(10));
     for (std::size_t i = 0; i < 3; ++i) {
-      clients_.push_back(std::make_unique<Client>(
-          world_, cluster_, oracle_, calls_, "client-" + std::to_string(i), kKeys, kServing, 0.3,
-          semaphores_));
+      clients_.push_back(std::make_unique<Client>(world_, cluster_, oracle_, calls_,
+                                                  "client-" + std::to_string(i), kKeys, kServing,
+                                                  0.3, semaphores_));
       clients_.back()->Run(end_);
     }
     Change();

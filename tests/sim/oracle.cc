@@ -23,25 +23,23 @@ void Oracle::Holds(MonotonicTime now, const std::string& key, const Lease& lease
                             token + " gets it");
     }
   }
-  const bool new_holder = history.last_holder != token;
   const int slot = lease.key.slot();
-  const auto holder = history.holders.find(token);
-  const bool same_slot = holder != history.holders.end() && holder->second.key.slot() == slot;
-  const FencingToken of_slot = std::max(history.exclusive, history.slots[slot]);
-  const bool grows = lease.key.IsShared() ? lease.fence > history.exclusive
-                     : slot != 0          ? lease.fence > of_slot ||
-                                       (same_slot && lease.fence == history.slots[slot])
-                     : new_holder         ? lease.fence > history.highest
-                                          : lease.fence >= history.highest;
+  History::OfSlot& of_slot = history.slots[slot];  // 0: not of a slot
+  const std::string& last_holder = slot != 0 ? of_slot.last_holder : history.last_holder;
+  const FencingToken before = slot != 0              ? std::max(history.exclusive, of_slot.highest)
+                              : lease.key.IsShared() ? history.exclusive
+                                                     : history.highest;
+  const bool may_stay = !lease.key.IsShared() && last_holder == token;
+  const bool grows = lease.fence > before || (may_stay && lease.fence == before);
   if (!grows) {
-    violations_.push_back(
-        "fence of " + key + " does not grow: " + std::to_string(lease.fence.value) + " for " +
-        token + " after " + std::to_string(history.highest.value) + " for " + history.last_holder);
+    violations_.push_back("fence of " + key +
+                          " does not grow: " + std::to_string(lease.fence.value) + " for " + token +
+                          " after " + std::to_string(before.value) + " for " + last_holder);
   }
   history.last_holder = token;
   history.highest = std::max(history.highest, lease.fence);
   if (slot != 0) {
-    history.slots[slot] = std::max(history.slots[slot], lease.fence);
+    of_slot = {std::max(of_slot.highest, lease.fence), token};
   } else if (!lease.key.IsShared()) {
     history.exclusive = std::max(history.exclusive, lease.fence);
   }

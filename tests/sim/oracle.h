@@ -33,7 +33,7 @@ class Oracle {
     FencingToken fence;
     MonotonicTime valid_until;
     MonotonicTime since;  // of the grant, or of an extension after the validity had ended
-    Key key;  // how it has the key
+    Key key;              // how it has the key
   };
   [[nodiscard]] static bool MayBothHold(const Key& one, const Key& other);
   struct History {
@@ -41,7 +41,11 @@ class Oracle {
         holders;  // by token: clients that believe, or believed, that they hold the key
     FencingToken highest;
     FencingToken exclusive;  // the highest of the exclusive holders
-    std::map<int, FencingToken> slots;
+    struct OfSlot {
+      FencingToken highest;
+      std::string last_holder;
+    };
+    std::map<int, OfSlot> slots;
     std::string last_holder;
   };
 

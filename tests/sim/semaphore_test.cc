@@ -16,8 +16,7 @@ class Semaphores : public Scenario {
     options.daemons = 2;
     SetUpCluster(options);
   }
-  static AcquireCommand WantsSlot(int limit, Duration ttl = seconds(20),
-                                  RetryPolicy retry = kTry) {
+  static AcquireCommand WantsSlot(int limit, Duration ttl = seconds(20), RetryPolicy retry = kTry) {
     return Wants(Key("k").Slot(limit, 0).value(), ttl, retry);
   }
   Lease Slot(int limit, std::size_t daemon = 0) { return MustAcquire(WantsSlot(limit), daemon); }
@@ -166,9 +165,10 @@ TEST(NaiveSemaphore, ExceedsItsLimitWhereSlotsDoNot) {
   World world{1};
   std::vector<Server> servers(3, Server(world, 1.0));
   const auto acquire = [&](std::size_t node, const std::string& token, int slot, int fence) {
-    return servers[node].Acquire(Key("k").Slot(kLimit, slot).value(), token, seconds(20),
-                                 FencingToken{static_cast<std::uint64_t>(fence)},
-                                 {static_cast<std::uint64_t>(fence)}, "", false)
+    return servers[node]
+               .Acquire(Key("k").Slot(kLimit, slot).value(), token, seconds(20),
+                        FencingToken{static_cast<std::uint64_t>(fence)},
+                        {static_cast<std::uint64_t>(fence)}, "", false)
                .outcome == Outcome::kGranted;
   };
   EXPECT_TRUE(acquire(0, "a", 1, 1) && acquire(1, "a", 1, 1));

@@ -27,8 +27,8 @@ class KeptLease {
   // A lease that was granted on the Session of `keeper`. `callers_token`: the caller gave the
   // token, and may use it again. `extensions`: how often the acquire was sent; each copy with
   // extend_if_held may have moved the lease to another stream.
-  KeptLease(std::string key, int slot, std::string token, bool callers_token, Duration ttl, Duration margin,
-            std::shared_ptr<const SessionTrust> keeper, TimePoint valid_until,
+  KeptLease(std::string key, int slot, std::string token, bool callers_token, Duration ttl,
+            Duration margin, std::shared_ptr<const SessionTrust> keeper, TimePoint valid_until,
             std::uint64_t fencing_token, std::uint64_t extensions);
 
   // Without the slot of a semaphore.

@@ -16,8 +16,8 @@ namespace redlock::client {
 // Whether the key comes from shared().
 [[nodiscard]] bool IsShared(const std::string& key);
 
-// Of a key from semaphore(): the limit, and the slot, 0 if it names none. Both are 0 for other keys.
-// A number that was out of range is kOutOfRange.
+// Of a key from semaphore(): the limit, and the slot, 0 if it names none. Both are 0 for other
+// keys. A number that was out of range is kOutOfRange.
 [[nodiscard]] bool IsSemaphore(const std::string& key);
 [[nodiscard]] int LimitOf(const std::string& key);
 [[nodiscard]] int SlotOf(const std::string& key);

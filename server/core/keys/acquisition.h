@@ -84,7 +84,7 @@ class Acquisition final : public Cancellable, public std::enable_shared_from_thi
   const MonotonicTime started_;
   int attempts_ = 0;
   int retries_left_;
-  std::shared_ptr<Attempt> attempt_;      // in progress
+  std::shared_ptr<Attempt> attempt_;  // in progress
   bool takes_over_ = false;
   std::vector<Contention*> contentions_;  // while waiting, for each key
   Votes votes_;                           // of the last attempt

@@ -99,13 +99,13 @@ void Contention::LeaveAsHolder(Acquisition& waiter) {
   if (!queue_.empty()) WakeWhenDue();
   OnHeadLeft();
   // A slot that was handed over was the only free one, unless others were released meanwhile.
-  const bool more_slots = key.IsSemaphore() &&
-                          (!waiter.takes_over() || std::exchange(try_again_, false));
+  const bool more_slots =
+      key.IsSemaphore() && (!waiter.takes_over() || std::exchange(try_again_, false));
   if (shared_ || more_slots) LetNextTry();
 }
 
-// Those who share the key follow each other at once, or an exclusive acquisition that gave up. So do
-// those who want a slot, until there is none.
+// Those who share the key follow each other at once, or an exclusive acquisition that gave up. So
+// do those who want a slot, until there is none.
 void Contention::LetNextTry() {
   if (!HeadIsIdle()) return;
   const Key& key = queue_.head().command().key;

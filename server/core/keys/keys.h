@@ -37,8 +37,9 @@ class Keys final : public AnnouncementSink {
   }
 
   // Releases the key or keys, or hands it over if somebody waits for exactly the same at this
-  // daemon. A slot is handed over only if the command names it. At the end of a stream there is no hand-over, because it would not look at the stream
-  // that the lease belongs to. `done` is called once, never inside this call.
+  // daemon. A slot is handed over only if the command names it. At the end of a stream there is no
+  // hand-over, because it would not look at the stream that the lease belongs to. `done` is called
+  // once, never inside this call.
   void Release(ReleaseCommand command, ReleaseDone done);
 
   void OnListening(NodeIndex node, const Key& key) override;

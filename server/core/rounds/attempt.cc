@@ -163,9 +163,9 @@ void Attempt::ProposeHandOver() {
   round_ = Round::Start(
       env_, CountAcquisition,
       [this](Node& node, std::shared_ptr<ReplySink> sink) {
-        node.HandOver({key_, releaser_->token(), command_->token, ttl_, fence_, id_,
-                       command_->owner},
-                      std::move(sink));
+        node.HandOver(
+            {key_, releaser_->token(), command_->token, ttl_, fence_, id_, command_->owner},
+            std::move(sink));
       },
       shared_from_this(), id_);
 }
@@ -325,10 +325,9 @@ void Attempt::RollBack(bool announce) {
   }
   round_.reset();
   if (!Has(Safeguard::kRollBack)) return;
-  CleanUp::Start(
-      env_, registry_,
-      {.key = key_, .token = command_->token, .only_attempt = id_, .announce = announce},
-      std::move(may_hold));
+  CleanUp::Start(env_, registry_,
+                 {.key = key_, .token = command_->token, .only_attempt = id_, .announce = announce},
+                 std::move(may_hold));
 }
 
 void Attempt::OnLate(Round& round, NodeIndex node, const NodeReply& reply) {
@@ -341,8 +340,7 @@ void Attempt::OnLate(Round& round, NodeIndex node, const NodeReply& reply) {
   // The round was abandoned. Its roll-back may have overtaken the grant, if the node had lost its
   // script and was asked again.
   CleanUp::Start(env_, registry_,
-                 {.key = key_, .token = command_->token, .only_attempt = round.attempt()},
-                 {node});
+                 {.key = key_, .token = command_->token, .only_attempt = round.attempt()}, {node});
 }
 
 void Attempt::Cancel() {

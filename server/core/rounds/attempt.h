@@ -5,8 +5,8 @@
 // win with a quorum of grants and validity left, otherwise roll back on all nodes. Additions: a
 // fencing token in the same round trip (hybrid_clock.h), adoption of a lock that the caller's token
 // already holds, hand-over from a holder that releases, asking one node first after a split vote,
-// and choosing a slot of a semaphore: an attempt that finds its slot taken asks for another one that
-// may be free. Strand-confined.
+// and choosing a slot of a semaphore: an attempt that finds its slot taken asks for another one
+// that may be free. Strand-confined.
 #pragma once
 
 #include <functional>

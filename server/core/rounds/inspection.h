@@ -18,8 +18,8 @@ struct InspectResult {
   // just changed.
   bool undecided = false;
   OwnerLabel owner;
-  // The labels of those who share the key or have a slot, empty where there is none. Empty if nobody
-  // does.
+  // The labels of those who share the key or have a slot, empty where there is none. Empty if
+  // nobody does.
   std::vector<OwnerLabel> sharing;
   int limit = 0;         // of the semaphore, if the key is held as one
   FencingToken fence;    // the highest stored fence

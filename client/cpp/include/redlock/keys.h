@@ -29,11 +29,11 @@ namespace redlock::client {
 [[nodiscard]] REDLOCK_API std::string shared(const std::string& key);
 
 // Returns a key that stands for a slot of a semaphore, to be passed wherever a key is expected: at
-// most `max_holders` holders, from 2 to 64, have a slot of `key` at the same time. `key` is a single
-// one. Everyone must name the same number: while the key is in use with another one, or as a lock,
-// an acquisition fails with kKindMismatch. An acquisition takes any slot that is free, and the lock
-// or lease tells its slot(). With `slot`, an extension or adoption by a token fails if the token has
-// another slot. The result is opaque, like that of together().
+// most `max_holders` holders, from 2 to 64, have a slot of `key` at the same time. `key` is a
+// single one. Everyone must name the same number: while the key is in use with another one, or as a
+// lock, an acquisition fails with kKindMismatch. An acquisition takes any slot that is free, and
+// the lock or lease tells its slot(). With `slot`, an extension or adoption by a token fails if the
+// token has another slot. The result is opaque, like that of together().
 [[nodiscard]] REDLOCK_API std::string semaphore(const std::string& key, int max_holders,
                                                 int slot = 0);
 

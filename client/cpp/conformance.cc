@@ -131,6 +131,7 @@ class Runner {
         {"await_lost", &Runner::AwaitLost},
         {"validity", &Runner::Validity},
         {"fences_grow", &Runner::FencesGrow},
+        {"slots", &Runner::Slots},
         {"hides_token", &Runner::HidesToken},
         {"watch", &Runner::StartWatch},
         {"watch_hears", &Runner::WatchHears},
@@ -158,7 +159,8 @@ class Runner {
   }
 
   std::string KeyOf(const Step& step) const {
-    return step.value("shared", false) ? shared(KeysOf(step)) : KeysOf(step);
+    const std::string key = step.value("shared", false) ? shared(KeysOf(step)) : KeysOf(step);
+    return step.contains("max_holders") ? semaphore(key, step.at("max_holders")) : key;
   }
   std::string KeysOf(const Step& step) const {
     if (step.contains("whole_key")) return step.at("whole_key");
@@ -304,6 +306,16 @@ class Runner {
           lock != nullptr ? (*lock)->fencing_token() : std::get<Lease>(held).fencing_token;
       Expect(fence > std::exchange(last, fence), "the fencing tokens do not grow");
     }
+  }
+  void Slots(const Step& step) {
+    std::set<int> slots;
+    for (const std::string name : step.at("locks")) {
+      const Held held = HeldAs(name);
+      const auto* const lock = std::get_if<std::shared_ptr<Lock>>(&held);
+      slots.insert(lock != nullptr ? (*lock)->slot() : std::get<Lease>(held).slot());
+    }
+    Expect(!slots.contains(0), "no slot");
+    Expect(slots.size() == (step.at("differ") ? step.at("locks").size() : 1U), "the slots");
   }
   // Locks and leases have no text of their own.
   void HidesToken(const Step& step) {

@@ -94,6 +94,7 @@ void Commands::SetKeys(auto& request) const {
 void Commands::SetClaim(auto& request) const {
   SetKeys(request);
   if (options_.shared) request.set_mode(v1::LOCK_MODE_SHARED);
+  request.set_max_holders(options_.max_holders);
 }
 
 void Commands::SetRetry(auto& request) const {
@@ -351,6 +352,7 @@ ExitStatus Commands::Run() {
   using std::chrono::milliseconds;
   RunOptions run{.keys = options_.keys,
                  .shared = options_.shared,
+                 .max_holders = options_.max_holders,
                  .acquire = {.ttl = duration_cast<milliseconds>(options_.ttl),
                              .token = options_.token,
                              .owner = options_.owner},

@@ -32,8 +32,11 @@ std::string HeldBy(const std::string& owner) {
 }
 
 std::string HeldBy(const redlock::v1::InspectResponse& response) {
-  if (response.mode() != redlock::v1::LOCK_MODE_SHARED) return HeldBy(response.owner());
   const std::string count = std::to_string(response.holders());
+  if (response.max_holders() != 0) {
+    return count + " of " + std::to_string(response.max_holders()) + " slots are taken";
+  }
+  if (response.mode() != redlock::v1::LOCK_MODE_SHARED) return HeldBy(response.owner());
   return response.holders() == 1 ? "a holder shares the lock" : count + " holders share the lock";
 }
 

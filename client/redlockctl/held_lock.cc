@@ -13,20 +13,21 @@ namespace client = redlock::client;
 
 int HeldLock::Wake() { return SIGRTMIN; }
 
-HeldLock::HeldLock(client::Client& locks, std::vector<std::string> keys, bool shared,
-                   client::AcquireOptions options, const Printer& printer)
+HeldLock::HeldLock(client::Client& locks, const RunOptions& run, client::AcquireOptions options,
+                   const Printer& printer)
     : owner_(pthread_self()) {
   options.stop = give_up_.get_token();
-  options.queued = [&printer, listed = Listed(keys)](int position) {
+  options.queued = [&printer, listed = Listed(run.keys)](int position) {
     printer.PrintQueued(listed, position);
   };
-  const std::string key = client::together(std::move(keys));
-  locks.acquire_async(shared ? client::shared(key) : key, std::move(options),
-                      [this](client::Result<client::Lock> result) {
-                        const std::lock_guard lock(mutex_);
-                        result_.emplace(std::move(result));
-                        pthread_kill(owner_, Wake());
-                      });
+  std::string key = client::together(run.keys);
+  if (run.shared) key = client::shared(key);
+  if (run.max_holders != 0) key = client::semaphore(key, run.max_holders);
+  locks.acquire_async(key, std::move(options), [this](client::Result<client::Lock> result) {
+    const std::lock_guard lock(mutex_);
+    result_.emplace(std::move(result));
+    pthread_kill(owner_, Wake());
+  });
 }
 
 client::Result<client::Lock>* HeldLock::result() {

@@ -7,9 +7,9 @@
 #include <mutex>
 #include <optional>
 #include <string>
-#include <vector>
 
 #include "client/redlockctl/printer.h"
+#include "client/redlockctl/run_command.h"
 
 namespace redlockctl {
 
@@ -20,8 +20,8 @@ class HeldLock {
   // A real-time signal, so that it is none that is passed on to the command.
   static int Wake();
 
-  // Requests the lock of all the keys, exclusively or shared.
-  HeldLock(redlock::client::Client& locks, std::vector<std::string> keys, bool shared,
+  // Requests the lock that is to be held while the command runs.
+  HeldLock(redlock::client::Client& locks, const RunOptions& run,
            redlock::client::AcquireOptions options, const Printer& printer);
   HeldLock(const HeldLock&) = delete;
   HeldLock& operator=(const HeldLock&) = delete;

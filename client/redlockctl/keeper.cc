@@ -96,9 +96,12 @@ void Release(client::Lock& lock, const Printer& printer) {
 // The lock must be held. It is free when this returns, unless the nodes cannot be reached.
 int RunCommand(HeldLock& held, const KeeperOptions& options, const Printer& printer) {
   client::Lock& lock = held.lock();
+  std::vector<std::string> environment = {
+      "REDLOCK_KEY=" + Listed(lock.keys()), "REDLOCK_TOKEN=" + lock.token(),
+      "REDLOCK_FENCING_TOKEN=" + std::to_string(lock.fencing_token())};
+  if (lock.slot() != 0) environment.push_back("REDLOCK_SLOT=" + std::to_string(lock.slot()));
   Job job({.command = options.run.command,
-           .environment = {"REDLOCK_KEY=" + Listed(lock.keys()), "REDLOCK_TOKEN=" + lock.token(),
-                           "REDLOCK_FENCING_TOKEN=" + std::to_string(lock.fencing_token())},
+           .environment = std::move(environment),
            .signal_mask = options.command_mask,
            .foreground = isatty(STDIN_FILENO) != 0 && isatty(STDOUT_FILENO) != 0},
           options.terminal);
@@ -139,7 +142,7 @@ int KeepAndRun(client::Client& client, const KeeperOptions& options, const Print
                const std::function<Failure(const client::Error&)>& explain) {
   client::AcquireOptions acquire = options.run.acquire;
   acquire.margin = MarginFor(options.run);
-  HeldLock held(client, options.run.keys, options.run.shared, std::move(acquire), printer);
+  HeldLock held(client, options.run, std::move(acquire), printer);
   const int ended_by = Await(held, options);
   printer.ClearProgress();
   if (ended_by != 0) return 128 + ended_by;  // the destructor releases what was acquired meanwhile

@@ -126,8 +126,13 @@ class CommandLine {
                 [this](Millis value) { options_.ttl = value; });
   }
 
-  void AddShared(CLI::App& command, const std::string& help) {
-    command.add_flag("--shared", options_.shared, help);
+  // Several callers may have the lock at the same time, in one of two ways.
+  void AddSharing(CLI::App& command, const std::string& shared, const std::string& max_holders) {
+    CLI::Option* const share = command.add_flag("--shared", options_.shared, shared);
+    command.add_option("--max-holders", options_.max_holders, max_holders)
+        ->check(CLI::Range(2, 64))
+        ->excludes(share)
+        ->type_name("N");
   }
 
   // How often the daemon retries, and how long it pauses between attempts.
@@ -211,6 +216,11 @@ void DeclareNodesCommands(CommandLine& line, Options& options) {
 constexpr const char* kShareHelp =
     "Share the lock with others that use this option, as readers do; keep exclusive holders out";
 constexpr const char* kIsSharedHelp = "The lock was acquired with --shared";
+constexpr const char* kSemaphoreHelp =
+    "Take one of N slots of the key, which is then a semaphore: everyone must name the same N, "
+    "from "
+    "2 to 64";
+constexpr const char* kIsSlotHelp = "The lock is a slot that was acquired with --max-holders N";
 
 // What `run` does not share with `hold`.
 void DeclareRun(CLI::App& run, Options& options) {
@@ -241,7 +251,7 @@ void DeclareCommands(CommandLine& line, Options& options) {
   line.AddRetry(acquire);
   AddDuration(acquire, "--wait", "Wait at most this long for the lock [no limit]",
               [&options](Millis value) { options.wait = value; });
-  line.AddShared(acquire, kShareHelp);
+  line.AddSharing(acquire, kShareHelp, kSemaphoreHelp);
   acquire.add_flag("--extend-if-held", options.extend_if_held,
                    "Extend the lock if --token already holds the key");
   acquire.add_option("--owner", options.owner, "A label for people, shown by `inspect`");
@@ -249,7 +259,7 @@ void DeclareCommands(CommandLine& line, Options& options) {
   CLI::App& extend =
       line.AddWithKeys("extend", "Extend a held lock: set its TTL again", &Commands::Extend);
   line.AddTtl(extend);
-  line.AddShared(extend, kIsSharedHelp);
+  line.AddSharing(extend, kIsSharedHelp, kIsSlotHelp);
   line.AddToken(extend);
   line.AddRetry(extend);
 
@@ -259,7 +269,7 @@ void DeclareCommands(CommandLine& line, Options& options) {
   CLI::App& watch =
       line.AddWithKeys("watch", "Keep a held lock alive until interrupted", &Commands::Watch);
   line.AddTtl(watch);
-  line.AddShared(watch, kIsSharedHelp);
+  line.AddSharing(watch, kIsSharedHelp, kIsSlotHelp);
   line.AddToken(watch);
   AddDuration(watch, "--interval", "Pause between extensions [half the TTL]",
               [&options](Millis value) { options.interval = value; });
@@ -278,7 +288,7 @@ void DeclareCommands(CommandLine& line, Options& options) {
       ->required();
   for (CLI::App* const held : {&hold, &run}) {
     line.AddTtl(*held);
-    line.AddShared(*held, kShareHelp);
+    line.AddSharing(*held, kShareHelp, kSemaphoreHelp);
     line.AddOwnToken(*held);
     held->add_option("--owner", options.owner, "A label for people, shown by `inspect`");
     AddDuration(*held, "--max-lifetime", "Release the lock after this time",

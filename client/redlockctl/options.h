@@ -44,6 +44,7 @@ struct Options {
   std::optional<Millis> max_jitter;
   bool extend_if_held = false;
   bool shared = false;  // the lock is shared with others
+  int max_holders = 0;  // the key is a semaphore with this limit; 0: it is a lock
   bool keep_watching = false;
 };
 

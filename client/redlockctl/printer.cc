@@ -45,7 +45,17 @@ std::string KeysOf(const auto& message) {
   return message.keys().empty() ? message.key() : Listed(message.keys());
 }
 
+// For the end of a line, if the message is about a slot of a semaphore.
+std::string SlotOf(const auto& message) {
+  if (message.slot() == 0) return "";
+  return ", slot " + std::to_string(message.slot()) + " of " +
+         std::to_string(message.max_holders());
+}
+
 void PrintLease(const v1::Lease& lease) {
+  if (lease.slot() != 0) {
+    std::printf("  slot           %d of %d\n", lease.slot(), lease.max_holders());
+  }
   std::printf("  token          %s\n  fencing token  %llu\n  valid for      %.3f s\n",
               lease.token().c_str(), static_cast<unsigned long long>(lease.fencing_token()),
               Seconds(lease.validity()));
@@ -137,10 +147,13 @@ void Printer::PrintQueued(const std::string& key, int position) const {
 
 void Printer::PrintWaiting(const std::string& key, const v1::InspectResponse& seen) const {
   if (!seen.held()) return PrintProgress("waiting for " + key);
-  const std::string by = seen.mode() == v1::LOCK_MODE_SHARED
-                             ? "shared by " + std::to_string(seen.holders())
-                         : seen.owner().empty() ? "held by a holder without a label"
-                                                : "held by " + seen.owner();
+  const std::string holders = std::to_string(seen.holders());
+  const std::string by =
+      seen.max_holders() != 0
+          ? holders + " of " + std::to_string(seen.max_holders()) + " slots taken"
+      : seen.mode() == v1::LOCK_MODE_SHARED ? "shared by " + holders
+      : seen.owner().empty()                ? "held by a holder without a label"
+                                            : "held by " + seen.owner();
   PrintProgress("waiting for " + key + ", " + by + ", " + std::to_string(seen.waiters()) +
                 " waiting at this daemon");
 }
@@ -203,10 +216,18 @@ void Printer::PrintInspected(const std::string& key, const v1::InspectResponse& 
   if (json_) return PrintJson(received);
   const auto response = ShownMessage(received);
   if (response.held()) {
+    const bool semaphore = response.max_holders() != 0;
     const bool shared = response.mode() == v1::LOCK_MODE_SHARED;
-    std::printf("%s is %s\n", Shown(key).c_str(), shared ? "shared" : "held");
-    if (shared) {
+    std::printf("%s is %s\n", Shown(key).c_str(),
+                semaphore ? "a semaphore"
+                : shared  ? "shared"
+                          : "held");
+    if (semaphore) {
+      std::printf("  slots taken    %d of %d\n", response.holders(), response.max_holders());
+    } else if (shared) {
       std::printf("  holders        %d\n", response.holders());
+    }
+    if (semaphore || shared) {
       for (const std::string& owner : response.owners()) {
         std::printf("  owner          %s\n", owner.c_str());
       }
@@ -298,8 +319,8 @@ void Printer::Print(const v1::HoldResponse& received) const {
     return;
   }
   if (event.type() == v1::EVENT_TYPE_ACQUIRED) {
-    std::printf("acquired %s, token %s, fencing token %llu, valid for %.3f s\n",
-                KeysOf(event).c_str(), event.lease().token().c_str(),
+    std::printf("acquired %s%s, token %s, fencing token %llu, valid for %.3f s\n",
+                KeysOf(event).c_str(), SlotOf(event.lease()).c_str(), event.lease().token().c_str(),
                 static_cast<unsigned long long>(event.lease().fencing_token()),
                 Seconds(event.lease().validity()));
     std::fflush(stdout);
@@ -309,6 +330,8 @@ void Printer::Print(const v1::HoldResponse& received) const {
   other.set_type(event.type());
   other.set_key(event.key());
   *other.mutable_keys() = event.keys();
+  other.set_max_holders(event.max_holders());
+  other.set_slot(event.slot());
   if (event.has_lease()) *other.mutable_lease() = event.lease();
   other.set_reason(event.reason());
   other.set_message(event.message());
@@ -323,8 +346,8 @@ void Printer::Print(const v1::WatchResponse& received) const {
   // The daemon retries more and more often, so text shows only the first failure.
   const bool failed = event.type() == v1::EVENT_TYPE_EXTEND_FAILED;
   if (failed && event.consecutive_failures() > 1) return;
-  std::printf("%s %s", Words(v1::EventType_Name(event.type()), "EVENT_TYPE_").c_str(),
-              KeysOf(event).c_str());
+  std::printf("%s %s%s", Words(v1::EventType_Name(event.type()), "EVENT_TYPE_").c_str(),
+              KeysOf(event).c_str(), SlotOf(event).c_str());
   const bool holds = event.has_lease() && event.reason().empty();
   if (holds) {
     std::printf(", valid for %.3f s", Seconds(event.lease().validity()));
@@ -355,6 +378,7 @@ void Printer::Print(const v1::ListLeasesResponse& received) const {
     const std::string kind = Words(v1::LeaseKind_Name(entry.kind()), "LEASE_KIND_");
     std::printf("%-32s %-8s", KeysOf(entry).c_str(), kind.c_str());
     if (entry.mode() == v1::LOCK_MODE_SHARED) std::printf(" shared");
+    if (entry.slot() != 0) std::printf(" slot %d of %d", entry.slot(), entry.max_holders());
     if (entry.kind() == v1::LEASE_KIND_WAITING) {
       std::printf(" %d ahead", entry.position());
     } else if (entry.kind() == v1::LEASE_KIND_WATCHED) {

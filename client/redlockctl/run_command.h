@@ -40,6 +40,7 @@ struct KeeperOptions;
 struct RunOptions {
   std::vector<std::string> keys;            // to lock together
   bool shared = false;                      // with others
+  int max_holders = 0;                      // of a semaphore; 0: it is a lock
   redlock::client::AcquireOptions acquire;  // stop, queued and margin are ignored
   std::vector<std::string> command;
   // The time between SIGTERM and SIGKILL. After a loss, it ends before the validity does.
@@ -53,8 +54,8 @@ using Keep = std::function<int(const KeeperOptions& options)>;
 
 // Returns the exit status. The calling process must not have used gRPC and must have one thread.
 // The command gets the lock's keys, token and fencing token in the environment variables
-// REDLOCK_KEY ("a, b" if there are several), REDLOCK_TOKEN and REDLOCK_FENCING_TOKEN. Returns in
-// the keeper, too, with the result of `keep`.
+// REDLOCK_KEY ("a, b" if there are several), REDLOCK_TOKEN and REDLOCK_FENCING_TOKEN, and the slot
+// of a semaphore in REDLOCK_SLOT. Returns in the keeper, too, with the result of `keep`.
 [[nodiscard]] int RunUnderLock(const RunOptions& options, const Keep& keep, const Printer& printer);
 
 }  // namespace redlockctl

@@ -169,6 +169,32 @@ TEST_F(ApiTest, AShareIsHandedOver) {
   EXPECT_FALSE(exclusive.shared());
 }
 
+TEST_F(ApiTest, ASlotIsHandedOver) {
+  const std::vector<std::string> keys = {"s"};
+  const Lease lease = client.acquire_detached(semaphore("s", 2), {.ttl = seconds(60)}).value();
+  EXPECT_EQ(lease.keys(), keys);
+  EXPECT_EQ(lease.max_holders(), 2);
+  EXPECT_EQ(client.adopt("s", lease.token, {.wait = Duration{}}).error().reason,
+            Reason::kLockNotHeld);
+  const int other_slot = lease.slot() % 2 + 1;
+  EXPECT_EQ(client.extend(semaphore("s", 2, other_slot), lease.token, seconds(60)).error().reason,
+            Reason::kLockNotHeld);
+  EXPECT_EQ(client.extend(lease.key, lease.token, seconds(60)).value().slot(), lease.slot());
+  auto lock = client.adopt(semaphore("s", 2), lease.token).value();
+  EXPECT_EQ(lock.slot(), lease.slot());
+  EXPECT_EQ(lock.max_holders(), 2);
+  auto other = client.acquire(semaphore("s", 2)).value();
+  EXPECT_EQ(other.slot(), other_slot);
+  EXPECT_EQ(client.try_acquire(semaphore("s", 2)).error().reason, Reason::kLockAlreadyHeld);
+  const Error mismatch = client.acquire("s").error();
+  EXPECT_EQ(mismatch.reason, Reason::kKindMismatch);
+  EXPECT_EQ(mismatch.in_use_as, "a semaphore of 2");
+  EXPECT_TRUE(lock.release());
+  EXPECT_TRUE(other.release());
+  auto exclusive = client.acquire("s").value();
+  EXPECT_EQ(exclusive.slot(), 0);
+}
+
 TEST_F(ApiTest, AcquireOrExtendDoesEither) {
   auto lock = client.acquire_or_extend("k", "mine", {.ttl = seconds(5)}).value();
   const auto fence = lock.fencing_token();

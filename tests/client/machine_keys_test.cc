@@ -36,6 +36,24 @@ TEST(Keys, ASharedKeyHasTheSameNames) {
   EXPECT_EQ(InWords(shared(together({"b", "a"}))), "a, b");
 }
 
+TEST(Keys, ASemaphoreHasALimitAndMayNameASlot) {
+  const std::string any = semaphore("a", 5);
+  const std::string third = semaphore("a", 5, 3);
+  EXPECT_TRUE(IsSemaphore(any));
+  EXPECT_FALSE(IsSemaphore("a") || IsSemaphore(shared("a")) || IsSemaphore(""));
+  EXPECT_EQ(LimitOf(third), 5);
+  EXPECT_EQ(SlotOf(third), 3);
+  EXPECT_EQ(SlotOf(any), 0);
+  EXPECT_EQ(AnySlot(third), any);
+  EXPECT_EQ(WithSlot(any, 3), third);
+  EXPECT_EQ(WithSlot("a", 3), "a");
+  EXPECT_EQ(NamesOf(third), Names{"a"});
+  EXPECT_EQ(InWords(third), "a");
+  for (const auto& key : {any, third, semaphore("a", 64, 64), semaphore("a", 2)}) {
+    EXPECT_FALSE(CheckKey(key));
+  }
+}
+
 Names Numbered(std::size_t count, std::size_t bytes) {
   Names names;
   for (std::size_t i = 0; i < count; ++i) {
@@ -66,6 +84,18 @@ TEST(Keys, BadOnesAreRefused) {
       {together({shared("a"), "b"}), "key: is not valid UTF-8"},
       {shared(""), "key: must not be empty"},
       {shared("redlockd:x"), "key: must not begin with"},
+      {semaphore("a", 1), "max_holders: must be from 2 to 64"},
+      {semaphore("a", 65), "max_holders: must be from 2 to 64"},
+      {semaphore("a", -1), "max_holders: must be from 2 to 64"},
+      {semaphore("a", 256 + 5), "max_holders: must be from 2 to 64"},
+      {semaphore("a", 5, 6), "slot: must be from 1 to max_holders"},
+      {semaphore("a", 5, -1), "slot: must be from 1 to max_holders"},
+      {semaphore("", 5), "key: must not be empty"},
+      {semaphore("redlockd:x", 5), "key: must not begin with"},
+      {semaphore(together({"a", "b"}), 5), "key: a semaphore has a single key"},
+      {semaphore(shared("a"), 5), "key: a semaphore is not shared"},
+      {shared(semaphore("a", 5)), "key: is not valid UTF-8"},
+      {together({semaphore("a", 5), "b"}), "key: is not valid UTF-8"},
       {together({"c", "a", "b", "a"}), "keys: the key a occurs twice"},
       {together(Numbered(65, 3)), "keys: there are 65; lock at most 64 together"},
       {together(Numbered(17, 482)), "keys: have 8194 bytes together; use at most 8192"},
@@ -114,6 +144,35 @@ TEST_F(MachineLocksTest, AShareIsNoExclusiveLock) {
   (void)Acquire({.key = "a", .ttl = seconds(30), .token = "mine", .way = Way::kAcquireOrExtend});
   Flush();
   EXPECT_EQ(Last<ExtendRequest>().body.key, "a") << "the client does not hold this lock";
+}
+
+TEST_F(MachineLocksTest, ASlotIsKeptAndAdoptedAsTheOneThatWasGranted) {
+  (void)Acquire({.key = semaphore("a", 5), .ttl = seconds(30), .token = "mine"});
+  Flush();
+  const auto acquire = Last<AcquireRequest>();
+  EXPECT_EQ(acquire.body.key, semaphore("a", 5));
+  Grant grant{"mine", 7, seconds(29)};
+  grant.slot = 3;
+  Message({.answers = {{.id = acquire.id, .grant = grant}}});
+  ASSERT_EQ(machine->Leases().size(), 1U);
+  const LeaseRef lease = machine->Leases().front();
+  EXPECT_EQ(lease->slot(), 3);
+  EXPECT_TRUE(machine->Trusts(semaphore("a", 5, 3), clock.now));
+  EXPECT_FALSE(machine->Trusts("a", clock.now));
+  (void)Extend(lease);
+  Flush();
+  EXPECT_EQ(Last<ExtendRequest>().body.key, semaphore("a", 5, 3));
+  // An event of another limit.
+  Message({.events = {{.type = EventType::kLost,
+                       .key = semaphore("a", 6, 3),
+                       .grant = Grant{"mine", 7, {}},
+                       .error = {Reason::kLockNotHeld, "taken"}}}});
+  EXPECT_TRUE(lease->held());
+  Message({.events = {{.type = EventType::kLost,
+                       .key = semaphore("a", 5, 3),
+                       .grant = Grant{"mine", 7, {}},
+                       .error = {Reason::kLockNotHeld, "taken"}}}});
+  EXPECT_FALSE(lease->held());
 }
 
 TEST_F(MachineLocksTest, ErrorsNameAllKeys) {

@@ -56,8 +56,8 @@ class Failure:
     """The decoded details of a failed call."""
 
     def __init__(self, error):
-        self.code = error.code()
-        self.reason, self.votes, self.retry, self.fields = None, [], None, {}
+        self.code, self.message = error.code(), error.details()
+        self.reason, self.votes, self.retry, self.fields, self.metadata = None, [], None, {}, {}
         for key, value in error.trailing_metadata() or ():
             if key == "grpc-status-details-bin":
                 self._decode(status_pb2.Status.FromString(value))
@@ -71,6 +71,7 @@ class Failure:
             if detail.Unpack(info):
                 assert info.domain == "redlock.v1"
                 self.reason = info.reason
+                self.metadata = dict(info.metadata)
             elif detail.Unpack(retry):
                 self.retry = retry.retry_delay.ToNanoseconds() / 1e9
             elif detail.Unpack(bad):

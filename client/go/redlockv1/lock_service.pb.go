@@ -803,7 +803,8 @@ type ExtendRequest struct {
 	Mode LockMode `protobuf:"varint,6,opt,name=mode,proto3,enum=redlock.v1.LockMode" json:"mode,omitempty"`
 	// Of a lease of a semaphore: its limit. With another one, the answer is LOCK_NOT_HELD.
 	MaxHolders int32 `protobuf:"varint,7,opt,name=max_holders,json=maxHolders,proto3" json:"max_holders,omitempty"`
-	// Of a lease of a semaphore: its slot. With another one, the answer is LOCK_NOT_HELD.
+	// Of a lease of a semaphore: its slot. With another one, the answer is LOCK_NOT_HELD. 0: the one
+	// that the token has.
 	Slot          int32 `protobuf:"varint,8,opt,name=slot,proto3" json:"slot,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1087,7 +1088,7 @@ type WatchItem struct {
 	Mode LockMode `protobuf:"varint,6,opt,name=mode,proto3,enum=redlock.v1.LockMode" json:"mode,omitempty"`
 	// Of a lease of a semaphore: its limit.
 	MaxHolders int32 `protobuf:"varint,7,opt,name=max_holders,json=maxHolders,proto3" json:"max_holders,omitempty"`
-	// Of a lease of a semaphore: its slot.
+	// Of a lease of a semaphore: its slot. 0: the one that the token has.
 	Slot          int32 `protobuf:"varint,8,opt,name=slot,proto3" json:"slot,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2020,7 +2021,8 @@ type AdoptOperation struct {
 	Mode LockMode `protobuf:"varint,6,opt,name=mode,proto3,enum=redlock.v1.LockMode" json:"mode,omitempty"`
 	// Of a lease of a semaphore: its limit. With another one, the answer is LOCK_NOT_HELD.
 	MaxHolders int32 `protobuf:"varint,7,opt,name=max_holders,json=maxHolders,proto3" json:"max_holders,omitempty"`
-	// Of a lease of a semaphore: its slot. With another one, the answer is LOCK_NOT_HELD.
+	// Of a lease of a semaphore: its slot. With another one, the answer is LOCK_NOT_HELD. 0: the one
+	// that the token has.
 	Slot          int32 `protobuf:"varint,8,opt,name=slot,proto3" json:"slot,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

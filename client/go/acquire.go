@@ -75,8 +75,8 @@ func (c *Client) TryAcquire(ctx context.Context, key string, options AcquireOpti
 // same Lock. If AcquireOrExtend fails, a lock that token held before lasts for at least as long as it would have lasted
 // otherwise, and no new lock is left behind.
 //
-// Of a semaphore, it takes over the slot that the key names: see Slot. If the key names none, it acquires a slot, unless this
-// client has one with this token.
+// Of a semaphore, it takes over the slot that token holds, and otherwise acquires any slot that is free. A key that names a
+// slot (see Slot) takes over no other.
 func (c *Client) AcquireOrExtend(ctx context.Context, key, token string, options AcquireOptions) (*Lock, error) {
 	options.Token = token
 	return c.takeOver(ctx, core.Key(key), options, func(what *core.Acquire) { what.ExtendIfHeld = true })

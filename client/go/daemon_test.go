@@ -132,21 +132,23 @@ func (d *fakeDaemon) carryOut(o *pb.SessionOperation, response *pb.SessionRespon
 		}
 	case o.GetAdopt() != nil:
 		a := o.GetAdopt()
-		if d.holders[placeOf(keyOf(a), a.MaxHolders, a.Slot)] != a.Token {
+		slot, found := d.slotOf(keyOf(a), a.MaxHolders, a.Slot, a.Token)
+		if !found {
 			fail(LockNotHeld)
 			break
 		}
 		d.fence++
-		result.Lease = &pb.Lease{Key: a.Key, Keys: a.Keys, MaxHolders: a.MaxHolders, Slot: a.Slot, Token: a.Token,
+		result.Lease = &pb.Lease{Key: a.Key, Keys: a.Keys, MaxHolders: a.MaxHolders, Slot: slot, Token: a.Token,
 			FencingToken: d.fence, Validity: a.Ttl}
 		add()
 	case o.GetExtend() != nil:
 		e := o.GetExtend()
-		if d.holders[placeOf(keyOf(e), e.MaxHolders, e.Slot)] != e.Token {
+		slot, found := d.slotOf(keyOf(e), e.MaxHolders, e.Slot, e.Token)
+		if !found {
 			fail(LockNotHeld)
 			break
 		}
-		result.Lease = &pb.Lease{Key: e.Key, Keys: e.Keys, MaxHolders: e.MaxHolders, Slot: e.Slot, Token: e.Token,
+		result.Lease = &pb.Lease{Key: e.Key, Keys: e.Keys, MaxHolders: e.MaxHolders, Slot: slot, Token: e.Token,
 			FencingToken: d.fence, Validity: e.Ttl}
 		add()
 	case o.GetRelease() != nil:
@@ -202,6 +204,16 @@ func (d *fakeDaemon) heldBy(key, token string) string {
 		}
 	}
 	return ""
+}
+
+// slotOf returns the slot that the token has, and whether it holds the key in this way. wanted: only this slot; 0: any.
+func (d *fakeDaemon) slotOf(key string, maxHolders, wanted int32, token string) (slot int32, found bool) {
+	for slot := min(1, maxHolders); slot <= maxHolders; slot++ {
+		if d.holders[placeOf(key, maxHolders, slot)] == token && (wanted == 0 || wanted == slot) {
+			return slot, true
+		}
+	}
+	return 0, false
 }
 
 // grant grants the key, or the first free slot of a semaphore, if there is one.

@@ -175,6 +175,13 @@ func TestASlotIsTakenOver(t *testing.T) {
 	if taken.Slot() != 1 {
 		t.Fatal(taken, taken.Slot())
 	}
+	none(t, taken.Release(background))
+	d.set(func() { d.holders[placeOf("k", 3, 3)] = own })
+	found, err := c.AcquireOrExtend(background, Semaphore("k", 3), own, AcquireOptions{})
+	none(t, err)
+	if found.Slot() != 3 {
+		t.Fatal(found, found.Slot())
+	}
 }
 
 func TestAKeyThatIsInUseInAnotherWayIsNotAwaited(t *testing.T) {

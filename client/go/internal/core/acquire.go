@@ -28,7 +28,7 @@ type Acquire struct {
 	ExtendIfHeld bool
 	// Adopt takes over a lock that the token holds, and never acquires.
 	Adopt bool
-	// Slot is where ExtendIfHeld or Adopt finds the lock, if the key is a semaphore. 0: ExtendIfHeld finds none, and acquires.
+	// Slot is where ExtendIfHeld or Adopt looks for the lock, if the key is a semaphore. 0: in the slot that the token has.
 	Slot int
 	// Sequence is what the first adoption by ExtendIfHeld or Adopt must exceed, so that it exceeds those of the clients
 	// that had the lock before.
@@ -76,7 +76,7 @@ func (m *Machine) Acquire(now Instant, what Acquire) *Acquisition {
 		what.Retry = &pb.RetryPolicy{MaxRetries: new(int32), MinDelay: what.Retry.GetMinDelay(), MaxJitter: what.Retry.GetMaxJitter()}
 	}
 	a := &Acquisition{Acquire: what, serial: m.nextSerial(), token: what.Token, sequence: what.Sequence,
-		takes: what.takes(), spared: longAgo}
+		takes: what.ExtendIfHeld || what.Adopt, spared: longAgo}
 	if m.closing.begun {
 		a.state = over
 		a.Done(nil, closed())
@@ -93,11 +93,6 @@ func (m *Machine) Acquire(now Instant, what Acquire) *Acquisition {
 	m.acquires[a] = struct{}{}
 	m.enqueue(a)
 	return a
-}
-
-// takes reports whether the acquisition begins with the lock that the token may hold. An extension must name the slot.
-func (a *Acquire) takes() bool {
-	return a.Adopt || a.ExtendIfHeld && (a.Slot != 0 || !a.Key.Semaphore())
 }
 
 // GiveUp ends an acquisition whose caller no longer waits. No lock is left behind.

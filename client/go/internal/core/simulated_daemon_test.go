@@ -77,6 +77,14 @@ func (s *simulation) place(id leaseID) Key {
 	return ""
 }
 
+// named returns the key of the entry that a message with a slot names. Slot 0 is the one that the token has.
+func (s *simulation) named(id leaseID, slot int32) Key {
+	if place := s.place(id); slot == 0 && place != "" {
+		return place
+	}
+	return id.key.InSlot(int(slot))
+}
+
 // free returns the key of an entry that nobody holds; "": none.
 func (s *simulation) free(key Key) Key {
 	all := places(key)
@@ -300,7 +308,7 @@ func (p *peer) carryOut(o *pb.SessionOperation) {
 		p.result(ok(o))
 	case o.GetAdopt() != nil:
 		a := o.GetAdopt()
-		place := KeyOf(a).InSlot(int(a.Slot))
+		place := s.named(leaseID{KeyOf(a), a.Token}, a.Slot)
 		e := s.entry(place)
 		if e.token != a.Token || a.GetSequence() <= e.sequence {
 			p.fail(o.Id, LockNotHeld)
@@ -314,7 +322,7 @@ func (p *peer) carryOut(o *pb.SessionOperation) {
 		p.result(&pb.SessionResult{Id: o.Id, Lease: p.lease(place)})
 	case o.GetExtend() != nil:
 		x := o.GetExtend()
-		place := KeyOf(x).InSlot(int(x.Slot))
+		place := s.named(leaseID{KeyOf(x), x.Token}, x.Slot)
 		e := s.entry(place)
 		if e.token != x.Token {
 			p.fail(o.Id, LockNotHeld)

@@ -168,16 +168,19 @@ func lease(key Key, token string, fence uint64, validity time.Duration) *pb.Leas
 	return &pb.Lease{Key: one, Keys: several, Mode: key.Mode(), MaxHolders: int32(key.MaxHolders()), Slot: int32(slot), Token: token, FencingToken: fence, Validity: durationpb.New(validity)}
 }
 
-// granted answers an acquire, an adopt or an extend. The acquire of a semaphore gets slot 2.
+// granted answers an acquire, an adopt or an extend. A token has slot 2 of a semaphore unless the operation names another.
 func granted(o *pb.SessionOperation, fence uint64, validity time.Duration) *pb.SessionResult {
-	key, token := KeyOf(o.GetAcquire()).InSlot(2), o.GetAcquire().GetToken()
+	key, token, slot := KeyOf(o.GetAcquire()), o.GetAcquire().GetToken(), int32(0)
 	if x := o.GetAdopt(); x != nil {
-		key, token = KeyOf(x).InSlot(int(x.Slot)), x.Token
+		key, token, slot = KeyOf(x), x.Token, x.Slot
 	}
 	if x := o.GetExtend(); x != nil {
-		key, token = KeyOf(x).InSlot(int(x.Slot)), x.Token
+		key, token, slot = KeyOf(x), x.Token, x.Slot
 	}
-	return &pb.SessionResult{Id: o.Id, Lease: lease(key, token, fence, validity)}
+	if slot == 0 {
+		slot = 2
+	}
+	return &pb.SessionResult{Id: o.Id, Lease: lease(key.InSlot(int(slot)), token, fence, validity)}
 }
 
 // getReady answers the first ping and returns the operations that follow it.

@@ -296,3 +296,67 @@ func TestCallsByTokenNameTheSlot(t *testing.T) {
 		t.Fatal(why)
 	}
 }
+
+func TestSlotsWithEveryCall(t *testing.T) {
+	server := realDaemon(t)
+	first, second := realClient(t, server), realClient(t, server)
+	ctx := soon(t)
+	key := Semaphore("k", 2)
+	lease, err := first.AcquireDetached(ctx, key, AcquireOptions{TTL: time.Minute})
+	none(t, err)
+	other := acquire(t, second, key)
+	if lease.Slot()+other.Slot() != 3 || lease.MaxHolders() != 2 || other.MaxHolders() != 2 {
+		t.Fatal(lease.Slot(), other.Slot())
+	}
+	_, err = second.TryAcquire(ctx, key, AcquireOptions{})
+	is(t, err, ErrAlreadyHeld)
+	for _, wrong := range []string{"k", Semaphore("k", 3), Shared("k")} {
+		_, err = second.Acquire(ctx, wrong, AcquireOptions{})
+		is(t, err, ErrKindMismatch)
+		_, err = second.AcquireDetached(ctx, wrong, AcquireOptions{})
+		is(t, err, ErrKindMismatch)
+		var why *Error
+		if errors.As(err, &why); why.InUseAs != "a semaphore of 2" || !strings.Contains(why.Error(), why.InUseAs) {
+			t.Fatal(why, why.InUseAs)
+		}
+	}
+
+	// Handed over to another process: the key, the limit, the slot and the token.
+	handed := Slot(lease.Keys()[0], lease.MaxHolders(), lease.Slot())
+	longer, err := second.Extend(ctx, handed, lease.Token(), 2*time.Minute)
+	none(t, err)
+	if longer.Key() != lease.Key() || longer.Validity() < 100*time.Second {
+		t.Fatal(longer, longer.Validity())
+	}
+	for _, wrong := range []string{"k", other.Key(), Slot("k", 3, lease.Slot())} {
+		_, err = second.TryExtend(ctx, wrong, lease.Token(), time.Minute)
+		is(t, err, ErrNotHeld)
+		_, err = second.Adopt(ctx, wrong, lease.Token(), AdoptOptions{})
+		is(t, err, ErrNotHeld)
+	}
+
+	events := make(chan WatchEvent, 100)
+	watch, err := second.Watch(ctx, []WatchItem{{Key: handed, Token: lease.Token(), TTL: time.Minute}},
+		WatchOptions{OnEvent: func(event WatchEvent) { events <- event }})
+	none(t, err)
+	if event := <-events; event.Kind != WatchExtended || event.Key != handed || !slices.Equal(event.Keys(), []string{"k"}) {
+		t.Fatal(event)
+	}
+	watch.Close()
+
+	lock, err := second.AcquireOrExtend(ctx, key, lease.Token(), AcquireOptions{})
+	none(t, err)
+	same, err := second.Adopt(ctx, handed, lease.Token(), AdoptOptions{})
+	none(t, err)
+	if same != lock || lock.Slot() != lease.Slot() || lock.FencingToken() < longer.FencingToken() {
+		t.Fatal(same, lock, lock.Slot())
+	}
+	none(t, server.Crash())
+	none(t, other.Extend(ctx, time.Minute))
+	none(t, other.Release(ctx))
+	acquire(t, first, key).release(t)
+	none(t, lock.Extend(ctx, time.Minute))
+	none(t, second.Release(ctx, "k", lease.Token()))
+	<-lock.Lost()
+	none(t, first.Do(ctx, "k", AcquireOptions{}, func(context.Context, *Lock) error { return nil }))
+}

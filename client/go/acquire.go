@@ -58,7 +58,10 @@ func (c *Client) Acquire(ctx context.Context, key string, options AcquireOptions
 	if err := checkAcquire(core.Key(key), options, c.grace); err != nil {
 		return nil, err
 	}
-	return c.acquire(ctx, c.request(core.Key(key), options), options.OnQueued)
+	if err := checkAnySlot(core.Key(key)); err != nil {
+		return nil, err
+	}
+	return c.acquire(ctx, core.Key(key), c.request(core.Key(key), options), options.OnQueued)
 }
 
 // TryAcquire makes one attempt. It returns ErrAlreadyHeld if another holder has the lock.
@@ -71,6 +74,9 @@ func (c *Client) TryAcquire(ctx context.Context, key string, options AcquireOpti
 // and otherwise acquires it with this token. If this client holds the lock with this token, it extends it and returns the
 // same Lock. If AcquireOrExtend fails, a lock that token held before lasts for at least as long as it would have lasted
 // otherwise, and no new lock is left behind.
+//
+// Of a semaphore, it takes over the slot that token holds, and otherwise acquires any slot that is free. A key that names a
+// slot (see Slot) takes over no other.
 func (c *Client) AcquireOrExtend(ctx context.Context, key, token string, options AcquireOptions) (*Lock, error) {
 	options.Token = token
 	return c.takeOver(ctx, core.Key(key), options, func(what *core.Acquire) { what.ExtendIfHeld = true })
@@ -79,8 +85,11 @@ func (c *Client) AcquireOrExtend(ctx context.Context, key, token string, options
 // Adopt takes over a lock that token holds, for example a detached one, and keeps it alive from then on. It waits for a
 // daemon until ctx ends, and never acquires: it returns ErrNotHeld if the token does not hold the key. If it fails for
 // another reason after it was sent, the lock may have been released. If this client holds the lock with this token, it
-// extends it and returns the same Lock.
+// extends it and returns the same Lock. Of a semaphore, the key names the slot: see Slot.
 func (c *Client) Adopt(ctx context.Context, key, token string, options AdoptOptions) (*Lock, error) {
+	if err := checkOneSlot(core.Key(key)); err != nil {
+		return nil, err
+	}
 	return c.takeOver(ctx, core.Key(key), AcquireOptions{TTL: options.TTL, Margin: options.Margin, Token: token},
 		func(what *core.Acquire) { what.Adopt = true })
 }
@@ -93,16 +102,20 @@ func (c *Client) takeOver(ctx context.Context, key core.Key, options AcquireOpti
 	if err := checkToken(options.Token); err != nil {
 		return nil, err
 	}
-	if lock := c.heldWith(key, options.Token); lock != nil {
+	what := c.request(key, options)
+	what.Sequence = aboveOthers()
+	as(&what)
+	if lock := c.heldWith(what.Key, options.Token); lock != nil {
+		if what.Adopt && what.Slot != lock.Slot() {
+			return nil, errorOf(key, &core.Failure{Reason: LockNotHeld,
+				Message: fmt.Sprintf("the token holds slot %d, not slot %d", lock.Slot(), what.Slot)})
+		}
 		if err := lock.Extend(ctx, options.TTL); err != nil {
 			return nil, err
 		}
 		return lock, nil
 	}
-	what := c.request(key, options)
-	what.Sequence = aboveOthers()
-	as(&what)
-	return c.acquire(ctx, what, options.OnQueued)
+	return c.acquire(ctx, key, what, options.OnQueued)
 }
 
 // heldWith returns the lock that this client holds with this token; nil: none.
@@ -134,15 +147,16 @@ func (c *Client) withDefaults(options AcquireOptions) AcquireOptions {
 
 func (c *Client) request(key core.Key, options AcquireOptions) core.Acquire {
 	single := options.Try || options.Retry != nil && options.Retry.MaxRetries == 0
-	return core.Acquire{Key: key, TTL: options.TTL, Try: single, Retry: options.Retry.message(), Owner: options.Owner,
-		Margin: options.Margin, Token: options.Token}
+	slot, _ := key.Slot()
+	return core.Acquire{Key: key.WithoutSlot(), Slot: slot, TTL: options.TTL, Try: single, Retry: options.Retry.message(),
+		Owner: options.Owner, Margin: options.Margin, Token: options.Token}
 }
 
-func (c *Client) acquire(ctx context.Context, what core.Acquire, onQueued func(int)) (*Lock, error) {
+func (c *Client) acquire(ctx context.Context, key core.Key, what core.Acquire, onQueued func(int)) (*Lock, error) {
 	if ctx.Err() != nil {
-		return nil, endedBy(ctx, what.Key, "the deadline passed before the request was sent")
+		return nil, endedBy(ctx, key, "the deadline passed before the request was sent")
 	}
-	a := newAttempt(c.driver, what, onQueued)
+	a := newAttempt(c.driver, key, what, onQueued)
 	defer a.leave()
 	if err := a.begin(); err != nil {
 		return nil, err

@@ -10,6 +10,7 @@ import (
 type attempt struct {
 	driver      *driver
 	lock        *Lock
+	key         core.Key // as it was passed to the call
 	what        core.Acquire
 	acquisition *core.Acquisition
 	onQueued    func(int)     // the caller's; nil: none
@@ -19,8 +20,8 @@ type attempt struct {
 	returned    bool // the result went to the caller
 }
 
-func newAttempt(d *driver, what core.Acquire, onQueued func(int)) *attempt {
-	a := &attempt{driver: d, what: what, onQueued: onQueued, decided: make(chan struct{}),
+func newAttempt(d *driver, key core.Key, what core.Acquire, onQueued func(int)) *attempt {
+	a := &attempt{driver: d, key: key, what: what, onQueued: onQueued, decided: make(chan struct{}),
 		lock: &Lock{driver: d, lost: make(chan struct{})}}
 	if onQueued != nil {
 		a.position = make(chan int, 1)
@@ -32,12 +33,11 @@ func newAttempt(d *driver, what core.Acquire, onQueued func(int)) *attempt {
 func (a *attempt) begin() (err error) {
 	a.driver.do(func(m *core.Machine, now core.Instant) {
 		if a.what.Token != "" && m.Held(a.what.Key, a.what.Token) != nil {
-			err = errorOf(a.what.Key, &core.Failure{Reason: LockAlreadyHeld, Message: "this client holds the lock with the same token"})
+			err = errorOf(a.key, &core.Failure{Reason: LockAlreadyHeld, Message: "this client holds the lock with the same token"})
 			return
 		}
 		if a.what.Token != "" && m.InUse(a.what.Key, a.what.Token) {
-			err = invalid("token", "is already in use for %q by a lock that this client requests or releases; use a new token",
-				a.what.Key)
+			err = invalid("token", "is already in use for %q by a lock that this client requests or releases; use a new token", a.key)
 			return
 		}
 		a.acquisition = m.Acquire(now, a.what)
@@ -62,7 +62,7 @@ func (a *attempt) wait(ctx context.Context) (*Lock, error) {
 			case <-a.decided:
 				return a.take(ctx)
 			default:
-				return nil, endedBy(ctx, a.what.Key, "")
+				return nil, endedBy(ctx, a.key, "")
 			}
 		}
 	}
@@ -79,7 +79,7 @@ func (a *attempt) take(ended context.Context) (*Lock, error) {
 	if a.failure == nil {
 		return a.lock, nil
 	}
-	err := errorOf(a.what.Key, a.failure)
+	err := errorOf(a.key, a.failure)
 	if ended != nil {
 		err = err.because(ended)
 	}

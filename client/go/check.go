@@ -16,12 +16,15 @@ const (
 	mostKeyBytes = 512
 	mostKeys     = 64   // together
 	mostKeysSize = 8192 // bytes of several keys together
-	mostLabel    = 128  // bytes of an owner or a token
+	leastHolders = 2    // of a semaphore
+	mostHolders  = 64
+	mostLabel    = 128 // bytes of an owner or a token
 	reserved     = "redlockd:"
 )
 
 // These checks run before anything is sent, so that an invalid value fails only its own call.
 
+// checkAcquire accepts a key with a slot and one without.
 func checkAcquire(key core.Key, o AcquireOptions, grace time.Duration) *Error {
 	if err := checkKey(key); err != nil {
 		return err
@@ -45,6 +48,46 @@ func checkAcquire(key core.Key, o AcquireOptions, grace time.Duration) *Error {
 
 func checkKey(key core.Key) *Error {
 	one, several := key.Fields()
+	if err := checkNames(one, several); err != nil {
+		return err
+	}
+	if !key.Semaphore() {
+		return nil
+	}
+	maxHolders := key.MaxHolders()
+	switch slot, named := key.Slot(); {
+	case maxHolders < leastHolders || maxHolders > mostHolders:
+		return invalid("maxHolders", "must be from %d to %d, not %d", leastHolders, mostHolders, maxHolders)
+	case several != nil:
+		return invalid("maxHolders", "a semaphore has one key, not %d", len(several))
+	case key.Shared():
+		return invalid("maxHolders", "a semaphore cannot be shared; pass either Semaphore or Shared")
+	case named && (slot < 1 || slot > maxHolders):
+		return invalid("slot", "must be from 1 to maxHolders, which is %d, not %d", maxHolders, slot)
+	}
+	return nil
+}
+
+// checkAnySlot checks the key of a call that gets any free slot of a semaphore.
+func checkAnySlot(key core.Key) *Error {
+	if _, named := key.Slot(); named {
+		return invalid("slot", "the daemon chooses it; pass Semaphore instead of Slot to acquire the key")
+	}
+	return nil
+}
+
+// checkOneSlot checks the key of a call that extends, adopts or watches a lock by its token.
+func checkOneSlot(key core.Key) *Error {
+	if err := checkKey(key); err != nil {
+		return err
+	}
+	if _, named := key.Slot(); key.Semaphore() && !named {
+		return invalid("slot", "missing; pass Slot instead of Semaphore to extend, adopt or watch a holder of the semaphore")
+	}
+	return nil
+}
+
+func checkNames(one string, several []string) *Error {
 	if several == nil {
 		return checkName(one)
 	}

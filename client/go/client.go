@@ -10,7 +10,8 @@
 // All locks of a Client share one stream to one daemon, which keeps them alive. If the stream breaks or the daemon shuts
 // down, the client moves its locks to the next endpoint. If the process ends without releasing its locks, the daemon
 // releases them after Options.Grace. Client.AcquireDetached makes locks that outlive the process. Together makes one key
-// of several, which are locked all at once or not at all.
+// of several, which are locked all at once or not at all, Shared a key that many holders share, and Semaphore a key that a
+// limited number of holders have.
 //
 // All types are safe for concurrent use. Package redlockdtest starts daemons for tests.
 package redlockd

@@ -2,7 +2,9 @@ package redlockd
 
 import (
 	"context"
+	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -24,7 +26,7 @@ type fakeDaemon struct {
 	server  *grpc.Server
 
 	mutex   sync.Mutex
-	holders map[string]string // token by key, as it is shown
+	holders map[string]string // token by place: the key, as it is shown, or a slot of it
 	waiting map[uint64]*pb.AcquireRequest
 	calls   []pb.LockService_SessionServer
 	bearer  []string
@@ -113,11 +115,13 @@ func (d *fakeDaemon) carryOut(o *pb.SessionOperation, response *pb.SessionRespon
 	case o.GetAcquire() != nil:
 		a := o.GetAcquire()
 		key := keyOf(a)
+		use := d.inUseAs(key)
 		switch {
-		case d.holders[key] == "":
-			d.fence++
-			d.holders[key], d.owners[key] = a.GetToken(), a.Owner
-			result.Lease = &pb.Lease{Key: a.Key, Keys: a.Keys, Token: a.GetToken(), FencingToken: d.fence, Validity: a.Ttl}
+		case use != "" && use != kindOf(a.MaxHolders):
+			fail(KindMismatch)
+			result.Status.Metadata = map[string]string{"in_use_as": use}
+		case d.grant(a, result):
+			d.owners[key] = a.Owner
 			add()
 		case a.Retry != nil:
 			fail(LockAlreadyHeld)
@@ -128,26 +132,100 @@ func (d *fakeDaemon) carryOut(o *pb.SessionOperation, response *pb.SessionRespon
 		}
 	case o.GetAdopt() != nil:
 		a := o.GetAdopt()
-		if d.holders[keyOf(a)] != a.Token {
+		slot, found := d.slotOf(keyOf(a), a.MaxHolders, a.Slot, a.Token)
+		if !found {
 			fail(LockNotHeld)
 			break
 		}
 		d.fence++
-		result.Lease = &pb.Lease{Key: a.Key, Keys: a.Keys, Token: a.Token, FencingToken: d.fence, Validity: a.Ttl}
+		result.Lease = &pb.Lease{Key: a.Key, Keys: a.Keys, MaxHolders: a.MaxHolders, Slot: slot, Token: a.Token,
+			FencingToken: d.fence, Validity: a.Ttl}
 		add()
 	case o.GetExtend() != nil:
 		e := o.GetExtend()
-		result.Lease = &pb.Lease{Key: e.Key, Keys: e.Keys, Token: e.Token, FencingToken: d.fence, Validity: e.Ttl}
-		add()
-	case o.GetRelease() != nil:
-		key := keyOf(o.GetRelease())
-		if d.holders[key] != o.GetRelease().Token {
+		slot, found := d.slotOf(keyOf(e), e.MaxHolders, e.Slot, e.Token)
+		if !found {
 			fail(LockNotHeld)
 			break
 		}
-		delete(d.holders, key)
+		result.Lease = &pb.Lease{Key: e.Key, Keys: e.Keys, MaxHolders: e.MaxHolders, Slot: slot, Token: e.Token,
+			FencingToken: d.fence, Validity: e.Ttl}
+		add()
+	case o.GetRelease() != nil:
+		key := keyOf(o.GetRelease())
+		place := d.heldBy(key, o.GetRelease().Token)
+		if place == "" {
+			fail(LockNotHeld)
+			break
+		}
+		delete(d.holders, place)
 		add()
 		d.grantWaiter(key, response)
+	}
+	return false
+}
+
+// placeOf returns where a token is found in fakeDaemon.holders.
+func placeOf(key string, maxHolders, slot int32) string {
+	if maxHolders == 0 {
+		return key
+	}
+	return fmt.Sprintf("%s, slot %d of %d", key, slot, maxHolders)
+}
+
+// kindOf returns what `in_use_as` calls a key of this limit.
+func kindOf(maxHolders int32) string {
+	if maxHolders == 0 {
+		return "a lock"
+	}
+	return fmt.Sprintf("a semaphore of %d", maxHolders)
+}
+
+// inUseAs returns how the key is in use; "": nobody holds it.
+func (d *fakeDaemon) inUseAs(key string) string {
+	for place := range d.holders {
+		var slot, maxHolders int32
+		if place == key {
+			return kindOf(0)
+		} else if numbers, found := strings.CutPrefix(place, key+", "); found {
+			if n, _ := fmt.Sscanf(numbers, "slot %d of %d", &slot, &maxHolders); n == 2 {
+				return kindOf(maxHolders)
+			}
+		}
+	}
+	return ""
+}
+
+// heldBy returns where the token holds the key, whatever its kind; "": it does not.
+func (d *fakeDaemon) heldBy(key, token string) string {
+	for place, holder := range d.holders {
+		if holder == token && (place == key || strings.HasPrefix(place, key+", slot ")) {
+			return place
+		}
+	}
+	return ""
+}
+
+// slotOf returns the slot that the token has, and whether it holds the key in this way. wanted: only this slot; 0: any.
+func (d *fakeDaemon) slotOf(key string, maxHolders, wanted int32, token string) (slot int32, found bool) {
+	for slot := min(1, maxHolders); slot <= maxHolders; slot++ {
+		if d.holders[placeOf(key, maxHolders, slot)] == token && (wanted == 0 || wanted == slot) {
+			return slot, true
+		}
+	}
+	return 0, false
+}
+
+// grant grants the key, or the first free slot of a semaphore, if there is one.
+func (d *fakeDaemon) grant(a *pb.AcquireRequest, result *pb.SessionResult) bool {
+	for slot := min(1, a.MaxHolders); slot <= a.MaxHolders; slot++ {
+		if place := placeOf(keyOf(a), a.MaxHolders, slot); d.holders[place] == "" {
+			d.fence++
+			d.holders[place] = a.GetToken()
+			result.Lease = &pb.Lease{Key: a.Key, Keys: a.Keys, MaxHolders: a.MaxHolders, Slot: slot, Token: a.GetToken(),
+				FencingToken: d.fence, Validity: a.Ttl}
+			return true
+		}
 	}
 	return false
 }
@@ -166,12 +244,9 @@ func keyOf(request interface {
 // grantWaiter passes a released lock on. It serves tests with one stream.
 func (d *fakeDaemon) grantWaiter(key string, response *pb.SessionResponse) {
 	for id, a := range d.waiting {
-		if keyOf(a) == key {
+		if result := (&pb.SessionResult{Id: id}); keyOf(a) == key && d.grant(a, result) {
 			delete(d.waiting, id)
-			d.fence++
-			d.holders[key] = a.GetToken()
-			response.Results = append(response.Results, &pb.SessionResult{Id: id,
-				Lease: &pb.Lease{Key: a.Key, Keys: a.Keys, Token: a.GetToken(), FencingToken: d.fence, Validity: a.Ttl}})
+			response.Results = append(response.Results, result)
 			return
 		}
 	}

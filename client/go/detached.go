@@ -27,7 +27,10 @@ func (c *Client) AcquireDetached(ctx context.Context, key string, options Acquir
 		options.Token = newToken()
 	}
 	what := c.request(core.Key(key), options)
-	if err := checkAcquire(what.Key, options, c.grace); err != nil {
+	if err := checkAcquire(core.Key(key), options, c.grace); err != nil {
+		return Lease{}, err
+	}
+	if err := checkAnySlot(core.Key(key)); err != nil {
 		return Lease{}, err
 	}
 	if ctx.Err() != nil {
@@ -41,8 +44,8 @@ func (c *Client) AcquireDetached(ctx context.Context, key string, options Acquir
 	defer cancel()
 
 	one, several := what.Key.Fields()
-	request := &pb.AcquireRequest{Key: one, Keys: several, Mode: what.Key.Mode(), Token: &options.Token, Ttl: durationpb.New(options.TTL),
-		Owner: options.Owner, Retry: what.Retry}
+	request := &pb.AcquireRequest{Key: one, Keys: several, Mode: what.Key.Mode(), MaxHolders: int32(what.Key.MaxHolders()),
+		Token: &options.Token, Ttl: durationpb.New(options.TTL), Owner: options.Owner, Retry: what.Retry}
 	if what.Try {
 		request.Retry = (&RetryPolicy{}).message()
 	}
@@ -76,6 +79,7 @@ func (c *Client) AcquireDetached(ctx context.Context, key string, options Acquir
 
 // Extend extends a lock by its key and token to ttl from now, at least 10 ms. The daemon retries while too few nodes
 // answer. Without a deadline in ctx, Extend takes at most 5 s. It returns ErrNotHeld if the token does not hold the key.
+// Of a semaphore, the key names the slot: see Slot.
 func (c *Client) Extend(ctx context.Context, key, token string, ttl time.Duration) (Lease, error) {
 	return c.extend(ctx, core.Key(key), token, ttl, nil)
 }
@@ -97,8 +101,13 @@ func (c *Client) extend(ctx context.Context, key core.Key, token string, ttl tim
 	if err := retry.check(); err != nil {
 		return Lease{}, err
 	}
+	if err := checkOneSlot(key); err != nil {
+		return Lease{}, err
+	}
 	one, several := key.Fields()
-	request := &pb.ExtendRequest{Key: one, Keys: several, Mode: key.Mode(), Token: token, Ttl: durationpb.New(ttl), Retry: retry.message()}
+	slot, _ := key.Slot()
+	request := &pb.ExtendRequest{Key: one, Keys: several, Mode: key.Mode(), MaxHolders: int32(key.MaxHolders()), Slot: int32(slot),
+		Token: token, Ttl: durationpb.New(ttl), Retry: retry.message()}
 	err = c.byToken(ctx, key, token, func(ctx context.Context, stub pb.LockServiceClient, _ bool) error {
 		sent := c.calls.clock()
 		response, err := stub.Extend(ctx, request)
@@ -176,7 +185,7 @@ func (c *Client) releaseInBackground(key core.Key, token string, ttl time.Durati
 
 func (c *Client) leaseOf(lease *pb.Lease, sent core.Instant) Lease {
 	token := lease.GetToken()
-	return Lease{key: core.KeyOf(lease), token: &token, fence: lease.GetFencingToken(),
+	return Lease{key: core.KeyOf(lease).InSlot(int(lease.GetSlot())), token: &token, fence: lease.GetFencingToken(),
 		validUntil: sent.Add(lease.GetValidity().AsDuration()), clock: c.calls.clock}
 }
 

@@ -14,6 +14,7 @@ import (
 const (
 	LockAlreadyHeld    = core.LockAlreadyHeld
 	LockNotHeld        = core.LockNotHeld
+	KindMismatch       = core.KindMismatch
 	MaxRetriesExceeded = core.MaxRetriesExceeded
 	ValidityExpired    = core.ValidityExpired
 	QuorumUnavailable  = core.QuorumUnavailable
@@ -35,6 +36,7 @@ var (
 	ErrAlreadyHeld        error = sentinel{LockAlreadyHeld, "another holder has the lock"}
 	ErrLockLost           error = sentinel{"", "the lock was lost"}
 	ErrNotHeld            error = sentinel{LockNotHeld, "the token does not hold the key"}
+	ErrKindMismatch       error = sentinel{KindMismatch, "the key is in use in another way"}
 	ErrMaxRetriesExceeded error = sentinel{MaxRetriesExceeded, "all retries are used up"}
 	ErrTimeout            error = sentinel{DeadlineExceeded, "the deadline has passed"}
 	ErrValidityExpired    error = sentinel{ValidityExpired, "the lock was granted too late"}
@@ -57,8 +59,9 @@ func (s sentinel) Error() string { return "redlockd: " + s.text }
 type Error struct {
 	Reason     string // one of the constants of this package
 	Message    string
-	Key        string        // as it was passed in; see Keys. "": the error concerns no lock, or several
+	Key        string        // as it was passed to the call, or Lock.Key; see Keys. "": the error concerns no lock, or several
 	Holder     string        // the label of the holder that refused the lock; "": unknown
+	InUseAs    string        // for ErrKindMismatch: how the key is in use, as in "a lock" or "a semaphore of 5"
 	RetryAfter time.Duration // the delay before a retry; 0: unknown
 
 	lost   bool
@@ -97,7 +100,7 @@ func errorOf(key core.Key, failure *core.Failure) *Error {
 		}
 	}
 	return &Error{Reason: failure.Reason, Message: key.String() + ": " + message, Key: string(key), Holder: failure.Holder,
-		RetryAfter: failure.RetryAfter, lost: failure.Lost}
+		InUseAs: failure.InUseAs, RetryAfter: failure.RetryAfter, lost: failure.Lost}
 }
 
 // because records that the caller's context ended the call.

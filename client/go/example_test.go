@@ -70,6 +70,46 @@ func ExampleTogether() {
 	}
 }
 
+// At most five programs download at the same time.
+func ExampleSemaphore() {
+	client, err := redlockd.New([]string{"127.0.0.1:50051"}, redlockd.Options{})
+	if err != nil {
+		panic(err)
+	}
+	defer client.Close()
+	err = client.Do(context.Background(), redlockd.Semaphore("downloads", 5), redlockd.AcquireOptions{},
+		func(ctx context.Context, lock *redlockd.Lock) error {
+			fmt.Println("downloading in slot", lock.Slot(), "of", lock.MaxHolders())
+			return ctx.Err() // ends when the slot is lost
+		})
+	var failure *redlockd.Error
+	switch {
+	case errors.Is(err, redlockd.ErrKindMismatch) && errors.As(err, &failure):
+		fmt.Println("downloads is in use as", failure.InUseAs) // for example, "a semaphore of 3"
+	case err != nil:
+		fmt.Println(err)
+	}
+}
+
+// A slot of a semaphore that outlives this process, and that another process takes over.
+func ExampleSlot() {
+	client, err := redlockd.New([]string{"10.0.0.1:50051"}, redlockd.Options{})
+	if err != nil {
+		panic(err)
+	}
+	defer client.Close()
+	lease, err := client.AcquireDetached(context.Background(), redlockd.Semaphore("downloads", 5), redlockd.AcquireOptions{TTL: time.Minute})
+	if err != nil {
+		panic(err)
+	}
+	slot, token := lease.Slot(), lease.Token() // for the other process, which calls:
+	lock, err := client.Adopt(context.Background(), redlockd.Slot("downloads", 5, slot), token, redlockd.AdoptOptions{})
+	if err != nil {
+		panic(err)
+	}
+	defer func() { _ = lock.Release(context.Background()) }()
+}
+
 // A lock that outlives this process, and that another process takes over.
 func ExampleClient_AcquireDetached() {
 	client, err := redlockd.New([]string{"10.0.0.1:50051"}, redlockd.Options{})

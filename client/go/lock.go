@@ -19,15 +19,24 @@ type Lock struct {
 	inside map[context.Context]context.CancelCauseFunc // guarded by the driver's mutex: ends with the lock
 }
 
-// Key returns the key, to be passed to the functions of this package. Of several keys, it is Together(Keys()...), and of
-// a share, Shared(Together(Keys()...)).
-func (l *Lock) Key() string { return string(l.lease.Key) }
+// Key returns the key, to be passed to the functions of this package that take a token. Of several keys, it is
+// Together(Keys()...), of a share, Shared(Together(Keys()...)), and of a semaphore, Slot(Keys()[0], MaxHolders(), Slot()).
+func (l *Lock) Key() string { return string(l.key()) }
+
+func (l *Lock) key() core.Key { return l.lease.Key.InSlot(l.lease.Slot) }
 
 // Keys returns the keys in byte order, to be shown or handed over. It has one element unless Together made the key.
 func (l *Lock) Keys() []string { return l.lease.Key.Names() }
 
 // Shared reports whether the lock is a share. Hand it over with Keys: see Shared, the function.
 func (l *Lock) Shared() bool { return l.lease.Key.Shared() }
+
+// MaxHolders returns the limit of the semaphore; 0: the key is none. Hand it over with Keys and Slot: see Slot, the function.
+func (l *Lock) MaxHolders() int { return l.lease.Key.MaxHolders() }
+
+// Slot returns which of the semaphore's slots is held, from 1 to MaxHolders; 0: the key is no semaphore. No other holder has
+// the same slot at the same time, and fencing tokens grow from each holder of a slot to the next.
+func (l *Lock) Slot() int { return l.lease.Slot }
 
 // Token returns the owner token, the secret that proves ownership.
 func (l *Lock) Token() string { return l.lease.Token }
@@ -111,7 +120,7 @@ func (l *Lock) extend(ctx context.Context, ttl time.Duration, retry *pb.RetryPol
 	case failure := <-done:
 		return l.outcome(failure)
 	case <-ctx.Done():
-		err := endedBy(ctx, l.lease.Key, "the lock was not extended before the deadline")
+		err := endedBy(ctx, l.key(), "the lock was not extended before the deadline")
 		l.driver.do(func(m *core.Machine, _ core.Instant) {
 			m.Abandon(extension)
 			if err.Reason == DeadlineExceeded && !m.Connected() {
@@ -141,7 +150,7 @@ func (l *Lock) Release(ctx context.Context) error {
 	case failure := <-done:
 		return l.outcome(failure)
 	case <-bounded.Done():
-		return endedBy(bounded, l.lease.Key, "the lock was not released in time; the release continues in the background")
+		return endedBy(bounded, l.key(), "the lock was not released in time; the release continues in the background")
 	}
 }
 
@@ -164,12 +173,12 @@ func (l *Lock) outcome(failure *core.Failure) error {
 	if failure == nil {
 		return nil
 	}
-	return errorOf(l.lease.Key, failure)
+	return errorOf(l.key(), failure)
 }
 
 // onLost is called under the driver's mutex.
 func (l *Lock) onLost(failure *core.Failure) {
-	l.loss = errorOf(l.lease.Key, failure)
+	l.loss = errorOf(l.key(), failure)
 	close(l.lost)
 	for _, cancel := range l.inside {
 		cancel(l.loss)

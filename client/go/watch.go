@@ -18,7 +18,7 @@ const leastUse = time.Second
 
 // WatchItem is a lock that a Watch keeps alive.
 type WatchItem struct {
-	Key      string
+	Key      string        // of a semaphore, Slot(key, maxHolders, slot)
 	Token    string        `json:"-"`
 	TTL      time.Duration // that each extension sets, at least 10 ms; 0: 30 s
 	Interval time.Duration // between extensions, at least 1 ms and less than TTL; 0: half of TTL
@@ -119,7 +119,7 @@ func (w *Watch) add(items []WatchItem) error {
 			item.TTL = defaultTTL
 		}
 		key := core.Key(item.Key)
-		if err := checkKey(key); err != nil {
+		if err := checkOneSlot(key); err != nil {
 			return err
 		}
 		if err := checkToken(item.Token); err != nil {
@@ -129,17 +129,19 @@ func (w *Watch) add(items []WatchItem) error {
 			return err
 		}
 		one, several := key.Fields()
-		message := &pb.WatchItem{Key: one, Keys: several, Mode: key.Mode(), Token: item.Token, Ttl: durationpb.New(item.TTL)}
+		slot, _ := key.Slot()
+		message := &pb.WatchItem{Key: one, Keys: several, Mode: key.Mode(), MaxHolders: int32(key.MaxHolders()), Slot: int32(slot),
+			Token: item.Token, Ttl: durationpb.New(item.TTL)}
 		if item.Interval != 0 {
 			if item.Interval < time.Millisecond || item.Interval >= item.TTL {
 				return invalid("interval", "must be at least 1ms and less than the TTL of %v, not %v", item.TTL, item.Interval)
 			}
 			message.Interval = durationpb.New(item.Interval)
 		}
-		if keys[key] {
+		if keys[key.WithoutSlot()] {
 			return invalid("items", "%q is there twice", key)
 		}
-		keys[key] = true
+		keys[key.WithoutSlot()] = true
 		w.items = append(w.items, message)
 	}
 	return nil
@@ -217,7 +219,7 @@ func (w *Watch) stream(endpoint int) *core.Failure {
 }
 
 func (w *Watch) onEvent(event *pb.WatchResponse) {
-	key := core.KeyOf(event)
+	key := core.KeyOf(event).InSlot(int(event.GetSlot()))
 	why := &Error{Reason: event.GetReason(), Key: string(key), Message: key.String() + ": " + event.GetMessage()}
 	switch event.GetType() {
 	case pb.EventType_EVENT_TYPE_EXTENDED:
@@ -236,7 +238,7 @@ func (w *Watch) onEvent(event *pb.WatchResponse) {
 func (w *Watch) drop(key core.Key) {
 	kept := w.items[:0:0]
 	for _, item := range w.items {
-		if core.KeyOf(item) != key {
+		if core.KeyOf(item) != key.WithoutSlot() {
 			kept = append(kept, item)
 		}
 	}

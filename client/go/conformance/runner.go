@@ -77,22 +77,34 @@ func (r *runner) key(s step) string {
 	if s.WholeKey != "" {
 		return s.WholeKey
 	}
-	return r.prefixed(s.Key, s.Keys, s.Shared)
+	return r.prefixed(s.target)
 }
 
-// prefixed returns the key of the fields `key`, `keys` and `shared`; "" if there is none.
-func (r *runner) prefixed(key string, keys []string, shared bool) string {
-	if key != "" {
-		keys = []string{key}
+// prefixed returns the key of the fields `key`, `keys`, `shared` and `max_holders`; "" if there is none.
+func (r *runner) prefixed(t target) string {
+	if t.Key != "" {
+		t.Keys = []string{t.Key}
 	}
 	var names []string
-	for _, name := range keys {
+	for _, name := range t.Keys {
 		names = append(names, r.prefix+name)
 	}
-	if shared {
-		return redlockd.Shared(redlockd.Together(names...))
+	key := redlockd.Together(names...)
+	if t.Shared {
+		key = redlockd.Shared(key)
 	}
-	return redlockd.Together(names...)
+	if t.MaxHolders != 0 {
+		key = redlockd.Semaphore(key, t.MaxHolders)
+	}
+	return key
+}
+
+// inSlot returns the key for a call by token. Of a semaphore, it names the slot of the lock or lease `of`.
+func (r *runner) inSlot(key string, t target) string {
+	if t.MaxHolders == 0 || t.Of == "" {
+		return key
+	}
+	return redlockd.Slot(key, t.MaxHolders, r.named(t.Of).Slot())
 }
 
 func (r *runner) keepLock(name string, lock *redlockd.Lock) {
@@ -142,9 +154,9 @@ func (r *runner) acquire(parent context.Context, s step, onQueued func(int)) (lo
 	case "try":
 		lock, err = client.TryAcquire(ctx, r.key(s), options(s, onQueued))
 	case "acquire_or_extend":
-		lock, err = client.AcquireOrExtend(ctx, r.key(s), r.token(s.Of, s.Token), options(s, onQueued))
+		lock, err = client.AcquireOrExtend(ctx, r.inSlot(r.key(s), s.target), r.token(s.Of, s.Token), options(s, onQueued))
 	case "adopt":
-		lock, err = client.Adopt(ctx, r.key(s), r.token(s.Of, s.Token), redlockd.AdoptOptions{TTL: seconds(s.TTL)})
+		lock, err = client.Adopt(ctx, r.inSlot(r.key(s), s.target), r.token(s.Of, s.Token), redlockd.AdoptOptions{TTL: seconds(s.TTL)})
 	default:
 		lock, err = client.Acquire(ctx, r.key(s), options(s, onQueued))
 	}
@@ -257,6 +269,17 @@ func (r *runner) do(s step) error {
 				return errors.New("fences do not grow")
 			}
 		}
+	case "slots":
+		slots, number := map[int]bool{}, 1
+		for _, name := range s.Locks {
+			slots[r.named(name).Slot()] = true
+		}
+		if s.Differ {
+			number = len(s.Locks)
+		}
+		if len(slots) != number || slots[0] { // 0: not a slot of a semaphore
+			return fmt.Errorf("the slots are %v", slots)
+		}
 	case "hides_token":
 		return hidesToken(r.named(s.Lock))
 	case "watch", "watch_hears", "watch_close":
@@ -288,6 +311,7 @@ func (r *runner) do(s step) error {
 // named is a lock or a lease.
 type named interface {
 	Token() string
+	Slot() int
 	FencingToken() uint64
 	Validity() time.Duration
 }
@@ -325,9 +349,9 @@ func (r *runner) byToken(s step) (err error) {
 	case "acquire_detached":
 		lease, err = client.AcquireDetached(ctx, r.key(s), options(s, nil))
 	case "extend_by_token":
-		lease, err = client.Extend(ctx, r.key(s), token, seconds(s.TTL))
+		lease, err = client.Extend(ctx, r.inSlot(r.key(s), s.target), token, seconds(s.TTL))
 	case "try_extend_by_token":
-		lease, err = client.TryExtend(ctx, r.key(s), token, seconds(s.TTL))
+		lease, err = client.TryExtend(ctx, r.inSlot(r.key(s), s.target), token, seconds(s.TTL))
 	default:
 		return client.Release(ctx, r.key(s), token)
 	}

@@ -9,26 +9,33 @@ import (
 	redlockd "github.com/redlockd/redlockd/client/go"
 )
 
-type item struct {
+// target is how steps and items name a lock.
+type target struct {
 	Key, Token, Of string
 	Keys           []string
 	Shared         bool
-	TTL, Interval  float64
+	MaxHolders     int `json:"max_holders"`
+}
+
+type item struct {
+	target
+	TTL, Interval float64
 }
 
 type step struct {
+	target
 	Do, As, Lock, Waiter, Watch, Command, What string
-	Key, Token, Of, Owner, Fails, Message      string
+	Owner, Fails, Message                      string
 	WholeKey                                   string `json:"whole_key"`
 	TTL, Within, After, Time, Margin, Most     float64
 	AtLeast                                    float64 `json:"at_least"`
 	AtMost                                     float64 `json:"at_most"`
 	Wait                                       *float64
-	Is, Gets, Raises, Detached, Shared         bool
+	Is, Gets, Raises, Detached, Differ         bool
 	MayFail                                    string `json:"may_fail"`
 	KeepWatching                               bool   `json:"keep_watching"`
 	Count                                      int
-	Locks, Keys                                []string
+	Locks                                      []string
 	Items                                      []item
 	Steps                                      []step
 	Retry                                      *retry

@@ -13,6 +13,7 @@ import (
 // watch notes what the callback of a Watch hears.
 type watch struct {
 	*redlockd.Watch
+	keys  map[string]string // as steps name them, by WatchItem.Key
 	mutex sync.Mutex
 	heard []heard
 }
@@ -27,7 +28,7 @@ func (w *watch) note(event redlockd.WatchEvent) {
 		redlockd.WatchLost: "LOST", redlockd.WatchInterrupted: "", redlockd.WatchEnded: ""}
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
-	w.heard = append(w.heard, heard{key: event.Key, what: names[event.Kind], reason: redlockd.ReasonOf(event.Err)})
+	w.heard = append(w.heard, heard{key: w.keys[event.Key], what: names[event.Kind], reason: redlockd.ReasonOf(event.Err)})
 }
 
 // find looks for something that was heard and not found before.
@@ -50,12 +51,14 @@ func (r *runner) watch(s step) error {
 		if err != nil {
 			return err
 		}
+		w := &watch{keys: map[string]string{}}
 		var items []redlockd.WatchItem
 		for _, each := range s.Items {
-			items = append(items, redlockd.WatchItem{Key: r.prefixed(each.Key, each.Keys, each.Shared), Token: r.token(each.Of, each.Token),
+			key := r.inSlot(r.prefixed(each.target), each.target)
+			w.keys[key] = r.prefixed(each.target)
+			items = append(items, redlockd.WatchItem{Key: key, Token: r.token(each.Of, each.Token),
 				TTL: seconds(each.TTL), Interval: seconds(each.Interval)})
 		}
-		w := &watch{}
 		w.Watch, err = client.Watch(context.Background(), items, redlockd.WatchOptions{StopAfterLoss: !s.KeepWatching,
 			OnEvent: func(event redlockd.WatchEvent) {
 				w.note(event)
@@ -68,7 +71,7 @@ func (r *runner) watch(s step) error {
 		}
 		return err
 	case "watch_hears":
-		key := r.prefixed(s.Key, s.Keys, s.Shared)
+		key := r.prefixed(s.target)
 		for begun := time.Now(); !r.watches[s.Watch].find(s.What, key); time.Sleep(5 * time.Millisecond) {
 			if time.Since(begun) > s.within() {
 				return fmt.Errorf("%s is not heard", s.What)

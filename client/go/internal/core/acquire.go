@@ -28,6 +28,8 @@ type Acquire struct {
 	ExtendIfHeld bool
 	// Adopt takes over a lock that the token holds, and never acquires.
 	Adopt bool
+	// Slot is where ExtendIfHeld or Adopt looks for the lock, if the key is a semaphore. 0: in the slot that the token has.
+	Slot int
 	// Sequence is what the first adoption by ExtendIfHeld or Adopt must exceed, so that it exceeds those of the clients
 	// that had the lock before.
 	Sequence uint64
@@ -213,18 +215,19 @@ func (a *Acquisition) request(_ *Machine, id uint64) *pb.SessionOperation {
 		// Returns the fencing token, without which no sequence is known that the nodes accept. The client itself repeats it.
 		a.sent = id
 		return &pb.SessionOperation{Id: id, Operation: &pb.SessionOperation_Extend{Extend: &pb.ExtendRequest{
-			Key: key, Keys: keys, Mode: a.Key.Mode(), Token: a.token, Ttl: duration(a.TTL), Retry: &pb.RetryPolicy{MaxRetries: new(int32)}}}}
+			Key: key, Keys: keys, Mode: a.Key.Mode(), MaxHolders: int32(a.Key.MaxHolders()), Slot: int32(a.Slot),
+			Token: a.token, Ttl: duration(a.TTL), Retry: &pb.RetryPolicy{MaxRetries: new(int32)}}}}
 	case a.state == asking && a.sent == 0:
 		a.sent = id
 		a.sendings++
 		token := a.token // the message is written later, when a.token may be another one
-		request := &pb.AcquireRequest{Key: key, Keys: keys, Mode: a.Key.Mode(), Ttl: duration(a.TTL), Token: &token, Owner: a.Owner,
-			Retry: a.Retry, ExtendIfHeld: a.unsure}
+		request := &pb.AcquireRequest{Key: key, Keys: keys, Mode: a.Key.Mode(), MaxHolders: int32(a.Key.MaxHolders()),
+			Ttl: duration(a.TTL), Token: &token, Owner: a.Owner, Retry: a.Retry, ExtendIfHeld: a.unsure}
 		return &pb.SessionOperation{Id: id, Operation: &pb.SessionOperation_Acquire{Acquire: request}}
 	case a.state == joining:
 		// Each copy that was sent with extend_if_held may have moved the lease to another stream.
 		a.sequence = nextSequence(a.sequence, a.granted.fence+a.sendings)
-		return adoptRequest(id, a.id(), a.TTL, a.sequence)
+		return adoptRequest(id, a.id(), a.granted.Slot, a.TTL, a.sequence)
 	default:
 		return nil
 	}
@@ -301,7 +304,7 @@ func (a *Acquisition) rest(m *Machine, until Instant, then acquireState) {
 }
 
 func (a *Acquisition) leaseOf(answer answer) *Lease {
-	return &Lease{Key: a.Key, Token: a.token, ttl: a.TTL, longest: a.TTL, margin: a.Margin, onLost: a.Lost, callers: a.Token != "",
+	return &Lease{Key: a.Key, Token: a.token, Slot: int(answer.lease.GetSlot()), ttl: a.TTL, longest: a.TTL, margin: a.Margin, onLost: a.Lost, callers: a.Token != "",
 		fence: answer.lease.GetFencingToken(), validUntil: answer.validUntil}
 }
 

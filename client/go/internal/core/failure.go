@@ -12,6 +12,7 @@ import (
 const (
 	LockAlreadyHeld    = "LOCK_ALREADY_HELD"
 	LockNotHeld        = "LOCK_NOT_HELD"
+	KindMismatch       = "KIND_MISMATCH"
 	MaxRetriesExceeded = "MAX_RETRIES_EXCEEDED"
 	ValidityExpired    = "VALIDITY_EXPIRED"
 	QuorumUnavailable  = "QUORUM_UNAVAILABLE"
@@ -32,13 +33,15 @@ type Failure struct {
 	Message    string
 	RetryAfter time.Duration // the delay before a retry; 0: unknown
 	Holder     string        // the label of the holder that refused the key; "": unknown
+	InUseAs    string        // for KindMismatch: how the key is in use, as in "a semaphore of 5"
 	Lost       bool          // the operation failed because the lock had been lost
 	lastReason string        // why the last attempt of an acquire failed; "": unknown
 }
 
 // NewFailure returns the failure that a daemon has reported, with the metadata as in the proto.
 func NewFailure(reason, message string, retryAfter time.Duration, metadata map[string]string) *Failure {
-	return &Failure{Reason: reason, Message: message, RetryAfter: retryAfter, Holder: metadata["owner"], lastReason: metadata["last_reason"]}
+	return &Failure{Reason: reason, Message: message, RetryAfter: retryAfter, Holder: metadata["owner"],
+		InUseAs: metadata["in_use_as"], lastReason: metadata["last_reason"]}
 }
 
 func failureOf(status *pb.OperationStatus) *Failure {
@@ -66,9 +69,9 @@ func (f *Failure) withinTheWait() *Failure {
 
 func closed() *Failure { return &Failure{Reason: Cancelled, Message: "the client was closed"} }
 
-// refusal reports whether the daemon refused the client, so that a retry cannot help.
+// refusal reports whether the daemon refused the client or the operation, so that a retry cannot help.
 func (f *Failure) refusal() bool {
-	return f.Reason == Unauthenticated || f.Reason == PermissionDenied || f.Reason == InvalidArgument
+	return f.Reason == Unauthenticated || f.Reason == PermissionDenied || f.Reason == InvalidArgument || f.Reason == KindMismatch
 }
 
 func duration(d time.Duration) *durationpb.Duration { return durationpb.New(d) }

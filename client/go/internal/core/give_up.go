@@ -55,7 +55,7 @@ func (m *Machine) wanted(id leaseID) bool {
 func (g *giveUp) request(_ *Machine, id uint64) *pb.SessionOperation {
 	key, keys := g.id.key.Fields()
 	return &pb.SessionOperation{Id: id, Operation: &pb.SessionOperation_GiveUp{GiveUp: &pb.GiveUpOperation{
-		Key: key, Keys: keys, Mode: g.id.key.Mode(), Token: g.id.token}}}
+		Key: key, Keys: keys, Mode: g.id.key.Mode(), MaxHolders: int32(g.id.key.MaxHolders()), Token: g.id.token}}}
 }
 
 func (g *giveUp) onAnswer(m *Machine, now Instant, answer answer) {

@@ -34,7 +34,7 @@ func TestOneNameIsAKeyAndNoneIsEmpty(t *testing.T) {
 
 // Otherwise a name that is not UTF-8 would lock other keys instead of being refused.
 func TestAnInvalidNameDoesNotBecomeOthers(t *testing.T) {
-	for _, bad := range []string{"\xff", "\xffa", "a\xff", "a\xffb", "\xffa\xffb", "\xff\xff", "\xfe", "\xfea", "a\xfe"} {
+	for _, bad := range []string{"\xff", "\xffa", "a\xff", "a\xffb", "\xffa\xffb", "\xff\xff", "\xfe", "\xfea", "a\xfe", "\xfc", "\xfc5\xfca", "\xfc5/2\xfca"} {
 		same(t, "one", len(Together(bad).Names()), 1)
 		for _, key := range []Key{Together(bad), Together("x", bad), Together(bad, "")} {
 			if !slices.ContainsFunc(key.Names(), func(name string) bool { return !utf8.ValidString(name) }) {

@@ -18,6 +18,7 @@ const (
 type Lease struct {
 	Key    Key
 	Token  string
+	Slot   int // of the semaphore; 0: the lock is of another kind
 	Handle any // the caller's object for this lease
 
 	ttl       time.Duration
@@ -131,7 +132,7 @@ func (a *adoption) request(_ *Machine, id uint64) *pb.SessionOperation {
 		return nil
 	}
 	a.lease.sequence = nextSequence(a.lease.sequence, a.lease.fence)
-	return adoptRequest(id, a.lease.id(), a.lease.ttl, a.lease.sequence)
+	return adoptRequest(id, a.lease.id(), a.lease.Slot, a.lease.ttl, a.lease.sequence)
 }
 
 // nextSequence returns the next number in the order of a lock's adoptions, which holds across daemons.
@@ -142,10 +143,11 @@ func nextSequence(sequence, fence uint64) uint64 {
 	return sequence + 1
 }
 
-func adoptRequest(id uint64, hold leaseID, ttl time.Duration, sequence uint64) *pb.SessionOperation {
+func adoptRequest(id uint64, hold leaseID, slot int, ttl time.Duration, sequence uint64) *pb.SessionOperation {
 	key, keys := hold.key.Fields()
 	return &pb.SessionOperation{Id: id, Operation: &pb.SessionOperation_Adopt{Adopt: &pb.AdoptOperation{
-		Key: key, Keys: keys, Mode: hold.key.Mode(), Token: hold.token, Ttl: duration(ttl), Sequence: &sequence}}}
+		Key: key, Keys: keys, Mode: hold.key.Mode(), MaxHolders: int32(hold.key.MaxHolders()), Slot: int32(slot),
+		Token: hold.token, Ttl: duration(ttl), Sequence: &sequence}}}
 }
 
 func (a *adoption) onAnswer(m *Machine, now Instant, answer answer) {
@@ -222,7 +224,8 @@ func (e *Extension) request(m *Machine, id uint64) *pb.SessionOperation {
 	}
 	key, keys := e.lease.Key.Fields()
 	return &pb.SessionOperation{Id: id, Operation: &pb.SessionOperation_Extend{Extend: &pb.ExtendRequest{
-		Key: key, Keys: keys, Mode: e.lease.Key.Mode(), Token: e.lease.Token, Ttl: duration(e.ttl), Retry: e.retry}}}
+		Key: key, Keys: keys, Mode: e.lease.Key.Mode(), MaxHolders: int32(e.lease.Key.MaxHolders()), Slot: int32(e.lease.Slot),
+		Token: e.lease.Token, Ttl: duration(e.ttl), Retry: e.retry}}}
 }
 
 func (e *Extension) onAnswer(m *Machine, now Instant, answer answer) {

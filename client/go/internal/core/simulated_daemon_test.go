@@ -39,7 +39,7 @@ type simulation struct {
 	queue  queue
 	number int
 	faults bool
-	store  map[Key]*entry
+	store  map[Key]*entry // by place
 }
 
 func (s *simulation) at(t time.Duration, action func()) {
@@ -53,7 +53,51 @@ func (s *simulation) upTo(d time.Duration) time.Duration {
 	return time.Duration(s.random.Int63n(int64(d)))
 }
 
-// entry is the state of a key on the nodes.
+var simulatedKeys = []Key{"k0", "k1", Together("k2", "k3"), Semaphore("k4", 2)}
+
+// places returns the keys of the entries: one for each slot of a semaphore.
+func places(key Key) []Key {
+	if !key.Semaphore() {
+		return []Key{key}
+	}
+	var all []Key
+	for slot := 1; slot <= key.MaxHolders(); slot++ {
+		all = append(all, key.InSlot(slot))
+	}
+	return all
+}
+
+// place returns the key of the entry that the token holds; "": none.
+func (s *simulation) place(id leaseID) Key {
+	for _, place := range places(id.key) {
+		if s.entry(place).token == id.token {
+			return place
+		}
+	}
+	return ""
+}
+
+// named returns the key of the entry that a message with a slot names. Slot 0 is the one that the token has.
+func (s *simulation) named(id leaseID, slot int32) Key {
+	if place := s.place(id); slot == 0 && place != "" {
+		return place
+	}
+	return id.key.InSlot(int(slot))
+}
+
+// free returns the key of an entry that nobody holds; "": none.
+func (s *simulation) free(key Key) Key {
+	all := places(key)
+	first := s.random.Intn(len(all))
+	for i := range all {
+		if place := all[(first+i)%len(all)]; s.entry(place).token == "" {
+			return place
+		}
+	}
+	return ""
+}
+
+// entry is the state of a key, or of a slot of a semaphore, on the nodes.
 type entry struct {
 	token    string
 	until    time.Duration
@@ -62,11 +106,11 @@ type entry struct {
 	sequence uint64
 }
 
-func (s *simulation) entry(key Key) *entry {
-	e := s.store[key]
+func (s *simulation) entry(place Key) *entry {
+	e := s.store[place]
 	if e == nil {
 		e = &entry{}
-		s.store[key] = e
+		s.store[place] = e
 	}
 	if e.until <= s.now {
 		e.token = ""
@@ -133,10 +177,10 @@ func (p *peer) fail(id uint64, reason string) {
 	p.result(&pb.SessionResult{Id: id, Status: &pb.OperationStatus{Reason: reason}})
 }
 
-func (p *peer) lease(key Key) *pb.Lease {
-	e := p.d.s.entry(key)
+func (p *peer) lease(place Key) *pb.Lease {
+	e := p.d.s.entry(place)
 	left := e.until - p.d.s.now
-	return lease(key, e.token, e.fence, left-left/50-2*time.Millisecond)
+	return lease(place, e.token, e.fence, left-left/50-2*time.Millisecond)
 }
 
 func (p *peer) read(m *pb.SessionRequest) {
@@ -186,8 +230,8 @@ func (p *peer) watchSilence() {
 
 func (p *peer) releaseAll() {
 	for id := range p.held {
-		if e := p.d.s.entry(id.key); e.token == id.token && e.taker == p {
-			e.token = ""
+		if place := p.d.s.place(id); place != "" && p.d.s.entry(place).taker == p {
+			p.d.s.entry(place).token = ""
 		}
 	}
 }
@@ -205,21 +249,23 @@ func (p *peer) attempt(id uint64) {
 	if a == nil || p.d.down {
 		return
 	}
-	key := KeyOf(a)
-	e := p.d.s.entry(key)
+	hold := leaseID{KeyOf(a), a.GetToken()}
+	has, free := p.d.s.place(hold), p.d.s.free(hold.key)
 	switch {
 	case p.d.draining:
 		p.fail(id, Draining)
-	case e.token == "":
+	case has == "" && free != "":
+		e := p.d.s.entry(free)
 		fence := maxUint(e.fence, e.sequence) + 1
-		*e = entry{token: a.GetToken(), until: p.d.s.now + a.Ttl.AsDuration(), taker: p, fence: fence, sequence: fence}
-		p.hold(leaseID{key, e.token}, a.Ttl.AsDuration())
-		p.result(&pb.SessionResult{Id: id, Lease: p.lease(key)})
-	case e.token == a.GetToken() && a.ExtendIfHeld: // no stream's end releases it
+		*e = entry{token: hold.token, until: p.d.s.now + a.Ttl.AsDuration(), taker: p, fence: fence, sequence: fence}
+		p.hold(hold, a.Ttl.AsDuration())
+		p.result(&pb.SessionResult{Id: id, Lease: p.lease(free)})
+	case has != "" && a.ExtendIfHeld: // no stream's end releases it
+		e := p.d.s.entry(has)
 		e.taker, e.sequence = nil, e.sequence+1
 		e.until = maxOf(e.until, p.d.s.now+a.Ttl.AsDuration())
-		p.hold(leaseID{key, e.token}, a.Ttl.AsDuration())
-		p.result(&pb.SessionResult{Id: id, Lease: p.lease(key)})
+		p.hold(hold, a.Ttl.AsDuration())
+		p.result(&pb.SessionResult{Id: id, Lease: p.lease(has)})
 	case a.Retry != nil:
 		p.fail(id, "LOCK_ALREADY_HELD")
 	case p.d.s.faults && p.d.s.random.Intn(50) == 0:
@@ -249,19 +295,21 @@ func (p *peer) carryOut(o *pb.SessionOperation) {
 	}
 	switch {
 	case o.GetRelease() != nil:
-		id := leaseID{namesOf(o.GetRelease()), o.GetRelease().Token}
+		// The nodes know how the token holds the key.
+		kind := slices.IndexFunc(simulatedKeys, func(key Key) bool { return key.String() == namesOf(o.GetRelease()).String() })
+		id := leaseID{simulatedKeys[kind], o.GetRelease().Token}
 		delete(p.held, id)
-		e := s.entry(id.key)
-		if e.token != id.token {
+		place := s.place(id)
+		if place == "" {
 			p.fail(o.Id, LockNotHeld)
 			return
 		}
-		e.token = ""
+		s.entry(place).token = ""
 		p.result(ok(o))
 	case o.GetAdopt() != nil:
 		a := o.GetAdopt()
-		key := KeyOf(a)
-		e := s.entry(key)
+		place := s.named(leaseID{KeyOf(a), a.Token}, a.Slot)
+		e := s.entry(place)
 		if e.token != a.Token || a.GetSequence() <= e.sequence {
 			p.fail(o.Id, LockNotHeld)
 			return
@@ -270,18 +318,18 @@ func (p *peer) carryOut(o *pb.SessionOperation) {
 		if s.random.Intn(4) == 0 {
 			e.fence++
 		}
-		p.hold(leaseID{key, a.Token}, a.Ttl.AsDuration())
-		p.result(&pb.SessionResult{Id: o.Id, Lease: p.lease(key)})
+		p.hold(leaseID{KeyOf(a), a.Token}, a.Ttl.AsDuration())
+		p.result(&pb.SessionResult{Id: o.Id, Lease: p.lease(place)})
 	case o.GetExtend() != nil:
 		x := o.GetExtend()
-		key := KeyOf(x)
-		e := s.entry(key)
+		place := s.named(leaseID{KeyOf(x), x.Token}, x.Slot)
+		e := s.entry(place)
 		if e.token != x.Token {
 			p.fail(o.Id, LockNotHeld)
 			return
 		}
 		e.until = maxOf(e.until, s.now+x.Ttl.AsDuration())
-		p.result(&pb.SessionResult{Id: o.Id, Lease: p.lease(key)})
+		p.result(&pb.SessionResult{Id: o.Id, Lease: p.lease(place)})
 	case o.GetClose() != nil:
 		p.releaseAll()
 		p.result(ok(o))
@@ -298,9 +346,10 @@ func (p *peer) giveUp(o *pb.SessionOperation, took time.Duration) {
 	}
 	id := leaseID{KeyOf(o.GetGiveUp()), o.GetGiveUp().Token}
 	delete(p.held, id)
-	named := *s.entry(id.key)
+	place := s.place(id)
+	named := *s.entry(place)
 	s.after(took, func() {
-		e := s.entry(id.key)
+		e := s.entry(place)
 		switch {
 		case p.ended || p.d.down:
 		case e.token != id.token || e.taker != p || e.sequence != named.sequence:
@@ -326,15 +375,16 @@ func (p *peer) extend(id leaseID) {
 	if !held || p.d.down {
 		return
 	}
-	e := p.d.s.entry(id.key)
-	if e.token != id.token {
+	place := p.d.s.place(id)
+	if place == "" {
 		delete(p.held, id)
 		p.reply(&pb.SessionResponse{Events: []*pb.WatchResponse{
 			eventOf(pb.EventType_EVENT_TYPE_LOST, lease(id.key, id.token, 0, 0))}})
 		return
 	}
+	e := p.d.s.entry(place)
 	e.until = maxOf(e.until, p.d.s.now+ttl)
-	p.reply(&pb.SessionResponse{Events: []*pb.WatchResponse{eventOf(extended, p.lease(id.key))}})
+	p.reply(&pb.SessionResponse{Events: []*pb.WatchResponse{eventOf(extended, p.lease(place))}})
 	p.d.s.after(ttl/2, func() { p.extend(id) })
 }
 

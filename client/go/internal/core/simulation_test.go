@@ -23,13 +23,13 @@ type client struct {
 	suspended time.Duration // the client does not run before this
 	wakes     time.Duration // when the next tick is planned
 	leases    map[*Lease]struct{}
-	last      map[Key]hold // shared by all clients
+	last      map[Key]hold // by place; shared by all clients
 	grants    int
 	losses    int
 	stop      bool
 }
 
-// hold is the last hold of a key.
+// hold is the last hold of a key, or of a slot of a semaphore.
 type hold struct {
 	token string
 	fence uint64
@@ -124,13 +124,16 @@ func (c *client) use(own string) {
 		return
 	}
 	again := func() { c.s.after(c.s.upTo(200*time.Millisecond), func() { c.use(own) }) }
-	key := []Key{"k0", "k1", Together("k2", "k3")}[c.s.random.Intn(3)]
+	key := simulatedKeys[c.s.random.Intn(len(simulatedKeys))]
 	what := Acquire{Key: key, TTL: 300*time.Millisecond + c.s.upTo(3*time.Second), Try: c.s.random.Intn(4) == 0}
 	what.Margin = DefaultMargin(what.TTL, time.Second)
 	if c.s.random.Intn(2) == 0 {
 		what.Token = own
 		what.ExtendIfHeld = c.s.random.Intn(2) == 0
 		what.Sequence = uint64(c.s.now / time.Microsecond)
+		if key.Semaphore() && what.ExtendIfHeld {
+			what.Slot = c.s.random.Intn(key.MaxHolders() + 1)
+		}
 	}
 	var lease *Lease
 	done := false
@@ -146,11 +149,12 @@ func (c *client) use(own string) {
 		c.leases[l] = struct{}{}
 		c.grants++
 		if l.Validity(c.clock()) > 0 { // unless the answer was delayed for too long
-			last := c.last[key]
+			place := placeOf(l)
+			last := c.last[place]
 			if l.fence < last.fence || l.fence == last.fence && l.Token != last.token {
 				c.t.Errorf("%s: fence %d of %s after %d", c.name, l.fence, key, last.fence)
 			}
-			c.last[key] = hold{l.Token, l.fence}
+			c.last[place] = hold{l.Token, l.fence}
 		}
 		c.s.after(c.s.upTo(500*time.Millisecond), func() {
 			c.run(func(now Instant) {
@@ -225,12 +229,14 @@ func disturb(s *simulation, clients []*client, daemons []*daemon) {
 	s.after(s.upTo(800*time.Millisecond), func() { disturb(s, clients, daemons) })
 }
 
-// trusting returns the clients that trust the key now. A lost lock counts until its trust has ended.
-func trusting(clients []*client, key Key) []string {
+func placeOf(l *Lease) Key { return l.Key.InSlot(l.Slot) }
+
+// trusting returns the clients that trust the place now. A lost lock counts until its trust has ended.
+func trusting(clients []*client, place Key) []string {
 	var names []string
 	for _, c := range clients {
 		for lease := range c.leases {
-			if lease.Key == key && lease.Validity(c.clock()) > 0 {
+			if placeOf(lease) == place && lease.Validity(c.clock()) > 0 {
 				names = append(names, c.name)
 			}
 		}
@@ -267,16 +273,16 @@ func simulate(t *testing.T, seed int64, faults bool) (grants, losses int) {
 				c.stop = true
 			}
 		}
-		for key := range s.store { // before anything can react to the time that has passed
-			if names := trusting(clients, key); len(names) > 1 {
-				t.Fatalf("seed %d: %s is trusted by %v at %v", seed, key, names, s.now)
+		for place := range s.store { // before anything can react to the time that has passed
+			if names := trusting(clients, place); len(names) > 1 {
+				t.Fatalf("seed %d: %q is trusted by %v at %v", seed, string(place), names, s.now)
 			}
 		}
 		next.action()
 	}
-	for key := range s.store {
-		if e := s.entry(key); e.token != "" {
-			t.Errorf("seed %d: %s stays locked by %s", seed, key, e.token)
+	for place := range s.store {
+		if e := s.entry(place); e.token != "" {
+			t.Errorf("seed %d: %q stays locked by %s", seed, string(place), e.token)
 		}
 	}
 	for _, c := range clients {
@@ -289,7 +295,8 @@ func simulate(t *testing.T, seed int64, faults bool) (grants, losses int) {
 	return grants, losses
 }
 
-// Whatever fails, two clients never trust the same key at the same time, and no key stays locked.
+// Whatever fails, two clients never trust the same key, or the same slot of a semaphore, at the same time, and none stays
+// locked.
 func TestSimulationWithFaults(t *testing.T) {
 	grants, losses, schedules := 0, 0, int64(120)
 	if testing.Short() {

@@ -93,7 +93,7 @@ func (w *world) sent() []*pb.SessionOperation {
 	}
 }
 
-// namesOf returns the key of a message that has no mode.
+// namesOf returns the key of a message that does not say how the key is locked.
 func namesOf(message interface {
 	GetKey() string
 	GetKeys() []string
@@ -161,21 +161,26 @@ func failed(o *pb.SessionOperation, reason string) *pb.SessionResult {
 	return &pb.SessionResult{Id: o.Id, Status: &pb.OperationStatus{Code: 1, Reason: reason, Message: "because"}}
 }
 
+// lease takes the key with the slot of a semaphore.
 func lease(key Key, token string, fence uint64, validity time.Duration) *pb.Lease {
 	one, several := key.Fields()
-	return &pb.Lease{Key: one, Keys: several, Mode: key.Mode(), Token: token, FencingToken: fence, Validity: durationpb.New(validity)}
+	slot, _ := key.Slot()
+	return &pb.Lease{Key: one, Keys: several, Mode: key.Mode(), MaxHolders: int32(key.MaxHolders()), Slot: int32(slot), Token: token, FencingToken: fence, Validity: durationpb.New(validity)}
 }
 
-// granted answers an acquire, an adopt or an extend.
+// granted answers an acquire, an adopt or an extend. A token has slot 2 of a semaphore unless the operation names another.
 func granted(o *pb.SessionOperation, fence uint64, validity time.Duration) *pb.SessionResult {
-	key, token := KeyOf(o.GetAcquire()), o.GetAcquire().GetToken()
-	if o.GetAdopt() != nil {
-		key, token = KeyOf(o.GetAdopt()), o.GetAdopt().Token
+	key, token, slot := KeyOf(o.GetAcquire()), o.GetAcquire().GetToken(), int32(0)
+	if x := o.GetAdopt(); x != nil {
+		key, token, slot = KeyOf(x), x.Token, x.Slot
 	}
-	if o.GetExtend() != nil {
-		key, token = KeyOf(o.GetExtend()), o.GetExtend().Token
+	if x := o.GetExtend(); x != nil {
+		key, token, slot = KeyOf(x), x.Token, x.Slot
 	}
-	return &pb.SessionResult{Id: o.Id, Lease: lease(key, token, fence, validity)}
+	if slot == 0 {
+		slot = 2
+	}
+	return &pb.SessionResult{Id: o.Id, Lease: lease(key.InSlot(int(slot)), token, fence, validity)}
 }
 
 // getReady answers the first ping and returns the operations that follow it.
@@ -271,5 +276,6 @@ func extendedEvent(key Key, token string, validity time.Duration) *pb.WatchRespo
 }
 
 func eventOf(kind pb.EventType, lease *pb.Lease) *pb.WatchResponse {
-	return &pb.WatchResponse{Type: kind, Key: lease.Key, Keys: lease.Keys, Mode: lease.Mode, Lease: lease}
+	return &pb.WatchResponse{Type: kind, Key: lease.Key, Keys: lease.Keys, Mode: lease.Mode,
+		MaxHolders: lease.MaxHolders, Slot: lease.Slot, Lease: lease}
 }

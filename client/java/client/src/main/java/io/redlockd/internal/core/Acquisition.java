@@ -26,6 +26,8 @@ public final class Acquisition extends Operation {
   private int sendings;
   private boolean unsure; // the daemon may hold the lock for the token, although the acquisition has no lease
   private boolean takes; // the token may hold a lock that this call has not acquired: extend it
+  private final boolean seeks; // the same, but only an acquire finds out which slot the token holds
+  private int slot; // of the lease that is taken over or was granted; 0: none
   private long sparedUntil = Times.LONG_AGO; // ACQUIRE_OR_EXTEND found a lock that lasts until then
   private boolean adopting; // granted; counts once the current Session has adopted the lease
   private long sequence; // of the last adoption
@@ -41,7 +43,9 @@ public final class Acquisition extends Operation {
     this.command = command;
     this.caller = caller;
     this.token = command.token();
-    this.takes = command.kind() != Kind.ACQUIRE;
+    this.seeks = command.kind() == Kind.ACQUIRE_OR_EXTEND && KeyNames.isSemaphore(command.key());
+    this.takes = command.kind() != Kind.ACQUIRE && !seeks;
+    this.slot = command.slot();
   }
 
   void begin() {
@@ -105,12 +109,12 @@ public final class Acquisition extends Operation {
     ++sendings;
     if (adopting) {
       var adopt = message.getAdoptBuilder();
-      KeyNames.write(command.key(), adopt::setKey, adopt::addAllKeys, adopt::setMode);
-      adopt.setToken(token).setTtl(Times.proto(command.ttl())).setSequence(++sequence);
+      KeyNames.write(command.key(), adopt::setKey, adopt::addAllKeys, adopt::setMode, adopt::setMaxHolders);
+      adopt.setSlot(slot).setToken(token).setTtl(Times.proto(command.ttl())).setSequence(++sequence);
     } else if (takes) { // returns the fencing token, from which the sequence starts; the client itself repeats it
       var extend = message.getExtendBuilder();
-      KeyNames.write(command.key(), extend::setKey, extend::addAllKeys, extend::setMode);
-      extend.setToken(token).setTtl(Times.proto(command.ttl())).setRetry(NO_RETRY);
+      KeyNames.write(command.key(), extend::setKey, extend::addAllKeys, extend::setMode, extend::setMaxHolders);
+      extend.setSlot(slot).setToken(token).setTtl(Times.proto(command.ttl())).setRetry(NO_RETRY);
     } else {
       fillAcquire(message.getAcquireBuilder());
     }
@@ -121,9 +125,9 @@ public final class Acquisition extends Operation {
     if (!hasCallersToken()) {
       token = machine.makeToken();
     }
-    KeyNames.write(command.key(), acquire::setKey, acquire::addAllKeys, acquire::setMode);
+    KeyNames.write(command.key(), acquire::setKey, acquire::addAllKeys, acquire::setMode, acquire::setMaxHolders);
     acquire.setToken(token).setTtl(Times.proto(command.ttl())).setOwner(command.owner());
-    acquire.setExtendIfHeld(unsure);
+    acquire.setExtendIfHeld(unsure || seeks);
     if (isSingleTry()) {
       acquire.setRetry(NO_RETRY);
     } else if (command.retry() != null) {
@@ -152,7 +156,8 @@ public final class Acquisition extends Operation {
   }
 
   private void onLease(Answer answer) {
-    boolean again = !adopting && (unsure || takes);
+    boolean again = !adopting && (unsure || takes || seeks);
+    slot = answer.lease().getSlot();
     if (spares()) {
       sparedUntil = Math.max(sparedUntil, answer.validUntil());
     }
@@ -181,7 +186,7 @@ public final class Acquisition extends Operation {
     AcquireCaller told = caller;
     finish();
     Lease lease = machine.leases.add(
-        id(), command, told::lost, answer.validUntil(), fence, last);
+        id(), slot, command, told::lost, answer.validUntil(), fence, last);
     granted = lease;
     told.granted(lease);
   }
@@ -199,7 +204,7 @@ public final class Acquisition extends Operation {
       }
       adopting = false; // the lease that was granted or extended is no longer held: begin anew
       machine.enqueue(this);
-    } else if (takes
+    } else if ((takes || seeks)
         && (failure.reason() == Reason.LOCK_NOT_HELD || failure.isRefusal() || isSingleTry())) {
       fail(failure);
     } else {
@@ -280,8 +285,9 @@ public final class Acquisition extends Operation {
 
   /** Fails the call and leaves no lock behind. */
   void fail(Failure failure) {
-    // If the daemon adopts a lock that must be spared, its late answer says so early enough.
-    boolean mayBeHeld = unsure || (adopting && sentAs != 0 && !spares());
+    // If the daemon adopts a lock that must be spared, its late answer says so early enough. That of an acquire does not say whether
+    // the lock is new, which the Session would then keep alive.
+    boolean mayBeHeld = unsure || (adopting && (seeks || (sentAs != 0 && !spares())));
     finish();
     if (mayBeHeld) {
       giveBack();
@@ -294,7 +300,7 @@ public final class Acquisition extends Operation {
 
   // Whether the token held the lock before, so that the caller may still rely on it.
   private boolean spares() {
-    return takes && command.kind() == Kind.ACQUIRE_OR_EXTEND;
+    return seeks || (takes && command.kind() == Kind.ACQUIRE_OR_EXTEND);
   }
 
   private void giveBack() {

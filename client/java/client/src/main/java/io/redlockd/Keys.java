@@ -71,8 +71,8 @@ public final class Keys {
    * most {@code maxHolders} holders have it at the same time, each with a slot of its own ({@link Lock#slot}).
    *
    * <p>Everyone must pass the same limit. If the key is in use as a lock, or with another limit, the call fails with {@link
-   * LockKindMismatchException}. Who extends, adopts or watches passes {@link #slot} instead. The result is as opaque as that of
-   * {@link #together(String...)}, and if an argument is not valid, the call that uses the result fails with {@link
+   * LockKindMismatchException}. Calls that extend, adopt or watch take the result of {@link #slot} instead. The result is as opaque
+   * as that of {@link #together(String...)}. If an argument is not valid, the call that uses the result fails with {@link
    * LockArgumentException}.
    *
    * @param key a single key that is not shared

@@ -149,8 +149,7 @@ public final class RedlockClient implements AutoCloseable {
   /**
    * Extends the lock if {@code token} holds it, and acquires it otherwise. The client then keeps it alive. If this client holds the
    * lock with this token, the call extends it and returns the same object. If the call fails, a lock that the token held before lasts
-   * for at least as long as it would have lasted otherwise, and no new lock is left behind, except that a new slot of a semaphore may
-   * last until its TTL has passed.
+   * for at least as long as it would have lasted otherwise, and no new lock is left behind.
    *
    * @param key 1 to 512 bytes of UTF-8, not beginning with "redlockd:"; several keys: {@link Keys#together}
    * @param token the owner token

@@ -6,7 +6,7 @@ import io.redlockd.redlock.v1.RetryPolicy;
  * What a caller asks for. All arguments have been checked.
  *
  * @param key the key
- * @param slot to adopt one of a semaphore: the slot that the token holds; otherwise 0
+ * @param slot to adopt a slot of a semaphore: which one; otherwise 0
  * @param token the caller's own token; null: the client makes one
  * @param kind what to do with the token
  * @param ttl the TTL in nanoseconds

@@ -26,8 +26,7 @@ public final class Acquisition extends Operation {
   private int sendings;
   private boolean unsure; // the daemon may hold the lock for the token, although the acquisition has no lease
   private boolean takes; // the token may hold a lock that this call has not acquired: extend it
-  private final boolean seeks; // the same, but only an acquire finds out which slot the token holds
-  private int slot; // of the lease that is taken over or was granted; 0: none
+  private int slot; // of the lease that was granted or found; 0: none
   private long sparedUntil = Times.LONG_AGO; // ACQUIRE_OR_EXTEND found a lock that lasts until then
   private boolean adopting; // granted; counts once the current Session has adopted the lease
   private long sequence; // of the last adoption
@@ -43,9 +42,7 @@ public final class Acquisition extends Operation {
     this.command = command;
     this.caller = caller;
     this.token = command.token();
-    this.seeks = command.kind() == Kind.ACQUIRE_OR_EXTEND && KeyNames.isSemaphore(command.key());
-    this.takes = command.kind() != Kind.ACQUIRE && !seeks;
-    this.slot = command.slot();
+    this.takes = command.kind() != Kind.ACQUIRE;
   }
 
   void begin() {
@@ -114,7 +111,7 @@ public final class Acquisition extends Operation {
     } else if (takes) { // returns the fencing token, from which the sequence starts; the client itself repeats it
       var extend = message.getExtendBuilder();
       KeyNames.write(command.key(), extend::setKey, extend::addAllKeys, extend::setMode, extend::setMaxHolders);
-      extend.setSlot(slot).setToken(token).setTtl(Times.proto(command.ttl())).setRetry(NO_RETRY);
+      extend.setSlot(command.slot()).setToken(token).setTtl(Times.proto(command.ttl())).setRetry(NO_RETRY);
     } else {
       fillAcquire(message.getAcquireBuilder());
     }
@@ -127,7 +124,7 @@ public final class Acquisition extends Operation {
     }
     KeyNames.write(command.key(), acquire::setKey, acquire::addAllKeys, acquire::setMode, acquire::setMaxHolders);
     acquire.setToken(token).setTtl(Times.proto(command.ttl())).setOwner(command.owner());
-    acquire.setExtendIfHeld(unsure || seeks);
+    acquire.setExtendIfHeld(unsure);
     if (isSingleTry()) {
       acquire.setRetry(NO_RETRY);
     } else if (command.retry() != null) {
@@ -156,7 +153,7 @@ public final class Acquisition extends Operation {
   }
 
   private void onLease(Answer answer) {
-    boolean again = !adopting && (unsure || takes || seeks);
+    boolean again = !adopting && (unsure || takes);
     slot = answer.lease().getSlot();
     if (spares()) {
       sparedUntil = Math.max(sparedUntil, answer.validUntil());
@@ -204,7 +201,7 @@ public final class Acquisition extends Operation {
       }
       adopting = false; // the lease that was granted or extended is no longer held: begin anew
       machine.enqueue(this);
-    } else if ((takes || seeks)
+    } else if (takes
         && (failure.reason() == Reason.LOCK_NOT_HELD || failure.isRefusal() || isSingleTry())) {
       fail(failure);
     } else {
@@ -285,9 +282,8 @@ public final class Acquisition extends Operation {
 
   /** Fails the call and leaves no lock behind. */
   void fail(Failure failure) {
-    // If the daemon adopts a lock that must be spared, its late answer says so early enough. That of an acquire does not say whether
-    // the lock is new, which the Session would then keep alive.
-    boolean mayBeHeld = unsure || (adopting && (seeks || (sentAs != 0 && !spares())));
+    // If the daemon adopts a lock that must be spared, its late answer says so early enough.
+    boolean mayBeHeld = unsure || (adopting && sentAs != 0 && !spares());
     finish();
     if (mayBeHeld) {
       giveBack();
@@ -300,7 +296,7 @@ public final class Acquisition extends Operation {
 
   // Whether the token held the lock before, so that the caller may still rely on it.
   private boolean spares() {
-    return seeks || (takes && command.kind() == Kind.ACQUIRE_OR_EXTEND);
+    return takes && command.kind() == Kind.ACQUIRE_OR_EXTEND;
   }
 
   private void giveBack() {

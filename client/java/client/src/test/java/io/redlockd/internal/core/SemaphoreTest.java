@@ -8,7 +8,6 @@ import io.redlockd.Reason;
 import io.redlockd.internal.core.AcquireCommand.Kind;
 import io.redlockd.redlock.v1.EventType;
 import io.redlockd.redlock.v1.SessionOperation;
-import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.Test;
@@ -104,72 +103,39 @@ class SemaphoreTest {
     }
   }
 
-  // --- acquire_or_extend: only the daemon knows which slot the token holds
+  // --- acquire_or_extend: the daemon knows which slot the token holds
 
-  private World.User acquireOrExtend(long wait) {
-    World.User user = world.acquire(SEMAPHORE, "mine", Kind.ACQUIRE_OR_EXTEND, wait);
-    world.reply(World.grantedSlot(first("reacquire k of 5 mine"), 2, 70, World.TTL));
+  private World.User acquireOrExtend() {
+    World.User user = world.acquire(SEMAPHORE, "mine", Kind.ACQUIRE_OR_EXTEND, -1);
+    world.reply(World.grantedSlot(first("extend k of 5 mine"), 2, 70, World.TTL));
     return user;
   }
 
   @Test
-  void theSlotOfTheTokenIsFoundByAnAcquire() {
-    World.User user = acquireOrExtend(-1);
+  void theSlotThatTheTokenHoldsIsAdopted() {
+    World.User user = acquireOrExtend();
     assertNull(user.lease);
     world.reply(World.grantedSlot(next("adopt k of 5 slot 2 mine #72"), 2, 70, World.TTL));
     assertEquals(2, user.lease.slot());
   }
 
   @Test
-  void aSlotThatWasGoneBeforeItsAdoptionIsAcquiredAnew() {
-    World.User user = acquireOrExtend(-1);
+  void aSlotThatWasLostBeforeItsAdoptionIsForgotten() {
+    World.User user = acquireOrExtend();
     world.reply(World.failed(next("adopt k of 5 slot 2 mine #72"), "LOCK_NOT_HELD"));
     world.reply(World.failed(next("adopt k of 5 slot 2 mine #1007001"), "LOCK_NOT_HELD"));
-    world.reply(World.grantedSlot(next("reacquire k of 5 mine"), 3, 80, World.TTL));
-    world.reply(World.grantedSlot(next("adopt k of 5 slot 3 mine #1007002"), 3, 80, World.TTL));
+    world.reply(World.failed(next("extend k of 5 mine"), "LOCK_NOT_HELD"));
+    world.reply(World.grantedSlot(next("acquire k of 5 mine"), 3, 80, World.TTL));
     assertEquals(3, user.lease.slot());
   }
 
-  /** Lets time pass while the daemon answers pings. Returns what else was sent. */
-  private List<String> sentWithin(long time) {
-    List<String> sent = new ArrayList<>();
-    for (long passed = 0; passed < time; passed += 100 * Times.MILLIS) {
-      world.pass(100 * Times.MILLIS);
-      for (SessionOperation operation : world.sent()) {
-        if (operation.hasPing()) {
-          world.reply(World.ok(operation));
-        } else {
-          sent.add(World.describe(operation));
-        }
-      }
-    }
-    return sent;
-  }
-
   @Test
-  void aSlotThatMayHaveBeenAcquiredIsGivenUpOnceItsTokenCannotRelyOnIt() {
-    for (String answer : List.of("none", "PERMISSION_DENIED")) {
-      World.User user = world.acquire(SEMAPHORE, "mine", Kind.ACQUIRE_OR_EXTEND, Times.SECONDS);
-      SessionOperation acquire = answer.equals("none") ? first("reacquire k of 5 mine") : next("reacquire k of 5 mine");
-      world.reply(World.grantedSlot(acquire, 2, 70, 3 * Times.SECONDS));
-      SessionOperation adopt = next("adopt k of 5 slot 2 mine #72");
-      if (!answer.equals("none")) {
-        world.reply(World.failed(adopt, answer));
-      }
-      assertEquals(List.of(), sentWithin(2900 * Times.MILLIS), answer);
-      assertEquals(List.of("give_up k of 5 mine"), sentWithin(200 * Times.MILLIS), answer);
-      assertEquals(answer.equals("none") ? Reason.DEADLINE_EXCEEDED : Reason.PERMISSION_DENIED, user.reason());
-    }
-  }
-
-  @Test
-  void aWaitForASlotIsCancelledAndGivenUp() {
-    World.User user = world.acquire(SEMAPHORE, "mine", Kind.ACQUIRE_OR_EXTEND, -1);
-    SessionOperation acquire = first("reacquire k of 5 mine");
-    world.machine.giveUp(user.acquisition);
-    next("cancel " + acquire.getId());
-    world.reply(World.grantedSlot(acquire, 2, 70, World.TTL));
-    next("give_up k of 5 mine"); // which does not release a slot that the acquire has found
-    assertEquals(Reason.CANCELLED, user.reason());
+  void theNextSessionAsksAgainWhichSlotTheTokenHolds() {
+    World.User user = acquireOrExtend();
+    next("adopt k of 5 slot 2 mine #72");
+    moveOn();
+    world.reply(World.grantedSlot(next("extend k of 5 mine"), 3, 80, World.TTL));
+    world.reply(World.grantedSlot(next("adopt k of 5 slot 3 mine #84"), 3, 80, World.TTL));
+    assertEquals(3, user.lease.slot());
   }
 }

@@ -5,7 +5,7 @@ import java.util.Collection;
 import java.util.List;
 
 /**
- * Keys that are locked together, all at once or not at all, and keys that are shared.
+ * Keys that are locked together, all at once or not at all, keys that are shared, and semaphores.
  *
  * <pre>{@code
  * try (Lock lock = client.acquire(Keys.together("account/7", "account/9"))) {
@@ -13,6 +13,9 @@ import java.util.List;
  * }
  * try (Lock reader = client.acquire(Keys.shared("catalog"))) {
  *   catalog.read();
+ * }
+ * try (Lock slot = client.acquire(Keys.semaphore("downloads", 5))) {
+ *   downloads.fetch(file);
  * }
  * }</pre>
  *
@@ -31,7 +34,7 @@ public final class Keys {
    * <p>The result is opaque, and only for this library: it has no UTF-8 form. For people, and for other processes, use the
    * {@code keys()} of the lock or lease.
    *
-   * @param keys the keys, none of which is shared; a single one is returned as it is
+   * @param keys the keys, none of which is shared or a semaphore; a single one is returned as it is
    * @return the key of all of them
    */
   public static String together(String... keys) {
@@ -41,7 +44,7 @@ public final class Keys {
   /**
    * Makes one key of several, as {@link #together(String...)} does.
    *
-   * @param keys the keys, none of which is shared; a single one is returned as it is
+   * @param keys the keys, none of which is shared or a semaphore; a single one is returned as it is
    * @return the key of all of them
    */
   public static String together(Collection<String> keys) {
@@ -61,6 +64,35 @@ public final class Keys {
    */
   public static String shared(String key) {
     return KeyNames.share(key);
+  }
+
+  /**
+   * Makes a key that stands for a semaphore, which can be passed wherever this library accepts a key to acquire or to release: at
+   * most {@code maxHolders} holders have it at the same time, each with a slot of its own ({@link Lock#slot}).
+   *
+   * <p>Everyone must pass the same limit. If the key is in use as a lock, or with another limit, the call fails with {@link
+   * LockKindMismatchException}. Calls that extend, adopt or watch take the result of {@link #slot} instead. The result is as opaque
+   * as that of {@link #together(String...)}. If an argument is not valid, the call that uses the result fails with {@link
+   * LockArgumentException}.
+   *
+   * @param key a single key that is not shared
+   * @param maxHolders from 2 to 64
+   * @return the key of the semaphore
+   */
+  public static String semaphore(String key, int maxHolders) {
+    return KeyNames.semaphore(key, maxHolders);
+  }
+
+  /**
+   * Makes a key that stands for a slot of a semaphore, for calls that extend, adopt or watch what a token holds, for example {@code
+   * Keys.slot(Keys.semaphore("downloads", 5), slot)}. They fail with {@link LockLostException} if the token holds another slot.
+   *
+   * @param semaphore a key that comes from {@link #semaphore}, or the {@code key()} of the lock or lease
+   * @param slot from 1 to the limit of the semaphore: the {@code slot()} of the lock or lease
+   * @return the key of the slot
+   */
+  public static String slot(String semaphore, int slot) {
+    return KeyNames.withSlot(semaphore, slot);
   }
 
   /**

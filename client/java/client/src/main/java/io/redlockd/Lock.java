@@ -42,7 +42,8 @@ public final class Lock implements AutoCloseable {
   /**
    * Returns the key, which can be passed to the client.
    *
-   * @return the key; of several, that of {@link Keys#together}; of a share, that of {@link Keys#shared}
+   * @return the key; of several, that of {@link Keys#together}; of a share, that of {@link Keys#shared}; of a semaphore, that of
+   *     {@link Keys#semaphore}, without the slot
    */
   public String key() {
     return lease.key();
@@ -58,6 +59,24 @@ public final class Lock implements AutoCloseable {
   }
 
   /**
+   * Returns which slot of the semaphore is held, from 1 to {@link #maxHolders}. No other holder has the same slot at the same time.
+   *
+   * @return the slot; 0 if the key is no semaphore
+   */
+  public int slot() {
+    return lease.slot();
+  }
+
+  /**
+   * Returns how many holders the semaphore may have at the same time.
+   *
+   * @return the limit; 0 if the key is no semaphore
+   */
+  public int maxHolders() {
+    return KeyNames.maxHolders(lease.key());
+  }
+
+  /**
    * Returns the owner token, the secret that proves ownership. With it, another process can extend, adopt or release the lock.
    *
    * @return the token
@@ -67,8 +86,8 @@ public final class Lock implements AutoCloseable {
   }
 
   /**
-   * Returns a number that is higher than that of every earlier holder. Pass it to the storage that the lock protects. It may grow
-   * while the lock is held, and never decreases.
+   * Returns a number that is higher than that of every earlier holder; of a semaphore, than that of every earlier holder of the
+   * slot. Pass it to the storage that the lock protects. It may grow while the lock is held, and never decreases.
    *
    * @return the fencing token
    */

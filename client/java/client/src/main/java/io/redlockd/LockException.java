@@ -53,7 +53,7 @@ public class LockException extends RuntimeException {
   /**
    * Returns the key of the lock, which can be passed to the client.
    *
-   * @return the key; as it was passed to the call; empty if the failure belongs to no key
+   * @return the key, as it was passed to the call, but without a slot; empty if the failure belongs to no key
    */
   public Optional<String> key() {
     return Optional.ofNullable(key);

@@ -45,7 +45,10 @@ final class PendingAcquire implements AcquireCaller {
 
   private void startWithToken(Machine machine) {
     Lease held = machine.find(command.key(), command.token());
-    if (held != null && command.kind() != AcquireCommand.Kind.ACQUIRE) {
+    if (held != null && command.kind() == AcquireCommand.Kind.ADOPT && command.slot() != held.slot()) {
+      failed(Failure.of(
+          Reason.LOCK_NOT_HELD, "the token holds slot " + held.slot() + ", not slot " + command.slot()));
+    } else if (held != null && command.kind() != AcquireCommand.Kind.ACQUIRE) {
       lock = (Lock) held.attachment();
       machine.extend(held, command.ttl(), false, failure -> driver.later(() -> decide(lock, failure)));
     } else if (held != null) {

@@ -13,6 +13,8 @@ public enum Reason {
   VALIDITY_EXPIRED,
   /** The token does not hold the key, or no longer holds it. */
   LOCK_NOT_HELD,
+  /** The key is in use in another way: as a lock, as a semaphore, or with another limit. */
+  KIND_MISMATCH,
   /** Too few Redis nodes answered. */
   QUORUM_UNAVAILABLE,
   /** The daemon and the nodes do not agree on the node set. */

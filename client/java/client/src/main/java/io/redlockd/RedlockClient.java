@@ -44,7 +44,8 @@ import java.util.function.Supplier;
  * time, {@link Lock#lost} completes before another client can acquire the lock. The client connects when it is first used.
  *
  * <p>{@link Keys#together} makes one key of several, which are then locked all at once or not at all. {@link Keys#shared} makes a key
- * that any number of holders share, as readers do. Every call accepts both.
+ * that any number of holders share, as readers do. Every call accepts both. {@link Keys#semaphore} makes a key that a limited number
+ * of holders have.
  *
  * <p>A failed call throws a {@link LockException}; a future completes with it. If a call is interrupted, or its future is cancelled,
  * no lock is left behind. Locks are not bound to threads, and nothing here pins a virtual thread.
@@ -176,11 +177,11 @@ public final class RedlockClient implements AutoCloseable {
 
   /**
    * Takes over a lock that {@code token} holds: a detached one, or one of another process. The client then keeps it alive. Fails
-   * with {@link LockLostException} if the token does not hold the key, or holds it in the other mode (see {@link Keys#shared}). If
-   * the call fails or is cancelled while a daemon carries it out, the lock may be released. If this client holds the lock with this
-   * token, the call extends it and returns the same object.
+   * with {@link LockLostException} if the token does not hold the key, or holds it in the other mode (see {@link Keys#shared})
+   * or another slot. If the call fails or is cancelled while a daemon carries it out, the lock may be released. If this client holds
+   * the lock with this token, the call extends it and returns the same object.
    *
-   * @param key the key
+   * @param key the key; of a semaphore: {@link Keys#slot}
    * @param token the owner token
    * @param options the TTL, the margin and how long to wait; the rest does not count
    * @return the lock
@@ -194,7 +195,7 @@ public final class RedlockClient implements AutoCloseable {
   /**
    * Works as {@link #adopt} does, without blocking.
    *
-   * @param key the key
+   * @param key the key; of a semaphore: {@link Keys#slot}
    * @param token the owner token
    * @param options the TTL, the margin and how long to wait; the rest does not count
    * @return completes on the client's executor
@@ -313,7 +314,7 @@ public final class RedlockClient implements AutoCloseable {
    * @return the view
    */
   public java.util.concurrent.locks.Lock asJavaLock(String key, AcquireOptions options) {
-    Checks.key(key);
+    Checks.keyToAcquire(key);
     return new JavaLock(this, key, options);
   }
 
@@ -335,11 +336,16 @@ public final class RedlockClient implements AutoCloseable {
   }
 
   private AcquireCommand command(Kind kind, String key, AcquireOptions options) {
-    Checks.key(key);
+    if (kind == Kind.ADOPT) {
+      Checks.heldKey(key);
+    } else {
+      Checks.keyToAcquire(key);
+    }
     long ttl = Checks.ttl(options.ttl());
     options.token().ifPresent(Checks::token);
     return new AcquireCommand(
-        key,
+        KeyNames.withoutSlot(key),
+        KeyNames.slot(key),
         options.token().orElse(null),
         kind,
         ttl,
@@ -426,7 +432,7 @@ public final class RedlockClient implements AutoCloseable {
         .setToken(command.token() == null ? Driver.newToken() : command.token())
         .setTtl(Times.proto(command.ttl()))
         .setOwner(command.owner());
-    KeyNames.write(key, request::setKey, request::addAllKeys, request::setMode);
+    KeyNames.write(key, request::setKey, request::addAllKeys, request::setMode, request::setMaxHolders);
     if (command.retry() != null) {
       request.setRetry(command.retry());
     }
@@ -435,15 +441,15 @@ public final class RedlockClient implements AutoCloseable {
 
   private static Lease lease(Unary.Granted granted) {
     io.redlockd.redlock.v1.Lease lease = granted.lease();
-    String key = KeyNames.read(lease.getKey(), lease.getKeysList(), lease.getMode());
-    return new Lease(key, lease.getToken(), lease.getFencingToken(), granted.validUntil());
+    String key = KeyNames.read(lease.getKey(), lease.getKeysList(), lease.getMode(), lease.getMaxHolders());
+    return new Lease(key, lease.getSlot(), lease.getToken(), lease.getFencingToken(), granted.validUntil());
   }
 
   /**
    * Extends the lock that {@code token} holds to at least {@code ttl} from now. Takes at most the client's {@link
    * Builder#callTimeout}.
    *
-   * @param key the key
+   * @param key the key; of a semaphore: {@link Keys#slot}
    * @param token the owner token
    * @param ttl at least 10 ms
    * @return the lease with its new validity
@@ -458,7 +464,7 @@ public final class RedlockClient implements AutoCloseable {
   /**
    * Extends the lock that {@code token} holds as {@link #extend(String, String, Duration)} does.
    *
-   * @param key the key
+   * @param key the key; of a semaphore: {@link Keys#slot}
    * @param token the owner token
    * @param ttl at least 10 ms
    * @param retry how the daemon retries
@@ -474,7 +480,7 @@ public final class RedlockClient implements AutoCloseable {
   /**
    * Extends the lock that {@code token} holds; the daemon makes a single attempt.
    *
-   * @param key the key
+   * @param key the key; of a semaphore: {@link Keys#slot}
    * @param token the owner token
    * @param ttl at least 10 ms
    * @return the lease with its new validity
@@ -489,7 +495,7 @@ public final class RedlockClient implements AutoCloseable {
   /**
    * Extends the lock that {@code token} holds, without blocking.
    *
-   * @param key the key
+   * @param key the key; of a semaphore: {@link Keys#slot}
    * @param token the owner token
    * @param ttl at least 10 ms
    * @param retry how the daemon retries; null: the daemon's defaults
@@ -502,12 +508,14 @@ public final class RedlockClient implements AutoCloseable {
   private CompletableFuture<Lease> extension(String key, String token, Duration ttl, RetryPolicy retry) {
     CompletableFuture<Lease> done = new CompletableFuture<>();
     try {
-      Checks.key(key);
+      Checks.heldKey(key);
       Checks.token(token);
       long nanos = Checks.ttl(ttl);
-      unary.extend(key, token, nanos, Checks.retry(retry), callTimeout, (granted, failure) -> {
+      String whole = KeyNames.withoutSlot(key);
+      int slot = KeyNames.slot(key);
+      unary.extend(whole, slot, token, nanos, Checks.retry(retry), callTimeout, (granted, failure) -> {
         if (failure != null) {
-          done.completeExceptionally(Errors.of(key, failure));
+          done.completeExceptionally(Errors.of(whole, failure));
         } else {
           done.complete(lease(granted));
         }
@@ -547,7 +555,8 @@ public final class RedlockClient implements AutoCloseable {
     try {
       Checks.key(key);
       Checks.token(token);
-      unary.release(key, token, callTimeout, (none, failure) -> complete(done, key, failure));
+      String whole = KeyNames.withoutSlot(key);
+      unary.release(whole, token, callTimeout, (none, failure) -> complete(done, whole, failure));
     } catch (LockException invalid) {
       done.completeExceptionally(invalid);
     }

@@ -47,7 +47,7 @@ public final class WatchEvent {
   }
 
   /**
-   * Returns the key of the lock, as in the {@link WatchItem}.
+   * Returns the key of the lock, as in the {@link WatchItem}; of a semaphore, without the slot.
    *
    * @return the key; empty for STREAM_FAILED and CLOSED
    */

@@ -19,6 +19,8 @@ public final class Checks {
   private static final int LONGEST_KEY = 512;
   private static final int MOST_KEYS = 64; // that are locked together
   private static final int LONGEST_KEYS = 8192; // all of them
+  private static final int FEWEST_HOLDERS = 2; // of a semaphore
+  private static final int MOST_HOLDERS = 64;
   private static final int LONGEST_LABEL = 128;
   private static final String RESERVED = "redlockd:";
   private static final long SHORTEST_TTL = 10 * Times.MILLIS;
@@ -31,10 +33,27 @@ public final class Checks {
 
   private Checks() {}
 
+  /** Checks the key of a call that acquires. */
+  public static void keyToAcquire(String key) {
+    key(key);
+    if (KeyNames.hasSlot(key)) {
+      throw Errors.invalid("slot: the daemon chooses a free one; pass the result of Keys.semaphore without a slot");
+    }
+  }
+
+  /** Checks the key of a call that extends, adopts or watches what a token holds. */
+  public static void heldKey(String key) {
+    key(key);
+    if (KeyNames.isSemaphore(key) && !KeyNames.hasSlot(key)) {
+      throw Errors.invalid("slot: missing; pass Keys.slot(key, slot) with the slot of the lock or lease");
+    }
+  }
+
   /** Checks a key, or several that are locked together. */
   public static void key(String key) {
     Objects.requireNonNull(key, "key");
     List<String> names = KeyNames.split(key);
+    semaphore(key, names);
     if (names.size() > MOST_KEYS) {
       throw Errors.invalid("keys: " + names.size() + " given; lock at most " + MOST_KEYS + " together");
     }
@@ -51,9 +70,35 @@ public final class Checks {
     }
   }
 
+  private static void semaphore(String key, List<String> names) {
+    int maxHolders = KeyNames.maxHolders(key);
+    if (KeyNames.isSemaphore(key)) {
+      if (maxHolders < FEWEST_HOLDERS || maxHolders > MOST_HOLDERS) {
+        throw Errors.invalid(
+            "maxHolders: must be from " + FEWEST_HOLDERS + " to " + MOST_HOLDERS + ", not " + maxHolders);
+      }
+      if (names.size() > 1) {
+        throw Errors.invalid("key: a semaphore has a single key, not " + names.size());
+      }
+    }
+    if (KeyNames.hasSlot(key)) {
+      int slot = KeyNames.slot(key);
+      if (maxHolders == 0) {
+        throw Errors.invalid("slot: only a semaphore has slots; pass Keys.slot(Keys.semaphore(key, maxHolders), slot)");
+      }
+      if (slot < 1 || slot > maxHolders) {
+        throw Errors.invalid("slot: must be from 1 to " + maxHolders + " (maxHolders), not " + slot);
+      }
+    }
+  }
+
   private static void name(String key) {
     if (key.isEmpty()) {
       throw Errors.invalid("key: must not be empty");
+    }
+    if (KeyNames.isMisplaced(key)) {
+      throw Errors.invalid("key: a semaphore is not shared, and neither a share nor a semaphore is one of several keys;"
+          + " pass a plain key");
     }
     text("key", key, LONGEST_KEY);
     if (key.startsWith(RESERVED)) {
@@ -168,7 +213,7 @@ public final class Checks {
     }
     Set<String> keys = new HashSet<>();
     for (WatchItem item : items) {
-      key(item.key());
+      heldKey(item.key());
       token(item.token());
       long ttl = ttl(item.ttl());
       if (item.interval() != null) {
@@ -177,7 +222,7 @@ public final class Checks {
           throw Errors.invalid("interval: must be at least 1 ms and less than the TTL");
         }
       }
-      if (!keys.add(item.key())) {
+      if (!keys.add(KeyNames.withoutSlot(item.key()))) {
         throw Errors.invalid("items: the key is given twice: " + KeyNames.inWords(item.key()));
       }
     }

@@ -12,6 +12,7 @@ import io.redlockd.LockAlreadyHeldException;
 import io.redlockd.LockArgumentException;
 import io.redlockd.LockCancelledException;
 import io.redlockd.LockException;
+import io.redlockd.LockKindMismatchException;
 import io.redlockd.LockLostException;
 import io.redlockd.LockTimeoutException;
 import io.redlockd.LockUnavailableException;
@@ -36,7 +37,8 @@ public final class Errors {
         key,
         (key == null ? "" : KeyNames.inWords(key) + ": ") + textOf(failure),
         failure.holder(),
-        failure.retryAfter() == 0 ? null : Duration.ofNanos(failure.retryAfter()));
+        failure.retryAfter() == 0 ? null : Duration.ofNanos(failure.retryAfter()),
+        failure.inUseAs());
   }
 
   private static String textOf(Failure failure) {
@@ -56,12 +58,13 @@ public final class Errors {
   }
 
   private static LockException make(
-      Reason reason, String key, String message, String holder, Duration retryAfter) {
+      Reason reason, String key, String message, String holder, Duration retryAfter, String inUseAs) {
     return switch (reason) {
       case LOCK_ALREADY_HELD, MAX_RETRIES_EXCEEDED ->
           new LockAlreadyHeldException(reason, key, message, holder, retryAfter);
       case DEADLINE_EXCEEDED -> new LockTimeoutException(reason, key, message, holder, retryAfter);
       case LOCK_NOT_HELD -> new LockLostException(reason, key, message, holder, retryAfter);
+      case KIND_MISMATCH -> new LockKindMismatchException(reason, key, message, holder, retryAfter, inUseAs);
       case QUORUM_UNAVAILABLE, NODE_SET_MISMATCH, DRAINING, OVERLOADED, UNREACHABLE ->
           new LockUnavailableException(reason, key, message, holder, retryAfter);
       case UNAUTHENTICATED, PERMISSION_DENIED -> new LockAccessException(reason, key, message, holder, retryAfter);

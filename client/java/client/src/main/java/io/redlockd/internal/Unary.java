@@ -38,10 +38,11 @@ public final class Unary {
     this.driver = driver;
   }
 
-  /** Extends the lock of a token. {@code timeout} bounds everything. */
-  public void extend(String key, String token, long ttl, RetryPolicy retry, long timeout, Done<Granted> done) {
-    ExtendRequest.Builder request = ExtendRequest.newBuilder().setToken(token).setTtl(Times.proto(ttl));
-    KeyNames.write(key, request::setKey, request::addAllKeys, request::setMode);
+  /** Extends the lock of a token; {@code slot}: of a semaphore, otherwise 0. {@code timeout} bounds everything. */
+  public void extend(
+      String key, int slot, String token, long ttl, RetryPolicy retry, long timeout, Done<Granted> done) {
+    ExtendRequest.Builder request = ExtendRequest.newBuilder().setToken(token).setTtl(Times.proto(ttl)).setSlot(slot);
+    KeyNames.write(key, request::setKey, request::addAllKeys, request::setMode, request::setMaxHolders);
     if (retry != null) {
       request.setRetry(retry);
     }
@@ -128,7 +129,7 @@ public final class Unary {
   // Until the release is answered, or the TTL has passed. A release can overtake the cancellation of the acquire at the
   // daemon, which then still grants the lock. So a release that finds nothing is repeated.
   private void releaseInBackground(AcquireRequest request, int endpoint) {
-    String key = KeyNames.read(request.getKey(), request.getKeysList(), request.getMode());
+    String key = KeyNames.read(request.getKey(), request.getKeysList(), request.getMode(), request.getMaxHolders());
     long deadline = deadline(Times.nanos(request.getTtl()));
     driver.inBackground(releaseCall(key, request.getToken(), deadline, endpoint).thenCompose(outcome -> {
       Failure failure = outcome.failure();

@@ -42,7 +42,7 @@ public final class WatchStream implements Watch {
   private final Consumer<WatchEvent> onEvent;
   private final boolean keepAfterLoss;
   private final ReentrantLock lock = new ReentrantLock();
-  private final Map<String, WatchItem> items = new LinkedHashMap<>(); // by key; those that are not lost
+  private final Map<String, WatchItem> items = new LinkedHashMap<>(); // by key, without the slot; those that are not lost
   private final Deque<WatchEvent> events = new ArrayDeque<>(); // for the callback
   private final Pause pause = new Pause();
   private boolean delivering;
@@ -56,7 +56,7 @@ public final class WatchStream implements Watch {
     this.driver = driver;
     this.keepAfterLoss = keepAfterLoss;
     this.onEvent = onEvent;
-    items.forEach(item -> this.items.put(item.key(), item));
+    items.forEach(item -> this.items.put(KeyNames.withoutSlot(item.key()), item));
   }
 
   /** Opens the first stream. */
@@ -108,8 +108,8 @@ public final class WatchStream implements Watch {
     WatchRequest.Builder request = WatchRequest.newBuilder().setKeepWatchingAfterLoss(keepAfterLoss);
     for (WatchItem item : items.values()) {
       io.redlockd.redlock.v1.WatchItem.Builder added = request.addItemsBuilder();
-      KeyNames.write(item.key(), added::setKey, added::addAllKeys, added::setMode);
-      added.setToken(item.token()).setTtl(Times.proto(Times.nanos(item.ttl())));
+      KeyNames.write(item.key(), added::setKey, added::addAllKeys, added::setMode, added::setMaxHolders);
+      added.setSlot(KeyNames.slot(item.key())).setToken(item.token()).setTtl(Times.proto(Times.nanos(item.ttl())));
       if (item.interval() != null) {
         added.setInterval(Times.proto(Times.nanos(item.interval())));
       }
@@ -161,7 +161,8 @@ public final class WatchStream implements Watch {
 
   // Under the lock. Returns whether the daemon is shutting down.
   private boolean onEvent(WatchResponse event) {
-    String key = KeyNames.read(event.getKey(), event.getKeysList(), event.getMode()); // empty for DRAINING
+    String key = // empty for DRAINING
+        KeyNames.read(event.getKey(), event.getKeysList(), event.getMode(), event.getMaxHolders());
     Failure failure = Failure.of(
         Reason.of(event.getReason()), event.getMessage().isEmpty() ? event.getReason() : event.getMessage());
     switch (event.getType()) {

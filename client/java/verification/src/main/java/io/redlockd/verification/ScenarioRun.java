@@ -123,9 +123,9 @@ final class ScenarioRun {
       case "try" -> tried(step, client().tryAcquire(key(step), options(step)));
       case "acquire_or_extend" -> client().acquireOrExtend(key(step), step.token, options(step));
       case "acquire_detached" -> client().acquireDetached(key(step), options(step));
-      case "adopt" -> client().adopt(key(step), token(step), options(step));
-      case "extend_by_token" -> client().extend(key(step), token(step), Step.seconds(step.ttl));
-      case "try_extend_by_token" -> client().tryExtend(key(step), token(step), Step.seconds(step.ttl));
+      case "adopt" -> client().adopt(heldKey(step), token(step), options(step));
+      case "extend_by_token" -> client().extend(heldKey(step), token(step), Step.seconds(step.ttl));
+      case "try_extend_by_token" -> client().tryExtend(heldKey(step), token(step), Step.seconds(step.ttl));
       case "await" -> {
         held.put(step.waiter, result(waiters.remove(step.waiter), step));
         yield null;
@@ -149,6 +149,7 @@ final class ScenarioRun {
       case "await_lost" -> until(step, () -> isLost(lock(step)), "the loss was not signalled");
       case "validity" -> checkValidity(step);
       case "fences_grow" -> checkFences(step);
+      case "slots" -> checkSlots(step);
       case "hides_token" -> checkToken(step);
       case "watch" -> watch(step);
       case "watch_hears" -> until(step, () -> hears(step), "not heard");
@@ -188,7 +189,17 @@ final class ScenarioRun {
   }
 
   private String key(Step step) {
-    return step.shared ? Keys.shared(exclusiveKey(step)) : exclusiveKey(step);
+    String key = step.shared ? Keys.shared(exclusiveKey(step)) : exclusiveKey(step);
+    return step.maxHolders == null ? key : Keys.semaphore(key, step.maxHolders);
+  }
+
+  /** The key of a step that extends, adopts or watches what a token holds. */
+  private String heldKey(Step step) {
+    return step.maxHolders == null || step.of == null ? key(step) : Keys.slot(key(step), slot(step.of));
+  }
+
+  private int slot(String name) {
+    return held.get(name) instanceof Lock lock ? lock.slot() : ((Lease) held.get(name)).slot();
   }
 
   private String exclusiveKey(Step step) {
@@ -292,6 +303,12 @@ final class ScenarioRun {
     }
   }
 
+  private void checkSlots(Step step) throws StepFailed {
+    List<Integer> slots = step.locks.stream().map(this::slot).toList();
+    int different = new HashSet<>(slots).size();
+    require(step, different == (step.differ ? slots.size() : 1) && !slots.contains(0), slots.toString());
+  }
+
   private void checkToken(Step step) throws StepFailed {
     Object shown = held.get(step.lock);
     String token = shown instanceof Lock lock ? lock.token() : ((Lease) shown).token();
@@ -301,7 +318,7 @@ final class ScenarioRun {
   private void watch(Step step) {
     List<WatchEvent> heard = new CopyOnWriteArrayList<>();
     List<WatchItem> items = step.items.stream().map(item -> new WatchItem(
-        key(item), token(item), Step.seconds(item.ttl), item.interval == null ? null : Step.seconds(item.interval))).toList();
+        heldKey(item), token(item), Step.seconds(item.ttl), item.interval == null ? null : Step.seconds(item.interval))).toList();
     Watch watch = client().watch(items, step.keepWatching, event -> {
       heard.add(event);
       raise(step);

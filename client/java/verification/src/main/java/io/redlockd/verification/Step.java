@@ -13,6 +13,9 @@ final class Step {
   List<String> keys;
   boolean shared;
 
+  @SerializedName("max_holders")
+  Integer maxHolders;
+
   @SerializedName("whole_key")
   String wholeKey;
 
@@ -41,6 +44,7 @@ final class Step {
   String lock;
   String waiter;
   List<String> locks;
+  boolean differ;
 
   @SerializedName("at_least")
   double atLeast;

@@ -15,6 +15,7 @@ import io.redlockd.LockAlreadyHeldException;
 import io.redlockd.LockArgumentException;
 import io.redlockd.LockCancelledException;
 import io.redlockd.LockException;
+import io.redlockd.LockKindMismatchException;
 import io.redlockd.LockLostException;
 import io.redlockd.LockTimeoutException;
 import io.redlockd.LockUnavailableException;
@@ -206,6 +207,55 @@ class LockTest {
       assertFalse(isFree("share"));
     }
     assertTrue(isFree("share"));
+  }
+
+  @Test
+  void aSlotIsHandedOverWithItsLimit() throws InterruptedException {
+    String semaphore = Keys.semaphore("slots", 2);
+    Lease lease = client.acquireDetached(semaphore, OPTIONS.withTtl(Duration.ofSeconds(5)));
+    assertEquals(semaphore, lease.key());
+    assertEquals(2, lease.maxHolders());
+    String slot = Keys.slot(semaphore, lease.slot());
+    String otherSlot = Keys.slot(semaphore, 3 - lease.slot());
+    assertThrows(LockLostException.class, () -> rival.extend(otherSlot, lease.token(), Duration.ofSeconds(5)));
+    assertThrows(LockLostException.class, () -> rival.adopt(otherSlot, lease.token(), OPTIONS));
+    assertEquals(lease.slot(), rival.extend(slot, lease.token(), Duration.ofSeconds(5)).slot());
+    try (Lock other = client.acquire(semaphore);
+        Lock adopted = rival.adopt(slot, lease.token(), OPTIONS)) {
+      assertEquals(lease.slot(), adopted.slot());
+      assertEquals(3 - lease.slot(), other.slot());
+      assertTrue(client.tryAcquire(semaphore).isEmpty());
+      assertSame(adopted, rival.adopt(slot, lease.token(), OPTIONS));
+      assertThrows(LockLostException.class, () -> rival.adopt(otherSlot, lease.token(), OPTIONS));
+      assertTrue(adopted.isHeld());
+    }
+    assertTrue(isFree("slots"));
+  }
+
+  @Test
+  void acquireOrExtendFindsTheSlotOfItsToken() throws InterruptedException {
+    String semaphore = Keys.semaphore("found", 64);
+    Lease lease = client.acquireDetached(semaphore, OPTIONS.withTtl(Duration.ofSeconds(5)));
+    try (Lock found = rival.acquireOrExtend(semaphore, lease.token(), OPTIONS)) {
+      assertEquals(lease.slot(), found.slot());
+      assertEquals(lease.token(), found.token());
+    }
+    assertTrue(isFree("found"));
+  }
+
+  @Test
+  void theErrorReportsHowTheKeyIsInUse() throws InterruptedException {
+    try (Lock slot = client.acquire(Keys.semaphore("kind", 5))) {
+      for (String key : List.of("kind", Keys.shared("kind"), Keys.semaphore("kind", 6))) {
+        LockKindMismatchException refused = assertThrows(LockKindMismatchException.class, () -> rival.acquire(key));
+        assertEquals("a semaphore of 5", refused.inUseAs().orElseThrow());
+        refused = assertThrows(LockKindMismatchException.class, () -> rival.acquireDetached(key, OPTIONS));
+        assertEquals("a semaphore of 5", refused.inUseAs().orElseThrow());
+        assertEquals(key, refused.key().orElseThrow());
+      }
+      assertTrue(slot.isHeld());
+    }
+    assertTrue(isFree("kind"));
   }
 
   @Test

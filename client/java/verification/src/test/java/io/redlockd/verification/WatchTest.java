@@ -105,6 +105,19 @@ class WatchTest {
   }
 
   @Test
+  void aWatchExtendsTheSlotThatItNames() throws InterruptedException {
+    Lease held = detached(Keys.semaphore("right", 2));
+    Lease other = detached(Keys.semaphore("wrong", 2));
+    List<WatchItem> items = List.of(
+        new WatchItem(Keys.slot(held.key(), held.slot()), held.token(), TTL),
+        new WatchItem(Keys.slot(other.key(), 3 - other.slot()), other.token(), TTL));
+    try (Watch watch = client.watch(items, false, heard::add)) {
+      Threads.until(() -> heard(Type.EXTENDED, held.key()) && heard(Type.LOST, other.key()));
+      assertFalse(heard(Type.LOST, held.key()) || heard(Type.EXTENDED, other.key()), heard::toString);
+    }
+  }
+
+  @Test
   void aWatchSurvivesRestartsAndCallbacksThatThrow(RedlockServer server) throws InterruptedException {
     Lease lease = client.acquireDetached("restart", AcquireOptions.defaults().withTtl(Duration.ofSeconds(10)));
     WatchItem item = new WatchItem("restart", lease.token(), Duration.ofSeconds(10), Duration.ofMillis(200));

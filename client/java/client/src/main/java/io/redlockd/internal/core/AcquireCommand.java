@@ -6,6 +6,7 @@ import io.redlockd.redlock.v1.RetryPolicy;
  * What a caller asks for. All arguments have been checked.
  *
  * @param key the key
+ * @param slot to adopt a slot of a semaphore: which one; otherwise 0
  * @param token the caller's own token; null: the client makes one
  * @param kind what to do with the token
  * @param ttl the TTL in nanoseconds
@@ -15,7 +16,15 @@ import io.redlockd.redlock.v1.RetryPolicy;
  * @param retry how the daemon retries; null: the daemon's defaults
  */
 public record AcquireCommand(
-    String key, String token, Kind kind, long ttl, long longest, String owner, long margin, RetryPolicy retry) {
+    String key,
+    int slot,
+    String token,
+    Kind kind,
+    long ttl,
+    long longest,
+    String owner,
+    long margin,
+    RetryPolicy retry) {
   /** The ways to get a lease into the Session. */
   public enum Kind {
     /** Acquires the lock. */

@@ -26,6 +26,7 @@ public final class Acquisition extends Operation {
   private int sendings;
   private boolean unsure; // the daemon may hold the lock for the token, although the acquisition has no lease
   private boolean takes; // the token may hold a lock that this call has not acquired: extend it
+  private int slot; // of the lease that was granted or found; 0: none
   private long sparedUntil = Times.LONG_AGO; // ACQUIRE_OR_EXTEND found a lock that lasts until then
   private boolean adopting; // granted; counts once the current Session has adopted the lease
   private long sequence; // of the last adoption
@@ -105,12 +106,12 @@ public final class Acquisition extends Operation {
     ++sendings;
     if (adopting) {
       var adopt = message.getAdoptBuilder();
-      KeyNames.write(command.key(), adopt::setKey, adopt::addAllKeys, adopt::setMode);
-      adopt.setToken(token).setTtl(Times.proto(command.ttl())).setSequence(++sequence);
+      KeyNames.write(command.key(), adopt::setKey, adopt::addAllKeys, adopt::setMode, adopt::setMaxHolders);
+      adopt.setSlot(slot).setToken(token).setTtl(Times.proto(command.ttl())).setSequence(++sequence);
     } else if (takes) { // returns the fencing token, from which the sequence starts; the client itself repeats it
       var extend = message.getExtendBuilder();
-      KeyNames.write(command.key(), extend::setKey, extend::addAllKeys, extend::setMode);
-      extend.setToken(token).setTtl(Times.proto(command.ttl())).setRetry(NO_RETRY);
+      KeyNames.write(command.key(), extend::setKey, extend::addAllKeys, extend::setMode, extend::setMaxHolders);
+      extend.setSlot(command.slot()).setToken(token).setTtl(Times.proto(command.ttl())).setRetry(NO_RETRY);
     } else {
       fillAcquire(message.getAcquireBuilder());
     }
@@ -121,7 +122,7 @@ public final class Acquisition extends Operation {
     if (!hasCallersToken()) {
       token = machine.makeToken();
     }
-    KeyNames.write(command.key(), acquire::setKey, acquire::addAllKeys, acquire::setMode);
+    KeyNames.write(command.key(), acquire::setKey, acquire::addAllKeys, acquire::setMode, acquire::setMaxHolders);
     acquire.setToken(token).setTtl(Times.proto(command.ttl())).setOwner(command.owner());
     acquire.setExtendIfHeld(unsure);
     if (isSingleTry()) {
@@ -153,6 +154,7 @@ public final class Acquisition extends Operation {
 
   private void onLease(Answer answer) {
     boolean again = !adopting && (unsure || takes);
+    slot = answer.lease().getSlot();
     if (spares()) {
       sparedUntil = Math.max(sparedUntil, answer.validUntil());
     }
@@ -181,7 +183,7 @@ public final class Acquisition extends Operation {
     AcquireCaller told = caller;
     finish();
     Lease lease = machine.leases.add(
-        id(), command, told::lost, answer.validUntil(), fence, last);
+        id(), slot, command, told::lost, answer.validUntil(), fence, last);
     granted = lease;
     told.granted(lease);
   }

@@ -19,8 +19,8 @@ final class Adoption extends Operation {
       return false;
     }
     var adopt = message.getAdoptBuilder();
-    KeyNames.write(lease.key(), adopt::setKey, adopt::addAllKeys, adopt::setMode);
-    adopt.setToken(lease.token()).setTtl(Times.proto(lease.ttl)).setSequence(lease.nextSequence());
+    KeyNames.write(lease.key(), adopt::setKey, adopt::addAllKeys, adopt::setMode, adopt::setMaxHolders);
+    adopt.setSlot(lease.slot()).setToken(lease.token()).setTtl(Times.proto(lease.ttl)).setSequence(lease.nextSequence());
     return true;
   }
 

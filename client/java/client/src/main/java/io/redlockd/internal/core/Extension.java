@@ -36,8 +36,8 @@ final class Extension extends Operation {
       return false;
     }
     var extend = message.getExtendBuilder();
-    KeyNames.write(lease.key(), extend::setKey, extend::addAllKeys, extend::setMode);
-    extend.setToken(lease.token()).setTtl(Times.proto(ttl));
+    KeyNames.write(lease.key(), extend::setKey, extend::addAllKeys, extend::setMode, extend::setMaxHolders);
+    extend.setSlot(lease.slot()).setToken(lease.token()).setTtl(Times.proto(ttl));
     if (once) {
       extend.setRetry(RetryPolicy.newBuilder().setMaxRetries(0));
     }

@@ -11,18 +11,25 @@ import java.util.Map;
  * @param retryAfter the delay before a retry in nanoseconds; 0: unknown
  * @param holder the label of the holder that refused the key; null: unknown
  * @param lastReason for an acquire that was cancelled: why its last attempt failed; null: no attempt was decided
+ * @param inUseAs for KIND_MISMATCH: how the key is in use; null: unknown
  */
-public record Failure(Reason reason, String message, long retryAfter, String holder, Reason lastReason) {
+public record Failure(
+    Reason reason, String message, long retryAfter, String holder, Reason lastReason, String inUseAs) {
   /** A failure that only has a reason and a message. */
   public static Failure of(Reason reason, String message) {
-    return new Failure(reason, message, 0, null, null);
+    return new Failure(reason, message, 0, null, null, null);
   }
 
   /** The failure of an operation that a daemon refused; {@code metadata} is that of the proto's error reasons. */
   public static Failure of(Reason reason, String message, long retryAfter, Map<String, String> metadata) {
     String last = metadata.get("last_reason");
     return new Failure(
-        reason, message, retryAfter, metadata.get("owner"), last == null ? null : Reason.of(last));
+        reason,
+        message,
+        retryAfter,
+        metadata.get("owner"),
+        last == null ? null : Reason.of(last),
+        metadata.get("in_use_as"));
   }
 
   static Failure of(OperationStatus status) {
@@ -37,11 +44,12 @@ public record Failure(Reason reason, String message, long retryAfter, String hol
     return of(Reason.CANCELLED, "the client was closed");
   }
 
-  /** Whether the daemon refused the client itself, so that a retry cannot help. */
+  /** Whether the daemon refused the client itself or what it asks for, so that a retry cannot help. */
   boolean isRefusal() {
     return reason == Reason.UNAUTHENTICATED
         || reason == Reason.PERMISSION_DENIED
-        || reason == Reason.INVALID_ARGUMENT;
+        || reason == Reason.INVALID_ARGUMENT
+        || reason == Reason.KIND_MISMATCH;
   }
 
   /**
@@ -55,8 +63,10 @@ public record Failure(Reason reason, String message, long retryAfter, String hol
     }
     Reason last = failure.lastReason != null ? failure.lastReason : failure.reason;
     if (last == Reason.QUORUM_UNAVAILABLE || last == Reason.NODE_SET_MISMATCH) {
-      return new Failure(last, "not acquired within the wait: the last attempt failed with " + last, 0, null, last);
+      return new Failure(
+          last, "not acquired within the wait: the last attempt failed with " + last, 0, null, last, null);
     }
-    return new Failure(Reason.DEADLINE_EXCEEDED, "not acquired within the wait", 0, failure.holder, failure.lastReason);
+    return new Failure(
+        Reason.DEADLINE_EXCEEDED, "not acquired within the wait", 0, failure.holder, failure.lastReason, null);
   }
 }

@@ -47,7 +47,7 @@ final class GiveUp extends Operation {
       return false;
     }
     var giveUp = message.getGiveUpBuilder();
-    KeyNames.write(id.key(), giveUp::setKey, giveUp::addAllKeys, giveUp::setMode);
+    KeyNames.write(id.key(), giveUp::setKey, giveUp::addAllKeys, giveUp::setMode, giveUp::setMaxHolders);
     giveUp.setToken(id.token());
     return true;
   }

@@ -24,6 +24,7 @@ public final class Lease {
   }
 
   final LockId id;
+  private final int slot; // of a semaphore; otherwise 0
   final boolean callersToken; // which the caller may use again
   final long ttl;
   final long margin;
@@ -40,6 +41,7 @@ public final class Lease {
 
   Lease(
       LockId id,
+      int slot,
       boolean callersToken,
       long ttl,
       long margin,
@@ -49,6 +51,7 @@ public final class Lease {
       long fence,
       long sequence) {
     this.id = id;
+    this.slot = slot;
     this.callersToken = callersToken;
     this.ttl = ttl;
     this.longest = ttl;
@@ -63,6 +66,11 @@ public final class Lease {
   /** The key; of several, that of {@link KeyNames#join}. */
   public String key() {
     return id.key();
+  }
+
+  /** The slot of the semaphore; 0 if the key is none. */
+  public int slot() {
+    return slot;
   }
 
   /** The owner token. */

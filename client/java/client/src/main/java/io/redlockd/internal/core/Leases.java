@@ -21,9 +21,16 @@ final class Leases {
   }
 
   Lease add(
-      LockId id, AcquireCommand command, Consumer<Failure> onLost, long validUntil, long fence, long sequence) {
+      LockId id,
+      int slot,
+      AcquireCommand command,
+      Consumer<Failure> onLost,
+      long validUntil,
+      long fence,
+      long sequence) {
     Lease lease = new Lease(
         id,
+        slot,
         command.token() != null,
         command.ttl(),
         command.margin(),
@@ -84,7 +91,7 @@ final class Leases {
   }
 
   void onEvent(WatchResponse event, long validUntil, boolean usable) {
-    String key = KeyNames.read(event.getKey(), event.getKeysList(), event.getMode());
+    String key = KeyNames.read(event.getKey(), event.getKeysList(), event.getMode(), event.getMaxHolders());
     Lease lease = held.get(new LockId(key, event.getLease().getToken()));
     if (lease == null || !lease.kept()) {
       return; // the pending adoption decides

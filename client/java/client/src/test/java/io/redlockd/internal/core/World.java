@@ -157,11 +157,13 @@ final class World implements Machine.Host, Clock {
       case ACQUIRE -> {
         var acquire = operation.getAcquire();
         String verb = acquire.getExtendIfHeld() ? "reacquire " : "acquire ";
-        yield verb + named(acquire.getKey(), acquire.getKeysList(), acquire.getMode()) + " " + acquire.getToken();
+        yield verb + named(acquire.getKey(), acquire.getKeysList(), acquire.getMode()) + of(acquire.getMaxHolders(), 0) + " "
+            + acquire.getToken();
       }
       case EXTEND -> {
         var extend = operation.getExtend();
-        yield "extend " + named(extend.getKey(), extend.getKeysList(), extend.getMode()) + " " + extend.getToken();
+        yield "extend " + named(extend.getKey(), extend.getKeysList(), extend.getMode())
+            + of(extend.getMaxHolders(), extend.getSlot()) + " " + extend.getToken();
       }
       case RELEASE -> {
         var release = operation.getRelease();
@@ -169,11 +171,13 @@ final class World implements Machine.Host, Clock {
       }
       case ADOPT -> {
         var adopt = operation.getAdopt();
-        yield "adopt " + named(adopt.getKey(), adopt.getKeysList(), adopt.getMode()) + " " + adopt.getToken() + " #" + adopt.getSequence();
+        yield "adopt " + named(adopt.getKey(), adopt.getKeysList(), adopt.getMode())
+            + of(adopt.getMaxHolders(), adopt.getSlot()) + " " + adopt.getToken() + " #" + adopt.getSequence();
       }
       case GIVE_UP -> {
         var giveUp = operation.getGiveUp();
-        yield "give_up " + named(giveUp.getKey(), giveUp.getKeysList()) + " " + giveUp.getToken();
+        yield "give_up " + named(giveUp.getKey(), giveUp.getKeysList()) + of(giveUp.getMaxHolders(), 0) + " "
+            + giveUp.getToken();
       }
       case CANCEL -> "cancel " + operation.getId();
       case PING -> "ping";
@@ -184,6 +188,11 @@ final class World implements Machine.Host, Clock {
 
   private static String named(String key, List<String> keys, LockMode mode) {
     return named(key, keys) + (mode == LockMode.LOCK_MODE_SHARED ? " shared" : "");
+  }
+
+  // Of a semaphore.
+  private static String of(int maxHolders, int slot) {
+    return (maxHolders == 0 ? "" : " of " + maxHolders) + (slot == 0 ? "" : " slot " + slot);
   }
 
   // One of the two fields is set.
@@ -211,6 +220,11 @@ final class World implements Machine.Host, Clock {
   /** An event of a share. */
   void eventOfShare(EventType type, String key, String token, long validity) {
     event(WatchResponse.newBuilder().setKey(key).setMode(LockMode.LOCK_MODE_SHARED), type, token, validity);
+  }
+
+  /** An event of a slot of a semaphore. */
+  void eventOfSemaphore(EventType type, String key, int maxHolders, String token, long validity) {
+    event(WatchResponse.newBuilder().setKey(key).setMaxHolders(maxHolders), type, token, validity);
   }
 
   private void event(WatchResponse.Builder event, EventType type, String token, long validity) {
@@ -258,6 +272,14 @@ final class World implements Machine.Host, Clock {
   /** Answers an acquire, an adopt or an extend. */
   static SessionResult granted(SessionOperation operation, long fence, long validity) {
     return SessionResult.newBuilder().setId(operation.getId()).setLease(lease("", "", fence, validity)).build();
+  }
+
+  /** Answers an acquire, an adopt or an extend of a slot. */
+  static SessionResult grantedSlot(SessionOperation operation, int slot, long fence, long validity) {
+    return SessionResult.newBuilder()
+        .setId(operation.getId())
+        .setLease(lease("", "", fence, validity).toBuilder().setSlot(slot))
+        .build();
   }
 
   /** Answers the first ping, and returns the operations that follow it. */
@@ -315,9 +337,14 @@ final class World implements Machine.Host, Clock {
   }
 
   User acquire(String key, String token, Kind kind, long wait) {
+    return acquire(key, 0, token, kind, wait);
+  }
+
+  /** Acquires a lock, or adopts one, which has a slot if the key is a semaphore. */
+  User acquire(String key, int slot, String token, Kind kind, long wait) {
     User user = new User();
     user.acquisition =
-        machine.acquire(new AcquireCommand(key, token, kind, TTL, wait, "me", GRACE / 10, null), user);
+        machine.acquire(new AcquireCommand(key, slot, token, kind, TTL, wait, "me", GRACE / 10, null), user);
     return user;
   }
 

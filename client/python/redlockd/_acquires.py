@@ -2,6 +2,7 @@
 
 from ._attempts import Attempt, Cancel, Phase, Way
 from ._callbacks import call_user
+from ._keys import max_holders_of, slot_of
 from ._lease import Lease
 from ._operations import REFUSALS
 from ._wire import error_of, not_in_time
@@ -16,12 +17,13 @@ _ADOPT_PAUSE = 0.1
 class Acquire:
     """A caller's request. on_done(lease, error) is called once, unless the caller gives up first."""
 
-    __slots__ = ("key", "ttl", "owner", "margin", "single", "retry", "token", "way", "phase", "on_done",
+    __slots__ = ("key", "slot", "ttl", "owner", "margin", "single", "retry", "token", "way", "phase", "on_done",
                  "on_queued", "attempt", "blocked", "timer", "ending", "last_error", "failures_before", "undecided",
                  "granted", "spared_until", "sendings", "sequence")
 
     def __init__(self, request, on_done):
         self.key = request.key
+        self.slot = request.slot  # of the lease that the token holds, as far as it is known
         self.ttl = request.ttl
         self.owner = request.owner
         self.margin = request.margin
@@ -75,9 +77,22 @@ class Acquires:
 
     def _try(self, acquire):
         if acquire.attempt is None and not acquire.blocked and acquire in self._unfinished:
+            self._find_slot(acquire)
             attempt = Attempt(self, acquire)
             if self._machine.send(attempt):
                 acquire.attempt = attempt
+
+    def _find_slot(self, acquire):
+        """An extension names the slot. If it is not known, the token holds none: the call acquires one."""
+        if acquire.way is Way.ACQUIRE_OR_EXTEND and acquire.phase is Phase.EXTEND and max_holders_of(acquire.key):
+            acquire.slot = self._machine.leases.slot(acquire.key, acquire.token) or acquire.slot
+            if acquire.slot is None:
+                self._acquire_new(acquire)
+
+    def _acquire_new(self, acquire):
+        acquire.way = Way.ACQUIRE  # whatever the token holds from now on, this call has acquired
+        acquire.phase = Phase.ACQUIRE
+        acquire.spared_until = 0.0
 
     def on_ready(self):
         for acquire in list(self._unfinished):
@@ -101,6 +116,7 @@ class Acquires:
             # moved it to yet another one.
             acquire.granted = attempt.phase is not Phase.EXTEND
             acquire.phase = Phase.ADOPT
+            acquire.slot = slot_of(granted)
             if acquire.way is Way.ACQUIRE_OR_EXTEND:
                 acquire.spared_until = max(acquire.spared_until, valid_until)
             known = self._machine.leases.sequence(acquire.key, acquire.token)
@@ -110,7 +126,8 @@ class Acquires:
             self._try(acquire)
         else:
             sequence = max(acquire.sequence, granted.fencing_token + acquire.sendings - 1)
-            lease = Lease(acquire, attempt.token, granted.fencing_token, sequence, session, valid_until)
+            lease = Lease(
+                acquire, attempt.token, granted.fencing_token, slot_of(granted), sequence, session, valid_until)
             if lease.validity(now) <= lease.margin:
                 self._withhold(attempt, make_error(
                     "VALIDITY_EXPIRED",
@@ -133,9 +150,7 @@ class Acquires:
         if error.reason == "OVERLOADED" and not acquire.single:
             self._pause(acquire, max(error.retry_after or 0, _SHORTEST_RETRY), now)
         elif attempt.phase is Phase.EXTEND and not_held and acquire.way is Way.ACQUIRE_OR_EXTEND:
-            acquire.way = Way.ACQUIRE  # whatever the token holds from now on, this call has acquired
-            acquire.phase = Phase.ACQUIRE
-            acquire.spared_until = 0.0
+            self._acquire_new(acquire)
             self._try(acquire)
         elif attempt.phase is Phase.ADOPT and not_held and acquire.way is not Way.ADOPT:
             acquire.granted = False  # the lease that a daemon granted has ended since: begin anew

@@ -31,7 +31,7 @@ class Adopt(Operation):
         return self._lease.state is State.HELD
 
     def fill(self, message):
-        set_claim(message.adopt, self._lease.key)
+        set_claim(message.adopt, self._lease.key, self._lease.slot)
         message.adopt.token = self._lease.token
         set_duration(message.adopt.ttl, self._lease.ttl)
         message.adopt.sequence = self._lease.next_sequence()
@@ -67,7 +67,7 @@ class Extend(Operation):
         return self._lease.extends is not None and self in self._lease.extends
 
     def fill(self, message):
-        set_claim(message.extend, self._lease.key)
+        set_claim(message.extend, self._lease.key, self._lease.slot)
         message.extend.token = self._lease.token
         set_duration(message.extend.ttl, self._ttl)
         set_retry(message.extend, self._retry)
@@ -125,6 +125,12 @@ class Leases:
         """The highest sequence of an adoption that was used for the lock; 0 if the client does not hold it."""
         known = self._held.get((key, token))
         return 0 if known is None else known.sequence
+
+    def slot(self, key, token):
+        """The slot of the lock, also of one that was lost and has yet to be given up; None if it is not known."""
+        known = self._held.get((key, token)) or next(
+            (lease for lease in self._late_releases if (lease.key, lease.token) == (key, token)), None)
+        return None if known is None else known.slot
 
     def _watch(self, lease):
         self._look_at = min(self._look_at, lease.trusted_until - lease.margin)

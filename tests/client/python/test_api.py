@@ -204,6 +204,31 @@ class Api:
         self.assertEqual({(self.key, True)}, {(event.key, event.shared) for event in heard[:-1]})
         self.assertFalse(heard[-1].shared)
 
+    def test_a_slot_is_named_together_with_max_holders(self):
+        for call in (lambda: self.used.adopt(self.key, "t", slot=1),
+                     lambda: self.used.adopt(self.key, "t", max_holders=3),
+                     lambda: self.used.extend(self.key, "t", 5, slot=1),
+                     lambda: self.used.extend(self.key, "t", 5, max_holders=3),
+                     lambda: self.used.try_extend(self.key, "t", 5, max_holders=3, slot=4),
+                     lambda: self.used.acquire_or_extend(self.key, "t", slot=1),
+                     lambda: self.used.watch([redlockd.WatchItem(self.key, "t", 5, max_holders=3)], print)):
+            with self.assertRaisesRegex(redlockd.InvalidArgument, "^slot: "):
+                call()
+
+    def test_max_holders_is_an_int_from_2_to_64(self):
+        for value in (1, 65, 2.0):
+            options = {"max_holders": value}
+            for call in (lambda: self.used.acquire(self.key, **options),
+                         lambda: self.used.try_acquire(self.key, **options),
+                         lambda: self.used.acquire_or_extend(self.key, "t", **options),
+                         lambda: self.used.acquire_detached(self.key, **options),
+                         lambda: self.used.lock(self.key, **options), lambda: self.used.adopt(self.key, "t", **options),
+                         lambda: self.used.extend(self.key, "t", 5, **options),
+                         lambda: self.used.try_extend(self.key, "t", 5, **options),
+                         lambda: self.used.watch([redlockd.WatchItem(self.key, "t", 5, **options)], print)):
+                with self.assertRaisesRegex(redlockd.InvalidArgument, "^max_holders: "):
+                    call()
+
     def test_the_mode_is_a_bool(self):
         for call in (lambda: self.used.acquire(self.key, shared=1), lambda: self.used.try_acquire(self.key, shared=1),
                      lambda: self.used.acquire_or_extend(self.key, "t", shared=1),

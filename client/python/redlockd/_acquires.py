@@ -83,7 +83,7 @@ class Acquires:
                 acquire.attempt = attempt
 
     def _find_slot(self, acquire):
-        """An extension names the slot. If it is not known, the token holds none: the call acquires one."""
+        """An extension names the slot. Without one, the token is taken to hold none, and the call acquires one."""
         if acquire.way is Way.ACQUIRE_OR_EXTEND and acquire.phase is Phase.EXTEND and max_holders_of(acquire.key):
             acquire.slot = self._machine.leases.slot(acquire.key, acquire.token) or acquire.slot
             if acquire.slot is None:

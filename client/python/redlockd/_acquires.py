@@ -2,7 +2,7 @@
 
 from ._attempts import Attempt, Cancel, Phase, Way
 from ._callbacks import call_user
-from ._keys import max_holders_of, slot_of
+from ._keys import slot_of
 from ._lease import Lease
 from ._operations import REFUSALS
 from ._wire import error_of, not_in_time
@@ -23,7 +23,7 @@ class Acquire:
 
     def __init__(self, request, on_done):
         self.key = request.key
-        self.slot = request.slot  # of the lease that the token holds, as far as it is known
+        self.slot = request.slot  # that the token has; None: not known, or the key is no semaphore
         self.ttl = request.ttl
         self.owner = request.owner
         self.margin = request.margin
@@ -77,22 +77,9 @@ class Acquires:
 
     def _try(self, acquire):
         if acquire.attempt is None and not acquire.blocked and acquire in self._unfinished:
-            self._find_slot(acquire)
             attempt = Attempt(self, acquire)
             if self._machine.send(attempt):
                 acquire.attempt = attempt
-
-    def _find_slot(self, acquire):
-        """An extension names the slot. Without one, the token is taken to hold none, and the call acquires one."""
-        if acquire.way is Way.ACQUIRE_OR_EXTEND and acquire.phase is Phase.EXTEND and max_holders_of(acquire.key):
-            acquire.slot = self._machine.leases.slot(acquire.key, acquire.token) or acquire.slot
-            if acquire.slot is None:
-                self._acquire_new(acquire)
-
-    def _acquire_new(self, acquire):
-        acquire.way = Way.ACQUIRE  # whatever the token holds from now on, this call has acquired
-        acquire.phase = Phase.ACQUIRE
-        acquire.spared_until = 0.0
 
     def on_ready(self):
         for acquire in list(self._unfinished):
@@ -150,10 +137,13 @@ class Acquires:
         if error.reason == "OVERLOADED" and not acquire.single:
             self._pause(acquire, max(error.retry_after or 0, _SHORTEST_RETRY), now)
         elif attempt.phase is Phase.EXTEND and not_held and acquire.way is Way.ACQUIRE_OR_EXTEND:
-            self._acquire_new(acquire)
+            acquire.way = Way.ACQUIRE  # whatever the token holds from now on, this call has acquired
+            acquire.phase = Phase.ACQUIRE
+            acquire.spared_until = 0.0
             self._try(acquire)
         elif attempt.phase is Phase.ADOPT and not_held and acquire.way is not Way.ADOPT:
             acquire.granted = False  # the lease that a daemon granted has ended since: begin anew
+            acquire.slot = None
             acquire.phase = Phase.ACQUIRE if acquire.way is Way.ACQUIRE else Phase.EXTEND
             self._try(acquire)
         elif not attempt.is_acquire and not acquire.single and not not_held and error.reason not in REFUSALS:

@@ -96,7 +96,7 @@ def set_key(message: Any, key: Key) -> None:
 
 def set_claim(message: Any, key: Key, slot: Optional[int] = None) -> None:
     """Like set_key(), for a message that also has the fields `mode` and `max_holders`. slot: of a lease of a semaphore,
-    for a message that names it."""
+    for a message that names it. Without it, such a message is about the slot that the token has."""
     set_key(message, key)
     if is_shared(key):
         message.mode = pb.LOCK_MODE_SHARED

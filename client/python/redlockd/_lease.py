@@ -59,7 +59,7 @@ class Lease:
     def taken_again(self, other):
         """The same token has acquired the lock again: `other` describes it."""
         self.ttl, self.margin = other.ttl, other.margin
-        self.slot = other.slot  # another one if the old lease had ended on the nodes
+        self.slot = other.slot  # another one if the old lease had ended
         self.sequence = max(self.sequence, other.sequence)
         if self.session is not None:
             self.session.leases.discard(self)

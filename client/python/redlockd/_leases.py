@@ -126,12 +126,6 @@ class Leases:
         known = self._held.get((key, token))
         return 0 if known is None else known.sequence
 
-    def slot(self, key, token):
-        """The slot of the lock, also of one that was lost and has yet to be given up; None if it is not known."""
-        known = self._held.get((key, token)) or next(
-            (lease for lease in self._late_releases if (lease.key, lease.token) == (key, token)), None)
-        return None if known is None else known.slot
-
     def _watch(self, lease):
         self._look_at = min(self._look_at, lease.trusted_until - lease.margin)
 

@@ -14,7 +14,7 @@ from ._values import RetryPolicy, check_retry
 class Request:
     way: Way
     key: Key
-    slot: Optional[int]  # that the token holds, or may hold
+    slot: Optional[int]
     ttl: float
     wait: Optional[float]
     owner: str
@@ -30,10 +30,10 @@ def checked(way: Way, grace: float, default_owner: str, key: Any, *, ttl: Any = 
     """Raises InvalidArgument."""
     ttl = check_ttl(ttl)
     checked_key = check_key(key, shared, max_holders)
-    if way is Way.ACQUIRE and slot is not None:
-        refuse("slot", "an acquisition gets a free slot and cannot choose one")
-    if way is Way.ADOPT or slot is not None:
+    if way is Way.ADOPT:
         slot = check_slot(slot, checked_key)
+    elif slot is not None:
+        refuse("slot", "an acquisition gets a free slot and cannot choose one")
     return Request(
         way, checked_key, slot, ttl, check_wait(wait), default_owner if owner is None else check_owner(owner),
         check_margin(margin, ttl, grace),

@@ -241,15 +241,11 @@ class Client:
                                 owner: Optional[str] = None, margin: Optional[Seconds] = None,
                                 retry: Optional[RetryPolicy] = None,
                                 on_queued: Optional[Callable[[int], Any]] = None, shared: bool = False,
-                                max_holders: Optional[int] = None, slot: Optional[int] = None) -> Lock:
-        """Like acquire(), but if `token` holds the lock already, takes it over and keeps it alive.
-
-        slot: the slot of a semaphore that `token` may hold through another client or a detached lock. The client knows
-        the slots of its own locks. If no slot is known, the call acquires one.
-        """
+                                max_holders: Optional[int] = None) -> Lock:
+        """Like acquire(), but if `token` holds the lock already, takes it over and keeps it alive."""
         return await self._acquire(Way.ACQUIRE_OR_EXTEND, key, ttl=ttl, wait=wait, owner=owner, token=token,
                                    margin=margin, retry=retry, on_queued=on_queued, shared=shared,
-                                   max_holders=max_holders, slot=slot)
+                                   max_holders=max_holders)
 
     async def adopt(self, key: Keys, token: str, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None,
                     margin: Optional[Seconds] = None, shared: bool = False, max_holders: Optional[int] = None,

@@ -51,8 +51,8 @@ class LockLost(LockError):
 
 
 class KindMismatch(LockError):
-    """The key is in use in another way: as a lock, as a semaphore, or with another max_holders. No call waits until that
-    changes.
+    """The key is in use in another way: as a lock, as a semaphore, or with another max_holders. No call waits until
+    that changes.
 
     in_use_as: how the key is in use: "a lock" or, for example, "a semaphore of 5". None if the daemon did not name it.
     """

@@ -131,8 +131,8 @@ class FakeDaemon:
         return result
 
     def _place(self, kind, asked):
-        """What the operation is about, in `locks`. A release does not say whether it is about a slot."""
-        if kind != "release":
-            return (asked.key, asked.max_holders, asked.slot) if asked.max_holders else asked.key
-        return next((place for place, token in self.locks.items()
-                     if isinstance(place, tuple) and (place[0], token) == (asked.key, asked.token)), asked.key)
+        """What the operation is about, in `locks`. A release, or a slot of 0, is about whatever the token has."""
+        if kind == "release" or (asked.max_holders and not asked.slot):
+            return next((place for place, token in self.locks.items()
+                         if isinstance(place, tuple) and (place[0], token) == (asked.key, asked.token)), asked.key)
+        return (asked.key, asked.max_holders, asked.slot) if asked.max_holders else asked.key

@@ -66,11 +66,9 @@ class Names(unittest.TestCase):
 
     def test_which_calls_take_a_slot(self):
         self.assertEqual(2, request(Way.ADOPT, max_holders=3, slot=2).slot)
-        for slot in (2, None):
-            self.assertEqual(slot, request(Way.ACQUIRE_OR_EXTEND, max_holders=3, slot=slot).slot)
         for way, options in ((Way.ADOPT, {"max_holders": 3}), (Way.ADOPT, {"slot": 1}),
-                             (Way.ACQUIRE_OR_EXTEND, {"slot": 1}),
-                             (Way.ACQUIRE_OR_EXTEND, {"max_holders": 3, "slot": 4}),
+                             (Way.ADOPT, {"max_holders": 3, "slot": 4}),
+                             (Way.ACQUIRE_OR_EXTEND, {"max_holders": 3, "slot": 1}),
                              (Way.ACQUIRE, {"max_holders": 3, "slot": 1})):
             with self.assertRaisesRegex(redlockd.InvalidArgument, "^slot: "):
                 request(way, **options)
@@ -111,16 +109,15 @@ class Messages(unittest.TestCase):
             self.assertEqual(pb.ReleaseRequest(key="k", token=call.value.token), release.release)
 
     def test_a_slot_is_looked_for_and_adopted(self):
-        for way in (Way.ADOPT, Way.ACQUIRE_OR_EXTEND):
-            world = World()
-            call = world.acquire("k", way=way, token="mine", max_holders=3, slot=2)
-            world.connect()
-            [extend] = world.message()
-            world.answer(granted(extend, 10))
-            [adopt] = world.message()
-            world.answer(granted(adopt, 10))
-            self.assertEqual([(3, 2)] * 2, [limit_and_slot(extend.extend), limit_and_slot(adopt.adopt)])
-            self.assertEqual((3, 2), limit_and_slot(LockState(call.value)))
+        world = World()
+        call = world.acquire("k", way=Way.ADOPT, token="mine", max_holders=3, slot=2)
+        world.connect()
+        [extend] = world.message()
+        world.answer(granted(extend, 10))
+        [adopt] = world.message()
+        world.answer(granted(adopt, 10))
+        self.assertEqual([(3, 2)] * 2, [limit_and_slot(extend.extend), limit_and_slot(adopt.adopt)])
+        self.assertEqual((3, 2), limit_and_slot(LockState(call.value)))
 
     def test_an_interrupted_acquire_adopts_the_slot_that_it_finds(self):
         world = World()
@@ -170,82 +167,62 @@ class Messages(unittest.TestCase):
 
 
 class AcquireOrExtend(unittest.TestCase):
-    """The client extends the slot of its own lock. It needs no other one to acquire."""
+    """The call learns from the extension which slot the token has."""
 
-    def call(self, world, max_holders=3, **options):
-        return world.acquire("k", token="mine", way=Way.ACQUIRE_OR_EXTEND, max_holders=max_holders, **options)
+    def begin(self, world, **options):
+        call = world.acquire("k", token="mine", way=Way.ACQUIRE_OR_EXTEND, max_holders=3, **options)
+        if world.machine.ready is None:
+            world.connect()
+        [extend] = world.message()
+        self.assertEqual((3, 0), limit_and_slot(extend.extend))  # whichever the token has
+        return call, extend
 
-    def lock(self, world, slot=2):
-        call = self.call(world)
-        world.connect()
+    def found(self, extend, slot):
+        result = granted(extend, 10)
+        result.lease.slot = slot
+        return result
+
+    def lock(self, world, slot):
+        call, extend = self.begin(world)
+        world.answer(failed(extend, "LOCK_NOT_HELD"))
         [acquire] = world.message()
-        self.assertEqual((3, False), (acquire.acquire.max_holders, acquire.acquire.extend_if_held))
+        self.assertEqual(3, acquire.acquire.max_holders)
         world.answer(granted(acquire, 10, slot=slot))
         return call.value
 
-    def test_a_token_that_the_client_has_no_lock_for_acquires(self):
-        self.assertEqual((State.HELD, 2), (self.lock(World()).state, self.lock(World()).slot))
-
-    def test_one_that_fails_gives_up_only_what_it_acquired(self):
+    def test_the_slot_that_it_finds_is_adopted(self):
         world = World()
-        call = self.call(world, wait=1)
-        world.connect()
-        [acquire] = world.message()
-        world.advance(1)
-        world.message()
-        world.answer(granted(acquire, 10))
-        self.assertEqual("DEADLINE_EXCEEDED", call.reason)
-        self.assertEqual([3], [operation.give_up.max_holders for operation in world.message()])
+        call, extend = self.begin(world)
+        world.answer(self.found(extend, 2))
+        [adopt] = world.message()
+        self.assertEqual((3, 2), limit_and_slot(adopt.adopt))
+        world.answer(granted(adopt, 10))
+        self.assertEqual(2, call.value.slot)
 
-    def test_a_lock_of_the_client_is_extended_in_its_slot(self):
-        world = World()
-        lease = self.lock(world)
-        again = self.call(world, slot=1)  # the client knows better
-        [extend] = world.message()
-        self.assertEqual((3, 2), limit_and_slot(extend.extend))
-        world.answer(granted(extend, 10))
-        world.answer(granted(world.message()[0], 10))
-        self.assertIs(lease, again.value)
+    def test_a_token_without_a_slot_acquires_one(self):
+        self.assertEqual(2, self.lock(World(), 2).slot)
 
-    def test_its_slot_is_known_while_the_lock_moves(self):
+    def test_a_slot_that_ends_before_it_is_adopted_is_looked_for_anew(self):
         world = World()
-        lease = self.lock(world)
-        world.fail()
-        again = self.call(world)
-        world.connect()
-        adopt, extend = world.message()
-        self.assertEqual([(3, 2)] * 2, [limit_and_slot(adopt.adopt), limit_and_slot(extend.extend)])
-        world.answer(granted(adopt, 10), granted(extend, 10))
-        world.answer(granted(world.message()[0], 10))
-        self.assertIs(lease, again.value)
-
-    def test_another_limit_is_another_lock(self):
-        world = World()
-        self.lock(world)
-        self.call(world, max_holders=4)
-        [acquire] = world.message()
-        self.assertEqual(4, acquire.acquire.max_holders)
-
-    def test_a_lock_that_had_ended_gets_its_new_slot(self):
-        world = World()
-        lease = self.lock(world)
-        again = self.call(world)
+        call, extend = self.begin(world)
+        world.answer(self.found(extend, 2))
         world.answer(failed(world.message()[0], "LOCK_NOT_HELD"))
+        [extend] = world.message()
+        self.assertEqual((3, 0), limit_and_slot(extend.extend))
+        world.answer(self.found(extend, 3))
+        self.assertEqual((3, 3), limit_and_slot(world.message()[0].adopt))
+        self.assertFalse(call.over)
+
+    def test_a_lock_of_the_client_is_given_to_both_and_has_its_new_slot_if_it_had_ended(self):
+        world = World()
+        lease = self.lock(world, 2)
+        again, extend = self.begin(world)
+        world.answer(failed(extend, "LOCK_NOT_HELD"))
         world.answer(granted(world.message()[0], 10, slot=3))
         self.assertIs(lease, again.value)
         self.assertEqual(3, lease.slot)
         world.extend(lease)
         self.assertEqual((3, 3), limit_and_slot(world.message()[0].extend))
-
-    def test_a_lock_that_was_lost_by_the_clock_is_found_in_its_slot(self):
-        world = World()
-        lease = self.lock(world)
-        while lease.state is State.HELD:
-            world.keep(0.1)  # the daemon extends nothing
-            self.assertLess(world.now, lease.trusted_until)  # and it is given up only then
-        self.call(world)
-        self.assertEqual([(3, 2)], [limit_and_slot(operation.extend) for operation in world.message()
-                                    if operation.HasField("extend")])
 
 
 class Events(unittest.TestCase):

@@ -12,7 +12,7 @@ import time
 import redlockd
 
 PATIENCE = 20  # seconds that a step waits for something to happen
-OPTIONS = ("ttl", "wait", "owner", "token", "margin", "shared")
+OPTIONS = ("ttl", "wait", "owner", "token", "margin", "shared", "max_holders")
 
 
 class Failed(Exception):
@@ -169,6 +169,13 @@ class Runner:
     def token(self, step):
         return self.locks[step["of"]].token if "of" in step else step["token"]
 
+    def claim(self, step):
+        """How the token of the step holds its key, for calls by token."""
+        options = {name: step[name] for name in ("shared", "max_holders") if name in step}
+        if "max_holders" in step and "of" in step:
+            options["slot"] = self.locks[step["of"]].slot
+        return options
+
     def acquisition(self, step):
         options = {name: step[name] for name in OPTIONS if name in step}
         if "retry" in step:
@@ -202,16 +209,17 @@ class Runner:
             self.client.acquire_detached, self.key(step), **self.acquisition(step))
 
     async def do_adopt(self, step):
-        options = {name: step[name] for name in ("ttl", "wait", "shared") if name in step}
-        return await self.style.call(self.client.adopt, self.key(step), self.token(step), **options)
+        options = {name: step[name] for name in ("ttl", "wait") if name in step}
+        return await self.style.call(
+            self.client.adopt, self.key(step), self.token(step), **options, **self.claim(step))
 
     async def do_extend_by_token(self, step):
         return await self.style.call(self.client.extend, self.key(step), self.token(step), step["ttl"],
-                                     shared=step.get("shared", False))
+                                     **self.claim(step))
 
     async def do_try_extend_by_token(self, step):
         return await self.style.call(self.client.try_extend, self.key(step), self.token(step), step["ttl"],
-                                     shared=step.get("shared", False))
+                                     **self.claim(step))
 
     async def do_release_by_token(self, step):
         await self.style.call(self.client.release, self.key(step), self.token(step))
@@ -259,6 +267,10 @@ class Runner:
         fences = [self.locks[name].fencing_token for name in step["locks"]]
         expect(all(a < b for a, b in zip(fences, fences[1:])), fences)
 
+    async def do_slots(self, step):
+        slots = [self.locks[name].slot for name in step["locks"]]
+        expect(all(slots) and len(set(slots)) == (len(slots) if step["differ"] else 1), slots)
+
     async def do_hides_token(self, step):
         lock = self.locks[step["lock"]]
         shown = [repr(lock), str(lock), f"{lock}", json.dumps(lock, default=str)]
@@ -267,7 +279,7 @@ class Runner:
     async def do_watch(self, step):
         heard = []
         items = [redlockd.WatchItem(self.key(item), self.token(item), item["ttl"], item.get("interval"),
-                                    item.get("shared", False))
+                                    **self.claim(item))
                  for item in step["items"]]
         watch = self.client.watch(items, noting(heard, step.get("raises")),
                                   keep_watching_after_loss=step.get("keep_watching", False))

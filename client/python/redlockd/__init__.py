@@ -15,11 +15,11 @@ from ._threads import Client, Lock, Watch
 from ._named_lock import NamedLock
 from ._values import Lease, RetryPolicy, WatchEvent, WatchItem
 from ._version import __version__
-from .errors import (Cancelled, Draining, InvalidArgument, LockAlreadyHeld, LockError, LockLost, LockTimeout,
-                     MaxRetriesExceeded, NodeSetMismatch, Overloaded, PermissionDenied, QuorumUnavailable,
-                     Unauthenticated, Unreachable, ValidityExpired)
+from .errors import (Cancelled, Draining, InvalidArgument, KindMismatch, LockAlreadyHeld, LockError, LockLost,
+                     LockTimeout, MaxRetriesExceeded, NodeSetMismatch, Overloaded, PermissionDenied,
+                     QuorumUnavailable, Unauthenticated, Unreachable, ValidityExpired)
 
-__all__ = ["Cancelled", "Client", "Draining", "InvalidArgument", "Lease", "Lock", "LockAlreadyHeld", "LockError",
-           "LockLost", "LockTimeout", "MaxRetriesExceeded", "NamedLock", "NodeSetMismatch", "Overloaded",
+__all__ = ["Cancelled", "Client", "Draining", "InvalidArgument", "KindMismatch", "Lease", "Lock", "LockAlreadyHeld",
+           "LockError", "LockLost", "LockTimeout", "MaxRetriesExceeded", "NamedLock", "NodeSetMismatch", "Overloaded",
            "PermissionDenied", "QuorumUnavailable", "RetryPolicy", "Unauthenticated", "Unreachable",
            "ValidityExpired", "Watch", "WatchEvent", "WatchItem", "__version__", "aio"]

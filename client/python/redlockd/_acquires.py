@@ -2,6 +2,7 @@
 
 from ._attempts import Attempt, Cancel, Phase, Way
 from ._callbacks import call_user
+from ._keys import slot_of
 from ._lease import Lease
 from ._operations import REFUSALS
 from ._wire import error_of, not_in_time
@@ -16,12 +17,13 @@ _ADOPT_PAUSE = 0.1
 class Acquire:
     """A caller's request. on_done(lease, error) is called once, unless the caller gives up first."""
 
-    __slots__ = ("key", "ttl", "owner", "margin", "single", "retry", "token", "way", "phase", "on_done",
+    __slots__ = ("key", "slot", "ttl", "owner", "margin", "single", "retry", "token", "way", "phase", "on_done",
                  "on_queued", "attempt", "blocked", "timer", "ending", "last_error", "failures_before", "undecided",
                  "granted", "spared_until", "sendings", "sequence")
 
     def __init__(self, request, on_done):
         self.key = request.key
+        self.slot = request.slot  # that the token has; None: not known, or the key is no semaphore
         self.ttl = request.ttl
         self.owner = request.owner
         self.margin = request.margin
@@ -101,6 +103,7 @@ class Acquires:
             # moved it to yet another one.
             acquire.granted = attempt.phase is not Phase.EXTEND
             acquire.phase = Phase.ADOPT
+            acquire.slot = slot_of(granted)
             if acquire.way is Way.ACQUIRE_OR_EXTEND:
                 acquire.spared_until = max(acquire.spared_until, valid_until)
             known = self._machine.leases.sequence(acquire.key, acquire.token)
@@ -110,7 +113,8 @@ class Acquires:
             self._try(acquire)
         else:
             sequence = max(acquire.sequence, granted.fencing_token + acquire.sendings - 1)
-            lease = Lease(acquire, attempt.token, granted.fencing_token, sequence, session, valid_until)
+            lease = Lease(
+                acquire, attempt.token, granted.fencing_token, slot_of(granted), sequence, session, valid_until)
             if lease.validity(now) <= lease.margin:
                 self._withhold(attempt, make_error(
                     "VALIDITY_EXPIRED",
@@ -139,6 +143,7 @@ class Acquires:
             self._try(acquire)
         elif attempt.phase is Phase.ADOPT and not_held and acquire.way is not Way.ADOPT:
             acquire.granted = False  # the lease that a daemon granted has ended since: begin anew
+            acquire.slot = None
             acquire.phase = Phase.ACQUIRE if acquire.way is Way.ACQUIRE else Phase.EXTEND
             self._try(acquire)
         elif not attempt.is_acquire and not acquire.single and not not_held and error.reason not in REFUSALS:

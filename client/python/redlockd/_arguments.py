@@ -8,7 +8,7 @@ import socket
 import sys
 from typing import Any, Callable, List, NoReturn, Optional, Tuple, Union
 
-from ._keys import Key, key_of_names
+from ._keys import Key, key_of_names, max_holders_of
 from .errors import make_error
 
 # A time: a number of seconds, or a timedelta.
@@ -17,6 +17,8 @@ Seconds = Union[float, datetime.timedelta]
 _KEY_BYTES = 512
 _MOST_KEYS = 64
 _KEYS_BYTES = 8192  # together
+_LEAST_HOLDERS = 2
+_MOST_HOLDERS = 64
 _OWNER_BYTES = 128
 _TOKEN_BYTES = 128
 _SHORTEST_TTL = 0.01
@@ -58,11 +60,37 @@ def check_seconds(field: str, value: Any, least: float) -> float:
     return float(value)
 
 
-def check_key(key: Any, shared: Any = False) -> Key:
-    """A key, or several that are locked together, in either mode."""
+def check_key(key: Any, shared: Any = False, max_holders: Any = None) -> Key:
+    """A key, or several that are locked together, in either mode; or the key of a semaphore."""
     if not isinstance(shared, bool):
         refuse("shared", f"must be a bool, not {type(shared).__name__}")
-    return key_of_names(_names(key), shared)
+    names = _names(key)
+    if max_holders is not None:
+        _check_number("max_holders", max_holders, _LEAST_HOLDERS, _MOST_HOLDERS)
+        if len(names) > 1:
+            refuse("max_holders", f"a semaphore has one key, not {len(names)}; acquire the keys one by one")
+        if shared:
+            refuse("max_holders", "cannot be combined with shared; pass one of them")
+    return key_of_names(names, shared, max_holders)
+
+
+def check_slot(slot: Any, key: Key) -> Optional[int]:
+    """The slot of a lease that a token holds; None if the key is no semaphore."""
+    most = max_holders_of(key)
+    if most is not None:
+        if slot is None:
+            refuse("slot", "is missing; pass the slot of the lease, because the key is a semaphore")
+        _check_number("slot", slot, 1, most)
+    elif slot is not None:
+        refuse("slot", "only a semaphore has slots; pass its max_holders, too")
+    return None if slot is None else int(slot)
+
+
+def _check_number(field: str, value: Any, least: int, most: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int):
+        refuse(field, f"must be an int, not {type(value).__name__}")
+    if not least <= value <= most:
+        refuse(field, f"is {value}; use from {least} to {most}")
 
 
 def _names(key: Any) -> Tuple[str, ...]:

@@ -71,7 +71,7 @@ class Attempt(Operation):
             set_retry(request, acquire.retry)
             if acquire.single or self.phase is Phase.EXTEND:  # the client repeats an extension itself
                 request.retry.max_retries = 0
-        set_claim(request, self.key)
+        set_claim(request, self.key, None if self.is_acquire else acquire.slot)
         request.token = self.token
         set_duration(request.ttl, self.ttl)
         if self.is_acquire:

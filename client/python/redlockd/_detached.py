@@ -5,7 +5,7 @@ import math
 
 from ._attempts import make_token
 from ._clock import DRIFT, now
-from ._keys import is_shared, key_of, key_of_names, names_of, set_claim, set_key
+from ._keys import is_shared, key_of, key_of_names, max_holders_of, names_of, set_claim, set_key, slot_of
 from ._values import Lease
 from ._wire import not_in_time, pb, seconds, set_duration, set_retry
 from .errors import LockError, make_error
@@ -17,8 +17,8 @@ _INSPECT_TIMEOUT = 5.0
 _RELEASE_AGAIN = 1.0
 _SHORTEST_RETRY = 0.05
 # The daemon has decided that this call acquired nothing.
-_NOTHING_ACQUIRED = ("LOCK_ALREADY_HELD", "MAX_RETRIES_EXCEEDED", "INVALID_ARGUMENT", "UNAUTHENTICATED",
-                     "PERMISSION_DENIED", "OVERLOADED", "DRAINING")
+_NOTHING_ACQUIRED = ("LOCK_ALREADY_HELD", "MAX_RETRIES_EXCEEDED", "KIND_MISMATCH", "INVALID_ARGUMENT",
+                     "UNAUTHENTICATED", "PERMISSION_DENIED", "OVERLOADED", "DRAINING")
 
 
 class Detached:
@@ -95,9 +95,9 @@ class Detached:
                 round.failed()
                 await round.pause(until, error.retry_after or 0.0)
 
-    async def extend(self, key, token, ttl, retry, timeout):
+    async def extend(self, key, slot, token, ttl, retry, timeout):
         message = pb.ExtendRequest(token=token)
-        set_claim(message, key)
+        set_claim(message, key, slot)
         set_duration(message.ttl, ttl)
         set_retry(message, retry)
         sent = 0.0
@@ -174,7 +174,7 @@ def _lease(lease, made):
     """made: a time, on this machine's clock, before the daemon has computed the validity."""
     key = key_of(lease)
     return Lease(str(key), lease.token, lease.fencing_token, made + seconds(lease.validity), names_of(key),
-                 is_shared(key))
+                 is_shared(key), max_holders_of(key), slot_of(lease))
 
 
 def _time_over(key, error):

@@ -18,13 +18,14 @@ class Lease:
     """
 
     __slots__ = ("key", "token", "fencing_token", "ttl", "margin", "state", "session", "loss", "on_lost", "extends",
-                 "release_asked", "_valid_until", "sequence", "callers_token")
+                 "release_asked", "_valid_until", "sequence", "callers_token", "slot")
 
-    def __init__(self, acquire, token, fencing_token, sequence, session, valid_until):
+    def __init__(self, acquire, token, fencing_token, slot, sequence, session, valid_until):
         self.key = acquire.key
         self.token = token
         self.callers_token = acquire.token is not None  # who may use it again
         self.fencing_token = fencing_token
+        self.slot = slot  # of a semaphore; otherwise None
         self.ttl = acquire.ttl
         self.margin = acquire.margin
         self.state = State.HELD
@@ -58,6 +59,7 @@ class Lease:
     def taken_again(self, other):
         """The same token has acquired the lock again: `other` describes it."""
         self.ttl, self.margin = other.ttl, other.margin
+        self.slot = other.slot  # another one if the old lease had ended
         self.sequence = max(self.sequence, other.sequence)
         if self.session is not None:
             self.session.leases.discard(self)

@@ -31,7 +31,7 @@ class Adopt(Operation):
         return self._lease.state is State.HELD
 
     def fill(self, message):
-        set_claim(message.adopt, self._lease.key)
+        set_claim(message.adopt, self._lease.key, self._lease.slot)
         message.adopt.token = self._lease.token
         set_duration(message.adopt.ttl, self._lease.ttl)
         message.adopt.sequence = self._lease.next_sequence()
@@ -67,7 +67,7 @@ class Extend(Operation):
         return self._lease.extends is not None and self in self._lease.extends
 
     def fill(self, message):
-        set_claim(message.extend, self._lease.key)
+        set_claim(message.extend, self._lease.key, self._lease.slot)
         message.extend.token = self._lease.token
         set_duration(message.extend.ttl, self._ttl)
         set_retry(message.extend, self._retry)

@@ -4,7 +4,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Dict, Generic, Optional, Tuple, TypeVar
 
 from ._arguments import Seconds, check_key, check_seconds, check_ttl, refuse
-from ._keys import Keys, is_shared, names_of
+from ._keys import Keys, is_shared, kind_text, max_holders_of, names_of
 from .errors import LockAlreadyHeld, LockError, LockTimeout, make_error
 
 if TYPE_CHECKING:
@@ -22,12 +22,13 @@ class NamedLockState(Generic[_L]):
     """
 
     def __init__(self, name: Keys, ttl: Optional[Seconds], wait: Optional[Seconds], timeout: Optional[Seconds],
-                 blocking: bool, blocking_timeout: Optional[Seconds], shared: bool, options: Dict[str, Any]) -> None:
+                 blocking: bool, blocking_timeout: Optional[Seconds], shared: bool, max_holders: Optional[int],
+                 options: Dict[str, Any]) -> None:
         if ttl is not None and timeout is not None:
             refuse("timeout", "is another name of ttl; pass one of them")
         if wait is not None and (blocking_timeout is not None or not blocking):
             refuse("wait", "has the meaning of blocking_timeout and blocking; pass either it or them")
-        self._key = check_key(name, shared)
+        self._key = check_key(name, shared, max_holders)
         self.name = str(self._key)
         self._ttl = check_ttl(next((value for value in (ttl, timeout) if value is not None), _TTL))
         self._wait = wait if wait is not None else _wait_of(blocking, blocking_timeout)
@@ -56,6 +57,16 @@ class NamedLockState(Generic[_L]):
     def shared(self) -> bool:
         """Whether other holders may share the keys."""
         return is_shared(self._key)
+
+    @property
+    def max_holders(self) -> Optional[int]:
+        """How many holders the semaphore has at most; None if the key is a lock."""
+        return max_holders_of(self._key)
+
+    @property
+    def slot(self) -> Optional[int]:
+        """Which slot of the semaphore is held, from 1 to max_holders; None if the key is a lock."""
+        return self._state.slot  # type: ignore[no-any-return]
 
     @property
     def token(self) -> str:
@@ -96,7 +107,8 @@ class NamedLockState(Generic[_L]):
         self._free.release()
 
     def _arguments(self, wait: Optional[Seconds], token: Optional[str]) -> Dict[str, Any]:
-        arguments = {**self._options, "ttl": self._ttl, "wait": wait, "shared": self.shared}
+        arguments = {**self._options, "ttl": self._ttl, "wait": wait, "shared": self.shared,
+                     "max_holders": self.max_holders}
         if token is not None:
             arguments["token"] = token
         return arguments
@@ -108,7 +120,7 @@ class NamedLockState(Generic[_L]):
     def __repr__(self) -> str:
         name = type(self)
         return (f"<{name.__module__}.{name.__qualname__} {self.name!r} {'acquired' if self._lock else 'not acquired'}"
-                f"{' shared=True' if self.shared else ''}>")
+                f"{kind_text(self._key)}>")
 
 
 def _wait_of(blocking: bool, blocking_timeout: Optional[Seconds]) -> Optional[Seconds]:
@@ -164,7 +176,7 @@ class NamedLock(NamedLockState["Lock"]):
         return True
 
     def locked(self) -> bool:
-        """Whether any holder has the lock, or one of its keys, shared or not. Asks a daemon."""
+        """Whether any holder has the lock, or one of its keys, shared or not, or a slot. Asks a daemon."""
         return bool(self._client._call(lambda: self._client._driver.inspect(self._key)))
 
     def owned(self) -> bool:

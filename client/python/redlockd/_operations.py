@@ -1,7 +1,7 @@
 """The base class of the operations of a Session."""
 
 # A retry cannot help if a daemon gives one of these reasons.
-REFUSALS = ("INVALID_ARGUMENT", "UNAUTHENTICATED", "PERMISSION_DENIED")
+REFUSALS = ("INVALID_ARGUMENT", "KIND_MISMATCH", "UNAUTHENTICATED", "PERMISSION_DENIED")
 
 
 class Operation:

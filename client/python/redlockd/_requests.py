@@ -3,7 +3,8 @@
 import dataclasses
 from typing import Any, Callable, Optional
 
-from ._arguments import check_callback, check_key, check_margin, check_owner, check_owner_token, check_ttl, check_wait
+from ._arguments import (check_callback, check_key, check_margin, check_owner, check_owner_token, check_slot,
+                         check_ttl, check_wait, refuse)
 from ._attempts import Way
 from ._keys import Key
 from ._values import RetryPolicy, check_retry
@@ -13,6 +14,7 @@ from ._values import RetryPolicy, check_retry
 class Request:
     way: Way
     key: Key
+    slot: Optional[int]
     ttl: float
     wait: Optional[float]
     owner: str
@@ -24,11 +26,16 @@ class Request:
 
 def checked(way: Way, grace: float, default_owner: str, key: Any, *, ttl: Any = 30.0, wait: Any = None,
             owner: Any = None, margin: Any = None, token: Any = None, retry: Any = None,
-            on_queued: Any = None, shared: Any = False) -> Request:
+            on_queued: Any = None, shared: Any = False, max_holders: Any = None, slot: Any = None) -> Request:
     """Raises InvalidArgument."""
     ttl = check_ttl(ttl)
+    checked_key = check_key(key, shared, max_holders)
+    if way is Way.ADOPT:
+        slot = check_slot(slot, checked_key)
+    elif slot is not None:
+        refuse("slot", "an acquisition gets a free slot and cannot choose one")
     return Request(
-        way, check_key(key, shared), ttl, check_wait(wait), default_owner if owner is None else check_owner(owner),
+        way, checked_key, slot, ttl, check_wait(wait), default_owner if owner is None else check_owner(owner),
         check_margin(margin, ttl, grace),
         None if token is None and way is Way.ACQUIRE else check_owner_token(token),
         check_retry(retry), check_callback("on_queued", on_queued))

@@ -3,7 +3,7 @@
 from typing import Any, Optional, Tuple
 
 from ._clock import now
-from ._keys import is_shared, names_of
+from ._keys import is_shared, kind_text, max_holders_of, names_of
 from .errors import LockError
 
 
@@ -29,6 +29,16 @@ class LockState:
     def shared(self) -> bool:
         """Whether other holders may share the keys."""
         return is_shared(self._lease.key)
+
+    @property
+    def max_holders(self) -> Optional[int]:
+        """How many holders the semaphore has at most; None if the key is a lock."""
+        return max_holders_of(self._lease.key)
+
+    @property
+    def slot(self) -> Optional[int]:
+        """Which slot of the semaphore is held, from 1 to max_holders; None if the key is a lock."""
+        return self._lease.slot  # type: ignore[no-any-return]
 
     @property
     def token(self) -> str:
@@ -57,5 +67,6 @@ class LockState:
 
     def __repr__(self) -> str:
         name = type(self)
+        slot = "" if self.slot is None else f" slot={self.slot}"
         return (f"<{name.__module__}.{name.__qualname__} {self.key!r} {self._lease.state.value} "
-                f"fencing_token={self.fencing_token}{' shared=True' if self.shared else ''}>")
+                f"fencing_token={self.fencing_token}{kind_text(self._lease.key)}{slot}>")

@@ -8,7 +8,7 @@ from typing import Any, Callable, Coroutine, Iterable, Optional, Sequence, TypeV
 import grpc
 
 from . import _background
-from ._arguments import (Seconds, check_callback, check_key, check_owner_token, check_timeout, check_ttl)
+from ._arguments import (Seconds, check_callback, check_key, check_owner_token, check_slot, check_timeout, check_ttl)
 from ._attempts import Way
 from ._driver import Driver
 from ._keys import Keys
@@ -127,7 +127,8 @@ class Client:
 
     def acquire(self, key: Keys, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None, owner: Optional[str] = None,
                 token: Optional[str] = None, margin: Optional[Seconds] = None, retry: Optional[RetryPolicy] = None,
-                on_queued: Optional[Callable[[int], Any]] = None, shared: bool = False) -> Lock:
+                on_queued: Optional[Callable[[int], Any]] = None, shared: bool = False,
+                max_holders: Optional[int] = None) -> Lock:
         """Acquires the lock on `key`, and keeps it alive until it is released or lost, or the client is closed.
 
         key: 1 to 512 bytes of UTF-8, not beginning with "redlockd:". A list or tuple of up to 64 different keys, of at
@@ -146,40 +147,49 @@ class Client:
         shared: hold the keys together with any number of other holders that pass shared=True, and with no holder that
         does not: readers, and one writer at a time. Each has a token, a TTL and a fencing token of its own. A waiting
         writer goes before readers that come later.
+        max_holders: makes the key a semaphore: at most so many holders, from 2 to 64, have it at the same time. Each
+        has a numbered slot, a token, a TTL and a fencing token of its own; fencing tokens grow from each holder of a
+        slot to the next. All must pass the same number: while anyone holds the key with another one, or as a lock, the
+        call raises KindMismatch and does not wait. For a single key, without `shared`.
         on_queued(position) is called, on the library's thread, with the number of waiters ahead in the daemon's
         wait queue. It must return at once, and must not call a client.
 
         A call that fails or is interrupted leaves no lock behind. Raises a LockError: LockAlreadyHeld (`wait` of 0)
-        and LockTimeout only if another holder has the lock, QuorumUnavailable or Unreachable for an outage.
+        and LockTimeout only if other holders have the lock, QuorumUnavailable or Unreachable for an outage.
         """
         return self._acquire(Way.ACQUIRE, key, ttl=ttl, wait=wait, owner=owner, token=token, margin=margin,
-                             retry=retry, on_queued=on_queued, shared=shared)
+                             retry=retry, on_queued=on_queued, shared=shared, max_holders=max_holders)
 
     def try_acquire(self, key: Keys, *, ttl: Seconds = 30.0, owner: Optional[str] = None, token: Optional[str] = None,
-                    margin: Optional[Seconds] = None, shared: bool = False) -> Optional[Lock]:
+                    margin: Optional[Seconds] = None, shared: bool = False,
+                    max_holders: Optional[int] = None) -> Optional[Lock]:
         """A single try: returns None if another holder has the lock. See acquire()."""
         try:
             return self.acquire(key, ttl=ttl, wait=0, owner=owner, token=token, margin=margin,
-                                shared=shared)
+                                shared=shared, max_holders=max_holders)
         except LockAlreadyHeld:
             return None
 
     def acquire_or_extend(self, key: Keys, token: str, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None,
                           owner: Optional[str] = None, margin: Optional[Seconds] = None,
                           retry: Optional[RetryPolicy] = None,
-                          on_queued: Optional[Callable[[int], Any]] = None, shared: bool = False) -> Lock:
+                          on_queued: Optional[Callable[[int], Any]] = None, shared: bool = False,
+                          max_holders: Optional[int] = None) -> Lock:
         """Like acquire(), but if `token` holds the lock already, takes it over and keeps it alive."""
         return self._acquire(Way.ACQUIRE_OR_EXTEND, key, ttl=ttl, wait=wait, owner=owner, token=token,
-                             margin=margin, retry=retry, on_queued=on_queued, shared=shared)
+                             margin=margin, retry=retry, on_queued=on_queued, shared=shared,
+                             max_holders=max_holders)
 
     def adopt(self, key: Keys, token: str, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None,
-              margin: Optional[Seconds] = None, shared: bool = False) -> Lock:
+              margin: Optional[Seconds] = None, shared: bool = False, max_holders: Optional[int] = None,
+              slot: Optional[int] = None) -> Lock:
         """Takes over a lock that `token` holds, for example a detached lock of another process, and keeps it alive.
 
-        Raises LockLost if the token does not hold it in this mode: a shared lock is adopted with shared=True. `wait`
-        bounds the call, as in acquire().
+        Raises LockLost if the token does not hold it in this way: a shared lock is adopted with shared=True, and a slot
+        of a semaphore with its max_holders and slot. `wait` bounds the call, as in acquire().
         """
-        return self._acquire(Way.ADOPT, key, ttl=ttl, wait=wait, token=token, margin=margin, shared=shared)
+        return self._acquire(Way.ADOPT, key, ttl=ttl, wait=wait, token=token, margin=margin, shared=shared,
+                             max_holders=max_holders, slot=slot)
 
     def acquire_future(self, key: Keys, **options: Any) -> "concurrent.futures.Future[Lock]":
         """Like acquire(), but returns a concurrent.futures.Future; its cancel() gives up waiting."""
@@ -238,24 +248,26 @@ class Client:
 
     def lock(self, name: Keys, ttl: Optional[Seconds] = None, wait: Optional[Seconds] = None, *,
              timeout: Optional[Seconds] = None, blocking: bool = True, blocking_timeout: Optional[Seconds] = None,
-             shared: bool = False, **options: Any) -> NamedLock:
+             shared: bool = False, max_holders: Optional[int] = None, **options: Any) -> NamedLock:
         """Returns a NamedLock: `with client.lock("reports", ttl=30, wait=10) as lock:` holds the lock inside the
         block, and raises LockLost at its end if the lock was lost in the meantime. It can also be used as redis-py's
-        Lock, with that library's names of the arguments. name: the key, or a list of several. shared and options: those
-        of acquire()."""
-        return NamedLock(self, name, ttl, wait, timeout, blocking, blocking_timeout, shared, options)
+        Lock, with that library's names of the arguments. name: the key, or a list of several. shared, max_holders and
+        options: those of acquire()."""
+        return NamedLock(self, name, ttl, wait, timeout, blocking, blocking_timeout, shared, max_holders, options)
 
     def acquire_detached(self, key: Keys, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None,
                          owner: Optional[str] = None, token: Optional[str] = None,
-                         retry: Optional[RetryPolicy] = None, shared: bool = False) -> Lease:
+                         retry: Optional[RetryPolicy] = None, shared: bool = False,
+                         max_holders: Optional[int] = None) -> Lease:
         """Acquires a lock that outlives the process, and that nobody extends: it ends with its TTL, or by release().
-        Another process can adopt() it by its keys and token, and with shared=True if it is shared.
+        Another process can adopt() it by its keys and token, with shared=True if it is shared, and with its max_holders
+        and slot if the key is a semaphore.
 
         Like acquire() in everything else, but if the call fails, the token is released in the background and must not
         be used again.
         """
         future = self.acquire_detached_future(key, ttl=ttl, wait=wait, owner=owner, token=token, retry=retry,
-                                              shared=shared)
+                                              shared=shared, max_holders=max_holders)
         try:
             return future.result()
         except BaseException:  # KeyboardInterrupt gives up waiting
@@ -303,21 +315,24 @@ class Client:
             _background.loop().call_soon_threadsafe(self._driver.detached.release_unseen, future.result())
 
     def extend(self, key: Keys, token: str, ttl: Seconds, *, retry: Optional[RetryPolicy] = None,
-               timeout: Seconds = 5.0, shared: bool = False) -> Lease:
+               timeout: Seconds = 5.0, shared: bool = False, max_holders: Optional[int] = None,
+               slot: Optional[int] = None) -> Lease:
         """Extends the lock that `token` holds so that it lasts for `ttl` from now; never shortens it.
 
-        Takes at most `timeout`. Raises LockLost if the token does not hold the lock in this mode: a shared lock is
-        extended with shared=True.
+        Takes at most `timeout`. Raises LockLost if the token does not hold the lock in this way: a shared lock is
+        extended with shared=True, and a slot of a semaphore with its max_holders and slot.
         """
-        arguments = (check_key(key, shared), check_owner_token(token), check_ttl(ttl), check_retry(retry),
+        checked = check_key(key, shared, max_holders)
+        arguments = (checked, check_slot(slot, checked), check_owner_token(token), check_ttl(ttl), check_retry(retry),
                      check_timeout(timeout))
         lease: Lease = self._call(lambda: self._driver.detached.extend(*arguments))
         return lease
 
     def try_extend(self, key: Keys, token: str, ttl: Seconds, *, timeout: Seconds = 5.0,
-                   shared: bool = False) -> Lease:
+                   shared: bool = False, max_holders: Optional[int] = None, slot: Optional[int] = None) -> Lease:
         """Like extend(), but the daemon makes a single attempt."""
-        return self.extend(key, token, ttl, retry=_ONCE, timeout=timeout, shared=shared)
+        return self.extend(key, token, ttl, retry=_ONCE, timeout=timeout, shared=shared, max_holders=max_holders,
+                           slot=slot)
 
     def release(self, key: Keys, token: str, *, timeout: Seconds = 5.0) -> None:
         """Releases the lock that `token` holds. Takes at most `timeout`. Raises LockLost if the token does not hold

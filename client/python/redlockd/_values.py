@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any, List, Optional, Tuple
 
-from ._arguments import Seconds, check_key, check_owner_token, check_seconds, check_ttl, refuse
+from ._arguments import Seconds, check_key, check_owner_token, check_seconds, check_slot, check_ttl, refuse
 from ._clock import now
 from ._keys import Key, Keys, names_of
 from .errors import LockError
@@ -17,8 +17,8 @@ _SHORTEST_INTERVAL = 0.001
 class Lease:
     """A detached lock: a plain value. It outlives the process, and nobody extends it.
 
-    (keys, token, shared) is all that another process needs to extend, adopt or release it. The token is
-    secret; repr() does not show it.
+    (keys, token, shared, max_holders, slot) is all that another process needs to extend, adopt or release it.
+    The token is secret; repr() does not show it.
 
     key: for people; of several keys, their names with commas in between.
     keys: the keys that are locked together, in order; or the only one. Default: `key` alone.
@@ -26,6 +26,7 @@ class Lease:
     valid_until: until when the lock can be trusted, on the clock of this machine that counts the time
     since its boot (time.CLOCK_BOOTTIME). Meaningless on another machine.
     shared: whether other holders may share the keys.
+    max_holders, slot: the limit of a semaphore, and which of its slots is held; None if the key is a lock.
     """
 
     key: str
@@ -34,6 +35,8 @@ class Lease:
     valid_until: float = dataclasses.field(repr=False)
     keys: Tuple[str, ...] = dataclasses.field(default=(), repr=False)
     shared: bool = False
+    max_holders: Optional[int] = None
+    slot: Optional[int] = None
 
     def __post_init__(self) -> None:
         if not self.keys:
@@ -83,6 +86,7 @@ class WatchItem:
     key: a list or tuple of keys for a lease of several. The loss of one of them is the loss of the lease.
     interval: the pause between extensions, from 0.001 s and less than `ttl`. Default: half of `ttl`.
     shared: whether `token` shares the keys; as in the call that acquired them.
+    max_holders, slot: of a lease of a semaphore, those of the lease.
     """
 
     key: Keys
@@ -90,6 +94,8 @@ class WatchItem:
     ttl: Seconds = 30.0
     interval: Optional[Seconds] = None
     shared: bool = False
+    max_holders: Optional[int] = None
+    slot: Optional[int] = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,6 +104,7 @@ class CheckedItem:
     token: str = dataclasses.field(repr=False)
     ttl: float
     interval: Optional[float]
+    slot: Optional[int]
 
 
 def check_items(items: Any) -> List[CheckedItem]:
@@ -116,7 +123,8 @@ def check_items(items: Any) -> List[CheckedItem]:
             interval = check_seconds("interval", item.interval, _SHORTEST_INTERVAL)
             if interval >= ttl:
                 refuse("interval", f"is {interval:g} s; use less than the TTL of {ttl:g} s")
-        checked.append(CheckedItem(check_key(item.key, item.shared), check_owner_token(item.token), ttl, interval))
+        key = check_key(item.key, item.shared, item.max_holders)
+        checked.append(CheckedItem(key, check_owner_token(item.token), ttl, interval, check_slot(item.slot, key)))
     if len({names_of(item.key) for item in checked}) < len(checked):
         refuse("items", "must have different keys")
     return checked
@@ -137,6 +145,7 @@ class WatchEvent:
     error: why, with its reason; None for EXTENDED.
     validity: for how many seconds the lease was valid when the daemon sent the event.
     shared: whether the lease shares its keys.
+    max_holders, slot: as in the lease.
     """
 
     kind: str
@@ -145,3 +154,5 @@ class WatchEvent:
     validity: float = 0.0
     keys: Tuple[str, ...] = ()
     shared: bool = False
+    max_holders: Optional[int] = None
+    slot: Optional[int] = None

@@ -8,7 +8,7 @@ import grpc.aio
 
 from ._callbacks import call_user
 from ._clock import now
-from ._keys import is_shared, key_of, names_of, set_claim
+from ._keys import is_shared, key_of, max_holders_of, names_of, set_claim, slot_of
 from ._proto import pb
 from ._values import WatchEvent
 from ._wire import seconds, set_duration
@@ -89,13 +89,14 @@ class Watching:
             log.warning("watched lock lost: %r: %s", str(key), message.message)
             if not self._keep_watching:
                 self._items.pop(key, None)
-        self._tell(WatchEvent(kind, str(key), error, validity, names_of(key), is_shared(key)))
+        self._tell(WatchEvent(kind, str(key), error, validity, names_of(key), is_shared(key), max_holders_of(key),
+                              slot_of(message)))
 
     def _request(self):
         request = pb.WatchRequest(keep_watching_after_loss=self._keep_watching)
         for item in self._items.values():
             added = request.items.add(token=item.token)
-            set_claim(added, item.key)
+            set_claim(added, item.key, item.slot)
             set_duration(added.ttl, item.ttl)
             if item.interval is not None:
                 set_duration(added.interval, item.interval)

@@ -4,7 +4,7 @@ from typing import Any, Optional
 
 from ._keys import Key
 from ._proto import pb, rpc
-from .errors import LockError, make_error
+from .errors import KindMismatch, LockError, make_error
 
 __all__ = ["error_of", "pb", "reason_of_details", "seconds", "set_duration", "set_retry"]
 
@@ -55,6 +55,11 @@ def _error(reason: str, message: str, key: Key, retry: Optional[float], metadata
         text = f'{key}: held by "{holder}"'
         if reason != "LOCK_ALREADY_HELD":
             text += f": {message}"
+    if reason == "KIND_MISMATCH":
+        in_use_as = metadata.get("in_use_as") or None
+        if in_use_as is not None:
+            text = f"{key}: the key is in use as {in_use_as}; use it in the same way, or another key"
+        return KindMismatch(reason, text, retry, holder, in_use_as)
     return make_error(reason, text, retry, holder)
 
 

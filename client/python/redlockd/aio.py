@@ -14,7 +14,7 @@ from typing import Any, Callable, Iterable, Optional, Sequence, Union
 
 import grpc
 
-from ._arguments import (Seconds, check_callback, check_key, check_owner_token, check_timeout, check_ttl)
+from ._arguments import (Seconds, check_callback, check_key, check_owner_token, check_slot, check_timeout, check_ttl)
 from ._attempts import Way
 from ._driver import Driver
 from ._interruption import Interruption
@@ -220,38 +220,43 @@ class Client:
     async def acquire(self, key: Keys, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None,
                       owner: Optional[str] = None, token: Optional[str] = None, margin: Optional[Seconds] = None,
                       retry: Optional[RetryPolicy] = None,
-                      on_queued: Optional[Callable[[int], Any]] = None, shared: bool = False) -> Lock:
+                      on_queued: Optional[Callable[[int], Any]] = None, shared: bool = False,
+                      max_holders: Optional[int] = None) -> Lock:
         """Acquires the lock on `key`; see redlockd.Client.acquire(). A task that is cancelled at any moment leaves no
         lock behind."""
         return await self._acquire(Way.ACQUIRE, key, ttl=ttl, wait=wait, owner=owner, token=token, margin=margin,
-                                   retry=retry, on_queued=on_queued, shared=shared)
+                                   retry=retry, on_queued=on_queued, shared=shared, max_holders=max_holders)
 
     async def try_acquire(self, key: Keys, *, ttl: Seconds = 30.0, owner: Optional[str] = None,
                           token: Optional[str] = None, margin: Optional[Seconds] = None,
-                          shared: bool = False) -> Optional[Lock]:
+                          shared: bool = False, max_holders: Optional[int] = None) -> Optional[Lock]:
         """A single try: returns None if another holder has the lock. See acquire()."""
         try:
             return await self.acquire(key, ttl=ttl, wait=0, owner=owner, token=token, margin=margin,
-                                      shared=shared)
+                                      shared=shared, max_holders=max_holders)
         except LockAlreadyHeld:
             return None
 
     async def acquire_or_extend(self, key: Keys, token: str, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None,
                                 owner: Optional[str] = None, margin: Optional[Seconds] = None,
                                 retry: Optional[RetryPolicy] = None,
-                                on_queued: Optional[Callable[[int], Any]] = None, shared: bool = False) -> Lock:
+                                on_queued: Optional[Callable[[int], Any]] = None, shared: bool = False,
+                                max_holders: Optional[int] = None) -> Lock:
         """Like acquire(), but if `token` holds the lock already, takes it over and keeps it alive."""
         return await self._acquire(Way.ACQUIRE_OR_EXTEND, key, ttl=ttl, wait=wait, owner=owner, token=token,
-                                   margin=margin, retry=retry, on_queued=on_queued, shared=shared)
+                                   margin=margin, retry=retry, on_queued=on_queued, shared=shared,
+                                   max_holders=max_holders)
 
     async def adopt(self, key: Keys, token: str, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None,
-                    margin: Optional[Seconds] = None, shared: bool = False) -> Lock:
+                    margin: Optional[Seconds] = None, shared: bool = False, max_holders: Optional[int] = None,
+                    slot: Optional[int] = None) -> Lock:
         """Takes over a lock that `token` holds, for example a detached lock of another process, and keeps it alive.
 
-        Raises LockLost if the token does not hold it in this mode: a shared lock is adopted with shared=True. `wait`
-        bounds the call, as in acquire().
+        Raises LockLost if the token does not hold it in this way: a shared lock is adopted with shared=True, and a slot
+        of a semaphore with its max_holders and slot. `wait` bounds the call, as in acquire().
         """
-        return await self._acquire(Way.ADOPT, key, ttl=ttl, wait=wait, token=token, margin=margin, shared=shared)
+        return await self._acquire(Way.ADOPT, key, ttl=ttl, wait=wait, token=token, margin=margin, shared=shared,
+                                   max_holders=max_holders, slot=slot)
 
     async def _acquire(self, way: Way, key: Keys, **options: Any) -> Lock:
         driver = self._used()
@@ -279,42 +284,48 @@ class Client:
 
     def lock(self, name: Keys, ttl: Optional[Seconds] = None, wait: Optional[Seconds] = None, *,
              timeout: Optional[Seconds] = None, blocking: bool = True, blocking_timeout: Optional[Seconds] = None,
-             shared: bool = False, **options: Any) -> NamedLock:
+             shared: bool = False, max_holders: Optional[int] = None, **options: Any) -> NamedLock:
         """Returns a NamedLock: `async with client.lock("reports", ttl=30, wait=10) as lock:` holds the lock inside
         the block; if the lock is lost, cancels the block and raises LockLost. It can also be used as the Lock of
-        redis-py's asyncio, with that library's names of the arguments. name: the key, or a list of several. shared
-        and options: those of acquire()."""
-        return NamedLock(self, name, ttl, wait, timeout, blocking, blocking_timeout, shared, options)
+        redis-py's asyncio, with that library's names of the arguments. name: the key, or a list of several. shared,
+        max_holders and options: those of acquire()."""
+        return NamedLock(self, name, ttl, wait, timeout, blocking, blocking_timeout, shared, max_holders, options)
 
     async def acquire_detached(self, key: Keys, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None,
                                owner: Optional[str] = None, token: Optional[str] = None,
-                               retry: Optional[RetryPolicy] = None, shared: bool = False) -> Lease:
+                               retry: Optional[RetryPolicy] = None, shared: bool = False,
+                               max_holders: Optional[int] = None) -> Lease:
         """Acquires a lock that outlives the process, and that nobody extends: it ends with its TTL, or by release().
-        Another process can adopt() it by its keys and token, and with shared=True if it is shared.
+        Another process can adopt() it by its keys and token, with shared=True if it is shared, and with its max_holders
+        and slot if the key is a semaphore.
 
         Like acquire() in everything else, but if the call fails, the token is released in the background and must not
         be used again.
         """
         driver = self._used()
         request = driver.request(Way.ACQUIRE, key, ttl=ttl, wait=wait, owner=owner, token=token, retry=retry,
-                                 shared=shared)
+                                 shared=shared, max_holders=max_holders)
         return await driver.detached.acquire(request)  # type: ignore[no-any-return]
 
     async def extend(self, key: Keys, token: str, ttl: Seconds, *, retry: Optional[RetryPolicy] = None,
-                     timeout: Seconds = 5.0, shared: bool = False) -> Lease:
+                     timeout: Seconds = 5.0, shared: bool = False, max_holders: Optional[int] = None,
+                     slot: Optional[int] = None) -> Lease:
         """Extends the lock that `token` holds so that it lasts for `ttl` from now; never shortens it.
 
-        Takes at most `timeout`. Raises LockLost if the token does not hold the lock in this mode: a shared lock is
-        extended with shared=True.
+        Takes at most `timeout`. Raises LockLost if the token does not hold the lock in this way: a shared lock is
+        extended with shared=True, and a slot of a semaphore with its max_holders and slot.
         """
-        arguments = (check_key(key, shared), check_owner_token(token), check_ttl(ttl), check_retry(retry),
+        checked = check_key(key, shared, max_holders)
+        arguments = (checked, check_slot(slot, checked), check_owner_token(token), check_ttl(ttl), check_retry(retry),
                      check_timeout(timeout))
         return await self._used().detached.extend(*arguments)  # type: ignore[no-any-return]
 
     async def try_extend(self, key: Keys, token: str, ttl: Seconds, *, timeout: Seconds = 5.0,
-                         shared: bool = False) -> Lease:
+                         shared: bool = False, max_holders: Optional[int] = None,
+                         slot: Optional[int] = None) -> Lease:
         """Like extend(), but the daemon makes a single attempt."""
-        return await self.extend(key, token, ttl, retry=_ONCE, timeout=timeout, shared=shared)
+        return await self.extend(key, token, ttl, retry=_ONCE, timeout=timeout, shared=shared, max_holders=max_holders,
+                                 slot=slot)
 
     async def release(self, key: Keys, token: str, *, timeout: Seconds = 5.0) -> None:
         """Releases the lock that `token` holds. Takes at most `timeout`. Raises LockLost if the token does not hold

@@ -2,9 +2,9 @@
 
 from typing import Any, Dict, Optional, Tuple, Type
 
-__all__ = ["Cancelled", "Draining", "InvalidArgument", "LockAlreadyHeld", "LockError", "LockLost", "LockTimeout",
-           "MaxRetriesExceeded", "NodeSetMismatch", "Overloaded", "PermissionDenied", "QuorumUnavailable",
-           "Unauthenticated", "Unreachable", "ValidityExpired"]
+__all__ = ["Cancelled", "Draining", "InvalidArgument", "KindMismatch", "LockAlreadyHeld", "LockError", "LockLost",
+           "LockTimeout", "MaxRetriesExceeded", "NodeSetMismatch", "Overloaded", "PermissionDenied",
+           "QuorumUnavailable", "Unauthenticated", "Unreachable", "ValidityExpired"]
 
 
 class LockError(Exception):
@@ -50,6 +50,24 @@ class LockLost(LockError):
     """The token does not hold the lock, or no longer."""
 
 
+class KindMismatch(LockError):
+    """The key is in use in another way: as a lock, as a semaphore, or with another max_holders. No call waits until
+    that changes.
+
+    in_use_as: how the key is in use: "a lock" or, for example, "a semaphore of 5". None if the daemon did not name it.
+    """
+
+    in_use_as: Optional[str]
+
+    def __init__(self, reason: str, message: str, retry_after: Optional[float] = None, holder: Optional[str] = None,
+                 in_use_as: Optional[str] = None) -> None:
+        super().__init__(reason, message, retry_after, holder)
+        self.in_use_as = in_use_as
+
+    def __reduce__(self) -> Tuple[Any, ...]:
+        return type(self), (self.reason, str(self), self.retry_after, self.holder, self.in_use_as)
+
+
 class ValidityExpired(LockError):
     """The lock was acquired too late to be trusted, and was released."""
 
@@ -92,6 +110,7 @@ _CLASSES: Dict[str, Type[LockError]] = {
     "MAX_RETRIES_EXCEEDED": MaxRetriesExceeded,
     "DEADLINE_EXCEEDED": LockTimeout,
     "LOCK_NOT_HELD": LockLost,
+    "KIND_MISMATCH": KindMismatch,
     "VALIDITY_EXPIRED": ValidityExpired,
     "QUORUM_UNAVAILABLE": QuorumUnavailable,
     "NODE_SET_MISMATCH": NodeSetMismatch,

@@ -23,7 +23,7 @@ class FakeDaemon:
     """
 
     def __init__(self, locks):
-        self.locks = locks  # key → token
+        self.locks = locks  # key → token; of a semaphore: (key, max_holders, slot) → token
         self.messages = []
         self.silent = False  # reads, but does not answer
         self.refuses = None  # a status code for new streams
@@ -105,20 +105,34 @@ class FakeDaemon:
         asked = getattr(operation, kind)
         if kind == "cancel":
             return None
+        place = None  # in `locks`
         if kind == "acquire":
-            if asked.key in self.locks:
+            slots = [(asked.key, asked.max_holders, slot + 1) for slot in range(asked.max_holders)]
+            place = next((place for place in slots or [asked.key] if place not in self.locks), None)
+            if place is None:
                 result.status.reason = "LOCK_ALREADY_HELD"
                 return result
             self._fence += 1
-            self.locks[asked.key] = asked.token
-        elif kind in ("release", "extend", "adopt") and self.locks.get(asked.key) != asked.token:
-            result.status.reason = "LOCK_NOT_HELD"
-            return result
-        elif kind == "release":
-            del self.locks[asked.key]
+            self.locks[place] = asked.token
+        elif kind in ("release", "extend", "adopt"):
+            place = self._place(kind, asked)
+            if self.locks.get(place) != asked.token:
+                result.status.reason = "LOCK_NOT_HELD"
+                return result
+            if kind == "release":
+                del self.locks[place]
         elif kind == "close":
             self.locks.clear()
         if kind in ("acquire", "extend", "adopt"):
             result.lease.CopyFrom(pb.Lease(key=asked.key, token=asked.token, fencing_token=self._fence))
+            if asked.max_holders:
+                result.lease.max_holders, result.lease.slot = asked.max_holders, place[2]
             set_duration(result.lease.validity, self.validity)
         return result
+
+    def _place(self, kind, asked):
+        """What the operation is about, in `locks`. A release, or a slot of 0, is about whatever the token has."""
+        if kind == "release" or (asked.max_holders and not asked.slot):
+            return next((place for place, token in self.locks.items()
+                         if isinstance(place, tuple) and (place[0], token) == (asked.key, asked.token)), asked.key)
+        return (asked.key, asked.max_holders, asked.slot) if asked.max_holders else asked.key

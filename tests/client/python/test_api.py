@@ -204,6 +204,92 @@ class Api:
         self.assertEqual({(self.key, True)}, {(event.key, event.shared) for event in heard[:-1]})
         self.assertFalse(heard[-1].shared)
 
+    def test_a_semaphore_has_a_limit_of_holders(self):
+        first, second = self.used.acquire(self.key, wait=10, max_holders=2), self.used.lock(self.key, max_holders=2)
+        self.assertTrue(second.acquire(blocking=False))
+        self.assertEqual([2, 2, {1, 2}], [first.max_holders, second.max_holders, {first.slot, second.slot}])
+        self.assertIsNone(self.used.try_acquire(self.key, max_holders=2))
+        self.assertFalse(self.used.lock(self.key, max_holders=2).acquire(blocking=False))
+        for options in ({"max_holders": 3}, {}, {"shared": True}):
+            with self.assertRaisesRegex(redlockd.KindMismatch, f"^{self.key}: .*a semaphore of 2") as refused:
+                self.used.acquire(self.key, wait=10, **options)
+            self.assertEqual("a semaphore of 2", refused.exception.in_use_as)
+        slot = first.slot
+        first.release()
+        third = self.used.acquire_or_extend(self.key, "mine", wait=10, max_holders=2)
+        again = self.used.acquire_or_extend(self.key, "mine", wait=10, max_holders=2)
+        self.assertEqual([slot, slot], [third.slot, again.slot])
+        self.assertGreater(third.fencing_token, first.fencing_token)
+        third.extend(60)
+        third.release()
+        self.assertTrue(second.locked())
+        second.release()
+        self.assertFalse(second.locked())
+        lock = self.used.acquire(self.key, wait=10)
+        with self.assertRaises(redlockd.KindMismatch) as refused:
+            self.used.acquire_detached(self.key, wait=10, max_holders=2)
+        self.assertEqual("a lock", refused.exception.in_use_as)
+        lock.release()
+
+    def test_a_detached_slot_is_handed_over(self):
+        other = self.used.acquire_detached(self.key, ttl=30, wait=10, max_holders=3)
+        lease = pickle.loads(pickle.dumps(self.used.acquire_detached(self.key, ttl=30, wait=10, max_holders=3)))
+        self.assertEqual(3, lease.max_holders)
+        self.assertNotEqual(other.slot, lease.slot)
+        for call in (self.used.extend, self.used.try_extend):
+            for options in ({}, {"max_holders": 3, "slot": other.slot}, {"max_holders": 4, "slot": lease.slot}):
+                with self.assertRaisesRegex(redlockd.LockLost, f"^{self.key}: "):
+                    call(lease.key, lease.token, 60, **options)
+            longer = call(lease.key, lease.token, 60, max_holders=3, slot=lease.slot)
+            self.assertGreater(longer.validity, lease.validity)
+            self.assertEqual((3, lease.slot), (longer.max_holders, longer.slot))
+        with self.assertRaises(redlockd.LockLost):
+            self.used.adopt(lease.key, lease.token)
+        self.assertEqual(lease.slot, self.used.acquire_or_extend(self.key, lease.token, wait=10, max_holders=3).slot)
+        lock = self.used.adopt(lease.keys, lease.token, ttl=10, max_holders=3, slot=lease.slot)
+        self.assertEqual((3, lease.slot), (lock.max_holders, lock.slot))
+        lock.release()
+        self.used.release(self.key, other.token)
+        self.assertFalse(self.server.held(self.key))
+
+    def test_a_watch_of_a_slot(self):
+        lease, heard = self.used.acquire_detached(self.key, ttl=2, wait=10, max_holders=2), []
+        other = self.used.acquire(self.key, wait=10, max_holders=2)
+        item = redlockd.WatchItem(self.key, lease.token, 2, 0.1, max_holders=2, slot=lease.slot)
+        watch = self.used.watch([item], heard.append)
+        self.until(lambda: [event for event in heard if event.kind == "EXTENDED"])
+        self.server.lose(self.key)
+        self.until(lambda: heard[-1].kind == "CANCELLED")  # no lease is left
+        watch.close()
+        self.until(other.lost.is_set)  # server.lose() is about all that have a slot
+        self.assertEqual({(self.key, 2, lease.slot)},
+                         {(event.key, event.max_holders, event.slot) for event in heard[:-1]})
+        self.assertIsNone(heard[-1].max_holders)
+
+    def test_a_slot_is_named_together_with_max_holders(self):
+        for call in (lambda: self.used.adopt(self.key, "t", slot=1),
+                     lambda: self.used.adopt(self.key, "t", max_holders=3),
+                     lambda: self.used.extend(self.key, "t", 5, slot=1),
+                     lambda: self.used.extend(self.key, "t", 5, max_holders=3),
+                     lambda: self.used.try_extend(self.key, "t", 5, max_holders=3, slot=4),
+                     lambda: self.used.watch([redlockd.WatchItem(self.key, "t", 5, max_holders=3)], print)):
+            with self.assertRaisesRegex(redlockd.InvalidArgument, "^slot: "):
+                call()
+
+    def test_max_holders_is_an_int_from_2_to_64(self):
+        for value in (1, 65, 2.0):
+            options = {"max_holders": value}
+            for call in (lambda: self.used.acquire(self.key, **options),
+                         lambda: self.used.try_acquire(self.key, **options),
+                         lambda: self.used.acquire_or_extend(self.key, "t", **options),
+                         lambda: self.used.acquire_detached(self.key, **options),
+                         lambda: self.used.lock(self.key, **options), lambda: self.used.adopt(self.key, "t", **options),
+                         lambda: self.used.extend(self.key, "t", 5, **options),
+                         lambda: self.used.try_extend(self.key, "t", 5, **options),
+                         lambda: self.used.watch([redlockd.WatchItem(self.key, "t", 5, **options)], print)):
+                with self.assertRaisesRegex(redlockd.InvalidArgument, "^max_holders: "):
+                    call()
+
     def test_the_mode_is_a_bool(self):
         for call in (lambda: self.used.acquire(self.key, shared=1), lambda: self.used.try_acquire(self.key, shared=1),
                      lambda: self.used.acquire_or_extend(self.key, "t", shared=1),

@@ -52,6 +52,43 @@ class Moves(Streams):
         lock.release()
         self.assertEqual({}, self.locks)
 
+    def test_slots_move_to_another_daemon(self):
+        client = self.client()
+        one, two = client.acquire("k", ttl=10, max_holders=2), client.acquire("k", ttl=10, max_holders=2)
+        self.assertIsNone(client.try_acquire("k", max_holders=2))
+        self.daemons[0].send_event("DRAINING")
+        self.assertTrue(eventually(lambda: len(self.daemons[1].seen("adopt")) == 2))
+        for lock in (one, two):
+            lock.extend(10)
+        self.assertEqual({(1, one.token), (2, two.token)},
+                         {(adopt.slot, adopt.token) for adopt in self.daemons[1].seen("adopt")})
+        one.release()
+        three = client.try_acquire("k", max_holders=2)
+        self.assertEqual((1, 2, True), (three.slot, two.slot, two.held))
+        self.assertEqual({("k", 2, 1): three.token, ("k", 2, 2): two.token}, self.locks)
+        for max_holders, slot in ((2, 1), (3, 2)):
+            with self.assertRaises(redlockd.LockLost):
+                client.adopt("k", two.token, max_holders=max_holders, slot=slot)
+        self.assertEqual(2, self.client().adopt("k", two.token, max_holders=2, slot=2).slot)
+
+    def test_slots_with_asyncio(self):
+        async def run():
+            async with redlockd.aio.Client(self.endpoints, grace=GRACE) as client:
+                async with client.lock("k", max_holders=2) as named:
+                    other = await client.acquire_or_extend("k", "mine", max_holders=2)
+                    self.assertIsNone(await client.try_acquire("k", max_holders=2))
+                    self.daemons[0].send_event("DRAINING")
+                    same = await client.acquire_or_extend("k", "mine", max_holders=2)
+                    await named.extend(10)
+                    self.assertEqual([(1, 2), (2, 2), (2, 2)],
+                                     [(lock.slot, lock.max_holders) for lock in (named, other, same)])
+                    await same.release()
+                    self.assertFalse(other.held)
+                    self.assertEqual({("k", 2, 1): named.token}, self.locks)
+            self.assertEqual({}, self.locks)
+
+        asyncio.run(asyncio.wait_for(run(), 10))
+
     def test_a_silent_daemon_is_abandoned_and_the_lock_is_kept(self):
         client = self.client()
         lock = client.acquire("k", ttl=10)

@@ -28,8 +28,15 @@ def threads(client: redlockd.Client) -> None:
         modes: List[bool] = [reader.shared, lease.shared, events[0].shared]
     client.watch([redlockd.WatchItem("k", lease.token, shared=modes[0])], events.append).close()
     client.extend("k", lease.token, 5, shared=client.try_extend("k", lease.token, 5, shared=True).shared)
+    with client.lock("k", max_holders=5) as worker, client.acquire("k", max_holders=5) as other:
+        slots: List[Optional[int]] = [worker.slot, other.slot, other.max_holders, lease.slot, events[0].slot]
+    client.watch([redlockd.WatchItem("k", lease.token, max_holders=5, slot=slots[0])], events.append).close()
+    client.extend("k", lease.token, 5, max_holders=5, slot=client.acquire_detached("k", max_holders=5).slot)
     try:
         client.adopt(lease.keys, lease.token).release()
+    except redlockd.KindMismatch as mismatch:
+        in_use_as: Optional[str] = mismatch.in_use_as
+        print(in_use_as)
     except redlockd.LockAlreadyHeld as error:
         print(error.holder, error.reason, error.retry_after)
 
@@ -44,7 +51,9 @@ async def tasks(client: redlockd.aio.Client) -> None:
         keys: Tuple[str, ...] = together.keys
     async with client.lock("k", shared=True) as reader:
         shared: bool = (await client.adopt("k", reader.token, shared=reader.shared)).shared
-    print(held, keys, shared)
+    async with client.lock("k", max_holders=5) as worker:
+        slot: Optional[int] = (await client.adopt("k", worker.token, max_holders=5, slot=worker.slot)).slot
+    print(held, keys, shared, slot)
 
 
 def kit(server: Server) -> bool:

@@ -171,18 +171,20 @@ def failed(operation, reason, retry_delay=None, metadata=()):
     return result
 
 
-def granted(operation, validity, fence=100):
-    """Returns the result of an acquire, an extend or an adopt with a lease."""
+def granted(operation, validity, fence=100, slot=1):
+    """Returns the result of an acquire, an extend or an adopt with a lease. slot: the one that an acquire gets."""
     asked = getattr(operation, operation.WhichOneof("operation"))
+    if asked.max_holders == 0 or not operation.HasField("acquire"):
+        slot = getattr(asked, "slot", 0)
     return pb.SessionResult(id=operation.id, lease=pb.Lease(
-        key=asked.key, keys=asked.keys, mode=asked.mode, token=asked.token, fencing_token=fence,
-        validity=duration(validity)))
+        key=asked.key, keys=asked.keys, mode=asked.mode, max_holders=asked.max_holders, slot=slot, token=asked.token,
+        fencing_token=fence, validity=duration(validity)))
 
 
 def event(kind, lease=None, validity=0.0, fence=100, reason=""):
     message = pb.WatchResponse(type=getattr(pb, "EVENT_TYPE_" + kind), reason=reason)
     if lease is not None:
-        set_claim(message, lease.key)
+        set_claim(message, lease.key, lease.slot)
         message.lease.CopyFrom(pb.Lease(token=lease.token, fencing_token=fence, validity=duration(validity)))
-        set_claim(message.lease, lease.key)
+        set_claim(message.lease, lease.key, lease.slot)
     return message

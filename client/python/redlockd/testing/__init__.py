@@ -50,8 +50,9 @@ class Server:
         self.address = f"127.0.0.1:{self._proxy.port}"
 
     def lose(self, key: str, why: str = "redlockd.testing") -> bool:
-        """Takes the lock away from its holder, or from all that share it, who hear of the loss within milliseconds.
-        Returns whether there was a holder. key: any key of a lock of several. why: for the daemon's log."""
+        """Takes the lock away from its holder, or from all that share it or have a slot, who hear of the loss within
+        milliseconds. Returns whether there was a holder. key: any key of a lock of several. why: for the daemon's
+        log."""
         response = self._daemon.call("ForceRelease", pb.ForceReleaseRequest(key=key, why=why))
         return bool(response.released)
 

@@ -100,7 +100,7 @@ class SemaphoreTest(unittest.TestCase):
         event = next(stream)
         self.assertEqual((event.type, event.max_holders, event.lease.max_holders), (pb.EVENT_TYPE_ACQUIRED, 2, 2))
         self.assertEqual(event.slot, event.lease.slot)
-        done = threading.Event()
+        done, answered = threading.Event(), threading.Event()
 
         def requests():
             yield pb.SessionRequest(operations=[pb.SessionOperation(
@@ -109,6 +109,7 @@ class SemaphoreTest(unittest.TestCase):
             yield pb.SessionRequest(operations=[
                 pb.SessionOperation(id=2, give_up=pb.GiveUpOperation(key="k", token=lease.token, max_holders=3)),
                 pb.SessionOperation(id=3, give_up=pb.GiveUpOperation(key="k", token=lease.token, max_holders=2))])
+            answered.wait(20)
 
         answers = self.stub.Session(requests(), timeout=30)
         lease = next(answers).results[0].lease
@@ -118,7 +119,11 @@ class SemaphoreTest(unittest.TestCase):
         entries = self.admin.ListLeases(admin_pb.ListLeasesRequest()).entries
         self.assertEqual({(entry.key, entry.max_holders, entry.slot) for entry in entries}, {("k", 2, 1), ("k", 2, 2)})
         done.set()
-        results = {result.id: result.status.reason for answer in answers for result in answer.results}
+        results = {}
+        for answer in answers:
+            results.update({result.id: result.status.reason for result in answer.results})
+            if len(results) == 2:
+                answered.set()
         self.assertEqual(results, {2: "LOCK_NOT_HELD", 3: ""})
         self.assertEqual(self.inspect().holders, 1)
         self.release(event.lease)

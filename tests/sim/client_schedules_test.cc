@@ -60,13 +60,14 @@ Mix AnyMix(World& world) {
 class User {
  public:
   User(World& world, ClientProcess& process, std::string name, std::size_t keys, Duration least_ttl,
-       double sharing, MonotonicTime end)
+       double sharing, bool semaphores, MonotonicTime end)
       : world_(world),
         process_(process),
         name_(std::move(name)),
         keys_(keys),
         least_ttl_(least_ttl),
         sharing_(sharing),
+        semaphores_(semaphores),
         end_(end) {
     process_.SetOnOutcome([this](client::CallId call, const ClientProcess::Outcome& outcome) {
       OnOutcome(call, outcome);
@@ -119,10 +120,14 @@ class User {
     }
   }
 
-  // One of the keys, or all of them together, exclusively or shared.
+  // One of the keys, or all of them together, exclusively or shared. Or a semaphore, mostly of one
+  // limit.
   std::string AnyKey() {
     std::vector<std::string> names;
     for (std::size_t i = 0; i < keys_; ++i) names.push_back("key-" + std::to_string(i));
+    if (semaphores_ && !world_.Chance(0.05)) {
+      return client::semaphore(names[world_.Below(keys_)], world_.Chance(0.1) ? 3 : 2);
+    }
     const std::size_t chosen = world_.Below(keys_ == 1 ? 1 : keys_ + 1);
     const std::string key = chosen < keys_ ? names[chosen] : client::together(std::move(names));
     return world_.Chance(sharing_) ? client::shared(key) : key;
@@ -164,6 +169,7 @@ class User {
   const std::size_t keys_;
   const Duration least_ttl_;
   const double sharing_;  // which part of the acquisitions share their keys
+  const bool semaphores_;
   const MonotonicTime end_;
   int tokens_ = 0;
   int turn_ = 0;
@@ -296,7 +302,7 @@ Run Schedule(std::uint64_t seed, const std::function<Mix(World&)>& make_mix) {
     oracle.AddClient("client-" + std::to_string(i),
                      [&process](const std::string& key) { return process.Trusts(key); });
     users.push_back(std::make_unique<User>(world, process, "own-" + std::to_string(i), keys,
-                                           mix.least_ttl, sharing, end));
+                                           mix.least_ttl, sharing, seed % 4 == 0, end));
     users.back()->Next();
   }
   Trouble trouble(world, cluster, fleet, clients, mix, end);

@@ -1,11 +1,12 @@
-// Records what every client trusts and reports violations: two clients that trust one key at the
-// same time, a later holder whose fencing token is not higher, or a released lock that is kept
-// alive.
+// Records what every client trusts and reports violations: two clients that trust one key, or one
+// slot of a semaphore, at the same time, a later holder whose fencing token is not higher, or a
+// released lock that is kept alive.
 #pragma once
 
 #include <cstddef>
 #include <functional>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -16,7 +17,8 @@ namespace redlock::sim {
 
 class TrustOracle {
  public:
-  // Whether the client trusts the key in its mode now, alone or with others.
+  // Whether the client trusts the key now in the way that it says. Of a semaphore, it says the
+  // slot.
   using Trusts = std::function<bool(const std::string& key)>;
   void AddClient(std::string name, Trusts trusts) {
     clients_.push_back({std::move(name), std::move(trusts)});
@@ -43,7 +45,9 @@ class TrustOracle {
 
   struct Highest {
     client::LeaseRef of_all, of_exclusive;
+    std::map<int, client::LeaseRef> of_slots;
   };
+  std::set<int> limits_;                    // of semaphores that clients trusted
   std::map<std::string, Highest> highest_;  // the leases with the highest fences, by key
   std::vector<std::string> violations_;
   std::size_t leases_ = 0;

@@ -77,9 +77,14 @@ class Runner {
 
   #token(step) { return step.of === undefined ? step.token : this.#locks[step.of].token; }
 
-  #acquisition({ ttl, wait, owner, token, margin, retry, shared, raises }) {
+  // How the key is held. The slot is that of the lease whose token is used.
+  #claim({ shared, max_holders: maxHolders, of }) {
+    return { shared, maxHolders, slot: maxHolders === undefined ? undefined : this.#locks[of]?.slot };
+  }
+
+  #acquisition({ ttl, wait, owner, token, margin, retry, shared, max_holders: maxHolders, raises }) {
     return defined({
-      ttl: ms(ttl), wait: ms(wait), owner, token, margin: ms(margin), shared,
+      ttl: ms(ttl), wait: ms(wait), owner, token, margin: ms(margin), shared, maxHolders,
       retry: retry && defined({ maxRetries: retry.max_retries, minDelay: ms(retry.min_delay), maxJitter: ms(retry.max_jitter) }),
       onQueued: raises ? () => { throw new Error('a callback that throws'); } : undefined,
     });
@@ -117,15 +122,15 @@ class Runner {
 
   async adopt(step) {
     return this.#open.adopt(this.#key(step), this.#token(step), defined({
-      ttl: ms(step.ttl), wait: ms(step.wait), shared: step.shared }));
+      ttl: ms(step.ttl), wait: ms(step.wait), ...this.#claim(step) }));
   }
 
   async extend_by_token(step) {
-    return this.#open.extend(this.#key(step), this.#token(step), ms(step.ttl), defined({ shared: step.shared }));
+    return this.#open.extend(this.#key(step), this.#token(step), ms(step.ttl), defined(this.#claim(step)));
   }
 
   async try_extend_by_token(step) {
-    return this.#open.tryExtend(this.#key(step), this.#token(step), ms(step.ttl), defined({ shared: step.shared }));
+    return this.#open.tryExtend(this.#key(step), this.#token(step), ms(step.ttl), defined(this.#claim(step)));
   }
 
   async release_by_token(step) { await this.#open.release(this.#key(step), this.#token(step)); }
@@ -177,6 +182,12 @@ class Runner {
     for (let i = 1; i < fences.length; i += 1) assert.ok(fences[i] > fences[i - 1], `${fences}`);
   }
 
+  slots(step) {
+    const slots = step.locks.map((name) => this.#locks[name].slot);
+    assert.ok(slots.every(Number.isInteger), `${slots}`);
+    assert.equal(new Set(slots).size, step.differ ? slots.length : 1, `${slots}`);
+  }
+
   hides_token(step) {
     const lock = this.#locks[step.lock];
     const texts = [inspect(lock, { showHidden: true, depth: 9 }), String(lock), JSON.stringify(lock)];
@@ -187,7 +198,7 @@ class Runner {
     const heard = [];
     const items = step.items.map((item) => defined({
       key: this.#key(item), token: this.#token(item), ttl: ms(item.ttl), interval: ms(item.interval),
-      shared: item.shared }));
+      ...this.#claim(item) }));
     const watch = this.#open.watch(items, (event) => {
       heard.push(event);
       if (step.raises) throw new Error('a callback that throws');

@@ -48,7 +48,21 @@ export interface Shared {
   shared?: boolean;
 }
 
-export interface TryOptions extends Shared {
+/** An option of every call that names a key to acquire, extend or adopt, and of the items of a watch. */
+export interface Semaphore {
+  /** Makes the key a semaphore: at most so many holders, from 2 to 64, have it at the same time, each with a numbered slot of
+   * its own. Everyone must name the same number: while the key is in use as a lock or with another number, a call rejects with
+   * a KindMismatchError. Not with several keys or with `shared`. Default: the key is a lock. */
+  maxHolders?: number | undefined;
+}
+
+/** An option of every call that names a lock by its token to extend or adopt it, and of the items of a watch. */
+export interface Slot extends Semaphore {
+  /** Which slot of the semaphore the token holds: the `slot` of its Lock or Lease. Required with `maxHolders`. */
+  slot?: number | undefined;
+}
+
+export interface TryOptions extends Shared, Semaphore {
   /** The TTL of the lock, from 10 to the daemon's `--max-ttl`. Default: 30,000. */
   ttl?: number;
   /** A label for people, at most 128 bytes. Default: the client's `owner`. */
@@ -73,7 +87,7 @@ export interface AcquireOptions extends TryOptions {
 }
 
 export type AcquireOrExtendOptions = Omit<AcquireOptions, 'token'>;
-export type AdoptOptions = Omit<AcquireOptions, 'token' | 'owner' | 'retry' | 'onQueued'>;
+export type AdoptOptions = Omit<AcquireOptions, 'token' | 'owner' | 'retry' | 'onQueued'> & Slot;
 export type DetachedOptions = Omit<AcquireOptions, 'margin' | 'onQueued'>;
 
 export interface ReleaseOptions {
@@ -83,13 +97,13 @@ export interface ReleaseOptions {
   signal?: AbortSignal;
 }
 
-export interface TryExtendOptions extends ReleaseOptions, Shared {}
+export interface TryExtendOptions extends ReleaseOptions, Shared, Slot {}
 
 export interface ExtendOptions extends TryExtendOptions {
   retry?: RetryPolicy;
 }
 
-export interface WatchItem extends Shared {
+export interface WatchItem extends Shared, Slot {
   key: Key;
   /** The token that holds the key, now or later. */
   token: string;
@@ -106,15 +120,27 @@ export interface WatchOptions {
   signal?: AbortSignal;
 }
 
-/** `keys`: all keys of the lock. `key`: for people, the same joined by `', '`. `shared`: whether other holders may share
- * them. */
+/** The lock that an event is about. */
+export interface WatchedLock {
+  /** For people: all keys, joined by `', '`. */
+  key: string;
+  /** All keys of the lock. */
+  keys: readonly string[];
+  /** Whether other holders may share the keys. */
+  shared: boolean;
+  /** The limit of the semaphore. Unset: the key is a lock. */
+  maxHolders?: number;
+  /** Which of the semaphore's slots is held. Unset: the key is a lock. */
+  slot?: number;
+}
+
 export type WatchEvent =
   /** The lock was extended; its validity counts from the arrival of the event. */
-  | { type: 'extended'; key: string; keys: readonly string[]; shared: boolean; fencingToken: bigint; validity: number }
+  | WatchedLock & { type: 'extended'; fencingToken: bigint; validity: number }
   /** An extension failed; the daemon retries. */
-  | { type: 'extendFailed'; key: string; keys: readonly string[]; shared: boolean; error: LockError }
+  | WatchedLock & { type: 'extendFailed'; error: LockError }
   /** The lock is not held, or must no longer be trusted. */
-  | { type: 'lost'; key: string; keys: readonly string[]; shared: boolean; error: LockLostError }
+  | WatchedLock & { type: 'lost'; error: LockLostError }
   /** A stream ended; the watch moves to the next endpoint. */
   | { type: 'failed'; error: LockError }
   /** The watch has ended; always the last event. `error`: why, for example the signal's reason. */
@@ -145,6 +171,12 @@ export class ValidityExpiredError extends LockError {}
 export class LockNotHeldError extends LockError {}
 /** A Lock was lost while this client held it. */
 export class LockLostError extends LockNotHeldError {}
+/** The key is in use in another way: as a lock, as a semaphore, or with another `maxHolders`. The call did not wait. */
+export class KindMismatchError extends LockError {
+  constructor(reason: string, message: string, details?: { key?: string; holder?: string; retryAfter?: number; inUseAs?: string });
+  /** How the key is in use, for people: `a lock` or, for example, `a semaphore of 5`. */
+  readonly inUseAs?: string;
+}
 /** Too few Redis nodes answered. */
 export class QuorumUnavailableError extends LockError {}
 /** The daemon and the Redis nodes do not agree on the node set. */
@@ -174,10 +206,15 @@ export class Lock {
   get keys(): readonly string[];
   /** Whether other holders may share the keys. */
   get shared(): boolean;
+  /** The limit of the semaphore. Unset: the key is a lock. */
+  get maxHolders(): number | undefined;
+  /** Which of the semaphore's slots is held, from 1 to `maxHolders`. No other holder has the same one at the same time.
+   * Unset: the key is a lock. */
+  get slot(): number | undefined;
   /** The owner token, the secret that proves ownership. */
   get token(): string;
-  /** Higher than that of every earlier holder. Pass it to the storage that the lock protects. It may grow while the
-   * lock is held. */
+  /** Higher than that of every earlier holder, or of every earlier holder of the same slot. Pass it to the storage that the
+   * lock protects. It may grow while the lock is held. */
   get fencingToken(): bigint;
   /** Aborted, with a `LockLostError` as the reason, when the lock is lost or about to be lost; and with a
    * `CancelledError` when the client is closed. Not aborted by `release()`. */
@@ -199,8 +236,8 @@ export class Lock {
   toJSON(): { key: string; fencingToken: string; validity: number; held: boolean };
 }
 
-/** A detached lock: nobody keeps it alive. To hand it over, pass `keys`, `token` and `shared` to the other
- * process, which passes them to `adopt()`.
+/** A detached lock: nobody keeps it alive. To hand it over, pass `keys`, `token`, `shared`, `maxHolders` and `slot` to the
+ * other process, which passes them to `adopt()`.
  * `util.inspect()` and JSON do not show its token. */
 export class Lease {
   private constructor();
@@ -210,6 +247,10 @@ export class Lease {
   readonly keys: readonly string[];
   /** Whether other holders may share the keys. */
   readonly shared: boolean;
+  /** The limit of the semaphore. Unset: the key is a lock. */
+  readonly maxHolders: number | undefined;
+  /** Which of the semaphore's slots is held, from 1 to `maxHolders`. Unset: the key is a lock. */
+  readonly slot: number | undefined;
   readonly fencingToken: bigint;
   get token(): string;
   /** How long the lock can be trusted. */
@@ -239,8 +280,8 @@ export class Client {
    * may be used again. */
   acquireOrExtend(key: Key, token: string, options?: AcquireOrExtendOptions): Promise<Lock>;
   /** Takes over the lock that the token holds, for example a detached one, and keeps it alive from then on. A shared lock is
-   * adopted with `{ shared: true }`. Rejects with a `LockNotHeldError` if the token does not hold the lock in this mode. If
-   * it is given up after it has begun, the lock may be released. */
+   * adopted with `{ shared: true }`, a semaphore with its `maxHolders` and `slot`. Rejects with a `LockNotHeldError` if the
+   * token does not hold the lock in this way. If it is given up after it has begun, the lock may be released. */
   adopt(key: Key, token: string, options?: AdoptOptions): Promise<Lock>;
   /** Calls `work` while the lock is held, then releases the lock. Rejects with a `LockLostError` if the lock was lost in
    * the meantime, whether or not `work` succeeded; if it failed too, its error is the `cause`. */
@@ -248,7 +289,7 @@ export class Client {
   /** Acquires a lock that outlives this process, and that no client extends. */
   acquireDetached(key: Key, options?: DetachedOptions): Promise<Lease>;
   /** Extends the lock that the token holds to `ttl` from now. Rejects with a `LockNotHeldError` if the token does not hold it
-   * in this mode. */
+   * in this mode, or in this slot. */
   extend(key: Key, token: string, ttl: number, options?: ExtendOptions): Promise<Lease>;
   /** The same, but the daemon asks the Redis nodes only once. */
   tryExtend(key: Key, token: string, ttl: number, options?: TryExtendOptions): Promise<Lease>;

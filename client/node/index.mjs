@@ -4,6 +4,6 @@ import redlockd from './index.js';
 export const {
   Client, Lease, Lock, Watch,
   LockError, LockAlreadyHeldError, LockTimeoutError, MaxRetriesExceededError, ValidityExpiredError, LockNotHeldError,
-  LockLostError, QuorumUnavailableError, NodeSetMismatchError, UnreachableError, OverloadedError, DrainingError,
-  InvalidArgumentError, UnauthenticatedError, PermissionDeniedError, CancelledError,
+  LockLostError, KindMismatchError, QuorumUnavailableError, NodeSetMismatchError, UnreachableError, OverloadedError,
+  DrainingError, InvalidArgumentError, UnauthenticatedError, PermissionDeniedError, CancelledError,
 } = redlockd;

@@ -28,19 +28,21 @@ class Acquire extends Operation {
   #adopting = false; // the next step is the adopt
   #sparedUntil = -Infinity; // extendIfHeld found a lock that lasts until then
   #sequence = 0n; // of the last adopt
+  #slot; // of a semaphore: the one to take over; undefined for whichever the token has
   #cancelled = false;
   #refusal; // the last status after which the acquire is sent again
   #timer;
   #failures = 0;
 
   // `request`: key, ttl, owner, wait (undefined: no limit; 0: a single try), retry, margin, token (the caller's),
-  // extendIfHeld, adopt, and onLost (for the Lease).
+  // extendIfHeld, adopt, slot (to adopt), and onLost (for the Lease).
   constructor(machine, request, caller) {
     super(machine, caller);
     this.request = request;
     this.#madeToken = request.token === undefined;
     this.token = request.token ?? machine.newToken();
     this.#takingOver = Boolean(request.extendIfHeld || request.adopt);
+    this.#slot = request.slot;
     if (request.wait > 0) this.bound = machine.after(request.wait, () => this.#waitOver());
   }
 
@@ -57,12 +59,13 @@ class Acquire extends Operation {
 
   body() {
     const { key, ttl, owner, retry } = this.request;
+    const taken = { ...this.name, slot: this.#slot };
     if (this.#adopting) {
       this.#sequence += 1n;
-      return { adopt: { ...this.name, sequence: this.#sequence } };
+      return { adopt: { ...taken, sequence: this.#sequence } };
     }
     // The client itself repeats an extension.
-    if (this.#takingOver) return { extend: { ...this.name, retry: { maxRetries: 0 } } };
+    if (this.#takingOver) return { extend: { ...taken, retry: { maxRetries: 0 } } };
     const policy = this.#single ? { maxRetries: 0 } : retry;
     return { acquire: { key, token: this.token, ttl, owner, retry: policy, extendIfHeld: this.#mayBeHeld || undefined } };
   }
@@ -125,14 +128,15 @@ class Acquire extends Operation {
     if ((this.#takingOver || this.#mayBeHeld) && !this.#adopting) {
       // Another client may have adopted the lease before, many times.
       if (this.#takingOver) this.#exceed(this.machine.wallMicros());
+      this.#slot = granted.slot;
       this.#adopting = true;
       this.machine.submit(this);
       return;
     }
     const { key, ttl } = this.request;
-    // The caller's token may hold the lock in this client already.
-    const held = this.machine.held(key, this.token);
-    const lease = held ?? new Lease(this.request, this.token, !this.#madeToken);
+    const { token } = this;
+    const held = this.#heldWith(granted.slot);
+    const lease = held ?? new Lease(this.request, { token, slot: granted.slot, ownToken: !this.#madeToken });
     lease.confirmed(session, granted, madeAt);
     lease.acquired(ttl, this.#sequence);
     if (lease.lossAt > now) {
@@ -145,6 +149,14 @@ class Acquire extends Operation {
     }
   }
 
+  // The caller's token may hold the lock in this client already. The trust in one slot says nothing about another one.
+  #heldWith(slot) {
+    const held = this.machine.held(this.request.key, this.token);
+    if (held === undefined || held.slot === slot) return held;
+    this.machine.lose(held, `its token has slot ${slot} instead of slot ${held.slot} now`);
+    return undefined;
+  }
+
   // The token holds nothing. Whatever it holds from now on, this call has acquired.
   #acquireInstead() {
     this.#takingOver = false;
@@ -154,9 +166,14 @@ class Acquire extends Operation {
 
   // The lock is no longer held, or the daemon could not find out.
   #notAdopted(status) {
-    if (status.reason === 'LOCK_NOT_HELD') this.#adopting = false;
+    if (status.reason === 'LOCK_NOT_HELD') this.#beginAnew();
     else if (!this.#takingOver) this.#mayBeHeld = true;
     this.#refused({ ...status, retryDelay: ADOPT_AGAIN });
+  }
+
+  #beginAnew() {
+    this.#adopting = false;
+    this.#slot = this.request.slot;
   }
 
   #refused(status) {

@@ -22,6 +22,14 @@ class LockTimeoutError extends LockError {}
 class MaxRetriesExceededError extends LockError {}
 class ValidityExpiredError extends LockError {}
 class LockNotHeldError extends LockError {}
+// The key is in use in another way. `inUseAs`: how, for example 'a lock' or 'a semaphore of 5'; undefined if the daemon did
+// not say so.
+class KindMismatchError extends LockError {
+  constructor(reason, message, details = {}) {
+    super(reason, message, details);
+    this.inUseAs = details.inUseAs;
+  }
+}
 // A Lock of this client was lost.
 class LockLostError extends LockNotHeldError {}
 class QuorumUnavailableError extends LockError {}
@@ -40,6 +48,7 @@ const CLASSES = new Map(Object.entries({
   MAX_RETRIES_EXCEEDED: MaxRetriesExceededError,
   VALIDITY_EXPIRED: ValidityExpiredError,
   LOCK_NOT_HELD: LockNotHeldError,
+  KIND_MISMATCH: KindMismatchError,
   QUORUM_UNAVAILABLE: QuorumUnavailableError,
   NODE_SET_MISMATCH: NodeSetMismatchError,
   UNREACHABLE: UnreachableError,
@@ -63,12 +72,14 @@ const lostError = (key, why) => (
 
 const closedError = () => failure('CANCELLED', 'the client is closed; make a new one');
 
+const detailsFrom = (metadata) => ({ holder: metadata?.owner, inUseAs: metadata?.in_use_as });
+
 // `status`: reason, message, retryDelay and metadata, as the daemon sent them. The holder's label is quoted, because
 // its owner chose it.
 const errorOf = (status, key) => {
-  const holder = status.metadata?.owner;
-  const held = holder === undefined ? '' : `held by ${JSON.stringify(holder)}: `;
-  return lockFailure(status.reason, key, `${held}${status.message}`, { holder, retryAfter: status.retryDelay });
+  const details = detailsFrom(status.metadata);
+  const held = details.holder === undefined ? '' : `held by ${JSON.stringify(details.holder)}: `;
+  return lockFailure(status.reason, key, `${held}${status.message}`, { ...details, retryAfter: status.retryDelay });
 };
 
 // A failure to reach enough nodes, which must not read as if another holder had the lock.
@@ -78,19 +89,18 @@ const ENDED = new Set(['CANCELLED', 'DEADLINE_EXCEEDED']);
 // The error of a call whose time to wait is over. `message`: says so. `status`: the daemon's answer; its metadata names
 // the holder, and the reason of the last attempt.
 const timedOut = (reason, message, { metadata, message: why }, key) => {
-  const holder = metadata?.owner;
   const last = metadata?.last_reason;
-  const details = { holder };
+  const details = detailsFrom(metadata);
   if (!ENDED.has(reason)) return lockFailure(reason, key, `${message}: ${why}`, details);
   if (OUTAGES.has(last)) return lockFailure(last, key, `${message}: the last attempt failed with ${last}`, details);
-  const held = holder === undefined ? '' : `: held by ${JSON.stringify(holder)}`;
+  const held = details.holder === undefined ? '' : `: held by ${JSON.stringify(details.holder)}`;
   return lockFailure('DEADLINE_EXCEEDED', key, `${message}${held}`, details);
 };
 
 const classes = {
   LockError, LockAlreadyHeldError, LockTimeoutError, MaxRetriesExceededError, ValidityExpiredError, LockNotHeldError,
-  LockLostError, QuorumUnavailableError, NodeSetMismatchError, UnreachableError, OverloadedError, DrainingError,
-  InvalidArgumentError, UnauthenticatedError, PermissionDeniedError, CancelledError,
+  LockLostError, KindMismatchError, QuorumUnavailableError, NodeSetMismatchError, UnreachableError, OverloadedError,
+  DrainingError, InvalidArgumentError, UnauthenticatedError, PermissionDeniedError, CancelledError,
 };
 
 // Not taken from the classes, whose names a bundler may shorten.

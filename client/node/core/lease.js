@@ -17,12 +17,13 @@ class Lease {
   // Called once with the error if the lock is lost.
   onLost = () => {};
 
-  // `ownToken`: the token is the caller's.
-  constructor({ key, ttl, margin, onLost }, token, ownToken) {
+  // `slot`: of a semaphore. `ownToken`: the token is the caller's.
+  constructor({ key, ttl, margin, onLost }, { token, slot, ownToken }) {
     this.key = key;
     this.ttl = ttl;
     this.margin = margin;
     this.token = token;
+    this.slot = slot;
     this.fence = 0n;
     if (onLost !== undefined) this.onLost = onLost;
     this.ownToken = ownToken;

@@ -155,8 +155,8 @@ class Extend extends Operation {
   }
 
   body() {
-    const { key, token } = this.lease;
-    return { extend: { key, token, ttl: this.ttl, retry: this.retry } };
+    const { key, token, slot } = this.lease;
+    return { extend: { key, token, slot, ttl: this.ttl, retry: this.retry } };
   }
 
   answered({ lease, status }, session, madeAt) {
@@ -189,8 +189,8 @@ class Adopt {
   }
 
   body() {
-    const { key, token, ttl } = this.#lease;
-    return { adopt: { key, token, ttl, sequence: this.#sequence } };
+    const { key, token, slot, ttl } = this.#lease;
+    return { adopt: { key, token, slot, ttl, sequence: this.#sequence } };
   }
 
   answered({ lease, status }, session, madeAt) {

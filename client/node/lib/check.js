@@ -10,6 +10,8 @@ const RESERVED = 'redlockd:';
 const LONGEST_KEY = 512; // bytes
 const MOST_KEYS = 64; // of one lock
 const LONGEST_KEYS = 8192; // bytes, of several keys together
+const LEAST_HOLDERS = 2; // of a semaphore
+const MOST_HOLDERS = 64;
 const LONGEST_LABEL = 128; // bytes, of an owner or a token
 const LEAST_TTL = 10;
 const LEAST_GRACE = 100;
@@ -72,8 +74,17 @@ const checkFlag = (field, value) => {
   if (typeof value !== 'boolean') refuse(field, `must be true or false, not ${shown(value)}`);
 };
 
-// `key`: a key, or an array of keys that are locked together. Returns the internal key (core/key.js).
-const checkKey = (key, shared, sharedField = 'shared') => {
+const checkMaxHolders = (field, maxHolders, names, shared) => {
+  if (!(Number.isInteger(maxHolders) && maxHolders >= LEAST_HOLDERS && maxHolders <= MOST_HOLDERS)) {
+    refuse(field, `must be an integer from ${LEAST_HOLDERS} to ${MOST_HOLDERS}, not ${shown(maxHolders)}`);
+  }
+  if (names.length > 1) refuse(field, `a semaphore has one key, not ${names.length}`);
+  if (shared) refuse(field, 'a semaphore cannot be shared; pass either maxHolders or shared');
+};
+
+// `key`: a key, or an array of keys that are locked together. `prefix`: of the names of the other arguments. Returns the
+// internal key (core/key.js).
+const checkKey = (key, { shared = false, maxHolders }, prefix = '') => {
   if (Array.isArray(key) && (key.length === 0 || key.length > MOST_KEYS)) {
     refuse('key', `an array must have from 1 to ${MOST_KEYS} keys, not ${key.length}`);
   }
@@ -85,8 +96,19 @@ const checkKey = (key, shared, sharedField = 'shared') => {
   }
   const bytes = names.reduce((sum, name) => sum + Buffer.byteLength(name), 0);
   if (bytes > LONGEST_KEYS) refuse('key', `the keys have ${bytes} bytes together as UTF-8; use at most ${LONGEST_KEYS}`);
-  checkFlag(sharedField, shared);
-  return joined(names, shared);
+  checkFlag(`${prefix}shared`, shared);
+  if (maxHolders !== undefined) checkMaxHolders(`${prefix}maxHolders`, maxHolders, names, shared);
+  return joined(names, shared, maxHolders);
+};
+
+// For a call that names a lock by its token: which slot of a semaphore it is. `maxHolders` was checked.
+const checkSlot = (slot, maxHolders, prefix = '') => {
+  const field = `${prefix}slot`;
+  if (maxHolders === undefined) {
+    if (slot !== undefined) refuse(field, 'only a semaphore has slots; pass its maxHolders too');
+  } else if (!(Number.isInteger(slot) && slot >= 1 && slot <= maxHolders)) {
+    refuse(field, `must be an integer from 1 to ${maxHolders}: the slot of the lock; not ${shown(slot)}`);
+  }
 };
 
 const checkToken = (token) => {
@@ -134,13 +156,13 @@ const checkMargin = (ttl, grace, margin = Math.min(ttl / 10, grace / 10, 500)) =
   return margin;
 };
 
-const ACQUIRE = ['ttl', 'wait', 'owner', 'token', 'retry', 'margin', 'signal', 'onQueued', 'shared'];
+const ACQUIRE = ['ttl', 'wait', 'owner', 'token', 'retry', 'margin', 'signal', 'onQueued', 'shared', 'maxHolders'];
 
 // `client`: grace and owner. `names`: the options that the call has. Returns the request, with the defaults.
 const checkAcquire = (given, options, { grace, owner: label }, names = ACQUIRE) => {
   checkOptions(options, names);
-  const { ttl = DEFAULT_TTL, wait, owner = label, token, retry, signal, onQueued, shared = false } = options;
-  const key = checkKey(given, shared);
+  const { ttl = DEFAULT_TTL, wait, owner = label, token, retry, signal, onQueued } = options;
+  const key = checkKey(given, options);
   checkTtl(ttl);
   const margin = checkMargin(ttl, grace, options.margin);
   if (wait !== undefined) checkTime('wait', wait, 0, Infinity);
@@ -155,7 +177,7 @@ const checkAcquire = (given, options, { grace, owner: label }, names = ACQUIRE) 
 const without = (...names) => ACQUIRE.filter((name) => !names.includes(name));
 const TRY = without('wait', 'retry', 'onQueued');
 const OR_EXTEND = without('token');
-const ADOPT = without('owner', 'token', 'retry', 'onQueued');
+const ADOPT = [...without('owner', 'token', 'retry', 'onQueued'), 'slot'];
 const DETACHED = without('margin', 'onQueued');
 
 const checkTry = (key, options, client) => ({ ...checkAcquire(key, options, client, TRY), wait: 0 });
@@ -167,7 +189,10 @@ const checkAcquireOrExtend = (key, token, options, client) => {
 
 const checkAdopt = (key, token, options, client) => {
   checkToken(token);
-  return { ...checkAcquire(key, options, client, ADOPT), token, adopt: true };
+  const request = checkAcquire(key, options, client, ADOPT);
+  const { slot, maxHolders } = options;
+  checkSlot(slot, maxHolders);
+  return { ...request, token, adopt: true, slot };
 };
 
 const checkDetached = (key, options, client) => checkAcquire(key, options, client, DETACHED);
@@ -175,25 +200,27 @@ const checkDetached = (key, options, client) => checkAcquire(key, options, clien
 // Returns the key, the token and the options of a call by key and token.
 const checkByToken = (given, token, options, names) => {
   checkOptions(options, names);
-  const { timeout = DEFAULT_TIMEOUT, retry, signal, shared = false } = options;
-  const key = checkKey(given, shared);
+  const { timeout = DEFAULT_TIMEOUT, retry, signal, slot, maxHolders } = options;
+  const key = checkKey(given, options);
+  checkSlot(slot, maxHolders);
   checkToken(token);
   checkTime('timeout', timeout, 1);
   checkRetry(retry);
   checkSignal(signal);
-  return { key, token, timeout, retry, signal };
+  return { key, token, timeout, retry, signal, slot };
 };
 
 const checkItem = (item, index) => {
   const field = `items[${index}]`;
   if (typeof item !== 'object' || item === null) refuse(field, `must be an object, not ${kindOf(item)}`);
-  checkNames(field, item, ['key', 'token', 'ttl', 'interval', 'shared']);
-  const { token, ttl = DEFAULT_TTL, interval, shared = false } = item;
-  const key = checkKey(item.key, shared, `${field}.shared`);
+  checkNames(field, item, ['key', 'token', 'ttl', 'interval', 'shared', 'maxHolders', 'slot']);
+  const { token, ttl = DEFAULT_TTL, interval, slot, maxHolders } = item;
+  const key = checkKey(item.key, item, `${field}.`);
+  checkSlot(slot, maxHolders, `${field}.`);
   checkToken(token);
   checkTtl(ttl);
   if (interval !== undefined) checkTime(`${field}.interval`, interval, LEAST_INTERVAL, ttl - LEAST_INTERVAL);
-  return { key, token, ttl, interval };
+  return { key, token, ttl, interval, slot };
 };
 
 const checkWatch = (items, onEvent, options) => {

@@ -16,10 +16,11 @@ const { Watch } = require('./watch.js');
 const { LockAlreadyHeldError, closedError } = require('../core/errors.js');
 
 const BY_TOKEN = ['timeout', 'signal'];
-const TRY_EXTEND = [...BY_TOKEN, 'shared'];
+const TRY_EXTEND = [...BY_TOKEN, 'shared', 'maxHolders', 'slot'];
 
 // Acquires locks. Connects when necessary; tries `endpoints` ('host:port' or 'unix:/path') in turn. `key` is a key, or an
-// array of keys that are locked together, all or none; the option `shared` shares them. index.d.ts documents the options.
+// array of keys that are locked together, all or none; the option `shared` shares them. The option `maxHolders` makes a key a
+// semaphore. index.d.ts documents the options.
 class Client {
   #options;
   #driver;
@@ -100,8 +101,9 @@ class Client {
     await this.#detached.release(checkByToken(key, token, options, BY_TOKEN));
   }
 
-  // Keeps locks alive that were acquired elsewhere: items [{ key, shared, token, ttl, interval }]. Returns a Watch. Calls
-  // onEvent({ type, key, error, … }) with the types extended, extendFailed, lost, failed and, as the last one, closed.
+  // Keeps locks alive that were acquired elsewhere: items [{ key, shared, maxHolders, slot, token, ttl, interval }].
+  // Returns a Watch. Calls onEvent({ type, key, error, … }) with the types extended, extendFailed, lost, failed and, as the
+  // last one, closed.
   watch(items, onEvent, options = {}) {
     const request = checkWatch(items, onEvent, options);
     return new Watch({

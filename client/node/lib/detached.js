@@ -5,7 +5,7 @@
 const { setImmediate: turn } = require('node:timers/promises');
 const { inspect } = require('node:util');
 const { timedOut } = require('../core/errors.js');
-const { isShared, namesOf, shown } = require('../core/key.js');
+const { isShared, maxHoldersOf, namesOf, shown } = require('../core/key.js');
 const { tooLate } = require('../core/operations.js');
 const { RATE_DIFFERENCE } = require('../core/trust.js');
 const { Pauses, sleep } = require('./calls.js');
@@ -19,16 +19,18 @@ const CLOSE_WAITS = 2000;
 const RELEASE_AGAIN = [100, 1000];
 
 // A lock that no client keeps alive: it expires `validity` after it was acquired or extended. To hand it over, pass keys,
-// token and shared to the other process. inspect() and JSON do not show the token.
+// token, shared, maxHolders and slot to the other process. inspect() and JSON do not show the token.
 class Lease {
   #token;
   #clock;
   #validUntil;
 
-  constructor({ key, token, fence, clock, validUntil }) {
+  constructor({ key, token, fence, slot, clock, validUntil }) {
     this.key = shown(key);
     this.keys = Object.freeze(namesOf(key));
     this.shared = isShared(key);
+    this.maxHolders = maxHoldersOf(key);
+    this.slot = slot;
     this.fencingToken = fence;
     this.#token = token;
     this.#clock = clock;
@@ -100,11 +102,11 @@ class Detached {
   }
 
   // Returns a Lease. The first argument of extend() and of release() is what checkByToken() returns.
-  async extend({ key, token, ...options }, ttl) {
+  async extend({ key, token, slot, ...options }, ttl) {
     let at;
     const { lease } = await this.#repeat(EXTEND, () => {
       at = this.#clock.earliest();
-      return claimTo({ key, token, ttl, retry: options.retry });
+      return claimTo({ key, token, slot, ttl, retry: options.retry });
     }, this.#ofCaller(key, options));
     const result = this.#leaseOf(lease, at);
     if (!result.held) throw tooLate(key);
@@ -128,8 +130,8 @@ class Detached {
   #ofCaller(key, { timeout, signal }) { return { key, timeout, signals: [signal, this.#closing] }; }
 
   #leaseOf(granted, at) {
-    const { key, token, fence, validity } = leaseFrom(granted);
-    return new Lease({ key, token, fence, clock: this.#clock, validUntil: at + validity });
+    const { key, token, fence, validity, slot } = leaseFrom(granted);
+    return new Lease({ key, token, fence, slot, clock: this.#clock, validUntil: at + validity });
   }
 
   // Repeats a call until a daemon has answered it, within `timeout`.

@@ -2,7 +2,7 @@
 
 const { inspect } = require('node:util');
 const { lostError } = require('../core/errors.js');
-const { isShared, namesOf, shown } = require('../core/key.js');
+const { isShared, maxHoldersOf, namesOf, shown } = require('../core/key.js');
 const { checkTtl } = require('./check.js');
 
 Symbol.asyncDispose ??= Symbol('Symbol.asyncDispose');
@@ -37,6 +37,12 @@ class Lock {
 
   // Whether other holders may share the keys.
   get shared() { return isShared(this.#lease.key); }
+
+  // The limit of the semaphore; undefined if the key is none.
+  get maxHolders() { return maxHoldersOf(this.#lease.key); }
+
+  // Which of the semaphore's slots is held, from 1 to maxHolders; undefined if the key is no semaphore.
+  get slot() { return this.#lease.slot; }
 
   // The owner token, the secret that proves ownership.
   get token() { return this.#lease.token; }

@@ -2,7 +2,7 @@
 
 const grpc = require('@grpc/grpc-js');
 const { failure, lockFailure, lostError } = require('../core/errors.js');
-const { isShared, namesOf, shown } = require('../core/key.js');
+const { isShared, maxHoldersOf, namesOf, shown } = require('../core/key.js');
 const { Pauses, sleep } = require('./calls.js');
 const { contain } = require('./logging.js');
 const { WATCH } = require('./methods.js');
@@ -113,9 +113,9 @@ class Watch {
   }
 
   // Returns false if the stream must move to another daemon.
-  #event({ type, key, lease, reason, message }) {
+  #event({ type, key, slot, lease, reason, message }) {
     if (type === 'DRAINING') return false;
-    const lock = { key: shown(key), keys: namesOf(key), shared: isShared(key) };
+    const lock = { key: shown(key), keys: namesOf(key), shared: isShared(key), maxHolders: maxHoldersOf(key), slot };
     if (type === 'EXTENDED') {
       this.#tell({ type: 'extended', ...lock, fencingToken: lease.fence, validity: lease.validity });
     } else if (type === 'EXTEND_FAILED') {

@@ -1,9 +1,9 @@
 'use strict';
 
 // Converts between the messages of the gRPC API and those of the Machine. Durations become ms, ids become numbers, and
-// fencing tokens become BigInts. `key`, `keys` and `mode` become the internal key.
+// fencing tokens become BigInts. `key`, `keys`, `mode` and `max_holders` become the internal key.
 
-const { isShared, joined, namesOf } = require('../core/key.js');
+const { isShared, joined, maxHoldersOf, namesOf } = require('../core/key.js');
 const { google, redlock } = require('../generated/messages.js');
 
 const { EventType, LockMode, SessionRequest, SessionResponse, Vote } = redlock.v1;
@@ -27,13 +27,17 @@ const duration = (ms) => {
   return { seconds, nanos: Math.min(Math.round((ms - seconds * 1000) * 1e6), 999_999_999) };
 };
 
-const keyFrom = ({ key, keys, mode }) => joined(keys.length > 0 ? keys : [key], mode === LockMode.LOCK_MODE_SHARED);
+// A key that is no semaphore has 0 for both numbers.
+const keyFrom = ({ key, keys, mode, maxHolders }) => (
+  joined(keys.length > 0 ? keys : [key], mode === LockMode.LOCK_MODE_SHARED, maxHolders || undefined));
+const slotFrom = (slot) => slot || undefined;
 
 const leaseFrom = (lease) => lease && {
   key: keyFrom(lease),
   token: lease.token,
   fence: toBigInt(lease.fencingToken),
   validity: lease.validity ? millis(lease.validity) : 0,
+  slot: slotFrom(lease.slot),
 };
 
 const statusFrom = (status) => status && {
@@ -44,8 +48,9 @@ const statusFrom = (status) => status && {
 };
 
 const eventFrom = (event) => {
-  const { type, lease, message, reason } = event;
-  return { type: EVENTS.get(type), key: keyFrom(event), lease: leaseFrom(lease), reason, message: message || reason };
+  const { type, lease, message, reason, slot } = event;
+  return {
+    type: EVENTS.get(type), key: keyFrom(event), slot: slotFrom(slot), lease: leaseFrom(lease), reason, message: message || reason };
 };
 
 const resultFrom = ({ id, lease, status }) => ({
@@ -67,7 +72,7 @@ const retryTo = (retry) => retry && {
   maxJitter: retry.maxJitter === undefined ? undefined : duration(retry.maxJitter),
 };
 
-// Converts the fields of a release, which has no mode, in place.
+// Converts the fields of a release, which has neither mode nor max_holders, in place.
 const requestTo = (request) => {
   const names = namesOf(request.key);
   if (names.length > 1) Object.assign(request, { key: undefined, keys: names });
@@ -82,6 +87,8 @@ const requestTo = (request) => {
 // The same for an acquire, an extend, an adopt, a give_up or a watched item.
 const claimTo = (request) => {
   if (isShared(request.key)) request.mode = LockMode.LOCK_MODE_SHARED;
+  const maxHolders = maxHoldersOf(request.key);
+  if (maxHolders !== undefined) request.maxHolders = maxHolders;
   return requestTo(request);
 };
 

@@ -8,7 +8,7 @@ import { inspect } from 'node:util';
 import { start } from './child.js';
 import { client as redlockd, testing } from './installed.js';
 
-const { Client } = redlockd;
+const { Client, KindMismatchError } = redlockd;
 const STRESS = Number(process.env.STRESS ?? 1);
 const options = { skip: process.env.REDLOCKD ? false : 'REDLOCKD is not set', timeout: 120_000 };
 
@@ -26,12 +26,22 @@ after(async () => {
   await server?.stop();
 });
 
-// Throws if a key is still held after `within`.
+// Throws if a key is still held, as a lock or as a semaphore, after `within`.
 const expectFree = async (keys, within) => {
   const rival = new Client(server.endpoint);
   const until = performance.now() + within;
+  const isFree = async (key) => {
+    try {
+      const lock = await rival.tryAcquire(key);
+      await lock?.release();
+      return lock !== null;
+    } catch (error) {
+      if (error instanceof KindMismatchError) return false;
+      throw error;
+    }
+  };
   for (const key of keys) {
-    while (!await rival.tryAcquire(key).then((lock) => lock?.release().then(() => true))) {
+    while (!await isFree(key)) {
       if (performance.now() > until) throw new Error(`${key} is still held`);
       await sleep(20);
     }
@@ -299,6 +309,17 @@ test('aborting an acquire of several keys at any moment leaves none of them behi
   await abortAtAnyMoment(name, (key, signal, i) => (i % 2 === 0
     ? client.acquire([key, `${name}-${(i + 1) % 20}`], { ttl: 60_000, signal })
     : client.acquireDetached([key, `${name}-${(i + 1) % 20}`], { ttl: 60_000, signal })), 100);
+});
+
+test('aborting an acquire of a semaphore at any moment leaves no slot behind', options, async () => {
+  let tokens = 0;
+  const claim = { maxHolders: 2, ttl: 60_000 };
+  const ways = [
+    (key, signal) => client.acquire(key, { ...claim, signal }),
+    (key, signal) => client.acquireOrExtend(key, `slot-${tokens += 1}`, { ...claim, signal }),
+    (key, signal) => client.acquireDetached(key, { ...claim, signal }),
+  ];
+  await abortAtAnyMoment('slots', (key, signal, i) => ways[i % ways.length](key, signal), 100);
 });
 
 test('a token of the caller acquires, and takes over a lock of another client', options, async () => {

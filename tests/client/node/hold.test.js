@@ -236,7 +236,7 @@ test('adopt carries the TTL and a sequence above the fencing token that grows wi
     adopts.push(operation.adopt);
     world.grant(operation, { fence });
   }
-  assert.deepEqual(adopts[0], { key: 'k', token: lease.token, ttl: 30_000, sequence: 102n }, 'the acquire was sent once');
+  assert.deepEqual(adopts[0], { key: 'k', token: lease.token, slot: undefined, ttl: 30_000, sequence: 102n }, 'the acquire was sent once');
   assert.deepEqual(adopts.map(({ sequence }) => sequence), [102n, 103n, 104n, 501n]);
 });
 

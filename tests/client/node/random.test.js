@@ -1,13 +1,17 @@
 // Random schedules: clients acquire, hold, release and give up, while streams break in one or both directions,
-// daemons drain, die and pause, and clients are suspended. Two clients never trust one key at the same time,
-// and nothing is left behind. SEEDS: the number of schedules; SEED: runs only this one.
+// daemons drain, die and pause, and clients are suspended. Two clients never trust one key, or one slot of a semaphore, at
+// the same time, and nothing is left behind. SEEDS: the number of schedules; SEED: runs only this one.
 import assert from 'node:assert/strict';
 import process from 'node:process';
 import test from 'node:test';
+import keys from '../../../client/node/core/key.js';
 import { Client, World } from './world.js';
 
 const SEEDS = Number(process.env.SEEDS ?? 120);
-const KEYS = ['a', 'b', 'c'];
+const SEMAPHORE = keys.joined(['s'], false, 2);
+const KEYS = ['a', 'b', SEMAPHORE];
+const SLOTS = [1, 2];
+const PLACES = [{ key: 'a' }, { key: 'b' }, ...SLOTS.map((slot) => ({ key: SEMAPHORE, slot }))];
 const TIME = 40_000;
 
 const runUser = (world, client, counts) => {
@@ -73,14 +77,16 @@ const makeFaults = (world, clients) => {
 const schedule = (seed, { faults }) => {
   const world = new World(seed, { faults });
   const clients = ['x', 'y', 'z'].map((name) => new Client(world, name, 600 + world.random() * 1500));
-  const counts = { granted: 0, losses: 0, tokens: 0 };
+  const counts = { granted: 0, losses: 0, tokens: 0, full: 0 };
   for (const client of clients) for (let i = 0; i < 2; i += 1) runUser(world, client, counts);
   if (faults) makeFaults(world, clients);
   const check = () => {
-    for (const key of KEYS) {
-      const holders = clients.filter((client) => client.trusts(key));
-      assert.ok(holders.length <= 1, `seed ${seed}: at ${world.now} ${holders.length} clients trust ${key}`);
+    for (const { key, slot } of PLACES) {
+      const holders = clients.filter((client) => client.trusts(key, slot));
+      const what = slot === undefined ? key : `slot ${slot}`;
+      assert.ok(holders.length <= 1, `seed ${seed}: at ${world.now} ${holders.length} clients trust ${what}`);
     }
+    if (SLOTS.every((slot) => clients.some((client) => client.trusts(SEMAPHORE, slot)))) counts.full += 1;
   };
   world.runUntil(TIME, check);
   world.runUntil(TIME + 10_000, check);
@@ -102,9 +108,14 @@ const schedule = (seed, { faults }) => {
 const seeds = process.env.SEED ? [Number(process.env.SEED)] : Array.from({ length: SEEDS }, (_, i) => i + 1);
 
 test('random schedules with faults', () => {
-  let granted = 0;
-  for (const seed of seeds) granted += schedule(seed, { faults: true }).granted;
+  let [granted, full] = [0, 0];
+  for (const seed of seeds) {
+    const counts = schedule(seed, { faults: true });
+    granted += counts.granted;
+    full += Math.sign(counts.full);
+  }
   assert.ok(granted > 20 * seeds.length, `${granted} grants in ${seeds.length} schedules`);
+  assert.ok(full > seeds.length / 2, `the slots were in use together in ${full} of ${seeds.length} schedules`);
 });
 
 test('without faults no lock is lost', () => {

@@ -118,7 +118,7 @@ test('extend raises the validity, and fails with the reason if the answer is not
   const { lease } = world.hold('k', { ttl: 10_000 }, { validity: 9000 });
   const good = world.extend(lease, 40_000);
   const [operation] = world.expect('extend');
-  assert.deepEqual(operation.extend, { key: 'k', token: lease.token, ttl: 40_000, retry: undefined });
+  assert.deepEqual(operation.extend, { key: 'k', token: lease.token, slot: undefined, ttl: 40_000, retry: undefined });
   world.grant(operation, { validity: 39_000 });
   assert.ok(good.done && good.error === undefined);
   assert.equal(lease.trustedUntil, world.now + 39_000);

@@ -1,9 +1,18 @@
 // The nodes and daemons of the simulated world: the server's side of the contract, as far as a client can
 // observe it.
+import keys from '../../../client/node/core/key.js';
+
+const { maxHoldersOf } = keys;
 
 const drift = (ttl) => ttl * 0.01 + 2;
 
-// The keys that a quorum of the nodes holds, one entry per key.
+// Where the nodes store a key: a semaphore in as many places as it has slots.
+const placesOf = (key) => {
+  const slots = Array.from({ length: maxHoldersOf(key) ?? 0 }, (_, i) => i + 1);
+  return slots.length > 0 ? slots.map((slot) => ({ place: `${key}/${slot}`, slot })) : [{ place: key }];
+};
+
+// The keys that a quorum of the nodes holds, one entry per key or slot.
 export class Nodes {
   #locks = new Map();
   #fence = 0n;
@@ -11,50 +20,57 @@ export class Nodes {
 
   constructor(world) { this.world = world; }
 
-  #current(key) {
-    const lock = this.#locks.get(key);
+  #current(place) {
+    const lock = this.#locks.get(place);
     if (lock && lock.expires > this.world.now) return lock;
-    this.#locks.delete(key);
+    this.#locks.delete(place);
     return undefined;
   }
 
-  get held() { return [...this.#locks.keys()].filter((key) => this.#current(key)); }
+  get held() { return [...this.#locks.keys()].filter((place) => this.#current(place)); }
+
+  // What the token holds of the key: a token holds at most one slot.
+  #find(key, token) { return placesOf(key).map(({ place }) => this.#current(place)).find((lock) => lock?.token === token); }
 
   acquire(key, token, ttl, stream) {
-    if (this.#current(key) || this.#released.has(token)) return undefined;
-    const lock = { token, expires: this.world.now + ttl, fence: this.#fence += 1n, stream, sequence: 0n };
-    this.#locks.set(key, lock);
+    if (this.#released.has(token) || this.#find(key, token)) return undefined;
+    const free = placesOf(key).filter(({ place }) => !this.#current(place));
+    if (free.length === 0) return undefined;
+    const { place, slot } = free[Math.floor(this.world.random() * free.length)];
+    const lock = { place, slot, token, expires: this.world.now + ttl, fence: this.#fence += 1n, stream, sequence: 0n };
+    this.#locks.set(place, lock);
     return lock;
   }
 
-  extend(key, token, ttl) {
-    const lock = this.#current(key);
-    if (lock?.token !== token) return undefined;
+  // `slot`: undefined for whichever the token has.
+  extend(key, token, ttl, slot) {
+    const lock = this.#find(key, token);
+    if (lock === undefined || (slot !== undefined && lock.slot !== slot)) return undefined;
     lock.expires = Math.max(lock.expires, this.world.now + ttl);
     return lock;
   }
 
-  adopt(key, token, ttl, sequence, stream) {
-    const lock = this.#current(key);
-    if (lock?.token !== token || sequence <= lock.sequence) return undefined;
+  adopt({ key, token, ttl, slot, sequence }, stream) {
+    const lock = this.#find(key, token);
+    if (lock === undefined || lock.slot !== slot || sequence <= lock.sequence) return undefined;
     Object.assign(lock, { sequence, stream });
     if (this.world.random() < 0.2) lock.fence = this.#fence += 1n;
-    return this.extend(key, token, ttl);
+    return this.extend(key, token, ttl, slot);
   }
 
   release(key, token, stream) {
-    const lock = this.#current(key);
+    const lock = this.#find(key, token);
     // Nodes remember the tokens that clients make, not those of callers.
     if (stream === undefined && !token.startsWith('own')) this.#released.add(token);
-    if (lock?.token !== token || (stream !== undefined && lock.stream !== stream)) return false;
-    this.#locks.delete(key);
+    if (lock === undefined || (stream !== undefined && lock.stream !== stream)) return false;
+    this.#locks.delete(lock.place);
     return true;
   }
 }
 
 // The daemon's end of one Session.
 export class ServerSession {
-  #leases = new Map(); // token -> { key, ttl }
+  #leases = new Map(); // token -> { key, ttl, slot, extendAt }
   #waiting = new Map(); // id -> acquire
   #draining = false;
   #begun = 0; // the last operation
@@ -93,8 +109,9 @@ export class ServerSession {
   #fail(id, reason) { this.#answer(id, { status: { reason, message: reason } }); }
 
   #grant(id, lock, ttl, key) {
-    this.#leases.set(lock.token, { key, ttl, extendAt: this.daemon.world.now + ttl / 3 });
-    this.#answer(id, { lease: { token: lock.token, fence: lock.fence, validity: ttl - drift(ttl) } });
+    const { token, fence, slot } = lock;
+    this.#leases.set(token, { key, ttl, slot, extendAt: this.daemon.world.now + ttl / 3 });
+    this.#answer(id, { lease: { token, fence, slot, validity: ttl - drift(ttl) } });
   }
 
   #carryOut({ id, ...operation }) {
@@ -114,7 +131,7 @@ export class ServerSession {
       else this.#fail(id, 'LOCK_NOT_HELD');
     } else {
       const lock = kind === 'adopt'
-        ? nodes.adopt(asked.key, asked.token, asked.ttl, asked.sequence, this) : nodes.extend(asked.key, asked.token, asked.ttl);
+        ? nodes.adopt(asked, this) : nodes.extend(asked.key, asked.token, asked.ttl, asked.slot);
       if (kind === 'adopt' && this.daemon.world.faults && this.daemon.world.random() < 0.1) this.#fail(id, 'QUORUM_UNAVAILABLE');
       else if (lock) this.#grant(id, lock, asked.ttl, asked.key);
       else this.#fail(id, 'LOCK_NOT_HELD');
@@ -173,9 +190,9 @@ export class ServerSession {
     const { world } = this.daemon;
     if (this.#draining || world.now < lease.extendAt) return;
     lease.extendAt = world.now + lease.ttl / 3;
-    const lock = world.nodes.extend(lease.key, token, lease.ttl);
+    const lock = world.nodes.extend(lease.key, token, lease.ttl, lease.slot);
     if (lock) {
-      const granted = { key: lease.key, token, fence: lock.fence, validity: lease.ttl - drift(lease.ttl) };
+      const granted = { key: lease.key, token, fence: lock.fence, slot: lease.slot, validity: lease.ttl - drift(lease.ttl) };
       this.#send({ events: [{ type: 'EXTENDED', lease: granted }] });
     } else {
       this.#leases.delete(token);

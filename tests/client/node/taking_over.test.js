@@ -33,7 +33,7 @@ test('if the Session ends before the answer, the acquire is sent with extend_if_
   world.grant(again, { fence: 40n });
   assert.ok(!call.done, 'the Session does not keep it yet');
   const [adopt] = world.expect('adopt');
-  assert.deepEqual(adopt.adopt, { key: 'k', token: TOKEN, ttl: 30_000, sequence: 43n });
+  assert.deepEqual(adopt.adopt, { key: 'k', token: TOKEN, slot: undefined, ttl: 30_000, sequence: 43n });
   world.grant(adopt, { fence: 41n });
   assert.equal(call.lease.fence, 41n);
   world.breakStream();
@@ -69,7 +69,7 @@ test('an acquire that may be held is given up if it fails or is given up', () =>
 test('acquireOrExtend adopts a lock that the token holds', () => {
   const { world, call } = start({ extendIfHeld: true });
   const [operation] = world.expect('extend');
-  assert.deepEqual(operation.extend, { key: 'k', token: TOKEN, ttl: 30_000, retry: { maxRetries: 0 } });
+  assert.deepEqual(operation.extend, { key: 'k', token: TOKEN, slot: undefined, ttl: 30_000, retry: { maxRetries: 0 } });
   world.grant(operation);
   const [adopt] = world.expect('adopt');
   world.fail(adopt, 'QUORUM_UNAVAILABLE');
@@ -173,7 +173,7 @@ test('the sequence of an adopt exceeds those of a client that has adopted the lo
 test('adopt asks for the fencing token first, and fails if the token does not hold the lock', () => {
   const { world, call } = start({ adopt: true });
   const [extend] = world.expect('extend');
-  assert.deepEqual(extend.extend, { key: 'k', token: TOKEN, ttl: 30_000, retry: { maxRetries: 0 } });
+  assert.deepEqual(extend.extend, { key: 'k', token: TOKEN, slot: undefined, ttl: 30_000, retry: { maxRetries: 0 } });
   world.grant(extend, { fence: 7n });
   assert.ok(!call.done);
   const [adopt] = world.expect('adopt');

@@ -7,36 +7,19 @@ import path from 'node:path';
 import process from 'node:process';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { fileURLToPath } from 'node:url';
 import { inspect } from 'node:util';
 import { run } from './child.js';
 import { client as redlockd, require } from './installed.js';
+import { duration, grpc, serve } from './lock_service.js';
 
 const { Client, LockError } = redlockd;
-const PROTO = fileURLToPath(new URL('../../../proto', import.meta.url));
-const grpc = require('@grpc/grpc-js');
-const protoLoader = require('@grpc/proto-loader');
-const { LockService } = grpc.loadPackageDefinition(protoLoader.loadSync('redlock/v1/lock_service.proto', {
-  includeDirs: [PROTO], longs: String, enums: String, defaults: false,
-})).redlock.v1;
-
-const duration = (ms) => ({ seconds: Math.trunc(ms / 1000), nanos: Math.round((ms % 1000) * 1e6) });
 
 class Daemon {
   received = []; // messages
   calls = [];
   fence = 2n ** 60n;
 
-  async start(credentials = grpc.ServerCredentials.createInsecure()) {
-    this.server = new grpc.Server();
-    this.server.addService(LockService.service, { Session: (call) => this.session(call) });
-    const port = await new Promise((resolve, reject) => {
-      this.server.bindAsync('127.0.0.1:0', credentials, (error, bound) =>
-        (error ? reject(error) : resolve(bound)));
-    });
-    this.endpoint = `127.0.0.1:${port}`;
-    return this;
-  }
+  async start(credentials) { return Object.assign(this, await serve({ Session: (call) => this.session(call) }, credentials)); }
 
   session(call) {
     this.calls.push(call);

@@ -143,8 +143,9 @@ export class Client {
     });
   }
 
-  trusts(key) {
-    return [...this.holds].some((hold) => hold.key === key && hold.until > this.now && hold.lease.state !== 'released');
+  trusts(key, slot) {
+    return [...this.holds].some((hold) => (
+      hold.key === key && hold.lease.slot === slot && hold.until > this.now && hold.lease.state !== 'released'));
   }
 }
 

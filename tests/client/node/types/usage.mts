@@ -1,6 +1,6 @@
 // Compiles only if the declarations allow what the documentation shows, and forbid what the client refuses.
 import {
-  Client, Lease, Lock, LockAlreadyHeldError, LockError, LockLostError, LockNotHeldError, Watch, type Logger, type WatchEvent,
+  Client, KindMismatchError, Lease, Lock, LockAlreadyHeldError, LockError, LockLostError, LockNotHeldError, Watch, type Logger, type WatchEvent,
 } from 'redlockd';
 import { Server } from 'redlockd/testing';
 
@@ -28,15 +28,25 @@ export const use = async (): Promise<string> => {
   await client.extend(reader.keys, reader.token, 1000, { shared: reader.shared });
   await client.tryExtend(reader.keys, reader.token, 1000, { shared: reader.shared });
   await client.adopt(reader.keys, reader.token, { shared: reader.shared });
+  const { slot, maxHolders }: { slot: number | undefined; maxHolders: number | undefined } = await client.acquire('k', { maxHolders: 5 });
+  await client.tryAcquire('k', { maxHolders });
+  await client.using('k', { maxHolders: 5 }, (held) => held.slot satisfies number | undefined);
+  await client.acquireOrExtend('k', 't', { maxHolders: 5 });
+  const one = await client.acquireDetached('k', { maxHolders: 5 });
+  await client.extend(one.keys, one.token, 1000, { maxHolders: one.maxHolders, slot: one.slot });
+  await client.tryExtend(one.keys, one.token, 1000, { maxHolders: 5, slot });
+  await client.adopt(one.keys, one.token, { shared: one.shared, maxHolders: one.maxHolders, slot: one.slot });
   await client.using(keys, {}, () => {});
   await client.acquireOrExtend(keys, 't');
   await client.acquireDetached(keys);
   await client.tryExtend(keys, 't', 1000);
   await client.release(keys, 't');
   await client.acquireOrExtend('k', 't', { owner: 'me' });
-  const watch: Watch = client.watch([{ key: 'k', token: 't', interval: 5, shared: true }, { key: keys, token: 't' }], (event: WatchEvent) => {
+  const watch: Watch = client.watch([
+    { key: 'k', token: 't', interval: 5, shared: true }, { key: keys, token: 't' }, { key: 's', token: 't', maxHolders: 2, slot: 1 },
+  ], (event: WatchEvent) => {
     if (event.type === 'lost') event.error satisfies LockLostError;
-    else if (event.type === 'extended') [event.validity, event.shared, ...event.keys] satisfies [number, boolean, ...string[]];
+    else if (event.type === 'extended') [event.validity, event.shared, event.slot, ...event.keys] satisfies unknown[];
     else event.error satisfies Error;
   });
   await watch.close();
@@ -46,6 +56,7 @@ export const use = async (): Promise<string> => {
   } catch (error) {
     if (error instanceof LockAlreadyHeldError) return error.holder ?? error.reason;
     if (error instanceof LockNotHeldError) throw error satisfies LockError;
+    if (error instanceof KindMismatchError) return error.inUseAs ?? error.message;
   }
 
   // @ts-expect-error: a list of what is no key
@@ -62,6 +73,10 @@ export const use = async (): Promise<string> => {
   await client.tryAcquire('a', { wait: 5 });
   // @ts-expect-error: a release has no mode
   await client.release('k', 't', { shared: true });
+  // @ts-expect-error: a release has no slot
+  await client.release('k', 't', { maxHolders: 2, slot: 1 });
+  // @ts-expect-error: the client finds the slot
+  await client.acquire('k', { maxHolders: 2, slot: 1 });
   // @ts-expect-error: a Lock comes from a client
   new Lock();
   // @ts-expect-error: read only

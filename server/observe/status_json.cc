@@ -59,9 +59,12 @@ const char* NameOf(LeaseListing::Kind kind) {
 }
 
 json ToJson(const LeaseListing& lease) {
-  return {{"key", lease.key.InWords()},          {"kind", NameOf(lease.kind)},
-          {"validity", Seconds(lease.validity)}, {"failures", lease.failures},
-          {"position", lease.position},          {"owner", lease.owner.value()},
+  return {{"key", lease.key.InWords()},
+          {"kind", NameOf(lease.kind)},
+          {"validity", Seconds(lease.validity)},
+          {"failures", lease.failures},
+          {"position", lease.position},
+          {"owner", lease.owner.value()},
           {"shared", lease.key.IsShared()},
           {"max_holders", lease.key.limit()},
           {"slot", lease.key.slot()}};

@@ -159,12 +159,20 @@ TEST_F(MachineLocksTest, ASlotIsKeptAndAdoptedAsTheOneThatWasGranted) {
   EXPECT_EQ(lease->slot(), 3);
   EXPECT_TRUE(machine->Trusts(semaphore("a", 5, 3), clock.now));
   EXPECT_FALSE(machine->Trusts("a", clock.now));
+  const CallId wrong = Acquire(
+      {.key = semaphore("a", 5, 2), .ttl = seconds(30), .token = "mine", .way = Way::kAdopt});
+  EXPECT_EQ(failed[wrong].reason, Reason::kLockNotHeld);
   (void)Extend(lease);
   Flush();
   EXPECT_EQ(Last<ExtendRequest>().body.key, semaphore("a", 5, 3));
   // An event of another limit.
   Message({.events = {{.type = EventType::kLost,
                        .key = semaphore("a", 6, 3),
+                       .grant = Grant{"mine", 7, {}},
+                       .error = {Reason::kLockNotHeld, "taken"}}}});
+  // One of another slot, which the token had before.
+  Message({.events = {{.type = EventType::kLost,
+                       .key = semaphore("a", 5, 2),
                        .grant = Grant{"mine", 7, {}},
                        .error = {Reason::kLockNotHeld, "taken"}}}});
   EXPECT_TRUE(lease->held());

@@ -34,7 +34,7 @@ CallId Machine::Acquire(AcquireCommand command) {
     Report(Failed{number, *error});
   } else if (command.token.empty() || !UseHeld(number, command)) {
     Acquisition acquisition{.command = std::move(command)};
-    acquisition.slot = SlotOf(acquisition.command.key);
+    acquisition.slot = acquisition.named_slot = SlotOf(acquisition.command.key);
     acquisition.command.key = AnySlot(acquisition.command.key);
     acquisition.token = acquisition.command.token;
     acquisition.takes = acquisition.command.way != Way::kAcquire;
@@ -77,6 +77,12 @@ bool Machine::UseHeld(OperationNumber number, const AcquireCommand& command) {
     return true;
   }
   const LeasePtr lease = found->second;
+  const int slot = SlotOf(command.key);
+  if (slot != 0 && slot != lease->slot()) {
+    Report(Failed{
+        number, {Reason::kLockNotHeld, "this token has another slot of " + InWords(command.key)}});
+    return true;
+  }
   const bool single_try = command.wait && *command.wait <= Duration::zero();
   Operation operation{.what =
                           Extension{lease, command.ttl, RetryOf(single_try, command.retry), true}};
@@ -149,6 +155,7 @@ void Machine::OnRefused(OperationNumber number, Acquisition& acquisition, const 
     // The lease has ended, or another client has adopted it with a higher sequence. The next answer
     // tells: it starts from the beginning.
     acquisition.adopting = false;
+    acquisition.slot = acquisition.named_slot;
     acquisition.sequence += acquisition.sequence_step;
     acquisition.sequence_step = std::min(acquisition.sequence_step * 2, kLargestSequenceStep);
     SendAgain(number, {});

@@ -108,6 +108,8 @@ void Machine::OnEvent(const Event& event, std::optional<TimePoint> made) {
   for (auto each = begin; each != end; ++each) leases.push_back(each->second);
   for (const LeasePtr& lease : leases) {
     if (event.grant && event.grant->token != lease->token()) continue;
+    const int slot = SlotOf(event.key);
+    if (slot != 0 && slot != lease->slot()) continue;  // one that the token had before
     if (extended) {
       if (lease->kept()) {
         lease->Extended(After(*made, event.grant->validity), event.grant->fencing_token);

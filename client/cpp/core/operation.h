@@ -31,7 +31,8 @@ struct Acquisition {
   bool takes = false;
   // kAcquireOrExtend found a lock that lasts until then.
   TimePoint spared_until;
-  int slot = 0;  // that the token has, as far as is known
+  int named_slot = 0;  // by the caller; 0: whichever the token has
+  int slot = 0;        // that the token has, as far as is known
   // The token holds the lock. The grant counts once the current Session has adopted the lease.
   bool adopting = false;
   std::uint64_t sequence = 0;       // of the last adoption

@@ -380,5 +380,24 @@ TEST_F(Waiting, EightContendingDaemonsDoNotLivelock) {
   for (const std::size_t count : counts) EXPECT_GT(count, 20U);
 }
 
+// The head's last try cancelled the timer that would have woken it. The next one still wakes.
+TEST_F(Waiting, TheNextOneWakesAfterTheHeadHasUsedUpItsRetries) {
+  SetUpCluster();
+  for (const bool several : {false, true}) {
+    const std::string key = several ? Key::Of({"a", "b"}).value() : "k";
+    (void)MustAcquire(Wants(key, seconds(2)));  // and forgets it
+    const auto head = Start(Wants(key, seconds(5), {.max_retries = 2,
+                                                    .min_delay = milliseconds(300),
+                                                    .max_jitter = {}}));
+    const auto next = Start(Wants(key, seconds(5), {}));
+    Pass(milliseconds(1'900));
+    ASSERT_TRUE(head->result && !head->result->lease);
+    EXPECT_FALSE(next->result);
+    Pass(milliseconds(200));
+    ASSERT_TRUE(Has(next)) << several;
+    (void)Release(key, next->result->lease->token.value());
+  }
+}
+
 }  // namespace
 }  // namespace redlock::sim

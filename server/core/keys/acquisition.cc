@@ -92,15 +92,13 @@ void Acquisition::OnAttempt(AttemptResult result) {
             .extended = result.extended});
     return;
   }
+  result.votes = votes_;
+  // Also if it gives up: those behind it go on with what it has found.
+  for (Contention* const contention : contentions_) contention->OnLost(result);
   if (retries_left_ == 0 || result.error.reason == Reason::kKindMismatch) {
     Fail(std::move(result.error));
-    return;
-  }
-  result.votes = votes_;
-  if (contentions_.empty()) {
+  } else if (contentions_.empty()) {
     Queue(&result);
-  } else {
-    for (Contention* const contention : contentions_) contention->OnLost(result);
   }
 }
 

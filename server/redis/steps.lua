@@ -795,6 +795,15 @@ if ARGV[a] or shared_releases then
       return {'held', first, 'redlockd:sem:' .. limit, '', table.concat(used), look.own or 0}
     end
 
+    -- The TTL in ms of the slot that expires last, apart from this one; 0 if no other one is in use.
+    local function last_left(key, limit, holders, slot)
+      local last = 0
+      for i = 1, limit do
+        if holders[i] and i ~= slot then last = math.max(last, left_of(key, i)) end
+      end
+      return last
+    end
+
     -- The token has got or extended the slot.
     local function has_slot(at, limit, look, fence)
       local key, left = at[1][1], math.max(1, call('PTTL', look.place[1]))
@@ -869,9 +878,15 @@ if ARGV[a] or shared_releases then
       local highest = math.max(fences_of(look.meta), seen)
       if highest >= fence then return {'stale_fence', highest} end
       wants_clock = true
+      local key = at[1][1]
+      local before = left_of(key, slot)
       local failure = set_all({look.place}, to, ARGV[a + 3], granted)
       if failure then return failure end
       has_slot(at, limit, look, fence)
+      local left = left_of(key, slot)
+      if left < before then  -- the marker may have been kept for the one who releases the slot
+        call('PEXPIRE', key, math.max(1, left, last_left(key, limit, look.holders, slot)))
+      end
       return {true, fence, found and 1 or 0}
     end
 
@@ -905,10 +920,7 @@ if ARGV[a] or shared_releases then
       local result = release_if(place[1], place[2], token, attempt, seal, '0', ended, ended_id)
       if result[1] ~= true then return result end
       if tonumber(seal) > 0 then remember_fence(meta, tonumber(seal)) end
-      local last = 0
-      for i = 1, limit do
-        if holders[i] and i ~= own then last = math.max(last, left_of(key, i)) end
-      end
+      local last = last_left(key, limit, holders, own)
       if last > 0 then
         call('PEXPIRE', key, last)
       else

@@ -442,5 +442,20 @@ TEST_F(Semaphores, AreShownWithLimitAndHolders) {
   EXPECT_EQ(ExtendLease(one).error.reason, Reason::kLockNotHeld);
 }
 
+TEST_F(Semaphores, AHandOverLeavesTheKeyUntilTheLastSlotExpires) {
+  const Lease longest = Slot(2);
+  (void)MustAcquire(WantsSlot(2, milliseconds(700)));
+  const auto waiter = Start(WantsSlot(2, milliseconds(500), {}));
+  Pass(milliseconds(50));
+  (void)ReleaseLease(longest);
+  Pass(milliseconds(5));
+  ASSERT_TRUE(Has(waiter));
+  EXPECT_EQ(waiter->result->lease->key, longest.key);
+  Pass(milliseconds(550));
+  EXPECT_EQ(Holders("k"), AllMarked(2));
+  Pass(milliseconds(150));
+  EXPECT_EQ(Holders("k"), NoHolders());
+}
+
 }  // namespace
 }  // namespace redlock::sim

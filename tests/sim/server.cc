@@ -684,6 +684,12 @@ NodeReply Server::HandOverSlot(const Key& key, const std::string& from, Duration
   Put(semaphore.place, granted.token, ttl);
   *semaphore.slot_meta = granted;
   HasSlot(semaphore, granted.fence);
+  Entry& marker = entries_.at(semaphore.key);
+  marker.expires = Duration();
+  for (int slot = 1; slot <= semaphore.limit(); ++slot) {
+    const Entry* const holder = Find(SlotKey(semaphore.key, slot));
+    if (holder != nullptr) marker.expires = std::max(marker.expires, holder->expires);
+  }
   return {
       .outcome = Outcome::kGranted, .fence = granted.fence, .handed_over = held, .clock = Clock()};
 }

@@ -457,5 +457,41 @@ TEST_F(Semaphores, AHandOverLeavesTheKeyUntilTheLastSlotExpires) {
   EXPECT_EQ(Holders("k"), NoHolders());
 }
 
+// The daemon's watchdog of the first hold has not noticed yet that there is another one.
+TEST_F(Semaphores, AReleaseIsHandedOverAlthoughTheTokenHasAnotherSlotThanTheDaemonKnows) {
+  AcquireCommand command = WantsSlot(8);
+  command.token = OwnerToken("mine");
+  const Lease first = MustAcquire(command);
+  const auto watchdog = cluster->shard(0).Watch({.key = first.key,
+                                                 .token = first.token,
+                                                 .ttl = seconds(20),
+                                                 .interval = seconds(10),
+                                                 .keep_watching_after_loss = false,
+                                                 .max_lifetime = std::nullopt,
+                                                 .held = first},
+                                                [](const WatchEvent&) {});
+  EXPECT_EQ(Release("k", "mine", 1).error, std::nullopt);
+  Lease second = MustAcquire(command, 1);
+  while (second.key == first.key) {
+    (void)Release("k", "mine", 1);
+    second = MustAcquire(command, 1);
+  }
+  std::vector<Lease> others;
+  for (int i = 0; i < 7; ++i) others.push_back(Slot(8));
+  const auto waiter = Start(WantsSlot(8, seconds(20), {}));
+  Pass(milliseconds(10));
+  for (const Lease& other : others) {
+    if (other.key != first.key) continue;
+    for (const std::size_t node : {0U, 1U, 2U}) {
+      (void)cluster->server(node).Release("k", other.token.value(), {}, {}, false, {});
+    }
+  }
+  EXPECT_EQ(Release("k", "mine").error, std::nullopt);
+  Pass(milliseconds(5));
+  ASSERT_TRUE(Has(waiter));
+  EXPECT_EQ(waiter->result->lease->key, first.key);
+  EXPECT_EQ(Slot(8).key, second.key);
+}
+
 }  // namespace
 }  // namespace redlock::sim

@@ -50,7 +50,8 @@ void HandOver::OnReply(NodeIndex node, const NodeReply& reply) {
   // The next holder acquired a node that the token did not hold.
   if (outcome == Outcome::kGranted && !reply.handed_over) outcome = Outcome::kNotHeld;
   const bool may_have_a_part = key_.IsSeveral() || IsMarker(reply.holder.value());
-  if (outcome == Outcome::kHeld && may_have_a_part) {
+  const bool may_have_another_slot = outcome == Outcome::kNotHeld && key_.IsSemaphore();
+  if ((outcome == Outcome::kHeld && may_have_a_part) || may_have_another_slot) {
     ReleaseRest(node);
   } else {
     Count(node, outcome, reply.message);

@@ -41,7 +41,8 @@ class HandOver final : public Operation, public std::enable_shared_from_this<Han
 
   [[nodiscard]] FencingToken SealOfToken() const;
   // Another token holds one of several keys on this node, and the releaser's may hold others there.
-  // Or holders share the key, or it is a semaphore, and the releaser may be one of the holders.
+  // Or holders share the key, or it is a semaphore, and the releaser may be one of the holders,
+  // with another slot than this daemon knows.
   void ReleaseRest(NodeIndex node);
   void OnRest(NodeIndex node, NodeReply reply);
   void Count(NodeIndex node, Outcome outcome, std::string message);

@@ -493,5 +493,28 @@ TEST_F(Semaphores, AReleaseIsHandedOverAlthoughTheTokenHasAnotherSlotThanTheDaem
   EXPECT_EQ(Slot(8).key, second.key);
 }
 
+// One node is in use in another way, and one has slots that the others do not have.
+TEST_F(Semaphores, ASlotIsFoundThatIsFreeAtAQuorum) {
+  for (const bool down : {true, false}) {
+    for (int i = 0; i < 20; ++i) {
+      const std::string name = "k" + std::to_string(i) + (down ? "down" : "");
+      if (down) {
+        cluster->Down(0);
+      } else {
+        ASSERT_TRUE(cluster->server(0).SetNx(name, "stranger", milliseconds(500)));
+      }
+      ASSERT_EQ(
+          cluster->server(1)
+              .Acquire(Key(name).Slot(2, 1).value(), "lost", milliseconds(500), {1}, {7}, "", false)
+              .outcome,
+          Outcome::kGranted);
+      const Lease lease = MustAcquire(Wants(Key(name).Slot(2, 0).value(), seconds(20)));
+      EXPECT_EQ(lease.key.slot(), 2);
+      (void)ReleaseLease(lease);
+      if (down) cluster->Up(0);
+    }
+  }
+}
+
 }  // namespace
 }  // namespace redlock::sim

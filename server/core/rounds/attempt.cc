@@ -196,11 +196,8 @@ void Attempt::OnDecided(Round& round) {
     return;
   }
   if (releaser_) releaser_->Settle();
-  if (round.verdict() != Verdict::kDenied) {
-    Lose(round.WhyUndecided());
-  } else if (!TryAnotherSlot(round)) {
-    Lose(WhyDenied(round));
-  }
+  if (TryAnotherSlot(round)) return;
+  Lose(round.verdict() == Verdict::kDenied ? WhyDenied(round) : round.WhyUndecided());
 }
 
 bool Attempt::TryAnotherSlot(const Round& round) {

@@ -1,6 +1,7 @@
 // Which slot of a semaphore an attempt asks for, and how a key is in use by others.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <optional>
@@ -13,15 +14,18 @@
 namespace redlock {
 
 // At random among those that may still be free at a quorum, as far as the nodes that denied told.
-// 0 if there is none.
+// 0 if there is none. Nodes that did not answer will not grant the next slot, either.
 [[nodiscard]] inline int PickSlot(const Round& round, int limit, Random& random) {
   std::vector<std::size_t> in_use(static_cast<std::size_t>(limit));  // on how many nodes
   for (const Vote& vote : round.votes()) {
-    if (vote.outcome != Outcome::kHeld) continue;
-    const NodeReply& denial = *round.reply(vote.node);
+    if (vote.outcome != Outcome::kHeld && !IsUnknown(vote.outcome)) continue;
+    const NodeReply* const denial =
+        vote.outcome == Outcome::kHeld ? round.reply(vote.node) : nullptr;
+    // A token gets no second slot on a node.
+    const bool no_slot =
+        denial == nullptr || denial->own_slot != 0 || LimitIn(denial->holder.value()) != limit;
     for (std::size_t i = 0; i < in_use.size(); ++i) {
-      // A token gets no second slot on a node.
-      if (denial.own_slot != 0 || denial.used_slots[i]) ++in_use[i];
+      if (no_slot || denial->used_slots[i]) ++in_use[i];
     }
   }
   std::vector<int> free;

@@ -23,8 +23,8 @@
 --   held         the key's TTL in ms: another token holds the key. From steps that acquire, also that token
 --                and the holder as in the metadata, or ''. From those that acquire a slot, if the key is such
 --                a semaphore, also its slots, '1' for each that is in use and '0' for the others, and the
---                number of the one that the token has, or 0. The TTL is then that of the slot that is free
---                first, or 0
+--                number of the one that the token has, or 0. The TTL is then that of the token's slot, or
+--                else of the slot that is free first, or 0
 --   not_held     the stored fence, or 0: the token does not hold the key
 --   stale_fence  the stored fence, which is not below the proposed one
 --   wrong_set    what was found at KEYS[1]: the node belongs to another node set, or to another epoch of it
@@ -787,11 +787,12 @@ if ARGV[a] or shared_releases then
 
     -- The result of a step that does not get its slot.
     local function slot_taken(key, limit, look)
-      local used, first = {}, nil
+      local used, first = {}, math.huge
       for i = 1, limit do
         used[i] = look.holders[i] and '1' or '0'
-        first = math.min(first or math.huge, look.holders[i] and left_of(key, i) or 0)
+        first = math.min(first, look.holders[i] and left_of(key, i) or 0)
       end
+      if look.own then first = left_of(key, look.own) end
       return {'held', first, 'redlockd:sem:' .. limit, '', table.concat(used), look.own or 0}
     end
 

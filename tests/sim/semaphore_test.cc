@@ -516,5 +516,28 @@ TEST_F(Semaphores, ASlotIsFoundThatIsFreeAtAQuorum) {
   }
 }
 
+TEST_F(Semaphores, WhoWaitsForTheEndOfItsOwnHoldDoesNotHoldUpOthers) {
+  AcquireCommand command = WantsSlot(3);
+  command.token = OwnerToken("mine");
+  const Lease lease = MustAcquire(command);
+  command.retry = {};
+  const auto again = Start(command);
+  Pass(milliseconds(50));
+  const auto rounds = [this] {
+    return cluster->shard(0).statistics().nodes[0].votes[static_cast<std::size_t>(Outcome::kHeld)];
+  };
+  const auto before = rounds();
+  const auto other = Start(WantsSlot(3, seconds(20), {}));
+  Pass(seconds(2));
+  EXPECT_FALSE(again->result);
+  ASSERT_TRUE(Has(other));
+  EXPECT_LT(rounds() - before, 10U);  // it does not ask all the time, either
+  (void)ReleaseLease(lease);
+  Pass(milliseconds(10));
+  ASSERT_TRUE(Has(again));
+  (void)ReleaseLease(*again->result->lease);
+  (void)ReleaseLease(*other->result->lease);
+}
+
 }  // namespace
 }  // namespace redlock::sim

@@ -599,6 +599,10 @@ NodeReply Server::SlotTaken(const Semaphore& semaphore) const {
     reply.remaining =
         std::min(reply.remaining, slot == nullptr ? Duration() : slot->expires - Clock());
   }
+  if (semaphore.own != 0) {
+    reply.remaining =
+        semaphore.slots[static_cast<std::size_t>(semaphore.own - 1)]->expires - Clock();
+  }
   return reply;
 }
 

@@ -94,7 +94,7 @@ void Acquisition::OnAttempt(AttemptResult result) {
   }
   result.votes = votes_;
   // Also if it gives up: those behind it go on with what it has found.
-  for (Contention* const contention : contentions_) contention->OnLost(result);
+  for (Contention* const contention : contentions_) contention->OnLost(*this, result);
   if (retries_left_ == 0 || result.error.reason == Reason::kKindMismatch) {
     Fail(std::move(result.error));
   } else if (contentions_.empty()) {

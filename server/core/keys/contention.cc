@@ -149,9 +149,18 @@ AttemptResult Contention::WhyWaiting() const {
   return {.lease = std::nullopt, .error = last_error_, .votes = last_votes_};
 }
 
-void Contention::OnLost(const AttemptResult& result) {
+void Contention::OnLost(const Acquisition& waiter, const AttemptResult& result) {
   Remember(result);
   Intend();
+  if (!queue_.IsHead(waiter) && queue_.head().trying()) {
+    try_again_ = true;  // the slot may have become free during the head's attempt
+    return;
+  }
+  // It waits for the end of its own token's hold. The others do not wait for that.
+  if (result.has_slot && queue_.IsHead(waiter)) {
+    queue_.SendHeadBack();
+    queue_.TellOfNewHead();
+  }
   if (std::exchange(try_again_, false)) {
     WakeAfter({});
   } else if (queue_.head().IsWokenBy(*this)) {

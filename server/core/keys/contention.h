@@ -41,8 +41,8 @@ class Contention final : public std::enable_shared_from_this<Contention> {
   // Removes a waiter at any position. `was_trying`: it may have held the key for a moment.
   void Leave(Acquisition& waiter, bool was_trying);
   void LeaveAsHolder(Acquisition& waiter);
-  // The head's attempt failed.
-  void OnLost(const AttemptResult& result);
+  // A waiter's attempt failed: the head's, or that of another one to take a slot over.
+  void OnLost(const Acquisition& waiter, const AttemptResult& result);
   // The head tries now if the key may be free.
   void Wake() { WakeAfter({}); }
   // Stops new shares while the head waits for the present ones to end.

@@ -35,6 +35,8 @@ class WaitQueue {
   }
 
   void Add(Acquisition& waiter) { waiters_.push_back(&waiter); }
+  // The head waits behind all others from now on.
+  void SendHeadBack() { std::rotate(waiters_.begin(), waiters_.begin() + 1, waiters_.end()); }
   // At any position. Returns whether it was the head.
   bool Remove(const Acquisition& waiter);
 

@@ -95,6 +95,12 @@ Error AllSlotsTaken(int limit, Duration free_in) {
           .retry_after = free_in};
 }
 
+Error HasSlotAlready(Duration free_in) {
+  return {.reason = Reason::kLockAlreadyHeld,
+          .message = "this token has a slot already",
+          .retry_after = free_in};
+}
+
 std::shared_ptr<Attempt> Attempt::Start(const Environment& env, OperationRegistry& registry,
                                         std::shared_ptr<const AcquireCommand> command, Order order,
                                         Done done) {
@@ -219,7 +225,10 @@ Error Attempt::WhyDenied(const Round& round) {
             .in_use_as = std::move(*other_use)};
   }
   const Duration free_in = UntilFree(round);
-  if (key_.IsSemaphore()) return AllSlotsTaken(key_.limit(), free_in);
+  if (key_.IsSemaphore()) {
+    has_slot_ = HasSlot(round);
+    return has_slot_ ? HasSlotAlready(free_in) : AllSlotsTaken(key_.limit(), free_in);
+  }
   shared_ = IsShared(round);
   return shared_ ? HeldByShares(free_in) : HeldBy(LabelOfHolder(round), free_in);
 }
@@ -303,7 +312,8 @@ void Attempt::Lose(Error error) {
           .error = std::move(error),
           .votes = std::move(votes_),
           .split = split,
-          .shared = shared_});
+          .shared = shared_,
+          .has_slot = has_slot_});
 }
 
 void Attempt::RollBack(bool announce) {

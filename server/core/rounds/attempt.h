@@ -41,6 +41,7 @@ struct AttemptResult {
   Votes votes;
   bool split = false;     // the vote was split: contenders hold some nodes each
   bool shared = false;    // on failure: holders share the key
+  bool has_slot = false;  // on failure: the token has a slot already
   bool extended = false;  // on success: the token held the key before, on at least one node
 };
 
@@ -49,6 +50,8 @@ struct AttemptResult {
 // The same if holders share the key, and if all slots of a semaphore are taken.
 [[nodiscard]] Error HeldByShares(Duration free_in);
 [[nodiscard]] Error AllSlotsTaken(int limit, Duration free_in);
+// The same if the token has a slot.
+[[nodiscard]] Error HasSlotAlready(Duration free_in);
 
 class Attempt final : public Round::Listener, public std::enable_shared_from_this<Attempt> {
  public:
@@ -110,6 +113,7 @@ class Attempt final : public Round::Listener, public std::enable_shared_from_thi
   const Round* winner_ = nullptr;  // for comparison only
   bool extended_ = false;
   bool shared_ = false;              // why it lost: holders share the key
+  bool has_slot_ = false;            // the same: the token has a slot
   std::uint64_t keeper_number_ = 0;  // set once won
   Votes votes_;                      // of the last decided round
 };

@@ -47,6 +47,14 @@ namespace redlock {
   return static_cast<int>(most);
 }
 
+// Whether the token has slots on so many nodes that no quorum can grant it another one.
+[[nodiscard]] inline bool HasSlot(const Round& round) {
+  const auto nodes = std::ranges::count_if(round.votes(), [&round](const Vote& vote) {
+    return vote.outcome == Outcome::kHeld && round.reply(vote.node)->own_slot != 0;
+  });
+  return static_cast<std::size_t>(nodes) >= round.set().blocking();
+}
+
 // How the key is in use, if it is in another way than wanted on so many nodes that no quorum can
 // grant it.
 [[nodiscard]] inline std::optional<std::string> OtherUse(const Round& round, const Key& wanted) {

@@ -539,5 +539,22 @@ TEST_F(Semaphores, WhoWaitsForTheEndOfItsOwnHoldDoesNotHoldUpOthers) {
   (void)ReleaseLease(*other->result->lease);
 }
 
+// Another library's lock has taken the place of the semaphore. Nobody announces its end.
+TEST_F(Semaphores, AllWhoWaitAreRefusedOnceTheKeyIsInUseInAnotherWay) {
+  for (int i = 0; i < 2; ++i) (void)MustAcquire(WantsSlot(2, milliseconds(300)));
+  std::vector<std::shared_ptr<Waiter>> waiters;
+  for (int i = 0; i < 5; ++i) waiters.push_back(Start(WantsSlot(2, seconds(20), {})));
+  Pass(milliseconds(100));
+  for (const std::size_t node : {0U, 1U, 2U}) {
+    cluster->server(node).Evict("k");
+    ASSERT_TRUE(cluster->server(node).SetNx("k", "stranger", seconds(20)));
+  }
+  Pass(seconds(1));
+  for (const auto& waiter : waiters) {
+    ASSERT_TRUE(waiter->result);
+    EXPECT_EQ(waiter->result->error.reason, Reason::kKindMismatch);
+  }
+}
+
 }  // namespace
 }  // namespace redlock::sim

@@ -171,6 +171,8 @@ void Contention::OnLost(const Acquisition& waiter, const AttemptResult& result) 
 void Contention::WakeAfterLoss(const AttemptResult& result) {
   if (result.split) {
     WakeAfter(env_.random.UpTo(kAfterSplit));
+  } else if (result.error.reason == Reason::kKindMismatch) {
+    WakeAfter({});  // those who wait are refused one after the other
   } else if (result.error.reason != Reason::kLockAlreadyHeld) {
     // Nodes that do not answer in time may be overloaded: increasing pauses relieve them.
     const Duration pause = NextRetryDelay(queue_.head().command().retry, env_.random);

@@ -556,5 +556,23 @@ TEST_F(Semaphores, AllWhoWaitAreRefusedOnceTheKeyIsInUseInAnotherWay) {
   }
 }
 
+// Two slots expire unannounced while a third one is handed over to the second in the queue.
+TEST_F(Semaphores, FreeSlotsAreFoundBehindAWaiterThatTakesAnotherOver) {
+  for (int i = 0; i < 60; ++i) {
+    (void)MustAcquire(WantsSlot(3, milliseconds(300)));
+    (void)MustAcquire(WantsSlot(3, milliseconds(300)));
+    const MonotonicTime expired = world.now() + milliseconds(300);
+    const Lease third = Slot(3);
+    std::vector<std::shared_ptr<Waiter>> waiters;
+    for (int waiter = 0; waiter < 3; ++waiter)
+      waiters.push_back(Start(WantsSlot(3, seconds(20), {})));
+    world.RunUntil(expired + i * microseconds(50));
+    (void)ReleaseLease(third);
+    Pass(milliseconds(20));
+    for (const auto& waiter : waiters) ASSERT_TRUE(Has(waiter)) << i;
+    for (const auto& waiter : waiters) (void)ReleaseLease(*waiter->result->lease);
+  }
+}
+
 }  // namespace
 }  // namespace redlock::sim

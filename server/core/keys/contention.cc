@@ -89,8 +89,10 @@ void Contention::Leave(Acquisition& waiter, bool was_trying) {
 
 void Contention::LeaveAsHolder(Acquisition& waiter) {
   failures_ = 0;
-  free_at_ = env_.scheduler.Now() + waiter.command().ttl;
   const Key& key = waiter.command().key;
+  const MonotonicTime expires = env_.scheduler.Now() + waiter.command().ttl;
+  // Another slot may expire earlier than this one.
+  free_at_ = key.IsSemaphore() ? std::min(free_at_, expires) : expires;
   last_error_ = key.IsSemaphore() ? AllSlotsTaken(key.limit(), waiter.command().ttl)
                                   : HeldBy(waiter.command().owner, waiter.command().ttl);
   last_votes_.clear();

@@ -349,6 +349,23 @@ TEST_F(NodeTest, AnExtensionNeverShortensTheTtl) {
   EXPECT_GT(std::stol(server.Cli("PTTL k")), 199'000);
 }
 
+// The marker expires with the last slot, although the slot that lasted longest was handed over.
+TEST_F(NodeTest, AHandOverOfASlotShortensTheTtlOfTheKey) {
+  RedisServer server;
+  OpenReady(Tcp(server));
+  const auto slot = [](int number) { return Key("k").Slot(3, number); };
+  ASSERT_EQ(Acquire(slot(1).value(), "a", 1, seconds(100)).outcome, Outcome::kGranted);
+  ASSERT_EQ(Acquire(slot(2).value(), "b", 2, seconds(50)).outcome, Outcome::kGranted);
+  const OwnerLabel owner;
+  const NodeReply handed = Ask([&](auto sink) {
+    node->HandOver({slot(1), OwnerToken("a"), OwnerToken("c"), seconds(10), {3}, {3}, owner}, sink);
+  });
+  ASSERT_EQ(handed.outcome, Outcome::kGranted);
+  const long ttl = std::stol(server.Cli("PTTL k"));
+  EXPECT_GT(ttl, 49'000);
+  EXPECT_LE(ttl, 50'000);
+}
+
 // A held lock survives exhausted memory, including its first extension and an adoption.
 TEST_F(NodeTest, AnExtensionSucceedsWhenMemoryIsExhausted) {
   RedisServer server;

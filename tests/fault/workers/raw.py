@@ -1,8 +1,9 @@
 """A worker without a client library: uses the proto's stubs, through any daemon. ../README.md describes its
 output.
 
-Acquires, extends, holds and releases keys, exclusively or shared, two keys at once, and slots of semaphores, also with
-its own tokens, and accesses a storage that checks fencing tokens while it holds a lock. Its own key, `own-NAME`, shows whether the service is available.
+Acquires, extends, holds and releases keys, exclusively or shared, two keys at once, and slots of semaphores, also
+with its own tokens, and accesses a storage that checks fencing tokens while it holds a lock. Its own key, `own-
+NAME`, shows whether the service is available.
 """
 
 import json

@@ -2,8 +2,8 @@
 output.
 
 Acquires, extends, holds and releases keys, exclusively or shared, two keys at once, and slots of semaphores, also
-with its own tokens, and accesses a storage that checks fencing tokens while it holds a lock. Its own key, `own-
-NAME`, shows whether the service is available.
+with its own tokens, and accesses a storage that checks fencing tokens while it holds a lock. Its own key,
+`own-NAME`, shows whether the service is available.
 """
 
 import json

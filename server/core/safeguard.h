@@ -27,6 +27,7 @@ enum class Safeguard {
   kMarkerOutlivesShares,  // the key is not free before the last share has expired
   kExclusiveAboveShares,  // the fence of an exclusive holder exceeds those of all before it
   kSharesAboveExclusive,  // the fence of a share exceeds those of the exclusive holders before it
+  kDowngradeComparesTheFence,  // a late downgrade leaves a later exclusive hold alone
   kIntentStopsShares,     // no share overtakes an exclusive acquisition that waits
   // Semaphores
   kLimitCompared,       // nobody gets a slot of a semaphore that has another limit

@@ -192,6 +192,7 @@ void StepBatch::Add(const ExtendStep& step) {
   words.Argument(Decimal(step.raise_to.value));
   words.Argument(Decimal(DigestOf(step.token), kIdBase));
   words.Argument(step.keeper);
+  if (step.key.IsShared()) words.Argument(Decimal(step.downgrade_from.value));
 }
 
 void StepBatch::Add(const RepairStep& step) {

@@ -676,9 +676,35 @@ if ARGV[a] or shared_releases then
       end
     end
 
-    -- As extend.
+    -- Makes shares of the keys if the token holds all of them exclusively, with fences that are at most
+    -- `from`: a late request must not take away what the token has acquired since. Returns a failure if it
+    -- cannot.
+    local function downgrade(at, token, from)
+      local stored_at, own = {}, 0
+      local ended = each(at, function(key, _, stored, found)
+        if found == token and parse(stored) <= from then own = own + 1 end
+        stored_at[key] = stored
+      end)
+      if ended or own < #at then return ended end
+      for _, one in ipairs(at) do
+        local key, share, all = one[1], share_of(one[1], token), (shares_of(one[1]))
+        local left = math.max(1, call('PTTL', key))
+        local set = try('SET', share[1], token, 'PX', left)
+        if set.err then return {'failed', set.err} end
+        call('SET', share[2], stored_at[key], 'PX', retention)
+        call('SET', key, SHARED, 'PX', left)
+        call('DEL', all)
+        call('ZADD', all, now_in_ms() + left + 1, token)
+      end
+      return nil
+    end
+
+    -- As extend, with one more argument: up to which fence an exclusive hold of the token is downgraded.
     local function extend_shares(at, take)
       if wrong_set then return wrong_set end
+      local from = tonumber(ARGV[a + 7])
+      local failure = from > 0 and downgrade(at, ARGV[a + 1], from)
+      if failure then return failure end
       local ended, shares, ours, other = look_at_shares(at, ARGV[a + 1])
       if ended then return ended end
       if other then return {'held', other[2]} end
@@ -1016,8 +1042,8 @@ if ARGV[a] or shared_releases then
       share_step = function(name, at)
         if name == 'acquire' then return acquire_shares(at, false), 4 end
         if name == 'acquire_or_extend' then return acquire_shares(at, true), 4 end
-        if name == 'extend' then return extend_shares(at, nil), 7 end
-        if name == 'adopt' then return extend_shares(at, 'last'), 7 end
+        if name == 'extend' then return extend_shares(at, nil), 8 end
+        if name == 'adopt' then return extend_shares(at, 'last'), 8 end
         if name == 'repair' then return repair_shares(at), 7 end
         if name == 'intend' then return intend(at), 3 end
       end,

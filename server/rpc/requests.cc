@@ -133,6 +133,16 @@ class Checker {
     return key.Slot(key.limit(), message.slot());
   }
 
+  template <typename Message>
+  FencingToken CheckDowngrade(const Message& message, const Key& key) {
+    if (message.downgrade_from() > kMaxFencingToken.value) {
+      Fault("downgrade_from", "must be a fencing token, which is at most 2^53 - 1");
+    } else if (message.downgrade_from() != 0 && !key.IsShared()) {
+      Fault("downgrade_from", "must be 0 unless mode is LOCK_MODE_SHARED");
+    }
+    return {message.downgrade_from()};
+  }
+
   OwnerToken CheckToken(const std::string& token) {
     if (token.starts_with(kReservedPrefix)) {
       Fault("token", "tokens beginning with \"redlockd:\" are reserved");
@@ -282,6 +292,7 @@ Checked<ExtendCommand> Check(const v1::ExtendRequest& request, const RequestRule
       .deadline = std::nullopt,
       .raise_to = {},
   };
+  command.downgrade_from = checker.CheckDowngrade(request, command.key);
   return checker.Result(std::move(command));
 }
 
@@ -321,6 +332,7 @@ Checked<AdoptCommand> Check(const v1::AdoptOperation& operation, const RequestRu
     }
     command.sequence = operation.sequence();
   }
+  command.downgrade_from = checker.CheckDowngrade(operation, command.key);
   return checker.Result(std::move(command));
 }
 

@@ -67,6 +67,50 @@ class SharingTest(unittest.TestCase):
         self.release(lease)
         self.assertEqual(self.failure(self.release, lease).reason, "LOCK_NOT_HELD")
 
+    def test_a_writer_becomes_a_reader(self):
+        lease = self.acquire()
+        extend = pb.ExtendRequest(key="k", token=lease.token, ttl=seconds(20), mode=SHARED,
+                                  downgrade_from=lease.fencing_token - 1)
+        self.assertEqual(self.failure(self.stub.Extend, extend).reason, "LOCK_NOT_HELD")
+        extend.downgrade_from = lease.fencing_token
+        share = self.stub.Extend(extend).lease
+        self.assertEqual((share.mode, share.fencing_token), (SHARED, lease.fencing_token))
+        reader = self.acquire(mode=SHARED)
+        self.assertGreater(reader.fencing_token, lease.fencing_token)
+        self.assertEqual(self.inspect().holders, 2)
+        for mode in pb.LOCK_MODE_UNSPECIFIED, pb.LOCK_MODE_EXCLUSIVE:
+            extend.mode = mode
+            failure = self.failure(self.stub.Extend, extend)
+            self.assertEqual(set(failure.fields), {"downgrade_from"})
+        self.release(lease)
+        self.release(reader)
+        # In a Session, which keeps the share alive.
+        lease = {}
+        steps = [threading.Event() for _ in range(2)]
+
+        def requests():
+            yield pb.SessionRequest(operations=[pb.SessionOperation(
+                id=1, acquire=pb.AcquireRequest(key="k", ttl=seconds(0.5)))])
+            steps[0].wait(20)
+            yield pb.SessionRequest(operations=[pb.SessionOperation(id=2, extend=pb.ExtendRequest(
+                key="k", token=lease["it"].token, ttl=seconds(0.5), mode=SHARED,
+                downgrade_from=lease["it"].fencing_token))])
+            steps[1].wait(20)
+            yield pb.SessionRequest(operations=[pb.SessionOperation(id=3, close=pb.CloseOperation())])
+
+        answers = self.stub.Session(requests(), timeout=30)
+        lease["it"] = next(answers).results[0].lease
+        steps[0].set()
+        downgraded = next(result for answer in answers for result in answer.results)
+        self.assertEqual((downgraded.id, downgraded.lease.mode), (2, SHARED))
+        time.sleep(1.5)
+        self.assertEqual((self.inspect().mode, self.inspect().holders), (SHARED, 1))
+        self.release(self.acquire(mode=SHARED))
+        steps[1].set()
+        events = [event.type for answer in answers for event in answer.events]
+        self.assertEqual(set(events), {pb.EVENT_TYPE_EXTENDED})
+        self.assertFalse(self.inspect().held)
+
     def test_each_reader_expires_by_itself(self):
         self.acquire(mode=SHARED, ttl=0.3)
         lasting = self.acquire(mode=SHARED, ttl=20)

@@ -127,6 +127,7 @@ def run(options):
     waited, not_acquired = available.of_waiting(events)
     wrong += not_acquired
     report(options, languages, events, faults, packet_filter)
+    report_semaphores(events)
     report_changes(changes)
     report_availability(options, events, available, waited)
     print(f"  violations    {len(wrong)}")
@@ -155,6 +156,14 @@ def count_by(name, values):
         counts[value] = counts.get(value, 0) + 1
     listed = ", ".join(f"{count} {value}" for value, count in sorted(counts.items()))
     print(f"  {name:13} {len(values)}: {listed}")
+
+
+def report_semaphores(events):
+    begun = history.slots_in_use(events)
+    if begun:
+        refused = sum(e["what"] == "not acquired" and e["key"].startswith("semaphore-") for e in events)
+        most = max(len(slots) for *_, slots in begun)
+        print(f"  semaphores    {len(begun)} leases, {most} at the same time at most; {refused} not acquired")
 
 
 def percent(part, whole):

@@ -3,13 +3,14 @@
 A client certainly trusted a lock from the moment the worker saw the validity until that validity had passed,
 counted from the earliest time at which it can have been decided, or until the client began to release the lock
 or reported its loss. Two such periods of different tokens on one key must not overlap, unless both tokens share
-it: that would be two holders. The end of a stream or a client does not shorten the period: the daemon must not give up the lock
-earlier.
+it or have different slots of one semaphore: that would be two holders. A claim of several keys is a claim of each.
+The end of a stream or a client does not shorten the period: the daemon must not give up the lock earlier.
 """
 
 import bisect
 import collections
 import json
+import typing
 
 import limits
 
@@ -46,8 +47,30 @@ def ends_of_trust(events):
     return ends
 
 
+class Use(typing.NamedTuple):
+    """How a lease uses its keys. `max_holders` and `slot` are 0 unless the key is a semaphore."""
+
+    shares: bool
+    max_holders: int
+    slot: int
+
+    def allows(self, other):
+        """Whether another token may use the key in the other way at the same time."""
+        if self.max_holders:
+            return self.max_holders == other.max_holders and self.slot != other.slot
+        return self.shares and other.shares
+
+
+def use_of(event):
+    return Use(event.get("shares", False), event.get("max_holders", 0), event.get("slot", 0))
+
+
+def keys_of(event):
+    return event.get("keys", [event["key"]])
+
+
 def certain_holds(events):
-    """Returns (begin, end, token, shares) by key, sorted by begin."""
+    """Returns (begin, end, token, use) by key, sorted by begin."""
     ends = ends_of_trust(events)
     holds = collections.defaultdict(list)
     for event in events:
@@ -62,7 +85,8 @@ def certain_holds(events):
         if after < len(times):
             end = min(end, times[after])
         if end > begin:
-            holds[event["key"]].append((begin, end, event["token"], event.get("shares", False)))
+            for key in keys_of(event):
+                holds[key].append((begin, end, event["token"], use_of(event)))
     for key in holds:
         holds[key].sort()
     return holds
@@ -71,35 +95,68 @@ def certain_holds(events):
 def two_holders(events):
     overlaps = {}  # (begin, end) by key and the two tokens
     for key, holds in certain_holds(events).items():
-        latest = {}  # end by token, and whether it shares the key
-        for begin, end, token, shares in holds:
-            for (other, other_shares), other_end in latest.items():
-                if other != token and other_end > begin and not (shares and other_shares):
+        latest = {}  # end by token and use
+        for begin, end, token, use in holds:
+            for (other, other_use), other_end in latest.items():
+                if other != token and other_end > begin and not use.allows(other_use):
                     pair = (key, *sorted((other, token)))
                     first, last = overlaps.get(pair, (begin, begin))
                     overlaps[pair] = (first, max(last, min(end, other_end)))
             latest = {t: e for t, e in latest.items() if e > begin}
-            latest[token, shares] = max(end, latest.get((token, shares), end))
+            latest[token, use] = max(end, latest.get((token, use), end))
     return [
         f"{key}: {one} and {other} both held it for {(end - begin) * 1e3:.1f} ms from {begin:.6f}"
         for (key, one, other), (begin, end) in overlaps.items()
     ]
 
 
+def slots_in_use(events):
+    """Returns (key, max_holders, begin, slots) each time that a lease of a semaphore begins: the (token, slot) of all
+    leases at that time."""
+    found = []
+    for key, holds in certain_holds(events).items():
+        latest = {}  # end by token and slot
+        for begin, end, token, use in holds:
+            if use.max_holders:
+                latest = {t: e for t, e in latest.items() if e > begin}
+                is_new = (token, use.slot) not in latest
+                latest[token, use.slot] = max(end, latest.get((token, use.slot), end))
+                if is_new:
+                    found.append((key, use.max_holders, begin, sorted(latest)))
+    return found
+
+
+def wrong_slots(events):
+    """No more tokens than the limit may have a slot at the same time, no token may have two, and there are no
+    slots above the limit."""
+    found = []
+    for key, max_holders, begin, slots in slots_in_use(events):
+        tokens = {token for token, _ in slots}
+        listed = ", ".join(f"{token} in slot {slot}" for token, slot in slots)
+        if len(tokens) > max_holders:
+            found.append(f"{key}: {len(tokens)} holders, more than {max_holders}, at {begin:.6f}: {listed}")
+        if len(tokens) < len(slots):
+            found.append(f"{key}: one token had two slots at {begin:.6f}: {listed}")
+        if not all(1 <= slot <= max_holders for _, slot in slots):
+            found.append(f"{key}: a slot out of 1 to {max_holders} at {begin:.6f}: {listed}")
+    return found
+
+
 def fences_that_do_not_grow(events):
     """A grant that is decided after another holder's fence was seen must have a higher fence. A token that shares
-    the key needs one that is higher than those of exclusive holders only."""
+    the key needs one that is higher than those of exclusive holders only, a slot of a semaphore one that is higher
+    than those of the same slot."""
     grants, seen = collections.defaultdict(list), collections.defaultdict(list)
     for event in events:
-        if event["what"] in ("acquired", "held"):
-            grants[event["key"]].append((event.get("decided", event["sent"]), event))
-        if event["what"] in ("acquired", "held", "extended", "trusts"):
-            at = event.get("received", event.get("begin"))
-            shares = event.get("shares", False)
-            seen[event["key"]].append((at, event["fence"], event["token"], shares))
+        for place in [(key, event.get("slot", 0)) for key in keys_of(event)]:
+            if event["what"] in ("acquired", "held"):
+                grants[place].append((event.get("decided", event["sent"]), event))
+            if event["what"] in ("acquired", "held", "extended", "trusts"):
+                at = event.get("received", event.get("begin"))
+                seen[place].append((at, event["fence"], event["token"], event.get("shares", False)))
     found = []
-    for key, list_of_grants in grants.items():
-        by_time = sorted(seen[key])
+    for (key, slot), list_of_grants in grants.items():
+        by_time = sorted(seen[key, slot])
         highest_of_all = highest_exclusive = (0, "")
         looked_at = 0
         for decided, event in sorted(list_of_grants, key=lambda grant: grant[0]):
@@ -112,7 +169,7 @@ def fences_that_do_not_grow(events):
             highest = highest_exclusive if event.get("shares") else highest_of_all
             if highest[1] != event["token"] and event["fence"] <= highest[0]:
                 found.append(
-                    f"{key}: {event['token']} got fence {event['fence']} after"
+                    f"{key}{f' slot {slot}' if slot else ''}: {event['token']} got fence {event['fence']} after"
                     f" {highest[1]} had {highest[0]}"
                 )
     return found
@@ -179,6 +236,7 @@ def violations(events, suspended, impaired=()):
     """`suspended`, `impaired`: (who, begin, end) of processes that were stopped, and of all faults."""
     return (
         two_holders(events)
+        + wrong_slots(events)
         + fences_that_do_not_grow(events)
         + refused_holders(events)
         + signalled_too_late(events, suspended, impaired)

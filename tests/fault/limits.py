@@ -10,3 +10,5 @@ CLOCK_SKEW = 0.45 * min(MAX_TTLS)
 PATIENCE = 1.0  # of a worker with one call
 WAIT = 4.0  # of an acquisition that must succeed if its daemon has a quorum meanwhile
 SHARED_KEYS = 3
+SEMAPHORES = 1
+MAX_HOLDERS = 3  # of each semaphore

@@ -32,6 +32,14 @@ def release(token, sent, key="k"):
     return {"worker": token, "what": "releases", "key": key, "token": token, "sent": sent}
 
 
+def slot(number, hold, max_holders=3):
+    return {**hold, "max_holders": max_holders, "slot": number}
+
+
+def together(hold, *keys):
+    return {**hold, "key": ", ".join(keys), "keys": list(keys)}
+
+
 def lost(token, received, by, **fields):
     return {"worker": token, "what": "lost", "key": "k", "token": token, "received": received,
             "by": by, "reason": "LOCK_NOT_HELD", **fields}
@@ -106,6 +114,93 @@ class TwoHoldersTest(unittest.TestCase):
     def test_a_hold_that_may_have_ended_is_not_certain(self):
         late = grant("a", 5, 1, 1, decided=1)  # the answer was in transit for 4 seconds
         self.assertEqual(history.two_holders([late, grant("b", 5.1, 1, 2)]), [])
+
+
+class SemaphoreTest(unittest.TestCase):
+    def test_two_holders_of_one_slot_are_found(self):
+        events = [slot(2, grant("a", 1, 1, 1)), slot(1, grant("b", 1.2, 1, 2)), slot(2, grant("c", 1.5, 1, 3))]
+        self.assertEqual(len(history.violations(events, [])), 1)
+        self.assertIn("a and c both held it for 499.0 ms", history.two_holders(events)[0])
+
+    def test_holders_of_all_slots_are_no_violation(self):
+        events = [slot(i + 1, grant("abc"[i], 1 + i / 10, 1, 5 - i)) for i in range(3)]
+        self.assertEqual(history.violations(events, []), [])
+
+    def test_more_holders_than_the_limit_are_found(self):
+        events = [slot(i + 1, grant("abcd"[i], 1 + i / 10, 1, 1)) for i in range(4)]
+        self.assertIn("4 holders, more than 3", "\n".join(history.violations(events, [])))
+        same_slot = [slot(min(i + 1, 3), event) for i, event in enumerate(events)]
+        self.assertEqual(len(history.wrong_slots(same_slot)), 1)
+
+    def test_a_slot_that_was_given_back_does_not_count(self):
+        events = [slot(i + 1, trusts("abc"[i], 1, 2)) for i in range(3)]
+        release_and_next = [release("b", 1.4), slot(2, trusts("d", 1.5, 2, fence=2))]
+        self.assertEqual(history.violations([*events, *release_and_next], []), [])
+        self.assertEqual(history.violations([*events, slot(1, trusts("d", 2.1, 2.5, fence=2))], []), [])
+
+    def test_an_extension_prolongs_a_hold_of_a_slot(self):
+        events = [slot(i + 1, grant("abc"[i], 1, 0.5, 1)) for i in range(3)]
+        extended = [slot(i + 1, grant("abc"[i], 1.4, 1, 1, what="extended")) for i in range(3)]
+        self.assertEqual(history.violations([*events, *extended], []), [])
+        self.assertEqual(len(history.wrong_slots([*events, *extended, slot(3, trusts("d", 2, 3))])), 1)
+
+    def test_an_extension_is_not_counted_again(self):
+        events = [slot(i % 3 + 1, grant("abcd"[i], 1, 0.5, 1)) for i in range(4)]
+        extended = [slot(i % 3 + 1, grant("abcd"[i], 1.4, 1, 1, what="extended")) for i in range(4)]
+        self.assertEqual(len(history.wrong_slots([*events, *extended])), 1)
+
+    def test_a_slot_above_the_limit_is_found(self):
+        self.assertIn("out of 1 to 3", history.wrong_slots([slot(4, trusts("a", 1, 2))])[0])
+        self.assertIn("out of 1 to 3", history.wrong_slots([slot(0, trusts("a", 1, 2))])[0])
+
+    def test_two_slots_of_one_token_are_found(self):
+        events = [slot(1, trusts("a", 1, 2)), slot(2, trusts("a", 1.5, 2.5))]
+        self.assertIn("one token had two slots", history.wrong_slots(events)[0])
+        events.insert(1, release("a", 1.4))
+        self.assertEqual(history.violations(events, []), [])
+
+    def test_a_key_that_is_used_in_two_ways_is_found(self):
+        for other in (trusts("b", 1.5, 2), {**trusts("b", 1.5, 2), "shares": True}, slot(2, trusts("b", 1.5, 2), 4)):
+            self.assertEqual(len(history.two_holders([slot(1, trusts("a", 1, 2)), other])), 1)
+            self.assertEqual(len(history.two_holders([slot(1, trusts("a", 1.6, 2)), other])), 1)
+
+    def test_fences_grow_within_a_slot(self):
+        before = slot(1, grant("a", 1, 0.1, 7))
+        self.assertEqual(len(history.fences_that_do_not_grow([before, slot(1, grant("b", 2, 0.1, 7))])), 1)
+        self.assertEqual(history.fences_that_do_not_grow([before, slot(1, grant("b", 2, 0.1, 8))]), [])
+        self.assertEqual(history.fences_that_do_not_grow([before, slot(2, grant("b", 2, 0.1, 6))]), [])
+
+
+class SeveralKeysTest(unittest.TestCase):
+    def test_claims_that_have_a_key_in_common_are_found(self):
+        one = together(grant("a", 1, 1, 1), "k", "l")
+        self.assertEqual(len(history.two_holders([one, together(grant("b", 1.5, 1, 2), "l", "m")])), 1)
+        self.assertEqual(len(history.two_holders([one, grant("b", 1.5, 1, 2, key="l")])), 1)
+        self.assertEqual(len(history.two_holders([grant("b", 0.5, 1, 1, key="k"), one])), 1)
+
+    def test_other_keys_and_shares_are_no_violation(self):
+        one = together(grant("a", 1, 1, 1), "k", "l")
+        self.assertEqual(history.violations([one, together(grant("b", 1.5, 1, 1), "m", "n")], []), [])
+        one, two = ({**together(grant(token, 1, 1, 5), "k", "l"), "shares": True} for token in "ab")
+        self.assertEqual(history.violations([one, two], []), [])
+
+    def test_a_release_ends_the_hold_of_each_key(self):
+        events = [together(trusts("a", 1, 2), "k", "l"), together(release("a", 1.4), "k", "l")]
+        events += [trusts("b", 1.5, 2, fence=2, key=key) for key in "kl"]
+        self.assertEqual(history.violations(events, []), [])
+        self.assertEqual(len(history.two_holders(events[:1] + events[2:])), 2)
+
+    def test_the_fence_is_above_those_of_each_key(self):
+        pair = together(grant("c", 2, 0.1, 6, decided=2), "k", "l")
+        for key in "kl":
+            self.assertEqual(len(history.fences_that_do_not_grow([grant("a", 1, 0.1, 6, key=key), pair])), 1)
+            after = grant("d", 3, 0.1, 6, key=key)
+            self.assertEqual(len(history.fences_that_do_not_grow([pair, after])), 1)
+        self.assertEqual(history.fences_that_do_not_grow([grant("a", 1, 0.1, 5), pair]), [])
+
+    def test_a_refused_write_to_one_of_the_keys_is_found(self):
+        write = {"worker": "a", "what": "refused", "key": "l", "token": "a", "fence": 1, "sent": 1.2, "received": 1.3}
+        self.assertEqual(len(history.refused_holders([together(grant("a", 1, 1, 1), "k", "l"), write])), 1)
 
 
 class FencesTest(unittest.TestCase):

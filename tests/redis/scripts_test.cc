@@ -131,12 +131,13 @@ class Agreement : public NodeTest {
         const auto keeper = Below(3) == 0 ? std::nullopt : std::optional(AnyKeeper());
         const bool adopt = keeper && Below(2) == 0;
         const Key extended = slot && Below(3) == 0 ? key.AnySlot() : key;
+        const FencingToken from{extended.IsShared() && Below(2) == 0 ? AnyNumber() : 0};
         Agree(
             "extend",
             [&](Node& n, auto sink) {
-              n.Extend({extended, token, ttl, raise, keeper, adopt}, sink);
+              n.Extend({extended, token, ttl, raise, keeper, adopt, from}, sink);
             },
-            model.Extend(extended.value(), t, ttl, raise, keeper, adopt));
+            model.Extend(extended.value(), t, ttl, raise, keeper, adopt, {}, from));
         return;
       }
       case 5: {

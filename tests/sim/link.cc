@@ -44,8 +44,8 @@ void Link::Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink) {
   Send(
       [this, key = step.key.value(), token = step.token.value(), ttl = step.ttl,
        raise_to = step.raise_to, keeper = step.keeper, adopt = step.adopt,
-       expected = Kept(step.expected)] {
-        return server_.Extend(key, token, ttl, raise_to, keeper, adopt, expected);
+       expected = Kept(step.expected), downgrade_from = step.downgrade_from] {
+        return server_.Extend(key, token, ttl, raise_to, keeper, adopt, expected, downgrade_from);
       },
       std::move(sink));
 }

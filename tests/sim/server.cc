@@ -137,9 +137,10 @@ NodeReply Server::ExtendHeld(Entry& entry, Meta& meta, Duration ttl, FencingToke
 
 NodeReply Server::Extend(const std::string& key, const std::string& token, Duration ttl,
                          FencingToken raise_to, std::optional<Keeper> keeper, bool adopt,
-                         const Expected& expected) {
+                         const Expected& expected, FencingToken downgrade_from) {
   if (auto mismatch = Mismatch(expected, false)) return *mismatch;
   const Take take = adopt ? Take::kLast : Take::kNo;
+  if (downgrade_from.value != 0) Downgrade(key, token, downgrade_from);
   if (Key(key).IsSemaphore()) return ExtendSlot(Key(key), token, ttl, raise_to, keeper, take);
   if (Key(key).IsShared()) return ExtendShares(key, token, ttl, raise_to, keeper, take);
   if (Key(key).IsSeveral()) return ExtendTogether(key, token, ttl, raise_to, keeper, take);
@@ -501,6 +502,23 @@ NodeReply Server::AcquireShares(const std::string& keys, const std::string& toke
   PutAll(shares, token, ttl, granted);
   Shared(all, shares, granted.fence);
   return {.outcome = Outcome::kGranted, .fence = granted.fence, .clock = Clock()};
+}
+
+// All keys or none.
+void Server::Downgrade(const std::string& keys, const std::string& token, FencingToken from) {
+  const std::vector<Looked> all = Look(Key(keys).Exclusive().value());
+  const bool ours = std::ranges::all_of(all, [&](const Looked& one) {
+    if (one.entry == nullptr || one.entry->token != token) return false;
+    return one.meta->fence <= from || !Has(Safeguard::kDowngradeComparesTheFence);
+  });
+  if (!ours) return;
+  for (const Looked& one : all) {
+    ForgetShares(one.key);
+    const std::string share = ShareKey(one.key, token);
+    entries_[share] = *one.entry;
+    meta_[share] = *one.meta;
+    *one.entry = {std::string(kSharedMarker), one.entry->expires};
+  }
 }
 
 NodeReply Server::ExtendShares(const std::string& keys, const std::string& token, Duration ttl,

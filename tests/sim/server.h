@@ -29,7 +29,8 @@ class Server {
                                    const Expected& expected = {});
   [[nodiscard]] NodeReply Extend(const std::string& key, const std::string& token, Duration ttl,
                                  FencingToken raise_to, std::optional<Keeper> keeper = {},
-                                 bool adopt = false, const Expected& expected = {});
+                                 bool adopt = false, const Expected& expected = {},
+                                 FencingToken downgrade_from = {});
   [[nodiscard]] NodeReply Repair(const std::string& key, const std::string& token, Duration ttl,
                                  FencingToken fence, std::optional<Keeper> keeper, bool counts,
                                  const std::string& owner, const Expected& expected = {});
@@ -157,6 +158,7 @@ class Server {
   void ForgetShares(const std::string& key);
   [[nodiscard]] NodeReply AcquireShares(const std::string& keys, const std::string& token,
                                         Duration ttl, const Meta& granted, bool adopt);
+  void Downgrade(const std::string& keys, const std::string& token, FencingToken from);
   [[nodiscard]] NodeReply ExtendShares(const std::string& keys, const std::string& token,
                                        Duration ttl, FencingToken raise_to,
                                        std::optional<Keeper> keeper, Take take);

@@ -371,5 +371,103 @@ TEST_F(Sharing, AWatchdogKeepsAShare) {
   EXPECT_EQ(cluster->shard(0).watchdogs(), 0U);
 }
 
+class Downgrades : public Sharing {
+ protected:
+  ExtendResult Downgrade(const Lease& exclusive, FencingToken from, std::size_t daemon = 0) {
+    std::optional<ExtendResult> answer;
+    cluster->shard(daemon).Extend({.key = exclusive.key.Shared(),
+                                   .token = exclusive.token,
+                                   .ttl = seconds(20),
+                                   .retry = kTry,
+                                   .deadline = std::nullopt,
+                                   .raise_to = {},
+                                   .downgrade_from = from},
+                                  [&](ExtendResult result) { answer = std::move(result); });
+    Pass(milliseconds(500));
+    EXPECT_TRUE(answer);
+    return answer.value_or(ExtendResult{});
+  }
+};
+
+TEST_F(Downgrades, AnExclusiveLeaseBecomesAShareAtOnce) {
+  for (const Key& key : {Key("k"), Key::Of({"k", "l"})}) {
+    const Lease lease = MustAcquire(Wants(key.value(), seconds(20)));
+    const auto reader = Start(Wants(key.Shared().value(), seconds(20), {}));
+    const auto writer = Start(Wants(key.value(), seconds(20), {}), 1);
+    const ExtendResult result = Downgrade(lease, lease.fence);
+    ASSERT_TRUE(result.lease);
+    EXPECT_EQ(result.lease->key, key.Shared());
+    EXPECT_EQ(result.lease->fence, lease.fence);
+    EXPECT_EQ(Holders("k"), AllShared());
+    EXPECT_EQ(Extend(key.value(), lease.token.value(), seconds(20)).error.reason,
+              Reason::kLockNotHeld);
+    EXPECT_TRUE(Extend(key.Shared().value(), lease.token.value(), seconds(20)).lease);
+    EXPECT_TRUE(Downgrade(lease, lease.fence).lease) << "again";
+    Pass(seconds(1));
+    EXPECT_FALSE(Has(writer));
+    EXPECT_EQ(Release(key.value(), lease.token.value()).error, std::nullopt);
+    Pass(seconds(1));
+    // The reader waited at the daemon of the downgrade, the writer at another one.
+    ASSERT_NE(Has(reader), Has(writer));
+    const auto first = Has(reader) ? reader : writer;
+    const auto second = Has(reader) ? writer : reader;
+    EXPECT_GT(first->result->lease->fence, lease.fence);
+    (void)Release(key.value(), first->result->lease->token.value());
+    Pass(seconds(1));
+    ASSERT_TRUE(Has(second));
+    (void)Release(key.value(), second->result->lease->token.value());
+  }
+}
+
+TEST_F(Downgrades, ADowngradeIsDoneOnAllKeysOfANodeOrOnNone) {
+  const Key key = Key::Of({"k", "l"});
+  const Lease lease = MustAcquire(Wants(key.value(), seconds(20)));
+  cluster->server(0).Evict("l");
+  cluster->server(1).Evict("k");
+  EXPECT_FALSE(Downgrade(lease, lease.fence).lease);
+  EXPECT_EQ(cluster->server(0).Holder("k"), lease.token.value());
+  EXPECT_EQ(cluster->server(1).Holder("l"), lease.token.value());
+  EXPECT_EQ(cluster->server(2).Holder("k"), std::string(kSharedMarker));
+  (void)Release(key.value(), lease.token.value());
+}
+
+TEST_F(Downgrades, ANodeThatWasDownIsDowngradedByTheNextRequestOrHealed) {
+  const Lease lease = MustAcquire(Wants("k", seconds(20)));
+  cluster->Down(2);
+  ASSERT_TRUE(Downgrade(lease, lease.fence).lease);
+  cluster->Up(2);
+  Pass(milliseconds(500));
+  EXPECT_EQ(cluster->server(2).Holder("k"), lease.token.value());
+  ASSERT_TRUE(Downgrade(lease, lease.fence).lease);
+  Pass(milliseconds(5));
+  EXPECT_EQ(Holders("k"), AllShared());
+  (void)ReleaseLease(lease);
+}
+
+TEST_F(Downgrades, ALateDowngradeLeavesALaterExclusiveHoldAlone) {
+  AcquireCommand command = Wants("k", seconds(20));
+  command.token = OwnerToken("mine");
+  const Lease first = MustAcquire(command);
+  (void)ReleaseLease(first);
+  const Lease second = MustAcquire(command, 1);
+  EXPECT_EQ(Downgrade(second, first.fence).error.reason, Reason::kLockNotHeld);
+  EXPECT_EQ(Downgrade(second, {}).error.reason, Reason::kLockNotHeld);
+  EXPECT_TRUE(Extend("k", "mine", seconds(20)).lease);
+  EXPECT_TRUE(Downgrade(second, second.fence).lease);
+  (void)ReleaseLease(second);
+}
+
+TEST_F(Downgrades, AWriterThatComesLaterHasAHigherFence) {
+  const Lease lease = MustAcquire(Wants("k", seconds(20)));
+  ASSERT_TRUE(Downgrade(lease, lease.fence).lease);
+  const Lease reader = Share(seconds(20), 1);
+  EXPECT_GT(reader.fence, lease.fence);
+  (void)ReleaseLease(lease);
+  (void)ReleaseLease(reader);
+  const Lease writer = MustAcquire(Wants("k", seconds(20)));
+  EXPECT_GT(writer.fence, reader.fence);
+  (void)ReleaseLease(writer);
+}
+
 }  // namespace
 }  // namespace redlock::sim

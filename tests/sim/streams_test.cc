@@ -1,5 +1,6 @@
 // Tests of a stream's leases: what happens to them when the stream ends or another stream adopts
 // them.
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -341,6 +342,37 @@ TEST_F(Streams, GivingUpComparesTheMode) {
   EXPECT_EQ(GiveUp(stream, share), Reason::kLockNotHeld);
   EXPECT_EQ(Holders("k"), All(lease));
   EXPECT_EQ(GiveUp(stream, lease), std::nullopt);
+}
+
+// A downgrade that a node has missed is completed by the watchdog. The lease ends with the stream.
+TEST_F(Streams, ADowngradedLeaseIsKeptAsAShare) {
+  Stream& stream = Open(0);
+  Lease lease = Acquire(stream, seconds(1));
+  const std::vector<std::string> all_shared(3, std::string(kSharedMarker));
+  cluster->Down(1);
+  stream.leases->Extend(++id, {.key = lease.key.Shared(),
+                               .token = lease.token,
+                               .ttl = seconds(1),
+                               .retry = kTry,
+                               .deadline = std::nullopt,
+                               .raise_to = {},
+                               .downgrade_from = lease.fence});
+  Pass(milliseconds(300));
+  EXPECT_EQ(stream.answers.at(id), std::nullopt);
+  EXPECT_EQ(stream.lease.key, lease.key.Shared());
+  EXPECT_NE(Holders("k"), all_shared);
+  cluster->Up(1);
+  Pass(seconds(5));
+  EXPECT_EQ(Holders("k"), all_shared);
+  EXPECT_FALSE(std::ranges::count(stream.events, WatchEvent::Type::kLost));
+  EXPECT_EQ(GiveUp(stream, lease), Reason::kLockNotHeld) << "it is not exclusive any more";
+  // Another stream adopts the share.
+  lease.key = lease.key.Shared();
+  EXPECT_EQ(Adopt(Open(1), lease, seconds(1)), std::nullopt);
+  End(stream, StreamEnd::kClosed);
+  EXPECT_EQ(Holders("k"), all_shared);
+  End(*streams.back(), StreamEnd::kClosed);
+  EXPECT_EQ(Holders("k"), NoHolders());
 }
 
 TEST_F(Streams, CloseAnswersPendingAcquisitions) {

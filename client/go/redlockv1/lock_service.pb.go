@@ -91,8 +91,8 @@ const (
 	// writer's token with the highest that it has seen, and a reader's with the highest of a writer.
 	//
 	// An acquisition in exclusive mode that waits stops new ones in shared mode, at every daemon, so
-	// that those who share the key do not keep it for ever. Extensions are not affected. A lease does
-	// not change its mode.
+	// that those who share the key do not keep it for ever. Extensions are not affected. A lease can
+	// be downgraded from exclusive to shared (ExtendRequest.downgrade_from), but not upgraded.
 	LockMode_LOCK_MODE_SHARED LockMode = 2
 )
 
@@ -805,7 +805,13 @@ type ExtendRequest struct {
 	MaxHolders int32 `protobuf:"varint,7,opt,name=max_holders,json=maxHolders,proto3" json:"max_holders,omitempty"`
 	// Of a lease of a semaphore: its slot. With another one, the answer is LOCK_NOT_HELD. 0: the one
 	// that the token has.
-	Slot          int32 `protobuf:"varint,8,opt,name=slot,proto3" json:"slot,omitempty"`
+	Slot int32 `protobuf:"varint,8,opt,name=slot,proto3" json:"slot,omitempty"`
+	// Downgrades an exclusive lease to a shared one: `mode` is LOCK_MODE_SHARED, and this is the
+	// fencing token of the exclusive lease. Nobody else can hold the key exclusively in between. The
+	// client must not trust the exclusive lease any more from before it sends this. If the answer is
+	// neither success nor LOCK_NOT_HELD, the lease may be downgraded on some nodes: repeat the call, or
+	// release the lease. 0: the lease is shared already.
+	DowngradeFrom uint64 `protobuf:"varint,9,opt,name=downgrade_from,json=downgradeFrom,proto3" json:"downgrade_from,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -892,6 +898,13 @@ func (x *ExtendRequest) GetMaxHolders() int32 {
 func (x *ExtendRequest) GetSlot() int32 {
 	if x != nil {
 		return x.Slot
+	}
+	return 0
+}
+
+func (x *ExtendRequest) GetDowngradeFrom() uint64 {
+	if x != nil {
+		return x.DowngradeFrom
 	}
 	return 0
 }
@@ -2023,7 +2036,13 @@ type AdoptOperation struct {
 	MaxHolders int32 `protobuf:"varint,7,opt,name=max_holders,json=maxHolders,proto3" json:"max_holders,omitempty"`
 	// Of a lease of a semaphore: its slot. With another one, the answer is LOCK_NOT_HELD. 0: the one
 	// that the token has.
-	Slot          int32 `protobuf:"varint,8,opt,name=slot,proto3" json:"slot,omitempty"`
+	Slot int32 `protobuf:"varint,8,opt,name=slot,proto3" json:"slot,omitempty"`
+	// Downgrades an exclusive lease to a shared one: `mode` is LOCK_MODE_SHARED, and this is the
+	// fencing token of the exclusive lease. Nobody else can hold the key exclusively in between. The
+	// client must not trust the exclusive lease any more from before it sends this. If the answer is
+	// neither success nor LOCK_NOT_HELD, the lease may be downgraded on some nodes: repeat the call, or
+	// release the lease. 0: the lease is shared already.
+	DowngradeFrom uint64 `protobuf:"varint,9,opt,name=downgrade_from,json=downgradeFrom,proto3" json:"downgrade_from,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2110,6 +2129,13 @@ func (x *AdoptOperation) GetMaxHolders() int32 {
 func (x *AdoptOperation) GetSlot() int32 {
 	if x != nil {
 		return x.Slot
+	}
+	return 0
+}
+
+func (x *AdoptOperation) GetDowngradeFrom() uint64 {
+	if x != nil {
+		return x.DowngradeFrom
 	}
 	return 0
 }
@@ -2759,7 +2785,7 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\x05lease\x18\x01 \x01(\v2\x11.redlock.v1.LeaseR\x05lease\x12&\n" +
 	"\x05votes\x18\x02 \x03(\v2\x10.redlock.v1.VoteR\x05votes\x12\x1a\n" +
 	"\battempts\x18\x03 \x01(\x05R\battempts\x121\n" +
-	"\x06waited\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x06waited\"\x95\x02\n" +
+	"\x06waited\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x06waited\"\xbc\x02\n" +
 	"\rExtendRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\tR\x05token\x12+\n" +
@@ -2769,7 +2795,8 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\x04mode\x18\x06 \x01(\x0e2\x14.redlock.v1.LockModeR\x04mode\x12\x1f\n" +
 	"\vmax_holders\x18\a \x01(\x05R\n" +
 	"maxHolders\x12\x12\n" +
-	"\x04slot\x18\b \x01(\x05R\x04slotB\b\n" +
+	"\x04slot\x18\b \x01(\x05R\x04slot\x12%\n" +
+	"\x0edowngrade_from\x18\t \x01(\x04R\rdowngradeFromB\b\n" +
 	"\x06_retry\"}\n" +
 	"\x0eExtendResponse\x12'\n" +
 	"\x05lease\x18\x01 \x01(\v2\x11.redlock.v1.LeaseR\x05lease\x12&\n" +
@@ -2860,7 +2887,7 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\agive_up\x18\t \x01(\v2\x1b.redlock.v1.GiveUpOperationH\x00R\x06giveUpB\v\n" +
 	"\toperation\"\x11\n" +
 	"\x0fCancelOperation\"\x0f\n" +
-	"\rPingOperation\"\x93\x02\n" +
+	"\rPingOperation\"\xba\x02\n" +
 	"\x0eAdoptOperation\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\tR\x05token\x120\n" +
@@ -2870,7 +2897,8 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\x04mode\x18\x06 \x01(\x0e2\x14.redlock.v1.LockModeR\x04mode\x12\x1f\n" +
 	"\vmax_holders\x18\a \x01(\x05R\n" +
 	"maxHolders\x12\x12\n" +
-	"\x04slot\x18\b \x01(\x05R\x04slotB\x06\n" +
+	"\x04slot\x18\b \x01(\x05R\x04slot\x12%\n" +
+	"\x0edowngrade_from\x18\t \x01(\x04R\rdowngradeFromB\x06\n" +
 	"\x04_ttlB\v\n" +
 	"\t_sequence\"\x98\x01\n" +
 	"\x0fGiveUpOperation\x12\x10\n" +

@@ -61,6 +61,7 @@ void LeaseSet::Adopt(std::uint64_t id, AdoptCommand command) {
       .raise_to = {},
       .keeper = Keeper{.number = command.sequence.value_or(0), .id = shard_.NewStreamId()},
       .adopt = command.sequence ? ExtendCommand::Adopt::kInSequence : ExtendCommand::Adopt::kAsLast,
+      .downgrade_from = command.downgrade_from,
       .source = source_};
   shard_.Extend(std::move(extend),
                 [self = shared_from_this(), id, command = std::move(command)](
@@ -80,6 +81,7 @@ void LeaseSet::OnAdopted(std::uint64_t id, const AdoptCommand& command,
                        .keep_watching_after_loss = false,
                        .max_lifetime = std::nullopt,
                        .held = result.lease,
+                       .downgrade_from = command.downgrade_from,
                        .source = source_},
                       Events()),
          LeaseOrigin::kTakenOver, false);
@@ -118,7 +120,11 @@ void LeaseSet::Extend(std::uint64_t id, ExtendCommand command) {
   REDLOCK_DCHECK(shard_.scheduler().OnStrand());
   const LeaseName name = NameOf(command.key, command.token);
   const auto held = held_.find(name);
-  if (held != held_.end()) command.keeper = held->second.watchdog->lease().keeper;
+  if (held != held_.end()) {
+    command.keeper = held->second.watchdog->lease().keeper;
+    const bool is_exclusive = held->second.watchdog->key() != command.key;
+    if (command.downgrade_from.value != 0 && is_exclusive) Downgrade(held->second, command);
+  }
   command.source = source_;
   shard_.Extend(std::move(command),
                 [self = shared_from_this(), id, name](const ExtendResult& result) {
@@ -128,6 +134,24 @@ void LeaseSet::Extend(std::uint64_t id, ExtendCommand command) {
                   }
                   if (self->listener_ != nullptr) self->listener_->OnExtended(id, result);
                 });
+}
+
+// The client no longer trusts the exclusive lease.
+void LeaseSet::Downgrade(Kept& kept, const ExtendCommand& command) {
+  const auto exclusive = kept.watchdog;
+  Lease share = exclusive->lease();
+  share.key = command.key;
+  exclusive->Detach();
+  kept.watchdog = shard_.Watch({.key = command.key,
+                                .token = command.token,
+                                .ttl = exclusive->ttl(),
+                                .interval = exclusive->interval(),
+                                .keep_watching_after_loss = false,
+                                .max_lifetime = std::nullopt,
+                                .held = std::move(share),
+                                .downgrade_from = command.downgrade_from,
+                                .source = source_},
+                               Events());
 }
 
 void LeaseSet::Release(std::uint64_t id, const Key& key, const OwnerToken& token) {

@@ -28,6 +28,7 @@ struct AdoptCommand {
   Duration ttl{};
   Duration interval{};
   std::optional<std::uint64_t> sequence;  // unset: the last adoption wins
+  FencingToken downgrade_from = {};       // as in ExtendCommand
 };
 
 // How a client came to keep a lease on a stream.
@@ -63,6 +64,8 @@ class LeaseSet final : public std::enable_shared_from_this<LeaseSet> {
   // Cancels a pending acquisition, if there is one: the listener gets its result inside this call.
   void Cancel(std::uint64_t id);
   void Adopt(std::uint64_t id, AdoptCommand command);
+  // If it downgrades an exclusive lease of this set, the lease is extended as a share from now on,
+  // whatever the result.
   void Extend(std::uint64_t id, ExtendCommand command);
   void Release(std::uint64_t id, const Key& key, const OwnerToken& token);
   // Gives up a lease of this stream as its end after a silence does: a later hold of the same token
@@ -118,6 +121,7 @@ class LeaseSet final : public std::enable_shared_from_this<LeaseSet> {
   void OnAdopted(std::uint64_t id, const AdoptCommand& command, const ExtendResult& result);
   void Keep(const LeaseName& name, std::shared_ptr<Watchdog> watchdog, LeaseOrigin origin,
             bool found_held);
+  void Downgrade(Kept& kept, const ExtendCommand& command);
   void OnEnded(const LeaseName& name, const WatchEvent& event);
   void RefuseToGiveUp(std::uint64_t id);
   [[nodiscard]] WatchEvents Events();

@@ -61,6 +61,7 @@ Watchdog::Watchdog(const Environment& env, OperationRegistry& registry, Watchdog
       interval_(command.interval),
       keeper_(command.held ? command.held->keeper : std::nullopt),
       keep_watching_after_loss_(command.keep_watching_after_loss),
+      downgrade_from_(command.downgrade_from),
       source_(command.source),
       lifetime_end_(command.max_lifetime
                         ? std::optional(env.scheduler.Now() + *command.max_lifetime)
@@ -160,6 +161,7 @@ void Watchdog::Extend() {
                                  .keeper = keeper_,
                                  .held = held_ && !lost_,
                                  .lost = lost_,
+                                 .downgrade_from = downgrade_from_,
                                  .source = source_},
                                 [this, self = shared_from_this()](ExtendResult result) {
                                   extension_.reset();

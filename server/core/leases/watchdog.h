@@ -36,6 +36,8 @@ struct WatchCommand {
   // Set if the lease is known to be valid, because it was just acquired or adopted. If it belongs
   // to a stream, the watchdog extends on behalf of that stream.
   std::optional<Lease> held;
+  // As in ExtendCommand, for nodes that the downgrade did not reach.
+  FencingToken downgrade_from = {};
   Source source = {};
 };
 
@@ -73,6 +75,8 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
   void OnDenied();
   [[nodiscard]] const Key& key() const { return key_; }
   [[nodiscard]] const OwnerToken& token() const { return token_; }
+  [[nodiscard]] Duration ttl() const { return ttl_; }
+  [[nodiscard]] Duration interval() const { return interval_; }
   // The lease as this watchdog knows it. The keeper is set if the watchdog extends for a stream.
   [[nodiscard]] Lease lease() const;
   [[nodiscard]] bool lost() const { return lost_; }
@@ -113,6 +117,7 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
   const Duration interval_;
   const std::optional<Keeper> keeper_;
   const bool keep_watching_after_loss_;
+  const FencingToken downgrade_from_;
   const Source source_;
   const std::optional<MonotonicTime> lifetime_end_;
 

@@ -68,6 +68,10 @@ struct ExtendStep {
   // The lease then belongs to `keeper`. If it belongs to another stream whose number is not lower,
   // the node answers kStaleFence with that number.
   bool adopt = false;
+  // Of a shared key: if the token holds the keys exclusively, with a fence that is not higher, they
+  // become shares. A later exclusive hold of the token, which has a higher fence, stays. 0: such
+  // keys are not extended.
+  FencingToken downgrade_from = {};
   Expected expected = {};
 };
 

@@ -91,7 +91,7 @@ void Extension::Attempt() {
   ttl_ = env_.set->Bounded(command_.ttl);
   const Round::Send send = [this](Node& node, std::shared_ptr<ReplySink> sink) {
     node.Extend({command_.key, command_.token, ttl_, command_.raise_to, command_.keeper,
-                 command_.adopt != ExtendCommand::Adopt::kNot},
+                 command_.adopt != ExtendCommand::Adopt::kNot, command_.downgrade_from},
                 std::move(sink));
   };
   // After a change of the node set, every member that still holds the token counts.

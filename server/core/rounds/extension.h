@@ -48,6 +48,9 @@ struct ExtendCommand {
   bool held = false;
   // The lease was lost: only a quorum of nodes that still hold the token brings it back.
   bool lost = false;
+  // Of a shared key: the fence of an exclusive lease of the token that becomes a share. See
+  // ExtendStep::downgrade_from.
+  FencingToken downgrade_from = {};
   Source source = {};
 };
 

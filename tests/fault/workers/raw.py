@@ -1,8 +1,9 @@
 """A worker without a client library: uses the proto's stubs, through any daemon. ../README.md describes its
 output.
 
-Acquires, extends, holds and releases, exclusively or shared, also with its own tokens, and accesses a storage that
-checks fencing tokens while it holds a lock. Its own key, `own-NAME`, shows whether the service is available.
+Acquires, extends, holds and releases keys, exclusively or shared, two keys at once, and slots of semaphores, also
+with its own tokens, and accesses a storage that checks fencing tokens while it holds a lock. Its own key,
+`own-NAME`, shows whether the service is available.
 """
 
 import json
@@ -18,7 +19,7 @@ from redlock.v1 import lock_service_pb2 as pb
 from redlock.v1 import lock_service_pb2_grpc as pb_grpc
 
 sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-from limits import PATIENCE, SHARED_KEYS, WAIT  # noqa: E402
+from limits import MAX_HOLDERS, PATIENCE, SEMAPHORES, SHARED_KEYS, WAIT  # noqa: E402
 from storage import Storage  # noqa: E402
 
 
@@ -45,6 +46,23 @@ def reason(error):
                 if detail.Unpack(info):
                     return info.reason
     return error.code().name
+
+
+def key_of(request_or_lease):
+    """Returns the key; of several, the names in order, joined."""
+    return request_or_lease.key or ", ".join(sorted(request_or_lease.keys))
+
+
+def claim_of(lease):
+    """Returns the fields of an event that say what the lease holds."""
+    fields = {"key": key_of(lease)}
+    if lease.keys:
+        fields["keys"] = list(lease.keys)
+    if lease.mode == pb.LOCK_MODE_SHARED:
+        fields["shares"] = True
+    if lease.max_holders:
+        fields |= {"max_holders": lease.max_holders, "slot": lease.slot}
+    return fields
 
 
 class Worker:
@@ -81,11 +99,23 @@ class Worker:
         while True:
             kind = self.random.random()
             if kind < 0.3:
-                self.cycle(f"own-{self.name}")
+                self.cycle({"key": f"own-{self.name}"})
             elif kind < 0.8:
-                self.cycle(f"shared-{self.random.randrange(SHARED_KEYS)}")
+                self.cycle(self.contended())
             else:
-                self.hold(f"shared-{self.random.randrange(SHARED_KEYS)}")
+                self.hold(self.contended())
+
+    def contended(self):
+        """Returns the fields of a request that claims a semaphore, or one or two of the shared keys."""
+        kind = self.random.random()
+        if kind < 0.4:
+            return {"key": f"semaphore-{self.random.randrange(SEMAPHORES)}", "max_holders": MAX_HOLDERS}
+        keys = [f"shared-{i}" for i in self.random.sample(range(SHARED_KEYS), 2 if kind < 0.6 else 1)]
+        shares = self.random.random() < 0.4
+        return {
+            **({"key": keys[0]} if len(keys) == 1 else {"keys": keys}),
+            "mode": pb.LOCK_MODE_SHARED if shares else pb.LOCK_MODE_EXCLUSIVE,
+        }
 
     def own_token(self, key):
         """Returns a token, or None to let the daemon generate one. The worker reuses its own tokens while that is
@@ -97,16 +127,13 @@ class Worker:
             self.tokens[key] = f"{self.name}-{os.getpid()}-{self.made}"
         return self.tokens[key]
 
-    def mode(self, key):
-        shares = not key.startswith("own-") and self.random.random() < 0.4
-        return pb.LOCK_MODE_SHARED if shares else pb.LOCK_MODE_EXCLUSIVE
-
-    @staticmethod
-    def shares(lease):
-        return {"shares": True} if lease.mode == pb.LOCK_MODE_SHARED else {}
-
-    def cycle(self, key):
-        lease = self.acquire(key, self.random.uniform(0.2, 1.0), self.own_token(key))
+    def cycle(self, claim):
+        request = pb.AcquireRequest(**claim, ttl=duration(self.random.uniform(0.2, 1.0)), owner=self.name)
+        key = key_of(request)
+        token = self.own_token(key)
+        if token is not None:
+            request.token = token
+        lease = self.acquire(key, request)
         if lease is None:
             self.tokens.pop(key, None)
             time.sleep(0.01)
@@ -122,24 +149,22 @@ class Worker:
         else:
             self.tokens.pop(key, None)
 
-    def acquire(self, key, ttl, token):
+    def acquire(self, key, request):
         daemon, stub = self.any_daemon()
-        request = pb.AcquireRequest(key=key, ttl=duration(ttl), owner=self.name, mode=self.mode(key))
-        if token is not None:
-            request.token = token
         wait = self.random.choice([0, PATIENCE, WAIT if key.startswith("own-") else PATIENCE])
         if not wait:
             request.retry.max_retries = 0
         sent = now()
-        fields = {"key": key, "daemon": daemon, "sent": sent, "ttl": ttl, "wait": wait}
+        fields = {"daemon": daemon, "sent": sent, "ttl": seconds(request.ttl), "wait": wait}
         try:
             answer = stub.Acquire(request, timeout=wait or PATIENCE)
         except grpc.RpcError as error:
-            self.record("not acquired", **fields, received=now(), reason=reason(error))
+            self.record("not acquired", key=key, **fields, received=now(), reason=reason(error))
             return None
         lease = answer.lease
         self.record(
             "acquired",
+            **claim_of(lease),
             **fields,
             received=now(),
             token=lease.token,
@@ -147,50 +172,59 @@ class Worker:
             # Decided no earlier than this, so valid at least until this plus the validity.
             decided=sent + seconds(answer.waited),
             validity=seconds(lease.validity),
-            **self.shares(lease),
         )
         return lease
 
     def extend(self, lease):
         daemon, stub = self.any_daemon()
         sent = now()
-        fields = {"key": lease.key, "token": lease.token, "daemon": daemon, "sent": sent}
-        request = pb.ExtendRequest(key=lease.key, token=lease.token, ttl=duration(0.6), mode=lease.mode)
+        fields = {"token": lease.token, "daemon": daemon, "sent": sent}
+        request = pb.ExtendRequest(
+            key=lease.key,
+            keys=lease.keys,
+            token=lease.token,
+            ttl=duration(0.6),
+            mode=lease.mode,
+            max_holders=lease.max_holders,
+            slot=self.random.choice([0, lease.slot]),  # without one, the daemon finds it
+        )
         request.retry.max_retries = 0
         try:
             answer = stub.Extend(request, timeout=PATIENCE)
         except grpc.RpcError as error:
-            self.record("not extended", **fields, received=now(), reason=reason(error))
+            self.record("not extended", **claim_of(lease), **fields, received=now(), reason=reason(error))
             return False
         self.record(
             "extended",
+            **claim_of(answer.lease),
             **fields,
             received=now(),
             fence=answer.lease.fencing_token,
             decided=sent,
             validity=seconds(answer.lease.validity),
-            **self.shares(lease),
         )
         return True
 
     def release(self, lease):
         daemon, stub = self.any_daemon()
-        fields = {"key": lease.key, "token": lease.token, "daemon": daemon}
+        fields = {**claim_of(lease), "token": lease.token, "daemon": daemon}
         self.record("releases", **fields, sent=now())
         outcome = "OK"
         try:
-            stub.Release(pb.ReleaseRequest(key=lease.key, token=lease.token), timeout=PATIENCE)
+            stub.Release(
+                pb.ReleaseRequest(key=lease.key, keys=lease.keys, token=lease.token), timeout=PATIENCE
+            )
         except grpc.RpcError as error:
             outcome = reason(error)
         self.record("released", **fields, received=now(), reason=outcome)
         if outcome not in ("OK", "LOCK_NOT_HELD"):
-            self.tokens.pop(lease.key, None)
+            self.tokens.pop(key_of(lease), None)
 
-    def hold(self, key):
+    def hold(self, claim):
         daemon, stub = self.any_daemon()
         sent = now()
         ttl = self.random.uniform(0.3, 1.0)
-        request = pb.HoldRequest(key=key, ttl=duration(ttl), owner=self.name, mode=self.mode(key))
+        request = pb.HoldRequest(**claim, ttl=duration(ttl), owner=self.name)
         call = stub.Hold(request, timeout=self.random.uniform(0.2, 2.0))
         lease = None
         trusted_until = None
@@ -206,7 +240,7 @@ class Worker:
                     trusted_until = at + seconds(lease.validity)
                     self.record(
                         "held",
-                        key=key,
+                        **claim_of(lease),
                         token=lease.token,
                         daemon=daemon,
                         sent=sent,
@@ -214,13 +248,12 @@ class Worker:
                         fence=lease.fencing_token,
                         decided=sent,
                         validity=seconds(lease.validity),
-                        **self.shares(lease),
                     )
                     self.access(lease)
                 elif kind == "EVENT_TYPE_LOST" and lease is not None:
                     self.record(
                         "lost",
-                        key=key,
+                        **claim_of(lease),
                         token=lease.token,
                         daemon=daemon,
                         received=at,
@@ -235,17 +268,20 @@ class Worker:
             self.release(lease)
 
     def access(self, lease):
-        start = now()
+        """Accesses what each key protects, or what the slot of the semaphore does."""
         reads = lease.mode == pb.LOCK_MODE_SHARED
-        accepted = self.storage.access(lease.key, lease.fencing_token, reads)
-        self.record(
-            "written" if accepted else "refused",
-            key=lease.key,
-            token=lease.token,
-            fence=lease.fencing_token,
-            sent=start,
-            received=now(),
-        )
+        for key in lease.keys or [lease.key]:
+            start = now()
+            protected = f"{key} {lease.slot}" if lease.slot else key
+            accepted = self.storage.access(protected, lease.fencing_token, reads)
+            self.record(
+                "written" if accepted else "refused",
+                key=key,
+                token=lease.token,
+                fence=lease.fencing_token,
+                sent=start,
+                received=now(),
+            )
 
 
 if __name__ == "__main__":

@@ -75,7 +75,7 @@ func TestASlotFromBeginToEnd(t *testing.T) {
 
 func TestASlotIsTakenOver(t *testing.T) {
 	key := Semaphore("k", 3)
-	for _, what := range []Acquire{{ExtendIfHeld: true, Slot: 1}, {Adopt: true, Slot: 1}, {ExtendIfHeld: true}} {
+	for _, what := range []Acquire{{ExtendIfHeld: true, Slot: 1}, {Adopt: true, Slot: 1}, {ExtendIfHeld: true}, {Adopt: true}} {
 		w := newWorld(t, 1)
 		w.getReady()
 		what.Key, what.Token = key, "mine"

@@ -85,11 +85,9 @@ func (c *Client) AcquireOrExtend(ctx context.Context, key, token string, options
 // Adopt takes over a lock that token holds, for example a detached one, and keeps it alive from then on. It waits for a
 // daemon until ctx ends, and never acquires: it returns ErrNotHeld if the token does not hold the key. If it fails for
 // another reason after it was sent, the lock may have been released. If this client holds the lock with this token, it
-// extends it and returns the same Lock. Of a semaphore, the key names the slot: see Slot.
+// extends it and returns the same Lock. Of a semaphore, it takes over the slot that token holds. A key that names a slot
+// (see Slot) takes over no other: the call returns ErrNotHeld.
 func (c *Client) Adopt(ctx context.Context, key, token string, options AdoptOptions) (*Lock, error) {
-	if err := checkOneSlot(core.Key(key)); err != nil {
-		return nil, err
-	}
 	return c.takeOver(ctx, core.Key(key), AcquireOptions{TTL: options.TTL, Margin: options.Margin, Token: token},
 		func(what *core.Acquire) { what.Adopt = true })
 }
@@ -106,7 +104,7 @@ func (c *Client) takeOver(ctx context.Context, key core.Key, options AcquireOpti
 	what.Sequence = aboveOthers()
 	as(&what)
 	if lock := c.heldWith(what.Key, options.Token); lock != nil {
-		if what.Adopt && what.Slot != lock.Slot() {
+		if what.Adopt && what.Slot != 0 && what.Slot != lock.Slot() {
 			return nil, errorOf(key, &core.Failure{Reason: LockNotHeld,
 				Message: fmt.Sprintf("the token holds slot %d, not slot %d", lock.Slot(), what.Slot)})
 		}

@@ -76,17 +76,6 @@ func checkAnySlot(key core.Key) *Error {
 	return nil
 }
 
-// checkOneSlot checks the key of a call that extends, adopts or watches a lock by its token.
-func checkOneSlot(key core.Key) *Error {
-	if err := checkKey(key); err != nil {
-		return err
-	}
-	if _, named := key.Slot(); key.Semaphore() && !named {
-		return invalid("slot", "missing; pass Slot instead of Semaphore to extend, adopt or watch a holder of the semaphore")
-	}
-	return nil
-}
-
 func checkNames(one string, several []string) *Error {
 	if several == nil {
 		return checkName(one)

@@ -79,7 +79,7 @@ func (c *Client) AcquireDetached(ctx context.Context, key string, options Acquir
 
 // Extend extends a lock by its key and token to ttl from now, at least 10 ms. The daemon retries while too few nodes
 // answer. Without a deadline in ctx, Extend takes at most 5 s. It returns ErrNotHeld if the token does not hold the key.
-// Of a semaphore, the key names the slot: see Slot.
+// Of a semaphore, it extends the slot that token holds. A key that names a slot (see Slot) extends no other.
 func (c *Client) Extend(ctx context.Context, key, token string, ttl time.Duration) (Lease, error) {
 	return c.extend(ctx, core.Key(key), token, ttl, nil)
 }
@@ -99,9 +99,6 @@ func (c *Client) extend(ctx context.Context, key core.Key, token string, ttl tim
 		return Lease{}, err
 	}
 	if err := retry.check(); err != nil {
-		return Lease{}, err
-	}
-	if err := checkOneSlot(key); err != nil {
 		return Lease{}, err
 	}
 	one, several := key.Fields()

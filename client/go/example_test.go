@@ -92,7 +92,7 @@ func ExampleSemaphore() {
 }
 
 // A slot of a semaphore that outlives this process, and that another process takes over.
-func ExampleSlot() {
+func ExampleLease_MaxHolders() {
 	client, err := redlockd.New([]string{"10.0.0.1:50051"}, redlockd.Options{})
 	if err != nil {
 		panic(err)
@@ -102,8 +102,8 @@ func ExampleSlot() {
 	if err != nil {
 		panic(err)
 	}
-	slot, token := lease.Slot(), lease.Token() // for the other process, which calls:
-	lock, err := client.Adopt(context.Background(), redlockd.Slot("downloads", 5, slot), token, redlockd.AdoptOptions{})
+	key, maxHolders, token := lease.Keys()[0], lease.MaxHolders(), lease.Token() // for the other process, which calls:
+	lock, err := client.Adopt(context.Background(), redlockd.Semaphore(key, maxHolders), token, redlockd.AdoptOptions{})
 	if err != nil {
 		panic(err)
 	}

@@ -24,14 +24,16 @@ func Together(keys ...string) string { return string(core.Together(keys...)) }
 func Shared(key string) string { return string(core.Shared(core.Key(key))) }
 
 // Semaphore returns a key that stands for one place in a semaphore: at most maxHolders holders, from 2 to 64, have key at the
-// same time. Every function of this package that acquires a key accepts it. Each holder has a slot of its own with a number
+// same time. Every function of this package that takes a key accepts it. Each holder has a slot of its own with a number
 // from 1 to maxHolders, which Lock.Slot returns, and a fencing token that is higher than those of all earlier holders of
 // the slot. key is a single key, and not shared.
 //
 // Everyone must name the same number. While anyone holds the key in another way, as a lock or with another number, an
 // acquisition returns ErrKindMismatch, however long it may wait.
 //
-// To extend, adopt or watch a holder of a semaphore by its token, pass Slot(key, maxHolders, slot).
+// To extend, adopt or watch a holder by its token, pass Semaphore(key, maxHolders), too; with another number, the call fails
+// with ErrNotHeld. So whoever hands over a lock hands over Lease.MaxHolders as well, and the receiver passes
+// Semaphore(key, maxHolders) if it is not 0.
 //
 // The result is opaque and not UTF-8, like that of Together. Texts show the key without the number.
 func Semaphore(key string, maxHolders int) string {
@@ -39,9 +41,8 @@ func Semaphore(key string, maxHolders int) string {
 }
 
 // Slot returns a key that stands for one slot of Semaphore(key, maxHolders), which a token holds. Every function of this
-// package that takes a token accepts it, but a new holder cannot choose its slot. With another number or slot, the call
-// fails with ErrNotHeld. So whoever hands over a lock hands over Lease.MaxHolders and Lease.Slot with the key and the token,
-// and the receiver passes Slot(key, maxHolders, slot) if maxHolders is not 0.
+// package that takes a token accepts it, but a new holder cannot choose its slot. With Slot instead of Semaphore, a call that
+// extends, adopts or watches also fails with ErrNotHeld if the token holds another slot.
 func Slot(key string, maxHolders, slot int) string {
 	return string(core.Semaphore(core.Key(key), maxHolders).InSlot(slot))
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // Lease is a lock that no client keeps alive: it expires when its validity has passed, unless it is extended or released
-// by its key and token. Its Keys, its Token, and Shared or MaxHolders and Slot can be handed to another process. Lease is a
+// by its key and token. Its Keys, its Token, and Shared or MaxHolders can be handed to another process. Lease is a
 // plain value; printing or encoding it does not show the token.
 type Lease struct {
 	key        core.Key // with the slot of a semaphore
@@ -28,7 +28,7 @@ func (l Lease) Keys() []string { return l.key.Names() }
 // Shared reports whether the lock is a share. Hand it over with Keys: see Shared, the function.
 func (l Lease) Shared() bool { return l.key.Shared() }
 
-// MaxHolders returns the limit of the semaphore; 0: the key is none. Hand it over with Keys and Slot: see Slot, the function.
+// MaxHolders returns the limit of the semaphore; 0: the key is none. Hand it over with Keys: see Semaphore.
 func (l Lease) MaxHolders() int { return l.key.MaxHolders() }
 
 // Slot returns which of the semaphore's slots is held, from 1 to MaxHolders; 0: the key is no semaphore. See Lock.Slot.

@@ -31,7 +31,7 @@ func (l *Lock) Keys() []string { return l.lease.Key.Names() }
 // Shared reports whether the lock is a share. Hand it over with Keys: see Shared, the function.
 func (l *Lock) Shared() bool { return l.lease.Key.Shared() }
 
-// MaxHolders returns the limit of the semaphore; 0: the key is none. Hand it over with Keys and Slot: see Slot, the function.
+// MaxHolders returns the limit of the semaphore; 0: the key is none. Hand it over with Keys: see Semaphore.
 func (l *Lock) MaxHolders() int { return l.lease.Key.MaxHolders() }
 
 // Slot returns which of the semaphore's slots is held, from 1 to MaxHolders; 0: the key is no semaphore. No other holder has

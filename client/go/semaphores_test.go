@@ -68,7 +68,6 @@ func TestBadSemaphoresAndSlotsFailOnlyTheirCall(t *testing.T) {
 		{Together(Semaphore("b", 5)), all, "key: must be UTF-8"},
 		{"\xfc5\xfd", all, "key: must be UTF-8"},
 		{Slot("k", 5, 2), []map[string]func(key string) error{acquires}, "slot: the daemon chooses it; pass Semaphore instead of Slot"},
-		{Semaphore("k", 5), []map[string]func(key string) error{byToken}, "slot: missing; pass Slot instead of Semaphore"},
 	} {
 		for _, calls := range bad.calls {
 			for name, call := range calls {
@@ -80,9 +79,11 @@ func TestBadSemaphoresAndSlotsFailOnlyTheirCall(t *testing.T) {
 			}
 		}
 	}
-	_, err := c.Watch(ctx, []WatchItem{{Key: Slot("k", 5, 1), Token: own}, {Key: Slot("k", 5, 2), Token: "other"}}, WatchOptions{})
-	if err == nil || err.Error() != `items: "k" is there twice` {
-		t.Error(err)
+	for _, same := range []string{Semaphore("k", 5), Slot("k", 5, 2)} {
+		_, err := c.Watch(ctx, []WatchItem{{Key: Slot("k", 5, 1), Token: own}, {Key: same, Token: "other"}}, WatchOptions{})
+		if err == nil || err.Error() != `items: "k" is there twice` {
+			t.Error(err)
+		}
 	}
 	if !other.Held() || d.streams() != 1 || len(d.holders) != 1 {
 		t.Fatal("another lock was harmed")
@@ -139,7 +140,7 @@ func TestASlotIsTakenOver(t *testing.T) {
 	d := startDaemon(t)
 	c := newTestClient(t, Options{}, d)
 	d.set(func() { d.holders[placeOf("k", 3, 2)] = own })
-	for _, wrong := range []string{"k", Slot("k", 3, 1), Slot("k", 4, 2)} {
+	for _, wrong := range []string{"k", Slot("k", 3, 1), Slot("k", 4, 2), Semaphore("k", 4)} {
 		_, err := c.Adopt(background, wrong, own, AdoptOptions{})
 		is(t, err, ErrNotHeld)
 		var why *Error
@@ -159,10 +160,12 @@ func TestASlotIsTakenOver(t *testing.T) {
 			t.Fatal(same, lock)
 		}
 	}
-	same, err := c.Adopt(background, lock.Key(), own, AdoptOptions{})
-	none(t, err)
-	if same != lock {
-		t.Fatal(same, lock)
+	for _, key := range []string{Semaphore("k", 3), lock.Key()} {
+		same, err := c.Adopt(background, key, own, AdoptOptions{})
+		none(t, err)
+		if same != lock {
+			t.Fatal(same, lock)
+		}
 	}
 	_, err = c.Adopt(background, Slot("k", 3, 1), own, AdoptOptions{})
 	is(t, err, ErrNotHeld)
@@ -181,6 +184,13 @@ func TestASlotIsTakenOver(t *testing.T) {
 	none(t, err)
 	if found.Slot() != 3 {
 		t.Fatal(found, found.Slot())
+	}
+	none(t, found.Release(background))
+	d.set(func() { d.holders[placeOf("k", 3, 2)] = own })
+	adopted, err := c.Adopt(background, Semaphore("k", 3), own, AdoptOptions{})
+	none(t, err)
+	if adopted.Slot() != 2 || adopted.Key() != Slot("k", 3, 2) {
+		t.Fatal(adopted, adopted.Slot())
 	}
 }
 
@@ -208,7 +218,8 @@ func TestAKeyThatIsInUseInAnotherWayIsNotAwaited(t *testing.T) {
 	}
 }
 
-// unaryDaemon serves the calls that do not use the Session. It grants slot 2 of every semaphore, and passes the requests on.
+// unaryDaemon serves the calls that do not use the Session. Every token has slot 2 of every semaphore. It passes the
+// requests on.
 type unaryDaemon struct {
 	pb.UnimplementedLockServiceServer
 	requests chan any
@@ -226,7 +237,7 @@ func (d *unaryDaemon) Acquire(_ context.Context, r *pb.AcquireRequest) (*pb.Acqu
 
 func (d *unaryDaemon) Extend(_ context.Context, r *pb.ExtendRequest) (*pb.ExtendResponse, error) {
 	d.requests <- r
-	return &pb.ExtendResponse{Lease: &pb.Lease{Key: r.Key, MaxHolders: r.MaxHolders, Slot: r.Slot, Token: r.Token, Validity: r.Ttl}}, nil
+	return &pb.ExtendResponse{Lease: &pb.Lease{Key: r.Key, MaxHolders: r.MaxHolders, Slot: 2, Token: r.Token, Validity: r.Ttl}}, nil
 }
 
 func (d *unaryDaemon) Release(_ context.Context, r *pb.ReleaseRequest) (*pb.ReleaseResponse, error) {
@@ -237,12 +248,12 @@ func (d *unaryDaemon) Release(_ context.Context, r *pb.ReleaseRequest) (*pb.Rele
 func (d *unaryDaemon) Watch(r *pb.WatchRequest, stream grpc.ServerStreamingServer[pb.WatchResponse]) error {
 	d.requests <- r
 	item := r.Items[0]
-	_ = stream.Send(&pb.WatchResponse{Type: pb.EventType_EVENT_TYPE_LOST, Key: item.Key, MaxHolders: item.MaxHolders, Slot: item.Slot,
+	_ = stream.Send(&pb.WatchResponse{Type: pb.EventType_EVENT_TYPE_LOST, Key: item.Key, MaxHolders: item.MaxHolders, Slot: 2,
 		Lease: &pb.Lease{Key: item.Key, Token: item.Token}})
 	return status.Error(codes.Unavailable, "ended by the test")
 }
 
-func TestCallsByTokenNameTheSlot(t *testing.T) {
+func TestCallsByTokenMayNameTheSlot(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	none(t, err)
 	d, server := &unaryDaemon{requests: make(chan any, 10)}, grpc.NewServer()
@@ -263,31 +274,33 @@ func TestCallsByTokenNameTheSlot(t *testing.T) {
 		lease.Shared() || lease.String() != `redlockd.Lease("k", fencing token 0)` {
 		t.Fatal(lease, lease.Slot(), lease.MaxHolders())
 	}
-	longer, err := c.Extend(ctx, lease.Key(), lease.Token(), time.Minute)
-	none(t, err)
-	if sent := (<-d.requests).(*pb.ExtendRequest); sent.Key != "k" || sent.MaxHolders != 3 || sent.Slot != 2 || longer.Key() != lease.Key() {
-		t.Fatal(sent, longer)
-	}
-	none(t, c.Release(ctx, lease.Key(), lease.Token()))
-	if sent := (<-d.requests).(*pb.ReleaseRequest); sent.Key != "k" {
-		t.Fatal(sent)
-	}
-	lost := make(chan WatchEvent, 10)
-	watch, err := c.Watch(ctx, []WatchItem{{Key: lease.Key(), Token: lease.Token()}},
-		WatchOptions{StopAfterLoss: true, OnEvent: func(event WatchEvent) { lost <- event }})
-	none(t, err)
-	if item := (<-d.requests).(*pb.WatchRequest).Items[0]; item.Key != "k" || item.MaxHolders != 3 || item.Slot != 2 {
-		t.Fatal(item)
-	}
 	var why *Error
-	if event := <-lost; event.Kind != WatchLost || event.Key != lease.Key() || !errors.As(event.Err, &why) || why.Key != lease.Key() {
-		t.Fatal(event)
-	}
-	time.Sleep(100 * time.Millisecond) // the lost item is over: the stream is not opened again
-	watch.Close()
-	<-watch.Done()
-	if len(d.requests) != 0 || len(lost) != 1 {
-		t.Fatal("it is still watched")
+	for slot, key := range map[int32]string{2: lease.Key(), 0: Semaphore("k", 3)} { // 0: none is named
+		longer, err := c.Extend(ctx, key, lease.Token(), time.Minute)
+		none(t, err)
+		if sent := (<-d.requests).(*pb.ExtendRequest); sent.Key != "k" || sent.MaxHolders != 3 || sent.Slot != slot || longer.Key() != lease.Key() {
+			t.Fatal(sent, longer)
+		}
+		none(t, c.Release(ctx, key, lease.Token()))
+		if sent := (<-d.requests).(*pb.ReleaseRequest); sent.Key != "k" {
+			t.Fatal(sent)
+		}
+		lost := make(chan WatchEvent, 10)
+		watch, err := c.Watch(ctx, []WatchItem{{Key: key, Token: lease.Token()}},
+			WatchOptions{StopAfterLoss: true, OnEvent: func(event WatchEvent) { lost <- event }})
+		none(t, err)
+		if item := (<-d.requests).(*pb.WatchRequest).Items[0]; item.Key != "k" || item.MaxHolders != 3 || item.Slot != slot {
+			t.Fatal(item)
+		}
+		if event := <-lost; event.Kind != WatchLost || event.Key != key || !errors.As(event.Err, &why) || why.Key != key {
+			t.Fatal(event)
+		}
+		time.Sleep(100 * time.Millisecond) // the lost item is over: the stream is not opened again
+		watch.Close()
+		<-watch.Done()
+		if len(d.requests) != 0 || len(lost) != 1 {
+			t.Fatal("it is still watched")
+		}
 	}
 
 	_, err = c.AcquireDetached(ctx, Semaphore("k", 4), AcquireOptions{})
@@ -321,14 +334,16 @@ func TestSlotsWithEveryCall(t *testing.T) {
 		}
 	}
 
-	// Handed over to another process: the key, the limit, the slot and the token.
-	handed := Slot(lease.Keys()[0], lease.MaxHolders(), lease.Slot())
-	longer, err := second.Extend(ctx, handed, lease.Token(), 2*time.Minute)
-	none(t, err)
-	if longer.Key() != lease.Key() || longer.Validity() < 100*time.Second {
-		t.Fatal(longer, longer.Validity())
+	// Handed over to another process: the key, the limit and the token.
+	handed := Semaphore(lease.Keys()[0], lease.MaxHolders())
+	for _, key := range []string{handed, lease.Key()} {
+		longer, err := second.Extend(ctx, key, lease.Token(), 2*time.Minute)
+		none(t, err)
+		if longer.Key() != lease.Key() || longer.Validity() < 100*time.Second {
+			t.Fatal(longer, longer.Validity())
+		}
 	}
-	for _, wrong := range []string{"k", other.Key(), Slot("k", 3, lease.Slot())} {
+	for _, wrong := range []string{"k", other.Key(), Slot("k", 3, lease.Slot()), Semaphore("k", 3)} {
 		_, err = second.TryExtend(ctx, wrong, lease.Token(), time.Minute)
 		is(t, err, ErrNotHeld)
 		_, err = second.Adopt(ctx, wrong, lease.Token(), AdoptOptions{})
@@ -344,11 +359,11 @@ func TestSlotsWithEveryCall(t *testing.T) {
 	}
 	watch.Close()
 
-	lock, err := second.AcquireOrExtend(ctx, key, lease.Token(), AcquireOptions{})
+	lock, err := second.Adopt(ctx, handed, lease.Token(), AdoptOptions{})
 	none(t, err)
-	same, err := second.Adopt(ctx, handed, lease.Token(), AdoptOptions{})
+	same, err := second.AcquireOrExtend(ctx, key, lease.Token(), AcquireOptions{})
 	none(t, err)
-	if same != lock || lock.Slot() != lease.Slot() || lock.FencingToken() < longer.FencingToken() {
+	if same != lock || lock.Slot() != lease.Slot() || lock.FencingToken() < lease.FencingToken() {
 		t.Fatal(same, lock, lock.Slot())
 	}
 	none(t, server.Crash())

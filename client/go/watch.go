@@ -18,7 +18,7 @@ const leastUse = time.Second
 
 // WatchItem is a lock that a Watch keeps alive.
 type WatchItem struct {
-	Key      string        // of a semaphore, Slot(key, maxHolders, slot)
+	Key      string        // if it names a slot of a semaphore (see Slot), the lock is lost while the token has another one
 	Token    string        `json:"-"`
 	TTL      time.Duration // that each extension sets, at least 10 ms; 0: 30 s
 	Interval time.Duration // between extensions, at least 1 ms and less than TTL; 0: half of TTL
@@ -75,6 +75,7 @@ type Watch struct {
 	client  *Client
 	options WatchOptions
 	items   []*pb.WatchItem
+	keys    map[core.Key]core.Key // as in the WatchItem, by key without a slot; also of items that are lost
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
 	done    chan struct{}
@@ -86,7 +87,7 @@ type Watch struct {
 // Only a Lock proves that a lock is still held: the events of a Watch count from their arrival, so a delay on the way is
 // like a pause of the program.
 func (c *Client) Watch(ctx context.Context, items []WatchItem, options WatchOptions) (*Watch, error) {
-	w := &Watch{client: c, options: options, done: make(chan struct{})}
+	w := &Watch{client: c, options: options, keys: map[core.Key]core.Key{}, done: make(chan struct{})}
 	if err := w.add(items); err != nil {
 		return nil, err
 	}
@@ -113,13 +114,12 @@ func (w *Watch) add(items []WatchItem) error {
 	if len(items) == 0 {
 		return invalid("items", "none given")
 	}
-	keys := map[core.Key]bool{}
 	for _, item := range items {
 		if item.TTL == 0 {
 			item.TTL = defaultTTL
 		}
 		key := core.Key(item.Key)
-		if err := checkOneSlot(key); err != nil {
+		if err := checkKey(key); err != nil {
 			return err
 		}
 		if err := checkToken(item.Token); err != nil {
@@ -138,10 +138,10 @@ func (w *Watch) add(items []WatchItem) error {
 			}
 			message.Interval = durationpb.New(item.Interval)
 		}
-		if keys[key.WithoutSlot()] {
+		if _, twice := w.keys[key.WithoutSlot()]; twice {
 			return invalid("items", "%q is there twice", key)
 		}
-		keys[key.WithoutSlot()] = true
+		w.keys[key.WithoutSlot()] = key
 		w.items = append(w.items, message)
 	}
 	return nil
@@ -219,7 +219,7 @@ func (w *Watch) stream(endpoint int) *core.Failure {
 }
 
 func (w *Watch) onEvent(event *pb.WatchResponse) {
-	key := core.KeyOf(event).InSlot(int(event.GetSlot()))
+	key := w.keys[core.KeyOf(event)]
 	why := &Error{Reason: event.GetReason(), Key: string(key), Message: key.String() + ": " + event.GetMessage()}
 	switch event.GetType() {
 	case pb.EventType_EVENT_TYPE_EXTENDED:

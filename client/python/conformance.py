@@ -171,10 +171,11 @@ class Runner:
 
     def claim(self, step):
         """How the token of the step holds its key, for calls by token."""
-        options = {name: step[name] for name in ("shared", "max_holders") if name in step}
-        if "max_holders" in step and "of" in step:
-            options["slot"] = self.locks[step["of"]].slot
-        return options
+        return {name: step[name] for name in ("shared", "max_holders") if name in step}
+
+    def slot(self, step):
+        """Names the slot that the call expects. Other calls by token find it."""
+        return {"slot": self.locks[step["of"]].slot} if "max_holders" in step and "of" in step else {}
 
     def acquisition(self, step):
         options = {name: step[name] for name in OPTIONS if name in step}
@@ -215,11 +216,11 @@ class Runner:
 
     async def do_extend_by_token(self, step):
         return await self.style.call(self.client.extend, self.key(step), self.token(step), step["ttl"],
-                                     **self.claim(step))
+                                     **self.claim(step), **self.slot(step))
 
     async def do_try_extend_by_token(self, step):
         return await self.style.call(self.client.try_extend, self.key(step), self.token(step), step["ttl"],
-                                     **self.claim(step))
+                                     **self.claim(step), **self.slot(step))
 
     async def do_release_by_token(self, step):
         await self.style.call(self.client.release, self.key(step), self.token(step))

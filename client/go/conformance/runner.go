@@ -99,7 +99,8 @@ func (r *runner) prefixed(t target) string {
 	return key
 }
 
-// inSlot returns the key for a call by token. Of a semaphore, it names the slot of the lock or lease `of`.
+// inSlot returns the key for a call by token. Of a semaphore, it names the slot of the lock or lease `of`. Other calls by
+// token find the slot.
 func (r *runner) inSlot(key string, t target) string {
 	if t.MaxHolders == 0 || t.Of == "" {
 		return key
@@ -154,9 +155,9 @@ func (r *runner) acquire(parent context.Context, s step, onQueued func(int)) (lo
 	case "try":
 		lock, err = client.TryAcquire(ctx, r.key(s), options(s, onQueued))
 	case "acquire_or_extend":
-		lock, err = client.AcquireOrExtend(ctx, r.inSlot(r.key(s), s.target), r.token(s.Of, s.Token), options(s, onQueued))
+		lock, err = client.AcquireOrExtend(ctx, r.key(s), r.token(s.Of, s.Token), options(s, onQueued))
 	case "adopt":
-		lock, err = client.Adopt(ctx, r.inSlot(r.key(s), s.target), r.token(s.Of, s.Token), redlockd.AdoptOptions{TTL: seconds(s.TTL)})
+		lock, err = client.Adopt(ctx, r.key(s), r.token(s.Of, s.Token), redlockd.AdoptOptions{TTL: seconds(s.TTL)})
 	default:
 		lock, err = client.Acquire(ctx, r.key(s), options(s, onQueued))
 	}

@@ -13,7 +13,6 @@ import (
 // watch notes what the callback of a Watch hears.
 type watch struct {
 	*redlockd.Watch
-	keys  map[string]string // as steps name them, by WatchItem.Key
 	mutex sync.Mutex
 	heard []heard
 }
@@ -28,7 +27,7 @@ func (w *watch) note(event redlockd.WatchEvent) {
 		redlockd.WatchLost: "LOST", redlockd.WatchInterrupted: "", redlockd.WatchEnded: ""}
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
-	w.heard = append(w.heard, heard{key: w.keys[event.Key], what: names[event.Kind], reason: redlockd.ReasonOf(event.Err)})
+	w.heard = append(w.heard, heard{key: event.Key, what: names[event.Kind], reason: redlockd.ReasonOf(event.Err)})
 }
 
 // find looks for something that was heard and not found before.
@@ -51,12 +50,10 @@ func (r *runner) watch(s step) error {
 		if err != nil {
 			return err
 		}
-		w := &watch{keys: map[string]string{}}
+		w := &watch{}
 		var items []redlockd.WatchItem
 		for _, each := range s.Items {
-			key := r.inSlot(r.prefixed(each.target), each.target)
-			w.keys[key] = r.prefixed(each.target)
-			items = append(items, redlockd.WatchItem{Key: key, Token: r.token(each.Of, each.Token),
+			items = append(items, redlockd.WatchItem{Key: r.prefixed(each.target), Token: r.token(each.Of, each.Token),
 				TTL: seconds(each.TTL), Interval: seconds(each.Interval)})
 		}
 		w.Watch, err = client.Watch(context.Background(), items, redlockd.WatchOptions{StopAfterLoss: !s.KeepWatching,

@@ -75,15 +75,14 @@ def check_key(key: Any, shared: Any = False, max_holders: Any = None) -> Key:
 
 
 def check_slot(slot: Any, key: Key) -> Optional[int]:
-    """The slot of a lease that a token holds; None if the key is no semaphore."""
+    """The slot of the semaphore that a token holds; None: whichever it has, or the key is no semaphore."""
+    if slot is None:
+        return None
     most = max_holders_of(key)
-    if most is not None:
-        if slot is None:
-            refuse("slot", "is missing; pass the slot of the lease, because the key is a semaphore")
-        _check_number("slot", slot, 1, most)
-    elif slot is not None:
+    if most is None:
         refuse("slot", "only a semaphore has slots; pass its max_holders, too")
-    return None if slot is None else int(slot)
+    _check_number("slot", slot, 1, most)
+    return int(slot)
 
 
 def _check_number(field: str, value: Any, least: int, most: int) -> None:

@@ -186,7 +186,8 @@ class Client:
         """Takes over a lock that `token` holds, for example a detached lock of another process, and keeps it alive.
 
         Raises LockLost if the token does not hold it in this way: a shared lock is adopted with shared=True, and a slot
-        of a semaphore with its max_holders and slot. `wait` bounds the call, as in acquire().
+        of a semaphore with its max_holders. slot: raises LockLost if the token has another one; None: any will do.
+        `wait` bounds the call, as in acquire().
         """
         return self._acquire(Way.ADOPT, key, ttl=ttl, wait=wait, token=token, margin=margin, shared=shared,
                              max_holders=max_holders, slot=slot)
@@ -261,7 +262,7 @@ class Client:
                          max_holders: Optional[int] = None) -> Lease:
         """Acquires a lock that outlives the process, and that nobody extends: it ends with its TTL, or by release().
         Another process can adopt() it by its keys and token, with shared=True if it is shared, and with its max_holders
-        and slot if the key is a semaphore.
+        if the key is a semaphore.
 
         Like acquire() in everything else, but if the call fails, the token is released in the background and must not
         be used again.
@@ -320,7 +321,7 @@ class Client:
         """Extends the lock that `token` holds so that it lasts for `ttl` from now; never shortens it.
 
         Takes at most `timeout`. Raises LockLost if the token does not hold the lock in this way: a shared lock is
-        extended with shared=True, and a slot of a semaphore with its max_holders and slot.
+        extended with shared=True, and a slot of a semaphore with its max_holders. slot: as in adopt().
         """
         checked = check_key(key, shared, max_holders)
         arguments = (checked, check_slot(slot, checked), check_owner_token(token), check_ttl(ttl), check_retry(retry),

@@ -17,7 +17,7 @@ _SHORTEST_INTERVAL = 0.001
 class Lease:
     """A detached lock: a plain value. It outlives the process, and nobody extends it.
 
-    (keys, token, shared, max_holders, slot) is all that another process needs to extend, adopt or release it.
+    (keys, token, shared, max_holders) is all that another process needs to extend, adopt or release it.
     The token is secret; repr() does not show it.
 
     key: for people; of several keys, their names with commas in between.
@@ -86,7 +86,8 @@ class WatchItem:
     key: a list or tuple of keys for a lease of several. The loss of one of them is the loss of the lease.
     interval: the pause between extensions, from 0.001 s and less than `ttl`. Default: half of `ttl`.
     shared: whether `token` shares the keys; as in the call that acquired them.
-    max_holders, slot: of a lease of a semaphore, those of the lease.
+    max_holders: of a lease of a semaphore, its limit.
+    slot: the lease is lost if `token` has another slot of the semaphore; None: any will do.
     """
 
     key: Keys

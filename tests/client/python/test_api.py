@@ -240,13 +240,16 @@ class Api:
             for options in ({}, {"max_holders": 3, "slot": other.slot}, {"max_holders": 4, "slot": lease.slot}):
                 with self.assertRaisesRegex(redlockd.LockLost, f"^{self.key}: "):
                     call(lease.key, lease.token, 60, **options)
-            longer = call(lease.key, lease.token, 60, max_holders=3, slot=lease.slot)
-            self.assertGreater(longer.validity, lease.validity)
-            self.assertEqual((3, lease.slot), (longer.max_holders, longer.slot))
-        with self.assertRaises(redlockd.LockLost):
-            self.used.adopt(lease.key, lease.token)
+            for options in ({}, {"slot": lease.slot}):
+                longer = call(lease.key, lease.token, 60, max_holders=3, **options)
+                self.assertGreater(longer.validity, lease.validity)
+                self.assertEqual((3, lease.slot), (longer.max_holders, longer.slot))
+        for options in ({}, {"max_holders": 3, "slot": other.slot}):
+            with self.assertRaises(redlockd.LockLost):
+                self.used.adopt(lease.key, lease.token, **options)
         self.assertEqual(lease.slot, self.used.acquire_or_extend(self.key, lease.token, wait=10, max_holders=3).slot)
-        lock = self.used.adopt(lease.keys, lease.token, ttl=10, max_holders=3, slot=lease.slot)
+        self.assertEqual(lease.slot, self.used.adopt(lease.key, lease.token, max_holders=3, slot=lease.slot).slot)
+        lock = self.used.adopt(lease.keys, lease.token, ttl=10, max_holders=3)
         self.assertEqual((3, lease.slot), (lock.max_holders, lock.slot))
         lock.release()
         self.used.release(self.key, other.token)
@@ -255,7 +258,7 @@ class Api:
     def test_a_watch_of_a_slot(self):
         lease, heard = self.used.acquire_detached(self.key, ttl=2, wait=10, max_holders=2), []
         other = self.used.acquire(self.key, wait=10, max_holders=2)
-        item = redlockd.WatchItem(self.key, lease.token, 2, 0.1, max_holders=2, slot=lease.slot)
+        item = redlockd.WatchItem(self.key, lease.token, 2, 0.1, max_holders=2)
         watch = self.used.watch([item], heard.append)
         self.until(lambda: [event for event in heard if event.kind == "EXTENDED"])
         self.server.lose(self.key)
@@ -268,11 +271,9 @@ class Api:
 
     def test_a_slot_is_named_together_with_max_holders(self):
         for call in (lambda: self.used.adopt(self.key, "t", slot=1),
-                     lambda: self.used.adopt(self.key, "t", max_holders=3),
                      lambda: self.used.extend(self.key, "t", 5, slot=1),
-                     lambda: self.used.extend(self.key, "t", 5, max_holders=3),
                      lambda: self.used.try_extend(self.key, "t", 5, max_holders=3, slot=4),
-                     lambda: self.used.watch([redlockd.WatchItem(self.key, "t", 5, max_holders=3)], print)):
+                     lambda: self.used.watch([redlockd.WatchItem(self.key, "t", 5, slot=1)], print)):
             with self.assertRaisesRegex(redlockd.InvalidArgument, "^slot: "):
                 call()
 

@@ -53,11 +53,11 @@ class Names(unittest.TestCase):
 
     def test_the_limits_of_a_slot(self):
         three = check_key("a", max_holders=3)
-        self.assertEqual([1, 3, None], [check_slot(1, three), check_slot(3, three), check_slot(None, check_key("a"))])
+        self.assertEqual([1, 3, None], [check_slot(1, three), check_slot(3, three), check_slot(None, three)])
+        self.assertIsNone(check_slot(None, check_key("a")))
         for slot, key, problem in (
                 (0, three, "is 0; use from 1 to 3"), (4, three, "is 4; use from 1 to 3"),
                 (1.0, three, "must be an int, not float"), (True, three, "must be an int, not bool"),
-                (None, three, "is missing; pass the slot of the lease, because the key is a semaphore"),
                 (1, check_key("a"), "only a semaphore has slots; pass its max_holders, too"),
                 (1, check_key("a", True), "only a semaphore has slots; pass its max_holders, too")):
             with self.assertRaises(redlockd.InvalidArgument) as refused:
@@ -66,19 +66,21 @@ class Names(unittest.TestCase):
 
     def test_which_calls_take_a_slot(self):
         self.assertEqual(2, request(Way.ADOPT, max_holders=3, slot=2).slot)
-        for way, options in ((Way.ADOPT, {"max_holders": 3}), (Way.ADOPT, {"slot": 1}),
-                             (Way.ADOPT, {"max_holders": 3, "slot": 4}),
+        self.assertIsNone(request(Way.ADOPT, max_holders=3).slot)
+        for way, options in ((Way.ADOPT, {"slot": 1}), (Way.ADOPT, {"max_holders": 3, "slot": 4}),
                              (Way.ACQUIRE_OR_EXTEND, {"max_holders": 3, "slot": 1}),
                              (Way.ACQUIRE, {"max_holders": 3, "slot": 1})):
             with self.assertRaisesRegex(redlockd.InvalidArgument, "^slot: "):
                 request(way, **options)
 
     def test_the_items_of_a_watch(self):
-        slot = redlockd.WatchItem("a", "t", 5, max_holders=3, slot=2)
-        self.assertEqual([(check_key("a", max_holders=3), 2)], [(item.key, item.slot) for item in check_items([slot])])
-        for items in ([redlockd.WatchItem("a", "t", 5, max_holders=3)], [redlockd.WatchItem("a", "t", 5, slot=1)],
+        for slot in (2, None):
+            item = redlockd.WatchItem("a", "t", 5, max_holders=3, slot=slot)
+            self.assertEqual([(check_key("a", max_holders=3), slot)], [(it.key, it.slot) for it in check_items([item])])
+        for items in ([redlockd.WatchItem("a", "t", 5, slot=1)],
+                      [redlockd.WatchItem("a", "t", 5, max_holders=3, slot=4)],
                       [redlockd.WatchItem("a", "t", 5, max_holders=1, slot=1)],
-                      [slot, redlockd.WatchItem("a", "other", 5, max_holders=3, slot=1)]):  # the same key
+                      [item, redlockd.WatchItem("a", "other", 5, max_holders=3, slot=1)]):  # the same key
             with self.assertRaises(redlockd.InvalidArgument):
                 check_items(items)
 
@@ -119,6 +121,21 @@ class Messages(unittest.TestCase):
         self.assertEqual([(3, 2)] * 2, [limit_and_slot(extend.extend), limit_and_slot(adopt.adopt)])
         self.assertEqual((3, 2), limit_and_slot(LockState(call.value)))
 
+    def test_an_adoption_without_a_slot_adopts_the_one_that_it_finds_also_in_a_later_session(self):
+        world = World()
+        call = world.acquire("k", way=Way.ADOPT, token="mine", max_holders=3)
+        world.connect()
+        [extend] = world.message()
+        self.assertEqual((3, 0), limit_and_slot(extend.extend))
+        world.answer(granted(extend, 10, slot=2))
+        [unanswered] = world.message()
+        world.fail()
+        world.connect()
+        [adopt] = world.message()
+        self.assertEqual([(3, 2)] * 2, [limit_and_slot(unanswered.adopt), limit_and_slot(adopt.adopt)])
+        world.answer(granted(adopt, 10))
+        self.assertEqual((3, 2), limit_and_slot(LockState(call.value)))
+
     def test_an_interrupted_acquire_adopts_the_slot_that_it_finds(self):
         world = World()
         call = world.acquire("k", token="mine", max_holders=3)
@@ -151,18 +168,19 @@ class Messages(unittest.TestCase):
 
         async def run():
             acquired = await detached.acquire(request(Way.ACQUIRE, max_holders=3))
-            extended = await detached.extend(check_key("k", max_holders=3), acquired.slot, "t", 9, None, 5)
+            key = check_key("k", max_holders=3)
+            extended = [await detached.extend(key, slot, "t", 9, None, 5) for slot in (acquired.slot, None)]
             detached.release_unseen(acquired)
             calls.unary.side_effect = None
             await calls.start.call_args.args[0]
-            return acquired, extended
+            return acquired, *extended
 
         calls = mock.Mock(unary=mock.AsyncMock(side_effect=answer), endpoints=1)
         detached = Detached(calls)
         for lease in asyncio.run(run()):
             self.assertEqual((3, 2), limit_and_slot(lease))
-        acquire, extend, release = [call.args[2] for call in calls.unary.await_args_list]
-        self.assertEqual((3, (3, 2)), (acquire.max_holders, limit_and_slot(extend)))
+        acquire, one, any_slot, release = [call.args[2] for call in calls.unary.await_args_list]
+        self.assertEqual((3, (3, 2), (3, 0)), (acquire.max_holders, limit_and_slot(one), limit_and_slot(any_slot)))
         self.assertEqual(pb.ReleaseRequest(key="k", token="t"), release)
 
 
@@ -177,11 +195,6 @@ class AcquireOrExtend(unittest.TestCase):
         self.assertEqual((3, 0), limit_and_slot(extend.extend))  # whichever the token has
         return call, extend
 
-    def found(self, extend, slot):
-        result = granted(extend, 10)
-        result.lease.slot = slot
-        return result
-
     def lock(self, world, slot):
         call, extend = self.begin(world)
         world.answer(failed(extend, "LOCK_NOT_HELD"))
@@ -193,7 +206,7 @@ class AcquireOrExtend(unittest.TestCase):
     def test_the_slot_that_it_finds_is_adopted(self):
         world = World()
         call, extend = self.begin(world)
-        world.answer(self.found(extend, 2))
+        world.answer(granted(extend, 10, slot=2))
         [adopt] = world.message()
         self.assertEqual((3, 2), limit_and_slot(adopt.adopt))
         world.answer(granted(adopt, 10))
@@ -205,11 +218,11 @@ class AcquireOrExtend(unittest.TestCase):
     def test_a_slot_that_ends_before_it_is_adopted_is_looked_for_anew(self):
         world = World()
         call, extend = self.begin(world)
-        world.answer(self.found(extend, 2))
+        world.answer(granted(extend, 10, slot=2))
         world.answer(failed(world.message()[0], "LOCK_NOT_HELD"))
         [extend] = world.message()
         self.assertEqual((3, 0), limit_and_slot(extend.extend))
-        world.answer(self.found(extend, 3))
+        world.answer(granted(extend, 10, slot=3))
         self.assertEqual((3, 3), limit_and_slot(world.message()[0].adopt))
         self.assertFalse(call.over)
 
@@ -250,18 +263,19 @@ class Events(unittest.TestCase):
         self.assertEqual(["LOCK_ALREADY_HELD", None, None], [call.reason for call in calls])
 
     def test_a_watch_asks_for_its_slot_until_it_has_lost_it(self):
-        async def run(max_holders):
+        async def run(slot, max_holders):
             heard = []
-            slot = redlockd.WatchItem("a", "t", 5, max_holders=3, slot=2)
-            items = check_items([slot, redlockd.WatchItem("b", "t", 5)])
+            item = redlockd.WatchItem("a", "t", 5, max_holders=3, slot=slot)
+            items = check_items([item, redlockd.WatchItem("b", "t", 5)])
             watching = Watching(mock.Mock(), items, heard.append, False)
             watching._on_message(pb.WatchResponse(type=pb.EVENT_TYPE_LOST, key="a", max_holders=max_holders, slot=2))
             left = watching._request().items
             await watching.close()
             return [(item.key, *limit_and_slot(item)) for item in left], limit_and_slot(heard[0])
 
-        self.assertEqual(([("b", 0, 0)], (3, 2)), asyncio.run(run(3)))
-        self.assertEqual([("a", 3, 2), ("b", 0, 0)], asyncio.run(run(4))[0])
+        for slot in (2, None):
+            self.assertEqual(([("b", 0, 0)], (3, 2)), asyncio.run(run(slot, 3)))
+            self.assertEqual([("a", 3, slot or 0), ("b", 0, 0)], asyncio.run(run(slot, 4))[0])
 
 
 class KindMismatch(unittest.TestCase):

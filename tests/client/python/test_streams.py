@@ -69,7 +69,10 @@ class Moves(Streams):
         for max_holders, slot in ((2, 1), (3, 2)):
             with self.assertRaises(redlockd.LockLost):
                 client.adopt("k", two.token, max_holders=max_holders, slot=slot)
-        self.assertEqual(2, self.client().adopt("k", two.token, max_holders=2, slot=2).slot)
+        for options in ({"slot": 2}, {}):
+            self.assertEqual(2, self.client().adopt("k", two.token, max_holders=2, **options).slot)
+        self.assertEqual({2}, {adopt.slot for daemon in self.daemons for adopt in daemon.seen("adopt")
+                               if adopt.token == two.token})
 
     def test_slots_with_asyncio(self):
         async def run():

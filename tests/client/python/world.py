@@ -172,10 +172,13 @@ def failed(operation, reason, retry_delay=None, metadata=()):
 
 
 def granted(operation, validity, fence=100, slot=1):
-    """Returns the result of an acquire, an extend or an adopt with a lease. slot: the one that an acquire gets."""
+    """Returns the result of an acquire, an extend or an adopt with a lease. slot: the one that an acquire gets,
+    or that the token has if the operation names none."""
     asked = getattr(operation, operation.WhichOneof("operation"))
-    if asked.max_holders == 0 or not operation.HasField("acquire"):
-        slot = getattr(asked, "slot", 0)
+    if asked.max_holders == 0:
+        slot = 0
+    elif not operation.HasField("acquire"):
+        slot = asked.slot or slot
     return pb.SessionResult(id=operation.id, lease=pb.Lease(
         key=asked.key, keys=asked.keys, mode=asked.mode, max_holders=asked.max_holders, slot=slot, token=asked.token,
         fencing_token=fence, validity=duration(validity)))

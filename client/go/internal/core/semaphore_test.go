@@ -75,8 +75,8 @@ func TestASlotFromBeginToEnd(t *testing.T) {
 
 func TestASlotIsTakenOver(t *testing.T) {
 	key := Semaphore("k", 3)
-	for _, what := range []Acquire{{ExtendIfHeld: true, Slot: 1}, {Adopt: true, Slot: 1}, {ExtendIfHeld: true}} {
-		w := newWorld(t, 1)
+	for _, what := range []Acquire{{ExtendIfHeld: true, Slot: 1}, {Adopt: true, Slot: 1}, {ExtendIfHeld: true}, {Adopt: true}} {
+		w := newWorld(t, 2)
 		w.getReady()
 		what.Key, what.Token = key, "mine"
 		u := w.acquire(what)
@@ -92,6 +92,9 @@ func TestASlotIsTakenOver(t *testing.T) {
 		w.reply(granted(adopt, 7, testTTL))
 		same(t, "slot", u.lease.Slot, has)
 		same(t, "held", w.m.Held(key, "mine"), u.lease)
+		w.breakOff()
+		adopt = w.expect(w.getReady(), "adopt k mine #9")[0]
+		same(t, "slot", adopt.GetAdopt().Slot, int32(has))
 	}
 }
 

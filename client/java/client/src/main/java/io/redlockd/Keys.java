@@ -67,13 +67,13 @@ public final class Keys {
   }
 
   /**
-   * Makes a key that stands for a semaphore, which can be passed wherever this library accepts a key to acquire or to release: at
-   * most {@code maxHolders} holders have it at the same time, each with a slot of its own ({@link Lock#slot}).
+   * Makes a key that stands for a semaphore, which can be passed wherever this library accepts a key: at most {@code
+   * maxHolders} holders have it at the same time, each with a slot of its own ({@link Lock#slot}).
    *
    * <p>Everyone must pass the same limit. If the key is in use as a lock, or with another limit, the call fails with {@link
-   * LockKindMismatchException}. Calls that extend, adopt or watch take the result of {@link #slot} instead. The result is as opaque
-   * as that of {@link #together(String...)}. If an argument is not valid, the call that uses the result fails with {@link
-   * LockArgumentException}.
+   * LockKindMismatchException}. A call that extends or adopts what a token holds, in whichever slot, fails with {@link
+   * LockLostException} if the token holds it with another limit. The result is as opaque as that of {@link #together(String...)}. If
+   * an argument is not valid, the call that uses the result fails with {@link LockArgumentException}.
    *
    * @param key a single key that is not shared
    * @param maxHolders from 2 to 64
@@ -84,8 +84,9 @@ public final class Keys {
   }
 
   /**
-   * Makes a key that stands for a slot of a semaphore, for calls that extend, adopt or watch what a token holds, for example {@code
+   * Makes a key that names a slot of a semaphore, for calls that extend, adopt or watch what a token holds, for example {@code
    * Keys.slot(Keys.semaphore("downloads", 5), slot)}. They fail with {@link LockLostException} if the token holds another slot.
+   * With the key of the semaphore itself, they accept whichever slot the token holds.
    *
    * @param semaphore a key that comes from {@link #semaphore}, or the {@code key()} of the lock or lease
    * @param slot from 1 to the limit of the semaphore: the {@code slot()} of the lock or lease

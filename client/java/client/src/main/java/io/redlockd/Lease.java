@@ -8,8 +8,8 @@ import java.util.List;
 /**
  * A detached lock: it outlives the process, and no client or daemon extends it. A plain value; to hand it to another process,
  * pass on {@link #keys}, {@link #token}, and whether {@link Keys#isShared} is true for the {@link #key}. There, {@link
- * Keys#together} and {@link Keys#shared} make the key. Of a semaphore, pass on {@link #maxHolders} and {@link #slot} too, for
- * {@link Keys#semaphore} and {@link Keys#slot}.
+ * Keys#together} and {@link Keys#shared} make the key. Of a semaphore, pass on {@link #maxHolders} too, for {@link
+ * Keys#semaphore}.
  */
 public final class Lease {
   private final String key;

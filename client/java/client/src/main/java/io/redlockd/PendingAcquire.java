@@ -45,7 +45,7 @@ final class PendingAcquire implements AcquireCaller {
 
   private void startWithToken(Machine machine) {
     Lease held = machine.find(command.key(), command.token());
-    if (held != null && command.kind() == AcquireCommand.Kind.ADOPT && command.slot() != held.slot()) {
+    if (held != null && command.slot() != 0 && command.slot() != held.slot()) { // only an adoption names a slot
       failed(Failure.of(
           Reason.LOCK_NOT_HELD, "the token holds slot " + held.slot() + ", not slot " + command.slot()));
     } else if (held != null && command.kind() != AcquireCommand.Kind.ACQUIRE) {

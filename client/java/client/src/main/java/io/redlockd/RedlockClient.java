@@ -177,11 +177,11 @@ public final class RedlockClient implements AutoCloseable {
 
   /**
    * Takes over a lock that {@code token} holds: a detached one, or one of another process. The client then keeps it alive. Fails
-   * with {@link LockLostException} if the token does not hold the key, or holds it in the other mode (see {@link Keys#shared})
-   * or another slot. If the call fails or is cancelled while a daemon carries it out, the lock may be released. If this client holds
-   * the lock with this token, the call extends it and returns the same object.
+   * with {@link LockLostException} if the token does not hold the key, or holds it in the other mode (see {@link Keys#shared}),
+   * or another slot than the key names (see {@link Keys#slot}). If the call fails or is cancelled while a daemon carries it out, the
+   * lock may be released. If this client holds the lock with this token, the call extends it and returns the same object.
    *
-   * @param key the key; of a semaphore: {@link Keys#slot}
+   * @param key the key; a semaphore: {@link Keys#semaphore}, or {@link Keys#slot} to name the slot
    * @param token the owner token
    * @param options the TTL, the margin and how long to wait; the rest does not count
    * @return the lock
@@ -195,7 +195,7 @@ public final class RedlockClient implements AutoCloseable {
   /**
    * Works as {@link #adopt} does, without blocking.
    *
-   * @param key the key; of a semaphore: {@link Keys#slot}
+   * @param key the key; a semaphore: {@link Keys#semaphore}, or {@link Keys#slot} to name the slot
    * @param token the owner token
    * @param options the TTL, the margin and how long to wait; the rest does not count
    * @return completes on the client's executor
@@ -337,7 +337,7 @@ public final class RedlockClient implements AutoCloseable {
 
   private AcquireCommand command(Kind kind, String key, AcquireOptions options) {
     if (kind == Kind.ADOPT) {
-      Checks.heldKey(key);
+      Checks.key(key);
     } else {
       Checks.keyToAcquire(key);
     }
@@ -449,7 +449,7 @@ public final class RedlockClient implements AutoCloseable {
    * Extends the lock that {@code token} holds to at least {@code ttl} from now. Takes at most the client's {@link
    * Builder#callTimeout}.
    *
-   * @param key the key; of a semaphore: {@link Keys#slot}
+   * @param key the key; a semaphore: {@link Keys#semaphore}, or {@link Keys#slot} to name the slot
    * @param token the owner token
    * @param ttl at least 10 ms
    * @return the lease with its new validity
@@ -464,7 +464,7 @@ public final class RedlockClient implements AutoCloseable {
   /**
    * Extends the lock that {@code token} holds as {@link #extend(String, String, Duration)} does.
    *
-   * @param key the key; of a semaphore: {@link Keys#slot}
+   * @param key the key; a semaphore: {@link Keys#semaphore}, or {@link Keys#slot} to name the slot
    * @param token the owner token
    * @param ttl at least 10 ms
    * @param retry how the daemon retries
@@ -480,7 +480,7 @@ public final class RedlockClient implements AutoCloseable {
   /**
    * Extends the lock that {@code token} holds; the daemon makes a single attempt.
    *
-   * @param key the key; of a semaphore: {@link Keys#slot}
+   * @param key the key; a semaphore: {@link Keys#semaphore}, or {@link Keys#slot} to name the slot
    * @param token the owner token
    * @param ttl at least 10 ms
    * @return the lease with its new validity
@@ -495,7 +495,7 @@ public final class RedlockClient implements AutoCloseable {
   /**
    * Extends the lock that {@code token} holds, without blocking.
    *
-   * @param key the key; of a semaphore: {@link Keys#slot}
+   * @param key the key; a semaphore: {@link Keys#semaphore}, or {@link Keys#slot} to name the slot
    * @param token the owner token
    * @param ttl at least 10 ms
    * @param retry how the daemon retries; null: the daemon's defaults
@@ -508,7 +508,7 @@ public final class RedlockClient implements AutoCloseable {
   private CompletableFuture<Lease> extension(String key, String token, Duration ttl, RetryPolicy retry) {
     CompletableFuture<Lease> done = new CompletableFuture<>();
     try {
-      Checks.heldKey(key);
+      Checks.key(key);
       Checks.token(token);
       long nanos = Checks.ttl(ttl);
       String whole = KeyNames.withoutSlot(key);

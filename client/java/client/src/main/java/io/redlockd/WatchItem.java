@@ -7,7 +7,8 @@ import java.util.Objects;
 /**
  * One lock that {@link RedlockClient#watch} keeps alive. Immutable.
  *
- * @param key the key; several: {@link Keys#together}; a share: {@link Keys#shared}; a semaphore: {@link Keys#slot}
+ * @param key the key; several: {@link Keys#together}; a share: {@link Keys#shared}; a semaphore: {@link Keys#semaphore},
+ *     or {@link Keys#slot} to name the slot
  * @param token the token that holds the key, or will hold it
  * @param ttl the TTL that each extension sets
  * @param interval the pause between extensions, at least 1 ms and less than {@code ttl}; null: half of {@code ttl}
@@ -16,7 +17,8 @@ public record WatchItem(String key, String token, Duration ttl, Duration interva
   /**
    * Creates an item.
    *
-   * @param key the key; several: {@link Keys#together}; a share: {@link Keys#shared}; a semaphore: {@link Keys#slot}
+   * @param key the key; several: {@link Keys#together}; a share: {@link Keys#shared}; a semaphore: {@link Keys#semaphore},
+   *     or {@link Keys#slot} to name the slot
    * @param token the token that holds the key, or will hold it
    * @param ttl the TTL that each extension sets
    * @param interval the pause between extensions; null: half of {@code ttl}
@@ -30,7 +32,8 @@ public record WatchItem(String key, String token, Duration ttl, Duration interva
   /**
    * An item that is extended whenever half of its TTL has passed.
    *
-   * @param key the key; several: {@link Keys#together}; a share: {@link Keys#shared}; a semaphore: {@link Keys#slot}
+   * @param key the key; several: {@link Keys#together}; a share: {@link Keys#shared}; a semaphore: {@link Keys#semaphore},
+   *     or {@link Keys#slot} to name the slot
    * @param token the token
    * @param ttl the TTL
    */

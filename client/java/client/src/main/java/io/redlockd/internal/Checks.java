@@ -41,14 +41,6 @@ public final class Checks {
     }
   }
 
-  /** Checks the key of a call that extends, adopts or watches what a token holds. */
-  public static void heldKey(String key) {
-    key(key);
-    if (KeyNames.isSemaphore(key) && !KeyNames.hasSlot(key)) {
-      throw Errors.invalid("slot: missing; pass Keys.slot(key, slot) with the slot of the lock or lease");
-    }
-  }
-
   /** Checks a key, or several that are locked together. */
   public static void key(String key) {
     Objects.requireNonNull(key, "key");
@@ -213,7 +205,7 @@ public final class Checks {
     }
     Set<String> keys = new HashSet<>();
     for (WatchItem item : items) {
-      heldKey(item.key());
+      key(item.key());
       token(item.token());
       long ttl = ttl(item.ttl());
       if (item.interval() != null) {

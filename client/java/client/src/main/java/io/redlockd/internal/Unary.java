@@ -38,7 +38,7 @@ public final class Unary {
     this.driver = driver;
   }
 
-  /** Extends the lock of a token; {@code slot}: of a semaphore, otherwise 0. {@code timeout} bounds everything. */
+  /** Extends the lock of a token; {@code slot}: of a semaphore; 0: whichever it holds. {@code timeout} bounds everything. */
   public void extend(
       String key, int slot, String token, long ttl, RetryPolicy retry, long timeout, Done<Granted> done) {
     ExtendRequest.Builder request = ExtendRequest.newBuilder().setToken(token).setTtl(Times.proto(ttl)).setSlot(slot);

@@ -123,9 +123,9 @@ final class ScenarioRun {
       case "try" -> tried(step, client().tryAcquire(key(step), options(step)));
       case "acquire_or_extend" -> client().acquireOrExtend(key(step), step.token, options(step));
       case "acquire_detached" -> client().acquireDetached(key(step), options(step));
-      case "adopt" -> client().adopt(heldKey(step), token(step), options(step));
-      case "extend_by_token" -> client().extend(heldKey(step), token(step), Step.seconds(step.ttl));
-      case "try_extend_by_token" -> client().tryExtend(heldKey(step), token(step), Step.seconds(step.ttl));
+      case "adopt" -> client().adopt(key(step), token(step), options(step));
+      case "extend_by_token" -> client().extend(slotKey(step), token(step), Step.seconds(step.ttl));
+      case "try_extend_by_token" -> client().tryExtend(slotKey(step), token(step), Step.seconds(step.ttl));
       case "await" -> {
         held.put(step.waiter, result(waiters.remove(step.waiter), step));
         yield null;
@@ -193,8 +193,8 @@ final class ScenarioRun {
     return step.maxHolders == null ? key : Keys.semaphore(key, step.maxHolders);
   }
 
-  /** The key of a step that extends, adopts or watches what a token holds. */
-  private String heldKey(Step step) {
+  /** The key of a step that names the slot that the token holds, if there is one. Other calls by token find it. */
+  private String slotKey(Step step) {
     return step.maxHolders == null || step.of == null ? key(step) : Keys.slot(key(step), slot(step.of));
   }
 
@@ -318,7 +318,7 @@ final class ScenarioRun {
   private void watch(Step step) {
     List<WatchEvent> heard = new CopyOnWriteArrayList<>();
     List<WatchItem> items = step.items.stream().map(item -> new WatchItem(
-        heldKey(item), token(item), Step.seconds(item.ttl), item.interval == null ? null : Step.seconds(item.interval))).toList();
+        key(item), token(item), Step.seconds(item.ttl), item.interval == null ? null : Step.seconds(item.interval))).toList();
     Watch watch = client().watch(items, step.keepWatching, event -> {
       heard.add(event);
       raise(step);

@@ -216,16 +216,23 @@ class LockTest {
     assertEquals(semaphore, lease.key());
     assertEquals(2, lease.maxHolders());
     String slot = Keys.slot(semaphore, lease.slot());
+    String otherLimit = Keys.semaphore("slots", 3);
     String otherSlot = Keys.slot(semaphore, 3 - lease.slot());
-    assertThrows(LockLostException.class, () -> rival.extend(otherSlot, lease.token(), Duration.ofSeconds(5)));
-    assertThrows(LockLostException.class, () -> rival.adopt(otherSlot, lease.token(), OPTIONS));
-    assertEquals(lease.slot(), rival.extend(slot, lease.token(), Duration.ofSeconds(5)).slot());
+    for (String wrong : List.of(otherSlot, otherLimit)) {
+      assertThrows(LockLostException.class, () -> rival.extend(wrong, lease.token(), Duration.ofSeconds(5)));
+      assertThrows(LockLostException.class, () -> rival.adopt(wrong, lease.token(), OPTIONS));
+    }
+    for (String right : List.of(slot, semaphore)) {
+      assertEquals(lease.slot(), rival.extend(right, lease.token(), Duration.ofSeconds(5)).slot());
+    }
     try (Lock other = client.acquire(semaphore);
-        Lock adopted = rival.adopt(slot, lease.token(), OPTIONS)) {
+        Lock adopted = rival.adopt(semaphore, lease.token(), OPTIONS)) {
       assertEquals(lease.slot(), adopted.slot());
       assertEquals(3 - lease.slot(), other.slot());
       assertTrue(client.tryAcquire(semaphore).isEmpty());
-      assertSame(adopted, rival.adopt(slot, lease.token(), OPTIONS));
+      for (String right : List.of(slot, semaphore)) {
+        assertSame(adopted, rival.adopt(right, lease.token(), OPTIONS));
+      }
       assertThrows(LockLostException.class, () -> rival.adopt(otherSlot, lease.token(), OPTIONS));
       assertTrue(adopted.isHeld());
     }

@@ -105,15 +105,18 @@ class WatchTest {
   }
 
   @Test
-  void aWatchExtendsTheSlotThatItNames() throws InterruptedException {
+  void aWatchExtendsTheSlotThatItNamesOrFinds() throws InterruptedException {
     Lease held = detached(Keys.semaphore("right", 2));
+    Lease found = detached(Keys.semaphore("any", 2));
     Lease other = detached(Keys.semaphore("wrong", 2));
     List<WatchItem> items = List.of(
         new WatchItem(Keys.slot(held.key(), held.slot()), held.token(), TTL),
+        new WatchItem(found.key(), found.token(), TTL),
         new WatchItem(Keys.slot(other.key(), 3 - other.slot()), other.token(), TTL));
     try (Watch watch = client.watch(items, false, heard::add)) {
-      Threads.until(() -> heard(Type.EXTENDED, held.key()) && heard(Type.LOST, other.key()));
-      assertFalse(heard(Type.LOST, held.key()) || heard(Type.EXTENDED, other.key()), heard::toString);
+      Threads.until(() -> heard(Type.EXTENDED, held.key()) && heard(Type.EXTENDED, found.key()) && heard(Type.LOST, other.key()));
+      assertFalse(heard(Type.LOST, held.key()) || heard(Type.LOST, found.key()), heard::toString);
+      assertFalse(heard(Type.EXTENDED, other.key()), heard::toString);
     }
   }
 

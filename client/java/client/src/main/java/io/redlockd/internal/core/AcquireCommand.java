@@ -6,7 +6,7 @@ import io.redlockd.redlock.v1.RetryPolicy;
  * What a caller asks for. All arguments have been checked.
  *
  * @param key the key
- * @param slot to adopt a slot of a semaphore: which one; otherwise 0
+ * @param slot the slot of a semaphore that an adoption accepts; 0: whichever the token holds, or there is none
  * @param token the caller's own token; null: the client makes one
  * @param kind what to do with the token
  * @param ttl the TTL in nanoseconds

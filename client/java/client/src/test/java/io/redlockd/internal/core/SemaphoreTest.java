@@ -62,6 +62,16 @@ class SemaphoreTest {
   }
 
   @Test
+  void anAdoptionThatNamesNoSlotAdoptsTheOneThatItFinds() {
+    World.User user = world.acquire(SEMAPHORE, "mine", Kind.ADOPT, -1);
+    world.reply(World.grantedSlot(first("extend k of 5 mine"), 3, 70, World.TTL));
+    world.reply(World.grantedSlot(next("adopt k of 5 slot 3 mine #72"), 3, 70, World.TTL));
+    assertEquals(3, user.lease.slot());
+    moveOn();
+    next("adopt k of 5 slot 3 mine #73");
+  }
+
+  @Test
   void aRepeatedAcquireAdoptsTheSlotThatItIsGranted() {
     World.User user = world.acquire(SEMAPHORE, "mine", Kind.ACQUIRE, -1);
     first("acquire k of 5 mine");

@@ -1,9 +1,11 @@
 """Tests semaphores, from Python, with only the stubs generated from the proto, and from redlockctl."""
 
+import json
 import subprocess
 import threading
 import time
 import unittest
+import urllib.request
 
 import grpc
 
@@ -118,6 +120,9 @@ class SemaphoreTest(unittest.TestCase):
         self.assertEqual(self.inspect().holders, 2)
         entries = self.admin.ListLeases(admin_pb.ListLeasesRequest()).entries
         self.assertEqual({(entry.key, entry.max_holders, entry.slot) for entry in entries}, {("k", 2, 1), ("k", 2, 2)})
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/status.json", timeout=5) as page:
+            shown = json.load(page)["leases"]
+        self.assertEqual({(lease["max_holders"], lease["slot"]) for lease in shown}, {(2, 1), (2, 2)})
         done.set()
         results = {}
         for answer in answers:

@@ -66,6 +66,14 @@ function showCounts(status) {
   }));
 }
 
+// The key, and how it is held if others may hold it, too.
+function leaseKey(lease) {
+  if (lease.shared) return `${lease.key} (shared)`;
+  if (lease.slot > 0) return `${lease.key} (slot ${lease.slot} of ${lease.max_holders})`;
+  if (lease.max_holders > 0) return `${lease.key} (semaphore of ${lease.max_holders})`;
+  return lease.key;
+}
+
 function leaseState(lease) {
   if (lease.kind === 'waiting') return [`waiting, ${lease.position} ahead`, 'wait'];
   if (lease.kind === 'lost') return ['lost', 'bad'];
@@ -94,7 +102,7 @@ function show(status) {
   showNodes(status.nodes);
   showCounts(status);
   if (status.keys_shown) {
-    fill('leases', status.leases.map((lease) => [[lease.key], leaseState(lease), [lease.owner]]));
+    fill('leases', status.leases.map((lease) => [[leaseKey(lease)], leaseState(lease), [lease.owner]]));
     fill('losses', status.losses.map((loss) =>
       [[loss.key], [new Date(loss.at * 1000).toLocaleString()], [loss.message]]));
     const all = status.watched + status.waiters;

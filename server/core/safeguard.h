@@ -34,7 +34,7 @@ enum class Safeguard {
   kSlotCompared,        // only a node where the token has this slot votes for an extension
   kSlotsAgree,          // an extension that names no slot counts only nodes with the same one
   kOneSlotOfAToken,     // a token gets no second slot on a node
-  kSlotAboveAllFences,  // the fence of a new holder exceeds those of all slots
+  kSlotAboveSeals,      // a late release of one slot does not end a later hold of another one
   // Releases of reusable tokens
   kSeal,                  // a late copy of a release does not end a later hold
   kRepeatWithHigherSeal,  // a releaser whose clock is behind retries

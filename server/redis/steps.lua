@@ -51,10 +51,12 @@
 -- its own that is stored like a lock, with its token, its expiry and its metadata. The metadata of the shared
 -- key is then
 --
---   FENCE s EXCLUSIVE - -
+--   FENCE s EXCLUSIVE SEALED -
 --
 --   FENCE        the highest fencing token so far, which that of an exclusive holder must exceed
 --   EXCLUSIVE    the highest of the exclusive holders so far, which that of a sharing holder must exceed
+--   SEALED       the highest with which a share or a slot was sealed, which that of a new holder of a slot
+--                must exceed, so that a late release of one slot does not end a later hold of another one
 -- A sorted set lists the tokens of the shares by the time at which they expire. The marker expires with the
 -- last of them. Without the marker, shares count for nothing. An intent, a key that expires soon, says that
 -- an exclusive acquisition waits: it stops new shares, but neither extensions nor repairs.
@@ -591,14 +593,14 @@ if ARGV[a] or shared_releases then
       return time[1] * 1000 + math.floor(time[2] / 1000)
     end
 
-    -- The highest fences: of all holders, and of the exclusive ones.
+    -- The highest fences: of all holders, of the exclusive ones, and of seals.
     local function fences_of(stored)
-      local fence, exclusive = match(stored, '^(%d+) s (%d+) ')
+      local fence, exclusive, sealed = match(stored, '^(%d+) s (%d+) (%S+) ')
       if not fence then
         fence = match(stored, '^(%d+) %a %S+ %S+ ') or '0'
         exclusive = fence
       end
-      return tonumber(fence), tonumber(exclusive)
+      return tonumber(fence), tonumber(exclusive), tonumber(sealed or '0') or 0
     end
 
     -- Whether a token is never used for a second hold. The metadata of other tokens' shares is retained,
@@ -607,15 +609,16 @@ if ARGV[a] or shared_releases then
       return string.sub(token, 1, 3) == 'rl-'
     end
 
-    -- Stores in a shared key's metadata that there was a holder with this fence.
-    local function remember_fence(meta, fence)
+    -- Stores in a shared key's metadata that there was a holder with this fence, or a release with this seal.
+    local function remember_fence(meta, fence, seal)
       local stored = read(meta) or ''
-      local all, exclusive = fences_of(stored)
-      if fence <= all and match(stored, '^%d+ s ') then
+      local all, exclusive, sealed = fences_of(stored)
+      seal = seal or 0
+      if fence <= all and seal <= sealed and match(stored, '^%d+ s ') then
         call('PEXPIRE', meta, retention)
       else
-        local text = format(math.max(all, fence), 's', string.format('%.0f -', exclusive))
-        call('SET', meta, text, 'PX', retention)
+        local others = string.format('%.0f %.0f', exclusive, math.max(sealed, seal))
+        call('SET', meta, format(math.max(all, fence), 's', others), 'PX', retention)
       end
     end
 
@@ -791,7 +794,7 @@ if ARGV[a] or shared_releases then
     --   found    whether the key holds the marker
     --   holders  of the slots, as above
     --   own      the slot that the token has; nil if it has none
-    --   place    of the slot of this step, or, if that is 0, of the one that the token has; nil if it has none
+    --   place    of the slot of this step; if that is 0, of the one that the token has; nil if it has none
     --   stored   its metadata
     --   meta     what the metadata of the key is
     local function look_at_slots(at, limit, slot, token)
@@ -831,8 +834,8 @@ if ARGV[a] or shared_releases then
       return last
     end
 
-    -- The token has got or extended the slot.
-    local function has_slot(at, limit, look, fence)
+    -- The token has got or extended the slot, perhaps from another token, which is sealed.
+    local function has_slot(at, limit, look, fence, seal)
       local key, left = at[1][1], math.max(1, call('PTTL', look.place[1]))
       if not look.found then
         call('SET', key, 'redlockd:sem:' .. limit, 'PX', left)
@@ -843,11 +846,16 @@ if ARGV[a] or shared_releases then
       elseif call('PTTL', key) < left then
         call('PEXPIRE', key, left)
       end
-      remember_fence(at[1][2], fence)
+      remember_fence(at[1][2], fence, seal)
     end
 
-    -- As acquire, and with `adopt` as acquire_or_extend. The fence must exceed those of all slots, so that a
-    -- late release that was sealed for one slot does not end a later hold of another one.
+    -- The fence that that of a new holder of the slot must exceed.
+    local function highest_for_slot(look)
+      local _, exclusive, sealed = fences_of(look.meta)
+      return math.max(exclusive, sealed, (parse(look.stored)))
+    end
+
+    -- As acquire, and with `adopt` as acquire_or_extend.
     local function acquire_slot(at, limit, slot, adopt)
       if wrong_mark then return wrong_mark end
       local token, ttl, granted = ARGV[a + 1], ARGV[a + 2], ARGV[a + 3]
@@ -862,7 +870,7 @@ if ARGV[a] or shared_releases then
         return result
       end
       if look.own or look.holders[slot] then return slot_taken(at[1][1], limit, look) end
-      local highest = math.max(fences_of(look.meta), (parse(look.stored)))
+      local highest = highest_for_slot(look)
       if highest >= fence then return {'stale_fence', highest} end
       local failure = set_all({look.place}, token, ttl, granted)
       if failure then return failure end
@@ -895,21 +903,21 @@ if ARGV[a] or shared_releases then
       local _, id = parts_of(attempt)
       local ended, look = look_at_slots(at, limit, slot, to)
       if ended then return ended end
-      local seen, _, keeper = parse(look.stored)
+      local _, _, keeper = parse(look.stored)
       local _, stored_id = parts_of(keeper)
       local found = look.holders[slot]
       local repeated = found == to and stored_id == id
       if found and found ~= from and not repeated or look.own and look.own ~= slot then
         return slot_taken(at[1][1], limit, look)
       end
-      local highest = math.max(fences_of(look.meta), seen)
+      local highest = highest_for_slot(look)
       if highest >= fence then return {'stale_fence', highest} end
       wants_clock = true
       local key = at[1][1]
       local before = left_of(key, slot)
       local failure = set_all({look.place}, to, ARGV[a + 3], granted)
       if failure then return failure end
-      has_slot(at, limit, look, fence)
+      has_slot(at, limit, look, fence, not is_made(from) and fence or nil)
       local left = left_of(key, slot)
       if left < before then  -- the marker may have been kept for the one who releases the slot
         call('PEXPIRE', key, math.max(1, left, last_left(key, limit, look.holders, slot)))
@@ -946,7 +954,7 @@ if ARGV[a] or shared_releases then
       local place = slot_of(key, own)
       local result = release_if(place[1], place[2], token, attempt, seal, '0', ended, ended_id)
       if result[1] ~= true then return result end
-      if tonumber(seal) > 0 then remember_fence(meta, tonumber(seal)) end
+      if tonumber(seal) > 0 then remember_fence(meta, tonumber(seal), tonumber(seal)) end
       local last = last_left(key, limit, holders, own)
       if last > 0 then
         call('PEXPIRE', key, last)
@@ -966,7 +974,7 @@ if ARGV[a] or shared_releases then
       if not listed then return {'not_held', 0} end
       local result = release_if(share[1], share[2], token, attempt, seal, '0', ended, ended_id)
       if result[1] ~= true then return result end
-      if tonumber(seal) > 0 then remember_fence(meta, tonumber(seal)) end
+      if tonumber(seal) > 0 then remember_fence(meta, tonumber(seal), tonumber(seal)) end
       if is_made(token) then call('DEL', share[2]) end
       call('ZREM', all, token)
       call('ZREMRANGEBYSCORE', all, '-inf', now_in_ms())

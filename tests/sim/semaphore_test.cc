@@ -574,5 +574,23 @@ TEST_F(Semaphores, FreeSlotsAreFoundBehindAWaiterThatTakesAnotherOver) {
   }
 }
 
+// A daemon whose clock is behind is not refused because of the fences of other slots.
+TEST_F(Semaphores, TheClocksOfDaemonsNeedNotAgreeOnTheOrderOfSlots) {
+  ClusterOptions options;
+  options.daemons = 2;
+  options.most_wall_skew = seconds(30);
+  SetUpCluster(options);
+  bool out_of_order = false;
+  for (int i = 0; i < 20; ++i) {
+    for (const std::size_t daemon : {0U, 1U}) cluster->StepWallClock(daemon);
+    const Lease one = Slot(8, 0);
+    const Lease two = Slot(8, 1);
+    out_of_order = out_of_order || two.fence < one.fence;
+    (void)ReleaseLease(one);
+    (void)ReleaseLease(two, 1);
+  }
+  EXPECT_TRUE(out_of_order);
+}
+
 }  // namespace
 }  // namespace redlock::sim

@@ -445,11 +445,11 @@ FencingToken Server::HighestForShares(const std::vector<Looked>& all,
   return highest;
 }
 
-void Server::RememberFence(Meta& meta, FencingToken fence) {
+void Server::RememberFence(Meta& meta, FencingToken fence, FencingToken seal) {
   const FencingToken exclusive = meta.exclusive.value_or(meta.fence);
   const FencingToken all =
       Has(Safeguard::kExclusiveAboveShares) ? std::max(meta.fence, fence) : meta.fence;
-  meta = {all, {}, {}, false, {}, exclusive};
+  meta = {all, {}, {}, false, {}, exclusive, std::max(meta.sealed, seal)};
 }
 
 void Server::Shared(const std::vector<Looked>& all, const std::vector<Looked>& shares,
@@ -559,7 +559,7 @@ NodeReply Server::ReleaseShare(const std::string& key, const std::string& token,
   const std::string share = ShareKey(key, token);
   NodeReply reply = ReleaseOne(share, token, only_attempt, seal, false, at_end_of);
   if (reply.outcome != Outcome::kGranted) return reply;
-  if (seal.value != 0) RememberFence(meta_[key], seal);
+  if (seal.value != 0) RememberFence(meta_[key], seal, seal);
   if (IsUsedOnce(OwnerToken(token))) meta_.erase(share);
   const std::vector<std::string> others = Shares(key);
   if (others.empty() || !Has(Safeguard::kMarkerStaysForOthers)) {
@@ -624,7 +624,13 @@ NodeReply Server::SlotTaken(const Semaphore& semaphore) const {
   return reply;
 }
 
-void Server::HasSlot(const Semaphore& semaphore, FencingToken fence) {
+FencingToken Server::HighestForSlot(const Semaphore& semaphore) {
+  const Meta& meta = *semaphore.meta;
+  const FencingToken sealed = Has(Safeguard::kSlotAboveSeals) ? meta.sealed : FencingToken{};
+  return std::max({meta.exclusive.value_or(meta.fence), sealed, semaphore.slot_meta->fence});
+}
+
+void Server::HasSlot(const Semaphore& semaphore, FencingToken fence, FencingToken seal) {
   const Duration expires = entries_.at(semaphore.place).expires;
   if (!semaphore.marked) {
     entries_[semaphore.key] = {SemaphoreMarker(semaphore.limit()), expires};
@@ -635,7 +641,7 @@ void Server::HasSlot(const Semaphore& semaphore, FencingToken fence) {
     Entry& marker = entries_.at(semaphore.key);
     marker.expires = std::max(marker.expires, expires);
   }
-  RememberFence(*semaphore.meta, fence);
+  RememberFence(*semaphore.meta, fence, seal);
 }
 
 NodeReply Server::AcquireSlot(const Key& key, const std::string& token, Duration ttl,
@@ -651,10 +657,7 @@ NodeReply Server::AcquireSlot(const Key& key, const std::string& token, Duration
   }
   const bool has_another = semaphore.own != 0 && Has(Safeguard::kOneSlotOfAToken);
   if (has_another || semaphore.entry() != nullptr) return SlotTaken(semaphore);
-  const FencingToken all = Has(Safeguard::kSlotAboveAllFences)
-                               ? semaphore.meta->fence
-                               : semaphore.meta->exclusive.value_or(semaphore.meta->fence);
-  const FencingToken highest = std::max(all, semaphore.slot_meta->fence);
+  const FencingToken highest = HighestForSlot(semaphore);
   if (highest >= granted.fence) return {.outcome = Outcome::kStaleFence, .fence = highest};
   if (full_) return kFull;
   Put(semaphore.place, token, ttl);
@@ -700,12 +703,12 @@ NodeReply Server::HandOverSlot(const Key& key, const std::string& from, Duration
   const bool anothers = held && entry->token != from && !again;
   const bool has_another = semaphore.own != 0 && semaphore.own != semaphore.slot;
   if (anothers || has_another) return SlotTaken(semaphore);
-  const FencingToken highest = std::max(semaphore.meta->fence, semaphore.slot_meta->fence);
+  const FencingToken highest = HighestForSlot(semaphore);
   if (highest >= granted.fence) return {.outcome = Outcome::kStaleFence, .fence = highest};
   if (full_) return kFull;
   Put(semaphore.place, granted.token, ttl);
   *semaphore.slot_meta = granted;
-  HasSlot(semaphore, granted.fence);
+  HasSlot(semaphore, granted.fence, IsUsedOnce(OwnerToken(from)) ? FencingToken{} : granted.fence);
   Entry& marker = entries_.at(semaphore.key);
   marker.expires = Duration();
   for (int slot = 1; slot <= semaphore.limit(); ++slot) {
@@ -755,7 +758,7 @@ NodeReply Server::ReleaseSlot(const std::string& key, int limit, const std::stri
   if (own.empty()) return {.outcome = Outcome::kNotHeld};
   NodeReply reply = ReleaseOne(own, token, only_attempt, seal, false, at_end_of);
   if (reply.outcome != Outcome::kGranted) return reply;
-  if (seal.value != 0) RememberFence(meta_[key], seal);
+  if (seal.value != 0) RememberFence(meta_[key], seal, seal);
   if (last == Duration() || !Has(Safeguard::kMarkerStaysForOthers)) {
     entries_.erase(key);
   } else {

@@ -106,6 +106,7 @@ class Server {
     std::string owner;             // the label of `token`
     // Of a key that is or was shared: the highest fence of an exclusive holder.
     std::optional<FencingToken> exclusive = {};
+    FencingToken sealed = {};  // the highest seal of a share or a slot
   };
   enum class Take { kNo, kLast, kAlways };
 
@@ -152,7 +153,7 @@ class Server {
                                                  const std::string& token);
   [[nodiscard]] static FencingToken HighestForShares(const std::vector<Looked>& all,
                                                      const std::vector<Looked>& shares);
-  static void RememberFence(Meta& meta, FencingToken fence);
+  static void RememberFence(Meta& meta, FencingToken fence, FencingToken seal = {});
   void Shared(const std::vector<Looked>& all, const std::vector<Looked>& shares,
               FencingToken fence);
   void ForgetShares(const std::string& key);
@@ -186,7 +187,8 @@ class Server {
   };
   [[nodiscard]] Semaphore LookAtSlots(const Key& key, const std::string& token);
   [[nodiscard]] NodeReply SlotTaken(const Semaphore& semaphore) const;
-  void HasSlot(const Semaphore& semaphore, FencingToken fence);
+  [[nodiscard]] static FencingToken HighestForSlot(const Semaphore& semaphore);
+  void HasSlot(const Semaphore& semaphore, FencingToken fence, FencingToken seal = {});
   [[nodiscard]] NodeReply AcquireSlot(const Key& key, const std::string& token, Duration ttl,
                                       const Meta& granted, bool adopt);
   [[nodiscard]] NodeReply ExtendSlot(const Key& key, const std::string& token, Duration ttl,

@@ -386,9 +386,8 @@ TEST_F(Waiting, TheNextOneWakesAfterTheHeadHasUsedUpItsRetries) {
   for (const bool several : {false, true}) {
     const std::string key = several ? Key::Of({"a", "b"}).value() : "k";
     (void)MustAcquire(Wants(key, seconds(2)));  // and forgets it
-    const auto head = Start(Wants(key, seconds(5), {.max_retries = 2,
-                                                    .min_delay = milliseconds(300),
-                                                    .max_jitter = {}}));
+    const auto head = Start(Wants(
+        key, seconds(5), {.max_retries = 2, .min_delay = milliseconds(300), .max_jitter = {}}));
     const auto next = Start(Wants(key, seconds(5), {}));
     Pass(milliseconds(1'900));
     ASSERT_TRUE(head->result && !head->result->lease);

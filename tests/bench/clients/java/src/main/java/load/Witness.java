@@ -1,0 +1,60 @@
+package load;
+
+import java.util.Map;
+import java.util.concurrent.CompletionStage;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.atomic.AtomicInteger;
+
+/** Counts the holders of each key in this process, and throws if there are too many: the figures would mean nothing. */
+final class Witness implements Subject {
+  private static final int EXCLUSIVE = 1 << 20; // what an exclusive holder counts: more than all others together
+
+  private final Subject subject;
+  private final Map<String, AtomicInteger> holders = new ConcurrentHashMap<>();
+
+  Witness(Subject subject) {
+    this.subject = subject;
+  }
+
+  @Override
+  public Held acquire(Wanted wanted) throws Exception {
+    return entered(wanted, subject.acquire(wanted));
+  }
+
+  @Override
+  public CompletionStage<Held> acquireAsync(Wanted wanted) {
+    return subject.acquireAsync(wanted).thenApply(held -> entered(wanted, held));
+  }
+
+  private Held entered(Wanted wanted, Held held) {
+    int most = wanted.shared() ? EXCLUSIVE - 1 : wanted.maxHolders() > 0 ? wanted.maxHolders() : EXCLUSIVE;
+    for (String key : wanted.keys()) {
+      if (holders.computeIfAbsent(key, name -> new AtomicInteger()).addAndGet(weight(wanted)) > most) {
+        throw new IllegalStateException("too many holders at the same time: " + wanted);
+      }
+    }
+    return new WitnessedHeld(this, wanted, held);
+  }
+
+  private void leave(Wanted wanted) {
+    wanted.keys().forEach(key -> holders.get(key).addAndGet(-weight(wanted)));
+  }
+
+  private static int weight(Wanted wanted) {
+    return wanted.shared() || wanted.maxHolders() > 0 ? 1 : EXCLUSIVE;
+  }
+
+  private record WitnessedHeld(Witness witness, Wanted wanted, Held held) implements Held {
+    @Override
+    public void release() throws Exception {
+      witness.leave(wanted);
+      held.release();
+    }
+
+    @Override
+    public CompletionStage<Void> releaseAsync() {
+      witness.leave(wanted);
+      return held.releaseAsync();
+    }
+  }
+}

@@ -1,4 +1,4 @@
-"""Compares what redlockd's clients claim of several keys, shared keys and semaphores with the libraries that offer the same.
+"""Compares several keys, shared keys and semaphores in redlockd's clients with the libraries that offer the same.
 
     tests/bench/clients/claims [LANGUAGE...]   node, java; both by default
       --clients, --rounds, --duration (default: 0.8), --warm-up, --json: as for tests/bench/clients/run
@@ -10,7 +10,7 @@ it must. A measurement counts the cycles that end in its time. The latencies inc
     readers                         one key: 9 of 10 cycles share it, the others hold it alone
     semaphore                       one key with at most 10 holders
 
-The load programs end with an error if a library lets in too many holders at the same time.
+Before the measurements, a run whose cycles hold for 1 ms checks that there are never too many holders at the same time.
 """
 
 import json
@@ -31,10 +31,11 @@ WORKLOADS = {
              ("readers", [16, 64], ["RReadWriteLock"]),
              ("semaphore", [100], ["RPermitExpirableSemaphore"])],
 }
+CHECK = 0.5  # s
 
 
 def measured_work(load, others, workload, workers, seconds):
-    """Returns the load program's figures: cycles/s, and the CPU µs per cycle of the client, the daemon and the nodes."""
+    """Returns the load program's figures, and the CPU µs per cycle of the client, the daemon and the nodes."""
     before = cpu_of(load, *others)
     figures = load.ask("work", workload, workers, seconds)
     figures["cycles"] = figures["in_time"] / seconds
@@ -49,6 +50,7 @@ def measure(command, workload, all_workers, subjects, options):
         for workers in all_workers:
             rows[workers] = {subject: [] for subject in subjects}
             for load in started.values():  # connections are opened and code is compiled: not counted
+                load.ask("check", workload, workers, CHECK)
                 load.ask("work", workload, workers, options.warm_up)
             for _ in range(options.rounds):
                 for subject, load in started.items():

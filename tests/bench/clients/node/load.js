@@ -3,7 +3,9 @@
 //   run OUTSTANDING SECONDS   that many loops acquire and release, each a new key every time
 //   hold COUNT                acquires that many locks and keeps them
 //   work WORKLOAD OUTSTANDING SECONDS   as "run", but what the workload wants
+//   check WORKLOAD OUTSTANDING SECONDS  the same, and ends the program if two hold a key at the same time
 import { createInterface } from 'node:readline';
+import { setTimeout } from 'node:timers/promises';
 import { subjects } from './subjects.js';
 
 const [subject, daemon, ...nodes] = process.argv.slice(2);
@@ -23,10 +25,11 @@ const orders = {
   },
 
   work(workload, outstanding, seconds) {
-    return run((prefix) => {
-      const wanted = workloads[workload](prefix);
-      return () => witnessed(wanted());
-    }, outstanding, seconds);
+    return run(wantedBy(workload, acquire), outstanding, seconds);
+  },
+
+  check(workload, outstanding, seconds) {
+    return run(wantedBy(workload, witnessed), outstanding, seconds);
   },
 
   async hold(count) {
@@ -69,6 +72,13 @@ async function run(begin, outstanding, seconds) {
   };
 }
 
+function wantedBy(workload, acquiring) {
+  return (prefix) => {
+    const wanted = workloads[workload](prefix);
+    return () => acquiring(wanted());
+  };
+}
+
 // Two different keys out of so many.
 function pairs(prefix, keys) {
   return () => {
@@ -78,14 +88,16 @@ function pairs(prefix, keys) {
   };
 }
 
-// Throws if two hold a key at the same time: the figures would mean nothing.
+// Throws if two hold a key at the same time. Each holds for a while, because holders that release at once overlap too
+// rarely to be noticed.
 async function witnessed(keys) {
   const release = await acquire(keys);
   for (const key of keys) {
     if (holders.has(key)) throw new Error(`two holders at the same time: ${key}`);
     holders.add(key);
   }
-  return () => {
+  return async () => {
+    await setTimeout(1);
     for (const key of keys) holders.delete(key);
     return release();
   };

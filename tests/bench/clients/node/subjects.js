@@ -39,9 +39,9 @@ async function stubs(daemon) {
   };
 }
 
-// Both keep the defaults (drift 1 %, as the daemon's; 100 to 300 ms between two tries), but not the limit of 10 retries,
-// which would make a cycle fail if the keys are wanted by many. ioredis has one connection to each node and pipelines on it by
-// itself; autopipelining also joins the commands of one turn of the event loop in one write.
+// Both keep the defaults (drift 1 %, as the daemon's; 100 to 300 ms between two tries), except the limit of 10 retries,
+// with which cycles would fail if many want the same keys. ioredis has one connection to each node and pipelines on it
+// by itself; autopipelining also joins the commands of one turn of the event loop in one write.
 async function nodeRedlock(_, nodes) {
   return overRedis(nodes, {});
 }

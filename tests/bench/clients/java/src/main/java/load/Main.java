@@ -14,6 +14,7 @@ import java.util.Scanner;
  *   run OUTSTANDING SECONDS   that many threads or chains of futures acquire and release, each a new key every time
  *   hold COUNT                acquires that many locks and keeps them
  *   work WORKLOAD OUTSTANDING SECONDS   as "run", but what the workload wants; see Workload
+ *   check WORKLOAD OUTSTANDING SECONDS  the same, and ends the program if there are too many holders; see Witness
  * </pre>
  */
 public final class Main {
@@ -31,8 +32,9 @@ public final class Main {
       System.out.println(switch (orders.next()) {
         case "run" -> run(worker, Workload.newKeys(prefix), orders.nextInt(), orders.nextDouble());
         case "hold" -> hold(worker, Workload.newKeys(prefix), orders.nextInt());
-        case "work" -> run(witnessed, Workload.of(orders.next(), prefix), orders.nextInt(), orders.nextDouble());
-        default -> throw new IllegalArgumentException("the orders are run, hold and work");
+        case "work" -> run(worker, Workload.of(orders.next(), prefix), orders.nextInt(), orders.nextDouble());
+        case "check" -> run(witnessed, Workload.of(orders.next(), prefix), orders.nextInt(), orders.nextDouble());
+        default -> throw new IllegalArgumentException("the orders are run, hold, work and check");
       });
     }
     System.exit(0);

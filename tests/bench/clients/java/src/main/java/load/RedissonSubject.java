@@ -13,8 +13,8 @@ import org.redisson.api.RedissonClient;
 import org.redisson.config.Config;
 
 /**
- * The locks of Redisson. RedissonRedLock consists of the RLocks of all nodes; the others lock one node, without a quorum.
- * With a lease time, Redisson does not extend the lock; it saves the work of its watchdog.
+ * The locks of Redisson. RedissonRedLock consists of the RLocks of all nodes; the others lock one node, without a
+ * quorum. With a lease time, Redisson does not extend the lock; it saves the work of its watchdog.
  */
 final class RedissonSubject implements Subject {
   // Redisson's pools are as large as the number of outstanding cycles, so that none waits for a connection.

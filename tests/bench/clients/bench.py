@@ -35,7 +35,8 @@ STYLES = {
     "java": {"threads": (["threads"], ["RLock", "RedissonRedLock"]),
              "futures": (["futures"], ["RLock", "RedissonRedLock"])},
 }
-ONE_NODE = {"redis-py", "RLock"}  # these lock one node, without a quorum
+# These lock one node, without a quorum.
+ONE_NODE = {"redis-py", "RLock", "MultiLock", "RReadWriteLock", "RPermitExpirableSemaphore"}
 HELD = 10_000
 
 
@@ -161,15 +162,21 @@ def goal(what, value, least=None, most=None):
     print(f"- {'met' if met else '**not met**'}: {what}: {value:.2f}, goal: {bound}", flush=True)
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def parser_of(description, duration):
+    """The parser of the arguments that this bench and that of the claims have in common."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("languages", nargs="*", metavar="LANGUAGE")
     parser.add_argument("--clients", default=builds.ROOT)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--duration", type=float, default=2)
+    parser.add_argument("--duration", type=float, default=duration)
     parser.add_argument("--warm-up", type=float, default=3)
-    parser.add_argument("--outstanding", default="1,16,64,256", type=lambda text: [int(n) for n in text.split(",")])
     parser.add_argument("--json", default=os.devnull)
+    return parser
+
+
+def main():
+    parser = parser_of(__doc__, duration=2)
+    parser.add_argument("--outstanding", default="1,16,64,256", type=lambda text: [int(n) for n in text.split(",")])
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends what has been started
     clients = os.path.realpath(options.clients)

@@ -13,6 +13,8 @@ import java.util.Scanner;
  * <pre>
  *   run OUTSTANDING SECONDS   that many threads or chains of futures acquire and release, each a new key every time
  *   hold COUNT                acquires that many locks and keeps them
+ *   work WORKLOAD OUTSTANDING SECONDS   as "run", but what the workload wants; see Workload
+ *   check WORKLOAD OUTSTANDING SECONDS  the same, and ends the program if there are too many holders; see Witness
  * </pre>
  */
 public final class Main {
@@ -20,30 +22,39 @@ public final class Main {
   private static final List<Object> HELD = new ArrayList<>(); // a reference to each lock, as its holder has one
 
   public static void main(String[] arguments) throws Exception {
-    Worker worker = Worker.of(arguments[0],
-        Subject.of(arguments[1], arguments[2], Arrays.asList(arguments).subList(3, arguments.length)));
+    Subject subject =
+        Subject.of(arguments[1], arguments[2], Arrays.asList(arguments).subList(3, arguments.length));
+    Worker worker = Worker.of(arguments[0], subject);
+    Worker witnessed = Worker.of(arguments[0], new Witness(subject));
     Scanner orders = new Scanner(System.in);
     for (int number = 0; orders.hasNext(); number++) {
-      boolean isRun = orders.next().equals("run");
-      int count = orders.nextInt();
-      System.out.println(isRun ? run(worker, number, count, orders.nextDouble()) : hold(worker, number, count));
+      String prefix = "java-" + ProcessHandle.current().pid() + "-" + number;
+      System.out.println(switch (orders.next()) {
+        case "run" -> run(worker, Workload.newKeys(prefix), orders.nextInt(), orders.nextDouble());
+        case "hold" -> hold(worker, Workload.newKeys(prefix), orders.nextInt());
+        case "work" -> run(worker, Workload.of(orders.next(), prefix), orders.nextInt(), orders.nextDouble());
+        case "check" -> run(witnessed, Workload.of(orders.next(), prefix), orders.nextInt(), orders.nextDouble());
+        default -> throw new IllegalArgumentException("the orders are run, hold, work and check");
+      });
     }
     System.exit(0);
   }
 
-  private static String run(Worker worker, int number, int outstanding, double seconds) throws Exception {
+  private static String run(Worker worker, Workload workload, int outstanding, double seconds) throws Exception {
     long begin = System.nanoTime();
-    List<Double> took = worker.cycle("java-" + ProcessHandle.current().pid() + "-" + number, outstanding,
-        begin + (long) (seconds * 1e9));
+    long deadline = begin + (long) (seconds * 1e9);
+    List<Worker.Cycle> cycles = worker.cycle(workload, outstanding, deadline);
     double lasted = (System.nanoTime() - begin) / 1e9;
-    double[] sorted = took.stream().mapToDouble(Double::doubleValue).sorted().toArray();
-    return "{\"cycles\": %f, \"p50_ms\": %f, \"p99_ms\": %f}".formatted(sorted.length / lasted,
-        sorted[sorted.length / 2] / 1e6, sorted[(int) (sorted.length * 0.99)] / 1e6);
+    long[] sorted = cycles.stream().mapToLong(cycle -> cycle.end() - cycle.start()).sorted().toArray();
+    long inTime = cycles.stream().filter(cycle -> cycle.end() <= deadline).count();
+    return "{\"cycles\": %f, \"p50_ms\": %f, \"p99_ms\": %f, \"count\": %d, \"in_time\": %d}".formatted(
+        sorted.length / lasted, sorted[sorted.length / 2] / 1e6, sorted[(int) (sorted.length * 0.99)] / 1e6,
+        sorted.length, inTime);
   }
 
-  private static String hold(Worker worker, int number, int count) throws Exception {
+  private static String hold(Worker worker, Workload workload, int count) throws Exception {
     long before = heap();
-    HELD.add(worker.hold("held-" + ProcessHandle.current().pid() + "-" + number, AT_ONCE, count / AT_ONCE));
+    HELD.add(worker.hold(workload, AT_ONCE, count / AT_ONCE));
     return "{\"heap_before\": %d, \"heap\": %d}".formatted(before, heap());
   }
 

@@ -1,6 +1,7 @@
 package load;
 
 import io.redlockd.AcquireOptions;
+import io.redlockd.Keys;
 import io.redlockd.Lock;
 import io.redlockd.RedlockClient;
 import java.util.concurrent.CompletionStage;
@@ -15,14 +16,22 @@ final class RedlockdSubject implements Subject {
     client = RedlockClient.builder().endpoints(daemon).build();
   }
 
-  @Override
-  public Held acquire(String key) throws InterruptedException {
-    return new RedlockdHeld(client.acquire(key, OPTIONS));
+  private static String key(Wanted wanted) {
+    String key = Keys.together(wanted.keys());
+    if (wanted.maxHolders() > 0) {
+      return Keys.semaphore(key, wanted.maxHolders());
+    }
+    return wanted.shared() ? Keys.shared(key) : key;
   }
 
   @Override
-  public CompletionStage<Held> acquireAsync(String key) {
-    return client.acquireAsync(key, OPTIONS).thenApply(RedlockdHeld::new);
+  public Held acquire(Wanted wanted) throws InterruptedException {
+    return new RedlockdHeld(client.acquire(key(wanted), OPTIONS));
+  }
+
+  @Override
+  public CompletionStage<Held> acquireAsync(Wanted wanted) {
+    return client.acquireAsync(key(wanted), OPTIONS).thenApply(RedlockdHeld::new);
   }
 
   private record RedlockdHeld(Lock lock) implements Held {

@@ -57,15 +57,15 @@ final class StubsSubject implements Subject {
   }
 
   @Override
-  public Held acquire(String key) {
-    AcquireRequest request = request(key);
+  public Held acquire(Wanted wanted) {
+    AcquireRequest request = request(wanted.key());
     call(ACQUIRE, request);
     return new StubsHeld(this, request);
   }
 
   @Override
-  public CompletionStage<Held> acquireAsync(String key) {
-    AcquireRequest request = request(key);
+  public CompletionStage<Held> acquireAsync(Wanted wanted) {
+    AcquireRequest request = request(wanted.key());
     return callAsync(ACQUIRE, request).thenApply(response -> new StubsHeld(this, request));
   }
 

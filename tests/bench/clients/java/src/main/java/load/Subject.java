@@ -9,9 +9,9 @@ interface Subject {
   /** The same for all. */
   Duration TTL = Duration.ofSeconds(30);
 
-  Held acquire(String key) throws Exception;
+  Held acquire(Wanted wanted) throws Exception;
 
-  CompletionStage<? extends Held> acquireAsync(String key);
+  CompletionStage<? extends Held> acquireAsync(Wanted wanted);
 
   /** A held lock. */
   interface Held {
@@ -24,8 +24,8 @@ interface Subject {
     return switch (name) {
       case "redlockd" -> new RedlockdSubject(daemon);
       case "stubs" -> new StubsSubject(daemon);
-      case "RLock" -> new RedissonSubject(nodes.subList(0, 1));
-      case "RedissonRedLock" -> new RedissonSubject(nodes);
+      case "RLock", "RedissonRedLock", "MultiLock", "RReadWriteLock" -> RedissonSubject.of(name, nodes);
+      case "RPermitExpirableSemaphore" -> new PermitSubject(nodes.get(0));
       default -> throw new IllegalArgumentException("no such subject: " + name);
     };
   }

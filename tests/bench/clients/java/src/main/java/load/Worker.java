@@ -11,11 +11,14 @@ import java.util.concurrent.Future;
 
 /** Cycles and holds in one style: {@link Threads} or {@link Futures}. */
 interface Worker {
-  /** Returns the ns that each cycle took. Starts no cycle after {@code deadline}, in ns. */
-  List<Double> cycle(String prefix, int outstanding, long deadline) throws Exception;
+  /** Starts no cycle after {@code deadline}, in ns. */
+  List<Cycle> cycle(Workload workload, int outstanding, long deadline) throws Exception;
 
   /** Acquires {@code each} locks in each of {@code atOnce} threads or chains; returns them. */
-  List<Object> hold(String prefix, int atOnce, int each) throws Exception;
+  List<Object> hold(Workload workload, int atOnce, int each) throws Exception;
+
+  /** When a cycle started and ended, in ns. */
+  record Cycle(long start, long end) {}
 
   static Worker of(String style, Subject subject) {
     return style.equals("threads") ? new Threads(subject) : new Futures(subject);
@@ -29,24 +32,24 @@ interface Worker {
     }
 
     @Override
-    public List<Double> cycle(String prefix, int outstanding, long deadline) throws Exception {
-      return inThreads(outstanding, (number, took) -> {
+    public List<Cycle> cycle(Workload workload, int outstanding, long deadline) throws Exception {
+      return inThreads(outstanding, (number, cycles) -> {
         for (int i = 0; ; i++) {
           long start = System.nanoTime();
           if (start >= deadline) {
             return;
           }
-          subject.acquire(prefix + "-" + number + "-" + i).release();
-          took.add((double) (System.nanoTime() - start));
+          subject.acquire(workload.wanted(number, i)).release();
+          cycles.add(new Cycle(start, System.nanoTime()));
         }
       });
     }
 
     @Override
-    public List<Object> hold(String prefix, int atOnce, int each) throws Exception {
+    public List<Object> hold(Workload workload, int atOnce, int each) throws Exception {
       return inThreads(atOnce, (number, held) -> {
         for (int i = 0; i < each; i++) {
-          held.add(subject.acquire(prefix + "-" + number + "-" + i));
+          held.add(subject.acquire(workload.wanted(number, i)));
         }
       });
     }
@@ -83,49 +86,50 @@ interface Worker {
     }
 
     @Override
-    public List<Double> cycle(String prefix, int outstanding, long deadline) throws Exception {
-      List<Double> took = Collections.synchronizedList(new ArrayList<>());
-      inChains(outstanding, prefix, (key, number) -> {
+    public List<Cycle> cycle(Workload workload, int outstanding, long deadline) throws Exception {
+      List<Cycle> cycles = Collections.synchronizedList(new ArrayList<>());
+      inChains(outstanding, (chain, number) -> {
         long start = System.nanoTime();
-        return start >= deadline ? null : subject.acquireAsync(key).thenCompose(Subject.Held::releaseAsync)
-            .thenRun(() -> took.add((double) (System.nanoTime() - start)));
+        return start >= deadline ? null : subject.acquireAsync(workload.wanted(chain, number))
+            .thenCompose(Subject.Held::releaseAsync).thenRun(() -> cycles.add(new Cycle(start, System.nanoTime())));
       });
-      return took;
+      return cycles;
     }
 
     @Override
-    public List<Object> hold(String prefix, int atOnce, int each) throws Exception {
+    public List<Object> hold(Workload workload, int atOnce, int each) throws Exception {
       List<Object> all = Collections.synchronizedList(new ArrayList<>());
-      inChains(atOnce, prefix, (key, number) -> number == each ? null : subject.acquireAsync(key).thenAccept(all::add));
+      inChains(atOnce, (chain, number) -> number == each ? null
+          : subject.acquireAsync(workload.wanted(chain, number)).thenAccept(all::add));
       return all;
     }
 
     private interface Step {
-      /** Begins the step of the chain with this number; returns null if the chain is over. */
-      CompletionStage<Void> begin(String key, int number);
+      /** Begins the step of a chain with this number; returns null if the chain is over. */
+      CompletionStage<Void> begin(int chain, int number);
     }
 
-    private static void inChains(int count, String prefix, Step step) throws Exception {
+    private static void inChains(int count, Step step) throws Exception {
       List<CompletableFuture<Void>> chains = new ArrayList<>();
       for (int chain = 0; chain < count; chain++) {
         CompletableFuture<Void> done = new CompletableFuture<>();
         chains.add(done);
-        next(prefix + "-" + chain + "-", 0, step, done);
+        next(chain, 0, step, done);
       }
       for (CompletableFuture<Void> chain : chains) {
         chain.get();
       }
     }
 
-    private static void next(String prefix, int number, Step step, CompletableFuture<Void> done) {
-      CompletionStage<Void> begun = step.begin(prefix + number, number);
+    private static void next(int chain, int number, Step step, CompletableFuture<Void> done) {
+      CompletionStage<Void> begun = step.begin(chain, number);
       if (begun == null) {
         done.complete(null);
         return;
       }
       begun.whenComplete((nothing, error) -> {
         if (error == null) {
-          next(prefix, number + 1, step, done);
+          next(chain, number + 1, step, done);
         } else {
           done.completeExceptionally(error);
         }

@@ -810,7 +810,9 @@ type ExtendRequest struct {
 	// fencing token of the exclusive lease. Nobody else can hold the key exclusively in between. The
 	// client must not trust the exclusive lease any more from before it sends this. If the answer is
 	// neither success nor LOCK_NOT_HELD, the lease may be downgraded on some nodes: repeat the call, or
-	// release the lease. 0: the lease is shared already.
+	// release the lease. Until a release has returned OK or LOCK_NOT_HELD, the client must not extend,
+	// adopt or acquire (`extend_if_held`) the key exclusively with this token. 0: the lease is shared
+	// already.
 	DowngradeFrom uint64 `protobuf:"varint,9,opt,name=downgrade_from,json=downgradeFrom,proto3" json:"downgrade_from,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2041,7 +2043,9 @@ type AdoptOperation struct {
 	// fencing token of the exclusive lease. Nobody else can hold the key exclusively in between. The
 	// client must not trust the exclusive lease any more from before it sends this. If the answer is
 	// neither success nor LOCK_NOT_HELD, the lease may be downgraded on some nodes: repeat the call, or
-	// release the lease. 0: the lease is shared already.
+	// release the lease. Until a release has returned OK or LOCK_NOT_HELD, the client must not extend,
+	// adopt or acquire (`extend_if_held`) the key exclusively with this token. 0: the lease is shared
+	// already.
 	DowngradeFrom uint64 `protobuf:"varint,9,opt,name=downgrade_from,json=downgradeFrom,proto3" json:"downgrade_from,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -28,13 +28,13 @@ enum class Safeguard {
   kExclusiveAboveShares,  // the fence of an exclusive holder exceeds those of all before it
   kSharesAboveExclusive,  // the fence of a share exceeds those of the exclusive holders before it
   kDowngradeComparesTheFence,  // a late downgrade leaves a later exclusive hold alone
-  kIntentStopsShares,     // no share overtakes an exclusive acquisition that waits
+  kIntentStopsShares,          // no share overtakes an exclusive acquisition that waits
   // Semaphores
-  kLimitCompared,       // nobody gets a slot of a semaphore that has another limit
-  kSlotCompared,        // only a node where the token has this slot votes for an extension
-  kSlotsAgree,          // an extension that names no slot counts only nodes with the same one
-  kOneSlotOfAToken,     // a token gets no second slot on a node
-  kSlotAboveSeals,      // a late release of one slot does not end a later hold of another one
+  kLimitCompared,    // nobody gets a slot of a semaphore that has another limit
+  kSlotCompared,     // only a node where the token has this slot votes for an extension
+  kSlotsAgree,       // an extension that names no slot counts only nodes with the same one
+  kOneSlotOfAToken,  // a token gets no second slot on a node
+  kSlotAboveSeals,   // a late release of one slot does not end a later hold of another one
   // Releases of reusable tokens
   kSeal,                  // a late copy of a release does not end a later hold
   kRepeatWithHigherSeal,  // a releaser whose clock is behind retries

@@ -383,5 +383,32 @@ TEST_F(SeveralKeys, AKeyThatIsPromisedIsNotAnOutage) {
   (void)ReleaseLease(*both->result->lease);
 }
 
+// Pairs of many keys: hardly anybody waits, and nobody until a probe.
+TEST_F(SeveralKeys, NobodySleepsWhileTheKeysAreFree) {
+  SetUpCluster({}, milliseconds(1));
+  const MonotonicTime end = world.now() + seconds(2);
+  Duration longest{};
+  int acquired = 0;
+  std::function<void()> work = [&] {
+    if (world.now() >= end) return;
+    const std::uint64_t one = world.Below(1000);
+    const std::uint64_t other = (one + 1 + world.Below(999)) % 1000;
+    const MonotonicTime asked = world.now();
+    cluster->shard(0).Acquire(
+        WantsAll({std::to_string(one), std::to_string(other)}, seconds(10), {}),
+        [&, asked](const AcquireResult& result) {
+          ASSERT_TRUE(result.lease);
+          ++acquired;
+          longest = std::max(longest, world.now() - asked);
+          cluster->shard(0).Release(result.lease->key, result.lease->token,
+                                    [&](const auto&) { world.Do(microseconds(10), work); });
+        });
+  };
+  for (int i = 0; i < 64; ++i) world.Do(microseconds(i), work);
+  world.RunUntil(end + seconds(1));
+  EXPECT_GT(acquired, 5'000);
+  EXPECT_LT(longest, milliseconds(120)) << "longer than a key is left to other daemons";
+}
+
 }  // namespace
 }  // namespace redlock::sim

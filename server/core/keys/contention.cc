@@ -298,6 +298,7 @@ void Contention::OnReleased(const ReleaseResult& result) {
                    .retry_after = yield_.length()};
     if (HeadIsIdle()) WakeAfter(kYieldProbePause);
   } else {
+    free_at_ = env_.scheduler.Now();  // one that joins later does not wait for the holder's TTL
     TryHead();
   }
 }

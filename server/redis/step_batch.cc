@@ -129,7 +129,8 @@ const Key& TrialKey() {
 }
 
 StepGroup StepBatch::GroupOf(const AcquireStep& step) {
-  const bool plain = !step.adopt && step.key == step.key.Exclusive() && !step.key.IsSeveral();
+  const bool plain =
+      !step.adopt && !step.key.IsSeveral() && !step.key.IsShared() && !step.key.IsSemaphore();
   return plain ? StepGroup::kAcquisition : StepGroup::kOther;
 }
 

@@ -92,14 +92,19 @@ void Acquisition::OnAttempt(AttemptResult result) {
             .extended = result.extended});
     return;
   }
+  const bool gives_up = retries_left_ == 0 || result.error.reason == Reason::kKindMismatch;
+  if (gives_up && contentions_.empty()) {
+    Fail(std::move(result.error));
+    return;
+  }
   result.votes = votes_;
+  if (contentions_.empty()) {
+    Queue(&result);
+    return;
+  }
   // Also if it gives up: those behind it go on with what it has found.
   for (Contention* const contention : contentions_) contention->OnLost(*this, result);
-  if (retries_left_ == 0 || result.error.reason == Reason::kKindMismatch) {
-    Fail(std::move(result.error));
-  } else if (contentions_.empty()) {
-    Queue(&result);
-  }
+  if (gives_up) Fail(std::move(result.error));
 }
 
 void Acquisition::Queue(const AttemptResult* lost) {

@@ -947,6 +947,12 @@ if ARGV[a] or shared_releases then
       return {true, fence}
     end
 
+    -- Announces the release of a part of the key, if `audible`. Stores in the result who heard of it.
+    local function announce(key, audible, result)
+      local heard = audible == '1' and try('PUBLISH', 'redlockd:released:' .. key, key)
+      if type(heard) == 'number' then result[2] = heard end
+    end
+
     -- As release_if, for a slot of a semaphore of this limit.
     local function release_slot(limit, key, meta, token, attempt, seal, audible, ended, ended_id)
       local holders, own = holders_of(key, limit, token)
@@ -961,8 +967,7 @@ if ARGV[a] or shared_releases then
       else
         call('DEL', key)
       end
-      local heard = audible == '1' and try('PUBLISH', 'redlockd:released:' .. key, key)
-      if type(heard) == 'number' then result[2] = heard end
+      announce(key, audible, result)
       return result
     end
 
@@ -984,8 +989,7 @@ if ARGV[a] or shared_releases then
         result[4] = 1
       else
         call('DEL', key, all)
-        local heard = audible == '1' and try('PUBLISH', 'redlockd:released:' .. key, key)
-        if type(heard) == 'number' then result[2] = heard end
+        announce(key, audible, result)
       end
       return result
     end

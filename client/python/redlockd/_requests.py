@@ -1,10 +1,10 @@
 """What a caller asks for when it wants a lock, with checked arguments."""
 
 import dataclasses
-from typing import Any, Callable, Optional
+from typing import Any, Callable, Optional, Tuple
 
 from ._arguments import (check_callback, check_key, check_margin, check_owner, check_owner_token, check_slot,
-                         check_ttl, check_wait, refuse)
+                         check_timeout, check_ttl, check_wait, refuse)
 from ._attempts import Way
 from ._keys import Key
 from ._values import RetryPolicy, check_retry
@@ -39,3 +39,11 @@ def checked(way: Way, grace: float, default_owner: str, key: Any, *, ttl: Any = 
         check_margin(margin, ttl, grace),
         None if token is None and way is Way.ACQUIRE else check_owner_token(token),
         check_retry(retry), check_callback("on_queued", on_queued))
+
+
+def extension(key: Any, token: Any, ttl: Any, retry: Any, timeout: Any, shared: Any, max_holders: Any,
+              slot: Any) -> Tuple[Any, ...]:
+    """The arguments of Detached.extend(). Raises InvalidArgument."""
+    checked_key = check_key(key, shared, max_holders)
+    return (checked_key, check_slot(slot, checked_key), check_owner_token(token), check_ttl(ttl), check_retry(retry),
+            check_timeout(timeout))

@@ -8,13 +8,14 @@ from typing import Any, Callable, Coroutine, Iterable, Optional, Sequence, TypeV
 import grpc
 
 from . import _background
-from ._arguments import (Seconds, check_callback, check_key, check_owner_token, check_slot, check_timeout, check_ttl)
+from ._arguments import Seconds, check_callback, check_key, check_owner_token, check_timeout, check_ttl
 from ._attempts import Way
 from ._driver import Driver
 from ._keys import Keys
 from ._named_lock import NamedLock
+from ._requests import extension
 from ._state import LockState
-from ._values import Lease, RetryPolicy, WatchEvent, WatchItem, check_items, check_retry
+from ._values import Lease, RetryPolicy, WatchEvent, WatchItem, check_items
 from .errors import LockAlreadyHeld, LockError, LockLost
 
 _LINGER = 30.0  # seconds
@@ -323,9 +324,7 @@ class Client:
         Takes at most `timeout`. Raises LockLost if the token does not hold the lock in this way: a shared lock is
         extended with shared=True, and a slot of a semaphore with its max_holders. slot: as in adopt().
         """
-        checked = check_key(key, shared, max_holders)
-        arguments = (checked, check_slot(slot, checked), check_owner_token(token), check_ttl(ttl), check_retry(retry),
-                     check_timeout(timeout))
+        arguments = extension(key, token, ttl, retry, timeout, shared, max_holders, slot)
         lease: Lease = self._call(lambda: self._driver.detached.extend(*arguments))
         return lease
 

@@ -92,23 +92,13 @@ class Messages(unittest.TestCase):
 
     def test_every_operation_but_the_release_names_the_limit_and_those_on_a_lease_the_slot(self):
         for max_holders, slot in ((3, 2), (None, 0)):
-            world = World()
-            call = world.acquire("k", max_holders=max_holders)
-            world.connect()
-            [acquire] = world.message()
-            world.answer(granted(acquire, 10, slot=2))
-            world.extend(call.value)
-            [extend] = world.message()
-            world.fail()
-            world.connect()
-            [adopt] = world.message()
-            world.release(call.value)
-            [release] = world.message()
-            self.assertEqual(["acquire", "extend", "adopt", "release"], kinds([acquire, extend, adopt, release]))
+            lease, operations = World().operations("k", max_holders=max_holders, slot=2)
+            self.assertEqual(["acquire", "extend", "adopt", "release"], kinds(operations))
+            acquire, extend, adopt, release = operations
             limit = max_holders or 0
             self.assertEqual(limit, acquire.acquire.max_holders)
             self.assertEqual([(limit, slot)] * 2, [limit_and_slot(extend.extend), limit_and_slot(adopt.adopt)])
-            self.assertEqual(pb.ReleaseRequest(key="k", token=call.value.token), release.release)
+            self.assertEqual(pb.ReleaseRequest(key="k", token=lease.token), release.release)
 
     def test_a_slot_is_looked_for_and_adopted(self):
         world = World()

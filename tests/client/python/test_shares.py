@@ -52,19 +52,9 @@ class Messages(unittest.TestCase):
 
     def test_every_operation_but_the_release_has_the_mode(self):
         for shared, mode in ((True, pb.LOCK_MODE_SHARED), (False, pb.LOCK_MODE_UNSPECIFIED)):
-            world = World()
-            call = world.acquire(["b", "a"], shared=shared)
-            world.connect()
-            [acquire] = world.message()
-            world.answer(granted(acquire, 10))
-            world.extend(call.value)
-            [extend] = world.message()
-            world.fail()
-            world.connect()
-            [adopt] = world.message()
-            world.release(call.value)
-            [release] = world.message()
-            self.assertEqual(["acquire", "extend", "adopt", "release"], kinds([acquire, extend, adopt, release]))
+            _, operations = World().operations(["b", "a"], shared=shared)
+            self.assertEqual(["acquire", "extend", "adopt", "release"], kinds(operations))
+            acquire, extend, adopt, release = operations
             self.assertEqual([mode] * 3, [acquire.acquire.mode, extend.extend.mode, adopt.adopt.mode])
             self.assertEqual(["a", "b"], release.release.keys)
 

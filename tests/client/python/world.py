@@ -123,6 +123,22 @@ class World:
         self.machine.release(lease, call.on_done, self.now)
         return call
 
+    def operations(self, key, slot=0, **options):
+        """Acquires a lock, extends it, adopts it on another Session and releases it. Returns the lease and the four
+        operations. slot: the one that the lock gets."""
+        call = self.acquire(key, **options)
+        self.connect()
+        [acquire] = self.message()
+        self.answer(granted(acquire, 10, slot=slot))
+        self.extend(call.value)
+        [extend] = self.message()
+        self.fail()
+        self.connect()
+        [adopt] = self.message()
+        self.release(call.value)
+        [release] = self.message()
+        return call.value, [acquire, extend, adopt, release]
+
     def close(self):
         call = Call()
         self.machine.close(lambda: call.on_done(None), 0.0, self.now)

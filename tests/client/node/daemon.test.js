@@ -2,29 +2,16 @@
 // times as long the stress tests run.
 import assert from 'node:assert/strict';
 import process from 'node:process';
-import test, { after, before } from 'node:test';
+import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { inspect } from 'node:util';
 import { start } from './child.js';
-import { client as redlockd, testing } from './installed.js';
+import { client as redlockd } from './installed.js';
+import { client, options as daemonOptions, server } from './real_daemon.js';
 
 const { Client, KindMismatchError } = redlockd;
 const STRESS = Number(process.env.STRESS ?? 1);
-const options = { skip: process.env.REDLOCKD ? false : 'REDLOCKD is not set', timeout: 120_000 };
-
-let server;
-let client;
-
-before(async () => {
-  if (options.skip) return;
-  server = await testing.Server.start();
-  client = new Client(server.endpoint);
-});
-
-after(async () => {
-  await client?.close();
-  await server?.stop();
-});
+const options = { ...daemonOptions, timeout: 120_000 };
 
 // Throws if a key is still held, as a lock or as a semaphore, after `within`.
 const expectFree = async (keys, within) => {

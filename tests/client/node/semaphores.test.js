@@ -1,13 +1,13 @@
 // Semaphores: the internal key that stands for them, the checks, the state machine, and the client against a daemon in this
 // process and a real one. REDLOCKD: the real daemon's binary; without it, the tests with it are skipped.
 import assert from 'node:assert/strict';
-import process from 'node:process';
-import test, { after, before } from 'node:test';
+import test from 'node:test';
 import errors from '../../../client/node/core/errors.js';
 import keys from '../../../client/node/core/key.js';
 import { Harness } from './harness.js';
-import { client as redlockd, require, testing } from './installed.js';
+import { client as redlockd, require } from './installed.js';
 import { duration, grpc, serve } from './lock_service.js';
+import { client, options, server } from './real_daemon.js';
 
 const { isShared, joined, maxHoldersOf, namesOf, shown } = keys;
 const { Client, InvalidArgumentError, KindMismatchError, LockError } = redlockd;
@@ -402,22 +402,6 @@ test('what a lock that is no semaphore has can be passed on', { timeout: 10_000 
 });
 
 // ---- with a real daemon
-
-const options = { skip: process.env.REDLOCKD ? false : 'REDLOCKD is not set', timeout: 60_000 };
-
-let server;
-let client;
-
-before(async () => {
-  if (options.skip) return;
-  server = await testing.Server.start();
-  client = new Client(server.endpoint);
-});
-
-after(async () => {
-  await client?.close();
-  await server?.stop();
-});
 
 test('a semaphore has so many holders, and each has a slot of its own', options, async () => {
   const locks = [

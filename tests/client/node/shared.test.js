@@ -1,13 +1,13 @@
 // Shared keys: the internal key that stands for them, the checks, and the client against a real daemon. REDLOCKD: the
 // daemon's binary; without it, the tests with a daemon are skipped.
 import assert from 'node:assert/strict';
-import process from 'node:process';
-import test, { after, before } from 'node:test';
+import test from 'node:test';
 import { inspect } from 'node:util';
 import errors from '../../../client/node/core/errors.js';
 import keys from '../../../client/node/core/key.js';
 import { Harness } from './harness.js';
-import { client as redlockd, require, testing } from './installed.js';
+import { client as redlockd, require } from './installed.js';
+import { client, options, server } from './real_daemon.js';
 
 const { isShared, joined, namesOf, shown } = keys;
 const { Client, InvalidArgumentError, LockNotHeldError } = redlockd;
@@ -15,21 +15,6 @@ const { claimTo, eventFrom, leaseFrom, requestTo } = require('./lib/wire.js');
 const { redlock } = require('./generated/messages.js');
 
 const { LOCK_MODE_EXCLUSIVE, LOCK_MODE_SHARED, LOCK_MODE_UNSPECIFIED } = redlock.v1.LockMode;
-const options = { skip: process.env.REDLOCKD ? false : 'REDLOCKD is not set', timeout: 60_000 };
-
-let server;
-let client;
-
-before(async () => {
-  if (options.skip) return;
-  server = await testing.Server.start();
-  client = new Client(server.endpoint);
-});
-
-after(async () => {
-  await client?.close();
-  await server?.stop();
-});
 
 test('the mode makes another internal key of the same names', () => {
   for (const names of [['k'], ['b', 'a'], ['🔒'], ['🔒', '\u{10000}']]) {

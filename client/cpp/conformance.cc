@@ -125,6 +125,7 @@ class Runner {
         {"give_up", &Runner::GiveUp},
         {"release", &Runner::Release},
         {"extend", &Runner::Extend},
+        {"downgrade", &Runner::Downgrade},
         {"try_extend", &Runner::TryExtend},
         {"held", &Runner::IsHeld},
         {"lost", &Runner::Lost},
@@ -274,6 +275,7 @@ class Runner {
   }
   void Release(const Step& step) { LockOf(step)->release().value(); }
   void Extend(const Step& step) { LockOf(step)->extend(ToDuration(step.at("ttl"))).value(); }
+  void Downgrade(const Step& step) { KeepAs(step, LockOf(step)->downgrade().value()); }
   void TryExtend(const Step& step) { LockOf(step)->try_extend(ToDuration(step.at("ttl"))).value(); }
   void IsHeld(const Step& step) {
     const auto lock = LockOf(step);

@@ -27,6 +27,7 @@ enum class Safeguard {
   kMarkerOutlivesShares,  // the key is not free before the last share has expired
   kExclusiveAboveShares,  // the fence of an exclusive holder exceeds those of all before it
   kSharesAboveExclusive,  // the fence of a share exceeds those of the exclusive holders before it
+  kDowngradeEndsTrust,    // trust in the exclusive lease ends before the downgrade is sent
   kDowngradeComparesTheFence,  // a late downgrade leaves a later exclusive hold alone
   kIntentStopsShares,          // no share overtakes an exclusive acquisition that waits
   // Semaphores

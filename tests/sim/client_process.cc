@@ -6,6 +6,7 @@
 #include <variant>
 
 #include "client/cpp/core/keys.h"
+#include "server/core/safeguard.h"
 
 namespace redlock::sim {
 
@@ -57,7 +58,12 @@ client::TimePoint ClientProcess::Now() const {
 }
 
 bool ClientProcess::Trusts(const std::string& key) const {
-  return !dead_ && machine_->Trusts(key, Now());
+  if (dead_) return false;
+  return machine_->Trusts(key, Now()) || std::ranges::any_of(downgrading_, [&](const auto& entry) {
+           const auto& [trusted, until] = entry.second;
+           return !client::IsShared(key) && until > Now() &&
+                  std::ranges::count(client::NamesOf(trusted), key) != 0;
+         });
 }
 
 void ClientProcess::Kill() {
@@ -104,6 +110,18 @@ client::CallId ClientProcess::Extend(const client::LeaseRef& lease, Duration ttl
   return call;
 }
 
+client::CallId ClientProcess::Downgrade(const client::LeaseRef& lease) {
+  const client::TimePoint trusted_until = lease->TrustedUntil();
+  client::CallId call = 0;
+  Step([&] {
+    call = machine_->Downgrade(lease);
+    if (!Has(Safeguard::kDowngradeEndsTrust)) {
+      downgrading_[call] = {lease->key(), trusted_until};
+    }
+  });
+  return call;
+}
+
 client::CallId ClientProcess::Release(const client::LeaseRef& lease) {
   client::CallId call = 0;
   Step([&] {
@@ -125,6 +143,7 @@ void ClientProcess::CarryOut(client::Effect effect) {
   } else if (std::holds_alternative<client::CancelStream>(effect)) {
     if (link_) std::exchange(link_, nullptr)->Cancel();
   } else if (const auto* acquired = std::get_if<client::Acquired>(&effect)) {
+    downgrading_.erase(acquired->call);
     oracle_.Acquired(number_, acquired->lease);
     Settle(acquired->call, {.lease = acquired->lease, .error = {}});
   } else if (const auto* done = std::get_if<client::Done>(&effect)) {
@@ -133,6 +152,7 @@ void ClientProcess::CarryOut(client::Effect effect) {
     Settle(done->call, {});
   } else if (const auto* failed = std::get_if<client::Failed>(&effect)) {
     releasing_.erase(failed->call);
+    downgrading_.erase(failed->call);
     Settle(failed->call, {.lease = {}, .error = failed->error});
   } else if (const auto* lost = std::get_if<client::Lost>(&effect)) {
     losses_.push_back("client-" + std::to_string(number_) + " lost " +

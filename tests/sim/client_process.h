@@ -37,6 +37,7 @@ class ClientProcess {
   client::CallId Acquire(client::AcquireCommand command);
   void GiveUp(client::CallId call);
   client::CallId Extend(const client::LeaseRef& lease, Duration ttl);
+  client::CallId Downgrade(const client::LeaseRef& lease);
   client::CallId Release(const client::LeaseRef& lease);
   void Close();
 
@@ -90,6 +91,8 @@ class ClientProcess {
   bool opened_ = false;
   std::vector<std::string> losses_;
   std::map<client::CallId, client::LeaseRef> releasing_;
+  // Without Safeguard::kDowngradeEndsTrust: what is trusted until the downgrade has been answered.
+  std::map<client::CallId, std::pair<std::string, client::TimePoint>> downgrading_;
   OnOutcome on_outcome_;
   OnLost on_lost_;
 };

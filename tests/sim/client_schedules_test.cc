@@ -137,9 +137,9 @@ class User {
     if (outcome.lease) {
       lease_ = outcome.lease;
       Hold();
-    } else if (call == acquiring_ || call == releasing_) {
-      // A token is not used again after a release that failed.
-      if (outcome.error && call == releasing_) ++tokens_;
+    } else if (call == acquiring_ || call == releasing_ || call == downgrading_) {
+      // A token is not used again after a release or a downgrade that failed.
+      if (outcome.error && call != acquiring_) ++tokens_;
       Next();
     }
   }
@@ -156,11 +156,27 @@ class User {
           (void)process_.Extend(lease_, milliseconds(300));
           releasing_ = process_.Release(lease_);
           return;
+        case 2:
+          if (Downgrade()) return;
+          [[fallthrough]];
         default:
           releasing_ = process_.Release(lease_);
           return;
       }
     });
+  }
+
+  bool Downgrade() {
+    if (sharing_ == 0 || client::IsShared(lease_->key()) || client::IsSemaphore(lease_->key())) {
+      return false;
+    }
+    downgrading_ = process_.Downgrade(lease_);
+    if (world_.Chance(0.1)) {
+      world_.Do(world_.Between({}, milliseconds(20)), [this, call = downgrading_] {
+        process_.scheduler().Run([this, call] { process_.GiveUp(call); });
+      });
+    }
+    return true;
   }
 
   World& world_;
@@ -175,6 +191,7 @@ class User {
   int turn_ = 0;
   client::CallId acquiring_ = 0;
   client::CallId releasing_ = 0;
+  client::CallId downgrading_ = 0;
   client::LeaseRef lease_;
 };
 

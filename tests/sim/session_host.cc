@@ -104,7 +104,8 @@ void SessionHost::Do(const client::OperationMessage& operation) {
                          .ttl = extend->ttl,
                          .retry = {},
                          .deadline = std::nullopt,
-                         .raise_to = {}});
+                         .raise_to = {},
+                         .downgrade_from = {extend->downgrade_from}});
   } else if (const auto* release = std::get_if<client::ReleaseRequest>(&operation.body)) {
     leases_->Release(id, ToCore(release->key), OwnerToken(release->token));
   } else if (const auto* adopt = std::get_if<client::AdoptRequest>(&operation.body)) {
@@ -112,7 +113,8 @@ void SessionHost::Do(const client::OperationMessage& operation) {
                         .token = OwnerToken(adopt->token),
                         .ttl = adopt->ttl,
                         .interval = adopt->ttl / 2,
-                        .sequence = adopt->sequence});
+                        .sequence = adopt->sequence,
+                        .downgrade_from = {adopt->downgrade_from}});
   } else if (const auto* give_up = std::get_if<client::GiveUpRequest>(&operation.body)) {
     leases_->GiveUp(id, {ToCore(give_up->key), OwnerToken(give_up->token)});
   } else if (std::holds_alternative<client::CancelRequest>(operation.body)) {

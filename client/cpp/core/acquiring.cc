@@ -19,8 +19,11 @@ constexpr Duration kWaitOverPatience = milliseconds(250);
 constexpr std::uint64_t kLargestSequenceStep = std::uint64_t{1} << 40U;
 
 Unwanted UnwantedOf(const Acquisition& acquisition) {
-  return {acquisition.command.key, acquisition.token, acquisition.command.ttl,
-          acquisition.callers_token(), acquisition.spared_until};
+  // A later exclusive hold of the token would not be safe from a downgrade that is not decided, so
+  // that it is released, and the caller may not use it again.
+  const bool used_again = acquisition.callers_token && acquisition.downgrade_from == 0;
+  return {acquisition.command.key, acquisition.token, acquisition.command.ttl, used_again,
+          acquisition.spared_until};
 }
 
 }  // namespace
@@ -32,22 +35,62 @@ CallId Machine::Acquire(AcquireCommand command) {
     Report(Failed{number, ClientClosed()});
   } else if (const auto error = Check(command, options_.grace)) {
     Report(Failed{number, *error});
+  } else if (Downgrades(command)) {
+    Report(Failed{number,
+                  {Reason::kInvalidArgument,
+                   "token: this client is downgrading " + InWords(command.key) + " with it"}});
   } else if (command.token.empty() || !UseHeld(number, command)) {
     Acquisition acquisition{.command = std::move(command)};
     acquisition.slot = acquisition.named_slot = SlotOf(acquisition.command.key);
     acquisition.command.key = AnySlot(acquisition.command.key);
-    acquisition.token = acquisition.command.token;
-    acquisition.takes = acquisition.command.way != Way::kAcquire;
-    Operation operation;
-    if (acquisition.command.wait && !acquisition.single_try()) {
-      operation.due = After(now_, *acquisition.command.wait);
-    }
-    operation.what = std::move(acquisition);
-    Insert(number, std::move(operation));
-    Enqueue(number);
+    acquisition.callers_token = !acquisition.command.token.empty();
+    Start(number, std::move(acquisition));
   }
   Finish();
   return number;
+}
+
+CallId Machine::Downgrade(const LeaseRef& lease) {
+  Begin();
+  const OperationNumber number = ++last_number_;
+  const LeasePtr held = Find(lease);
+  if (IsShared(lease->key()) || IsSemaphore(lease->key())) {
+    Report(Failed{number,
+                  {Reason::kInvalidArgument,
+                   InWords(lease->key()) + ": only an exclusive lock can be downgraded"}});
+  } else if (!held || !held->held()) {
+    Report(Failed{number, NotHeld(*lease)});
+  } else {
+    Acquisition acquisition{.command = {.key = shared(held->key()),
+                                        .ttl = held->ttl(),
+                                        .wait = held->TrustedUntil() - now_,
+                                        .token = held->token(),
+                                        .margin = held->margin(),
+                                        .way = Way::kAdopt}};
+    acquisition.callers_token = held->callers_token();
+    acquisition.sequence = held->sequence();
+    acquisition.downgrade_from = held->fencing_token();
+    held->Release();
+    EndOperationsOf(*held, NotHeld(*held));
+    // What an adoption has got goes to the share.
+    std::erase_if(discarded_, [&](const auto& entry) { return entry.second.lease == held; });
+    Forget(held);
+    Start(number, std::move(acquisition));
+  }
+  Finish();
+  return number;
+}
+
+void Machine::Start(OperationNumber number, Acquisition acquisition) {
+  acquisition.token = acquisition.command.token;
+  acquisition.takes = acquisition.command.way != Way::kAcquire;
+  Operation operation;
+  if (acquisition.command.wait && !acquisition.single_try()) {
+    operation.due = After(now_, *acquisition.command.wait);
+  }
+  operation.what = std::move(acquisition);
+  Insert(number, std::move(operation));
+  Enqueue(number);
 }
 
 void Machine::GiveUp(CallId acquisition) {
@@ -62,6 +105,18 @@ void Machine::GiveUp(CallId acquisition) {
     }
   }
   Finish();
+}
+
+// Whether a downgrade with this token is under way. The token must not hold the key exclusively
+// until the downgrade is decided.
+bool Machine::Downgrades(const AcquireCommand& command) const {
+  if (command.token.empty()) return false;
+  return std::any_of(operations_.begin(), operations_.end(), [&command](const auto& entry) {
+    const auto* const acquisition = std::get_if<Acquisition>(&entry.second.what);
+    return acquisition != nullptr && acquisition->downgrade_from != 0 &&
+           acquisition->token == command.token &&
+           NamesOf(acquisition->command.key) == NamesOf(command.key);
+  });
 }
 
 bool Machine::UseHeld(OperationNumber number, const AcquireCommand& command) {
@@ -97,14 +152,14 @@ OperationBody Machine::MessageOf(Acquisition& acquisition) {
   const AcquireCommand& command = acquisition.command;
   if (acquisition.adopting) {
     return AdoptRequest{WithSlot(command.key, acquisition.slot), acquisition.token, command.ttl,
-                        ++acquisition.sequence};
+                        ++acquisition.sequence, acquisition.downgrade_from};
   }
   const auto retry = RetryOf(acquisition.single_try(), command.retry);
   // Returns the fencing token, without which the client cannot choose a sequence. A single round:
   // the client itself tries again.
   if (acquisition.takes) {
     return ExtendRequest{WithSlot(command.key, acquisition.slot), acquisition.token, command.ttl,
-                         RetryOf(true, command.retry)};
+                         RetryOf(true, command.retry), acquisition.downgrade_from};
   }
   acquisition.last_failure.reset();  // from now on, the daemon knows why the lock is not acquired
   if (command.token.empty()) acquisition.token = MakeToken(random_);
@@ -176,7 +231,7 @@ void Machine::OnGranted(OperationNumber number, Acquisition& acquisition, const 
                         TimePoint made) {
   const AcquireCommand& command = acquisition.command;
   const auto lease = std::make_shared<KeptLease>(
-      command.key, grant.slot, acquisition.token, acquisition.callers_token(), command.ttl,
+      command.key, grant.slot, acquisition.token, acquisition.callers_token, command.ttl,
       MarginOf(command, options_.grace), session_->trust(), After(made, grant.validity),
       grant.fencing_token, static_cast<std::uint64_t>(operations_.at(number).sendings));
   if (lease->SignalAt() <= now_) {
@@ -249,13 +304,18 @@ void Machine::OnAbandoned(OperationNumber number, Acquisition& acquisition, bool
 }
 
 // Fails the call and leaves no lock behind, unless the token may have held it before. An extension
-// leaves nothing that is kept alive.
+// leaves nothing that is kept alive, except that a Session keeps the lock of a downgrade alive.
 void Machine::FailAcquisition(OperationNumber number, Error error) {
   const auto& acquisition = std::get<Acquisition>(operations_.at(number).what);
   const Unwanted lock = UnwantedOf(acquisition);
-  const bool may_be_held = acquisition.may_be_held && !acquisition.takes;
+  const bool downgrades = acquisition.downgrade_from != 0 && error.reason != Reason::kLockNotHeld;
+  const bool may_be_held = downgrades || (acquisition.may_be_held && !acquisition.takes);
   if (operations_.at(number).sent_as != 0 && (acquisition.adopting || !acquisition.takes)) {
     discarded_[number] = {lock, nullptr};
+  }
+  if (downgrades) {
+    error.message += "; the lock is being released";
+    if (acquisition.callers_token) error.message += ", and its token must not be used again";
   }
   Report(Failed{number, std::move(error)});
   operations_.erase(number);

@@ -2,7 +2,7 @@
 //
 //   held ──▶ lost       trust is down to the margin (it then ends by itself), or the daemon
 //    │                  reported the loss (it ends at once)
-//    └─────▶ released   trust ends before the release is sent
+//    └─────▶ released   trust ends before the release, or the downgrade, is sent
 //
 // A lost or released lease is never held again. While a lease is held, its trust is bound to the
 // Session that keeps it. If that Session is abandoned, the trust is frozen until an adoption binds
@@ -39,6 +39,7 @@ class KeptLease {
   [[nodiscard]] const std::string& token() const { return token_; }
   [[nodiscard]] bool callers_token() const { return callers_token_; }
   [[nodiscard]] Duration ttl() const { return ttl_; }
+  [[nodiscard]] Duration margin() const { return margin_; }
   [[nodiscard]] std::uint64_t fencing_token() const { return fencing_token_; }
   [[nodiscard]] State state() const { return state_; }
   [[nodiscard]] bool held() const { return state_ == State::kHeld; }
@@ -56,6 +57,8 @@ class KeptLease {
   void Extended(TimePoint valid_until, std::uint64_t fencing_token);
   // The Session that keeps the lease has been abandoned.
   void Freeze();
+  // No adoption has had a higher sequence.
+  [[nodiscard]] std::uint64_t sequence() const { return sequence_; }
   // Returns the sequence of the next adoption.
   [[nodiscard]] std::uint64_t NextSequence();
   // A new Session keeps the lease from now on.

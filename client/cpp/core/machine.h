@@ -4,7 +4,7 @@
 // for every event, one call at a time, and then takes and carries out its effects. The machine
 // calls only Clock and Random; it never calls back into the driver.
 //
-//   callers        Acquire, GiveUp, Extend, Release, Close
+//   callers        Acquire, GiveUp, Extend, Downgrade, Release, Close
 //   the transport  OnMessage, OnWritten, OnEnded
 //   time           Tick, at NextDeadline() or later
 #pragma once
@@ -41,6 +41,10 @@ class Machine {
   void GiveUp(CallId acquisition);
   // Ends with Done or Failed. `retry`: unset: the daemon tries for as long as `ttl`.
   CallId Extend(const LeaseRef& lease, Duration ttl, std::optional<RetryPolicy> retry = {});
+  // Makes an exclusive lease a share. Its trust has ended when this returns. Ends with Acquired,
+  // which has a new lease, or with Failed, at the latest when the trust would have ended otherwise;
+  // then the lock is released. GiveUp() gives it up.
+  CallId Downgrade(const LeaseRef& lease);
   // Releases a lock that a unary call may have acquired, in the background: now, and once more
   // soon, in case a daemon grants the call in between.
   void ReleaseToken(const std::string& key, const std::string& token, Duration ttl);
@@ -112,6 +116,7 @@ class Machine {
   void FailAll(const Error& error, bool waiters_stay);
 
   // acquiring.cc
+  void Start(OperationNumber number, Acquisition acquisition);
   [[nodiscard]] OperationBody MessageOf(Acquisition& acquisition);
   void OnAnswer(OperationNumber number, Acquisition& acquisition, const Answer& answer,
                 TimePoint made);
@@ -126,6 +131,7 @@ class Machine {
   // If the client holds a lock with the token of the command, carries out the command with it.
   [[nodiscard]] bool UseHeld(OperationNumber number, const AcquireCommand& command);
   void OnLateAnswer(OperationNumber number, const Answer& answer);
+  [[nodiscard]] bool Downgrades(const AcquireCommand& command) const;
   // Whether a later call of the caller has, or may get, a lock with the same token.
   [[nodiscard]] bool InUse(const std::string& key, const std::string& token) const;
 

@@ -23,6 +23,7 @@ struct ExtendRequest {
   std::string key, token;
   Duration ttl{};
   std::optional<RetryPolicy> retry;
+  std::uint64_t downgrade_from = 0;
 };
 struct ReleaseRequest {
   std::string key, token;
@@ -31,6 +32,7 @@ struct AdoptRequest {
   std::string key, token;
   Duration ttl{};
   std::uint64_t sequence = 0;
+  std::uint64_t downgrade_from = 0;
 };
 struct GiveUpRequest {
   std::string key, token;

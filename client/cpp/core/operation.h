@@ -22,8 +22,9 @@ inline constexpr Duration kGiveUpAgain = std::chrono::seconds(1);
 
 struct Acquisition {
   AcquireCommand command;
-  // The caller's token, or a new one for each sending.
+  // That of the command, or a new one for each sending.
   std::string token;
+  bool callers_token = false;
   // The acquire was sent with the caller's token on a Session that was abandoned, so the daemon may
   // have granted it.
   bool may_be_held = false;
@@ -37,6 +38,8 @@ struct Acquisition {
   bool adopting = false;
   std::uint64_t sequence = 0;       // of the last adoption
   std::uint64_t sequence_step = 1;  // doubled each time the nodes have seen a higher sequence
+  // The fencing token of the exclusive lease that this call makes a share; 0: it does not.
+  std::uint64_t downgrade_from = 0;
   // Why the caller no longer waits. The client has sent a cancellation to the daemon.
   std::optional<Reason> given_up;
   // Why the daemon could not decide last time; the client tries again.
@@ -48,7 +51,6 @@ struct Acquisition {
   // The token held the lock before this call. Its caller may still trust that lock, so a call that
   // fails does not end it.
   [[nodiscard]] bool spares() const { return takes && command.way == Way::kAcquireOrExtend; }
-  [[nodiscard]] bool callers_token() const { return !command.token.empty(); }
 };
 
 // A lock that no caller gets or keeps.

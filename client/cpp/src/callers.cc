@@ -71,6 +71,13 @@ void Driver::Extend(const HeldLease& held, Duration ttl, std::optional<RetryPoli
   });
 }
 
+void Driver::Downgrade(const HeldLease& held, LockDone done) {
+  Do([&](Machine& machine) {
+    pending_[machine.Downgrade(held.lease)] = {std::move(done), nullptr, nullptr};
+    if (held.lease->state() == KeptLease::State::kReleased) held_.erase(held.lease);
+  });
+}
+
 void Driver::Release(const HeldLease& held, CallDone done) {
   Do([&](Machine& machine) {
     pending_[machine.Release(held.lease)] = {std::move(done), nullptr, nullptr};

@@ -67,6 +67,14 @@ Result<void> Lock::release() {
   return Future<void>([this](auto done) { driver_->Release(*lease_, std::move(done)); }).get();
 }
 
+Result<Lock> Lock::downgrade() {
+  auto share = Future<std::shared_ptr<HeldLease>>([this](auto done) {
+                 driver_->Downgrade(*lease_, std::move(done));
+               }).get();
+  if (!share) return share.error();
+  return Lock(driver_, *std::move(share));
+}
+
 Result<void> Lock::extend(Duration ttl) {
   return Future<void>(
              [&](auto done) { driver_->Extend(*lease_, ttl, std::nullopt, std::move(done)); })

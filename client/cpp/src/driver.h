@@ -64,6 +64,7 @@ class Driver final : public std::enable_shared_from_this<Driver> {
   void Acquire(AcquireCommand command, const std::stop_token& stop, std::function<void(int)> queued,
                LockDone done);
   void Extend(const HeldLease& held, Duration ttl, std::optional<RetryPolicy> retry, CallDone done);
+  void Downgrade(const HeldLease& held, LockDone done);
   void Release(const HeldLease& held, CallDone done);
   // Unary calls: the first is for acquires and extensions, the second for releases.
   void Call(UnaryCommand command, const std::stop_token& stop, LeaseDone done);

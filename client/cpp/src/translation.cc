@@ -80,6 +80,7 @@ void Fill(v1::AcquireRequest& out, const AcquireRequest& request) {
 void Fill(v1::ExtendRequest& out, const ExtendRequest& request) {
   SetHeldClaim(out, request.key);
   out.set_token(request.token);
+  out.set_downgrade_from(request.downgrade_from);
   Set(*out.mutable_ttl(), request.ttl);
   if (request.retry) Fill(*out.mutable_retry(), *request.retry);
 }
@@ -98,6 +99,7 @@ void Fill(v1::AdoptOperation& out, const AdoptRequest& request) {
   SetHeldClaim(out, request.key);
   out.set_token(request.token);
   out.set_sequence(request.sequence);
+  out.set_downgrade_from(request.downgrade_from);
   Set(*out.mutable_ttl(), request.ttl);
 }
 

@@ -170,6 +170,7 @@ ExitStatus Commands::Extend() {
   SetClaim(request);
   request.set_token(options_.held_token);
   Set(request.mutable_ttl(), options_.ttl);
+  request.set_downgrade_from(options_.downgrade_from);
   request.mutable_retry()->set_max_retries(kExtendRetries);
   SetRetry(request);
   return Ask(&LockService::Stub::Extend, request, [this](const v1::ExtendResponse& response) {

@@ -6,6 +6,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cctype>
+#include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
@@ -260,6 +261,13 @@ void DeclareCommands(CommandLine& line, Options& options) {
       line.AddWithKeys("extend", "Extend a held lock: set its TTL again", &Commands::Extend);
   line.AddTtl(extend);
   line.AddSharing(extend, kIsSharedHelp, kIsSlotHelp);
+  extend
+      .add_option("--downgrade-from", options.downgrade_from,
+                  "With --shared: make a share of the exclusive lock that has this fencing token. "
+                  "Stop its work first. Not for a lock that `hold` or `run` keeps")
+      ->needs("--shared")
+      ->check(CLI::Range(std::uint64_t{1}, (std::uint64_t{1} << 53U) - 1))
+      ->type_name("FENCE");
   line.AddToken(extend);
   line.AddRetry(extend);
 

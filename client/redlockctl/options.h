@@ -2,6 +2,7 @@
 #pragma once
 
 #include <chrono>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -43,8 +44,9 @@ struct Options {
   std::optional<Millis> min_delay;
   std::optional<Millis> max_jitter;
   bool extend_if_held = false;
-  bool shared = false;  // the lock is shared with others
-  int max_holders = 0;  // the key is a semaphore with this limit; 0: it is a lock
+  bool shared = false;               // the lock is shared with others
+  int max_holders = 0;               // the key is a semaphore with this limit; 0: it is a lock
+  std::uint64_t downgrade_from = 0;  // the fencing token of the exclusive lock; 0: no downgrade
   bool keep_watching = false;
 };
 

@@ -1,7 +1,6 @@
 """Tests semaphores, from Python, with only the stubs generated from the proto, and from redlockctl."""
 
 import json
-import subprocess
 import threading
 import time
 import unittest
@@ -10,7 +9,7 @@ import urllib.request
 import grpc
 
 import test_service
-from test_service import REDLOCKCTL, admin_pb, eventually, pb, seconds
+from test_service import admin_pb, eventually, pb, redlockctl, seconds
 
 
 class SemaphoreTest(unittest.TestCase):
@@ -30,9 +29,8 @@ class SemaphoreTest(unittest.TestCase):
     def inspect(self, key="k"):
         return self.stub.Inspect(pb.InspectRequest(key=key))
 
-    def ctl(self, *arguments, **more):
-        return subprocess.run([REDLOCKCTL, "--server", self.address, *arguments], capture_output=True, text=True,
-                              timeout=30, **more)
+    def ctl(self, *arguments):
+        return redlockctl(self.address, *arguments)
 
     def test_as_many_hold_it_as_the_limit_allows(self):
         leases = [self.acquire(owner=f"worker {i}" if i else "") for i in range(3)]

@@ -52,6 +52,10 @@ def eventually(condition, patience=5.0):
     return True
 
 
+def redlockctl(address, *arguments):
+    return subprocess.run([REDLOCKCTL, "--server", address, *arguments], capture_output=True, text=True, timeout=30)
+
+
 class Failure:
     """The decoded details of a failed call."""
 
@@ -300,8 +304,7 @@ class ServiceTest(unittest.TestCase):
         self.assertEqual(self.metric("redlockd_node_member"), 3)
 
         def ctl(*arguments):
-            return subprocess.run([REDLOCKCTL, "--server", self.address, *arguments],
-                                  capture_output=True, text=True)
+            return redlockctl(self.address, *arguments)
 
         listed = json.loads(ctl("nodes", "list", "--output", "json").stdout)["node_set"]
         self.assertEqual(listed["set_id"], shown.set_id)

@@ -1,5 +1,6 @@
 """Tests keys that holders share, from Python, with only the stubs generated from the proto."""
 
+import json
 import threading
 import time
 import unittest
@@ -7,7 +8,7 @@ import unittest
 import grpc
 
 import test_service
-from test_service import admin_pb, eventually, pb, seconds
+from test_service import admin_pb, eventually, pb, redlockctl, seconds
 
 SHARED = pb.LOCK_MODE_SHARED
 
@@ -110,6 +111,18 @@ class SharingTest(unittest.TestCase):
         events = [event.type for answer in answers for event in answer.events]
         self.assertEqual(set(events), {pb.EVENT_TYPE_EXTENDED})
         self.assertFalse(self.inspect().held)
+
+    def test_redlockctl_downgrades(self):
+        fence = json.loads(redlockctl(self.address, "--output", "json", "acquire", "k", "--token", "one").stdout)["lease"]["fencingToken"]
+        wrong = redlockctl(self.address, "extend", "k", "--token", "one", "--downgrade-from", fence)
+        self.assertEqual(wrong.returncode, 2)
+        self.assertIn("--shared", wrong.stderr)
+        extend = "extend", "k", "--token", "one", "--shared", "--downgrade-from"
+        self.assertEqual(redlockctl(self.address, *extend, "0").returncode, 2)
+        self.assertEqual(redlockctl(self.address, *extend, str(int(fence) - 1)).returncode, 1)
+        self.assertEqual(redlockctl(self.address, *extend, fence).returncode, 0)
+        self.assertEqual(self.inspect().mode, SHARED)
+        self.assertEqual(redlockctl(self.address, "run", "k", "--shared", "true").returncode, 0)
 
     def test_each_reader_expires_by_itself(self):
         self.acquire(mode=SHARED, ttl=0.3)

@@ -113,7 +113,8 @@ class SharingTest(unittest.TestCase):
         self.assertFalse(self.inspect().held)
 
     def test_redlockctl_downgrades(self):
-        fence = json.loads(redlockctl(self.address, "--output", "json", "acquire", "k", "--token", "one").stdout)["lease"]["fencingToken"]
+        acquired = redlockctl(self.address, "--output", "json", "acquire", "k", "--token", "one").stdout
+        fence = str(json.loads(acquired)["lease"]["fencing_token"])
         wrong = redlockctl(self.address, "extend", "k", "--token", "one", "--downgrade-from", fence)
         self.assertEqual(wrong.returncode, 2)
         self.assertIn("--shared", wrong.stderr)

@@ -120,7 +120,7 @@ class SharingTest(unittest.TestCase):
         self.assertIn("--shared", wrong.stderr)
         extend = "extend", "k", "--token", "one", "--shared", "--downgrade-from"
         self.assertEqual(redlockctl(self.address, *extend, "0").returncode, 2)
-        self.assertEqual(redlockctl(self.address, *extend, str(int(fence) - 1)).returncode, 1)
+        self.assertEqual(redlockctl(self.address, *extend, str(int(fence) - 1)).returncode, 4)
         self.assertEqual(redlockctl(self.address, *extend, fence).returncode, 0)
         self.assertEqual(self.inspect().mode, SHARED)
         self.assertEqual(redlockctl(self.address, "run", "k", "--shared", "true").returncode, 0)

@@ -183,9 +183,7 @@ void Machine::OnAnswer(OperationNumber number, Acquisition& acquisition, const A
     if (acquisition.spares()) {
       acquisition.spared_until = After(made, answer.grant->validity);
     }
-    // Each copy that was sent with extend_if_held may have moved the lease to another stream.
-    const auto sendings = static_cast<std::uint64_t>(operations_.at(number).sendings);
-    acquisition.sequence = std::max(acquisition.sequence, answer.grant->fencing_token + sendings);
+    RaiseSequence(number, acquisition, *answer.grant);
     acquisition.slot = answer.grant->slot;
     SendAgain(number, {});
   } else if (answer.grant) {
@@ -195,6 +193,12 @@ void Machine::OnAnswer(OperationNumber number, Acquisition& acquisition, const A
         number, acquisition,
         answer.error.value_or(Error{Reason::kInternal, "the daemon's answer contains no lease"}));
   }
+}
+
+// Each copy that was sent with extend_if_held may have moved the lease to another stream.
+void Machine::RaiseSequence(OperationNumber number, Acquisition& acquisition, const Grant& grant) {
+  const auto sendings = static_cast<std::uint64_t>(operations_.at(number).sendings);
+  acquisition.sequence = std::max(acquisition.sequence, grant.fencing_token + sendings);
 }
 
 void Machine::OnRefused(OperationNumber number, Acquisition& acquisition, const Error& error) {
@@ -230,10 +234,11 @@ void Machine::OnRefused(OperationNumber number, Acquisition& acquisition, const 
 void Machine::OnGranted(OperationNumber number, Acquisition& acquisition, const Grant& grant,
                         TimePoint made) {
   const AcquireCommand& command = acquisition.command;
+  RaiseSequence(number, acquisition, grant);
   const auto lease = std::make_shared<KeptLease>(
       command.key, grant.slot, acquisition.token, acquisition.callers_token, command.ttl,
       MarginOf(command, options_.grace), session_->trust(), After(made, grant.validity),
-      grant.fencing_token, static_cast<std::uint64_t>(operations_.at(number).sendings));
+      grant.fencing_token, acquisition.sequence);
   if (lease->SignalAt() <= now_) {
     const Unwanted lock = UnwantedOf(acquisition);
     FailAcquisition(number,

@@ -26,7 +26,9 @@ struct LeaseListing {
   Duration validity{};
   int failures = 0;
   std::size_t position = 0;
-  OwnerLabel owner;
+  Owner owner;         // of a waiter, `since` is not used
+  FencingToken fence;  // of a lease
+  Duration waited{};   // of a waiter: since the request arrived
 };
 
 class Shard final {
@@ -104,6 +106,8 @@ class Shard final {
   void ForceRelease(const Key& key, ForceReleaseDone done);
   // Waiters for the key at this daemon.
   [[nodiscard]] std::size_t waiters(const Key& key) const;
+  // The first `most` of them, in order.
+  [[nodiscard]] std::vector<LeaseListing> ListWaiters(const Key& key, std::size_t most) const;
 
  private:
   // Why no new lock is given out, if none is.

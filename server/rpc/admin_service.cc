@@ -46,7 +46,9 @@ void AnswerForceReleased(const Key& key, const InspectResult& before, std::optio
                found ? "taken from its holder" : "no client held it", audit);
   v1::ForceReleaseResponse response;
   response.set_released(found);
-  response.set_owner(before.owner.value());
+  if (!before.shared && before.held) {
+    response.set_owner(before.held_by.front().owner.label.value());
+  }
   Fill(*response.mutable_votes(), before.votes, names);
   answer(grpc::Status::OK, response);
 }
@@ -121,7 +123,12 @@ void AdminService::AddListLeases(Routes& routes) {
           return caller && caller->May(access::Action::kAdmin, key);
         };
         if (caller && caller->MayWithAllKeys(access::Action::kAdmin)) shows = nullptr;
-        LeasePage::Gather(shards_, request, std::move(shows), answer);
+        LeasePage::Gather(
+            shards_, request, std::move(shows),
+            [this, answer](const grpc::Status& status, v1::ListLeasesResponse response) {
+              response.set_daemon(context_.daemon);
+              answer(status, response);
+            });
       });
 }
 

@@ -69,6 +69,7 @@ class LockStream : public StreamCall, public OpenStream {
       return;
     }
     Identify(caller_->identity());
+    origin_ = caller_->OriginAt(service_.daemon, context());
     if (Admit()) StartRead();
   }
 
@@ -161,6 +162,7 @@ class LockStream : public StreamCall, public OpenStream {
   }
 
   [[nodiscard]] const Caller& caller() const { return *caller_; }
+  [[nodiscard]] const Origin& origin() const { return origin_; }
 
   const ServiceContext& service_;
 
@@ -172,6 +174,7 @@ class LockStream : public StreamCall, public OpenStream {
   }
 
   std::optional<Caller> caller_;
+  Origin origin_;
   bool registered_ = false;
 
   Mutex mutex_;

@@ -39,12 +39,16 @@ HoldOperation::HoldOperation(const Environment& env, OperationRegistry& registry
       interval_(command.interval),
       max_lifetime_(command.max_lifetime),
       source_(command.acquire.source),
+      owner_(command.acquire.owner),
       events_(std::move(events)) {}
 
 void HoldOperation::OnDecided(AcquireResult result) {
   acquisition_.reset();
   const auto decided = std::exchange(events_.decided, nullptr);
   if (result.lease && events_.watched) {
+    // If the token held the key before, the nodes know who acquired it and when.
+    if (result.extended) owner_ = {};
+    if (!owner_.empty()) owner_.since = env_.scheduler.WallNow().time_since_epoch();
     watchdog_ = Watchdog::Start(env_, registry_, index_,
                                 {.key = result.lease->key,
                                  .token = result.lease->token,
@@ -53,7 +57,8 @@ void HoldOperation::OnDecided(AcquireResult result) {
                                  .keep_watching_after_loss = false,
                                  .max_lifetime = max_lifetime_,
                                  .held = result.lease,
-                                 .source = source_},
+                                 .source = source_,
+                                 .owner = std::move(owner_)},
                                 std::exchange(events_.watched, nullptr));
   }
   if (decided) decided(std::move(result));

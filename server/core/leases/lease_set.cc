@@ -82,7 +82,8 @@ void LeaseSet::OnAdopted(std::uint64_t id, const AdoptCommand& command,
                        .max_lifetime = std::nullopt,
                        .held = result.lease,
                        .downgrade_from = command.downgrade_from,
-                       .source = source_},
+                       .source = source_,
+                       .owner = result.owner},
                       Events()),
          LeaseOrigin::kTakenOver, false);
   }
@@ -150,7 +151,8 @@ void LeaseSet::Downgrade(Kept& kept, const ExtendCommand& command) {
                                 .max_lifetime = std::nullopt,
                                 .held = std::move(share),
                                 .downgrade_from = command.downgrade_from,
-                                .source = source_},
+                                .source = source_,
+                                .owner = exclusive->owner()},
                                Events());
 }
 

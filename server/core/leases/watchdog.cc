@@ -68,6 +68,7 @@ Watchdog::Watchdog(const Environment& env, OperationRegistry& registry, Watchdog
                         : std::nullopt),
       held_(command.held.has_value()),
       fence_(command.held ? command.held->fence : FencingToken{}),
+      owner_(std::move(command.owner)),
       events_(std::move(events)),
       valid_until_(command.held ? command.held->valid_until
                                 : env.scheduler.Now() +
@@ -198,6 +199,7 @@ void Watchdog::OnExtended(ExtendResult result) {
   // An extension never shortens a lease.
   valid_until_ = std::max(valid_until_, result.lease->valid_until);
   fence_ = result.lease->fence;
+  if (owner_.empty()) owner_ = std::move(result.owner);
   if (key_ != result.lease->key) key_ = result.lease->key;  // the slot is known now
   ExtendAt(AfterInterval());
   Tell({.type = WatchEvent::Type::kExtended,

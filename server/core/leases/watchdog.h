@@ -39,6 +39,7 @@ struct WatchCommand {
   // As in ExtendCommand, for nodes that the downgrade did not reach.
   FencingToken downgrade_from = {};
   Source source = {};
+  Owner owner = {};  // empty: the first extension asks the nodes
 };
 
 struct WatchEvent {
@@ -79,6 +80,7 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
   [[nodiscard]] Duration interval() const { return interval_; }
   // The lease as this watchdog knows it. The keeper is set if the watchdog extends for a stream.
   [[nodiscard]] Lease lease() const;
+  [[nodiscard]] const Owner& owner() const { return owner_; }
   [[nodiscard]] bool lost() const { return lost_; }
   [[nodiscard]] int failures() const { return failures_; }
   [[nodiscard]] MonotonicTime valid_until() const { return valid_until_; }
@@ -123,6 +125,7 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
 
   bool held_;  // acquired, or extended at least once
   FencingToken fence_;
+  Owner owner_;
   bool lost_ = false;
   bool spread_ = false;  // the first, random pause is over
   int failures_ = 0;

@@ -58,7 +58,8 @@ export interface Semaphore {
 
 /** An option of every call that names a lock by its token to extend or adopt it, and of the items of a watch. */
 export interface Slot extends Semaphore {
-  /** Which slot of the semaphore the token holds: the `slot` of its Lock or Lease. Required with `maxHolders`. */
+  /** Which slot of the semaphore the token must hold, for a caller that requires a certain one: with another one, the lock
+   * counts as not held. Only with `maxHolders`. Default: any. */
   slot?: number | undefined;
 }
 
@@ -236,8 +237,8 @@ export class Lock {
   toJSON(): { key: string; fencingToken: string; validity: number; held: boolean };
 }
 
-/** A detached lock: nobody keeps it alive. To hand it over, pass `keys`, `token`, `shared`, `maxHolders` and `slot` to the
- * other process, which passes them to `adopt()`.
+/** A detached lock: nobody keeps it alive. To hand it over, pass `keys`, `token`, `shared` and `maxHolders` to the other
+ * process, which passes them to `adopt()`.
  * `util.inspect()` and JSON do not show its token. */
 export class Lease {
   private constructor();
@@ -280,7 +281,7 @@ export class Client {
    * may be used again. */
   acquireOrExtend(key: Key, token: string, options?: AcquireOrExtendOptions): Promise<Lock>;
   /** Takes over the lock that the token holds, for example a detached one, and keeps it alive from then on. A shared lock is
-   * adopted with `{ shared: true }`, a semaphore with its `maxHolders` and `slot`. Rejects with a `LockNotHeldError` if the
+   * adopted with `{ shared: true }`, a slot of a semaphore with its `maxHolders`. Rejects with a `LockNotHeldError` if the
    * token does not hold the lock in this way. If it is given up after it has begun, the lock may be released. */
   adopt(key: Key, token: string, options?: AdoptOptions): Promise<Lock>;
   /** Calls `work` while the lock is held, then releases the lock. Rejects with a `LockLostError` if the lock was lost in

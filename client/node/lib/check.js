@@ -101,11 +101,13 @@ const checkKey = (key, { shared = false, maxHolders }, prefix = '') => {
   return joined(names, shared, maxHolders);
 };
 
-// For a call that names a lock by its token: which slot of a semaphore it is. `maxHolders` was checked.
+// For a call that names a lock by its token: which slot of a semaphore it must be; undefined for whichever it is.
+// `maxHolders` was checked.
 const checkSlot = (slot, maxHolders, prefix = '') => {
+  if (slot === undefined) return;
   const field = `${prefix}slot`;
   if (maxHolders === undefined) {
-    if (slot !== undefined) refuse(field, 'only a semaphore has slots; pass its maxHolders too');
+    refuse(field, 'only a semaphore has slots; pass its maxHolders too');
   } else if (!(Number.isInteger(slot) && slot >= 1 && slot <= maxHolders)) {
     refuse(field, `must be an integer from 1 to ${maxHolders}: the slot of the lock; not ${shown(slot)}`);
   }

@@ -34,6 +34,7 @@ export const use = async (): Promise<string> => {
   await client.acquireOrExtend('k', 't', { maxHolders: 5 });
   const one = await client.acquireDetached('k', { maxHolders: 5 });
   await client.extend(one.keys, one.token, 1000, { maxHolders: one.maxHolders, slot: one.slot });
+  await client.adopt(one.keys, one.token, { maxHolders: 5 });
   await client.tryExtend(one.keys, one.token, 1000, { maxHolders: 5, slot });
   await client.adopt(one.keys, one.token, { shared: one.shared, maxHolders: one.maxHolders, slot: one.slot });
   await client.using(keys, {}, () => {});
@@ -44,6 +45,7 @@ export const use = async (): Promise<string> => {
   await client.acquireOrExtend('k', 't', { owner: 'me' });
   const watch: Watch = client.watch([
     { key: 'k', token: 't', interval: 5, shared: true }, { key: keys, token: 't' }, { key: 's', token: 't', maxHolders: 2, slot: 1 },
+    { key: 'r', token: 't', maxHolders: 2 },
   ], (event: WatchEvent) => {
     if (event.type === 'lost') event.error satisfies LockLostError;
     else if (event.type === 'extended') [event.validity, event.shared, event.slot, ...event.keys] satisfies unknown[];

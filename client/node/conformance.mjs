@@ -126,6 +126,8 @@ class Runner {
       ttl: ms(step.ttl), wait: ms(step.wait), ...this.#claim(step) }));
   }
 
+  async downgrade(step) { return this.#locks[step.lock].downgrade(); }
+
   async extend_by_token(step) {
     return this.#open.extend(
       this.#key(step), this.#token(step), ms(step.ttl), defined({ ...this.#claim(step), ...this.#slot(step) }));

@@ -91,6 +91,12 @@ export type AcquireOrExtendOptions = Omit<AcquireOptions, 'token'>;
 export type AdoptOptions = Omit<AcquireOptions, 'token' | 'owner' | 'retry' | 'onQueued'> & Slot;
 export type DetachedOptions = Omit<AcquireOptions, 'margin' | 'onQueued'>;
 
+export interface DowngradeOptions {
+  /** Gives up when aborted: the call rejects with the signal's reason. If the downgrade has begun, the lock is released in the
+   * background. */
+  signal?: AbortSignal;
+}
+
 export interface ReleaseOptions {
   /** How long the call may take. Default: 5000. */
   timeout?: number;
@@ -229,6 +235,13 @@ export class Lock {
   extend(ttl: number): Promise<void>;
   /** The same, but the daemon asks the Redis nodes only once. */
   tryExtend(ttl: number): Promise<void>;
+  /** Makes an exclusive lock a share. Other holders may share the keys from then on, and nobody holds them exclusively in
+   * between. There is no upgrade. Returns the share: another Lock, with the same token, that has to be released by itself,
+   * for example by `await using share = await lock.downgrade()`. This lock counts as released as soon as this is called, so
+   * the work that needs it must have stopped. Takes at most as long as this lock was valid. If the call fails, the lock is
+   * released in the background; unless it is a `LockNotHeldError`, do not use a token of your own again. Rejects with an
+   * InvalidArgumentError for a share and for a slot of a semaphore. */
+  downgrade(options?: DowngradeOptions): Promise<Lock>;
   /** Releases the lock. Waits for the daemon for at most 2 s; after that, the release continues in the background.
    * Rejects with a `LockLostError` if the lock was lost before. A second release does nothing. */
   release(): Promise<void>;
@@ -284,7 +297,7 @@ export class Client {
    * adopted with `{ shared: true }`, a slot of a semaphore with its `maxHolders`. Rejects with a `LockNotHeldError` if the
    * token does not hold the lock in this way. If it is given up after it has begun, the lock may be released. */
   adopt(key: Key, token: string, options?: AdoptOptions): Promise<Lock>;
-  /** Calls `work` while the lock is held, then releases the lock. Rejects with a `LockLostError` if the lock was lost in
+  /** Calls `work` while the lock is held, then releases the lock, or the share that it was downgraded to. Rejects with a `LockLostError` if the lock was lost in
    * the meantime, whether or not `work` succeeded; if it failed too, its error is the `cause`. */
   using<T>(key: Key, options: AcquireOptions, work: (lock: Lock) => T | Promise<T>): Promise<T>;
   /** Acquires a lock that outlives this process, and that no client extends. */

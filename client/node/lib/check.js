@@ -133,6 +133,11 @@ const checkSignal = (signal) => {
   if (signal !== undefined && typeof signal?.throwIfAborted !== 'function') refuse('signal', 'must be an AbortSignal');
 };
 
+const checkDowngrade = (options) => {
+  checkOptions(options, ['signal']);
+  checkSignal(options.signal);
+};
+
 const checkTtl = (ttl) => checkTime('ttl', ttl, LEAST_TTL);
 
 const checkRetry = (retry) => {
@@ -287,6 +292,6 @@ const checkClient = (endpoints, options) => {
 };
 
 module.exports = {
-  checkAcquire, checkAcquireOrExtend, checkAdopt, checkBearer, checkByToken, checkClient, checkDetached, checkFunction,
-  checkRetry, checkTry, checkTtl, checkWatch,
+  checkAcquire, checkAcquireOrExtend, checkAdopt, checkBearer, checkByToken, checkClient, checkDetached, checkDowngrade,
+  checkFunction, checkRetry, checkTry, checkTtl, checkWatch,
 };

@@ -24,6 +24,8 @@ export const use = async (): Promise<string> => {
   await client.tryAcquire('k', { shared: share });
   await client.using('k', { shared: true }, ({ shared }) => shared satisfies boolean);
   await client.acquireOrExtend('k', 't', { shared: true });
+  await using writer = await client.acquire('k');
+  await using downgraded: Lock = await writer.downgrade({ signal });
   const reader = await client.acquireDetached('k', { shared: true });
   await client.extend(reader.keys, reader.token, 1000, { shared: reader.shared });
   await client.tryExtend(reader.keys, reader.token, 1000, { shared: reader.shared });
@@ -81,6 +83,8 @@ export const use = async (): Promise<string> => {
   await client.acquire('k', { maxHolders: 2, slot: 1 });
   // @ts-expect-error: a Lock comes from a client
   new Lock();
+  // @ts-expect-error: a downgrade keeps its TTL
+  await downgraded.downgrade({ ttl: 5 });
   // @ts-expect-error: read only
   lock.key = 'other';
   return `${fence} ${maybe?.key} ${result}`;

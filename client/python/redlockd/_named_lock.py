@@ -182,8 +182,9 @@ class NamedLock(NamedLockState["Lock"]):
         return True
 
     def downgrade(self) -> "Lock":
-        """Makes an exclusive lock a share, which this object holds from then on: release() or the end of the block
-        releases it. Returns the share; see Lock.downgrade(). The next acquire() is exclusive again."""
+        """Makes an exclusive lock a share, which this object holds from then on, with another event `lost`: release() or
+        the end of the block releases it. Returns the share; see Lock.downgrade(). The next acquire() is exclusive again.
+        """
         before = self.acquired
         share = before.downgrade()
         try:

@@ -188,9 +188,9 @@ class NamedLock(NamedLockState[Lock]):
         return True
 
     async def downgrade(self) -> Lock:
-        """Makes an exclusive lock a share, which this object holds from then on: release() or the end of the block
-        releases it, and its loss cancels the block. Returns the share; see Lock.downgrade(). The next acquire() is
-        exclusive again."""
+        """Makes an exclusive lock a share, which this object holds from then on, with another event `lost`: release() or
+        the end of the block releases it, and its loss cancels the block. Returns the share; see Lock.downgrade(). The
+        next acquire() is exclusive again."""
         before = self.acquired
         share = await before.downgrade()
         try:

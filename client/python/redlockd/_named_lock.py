@@ -100,7 +100,7 @@ class NamedLockState(Generic[_L]):
     @property
     def _held_key(self) -> Key:
         """After a downgrade, another one than is acquired the next time."""
-        return self._key if self._lock is None else self._state._lease.key  # type: ignore[no-any-return]
+        return self._key if self._lock is None else self._state._lease.key
 
     def _begin(self) -> None:
         if not self._free.acquire(blocking=False):

@@ -69,7 +69,8 @@ export interface TryOptions extends Shared, Semaphore {
   /** A label for people, at most 128 bytes. Default: the client's `owner`. */
   owner?: string;
   /** The owner token: 1 to 128 bytes, unique to one owner. It may be used again after a failed call (for a detached lock,
-   * it may not), or once `release()` has succeeded, but not after a release that failed. Default: a random token. */
+   * it may not), or once `release()` has succeeded, but not after a release or a downgrade that failed. Default: a random
+   * token. */
   token?: string;
   /** `lost` is aborted when at most this much of the validity is left. From 0 to a third of the TTL or of the grace,
    * whichever is less. Default: the smallest of a tenth of the TTL, a tenth of the grace, and 500. */

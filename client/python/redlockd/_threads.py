@@ -154,7 +154,7 @@ class Client:
         wait: how long to wait, connecting included; 0 is a single try, None waits without a limit.
         owner: a label for people, at most 128 bytes. Default: that of the client.
         token: the owner token, 1 to 128 bytes, unique to this lock. Default: the client makes one, which is best. Your
-        own may be used again after a failed call, but not after a release that failed.
+        own may be used again after a failed call, but not after a release or a downgrade that failed.
         margin: `lost` is set when at most this much is left of the time for which the lock can be trusted. From 0
         to a third of `ttl` or of the client's `grace`, whichever is less. Default: the smallest of a tenth of
         `ttl`, a tenth of `grace`, and 0.5.

@@ -21,9 +21,12 @@ constexpr std::uint64_t kLargestSequenceStep = std::uint64_t{1} << 40U;
 Unwanted UnwantedOf(const Acquisition& acquisition) {
   // A later exclusive hold of the token would not be safe from a downgrade that is not decided, so
   // that it is released, and the caller may not use it again.
-  const bool used_again = acquisition.callers_token && acquisition.downgrade_from == 0;
-  return {acquisition.command.key, acquisition.token, acquisition.command.ttl, used_again,
-          acquisition.spared_until};
+  const bool downgrades = acquisition.downgrade_from != 0;
+  const Duration ttl = acquisition.command.ttl;
+  return {acquisition.command.key, acquisition.token,
+          // The exclusive lock may have been extended beyond its TTL.
+          downgrades ? std::max(ttl, *acquisition.command.wait) : ttl,
+          acquisition.callers_token && !downgrades, acquisition.spared_until};
 }
 
 }  // namespace

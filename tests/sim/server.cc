@@ -808,10 +808,11 @@ NodeReply Server::Inspect(const std::string& key, const Expected& expected) {
   for (const auto& [share, slot] : parts) {
     if (reply.shares.size() == kMostListedShares) break;
     const Entry& of = entries_.at(share);
+    const Meta& known = meta_[share];
     reply.shares.push_back({.token = OwnerToken(of.token),
                             .remaining = of.expires - Clock(),
-                            .owner = meta_[share].owner,
-                            .fence = meta_[share].fence,
+                            .owner = known.token == of.token ? known.owner : Owner(),
+                            .fence = known.fence,
                             .slot = slot});
   }
   return reply;

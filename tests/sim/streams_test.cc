@@ -395,16 +395,17 @@ TEST_F(Streams, ADowngradeLeavesAnAdoptionUnderWayNothingToKeep) {
                              .deadline = std::nullopt,
                              .raise_to = {},
                              .downgrade_from = {lease.fence.value - 1}});
-  Pass(milliseconds(10));
+  Pass(milliseconds(50));
   EXPECT_EQ(next.answers.at(adopted), std::nullopt);
   EXPECT_EQ(next.answers.at(id), Reason::kLockNotHeld);
   End(*streams.front(), StreamEnd::kBroken);
   Pass(seconds(3));
   EXPECT_EQ(Holders("k"), NoHolders());
   // A later adoption is kept.
-  const Lease later = Acquire(*streams.front(), seconds(1));
+  Stream& last = Open(0);
+  const Lease later = Acquire(last, seconds(1));
   EXPECT_EQ(Adopt(next, later, seconds(1)), std::nullopt);
-  End(*streams.front(), StreamEnd::kBroken);
+  End(last, StreamEnd::kBroken);
   Pass(seconds(3));
   EXPECT_EQ(Holders("k"), All(later));
 }

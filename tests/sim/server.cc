@@ -196,11 +196,14 @@ FencingToken Server::HighestFence(const std::vector<Looked>& all) {
 
 std::optional<NodeReply> Server::HeldLongest(
     const std::vector<Looked>& all, const std::function<bool(const Looked&)>& allowed) const {
+  const auto rank = [](const NodeReply& held) {
+    return std::pair(LimitIn(held.holder.value()) != 0, held.remaining);
+  };
   std::optional<NodeReply> longest;
   for (const Looked& one : all) {
     if (one.entry == nullptr || allowed(one)) continue;
     NodeReply held = Held(*one.entry, *one.meta);
-    if (!longest || held.remaining > longest->remaining) longest = std::move(held);
+    if (!longest || rank(held) > rank(*longest)) longest = std::move(held);
   }
   return longest;
 }

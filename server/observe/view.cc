@@ -90,10 +90,20 @@ void AddGrants(const GrantWatch& grants, View& view) {
   }
 }
 
+void AddGroups(const Shard& shard, View& view) {
+  const std::vector<GroupNow> groups = shard.Groups();
+  view.groups.resize(groups.size());
+  for (std::size_t i = 0; i < groups.size(); ++i) {
+    view.groups[i].oldest = std::max(view.groups[i].oldest, groups[i].oldest);  // nothing is least
+    view.groups[i].waiters += groups[i].waiters;
+    view.waiters += groups[i].waiters;
+  }
+}
+
 void Add(const Shard& shard, View& view) {
   view.statistics += shard.statistics();
   view.operations += shard.operations();
-  view.waiters += shard.waiters();
+  AddGroups(shard, view);
   view.watchdogs += shard.watchdogs();
   view.draining = shard.draining();
   if (const Membership* const membership = shard.membership()) AddSet(*membership, view);

@@ -43,6 +43,7 @@ struct View {
   Statistics statistics{0};
   std::size_t operations = 0;  // in progress, including waiters and watchdogs
   std::size_t waiters = 0;
+  std::vector<GroupNow> groups;  // by the index of KeyGroups
   std::size_t watchdogs = 0;
   bool guarded = false;  // false: the nodes' clocks and versions are unknown, and none is barred
   std::optional<NodeSetView> set;

@@ -39,22 +39,26 @@ HoldOperation::HoldOperation(const Environment& env, OperationRegistry& registry
       interval_(command.interval),
       max_lifetime_(command.max_lifetime),
       source_(command.acquire.source),
+      owner_(command.acquire.owner),
       events_(std::move(events)) {}
 
 void HoldOperation::OnDecided(AcquireResult result) {
   acquisition_.reset();
   const auto decided = std::exchange(events_.decided, nullptr);
   if (result.lease && events_.watched) {
-    watchdog_ = Watchdog::Start(env_, registry_, index_,
-                                {.key = result.lease->key,
-                                 .token = result.lease->token,
-                                 .ttl = ttl_,
-                                 .interval = interval_,
-                                 .keep_watching_after_loss = false,
-                                 .max_lifetime = max_lifetime_,
-                                 .held = result.lease,
-                                 .source = source_},
-                                std::exchange(events_.watched, nullptr));
+    watchdog_ = Watchdog::Start(
+        env_, registry_, index_,
+        {.key = result.lease->key,
+         .token = result.lease->token,
+         .ttl = ttl_,
+         .interval = interval_,
+         .keep_watching_after_loss = false,
+         .max_lifetime = max_lifetime_,
+         .held = result.lease,
+         .source = source_,
+         .owner = owner_,
+         .since = result.extended ? std::nullopt : std::optional(env_.scheduler.Now())},
+        std::exchange(events_.watched, nullptr));
   }
   if (decided) decided(std::move(result));
 }

@@ -20,6 +20,7 @@
 #include <memory>
 #include <optional>
 
+#include "server/core/leases/holding.h"
 #include "server/core/leases/watchdog_index.h"
 #include "server/core/operation.h"
 #include "server/core/rounds/extension.h"
@@ -39,6 +40,9 @@ struct WatchCommand {
   // As in ExtendCommand, for nodes that the downgrade did not reach.
   FencingToken downgrade_from = {};
   Source source = {};
+  // As in Holding.
+  OwnerLabel owner = {};
+  std::optional<MonotonicTime> since = {};
 };
 
 struct WatchEvent {
@@ -79,6 +83,10 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
   [[nodiscard]] Duration interval() const { return interval_; }
   // The lease as this watchdog knows it. The keeper is set if the watchdog extends for a stream.
   [[nodiscard]] Lease lease() const;
+  [[nodiscard]] Holding holding() const;
+  // Counts how long the lease was held. Call once when it is released, before Detach(); an end with
+  // an event is counted by itself.
+  void CountHold();
   [[nodiscard]] bool lost() const { return lost_; }
   [[nodiscard]] int failures() const { return failures_; }
   [[nodiscard]] MonotonicTime valid_until() const { return valid_until_; }
@@ -104,6 +112,8 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
   void OnTimer();
   void Lose(Error error, Votes votes);
   void Tell(WatchEvent event);
+  void BeginAge();
+  void EndAge();
   void End();
 
   const Environment& env_;
@@ -120,6 +130,10 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
   const FencingToken downgrade_from_;
   const Source source_;
   const std::optional<MonotonicTime> lifetime_end_;
+  const OwnerLabel owner_;
+  const std::optional<MonotonicTime> since_;
+  const std::size_t group_;
+  std::optional<MonotonicTime> kept_since_;  // in the ages of the index; unset: lost
 
   bool held_;  // acquired, or extended at least once
   FencingToken fence_;

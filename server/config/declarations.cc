@@ -188,6 +188,9 @@ void Declare(Settings& settings, Config& config) {
   settings.AddChoice<LogFormat>("log-format", config.log_format,
                                 {{"text", LogFormat::kText}, {"json", LogFormat::kJson}},
                                 "Log format");
+  settings.AddPath("audit-log", config.audit_log,
+                   "File to which a JSON line is added for each lock that is acquired, released, "
+                   "lost or released by force; - for standard output. Reopened on SIGHUP");
 }
 
 }  // namespace redlock::config

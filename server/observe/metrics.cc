@@ -268,6 +268,9 @@ std::vector<MetricFamily> ToMetrics(const View& view, std::size_t streams,
   families.Counter("redlockd_log_lines_dropped_total",
                    "Log lines that standard error did not take in time", {},
                    view.dropped_log_lines);
+  families.Counter("redlockd_audit_lines_dropped_total",
+                   "Lines of the audit log that its file did not take in time", {},
+                   view.dropped_audit_lines);
   return families.Take();
 }
 

@@ -7,6 +7,7 @@
 #include <tuple>
 #include <utility>
 
+#include "server/observe/audit_log.h"
 #include "server/observe/log.h"
 
 namespace redlock::observe {
@@ -117,6 +118,7 @@ std::optional<View> TakeView(const std::vector<std::string>& node_names, runtime
                              Detail detail) {
   View view;
   view.dropped_log_lines = DroppedLogLines();
+  view.dropped_audit_lines = DroppedAuditLines();
   view.statistics = Statistics(node_names.size());
   for (const std::string& name : node_names)
     view.nodes.push_back({.name = name,

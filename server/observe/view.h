@@ -50,6 +50,7 @@ struct View {
   std::vector<NodeView> nodes;
   bool draining = false;
   std::uint64_t dropped_log_lines = 0;
+  std::uint64_t dropped_audit_lines = 0;
 
   // Only with Detail::kLeases: up to 200 watched leases and waiters, those in trouble first, and
   // losses, the newest first.

@@ -36,8 +36,10 @@ class CallLog {
   // Logs a warning.
   void Lost(const grpc::ServerContextBase& context, const Key& key, std::string_view message) const;
 
- private:
+  // The ids of the call.
   [[nodiscard]] observe::RequestTag TagOf(const grpc::ServerContextBase& context) const;
+
+ private:
   void Warn(const grpc::ServerContextBase& context, std::string_view kind, std::string text) const;
 
   const std::chrono::steady_clock::time_point started_;

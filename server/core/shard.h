@@ -99,9 +99,8 @@ class Shard final {
   [[nodiscard]] const Statistics& statistics() const { return statistics_; }
   [[nodiscard]] const LossLog& losses() const { return losses_; }
   [[nodiscard]] bool draining() const { return draining_; }
-  // Watchdogs, and callers that wait, of all keys.
+  // Of all keys.
   [[nodiscard]] std::size_t watchdogs() const { return watchdogs_.size(); }
-  [[nodiscard]] std::size_t waiters() const { return keys_.waiters(); }
   // Lists watchdogs and waiters, in no particular order. Visits every operation.
   [[nodiscard]] std::vector<LeaseListing> ListLeases() const;
   // Takes the key from every holder. Reports what Inspect returned before, and the worst error of

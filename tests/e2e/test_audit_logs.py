@@ -15,7 +15,7 @@ import grpc
 from redlock.v1 import admin_service_pb2 as admin_pb
 from redlock.v1 import lock_service_pb2 as pb
 from test_logs import LoggingDaemon
-from test_service import REDLOCKD, eventually, free_port, seconds
+from test_service import REDLOCKD, eventually, free_port, listens, seconds
 
 TIME = r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$"
 TRACED = [("x-request-id", "request-7"), ("traceparent", f"00-{'a' * 32}-{'b' * 16}-01")]
@@ -64,6 +64,7 @@ class AuditLogsTest(LoggingDaemon):
         with open(self.path("log"), "w") as file:
             self.start(*arguments, stderr=file, **keywords)
         self.assert_grants()
+        self.assertTrue(eventually(lambda: listens(self.http), 20))
 
     def audit(self, name="audit"):
         """The lines, without those of the first trials of assert_grants()."""

@@ -13,7 +13,7 @@ import grpc
 
 from redlock.v1 import lock_service_pb2 as pb
 from test_logs import LoggingDaemon
-from test_service import REDLOCKD, eventually, free_port, seconds
+from test_service import REDLOCKD, eventually, free_port, listens, seconds
 
 GROUPS = ("billing/*", "*/nightly")
 
@@ -23,6 +23,10 @@ class GroupsTest(LoggingDaemon):
         super().setUp()
         self.http = free_port()
         self.arguments = ["--metrics-listen", f"127.0.0.1:{self.http}"]
+
+    def start(self, *arguments, **keywords):
+        super().start(*arguments, **keywords)
+        self.assertTrue(eventually(lambda: listens(self.http), 20))  # it begins after gRPC
 
     def start_grouped(self):
         groups = [argument for group in GROUPS for argument in ("--key-group", group)]

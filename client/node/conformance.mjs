@@ -77,10 +77,11 @@ class Runner {
 
   #token(step) { return step.of === undefined ? step.token : this.#locks[step.of].token; }
 
-  // How the key is held. The slot is that of the lease whose token is used.
-  #claim({ shared, max_holders: maxHolders, of }) {
-    return { shared, maxHolders, slot: maxHolders === undefined ? undefined : this.#locks[of]?.slot };
-  }
+  // How the key is held.
+  #claim({ shared, max_holders: maxHolders }) { return { shared, maxHolders }; }
+
+  // Names the slot that the call expects. Other calls by token find it.
+  #slot({ max_holders: maxHolders, of }) { return { slot: maxHolders === undefined ? undefined : this.#locks[of]?.slot }; }
 
   #acquisition({ ttl, wait, owner, token, margin, retry, shared, max_holders: maxHolders, raises }) {
     return defined({
@@ -125,12 +126,16 @@ class Runner {
       ttl: ms(step.ttl), wait: ms(step.wait), ...this.#claim(step) }));
   }
 
+  async downgrade(step) { return this.#locks[step.lock].downgrade(); }
+
   async extend_by_token(step) {
-    return this.#open.extend(this.#key(step), this.#token(step), ms(step.ttl), defined(this.#claim(step)));
+    return this.#open.extend(
+      this.#key(step), this.#token(step), ms(step.ttl), defined({ ...this.#claim(step), ...this.#slot(step) }));
   }
 
   async try_extend_by_token(step) {
-    return this.#open.tryExtend(this.#key(step), this.#token(step), ms(step.ttl), defined(this.#claim(step)));
+    return this.#open.tryExtend(
+      this.#key(step), this.#token(step), ms(step.ttl), defined({ ...this.#claim(step), ...this.#slot(step) }));
   }
 
   async release_by_token(step) { await this.#open.release(this.#key(step), this.#token(step)); }

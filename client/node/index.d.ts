@@ -58,7 +58,8 @@ export interface Semaphore {
 
 /** An option of every call that names a lock by its token to extend or adopt it, and of the items of a watch. */
 export interface Slot extends Semaphore {
-  /** Which slot of the semaphore the token holds: the `slot` of its Lock or Lease. Required with `maxHolders`. */
+  /** Which slot of the semaphore the token must hold, for a caller that requires a certain one: with another one, the lock
+   * counts as not held. Only with `maxHolders`. Default: any. */
   slot?: number | undefined;
 }
 
@@ -68,7 +69,8 @@ export interface TryOptions extends Shared, Semaphore {
   /** A label for people, at most 128 bytes. Default: the client's `owner`. */
   owner?: string;
   /** The owner token: 1 to 128 bytes, unique to one owner. It may be used again after a failed call (for a detached lock,
-   * it may not), or once `release()` has succeeded, but not after a release that failed. Default: a random token. */
+   * it may not), or once `release()` has succeeded, but not after a release or a downgrade that failed. Default: a random
+   * token. */
   token?: string;
   /** `lost` is aborted when at most this much of the validity is left. From 0 to a third of the TTL or of the grace,
    * whichever is less. Default: the smallest of a tenth of the TTL, a tenth of the grace, and 500. */
@@ -89,6 +91,12 @@ export interface AcquireOptions extends TryOptions {
 export type AcquireOrExtendOptions = Omit<AcquireOptions, 'token'>;
 export type AdoptOptions = Omit<AcquireOptions, 'token' | 'owner' | 'retry' | 'onQueued'> & Slot;
 export type DetachedOptions = Omit<AcquireOptions, 'margin' | 'onQueued'>;
+
+export interface DowngradeOptions {
+  /** Gives up when aborted: the call rejects with the signal's reason. If the downgrade has begun, the lock is released in the
+   * background. */
+  signal?: AbortSignal;
+}
 
 export interface ReleaseOptions {
   /** How long the call may take. Default: 5000. */
@@ -228,6 +236,13 @@ export class Lock {
   extend(ttl: number): Promise<void>;
   /** The same, but the daemon asks the Redis nodes only once. */
   tryExtend(ttl: number): Promise<void>;
+  /** Makes an exclusive lock a share. Other holders may share the keys from then on, and nobody holds them exclusively in
+   * between. There is no upgrade. Returns the share: another Lock, with the same token, that has to be released by itself,
+   * for example by `await using share = await lock.downgrade()`. This lock counts as released as soon as this is called, so
+   * the work that needs it must have stopped. Takes at most as long as this lock was valid. If the call fails, the lock is
+   * released in the background; unless it is a `LockNotHeldError`, do not use a token of your own again. Rejects with an
+   * InvalidArgumentError for a share and for a slot of a semaphore. */
+  downgrade(options?: DowngradeOptions): Promise<Lock>;
   /** Releases the lock. Waits for the daemon for at most 2 s; after that, the release continues in the background.
    * Rejects with a `LockLostError` if the lock was lost before. A second release does nothing. */
   release(): Promise<void>;
@@ -236,8 +251,8 @@ export class Lock {
   toJSON(): { key: string; fencingToken: string; validity: number; held: boolean };
 }
 
-/** A detached lock: nobody keeps it alive. To hand it over, pass `keys`, `token`, `shared`, `maxHolders` and `slot` to the
- * other process, which passes them to `adopt()`.
+/** A detached lock: nobody keeps it alive. To hand it over, pass `keys`, `token`, `shared` and `maxHolders` to the other
+ * process, which passes them to `adopt()`.
  * `util.inspect()` and JSON do not show its token. */
 export class Lease {
   private constructor();
@@ -280,10 +295,10 @@ export class Client {
    * may be used again. */
   acquireOrExtend(key: Key, token: string, options?: AcquireOrExtendOptions): Promise<Lock>;
   /** Takes over the lock that the token holds, for example a detached one, and keeps it alive from then on. A shared lock is
-   * adopted with `{ shared: true }`, a semaphore with its `maxHolders` and `slot`. Rejects with a `LockNotHeldError` if the
+   * adopted with `{ shared: true }`, a slot of a semaphore with its `maxHolders`. Rejects with a `LockNotHeldError` if the
    * token does not hold the lock in this way. If it is given up after it has begun, the lock may be released. */
   adopt(key: Key, token: string, options?: AdoptOptions): Promise<Lock>;
-  /** Calls `work` while the lock is held, then releases the lock. Rejects with a `LockLostError` if the lock was lost in
+  /** Calls `work` while the lock is held, then releases the lock, or the share that it was downgraded to. Rejects with a `LockLostError` if the lock was lost in
    * the meantime, whether or not `work` succeeded; if it failed too, its error is the `cause`. */
   using<T>(key: Key, options: AcquireOptions, work: (lock: Lock) => T | Promise<T>): Promise<T>;
   /** Acquires a lock that outlives this process, and that no client extends. */

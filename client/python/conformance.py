@@ -246,6 +246,9 @@ class Runner:
     async def do_extend(self, step):
         await self.style.call(self.locks[step["lock"]].extend, step["ttl"])
 
+    async def do_downgrade(self, step):
+        return await self.style.call(self.locks[step["lock"]].downgrade)
+
     async def do_try_extend(self, step):
         await self.style.call(self.locks[step["lock"]].try_extend, step["ttl"])
 

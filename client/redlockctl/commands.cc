@@ -58,10 +58,30 @@ template <typename Stub, typename Request, typename Response>
 ExitStatus Commands::Ask(Method<Stub, Request, Response> method, const Request& request,
                          auto then) {
   Response response;
-  const grpc::Status status =
-      daemon().Call(method, request, response,
-                    options_.timeout ? daemon().Left(*options_.timeout) : kCallTimeout);
-  return status.ok() ? then(response) : Report(status);
+  const ExitStatus asked = AskOne(daemon(), method, request, response);
+  return asked == kExitOk ? then(response) : asked;
+}
+
+template <typename Stub, typename Request, typename Response>
+ExitStatus Commands::AskOne(Daemon& one, Method<Stub, Request, Response> method,
+                            const Request& request, Response& response) const {
+  const grpc::Status status = one.Call(
+      method, request, response, options_.timeout ? one.Left(*options_.timeout) : kCallTimeout);
+  if (status.ok()) return kExitOk;
+  const Failure failure = one.Explain(status);
+  printer_.Print(failure);
+  return failure.exit_status;
+}
+
+ExitStatus Commands::AskEach(auto ask) const {
+  ExitStatus worst = kExitOk;
+  for (const std::string& server : options_.servers) {
+    redlock::client::Options client = ClientOptions();
+    client.endpoints = {server};
+    Daemon one(std::move(client), Wait());
+    worst = std::max(worst, ask(one));
+  }
+  return worst;
 }
 
 template <typename Stub, typename Request, typename Event>
@@ -198,6 +218,23 @@ ExitStatus Commands::Inspect() {
   });
 }
 
+ExitStatus Commands::Who() {
+  v1::InspectRequest request;
+  request.set_key(options_.key);
+  std::vector<v1::InspectResponse> answers;
+  const ExitStatus asked = AskEach([&](Daemon& one) {
+    v1::InspectResponse response;
+    const ExitStatus ended = AskOne(one, &LockService::Stub::Inspect, request, response);
+    if (ended == kExitOk) answers.push_back(std::move(response));
+    return ended;
+  });
+  if (answers.empty()) return asked;
+  printer_.PrintWho(options_.key, answers);
+  // Every daemon asks the same nodes, so one that can tell is enough.
+  const bool undecided = std::ranges::all_of(answers, &v1::InspectResponse::undecided);
+  return std::max(asked, undecided ? kExitNoQuorum : kExitOk);
+}
+
 ExitStatus Commands::ListNodeSet() {
   return Ask(&AdminService::Stub::GetNodeSet, v1::GetNodeSetRequest(),
              [this](const v1::GetNodeSetResponse& response) {
@@ -228,17 +265,18 @@ ExitStatus Commands::Health() {
 }
 
 ExitStatus Commands::Leases() {
-  v1::ListLeasesRequest request;
-  request.set_page_size(kLeasesPerPage);
-  while (true) {
-    const ExitStatus ended =
-        Ask(&AdminService::Stub::ListLeases, request, [&](const v1::ListLeasesResponse& response) {
-          printer_.Print(response);
-          request.set_page_token(response.next_page_token());
-          return kExitOk;
-        });
-    if (ended != kExitOk || request.page_token().empty()) return ended;
-  }
+  return AskEach([this](Daemon& one) {
+    v1::ListLeasesRequest request;
+    request.set_page_size(kLeasesPerPage);
+    while (true) {
+      v1::ListLeasesResponse response;
+      const ExitStatus ended = AskOne(one, &AdminService::Stub::ListLeases, request, response);
+      if (ended != kExitOk) return ended;
+      printer_.Print(response);
+      if (response.next_page_token().empty()) return kExitOk;
+      request.set_page_token(response.next_page_token());
+    }
+  });
 }
 
 ExitStatus Commands::ForceRelease() {

@@ -20,6 +20,8 @@ class Commands {
   [[nodiscard]] ExitStatus Extend();
   [[nodiscard]] ExitStatus Release();
   [[nodiscard]] ExitStatus Inspect();
+  // Asks all daemons, and prints who holds the key and who waits for it.
+  [[nodiscard]] ExitStatus Who();
   // Prints the nodes as the daemon sees them. kExitNoQuorum if fewer than a quorum are up.
   [[nodiscard]] ExitStatus Status();
   // Prints the node set. kExitNoQuorum if there is none, or fewer than a quorum of members are up.
@@ -29,7 +31,7 @@ class Commands {
   [[nodiscard]] ExitStatus ChangeNodeSet();
   // Prints whether the daemon serves. kExitNoQuorum if it does not.
   [[nodiscard]] ExitStatus Health();
-  // Prints the watchdogs and waiters of the daemon, all pages.
+  // Prints the watchdogs and waiters of all daemons, all pages.
   [[nodiscard]] ExitStatus Leases();
   // Takes a lock from its holder.
   [[nodiscard]] ExitStatus ForceRelease();
@@ -64,6 +66,12 @@ class Commands {
   template <typename Stub, typename Request, typename Response>
   [[nodiscard]] ExitStatus Ask(Method<Stub, Request, Response> method, const Request& request,
                                auto then);
+  // Calls ask(daemon) for each daemon that was given, and returns the worst exit status.
+  [[nodiscard]] ExitStatus AskEach(auto ask) const;
+  // Makes one call. Prints a failure.
+  template <typename Stub, typename Request, typename Response>
+  [[nodiscard]] ExitStatus AskOne(Daemon& one, Method<Stub, Request, Response> method,
+                                  const Request& request, Response& response) const;
   // Prints the events of a stream, and passes them to `seen`, until the stream ends or a signal
   // ends it.
   template <typename Stub, typename Request, typename Event>

@@ -255,7 +255,7 @@ void DeclareCommands(CommandLine& line, Options& options) {
   line.AddSharing(acquire, kShareHelp, kSemaphoreHelp);
   acquire.add_flag("--extend-if-held", options.extend_if_held,
                    "Extend the lock if --token already holds the key");
-  acquire.add_option("--owner", options.owner, "A label for people, shown by `inspect`");
+  acquire.add_option("--owner", options.owner, "A label for people, shown by `who`");
 
   CLI::App& extend =
       line.AddWithKeys("extend", "Extend a held lock: set its TTL again", &Commands::Extend);
@@ -298,7 +298,7 @@ void DeclareCommands(CommandLine& line, Options& options) {
     line.AddTtl(*held);
     line.AddSharing(*held, kShareHelp, kSemaphoreHelp);
     line.AddOwnToken(*held);
-    held->add_option("--owner", options.owner, "A label for people, shown by `inspect`");
+    held->add_option("--owner", options.owner, "A label for people, shown by `who`");
     AddDuration(*held, "--max-lifetime", "Release the lock after this time",
                 [&options](Millis value) { options.max_lifetime = value; });
   }
@@ -315,7 +315,7 @@ void DeclareCommands(CommandLine& line, Options& options) {
   DeclareNodesCommands(line, options);
   line.AddWithoutKey("health", "Report whether the daemon is serving, for health probes",
                      &Commands::Health);
-  line.AddWithoutKey("leases", "Show the leases that the daemon keeps alive and its waiters",
+  line.AddWithoutKey("leases", "Show the leases that the daemons keep alive and their waiters",
                      &Commands::Leases);
   line.Add("force-release", "Take a lock from a holder that cannot be reached",
            &Commands::ForceRelease)
@@ -351,6 +351,7 @@ void DeclareCommands(CommandLine& line, Options& options) {
                  "All callers compete for one lock instead of one lock each");
 
   line.Add("inspect", "Show who holds a lock", &Commands::Inspect);
+  line.Add("who", "Ask all daemons who holds a lock and who waits for it", &Commands::Who);
 }
 
 // `run` needs either a command or a text for the shell.

@@ -52,6 +52,59 @@ std::string SlotOf(const auto& message) {
          std::to_string(message.max_holders());
 }
 
+// "web-1/7/app, billing at ipv4:10.0.0.7:4711". "(unknown)" if nothing is known.
+std::string NameOf(const auto& caller) {
+  std::string name = caller.owner();
+  const std::string from = caller.identity().empty() || caller.peer().empty()
+                               ? caller.identity() + caller.peer()
+                               : caller.identity() + " at " + caller.peer();
+  if (!name.empty() && !from.empty()) name += ", ";
+  name += from;
+  return name.empty() ? "(unknown)" : name;
+}
+
+void PrintHolder(const v1::Holder& holder, int limit) {
+  std::printf("  held by        %s", NameOf(holder).c_str());
+  if (!holder.daemon().empty()) std::printf(", through %s", holder.daemon().c_str());
+  std::printf("\n");
+  if (holder.slot() != 0) std::printf("    slot           %d of %d\n", holder.slot(), limit);
+  if (holder.has_held_for()) {
+    std::printf("    since          %.3f s\n", Seconds(holder.held_for()));
+  }
+  std::printf("    fencing token  %llu\n    free in        at most %.3f s\n",
+              static_cast<unsigned long long>(holder.fencing_token()), Seconds(holder.remaining()));
+}
+
+void PrintWaiter(const v1::Waiter& waiter) {
+  std::printf("  waiting        %s", NameOf(waiter).c_str());
+  if (waiter.mode() == v1::LOCK_MODE_SHARED) std::printf(", shared");
+  if (waiter.max_holders() != 0) std::printf(", for 1 of %d slots", waiter.max_holders());
+  std::printf(", for %.3f s\n", Seconds(waiter.waited()));
+}
+
+// What is known about the key from the nodes.
+void PrintState(const std::string& key, const v1::InspectResponse& response) {
+  if (response.held()) {
+    const bool shared = response.mode() == v1::LOCK_MODE_SHARED;
+    std::printf("%s is %s\n", Shown(key).c_str(),
+                response.max_holders() != 0 ? "a semaphore"
+                : shared                    ? "shared"
+                                            : "held");
+    if (response.max_holders() != 0) {
+      std::printf("  slots taken    %d of %d\n", response.holders(), response.max_holders());
+    } else if (shared) {
+      std::printf("  holders        %d\n", response.holders());
+    }
+    for (const v1::Holder& holder : response.held_by()) {
+      PrintHolder(holder, response.max_holders());
+    }
+  } else if (response.undecided()) {
+    std::printf("%s may be held: too few nodes can tell\n", Shown(key).c_str());
+  } else {
+    std::printf("%s is free\n", Shown(key).c_str());
+  }
+}
+
 void PrintLease(const v1::Lease& lease) {
   if (lease.slot() != 0) {
     std::printf("  slot           %d of %d\n", lease.slot(), lease.max_holders());
@@ -215,38 +268,36 @@ void Printer::PrintReleased(const std::string& key, const v1::ReleaseResponse& r
 void Printer::PrintInspected(const std::string& key, const v1::InspectResponse& received) const {
   if (json_) return PrintJson(received);
   const auto response = ShownMessage(received);
-  if (response.held()) {
-    const bool semaphore = response.max_holders() != 0;
-    const bool shared = response.mode() == v1::LOCK_MODE_SHARED;
-    std::printf("%s is %s\n", Shown(key).c_str(),
-                semaphore ? "a semaphore"
-                : shared  ? "shared"
-                          : "held");
-    if (semaphore) {
-      std::printf("  slots taken    %d of %d\n", response.holders(), response.max_holders());
-    } else if (shared) {
-      std::printf("  holders        %d\n", response.holders());
-    }
-    if (semaphore || shared) {
-      for (const std::string& owner : response.owners()) {
-        std::printf("  owner          %s\n", owner.c_str());
-      }
-    } else {
-      std::printf("  owner          %s\n",
-                  response.owner().empty() ? "(no label)" : response.owner().c_str());
-    }
-    std::printf("  free in        at most %.3f s\n", Seconds(response.remaining()));
-  } else if (response.undecided()) {
-    std::printf("%s may be held: too few nodes can tell\n", Shown(key).c_str());
-  } else {
-    std::printf("%s is free\n", Shown(key).c_str());
-  }
-  if (response.fencing_token() != 0) {
+  PrintState(key, response);
+  if (!response.held() && response.fencing_token() != 0) {
     std::printf("  fencing token  %llu\n",
                 static_cast<unsigned long long>(response.fencing_token()));
   }
+  for (const v1::Waiter& waiter : response.waiting()) PrintWaiter(waiter);
   std::printf("  waiting here   %d\n", response.waiters());
   PrintVotes(stdout, response.votes());
+}
+
+void Printer::PrintWho(const std::string& key,
+                       const std::vector<v1::InspectResponse>& answers) const {
+  if (json_) {
+    for (const v1::InspectResponse& answer : answers) PrintJson(answer);
+    return;
+  }
+  // Every daemon asks the same nodes; the best answer is one that could tell.
+  const auto best = std::ranges::min_element(answers, {}, [](const v1::InspectResponse& answer) {
+    return answer.held() ? 0 : answer.undecided() ? 2 : 1;
+  });
+  PrintState(key, ShownMessage(*best));
+  for (const v1::InspectResponse& answer : answers) {
+    const auto shown = ShownMessage(answer);
+    if (shown.waiters() == 0) continue;
+    std::printf("at %s\n", shown.daemon().c_str());
+    for (const v1::Waiter& waiter : shown.waiting()) PrintWaiter(waiter);
+    if (shown.waiters() > shown.waiting_size()) {
+      std::printf("  and %d more\n", shown.waiters() - shown.waiting_size());
+    }
+  }
 }
 
 void Printer::Print(const v1::ListNodesResponse& received) const {
@@ -380,15 +431,19 @@ void Printer::Print(const v1::ListLeasesResponse& received) const {
     if (entry.mode() == v1::LOCK_MODE_SHARED) std::printf(" shared");
     if (entry.slot() != 0) std::printf(" slot %d of %d", entry.slot(), entry.max_holders());
     if (entry.kind() == v1::LEASE_KIND_WAITING) {
-      std::printf(" %d ahead", entry.position());
+      std::printf(" %d ahead, for %.3f s", entry.position(), Seconds(entry.waiter().waited()));
     } else if (entry.kind() == v1::LEASE_KIND_WATCHED) {
       std::printf(" valid for %.3f s", Seconds(entry.validity()));
     }
     if (entry.consecutive_failures() > 0) {
       std::printf(", %d extensions failed", entry.consecutive_failures());
     }
-    if (!entry.owner().empty()) std::printf(", %s", entry.owner().c_str());
-    std::printf("\n");
+    if (entry.holder().has_held_for()) {
+      std::printf(", held for %.3f s", Seconds(entry.holder().held_for()));
+    }
+    const bool waits = entry.kind() == v1::LEASE_KIND_WAITING;
+    std::printf(", %s, at %s\n", (waits ? NameOf(entry.waiter()) : NameOf(entry.holder())).c_str(),
+                page.daemon().c_str());
   }
 }
 

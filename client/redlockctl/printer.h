@@ -36,6 +36,9 @@ class Printer {
   void Print(const redlock::v1::ExtendResponse& response) const;
   void PrintReleased(const std::string& key, const redlock::v1::ReleaseResponse& response) const;
   void PrintInspected(const std::string& key, const redlock::v1::InspectResponse& response) const;
+  // What several daemons have answered about one key. With JSON, one line for each.
+  void PrintWho(const std::string& key,
+                const std::vector<redlock::v1::InspectResponse>& answers) const;
   void Print(const redlock::v1::ListNodesResponse& response) const;
   void Print(const redlock::v1::GetNodeSetResponse& response) const;
   // Prints the response, or as text the lines about it.

@@ -102,6 +102,18 @@ bool IsLocal(const std::string& address) {
   return host == "localhost";
 }
 
+std::string DaemonName(const std::vector<std::string>& listen) {
+  std::array<char, HOST_NAME_MAX + 1> host{};
+  if (gethostname(host.data(), host.size() - 1) != 0) host = {'?'};
+  std::string name = host.data();
+  for (const std::string& address : listen) {
+    if (SocketPath(address)) continue;
+    const std::string port = address.substr(address.rfind(':') + 1);
+    if (port != "0") return name + ":" + port;
+  }
+  return name;
+}
+
 void ValidateListen(const std::string& address) {
   if (const auto path = SocketPath(address)) {
     ValidateSocketPath(address, *path);

@@ -12,6 +12,15 @@ Error Refused(Reason reason, std::string message, Duration retry_after = {}) {
   return {.reason = reason, .message = std::move(message), .retry_after = retry_after};
 }
 
+LeaseListing ListingOf(const Acquisition& waiter, std::size_t position) {
+  return {.key = waiter.command().key,
+          .kind = LeaseListing::Kind::kWaiting,
+          .position = position,
+          .owner = waiter.command().owner,
+          .fence = {},
+          .waited = waiter.waited()};
+}
+
 NodeReports CountingQuarantines(NodeReports reports, Statistics& statistics) {
   reports.guard = [&statistics, report = std::move(reports.guard)](NodeIndex node, bool barred,
                                                                    const std::string& what) {
@@ -126,16 +135,26 @@ std::vector<LeaseListing> Shard::ListLeases() const {
   registry_.ForEach<Watchdog>([&](const Watchdog& watchdog) {
     LeaseListing listing{.key = watchdog.key(), .failures = watchdog.failures()};
     listing.kind = watchdog.lost() ? LeaseListing::Kind::kLost : LeaseListing::Kind::kWatched;
+    listing.owner = watchdog.owner();
+    listing.fence = watchdog.lease().fence;
     if (!watchdog.lost()) listing.validity = std::max(watchdog.valid_until() - Now(), Duration{});
     all.push_back(std::move(listing));
   });
   keys_.ForEachWaiter([&all](const Acquisition& waiter, std::size_t position) {
-    all.push_back({.key = waiter.command().key,
-                   .kind = LeaseListing::Kind::kWaiting,
-                   .position = position,
-                   .owner = waiter.command().owner});
+    all.push_back(ListingOf(waiter, position));
   });
   return all;
+}
+
+std::vector<LeaseListing> Shard::ListWaiters(const Key& key, std::size_t most) const {
+  REDLOCK_DCHECK(env_.scheduler.OnStrand());
+  std::vector<LeaseListing> waiters;
+  if (const Contention* const contention = keys_.Find(key)) {
+    contention->queue().ForEach([&](const Acquisition& waiter, std::size_t position) {
+      if (position < most) waiters.push_back(ListingOf(waiter, position));
+    });
+  }
+  return waiters;
 }
 
 Holding Shard::HoldingOf(const Key& key, const OwnerToken& token) const {

@@ -26,7 +26,9 @@ struct LeaseListing {
   Duration validity{};
   int failures = 0;
   std::size_t position = 0;
-  OwnerLabel owner;
+  Owner owner;         // of a waiter, `since` is not used
+  FencingToken fence;  // of a lease
+  Duration waited{};   // of a waiter: since the request arrived
 };
 
 // The keys of one group (key_groups.h) at present.
@@ -115,6 +117,8 @@ class Shard final {
   [[nodiscard]] std::vector<GroupNow> Groups() const;
   // Waiters for the key at this daemon.
   [[nodiscard]] std::size_t waiters(const Key& key) const;
+  // The first `most` of them, in order.
+  [[nodiscard]] std::vector<LeaseListing> ListWaiters(const Key& key, std::size_t most) const;
 
  private:
   // Why no new lock is given out, if none is.

@@ -171,6 +171,20 @@ inline constexpr std::string_view kMadeTokenPrefix = "rl-";
 using OwnerLabel = Text<struct OwnerLabelTag>;
 inline constexpr std::size_t kMaxLabelBytes = 128;
 
+// Where a holder comes from: its daemon, identity and address, as words without spaces that the
+// core stores and returns but does not read. At most kMaxOriginBytes of ASCII.
+using Origin = Text<struct OriginTag>;
+inline constexpr std::size_t kMaxOriginBytes = 320;
+
+// Who holds a key, for people. Stored with the lease. Not secret, and nothing depends on it.
+struct Owner {
+  OwnerLabel label;
+  Origin origin;     // empty: not known
+  Duration since{};  // when the key was acquired, by the granting daemon's wall clock; 0: not known
+  [[nodiscard]] bool empty() const { return label.empty() && origin.empty(); }
+  bool operator==(const Owner&) const = default;
+};
+
 // Strictly increases over successive holders of a key. 0: none. Below 2^53, because Redis' Lua
 // computes in doubles; proposals follow the wall clock in microseconds, which reaches 2^53 in 2255.
 struct FencingToken {
@@ -330,8 +344,8 @@ struct Error {
   Reason reason = Reason::kQuorumUnavailable;
   std::string message;
   Duration retry_after{};  // 0: no advice
-  // Of an acquisition: the label of the holder that refused the key, if it has one.
-  OwnerLabel owner = {};
+  // Of an acquisition: the holder that refused the key, as far as it is known.
+  Owner owner = {};
   // Of an acquisition that was cancelled or ran into its deadline: why its last attempt failed.
   std::optional<Reason> last_reason = {};
   // With kKindMismatch: how the key is in use, for example "a semaphore of 5".

@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "server/core/nodes/quorum.h"
+#include "server/observe/origin.h"
 
 namespace redlock::observe {
 namespace {
@@ -59,12 +60,19 @@ const char* NameOf(LeaseListing::Kind kind) {
 }
 
 json ToJson(const LeaseListing& lease) {
+  const OriginParts origin = Decode(lease.owner.origin);
+  const auto held_for = HeldFor(lease.owner);
   return {{"key", lease.key.InWords()},
           {"kind", NameOf(lease.kind)},
           {"validity", Seconds(lease.validity)},
           {"failures", lease.failures},
           {"position", lease.position},
-          {"owner", lease.owner.value()},
+          {"owner", lease.owner.label.value()},
+          {"identity", origin.identity},
+          {"peer", origin.peer},
+          {"held_for", held_for ? json(Seconds(*held_for)) : json()},
+          {"waited", Seconds(lease.waited)},
+          {"fencing_token", lease.fence.value},
           {"shared", lease.key.IsShared()},
           {"max_holders", lease.key.limit()},
           {"slot", lease.key.slot()}};

@@ -46,21 +46,48 @@ std::optional<Keeper> KeeperOf(const redisReply& reply) {
   return keeper;
 }
 
-// The label of the holder in the metadata, which comes after a space. Other programs can write
-// there too.
-OwnerLabel LabelIn(const redisReply& holder) {
-  const std::string_view text = TextOf(holder);
-  const std::size_t space = text.find(' ');
-  if (space == std::string_view::npos) return {};
-  return OwnerLabel(std::string(Utf8Prefix(text.substr(space + 1), kMaxLabelBytes)));
+// Takes what kOriginMark begins from the front of the text: the time, and the words of the origin.
+// Takes nothing if something is missing.
+bool TakeOrigin(std::string_view& text, Owner& owner) {
+  if (!text.starts_with(kOriginMark)) return false;
+  constexpr int kWords = 3;
+  const std::size_t begin = text.find(' ', kOriginMark.size());
+  std::size_t end = begin;
+  for (int i = 0; i < kWords && end != std::string_view::npos; ++i) end = text.find(' ', end + 1);
+  if (begin == std::string_view::npos) return false;
+  end = std::min(end, text.size());
+  std::uint64_t millis = 0;
+  const char* const digits = text.data() + kOriginMark.size();
+  constexpr std::uint64_t kMost = 8'000'000'000'000;  // the year 2223
+  if (std::from_chars(digits, text.data() + begin, millis).ptr != text.data() + begin) return false;
+  if (millis > kMost) return false;
+  const std::string_view words = text.substr(begin + 1, end - begin - 1);
+  if (words.size() > kMaxOriginBytes || Utf8Prefix(words, words.size()).size() != words.size()) {
+    return false;
+  }
+  owner.since = std::chrono::milliseconds(millis);
+  owner.origin = Origin(std::string(words));
+  text.remove_prefix(end);
+  return true;
 }
 
-// The label of the holder in the metadata, if that is the token at the key.
-OwnerLabel LabelOf(const redisReply& holder, const OwnerToken& token) {
+// The holder in the metadata, after the digest. Other programs can write there too.
+Owner OwnerIn(const redisReply& holder) {
+  std::string_view text = TextOf(holder);
+  text.remove_prefix(std::min(text.find(' '), text.size()));
+  Owner owner;
+  (void)TakeOrigin(text, owner);
+  if (!text.empty()) {
+    owner.label = OwnerLabel(std::string(Utf8Prefix(text.substr(1), kMaxLabelBytes)));
+  }
+  return owner;
+}
+
+// The holder in the metadata, if that is the token at the key.
+Owner OwnerOf(const redisReply& holder, const OwnerToken& token) {
   const std::string_view text = TextOf(holder);
   const Decimal digest(DigestOf(token), kIdBase);
-  return text.substr(0, text.find(' ')) == std::string_view(digest) ? LabelIn(holder)
-                                                                    : OwnerLabel();
+  return text.substr(0, text.find(' ')) == std::string_view(digest) ? OwnerIn(holder) : Owner();
 }
 
 // One character for each slot: '1' if it is in use.
@@ -84,7 +111,7 @@ bool ParseExtension(std::span<redisReply* const> rest, NodeReply& parsed) {
   parsed.fence_of_earlier_holder = *fence < 0;
   parsed.fence = {static_cast<std::uint64_t>(*fence < 0 ? -*fence : *fence)};
   parsed.keeper = KeeperOf(*rest[1]);
-  parsed.owner = LabelIn(*rest[2]);
+  parsed.owner = OwnerIn(*rest[2]);
   if (rest.size() == 4) parsed.own_slot = SlotIn(*rest[3]);
   return true;
 }
@@ -95,6 +122,9 @@ std::optional<Duration> ClockOf(std::optional<long long> micros) {
   if (!micros || *micros < 0 || *micros > kMost) return std::nullopt;
   return std::chrono::microseconds(*micros);
 }
+
+// Of each share or slot that Inspect lists: token, TTL, holder, fence, slot.
+constexpr std::size_t kPartsOfAShare = 5;
 
 // What follows the status of a grant; the status alone counts as an array of one. False where
 // something is missing.
@@ -123,16 +153,18 @@ bool ParseGrant(const AskedStep& asked, std::span<redisReply* const> rest, NodeR
       parsed.still_shared = rest.size() > 2 && NumberOf(*rest[2]).value_or(0) != 0;
       return true;
     case StepKind::kInspect:
-      if (rest.size() < 4 || (rest.size() - 4) % 3 != 0) return false;
+      if (rest.size() < 4 || (rest.size() - 4) % kPartsOfAShare != 0) return false;
       parsed.fence = FenceOf(*rest[0]);
       parsed.remaining = RemainingOf(*rest[1]);
       parsed.holder = OwnerToken(std::string(TextOf(*rest[2])));
-      parsed.owner = LabelOf(*rest[3], parsed.holder);
-      for (std::size_t i = 4; i < rest.size(); i += 3) {
+      parsed.owner = OwnerOf(*rest[3], parsed.holder);
+      for (std::size_t i = 4; i < rest.size(); i += kPartsOfAShare) {
         Share share{.token = OwnerToken(std::string(TextOf(*rest[i]))),
                     .remaining = RemainingOf(*rest[i + 1]),
-                    .owner = {}};
-        share.owner = LabelOf(*rest[i + 2], share.token);
+                    .owner = {},
+                    .fence = FenceOf(*rest[i + 3]),
+                    .slot = SlotIn(*rest[i + 4])};
+        share.owner = OwnerOf(*rest[i + 2], share.token);
         parsed.shares.push_back(std::move(share));
       }
       return true;
@@ -227,7 +259,7 @@ bool BatchReply::Parse(const redisReply& element, const AskedStep& asked, NodeRe
       parsed.remaining = RemainingOf(*rest[0]);
       if (rest.size() < 3) return true;
       parsed.holder = OwnerToken(std::string(TextOf(*rest[1])));
-      parsed.owner = LabelOf(*rest[2], parsed.holder);
+      parsed.owner = OwnerOf(*rest[2], parsed.holder);
       if (rest.size() < 5) return true;
       parsed.used_slots = SlotsIn(TextOf(*rest[3]));
       parsed.own_slot = SlotIn(*rest[4]);

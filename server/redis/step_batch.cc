@@ -20,15 +20,15 @@ Decimal IdText(AttemptId id) { return Decimal(id.value, kIdBase); }
 // A text that is put together without an allocation.
 class Line {
  public:
-  // As in the metadata: the digest of the token and the label of the owner.
-  static Line Holder(const OwnerToken& token, const OwnerLabel& owner) {
+  // As in the metadata: the digest of the token and who that is.
+  static Line Holder(const OwnerToken& token, const Owner& owner, Duration since) {
     Line line;
-    line.AppendHolder(token, owner);
+    line.AppendHolder(token, owner, since);
     return line;
   }
   // The metadata that a grant stores. The lease belongs to the stream of the attempt.
   static Line Granted(FencingToken fence, AttemptId attempt, const OwnerToken& token,
-                      const OwnerLabel& owner) {
+                      const Owner& owner, Duration since) {
     Line line;
     line.Append(Decimal(fence.value));
     line.Append(" a ");
@@ -36,7 +36,7 @@ class Line {
     line.Append(" ");
     line.Append(IdText(attempt));
     line.Append(" ");
-    line.AppendHolder(token, owner);
+    line.AppendHolder(token, owner, since);
     return line;
   }
   // NOLINTNEXTLINE(google-explicit-constructor): it is a text
@@ -44,15 +44,22 @@ class Line {
 
  private:
   void Append(std::string_view text) { size_ += text.copy(text_.data() + size_, text.size()); }
-  void AppendHolder(const OwnerToken& token, const OwnerLabel& owner) {
+  void AppendHolder(const OwnerToken& token, const Owner& owner, Duration since) {
     Append(Decimal(DigestOf(token), kIdBase));
-    if (owner.empty()) return;
+    if (!owner.origin.empty()) {
+      Append(kOriginMark);
+      Append(Decimal(static_cast<std::uint64_t>(std::max<std::int64_t>(Millis(since), 0))));
+      Append(" ");
+      Append(std::string_view(owner.origin.value()).substr(0, kMaxOriginBytes));
+    }
+    if (owner.label.empty()) return;
     Append(" ");
-    Append(std::string_view(owner.value()).substr(0, kMaxLabelBytes));
+    Append(std::string_view(owner.label.value()).substr(0, kMaxLabelBytes));
   }
 
-  // Two fences, an id and a digest of at most 20 bytes each, the label, and what separates them.
-  std::array<char, 4 * 20 + kMaxLabelBytes + 8> text_;
+  // Two fences, an id, a digest and a time of at most 20 bytes each, the label and the origin, and
+  // what separates them.
+  std::array<char, 5 * 20 + kMaxLabelBytes + kMaxOriginBytes + 16> text_;
   std::size_t size_ = 0;
 };
 
@@ -173,7 +180,7 @@ void StepBatch::Add(const AcquireStep& step) {
   }
   words.Argument(step.token.value());
   words.Argument(Decimal(Millis(step.ttl)));
-  words.Argument(Line::Granted(step.fence, step.attempt, step.token, step.owner));
+  words.Argument(Line::Granted(step.fence, step.attempt, step.token, step.owner, step.since));
 }
 
 void StepBatch::Add(const HandOverStep& step) {
@@ -182,7 +189,7 @@ void StepBatch::Add(const HandOverStep& step) {
   words.Argument(step.from.value());
   words.Argument(step.to.value());
   words.Argument(Decimal(Millis(step.ttl)));
-  words.Argument(Line::Granted(step.fence, step.attempt, step.to, step.owner));
+  words.Argument(Line::Granted(step.fence, step.attempt, step.to, step.owner, step.since));
 }
 
 void StepBatch::Add(const ExtendStep& step) {
@@ -202,7 +209,7 @@ void StepBatch::Add(const RepairStep& step) {
   words.Argument(step.token.value());
   words.Argument(Decimal(Millis(step.ttl)));
   words.Argument(Decimal(step.fence.value));
-  words.Argument(Line::Holder(step.token, step.owner));
+  words.Argument(Line::Holder(step.token, step.owner, step.owner.since));
   std::string keeper;
   if (step.keeper) {
     keeper += Decimal(step.keeper->number);

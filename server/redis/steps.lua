@@ -36,7 +36,7 @@
 -- A lock's key holds the owner token, as `SET key token NX PX ttl` writes it, so that redlockd and other
 -- Redlock libraries exclude each other. The metadata key holds one string:
 --
---   FENCE STATE KEEPER ID DIGEST[ LABEL]
+--   FENCE STATE KEEPER ID DIGEST[ @SINCE DAEMON IDENTITY PEER][ LABEL]
 --
 --   FENCE        the fencing token
 --   STATE        'a' until the first extension, because the acquisition can still be rolled back; then 'c'
@@ -44,6 +44,8 @@
 --                since been extended by other means. '- -': no stream's end deletes the key
 --   DIGEST       of the owner token. If it does not match the token at the key, another library has taken
 --                the key since. '-' if no holder is known
+--   SINCE        when the key was acquired: the daemon's wall clock in ms; and where the holder comes from.
+--                This and the label are for people; no step reads them
 --   LABEL        of the owner
 -- A string of another form, or a value of another type, counts as no metadata.
 --
@@ -368,7 +370,8 @@ if ARGV[a] or shared_releases then
 
   -- no arguments
   -- Result: true, the fence, the TTL left in ms, the token, the holder; or NOT_HELD, the fence. A marker is
-  -- followed by the token, the TTL left in ms and the holder of each share or slot.
+  -- followed by the token, the TTL left in ms, the holder, the fence and the number of each share or slot; that
+  -- of a share is 0.
   local function inspect(key, meta)
     if wrong_mark then return wrong_mark end
     local found = try('GET', key)
@@ -1004,23 +1007,21 @@ if ARGV[a] or shared_releases then
     -- Appends the shares or slots of a key that holds this marker to the result of inspect: at most 300,
     -- because replies are bounded.
     local function list_parts(marker, key, result)
-      local function append(place, token)
+      local function append(place, token, slot)
         local left = token and call('PTTL', place[1]) or 0
         if left <= 0 then return end
-        local _, _, _, holder = parse(read(place[2]) or '')
-        result[#result + 1] = token
-        result[#result + 1] = left
-        result[#result + 1] = holder or ''
+        local fence, _, _, holder = parse(read(place[2]) or '')
+        for _, part in ipairs({token, left, holder or '', fence, slot}) do result[#result + 1] = part end
       end
       local limit = tonumber(match(marker, SEMAPHORE))
       if limit then
         local holders = holders_of(key, limit)
-        for i = 1, limit do append(slot_of(key, i), holders[i]) end
+        for i = 1, limit do append(slot_of(key, i), holders[i], i) end
         return result
       end
       local all = try('ZREVRANGE', (shares_of(key)), 0, 299)
       if failed(all) then return {'failed', all.err} end
-      for _, token in ipairs(all) do append(share_of(key, token), token) end
+      for _, token in ipairs(all) do append(share_of(key, token), token, 0) end
       return result
     end
 

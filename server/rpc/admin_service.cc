@@ -31,9 +31,14 @@ std::string NameOf(const std::optional<Caller>& caller, const grpc::ServerContex
 // Several may share the key or have a slot of it.
 void RecordForceReleased(LeaseAudit& recorder, const Key& key, const InspectResult& before,
                          const std::string& why) {
-  const Key shared = before.limit > 0 ? key.Slot(before.limit, 0) : key.Shared();
-  for (const OwnerLabel& owner : before.sharing) recorder.OnForceReleased(shared, owner, {}, why);
-  if (before.sharing.empty()) recorder.OnForceReleased(key, before.owner, before.fence, why);
+  for (const InspectResult::Holder& holder : before.held_by) {
+    const Key taken = !before.shared     ? key
+                      : before.limit > 0 ? key.Slot(before.limit, holder.slot)
+                                         : key.Shared();
+    recorder.OnForceReleased(taken, holder.owner.label, holder.fence, why);
+  }
+  // Only a minority of the nodes stored a holder.
+  if (before.held_by.empty()) recorder.OnForceReleased(key, {}, before.fence, why);
 }
 
 // Answers the call and logs the outcome. `before`: what the nodes answered before the release;
@@ -55,7 +60,9 @@ void AnswerForceReleased(const Key& key, const InspectResult& before, std::optio
                found ? "taken from its holder" : "no client held it", audit);
   v1::ForceReleaseResponse response;
   response.set_released(found);
-  response.set_owner(before.owner.value());
+  if (!before.shared && before.held) {
+    response.set_owner(before.held_by.front().owner.label.value());
+  }
   Fill(*response.mutable_votes(), before.votes, names);
   answer(grpc::Status::OK, response);
 }
@@ -131,7 +138,12 @@ void AdminService::AddListLeases(Routes& routes) {
           return caller && caller->May(access::Action::kAdmin, key);
         };
         if (caller && caller->MayWithAllKeys(access::Action::kAdmin)) shows = nullptr;
-        LeasePage::Gather(shards_, request, std::move(shows), answer);
+        LeasePage::Gather(
+            shards_, request, std::move(shows),
+            [this, answer](const grpc::Status& status, v1::ListLeasesResponse response) {
+              response.set_daemon(context_.daemon);
+              answer(status, response);
+            });
       });
 }
 

@@ -4,6 +4,8 @@
 
 #include <functional>
 
+#include "server/observe/origin.h"
+
 namespace redlock::rpc {
 
 bool HasTooMuchMetadata(const grpc::ServerContextBase& context) {
@@ -39,6 +41,10 @@ std::optional<Caller> Caller::Of(const access::Access& access,
   caller.who_ = std::move(*who);
   caller.source_ = {std::hash<std::string>()(caller.identity())};
   return caller;
+}
+
+Origin Caller::OriginAt(const std::string& daemon, const grpc::ServerContextBase& context) const {
+  return observe::Encode({.daemon = daemon, .identity = identity(), .peer = context.peer()});
 }
 
 std::string NameOfCaller(const std::string& identity, const std::string& peer) {

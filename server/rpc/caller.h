@@ -22,6 +22,9 @@ class Caller {
   // Returns nullopt if credentials are required and the call has no valid ones.
   [[nodiscard]] static std::optional<Caller> Of(const access::Access& access,
                                                 const grpc::ServerContextBase& context);
+  // Where the caller comes from, for the locks that it acquires from `daemon`.
+  [[nodiscard]] Origin OriginAt(const std::string& daemon,
+                                const grpc::ServerContextBase& context) const;
 
   // What the access list allows now. Of several keys, each must be allowed.
   [[nodiscard]] bool May(access::Action action, const Key& key) const {

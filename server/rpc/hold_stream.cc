@@ -25,6 +25,7 @@ void HoldStream::OnRead(const grpc::ByteBuffer& message) {
     return;
   }
   auto command = std::get<HoldCommand>(std::move(checked));
+  command.acquire.owner.origin = origin();
   key_ = command.acquire.key;
   SetSubject(key_);
   thread_ = &service_.shards.For(key_);

@@ -61,7 +61,15 @@ void FillEntry(v1::LeaseEntry& out, const LeaseListing& listing) {
   }
   out.set_consecutive_failures(listing.failures);
   out.set_position(static_cast<std::int32_t>(listing.position));
-  out.set_owner(listing.owner.value());
+  out.set_owner(listing.owner.label.value());
+  if (listing.kind == LeaseListing::Kind::kWaiting) {
+    Fill(*out.mutable_waiter(), listing);
+  } else {
+    Fill(*out.mutable_holder(), {.owner = listing.owner,
+                                 .fence = listing.fence,
+                                 .slot = listing.key.slot(),
+                                 .remaining = listing.validity});
+  }
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "server/config/listen_address.h"
 #include "server/rpc/hold_stream.h"
 #include "server/rpc/session_stream.h"
 #include "server/rpc/unary_call.h"
@@ -31,7 +32,7 @@ struct AcquireMethod {
   std::shared_ptr<Cancellable> Start(Shard& shard, Command command,
                                      std::optional<Duration> until_deadline, Call call) {
     if (until_deadline) command.deadline = shard.Now() + TimeToAcquire(*until_deadline);
-    if (call->IsAudited()) owner = command.owner;
+    if (call->IsAudited()) owner = command.owner.label;
     return shard.Acquire(std::move(command), [call](const AcquireResult& result) {
       if (!result.lease) {
         call->Answer(ToStatus(result.error, result.votes, call->names()));
@@ -114,6 +115,8 @@ struct ReleaseMethod {
   Holding released;  // for the audit log
 };
 
+constexpr std::size_t kMostWaitersShown = 100;
+
 struct InspectMethod {
   using Request = v1::InspectRequest;
   using Response = v1::InspectResponse;
@@ -127,26 +130,31 @@ struct InspectMethod {
   std::shared_ptr<Cancellable> Start(Shard& shard, const Command& command,
                                      std::optional<Duration> /*until_deadline*/, Call call) {
     const auto waiters = static_cast<std::int32_t>(shard.waiters(command.key));
+    for (const LeaseListing& waiter : shard.ListWaiters(command.key, kMostWaitersShown)) {
+      Fill(*response.add_waiting(), waiter);
+    }
     shard.Inspect(command.key, [call, waiters](const InspectResult& result) {
       Response& out = call->method().response;
       out.set_held(result.held);
       out.set_undecided(result.undecided);
-      out.set_owner(result.owner.value());
-      if (!result.sharing.empty()) {
+      out.set_holders(static_cast<std::int32_t>(result.held_by.size()));
+      for (const InspectResult::Holder& holder : result.held_by) {
+        Fill(*out.add_held_by(), holder);
+        const std::string& label = holder.owner.label.value();
+        if (!result.shared) out.set_owner(label);
+        if (result.shared && !label.empty()) out.add_owners(label);
+      }
+      if (result.shared) {
         if (result.limit == 0) out.set_mode(v1::LOCK_MODE_SHARED);
         out.set_max_holders(result.limit);
-        out.set_holders(static_cast<std::int32_t>(result.sharing.size()));
-        for (const OwnerLabel& owner : result.sharing) {
-          if (!owner.empty()) out.add_owners(owner.value());
-        }
         std::sort(out.mutable_owners()->begin(), out.mutable_owners()->end());
       } else if (result.held) {
         out.set_mode(v1::LOCK_MODE_EXCLUSIVE);
-        out.set_holders(1);
       }
       out.set_fencing_token(result.fence.value);
       if (result.held) Fill(*out.mutable_remaining(), result.remaining);
       out.set_waiters(waiters);
+      out.set_daemon(call->daemon());
       Fill(*out.mutable_votes(), result.votes, call->names());
       call->Answer(grpc::Status::OK);
     });
@@ -169,6 +177,7 @@ LockService::LockService(const config::Config& config, runtime::ShardPool& shard
                                     .default_retry = config.retry,
                                     .max_items = config.max_items_per_stream},
                .names = NamesOf(config),
+               .daemon = config::DaemonName(config.listen),
                .max_streams = config.max_streams,
                .max_session_operations = config.max_session_operations,
                .max_message_bytes = config.max_message_bytes,

@@ -70,6 +70,7 @@ class LockStream : public StreamCall, public OpenStream {
       return;
     }
     Identify(caller_->identity());
+    origin_ = caller_->OriginAt(service_.daemon, context());
     if (Admit()) StartRead();
   }
 
@@ -162,6 +163,7 @@ class LockStream : public StreamCall, public OpenStream {
   }
 
   [[nodiscard]] const Caller& caller() const { return *caller_; }
+  [[nodiscard]] const Origin& origin() const { return origin_; }
   // Null if there is no audit log.
   [[nodiscard]] std::shared_ptr<LeaseRecorder> recorder() {
     return LeaseAudit::Of(service_.audit_log, context(), log(), caller_->identity());
@@ -177,6 +179,7 @@ class LockStream : public StreamCall, public OpenStream {
   }
 
   std::optional<Caller> caller_;
+  Origin origin_;
   bool registered_ = false;
 
   Mutex mutex_;

@@ -273,7 +273,7 @@ Checked<AcquireCommand> Check(const v1::AcquireRequest& request, const RequestRu
       .token = request.has_token() ? checker.CheckToken(request.token()) : OwnerToken(),
       .retry = checker.CheckRetry(request.retry()),
       .extend_if_held = request.extend_if_held(),
-      .owner = checker.CheckOwner(request.owner()),
+      .owner = {.label = checker.CheckOwner(request.owner())},
       .deadline = std::nullopt,
   };
   if (request.extend_if_held() && !request.has_token()) {
@@ -360,7 +360,7 @@ Checked<HoldCommand> Check(const v1::HoldRequest& request, const RequestRules& r
                   .token = request.has_token() ? checker.CheckToken(request.token()) : OwnerToken(),
                   .retry = checker.CheckRetry(request.retry()),
                   .extend_if_held = false,
-                  .owner = checker.CheckOwner(request.owner()),
+                  .owner = {.label = checker.CheckOwner(request.owner())},
                   .deadline = std::nullopt,
                   .queued = nullptr},
       .interval = checker.CheckInterval(request, ttl),

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <chrono>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "server/access/access.h"
@@ -24,6 +25,7 @@ struct ServiceContext {
   Connections& connections;
   const RequestRules configured_rules;  // see rules()
   const NodeNames names;
+  const std::string daemon;  // the name of this daemon, for people
   const std::size_t max_streams;
   const std::size_t max_session_operations;
   const std::size_t max_message_bytes;

@@ -1,6 +1,7 @@
 #include "server/rpc/session_stream.h"
 
 #include <algorithm>
+#include <type_traits>
 #include <utility>
 
 #include "server/rpc/events.h"
@@ -234,6 +235,7 @@ void SessionStream::SortIn(std::uint64_t id, Checked<Command> checked, access::A
     return;
   }
   auto command = std::get<Command>(std::move(checked));
+  if constexpr (std::is_same_v<Command, HoldCommand>) command.acquire.owner.origin = origin();
   const Key& key = KeyOf(command);
   if (!caller().May(action, key)) {
     log().Denied(context(), prefix.substr(0, prefix.size() - 1), key);

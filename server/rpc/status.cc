@@ -7,6 +7,9 @@
 
 #include "proto/google/rpc/error_details.pb.h"
 #include "proto/google/rpc/status.pb.h"
+#include "server/core/format.h"
+#include "server/observe/origin.h"
+#include "server/rpc/caller.h"
 
 namespace redlock::rpc {
 namespace {
@@ -59,11 +62,25 @@ Duration RetryAfter(const Error& error) {
   return {};
 }
 
+// With three decimals: "12.345".
+std::string Seconds(Duration duration) {
+  const std::string millis = std::to_string(1000 + Millis(duration) % 1000);
+  return std::to_string(Millis(duration) / 1000) + "." + millis.substr(1);
+}
+
 using Metadata = google::protobuf::Map<std::string, std::string>;
 
 // The metadata at the top of lock_service.proto.
 void FillMetadata(Metadata& out, const Error& error) {
-  if (!error.owner.empty()) out["owner"] = error.owner.value();
+  const auto put = [&out](const char* name, const std::string& value) {
+    if (!value.empty()) out[name] = value;
+  };
+  put("owner", error.owner.label.value());
+  const observe::OriginParts origin = observe::Decode(error.owner.origin);
+  put("identity", origin.identity);
+  put("peer", origin.peer);
+  put("daemon", origin.daemon);
+  if (const auto held_for = observe::HeldFor(error.owner)) out["held_for"] = Seconds(*held_for);
   if (!error.in_use_as.empty()) out["in_use_as"] = error.in_use_as;
   if (error.last_reason) out["last_reason"] = ToString(*error.last_reason);
 }
@@ -125,8 +142,19 @@ grpc::Status Finish(google::rpc::Status status, grpc::StatusCode code, const std
   return {code, message, status.SerializeAsString()};
 }
 
+// Who that is, apart from its label: ", billing at ipv4:10.0.0.1:4711, for 3.200 s".
+std::string WhoHolds(const Owner& owner) {
+  std::string text;
+  if (const observe::OriginParts origin = observe::Decode(owner.origin); !origin.peer.empty()) {
+    text += ", " + NameOfCaller(origin.identity, origin.peer);
+  }
+  if (const auto held_for = observe::HeldFor(owner)) text += ", for " + Seconds(*held_for) + " s";
+  return text;
+}
+
 std::string Message(const Error& error, const Votes& votes, const NodeNames& names) {
-  std::string message = std::string(ToString(error.reason)) + ": " + error.message;
+  std::string message =
+      std::string(ToString(error.reason)) + ": " + error.message + WhoHolds(error.owner);
   if (!votes.empty()) message += " (" + Describe(votes, names) + ")";
   return message;
 }

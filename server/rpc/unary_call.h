@@ -74,6 +74,7 @@ class UnaryCall final : public WaitingCall, public std::enable_shared_from_this<
     return LeaseAudit::Of(service_.audit_log, context_, *log_, caller_->identity());
   }
   [[nodiscard]] const NodeNames& names() const { return service_.names; }
+  [[nodiscard]] const std::string& daemon() const { return service_.daemon; }
 
  private:
   void Accepted(bool ok) {
@@ -108,6 +109,9 @@ class UnaryCall final : public WaitingCall, public std::enable_shared_from_this<
     auto command = std::get<typename Method::Command>(std::move(checked));
     key_ = command.key;
     if constexpr (requires { command.source; }) command.source = caller_->source();
+    if constexpr (requires { command.owner; }) {
+      command.owner.origin = caller_->OriginAt(service_.daemon, context_);
+    }
     const std::size_t shard = service_.shards.IndexFor(command.key);
     thread_ = service_.shards.shards()[shard].get();
     calls_ = &service_.waiting_calls[shard];

@@ -1,6 +1,9 @@
 #include "server/rpc/wire.h"
 
 #include <algorithm>
+#include <utility>
+
+#include "server/observe/origin.h"
 
 namespace redlock::rpc {
 namespace {
@@ -66,6 +69,30 @@ void SetValidity(v1::Lease& waiting, MonotonicTime now) {
   google::protobuf::Duration& validity = *waiting.mutable_validity();
   const Duration until = std::chrono::seconds(validity.seconds()) + Duration(validity.nanos());
   Fill(validity, std::max(until - now.time_since_epoch(), Duration{}));
+}
+
+void Fill(v1::Holder& out, const InspectResult::Holder& holder) {
+  observe::OriginParts origin = observe::Decode(holder.owner.origin);
+  out.set_owner(holder.owner.label.value());
+  out.set_identity(std::move(origin.identity));
+  out.set_peer(std::move(origin.peer));
+  out.set_daemon(std::move(origin.daemon));
+  if (const auto held_for = observe::HeldFor(holder.owner))
+    Fill(*out.mutable_held_for(), *held_for);
+  out.set_fencing_token(holder.fence.value);
+  out.set_slot(holder.slot);
+  Fill(*out.mutable_remaining(), holder.remaining);
+}
+
+void Fill(v1::Waiter& out, const LeaseListing& waiter) {
+  observe::OriginParts origin = observe::Decode(waiter.owner.origin);
+  out.set_owner(waiter.owner.label.value());
+  out.set_identity(std::move(origin.identity));
+  out.set_peer(std::move(origin.peer));
+  Fill(*out.mutable_waited(), waiter.waited);
+  out.set_position(static_cast<std::int32_t>(waiter.position));
+  if (waiter.key.IsShared()) out.set_mode(v1::LOCK_MODE_SHARED);
+  out.set_max_holders(waiter.key.limit());
 }
 
 void Fill(google::protobuf::RepeatedPtrField<v1::Vote>& out, const Votes& votes,

@@ -10,6 +10,7 @@
 
 #include "proto/redlock/v1/lock_service.pb.h"
 #include "server/config/config.h"
+#include "server/core/shard.h"
 #include "server/core/types.h"
 
 namespace redlock::rpc {
@@ -41,6 +42,8 @@ void Fill(v1::Lease& out, const Lease& lease);
 // `validity`. SetValidity() replaces it with the time that is left at `now`.
 void FillUntil(v1::Lease& out, const Lease& lease);
 void SetValidity(v1::Lease& waiting, MonotonicTime now);
+void Fill(v1::Holder& out, const InspectResult::Holder& holder);
+void Fill(v1::Waiter& out, const LeaseListing& waiter);
 void Fill(google::protobuf::RepeatedPtrField<v1::Vote>& out, const Votes& votes,
           const NodeNames& names);
 

@@ -18,7 +18,7 @@ namespace {
 
 const Key kKey("orders/4711");
 const OwnerToken kToken("rl-0123456789abcdef0123456789abcdef");
-const OwnerLabel kNobody;
+const Owner kNobody;
 
 // Everything that the core does to acquire and release a lock, over simulated nodes.
 void AcquireAndRelease(benchmark::State& state) {
@@ -52,6 +52,7 @@ void WriteABatch(benchmark::State& state) {
                       .fence = {1'800'000'000'000'000},
                       .attempt = {1'234'567'890'123},
                       .owner = kNobody,
+                      .since = {},
                       .expected = {.stamp = "7-12345678901234567890", .mark = "0123456789abcdef"}});
     }
     benchmark::DoNotOptimize(batch.Command(hash, "86400000"));

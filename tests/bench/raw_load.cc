@@ -207,7 +207,7 @@ class Raw final : public Load {
       } else {
         const Key key(slot.key);
         const OwnerToken token(slot.token);
-        const OwnerLabel no_owner;
+        const Owner no_owner;
         Add(node, number,
             AcquireStep{.key = key,
                         .token = token,
@@ -215,6 +215,7 @@ class Raw final : public Load {
                         .fence = {fence},
                         .attempt = {0x9e3779b97f4a7c15U * tokens_},
                         .owner = no_owner,
+                        .since = {},
                         .expected = {.stamp = stamps_[i], .mark = marks_[i]}});
       }
     }

@@ -50,6 +50,24 @@ TEST_F(MachineLocksTest, TheSequenceGrowsWithEveryAdoptionAtAnyDaemon) {
   EXPECT_EQ(Last<AdoptRequest>().body.sequence, 41U) << "above the current fencing token";
 }
 
+TEST_F(MachineLocksTest, TheSequenceOfALockThatWasTakenOverGrowsOn) {
+  Acquire({.key = "k", .ttl = seconds(30), .token = "mine", .way = Way::kAdopt});
+  Flush();
+  for (int i = 0; i < 10; ++i) {  // another client has adopted it many times
+    GrantTo(Last<ExtendRequest>().id);
+    Flush();
+    Refuse(Last<AdoptRequest>().id, Reason::kLockNotHeld);
+    Flush();
+  }
+  GrantTo(Last<ExtendRequest>().id);
+  Flush();
+  const auto sequence = Last<AdoptRequest>().body.sequence;
+  EXPECT_GT(sequence, 1'000U);
+  Adopted(Last<AdoptRequest>().id);
+  Move();
+  EXPECT_EQ(Last<AdoptRequest>().body.sequence, sequence + 1);
+}
+
 TEST_F(MachineLocksTest, AnswersToAdoptionsByAbandonedDaemonsAreIgnored) {
   const auto lease = Hold();
   const TimePoint frozen = lease->TrustedUntil();

@@ -153,7 +153,7 @@ class RunTest(unittest.TestCase):
                  f"{REDLOCKCTL} run --try '{self.key}' true; echo $?; {REDLOCKCTL} inspect '{self.key}'"
         done = self.ctl("run", "--shared", "--owner", "reader", self.key, "-c", script)
         self.assertEqual(done.stdout.splitlines()[:3], ["0", "123", f"{self.key} is shared"])
-        self.assertIn("  holders        1\n  owner          reader\n", done.stdout)
+        self.assertRegex(done.stdout, r"  holders        1\n  held by        reader, ipv4:127\.0\.0\.1:\d+, through ")
         self.assertIn("holders share the lock", done.stderr)
         inside = self.ctl("run", self.key, "-c", f"{REDLOCKCTL} run --try --shared '{self.key}' true; echo $?")
         self.assertEqual(inside.stdout, "123\n")

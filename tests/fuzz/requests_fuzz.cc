@@ -20,7 +20,7 @@ void Require(bool holds) {
 
 void RequireRules(const AcquireCommand& command) {
   Require(!command.key.empty() && command.key.value().size() <= 512);
-  Require(command.token.value().size() <= 128 && command.owner.value().size() <= 128);
+  Require(command.token.value().size() <= 128 && command.owner.label.value().size() <= 128);
   Require(command.ttl >= std::chrono::milliseconds(10) && command.ttl <= kRules.max_ttl);
   Require(command.retry.max_retries >= -1);
 }

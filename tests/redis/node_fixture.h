@@ -77,8 +77,8 @@ class NodeTest : public ::testing::Test {
   NodeReply Acquire(const std::string& key, const std::string& token, std::uint64_t fence,
                     Duration ttl = seconds(10), std::uint64_t attempt = 1, bool adopt = false) {
     return Ask([&](auto sink) {
-      const OwnerLabel owner("label");
-      node->Acquire({Key(key), OwnerToken(token), ttl, {fence}, {attempt}, owner, adopt}, sink);
+      const Owner owner{.label = OwnerLabel("label")};
+      node->Acquire({Key(key), OwnerToken(token), ttl, {fence}, {attempt}, owner, {}, adopt}, sink);
     });
   }
   NodeReply Extend(const std::string& key, const std::string& token, Duration ttl,

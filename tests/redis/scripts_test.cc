@@ -67,10 +67,13 @@ class Agreement : public NodeTest {
     if (!simulated.owner.empty()) ++labels;
     ++outcomes[simulated.outcome];
   }
-  // Tokens and labels.
+  // Tokens, and what is known of them.
   static std::map<std::string, std::string> SharesOf(const NodeReply& reply) {
     std::map<std::string, std::string> shares;
-    for (const Share& share : reply.shares) shares[share.token.value()] = share.owner.value();
+    for (const Share& share : reply.shares)
+      shares[share.token.value()] = share.owner.label.value() + " " + share.owner.origin.value() +
+                                    " " + std::to_string(share.fence.value) + " " +
+                                    std::to_string(share.slot);
     return shares;
   }
   std::uint64_t Below(std::uint64_t bound) { return world.Below(bound); }
@@ -101,7 +104,11 @@ class Agreement : public NodeTest {
     const FencingToken fence{AnyNumber()};
     const AttemptId attempt{1 + Below(4)};
     const std::string label = Below(4) == 0 ? "" : "label " + token.value();
-    const OwnerLabel owner(label);
+    const Duration since = milliseconds(1'700'000'000'000) + milliseconds(Below(1'000));
+    Owner owner{.label = OwnerLabel(label)};
+    if (Below(2) == 0) owner.origin = Origin("d" + std::to_string(Below(9)) + " - ipv4:1.2.3.4:5");
+    Owner stored = owner;  // with the time only if the origin is known
+    if (!owner.origin.empty()) stored.since = since;
     switch (Below(shares || slots ? 11 : 9)) {
       case 0:
       case 1: {
@@ -109,9 +116,9 @@ class Agreement : public NodeTest {
         Agree(
             "acquire",
             [&](Node& n, auto sink) {
-              n.Acquire({key, token, ttl, fence, attempt, owner, adopt}, sink);
+              n.Acquire({key, token, ttl, fence, attempt, owner, since, adopt}, sink);
             },
-            model.Acquire(k, t, ttl, fence, attempt, label, adopt));
+            model.Acquire(k, t, ttl, fence, attempt, stored, adopt));
         return;
       }
       case 2: {
@@ -120,9 +127,9 @@ class Agreement : public NodeTest {
         Agree(
             "hand over",
             [&](Node& n, auto sink) {
-              n.HandOver({handed, token, to, ttl, fence, attempt, owner}, sink);
+              n.HandOver({handed, token, to, ttl, fence, attempt, owner, since}, sink);
             },
-            model.HandOver(handed.value(), t, to.value(), ttl, fence, attempt, label));
+            model.HandOver(handed.value(), t, to.value(), ttl, fence, attempt, stored));
         return;
       }
       case 3:
@@ -146,9 +153,9 @@ class Agreement : public NodeTest {
         Agree(
             "repair",
             [&](Node& n, auto sink) {
-              n.Repair({key, token, ttl, fence, keeper, counts, owner}, sink);
+              n.Repair({key, token, ttl, fence, keeper, counts, stored}, sink);
             },
-            model.Repair(k, t, ttl, fence, keeper, counts, label));
+            model.Repair(k, t, ttl, fence, keeper, counts, stored));
         return;
       }
       case 6:
@@ -278,14 +285,14 @@ TEST_F(NodeTest, ABatchAcquiresNothingWhenMemoryIsExhausted) {
   EXPECT_EQ(server.Cli("CONFIG SET maxmemory 1"), "OK");
   const auto released = std::make_shared<Recorder>();
   const NodeReply acquired = Ask([&](auto sink) {
-    const OwnerLabel owner;
+    const Owner owner;
     node->Release({.key = Key("k"),
                    .token = OwnerToken("mine"),
                    .only_attempt = {},
                    .seal = {},
                    .announce = true},
                   released);
-    node->Acquire({Key("other"), OwnerToken("mine"), seconds(10), {2}, {2}, owner}, sink);
+    node->Acquire({Key("other"), OwnerToken("mine"), seconds(10), {2}, {2}, owner, {}}, sink);
   });
   EXPECT_EQ(acquired.outcome, Outcome::kError);
   EXPECT_NE(acquired.message.find("memory"), std::string::npos) << acquired.message;
@@ -357,9 +364,10 @@ TEST_F(NodeTest, AHandOverOfASlotShortensTheTtlOfTheKey) {
   const auto slot = [](int number) { return Key("k").Slot(3, number); };
   ASSERT_EQ(Acquire(slot(1).value(), "a", 1, seconds(100)).outcome, Outcome::kGranted);
   ASSERT_EQ(Acquire(slot(2).value(), "b", 2, seconds(50)).outcome, Outcome::kGranted);
-  const OwnerLabel owner;
+  const Owner owner;
   const NodeReply handed = Ask([&](auto sink) {
-    node->HandOver({slot(1), OwnerToken("a"), OwnerToken("c"), seconds(10), {3}, {3}, owner}, sink);
+    node->HandOver({slot(1), OwnerToken("a"), OwnerToken("c"), seconds(10), {3}, {3}, owner, {}},
+                   sink);
   });
   ASSERT_EQ(handed.outcome, Outcome::kGranted);
   const long ttl = std::stol(server.Cli("PTTL k"));
@@ -425,12 +433,13 @@ TEST_F(NodeTest, AGrantRequiresTheExpectedMark) {
   };
   const auto acquire = [&](const std::string& key, const std::string& expected) {
     const NodeReply real = Ask([&](auto sink) {
-      const OwnerLabel owner;
-      node->Acquire({Key(key), OwnerToken("t"), seconds(5), {1}, {1}, owner, false, {{}, expected}},
-                    sink);
+      const Owner owner;
+      node->Acquire(
+          {Key(key), OwnerToken("t"), seconds(5), {1}, {1}, owner, {}, false, {{}, expected}},
+          sink);
     });
     const NodeReply simulated =
-        model.Acquire(key, "t", seconds(5), {1}, {1}, "", false, {{}, expected});
+        model.Acquire(key, "t", seconds(5), {1}, {1}, {}, false, {{}, expected});
     EXPECT_EQ(ToString(real.outcome), ToString(simulated.outcome)) << real.message;
     EXPECT_EQ(real.mark, simulated.mark);
     EXPECT_EQ(real.clock.has_value(), simulated.clock.has_value());
@@ -438,13 +447,20 @@ TEST_F(NodeTest, AGrantRequiresTheExpectedMark) {
   };
   const auto hand_over = [&](const std::string& key, const std::string& expected) {
     const NodeReply real = Ask([&](auto sink) {
-      const OwnerLabel owner;
-      node->HandOver(
-          {Key(key), OwnerToken("t"), OwnerToken("u"), seconds(5), {9}, {2}, owner, {{}, expected}},
-          sink);
+      const Owner owner;
+      node->HandOver({Key(key),
+                      OwnerToken("t"),
+                      OwnerToken("u"),
+                      seconds(5),
+                      {9},
+                      {2},
+                      owner,
+                      {},
+                      {{}, expected}},
+                     sink);
     });
     const NodeReply simulated =
-        model.HandOver(key, "t", "u", seconds(5), {9}, {2}, "", {{}, expected});
+        model.HandOver(key, "t", "u", seconds(5), {9}, {2}, {}, {{}, expected});
     EXPECT_EQ(ToString(real.outcome), ToString(simulated.outcome)) << real.message;
     EXPECT_EQ(real.clock.has_value(), simulated.clock.has_value());
     return real.outcome;

@@ -112,7 +112,7 @@ TEST_F(FencingAfterALoss, IsAboveTheInterveningHoldersFenceIfNodesDisagree) {
 TEST_F(FencingAfterALoss, IsAboveTheInterveningHoldersFenceIfNodesAgree) {
   LoseAndTakeElsewhere();
   for (const std::size_t node : {1U, 2U}) {
-    (void)cluster->server(node).Repair("k", token, seconds(10), first.fence, {}, false, "");
+    (void)cluster->server(node).Repair("k", token, seconds(10), first.fence, {}, false, {});
   }
   cluster->Down(0);
   const ExtendResult extended = Extend("k", token, seconds(1));
@@ -154,7 +154,7 @@ TEST_F(Fencing, AForeignHoldersFenceIsAboveThePreviousHoldersFence) {
 // A node that stores another holder's fence is repaired above it, so that the nodes do not agree.
 TEST_F(FencingAfterALoss, ARepairedNodeDoesNotAgreeOnAnotherHoldersFence) {
   LoseAndTakeElsewhere();
-  (void)cluster->server(1).Repair("k", token, seconds(10), first.fence, {}, false, "");
+  (void)cluster->server(1).Repair("k", token, seconds(10), first.fence, {}, false, {});
   EXPECT_GT(cluster->server(1).Inspect("k").fence, other.fence);
 }
 

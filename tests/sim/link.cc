@@ -18,12 +18,18 @@ KeptExpected Kept(const Expected& expected) {
   return {std::string(expected.stamp), std::string(expected.mark)};
 }
 
+Owner Since(Owner owner, Duration since) {
+  // The nodes store the time only with an origin.
+  if (!owner.origin.empty()) owner.since = since;
+  return owner;
+}
+
 }  // namespace
 
 void Link::Acquire(const AcquireStep& step, std::shared_ptr<ReplySink> sink) {
   Send(
       [this, key = step.key.value(), token = step.token.value(), ttl = step.ttl, fence = step.fence,
-       attempt = step.attempt, owner = step.owner.value(), adopt = step.adopt,
+       attempt = step.attempt, owner = Since(step.owner, step.since), adopt = step.adopt,
        expected = Kept(step.expected)] {
         return server_.Acquire(key, token, ttl, fence, attempt, owner, adopt, expected);
       },
@@ -33,7 +39,7 @@ void Link::Acquire(const AcquireStep& step, std::shared_ptr<ReplySink> sink) {
 void Link::HandOver(const HandOverStep& step, std::shared_ptr<ReplySink> sink) {
   Send(
       [this, key = step.key.value(), from = step.from.value(), to = step.to.value(), ttl = step.ttl,
-       fence = step.fence, attempt = step.attempt, owner = step.owner.value(),
+       fence = step.fence, attempt = step.attempt, owner = Since(step.owner, step.since),
        expected = Kept(step.expected)] {
         return server_.HandOver(key, from, to, ttl, fence, attempt, owner, expected);
       },
@@ -53,7 +59,7 @@ void Link::Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink) {
 void Link::Repair(const RepairStep& step, std::shared_ptr<ReplySink> sink) {
   Send(
       [this, key = step.key.value(), token = step.token.value(), ttl = step.ttl, fence = step.fence,
-       keeper = step.keeper, counts = step.counts, owner = step.owner.value(),
+       keeper = step.keeper, counts = step.counts, owner = step.owner,
        expected = Kept(step.expected)] {
         return server_.Repair(key, token, ttl, fence, keeper, counts, owner, expected);
       },

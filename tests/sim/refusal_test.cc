@@ -19,7 +19,7 @@ class Refusals : public Scenario {
     std::optional<AcquireResult> result;
     std::shared_ptr<Cancellable> operation;
     [[nodiscard]] std::optional<Reason> last_reason() const { return result->error.last_reason; }
-    [[nodiscard]] const std::string& owner() const { return result->error.owner.value(); }
+    [[nodiscard]] const std::string& owner() const { return result->error.owner.label.value(); }
     [[nodiscard]] const std::string& message() const { return result->error.message; }
   };
 
@@ -38,7 +38,8 @@ class Refusals : public Scenario {
 
   static AcquireCommand By(const std::string& owner, RetryPolicy retry = kTry) {
     AcquireCommand command = Wants("k", kLong, retry);
-    command.owner = OwnerLabel(owner);
+    command.owner.label = OwnerLabel(owner);
+    if (!owner.empty()) command.owner.origin = Origin("daemon identity peer");
     return command;
   }
   std::shared_ptr<Waiter> Wait(AcquireCommand command, std::size_t daemon = 0) {
@@ -58,14 +59,14 @@ class Refusals : public Scenario {
   }
   // A node grants the key to this token, by itself.
   void Hold(std::size_t node, const std::string& token, const std::string& owner) {
-    const NodeReply reply =
-        cluster->server(node).Acquire("k", token, kLong, FencingToken{1}, {1}, owner, false);
+    const NodeReply reply = cluster->server(node).Acquire("k", token, kLong, FencingToken{1}, {1},
+                                                          {.label = OwnerLabel(owner)}, false);
     ASSERT_EQ(reply.outcome, Outcome::kGranted);
   }
   std::string OwnerSeen(std::size_t daemon = 0) {
     const AcquireResult result = Acquire(By("other"), daemon);
     EXPECT_EQ(result.error.reason, Reason::kLockAlreadyHeld);
-    return result.error.owner.value();
+    return result.error.owner.label.value();
   }
 };
 
@@ -76,7 +77,7 @@ TEST_F(Refusals, ASingleTryNamesTheHolderThatAnotherDaemonServes) {
   const Lease lease = MustAcquire(By("job \"7\"\n"), 1);
   const AcquireResult result = Acquire(By("other"));
   EXPECT_EQ(result.error.reason, Reason::kLockAlreadyHeld);
-  EXPECT_EQ(result.error.owner.value(), "job \"7\"\n");
+  EXPECT_EQ(result.error.owner.label.value(), "job \"7\"\n");
   EXPECT_EQ(result.error.message, "another holder has the lock: \"job \\\"7\\\"\\u000a\"");
   EXPECT_FALSE(result.error.last_reason);
   EXPECT_FALSE(Release("k", lease.token.value()).error);
@@ -135,17 +136,38 @@ TEST_F(Refusals, TheLabelStaysWithTheLeaseThroughExtensionsAndAHandOver) {
   EXPECT_EQ(OwnerSeen(1), "second");
 }
 
-TEST_F(Refusals, ANodeThatIsRepairedLearnsTheLabel) {
+TEST_F(Refusals, ANodeThatIsRepairedLearnsWhoTheHolderIsAndSinceWhen) {
   SetUpCluster();
   const Lease lease = MustAcquire(By("holder"));
+  const Owner owner = cluster->server(0).Inspect("k").owner;
+  EXPECT_EQ(owner.origin, Origin("daemon identity peer"));
+  EXPECT_GT(owner.since, Duration::zero());
   for (std::size_t node = 0; node < 3; ++node) {
     cluster->Restart(node, Cluster::Data::kLost);
     Pass(seconds(2));
     EXPECT_TRUE(Extend("k", lease.token.value(), kLong).lease);
     Pass(milliseconds(10));
     EXPECT_EQ(Holders("k"), std::vector<std::string>(3, lease.token.value()));
-    EXPECT_EQ(cluster->server(node).Inspect("k").owner.value(), "holder");
+    EXPECT_EQ(cluster->server(node).Inspect("k").owner, owner);
   }
+}
+
+TEST_F(Refusals, TheNextHolderHasHeldTheLockSinceItGotIt) {
+  SetUpCluster();
+  const Lease first = MustAcquire(By("first"));
+  const Duration since = cluster->server(0).Inspect("k").owner.since;
+  Pass(seconds(2));
+  Error told;
+  const auto second = Wait(By("second", RetryPolicy{}));
+  Pass(seconds(3));
+  EXPECT_FALSE(Release("k", first.token.value()).error);
+  Pass(milliseconds(10));
+  ASSERT_TRUE(second->result->lease);
+  // As the daemon that handed the lock over tells it, and as the nodes do.
+  const AcquireResult refused = Acquire(By("third"));
+  EXPECT_EQ(refused.error.owner.label.value(), "second");
+  EXPECT_GE(refused.error.owner.since, since + seconds(5));
+  EXPECT_GE(cluster->server(0).Inspect("k").owner.since, since + seconds(5));
 }
 
 TEST_F(Refusals, EveryWaiterLearnsWhoHasTheLock) {
@@ -358,7 +380,7 @@ TEST_F(Refusals, AStreamHearsWhyItsAcquisitionsFailed) {
   for (const auto& [id, result] : heard.results) {
     EXPECT_EQ(result.error.reason, Reason::kCancelled);
     EXPECT_EQ(result.error.last_reason, Reason::kLockAlreadyHeld);
-    EXPECT_EQ(result.error.owner.value(), "holder");
+    EXPECT_EQ(result.error.owner.label.value(), "holder");
   }
 }
 

@@ -130,7 +130,7 @@ TEST_F(Semaphores, AnExtensionFindsTheSlotOfTheToken) {
     const FencingToken fence{lease.fence.value + 1};
     ASSERT_EQ(cluster->server(static_cast<std::size_t>(node))
                   .Acquire(Key("k").Slot(3, other).value(), token, milliseconds(300), fence, {7},
-                           "", false)
+                           {}, false)
                   .outcome,
               Outcome::kGranted);
     for (int i = 0; i < 10; ++i) {
@@ -168,7 +168,7 @@ TEST(NaiveSemaphore, ExceedsItsLimitWhereSlotsDoNot) {
     return servers[node]
                .Acquire(Key("k").Slot(kLimit, slot).value(), token, seconds(20),
                         FencingToken{static_cast<std::uint64_t>(fence)},
-                        {static_cast<std::uint64_t>(fence)}, "", false)
+                        {static_cast<std::uint64_t>(fence)}, {}, false)
                .outcome == Outcome::kGranted;
   };
   EXPECT_TRUE(acquire(0, "a", 1, 1) && acquire(1, "a", 1, 1));
@@ -258,7 +258,7 @@ TEST_F(Semaphores, AnExtensionCountsOnlyNodesWithThisSlot) {
   // What a late request of an attempt that was rolled back leaves behind.
   cluster->server(0).Evict("k");
   ASSERT_EQ(cluster->server(0)
-                .Acquire(other, token, seconds(20), {lease.fence.value + 1}, {7}, "", false)
+                .Acquire(other, token, seconds(20), {lease.fence.value + 1}, {7}, {}, false)
                 .outcome,
             Outcome::kGranted);
   cluster->Down(1);
@@ -421,14 +421,16 @@ TEST_F(Semaphores, TheLimitChangesOnceNobodyUsesTheOldOne) {
 
 TEST_F(Semaphores, AreShownWithLimitAndHolders) {
   AcquireCommand command = WantsSlot(4);
-  command.owner = OwnerLabel("worker 7");
+  command.owner.label = OwnerLabel("worker 7");
   const Lease one = MustAcquire(command);
   const Lease two = Slot(4);
   const InspectResult shown = Inspect();
   EXPECT_TRUE(shown.held);
   EXPECT_EQ(shown.limit, 4);
-  EXPECT_EQ(shown.sharing.size(), 2U);
-  EXPECT_EQ(std::ranges::count(shown.sharing, OwnerLabel("worker 7")), 1);
+  EXPECT_EQ(shown.held_by.size(), 2U);
+  EXPECT_EQ(std::ranges::count(shown.held_by, OwnerLabel("worker 7"),
+                               [](const auto& holder) { return holder.owner.label; }),
+            1);
   EXPECT_EQ(shown.fence, two.fence);
   std::optional<Error> failed;
   bool done = false;
@@ -505,7 +507,7 @@ TEST_F(Semaphores, ASlotIsFoundThatIsFreeAtAQuorum) {
       }
       ASSERT_EQ(
           cluster->server(1)
-              .Acquire(Key(name).Slot(2, 1).value(), "lost", milliseconds(500), {1}, {7}, "", false)
+              .Acquire(Key(name).Slot(2, 1).value(), "lost", milliseconds(500), {1}, {7}, {}, false)
               .outcome,
           Outcome::kGranted);
       const Lease lease = MustAcquire(Wants(Key(name).Slot(2, 0).value(), seconds(20)));

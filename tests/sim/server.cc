@@ -37,8 +37,8 @@ void Server::Put(const std::string& key, const std::string& token, Duration ttl)
 }
 
 NodeReply Server::Acquire(const std::string& key, const std::string& token, Duration ttl,
-                          FencingToken fence, AttemptId attempt, const std::string& owner,
-                          bool adopt, const Expected& expected) {
+                          FencingToken fence, AttemptId attempt, const Owner& owner, bool adopt,
+                          const Expected& expected) {
   if (auto mismatch = Mismatch(expected, true)) return *mismatch;
   if (Key(key).IsSemaphore()) {
     return AcquireSlot(Key(key), token, ttl,
@@ -73,12 +73,12 @@ NodeReply Server::Held(const Entry& entry, const Meta& meta) const {
   return {.outcome = Outcome::kHeld,
           .remaining = entry.expires - Clock(),
           .holder = OwnerToken(entry.token),
-          .owner = OwnerLabel(meta.token == entry.token ? meta.owner : std::string())};
+          .owner = meta.token == entry.token ? meta.owner : Owner()};
 }
 
 NodeReply Server::HandOver(const std::string& key, const std::string& from, const std::string& to,
-                           Duration ttl, FencingToken fence, AttemptId attempt,
-                           const std::string& owner, const Expected& expected) {
+                           Duration ttl, FencingToken fence, AttemptId attempt, const Owner& owner,
+                           const Expected& expected) {
   if (auto mismatch = Mismatch(expected, true)) return *mismatch;
   if (Key(key).IsSemaphore()) {
     return HandOverSlot(Key(key), from, ttl,
@@ -120,7 +120,7 @@ NodeReply Server::ExtendHeld(Entry& entry, Meta& meta, Duration ttl, FencingToke
   }
   if (raise_to > meta.fence) {
     meta.fence = raise_to;
-    if (!ours) meta.owner.clear();
+    if (!ours) meta.owner = {};
     meta.token = entry.token;
     meta.exclusive.reset();
     ours = true;
@@ -132,7 +132,7 @@ NodeReply Server::ExtendHeld(Entry& entry, Meta& meta, Duration ttl, FencingToke
           .fence = meta.fence,
           .fence_of_earlier_holder = !ours && meta.fence.value != 0,
           .keeper = stored,
-          .owner = OwnerLabel(ours ? meta.owner : std::string())};
+          .owner = ours ? meta.owner : Owner()};
 }
 
 NodeReply Server::Extend(const std::string& key, const std::string& token, Duration ttl,
@@ -154,7 +154,7 @@ NodeReply Server::Extend(const std::string& key, const std::string& token, Durat
 
 NodeReply Server::Repair(const std::string& key, const std::string& token, Duration ttl,
                          FencingToken fence, std::optional<Keeper> keeper, bool counts,
-                         const std::string& owner, const Expected& expected) {
+                         const Owner& owner, const Expected& expected) {
   if (auto mismatch = Mismatch(expected, counts)) return *mismatch;
   if (Key(key).IsSemaphore()) {
     return RepairSlot(Key(key), token, ttl, {fence, token, keeper, false, owner}, counts);
@@ -800,16 +800,19 @@ NodeReply Server::Inspect(const std::string& key, const Expected& expected) {
   NodeReply reply = Held(*entry, meta);
   reply.outcome = Outcome::kGranted;
   reply.fence = meta.fence;
-  std::vector<std::string> parts = Shares(key);
+  std::vector<std::pair<std::string, int>> parts;  // with their slots
+  for (std::string& share : Shares(key)) parts.emplace_back(std::move(share), 0);
   for (int slot = 1; slot <= LimitIn(entry->token); ++slot) {
-    if (Find(SlotKey(key, slot)) != nullptr) parts.push_back(SlotKey(key, slot));
+    if (Find(SlotKey(key, slot)) != nullptr) parts.emplace_back(SlotKey(key, slot), slot);
   }
-  for (const std::string& share : parts) {
+  for (const auto& [share, slot] : parts) {
     if (reply.shares.size() == kMostListedShares) break;
     const Entry& of = entries_.at(share);
     reply.shares.push_back({.token = OwnerToken(of.token),
                             .remaining = of.expires - Clock(),
-                            .owner = OwnerLabel(meta_[share].owner)});
+                            .owner = meta_[share].owner,
+                            .fence = meta_[share].fence,
+                            .slot = slot});
   }
   return reply;
 }

@@ -21,11 +21,11 @@ class Server {
   Server(World& world, double rate) : world_(world), rate_(rate), started_(Clock()) {}
 
   [[nodiscard]] NodeReply Acquire(const std::string& key, const std::string& token, Duration ttl,
-                                  FencingToken fence, AttemptId attempt, const std::string& owner,
+                                  FencingToken fence, AttemptId attempt, const Owner& owner,
                                   bool adopt, const Expected& expected = {});
   [[nodiscard]] NodeReply HandOver(const std::string& key, const std::string& from,
                                    const std::string& to, Duration ttl, FencingToken fence,
-                                   AttemptId attempt, const std::string& owner,
+                                   AttemptId attempt, const Owner& owner,
                                    const Expected& expected = {});
   [[nodiscard]] NodeReply Extend(const std::string& key, const std::string& token, Duration ttl,
                                  FencingToken raise_to, std::optional<Keeper> keeper = {},
@@ -33,7 +33,7 @@ class Server {
                                  FencingToken downgrade_from = {});
   [[nodiscard]] NodeReply Repair(const std::string& key, const std::string& token, Duration ttl,
                                  FencingToken fence, std::optional<Keeper> keeper, bool counts,
-                                 const std::string& owner, const Expected& expected = {});
+                                 const Owner& owner, const Expected& expected = {});
   [[nodiscard]] NodeReply Release(const std::string& key, const std::string& token,
                                   std::optional<AttemptId> only_attempt, FencingToken seal,
                                   bool announce, std::optional<Keeper> at_end_of = {});
@@ -103,7 +103,7 @@ class Server {
     std::string token;             // the holder to which the fence belongs
     std::optional<Keeper> keeper;  // id 0: extended without a stream
     bool unconfirmed = false;      // not extended since the acquisition
-    std::string owner;             // the label of `token`
+    Owner owner;                   // who `token` is
     // Of a key that is or was shared: the highest fence of an exclusive holder.
     std::optional<FencingToken> exclusive = {};
     FencingToken sealed = {};  // the highest seal of a share or a slot

@@ -35,7 +35,11 @@ class Sharing : public Scenario {
     cluster->shard(0).Inspect(Key(key), [&](InspectResult result) { answer = std::move(result); });
     Pass(milliseconds(5));
     EXPECT_TRUE(answer);
-    return answer ? answer->sharing : std::vector<OwnerLabel>();
+    std::vector<OwnerLabel> labels;
+    for (const auto& holder : answer.value_or(InspectResult{}).held_by) {
+      labels.push_back(holder.owner.label);
+    }
+    return labels;
   }
 
   // Holders that share the key through one daemon, so that at any time at least one does.
@@ -338,7 +342,7 @@ TEST_F(Sharing, AForcedReleaseFindsMoreHoldersThanANodeLists) {
 
 TEST_F(Sharing, InspectAndForceReleaseFindEveryHolder) {
   AcquireCommand labelled = WantsShare(seconds(20));
-  labelled.owner = OwnerLabel("reader");
+  labelled.owner.label = OwnerLabel("reader");
   (void)MustAcquire(labelled);
   (void)Share();
   const auto labels = Labels("k");

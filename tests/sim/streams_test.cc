@@ -423,6 +423,40 @@ TEST_F(Streams, ADowngradedLeaseIsKeptAsAShare) {
   EXPECT_EQ(Holders("k"), NoHolders());
 }
 
+// The downgrade is refused, because the client has not heard of a higher fence. Nobody wants the
+// exclusive lease any more, so the stream must not keep it alive.
+TEST_F(Streams, ADowngradeLeavesAnAdoptionUnderWayNothingToKeep) {
+  const Lease lease = Acquire(Open(0), seconds(1));
+  Stream& next = Open(1);
+  AdoptCommand adoption;
+  adoption.key = lease.key;
+  adoption.token = lease.token;
+  adoption.ttl = seconds(1);
+  adoption.interval = milliseconds(500);
+  adoption.sequence = lease.fence.value + 1;
+  const std::uint64_t adopted = ++id;
+  next.leases->Adopt(adopted, adoption);
+  next.leases->Extend(++id, {.key = lease.key.Shared(),
+                             .token = lease.token,
+                             .ttl = seconds(1),
+                             .retry = kTry,
+                             .deadline = std::nullopt,
+                             .raise_to = {},
+                             .downgrade_from = {lease.fence.value - 1}});
+  Pass(milliseconds(10));
+  EXPECT_EQ(next.answers.at(adopted), std::nullopt);
+  EXPECT_EQ(next.answers.at(id), Reason::kLockNotHeld);
+  End(*streams.front(), StreamEnd::kBroken);
+  Pass(seconds(3));
+  EXPECT_EQ(Holders("k"), NoHolders());
+  // A later adoption is kept.
+  const Lease later = Acquire(*streams.front(), seconds(1));
+  EXPECT_EQ(Adopt(next, later, seconds(1)), std::nullopt);
+  End(*streams.front(), StreamEnd::kBroken);
+  Pass(seconds(3));
+  EXPECT_EQ(Holders("k"), All(later));
+}
+
 TEST_F(Streams, CloseAnswersPendingAcquisitions) {
   Stream& holder = Open(0);
   const Lease lease = Acquire(holder, seconds(20));

@@ -63,13 +63,34 @@ TEST(Replies, AHeldKeyNamesTheHolderIfTheLabelIsOfItsToken) {
   EXPECT_EQ(reply.outcome, Outcome::kHeld);
   EXPECT_EQ(reply.remaining, std::chrono::milliseconds(1500));
   EXPECT_EQ(reply.holder, OwnerToken("token"));
-  EXPECT_EQ(reply.owner, OwnerLabel("web-1/7/app"));
+  EXPECT_EQ(reply.owner, Owner{.label = OwnerLabel("web-1/7/app")});
   EXPECT_TRUE(HeldBy("another", digest + " web-1/7/app").owner.empty());
   EXPECT_TRUE(HeldBy("token", digest).owner.empty()) << "without a label";
   EXPECT_TRUE(HeldBy("token", "").owner.empty());
-  EXPECT_EQ(HeldBy("token", digest + " a\xff" + "b").owner, OwnerLabel("a"));
-  EXPECT_EQ(HeldBy("token", digest + " " + std::string(127, 'a') + "\xc3\xb6").owner,
+  EXPECT_EQ(HeldBy("token", digest + " a\xff" + "b").owner.label, OwnerLabel("a"));
+  EXPECT_EQ(HeldBy("token", digest + " " + std::string(127, 'a') + "\xc3\xb6").owner.label,
             OwnerLabel(std::string(127, 'a')));
+}
+
+TEST(Replies, AHeldKeyTellsSinceWhenAndWhereItsHolderComesFrom) {
+  const std::string digest = "l82ftt3ca5aq";
+  const auto owner = [&digest](const std::string& text) {
+    return HeldBy("token", digest + text).owner;
+  };
+  const Origin origin("host:50051 billing ipv4:10.0.0.1:4711");
+  const Duration since = std::chrono::milliseconds(1'700'000'000'123);
+  const std::string words = " @1700000000123 host:50051 billing ipv4:10.0.0.1:4711";
+  EXPECT_EQ(owner(words), (Owner{.label = {}, .origin = origin, .since = since}));
+  EXPECT_EQ(owner(words + " a label"),
+            (Owner{.label = OwnerLabel("a label"), .origin = origin, .since = since}));
+  // Another program has written these.
+  for (const std::string& text :
+       {std::string("@17 two words"), std::string("@x a b c"), std::string("@"), std::string("@17"),
+        std::string("@99999999999999999999 a b c"), std::string("@1 a b c\xff")}) {
+    const Owner found = owner(" " + text);
+    EXPECT_TRUE(found.origin.empty()) << text;
+    EXPECT_EQ(found.label.value(), text.substr(0, text.find('\xff')));
+  }
 }
 
 TEST(Replies, AHeldKeyWithoutExpiryReportsNoRemainingTtl) {

@@ -21,9 +21,12 @@ constexpr std::uint64_t kLargestSequenceStep = std::uint64_t{1} << 40U;
 Unwanted UnwantedOf(const Acquisition& acquisition) {
   // A later exclusive hold of the token would not be safe from a downgrade that is not decided, so
   // that it is released, and the caller may not use it again.
-  const bool used_again = acquisition.callers_token && acquisition.downgrade_from == 0;
-  return {acquisition.command.key, acquisition.token, acquisition.command.ttl, used_again,
-          acquisition.spared_until};
+  const bool downgrades = acquisition.downgrade_from != 0;
+  const Duration ttl = acquisition.command.ttl;
+  return {acquisition.command.key, acquisition.token,
+          // The exclusive lock may have been extended beyond its TTL.
+          downgrades ? std::max(ttl, *acquisition.command.wait) : ttl,
+          acquisition.callers_token && !downgrades, acquisition.spared_until};
 }
 
 }  // namespace
@@ -183,9 +186,7 @@ void Machine::OnAnswer(OperationNumber number, Acquisition& acquisition, const A
     if (acquisition.spares()) {
       acquisition.spared_until = After(made, answer.grant->validity);
     }
-    // Each copy that was sent with extend_if_held may have moved the lease to another stream.
-    const auto sendings = static_cast<std::uint64_t>(operations_.at(number).sendings);
-    acquisition.sequence = std::max(acquisition.sequence, answer.grant->fencing_token + sendings);
+    RaiseSequence(number, acquisition, *answer.grant);
     acquisition.slot = answer.grant->slot;
     SendAgain(number, {});
   } else if (answer.grant) {
@@ -195,6 +196,12 @@ void Machine::OnAnswer(OperationNumber number, Acquisition& acquisition, const A
         number, acquisition,
         answer.error.value_or(Error{Reason::kInternal, "the daemon's answer contains no lease"}));
   }
+}
+
+// Each copy that was sent with extend_if_held may have moved the lease to another stream.
+void Machine::RaiseSequence(OperationNumber number, Acquisition& acquisition, const Grant& grant) {
+  const auto sendings = static_cast<std::uint64_t>(operations_.at(number).sendings);
+  acquisition.sequence = std::max(acquisition.sequence, grant.fencing_token + sendings);
 }
 
 void Machine::OnRefused(OperationNumber number, Acquisition& acquisition, const Error& error) {
@@ -230,10 +237,11 @@ void Machine::OnRefused(OperationNumber number, Acquisition& acquisition, const 
 void Machine::OnGranted(OperationNumber number, Acquisition& acquisition, const Grant& grant,
                         TimePoint made) {
   const AcquireCommand& command = acquisition.command;
+  RaiseSequence(number, acquisition, grant);
   const auto lease = std::make_shared<KeptLease>(
       command.key, grant.slot, acquisition.token, acquisition.callers_token, command.ttl,
       MarginOf(command, options_.grace), session_->trust(), After(made, grant.validity),
-      grant.fencing_token, static_cast<std::uint64_t>(operations_.at(number).sendings));
+      grant.fencing_token, acquisition.sequence);
   if (lease->SignalAt() <= now_) {
     const Unwanted lock = UnwantedOf(acquisition);
     FailAcquisition(number,

@@ -9,7 +9,7 @@ namespace redlock::client {
 
 KeptLease::KeptLease(std::string key, int slot, std::string token, bool callers_token, Duration ttl,
                      Duration margin, std::shared_ptr<const SessionTrust> keeper,
-                     TimePoint valid_until, std::uint64_t fencing_token, std::uint64_t extensions)
+                     TimePoint valid_until, std::uint64_t fencing_token, std::uint64_t sequence)
     : key_(std::move(key)),
       slot_(slot),
       token_(std::move(token)),
@@ -19,7 +19,7 @@ KeptLease::KeptLease(std::string key, int slot, std::string token, bool callers_
       keeper_(std::move(keeper)),
       valid_until_(valid_until),
       fencing_token_(fencing_token),
-      sequence_(fencing_token + extensions) {
+      sequence_(sequence) {
   REDLOCK_CHECK(keeper_ != nullptr);
 }
 

@@ -25,11 +25,10 @@ class KeptLease {
   enum class State { kHeld, kLost, kReleased };
 
   // A lease that was granted on the Session of `keeper`. `callers_token`: the caller gave the
-  // token, and may use it again. `extensions`: how often the acquire was sent; each copy with
-  // extend_if_held may have moved the lease to another stream.
+  // token, and may use it again. `sequence`: no adoption has had a higher one.
   KeptLease(std::string key, int slot, std::string token, bool callers_token, Duration ttl,
             Duration margin, std::shared_ptr<const SessionTrust> keeper, TimePoint valid_until,
-            std::uint64_t fencing_token, std::uint64_t extensions);
+            std::uint64_t fencing_token, std::uint64_t sequence);
 
   // Without the slot of a semaphore.
   [[nodiscard]] const std::string& key() const { return key_; }

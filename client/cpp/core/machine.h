@@ -122,6 +122,7 @@ class Machine {
                 TimePoint made);
   void OnGranted(OperationNumber number, Acquisition& acquisition, const Grant& grant,
                  TimePoint made);
+  void RaiseSequence(OperationNumber number, Acquisition& acquisition, const Grant& grant);
   void OnRefused(OperationNumber number, Acquisition& acquisition, const Error& error);
   void GiveUp(OperationNumber number, Reason why);
   [[nodiscard]] Error GivenUp(const Acquisition& acquisition, const Answer* answer) const;

@@ -1,6 +1,6 @@
 'use strict';
 
-const { errorOf, timedOut } = require('./errors.js');
+const { LockError, errorOf, releasedError, timedOut } = require('./errors.js');
 const { Lease } = require('./lease.js');
 const { Operation, ADOPT_AGAIN, tooLate } = require('./operations.js');
 
@@ -18,6 +18,8 @@ const PASSING = new Set(['QUORUM_UNAVAILABLE', 'NODE_SET_MISMATCH', 'OVERLOADED'
 //   adopt          (request.adopt) only take over the lock
 // To take over a lock takes two steps: an extend, whose answer has the fencing token, and then an adopt with a sequence
 // above it. A call that fails never ends a lock that extendIfHeld has found: its caller may still rely on it.
+// A downgrade (request.exclusive) is an adopt of the share. If it fails, the daemon may have carried it out, or may still do
+// so: the token is released, whoever made it.
 class Acquire extends Operation {
   // A release or a pause must end before the acquire may be sent.
   blocked = false;
@@ -35,7 +37,7 @@ class Acquire extends Operation {
   #failures = 0;
 
   // `request`: key, ttl, owner, wait (undefined: no limit; 0: a single try), retry, margin, token (the caller's),
-  // extendIfHeld, adopt, slot (to adopt), and onLost (for the Lease).
+  // extendIfHeld, adopt, slot (to adopt), onLost (for the Lease), and exclusive (the Lease to downgrade).
   constructor(machine, request, caller) {
     super(machine, caller);
     this.request = request;
@@ -43,23 +45,40 @@ class Acquire extends Operation {
     this.token = request.token ?? machine.newToken();
     this.#takingOver = Boolean(request.extendIfHeld || request.adopt);
     this.#slot = request.slot;
+    if (this.exclusive !== undefined) this.#exceed(this.exclusive.sequence);
     if (request.wait > 0) this.bound = machine.after(request.wait, () => this.#waitOver());
   }
 
   get #single() { return this.request.wait === 0; }
 
+  // The lock that becomes a share; otherwise undefined.
+  get exclusive() { return this.request.exclusive; }
+
+  // Whether the token is the caller's.
+  get #ownToken() { return this.exclusive?.ownToken ?? !this.#madeToken; }
+
   get name() { return { key: this.request.key, token: this.token, ttl: this.request.ttl }; }
 
   get sent() { return this.entry?.sentAt !== undefined; }
 
-  // What was sent can leave a lock behind that the Session keeps, and that may be given back at once.
-  get leaves() { return !this.#takingOver || (this.#adopting && !this.#spares); }
+  // What was sent can leave a lock behind that the Session keeps, and that may be given back at once. A downgrade that is
+  // given up has released it.
+  get leaves() {
+    return this.exclusive === undefined && (!this.#takingOver || (this.#adopting && !this.#spares));
+  }
+
+  // What a caller wants, for errors.
+  get #done() {
+    if (this.exclusive !== undefined) return 'downgraded';
+    return this.request.adopt ? 'adopted' : 'acquired';
+  }
 
   get #spares() { return this.#takingOver && this.request.extendIfHeld; }
 
   body() {
     const { key, ttl, owner, retry } = this.request;
     const taken = { ...this.name, slot: this.#slot };
+    if (this.exclusive !== undefined) taken.downgradeFrom = this.exclusive.fence;
     if (this.#adopting) {
       this.#sequence += 1n;
       return { adopt: { ...taken, sequence: this.#sequence } };
@@ -102,7 +121,7 @@ class Acquire extends Operation {
   // Fails the caller with `error` now.
   giveUp(error) {
     if (this.caller === undefined) return;
-    if (this.sent) {
+    if (this.sent && this.exclusive === undefined) {
       this.settle(error);
       this.#cancel();
     } else {
@@ -136,7 +155,7 @@ class Acquire extends Operation {
     const { key, ttl } = this.request;
     const { token } = this;
     const held = this.#heldWith(granted.slot);
-    const lease = held ?? new Lease(this.request, { token, slot: granted.slot, ownToken: !this.#madeToken });
+    const lease = held ?? new Lease(this.request, { token, slot: granted.slot, ownToken: this.#ownToken });
     lease.confirmed(session, granted, madeAt);
     lease.acquired(ttl, this.#sequence);
     if (lease.lossAt > now) {
@@ -193,7 +212,7 @@ class Acquire extends Operation {
 
   // Asks the daemon why the lock was not acquired.
   #waitOver() {
-    if (!this.sent) {
+    if (!this.sent || this.exclusive !== undefined) {
       this.giveUp(this.#timeoutError(this.#refusal));
       return;
     }
@@ -204,7 +223,7 @@ class Acquire extends Operation {
   // `status`: why the last attempt failed, if the daemon said so.
   #timeoutError(status) {
     const { key, wait } = this.request;
-    const done = this.request.adopt ? 'adopted' : 'acquired';
+    const done = this.#done;
     if (status === undefined || !this.machine.ready) return this.machine.timeoutError(key, done, wait);
     return timedOut(status.reason, `not ${done} within ${wait} ms`, status, key);
   }
@@ -229,9 +248,20 @@ class Acquire extends Operation {
 
   #fail(error) {
     this.#end();
+    if (this.exclusive !== undefined) {
+      this.#failDowngrade(error);
+      return;
+    }
     // Before the caller may use its token again.
-    if (this.#mayBeHeld) this.machine.giveBack({ ...this.name, ownToken: !this.#madeToken }, this.#sparedUntil);
+    if (this.#mayBeHeld) this.machine.giveBack({ ...this.name, ownToken: this.#ownToken }, this.#sparedUntil);
     this.settle(error);
+  }
+
+  // Releases the token if the caller still waits, and once more if a late answer says that the Session keeps the lock.
+  #failDowngrade(error) {
+    const held = this.caller !== undefined && error.reason !== 'LOCK_NOT_HELD';
+    if (held || this.#mayBeHeld) this.machine.release(this.name);
+    this.settle(held && error instanceof LockError ? releasedError(error, this.#ownToken) : error);
   }
 
   #end() {

@@ -70,6 +70,10 @@ const lockFailure = (reason, key, message, details) => (
 const lostError = (key, why) => (
   new LockLostError('LOCK_NOT_HELD', `${shown(key)}: the lock was lost: ${why}`, { key: shown(key) }));
 
+// The error of a downgrade that failed with a LockError, and whose lock is released. `ownToken`: the token is the caller's.
+const releasedError = (error, ownToken) => failure(
+  error.reason, `${error.message}; the lock is being released${ownToken ? ', and its token must not be used again' : ''}`, error);
+
 const closedError = () => failure('CANCELLED', 'the client is closed; make a new one');
 
 const detailsFrom = (metadata) => ({ holder: metadata?.owner, inUseAs: metadata?.in_use_as });
@@ -106,4 +110,4 @@ const classes = {
 // Not taken from the classes, whose names a bundler may shorten.
 for (const [name, type] of Object.entries(classes)) Object.defineProperty(type.prototype, 'name', { value: name });
 
-module.exports = { ...classes, classes, failure, lockFailure, lostError, closedError, errorOf, timedOut };
+module.exports = { ...classes, classes, failure, lockFailure, lostError, releasedError, closedError, errorOf, timedOut };

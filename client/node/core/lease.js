@@ -2,9 +2,9 @@
 
 // An acquired lock: its state, and until when it is trusted.
 class Lease {
-  // held | lost | released
+  // held | lost | released | downgraded
   state = 'held';
-  // Returns why the lock is no longer held, as a LockError. Set when the lock is lost or released.
+  // Returns why the lock is no longer held, as a LockError. Set when the lock is no longer held.
   endedBy;
   // The Session that keeps the lock alive; undefined while the lock has yet to be adopted.
   session;
@@ -60,6 +60,9 @@ class Lease {
   }
 
   get lossAt() { return this.trustedUntil - this.margin; }
+
+  // No adopt had a higher one.
+  get sequence() { return this.#sequence; }
 
   // The sequence of the next adopt: never repeated, and above the fencing token.
   nextSequence() {

@@ -5,6 +5,7 @@ const { Closing } = require('./closing.js');
 const { Connection } = require('./connection.js');
 const { Deadlines } = require('./deadlines.js');
 const { closedError, failure, lockFailure, lostError } = require('./errors.js');
+const { isShared, joined, maxHoldersOf, namesOf, shown } = require('./key.js');
 const { Adopt, Extend, GiveUp, Release } = require('./operations.js');
 
 const OPERATIONS_IN_A_MESSAGE = 1000;
@@ -17,7 +18,7 @@ const LONGEST_SLEEP = 1000;
 const nameOf = (key, token) => `${token.length}:${token}${key}`;
 
 // The client's side of the protocol (client/PROTOCOL.md), without gRPC, timers or a real clock. Its owner calls
-// acquire(), giveUp(), releaseLease(), extend() and close() for the user, message() and ended() for the stream, and
+// acquire(), giveUp(), downgrade(), releaseLease(), extend() and close() for the user, message() and ended() for the stream, and
 // tick() when wakeAt has come. After each of these calls, the owner calls what takeNotices() returns, and sends what
 // take() returns as soon as the stream can be written to.
 class Machine {
@@ -76,13 +77,33 @@ class Machine {
       return acquire;
     }
     const { key, token, extendIfHeld, adopt } = request;
+    if (this.#downgrades(key, token)) {
+      acquire.settle(failure('INVALID_ARGUMENT', `token: this client is downgrading ${shown(key)} with it`, { key: shown(key) }));
+      return acquire;
+    }
     if (token !== undefined && !extendIfHeld && !adopt && this.held(key, token) !== undefined) {
       acquire.settle(lockFailure('LOCK_ALREADY_HELD', key, 'this client holds the lock with the same token'));
       return acquire;
     }
-    this.acquires.add(acquire);
-    this.submit(acquire);
-    this.#settle();
+    this.#start(acquire);
+    return acquire;
+  }
+
+  // Makes an exclusive lock a share, whose Lease the caller gets. The trust in the exclusive lock has ended when this
+  // returns.
+  downgrade(lease, caller) {
+    const { key, ttl, margin, token } = lease;
+    const wait = Math.max(0, Math.floor(lease.trustedUntil - this.clock.latest()));
+    const request = { key: joined(namesOf(key), true), ttl, margin, token, wait, adopt: true, exclusive: lease };
+    const acquire = new Acquire(this, request, caller);
+    const downgraded = () => lockFailure('LOCK_NOT_HELD', key, 'the lock was downgraded');
+    if (isShared(key) || maxHoldersOf(key) !== undefined) {
+      acquire.settle(lockFailure('INVALID_ARGUMENT', key, 'only an exclusive lock can be downgraded'));
+    } else if (this.#stopTrusting(lease, 'downgraded', downgraded)) {
+      this.#start(acquire);
+    } else {
+      acquire.settle(lease.endedBy());
+    }
     return acquire;
   }
 
@@ -253,6 +274,18 @@ class Machine {
   }
 
   // ---- inside
+
+  #start(acquire) {
+    this.acquires.add(acquire);
+    this.submit(acquire);
+    this.#settle();
+  }
+
+  // Whether a downgrade with the token is under way. The token must not hold the key exclusively until it has ended.
+  #downgrades(key, token) {
+    return token !== undefined && [...this.acquires].some(({ exclusive }) => (
+      exclusive?.token === token && exclusive.key === joined(namesOf(key))));
+  }
 
   // Returns whether the daemon is draining.
   #read(session, { results, events, positions, clock }, now) {

@@ -195,7 +195,8 @@ class Adopt {
 
   answered({ lease, status }, session, madeAt) {
     if (this.#lease.state !== 'held') {
-      if (lease !== undefined) this.#machine.adoptedTooLate(this.#lease);
+      // What a downgraded lock has got goes to the share.
+      if (lease !== undefined && this.#lease.state !== 'downgraded') this.#machine.adoptedTooLate(this.#lease);
     } else if (lease !== undefined) {
       this.#machine.adopted(this.#lease, session, lease, madeAt);
     } else if (status.reason === 'LOCK_NOT_HELD') {

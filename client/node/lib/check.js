@@ -101,11 +101,13 @@ const checkKey = (key, { shared = false, maxHolders }, prefix = '') => {
   return joined(names, shared, maxHolders);
 };
 
-// For a call that names a lock by its token: which slot of a semaphore it is. `maxHolders` was checked.
+// For a call that names a lock by its token: which slot of a semaphore it must be; undefined for whichever it is.
+// `maxHolders` was checked.
 const checkSlot = (slot, maxHolders, prefix = '') => {
+  if (slot === undefined) return;
   const field = `${prefix}slot`;
   if (maxHolders === undefined) {
-    if (slot !== undefined) refuse(field, 'only a semaphore has slots; pass its maxHolders too');
+    refuse(field, 'only a semaphore has slots; pass its maxHolders too');
   } else if (!(Number.isInteger(slot) && slot >= 1 && slot <= maxHolders)) {
     refuse(field, `must be an integer from 1 to ${maxHolders}: the slot of the lock; not ${shown(slot)}`);
   }
@@ -129,6 +131,11 @@ const checkFunction = (field, value) => {
 
 const checkSignal = (signal) => {
   if (signal !== undefined && typeof signal?.throwIfAborted !== 'function') refuse('signal', 'must be an AbortSignal');
+};
+
+const checkDowngrade = (options) => {
+  checkOptions(options, ['signal']);
+  checkSignal(options.signal);
 };
 
 const checkTtl = (ttl) => checkTime('ttl', ttl, LEAST_TTL);
@@ -285,6 +292,6 @@ const checkClient = (endpoints, options) => {
 };
 
 module.exports = {
-  checkAcquire, checkAcquireOrExtend, checkAdopt, checkBearer, checkByToken, checkClient, checkDetached, checkFunction,
-  checkRetry, checkTry, checkTtl, checkWatch,
+  checkAcquire, checkAcquireOrExtend, checkAdopt, checkBearer, checkByToken, checkClient, checkDetached, checkDowngrade,
+  checkFunction, checkRetry, checkTry, checkTtl, checkWatch,
 };

@@ -8,9 +8,8 @@ const { Calls } = require('./calls.js');
 const { platformClock } = require('./clock.js');
 const { Detached } = require('./detached.js');
 const { Driver } = require('./driver.js');
-const { Lock } = require('./lock.js');
+const { latest, obtain } = require('./lock.js');
 const { logTo } = require('./logging.js');
-const { forget, listen } = require('./signals.js');
 const { Transport } = require('./transport.js');
 const { Watch } = require('./watch.js');
 const { LockAlreadyHeldError, closedError } = require('../core/errors.js');
@@ -62,19 +61,20 @@ class Client {
   // Returns a Lock: takes over the lock that the token holds, and keeps it alive from now on.
   async adopt(key, token, options = {}) { return this.#acquire(checkAdopt(key, token, options, this.#options)); }
 
-  // Calls work(lock) while the lock is held, then releases the lock. Returns the result of work. Throws a LockLostError
-  // if the lock was lost in the meantime, whether or not the work succeeded.
+  // Calls work(lock) while the lock is held, then releases the lock, or the share that it was downgraded to. Returns the
+  // result of work. Throws a LockLostError if the lock was lost in the meantime, whether or not the work succeeded.
   async using(key, options, work) {
     checkFunction('work', work ?? null);
     const lock = await this.acquire(key, options);
+    const end = async () => (await latest(lock))[Symbol.asyncDispose]();
     let value;
     try {
       value = await work(lock);
     } catch (error) {
-      await lock[Symbol.asyncDispose]().catch((loss) => { throw loss === error ? error : Object.assign(loss, { cause: error }); });
+      await end().catch((loss) => { throw loss === error ? error : Object.assign(loss, { cause: error }); });
       throw error;
     }
-    await lock[Symbol.asyncDispose]();
+    await end();
     return value;
   }
 
@@ -125,15 +125,7 @@ class Client {
   #acquire(request) {
     const { signal } = request;
     signal?.throwIfAborted();
-    return new Promise((resolve, reject) => {
-      const giveUp = signal && (() => this.#driver.giveUp(acquire, signal.reason));
-      const acquire = this.#driver.acquire(request, (error, lease) => {
-        if (signal) forget(signal, giveUp);
-        if (lease === undefined) reject(error);
-        else resolve(lease.handle ?? new Lock(this.#driver, lease));
-      });
-      if (signal && acquire.caller !== undefined) listen(signal, giveUp);
-    });
+    return obtain(this.#driver, signal, (caller) => this.#driver.acquire(request, caller));
   }
 }
 

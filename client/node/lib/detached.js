@@ -19,7 +19,7 @@ const CLOSE_WAITS = 2000;
 const RELEASE_AGAIN = [100, 1000];
 
 // A lock that no client keeps alive: it expires `validity` after it was acquired or extended. To hand it over, pass keys,
-// token, shared, maxHolders and slot to the other process. inspect() and JSON do not show the token.
+// token, shared and maxHolders to the other process. inspect() and JSON do not show the token.
 class Lease {
   #token;
   #clock;

@@ -38,6 +38,8 @@ class Driver {
 
   giveUp(acquire, error) { this.#run(() => this.#machine.giveUp(acquire, error)); }
 
+  downgrade(lease, caller) { return this.#run(() => this.#machine.downgrade(lease, caller)); }
+
   release(lease) { return this.#ask((caller) => this.#machine.releaseLease(lease, caller)); }
 
   // `options`: ttl and retry.

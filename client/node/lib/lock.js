@@ -3,11 +3,13 @@
 const { inspect } = require('node:util');
 const { lostError } = require('../core/errors.js');
 const { isShared, maxHoldersOf, namesOf, shown } = require('../core/key.js');
-const { checkTtl } = require('./check.js');
+const { checkDowngrade, checkTtl } = require('./check.js');
+const { forget, listen } = require('./signals.js');
 
 Symbol.asyncDispose ??= Symbol('Symbol.asyncDispose');
 
 const ONE_ROUND = { maxRetries: 0 };
+const shares = new WeakMap(); // a Lock -> a promise of the share that it was downgraded to
 
 // A held lock, which the client keeps alive until it is released or lost, or the client closes. inspect() and JSON do
 // not show its token.
@@ -75,6 +77,17 @@ class Lock {
   // The same, but the daemon asks the nodes only once.
   async tryExtend(ttl) { await this.#extend({ ttl, retry: ONE_ROUND }); }
 
+  // Makes an exclusive lock a share, and returns the share: another Lock with the same token. This one has been released,
+  // which the end of its `await using` block does not change; the share is released by itself. If the call fails or
+  // `signal` is aborted meanwhile, the lock is released in the background.
+  async downgrade(options = {}) {
+    checkDowngrade(options);
+    options.signal?.throwIfAborted();
+    const share = obtain(this.#driver, options.signal, (caller) => this.#driver.downgrade(this.#lease, caller));
+    if (!shares.has(this)) shares.set(this, share);
+    return share;
+  }
+
   // Releases the lock. Waits for the daemon for at most 2 s; after that, the release continues in the background.
   // Throws a LockLostError if the lock was lost before. A second release does nothing.
   async release() {
@@ -123,4 +136,18 @@ class Lock {
   }
 }
 
-module.exports = { Lock };
+// Returns a promise of a Lock. `start(caller)` starts its acquisition, and returns an Acquire; the caller gets the Lease.
+const obtain = (driver, signal, start) => new Promise((resolve, reject) => {
+  const giveUp = signal && (() => driver.giveUp(acquire, signal.reason));
+  const acquire = start((error, lease) => {
+    if (signal) forget(signal, giveUp);
+    if (lease === undefined) reject(error);
+    else resolve(lease.handle ?? new Lock(driver, lease));
+  });
+  if (signal && acquire.caller !== undefined) listen(signal, giveUp);
+});
+
+// The share that the lock was downgraded to, or else the lock.
+const latest = async (lock) => (await shares.get(lock)?.catch(() => undefined)) ?? lock;
+
+module.exports = { Lock, latest, obtain };

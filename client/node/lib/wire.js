@@ -80,6 +80,7 @@ const requestTo = (request) => {
   if (request.ttl !== undefined) request.ttl = duration(request.ttl);
   if (request.retry !== undefined) request.retry = retryTo(request.retry);
   if (request.sequence !== undefined) request.sequence = fromBigInt(request.sequence);
+  if (request.downgradeFrom !== undefined) request.downgradeFrom = fromBigInt(request.downgradeFrom);
   if (request.interval !== undefined) request.interval = duration(request.interval);
   return request;
 };

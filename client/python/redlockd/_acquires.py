@@ -2,7 +2,7 @@
 
 from ._attempts import Attempt, Cancel, Phase, Way
 from ._callbacks import call_user
-from ._keys import slot_of
+from ._keys import names_of, slot_of
 from ._lease import Lease
 from ._operations import REFUSALS
 from ._wire import error_of, not_in_time
@@ -15,13 +15,16 @@ _ADOPT_PAUSE = 0.1
 
 
 class Acquire:
-    """A caller's request. on_done(lease, error) is called once, unless the caller gives up first."""
+    """A caller's request. on_done(lease, error) is called once, unless the caller gives up first.
+
+    exclusive: the Lease that this request makes a share; otherwise None.
+    """
 
     __slots__ = ("key", "slot", "ttl", "owner", "margin", "single", "retry", "token", "way", "phase", "on_done",
                  "on_queued", "attempt", "blocked", "timer", "ending", "last_error", "failures_before", "undecided",
-                 "granted", "spared_until", "sendings", "sequence")
+                 "granted", "spared_until", "sendings", "sequence", "exclusive", "callers_token")
 
-    def __init__(self, request, on_done):
+    def __init__(self, request, on_done, exclusive=None):
         self.key = request.key
         self.slot = request.slot  # that the token has; None: not known, or the key is no semaphore
         self.ttl = request.ttl
@@ -29,7 +32,9 @@ class Acquire:
         self.margin = request.margin
         self.single = request.wait == 0
         self.retry = request.retry
-        self.token = request.token  # the caller's own, or None
+        self.token = request.token  # None: a new one for each attempt
+        self.exclusive = exclusive
+        self.callers_token = request.token is not None if exclusive is None else exclusive.callers_token
         self.way = request.way
         self.phase = Phase.ACQUIRE if request.way is Way.ACQUIRE else Phase.EXTEND
         self.on_done = on_done
@@ -41,7 +46,7 @@ class Acquire:
         self.last_error = None
         self.failures_before = 0
         self.sendings = 0
-        self.sequence = 0
+        self.sequence = 0 if exclusive is None else exclusive.sequence
         # Of a caller's own token:
         self.undecided = False  # an acquire was not answered; the daemon may have granted it
         self.granted = False  # a daemon has granted the lease, which has yet to be adopted
@@ -64,8 +69,8 @@ class Acquires:
         if wait:
             acquire.timer = self._machine.timers.add(now + wait, lambda now: self._time_over(acquire, now))
         if acquire.token is not None:
-            if acquire.way is Way.ACQUIRE and self._machine.leases.holds(acquire.key, acquire.token):
-                error = make_error("LOCK_ALREADY_HELD", f"{acquire.key}: this client holds the lock with the same token")
+            error = self._conflict(acquire)
+            if error is not None:
                 acquire.blocked = True
                 self._machine.timers.add(now, lambda now: self._fail(acquire, error, now))
                 return
@@ -74,6 +79,19 @@ class Acquires:
             if earlier is not None:
                 earlier.then.append(self._unblock(acquire))
         self._try(acquire)
+
+    def _conflict(self, acquire):
+        """Why the token cannot be used for the request; None if it can."""
+        if acquire.exclusive is None and self._downgrades(acquire.key, acquire.token):
+            return make_error("INVALID_ARGUMENT", f"token: this client is downgrading {acquire.key} with it")
+        if acquire.way is Way.ACQUIRE and self._machine.leases.holds(acquire.key, acquire.token):
+            return make_error("LOCK_ALREADY_HELD", f"{acquire.key}: this client holds the lock with the same token")
+        return None
+
+    def _downgrades(self, key, token):
+        """Whether a downgrade with the token is under way. The token must not hold the key exclusively meanwhile."""
+        return any(acquire.exclusive is not None and acquire.token == token and names_of(acquire.key) == names_of(key)
+                   for acquire in self._unfinished)
 
     def _try(self, acquire):
         if acquire.attempt is None and not acquire.blocked and acquire in self._unfinished:
@@ -148,6 +166,8 @@ class Acquires:
             self._try(acquire)
         elif not attempt.is_acquire and not acquire.single and not not_held and error.reason not in REFUSALS:
             self._pause(acquire, _ADOPT_PAUSE, now)
+        elif not_held and acquire.way is Way.ADOPT:
+            self._finish(acquire, None, error)  # there is nothing to give up
         else:
             self._fail(acquire, error, now)
 
@@ -202,7 +222,7 @@ class Acquires:
     def _fail(self, acquire, error, now):
         if acquire in self._unfinished:
             self.give_up(acquire, now)
-            acquire.on_done(None, error)
+            acquire.on_done(None, self._with_release(acquire, error))
 
     def _withhold(self, attempt, error, now):
         """Fails a call to which a lease is granted too late."""
@@ -210,7 +230,17 @@ class Acquires:
         self._forget(acquire)
         attempt.spared_until = acquire.spared_until
         self.give_back(attempt, now)  # before the caller may use its token again
-        acquire.on_done(None, error)
+        acquire.on_done(None, self._with_release(acquire, error))
+
+    @staticmethod
+    def _with_release(acquire, error):
+        """The error of a call that failed. A downgrade may have been carried out, or still be, so it is released."""
+        if acquire.exclusive is None:
+            return error
+        text = f"{error}; the lock is being released"
+        if acquire.callers_token:
+            text += ", and its token must not be used again"
+        return make_error(error.reason, text, error.retry_after, error.holder)
 
     def give_up(self, acquire, now):
         """Ends a request whose caller no longer waits, or which cannot succeed."""
@@ -223,7 +253,9 @@ class Acquires:
             attempt.acquire = None
             attempt.spared_until = acquire.spared_until
         if attempt is None or session is None or not session.awaits(attempt) or not attempt.is_acquire:
-            if acquire.leaves_lock:
+            if acquire.exclusive is not None:
+                self._machine.leases.release_downgraded(acquire.exclusive, now)
+            elif acquire.leaves_lock:
                 self._machine.giving_up.begin(acquire.key, acquire.token, 0.0, now)
             return
         attempt.leaves_lock = acquire.leaves_lock

@@ -50,7 +50,8 @@ class Attempt(Operation):
         self.token = acquire.token or make_token()
         self.ttl = acquire.ttl
         self.patience = None
-        self.callers_token = acquire.token is not None  # who may use it again
+        # Who may use it again, except after a downgrade that failed: it is not decided, and is released.
+        self.callers_token = acquire.callers_token and acquire.exclusive is None
         # Whether the lock must be given back if nobody hears the answer.
         self.leaves_lock = False
         self.left_to_close = False  # the close of the client releases its lock
@@ -74,6 +75,8 @@ class Attempt(Operation):
         set_claim(request, self.key, None if self.is_acquire else acquire.slot)
         request.token = self.token
         set_duration(request.ttl, self.ttl)
+        if acquire.exclusive is not None:
+            request.downgrade_from = acquire.exclusive.fencing_token
         if self.is_acquire:
             request.owner = acquire.owner
             request.extend_if_held = acquire.undecided

@@ -90,6 +90,12 @@ class Driver:
         self.machine.give_up(acquire, now())
         self._settle()
 
+    def downgrade(self, lease, on_done):
+        """Like acquire(), but makes a share of the lease. Returns None if on_done() was called."""
+        acquire = self.machine.downgrade(lease, on_done, now())
+        self._settle()
+        return acquire
+
     def extend(self, lease, ttl, retry, on_done):
         self.machine.extend(lease, ttl, retry, on_done)
         self._settle()

@@ -11,9 +11,13 @@ class Interruption:
         self._before = self._cancelling()
         self._sent = False
         self._lock = lock
-        lock._lease.on_lost.append(self._send)
-        if lock.loss is not None:
-            self._send()
+        self._listen()
+
+    def watch(self, share):
+        """The lock has become a share."""
+        self._lock._lease.on_lost.remove(self._send)
+        self._lock = share
+        self._listen()
 
     @property
     def loss(self):
@@ -29,6 +33,11 @@ class Interruption:
 
     def _cancelling(self):
         return self._task.cancelling() if hasattr(self._task, "cancelling") else 0  # from Python 3.11
+
+    def _listen(self):
+        self._lock._lease.on_lost.append(self._send)
+        if self._lock.loss is not None:
+            self._send()
 
     def _send(self):
         self._sent = True

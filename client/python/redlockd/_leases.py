@@ -3,7 +3,7 @@
 import logging
 import math
 
-from ._keys import key_of, set_claim
+from ._keys import is_shared, key_of, max_holders_of, set_claim
 from ._lease import State
 from ._operations import Operation
 from ._wire import error_of, pb, set_duration, set_retry
@@ -88,6 +88,10 @@ class Extend(Operation):
         self.on_done(error)
 
 
+def _not_held(lease):
+    return make_error("LOCK_NOT_HELD", f"{lease.key}: the lock was released or downgraded")
+
+
 class Leases:
     def __init__(self, machine):
         self._machine = machine
@@ -144,9 +148,9 @@ class Leases:
             session.send(extend)
 
     def adopted_late(self, lease, now):
-        """A daemon has adopted a lock that was lost or released. It may no longer be wanted, or the release was
-        carried out before the adoption."""
-        if lease not in self._late_releases:
+        """A daemon has adopted a lock that is no longer held. It may no longer be wanted, or the release was
+        carried out before the adoption. What a downgraded lock has got goes to the share."""
+        if lease.state is not State.DOWNGRADED and lease not in self._late_releases:
             self._give_back(lease, now)
 
     def adopt_later(self, lease, session, now):
@@ -159,8 +163,8 @@ class Leases:
     def extend(self, lease, ttl, retry, on_done):
         if lease.state is State.LOST:
             on_done(lease.loss)
-        elif lease.state is State.RELEASED:
-            on_done(make_error("LOCK_NOT_HELD", f"{lease.key}: the lock was released"))
+        elif lease.state is not State.HELD:
+            on_done(_not_held(lease))
         else:
             extend = Extend(self, lease, ttl, retry, on_done)
             if lease.extends is None:
@@ -173,7 +177,7 @@ class Leases:
         """Releases a lock. on_done(error): see Release. The error of a lost lock is its loss; a second call does
         nothing."""
         again, lease.release_asked = lease.release_asked, True
-        if again or lease.state is State.RELEASED:
+        if again or lease.state in (State.RELEASED, State.DOWNGRADED):
             on_done(None)
         elif lease.state is State.LOST:
             self._release_lost(lease, now)
@@ -182,6 +186,19 @@ class Leases:
             give_up_at, trusted = self._give_up_at(lease, now), lease.validity(now) > 0
             self._end(lease, State.RELEASED)
             self._machine.releases.begin(lease.key, lease.token, give_up_at, now, on_done, trusted)
+
+    def downgrade(self, lease):
+        """Ends the trust in an exclusive lock that becomes a share. Returns the error if it cannot become one."""
+        if is_shared(lease.key) or max_holders_of(lease.key) is not None:
+            return make_error("INVALID_ARGUMENT", f"{lease.key}: only an exclusive lock can be downgraded")
+        if lease.state is not State.HELD:
+            return lease.loss or _not_held(lease)
+        self._end(lease, State.DOWNGRADED)
+        return None
+
+    def release_downgraded(self, lease, now):
+        """Releases what the token of a downgraded lock may hold."""
+        self._machine.releases.begin(lease.key, lease.token, self._give_up_at(lease, now), now)
 
     def release_unseen(self, lease, now):
         """Ends a lock whose caller has gone before it got the lock, and may use its token again."""
@@ -257,7 +274,7 @@ class Leases:
         extends, lease.extends = lease.extends, None
         lease.end(state, loss)
         for extend in extends or ():
-            extend.on_done(loss or make_error("LOCK_NOT_HELD", f"{lease.key}: the lock was released"))
+            extend.on_done(loss or _not_held(lease))
 
     def close(self, session, now):
         """Ends all locks. The close of `session` releases those that it keeps alive; they are

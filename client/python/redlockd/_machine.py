@@ -11,10 +11,13 @@ import random
 import time
 
 from ._acquires import Acquire, Acquires
+from ._attempts import Way
 from ._giving_up import GivingUp
+from ._keys import Share
 from ._leases import Leases
 from ._operations import REFUSALS, Operation
 from ._releases import Releases
+from ._requests import Request
 from ._session import Phase, Session
 from ._timers import Timers
 from ._wire import pb
@@ -74,8 +77,21 @@ class Machine:
     def acquire(self, request, on_done, now):
         """Starts what the Request asks for. on_done(lease, error) is called once, later, unless give_up()
         comes first."""
-        acquire = Acquire(request, on_done)
-        self.acquires.begin(acquire, request.wait, now)
+        return self._begin(Acquire(request, on_done), request.wait, now)
+
+    def downgrade(self, lease, on_done, now):
+        """Makes an exclusive lock a share. Its trust has ended when this returns. Like acquire() in everything else,
+        but calls on_done() at once, and returns None, if the lock cannot become a share."""
+        wait = lease.validity(now)
+        error = self.leases.downgrade(lease)
+        if error is not None:
+            on_done(None, error)
+            return None
+        request = Request(Way.ADOPT, Share(lease.key), None, lease.ttl, wait, "", lease.margin, lease.token, None, None)
+        return self._begin(Acquire(request, on_done, lease), wait, now)
+
+    def _begin(self, acquire, wait, now):
+        self.acquires.begin(acquire, wait, now)
         if not self._started:
             self._started = True
             self._open(now)

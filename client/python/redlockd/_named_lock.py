@@ -4,8 +4,8 @@ import threading
 from typing import TYPE_CHECKING, Any, Dict, Generic, Optional, Tuple, TypeVar
 
 from ._arguments import Seconds, check_key, check_seconds, check_ttl, refuse
-from ._keys import Keys, is_shared, kind_text, max_holders_of, names_of
-from .errors import LockAlreadyHeld, LockError, LockTimeout, make_error
+from ._keys import Key, Keys, is_shared, kind_text, max_holders_of, names_of
+from .errors import LockAlreadyHeld, LockError, LockLost, LockTimeout, make_error
 
 if TYPE_CHECKING:
     from ._threads import Client, Lock
@@ -56,7 +56,7 @@ class NamedLockState(Generic[_L]):
     @property
     def shared(self) -> bool:
         """Whether other holders may share the keys."""
-        return is_shared(self._key)
+        return is_shared(self._held_key)
 
     @property
     def max_holders(self) -> Optional[int]:
@@ -97,6 +97,11 @@ class NamedLockState(Generic[_L]):
     def _state(self) -> Any:
         return self.acquired
 
+    @property
+    def _held_key(self) -> Key:
+        """After a downgrade, another one than is acquired the next time."""
+        return self._key if self._lock is None else self._state._lease.key
+
     def _begin(self) -> None:
         if not self._free.acquire(blocking=False):
             raise RuntimeError(f"redlockd: {self.name!r}: this object is acquired already; use one object for each "
@@ -105,6 +110,12 @@ class NamedLockState(Generic[_L]):
     def _end(self) -> None:
         self._lock = None
         self._free.release()
+
+    def _replace(self, before: _L, share: _L) -> None:
+        """The lock has become a share. Raises LockLost if it was released in the meantime."""
+        if self._lock is not before:
+            raise make_error("LOCK_NOT_HELD", f"{self.name}: the lock was released during its downgrade")
+        self._lock = share
 
     def _arguments(self, wait: Optional[Seconds], token: Optional[str]) -> Dict[str, Any]:
         arguments = {**self._options, "ttl": self._ttl, "wait": wait, "shared": self.shared,
@@ -120,7 +131,7 @@ class NamedLockState(Generic[_L]):
     def __repr__(self) -> str:
         name = type(self)
         return (f"<{name.__module__}.{name.__qualname__} {self.name!r} {'acquired' if self._lock else 'not acquired'}"
-                f"{kind_text(self._key)}>")
+                f"{kind_text(self._held_key)}>")
 
 
 def _wait_of(blocking: bool, blocking_timeout: Optional[Seconds]) -> Optional[Seconds]:
@@ -169,6 +180,19 @@ class NamedLock(NamedLockState["Lock"]):
         """Makes the lock last for `additional_time` longer; with replace_ttl, for that long from now."""
         self.acquired.extend(self._extended(additional_time, replace_ttl))
         return True
+
+    def downgrade(self) -> "Lock":
+        """Makes an exclusive lock a share, which this object holds from then on, with another event `lost`: release() or
+        the end of the block releases it. Returns the share; see Lock.downgrade(). The next acquire() is exclusive again.
+        """
+        before = self.acquired
+        share = before.downgrade()
+        try:
+            self._replace(before, share)
+        except LockLost:
+            share.release()
+            raise
+        return share
 
     def reacquire(self) -> bool:
         """Makes the lock last for its whole TTL from now."""

@@ -1,7 +1,7 @@
 """Pending releases: those that a caller waits for, and those in the background."""
 
 from ._attempts import is_made_token
-from ._keys import set_key
+from ._keys import names_of, set_key
 from ._operations import REFUSALS, Operation
 from ._wire import error_of
 from .errors import make_error
@@ -93,7 +93,7 @@ class Releases:
     def find(self, key, token):
         """The unfinished release of the lock, or None."""
         for release in self._unfinished:
-            if release.token == token and release.key == key:
+            if release.token == token and names_of(release.key) == names_of(key):  # a release has no mode
                 return release
         return None
 

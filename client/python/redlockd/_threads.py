@@ -22,6 +22,8 @@ _LINGER = 30.0  # seconds
 _ONCE = RetryPolicy(max_retries=0)
 _guard = threading.Lock()
 _T = TypeVar("_T")
+# Starts what ends with on_done(lease, error), and returns what Driver.give_up() takes.
+_Start = Callable[[Callable[[Any, Optional[Exception]], None]], Any]
 
 
 class Lock(LockState):
@@ -62,6 +64,18 @@ class Lock(LockState):
     def _extend(self, ttl: Seconds, retry: Optional[RetryPolicy]) -> None:
         checked = check_ttl(ttl)
         self._client._answer(lambda on_done: self._client._driver.extend(self._lease, checked, retry, on_done))
+
+    def downgrade(self) -> "Lock":
+        """Makes an exclusive lock a share, and returns the share, a Lock with the same token. Other holders may share the
+        key from then on; nobody holds it exclusively in between. There is no upgrade.
+
+        This lock counts as released from the beginning of the call, so the work that needs it must have stopped. The
+        share is not released with it: use it, for example, as `with lock.downgrade() as share:`. Takes at most as
+        long as this lock was valid. If the call fails or is interrupted, the lock is released in the background; after a
+        failure other than LockLost, a token of your own must not be used again. Raises InvalidArgument for a share or
+        a slot of a semaphore.
+        """
+        return self._client._wait_for_lock(lambda on_done: self._client._driver.downgrade(self._lease, on_done))
 
     def release(self) -> None:
         """Releases the lock. Raises LockLost if the lock was lost before. A second call does nothing.
@@ -140,7 +154,7 @@ class Client:
         wait: how long to wait, connecting included; 0 is a single try, None waits without a limit.
         owner: a label for people, at most 128 bytes. Default: that of the client.
         token: the owner token, 1 to 128 bytes, unique to this lock. Default: the client makes one, which is best. Your
-        own may be used again after a failed call, but not after a release that failed.
+        own may be used again after a failed call, but not after a release or a downgrade that failed.
         margin: `lost` is set when at most this much is left of the time for which the lock can be trusted. From 0
         to a third of `ttl` or of the client's `grace`, whichever is less. Default: the smallest of a tenth of
         `ttl`, a tenth of `grace`, and 0.5.
@@ -196,25 +210,29 @@ class Client:
     def acquire_future(self, key: Keys, **options: Any) -> "concurrent.futures.Future[Lock]":
         """Like acquire(), but returns a concurrent.futures.Future; its cancel() gives up waiting."""
         future: "concurrent.futures.Future[Lock]" = concurrent.futures.Future()
-        self._begin(future, self._driver.request(Way.ACQUIRE, key, **options))
+        request = self._driver.request(Way.ACQUIRE, key, **options)
+        self._begin(future, lambda on_done: self._driver.acquire(request, on_done))
         return future
 
     def _acquire(self, way: Way, key: Keys, **options: Any) -> Lock:
         request = self._driver.request(way, key, **options)
+        return self._wait_for_lock(lambda on_done: self._driver.acquire(request, on_done))
+
+    def _wait_for_lock(self, start: _Start) -> Lock:
         future: "concurrent.futures.Future[Lock]" = concurrent.futures.Future()
         try:
-            self._begin(future, request)
+            self._begin(future, start)
             return future.result()
         except BaseException:  # KeyboardInterrupt gives up waiting
             if not future.cancel():
                 future.add_done_callback(self._release_unseen)
             raise
 
-    def _begin(self, future: "concurrent.futures.Future[Lock]", request: Any) -> None:
+    def _begin(self, future: "concurrent.futures.Future[Lock]", start: _Start) -> None:
         self._check_caller()
-        _background.loop().call_soon_threadsafe(self._send, future, request)
+        _background.loop().call_soon_threadsafe(self._send, future, start)
 
-    def _send(self, future: "concurrent.futures.Future[Lock]", request: Any) -> None:
+    def _send(self, future: "concurrent.futures.Future[Lock]", start: _Start) -> None:
         acquire: Any = None
 
         def on_done(lease: Any, error: Optional[Exception]) -> None:
@@ -237,7 +255,7 @@ class Client:
                 _background.loop().call_soon_threadsafe(give_up)
 
         try:
-            acquire = self._driver.acquire(request, on_done)
+            acquire = start(on_done)
         except Exception as error:
             on_done(None, error)
         else:

@@ -67,6 +67,18 @@ class Lock(LockState):
         checked = check_ttl(ttl)
         await _answer(lambda on_done: self._driver.extend(self._lease, checked, retry, on_done))
 
+    async def downgrade(self) -> "Lock":
+        """Makes an exclusive lock a share, and returns the share, a Lock with the same token. Other holders may share the
+        key from then on; nobody holds it exclusively in between. There is no upgrade.
+
+        This lock counts as released from the beginning of the call, so the work that needs it must have stopped. The
+        share is not released with it: use it, for example, as `async with await lock.downgrade() as share:`. Takes at most as
+        long as this lock was valid. If the call fails or is cancelled, the lock is released in the background; after a
+        failure other than LockLost, a token of your own must not be used again. Raises InvalidArgument for a share or
+        a slot of a semaphore.
+        """
+        return await _wait_for_lock(self._driver, lambda on_done: self._driver.downgrade(self._lease, on_done))
+
     async def release(self) -> None:
         """Releases the lock. Raises LockLost if the lock was lost before. A second call does nothing.
 
@@ -102,6 +114,30 @@ async def _answer(ask: Callable[[Callable[[Optional[LockError]], None]], None]) 
     error = await answered
     if error is not None:
         raise error
+
+
+async def _wait_for_lock(driver: Driver, start: Callable[[Callable[[Any, Optional[LockError]], None]], Any]) -> Lock:
+    """Calls start(on_done), which returns what Driver.give_up() takes, and waits for on_done(lease, error)."""
+    granted: "asyncio.Future[Any]" = asyncio.get_running_loop().create_future()
+
+    def on_done(lease: Any, error: Optional[LockError]) -> None:
+        if granted.cancelled():
+            driver.release_unseen(lease)
+        else:
+            granted.set_result((lease, error))
+
+    acquire = start(on_done)
+    try:
+        lease, error = await granted
+    except BaseException:
+        if granted.done() and not granted.cancelled():
+            driver.release_unseen(granted.result()[0])
+        else:
+            driver.give_up(acquire)
+        raise
+    if error is not None:
+        raise error
+    return Lock(driver, lease)
 
 
 class NamedLock(NamedLockState[Lock]):
@@ -150,6 +186,21 @@ class NamedLock(NamedLockState[Lock]):
         """Makes the lock last for `additional_time` longer; with replace_ttl, for that long from now."""
         await self.acquired.extend(self._extended(additional_time, replace_ttl))
         return True
+
+    async def downgrade(self) -> Lock:
+        """Makes an exclusive lock a share, which this object holds from then on, with another event `lost`: release() or
+        the end of the block releases it, and its loss cancels the block. Returns the share; see Lock.downgrade(). The
+        next acquire() is exclusive again."""
+        before = self.acquired
+        share = await before.downgrade()
+        try:
+            self._replace(before, share)
+        except LockLost:
+            await share.release()
+            raise
+        if self._interruption is not None:
+            self._interruption.watch(share)
+        return share
 
     async def reacquire(self) -> bool:
         """Makes the lock last for its whole TTL from now."""
@@ -263,26 +314,7 @@ class Client:
     async def _acquire(self, way: Way, key: Keys, **options: Any) -> Lock:
         driver = self._used()
         request = driver.request(way, key, **options)
-        granted: "asyncio.Future[Any]" = asyncio.get_running_loop().create_future()
-
-        def on_done(lease: Any, error: Optional[LockError]) -> None:
-            if granted.cancelled():
-                driver.release_unseen(lease)
-            else:
-                granted.set_result((lease, error))
-
-        acquire = driver.acquire(request, on_done)
-        try:
-            lease, error = await granted
-        except BaseException:
-            if granted.done() and not granted.cancelled():
-                driver.release_unseen(granted.result()[0])
-            else:
-                driver.give_up(acquire)
-            raise
-        if error is not None:
-            raise error
-        return Lock(driver, lease)
+        return await _wait_for_lock(driver, lambda on_done: driver.acquire(request, on_done))
 
     def lock(self, name: Keys, ttl: Optional[Seconds] = None, wait: Optional[Seconds] = None, *,
              timeout: Optional[Seconds] = None, blocking: bool = True, blocking_timeout: Optional[Seconds] = None,

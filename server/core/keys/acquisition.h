@@ -55,6 +55,7 @@ class Acquisition final : public Cancellable, public std::enable_shared_from_thi
   // Its position in one of its queues has changed.
   void TellPosition(std::size_t position) const;
   [[nodiscard]] const AcquireCommand& command() const { return command_; }
+  [[nodiscard]] Duration waited() const { return env_.scheduler.Now() - started_; }
   // Whether its last attempt was to take the lock over.
   [[nodiscard]] bool takes_over() const { return takes_over_; }
 

@@ -46,6 +46,9 @@ void HoldOperation::OnDecided(AcquireResult result) {
   acquisition_.reset();
   const auto decided = std::exchange(events_.decided, nullptr);
   if (result.lease && events_.watched) {
+    // If the token held the key before, the nodes know who acquired it and when.
+    if (result.extended) owner_ = {};
+    if (!owner_.empty()) owner_.since = env_.scheduler.WallNow().time_since_epoch();
     watchdog_ = Watchdog::Start(
         env_, registry_, index_,
         {.key = result.lease->key,
@@ -56,7 +59,7 @@ void HoldOperation::OnDecided(AcquireResult result) {
          .max_lifetime = max_lifetime_,
          .held = result.lease,
          .source = source_,
-         .owner = owner_,
+         .owner = std::move(owner_),
          .since = result.extended ? std::nullopt : std::optional(env_.scheduler.Now())},
         std::exchange(events_.watched, nullptr));
   }

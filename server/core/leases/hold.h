@@ -52,7 +52,7 @@ class HoldOperation final : public std::enable_shared_from_this<HoldOperation> {
   const Duration interval_;
   const std::optional<Duration> max_lifetime_;
   const Source source_;
-  const OwnerLabel owner_;
+  Owner owner_;
   HoldEvents events_;
   std::shared_ptr<Acquisition> acquisition_;  // until it is decided
   std::shared_ptr<Watchdog> watchdog_;        // from then on

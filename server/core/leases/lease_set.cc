@@ -55,6 +55,8 @@ void LeaseSet::Cancel(std::uint64_t id) {
 
 void LeaseSet::Adopt(std::uint64_t id, AdoptCommand command) {
   REDLOCK_DCHECK(shard_.scheduler().OnStrand());
+  const std::uint64_t adoption = ++last_adoption_;
+  ++adopting_[NameOf(command.key, command.token)].undecided;
   ExtendCommand extend{
       .key = command.key,
       .token = command.token,
@@ -66,16 +68,17 @@ void LeaseSet::Adopt(std::uint64_t id, AdoptCommand command) {
       .adopt = command.sequence ? ExtendCommand::Adopt::kInSequence : ExtendCommand::Adopt::kAsLast,
       .downgrade_from = command.downgrade_from,
       .source = source_};
-  shard_.Extend(std::move(extend),
-                [self = shared_from_this(), id, command = std::move(command)](
-                    const ExtendResult& result) { self->OnAdopted(id, command, result); });
+  shard_.Extend(std::move(extend), [self = shared_from_this(), id, adoption,
+                                    command = std::move(command)](const ExtendResult& result) {
+    self->OnAdopted(id, adoption, command, result);
+  });
 }
 
-void LeaseSet::OnAdopted(std::uint64_t id, const AdoptCommand& command,
+void LeaseSet::OnAdopted(std::uint64_t id, std::uint64_t adoption, const AdoptCommand& command,
                          const ExtendResult& result) {
   if (listener_ == nullptr) return;  // the stream has ended: the lease expires
-  if (result.lease) {
-    const LeaseName name = NameOf(command.key, command.token);
+  const LeaseName name = NameOf(command.key, command.token);
+  if (!IsOvertaken(name, adoption) && result.lease) {
     Keep(name,
          shard_.Watch({.key = result.lease->key,
                        .token = command.token,
@@ -85,14 +88,23 @@ void LeaseSet::OnAdopted(std::uint64_t id, const AdoptCommand& command,
                        .max_lifetime = std::nullopt,
                        .held = result.lease,
                        .downgrade_from = command.downgrade_from,
-                       .source = source_},
+                       .source = source_,
+                       .owner = result.owner},
                       Events()),
          LeaseOrigin::kTakenOver, false);
   }
   listener_->OnExtended(id, result);
   // The adoption was under way, so a Recheck() in the meantime did not look at it.
-  const auto held = held_.find(NameOf(command.key, command.token));
+  const auto held = held_.find(name);
   if (listener_ != nullptr && held != held_.end()) RecheckLease(held->second.watchdog);
+}
+
+bool LeaseSet::IsOvertaken(const LeaseName& name, std::uint64_t adoption) {
+  const auto adopting = adopting_.find(name);
+  REDLOCK_CHECK(adopting != adopting_.end());
+  const bool overtaken = adoption <= adopting->second.last_overtaken;
+  if (--adopting->second.undecided == 0) adopting_.erase(adopting);
+  return overtaken;
 }
 
 // Replaces the watchdog if the set has the lease already: one is enough.
@@ -139,6 +151,10 @@ void LeaseSet::OnEnded(const LeaseName& name, const WatchEvent& event) {
 void LeaseSet::Extend(std::uint64_t id, ExtendCommand command) {
   REDLOCK_DCHECK(shard_.scheduler().OnStrand());
   const LeaseName name = NameOf(command.key, command.token);
+  const auto adopting = adopting_.find(name);
+  if (adopting != adopting_.end() && command.downgrade_from.value != 0) {
+    adopting->second.last_overtaken = last_adoption_;
+  }
   const auto held = held_.find(name);
   if (held != held_.end()) {
     command.keeper = held->second.watchdog->lease().keeper;
@@ -171,7 +187,7 @@ void LeaseSet::Downgrade(Kept& kept, const ExtendCommand& command) {
                                 .held = std::move(share),
                                 .downgrade_from = command.downgrade_from,
                                 .source = source_,
-                                .owner = exclusive->holding().owner,
+                                .owner = exclusive->owner(),
                                 .since = exclusive->holding().since},
                                Events());
 }

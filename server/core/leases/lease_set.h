@@ -125,10 +125,13 @@ class LeaseSet final : public std::enable_shared_from_this<LeaseSet> {
   };
 
   void OnAcquired(std::uint64_t id, const AcquireResult& result);
-  void OnAdopted(std::uint64_t id, const AdoptCommand& command, const ExtendResult& result);
+  void OnAdopted(std::uint64_t id, std::uint64_t adoption, const AdoptCommand& command,
+                 const ExtendResult& result);
   void Keep(const LeaseName& name, std::shared_ptr<Watchdog> watchdog, LeaseOrigin origin,
             bool found_held);
   void Downgrade(Kept& kept, const ExtendCommand& command);
+  // Call once when the adoption has been decided: whether the lease was downgraded meanwhile.
+  [[nodiscard]] bool IsOvertaken(const LeaseName& name, std::uint64_t adoption);
   void RecordLoss(const WatchEvent& event);
   void ReleaseLeft(const Left& left, std::function<void(const ReleaseResult&)> done);
   void OnEnded(const LeaseName& name, const WatchEvent& event);
@@ -146,6 +149,13 @@ class LeaseSet final : public std::enable_shared_from_this<LeaseSet> {
   const std::shared_ptr<LeaseRecorder> recorder_;                              // may be null
   std::unordered_map<std::uint64_t, std::shared_ptr<HoldOperation>> waiting_;  // by operation id
   std::unordered_map<LeaseName, Kept, HashLeaseName> held_;
+  // Adoptions that are not decided yet. A downgrade that follows one leaves it nothing to keep.
+  struct Adopting {
+    std::size_t undecided = 0;
+    std::uint64_t last_overtaken = 0;
+  };
+  std::unordered_map<LeaseName, Adopting, HashLeaseName> adopting_;
+  std::uint64_t last_adoption_ = 0;
   // What Recheck() has yet to look at.
   std::vector<std::uint64_t> unchecked_waiting_;
   std::vector<std::shared_ptr<Watchdog>> unchecked_held_;

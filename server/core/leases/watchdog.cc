@@ -67,11 +67,11 @@ Watchdog::Watchdog(const Environment& env, OperationRegistry& registry, Watchdog
       lifetime_end_(command.max_lifetime
                         ? std::optional(env.scheduler.Now() + *command.max_lifetime)
                         : std::nullopt),
-      owner_(std::move(command.owner)),
       since_(command.since),
       group_(env.options.key_groups.Of(key_)),
       held_(command.held.has_value()),
       fence_(command.held ? command.held->fence : FencingToken{}),
+      owner_(std::move(command.owner)),
       events_(std::move(events)),
       valid_until_(command.held ? command.held->valid_until
                                 : env.scheduler.Now() +
@@ -146,7 +146,7 @@ Lease Watchdog::lease() const {
 }
 
 Holding Watchdog::holding() const {
-  return {.key = key_, .fence = fence_, .owner = owner_, .since = since_};
+  return {.key = key_, .fence = fence_, .owner = owner_.label, .since = since_};
 }
 
 void Watchdog::CountHold() {
@@ -225,6 +225,7 @@ void Watchdog::OnExtended(ExtendResult result) {
   // An extension never shortens a lease.
   valid_until_ = std::max(valid_until_, result.lease->valid_until);
   fence_ = result.lease->fence;
+  if (owner_.empty()) owner_ = std::move(result.owner);
   if (key_ != result.lease->key) key_ = result.lease->key;  // the slot is known now
   ExtendAt(AfterInterval());
   Tell({.type = WatchEvent::Type::kExtended,

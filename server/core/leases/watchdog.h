@@ -40,8 +40,8 @@ struct WatchCommand {
   // As in ExtendCommand, for nodes that the downgrade did not reach.
   FencingToken downgrade_from = {};
   Source source = {};
+  Owner owner = {};  // empty: the first extension asks the nodes
   // As in Holding.
-  OwnerLabel owner = {};
   std::optional<MonotonicTime> since = {};
 };
 
@@ -83,6 +83,7 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
   [[nodiscard]] Duration interval() const { return interval_; }
   // The lease as this watchdog knows it. The keeper is set if the watchdog extends for a stream.
   [[nodiscard]] Lease lease() const;
+  [[nodiscard]] const Owner& owner() const { return owner_; }
   [[nodiscard]] Holding holding() const;
   // Counts how long the lease was held. Call once when it is released, before Detach(); an end with
   // an event is counted by itself.
@@ -130,13 +131,13 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
   const FencingToken downgrade_from_;
   const Source source_;
   const std::optional<MonotonicTime> lifetime_end_;
-  const OwnerLabel owner_;
   const std::optional<MonotonicTime> since_;
   const std::size_t group_;
   std::optional<MonotonicTime> kept_since_;  // in the ages of the index; unset: lost
 
   bool held_;  // acquired, or extended at least once
   FencingToken fence_;
+  Owner owner_;
   bool lost_ = false;
   bool spread_ = false;  // the first, random pause is over
   int failures_ = 0;

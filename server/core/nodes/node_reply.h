@@ -31,7 +31,9 @@ inline constexpr std::size_t kMostListedShares = 300;
 struct Share {
   OwnerToken token;  // not to be displayed
   Duration remaining{};
-  OwnerLabel owner;
+  Owner owner;
+  FencingToken fence;
+  int slot = 0;  // of a semaphore
 };
 
 struct NodeReply {
@@ -62,8 +64,8 @@ struct NodeReply {
   // From Inspect, and with kHeld from Acquire and HandOver: the holder of the key. The token is for
   // comparison and must not be displayed.
   OwnerToken holder;
-  // Of the same steps, and from a granted extension: the holder's label, if the node knows one.
-  OwnerLabel owner;
+  // Of the same steps, and from a granted extension: who that is, if the node knows it.
+  Owner owner;
   // From Inspect, if the key is shared or a semaphore: those who have a share, at most
   // kMostListedShares, or a slot. `holder` is the marker.
   std::vector<Share> shares;

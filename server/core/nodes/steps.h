@@ -34,7 +34,8 @@ struct AcquireStep {
   Duration ttl;
   FencingToken fence;
   AttemptId attempt;
-  const OwnerLabel& owner;
+  const Owner& owner;
+  Duration since;  // stored in place of Owner::since
   // If this token already holds the key, extends it and keeps the stored fence.
   bool adopt = false;
   Expected expected = {};
@@ -50,7 +51,8 @@ struct HandOverStep {
   Duration ttl;
   FencingToken fence;
   AttemptId attempt;
-  const OwnerLabel& owner;
+  const Owner& owner;
+  Duration since;  // stored in place of Owner::since
   Expected expected = {};
 };
 
@@ -89,8 +91,8 @@ struct RepairStep {
   // The repair counts as a vote. It needs a node that may grant, and that has seen no higher fence:
   // otherwise there may have been another holder since.
   bool counts = false;
-  // The label that the nodes of the quorum store.
-  OwnerLabel owner = {};
+  // As the nodes of the quorum store it.
+  Owner owner = {};
   Expected expected = {};
 };
 

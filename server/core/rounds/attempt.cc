@@ -38,22 +38,22 @@ Duration UntilFree(const Round& round) {
                                      : remaining.front();
 }
 
-// The label of the token that most of the counted denials name. A node that the holder's lease was
-// restored on may know the token without the label.
-OwnerLabel LabelOfHolder(const Round& round) {
+// The holder whose token most of the counted denials name. A node that its lease was restored on
+// may know no more than the token.
+Owner HolderOf(const Round& round) {
   std::vector<const NodeReply*> denials;
   for (const Vote& vote : round.votes()) {
     if (vote.outcome == Outcome::kHeld) denials.push_back(round.reply(vote.node));
   }
-  OwnerLabel label;
+  Owner holder;
   std::ptrdiff_t most = 0;
   for (const NodeReply* denial : denials) {
     const auto same = std::ranges::count(denials, denial->holder, &NodeReply::holder);
-    if (same < most || (same == most && !label.empty())) continue;
+    if (same < most || (same == most && !holder.empty())) continue;
     most = same;
-    label = denial->owner;
+    holder = denial->owner;
   }
-  return label;
+  return holder;
 }
 
 // Whether holders share the key on some of the nodes that denied.
@@ -74,12 +74,12 @@ NodeIndex FirstNode(const Key& key, const NodeSet& set) {
 
 }  // namespace
 
-Error HeldBy(const OwnerLabel& owner, Duration free_in) {
+Error HeldBy(const Owner& owner, Duration free_in) {
   Error error{.reason = Reason::kLockAlreadyHeld,
               .message = "another holder has the lock",
               .retry_after = free_in,
               .owner = owner};
-  if (!owner.empty()) error.message += ": " + Quoted(owner.value());
+  if (!owner.label.empty()) error.message += ": " + Quoted(owner.label.value());
   return error;
 }
 
@@ -140,13 +140,14 @@ void Attempt::Propose() {
   ++proposals_;
   ttl_ = env_.set->Bounded(command_->ttl);
   fence_ = env_.fences.Next(env_.scheduler.WallNow());
+  since_ = env_.scheduler.WallNow().time_since_epoch();
   id_ = {env_.random.Bits()};
-  const auto send = [self = shared_from_this(), fence = fence_, id = id_](
+  const auto send = [self = shared_from_this(), fence = fence_, id = id_, since = since_](
                         Node& node, std::shared_ptr<ReplySink> sink) {
     const AcquireCommand& command = *self->command_;
-    node.Acquire(
-        {self->key_, command.token, self->ttl_, fence, id, command.owner, command.extend_if_held},
-        std::move(sink));
+    node.Acquire({self->key_, command.token, self->ttl_, fence, id, command.owner, since,
+                  command.extend_if_held},
+                 std::move(sink));
   };
   switch (env_.set->nodes().empty() ? Order::kAllAtOnce : order_) {
     case Order::kAllAtOnce:
@@ -165,12 +166,13 @@ void Attempt::ProposeHandOver() {
   ++proposals_;
   ttl_ = env_.set->Bounded(command_->ttl);
   fence_ = env_.fences.Next(env_.scheduler.WallNow());
+  since_ = env_.scheduler.WallNow().time_since_epoch();
   releaser_->Proposed(fence_);
   round_ = Round::Start(
       env_, CountAcquisition,
       [this](Node& node, std::shared_ptr<ReplySink> sink) {
         node.HandOver(
-            {key_, releaser_->token(), command_->token, ttl_, fence_, id_, command_->owner},
+            {key_, releaser_->token(), command_->token, ttl_, fence_, id_, command_->owner, since_},
             std::move(sink));
       },
       shared_from_this(), id_);
@@ -230,7 +232,7 @@ Error Attempt::WhyDenied(const Round& round) {
     return has_slot_ ? HasSlotAlready(free_in) : AllSlotsTaken(key_.limit(), free_in);
   }
   shared_ = IsShared(round);
-  return shared_ ? HeldByShares(free_in) : HeldBy(LabelOfHolder(round), free_in);
+  return shared_ ? HeldByShares(free_in) : HeldBy(HolderOf(round), free_in);
 }
 
 void Attempt::TellReleaser(const Round& round) {

@@ -27,7 +27,7 @@ struct AcquireCommand {
   OwnerToken token;  // empty: a new one is made
   RetryPolicy retry;
   bool extend_if_held = false;
-  OwnerLabel owner;
+  Owner owner;  // `since` is not used
   std::optional<MonotonicTime> deadline;
   Source source;
   // Called with the number of waiters ahead at this daemon when it changes, but rate-limited if it
@@ -46,7 +46,7 @@ struct AttemptResult {
 };
 
 // The error of an attempt that found another holder. `free_in`: the rest of that holder's TTL.
-[[nodiscard]] Error HeldBy(const OwnerLabel& owner, Duration free_in);
+[[nodiscard]] Error HeldBy(const Owner& owner, Duration free_in);
 // The same if holders share the key, and if all slots of a semaphore are taken.
 [[nodiscard]] Error HeldByShares(Duration free_in);
 [[nodiscard]] Error AllSlotsTaken(int limit, Duration free_in);
@@ -108,6 +108,7 @@ class Attempt final : public Round::Listener, public std::enable_shared_from_thi
   AttemptId id_;    // of the current proposal
   Duration ttl_{};  // the requested one, unless the node set allows less
   FencingToken fence_;
+  Duration since_{};              // the wall clock at the current proposal
   std::shared_ptr<Round> round_;  // in progress, or decided and not yet rolled back
   std::shared_ptr<Extension> unifying_;
   const Round* winner_ = nullptr;  // for comparison only

@@ -36,8 +36,8 @@ std::optional<Keeper> KeeperOfGrants(const Round& round, std::size_t nodes) {
   return last;
 }
 
-// Returns the label that the granting nodes know, if any does.
-OwnerLabel LabelOfGrants(const Round& round, std::size_t nodes) {
+// Returns the holder as one of the granting nodes knows it, if any does.
+Owner OwnerOfGrants(const Round& round, std::size_t nodes) {
   for (NodeIndex node = 0; node < nodes; ++node) {
     const NodeReply* reply = round.reply(node);
     if (reply == nullptr || reply->outcome != Outcome::kGranted) continue;
@@ -192,7 +192,7 @@ bool Extension::PutBackMissing(Round& round) {
                       .fence = fence,
                       .keeper = keeper,
                       .counts = true,
-                      .owner = LabelOfGrants(round, env_.nodes.size())},
+                      .owner = OwnerOfGrants(round, env_.nodes.size())},
                      missing, set.quorum() - held, [this, &round, held](std::size_t granted) {
                        put_back_.reset();
                        if (held + granted >= round.set().quorum()) {
@@ -270,7 +270,11 @@ void Extension::Won(Round& round) {
     const NodeReply* reply = round.reply(node);
     if (reply != nullptr && reply->outcome == Outcome::kNotHeld) Repair(round, node);
   }
-  Finish({.lease = lease_, .error = {}, .votes = round.votes(), .attempts = attempts_});
+  Finish({.lease = lease_,
+          .error = {},
+          .votes = round.votes(),
+          .attempts = attempts_,
+          .owner = OwnerOfGrants(round, env_.nodes.size())});
 }
 
 void Extension::OnLate(Round& round, NodeIndex node, const NodeReply& reply) {
@@ -289,7 +293,7 @@ void Extension::Repair(const Round& round, NodeIndex node) {
        .ttl = left,
        .fence = lease_->fence,
        .keeper = keeper,
-       .owner = LabelOfGrants(round, env_.nodes.size())},
+       .owner = OwnerOfGrants(round, env_.nodes.size())},
       std::make_shared<IgnoreReply>());  // the next extension detects a failure
 }
 

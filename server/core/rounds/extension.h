@@ -59,6 +59,7 @@ struct ExtendResult {
   Error error;                 // set on failure
   Votes votes;
   int attempts = 0;
+  Owner owner = {};  // on success: as far as the granting nodes know it
 };
 using ExtendDone = std::function<void(ExtendResult)>;
 

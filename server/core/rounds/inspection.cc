@@ -36,17 +36,21 @@ void Inspection::OnReply(NodeIndex node, NodeReply reply) {
 }
 
 void Inspection::Add(const NodeReply& reply) {
-  const auto add = [&](const OwnerToken& token, Duration remaining, const OwnerLabel& owner) {
+  const auto add = [&](const OwnerToken& token, Duration remaining, const Owner& owner,
+                       FencingToken fence) {
     Holding& holding = holdings_[token.value()];
     holding.remaining.push_back(remaining);
+    holding.fence = std::max(holding.fence, fence);
     if (reply.barred) ++holding.barred;
     if (holding.owner.empty()) holding.owner = owner;
     return &holding;
   };
-  if (!IsMarker(reply.holder.value())) add(reply.holder, reply.remaining, reply.owner);
+  if (!IsMarker(reply.holder.value())) add(reply.holder, reply.remaining, reply.owner, reply.fence);
   limits_.push_back(LimitIn(reply.holder.value()));
   for (const Share& share : reply.shares) {
-    add(share.token, share.remaining, share.owner)->is_share = true;
+    Holding& holding = *add(share.token, share.remaining, share.owner, share.fence);
+    holding.is_share = true;
+    holding.slot = share.slot;
   }
 }
 
@@ -71,14 +75,13 @@ void Inspection::Finish() {
     std::sort(remaining.begin(), remaining.end(), std::greater<>());
     result.held = true;
     result.remaining = std::max(result.remaining, remaining[quorum - 1]);
-    if (holding.is_share) {
-      result.sharing.push_back(std::move(holding.owner));
-    } else {
-      result.owner = std::move(holding.owner);
-    }
+    result.shared |= holding.is_share;
+    result.held_by.push_back(
+        {std::move(holding.owner), holding.fence, holding.slot, remaining[quorum - 1]});
   }
+  std::ranges::sort(result.held_by, {}, &InspectResult::Holder::fence);
   // While a quorum has a holder of a semaphore, it agrees on the limit.
-  if (result.held && !result.sharing.empty()) {
+  if (result.shared) {
     std::ranges::sort(limits_);
     result.limit = limits_[limits_.size() / 2];
   }

@@ -17,13 +17,18 @@ struct InspectResult {
   // A valid lease cannot be ruled out: unknown nodes could complete a quorum, or the node set has
   // just changed.
   bool undecided = false;
-  OwnerLabel owner;
-  // The labels of those who share the key or have a slot, empty where there is none. Empty if
-  // nobody does.
-  std::vector<OwnerLabel> sharing;
+  // Those who hold the key: one, unless the key is shared or a semaphore.
+  struct Holder {
+    Owner owner;
+    FencingToken fence;    // the highest that a node stores for it
+    int slot = 0;          // of a semaphore
+    Duration remaining{};  // until no quorum holds the token any more
+  };
+  std::vector<Holder> held_by;
+  bool shared = false;   // the key is shared or a semaphore
   int limit = 0;         // of the semaphore, if the key is held as one
   FencingToken fence;    // the highest stored fence
-  Duration remaining{};  // until no quorum holds the token any more
+  Duration remaining{};  // until no quorum holds any token any more
   Votes votes;
   std::vector<OwnerToken> holders;  // every token that holds the key on some node; never displayed
 };
@@ -48,7 +53,9 @@ class Inspection final : public ReplySink, public std::enable_shared_from_this<I
   struct Holding {
     std::vector<Duration> remaining;  // one for each node
     std::size_t barred = 0;           // nodes among them that are quarantined
-    OwnerLabel owner;
+    Owner owner;
+    FencingToken fence;
+    int slot = 0;
     bool is_share = false;  // or a slot
   };
   void Add(const NodeReply& reply);

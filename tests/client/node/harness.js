@@ -38,7 +38,14 @@ export class Harness {
       onLost: (error) => { call.lost = error; call.losses += 1; },
       ...options,
     };
-    call.operation = this.machine.acquire(request, (error, lease) => {
+    return this.#obtain(call, (caller) => this.machine.acquire(request, caller));
+  }
+
+  // Returns a call whose lease will be the share.
+  downgrade(lease) { return this.#obtain({}, (caller) => this.machine.downgrade(lease, caller)); }
+
+  #obtain(call, start) {
+    call.operation = start((error, lease) => {
       assert.ok(!call.done, 'settled twice');
       Object.assign(call, { done: true, error, lease });
     });

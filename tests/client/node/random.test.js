@@ -1,4 +1,4 @@
-// Random schedules: clients acquire, hold, release and give up, while streams break in one or both directions,
+// Random schedules: clients acquire, hold, downgrade, release and give up, while streams break in one or both directions,
 // daemons drain, die and pause, and clients are suspended. Two clients never trust one key, or one slot of a semaphore, at
 // the same time, and nothing is left behind. SEEDS: the number of schedules; SEED: runs only this one.
 import assert from 'node:assert/strict';
@@ -17,15 +17,29 @@ const TIME = 40_000;
 const runUser = (world, client, counts) => {
   const { random } = world;
   const tokens = new Map(); // key -> the user's own token
-  const work = (lease) => {
+  const downgrade = (key, lease) => {
+    const impatient = random() < 0.2;
+    client.downgrade(key, lease, (acquire) => {
+      if (impatient) world.at(random() * 20, () => client.run((machine) => machine.giveUp(acquire, new Error('enough'))));
+    }, (error, share) => {
+      if (share) {
+        counts.downgraded += 1;
+        work(key, share);
+      } else {
+        if (error.reason !== 'LOCK_NOT_HELD' && tokens.get(key) === lease.token) tokens.delete(key);
+        next();
+      }
+    });
+  };
+  const work = (key, lease) => {
     counts.granted += 1;
-    const own = tokens.get(lease.key) === lease.token;
+    const own = tokens.get(key) === lease.token;
     const release = (machine) => {
       const [lost, began] = [lease.state === 'lost', world.now];
       machine.releaseLease(lease, (error) => {
         if (!own) return;
         // After a release that failed, or that continues, the token is not used again.
-        if (error !== undefined || world.now - began > 1900) tokens.delete(lease.key);
+        if (error !== undefined || world.now - began > 1900) tokens.delete(key);
         // While a lost lock is trusted, its token is not used.
         world.at(lost ? lease.margin * 1.1 : 0, next);
       });
@@ -33,7 +47,8 @@ const runUser = (world, client, counts) => {
     };
     world.at(random() * 2500, () => client.run((machine) => {
       if (random() < 0.2) machine.extend(lease, 1000, () => {});
-      release(machine);
+      if (lease.key !== SEMAPHORE && lease.key === key && lease.state === 'held' && random() < 0.3) downgrade(key, lease);
+      else release(machine);
     }));
   };
   const next = () => world.at(random() * 300, () => {
@@ -45,8 +60,8 @@ const runUser = (world, client, counts) => {
       if (!impatient) return;
       world.at(random() * 500, () => client.run((machine) => machine.giveUp(acquire, new Error('enough'))));
     };
-    const settled = (lease) => { if (lease) work(lease); else next(); };
     const key = KEYS[Math.floor(random() * KEYS.length)];
+    const settled = (lease) => { if (lease) work(key, lease); else next(); };
     if (!tokens.has(key)) tokens.set(key, `own ${counts.tokens += 1}`);
     const token = random() < 0.4 ? tokens.get(key) : undefined;
     const extendIfHeld = token !== undefined && random() < 0.5 ? true : undefined;
@@ -77,7 +92,7 @@ const makeFaults = (world, clients) => {
 const schedule = (seed, { faults }) => {
   const world = new World(seed, { faults });
   const clients = ['x', 'y', 'z'].map((name) => new Client(world, name, 600 + world.random() * 1500));
-  const counts = { granted: 0, losses: 0, tokens: 0, full: 0 };
+  const counts = { granted: 0, downgraded: 0, losses: 0, tokens: 0, full: 0 };
   for (const client of clients) for (let i = 0; i < 2; i += 1) runUser(world, client, counts);
   if (faults) makeFaults(world, clients);
   const check = () => {
@@ -108,13 +123,15 @@ const schedule = (seed, { faults }) => {
 const seeds = process.env.SEED ? [Number(process.env.SEED)] : Array.from({ length: SEEDS }, (_, i) => i + 1);
 
 test('random schedules with faults', () => {
-  let [granted, full] = [0, 0];
+  let [granted, downgraded, full] = [0, 0, 0];
   for (const seed of seeds) {
     const counts = schedule(seed, { faults: true });
     granted += counts.granted;
+    downgraded += counts.downgraded;
     full += Math.sign(counts.full);
   }
   assert.ok(granted > 20 * seeds.length, `${granted} grants in ${seeds.length} schedules`);
+  assert.ok(downgraded > 2 * seeds.length, `${downgraded} downgrades in ${seeds.length} schedules`);
   assert.ok(full > seeds.length / 2, `the slots were in use together in ${full} of ${seeds.length} schedules`);
 });
 

@@ -192,20 +192,22 @@ test('adopt names the slot of the caller, also when it begins anew', () => {
   assert.equal(call.lease.slot, 2);
 });
 
-test('acquireOrExtend extends whichever slot the token has, and adopts that one', () => {
-  const { world, call, extend } = takeOver({ extendIfHeld: true });
-  grant(world, extend, 3);
-  const [adopt] = world.expect('adopt');
-  assert.equal(adopt.adopt.slot, 3);
-  world.fail(adopt, 'LOCK_NOT_HELD');
-  world.pass(101);
-  const [again] = world.expect('extend');
-  assert.equal(again.extend.slot, undefined, 'the token may have another slot now');
-  grant(world, again, 1);
-  const [next] = world.expect('adopt');
-  assert.equal(next.adopt.slot, 1);
-  grant(world, next, 1);
-  assert.equal(call.lease.slot, 1);
+test('acquireOrExtend, and adopt without a slot, extend whichever slot the token has, and adopt that one', () => {
+  for (const way of [{ extendIfHeld: true }, { adopt: true }]) {
+    const { world, call, extend } = takeOver(way);
+    grant(world, extend, 3);
+    const [adopt] = world.expect('adopt');
+    assert.equal(adopt.adopt.slot, 3);
+    world.fail(adopt, 'LOCK_NOT_HELD');
+    world.pass(101);
+    const [again] = world.expect('extend');
+    assert.equal(again.extend.slot, undefined, 'the token may have another slot now');
+    grant(world, again, 1);
+    const [next] = world.expect('adopt');
+    assert.equal(next.adopt.slot, 1);
+    grant(world, next, 1);
+    assert.equal(call.lease.slot, 1);
+  }
 });
 
 test('acquireOrExtend acquires a slot if the token has none', () => {
@@ -259,7 +261,7 @@ const leaseOf = ({ key, token, maxHolders }, slot) => (
   { key, token, maxHolders, slot, fencingToken: '7', validity: duration(10_000) });
 const grants = (call, reply) => reply(null, { lease: leaseOf(call.request, call.request.slot ?? 2) });
 
-test('a Lock has the limit and the slot, and adopt sends those of the caller', { timeout: 10_000 }, () => {
+test('a Lock has the limit and the slot, and adopt sends those of the caller, or finds the slot', { timeout: 10_000 }, () => {
   const asked = [];
   const answer = ({ id, acquire, extend, adopt }) => {
     const claim = acquire ?? extend ?? adopt;
@@ -275,21 +277,25 @@ test('a Lock has the limit and the slot, and adopt sends those of the caller', {
     assert.deepEqual([lock.key, lock.shared, lock.maxHolders, lock.slot], ['k', false, 5, 2]);
     const adopted = await client.adopt('other', 't', { maxHolders: 5, slot: 4 });
     assert.deepEqual([adopted.maxHolders, adopted.slot], [5, 4]);
+    assert.equal((await client.adopt('found', 't', { maxHolders: 5 })).slot, 2);
     const none = await client.acquire('none');
     assert.deepEqual([none.maxHolders, none.slot], [undefined, undefined]);
-    assert.deepEqual(asked, [['k', 5, undefined], ['other', 5, 4], ['other', 5, 4], ['none', undefined, undefined]]);
+    assert.deepEqual(asked, [
+      ['k', 5, undefined], ['other', 5, 4], ['other', 5, 4], ['found', 5, undefined], ['found', 5, 2], ['none', undefined, undefined]]);
   });
 });
 
-test('a detached slot is extended with its limit and its slot, and released with neither', { timeout: 10_000 }, () => (
+test('a detached slot is extended with its limit and perhaps its slot, and released with neither', { timeout: 10_000 }, () => (
   withService({ Acquire: grants, Extend: grants, Release: (call, reply) => reply(null, {}) }, async (client, requests) => {
     const lease = await client.acquireDetached('k', { maxHolders: 5 });
     assert.deepEqual([lease.key, lease.keys, lease.shared, lease.maxHolders, lease.slot], ['k', ['k'], false, 5, 2]);
     const { keys: names, token, shared, maxHolders, slot } = lease;
     assert.equal((await client.extend(names, token, 10_000, { shared, maxHolders, slot })).slot, 2);
     assert.equal((await client.tryExtend(names, token, 10_000, { maxHolders: 5, slot: 4 })).slot, 4);
+    assert.equal((await client.extend(names, token, 10_000, { maxHolders })).slot, 2);
     await client.release(names, token);
-    assert.deepEqual(requests.map((request) => [request.maxHolders, request.slot]), [[5, undefined], [5, 2], [5, 4], [undefined, undefined]]);
+    assert.deepEqual(requests.map((request) => [request.maxHolders, request.slot]), [
+      [5, undefined], [5, 2], [5, 4], [5, undefined], [undefined, undefined]]);
   })));
 
 test('a detached lock has no slot', { timeout: 10_000 }, () => withService({
@@ -316,7 +322,7 @@ test('KIND_MISMATCH ends a detached acquire at once, however long it may wait', 
 
 test('a watch sends the limit and the slot, and its events have them', { timeout: 10_000 }, () => withService({
   Watch: (call) => {
-    for (const { key, token, maxHolders, slot } of call.request.items) {
+    for (const { key, token, maxHolders, slot = maxHolders && 3 } of call.request.items) {
       call.write({ type: 'EVENT_TYPE_EXTENDED', key, maxHolders, slot, lease: leaseOf({ key, token, maxHolders }, slot) });
       call.write({ type: 'EVENT_TYPE_LOST', key, maxHolders, slot, reason: 'LOCK_NOT_HELD', lease: { key, token, maxHolders } });
     }
@@ -325,16 +331,16 @@ test('a watch sends the limit and the slot, and its events have them', { timeout
 }, async (client, requests) => {
   const heard = [];
   await new Promise((resolve) => {
-    const items = [{ key: 's', token: 't', maxHolders: 5, slot: 4 }, { key: 'k', token: 't' }];
+    const items = [{ key: 's', token: 't', maxHolders: 5, slot: 4 }, { key: 'f', token: 't', maxHolders: 5 }, { key: 'k', token: 't' }];
     client.watch(items, (event) => {
       if (event.type === 'closed') resolve();
       else heard.push([event.type, event.key, event.maxHolders, event.slot]);
     }, { keepWatchingAfterLoss: false });
   });
-  assert.deepEqual(requests[0].items.map(({ maxHolders, slot }) => [maxHolders, slot]), [[5, 4], [undefined, undefined]]);
-  const expected = [['s', 5, 4], ['k', undefined, undefined]].flatMap((lock) => [['extended', ...lock], ['lost', ...lock]]);
+  assert.deepEqual(requests[0].items.map(({ maxHolders, slot }) => [maxHolders, slot]), [[5, 4], [5, undefined], [undefined, undefined]]);
+  const expected = [['s', 5, 4], ['f', 5, 3], ['k', undefined, undefined]].flatMap((lock) => [['extended', ...lock], ['lost', ...lock]]);
   assert.deepEqual(heard, expected);
-  assert.equal(requests.length, 1, 'both items were lost');
+  assert.equal(requests.length, 1, 'all items were lost');
 }));
 
 // ---- arguments
@@ -369,12 +375,11 @@ test('a wrong maxHolders fails only its call, and the error names it', { timeout
   await assert.rejects(own.release('k', 't', { maxHolders: 2 }), /there is no option "maxHolders"/);
 });
 
-test('a slot is required with maxHolders, and refused without it, by the calls that extend, adopt or watch', { timeout: 10_000 }, async (context) => {
+test('a slot needs maxHolders, and is at most as high, in the calls that extend, adopt or watch', { timeout: 10_000 }, async (context) => {
   const own = new Client('127.0.0.1:1');
   context.after(() => own.close());
   for (const [options, text] of [
-    ...[undefined, 0, 4, -1, 1.5, NaN, '1', null].map((slot) => [{ maxHolders: 3, slot }, 'must be an integer from 1 to 3: ']),
-    [{ maxHolders: 3 }, 'not undefined'],
+    ...[0, 4, -1, 1.5, NaN, '1', null].map((slot) => [{ maxHolders: 3, slot }, 'must be an integer from 1 to 3: ']),
     [{ slot: 1 }, 'only a semaphore has slots'],
     [{ slot: 1, shared: true }, 'only a semaphore has slots'],
   ]) {
@@ -439,13 +444,16 @@ test('a key that is in use in another way is refused at once', options, async ()
 test('a slot moves to another client by its token', options, async () => {
   const lease = await client.acquireDetached('moves', { maxHolders: 3, ttl: 20_000 });
   const { keys: names, token, maxHolders, slot } = lease;
-  assert.equal((await client.tryExtend(names, token, 20_000, { maxHolders, slot })).slot, slot);
+  for (const claim of [{ maxHolders, slot }, { maxHolders }]) {
+    assert.equal((await client.extend(names, token, 20_000, claim)).slot, slot);
+    assert.equal((await client.tryExtend(names, token, 20_000, claim)).slot, slot);
+  }
   const other = new Client(server.endpoint);
   for (const wrong of [{}, { maxHolders: 4, slot }, { maxHolders, slot: slot % 3 + 1 }]) {
     await assert.rejects(client.extend(names, token, 20_000, wrong), { reason: 'LOCK_NOT_HELD' });
     await assert.rejects(other.adopt(names, token, wrong), { reason: 'LOCK_NOT_HELD' });
   }
-  const lock = await other.adopt(names, token, { maxHolders, slot });
+  const lock = await other.adopt(names, token, { maxHolders });
   assert.deepEqual([lock.slot, lock.held], [slot, true]);
   const found = await client.acquireOrExtend('moves', token, { maxHolders });
   assert.deepEqual([found.slot, found.held], [slot, true]);
@@ -456,7 +464,7 @@ test('a slot moves to another client by its token', options, async () => {
 test('a watch extends a slot', options, async () => {
   const { token, slot } = await client.acquireDetached('watched', { maxHolders: 3, ttl: 5000 });
   const event = await new Promise((resolve) => {
-    const watch = client.watch([{ key: 'watched', token, ttl: 5000, interval: 50, maxHolders: 3, slot }], (heard) => {
+    const watch = client.watch([{ key: 'watched', token, ttl: 5000, interval: 50, maxHolders: 3 }], (heard) => {
       resolve(heard);
       watch.close();
     });

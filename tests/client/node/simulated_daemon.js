@@ -2,17 +2,18 @@
 // observe it.
 import keys from '../../../client/node/core/key.js';
 
-const { maxHoldersOf } = keys;
+const { isShared, joined, maxHoldersOf, namesOf } = keys;
 
 const drift = (ttl) => ttl * 0.01 + 2;
 
 // Where the nodes store a key: a semaphore in as many places as it has slots.
 const placesOf = (key) => {
   const slots = Array.from({ length: maxHoldersOf(key) ?? 0 }, (_, i) => i + 1);
-  return slots.length > 0 ? slots.map((slot) => ({ place: `${key}/${slot}`, slot })) : [{ place: key }];
+  if (slots.length > 0) return slots.map((slot) => ({ place: `${key}/${slot}`, slot }));
+  return [{ place: isShared(key) ? joined(namesOf(key)) : key }];
 };
 
-// The keys that a quorum of the nodes holds, one entry per key or slot.
+// The keys that a quorum of the nodes holds, one entry per key or slot. Nobody acquires a share: those of downgrades are alone.
 export class Nodes {
   #locks = new Map();
   #fence = 0n;
@@ -29,7 +30,7 @@ export class Nodes {
 
   get held() { return [...this.#locks.keys()].filter((place) => this.#current(place)); }
 
-  // What the token holds of the key: a token holds at most one slot.
+  // What the token holds of the key, in whichever mode: a token holds at most one slot.
   #find(key, token) { return placesOf(key).map(({ place }) => this.#current(place)).find((lock) => lock?.token === token); }
 
   acquire(key, token, ttl, stream) {
@@ -37,21 +38,32 @@ export class Nodes {
     const free = placesOf(key).filter(({ place }) => !this.#current(place));
     if (free.length === 0) return undefined;
     const { place, slot } = free[Math.floor(this.world.random() * free.length)];
-    const lock = { place, slot, token, expires: this.world.now + ttl, fence: this.#fence += 1n, stream, sequence: 0n };
+    const lock = { place, slot, token, shared: false, expires: this.world.now + ttl, fence: this.#fence += 1n, stream, sequence: 0n };
     this.#locks.set(place, lock);
     return lock;
   }
 
+  // A late request does not change what the token has acquired since.
+  downgrade(key, token, from) {
+    const lock = this.#find(key, token);
+    if (lock !== undefined && lock.fence <= from) lock.shared = true;
+  }
+
+  #holds(key, token, slot) {
+    const lock = this.#find(key, token);
+    return lock?.shared === isShared(key) && (slot === undefined || lock.slot === slot) ? lock : undefined;
+  }
+
   // `slot`: undefined for whichever the token has.
   extend(key, token, ttl, slot) {
-    const lock = this.#find(key, token);
-    if (lock === undefined || (slot !== undefined && lock.slot !== slot)) return undefined;
+    const lock = this.#holds(key, token, slot);
+    if (lock === undefined) return undefined;
     lock.expires = Math.max(lock.expires, this.world.now + ttl);
     return lock;
   }
 
   adopt({ key, token, ttl, slot, sequence }, stream) {
-    const lock = this.#find(key, token);
+    const lock = this.#holds(key, token, slot);
     if (lock === undefined || lock.slot !== slot || sequence <= lock.sequence) return undefined;
     Object.assign(lock, { sequence, stream });
     if (this.world.random() < 0.2) lock.fence = this.#fence += 1n;
@@ -130,12 +142,19 @@ export class ServerSession {
       if (this.#leases.delete(asked.token) && nodes.release(asked.key, asked.token, this)) this.#answer(id, {});
       else this.#fail(id, 'LOCK_NOT_HELD');
     } else {
+      if (asked.downgradeFrom !== undefined) this.#downgrade(asked);
       const lock = kind === 'adopt'
         ? nodes.adopt(asked, this) : nodes.extend(asked.key, asked.token, asked.ttl, asked.slot);
       if (kind === 'adopt' && this.daemon.world.faults && this.daemon.world.random() < 0.1) this.#fail(id, 'QUORUM_UNAVAILABLE');
       else if (lock) this.#grant(id, lock, asked.ttl, asked.key);
       else this.#fail(id, 'LOCK_NOT_HELD');
     }
+  }
+
+  #downgrade({ key, token, downgradeFrom }) {
+    this.daemon.world.nodes.downgrade(key, token, downgradeFrom);
+    const kept = this.#leases.get(token);
+    if (kept !== undefined) kept.key = key;
   }
 
   #try(id, asked) {

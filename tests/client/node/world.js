@@ -111,7 +111,7 @@ export class Client {
   #note() {
     for (const hold of this.holds) {
       if (hold.lease.state === 'held') hold.until = hold.lease.trustedUntil;
-      else if (hold.lease.state === 'released' || hold.until <= this.now) this.holds.delete(hold);
+      else if (hold.lease.state !== 'lost' || hold.until <= this.now) this.holds.delete(hold);
     }
   }
 
@@ -143,9 +143,19 @@ export class Client {
     });
   }
 
+  // Of the share, too, no other holder can have the key: see Nodes.
+  downgrade(key, lease, started, settled) {
+    this.run((machine) => {
+      started(machine.downgrade(lease, (error, share) => {
+        if (share) this.holds.add({ key, lease: share, until: share.trustedUntil });
+        settled(error, share);
+      }));
+    });
+  }
+
   trusts(key, slot) {
     return [...this.holds].some((hold) => (
-      hold.key === key && hold.lease.slot === slot && hold.until > this.now && hold.lease.state !== 'released'));
+      hold.key === key && hold.lease.slot === slot && hold.until > this.now && ['held', 'lost'].includes(hold.lease.state)));
   }
 }
 

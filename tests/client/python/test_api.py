@@ -204,6 +204,40 @@ class Api:
         self.assertEqual({(self.key, True)}, {(event.key, event.shared) for event in heard[:-1]})
         self.assertFalse(heard[-1].shared)
 
+    def test_an_exclusive_lock_is_downgraded(self):
+        writer = self.used.acquire([self.key + "b", self.key], ttl=60, token="mine")
+        share = writer.downgrade()
+        self.assertEqual([True, "mine", writer.keys], [share.shared, share.token, share.keys])
+        self.assertEqual([True, False, False, None], [share.held, writer.held, writer.lost.is_set(), writer.loss])
+        reader = self.used.acquire(self.key, wait=10, shared=True)
+        self.assertIsNone(self.used.try_acquire(self.key))
+        with self.assertRaisesRegex(redlockd.InvalidArgument, "only an exclusive lock can be downgraded"):
+            share.downgrade()
+        for call in (writer.downgrade, lambda: writer.extend(5)):
+            with self.assertRaisesRegex(redlockd.LockLost, "released or downgraded"):
+                call()
+        writer.release()
+        share.extend(60)
+        share.release()
+        reader.release()
+        self.assertFalse(self.server.held(self.key))
+
+    def test_a_named_lock_holds_the_share_after_a_downgrade(self):
+        named = self.used.lock(self.key, ttl=60)
+        with self.assertRaises(redlockd.LockLost):
+            named.downgrade()
+        for _ in range(2):  # it is acquired exclusively again
+            named.acquire()
+            self.assertFalse(named.shared)
+            token, share = named.token, named.downgrade()
+            self.assertEqual([True, token, token], [named.shared, named.token, share.token])
+            self.assertTrue(named.held and share.held)
+            self.assertIn("shared=True", repr(named))
+            self.used.acquire(self.key, wait=10, shared=True).release()
+            named.release()
+            self.assertFalse(share.held)
+            self.assertFalse(self.server.held(self.key))
+
     def test_a_semaphore_has_a_limit_of_holders(self):
         first, second = self.used.acquire(self.key, wait=10, max_holders=2), self.used.lock(self.key, max_holders=2)
         self.assertTrue(second.acquire(blocking=False))
@@ -388,6 +422,19 @@ class Threads(Api, unittest.TestCase):
             lock.release()
         self.assertFalse(self.server.held(self.key))
 
+    def test_a_block_releases_what_it_has_downgraded(self):
+        with self.used.lock(self.key, 5) as lock, lock.downgrade() as share:
+            self.assertTrue(share.held)
+            self.assertIsNone(self.used.try_acquire(self.key))
+        self.assertFalse(self.server.held(self.key))
+        with self.used.lock(self.key, 5) as lock:
+            lock.downgrade()
+        self.assertFalse(self.server.held(self.key))
+        with self.assertRaises(redlockd.LockLost), self.used.lock(self.key, 5) as lock:
+            lock.downgrade()
+            self.server.lose(self.key)
+            self.assertTrue(lock.lost.wait(10))
+
     def test_detached_futures_that_are_cancelled_leave_no_lock(self):
         for i in range(60):
             future = self.used.acquire_detached_future(f"{self.key}{i}", ttl=300)
@@ -417,6 +464,23 @@ class Aio(Api, unittest.TestCase):
 
     def wait(self, seconds):
         self.loop.run_until_complete(asyncio.sleep(seconds))
+
+    def test_a_block_releases_what_it_has_downgraded(self):
+        async def run(client):
+            async with client.lock(self.key, 5) as lock, await lock.downgrade() as share:
+                self.assertTrue(share.held)
+                self.assertIsNone(await client.try_acquire(self.key))
+            self.assertFalse(self.server.held(self.key))
+            async with client.lock(self.key, 5) as lock:
+                await lock.downgrade()
+            self.assertFalse(self.server.held(self.key))
+            with self.assertRaises(redlockd.LockLost):
+                async with client.lock(self.key, 5) as lock:
+                    await lock.downgrade()
+                    self.server.lose(self.key)
+                    await asyncio.sleep(60)  # cancelled
+
+        self.loop.run_until_complete(asyncio.wait_for(run(self.used._inner), 30))
 
     def test_detached_tasks_that_are_cancelled_leave_no_lock(self):
         async def run():

@@ -54,6 +54,23 @@ class Cancelling(unittest.TestCase):
 
         self.assertEqual([], asyncio.run(run()))
 
+    def test_tasks_that_downgrade(self):
+        async def run():
+            client = redlockd.aio.Client([self.cluster.address])
+            for i in range(ROUNDS // 4):
+                lock = await client.acquire(f"downgrade-{i}", ttl=60)
+                task = asyncio.ensure_future(lock.downgrade())
+                await asyncio.sleep(self.random.uniform(0, 0.006))
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await (await task).release()
+            left = await asyncio.get_running_loop().run_in_executor(
+                None, self.left_behind, [f"downgrade-{i}" for i in range(ROUNDS // 4)])
+            await client.close()
+            return left
+
+        self.assertEqual([], asyncio.run(run()))
+
     def test_tasks_whose_token_is_used_again(self):
         async def use(client, i):
             key, token = f"again-{i}", f"mine-{i}"
@@ -128,15 +145,17 @@ class Cancelling(unittest.TestCase):
         """Simulates KeyboardInterrupt by an exception that is raised in the waiting thread."""
         import ctypes
         with redlockd.Client([self.cluster.address]) as client:
+            client.acquire("first").release()  # starts the library's thread, which could get the exception as it starts
             for i in range(ROUNDS // 4):
                 began = threading.Event()
 
                 def work(key=f"interrupted-{i}", began=began):
-                    # This function must handle exceptions that arrive after acquire() has returned.
+                    # This function must handle exceptions that arrive after a call has returned.
                     lock = None
                     try:
                         began.set()
                         lock = client.acquire(key, ttl=60)
+                        lock = lock.downgrade()
                         time.sleep(0.05)
                     except KeyboardInterrupt:
                         pass
@@ -146,7 +165,7 @@ class Cancelling(unittest.TestCase):
                 thread = threading.Thread(target=work)
                 thread.start()
                 began.wait()
-                time.sleep(self.random.uniform(0, 0.004))
+                time.sleep(self.random.uniform(0, 0.008))
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(
                     ctypes.c_ulong(thread.ident), ctypes.py_object(KeyboardInterrupt))
                 thread.join()

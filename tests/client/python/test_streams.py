@@ -345,6 +345,75 @@ class Blocks(Streams):
 
         self.aio(body)
 
+    def test_a_task_that_lost_its_share_is_cancelled(self):
+        async def body(client):
+            with self.assertRaises(redlockd.LockLost):
+                async with client.lock("k", ttl=10) as lock:
+                    exclusive = lock.acquired._lease
+                    await lock.downgrade()
+                    self.lose_now(client, lock)
+                    await asyncio.sleep(5)
+            self.assertEqual([], exclusive.on_lost)
+            await asyncio.sleep(0.01)
+            if hasattr(asyncio.Task, "cancelling"):
+                self.assertEqual(0, asyncio.current_task().cancelling())
+
+        self.aio(body)
+
+    def test_a_block_whose_downgrade_is_cancelled_leaves_no_lock(self):
+        async def body(client):
+            async def work():
+                async with client.lock("k", ttl=10) as lock:
+                    await lock.downgrade()
+
+            for daemon in self.daemons:
+                daemon.withheld = {"extend"}
+            task = asyncio.ensure_future(work())
+            while not self.daemons[0].seen("extend"):
+                await asyncio.sleep(0.01)
+            task.cancel()
+            with self.assertRaises(asyncio.CancelledError):
+                await task
+            while self.locks:
+                await asyncio.sleep(0.01)
+            self.assertEqual([], self.daemons[0].seen("give_up"))
+
+        self.aio(body)
+
+    def test_a_named_lock_that_is_released_during_its_downgrade_does_not_get_the_share(self):
+        async def body(client):
+            lock = client.lock("k", ttl=10)
+            await lock.acquire()
+            task = asyncio.ensure_future(lock.downgrade())
+            await asyncio.sleep(0)
+            await lock.release()
+            with self.assertRaisesRegex(redlockd.LockLost, "released during its downgrade"):
+                await task
+            self.assertEqual(({}, False), (self.locks, lock.held))
+
+        self.aio(body)
+
+    def test_so_does_one_of_a_thread(self):
+        client = self.client()
+        lock = client.lock("k", ttl=10)
+        lock.acquire()
+        wait = client._wait_for_lock
+        client._wait_for_lock = lambda start: (wait(start), lock.release())[0]
+        with self.assertRaisesRegex(redlockd.LockLost, "released during its downgrade"):
+            lock.downgrade()
+        self.assertEqual(({}, False), (self.locks, lock.held))
+
+    def test_a_failed_downgrade_ends_the_block(self):
+        async def body(client):
+            lock = client.lock("k", ttl=10)
+            with self.assertRaises(redlockd.LockLost):
+                async with lock:
+                    self.locks.clear()
+                    await lock.downgrade()
+            self.assertFalse(lock.held)
+
+        self.aio(body)
+
     @unittest.skipUnless(hasattr(asyncio.Task, "uncancel"), "before Python 3.11 the two cannot be distinguished")
     def test_a_task_that_is_cancelled_by_other_code_and_loses_the_lock_stays_cancelled(self):
         async def body(client):

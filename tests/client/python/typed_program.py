@@ -26,6 +26,8 @@ def threads(client: redlockd.Client) -> None:
     client.release(keys, lease.token)
     with client.lock("k", shared=True) as reader:
         modes: List[bool] = [reader.shared, lease.shared, events[0].shared]
+    with client.lock("k") as writer, writer.downgrade() as share, client.acquire("j").downgrade() as other_share:
+        modes += [share.shared, other_share.shared]
     client.watch([redlockd.WatchItem("k", lease.token, shared=modes[0])], events.append).close()
     client.extend("k", lease.token, 5, shared=client.try_extend("k", lease.token, 5, shared=True).shared)
     with client.lock("k", max_holders=5) as worker, client.acquire("k", max_holders=5) as other:
@@ -51,9 +53,11 @@ async def tasks(client: redlockd.aio.Client) -> None:
         keys: Tuple[str, ...] = together.keys
     async with client.lock("k", shared=True) as reader:
         shared: bool = (await client.adopt("k", reader.token, shared=reader.shared)).shared
+    async with client.lock("k") as writer, await writer.downgrade() as share:
+        downgraded: List[redlockd.aio.Lock] = [share, await lock.downgrade()]
     async with client.lock("k", max_holders=5) as worker:
         slot: Optional[int] = (await client.adopt("k", worker.token, max_holders=5, slot=worker.slot)).slot
-    print(held, keys, shared, slot)
+    print(held, keys, shared, slot, downgraded)
 
 
 def kit(server: Server) -> bool:

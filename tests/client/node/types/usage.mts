@@ -24,6 +24,8 @@ export const use = async (): Promise<string> => {
   await client.tryAcquire('k', { shared: share });
   await client.using('k', { shared: true }, ({ shared }) => shared satisfies boolean);
   await client.acquireOrExtend('k', 't', { shared: true });
+  await using writer = await client.acquire('k');
+  await using downgraded: Lock = await writer.downgrade({ signal });
   const reader = await client.acquireDetached('k', { shared: true });
   await client.extend(reader.keys, reader.token, 1000, { shared: reader.shared });
   await client.tryExtend(reader.keys, reader.token, 1000, { shared: reader.shared });
@@ -34,6 +36,7 @@ export const use = async (): Promise<string> => {
   await client.acquireOrExtend('k', 't', { maxHolders: 5 });
   const one = await client.acquireDetached('k', { maxHolders: 5 });
   await client.extend(one.keys, one.token, 1000, { maxHolders: one.maxHolders, slot: one.slot });
+  await client.adopt(one.keys, one.token, { maxHolders: 5 });
   await client.tryExtend(one.keys, one.token, 1000, { maxHolders: 5, slot });
   await client.adopt(one.keys, one.token, { shared: one.shared, maxHolders: one.maxHolders, slot: one.slot });
   await client.using(keys, {}, () => {});
@@ -44,6 +47,7 @@ export const use = async (): Promise<string> => {
   await client.acquireOrExtend('k', 't', { owner: 'me' });
   const watch: Watch = client.watch([
     { key: 'k', token: 't', interval: 5, shared: true }, { key: keys, token: 't' }, { key: 's', token: 't', maxHolders: 2, slot: 1 },
+    { key: 'r', token: 't', maxHolders: 2 },
   ], (event: WatchEvent) => {
     if (event.type === 'lost') event.error satisfies LockLostError;
     else if (event.type === 'extended') [event.validity, event.shared, event.slot, ...event.keys] satisfies unknown[];
@@ -79,6 +83,8 @@ export const use = async (): Promise<string> => {
   await client.acquire('k', { maxHolders: 2, slot: 1 });
   // @ts-expect-error: a Lock comes from a client
   new Lock();
+  // @ts-expect-error: a downgrade keeps its TTL
+  await downgraded.downgrade({ ttl: 5 });
   // @ts-expect-error: read only
   lock.key = 'other';
   return `${fence} ${maybe?.key} ${result}`;

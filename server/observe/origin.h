@@ -1,0 +1,27 @@
+// Where a caller comes from, as the nodes store it with a lock, for people.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "server/core/types.h"
+
+namespace redlock::observe {
+
+struct OriginParts {
+  std::string daemon;    // the daemon that the caller asked
+  std::string identity;  // empty if the daemon requires no credentials
+  std::string peer;      // the caller's address, as gRPC writes it
+};
+
+// Cuts what is too long.
+[[nodiscard]] Origin Encode(const OriginParts& parts);
+
+// Other programs can write to the nodes, so the result may contain anything, as UTF-8. Empty parts
+// where there is nothing.
+[[nodiscard]] OriginParts Decode(const Origin& origin);
+
+// How long it has held the key, by this machine's wall clock; nothing if that is not known.
+[[nodiscard]] std::optional<Duration> HeldFor(const Owner& owner);
+
+}  // namespace redlock::observe

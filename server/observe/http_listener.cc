@@ -82,12 +82,13 @@ HttpListener::DocumentsByPath HttpListener::Documents(const config::Config& conf
                                                       const std::function<std::size_t()>& streams) {
   std::vector<std::string> nodes;
   for (const redis::Endpoint& node : config.nodes) nodes.push_back(node.Name());
-  const auto metrics = [nodes, &shards, &reloads, streams]() -> std::optional<HttpAnswer> {
+  const auto metrics = [nodes, &shards, &reloads, streams,
+                        groups = config.lock.key_groups]() -> std::optional<HttpAnswer> {
     const auto view = TakeView(nodes, shards, Detail::kNumbers);
     if (!view) return std::nullopt;
     std::ostringstream text;
-    prometheus::TextSerializer().Serialize(text,
-                                           ToMetrics(*view, streams(), reloads, REDLOCKD_VERSION));
+    prometheus::TextSerializer().Serialize(
+        text, ToMetrics(*view, streams(), reloads, groups, REDLOCKD_VERSION));
     return HttpAnswer{.type = "text/plain; version=0.0.4; charset=utf-8", .body = text.str()};
   };
   const auto status = [nodes, &shards, &access, streams]() -> std::optional<HttpAnswer> {

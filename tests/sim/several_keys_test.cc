@@ -210,7 +210,7 @@ TEST_F(SeveralKeys, TheLongestQueueCountsAsThePosition) {
   const auto both = Wait({"a", "b"});
   Pass(milliseconds(10));
   EXPECT_EQ(both->positions, std::vector<std::size_t>{1});
-  EXPECT_EQ(cluster->shard(0).waiters(), 2U);
+  EXPECT_EQ(cluster->shard(0).Groups()[0].waiters, 2U);
   EXPECT_EQ(cluster->shard(0).waiters(Key("b")), 1U);
   EXPECT_EQ(cluster->shard(0).ListLeases().size(), 2U);
   (void)ReleaseLease(holder);

@@ -93,6 +93,54 @@ class Streams : public Scenario {
   std::uint64_t id = 0;
 };
 
+TEST_F(Streams, AHoldCountsFromItsAcquisitionToItsReleaseOrLoss) {
+  const auto holds = [this]() -> const LongHistogram& {
+    return cluster->shard(0).statistics().groups[0].holds;
+  };
+  const auto count = [&holds] {
+    std::uint64_t sum = 0;
+    for (const std::uint64_t one : holds().counts()) sum += one;
+    return sum;
+  };
+  const auto oldest = [this] {
+    return cluster->shard(0).Groups()[0].oldest.value_or(Duration::zero());
+  };
+  Stream& closed = Open(0);
+  (void)Acquire(closed, seconds(20));
+  Pass(seconds(30));
+  EXPECT_GE(oldest(), seconds(30));
+  EXPECT_LT(oldest(), seconds(31));
+  End(closed, StreamEnd::kClosed);
+  EXPECT_EQ(count(), 1U);
+  EXPECT_NEAR(holds().sum_seconds(), 30, 1);
+  EXPECT_EQ(oldest(), Duration::zero());
+
+  Stream& broken = Open(0);
+  (void)Acquire(broken, milliseconds(500));
+  End(broken, StreamEnd::kBroken);  // it expires, or its client goes on elsewhere
+  Pass(milliseconds(600));
+  EXPECT_EQ(count(), 1U);
+
+  // Nobody here knows how long an adopted lease has been held, but how long it has been kept.
+  Stream& elsewhere = Open(1);
+  const Lease lease = Acquire(elsewhere, seconds(20));
+  Pass(seconds(5));
+  Stream& adopter = Open(0);
+  EXPECT_EQ(Adopt(adopter, lease, seconds(20)), std::nullopt);
+  Pass(seconds(2));
+  EXPECT_GE(oldest(), seconds(2));
+  EXPECT_LT(oldest(), seconds(3));
+  End(adopter, StreamEnd::kClosed);
+  EXPECT_EQ(count(), 1U);
+
+  Stream& losing = Open(0);
+  (void)Acquire(losing, seconds(1));
+  cluster->shard(0).ForceRelease(Key("k"), [](const InspectResult&, std::optional<Error>) {});
+  Pass(milliseconds(10));
+  EXPECT_EQ(count(), 2U);
+  EXPECT_EQ(oldest(), Duration::zero());
+}
+
 TEST_F(Streams, OnlyCloseAndSilenceReleaseLeases) {
   for (const StreamEnd end : {StreamEnd::kBroken, StreamEnd::kRefused, StreamEnd::kShutDown}) {
     Stream& stream = Open(0);

@@ -853,7 +853,7 @@ type ListLeasesResponse struct {
 	Entries []*LeaseEntry `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
 	// The token of the next page. Empty for the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
-	// This daemon, as in Holder.
+	// The name of this daemon, as in Holder.daemon.
 	Daemon        string `protobuf:"bytes,3,opt,name=daemon,proto3" json:"daemon,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -923,7 +923,7 @@ type LeaseEntry struct {
 	ConsecutiveFailures int32 `protobuf:"varint,4,opt,name=consecutive_failures,json=consecutiveFailures,proto3" json:"consecutive_failures,omitempty"`
 	// For WAITING: the number of waiters ahead at this daemon.
 	Position int32 `protobuf:"varint,5,opt,name=position,proto3" json:"position,omitempty"`
-	// The label that the holder or the waiter gave.
+	// The label that the holder or the waiter gave, or empty.
 	Owner string `protobuf:"bytes,6,opt,name=owner,proto3" json:"owner,omitempty"`
 	// The keys, in order, if there are several. `key` is then empty.
 	Keys []string `protobuf:"bytes,7,rep,name=keys,proto3" json:"keys,omitempty"`

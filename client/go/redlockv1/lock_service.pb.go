@@ -46,7 +46,7 @@
 //                The holder that refused the key, as in Holder, as far as it is known. For
 //                LOCK_ALREADY_HELD, MAX_RETRIES_EXCEEDED, and for CANCELLED and DEADLINE_EXCEEDED
 //                of an acquire.
-//   held_for     The same: for how long it has held the key, in seconds, such as "12.345".
+//   held_for     For how long that holder has held the key, in seconds, such as "12.345".
 //   in_use_as    For KIND_MISMATCH: how the key is in use: "a lock" or, for example, "a semaphore of
 //                5".
 //   last_reason  For CANCELLED and DEADLINE_EXCEEDED of an acquire: why the last attempt on the key
@@ -398,26 +398,27 @@ func (x *Lease) GetSlot() int32 {
 	return 0
 }
 
-// A holder of a key, for people and tools. The nodes store it with the lock, whichever way it was
-// acquired, so that every daemon reports it.
+// A holder of a key, for people and tools. The nodes store it with the lock, however the lock was
+// acquired, so that every daemon can report it.
 type Holder struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The label that the caller gave, or empty.
 	Owner string `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
-	// Who the caller was, if its daemon requires credentials.
+	// The identity of the caller, if its daemon requires credentials; otherwise empty.
 	Identity string `protobuf:"bytes,2,opt,name=identity,proto3" json:"identity,omitempty"`
 	// The address of the caller, as gRPC writes it: for example "ipv4:10.0.0.1:4711" or "unix:".
 	Peer string `protobuf:"bytes,3,opt,name=peer,proto3" json:"peer,omitempty"`
-	// The daemon that acquired the lock: its host name and, if it listens on one, its port.
+	// The daemon that acquired the lock: its host name, and its port if it listens on a fixed TCP port,
+	// such as "host-1:50051".
 	Daemon string `protobuf:"bytes,4,opt,name=daemon,proto3" json:"daemon,omitempty"`
-	// For how long the holder has had the lock, by the wall clocks of that daemon and of this one.
-	// Unset if it is not known, as after an acquisition by another library.
+	// For how long the holder has held the lock, by the wall clocks of that daemon and of this one.
+	// Unset if this is unknown, for example if another library acquired the lock.
 	HeldFor *durationpb.Duration `protobuf:"bytes,5,opt,name=held_for,json=heldFor,proto3" json:"held_for,omitempty"`
 	// The fencing token.
 	FencingToken uint64 `protobuf:"varint,6,opt,name=fencing_token,json=fencingToken,proto3" json:"fencing_token,omitempty"`
-	// Of a semaphore: the slot.
+	// The slot, if the key is a semaphore; otherwise 0.
 	Slot int32 `protobuf:"varint,7,opt,name=slot,proto3" json:"slot,omitempty"`
-	// When the lock will expire unless it is extended.
+	// After which time the lock expires unless it is extended.
 	Remaining     *durationpb.Duration `protobuf:"bytes,8,opt,name=remaining,proto3" json:"remaining,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -514,17 +515,17 @@ type Waiter struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The label that the caller gave, or empty.
 	Owner string `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
-	// Who the caller is, if the daemon requires credentials.
+	// The identity of the caller, if the daemon requires credentials; otherwise empty.
 	Identity string `protobuf:"bytes,2,opt,name=identity,proto3" json:"identity,omitempty"`
-	// The address of the caller, as in Holder.
+	// The address of the caller, as in Holder.peer.
 	Peer string `protobuf:"bytes,3,opt,name=peer,proto3" json:"peer,omitempty"`
-	// How long the caller has waited.
+	// For how long the caller has waited.
 	Waited *durationpb.Duration `protobuf:"bytes,4,opt,name=waited,proto3" json:"waited,omitempty"`
 	// The number of waiters ahead at this daemon.
 	Position int32 `protobuf:"varint,5,opt,name=position,proto3" json:"position,omitempty"`
-	// How it wants to hold the key.
+	// LOCK_MODE_SHARED, or unspecified if the caller wants the key exclusively or wants a slot.
 	Mode LockMode `protobuf:"varint,6,opt,name=mode,proto3,enum=redlock.v1.LockMode" json:"mode,omitempty"`
-	// The limit of the semaphore of which it wants a slot; otherwise 0.
+	// The limit of the semaphore, if the caller wants a slot of one; otherwise 0.
 	MaxHolders    int32 `protobuf:"varint,7,opt,name=max_holders,json=maxHolders,proto3" json:"max_holders,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -2846,10 +2847,10 @@ type InspectResponse struct {
 	MaxHolders int32 `protobuf:"varint,11,opt,name=max_holders,json=maxHolders,proto3" json:"max_holders,omitempty"`
 	// The holders, in the order of their fencing tokens.
 	HeldBy []*Holder `protobuf:"bytes,12,rep,name=held_by,json=heldBy,proto3" json:"held_by,omitempty"`
-	// The callers that wait for the key at this daemon, alone or together with other keys, in the
-	// order in which they will get it. At most 100.
+	// The first 100 callers that wait for the key at this daemon, alone or together with other keys,
+	// in the order of the queue.
 	Waiting []*Waiter `protobuf:"bytes,13,rep,name=waiting,proto3" json:"waiting,omitempty"`
-	// This daemon, as in Holder.
+	// The name of this daemon, as in Holder.daemon.
 	Daemon        string `protobuf:"bytes,14,opt,name=daemon,proto3" json:"daemon,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -46,7 +46,7 @@
 //                The holder that refused the key, as in Holder, as far as it is known. For
 //                LOCK_ALREADY_HELD, MAX_RETRIES_EXCEEDED, and for CANCELLED and DEADLINE_EXCEEDED
 //                of an acquire.
-//   held_for     The same: for how long it has held the key, in seconds, such as "12.345".
+//   held_for     For how long that holder has held the key, in seconds, such as "12.345".
 //   in_use_as    For KIND_MISMATCH: how the key is in use: "a lock" or, for example, "a semaphore of
 //                5".
 //   last_reason  For CANCELLED and DEADLINE_EXCEEDED of an acquire: why the last attempt on the key

@@ -156,7 +156,7 @@ func ExampleClient_Watch() {
 	defer watch.Close()
 }
 
-// A writer publishes what it has written, and goes on as a reader. Its two deferred releases may run in any order.
+// A writer publishes what it has written, and continues as a reader. The two deferred releases may run in any order.
 func ExampleLock_Downgrade() {
 	client, err := redlockd.New([]string{"127.0.0.1:50051"}, redlockd.Options{})
 	if err != nil {

@@ -131,14 +131,15 @@ func (l *Lock) extend(ctx context.Context, ttl time.Duration, retry *pb.RetryPol
 	}
 }
 
-// Downgrade makes an exclusive lock a share (see Shared) and returns the share, a new Lock with the same token: other
-// holders may share the key from then on, and nobody holds it exclusively in between. The work that needs the exclusive
-// lock must have stopped: that lock counts as released from the beginning of the call. Its Release does nothing and returns
-// nil, its Extend returns ErrNotHeld, and it signals no loss.
+// Downgrade downgrades an exclusive lock to a share (see Shared) and returns the share, a new Lock with the same token.
+// Other holders may share the key from then on, and nobody else holds it exclusively in between. The exclusive lock counts
+// as released from the beginning of the call, so the work that needs it must have stopped. Its Release does nothing and
+// returns nil, its Extend returns ErrNotHeld, and it signals no loss.
 //
-// Downgrade waits until ctx ends, and at most for as long as the lock was valid. If it fails, no lock is left behind. Unless
-// the error matches ErrNotHeld, the lock is released in the background, and a token of your own must not be used again. Only
-// ErrInvalidArgument leaves the lock as it is: it is a share or a slot of a semaphore.
+// Downgrade waits until ctx ends, and at most for as long as the lock was valid. It fails with ErrInvalidArgument, and
+// leaves the lock as it is, if the lock is a share or a slot of a semaphore. After any other failure, no lock is left
+// behind: unless the error matches ErrNotHeld, the lock is released in the background, and a token of your own must not be
+// used again.
 func (l *Lock) Downgrade(ctx context.Context) (*Lock, error) {
 	if l.lease.Key.Shared() || l.lease.Key.Semaphore() {
 		return nil, errorOf(l.key(), &core.Failure{Reason: InvalidArgument, Message: "only an exclusive lock can be downgraded"})

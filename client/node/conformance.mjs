@@ -80,7 +80,7 @@ class Runner {
   // How the key is held.
   #claim({ shared, max_holders: maxHolders }) { return { shared, maxHolders }; }
 
-  // Names the slot that the call expects. Other calls by token find it.
+  // Names the slot that the call expects. The other calls by token find the slot themselves.
   #slot({ max_holders: maxHolders, of }) { return { slot: maxHolders === undefined ? undefined : this.#locks[of]?.slot }; }
 
   #acquisition({ ttl, wait, owner, token, margin, retry, shared, max_holders: maxHolders, raises }) {

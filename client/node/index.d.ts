@@ -58,8 +58,8 @@ export interface Semaphore {
 
 /** An option of every call that names a lock by its token to extend or adopt it, and of the items of a watch. */
 export interface Slot extends Semaphore {
-  /** Which slot of the semaphore the token must hold, for a caller that requires a certain one: with another one, the lock
-   * counts as not held. Only with `maxHolders`. Default: any. */
+  /** The slot that the token must hold, for a caller that requires a certain one. If the token holds another slot, the
+   * lock counts as not held. Only with `maxHolders`. Default: any slot. */
   slot?: number | undefined;
 }
 
@@ -93,8 +93,8 @@ export type AdoptOptions = Omit<AcquireOptions, 'token' | 'owner' | 'retry' | 'o
 export type DetachedOptions = Omit<AcquireOptions, 'margin' | 'onQueued'>;
 
 export interface DowngradeOptions {
-  /** Gives up when aborted: the call rejects with the signal's reason. If the downgrade has begun, the lock is released in the
-   * background. */
+  /** Gives the downgrade up when aborted: the call rejects with the signal's reason. If the downgrade has begun, the lock is
+   * released in the background. */
   signal?: AbortSignal;
 }
 
@@ -236,12 +236,13 @@ export class Lock {
   extend(ttl: number): Promise<void>;
   /** The same, but the daemon asks the Redis nodes only once. */
   tryExtend(ttl: number): Promise<void>;
-  /** Makes an exclusive lock a share. Other holders may share the keys from then on, and nobody holds them exclusively in
-   * between. There is no upgrade. Returns the share: another Lock, with the same token, that has to be released by itself,
-   * for example by `await using share = await lock.downgrade()`. This lock counts as released as soon as this is called, so
-   * the work that needs it must have stopped. Takes at most as long as this lock was valid. If the call fails, the lock is
-   * released in the background; unless it is a `LockNotHeldError`, do not use a token of your own again. Rejects with an
-   * InvalidArgumentError for a share and for a slot of a semaphore. */
+  /** Downgrades an exclusive lock to a share. Other holders may share the keys from then on, and nobody else holds them
+   * exclusively in between. There is no upgrade. Returns the share: another Lock with the same token. Release it separately,
+   * for example by `await using share = await lock.downgrade()`. This lock counts as released from the beginning of the
+   * call, so the work that needs it must have stopped. Takes at most as long as this lock was valid. Rejects with an
+   * `InvalidArgumentError`, and leaves the lock as it is, for a share and for a slot of a semaphore. After any other
+   * failure, no lock is left behind: unless the error is a `LockNotHeldError`, the lock is released in the background, and
+   * you must not use a token of your own again. */
   downgrade(options?: DowngradeOptions): Promise<Lock>;
   /** Releases the lock. Waits for the daemon for at most 2 s; after that, the release continues in the background.
    * Rejects with a `LockLostError` if the lock was lost before. A second release does nothing. */
@@ -252,8 +253,7 @@ export class Lock {
 }
 
 /** A detached lock: nobody keeps it alive. To hand it over, pass `keys`, `token`, `shared` and `maxHolders` to the other
- * process, which passes them to `adopt()`.
- * `util.inspect()` and JSON do not show its token. */
+ * process, which passes them to `adopt()`. `util.inspect()` and JSON do not show its token. */
 export class Lease {
   private constructor();
   /** The key. Of several keys: all of them, joined by `', '`. */
@@ -298,8 +298,9 @@ export class Client {
    * adopted with `{ shared: true }`, a slot of a semaphore with its `maxHolders`. Rejects with a `LockNotHeldError` if the
    * token does not hold the lock in this way. If it is given up after it has begun, the lock may be released. */
   adopt(key: Key, token: string, options?: AdoptOptions): Promise<Lock>;
-  /** Calls `work` while the lock is held, then releases the lock, or the share that it was downgraded to. Rejects with a `LockLostError` if the lock was lost in
-   * the meantime, whether or not `work` succeeded; if it failed too, its error is the `cause`. */
+  /** Calls `work` while the lock is held, then releases the lock, or the share that it was downgraded to. Rejects with a
+   * `LockLostError` if the lock was lost in the meantime, whether or not `work` succeeded; if it failed too, its error is
+   * the `cause`. */
   using<T>(key: Key, options: AcquireOptions, work: (lock: Lock) => T | Promise<T>): Promise<T>;
   /** Acquires a lock that outlives this process, and that no client extends. */
   acquireDetached(key: Key, options?: DetachedOptions): Promise<Lease>;

@@ -50,7 +50,7 @@ TEST_F(MachineLocksTest, TheSequenceGrowsWithEveryAdoptionAtAnyDaemon) {
   EXPECT_EQ(Last<AdoptRequest>().body.sequence, 41U) << "above the current fencing token";
 }
 
-TEST_F(MachineLocksTest, TheSequenceOfALockThatWasTakenOverGrowsOn) {
+TEST_F(MachineLocksTest, TheSequenceOfAnAdoptedLockKeepsGrowing) {
   Acquire({.key = "k", .ttl = seconds(30), .token = "mine", .way = Way::kAdopt});
   Flush();
   for (int i = 0; i < 10; ++i) {  // another client has adopted it many times

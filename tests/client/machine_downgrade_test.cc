@@ -1,4 +1,4 @@
-// The client's state machine (client/PROTOCOL.md): a lock that becomes a share.
+// The client's state machine (client/PROTOCOL.md): an exclusive lock is downgraded to a share.
 #include "client/cpp/core/keys.h"
 #include "tests/client/machine_harness.h"
 
@@ -53,7 +53,7 @@ TEST_F(MachineDowngradeTest, TrustEndsBeforeTheDowngradeIsSent) {
   EXPECT_EQ(Last<ReleaseRequest>().body.token, share->token());
 }
 
-TEST_F(MachineDowngradeTest, AnotherDaemonIsToldTheSame) {
+TEST_F(MachineDowngradeTest, ADowngradeContinuesAtAnotherDaemon) {
   const auto writer = Hold();
   const CallId call = Downgrade(writer);
   Move();

@@ -19,7 +19,7 @@ const PASSING = new Set(['QUORUM_UNAVAILABLE', 'NODE_SET_MISMATCH', 'OVERLOADED'
 // To take over a lock takes two steps: an extend, whose answer has the fencing token, and then an adopt with a sequence
 // above it. A call that fails never ends a lock that extendIfHeld has found: its caller may still rely on it.
 // A downgrade (request.exclusive) is an adopt of the share. If it fails, the daemon may have carried it out, or may still do
-// so: the token is released, whoever made it.
+// so. The token is therefore released, whether it is the client's or the caller's.
 class Acquire extends Operation {
   // A release or a pause must end before the acquire may be sent.
   blocked = false;
@@ -61,13 +61,13 @@ class Acquire extends Operation {
 
   get sent() { return this.entry?.sentAt !== undefined; }
 
-  // What was sent can leave a lock behind that the Session keeps, and that may be given back at once. A downgrade that is
-  // given up has released it.
+  // Whether what was sent can leave a lock behind that the Session keeps, and that may be given back at once. A downgrade
+  // that is given up has released the lock itself.
   get leaves() {
     return this.exclusive === undefined && (!this.#takingOver || (this.#adopting && !this.#spares));
   }
 
-  // What a caller wants, for errors.
+  // What the caller wants to be done with the lock, for error messages.
   get #done() {
     if (this.exclusive !== undefined) return 'downgraded';
     return this.request.adopt ? 'adopted' : 'acquired';

@@ -70,7 +70,7 @@ const lockFailure = (reason, key, message, details) => (
 const lostError = (key, why) => (
   new LockLostError('LOCK_NOT_HELD', `${shown(key)}: the lock was lost: ${why}`, { key: shown(key) }));
 
-// The error of a downgrade that failed with a LockError, and whose lock is released. `ownToken`: the token is the caller's.
+// The error of a failed downgrade whose lock is being released. `error`: why it failed. `ownToken`: the token is the caller's.
 const releasedError = (error, ownToken) => failure(
   error.reason, `${error.message}; the lock is being released${ownToken ? ', and its token must not be used again' : ''}`, error);
 

@@ -78,7 +78,9 @@ class Machine {
     }
     const { key, token, extendIfHeld, adopt } = request;
     if (this.#downgrades(key, token)) {
-      acquire.settle(failure('INVALID_ARGUMENT', `token: this client is downgrading ${shown(key)} with it`, { key: shown(key) }));
+      const why = `token: this client is downgrading ${shown(key)} with this token; `
+        + 'wait until the downgrade has ended, or use another token';
+      acquire.settle(failure('INVALID_ARGUMENT', why, { key: shown(key) }));
       return acquire;
     }
     if (token !== undefined && !extendIfHeld && !adopt && this.held(key, token) !== undefined) {
@@ -89,8 +91,8 @@ class Machine {
     return acquire;
   }
 
-  // Makes an exclusive lock a share, whose Lease the caller gets. The trust in the exclusive lock has ended when this
-  // returns.
+  // Downgrades an exclusive lock to a share, whose Lease the caller gets. The trust in the exclusive lock has ended when
+  // this returns.
   downgrade(lease, caller) {
     const { key, ttl, margin, token } = lease;
     const wait = Math.max(0, Math.floor(lease.trustedUntil - this.clock.latest()));

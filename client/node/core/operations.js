@@ -195,7 +195,7 @@ class Adopt {
 
   answered({ lease, status }, session, madeAt) {
     if (this.#lease.state !== 'held') {
-      // What a downgraded lock has got goes to the share.
+      // If the lock was downgraded, the adopted lease belongs to the share.
       if (lease !== undefined && this.#lease.state !== 'downgraded') this.#machine.adoptedTooLate(this.#lease);
     } else if (lease !== undefined) {
       this.#machine.adopted(this.#lease, session, lease, madeAt);

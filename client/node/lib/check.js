@@ -101,8 +101,8 @@ const checkKey = (key, { shared = false, maxHolders }, prefix = '') => {
   return joined(names, shared, maxHolders);
 };
 
-// For a call that names a lock by its token: which slot of a semaphore it must be; undefined for whichever it is.
-// `maxHolders` was checked.
+// For a call that names a lock by its token. `slot`: the slot of the semaphore that the token must hold; undefined: any.
+// `maxHolders` was checked before.
 const checkSlot = (slot, maxHolders, prefix = '') => {
   if (slot === undefined) return;
   const field = `${prefix}slot`;

@@ -77,9 +77,9 @@ class Lock {
   // The same, but the daemon asks the nodes only once.
   async tryExtend(ttl) { await this.#extend({ ttl, retry: ONE_ROUND }); }
 
-  // Makes an exclusive lock a share, and returns the share: another Lock with the same token. This one has been released,
-  // which the end of its `await using` block does not change; the share is released by itself. If the call fails or
-  // `signal` is aborted meanwhile, the lock is released in the background.
+  // Downgrades an exclusive lock to a share, and returns the share: another Lock with the same token. This lock counts as
+  // released, so the end of its `await using` block does nothing. The share has to be released separately. If the call
+  // fails or `signal` is aborted meanwhile, the lock is released in the background.
   async downgrade(options = {}) {
     checkDowngrade(options);
     options.signal?.throwIfAborted();
@@ -136,7 +136,7 @@ class Lock {
   }
 }
 
-// Returns a promise of a Lock. `start(caller)` starts its acquisition, and returns an Acquire; the caller gets the Lease.
+// Returns a promise of a Lock. `start(caller)` starts the acquisition and returns its Acquire; the caller gets the Lease.
 const obtain = (driver, signal, start) => new Promise((resolve, reject) => {
   const giveUp = signal && (() => driver.giveUp(acquire, signal.reason));
   const acquire = start((error, lease) => {

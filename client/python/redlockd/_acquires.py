@@ -17,7 +17,7 @@ _ADOPT_PAUSE = 0.1
 class Acquire:
     """A caller's request. on_done(lease, error) is called once, unless the caller gives up first.
 
-    exclusive: the Lease that this request makes a share; otherwise None.
+    exclusive: the Lease that this request downgrades to a share; otherwise None.
     """
 
     __slots__ = ("key", "slot", "ttl", "owner", "margin", "single", "retry", "token", "way", "phase", "on_done",
@@ -83,7 +83,8 @@ class Acquires:
     def _conflict(self, acquire):
         """Why the token cannot be used for the request; None if it can."""
         if acquire.exclusive is None and self._downgrades(acquire.key, acquire.token):
-            return make_error("INVALID_ARGUMENT", f"token: this client is downgrading {acquire.key} with it")
+            return make_error("INVALID_ARGUMENT", f"token: this client is downgrading {acquire.key} with this token; "
+                              "wait until the downgrade has ended, or use another token")
         if acquire.way is Way.ACQUIRE and self._machine.leases.holds(acquire.key, acquire.token):
             return make_error("LOCK_ALREADY_HELD", f"{acquire.key}: this client holds the lock with the same token")
         return None
@@ -167,7 +168,7 @@ class Acquires:
         elif not attempt.is_acquire and not acquire.single and not not_held and error.reason not in REFUSALS:
             self._pause(acquire, _ADOPT_PAUSE, now)
         elif not_held and acquire.way is Way.ADOPT:
-            self._finish(acquire, None, error)  # there is nothing to give up
+            self._finish(acquire, None, error)  # the token holds nothing, so there is nothing to give up
         else:
             self._fail(acquire, error, now)
 
@@ -234,7 +235,7 @@ class Acquires:
 
     @staticmethod
     def _with_release(acquire, error):
-        """The error of a call that failed. A downgrade may have been carried out, or still be, so it is released."""
+        """The error of a failed call. A failed downgrade may have been carried out, or still be, so it is released."""
         if acquire.exclusive is None:
             return error
         text = f"{error}; the lock is being released"

@@ -50,7 +50,7 @@ class Attempt(Operation):
         self.token = acquire.token or make_token()
         self.ttl = acquire.ttl
         self.patience = None
-        # Who may use it again, except after a downgrade that failed: it is not decided, and is released.
+        # Whether the caller may use it again: not after a failed downgrade, which the nodes may still carry out.
         self.callers_token = acquire.callers_token and acquire.exclusive is None
         # Whether the lock must be given back if nobody hears the answer.
         self.leaves_lock = False

@@ -91,7 +91,7 @@ class Driver:
         self._settle()
 
     def downgrade(self, lease, on_done):
-        """Like acquire(), but makes a share of the lease. Returns None if on_done() was called."""
+        """Like acquire(), but downgrades the lease to a share. Returns None if on_done() was called."""
         acquire = self.machine.downgrade(lease, on_done, now())
         self._settle()
         return acquire

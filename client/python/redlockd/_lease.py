@@ -24,7 +24,7 @@ class Lease:
     def __init__(self, acquire, token, fencing_token, slot, sequence, session, valid_until):
         self.key = acquire.key
         self.token = token
-        self.callers_token = acquire.callers_token  # who may use it again
+        self.callers_token = acquire.callers_token  # the caller gave the token, and may use it again
         self.fencing_token = fencing_token
         self.slot = slot  # of a semaphore; otherwise None
         self.ttl = acquire.ttl

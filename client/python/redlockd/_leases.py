@@ -149,7 +149,7 @@ class Leases:
 
     def adopted_late(self, lease, now):
         """A daemon has adopted a lock that is no longer held. It may no longer be wanted, or the release was
-        carried out before the adoption. What a downgraded lock has got goes to the share."""
+        carried out before the adoption. If the lock was downgraded, the adopted lease belongs to the share."""
         if lease.state is not State.DOWNGRADED and lease not in self._late_releases:
             self._give_back(lease, now)
 
@@ -188,7 +188,7 @@ class Leases:
             self._machine.releases.begin(lease.key, lease.token, give_up_at, now, on_done, trusted)
 
     def downgrade(self, lease):
-        """Ends the trust in an exclusive lock that becomes a share. Returns the error if it cannot become one."""
+        """Ends the trust in an exclusive lock that is downgraded. Returns the error if it cannot be downgraded."""
         if is_shared(lease.key) or max_holders_of(lease.key) is not None:
             return make_error("INVALID_ARGUMENT", f"{lease.key}: only an exclusive lock can be downgraded")
         if lease.state is not State.HELD:
@@ -197,7 +197,7 @@ class Leases:
         return None
 
     def release_downgraded(self, lease, now):
-        """Releases what the token of a downgraded lock may hold."""
+        """Releases whatever the token of a lock whose downgrade failed may hold."""
         self._machine.releases.begin(lease.key, lease.token, self._give_up_at(lease, now), now)
 
     def release_unseen(self, lease, now):

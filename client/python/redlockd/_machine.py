@@ -80,8 +80,8 @@ class Machine:
         return self._begin(Acquire(request, on_done), request.wait, now)
 
     def downgrade(self, lease, on_done, now):
-        """Makes an exclusive lock a share. Its trust has ended when this returns. Like acquire() in everything else,
-        but calls on_done() at once, and returns None, if the lock cannot become a share."""
+        """Downgrades an exclusive lock to a share. Its trust has ended when this returns. If the lock cannot be
+        downgraded, calls on_done() at once and returns None. Otherwise like acquire()."""
         wait = lease.validity(now)
         error = self.leases.downgrade(lease)
         if error is not None:

@@ -99,7 +99,7 @@ class NamedLockState(Generic[_L]):
 
     @property
     def _held_key(self) -> Key:
-        """After a downgrade, another one than is acquired the next time."""
+        """The key as it is held: after a downgrade, a share, although the next acquire() is exclusive again."""
         return self._key if self._lock is None else self._state._lease.key
 
     def _begin(self) -> None:
@@ -182,9 +182,9 @@ class NamedLock(NamedLockState["Lock"]):
         return True
 
     def downgrade(self) -> "Lock":
-        """Makes an exclusive lock a share, which this object holds from then on, with another event `lost`: release() or
-        the end of the block releases it. Returns the share; see Lock.downgrade(). The next acquire() is exclusive again.
-        """
+        """Downgrades an exclusive lock to a share, which this object holds from then on, with a new event `lost`.
+        release() or the end of the block releases the share. Returns the share; see Lock.downgrade(). The next
+        acquire() is exclusive again."""
         before = self.acquired
         share = before.downgrade()
         try:

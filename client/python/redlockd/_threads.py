@@ -66,14 +66,14 @@ class Lock(LockState):
         self._client._answer(lambda on_done: self._client._driver.extend(self._lease, checked, retry, on_done))
 
     def downgrade(self) -> "Lock":
-        """Makes an exclusive lock a share, and returns the share, a Lock with the same token. Other holders may share the
-        key from then on; nobody holds it exclusively in between. There is no upgrade.
+        """Downgrades an exclusive lock to a share, and returns the share, a Lock with the same token. Other holders may
+        share the key from then on; nobody else holds it exclusively in between. There is no upgrade.
 
-        This lock counts as released from the beginning of the call, so the work that needs it must have stopped. The
-        share is not released with it: use it, for example, as `with lock.downgrade() as share:`. Takes at most as
-        long as this lock was valid. If the call fails or is interrupted, the lock is released in the background; after a
-        failure other than LockLost, a token of your own must not be used again. Raises InvalidArgument for a share or
-        a slot of a semaphore.
+        This lock counts as released from the beginning of the call, so the work that needs it must have stopped.
+        Release the share separately, for example by `with lock.downgrade() as share:`. Takes at most as long as this
+        lock was valid. Raises InvalidArgument, and leaves the lock as it is, for a share or a slot of a semaphore.
+        After any other failure or an interruption, no lock is left behind: unless the error is LockLost, the lock is
+        released in the background, and a token of your own must not be used again.
         """
         return self._client._wait_for_lock(lambda on_done: self._client._driver.downgrade(self._lease, on_done))
 

@@ -68,14 +68,14 @@ class Lock(LockState):
         await _answer(lambda on_done: self._driver.extend(self._lease, checked, retry, on_done))
 
     async def downgrade(self) -> "Lock":
-        """Makes an exclusive lock a share, and returns the share, a Lock with the same token. Other holders may share the
-        key from then on; nobody holds it exclusively in between. There is no upgrade.
+        """Downgrades an exclusive lock to a share, and returns the share, a Lock with the same token. Other holders may
+        share the key from then on; nobody else holds it exclusively in between. There is no upgrade.
 
-        This lock counts as released from the beginning of the call, so the work that needs it must have stopped. The
-        share is not released with it: use it, for example, as `async with await lock.downgrade() as share:`. Takes at most as
-        long as this lock was valid. If the call fails or is cancelled, the lock is released in the background; after a
-        failure other than LockLost, a token of your own must not be used again. Raises InvalidArgument for a share or
-        a slot of a semaphore.
+        This lock counts as released from the beginning of the call, so the work that needs it must have stopped.
+        Release the share separately, for example by `async with await lock.downgrade() as share:`. Takes at most as
+        long as this lock was valid. Raises InvalidArgument, and leaves the lock as it is, for a share or a slot of a
+        semaphore. After any other failure or a cancellation, no lock is left behind: unless the error is LockLost, the
+        lock is released in the background, and a token of your own must not be used again.
         """
         return await _wait_for_lock(self._driver, lambda on_done: self._driver.downgrade(self._lease, on_done))
 
@@ -188,9 +188,9 @@ class NamedLock(NamedLockState[Lock]):
         return True
 
     async def downgrade(self) -> Lock:
-        """Makes an exclusive lock a share, which this object holds from then on, with another event `lost`: release() or
-        the end of the block releases it, and its loss cancels the block. Returns the share; see Lock.downgrade(). The
-        next acquire() is exclusive again."""
+        """Downgrades an exclusive lock to a share, which this object holds from then on, with a new event `lost`.
+        release() or the end of the block releases the share, and the loss of the share cancels the block. Returns the
+        share; see Lock.downgrade(). The next acquire() is exclusive again."""
         before = self.acquired
         share = await before.downgrade()
         try:

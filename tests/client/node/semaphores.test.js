@@ -192,7 +192,7 @@ test('adopt names the slot of the caller, also when it begins anew', () => {
   assert.equal(call.lease.slot, 2);
 });
 
-test('acquireOrExtend, and adopt without a slot, extend whichever slot the token has, and adopt that one', () => {
+test('acquireOrExtend, and adopt without a slot, find the slot that the token has', () => {
   for (const way of [{ extendIfHeld: true }, { adopt: true }]) {
     const { world, call, extend } = takeOver(way);
     grant(world, extend, 3);
@@ -375,7 +375,7 @@ test('a wrong maxHolders fails only its call, and the error names it', { timeout
   await assert.rejects(own.release('k', 't', { maxHolders: 2 }), /there is no option "maxHolders"/);
 });
 
-test('a slot needs maxHolders, and is at most as high, in the calls that extend, adopt or watch', { timeout: 10_000 }, async (context) => {
+test('the calls that extend, adopt or watch take a slot only with maxHolders, and up to it', { timeout: 10_000 }, async (context) => {
   const own = new Client('127.0.0.1:1');
   context.after(() => own.close());
   for (const [options, text] of [

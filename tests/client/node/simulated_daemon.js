@@ -13,7 +13,8 @@ const placesOf = (key) => {
   return [{ place: isShared(key) ? joined(namesOf(key)) : key }];
 };
 
-// The keys that a quorum of the nodes holds, one entry per key or slot. Nobody acquires a share: those of downgrades are alone.
+// The keys that a quorum of the nodes holds, one entry per key or slot. Shares come only from downgrades, so a key has at
+// most one.
 export class Nodes {
   #locks = new Map();
   #fence = 0n;

@@ -143,7 +143,7 @@ export class Client {
     });
   }
 
-  // Of the share, too, no other holder can have the key: see Nodes.
+  // Even if the key is shared, it has no other holder: see Nodes.
   downgrade(key, lease, started, settled) {
     this.run((machine) => {
       started(machine.downgrade(lease, (error, share) => {

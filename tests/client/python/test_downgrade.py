@@ -1,4 +1,4 @@
-"""An exclusive lock becomes a share. See "Shared keys" in client/PROTOCOL.md."""
+"""An exclusive lock is downgraded to a share. See "Shared keys" in client/PROTOCOL.md."""
 
 import unittest
 
@@ -41,7 +41,7 @@ class Downgraded(World):
         self.connect()
 
     def adopted(self):
-        """Answers the extension that has been sent, and the adoption. Returns the latter."""
+        """Answers the extension that was sent, then the adoption. Returns the adoption."""
         [extend] = self.message()
         self.answer(granted(extend, 10))
         [adopt] = self.message()
@@ -103,7 +103,7 @@ class Downgrading(unittest.TestCase):
         world.keep(3)
         self.assertIs(State.HELD, call.value.state)
 
-    def test_another_daemon_is_told_the_same(self):
+    def test_a_downgrade_continues_at_another_daemon(self):
         world = Downgraded()
         writer = world.lock()
         call, first = world.downgrading(writer)

@@ -393,7 +393,7 @@ class Blocks(Streams):
 
         self.aio(body)
 
-    def test_so_does_one_of_a_thread(self):
+    def test_a_threads_lock_that_is_released_during_its_downgrade_does_not_get_the_share(self):
         client = self.client()
         lock = client.lock("k", ttl=10)
         lock.acquire()

@@ -56,11 +56,13 @@ class [[nodiscard]] REDLOCK_API Lock {
   // Why the lock was lost; std::nullopt if it was not lost.
   [[nodiscard]] std::optional<Error> loss() const;
 
-  // Makes an exclusive lock a share: other holders may share the key from then on, and nobody holds
-  // it exclusively in between. Returns a new lock; this one has been released, and its work must
-  // have stopped. Waits for as long as this lock was valid. If that fails, the lock is released in
-  // the background, and unless the error is kLockNotHeld, a token that the caller gave must not be
-  // used again. kInvalidArgument: this is a share or a slot of a semaphore already.
+  // Downgrades an exclusive lock to a share: other holders may share the key from then on, and
+  // nobody else holds it exclusively in between. Returns the share, a new lock. This lock counts as
+  // released from the beginning of the call, so its work must have stopped. Waits at most for as
+  // long as this lock was valid. Fails with kInvalidArgument, and leaves the lock as it is, if it
+  // is a share or a slot of a semaphore. After any other failure, no lock is left behind: unless
+  // the error is kLockNotHeld, the lock is released in the background, and a token that the caller
+  // gave must not be used again.
   Result<Lock> downgrade();
 
   // Releases the lock and waits for the answer, at most 2 s; after that, the release continues in

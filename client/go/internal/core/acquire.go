@@ -61,7 +61,7 @@ type Acquisition struct {
 	takes    bool     // the token may hold a lock that this call has not acquired: extend it
 	spared   Instant  // ExtendIfHeld found a lock that lasts until then
 	unsure   bool     // an earlier Session may hold the caller's own token, or the call is a downgrade
-	from     *Lease   // the exclusive lock that this call makes a share; nil: none
+	from     *Lease   // the exclusive lock that this call downgrades; nil: none
 	sequence uint64   // of the last adoption of that token
 	granted  *Lease   // while joining
 	refused  *Failure // by the last attempt that is repeated
@@ -347,8 +347,8 @@ func (a *Acquisition) onAbandoned(m *Machine, now Instant) {
 }
 
 // giveBack gives back a lock that no caller gets; but one that ExtendIfHeld has found only once its caller can no longer
-// rely on it. The lock of a downgrade is released whoever made its token, because a give_up would not end what another
-// Session has of it.
+// rely on it. The lock of a downgrade is released, even if the client made its token, because a give_up would not end a
+// lease that belongs to another Session.
 func (a *Acquisition) giveBack(m *Machine, now Instant) {
 	m.giveBack(now, a.id(), a.longest(), a.Token != "" && a.from == nil, a.spared)
 }

@@ -2,8 +2,9 @@ package core
 
 import "time"
 
-// Downgrade makes an exclusive lock a share. Trust in the lock ends at once, and the lock counts as released. The rest is
-// an adoption of the share, which ends at the latest when that trust would have ended. what has only the functions.
+// Downgrade downgrades an exclusive lock to a share. Trust in the lock ends at once, and the lock counts as released. The
+// rest is an adoption of the share, which ends at the latest when that trust would have ended. Of what, only the callbacks
+// are set.
 func (m *Machine) Downgrade(now Instant, lease *Lease, what Acquire) *Acquisition {
 	m.enter(now)
 	what.Key, what.TTL, what.Margin, what.Adopt = Shared(lease.Key), lease.ttl, lease.margin, true
@@ -30,7 +31,7 @@ func (m *Machine) Downgrade(now Instant, lease *Lease, what Acquire) *Acquisitio
 	return a
 }
 
-// downgradeFrom returns the fencing token of the exclusive lock that the call makes a share; 0: it does not.
+// downgradeFrom returns the fencing token of the exclusive lock that the call downgrades; 0 if the call is no downgrade.
 func (a *Acquisition) downgradeFrom() uint64 {
 	if a.from == nil {
 		return 0
@@ -46,8 +47,8 @@ func (a *Acquisition) longest() time.Duration {
 	return a.from.longest
 }
 
-// Aftermath returns what a failure says, after its own message, of the lock of a downgrade. The nodes may still carry out
-// the downgrade, which a later exclusive lock of the same token would not survive.
+// Aftermath returns what a failed downgrade adds to the error message: what becomes of the lock. The nodes may still carry
+// out the downgrade, which would end a later exclusive lock of the same token.
 func (a *Acquisition) Aftermath() string {
 	switch {
 	case a.from == nil:
@@ -59,7 +60,7 @@ func (a *Acquisition) Aftermath() string {
 	}
 }
 
-// refuse reports to the caller that it gets no lock.
+// refuse reports to the caller that the call has failed.
 func (a *Acquisition) refuse(failure *Failure) {
 	if failure.Reason != LockNotHeld {
 		same := *failure

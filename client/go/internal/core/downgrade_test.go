@@ -9,7 +9,7 @@ import (
 	pb "github.com/redlockd/redlockd/client/go/redlockv1"
 )
 
-// downgrade makes the lock a share.
+// downgrade downgrades the lock to a share.
 func (w *world) downgrade(writer *user) *user {
 	u := &user{}
 	u.acquisition = w.m.Downgrade(w.now, writer.lease, Acquire{
@@ -20,7 +20,7 @@ func (w *world) downgrade(writer *user) *user {
 	return u
 }
 
-// downgradesFrom checks that the only operation is about a share, and downgrades the exclusive lock with this fence.
+// downgradesFrom checks that the only operation is for a share, and that it downgrades the exclusive lock with this fence.
 func (w *world) downgradesFrom(fence uint64, operations []*pb.SessionOperation, want string) *pb.SessionOperation {
 	w.t.Helper()
 	o := w.expect(operations, want)[0]
@@ -144,7 +144,7 @@ func TestADowngradeThatIsGivenUpIsReleased(t *testing.T) {
 			w.reply(granted(last, 7, testTTL))
 			last = w.sent()[0]
 		}
-		if sent == "share" { // the caller has gone, but the machine did not know
+		if sent == "share" { // the machine does not know yet that the caller has gone
 			w.reply(granted(last, 7, testTTL))
 			w.m.Return(w.now, u.acquisition)
 		} else {

@@ -32,7 +32,7 @@ type Lease struct {
 	callers    bool    // the caller gave the token, and may use it again
 	stopped    Instant // lost: when the work under it has stopped at the latest
 	kept       bool    // lost, but not given back before the work under it has stopped
-	downgraded bool    // what an adoption has got of it belongs to the share
+	downgraded bool    // a lease that a late adoption brings belongs to the share
 	fence      uint64
 	sequence   uint64 // of the last adoption
 	extending  map[*Extension]struct{}
@@ -165,7 +165,7 @@ func (a *adoption) onAnswer(m *Machine, now Instant, answer answer) {
 	case answer.lease != nil && lease.state == held:
 		lease.in = m.session
 		lease.raise(answer.lease, answer.validUntil)
-	case lease.downgraded: // the share has it
+	case lease.downgraded: // it belongs to the share
 	case lease.kept: // given back later
 	case answer.lease != nil: // the Session would keep the lock alive forever
 		m.giveBack(now, lease.id(), lease.longest, lease.callers, lease.stopped)

@@ -73,7 +73,7 @@ const sharedBy = "\x00" // in the place of a share, between the key and the toke
 // sharePlace returns the key of the entry of one share.
 func sharePlace(id leaseID) Key { return id.key + sharedBy + Key(id.token) }
 
-// exclusive returns the key of the exclusive lock, which has an entry also while the key is shared.
+// exclusive returns the key of the exclusive lock. It has an entry even while the key is shared.
 func exclusive(key Key) Key {
 	name, _, _ := strings.Cut(strings.TrimPrefix(string(key), share), sharedBy)
 	return Key(name)
@@ -95,7 +95,7 @@ func (s *simulation) raise(place Key) {
 	all.fence, all.sequence = maxUint(all.fence, e.fence), maxUint(all.sequence, e.sequence)
 }
 
-// downgrade makes a share of the exclusive lock that the token holds, but not of a later one than the client means.
+// downgrade downgrades the exclusive lock that the token holds, but not a later one than the client means.
 func (s *simulation) downgrade(id leaseID, from uint64) {
 	if e := s.entry(exclusive(id.key)); from != 0 && e.token == id.token && e.first <= from {
 		*s.entry(sharePlace(id)) = *e
@@ -124,7 +124,7 @@ func (s *simulation) named(id leaseID, slot int32) Key {
 	return id.key.InSlot(int(slot))
 }
 
-// free returns the key of an entry that the token can get; "": none.
+// free returns the key of an entry that the token can take; "": none.
 func (s *simulation) free(id leaseID) Key {
 	switch {
 	case id.key.Shared() && s.entry(exclusive(id.key)).token == "":

@@ -29,7 +29,7 @@ yes satisfies Same<Lease, declared.Lease>;
 yes satisfies Same<Watch, declared.Watch>;
 yes satisfies Same<Server, testing.Server>;
 
-// What returns one of these classes only fits itself: they have private members.
+// These classes have private members, so a function that returns one of them is compatible only with itself.
 declare const lock: Fits<Lock, Omit<declared.Lock, 'downgrade'>>;
 lock satisfies All<typeof lock>;
 declare const lease: Fits<Lease, declared.Lease>;

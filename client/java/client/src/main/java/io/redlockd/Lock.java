@@ -231,9 +231,9 @@ public final class Lock implements AutoCloseable {
   }
 
   /**
-   * Makes an exclusive lock a share (see {@link Keys#shared}): other holders may share the key from then on, and nobody holds it
-   * exclusively in between. Returns the share, a new lock with the same token. What needs the exclusive lock must have stopped: this
-   * lock counts as released from the beginning of the call. Its {@link #close} does nothing, and it signals no loss.
+   * Downgrades an exclusive lock to a share (see {@link Keys#shared}): other holders may share the key from then on, and nobody
+   * else holds it exclusively in between. Returns the share, a new lock with the same token. This lock counts as released from the
+   * beginning of the call, so the work that needs it must have stopped. Its {@link #close} does nothing, and it signals no loss.
    *
    * <pre>{@code
    * try (Lock writer = client.acquire("prices")) {
@@ -244,24 +244,25 @@ public final class Lock implements AutoCloseable {
    * }
    * }</pre>
    *
-   * <p>Waits at most for as long as this lock was valid. If the call fails, no lock is left behind. Unless it fails with {@link
-   * LockLostException}, the lock is released in the background, and a token of your own must not be used again. Only {@link
-   * LockArgumentException} leaves the lock as it is.
+   * <p>Waits at most for as long as this lock was valid. A {@link LockArgumentException} leaves the lock as it is. After any other
+   * failure, no lock is left behind: unless it is a {@link LockLostException}, the lock is released in the background, and a token
+   * of your own must not be used again.
    *
    * @return the share
    * @throws InterruptedException if the thread is interrupted; the lock is released in the background, and a token of your own must
    *     not be used again
-   * @throws LockLostException if the lock is lost or released
+   * @throws LockLostException if the lock was lost, released or downgraded
    * @throws LockArgumentException if the lock is a share or a slot of a semaphore
-   * @throws LockException if no daemon could make it a share in time
+   * @throws LockException if no daemon could downgrade it in time
    */
   public Lock downgrade() throws InterruptedException {
     return downgrading().await();
   }
 
   /**
-   * Makes an exclusive lock a share as {@link #downgrade} does, without blocking. If the future is cancelled, no lock is left behind,
-   * and a token of your own must not be used again. Cancel the future that this method returns, rather than one that depends on it.
+   * Downgrades an exclusive lock to a share as {@link #downgrade} does, without blocking. If the future is cancelled, no lock is left
+   * behind, and a token of your own must not be used again. Cancel the future that this method returns, rather than one that
+   * depends on it.
    *
    * @return completes on the client's executor
    */
@@ -276,8 +277,8 @@ public final class Lock implements AutoCloseable {
 
   /**
    * Releases the lock, and waits for the answer, at most 2 s; after that, the release continues in the background. An interruption
-   * does not end the wait; the thread's interrupted status is kept. A second release does nothing, and ends as the first. The release
-   * of a lock that was downgraded does nothing.
+   * does not end the wait; the thread's interrupted status is kept. A second release does nothing, and ends like the first. The
+   * release of a lock that was downgraded does nothing.
    *
    * @throws LockLostException if the lock was lost before
    * @throws LockException if the release was not answered within 2 s, or failed

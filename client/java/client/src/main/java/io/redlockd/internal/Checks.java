@@ -41,7 +41,7 @@ public final class Checks {
     }
   }
 
-  /** Checks the key of a lock that is downgraded. */
+  /** Checks that the key is exclusive, so that its lock can be downgraded. */
   public static void keyToDowngrade(String key) {
     if (KeyNames.isShared(key) || KeyNames.isSemaphore(key)) {
       throw Errors.invalid(KeyNames.inWords(key) + ": only an exclusive lock can be downgraded");

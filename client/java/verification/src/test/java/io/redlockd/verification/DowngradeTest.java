@@ -24,7 +24,7 @@ import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.extension.ExtendWith;
 
-/** Exclusive locks that become shares, against a real daemon. Each test has keys of its own. */
+/** Exclusive locks are downgraded to shares, against a real daemon. Each test has keys of its own. */
 @ExtendWith(RedlockExtension.class)
 class DowngradeTest {
   private static final AcquireOptions OPTIONS = AcquireOptions.defaults();

@@ -21,11 +21,11 @@ public final class Acquisition extends Operation {
 
   final AcquireCommand command;
   private final Machine machine;
-  private final Lease from; // the exclusive lock that this call makes a share; null: none
+  private final Lease from; // the exclusive lock that this call downgrades; null: none
   private AcquireCaller caller; // null: it has been told
   private String token; // that of the command, or a new one for each sending
   private int sendings;
-  private boolean unsure; // the daemon may hold the lock for the token, although the acquisition has no lease; as in each downgrade
+  private boolean unsure; // the daemon may hold the lock for the token, although the acquisition has no lease; always in a downgrade
   private boolean takes; // the token may hold a lock that this call has not acquired: extend it
   private int slot; // of the lease that was granted or found; 0: none
   private long sparedUntil = Times.LONG_AGO; // ACQUIRE_OR_EXTEND found a lock that lasts until then
@@ -33,7 +33,7 @@ public final class Acquisition extends Operation {
   private long sequence; // of the last adoption
   private boolean outdone; // the lease has been adopted in a higher sequence before
   private boolean resting; // sent again later
-  private Failure refused; // why the token's lock could not be extended or adopted last time; null: it could
+  private Failure refused; // why the last extension or adoption of the token's lock failed; null: none failed
   private Reason givenUp; // the caller no longer waits, and the client has cancelled the acquire
   private boolean over;
   private Lease granted; // null: none
@@ -52,7 +52,7 @@ public final class Acquisition extends Operation {
     this.takes = command.kind() != Kind.ACQUIRE;
   }
 
-  /** Adopts the share that an exclusive lock becomes, for at most as long as that lock can be trusted. Does not end its trust. */
+  /** Adopts the share, for at most as long as the exclusive lock can be trusted. The caller must end the trust in that lock. */
   static Acquisition downgrade(Machine machine, Lease from, AcquireCaller caller) {
     AcquireCommand command = new AcquireCommand(
         KeyNames.share(from.key()),
@@ -351,12 +351,12 @@ public final class Acquisition extends Operation {
     machine.releases.giveBack(id(), longestTtl(), mayUseTokenAgain(), sparedUntil);
   }
 
-  // The nodes may still carry out a downgrade, which a later exclusive lock of the same token would not survive.
+  // The nodes may still carry out a failed downgrade, which would end a later exclusive lock of the same token.
   private boolean mayUseTokenAgain() {
     return from == null && keepsToken();
   }
 
-  // Says what becomes of the lock of a downgrade.
+  // Adds to the message of a failed downgrade what becomes of the lock.
   private Failure withAftermath(Failure failure) {
     if (from == null || failure.reason() == Reason.LOCK_NOT_HELD) {
       return failure;

@@ -43,7 +43,7 @@ final class Adoption extends Operation {
     }
   }
 
-  // The Session would keep the lease alive; what a downgraded lock has got goes to the share. While the work under a lost lock may
+  // The Session would keep the lease alive. If the lock was downgraded, the lease belongs to the share. While the work under a lost lock may
   // still be stopping, the lock is not given back yet; it will be at the end of the trust.
   private void onLateAnswer(Answer answer) {
     if (answer.lease() != null && !lease.downgraded && lease.trustedUntil() <= machine.now()) {

@@ -31,7 +31,7 @@ public final class Lease {
   final Consumer<Failure> onLost;
   final List<Extension> extensions = new ArrayList<>(0);
   long longest; // the longest TTL that was asked for: how long the lock may outlive the client
-  boolean downgraded; // what an adoption has got of it belongs to the share
+  boolean downgraded; // a lease that a late adoption brings belongs to the share
   private long sequence; // of the last adoption
   private volatile Object attachment; // the caller's object for this lease
   private volatile State state = State.HELD;

@@ -121,8 +121,8 @@ public final class Machine {
   }
 
   /**
-   * Makes an exclusive lease a share. Its trust has ended when this returns. Ends with one call of {@code caller}, possibly within
-   * this call, and at the latest when the trust would have ended otherwise. {@link #giveUp} gives it up.
+   * Downgrades an exclusive lease to a share. Its trust has ended when this returns. Ends with one call of {@code caller}, possibly
+   * within this call, and at the latest when the trust would have ended otherwise. {@link #giveUp} gives it up.
    */
   public Acquisition downgrade(Lease lease, AcquireCaller caller) {
     enter();
@@ -183,7 +183,7 @@ public final class Machine {
     return found;
   }
 
-  /** Whether the token belongs to a lock of this key that is held, requested, downgraded, or not yet released. */
+  /** Whether the token belongs to a lock of this key that is held, requested, being downgraded, or not yet released. */
   public boolean inUse(String key, String token) {
     LockId id = new LockId(key, token);
     return leases.find(id) != null

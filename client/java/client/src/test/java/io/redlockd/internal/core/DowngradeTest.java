@@ -17,7 +17,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/** An exclusive lock that becomes a share. The token "" stands for one that the client makes. */
+/** An exclusive lock is downgraded to a share. The token "" stands for one that the client makes. */
 class DowngradeTest {
   private static final String SHARE = KeyNames.share("k");
 

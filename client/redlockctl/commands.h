@@ -20,7 +20,7 @@ class Commands {
   [[nodiscard]] ExitStatus Extend();
   [[nodiscard]] ExitStatus Release();
   [[nodiscard]] ExitStatus Inspect();
-  // Asks all daemons, and prints who holds the key and who waits for it.
+  // Asks every daemon, and prints who holds the key and who waits for it.
   [[nodiscard]] ExitStatus Who();
   // Prints the nodes as the daemon sees them. kExitNoQuorum if fewer than a quorum are up.
   [[nodiscard]] ExitStatus Status();
@@ -66,9 +66,9 @@ class Commands {
   template <typename Stub, typename Request, typename Response>
   [[nodiscard]] ExitStatus Ask(Method<Stub, Request, Response> method, const Request& request,
                                auto then);
-  // Calls ask(daemon) for each daemon that was given, and returns the worst exit status.
+  // Calls ask(daemon) for each daemon in --server, and returns the highest exit status.
   [[nodiscard]] ExitStatus AskEach(auto ask) const;
-  // Makes one call. Prints a failure.
+  // Makes one call, and prints an error if it fails.
   template <typename Stub, typename Request, typename Response>
   [[nodiscard]] ExitStatus AskOne(Daemon& one, Method<Stub, Request, Response> method,
                                   const Request& request, Response& response) const;

@@ -262,9 +262,11 @@ void DeclareCommands(CommandLine& line, Options& options) {
   line.AddTtl(extend);
   line.AddSharing(extend, kIsSharedHelp, kIsSlotHelp);
   extend
-      .add_option("--downgrade-from", options.downgrade_from,
-                  "With --shared: make a share of the exclusive lock that has this fencing token. "
-                  "Stop its work first. Not for a lock that `hold` or `run` keeps")
+      .add_option(
+          "--downgrade-from", options.downgrade_from,
+          "With --shared: downgrade the exclusive lock with this fencing token to a share. "
+          "Stop the work under the lock first. Not for a lock that `hold`, `watch` or `run` "
+          "keeps alive")
       ->needs("--shared")
       ->check(CLI::Range(std::uint64_t{1}, (std::uint64_t{1} << 53U) - 1))
       ->type_name("FENCE");

@@ -69,7 +69,7 @@ void PrintHolder(const v1::Holder& holder, int limit) {
   std::printf("\n");
   if (holder.slot() != 0) std::printf("    slot           %d of %d\n", holder.slot(), limit);
   if (holder.has_held_for()) {
-    std::printf("    since          %.3f s\n", Seconds(holder.held_for()));
+    std::printf("    held for       %.3f s\n", Seconds(holder.held_for()));
   }
   std::printf("    fencing token  %llu\n    free in        at most %.3f s\n",
               static_cast<unsigned long long>(holder.fencing_token()), Seconds(holder.remaining()));
@@ -82,7 +82,7 @@ void PrintWaiter(const v1::Waiter& waiter) {
   std::printf(", for %.3f s\n", Seconds(waiter.waited()));
 }
 
-// What is known about the key from the nodes.
+// Prints what the nodes report about the key.
 void PrintState(const std::string& key, const v1::InspectResponse& response) {
   if (response.held()) {
     const bool shared = response.mode() == v1::LOCK_MODE_SHARED;

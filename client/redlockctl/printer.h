@@ -36,7 +36,7 @@ class Printer {
   void Print(const redlock::v1::ExtendResponse& response) const;
   void PrintReleased(const std::string& key, const redlock::v1::ReleaseResponse& response) const;
   void PrintInspected(const std::string& key, const redlock::v1::InspectResponse& response) const;
-  // What several daemons have answered about one key. With JSON, one line for each.
+  // Prints what several daemons answered about one key. With JSON, one line for each answer.
   void PrintWho(const std::string& key,
                 const std::vector<redlock::v1::InspectResponse>& answers) const;
   void Print(const redlock::v1::ListNodesResponse& response) const;

@@ -51,7 +51,9 @@ void ValidateKeyGroup(const std::string& pattern) {
                       ": must be a pattern of 1 to 128 bytes of UTF-8, such as billing/*");
   }
   if (pattern == KeyGroups::kOther) {
-    throw ConfigError("--key-group other: this is the group of all keys that no pattern matches");
+    throw ConfigError(
+        "--key-group other: this is the group of all keys that no pattern matches; "
+        "use another pattern");
   }
 }
 
@@ -67,9 +69,9 @@ void Declare(Settings& settings, Config& config) {
       "/metrics; off by default",
       ValidateMetricsListen);
   settings.AddList("key-group", config.lock.key_groups.patterns,
-                   "Group of keys by which metrics tell waits and holds apart: a pattern such as "
-                   "billing/*, in which * matches any characters. The first group that matches a "
-                   "key counts; repeatable",
+                   "Group of keys for the metrics of waits and holds: a pattern such as "
+                   "billing/*, in which * matches any characters. A key belongs to the first group "
+                   "that matches it; repeatable",
                    ValidateKeyGroup);
   settings.AddSwitch("dev", config.dev,
                      "Start three private Redis nodes without persistence; for experiments only");

@@ -22,8 +22,8 @@ void ValidateMetricsListen(const std::string& address);
 // Whether only this machine can connect to the address: a loopback address or a Unix socket.
 [[nodiscard]] bool IsLocal(const std::string& address);
 
-// The name of a daemon that listens on these addresses, for people: the name of the host, and the
-// first port that is not chosen by the system, if there is one.
+// The name of a daemon that listens on these addresses, for people: the host name, and the first
+// TCP port that the operator chose, if there is one.
 [[nodiscard]] std::string DaemonName(const std::vector<std::string>& listen);
 
 // The path of a Unix socket. Nothing for host:port.

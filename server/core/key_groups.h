@@ -1,5 +1,5 @@
-// Groups of keys, by which metrics tell waits and holds apart. An operator names the groups, so
-// that their number is bounded and no label contains a key.
+// Groups of keys, for the metrics of waits and holds. An operator names the groups, so that their
+// number is bounded and no label contains a key.
 #pragma once
 
 #include <cstddef>
@@ -24,7 +24,7 @@ struct KeyGroups {
   [[nodiscard]] std::string_view NameOf(std::size_t group) const {
     return group < patterns.size() ? patterns[group] : kOther;
   }
-  // The first group whose pattern matches the key. Of several keys, one is enough.
+  // The first group whose pattern matches the key. For several keys, one match is enough.
   [[nodiscard]] std::size_t Of(const Key& key) const {
     for (std::size_t group = 0; group < patterns.size(); ++group) {
       bool matches = false;

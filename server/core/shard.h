@@ -109,9 +109,9 @@ class Shard final {
   // the releases. The error is unset if all succeeded or no token held the key.
   using ForceReleaseDone = std::function<void(const InspectResult& before, std::optional<Error>)>;
   void ForceRelease(const Key& key, ForceReleaseDone done);
-  // What this daemon knows of a lease: only its key if it does not keep it alive.
+  // What this daemon knows of a lease: only the key, unless it keeps the lease alive.
   [[nodiscard]] Holding HoldingOf(const Key& key, const OwnerToken& token) const;
-  // Counts how long a lease was held that is no longer kept alive and has been released now.
+  // Counts how long a lease was held. Call when a lease that was no longer kept alive is released.
   void CountHold(const Holding& holding);
   // Visits every waiter.
   [[nodiscard]] std::vector<GroupNow> Groups() const;

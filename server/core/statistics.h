@@ -46,7 +46,7 @@ inline constexpr std::array<double, 17> kShortBounds = {
     0.05,    0.1,    0.2,    0.5,    1,     2,     5,     10};
 using Histogram = HistogramWith<kShortBounds>;
 
-// From 1 ms to a day: people and jobs hold locks, and wait for each other.
+// From 1 ms to a day, because jobs and people may hold locks, and wait for them, that long.
 inline constexpr std::array<double, 17> kLongBounds = {
     0.001, 0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3'600, 14'400, 43'200, 86'400};
 using LongHistogram = HistogramWith<kLongBounds>;

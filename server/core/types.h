@@ -171,16 +171,16 @@ inline constexpr std::string_view kMadeTokenPrefix = "rl-";
 using OwnerLabel = Text<struct OwnerLabelTag>;
 inline constexpr std::size_t kMaxLabelBytes = 128;
 
-// Where a holder comes from: its daemon, identity and address, as words without spaces that the
-// core stores and returns but does not read. At most kMaxOriginBytes of ASCII.
+// Where a holder comes from: its daemon, identity and address, as words that spaces separate. The
+// core stores and returns them but does not read them. At most kMaxOriginBytes of ASCII.
 using Origin = Text<struct OriginTag>;
 inline constexpr std::size_t kMaxOriginBytes = 320;
 
 // Who holds a key, for people. Stored with the lease. Not secret, and nothing depends on it.
 struct Owner {
   OwnerLabel label;
-  Origin origin;     // empty: not known
-  Duration since{};  // when the key was acquired, by the granting daemon's wall clock; 0: not known
+  Origin origin;     // empty: unknown
+  Duration since{};  // when the key was acquired, by the granting daemon's wall clock; 0: unknown
   [[nodiscard]] bool empty() const { return label.empty() && origin.empty(); }
   bool operator==(const Owner&) const = default;
 };

@@ -1,4 +1,5 @@
-// How often callers were refused for who they are, since startup. Process-wide.
+// Counts calls that were refused because of the caller's credentials or permissions, since startup.
+// Process-wide.
 #pragma once
 
 #include <array>

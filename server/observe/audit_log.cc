@@ -23,12 +23,12 @@ constexpr std::string_view kStandardOutput = "-";
 // A line with 8 KiB of keys, each byte escaped, and the other fields.
 constexpr std::size_t kLongestLine = std::size_t{64} << 10U;
 constexpr std::size_t kLongestText = 1024;
-constexpr mode_t kMode = 0640;  // the umask may take more away
+constexpr mode_t kMode = 0640;  // the umask may remove more
 
 // The log of the process, while there is one.
 std::atomic<const LineWriter*> of_the_process = nullptr;
 
-// Without waiting for the reader of a pipe. Returns -1 and sets errno if it cannot be opened.
+// Does not wait for the reader of a pipe. Returns -1 and sets errno if the path cannot be opened.
 int Open(const std::string& path, int more_flags) {
   if (path == kStandardOutput) return fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0);
   return open(path.c_str(), O_WRONLY | O_APPEND | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | more_flags,
@@ -159,8 +159,10 @@ void AuditLog::Reopen() {
 void AuditLog::WarnOfDropped() {
   const std::uint64_t dropped = writer_.dropped();
   if (dropped == warned_of_) return;
-  spdlog::warn("--audit-log {}: {} lines were dropped, because the file did not take them in time",
-               path_, dropped - std::exchange(warned_of_, dropped));
+  spdlog::warn(
+      "--audit-log {}: {} lines were dropped, because the file could not be written fast enough "
+      "or at all; check the disk, or the reader of a pipe",
+      path_, dropped - std::exchange(warned_of_, dropped));
 }
 
 std::uint64_t DroppedAuditLines() {

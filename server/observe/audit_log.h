@@ -1,7 +1,7 @@
-// The audit log: one JSON line for each lock that a caller acquired, released or lost, or that an
-// operator took away. Never contains a token.
+// The audit log: one JSON line for each lock that is acquired, released, lost or released by force.
+// Never contains a token.
 //
-// Another thread writes the lines (line_writer.h), so that no operation waits for a disk or a
+// A separate thread writes the lines (line_writer.h), so that no operation waits for a disk or a
 // reader.
 #pragma once
 
@@ -17,7 +17,7 @@
 
 namespace redlock::observe {
 
-// Who called. For an event that comes later: who opened the stream.
+// Who called. For an event on a stream: who opened the stream.
 struct AuditCaller {
   std::string identity;  // empty if no credentials are required
   std::string peer;
@@ -37,7 +37,7 @@ struct AuditEvent {
                                         // operator's reason
 };
 
-// Throws config::ConfigError if a start with this path would.
+// Throws config::ConfigError if the daemon could not start with this path.
 void CheckAuditLog(const std::string& path);
 
 // Create one, after all forks. Thread-safe.
@@ -66,8 +66,8 @@ class AuditLog {
   std::uint64_t warned_of_ = 0;  // dropped lines
 };
 
-// How many lines of the audit log this process has dropped, because the file took none or took them
-// too slowly.
+// How many lines of the audit log this process has dropped, because the file could not be written
+// fast enough or at all.
 [[nodiscard]] std::uint64_t DroppedAuditLines();
 
 }  // namespace redlock::observe

@@ -24,7 +24,7 @@ class LineWriter::Output {
   Output(int descriptor, std::size_t longest, LineQueue& queue, const Callbacks& callbacks)
       : descriptor_(descriptor), longest_(longest), queue_(queue), callbacks_(callbacks) {}
 
-  // Writes as many whole lines at a time as fit into the length of the longest.
+  // Writes whole lines: at a time, as many as fit into the length of the longest line.
   void Write(std::string_view text) {
     while (!text.empty()) {
       std::string_view batch = text.substr(0, longest_);

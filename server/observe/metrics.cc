@@ -178,8 +178,8 @@ void AddGroups(Families& families, const View& view, const KeyGroups& groups) {
   for (std::size_t i = 0; i < view.groups.size(); ++i) {
     families.Gauge(
         "redlockd_oldest_holder_age_seconds",
-        "How long the oldest of the leases that this daemon keeps alive has been held "
-        "here, by the group of the key; 0 if there is none",
+        "How long the oldest of the leases that this daemon keeps alive has been held, from "
+        "its acquisition or adoption at this daemon, by the group of the key; 0 if there is none",
         label(i),
         std::chrono::duration<double>(view.groups[i].oldest.value_or(Duration())).count());
   }
@@ -204,7 +204,7 @@ void AddReloads(Families& families, const runtime::Reloads& reloads) {
   }
   for (const auto& state : states) {
     families.Counter("redlockd_reload_successes_total",
-                     "Reloads of files, on SIGHUP or because they have changed",
+                     "Successful reloads of files, on SIGHUP or after a change",
                      {{"what", state.label}}, state.successes);
   }
   for (const auto& certificate : reloads.certificates()) {
@@ -224,7 +224,7 @@ void AddAccessRefusals(Families& families) {
   }
 }
 
-// By the names that Prometheus' client libraries have for every process.
+// The names are those that Prometheus' client libraries use.
 void AddProcess(Families& families) {
   const auto usage = ReadProcessUsage();
   if (!usage) return;
@@ -269,7 +269,7 @@ std::vector<MetricFamily> ToMetrics(const View& view, std::size_t streams,
                    "Log lines that standard error did not take in time", {},
                    view.dropped_log_lines);
   families.Counter("redlockd_audit_lines_dropped_total",
-                   "Lines of the audit log that its file did not take in time", {},
+                   "Lines of the audit log that could not be written fast enough or at all", {},
                    view.dropped_audit_lines);
   return families.Take();
 }

@@ -1,6 +1,6 @@
-// Converts a View to Prometheus metrics. The names follow the Prometheus conventions. Labels never
-// contain keys or callers, but groups of keys that the operator names, so the number of time series
-// is bounded.
+// Converts a View to Prometheus metrics. The names follow the Prometheus conventions. Labels
+// contain groups of keys that the operator names, but never keys or callers, so the number of time
+// series is bounded.
 #pragma once
 
 #include <prometheus/metric_family.h>

@@ -14,14 +14,14 @@ struct OriginParts {
   std::string peer;      // the caller's address, as gRPC writes it
 };
 
-// Cuts what is too long.
+// Cuts parts that are too long.
 [[nodiscard]] Origin Encode(const OriginParts& parts);
 
-// Other programs can write to the nodes, so the result may contain anything, as UTF-8. Empty parts
-// where there is nothing.
+// Other programs can write to the nodes, so the parts may contain any text, but always valid UTF-8.
+// Missing parts are empty.
 [[nodiscard]] OriginParts Decode(const Origin& origin);
 
-// How long it has held the key, by this machine's wall clock; nothing if that is not known.
+// For how long the owner has held the key, by this machine's wall clock; nothing if unknown.
 [[nodiscard]] std::optional<Duration> HeldFor(const Owner& owner);
 
 }  // namespace redlock::observe

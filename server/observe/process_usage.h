@@ -1,4 +1,4 @@
-// What this process uses of the machine, as the kernel reports it.
+// The resources that this process uses, as the kernel reports them.
 #pragma once
 
 #include <cstdint>

@@ -46,8 +46,8 @@ std::optional<Keeper> KeeperOf(const redisReply& reply) {
   return keeper;
 }
 
-// Takes what kOriginMark begins from the front of the text: the time, and the words of the origin.
-// Takes nothing if something is missing.
+// Removes the time and the origin, which begin with kOriginMark, from the front of the text, and
+// stores them in `owner`. Returns false and removes nothing if they are incomplete.
 bool TakeOrigin(std::string_view& text, Owner& owner) {
   if (!text.starts_with(kOriginMark)) return false;
   constexpr int kWords = 3;

@@ -95,7 +95,7 @@ enum class Status { kHeld, kNotHeld, kStaleFence, kWrongSet, kWrongMark, kKept, 
   return Fnv1a(token.value());
 }
 
-// Begins the time and the origin of a holder in the metadata: see steps.lua.
+// Precedes the time and the origin of a holder in the metadata: see steps.lua.
 inline constexpr std::string_view kOriginMark = " @";
 
 // The base of digests and ids in metadata: short, and without a space.

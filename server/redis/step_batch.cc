@@ -20,7 +20,7 @@ Decimal IdText(AttemptId id) { return Decimal(id.value, kIdBase); }
 // A text that is put together without an allocation.
 class Line {
  public:
-  // As in the metadata: the digest of the token and who that is.
+  // The holder as in the metadata: the digest of the token, the origin and the label.
   static Line Holder(const OwnerToken& token, const Owner& owner, Duration since) {
     Line line;
     line.AppendHolder(token, owner, since);
@@ -58,7 +58,7 @@ class Line {
   }
 
   // Two fences, an id, a digest and a time of at most 20 bytes each, the label and the origin, and
-  // what separates them.
+  // the separators.
   std::array<char, 5 * 20 + kMaxLabelBytes + kMaxOriginBytes + 16> text_;
   std::size_t size_ = 0;
 };

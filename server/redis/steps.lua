@@ -44,8 +44,8 @@
 --                since been extended by other means. '- -': no stream's end deletes the key
 --   DIGEST       of the owner token. If it does not match the token at the key, another library has taken
 --                the key since. '-' if no holder is known
---   SINCE        when the key was acquired: the daemon's wall clock in ms; and where the holder comes from.
---                This and the label are for people; no step reads them
+--   SINCE        when the key was acquired, by the wall clock of DAEMON, in ms. SINCE, DAEMON, IDENTITY, PEER
+--                and LABEL describe the holder to people; no step reads them
 --   LABEL        of the owner
 -- A string of another form, or a value of another type, counts as no metadata.
 --
@@ -427,8 +427,8 @@ if ARGV[a] or shared_releases then
     end
 
     -- The result of a step that finds another holder of a key. Of several such keys, a semaphore comes first,
-    -- because it is of no use to wait for it. Otherwise, the one that is held longest decides when all are
-    -- free; a negative TTL is that of a key without expiry.
+    -- because there is no point in waiting for it. Otherwise, the one that is held for longest decides when
+    -- all are free; a negative TTL means that the key does not expire.
     local function longest(one, other)
       if not one then return other end
       local of_one, of_other = match(one[3] or '', SEMAPHORE), match(other[3] or '', SEMAPHORE)

@@ -28,7 +28,7 @@ std::string NameOf(const std::optional<Caller>& caller, const grpc::ServerContex
   return NameOfCaller(caller ? caller->identity() : "", context.peer());
 }
 
-// Several may share the key or have a slot of it.
+// Writes one line for each holder: several may share the key or have a slot of it.
 void RecordForceReleased(LeaseAudit& recorder, const Key& key, const InspectResult& before,
                          const std::string& why) {
   for (const InspectResult::Holder& holder : before.held_by) {

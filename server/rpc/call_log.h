@@ -1,5 +1,5 @@
-// Logs how a call ended, what was denied within it, and which of its leases were lost. Counts what
-// was refused because of the caller.
+// Logs how a call ended, what was denied within it, and which of its leases were lost. Counts
+// refusals because of the caller's credentials or permissions.
 //
 // Log lines carry the request id, which is the caller's x-request-id or else generated here, and
 // the ids of the caller's W3C traceparent. A failed call returns the request id in its trailer, as

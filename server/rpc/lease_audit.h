@@ -1,4 +1,4 @@
-// Writes to the audit log what becomes of the leases of one call.
+// Writes to the audit log what happens to the leases of one call.
 #pragma once
 
 #include <grpcpp/server_context.h>
@@ -26,8 +26,8 @@ class LeaseAudit final : public LeaseRecorder {
   void OnAcquired(const AcquireResult& result, const OwnerLabel& owner) override;
   void OnReleased(const Holding& holding, MonotonicTime now) override;
   void OnLost(const Holding& holding, const Error& why, MonotonicTime now) override;
-  // An operator took the key away, for the reason `why`. `owner` and `fence` are those of its
-  // holder.
+  // An operator released the key by force, for the reason `why`. `owner` and `fence` are those of
+  // the holder.
   void OnForceReleased(const Key& key, const OwnerLabel& owner, FencingToken fence,
                        const std::string& why);
 

@@ -142,7 +142,7 @@ grpc::Status Finish(google::rpc::Status status, grpc::StatusCode code, const std
   return {code, message, status.SerializeAsString()};
 }
 
-// Who that is, apart from its label: ", billing at ipv4:10.0.0.1:4711, for 3.200 s".
+// Describes the holder apart from its label: ", billing at ipv4:10.0.0.1:4711, for 3.200 s".
 std::string WhoHolds(const Owner& owner) {
   std::string text;
   if (const observe::OriginParts origin = observe::Decode(owner.origin); !origin.peer.empty()) {

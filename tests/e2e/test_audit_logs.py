@@ -1,4 +1,4 @@
-"""The audit log has one line for each lock that is acquired, released, lost or taken away, and holds up nothing."""
+"""The audit log has one line for each lock that is acquired, released, lost or released by force, and delays nothing."""
 
 import json
 import os
@@ -163,7 +163,7 @@ class AuditLogsTest(LoggingDaemon):
             self.assertGreaterEqual(line["held_seconds"], 0)
             self.assertEqual((line["owner"], line["trace_id"]), (line["key"], "a" * 32))
 
-    def test_the_end_of_a_grace_releases_with_a_line_also_after_the_stream_broke(self):
+    def test_a_release_at_the_end_of_the_grace_has_a_line_even_if_the_stream_broke(self):
         self.start_audited()
         for broken in (False, True):
             session = self.session(0.5)

@@ -38,13 +38,13 @@ class WhoTest(unittest.TestCase):
         thread.start()
         self.addCleanup(thread.join)
 
-    def test_every_way_of_acquiring_tells_who_holds_the_lock(self):
+    def test_the_holder_is_reported_however_it_acquired_the_lock(self):
         lease = self.acquire("k", owner="unary").lease
         time.sleep(0.3)
         [holder] = self.inspect().held_by
         self.assert_holder(holder, "unary", 0.3)
         self.assertEqual(holder.fencing_token, lease.fencing_token)
-        # An extension, also of another caller, changes nothing.
+        # An extension changes nothing, even if another caller extends the lock.
         self.stub.Extend(pb.ExtendRequest(key="k", token=lease.token, ttl=seconds(20)))
         self.assert_holder(self.inspect().held_by[0], "unary", 0.3)
         hold = self.stub.Hold(pb.HoldRequest(key="held", ttl=seconds(5), owner="hold"), timeout=30)
@@ -150,7 +150,7 @@ class WhoTest(unittest.TestCase):
         shown = redlockctl(both, "who", "k")
         self.assertEqual(shown.returncode, 0)
         self.assertRegex(shown.stdout, r"(?s)^k is held\n  held by        hol\\nder, ipv4:\S+, through " + self.name +
-                         r"\n    since          \d+\.\d+ s\n    fencing token  " + str(lease.fencing_token) +
+                         r"\n    held for       \d+\.\d+ s\n    fencing token  " + str(lease.fencing_token) +
                          r"\n.*at " + self.name + r"\n  waiting        here, ipv4:\S+, for \d.*at \S+:" + str(port) +
                          r"\n  waiting        there, ")
         answers = [json.loads(line) for line in redlockctl(both, "--output", "json", "who", "k").stdout.splitlines()]
@@ -158,7 +158,7 @@ class WhoTest(unittest.TestCase):
         leases = redlockctl(both, "leases").stdout
         self.assertRegex(leases, rf"k +waiting  0 ahead, for \S+ s, here, ipv4:\S+, at {self.name}\n")
         self.assertRegex(leases, rf"k +waiting  0 ahead, for \S+ s, there, ipv4:\S+, at \S+:{port}\n")
-        # A daemon that does not answer is reported, and the others are shown.
+        # redlockctl reports a daemon that does not answer, and shows what the others answered.
         some = redlockctl(f"127.0.0.1:{free_port()},{self.address}", "who", "k")
         self.assertEqual(some.returncode, 6)
         self.assertIn("k is held\n", some.stdout)

@@ -67,7 +67,7 @@ class Agreement : public NodeTest {
     if (!simulated.owner.empty()) ++labels;
     ++outcomes[simulated.outcome];
   }
-  // Tokens, and what is known of them.
+  // The tokens, each with the label, origin, fence and slot that the node stores.
   static std::map<std::string, std::string> SharesOf(const NodeReply& reply) {
     std::map<std::string, std::string> shares;
     for (const Share& share : reply.shares)
@@ -357,7 +357,7 @@ TEST_F(NodeTest, AnExtensionNeverShortensTheTtl) {
   EXPECT_GT(std::stol(server.Cli("PTTL k")), 199'000);
 }
 
-// It is of no use to wait for a semaphore, and a key without expiry is held for longest.
+// There is no point in waiting for a semaphore, and a key without expiry is held for longest.
 TEST_F(NodeTest, OfSeveralKeysTheOneThatDecidesIsReported) {
   RedisServer server;
   OpenReady(Tcp(server));

@@ -91,7 +91,8 @@ class ClientProcess {
   bool opened_ = false;
   std::vector<std::string> losses_;
   std::map<client::CallId, client::LeaseRef> releasing_;
-  // Without Safeguard::kDowngradeEndsTrust: what is trusted until the downgrade has been answered.
+  // Without Safeguard::kDowngradeEndsTrust: the exclusive leases that are still trusted, each until
+  // its downgrade has been answered.
   std::map<client::CallId, std::pair<std::string, client::TimePoint>> downgrading_;
   OnOutcome on_outcome_;
   OnLost on_lost_;

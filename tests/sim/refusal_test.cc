@@ -152,7 +152,7 @@ TEST_F(Refusals, ANodeThatIsRepairedLearnsWhoTheHolderIsAndSinceWhen) {
   }
 }
 
-TEST_F(Refusals, TheNextHolderHasHeldTheLockSinceItGotIt) {
+TEST_F(Refusals, TheAgeOfTheNextHolderCountsFromItsOwnAcquisition) {
   SetUpCluster();
   const Lease first = MustAcquire(By("first"));
   const Duration since = cluster->server(0).Inspect("k").owner.since;
@@ -163,7 +163,7 @@ TEST_F(Refusals, TheNextHolderHasHeldTheLockSinceItGotIt) {
   EXPECT_FALSE(Release("k", first.token.value()).error);
   Pass(milliseconds(10));
   ASSERT_TRUE(second->result->lease);
-  // As the daemon that handed the lock over tells it, and as the nodes do.
+  // The daemon that handed the lock over reports the same as the nodes.
   const AcquireResult refused = Acquire(By("third"));
   EXPECT_EQ(refused.error.owner.label.value(), "second");
   EXPECT_GE(refused.error.owner.since, since + seconds(5));

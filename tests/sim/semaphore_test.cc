@@ -186,7 +186,7 @@ TEST_F(Semaphores, AreRefusedWhileTheKeyIsInUseInAnotherWay) {
     EXPECT_EQ(error.message, "\"k\" is in use as a semaphore of 3");
     EXPECT_EQ(error.in_use_as, "a semaphore of 3");
   }
-  // Although the other key is held longer.
+  // The semaphore is reported although the other key is held for longer.
   const Lease longer = MustAcquire(Wants("long", seconds(60)));
   for (const Key& several : {Key::Of({"k", "long"}), Key::Of({"k", "long"}).Shared()}) {
     EXPECT_EQ(Refused(Wants(several.value(), seconds(20), {})).reason, Reason::kKindMismatch);

@@ -103,7 +103,7 @@ class Server {
     std::string token;             // the holder to which the fence belongs
     std::optional<Keeper> keeper;  // id 0: extended without a stream
     bool unconfirmed = false;      // not extended since the acquisition
-    Owner owner;                   // who `token` is
+    Owner owner;                   // the holder of `token`
     // Of a key that is or was shared: the highest fence of an exclusive holder.
     std::optional<FencingToken> exclusive = {};
     FencingToken sealed = {};  // the highest seal of a share or a slot
@@ -125,8 +125,8 @@ class Server {
   };
   [[nodiscard]] std::vector<Looked> Look(const std::string& keys);
   [[nodiscard]] static FencingToken HighestFence(const std::vector<Looked>& all);
-  // Of the keys that a token other than these holds: the answer for a semaphore, or else for the
-  // one that is held longest.
+  // Returns the answer for one of the keys that another token holds: for a semaphore, or otherwise
+  // for the key that is held for longest.
   [[nodiscard]] std::optional<NodeReply> HeldLongest(
       const std::vector<Looked>& all, const std::function<bool(const Looked&)>& allowed) const;
   void PutAll(const std::vector<Looked>& all, const std::string& token, Duration ttl,

@@ -247,7 +247,7 @@ TEST_F(SeveralKeys, AreNotStarvedBySingleKeys) {
   for (const Worker& worker : workers) EXPECT_GE(worker.rounds, 100);
 }
 
-// Shards of one daemon compete like daemons.
+// The shards of one daemon compete in the same way.
 TEST_F(SeveralKeys, AreNotStarvedBySingleKeysAtOtherDaemons) {
   for (const std::size_t daemons : {std::size_t{2}, std::size_t{3}}) {
     ClusterOptions options;

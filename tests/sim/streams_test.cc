@@ -121,7 +121,8 @@ TEST_F(Streams, AHoldCountsFromItsAcquisitionToItsReleaseOrLoss) {
   Pass(milliseconds(600));
   EXPECT_EQ(count(), 1U);
 
-  // Nobody here knows how long an adopted lease has been held, but how long it has been kept.
+  // The daemon does not know how long an adopted lease has been held, only how long it has been
+  // kept alive here.
   Stream& elsewhere = Open(1);
   const Lease lease = Acquire(elsewhere, seconds(20));
   Pass(seconds(5));

@@ -81,14 +81,14 @@ TEST_F(AuditLogTest, TheLongestLineIsWhole) {
   EXPECT_EQ(lines[9]["keys"].size(), 64U);
 }
 
-TEST_F(AuditLogTest, ItAddsToAFileAndGoesOnWithANewOne) {
+TEST_F(AuditLogTest, AppendsToTheFileAndContinuesInANewOne) {
   const Key key("k");
   std::ofstream(Path("a")) << "{}\n";
   {
     AuditLog log(Path("a"));
     log.Write({.event = "acquired", .key = key}, caller_);
     std::filesystem::rename(Path("a"), Path("b"));
-    // The first line may be waiting still: it goes to the new file.
+    // The first line may still be queued; then it goes to the new file.
     log.Reopen();
     log.Write({.event = "released", .key = key}, caller_);
     EXPECT_EQ(std::filesystem::status(Path("a")).permissions() & std::filesystem::perms::others_all,

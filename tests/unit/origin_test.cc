@@ -20,7 +20,7 @@ void ExpectBack(const OriginParts& parts) {
   EXPECT_EQ(decoded.peer, parts.peer);
 }
 
-TEST(OriginText, ComesBackAsItWas) {
+TEST(OriginText, DecodesToWhatWasEncoded) {
   ExpectBack({.daemon = "host:50051", .identity = "billing", .peer = "ipv4:10.0.0.1:4711"});
   ExpectBack({.daemon = "host", .identity = "", .peer = "unix:"});
   ExpectBack({.daemon = "", .identity = "CN=a b, O=100 %\n", .peer = "ipv6:%5B::1%5D:4711"});
@@ -36,7 +36,7 @@ TEST(OriginText, IsCutIfItIsTooLong) {
   EXPECT_EQ(Decode(origin).daemon, std::string(104, 'd'));
 }
 
-TEST(OriginText, WhateverAnotherProgramWroteIsUtf8) {
+TEST(OriginText, DecodesToUtf8WhateverAnotherProgramWrote) {
   EXPECT_EQ(Decode(Origin("%ff%41 %4 %zz")).daemon, "");
   EXPECT_EQ(Decode(Origin("a %4 %zz")).identity, "%4");
   EXPECT_EQ(Decode(Origin("a %4 %zz")).peer, "%zz");

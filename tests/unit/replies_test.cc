@@ -72,7 +72,7 @@ TEST(Replies, AHeldKeyNamesTheHolderIfTheLabelIsOfItsToken) {
             OwnerLabel(std::string(127, 'a')));
 }
 
-TEST(Replies, AHeldKeyTellsSinceWhenAndWhereItsHolderComesFrom) {
+TEST(Replies, AHeldKeyReportsItsHoldersOriginAndTimeOfAcquisition) {
   const std::string digest = "l82ftt3ca5aq";
   const auto owner = [&digest](const std::string& text) {
     return HeldBy("token", digest + text).owner;

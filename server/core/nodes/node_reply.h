@@ -64,7 +64,7 @@ struct NodeReply {
   // From Inspect, and with kHeld from Acquire and HandOver: the holder of the key. The token is for
   // comparison and must not be displayed.
   OwnerToken holder;
-  // Of the same steps, and from a granted extension: who that is, if the node knows it.
+  // From the same steps, and from a granted extension: the holder, as far as the node knows it.
   Owner owner;
   // From Inspect, if the key is shared or a semaphore: those who have a share, at most
   // kMostListedShares, or a slot. `holder` is the marker.

@@ -38,8 +38,8 @@ Duration UntilFree(const Round& round) {
                                      : remaining.front();
 }
 
-// The holder whose token most of the counted denials name. A node that its lease was restored on
-// may know no more than the token.
+// The holder whose token most of the counted denials name. A node on which the lease was restored
+// may know only the token.
 Owner HolderOf(const Round& round) {
   std::vector<const NodeReply*> denials;
   for (const Vote& vote : round.votes()) {

@@ -146,7 +146,7 @@ void AuditLog::Write(const AuditEvent& event, const AuditCaller& caller) {
   writer_.Put({line.data(), line.size()}, LineWriter::Weight::kImportant);
 }
 
-// The new file takes the number of the old one, which the writer's thread goes on using.
+// The new file gets the descriptor of the old one, because the writer's thread keeps using it.
 void AuditLog::Reopen() {
   const int fresh = Open(path_, O_CREAT);
   if (fresh < 0) throw std::runtime_error(Failure(path_, errno));

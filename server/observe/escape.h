@@ -1,4 +1,4 @@
-// Text from callers and nodes, in lines of the logs.
+// Escapes text from callers and nodes for the lines of the logs.
 #pragma once
 
 #include <spdlog/common.h>

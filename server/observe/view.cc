@@ -95,7 +95,8 @@ void AddGroups(const Shard& shard, View& view) {
   const std::vector<GroupNow> groups = shard.Groups();
   view.groups.resize(groups.size());
   for (std::size_t i = 0; i < groups.size(); ++i) {
-    view.groups[i].oldest = std::max(view.groups[i].oldest, groups[i].oldest);  // nothing is least
+    view.groups[i].oldest =
+        std::max(view.groups[i].oldest, groups[i].oldest);  // unset is the smallest
     view.groups[i].waiters += groups[i].waiters;
     view.waiters += groups[i].waiters;
   }

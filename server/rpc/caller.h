@@ -22,7 +22,7 @@ class Caller {
   // Returns nullopt if credentials are required and the call has no valid ones.
   [[nodiscard]] static std::optional<Caller> Of(const access::Access& access,
                                                 const grpc::ServerContextBase& context);
-  // Where the caller comes from, for the locks that it acquires from `daemon`.
+  // The origin that `daemon` stores with the locks that the caller acquires.
   [[nodiscard]] Origin OriginAt(const std::string& daemon,
                                 const grpc::ServerContextBase& context) const;
 

@@ -117,7 +117,7 @@ TEST_F(Streams, AHoldCountsFromItsAcquisitionToItsReleaseOrLoss) {
 
   Stream& broken = Open(0);
   (void)Acquire(broken, milliseconds(500));
-  End(broken, StreamEnd::kBroken);  // it expires, or its client goes on elsewhere
+  End(broken, StreamEnd::kBroken);  // the lease expires, or its client moves it
   Pass(milliseconds(600));
   EXPECT_EQ(count(), 1U);
 

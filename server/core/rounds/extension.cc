@@ -36,7 +36,7 @@ std::optional<Keeper> KeeperOfGrants(const Round& round, std::size_t nodes) {
   return last;
 }
 
-// Returns the holder as one of the granting nodes knows it, if any does.
+// Returns the holder as the first granting node that knows it reports it; otherwise an empty owner.
 Owner OwnerOfGrants(const Round& round, std::size_t nodes) {
   for (NodeIndex node = 0; node < nodes; ++node) {
     const NodeReply* reply = round.reply(node);

@@ -33,7 +33,7 @@ function pathOf(values, now, highest) {
       const x = WIDTH * (1 - (now - at) / SPAN_S);
       const y = HEIGHT * (1 - value / highest);
       path += `${connected ? 'L' : 'M'}${x.toFixed(1)} ${y.toFixed(1)}`;
-      if (!connected) path += 'h1'; // makes a single point visible
+      if (!connected) path += 'h2'; // makes a single point visible
     }
     connected = value !== null;
   }

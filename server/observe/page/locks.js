@@ -86,6 +86,8 @@ function updateGroup(body, group) {
   list(body, group.leases, makeRow, (row, lease) => fillRow(row, cellsOf(lease, group.key)), 1);
 }
 
+const total = () => `${count(shown.watched, 'lease')}, ${count(shown.waiters, 'waiter')}`;
+
 // Returns how many keys match the filter, in words.
 function render() {
   const table = byId('locks');
@@ -96,12 +98,11 @@ function render() {
   table.hidden = found.length === 0;
   byId('locks-none').hidden = found.length > 0;
   setText(byId('locks-none'), groups.length > 0 ? 'No key, owner, identity or address matches.' : 'None.');
-  const all = shown.watched + shown.waiters;
-  const total = `${count(shown.watched, 'lease')}, ${count(shown.waiters, 'waiter')}`;
-  // A filter finds only what the daemon has sent.
-  const cut = all > shown.leases.length ? `; ${shown.leases.length} of them are shown, see redlockctl leases for all` : '';
+  // The daemon limits how many it sends.
+  const isCut = shown.watched + shown.waiters > shown.leases.length;
+  const cut = isCut ? `; ${shown.leases.length} of them are shown, redlockctl leases lists all` : '';
   const result = `${found.length} of ${count(groups.length, 'key')} match`;
-  setText(byId('locks-note'), total + cut + (wanted ? `; ${result}` : ''));
+  setText(byId('locks-note'), total() + cut + (wanted ? `; ${result}` : ''));
   return wanted ? result : '';
 }
 
@@ -109,7 +110,7 @@ function render() {
 function renderHidden() {
   byId('locks').hidden = true;
   setText(byId('locks-none'), 'Keys are hidden because this daemon requires credentials. Use redlockctl leases to see them.');
-  setText(byId('locks-note'), `${count(shown.watched, 'lease')}, ${count(shown.waiters, 'waiter')}`);
+  setText(byId('locks-note'), total());
 }
 
 export function showLocks(status) {

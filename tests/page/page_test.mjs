@@ -158,6 +158,15 @@ test('shows sharers, slots, and a lock of several keys under each key', async ()
   }
 });
 
+test('says where to look for a holder that this daemon does not watch', async () => {
+  ctl('acquire', 'unwatched', '--ttl', '60s');
+  await eventually(() => execFileSync(REDLOCKCTL, ['--server', server, 'inspect', 'unwatched'], { encoding: 'utf8' })
+    .includes('unwatched is held'), 'is held');
+  ctl('hold', 'unwatched');
+  await groupGets('unwatched', (rows) => rows.length === 1 && rows[0].State === 'waits, 0 ahead', 'has a waiter');
+  await shows('#locks', '1 waiter; no holder is watched here, redlockctl who finds it');
+});
+
 test('text from callers is not interpreted as markup', async () => {
   const hostile = '<img src=x onerror="document.title=1">&amp;"\'';
   ctl('hold', hostile, '--owner', '<b>me</b>');
@@ -257,7 +266,7 @@ test('says how many of many leases are shown, and how many wait', async () => {
     await route.fulfill({ json: { ...status, watched: 4000, waiters: 1 } });
   });
   await many.goto(daemon.url);
-  await shows('#locks-note', '4000 leases, 1 waiter; 200 of them are shown', many);
+  await shows('#locks-note', '4000 watched leases, 1 waiter; 200 of them are shown', many);
   assert.equal(await many.locator('#locks tbody').count(), 200);
   await many.close();
 });
@@ -269,6 +278,7 @@ test('a key with many waiters does not hide the others', async () => {
   for (let i = 0; i < 22; ++i) ctl('hold', 'crowd');
   await groupGets('crowd', (rows) => rows.length === 21, 'has a holder and the first 20 waiters');
   await shows('#locks-note', 'of them are shown');
+  await shows('#locks', '1 holder, 20 waiters shown');
   assert.equal((await groupOf('zebra')).length, 1);
 });
 

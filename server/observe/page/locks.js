@@ -73,10 +73,16 @@ function makeGroup() {
 
 const count = (number, one) => `${number} ${one}${number === 1 ? '' : 's'}`;
 
+// The daemon limits how many it sends.
+const isCut = () => shown.watched + shown.waiters > shown.leases.length;
+
 function summary(leases) {
   const waiters = leases.filter((lease) => lease.kind === 'waiting').length;
-  return [[leases.length - waiters, 'holder'], [waiters, 'waiter']]
-    .filter(([number]) => number > 0).map(([number, one]) => count(number, one)).join(', ');
+  const holders = leases.length - waiters;
+  const ofWaiters = `${count(waiters, 'waiter')}${isCut() ? ' shown' : ''}`;
+  // It may be held through another daemon, or without a watchdog.
+  if (holders === 0) return `${ofWaiters}; no holder is watched here, redlockctl who finds it`;
+  return count(holders, 'holder') + (waiters > 0 ? `, ${ofWaiters}` : '');
 }
 
 function updateGroup(body, group) {
@@ -86,7 +92,7 @@ function updateGroup(body, group) {
   list(body, group.leases, makeRow, (row, lease) => fillRow(row, cellsOf(lease, group.key)), 1);
 }
 
-const total = () => `${count(shown.watched, 'lease')}, ${count(shown.waiters, 'waiter')}`;
+const total = () => `${count(shown.watched, 'watched lease')}, ${count(shown.waiters, 'waiter')}`;
 
 // Returns how many keys match the filter, in words.
 function render() {
@@ -98,9 +104,7 @@ function render() {
   table.hidden = found.length === 0;
   byId('locks-none').hidden = found.length > 0;
   setText(byId('locks-none'), groups.length > 0 ? 'No key, owner, identity or address matches.' : 'None.');
-  // The daemon limits how many it sends.
-  const isCut = shown.watched + shown.waiters > shown.leases.length;
-  const cut = isCut ? `; ${shown.leases.length} of them are shown, redlockctl leases lists all` : '';
+  const cut = isCut() ? `; ${shown.leases.length} of them are shown, redlockctl leases lists all` : '';
   const result = `${found.length} of ${count(groups.length, 'key')} match`;
   setText(byId('locks-note'), total() + cut + (wanted ? `; ${result}` : ''));
   return wanted ? result : '';

@@ -315,7 +315,7 @@ test('reports nodes that are down, lost leases, and a daemon that does not respo
   await shows('#state', 'is down');
   for (const node of nodes) node.kill('SIGKILL');
   await shows('#nodes', 'down');
-  await shows('#state', 'Cannot grant locks: 0 of 3 nodes can grant, 2 are needed');
+  await shows('#state', 'Cannot grant locks: 0 of 3 nodes can grant, 2 are needed; 127.0.0.1:');
   await shows('#losses', 'doomed');
   assert.deepEqual(page.problems, []);
   daemon.child.kill('SIGKILL');

@@ -5,7 +5,7 @@ const SPAN_S = 600;
 const WIDTH = 300;
 const HEIGHT = 60;
 const CHARTS = [
-  { title: 'Acquired per second', valueOf: (point) => point.acquired, inWords: (value) => value.toFixed(value < 10 ? 1 : 0) },
+  { title: 'Acquired per second', valueOf: (point) => point.acquired, inWords: (value) => `${Number(value.toFixed(value < 10 ? 1 : 0))}` },
   { title: 'Mean time to acquire', valueOf: (point) => point.wait, inWords: duration },
 ];
 
@@ -45,7 +45,7 @@ function updateChart(figure, { title, values, now, inWords }) {
   const known = values.map(({ value }) => value).filter((value) => value !== null);
   const last = values.at(-1)?.value ?? null;
   const highest = Math.max(...known, 0);
-  const words = known.length === 0 ? 'nothing yet'
+  const words = known.length === 0 ? 'no values'
     : `${last === null ? 'none now' : `${inWords(last)} now`}, at most ${inWords(highest)}`;
   setText(heading, title);
   setText(text, words);

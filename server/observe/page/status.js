@@ -11,15 +11,14 @@ let failing = false; // the daemon did not answer the last time
 // The element is a live region, so its text must change only if the state does.
 function verdict(status) {
   const { voting, needed, reachable } = status.quorum;
-  const trouble = status.node_set.trouble;
   if (status.draining) return ['Shutting down: grants no new locks', 'bad'];
+  const faults = status.nodes.filter((node) => node.state !== 'up').map((node) => `${node.name} is ${node.state}`);
+  if (status.node_set.trouble) faults.push(status.node_set.trouble);
   if (!reachable) {
     const why = `${voting} of ${status.nodes.length} nodes can grant, ${needed} are needed`;
-    return [`Cannot grant locks: ${why}${trouble ? `; ${trouble}` : ''}`, 'bad'];
+    return [`Cannot grant locks: ${[why, ...faults].join('; ')}`, 'bad'];
   }
-  const out = status.nodes.filter((node) => node.state !== 'up').map((node) => `${node.name} is ${node.state}`);
-  if (trouble) out.push(trouble);
-  return out.length > 0 ? [`Grants locks, but ${out.join('; ')}`, 'wait'] : ['Grants locks', 'good'];
+  return faults.length > 0 ? [`Grants locks, but ${faults.join('; ')}`, 'wait'] : ['Grants locks', 'good'];
 }
 
 function setInWords(set) {

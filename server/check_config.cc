@@ -8,6 +8,7 @@
 #include <string>
 
 #include "server/access/access.h"
+#include "server/observe/audit_log.h"
 #include "server/redis/node_tls.h"
 #include "server/rpc/server_certificates.h"
 #include "server/rpc/unix_socket.h"
@@ -25,6 +26,7 @@ void ReadFiles(const config::Config& config) {
       })) {
     (void)redis::NodeTls(config.redis_tls);
   }
+  if (!config.audit_log.empty()) observe::CheckAuditLog(config.audit_log);
   if (!config.unix_socket_owner.empty()) (void)rpc::OwnerOf(config.unix_socket_owner);
 }
 

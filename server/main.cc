@@ -17,6 +17,7 @@
 #include "server/check_config.h"
 #include "server/config/command_line.h"
 #include "server/dev/dev_nodes.h"
+#include "server/observe/audit_log.h"
 #include "server/observe/http_listener.h"
 #include "server/observe/log.h"
 #include "server/observe/standard_streams.h"
@@ -31,6 +32,7 @@ namespace {
 
 using redlock::Duration;
 using redlock::Shard;
+using redlock::observe::AuditLog;
 using redlock::runtime::Reloads;
 using redlock::secrets::Renewal;
 using std::chrono::milliseconds;
@@ -47,7 +49,7 @@ sigset_t StopSignals() {
 }
 
 // Returns the first SIGTERM or SIGINT. Until then, reloads files on SIGHUP and on change.
-int WaitForEnd(Reloads& reloads) {
+int WaitForEnd(Reloads& reloads, AuditLog* audit_log) {
   sigset_t signals = StopSignals();
   sigaddset(&signals, SIGHUP);
   const timespec interval{Reloads::kLookInterval.count(), 0};
@@ -59,6 +61,7 @@ int WaitForEnd(Reloads& reloads) {
       return signal;
     }
     reloads.Look();
+    if (audit_log != nullptr) audit_log->WarnOfDropped();
   }
 }
 
@@ -154,16 +157,29 @@ int Serve(const redlock::config::Config& config) {
         "low",
         most_connections, config.max_connections);
   }
+  std::unique_ptr<AuditLog> audit_log;  // outlives the shards, which write to it
+  if (!config.audit_log.empty()) audit_log = std::make_unique<AuditLog>(config.audit_log);
   redlock::runtime::ShardPool shards(config);
   redlock::access::Access access({.token_file = config.token_file,
                                   .access_list = config.access_list,
                                   .client_certificates = !config.tls_client_ca.empty()});
   redlock::rpc::Connections connections(most_connections);
-  redlock::rpc::LockService service(config, shards, access, connections);
+  redlock::rpc::LockService service(config, shards, access, connections, audit_log.get());
   redlock::rpc::AdminService admin(service.context());
   redlock::rpc::Server server(config, connections, shards, service, admin);
   Reloads reloads;
   AddReloads(reloads, access, config, shards, service, server);
+  if (audit_log) {
+    reloads.Add({.label = "audit-log",
+                 .what = "files of the audit log",
+                 .reload =
+                     [&audit_log] {
+                       audit_log->Reopen();
+                       return Renewal::kRenewed;
+                     },
+                 .look = {},
+                 .certificates = {}});
+  }
   std::optional<redlock::observe::HttpListener> metrics;
   if (!config.metrics_listen.empty()) {
     metrics.emplace(config, shards, access, reloads,
@@ -173,7 +189,7 @@ int Serve(const redlock::config::Config& config) {
   }
   for (const std::string& address : server.addresses()) spdlog::info("serving gRPC on {}", address);
 
-  const int signal = WaitForEnd(reloads);
+  const int signal = WaitForEnd(reloads, audit_log.get());
   spdlog::info("{}: draining for up to {} s; a second signal ends the wait",
                signal == SIGINT ? "SIGINT" : "SIGTERM",
                std::chrono::duration<double>(config.drain_timeout).count());

@@ -20,8 +20,8 @@ type AcquireOptions struct {
 	Margin time.Duration
 	// Token is the owner token, the secret that proves ownership. At most 128 bytes, unique to this hold. "": the client
 	// makes one. A token may be used again after a failed call of Acquire, AcquireOrExtend or Adopt, after a release that
-	// succeeded, and after a loss once the work has stopped; not after a release that failed, nor after a failed
-	// AcquireDetached.
+	// succeeded, and after a loss once the work has stopped; not after a release or a Downgrade that failed, nor after a
+	// failed AcquireDetached.
 	Token    string             `json:"-"`
 	OnQueued func(position int) `json:"-"` // called by Acquire with the number of waiters ahead in the daemon's wait queue
 }

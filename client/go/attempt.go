@@ -6,7 +6,7 @@ import (
 	"github.com/redlockd/redlockd/client/go/internal/core"
 )
 
-// attempt is one call of Acquire, AcquireOrExtend or Adopt. The driver's mutex guards its result.
+// attempt is one call of Acquire, AcquireOrExtend, Adopt or Downgrade. The driver's mutex guards its result.
 type attempt struct {
 	driver      *driver
 	lock        *Lock
@@ -37,7 +37,7 @@ func (a *attempt) begin() (err error) {
 			return
 		}
 		if a.what.Token != "" && m.InUse(a.what.Key, a.what.Token) {
-			err = invalid("token", "is already in use for %q by a lock that this client requests or releases; use a new token", a.key)
+			err = invalid("token", "is already in use for %q by a lock that this client requests, downgrades or releases; use a new token", a.key)
 			return
 		}
 		a.acquisition = m.Acquire(now, a.what)
@@ -62,7 +62,9 @@ func (a *attempt) wait(ctx context.Context) (*Lock, error) {
 			case <-a.decided:
 				return a.take(ctx)
 			default:
-				return nil, endedBy(ctx, a.key, "")
+				err := endedBy(ctx, a.key, "")
+				err.Message += a.acquisition.Aftermath()
+				return nil, err
 			}
 		}
 	}

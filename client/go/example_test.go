@@ -155,3 +155,25 @@ func ExampleClient_Watch() {
 	}
 	defer watch.Close()
 }
+
+// A writer publishes what it has written, and goes on as a reader. Its two deferred releases may run in any order.
+func ExampleLock_Downgrade() {
+	client, err := redlockd.New([]string{"127.0.0.1:50051"}, redlockd.Options{})
+	if err != nil {
+		panic(err)
+	}
+	defer client.Close()
+	ctx := context.Background()
+	writer, err := client.Acquire(ctx, "catalog", redlockd.AcquireOptions{})
+	if err != nil {
+		panic(err)
+	}
+	defer func() { _ = writer.Release(ctx) }() // does nothing once it is downgraded
+	fmt.Println("writing with fencing token", writer.FencingToken())
+	share, err := writer.Downgrade(ctx)
+	if err != nil {
+		panic(err)
+	}
+	defer func() { _ = share.Release(ctx) }()
+	fmt.Println("reading, together with others")
+}

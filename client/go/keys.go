@@ -13,8 +13,8 @@ func Together(keys ...string) string { return string(core.Together(keys...)) }
 
 // Shared returns a key that stands for a share of key, which may come from Together. Every function of this package that
 // takes a key accepts it. Any number of holders share a key, and nobody holds it exclusively meanwhile: they are the
-// readers of a readers-writer lock. A writer that waits goes before readers that come later. A share cannot become
-// exclusive, or the reverse: release it and acquire the key again.
+// readers of a readers-writer lock. A writer that waits goes before readers that come later. Lock.Downgrade makes an
+// exclusive lock a share. A share cannot become exclusive: release it and acquire the key again.
 //
 // The mode belongs to the lock. To extend, adopt or watch a share by its token, pass Shared(key), too; with the other mode,
 // the call fails with ErrNotHeld. So whoever hands over a lock hands over Lease.Shared as well, and the receiver passes

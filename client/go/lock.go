@@ -131,9 +131,27 @@ func (l *Lock) extend(ctx context.Context, ttl time.Duration, retry *pb.RetryPol
 	}
 }
 
+// Downgrade makes an exclusive lock a share (see Shared) and returns the share, a new Lock with the same token: other
+// holders may share the key from then on, and nobody holds it exclusively in between. The work that needs the exclusive
+// lock must have stopped: that lock counts as released from the beginning of the call. Its Release does nothing and returns
+// nil, its Extend returns ErrNotHeld, and it signals no loss.
+//
+// Downgrade waits until ctx ends, and at most for as long as the lock was valid. If it fails, no lock is left behind. Unless
+// the error matches ErrNotHeld, the lock is released in the background, and a token of your own must not be used again. Only
+// ErrInvalidArgument leaves the lock as it is: it is a share or a slot of a semaphore.
+func (l *Lock) Downgrade(ctx context.Context) (*Lock, error) {
+	if l.lease.Key.Shared() || l.lease.Key.Semaphore() {
+		return nil, errorOf(l.key(), &core.Failure{Reason: InvalidArgument, Message: "only an exclusive lock can be downgraded"})
+	}
+	a := newAttempt(l.driver, l.key(), core.Acquire{}, nil)
+	defer a.leave()
+	l.driver.do(func(m *core.Machine, now core.Instant) { a.acquisition = m.Downgrade(now, l.lease, a.what) })
+	return a.wait(ctx)
+}
+
 // Release releases the lock. It waits until ctx ends, at most 2 s; after that, the release continues in the background.
-// It fails with ErrLockLost if the lock was lost before. A second Release does nothing and returns nil. After any other
-// failure, do not use the token again: a daemon may still carry out the release.
+// It fails with ErrLockLost if the lock was lost before. A second Release does nothing and returns nil, as does that of a
+// downgraded lock. After any other failure, do not use the token again: a daemon may still carry out the release.
 func (l *Lock) Release(ctx context.Context) error {
 	done := make(chan *core.Failure, 1)
 	l.driver.do(func(m *core.Machine, now core.Instant) {

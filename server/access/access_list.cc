@@ -6,6 +6,8 @@
 #include <optional>
 #include <stdexcept>
 
+#include "server/core/pattern.h"
+
 namespace redlock::access {
 namespace {
 
@@ -35,29 +37,6 @@ std::vector<std::string> Strings(const toml::node& node, const std::string& name
 }
 
 }  // namespace
-
-bool Matches(std::string_view pattern, std::string_view text) {
-  // On a mismatch, backtracks to the last star only. An earlier star need not match more than it
-  // did.
-  std::size_t p = 0, t = 0;
-  std::optional<std::size_t> star;
-  std::size_t star_text = 0;
-  while (t < text.size()) {
-    if (p < pattern.size() && pattern[p] == '*') {
-      star = p++;
-      star_text = t;
-    } else if (p < pattern.size() && pattern[p] == text[t]) {
-      ++p;
-      ++t;
-    } else if (star) {
-      p = *star + 1;
-      t = ++star_text;
-    } else {
-      return false;
-    }
-  }
-  return pattern.find_first_not_of('*', p) == std::string_view::npos;
-}
 
 AccessList AccessList::Parse(std::string_view text) {
   toml::table file;

@@ -19,10 +19,6 @@ namespace redlock::access {
 
 enum class Action { kAcquire, kExtend, kRelease, kInspect, kAdmin };
 
-// Whether `text` matches `pattern`, in which `*` stands for any number of characters. No other
-// character is special.
-[[nodiscard]] bool Matches(std::string_view pattern, std::string_view text);
-
 // Immutable. Thread-safe.
 class AccessList {
  public:

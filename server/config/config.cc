@@ -33,6 +33,19 @@ void ValidateCallers(const Config& config) {
   }
 }
 
+void ValidateKeyGroups(const KeyGroups& groups) {
+  if (groups.patterns.size() > KeyGroups::kMost) {
+    throw ConfigError("--key-group: at most " + std::to_string(KeyGroups::kMost) +
+                      " groups are allowed, not " + std::to_string(groups.patterns.size()));
+  }
+  std::set<std::string> patterns;
+  for (const std::string& pattern : groups.patterns) {
+    if (!patterns.insert(pattern).second) {
+      throw ConfigError("--key-group " + Quoted(pattern) + ": given twice");
+    }
+  }
+}
+
 void ValidateSocketMode(const std::string& mode) {
   const bool octal = (mode.size() == 3 || (mode.size() == 4 && mode[0] == '0')) &&
                      mode.find_first_not_of("01234567") == std::string::npos;
@@ -81,6 +94,7 @@ void Validate(const Config& config) {
                         ": given twice; nodes must be independent, so list each of them once");
     }
   }
+  ValidateKeyGroups(config.lock.key_groups);
   if (config.lock.node_timeout * 2 > config.max_ttl) {
     throw ConfigError("--node-timeout " + FlagText(config.lock.node_timeout) +
                       ": must be at most half of --max-ttl " + FlagText(config.max_ttl));

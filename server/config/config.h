@@ -47,6 +47,7 @@ struct Config {
 
   std::string log_level = "info";
   LogFormat log_format = LogFormat::kText;
+  std::string audit_log;  // path, or "-" for standard output; empty: none
 };
 
 // As it can be written on the command line: "250ms", "10s", "5m" or "24h".

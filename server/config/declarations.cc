@@ -7,6 +7,7 @@
 
 #include "server/config/listen_address.h"
 #include "server/config/node_uri.h"
+#include "server/core/utf8.h"
 
 namespace redlock::config {
 namespace {
@@ -43,6 +44,17 @@ void ValidateOwner(const std::string& owner) {
   throw ConfigError("--unix-socket-owner: must be user or user:group");
 }
 
+void ValidateKeyGroup(const std::string& pattern) {
+  constexpr std::size_t kMaxBytes = 128;  // it becomes a label
+  if (pattern.empty() || pattern.size() > kMaxBytes || !IsUtf8(pattern)) {
+    throw ConfigError("--key-group" + Shown(pattern) +
+                      ": must be a pattern of 1 to 128 bytes of UTF-8, such as billing/*");
+  }
+  if (pattern == KeyGroups::kOther) {
+    throw ConfigError("--key-group other: this is the group of all keys that no pattern matches");
+  }
+}
+
 }  // namespace
 
 void Declare(Settings& settings, Config& config) {
@@ -54,6 +66,11 @@ void Declare(Settings& settings, Config& config) {
       "HTTP listen address (host:port) for the status page and for Prometheus metrics at "
       "/metrics; off by default",
       ValidateMetricsListen);
+  settings.AddList("key-group", config.lock.key_groups.patterns,
+                   "Group of keys by which metrics tell waits and holds apart: a pattern such as "
+                   "billing/*, in which * matches any characters. The first group that matches a "
+                   "key counts; repeatable",
+                   ValidateKeyGroup);
   settings.AddSwitch("dev", config.dev,
                      "Start three private Redis nodes without persistence; for experiments only");
   settings.AddInteger("shards", config.shards, 1, 64,
@@ -171,6 +188,9 @@ void Declare(Settings& settings, Config& config) {
   settings.AddChoice<LogFormat>("log-format", config.log_format,
                                 {{"text", LogFormat::kText}, {"json", LogFormat::kJson}},
                                 "Log format");
+  settings.AddPath("audit-log", config.audit_log,
+                   "File to which a JSON line is added for each lock that is acquired, released, "
+                   "lost or released by force; - for standard output. Reopened on SIGHUP");
 }
 
 }  // namespace redlock::config

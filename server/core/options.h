@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "server/core/key_groups.h"
 #include "server/core/types.h"
 #include "server/core/validity.h"
 
@@ -55,6 +56,7 @@ struct LockOptions {
   // Per shard, including waiting acquisitions and watchdogs. At this bound, new acquisitions are
   // refused.
   std::size_t max_operations = 100'000;
+  KeyGroups key_groups;
 };
 
 }  // namespace redlock

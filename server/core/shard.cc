@@ -36,8 +36,9 @@ Shard::Shard(Scheduler& scheduler, Random& random, std::function<OwnerToken()> n
              const LockOptions& options, std::vector<std::unique_ptr<Node>> nodes,
              NodeReports reports)
     : options_(options),
-      statistics_(nodes.size()),
+      statistics_(nodes.size(), options.key_groups.size()),
       limiter_(scheduler, options.max_concurrent_rounds),
+      watchdogs_(options.key_groups.size()),
       nodes_(scheduler, random, options_, std::move(nodes),
              CountingQuarantines(std::move(reports), statistics_)),
       keys_(env_, registry_),
@@ -154,6 +155,39 @@ std::vector<LeaseListing> Shard::ListWaiters(const Key& key, std::size_t most) c
     });
   }
   return waiters;
+}
+
+Holding Shard::HoldingOf(const Key& key, const OwnerToken& token) const {
+  Holding known{.key = key, .fence = {}, .owner = {}, .since = {}};
+  for (const auto& watchdog : watchdogs_.Find(key, token)) {
+    known = watchdog->holding();
+    if (known.since) break;
+  }
+  return known;
+}
+
+void Shard::CountHold(const Holding& holding) {
+  const auto held = holding.HeldFor(Now());
+  if (held) statistics_.groups[options_.key_groups.Of(holding.key)].holds.Add(*held);
+}
+
+std::vector<GroupNow> Shard::Groups() const {
+  REDLOCK_DCHECK(env_.scheduler.OnStrand());
+  std::vector<GroupNow> groups(options_.key_groups.size());
+  for (std::size_t i = 0; i < groups.size(); ++i) {
+    if (const auto since = watchdogs_.ages().Oldest(i)) groups[i].oldest = Now() - *since;
+  }
+  // Many waiters wait for the same key, one after the other here.
+  Key last;
+  std::size_t group = options_.key_groups.Of(last);
+  keys_.ForEachWaiter([&](const Acquisition& waiter, std::size_t /*position*/) {
+    if (const Key& key = waiter.command().key; key != last) {
+      last = key;
+      group = options_.key_groups.Of(key);
+    }
+    ++groups[group].waiters;
+  });
+  return groups;
 }
 
 void Shard::ForceRelease(const Key& key, ForceReleaseDone done) {

@@ -31,6 +31,12 @@ struct LeaseListing {
   Duration waited{};   // of a waiter: since the request arrived
 };
 
+// The keys of one group (key_groups.h) at present.
+struct GroupNow {
+  std::optional<Duration> oldest;  // how long the oldest lease has been kept alive, if there is one
+  std::size_t waiters = 0;
+};
+
 class Shard final {
  public:
   // The scheduler and `random` must outlive the shard.
@@ -95,15 +101,20 @@ class Shard final {
   [[nodiscard]] const Statistics& statistics() const { return statistics_; }
   [[nodiscard]] const LossLog& losses() const { return losses_; }
   [[nodiscard]] bool draining() const { return draining_; }
-  // Watchdogs, and callers that wait, of all keys.
+  // Of all keys.
   [[nodiscard]] std::size_t watchdogs() const { return watchdogs_.size(); }
-  [[nodiscard]] std::size_t waiters() const { return keys_.waiters(); }
   // Lists watchdogs and waiters, in no particular order. Visits every operation.
   [[nodiscard]] std::vector<LeaseListing> ListLeases() const;
   // Takes the key from every holder. Reports what Inspect returned before, and the worst error of
   // the releases. The error is unset if all succeeded or no token held the key.
   using ForceReleaseDone = std::function<void(const InspectResult& before, std::optional<Error>)>;
   void ForceRelease(const Key& key, ForceReleaseDone done);
+  // What this daemon knows of a lease: only its key if it does not keep it alive.
+  [[nodiscard]] Holding HoldingOf(const Key& key, const OwnerToken& token) const;
+  // Counts how long a lease was held that is no longer kept alive and has been released now.
+  void CountHold(const Holding& holding);
+  // Visits every waiter.
+  [[nodiscard]] std::vector<GroupNow> Groups() const;
   // Waiters for the key at this daemon.
   [[nodiscard]] std::size_t waiters(const Key& key) const;
   // The first `most` of them, in order.

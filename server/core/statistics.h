@@ -14,12 +14,10 @@
 namespace redlock {
 
 // A histogram of durations with fixed bounds, in seconds, as in Prometheus.
-class Histogram {
+template <const auto& kBounds>
+class HistogramWith {
  public:
-  // From 50 µs (no round is faster) to 10 s (the scale of a wait).
-  static constexpr std::array<double, 17> kBoundsSeconds = {
-      0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02,
-      0.05,    0.1,    0.2,    0.5,    1,     2,     5,     10};
+  static constexpr const auto& kBoundsSeconds = kBounds;
 
   void Add(Duration duration) {
     const double seconds = std::chrono::duration<double>(duration).count();
@@ -27,7 +25,7 @@ class Histogram {
     ++counts_[static_cast<std::size_t>(bound - kBoundsSeconds.begin())];
     sum_ += seconds;
   }
-  Histogram& operator+=(const Histogram& other) {
+  HistogramWith& operator+=(const HistogramWith& other) {
     for (std::size_t i = 0; i < counts_.size(); ++i) counts_[i] += other.counts_[i];
     sum_ += other.sum_;
     return *this;
@@ -41,6 +39,17 @@ class Histogram {
   std::array<std::uint64_t, kBoundsSeconds.size() + 1> counts_{};
   double sum_ = 0;
 };
+
+// From 50 µs (no round is faster) to 10 s (the scale of a wait).
+inline constexpr std::array<double, 17> kShortBounds = {
+    0.00005, 0.0001, 0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02,
+    0.05,    0.1,    0.2,    0.5,    1,     2,     5,     10};
+using Histogram = HistogramWith<kShortBounds>;
+
+// From 1 ms to a day: people and jobs hold locks, and wait for each other.
+inline constexpr std::array<double, 17> kLongBounds = {
+    0.001, 0.005, 0.02, 0.1, 0.5, 1, 2, 5, 10, 30, 60, 300, 900, 3'600, 14'400, 43'200, 86'400};
+using LongHistogram = HistogramWith<kLongBounds>;
 
 // Counts operations by their result.
 class Results {
@@ -69,8 +78,21 @@ struct NodeStatistics {
   std::uint64_t quarantines = 0;                        // how often the node was quarantined
 };
 
+// Of the keys of one group (key_groups.h).
+struct GroupStatistics {
+  LongHistogram waits;  // from the request to the acquisition
+  LongHistogram holds;  // from the acquisition to the release or the loss, of watched leases
+
+  GroupStatistics& operator+=(const GroupStatistics& other) {
+    waits += other.waits;
+    holds += other.holds;
+    return *this;
+  }
+};
+
 struct Statistics {
-  explicit Statistics(std::size_t count) : nodes(count) {}
+  explicit Statistics(std::size_t count, std::size_t of_groups = 1)
+      : nodes(count), groups(of_groups) {}
 
   Results acquisitions, extensions, releases;  // extensions include those of watchdogs
   Histogram acquisition_times;                 // successful ones, including the wait
@@ -78,6 +100,7 @@ struct Statistics {
   std::uint64_t hand_overs = 0;                // started
   std::uint64_t lost_leases = 0;               // reported by a watchdog
   std::vector<NodeStatistics> nodes;
+  std::vector<GroupStatistics> groups;
 
   Statistics& operator+=(const Statistics& other) {
     acquisitions += other.acquisitions;
@@ -93,6 +116,8 @@ struct Statistics {
       }
       nodes[i].quarantines += other.nodes[i].quarantines;
     }
+    groups.resize(std::max(groups.size(), other.groups.size()));
+    for (std::size_t i = 0; i < other.groups.size(); ++i) groups[i] += other.groups[i];
     return *this;
   }
 };

@@ -96,12 +96,13 @@ HttpListener::DocumentsByPath HttpListener::Documents(const config::Config& conf
                                                       const std::function<std::size_t()>& streams,
                                                       const Trend& trend) {
   const std::vector<std::string> nodes = NamesOf(config.nodes);
-  const auto metrics = [nodes, &shards, &reloads, streams]() -> std::optional<HttpAnswer> {
+  const auto metrics = [nodes, &shards, &reloads, streams,
+                        groups = config.lock.key_groups]() -> std::optional<HttpAnswer> {
     const auto view = TakeView(nodes, shards, Detail::kNumbers);
     if (!view) return std::nullopt;
     std::ostringstream text;
-    prometheus::TextSerializer().Serialize(text,
-                                           ToMetrics(*view, streams(), reloads, REDLOCKD_VERSION));
+    prometheus::TextSerializer().Serialize(
+        text, ToMetrics(*view, streams(), reloads, groups, REDLOCKD_VERSION));
     return HttpAnswer{.type = "text/plain; version=0.0.4; charset=utf-8", .body = text.str()};
   };
   const auto status = [nodes, &shards, &access, streams, &trend]() -> std::optional<HttpAnswer> {

@@ -21,15 +21,15 @@ std::uint64_t LinesIn(std::string_view text) {
 // Writes to the descriptor. On the writer's thread only.
 class LineWriter::Output {
  public:
-  Output(int descriptor, LineQueue& queue, const Callbacks& callbacks)
-      : descriptor_(descriptor), queue_(queue), callbacks_(callbacks) {}
+  Output(int descriptor, std::size_t longest, LineQueue& queue, const Callbacks& callbacks)
+      : descriptor_(descriptor), longest_(longest), queue_(queue), callbacks_(callbacks) {}
 
-  // Writes as many whole lines at a time as fit into kLongestLine.
+  // Writes as many whole lines at a time as fit into the length of the longest.
   void Write(std::string_view text) {
     while (!text.empty()) {
-      std::string_view batch = text.substr(0, kLongestLine);
+      std::string_view batch = text.substr(0, longest_);
       if (batch.size() < text.size()) batch = batch.substr(0, batch.rfind('\n') + 1);
-      if (batch.empty()) batch = text.substr(0, kLongestLine);
+      if (batch.empty()) batch = text.substr(0, longest_);
       text.remove_prefix(batch.size());
       Report();
       if (missing_ == 0 && WriteBatch(batch)) continue;
@@ -88,16 +88,17 @@ class LineWriter::Output {
   }
 
   const int descriptor_;
+  const std::size_t longest_;
   LineQueue& queue_;
   const Callbacks& callbacks_;
   std::uint64_t missing_ = 0;  // dropped lines that have not been reported
-  std::string rest_;           // of a batch, at most kLongestLine
+  std::string rest_;           // of a batch
 };
 
-LineWriter::LineWriter(int descriptor, Callbacks callbacks)
+LineWriter::LineWriter(int descriptor, Callbacks callbacks, std::size_t longest)
     : queue_(std::make_shared<LineQueue>()),
-      thread_([descriptor, queue = queue_, callbacks = std::move(callbacks)] {
-        Output output(descriptor, *queue, callbacks);
+      thread_([descriptor, longest, queue = queue_, callbacks = std::move(callbacks)] {
+        Output output(descriptor, longest, *queue, callbacks);
         std::string text;
         Clock::time_point ticked = Clock::now();
         bool closed = false;

@@ -32,8 +32,9 @@ class LineWriter {
     std::function<void()> tick;
   };
 
-  // Starts the thread. The descriptor must stay open until the process ends.
-  LineWriter(int descriptor, Callbacks callbacks);
+  // Starts the thread. The descriptor must stay open until the process ends. No line is longer than
+  // `longest`.
+  LineWriter(int descriptor, Callbacks callbacks, std::size_t longest = kLongestLine);
   ~LineWriter() { Close(); }
   LineWriter(const LineWriter&) = delete;
   LineWriter& operator=(const LineWriter&) = delete;

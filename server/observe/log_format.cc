@@ -3,50 +3,21 @@
 #include <spdlog/details/log_msg.h>
 #include <spdlog/pattern_formatter.h>
 
-#include <algorithm>
 #include <string_view>
 
-#include "server/core/format.h"
-#include "server/core/utf8.h"
+#include "server/observe/escape.h"
 #include "server/observe/request_tag.h"
 
 namespace redlock::observe {
 namespace {
-
-void Append(spdlog::memory_buf_t& out, std::string_view text) {
-  out.append(text.data(), text.data() + text.size());
-}
-
-// Appends the text, cut to kLongestMessage. Escapes control characters and malformed UTF-8: keys
-// and texts from callers and nodes may contain any byte, and an entry must stay one line of text.
-void AppendEscaped(spdlog::memory_buf_t& out, std::string_view text, bool quotes) {
-  const std::size_t start = out.size();
-  while (!text.empty()) {
-    if (out.size() - start >= kLongestMessage) {
-      Append(out, "...");
-      return;
-    }
-    const auto byte = static_cast<unsigned char>(text.front());
-    const std::size_t length = SequenceLength(text);
-    if (length == 0) {
-      Append(out, "\\ufffd");
-    } else if (byte < 0x20 || byte == 0x7f) {
-      Append(out, "\\u00");
-      Append(out, Hexadecimal({&byte, 1}));
-    } else {
-      if (quotes && (byte == '"' || byte == '\\')) out.push_back('\\');
-      Append(out, text.substr(0, length));
-    }
-    text.remove_prefix(std::max<std::size_t>(length, 1));
-  }
-}
 
 // "message request=... trace=... span=..."
 class TextMessage final : public spdlog::custom_flag_formatter {
  public:
   void format(const spdlog::details::log_msg& message, const std::tm& /*time*/,
               spdlog::memory_buf_t& out) override {
-    AppendEscaped(out, {message.payload.data(), message.payload.size()}, false);
+    AppendEscaped(out, {message.payload.data(), message.payload.size()}, Quotes::kKept,
+                  kLongestMessage);
     const RequestTag* const tag = TaggedLines::Current();
     if (tag == nullptr) return;
     Append(out, " request=");
@@ -67,14 +38,8 @@ class JsonFormatter final : public spdlog::formatter {
  public:
   void format(const spdlog::details::log_msg& message, spdlog::memory_buf_t& out) override {
     time_.format(message, out);
-    Field(out, "message", {message.payload.data(), message.payload.size()});
-    if (const RequestTag* const tag = TaggedLines::Current()) {
-      Field(out, "request_id", tag->request_id);
-      if (tag->trace) {
-        Field(out, "trace_id", tag->trace->trace_id);
-        Field(out, "span_id", tag->trace->span_id);
-      }
-    }
+    AppendField(out, "message", {message.payload.data(), message.payload.size()}, kLongestMessage);
+    if (const RequestTag* const tag = TaggedLines::Current()) AppendFields(out, *tag);
     Append(out, "}\n");
   }
 
@@ -83,14 +48,6 @@ class JsonFormatter final : public spdlog::formatter {
   }
 
  private:
-  static void Field(spdlog::memory_buf_t& out, std::string_view name, std::string_view value) {
-    Append(out, ",\"");
-    Append(out, name);
-    Append(out, "\":\"");
-    AppendEscaped(out, value, true);
-    out.push_back('"');
-  }
-
   spdlog::pattern_formatter time_{R"({"time":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l")",
                                   spdlog::pattern_time_type::utc, ""};
 };

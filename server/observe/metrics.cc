@@ -6,6 +6,9 @@
 #include <string_view>
 #include <utility>
 
+#include "server/observe/access_refusals.h"
+#include "server/observe/process_usage.h"
+
 namespace redlock::observe {
 namespace {
 
@@ -22,23 +25,30 @@ class Families {
     metric.counter.value = static_cast<double>(value);
     Add(name, help, MetricType::Counter, std::move(labels), std::move(metric));
   }
+  void Seconds(const std::string& name, const std::string& help, double total) {
+    ClientMetric metric;
+    metric.counter.value = total;
+    Add(name, help, MetricType::Counter, {}, std::move(metric));
+  }
   void Gauge(const std::string& name, const std::string& help, Labels labels, double value) {
     ClientMetric metric;
     metric.gauge.value = value;
     Add(name, help, MetricType::Gauge, std::move(labels), std::move(metric));
   }
-  void Times(const std::string& name, const std::string& help, const Histogram& histogram) {
+  template <const auto& kBounds>
+  void Times(const std::string& name, const std::string& help, Labels labels,
+             const HistogramWith<kBounds>& histogram) {
     ClientMetric metric;
     std::uint64_t cumulative = 0;
     for (std::size_t i = 0; i < histogram.counts().size(); ++i) {
       cumulative += histogram.counts()[i];
-      const bool last = i == Histogram::kBoundsSeconds.size();
-      metric.histogram.bucket.push_back({cumulative, last ? std::numeric_limits<double>::infinity()
-                                                          : Histogram::kBoundsSeconds.at(i)});
+      const bool last = i == kBounds.size();
+      metric.histogram.bucket.push_back(
+          {cumulative, last ? std::numeric_limits<double>::infinity() : kBounds.at(i)});
     }
     metric.histogram.sample_count = cumulative;
     metric.histogram.sample_sum = histogram.sum_seconds();
-    Add(name, help, MetricType::Histogram, {}, std::move(metric));
+    Add(name, help, MetricType::Histogram, std::move(labels), std::move(metric));
   }
 
   std::vector<MetricFamily> Take() { return std::move(families_); }
@@ -78,10 +88,10 @@ void AddOperations(Families& families, const Statistics& statistics) {
     for (const Reason reason : kReasons) add(Label(ToString(reason)), results.failed(reason));
   }
   families.Times("redlockd_acquire_duration_seconds",
-                 "Time from the request to the acquisition, including the wait",
+                 "Time from the request to the acquisition, including the wait", {},
                  statistics.acquisition_times);
   families.Times("redlockd_round_duration_seconds",
-                 "Time from the first byte sent to the nodes to the decision",
+                 "Time from the first byte sent to the nodes to the decision", {},
                  statistics.round_times);
   families.Counter("redlockd_hand_overs_total",
                    "Hand-overs of a lock from its releaser to the next waiter", {},
@@ -150,6 +160,36 @@ void AddNodeSet(Families& families, const NodeSetView& set) {
                    set.mismatches);
 }
 
+void AddGroups(Families& families, const View& view, const KeyGroups& groups) {
+  const auto label = [&groups](std::size_t group) {
+    return Labels{{"group", std::string(groups.NameOf(group))}};
+  };
+  for (std::size_t i = 0; i < view.statistics.groups.size(); ++i) {
+    families.Times("redlockd_wait_seconds",
+                   "Time from the request to the acquisition, by the group of the key", label(i),
+                   view.statistics.groups[i].waits);
+  }
+  for (std::size_t i = 0; i < view.statistics.groups.size(); ++i) {
+    families.Times("redlockd_hold_seconds",
+                   "Time from the acquisition to the release or the loss of leases that this "
+                   "daemon kept alive, by the group of the key",
+                   label(i), view.statistics.groups[i].holds);
+  }
+  for (std::size_t i = 0; i < view.groups.size(); ++i) {
+    families.Gauge(
+        "redlockd_oldest_holder_age_seconds",
+        "How long the oldest of the leases that this daemon keeps alive has been held "
+        "here, by the group of the key; 0 if there is none",
+        label(i),
+        std::chrono::duration<double>(view.groups[i].oldest.value_or(Duration())).count());
+  }
+  for (std::size_t i = 0; i < view.groups.size(); ++i) {
+    families.Gauge("redlockd_queue_length",
+                   "Callers that are waiting for a lock, by the group of the key", label(i),
+                   static_cast<double>(view.groups[i].waiters));
+  }
+}
+
 void AddReloads(Families& families, const runtime::Reloads& reloads) {
   const auto states = reloads.states();
   for (const auto& state : states) {
@@ -162,6 +202,11 @@ void AddReloads(Families& families, const runtime::Reloads& reloads) {
     families.Counter("redlockd_reload_failures_total", "Changed files that could not be used",
                      {{"what", state.label}}, state.failures);
   }
+  for (const auto& state : states) {
+    families.Counter("redlockd_reload_successes_total",
+                     "Reloads of files, on SIGHUP or because they have changed",
+                     {{"what", state.label}}, state.successes);
+  }
   for (const auto& certificate : reloads.certificates()) {
     families.Gauge("redlockd_certificate_expiry_timestamp_seconds",
                    "When the certificate in use expires, in seconds since 1970",
@@ -170,17 +215,48 @@ void AddReloads(Families& families, const runtime::Reloads& reloads) {
   }
 }
 
+void AddAccessRefusals(Families& families) {
+  for (const AccessRefusal refusal : kAccessRefusals) {
+    families.Counter("redlockd_access_refusals_total",
+                     "Calls, and operations of Sessions, that were refused because of the caller's "
+                     "credentials or permissions",
+                     {{"reason", std::string(ToString(refusal))}}, CountOf(refusal));
+  }
+}
+
+// By the names that Prometheus' client libraries have for every process.
+void AddProcess(Families& families) {
+  const auto usage = ReadProcessUsage();
+  if (!usage) return;
+  families.Seconds("process_cpu_seconds_total", "User and system CPU time spent in seconds",
+                   usage->cpu_seconds);
+  families.Gauge("process_resident_memory_bytes", "Resident memory size in bytes", {},
+                 static_cast<double>(usage->resident_bytes));
+  families.Gauge("process_virtual_memory_bytes", "Virtual memory size in bytes", {},
+                 static_cast<double>(usage->virtual_bytes));
+  families.Gauge("process_open_fds", "Number of open file descriptors", {},
+                 static_cast<double>(usage->open_descriptors));
+  families.Gauge("process_max_fds", "Maximum number of open file descriptors", {},
+                 static_cast<double>(usage->most_descriptors));
+  families.Gauge("process_start_time_seconds", "Start time of the process, in seconds since 1970",
+                 {}, usage->started);
+}
+
 }  // namespace
 
 std::vector<MetricFamily> ToMetrics(const View& view, std::size_t streams,
-                                    const runtime::Reloads& reloads, const std::string& version) {
+                                    const runtime::Reloads& reloads, const KeyGroups& groups,
+                                    const std::string& version) {
   Families families;
   families.Gauge("redlockd_build_info", "Constant 1; the label carries the version",
                  {{"version", version}}, 1);
   AddOperations(families, view.statistics);
+  AddGroups(families, view, groups);
   AddNodes(families, view);
   if (view.set) AddNodeSet(families, *view.set);
   AddReloads(families, reloads);
+  AddAccessRefusals(families);
+  AddProcess(families);
   families.Gauge("redlockd_operations", "Operations in progress, including waiters and watchdogs",
                  {}, static_cast<double>(view.operations));
   families.Gauge("redlockd_waiters", "Callers that are waiting for a lock", {},
@@ -192,6 +268,9 @@ std::vector<MetricFamily> ToMetrics(const View& view, std::size_t streams,
   families.Counter("redlockd_log_lines_dropped_total",
                    "Log lines that standard error did not take in time", {},
                    view.dropped_log_lines);
+  families.Counter("redlockd_audit_lines_dropped_total",
+                   "Lines of the audit log that its file did not take in time", {},
+                   view.dropped_audit_lines);
   return families.Take();
 }
 

@@ -1,5 +1,6 @@
 // Converts a View to Prometheus metrics. The names follow the Prometheus conventions. Labels never
-// contain keys or callers, so the number of time series is bounded.
+// contain keys or callers, but groups of keys that the operator names, so the number of time series
+// is bounded.
 #pragma once
 
 #include <prometheus/metric_family.h>
@@ -15,6 +16,7 @@ namespace redlock::observe {
 
 [[nodiscard]] std::vector<prometheus::MetricFamily> ToMetrics(const View& view, std::size_t streams,
                                                               const runtime::Reloads& reloads,
+                                                              const KeyGroups& groups,
                                                               const std::string& version);
 
 }  // namespace redlock::observe

@@ -7,6 +7,7 @@
 #include <tuple>
 #include <utility>
 
+#include "server/observe/audit_log.h"
 #include "server/observe/log.h"
 
 namespace redlock::observe {
@@ -94,10 +95,20 @@ void AddGrants(const GrantWatch& grants, View& view) {
   }
 }
 
+void AddGroups(const Shard& shard, View& view) {
+  const std::vector<GroupNow> groups = shard.Groups();
+  view.groups.resize(groups.size());
+  for (std::size_t i = 0; i < groups.size(); ++i) {
+    view.groups[i].oldest = std::max(view.groups[i].oldest, groups[i].oldest);  // nothing is least
+    view.groups[i].waiters += groups[i].waiters;
+    view.waiters += groups[i].waiters;
+  }
+}
+
 void Add(const Shard& shard, View& view) {
   view.statistics += shard.statistics();
   view.operations += shard.operations();
-  view.waiters += shard.waiters();
+  AddGroups(shard, view);
   view.watchdogs += shard.watchdogs();
   view.draining = shard.draining();
   if (const Membership* const membership = shard.membership()) AddSet(*membership, view);
@@ -111,6 +122,7 @@ std::optional<View> TakeView(const std::vector<std::string>& node_names, runtime
                              Detail detail) {
   View view;
   view.dropped_log_lines = DroppedLogLines();
+  view.dropped_audit_lines = DroppedAuditLines();
   view.statistics = Statistics(node_names.size());
   for (const std::string& name : node_names)
     view.nodes.push_back({.name = name,

@@ -43,12 +43,14 @@ struct View {
   Statistics statistics{0};
   std::size_t operations = 0;  // in progress, including waiters and watchdogs
   std::size_t waiters = 0;
+  std::vector<GroupNow> groups;  // by the index of KeyGroups
   std::size_t watchdogs = 0;
   bool guarded = false;  // false: the nodes' clocks and versions are unknown, and none is barred
   std::optional<NodeSetView> set;
   std::vector<NodeView> nodes;
   bool draining = false;
   std::uint64_t dropped_log_lines = 0;
+  std::uint64_t dropped_audit_lines = 0;
 
   // Only with Detail::kLeases: up to 200 watched leases and waiters, of these the first 20 of each
   // key, those in trouble first; and losses, the newest first.

@@ -52,15 +52,16 @@ bool TakeOrigin(std::string_view& text, Owner& owner) {
   if (!text.starts_with(kOriginMark)) return false;
   constexpr int kWords = 3;
   const std::size_t begin = text.find(' ', kOriginMark.size());
-  std::size_t end = begin;
-  for (int i = 0; i < kWords && end != std::string_view::npos; ++i) end = text.find(' ', end + 1);
-  if (begin == std::string_view::npos) return false;
-  end = std::min(end, text.size());
+  std::size_t end = begin;  // of the last word
+  for (int i = 0; i < kWords; ++i) {
+    if (end >= text.size()) return false;
+    end = std::min(text.find(' ', end + 1), text.size());
+  }
   std::uint64_t millis = 0;
   const char* const digits = text.data() + kOriginMark.size();
   constexpr std::uint64_t kMost = 8'000'000'000'000;  // the year 2223
-  if (std::from_chars(digits, text.data() + begin, millis).ptr != text.data() + begin) return false;
-  if (millis > kMost) return false;
+  const auto [rest, error] = std::from_chars(digits, text.data() + begin, millis);
+  if (rest != text.data() + begin || error != std::errc() || millis > kMost) return false;
   const std::string_view words = text.substr(begin + 1, end - begin - 1);
   if (words.size() > kMaxOriginBytes || Utf8Prefix(words, words.size()).size() != words.size()) {
     return false;

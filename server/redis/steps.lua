@@ -370,8 +370,8 @@ if ARGV[a] or shared_releases then
 
   -- no arguments
   -- Result: true, the fence, the TTL left in ms, the token, the holder; or NOT_HELD, the fence. A marker is
-  -- followed by the token, the TTL left in ms, the holder, the fence and the number of each share or slot; that
-  -- of a share is 0.
+  -- followed by the token, the TTL left in ms, the holder, the fence and the number of each share or slot.
+  -- The number of a share is 0.
   local function inspect(key, meta)
     if wrong_mark then return wrong_mark end
     local found = try('GET', key)
@@ -426,10 +426,14 @@ if ARGV[a] or shared_releases then
       end
     end
 
-    -- The result of a step that finds another holder of a key. Of several such keys, the one that is held
-    -- longest decides when all are free.
+    -- The result of a step that finds another holder of a key. Of several such keys, a semaphore comes first,
+    -- because it is of no use to wait for it. Otherwise, the one that is held longest decides when all are
+    -- free; a negative TTL is that of a key without expiry.
     local function longest(one, other)
-      return one and one[2] >= other[2] and one or other
+      if not one then return other end
+      local of_one, of_other = match(one[3] or '', SEMAPHORE), match(other[3] or '', SEMAPHORE)
+      if (of_one == nil) ~= (of_other == nil) then return of_one and one or other end
+      return (one[2] < 0 or (other[2] >= 0 and one[2] >= other[2])) and one or other
     end
 
     -- Gives all keys to the token, with the metadata `granted`.

@@ -9,6 +9,7 @@
 #include <variant>
 
 #include "server/rpc/caller.h"
+#include "server/rpc/lease_audit.h"
 #include "server/rpc/lease_page.h"
 #include "server/rpc/node_set_stream.h"
 #include "server/rpc/node_set_view.h"
@@ -25,6 +26,19 @@ using ForceRelease = SimpleCall<v1::ForceReleaseRequest, v1::ForceReleaseRespons
 // The caller of an admitted call, for the log.
 std::string NameOf(const std::optional<Caller>& caller, const grpc::ServerContextBase& context) {
   return NameOfCaller(caller ? caller->identity() : "", context.peer());
+}
+
+// Several may share the key or have a slot of it.
+void RecordForceReleased(LeaseAudit& recorder, const Key& key, const InspectResult& before,
+                         const std::string& why) {
+  for (const InspectResult::Holder& holder : before.held_by) {
+    const Key taken = !before.shared     ? key
+                      : before.limit > 0 ? key.Slot(before.limit, holder.slot)
+                                         : key.Shared();
+    recorder.OnForceReleased(taken, holder.owner.label, holder.fence, why);
+  }
+  // Only a minority of the nodes stored a holder.
+  if (before.held_by.empty()) recorder.OnForceReleased(key, {}, before.fence, why);
 }
 
 // Answers the call and logs the outcome. `before`: what the nodes answered before the release;
@@ -81,10 +95,10 @@ void AdminService::AddTo(Routes& routes) {
 
 void AdminService::AddListNodes(Routes& routes) {
   using ListNodes = SimpleCall<v1::ListNodesRequest, v1::ListNodesResponse>;
-  routes["/redlock.v1.AdminService/ListNodes"] =
-      ListNodes::Route(Admitting(Needs::kAllKeys), [this](const auto& /*context*/,
-                                                          const v1::ListNodesRequest& /*request*/,
-                                                          ListNodes::Answer answer) {
+  routes["/redlock.v1.AdminService/ListNodes"] = ListNodes::Route(
+      Admitting(Needs::kAllKeys),
+      [this](const auto& /*context*/, const CallLog& /*log*/,
+             const v1::ListNodesRequest& /*request*/, ListNodes::Answer answer) {
         shards_.coordinator().Do([this, answer = std::move(answer)](Shard& shard) {
           shard.Inspect(ProbeKey(), [this, answer, &shard](const InspectResult& result) {
             answer(grpc::Status::OK, NodesOf(shard, result, context_.names));
@@ -95,10 +109,10 @@ void AdminService::AddListNodes(Routes& routes) {
 
 void AdminService::AddGetNodeSet(Routes& routes) {
   using GetNodeSet = SimpleCall<v1::GetNodeSetRequest, v1::GetNodeSetResponse>;
-  routes["/redlock.v1.AdminService/GetNodeSet"] =
-      GetNodeSet::Route(Admitting(Needs::kAllKeys), [this](const auto& /*context*/,
-                                                           const v1::GetNodeSetRequest& /*request*/,
-                                                           GetNodeSet::Answer answer) {
+  routes["/redlock.v1.AdminService/GetNodeSet"] = GetNodeSet::Route(
+      Admitting(Needs::kAllKeys),
+      [this](const auto& /*context*/, const CallLog& /*log*/,
+             const v1::GetNodeSetRequest& /*request*/, GetNodeSet::Answer answer) {
         shards_.coordinator().Do([this, answer = std::move(answer)](Shard& shard) {
           shard.Inspect(ProbeKey(), [this, answer, &shard](const InspectResult& result) {
             v1::GetNodeSetResponse response;
@@ -112,8 +126,9 @@ void AdminService::AddGetNodeSet(Routes& routes) {
 void AdminService::AddListLeases(Routes& routes) {
   using ListLeases = SimpleCall<v1::ListLeasesRequest, v1::ListLeasesResponse>;
   routes["/redlock.v1.AdminService/ListLeases"] = ListLeases::Route(
-      Admitting(Needs::kSomeKeys), [this](const auto& context, const v1::ListLeasesRequest& request,
-                                          const ListLeases::Answer& answer) {
+      Admitting(Needs::kSomeKeys),
+      [this](const auto& context, const CallLog& /*log*/, const v1::ListLeasesRequest& request,
+             const ListLeases::Answer& answer) {
         if (request.page_size() < 0 || request.page_size() > LeasePage::kMost) {
           answer(ToStatus(Violations{{"page_size", "must be from 0 to 1000"}}), {});
           return;
@@ -135,7 +150,7 @@ void AdminService::AddListLeases(Routes& routes) {
 void AdminService::AddForceRelease(Routes& routes) {
   routes["/redlock.v1.AdminService/ForceRelease"] = ForceRelease::Route(
       Admitting(Needs::kSomeKeys),
-      [this](const auto& context, const v1::ForceReleaseRequest& request,
+      [this](const auto& context, const CallLog& log, const v1::ForceReleaseRequest& request,
              const ForceRelease::Answer& answer) {
         Violations faults;
         v1::InspectRequest of_key;
@@ -156,9 +171,14 @@ void AdminService::AddForceRelease(Routes& routes) {
           return;
         }
         const std::string audit = "by " + NameOf(caller, context) + "; why: " + request.why();
-        shards_.For(key).Do([this, key, audit, answer](Shard& shard) {
-          shard.ForceRelease(key, [this, key, audit, answer](const InspectResult& before,
-                                                             std::optional<Error> failure) {
+        const auto recorder = LeaseAudit::Of(context_.audit_log, context, log, caller->identity());
+        shards_.For(key).Do([this, key, audit, recorder, why = request.why(),
+                             answer](Shard& shard) {
+          shard.ForceRelease(key, [this, key, audit, recorder, why, answer](
+                                      const InspectResult& before, std::optional<Error> failure) {
+            if (recorder && !failure && !before.holders.empty()) {
+              RecordForceReleased(*recorder, key, before, why);
+            }
             AnswerForceReleased(key, before, std::move(failure), audit, context_.names, answer);
           });
         });
@@ -168,8 +188,9 @@ void AdminService::AddForceRelease(Routes& routes) {
 void AdminService::AddSetLogLevel(Routes& routes) {
   using SetLogLevel = SimpleCall<v1::SetLogLevelRequest, v1::SetLogLevelResponse>;
   routes["/redlock.v1.AdminService/SetLogLevel"] = SetLogLevel::Route(
-      Admitting(Needs::kAllKeys), [this](const auto& context, const v1::SetLogLevelRequest& request,
-                                         const SetLogLevel::Answer& answer) {
+      Admitting(Needs::kAllKeys),
+      [this](const auto& context, const CallLog& /*log*/, const v1::SetLogLevelRequest& request,
+             const SetLogLevel::Answer& answer) {
         const auto level = spdlog::level::from_str(request.level());
         if (level == spdlog::level::off && request.level() != "off") {
           answer(

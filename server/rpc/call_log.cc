@@ -2,6 +2,7 @@
 
 #include <spdlog/spdlog.h>
 
+#include "server/observe/access_refusals.h"
 #include "server/observe/throttle.h"
 #include "server/rpc/caller.h"
 #include "server/rpc/status.h"
@@ -11,6 +12,7 @@ namespace {
 
 constexpr const char* kRequestId = "x-request-id";
 constexpr const char* kTraceparent = "traceparent";
+constexpr const char* kAuthorization = "authorization";
 
 spdlog::level::level_enum LevelOf(const grpc::Status& status) {
   switch (status.error_code()) {
@@ -34,6 +36,18 @@ std::string_view Find(const grpc::ServerContextBase& context, const char* name) 
   const auto found = metadata.find(name);
   if (found == metadata.end()) return {};
   return {found->second.data(), found->second.size()};
+}
+
+void CountIfRefused(const grpc::ServerContextBase& context, const grpc::Status& status) {
+  using observe::AccessRefusal;
+  if (status.error_code() == grpc::StatusCode::PERMISSION_DENIED) {
+    Count(AccessRefusal::kPermissionDenied);
+  } else if (status.error_code() == grpc::StatusCode::UNAUTHENTICATED) {
+    const bool revoked = status.error_message() == ToStatus(Refusal::kTokenRevoked).error_message();
+    Count(revoked                                 ? AccessRefusal::kTokenRevoked
+          : Find(context, kAuthorization).empty() ? AccessRefusal::kNoCredentials
+                                                  : AccessRefusal::kInvalidCredentials);
+  }
 }
 
 // The group of a failure's lines for the throttle.
@@ -78,6 +92,7 @@ void CallLog::Warn(const grpc::ServerContextBase& context, std::string_view kind
 void CallLog::Ended(grpc::ServerContextBase& context, std::string_view method, const Key& subject,
                     const grpc::Status& status) const {
   const auto level = LevelOf(status);
+  CountIfRefused(context, status);
   if (status.ok() && !spdlog::should_log(level)) return;
   const observe::RequestTag tag = TagOf(context);
   if (!status.ok()) context.AddTrailingMetadata(kRequestId, tag.request_id);
@@ -98,6 +113,7 @@ void CallLog::Ended(grpc::ServerContextBase& context, std::string_view method, c
 
 void CallLog::Denied(const grpc::ServerContextBase& context, std::string_view operation,
                      const Key& key) const {
+  Count(observe::AccessRefusal::kPermissionDenied);
   if (!spdlog::should_log(spdlog::level::warn)) return;
   Warn(context, KindOf(grpc::StatusCode::PERMISSION_DENIED),
        fmt::format("Session {} \"{}\": {}, for {}", operation, key.InWords(),

@@ -1,4 +1,5 @@
-// Logs how a call ended, what was denied within it, and which of its leases were lost.
+// Logs how a call ended, what was denied within it, and which of its leases were lost. Counts what
+// was refused because of the caller.
 //
 // Log lines carry the request id, which is the caller's x-request-id or else generated here, and
 // the ids of the caller's W3C traceparent. A failed call returns the request id in its trailer, as
@@ -35,8 +36,10 @@ class CallLog {
   // Logs a warning.
   void Lost(const grpc::ServerContextBase& context, const Key& key, std::string_view message) const;
 
- private:
+  // The ids of the call.
   [[nodiscard]] observe::RequestTag TagOf(const grpc::ServerContextBase& context) const;
+
+ private:
   void Warn(const grpc::ServerContextBase& context, std::string_view kind, std::string text) const;
 
   const std::chrono::steady_clock::time_point started_;

@@ -96,7 +96,7 @@ void HealthService::AddTo(Routes& routes) {
   using Check = SimpleCall<HealthCheckRequest, HealthCheckResponse>;
   routes["/grpc.health.v1.Health/Check"] = Check::Route(
       [](const auto&) { return Admission(); },
-      [this](const auto& /*context*/, const HealthCheckRequest& request,
+      [this](const auto& /*context*/, const CallLog& /*log*/, const HealthCheckRequest& request,
              const Check::Answer& answer) {
         HealthCheckResponse response;
         if (!IsKnown(request.service())) {

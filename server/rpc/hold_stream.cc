@@ -41,7 +41,8 @@ void HoldStream::OnRead(const grpc::ByteBuffer& message) {
     if (until_deadline) {
       command.acquire.deadline = shard.Now() + TimeToAcquire(*until_deadline);
     }
-    self->leases_ = std::make_shared<LeaseSet>(shard, *self, self->caller().source());
+    self->leases_ =
+        std::make_shared<LeaseSet>(shard, *self, self->caller().source(), self->recorder());
     self->leases_->Acquire(kOnly, std::move(command));
   });
 }

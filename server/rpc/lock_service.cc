@@ -32,11 +32,13 @@ struct AcquireMethod {
   std::shared_ptr<Cancellable> Start(Shard& shard, Command command,
                                      std::optional<Duration> until_deadline, Call call) {
     if (until_deadline) command.deadline = shard.Now() + TimeToAcquire(*until_deadline);
+    if (call->IsAudited()) owner = command.owner.label;
     return shard.Acquire(std::move(command), [call](const AcquireResult& result) {
       if (!result.lease) {
         call->Answer(ToStatus(result.error, result.votes, call->names()));
         return;
       }
+      if (const auto audit = call->Audit()) audit->OnAcquired(result, call->method().owner);
       Response& out = call->method().response;
       Fill(*out.mutable_lease(), *result.lease);
       Fill(*out.mutable_votes(), result.votes, call->names());
@@ -47,6 +49,7 @@ struct AcquireMethod {
   }
 
   Response response;
+  OwnerLabel owner;  // for the audit log
 };
 
 struct ExtendMethod {
@@ -90,12 +93,16 @@ struct ReleaseMethod {
   template <typename Call>
   std::shared_ptr<Cancellable> Start(Shard& shard, const Command& command,
                                      std::optional<Duration> /*until_deadline*/, Call call) {
+    if (call->IsAudited()) released = shard.HoldingOf(command.key, command.token);
     shard.Release(
         command.key, command.token,
-        [call](const ReleaseResult& result) {
+        [call, &shard](const ReleaseResult& result) {
           if (result.error) {
             call->Answer(ToStatus(*result.error, result.votes, call->names()));
             return;
+          }
+          if (const auto audit = call->Audit()) {
+            audit->OnReleased(call->method().released, shard.Now());
           }
           Fill(*call->method().response.mutable_votes(), result.votes, call->names());
           call->Answer(grpc::Status::OK);
@@ -105,6 +112,7 @@ struct ReleaseMethod {
   }
 
   Response response;
+  Holding released;  // for the audit log
 };
 
 constexpr std::size_t kMostWaitersShown = 100;
@@ -159,7 +167,8 @@ struct InspectMethod {
 }  // namespace
 
 LockService::LockService(const config::Config& config, runtime::ShardPool& shards,
-                         const access::Access& access, Connections& connections)
+                         const access::Access& access, Connections& connections,
+                         observe::AuditLog* audit_log)
     : waiting_calls_(shards.shards().size()),
       context_{.shards = shards,
                .access = access,
@@ -173,6 +182,7 @@ LockService::LockService(const config::Config& config, runtime::ShardPool& shard
                .max_session_operations = config.max_session_operations,
                .max_message_bytes = config.max_message_bytes,
                .streams = streams_,
+               .audit_log = audit_log,
                .waiting_calls = waiting_calls_} {}
 
 void LockService::AddTo(Routes& routes) {

@@ -26,7 +26,7 @@ class LockService {
  public:
   // The shards, the access and the connections must outlive this object.
   LockService(const config::Config& config, runtime::ShardPool& shards,
-              const access::Access& access, Connections& connections);
+              const access::Access& access, Connections& connections, observe::AuditLog* audit_log);
 
   // The unary methods, to be registered with the server.
   [[nodiscard]] grpc::Service& methods() { return methods_; }

@@ -9,6 +9,7 @@
 #include "server/core/check.h"
 #include "server/core/leases/stream_end.h"
 #include "server/rpc/caller.h"
+#include "server/rpc/lease_audit.h"
 #include "server/rpc/service_context.h"
 #include "server/rpc/status.h"
 #include "server/rpc/stream_call.h"
@@ -163,6 +164,10 @@ class LockStream : public StreamCall, public OpenStream {
 
   [[nodiscard]] const Caller& caller() const { return *caller_; }
   [[nodiscard]] const Origin& origin() const { return origin_; }
+  // Null if there is no audit log.
+  [[nodiscard]] std::shared_ptr<LeaseRecorder> recorder() {
+    return LeaseAudit::Of(service_.audit_log, context(), log(), caller_->identity());
+  }
 
   const ServiceContext& service_;
 

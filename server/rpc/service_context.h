@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "server/access/access.h"
+#include "server/observe/audit_log.h"
 #include "server/rpc/connections.h"
 #include "server/rpc/requests.h"
 #include "server/rpc/stream_registry.h"
@@ -29,6 +30,7 @@ struct ServiceContext {
   const std::size_t max_session_operations;
   const std::size_t max_message_bytes;
   StreamRegistry& streams;
+  observe::AuditLog* const audit_log;        // null: none
   std::vector<WaitingCalls>& waiting_calls;  // by shard
 
   // The rules in force: the node set may have another max_ttl than the configuration.

@@ -30,9 +30,10 @@ class SessionLeases final : public Lingering, public std::enable_shared_from_thi
   void OnRead();
 
   // Calls `work` with the leases on one shard, on that shard's strand, unless the stream has ended
-  // by then.
+  // by then. `recorder` may be null.
   template <typename Work>
-  void Do(std::size_t shard, LeaseSet::Listener& listener, Source source, Work work);
+  void Do(std::size_t shard, LeaseSet::Listener& listener, Source source,
+          std::shared_ptr<LeaseRecorder> recorder, Work work);
 
   // See LeaseSet::Recheck().
   void Recheck();
@@ -63,12 +64,16 @@ class SessionLeases final : public Lingering, public std::enable_shared_from_thi
 };
 
 template <typename Work>
-void SessionLeases::Do(std::size_t shard, LeaseSet::Listener& listener, Source source, Work work) {
+void SessionLeases::Do(std::size_t shard, LeaseSet::Listener& listener, Source source,
+                       std::shared_ptr<LeaseRecorder> recorder, Work work) {
   parts_[shard].thread->Do([self = shared_from_this(), shard, &listener, source,
+                            recorder = std::move(recorder),
                             work = std::move(work)](Shard& core) mutable {
     Part& part = self->parts_[shard];
     if (part.closed) return;
-    if (!part.leases) part.leases = std::make_shared<LeaseSet>(core, listener, source);
+    if (!part.leases) {
+      part.leases = std::make_shared<LeaseSet>(core, listener, source, std::move(recorder));
+    }
     work(*part.leases);
   });
 }

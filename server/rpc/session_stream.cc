@@ -273,7 +273,7 @@ bool SessionStream::AdmitOperation(std::uint64_t id, v1::SessionResponse& refuse
 void SessionStream::Dispatch(std::vector<Work> work) {
   for (std::size_t i = 0; i < parts_.size(); ++i) {
     if (work[i].empty()) continue;
-    leases_->Do(i, *parts_[i], caller().source(),
+    leases_->Do(i, *parts_[i], caller().source(), recorder_,
                 [self = Self(), mine = std::move(work[i])](LeaseSet& leases) mutable {
                   for (Operation& operation : mine) Do(leases, std::move(operation));
                 });

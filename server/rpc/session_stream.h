@@ -54,7 +54,10 @@ class SessionStream final : public LockStream<SessionOutbox> {
   };
   using Work = std::vector<Operation>;  // for one shard
 
-  [[nodiscard]] bool Admit() override { return Register(); }
+  [[nodiscard]] bool Admit() override {
+    recorder_ = recorder();
+    return Register();
+  }
   void OnRead(const grpc::ByteBuffer& message) override;
   void OnReadsEnded() override;
   void RecheckLeases() override { leases_->Recheck(); }
@@ -75,6 +78,7 @@ class SessionStream final : public LockStream<SessionOutbox> {
   void Add(v1::SessionResponse response);
 
   const std::shared_ptr<SessionLeases> leases_;
+  std::shared_ptr<LeaseRecorder> recorder_;   // of all leases; null: none
   std::vector<std::unique_ptr<Part>> parts_;  // one per shard; the vector is constant
   v1::SessionRequest request_;                // the message being handled
   int taken_in_ = 0;                          // how many of its operations have been handled

@@ -23,8 +23,8 @@ class SimpleCall final : public StreamCall {
  public:
   // Answers the call. From any thread, once.
   using Answer = std::function<void(const grpc::Status& status, const Response& response)>;
-  using Handler = std::function<void(const grpc::ServerContextBase& context, const Request& request,
-                                     Answer answer)>;
+  using Handler = std::function<void(const grpc::ServerContextBase& context, const CallLog& log,
+                                     const Request& request, Answer answer)>;
 
   // Called when the call arrives, and again when its request has arrived, because the permission
   // may have ended in the meantime.
@@ -63,7 +63,7 @@ class SimpleCall final : public StreamCall {
       Finish({grpc::StatusCode::INVALID_ARGUMENT, "the request is not a valid message"});
       return;
     }
-    handler_(context(), request,
+    handler_(context(), log(), request,
              [self = std::static_pointer_cast<SimpleCall>(shared_from_this())](
                  const grpc::Status& status, const Response& response) {
                if (status.ok()) {

@@ -16,6 +16,7 @@
 #include "server/rpc/caller.h"
 #include "server/rpc/completion.h"
 #include "server/rpc/compression.h"
+#include "server/rpc/lease_audit.h"
 #include "server/rpc/lock_service.h"
 #include "server/rpc/message.h"
 #include "server/rpc/poller.h"
@@ -67,6 +68,11 @@ class UnaryCall final : public WaitingCall, public std::enable_shared_from_this<
     }
   }
   [[nodiscard]] Method& method() { return method_; }
+  [[nodiscard]] bool IsAudited() const { return service_.audit_log != nullptr; }
+  // Null unless the call is audited.
+  [[nodiscard]] std::shared_ptr<LeaseAudit> Audit() const {
+    return LeaseAudit::Of(service_.audit_log, context_, *log_, caller_->identity());
+  }
   [[nodiscard]] const NodeNames& names() const { return service_.names; }
   [[nodiscard]] const std::string& daemon() const { return service_.daemon; }
 

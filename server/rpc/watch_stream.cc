@@ -64,7 +64,8 @@ void WatchStream::Start() {
     parts_[i].thread->Do([self = Self(), i](Shard& shard) {
       if (self->ended_) return;
       Part& part = self->parts_[i];
-      part.leases = std::make_shared<LeaseSet>(shard, *self, self->caller().source());
+      part.leases =
+          std::make_shared<LeaseSet>(shard, *self, self->caller().source(), self->recorder());
       for (WatchCommand& command : std::exchange(part.commands, {})) {
         part.leases->Watch(std::move(command));
       }

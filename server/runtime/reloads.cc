@@ -58,6 +58,7 @@ void Reloads::OnSignal() {
     try {
       entry.reload.reload();
       Succeed(entry);
+      ++entry.successes;
       spdlog::info("SIGHUP: {} reloaded{}", what, Ends(entry.reload));
     } catch (const std::exception& error) {
       Fail(entry, error.what());
@@ -83,6 +84,7 @@ void Reloads::LookAt(Entry& entry) {
     const Renewal renewal = entry.reload.look();
     if (renewal == Renewal::kPending) return;
     if (renewal == Renewal::kRenewed) {
+      ++entry.successes;
       spdlog::info("{} reloaded, because they have changed{}", what, Ends(entry.reload));
     } else if (!entry.reported.empty()) {
       spdlog::info("{}: the files can be used again", what);
@@ -119,7 +121,7 @@ void Reloads::WarnOfExpiry(const CertificateInUse& certificate) {
 std::vector<Reloads::State> Reloads::states() const {
   std::vector<State> states;
   for (const Entry& entry : entries_) {
-    states.push_back({entry.reload.label, entry.ok, entry.failures});
+    states.push_back({entry.reload.label, entry.ok, entry.failures, entry.successes});
   }
   return states;
 }

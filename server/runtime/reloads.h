@@ -45,6 +45,7 @@ class Reloads {
     std::string label;
     bool ok = true;  // whether the last reload succeeded
     std::uint64_t failures = 0;
+    std::uint64_t successes = 0;
   };
   [[nodiscard]] std::vector<State> states() const;
   [[nodiscard]] std::vector<secrets::CertificateInUse> certificates() const;
@@ -57,6 +58,7 @@ class Reloads {
     std::string reported;   // the error that is in the log; empty: none
     std::atomic<bool> ok = true;
     std::atomic<std::uint64_t> failures = 0;
+    std::atomic<std::uint64_t> successes = 0;
   };
   struct Warned {
     secrets::WallSeconds of;  // the end of the certificate

@@ -117,6 +117,24 @@ TEST_F(MachineDowngradeTest, GivingUpReleasesTheToken) {
   EXPECT_EQ(Last<ReleaseRequest>().body.token, writer->token());
 }
 
+TEST_F(MachineDowngradeTest, AnExtendedLockIsReleasedForAsLongAsItMayBeHeld) {
+  const auto writer = Hold();
+  Extend(writer, seconds(60));
+  GrantTo(Last<ExtendRequest>().id, seconds(59));
+  const CallId call = Downgrade(writer);
+  GiveUp(call);
+  Pass(seconds(1));
+  Flush();
+  EXPECT_FAILED(call, Reason::kCancelled);
+  Break();
+  clock.now += seconds(40);
+  Tick();
+  const auto before = Count<ReleaseRequest>();
+  Ready();
+  Flush();
+  EXPECT_EQ(Count<ReleaseRequest>(), before + 1);
+}
+
 TEST_F(MachineDowngradeTest, ALockThatIsNoLongerHeldIsNotReleased) {
   const auto writer = Hold({.key = "k", .ttl = seconds(30), .token = "mine"});
   const CallId call = Downgrade(writer);

@@ -52,6 +52,25 @@ TEST_F(MachineLocksTest, AReleaseWithoutAnAnswerIsSentAgain) {
       << "the first copy may still arrive and would end a later hold with this token";
 }
 
+TEST_F(MachineLocksTest, AnExtendedLockIsReleasedForAsLongAsItMayBeHeld) {
+  const auto lease = Hold();
+  Extend(lease, seconds(60));
+  GrantTo(Last<ExtendRequest>().id, seconds(59));
+  Release(lease);
+  Break();
+  Suspend(seconds(50));
+  Tick();
+  Ready();
+  Flush();
+  EXPECT_EQ(Count<ReleaseRequest>(), 2U);
+  Break();
+  Suspend(seconds(15));
+  Tick();
+  Ready();
+  Flush();
+  EXPECT_EQ(Count<ReleaseRequest>(), 2U) << "it has expired";
+}
+
 TEST_F(MachineLocksTest, ALateAdoptionOfAReleasedLockDoesNotReleaseTheCallersToken) {
   const auto lease = Hold({.key = "k", .ttl = seconds(30), .token = "mine"});
   Move();

@@ -111,6 +111,16 @@ class AccessTest(AccessCase):
                            self.path("ops.token"), "run", "key", "--", "echo", "done")
         self.assertEqual((run.returncode, run.stdout), (0, "done\n"), run.stderr)
 
+    def test_a_holder_is_known_by_its_identity(self):
+        self.start("--token-file", self.path("tokens"))
+        as_ops = ("--server", f"127.0.0.1:{self.port}", "--auth-token-file", self.path("ops.token"))
+        self.assertTrue(eventually(lambda: self.result_of(*as_ops, "status") == "ok", 10))
+        self.run_ctl(*as_ops, "acquire", "k")
+        self.assertRegex(self.run_ctl(*as_ops, "who", "k").stdout,
+                         r"held by        ops at ipv4:127\.0\.0\.1:\d+, through ")
+        refused = self.run_ctl(*as_ops, "acquire", "k", "--try")
+        self.assertRegex(refused.stderr, r"another holder has the lock, ops at ipv4:\S+, for \d+\.\d+ s")
+
     def test_tokens_and_rules(self):
         self.start("--token-file", self.path("tokens"), "--access-list", self.path("rules"))
         server = ("--server", f"127.0.0.1:{self.port}")

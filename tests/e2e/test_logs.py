@@ -32,7 +32,9 @@ verbs = ["acquire", "release"]
 """
 
 
-class LogsTest(unittest.TestCase):
+class LoggingDaemon(unittest.TestCase):
+    """A daemon whose log is a file or another descriptor."""
+
     @classmethod
     def setUpClass(cls):
         cls.nodes = Nodes()
@@ -96,6 +98,16 @@ class LogsTest(unittest.TestCase):
         self.daemon.send_signal(signal.SIGTERM)
         self.assertEqual(self.daemon.wait(10), 0)
 
+    @staticmethod
+    def code(method, *arguments, **keywords):
+        try:
+            method(*arguments, **keywords)
+            return grpc.StatusCode.OK
+        except grpc.RpcError as error:
+            return error.code()
+
+
+class LogsTest(LoggingDaemon):
     def test_a_reader_that_stops_reading_blocks_nothing_and_later_reads_what_was_dropped(self):
         read_end, write_end = os.pipe()
         fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, 4096)
@@ -226,14 +238,6 @@ class LogsTest(unittest.TestCase):
         left_out = sum(int(found[1]) for found in (re.search(r"\((\d+) more not shown\)", line) for line in shown)
                        if found)
         self.assertEqual(len(shown) + left_out, 300)
-
-    @staticmethod
-    def code(method, *arguments, **keywords):
-        try:
-            method(*arguments, **keywords)
-            return grpc.StatusCode.OK
-        except grpc.RpcError as error:
-            return error.code()
 
     def test_private_nodes_do_not_inherit_ignored_signals(self):
         port = free_port()

@@ -279,7 +279,7 @@ class RunTest(unittest.TestCase):
         nobody = f"127.0.0.1:{free_port()}"
         holder = self.start("sleep", "60", options=("--owner", "me\x1b[31m\n\u009b"))
         self.assertTrue(eventually(lambda: not self.is_free()))
-        self.assertIn("me\\x1b[31m\\n\\u009b\n", self.ctl("inspect", self.key).stdout)
+        self.assertIn("me\\x1b[31m\\n\\u009b, ipv4:", self.ctl("inspect", self.key).stdout)
         self.assertIn("me\u001b[31m\n\u009b", json.loads(self.ctl("inspect", self.key, "--output", "json").stdout)["owner"])
         for arguments, status, words in (
                 (["--try", self.key, "true"], 123, "another holder has the lock"),

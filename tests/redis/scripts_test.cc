@@ -357,6 +357,25 @@ TEST_F(NodeTest, AnExtensionNeverShortensTheTtl) {
   EXPECT_GT(std::stol(server.Cli("PTTL k")), 199'000);
 }
 
+// It is of no use to wait for a semaphore, and a key without expiry is held for longest.
+TEST_F(NodeTest, OfSeveralKeysTheOneThatDecidesIsReported) {
+  RedisServer server;
+  OpenReady(Tcp(server));
+  const auto holder_of = [&](std::vector<std::string> keys) {
+    return Acquire(Key::Of(std::move(keys)).value(), "mine", 9, seconds(10)).holder.value();
+  };
+  ASSERT_EQ(Acquire("b", "b's", 1, seconds(100)).outcome, Outcome::kGranted);
+  ASSERT_EQ(Acquire("d", "d's", 1, seconds(50)).outcome, Outcome::kGranted);
+  EXPECT_EQ(holder_of({"a", "b", "c", "d"}), "b's");
+  EXPECT_EQ(server.Cli("SET c for-ever"), "OK");
+  EXPECT_EQ(holder_of({"b", "c", "d"}), "for-ever");
+  for (const std::string semaphore : {"a", "e"}) {
+    ASSERT_EQ(Acquire(Key(semaphore).Slot(3, 1).value(), "slot", 1, seconds(5)).outcome,
+              Outcome::kGranted);
+    EXPECT_EQ(holder_of({"b", "c", "d", semaphore}), "redlockd:sem:3");
+  }
+}
+
 // The marker expires with the last slot, although the slot that lasted longest was handed over.
 TEST_F(NodeTest, AHandOverOfASlotShortensTheTtlOfTheKey) {
   RedisServer server;

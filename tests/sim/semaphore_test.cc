@@ -186,6 +186,12 @@ TEST_F(Semaphores, AreRefusedWhileTheKeyIsInUseInAnotherWay) {
     EXPECT_EQ(error.message, "\"k\" is in use as a semaphore of 3");
     EXPECT_EQ(error.in_use_as, "a semaphore of 3");
   }
+  // Although the other key is held longer.
+  const Lease longer = MustAcquire(Wants("long", seconds(60)));
+  for (const Key& several : {Key::Of({"k", "long"}), Key::Of({"k", "long"}).Shared()}) {
+    EXPECT_EQ(Refused(Wants(several.value(), seconds(20), {})).reason, Reason::kKindMismatch);
+  }
+  (void)ReleaseLease(longer);
   EXPECT_EQ(Extend("k", slot.token.value(), seconds(20)).error.reason, Reason::kLockNotHeld);
   const std::string wrong = Key("k").Slot(4, slot.key.slot()).value();
   EXPECT_EQ(Extend(wrong, slot.token.value(), seconds(20)).error.reason, Reason::kLockNotHeld);

@@ -196,11 +196,14 @@ FencingToken Server::HighestFence(const std::vector<Looked>& all) {
 
 std::optional<NodeReply> Server::HeldLongest(
     const std::vector<Looked>& all, const std::function<bool(const Looked&)>& allowed) const {
+  const auto rank = [](const NodeReply& held) {
+    return std::pair(LimitIn(held.holder.value()) != 0, held.remaining);
+  };
   std::optional<NodeReply> longest;
   for (const Looked& one : all) {
     if (one.entry == nullptr || allowed(one)) continue;
     NodeReply held = Held(*one.entry, *one.meta);
-    if (!longest || held.remaining > longest->remaining) longest = std::move(held);
+    if (!longest || rank(held) > rank(*longest)) longest = std::move(held);
   }
   return longest;
 }
@@ -808,10 +811,11 @@ NodeReply Server::Inspect(const std::string& key, const Expected& expected) {
   for (const auto& [share, slot] : parts) {
     if (reply.shares.size() == kMostListedShares) break;
     const Entry& of = entries_.at(share);
+    const Meta& known = meta_[share];
     reply.shares.push_back({.token = OwnerToken(of.token),
                             .remaining = of.expires - Clock(),
-                            .owner = meta_[share].owner,
-                            .fence = meta_[share].fence,
+                            .owner = known.token == of.token ? known.owner : Owner(),
+                            .fence = known.fence,
                             .slot = slot});
   }
   return reply;

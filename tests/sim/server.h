@@ -125,7 +125,8 @@ class Server {
   };
   [[nodiscard]] std::vector<Looked> Look(const std::string& keys);
   [[nodiscard]] static FencingToken HighestFence(const std::vector<Looked>& all);
-  // Of the keys that a token other than these holds: the answer for the one that is held longest.
+  // Of the keys that a token other than these holds: the answer for a semaphore, or else for the
+  // one that is held longest.
   [[nodiscard]] std::optional<NodeReply> HeldLongest(
       const std::vector<Looked>& all, const std::function<bool(const Looked&)>& allowed) const;
   void PutAll(const std::vector<Looked>& all, const std::string& token, Duration ttl,

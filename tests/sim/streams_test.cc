@@ -93,6 +93,54 @@ class Streams : public Scenario {
   std::uint64_t id = 0;
 };
 
+TEST_F(Streams, AHoldCountsFromItsAcquisitionToItsReleaseOrLoss) {
+  const auto holds = [this]() -> const LongHistogram& {
+    return cluster->shard(0).statistics().groups[0].holds;
+  };
+  const auto count = [&holds] {
+    std::uint64_t sum = 0;
+    for (const std::uint64_t one : holds().counts()) sum += one;
+    return sum;
+  };
+  const auto oldest = [this] {
+    return cluster->shard(0).Groups()[0].oldest.value_or(Duration::zero());
+  };
+  Stream& closed = Open(0);
+  (void)Acquire(closed, seconds(20));
+  Pass(seconds(30));
+  EXPECT_GE(oldest(), seconds(30));
+  EXPECT_LT(oldest(), seconds(31));
+  End(closed, StreamEnd::kClosed);
+  EXPECT_EQ(count(), 1U);
+  EXPECT_NEAR(holds().sum_seconds(), 30, 1);
+  EXPECT_EQ(oldest(), Duration::zero());
+
+  Stream& broken = Open(0);
+  (void)Acquire(broken, milliseconds(500));
+  End(broken, StreamEnd::kBroken);  // it expires, or its client goes on elsewhere
+  Pass(milliseconds(600));
+  EXPECT_EQ(count(), 1U);
+
+  // Nobody here knows how long an adopted lease has been held, but how long it has been kept.
+  Stream& elsewhere = Open(1);
+  const Lease lease = Acquire(elsewhere, seconds(20));
+  Pass(seconds(5));
+  Stream& adopter = Open(0);
+  EXPECT_EQ(Adopt(adopter, lease, seconds(20)), std::nullopt);
+  Pass(seconds(2));
+  EXPECT_GE(oldest(), seconds(2));
+  EXPECT_LT(oldest(), seconds(3));
+  End(adopter, StreamEnd::kClosed);
+  EXPECT_EQ(count(), 1U);
+
+  Stream& losing = Open(0);
+  (void)Acquire(losing, seconds(1));
+  cluster->shard(0).ForceRelease(Key("k"), [](const InspectResult&, std::optional<Error>) {});
+  Pass(milliseconds(10));
+  EXPECT_EQ(count(), 2U);
+  EXPECT_EQ(oldest(), Duration::zero());
+}
+
 TEST_F(Streams, OnlyCloseAndSilenceReleaseLeases) {
   for (const StreamEnd end : {StreamEnd::kBroken, StreamEnd::kRefused, StreamEnd::kShutDown}) {
     Stream& stream = Open(0);
@@ -373,6 +421,41 @@ TEST_F(Streams, ADowngradedLeaseIsKeptAsAShare) {
   EXPECT_EQ(Holders("k"), all_shared);
   End(*streams.back(), StreamEnd::kClosed);
   EXPECT_EQ(Holders("k"), NoHolders());
+}
+
+// The downgrade is refused, because the client has not heard of a higher fence. Nobody wants the
+// exclusive lease any more, so the stream must not keep it alive.
+TEST_F(Streams, ADowngradeLeavesAnAdoptionUnderWayNothingToKeep) {
+  const Lease lease = Acquire(Open(0), seconds(1));
+  Stream& next = Open(1);
+  AdoptCommand adoption;
+  adoption.key = lease.key;
+  adoption.token = lease.token;
+  adoption.ttl = seconds(1);
+  adoption.interval = milliseconds(500);
+  adoption.sequence = lease.fence.value + 1;
+  const std::uint64_t adopted = ++id;
+  next.leases->Adopt(adopted, adoption);
+  next.leases->Extend(++id, {.key = lease.key.Shared(),
+                             .token = lease.token,
+                             .ttl = seconds(1),
+                             .retry = kTry,
+                             .deadline = std::nullopt,
+                             .raise_to = {},
+                             .downgrade_from = {lease.fence.value - 1}});
+  Pass(milliseconds(50));
+  EXPECT_EQ(next.answers.at(adopted), std::nullopt);
+  EXPECT_EQ(next.answers.at(id), Reason::kLockNotHeld);
+  End(*streams.front(), StreamEnd::kBroken);
+  Pass(seconds(3));
+  EXPECT_EQ(Holders("k"), NoHolders());
+  // A later adoption is kept.
+  Stream& last = Open(0);
+  const Lease later = Acquire(last, seconds(1));
+  EXPECT_EQ(Adopt(next, later, seconds(1)), std::nullopt);
+  End(last, StreamEnd::kBroken);
+  Pass(seconds(3));
+  EXPECT_EQ(Holders("k"), All(later));
 }
 
 TEST_F(Streams, CloseAnswersPendingAcquisitions) {

@@ -6,6 +6,7 @@
 
 #include <fstream>
 
+#include "server/core/pattern.h"
 #include "tests/support/process.h"
 
 namespace redlock::access {

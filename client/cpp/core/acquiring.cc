@@ -22,7 +22,8 @@ Unwanted UnwantedOf(const Acquisition& acquisition) {
   // A later exclusive hold of the token would not be safe from a downgrade that is not decided, so
   // that it is released, and the caller may not use it again.
   const bool used_again = acquisition.callers_token && acquisition.downgrade_from == 0;
-  return {acquisition.command.key, acquisition.token, acquisition.command.ttl, used_again,
+  return {acquisition.command.key, acquisition.token,
+          std::max(acquisition.command.ttl, acquisition.lasts), used_again,
           acquisition.spared_until};
 }
 
@@ -70,6 +71,7 @@ CallId Machine::Downgrade(const LeaseRef& lease) {
     acquisition.callers_token = held->callers_token();
     acquisition.sequence = held->sequence();
     acquisition.downgrade_from = held->fencing_token();
+    acquisition.lasts = held->told_until() - now_;  // it may have been extended beyond its TTL
     held->Release();
     EndOperationsOf(*held, NotHeld(*held));
     // What an adoption has got goes to the share.

@@ -49,7 +49,7 @@ CallId Machine::Release(const LeaseRef& lease) {
 PendingRelease Machine::ReleaseOf(const KeptLease& lease) const {
   PendingRelease release = ReleaseOf(lease.key(), lease.token(), lease.ttl());
   release.lost = !lease.held();
-  release.expires = std::max(release.expires, After(lease.TrustedUntil(), options_.grace));
+  release.expires = std::max(release.expires, After(lease.told_until(), options_.grace));
   return release;
 }
 

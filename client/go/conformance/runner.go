@@ -244,6 +244,12 @@ func (r *runner) do(s step) error {
 		return r.lock(s.Lock).Release(ctx)
 	case "extend":
 		return r.lock(s.Lock).Extend(ctx, seconds(s.TTL))
+	case "downgrade":
+		share, err := r.lock(s.Lock).Downgrade(ctx)
+		if err == nil && s.As != "" {
+			r.keepLock(s.As, share)
+		}
+		return err
 	case "try_extend":
 		return r.lock(s.Lock).TryExtend(ctx, seconds(s.TTL))
 	case "acquire_detached", "extend_by_token", "try_extend_by_token", "release_by_token":

@@ -853,6 +853,8 @@ type ListLeasesResponse struct {
 	Entries []*LeaseEntry `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
 	// The token of the next page. Empty for the last page.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// This daemon, as in Holder.
+	Daemon        string `protobuf:"bytes,3,opt,name=daemon,proto3" json:"daemon,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -901,6 +903,13 @@ func (x *ListLeasesResponse) GetNextPageToken() string {
 	return ""
 }
 
+func (x *ListLeasesResponse) GetDaemon() string {
+	if x != nil {
+		return x.Daemon
+	}
+	return ""
+}
+
 // One watchdog or one waiter.
 type LeaseEntry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -914,7 +923,7 @@ type LeaseEntry struct {
 	ConsecutiveFailures int32 `protobuf:"varint,4,opt,name=consecutive_failures,json=consecutiveFailures,proto3" json:"consecutive_failures,omitempty"`
 	// For WAITING: the number of waiters ahead at this daemon.
 	Position int32 `protobuf:"varint,5,opt,name=position,proto3" json:"position,omitempty"`
-	// For WAITING: the label that the caller gave.
+	// The label that the holder or the waiter gave.
 	Owner string `protobuf:"bytes,6,opt,name=owner,proto3" json:"owner,omitempty"`
 	// The keys, in order, if there are several. `key` is then empty.
 	Keys []string `protobuf:"bytes,7,rep,name=keys,proto3" json:"keys,omitempty"`
@@ -923,7 +932,11 @@ type LeaseEntry struct {
 	// The limit of the semaphore, if the key is one; otherwise 0.
 	MaxHolders int32 `protobuf:"varint,9,opt,name=max_holders,json=maxHolders,proto3" json:"max_holders,omitempty"`
 	// For WATCHED and LOST: the slot of the semaphore.
-	Slot          int32 `protobuf:"varint,10,opt,name=slot,proto3" json:"slot,omitempty"`
+	Slot int32 `protobuf:"varint,10,opt,name=slot,proto3" json:"slot,omitempty"`
+	// For WATCHED and LOST: the holder, as far as this daemon knows it.
+	Holder *Holder `protobuf:"bytes,11,opt,name=holder,proto3" json:"holder,omitempty"`
+	// For WAITING: the waiter.
+	Waiter        *Waiter `protobuf:"bytes,12,opt,name=waiter,proto3" json:"waiter,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1026,6 +1039,20 @@ func (x *LeaseEntry) GetSlot() int32 {
 		return x.Slot
 	}
 	return 0
+}
+
+func (x *LeaseEntry) GetHolder() *Holder {
+	if x != nil {
+		return x.Holder
+	}
+	return nil
+}
+
+func (x *LeaseEntry) GetWaiter() *Waiter {
+	if x != nil {
+		return x.Waiter
+	}
+	return nil
 }
 
 // The request of AdminService.ForceRelease.
@@ -1299,10 +1326,11 @@ const file_redlock_v1_admin_service_proto_rawDesc = "" +
 	"\x11ListLeasesRequest\x12\x1b\n" +
 	"\tpage_size\x18\x01 \x01(\x05R\bpageSize\x12\x1d\n" +
 	"\n" +
-	"page_token\x18\x02 \x01(\tR\tpageToken\"n\n" +
+	"page_token\x18\x02 \x01(\tR\tpageToken\"\x86\x01\n" +
 	"\x12ListLeasesResponse\x120\n" +
 	"\aentries\x18\x01 \x03(\v2\x16.redlock.v1.LeaseEntryR\aentries\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xd8\x02\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\x12\x16\n" +
+	"\x06daemon\x18\x03 \x01(\tR\x06daemon\"\xb0\x03\n" +
 	"\n" +
 	"LeaseEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12)\n" +
@@ -1316,7 +1344,9 @@ const file_redlock_v1_admin_service_proto_rawDesc = "" +
 	"\vmax_holders\x18\t \x01(\x05R\n" +
 	"maxHolders\x12\x12\n" +
 	"\x04slot\x18\n" +
-	" \x01(\x05R\x04slot\"9\n" +
+	" \x01(\x05R\x04slot\x12*\n" +
+	"\x06holder\x18\v \x01(\v2\x12.redlock.v1.HolderR\x06holder\x12*\n" +
+	"\x06waiter\x18\f \x01(\v2\x12.redlock.v1.WaiterR\x06waiter\"9\n" +
 	"\x13ForceReleaseRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x10\n" +
 	"\x03why\x18\x02 \x01(\tR\x03why\"p\n" +
@@ -1385,7 +1415,9 @@ var file_redlock_v1_admin_service_proto_goTypes = []any{
 	(*SetLogLevelResponse)(nil),   // 17: redlock.v1.SetLogLevelResponse
 	(*durationpb.Duration)(nil),   // 18: google.protobuf.Duration
 	(LockMode)(0),                 // 19: redlock.v1.LockMode
-	(*Vote)(nil),                  // 20: redlock.v1.Vote
+	(*Holder)(nil),                // 20: redlock.v1.Holder
+	(*Waiter)(nil),                // 21: redlock.v1.Waiter
+	(*Vote)(nil),                  // 22: redlock.v1.Vote
 }
 var file_redlock_v1_admin_service_proto_depIdxs = []int32{
 	4,  // 0: redlock.v1.ListNodesResponse.nodes:type_name -> redlock.v1.Node
@@ -1405,24 +1437,26 @@ var file_redlock_v1_admin_service_proto_depIdxs = []int32{
 	1,  // 14: redlock.v1.LeaseEntry.kind:type_name -> redlock.v1.LeaseKind
 	18, // 15: redlock.v1.LeaseEntry.validity:type_name -> google.protobuf.Duration
 	19, // 16: redlock.v1.LeaseEntry.mode:type_name -> redlock.v1.LockMode
-	20, // 17: redlock.v1.ForceReleaseResponse.votes:type_name -> redlock.v1.Vote
-	2,  // 18: redlock.v1.AdminService.ListNodes:input_type -> redlock.v1.ListNodesRequest
-	5,  // 19: redlock.v1.AdminService.GetNodeSet:input_type -> redlock.v1.GetNodeSetRequest
-	9,  // 20: redlock.v1.AdminService.ChangeNodeSet:input_type -> redlock.v1.ChangeNodeSetRequest
-	11, // 21: redlock.v1.AdminService.ListLeases:input_type -> redlock.v1.ListLeasesRequest
-	14, // 22: redlock.v1.AdminService.ForceRelease:input_type -> redlock.v1.ForceReleaseRequest
-	16, // 23: redlock.v1.AdminService.SetLogLevel:input_type -> redlock.v1.SetLogLevelRequest
-	3,  // 24: redlock.v1.AdminService.ListNodes:output_type -> redlock.v1.ListNodesResponse
-	6,  // 25: redlock.v1.AdminService.GetNodeSet:output_type -> redlock.v1.GetNodeSetResponse
-	10, // 26: redlock.v1.AdminService.ChangeNodeSet:output_type -> redlock.v1.ChangeNodeSetResponse
-	12, // 27: redlock.v1.AdminService.ListLeases:output_type -> redlock.v1.ListLeasesResponse
-	15, // 28: redlock.v1.AdminService.ForceRelease:output_type -> redlock.v1.ForceReleaseResponse
-	17, // 29: redlock.v1.AdminService.SetLogLevel:output_type -> redlock.v1.SetLogLevelResponse
-	24, // [24:30] is the sub-list for method output_type
-	18, // [18:24] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	20, // 17: redlock.v1.LeaseEntry.holder:type_name -> redlock.v1.Holder
+	21, // 18: redlock.v1.LeaseEntry.waiter:type_name -> redlock.v1.Waiter
+	22, // 19: redlock.v1.ForceReleaseResponse.votes:type_name -> redlock.v1.Vote
+	2,  // 20: redlock.v1.AdminService.ListNodes:input_type -> redlock.v1.ListNodesRequest
+	5,  // 21: redlock.v1.AdminService.GetNodeSet:input_type -> redlock.v1.GetNodeSetRequest
+	9,  // 22: redlock.v1.AdminService.ChangeNodeSet:input_type -> redlock.v1.ChangeNodeSetRequest
+	11, // 23: redlock.v1.AdminService.ListLeases:input_type -> redlock.v1.ListLeasesRequest
+	14, // 24: redlock.v1.AdminService.ForceRelease:input_type -> redlock.v1.ForceReleaseRequest
+	16, // 25: redlock.v1.AdminService.SetLogLevel:input_type -> redlock.v1.SetLogLevelRequest
+	3,  // 26: redlock.v1.AdminService.ListNodes:output_type -> redlock.v1.ListNodesResponse
+	6,  // 27: redlock.v1.AdminService.GetNodeSet:output_type -> redlock.v1.GetNodeSetResponse
+	10, // 28: redlock.v1.AdminService.ChangeNodeSet:output_type -> redlock.v1.ChangeNodeSetResponse
+	12, // 29: redlock.v1.AdminService.ListLeases:output_type -> redlock.v1.ListLeasesResponse
+	15, // 30: redlock.v1.AdminService.ForceRelease:output_type -> redlock.v1.ForceReleaseResponse
+	17, // 31: redlock.v1.AdminService.SetLogLevel:output_type -> redlock.v1.SetLogLevelResponse
+	26, // [26:32] is the sub-list for method output_type
+	20, // [20:26] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_redlock_v1_admin_service_proto_init() }

@@ -42,9 +42,11 @@
 //                                              keeps the lease: the reason of LOST.
 // The metadata of ErrorInfo, and of OperationStatus in a Session:
 //
-//   owner        The label of the holder that refused the key, if it has one. For
+//   owner, identity, peer, daemon
+//                The holder that refused the key, as in Holder, as far as it is known. For
 //                LOCK_ALREADY_HELD, MAX_RETRIES_EXCEEDED, and for CANCELLED and DEADLINE_EXCEEDED
 //                of an acquire.
+//   held_for     The same: for how long it has held the key, in seconds, such as "12.345".
 //   in_use_as    For KIND_MISMATCH: how the key is in use: "a lock" or, for example, "a semaphore of
 //                5".
 //   last_reason  For CANCELLED and DEADLINE_EXCEEDED of an acquire: why the last attempt on the key
@@ -396,6 +398,217 @@ func (x *Lease) GetSlot() int32 {
 	return 0
 }
 
+// A holder of a key, for people and tools. The nodes store it with the lock, whichever way it was
+// acquired, so that every daemon reports it.
+type Holder struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The label that the caller gave, or empty.
+	Owner string `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Who the caller was, if its daemon requires credentials.
+	Identity string `protobuf:"bytes,2,opt,name=identity,proto3" json:"identity,omitempty"`
+	// The address of the caller, as gRPC writes it: for example "ipv4:10.0.0.1:4711" or "unix:".
+	Peer string `protobuf:"bytes,3,opt,name=peer,proto3" json:"peer,omitempty"`
+	// The daemon that acquired the lock: its host name and, if it listens on one, its port.
+	Daemon string `protobuf:"bytes,4,opt,name=daemon,proto3" json:"daemon,omitempty"`
+	// For how long the holder has had the lock, by the wall clocks of that daemon and of this one.
+	// Unset if it is not known, as after an acquisition by another library.
+	HeldFor *durationpb.Duration `protobuf:"bytes,5,opt,name=held_for,json=heldFor,proto3" json:"held_for,omitempty"`
+	// The fencing token.
+	FencingToken uint64 `protobuf:"varint,6,opt,name=fencing_token,json=fencingToken,proto3" json:"fencing_token,omitempty"`
+	// Of a semaphore: the slot.
+	Slot int32 `protobuf:"varint,7,opt,name=slot,proto3" json:"slot,omitempty"`
+	// When the lock will expire unless it is extended.
+	Remaining     *durationpb.Duration `protobuf:"bytes,8,opt,name=remaining,proto3" json:"remaining,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Holder) Reset() {
+	*x = Holder{}
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Holder) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Holder) ProtoMessage() {}
+
+func (x *Holder) ProtoReflect() protoreflect.Message {
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Holder.ProtoReflect.Descriptor instead.
+func (*Holder) Descriptor() ([]byte, []int) {
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Holder) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *Holder) GetIdentity() string {
+	if x != nil {
+		return x.Identity
+	}
+	return ""
+}
+
+func (x *Holder) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *Holder) GetDaemon() string {
+	if x != nil {
+		return x.Daemon
+	}
+	return ""
+}
+
+func (x *Holder) GetHeldFor() *durationpb.Duration {
+	if x != nil {
+		return x.HeldFor
+	}
+	return nil
+}
+
+func (x *Holder) GetFencingToken() uint64 {
+	if x != nil {
+		return x.FencingToken
+	}
+	return 0
+}
+
+func (x *Holder) GetSlot() int32 {
+	if x != nil {
+		return x.Slot
+	}
+	return 0
+}
+
+func (x *Holder) GetRemaining() *durationpb.Duration {
+	if x != nil {
+		return x.Remaining
+	}
+	return nil
+}
+
+// A caller that waits for a lock at a daemon, for people and tools.
+type Waiter struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The label that the caller gave, or empty.
+	Owner string `protobuf:"bytes,1,opt,name=owner,proto3" json:"owner,omitempty"`
+	// Who the caller is, if the daemon requires credentials.
+	Identity string `protobuf:"bytes,2,opt,name=identity,proto3" json:"identity,omitempty"`
+	// The address of the caller, as in Holder.
+	Peer string `protobuf:"bytes,3,opt,name=peer,proto3" json:"peer,omitempty"`
+	// How long the caller has waited.
+	Waited *durationpb.Duration `protobuf:"bytes,4,opt,name=waited,proto3" json:"waited,omitempty"`
+	// The number of waiters ahead at this daemon.
+	Position int32 `protobuf:"varint,5,opt,name=position,proto3" json:"position,omitempty"`
+	// How it wants to hold the key.
+	Mode LockMode `protobuf:"varint,6,opt,name=mode,proto3,enum=redlock.v1.LockMode" json:"mode,omitempty"`
+	// The limit of the semaphore of which it wants a slot; otherwise 0.
+	MaxHolders    int32 `protobuf:"varint,7,opt,name=max_holders,json=maxHolders,proto3" json:"max_holders,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Waiter) Reset() {
+	*x = Waiter{}
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Waiter) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Waiter) ProtoMessage() {}
+
+func (x *Waiter) ProtoReflect() protoreflect.Message {
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Waiter.ProtoReflect.Descriptor instead.
+func (*Waiter) Descriptor() ([]byte, []int) {
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Waiter) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *Waiter) GetIdentity() string {
+	if x != nil {
+		return x.Identity
+	}
+	return ""
+}
+
+func (x *Waiter) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
+func (x *Waiter) GetWaited() *durationpb.Duration {
+	if x != nil {
+		return x.Waited
+	}
+	return nil
+}
+
+func (x *Waiter) GetPosition() int32 {
+	if x != nil {
+		return x.Position
+	}
+	return 0
+}
+
+func (x *Waiter) GetMode() LockMode {
+	if x != nil {
+		return x.Mode
+	}
+	return LockMode_LOCK_MODE_UNSPECIFIED
+}
+
+func (x *Waiter) GetMaxHolders() int32 {
+	if x != nil {
+		return x.MaxHolders
+	}
+	return 0
+}
+
 // One node's answer in one round.
 type Vote struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -413,7 +626,7 @@ type Vote struct {
 
 func (x *Vote) Reset() {
 	*x = Vote{}
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[1]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -425,7 +638,7 @@ func (x *Vote) String() string {
 func (*Vote) ProtoMessage() {}
 
 func (x *Vote) ProtoReflect() protoreflect.Message {
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[1]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -438,7 +651,7 @@ func (x *Vote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Vote.ProtoReflect.Descriptor instead.
 func (*Vote) Descriptor() ([]byte, []int) {
-	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{1}
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Vote) GetNode() string {
@@ -480,7 +693,7 @@ type Votes struct {
 
 func (x *Votes) Reset() {
 	*x = Votes{}
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[2]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -492,7 +705,7 @@ func (x *Votes) String() string {
 func (*Votes) ProtoMessage() {}
 
 func (x *Votes) ProtoReflect() protoreflect.Message {
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[2]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -505,7 +718,7 @@ func (x *Votes) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Votes.ProtoReflect.Descriptor instead.
 func (*Votes) Descriptor() ([]byte, []int) {
-	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{2}
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Votes) GetVotes() []*Vote {
@@ -531,7 +744,7 @@ type RetryPolicy struct {
 
 func (x *RetryPolicy) Reset() {
 	*x = RetryPolicy{}
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[3]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -543,7 +756,7 @@ func (x *RetryPolicy) String() string {
 func (*RetryPolicy) ProtoMessage() {}
 
 func (x *RetryPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[3]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -556,7 +769,7 @@ func (x *RetryPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RetryPolicy.ProtoReflect.Descriptor instead.
 func (*RetryPolicy) Descriptor() ([]byte, []int) {
-	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{3}
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *RetryPolicy) GetMaxRetries() int32 {
@@ -621,7 +834,7 @@ type AcquireRequest struct {
 
 func (x *AcquireRequest) Reset() {
 	*x = AcquireRequest{}
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[4]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -633,7 +846,7 @@ func (x *AcquireRequest) String() string {
 func (*AcquireRequest) ProtoMessage() {}
 
 func (x *AcquireRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[4]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -646,7 +859,7 @@ func (x *AcquireRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcquireRequest.ProtoReflect.Descriptor instead.
 func (*AcquireRequest) Descriptor() ([]byte, []int) {
-	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{4}
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *AcquireRequest) GetKey() string {
@@ -729,7 +942,7 @@ type AcquireResponse struct {
 
 func (x *AcquireResponse) Reset() {
 	*x = AcquireResponse{}
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[5]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -741,7 +954,7 @@ func (x *AcquireResponse) String() string {
 func (*AcquireResponse) ProtoMessage() {}
 
 func (x *AcquireResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[5]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -754,7 +967,7 @@ func (x *AcquireResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AcquireResponse.ProtoReflect.Descriptor instead.
 func (*AcquireResponse) Descriptor() ([]byte, []int) {
-	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{5}
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *AcquireResponse) GetLease() *Lease {
@@ -820,7 +1033,7 @@ type ExtendRequest struct {
 
 func (x *ExtendRequest) Reset() {
 	*x = ExtendRequest{}
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[6]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -832,7 +1045,7 @@ func (x *ExtendRequest) String() string {
 func (*ExtendRequest) ProtoMessage() {}
 
 func (x *ExtendRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[6]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -845,7 +1058,7 @@ func (x *ExtendRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtendRequest.ProtoReflect.Descriptor instead.
 func (*ExtendRequest) Descriptor() ([]byte, []int) {
-	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{6}
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ExtendRequest) GetKey() string {
@@ -926,7 +1139,7 @@ type ExtendResponse struct {
 
 func (x *ExtendResponse) Reset() {
 	*x = ExtendResponse{}
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[7]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -938,7 +1151,7 @@ func (x *ExtendResponse) String() string {
 func (*ExtendResponse) ProtoMessage() {}
 
 func (x *ExtendResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[7]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -951,7 +1164,7 @@ func (x *ExtendResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ExtendResponse.ProtoReflect.Descriptor instead.
 func (*ExtendResponse) Descriptor() ([]byte, []int) {
-	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{7}
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ExtendResponse) GetLease() *Lease {
@@ -991,7 +1204,7 @@ type ReleaseRequest struct {
 
 func (x *ReleaseRequest) Reset() {
 	*x = ReleaseRequest{}
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[8]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1003,7 +1216,7 @@ func (x *ReleaseRequest) String() string {
 func (*ReleaseRequest) ProtoMessage() {}
 
 func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[8]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1016,7 +1229,7 @@ func (x *ReleaseRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseRequest.ProtoReflect.Descriptor instead.
 func (*ReleaseRequest) Descriptor() ([]byte, []int) {
-	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{8}
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ReleaseRequest) GetKey() string {
@@ -1051,7 +1264,7 @@ type ReleaseResponse struct {
 
 func (x *ReleaseResponse) Reset() {
 	*x = ReleaseResponse{}
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[9]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1063,7 +1276,7 @@ func (x *ReleaseResponse) String() string {
 func (*ReleaseResponse) ProtoMessage() {}
 
 func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[9]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1076,7 +1289,7 @@ func (x *ReleaseResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReleaseResponse.ProtoReflect.Descriptor instead.
 func (*ReleaseResponse) Descriptor() ([]byte, []int) {
-	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{9}
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ReleaseResponse) GetVotes() []*Vote {
@@ -1111,7 +1324,7 @@ type WatchItem struct {
 
 func (x *WatchItem) Reset() {
 	*x = WatchItem{}
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[10]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1123,7 +1336,7 @@ func (x *WatchItem) String() string {
 func (*WatchItem) ProtoMessage() {}
 
 func (x *WatchItem) ProtoReflect() protoreflect.Message {
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[10]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1136,7 +1349,7 @@ func (x *WatchItem) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchItem.ProtoReflect.Descriptor instead.
 func (*WatchItem) Descriptor() ([]byte, []int) {
-	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{10}
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *WatchItem) GetKey() string {
@@ -1211,7 +1424,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[11]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1223,7 +1436,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[11]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1236,7 +1449,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{11}
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *WatchRequest) GetItems() []*WatchItem {
@@ -1291,7 +1504,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[12]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1303,7 +1516,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[12]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1316,7 +1529,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{12}
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *WatchResponse) GetType() EventType {
@@ -1426,7 +1639,7 @@ type HoldRequest struct {
 
 func (x *HoldRequest) Reset() {
 	*x = HoldRequest{}
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[13]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1438,7 +1651,7 @@ func (x *HoldRequest) String() string {
 func (*HoldRequest) ProtoMessage() {}
 
 func (x *HoldRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[13]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1451,7 +1664,7 @@ func (x *HoldRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldRequest.ProtoReflect.Descriptor instead.
 func (*HoldRequest) Descriptor() ([]byte, []int) {
-	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{13}
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *HoldRequest) GetKey() string {
@@ -1557,7 +1770,7 @@ type HoldResponse struct {
 
 func (x *HoldResponse) Reset() {
 	*x = HoldResponse{}
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[14]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1569,7 +1782,7 @@ func (x *HoldResponse) String() string {
 func (*HoldResponse) ProtoMessage() {}
 
 func (x *HoldResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[14]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1582,7 +1795,7 @@ func (x *HoldResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HoldResponse.ProtoReflect.Descriptor instead.
 func (*HoldResponse) Descriptor() ([]byte, []int) {
-	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{14}
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *HoldResponse) GetType() EventType {
@@ -1693,7 +1906,7 @@ type SessionRequest struct {
 
 func (x *SessionRequest) Reset() {
 	*x = SessionRequest{}
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[15]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1705,7 +1918,7 @@ func (x *SessionRequest) String() string {
 func (*SessionRequest) ProtoMessage() {}
 
 func (x *SessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[15]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1718,7 +1931,7 @@ func (x *SessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionRequest.ProtoReflect.Descriptor instead.
 func (*SessionRequest) Descriptor() ([]byte, []int) {
-	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{15}
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *SessionRequest) GetOperations() []*SessionOperation {
@@ -1759,7 +1972,7 @@ type SessionOperation struct {
 
 func (x *SessionOperation) Reset() {
 	*x = SessionOperation{}
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[16]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1771,7 +1984,7 @@ func (x *SessionOperation) String() string {
 func (*SessionOperation) ProtoMessage() {}
 
 func (x *SessionOperation) ProtoReflect() protoreflect.Message {
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[16]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1784,7 +1997,7 @@ func (x *SessionOperation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionOperation.ProtoReflect.Descriptor instead.
 func (*SessionOperation) Descriptor() ([]byte, []int) {
-	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{16}
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *SessionOperation) GetId() uint64 {
@@ -1945,7 +2158,7 @@ type CancelOperation struct {
 
 func (x *CancelOperation) Reset() {
 	*x = CancelOperation{}
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[17]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1957,7 +2170,7 @@ func (x *CancelOperation) String() string {
 func (*CancelOperation) ProtoMessage() {}
 
 func (x *CancelOperation) ProtoReflect() protoreflect.Message {
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[17]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1970,7 +2183,7 @@ func (x *CancelOperation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CancelOperation.ProtoReflect.Descriptor instead.
 func (*CancelOperation) Descriptor() ([]byte, []int) {
-	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{17}
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{19}
 }
 
 // Asks for an immediate answer. See SessionRequest.disconnect_grace and SessionResponse.clock.
@@ -1982,7 +2195,7 @@ type PingOperation struct {
 
 func (x *PingOperation) Reset() {
 	*x = PingOperation{}
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[18]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1994,7 +2207,7 @@ func (x *PingOperation) String() string {
 func (*PingOperation) ProtoMessage() {}
 
 func (x *PingOperation) ProtoReflect() protoreflect.Message {
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[18]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2007,7 +2220,7 @@ func (x *PingOperation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PingOperation.ProtoReflect.Descriptor instead.
 func (*PingOperation) Descriptor() ([]byte, []int) {
-	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{18}
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{20}
 }
 
 // Takes over an existing lease: extends it, keeps it alive from then on, and returns it with its
@@ -2053,7 +2266,7 @@ type AdoptOperation struct {
 
 func (x *AdoptOperation) Reset() {
 	*x = AdoptOperation{}
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[19]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2065,7 +2278,7 @@ func (x *AdoptOperation) String() string {
 func (*AdoptOperation) ProtoMessage() {}
 
 func (x *AdoptOperation) ProtoReflect() protoreflect.Message {
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[19]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2078,7 +2291,7 @@ func (x *AdoptOperation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AdoptOperation.ProtoReflect.Descriptor instead.
 func (*AdoptOperation) Descriptor() ([]byte, []int) {
-	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{19}
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *AdoptOperation) GetKey() string {
@@ -2170,7 +2383,7 @@ type GiveUpOperation struct {
 
 func (x *GiveUpOperation) Reset() {
 	*x = GiveUpOperation{}
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[20]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2182,7 +2395,7 @@ func (x *GiveUpOperation) String() string {
 func (*GiveUpOperation) ProtoMessage() {}
 
 func (x *GiveUpOperation) ProtoReflect() protoreflect.Message {
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[20]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2195,7 +2408,7 @@ func (x *GiveUpOperation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GiveUpOperation.ProtoReflect.Descriptor instead.
 func (*GiveUpOperation) Descriptor() ([]byte, []int) {
-	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{20}
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GiveUpOperation) GetKey() string {
@@ -2243,7 +2456,7 @@ type CloseOperation struct {
 
 func (x *CloseOperation) Reset() {
 	*x = CloseOperation{}
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[21]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2255,7 +2468,7 @@ func (x *CloseOperation) String() string {
 func (*CloseOperation) ProtoMessage() {}
 
 func (x *CloseOperation) ProtoReflect() protoreflect.Message {
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[21]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2268,7 +2481,7 @@ func (x *CloseOperation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CloseOperation.ProtoReflect.Descriptor instead.
 func (*CloseOperation) Descriptor() ([]byte, []int) {
-	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{21}
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{23}
 }
 
 // The position of a waiting acquire in the queue of its key.
@@ -2284,7 +2497,7 @@ type QueuePosition struct {
 
 func (x *QueuePosition) Reset() {
 	*x = QueuePosition{}
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[22]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2296,7 +2509,7 @@ func (x *QueuePosition) String() string {
 func (*QueuePosition) ProtoMessage() {}
 
 func (x *QueuePosition) ProtoReflect() protoreflect.Message {
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[22]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2309,7 +2522,7 @@ func (x *QueuePosition) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use QueuePosition.ProtoReflect.Descriptor instead.
 func (*QueuePosition) Descriptor() ([]byte, []int) {
-	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{22}
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *QueuePosition) GetId() uint64 {
@@ -2347,7 +2560,7 @@ type SessionResponse struct {
 
 func (x *SessionResponse) Reset() {
 	*x = SessionResponse{}
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[23]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2359,7 +2572,7 @@ func (x *SessionResponse) String() string {
 func (*SessionResponse) ProtoMessage() {}
 
 func (x *SessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[23]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2372,7 +2585,7 @@ func (x *SessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResponse.ProtoReflect.Descriptor instead.
 func (*SessionResponse) Descriptor() ([]byte, []int) {
-	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{23}
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *SessionResponse) GetResults() []*SessionResult {
@@ -2420,7 +2633,7 @@ type SessionResult struct {
 
 func (x *SessionResult) Reset() {
 	*x = SessionResult{}
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[24]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2432,7 +2645,7 @@ func (x *SessionResult) String() string {
 func (*SessionResult) ProtoMessage() {}
 
 func (x *SessionResult) ProtoReflect() protoreflect.Message {
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[24]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2445,7 +2658,7 @@ func (x *SessionResult) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionResult.ProtoReflect.Descriptor instead.
 func (*SessionResult) Descriptor() ([]byte, []int) {
-	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{24}
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *SessionResult) GetId() uint64 {
@@ -2495,7 +2708,7 @@ type OperationStatus struct {
 
 func (x *OperationStatus) Reset() {
 	*x = OperationStatus{}
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[25]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2507,7 +2720,7 @@ func (x *OperationStatus) String() string {
 func (*OperationStatus) ProtoMessage() {}
 
 func (x *OperationStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[25]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2520,7 +2733,7 @@ func (x *OperationStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OperationStatus.ProtoReflect.Descriptor instead.
 func (*OperationStatus) Descriptor() ([]byte, []int) {
-	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{25}
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *OperationStatus) GetCode() int32 {
@@ -2569,7 +2782,7 @@ type InspectRequest struct {
 
 func (x *InspectRequest) Reset() {
 	*x = InspectRequest{}
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[26]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2581,7 +2794,7 @@ func (x *InspectRequest) String() string {
 func (*InspectRequest) ProtoMessage() {}
 
 func (x *InspectRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[26]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2594,7 +2807,7 @@ func (x *InspectRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InspectRequest.ProtoReflect.Descriptor instead.
 func (*InspectRequest) Descriptor() ([]byte, []int) {
-	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{26}
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *InspectRequest) GetKey() string {
@@ -2630,14 +2843,21 @@ type InspectResponse struct {
 	// The labels of the holders that share the key or have a slot, in order, for those that have one.
 	Owners []string `protobuf:"bytes,10,rep,name=owners,proto3" json:"owners,omitempty"`
 	// The limit of the semaphore, if the key is held as one. `mode` is then unspecified.
-	MaxHolders    int32 `protobuf:"varint,11,opt,name=max_holders,json=maxHolders,proto3" json:"max_holders,omitempty"`
+	MaxHolders int32 `protobuf:"varint,11,opt,name=max_holders,json=maxHolders,proto3" json:"max_holders,omitempty"`
+	// The holders, in the order of their fencing tokens.
+	HeldBy []*Holder `protobuf:"bytes,12,rep,name=held_by,json=heldBy,proto3" json:"held_by,omitempty"`
+	// The callers that wait for the key at this daemon, alone or together with other keys, in the
+	// order in which they will get it. At most 100.
+	Waiting []*Waiter `protobuf:"bytes,13,rep,name=waiting,proto3" json:"waiting,omitempty"`
+	// This daemon, as in Holder.
+	Daemon        string `protobuf:"bytes,14,opt,name=daemon,proto3" json:"daemon,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *InspectResponse) Reset() {
 	*x = InspectResponse{}
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[27]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2649,7 +2869,7 @@ func (x *InspectResponse) String() string {
 func (*InspectResponse) ProtoMessage() {}
 
 func (x *InspectResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_redlock_v1_lock_service_proto_msgTypes[27]
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2662,7 +2882,7 @@ func (x *InspectResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use InspectResponse.ProtoReflect.Descriptor instead.
 func (*InspectResponse) Descriptor() ([]byte, []int) {
-	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{27}
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *InspectResponse) GetHeld() bool {
@@ -2742,6 +2962,27 @@ func (x *InspectResponse) GetMaxHolders() int32 {
 	return 0
 }
 
+func (x *InspectResponse) GetHeldBy() []*Holder {
+	if x != nil {
+		return x.HeldBy
+	}
+	return nil
+}
+
+func (x *InspectResponse) GetWaiting() []*Waiter {
+	if x != nil {
+		return x.Waiting
+	}
+	return nil
+}
+
+func (x *InspectResponse) GetDaemon() string {
+	if x != nil {
+		return x.Daemon
+	}
+	return ""
+}
+
 var File_redlock_v1_lock_service_proto protoreflect.FileDescriptor
 
 const file_redlock_v1_lock_service_proto_rawDesc = "" +
@@ -2757,7 +2998,25 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\x04mode\x18\x06 \x01(\x0e2\x14.redlock.v1.LockModeR\x04mode\x12\x1f\n" +
 	"\vmax_holders\x18\a \x01(\x05R\n" +
 	"maxHolders\x12\x12\n" +
-	"\x04slot\x18\b \x01(\x05R\x04slot\"\x9c\x01\n" +
+	"\x04slot\x18\b \x01(\x05R\x04slot\"\x8e\x02\n" +
+	"\x06Holder\x12\x14\n" +
+	"\x05owner\x18\x01 \x01(\tR\x05owner\x12\x1a\n" +
+	"\bidentity\x18\x02 \x01(\tR\bidentity\x12\x12\n" +
+	"\x04peer\x18\x03 \x01(\tR\x04peer\x12\x16\n" +
+	"\x06daemon\x18\x04 \x01(\tR\x06daemon\x124\n" +
+	"\bheld_for\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\aheldFor\x12#\n" +
+	"\rfencing_token\x18\x06 \x01(\x04R\ffencingToken\x12\x12\n" +
+	"\x04slot\x18\a \x01(\x05R\x04slot\x127\n" +
+	"\tremaining\x18\b \x01(\v2\x19.google.protobuf.DurationR\tremaining\"\xe8\x01\n" +
+	"\x06Waiter\x12\x14\n" +
+	"\x05owner\x18\x01 \x01(\tR\x05owner\x12\x1a\n" +
+	"\bidentity\x18\x02 \x01(\tR\bidentity\x12\x12\n" +
+	"\x04peer\x18\x03 \x01(\tR\x04peer\x121\n" +
+	"\x06waited\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x06waited\x12\x1a\n" +
+	"\bposition\x18\x05 \x01(\x05R\bposition\x12(\n" +
+	"\x04mode\x18\x06 \x01(\x0e2\x14.redlock.v1.LockModeR\x04mode\x12\x1f\n" +
+	"\vmax_holders\x18\a \x01(\x05R\n" +
+	"maxHolders\"\x9c\x01\n" +
 	"\x04Vote\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x121\n" +
 	"\aoutcome\x18\x02 \x01(\x0e2\x17.redlock.v1.VoteOutcomeR\aoutcome\x12\x18\n" +
@@ -2937,7 +3196,7 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\"\n" +
 	"\x0eInspectRequest\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\"\xf6\x02\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\"\xe9\x03\n" +
 	"\x0fInspectResponse\x12\x12\n" +
 	"\x04held\x18\x01 \x01(\bR\x04held\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12#\n" +
@@ -2951,7 +3210,10 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\x06owners\x18\n" +
 	" \x03(\tR\x06owners\x12\x1f\n" +
 	"\vmax_holders\x18\v \x01(\x05R\n" +
-	"maxHolders*T\n" +
+	"maxHolders\x12+\n" +
+	"\aheld_by\x18\f \x03(\v2\x12.redlock.v1.HolderR\x06heldBy\x12,\n" +
+	"\awaiting\x18\r \x03(\v2\x12.redlock.v1.WaiterR\awaiting\x12\x16\n" +
+	"\x06daemon\x18\x0e \x01(\tR\x06daemon*T\n" +
 	"\bLockMode\x12\x19\n" +
 	"\x15LOCK_MODE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13LOCK_MODE_EXCLUSIVE\x10\x01\x12\x14\n" +
@@ -2997,124 +3259,132 @@ func file_redlock_v1_lock_service_proto_rawDescGZIP() []byte {
 }
 
 var file_redlock_v1_lock_service_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_redlock_v1_lock_service_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_redlock_v1_lock_service_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_redlock_v1_lock_service_proto_goTypes = []any{
 	(LockMode)(0),               // 0: redlock.v1.LockMode
 	(VoteOutcome)(0),            // 1: redlock.v1.VoteOutcome
 	(EventType)(0),              // 2: redlock.v1.EventType
 	(*Lease)(nil),               // 3: redlock.v1.Lease
-	(*Vote)(nil),                // 4: redlock.v1.Vote
-	(*Votes)(nil),               // 5: redlock.v1.Votes
-	(*RetryPolicy)(nil),         // 6: redlock.v1.RetryPolicy
-	(*AcquireRequest)(nil),      // 7: redlock.v1.AcquireRequest
-	(*AcquireResponse)(nil),     // 8: redlock.v1.AcquireResponse
-	(*ExtendRequest)(nil),       // 9: redlock.v1.ExtendRequest
-	(*ExtendResponse)(nil),      // 10: redlock.v1.ExtendResponse
-	(*ReleaseRequest)(nil),      // 11: redlock.v1.ReleaseRequest
-	(*ReleaseResponse)(nil),     // 12: redlock.v1.ReleaseResponse
-	(*WatchItem)(nil),           // 13: redlock.v1.WatchItem
-	(*WatchRequest)(nil),        // 14: redlock.v1.WatchRequest
-	(*WatchResponse)(nil),       // 15: redlock.v1.WatchResponse
-	(*HoldRequest)(nil),         // 16: redlock.v1.HoldRequest
-	(*HoldResponse)(nil),        // 17: redlock.v1.HoldResponse
-	(*SessionRequest)(nil),      // 18: redlock.v1.SessionRequest
-	(*SessionOperation)(nil),    // 19: redlock.v1.SessionOperation
-	(*CancelOperation)(nil),     // 20: redlock.v1.CancelOperation
-	(*PingOperation)(nil),       // 21: redlock.v1.PingOperation
-	(*AdoptOperation)(nil),      // 22: redlock.v1.AdoptOperation
-	(*GiveUpOperation)(nil),     // 23: redlock.v1.GiveUpOperation
-	(*CloseOperation)(nil),      // 24: redlock.v1.CloseOperation
-	(*QueuePosition)(nil),       // 25: redlock.v1.QueuePosition
-	(*SessionResponse)(nil),     // 26: redlock.v1.SessionResponse
-	(*SessionResult)(nil),       // 27: redlock.v1.SessionResult
-	(*OperationStatus)(nil),     // 28: redlock.v1.OperationStatus
-	(*InspectRequest)(nil),      // 29: redlock.v1.InspectRequest
-	(*InspectResponse)(nil),     // 30: redlock.v1.InspectResponse
-	nil,                         // 31: redlock.v1.OperationStatus.MetadataEntry
-	(*durationpb.Duration)(nil), // 32: google.protobuf.Duration
+	(*Holder)(nil),              // 4: redlock.v1.Holder
+	(*Waiter)(nil),              // 5: redlock.v1.Waiter
+	(*Vote)(nil),                // 6: redlock.v1.Vote
+	(*Votes)(nil),               // 7: redlock.v1.Votes
+	(*RetryPolicy)(nil),         // 8: redlock.v1.RetryPolicy
+	(*AcquireRequest)(nil),      // 9: redlock.v1.AcquireRequest
+	(*AcquireResponse)(nil),     // 10: redlock.v1.AcquireResponse
+	(*ExtendRequest)(nil),       // 11: redlock.v1.ExtendRequest
+	(*ExtendResponse)(nil),      // 12: redlock.v1.ExtendResponse
+	(*ReleaseRequest)(nil),      // 13: redlock.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),     // 14: redlock.v1.ReleaseResponse
+	(*WatchItem)(nil),           // 15: redlock.v1.WatchItem
+	(*WatchRequest)(nil),        // 16: redlock.v1.WatchRequest
+	(*WatchResponse)(nil),       // 17: redlock.v1.WatchResponse
+	(*HoldRequest)(nil),         // 18: redlock.v1.HoldRequest
+	(*HoldResponse)(nil),        // 19: redlock.v1.HoldResponse
+	(*SessionRequest)(nil),      // 20: redlock.v1.SessionRequest
+	(*SessionOperation)(nil),    // 21: redlock.v1.SessionOperation
+	(*CancelOperation)(nil),     // 22: redlock.v1.CancelOperation
+	(*PingOperation)(nil),       // 23: redlock.v1.PingOperation
+	(*AdoptOperation)(nil),      // 24: redlock.v1.AdoptOperation
+	(*GiveUpOperation)(nil),     // 25: redlock.v1.GiveUpOperation
+	(*CloseOperation)(nil),      // 26: redlock.v1.CloseOperation
+	(*QueuePosition)(nil),       // 27: redlock.v1.QueuePosition
+	(*SessionResponse)(nil),     // 28: redlock.v1.SessionResponse
+	(*SessionResult)(nil),       // 29: redlock.v1.SessionResult
+	(*OperationStatus)(nil),     // 30: redlock.v1.OperationStatus
+	(*InspectRequest)(nil),      // 31: redlock.v1.InspectRequest
+	(*InspectResponse)(nil),     // 32: redlock.v1.InspectResponse
+	nil,                         // 33: redlock.v1.OperationStatus.MetadataEntry
+	(*durationpb.Duration)(nil), // 34: google.protobuf.Duration
 }
 var file_redlock_v1_lock_service_proto_depIdxs = []int32{
-	32, // 0: redlock.v1.Lease.validity:type_name -> google.protobuf.Duration
+	34, // 0: redlock.v1.Lease.validity:type_name -> google.protobuf.Duration
 	0,  // 1: redlock.v1.Lease.mode:type_name -> redlock.v1.LockMode
-	1,  // 2: redlock.v1.Vote.outcome:type_name -> redlock.v1.VoteOutcome
-	32, // 3: redlock.v1.Vote.latency:type_name -> google.protobuf.Duration
-	4,  // 4: redlock.v1.Votes.votes:type_name -> redlock.v1.Vote
-	32, // 5: redlock.v1.RetryPolicy.min_delay:type_name -> google.protobuf.Duration
-	32, // 6: redlock.v1.RetryPolicy.max_jitter:type_name -> google.protobuf.Duration
-	32, // 7: redlock.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
-	6,  // 8: redlock.v1.AcquireRequest.retry:type_name -> redlock.v1.RetryPolicy
-	0,  // 9: redlock.v1.AcquireRequest.mode:type_name -> redlock.v1.LockMode
-	3,  // 10: redlock.v1.AcquireResponse.lease:type_name -> redlock.v1.Lease
-	4,  // 11: redlock.v1.AcquireResponse.votes:type_name -> redlock.v1.Vote
-	32, // 12: redlock.v1.AcquireResponse.waited:type_name -> google.protobuf.Duration
-	32, // 13: redlock.v1.ExtendRequest.ttl:type_name -> google.protobuf.Duration
-	6,  // 14: redlock.v1.ExtendRequest.retry:type_name -> redlock.v1.RetryPolicy
-	0,  // 15: redlock.v1.ExtendRequest.mode:type_name -> redlock.v1.LockMode
-	3,  // 16: redlock.v1.ExtendResponse.lease:type_name -> redlock.v1.Lease
-	4,  // 17: redlock.v1.ExtendResponse.votes:type_name -> redlock.v1.Vote
-	4,  // 18: redlock.v1.ReleaseResponse.votes:type_name -> redlock.v1.Vote
-	32, // 19: redlock.v1.WatchItem.ttl:type_name -> google.protobuf.Duration
-	32, // 20: redlock.v1.WatchItem.interval:type_name -> google.protobuf.Duration
-	0,  // 21: redlock.v1.WatchItem.mode:type_name -> redlock.v1.LockMode
-	13, // 22: redlock.v1.WatchRequest.items:type_name -> redlock.v1.WatchItem
-	32, // 23: redlock.v1.WatchRequest.max_lifetime:type_name -> google.protobuf.Duration
-	2,  // 24: redlock.v1.WatchResponse.type:type_name -> redlock.v1.EventType
-	3,  // 25: redlock.v1.WatchResponse.lease:type_name -> redlock.v1.Lease
-	4,  // 26: redlock.v1.WatchResponse.votes:type_name -> redlock.v1.Vote
-	0,  // 27: redlock.v1.WatchResponse.mode:type_name -> redlock.v1.LockMode
-	32, // 28: redlock.v1.HoldRequest.ttl:type_name -> google.protobuf.Duration
-	6,  // 29: redlock.v1.HoldRequest.retry:type_name -> redlock.v1.RetryPolicy
-	32, // 30: redlock.v1.HoldRequest.interval:type_name -> google.protobuf.Duration
-	32, // 31: redlock.v1.HoldRequest.max_lifetime:type_name -> google.protobuf.Duration
-	0,  // 32: redlock.v1.HoldRequest.mode:type_name -> redlock.v1.LockMode
-	2,  // 33: redlock.v1.HoldResponse.type:type_name -> redlock.v1.EventType
-	3,  // 34: redlock.v1.HoldResponse.lease:type_name -> redlock.v1.Lease
-	4,  // 35: redlock.v1.HoldResponse.votes:type_name -> redlock.v1.Vote
-	0,  // 36: redlock.v1.HoldResponse.mode:type_name -> redlock.v1.LockMode
-	19, // 37: redlock.v1.SessionRequest.operations:type_name -> redlock.v1.SessionOperation
-	32, // 38: redlock.v1.SessionRequest.disconnect_grace:type_name -> google.protobuf.Duration
-	7,  // 39: redlock.v1.SessionOperation.acquire:type_name -> redlock.v1.AcquireRequest
-	9,  // 40: redlock.v1.SessionOperation.extend:type_name -> redlock.v1.ExtendRequest
-	11, // 41: redlock.v1.SessionOperation.release:type_name -> redlock.v1.ReleaseRequest
-	20, // 42: redlock.v1.SessionOperation.cancel:type_name -> redlock.v1.CancelOperation
-	21, // 43: redlock.v1.SessionOperation.ping:type_name -> redlock.v1.PingOperation
-	22, // 44: redlock.v1.SessionOperation.adopt:type_name -> redlock.v1.AdoptOperation
-	24, // 45: redlock.v1.SessionOperation.close:type_name -> redlock.v1.CloseOperation
-	23, // 46: redlock.v1.SessionOperation.give_up:type_name -> redlock.v1.GiveUpOperation
-	32, // 47: redlock.v1.AdoptOperation.ttl:type_name -> google.protobuf.Duration
-	0,  // 48: redlock.v1.AdoptOperation.mode:type_name -> redlock.v1.LockMode
-	0,  // 49: redlock.v1.GiveUpOperation.mode:type_name -> redlock.v1.LockMode
-	27, // 50: redlock.v1.SessionResponse.results:type_name -> redlock.v1.SessionResult
-	15, // 51: redlock.v1.SessionResponse.events:type_name -> redlock.v1.WatchResponse
-	25, // 52: redlock.v1.SessionResponse.positions:type_name -> redlock.v1.QueuePosition
-	32, // 53: redlock.v1.SessionResponse.clock:type_name -> google.protobuf.Duration
-	3,  // 54: redlock.v1.SessionResult.lease:type_name -> redlock.v1.Lease
-	4,  // 55: redlock.v1.SessionResult.votes:type_name -> redlock.v1.Vote
-	28, // 56: redlock.v1.SessionResult.status:type_name -> redlock.v1.OperationStatus
-	32, // 57: redlock.v1.OperationStatus.retry_delay:type_name -> google.protobuf.Duration
-	31, // 58: redlock.v1.OperationStatus.metadata:type_name -> redlock.v1.OperationStatus.MetadataEntry
-	32, // 59: redlock.v1.InspectResponse.remaining:type_name -> google.protobuf.Duration
-	4,  // 60: redlock.v1.InspectResponse.votes:type_name -> redlock.v1.Vote
-	0,  // 61: redlock.v1.InspectResponse.mode:type_name -> redlock.v1.LockMode
-	7,  // 62: redlock.v1.LockService.Acquire:input_type -> redlock.v1.AcquireRequest
-	9,  // 63: redlock.v1.LockService.Extend:input_type -> redlock.v1.ExtendRequest
-	11, // 64: redlock.v1.LockService.Release:input_type -> redlock.v1.ReleaseRequest
-	14, // 65: redlock.v1.LockService.Watch:input_type -> redlock.v1.WatchRequest
-	16, // 66: redlock.v1.LockService.Hold:input_type -> redlock.v1.HoldRequest
-	18, // 67: redlock.v1.LockService.Session:input_type -> redlock.v1.SessionRequest
-	29, // 68: redlock.v1.LockService.Inspect:input_type -> redlock.v1.InspectRequest
-	8,  // 69: redlock.v1.LockService.Acquire:output_type -> redlock.v1.AcquireResponse
-	10, // 70: redlock.v1.LockService.Extend:output_type -> redlock.v1.ExtendResponse
-	12, // 71: redlock.v1.LockService.Release:output_type -> redlock.v1.ReleaseResponse
-	15, // 72: redlock.v1.LockService.Watch:output_type -> redlock.v1.WatchResponse
-	17, // 73: redlock.v1.LockService.Hold:output_type -> redlock.v1.HoldResponse
-	26, // 74: redlock.v1.LockService.Session:output_type -> redlock.v1.SessionResponse
-	30, // 75: redlock.v1.LockService.Inspect:output_type -> redlock.v1.InspectResponse
-	69, // [69:76] is the sub-list for method output_type
-	62, // [62:69] is the sub-list for method input_type
-	62, // [62:62] is the sub-list for extension type_name
-	62, // [62:62] is the sub-list for extension extendee
-	0,  // [0:62] is the sub-list for field type_name
+	34, // 2: redlock.v1.Holder.held_for:type_name -> google.protobuf.Duration
+	34, // 3: redlock.v1.Holder.remaining:type_name -> google.protobuf.Duration
+	34, // 4: redlock.v1.Waiter.waited:type_name -> google.protobuf.Duration
+	0,  // 5: redlock.v1.Waiter.mode:type_name -> redlock.v1.LockMode
+	1,  // 6: redlock.v1.Vote.outcome:type_name -> redlock.v1.VoteOutcome
+	34, // 7: redlock.v1.Vote.latency:type_name -> google.protobuf.Duration
+	6,  // 8: redlock.v1.Votes.votes:type_name -> redlock.v1.Vote
+	34, // 9: redlock.v1.RetryPolicy.min_delay:type_name -> google.protobuf.Duration
+	34, // 10: redlock.v1.RetryPolicy.max_jitter:type_name -> google.protobuf.Duration
+	34, // 11: redlock.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
+	8,  // 12: redlock.v1.AcquireRequest.retry:type_name -> redlock.v1.RetryPolicy
+	0,  // 13: redlock.v1.AcquireRequest.mode:type_name -> redlock.v1.LockMode
+	3,  // 14: redlock.v1.AcquireResponse.lease:type_name -> redlock.v1.Lease
+	6,  // 15: redlock.v1.AcquireResponse.votes:type_name -> redlock.v1.Vote
+	34, // 16: redlock.v1.AcquireResponse.waited:type_name -> google.protobuf.Duration
+	34, // 17: redlock.v1.ExtendRequest.ttl:type_name -> google.protobuf.Duration
+	8,  // 18: redlock.v1.ExtendRequest.retry:type_name -> redlock.v1.RetryPolicy
+	0,  // 19: redlock.v1.ExtendRequest.mode:type_name -> redlock.v1.LockMode
+	3,  // 20: redlock.v1.ExtendResponse.lease:type_name -> redlock.v1.Lease
+	6,  // 21: redlock.v1.ExtendResponse.votes:type_name -> redlock.v1.Vote
+	6,  // 22: redlock.v1.ReleaseResponse.votes:type_name -> redlock.v1.Vote
+	34, // 23: redlock.v1.WatchItem.ttl:type_name -> google.protobuf.Duration
+	34, // 24: redlock.v1.WatchItem.interval:type_name -> google.protobuf.Duration
+	0,  // 25: redlock.v1.WatchItem.mode:type_name -> redlock.v1.LockMode
+	15, // 26: redlock.v1.WatchRequest.items:type_name -> redlock.v1.WatchItem
+	34, // 27: redlock.v1.WatchRequest.max_lifetime:type_name -> google.protobuf.Duration
+	2,  // 28: redlock.v1.WatchResponse.type:type_name -> redlock.v1.EventType
+	3,  // 29: redlock.v1.WatchResponse.lease:type_name -> redlock.v1.Lease
+	6,  // 30: redlock.v1.WatchResponse.votes:type_name -> redlock.v1.Vote
+	0,  // 31: redlock.v1.WatchResponse.mode:type_name -> redlock.v1.LockMode
+	34, // 32: redlock.v1.HoldRequest.ttl:type_name -> google.protobuf.Duration
+	8,  // 33: redlock.v1.HoldRequest.retry:type_name -> redlock.v1.RetryPolicy
+	34, // 34: redlock.v1.HoldRequest.interval:type_name -> google.protobuf.Duration
+	34, // 35: redlock.v1.HoldRequest.max_lifetime:type_name -> google.protobuf.Duration
+	0,  // 36: redlock.v1.HoldRequest.mode:type_name -> redlock.v1.LockMode
+	2,  // 37: redlock.v1.HoldResponse.type:type_name -> redlock.v1.EventType
+	3,  // 38: redlock.v1.HoldResponse.lease:type_name -> redlock.v1.Lease
+	6,  // 39: redlock.v1.HoldResponse.votes:type_name -> redlock.v1.Vote
+	0,  // 40: redlock.v1.HoldResponse.mode:type_name -> redlock.v1.LockMode
+	21, // 41: redlock.v1.SessionRequest.operations:type_name -> redlock.v1.SessionOperation
+	34, // 42: redlock.v1.SessionRequest.disconnect_grace:type_name -> google.protobuf.Duration
+	9,  // 43: redlock.v1.SessionOperation.acquire:type_name -> redlock.v1.AcquireRequest
+	11, // 44: redlock.v1.SessionOperation.extend:type_name -> redlock.v1.ExtendRequest
+	13, // 45: redlock.v1.SessionOperation.release:type_name -> redlock.v1.ReleaseRequest
+	22, // 46: redlock.v1.SessionOperation.cancel:type_name -> redlock.v1.CancelOperation
+	23, // 47: redlock.v1.SessionOperation.ping:type_name -> redlock.v1.PingOperation
+	24, // 48: redlock.v1.SessionOperation.adopt:type_name -> redlock.v1.AdoptOperation
+	26, // 49: redlock.v1.SessionOperation.close:type_name -> redlock.v1.CloseOperation
+	25, // 50: redlock.v1.SessionOperation.give_up:type_name -> redlock.v1.GiveUpOperation
+	34, // 51: redlock.v1.AdoptOperation.ttl:type_name -> google.protobuf.Duration
+	0,  // 52: redlock.v1.AdoptOperation.mode:type_name -> redlock.v1.LockMode
+	0,  // 53: redlock.v1.GiveUpOperation.mode:type_name -> redlock.v1.LockMode
+	29, // 54: redlock.v1.SessionResponse.results:type_name -> redlock.v1.SessionResult
+	17, // 55: redlock.v1.SessionResponse.events:type_name -> redlock.v1.WatchResponse
+	27, // 56: redlock.v1.SessionResponse.positions:type_name -> redlock.v1.QueuePosition
+	34, // 57: redlock.v1.SessionResponse.clock:type_name -> google.protobuf.Duration
+	3,  // 58: redlock.v1.SessionResult.lease:type_name -> redlock.v1.Lease
+	6,  // 59: redlock.v1.SessionResult.votes:type_name -> redlock.v1.Vote
+	30, // 60: redlock.v1.SessionResult.status:type_name -> redlock.v1.OperationStatus
+	34, // 61: redlock.v1.OperationStatus.retry_delay:type_name -> google.protobuf.Duration
+	33, // 62: redlock.v1.OperationStatus.metadata:type_name -> redlock.v1.OperationStatus.MetadataEntry
+	34, // 63: redlock.v1.InspectResponse.remaining:type_name -> google.protobuf.Duration
+	6,  // 64: redlock.v1.InspectResponse.votes:type_name -> redlock.v1.Vote
+	0,  // 65: redlock.v1.InspectResponse.mode:type_name -> redlock.v1.LockMode
+	4,  // 66: redlock.v1.InspectResponse.held_by:type_name -> redlock.v1.Holder
+	5,  // 67: redlock.v1.InspectResponse.waiting:type_name -> redlock.v1.Waiter
+	9,  // 68: redlock.v1.LockService.Acquire:input_type -> redlock.v1.AcquireRequest
+	11, // 69: redlock.v1.LockService.Extend:input_type -> redlock.v1.ExtendRequest
+	13, // 70: redlock.v1.LockService.Release:input_type -> redlock.v1.ReleaseRequest
+	16, // 71: redlock.v1.LockService.Watch:input_type -> redlock.v1.WatchRequest
+	18, // 72: redlock.v1.LockService.Hold:input_type -> redlock.v1.HoldRequest
+	20, // 73: redlock.v1.LockService.Session:input_type -> redlock.v1.SessionRequest
+	31, // 74: redlock.v1.LockService.Inspect:input_type -> redlock.v1.InspectRequest
+	10, // 75: redlock.v1.LockService.Acquire:output_type -> redlock.v1.AcquireResponse
+	12, // 76: redlock.v1.LockService.Extend:output_type -> redlock.v1.ExtendResponse
+	14, // 77: redlock.v1.LockService.Release:output_type -> redlock.v1.ReleaseResponse
+	17, // 78: redlock.v1.LockService.Watch:output_type -> redlock.v1.WatchResponse
+	19, // 79: redlock.v1.LockService.Hold:output_type -> redlock.v1.HoldResponse
+	28, // 80: redlock.v1.LockService.Session:output_type -> redlock.v1.SessionResponse
+	32, // 81: redlock.v1.LockService.Inspect:output_type -> redlock.v1.InspectResponse
+	75, // [75:82] is the sub-list for method output_type
+	68, // [68:75] is the sub-list for method input_type
+	68, // [68:68] is the sub-list for extension type_name
+	68, // [68:68] is the sub-list for extension extendee
+	0,  // [0:68] is the sub-list for field type_name
 }
 
 func init() { file_redlock_v1_lock_service_proto_init() }
@@ -3122,13 +3392,13 @@ func file_redlock_v1_lock_service_proto_init() {
 	if File_redlock_v1_lock_service_proto != nil {
 		return
 	}
-	file_redlock_v1_lock_service_proto_msgTypes[3].OneofWrappers = []any{}
-	file_redlock_v1_lock_service_proto_msgTypes[4].OneofWrappers = []any{}
+	file_redlock_v1_lock_service_proto_msgTypes[5].OneofWrappers = []any{}
 	file_redlock_v1_lock_service_proto_msgTypes[6].OneofWrappers = []any{}
-	file_redlock_v1_lock_service_proto_msgTypes[10].OneofWrappers = []any{}
-	file_redlock_v1_lock_service_proto_msgTypes[11].OneofWrappers = []any{}
+	file_redlock_v1_lock_service_proto_msgTypes[8].OneofWrappers = []any{}
+	file_redlock_v1_lock_service_proto_msgTypes[12].OneofWrappers = []any{}
 	file_redlock_v1_lock_service_proto_msgTypes[13].OneofWrappers = []any{}
-	file_redlock_v1_lock_service_proto_msgTypes[16].OneofWrappers = []any{
+	file_redlock_v1_lock_service_proto_msgTypes[15].OneofWrappers = []any{}
+	file_redlock_v1_lock_service_proto_msgTypes[18].OneofWrappers = []any{
 		(*SessionOperation_Acquire)(nil),
 		(*SessionOperation_Extend)(nil),
 		(*SessionOperation_Release)(nil),
@@ -3138,14 +3408,14 @@ func file_redlock_v1_lock_service_proto_init() {
 		(*SessionOperation_Close)(nil),
 		(*SessionOperation_GiveUp)(nil),
 	}
-	file_redlock_v1_lock_service_proto_msgTypes[19].OneofWrappers = []any{}
+	file_redlock_v1_lock_service_proto_msgTypes[21].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_redlock_v1_lock_service_proto_rawDesc), len(file_redlock_v1_lock_service_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   29,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

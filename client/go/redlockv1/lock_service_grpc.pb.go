@@ -42,9 +42,11 @@
 //                                              keeps the lease: the reason of LOST.
 // The metadata of ErrorInfo, and of OperationStatus in a Session:
 //
-//   owner        The label of the holder that refused the key, if it has one. For
+//   owner, identity, peer, daemon
+//                The holder that refused the key, as in Holder, as far as it is known. For
 //                LOCK_ALREADY_HELD, MAX_RETRIES_EXCEEDED, and for CANCELLED and DEADLINE_EXCEEDED
 //                of an acquire.
+//   held_for     The same: for how long it has held the key, in seconds, such as "12.345".
 //   in_use_as    For KIND_MISMATCH: how the key is in use: "a lock" or, for example, "a semaphore of
 //                5".
 //   last_reason  For CANCELLED and DEADLINE_EXCEEDED of an acquire: why the last attempt on the key

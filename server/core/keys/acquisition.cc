@@ -240,7 +240,10 @@ void Acquisition::Finish(AcquireResult result) {
   registry_.Remove(*this);
   env_.statistics.acquisitions.Add(result.lease ? std::nullopt
                                                 : std::optional(result.error.reason));
-  if (result.lease) env_.statistics.acquisition_times.Add(result.waited);
+  if (result.lease) {
+    env_.statistics.acquisition_times.Add(result.waited);
+    env_.statistics.groups[env_.options.key_groups.Of(command_.key)].waits.Add(result.waited);
+  }
   done(std::move(result));
 }
 

@@ -37,12 +37,6 @@ void Keys::ForgetWaiters() {
   for (auto& [key, state] : states_) state.contention.reset();
 }
 
-std::size_t Keys::waiters() const {
-  std::size_t waiters = 0;
-  ForEachWaiter([&waiters](const Acquisition&, std::size_t) { ++waiters; });
-  return waiters;
-}
-
 void Keys::Release(ReleaseCommand command, ReleaseDone done) {
   const Key key = command.key.Exclusive();  // the nodes know how the token holds it
   if (!command.at_end_of) {

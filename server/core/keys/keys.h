@@ -23,8 +23,6 @@ class Keys final : public AnnouncementSink {
   [[nodiscard]] Contention& Get(const Key& key);
   // Forgets who waits for the keys, and ends the subscriptions. The releases under way remain.
   void ForgetWaiters();
-  // Of all keys.
-  [[nodiscard]] std::size_t waiters() const;
   // Visits a waiter once, however many keys it waits for.
   void ForEachWaiter(auto visit) const {
     for (const auto& [key, state] : states_) {

@@ -49,17 +49,19 @@ void HoldOperation::OnDecided(AcquireResult result) {
     // If the token held the key before, the nodes know who acquired it and when.
     if (result.extended) owner_ = {};
     if (!owner_.empty()) owner_.since = env_.scheduler.WallNow().time_since_epoch();
-    watchdog_ = Watchdog::Start(env_, registry_, index_,
-                                {.key = result.lease->key,
-                                 .token = result.lease->token,
-                                 .ttl = ttl_,
-                                 .interval = interval_,
-                                 .keep_watching_after_loss = false,
-                                 .max_lifetime = max_lifetime_,
-                                 .held = result.lease,
-                                 .source = source_,
-                                 .owner = std::move(owner_)},
-                                std::exchange(events_.watched, nullptr));
+    watchdog_ = Watchdog::Start(
+        env_, registry_, index_,
+        {.key = result.lease->key,
+         .token = result.lease->token,
+         .ttl = ttl_,
+         .interval = interval_,
+         .keep_watching_after_loss = false,
+         .max_lifetime = max_lifetime_,
+         .held = result.lease,
+         .source = source_,
+         .owner = std::move(owner_),
+         .since = result.extended ? std::nullopt : std::optional(env_.scheduler.Now())},
+        std::exchange(events_.watched, nullptr));
   }
   if (decided) decided(std::move(result));
 }

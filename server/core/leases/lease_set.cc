@@ -13,8 +13,9 @@ constexpr int kPortion = 64;
 
 }  // namespace
 
-LeaseSet::LeaseSet(Shard& shard, Listener& listener, Source source)
-    : shard_(shard), listener_(&listener), source_(source) {}
+LeaseSet::LeaseSet(Shard& shard, Listener& listener, Source source,
+                   std::shared_ptr<LeaseRecorder> recorder)
+    : shard_(shard), listener_(&listener), source_(source), recorder_(std::move(recorder)) {}
 
 void LeaseSet::Acquire(std::uint64_t id, HoldCommand command) {
   REDLOCK_DCHECK(shard_.scheduler().OnStrand());
@@ -36,7 +37,9 @@ void LeaseSet::OnAcquired(std::uint64_t id, const AcquireResult& result) {
   const auto waited = waiting_.extract(id);
   REDLOCK_CHECK(!waited.empty());
   if (result.lease) {
-    Keep(NameOf(result.lease->key, result.lease->token), waited.mapped()->TakeWatchdog(),
+    auto watchdog = waited.mapped()->TakeWatchdog();
+    if (recorder_) recorder_->OnAcquired(result, watchdog->holding().owner);
+    Keep(NameOf(result.lease->key, result.lease->token), std::move(watchdog),
          LeaseOrigin::kAcquired, result.extended);
   }
   if (listener_ != nullptr) listener_->OnAcquired(id, result);
@@ -52,6 +55,8 @@ void LeaseSet::Cancel(std::uint64_t id) {
 
 void LeaseSet::Adopt(std::uint64_t id, AdoptCommand command) {
   REDLOCK_DCHECK(shard_.scheduler().OnStrand());
+  const std::uint64_t adoption = ++last_adoption_;
+  ++adopting_[NameOf(command.key, command.token)].undecided;
   ExtendCommand extend{
       .key = command.key,
       .token = command.token,
@@ -63,16 +68,17 @@ void LeaseSet::Adopt(std::uint64_t id, AdoptCommand command) {
       .adopt = command.sequence ? ExtendCommand::Adopt::kInSequence : ExtendCommand::Adopt::kAsLast,
       .downgrade_from = command.downgrade_from,
       .source = source_};
-  shard_.Extend(std::move(extend),
-                [self = shared_from_this(), id, command = std::move(command)](
-                    const ExtendResult& result) { self->OnAdopted(id, command, result); });
+  shard_.Extend(std::move(extend), [self = shared_from_this(), id, adoption,
+                                    command = std::move(command)](const ExtendResult& result) {
+    self->OnAdopted(id, adoption, command, result);
+  });
 }
 
-void LeaseSet::OnAdopted(std::uint64_t id, const AdoptCommand& command,
+void LeaseSet::OnAdopted(std::uint64_t id, std::uint64_t adoption, const AdoptCommand& command,
                          const ExtendResult& result) {
   if (listener_ == nullptr) return;  // the stream has ended: the lease expires
-  if (result.lease) {
-    const LeaseName name = NameOf(command.key, command.token);
+  const LeaseName name = NameOf(command.key, command.token);
+  if (!IsOvertaken(name, adoption) && result.lease) {
     Keep(name,
          shard_.Watch({.key = result.lease->key,
                        .token = command.token,
@@ -89,8 +95,16 @@ void LeaseSet::OnAdopted(std::uint64_t id, const AdoptCommand& command,
   }
   listener_->OnExtended(id, result);
   // The adoption was under way, so a Recheck() in the meantime did not look at it.
-  const auto held = held_.find(NameOf(command.key, command.token));
+  const auto held = held_.find(name);
   if (listener_ != nullptr && held != held_.end()) RecheckLease(held->second.watchdog);
+}
+
+bool LeaseSet::IsOvertaken(const LeaseName& name, std::uint64_t adoption) {
+  const auto adopting = adopting_.find(name);
+  REDLOCK_CHECK(adopting != adopting_.end());
+  const bool overtaken = adoption <= adopting->second.last_overtaken;
+  if (--adopting->second.undecided == 0) adopting_.erase(adopting);
+  return overtaken;
 }
 
 // Replaces the watchdog if the set has the lease already: one is enough.
@@ -104,9 +118,26 @@ void LeaseSet::Keep(const LeaseName& name, std::shared_ptr<Watchdog> watchdog, L
 // The events name their lease, so that nothing is kept here for each of many leases.
 WatchEvents LeaseSet::Events() {
   return [self = shared_from_this()](const WatchEvent& event) {
+    if (self->recorder_) self->RecordLoss(event);
     if (!event.goes_on) self->OnEnded(NameOf(event.lease.key, event.lease.token), event);
     if (self->listener_ != nullptr) self->listener_->OnEvent(event.lease.key, event);
   };
+}
+
+void LeaseSet::RecordLoss(const WatchEvent& event) {
+  switch (event.type) {
+    case WatchEvent::Type::kExtended:
+    case WatchEvent::Type::kExtendFailed:
+    case WatchEvent::Type::kReleased:  // recorded by the one who releases it
+      return;
+    case WatchEvent::Type::kLost:
+    case WatchEvent::Type::kLifetimeEnded:
+    case WatchEvent::Type::kDenied:
+      break;
+  }
+  const auto found = held_.find(NameOf(event.lease.key, event.lease.token));
+  if (found == held_.end() || !found->second.watchdog) return;
+  recorder_->OnLost(found->second.watchdog->holding(), event.error, shard_.Now());
 }
 
 void LeaseSet::OnEnded(const LeaseName& name, const WatchEvent& event) {
@@ -120,6 +151,10 @@ void LeaseSet::OnEnded(const LeaseName& name, const WatchEvent& event) {
 void LeaseSet::Extend(std::uint64_t id, ExtendCommand command) {
   REDLOCK_DCHECK(shard_.scheduler().OnStrand());
   const LeaseName name = NameOf(command.key, command.token);
+  const auto adopting = adopting_.find(name);
+  if (adopting != adopting_.end() && command.downgrade_from.value != 0) {
+    adopting->second.last_overtaken = last_adoption_;
+  }
   const auto held = held_.find(name);
   if (held != held_.end()) {
     command.keeper = held->second.watchdog->lease().keeper;
@@ -152,18 +187,25 @@ void LeaseSet::Downgrade(Kept& kept, const ExtendCommand& command) {
                                 .held = std::move(share),
                                 .downgrade_from = command.downgrade_from,
                                 .source = source_,
-                                .owner = exclusive->owner()},
+                                .owner = exclusive->owner(),
+                                .since = exclusive->holding().since},
                                Events());
 }
 
 void LeaseSet::Release(std::uint64_t id, const Key& key, const OwnerToken& token) {
   REDLOCK_DCHECK(shard_.scheduler().OnStrand());
+  const auto known =
+      recorder_ ? std::make_shared<const Holding>(shard_.HoldingOf(key, token)) : nullptr;
   const auto held = held_.extract(NameOf(key, token));
-  if (held) held.mapped().watchdog->Detach();
+  if (held) {
+    held.mapped().watchdog->CountHold();
+    held.mapped().watchdog->Detach();
+  }
   // The request does not name the slot of a semaphore.
   shard_.Release(
       held ? held.mapped().watchdog->key() : key, token,
-      [self = shared_from_this(), id](const ReleaseResult& result) {
+      [self = shared_from_this(), id, known](const ReleaseResult& result) {
+        if (known && !result.error) self->recorder_->OnReleased(*known, self->shard_.Now());
         if (self->listener_ != nullptr) self->listener_->OnReleased(id, result);
       },
       source_);
@@ -183,13 +225,24 @@ void LeaseSet::GiveUp(std::uint64_t id, const GiveUpCommand& command) {
     return;
   }
   auto held = held_.extract(found);
-  const Lease& lease = held.mapped().Detach();
+  const Left& left = held.mapped().Detach();
   if (!held.mapped().BelongsToStream()) {
     RefuseToGiveUp(id);
     return;
   }
-  shard_.ReleaseAtEndOf(lease, [self = shared_from_this(), id](const ReleaseResult& result) {
+  ReleaseLeft(left, [self = shared_from_this(), id](const ReleaseResult& result) {
     if (self->listener_ != nullptr) self->listener_->OnReleased(id, result);
+  });
+}
+
+void LeaseSet::ReleaseLeft(const Left& left, std::function<void(const ReleaseResult&)> done) {
+  shard_.ReleaseAtEndOf(left.lease, [self = shared_from_this(), holding = left.holding,
+                                     done = std::move(done)](const ReleaseResult& result) {
+    if (!result.error) {
+      self->shard_.CountHold(holding);
+      if (self->recorder_) self->recorder_->OnReleased(holding, self->shard_.Now());
+    }
+    done(result);
   });
 }
 
@@ -200,16 +253,16 @@ void LeaseSet::RefuseToGiveUp(std::uint64_t id) {
                              .votes = {}});
 }
 
-const Lease& LeaseSet::Kept::Detach() {
+const LeaseSet::Left& LeaseSet::Kept::Detach() {
   if (watchdog) {
-    lease = std::make_unique<const Lease>(watchdog->lease());
+    left = std::make_unique<const Left>(Left{watchdog->lease(), watchdog->holding()});
     std::exchange(watchdog, nullptr)->Detach();
   }
-  return *lease;
+  return *left;
 }
 
 bool LeaseSet::Kept::BelongsToStream() const {
-  return lease->keeper && !(found_held && Has(Safeguard::kFoundHeldExpires));
+  return left->lease.keeper && !(found_held && Has(Safeguard::kFoundHeldExpires));
 }
 
 void LeaseSet::Watch(WatchCommand command) {
@@ -309,7 +362,7 @@ void LeaseSet::EndPortion(StreamEnd end, const std::shared_ptr<void>& done) {
 }
 
 void LeaseSet::EndOne(Kept kept, StreamEnd end, const std::shared_ptr<void>& done) {
-  const Lease& lease = kept.Detach();
+  const Left& left = kept.Detach();
   const LeaseFate fate = Has(Safeguard::kBrokenStreamExpires) ? FateOf(end) : LeaseFate::kReleased;
   switch (fate) {
     case LeaseFate::kExpires:
@@ -317,8 +370,8 @@ void LeaseSet::EndOne(Kept kept, StreamEnd end, const std::shared_ptr<void>& don
     case LeaseFate::kReleased:
       break;
   }
-  if (end == StreamEnd::kSilent ? kept.BelongsToStream() : lease.keeper.has_value()) {
-    shard_.ReleaseAtEndOf(lease, [done](const ReleaseResult&) {});
+  if (end == StreamEnd::kSilent ? kept.BelongsToStream() : left.lease.keeper.has_value()) {
+    ReleaseLeft(left, [done](const ReleaseResult&) {});
   }
 }
 

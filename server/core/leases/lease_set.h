@@ -11,6 +11,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "server/core/leases/lease_recorder.h"
 #include "server/core/leases/stream_end.h"
 #include "server/core/safeguard.h"
 #include "server/core/shard.h"
@@ -57,8 +58,9 @@ class LeaseSet final : public std::enable_shared_from_this<LeaseSet> {
   };
 
   // The shard must outlive the set. The listener must live as long as it is called (see Listener).
-  // `source` identifies the stream to the concurrency limiter.
-  LeaseSet(Shard& shard, Listener& listener, Source source);
+  // `source` identifies the stream to the concurrency limiter. `recorder` may be null.
+  LeaseSet(Shard& shard, Listener& listener, Source source,
+           std::shared_ptr<LeaseRecorder> recorder = nullptr);
 
   void Acquire(std::uint64_t id, HoldCommand command);
   // Cancels a pending acquisition, if there is one: the listener gets its result inside this call.
@@ -103,25 +105,35 @@ class LeaseSet final : public std::enable_shared_from_this<LeaseSet> {
       return std::hash<std::string>()(name.token.value());  // tokens nearly always differ
     }
   };
+  // A lease that is no longer extended.
+  struct Left {
+    Lease lease;
+    Holding holding;
+  };
   struct Kept {
     std::shared_ptr<Watchdog> watchdog;  // null after Detach
-    std::unique_ptr<const Lease> lease;  // set after Detach; there may be many leases
+    std::unique_ptr<const Left> left;    // set after Detach; there may be many leases
     LeaseOrigin origin = LeaseOrigin::kAcquired;
     // The lease was already held: an acquisition with extend_if_held found it. The request may have
     // been delayed while the client continued elsewhere, so silence does not release the lease.
     bool found_held = false;
 
     // Stops extending. Returns the lease as the stream knows it.
-    const Lease& Detach();
+    const Left& Detach();
     // Whether silence and giving up may release the lease.
     [[nodiscard]] bool BelongsToStream() const;
   };
 
   void OnAcquired(std::uint64_t id, const AcquireResult& result);
-  void OnAdopted(std::uint64_t id, const AdoptCommand& command, const ExtendResult& result);
+  void OnAdopted(std::uint64_t id, std::uint64_t adoption, const AdoptCommand& command,
+                 const ExtendResult& result);
   void Keep(const LeaseName& name, std::shared_ptr<Watchdog> watchdog, LeaseOrigin origin,
             bool found_held);
   void Downgrade(Kept& kept, const ExtendCommand& command);
+  // Call once when the adoption has been decided: whether the lease was downgraded meanwhile.
+  [[nodiscard]] bool IsOvertaken(const LeaseName& name, std::uint64_t adoption);
+  void RecordLoss(const WatchEvent& event);
+  void ReleaseLeft(const Left& left, std::function<void(const ReleaseResult&)> done);
   void OnEnded(const LeaseName& name, const WatchEvent& event);
   void RefuseToGiveUp(std::uint64_t id);
   [[nodiscard]] WatchEvents Events();
@@ -134,8 +146,16 @@ class LeaseSet final : public std::enable_shared_from_this<LeaseSet> {
   Shard& shard_;
   Listener* listener_;  // null once the stream has ended
   const Source source_;
+  const std::shared_ptr<LeaseRecorder> recorder_;                              // may be null
   std::unordered_map<std::uint64_t, std::shared_ptr<HoldOperation>> waiting_;  // by operation id
   std::unordered_map<LeaseName, Kept, HashLeaseName> held_;
+  // Adoptions that are not decided yet. A downgrade that follows one leaves it nothing to keep.
+  struct Adopting {
+    std::size_t undecided = 0;
+    std::uint64_t last_overtaken = 0;
+  };
+  std::unordered_map<LeaseName, Adopting, HashLeaseName> adopting_;
+  std::uint64_t last_adoption_ = 0;
   // What Recheck() has yet to look at.
   std::vector<std::uint64_t> unchecked_waiting_;
   std::vector<std::shared_ptr<Watchdog>> unchecked_held_;

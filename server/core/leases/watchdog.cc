@@ -37,6 +37,7 @@ std::shared_ptr<Watchdog> Watchdog::Start(const Environment& env, OperationRegis
       new Watchdog(env, registry, index, std::move(command), std::move(events)));
   registry.Add(self);
   index.Add(*self);
+  self->BeginAge();
   if (self->lifetime_end_) {
     self->lifetime_timer_ =
         env.scheduler.At(*self->lifetime_end_, [raw = self.get()] { raw->EndLifetime(); });
@@ -66,6 +67,8 @@ Watchdog::Watchdog(const Environment& env, OperationRegistry& registry, Watchdog
       lifetime_end_(command.max_lifetime
                         ? std::optional(env.scheduler.Now() + *command.max_lifetime)
                         : std::nullopt),
+      since_(command.since),
+      group_(env.options.key_groups.Of(key_)),
       held_(command.held.has_value()),
       fence_(command.held ? command.held->fence : FencingToken{}),
       owner_(std::move(command.owner)),
@@ -82,6 +85,7 @@ void Watchdog::Detach() {
 
 void Watchdog::OnReleased() {
   const auto self = shared_from_this();
+  CountHold();
   Tell({.type = WatchEvent::Type::kReleased,
         .lease = {.key = key_, .token = token_},
         .error = {.reason = Reason::kLockNotHeld, .message = "the lock was released"},
@@ -101,6 +105,7 @@ void Watchdog::OnTaken() {
 
 void Watchdog::OnDenied() {
   const auto self = shared_from_this();
+  CountHold();
   Tell({.type = WatchEvent::Type::kDenied,
         .lease = {.key = key_, .token = token_},
         .error = {.reason = Reason::kPermissionDenied,
@@ -114,6 +119,7 @@ void Watchdog::OnDenied() {
 
 void Watchdog::EndLifetime() {
   const auto self = shared_from_this();
+  CountHold();
   Tell({.type = WatchEvent::Type::kLifetimeEnded,
         .lease = {.key = key_, .token = token_},
         .error = {.reason = Reason::kDeadlineExceeded,
@@ -137,6 +143,25 @@ Lease Watchdog::lease() const {
           .keeper = keeper_,
           .validity = {},
           .valid_until = valid_until_};
+}
+
+Holding Watchdog::holding() const {
+  return {.key = key_, .fence = fence_, .owner = owner_.label, .since = since_};
+}
+
+void Watchdog::CountHold() {
+  if (!since_ || lost_) return;
+  env_.statistics.groups[group_].holds.Add(env_.scheduler.Now() - *since_);
+}
+
+// A lease that was acquired elsewhere counts from now on.
+void Watchdog::BeginAge() {
+  kept_since_ = since_.value_or(env_.scheduler.Now());
+  index_.ages().Add(group_, *kept_since_);
+}
+
+void Watchdog::EndAge() {
+  if (kept_since_) index_.ages().Remove(group_, *std::exchange(kept_since_, std::nullopt));
 }
 
 Duration Watchdog::TtlNow() const {
@@ -194,6 +219,7 @@ void Watchdog::OnExtension(ExtendResult result) {
 
 void Watchdog::OnExtended(ExtendResult result) {
   lost_ = false;
+  if (!kept_since_) BeginAge();
   held_ = true;
   failures_ = 0;
   // An extension never shortens a lease.
@@ -276,6 +302,8 @@ void Watchdog::OnTimer() {
 }
 
 void Watchdog::Lose(Error error, Votes votes) {
+  CountHold();
+  EndAge();
   lost_ = true;
   ++env_.statistics.lost_leases;
   env_.losses.Add({key_, env_.scheduler.WallNow(), error.message});
@@ -297,6 +325,7 @@ void Watchdog::End() {
   timer_.Cancel();
   lifetime_timer_.Cancel();
   if (extension_) std::exchange(extension_, nullptr)->Cancel(Reason::kCancelled);
+  EndAge();
   index_.Remove(*this);
   registry_.Remove(*this);
 }

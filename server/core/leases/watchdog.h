@@ -20,6 +20,7 @@
 #include <memory>
 #include <optional>
 
+#include "server/core/leases/holding.h"
 #include "server/core/leases/watchdog_index.h"
 #include "server/core/operation.h"
 #include "server/core/rounds/extension.h"
@@ -40,6 +41,8 @@ struct WatchCommand {
   FencingToken downgrade_from = {};
   Source source = {};
   Owner owner = {};  // empty: the first extension asks the nodes
+  // As in Holding.
+  std::optional<MonotonicTime> since = {};
 };
 
 struct WatchEvent {
@@ -81,6 +84,10 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
   // The lease as this watchdog knows it. The keeper is set if the watchdog extends for a stream.
   [[nodiscard]] Lease lease() const;
   [[nodiscard]] const Owner& owner() const { return owner_; }
+  [[nodiscard]] Holding holding() const;
+  // Counts how long the lease was held. Call once when it is released, before Detach(); an end with
+  // an event is counted by itself.
+  void CountHold();
   [[nodiscard]] bool lost() const { return lost_; }
   [[nodiscard]] int failures() const { return failures_; }
   [[nodiscard]] MonotonicTime valid_until() const { return valid_until_; }
@@ -106,6 +113,8 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
   void OnTimer();
   void Lose(Error error, Votes votes);
   void Tell(WatchEvent event);
+  void BeginAge();
+  void EndAge();
   void End();
 
   const Environment& env_;
@@ -122,6 +131,9 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
   const FencingToken downgrade_from_;
   const Source source_;
   const std::optional<MonotonicTime> lifetime_end_;
+  const std::optional<MonotonicTime> since_;
+  const std::size_t group_;
+  std::optional<MonotonicTime> kept_since_;  // in the ages of the index; unset: lost
 
   bool held_;  // acquired, or extended at least once
   FencingToken fence_;

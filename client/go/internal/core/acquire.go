@@ -60,7 +60,8 @@ type Acquisition struct {
 	sendings uint64   // of the acquire with the present token
 	takes    bool     // the token may hold a lock that this call has not acquired: extend it
 	spared   Instant  // ExtendIfHeld found a lock that lasts until then
-	unsure   bool     // an earlier Session may hold the caller's own token
+	unsure   bool     // an earlier Session may hold the caller's own token, or the call is a downgrade
+	from     *Lease   // the exclusive lock that this call makes a share; nil: none
 	sequence uint64   // of the last adoption of that token
 	granted  *Lease   // while joining
 	refused  *Failure // by the last attempt that is repeated
@@ -122,7 +123,7 @@ func (m *Machine) GiveUp(now Instant, a *Acquisition) {
 func (m *Machine) Return(now Instant, a *Acquisition) {
 	m.enter(now)
 	if a.granted.state == held {
-		m.end(a.granted, released, &Failure{Reason: LockNotHeld, Message: "the lock was released"})
+		m.end(a.granted, released, a.granted.notHeld())
 		a.giveBack(m, now)
 	}
 }
@@ -148,7 +149,7 @@ func (m *Machine) TimeOut(now Instant, a *Acquisition) {
 func (a *Acquisition) lastWord(failure *Failure) {
 	if a.timedOut {
 		a.timedOut = false
-		a.Done(nil, failure)
+		a.refuse(failure)
 	}
 }
 
@@ -189,6 +190,9 @@ func (a *Acquisition) freeToken(m *Machine) {
 	if m.callers[a.id()] == a {
 		delete(m.callers, a.id())
 	}
+	if a.from != nil && m.callers[a.from.id()] == a {
+		delete(m.callers, a.from.id())
+	}
 }
 
 // end ends an acquisition that was not granted, and leaves no lock behind.
@@ -196,9 +200,12 @@ func (a *Acquisition) end(m *Machine, now Instant) { a.leave(m, now, a.unsure) }
 
 func (a *Acquisition) fail(m *Machine, now Instant, failure *Failure) {
 	waits := a.state != givenUp && a.state != over
+	if a.from != nil && failure.Reason == LockNotHeld {
+		a.unsure = false
+	}
 	a.end(m, now)
 	if waits {
-		a.Done(nil, failure)
+		a.refuse(failure)
 	}
 }
 
@@ -216,7 +223,8 @@ func (a *Acquisition) request(_ *Machine, id uint64) *pb.SessionOperation {
 		a.sent = id
 		return &pb.SessionOperation{Id: id, Operation: &pb.SessionOperation_Extend{Extend: &pb.ExtendRequest{
 			Key: key, Keys: keys, Mode: a.Key.Mode(), MaxHolders: int32(a.Key.MaxHolders()), Slot: int32(a.Slot),
-			Token: a.token, Ttl: duration(a.TTL), Retry: &pb.RetryPolicy{MaxRetries: new(int32)}}}}
+			Token: a.token, Ttl: duration(a.TTL), Retry: &pb.RetryPolicy{MaxRetries: new(int32)},
+			DowngradeFrom: a.downgradeFrom()}}}
 	case a.state == asking && a.sent == 0:
 		a.sent = id
 		a.sendings++
@@ -227,7 +235,7 @@ func (a *Acquisition) request(_ *Machine, id uint64) *pb.SessionOperation {
 	case a.state == joining:
 		// Each copy that was sent with extend_if_held may have moved the lease to another stream.
 		a.sequence = nextSequence(a.sequence, a.granted.fence+a.sendings)
-		return adoptRequest(id, a.id(), a.granted.Slot, a.TTL, a.sequence)
+		return adoptRequest(id, a.id(), a.granted.Slot, a.TTL, a.sequence, a.downgradeFrom())
 	default:
 		return nil
 	}
@@ -304,7 +312,7 @@ func (a *Acquisition) rest(m *Machine, until Instant, then acquireState) {
 }
 
 func (a *Acquisition) leaseOf(answer answer) *Lease {
-	return &Lease{Key: a.Key, Token: a.token, Slot: int(answer.lease.GetSlot()), ttl: a.TTL, longest: a.TTL, margin: a.Margin, onLost: a.Lost, callers: a.Token != "",
+	return &Lease{Key: a.Key, Token: a.token, Slot: int(answer.lease.GetSlot()), ttl: a.TTL, longest: a.longest(), margin: a.Margin, onLost: a.Lost, callers: a.Token != "",
 		fence: answer.lease.GetFencingToken(), validUntil: answer.validUntil}
 }
 
@@ -339,9 +347,10 @@ func (a *Acquisition) onAbandoned(m *Machine, now Instant) {
 }
 
 // giveBack gives back a lock that no caller gets; but one that ExtendIfHeld has found only once its caller can no longer
-// rely on it.
+// rely on it. The lock of a downgrade is released whoever made its token, because a give_up would not end what another
+// Session has of it.
 func (a *Acquisition) giveBack(m *Machine, now Instant) {
-	m.giveBack(now, a.id(), a.TTL, a.Token != "", a.spared)
+	m.giveBack(now, a.id(), a.longest(), a.Token != "" && a.from == nil, a.spared)
 }
 
 // cancel gives up the acquire with this id. The daemon does not answer it.

@@ -35,7 +35,7 @@ func (m *Machine) Close(now Instant, done func()) {
 		a.lastWord(closed())
 		if a.state != givenUp {
 			m.GiveUp(now, a)
-			a.Done(nil, closed())
+			a.refuse(closed())
 		}
 	}
 	until := now.Add(m.config.Grace)

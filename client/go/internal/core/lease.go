@@ -21,20 +21,21 @@ type Lease struct {
 	Slot   int // of the semaphore; 0: the lock is of another kind
 	Handle any // the caller's object for this lease
 
-	ttl       time.Duration
-	longest   time.Duration // the longest requested TTL: how long the lock may outlive the client
-	margin    time.Duration
-	onLost    func(*Failure)
-	serial    uint64
-	state     leaseState
-	loss      *Failure
-	reported  bool    // the daemon itself reported the loss
-	callers   bool    // the caller gave the token, and may use it again
-	stopped   Instant // lost: when the work under it has stopped at the latest
-	kept      bool    // lost, but not given back before the work under it has stopped
-	fence     uint64
-	sequence  uint64 // of the last adoption
-	extending map[*Extension]struct{}
+	ttl        time.Duration
+	longest    time.Duration // the longest requested TTL: how long the lock may outlive the client
+	margin     time.Duration
+	onLost     func(*Failure)
+	serial     uint64
+	state      leaseState
+	loss       *Failure
+	reported   bool    // the daemon itself reported the loss
+	callers    bool    // the caller gave the token, and may use it again
+	stopped    Instant // lost: when the work under it has stopped at the latest
+	kept       bool    // lost, but not given back before the work under it has stopped
+	downgraded bool    // what an adoption has got of it belongs to the share
+	fence      uint64
+	sequence   uint64 // of the last adoption
+	extending  map[*Extension]struct{}
 
 	validUntil Instant
 	in         *session // keeps the lock alive; nil while the lock has yet to be adopted
@@ -74,6 +75,14 @@ func (l *Lease) raise(lease *pb.Lease, validUntil Instant) {
 	if lease.GetFencingToken() > l.fence {
 		l.fence = lease.GetFencingToken()
 	}
+}
+
+// notHeld returns why a call on a lock that is no longer held fails.
+func (l *Lease) notHeld() *Failure {
+	if l.state == lost {
+		return l.loss
+	}
+	return &Failure{Reason: LockNotHeld, Message: "the lock was released or downgraded"}
 }
 
 // hold adds a lock to the held ones.
@@ -132,7 +141,7 @@ func (a *adoption) request(_ *Machine, id uint64) *pb.SessionOperation {
 		return nil
 	}
 	a.lease.sequence = nextSequence(a.lease.sequence, a.lease.fence)
-	return adoptRequest(id, a.lease.id(), a.lease.Slot, a.lease.ttl, a.lease.sequence)
+	return adoptRequest(id, a.lease.id(), a.lease.Slot, a.lease.ttl, a.lease.sequence, 0)
 }
 
 // nextSequence returns the next number in the order of a lock's adoptions, which holds across daemons.
@@ -143,11 +152,11 @@ func nextSequence(sequence, fence uint64) uint64 {
 	return sequence + 1
 }
 
-func adoptRequest(id uint64, hold leaseID, slot int, ttl time.Duration, sequence uint64) *pb.SessionOperation {
+func adoptRequest(id uint64, hold leaseID, slot int, ttl time.Duration, sequence, downgradeFrom uint64) *pb.SessionOperation {
 	key, keys := hold.key.Fields()
 	return &pb.SessionOperation{Id: id, Operation: &pb.SessionOperation_Adopt{Adopt: &pb.AdoptOperation{
 		Key: key, Keys: keys, Mode: hold.key.Mode(), MaxHolders: int32(hold.key.MaxHolders()), Slot: int32(slot),
-		Token: hold.token, Ttl: duration(ttl), Sequence: &sequence}}}
+		Token: hold.token, Ttl: duration(ttl), Sequence: &sequence, DowngradeFrom: downgradeFrom}}}
 }
 
 func (a *adoption) onAnswer(m *Machine, now Instant, answer answer) {
@@ -156,6 +165,7 @@ func (a *adoption) onAnswer(m *Machine, now Instant, answer answer) {
 	case answer.lease != nil && lease.state == held:
 		lease.in = m.session
 		lease.raise(answer.lease, answer.validUntil)
+	case lease.downgraded: // the share has it
 	case lease.kept: // given back later
 	case answer.lease != nil: // the Session would keep the lock alive forever
 		m.giveBack(now, lease.id(), lease.longest, lease.callers, lease.stopped)
@@ -197,10 +207,8 @@ func (m *Machine) Extend(now Instant, lease *Lease, ttl time.Duration, retry *pb
 		lease.extending[e] = struct{}{}
 		m.extends[e] = struct{}{}
 		m.enqueue(e)
-	case lost:
-		done(lease.loss)
-	case released:
-		done(&Failure{Reason: LockNotHeld, Message: "the lock was released"})
+	default:
+		done(lease.notHeld())
 	}
 	return e
 }

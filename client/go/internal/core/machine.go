@@ -64,7 +64,7 @@ type Machine struct {
 	leases   map[leaseID]*Lease // held
 	expireAt Instant            // no lease is lost by the clock before
 	acquires map[*Acquisition]struct{}
-	callers  map[leaseID]*Acquisition // with the caller's own token; the caller waits
+	callers  map[leaseID]*Acquisition // with the caller's own token, or a downgrade, also by its exclusive lock; the caller waits
 	leaving  map[leaseID]*Acquisition // with the caller's own token; given up, but not over
 	extends  map[*Extension]struct{}
 	releases map[leaseID]*release
@@ -97,7 +97,7 @@ func (m *Machine) Holding() bool { return len(m.leases) > 0 }
 // Held returns the held lease of this key and token; nil: none.
 func (m *Machine) Held(key Key, token string) *Lease { return m.leases[leaseID{key, token}] }
 
-// InUse reports whether the token belongs to a lock that is held, requested, or not yet released.
+// InUse reports whether the token belongs to a lock that is held, requested, downgraded, or not yet released.
 func (m *Machine) InUse(key Key, token string) bool {
 	id := leaseID{key, token}
 	return m.callers[id] != nil || m.leases[id] != nil || m.releases[id] != nil

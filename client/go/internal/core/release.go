@@ -32,7 +32,7 @@ func (m *Machine) Release(now Instant, lease *Lease, done func(*Failure)) {
 	m.enter(now)
 	switch lease.state {
 	case held:
-		m.end(lease, released, &Failure{Reason: LockNotHeld, Message: "the lock was released"})
+		m.end(lease, released, lease.notHeld())
 		r := m.release(now, lease.id(), lease.longest, now)
 		r.done = append(r.done, done)
 	case lost:

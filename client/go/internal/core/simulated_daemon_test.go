@@ -4,6 +4,7 @@ import (
 	"container/heap"
 	"math/rand"
 	"slices"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -67,8 +68,46 @@ func places(key Key) []Key {
 	return all
 }
 
+const sharedBy = "\x00" // in the place of a share, between the key and the token
+
+// sharePlace returns the key of the entry of one share.
+func sharePlace(id leaseID) Key { return id.key + sharedBy + Key(id.token) }
+
+// exclusive returns the key of the exclusive lock, which has an entry also while the key is shared.
+func exclusive(key Key) Key {
+	name, _, _ := strings.Cut(strings.TrimPrefix(string(key), share), sharedBy)
+	return Key(name)
+}
+
+// shared reports whether anybody shares the key.
+func (s *simulation) shared(key Key) bool {
+	for place, e := range s.store {
+		if place.Shared() && exclusive(place) == key && e.token != "" && e.until > s.now {
+			return true
+		}
+	}
+	return false
+}
+
+// raise records what the next exclusive hold must exceed.
+func (s *simulation) raise(place Key) {
+	e, all := s.entry(place), s.entry(exclusive(place))
+	all.fence, all.sequence = maxUint(all.fence, e.fence), maxUint(all.sequence, e.sequence)
+}
+
+// downgrade makes a share of the exclusive lock that the token holds, but not of a later one than the client means.
+func (s *simulation) downgrade(id leaseID, from uint64) {
+	if e := s.entry(exclusive(id.key)); from != 0 && e.token == id.token && e.first <= from {
+		*s.entry(sharePlace(id)) = *e
+		e.token = ""
+	}
+}
+
 // place returns the key of the entry that the token holds; "": none.
 func (s *simulation) place(id leaseID) Key {
+	if place := sharePlace(id); id.key.Shared() && s.entry(place).token != "" {
+		return place
+	}
 	for _, place := range places(id.key) {
 		if s.entry(place).token == id.token {
 			return place
@@ -85,9 +124,15 @@ func (s *simulation) named(id leaseID, slot int32) Key {
 	return id.key.InSlot(int(slot))
 }
 
-// free returns the key of an entry that nobody holds; "": none.
-func (s *simulation) free(key Key) Key {
-	all := places(key)
+// free returns the key of an entry that the token can get; "": none.
+func (s *simulation) free(id leaseID) Key {
+	switch {
+	case id.key.Shared() && s.entry(exclusive(id.key)).token == "":
+		return sharePlace(id)
+	case id.key.Shared() || s.shared(id.key):
+		return ""
+	}
+	all := places(id.key)
 	first := s.random.Intn(len(all))
 	for i := range all {
 		if place := all[(first+i)%len(all)]; s.entry(place).token == "" {
@@ -97,11 +142,12 @@ func (s *simulation) free(key Key) Key {
 	return ""
 }
 
-// entry is the state of a key, or of a slot of a semaphore, on the nodes.
+// entry is the state of a key, of a slot of a semaphore, or of one share, on the nodes.
 type entry struct {
 	token    string
 	until    time.Duration
 	taker    *peer
+	first    uint64 // the fence when it was acquired
 	fence    uint64
 	sequence uint64
 }
@@ -180,7 +226,8 @@ func (p *peer) fail(id uint64, reason string) {
 func (p *peer) lease(place Key) *pb.Lease {
 	e := p.d.s.entry(place)
 	left := e.until - p.d.s.now
-	return lease(place, e.token, e.fence, left-left/50-2*time.Millisecond)
+	key, _, _ := strings.Cut(string(place), sharedBy)
+	return lease(Key(key), e.token, e.fence, left-left/50-2*time.Millisecond)
 }
 
 func (p *peer) read(m *pb.SessionRequest) {
@@ -250,19 +297,21 @@ func (p *peer) attempt(id uint64) {
 		return
 	}
 	hold := leaseID{KeyOf(a), a.GetToken()}
-	has, free := p.d.s.place(hold), p.d.s.free(hold.key)
+	has, free := p.d.s.place(hold), p.d.s.free(hold)
 	switch {
 	case p.d.draining:
 		p.fail(id, Draining)
 	case has == "" && free != "":
-		e := p.d.s.entry(free)
-		fence := maxUint(e.fence, e.sequence) + 1
-		*e = entry{token: hold.token, until: p.d.s.now + a.Ttl.AsDuration(), taker: p, fence: fence, sequence: fence}
+		all := p.d.s.entry(exclusive(free))
+		fence := maxUint(all.fence, all.sequence) + 1
+		*p.d.s.entry(free) = entry{token: hold.token, until: p.d.s.now + a.Ttl.AsDuration(), taker: p, first: fence, fence: fence, sequence: fence}
+		p.d.s.raise(free)
 		p.hold(hold, a.Ttl.AsDuration())
 		p.result(&pb.SessionResult{Id: id, Lease: p.lease(free)})
 	case has != "" && a.ExtendIfHeld: // no stream's end releases it
 		e := p.d.s.entry(has)
 		e.taker, e.sequence = nil, e.sequence+1
+		p.d.s.raise(has)
 		e.until = maxOf(e.until, p.d.s.now+a.Ttl.AsDuration())
 		p.hold(hold, a.Ttl.AsDuration())
 		p.result(&pb.SessionResult{Id: id, Lease: p.lease(has)})
@@ -298,8 +347,13 @@ func (p *peer) carryOut(o *pb.SessionOperation) {
 		// The nodes know how the token holds the key.
 		kind := slices.IndexFunc(simulatedKeys, func(key Key) bool { return key.String() == namesOf(o.GetRelease()).String() })
 		id := leaseID{simulatedKeys[kind], o.GetRelease().Token}
+		shared := leaseID{Shared(id.key), id.token}
 		delete(p.held, id)
+		delete(p.held, shared)
 		place := s.place(id)
+		if place == "" {
+			place = s.place(shared)
+		}
 		if place == "" {
 			p.fail(o.Id, LockNotHeld)
 			return
@@ -308,6 +362,7 @@ func (p *peer) carryOut(o *pb.SessionOperation) {
 		p.result(ok(o))
 	case o.GetAdopt() != nil:
 		a := o.GetAdopt()
+		s.downgrade(leaseID{KeyOf(a), a.Token}, a.DowngradeFrom)
 		place := s.named(leaseID{KeyOf(a), a.Token}, a.Slot)
 		e := s.entry(place)
 		if e.token != a.Token || a.GetSequence() <= e.sequence {
@@ -318,10 +373,12 @@ func (p *peer) carryOut(o *pb.SessionOperation) {
 		if s.random.Intn(4) == 0 {
 			e.fence++
 		}
+		s.raise(place)
 		p.hold(leaseID{KeyOf(a), a.Token}, a.Ttl.AsDuration())
 		p.result(&pb.SessionResult{Id: o.Id, Lease: p.lease(place)})
 	case o.GetExtend() != nil:
 		x := o.GetExtend()
+		s.downgrade(leaseID{KeyOf(x), x.Token}, x.DowngradeFrom)
 		place := s.named(leaseID{KeyOf(x), x.Token}, x.Slot)
 		e := s.entry(place)
 		if e.token != x.Token {

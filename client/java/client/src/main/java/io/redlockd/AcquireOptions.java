@@ -85,7 +85,7 @@ public final class AcquireOptions {
   /**
    * Sets the owner token, the secret that proves ownership. A token of your own may be used again after a call that failed or
    * was cancelled, after a release that succeeded, and after a loss once the work under the lock has stopped. It must not be used
-   * again after a release that failed, nor after a detached acquire that failed.
+   * again after a release or a {@link Lock#downgrade} that failed, nor after a detached acquire that failed.
    *
    * @param newToken 1 to 128 bytes of UTF-8; null: the client makes one
    * @return the changed copy

@@ -53,7 +53,8 @@ public final class Keys {
 
   /**
    * Makes a key that stands for a share of {@code key}, which can be passed wherever this library accepts a key. Any number of
-   * holders share a key, and nobody holds it exclusively meanwhile: they are the readers of a readers-writer lock.
+   * holders share a key, and nobody holds it exclusively meanwhile: they are the readers of a readers-writer lock. {@link
+   * Lock#downgrade} makes an exclusive lock a share. A share cannot become exclusive: release it and acquire the key again.
    *
    * <p>The mode belongs to the lock: who extends, adopts or watches a share passes {@code shared(key)} too, and gets {@link
    * LockLostException} for {@code key}. A release needs no mode. Several keys are shared by {@code shared(together(...))}. The

@@ -231,8 +231,53 @@ public final class Lock implements AutoCloseable {
   }
 
   /**
+   * Makes an exclusive lock a share (see {@link Keys#shared}): other holders may share the key from then on, and nobody holds it
+   * exclusively in between. Returns the share, a new lock with the same token. What needs the exclusive lock must have stopped: this
+   * lock counts as released from the beginning of the call. Its {@link #close} does nothing, and it signals no loss.
+   *
+   * <pre>{@code
+   * try (Lock writer = client.acquire("prices")) {
+   *   storage.write(prices, writer.fencingToken());
+   *   try (Lock reader = writer.downgrade()) {
+   *     publish(storage.read());
+   *   }
+   * }
+   * }</pre>
+   *
+   * <p>Waits at most for as long as this lock was valid. If the call fails, no lock is left behind. Unless it fails with {@link
+   * LockLostException}, the lock is released in the background, and a token of your own must not be used again. Only {@link
+   * LockArgumentException} leaves the lock as it is.
+   *
+   * @return the share
+   * @throws InterruptedException if the thread is interrupted; the lock is released in the background, and a token of your own must
+   *     not be used again
+   * @throws LockLostException if the lock is lost or released
+   * @throws LockArgumentException if the lock is a share or a slot of a semaphore
+   * @throws LockException if no daemon could make it a share in time
+   */
+  public Lock downgrade() throws InterruptedException {
+    return downgrading().await();
+  }
+
+  /**
+   * Makes an exclusive lock a share as {@link #downgrade} does, without blocking. If the future is cancelled, no lock is left behind,
+   * and a token of your own must not be used again. Cancel the future that this method returns, rather than one that depends on it.
+   *
+   * @return completes on the client's executor
+   */
+  public CompletableFuture<Lock> downgradeAsync() {
+    return RedlockClient.future(this::downgrading);
+  }
+
+  private PendingAcquire downgrading() {
+    Checks.keyToDowngrade(lease.key());
+    return new PendingAcquire(driver, lease.key(), null).downgrade(lease);
+  }
+
+  /**
    * Releases the lock, and waits for the answer, at most 2 s; after that, the release continues in the background. An interruption
-   * does not end the wait; the thread's interrupted status is kept. A second release does nothing, and ends as the first.
+   * does not end the wait; the thread's interrupted status is kept. A second release does nothing, and ends as the first. The release
+   * of a lock that was downgraded does nothing.
    *
    * @throws LockLostException if the lock was lost before
    * @throws LockException if the release was not answered within 2 s, or failed

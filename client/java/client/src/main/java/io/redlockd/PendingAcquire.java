@@ -14,36 +14,41 @@ import java.util.concurrent.ExecutionException;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.IntConsumer;
 
-/** One call that acquires or adopts a lock. The machine calls it under the driver's lock. */
+/** One call that acquires, adopts or downgrades a lock. The machine calls it under the driver's lock. */
 final class PendingAcquire implements AcquireCaller {
   private static final int NONE = -1;
 
   private final Driver driver;
-  private final AcquireCommand command;
+  private final String key;
   private final IntConsumer onQueued; // null: none
   private final AtomicInteger position = new AtomicInteger(NONE); // not reported yet
   private final CompletableFuture<Lock> decided = new CompletableFuture<>();
   private Acquisition acquisition;
   private volatile Lock lock;
 
-  PendingAcquire(Driver driver, AcquireCommand command, IntConsumer onQueued) {
+  PendingAcquire(Driver driver, String key, IntConsumer onQueued) {
     this.driver = driver;
-    this.command = command;
+    this.key = key;
     this.onQueued = onQueued;
   }
 
-  PendingAcquire start() {
+  PendingAcquire downgrade(Lease lease) {
+    driver.act(machine -> acquisition = machine.downgrade(lease, this));
+    return this;
+  }
+
+  PendingAcquire start(AcquireCommand command) {
     driver.act(machine -> {
       if (command.token() == null) {
         acquisition = machine.acquire(command, this);
       } else {
-        startWithToken(machine);
+        startWithToken(machine, command);
       }
     });
     return this;
   }
 
-  private void startWithToken(Machine machine) {
+  private void startWithToken(Machine machine, AcquireCommand command) {
     Lease held = machine.find(command.key(), command.token());
     if (held != null && command.slot() != 0 && command.slot() != held.slot()) { // only an adoption names a slot
       failed(Failure.of(
@@ -56,7 +61,7 @@ final class PendingAcquire implements AcquireCaller {
     } else if (machine.inUse(command.key(), command.token())) {
       driver.later(() -> decided.completeExceptionally(Errors.invalid(
           "token: is already in use for \"" + KeyNames.inWords(command.key())
-              + "\" by a lock that this client requests or releases; use a new token")));
+              + "\" by a lock that this client requests, downgrades or releases; use a new token")));
     } else {
       acquisition = machine.acquire(command, this);
     }
@@ -79,7 +84,7 @@ final class PendingAcquire implements AcquireCaller {
     if (failure == null) {
       decided.complete(granted);
     } else {
-      decided.completeExceptionally(Errors.of(command.key(), failure));
+      decided.completeExceptionally(Errors.of(key, failure));
     }
   }
 

@@ -324,10 +324,10 @@ public final class RedlockClient implements AutoCloseable {
 
   private PendingAcquire start(AcquireCommand command, AcquireOptions options) {
     IntConsumer onQueued = options.onQueued().orElse(null);
-    return new PendingAcquire(driver, command, onQueued).start();
+    return new PendingAcquire(driver, command.key(), onQueued).start(command);
   }
 
-  private static CompletableFuture<Lock> future(Supplier<PendingAcquire> started) {
+  static CompletableFuture<Lock> future(Supplier<PendingAcquire> started) {
     try {
       return started.get().future();
     } catch (LockException invalid) {

@@ -41,6 +41,13 @@ public final class Checks {
     }
   }
 
+  /** Checks the key of a lock that is downgraded. */
+  public static void keyToDowngrade(String key) {
+    if (KeyNames.isShared(key) || KeyNames.isSemaphore(key)) {
+      throw Errors.invalid(KeyNames.inWords(key) + ": only an exclusive lock can be downgraded");
+    }
+  }
+
   /** Checks a key, or several that are locked together. */
   public static void key(String key) {
     Objects.requireNonNull(key, "key");

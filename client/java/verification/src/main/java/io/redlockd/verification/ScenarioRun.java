@@ -124,6 +124,7 @@ final class ScenarioRun {
       case "acquire_or_extend" -> client().acquireOrExtend(key(step), step.token, options(step));
       case "acquire_detached" -> client().acquireDetached(key(step), options(step));
       case "adopt" -> client().adopt(key(step), token(step), options(step));
+      case "downgrade" -> lock(step).downgrade();
       case "extend_by_token" -> client().extend(slotKey(step), token(step), Step.seconds(step.ttl));
       case "try_extend_by_token" -> client().tryExtend(slotKey(step), token(step), Step.seconds(step.ttl));
       case "await" -> {

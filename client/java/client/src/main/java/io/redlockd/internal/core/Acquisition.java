@@ -21,10 +21,11 @@ public final class Acquisition extends Operation {
 
   final AcquireCommand command;
   private final Machine machine;
+  private final Lease from; // the exclusive lock that this call makes a share; null: none
   private AcquireCaller caller; // null: it has been told
-  private String token; // the caller's, or a new one for each sending
+  private String token; // that of the command, or a new one for each sending
   private int sendings;
-  private boolean unsure; // the daemon may hold the lock for the token, although the acquisition has no lease
+  private boolean unsure; // the daemon may hold the lock for the token, although the acquisition has no lease; as in each downgrade
   private boolean takes; // the token may hold a lock that this call has not acquired: extend it
   private int slot; // of the lease that was granted or found; 0: none
   private long sparedUntil = Times.LONG_AGO; // ACQUIRE_OR_EXTEND found a lock that lasts until then
@@ -32,17 +33,41 @@ public final class Acquisition extends Operation {
   private long sequence; // of the last adoption
   private boolean outdone; // the lease has been adopted in a higher sequence before
   private boolean resting; // sent again later
+  private Failure refused; // why the token's lock could not be extended or adopted last time; null: it could
   private Reason givenUp; // the caller no longer waits, and the client has cancelled the acquire
   private boolean over;
   private Lease granted; // null: none
   private Timers.Timer timer; // the end of the wait, or of a patience
 
   Acquisition(Machine machine, AcquireCommand command, AcquireCaller caller) {
+    this(machine, command, caller, null);
+  }
+
+  private Acquisition(Machine machine, AcquireCommand command, AcquireCaller caller, Lease from) {
     this.machine = machine;
     this.command = command;
     this.caller = caller;
+    this.from = from;
     this.token = command.token();
     this.takes = command.kind() != Kind.ACQUIRE;
+  }
+
+  /** Adopts the share that an exclusive lock becomes, for at most as long as that lock can be trusted. Does not end its trust. */
+  static Acquisition downgrade(Machine machine, Lease from, AcquireCaller caller) {
+    AcquireCommand command = new AcquireCommand(
+        KeyNames.share(from.key()),
+        0,
+        from.token(),
+        Kind.ADOPT,
+        from.ttl,
+        Math.max(1, from.validity(machine.now())),
+        "",
+        from.margin,
+        null);
+    Acquisition acquisition = new Acquisition(machine, command, caller, from);
+    acquisition.unsure = true;
+    acquisition.sequence = from.sequence();
+    return acquisition;
   }
 
   void begin() {
@@ -57,7 +82,7 @@ public final class Acquisition extends Operation {
     return command.isSingleTry();
   }
 
-  /** Whether the caller has asked for this lock with this token of its own, and still waits for it. */
+  /** Whether the caller has asked for this lock with this token of its own, or downgrades it, and still waits for it. */
   boolean wants(LockId id) {
     return givenUp == null && isFor(id);
   }
@@ -68,7 +93,8 @@ public final class Acquisition extends Operation {
   }
 
   private boolean isFor(LockId id) {
-    return !over && id.token().equals(command.token()) && id.key().equals(command.key());
+    boolean named = id.token().equals(command.token()) && id.key().equals(command.key());
+    return !over && (named || (from != null && id.equals(from.id)));
   }
 
   private LockId id() {
@@ -77,7 +103,7 @@ public final class Acquisition extends Operation {
 
   // Whether an earlier call that used the token is still being given up. What this call sends must come after that.
   private boolean mustWait() {
-    if (!hasCallersToken()) {
+    if (!keepsToken()) {
       return false;
     }
     for (Acquisition other : machine.acquisitions) {
@@ -88,8 +114,22 @@ public final class Acquisition extends Operation {
     return false;
   }
 
-  private boolean hasCallersToken() {
+  // Whether each sending has the same token.
+  private boolean keepsToken() {
     return command.token() != null;
+  }
+
+  private boolean hasCallersToken() {
+    return from == null ? keepsToken() : from.callersToken;
+  }
+
+  // How long the lock may outlive the client.
+  private long longestTtl() {
+    return from == null ? command.ttl() : from.longest;
+  }
+
+  private long downgradeFrom() {
+    return from == null ? 0 : from.fence();
   }
 
   void onPosition(int position) {
@@ -108,10 +148,12 @@ public final class Acquisition extends Operation {
       var adopt = message.getAdoptBuilder();
       KeyNames.write(command.key(), adopt::setKey, adopt::addAllKeys, adopt::setMode, adopt::setMaxHolders);
       adopt.setSlot(slot).setToken(token).setTtl(Times.proto(command.ttl())).setSequence(++sequence);
+      adopt.setDowngradeFrom(downgradeFrom());
     } else if (takes) { // returns the fencing token, from which the sequence starts; the client itself repeats it
       var extend = message.getExtendBuilder();
       KeyNames.write(command.key(), extend::setKey, extend::addAllKeys, extend::setMode, extend::setMaxHolders);
       extend.setSlot(command.slot()).setToken(token).setTtl(Times.proto(command.ttl())).setRetry(NO_RETRY);
+      extend.setDowngradeFrom(downgradeFrom());
     } else {
       fillAcquire(message.getAcquireBuilder());
     }
@@ -119,7 +161,7 @@ public final class Acquisition extends Operation {
   }
 
   private void fillAcquire(AcquireRequest.Builder acquire) {
-    if (!hasCallersToken()) {
+    if (!keepsToken()) {
       token = machine.makeToken();
     }
     KeyNames.write(command.key(), acquire::setKey, acquire::addAllKeys, acquire::setMode, acquire::setMaxHolders);
@@ -183,7 +225,8 @@ public final class Acquisition extends Operation {
     AcquireCaller told = caller;
     finish();
     Lease lease = machine.leases.add(
-        id(), slot, command, told::lost, answer.validUntil(), fence, last);
+        id(), slot, hasCallersToken(), command, told::lost, answer.validUntil(), fence, last);
+    lease.longest = longestTtl();
     granted = lease;
     told.granted(lease);
   }
@@ -200,11 +243,13 @@ public final class Acquisition extends Operation {
         sparedUntil = Times.LONG_AGO;
       }
       adopting = false; // the lease that was granted or extended is no longer held: begin anew
+      refused = null;
       machine.enqueue(this);
     } else if (takes
         && (failure.reason() == Reason.LOCK_NOT_HELD || failure.isRefusal() || isSingleTry())) {
       fail(failure);
     } else {
+      refused = failure;
       rest(ADOPT_AGAIN);
     }
   }
@@ -224,14 +269,14 @@ public final class Acquisition extends Operation {
   /** The caller no longer waits. If the acquire was sent, waits for its answer: the daemon may already have granted the lock. */
   void giveUp(Reason why) {
     if (granted != null) {
-      machine.releases.refuse(granted, sparedUntil);
+      machine.releases.refuse(granted, mayUseTokenAgain(), sparedUntil);
       return;
     }
     if (over || givenUp != null) {
       return;
     }
     if (sentAs == 0 || adopting || takes) {
-      fail(givenUp(why, null));
+      fail(givenUp(why, refused));
       return;
     }
     givenUp = why;
@@ -265,7 +310,7 @@ public final class Acquisition extends Operation {
       machine.acquisitions.remove(this);
       return;
     }
-    if (hasCallersToken()) {
+    if (keepsToken()) {
       unsure |= !takes || (adopting && !spares());
     } else {
       machine.releases.begin(id(), command.ttl());
@@ -282,13 +327,16 @@ public final class Acquisition extends Operation {
 
   /** Fails the call and leaves no lock behind. */
   void fail(Failure failure) {
+    if (from != null && failure.reason() == Reason.LOCK_NOT_HELD) {
+      unsure = false;
+    }
     // If the daemon adopts a lock that must be spared, its late answer says so early enough.
     boolean mayBeHeld = unsure || (adopting && sentAs != 0 && !spares());
     finish();
     if (mayBeHeld) {
       giveBack();
     }
-    if (givenUp != null && hasCallersToken()) {
+    if (givenUp != null && keepsToken()) {
       machine.acquisitions.stream().filter(later -> later.wants(id())).forEach(machine::enqueueAsLast); // they had to wait
     }
     tell(failure);
@@ -300,7 +348,21 @@ public final class Acquisition extends Operation {
   }
 
   private void giveBack() {
-    machine.releases.giveBack(id(), command.ttl(), hasCallersToken(), sparedUntil);
+    machine.releases.giveBack(id(), longestTtl(), mayUseTokenAgain(), sparedUntil);
+  }
+
+  // The nodes may still carry out a downgrade, which a later exclusive lock of the same token would not survive.
+  private boolean mayUseTokenAgain() {
+    return from == null && keepsToken();
+  }
+
+  // Says what becomes of the lock of a downgrade.
+  private Failure withAftermath(Failure failure) {
+    if (from == null || failure.reason() == Reason.LOCK_NOT_HELD) {
+      return failure;
+    }
+    return failure.followedBy(
+        "; the lock is being released" + (from.callersToken ? ", and its token must not be used again" : ""));
   }
 
   /** The client closes, which fails the call and leaves no lock behind. */
@@ -311,14 +373,14 @@ public final class Acquisition extends Operation {
 
   /** When a lock that the daemon may have granted will have expired by itself. */
   long expires() {
-    return Times.after(machine.now(), CANCEL_PATIENCE + command.ttl() + machine.grace());
+    return Times.after(machine.now(), CANCEL_PATIENCE + longestTtl() + machine.grace());
   }
 
   private void tell(Failure failure) {
     AcquireCaller told = caller;
     caller = null;
     if (told != null) {
-      told.failed(failure);
+      told.failed(withAftermath(failure));
     }
   }
 

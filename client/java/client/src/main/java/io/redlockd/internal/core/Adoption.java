@@ -43,10 +43,10 @@ final class Adoption extends Operation {
     }
   }
 
-  // The Session would keep the lease alive. While the work under a lost lock may still be stopping, the lock is not given back yet;
-  // it will be at the end of the trust.
+  // The Session would keep the lease alive; what a downgraded lock has got goes to the share. While the work under a lost lock may
+  // still be stopping, the lock is not given back yet; it will be at the end of the trust.
   private void onLateAnswer(Answer answer) {
-    if (answer.lease() != null && lease.trustedUntil() <= machine.now()) {
+    if (answer.lease() != null && !lease.downgraded && lease.trustedUntil() <= machine.now()) {
       machine.releases.giveBack(lease);
     }
   }

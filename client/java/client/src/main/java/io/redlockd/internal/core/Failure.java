@@ -40,6 +40,10 @@ public record Failure(
         status.getMetadataMap());
   }
 
+  Failure followedBy(String text) {
+    return new Failure(reason, message + text, retryAfter, holder, lastReason, inUseAs);
+  }
+
   static Failure closed() {
     return of(Reason.CANCELLED, "the client was closed");
   }

@@ -19,7 +19,7 @@ public final class Lease {
     HELD,
     /** Lost; see {@link #loss}. */
     LOST,
-    /** Released by the caller. */
+    /** Released or downgraded by the caller. */
     RELEASED
   }
 
@@ -31,6 +31,7 @@ public final class Lease {
   final Consumer<Failure> onLost;
   final List<Extension> extensions = new ArrayList<>(0);
   long longest; // the longest TTL that was asked for: how long the lock may outlive the client
+  boolean downgraded; // what an adoption has got of it belongs to the share
   private long sequence; // of the last adoption
   private volatile Object attachment; // the caller's object for this lease
   private volatile State state = State.HELD;
@@ -144,6 +145,11 @@ public final class Lease {
     keeper = null;
   }
 
+  /** No adoption has had a higher sequence. */
+  long sequence() {
+    return sequence;
+  }
+
   /** The sequence of the next adoption. */
   long nextSequence() {
     sequence = Math.max(sequence, fence) + 1;
@@ -178,6 +184,6 @@ public final class Lease {
 
   Failure notHeld() {
     Failure why = loss;
-    return why != null ? why : Failure.of(Reason.LOCK_NOT_HELD, "the lock has been released");
+    return why != null ? why : Failure.of(Reason.LOCK_NOT_HELD, "the lock has been released or downgraded");
   }
 }

@@ -23,6 +23,7 @@ final class Leases {
   Lease add(
       LockId id,
       int slot,
+      boolean callersToken,
       AcquireCommand command,
       Consumer<Failure> onLost,
       long validUntil,
@@ -31,7 +32,7 @@ final class Leases {
     Lease lease = new Lease(
         id,
         slot,
-        command.token() != null,
+        callersToken,
         command.ttl(),
         command.margin(),
         onLost,

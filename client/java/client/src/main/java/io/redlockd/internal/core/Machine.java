@@ -121,6 +121,25 @@ public final class Machine {
   }
 
   /**
+   * Makes an exclusive lease a share. Its trust has ended when this returns. Ends with one call of {@code caller}, possibly within
+   * this call, and at the latest when the trust would have ended otherwise. {@link #giveUp} gives it up.
+   */
+  public Acquisition downgrade(Lease lease, AcquireCaller caller) {
+    enter();
+    Acquisition acquisition = Acquisition.downgrade(this, lease, caller);
+    if (lease.held()) {
+      leases.release(lease);
+      lease.downgraded = true;
+      acquisitions.add(acquisition);
+      acquisition.begin();
+    } else {
+      caller.failed(lease.notHeld());
+    }
+    leave();
+    return acquisition;
+  }
+
+  /**
    * Gives up an acquisition, and leaves no lock behind: the caller does not take a lease that was granted meanwhile. Does nothing if
    * the acquisition has failed.
    */
@@ -164,7 +183,7 @@ public final class Machine {
     return found;
   }
 
-  /** Whether the token belongs to a lock of this key that is held, requested, or not yet released. */
+  /** Whether the token belongs to a lock of this key that is held, requested, downgraded, or not yet released. */
   public boolean inUse(String key, String token) {
     LockId id = new LockId(key, token);
     return leases.find(id) != null

@@ -58,10 +58,10 @@ final class Releases {
   }
 
   /** Ends a lease that its caller does not take. */
-  void refuse(Lease lease, long sparedUntil) {
+  void refuse(Lease lease, boolean callersToken, long sparedUntil) {
     if (lease.held()) {
       machine.leases.release(lease);
-      giveBack(lease.id, lease.longest, lease.callersToken, sparedUntil);
+      giveBack(lease.id, lease.longest, callersToken, sparedUntil);
     }
   }
 

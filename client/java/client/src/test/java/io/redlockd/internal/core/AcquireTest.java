@@ -341,6 +341,15 @@ class AcquireTest {
   }
 
   @Test
+  void anAdoptThatIsUndecidedUntilTheWaitIsOverSaysWhy() {
+    World.User user = world.acquire("k", "theirs", Kind.ADOPT, 50 * Times.MILLIS);
+    world.reply(World.failed(sentAcquire(), "QUORUM_UNAVAILABLE"));
+    world.pass(50 * Times.MILLIS);
+    assertEquals(Reason.QUORUM_UNAVAILABLE, user.reason());
+    assertEquals("not acquired within the wait: the last attempt failed with QUORUM_UNAVAILABLE", user.failure.message());
+  }
+
+  @Test
   void anAdoptThatIsRepeatedHasAHigherSequence() {
     world.acquire("k", "theirs", Kind.ADOPT, -1);
     world.reply(World.granted(sentAcquire(), 70, World.TTL));

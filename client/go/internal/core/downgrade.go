@@ -1,0 +1,70 @@
+package core
+
+import "time"
+
+// Downgrade makes an exclusive lock a share. Trust in the lock ends at once, and the lock counts as released. The rest is
+// an adoption of the share, which ends at the latest when that trust would have ended. what has only the functions.
+func (m *Machine) Downgrade(now Instant, lease *Lease, what Acquire) *Acquisition {
+	m.enter(now)
+	what.Key, what.TTL, what.Margin, what.Adopt = Shared(lease.Key), lease.ttl, lease.margin, true
+	if lease.callers {
+		what.Token = lease.Token
+	}
+	a := &Acquisition{Acquire: what, serial: m.nextSerial(), token: lease.Token, takes: true, spared: longAgo,
+		sequence: lease.sequence, from: lease, unsure: true}
+	if lease.state != held {
+		a.state = over
+		a.Done(nil, lease.notHeld())
+		return a
+	}
+	bound := lease.trust()
+	m.end(lease, released, lease.notHeld())
+	lease.downgraded = true
+	m.callers[lease.id()], m.callers[a.id()] = a, a
+	if m.leaving[a.id()] != nil {
+		a.state = deferred
+	}
+	m.acquires[a] = struct{}{}
+	m.timers.add(bound, func(now Instant) { m.TimeOut(now, a) })
+	m.enqueue(a)
+	return a
+}
+
+// downgradeFrom returns the fencing token of the exclusive lock that the call makes a share; 0: it does not.
+func (a *Acquisition) downgradeFrom() uint64 {
+	if a.from == nil {
+		return 0
+	}
+	return a.from.fence
+}
+
+// longest returns how long the lock may outlive the client.
+func (a *Acquisition) longest() time.Duration {
+	if a.from == nil {
+		return a.TTL
+	}
+	return a.from.longest
+}
+
+// Aftermath returns what a failure says, after its own message, of the lock of a downgrade. The nodes may still carry out
+// the downgrade, which a later exclusive lock of the same token would not survive.
+func (a *Acquisition) Aftermath() string {
+	switch {
+	case a.from == nil:
+		return ""
+	case a.from.callers:
+		return "; the lock is being released, and its token must not be used again"
+	default:
+		return "; the lock is being released"
+	}
+}
+
+// refuse reports to the caller that it gets no lock.
+func (a *Acquisition) refuse(failure *Failure) {
+	if failure.Reason != LockNotHeld {
+		same := *failure
+		same.Message += a.Aftermath()
+		failure = &same
+	}
+	a.Done(nil, failure)
+}

@@ -49,9 +49,19 @@ std::shared_ptr<const HttpAnswer> File(const char* type, std::string_view conten
 }
 
 std::map<std::string, std::shared_ptr<const HttpAnswer>> Files() {
+  constexpr auto kScript = "text/javascript; charset=utf-8";
   return {{"/", File("text/html; charset=utf-8", kIndexHtml)},
           {"/status.css", File("text/css; charset=utf-8", kStatusCss)},
-          {"/status.js", File("text/javascript; charset=utf-8", kStatusJs)}};
+          {"/status.js", File(kScript, kStatusJs)},
+          {"/locks.js", File(kScript, kLocksJs)},
+          {"/charts.js", File(kScript, kChartsJs)},
+          {"/dom.js", File(kScript, kDomJs)}};
+}
+
+std::vector<std::string> NamesOf(const std::vector<redis::Endpoint>& nodes) {
+  std::vector<std::string> names;
+  for (const redis::Endpoint& node : nodes) names.push_back(node.Name());
+  return names;
 }
 
 }  // namespace
@@ -60,7 +70,11 @@ HttpListener::HttpListener(const config::Config& config, runtime::ShardPool& sha
                            const access::Access& access, const runtime::Reloads& reloads,
                            std::function<std::size_t()> streams)
     : files_(Files()),
-      documents_(Documents(config, shards, access, reloads, streams)),
+      sample_([this, &shards, nodes = NamesOf(config.nodes)] {
+        const auto view = TakeView(nodes, shards, Detail::kNumbers);
+        if (view) trend_.Add(Clock::now(), std::chrono::system_clock::now(), view->statistics);
+      }),
+      documents_(Documents(config, shards, access, reloads, streams, trend_)),
       server_(
           Open(config.metrics_listen),
           [this](HttpServer::Ticket ticket, const std::string& path) { OnRequest(ticket, path); }),
@@ -79,9 +93,9 @@ HttpListener::DocumentsByPath HttpListener::Documents(const config::Config& conf
                                                       runtime::ShardPool& shards,
                                                       const access::Access& access,
                                                       const runtime::Reloads& reloads,
-                                                      const std::function<std::size_t()>& streams) {
-  std::vector<std::string> nodes;
-  for (const redis::Endpoint& node : config.nodes) nodes.push_back(node.Name());
+                                                      const std::function<std::size_t()>& streams,
+                                                      const Trend& trend) {
+  const std::vector<std::string> nodes = NamesOf(config.nodes);
   const auto metrics = [nodes, &shards, &reloads, streams,
                         groups = config.lock.key_groups]() -> std::optional<HttpAnswer> {
     const auto view = TakeView(nodes, shards, Detail::kNumbers);
@@ -91,12 +105,12 @@ HttpListener::DocumentsByPath HttpListener::Documents(const config::Config& conf
         text, ToMetrics(*view, streams(), reloads, groups, REDLOCKD_VERSION));
     return HttpAnswer{.type = "text/plain; version=0.0.4; charset=utf-8", .body = text.str()};
   };
-  const auto status = [nodes, &shards, &access, streams]() -> std::optional<HttpAnswer> {
+  const auto status = [nodes, &shards, &access, streams, &trend]() -> std::optional<HttpAnswer> {
     const bool keys_shown = !access.asks();
     const auto view = TakeView(nodes, shards, keys_shown ? Detail::kLeases : Detail::kNumbers);
     if (!view) return std::nullopt;
     return HttpAnswer{.type = "application/json",
-                      .body = ToStatusJson(*view, streams(), keys_shown, REDLOCKD_VERSION)};
+                      .body = ToStatusJson(*view, trend, streams(), keys_shown, REDLOCKD_VERSION)};
   };
   return {{"/metrics", metrics}, {"/status.json", status}};
 }
@@ -114,13 +128,20 @@ void HttpListener::OnRequest(HttpServer::Ticket ticket, const std::string& path)
 }
 
 void HttpListener::Compose() {
+  Clock::time_point sample_due = Clock::now();
   MutexLock lock(mutex_);
   while (true) {
-    while (!ending_ && requested_.empty()) changed_.wait(lock);
+    while (!ending_ && requested_.empty() && Clock::now() < sample_due) {
+      changed_.wait_until(lock, sample_due);
+    }
     if (ending_) return;
     const auto requested = std::exchange(requested_, {});
     lock.unlock();
     const Clock::time_point begin = Clock::now();
+    if (begin >= sample_due) {
+      sample_();
+      sample_due = begin + Trend::kPeriod;
+    }
     for (const auto& [path, tickets] : requested) {
       auto document = documents_.at(path)();
       if (!document) document = ErrorAnswer(HttpStatus::kUnavailable);

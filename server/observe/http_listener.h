@@ -12,6 +12,7 @@
 #include "server/access/access.h"
 #include "server/config/config.h"
 #include "server/observe/http_server.h"
+#include "server/observe/trend.h"
 #include "server/runtime/reloads.h"
 #include "server/runtime/shard_thread.h"
 #include "server/sync/mutex.h"
@@ -28,7 +29,8 @@ class HttpListener {
   HttpListener(const config::Config& config, runtime::ShardPool& shards,
                const access::Access& access, const runtime::Reloads& reloads,
                std::function<std::size_t()> streams);
-  // Waits until queries to the shards have ended: up to 2 s for each of two documents.
+  // Waits until queries to the shards have ended: up to 2 s for each of two
+  // documents and for the sample of the trend.
   ~HttpListener();
   HttpListener(const HttpListener&) = delete;
   HttpListener& operator=(const HttpListener&) = delete;
@@ -40,11 +42,13 @@ class HttpListener {
 
   static DocumentsByPath Documents(const config::Config& config, runtime::ShardPool& shards,
                                    const access::Access& access, const runtime::Reloads& reloads,
-                                   const std::function<std::size_t()>& streams);
+                                   const std::function<std::size_t()>& streams, const Trend& trend);
   void OnRequest(HttpServer::Ticket ticket, const std::string& path);
   void Compose();
 
   const std::map<std::string, std::shared_ptr<const HttpAnswer>> files_;  // by path
+  Trend trend_;  // of the composer's thread
+  const std::function<void()> sample_;
   const DocumentsByPath documents_;
 
   Mutex mutex_;
@@ -56,6 +60,7 @@ class HttpListener {
   HttpServer server_;
   // A thread of its own waits for the shards. It composes one document at a time, for all requests
   // that have come before it starts, and then rests, so that many requests cost the shards little.
+  // Every Trend::kPeriod, it takes a sample.
   std::thread composer_;
 };
 

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <chrono>
 #include <nlohmann/json.hpp>
+#include <string_view>
+#include <utility>
 
 #include "server/core/nodes/quorum.h"
 #include "server/observe/origin.h"
@@ -62,7 +64,10 @@ const char* NameOf(LeaseListing::Kind kind) {
 json ToJson(const LeaseListing& lease) {
   const OriginParts origin = Decode(lease.owner.origin);
   const auto held_for = HeldFor(lease.owner);
+  json keys = json::array();
+  lease.key.ForEach([&keys](std::string_view name) { keys.push_back(name); });
   return {{"key", lease.key.InWords()},
+          {"keys", std::move(keys)},
           {"kind", NameOf(lease.kind)},
           {"validity", Seconds(lease.validity)},
           {"failures", lease.failures},
@@ -78,6 +83,12 @@ json ToJson(const LeaseListing& lease) {
           {"slot", lease.key.slot()}};
 }
 
+json ToJson(const Trend::Point& point) {
+  return {{"at", Seconds(point.at)},
+          {"acquired", point.acquired_per_second},
+          {"wait", point.wait ? json(Seconds(*point.wait)) : json()}};
+}
+
 json ToJson(const Loss& loss) {
   return {{"key", loss.key.InWords()}, {"at", Seconds(loss.at)}, {"message", loss.message}};
 }
@@ -90,7 +101,7 @@ std::uint64_t Failed(const Results& results) {
 
 }  // namespace
 
-std::string ToStatusJson(const View& view, std::size_t streams, bool keys_shown,
+std::string ToStatusJson(const View& view, const Trend& trend, std::size_t streams, bool keys_shown,
                          const std::string& version) {
   json nodes = json::array();
   std::size_t voting = 0;
@@ -102,6 +113,8 @@ std::string ToStatusJson(const View& view, std::size_t streams, bool keys_shown,
   for (const LeaseListing& lease : view.leases) leases.push_back(ToJson(lease));
   json losses = json::array();
   for (const Loss& loss : view.losses) losses.push_back(ToJson(loss));
+  json points = json::array();
+  for (const Trend::Point& point : trend.points()) points.push_back(ToJson(point));
   const NodeSetView set = view.set.value_or(NodeSetView{.quorum = QuorumOf(view.nodes.size())});
   const Statistics& statistics = view.statistics;
   const json status = {
@@ -120,6 +133,7 @@ std::string ToStatusJson(const View& view, std::size_t streams, bool keys_shown,
         {"extended", statistics.extensions.done()},
         {"released", statistics.releases.done()},
         {"lost", statistics.lost_leases}}},
+      {"trend", std::move(points)},
       {"keys_shown", keys_shown},
       {"leases", std::move(leases)},
       {"losses", std::move(losses)}};

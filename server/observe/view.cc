@@ -16,13 +16,17 @@ namespace {
 constexpr auto kPatience = std::chrono::seconds(2);
 
 constexpr std::size_t kMostLeases = 200;
+// One key with many waiters must not hide the others.
+constexpr std::size_t kMostWaitersOfKey = 20;
 
 bool InTrouble(const LeaseListing& lease) {
   return lease.failures > 0 || lease.kind == LeaseListing::Kind::kLost;
 }
 
 void AddLeases(const Shard& shard, View& view) {
-  for (LeaseListing& lease : shard.ListLeases()) view.leases.push_back(std::move(lease));
+  for (LeaseListing& lease : shard.ListLeases()) {
+    if (lease.position < kMostWaitersOfKey) view.leases.push_back(std::move(lease));
+  }
   // Runs on the shard's strand, so only the leases that are shown are sorted.
   const std::size_t shown = std::min(view.leases.size(), kMostLeases);
   std::partial_sort(view.leases.begin(), view.leases.begin() + static_cast<std::ptrdiff_t>(shown),

@@ -52,8 +52,8 @@ struct View {
   std::uint64_t dropped_log_lines = 0;
   std::uint64_t dropped_audit_lines = 0;
 
-  // Only with Detail::kLeases: up to 200 watched leases and waiters, those in trouble first, and
-  // losses, the newest first.
+  // Only with Detail::kLeases: up to 200 watched leases and waiters, of these the first 20 of each
+  // key, those in trouble first; and losses, the newest first.
   std::vector<LeaseListing> leases;
   std::vector<Loss> losses;
 };

@@ -1,47 +1,48 @@
-// Polls status.json and renders it. All values are set as text, never as markup.
-'use strict';
+// Polls status.json and shows it: whether the daemon can grant locks, the nodes, what it did, and
+// what was lost. The locks and the charts have modules of their own.
+import { showCharts } from './charts.js';
+import { byId, duration, element, fillRow, list, makeRow, setText } from './dom.js';
+import { listenToFilter, showLocks } from './locks.js';
 
 const PERIOD_MS = 2000;
-const byId = (id) => document.getElementById(id);
 let last = null; // the previous answer, from which rates are computed
+let failing = false; // the daemon did not answer the last time
 
-function element(name, text, className) {
-  const made = document.createElement(name);
-  made.textContent = text;
-  if (className) made.className = className;
-  return made;
+// The element is a live region, so its text must change only if the state does.
+function verdict(status) {
+  const { voting, needed, reachable } = status.quorum;
+  if (status.draining) return ['Shutting down: grants no new locks', 'bad'];
+  const faults = status.nodes.filter((node) => node.state !== 'up').map((node) => `${node.name} is ${node.state}`);
+  if (status.node_set.trouble) faults.push(status.node_set.trouble);
+  if (!reachable) {
+    const why = `${voting} of ${status.nodes.length} nodes can grant, ${needed} are needed`;
+    return [`Cannot grant locks: ${[why, ...faults].join('; ')}`, 'bad'];
+  }
+  return faults.length > 0 ? [`Grants locks, but ${faults.join('; ')}`, 'wait'] : ['Grants locks', 'good'];
 }
 
-function seconds(value) {
-  if (value >= 120) return `${Math.round(value / 60)} min`;
-  return value >= 10 ? `${Math.round(value)} s` : `${value.toFixed(1)} s`;
-}
-
-function showNodeSet(set) {
+function setInWords(set) {
+  if (!set.found) return 'no node set found';
   const change = set.wanted ? `; a change is under way, ${set.wanted} steps left` : '';
-  byId('set').textContent = set.found
-    ? `epoch ${set.epoch}, ${set.members} members, quorum ${set.quorum}${change}` : 'no node set found';
-  byId('trouble').textContent = set.trouble;
-  byId('trouble').hidden = !set.trouble;
+  return `epoch ${set.epoch}, ${set.members} members, quorum ${set.quorum}${change}`;
 }
 
-function showNodes(nodes) {
+const makeNode = () =>
+  element('li', {}, element('h3'), element('span'), element('span'), element('span'));
+
+function updateNode(card, node) {
   const looks = { up: 'good', quarantined: 'wait', down: 'bad', 'not a member': 'wait' };
-  byId('nodes').replaceChildren(...nodes.map((node) => {
-    const card = element('li', node.name);
-    const left = node.quarantine_left ? ` for at least ${seconds(node.quarantine_left)}` : '';
-    card.append(element('span', node.state + left, looks[node.state]));
-    if (node.why) card.append(element('span', node.why));
-    if (node.version) {
-      const offset = (node.clock_offset * 1000).toFixed(1);
-      card.append(element('span', `Redis ${node.version}, clock offset ${offset} ms`));
-    }
-    return card;
-  }));
+  const [name, state, version, why] = card.children;
+  const left = node.quarantine_left ? ` for at least ${duration(node.quarantine_left)}` : '';
+  setText(name, node.name);
+  setText(state, node.state + left, looks[node.state]);
+  const offset = (node.clock_offset * 1000).toFixed(1);
+  setText(version, node.version ? `Redis ${node.version}, clock offset ${offset} ms` : '');
+  setText(why, node.why);
 }
 
 function rate(status, name) {
-  if (!last) return '…';
+  if (!last || failing) return '…';
   const passed = status.time - last.time;
   // The totals of a daemon that was restarted begin at 0.
   const done = status.totals[name] - last.totals[name];
@@ -50,71 +51,51 @@ function rate(status, name) {
 
 function showCounts(status) {
   const shown = [
-    ['watched leases', status.watched],
-    ['waiters', status.waiters],
-    ['streams', status.streams],
     ['acquired', rate(status, 'acquired')],
     ['not acquired', rate(status, 'refused')],
     ['extended', rate(status, 'extended')],
     ['released', rate(status, 'released')],
     ['lost in total', status.totals.lost],
+    ['streams', status.streams],
   ];
-  byId('counts').replaceChildren(...shown.map(([name, value]) => {
-    const pair = document.createElement('div');
-    pair.append(element('dt', name), element('dd', String(value)));
-    return pair;
-  }));
+  const make = () => element('div', {}, element('dt'), element('dd'));
+  list(byId('counts'), shown, make, (pair, [name, value]) => {
+    setText(pair.firstElementChild, name);
+    setText(pair.lastElementChild, value);
+  });
 }
 
-// The key, and how it is held if others may hold it, too.
-function leaseKey(lease) {
-  if (lease.shared) return `${lease.key} (shared)`;
-  if (lease.slot > 0) return `${lease.key} (slot ${lease.slot} of ${lease.max_holders})`;
-  if (lease.max_holders > 0) return `${lease.key} (semaphore of ${lease.max_holders})`;
-  return lease.key;
-}
-
-function leaseState(lease) {
-  if (lease.kind === 'waiting') return [`waiting, ${lease.position} ahead`, 'wait'];
-  if (lease.kind === 'lost') return ['lost', 'bad'];
-  if (lease.failures > 0) return [`${lease.failures} failed extensions, ${seconds(lease.validity)} left`, 'bad'];
-  return [`watched, ${seconds(lease.validity)} left`, 'good'];
-}
-
-function fill(id, rows) {
-  byId(id).tBodies[0].replaceChildren(...rows.map((cells) => {
-    const row = document.createElement('tr');
-    for (const [text, className] of cells) row.append(element('td', text, className));
-    return row;
-  }));
-  byId(id).hidden = rows.length === 0;
-  byId(`${id}-none`).hidden = rows.length > 0;
+function showLosses(status) {
+  const table = byId('losses');
+  list(table.tBodies[0], status.losses, makeRow, (row, loss) => fillRow(row, [
+    { label: 'Key', text: loss.key },
+    { label: 'Time', text: new Date(loss.at * 1000).toLocaleString() },
+    { label: 'Reason', text: loss.message },
+  ]));
+  table.hidden = status.losses.length === 0;
+  byId('losses-none').hidden = status.losses.length > 0;
+  setText(byId('losses-none'), status.keys_shown ? 'None.' : 'Their keys are hidden, too.');
 }
 
 function show(status) {
-  byId('version').textContent = status.version;
-  const enough = status.quorum.reachable;
-  const state = byId('state');
-  state.className = status.draining || !enough ? 'bad' : 'good';
-  state.textContent = status.draining ? 'shutting down'
-    : enough ? 'serving locks' : 'cannot serve locks: no quorum of nodes';
-  showNodeSet(status.node_set);
-  showNodes(status.nodes);
+  setText(byId('version'), `${status.version} at ${location.host}`);
+  setText(byId('state'), ...verdict(status));
+  setText(byId('set'), setInWords(status.node_set));
+  list(byId('nodes'), status.nodes, makeNode, updateNode);
+  showLocks(status);
   showCounts(status);
-  if (status.keys_shown) {
-    fill('leases', status.leases.map((lease) => [[leaseKey(lease)], leaseState(lease), [lease.owner]]));
-    fill('losses', status.losses.map((loss) =>
-      [[loss.key], [new Date(loss.at * 1000).toLocaleString()], [loss.message]]));
-    const all = status.watched + status.waiters;
-    byId('leases-note').textContent = all > status.leases.length ? `${status.leases.length} of ${all}` : '';
-  } else {
-    fill('leases', []);
-    fill('losses', []);
-    for (const id of ['leases-none', 'losses-none']) {
-      byId(id).textContent = 'Keys are hidden because this daemon requires credentials. Use redlockctl leases to see them.';
-    }
-  }
+  showCharts(status.trend, status.time);
+  showLosses(status);
   last = status;
+  failing = false;
+}
+
+function showFailure(error) {
+  // Errors vary while the daemon is away. Only the first is shown, because the text is spoken.
+  if (failing) return;
+  const old = last ? `; what is shown below is from ${new Date(last.time * 1000).toLocaleTimeString()}` : '';
+  setText(byId('state'), `The daemon does not respond (${error.message})${old}`, 'bad');
+  failing = true;
 }
 
 async function look() {
@@ -123,11 +104,10 @@ async function look() {
     if (!answer.ok) throw new Error(`status ${answer.status}`);
     show(await answer.json());
   } catch (error) {
-    last = null;
-    byId('state').className = 'bad';
-    byId('state').textContent = `not responding (${error.message})`;
+    showFailure(error);
   }
   setTimeout(look, PERIOD_MS);
 }
 
+listenToFilter();
 look();

@@ -135,6 +135,22 @@ TEST_F(MachineDowngradeTest, AnExtendedLockIsReleasedForAsLongAsItMayBeHeld) {
   EXPECT_EQ(Count<ReleaseRequest>(), before + 1);
 }
 
+TEST_F(MachineDowngradeTest, TheShareOfAnExtendedLockIsReleasedForAsLongAsItMayBeHeld) {
+  const auto writer = Hold();
+  Extend(writer, seconds(60));
+  GrantTo(Last<ExtendRequest>().id, seconds(59));
+  const CallId call = Downgrade(writer);
+  Granted();
+  Release(leases.at(call));
+  Break();
+  Suspend(seconds(50));
+  Tick();
+  const auto before = Count<ReleaseRequest>();
+  Ready();
+  Flush();
+  EXPECT_EQ(Count<ReleaseRequest>(), before + 1);
+}
+
 TEST_F(MachineDowngradeTest, ALockThatIsNoLongerHeldIsNotReleased) {
   const auto writer = Hold({.key = "k", .ttl = seconds(30), .token = "mine"});
   const CallId call = Downgrade(writer);

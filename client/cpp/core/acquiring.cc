@@ -23,7 +23,7 @@ Unwanted UnwantedOf(const Acquisition& acquisition) {
   // that it is released, and the caller may not use it again.
   const bool used_again = acquisition.callers_token && acquisition.downgrade_from == 0;
   return {acquisition.command.key, acquisition.token,
-          std::max(acquisition.command.ttl, acquisition.lasts), used_again,
+          std::max(acquisition.command.ttl, acquisition.longest), used_again,
           acquisition.spared_until};
 }
 
@@ -71,7 +71,7 @@ CallId Machine::Downgrade(const LeaseRef& lease) {
     acquisition.callers_token = held->callers_token();
     acquisition.sequence = held->sequence();
     acquisition.downgrade_from = held->fencing_token();
-    acquisition.lasts = held->told_until() - now_;  // it may have been extended beyond its TTL
+    acquisition.longest = held->longest();
     held->Release();
     EndOperationsOf(*held, NotHeld(*held));
     // What an adoption has got goes to the share.
@@ -134,6 +134,7 @@ bool Machine::UseHeld(OperationNumber number, const AcquireCommand& command) {
     return true;
   }
   const LeasePtr lease = found->second;
+  lease->AskedFor(command.ttl);
   const int slot = SlotOf(command.key);
   if (slot != 0 && slot != lease->slot()) {
     Report(Failed{
@@ -249,6 +250,7 @@ void Machine::OnGranted(OperationNumber number, Acquisition& acquisition, const 
     GiveBack(lock);
     return;
   }
+  lease->AskedFor(acquisition.longest);
   leases_.emplace(lease->key(), lease);
   look_at_leases_ = std::min(look_at_leases_, lease->SignalAt());
   Report(Acquired{number, lease});

@@ -129,6 +129,7 @@ class Machine {
       caller(lease.endedBy());
       return;
     }
+    lease.askedFor(options.ttl);
     const extension = new Extend(this, lease, options, caller);
     this.extensions.add(extension);
     if (lease.session !== undefined) this.submit(extension);

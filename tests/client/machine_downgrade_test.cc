@@ -177,6 +177,32 @@ TEST_F(MachineDowngradeTest, ItsTokenIsRefusedUntilItHasEnded) {
   EXPECT_TRUE(done.contains(Release(writer)));
 }
 
+// Another daemon could grant the lock to that call, and carry out the downgrade afterwards.
+TEST_F(MachineDowngradeTest, AnotherCallMustNotBeRequestingTheKeyWithItsToken) {
+  for (const bool shares : {false, true}) {
+    const std::string key = shares ? "one" : "other";
+    Acquire({.key = key, .ttl = seconds(30), .token = "mine"});
+    Flush();
+    const auto granted = Last<AcquireRequest>();
+    const CallId waiting =
+        Acquire({.key = shares ? shared(key) : key, .ttl = seconds(30), .token = "mine"});
+    Flush();
+    GrantTo(granted.id);
+    ASSERT_EQ(machine->Leases().size(), 1U);
+    const auto writer = machine->Leases().front();
+    CallId call = Downgrade(writer);
+    EXPECT_FAILED(call, Reason::kInvalidArgument);
+    EXPECT_TRUE(Trusted(writer));
+    EXPECT_EQ(Count<ExtendRequest>(), shares ? 1U : 0U);
+    Refuse(Last<AcquireRequest>().id, Reason::kLockAlreadyHeld);
+    EXPECT_FAILED(waiting, Reason::kLockAlreadyHeld);
+    Acquire({.key = "elsewhere", .ttl = seconds(30), .token = "mine"});
+    call = Downgrade(writer);
+    EXPECT_EQ(Count<ExtendRequest>(), shares ? 2U : 1U);
+    Refuse(Last<ExtendRequest>().id, Reason::kLockNotHeld);
+  }
+}
+
 TEST_F(MachineDowngradeTest, OnlyAHeldExclusiveLockIsDowngraded) {
   const auto writer = Hold();
   Release(writer);

@@ -36,7 +36,7 @@ CallId Machine::Acquire(AcquireCommand command) {
     Report(Failed{number, ClientClosed()});
   } else if (const auto error = Check(command, options_.grace)) {
     Report(Failed{number, *error});
-  } else if (Downgrades(command)) {
+  } else if (!command.token.empty() && Uses(command.key, command.token, By::kDowngrade)) {
     Report(Failed{number,
                   {Reason::kInvalidArgument,
                    "token: this client is downgrading " + InWords(command.key) + " with it"}});
@@ -61,6 +61,10 @@ CallId Machine::Downgrade(const LeaseRef& lease) {
                    InWords(lease->key()) + ": only an exclusive lock can be downgraded"}});
   } else if (!held || !held->held()) {
     Report(Failed{number, NotHeld(*lease)});
+  } else if (Uses(held->key(), held->token(), By::kAny)) {
+    Report(Failed{number,
+                  {Reason::kInvalidArgument,
+                   "token: this client is requesting " + InWords(held->key()) + " with it"}});
   } else {
     Acquisition acquisition{.command = {.key = shared(held->key()),
                                         .ttl = held->ttl(),
@@ -109,15 +113,13 @@ void Machine::GiveUp(CallId acquisition) {
   Finish();
 }
 
-// Whether a downgrade with this token is under way. The token must not hold the key exclusively
-// until the downgrade is decided.
-bool Machine::Downgrades(const AcquireCommand& command) const {
-  if (command.token.empty()) return false;
-  return std::any_of(operations_.begin(), operations_.end(), [&command](const auto& entry) {
+// Whether a call with this token is under way for the keys, in whatever mode. The token must not
+// hold the keys exclusively until a downgrade is decided.
+bool Machine::Uses(const std::string& key, const std::string& token, By by) const {
+  return std::any_of(operations_.begin(), operations_.end(), [&](const auto& entry) {
     const auto* const acquisition = std::get_if<Acquisition>(&entry.second.what);
-    return acquisition != nullptr && acquisition->downgrade_from != 0 &&
-           acquisition->token == command.token &&
-           NamesOf(acquisition->command.key) == NamesOf(command.key);
+    return acquisition != nullptr && (by == By::kAny || acquisition->downgrade_from != 0) &&
+           acquisition->token == token && NamesOf(acquisition->command.key) == NamesOf(key);
   });
 }
 

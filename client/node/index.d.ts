@@ -241,7 +241,8 @@ export class Lock {
    * for example by `await using share = await lock.downgrade()`. This lock counts as released as soon as this is called, so
    * the work that needs it must have stopped. Takes at most as long as this lock was valid. If the call fails, the lock is
    * released in the background; unless it is a `LockNotHeldError`, do not use a token of your own again. Rejects with an
-   * InvalidArgumentError for a share and for a slot of a semaphore. */
+   * InvalidArgumentError, and leaves this lock as it is, for a share, for a slot of a semaphore, and while another call
+   * requests the key with the same token. */
   downgrade(options?: DowngradeOptions): Promise<Lock>;
   /** Releases the lock. Waits for the daemon for at most 2 s; after that, the release continues in the background.
    * Rejects with a `LockLostError` if the lock was lost before. A second release does nothing. */

@@ -194,6 +194,9 @@ class Leases:
             return make_error("INVALID_ARGUMENT", f"{lease.key}: only an exclusive lock can be downgraded")
         if lease.state is not State.HELD:
             return lease.loss or _not_held(lease)
+        # A daemon could grant the lock to that call, and carry out the downgrade afterwards.
+        if self._machine.acquires.requests(lease.key, lease.token):
+            return make_error("INVALID_ARGUMENT", f"token: this client is requesting {lease.key} with it")
         self._end(lease, State.DOWNGRADED)
         return None
 

@@ -72,6 +72,24 @@ test('the old lock has been released, and the share is released by itself', () =
   assert.deepEqual(world.expect('release')[0].release, { key: SHARE, token: writer.lease.token });
 });
 
+test('another call must not be requesting the key with the same token', () => {
+  for (const key of ['k', SHARE]) {
+    const world = new Harness();
+    const { lease } = world.hold('k', { token: TOKEN });
+    const waiting = world.acquire(key, { token: TOKEN, extendIfHeld: true });
+    const [other] = world.expect('extend');
+    assert.equal(world.downgrade(lease).error.reason, 'INVALID_ARGUMENT');
+    assert.equal(lease.state, 'held');
+    world.expect();
+    world.fail(other, 'PERMISSION_DENIED');
+    assert.equal(waiting.error.reason, 'PERMISSION_DENIED');
+    world.acquire('other', { token: TOKEN });
+    world.expect('acquire');
+    world.downgrade(lease);
+    world.expect('extend');
+  }
+});
+
 test('the lock of a downgrade is released for as long as an extension may have made it last', () => {
   for (const fails of [true, false]) {
     const world = new Harness();

@@ -60,7 +60,8 @@ class [[nodiscard]] REDLOCK_API Lock {
   // it exclusively in between. Returns a new lock; this one has been released, and its work must
   // have stopped. Waits for as long as this lock was valid. If that fails, the lock is released in
   // the background, and unless the error is kLockNotHeld, a token that the caller gave must not be
-  // used again. kInvalidArgument: this is a share or a slot of a semaphore already.
+  // used again. kInvalidArgument: this is a share or a slot of a semaphore, or another call is
+  // requesting the key with the same token; the lock stays as it is.
   Result<Lock> downgrade();
 
   // Releases the lock and waits for the answer, at most 2 s; after that, the release continues in

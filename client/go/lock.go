@@ -138,7 +138,8 @@ func (l *Lock) extend(ctx context.Context, ttl time.Duration, retry *pb.RetryPol
 //
 // Downgrade waits until ctx ends, and at most for as long as the lock was valid. If it fails, no lock is left behind. Unless
 // the error matches ErrNotHeld, the lock is released in the background, and a token of your own must not be used again. Only
-// ErrInvalidArgument leaves the lock as it is: it is a share or a slot of a semaphore.
+// ErrInvalidArgument leaves the lock as it is: it is a share or a slot of a semaphore, or another call is requesting the key
+// with the same token.
 func (l *Lock) Downgrade(ctx context.Context) (*Lock, error) {
 	if l.lease.Key.Shared() || l.lease.Key.Semaphore() {
 		return nil, errorOf(l.key(), &core.Failure{Reason: InvalidArgument, Message: "only an exclusive lock can be downgraded"})

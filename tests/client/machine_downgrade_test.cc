@@ -194,8 +194,7 @@ TEST_F(MachineDowngradeTest, AnotherCallMustNotBeRequestingTheKeyWithItsToken) {
     EXPECT_FAILED(call, Reason::kInvalidArgument);
     EXPECT_TRUE(Trusted(writer));
     EXPECT_EQ(Count<ExtendRequest>(), shares ? 1U : 0U);
-    Refuse(Last<AcquireRequest>().id, Reason::kLockAlreadyHeld);
-    EXPECT_FAILED(waiting, Reason::kLockAlreadyHeld);
+    GiveUp(waiting);
     Acquire({.key = "elsewhere", .ttl = seconds(30), .token = "mine"});
     call = Downgrade(writer);
     EXPECT_EQ(Count<ExtendRequest>(), shares ? 2U : 1U);

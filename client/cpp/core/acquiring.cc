@@ -113,12 +113,13 @@ void Machine::GiveUp(CallId acquisition) {
   Finish();
 }
 
-// Whether a call with this token is under way for the keys, in whatever mode. The token must not
-// hold the keys exclusively until a downgrade is decided.
+// Whether a call with this token may get the keys, in whatever mode. The token must not hold the
+// keys exclusively until a downgrade is decided.
 bool Machine::Uses(const std::string& key, const std::string& token, By by) const {
   return std::any_of(operations_.begin(), operations_.end(), [&](const auto& entry) {
     const auto* const acquisition = std::get_if<Acquisition>(&entry.second.what);
-    return acquisition != nullptr && (by == By::kAny || acquisition->downgrade_from != 0) &&
+    return acquisition != nullptr && (!acquisition->given_up || acquisition->takes) &&
+           (by == By::kAny || acquisition->downgrade_from != 0) &&
            acquisition->token == token && NamesOf(acquisition->command.key) == NamesOf(key);
   });
 }

@@ -72,8 +72,9 @@ class Lock(LockState):
         This lock counts as released from the beginning of the call, so the work that needs it must have stopped. The
         share is not released with it: use it, for example, as `with lock.downgrade() as share:`. Takes at most as
         long as this lock was valid. If the call fails or is interrupted, the lock is released in the background; after a
-        failure other than LockLost, a token of your own must not be used again. Raises InvalidArgument for a share or
-        a slot of a semaphore.
+        failure other than LockLost, a token of your own must not be used again. Raises InvalidArgument for a share, for
+        a slot of a semaphore, and while another call requests the key with the same token; this lock then stays as it
+        is.
         """
         return self._client._wait_for_lock(lambda on_done: self._client._driver.downgrade(self._lease, on_done))
 

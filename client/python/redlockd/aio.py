@@ -74,8 +74,9 @@ class Lock(LockState):
         This lock counts as released from the beginning of the call, so the work that needs it must have stopped. The
         share is not released with it: use it, for example, as `async with await lock.downgrade() as share:`. Takes at most as
         long as this lock was valid. If the call fails or is cancelled, the lock is released in the background; after a
-        failure other than LockLost, a token of your own must not be used again. Raises InvalidArgument for a share or
-        a slot of a semaphore.
+        failure other than LockLost, a token of your own must not be used again. Raises InvalidArgument for a share, for
+        a slot of a semaphore, and while another call requests the key with the same token; this lock then stays as it
+        is.
         """
         return await _wait_for_lock(self._driver, lambda on_done: self._driver.downgrade(self._lease, on_done))
 

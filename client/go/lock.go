@@ -137,9 +137,9 @@ func (l *Lock) extend(ctx context.Context, ttl time.Duration, retry *pb.RetryPol
 // returns nil, its Extend returns ErrNotHeld, and it signals no loss.
 //
 // Downgrade waits until ctx ends, and at most for as long as the lock was valid. It fails with ErrInvalidArgument, and
-// leaves the lock as it is, if the lock is a share or a slot of a semaphore. After any other failure, no lock is left
-// behind: unless the error matches ErrNotHeld, the lock is released in the background, and a token of your own must not be
-// used again.
+// leaves the lock as it is, if the lock is a share or a slot of a semaphore, or while another call requests the key with the
+// same token. After any other failure, no lock is left behind: unless the error matches ErrNotHeld, the lock is released in
+// the background, and a token of your own must not be used again.
 func (l *Lock) Downgrade(ctx context.Context) (*Lock, error) {
 	if l.lease.Key.Shared() || l.lease.Key.Semaphore() {
 		return nil, errorOf(l.key(), &core.Failure{Reason: InvalidArgument, Message: "only an exclusive lock can be downgraded"})

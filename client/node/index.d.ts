@@ -240,9 +240,9 @@ export class Lock {
    * exclusively in between. There is no upgrade. Returns the share: another Lock with the same token. Release it separately,
    * for example by `await using share = await lock.downgrade()`. This lock counts as released from the beginning of the
    * call, so the work that needs it must have stopped. Takes at most as long as this lock was valid. Rejects with an
-   * `InvalidArgumentError`, and leaves the lock as it is, for a share and for a slot of a semaphore. After any other
-   * failure, no lock is left behind: unless the error is a `LockNotHeldError`, the lock is released in the background, and
-   * you must not use a token of your own again. */
+   * `InvalidArgumentError`, and leaves the lock as it is, for a share, for a slot of a semaphore, and while another call
+   * requests the keys with the same token. After any other failure, no lock is left behind: unless the error is a
+   * `LockNotHeldError`, the lock is released in the background, and you must not use a token of your own again. */
   downgrade(options?: DowngradeOptions): Promise<Lock>;
   /** Releases the lock. Waits for the daemon for at most 2 s; after that, the release continues in the background.
    * Rejects with a `LockLostError` if the lock was lost before. A second release does nothing. */

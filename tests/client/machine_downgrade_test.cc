@@ -135,6 +135,22 @@ TEST_F(MachineDowngradeTest, AnExtendedLockIsReleasedForAsLongAsItMayBeHeld) {
   EXPECT_EQ(Count<ReleaseRequest>(), before + 1);
 }
 
+TEST_F(MachineDowngradeTest, TheShareOfAnExtendedLockIsReleasedForAsLongAsItMayBeHeld) {
+  const auto writer = Hold();
+  Extend(writer, seconds(60));
+  GrantTo(Last<ExtendRequest>().id, seconds(59));
+  const CallId call = Downgrade(writer);
+  Granted();
+  Release(leases.at(call));
+  Break();
+  Suspend(seconds(50));
+  Tick();
+  const auto before = Count<ReleaseRequest>();
+  Ready();
+  Flush();
+  EXPECT_EQ(Count<ReleaseRequest>(), before + 1);
+}
+
 TEST_F(MachineDowngradeTest, ALockThatIsNoLongerHeldIsNotReleased) {
   const auto writer = Hold({.key = "k", .ttl = seconds(30), .token = "mine"});
   const CallId call = Downgrade(writer);
@@ -159,6 +175,31 @@ TEST_F(MachineDowngradeTest, ItsTokenIsRefusedUntilItHasEnded) {
   Granted();
   ASSERT_TRUE(leases.contains(call));
   EXPECT_TRUE(done.contains(Release(writer)));
+}
+
+// Another daemon could grant the lock to that call, and carry out the downgrade afterwards.
+TEST_F(MachineDowngradeTest, AnotherCallMustNotBeRequestingTheKeyWithItsToken) {
+  for (const bool shares : {false, true}) {
+    const std::string key = shares ? "one" : "other";
+    Acquire({.key = key, .ttl = seconds(30), .token = "mine"});
+    Flush();
+    const auto granted = Last<AcquireRequest>();
+    const CallId waiting =
+        Acquire({.key = shares ? shared(key) : key, .ttl = seconds(30), .token = "mine"});
+    Flush();
+    GrantTo(granted.id);
+    ASSERT_EQ(machine->Leases().size(), 1U);
+    const auto writer = machine->Leases().front();
+    CallId call = Downgrade(writer);
+    EXPECT_FAILED(call, Reason::kInvalidArgument);
+    EXPECT_TRUE(Trusted(writer));
+    EXPECT_EQ(Count<ExtendRequest>(), shares ? 1U : 0U);
+    GiveUp(waiting);
+    Acquire({.key = "elsewhere", .ttl = seconds(30), .token = "mine"});
+    call = Downgrade(writer);
+    EXPECT_EQ(Count<ExtendRequest>(), shares ? 2U : 1U);
+    Refuse(Last<ExtendRequest>().id, Reason::kLockNotHeld);
+  }
 }
 
 TEST_F(MachineDowngradeTest, OnlyAHeldExclusiveLockIsDowngraded) {

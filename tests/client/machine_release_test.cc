@@ -71,6 +71,18 @@ TEST_F(MachineLocksTest, AnExtendedLockIsReleasedForAsLongAsItMayBeHeld) {
   EXPECT_EQ(Count<ReleaseRequest>(), 2U) << "it has expired";
 }
 
+TEST_F(MachineLocksTest, AnUnansweredExtensionMayHaveMadeTheLockLastLonger) {
+  const auto lease = Hold();
+  Extend(lease, seconds(60));
+  Release(lease);
+  Break();
+  Suspend(seconds(50));
+  Tick();
+  Ready();
+  Flush();
+  EXPECT_EQ(Count<ReleaseRequest>(), 2U);
+}
+
 TEST_F(MachineLocksTest, ALateAdoptionOfAReleasedLockDoesNotReleaseTheCallersToken) {
   const auto lease = Hold({.key = "k", .ttl = seconds(30), .token = "mine"});
   Move();

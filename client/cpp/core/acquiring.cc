@@ -23,7 +23,7 @@ Unwanted UnwantedOf(const Acquisition& acquisition) {
   // that it is released, and the caller may not use it again.
   const bool used_again = acquisition.callers_token && acquisition.downgrade_from == 0;
   return {acquisition.command.key, acquisition.token,
-          std::max(acquisition.command.ttl, acquisition.lasts), used_again,
+          std::max(acquisition.command.ttl, acquisition.longest), used_again,
           acquisition.spared_until};
 }
 
@@ -36,7 +36,7 @@ CallId Machine::Acquire(AcquireCommand command) {
     Report(Failed{number, ClientClosed()});
   } else if (const auto error = Check(command, options_.grace)) {
     Report(Failed{number, *error});
-  } else if (Downgrades(command)) {
+  } else if (!command.token.empty() && Uses(command.key, command.token, By::kDowngrade)) {
     Report(Failed{number,
                   {Reason::kInvalidArgument,
                    "token: this client is downgrading " + InWords(command.key) + " with it"}});
@@ -61,6 +61,10 @@ CallId Machine::Downgrade(const LeaseRef& lease) {
                    InWords(lease->key()) + ": only an exclusive lock can be downgraded"}});
   } else if (!held || !held->held()) {
     Report(Failed{number, NotHeld(*lease)});
+  } else if (Uses(held->key(), held->token(), By::kAny)) {
+    Report(Failed{number,
+                  {Reason::kInvalidArgument,
+                   "token: this client is requesting " + InWords(held->key()) + " with it"}});
   } else {
     Acquisition acquisition{.command = {.key = shared(held->key()),
                                         .ttl = held->ttl(),
@@ -71,7 +75,7 @@ CallId Machine::Downgrade(const LeaseRef& lease) {
     acquisition.callers_token = held->callers_token();
     acquisition.sequence = held->sequence();
     acquisition.downgrade_from = held->fencing_token();
-    acquisition.lasts = held->told_until() - now_;  // it may have been extended beyond its TTL
+    acquisition.longest = held->longest();
     held->Release();
     EndOperationsOf(*held, NotHeld(*held));
     // What an adoption has got goes to the share.
@@ -109,15 +113,14 @@ void Machine::GiveUp(CallId acquisition) {
   Finish();
 }
 
-// Whether a downgrade with this token is under way. The token must not hold the key exclusively
-// until the downgrade is decided.
-bool Machine::Downgrades(const AcquireCommand& command) const {
-  if (command.token.empty()) return false;
-  return std::any_of(operations_.begin(), operations_.end(), [&command](const auto& entry) {
+// Whether a call with this token may get the keys, in whatever mode. The token must not hold the
+// keys exclusively until a downgrade is decided.
+bool Machine::Uses(const std::string& key, const std::string& token, By by) const {
+  return std::any_of(operations_.begin(), operations_.end(), [&](const auto& entry) {
     const auto* const acquisition = std::get_if<Acquisition>(&entry.second.what);
-    return acquisition != nullptr && acquisition->downgrade_from != 0 &&
-           acquisition->token == command.token &&
-           NamesOf(acquisition->command.key) == NamesOf(command.key);
+    return acquisition != nullptr && (!acquisition->given_up || acquisition->takes) &&
+           (by == By::kAny || acquisition->downgrade_from != 0) &&
+           acquisition->token == token && NamesOf(acquisition->command.key) == NamesOf(key);
   });
 }
 
@@ -134,6 +137,7 @@ bool Machine::UseHeld(OperationNumber number, const AcquireCommand& command) {
     return true;
   }
   const LeasePtr lease = found->second;
+  lease->AskedFor(command.ttl);
   const int slot = SlotOf(command.key);
   if (slot != 0 && slot != lease->slot()) {
     Report(Failed{
@@ -249,6 +253,7 @@ void Machine::OnGranted(OperationNumber number, Acquisition& acquisition, const 
     GiveBack(lock);
     return;
   }
+  lease->AskedFor(acquisition.longest);
   leases_.emplace(lease->key(), lease);
   look_at_leases_ = std::min(look_at_leases_, lease->SignalAt());
   Report(Acquired{number, lease});

@@ -16,6 +16,7 @@ CallId Machine::Extend(const LeaseRef& lease, Duration ttl, std::optional<RetryP
   } else if (const auto error = CheckTtl(ttl)) {
     Report(Failed{number, *error});
   } else {
+    held->AskedFor(ttl);
     Insert(number, {.what = Extension{held, ttl, std::move(retry)}});
     operations_of_.emplace(held.get(), number);
     if (held->kept()) Enqueue(number);
@@ -181,7 +182,8 @@ void Machine::EndOperationsOf(const KeptLease& lease, const Error& why) {
       Report(Failed{number, why});
     } else if (operation.sent_as != 0) {
       const LeasePtr held = std::get<Adoption>(operation.what).lease;
-      discarded_[number] = {{held->key(), held->token(), held->ttl(), held->callers_token()}, held};
+      discarded_[number] = {{held->key(), held->token(), held->longest(), held->callers_token()},
+                            held};
     }
     operations_.erase(number);
   }

@@ -18,7 +18,7 @@ KeptLease::KeptLease(std::string key, int slot, std::string token, bool callers_
       margin_(margin),
       keeper_(std::move(keeper)),
       valid_until_(valid_until),
-      told_until_(valid_until),
+      longest_(ttl),
       fencing_token_(fencing_token),
       sequence_(sequence) {
   REDLOCK_CHECK(keeper_ != nullptr);
@@ -71,7 +71,6 @@ void KeptLease::EndTrust() {
 
 void KeptLease::Raise(TimePoint valid_until, std::uint64_t fencing_token) {
   valid_until_ = std::max(valid_until_, valid_until);
-  told_until_ = std::max(told_until_, valid_until);
   fencing_token_ = std::max(fencing_token_, fencing_token);
 }
 

@@ -9,6 +9,7 @@
 // it to a new Session.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -47,9 +48,9 @@ class KeptLease {
   // True if the current Session keeps the lease alive.
   [[nodiscard]] bool kept() const { return keeper_ != nullptr; }
 
-  // The latest validity that a daemon has told, whether or not it can be trusted: how long the lock
-  // may last by itself.
-  [[nodiscard]] TimePoint told_until() const { return told_until_; }
+  // The longest TTL that was asked for, answered or not: how long the lock may last by itself.
+  [[nodiscard]] Duration longest() const { return longest_; }
+  void AskedFor(Duration ttl) { longest_ = std::max(longest_, ttl); }
   // No other client can hold the key before this time. In the past if trust has ended at once.
   [[nodiscard]] TimePoint TrustedUntil() const;
   // When the loss must be signalled.
@@ -84,7 +85,7 @@ class KeptLease {
   State state_ = State::kHeld;
   std::shared_ptr<const SessionTrust> keeper_;  // null: frozen
   TimePoint valid_until_;
-  TimePoint told_until_;
+  Duration longest_;
   std::uint64_t fencing_token_;
   std::uint64_t sequence_;
   std::optional<Error> loss_;

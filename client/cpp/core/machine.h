@@ -43,7 +43,8 @@ class Machine {
   CallId Extend(const LeaseRef& lease, Duration ttl, std::optional<RetryPolicy> retry = {});
   // Makes an exclusive lease a share. Its trust has ended when this returns. Ends with Acquired,
   // which has a new lease, or with Failed, at the latest when the trust would have ended otherwise;
-  // then the lock is released. GiveUp() gives it up.
+  // then the lock is released. GiveUp() gives it up. Refused, and the trust goes on, while another
+  // call requests the keys with this token.
   CallId Downgrade(const LeaseRef& lease);
   // Releases a lock that a unary call may have acquired, in the background: now, and once more
   // soon, in case a daemon grants the call in between.
@@ -132,7 +133,8 @@ class Machine {
   // If the client holds a lock with the token of the command, carries out the command with it.
   [[nodiscard]] bool UseHeld(OperationNumber number, const AcquireCommand& command);
   void OnLateAnswer(OperationNumber number, const Answer& answer);
-  [[nodiscard]] bool Downgrades(const AcquireCommand& command) const;
+  enum class By { kAny, kDowngrade };
+  [[nodiscard]] bool Uses(const std::string& key, const std::string& token, By by) const;
   // Whether a later call of the caller has, or may get, a lock with the same token.
   [[nodiscard]] bool InUse(const std::string& key, const std::string& token) const;
 

@@ -40,7 +40,7 @@ struct Acquisition {
   std::uint64_t sequence_step = 1;  // doubled each time the nodes have seen a higher sequence
   // The fencing token of the exclusive lease that this call makes a share; 0: it does not.
   std::uint64_t downgrade_from = 0;
-  Duration lasts{};  // that lease, from the call on
+  Duration longest{};  // as in that lease
   // Why the caller no longer waits. The client has sent a cancellation to the daemon.
   std::optional<Reason> given_up;
   // Why the daemon could not decide last time; the client tries again.

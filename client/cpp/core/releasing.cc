@@ -47,9 +47,8 @@ CallId Machine::Release(const LeaseRef& lease) {
 }
 
 PendingRelease Machine::ReleaseOf(const KeptLease& lease) const {
-  PendingRelease release = ReleaseOf(lease.key(), lease.token(), lease.ttl());
+  PendingRelease release = ReleaseOf(lease.key(), lease.token(), lease.longest());
   release.lost = !lease.held();
-  release.expires = std::max(release.expires, After(lease.told_until(), options_.grace));
   return release;
 }
 

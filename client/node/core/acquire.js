@@ -260,7 +260,7 @@ class Acquire extends Operation {
   // Releases the token if the caller still waits, and once more if a late answer says that the Session keeps the lock.
   #failDowngrade(error) {
     const held = this.caller !== undefined && error.reason !== 'LOCK_NOT_HELD';
-    if (held || this.#mayBeHeld) this.machine.release(this.name);
+    if (held || this.#mayBeHeld) this.machine.release({ ...this.name, longest: this.exclusive.longest });
     this.settle(held && error instanceof LockError ? releasedError(error, this.#ownToken) : error);
   }
 

@@ -14,13 +14,17 @@ class Lease {
   #frozen = -Infinity;
   #sequence = 0n;
 
+  // The longest TTL that was asked for, answered or not: how long the lock may last by itself.
+  longest;
+
   // Called once with the error if the lock is lost.
   onLost = () => {};
 
   // `slot`: of a semaphore. `ownToken`: the token is the caller's.
-  constructor({ key, ttl, margin, onLost }, { token, slot, ownToken }) {
+  constructor({ key, ttl, margin, onLost, exclusive }, { token, slot, ownToken }) {
     this.key = key;
     this.ttl = ttl;
+    this.longest = exclusive?.longest ?? ttl;
     this.margin = margin;
     this.token = token;
     this.slot = slot;
@@ -32,8 +36,12 @@ class Lease {
   // An acquire or adopt with this TTL was answered. `sequence`: that of the last adopt, or a lower bound.
   acquired(ttl, sequence) {
     this.ttl = ttl;
+    this.askedFor(ttl);
     if (sequence > this.#sequence) this.#sequence = sequence;
   }
+
+  // An extension with this TTL may be carried out.
+  askedFor(ttl) { this.longest = Math.max(this.longest, ttl); }
 
   // The daemon of `session` granted, adopted or extended the lock, in a message made at `madeAt` or later.
   confirmed(session, { fence, validity }, madeAt) {

@@ -101,6 +101,9 @@ class Machine {
     const downgraded = () => lockFailure('LOCK_NOT_HELD', key, 'the lock was downgraded');
     if (isShared(key) || maxHoldersOf(key) !== undefined) {
       acquire.settle(lockFailure('INVALID_ARGUMENT', key, 'only an exclusive lock can be downgraded'));
+    } else if (lease.state === 'held' && this.#requests(key, token)) {
+      const message = `token: this client is requesting ${shown(key)} with it`;
+      acquire.settle(failure('INVALID_ARGUMENT', message, { key: shown(key) }));
     } else if (this.#stopTrusting(lease, 'downgraded', downgraded)) {
       this.#start(acquire);
     } else {
@@ -131,6 +134,7 @@ class Machine {
       caller(lease.endedBy());
       return;
     }
+    lease.askedFor(options.ttl);
     const extension = new Extend(this, lease, options, caller);
     this.extensions.add(extension);
     if (lease.session !== undefined) this.submit(extension);
@@ -281,6 +285,13 @@ class Machine {
     this.acquires.add(acquire);
     this.submit(acquire);
     this.#settle();
+  }
+
+  // Whether a call requests the key with the token, in either mode. A daemon could grant it the lock, and carry out a downgrade
+  // afterwards.
+  #requests(key, token) {
+    return [...this.acquires].some(({ request, caller }) => (
+      caller !== undefined && request.token === token && joined(namesOf(request.key)) === joined(namesOf(key))));
   }
 
   // Whether a downgrade with the token is under way. The token must not hold the key exclusively until it has ended.

@@ -36,12 +36,13 @@ class Operation {
 class Release extends Operation {
   #expiry;
 
-  // `onDone()` is called when the release has ended. `ownToken`: the token is the caller's.
-  constructor(machine, { key, token, ttl, ownToken = false }, { caller, onDone } = {}) {
+  // `onDone()` is called when the release has ended. `longest`: how long the lock may last by itself. `ownToken`: the token
+  // is the caller's.
+  constructor(machine, { key, token, ttl, longest = ttl, ownToken = false }, { caller, onDone } = {}) {
     super(machine, caller);
     this.key = key;
     this.token = token;
-    this.ttl = ttl;
+    this.longest = longest;
     this.ownToken = ownToken;
     this.onDone = onDone;
     if (caller !== undefined) this.bound = machine.after(CALLER_WAITS, () => this.settle());
@@ -89,7 +90,7 @@ class Release extends Operation {
   // No Session keeps the lock alive any more. The last daemon releases it after the grace; without that daemon, it
   // expires.
   #expire() {
-    this.#expiry ??= this.machine.after(Math.max(this.machine.grace, this.ttl), () => this.end());
+    this.#expiry ??= this.machine.after(Math.max(this.machine.grace, this.longest), () => this.end());
   }
 }
 

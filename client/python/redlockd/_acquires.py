@@ -91,8 +91,15 @@ class Acquires:
 
     def _downgrades(self, key, token):
         """Whether a downgrade with the token is under way. The token must not hold the key exclusively meanwhile."""
-        return any(acquire.exclusive is not None and acquire.token == token and names_of(acquire.key) == names_of(key)
-                   for acquire in self._unfinished)
+        return any(acquire.exclusive is not None for acquire in self._with_token(key, token))
+
+    def requests(self, key, token):
+        """Whether a call with the token is under way for the key, in either mode."""
+        return any(self._with_token(key, token))
+
+    def _with_token(self, key, token):
+        return (acquire for acquire in self._unfinished
+                if acquire.token == token and names_of(acquire.key) == names_of(key))
 
     def _try(self, acquire):
         if acquire.attempt is None and not acquire.blocked and acquire in self._unfinished:

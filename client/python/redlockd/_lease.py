@@ -19,7 +19,7 @@ class Lease:
     """
 
     __slots__ = ("key", "token", "fencing_token", "ttl", "margin", "state", "session", "loss", "on_lost", "extends",
-                 "release_asked", "_valid_until", "sequence", "callers_token", "slot")
+                 "release_asked", "_valid_until", "sequence", "callers_token", "slot", "longest")
 
     def __init__(self, acquire, token, fencing_token, slot, sequence, session, valid_until):
         self.key = acquire.key
@@ -28,6 +28,8 @@ class Lease:
         self.fencing_token = fencing_token
         self.slot = slot  # of a semaphore; otherwise None
         self.ttl = acquire.ttl
+        # The longest TTL that was asked for, answered or not: how long the lock may last by itself.
+        self.longest = self.ttl if acquire.exclusive is None else acquire.exclusive.longest
         self.margin = acquire.margin
         self.state = State.HELD
         self.session = session
@@ -47,11 +49,6 @@ class Lease:
         """How many seconds the lock can be trusted if no further message arrives."""
         return max(0.0, self.trusted_until - now) if self.state is State.HELD else 0.0
 
-    @property
-    def expires_by(self):
-        """A time by which the lock has expired on the nodes, counted from its last extension."""
-        return self._valid_until + self.ttl
-
     def refresh(self, valid_until, fencing_token):
         """The daemon has extended the lock on the Session that keeps it alive."""
         self._valid_until = max(self._valid_until, valid_until)
@@ -60,6 +57,7 @@ class Lease:
     def taken_again(self, other):
         """The same token has acquired the lock again: `other` describes it."""
         self.ttl, self.margin = other.ttl, other.margin
+        self.longest = max(self.longest, other.longest)
         self.slot = other.slot  # another one if the old lease had ended
         self.sequence = max(self.sequence, other.sequence)
         if self.session is not None:

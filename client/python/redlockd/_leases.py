@@ -166,6 +166,7 @@ class Leases:
         elif lease.state is not State.HELD:
             on_done(_not_held(lease))
         else:
+            lease.longest = max(lease.longest, ttl)
             extend = Extend(self, lease, ttl, retry, on_done)
             if lease.extends is None:
                 lease.extends = {}
@@ -193,6 +194,9 @@ class Leases:
             return make_error("INVALID_ARGUMENT", f"{lease.key}: only an exclusive lock can be downgraded")
         if lease.state is not State.HELD:
             return lease.loss or _not_held(lease)
+        # A daemon could grant the lock to that call, and carry out the downgrade afterwards.
+        if self._machine.acquires.requests(lease.key, lease.token):
+            return make_error("INVALID_ARGUMENT", f"token: this client is requesting {lease.key} with it")
         self._end(lease, State.DOWNGRADED)
         return None
 
@@ -210,7 +214,7 @@ class Leases:
 
     def _give_up_at(self, lease, now):
         """Returns when the lock has expired, whatever an unreachable daemon does."""
-        return max(lease.expires_by, now + lease.ttl) + self._machine.grace
+        return now + lease.longest + self._machine.grace
 
     def on_event(self, event, session, valid_until):
         lease = self._held.get((key_of(event), event.lease.token))

@@ -73,9 +73,10 @@ class Lock(LockState):
 
         This lock counts as released from the beginning of the call, so the work that needs it must have stopped.
         Release the share separately, for example by `async with await lock.downgrade() as share:`. Takes at most as
-        long as this lock was valid. Raises InvalidArgument, and leaves the lock as it is, for a share or a slot of a
-        semaphore. After any other failure or a cancellation, no lock is left behind: unless the error is LockLost, the
-        lock is released in the background, and a token of your own must not be used again.
+        long as this lock was valid. Raises InvalidArgument, and leaves the lock as it is, for a share, for a slot of a
+        semaphore, and while another call requests the key with the same token. After any other failure or a
+        cancellation, no lock is left behind: unless the error is LockLost, the lock is released in the background, and
+        a token of your own must not be used again.
         """
         return await _wait_for_lock(self._driver, lambda on_done: self._driver.downgrade(self._lease, on_done))
 

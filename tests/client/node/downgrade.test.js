@@ -72,6 +72,46 @@ test('the old lock counts as released, and the share is released separately', ()
   assert.deepEqual(world.expect('release')[0].release, { key: SHARE, token: writer.lease.token });
 });
 
+test('another call must not be requesting the key with the same token', () => {
+  for (const key of ['k', SHARE]) {
+    const world = new Harness();
+    const { lease } = world.hold('k', { token: TOKEN });
+    const waiting = world.acquire(key, { token: TOKEN, extendIfHeld: true });
+    const [other] = world.expect('extend');
+    assert.equal(world.downgrade(lease).error.reason, 'INVALID_ARGUMENT');
+    assert.equal(lease.state, 'held');
+    world.expect();
+    world.fail(other, 'PERMISSION_DENIED');
+    assert.equal(waiting.error.reason, 'PERMISSION_DENIED');
+    world.acquire('other', { token: TOKEN });
+    world.expect('acquire');
+    world.downgrade(lease);
+    world.expect('extend');
+  }
+});
+
+test('the lock of a downgrade is released for as long as an extension may have made it last', () => {
+  for (const fails of [true, false]) {
+    const world = new Harness();
+    const writer = world.hold('k', { ttl: 30_000 }, { fence: 7n });
+    world.extend(writer.lease, 60_000);
+    world.grant(world.expect('extend')[0], { validity: 60_000, fence: 7n });
+    const call = world.downgrade(writer.lease);
+    if (fails) {
+      world.fail(world.expect('extend')[0], 'PERMISSION_DENIED');
+      assert.equal(call.error.reason, 'PERMISSION_DENIED');
+    } else {
+      world.grant(adopting(world, world.expect('extend')[0]));
+      world.release(call.lease);
+    }
+    world.breakStream();
+    world.pass(59_000);
+    assert.equal(world.machine.releases.size, 1);
+    world.pass(5000);
+    assert.equal(world.machine.releases.size, 0);
+  }
+});
+
 test('a downgrade continues at another daemon, which does not adopt the exclusive lock', () => {
   const { world, call, extend } = start();
   move(world);

@@ -46,7 +46,7 @@ const runUser = (world, client, counts) => {
       if (!own) next();
     };
     world.at(random() * 2500, () => client.run((machine) => {
-      if (random() < 0.2) machine.extend(lease, 1000, () => {});
+      if (random() < 0.2) machine.extend(lease, { ttl: 1000 }, () => {});
       if (lease.key !== SEMAPHORE && lease.key === key && lease.state === 'held' && random() < 0.3) downgrade(key, lease);
       else release(machine);
     }));

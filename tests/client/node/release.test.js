@@ -86,6 +86,22 @@ test('a release is abandoned once the lock has expired', () => {
   assert.equal(world.session, undefined);
 });
 
+test('a release lasts as long as an extension may have made the lock last', () => {
+  for (const answered of [true, false]) {
+    const world = new Harness();
+    const { lease } = world.hold('k', { ttl: 30_000 });
+    world.extend(lease, 60_000);
+    const [extend] = world.expect('extend');
+    if (answered) world.grant(extend, { validity: 60_000 });
+    world.breakStream();
+    world.release(lease);
+    world.pass(59_000);
+    assert.equal(world.machine.releases.size, 1);
+    world.pass(5000);
+    assert.equal(world.machine.releases.size, 0);
+  }
+});
+
 test('a release during the adoption of the lock is sent after the adoption', () => {
   const world = new Harness();
   const { lease } = world.hold();

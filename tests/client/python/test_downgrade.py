@@ -91,6 +91,38 @@ class Downgrading(unittest.TestCase):
         world.release(call.value)
         self.assertEqual([("k", writer.token)], world.named("release"))
 
+    def test_the_share_of_an_extended_lock_is_released_for_as_long_as_it_may_be_held(self):
+        world = Downgraded(endpoints=["a"])
+        writer = world.lock()
+        world.extend(writer, 60)
+        world.answer(granted(world.message()[0], 60))
+        call = world.downgrade(writer)
+        world.adopted()
+        world.fail()
+        world.release(call.value)
+        world.advance(50)
+        while world.session is None or not world.session.has_message:
+            world.advance(0.1)
+        world.connect()
+        self.assertEqual([("k", writer.token)], world.named("release"))
+
+    def test_another_call_must_not_be_requesting_the_key_with_its_token(self):
+        for shared in (False, True):
+            world = Downgraded()
+            call = world.acquire(token="mine")
+            waiting = world.acquire(token="mine", shared=shared)
+            world.connect()
+            first, second = world.message()
+            world.answer(granted(first, 10, fence=100))
+            writer = call.value
+            self.assertEqual("INVALID_ARGUMENT", world.downgrade(writer).reason)
+            self.assertEqual((State.HELD, []), (writer.state, world.message()))
+            world.answer(failed(second, "LOCK_ALREADY_HELD"))
+            self.assertEqual("LOCK_ALREADY_HELD", waiting.reason)
+            world.acquire("other", token="mine")
+            world.message()
+            world.downgrading(writer)
+
     def test_a_share_is_kept_alive_and_adopted_as_one(self):
         world = Downgraded()
         call = world.downgrade(world.lock())

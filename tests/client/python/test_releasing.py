@@ -85,6 +85,22 @@ class Releasing(unittest.TestCase):
         world.connect()
         self.assertEqual([], world.message())
 
+    def test_it_lasts_as_long_as_an_extension_may_have_made_the_lock_last(self):
+        for answered in (True, False):
+            world = World(endpoints=["a"])
+            lease = world.lock(ttl=3)
+            world.extend(lease, 60)
+            [extend] = world.message()
+            if answered:
+                world.answer(granted(extend, 60))
+            world.fail()
+            world.release(lease)
+            world.advance(50)
+            while world.session is None or not world.session.has_message:
+                world.advance(0.1)
+            world.connect()
+            self.assertEqual(["release"], kinds(world.message()))
+
     def test_an_undecided_release_is_reported_and_retried_in_the_background(self):
         world = World()
         call = world.release(world.lock(ttl=2))

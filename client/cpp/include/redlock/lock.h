@@ -60,9 +60,9 @@ class [[nodiscard]] REDLOCK_API Lock {
   // nobody else holds it exclusively in between. Returns the share, a new lock. This lock counts as
   // released from the beginning of the call, so its work must have stopped. Waits at most for as
   // long as this lock was valid. Fails with kInvalidArgument, and leaves the lock as it is, if it
-  // is a share or a slot of a semaphore. After any other failure, no lock is left behind: unless
-  // the error is kLockNotHeld, the lock is released in the background, and a token that the caller
-  // gave must not be used again.
+  // is a share or a slot of a semaphore, or while another call requests the key with the same
+  // token. After any other failure, no lock is left behind: unless the error is kLockNotHeld, the
+  // lock is released in the background, and a token that the caller gave must not be used again.
   Result<Lock> downgrade();
 
   // Releases the lock and waits for the answer, at most 2 s; after that, the release continues in

@@ -18,6 +18,12 @@ func (m *Machine) Downgrade(now Instant, lease *Lease, what Acquire) *Acquisitio
 		a.Done(nil, lease.notHeld())
 		return a
 	}
+	// A daemon could grant the lock to that call, and carry out the downgrade afterwards.
+	if m.callers[a.id()] != nil || m.callers[lease.id()] != nil {
+		a.state = over
+		a.Done(nil, &Failure{Reason: InvalidArgument, Message: "token: this client is requesting the key with it"})
+		return a
+	}
 	bound := lease.trust()
 	m.end(lease, released, lease.notHeld())
 	lease.downgraded = true

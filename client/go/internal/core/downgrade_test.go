@@ -231,6 +231,23 @@ func TestADowngradeEndsTheExtensionsOfTheLock(t *testing.T) {
 	same(t, "validity", writer.lease.Validity(w.now), 0)
 }
 
+func TestNoLockIsDowngradedWhileItsTokenRequestsTheKey(t *testing.T) {
+	w := newWorld(t, 1)
+	w.getReady()
+	writer := w.own(testTTL)
+	other := w.acquire(Acquire{Key: Shared("k"), Token: "mine"})
+	acquire := w.expect(w.sent(), "acquire k mine")[0]
+	u := w.downgrade(writer)
+	same(t, "reason", u.failure.Reason, InvalidArgument)
+	same(t, "message", u.failure.Message, "token: this client is requesting the key with it")
+	same(t, "held", w.m.Held("k", "mine"), writer.lease)
+	w.expect(w.sent())
+	w.reply(failed(acquire, LockAlreadyHeld))
+	same(t, "done", other.done, 1)
+	w.downgrade(writer)
+	w.downgradesFrom(7, w.sent(), "extend k mine")
+}
+
 // The acquire of the share may still be carried out, and its give_up would end the downgraded share.
 func TestADowngradeIsSentAfterAnEarlierCallForTheShareIsOver(t *testing.T) {
 	w := newWorld(t, 1)

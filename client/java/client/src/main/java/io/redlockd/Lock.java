@@ -252,7 +252,8 @@ public final class Lock implements AutoCloseable {
    * @throws InterruptedException if the thread is interrupted; the lock is released in the background, and a token of your own must
    *     not be used again
    * @throws LockLostException if the lock was lost, released or downgraded
-   * @throws LockArgumentException if the lock is a share or a slot of a semaphore
+   * @throws LockArgumentException if the lock is a share or a slot of a semaphore, or another call is requesting the key with the same
+   *     token
    * @throws LockException if no daemon could downgrade it in time
    */
   public Lock downgrade() throws InterruptedException {

@@ -127,7 +127,9 @@ public final class Machine {
   public Acquisition downgrade(Lease lease, AcquireCaller caller) {
     enter();
     Acquisition acquisition = Acquisition.downgrade(this, lease, caller);
-    if (lease.held()) {
+    if (lease.held() && isRequested(lease)) {
+      caller.failed(Failure.of(Reason.INVALID_ARGUMENT, "token: this client is requesting the key with it"));
+    } else if (lease.held()) {
       leases.release(lease);
       lease.downgraded = true;
       acquisitions.add(acquisition);
@@ -189,6 +191,13 @@ public final class Machine {
     return leases.find(id) != null
         || releases.contains(id)
         || acquisitions.stream().anyMatch(acquisition -> acquisition.wants(id));
+  }
+
+  // Whether a call requests the key of an exclusive lease with its token. A daemon could grant the lock to that call, and carry out a
+  // downgrade afterwards.
+  private boolean isRequested(Lease lease) {
+    LockId share = new LockId(KeyNames.share(lease.key()), lease.token());
+    return acquisitions.stream().anyMatch(acquisition -> acquisition.wants(lease.id) || acquisition.wants(share));
   }
 
   /** Whether a caller has, or may get, a lock of this key with the same token of its own. */

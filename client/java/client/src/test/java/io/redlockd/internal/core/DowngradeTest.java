@@ -241,6 +241,22 @@ class DowngradeTest {
   }
 
   @Test
+  void anotherCallMustNotBeRequestingTheKeyWithItsToken() {
+    hold("mine");
+    World.User other = world.acquire(SHARE, "mine", Kind.ACQUIRE, -1);
+    SessionOperation acquire = world.sent().get(0);
+    World.User user = downgrade();
+    assertEquals(Reason.INVALID_ARGUMENT, user.reason());
+    assertEquals("token: this client is requesting the key with it", user.failure.message());
+    assertTrue(writer.lease.held());
+    world.expect();
+    world.reply(World.failed(acquire, "LOCK_ALREADY_HELD"));
+    assertEquals(Reason.LOCK_ALREADY_HELD, other.reason());
+    downgrade();
+    expectDowngrade("extend k shared mine");
+  }
+
+  @Test
   void onlyAHeldLockIsDowngraded() {
     hold("");
     world.release(writer);

@@ -37,9 +37,11 @@ CallId Machine::Acquire(AcquireCommand command) {
   } else if (const auto error = Check(command, options_.grace)) {
     Report(Failed{number, *error});
   } else if (!command.token.empty() && Uses(command.key, command.token, By::kDowngrade)) {
-    Report(Failed{number,
-                  {Reason::kInvalidArgument,
-                   "token: this client is downgrading " + InWords(command.key) + " with it"}});
+    Report(
+        Failed{number,
+               {Reason::kInvalidArgument,
+                "token: this client is downgrading " + InWords(command.key) +
+                    " with this token; wait until the downgrade has ended, or use another token"}});
   } else if (command.token.empty() || !UseHeld(number, command)) {
     Acquisition acquisition{.command = std::move(command)};
     acquisition.slot = acquisition.named_slot = SlotOf(acquisition.command.key);
@@ -63,8 +65,8 @@ CallId Machine::Downgrade(const LeaseRef& lease) {
     Report(Failed{number, NotHeld(*lease)});
   } else if (Uses(held->key(), held->token(), By::kAny)) {
     Report(Failed{number,
-                  {Reason::kInvalidArgument,
-                   "token: this client is requesting " + InWords(held->key()) + " with it"}});
+                  {Reason::kInvalidArgument, "token: this client is requesting " +
+                                                 InWords(held->key()) + " with this token"}});
   } else {
     Acquisition acquisition{.command = {.key = shared(held->key()),
                                         .ttl = held->ttl(),
@@ -78,7 +80,7 @@ CallId Machine::Downgrade(const LeaseRef& lease) {
     acquisition.longest = held->longest();
     held->Release();
     EndOperationsOf(*held, NotHeld(*held));
-    // What an adoption has got goes to the share.
+    // A lease that a late adoption brings belongs to the share.
     std::erase_if(discarded_, [&](const auto& entry) { return entry.second.lease == held; });
     Forget(held);
     Start(number, std::move(acquisition));
@@ -119,8 +121,8 @@ bool Machine::Uses(const std::string& key, const std::string& token, By by) cons
   return std::any_of(operations_.begin(), operations_.end(), [&](const auto& entry) {
     const auto* const acquisition = std::get_if<Acquisition>(&entry.second.what);
     return acquisition != nullptr && (!acquisition->given_up || acquisition->takes) &&
-           (by == By::kAny || acquisition->downgrade_from != 0) &&
-           acquisition->token == token && NamesOf(acquisition->command.key) == NamesOf(key);
+           (by == By::kAny || acquisition->downgrade_from != 0) && acquisition->token == token &&
+           NamesOf(acquisition->command.key) == NamesOf(key);
   });
 }
 

@@ -41,10 +41,10 @@ class Machine {
   void GiveUp(CallId acquisition);
   // Ends with Done or Failed. `retry`: unset: the daemon tries for as long as `ttl`.
   CallId Extend(const LeaseRef& lease, Duration ttl, std::optional<RetryPolicy> retry = {});
-  // Makes an exclusive lease a share. Its trust has ended when this returns. Ends with Acquired,
-  // which has a new lease, or with Failed, at the latest when the trust would have ended otherwise;
-  // then the lock is released. GiveUp() gives it up. Refused, and the trust goes on, while another
-  // call requests the keys with this token.
+  // Downgrades an exclusive lease to a share. Its trust has ended when this returns. Ends with
+  // Acquired, which has a new lease, or with Failed, at the latest when the trust would have ended
+  // otherwise; then the lock is released. GiveUp() gives it up. Refused, and the trust goes on,
+  // while another call requests the keys with this token.
   CallId Downgrade(const LeaseRef& lease);
   // Releases a lock that a unary call may have acquired, in the background: now, and once more
   // soon, in case a daemon grants the call in between.

@@ -1,5 +1,5 @@
-// Since when leases have been kept alive, by group, so that the oldest is known without a visit to
-// each. Strand-confined.
+// The times since which leases have been kept alive, by group, so that the oldest is known without
+// a visit to each. Strand-confined.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
-// Hears what becomes of the leases of one stream, for the audit log: also when the stream has
-// broken and its listener is gone.
+// Receives what happens to the leases of one stream, for the audit log, even after the stream broke
+// and its listener is gone.
 #pragma once
 
 #include "server/core/keys/acquisition.h"

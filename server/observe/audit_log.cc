@@ -26,7 +26,7 @@ constexpr std::size_t kLongestText = 1024;
 constexpr mode_t kMode = 0640;  // the umask may remove more
 
 // The log of the process, while there is one.
-std::atomic<const LineWriter*> of_the_process = nullptr;
+std::atomic<const LineWriter*> audit_log_of_the_process = nullptr;
 
 // Does not wait for the reader of a pipe. Returns -1 and sets errno if the path cannot be opened.
 int Open(const std::string& path, int more_flags) {
@@ -120,11 +120,11 @@ AuditLog::AuditLog(std::string path)
     : path_(std::move(path)),
       descriptor_(OpenOrThrow(path_)),
       writer_(descriptor_, {.report = DroppedLine, .tick = {}}, kLongestLine) {
-  of_the_process = &writer_;
+  audit_log_of_the_process = &writer_;
 }
 
 // The descriptor stays open, because the writer's thread may be left behind.
-AuditLog::~AuditLog() { of_the_process = nullptr; }
+AuditLog::~AuditLog() { audit_log_of_the_process = nullptr; }
 
 void AuditLog::Write(const AuditEvent& event, const AuditCaller& caller) {
   spdlog::memory_buf_t line;
@@ -166,7 +166,7 @@ void AuditLog::WarnOfDropped() {
 }
 
 std::uint64_t DroppedAuditLines() {
-  const LineWriter* const writer = of_the_process;
+  const LineWriter* const writer = audit_log_of_the_process;
   return writer == nullptr ? 0 : writer->dropped();
 }
 

@@ -15,14 +15,14 @@ namespace {
 
 constexpr std::size_t kMostOfPart = 104;
 static_assert(3 * kMostOfPart + 2 <= kMaxOriginBytes);
-constexpr std::string_view kNothing = "-";
+constexpr std::string_view kNoWord = "-";
 constexpr std::string_view kHexDigits = "0123456789abcdef";
 
 bool IsPlain(char c) { return c > ' ' && c < '\x7f' && c != '%'; }
 
 void Append(std::string& words, std::string_view part) {
   if (part.empty()) {
-    words += kNothing;
+    words += kNoWord;
     return;
   }
   const std::size_t end = words.size() + kMostOfPart;
@@ -40,7 +40,7 @@ void Append(std::string& words, std::string_view part) {
 }
 
 std::string Decoded(std::string_view word) {
-  if (word == kNothing) return {};
+  if (word == kNoWord) return {};
   std::string part;
   while (!word.empty()) {
     unsigned int byte = 0;

@@ -118,12 +118,17 @@ class Calls:
         channel = self._channels.get(endpoint)
         if channel is None:
             channel = self._channels[endpoint] = self._connector.channel(endpoint, UNARY_OPTIONS)
+        ready = asyncio.ensure_future(_ready(channel))
         try:
-            await asyncio.wait_for(_ready(channel), min(timeout, _CONNECT_TIMEOUT))
-        except asyncio.TimeoutError:
-            raise make_error("UNREACHABLE", f"{key}: {endpoint}: not connected in time") from None
-        except _Failed:
-            raise make_error("UNREACHABLE", f"{key}: {endpoint}: the connection failed") from None
+            # Not wait_for(): before Python 3.12, it may ignore that its caller is cancelled.
+            await asyncio.wait([ready], timeout=min(timeout, _CONNECT_TIMEOUT))
+        finally:
+            in_time = ready.done()
+            ready.cancel()
+        if not in_time:
+            raise make_error("UNREACHABLE", f"{key}: {endpoint}: not connected in time")
+        if not ready.result():
+            raise make_error("UNREACHABLE", f"{key}: {endpoint}: the connection failed")
         self._last_connected = self._endpoints.index(endpoint)
         return channel
 
@@ -159,14 +164,12 @@ class Calls:
         self._channels.clear()
 
 
-class _Failed(Exception):
-    pass
-
-
 async def _ready(channel):
+    """Waits for the connection. Returns False if it failed."""
     state = channel.get_state(try_to_connect=True)
     while state is not grpc.ChannelConnectivity.READY:
         if state in (grpc.ChannelConnectivity.TRANSIENT_FAILURE, grpc.ChannelConnectivity.SHUTDOWN):
-            raise _Failed()
+            return False
         await channel.wait_for_state_change(state)
         state = channel.get_state(try_to_connect=True)
+    return True

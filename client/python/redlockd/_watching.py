@@ -17,6 +17,7 @@ from .errors import LockError, make_error
 log = logging.getLogger("redlockd")
 
 _STEADY = 1.0  # a stream that lasted this long does not count as a failure
+_CANCEL_AGAIN = 0.1
 _KINDS = {pb.EVENT_TYPE_EXTENDED: "EXTENDED", pb.EVENT_TYPE_EXTEND_FAILED: "EXTEND_FAILED",
           pb.EVENT_TYPE_LOST: "LOST"}
 
@@ -111,5 +112,6 @@ class Watching:
 
     async def close(self):
         """Returns once on_event has had its last call."""
-        self._task.cancel()
-        await asyncio.wait([self._task])
+        while not self._task.done():  # what a cancelled read raises depends on the version of gRPC
+            self._task.cancel()
+            await asyncio.wait([self._task], timeout=_CANCEL_AGAIN)

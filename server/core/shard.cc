@@ -136,7 +136,7 @@ std::vector<LeaseListing> Shard::ListLeases() const {
     LeaseListing listing{.key = watchdog.key(), .failures = watchdog.failures()};
     listing.kind = watchdog.lost() ? LeaseListing::Kind::kLost : LeaseListing::Kind::kWatched;
     listing.owner = watchdog.owner();
-    listing.fence = watchdog.lease().fence;
+    listing.fence = watchdog.fence();
     if (!watchdog.lost()) listing.validity = std::max(watchdog.valid_until() - Now(), Duration{});
     all.push_back(std::move(listing));
   });

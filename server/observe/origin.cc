@@ -8,6 +8,7 @@
 #include <system_error>
 #include <utility>
 
+#include "server/core/format.h"
 #include "server/core/utf8.h"
 
 namespace redlock::observe {
@@ -16,7 +17,6 @@ namespace {
 constexpr std::size_t kMostOfPart = 104;
 static_assert(3 * kMostOfPart + 2 <= kMaxOriginBytes);
 constexpr std::string_view kNoWord = "-";
-constexpr std::string_view kHexDigits = "0123456789abcdef";
 
 bool IsPlain(char c) { return c > ' ' && c < '\x7f' && c != '%'; }
 
@@ -33,9 +33,7 @@ void Append(std::string& words, std::string_view part) {
       continue;
     }
     const auto byte = static_cast<unsigned char>(c);
-    words += '%';
-    words += kHexDigits[byte >> 4U];
-    words += kHexDigits[byte & 0xfU];
+    words += '%' + Hexadecimal({&byte, 1});
   }
 }
 

@@ -1,5 +1,7 @@
 #include "server/rpc/status.h"
 
+#include <spdlog/fmt/fmt.h>
+
 #include <algorithm>
 #include <set>
 #include <span>
@@ -64,8 +66,7 @@ Duration RetryAfter(const Error& error) {
 
 // With three decimals: "12.345".
 std::string Seconds(Duration duration) {
-  const std::string millis = std::to_string(1000 + Millis(duration) % 1000);
-  return std::to_string(Millis(duration) / 1000) + "." + millis.substr(1);
+  return fmt::format("{}.{:03}", Millis(duration) / 1000, Millis(duration) % 1000);
 }
 
 using Metadata = google::protobuf::Map<std::string, std::string>;

@@ -93,10 +93,13 @@ void Contention::LeaveAsHolder(Acquisition& waiter) {
   const MonotonicTime expires = env_.scheduler.Now() + waiter.command().ttl;
   // Another slot may expire earlier than this one.
   free_at_ = key.IsSemaphore() ? std::min(free_at_, expires) : expires;
-  Owner holder = waiter.command().owner;
-  holder.since = env_.scheduler.WallNow().time_since_epoch();
-  last_error_ = key.IsSemaphore() ? AllSlotsTaken(key.limit(), waiter.command().ttl)
-                                  : HeldBy(holder, waiter.command().ttl);
+  if (key.IsSemaphore()) {
+    last_error_ = AllSlotsTaken(key.limit(), waiter.command().ttl);
+  } else {
+    Owner holder = waiter.command().owner;
+    holder.since = env_.scheduler.WallNow().time_since_epoch();
+    last_error_ = HeldBy(holder, waiter.command().ttl);
+  }
   last_votes_.clear();
   shared_ = key.IsShared();
   if (!queue_.Remove(waiter)) return;

@@ -84,6 +84,7 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
   // The lease as this watchdog knows it. The keeper is set if the watchdog extends for a stream.
   [[nodiscard]] Lease lease() const;
   [[nodiscard]] const Owner& owner() const { return owner_; }
+  [[nodiscard]] FencingToken fence() const { return fence_; }
   [[nodiscard]] Holding holding() const;
   // Counts how long the lease was held. Call once when it is released, before Detach(); an end with
   // an event is counted by itself.

@@ -136,11 +136,16 @@ Attempt::Attempt(const Environment& env, OperationRegistry& registry,
   key_ = key_.Slot(key_.limit(), static_cast<int>(env.random.Bits() % limit) + 1);
 }
 
-void Attempt::Propose() {
+void Attempt::BeginProposal() {
   ++proposals_;
   ttl_ = env_.set->Bounded(command_->ttl);
-  fence_ = env_.fences.Next(env_.scheduler.WallNow());
-  since_ = env_.scheduler.WallNow().time_since_epoch();
+  const WallTime now = env_.scheduler.WallNow();
+  fence_ = env_.fences.Next(now);
+  since_ = now.time_since_epoch();
+}
+
+void Attempt::Propose() {
+  BeginProposal();
   id_ = {env_.random.Bits()};
   const auto send = [self = shared_from_this(), fence = fence_, id = id_, since = since_](
                         Node& node, std::shared_ptr<ReplySink> sink) {
@@ -163,10 +168,7 @@ void Attempt::Propose() {
 // All proposals of one hand-over have the same attempt id: a node that has handed over to an
 // earlier proposal accepts the higher fence of the next.
 void Attempt::ProposeHandOver() {
-  ++proposals_;
-  ttl_ = env_.set->Bounded(command_->ttl);
-  fence_ = env_.fences.Next(env_.scheduler.WallNow());
-  since_ = env_.scheduler.WallNow().time_since_epoch();
+  BeginProposal();
   releaser_->Proposed(fence_);
   round_ = Round::Start(
       env_, CountAcquisition,

@@ -81,6 +81,7 @@ class Attempt final : public Round::Listener, public std::enable_shared_from_thi
   Attempt(const Environment& env, OperationRegistry& registry,
           std::shared_ptr<const AcquireCommand> command, Order order,
           std::shared_ptr<HandOver> releaser, Done done);
+  void BeginProposal();
   void Propose();
   void ProposeHandOver();
   [[nodiscard]] bool TryAnotherSlot(const Round& round);

@@ -286,6 +286,64 @@ func (EventType) EnumDescriptor() ([]byte, []int) {
 	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{2}
 }
 
+// What is known of the holder of a key.
+type HolderState int32
+
+const (
+	// Never sent.
+	HolderState_HOLDER_STATE_UNSPECIFIED HolderState = 0
+	// A quorum of nodes names the same holder with the same fencing token.
+	HolderState_HOLDER_STATE_HELD HolderState = 1
+	// A quorum of nodes has no holder.
+	HolderState_HOLDER_STATE_VACANT HolderState = 2
+	// Neither could be confirmed for as long as the last holder's TTL, or for a second if there was
+	// none. The key may be held.
+	HolderState_HOLDER_STATE_UNDECIDED HolderState = 3
+)
+
+// Enum value maps for HolderState.
+var (
+	HolderState_name = map[int32]string{
+		0: "HOLDER_STATE_UNSPECIFIED",
+		1: "HOLDER_STATE_HELD",
+		2: "HOLDER_STATE_VACANT",
+		3: "HOLDER_STATE_UNDECIDED",
+	}
+	HolderState_value = map[string]int32{
+		"HOLDER_STATE_UNSPECIFIED": 0,
+		"HOLDER_STATE_HELD":        1,
+		"HOLDER_STATE_VACANT":      2,
+		"HOLDER_STATE_UNDECIDED":   3,
+	}
+)
+
+func (x HolderState) Enum() *HolderState {
+	p := new(HolderState)
+	*p = x
+	return p
+}
+
+func (x HolderState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (HolderState) Descriptor() protoreflect.EnumDescriptor {
+	return file_redlock_v1_lock_service_proto_enumTypes[3].Descriptor()
+}
+
+func (HolderState) Type() protoreflect.EnumType {
+	return &file_redlock_v1_lock_service_proto_enumTypes[3]
+}
+
+func (x HolderState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use HolderState.Descriptor instead.
+func (HolderState) EnumDescriptor() ([]byte, []int) {
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{3}
+}
+
 // A held lock.
 type Lease struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -411,15 +469,17 @@ type Holder struct {
 	// The daemon that acquired the lock: its host name, and its port if it listens on a fixed TCP port,
 	// such as "host-1:50051".
 	Daemon string `protobuf:"bytes,4,opt,name=daemon,proto3" json:"daemon,omitempty"`
-	// For how long the holder has held the lock, by the wall clocks of that daemon and of this one.
-	// Unset if this is unknown, for example if another library acquired the lock.
+	// For how long the holder has held the lock, by the clocks of the nodes. Unset if this is unknown,
+	// for example if another library acquired the lock.
 	HeldFor *durationpb.Duration `protobuf:"bytes,5,opt,name=held_for,json=heldFor,proto3" json:"held_for,omitempty"`
 	// The fencing token.
 	FencingToken uint64 `protobuf:"varint,6,opt,name=fencing_token,json=fencingToken,proto3" json:"fencing_token,omitempty"`
 	// The slot, if the key is a semaphore; otherwise 0.
 	Slot int32 `protobuf:"varint,7,opt,name=slot,proto3" json:"slot,omitempty"`
 	// After which time the lock expires unless it is extended.
-	Remaining     *durationpb.Duration `protobuf:"bytes,8,opt,name=remaining,proto3" json:"remaining,omitempty"`
+	Remaining *durationpb.Duration `protobuf:"bytes,8,opt,name=remaining,proto3" json:"remaining,omitempty"`
+	// The value that the holder publishes. Empty in answers of AdminService.
+	Value         string `protobuf:"bytes,9,opt,name=value,proto3" json:"value,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -508,6 +568,13 @@ func (x *Holder) GetRemaining() *durationpb.Duration {
 		return x.Remaining
 	}
 	return nil
+}
+
+func (x *Holder) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
 }
 
 // A caller that waits for a lock at a daemon, for people and tools.
@@ -828,7 +895,18 @@ type AcquireRequest struct {
 	//
 	// Everyone must name the same number. While anyone holds the key in another way, as a lock or with
 	// another number, the acquisition fails with KIND_MISMATCH and does not wait. 0: the key is a lock.
-	MaxHolders    int32 `protobuf:"varint,9,opt,name=max_holders,json=maxHolders,proto3" json:"max_holders,omitempty"`
+	MaxHolders int32 `protobuf:"varint,9,opt,name=max_holders,json=maxHolders,proto3" json:"max_holders,omitempty"`
+	// A value that the lock publishes, such as the address of the leader of an election: at most 4 KiB
+	// of UTF-8. Not secret. Inspect and Observe return it, and Proclaim replaces it. If
+	// `extend_if_held` extends the lock, the value that it had stays.
+	Value string `protobuf:"bytes,10,opt,name=value,proto3" json:"value,omitempty"`
+	// If the lock is lost rather than released, nobody else is granted the key for this long after its
+	// TTL, so that what the holder began can come to an end in storage that checks no fencing tokens.
+	// `ttl` and `lock_delay` together must not exceed the daemon's max_ttl. The daemon sends the sum
+	// to the nodes as the expiry of the key, at every extension too, and bounds it to max_ttl.
+	// `validity` counts from `ttl` alone. If `extend_if_held` extends the lock, the delay that it had
+	// stays. Unset: none.
+	LockDelay     *durationpb.Duration `protobuf:"bytes,11,opt,name=lock_delay,json=lockDelay,proto3" json:"lock_delay,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -924,6 +1002,20 @@ func (x *AcquireRequest) GetMaxHolders() int32 {
 		return x.MaxHolders
 	}
 	return 0
+}
+
+func (x *AcquireRequest) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+func (x *AcquireRequest) GetLockDelay() *durationpb.Duration {
+	if x != nil {
+		return x.LockDelay
+	}
+	return nil
 }
 
 // The response of LockService.Acquire: the lock was acquired.
@@ -1198,7 +1290,14 @@ type ReleaseRequest struct {
 	// The token that holds the key.
 	Token string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
 	// Instead of `key`: all keys of a lease of several.
-	Keys          []string `protobuf:"bytes,3,rep,name=keys,proto3" json:"keys,omitempty"`
+	Keys []string `protobuf:"bytes,3,rep,name=keys,proto3" json:"keys,omitempty"`
+	// Keeps the key taken until this long after the acquisition, by the clocks of the nodes, from 1 ms
+	// to the daemon's max_ttl. Nobody holds it in that time: this token cannot be used on it any more.
+	// So a job that runs on several machines at the same time runs once, although their clocks differ.
+	// If the time has passed already, the key is free at once. Unset: the key is free at once.
+	//
+	// Retry: with the same `keep_for`, the answer is OK again for as long as the key is kept.
+	KeepFor       *durationpb.Duration `protobuf:"bytes,4,opt,name=keep_for,json=keepFor,proto3" json:"keep_for,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1250,6 +1349,13 @@ func (x *ReleaseRequest) GetToken() string {
 func (x *ReleaseRequest) GetKeys() []string {
 	if x != nil {
 		return x.Keys
+	}
+	return nil
+}
+
+func (x *ReleaseRequest) GetKeepFor() *durationpb.Duration {
+	if x != nil {
+		return x.KeepFor
 	}
 	return nil
 }
@@ -1633,7 +1739,11 @@ type HoldRequest struct {
 	// How to hold the key or the keys.
 	Mode LockMode `protobuf:"varint,9,opt,name=mode,proto3,enum=redlock.v1.LockMode" json:"mode,omitempty"`
 	// Makes the key a semaphore, as in AcquireRequest.
-	MaxHolders    int32 `protobuf:"varint,10,opt,name=max_holders,json=maxHolders,proto3" json:"max_holders,omitempty"`
+	MaxHolders int32 `protobuf:"varint,10,opt,name=max_holders,json=maxHolders,proto3" json:"max_holders,omitempty"`
+	// A value that the lock publishes, as in AcquireRequest.
+	Value string `protobuf:"bytes,11,opt,name=value,proto3" json:"value,omitempty"`
+	// For how long a lost lock stays taken, as in AcquireRequest.
+	LockDelay     *durationpb.Duration `protobuf:"bytes,12,opt,name=lock_delay,json=lockDelay,proto3" json:"lock_delay,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1736,6 +1846,20 @@ func (x *HoldRequest) GetMaxHolders() int32 {
 		return x.MaxHolders
 	}
 	return 0
+}
+
+func (x *HoldRequest) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+func (x *HoldRequest) GetLockDelay() *durationpb.Duration {
+	if x != nil {
+		return x.LockDelay
+	}
+	return nil
 }
 
 // One event of a Hold.
@@ -2851,7 +2975,14 @@ type InspectResponse struct {
 	// in the order of the queue.
 	Waiting []*Waiter `protobuf:"bytes,13,rep,name=waiting,proto3" json:"waiting,omitempty"`
 	// The name of this daemon, as in Holder.daemon.
-	Daemon        string `protobuf:"bytes,14,opt,name=daemon,proto3" json:"daemon,omitempty"`
+	Daemon string `protobuf:"bytes,14,opt,name=daemon,proto3" json:"daemon,omitempty"`
+	// The value that the exclusive holder publishes, if it has one.
+	Value string `protobuf:"bytes,15,opt,name=value,proto3" json:"value,omitempty"`
+	// For how long the exclusive holder has held the key, as in Holder.
+	HeldFor *durationpb.Duration `protobuf:"bytes,16,opt,name=held_for,json=heldFor,proto3" json:"held_for,omitempty"`
+	// If `held` is false: for how long nobody will be granted the key although nobody holds it, because
+	// of ReleaseRequest.keep_for or AcquireRequest.lock_delay. Unset: the key is free.
+	KeptFor       *durationpb.Duration `protobuf:"bytes,17,opt,name=kept_for,json=keptFor,proto3" json:"kept_for,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2984,6 +3115,338 @@ func (x *InspectResponse) GetDaemon() string {
 	return ""
 }
 
+func (x *InspectResponse) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+func (x *InspectResponse) GetHeldFor() *durationpb.Duration {
+	if x != nil {
+		return x.HeldFor
+	}
+	return nil
+}
+
+func (x *InspectResponse) GetKeptFor() *durationpb.Duration {
+	if x != nil {
+		return x.KeptFor
+	}
+	return nil
+}
+
+// The request of LockService.Proclaim.
+type ProclaimRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The key.
+	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	// The token that holds the key, a share of it, or a slot.
+	Token string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
+	// The new value, as in AcquireRequest. Empty: the lock publishes none any more.
+	Value string `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
+	// Instead of `key`: all keys of a lease of several.
+	Keys          []string `protobuf:"bytes,4,rep,name=keys,proto3" json:"keys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProclaimRequest) Reset() {
+	*x = ProclaimRequest{}
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProclaimRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProclaimRequest) ProtoMessage() {}
+
+func (x *ProclaimRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProclaimRequest.ProtoReflect.Descriptor instead.
+func (*ProclaimRequest) Descriptor() ([]byte, []int) {
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ProclaimRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *ProclaimRequest) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+func (x *ProclaimRequest) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+func (x *ProclaimRequest) GetKeys() []string {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+// The response of LockService.Proclaim: observers see the new value.
+type ProclaimResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The votes of the deciding round.
+	Votes         []*Vote `protobuf:"bytes,1,rep,name=votes,proto3" json:"votes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProclaimResponse) Reset() {
+	*x = ProclaimResponse{}
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProclaimResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProclaimResponse) ProtoMessage() {}
+
+func (x *ProclaimResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProclaimResponse.ProtoReflect.Descriptor instead.
+func (*ProclaimResponse) Descriptor() ([]byte, []int) {
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *ProclaimResponse) GetVotes() []*Vote {
+	if x != nil {
+		return x.Votes
+	}
+	return nil
+}
+
+// The request of LockService.Observe.
+type ObserveRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The key, as in AcquireRequest.
+	Key           string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ObserveRequest) Reset() {
+	*x = ObserveRequest{}
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ObserveRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ObserveRequest) ProtoMessage() {}
+
+func (x *ObserveRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ObserveRequest.ProtoReflect.Descriptor instead.
+func (*ObserveRequest) Descriptor() ([]byte, []int) {
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *ObserveRequest) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+// The state of a key, when it has changed. The fields after `state` are set for HELD only, if not
+// stated otherwise.
+type ObserveResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whether the key is held.
+	State HolderState `protobuf:"varint,1,opt,name=state,proto3,enum=redlock.v1.HolderState" json:"state,omitempty"`
+	// The number of holders: more than 1 only if they share the key or if it is a semaphore.
+	Holders int32 `protobuf:"varint,2,opt,name=holders,proto3" json:"holders,omitempty"`
+	// The exclusive holder's label, or empty.
+	Owner string `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
+	// The value that the exclusive holder publishes, or empty.
+	Value string `protobuf:"bytes,4,opt,name=value,proto3" json:"value,omitempty"`
+	// The fencing token of the holder, or the highest of the holders.
+	FencingToken uint64 `protobuf:"varint,5,opt,name=fencing_token,json=fencingToken,proto3" json:"fencing_token,omitempty"`
+	// For how long the exclusive holder has held the key, as in Holder.
+	HeldFor *durationpb.Duration `protobuf:"bytes,6,opt,name=held_for,json=heldFor,proto3" json:"held_for,omitempty"`
+	// After which time the lock expires unless it is extended. Extensions are not reported.
+	Remaining *durationpb.Duration `protobuf:"bytes,7,opt,name=remaining,proto3" json:"remaining,omitempty"`
+	// The holders, in the order of their fencing tokens, as in InspectResponse.
+	HeldBy []*Holder `protobuf:"bytes,8,rep,name=held_by,json=heldBy,proto3" json:"held_by,omitempty"`
+	// For HELD: LOCK_MODE_SHARED, or unspecified.
+	Mode LockMode `protobuf:"varint,9,opt,name=mode,proto3,enum=redlock.v1.LockMode" json:"mode,omitempty"`
+	// The limit of the semaphore, if the key is held as one.
+	MaxHolders int32 `protobuf:"varint,10,opt,name=max_holders,json=maxHolders,proto3" json:"max_holders,omitempty"`
+	// For VACANT: as in InspectResponse.
+	KeptFor *durationpb.Duration `protobuf:"bytes,11,opt,name=kept_for,json=keptFor,proto3" json:"kept_for,omitempty"`
+	// For UNDECIDED: why, for people.
+	Message       string `protobuf:"bytes,12,opt,name=message,proto3" json:"message,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ObserveResponse) Reset() {
+	*x = ObserveResponse{}
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ObserveResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ObserveResponse) ProtoMessage() {}
+
+func (x *ObserveResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_redlock_v1_lock_service_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ObserveResponse.ProtoReflect.Descriptor instead.
+func (*ObserveResponse) Descriptor() ([]byte, []int) {
+	return file_redlock_v1_lock_service_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *ObserveResponse) GetState() HolderState {
+	if x != nil {
+		return x.State
+	}
+	return HolderState_HOLDER_STATE_UNSPECIFIED
+}
+
+func (x *ObserveResponse) GetHolders() int32 {
+	if x != nil {
+		return x.Holders
+	}
+	return 0
+}
+
+func (x *ObserveResponse) GetOwner() string {
+	if x != nil {
+		return x.Owner
+	}
+	return ""
+}
+
+func (x *ObserveResponse) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+func (x *ObserveResponse) GetFencingToken() uint64 {
+	if x != nil {
+		return x.FencingToken
+	}
+	return 0
+}
+
+func (x *ObserveResponse) GetHeldFor() *durationpb.Duration {
+	if x != nil {
+		return x.HeldFor
+	}
+	return nil
+}
+
+func (x *ObserveResponse) GetRemaining() *durationpb.Duration {
+	if x != nil {
+		return x.Remaining
+	}
+	return nil
+}
+
+func (x *ObserveResponse) GetHeldBy() []*Holder {
+	if x != nil {
+		return x.HeldBy
+	}
+	return nil
+}
+
+func (x *ObserveResponse) GetMode() LockMode {
+	if x != nil {
+		return x.Mode
+	}
+	return LockMode_LOCK_MODE_UNSPECIFIED
+}
+
+func (x *ObserveResponse) GetMaxHolders() int32 {
+	if x != nil {
+		return x.MaxHolders
+	}
+	return 0
+}
+
+func (x *ObserveResponse) GetKeptFor() *durationpb.Duration {
+	if x != nil {
+		return x.KeptFor
+	}
+	return nil
+}
+
+func (x *ObserveResponse) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 var File_redlock_v1_lock_service_proto protoreflect.FileDescriptor
 
 const file_redlock_v1_lock_service_proto_rawDesc = "" +
@@ -2999,7 +3462,7 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\x04mode\x18\x06 \x01(\x0e2\x14.redlock.v1.LockModeR\x04mode\x12\x1f\n" +
 	"\vmax_holders\x18\a \x01(\x05R\n" +
 	"maxHolders\x12\x12\n" +
-	"\x04slot\x18\b \x01(\x05R\x04slot\"\x8e\x02\n" +
+	"\x04slot\x18\b \x01(\x05R\x04slot\"\xa4\x02\n" +
 	"\x06Holder\x12\x14\n" +
 	"\x05owner\x18\x01 \x01(\tR\x05owner\x12\x1a\n" +
 	"\bidentity\x18\x02 \x01(\tR\bidentity\x12\x12\n" +
@@ -3008,7 +3471,8 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\bheld_for\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\aheldFor\x12#\n" +
 	"\rfencing_token\x18\x06 \x01(\x04R\ffencingToken\x12\x12\n" +
 	"\x04slot\x18\a \x01(\x05R\x04slot\x127\n" +
-	"\tremaining\x18\b \x01(\v2\x19.google.protobuf.DurationR\tremaining\"\xe8\x01\n" +
+	"\tremaining\x18\b \x01(\v2\x19.google.protobuf.DurationR\tremaining\x12\x14\n" +
+	"\x05value\x18\t \x01(\tR\x05value\"\xe8\x01\n" +
 	"\x06Waiter\x12\x14\n" +
 	"\x05owner\x18\x01 \x01(\tR\x05owner\x12\x1a\n" +
 	"\bidentity\x18\x02 \x01(\tR\bidentity\x12\x12\n" +
@@ -3031,7 +3495,7 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\tmin_delay\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\bminDelay\x128\n" +
 	"\n" +
 	"max_jitter\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\tmaxJitterB\x0e\n" +
-	"\f_max_retries\"\xcd\x02\n" +
+	"\f_max_retries\"\x9d\x03\n" +
 	"\x0eAcquireRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12+\n" +
 	"\x03ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x19\n" +
@@ -3042,7 +3506,11 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\x04keys\x18\a \x03(\tR\x04keys\x12(\n" +
 	"\x04mode\x18\b \x01(\x0e2\x14.redlock.v1.LockModeR\x04mode\x12\x1f\n" +
 	"\vmax_holders\x18\t \x01(\x05R\n" +
-	"maxHoldersB\b\n" +
+	"maxHolders\x12\x14\n" +
+	"\x05value\x18\n" +
+	" \x01(\tR\x05value\x128\n" +
+	"\n" +
+	"lock_delay\x18\v \x01(\v2\x19.google.protobuf.DurationR\tlockDelayB\b\n" +
 	"\x06_tokenB\b\n" +
 	"\x06_retry\"\xb1\x01\n" +
 	"\x0fAcquireResponse\x12'\n" +
@@ -3065,11 +3533,12 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\x0eExtendResponse\x12'\n" +
 	"\x05lease\x18\x01 \x01(\v2\x11.redlock.v1.LeaseR\x05lease\x12&\n" +
 	"\x05votes\x18\x02 \x03(\v2\x10.redlock.v1.VoteR\x05votes\x12\x1a\n" +
-	"\battempts\x18\x03 \x01(\x05R\battempts\"L\n" +
+	"\battempts\x18\x03 \x01(\x05R\battempts\"\x82\x01\n" +
 	"\x0eReleaseRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05token\x18\x02 \x01(\tR\x05token\x12\x12\n" +
-	"\x04keys\x18\x03 \x03(\tR\x04keys\"9\n" +
+	"\x04keys\x18\x03 \x03(\tR\x04keys\x124\n" +
+	"\bkeep_for\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\akeepFor\"9\n" +
 	"\x0fReleaseResponse\x12&\n" +
 	"\x05votes\x18\x01 \x03(\v2\x10.redlock.v1.VoteR\x05votes\"\x9c\x02\n" +
 	"\tWatchItem\x12\x10\n" +
@@ -3101,7 +3570,7 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\vmax_holders\x18\n" +
 	" \x01(\x05R\n" +
 	"maxHolders\x12\x12\n" +
-	"\x04slot\x18\v \x01(\x05R\x04slot\"\xc1\x03\n" +
+	"\x04slot\x18\v \x01(\x05R\x04slot\"\x91\x04\n" +
 	"\vHoldRequest\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12+\n" +
 	"\x03ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x19\n" +
@@ -3114,7 +3583,10 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\x04mode\x18\t \x01(\x0e2\x14.redlock.v1.LockModeR\x04mode\x12\x1f\n" +
 	"\vmax_holders\x18\n" +
 	" \x01(\x05R\n" +
-	"maxHoldersB\b\n" +
+	"maxHolders\x12\x14\n" +
+	"\x05value\x18\v \x01(\tR\x05value\x128\n" +
+	"\n" +
+	"lock_delay\x18\f \x01(\v2\x19.google.protobuf.DurationR\tlockDelayB\b\n" +
 	"\x06_tokenB\b\n" +
 	"\x06_retryB\v\n" +
 	"\t_intervalB\x0f\n" +
@@ -3197,7 +3669,7 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\"\n" +
 	"\x0eInspectRequest\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\"\xe9\x03\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\"\xeb\x04\n" +
 	"\x0fInspectResponse\x12\x12\n" +
 	"\x04held\x18\x01 \x01(\bR\x04held\x12\x14\n" +
 	"\x05owner\x18\x02 \x01(\tR\x05owner\x12#\n" +
@@ -3214,7 +3686,34 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"maxHolders\x12+\n" +
 	"\aheld_by\x18\f \x03(\v2\x12.redlock.v1.HolderR\x06heldBy\x12,\n" +
 	"\awaiting\x18\r \x03(\v2\x12.redlock.v1.WaiterR\awaiting\x12\x16\n" +
-	"\x06daemon\x18\x0e \x01(\tR\x06daemon*T\n" +
+	"\x06daemon\x18\x0e \x01(\tR\x06daemon\x12\x14\n" +
+	"\x05value\x18\x0f \x01(\tR\x05value\x124\n" +
+	"\bheld_for\x18\x10 \x01(\v2\x19.google.protobuf.DurationR\aheldFor\x124\n" +
+	"\bkept_for\x18\x11 \x01(\v2\x19.google.protobuf.DurationR\akeptFor\"c\n" +
+	"\x0fProclaimRequest\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05token\x18\x02 \x01(\tR\x05token\x12\x14\n" +
+	"\x05value\x18\x03 \x01(\tR\x05value\x12\x12\n" +
+	"\x04keys\x18\x04 \x03(\tR\x04keys\":\n" +
+	"\x10ProclaimResponse\x12&\n" +
+	"\x05votes\x18\x01 \x03(\v2\x10.redlock.v1.VoteR\x05votes\"\"\n" +
+	"\x0eObserveRequest\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\"\xe2\x03\n" +
+	"\x0fObserveResponse\x12-\n" +
+	"\x05state\x18\x01 \x01(\x0e2\x17.redlock.v1.HolderStateR\x05state\x12\x18\n" +
+	"\aholders\x18\x02 \x01(\x05R\aholders\x12\x14\n" +
+	"\x05owner\x18\x03 \x01(\tR\x05owner\x12\x14\n" +
+	"\x05value\x18\x04 \x01(\tR\x05value\x12#\n" +
+	"\rfencing_token\x18\x05 \x01(\x04R\ffencingToken\x124\n" +
+	"\bheld_for\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\aheldFor\x127\n" +
+	"\tremaining\x18\a \x01(\v2\x19.google.protobuf.DurationR\tremaining\x12+\n" +
+	"\aheld_by\x18\b \x03(\v2\x12.redlock.v1.HolderR\x06heldBy\x12(\n" +
+	"\x04mode\x18\t \x01(\x0e2\x14.redlock.v1.LockModeR\x04mode\x12\x1f\n" +
+	"\vmax_holders\x18\n" +
+	" \x01(\x05R\n" +
+	"maxHolders\x124\n" +
+	"\bkept_for\x18\v \x01(\v2\x19.google.protobuf.DurationR\akeptFor\x12\x18\n" +
+	"\amessage\x18\f \x01(\tR\amessage*T\n" +
 	"\bLockMode\x12\x19\n" +
 	"\x15LOCK_MODE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13LOCK_MODE_EXCLUSIVE\x10\x01\x12\x14\n" +
@@ -3236,7 +3735,12 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\x13EVENT_TYPE_EXTENDED\x10\x03\x12\x1c\n" +
 	"\x18EVENT_TYPE_EXTEND_FAILED\x10\x04\x12\x13\n" +
 	"\x0fEVENT_TYPE_LOST\x10\x05\x12\x17\n" +
-	"\x13EVENT_TYPE_DRAINING\x10\x062\xdf\x03\n" +
+	"\x13EVENT_TYPE_DRAINING\x10\x06*w\n" +
+	"\vHolderState\x12\x1c\n" +
+	"\x18HOLDER_STATE_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11HOLDER_STATE_HELD\x10\x01\x12\x17\n" +
+	"\x13HOLDER_STATE_VACANT\x10\x02\x12\x1a\n" +
+	"\x16HOLDER_STATE_UNDECIDED\x10\x032\xec\x04\n" +
 	"\vLockService\x12B\n" +
 	"\aAcquire\x12\x1a.redlock.v1.AcquireRequest\x1a\x1b.redlock.v1.AcquireResponse\x12?\n" +
 	"\x06Extend\x12\x19.redlock.v1.ExtendRequest\x1a\x1a.redlock.v1.ExtendResponse\x12B\n" +
@@ -3244,7 +3748,9 @@ const file_redlock_v1_lock_service_proto_rawDesc = "" +
 	"\x05Watch\x12\x18.redlock.v1.WatchRequest\x1a\x19.redlock.v1.WatchResponse0\x01\x12;\n" +
 	"\x04Hold\x12\x17.redlock.v1.HoldRequest\x1a\x18.redlock.v1.HoldResponse0\x01\x12F\n" +
 	"\aSession\x12\x1a.redlock.v1.SessionRequest\x1a\x1b.redlock.v1.SessionResponse(\x010\x01\x12B\n" +
-	"\aInspect\x12\x1a.redlock.v1.InspectRequest\x1a\x1b.redlock.v1.InspectResponseB9\n" +
+	"\aInspect\x12\x1a.redlock.v1.InspectRequest\x1a\x1b.redlock.v1.InspectResponse\x12E\n" +
+	"\bProclaim\x12\x1b.redlock.v1.ProclaimRequest\x1a\x1c.redlock.v1.ProclaimResponse\x12D\n" +
+	"\aObserve\x12\x1a.redlock.v1.ObserveRequest\x1a\x1b.redlock.v1.ObserveResponse0\x01B9\n" +
 	"\x16io.redlockd.redlock.v1P\x01Z\x1dredlockd/redlock/v1;redlockv1b\x06proto3"
 
 var (
@@ -3259,133 +3765,154 @@ func file_redlock_v1_lock_service_proto_rawDescGZIP() []byte {
 	return file_redlock_v1_lock_service_proto_rawDescData
 }
 
-var file_redlock_v1_lock_service_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_redlock_v1_lock_service_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
+var file_redlock_v1_lock_service_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_redlock_v1_lock_service_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_redlock_v1_lock_service_proto_goTypes = []any{
 	(LockMode)(0),               // 0: redlock.v1.LockMode
 	(VoteOutcome)(0),            // 1: redlock.v1.VoteOutcome
 	(EventType)(0),              // 2: redlock.v1.EventType
-	(*Lease)(nil),               // 3: redlock.v1.Lease
-	(*Holder)(nil),              // 4: redlock.v1.Holder
-	(*Waiter)(nil),              // 5: redlock.v1.Waiter
-	(*Vote)(nil),                // 6: redlock.v1.Vote
-	(*Votes)(nil),               // 7: redlock.v1.Votes
-	(*RetryPolicy)(nil),         // 8: redlock.v1.RetryPolicy
-	(*AcquireRequest)(nil),      // 9: redlock.v1.AcquireRequest
-	(*AcquireResponse)(nil),     // 10: redlock.v1.AcquireResponse
-	(*ExtendRequest)(nil),       // 11: redlock.v1.ExtendRequest
-	(*ExtendResponse)(nil),      // 12: redlock.v1.ExtendResponse
-	(*ReleaseRequest)(nil),      // 13: redlock.v1.ReleaseRequest
-	(*ReleaseResponse)(nil),     // 14: redlock.v1.ReleaseResponse
-	(*WatchItem)(nil),           // 15: redlock.v1.WatchItem
-	(*WatchRequest)(nil),        // 16: redlock.v1.WatchRequest
-	(*WatchResponse)(nil),       // 17: redlock.v1.WatchResponse
-	(*HoldRequest)(nil),         // 18: redlock.v1.HoldRequest
-	(*HoldResponse)(nil),        // 19: redlock.v1.HoldResponse
-	(*SessionRequest)(nil),      // 20: redlock.v1.SessionRequest
-	(*SessionOperation)(nil),    // 21: redlock.v1.SessionOperation
-	(*CancelOperation)(nil),     // 22: redlock.v1.CancelOperation
-	(*PingOperation)(nil),       // 23: redlock.v1.PingOperation
-	(*AdoptOperation)(nil),      // 24: redlock.v1.AdoptOperation
-	(*GiveUpOperation)(nil),     // 25: redlock.v1.GiveUpOperation
-	(*CloseOperation)(nil),      // 26: redlock.v1.CloseOperation
-	(*QueuePosition)(nil),       // 27: redlock.v1.QueuePosition
-	(*SessionResponse)(nil),     // 28: redlock.v1.SessionResponse
-	(*SessionResult)(nil),       // 29: redlock.v1.SessionResult
-	(*OperationStatus)(nil),     // 30: redlock.v1.OperationStatus
-	(*InspectRequest)(nil),      // 31: redlock.v1.InspectRequest
-	(*InspectResponse)(nil),     // 32: redlock.v1.InspectResponse
-	nil,                         // 33: redlock.v1.OperationStatus.MetadataEntry
-	(*durationpb.Duration)(nil), // 34: google.protobuf.Duration
+	(HolderState)(0),            // 3: redlock.v1.HolderState
+	(*Lease)(nil),               // 4: redlock.v1.Lease
+	(*Holder)(nil),              // 5: redlock.v1.Holder
+	(*Waiter)(nil),              // 6: redlock.v1.Waiter
+	(*Vote)(nil),                // 7: redlock.v1.Vote
+	(*Votes)(nil),               // 8: redlock.v1.Votes
+	(*RetryPolicy)(nil),         // 9: redlock.v1.RetryPolicy
+	(*AcquireRequest)(nil),      // 10: redlock.v1.AcquireRequest
+	(*AcquireResponse)(nil),     // 11: redlock.v1.AcquireResponse
+	(*ExtendRequest)(nil),       // 12: redlock.v1.ExtendRequest
+	(*ExtendResponse)(nil),      // 13: redlock.v1.ExtendResponse
+	(*ReleaseRequest)(nil),      // 14: redlock.v1.ReleaseRequest
+	(*ReleaseResponse)(nil),     // 15: redlock.v1.ReleaseResponse
+	(*WatchItem)(nil),           // 16: redlock.v1.WatchItem
+	(*WatchRequest)(nil),        // 17: redlock.v1.WatchRequest
+	(*WatchResponse)(nil),       // 18: redlock.v1.WatchResponse
+	(*HoldRequest)(nil),         // 19: redlock.v1.HoldRequest
+	(*HoldResponse)(nil),        // 20: redlock.v1.HoldResponse
+	(*SessionRequest)(nil),      // 21: redlock.v1.SessionRequest
+	(*SessionOperation)(nil),    // 22: redlock.v1.SessionOperation
+	(*CancelOperation)(nil),     // 23: redlock.v1.CancelOperation
+	(*PingOperation)(nil),       // 24: redlock.v1.PingOperation
+	(*AdoptOperation)(nil),      // 25: redlock.v1.AdoptOperation
+	(*GiveUpOperation)(nil),     // 26: redlock.v1.GiveUpOperation
+	(*CloseOperation)(nil),      // 27: redlock.v1.CloseOperation
+	(*QueuePosition)(nil),       // 28: redlock.v1.QueuePosition
+	(*SessionResponse)(nil),     // 29: redlock.v1.SessionResponse
+	(*SessionResult)(nil),       // 30: redlock.v1.SessionResult
+	(*OperationStatus)(nil),     // 31: redlock.v1.OperationStatus
+	(*InspectRequest)(nil),      // 32: redlock.v1.InspectRequest
+	(*InspectResponse)(nil),     // 33: redlock.v1.InspectResponse
+	(*ProclaimRequest)(nil),     // 34: redlock.v1.ProclaimRequest
+	(*ProclaimResponse)(nil),    // 35: redlock.v1.ProclaimResponse
+	(*ObserveRequest)(nil),      // 36: redlock.v1.ObserveRequest
+	(*ObserveResponse)(nil),     // 37: redlock.v1.ObserveResponse
+	nil,                         // 38: redlock.v1.OperationStatus.MetadataEntry
+	(*durationpb.Duration)(nil), // 39: google.protobuf.Duration
 }
 var file_redlock_v1_lock_service_proto_depIdxs = []int32{
-	34, // 0: redlock.v1.Lease.validity:type_name -> google.protobuf.Duration
+	39, // 0: redlock.v1.Lease.validity:type_name -> google.protobuf.Duration
 	0,  // 1: redlock.v1.Lease.mode:type_name -> redlock.v1.LockMode
-	34, // 2: redlock.v1.Holder.held_for:type_name -> google.protobuf.Duration
-	34, // 3: redlock.v1.Holder.remaining:type_name -> google.protobuf.Duration
-	34, // 4: redlock.v1.Waiter.waited:type_name -> google.protobuf.Duration
+	39, // 2: redlock.v1.Holder.held_for:type_name -> google.protobuf.Duration
+	39, // 3: redlock.v1.Holder.remaining:type_name -> google.protobuf.Duration
+	39, // 4: redlock.v1.Waiter.waited:type_name -> google.protobuf.Duration
 	0,  // 5: redlock.v1.Waiter.mode:type_name -> redlock.v1.LockMode
 	1,  // 6: redlock.v1.Vote.outcome:type_name -> redlock.v1.VoteOutcome
-	34, // 7: redlock.v1.Vote.latency:type_name -> google.protobuf.Duration
-	6,  // 8: redlock.v1.Votes.votes:type_name -> redlock.v1.Vote
-	34, // 9: redlock.v1.RetryPolicy.min_delay:type_name -> google.protobuf.Duration
-	34, // 10: redlock.v1.RetryPolicy.max_jitter:type_name -> google.protobuf.Duration
-	34, // 11: redlock.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
-	8,  // 12: redlock.v1.AcquireRequest.retry:type_name -> redlock.v1.RetryPolicy
+	39, // 7: redlock.v1.Vote.latency:type_name -> google.protobuf.Duration
+	7,  // 8: redlock.v1.Votes.votes:type_name -> redlock.v1.Vote
+	39, // 9: redlock.v1.RetryPolicy.min_delay:type_name -> google.protobuf.Duration
+	39, // 10: redlock.v1.RetryPolicy.max_jitter:type_name -> google.protobuf.Duration
+	39, // 11: redlock.v1.AcquireRequest.ttl:type_name -> google.protobuf.Duration
+	9,  // 12: redlock.v1.AcquireRequest.retry:type_name -> redlock.v1.RetryPolicy
 	0,  // 13: redlock.v1.AcquireRequest.mode:type_name -> redlock.v1.LockMode
-	3,  // 14: redlock.v1.AcquireResponse.lease:type_name -> redlock.v1.Lease
-	6,  // 15: redlock.v1.AcquireResponse.votes:type_name -> redlock.v1.Vote
-	34, // 16: redlock.v1.AcquireResponse.waited:type_name -> google.protobuf.Duration
-	34, // 17: redlock.v1.ExtendRequest.ttl:type_name -> google.protobuf.Duration
-	8,  // 18: redlock.v1.ExtendRequest.retry:type_name -> redlock.v1.RetryPolicy
-	0,  // 19: redlock.v1.ExtendRequest.mode:type_name -> redlock.v1.LockMode
-	3,  // 20: redlock.v1.ExtendResponse.lease:type_name -> redlock.v1.Lease
-	6,  // 21: redlock.v1.ExtendResponse.votes:type_name -> redlock.v1.Vote
-	6,  // 22: redlock.v1.ReleaseResponse.votes:type_name -> redlock.v1.Vote
-	34, // 23: redlock.v1.WatchItem.ttl:type_name -> google.protobuf.Duration
-	34, // 24: redlock.v1.WatchItem.interval:type_name -> google.protobuf.Duration
-	0,  // 25: redlock.v1.WatchItem.mode:type_name -> redlock.v1.LockMode
-	15, // 26: redlock.v1.WatchRequest.items:type_name -> redlock.v1.WatchItem
-	34, // 27: redlock.v1.WatchRequest.max_lifetime:type_name -> google.protobuf.Duration
-	2,  // 28: redlock.v1.WatchResponse.type:type_name -> redlock.v1.EventType
-	3,  // 29: redlock.v1.WatchResponse.lease:type_name -> redlock.v1.Lease
-	6,  // 30: redlock.v1.WatchResponse.votes:type_name -> redlock.v1.Vote
-	0,  // 31: redlock.v1.WatchResponse.mode:type_name -> redlock.v1.LockMode
-	34, // 32: redlock.v1.HoldRequest.ttl:type_name -> google.protobuf.Duration
-	8,  // 33: redlock.v1.HoldRequest.retry:type_name -> redlock.v1.RetryPolicy
-	34, // 34: redlock.v1.HoldRequest.interval:type_name -> google.protobuf.Duration
-	34, // 35: redlock.v1.HoldRequest.max_lifetime:type_name -> google.protobuf.Duration
-	0,  // 36: redlock.v1.HoldRequest.mode:type_name -> redlock.v1.LockMode
-	2,  // 37: redlock.v1.HoldResponse.type:type_name -> redlock.v1.EventType
-	3,  // 38: redlock.v1.HoldResponse.lease:type_name -> redlock.v1.Lease
-	6,  // 39: redlock.v1.HoldResponse.votes:type_name -> redlock.v1.Vote
-	0,  // 40: redlock.v1.HoldResponse.mode:type_name -> redlock.v1.LockMode
-	21, // 41: redlock.v1.SessionRequest.operations:type_name -> redlock.v1.SessionOperation
-	34, // 42: redlock.v1.SessionRequest.disconnect_grace:type_name -> google.protobuf.Duration
-	9,  // 43: redlock.v1.SessionOperation.acquire:type_name -> redlock.v1.AcquireRequest
-	11, // 44: redlock.v1.SessionOperation.extend:type_name -> redlock.v1.ExtendRequest
-	13, // 45: redlock.v1.SessionOperation.release:type_name -> redlock.v1.ReleaseRequest
-	22, // 46: redlock.v1.SessionOperation.cancel:type_name -> redlock.v1.CancelOperation
-	23, // 47: redlock.v1.SessionOperation.ping:type_name -> redlock.v1.PingOperation
-	24, // 48: redlock.v1.SessionOperation.adopt:type_name -> redlock.v1.AdoptOperation
-	26, // 49: redlock.v1.SessionOperation.close:type_name -> redlock.v1.CloseOperation
-	25, // 50: redlock.v1.SessionOperation.give_up:type_name -> redlock.v1.GiveUpOperation
-	34, // 51: redlock.v1.AdoptOperation.ttl:type_name -> google.protobuf.Duration
-	0,  // 52: redlock.v1.AdoptOperation.mode:type_name -> redlock.v1.LockMode
-	0,  // 53: redlock.v1.GiveUpOperation.mode:type_name -> redlock.v1.LockMode
-	29, // 54: redlock.v1.SessionResponse.results:type_name -> redlock.v1.SessionResult
-	17, // 55: redlock.v1.SessionResponse.events:type_name -> redlock.v1.WatchResponse
-	27, // 56: redlock.v1.SessionResponse.positions:type_name -> redlock.v1.QueuePosition
-	34, // 57: redlock.v1.SessionResponse.clock:type_name -> google.protobuf.Duration
-	3,  // 58: redlock.v1.SessionResult.lease:type_name -> redlock.v1.Lease
-	6,  // 59: redlock.v1.SessionResult.votes:type_name -> redlock.v1.Vote
-	30, // 60: redlock.v1.SessionResult.status:type_name -> redlock.v1.OperationStatus
-	34, // 61: redlock.v1.OperationStatus.retry_delay:type_name -> google.protobuf.Duration
-	33, // 62: redlock.v1.OperationStatus.metadata:type_name -> redlock.v1.OperationStatus.MetadataEntry
-	34, // 63: redlock.v1.InspectResponse.remaining:type_name -> google.protobuf.Duration
-	6,  // 64: redlock.v1.InspectResponse.votes:type_name -> redlock.v1.Vote
-	0,  // 65: redlock.v1.InspectResponse.mode:type_name -> redlock.v1.LockMode
-	4,  // 66: redlock.v1.InspectResponse.held_by:type_name -> redlock.v1.Holder
-	5,  // 67: redlock.v1.InspectResponse.waiting:type_name -> redlock.v1.Waiter
-	9,  // 68: redlock.v1.LockService.Acquire:input_type -> redlock.v1.AcquireRequest
-	11, // 69: redlock.v1.LockService.Extend:input_type -> redlock.v1.ExtendRequest
-	13, // 70: redlock.v1.LockService.Release:input_type -> redlock.v1.ReleaseRequest
-	16, // 71: redlock.v1.LockService.Watch:input_type -> redlock.v1.WatchRequest
-	18, // 72: redlock.v1.LockService.Hold:input_type -> redlock.v1.HoldRequest
-	20, // 73: redlock.v1.LockService.Session:input_type -> redlock.v1.SessionRequest
-	31, // 74: redlock.v1.LockService.Inspect:input_type -> redlock.v1.InspectRequest
-	10, // 75: redlock.v1.LockService.Acquire:output_type -> redlock.v1.AcquireResponse
-	12, // 76: redlock.v1.LockService.Extend:output_type -> redlock.v1.ExtendResponse
-	14, // 77: redlock.v1.LockService.Release:output_type -> redlock.v1.ReleaseResponse
-	17, // 78: redlock.v1.LockService.Watch:output_type -> redlock.v1.WatchResponse
-	19, // 79: redlock.v1.LockService.Hold:output_type -> redlock.v1.HoldResponse
-	28, // 80: redlock.v1.LockService.Session:output_type -> redlock.v1.SessionResponse
-	32, // 81: redlock.v1.LockService.Inspect:output_type -> redlock.v1.InspectResponse
-	75, // [75:82] is the sub-list for method output_type
-	68, // [68:75] is the sub-list for method input_type
-	68, // [68:68] is the sub-list for extension type_name
-	68, // [68:68] is the sub-list for extension extendee
-	0,  // [0:68] is the sub-list for field type_name
+	39, // 14: redlock.v1.AcquireRequest.lock_delay:type_name -> google.protobuf.Duration
+	4,  // 15: redlock.v1.AcquireResponse.lease:type_name -> redlock.v1.Lease
+	7,  // 16: redlock.v1.AcquireResponse.votes:type_name -> redlock.v1.Vote
+	39, // 17: redlock.v1.AcquireResponse.waited:type_name -> google.protobuf.Duration
+	39, // 18: redlock.v1.ExtendRequest.ttl:type_name -> google.protobuf.Duration
+	9,  // 19: redlock.v1.ExtendRequest.retry:type_name -> redlock.v1.RetryPolicy
+	0,  // 20: redlock.v1.ExtendRequest.mode:type_name -> redlock.v1.LockMode
+	4,  // 21: redlock.v1.ExtendResponse.lease:type_name -> redlock.v1.Lease
+	7,  // 22: redlock.v1.ExtendResponse.votes:type_name -> redlock.v1.Vote
+	39, // 23: redlock.v1.ReleaseRequest.keep_for:type_name -> google.protobuf.Duration
+	7,  // 24: redlock.v1.ReleaseResponse.votes:type_name -> redlock.v1.Vote
+	39, // 25: redlock.v1.WatchItem.ttl:type_name -> google.protobuf.Duration
+	39, // 26: redlock.v1.WatchItem.interval:type_name -> google.protobuf.Duration
+	0,  // 27: redlock.v1.WatchItem.mode:type_name -> redlock.v1.LockMode
+	16, // 28: redlock.v1.WatchRequest.items:type_name -> redlock.v1.WatchItem
+	39, // 29: redlock.v1.WatchRequest.max_lifetime:type_name -> google.protobuf.Duration
+	2,  // 30: redlock.v1.WatchResponse.type:type_name -> redlock.v1.EventType
+	4,  // 31: redlock.v1.WatchResponse.lease:type_name -> redlock.v1.Lease
+	7,  // 32: redlock.v1.WatchResponse.votes:type_name -> redlock.v1.Vote
+	0,  // 33: redlock.v1.WatchResponse.mode:type_name -> redlock.v1.LockMode
+	39, // 34: redlock.v1.HoldRequest.ttl:type_name -> google.protobuf.Duration
+	9,  // 35: redlock.v1.HoldRequest.retry:type_name -> redlock.v1.RetryPolicy
+	39, // 36: redlock.v1.HoldRequest.interval:type_name -> google.protobuf.Duration
+	39, // 37: redlock.v1.HoldRequest.max_lifetime:type_name -> google.protobuf.Duration
+	0,  // 38: redlock.v1.HoldRequest.mode:type_name -> redlock.v1.LockMode
+	39, // 39: redlock.v1.HoldRequest.lock_delay:type_name -> google.protobuf.Duration
+	2,  // 40: redlock.v1.HoldResponse.type:type_name -> redlock.v1.EventType
+	4,  // 41: redlock.v1.HoldResponse.lease:type_name -> redlock.v1.Lease
+	7,  // 42: redlock.v1.HoldResponse.votes:type_name -> redlock.v1.Vote
+	0,  // 43: redlock.v1.HoldResponse.mode:type_name -> redlock.v1.LockMode
+	22, // 44: redlock.v1.SessionRequest.operations:type_name -> redlock.v1.SessionOperation
+	39, // 45: redlock.v1.SessionRequest.disconnect_grace:type_name -> google.protobuf.Duration
+	10, // 46: redlock.v1.SessionOperation.acquire:type_name -> redlock.v1.AcquireRequest
+	12, // 47: redlock.v1.SessionOperation.extend:type_name -> redlock.v1.ExtendRequest
+	14, // 48: redlock.v1.SessionOperation.release:type_name -> redlock.v1.ReleaseRequest
+	23, // 49: redlock.v1.SessionOperation.cancel:type_name -> redlock.v1.CancelOperation
+	24, // 50: redlock.v1.SessionOperation.ping:type_name -> redlock.v1.PingOperation
+	25, // 51: redlock.v1.SessionOperation.adopt:type_name -> redlock.v1.AdoptOperation
+	27, // 52: redlock.v1.SessionOperation.close:type_name -> redlock.v1.CloseOperation
+	26, // 53: redlock.v1.SessionOperation.give_up:type_name -> redlock.v1.GiveUpOperation
+	39, // 54: redlock.v1.AdoptOperation.ttl:type_name -> google.protobuf.Duration
+	0,  // 55: redlock.v1.AdoptOperation.mode:type_name -> redlock.v1.LockMode
+	0,  // 56: redlock.v1.GiveUpOperation.mode:type_name -> redlock.v1.LockMode
+	30, // 57: redlock.v1.SessionResponse.results:type_name -> redlock.v1.SessionResult
+	18, // 58: redlock.v1.SessionResponse.events:type_name -> redlock.v1.WatchResponse
+	28, // 59: redlock.v1.SessionResponse.positions:type_name -> redlock.v1.QueuePosition
+	39, // 60: redlock.v1.SessionResponse.clock:type_name -> google.protobuf.Duration
+	4,  // 61: redlock.v1.SessionResult.lease:type_name -> redlock.v1.Lease
+	7,  // 62: redlock.v1.SessionResult.votes:type_name -> redlock.v1.Vote
+	31, // 63: redlock.v1.SessionResult.status:type_name -> redlock.v1.OperationStatus
+	39, // 64: redlock.v1.OperationStatus.retry_delay:type_name -> google.protobuf.Duration
+	38, // 65: redlock.v1.OperationStatus.metadata:type_name -> redlock.v1.OperationStatus.MetadataEntry
+	39, // 66: redlock.v1.InspectResponse.remaining:type_name -> google.protobuf.Duration
+	7,  // 67: redlock.v1.InspectResponse.votes:type_name -> redlock.v1.Vote
+	0,  // 68: redlock.v1.InspectResponse.mode:type_name -> redlock.v1.LockMode
+	5,  // 69: redlock.v1.InspectResponse.held_by:type_name -> redlock.v1.Holder
+	6,  // 70: redlock.v1.InspectResponse.waiting:type_name -> redlock.v1.Waiter
+	39, // 71: redlock.v1.InspectResponse.held_for:type_name -> google.protobuf.Duration
+	39, // 72: redlock.v1.InspectResponse.kept_for:type_name -> google.protobuf.Duration
+	7,  // 73: redlock.v1.ProclaimResponse.votes:type_name -> redlock.v1.Vote
+	3,  // 74: redlock.v1.ObserveResponse.state:type_name -> redlock.v1.HolderState
+	39, // 75: redlock.v1.ObserveResponse.held_for:type_name -> google.protobuf.Duration
+	39, // 76: redlock.v1.ObserveResponse.remaining:type_name -> google.protobuf.Duration
+	5,  // 77: redlock.v1.ObserveResponse.held_by:type_name -> redlock.v1.Holder
+	0,  // 78: redlock.v1.ObserveResponse.mode:type_name -> redlock.v1.LockMode
+	39, // 79: redlock.v1.ObserveResponse.kept_for:type_name -> google.protobuf.Duration
+	10, // 80: redlock.v1.LockService.Acquire:input_type -> redlock.v1.AcquireRequest
+	12, // 81: redlock.v1.LockService.Extend:input_type -> redlock.v1.ExtendRequest
+	14, // 82: redlock.v1.LockService.Release:input_type -> redlock.v1.ReleaseRequest
+	17, // 83: redlock.v1.LockService.Watch:input_type -> redlock.v1.WatchRequest
+	19, // 84: redlock.v1.LockService.Hold:input_type -> redlock.v1.HoldRequest
+	21, // 85: redlock.v1.LockService.Session:input_type -> redlock.v1.SessionRequest
+	32, // 86: redlock.v1.LockService.Inspect:input_type -> redlock.v1.InspectRequest
+	34, // 87: redlock.v1.LockService.Proclaim:input_type -> redlock.v1.ProclaimRequest
+	36, // 88: redlock.v1.LockService.Observe:input_type -> redlock.v1.ObserveRequest
+	11, // 89: redlock.v1.LockService.Acquire:output_type -> redlock.v1.AcquireResponse
+	13, // 90: redlock.v1.LockService.Extend:output_type -> redlock.v1.ExtendResponse
+	15, // 91: redlock.v1.LockService.Release:output_type -> redlock.v1.ReleaseResponse
+	18, // 92: redlock.v1.LockService.Watch:output_type -> redlock.v1.WatchResponse
+	20, // 93: redlock.v1.LockService.Hold:output_type -> redlock.v1.HoldResponse
+	29, // 94: redlock.v1.LockService.Session:output_type -> redlock.v1.SessionResponse
+	33, // 95: redlock.v1.LockService.Inspect:output_type -> redlock.v1.InspectResponse
+	35, // 96: redlock.v1.LockService.Proclaim:output_type -> redlock.v1.ProclaimResponse
+	37, // 97: redlock.v1.LockService.Observe:output_type -> redlock.v1.ObserveResponse
+	89, // [89:98] is the sub-list for method output_type
+	80, // [80:89] is the sub-list for method input_type
+	80, // [80:80] is the sub-list for extension type_name
+	80, // [80:80] is the sub-list for extension extendee
+	0,  // [0:80] is the sub-list for field type_name
 }
 
 func init() { file_redlock_v1_lock_service_proto_init() }
@@ -3415,8 +3942,8 @@ func file_redlock_v1_lock_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_redlock_v1_lock_service_proto_rawDesc), len(file_redlock_v1_lock_service_proto_rawDesc)),
-			NumEnums:      3,
-			NumMessages:   31,
+			NumEnums:      4,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

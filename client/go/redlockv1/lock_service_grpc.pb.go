@@ -75,13 +75,15 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	LockService_Acquire_FullMethodName = "/redlock.v1.LockService/Acquire"
-	LockService_Extend_FullMethodName  = "/redlock.v1.LockService/Extend"
-	LockService_Release_FullMethodName = "/redlock.v1.LockService/Release"
-	LockService_Watch_FullMethodName   = "/redlock.v1.LockService/Watch"
-	LockService_Hold_FullMethodName    = "/redlock.v1.LockService/Hold"
-	LockService_Session_FullMethodName = "/redlock.v1.LockService/Session"
-	LockService_Inspect_FullMethodName = "/redlock.v1.LockService/Inspect"
+	LockService_Acquire_FullMethodName  = "/redlock.v1.LockService/Acquire"
+	LockService_Extend_FullMethodName   = "/redlock.v1.LockService/Extend"
+	LockService_Release_FullMethodName  = "/redlock.v1.LockService/Release"
+	LockService_Watch_FullMethodName    = "/redlock.v1.LockService/Watch"
+	LockService_Hold_FullMethodName     = "/redlock.v1.LockService/Hold"
+	LockService_Session_FullMethodName  = "/redlock.v1.LockService/Session"
+	LockService_Inspect_FullMethodName  = "/redlock.v1.LockService/Inspect"
+	LockService_Proclaim_FullMethodName = "/redlock.v1.LockService/Proclaim"
+	LockService_Observe_FullMethodName  = "/redlock.v1.LockService/Observe"
 )
 
 // LockServiceClient is the client API for LockService service.
@@ -148,6 +150,26 @@ type LockServiceClient interface {
 	//
 	// Retry: harmless; the call only reads.
 	Inspect(ctx context.Context, in *InspectRequest, opts ...grpc.CallOption) (*InspectResponse, error)
+	// Replaces the value that a held lock publishes (AcquireRequest.value). The nodes order the calls:
+	// the last one counts, at whichever daemon.
+	//
+	// Answers OK if a quorum of nodes confirms that the token still holds the key, and
+	// LOCK_NOT_HELD if the token does not. After any other answer, observers may see the value or not,
+	// now or later.
+	//
+	// Retry: harmless; the value becomes the last one again.
+	Proclaim(ctx context.Context, in *ProclaimRequest, opts ...grpc.CallOption) (*ProclaimResponse, error)
+	// Reports who holds a key, and every change: the holder, its value, or that there is none. The
+	// first message comes at once or, if no quorum of nodes answers, after about a second. The stream
+	// lasts until the client cancels it or the daemon shuts down (DRAINING).
+	//
+	// A state is reported only if a quorum of nodes agrees on it. "No quorum" is never reported as
+	// "no holder". Within a stream, the fencing token never decreases. A client that reads slowly gets
+	// the latest state and not those in between. A change is reported as soon as a node announces it;
+	// if the announcement is lost, within about two seconds.
+	//
+	// Retry: harmless; the new stream begins with the present state.
+	Observe(ctx context.Context, in *ObserveRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ObserveResponse], error)
 }
 
 type lockServiceClient struct {
@@ -249,6 +271,35 @@ func (c *lockServiceClient) Inspect(ctx context.Context, in *InspectRequest, opt
 	return out, nil
 }
 
+func (c *lockServiceClient) Proclaim(ctx context.Context, in *ProclaimRequest, opts ...grpc.CallOption) (*ProclaimResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ProclaimResponse)
+	err := c.cc.Invoke(ctx, LockService_Proclaim_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *lockServiceClient) Observe(ctx context.Context, in *ObserveRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ObserveResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &LockService_ServiceDesc.Streams[3], LockService_Observe_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[ObserveRequest, ObserveResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type LockService_ObserveClient = grpc.ServerStreamingClient[ObserveResponse]
+
 // LockServiceServer is the server API for LockService service.
 // All implementations must embed UnimplementedLockServiceServer
 // for forward compatibility.
@@ -313,6 +364,26 @@ type LockServiceServer interface {
 	//
 	// Retry: harmless; the call only reads.
 	Inspect(context.Context, *InspectRequest) (*InspectResponse, error)
+	// Replaces the value that a held lock publishes (AcquireRequest.value). The nodes order the calls:
+	// the last one counts, at whichever daemon.
+	//
+	// Answers OK if a quorum of nodes confirms that the token still holds the key, and
+	// LOCK_NOT_HELD if the token does not. After any other answer, observers may see the value or not,
+	// now or later.
+	//
+	// Retry: harmless; the value becomes the last one again.
+	Proclaim(context.Context, *ProclaimRequest) (*ProclaimResponse, error)
+	// Reports who holds a key, and every change: the holder, its value, or that there is none. The
+	// first message comes at once or, if no quorum of nodes answers, after about a second. The stream
+	// lasts until the client cancels it or the daemon shuts down (DRAINING).
+	//
+	// A state is reported only if a quorum of nodes agrees on it. "No quorum" is never reported as
+	// "no holder". Within a stream, the fencing token never decreases. A client that reads slowly gets
+	// the latest state and not those in between. A change is reported as soon as a node announces it;
+	// if the announcement is lost, within about two seconds.
+	//
+	// Retry: harmless; the new stream begins with the present state.
+	Observe(*ObserveRequest, grpc.ServerStreamingServer[ObserveResponse]) error
 	mustEmbedUnimplementedLockServiceServer()
 }
 
@@ -343,6 +414,12 @@ func (UnimplementedLockServiceServer) Session(grpc.BidiStreamingServer[SessionRe
 }
 func (UnimplementedLockServiceServer) Inspect(context.Context, *InspectRequest) (*InspectResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Inspect not implemented")
+}
+func (UnimplementedLockServiceServer) Proclaim(context.Context, *ProclaimRequest) (*ProclaimResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Proclaim not implemented")
+}
+func (UnimplementedLockServiceServer) Observe(*ObserveRequest, grpc.ServerStreamingServer[ObserveResponse]) error {
+	return status.Error(codes.Unimplemented, "method Observe not implemented")
 }
 func (UnimplementedLockServiceServer) mustEmbedUnimplementedLockServiceServer() {}
 func (UnimplementedLockServiceServer) testEmbeddedByValue()                     {}
@@ -466,6 +543,35 @@ func _LockService_Inspect_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _LockService_Proclaim_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ProclaimRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LockServiceServer).Proclaim(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: LockService_Proclaim_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LockServiceServer).Proclaim(ctx, req.(*ProclaimRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _LockService_Observe_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(ObserveRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(LockServiceServer).Observe(m, &grpc.GenericServerStream[ObserveRequest, ObserveResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type LockService_ObserveServer = grpc.ServerStreamingServer[ObserveResponse]
+
 // LockService_ServiceDesc is the grpc.ServiceDesc for LockService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -489,6 +595,10 @@ var LockService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "Inspect",
 			Handler:    _LockService_Inspect_Handler,
 		},
+		{
+			MethodName: "Proclaim",
+			Handler:    _LockService_Proclaim_Handler,
+		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
@@ -506,6 +616,11 @@ var LockService_ServiceDesc = grpc.ServiceDesc{
 			Handler:       _LockService_Session_Handler,
 			ServerStreams: true,
 			ClientStreams: true,
+		},
+		{
+			StreamName:    "Observe",
+			Handler:       _LockService_Observe_Handler,
+			ServerStreams: true,
 		},
 	},
 	Metadata: "redlock/v1/lock_service.proto",

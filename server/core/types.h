@@ -176,11 +176,20 @@ inline constexpr std::size_t kMaxLabelBytes = 128;
 using Origin = Text<struct OriginTag>;
 inline constexpr std::size_t kMaxOriginBytes = 320;
 
-// Who holds a key, for people. Stored with the lease. Not secret, and nothing depends on it.
+// What a holder publishes with the lock: at most kMaxValueBytes of UTF-8. Not secret.
+using PublishedValue = Text<struct PublishedValueTag>;
+inline constexpr std::size_t kMaxValueBytes = 4096;
+
+// Who holds a key, and what the holder has stored with the lease. Not secret. Only `lock_delay`
+// affects what nodes do.
 struct Owner {
   OwnerLabel label;
   Origin origin;     // empty: unknown
-  Duration since{};  // when the key was acquired, by the granting daemon's wall clock; 0: unknown
+  Duration since{};  // when the key was acquired, in terms of this daemon's wall clock; 0: unknown
+  PublishedValue value;
+  std::uint64_t value_number = 0;  // orders the values of one holder; 0: none was proclaimed
+  // How long after its TTL a lost lease still keeps others out. The nodes add it to each TTL.
+  Duration lock_delay{};
   [[nodiscard]] bool empty() const { return label.empty() && origin.empty(); }
   bool operator==(const Owner&) const = default;
 };

@@ -49,7 +49,8 @@ struct NodeReply {
   std::optional<Keeper> keeper;
   // From a granted release with a seal: whether the seal could be stored.
   bool sealed = false;
-  // Remaining TTL of the holder, if there is one.
+  // Remaining TTL of the holder, if there is one. From Inspect with kNotHeld: how long the node still
+  // refuses the key to everyone, because the last holder wanted it so.
   Duration remaining{};
   // Describes an error; never contains a token.
   std::string message;

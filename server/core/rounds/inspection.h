@@ -29,6 +29,9 @@ struct InspectResult {
   int limit = 0;         // of the semaphore, if the key is held as one
   FencingToken fence;    // the highest stored fence
   Duration remaining{};  // until no quorum holds any token any more
+  // If nobody holds the key: how long a quorum still refuses it to everyone, because the last holder
+  // wanted it so.
+  Duration kept_for{};
   Votes votes;
   std::vector<OwnerToken> holders;  // every token that holds the key on some node; never displayed
 };

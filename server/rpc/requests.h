@@ -43,6 +43,8 @@ struct InspectCommand {
                                            const RequestRules& rules);
 [[nodiscard]] Checked<ReleaseCommand> Check(const v1::ReleaseRequest& request,
                                             const RequestRules& rules);
+[[nodiscard]] Checked<ProclaimCommand> Check(const v1::ProclaimRequest& request,
+                                             const RequestRules& rules);
 [[nodiscard]] Checked<InspectCommand> Check(const v1::InspectRequest& request,
                                             const RequestRules& rules);
 [[nodiscard]] Checked<HoldCommand> Check(const v1::HoldRequest& request, const RequestRules& rules);

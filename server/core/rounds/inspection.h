@@ -5,6 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -29,11 +30,12 @@ struct InspectResult {
   int limit = 0;         // of the semaphore, if the key is held as one
   FencingToken fence;    // the highest stored fence
   Duration remaining{};  // until no quorum holds any token any more
-  // If nobody holds the key: how long a quorum still refuses it to everyone, because the last holder
-  // wanted it so.
+  // If nobody holds the key: how long a quorum still refuses it to everyone, because the last
+  // holder wanted it so.
   Duration kept_for{};
   Votes votes;
-  std::vector<OwnerToken> holders;  // every token that holds the key on some node; never displayed
+  // Every token that holds the key on some node, or keeps it taken there; never displayed.
+  std::vector<OwnerToken> holders;
 };
 using InspectDone = std::function<void(InspectResult)>;
 
@@ -64,6 +66,8 @@ class Inspection final : public ReplySink, public std::enable_shared_from_this<I
   void Add(const NodeReply& reply);
 
   std::map<std::string, Holding> holdings_;  // by token
+  std::vector<Duration> kept_;     // by each node on which nobody holds the key, but it is taken
+  std::set<std::string> keeping_;  // all tokens
   std::vector<int> limits_;  // that the nodes with a holder name; 0 if the key is a lock there
   std::vector<bool> answered_;
   std::size_t cannot_tell_ = 0;  // nodes that did not answer, or that may have forgotten locks

@@ -105,6 +105,11 @@ if ARGV[1] ~= '' then
   end
 end
 
+-- The keys whose holder, fence or value the steps have changed. While somebody observes keys, as OBSERVERS
+-- says, the changes are announced at the end.
+local changed = {}
+local OBSERVERS = 'redlockd:observers'
+
 local SHARED = 'redlockd:shared'      -- the marker of shared keys
 local SEMAPHORE = '^redlockd:sem:(%d+)$'  -- that of semaphores, with the limit
 
@@ -126,6 +131,7 @@ local function acquire(key, meta, stored, token, ttl, granted, extend)
     if set and set.err then return {'failed', set.err} end
     if set then
       wants_clock = true
+      changed[key] = true
       call('SET', meta, granted, 'PX', retention)
       return true
     end
@@ -165,7 +171,7 @@ if releases > 0 then
     if found.err then
       results[acquisitions + i] = {'failed', found.err}
     elseif found[i] == ARGV[4 + 3 * acquisitions + i] then
-      ours[#ours + 1] = key
+      ours[#ours + 1], changed[key] = key, true
     elseif found[i] == SHARED or found[i] and match(found[i], SEMAPHORE) then
       shared_releases = shared_releases or {}
       shared_releases[#shared_releases + 1] = i
@@ -192,6 +198,11 @@ if ARGV[a] or shared_releases then
     if not failed(text) then return text or '' end
     if string.find(text.err, 'WRONGTYPE', 1, true) then return '' end
     return nil, {'failed', text.err}
+  end
+
+  -- `place` is a lock's key, or where a share or a slot of one is stored.
+  local function change(place)
+    changed[match(place, '^redlockd:%a+:{(.*)}') or place] = true
   end
 
   -- The fence (0 if there is none), the state, the keeper and the holder; the last three can be nil.
@@ -249,6 +260,7 @@ if ARGV[a] or shared_releases then
     local raise = raise_to > fence
     if raise then
       fence, holder, ours = raise_to, ours and holder or digest, true
+      change(key)
     end
     -- An extension never shortens a TTL.
     if call('PTTL', key) < tonumber(ttl) then call('PEXPIRE', key, ttl) end
@@ -314,6 +326,7 @@ if ARGV[a] or shared_releases then
     -- A sealed release ends only holds with a lower fence, so a later hold survives a late copy.
     if seal > 0 and fence >= seal then return {'stale_fence', fence} end
     call('DEL', key)
+    change(key)
     local sealed = 0
     if seal > 0 then
       local set = try('SET', meta, format(seal, state == 'a' and 'a' or 'c', keeper, holder), 'PX', retention)
@@ -343,6 +356,7 @@ if ARGV[a] or shared_releases then
     local set = try('SET', key, to, 'PX', ARGV[a + 3])
     if set.err then return {'failed', set.err} end
     wants_clock = true
+    change(key)
     call('SET', meta, granted, 'PX', retention)
     return {true, fence, found and 1 or 0}
   end
@@ -364,16 +378,19 @@ if ARGV[a] or shared_releases then
     local holder, keeper = ARGV[a + 4], ARGV[a + 5] ~= '' and ARGV[a + 5] or nil
     if digest_of(stored_holder) == digest_of(holder) then holder = stored_holder end
     if seen > fence then fence = seen + 1 end
+    change(key)
     call('SET', meta, format(fence, 'c', keeper, holder), 'PX', retention)
     return {true, fence}
   end
 
-  -- no arguments
+  -- '1' if somebody observes the key
   -- Result: true, the fence, the TTL left in ms, the token, the holder; or NOT_HELD, the fence. A marker is
   -- followed by the token, the TTL left in ms, the holder, the fence and the number of each share or slot.
   -- The number of a share is 0.
   local function inspect(key, meta)
     if wrong_mark then return wrong_mark end
+    -- A failure matters little, because observers read again now and then.
+    if ARGV[a + 1] == '1' and call('PTTL', OBSERVERS) < 5000 then try('SET', OBSERVERS, '', 'PX', 10000) end
     local found = try('GET', key)
     if failed(found) then return {'failed', found.err} end
     local stored, unreadable = read(meta)
@@ -442,6 +459,7 @@ if ARGV[a] or shared_releases then
         local set = try('SET', one[1], token, 'PX', ttl)
         if set.err then return {'failed', set.err} end  -- only the first: later ones need no permission
         call('SET', one[2], granted, 'PX', retention)
+        change(one[1])
       end
     end
 
@@ -580,6 +598,7 @@ if ARGV[a] or shared_releases then
         local set = try('SET', one[1], token, 'PX', math.max(tonumber(ttl), left[one[1]] or 0))
         if set.err then return {'failed', set.err} end
         call('SET', one[2], granted, 'PX', retention)
+        change(one[1])
       end
       return {true, fence}
     end
@@ -702,6 +721,7 @@ if ARGV[a] or shared_releases then
         local set = try('SET', share[1], token, 'PX', left)
         if set.err then return {'failed', set.err} end
         call('SET', share[2], stored_at[key], 'PX', retention)
+        change(key)
         call('SET', key, SHARED, 'PX', left)
         call('DEL', all)
         call('ZADD', all, now_in_ms() + left + 1, token)
@@ -769,6 +789,7 @@ if ARGV[a] or shared_releases then
         local set = try('SET', share[1], token, 'PX', math.max(tonumber(ttl), left[share[1]] or 0))
         if set.err then return {'failed', set.err} end
         call('SET', share[2], granted, 'PX', retention)
+        change(share[1])
       end
       shared(at, shares, token, fence)
       return {true, fence}
@@ -1082,7 +1103,7 @@ if ARGV[a] or shared_releases then
     if name == 'release_if' then return release_if(key, meta, unpack(ARGV, a + 1, a + 6)), 7 end
     if name == 'hand_over' then return hand_over(key, meta), 5 end
     if name == 'repair' then return repair(key, meta), 7 end
-    if name == 'inspect' then return inspect(key, meta), 1 end
+    if name == 'inspect' then return inspect(key, meta), 2 end
     if name == 'mark' then return mark(key), 4 end
     if name == 'try_grant' then return try_grant(key, meta), 1 end
   end
@@ -1117,6 +1138,10 @@ if ARGV[a] or shared_releases then
     results[n] = result
     k, a = k + 2 * count, a + words
   end
+end
+
+if next(changed) and call('EXISTS', OBSERVERS) == 1 then
+  for key in pairs(changed) do try('PUBLISH', 'redlockd:changed:' .. key, '') end
 end
 
 if wants_clock then

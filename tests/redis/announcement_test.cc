@@ -11,13 +11,16 @@ namespace {
 
 class Announcements final : public AnnouncementSink {
  public:
-  void OnListening(NodeIndex /*node*/, const Key& key) override {
+  void OnListening(NodeIndex /*node*/, Topic /*topic*/, const Key& key) override {
     listening.push_back(key.value());
   }
   void OnDeaf(NodeIndex /*node*/) override { ++deaf; }
-  void OnAnnounced(NodeIndex /*node*/, const Key& key) override { heard.push_back(key.value()); }
+  void OnAnnounced(NodeIndex /*node*/, Topic topic, const Key& key) override {
+    (topic == Topic::kReleases ? heard : changed).push_back(key.value());
+  }
   std::vector<std::string> listening;
-  std::vector<std::string> heard;
+  std::vector<std::string> heard;    // released
+  std::vector<std::string> changed;
   int deaf = 0;
 };
 
@@ -39,7 +42,7 @@ TEST_F(NodeTest, ReleasesAreAnnouncedToSubscribers) {
   (void)Acquire("k", "mine", 1);
   EXPECT_EQ(release(true).listeners, 0);
   EXPECT_EQ(cli("CLIENT LIST TYPE pubsub"), "") << "no connection before the first subscription";
-  DoOnStrand([&] { node->Subscribe(Key("k")); });
+  DoOnStrand([&] { node->Subscribe(Topic::kReleases, Key("k")); });
   ASSERT_TRUE(RunUntil([&] { return sink.listening.size() == 1; }));
   (void)Acquire("k", "mine", 2);
   EXPECT_EQ(release(true).listeners, 1);
@@ -55,7 +58,7 @@ TEST_F(NodeTest, ReleasesAreAnnouncedToSubscribers) {
   (void)Acquire("k", "mine", 4);
   EXPECT_EQ(release(true).listeners, 1);
   ASSERT_TRUE(RunUntil([&] { return sink.heard.size() == 2; }));
-  DoOnStrand([&] { node->Unsubscribe(Key("k")); });
+  DoOnStrand([&] { node->Unsubscribe(Topic::kReleases, Key("k")); });
   EXPECT_TRUE(RunUntil([&] { return cli("PUBSUB NUMSUB redlockd:released:k").ends_with("0"); }));
   node->ListenTo(nullptr);
 }
@@ -85,7 +88,7 @@ TEST_F(NodeTest, ASubscriberThatCouldNotLogInTriesAgainWithTheNewPassword) {
   Subscriber subscriber(loop, 0, endpoint, nullptr);
   Announcements sink;
   subscriber.ListenTo(&sink);
-  DoOnStrand([&] { subscriber.Subscribe(Key("k")); });
+  DoOnStrand([&] { subscriber.Subscribe(Topic::kReleases, Key("k")); });
   Run(milliseconds(200));
   EXPECT_TRUE(sink.listening.empty());
   std::ofstream(path) << "second\n";

@@ -107,6 +107,8 @@ struct IntendStep {
 
 struct InspectStep {
   const Key& key;
+  // Somebody observes the key: for the next seconds, the node announces changes of keys.
+  bool observe = false;
   Expected expected = {};
 };
 

@@ -1,4 +1,4 @@
-// The base of Hold, Watch, Session and ChangeNodeSet: authentication, one write at a time with an
+// The base of Hold, Watch, Session, Observe and ChangeNodeSet: authentication, one write at a time with an
 // outbox behind it, draining, and an orderly end.
 #pragma once
 

@@ -63,6 +63,75 @@ TEST_F(NodeTest, ReleasesAreAnnouncedToSubscribers) {
   node->ListenTo(nullptr);
 }
 
+TEST_F(NodeTest, ChangesAreAnnouncedWhileSomebodyObserves) {
+  RedisServer server;
+  OpenReady(Tcp(server));
+  Announcements sink;
+  node->ListenTo(&sink);
+  DoOnStrand([&] {
+    node->Subscribe(Topic::kChanges, Key("k"));
+    node->Subscribe(Topic::kReleases, Key("k"));
+  });
+  ASSERT_TRUE(RunUntil([&] { return sink.listening.size() == 2; }));
+  const Key key("k");
+  const auto inspect = [&](bool observe) {
+    return Ask([&](auto to) { node->Inspect({.key = key, .observe = observe}, to); });
+  };
+  (void)inspect(false);
+  (void)Acquire("k", "mine", 1);
+  EXPECT_EQ(server.Cli("EXISTS redlockd:observers"), "0");
+  (void)Release("k", "mine");
+  (void)inspect(true);
+  const std::string left = server.Cli("PTTL redlockd:observers");
+  EXPECT_GT(std::stoi(left), 9'000) << left;
+  (void)Acquire("k", "mine", 2);
+  ASSERT_TRUE(RunUntil([&] { return !sink.changed.empty(); }));
+  EXPECT_EQ(sink.changed, std::vector<std::string>{"k"}) << "not what happened before";
+  (void)Extend("k", "mine", seconds(20));
+  (void)Extend("k", "mine", seconds(20), 5);
+  ASSERT_TRUE(RunUntil([&] { return sink.changed.size() == 2; })) << "the fence was raised";
+  DoOnStrand([&] { node->Unsubscribe(Topic::kChanges, Key("k")); });
+  (void)Ask([&](auto to) {
+    node->Release({Key("k"), OwnerToken("mine"), std::nullopt, {}, true}, to);
+  });
+  ASSERT_TRUE(RunUntil([&] { return !sink.heard.empty(); })) << "the other subscription remains";
+  EXPECT_EQ(sink.changed.size(), 2U);
+  EXPECT_EQ(server.Cli("PEXPIRE redlockd:observers 6000"), "1");
+  (void)inspect(true);
+  EXPECT_LE(std::stoi(server.Cli("PTTL redlockd:observers")), 6'000) << "written now and then";
+  EXPECT_EQ(server.Cli("PEXPIRE redlockd:observers 4000"), "1");
+  (void)inspect(true);
+  EXPECT_GT(std::stoi(server.Cli("PTTL redlockd:observers")), 9'000);
+  node->ListenTo(nullptr);
+}
+
+// Without observers, changes cost a batch one EXISTS.
+TEST_F(NodeTest, ChangesCostOneCommandWhileNobodyObserves) {
+  RedisServer server;
+  OpenReady(Tcp(server));
+  const auto exists = [&] {
+    const std::string stats = server.Cli("INFO commandstats");
+    const std::string name = "cmdstat_exists:calls=";
+    const std::size_t at = stats.find(name);
+    return at == std::string::npos ? 0 : std::stoi(stats.substr(at + name.size()));
+  };
+  (void)Acquire("k", "mine", 1);
+  const int before = exists();
+  const auto sink = std::make_shared<Recorder>();
+  const Owner owner;
+  DoOnStrand([&] {
+    for (int i = 0; i < 10; ++i) {
+      const Key key("key-" + std::to_string(i));
+      node->Acquire({key, OwnerToken("mine"), seconds(10), {1}, {1}, owner, {}}, sink);
+    }
+    node->Release({Key("k"), OwnerToken("mine"), std::nullopt, {}, true}, sink);
+  });
+  ASSERT_TRUE(RunUntil([&] { return sink->replies.size() == 11; }));
+  EXPECT_EQ(exists(), before + 1);
+  (void)Acquire("key-0", "other", 2);
+  EXPECT_EQ(exists(), before + 1) << "a refusal changes nothing";
+}
+
 TEST_F(NodeTest, AUserWithoutPermissionToPublishCanRelease) {
   RedisServer server({"--user", "locker", "on", ">pass", "~*", "resetchannels", "+@all"});
   Endpoint endpoint = Tcp(server);

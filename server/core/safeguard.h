@@ -59,6 +59,13 @@ enum class Safeguard {
   kAdoptionsInOrder,      // a delayed adoption does not replace a later one
   kFoundHeldExpires,      // silence does not release a lease that extend_if_held found
   kGiveUpNamesTheStream,  // giving up a lease spares a later hold of its token
+  // Observers
+  kUndecidedIsNotVacant,     // nodes that do not agree are never reported as "no holder"
+  kQuarantinedIsNotVacant,   // a quarantined node may have forgotten the holder
+  kObservedFencesAgree,      // a holder is reported only if a quorum stores the same fence for it
+  kObservedFencesNeverFall,  // an earlier holder is not reported after a later one
+  kReadAtExpiry,             // the end of a TTL is noticed, which no node announces
+  kReadWhenListening,        // so is a change from before the node announced changes
   // Node guard
   kQuarantine,
   kMarkComparedByGrant,

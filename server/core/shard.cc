@@ -52,7 +52,7 @@ Shard::Shard(Scheduler& scheduler, Random& random, std::function<OwnerToken()> n
 Shard::~Shard() {
   limiter_.Close();
   for (Node* node : env_.nodes) node->ListenTo(nullptr);
-  keys_.ForgetWaiters();  // before the waiters and the nodes go
+  keys_.ForgetCallers();  // before the waiters and the nodes go
   registry_.Clear();      // operations refer to the other members
   nodes_.Clear();         // so do the sinks in the nodes
 }
@@ -138,6 +138,11 @@ void Shard::Proclaim(ProclaimCommand command, ProclaimDone done) {
 void Shard::Inspect(const Key& key, InspectDone done) {
   REDLOCK_DCHECK(env_.scheduler.OnStrand());
   Inspection::Start(env_, key, std::move(done));
+}
+
+std::shared_ptr<void> Shard::Observe(const Key& key, ObserverTold told) {
+  REDLOCK_DCHECK(env_.scheduler.OnStrand());
+  return keys_.Observe(key, std::move(told));
 }
 
 std::vector<LeaseListing> Shard::ListLeases() const {

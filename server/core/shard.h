@@ -71,6 +71,9 @@ class Shard final {
   // Never refused: the lock is held.
   void Proclaim(ProclaimCommand command, ProclaimDone done);
   void Inspect(const Key& key, InspectDone done);
+  // Reports who holds a single key, and every change, until the handle is dropped. Drop it on the
+  // strand; it may outlive the shard.
+  [[nodiscard]] std::shared_ptr<void> Observe(const Key& key, ObserverTold told);
 
   // Refuses new acquisitions and ends the waiting ones. Everything else continues.
   void Drain();
@@ -122,6 +125,8 @@ class Shard final {
   void CountHold(const Holding& holding);
   // Visits every waiter.
   [[nodiscard]] std::vector<GroupNow> Groups() const;
+  // Of all keys. Visits every key.
+  [[nodiscard]] std::size_t observers() const { return keys_.observers(); }
   // Waiters for the key at this daemon.
   [[nodiscard]] std::size_t waiters(const Key& key) const;
   // The first `most` of them, in order.

@@ -57,8 +57,8 @@ class RedisNode final : public Node {
   void ReadSettings(std::shared_ptr<ReplySink> sink) override;
   void ObserveWith(NodeObserver* observer) override { observer_ = observer; }
   void ListenTo(AnnouncementSink* sink) override { subscriber_.ListenTo(sink); }
-  void Subscribe(const Key& key) override { subscriber_.Subscribe(key); }
-  void Unsubscribe(const Key& key) override { subscriber_.Unsubscribe(key); }
+  void Subscribe(Topic topic, const Key& key) override { subscriber_.Subscribe(topic, key); }
+  void Unsubscribe(Topic topic, const Key& key) override { subscriber_.Unsubscribe(topic, key); }
 
   [[nodiscard]] bool ready() const { return ready_; }
 

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "server/core/fnv1a.h"
+#include "server/core/nodes/node.h"
 #include "server/core/types.h"
 
 namespace redlock::redis {
@@ -120,9 +121,16 @@ inline constexpr std::string_view kWaitKey = "redlockd:wait";
 // The key of Node::TryGrant(). It expires after a second.
 inline constexpr std::string_view kTrialKey = "redlockd:trial";
 
-// The channel on which releases of a key are announced. The message is the key.
-[[nodiscard]] inline std::string AnnouncementChannel(const Key& key) {
-  return "redlockd:released:" + key.value();
+// The channels on which releases and changes of keys are announced begin with this. The key
+// follows.
+[[nodiscard]] constexpr std::string_view ChannelPrefix(Topic topic) {
+  switch (topic) {
+    case Topic::kReleases:
+      return "redlockd:released:";
+    case Topic::kChanges:
+      return "redlockd:changed:";
+  }
+  return {};
 }
 
 }  // namespace redlock::redis

@@ -295,7 +295,7 @@ void StepBatch::Add(const ProclaimStep& step) {
 
 void StepBatch::Add(const InspectStep& step) {
   Expect(step.expected);
-  BeginOther(StepKind::kInspect, step.key);
+  BeginOther(StepKind::kInspect, step.key).Argument(step.observe ? "1" : "0");
 }
 
 void StepBatch::Add(const MarkStep& step) {

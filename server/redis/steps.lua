@@ -112,6 +112,11 @@ if ARGV[1] ~= '' then
   end
 end
 
+-- The keys whose holder, fence or value the steps have changed. While somebody observes keys, as OBSERVERS
+-- says, the changes are announced at the end.
+local changed = {}
+local OBSERVERS = 'redlockd:observers'
+
 local SHARED = 'redlockd:shared'      -- the marker of shared keys
 local SEMAPHORE = '^redlockd:sem:(%d+)$'  -- that of semaphores, with the limit
 
@@ -159,6 +164,7 @@ local function acquire(key, meta, stored, token, ttl, granted, extend)
     if set and set.err then return {'failed', set.err} end
     if set then
       wants_clock = true
+      changed[key] = true
       call('SET', meta, granted .. ' ' .. time_text(0), 'PX', retention)
       return true
     end
@@ -198,7 +204,7 @@ if releases > 0 then
     if found.err then
       results[acquisitions + i] = {'failed', found.err}
     elseif found[i] == ARGV[4 + 3 * acquisitions + i] then
-      ours[#ours + 1] = key
+      ours[#ours + 1], changed[key] = key, true
     elseif found[i] == SHARED or found[i] and match(found[i], SEMAPHORE) then
       shared_releases = shared_releases or {}
       shared_releases[#shared_releases + 1] = i
@@ -225,6 +231,11 @@ if ARGV[a] or shared_releases then
     if not failed(text) then return text or '' end
     if string.find(text.err, 'WRONGTYPE', 1, true) then return '' end
     return nil, {'failed', text.err}
+  end
+
+  -- `place` is a lock's key, or where a share or a slot of one is stored.
+  local function change(place)
+    changed[match(place, '^redlockd:%a+:{(.*)}') or place] = true
   end
 
   -- The fence (0 if there is none), the state, the keeper and the holder; the last three can be nil.
@@ -302,6 +313,7 @@ if ARGV[a] or shared_releases then
     local raise = raise_to > fence
     if raise then
       fence, holder, ours = raise_to, ours and holder or digest, true
+      change(key)
     end
     local expiry, delay = tonumber(ttl), ours and delay_of(holder) or 0
     if delay > 0 then expiry = math.max(expiry, math.min(expiry + delay, most)) end
@@ -387,6 +399,7 @@ if ARGV[a] or shared_releases then
     else
       call('DEL', key)
     end
+    change(key)
     local sealed = seal > 0 and seal_with(meta, seal, state, keeper, holder) or 0
     local heard = audible == '1' and try('PUBLISH', 'redlockd:released:' .. key, key)
     return {true, type(heard) == 'number' and heard or 0, sealed, 0}
@@ -412,6 +425,7 @@ if ARGV[a] or shared_releases then
     local set = try('SET', key, to, 'PX', ARGV[a + 3])
     if set.err then return {'failed', set.err} end
     wants_clock = true
+    change(key)
     call('SET', meta, granted .. ' ' .. time_text(0), 'PX', retention)
     return {true, fence, found and 1 or 0}
   end
@@ -439,16 +453,19 @@ if ARGV[a] or shared_releases then
     if not set then return {'held', call('PTTL', key)} end
     if seen > fence then fence = seen + 1 end
     local keeper = ARGV[a + 5] ~= '' and ARGV[a + 5] or nil
+    change(key)
     call('SET', meta, format(fence, 'c', keeper, stored_holder(ARGV[a + 4])), 'PX', retention)
     return {true, fence}
   end
 
-  -- no arguments
+  -- '1' if somebody observes the key
   -- Result: true, the fence, the TTL left in ms, the token, the holder; or NOT_HELD, the fence. A marker is
   -- followed by the token, the TTL left in ms, the holder, the fence and the number of each share or slot.
   -- The number of a share is 0.
   local function inspect(key, meta)
     if wrong_mark then return wrong_mark end
+    -- A failure matters little, because observers read again now and then.
+    if ARGV[a + 1] == '1' and call('PTTL', OBSERVERS) < 5000 then try('SET', OBSERVERS, '', 'PX', 10000) end
     local found = try('GET', key)
     if failed(found) then return {'failed', found.err} end
     local stored, unreadable = read(meta)
@@ -517,6 +534,7 @@ if ARGV[a] or shared_releases then
         local set = try('SET', one[1], token, 'PX', ttl)
         if set.err then return {'failed', set.err} end  -- only the first: later ones need no permission
         call('SET', one[2], metadata, 'PX', retention)
+        change(one[1])
       end
     end
 
@@ -659,6 +677,7 @@ if ARGV[a] or shared_releases then
         local set = try('SET', one[1], token, 'PX', math.max(tonumber(ttl), left[one[1]] or 0))
         if set.err then return {'failed', set.err} end
         call('SET', one[2], granted, 'PX', retention)
+        change(one[1])
       end
       return {true, fence}
     end
@@ -780,6 +799,7 @@ if ARGV[a] or shared_releases then
         local set = try('SET', share[1], token, 'PX', left)
         if set.err then return {'failed', set.err} end
         call('SET', share[2], stored_at[key], 'PX', retention)
+        change(key)
         call('SET', key, SHARED, 'PX', left)
         call('DEL', all)
         call('ZADD', all, now_in_ms() + left + 1, token)
@@ -850,6 +870,7 @@ if ARGV[a] or shared_releases then
         local set = try('SET', share[1], token, 'PX', math.max(tonumber(ttl), left[share[1]] or 0))
         if set.err then return {'failed', set.err} end
         call('SET', share[2], granted, 'PX', retention)
+        change(share[1])
       end
       shared(at, shares, token, fence)
       return {true, fence}
@@ -1186,6 +1207,7 @@ if ARGV[a] or shared_releases then
         local set = try('SET', text[1], text[2], 'PX', retention)
         if set.err then return {'failed', set.err} end  -- only the first: later ones need no permission
       end
+      for _, one in ipairs(at) do change(one[1]) end
       return true
     end
 
@@ -1229,7 +1251,7 @@ if ARGV[a] or shared_releases then
     if name == 'release_if' then return release_if(key, meta, unpack(ARGV, a + 1, a + 8)), 9 end
     if name == 'hand_over' then return hand_over(key, meta), 5 end
     if name == 'repair' then return repair(key, meta), 7 end
-    if name == 'inspect' then return inspect(key, meta), 1 end
+    if name == 'inspect' then return inspect(key, meta), 2 end
     if name == 'proclaim' then
       together = together or steps_together()
       return together.proclaim({{key, meta}}), 5
@@ -1268,6 +1290,10 @@ if ARGV[a] or shared_releases then
     results[n] = result
     k, a = k + 2 * count, a + words
   end
+end
+
+if next(changed) and call('EXISTS', OBSERVERS) == 1 then
+  for key in pairs(changed) do try('PUBLISH', 'redlockd:changed:' .. key, '') end
 end
 
 if wants_clock then results[#results + 1] = clock() end

@@ -355,6 +355,12 @@ Checked<InspectCommand> Check(const v1::InspectRequest& request, const RequestRu
   return checker.Result(std::move(command));
 }
 
+Checked<ObserveCommand> Check(const v1::ObserveRequest& request, const RequestRules& rules) {
+  Checker checker(rules);
+  ObserveCommand command{.key = checker.CheckKey(request.key())};
+  return checker.Result(std::move(command));
+}
+
 Checked<AdoptCommand> Check(const v1::AdoptOperation& operation, const RequestRules& rules) {
   Checker checker(rules);
   AdoptCommand command;

@@ -5,6 +5,7 @@
 #include <fstream>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -30,7 +31,42 @@ class Agreement : public NodeTest {
                                  [](const Asked& each) { return !each.sink->replies.empty(); });
     }));
     for (const Asked& each : std::exchange(asked, {})) Compare(each);
+    if (!observed) return;
+    EXPECT_TRUE(RunUntil([&] { return std::ranges::includes(changes.heard, expected); })) << steps;
+    EXPECT_EQ(changes.heard, expected) << "step " << steps;
+    announced += expected.size();
+    changes.heard.clear();
+    expected.clear();
   }
+  // From now on, the announcements of changes are compared too.
+  void ObserveKeys(std::uint64_t count) {
+    observed = true;
+    node->ListenTo(&changes);
+    DoOnStrand([&] {
+      for (std::uint64_t i = 0; i < count; ++i) {
+        const Key key("k" + std::to_string(i));
+        node->Subscribe(Topic::kChanges, key);
+        model.Subscribe(Topic::kChanges, key.value(), this,
+                        [this](const std::string& changed) { expected.insert(changed); });
+      }
+    });
+    ASSERT_TRUE(RunUntil([&] { return changes.listening == count; }));
+    const Key any("k0");
+    (void)Ask([&](auto sink) { node->Inspect({.key = any, .observe = true}, sink); });
+    (void)model.Inspect("k0", {}, true);
+  }
+  class Changes final : public AnnouncementSink {
+   public:
+    void OnListening(NodeIndex /*node*/, Topic /*topic*/, const Key& /*key*/) override {
+      ++listening;
+    }
+    void OnDeaf(NodeIndex /*node*/) override {}
+    void OnAnnounced(NodeIndex /*node*/, Topic /*topic*/, const Key& key) override {
+      heard.insert(key.value());
+    }
+    std::size_t listening = 0;
+    std::set<std::string> heard;
+  };
   template <typename OfNode>
   void Agree(const std::string& what, OfNode ask, NodeReply simulated) {
     asked.push_back({what, std::make_shared<Recorder>(), std::move(simulated), several});
@@ -175,8 +211,9 @@ class Agreement : public NodeTest {
       }
       case 6:
         Agree(
-            "inspect", [&](Node& n, auto sink) { n.Inspect({Key(one)}, sink); },
-            model.Inspect(one));
+            "inspect",
+            [&](Node& n, auto sink) { n.Inspect({.key = Key(one), .observe = observed}, sink); },
+            model.Inspect(one, {}, observed));
         return;
       case 7: {
         // Not while a batch is filled: it would overtake the batch.
@@ -243,6 +280,10 @@ class Agreement : public NodeTest {
   bool slots = false;        // keys are semaphores, too
   bool several = false;      // the step is on several keys
   std::vector<Asked> asked;  // in this turn
+  bool observed = false;
+  Changes changes;
+  std::set<std::string> expected;  // the keys whose changes the model has announced
+  std::size_t announced = 0;
   std::map<Outcome, int> outcomes;
   int labels = 0;  // of holders
   int values = 0;
@@ -311,6 +352,24 @@ TEST_F(Agreement, BatchesGiveTheSameReplies) {
        {Outcome::kGranted, Outcome::kHeld, Outcome::kNotHeld, Outcome::kStaleFence}) {
     EXPECT_GT(outcomes[outcome], 100) << ToString(outcome);
   }
+}
+
+TEST_F(Agreement, TheSameChangesAreAnnounced) {
+  OpenReady(Tcp(server));
+  ObserveKeys(40);
+  for (key_count = 1; key_count <= 3; key_count += 2) {
+    for (int i = 0; i < 6'000 && !HasFailure(); ++i) {
+      shares = Below(2) == 0;
+      slots = Below(2) == 0;
+      AnySteps(1);
+    }
+  }
+  for (int i = 0; i < 200 && !HasFailure(); ++i) {
+    key_count = 1 + Below(40);
+    AnySteps(1 + Below(60));
+  }
+  EXPECT_GT(announced, 1'000U);
+  node->ListenTo(nullptr);
 }
 
 // Acquisitions come first, so a release in the same call does not lift Redis' check of its memory.

@@ -89,8 +89,8 @@ void Link::Proclaim(const ProclaimStep& step, std::shared_ptr<ReplySink> sink) {
 }
 
 void Link::Inspect(const InspectStep& step, std::shared_ptr<ReplySink> sink) {
-  Send([this, name = step.key.value(),
-        expected = Kept(step.expected)] { return server_.Inspect(name, expected); },
+  Send([this, name = step.key.value(), expected = Kept(step.expected),
+        observe = step.observe] { return server_.Inspect(name, expected, observe); },
        std::move(sink));
 }
 
@@ -170,36 +170,38 @@ void Link::AnswerLogIn(std::uint64_t connection, MonotonicTime asked) {
   });
 }
 
-void Link::Subscribe(const Key& key) {
-  subscribed_.insert(key.value());
-  if (!down_) SendSubscribe(key.value());
+void Link::Subscribe(Topic topic, const Key& key) {
+  const Channel channel{topic, key.value()};
+  subscribed_.insert(channel);
+  if (!down_) SendSubscribe(channel);
 }
 
-void Link::Unsubscribe(const Key& key) {
-  subscribed_.erase(key.value());
-  world_.Do(Delay(), [this, name = key.value()] {
-    if (!subscribed_.contains(name)) server_.Unsubscribe(name, this);
+void Link::Unsubscribe(Topic topic, const Key& key) {
+  subscribed_.erase({topic, key.value()});
+  world_.Do(Delay(), [this, topic, name = key.value()] {
+    if (!subscribed_.contains({topic, name})) server_.Unsubscribe(topic, name, this);
   });
 }
 
-void Link::SendSubscribe(const std::string& key) {
+void Link::SendSubscribe(const Channel& channel) {
   const std::uint64_t connection = listening_connection_;
-  const auto still = [this, connection, key] {
-    return connection == listening_connection_ && subscribed_.contains(key) &&
+  const auto still = [this, connection, channel] {
+    return connection == listening_connection_ && subscribed_.contains(channel) &&
            announcements_ != nullptr;
   };
-  world_.Do(Delay(), [this, key, still] {
+  world_.Do(Delay(), [this, channel, still] {
     if (!still() || paused_) return;  // the caller finds a stopped node when it sends a request
-    server_.Subscribe(key, this, [this, key, still](const std::string&) {
-      world_.Do(Delay(), [this, key, still] {
-        daemon_.Run([this, key, still] {
-          if (still()) announcements_->OnAnnounced(index_, Key(key));
+    server_.Subscribe(channel.first, channel.second, this, [this, channel, still](const auto&) {
+      if (faults_.mutes > 0 && world_.Chance(faults_.mutes)) return;
+      world_.Do(Delay(), [this, channel, still] {
+        daemon_.Run([this, channel, still] {
+          if (still()) announcements_->OnAnnounced(index_, channel.first, Key(channel.second));
         });
       });
     });
-    world_.Do(Delay(), [this, key, still] {
-      daemon_.Run([this, key, still] {
-        if (still()) announcements_->OnListening(index_, Key(key));
+    world_.Do(Delay(), [this, channel, still] {
+      daemon_.Run([this, channel, still] {
+        if (still()) announcements_->OnListening(index_, channel.first, Key(channel.second));
       });
     });
   });
@@ -207,7 +209,7 @@ void Link::SendSubscribe(const std::string& key) {
 
 void Link::GoDeaf() {
   ++listening_connection_;
-  for (const std::string& key : subscribed_) server_.Unsubscribe(key, this);
+  for (const auto& [topic, key] : subscribed_) server_.Unsubscribe(topic, key, this);
   daemon_.Run([this] {
     if (announcements_ != nullptr) announcements_->OnDeaf(index_);
   });
@@ -218,7 +220,7 @@ void Link::ComeUp() {
   if (was_cut) Break(false);
   if (!std::exchange(down_, false)) return;
   LogIn();
-  for (const std::string& key : subscribed_) SendSubscribe(key);
+  for (const Channel& channel : subscribed_) SendSubscribe(channel);
 }
 
 Duration Link::Delay() {
@@ -312,7 +314,7 @@ void Link::Break(bool down) {
   down_ = down_ || down;
   GoDeaf();
   if (!down_) {
-    for (const std::string& key : subscribed_) SendSubscribe(key);
+    for (const Channel& channel : subscribed_) SendSubscribe(channel);
   }
   last_request_ = {};
   last_reply_ = {};

@@ -7,6 +7,9 @@
 namespace redlock::sim {
 namespace {
 
+// How long a node goes on to announce changes after it was asked to.
+constexpr Duration kAnnounces = seconds(10);
+
 const NodeReply kFull{.outcome = Outcome::kError, .message = "OOM command not allowed"};
 
 }  // namespace
@@ -34,6 +37,7 @@ Server::Entry* Server::Find(const std::string& key) {
 
 void Server::Put(const std::string& key, const std::string& token, Duration ttl) {
   entries_[key] = {token, Clock() + ttl};
+  Changed(key);
 }
 
 NodeReply Server::Acquire(const std::string& key, const std::string& token, Duration ttl,
@@ -66,7 +70,8 @@ NodeReply Server::Acquire(const std::string& key, const std::string& token, Dura
     return {.outcome = Outcome::kGranted, .fence = fence, .clock = Clock()};
   }
   if (entry->token != token || !adopt) return Held(*entry, meta);
-  NodeReply reply = ExtendHeld(*entry, meta, ttl, {}, Keeper{fence.value, attempt}, Take::kAlways);
+  NodeReply reply =
+      ExtendHeld(key, *entry, meta, ttl, {}, Keeper{fence.value, attempt}, Take::kAlways);
   reply.clock = Clock();
   return reply;
 }
@@ -114,8 +119,8 @@ NodeReply Server::HandOver(const std::string& key, const std::string& from, cons
   return {.outcome = Outcome::kGranted, .fence = fence, .handed_over = held, .clock = Clock()};
 }
 
-NodeReply Server::ExtendHeld(Entry& entry, Meta& meta, Duration ttl, FencingToken raise_to,
-                             std::optional<Keeper> keeper, Take take) {
+NodeReply Server::ExtendHeld(const std::string& key, Entry& entry, Meta& meta, Duration ttl,
+                             FencingToken raise_to, std::optional<Keeper> keeper, Take take) {
   bool ours = meta.token == entry.token;
   const Duration expiry =
       ours && Has(Safeguard::kExtensionAddsDelay) ? ExpiryOf(ttl, meta.owner, longest_) : ttl;
@@ -139,6 +144,7 @@ NodeReply Server::ExtendHeld(Entry& entry, Meta& meta, Duration ttl, FencingToke
     meta.token = entry.token;
     meta.exclusive.reset();
     ours = true;
+    Changed(key);
   }
   meta.unconfirmed = false;
   entry.expires = std::max(entry.expires, Clock() + expiry);
@@ -165,7 +171,7 @@ NodeReply Server::Extend(const std::string& key, const std::string& token, Durat
   if (entry->token != token) {
     return {.outcome = Outcome::kHeld, .remaining = entry->expires - Clock()};
   }
-  return ExtendHeld(*entry, meta_[key], ttl, raise_to, keeper, take);
+  return ExtendHeld(key, *entry, meta_[key], ttl, raise_to, keeper, take);
 }
 
 NodeReply Server::Repair(const std::string& key, const std::string& token, Duration ttl,
@@ -315,7 +321,7 @@ NodeReply Server::ExtendAll(const std::vector<Looked>& all, Duration ttl, Fencin
   }
   std::optional<NodeReply> sum;
   for (const Looked& one : all) {
-    const NodeReply reply = ExtendHeld(*one.entry, *one.meta, ttl, raise_to, keeper, take);
+    const NodeReply reply = ExtendHeld(one.key, *one.entry, *one.meta, ttl, raise_to, keeper, take);
     if (!sum) {
       sum = reply;
     } else if (reply.fence != sum->fence ||
@@ -422,7 +428,8 @@ NodeReply Server::ReleaseOne(const std::string& key, const std::string& token,
   } else {
     entries_.erase(key);
   }
-  if (announce) reply.listeners = Announce(key);
+  Changed(key);
+  if (announce) reply.listeners = Announce(Topic::kReleases, key);
   return reply;
 }
 
@@ -485,13 +492,20 @@ NodeReply Server::Proclaim(const std::string& key, const std::string& token,
     meta->owner.value = value;
     meta->owner.value_number = number;
   }
+  Key(key).ForEach([this](std::string_view name) { Changed(std::string(name)); });
   return {.outcome = Outcome::kGranted};
 }
 
-int Server::Announce(const std::string& key) {
-  const auto heard = listeners_[key];
+int Server::Announce(Topic topic, const std::string& key) {
+  const auto heard = listeners_[{topic, key}];
   for (const auto& [who, listener] : heard) listener(key);
   return static_cast<int>(heard.size());
+}
+
+void Server::Changed(const std::string& place) {
+  if (!is_observed()) return;
+  const std::string key = place.substr(0, place.find_first_of({kShareMark, kSlotMark}));
+  (void)Announce(Topic::kChanges, key);
 }
 
 std::string Server::ShareKey(const std::string& key, const std::string& token) {
@@ -612,6 +626,7 @@ void Server::Downgrade(const std::string& keys, const std::string& token, Fencin
     entries_[share] = *one.entry;
     meta_[share] = *one.meta;
     *one.entry = {std::string(kSharedMarker), one.entry->expires};
+    Changed(one.key);
   }
 }
 
@@ -668,7 +683,7 @@ NodeReply Server::ReleaseShare(const std::string& key, const std::string& token,
   const std::vector<std::string> others = Shares(key);
   if (others.empty() || !Has(Safeguard::kMarkerStaysForOthers)) {
     entries_.erase(key);
-    if (announce) reply.listeners = Announce(key);
+    if (announce) reply.listeners = Announce(Topic::kReleases, key);
     return reply;
   }
   Duration last{};
@@ -753,8 +768,8 @@ NodeReply Server::AcquireSlot(const Key& key, const std::string& token, Duration
   const Semaphore semaphore = LookAtSlots(key, token);
   if (semaphore.other_use) return *semaphore.other_use;
   if (adopt && semaphore.own == semaphore.slot) {
-    NodeReply reply = ExtendHeld(*semaphore.entry(), *semaphore.slot_meta, ttl, {}, granted.keeper,
-                                 Take::kAlways);
+    NodeReply reply = ExtendHeld(semaphore.place, *semaphore.entry(), *semaphore.slot_meta, ttl, {},
+                                 granted.keeper, Take::kAlways);
     if (reply.outcome == Outcome::kGranted) HasSlot(semaphore, reply.fence);
     reply.clock = Clock();
     return reply;
@@ -787,8 +802,8 @@ NodeReply Server::ExtendSlot(const Key& key, const std::string& token, Duration 
     if (other == nullptr) return {.outcome = Outcome::kNotHeld};
     return {.outcome = Outcome::kHeld, .remaining = other->expires - Clock()};
   }
-  NodeReply reply =
-      ExtendHeld(*semaphore.entry(), *semaphore.slot_meta, ttl, raise_to, keeper, take);
+  NodeReply reply = ExtendHeld(semaphore.place, *semaphore.entry(), *semaphore.slot_meta, ttl,
+                               raise_to, keeper, take);
   if (reply.outcome != Outcome::kGranted) return reply;
   HasSlot(semaphore, reply.fence);
   reply.own_slot = semaphore.own;
@@ -869,7 +884,7 @@ NodeReply Server::ReleaseSlot(const std::string& key, int limit, const std::stri
   } else {
     entries_.at(key).expires = last;
   }
-  if (announce) reply.listeners = Announce(key);
+  if (announce) reply.listeners = Announce(Topic::kReleases, key);
   return reply;
 }
 
@@ -888,17 +903,20 @@ NodeReply Server::Intend(const std::string& key, AttemptId id, Duration ttl) {
   return {.outcome = Outcome::kGranted};
 }
 
-void Server::Subscribe(const std::string& key, const void* who, Listener listener) {
-  Unsubscribe(key, who);
-  listeners_[key].emplace_back(who, std::move(listener));
+void Server::Subscribe(Topic topic, const std::string& key, const void* who, Listener listener) {
+  Unsubscribe(topic, key, who);
+  listeners_[{topic, key}].emplace_back(who, std::move(listener));
 }
 
-void Server::Unsubscribe(const std::string& key, const void* who) {
-  std::erase_if(listeners_[key], [who](const auto& one) { return one.first == who; });
+void Server::Unsubscribe(Topic topic, const std::string& key, const void* who) {
+  std::erase_if(listeners_[{topic, key}], [who](const auto& one) { return one.first == who; });
 }
 
-NodeReply Server::Inspect(const std::string& key, const Expected& expected) {
+NodeReply Server::Inspect(const std::string& key, const Expected& expected, bool observe) {
   if (auto mismatch = Mismatch(expected, true)) return *mismatch;
+  if (observe && observed_until_ - Clock() < kAnnounces / 2 && !full_) {
+    observed_until_ = Clock() + kAnnounces;
+  }
   const Entry* const entry = Find(key);
   const Meta& meta = meta_[key];
   if (entry == nullptr) return {.outcome = Outcome::kNotHeld, .fence = meta.fence};
@@ -940,7 +958,7 @@ NodeReply Server::Inspect(const std::string& key, const Expected& expected) {
 
 bool Server::SetNx(const std::string& key, const std::string& token, Duration ttl) {
   if (Find(key) != nullptr) return false;
-  Put(key, token, ttl);
+  entries_[key] = {token, Clock() + ttl};
   return true;
 }
 
@@ -1086,6 +1104,7 @@ void Server::LoseData() {
   stored_ = {};
   wait_epoch_ = 0;
   wait_until_ = {};
+  observed_until_ = {};
 }
 
 void Server::Restore() {

@@ -57,7 +57,8 @@ class Server {
                                    const PublishedValue& value, std::uint64_t number,
                                    const Expected& expected = {});
   [[nodiscard]] NodeReply Intend(const std::string& key, AttemptId id, Duration ttl);
-  [[nodiscard]] NodeReply Inspect(const std::string& key, const Expected& expected = {});
+  [[nodiscard]] NodeReply Inspect(const std::string& key, const Expected& expected = {},
+                                  bool observe = false);
   [[nodiscard]] NodeReply Probe(const std::string& key);
   [[nodiscard]] NodeReply Mark(const std::string& from, const std::string& to,
                                const std::string& stamp = {});
@@ -69,8 +70,10 @@ class Server {
 
   // Called for each announcement of the key until the subscription ends.
   using Listener = std::function<void(const std::string& key)>;
-  void Subscribe(const std::string& key, const void* who, Listener listener);
-  void Unsubscribe(const std::string& key, const void* who);
+  void Subscribe(Topic topic, const std::string& key, const void* who, Listener listener);
+  void Unsubscribe(Topic topic, const std::string& key, const void* who);
+  // Whether it announces changes, because somebody has lately observed a key.
+  [[nodiscard]] bool is_observed() const { return observed_until_ > Clock(); }
 
   // `SET key token NX PX ttl` by a client that is not redlockd.
   [[nodiscard]] bool SetNx(const std::string& key, const std::string& token, Duration ttl);
@@ -223,7 +226,9 @@ class Server {
                                       std::optional<AttemptId> only_attempt, FencingToken seal,
                                       bool announce, std::optional<Keeper> at_end_of, Keep keep);
   // Returns how many hear of it.
-  int Announce(const std::string& key);
+  int Announce(Topic topic, const std::string& key);
+  // Announces a change of the key, or of a share or slot of it that is stored at `place`.
+  void Changed(const std::string& place);
 
   // The answer to a step that would acquire a key that another token holds.
   [[nodiscard]] NodeReply Held(const Entry& entry, const Meta& meta) const;
@@ -239,8 +244,9 @@ class Server {
                                Duration& remaining) const;
   // The owner of a new lease, acquired now.
   [[nodiscard]] Owner Stamped(Owner owner) const;
-  [[nodiscard]] NodeReply ExtendHeld(Entry& entry, Meta& meta, Duration ttl, FencingToken raise_to,
-                                     std::optional<Keeper> keeper, Take take);
+  [[nodiscard]] NodeReply ExtendHeld(const std::string& key, Entry& entry, Meta& meta, Duration ttl,
+                                     FencingToken raise_to, std::optional<Keeper> keeper,
+                                     Take take);
 
   [[nodiscard]] Entry* Find(const std::string& key);  // removes the entry if it has expired
   void Put(const std::string& key, const std::string& token, Duration ttl);
@@ -270,7 +276,8 @@ class Server {
     std::map<std::string, Entry> entries;
     std::map<std::string, Meta> meta;
   } snapshot_;
-  std::map<std::string, std::vector<std::pair<const void*, Listener>>> listeners_;
+  std::map<std::pair<Topic, std::string>, std::vector<std::pair<const void*, Listener>>> listeners_;
+  Duration observed_until_{};  // on the node's clock: until then it announces changes
 };
 
 }  // namespace redlock::sim

@@ -133,6 +133,8 @@ struct ProclaimStep {
 
 struct InspectStep {
   const Key& key;
+  // Somebody observes the key: for the next seconds, the node announces changes of keys.
+  bool observe = false;
   Expected expected = {};
 };
 

@@ -215,7 +215,8 @@ class Api:
         bad += [("lock_delay", call, delay) for delay in (-1, "1", float("nan"), float("inf"), None, True)
                 for call in acquisitions]
         bad += [("keep_for", call, time) for time in (0, -1, 0.0005, "1", float("nan"), True)
-                for call in (lambda keep_for: lock.release(keep_for), lambda keep_for: used.lock("j", keep_for=keep_for),
+                for call in (lambda keep_for: lock.release(keep_for),
+                             lambda keep_for: used.lock("j", keep_for=keep_for),
                              lambda keep_for: used.release("j", "t", keep_for=keep_for))]
         bad += [("timeout", call, -1) for call in (lambda timeout: election.leader(timeout),
                                                    lambda timeout: used.proclaim("j", "t", "v", timeout=timeout))]

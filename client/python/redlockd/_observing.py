@@ -157,16 +157,16 @@ class Observing:
 
     async def _observe(self):
         round = self._calls.round()
-        while not self._closed:
+        while True:
             endpoint = round.endpoint()
             began = now()
             try:
                 await self._read_all(endpoint)
             except LockError as error:
-                if error.reason in _FINAL:
-                    raise
                 if self._closed:
                     return
+                if error.reason in _FINAL:
+                    raise
                 log.warning("Observe broken, moving to the next daemon: %s", error)
                 self._failure = error
                 self._expect_state()
@@ -206,8 +206,6 @@ class Observing:
 
     def _expect_state(self):
         """Starts the time within which a stream must bring a state, or continues it."""
-        if self._last is not None and self._last.state == "UNDECIDED":
-            return
         if self._undecided_at == math.inf:
             self._undecided_at = max(now() + _PATIENCE, self._expires)
         if self._timer is not None:

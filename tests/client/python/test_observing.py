@@ -261,11 +261,12 @@ class Machine(unittest.IsolatedAsyncioTestCase):
                 await self.send(grpc.aio.EOF, stream=number)
                 number += 1
 
-        breaking = asyncio.ensure_future(break_all())
-        try:
-            self.assertEqual("UNDECIDED", (await self.next()).state)
-        finally:
-            breaking.cancel()
+        with mock.patch.object(Round, "pause", lambda *arguments: asyncio.sleep(PATIENCE / 10)):
+            breaking = asyncio.ensure_future(break_all())
+            try:
+                self.assertEqual("UNDECIDED", (await self.next()).state)
+            finally:
+                breaking.cancel()
         self.assertGreater(len(self.calls.streams), 2)
 
     async def test_it_is_not_undecided_if_a_daemon_confirms_the_state_in_time(self):
@@ -333,20 +334,21 @@ class Machine(unittest.IsolatedAsyncioTestCase):
 
     async def test_close_succeeds_if_the_read_swallows_the_cancellation(self):
         call = await self.call()
-        read = call.read
+        read, instead = call.read, [held(2), grpc.aio.EOF]
 
         async def stubborn():
             try:
                 return await read()
             except asyncio.CancelledError:
-                return grpc.aio.EOF
+                return instead.pop(0)
 
         call.read = stubborn
         await self.send(held(1))
         await self.next()
         await asyncio.sleep(0)
         await asyncio.wait_for(self.observing.close(), 5)
-        self.assertEqual(1, len(self.calls.streams))
+        self.assertIsNone(await self.next())
+        self.assertEqual(([], 1), (instead, len(self.calls.streams)))
 
     async def test_the_first_decided_state(self):
         await self.send(observed("UNDECIDED", message="nodes"), held(1, "v"))
@@ -419,6 +421,14 @@ class Observers:
         self.no_observers()
         with self.assertRaises(redlockd.Cancelled):
             self.observe("k")
+
+    def test_it_ends_with_the_client_also_between_two_streams(self):
+        for daemon in self.daemons:
+            daemon.fails["Observe"] = grpc.StatusCode.UNAVAILABLE, "DRAINING"
+        observer = self.observe("k")
+        self.assertTrue(eventually(lambda: self.daemons[1].called("Observe")))
+        self.close(self.used)
+        self.assertIsNone(self.next(observer))
 
     def test_a_refusal_is_raised(self):
         for code in ("UNAUTHENTICATED", "PERMISSION_DENIED", "INVALID_ARGUMENT"):

@@ -127,7 +127,7 @@ test('a lease keeps its slot: extensions and adoptions name it', () => {
 test('a release and a give_up name no slot', () => {
   const { world, call } = hold(2);
   world.release(call.lease);
-  assert.deepEqual(world.expect('release')[0].release, { key: semaphore(), token: 'token-1' });
+  assert.deepEqual(world.expect('release')[0].release, { key: semaphore(), token: 'token-1', keepFor: undefined });
   const given = start({ token: TOKEN });
   const [acquire] = given.world.expect('acquire');
   given.world.giveUp(given.call);

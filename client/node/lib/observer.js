@@ -2,7 +2,7 @@
 
 const { failure, lockFailure } = require('../core/errors.js');
 const { OBSERVE } = require('./methods.js');
-const { aborted } = require('./signals.js');
+const { aborted, onAbort } = require('./signals.js');
 const { readStreams } = require('./streams.js');
 const { stateFrom } = require('./wire.js');
 
@@ -74,19 +74,20 @@ class Observer {
   // ----
 
   async #run() {
-    let error;
+    const signals = [...this.#signals, this.#closing.signal];
+    const forget = onAbort(signals, () => this.#end(aborted(this.#signals)?.reason));
     this.#lose(failure('UNREACHABLE', 'no daemon has answered yet'));
     await readStreams(this.#transport, this.#clock, OBSERVE, {
-      signals: [...this.#signals, this.#closing.signal],
+      signals,
       request: () => ({ key: this.#key }),
       onMessage: (message) => this.#hear(stateFrom(message)),
       onEnd: (why) => {
-        if (FINAL.has(why?.reason)) error = why;
+        if (FINAL.has(why?.reason)) this.#end(why);
         else this.#lose(why ?? failure('UNREACHABLE', 'the daemon closed the stream'));
-        return error === undefined;
+        return !this.#ended;
       },
     });
-    this.#end(error ?? aborted(this.#signals)?.reason);
+    forget();
   }
 
   #hear(state) {
@@ -106,6 +107,7 @@ class Observer {
 
   // No stream is open. The last state stands for as long as the holder would have held the lock.
   #lose(why) {
+    if (this.#ended) return;
     troubles.set(this, why);
     const stands = Math.max(STANDS, this.#standsUntil - this.#clock.latest());
     this.#doubt ??= setTimeout(() => {

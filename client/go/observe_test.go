@@ -482,7 +482,7 @@ func (r *reader) last(t *testing.T, targets ...error) error {
 func TestTheDeadlineOfAnObserverNamesTheOutage(t *testing.T) {
 	d := startDaemon(t)
 	c := newTestClient(t, Options{}, d)
-	ctx, cancel := context.WithTimeout(background, 200*time.Millisecond)
+	ctx, cancel := context.WithTimeout(background, time.Second)
 	defer cancel()
 	r := observe(ctx, t, c, "k")
 	go func() { (<-d.observers).send <- vacantState }()

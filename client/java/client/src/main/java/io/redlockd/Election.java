@@ -84,7 +84,7 @@ public final class Election {
    *
    * @param value at most 4096 bytes of UTF-8
    * @throws InterruptedException if the thread is interrupted; the value may be replaced all the same
-   * @throws LockLostException if the present leadership is not that of this object, or has ended
+   * @throws LockLostException if this object has won no campaign, or if its leadership has ended
    * @throws LockException if no daemon could replace the value
    */
   public void proclaim(String value) throws InterruptedException {
@@ -108,7 +108,7 @@ public final class Election {
   /**
    * Ends the leadership: releases its lock, as {@link Lock#release()} does.
    *
-   * @throws LockLostException if the present leadership is not that of this object, or has ended
+   * @throws LockLostException if this object has won no campaign, or if its leadership has ended
    * @throws LockException if the release was not answered within 2 s, or failed
    */
   public void resign() {

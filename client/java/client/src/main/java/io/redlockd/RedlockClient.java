@@ -45,8 +45,8 @@ import java.util.function.Supplier;
  * time, {@link Lock#lost} completes before another client can acquire the lock. The client connects when it is first used.
  *
  * <p>{@link Keys#together} makes one key of several, which are then locked all at once or not at all. {@link Keys#shared} makes a key
- * that any number of holders share, as readers do. Every call accepts both. {@link Keys#semaphore} makes a key that a limited number
- * of holders have.
+ * that any number of holders share, as readers do. Every call that locks accepts both. {@link Keys#semaphore} makes a key that a
+ * limited number of holders have.
  *
  * <p>A failed call throws a {@link LockException}; a future completes with it. If a call is interrupted, or its future is cancelled,
  * no lock is left behind. Locks are not bound to threads, and nothing here pins a virtual thread.
@@ -815,7 +815,8 @@ public final class RedlockClient implements AutoCloseable {
     }
 
     /**
-     * Sets how long an operation by key and token may take, over all endpoints. Default: 5 s.
+     * Sets how long an operation by key and token, {@link Lock#proclaim} or {@link Election#leader} may take, over all endpoints.
+     * Default: 5 s.
      *
      * @param time positive
      * @return this

@@ -167,8 +167,9 @@ class CommandLine {
         "[not at all]",
         [this](Millis value) {
           const auto keep_for = std::chrono::duration_cast<std::chrono::nanoseconds>(value);
-          if (const auto error = redlock::client::CheckKeepFor(keep_for)) {
-            throw CLI::ValidationError("--keep-for", error->message);
+          if (redlock::client::CheckKeepFor(keep_for)) {
+            throw CLI::ValidationError(
+                "--keep-for", "must be from 1ms to 24h, and at most the daemon's --max-ttl");
           }
           options_.keep_for = value;
         });
@@ -350,8 +351,8 @@ void DeclareCommands(CommandLine& line, Options& options) {
   for (CLI::App* const held : {&hold, &run, &elect}) {
     line.AddTtl(*held);
     line.AddOwnToken(*held);
-    CLI::Option* const value = line.AddPublished(*held);
-    if (held == &elect) value->required();
+    CLI::Option* const published = line.AddPublished(*held);
+    if (held == &elect) published->required();
     held->add_option("--owner", options.owner, "A label for people, shown by `who`");
     AddDuration(*held, "--max-lifetime", "Release the lock after this time",
                 [&options](Millis value) { options.max_lifetime = value; });

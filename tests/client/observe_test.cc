@@ -359,7 +359,9 @@ TEST_F(ObserveTest, ManyObserversComeAndGo) {
   daemon.Report(Vacant());
   for (int i = 0; i < 100; ++i) {
     auto observer = client->observe("k").value();
-    if (i % 3 == 0) EXPECT_EQ(Next(observer).state, HolderState::kVacant);
+    if (i % 3 == 0) {
+      EXPECT_EQ(Next(observer).state, HolderState::kVacant);
+    }
     if (i % 3 == 1) observer.close();
   }
   EXPECT_TRUE(Eventually([this] { return daemon.streams() == 0; }));
@@ -403,7 +405,8 @@ TEST_F(ObserveTest, EveryReleaseCanKeepTheKey) {
   EXPECT_TRUE(was_kept());
   EXPECT_EQ(client->with_lock("k", keeps, [](const Lock&) { return 7; }).value(), 7);
   EXPECT_TRUE(was_kept());
-  { const std::lock_guard guard(*std::make_unique<Mutex>(*client, "k", keeps)); }
+  Mutex mutex(*client, "k", keeps);
+  { const std::lock_guard guard(mutex); }
   EXPECT_TRUE(was_kept());
   EXPECT_TRUE(client->acquire("k", keeps).value().release());
   EXPECT_FALSE(was_kept()) << "release() names its own";
@@ -465,7 +468,9 @@ TEST_F(ObserveTest, ReleasingTheLockIsResigning) {
   for (int i = 0; i < 2; ++i) {
     auto lead = election.campaign("one").value();
     EXPECT_TRUE(election.proclaim("two"));
-    if (i == 0) EXPECT_TRUE(lead.release());
+    if (i == 0) {
+      EXPECT_TRUE(lead.release());
+    }
   }
   EXPECT_EQ(election.proclaim("three").error().reason, Reason::kLockNotHeld);
   EXPECT_EQ(election.resign().error().reason, Reason::kLockNotHeld);
@@ -482,7 +487,7 @@ TEST_F(ObserveTest, TheLeaderIsTheFirstDecidedState) {
   EXPECT_EQ(election.leader().value().value, "one");
   EXPECT_TRUE(Eventually([this] { return daemon.streams() == 0; }));
   auto observer = election.observe().value();
-  EXPECT_EQ(Next(observer).value, "one");
+  EXPECT_TRUE(Eventually([&] { return Next(observer).value == "one"; }));
   daemon.End(grpc::Status(grpc::StatusCode::UNAVAILABLE, "broken"));
   second.End(grpc::Status(grpc::StatusCode::UNAVAILABLE, "broken"));
   EXPECT_EQ(election.leader(milliseconds(1'500)).error().reason, Reason::kUnreachable);

@@ -113,8 +113,9 @@ void Driver::CarryOut(const OpenObserve& effect) {
       RenewedToken(), ToProto(effect),
       {.message =
            [self, key](const v1::ObserveResponse& message) {
+             KeyState state = ToKeyState(message);
              self->Do([&](Machine& /*machine*/) {
-               self->observers_.OnState(key.first, key.second, ToKeyState(message));
+               self->observers_.OnState(key.first, key.second, std::move(state));
              });
            },
        .ended =

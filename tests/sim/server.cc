@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "server/core/nodes/kept.h"
 #include "server/core/safeguard.h"
 
 namespace redlock::sim {
@@ -441,10 +442,10 @@ Duration Server::TimeKept(const Keep& keep, const Entry& entry, const Meta& meta
          (known ? std::max(Clock() - owner.since, Duration()) : Duration());
 }
 
-std::string Server::KeptValue(const std::string& token) { return "redlockd:kept:" + token; }
+std::string Server::KeptValue(const std::string& token) { return std::string(kKeptPrefix) + token; }
 
 bool Server::TakeDelay(const std::string& token, const Owner& owner, Duration& remaining) const {
-  if (token.starts_with(KeptValue(""))) return false;
+  if (IsKept(OwnerToken(token))) return false;
   if (owner.lock_delay == Duration()) return true;
   if (remaining <= owner.lock_delay) return false;
   remaining -= owner.lock_delay;

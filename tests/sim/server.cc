@@ -813,6 +813,12 @@ NodeReply Server::Inspect(const std::string& key, const Expected& expected, bool
   if (observe && observed_until_ - Clock() < kAnnounces / 2 && !full_) {
     observed_until_ = Clock() + kAnnounces;
   }
+  NodeReply reply = Read(key);
+  if (read_shown_) read_shown_(key, reply);
+  return reply;
+}
+
+NodeReply Server::Read(const std::string& key) {
   const Entry* const entry = Find(key);
   const Meta& meta = meta_[key];
   if (entry == nullptr) return {.outcome = Outcome::kNotHeld, .fence = meta.fence};

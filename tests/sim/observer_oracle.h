@@ -17,7 +17,8 @@ namespace redlock::sim {
 // What the nodes have answered to reads.
 class ReadLog {
  public:
-  explicit ReadLog(World& world, Cluster& cluster) {
+  ReadLog() = default;  // empty
+  ReadLog(World& world, Cluster& cluster) {
     for (std::size_t node = 0; node < cluster.nodes(); ++node) {
       cluster.server(node).ShowReads([this, &world, node](const auto& key, const NodeReply& reply) {
         Answer answer{.at = world.now(), .node = node};

@@ -31,10 +31,12 @@ void Inspection::OnReply(NodeIndex node, NodeReply reply) {
   votes_.push_back({node, reply.barred ? Outcome::kQuarantined : reply.outcome,
                     reply.barred.value_or(reply.message), env_.scheduler.Now() - started_});
   highest_ = std::max(highest_, reply.fence);
-  const Outcome vote =
-      Has(Safeguard::kQuarantinedIsNotVacant) ? votes_.back().outcome : reply.outcome;
-  if (IsUnknown(vote)) ++cannot_tell_;
-  if (vote == Outcome::kNotHeld) ++vacant_;
+  const Outcome vote = votes_.back().outcome;
+  if ((Has(Safeguard::kQuarantinedIsNotVacant) ? vote : reply.outcome) == Outcome::kNotHeld) {
+    ++vacant_;
+  } else if (IsUnknown(vote)) {
+    ++cannot_tell_;
+  }
   if (reply.outcome == Outcome::kGranted) Add(reply);
   if (votes_.size() == set_->nodes().size()) Finish();
 }

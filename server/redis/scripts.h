@@ -112,7 +112,8 @@ inline constexpr std::string_view kWaitKey = "redlockd:wait";
 // The key of Node::TryGrant(). It expires after a second.
 inline constexpr std::string_view kTrialKey = "redlockd:trial";
 
-// The channels on which releases and changes of keys are announced begin with this. The key follows.
+// The channels on which releases and changes of keys are announced begin with this. The key
+// follows.
 [[nodiscard]] constexpr std::string_view ChannelPrefix(Topic topic) {
   switch (topic) {
     case Topic::kReleases:

@@ -1,6 +1,6 @@
-// Receives what one node announces. It has its own connection, because Redis allows no other commands
-// on a connection that subscribes. The first subscription opens the connection. If it breaks, it is
-// reopened as long as there is a subscription.
+// Receives what one node announces. It has its own connection, because Redis allows no other
+// commands on a connection that subscribes. The first subscription opens the connection. If it
+// breaks, it is reopened as long as there is a subscription.
 #pragma once
 
 #include <memory>

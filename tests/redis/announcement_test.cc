@@ -19,7 +19,7 @@ class Announcements final : public AnnouncementSink {
     (topic == Topic::kReleases ? heard : changed).push_back(key.value());
   }
   std::vector<std::string> listening;
-  std::vector<std::string> heard;    // released
+  std::vector<std::string> heard;  // released
   std::vector<std::string> changed;
   int deaf = 0;
 };

@@ -197,9 +197,7 @@ class Agreement : public NodeTest {
       case 6:
         Agree(
             "inspect",
-            [&](Node& n, auto sink) {
-              n.Inspect({.key = Key(one), .observe = observed}, sink);
-            },
+            [&](Node& n, auto sink) { n.Inspect({.key = Key(one), .observe = observed}, sink); },
             model.Inspect(one, {}, observed));
         return;
       case 7: {

@@ -101,7 +101,9 @@ class ObserverOracle {
   [[nodiscard]] std::size_t told() const { return told_; }
 
  private:
-  void Fault(const std::string& what) { violations_.push_back("an observer of " + key_ + " " + what); }
+  void Fault(const std::string& what) {
+    violations_.push_back("an observer of " + key_ + " " + what);
+  }
 
   const std::string key_;
   const Oracle& leases_;

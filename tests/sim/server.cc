@@ -68,7 +68,8 @@ NodeReply Server::Acquire(const std::string& key, const std::string& token, Dura
     return {.outcome = Outcome::kGranted, .fence = fence, .clock = Clock()};
   }
   if (entry->token != token || !adopt) return Held(*entry, meta);
-  NodeReply reply = ExtendHeld(key, *entry, meta, ttl, {}, Keeper{fence.value, attempt}, Take::kAlways);
+  NodeReply reply =
+      ExtendHeld(key, *entry, meta, ttl, {}, Keeper{fence.value, attempt}, Take::kAlways);
   reply.clock = Clock();
   return reply;
 }
@@ -665,8 +666,8 @@ NodeReply Server::AcquireSlot(const Key& key, const std::string& token, Duration
   const Semaphore semaphore = LookAtSlots(key, token);
   if (semaphore.other_use) return *semaphore.other_use;
   if (adopt && semaphore.own == semaphore.slot) {
-    NodeReply reply = ExtendHeld(semaphore.place, *semaphore.entry(), *semaphore.slot_meta, ttl, {}, granted.keeper,
-                                 Take::kAlways);
+    NodeReply reply = ExtendHeld(semaphore.place, *semaphore.entry(), *semaphore.slot_meta, ttl, {},
+                                 granted.keeper, Take::kAlways);
     if (reply.outcome == Outcome::kGranted) HasSlot(semaphore, reply.fence);
     reply.clock = Clock();
     return reply;
@@ -699,8 +700,8 @@ NodeReply Server::ExtendSlot(const Key& key, const std::string& token, Duration 
     if (other == nullptr) return {.outcome = Outcome::kNotHeld};
     return {.outcome = Outcome::kHeld, .remaining = other->expires - Clock()};
   }
-  NodeReply reply =
-      ExtendHeld(semaphore.place, *semaphore.entry(), *semaphore.slot_meta, ttl, raise_to, keeper, take);
+  NodeReply reply = ExtendHeld(semaphore.place, *semaphore.entry(), *semaphore.slot_meta, ttl,
+                               raise_to, keeper, take);
   if (reply.outcome != Outcome::kGranted) return reply;
   HasSlot(semaphore, reply.fence);
   reply.own_slot = semaphore.own;

@@ -43,7 +43,8 @@ void Keys::ForgetCallers() {
 std::shared_ptr<void> Keys::Observe(const Key& key, ObserverTold told) {
   auto& observation = states_[key.value()].observation;
   if (!observation) {
-    observation = std::make_shared<Observation>(env_, key, [this, key] { OnObservationEnded(key); });
+    observation =
+        std::make_shared<Observation>(env_, key, [this, key] { OnObservationEnded(key); });
   }
   return observation->Join(std::move(told));
 }

@@ -1,7 +1,7 @@
 // The observers of one key at this daemon. However many there are, the nodes see one.
 //
-// It reads the key from the nodes at once, when a node announces a change, when the holder's TTL has
-// passed, when it can hear a node again, and now and then, because announcements can be lost.
+// It reads the key from the nodes at once, when a node announces a change, when the holder's TTL
+// has passed, when it can hear a node again, and now and then, because announcements can be lost.
 #pragma once
 
 #include <cstddef>
@@ -56,9 +56,9 @@ class Observation final : public std::enable_shared_from_this<Observation> {
   std::uint64_t last_observer_ = 0;
   std::optional<Subscription> subscription_;
   bool reading_ = false;
-  bool read_again_ = false;  // something may have changed since the read under way began
-  MonotonicTime began_{};    // the last read
-  Backoff backoff_;          // between reads that find no quorum
+  bool read_again_ = false;            // something may have changed since the read under way began
+  MonotonicTime began_{};              // the last read
+  Backoff backoff_;                    // between reads that find no quorum
   std::optional<MonotonicTime> next_;  // read
   TimerHandle timer_;
 };

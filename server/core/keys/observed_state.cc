@@ -71,8 +71,8 @@ bool ObservedState::IsOutdated(const Observed& seen) const {
 }
 
 ObservedPtr ObservedState::OnRead(const ObservedPtr& seen) {
-  const bool confirmed = seen->state == State::kVacant ||
-                         (seen->state == State::kHeld && !IsOutdated(*seen));
+  const bool confirmed =
+      seen->state == State::kVacant || (seen->state == State::kHeld && !IsOutdated(*seen));
   if (!confirmed) return OnUndecided(seen);
   if (seen->state == State::kHeld) {
     stands_until_ = seen->at + seen->remaining;

@@ -40,8 +40,8 @@ class ObservedState {
   // null if it is nothing new.
   [[nodiscard]] ObservedPtr OnRead(const ObservedPtr& seen);
 
-  // Until then, the last state stands although no quorum confirms it. Unset if the state is undecided
-  // already, or if a quorum has confirmed that there is no holder.
+  // Until then, the last state stands although no quorum confirms it. Unset if the state is
+  // undecided already, or if a quorum has confirmed that there is no holder.
   [[nodiscard]] std::optional<MonotonicTime> stands_until() const { return stands_until_; }
 
  private:

@@ -90,8 +90,8 @@ class Node {
   // connection on.
   virtual void ObserveWith(NodeObserver* observer) = 0;
 
-  // Sets the sink of announcements; null removes it. It is never called inside a call. Each topic of
-  // a key is subscribed to once.
+  // Sets the sink of announcements; null removes it. It is never called inside a call. Each topic
+  // of a key is subscribed to once.
   virtual void ListenTo(AnnouncementSink* sink) = 0;
   virtual void Subscribe(Topic topic, const Key& key) = 0;
   virtual void Unsubscribe(Topic topic, const Key& key) = 0;

@@ -99,7 +99,7 @@ void Inspection::Finish() {
     result.remaining = std::max(result.remaining, remaining[quorum - 1]);
     result.shared |= holding.is_share;
     result.held_by.push_back(
-        {std::move(holding.owner), holding.fence, agreed, holding.slot, remaining[quorum - 1]});
+        {std::move(holding.owner), holding.fence, holding.slot, remaining[quorum - 1], agreed});
   }
   std::ranges::sort(result.held_by, {}, &InspectResult::Holder::fence);
   // While a quorum has a holder of a semaphore, it agrees on the limit.
@@ -109,7 +109,8 @@ void Inspection::Finish() {
   }
   result.undecided = !result.held && most >= least;
   const bool any_agreed = std::ranges::any_of(
-      result.held_by, [](const InspectResult::Holder& holder) { return holder.agreed.has_value(); });
+      result.held_by,
+      [](const InspectResult::Holder& holder) { return holder.agreed.has_value(); });
   if (any_agreed && all_agreed) {
     result.agreement = InspectResult::Agreement::kHeld;
   } else if (most < least && vacant_ >= quorum) {

@@ -22,13 +22,14 @@ struct InspectResult {
   struct Holder {
     Owner owner;
     FencingToken fence;    // the highest that a node stores for it
-    std::optional<FencingToken> agreed;  // the one that a quorum stores, as Agreement counts them
     int slot = 0;          // of a semaphore
     Duration remaining{};  // until no quorum holds the token any more
+    // The fence that a quorum stores for it, as Agreement counts nodes.
+    std::optional<FencingToken> agreed = {};
   };
   std::vector<Holder> held_by;
-  // What a quorum of nodes agrees on. A node that is quarantined, belongs to another node set or does
-  // not answer never counts for it, but may be one that has a holder.
+  // What a quorum of nodes agrees on. A node that is quarantined, belongs to another node set or
+  // does not answer never counts for it, but may be one that has a holder.
   enum class Agreement {
     kNone,
     kHeld,    // for each token that may have a quorum, a quorum stores the same fence
@@ -67,7 +68,8 @@ class Inspection final : public ReplySink, public std::enable_shared_from_this<I
   struct Holding {
     std::vector<Duration> remaining;  // one for each node
     std::size_t barred = 0;           // nodes among them that are quarantined
-    std::map<FencingToken, std::size_t> fences;  // how many of the other nodes store each
+    // How many of the other nodes store each fence.
+    std::map<FencingToken, std::size_t> fences;
     Owner owner;
     FencingToken fence;
     int slot = 0;

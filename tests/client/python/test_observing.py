@@ -95,6 +95,24 @@ class TheLatest(unittest.TestCase):
         self.assertTrue(self.offer(held(5, "again")))
         self.assertEqual(("HELD", 5, "again"), self.taken())
 
+    def offer_together(self, *fences, **fields):
+        message = held(fences[-1], **fields)
+        for fence in fences:
+            message.held_by.add(fencing_token=fence)
+        return self.offer(message)
+
+    def test_the_youngest_of_several_holders_may_leave(self):
+        for fields in ({"mode": 2}, {"max_holders": 3}):
+            self.latest = Latest()
+            self.offer(held(3))
+            self.assertTrue(self.offer_together(4, 7, **fields))
+            self.assertEqual(("HELD", 7, ""), self.taken())
+            self.assertTrue(self.offer_together(4, **fields))
+            self.assertEqual(("HELD", 7, ""), self.taken())  # so that it does not go backwards
+            self.assertFalse(self.offer_together(2, 8, **fields))  # before the exclusive holder
+            self.assertFalse(self.offer(held(6)))
+            self.assertTrue(self.offer(held(9)))
+
 
 class ScriptedCall:
     def __init__(self):

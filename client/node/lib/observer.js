@@ -122,6 +122,7 @@ class Observer {
   }
 
   #end(error) {
+    if (this.#ended) return;
     clearTimeout(this.#doubt);
     this.#ended = true;
     this.#error = error;

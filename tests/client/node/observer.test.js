@@ -369,7 +369,7 @@ test('a signal that is aborted already sends nothing', BOUND, () => observing(1,
   assert.equal(daemon.requests.length, 0);
 }));
 
-test('a loop ends its observer, and the process can exit; 100 observers of a signal warn of nothing', BOUND, () => daemons(1, async (daemon) => {
+test('a loop ends its observer, the process can exit, and 100 observers warn of nothing', BOUND, () => daemons(1, async (daemon) => {
   daemon.answer = [vacant, held(1)];
   const { code, output, errors } = await run(daemon.endpoint, `const client = new Client(endpoint);
     for await (const { state } of client.observe('k')) { console.log(state); if (state === 'held') break; }
@@ -377,7 +377,8 @@ test('a loop ends its observer, and the process can exit; 100 observers of a sig
     const observers = Array.from({ length: 100 }, () => client.observe('k', { signal: abort.signal }));
     await Promise.all(observers.map((observer) => observer.next()));
     abort.abort();
-    console.log((await Promise.allSettled(observers.map((observer) => observer.next()))).filter(({ reason }) => reason?.name === 'AbortError').length);
+    const ends = await Promise.allSettled(observers.map((observer) => observer.next()));
+    console.log(ends.filter(({ reason }) => reason?.name === 'AbortError').length);
     const last = client.observe('k');
     await last.next();
     await last[Symbol.asyncDispose]();`);

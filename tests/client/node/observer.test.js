@@ -110,7 +110,9 @@ test('each difference that counts is reported, and no other one', BOUND, () => o
   assert.deepEqual(await read(observer), [['held', 5n, 'one']]);
   await daemon.send(held(5, 'one', { remaining: duration(8000), heldFor: duration(500), message: 'm' }));
   const changes = [
-    held(5, 'two'), held(6, 'two'), held(6, 'two', { holders: 2 }), held(6, 'two', { owner: 'other' }), vacant,
+    held(5, 'two'), held(6, 'two'), held(6, 'two', { holders: 2 }), held(6, 'two', { owner: 'other' }),
+    ...[{ fencingToken: '4' }, { value: 'v' }, { owner: 'me' }, { slot: 2 }].map((holder) => held(6, 'two', { heldBy: [holder] })),
+    held(6, 'two', { heldBy: [{}, {}] }), vacant,
     { ...vacant, keptFor: duration(500) }, vacant, undecided];
   for (const change of changes) {
     await daemon.send(change);
@@ -152,6 +154,10 @@ test('if the last of several holders leaves, the state is reported with the high
       await daemon.send(vacant);
       await next(observer);
     }
+    await daemon.send(held(7, 'exclusive'));
+    assert.deepEqual(await read(observer), [['held', 7n, 'exclusive']]);
+    await daemon.send(held(6, 'outdated', { maxHolders: 3 }), held(8, 'newer', { maxHolders: 3 }));
+    assert.deepEqual(await read(observer), [['held', 8n, 'newer']]);
   })));
 
 test('a state with a lower fencing token does not end the doubt', BOUND, () => observing(2, async (observer, first, second) => {

@@ -184,6 +184,13 @@ test('without a daemon, the state is undecided, and says why', BOUND, async () =
   await assert.rejects(second, { name: 'CancelledError' });
 });
 
+test('without a first state, the state is undecided', BOUND, () => observing(1, async (observer, daemon) => {
+  const { state, message } = await next(observer);
+  assert.deepEqual([state, message], ['undecided', 'no daemon reports the state: no daemon has answered yet']);
+  await daemon.send(vacant);
+  assert.deepEqual(await read(observer), [['vacant', undefined, '']]);
+}));
+
 test('after a break, the state is undecided once; then the same state is reported again', BOUND, () => (
   observing(1, async (observer, daemon) => {
     daemon.answer = [vacant];

@@ -1,7 +1,7 @@
 // Observers over gRPC, with daemons in this process.
 import assert from 'node:assert/strict';
+import { getEventListeners, once } from 'node:events';
 import net from 'node:net';
-import { once } from 'node:events';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { run } from './child.js';
@@ -381,6 +381,22 @@ test('a signal that is aborted already sends nothing', BOUND, () => observing(1,
   await assert.rejects(client.observe('k', { signal: AbortSignal.abort(new Error('before')) }).next(), { message: 'before' });
   assert.equal(daemon.requests.length, 0);
 }));
+
+test('an observer that has ended reports nothing, and leaves no listener', BOUND, async () => {
+  const client = new Client(DEAD);
+  const abort = new AbortController();
+  const ended = client.observe('k', { signal: abort.signal });
+  const call = ended.next();
+  assert.equal(getEventListeners(abort.signal, 'abort').length, 1);
+  await ended.return();
+  assert.deepEqual(await call, { value: undefined, done: true });
+  assert.equal(getEventListeners(abort.signal, 'abort').length, 0);
+  const aborted = client.observe('k', { signal: AbortSignal.abort() });
+  await assert.rejects(aborted.next(), { name: 'AbortError' });
+  await sleep(1300); // a state without a stream would have become undecided
+  for (const observer of [ended, aborted]) assert.deepEqual(await observer.next(), { value: undefined, done: true });
+  await client.close();
+});
 
 test('a loop ends its observer, the process can exit, and 100 observers warn of nothing', BOUND, () => daemons(1, async (daemon) => {
   daemon.answer = [vacant, held(1)];

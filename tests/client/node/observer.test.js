@@ -111,7 +111,8 @@ test('each difference that counts is reported, and no other one', BOUND, () => o
   await daemon.send(held(5, 'one', { remaining: duration(8000), heldFor: duration(500), message: 'm' }));
   const changes = [
     held(5, 'two'), held(6, 'two'), held(6, 'two', { holders: 2 }), held(6, 'two', { owner: 'other' }),
-    ...[{ fencingToken: '4' }, { value: 'v' }, { owner: 'me' }, { slot: 2 }].map((holder) => held(6, 'two', { heldBy: [holder] })),
+    ...[{}, { fencingToken: '4' }, {}, { value: 'v' }, {}, { owner: 'me' }, {}, { slot: 2 }].map((holder) => (
+      held(6, 'two', { heldBy: [holder] }))),
     held(6, 'two', { heldBy: [{}, {}] }), vacant,
     { ...vacant, keptFor: duration(500) }, vacant, undecided];
   for (const change of changes) {

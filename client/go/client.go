@@ -11,7 +11,7 @@
 // down, the client moves its locks to the next endpoint. If the process ends without releasing its locks, the daemon
 // releases them after Options.Grace. Client.AcquireDetached makes locks that outlive the process. Together makes one key
 // of several, which are locked all at once or not at all, Shared a key that many holders share, and Semaphore a key that a
-// limited number of holders have.
+// limited number of holders have. Client.Election elects a leader, and Client.Observe reports who holds a key.
 //
 // All types are safe for concurrent use. Package redlockdtest starts daemons for tests.
 package redlockd

@@ -89,8 +89,9 @@ func newClient(endpoints []string, options Options, clock func() core.Instant) (
 }
 
 // Do calls work while the lock is held, then releases the lock, with options.KeepFor if it is set. If the lock is lost, the
-// context of work ends, its cause is the loss, and Do returns the loss. If work panics, the lock is released first.
-func (c *Client) Do(ctx context.Context, key string, options AcquireOptions, work func(context.Context, *Lock) error) error {
+// context of work ends, its cause is the loss, and Do returns the loss. If work panics, the lock is released first. Do fails
+// if work succeeded and no daemon has confirmed in time that the key is kept (options.KeepFor).
+func (c *Client) Do(ctx context.Context, key string, options AcquireOptions, work func(context.Context, *Lock) error) (err error) {
 	if options.KeepFor != 0 {
 		if err := checkKeepFor(options.KeepFor); err != nil {
 			return err
@@ -100,7 +101,11 @@ func (c *Client) Do(ctx context.Context, key string, options AcquireOptions, wor
 	if err != nil {
 		return err
 	}
-	defer func() { _ = lock.end(context.Background(), options.KeepFor) }()
+	defer func() {
+		if failure := lock.end(context.Background(), options.KeepFor); options.KeepFor != 0 && err == nil {
+			err = failure
+		}
+	}()
 	inside, cancel := lock.WithContext(ctx)
 	defer cancel()
 	err = work(inside, lock)

@@ -45,6 +45,9 @@ type fakeDaemon struct {
 	begun      time.Time
 }
 
+// maxTTL is the longest time that a fakeDaemon keeps a key.
+const maxTTL = 24 * time.Hour
+
 func startDaemon(t *testing.T) *fakeDaemon {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -163,6 +166,10 @@ func (d *fakeDaemon) carryOut(o *pb.SessionOperation, response *pb.SessionRespon
 		place := d.heldBy(key, o.GetRelease().Token)
 		if place == "" {
 			fail(LockNotHeld)
+			break
+		}
+		if o.GetRelease().KeepFor.AsDuration() > maxTTL {
+			fail(InvalidArgument)
 			break
 		}
 		delete(d.holders, place)

@@ -176,6 +176,17 @@ func TestDoKeepsTheKeyUnlessTheLockIsLost(t *testing.T) {
 			t.Error(d.released)
 		}
 	}
+	work := func(context.Context, *Lock) error { return nil }
+	err = c.Do(background, "long", AcquireOptions{KeepFor: maxTTL + 1}, work)
+	is(t, err, ErrInvalidArgument)
+	if !strings.HasSuffix(err.Error(), "the key is not kept") {
+		t.Error(err)
+	}
+	none(t, c.Do(background, "long", AcquireOptions{}, work))
+	work = func(context.Context, *Lock) error { return failed }
+	if err := c.Do(background, "long", AcquireOptions{KeepFor: maxTTL + 1}, work); err != failed {
+		t.Error(err)
+	}
 }
 
 func TestOnlyTheHolderProclaims(t *testing.T) {

@@ -110,9 +110,7 @@ func (m *Machine) finish(now Instant) {
 			failure = closed()
 		}
 		delete(m.releases, r.id)
-		for _, done := range r.done {
-			done(failure)
-		}
+		r.report(failure)
 	}
 	if m.session != nil {
 		m.host.Cancel(m.session.number)

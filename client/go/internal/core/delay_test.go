@@ -131,3 +131,17 @@ func TestTheReleaseOfALostLockKeepsNothing(t *testing.T) {
 	same(t, "released", o.reason(), LockNotHeld)
 	same(t, "keeps", w.expect(w.sent(), "release k rl-1")[0].GetRelease().KeepFor == nil, true)
 }
+
+func TestALockIsReleasedEvenIfTheDaemonCannotKeepTheKey(t *testing.T) {
+	w := newWorld(t, 1)
+	w.getReady()
+	u, o := w.hold("k"), &outcome{}
+	w.m.Release(w.now, u.lease, 1000*time.Hour, o.on)
+	w.reply(failed(w.sent()[0], InvalidArgument))
+	same(t, "released", o.reason(), InvalidArgument)
+	again := w.expect(w.sent(), "release k rl-1")[0]
+	same(t, "keeps", again.GetRelease().KeepFor == nil, true)
+	w.reply(failed(again, InvalidArgument)) // the end, whatever the answer
+	w.expect(w.sent())
+	same(t, "reports", o.done, 1)
+}

@@ -39,6 +39,7 @@ type fakeDaemon struct {
 	acquired   []*pb.AcquireRequest
 	released   []*pb.ReleaseRequest
 	proclaimed []*pb.ProclaimRequest
+	outage     string            // why the daemon cannot use its nodes for a proclaim; "": it can
 	observers  chan *observation // the calls of Observe, as they arrive
 	// What the answer to a cancelled acquire says about its last attempt.
 	lastReason string

@@ -5,18 +5,24 @@ import (
 	"time"
 )
 
-// until skips states that come before the one that is waited for.
-func (r *reader) until(t *testing.T, state HolderState, value string) KeyState {
+// until skips states until one is as wanted.
+func (r *reader) until(t *testing.T, wanted func(KeyState) bool) KeyState {
 	t.Helper()
-	for {
+	for last := (KeyState{}); ; {
 		next, more := r.next(t)
 		if next.err != nil || !more {
-			t.Fatalf("%v before %v %q", next.err, state, value)
+			t.Fatalf("%v after %+v", next.err, last)
 		}
-		if next.state.State == state && next.state.Value == value {
-			return next.state
+		if last = next.state; wanted(last) {
+			return last
 		}
 	}
+}
+
+func isVacant(s KeyState) bool { return s.State == StateVacant }
+
+func isHeldWith(value string) func(KeyState) bool {
+	return func(s KeyState) bool { return s.State == StateHeld && s.Value == value }
 }
 
 func TestAnElectionIsObservedAtARealDaemon(t *testing.T) {
@@ -24,19 +30,19 @@ func TestAnElectionIsObservedAtARealDaemon(t *testing.T) {
 	first, second := realClient(t, server), realClient(t, server)
 	election := first.Election("e")
 	r := observe(soon(t), t, second, "e")
-	r.until(t, StateVacant, "")
+	r.until(t, isVacant)
 	lock, err := election.Campaign(soon(t), "a", AcquireOptions{TTL: time.Minute, Owner: "one", LockDelay: time.Second})
 	none(t, err)
-	s := r.until(t, StateHeld, "a")
+	s := r.until(t, isHeldWith("a"))
 	if s.FencingToken != lock.FencingToken() || s.Owner != "one" || s.Holders != 1 || s.Shared || s.MaxHolders != 0 || s.Remaining == 0 ||
 		len(s.HeldBy) != 1 || s.HeldBy[0].Value != "a" || s.HeldBy[0].Owner != "one" {
 		t.Fatalf("%+v", s)
 	}
 	none(t, server.Restart())
 	none(t, election.Proclaim(soon(t), "b"))
-	r.until(t, StateHeld, "b")
+	r.until(t, isHeldWith("b"))
 	none(t, second.Proclaim(soon(t), "e", lock.Token(), "c"))
-	r.until(t, StateHeld, "c")
+	r.until(t, isHeldWith("c"))
 	leader, err := second.Election("e").Leader(soon(t))
 	none(t, err)
 	if leader.Value != "c" || leader.FencingToken != lock.FencingToken() {
@@ -44,7 +50,7 @@ func TestAnElectionIsObservedAtARealDaemon(t *testing.T) {
 	}
 	is(t, second.Proclaim(soon(t), "e", own, "d"), ErrNotHeld)
 	none(t, lock.ReleaseAndKeep(soon(t), time.Minute))
-	if s := r.until(t, StateVacant, ""); s.KeptFor <= 30*time.Second {
+	if s := r.until(t, isVacant); s.KeptFor <= 30*time.Second {
 		t.Fatalf("%+v", s)
 	}
 	_, err = second.TryAcquire(soon(t), "e", AcquireOptions{})
@@ -56,27 +62,26 @@ func TestSharesAndSlotsAreObserved(t *testing.T) {
 	client := realClient(t, realDaemon(t))
 	for _, key := range []string{Shared("shared"), Semaphore("semaphore", 3)} {
 		r := observe(soon(t), t, client, key)
-		r.until(t, StateVacant, "")
+		r.until(t, isVacant)
 		first, err := client.Acquire(soon(t), key, AcquireOptions{TTL: time.Minute, Value: "a"})
 		none(t, err)
-		r.until(t, StateHeld, "")
+		r.until(t, func(s KeyState) bool { return s.State == StateHeld && s.Holders == 1 })
 		second, err := client.Acquire(soon(t), key, AcquireOptions{TTL: time.Minute, Value: "b"})
 		none(t, err)
-		s := r.until(t, StateHeld, "")
-		if s.Holders != 2 || s.HeldBy[0].Value != "a" || s.HeldBy[1].Value != "b" || s.MaxHolders != first.MaxHolders() ||
+		s := r.until(t, func(s KeyState) bool { return s.Holders == 2 })
+		if s.HeldBy[0].Value != "a" || s.HeldBy[1].Value != "b" || s.MaxHolders != first.MaxHolders() || s.Shared != first.Shared() ||
 			s.HeldBy[1].Slot != second.Slot() || s.FencingToken != second.FencingToken() {
 			t.Fatalf("%+v", s)
 		}
 		none(t, first.Proclaim(soon(t), "c"))
-		if s = r.until(t, StateHeld, ""); s.HeldBy[0].Value != "c" {
-			t.Fatalf("%+v", s)
-		}
+		r.until(t, func(s KeyState) bool { return s.Holders == 2 && s.HeldBy[0].Value == "c" })
 		second.release(t)
-		if s = r.until(t, StateHeld, ""); s.Holders != 1 || s.HeldBy[0].FencingToken != first.FencingToken() {
+		s = r.until(t, func(s KeyState) bool { return s.Holders == 1 })
+		if s.HeldBy[0].FencingToken != first.FencingToken() || s.FencingToken != second.FencingToken() {
 			t.Fatalf("%+v", s)
 		}
 		first.release(t)
-		r.until(t, StateVacant, "")
+		r.until(t, isVacant)
 	}
 }
 

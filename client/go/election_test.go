@@ -20,6 +20,8 @@ func (d *fakeDaemon) Proclaim(_ context.Context, r *pb.ProclaimRequest) (*pb.Pro
 	defer d.mutex.Unlock()
 	d.proclaimed = append(d.proclaimed, r)
 	switch {
+	case d.outage != "":
+		return nil, reported(d.outage, codes.Unavailable)
 	case d.refuse != codes.OK:
 		return nil, status.Error(d.refuse, "refused by the test")
 	case d.heldBy(keyOf(r), r.Token) == "":
@@ -262,7 +264,18 @@ func TestAProclaimThatRetriesEndsWithTheLock(t *testing.T) {
 	ctx, cancel := context.WithTimeout(background, 200*time.Millisecond)
 	defer cancel()
 	is(t, lock.Proclaim(ctx, "v"), ErrUnreachable, context.DeadlineExceeded)
-	d.set(func() { d.refuse = codes.Unimplemented })
+	for _, reason := range []string{QuorumUnavailable, NodeSetMismatch} {
+		d.set(func() { d.outage, d.proclaimed = reason, nil })
+		ctx, cancel := context.WithTimeout(background, 300*time.Millisecond)
+		defer cancel()
+		err := c.Proclaim(ctx, "k", lock.Token(), "v")
+		is(t, err, context.DeadlineExceeded)
+		expectReason(t, err, reason)
+		if d.proclaims() < 2 {
+			t.Error("it was not repeated after " + reason)
+		}
+	}
+	d.set(func() { d.outage, d.refuse = "", codes.Unimplemented })
 	is(t, lock.Proclaim(background, "v"), ErrUnimplemented)
 }
 

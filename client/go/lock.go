@@ -133,7 +133,7 @@ func (l *Lock) extend(ctx context.Context, ttl time.Duration, retry *pb.RetryPol
 }
 
 // Proclaim replaces the value that the lock publishes (AcquireOptions.Value) by value, at most 4096 bytes of UTF-8. "": it
-// publishes none any more. While no daemon answers, Proclaim retries, but not once the lock is lost or released: it then
+// publishes none any more. While no daemon or too few nodes answer, Proclaim retries, but not once the lock is lost or released: it then
 // fails as Extend does. Without a deadline in ctx, it takes at most 5 s. After any failure except ErrInvalidArgument,
 // observers may see the value or not, now or later.
 func (l *Lock) Proclaim(ctx context.Context, value string) error {
@@ -151,8 +151,7 @@ func (l *Lock) Proclaim(ctx context.Context, value string) error {
 			cancel()
 			return context.Canceled
 		}
-		_, err := stub.Proclaim(ctx, request)
-		return err
+		return proclaim(ctx, stub, request)
 	})
 	if gone := l.notHeld(); err != nil && gone != nil {
 		return gone

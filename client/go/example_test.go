@@ -241,7 +241,7 @@ func ExampleClient_Observe() {
 	}
 }
 
-// A job that several machines start at the same time runs once, although their clocks differ by some minutes.
+// A job that several machines start at the same time runs once, although their clocks differ by up to two minutes.
 func ExampleLock_ReleaseAndKeep() {
 	client, err := redlockd.New([]string{"127.0.0.1:50051"}, redlockd.Options{})
 	if err != nil {
@@ -257,7 +257,7 @@ func ExampleLock_ReleaseAndKeep() {
 		panic(err)
 	}
 	fmt.Println("running the job")
-	if err := lock.ReleaseAndKeep(ctx, 10*time.Minute); err != nil {
+	if err := lock.ReleaseAndKeep(ctx, 2*time.Minute); err != nil {
 		fmt.Println(err)
 	}
 }

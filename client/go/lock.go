@@ -191,7 +191,8 @@ func (l *Lock) Release(ctx context.Context) error { return l.end(ctx, 0) }
 
 // ReleaseAndKeep is Release, but the key stays taken until keepFor, at least 1 ms, has passed since the acquisition. Nobody
 // holds it in that time. If the time has passed already, the key is free at once. So a job that several machines start at
-// the same time runs once, although their clocks differ. If keepFor is invalid, the lock stays held.
+// the same time runs once, although their clocks differ. If keepFor is less, the lock stays held. If it is more than the
+// daemon's max_ttl (5 minutes by default), the call fails with ErrInvalidArgument too, and the key is free at once.
 func (l *Lock) ReleaseAndKeep(ctx context.Context, keepFor time.Duration) error {
 	if err := checkKeepFor(keepFor); err != nil {
 		return err

@@ -306,12 +306,14 @@ class ObserverTest {
 
   @Test
   void theCloseOfTheClientEndsItsObservers() throws Exception {
-    Observer observer = client.observe("k", heard::add);
+    RedlockClient direct = one.client(two).executor(Runnable::run).build();
+    Observer observer = direct.observe("k", heard::add);
     Observed stream = next(one.observers);
-    client.close();
-    cancelled(stream);
+    direct.close();
+    assertTrue(observer.ended().toCompletableFuture().isDone());
     assertEquals(Reason.CANCELLED, end(observer).reason());
-    assertThrows(LockCancelledException.class, () -> client.observe("k", heard::add));
+    cancelled(stream);
+    assertThrows(LockCancelledException.class, () -> direct.observe("k", heard::add));
   }
 
   @Test

@@ -170,7 +170,7 @@ public final class Election {
    * @param onState receives the states, one after the other, on the client's executor; exceptions that leave it are logged
    * @return the observer; close it, or the client
    */
-  public Observer observe(Consumer<KeyState> onState) {
+  public KeyObserver observe(Consumer<KeyState> onState) {
     return client.observe(name, onState);
   }
 

@@ -5,7 +5,7 @@ import java.util.List;
 import java.util.Optional;
 
 /**
- * What an {@link Observer} reports of a key. Immutable. What is not stated otherwise is set for HELD only.
+ * What an {@link KeyObserver} reports of a key. Immutable. What is not stated otherwise is set for HELD only.
  *
  * @param state whether the key is held
  * @param holders the number of holders: more than 1 only if they share the key or if it is a semaphore

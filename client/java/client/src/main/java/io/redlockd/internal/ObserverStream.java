@@ -119,7 +119,7 @@ public final class ObserverStream implements KeyObserver, LastingStream {
         return;
       }
       keepDeadline();
-      if (!delivering && (end != null || observation.isPending())) {
+      if (!delivering && (end == null ? observation.isPending() : !ended.isDone())) {
         delivering = true;
         afterwards.add(() -> executor.execute(this::deliver));
       }

@@ -155,17 +155,23 @@ TEST_F(MachineLocksTest, ALostLockWithADelayIsNotReleased) {
 }
 
 TEST_F(MachineLocksTest, ALockWithADelayThatIsAboutToBeLostIsNotReleased) {
-  const auto lease = Hold(kDelayed);
-  Break();
-  Pass(lease->SignalAt() - clock.now);
-  ASSERT_EQ(lost.size(), 1U);
-  ASSERT_TRUE(Trusted(lease));
-  (void)Release(lease);
-  Close();
-  EXPECT_TRUE(closed);
-  Ready();
-  Flush();
-  EXPECT_EQ(Count<ReleaseRequest>(), 0U);
+  for (const bool by_its_caller : {true, false}) {
+    Start({});
+    Ready();
+    lost.clear();
+    const auto lease = Hold(kDelayed);
+    (void)Hold({.key = "other", .ttl = seconds(30), .margin = Duration{}});
+    Break();
+    Pass(lease->SignalAt() - clock.now);
+    ASSERT_EQ(lost.size(), 1U);
+    ASSERT_TRUE(Trusted(lease));
+    if (by_its_caller) (void)Release(lease);
+    Close();
+    Ready();
+    Flush();
+    ASSERT_EQ(Count<ReleaseRequest>(), 1U) << "only the lock that is held";
+    EXPECT_EQ(Last<ReleaseRequest>().body.key, "other");
+  }
 }
 
 TEST_F(MachineLocksTest, TheSessionEndsThatWouldKeepALostLockWithADelayAlive) {

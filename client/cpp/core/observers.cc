@@ -124,8 +124,7 @@ void Observers::OnEnded(ObserverId id, std::uint64_t attempt, const Error& why, 
     return;
   }
   observer.failures[observer.route.endpoint()] = why.message;
-  const KeyState* const last = observer.last();
-  if (observer.undecided_at == kNever && last->state != HolderState::kUndecided) {
+  if (observer.undecided_at == kNever) {
     observer.undecided_at = std::max(observer.stands_until, After(now_, kPatience));
   }
   Move(id, observer);

@@ -263,7 +263,9 @@ std::vector<MetricFamily> ToMetrics(const View& view, std::size_t streams,
                  static_cast<double>(view.waiters));
   families.Gauge("redlockd_watched_leases", "Leases that a watchdog extends", {},
                  static_cast<double>(view.watchdogs));
-  families.Gauge("redlockd_streams", "Open Watch, Hold and Session streams", {},
+  families.Gauge("redlockd_observers", "Callers that observe a key", {},
+                 static_cast<double>(view.observers));
+  families.Gauge("redlockd_streams", "Open Watch, Hold, Session and Observe streams", {},
                  static_cast<double>(streams));
   families.Counter("redlockd_log_lines_dropped_total",
                    "Log lines that standard error did not take in time", {},

@@ -111,6 +111,7 @@ void Add(const Shard& shard, View& view) {
   view.operations += shard.operations();
   AddGroups(shard, view);
   view.watchdogs += shard.watchdogs();
+  view.observers += shard.observers();
   view.draining = shard.draining();
   if (const Membership* const membership = shard.membership()) AddSet(*membership, view);
   if (const NodeGuard* const guard = shard.guard()) AddGuard(*guard, view);

@@ -45,6 +45,7 @@ struct View {
   std::size_t waiters = 0;
   std::vector<GroupNow> groups;  // by the index of KeyGroups
   std::size_t watchdogs = 0;
+  std::size_t observers = 0;
   bool guarded = false;  // false: the nodes' clocks and versions are unknown, and none is barred
   std::optional<NodeSetView> set;
   std::vector<NodeView> nodes;

@@ -47,6 +47,7 @@ class RedisNode final : public Node {
   void Repair(const RepairStep& step, std::shared_ptr<ReplySink> sink) override;
   void Release(const ReleaseStep& step, std::shared_ptr<ReplySink> sink) override;
   void Intend(const IntendStep& step, std::shared_ptr<ReplySink> sink) override;
+  void Proclaim(const ProclaimStep& step, std::shared_ptr<ReplySink> sink) override;
   void Inspect(const InspectStep& step, std::shared_ptr<ReplySink> sink) override;
   void Probe(const Key& key, std::shared_ptr<ReplySink> sink) override;
   void TryGrant(std::shared_ptr<ReplySink> sink) override;
@@ -56,8 +57,8 @@ class RedisNode final : public Node {
   void ReadSettings(std::shared_ptr<ReplySink> sink) override;
   void ObserveWith(NodeObserver* observer) override { observer_ = observer; }
   void ListenTo(AnnouncementSink* sink) override { subscriber_.ListenTo(sink); }
-  void Subscribe(const Key& key) override { subscriber_.Subscribe(key); }
-  void Unsubscribe(const Key& key) override { subscriber_.Unsubscribe(key); }
+  void Subscribe(Topic topic, const Key& key) override { subscriber_.Subscribe(topic, key); }
+  void Unsubscribe(Topic topic, const Key& key) override { subscriber_.Unsubscribe(topic, key); }
 
   [[nodiscard]] bool ready() const { return ready_; }
 

@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "server/core/fnv1a.h"
+#include "server/core/nodes/node.h"
 #include "server/core/types.h"
 
 namespace redlock::redis {
@@ -33,6 +34,7 @@ enum class StepKind {
   kHandOver,
   kRepair,
   kIntend,
+  kProclaim,
   kInspect,
   kMark,
   kTryGrant,
@@ -59,6 +61,8 @@ enum class StepKind {
       return "repair";
     case StepKind::kIntend:
       return "intend";
+    case StepKind::kProclaim:
+      return "proclaim";
     case StepKind::kInspect:
       return "inspect";
     case StepKind::kMark:
@@ -95,8 +99,14 @@ enum class Status { kHeld, kNotHeld, kStaleFence, kWrongSet, kWrongMark, kKept, 
   return Fnv1a(token.value());
 }
 
-// Precedes the time and the origin of a holder in the metadata: see steps.lua.
+// Precede the origin of a holder, and its delay and value, in the metadata: see steps.lua.
 inline constexpr std::string_view kOriginMark = " @";
+inline constexpr char kTermsMark = '\xff';
+// What stands for an unknown time of acquisition.
+inline constexpr std::string_view kUnknownTime = "-";
+
+// The beginning of what a key holds that stays taken after a release. No token begins with it.
+inline constexpr std::string_view kKeptPrefix = "redlockd:kept:";
 
 // The base of digests and ids in metadata: short, and without a space.
 inline constexpr int kIdBase = 36;
@@ -111,9 +121,16 @@ inline constexpr std::string_view kWaitKey = "redlockd:wait";
 // The key of Node::TryGrant(). It expires after a second.
 inline constexpr std::string_view kTrialKey = "redlockd:trial";
 
-// The channel on which releases of a key are announced. The message is the key.
-[[nodiscard]] inline std::string AnnouncementChannel(const Key& key) {
-  return "redlockd:released:" + key.value();
+// The channels on which releases and changes of keys are announced begin with this. The key
+// follows.
+[[nodiscard]] constexpr std::string_view ChannelPrefix(Topic topic) {
+  switch (topic) {
+    case Topic::kReleases:
+      return "redlockd:released:";
+    case Topic::kChanges:
+      return "redlockd:changed:";
+  }
+  return {};
 }
 
 }  // namespace redlock::redis

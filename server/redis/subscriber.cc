@@ -19,6 +19,10 @@ constexpr Duration kConnectTimeout = std::chrono::seconds(2);
 // hangs up after each log-in.
 constexpr Duration kSettleTime = std::chrono::seconds(5);
 
+std::string ChannelOf(Topic topic, const Key& key) {
+  return std::string(ChannelPrefix(topic)) + key.value();
+}
+
 }  // namespace
 
 Subscriber::Subscriber(EventLoop& loop, NodeIndex index, Endpoint endpoint,
@@ -33,20 +37,21 @@ Subscriber::~Subscriber() {
   if (connection_) connection_->Close();
 }
 
-void Subscriber::Subscribe(const Key& key) {
+void Subscriber::Subscribe(Topic topic, const Key& key) {
   REDLOCK_DCHECK(loop_.OnStrand());
-  keys_.insert(key.value());
+  const std::string channel = ChannelOf(topic, key);
+  channels_.insert(channel);
   if (ready_) {
-    SendSubscribe(key.value());
+    SendSubscribe(channel);
   } else if (!connection_ && !pausing_) {
     Connect();
   }
 }
 
-void Subscriber::Unsubscribe(const Key& key) {
-  keys_.erase(key.value());
+void Subscriber::Unsubscribe(Topic topic, const Key& key) {
+  const std::string channel = ChannelOf(topic, key);
+  channels_.erase(channel);
   if (!ready_) return;
-  const std::string channel = AnnouncementChannel(key);
   connection_->SendWithoutReply(std::array<std::string_view, 2>{"UNSUBSCRIBE", channel});
 }
 
@@ -67,8 +72,8 @@ void Subscriber::OnConnected() {
     connection_->SendWithoutReply(std::vector<std::string_view>(words.begin(), words.end()));
   }
   ready_ = true;
-  if (keys_.empty()) connect_timer_.Cancel();  // no answer is expected
-  for (const std::string& key : keys_) SendSubscribe(key);
+  if (channels_.empty()) connect_timer_.Cancel();  // no answer is expected
+  for (const std::string& channel : channels_) SendSubscribe(channel);
 }
 
 void Subscriber::GiveUp() {
@@ -83,12 +88,11 @@ void Subscriber::OnClosed() {
   pausing_ = true;
   connect_timer_ = loop_.After(backoff_.Next(), [this] {
     pausing_ = false;
-    if (!keys_.empty()) Connect();
+    if (!channels_.empty()) Connect();
   });
 }
 
-void Subscriber::SendSubscribe(const std::string& key) {
-  const std::string channel = AnnouncementChannel(Key(key));
+void Subscriber::SendSubscribe(const std::string& channel) {
   connection_->SendWithoutReply(std::array<std::string_view, 2>{"SUBSCRIBE", channel});
 }
 
@@ -106,14 +110,15 @@ void Subscriber::OnPush(const redisReply& reply) {
     return element.type == REDIS_REPLY_STRING ? std::string_view(element.str, element.len)
                                               : std::string_view();
   };
-  static const std::size_t prefix = AnnouncementChannel(Key()).size();
   const std::string_view channel = text(1);
-  if (channel.size() < prefix) return;
-  const Key key{std::string(channel.substr(prefix))};
-  if (text(0) == "subscribe") {
-    sink_->OnListening(index_, key);
-  } else if (text(0) == "message") {
-    sink_->OnAnnounced(index_, key);
+  for (const Topic topic : kTopics) {
+    if (!channel.starts_with(ChannelPrefix(topic))) continue;
+    const Key key{std::string(channel.substr(ChannelPrefix(topic).size()))};
+    if (text(0) == "subscribe") {
+      sink_->OnListening(index_, topic, key);
+    } else if (text(0) == "message") {
+      sink_->OnAnnounced(index_, topic, key);
+    }
   }
 }
 

@@ -1,6 +1,6 @@
-// Receives the releases that one node announces. It has its own connection, because Redis allows no
-// other commands on a connection that subscribes. The first subscription opens the connection. If
-// it breaks, it is reopened as long as a key is subscribed to.
+// Receives what one node announces. It has its own connection, because Redis allows no other
+// commands on a connection that subscribes. The first subscription opens the connection. If it
+// breaks, it is reopened as long as there is a subscription.
 #pragma once
 
 #include <memory>
@@ -27,8 +27,8 @@ class Subscriber {
   Subscriber& operator=(const Subscriber&) = delete;
 
   void ListenTo(AnnouncementSink* sink) { sink_ = sink; }
-  void Subscribe(const Key& key);
-  void Unsubscribe(const Key& key);
+  void Subscribe(Topic topic, const Key& key);
+  void Unsubscribe(Topic topic, const Key& key);
 
  private:
   void Connect();
@@ -36,14 +36,14 @@ class Subscriber {
   void OnClosed();
   void GiveUp();
   void OnPush(const redisReply& reply);
-  void SendSubscribe(const std::string& key);
+  void SendSubscribe(const std::string& channel);
 
   EventLoop& loop_;
   const NodeIndex index_;
   const Endpoint endpoint_;
   const std::shared_ptr<const NodeTls> tls_;
   AnnouncementSink* sink_ = nullptr;
-  std::unordered_set<std::string> keys_;
+  std::unordered_set<std::string> channels_;
   std::shared_ptr<Connection> connection_;  // null while there is none
   bool ready_ = false;
   bool pausing_ = false;  // until the next attempt to connect

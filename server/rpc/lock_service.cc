@@ -7,6 +7,7 @@
 
 #include "server/config/listen_address.h"
 #include "server/rpc/hold_stream.h"
+#include "server/rpc/observe_stream.h"
 #include "server/rpc/session_stream.h"
 #include "server/rpc/unary_call.h"
 #include "server/rpc/watch_stream.h"
@@ -107,12 +108,38 @@ struct ReleaseMethod {
           Fill(*call->method().response.mutable_votes(), result.votes, call->names());
           call->Answer(grpc::Status::OK);
         },
-        command.source);
+        command.source, command.keep_for);
     return nullptr;  // a release continues without its caller
   }
 
   Response response;
   Holding released;  // for the audit log
+};
+
+struct ProclaimMethod {
+  using Request = v1::ProclaimRequest;
+  using Response = v1::ProclaimResponse;
+  using Command = ProclaimCommand;
+  static constexpr const char* kMethod = "Proclaim";
+  static constexpr auto kAccess = access::Action::kExtend;
+
+  static void Await(RawLockService& methods, auto... call) { methods.RequestProclaim(call...); }
+
+  template <typename Call>
+  std::shared_ptr<Cancellable> Start(Shard& shard, Command command,
+                                     std::optional<Duration> /*until_deadline*/, Call call) {
+    shard.Proclaim(std::move(command), [call](const ProclaimResult& result) {
+      if (result.error) {
+        call->Answer(ToStatus(*result.error, result.votes, call->names()));
+        return;
+      }
+      Fill(*call->method().response.mutable_votes(), result.votes, call->names());
+      call->Answer(grpc::Status::OK);
+    });
+    return nullptr;  // the nodes decide soon
+  }
+
+  Response response;
 };
 
 constexpr std::size_t kMostWaitersShown = 100;
@@ -137,22 +164,16 @@ struct InspectMethod {
       Response& out = call->method().response;
       out.set_held(result.held);
       out.set_undecided(result.undecided);
-      out.set_holders(static_cast<std::int32_t>(result.held_by.size()));
+      FillHolders(out, result.held_by, result.shared, result.limit);
+      if (result.held && !result.shared) out.set_mode(v1::LOCK_MODE_EXCLUSIVE);
       for (const InspectResult::Holder& holder : result.held_by) {
-        Fill(*out.add_held_by(), holder);
         const std::string& label = holder.owner.label.value();
-        if (!result.shared) out.set_owner(label);
         if (result.shared && !label.empty()) out.add_owners(label);
       }
-      if (result.shared) {
-        if (result.limit == 0) out.set_mode(v1::LOCK_MODE_SHARED);
-        out.set_max_holders(result.limit);
-        std::sort(out.mutable_owners()->begin(), out.mutable_owners()->end());
-      } else if (result.held) {
-        out.set_mode(v1::LOCK_MODE_EXCLUSIVE);
-      }
+      std::sort(out.mutable_owners()->begin(), out.mutable_owners()->end());
       out.set_fencing_token(result.fence.value);
       if (result.held) Fill(*out.mutable_remaining(), result.remaining);
+      if (result.kept_for > Duration{}) Fill(*out.mutable_kept_for(), result.kept_for);
       out.set_waiters(waiters);
       out.set_daemon(call->daemon());
       Fill(*out.mutable_votes(), result.votes, call->names());
@@ -194,6 +215,7 @@ void LockService::AddTo(Routes& routes) {
   routes["/redlock.v1.LockService/Watch"] = stream(std::type_identity<WatchStream>());
   routes["/redlock.v1.LockService/Hold"] = stream(std::type_identity<HoldStream>());
   routes["/redlock.v1.LockService/Session"] = stream(std::type_identity<SessionStream>());
+  routes["/redlock.v1.LockService/Observe"] = stream(std::type_identity<ObserveStream>());
 }
 
 void LockService::AcceptUnary(Poller& poller) {
@@ -202,6 +224,7 @@ void LockService::AcceptUnary(Poller& poller) {
     UnaryCall<AcquireMethod>::Await(context_, methods_, poller);
     UnaryCall<ExtendMethod>::Await(context_, methods_, poller);
     UnaryCall<ReleaseMethod>::Await(context_, methods_, poller);
+    UnaryCall<ProclaimMethod>::Await(context_, methods_, poller);
     UnaryCall<InspectMethod>::Await(context_, methods_, poller);
   }
 }

@@ -1,5 +1,5 @@
-// The base of Hold, Watch, Session and ChangeNodeSet: authentication, one write at a time with an
-// outbox behind it, draining, and an orderly end.
+// The base of Hold, Watch, Session, Observe and ChangeNodeSet: authentication, one write at a time
+// with an outbox behind it, draining, and an orderly end.
 #pragma once
 
 #include <memory>

@@ -29,6 +29,9 @@ using Checked = std::variant<Command, Violations>;
 struct InspectCommand {
   Key key;
 };
+struct ObserveCommand {
+  Key key;
+};
 
 // Parses a message and returns its faults. If a text is not UTF-8, protobuf rejects the whole
 // message; the fault then names the field.
@@ -43,7 +46,11 @@ struct InspectCommand {
                                            const RequestRules& rules);
 [[nodiscard]] Checked<ReleaseCommand> Check(const v1::ReleaseRequest& request,
                                             const RequestRules& rules);
+[[nodiscard]] Checked<ProclaimCommand> Check(const v1::ProclaimRequest& request,
+                                             const RequestRules& rules);
 [[nodiscard]] Checked<InspectCommand> Check(const v1::InspectRequest& request,
+                                            const RequestRules& rules);
+[[nodiscard]] Checked<ObserveCommand> Check(const v1::ObserveRequest& request,
                                             const RequestRules& rules);
 [[nodiscard]] Checked<HoldCommand> Check(const v1::HoldRequest& request, const RequestRules& rules);
 [[nodiscard]] Checked<GiveUpCommand> Check(const v1::GiveUpOperation& operation,

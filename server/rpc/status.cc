@@ -98,30 +98,6 @@ void AddErrorInfo(google::rpc::Status& status, std::string_view reason, Metadata
 constexpr std::size_t kMostVoteTexts = 1'000;  // bytes, of all votes
 constexpr std::size_t kMostViolations = 10;
 
-// Summarizes the votes for operators: "a:6379 error: not connected; b:6379 timeout". Nodes that
-// said the same share one text: "a:6379, b:6379 error: not connected".
-std::string Describe(const Votes& votes, const NodeNames& names) {
-  std::vector<std::pair<std::string, std::string>> said;  // the nodes, and what they said
-  for (const Vote& vote : votes) {
-    std::string text(ToString(vote.outcome));
-    if (!vote.message.empty()) text += ": " + Excerpt(vote.message);
-    const auto same = std::find_if(said.begin(), said.end(), [&](const auto& earlier) {
-      return !vote.message.empty() && earlier.second == text;
-    });
-    if (same == said.end()) {
-      said.emplace_back(names[vote.node], std::move(text));
-    } else {
-      same->first += ", " + names[vote.node];
-    }
-  }
-  std::string all;
-  for (const auto& [nodes, text] : said) {
-    if (all.size() + nodes.size() + text.size() > kMostVoteTexts) return all + "; and more";
-    all += (all.empty() ? "" : "; ") + nodes + " " + text;
-  }
-  return all;
-}
-
 // Each text is given with the first of the votes that have it, as far as the texts fit.
 void KeepTextsShort(v1::Votes& votes) {
   std::set<std::string> known;
@@ -173,6 +149,28 @@ std::string Message(const Violations& violations) {
 }
 
 }  // namespace
+
+std::string Describe(const Votes& votes, const NodeNames& names) {
+  std::vector<std::pair<std::string, std::string>> said;  // the nodes, and what they said
+  for (const Vote& vote : votes) {
+    std::string text(ToString(vote.outcome));
+    if (!vote.message.empty()) text += ": " + Excerpt(vote.message);
+    const auto same = std::find_if(said.begin(), said.end(), [&](const auto& earlier) {
+      return !vote.message.empty() && earlier.second == text;
+    });
+    if (same == said.end()) {
+      said.emplace_back(names[vote.node], std::move(text));
+    } else {
+      same->first += ", " + names[vote.node];
+    }
+  }
+  std::string all;
+  for (const auto& [nodes, text] : said) {
+    if (all.size() + nodes.size() + text.size() > kMostVoteTexts) return all + "; and more";
+    all += (all.empty() ? "" : "; ") + nodes + " " + text;
+  }
+  return all;
+}
 
 grpc::Status ToStatus(const Error& error, const Votes& votes, const NodeNames& names) {
   google::rpc::Status status;

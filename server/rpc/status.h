@@ -20,6 +20,10 @@ using Violations = std::vector<Violation>;
 
 [[nodiscard]] grpc::Status ToStatus(const Error& error, const Votes& votes, const NodeNames& names);
 
+// Summarizes the votes for operators: "a:6379 error: not connected; b:6379 timeout". Nodes that
+// said the same share one text: "a:6379, b:6379 error: not connected".
+[[nodiscard]] std::string Describe(const Votes& votes, const NodeNames& names);
+
 // Why a caller is refused. The message reveals nothing about keys.
 enum class Refusal { kUnauthenticated, kTokenRevoked, kPermissionDenied, kTooMuchMetadata };
 [[nodiscard]] grpc::Status ToStatus(Refusal refusal);

@@ -42,7 +42,25 @@ void Fill(v1::Lease& out, const Lease& lease);
 // `validity`. SetValidity() replaces it with the time that is left at `now`.
 void FillUntil(v1::Lease& out, const Lease& lease);
 void SetValidity(v1::Lease& waiting, MonotonicTime now);
+// Without the value.
 void Fill(v1::Holder& out, const InspectResult::Holder& holder);
+// The fields for the holders that InspectResponse and ObserveResponse have in common.
+template <typename Response>
+void FillHolders(Response& out, const std::vector<InspectResult::Holder>& held_by, bool shared,
+                 int limit) {
+  out.set_holders(static_cast<std::int32_t>(held_by.size()));
+  for (const InspectResult::Holder& holder : held_by) {
+    v1::Holder& added = *out.add_held_by();
+    Fill(added, holder);
+    added.set_value(holder.owner.value.value());
+    if (shared) continue;
+    out.set_owner(added.owner());
+    out.set_value(added.value());
+    if (added.has_held_for()) *out.mutable_held_for() = added.held_for();
+  }
+  if (shared && limit == 0) out.set_mode(v1::LOCK_MODE_SHARED);
+  out.set_max_holders(limit);
+}
 void Fill(v1::Waiter& out, const LeaseListing& waiter);
 void Fill(google::protobuf::RepeatedPtrField<v1::Vote>& out, const Votes& votes,
           const NodeNames& names);

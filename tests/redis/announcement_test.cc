@@ -11,13 +11,16 @@ namespace {
 
 class Announcements final : public AnnouncementSink {
  public:
-  void OnListening(NodeIndex /*node*/, const Key& key) override {
+  void OnListening(NodeIndex /*node*/, Topic /*topic*/, const Key& key) override {
     listening.push_back(key.value());
   }
   void OnDeaf(NodeIndex /*node*/) override { ++deaf; }
-  void OnAnnounced(NodeIndex /*node*/, const Key& key) override { heard.push_back(key.value()); }
+  void OnAnnounced(NodeIndex /*node*/, Topic topic, const Key& key) override {
+    (topic == Topic::kReleases ? heard : changed).push_back(key.value());
+  }
   std::vector<std::string> listening;
-  std::vector<std::string> heard;
+  std::vector<std::string> heard;  // released
+  std::vector<std::string> changed;
   int deaf = 0;
 };
 
@@ -39,7 +42,7 @@ TEST_F(NodeTest, ReleasesAreAnnouncedToSubscribers) {
   (void)Acquire("k", "mine", 1);
   EXPECT_EQ(release(true).listeners, 0);
   EXPECT_EQ(cli("CLIENT LIST TYPE pubsub"), "") << "no connection before the first subscription";
-  DoOnStrand([&] { node->Subscribe(Key("k")); });
+  DoOnStrand([&] { node->Subscribe(Topic::kReleases, Key("k")); });
   ASSERT_TRUE(RunUntil([&] { return sink.listening.size() == 1; }));
   (void)Acquire("k", "mine", 2);
   EXPECT_EQ(release(true).listeners, 1);
@@ -55,9 +58,78 @@ TEST_F(NodeTest, ReleasesAreAnnouncedToSubscribers) {
   (void)Acquire("k", "mine", 4);
   EXPECT_EQ(release(true).listeners, 1);
   ASSERT_TRUE(RunUntil([&] { return sink.heard.size() == 2; }));
-  DoOnStrand([&] { node->Unsubscribe(Key("k")); });
+  DoOnStrand([&] { node->Unsubscribe(Topic::kReleases, Key("k")); });
   EXPECT_TRUE(RunUntil([&] { return cli("PUBSUB NUMSUB redlockd:released:k").ends_with("0"); }));
   node->ListenTo(nullptr);
+}
+
+TEST_F(NodeTest, ChangesAreAnnouncedWhileSomebodyObserves) {
+  RedisServer server;
+  OpenReady(Tcp(server));
+  Announcements sink;
+  node->ListenTo(&sink);
+  DoOnStrand([&] {
+    node->Subscribe(Topic::kChanges, Key("k"));
+    node->Subscribe(Topic::kReleases, Key("k"));
+  });
+  ASSERT_TRUE(RunUntil([&] { return sink.listening.size() == 2; }));
+  const Key key("k");
+  const auto inspect = [&](bool observe) {
+    return Ask([&](auto to) { node->Inspect({.key = key, .observe = observe}, to); });
+  };
+  (void)inspect(false);
+  (void)Acquire("k", "mine", 1);
+  EXPECT_EQ(server.Cli("EXISTS redlockd:observers"), "0");
+  (void)Release("k", "mine");
+  (void)inspect(true);
+  const std::string left = server.Cli("PTTL redlockd:observers");
+  EXPECT_GT(std::stoi(left), 9'000) << left;
+  (void)Acquire("k", "mine", 2);
+  ASSERT_TRUE(RunUntil([&] { return !sink.changed.empty(); }));
+  EXPECT_EQ(sink.changed, std::vector<std::string>{"k"}) << "not what happened before";
+  (void)Extend("k", "mine", seconds(20));
+  (void)Extend("k", "mine", seconds(20), 5);
+  ASSERT_TRUE(RunUntil([&] { return sink.changed.size() == 2; })) << "the fence was raised";
+  DoOnStrand([&] { node->Unsubscribe(Topic::kChanges, Key("k")); });
+  (void)Ask([&](auto to) {
+    node->Release({Key("k"), OwnerToken("mine"), std::nullopt, {}, true}, to);
+  });
+  ASSERT_TRUE(RunUntil([&] { return !sink.heard.empty(); })) << "the other subscription remains";
+  EXPECT_EQ(sink.changed.size(), 2U);
+  EXPECT_EQ(server.Cli("PEXPIRE redlockd:observers 6000"), "1");
+  (void)inspect(true);
+  EXPECT_LE(std::stoi(server.Cli("PTTL redlockd:observers")), 6'000) << "written now and then";
+  EXPECT_EQ(server.Cli("PEXPIRE redlockd:observers 4000"), "1");
+  (void)inspect(true);
+  EXPECT_GT(std::stoi(server.Cli("PTTL redlockd:observers")), 9'000);
+  node->ListenTo(nullptr);
+}
+
+// Without observers, changes cost a batch one EXISTS.
+TEST_F(NodeTest, ChangesCostOneCommandWhileNobodyObserves) {
+  RedisServer server;
+  OpenReady(Tcp(server));
+  const auto exists = [&] {
+    const std::string stats = server.Cli("INFO commandstats");
+    const std::string name = "cmdstat_exists:calls=";
+    const std::size_t at = stats.find(name);
+    return at == std::string::npos ? 0 : std::stoi(stats.substr(at + name.size()));
+  };
+  (void)Acquire("k", "mine", 1);
+  const int before = exists();
+  const auto sink = std::make_shared<Recorder>();
+  const Owner owner;
+  DoOnStrand([&] {
+    for (int i = 0; i < 10; ++i) {
+      const Key key("key-" + std::to_string(i));
+      node->Acquire({key, OwnerToken("mine"), seconds(10), {1}, {1}, owner, {}}, sink);
+    }
+    node->Release({Key("k"), OwnerToken("mine"), std::nullopt, {}, true}, sink);
+  });
+  ASSERT_TRUE(RunUntil([&] { return sink->replies.size() == 11; }));
+  EXPECT_EQ(exists(), before + 1);
+  (void)Acquire("key-0", "other", 2);
+  EXPECT_EQ(exists(), before + 1) << "a refusal changes nothing";
 }
 
 TEST_F(NodeTest, AUserWithoutPermissionToPublishCanRelease) {
@@ -85,7 +157,7 @@ TEST_F(NodeTest, ASubscriberThatCouldNotLogInTriesAgainWithTheNewPassword) {
   Subscriber subscriber(loop, 0, endpoint, nullptr);
   Announcements sink;
   subscriber.ListenTo(&sink);
-  DoOnStrand([&] { subscriber.Subscribe(Key("k")); });
+  DoOnStrand([&] { subscriber.Subscribe(Topic::kReleases, Key("k")); });
   Run(milliseconds(200));
   EXPECT_TRUE(sink.listening.empty());
   std::ofstream(path) << "second\n";

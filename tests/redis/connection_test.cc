@@ -219,10 +219,10 @@ TEST_F(NodeTest, ASubscriberReconnectsEverMoreSlowlyToo) {
   HangingUpServer server;
   Subscriber subscriber(
       loop, 0, {.kind = Endpoint::Kind::kTcp, .host = "127.0.0.1", .port = server.port()}, nullptr);
-  DoOnStrand([&] { subscriber.Subscribe(Key("k")); });
+  DoOnStrand([&] { subscriber.Subscribe(Topic::kReleases, Key("k")); });
   ASSERT_TRUE(RunUntil([&] { return server.connections() > 2; }));
   DoOnStrand([&] {
-    for (int i = 0; i < 20; ++i) subscriber.Subscribe(Key(std::to_string(i)));
+    for (int i = 0; i < 20; ++i) subscriber.Subscribe(Topic::kReleases, Key(std::to_string(i)));
   });
   Run(seconds(1));
   EXPECT_LT(server.connections(), 9);

@@ -117,6 +117,7 @@ std::vector<std::string> Cluster::Leftovers() {
   for (std::size_t d = 0; d < daemons_.size(); ++d) {
     if (!daemons_[d].up) continue;
     check(daemons_[d].shard->operations(), "operations at daemon " + std::to_string(d));
+    check(daemons_[d].shard->observers(), "observers at daemon " + std::to_string(d));
     for (std::size_t n = 0; n < servers_.size(); ++n) {
       if (daemons_[d].links[n] == nullptr) continue;
       check(daemons_[d].links[n]->under_way(),

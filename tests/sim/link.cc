@@ -18,20 +18,14 @@ KeptExpected Kept(const Expected& expected) {
   return {std::string(expected.stamp), std::string(expected.mark)};
 }
 
-Owner Since(Owner owner, Duration since) {
-  // The nodes store the time only with an origin.
-  if (!owner.origin.empty()) owner.since = since;
-  return owner;
-}
-
 }  // namespace
 
 void Link::Acquire(const AcquireStep& step, std::shared_ptr<ReplySink> sink) {
   Send(
       [this, key = step.key.value(), token = step.token.value(), ttl = step.ttl, fence = step.fence,
-       attempt = step.attempt, owner = Since(step.owner, step.since), adopt = step.adopt,
-       expected = Kept(step.expected)] {
-        return server_.Acquire(key, token, ttl, fence, attempt, owner, adopt, expected);
+       attempt = step.attempt, owner = step.owner, adopt = step.adopt,
+       expected = Kept(step.expected), longest = step.longest] {
+        return server_.Acquire(key, token, ttl, fence, attempt, owner, adopt, expected, longest);
       },
       std::move(sink));
 }
@@ -39,9 +33,9 @@ void Link::Acquire(const AcquireStep& step, std::shared_ptr<ReplySink> sink) {
 void Link::HandOver(const HandOverStep& step, std::shared_ptr<ReplySink> sink) {
   Send(
       [this, key = step.key.value(), from = step.from.value(), to = step.to.value(), ttl = step.ttl,
-       fence = step.fence, attempt = step.attempt, owner = Since(step.owner, step.since),
-       expected = Kept(step.expected)] {
-        return server_.HandOver(key, from, to, ttl, fence, attempt, owner, expected);
+       fence = step.fence, attempt = step.attempt, owner = step.owner,
+       expected = Kept(step.expected), longest = step.longest] {
+        return server_.HandOver(key, from, to, ttl, fence, attempt, owner, expected, longest);
       },
       std::move(sink));
 }
@@ -50,8 +44,10 @@ void Link::Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink) {
   Send(
       [this, key = step.key.value(), token = step.token.value(), ttl = step.ttl,
        raise_to = step.raise_to, keeper = step.keeper, adopt = step.adopt,
-       expected = Kept(step.expected), downgrade_from = step.downgrade_from] {
-        return server_.Extend(key, token, ttl, raise_to, keeper, adopt, expected, downgrade_from);
+       expected = Kept(step.expected), downgrade_from = step.downgrade_from,
+       longest = step.longest] {
+        return server_.Extend(key, token, ttl, raise_to, keeper, adopt, expected, downgrade_from,
+                              longest);
       },
       std::move(sink));
 }
@@ -60,8 +56,9 @@ void Link::Repair(const RepairStep& step, std::shared_ptr<ReplySink> sink) {
   Send(
       [this, key = step.key.value(), token = step.token.value(), ttl = step.ttl, fence = step.fence,
        keeper = step.keeper, counts = step.counts, owner = step.owner,
-       expected = Kept(step.expected)] {
-        return server_.Repair(key, token, ttl, fence, keeper, counts, owner, expected);
+       expected = Kept(step.expected), held_for = step.held_for, longest = step.longest] {
+        return server_.Repair(key, token, ttl, fence, keeper, counts, owner, expected, held_for,
+                              longest);
       },
       std::move(sink));
 }
@@ -70,8 +67,8 @@ void Link::Release(const ReleaseStep& step, std::shared_ptr<ReplySink> sink) {
   Send(
       [this, key = std::string(step.key.names()), token = step.token.value(),
        only = step.only_attempt, seal = step.seal, announce = step.announce,
-       at_end_of = step.at_end_of] {
-        return server_.Release(key, token, only, seal, announce, at_end_of);
+       at_end_of = step.at_end_of, keep = Server::Keep{step.keep_for, step.leave_delay}] {
+        return server_.Release(key, token, only, seal, announce, at_end_of, keep);
       },
       std::move(sink));
 }
@@ -82,9 +79,18 @@ void Link::Intend(const IntendStep& step, std::shared_ptr<ReplySink> sink) {
        std::move(sink));
 }
 
+void Link::Proclaim(const ProclaimStep& step, std::shared_ptr<ReplySink> sink) {
+  Send(
+      [this, name = std::string(step.key.names()), token = step.token.value(), value = step.value,
+       number = step.number, expected = Kept(step.expected)] {
+        return server_.Proclaim(name, token, value, number, expected);
+      },
+      std::move(sink));
+}
+
 void Link::Inspect(const InspectStep& step, std::shared_ptr<ReplySink> sink) {
-  Send([this, name = step.key.value(),
-        expected = Kept(step.expected)] { return server_.Inspect(name, expected); },
+  Send([this, name = step.key.value(), expected = Kept(step.expected),
+        observe = step.observe] { return server_.Inspect(name, expected, observe); },
        std::move(sink));
 }
 
@@ -164,36 +170,38 @@ void Link::AnswerLogIn(std::uint64_t connection, MonotonicTime asked) {
   });
 }
 
-void Link::Subscribe(const Key& key) {
-  subscribed_.insert(key.value());
-  if (!down_) SendSubscribe(key.value());
+void Link::Subscribe(Topic topic, const Key& key) {
+  const Channel channel{topic, key.value()};
+  subscribed_.insert(channel);
+  if (!down_) SendSubscribe(channel);
 }
 
-void Link::Unsubscribe(const Key& key) {
-  subscribed_.erase(key.value());
-  world_.Do(Delay(), [this, name = key.value()] {
-    if (!subscribed_.contains(name)) server_.Unsubscribe(name, this);
+void Link::Unsubscribe(Topic topic, const Key& key) {
+  subscribed_.erase({topic, key.value()});
+  world_.Do(Delay(), [this, topic, name = key.value()] {
+    if (!subscribed_.contains({topic, name})) server_.Unsubscribe(topic, name, this);
   });
 }
 
-void Link::SendSubscribe(const std::string& key) {
+void Link::SendSubscribe(const Channel& channel) {
   const std::uint64_t connection = listening_connection_;
-  const auto still = [this, connection, key] {
-    return connection == listening_connection_ && subscribed_.contains(key) &&
+  const auto still = [this, connection, channel] {
+    return connection == listening_connection_ && subscribed_.contains(channel) &&
            announcements_ != nullptr;
   };
-  world_.Do(Delay(), [this, key, still] {
+  world_.Do(Delay(), [this, channel, still] {
     if (!still() || paused_) return;  // the caller finds a stopped node when it sends a request
-    server_.Subscribe(key, this, [this, key, still](const std::string&) {
-      world_.Do(Delay(), [this, key, still] {
-        daemon_.Run([this, key, still] {
-          if (still()) announcements_->OnAnnounced(index_, Key(key));
+    server_.Subscribe(channel.first, channel.second, this, [this, channel, still](const auto&) {
+      if (faults_.mutes > 0 && world_.Chance(faults_.mutes)) return;
+      world_.Do(Delay(), [this, channel, still] {
+        daemon_.Run([this, channel, still] {
+          if (still()) announcements_->OnAnnounced(index_, channel.first, Key(channel.second));
         });
       });
     });
-    world_.Do(Delay(), [this, key, still] {
-      daemon_.Run([this, key, still] {
-        if (still()) announcements_->OnListening(index_, Key(key));
+    world_.Do(Delay(), [this, channel, still] {
+      daemon_.Run([this, channel, still] {
+        if (still()) announcements_->OnListening(index_, channel.first, Key(channel.second));
       });
     });
   });
@@ -201,7 +209,7 @@ void Link::SendSubscribe(const std::string& key) {
 
 void Link::GoDeaf() {
   ++listening_connection_;
-  for (const std::string& key : subscribed_) server_.Unsubscribe(key, this);
+  for (const auto& [topic, key] : subscribed_) server_.Unsubscribe(topic, key, this);
   daemon_.Run([this] {
     if (announcements_ != nullptr) announcements_->OnDeaf(index_);
   });
@@ -212,7 +220,7 @@ void Link::ComeUp() {
   if (was_cut) Break(false);
   if (!std::exchange(down_, false)) return;
   LogIn();
-  for (const std::string& key : subscribed_) SendSubscribe(key);
+  for (const Channel& channel : subscribed_) SendSubscribe(channel);
 }
 
 Duration Link::Delay() {
@@ -271,6 +279,13 @@ void Link::Deliver(Work work, const std::shared_ptr<Call>& call) {
     return;
   }
   NodeReply reply = work();
+  // Nodes report for how long a lease is held.
+  const auto by_daemon = [this](Owner& owner) {
+    if (owner.since == Duration()) return;
+    owner.since = daemon_.WallNow().time_since_epoch() - (server_.Clock() - owner.since);
+  };
+  by_daemon(reply.owner);
+  for (Share& share : reply.shares) by_daemon(share.owner);
   if (call->answered || loses_replies_) return;
   const MonotonicTime arrival = InOrder(last_reply_);
   world_.Do(arrival - world_.now(),
@@ -299,7 +314,7 @@ void Link::Break(bool down) {
   down_ = down_ || down;
   GoDeaf();
   if (!down_) {
-    for (const std::string& key : subscribed_) SendSubscribe(key);
+    for (const Channel& channel : subscribed_) SendSubscribe(channel);
   }
   last_request_ = {};
   last_reply_ = {};

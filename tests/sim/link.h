@@ -7,6 +7,7 @@
 #include <memory>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "server/core/nodes/node.h"
 #include "tests/sim/server.h"
@@ -24,6 +25,7 @@ struct NetworkFaults {
   // Chance per request that the node has lost the script (SCRIPT FLUSH): the node refuses the
   // request, and the link sends it again, after the requests that were sent meanwhile.
   double forgets = 0;
+  double mutes = 0;  // chance that an announcement is lost
 };
 
 class Link final : public Node {
@@ -38,6 +40,7 @@ class Link final : public Node {
   void Repair(const RepairStep& step, std::shared_ptr<ReplySink> sink) override;
   void Release(const ReleaseStep& step, std::shared_ptr<ReplySink> sink) override;
   void Intend(const IntendStep& step, std::shared_ptr<ReplySink> sink) override;
+  void Proclaim(const ProclaimStep& step, std::shared_ptr<ReplySink> sink) override;
   void Inspect(const InspectStep& step, std::shared_ptr<ReplySink> sink) override;
   void Probe(const Key& key, std::shared_ptr<ReplySink> sink) override;
   void Mark(const MarkStep& step, std::shared_ptr<ReplySink> sink) override;
@@ -48,8 +51,8 @@ class Link final : public Node {
   // With an observer, the link asks the node for its facts on each connection before any step.
   void ObserveWith(NodeObserver* observer) override;
   void ListenTo(AnnouncementSink* sink) override { announcements_ = sink; }
-  void Subscribe(const Key& key) override;
-  void Unsubscribe(const Key& key) override;
+  void Subscribe(Topic topic, const Key& key) override;
+  void Unsubscribe(Topic topic, const Key& key) override;
 
   // Breaks the connection. Requests under way may or may not reach the node; their callers get an
   // error. `down`: requests fail at once until the link comes up.
@@ -88,7 +91,8 @@ class Link final : public Node {
   void Deliver(Work work, const std::shared_ptr<Call>& call);
   [[nodiscard]] bool MeetsNoScript(Call& call);
   void Answer(const std::shared_ptr<Call>& call, NodeReply reply);
-  void SendSubscribe(const std::string& key);
+  using Channel = std::pair<Topic, std::string>;
+  void SendSubscribe(const Channel& channel);
   void GoDeaf();
   [[nodiscard]] Duration Delay();
   [[nodiscard]] MonotonicTime InOrder(MonotonicTime& last);
@@ -116,7 +120,7 @@ class Link final : public Node {
   std::list<std::function<void()>> paused_work_;  // while paused
   // The connection that listens. Announcements under way on an earlier connection are dropped.
   AnnouncementSink* announcements_ = nullptr;
-  std::set<std::string> subscribed_;
+  std::set<Channel> subscribed_;
   std::uint64_t listening_connection_ = 0;
 };
 

@@ -46,6 +46,13 @@ redlock_mutant(kPromise tests/sim/server.cc ${node_set_schedules})
 redlock_mutant(kHighestAccepted server/core/nodes/set_proposal.cc ${node_set_schedules})
 redlock_mutant(kMarkComparedByRead server/core/nodes/guarded_node.cc ${node_set_schedules})
 
+redlock_mutant(kExtensionAddsDelay tests/sim/server.cc "Terms.*:Simulation.Sched*")
+redlock_mutant(kRepairCarriesTerms server/core/rounds/extension.cc "Terms.*")
+redlock_mutant(kSilenceLeavesDelay server/core/leases/lease_set.cc "Terms.*")
+redlock_mutant(kKeptIsRemembered tests/sim/server.cc "Terms.*")
+redlock_mutant(kKeepFromAcquisition tests/sim/server.cc "Terms.*")
+redlock_mutant(kNewestValue tests/sim/server.cc "Terms.*")
+
 # A TTL masks these in the end, or only rare schedules show them, so directed tests detect them.
 redlock_mutant(kRaiseAboveAll server/core/rounds/extension.cc "FencingAfterALoss.*")
 redlock_mutant(kRepairRaisesTheFence tests/sim/server.cc "FencingAfterALoss.*:Simulation.Sched*")

@@ -7,6 +7,9 @@
 namespace redlock::sim {
 namespace {
 
+// How long a node goes on to announce changes after it was asked to.
+constexpr Duration kAnnounces = seconds(10);
+
 const NodeReply kFull{.outcome = Outcome::kError, .message = "OOM command not allowed"};
 
 }  // namespace
@@ -34,12 +37,15 @@ Server::Entry* Server::Find(const std::string& key) {
 
 void Server::Put(const std::string& key, const std::string& token, Duration ttl) {
   entries_[key] = {token, Clock() + ttl};
+  Changed(key);
 }
 
 NodeReply Server::Acquire(const std::string& key, const std::string& token, Duration ttl,
-                          FencingToken fence, AttemptId attempt, const Owner& owner, bool adopt,
-                          const Expected& expected) {
+                          FencingToken fence, AttemptId attempt, const Owner& by, bool adopt,
+                          const Expected& expected, Duration longest) {
   if (auto mismatch = Mismatch(expected, true)) return *mismatch;
+  longest_ = longest;
+  const Owner owner = Stamped(by);
   if (Key(key).IsSemaphore()) {
     return AcquireSlot(Key(key), token, ttl,
                        {fence, token, Keeper{fence.value, attempt}, true, owner}, adopt);
@@ -59,27 +65,39 @@ NodeReply Server::Acquire(const std::string& key, const std::string& token, Dura
     if (meta.fence >= fence && Has(Safeguard::kFenceComparedByGrant)) {
       return {.outcome = Outcome::kStaleFence, .fence = meta.fence};
     }
-    Put(key, token, ttl);
+    Put(key, token, ExpiryOf(ttl, owner, longest_));
     meta = {fence, token, Keeper{fence.value, attempt}, true, owner};
     return {.outcome = Outcome::kGranted, .fence = fence, .clock = Clock()};
   }
   if (entry->token != token || !adopt) return Held(*entry, meta);
-  NodeReply reply = ExtendHeld(*entry, meta, ttl, {}, Keeper{fence.value, attempt}, Take::kAlways);
+  NodeReply reply =
+      ExtendHeld(key, *entry, meta, ttl, {}, Keeper{fence.value, attempt}, Take::kAlways);
   reply.clock = Clock();
   return reply;
 }
 
 NodeReply Server::Held(const Entry& entry, const Meta& meta) const {
-  return {.outcome = Outcome::kHeld,
-          .remaining = entry.expires - Clock(),
-          .holder = OwnerToken(entry.token),
-          .owner = meta.token == entry.token ? meta.owner : Owner()};
+  NodeReply reply{.outcome = Outcome::kHeld,
+                  .remaining = entry.expires - Clock(),
+                  .holder = OwnerToken(entry.token),
+                  .owner = meta.token == entry.token ? meta.owner : Owner()};
+  reply.owner.value = PublishedValue();
+  reply.owner.value_number = 0;
+  reply.owner.lock_delay = Duration();
+  return reply;
+}
+
+Owner Server::Stamped(Owner owner) const {
+  owner.since = Clock();
+  return owner;
 }
 
 NodeReply Server::HandOver(const std::string& key, const std::string& from, const std::string& to,
-                           Duration ttl, FencingToken fence, AttemptId attempt, const Owner& owner,
-                           const Expected& expected) {
+                           Duration ttl, FencingToken fence, AttemptId attempt, const Owner& by,
+                           const Expected& expected, Duration longest) {
   if (auto mismatch = Mismatch(expected, true)) return *mismatch;
+  longest_ = longest;
+  const Owner owner = Stamped(by);
   if (Key(key).IsSemaphore()) {
     return HandOverSlot(Key(key), from, ttl,
                         {fence, to, Keeper{fence.value, attempt}, true, owner});
@@ -96,14 +114,16 @@ NodeReply Server::HandOver(const std::string& key, const std::string& from, cons
   if (meta.fence >= fence && Has(Safeguard::kFenceComparedByHandOver)) {
     return {.outcome = Outcome::kStaleFence, .fence = meta.fence};
   }
-  Put(key, to, ttl);
+  Put(key, to, ExpiryOf(ttl, owner, longest_));
   meta = {fence, to, Keeper{fence.value, attempt}, true, owner};
   return {.outcome = Outcome::kGranted, .fence = fence, .handed_over = held, .clock = Clock()};
 }
 
-NodeReply Server::ExtendHeld(Entry& entry, Meta& meta, Duration ttl, FencingToken raise_to,
-                             std::optional<Keeper> keeper, Take take) {
+NodeReply Server::ExtendHeld(const std::string& key, Entry& entry, Meta& meta, Duration ttl,
+                             FencingToken raise_to, std::optional<Keeper> keeper, Take take) {
   bool ours = meta.token == entry.token;
+  const Duration expiry =
+      ours && Has(Safeguard::kExtensionAddsDelay) ? ExpiryOf(ttl, meta.owner, longest_) : ttl;
   std::optional<Keeper> stored = ours ? meta.keeper : std::nullopt;
   const std::uint64_t number = stored ? stored->number : 0;
   if (!keeper) {
@@ -124,9 +144,10 @@ NodeReply Server::ExtendHeld(Entry& entry, Meta& meta, Duration ttl, FencingToke
     meta.token = entry.token;
     meta.exclusive.reset();
     ours = true;
+    Changed(key);
   }
   meta.unconfirmed = false;
-  entry.expires = std::max(entry.expires, Clock() + ttl);
+  entry.expires = std::max(entry.expires, Clock() + expiry);
   if (stored && stored->id == AttemptId{}) stored.reset();
   return {.outcome = Outcome::kGranted,
           .fence = meta.fence,
@@ -137,8 +158,9 @@ NodeReply Server::ExtendHeld(Entry& entry, Meta& meta, Duration ttl, FencingToke
 
 NodeReply Server::Extend(const std::string& key, const std::string& token, Duration ttl,
                          FencingToken raise_to, std::optional<Keeper> keeper, bool adopt,
-                         const Expected& expected, FencingToken downgrade_from) {
+                         const Expected& expected, FencingToken downgrade_from, Duration longest) {
   if (auto mismatch = Mismatch(expected, false)) return *mismatch;
+  longest_ = longest;
   const Take take = adopt ? Take::kLast : Take::kNo;
   if (downgrade_from.value != 0) Downgrade(key, token, downgrade_from);
   if (Key(key).IsSemaphore()) return ExtendSlot(Key(key), token, ttl, raise_to, keeper, take);
@@ -149,13 +171,17 @@ NodeReply Server::Extend(const std::string& key, const std::string& token, Durat
   if (entry->token != token) {
     return {.outcome = Outcome::kHeld, .remaining = entry->expires - Clock()};
   }
-  return ExtendHeld(*entry, meta_[key], ttl, raise_to, keeper, take);
+  return ExtendHeld(key, *entry, meta_[key], ttl, raise_to, keeper, take);
 }
 
 NodeReply Server::Repair(const std::string& key, const std::string& token, Duration ttl,
                          FencingToken fence, std::optional<Keeper> keeper, bool counts,
-                         const Owner& owner, const Expected& expected) {
+                         const Owner& known, const Expected& expected,
+                         std::optional<Duration> held_for, Duration longest) {
   if (auto mismatch = Mismatch(expected, counts)) return *mismatch;
+  longest_ = longest;
+  Owner owner = known;
+  owner.since = held_for ? Clock() - *held_for : Duration();
   if (Key(key).IsSemaphore()) {
     return RepairSlot(Key(key), token, ttl, {fence, token, keeper, false, owner}, counts);
   }
@@ -171,11 +197,11 @@ NodeReply Server::Repair(const std::string& key, const std::string& token, Durat
     return {.outcome = Outcome::kStaleFence, .fence = meta.fence};
   }
   if (Find(key) != nullptr) return {.outcome = Outcome::kHeld};
-  Put(key, token, ttl);
+  Put(key, token, ExpiryOf(ttl, owner, longest_));
   if (meta.fence > fence && Has(Safeguard::kRepairRaisesTheFence)) {
     fence = FencingToken{meta.fence.value + 1};
   }
-  meta = {fence, token, keeper, false, meta.token == token ? meta.owner : owner};
+  meta = {fence, token, keeper, false, owner};
   return {.outcome = Outcome::kGranted, .fence = fence};
 }
 
@@ -210,6 +236,7 @@ std::optional<NodeReply> Server::HeldLongest(
 
 void Server::PutAll(const std::vector<Looked>& all, const std::string& token, Duration ttl,
                     const Meta& meta) {
+  ttl = ExpiryOf(ttl, meta.owner, longest_);
   for (const Looked& one : all) {
     const Duration left = one.entry == nullptr ? Duration() : one.entry->expires - Clock();
     Put(one.key, token,
@@ -294,7 +321,7 @@ NodeReply Server::ExtendAll(const std::vector<Looked>& all, Duration ttl, Fencin
   }
   std::optional<NodeReply> sum;
   for (const Looked& one : all) {
-    const NodeReply reply = ExtendHeld(*one.entry, *one.meta, ttl, raise_to, keeper, take);
+    const NodeReply reply = ExtendHeld(one.key, *one.entry, *one.meta, ttl, raise_to, keeper, take);
     if (!sum) {
       sum = reply;
     } else if (reply.fence != sum->fence ||
@@ -323,24 +350,22 @@ NodeReply Server::RepairTogether(const std::string& keys, const std::string& tok
   if (highest > granted.fence && Has(Safeguard::kRepairRaisesTheFence)) {
     granted.fence = FencingToken{highest.value + 1};
   }
-  for (const Looked& one : all) {
-    if (one.meta->token == token) granted.owner = one.meta->owner;
-  }
   PutAll(all, token, ttl, granted);
   return {.outcome = Outcome::kGranted, .fence = granted.fence};
 }
 
 NodeReply Server::Release(const std::string& key, const std::string& token,
                           std::optional<AttemptId> only_attempt, FencingToken seal, bool announce,
-                          std::optional<Keeper> at_end_of) {
+                          std::optional<Keeper> at_end_of, Keep keep) {
   if (!Key(key).IsSeveral()) {
-    return ReleaseOne(key, token, only_attempt, seal, announce, at_end_of);
+    return ReleaseOne(key, token, only_attempt, seal, announce, at_end_of, keep);
   }
   std::optional<NodeReply> released;
   std::optional<NodeReply> stale;
   std::optional<NodeReply> refused;
   Key(key).ForEach([&](std::string_view name) {
-    NodeReply one = ReleaseOne(std::string(name), token, only_attempt, seal, announce, at_end_of);
+    NodeReply one =
+        ReleaseOne(std::string(name), token, only_attempt, seal, announce, at_end_of, keep);
     if (one.outcome == Outcome::kGranted) {
       if (released) {
         one.listeners = std::max(one.listeners, released->listeners);
@@ -360,17 +385,21 @@ NodeReply Server::Release(const std::string& key, const std::string& token,
 
 NodeReply Server::ReleaseOne(const std::string& key, const std::string& token,
                              std::optional<AttemptId> only_attempt, FencingToken seal,
-                             bool announce, std::optional<Keeper> at_end_of) {
+                             bool announce, std::optional<Keeper> at_end_of, Keep keep) {
   const Entry* const entry = Find(key);
   if (seal.value != 0 && !Has(Safeguard::kSealOnlyWhatIsHeld)) {
     meta_[key].fence = std::max(meta_[key].fence, seal);
   }
   if (entry == nullptr) return {.outcome = Outcome::kNotHeld};
   if (entry->token == kSharedMarker) {
-    return ReleaseShare(key, token, only_attempt, seal, announce, at_end_of);
+    return ReleaseShare(key, token, only_attempt, seal, announce, at_end_of, keep);
   }
   if (const int limit = LimitIn(entry->token); limit != 0) {
-    return ReleaseSlot(key, limit, token, only_attempt, seal, announce, at_end_of);
+    return ReleaseSlot(key, limit, token, only_attempt, seal, announce, at_end_of, keep);
+  }
+  if (keep.any() && entry->token == KeptValue(token) && Has(Safeguard::kKeptIsRemembered)) {
+    meta_[key].fence = std::max(meta_[key].fence, seal);
+    return {.outcome = Outcome::kGranted, .sealed = true};
   }
   if (entry->token != token) {
     return {.outcome = Outcome::kHeld, .remaining = entry->expires - Clock()};
@@ -386,21 +415,97 @@ NodeReply Server::ReleaseOne(const std::string& key, const std::string& token,
     return {.outcome = Outcome::kNotHeld};
   }
   NodeReply reply{.outcome = Outcome::kGranted};
+  const Meta before = meta;
   if (seal.value != 0) {
     if (meta.fence >= seal) return {.outcome = Outcome::kStaleFence, .fence = meta.fence};
     meta.fence = seal;
     meta.exclusive.reset();
     reply.sealed = true;
   }
-  entries_.erase(key);
-  if (announce) reply.listeners = Announce(key);
+  const Duration left = keep.any() ? TimeKept(keep, *entry, before) : Duration();
+  if (left > Duration()) {
+    Put(key, KeptValue(token), left);
+  } else {
+    entries_.erase(key);
+  }
+  Changed(key);
+  if (announce) reply.listeners = Announce(Topic::kReleases, key);
   return reply;
 }
 
-int Server::Announce(const std::string& key) {
-  const auto heard = listeners_[key];
+Duration Server::TimeKept(const Keep& keep, const Entry& entry, const Meta& meta) const {
+  const Owner owner = meta.token == entry.token ? meta.owner : Owner();
+  if (keep.for_delay) return std::min(entry.expires - Clock(), owner.lock_delay);
+  const bool known = owner.since != Duration() && Has(Safeguard::kKeepFromAcquisition);
+  return keep.since_acquisition -
+         (known ? std::max(Clock() - owner.since, Duration()) : Duration());
+}
+
+std::string Server::KeptValue(const std::string& token) { return "redlockd:kept:" + token; }
+
+bool Server::TakeDelay(const std::string& token, const Owner& owner, Duration& remaining) const {
+  if (token.starts_with(KeptValue(""))) return false;
+  if (owner.lock_delay == Duration()) return true;
+  if (remaining <= owner.lock_delay) return false;
+  remaining -= owner.lock_delay;
+  return true;
+}
+
+NodeReply Server::Proclaim(const std::string& key, const std::string& token,
+                           const PublishedValue& value, std::uint64_t number,
+                           const Expected& expected) {
+  if (auto mismatch = Mismatch(expected, false)) return *mismatch;
+  std::vector<Meta*> metas;
+  std::optional<NodeReply> refused;
+  Key(key).ForEach([&](std::string_view name) {
+    std::string place(name);
+    const Entry* entry = Find(place);
+    if (entry != nullptr && entry->token == kSharedMarker) {
+      place = ShareKey(place, token);
+      entry = Find(place);
+    } else if (const int limit = entry == nullptr ? 0 : LimitIn(entry->token); limit != 0) {
+      entry = nullptr;
+      for (int slot = 1; slot <= limit && entry == nullptr; ++slot) {
+        const Entry* const found = Find(SlotKey(std::string(name), slot));
+        if (found == nullptr || found->token != token) continue;
+        entry = found;
+        place = SlotKey(std::string(name), slot);
+      }
+    }
+    if (entry != nullptr && entry->token != token && !refused) {
+      refused = {.outcome = Outcome::kHeld, .remaining = entry->expires - Clock()};
+    } else if ((entry == nullptr || meta_[place].token != token) && !refused) {
+      refused = {.outcome = Outcome::kNotHeld};
+    }
+    metas.push_back(&meta_[place]);
+  });
+  if (refused) return *refused;
+  FencingToken last;
+  for (const Meta* meta : metas) {
+    last = std::max({last, meta->fence, FencingToken{meta->owner.value_number}});
+  }
+  if (last.value >= number && Has(Safeguard::kNewestValue)) {
+    return {.outcome = Outcome::kStaleFence, .fence = last};
+  }
+  if (full_) return kFull;
+  for (Meta* meta : metas) {
+    meta->owner.value = value;
+    meta->owner.value_number = number;
+  }
+  Key(key).ForEach([this](std::string_view name) { Changed(std::string(name)); });
+  return {.outcome = Outcome::kGranted};
+}
+
+int Server::Announce(Topic topic, const std::string& key) {
+  const auto heard = listeners_[{topic, key}];
   for (const auto& [who, listener] : heard) listener(key);
   return static_cast<int>(heard.size());
+}
+
+void Server::Changed(const std::string& place) {
+  if (!is_observed()) return;
+  const std::string key = place.substr(0, place.find_first_of({kShareMark, kSlotMark}));
+  (void)Announce(Topic::kChanges, key);
 }
 
 std::string Server::ShareKey(const std::string& key, const std::string& token) {
@@ -521,6 +626,7 @@ void Server::Downgrade(const std::string& keys, const std::string& token, Fencin
     entries_[share] = *one.entry;
     meta_[share] = *one.meta;
     *one.entry = {std::string(kSharedMarker), one.entry->expires};
+    Changed(one.key);
   }
 }
 
@@ -558,16 +664,26 @@ NodeReply Server::RepairShares(const std::string& keys, const std::string& token
 
 NodeReply Server::ReleaseShare(const std::string& key, const std::string& token,
                                std::optional<AttemptId> only_attempt, FencingToken seal,
-                               bool announce, std::optional<Keeper> at_end_of) {
+                               bool announce, std::optional<Keeper> at_end_of, Keep keep) {
   const std::string share = ShareKey(key, token);
-  NodeReply reply = ReleaseOne(share, token, only_attempt, seal, false, at_end_of);
+  const Entry* const entry = Find(share);
+  const std::string kept = ShareKey(key, KeptValue(token));
+  if (entry == nullptr && keep.any() && Find(kept) != nullptr &&
+      Has(Safeguard::kKeptIsRemembered)) {
+    meta_[share].fence = std::max(meta_[share].fence, seal);
+    return {.outcome = Outcome::kGranted, .sealed = true, .still_shared = true};
+  }
+  const Duration left =
+      entry != nullptr && keep.any() ? TimeKept(keep, *entry, meta_[share]) : Duration();
+  NodeReply reply = ReleaseOne(share, token, only_attempt, seal, false, at_end_of, {});
   if (reply.outcome != Outcome::kGranted) return reply;
   if (seal.value != 0) RememberFence(meta_[key], seal, seal);
   if (IsUsedOnce(OwnerToken(token))) meta_.erase(share);
+  if (left > Duration()) Put(kept, KeptValue(token), left);
   const std::vector<std::string> others = Shares(key);
   if (others.empty() || !Has(Safeguard::kMarkerStaysForOthers)) {
     entries_.erase(key);
-    if (announce) reply.listeners = Announce(key);
+    if (announce) reply.listeners = Announce(Topic::kReleases, key);
     return reply;
   }
   Duration last{};
@@ -652,8 +768,8 @@ NodeReply Server::AcquireSlot(const Key& key, const std::string& token, Duration
   const Semaphore semaphore = LookAtSlots(key, token);
   if (semaphore.other_use) return *semaphore.other_use;
   if (adopt && semaphore.own == semaphore.slot) {
-    NodeReply reply = ExtendHeld(*semaphore.entry(), *semaphore.slot_meta, ttl, {}, granted.keeper,
-                                 Take::kAlways);
+    NodeReply reply = ExtendHeld(semaphore.place, *semaphore.entry(), *semaphore.slot_meta, ttl, {},
+                                 granted.keeper, Take::kAlways);
     if (reply.outcome == Outcome::kGranted) HasSlot(semaphore, reply.fence);
     reply.clock = Clock();
     return reply;
@@ -663,7 +779,7 @@ NodeReply Server::AcquireSlot(const Key& key, const std::string& token, Duration
   const FencingToken highest = HighestForSlot(semaphore);
   if (highest >= granted.fence) return {.outcome = Outcome::kStaleFence, .fence = highest};
   if (full_) return kFull;
-  Put(semaphore.place, token, ttl);
+  Put(semaphore.place, token, ExpiryOf(ttl, granted.owner, longest_));
   *semaphore.slot_meta = granted;
   HasSlot(semaphore, granted.fence);
   return {.outcome = Outcome::kGranted, .fence = granted.fence, .clock = Clock()};
@@ -686,8 +802,8 @@ NodeReply Server::ExtendSlot(const Key& key, const std::string& token, Duration 
     if (other == nullptr) return {.outcome = Outcome::kNotHeld};
     return {.outcome = Outcome::kHeld, .remaining = other->expires - Clock()};
   }
-  NodeReply reply =
-      ExtendHeld(*semaphore.entry(), *semaphore.slot_meta, ttl, raise_to, keeper, take);
+  NodeReply reply = ExtendHeld(semaphore.place, *semaphore.entry(), *semaphore.slot_meta, ttl,
+                               raise_to, keeper, take);
   if (reply.outcome != Outcome::kGranted) return reply;
   HasSlot(semaphore, reply.fence);
   reply.own_slot = semaphore.own;
@@ -709,7 +825,7 @@ NodeReply Server::HandOverSlot(const Key& key, const std::string& from, Duration
   const FencingToken highest = HighestForSlot(semaphore);
   if (highest >= granted.fence) return {.outcome = Outcome::kStaleFence, .fence = highest};
   if (full_) return kFull;
-  Put(semaphore.place, granted.token, ttl);
+  Put(semaphore.place, granted.token, ExpiryOf(ttl, granted.owner, longest_));
   *semaphore.slot_meta = granted;
   HasSlot(semaphore, granted.fence, IsUsedOnce(OwnerToken(from)) ? FencingToken{} : granted.fence);
   Entry& marker = entries_.at(semaphore.key);
@@ -736,8 +852,7 @@ NodeReply Server::RepairSlot(const Key& key, const std::string& token, Duration 
   if (semaphore.own != 0 || semaphore.entry() != nullptr) return {.outcome = Outcome::kHeld};
   if (full_) return kFull;
   if (highest > granted.fence) granted.fence = FencingToken{highest.value + 1};
-  if (semaphore.slot_meta->token == token) granted.owner = semaphore.slot_meta->owner;
-  Put(semaphore.place, token, ttl);
+  Put(semaphore.place, token, ExpiryOf(ttl, granted.owner, longest_));
   *semaphore.slot_meta = granted;
   HasSlot(semaphore, granted.fence);
   return {.outcome = Outcome::kGranted, .fence = granted.fence};
@@ -745,29 +860,31 @@ NodeReply Server::RepairSlot(const Key& key, const std::string& token, Duration 
 
 NodeReply Server::ReleaseSlot(const std::string& key, int limit, const std::string& token,
                               std::optional<AttemptId> only_attempt, FencingToken seal,
-                              bool announce, std::optional<Keeper> at_end_of) {
-  Duration last{};
+                              bool announce, std::optional<Keeper> at_end_of, Keep keep) {
   std::string own;
+  std::string kept;
   for (int slot = 1; slot <= limit; ++slot) {
     const std::string place = SlotKey(key, slot);
     const Entry* const entry = Find(place);
-    if (entry == nullptr) continue;
-    if (entry->token == token) {
-      own = place;
-    } else {
-      last = std::max(last, entry->expires);
-    }
+    if (entry != nullptr && entry->token == token) own = place;
+    if (entry != nullptr && entry->token == KeptValue(token)) kept = place;
   }
+  if (own.empty() && keep.any()) own = kept;
   if (own.empty()) return {.outcome = Outcome::kNotHeld};
-  NodeReply reply = ReleaseOne(own, token, only_attempt, seal, false, at_end_of);
+  NodeReply reply = ReleaseOne(own, token, only_attempt, seal, false, at_end_of, keep);
   if (reply.outcome != Outcome::kGranted) return reply;
   if (seal.value != 0) RememberFence(meta_[key], seal, seal);
+  Duration last{};
+  for (int slot = 1; slot <= limit; ++slot) {
+    const Entry* const entry = Find(SlotKey(key, slot));
+    if (entry != nullptr) last = std::max(last, entry->expires);
+  }
   if (last == Duration() || !Has(Safeguard::kMarkerStaysForOthers)) {
     entries_.erase(key);
   } else {
     entries_.at(key).expires = last;
   }
-  if (announce) reply.listeners = Announce(key);
+  if (announce) reply.listeners = Announce(Topic::kReleases, key);
   return reply;
 }
 
@@ -786,23 +903,27 @@ NodeReply Server::Intend(const std::string& key, AttemptId id, Duration ttl) {
   return {.outcome = Outcome::kGranted};
 }
 
-void Server::Subscribe(const std::string& key, const void* who, Listener listener) {
-  Unsubscribe(key, who);
-  listeners_[key].emplace_back(who, std::move(listener));
+void Server::Subscribe(Topic topic, const std::string& key, const void* who, Listener listener) {
+  Unsubscribe(topic, key, who);
+  listeners_[{topic, key}].emplace_back(who, std::move(listener));
 }
 
-void Server::Unsubscribe(const std::string& key, const void* who) {
-  std::erase_if(listeners_[key], [who](const auto& one) { return one.first == who; });
+void Server::Unsubscribe(Topic topic, const std::string& key, const void* who) {
+  std::erase_if(listeners_[{topic, key}], [who](const auto& one) { return one.first == who; });
 }
 
-NodeReply Server::Inspect(const std::string& key, const Expected& expected) {
+NodeReply Server::Inspect(const std::string& key, const Expected& expected, bool observe) {
   if (auto mismatch = Mismatch(expected, true)) return *mismatch;
+  if (observe && observed_until_ - Clock() < kAnnounces / 2 && !full_) {
+    observed_until_ = Clock() + kAnnounces;
+  }
   const Entry* const entry = Find(key);
   const Meta& meta = meta_[key];
   if (entry == nullptr) return {.outcome = Outcome::kNotHeld, .fence = meta.fence};
   NodeReply reply = Held(*entry, meta);
   reply.outcome = Outcome::kGranted;
   reply.fence = meta.fence;
+  if (meta.token == entry->token) reply.owner = meta.owner;
   std::vector<std::pair<std::string, int>> parts;  // with their slots
   for (std::string& share : Shares(key)) parts.emplace_back(std::move(share), 0);
   for (int slot = 1; slot <= LimitIn(entry->token); ++slot) {
@@ -812,18 +933,32 @@ NodeReply Server::Inspect(const std::string& key, const Expected& expected) {
     if (reply.shares.size() == kMostListedShares) break;
     const Entry& of = entries_.at(share);
     const Meta& known = meta_[share];
-    reply.shares.push_back({.token = OwnerToken(of.token),
-                            .remaining = of.expires - Clock(),
-                            .owner = known.token == of.token ? known.owner : Owner(),
-                            .fence = known.fence,
-                            .slot = slot});
+    Share one{.token = OwnerToken(of.token),
+              .remaining = of.expires - Clock(),
+              .owner = known.token == of.token ? known.owner : Owner(),
+              .fence = known.fence,
+              .slot = slot};
+    if (TakeDelay(of.token, one.owner, one.remaining)) {
+      reply.shares.push_back(std::move(one));
+    } else {
+      reply.keeping.push_back(std::move(one.token));
+    }
   }
+  const bool in_parts = IsMarker(entry->token);
+  if (in_parts ? !reply.shares.empty() || parts.empty()
+               : TakeDelay(entry->token, reply.owner, reply.remaining)) {
+    return reply;
+  }
+  if (!in_parts) reply.keeping.push_back(reply.holder);
+  reply.outcome = Outcome::kNotHeld;
+  reply.holder = OwnerToken();
+  reply.owner = Owner();
   return reply;
 }
 
 bool Server::SetNx(const std::string& key, const std::string& token, Duration ttl) {
   if (Find(key) != nullptr) return false;
-  Put(key, token, ttl);
+  entries_[key] = {token, Clock() + ttl};
   return true;
 }
 
@@ -969,6 +1104,7 @@ void Server::LoseData() {
   stored_ = {};
   wait_epoch_ = 0;
   wait_until_ = {};
+  observed_until_ = {};
 }
 
 void Server::Restore() {

@@ -1,4 +1,4 @@
-// What this daemon hears of the releases of one key.
+// What this daemon hears about one key.
 #pragma once
 
 #include <algorithm>
@@ -16,17 +16,19 @@ namespace redlock {
 // key must outlive it.
 class Subscription {
  public:
-  Subscription(std::span<Node* const> nodes, const Key& key) : nodes_(nodes), key_(key) {
-    for (Node* node : nodes_) node->Subscribe(key_);
+  Subscription(std::span<Node* const> nodes, Topic topic, const Key& key)
+      : nodes_(nodes), topic_(topic), key_(key) {
+    for (Node* node : nodes_) node->Subscribe(topic_, key_);
   }
   ~Subscription() {
-    for (Node* node : nodes_) node->Unsubscribe(key_);
+    for (Node* node : nodes_) node->Unsubscribe(topic_, key_);
   }
   Subscription(const Subscription&) = delete;
   Subscription& operator=(const Subscription&) = delete;
 
  private:
   const std::span<Node* const> nodes_;
+  const Topic topic_;
   const Key& key_;
 };
 

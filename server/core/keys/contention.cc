@@ -63,7 +63,7 @@ void Contention::Linger() {
 
 void Contention::Join(Acquisition& waiter, const AttemptResult* lost) {
   end_timer_.Cancel();
-  if (!subscription_) subscription_.emplace(env_.nodes, key_);
+  if (!subscription_) subscription_.emplace(env_.nodes, Topic::kReleases, key_);
   queue_.Add(waiter);
   if (lost != nullptr) Remember(*lost);
 }

@@ -30,16 +30,44 @@ void Keys::OnContentionEnded(const Key& key) {
 
 void Keys::ForgetIfIdle(States::iterator state) {
   const State& it = state->second;
-  if (it.releases == 0 && !it.contention) states_.erase(state);
+  if (it.releases == 0 && !it.contention && !it.observation) states_.erase(state);
 }
 
-void Keys::ForgetWaiters() {
-  for (auto& [key, state] : states_) state.contention.reset();
+void Keys::ForgetCallers() {
+  for (auto& [key, state] : states_) {
+    state.contention.reset();
+    state.observation.reset();
+  }
+}
+
+std::shared_ptr<void> Keys::Observe(const Key& key, ObserverTold told) {
+  auto& observation = states_[key.value()].observation;
+  if (!observation) {
+    observation =
+        std::make_shared<Observation>(env_, key, [this, key] { OnObservationEnded(key); });
+  }
+  return observation->Join(std::move(told));
+}
+
+void Keys::OnObservationEnded(const Key& key) {
+  const auto state = states_.find(key.value());
+  REDLOCK_CHECK(state != states_.end());
+  // It is the caller, so it lives until this call returns.
+  const std::shared_ptr<Observation> last = std::exchange(state->second.observation, nullptr);
+  ForgetIfIdle(state);
+}
+
+std::size_t Keys::observers() const {
+  std::size_t count = 0;
+  for (const auto& [key, state] : states_) {
+    if (state.observation) count += state.observation->observers();
+  }
+  return count;
 }
 
 void Keys::Release(ReleaseCommand command, ReleaseDone done) {
   const Key key = command.key.Exclusive();  // the nodes know how the token holds it
-  if (!command.at_end_of) {
+  if (!command.at_end_of && command.keep_for == Duration()) {
     // A waiter for exactly these keys is in the queue of each.
     Contention* contention = nullptr;
     key.ForEachKey([&](const Key& one) { contention = Find(one); });
@@ -74,8 +102,15 @@ void Keys::OnReleased(const Key& key, const ReleaseResult& result) {
   }
 }
 
-void Keys::OnListening(NodeIndex node, const Key& key) {
-  if (Contention* const contention = Find(key)) contention->OnListening(node);
+void Keys::OnListening(NodeIndex node, Topic topic, const Key& key) {
+  const auto found = states_.find(key.value());
+  if (found == states_.end()) return;
+  const State& state = found->second;
+  if (topic == Topic::kChanges) {
+    if (state.observation) state.observation->OnListening();
+  } else if (state.contention) {
+    state.contention->OnListening(node);
+  }
 }
 
 void Keys::OnDeaf(NodeIndex node) {
@@ -84,11 +119,15 @@ void Keys::OnDeaf(NodeIndex node) {
   }
 }
 
-void Keys::OnAnnounced(NodeIndex node, const Key& key) {
+void Keys::OnAnnounced(NodeIndex node, Topic topic, const Key& key) {
   const auto found = states_.find(key.value());
-  if (found == states_.end() || !found->second.contention) return;
-  const bool releasing = found->second.releases > 0;
-  found->second.contention->OnAnnounced(node, releasing);
+  if (found == states_.end()) return;
+  const State& state = found->second;
+  if (topic == Topic::kChanges) {
+    if (state.observation) state.observation->OnAnnounced();
+  } else if (state.contention) {
+    state.contention->OnAnnounced(node, state.releases > 0);
+  }
 }
 
 }  // namespace redlock

@@ -31,6 +31,7 @@ class GuardedNode final : public Node {
   void Intend(const IntendStep& step, std::shared_ptr<ReplySink> sink) override {
     node_.Intend(step, std::move(sink));
   }
+  void Proclaim(const ProclaimStep& step, std::shared_ptr<ReplySink> sink) override;
   void Inspect(const InspectStep& step, std::shared_ptr<ReplySink> sink) override;
 
   void Release(const ReleaseStep& step, std::shared_ptr<ReplySink> sink) override {
@@ -52,8 +53,8 @@ class GuardedNode final : public Node {
   }
   void ObserveWith(NodeObserver* observer) override { node_.ObserveWith(observer); }
   void ListenTo(AnnouncementSink* sink) override { node_.ListenTo(sink); }
-  void Subscribe(const Key& key) override { node_.Subscribe(key); }
-  void Unsubscribe(const Key& key) override { node_.Unsubscribe(key); }
+  void Subscribe(Topic topic, const Key& key) override { node_.Subscribe(topic, key); }
+  void Unsubscribe(Topic topic, const Key& key) override { node_.Unsubscribe(topic, key); }
 
  private:
   class Checked;

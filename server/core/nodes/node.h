@@ -3,6 +3,7 @@
 // (server/loop/event_loop.h); answers arrive there too.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -15,15 +16,22 @@
 
 namespace redlock {
 
-// Receives the release announcements of subscribed keys. Must outlive the node.
+// What a node announces about a key.
+enum class Topic {
+  kReleases,
+  kChanges,  // of the holder, its fence or its value; only while an InspectStep asks for it
+};
+inline constexpr std::array kTopics = {Topic::kReleases, Topic::kChanges};
+
+// Receives the announcements of subscribed keys. Must outlive the node.
 class AnnouncementSink {
  public:
   virtual ~AnnouncementSink() = default;
-  // Releases on this node are announced from now on. Earlier ones may have been missed.
-  virtual void OnListening(NodeIndex node, const Key& key) = 0;
+  // What happens on this node is announced from now on. Earlier announcements may have been missed.
+  virtual void OnListening(NodeIndex node, Topic topic, const Key& key) = 0;
   // The connection broke: no announcement arrives until the next OnListening.
   virtual void OnDeaf(NodeIndex node) = 0;
-  virtual void OnAnnounced(NodeIndex node, const Key& key) = 0;
+  virtual void OnAnnounced(NodeIndex node, Topic topic, const Key& key) = 0;
 };
 
 // What a node reports about itself when a connection is made.
@@ -63,6 +71,7 @@ class Node {
   virtual void Repair(const RepairStep& step, std::shared_ptr<ReplySink> sink) = 0;
   virtual void Release(const ReleaseStep& step, std::shared_ptr<ReplySink> sink) = 0;
   virtual void Intend(const IntendStep& step, std::shared_ptr<ReplySink> sink) = 0;
+  virtual void Proclaim(const ProclaimStep& step, std::shared_ptr<ReplySink> sink) = 0;
   virtual void Inspect(const InspectStep& step, std::shared_ptr<ReplySink> sink) = 0;
   // Reports only whether the key is free (kNotHeld) or not (kHeld). The cheapest step.
   virtual void Probe(const Key& key, std::shared_ptr<ReplySink> sink) = 0;
@@ -82,11 +91,11 @@ class Node {
   // connection on.
   virtual void ObserveWith(NodeObserver* observer) = 0;
 
-  // Sets the sink of announcements; null removes it. It is never called inside a call. A key is
-  // subscribed to once.
+  // Sets the sink of announcements; null removes it. It is never called inside a call. Each topic
+  // of a key is subscribed to once.
   virtual void ListenTo(AnnouncementSink* sink) = 0;
-  virtual void Subscribe(const Key& key) = 0;
-  virtual void Unsubscribe(const Key& key) = 0;
+  virtual void Subscribe(Topic topic, const Key& key) = 0;
+  virtual void Unsubscribe(Topic topic, const Key& key) = 0;
 };
 
 }  // namespace redlock

@@ -139,19 +139,23 @@ Attempt::Attempt(const Environment& env, OperationRegistry& registry,
 void Attempt::BeginProposal() {
   ++proposals_;
   ttl_ = env_.set->Bounded(command_->ttl);
-  const WallTime now = env_.scheduler.WallNow();
-  fence_ = env_.fences.Next(now);
-  since_ = now.time_since_epoch();
+  fence_ = env_.fences.Next(env_.scheduler.WallNow());
 }
 
 void Attempt::Propose() {
   BeginProposal();
   id_ = {env_.random.Bits()};
-  const auto send = [self = shared_from_this(), fence = fence_, id = id_, since = since_](
+  const auto send = [self = shared_from_this(), fence = fence_, id = id_](
                         Node& node, std::shared_ptr<ReplySink> sink) {
     const AcquireCommand& command = *self->command_;
-    node.Acquire({self->key_, command.token, self->ttl_, fence, id, command.owner, since,
-                  command.extend_if_held},
+    node.Acquire({.key = self->key_,
+                  .token = command.token,
+                  .ttl = self->ttl_,
+                  .longest = LongestTtl(self->env_),
+                  .fence = fence,
+                  .attempt = id,
+                  .owner = command.owner,
+                  .adopt = command.extend_if_held},
                  std::move(sink));
   };
   switch (env_.set->nodes().empty() ? Order::kAllAtOnce : order_) {
@@ -173,9 +177,15 @@ void Attempt::ProposeHandOver() {
   round_ = Round::Start(
       env_, CountAcquisition,
       [this](Node& node, std::shared_ptr<ReplySink> sink) {
-        node.HandOver(
-            {key_, releaser_->token(), command_->token, ttl_, fence_, id_, command_->owner, since_},
-            std::move(sink));
+        node.HandOver({.key = key_,
+                       .from = releaser_->token(),
+                       .to = command_->token,
+                       .ttl = ttl_,
+                       .longest = LongestTtl(env_),
+                       .fence = fence_,
+                       .attempt = id_,
+                       .owner = command_->owner},
+                      std::move(sink));
       },
       shared_from_this(), id_);
 }

@@ -27,7 +27,7 @@ struct AcquireCommand {
   OwnerToken token;  // empty: a new one is made
   RetryPolicy retry;
   bool extend_if_held = false;
-  Owner owner;  // `since` is not used
+  Owner owner;  // `since` and `value_number` are not used
   std::optional<MonotonicTime> deadline;
   Source source;
   // Called with the number of waiters ahead at this daemon when it changes, but rate-limited if it
@@ -109,7 +109,6 @@ class Attempt final : public Round::Listener, public std::enable_shared_from_thi
   AttemptId id_;    // of the current proposal
   Duration ttl_{};  // the requested one, unless the node set allows less
   FencingToken fence_;
-  Duration since_{};              // the wall clock at the current proposal
   std::shared_ptr<Round> round_;  // in progress, or decided and not yet rolled back
   std::shared_ptr<Extension> unifying_;
   const Round* winner_ = nullptr;  // for comparison only

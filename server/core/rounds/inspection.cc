@@ -4,12 +4,13 @@
 #include <utility>
 
 #include "server/core/check.h"
+#include "server/core/safeguard.h"
 
 namespace redlock {
 
-void Inspection::Start(const Environment& env, const Key& key, InspectDone done) {
+void Inspection::Start(const Environment& env, const Key& key, InspectDone done, bool observe) {
   const std::shared_ptr<Inspection> self(new Inspection(env, std::move(done)));
-  for (const NodeIndex node : self->set_->nodes()) env.nodes[node]->Inspect({key}, self);
+  for (const NodeIndex node : self->set_->nodes()) env.nodes[node]->Inspect({key, observe}, self);
   self->timeout_ = env.scheduler.After(env.options.node_timeout, [raw = self.get()] {
     const auto keep = raw->shared_from_this();
     raw->Finish();
@@ -30,8 +31,15 @@ void Inspection::OnReply(NodeIndex node, NodeReply reply) {
   votes_.push_back({node, reply.barred ? Outcome::kQuarantined : reply.outcome,
                     reply.barred.value_or(reply.message), env_.scheduler.Now() - started_});
   highest_ = std::max(highest_, reply.fence);
-  if (IsUnknown(votes_.back().outcome)) ++cannot_tell_;
+  const Outcome vote =
+      Has(Safeguard::kQuarantinedIsNotVacant) ? votes_.back().outcome : reply.outcome;
+  if (IsUnknown(vote)) ++cannot_tell_;
+  if (vote == Outcome::kNotHeld) ++vacant_;
   if (reply.outcome == Outcome::kGranted) Add(reply);
+  if (reply.outcome == Outcome::kNotHeld && reply.remaining > Duration()) {
+    kept_.push_back(reply.remaining);
+  }
+  for (OwnerToken& token : reply.keeping) keeping_.insert(std::move(token).value());
   if (votes_.size() == set_->nodes().size()) Finish();
 }
 
@@ -41,8 +49,8 @@ void Inspection::Add(const NodeReply& reply) {
     Holding& holding = holdings_[token.value()];
     holding.remaining.push_back(remaining);
     holding.fence = std::max(holding.fence, fence);
-    if (reply.barred) ++holding.barred;
-    if (holding.owner.empty()) holding.owner = owner;
+    ++(reply.barred ? holding.barred : holding.fences[fence]);
+    holding.owner = BetterKnown(std::move(holding.owner), owner);
     return &holding;
   };
   if (!IsMarker(reply.holder.value())) add(reply.holder, reply.remaining, reply.owner, reply.fence);
@@ -52,6 +60,16 @@ void Inspection::Add(const NodeReply& reply) {
     holding.is_share = true;
     holding.slot = share.slot;
   }
+}
+
+std::optional<FencingToken> Inspection::AgreedFence(const Holding& holding) const {
+  std::size_t nodes = 0;
+  for (const auto& [fence, count] : holding.fences) {
+    nodes += count;
+    if (count >= set_->quorum()) return fence;
+  }
+  if (!Has(Safeguard::kObservedFencesAgree) && nodes >= set_->quorum()) return holding.fence;
+  return std::nullopt;
 }
 
 void Inspection::Finish() {
@@ -65,19 +83,31 @@ void Inspection::Finish() {
   }
   InspectResult result{.fence = highest_, .votes = std::move(votes_), .holders = {}};
   const std::size_t quorum = set_->quorum();
+  // A lease of the previous node set may be held by fewer of the present members than a quorum.
+  const std::size_t least = set_->IsInTransition(started_) ? set_->blocking() : quorum;
   // Of a token: the nodes that hold it, and those that may have forgotten that they do.
   std::size_t most = cannot_tell_;
+  bool all_agreed = true;
   for (auto& [token, holding] : holdings_) {
     std::vector<Duration>& remaining = holding.remaining;
-    most = std::max(most, remaining.size() + cannot_tell_ - holding.barred);
-    result.holders.emplace_back(token);
+    const std::size_t may_hold = remaining.size() + cannot_tell_ - holding.barred;
+    const std::optional<FencingToken> agreed = AgreedFence(holding);
+    most = std::max(most, may_hold);
+    all_agreed = all_agreed && (agreed || may_hold < least);
+    keeping_.insert(token);
     if (remaining.size() < quorum) continue;
     std::sort(remaining.begin(), remaining.end(), std::greater<>());
     result.held = true;
     result.remaining = std::max(result.remaining, remaining[quorum - 1]);
     result.shared |= holding.is_share;
     result.held_by.push_back(
-        {std::move(holding.owner), holding.fence, holding.slot, remaining[quorum - 1]});
+        {std::move(holding.owner), holding.fence, agreed, holding.slot, remaining[quorum - 1]});
+  }
+  for (const std::string& token : keeping_) result.holders.emplace_back(token);
+  // For as long as no quorum is free.
+  if (!result.held && kept_.size() >= set_->blocking()) {
+    std::ranges::sort(kept_, std::greater<>());
+    result.kept_for = kept_[set_->blocking() - 1];
   }
   std::ranges::sort(result.held_by, {}, &InspectResult::Holder::fence);
   // While a quorum has a holder of a semaphore, it agrees on the limit.
@@ -85,9 +115,15 @@ void Inspection::Finish() {
     std::ranges::sort(limits_);
     result.limit = limits_[limits_.size() / 2];
   }
-  // A lease of the previous node set may be held by fewer of the present members than a quorum.
-  const std::size_t least = set_->IsInTransition(started_) ? set_->blocking() : quorum;
   result.undecided = !result.held && most >= least;
+  const bool any_agreed = std::ranges::any_of(
+      result.held_by,
+      [](const InspectResult::Holder& holder) { return holder.agreed.has_value(); });
+  if (any_agreed && all_agreed) {
+    result.agreement = InspectResult::Agreement::kHeld;
+  } else if (most < least && vacant_ >= quorum) {
+    result.agreement = InspectResult::Agreement::kVacant;
+  }
   std::exchange(done_, nullptr)(std::move(result));
 }
 

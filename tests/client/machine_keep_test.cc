@@ -138,7 +138,7 @@ TEST_F(KeepTest, ALockKnowsHowItIsReleasedIfItsCallerDropsIt) {
 // --- The delay of a lost lock
 
 TEST_F(MachineLocksTest, ALostLockWithADelayIsNotReleased) {
-  for (const std::string& token : {"", "mine"}) {
+  for (const std::string token : {"", "mine"}) {
     AcquireCommand command = kDelayed;
     command.token = token;
     const auto lease = Hold(command);
@@ -212,6 +212,40 @@ TEST_F(MachineLocksTest, ALockWithADelayIsReleasedLikeAnyOther) {
   (void)Hold(kDelayed);
   Close();
   EXPECT_EQ(Count<CloseRequest>(), 1U);
+}
+
+// The nodes add the delay to the TTL.
+TEST_F(MachineLocksTest, ALockWithADelayIsReleasedForAsLongAsItMayLast) {
+  const auto released_after = [this](Duration duration) {
+    const std::size_t before = Count<ReleaseRequest>();
+    Suspend(duration);
+    Tick();
+    Ready();
+    Flush();
+    return Count<ReleaseRequest>() > before;
+  };
+  const std::vector<std::function<void()>> ways = {
+      [this] {
+        const auto lease = Hold(kDelayed);
+        Break();
+        (void)Release(lease);
+      },
+      [this] {
+        const CallId call = Acquire(kDelayed);
+        Flush();
+        Break();
+        GiveUp(call);
+      },
+      [this] { machine->ReleaseToken("k", "t", seconds(40)), Collect(), Break(); },
+  };
+  for (const auto& way : ways) {
+    Start({});
+    Ready();
+    way();
+    EXPECT_TRUE(released_after(seconds(39)));
+    Break();
+    EXPECT_FALSE(released_after(seconds(10))) << "it has expired";
+  }
 }
 
 TEST_F(MachineLocksTest, ALossThatTheDaemonReportsDoesNotEndTheSession) {

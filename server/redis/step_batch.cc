@@ -229,6 +229,7 @@ void StepBatch::Add(const ExtendStep& step) {
   words.Argument(Decimal(Millis(step.ttl)));
   words.Argument(Decimal(Millis(step.longest)));
   words.Argument(Decimal(step.raise_to.value));
+  words.Argument(Decimal(Millis(step.least_delay)));
   words.Argument(Decimal(DigestOf(step.token), kIdBase));
   words.Argument(step.keeper);
   if (step.key.IsShared()) words.Argument(Decimal(step.downgrade_from.value));

@@ -287,14 +287,24 @@ if ARGV[a] or shared_releases then
     return {'held', call('PTTL', key), marker = (found == SHARED or match(found, SEMAPHORE)) and found}
   end
 
-  -- Extends a key that the token holds. `most` bounds the TTL together with the delay of the lease.
+  -- The holder with this delay.
+  local function with_delay(holder, delay)
+    if string.find(holder, '\255', 1, true) then
+      return (string.gsub(holder, '\255%d+', '\255' .. delay, 1))
+    end
+    local owner, since = match(holder, '^(.*) (%S+)$')
+    return (owner or holder) .. '\255' .. delay .. ' 0  ' .. (since or '-')
+  end
+
+  -- Extends a key that the token holds. `most` bounds the TTL together with the delay of the lease, which is
+  -- at least `delay`.
   -- `number` and `id` name the extending stream; nil if no stream extends. `take` says whether the lease
   -- belongs to that stream from now on:
   --   nil       only if it belonged to a stream with a lower number
   --   'last'    unless a stream with the same or a higher number took it before
   --   'always'  yes, with a number above that of the stream before
   -- Result: true, the fence (negative if it is an earlier holder's), the keeper, the holder.
-  local function extend_held(key, meta, stored, digest, ttl, most, raise_to, number, id, take)
+  local function extend_held(key, meta, stored, digest, ttl, most, raise_to, delay, number, id, take)
     local fence, state, kept, holder = parse(stored)
     local ours = digest_of(holder) == digest
     local keeper = ours and kept or nil
@@ -315,18 +325,15 @@ if ARGV[a] or shared_releases then
       fence, holder, ours = raise_to, ours and holder or digest, true
       change(key)
     end
-    local expiry, delay = tonumber(ttl), ours and delay_of(holder) or 0
-    local cut
-    if delay > 0 then
-      expiry = math.max(expiry, math.min(expiry + delay, most))
-      cut = expiry < tonumber(ttl) + delay
-      if cut then holder = string.gsub(holder, '\255%d+', '\255' .. expiry - ttl, 1) end
-    end
+    local stored_delay = ours and delay_of(holder) or 0
+    delay = ours and math.max(0, math.min(math.max(stored_delay, delay), most - ttl)) or 0
+    if delay ~= stored_delay then holder = with_delay(holder, delay) end
+    local expiry = ttl + delay
     -- An extension never shortens a TTL.
     if call('PTTL', key) < expiry then call('PEXPIRE', key, expiry) end
     call('PEXPIRE', meta, retention)
     -- A confirmed lease, with state 'c', is no longer rolled back.
-    if new_keeper or raise or cut or state == 'a' then
+    if new_keeper or raise or delay ~= stored_delay or state == 'a' then
       local text = format(fence, 'c', new_keeper or kept, holder)
       local set = try('SET', meta, text, 'PX', retention)
       if set.err then return {'failed', set.err} end
@@ -334,15 +341,15 @@ if ARGV[a] or shared_releases then
     return {true, ours and fence or -fence, new_keeper or keeper or '', ours and shown(holder) or ''}
   end
 
-  -- token, ttl, the longest TTL, raise to, digest, keeper's number ('' for none), keeper's id
+  -- token, ttl, the longest TTL, raise to, least delay, digest, keeper's number ('' for none), keeper's id
   -- adopt makes the lease belong to that keeper.
   local function extend(key, meta, take)
     local refused = wrong_set or refusal(key, ARGV[a + 1])
     if refused then return refused end
     local stored, unreadable = read(meta)
     if unreadable then return unreadable end
-    return extend_held(key, meta, stored, ARGV[a + 5], ARGV[a + 2], tonumber(ARGV[a + 3]),
-                       tonumber(ARGV[a + 4]), tonumber(ARGV[a + 6]), ARGV[a + 7], take)
+    return extend_held(key, meta, stored, ARGV[a + 6], ARGV[a + 2], tonumber(ARGV[a + 3]),
+                       tonumber(ARGV[a + 4]), tonumber(ARGV[a + 5]), tonumber(ARGV[a + 7]), ARGV[a + 8], take)
   end
 
   -- token, ttl of a new lease with its delay, metadata, ttl of a lease that is extended,
@@ -356,7 +363,7 @@ if ARGV[a] or shared_releases then
       local _, _, keeper, holder = parse(granted)
       local number, id = parts_of(keeper)
       return extend_held(key, meta, stored, digest_of(holder), ARGV[a + 4], tonumber(ARGV[a + 5]), 0,
-                         number, id, 'always')
+                         0, number, id, 'always')
     end)
   end
 
@@ -550,7 +557,7 @@ if ARGV[a] or shared_releases then
 
     -- As extend_held, for all keys. The fences of a claim are equal, so other ones count as an earlier
     -- holder's.
-    local function extend_all(at, digest, ttl, most, raise_to, number, id, take)
+    local function extend_all(at, digest, ttl, most, raise_to, delay, number, id, take)
       local kept, stored_at = 0, {}
       local unreadable = each(at, function(_, meta, stored)
         local _, _, keeper, holder = parse(stored)
@@ -565,7 +572,7 @@ if ARGV[a] or shared_releases then
       for _, place in ipairs(at) do
         local key, meta = place[1], place[2]
         local one = extend_held(key, meta, stored_at[meta], digest, ttl, tonumber(most), raise_to,
-                                number, id, take)
+                                delay, number, id, take)
         if one[1] ~= true then return one end
         if all and all[2] ~= one[2] then
           all[2] = -math.max(math.abs(all[2]), math.abs(one[2]))
@@ -587,8 +594,8 @@ if ARGV[a] or shared_releases then
         end
       end)
       return unreadable or other or missing or
-        extend_all(at, ARGV[a + 5], ARGV[a + 2], ARGV[a + 3], tonumber(ARGV[a + 4]),
-                   tonumber(ARGV[a + 6]), ARGV[a + 7], take)
+        extend_all(at, ARGV[a + 6], ARGV[a + 2], ARGV[a + 3], tonumber(ARGV[a + 4]),
+                   tonumber(ARGV[a + 5]), tonumber(ARGV[a + 7]), ARGV[a + 8], take)
     end
 
     -- As acquire, and with `adopt` as acquire_or_extend. If the token holds some of the keys, they may belong
@@ -607,7 +614,7 @@ if ARGV[a] or shared_releases then
       wants_clock = true
       if adopt and ours == #at then
         local number, id = parts_of(keeper)
-        return extend_all(at, digest_of(holder), ARGV[a + 4], ARGV[a + 5], 0, number, id, 'always')
+        return extend_all(at, digest_of(holder), ARGV[a + 4], ARGV[a + 5], 0, 0, number, id, 'always')
       end
       if other then return other end
       if highest >= fence then return {'stale_fence', highest} end
@@ -816,15 +823,15 @@ if ARGV[a] or shared_releases then
     -- downgraded.
     local function extend_shares(at, take)
       if wrong_set then return wrong_set end
-      local from = tonumber(ARGV[a + 8])
+      local from = tonumber(ARGV[a + 9])
       local failure = from > 0 and downgrade(at, ARGV[a + 1], from)
       if failure then return failure end
       local ended, shares, ours, other = look_at_shares(at, ARGV[a + 1])
       if ended then return ended end
       if other then return {'held', other[2]} end
       if ours < #at then return {'not_held', 0} end
-      local result = extend_all(shares, ARGV[a + 5], ARGV[a + 2], ARGV[a + 3], tonumber(ARGV[a + 4]),
-                                tonumber(ARGV[a + 6]), ARGV[a + 7], take)
+      local result = extend_all(shares, ARGV[a + 6], ARGV[a + 2], ARGV[a + 3], tonumber(ARGV[a + 4]),
+                                tonumber(ARGV[a + 5]), tonumber(ARGV[a + 7]), ARGV[a + 8], take)
       if result[1] == true then shared(at, shares, ARGV[a + 1], math.abs(result[2])) end
       return result
     end
@@ -840,7 +847,7 @@ if ARGV[a] or shared_releases then
       if other then return other end
       if adopt and ours == #at then
         local number, id = parts_of(keeper)
-        local result = extend_all(shares, digest_of(holder), ARGV[a + 4], ARGV[a + 5], 0, number, id,
+        local result = extend_all(shares, digest_of(holder), ARGV[a + 4], ARGV[a + 5], 0, 0, number, id,
                                   'always')
         if result[1] == true then shared(at, shares, token, math.abs(result[2])) end
         return result
@@ -979,7 +986,7 @@ if ARGV[a] or shared_releases then
       wants_clock = true
       if adopt and look.own == slot then
         local number, id = parts_of(keeper)
-        local result = extend_all({look.place}, digest_of(holder), ARGV[a + 4], ARGV[a + 5], 0, number, id,
+        local result = extend_all({look.place}, digest_of(holder), ARGV[a + 4], ARGV[a + 5], 0, 0, number, id,
                                   'always')
         if result[1] == true then has_slot(at, limit, look, math.abs(result[2])) end
         return result
@@ -1001,8 +1008,8 @@ if ARGV[a] or shared_releases then
       if not look.own or slot ~= 0 and look.own ~= slot then
         return look.holders[slot] and {'held', left_of(at[1][1], slot)} or {'not_held', 0}
       end
-      local result = extend_all({look.place}, ARGV[a + 5], ARGV[a + 2], ARGV[a + 3], tonumber(ARGV[a + 4]),
-                                tonumber(ARGV[a + 6]), ARGV[a + 7], take)
+      local result = extend_all({look.place}, ARGV[a + 6], ARGV[a + 2], ARGV[a + 3], tonumber(ARGV[a + 4]),
+                                tonumber(ARGV[a + 5]), tonumber(ARGV[a + 7]), ARGV[a + 8], take)
       if result[1] == true then
         has_slot(at, limit, look, math.abs(result[2]))
         result[5] = look.own
@@ -1223,8 +1230,8 @@ if ARGV[a] or shared_releases then
       step = function(name, at)
         if name == 'acquire' then return acquire_together(at, false), 4 end
         if name == 'acquire_or_extend' then return acquire_together(at, true), 6 end
-        if name == 'extend' then return extend_together(at, nil), 8 end
-        if name == 'adopt' then return extend_together(at, 'last'), 8 end
+        if name == 'extend' then return extend_together(at, nil), 9 end
+        if name == 'adopt' then return extend_together(at, 'last'), 9 end
         if name == 'release_if' then return release_together(at, unpack(ARGV, a + 1, a + 8)), 9 end
         if name == 'hand_over' then return hand_over_together(at), 5 end
         if name == 'repair' then return repair_together(at), 7 end
@@ -1233,16 +1240,16 @@ if ARGV[a] or shared_releases then
       share_step = function(name, at)
         if name == 'acquire' then return acquire_shares(at, false), 4 end
         if name == 'acquire_or_extend' then return acquire_shares(at, true), 6 end
-        if name == 'extend' then return extend_shares(at, nil), 9 end
-        if name == 'adopt' then return extend_shares(at, 'last'), 9 end
+        if name == 'extend' then return extend_shares(at, nil), 10 end
+        if name == 'adopt' then return extend_shares(at, 'last'), 10 end
         if name == 'repair' then return repair_shares(at), 7 end
         if name == 'intend' then return intend(at), 3 end
       end,
       slot_step = function(name, at, limit, slot)
         if name == 'acquire' then return acquire_slot(at, limit, slot, false), 4 end
         if name == 'acquire_or_extend' then return acquire_slot(at, limit, slot, true), 6 end
-        if name == 'extend' then return extend_slot(at, limit, slot, nil), 8 end
-        if name == 'adopt' then return extend_slot(at, limit, slot, 'last'), 8 end
+        if name == 'extend' then return extend_slot(at, limit, slot, nil), 9 end
+        if name == 'adopt' then return extend_slot(at, limit, slot, 'last'), 9 end
         if name == 'hand_over' then return hand_over_slot(at, limit, slot), 5 end
         if name == 'repair' then return repair_slot(at, limit, slot), 7 end
       end,
@@ -1250,8 +1257,8 @@ if ARGV[a] or shared_releases then
   end
 
   local function one_step(name, key, meta)
-    if name == 'extend' then return extend(key, meta, nil), 8 end
-    if name == 'adopt' then return extend(key, meta, 'last'), 8 end
+    if name == 'extend' then return extend(key, meta, nil), 9 end
+    if name == 'adopt' then return extend(key, meta, 'last'), 9 end
     if name == 'acquire_or_extend' then return acquire_or_extend(key, meta), 6 end
     if name == 'release_if' then return release_if(key, meta, unpack(ARGV, a + 1, a + 8)), 9 end
     if name == 'hand_over' then return hand_over(key, meta), 5 end

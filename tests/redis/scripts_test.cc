@@ -198,12 +198,13 @@ class Agreement : public NodeTest {
         const bool adopt = keeper && Below(2) == 0;
         const Key extended = slot && Below(3) == 0 ? key.AnySlot() : key;
         const FencingToken from{extended.IsShared() && Below(2) == 0 ? AnyNumber() : 0};
+        const Duration delay = Below(4) == 0 ? seconds(30) : Duration();
         Agree(
             "extend",
             [&](Node& n, auto sink) {
-              n.Extend({extended, token, ttl, longest, raise, keeper, adopt, from}, sink);
+              n.Extend({extended, token, ttl, longest, raise, delay, keeper, adopt, from}, sink);
             },
-            model.Extend(extended.value(), t, ttl, raise, keeper, adopt, {}, from, longest));
+            model.Extend(extended.value(), t, ttl, raise, keeper, adopt, {}, from, longest, delay));
         return;
       }
       case 5: {
@@ -351,7 +352,7 @@ TEST_F(Agreement, StepsOnSlotsGiveTheSameReplies) {
 // Steps on different keys are reordered within a call; those on one key are not.
 TEST_F(Agreement, BatchesGiveTheSameReplies) {
   OpenReady(Tcp(server));
-  for (int i = 0; i < 300 && !HasFailure(); ++i) {
+  for (int i = 0; i < 800 && !HasFailure(); ++i) {
     key_count = 1 + Below(40);
     shares = Below(2) == 0;
     slots = Below(2) == 0;
@@ -507,8 +508,8 @@ TEST_F(NodeTest, AnExtensionSucceedsWhenMemoryIsExhausted) {
   EXPECT_EQ(Acquire("other", "mine", 2, seconds(10)).outcome, Outcome::kError);
   EXPECT_EQ(Extend("k", "mine", seconds(100)).outcome, Outcome::kGranted);
   const NodeReply adopted = Ask([&](auto sink) {
-    node->Extend({Key("k"), OwnerToken("mine"), seconds(200), kLongest, {}, Keeper{9, {9}}, true},
-                 sink);
+    node->Extend(
+        {Key("k"), OwnerToken("mine"), seconds(200), kLongest, {}, {}, Keeper{9, {9}}, true}, sink);
   });
   EXPECT_EQ(adopted.outcome, Outcome::kGranted);
   EXPECT_EQ(adopted.keeper, (Keeper{9, {9}}));

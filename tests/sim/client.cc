@@ -66,7 +66,11 @@ void Client::Acquire() {
     command.token = OwnerToken(name_ + "-" + std::to_string(tokens_));
     command.extend_if_held = world_.Chance(0.8);
   }
-  if (world_.Chance(0.2)) command.owner.lock_delay = world_.Between({}, milliseconds(400));
+  if (most_delay_ != Duration() && world_.Chance(0.2)) {
+    // With the TTL at most the longest TTL of a set in these simulations.
+    const Duration most = milliseconds(600) - command.ttl;
+    command.owner.lock_delay = world_.Between({}, std::min(most_delay_, most));
+  }
   ++calls_.made;
   const Asked asked{command.ttl, command.owner.lock_delay, world_.now()};
   if (world_.Chance(0.3)) {
@@ -148,7 +152,7 @@ void Client::Acquired(const AcquireResult& result, Asked asked) {
     Next();
     return;
   }
-  if (result.extended) asked = {.ttl = asked.ttl, .delay = {}, .at = world_.now()};
+  if (result.extended) asked = {.ttl = asked.ttl, .delay = {}, .at = {}};
   oracle_.Holds(world_.now(), *result.lease, Promised(asked.delay));
   Hold(*result.lease, asked);
 }
@@ -240,8 +244,9 @@ void Client::Leave(const Lease& lease, const Asked& asked) {
   }
   oracle_.Ends(lease.key.value(), lease.token.value());
   ++calls_.made;
-  const Duration keep_for =
-      world_.Chance(0.2) ? world_.Between(milliseconds(1), milliseconds(500)) : Duration();
+  const Duration keep_for = most_delay_ != Duration() && world_.Chance(0.2)
+                                ? world_.Between(milliseconds(1), most_delay_)
+                                : Duration();
   AnyShard().Release(
       lease.key, lease.token,
       [this, lease, keep_for, at = asked.at](const ReleaseResult& result) {

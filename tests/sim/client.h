@@ -20,9 +20,11 @@ struct Calls {
 class Client {
  public:
   // Uses the first `daemons` daemons. `sharing`: which part of the acquisitions share their keys.
-  // `semaphores`: instead, the keys are semaphores.
+  // `semaphores`: instead, the keys are semaphores. `most_delay`: of locks that are lost, and how
+  // long keys are kept. 0: neither.
   Client(World& world, Cluster& cluster, Oracle& oracle, Calls& calls, std::string name,
-         std::size_t keys, std::size_t daemons, double sharing, bool semaphores)
+         std::size_t keys, std::size_t daemons, double sharing, bool semaphores,
+         Duration most_delay)
       : world_(world),
         cluster_(cluster),
         oracle_(oracle),
@@ -31,7 +33,8 @@ class Client {
         keys_(keys),
         daemons_(daemons),
         sharing_(sharing),
-        semaphores_(semaphores) {}
+        semaphores_(semaphores),
+        most_delay_(most_delay) {}
 
   // Runs one operation after another until `end`.
   void Run(MonotonicTime end);
@@ -41,7 +44,7 @@ class Client {
   struct Asked {
     Duration ttl{};
     Duration delay{};  // 0 if the lease may have another one
-    MonotonicTime at;  // later than the acquisition if the token may have held the key before
+    MonotonicTime at;  // long ago if the token may have held the key before
   };
 
   void Next();
@@ -66,6 +69,7 @@ class Client {
   const std::size_t daemons_;
   const double sharing_;
   const bool semaphores_;
+  const Duration most_delay_;
   MonotonicTime end_;
   int tokens_ = 0;
 };

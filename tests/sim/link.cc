@@ -44,10 +44,10 @@ void Link::Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink) {
   Send(
       [this, key = step.key.value(), token = step.token.value(), ttl = step.ttl,
        raise_to = step.raise_to, keeper = step.keeper, adopt = step.adopt,
-       expected = Kept(step.expected), downgrade_from = step.downgrade_from,
-       longest = step.longest] {
+       expected = Kept(step.expected), downgrade_from = step.downgrade_from, longest = step.longest,
+       least_delay = step.least_delay] {
         return server_.Extend(key, token, ttl, raise_to, keeper, adopt, expected, downgrade_from,
-                              longest);
+                              longest, least_delay);
       },
       std::move(sink));
 }

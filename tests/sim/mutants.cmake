@@ -54,6 +54,7 @@ redlock_mutant(kReadWhenListening server/core/keys/observation.cc "Observing.*")
 redlock_mutant(kObservedFencesNeverFall server/core/keys/observed_state.cc "Observing.*")
 
 redlock_mutant(kExtensionAddsDelay tests/sim/server.cc "Terms.*:Simulation.Sched*")
+redlock_mutant(kDelaysAgree tests/sim/server.cc "Terms.*:Simulation.Sched*")
 redlock_mutant(kRepairCarriesTerms server/core/rounds/extension.cc "Terms.*")
 redlock_mutant(kSilenceLeavesDelay server/core/leases/lease_set.cc "Terms.*")
 redlock_mutant(kKeptIsRemembered tests/sim/server.cc "Terms.*")

@@ -52,7 +52,7 @@ class Schedule {
     for (std::size_t i = 0; i < 3; ++i) {
       clients_.push_back(std::make_unique<Client>(world_, cluster_, oracle_, calls_,
                                                   "client-" + std::to_string(i), kKeys, kServing,
-                                                  0.3, semaphores_));
+                                                  0.3, semaphores_, Duration()));
       clients_.back()->Run(end_);
     }
     if (seed_ % 5 == 0) Observe();

@@ -38,9 +38,9 @@ class Schedule {
     const double sharing = world_.Chance(0.5) ? world_.Fraction() : 0;
     const bool semaphores = world_.Chance(0.2);
     for (std::size_t i = 0; i < 3; ++i) {
-      clients_.push_back(std::make_unique<Client>(world_, cluster_, oracle_, calls_,
-                                                  "client-" + std::to_string(i), keys_,
-                                                  cluster_.daemons(), sharing, semaphores));
+      clients_.push_back(std::make_unique<Client>(
+          world_, cluster_, oracle_, calls_, "client-" + std::to_string(i), keys_,
+          cluster_.daemons(), sharing, semaphores, milliseconds(400)));
       clients_.back()->Run(end_);
     }
     for (std::size_t daemon = 0; daemon < cluster_.daemons(); ++daemon) {

@@ -156,9 +156,9 @@ Verdicts Schedule(std::uint64_t seed) {
   const double sharing = world.Chance(0.5) ? world.Fraction() : 0;
   const MonotonicTime end = world.now() + kBusy;
   for (std::size_t i = 0; i < kClients; ++i) {
-    clients.push_back(std::make_unique<Client>(world, cluster, oracle, calls,
-                                               "client-" + std::to_string(i), keys,
-                                               cluster.daemons(), sharing, seed % 4 == 0));
+    clients.push_back(
+        std::make_unique<Client>(world, cluster, oracle, calls, "client-" + std::to_string(i), keys,
+                                 cluster.daemons(), sharing, seed % 4 == 0, milliseconds(400)));
     clients.back()->Run(end);
   }
   Trouble trouble(world, cluster, end, options.guard != GuardMode::kOff);

@@ -46,6 +46,7 @@ NodeReply Server::Acquire(const std::string& key, const std::string& token, Dura
                           const Expected& expected, Duration longest) {
   if (auto mismatch = Mismatch(expected, true)) return *mismatch;
   longest_ = longest;
+  least_delay_ = {};
   const Owner owner = Stamped(by, ttl);
   if (Key(key).IsSemaphore()) {
     return AcquireSlot(Key(key), token, ttl,
@@ -124,11 +125,6 @@ NodeReply Server::HandOver(const std::string& key, const std::string& from, cons
 NodeReply Server::ExtendHeld(const std::string& key, Entry& entry, Meta& meta, Duration ttl,
                              FencingToken raise_to, std::optional<Keeper> keeper, Take take) {
   bool ours = meta.token == entry.token;
-  Duration expiry = ttl;
-  if (ours && Has(Safeguard::kExtensionAddsDelay)) {
-    meta.owner.lock_delay = DelayOf(ttl, meta.owner, longest_);
-    expiry += meta.owner.lock_delay;
-  }
   std::optional<Keeper> stored = ours ? meta.keeper : std::nullopt;
   const std::uint64_t number = stored ? stored->number : 0;
   if (!keeper) {
@@ -152,6 +148,12 @@ NodeReply Server::ExtendHeld(const std::string& key, Entry& entry, Meta& meta, D
     Changed(key);
   }
   meta.unconfirmed = false;
+  Duration expiry = ttl;
+  if (ours && Has(Safeguard::kExtensionAddsDelay)) {
+    meta.owner.lock_delay = std::max(meta.owner.lock_delay, least_delay_);
+    meta.owner.lock_delay = DelayOf(ttl, meta.owner, longest_);
+    expiry += meta.owner.lock_delay;
+  }
   entry.expires = std::max(entry.expires, Clock() + expiry);
   if (stored && stored->id == AttemptId{}) stored.reset();
   return {.outcome = Outcome::kGranted,
@@ -163,9 +165,11 @@ NodeReply Server::ExtendHeld(const std::string& key, Entry& entry, Meta& meta, D
 
 NodeReply Server::Extend(const std::string& key, const std::string& token, Duration ttl,
                          FencingToken raise_to, std::optional<Keeper> keeper, bool adopt,
-                         const Expected& expected, FencingToken downgrade_from, Duration longest) {
+                         const Expected& expected, FencingToken downgrade_from, Duration longest,
+                         Duration least_delay) {
   if (auto mismatch = Mismatch(expected, false)) return *mismatch;
   longest_ = longest;
+  least_delay_ = Has(Safeguard::kDelaysAgree) ? least_delay : Duration();
   const Take take = adopt ? Take::kLast : Take::kNo;
   if (downgrade_from.value != 0) Downgrade(key, token, downgrade_from);
   if (Key(key).IsSemaphore()) return ExtendSlot(Key(key), token, ttl, raise_to, keeper, take);

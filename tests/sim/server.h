@@ -33,7 +33,8 @@ class Server {
   [[nodiscard]] NodeReply Extend(const std::string& key, const std::string& token, Duration ttl,
                                  FencingToken raise_to, std::optional<Keeper> keeper = {},
                                  bool adopt = false, const Expected& expected = {},
-                                 FencingToken downgrade_from = {}, Duration longest = kNoBound);
+                                 FencingToken downgrade_from = {}, Duration longest = kNoBound,
+                                 Duration least_delay = {});
   [[nodiscard]] NodeReply Repair(const std::string& key, const std::string& token, Duration ttl,
                                  FencingToken fence, std::optional<Keeper> keeper, bool counts,
                                  const Owner& owner, const Expected& expected = {},
@@ -256,7 +257,9 @@ class Server {
   void Put(const std::string& key, const std::string& token, Duration ttl);
 
   World& world_;
-  Duration longest_ = kNoBound;  // of the present step: bounds a TTL with its delay
+  // Of the present step.
+  Duration longest_ = kNoBound;  // bounds a TTL with its delay
+  Duration least_delay_{};       // of a lease that is extended
   double rate_;
   Duration step_{};
   Duration started_;  // on the node's clock

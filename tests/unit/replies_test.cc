@@ -27,11 +27,13 @@ std::unique_ptr<redisReply, Free> Read(const std::string& wire) {
   return std::unique_ptr<redisReply, Free>(static_cast<redisReply*>(reply));
 }
 
+constexpr WallTime kNow{std::chrono::seconds(1'800'000'000)};
+
 // The reply to one step: `element`, followed by the node's clock in microseconds.
 NodeReply AnswerTo(StepKind kind, const std::string& element,
                    const std::string& clock = "1800000000000000") {
   const auto reply = Read("*2\r\n" + element + ":" + clock + "\r\n");
-  return BatchReply(*reply, 1).At(0, {kind, {7}});
+  return BatchReply(*reply, 1, kNow).At(0, {kind, {7}});
 }
 
 std::string HeldFor(const std::string& millis) { return "*2\r\n$4\r\nheld\r\n:" + millis + "\r\n"; }
@@ -59,16 +61,16 @@ NodeReply HeldBy(const std::string& token, const std::string& holder) {
 
 TEST(Replies, AHeldKeyNamesTheHolderIfTheLabelIsOfItsToken) {
   const std::string digest = "l82ftt3ca5aq";  // FNV-1a of "token" in base 36
-  const NodeReply reply = HeldBy("token", digest + " web-1/7/app");
+  const NodeReply reply = HeldBy("token", digest + " web-1/7/app -");
   EXPECT_EQ(reply.outcome, Outcome::kHeld);
   EXPECT_EQ(reply.remaining, std::chrono::milliseconds(1500));
   EXPECT_EQ(reply.holder, OwnerToken("token"));
   EXPECT_EQ(reply.owner, Owner{.label = OwnerLabel("web-1/7/app")});
-  EXPECT_TRUE(HeldBy("another", digest + " web-1/7/app").owner.empty());
+  EXPECT_TRUE(HeldBy("another", digest + " web-1/7/app -").owner.empty());
   EXPECT_TRUE(HeldBy("token", digest).owner.empty()) << "without a label";
   EXPECT_TRUE(HeldBy("token", "").owner.empty());
-  EXPECT_EQ(HeldBy("token", digest + " a\xff" + "b").owner.label, OwnerLabel("a"));
-  EXPECT_EQ(HeldBy("token", digest + " " + std::string(127, 'a') + "\xc3\xb6").owner.label,
+  EXPECT_EQ(HeldBy("token", digest + " a\xff" + "b -").owner.label, OwnerLabel("a"));
+  EXPECT_EQ(HeldBy("token", digest + " " + std::string(127, 'a') + "\xc3\xb6 -").owner.label,
             OwnerLabel(std::string(127, 'a')));
 }
 
@@ -78,17 +80,36 @@ TEST(Replies, AHeldKeyReportsItsHoldersOriginAndTimeOfAcquisition) {
     return HeldBy("token", digest + text).owner;
   };
   const Origin origin("host:50051 billing ipv4:10.0.0.1:4711");
-  const Duration since = std::chrono::milliseconds(1'700'000'000'123);
-  const std::string words = " @1700000000123 host:50051 billing ipv4:10.0.0.1:4711";
-  EXPECT_EQ(owner(words), (Owner{.label = {}, .origin = origin, .since = since}));
-  EXPECT_EQ(owner(words + " a label"),
+  const Duration since = kNow.time_since_epoch() - std::chrono::milliseconds(1'500);
+  const std::string words = " @host:50051 billing ipv4:10.0.0.1:4711";
+  EXPECT_EQ(owner(words + " 1500"), (Owner{.label = {}, .origin = origin, .since = since}));
+  EXPECT_EQ(owner(words + " -"), (Owner{.label = {}, .origin = origin}));
+  EXPECT_EQ(owner(words + " a label 1500"),
             (Owner{.label = OwnerLabel("a label"), .origin = origin, .since = since}));
+  EXPECT_EQ(owner(" label\xff"
+                  "2000 77 a value 1500"),
+            (Owner{.label = OwnerLabel("label"),
+                   .origin = {},
+                   .since = since,
+                   .value = PublishedValue("a value"),
+                   .value_number = 77,
+                   .lock_delay = std::chrono::seconds(2)}));
+  EXPECT_EQ(owner("\xff"
+                  "2000 0  -")
+                .lock_delay,
+            std::chrono::seconds(2));
   // Another program has written these.
   for (const std::string& text :
-       {std::string("@17 two words"), std::string("@x a b c"), std::string("@"), std::string("@17"),
-        std::string("@99999999999999999999 a b c"), std::string("@1 a b c\xff")}) {
-    const Owner found = owner(" " + text);
-    EXPECT_TRUE(found.origin.empty()) << text;
+       {std::string("@17 two"), std::string("@"), std::string("@17"), std::string("@a b c\xff"),
+        std::string("@a b c\xff"
+                    "1"),
+        std::string("@a b c\xff"
+                    "1 x y")}) {
+    const Owner found = owner(" " + text + " 99999999999999999999");
+    EXPECT_EQ(found.since, Duration()) << text;
+    EXPECT_EQ(found.lock_delay, Duration()) << text;
+    EXPECT_TRUE(found.value.empty()) << text;
+    if (!found.origin.empty()) continue;
     EXPECT_EQ(found.label.value(), text.substr(0, text.find('\xff')));
   }
 }

@@ -1,4 +1,5 @@
-// What a node stores at a key that stays taken after a release (ReleaseStep::keep_for, leave_delay).
+// What a node stores at a key that stays taken after a release (ReleaseStep::keep_for,
+// leave_delay).
 #pragma once
 
 #include <string_view>
@@ -7,7 +8,8 @@
 
 namespace redlock {
 
-// The value begins with this. No token does, because tokens that begin with "redlockd:" are refused.
+// The value begins with this. No token does, because tokens that begin with "redlockd:" are
+// refused.
 inline constexpr std::string_view kKeptPrefix = "redlockd:kept:";
 
 [[nodiscard]] inline bool IsKept(const OwnerToken& value) {

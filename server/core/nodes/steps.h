@@ -77,6 +77,8 @@ struct ExtendStep {
   // The node then stores at least this fence. If the stored fence belongs to an earlier holder, the
   // node refuses to store a lower one for this holder. 0: keeps the stored fence.
   FencingToken raise_to;
+  // The node then stores at least this lock delay: it may know the token from an earlier hold.
+  Duration least_delay;
   // The stream that extends, if any. It replaces a stream with a lower number, to which the lease
   // belonged before an adoption that did not reach this node. Unset: the lease then belongs to no
   // stream, so that the end of a stream does not delete a lease that is kept by other means.

@@ -314,6 +314,7 @@ void Attempt::Unify(FencingToken highest) {
        .retry = {.max_retries = 0, .min_delay = {}, .max_jitter = {}},
        .deadline = std::nullopt,
        .raise_to = highest,
+       .least_delay = command_->owner.lock_delay,
        .keeper = keeper(),
        .source = command_->source},
       [this, self = shared_from_this()](ExtendResult result) {

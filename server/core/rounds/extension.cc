@@ -105,6 +105,7 @@ void Extension::Attempt() {
                  .ttl = ttl_,
                  .longest = LongestTtl(env_),
                  .raise_to = command_.raise_to,
+                 .least_delay = command_.least_delay,
                  .keeper = command_.keeper,
                  .adopt = command_.adopt != ExtendCommand::Adopt::kNot,
                  .downgrade_from = command_.downgrade_from},
@@ -266,6 +267,9 @@ bool Extension::RaiseFence(const Round& round) {
   // above all of them is used.
   command_.raise_to =
       Has(Safeguard::kRaiseAboveAll) ? env_.fences.Next(env_.scheduler.WallNow()) : fences.highest;
+  // Nodes that disagree on the fence may know the token from different holds.
+  command_.least_delay =
+      std::max(command_.least_delay, OwnerOfGrants(round, env_.nodes.size()).lock_delay);
   ++raises_;
   --attempts_;  // the same attempt, finished in a second round
   Attempt();

@@ -42,6 +42,7 @@ struct ExtendCommand {
   RetryPolicy retry;  // only undecided rounds are retried, for up to `ttl`
   std::optional<MonotonicTime> deadline;
   FencingToken raise_to;              // 0: keeps the stored fence
+  Duration least_delay{};             // stored with the fence that is raised
   std::optional<Keeper> keeper = {};  // the stream that extends, if any
   Adopt adopt = Adopt::kNot;
   // The lease is known to be held, because it was acquired or extended before.

@@ -1,6 +1,8 @@
 // Runs ../conformance/scenarios.json, as ../conformance/README.md describes.
 #include <redlock/client.h>
+#include <redlock/election.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
@@ -55,6 +57,66 @@ struct Heard {
   std::mutex mutex;
   std::vector<WatchEvent> events;
   std::set<std::size_t> found;  // by an earlier step
+};
+
+// What an observer reports, in the background.
+class Observing {
+ public:
+  explicit Observing(Observer observer)
+      : observer_(std::move(observer)), thread_([this] { Follow(); }) {}
+  ~Observing() { (void)Close(); }
+  Observing(const Observing&) = delete;
+  Observing& operator=(const Observing&) = delete;
+
+  // Whether a state that `matches` has been reported since the last one that was found. Throws what
+  // the observer has done wrong.
+  [[nodiscard]] bool Finds(const std::function<bool(const KeyState&)>& matches) {
+    const std::lock_guard lock(mutex_);
+    Expect(wrong_.empty(), wrong_);
+    const auto found = std::find_if(states_.begin() + next_, states_.end(), matches);
+    if (found == states_.end()) return false;
+    next_ = found - states_.begin() + 1;
+    return true;
+  }
+  // Returns why the observer has ended.
+  [[nodiscard]] Reason Close() {
+    observer_.close();
+    if (thread_.joinable()) thread_.join();
+    return ended_;
+  }
+  // After Close(): throws what the observer has done wrong.
+  void Check() const { Expect(wrong_.empty(), wrong_); }
+
+ private:
+  static bool IsSame(const KeyState& one, const KeyState& other) {
+    return one.state == other.state && one.holders == other.holders && one.owner == other.owner &&
+           one.value == other.value && one.fencing_token == other.fencing_token &&
+           (one.kept_for == Duration{}) == (other.kept_for == Duration{});
+  }
+  void Follow() {
+    std::uint64_t fence = 0;
+    while (true) {
+      Result<KeyState> next = observer_.next();
+      const std::lock_guard lock(mutex_);
+      if (!next) {
+        ended_ = next.error().reason;
+        return;
+      }
+      const bool held = next->state == HolderState::kHeld;
+      if (!states_.empty() && IsSame(states_.back(), *next)) wrong_ = "a state was repeated";
+      if (held && next->fencing_token < fence) wrong_ = "a fencing token went backwards";
+      if (held) fence = next->fencing_token;
+      states_.push_back(*std::move(next));
+    }
+  }
+
+  Observer observer_;
+  std::mutex mutex_;
+  std::vector<KeyState> states_;
+  std::ptrdiff_t next_ = 0;
+  std::string wrong_;
+  Reason ended_ = Reason::kInternal;
+  std::thread thread_;
 };
 
 std::set<std::string> NamesOf(const WatchEvent& event) {
@@ -137,6 +199,12 @@ class Runner {
         {"watch", &Runner::StartWatch},
         {"watch_hears", &Runner::WatchHears},
         {"watch_close", &Runner::WatchClose},
+        {"proclaim", &Runner::Proclaim},
+        {"observe", &Runner::Observe},
+        {"sees", &Runner::Sees},
+        {"unobserve", &Runner::Unobserve},
+        {"campaign", &Runner::Campaign},
+        {"leads", &Runner::Leads},
         {"storm", &Runner::Storm},
         {"together", &Runner::Together},
         {"block", &Runner::Sleep},
@@ -205,12 +273,22 @@ class Runner {
     if (!step.contains("wait")) return std::nullopt;
     return ToDuration(step.at("wait"));
   }
+  static std::string ValueOf(const Step& step) {
+    const std::string value = step.value("value", "");
+    return value == "VALUE_OF_4097_BYTES" ? std::string(4097, 'x') : value;
+  }
+  static ReleaseOptions ReleaseOf(const Step& step) {
+    if (!step.contains("keep_for")) return {};
+    return {.keep_for = ToDuration(step.at("keep_for"))};
+  }
   static AcquireOptions OptionsOf(const Step& step) {
     AcquireOptions options{.ttl = ToDuration(step.at("ttl")),
                            .wait = WaitOf(step),
                            .token = step.value("token", ""),
                            .owner = step.value("owner", ""),
-                           .retry = RetryOf(step)};
+                           .retry = RetryOf(step),
+                           .value = ValueOf(step),
+                           .lock_delay = ToDuration(step.value("lock_delay", 0.0))};
     if (step.contains("margin")) options.margin = ToDuration(step.at("margin"));
     if (step.value("raises", false))
       options.queued = [](int) { throw std::runtime_error("raised"); };
@@ -273,7 +351,8 @@ class Runner {
     const Result<Lock> lock = waiter->lock.get();
     Expect(!lock && lock.error().reason == Reason::kCancelled, "was not given up");
   }
-  void Release(const Step& step) { LockOf(step)->release().value(); }
+  void Release(const Step& step) { LockOf(step)->release(ReleaseOf(step)).value(); }
+  void Proclaim(const Step& step) { LockOf(step)->proclaim(ValueOf(step)).value(); }
   void Extend(const Step& step) { LockOf(step)->extend(ToDuration(step.at("ttl"))).value(); }
   void Downgrade(const Step& step) { KeepAs(step, LockOf(step)->downgrade().value()); }
   void TryExtend(const Step& step) { LockOf(step)->try_extend(ToDuration(step.at("ttl"))).value(); }
@@ -330,13 +409,16 @@ class Runner {
 
   void AcquireDetached(const Step& step) {
     const AcquireOptions options = OptionsOf(step);
-    Keep(step.value("as", ""), client()
-                                   .acquire_detached(KeyOf(step), {.ttl = options.ttl,
-                                                                   .wait = options.wait,
-                                                                   .token = options.token,
-                                                                   .owner = options.owner,
-                                                                   .retry = options.retry})
-                                   .value());
+    Keep(step.value("as", ""),
+         client()
+             .acquire_detached(KeyOf(step), {.ttl = options.ttl,
+                                             .wait = options.wait,
+                                             .token = options.token,
+                                             .owner = options.owner,
+                                             .retry = options.retry,
+                                             .value = options.value,
+                                             .lock_delay = options.lock_delay})
+             .value());
   }
   void ExtendByToken(const Step& step) {
     Keep(step.value("as", ""),
@@ -346,7 +428,9 @@ class Runner {
     Keep(step.value("as", ""),
          client().try_extend(KeyOf(step), TokenOf(step), ToDuration(step.at("ttl"))).value());
   }
-  void ReleaseByToken(const Step& step) { client().release(KeyOf(step), TokenOf(step)).value(); }
+  void ReleaseByToken(const Step& step) {
+    client().release(KeyOf(step), TokenOf(step), std::chrono::seconds(5), ReleaseOf(step)).value();
+  }
 
   // --- Watches
 
@@ -398,6 +482,44 @@ class Runner {
     }
     Expect(cancelled == 1 && NamesOf(heard->events.back()).contains("CANCELLED"),
            "the cancellation is not the last event");
+  }
+
+  // --- Observers and elections
+
+  void Observe(const Step& step) {
+    auto observing = std::make_shared<Observing>(client().observe(KeyOf(step)).value());
+    const std::lock_guard lock(mutex_);
+    observers_[step.at("as")] = std::move(observing);
+  }
+  std::shared_ptr<Observing> ObserverOf(const Step& step) {
+    const std::lock_guard lock(mutex_);
+    return observers_.at(step.at("observer"));
+  }
+  void Sees(const Step& step) {
+    Until(step, "was not reported", [&step, observing = ObserverOf(step)] {
+      return observing->Finds([&step](const KeyState& state) {
+        return to_string(state.state) == step.at("state").get<std::string>() &&
+               state.value == step.value("value", state.value) &&
+               state.owner == step.value("owner", state.owner);
+      });
+    });
+  }
+  void Unobserve(const Step& step) {
+    const auto observing = ObserverOf(step);
+    Expect(observing->Close() == Reason::kCancelled, "it ended before");
+    observing->Check();
+  }
+  void Campaign(const Step& step) {
+    Election election(client(), KeyOf(step));
+    KeepAs(step, election.campaign(ValueOf(step), OptionsOf(step)).value());
+  }
+  void Leads(const Step& step) {
+    const KeyState leader = Election(client(), KeyOf(step)).leader().value();
+    if (step.contains("value")) {
+      Expect(leader.state == HolderState::kHeld && leader.value == step.at("value"), leader.value);
+    } else {
+      Expect(leader.state == HolderState::kVacant, leader.value + " leads");
+    }
   }
 
   // --- Many calls
@@ -463,6 +585,7 @@ class Runner {
   std::map<std::string, Held> held_;
   std::map<std::string, std::shared_ptr<Waiter>> waiters_;
   std::map<std::string, std::pair<std::shared_ptr<Watch>, std::shared_ptr<Heard>>> watches_;
+  std::map<std::string, std::shared_ptr<Observing>> observers_;
   int storms_ = 0;
 };
 

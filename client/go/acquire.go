@@ -14,6 +14,16 @@ type AcquireOptions struct {
 	Try   bool          // one attempt, no waiting
 	Retry *RetryPolicy  // nil: the daemon's defaults
 	Owner string        // a label for people, at most 128 bytes; "": Options.Owner
+	// Value is what the lock publishes, such as the address of an election's leader: at most 4096 bytes of UTF-8. It is not
+	// secret. Client.Observe reports it, and Lock.Proclaim replaces it.
+	Value string
+	// LockDelay is how long nobody else gets the key after the TTL of a lock that was lost rather than released. In that
+	// time, the work that the holder began can come to an end in storage that checks no fencing tokens. TTL and LockDelay
+	// together must not exceed the daemon's max_ttl. 0: none.
+	LockDelay time.Duration
+	// KeepFor: Client.Do releases the lock as Lock.ReleaseAndKeep does. Other calls ignore it. At least 1 ms; 0: the key is
+	// free at once.
+	KeepFor time.Duration
 	// Margin: the lock counts as lost when at most this much is left of the time for which it can be trusted. At most a
 	// third of the TTL or of Options.Grace, whichever is less. 0: a tenth of the TTL or of Options.Grace, whichever is
 	// less, and at most 500 ms.
@@ -73,7 +83,7 @@ func (c *Client) TryAcquire(ctx context.Context, key string, options AcquireOpti
 // AcquireOrExtend takes over the lock if token holds it already, for example because another process has handed it over,
 // and otherwise acquires it with this token. If this client holds the lock with this token, it extends it and returns the
 // same Lock. If AcquireOrExtend fails, a lock that token held before lasts for at least as long as it would have lasted
-// otherwise, and no new lock is left behind.
+// otherwise, and no new lock is left behind. A lock that it takes over or extends keeps its value and its LockDelay.
 //
 // Of a semaphore, it takes over the slot that token holds, and otherwise acquires any slot that is free. A key that names a
 // slot (see Slot) takes over no other.
@@ -147,14 +157,14 @@ func (c *Client) request(key core.Key, options AcquireOptions) core.Acquire {
 	single := options.Try || options.Retry != nil && options.Retry.MaxRetries == 0
 	slot, _ := key.Slot()
 	return core.Acquire{Key: key.WithoutSlot(), Slot: slot, TTL: options.TTL, Try: single, Retry: options.Retry.message(),
-		Owner: options.Owner, Margin: options.Margin, Token: options.Token}
+		Owner: options.Owner, Value: options.Value, LockDelay: options.LockDelay, Margin: options.Margin, Token: options.Token}
 }
 
 func (c *Client) acquire(ctx context.Context, key core.Key, what core.Acquire, onQueued func(int)) (*Lock, error) {
 	if ctx.Err() != nil {
 		return nil, endedBy(ctx, key, "the deadline passed before the request was sent")
 	}
-	a := newAttempt(c.driver, key, what, onQueued)
+	a := newAttempt(c, key, what, onQueued)
 	defer a.leave()
 	if err := a.begin(); err != nil {
 		return nil, err

@@ -20,9 +20,9 @@ type attempt struct {
 	returned    bool // the result went to the caller
 }
 
-func newAttempt(d *driver, key core.Key, what core.Acquire, onQueued func(int)) *attempt {
-	a := &attempt{driver: d, key: key, what: what, onQueued: onQueued, decided: make(chan struct{}),
-		lock: &Lock{driver: d, lost: make(chan struct{})}}
+func newAttempt(c *Client, key core.Key, what core.Acquire, onQueued func(int)) *attempt {
+	a := &attempt{driver: c.driver, key: key, what: what, onQueued: onQueued, decided: make(chan struct{}),
+		lock: &Lock{client: c, driver: c.driver, lost: make(chan struct{})}}
 	if onQueued != nil {
 		a.position = make(chan int, 1)
 	}

@@ -113,10 +113,44 @@ func (c *calls) stub(ctx context.Context, endpoint int) (pb.LockServiceClient, *
 	for state := connection.GetState(); state != connectivity.Ready && state != connectivity.TransientFailure; state = connection.GetState() {
 		connection.Connect()
 		if !connection.WaitForStateChange(bounded, state) {
-			return nil, &core.Failure{Reason: core.Unreachable, Message: c.transport.name(endpoint) + ": there is no connection yet"}
+			return nil, &core.Failure{Reason: core.Unreachable, Message: "there is no connection yet"}
 		}
 	}
 	return pb.NewLockServiceClient(connection), nil
+}
+
+// open returns what a call to the endpoint needs: an authorized context, and a stub.
+func (c *calls) open(ctx context.Context, endpoint int) (context.Context, pb.LockServiceClient, *core.Failure) {
+	stub, failure := c.stub(ctx, endpoint)
+	if failure != nil {
+		return nil, nil, failure
+	}
+	authorized, failure := c.transport.authorize(ctx)
+	return authorized, stub, failure
+}
+
+// A stream that ends sooner counts as a failure.
+const leastUse = time.Second
+
+// follow keeps a stream open: it calls stream for one endpoint after the other, until ctx ends or stream returns false.
+func (c *calls) follow(ctx context.Context, stream func(endpoint int) (more bool)) {
+	endpoint, failures, pause := c.first(), 0, leastPause
+	for {
+		begun := time.Now()
+		if !stream(endpoint) || ctx.Err() != nil {
+			return
+		}
+		endpoint = (endpoint + 1) % c.transport.count()
+		if time.Since(begun) >= leastUse {
+			failures, pause = 0, leastPause
+			continue
+		}
+		failures++
+		if failures%c.transport.count() == 0 {
+			sleep(ctx, pause/2+mathrand.N(pause/2))
+			pause = min(2*pause, mostPause)
+		}
+	}
 }
 
 // result is the outcome of one call to one endpoint.
@@ -170,12 +204,9 @@ func (c *calls) try(ctx context.Context, endpoint int, share, again bool, call u
 			ctx = half
 		}
 	}
-	stub, failure := c.stub(ctx, endpoint)
+	authorized, stub, failure := c.open(ctx, endpoint)
 	if failure != nil {
-		return result{failure: failure}
-	}
-	authorized, failure := c.transport.authorize(ctx)
-	if failure != nil {
+		failure.Message = c.transport.name(endpoint) + ": " + failure.Message
 		return result{failure: failure}
 	}
 	c.prefer(endpoint)

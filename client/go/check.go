@@ -19,6 +19,8 @@ const (
 	leastHolders = 2    // of a semaphore
 	mostHolders  = 64
 	mostLabel    = 128 // bytes of an owner or a token
+	mostValue    = 4096
+	leastKeepFor = time.Millisecond
 	reserved     = "redlockd:"
 )
 
@@ -29,7 +31,7 @@ func checkAcquire(key core.Key, o AcquireOptions, grace time.Duration) *Error {
 	if err := checkKey(key); err != nil {
 		return err
 	}
-	if err := checkLabel("owner", o.Owner); err != nil {
+	if err := checkText("owner", o.Owner, mostLabel); err != nil {
 		return err
 	}
 	if o.Token != "" {
@@ -42,6 +44,12 @@ func checkAcquire(key core.Key, o AcquireOptions, grace time.Duration) *Error {
 	}
 	if err := checkTTL(o.TTL); err != nil {
 		return err
+	}
+	if err := checkText("value", o.Value, mostValue); err != nil {
+		return err
+	}
+	if o.LockDelay < 0 {
+		return invalid("lockDelay", "must not be negative: %v", o.LockDelay)
 	}
 	return checkMargin(o.Margin, o.TTL, grace)
 }
@@ -66,6 +74,24 @@ func checkKey(key core.Key) *Error {
 		return invalid("slot", "must be from 1 to maxHolders, which is %d, not %d", maxHolders, slot)
 	}
 	return nil
+}
+
+func checkObserved(key core.Key) *Error {
+	if err := checkKey(key); err != nil {
+		return err
+	}
+	if _, several := key.Fields(); several != nil {
+		return invalid("key", "an observer has one key, not %d", len(several))
+	}
+	return nil
+}
+
+// checkElection checks the name of an election.
+func checkElection(name core.Key) *Error {
+	if _, several := name.Fields(); several != nil || name.Shared() || name.Semaphore() {
+		return invalid("name", "an election has one key, which is neither shared nor a semaphore")
+	}
+	return checkKey(name)
 }
 
 // checkAnySlot checks the key of a call that gets any free slot of a semaphore.
@@ -111,12 +137,12 @@ func checkName(key string) *Error {
 	return nil
 }
 
-func checkLabel(field, label string) *Error {
+func checkText(field, text string, most int) *Error {
 	switch {
-	case len(label) > mostLabel:
-		return invalid(field, "must have at most %d bytes, not %d", mostLabel, len(label))
-	case !utf8.ValidString(label):
-		return invalid(field, "must be UTF-8: %q", label)
+	case len(text) > most:
+		return invalid(field, "must have at most %d bytes, not %d", most, len(text))
+	case !utf8.ValidString(text):
+		return invalid(field, "must be UTF-8: %q", text)
 	}
 	return nil
 }
@@ -164,6 +190,13 @@ func checkEndpoints(endpoints []string) *Error {
 		if port, err := strconv.ParseUint(match[1], 10, 16); err != nil || port == 0 {
 			return invalid("endpoints", "%s: the port must be a number from 1 to 65535", endpoint)
 		}
+	}
+	return nil
+}
+
+func checkKeepFor(keepFor time.Duration) *Error {
+	if keepFor < leastKeepFor {
+		return invalid("keepFor", "must be at least %v, not %v", leastKeepFor, keepFor)
 	}
 	return nil
 }

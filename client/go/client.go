@@ -78,7 +78,7 @@ func newClient(endpoints []string, options Options, clock func() core.Instant) (
 	if options.Grace < leastGrace {
 		return nil, invalid("grace", "must be at least %v, not %v", leastGrace, options.Grace)
 	}
-	if err := checkLabel("owner", options.Owner); err != nil {
+	if err := checkText("owner", options.Owner, mostLabel); err != nil {
 		return nil, err
 	}
 	log := newLogger(options.Logger)
@@ -88,14 +88,19 @@ func newClient(endpoints []string, options Options, clock func() core.Instant) (
 		owner: options.Owner, log: log, ctx: ctx, cancel: cancel}, nil
 }
 
-// Do calls work while the lock is held, then releases the lock. If the lock is lost, the context of work ends, its cause
-// is the loss, and Do returns the loss. If work panics, the lock is released first.
+// Do calls work while the lock is held, then releases the lock, with options.KeepFor if it is set. If the lock is lost, the
+// context of work ends, its cause is the loss, and Do returns the loss. If work panics, the lock is released first.
 func (c *Client) Do(ctx context.Context, key string, options AcquireOptions, work func(context.Context, *Lock) error) error {
+	if options.KeepFor != 0 {
+		if err := checkKeepFor(options.KeepFor); err != nil {
+			return err
+		}
+	}
 	lock, err := c.Acquire(ctx, key, options)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = lock.Release(context.Background()) }()
+	defer func() { _ = lock.end(context.Background(), options.KeepFor) }()
 	inside, cancel := lock.WithContext(ctx)
 	defer cancel()
 	err = work(inside, lock)

@@ -35,6 +35,11 @@ type fakeDaemon struct {
 	silent  bool // answers nothing
 	fence   uint64
 	owners  map[string]string // label by key
+	// What arrived: acquires and releases in a Session, proclaims. refuse also refuses the latter.
+	acquired   []*pb.AcquireRequest
+	released   []*pb.ReleaseRequest
+	proclaimed []*pb.ProclaimRequest
+	observers  chan *observation // the calls of Observe, as they arrive
 	// What the answer to a cancelled acquire says about its last attempt.
 	lastReason string
 	begun      time.Time
@@ -46,7 +51,7 @@ func startDaemon(t *testing.T) *fakeDaemon {
 		t.Fatal(err)
 	}
 	d := &fakeDaemon{address: listener.Addr().String(), server: grpc.NewServer(), holders: map[string]string{},
-		waiting: map[uint64]*pb.AcquireRequest{}, owners: map[string]string{}, lastReason: LockAlreadyHeld, begun: time.Now()}
+		waiting: map[uint64]*pb.AcquireRequest{}, owners: map[string]string{}, observers: make(chan *observation, 1000), lastReason: LockAlreadyHeld, begun: time.Now()}
 	pb.RegisterLockServiceServer(d.server, d)
 	go func() { _ = d.server.Serve(listener) }()
 	t.Cleanup(d.server.Stop)
@@ -114,6 +119,7 @@ func (d *fakeDaemon) carryOut(o *pb.SessionOperation, response *pb.SessionRespon
 		}
 	case o.GetAcquire() != nil:
 		a := o.GetAcquire()
+		d.acquired = append(d.acquired, a)
 		key := keyOf(a)
 		use := d.inUseAs(key)
 		switch {
@@ -152,6 +158,7 @@ func (d *fakeDaemon) carryOut(o *pb.SessionOperation, response *pb.SessionRespon
 			FencingToken: d.fence, Validity: e.Ttl}
 		add()
 	case o.GetRelease() != nil:
+		d.released = append(d.released, o.GetRelease())
 		key := keyOf(o.GetRelease())
 		place := d.heldBy(key, o.GetRelease().Token)
 		if place == "" {

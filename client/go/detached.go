@@ -15,7 +15,7 @@ const releaseAgain = 100 * time.Millisecond
 
 // AcquireDetached acquires a lock that outlives the process and that no client extends: it expires after options.TTL.
 // Its keys and token can be handed to another process, which can extend, release or adopt it. AcquireDetached waits until
-// ctx ends. options.Margin and options.OnQueued have no effect.
+// ctx ends. options.Margin, options.KeepFor and options.OnQueued have no effect.
 //
 // If AcquireDetached returns an error, the client releases in the background what a daemon may have acquired, also after
 // Close, until a daemon has answered or the TTL has passed. Do not use options.Token again then: that release would end
@@ -45,7 +45,8 @@ func (c *Client) AcquireDetached(ctx context.Context, key string, options Acquir
 
 	one, several := what.Key.Fields()
 	request := &pb.AcquireRequest{Key: one, Keys: several, Mode: what.Key.Mode(), MaxHolders: int32(what.Key.MaxHolders()),
-		Token: &options.Token, Ttl: durationpb.New(options.TTL), Owner: options.Owner, Retry: what.Retry}
+		Token: &options.Token, Ttl: durationpb.New(options.TTL), Owner: options.Owner, Value: options.Value,
+		LockDelay: core.Optional(options.LockDelay), Retry: what.Retry}
 	if what.Try {
 		request.Retry = (&RetryPolicy{}).message()
 	}
@@ -69,7 +70,7 @@ func (c *Client) AcquireDetached(ctx context.Context, key string, options Acquir
 		return lease, nil
 	}
 	if got.unsure {
-		c.releaseInBackground(what.Key, options.Token, options.TTL)
+		c.releaseInBackground(what.Key, options.Token, options.TTL+options.LockDelay)
 	}
 	if ctx.Err() == context.DeadlineExceeded || got.failure.Reason == core.DeadlineExceeded {
 		got.failure = got.failure.EndOfWait()
@@ -116,12 +117,43 @@ func (c *Client) extend(ctx context.Context, key core.Key, token string, ttl tim
 	return lease, err
 }
 
+// Proclaim replaces the value that a lock publishes, by its key and token: see Lock.Proclaim. Without a deadline in ctx, it
+// takes at most 5 s. It returns ErrNotHeld if the token does not hold the key.
+func (c *Client) Proclaim(ctx context.Context, key, token, value string) error {
+	if err := checkText("value", value, mostValue); err != nil {
+		return err
+	}
+	request := proclaimRequest(core.Key(key), token, value)
+	return c.byToken(ctx, core.Key(key), token, func(ctx context.Context, stub pb.LockServiceClient, _ bool) error {
+		_, err := stub.Proclaim(ctx, request)
+		return err
+	})
+}
+
+func proclaimRequest(key core.Key, token, value string) *pb.ProclaimRequest {
+	one, several := key.Fields()
+	return &pb.ProclaimRequest{Key: one, Keys: several, Token: token, Value: value}
+}
+
 // Release releases a lock by its key and token. Without a deadline in ctx, it takes at most 5 s. It returns ErrNotHeld if
 // the token does not hold the key. A holder in this or another process learns it as a loss.
 func (c *Client) Release(ctx context.Context, key, token string) error {
-	one, several := core.Key(key).Fields()
-	request, repeated := &pb.ReleaseRequest{Key: one, Keys: several, Token: token}, false
-	err := c.byToken(ctx, core.Key(key), token, func(ctx context.Context, stub pb.LockServiceClient, again bool) error {
+	return c.release(ctx, core.Key(key), token, 0)
+}
+
+// ReleaseAndKeep is Release, but the key stays taken until keepFor has passed since the acquisition: see
+// Lock.ReleaseAndKeep.
+func (c *Client) ReleaseAndKeep(ctx context.Context, key, token string, keepFor time.Duration) error {
+	if err := checkKeepFor(keepFor); err != nil {
+		return err
+	}
+	return c.release(ctx, core.Key(key), token, keepFor)
+}
+
+func (c *Client) release(ctx context.Context, key core.Key, token string, keepFor time.Duration) error {
+	one, several := key.Fields()
+	request, repeated := &pb.ReleaseRequest{Key: one, Keys: several, Token: token, KeepFor: core.Optional(keepFor)}, false
+	err := c.byToken(ctx, key, token, func(ctx context.Context, stub pb.LockServiceClient, again bool) error {
 		repeated = again
 		_, err := stub.Release(ctx, request)
 		return err

@@ -10,7 +10,8 @@ import (
 	"github.com/redlockd/redlockd/client/go/internal/core"
 )
 
-// Reasons, as in proto/redlock/v1/lock_service.proto, and Unreachable, which means that no daemon answered.
+// Reasons, as in proto/redlock/v1/lock_service.proto, and two of the client: Unreachable, which means that no daemon
+// answered, and Unimplemented, which means that the daemon does not know the call.
 const (
 	LockAlreadyHeld    = core.LockAlreadyHeld
 	LockNotHeld        = core.LockNotHeld
@@ -27,6 +28,7 @@ const (
 	Unauthenticated    = core.Unauthenticated
 	PermissionDenied   = core.PermissionDenied
 	Unreachable        = core.Unreachable
+	Unimplemented      = core.Unimplemented
 )
 
 // Values for errors.Is. Each matches every Error with its reason; ErrLockLost matches the errors of a lock that was held
@@ -43,6 +45,7 @@ var (
 	ErrQuorumUnavailable  error = sentinel{QuorumUnavailable, "too few nodes answered"}
 	ErrNodeSetMismatch    error = sentinel{NodeSetMismatch, "the daemon and the nodes do not agree on the node set"}
 	ErrUnreachable        error = sentinel{Unreachable, "no daemon answered"}
+	ErrUnimplemented      error = sentinel{Unimplemented, "the daemon is too old for this call"}
 	ErrOverloaded         error = sentinel{Overloaded, "the daemon is overloaded"}
 	ErrDraining           error = sentinel{Draining, "the daemon is shutting down"}
 	ErrInvalidArgument    error = sentinel{InvalidArgument, "an argument is invalid"}

@@ -12,6 +12,7 @@ import (
 // Lock is a lock that the client keeps alive until it is released or lost, or the client is closed. Printing a Lock does
 // not show its token.
 type Lock struct {
+	client *Client
 	driver *driver
 	lease  *core.Lease                                 // set before the caller gets the Lock; its state is guarded by the driver's mutex
 	loss   *Error                                      // guarded by the driver's mutex
@@ -131,6 +132,40 @@ func (l *Lock) extend(ctx context.Context, ttl time.Duration, retry *pb.RetryPol
 	}
 }
 
+// Proclaim replaces the value that the lock publishes (AcquireOptions.Value) by value, at most 4096 bytes of UTF-8. "": it
+// publishes none any more. While no daemon answers, Proclaim retries, but not once the lock is lost or released: it then
+// fails as Extend does. Without a deadline in ctx, it takes at most 5 s. After any failure except ErrInvalidArgument,
+// observers may see the value or not, now or later.
+func (l *Lock) Proclaim(ctx context.Context, value string) error {
+	if err := checkText("value", value, mostValue); err != nil {
+		return err
+	}
+	if err := l.notHeld(); err != nil {
+		return err
+	}
+	inside, cancel := l.WithContext(ctx)
+	defer cancel()
+	request := proclaimRequest(l.key(), l.Token(), value)
+	err := l.client.byToken(inside, l.key(), l.Token(), func(ctx context.Context, stub pb.LockServiceClient, _ bool) error {
+		if l.notHeld() != nil { // released since the last try
+			cancel()
+			return context.Canceled
+		}
+		_, err := stub.Proclaim(ctx, request)
+		return err
+	})
+	if gone := l.notHeld(); err != nil && gone != nil {
+		return gone
+	}
+	return err
+}
+
+// notHeld returns why a call on the lock fails; nil: the lock is held.
+func (l *Lock) notHeld() (err error) {
+	l.driver.do(func(*core.Machine, core.Instant) { err = l.outcome(l.lease.NotHeld()) })
+	return err
+}
+
 // Downgrade downgrades an exclusive lock to a share (see Shared) and returns the share, a new Lock with the same token.
 // Other holders may share the key from then on, and nobody else holds it exclusively in between. The exclusive lock counts
 // as released from the beginning of the call, so the work that needs it must have stopped. Its Release does nothing and
@@ -144,7 +179,7 @@ func (l *Lock) Downgrade(ctx context.Context) (*Lock, error) {
 	if l.lease.Key.Shared() || l.lease.Key.Semaphore() {
 		return nil, errorOf(l.key(), &core.Failure{Reason: InvalidArgument, Message: "only an exclusive lock can be downgraded"})
 	}
-	a := newAttempt(l.driver, l.key(), core.Acquire{}, nil)
+	a := newAttempt(l.client, l.key(), core.Acquire{}, nil)
 	defer a.leave()
 	l.driver.do(func(m *core.Machine, now core.Instant) { a.acquisition = m.Downgrade(now, l.lease, a.what) })
 	return a.wait(ctx)
@@ -153,10 +188,22 @@ func (l *Lock) Downgrade(ctx context.Context) (*Lock, error) {
 // Release releases the lock. It waits until ctx ends, at most 2 s; after that, the release continues in the background.
 // It fails with ErrLockLost if the lock was lost before. A second Release does nothing and returns nil, as does that of a
 // downgraded lock. After any other failure, do not use the token again: a daemon may still carry out the release.
-func (l *Lock) Release(ctx context.Context) error {
+func (l *Lock) Release(ctx context.Context) error { return l.end(ctx, 0) }
+
+// ReleaseAndKeep is Release, but the key stays taken until keepFor, at least 1 ms, has passed since the acquisition. Nobody
+// holds it in that time. If the time has passed already, the key is free at once. So a job that several machines start at
+// the same time runs once, although their clocks differ. If keepFor is invalid, the lock stays held.
+func (l *Lock) ReleaseAndKeep(ctx context.Context, keepFor time.Duration) error {
+	if err := checkKeepFor(keepFor); err != nil {
+		return err
+	}
+	return l.end(ctx, keepFor)
+}
+
+func (l *Lock) end(ctx context.Context, keepFor time.Duration) error {
 	done := make(chan *core.Failure, 1)
 	l.driver.do(func(m *core.Machine, now core.Instant) {
-		m.Release(now, l.lease, func(failure *core.Failure) { done <- failure })
+		m.Release(now, l.lease, keepFor, func(failure *core.Failure) { done <- failure })
 	})
 	select { // the timer is only needed if the daemon is slow
 	case failure := <-done:

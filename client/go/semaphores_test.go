@@ -253,7 +253,8 @@ func (d *unaryDaemon) Watch(r *pb.WatchRequest, stream grpc.ServerStreamingServe
 	return status.Error(codes.Unavailable, "ended by the test")
 }
 
-func TestCallsByTokenMayNameTheSlot(t *testing.T) {
+// startUnaryDaemon returns a daemon and its client.
+func startUnaryDaemon(t *testing.T) (*unaryDaemon, *Client) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	none(t, err)
 	d, server := &unaryDaemon{requests: make(chan any, 10)}, grpc.NewServer()
@@ -263,6 +264,11 @@ func TestCallsByTokenMayNameTheSlot(t *testing.T) {
 	c, err := New([]string{listener.Addr().String()}, Options{})
 	none(t, err)
 	t.Cleanup(c.Close)
+	return d, c
+}
+
+func TestCallsByTokenMayNameTheSlot(t *testing.T) {
+	d, c := startUnaryDaemon(t)
 	ctx := soon(t)
 
 	lease, err := c.AcquireDetached(ctx, Semaphore("k", 3), AcquireOptions{})

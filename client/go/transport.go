@@ -131,6 +131,8 @@ func brokenBy(err error) *core.Failure {
 		reason = core.InvalidArgument
 	case codes.ResourceExhausted:
 		reason = core.Overloaded
+	case codes.Unimplemented:
+		reason = core.Unimplemented
 	}
 	return &core.Failure{Reason: reason, Message: message}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	mathrand "math/rand/v2"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -12,9 +11,6 @@ import (
 	"github.com/redlockd/redlockd/client/go/internal/core"
 	pb "github.com/redlockd/redlockd/client/go/redlockv1"
 )
-
-// A stream that ends sooner counts as a failure.
-const leastUse = time.Second
 
 // WatchItem is a lock that a Watch keeps alive.
 type WatchItem struct {
@@ -149,49 +145,26 @@ func (w *Watch) add(items []WatchItem) error {
 
 func (w *Watch) run() {
 	defer close(w.done)
-	var end error
-	endpoint, failures, pause := w.client.calls.first(), 0, leastPause
-	for {
-		begun := time.Now()
-		var failure *core.Failure
-		if len(w.items) > 0 {
-			failure = w.stream(endpoint)
-		}
-		if w.ctx.Err() != nil {
-			end = (&Error{Reason: Canceled, Message: "the watch was cancelled"}).because(w.ctx)
-			break
-		}
-		if len(w.items) == 0 {
-			<-w.ctx.Done()
-			continue
+	w.client.calls.follow(w.ctx, func(endpoint int) (more bool) {
+		failure := w.stream(endpoint)
+		if w.ctx.Err() != nil || len(w.items) == 0 {
+			return false
 		}
 		w.tell(WatchEvent{Kind: WatchInterrupted, Err: &Error{Reason: failure.Reason, RetryAfter: failure.RetryAfter,
 			Message: w.client.calls.transport.name(endpoint) + ": " + failure.Message}})
-		endpoint = (endpoint + 1) % w.client.calls.transport.count()
-		if time.Since(begun) >= leastUse {
-			failures, pause = 0, leastPause
-			continue
-		}
-		failures++
-		if failures%w.client.calls.transport.count() == 0 {
-			sleep(w.ctx, pause/2+mathrand.N(pause/2))
-			pause = min(2*pause, mostPause)
-		}
-	}
+		return true
+	})
+	<-w.ctx.Done() // it is idle once its locks were lost
+	end := (&Error{Reason: Canceled, Message: "the watch was cancelled"}).because(w.ctx)
 	w.cancel(end)
 	w.tell(WatchEvent{Kind: WatchEnded, Err: end})
 }
 
 // stream watches at one endpoint until the stream ends or the daemon shuts down.
 func (w *Watch) stream(endpoint int) *core.Failure {
-	calls := w.client.calls
 	ctx, cancel := context.WithCancel(w.ctx)
 	defer cancel()
-	stub, failure := calls.stub(ctx, endpoint)
-	if failure != nil {
-		return failure
-	}
-	authorized, failure := calls.transport.authorize(ctx)
+	authorized, stub, failure := w.client.calls.open(ctx, endpoint)
 	if failure != nil {
 		return failure
 	}

@@ -10,6 +10,7 @@ import { Client, LockError } from 'redlockd';
 const { ENDPOINTS, PREFIX, SCENARIOS } = process.env;
 const PATIENCE = 20; // seconds that a step waits for something to happen
 const ms = (seconds) => (seconds === undefined ? undefined : seconds * 1000);
+const textOf = (value) => (value === 'VALUE_OF_4097_BYTES' ? 'x'.repeat(4097) : value);
 const defined = (values) => Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
 
 const until = async (what, condition, step) => {
@@ -19,6 +20,10 @@ const until = async (what, condition, step) => {
     await sleep(10);
   }
 };
+
+// What makes one state differ from another.
+const essence = ({ state, holders, fencingToken, owner, value, keptFor }) => (
+  String([state, holders, fencingToken, JSON.stringify([owner, value]), keptFor === undefined]));
 
 // The same numbers in every run.
 const chance = (seed) => {
@@ -36,6 +41,7 @@ class Runner {
   #locks = {};
   #waiters = {};
   #watches = {};
+  #observers = {};
   #storms = 0;
 
   constructor(prefix, { grace, owner }) {
@@ -83,9 +89,11 @@ class Runner {
   // Names the slot that the call expects. The other calls by token find the slot themselves.
   #slot({ max_holders: maxHolders, of }) { return { slot: maxHolders === undefined ? undefined : this.#locks[of]?.slot }; }
 
-  #acquisition({ ttl, wait, owner, token, margin, retry, shared, max_holders: maxHolders, raises }) {
+  #acquisition({
+    ttl, wait, owner, token, margin, retry, shared, max_holders: maxHolders, value, lock_delay: lockDelay, raises,
+  }) {
     return defined({
-      ttl: ms(ttl), wait: ms(wait), owner, token, margin: ms(margin), shared, maxHolders,
+      ttl: ms(ttl), wait: ms(wait), owner, token, margin: ms(margin), shared, maxHolders, value: textOf(value), lockDelay: ms(lockDelay),
       retry: retry && defined({ maxRetries: retry.max_retries, minDelay: ms(retry.min_delay), maxJitter: ms(retry.max_jitter) }),
       onQueued: raises ? () => { throw new Error('a callback that throws'); } : undefined,
     });
@@ -138,7 +146,9 @@ class Runner {
       this.#key(step), this.#token(step), ms(step.ttl), defined({ ...this.#claim(step), ...this.#slot(step) }));
   }
 
-  async release_by_token(step) { await this.#open.release(this.#key(step), this.#token(step)); }
+  async release_by_token(step) {
+    await this.#open.release(this.#key(step), this.#token(step), defined({ keepFor: ms(step.keep_for) }));
+  }
 
   async queued(step) { await until('not queued', () => this.#waiters[step.waiter].queued, step); }
 
@@ -162,7 +172,9 @@ class Runner {
     await assert.rejects(lock, { name: 'AbortError' });
   }
 
-  async release(step) { await this.#locks[step.lock].release(); }
+  async release(step) { await this.#locks[step.lock].release(defined({ keepFor: ms(step.keep_for) })); }
+
+  async proclaim(step) { await this.#locks[step.lock].proclaim(textOf(step.value)); }
 
   async extend(step) { await this.#locks[step.lock].extend(ms(step.ttl)); }
 
@@ -230,6 +242,51 @@ class Runner {
     await until('no cancellation', () => cancelled().length > 0, step);
     await sleep(200);
     assert.deepEqual(cancelled(), heard.slice(-1));
+  }
+
+  observe(step) {
+    const observer = this.#open.observe(this.#key(step));
+    const seen = { observer, states: [], from: 0 };
+    seen.done = (async () => {
+      let highest = 0n;
+      for await (const state of observer) {
+        const before = seen.states.at(-1);
+        if (before !== undefined && essence(before) === essence(state)) seen.wrong ??= `reported twice: ${inspect(state)}`;
+        if (state.fencingToken < highest) seen.wrong ??= `a fencing token below ${highest}: ${inspect(state)}`;
+        highest = state.fencingToken ?? highest;
+        seen.states.push(state);
+      }
+    })().catch((error) => { seen.wrong = `the observer has failed: ${error}`; });
+    this.#observers[step.as] = seen;
+  }
+
+  async sees(step) {
+    const seen = this.#observers[step.observer];
+    const fits = ({ state, value, owner }) => (
+      state === step.state.toLowerCase() && value === (step.value ?? value) && owner === (step.owner ?? owner));
+    await until('not seen', () => {
+      assert.equal(seen.wrong, undefined);
+      const index = seen.states.findIndex((state, i) => i >= seen.from && fits(state));
+      if (index >= 0) seen.from = index + 1;
+      return index >= 0;
+    }, step);
+  }
+
+  async unobserve(step) {
+    const { observer, done } = this.#observers[step.observer];
+    await observer.return();
+    await done;
+    assert.equal(this.#observers[step.observer].wrong, undefined);
+  }
+
+  async campaign(step) {
+    const { value, ...options } = this.#acquisition(step);
+    return this.#open.election(this.#key(step)).campaign(value, options);
+  }
+
+  async leads(step) {
+    const { state, value } = await this.#open.election(this.#key(step)).leader();
+    assert.deepEqual([state, value], step.value === undefined ? ['vacant', ''] : ['held', step.value]);
   }
 
   async storm(step) {

@@ -63,7 +63,28 @@ export interface Slot extends Semaphore {
   slot?: number | undefined;
 }
 
-export interface TryOptions extends Shared, Semaphore {
+/** An option of every call whose Lock it releases later, and of the releases themselves. */
+export interface Keep {
+  /** At least 1. Keeps the key taken, after the release, until this long after its acquisition. A job that runs on several
+   * machines at the same time thus runs once, although their clocks differ. Nobody holds the key in that time. Default:
+   * the key is free at once. */
+  keepFor?: number | undefined;
+}
+
+/** Options of every call that acquires. */
+export interface Published {
+  /** What the lock publishes to observers, such as the address of a leader: at most 4096 bytes of UTF-8. Not secret. If the
+   * call takes over a lock, its value stays. Default: nothing. */
+  value?: string;
+  /** How long nobody else is granted the key after the TTL of a lock that was lost rather than released. What its holder
+   * began can come to an end meanwhile, in storage that checks no fencing tokens. `ttl` and `lockDelay` together must not
+   * exceed the daemon's `--max-ttl`. If the call takes over a lock, its delay stays. Default: 0, none. */
+  lockDelay?: number;
+}
+
+/** `keepFor` applies to the release at the end of `using()` or of an `await using` block, and to every `release()` that names
+ * no other. */
+export interface TryOptions extends Shared, Semaphore, Published, Keep {
   /** The TTL of the lock, from 10 to the daemon's `--max-ttl`. Default: 30,000. */
   ttl?: number;
   /** A label for people, at most 128 bytes. Default: the client's `owner`. */
@@ -89,8 +110,9 @@ export interface AcquireOptions extends TryOptions {
 }
 
 export type AcquireOrExtendOptions = Omit<AcquireOptions, 'token'>;
-export type AdoptOptions = Omit<AcquireOptions, 'token' | 'owner' | 'retry' | 'onQueued'> & Slot;
-export type DetachedOptions = Omit<AcquireOptions, 'margin' | 'onQueued'>;
+export type AdoptOptions = Omit<AcquireOptions, 'token' | 'owner' | 'retry' | 'onQueued' | keyof Published> & Slot;
+export type DetachedOptions = Omit<AcquireOptions, 'margin' | 'onQueued' | keyof Keep>;
+export type CampaignOptions = Omit<AcquireOptions, 'value' | keyof Shared | keyof Semaphore>;
 
 export interface DowngradeOptions {
   /** Gives the downgrade up when aborted: the call rejects with the signal's reason. If the downgrade has begun, the lock is
@@ -98,14 +120,16 @@ export interface DowngradeOptions {
   signal?: AbortSignal;
 }
 
-export interface ReleaseOptions {
+export interface CallOptions {
   /** How long the call may take. Default: 5000. */
   timeout?: number;
   /** Ends the call when aborted; it rejects with the signal's reason. The daemon may still carry it out. */
   signal?: AbortSignal;
 }
 
-export interface TryExtendOptions extends ReleaseOptions, Shared, Slot {}
+export interface ReleaseOptions extends CallOptions, Keep {}
+
+export interface TryExtendOptions extends CallOptions, Shared, Slot {}
 
 export interface ExtendOptions extends TryExtendOptions {
   retry?: RetryPolicy;
@@ -126,6 +150,63 @@ export interface WatchOptions {
   keepWatchingAfterLoss?: boolean;
   /** Closes the watch when aborted. */
   signal?: AbortSignal;
+}
+
+export interface ObserveOptions {
+  /** Ends the observer when aborted: `next()` rejects with the signal's reason. */
+  signal?: AbortSignal;
+}
+
+/** A holder of a key that is observed. */
+export interface Holder {
+  /** The label of the lock, for people. */
+  owner: string;
+  /** The name that the holder's credentials prove, or empty. */
+  identity: string;
+  /** The network address of the holder's client, as the daemon saw it. */
+  peer: string;
+  /** The daemon that acquired the lock. */
+  daemon: string;
+  /** The value that the lock publishes, or empty. */
+  value: string;
+  fencingToken: bigint;
+  /** Which slot of a semaphore the holder has. Unset: the key is a lock. */
+  slot?: number;
+  /** For how long the lock has been held. Unset: unknown. */
+  heldFor?: number;
+  /** After which time the lock expires unless it is extended. */
+  remaining?: number;
+}
+
+/** What is known of the holder of a key. */
+export interface KeyState {
+  /** - `held`: a quorum of the Redis nodes names this holder.
+   * - `vacant`: a quorum has no holder.
+   * - `undecided`: neither could be confirmed. The key may be held. */
+  state: 'held' | 'vacant' | 'undecided';
+  /** The number of holders. More than 1 only if they share the key or if it is a semaphore. */
+  holders: number;
+  /** The label of the exclusive holder, or empty. */
+  owner: string;
+  /** The value that the exclusive holder publishes, or empty. */
+  value: string;
+  /** The fencing token of the holder, or the highest of all holders so far. It never decreases within one observer. Unset
+   * unless the state is `held`. */
+  fencingToken?: bigint;
+  /** For how long the exclusive holder has held the key. Unset: unknown, or not held. */
+  heldFor?: number;
+  /** After which time the lock expires unless it is extended. Extensions are not reported. */
+  remaining?: number;
+  /** All holders, in the order of their fencing tokens. */
+  heldBy: readonly Holder[];
+  /** Whether the holders share the key. */
+  shared: boolean;
+  /** The limit of the semaphore. Unset: the key is not held as one. */
+  maxHolders?: number;
+  /** If nobody holds the key: how long nobody will be granted it, because of `keepFor` or `lockDelay`. Unset: it is free. */
+  keptFor?: number;
+  /** Why the state is undecided, for people. */
+  message?: string;
 }
 
 /** The lock that an event is about. */
@@ -236,6 +317,10 @@ export class Lock {
   extend(ttl: number): Promise<void>;
   /** The same, but the daemon asks the Redis nodes only once. */
   tryExtend(ttl: number): Promise<void>;
+  /** Replaces the value that the lock publishes (`value` of `acquire()`); an empty one removes it. Takes at most 2 s. After an
+   * error other than a `LockNotHeldError`, observers may see the value or not, now or later. A `LockNotHeldError` does not
+   * abort `lost`: that is done when the loss is noticed. */
+  proclaim(value: string): Promise<void>;
   /** Downgrades an exclusive lock to a share. Other holders may share the keys from then on, and nobody else holds them
    * exclusively in between. There is no upgrade. Returns the share: another Lock with the same token. Release it separately,
    * for example by `await using share = await lock.downgrade()`. This lock counts as released from the beginning of the
@@ -246,7 +331,7 @@ export class Lock {
   downgrade(options?: DowngradeOptions): Promise<Lock>;
   /** Releases the lock. Waits for the daemon for at most 2 s; after that, the release continues in the background.
    * Rejects with a `LockLostError` if the lock was lost before. A second release does nothing. */
-  release(): Promise<void>;
+  release(options?: Keep): Promise<void>;
   /** Releases the lock. Rejects only if the lock was lost before. */
   [Symbol.asyncDispose](): Promise<void>;
   toJSON(): { key: string; fencingToken: string; validity: number; held: boolean };
@@ -282,6 +367,39 @@ export class Watch {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
+/** Reports who holds a key, and every change: an async iterator, for one reader. It begins with the first `next()`. A state is
+ * reported once; a reader that is slow gets the latest state and not those in between. If the stream breaks, the observer
+ * moves to the next endpoint. If that takes longer than what was left of the last lock, and at least 1 s, it reports
+ * `undecided`. Fencing tokens never decrease. It ends with the `break` of a `for await` loop, with `return()`, with the
+ * signal, with the client, and with an error that no retry helps against. */
+export class Observer implements AsyncIterableIterator<KeyState> {
+  private constructor();
+  next(): Promise<IteratorResult<KeyState, undefined>>;
+  /** Ends the observer, also while a `next()` waits. */
+  return(): Promise<IteratorResult<KeyState, undefined>>;
+  [Symbol.asyncIterator](): this;
+  [Symbol.asyncDispose](): Promise<void>;
+}
+
+/** An election: whoever holds the lock on its name leads, and publishes a value with the lock, such as its address. */
+export class Election {
+  private constructor();
+  get name(): string;
+  /** Waits until this candidate is elected, as long as `options` allow. Returns the Lock: the leadership ends when it is lost
+   * or released. Pass its `fencingToken` to the storage that only the leader may write to. */
+  campaign(value: string, options?: CampaignOptions): Promise<Lock>;
+  /** Replaces the value of the present leadership, as `lock.proclaim()` does. Rejects with a `LockNotHeldError` if the last
+   * campaign of this object has not won, or if its leadership has ended. */
+  proclaim(value: string): Promise<void>;
+  /** Ends the present leadership, as `lock.release()` does. Rejects as `proclaim()` does. */
+  resign(): Promise<void>;
+  /** Returns the present state: `held` by the leader, or `vacant`. If it is not known within `timeout`, rejects with the
+   * reason, for example a `QuorumUnavailableError`. */
+  leader(options?: CallOptions): Promise<KeyState>;
+  /** Observes the election. */
+  observe(options?: ObserveOptions): Observer;
+}
+
 /** Acquires locks. All locks of a client share one stream to one daemon. */
 export class Client {
   /** `endpoints`: 'host:port' or 'unix:/path', tried in turn. Default: '127.0.0.1:50051'. Connects when necessary. */
@@ -311,6 +429,13 @@ export class Client {
   tryExtend(key: Key, token: string, ttl: number, options?: TryExtendOptions): Promise<Lease>;
   /** Releases the lock that the token holds. Rejects with a `LockNotHeldError` if it does not hold it. */
   release(key: Key, token: string, options?: ReleaseOptions): Promise<void>;
+  /** Replaces the value that the lock of the token publishes. Rejects with a `LockNotHeldError` if the token does not hold the
+   * lock. After any other error, observers may see the value or not, now or later. */
+  proclaim(key: Key, token: string, value: string, options?: CallOptions): Promise<void>;
+  /** Observes who holds a key. */
+  observe(key: string, options?: ObserveOptions): Observer;
+  /** The election of this name, for candidates and observers. Its name is a key. */
+  election(name: string): Election;
   /** Keeps locks alive that were acquired elsewhere, 1 to 1000, for as long as the watch is open. `onEvent` hears of
    * everything that happens to them; if it throws, the error is logged. */
   watch(items: readonly WatchItem[], onEvent: (event: WatchEvent) => unknown, options?: WatchOptions): Watch;

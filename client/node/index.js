@@ -12,8 +12,10 @@
 
 const { classes } = require('./core/errors.js');
 const { Client } = require('./lib/client.js');
+const { Election } = require('./lib/election.js');
 const { Lease } = require('./lib/detached.js');
 const { Lock } = require('./lib/lock.js');
+const { Observer } = require('./lib/observer.js');
 const { Watch } = require('./lib/watch.js');
 
-module.exports = { Client, Lease, Lock, Watch, ...classes };
+module.exports = { Client, Election, Lease, Lock, Observer, Watch, ...classes };

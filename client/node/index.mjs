@@ -2,7 +2,7 @@
 import redlockd from './index.js';
 
 export const {
-  Client, Lease, Lock, Watch,
+  Client, Election, Lease, Lock, Observer, Watch,
   LockError, LockAlreadyHeldError, LockTimeoutError, MaxRetriesExceededError, ValidityExpiredError, LockNotHeldError,
   LockLostError, KindMismatchError, QuorumUnavailableError, NodeSetMismatchError, UnreachableError, OverloadedError,
   DrainingError, InvalidArgumentError, UnauthenticatedError, PermissionDeniedError, CancelledError,

@@ -12,7 +12,7 @@ import time
 import redlockd
 
 PATIENCE = 20  # seconds that a step waits for something to happen
-OPTIONS = ("ttl", "wait", "owner", "token", "margin", "shared", "max_holders")
+OPTIONS = ("ttl", "wait", "owner", "token", "margin", "shared", "max_holders", "lock_delay")
 
 
 class Failed(Exception):
@@ -29,6 +29,40 @@ async def until(what, condition, step):
     while not condition():
         expect(time.monotonic() < over, what)
         await asyncio.sleep(0.01)
+
+
+def value_of(step):
+    return step["value"].replace("VALUE_OF_4097_BYTES", "x" * 4097)
+
+
+class Observed:
+    """An observer that is read in the background."""
+
+    def __init__(self, style, observer):
+        self.observer = observer
+        self.heard = []
+        self.found = 0  # how many of the states a step has found or passed over
+        self.reading = asyncio.ensure_future(style.read(observer, self.heard.append))
+        self.reading.add_done_callback(lambda task: task.cancelled() or task.exception())  # a step may fail before
+
+    def check(self):
+        if self.reading.done():
+            self.reading.result()
+        facts = [(state.state, state.holders, state.owner, state.value, state.fencing_token, state.kept_for is None)
+                 for state in self.heard]
+        expect(all(a != b for a, b in zip(facts, facts[1:])), f"repeats a state: {facts}")
+        fences = [state.fencing_token for state in self.heard if state.state == "HELD"]
+        expect(fences == sorted(fences), f"a fencing token went backwards: {fences}")
+
+    def sees(self, step):
+        """Whether a state that no step has found yet is the one of the step."""
+        self.check()
+        for index in range(self.found, len(self.heard)):
+            state = self.heard[index]
+            if all(getattr(state, field) == step[field] for field in ("state", "value", "owner") if field in step):
+                self.found = index + 1
+                return True
+        return False
 
 
 def noting(heard, raises):
@@ -71,6 +105,11 @@ class Aio:
     async def result(waiter):
         return await waiter
 
+    @staticmethod
+    async def read(observer, note):
+        async for state in observer:
+            note(state)
+
     @classmethod
     async def within(cls, moment, method, *arguments, **options):
         """Gives up the call after `moment`. Returns its result if it was granted by then."""
@@ -105,6 +144,14 @@ class Threads:
         return await asyncio.wrap_future(waiter)
 
     @classmethod
+    async def read(cls, observer, note):
+        def read():
+            for state in observer:
+                note(state)
+
+        await cls.call(read)
+
+    @classmethod
     async def within(cls, moment, method, *arguments, **options):
         if hasattr(method.__self__, method.__name__ + "_future"):
             return await Aio.within.__func__(cls, moment, method, *arguments, **options)
@@ -120,7 +167,7 @@ class Runner:
         self.options = {name: scenario[name] for name in ("grace", "owner") if name in scenario}
         self.made = None
         self.storms = 0
-        self.locks, self.waiters, self.queued, self.watches = {}, {}, {}, {}
+        self.locks, self.waiters, self.queued, self.watches, self.observers = {}, {}, {}, {}, {}
 
     @property
     def client(self):
@@ -181,7 +228,12 @@ class Runner:
         options = {name: step[name] for name in OPTIONS if name in step}
         if "retry" in step:
             options["retry"] = redlockd.RetryPolicy(**step["retry"])
+        if "value" in step:
+            options["value"] = value_of(step)
         return options
+
+    def keeping(self, step):
+        return {"keep_for": step["keep_for"]} if "keep_for" in step else {}
 
     async def do_acquire(self, step):
         options = self.acquisition(step)
@@ -223,7 +275,7 @@ class Runner:
                                      **self.claim(step), **self.slot(step))
 
     async def do_release_by_token(self, step):
-        await self.style.call(self.client.release, self.key(step), self.token(step))
+        await self.style.call(self.client.release, self.key(step), self.token(step), **self.keeping(step))
 
     async def do_queued(self, step):
         await until("not queued", lambda: self.queued[step["waiter"]], step)
@@ -241,7 +293,10 @@ class Runner:
         expect(lock is None, "got the lock")
 
     async def do_release(self, step):
-        await self.style.call(self.locks[step["lock"]].release)
+        await self.style.call(self.locks[step["lock"]].release, **self.keeping(step))
+
+    async def do_proclaim(self, step):
+        await self.style.call(self.locks[step["lock"]].proclaim, value_of(step))
 
     async def do_extend(self, step):
         await self.style.call(self.locks[step["lock"]].extend, step["ttl"])
@@ -316,6 +371,28 @@ class Runner:
         await until("no cancellation", cancelled, step)
         await asyncio.sleep(0.2)
         expect(cancelled() == [heard[-1][0]], [event.kind for (event,) in heard])
+
+    async def do_observe(self, step):
+        self.observers[step["as"]] = Observed(self.style, self.client.observe(self.key(step)))
+
+    async def do_sees(self, step):
+        observed = self.observers[step["observer"]]
+        await until(observed.heard, lambda: observed.sees(step), step)
+
+    async def do_unobserve(self, step):
+        observed = self.observers[step["observer"]]
+        await self.style.call(observed.observer.close)
+        await asyncio.wait_for(observed.reading, PATIENCE)
+        observed.check()
+
+    async def do_campaign(self, step):
+        options = {name: step[name] for name in ("ttl", "wait") if name in step}
+        election = self.client.election(self.key(step))
+        return await self.style.call(election.campaign, value_of(step), **options)
+
+    async def do_leads(self, step):
+        state = await self.style.call(self.client.election(self.key(step)).leader)
+        expect((state.state, state.value) == (("HELD", step["value"]) if "value" in step else ("VACANT", "")), state)
 
     async def do_storm(self, step):
         chance = random.Random(1)

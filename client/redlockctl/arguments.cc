@@ -54,7 +54,7 @@ Arguments Separate(const CLI::App& app, int argc, char** argv) {
     if (IsOption(word) && word != "--") {
       if (TakesNextWord(app, run, word)) ++i;
     } else if (run == nullptr) {
-      if (word != "run") {
+      if (word != "run" && word != "elect") {
         Arguments all{.own = words, .command = {}, .keys = {}};
         for (const CLI::App* const other : app.get_subcommands(
                  [&word](const CLI::App* each) { return each->check_name(word); })) {
@@ -62,7 +62,7 @@ Arguments Separate(const CLI::App& app, int argc, char** argv) {
         }
         return all;
       }
-      run = app.get_subcommand("run");
+      run = app.get_subcommand(word);
     } else if (!has_key && word == "--") {
       i += 2;  // KEY follows, even if it looks like an option
       break;

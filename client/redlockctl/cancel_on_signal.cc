@@ -3,10 +3,12 @@
 #include <pthread.h>
 #include <signal.h>
 
+#include <utility>
+
 namespace redlockctl {
 
-CancelOnSignal::CancelOnSignal(grpc::ClientContext& context)
-    : thread_([this, &context] {
+CancelOnSignal::CancelOnSignal(std::function<void()> cancel)
+    : thread_([this, cancel = std::move(cancel)] {
         sigset_t signals;
         sigemptyset(&signals);
         sigaddset(&signals, SIGINT);
@@ -15,7 +17,7 @@ CancelOnSignal::CancelOnSignal(grpc::ClientContext& context)
         int signal = 0;
         sigwait(&signals, &signal);
         signalled_ = signal != SIGUSR1;
-        if (signalled_) context.TryCancel();
+        if (signalled_) cancel();
       }) {}
 
 CancelOnSignal::~CancelOnSignal() {

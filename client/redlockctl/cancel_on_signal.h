@@ -1,8 +1,9 @@
-// Cancels a call on SIGINT or SIGTERM, so that the daemon notices at once.
+// Cancels a call on SIGINT or SIGTERM, so that the daemon notices at once, or ends something else.
 #pragma once
 
 #include <grpcpp/client_context.h>
 
+#include <functional>
 #include <thread>
 
 namespace redlockctl {
@@ -11,7 +12,9 @@ namespace redlockctl {
 // time.
 class CancelOnSignal {
  public:
-  explicit CancelOnSignal(grpc::ClientContext& context);
+  explicit CancelOnSignal(grpc::ClientContext& context)
+      : CancelOnSignal([&context] { context.TryCancel(); }) {}
+  explicit CancelOnSignal(std::function<void()> cancel);
   ~CancelOnSignal();
   CancelOnSignal(const CancelOnSignal&) = delete;
   CancelOnSignal& operator=(const CancelOnSignal&) = delete;

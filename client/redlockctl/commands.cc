@@ -117,6 +117,11 @@ void Commands::SetClaim(auto& request) const {
   request.set_max_holders(options_.max_holders);
 }
 
+void Commands::SetPublished(auto& request) const {
+  request.set_value(options_.value);
+  if (options_.lock_delay) Set(request.mutable_lock_delay(), *options_.lock_delay);
+}
+
 void Commands::SetRetry(auto& request) const {
   const auto max_retries = options_.single_try ? std::optional(0) : options_.max_retries;
   if (max_retries) request.mutable_retry()->set_max_retries(*max_retries);
@@ -135,7 +140,7 @@ grpc::Status Commands::InspectKeys(v1::InspectResponse& response, Millis timeout
     request.set_key(key);
     grpc::ClientContext context;
     status = daemon().CallIn(context, &LockService::Stub::Inspect, request, response, timeout);
-    if (!status.ok() || response.held() || response.undecided()) break;
+    if (!status.ok() || response.held() || response.undecided() || response.has_kept_for()) break;
   }
   return status;
 }
@@ -161,6 +166,7 @@ ExitStatus Commands::Acquire() {
   SetRetry(request);
   request.set_extend_if_held(options_.extend_if_held);
   request.set_owner(options_.owner);
+  SetPublished(request);
   std::optional<Millis> timeout = Wait();
   if (options_.single_try && !timeout) timeout = kCallTimeout;
   Daemon& asked = daemon();
@@ -203,10 +209,63 @@ ExitStatus Commands::Release() {
   v1::ReleaseRequest request;
   SetKeys(request);
   request.set_token(options_.held_token);
+  if (options_.keep_for) Set(request.mutable_keep_for(), *options_.keep_for);
   return Ask(&LockService::Stub::Release, request, [this](const v1::ReleaseResponse& response) {
     printer_.PrintReleased(Listed(options_.keys), response);
     return kExitOk;
   });
+}
+
+ExitStatus Commands::Proclaim() {
+  v1::ProclaimRequest request;
+  SetKeys(request);
+  request.set_token(options_.held_token);
+  request.set_value(options_.value);
+  return Ask(&LockService::Stub::Proclaim, request, [this](const v1::ProclaimResponse& response) {
+    printer_.PrintProclaimed(Listed(options_.keys), response);
+    return kExitOk;
+  });
+}
+
+ExitStatus Commands::Observe() {
+  namespace client = redlock::client;
+  client::Client locks(ClientOptions());
+  client::Result<client::Observer> observer = locks.observe(options_.key);
+  if (!observer) {
+    const Failure failure = Explain(observer.error());
+    printer_.Print(failure);
+    return failure.exit_status;
+  }
+  CancelOnSignal cancel([&observer] { observer->close(); });
+  const ExitStatus ended = Follow(*observer);
+  return cancel.Stop() ? kExitOk : ended;
+}
+
+ExitStatus Commands::Follow(redlock::client::Observer& observer) const {
+  using std::chrono::steady_clock;
+  namespace client = redlock::client;
+  const auto begun = steady_clock::now();
+  client::Error undecided;
+  while (true) {
+    std::optional<client::Duration> wait;
+    if (options_.timeout) {
+      const Millis left = *options_.timeout - Millis(steady_clock::now() - begun);
+      wait = std::chrono::duration_cast<client::Duration>(std::max(left, Millis(0)));
+    }
+    const client::Result<client::KeyState> next = observer.next(wait);
+    if (!next) {
+      const bool time_over = next.error().reason == client::Reason::kDeadlineExceeded;
+      if (time_over && !options_.once) return kExitOk;
+      const bool explained = time_over && !undecided.message.empty();
+      const Failure failure = Explain(explained ? undecided : next.error());
+      if (next.error().reason != client::Reason::kCancelled) printer_.Print(failure);
+      return failure.exit_status;
+    }
+    const client::KeyState& state = *next;
+    printer_.Print(options_.key, state);
+    undecided = state.error;
+    if (options_.once && state.state != client::HolderState::kUndecided) return kExitOk;
+  }
 }
 
 ExitStatus Commands::Inspect() {
@@ -334,6 +393,7 @@ ExitStatus Commands::Hold() {
   SetClaim(request);
   Set(request.mutable_ttl(), options_.ttl);
   request.set_owner(options_.owner);
+  SetPublished(request);
   if (!options_.token.empty()) request.set_token(options_.token);
   SetRetry(request);
   if (options_.interval) Set(request.mutable_interval(), *options_.interval);
@@ -382,6 +442,8 @@ Failure Commands::WithCause(Failure failure) {
     failure.exit_status = kExitNoQuorum;
   } else if (response.held()) {
     failure.message += ": " + HeldBy(response);
+  } else if (response.has_kept_for()) {
+    failure.message += ": nobody holds the key, but it is kept for a while";
   }
   return failure;
 }
@@ -394,13 +456,18 @@ ExitStatus Commands::Run() {
                  .max_holders = options_.max_holders,
                  .acquire = {.ttl = duration_cast<milliseconds>(options_.ttl),
                              .token = options_.token,
-                             .owner = options_.owner},
+                             .owner = options_.owner,
+                             .value = options_.value},
                  .command = options_.command,
                  .grace = duration_cast<milliseconds>(options_.grace),
                  .max_lifetime = {}};
   if (const auto wait = Wait()) run.acquire.wait = duration_cast<milliseconds>(*wait);
   if (options_.single_try) run.acquire.wait = milliseconds(0);
   if (options_.max_lifetime) run.max_lifetime = duration_cast<milliseconds>(*options_.max_lifetime);
+  if (options_.lock_delay) {
+    run.acquire.lock_delay = duration_cast<milliseconds>(*options_.lock_delay);
+  }
+  if (options_.keep_for) run.keep_for = duration_cast<milliseconds>(*options_.keep_for);
   if (options_.conflict_exit_code) run.not_acquired_status = *options_.conflict_exit_code;
   if (options_.shell_command) run.command = {"/bin/sh", "-c", *options_.shell_command};
   const auto keep = [this](const KeeperOptions& options) {

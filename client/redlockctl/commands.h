@@ -19,7 +19,11 @@ class Commands {
   [[nodiscard]] ExitStatus Acquire();
   [[nodiscard]] ExitStatus Extend();
   [[nodiscard]] ExitStatus Release();
+  [[nodiscard]] ExitStatus Proclaim();
   [[nodiscard]] ExitStatus Inspect();
+  // Prints who holds the key, and every change, until SIGINT or SIGTERM arrives, or --timeout has
+  // passed.
+  [[nodiscard]] ExitStatus Observe();
   // Asks every daemon, and prints who holds the key and who waits for it.
   [[nodiscard]] ExitStatus Who();
   // Prints the nodes as the daemon sees them. kExitNoQuorum if fewer than a quorum are up.
@@ -56,6 +60,8 @@ class Commands {
   void SetClaim(auto& request) const;
   // The same without the mode.
   void SetKeys(auto& request) const;
+  // Sets the value and the delay of a request that acquires a lock.
+  void SetPublished(auto& request) const;
   // Sets the retry policy of a request; leaves fields unset for which no option is given.
   void SetRetry(auto& request) const;
   // Inspects the keys up to the first one that is held or may be held.
@@ -77,6 +83,9 @@ class Commands {
   template <typename Stub, typename Request, typename Event>
   [[nodiscard]] ExitStatus Follow(StreamMethod<Stub, Request, Event> method, const Request& request,
                                   auto seen);
+  // Prints the states of the observer until it ends, or --timeout has passed. With --once, until
+  // the first decided one.
+  [[nodiscard]] ExitStatus Follow(redlock::client::Observer& observer) const;
   // Releases a lock and ignores a failure: the lock expires then.
   void ReleaseQuietly(const redlock::v1::Lease& lease);
   // Shows who holds the key once a second until `stop` is requested. Ignores failed calls.

@@ -84,12 +84,15 @@ int Passed(int status, const Printer& printer) {
   return exit_status;
 }
 
-void Release(client::Lock& lock, const Printer& printer) {
-  const auto released = lock.release();
+void Release(client::Lock& lock, const client::ReleaseOptions& options, const Printer& printer) {
+  const auto released = lock.release(options);
   if (released) return;
-  const bool lost = released.error().reason == client::Reason::kLockNotHeld;
-  printer.PrintNotice((lost ? "the lock was lost before the command ended: "
-                            : "the lock could not be released, and expires: ") +
+  const client::Reason reason = released.error().reason;
+  printer.PrintNotice((reason == client::Reason::kLockNotHeld
+                           ? "the lock was lost before the command ended: "
+                       : reason == client::Reason::kInvalidArgument
+                           ? "the lock is released, but --keep-for does not keep the key taken: "
+                           : "the lock could not be released, and expires: ") +
                       released.error().message);
 }
 
@@ -99,6 +102,9 @@ int RunCommand(HeldLock& held, const KeeperOptions& options, const Printer& prin
   std::vector<std::string> environment = {
       "REDLOCK_KEY=" + Listed(lock.keys()), "REDLOCK_TOKEN=" + lock.token(),
       "REDLOCK_FENCING_TOKEN=" + std::to_string(lock.fencing_token())};
+  if (!options.run.acquire.value.empty()) {
+    environment.push_back("REDLOCK_VALUE=" + options.run.acquire.value);
+  }
   if (lock.slot() != 0) environment.push_back("REDLOCK_SLOT=" + std::to_string(lock.slot()));
   Job job({.command = options.run.command,
            .environment = std::move(environment),
@@ -106,7 +112,7 @@ int RunCommand(HeldLock& held, const KeeperOptions& options, const Printer& prin
            .foreground = isatty(STDIN_FILENO) != 0 && isatty(STDOUT_FILENO) != 0},
           options.terminal);
   if (job.error() != 0) {
-    Release(lock, printer);
+    Release(lock, {}, printer);
     return Fail(printer, job.error() == ENOENT ? kRunNotFound : kRunNotExecutable,
                 "cannot run " + options.run.command[0] + ": " + strerror(job.error()));
   }
@@ -115,24 +121,25 @@ int RunCommand(HeldLock& held, const KeeperOptions& options, const Printer& prin
   attendance.Run();
   if (attendance.gave_up()) printer.PrintNotice("some processes cannot be ended");
   const auto loss = lock.loss();
+  const client::ReleaseOptions release{.keep_for = options.run.keep_for};
   switch (attendance.reason()) {
     case Attendance::Reason::kLeftBehind:
       printer.PrintNotice("the command left processes running in its group; they were ended");
       [[fallthrough]];
     case Attendance::Reason::kNone:
-      Release(lock, printer);
+      Release(lock, release, printer);
       return Passed(job.ended().value_or(0), printer);
     case Attendance::Reason::kLost:
       (void)lock.release();
       return Fail(printer, kRunLost,
                   "the lock was lost; the command was ended (" + (loss ? loss->message : "") + ")");
     case Attendance::Reason::kLifetimeOver:
-      Release(lock, printer);
+      Release(lock, release, printer);
       return Fail(printer, kRunLost, "--max-lifetime has passed; the command was ended");
     case Attendance::Reason::kFrontGone:
       break;
   }
-  Release(lock, printer);
+  Release(lock, release, printer);
   return Fail(printer, kRunFailed, "redlockctl was killed; the command was ended");
 }
 

@@ -33,7 +33,8 @@ using redlockctl::Options;
 constexpr const char* kFooter =
     "\nExit status: 0 success; 1 other failure; 2 invalid arguments; 3 another holder has the\n"
     "lock, or the time to wait ran out; 4 the token does not hold the key, or the lock was lost;\n"
-    "5 too few Redis nodes answered; 6 no daemon answered. `run` returns the exit status of its\n"
+    "5 too few Redis nodes answered; 6 no daemon answered. `run` and `elect` return the status of "
+    "the\n"
     "command (128 + N if signal N ended it), or: 2 invalid arguments; 120 no daemon answered; 121\n"
     "too few Redis nodes answered; 122 the lock was lost, or --max-lifetime has passed; 123 "
     "another\n"
@@ -150,6 +151,47 @@ class CommandLine {
                 [this](Millis value) { options_.max_jitter = value; });
   }
 
+  // What the lock publishes, and how it ends if it is lost.
+  CLI::Option* AddPublished(CLI::App& command) {
+    AddDuration(command, "--lock-delay",
+                "If the lock is lost, nobody else gets it for this long after its TTL [none]",
+                [this](Millis value) { options_.lock_delay = value; });
+    return command.add_option("--value", options_.value,
+                              "A value that `observe` and `who` show, such as an address");
+  }
+
+  void AddKeepFor(CLI::App& command) {
+    AddDuration(
+        command, "--keep-for",
+        "Keep the key taken until this long after the acquisition, although nobody holds it "
+        "[not at all]",
+        [this](Millis value) {
+          const auto keep_for = std::chrono::duration_cast<std::chrono::nanoseconds>(value);
+          if (redlock::client::CheckKeepFor(keep_for)) {
+            throw CLI::ValidationError(
+                "--keep-for", "must be from 1ms to 24h, and at most the daemon's --max-ttl");
+          }
+          options_.keep_for = value;
+        });
+  }
+
+  // Another key of the lock.
+  void AddAnd(CLI::App& command, const std::string& help) {
+    command
+        .add_option_function<std::string>(
+            "--and", [this](const std::string& key) { options_.keys.push_back(key); }, help)
+        ->trigger_on_parse()  // each time
+        ->type_name("KEY");
+  }
+
+  // The argument of commands that take the other keys by --and.
+  void AddFirstKey(CLI::App& command, const std::string& name, const std::string& help) {
+    command
+        .add_option_function<std::string>(
+            name, [this](const std::string& key) { options_.keys.push_back(key); }, help)
+        ->required();
+  }
+
   // For the commands that need a held lock. `run` sets the variable for its command. CLI11 reads it
   // for every command, so the commands that acquire a lock have a token of their own.
   void AddToken(CLI::App& command) {
@@ -223,8 +265,11 @@ constexpr const char* kSemaphoreHelp =
     "2 to 64";
 constexpr const char* kIsSlotHelp = "The lock is a slot that was acquired with --max-holders N";
 
-// What `run` does not share with `hold`.
+// What `run` and `elect` do not share with `hold`.
 void DeclareRun(CLI::App& run, Options& options) {
+  run.add_flag("--try", options.single_try, "Make one attempt and do not wait");
+  AddDuration(run, "--wait", "Wait at most this long for the lock [no limit]",
+              [&options](Millis value) { options.wait = value; });
   AddDuration(run, "--grace",
               "The time between SIGTERM and SIGKILL for the command; shorter if the lock is lost, "
               "because everything must end before its validity does [5s]",
@@ -235,11 +280,6 @@ void DeclareRun(CLI::App& run, Options& options) {
          "-E,--conflict-exit-code", options.conflict_exit_code,
          "The exit status if another holder has the lock, or the time to wait ran out [123]")
       ->check(CLI::Range(0, 255));
-  run.add_option_function<std::string>(
-         "--and", [&options](const std::string& key) { options.keys.push_back(key); },
-         "Another key to lock together with KEY; repeat the option for more")
-      ->trigger_on_parse()  // each time
-      ->type_name("KEY");
   // For the help only: Separate() takes the command from the arguments.
   run.add_option("COMMAND", options.command, "The command to run and its arguments");
 }
@@ -256,6 +296,7 @@ void DeclareCommands(CommandLine& line, Options& options) {
   acquire.add_flag("--extend-if-held", options.extend_if_held,
                    "Extend the lock if --token already holds the key");
   acquire.add_option("--owner", options.owner, "A label for people, shown by `who`");
+  line.AddPublished(acquire);
 
   CLI::App& extend =
       line.AddWithKeys("extend", "Extend a held lock: set its TTL again", &Commands::Extend);
@@ -275,6 +316,15 @@ void DeclareCommands(CommandLine& line, Options& options) {
 
   CLI::App& release = line.AddWithKeys("release", "Release a held lock", &Commands::Release);
   line.AddToken(release);
+  line.AddKeepFor(release);
+
+  CLI::App& proclaim = line.AddWithoutKey(
+      "proclaim", "Replace the value that a held lock publishes: proclaim KEY VALUE",
+      &Commands::Proclaim);
+  line.AddFirstKey(proclaim, "KEY", "The key of the lock");
+  line.AddAnd(proclaim, "Another key of a lock of several; repeat the option for more");
+  proclaim.add_option("VALUE", options.value, "The new value; empty: none any more")->required();
+  line.AddToken(proclaim);
 
   CLI::App& watch =
       line.AddWithKeys("watch", "Keep a held lock alive until interrupted", &Commands::Watch);
@@ -292,25 +342,28 @@ void DeclareCommands(CommandLine& line, Options& options) {
                                     &Commands::Hold);
   CLI::App& run = line.AddWithoutKey(
       "run", "Run a command while the lock is held: run KEY COMMAND ...", &Commands::Run);
-  run.add_option_function<std::string>(
-         "KEY", [&options](const std::string& key) { options.keys.push_back(key); },
-         "The key of the lock")
-      ->required();
-  for (CLI::App* const held : {&hold, &run}) {
+  line.AddFirstKey(run, "KEY", "The key of the lock");
+  CLI::App& elect = line.AddWithoutKey(
+      "elect", "Run a command while this candidate leads: elect NAME --value VALUE COMMAND ...",
+      &Commands::Run);
+  line.AddFirstKey(elect, "NAME", "The name of the election: the key of the lock");
+  for (CLI::App* const held : {&hold, &run}) line.AddSharing(*held, kShareHelp, kSemaphoreHelp);
+  for (CLI::App* const held : {&hold, &run, &elect}) {
     line.AddTtl(*held);
-    line.AddSharing(*held, kShareHelp, kSemaphoreHelp);
     line.AddOwnToken(*held);
+    CLI::Option* const published = line.AddPublished(*held);
+    if (held == &elect) published->required();
     held->add_option("--owner", options.owner, "A label for people, shown by `who`");
     AddDuration(*held, "--max-lifetime", "Release the lock after this time",
                 [&options](Millis value) { options.max_lifetime = value; });
   }
   line.AddRetry(hold);
-  run.add_flag("--try", options.single_try, "Make one attempt and do not wait");
   AddDuration(hold, "--interval", "Pause between extensions [half the TTL]",
               [&options](Millis value) { options.interval = value; });
-  AddDuration(run, "--wait", "Wait at most this long for the lock [no limit]",
-              [&options](Millis value) { options.wait = value; });
   DeclareRun(run, options);
+  line.AddAnd(run, "Another key to lock together with KEY; repeat the option for more");
+  line.AddKeepFor(run);
+  DeclareRun(elect, options);
 
   line.AddWithoutKey("status", "Show the state of the Redis nodes as the daemon sees them",
                      &Commands::Status);
@@ -353,10 +406,18 @@ void DeclareCommands(CommandLine& line, Options& options) {
                  "All callers compete for one lock instead of one lock each");
 
   line.Add("inspect", "Show who holds a lock", &Commands::Inspect);
+  line.Add("observe", "Show who holds a lock, and every change, until interrupted",
+           &Commands::Observe)
+      .add_flag("--once", options.once, "End after the first state that is decided: held or free");
   line.Add("who", "Ask all daemons who holds a lock and who waits for it", &Commands::Who);
 }
 
-// `run` needs either a command or a text for the shell.
+// Whether the command line names a command that runs another one while it holds a lock.
+bool RunsCommand(const CLI::App& app) {
+  return app.got_subcommand("run") || app.got_subcommand("elect");
+}
+
+// `run` and `elect` need either a command or a text for the shell.
 void CheckCommand(const Options& options) {
   if (options.command.empty() && !options.shell_command) {
     throw CLI::RequiredError("COMMAND or -c");
@@ -387,9 +448,11 @@ int main(int argc, char** argv) {
   app.footer(kFooter);
   Options options;
   std::string output = "text";
-  app.add_option("--server", options.servers,
-                 "The daemon: host:port or unix:/path. Several daemons, separated by commas, are "
-                 "tried in order; `run` continues with the next one if a daemon goes away")
+  app.add_option(
+         "--server", options.servers,
+         "The daemon: host:port or unix:/path. Several daemons, separated by commas, are "
+         "tried in order; `run`, `elect` and `observe` continue with the next one if a daemon "
+         "goes away")
       ->delimiter(',')
       ->allow_extra_args(false)  // the command must not be parsed as another server
       ->check([](const std::string& server) {
@@ -433,13 +496,13 @@ int main(int argc, char** argv) {
   try {
     std::reverse(arguments.own.begin(), arguments.own.end());  // as CLI11 expects them
     app.parse(std::move(arguments.own));
-    if (app.got_subcommand("run")) CheckCommand(options);
+    if (RunsCommand(app)) CheckCommand(options);
     if (!arguments.keys.empty()) options.keys = std::move(arguments.keys);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? redlockctl::kExitOk : redlockctl::kExitUsage;
   }
-  // `run` blocks and passes on more signals.
-  if (!app.got_subcommand("run")) pthread_sigmask(SIG_BLOCK, &signals, nullptr);
+  // `run` and `elect` block and pass on more signals.
+  if (!RunsCommand(app)) pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   try {
     Commands commands(options, redlockctl::Printer(output == "json"));
     return line.Run(commands);
@@ -448,6 +511,6 @@ int main(int argc, char** argv) {
     return redlockctl::kExitUsage;
   } catch (const std::exception& error) {
     std::fprintf(stderr, "redlockctl: %s\n", error.what());
-    return app.got_subcommand("run") ? int{redlockctl::kRunFailed} : int{redlockctl::kExitFailed};
+    return RunsCommand(app) ? int{redlockctl::kRunFailed} : int{redlockctl::kExitFailed};
   }
 }

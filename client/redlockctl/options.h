@@ -27,6 +27,10 @@ struct Options {
   std::string token;              // of the lock to acquire; empty: a random one
   std::string held_token;         // of the lock that is held
   std::string owner;
+  std::string value;                 // that the lock publishes
+  std::optional<Millis> lock_delay;  // of a lock that is lost
+  std::optional<Millis> keep_for;    // from the acquisition: how long a released key stays taken
+  bool once = false;                 // `observe` ends after the first decided state
   Millis ttl = std::chrono::seconds(30);
   Millis connect_timeout = std::chrono::seconds(2);
   std::optional<Millis> timeout;   // of the call
@@ -34,9 +38,9 @@ struct Options {
   std::optional<Millis> interval;  // between extensions
   std::optional<Millis> max_lifetime;
   Millis grace = std::chrono::seconds(5);    // between SIGTERM and SIGKILL if the lock is lost
-  std::vector<std::string> command;          // of `run`
+  std::vector<std::string> command;          // of `run` and `elect`
   std::optional<std::string> shell_command;  // the same as one text for sh
-  std::optional<int> conflict_exit_code;     // of `run`, if the lock is not acquired
+  std::optional<int> conflict_exit_code;     // of them, if the lock is not acquired
   BenchOptions bench;
   NodeSetChange change;
   bool single_try = false;

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cctype>
 #include <cstdio>
 #include <cstdlib>
@@ -17,6 +18,7 @@ namespace redlockctl {
 namespace {
 
 namespace v1 = redlock::v1;
+using redlock::client::HolderState;
 
 double Seconds(const google::protobuf::Duration& duration) {
   return static_cast<double>(duration.seconds()) + static_cast<double>(duration.nanos()) / 1e9;
@@ -68,6 +70,7 @@ void PrintHolder(const v1::Holder& holder, int limit) {
   if (!holder.daemon().empty()) std::printf(", through %s", holder.daemon().c_str());
   std::printf("\n");
   if (holder.slot() != 0) std::printf("    slot           %d of %d\n", holder.slot(), limit);
+  if (!holder.value().empty()) std::printf("    value          %s\n", holder.value().c_str());
   if (holder.has_held_for()) {
     std::printf("    held for       %.3f s\n", Seconds(holder.held_for()));
   }
@@ -100,9 +103,82 @@ void PrintState(const std::string& key, const v1::InspectResponse& response) {
     }
   } else if (response.undecided()) {
     std::printf("%s may be held: too few nodes can tell\n", Shown(key).c_str());
+  } else if (response.has_kept_for()) {
+    std::printf("%s is kept: nobody holds it, and nobody gets it for another %.3f s\n",
+                Shown(key).c_str(), Seconds(response.kept_for()));
   } else {
     std::printf("%s is free\n", Shown(key).c_str());
   }
+}
+
+void Set(google::protobuf::Duration& out, redlock::client::Duration duration) {
+  out.set_seconds(duration.count() / 1'000'000'000);
+  out.set_nanos(static_cast<std::int32_t>(duration.count() % 1'000'000'000));
+}
+
+// As a daemon sends it.
+v1::ObserveResponse ToProto(const redlock::client::KeyState& state) {
+  v1::ObserveResponse out;
+  switch (state.state) {
+    case HolderState::kHeld:
+      out.set_state(v1::HOLDER_STATE_HELD);
+      break;
+    case HolderState::kVacant:
+      out.set_state(v1::HOLDER_STATE_VACANT);
+      break;
+    case HolderState::kUndecided:
+      out.set_state(v1::HOLDER_STATE_UNDECIDED);
+      break;
+  }
+  out.set_holders(state.holders);
+  out.set_owner(state.owner);
+  out.set_value(state.value);
+  out.set_fencing_token(state.fencing_token);
+  if (state.held_for) Set(*out.mutable_held_for(), *state.held_for);
+  if (state.state == HolderState::kHeld) Set(*out.mutable_remaining(), state.remaining);
+  for (const redlock::client::Holder& holder : state.held_by) {
+    v1::Holder& added = *out.add_held_by();
+    added.set_owner(holder.owner);
+    added.set_identity(holder.identity);
+    added.set_peer(holder.peer);
+    added.set_daemon(holder.daemon);
+    added.set_fencing_token(holder.fencing_token);
+    added.set_slot(holder.slot);
+    if (holder.held_for) Set(*added.mutable_held_for(), *holder.held_for);
+    Set(*added.mutable_remaining(), holder.remaining);
+    added.set_value(holder.value);
+  }
+  if (state.shared) out.set_mode(v1::LOCK_MODE_SHARED);
+  out.set_max_holders(state.max_holders);
+  if (state.kept_for > redlock::client::Duration::zero()) {
+    Set(*out.mutable_kept_for(), state.kept_for);
+  }
+  out.set_message(state.error.message);
+  return out;
+}
+
+// "is held by web-1/7/app at ipv4:10.0.0.7:4711, value 10.0.0.7:80, fencing token 12".
+std::string WordsFor(const v1::ObserveResponse& state) {
+  if (state.state() == v1::HOLDER_STATE_UNDECIDED) {
+    return "may be held: it is undecided: " + state.message();
+  }
+  if (state.state() == v1::HOLDER_STATE_VACANT) {
+    if (!state.has_kept_for()) return "is free";
+    std::array<char, 32> time{};
+    std::snprintf(time.data(), time.size(), "%.3f s", Seconds(state.kept_for()));
+    return std::string("is kept for another ") + time.data();
+  }
+  std::string words;
+  if (state.max_holders() != 0) {
+    words = "is a semaphore, " + std::to_string(state.holders()) + " of " +
+            std::to_string(state.max_holders()) + " slots taken";
+  } else if (state.mode() == v1::LOCK_MODE_SHARED) {
+    words = "is shared by " + std::to_string(state.holders());
+  } else {
+    words = "is held by " + (state.held_by().empty() ? "(unknown)" : NameOf(state.held_by(0)));
+    if (!state.value().empty()) words += ", value " + state.value();
+  }
+  return words + ", fencing token " + std::to_string(state.fencing_token());
 }
 
 void PrintLease(const v1::Lease& lease) {
@@ -263,6 +339,17 @@ void Printer::Print(const v1::ExtendResponse& received) const {
 void Printer::PrintReleased(const std::string& key, const v1::ReleaseResponse& response) const {
   if (json_) return PrintJson(response);
   std::printf("released %s\n", Shown(key).c_str());
+}
+
+void Printer::PrintProclaimed(const std::string& key, const v1::ProclaimResponse& response) const {
+  if (json_) return PrintJson(response);
+  std::printf("proclaimed the value of %s\n", Shown(key).c_str());
+}
+
+void Printer::Print(const std::string& key, const redlock::client::KeyState& state) const {
+  const v1::ObserveResponse response = ToProto(state);
+  if (json_) return PrintJson(response);
+  PrintText(key + " " + WordsFor(response));
 }
 
 void Printer::PrintInspected(const std::string& key, const v1::InspectResponse& received) const {

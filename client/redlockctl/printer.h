@@ -1,6 +1,8 @@
 // Prints the output of redlockctl: text for people, or one JSON object per line for programs.
 #pragma once
 
+#include <redlock/observer.h>
+
 #include <string>
 #include <vector>
 
@@ -35,6 +37,9 @@ class Printer {
   void Print(const redlock::v1::AcquireResponse& response) const;
   void Print(const redlock::v1::ExtendResponse& response) const;
   void PrintReleased(const std::string& key, const redlock::v1::ReleaseResponse& response) const;
+  void PrintProclaimed(const std::string& key, const redlock::v1::ProclaimResponse& response) const;
+  // One line, which is flushed.
+  void Print(const std::string& key, const redlock::client::KeyState& state) const;
   void PrintInspected(const std::string& key, const redlock::v1::InspectResponse& response) const;
   // Prints what several daemons answered about one key. With JSON, one line for each answer.
   void PrintWho(const std::string& key,

@@ -1,4 +1,4 @@
-// `redlockctl run`: runs a command while the lock is held.
+// `redlockctl run` and `redlockctl elect`: run a command while the lock is held.
 //
 //   front    the process that the user has started: passes signals on, stops and continues with the
 //   │        command, hands the terminal over. Single-threaded.
@@ -47,6 +47,8 @@ struct RunOptions {
   std::chrono::milliseconds grace{};
   std::optional<std::chrono::milliseconds> max_lifetime;  // of the lock, which then counts as lost
   int not_acquired_status = kRunNotAcquired;
+  // How long after the acquisition the key stays taken, once the command has been started.
+  std::optional<std::chrono::milliseconds> keep_for;
 };
 
 // Acquires the lock in the keeper. Returns the exit status.
@@ -54,8 +56,9 @@ using Keep = std::function<int(const KeeperOptions& options)>;
 
 // Returns the exit status. The calling process must not have used gRPC and must have one thread.
 // The command gets the lock's keys, token and fencing token in the environment variables
-// REDLOCK_KEY ("a, b" if there are several), REDLOCK_TOKEN and REDLOCK_FENCING_TOKEN, and the slot
-// of a semaphore in REDLOCK_SLOT. Returns in the keeper, too, with the result of `keep`.
+// REDLOCK_KEY ("a, b" if there are several), REDLOCK_TOKEN and REDLOCK_FENCING_TOKEN, the slot of a
+// semaphore in REDLOCK_SLOT, and a value that the lock publishes in REDLOCK_VALUE. Returns in the
+// keeper, too, with the result of `keep`.
 [[nodiscard]] int RunUnderLock(const RunOptions& options, const Keep& keep, const Printer& printer);
 
 }  // namespace redlockctl

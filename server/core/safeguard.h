@@ -42,6 +42,13 @@ enum class Safeguard {
   kSealOnlyWhatIsHeld,    // a release by a non-holder leaves the fence alone
   kDenialOfAllNodes,      // "not held" without a seal waits for all nodes
   kSealOfAllKeys,         // a node that released only some of several keys has not sealed them
+  // Lock delays, kept keys and values
+  kExtensionAddsDelay,   // an extension keeps the delay of a lease
+  kRepairCarriesTerms,   // so does a repair, and the value and the time of the acquisition
+  kSilenceLeavesDelay,   // the lease of a client that is silent stays taken for its delay
+  kKeptIsRemembered,     // the key of a repeated release is kept, not free
+  kKeepFromAcquisition,  // the time that a key is kept counts from its acquisition
+  kNewestValue,          // a value that was proclaimed before another does not replace it
   // Watchdogs and streams
   kLossInTime,            // LOST is reported when the validity ends
   kLossExpires,           // a lost lease is not released

@@ -107,21 +107,32 @@ std::shared_ptr<Watchdog> Shard::Watch(WatchCommand command, WatchEvents events)
   return Watchdog::Start(env_, registry_, watchdogs_, std::move(command), std::move(events));
 }
 
-void Shard::Release(const Key& key, const OwnerToken& token, ReleaseDone done, Source source) {
+void Shard::Release(const Key& key, const OwnerToken& token, ReleaseDone done, Source source,
+                    Duration keep_for) {
   REDLOCK_DCHECK(env_.scheduler.OnStrand());
   Key released = key;
   for (const auto& watchdog : watchdogs_.Find(key, token)) {
     if (watchdog->key().IsSemaphore()) released = watchdog->key();
     watchdog->OnReleased();
   }
-  keys_.Release({.key = std::move(released), .token = token, .source = source}, std::move(done));
+  keys_.Release(
+      {.key = std::move(released), .token = token, .source = source, .keep_for = keep_for},
+      std::move(done));
 }
 
-void Shard::ReleaseAtEndOf(const Lease& lease, ReleaseDone done) {
+void Shard::ReleaseAtEndOf(const Lease& lease, bool leave_delay, ReleaseDone done) {
   REDLOCK_DCHECK(env_.scheduler.OnStrand());
-  keys_.Release(
-      {.key = lease.key, .token = lease.token, .at_end_of = lease.keeper, .fence = lease.fence},
-      std::move(done));
+  keys_.Release({.key = lease.key,
+                 .token = lease.token,
+                 .at_end_of = lease.keeper,
+                 .fence = lease.fence,
+                 .leave_delay = leave_delay},
+                std::move(done));
+}
+
+void Shard::Proclaim(ProclaimCommand command, ProclaimDone done) {
+  REDLOCK_DCHECK(env_.scheduler.OnStrand());
+  Proclamation::Start(env_, registry_, std::move(command), std::move(done));
 }
 
 void Shard::Inspect(const Key& key, InspectDone done) {

@@ -14,6 +14,7 @@
 #include "server/core/nodes/guarded_node.h"
 #include "server/core/operation.h"
 #include "server/core/rounds/inspection.h"
+#include "server/core/rounds/proclamation.h"
 #include "server/core/rounds/release.h"
 
 namespace redlock {
@@ -60,9 +61,15 @@ class Shard final {
   std::shared_ptr<Cancellable> Extend(ExtendCommand command, ExtendDone done);
   // Ends the watchdogs of the lease with kReleased. If somebody waits for the key at this daemon,
   // the lock is handed over. So is a slot if the key names it, or if a watchdog knows it.
-  void Release(const Key& key, const OwnerToken& token, ReleaseDone done, Source source = {});
-  // Only where the lease still belongs to its stream. Without a hand-over.
-  void ReleaseAtEndOf(const Lease& lease, ReleaseDone done);
+  // With `keep_for`, the key stays taken until that long after its acquisition, and is not handed
+  // over.
+  void Release(const Key& key, const OwnerToken& token, ReleaseDone done, Source source = {},
+               Duration keep_for = {});
+  // Only where the lease still belongs to its stream. Without a hand-over. With `leave_delay`, the
+  // key stays taken for the lock delay of the lease.
+  void ReleaseAtEndOf(const Lease& lease, bool leave_delay, ReleaseDone done);
+  // Never refused: the lock is held.
+  void Proclaim(ProclaimCommand command, ProclaimDone done);
   void Inspect(const Key& key, InspectDone done);
   // Reports who holds a single key, and every change, until the handle is dropped. Drop it on the
   // strand; it may outlive the shard.

@@ -194,6 +194,19 @@ struct Owner {
   bool operator==(const Owner&) const = default;
 };
 
+// What two nodes know of the same holder: the newest value, and the latest time of acquisition that
+// one of them knows. A node on which the lease was restored may know less than others.
+[[nodiscard]] inline Owner BetterKnown(Owner one, const Owner& other) {
+  if (one.empty() || other.value_number > one.value_number) {
+    const Duration since = one.since;
+    one = other;
+    one.since = std::max(since, other.since);
+  } else {
+    one.since = std::max(one.since, other.since);
+  }
+  return one;
+}
+
 // Strictly increases over successive holders of a key. 0: none. Below 2^53, because Redis' Lua
 // computes in doubles; proposals follow the wall clock in microseconds, which reaches 2^53 in 2255.
 struct FencingToken {

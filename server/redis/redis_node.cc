@@ -243,6 +243,10 @@ void RedisNode::Intend(const IntendStep& step, std::shared_ptr<ReplySink> sink) 
   Queue(step, {StepKind::kIntend, {}}, {}, std::move(sink));
 }
 
+void RedisNode::Proclaim(const ProclaimStep& step, std::shared_ptr<ReplySink> sink) {
+  Queue(step, {StepKind::kProclaim, {}}, step.expected, std::move(sink));
+}
+
 void RedisNode::Inspect(const InspectStep& step, std::shared_ptr<ReplySink> sink) {
   Queue(step, {StepKind::kInspect, {}}, step.expected, std::move(sink));
 }
@@ -440,7 +444,7 @@ void RedisNode::OnReply(const std::shared_ptr<Batch>& batch, const redisReply* r
     Send(batch);
     return;
   }
-  const BatchReply answers(*reply, batch->written.size());
+  const BatchReply answers(*reply, batch->written.size(), loop_.WallNow());
   batch->ForEach([&](std::size_t i, const Batch::Step& step) {
     NodeReply answer = answers.At(i, step.asked);
     if (answer.message.starts_with("READONLY") && ready_) {

@@ -47,6 +47,7 @@ class RedisNode final : public Node {
   void Repair(const RepairStep& step, std::shared_ptr<ReplySink> sink) override;
   void Release(const ReleaseStep& step, std::shared_ptr<ReplySink> sink) override;
   void Intend(const IntendStep& step, std::shared_ptr<ReplySink> sink) override;
+  void Proclaim(const ProclaimStep& step, std::shared_ptr<ReplySink> sink) override;
   void Inspect(const InspectStep& step, std::shared_ptr<ReplySink> sink) override;
   void Probe(const Key& key, std::shared_ptr<ReplySink> sink) override;
   void TryGrant(std::shared_ptr<ReplySink> sink) override;

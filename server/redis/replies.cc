@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 
+#include "server/core/nodes/kept.h"
 #include "server/core/utf8.h"
 #include "server/redis/node_error.h"
 #include "server/redis/resp.h"
@@ -46,49 +47,84 @@ std::optional<Keeper> KeeperOf(const redisReply& reply) {
   return keeper;
 }
 
-// Removes the time and the origin, which begin with kOriginMark, from the front of the text, and
-// stores them in `owner`. Returns false and removes nothing if they are incomplete.
-bool TakeOrigin(std::string_view& text, Owner& owner) {
-  if (!text.starts_with(kOriginMark)) return false;
-  constexpr int kWords = 3;
-  const std::size_t begin = text.find(' ', kOriginMark.size());
-  std::size_t end = begin;  // of the last word
-  for (int i = 0; i < kWords; ++i) {
-    if (end >= text.size()) return false;
-    end = std::min(text.find(' ', end + 1), text.size());
-  }
-  std::uint64_t millis = 0;
-  const char* const digits = text.data() + kOriginMark.size();
-  constexpr std::uint64_t kMost = 8'000'000'000'000;  // the year 2223
-  const auto [rest, error] = std::from_chars(digits, text.data() + begin, millis);
-  if (rest != text.data() + begin || error != std::errc() || millis > kMost) return false;
-  const std::string_view words = text.substr(begin + 1, end - begin - 1);
-  if (words.size() > kMaxOriginBytes || Utf8Prefix(words, words.size()).size() != words.size()) {
-    return false;
-  }
-  owner.since = std::chrono::milliseconds(millis);
-  owner.origin = Origin(std::string(words));
-  text.remove_prefix(end);
-  return true;
+// Removes the number at the front of the text, and the space after it. Nothing if there is none.
+std::optional<std::uint64_t> TakeNumber(std::string_view& text) {
+  std::uint64_t number = 0;
+  const char* const end = text.data() + text.size();
+  const auto [space, error] = std::from_chars(text.data(), end, number);
+  if (error != std::errc() || space == end || *space != ' ') return std::nullopt;
+  text.remove_prefix(static_cast<std::size_t>(space - text.data()) + 1);
+  return number;
 }
 
-// The holder in the metadata, after the digest. Other programs can write there too.
-Owner OwnerIn(const redisReply& holder) {
+// Removes the time since the acquisition, in ms, from the end of the text, and stores the time of
+// the acquisition in `owner`.
+void TakeAge(std::string_view& text, WallTime now, Owner& owner) {
+  const std::size_t space = text.rfind(' ');
+  if (space == std::string_view::npos) return;
+  std::string age(text.substr(space + 1));
+  text = text.substr(0, space);
+  age += ' ';
+  std::string_view rest = age;
+  const auto millis = TakeNumber(rest);
+  constexpr std::uint64_t kMost = 3'155'760'000'000;  // 100 years
+  if (!millis || *millis > kMost) return;
+  owner.since = now.time_since_epoch() - std::chrono::milliseconds(*millis);
+}
+
+// Removes the delay and the value, which begin with kTermsMark, from the end of the text, and
+// stores them in `owner`.
+void TakeTerms(std::string_view& text, Owner& owner) {
+  const std::size_t mark = std::min(text.find(kTermsMark), text.size());
+  std::string_view terms = text.substr(std::min(mark + 1, text.size()));
+  text = text.substr(0, mark);
+  const auto delay = TakeNumber(terms);
+  const auto number = delay ? TakeNumber(terms) : std::nullopt;
+  constexpr std::uint64_t kLongest = 3'155'760'000'000;  // 100 years
+  if (!number || *delay > kLongest) return;
+  owner.lock_delay = std::chrono::milliseconds(*delay);
+  owner.value_number = *number;
+  owner.value = PublishedValue(std::string(Utf8Prefix(terms, kMaxValueBytes)));
+}
+
+// Removes the origin, which begins with kOriginMark, from the front of the text, and stores it in
+// `owner`. Removes nothing if it is incomplete.
+void TakeOrigin(std::string_view& text, Owner& owner) {
+  if (!text.starts_with(kOriginMark)) return;
+  constexpr int kWords = 3;
+  std::size_t end = kOriginMark.size() - 1;  // of the last word
+  for (int i = 0; i < kWords; ++i) {
+    if (end >= text.size()) return;
+    end = std::min(text.find(' ', end + 1), text.size());
+  }
+  const std::string_view words = text.substr(kOriginMark.size(), end - kOriginMark.size());
+  if (words.size() > kMaxOriginBytes || Utf8Prefix(words, words.size()).size() != words.size()) {
+    return;
+  }
+  owner.origin = Origin(std::string(words));
+  text.remove_prefix(end);
+}
+
+// The holder in a result, after the digest. Other programs can write to the metadata too.
+Owner OwnerIn(const redisReply& holder, WallTime now) {
   std::string_view text = TextOf(holder);
-  text.remove_prefix(std::min(text.find(' '), text.size()));
+  text.remove_prefix(std::min(text.find_first_of(std::string{' ', kTermsMark}), text.size()));
   Owner owner;
-  (void)TakeOrigin(text, owner);
+  TakeAge(text, now, owner);
+  TakeTerms(text, owner);
+  TakeOrigin(text, owner);
   if (!text.empty()) {
     owner.label = OwnerLabel(std::string(Utf8Prefix(text.substr(1), kMaxLabelBytes)));
   }
   return owner;
 }
 
-// The holder in the metadata, if that is the token at the key.
-Owner OwnerOf(const redisReply& holder, const OwnerToken& token) {
+// The same, if it is that of the token at the key.
+Owner OwnerOf(const redisReply& holder, const OwnerToken& token, WallTime now) {
   const std::string_view text = TextOf(holder);
+  const std::size_t end = text.find_first_of(std::string{' ', kTermsMark});
   const Decimal digest(DigestOf(token), kIdBase);
-  return text.substr(0, text.find(' ')) == std::string_view(digest) ? OwnerIn(holder) : Owner();
+  return text.substr(0, end) == std::string_view(digest) ? OwnerIn(holder, now) : Owner();
 }
 
 // One character for each slot: '1' if it is in use.
@@ -104,7 +140,7 @@ int SlotIn(const redisReply& reply) {
 }
 
 // What an adoption or an extension that was granted answers.
-bool ParseExtension(std::span<redisReply* const> rest, NodeReply& parsed) {
+bool ParseExtension(std::span<redisReply* const> rest, WallTime now, NodeReply& parsed) {
   if (rest.size() != 3 && rest.size() != 4) return false;
   const auto fence = NumberOf(*rest[0]);
   constexpr long long kMost = 1LL << 53;
@@ -112,7 +148,7 @@ bool ParseExtension(std::span<redisReply* const> rest, NodeReply& parsed) {
   parsed.fence_of_earlier_holder = *fence < 0;
   parsed.fence = {static_cast<std::uint64_t>(*fence < 0 ? -*fence : *fence)};
   parsed.keeper = KeeperOf(*rest[1]);
-  parsed.owner = OwnerIn(*rest[2]);
+  parsed.owner = OwnerIn(*rest[2], now);
   if (rest.size() == 4) parsed.own_slot = SlotIn(*rest[3]);
   return true;
 }
@@ -127,17 +163,60 @@ std::optional<Duration> ClockOf(std::optional<long long> micros) {
 // Of each share or slot that Inspect lists: token, TTL, holder, fence, slot.
 constexpr std::size_t kPartsOfAShare = 5;
 
+// Takes the delay of a lease off its expiry. False if nobody holds what this value keeps others
+// from: the TTL has passed, or it stays taken after a release.
+bool TakeDelay(const OwnerToken& value, const Owner& owner, Duration& remaining) {
+  if (IsKept(value)) return false;
+  if (owner.lock_delay == Duration()) return true;
+  if (remaining <= owner.lock_delay) return false;
+  remaining -= owner.lock_delay;
+  return true;
+}
+
+// What Inspect answers about a key that is not free. False where something is missing.
+bool ParseHolders(std::span<redisReply* const> rest, WallTime now, NodeReply& parsed) {
+  if (rest.size() < 4 || (rest.size() - 4) % kPartsOfAShare != 0) return false;
+  parsed.fence = FenceOf(*rest[0]);
+  parsed.remaining = RemainingOf(*rest[1]);
+  parsed.holder = OwnerToken(std::string(TextOf(*rest[2])));
+  parsed.owner = OwnerOf(*rest[3], parsed.holder, now);
+  const bool in_parts = IsMarker(parsed.holder.value());
+  const bool is_held =
+      in_parts ? rest.size() == 4 : TakeDelay(parsed.holder, parsed.owner, parsed.remaining);
+  if (!in_parts && !is_held) parsed.keeping.push_back(parsed.holder);
+  for (std::size_t i = 4; i < rest.size(); i += kPartsOfAShare) {
+    Share share{.token = OwnerToken(std::string(TextOf(*rest[i]))),
+                .remaining = RemainingOf(*rest[i + 1]),
+                .owner = {},
+                .fence = FenceOf(*rest[i + 3]),
+                .slot = SlotIn(*rest[i + 4])};
+    share.owner = OwnerOf(*rest[i + 2], share.token, now);
+    if (TakeDelay(share.token, share.owner, share.remaining)) {
+      parsed.shares.push_back(std::move(share));
+    } else {
+      parsed.keeping.push_back(std::move(share.token));
+    }
+  }
+  if (is_held || !parsed.shares.empty()) return true;
+  parsed.outcome = Outcome::kNotHeld;
+  parsed.holder = OwnerToken();
+  parsed.owner = Owner();
+  return true;
+}
+
 // What follows the status of a grant; the status alone counts as an array of one. False where
 // something is missing.
-bool ParseGrant(const AskedStep& asked, std::span<redisReply* const> rest, NodeReply& parsed) {
+bool ParseGrant(const AskedStep& asked, std::span<redisReply* const> rest, WallTime now,
+                NodeReply& parsed) {
+  parsed.outcome = Outcome::kGranted;
   switch (asked.kind) {
     case StepKind::kAcquire:
     case StepKind::kAcquireOrExtend:
       parsed.fence = asked.proposed;
-      return rest.empty() || ParseExtension(rest, parsed);
+      return rest.empty() || ParseExtension(rest, now, parsed);
     case StepKind::kExtend:
     case StepKind::kAdopt:
-      return ParseExtension(rest, parsed);
+      return ParseExtension(rest, now, parsed);
     case StepKind::kRepair:
       if (rest.size() != 1) return false;
       parsed.fence = FenceOf(*rest[0]);
@@ -154,21 +233,8 @@ bool ParseGrant(const AskedStep& asked, std::span<redisReply* const> rest, NodeR
       parsed.still_shared = rest.size() > 2 && NumberOf(*rest[2]).value_or(0) != 0;
       return true;
     case StepKind::kInspect:
-      if (rest.size() < 4 || (rest.size() - 4) % kPartsOfAShare != 0) return false;
-      parsed.fence = FenceOf(*rest[0]);
-      parsed.remaining = RemainingOf(*rest[1]);
-      parsed.holder = OwnerToken(std::string(TextOf(*rest[2])));
-      parsed.owner = OwnerOf(*rest[3], parsed.holder);
-      for (std::size_t i = 4; i < rest.size(); i += kPartsOfAShare) {
-        Share share{.token = OwnerToken(std::string(TextOf(*rest[i]))),
-                    .remaining = RemainingOf(*rest[i + 1]),
-                    .owner = {},
-                    .fence = FenceOf(*rest[i + 3]),
-                    .slot = SlotIn(*rest[i + 4])};
-        share.owner = OwnerOf(*rest[i + 2], share.token);
-        parsed.shares.push_back(std::move(share));
-      }
-      return true;
+      return ParseHolders(rest, now, parsed);
+    case StepKind::kProclaim:
     case StepKind::kIntend:
     case StepKind::kTryGrant:
       return rest.empty();
@@ -194,6 +260,7 @@ bool IsTimed(StepKind kind) {
     case StepKind::kRelease:
     case StepKind::kReleaseIf:
     case StepKind::kIntend:
+    case StepKind::kProclaim:
     case StepKind::kInspect:
     case StepKind::kTryGrant:
       return false;
@@ -220,7 +287,8 @@ void ParseMarkReply(const redisReply& reply, NodeReply& parsed) {
   }
 }
 
-BatchReply::BatchReply(const redisReply& reply, std::size_t steps) : reply_(reply) {
+BatchReply::BatchReply(const redisReply& reply, std::size_t steps, WallTime now)
+    : reply_(reply), now_(now) {
   if (reply.type == REDIS_REPLY_ERROR) {
     failure_ = reply.len == 0 ? std::string(kUnexpected)
                               : DescribeError(TextOf(reply));  // "-\r\n" is an error too
@@ -246,9 +314,8 @@ bool BatchReply::Parse(const redisReply& element, const AskedStep& asked, NodeRe
     rest = std::span(element.element, element.elements).subspan(1);
   }
   if (status->type == REDIS_REPLY_INTEGER && status->integer == 1) {  // true
-    if (!ParseGrant(asked, rest, parsed) || (IsTimed(asked.kind) && !clock_)) return false;
+    if (!ParseGrant(asked, rest, now_, parsed) || (IsTimed(asked.kind) && !clock_)) return false;
     if (IsTimed(asked.kind)) parsed.clock = clock_;
-    parsed.outcome = Outcome::kGranted;
     return true;
   }
   const std::optional<Status> why =
@@ -260,7 +327,7 @@ bool BatchReply::Parse(const redisReply& element, const AskedStep& asked, NodeRe
       parsed.remaining = RemainingOf(*rest[0]);
       if (rest.size() < 3) return true;
       parsed.holder = OwnerToken(std::string(TextOf(*rest[1])));
-      parsed.owner = OwnerOf(*rest[2], parsed.holder);
+      parsed.owner = OwnerOf(*rest[2], parsed.holder, now_);
       if (rest.size() < 5) return true;
       parsed.used_slots = SlotsIn(TextOf(*rest[3]));
       parsed.own_slot = SlotIn(*rest[4]);

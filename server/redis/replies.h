@@ -27,8 +27,8 @@ struct AskedStep {
 // kError, with a message.
 class BatchReply {
  public:
-  // `steps`: so many were asked.
-  BatchReply(const redisReply& reply, std::size_t steps);
+  // `steps`: so many were asked. `now`: this daemon's clock when the reply arrived.
+  BatchReply(const redisReply& reply, std::size_t steps, WallTime now);
   [[nodiscard]] NodeReply At(std::size_t step, const AskedStep& asked) const;
 
  private:
@@ -37,6 +37,7 @@ class BatchReply {
                            NodeReply& parsed) const;
 
   const redisReply& reply_;
+  const WallTime now_;
   std::string failure_;            // of all steps
   std::optional<Duration> clock_;  // of the node
 };

@@ -34,6 +34,7 @@ enum class StepKind {
   kHandOver,
   kRepair,
   kIntend,
+  kProclaim,
   kInspect,
   kMark,
   kTryGrant,
@@ -60,6 +61,8 @@ enum class StepKind {
       return "repair";
     case StepKind::kIntend:
       return "intend";
+    case StepKind::kProclaim:
+      return "proclaim";
     case StepKind::kInspect:
       return "inspect";
     case StepKind::kMark:
@@ -96,8 +99,11 @@ enum class Status { kHeld, kNotHeld, kStaleFence, kWrongSet, kWrongMark, kKept, 
   return Fnv1a(token.value());
 }
 
-// Precedes the time and the origin of a holder in the metadata: see steps.lua.
+// Precede the origin of a holder, and its delay and value, in the metadata: see steps.lua.
 inline constexpr std::string_view kOriginMark = " @";
+inline constexpr char kTermsMark = '\xff';
+// What stands for an unknown time of acquisition.
+inline constexpr std::string_view kUnknownTime = "-";
 
 // The base of digests and ids in metadata: short, and without a space.
 inline constexpr int kIdBase = 36;

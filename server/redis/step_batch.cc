@@ -20,15 +20,17 @@ Decimal IdText(AttemptId id) { return Decimal(id.value, kIdBase); }
 // A text that is put together without an allocation.
 class Line {
  public:
-  // The holder as in the metadata: the digest of the token, the origin and the label.
-  static Line Holder(const OwnerToken& token, const Owner& owner, Duration since) {
+  // The holder as in the metadata: the digest of the token, the origin and the label. Its terms
+  // follow.
+  static Line Holder(const OwnerToken& token, const Owner& owner) {
     Line line;
-    line.AppendHolder(token, owner, since);
+    line.AppendHolder(token, owner);
     return line;
   }
-  // The metadata that a grant stores. The lease belongs to the stream of the attempt.
+  // The metadata that a grant stores, up to the terms. The lease belongs to the stream of the
+  // attempt.
   static Line Granted(FencingToken fence, AttemptId attempt, const OwnerToken& token,
-                      const Owner& owner, Duration since) {
+                      const Owner& owner) {
     Line line;
     line.Append(Decimal(fence.value));
     line.Append(" a ");
@@ -36,7 +38,7 @@ class Line {
     line.Append(" ");
     line.Append(IdText(attempt));
     line.Append(" ");
-    line.AppendHolder(token, owner, since);
+    line.AppendHolder(token, owner);
     return line;
   }
   // NOLINTNEXTLINE(google-explicit-constructor): it is a text
@@ -44,12 +46,10 @@ class Line {
 
  private:
   void Append(std::string_view text) { size_ += text.copy(text_.data() + size_, text.size()); }
-  void AppendHolder(const OwnerToken& token, const Owner& owner, Duration since) {
+  void AppendHolder(const OwnerToken& token, const Owner& owner) {
     Append(Decimal(DigestOf(token), kIdBase));
     if (!owner.origin.empty()) {
       Append(kOriginMark);
-      Append(Decimal(static_cast<std::uint64_t>(std::max<std::int64_t>(Millis(since), 0))));
-      Append(" ");
       Append(std::string_view(owner.origin.value()).substr(0, kMaxOriginBytes));
     }
     if (owner.label.empty()) return;
@@ -57,11 +57,23 @@ class Line {
     Append(std::string_view(owner.label.value()).substr(0, kMaxLabelBytes));
   }
 
-  // Two fences, an id, a digest and a time of at most 20 bytes each, the label and the origin, and
-  // the separators.
-  std::array<char, 5 * 20 + kMaxLabelBytes + kMaxOriginBytes + 16> text_;
+  // Two fences, an id and a digest of at most 20 bytes each, the label and the origin, and the
+  // separators.
+  std::array<char, 4 * 20 + kMaxLabelBytes + kMaxOriginBytes + 16> text_;
   std::size_t size_ = 0;
 };
+
+// The delay and the value of a holder as in the metadata. Most holders have none.
+std::string TermsOf(const Owner& owner) {
+  if (owner.lock_delay == Duration() && owner.value.empty() && owner.value_number == 0) return {};
+  std::string terms(1, kTermsMark);
+  terms += Decimal(Millis(owner.lock_delay));
+  terms += ' ';
+  terms += Decimal(owner.value_number);
+  terms += ' ';
+  terms += std::string_view(owner.value.value()).substr(0, kMaxValueBytes);
+  return terms;
+}
 
 }  // namespace
 
@@ -83,6 +95,16 @@ void StepBatch::Words::MetaKey(std::string_view key) {
 void StepBatch::Words::Argument(std::string_view word) {
   ++argument_count;
   AppendWord(arguments, word);
+}
+
+void StepBatch::Words::Argument(std::string_view part, std::string_view rest) {
+  ++argument_count;
+  arguments += '$';
+  arguments += Decimal(part.size() + rest.size());
+  arguments += "\r\n";
+  arguments += part;
+  arguments += rest;
+  arguments += "\r\n";
 }
 
 void StepBatch::Words::Argument(const std::optional<Keeper>& keeper) {
@@ -143,7 +165,8 @@ StepGroup StepBatch::GroupOf(const AcquireStep& step) {
 
 StepGroup StepBatch::GroupOf(const ReleaseStep& step) {
   const bool plain = step.announce && !step.only_attempt && !step.at_end_of &&
-                     step.seal.value == 0 && !step.key.IsSeveral();
+                     step.seal.value == 0 && step.keep_for == Duration() && !step.leave_delay &&
+                     !step.key.IsSeveral();
   return plain ? StepGroup::kRelease : StepGroup::kOther;
 }
 
@@ -179,8 +202,12 @@ void StepBatch::Add(const AcquireStep& step) {
     words.MetaKey(step.key.value());
   }
   words.Argument(step.token.value());
+  words.Argument(Decimal(Millis(ExpiryOf(step.ttl, step.owner, step.longest))));
+  words.Argument(Line::Granted(step.fence, step.attempt, step.token, step.owner),
+                 TermsOf(step.owner));
+  if (!step.adopt) return;
   words.Argument(Decimal(Millis(step.ttl)));
-  words.Argument(Line::Granted(step.fence, step.attempt, step.token, step.owner, step.since));
+  words.Argument(Decimal(Millis(step.longest)));
 }
 
 void StepBatch::Add(const HandOverStep& step) {
@@ -188,8 +215,8 @@ void StepBatch::Add(const HandOverStep& step) {
   Words& words = BeginOther(StepKind::kHandOver, step.key);
   words.Argument(step.from.value());
   words.Argument(step.to.value());
-  words.Argument(Decimal(Millis(step.ttl)));
-  words.Argument(Line::Granted(step.fence, step.attempt, step.to, step.owner, step.since));
+  words.Argument(Decimal(Millis(ExpiryOf(step.ttl, step.owner, step.longest))));
+  words.Argument(Line::Granted(step.fence, step.attempt, step.to, step.owner), TermsOf(step.owner));
 }
 
 void StepBatch::Add(const ExtendStep& step) {
@@ -197,6 +224,7 @@ void StepBatch::Add(const ExtendStep& step) {
   Words& words = BeginOther(step.adopt ? StepKind::kAdopt : StepKind::kExtend, step.key);
   words.Argument(step.token.value());
   words.Argument(Decimal(Millis(step.ttl)));
+  words.Argument(Decimal(Millis(step.longest)));
   words.Argument(Decimal(step.raise_to.value));
   words.Argument(Decimal(DigestOf(step.token), kIdBase));
   words.Argument(step.keeper);
@@ -207,9 +235,12 @@ void StepBatch::Add(const RepairStep& step) {
   Expect(step.expected);
   Words& words = BeginOther(StepKind::kRepair, step.key);
   words.Argument(step.token.value());
-  words.Argument(Decimal(Millis(step.ttl)));
+  words.Argument(Decimal(Millis(ExpiryOf(step.ttl, step.owner, step.longest))));
   words.Argument(Decimal(step.fence.value));
-  words.Argument(Line::Holder(step.token, step.owner, step.owner.since));
+  std::string rest = TermsOf(step.owner);
+  rest += ' ';
+  rest += step.held_for ? std::string_view(Decimal(Millis(*step.held_for))) : kUnknownTime;
+  words.Argument(Line::Holder(step.token, step.owner), rest);
   std::string keeper;
   if (step.keeper) {
     keeper += Decimal(step.keeper->number);
@@ -238,12 +269,28 @@ void StepBatch::Add(const ReleaseStep& step) {
   words.Argument(Decimal(step.seal.value));
   words.Argument(step.announce ? "1" : "0");
   words.Argument(step.at_end_of);
+  if (step.keep_for != Duration()) {
+    words.Argument(Decimal(Millis(step.keep_for)));
+  } else {
+    words.Argument(step.leave_delay ? "delay" : "");
+  }
+  words.Argument(Decimal(DigestOf(step.token), kIdBase));
 }
 
 void StepBatch::Add(const IntendStep& step) {
   Words& words = BeginOther(StepKind::kIntend, step.key.Shared());
   words.Argument(IdText(step.id));
   words.Argument(Decimal(Millis(step.ttl)));
+}
+
+void StepBatch::Add(const ProclaimStep& step) {
+  Expect(step.expected);
+  Words& words =
+      BeginOther(StepKind::kProclaim, step.key.Exclusive());  // the node knows how it is held
+  words.Argument(step.token.value());
+  words.Argument(Decimal(step.number));
+  words.Argument(step.value.value());
+  words.Argument(Decimal(DigestOf(step.token), kIdBase));
 }
 
 void StepBatch::Add(const InspectStep& step) {

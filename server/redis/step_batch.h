@@ -55,6 +55,7 @@ class StepBatch {
   void Add(const RepairStep& step);
   void Add(const ReleaseStep& step);
   void Add(const IntendStep& step);
+  void Add(const ProclaimStep& step);
   void Add(const InspectStep& step);
   void Add(const MarkStep& step);
   void Add(const TryGrantStep& step);
@@ -75,6 +76,8 @@ class StepBatch {
     void MetaKey(std::string_view key);
     void Argument(std::string_view word);
     void Argument(const char* word) { Argument(std::string_view(word)); }
+    // One word of two parts.
+    void Argument(std::string_view part, std::string_view rest);
     void Argument(const std::optional<Keeper>& keeper);  // two words: number and id
   };
 

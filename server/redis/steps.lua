@@ -21,7 +21,7 @@
 -- Returns one result for each step and, if a step needs it, the node's clock in microseconds. A result
 -- is true if the step was carried out, {true, details...} if there is more to say, or {status, detail}:
 --   held         the key's TTL in ms: another token holds the key. From steps that acquire, also that token
---                and the holder as in the metadata, or ''. From those that acquire a slot, if the key is such
+--                and the holder without its value, or ''. From those that acquire a slot, if the key is such
 --                a semaphore, also its slots, '1' for each that is in use and '0' for the others, and the
 --                number of the one that the token has, or 0. The TTL is then that of the token's slot, or
 --                else of the slot that is free first, or 0
@@ -31,12 +31,13 @@
 --   wrong_mark   what was found at KEYS[1]
 --   kept         the number of the keeper, which is not below that of the adoption
 --   failed       the error of a command
+-- A holder in a result is as in the metadata, but with the time since SINCE, in ms, in place of SINCE.
 -- The C++ side of the names of steps and statuses is server/redis/scripts.h.
 --
 -- A lock's key holds the owner token, as `SET key token NX PX ttl` writes it, so that redlockd and other
 -- Redlock libraries exclude each other. The metadata key holds one string:
 --
---   FENCE STATE KEEPER ID DIGEST[ @SINCE DAEMON IDENTITY PEER][ LABEL]
+--   FENCE STATE KEEPER ID DIGEST[[ @DAEMON IDENTITY PEER][ LABEL][\255DELAY NUMBER VALUE] SINCE]
 --
 --   FENCE        the fencing token
 --   STATE        'a' until the first extension, because the acquisition can still be rolled back; then 'c'
@@ -44,9 +45,12 @@
 --                since been extended by other means. '- -': no stream's end deletes the key
 --   DIGEST       of the owner token. If it does not match the token at the key, another library has taken
 --                the key since. '-' if no holder is known
---   SINCE        when the key was acquired, by the wall clock of DAEMON, in ms. SINCE, DAEMON, IDENTITY, PEER
---                and LABEL describe the holder to people; no step reads them
---   LABEL        of the owner
+--   LABEL        of the owner. DAEMON, IDENTITY, PEER and LABEL describe the holder to people; no step reads
+--                them
+--   DELAY        how long a lost lease keeps others out after its TTL, in ms. Extensions add it to the TTL
+--   NUMBER       of the value that was proclaimed last, or 0. A value with a lower number does not replace it
+--   VALUE        that the holder publishes. The byte 255 occurs in no UTF-8
+--   SINCE        when the key was acquired, by the node's own clock, in ms. '-' if it is unknown
 -- A string of another form, or a value of another type, counts as no metadata.
 --
 -- While holders share a key, the key holds a marker instead of a token. Each of them has a share: a key of
@@ -66,6 +70,9 @@
 -- A semaphore is like a shared key: the key holds a marker with the limit, and its metadata has the same
 -- form. Each slot is a key of its own that is stored like a lock. The marker expires with the last slot.
 -- Without it, slots count for nothing. A token has at most one slot.
+--
+-- A key that stays taken after a release (keep_for, or DELAY at the end of a stream) holds a value that is
+-- derived from the token and that no token can be. It expires when the time is over.
 --
 -- Rules that every step keeps:
 --   * Whatever can fail for one step (a key of another type, no memory) runs under pcall before the step
@@ -117,9 +124,35 @@ local function failed(reply)
   return type(reply) == 'table' and reply.err
 end
 
+-- The node's clock in microseconds. It is read once.
+local micros
+local function clock()
+  if not micros then
+    local time = call('TIME')
+    micros = time[1] * 1000000 + time[2]
+  end
+  return micros
+end
+
+-- The same in milliseconds, less `ago`, as a text.
+local function time_text(ago)
+  return string.format('%.0f', math.floor(clock() / 1000) - ago)
+end
+
+-- A holder as in results.
+local function shown(holder)
+  local text, since = match(holder, '^(.*) (%d+)$')
+  if not text then return holder end
+  return text .. string.format(' %.0f', math.max(0, math.floor(clock() / 1000) - since))
+end
+
 -- The result of a step that would acquire a key that `found` holds. `stored`: the key's metadata.
 local function held(key, stored, found)
-  return {'held', call('PTTL', key), found, match(stored, '^%d+ %a %S+ %S+ (.*)$') or ''}
+  local holder = shown(match(stored, '^%d+ %a %S+ %S+ (.*)$') or '')
+  if string.find(holder, '\255', 1, true) then
+    holder = match(holder, '^[^\255]*') .. match(holder, ' %S+$')
+  end
+  return {'held', call('PTTL', key), found, holder}
 end
 
 -- Grants a free key, but only above the fence that is stored: fences of one key grow. `stored`: the key's
@@ -132,7 +165,7 @@ local function acquire(key, meta, stored, token, ttl, granted, extend)
     if set then
       wants_clock = true
       changed[key] = true
-      call('SET', meta, granted, 'PX', retention)
+      call('SET', meta, granted .. ' ' .. time_text(0), 'PX', retention)
       return true
     end
   end
@@ -226,6 +259,25 @@ if ARGV[a] or shared_releases then
     return match(holder or '', '^%w*')
   end
 
+  -- How long the holder's lost lease would keep others out after its TTL, in ms.
+  local function delay_of(holder)
+    return tonumber(match(holder, '\255(%d+) ') or '0')
+  end
+
+  -- What a key holds that stays taken after the release by this token.
+  local function kept_value(token)
+    return 'redlockd:kept:' .. redis.sha1hex(token)
+  end
+
+  -- How long the key of this holder stays taken after its release, in ms. `keep` as in release_if. If the
+  -- time of the acquisition is unknown, it counts from now on.
+  local function time_kept(keep, key, holder, digest)
+    local ours = digest_of(holder) == digest and holder or ''
+    if keep == 'delay' then return math.min(call('PTTL', key), delay_of(ours)) end
+    local age = tonumber(match(shown(ours), ' (%d+)$') or '0')
+    return tonumber(keep) - age
+  end
+
   -- The result of a step whose token does not hold the key; nil if the token holds it.
   local function refusal(key, token)
     local found = try('GET', key)
@@ -235,13 +287,14 @@ if ARGV[a] or shared_releases then
     return {'held', call('PTTL', key), marker = (found == SHARED or match(found, SEMAPHORE)) and found}
   end
 
-  -- Extends a key that the token holds. `number` and `id` name the extending stream; nil if no stream
-  -- extends. `take` says whether the lease belongs to that stream from now on:
+  -- Extends a key that the token holds. `most` bounds the TTL together with the delay of the lease.
+  -- `number` and `id` name the extending stream; nil if no stream extends. `take` says whether the lease
+  -- belongs to that stream from now on:
   --   nil       only if it belonged to a stream with a lower number
   --   'last'    unless a stream with the same or a higher number took it before
   --   'always'  yes, with a number above that of the stream before
   -- Result: true, the fence (negative if it is an earlier holder's), the keeper, the holder.
-  local function extend_held(key, meta, stored, digest, ttl, raise_to, number, id, take)
+  local function extend_held(key, meta, stored, digest, ttl, most, raise_to, number, id, take)
     local fence, state, kept, holder = parse(stored)
     local ours = digest_of(holder) == digest
     local keeper = ours and kept or nil
@@ -262,8 +315,10 @@ if ARGV[a] or shared_releases then
       fence, holder, ours = raise_to, ours and holder or digest, true
       change(key)
     end
+    local expiry, delay = tonumber(ttl), ours and delay_of(holder) or 0
+    if delay > 0 then expiry = math.max(expiry, math.min(expiry + delay, most)) end
     -- An extension never shortens a TTL.
-    if call('PTTL', key) < tonumber(ttl) then call('PEXPIRE', key, ttl) end
+    if call('PTTL', key) < expiry then call('PEXPIRE', key, expiry) end
     call('PEXPIRE', meta, retention)
     -- A confirmed lease, with state 'c', is no longer rolled back.
     if new_keeper or raise or state == 'a' then
@@ -271,21 +326,22 @@ if ARGV[a] or shared_releases then
       local set = try('SET', meta, text, 'PX', retention)
       if set.err then return {'failed', set.err} end
     end
-    return {true, ours and fence or -fence, new_keeper or keeper or '', ours and holder or ''}
+    return {true, ours and fence or -fence, new_keeper or keeper or '', ours and shown(holder) or ''}
   end
 
-  -- token, ttl, raise to, digest, keeper's number ('' for none), keeper's id
+  -- token, ttl, the longest TTL, raise to, digest, keeper's number ('' for none), keeper's id
   -- adopt makes the lease belong to that keeper.
   local function extend(key, meta, take)
     local refused = wrong_set or refusal(key, ARGV[a + 1])
     if refused then return refused end
     local stored, unreadable = read(meta)
     if unreadable then return unreadable end
-    return extend_held(key, meta, stored, ARGV[a + 4], ARGV[a + 2], tonumber(ARGV[a + 3]),
-                       tonumber(ARGV[a + 5]), ARGV[a + 6], take)
+    return extend_held(key, meta, stored, ARGV[a + 5], ARGV[a + 2], tonumber(ARGV[a + 3]),
+                       tonumber(ARGV[a + 4]), tonumber(ARGV[a + 6]), ARGV[a + 7], take)
   end
 
-  -- token, ttl, metadata
+  -- token, ttl of a new lease with its delay, metadata, ttl of a lease that is extended,
+  -- the longest TTL
   local function acquire_or_extend(key, meta)
     if wrong_mark then return wrong_mark end
     local stored, unreadable = read(meta)
@@ -294,28 +350,39 @@ if ARGV[a] or shared_releases then
     return acquire(key, meta, stored, token, ttl, granted, function()
       local _, _, keeper, holder = parse(granted)
       local number, id = parts_of(keeper)
-      return extend_held(key, meta, stored, digest_of(holder), ttl, 0, number, id, 'always')
+      return extend_held(key, meta, stored, digest_of(holder), ARGV[a + 4], tonumber(ARGV[a + 5]), 0,
+                         number, id, 'always')
     end)
   end
 
   local together  -- the steps on several keys and on shares, created when the first one needs it
   local steps_together
 
+  -- Stores this fence after a release. Returns 1, or 0 if it cannot be stored.
+  local function seal_with(meta, seal, state, keeper, holder)
+    local text = format(seal, state == 'a' and 'a' or 'c', keeper, holder)
+    return try('SET', meta, text, 'PX', retention).err and 0 or 1
+  end
+
   -- token, only this attempt ('' for any), seal ('0' for none), announce ('1' or '0'), number and id of
-  -- the stream that has ended ('' if none has)
+  -- the stream that has ended ('' if none has), how long the key stays taken (in ms since the acquisition,
+  -- 'delay' for that of the lease, '' if not at all), digest
   -- Result: true, the number of subscribers that heard of it, 1 if the seal was stored, 1 if others still
   -- share the key. That is not announced.
-  local function release_if(key, meta, token, attempt, seal, audible, ended, ended_id)
-    local refused = refusal(key, token)
+  local function release_if(key, meta, token, attempt, seal, audible, ended, ended_id, keep, digest)
+    local refused, kept = refusal(key, token), keep ~= '' and kept_value(token)
     if refused and refused.marker then
       together = together or steps_together()
-      return together.release_part(refused.marker, key, meta, token, attempt, seal, audible, ended, ended_id)
+      return together.release_part(refused.marker, key, meta, token, attempt, seal, audible, ended,
+                                   ended_id, keep, digest)
     end
-    if refused then return refused end
+    local again = refused and kept and refused[1] == 'held' and call('GET', key) == kept
+    if refused and not again then return refused end
     seal, ended = tonumber(seal), tonumber(ended)
     local stored, unreadable = read(meta)
     if unreadable then return unreadable end
     local fence, state, keeper, holder = parse(stored)
+    if again then return {true, 0, seal_with(meta, math.max(seal, fence), state, keeper, holder), 0} end
     local keeper_number, keeper_id = parts_of(keeper)
     -- A late roll-back must not end what has been confirmed since.
     if attempt ~= '' and not (state == 'a' and keeper_id == attempt) then return {'not_held', 0} end
@@ -325,13 +392,15 @@ if ARGV[a] or shared_releases then
     end
     -- A sealed release ends only holds with a lower fence, so a later hold survives a late copy.
     if seal > 0 and fence >= seal then return {'stale_fence', fence} end
-    call('DEL', key)
-    change(key)
-    local sealed = 0
-    if seal > 0 then
-      local set = try('SET', meta, format(seal, state == 'a' and 'a' or 'c', keeper, holder), 'PX', retention)
-      if not set.err then sealed = 1 end
+    local left = kept and time_kept(keep, key, holder, digest) or 0
+    if left > 0 then
+      call('PEXPIRE', key, left)  -- needs no memory, and lets the next command have some
+      call('SET', key, kept, 'PX', left)
+    else
+      call('DEL', key)
     end
+    change(key)
+    local sealed = seal > 0 and seal_with(meta, seal, state, keeper, holder) or 0
     local heard = audible == '1' and try('PUBLISH', 'redlockd:released:' .. key, key)
     return {true, type(heard) == 'number' and heard or 0, sealed, 0}
   end
@@ -357,11 +426,18 @@ if ARGV[a] or shared_releases then
     if set.err then return {'failed', set.err} end
     wants_clock = true
     change(key)
-    call('SET', meta, granted, 'PX', retention)
+    call('SET', meta, granted .. ' ' .. time_text(0), 'PX', retention)
     return {true, fence, found and 1 or 0}
   end
 
-  -- token, ttl, fence, holder, keeper ('' for none), '1' if it counts as a vote
+  -- The holder as stored, from one as in results.
+  local function stored_holder(holder)
+    local text, age = match(holder, '^(.*) (%d+)$')
+    return text and text .. ' ' .. time_text(age) or holder
+  end
+
+  -- token, ttl with the delay of the lease, fence, holder as in results, keeper ('' for none), '1' if it
+  -- counts as a vote
   -- Restores a key that a quorum has just confirmed, or that may count as confirmed. Never lowers a
   -- fence: above a higher one, which may be another holder's, it stores the next. Result: true, the
   -- fence.
@@ -370,16 +446,15 @@ if ARGV[a] or shared_releases then
     if wrong_mark and ARGV[a + 6] == '1' then return wrong_mark end
     local stored, unreadable = read(meta)
     if unreadable then return unreadable end
-    local fence, seen, _, _, stored_holder = tonumber(ARGV[a + 3]), parse(stored)
+    local fence, seen = tonumber(ARGV[a + 3]), parse(stored)
     if ARGV[a + 6] == '1' and seen > fence then return {'stale_fence', seen} end
     local set = try('SET', key, ARGV[a + 1], 'PX', ARGV[a + 2], 'NX')
     if set and set.err then return {'failed', set.err} end
     if not set then return {'held', call('PTTL', key)} end
-    local holder, keeper = ARGV[a + 4], ARGV[a + 5] ~= '' and ARGV[a + 5] or nil
-    if digest_of(stored_holder) == digest_of(holder) then holder = stored_holder end
     if seen > fence then fence = seen + 1 end
+    local keeper = ARGV[a + 5] ~= '' and ARGV[a + 5] or nil
     change(key)
-    call('SET', meta, format(fence, 'c', keeper, holder), 'PX', retention)
+    call('SET', meta, format(fence, 'c', keeper, stored_holder(ARGV[a + 4])), 'PX', retention)
     return {true, fence}
   end
 
@@ -397,7 +472,7 @@ if ARGV[a] or shared_releases then
     if unreadable then return unreadable end
     local fence, _, _, holder = parse(stored)
     if not found then return {'not_held', fence} end
-    local result = {true, fence, call('PTTL', key), found, holder or ''}
+    local result = {true, fence, call('PTTL', key), found, shown(holder or '')}
     if found ~= SHARED and not match(found, SEMAPHORE) then return result end
     together = together or steps_together()
     return together.list_parts(found, key, result)
@@ -453,19 +528,24 @@ if ARGV[a] or shared_releases then
       return (one[2] < 0 or (other[2] >= 0 and one[2] >= other[2])) and one or other
     end
 
-    -- Gives all keys to the token, with the metadata `granted`.
-    local function set_all(at, token, ttl, granted)
+    -- Gives all keys to the token, with this metadata.
+    local function set_all(at, token, ttl, metadata)
       for _, one in ipairs(at) do
         local set = try('SET', one[1], token, 'PX', ttl)
         if set.err then return {'failed', set.err} end  -- only the first: later ones need no permission
-        call('SET', one[2], granted, 'PX', retention)
+        call('SET', one[2], metadata, 'PX', retention)
         change(one[1])
       end
     end
 
+    -- The metadata of a new holder.
+    local function granted_now(granted)
+      return granted .. ' ' .. time_text(0)
+    end
+
     -- As extend_held, for all keys. The fences of a claim are equal, so other ones count as an earlier
     -- holder's.
-    local function extend_all(at, digest, ttl, raise_to, number, id, take)
+    local function extend_all(at, digest, ttl, most, raise_to, number, id, take)
       local kept, stored_at = 0, {}
       local unreadable = each(at, function(_, meta, stored)
         local _, _, keeper, holder = parse(stored)
@@ -479,7 +559,8 @@ if ARGV[a] or shared_releases then
       local all
       for _, place in ipairs(at) do
         local key, meta = place[1], place[2]
-        local one = extend_held(key, meta, stored_at[meta], digest, ttl, raise_to, number, id, take)
+        local one = extend_held(key, meta, stored_at[meta], digest, ttl, tonumber(most), raise_to,
+                                number, id, take)
         if one[1] ~= true then return one end
         if all and all[2] ~= one[2] then
           all[2] = -math.max(math.abs(all[2]), math.abs(one[2]))
@@ -501,8 +582,8 @@ if ARGV[a] or shared_releases then
         end
       end)
       return unreadable or other or missing or
-        extend_all(at, ARGV[a + 4], ARGV[a + 2], tonumber(ARGV[a + 3]), tonumber(ARGV[a + 5]),
-                   ARGV[a + 6], take)
+        extend_all(at, ARGV[a + 5], ARGV[a + 2], ARGV[a + 3], tonumber(ARGV[a + 4]),
+                   tonumber(ARGV[a + 6]), ARGV[a + 7], take)
     end
 
     -- As acquire, and with `adopt` as acquire_or_extend. If the token holds some of the keys, they may belong
@@ -521,11 +602,11 @@ if ARGV[a] or shared_releases then
       wants_clock = true
       if adopt and ours == #at then
         local number, id = parts_of(keeper)
-        return extend_all(at, digest_of(holder), ttl, 0, number, id, 'always')
+        return extend_all(at, digest_of(holder), ARGV[a + 4], ARGV[a + 5], 0, number, id, 'always')
       end
       if other then return other end
       if highest >= fence then return {'stale_fence', highest} end
-      return set_all(at, token, ttl, granted) or true
+      return set_all(at, token, ttl, granted_now(granted)) or true
     end
 
     -- As release_if: releases each key that it may.
@@ -567,7 +648,7 @@ if ARGV[a] or shared_releases then
       if unreadable or other then return unreadable or other end
       if highest >= fence then return {'stale_fence', highest} end
       wants_clock = true
-      return set_all(at, to, ARGV[a + 3], granted) or {true, fence, any}
+      return set_all(at, to, ARGV[a + 3], granted_now(granted)) or {true, fence, any}
     end
 
     -- As repair. The token may hold some of the keys.
@@ -576,12 +657,10 @@ if ARGV[a] or shared_releases then
       local counts = ARGV[a + 6] == '1'
       if wrong_mark and counts then return wrong_mark end
       local token, ttl, fence = ARGV[a + 1], ARGV[a + 2], tonumber(ARGV[a + 3])
-      local holder, keeper = ARGV[a + 4], ARGV[a + 5] ~= '' and ARGV[a + 5] or nil
+      local keeper = ARGV[a + 5] ~= '' and ARGV[a + 5] or nil
       local highest, ours, other, left = 0, 0, nil, {}
       local unreadable = each(at, function(key, _, stored, found)
-        local seen, _, _, stored_holder = parse(stored)
-        highest = math.max(highest, seen)
-        if digest_of(stored_holder) == digest_of(holder) then holder = stored_holder end
+        highest = math.max(highest, (parse(stored)))
         if found == token then
           ours, left[key] = ours + 1, call('PTTL', key)
         elseif found then
@@ -593,7 +672,7 @@ if ARGV[a] or shared_releases then
       if other then return other end
       if ours == #at then return {'held', left[at[1][1]]} end
       if highest > fence then fence = highest + 1 end
-      local granted = format(fence, 'c', keeper, holder)
+      local granted = format(fence, 'c', keeper, stored_holder(ARGV[a + 4]))
       for _, one in ipairs(at) do
         local set = try('SET', one[1], token, 'PX', math.max(tonumber(ttl), left[one[1]] or 0))
         if set.err then return {'failed', set.err} end
@@ -615,8 +694,7 @@ if ARGV[a] or shared_releases then
     end
 
     local function now_in_ms()
-      local time = call('TIME')
-      return time[1] * 1000 + math.floor(time[2] / 1000)
+      return math.floor(clock() / 1000)
     end
 
     -- The highest fences: of all holders, of the exclusive ones, and of seals.
@@ -729,18 +807,19 @@ if ARGV[a] or shared_releases then
       return nil
     end
 
-    -- As extend, with one more argument: up to which fence an exclusive hold of the token is downgraded.
+    -- As extend, with one more argument at the end: up to which fence an exclusive hold of the token is
+    -- downgraded.
     local function extend_shares(at, take)
       if wrong_set then return wrong_set end
-      local from = tonumber(ARGV[a + 7])
+      local from = tonumber(ARGV[a + 8])
       local failure = from > 0 and downgrade(at, ARGV[a + 1], from)
       if failure then return failure end
       local ended, shares, ours, other = look_at_shares(at, ARGV[a + 1])
       if ended then return ended end
       if other then return {'held', other[2]} end
       if ours < #at then return {'not_held', 0} end
-      local result = extend_all(shares, ARGV[a + 4], ARGV[a + 2], tonumber(ARGV[a + 3]),
-                                tonumber(ARGV[a + 5]), ARGV[a + 6], take)
+      local result = extend_all(shares, ARGV[a + 5], ARGV[a + 2], ARGV[a + 3], tonumber(ARGV[a + 4]),
+                                tonumber(ARGV[a + 6]), ARGV[a + 7], take)
       if result[1] == true then shared(at, shares, ARGV[a + 1], math.abs(result[2])) end
       return result
     end
@@ -756,7 +835,8 @@ if ARGV[a] or shared_releases then
       if other then return other end
       if adopt and ours == #at then
         local number, id = parts_of(keeper)
-        local result = extend_all(shares, digest_of(holder), ttl, 0, number, id, 'always')
+        local result = extend_all(shares, digest_of(holder), ARGV[a + 4], ARGV[a + 5], 0, number, id,
+                                  'always')
         if result[1] == true then shared(at, shares, token, math.abs(result[2])) end
         return result
       end
@@ -766,7 +846,7 @@ if ARGV[a] or shared_releases then
       end
       if intended then return intended end
       if highest >= fence then return {'stale_fence', highest} end
-      local failure = set_all(shares, token, ttl, granted)
+      local failure = set_all(shares, token, ttl, granted_now(granted))
       if failure then return failure end
       shared(at, shares, token, fence)
       return true
@@ -784,7 +864,8 @@ if ARGV[a] or shared_releases then
       if other then return {'held', other[2]} end
       if ours == #at then return {'held', left[shares[1][1]]} end
       if highest > fence then fence = highest + 1 end
-      local granted = format(fence, 'c', ARGV[a + 5] ~= '' and ARGV[a + 5] or nil, ARGV[a + 4])
+      local keeper = ARGV[a + 5] ~= '' and ARGV[a + 5] or nil
+      local granted = format(fence, 'c', keeper, stored_holder(ARGV[a + 4]))
       for _, share in ipairs(shares) do
         local set = try('SET', share[1], token, 'PX', math.max(tonumber(ttl), left[share[1]] or 0))
         if set.err then return {'failed', set.err} end
@@ -893,14 +974,15 @@ if ARGV[a] or shared_releases then
       wants_clock = true
       if adopt and look.own == slot then
         local number, id = parts_of(keeper)
-        local result = extend_all({look.place}, digest_of(holder), ttl, 0, number, id, 'always')
+        local result = extend_all({look.place}, digest_of(holder), ARGV[a + 4], ARGV[a + 5], 0, number, id,
+                                  'always')
         if result[1] == true then has_slot(at, limit, look, math.abs(result[2])) end
         return result
       end
       if look.own or look.holders[slot] then return slot_taken(at[1][1], limit, look) end
       local highest = highest_for_slot(look)
       if highest >= fence then return {'stale_fence', highest} end
-      local failure = set_all({look.place}, token, ttl, granted)
+      local failure = set_all({look.place}, token, ttl, granted_now(granted))
       if failure then return failure end
       has_slot(at, limit, look, fence)
       return true
@@ -914,8 +996,8 @@ if ARGV[a] or shared_releases then
       if not look.own or slot ~= 0 and look.own ~= slot then
         return look.holders[slot] and {'held', left_of(at[1][1], slot)} or {'not_held', 0}
       end
-      local result = extend_all({look.place}, ARGV[a + 4], ARGV[a + 2], tonumber(ARGV[a + 3]),
-                                tonumber(ARGV[a + 5]), ARGV[a + 6], take)
+      local result = extend_all({look.place}, ARGV[a + 5], ARGV[a + 2], ARGV[a + 3], tonumber(ARGV[a + 4]),
+                                tonumber(ARGV[a + 6]), ARGV[a + 7], take)
       if result[1] == true then
         has_slot(at, limit, look, math.abs(result[2]))
         result[5] = look.own
@@ -943,7 +1025,7 @@ if ARGV[a] or shared_releases then
       wants_clock = true
       local key = at[1][1]
       local before = left_of(key, slot)
-      local failure = set_all({look.place}, to, ARGV[a + 3], granted)
+      local failure = set_all({look.place}, to, ARGV[a + 3], granted_now(granted))
       if failure then return failure end
       has_slot(at, limit, look, fence, not is_made(from) and fence or nil)
       local left = left_of(key, slot)
@@ -958,18 +1040,18 @@ if ARGV[a] or shared_releases then
       if wrong_set then return wrong_set end
       local counts = ARGV[a + 6] == '1'
       if wrong_mark and counts then return wrong_mark end
-      local token, ttl, fence, holder = ARGV[a + 1], ARGV[a + 2], tonumber(ARGV[a + 3]), ARGV[a + 4]
+      local token, ttl, fence = ARGV[a + 1], ARGV[a + 2], tonumber(ARGV[a + 3])
       local ended, look = look_at_slots(at, limit, slot, token)
       if ended then return ended[1] == 'held' and {'held', ended[2]} or ended end
-      local seen, _, _, stored_holder = parse(look.stored)
+      local seen = parse(look.stored)
       local _, exclusive = fences_of(look.meta)
       local highest = math.max(exclusive, seen)
       if counts and highest > fence then return {'stale_fence', highest} end
       if look.own or look.holders[slot] then return {'held', left_of(at[1][1], look.own or slot)} end
-      if digest_of(stored_holder) == digest_of(holder) then holder = stored_holder end
       if highest > fence then fence = highest + 1 end
-      local failure = set_all({look.place}, token, ttl,
-                              format(fence, 'c', ARGV[a + 5] ~= '' and ARGV[a + 5] or nil, holder))
+      local keeper = ARGV[a + 5] ~= '' and ARGV[a + 5] or nil
+      local granted = format(fence, 'c', keeper, stored_holder(ARGV[a + 4]))
+      local failure = set_all({look.place}, token, ttl, granted)
       if failure then return failure end
       has_slot(at, limit, look, fence)
       return {true, fence}
@@ -982,14 +1064,16 @@ if ARGV[a] or shared_releases then
     end
 
     -- As release_if, for a slot of a semaphore of this limit.
-    local function release_slot(limit, key, meta, token, attempt, seal, audible, ended, ended_id)
+    local function release_slot(limit, key, meta, token, attempt, seal, audible, ended, ended_id, keep,
+                                digest)
       local holders, own = holders_of(key, limit, token)
+      if not own and keep ~= '' then holders, own = holders_of(key, limit, kept_value(token)) end
       if not own then return {'not_held', 0} end
       local place = slot_of(key, own)
-      local result = release_if(place[1], place[2], token, attempt, seal, '0', ended, ended_id)
+      local result = release_if(place[1], place[2], token, attempt, seal, '0', ended, ended_id, keep, digest)
       if result[1] ~= true then return result end
       if tonumber(seal) > 0 then remember_fence(meta, tonumber(seal), tonumber(seal)) end
-      local last = last_left(key, limit, holders, own)
+      local last = math.max(last_left(key, limit, holders, own), left_of(key, own))
       if last > 0 then
         call('PEXPIRE', key, last)
       else
@@ -1000,16 +1084,30 @@ if ARGV[a] or shared_releases then
     end
 
     -- As release_if, for a share of this key.
-    local function release_share(key, meta, token, attempt, seal, audible, ended, ended_id)
+    local function release_share(key, meta, token, attempt, seal, audible, ended, ended_id, keep, digest)
       local share, all = share_of(key, token), (shares_of(key))
+      local kept = keep ~= '' and kept_value(token)
       local listed = try('ZSCORE', all, token)
       if failed(listed) then return {'failed', listed.err} end
+      local stored, unreadable = read(share[2])
+      if unreadable then return unreadable end
+      local fence, state, keeper, holder = parse(stored)
+      local again = kept and call('ZSCORE', all, kept) and call('GET', share_of(key, kept)[1]) == kept
+      if again and (not listed or call('GET', share[1]) ~= token) then
+        return {true, 0, seal_with(share[2], math.max(tonumber(seal), fence), state, keeper, holder), 1}
+      end
       if not listed then return {'not_held', 0} end
-      local result = release_if(share[1], share[2], token, attempt, seal, '0', ended, ended_id)
+      local left = kept and time_kept(keep, share[1], holder, digest) or 0
+      local result = release_if(share[1], share[2], token, attempt, seal, '0', ended, ended_id, '', '')
       if result[1] ~= true then return result end
       if tonumber(seal) > 0 then remember_fence(meta, tonumber(seal), tonumber(seal)) end
       if is_made(token) then call('DEL', share[2]) end
       call('ZREM', all, token)
+      if left > 0 then  -- a share that nobody has keeps the key taken
+        call('SET', share_of(key, kept)[1], kept, 'PX', left)
+        call('ZADD', all, now_in_ms() + left + 1, kept)
+        if call('PTTL', all) < left then call('PEXPIRE', all, left + 1) end
+      end
       call('ZREMRANGEBYSCORE', all, '-inf', now_in_ms())
       local last = call('ZRANGE', all, -1, -1, 'WITHSCORES')
       if last[2] then
@@ -1032,21 +1130,22 @@ if ARGV[a] or shared_releases then
     -- Appends the shares or slots of a key that holds this marker to the result of inspect: at most 300,
     -- because replies are bounded.
     local function list_parts(marker, key, result)
-      local function append(place, token, slot)
-        local left = token and call('PTTL', place[1]) or 0
-        if left <= 0 then return end
+      local function append(place, slot)
+        local token, left = try('GET', place[1]), call('PTTL', place[1])
+        if not token or failed(token) or left <= 0 then return end
         local fence, _, _, holder = parse(read(place[2]) or '')
-        for _, part in ipairs({token, left, holder or '', fence, slot}) do result[#result + 1] = part end
+        for _, part in ipairs({token, left, shown(holder or ''), fence, slot}) do
+          result[#result + 1] = part
+        end
       end
       local limit = tonumber(match(marker, SEMAPHORE))
       if limit then
-        local holders = holders_of(key, limit)
-        for i = 1, limit do append(slot_of(key, i), holders[i], i) end
+        for i = 1, limit do append(slot_of(key, i), i) end
         return result
       end
       local all = try('ZREVRANGE', (shares_of(key)), 0, 299)
       if failed(all) then return {'failed', all.err} end
-      for _, token in ipairs(all) do append(share_of(key, token), token, 0) end
+      for _, token in ipairs(all) do append(share_of(key, token), 0) end
       return result
     end
 
@@ -1065,31 +1164,80 @@ if ARGV[a] or shared_releases then
       return set.err and {'failed', set.err} or true
     end
 
+    -- The place of what a token has of a key: the key, a share or a slot. Nil and a result if it has
+    -- nothing.
+    local function place_of(key, meta, token)
+      local refused = refusal(key, token)
+      if not refused then return {key, meta} end
+      if not refused.marker then return nil, refused end
+      local limit, place = tonumber(match(refused.marker, SEMAPHORE)), nil
+      if limit then
+        local _, own = holders_of(key, limit, token)
+        place = own and slot_of(key, own)
+      elseif call('ZSCORE', (shares_of(key)), token) then
+        place = share_of(key, token)
+      end
+      if not place or try('GET', place[1]) ~= token then return nil, {'not_held', 0} end
+      return place
+    end
+
+    -- token, number, value, digest
+    -- Replaces the value that the token publishes at all keys, unless the number is not above that of the
+    -- present value and above the fence: the request is then late. Result: true.
+    local function proclaim(at)
+      if wrong_set then return wrong_set end
+      local token, number, value, digest = ARGV[a + 1], tonumber(ARGV[a + 2]), ARGV[a + 3], ARGV[a + 4]
+      local texts, last = {}, 0
+      for _, one in ipairs(at) do
+        local place, refused = place_of(one[1], one[2], token)
+        if not place then return refused end
+        local stored, unreadable = read(place[2])
+        if unreadable then return unreadable end
+        local fence, state, keeper, holder = parse(stored)
+        if digest_of(holder) ~= digest then return {'not_held', 0} end
+        last = math.max(last, fence, tonumber(match(holder, '\255%d+ (%d+) ') or '0'))
+        local owner, since = match(holder, '^(.*) (%S+)$')
+        owner = match(owner or holder, '^[^\255]*')
+        local terms = string.format('\255%.0f %.0f ', delay_of(holder), number) .. value
+        local text = format(fence, state, keeper, owner .. terms .. ' ' .. (since or '-'))
+        texts[#texts + 1] = {place[2], text}
+      end
+      if last >= number then return {'stale_fence', last} end
+      for _, text in ipairs(texts) do
+        local set = try('SET', text[1], text[2], 'PX', retention)
+        if set.err then return {'failed', set.err} end  -- only the first: later ones need no permission
+      end
+      for _, one in ipairs(at) do change(one[1]) end
+      return true
+    end
+
     return {
       release_part = release_part,
       list_parts = list_parts,
+      proclaim = proclaim,
       step = function(name, at)
         if name == 'acquire' then return acquire_together(at, false), 4 end
-        if name == 'acquire_or_extend' then return acquire_together(at, true), 4 end
-        if name == 'extend' then return extend_together(at, nil), 7 end
-        if name == 'adopt' then return extend_together(at, 'last'), 7 end
-        if name == 'release_if' then return release_together(at, unpack(ARGV, a + 1, a + 6)), 7 end
+        if name == 'acquire_or_extend' then return acquire_together(at, true), 6 end
+        if name == 'extend' then return extend_together(at, nil), 8 end
+        if name == 'adopt' then return extend_together(at, 'last'), 8 end
+        if name == 'release_if' then return release_together(at, unpack(ARGV, a + 1, a + 8)), 9 end
         if name == 'hand_over' then return hand_over_together(at), 5 end
         if name == 'repair' then return repair_together(at), 7 end
+        if name == 'proclaim' then return proclaim(at), 5 end
       end,
       share_step = function(name, at)
         if name == 'acquire' then return acquire_shares(at, false), 4 end
-        if name == 'acquire_or_extend' then return acquire_shares(at, true), 4 end
-        if name == 'extend' then return extend_shares(at, nil), 8 end
-        if name == 'adopt' then return extend_shares(at, 'last'), 8 end
+        if name == 'acquire_or_extend' then return acquire_shares(at, true), 6 end
+        if name == 'extend' then return extend_shares(at, nil), 9 end
+        if name == 'adopt' then return extend_shares(at, 'last'), 9 end
         if name == 'repair' then return repair_shares(at), 7 end
         if name == 'intend' then return intend(at), 3 end
       end,
       slot_step = function(name, at, limit, slot)
         if name == 'acquire' then return acquire_slot(at, limit, slot, false), 4 end
-        if name == 'acquire_or_extend' then return acquire_slot(at, limit, slot, true), 4 end
-        if name == 'extend' then return extend_slot(at, limit, slot, nil), 7 end
-        if name == 'adopt' then return extend_slot(at, limit, slot, 'last'), 7 end
+        if name == 'acquire_or_extend' then return acquire_slot(at, limit, slot, true), 6 end
+        if name == 'extend' then return extend_slot(at, limit, slot, nil), 8 end
+        if name == 'adopt' then return extend_slot(at, limit, slot, 'last'), 8 end
         if name == 'hand_over' then return hand_over_slot(at, limit, slot), 5 end
         if name == 'repair' then return repair_slot(at, limit, slot), 7 end
       end,
@@ -1097,13 +1245,17 @@ if ARGV[a] or shared_releases then
   end
 
   local function one_step(name, key, meta)
-    if name == 'extend' then return extend(key, meta, nil), 7 end
-    if name == 'adopt' then return extend(key, meta, 'last'), 7 end
-    if name == 'acquire_or_extend' then return acquire_or_extend(key, meta), 4 end
-    if name == 'release_if' then return release_if(key, meta, unpack(ARGV, a + 1, a + 6)), 7 end
+    if name == 'extend' then return extend(key, meta, nil), 8 end
+    if name == 'adopt' then return extend(key, meta, 'last'), 8 end
+    if name == 'acquire_or_extend' then return acquire_or_extend(key, meta), 6 end
+    if name == 'release_if' then return release_if(key, meta, unpack(ARGV, a + 1, a + 8)), 9 end
     if name == 'hand_over' then return hand_over(key, meta), 5 end
     if name == 'repair' then return repair(key, meta), 7 end
     if name == 'inspect' then return inspect(key, meta), 2 end
+    if name == 'proclaim' then
+      together = together or steps_together()
+      return together.proclaim({{key, meta}}), 5
+    end
     if name == 'mark' then return mark(key), 4 end
     if name == 'try_grant' then return try_grant(key, meta), 1 end
   end
@@ -1111,7 +1263,7 @@ if ARGV[a] or shared_releases then
   for _, i in ipairs(shared_releases or {}) do
     local key = KEYS[1 + 2 * acquisitions + i]
     results[acquisitions + i] = release_if(key, 'redlockd:meta:{' .. key .. '}',
-                                           ARGV[4 + 3 * acquisitions + i], '', '0', '1', '', '')
+                                           ARGV[4 + 3 * acquisitions + i], '', '0', '1', '', '', '', '')
   end
 
   local n, k = acquisitions + releases, 2 + 2 * acquisitions + releases
@@ -1144,8 +1296,5 @@ if next(changed) and call('EXISTS', OBSERVERS) == 1 then
   for key in pairs(changed) do try('PUBLISH', 'redlockd:changed:' .. key, '') end
 end
 
-if wants_clock then
-  local time = call('TIME')
-  results[#results + 1] = time[1] * 1000000 + time[2]
-end
+if wants_clock then results[#results + 1] = clock() end
 return results

@@ -108,12 +108,38 @@ struct ReleaseMethod {
           Fill(*call->method().response.mutable_votes(), result.votes, call->names());
           call->Answer(grpc::Status::OK);
         },
-        command.source);
+        command.source, command.keep_for);
     return nullptr;  // a release continues without its caller
   }
 
   Response response;
   Holding released;  // for the audit log
+};
+
+struct ProclaimMethod {
+  using Request = v1::ProclaimRequest;
+  using Response = v1::ProclaimResponse;
+  using Command = ProclaimCommand;
+  static constexpr const char* kMethod = "Proclaim";
+  static constexpr auto kAccess = access::Action::kExtend;
+
+  static void Await(RawLockService& methods, auto... call) { methods.RequestProclaim(call...); }
+
+  template <typename Call>
+  std::shared_ptr<Cancellable> Start(Shard& shard, Command command,
+                                     std::optional<Duration> /*until_deadline*/, Call call) {
+    shard.Proclaim(std::move(command), [call](const ProclaimResult& result) {
+      if (result.error) {
+        call->Answer(ToStatus(*result.error, result.votes, call->names()));
+        return;
+      }
+      Fill(*call->method().response.mutable_votes(), result.votes, call->names());
+      call->Answer(grpc::Status::OK);
+    });
+    return nullptr;  // the nodes decide soon
+  }
+
+  Response response;
 };
 
 constexpr std::size_t kMostWaitersShown = 100;
@@ -198,6 +224,7 @@ void LockService::AcceptUnary(Poller& poller) {
     UnaryCall<AcquireMethod>::Await(context_, methods_, poller);
     UnaryCall<ExtendMethod>::Await(context_, methods_, poller);
     UnaryCall<ReleaseMethod>::Await(context_, methods_, poller);
+    UnaryCall<ProclaimMethod>::Await(context_, methods_, poller);
     UnaryCall<InspectMethod>::Await(context_, methods_, poller);
   }
 }

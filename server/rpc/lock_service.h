@@ -19,7 +19,8 @@ using RawStreams = v1::LockService::WithGenericMethod_Watch<
     v1::LockService::WithGenericMethod_Hold<v1::LockService::WithGenericMethod_Session<
         v1::LockService::WithGenericMethod_Observe<v1::LockService::Service>>>>;
 using RawLockService = v1::LockService::WithRawMethod_Acquire<v1::LockService::WithRawMethod_Extend<
-    v1::LockService::WithRawMethod_Release<v1::LockService::WithRawMethod_Inspect<RawStreams>>>>;
+    v1::LockService::WithRawMethod_Release<v1::LockService::WithRawMethod_Proclaim<
+        v1::LockService::WithRawMethod_Inspect<RawStreams>>>>>;
 
 // Thread-safe. Must outlive the server with which it is registered.
 class LockService {

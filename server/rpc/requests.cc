@@ -26,6 +26,7 @@ constexpr std::string_view kReservedPrefix = "redlockd:";
 constexpr Duration kMinTtl = std::chrono::milliseconds(10);
 constexpr Duration kMinGrace = std::chrono::milliseconds(100);
 constexpr Duration kDefaultAdoptionTtl = std::chrono::seconds(30);
+constexpr Duration kLeastKeepFor = std::chrono::milliseconds(1);
 constexpr Duration kMinInterval = std::chrono::milliseconds(1);
 constexpr Duration kLongest = std::chrono::hours(24 * 365);
 
@@ -161,6 +162,29 @@ class Checker {
     return OwnerLabel(owner);
   }
 
+  PublishedValue CheckValue(const std::string& value) {
+    if (value.size() > kMaxValueBytes) {
+      Fault("value", "must be at most 4096 bytes, has " + std::to_string(value.size()));
+    }
+    return PublishedValue(value);
+  }
+
+  // Who acquires, of a message with `owner`, `value` and `lock_delay`.
+  template <typename Message>
+  Owner CheckOwnerOf(const Message& message, Duration ttl) {
+    Owner owner{.label = CheckOwner(message.owner())};
+    owner.value = CheckValue(message.value());
+    if (message.has_lock_delay()) {
+      owner.lock_delay = CheckDuration("lock_delay", message.lock_delay(), {}, rules_.max_ttl);
+      if (ttl + owner.lock_delay > rules_.max_ttl) {
+        Fault("lock_delay", "must not exceed max_ttl together with ttl: " + InWords(ttl) + " and " +
+                                InWords(owner.lock_delay) + " are more than " +
+                                InWords(rules_.max_ttl));
+      }
+    }
+    return owner;
+  }
+
   Duration CheckTtl(bool is_set, const google::protobuf::Duration& ttl) {
     if (!is_set) {
       Fault("ttl", "must be set and " + Range(kMinTtl, rules_.max_ttl));
@@ -273,9 +297,10 @@ Checked<AcquireCommand> Check(const v1::AcquireRequest& request, const RequestRu
       .token = request.has_token() ? checker.CheckToken(request.token()) : OwnerToken(),
       .retry = checker.CheckRetry(request.retry()),
       .extend_if_held = request.extend_if_held(),
-      .owner = {.label = checker.CheckOwner(request.owner())},
+      .owner = {},
       .deadline = std::nullopt,
   };
+  command.owner = checker.CheckOwnerOf(request, command.ttl);
   if (request.extend_if_held() && !request.has_token()) {
     checker.Fault("token", "must be set if extend_if_held is set");
   }
@@ -301,6 +326,18 @@ Checked<ReleaseCommand> Check(const v1::ReleaseRequest& request, const RequestRu
   ReleaseCommand command;
   command.key = checker.CheckKeys(request);
   command.token = checker.CheckToken(request.token());
+  if (request.has_keep_for()) {
+    command.keep_for =
+        checker.CheckDuration("keep_for", request.keep_for(), kLeastKeepFor, rules.max_ttl);
+  }
+  return checker.Result(std::move(command));
+}
+
+Checked<ProclaimCommand> Check(const v1::ProclaimRequest& request, const RequestRules& rules) {
+  Checker checker(rules);
+  ProclaimCommand command{.key = checker.CheckKeys(request),
+                          .token = checker.CheckToken(request.token()),
+                          .value = checker.CheckValue(request.value())};
   return checker.Result(std::move(command));
 }
 
@@ -366,7 +403,7 @@ Checked<HoldCommand> Check(const v1::HoldRequest& request, const RequestRules& r
                   .token = request.has_token() ? checker.CheckToken(request.token()) : OwnerToken(),
                   .retry = checker.CheckRetry(request.retry()),
                   .extend_if_held = false,
-                  .owner = {.label = checker.CheckOwner(request.owner())},
+                  .owner = checker.CheckOwnerOf(request, ttl),
                   .deadline = std::nullopt,
                   .queued = nullptr},
       .interval = checker.CheckInterval(request, ttl),

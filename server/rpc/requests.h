@@ -46,6 +46,8 @@ struct ObserveCommand {
                                            const RequestRules& rules);
 [[nodiscard]] Checked<ReleaseCommand> Check(const v1::ReleaseRequest& request,
                                             const RequestRules& rules);
+[[nodiscard]] Checked<ProclaimCommand> Check(const v1::ProclaimRequest& request,
+                                             const RequestRules& rules);
 [[nodiscard]] Checked<InspectCommand> Check(const v1::InspectRequest& request,
                                             const RequestRules& rules);
 [[nodiscard]] Checked<ObserveCommand> Check(const v1::ObserveRequest& request,

@@ -287,7 +287,7 @@ void SessionStream::Do(LeaseSet& leases, Operation operation) {
   } else if (auto* extend = std::get_if<ExtendCommand>(&operation.command)) {
     leases.Extend(id, std::move(*extend));
   } else if (auto* release = std::get_if<ReleaseCommand>(&operation.command)) {
-    leases.Release(id, release->key, release->token);
+    leases.Release(id, release->key, release->token, release->keep_for);
   } else if (auto* adopt = std::get_if<AdoptCommand>(&operation.command)) {
     leases.Adopt(id, std::move(*adopt));
   } else if (const auto* give_up = std::get_if<GiveUpCommand>(&operation.command)) {

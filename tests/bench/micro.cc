@@ -49,10 +49,10 @@ void WriteABatch(benchmark::State& state) {
           AcquireStep{.key = kKey,
                       .token = kToken,
                       .ttl = std::chrono::seconds(10),
+                      .longest = std::chrono::minutes(5),
                       .fence = {1'800'000'000'000'000},
                       .attempt = {1'234'567'890'123},
                       .owner = kNobody,
-                      .since = {},
                       .expected = {.stamp = "7-12345678901234567890", .mark = "0123456789abcdef"}});
     }
     benchmark::DoNotOptimize(batch.Command(hash, "86400000"));
@@ -71,7 +71,7 @@ void ReadABatchsAnswer(benchmark::State& state) {
     void* raw = nullptr;
     redisReaderGetReply(reader, &raw);
     auto* const reply = static_cast<redisReply*>(raw);
-    const redis::BatchReply answers(*reply, steps);
+    const redis::BatchReply answers(*reply, steps, WallTime());
     for (std::size_t i = 0; i < steps; ++i) {
       benchmark::DoNotOptimize(answers.At(i, {redis::StepKind::kAcquire, {1}}));
     }

@@ -212,10 +212,10 @@ class Raw final : public Load {
             AcquireStep{.key = key,
                         .token = token,
                         .ttl = std::chrono::seconds(10),
+                        .longest = std::chrono::minutes(5),
                         .fence = {fence},
                         .attempt = {0x9e3779b97f4a7c15U * tokens_},
                         .owner = no_owner,
-                        .since = {},
                         .expected = {.stamp = stamps_[i], .mark = marks_[i]}});
       }
     }

@@ -58,6 +58,16 @@ class CallsTest : public ::testing::Test {
   [[nodiscard]] AcquireRequest Request(std::size_t i) const {
     return std::get<AcquireRequest>(sent.at(i).request);
   }
+  static UnaryCommand Releases(Duration keep_for) {
+    return {
+        .kind = Kind::kRelease, .key = "k", .token = "t", .wait = seconds(5), .keep_for = keep_for};
+  }
+  static UnaryCommand Proclaims(const std::string& value) {
+    return {.kind = Kind::kProclaim, .key = "k", .token = "t", .wait = seconds(5), .value = value};
+  }
+  [[nodiscard]] ProclaimRequest LastProclaim() const {
+    return std::get<ProclaimRequest>(sent.back().request);
+  }
 
   FakeClock clock;
   FakeRandom random;
@@ -197,7 +207,13 @@ TEST_F(CallsTest, ExtremeDurationsAreRefusedOrMeanWithoutALimit) {
            {.key = "k", .ttl = seconds(1), .wait = Duration::min()},
            {.kind = Kind::kExtend, .key = "k", .ttl = seconds(1), .wait = seconds(1)},
            {.kind = Kind::kRelease, .key = "k", .token = "t", .wait = Duration{}},
-           {.kind = Kind::kRelease, .key = "k", .token = "t", .wait = Duration(-1)}}) {
+           {.kind = Kind::kRelease, .key = "k", .token = "t", .wait = Duration(-1)},
+           {.kind = Kind::kProclaim, .key = "k", .token = "t", .wait = milliseconds(9)},
+           {.key = "k", .ttl = seconds(1), .lock_delay = Duration(-1)},
+           {.key = "k", .ttl = seconds(1), .lock_delay = Duration::max()},
+           Releases(Duration(0)),
+           Releases(Duration(-1)),
+           Releases(Duration::max())}) {
     const CallId call = Start(command);
     EXPECT_FAILED(call, Reason::kInvalidArgument);
   }
@@ -214,6 +230,139 @@ TEST_F(CallsTest, AClosedClientFailsItsCallsAndLeavesNoLock) {
   EXPECT_EQ(leftovers.size(), 1U);
   const CallId later = Acquire();
   EXPECT_FAILED(later, Reason::kCancelled);
+}
+
+TEST_F(CallsTest, AnAcquireNamesItsValueAndDelayInEachAttempt) {
+  (void)Start({.key = "k", .ttl = seconds(30), .value = "here", .lock_delay = seconds(2)});
+  NoAnswer(Delivery::kUnknown);
+  for (std::size_t i = 0; i < 2; ++i) {
+    EXPECT_EQ(Request(i).value, "here");
+    EXPECT_EQ(Request(i).lock_delay, seconds(2));
+  }
+}
+
+TEST_F(CallsTest, ARepeatedReleaseStillKeepsTheKey) {
+  const CallId call = Start(Releases(seconds(9)));
+  NoAnswer(Delivery::kUnknown);
+  ASSERT_EQ(sent.size(), 2U);
+  for (const SendCall& one : sent) {
+    EXPECT_EQ(std::get<ReleaseRequest>(one.request).keep_for, seconds(9));
+  }
+  Answer({});
+  EXPECT_TRUE(done.contains(call));
+}
+
+TEST_F(CallsTest, AValueIsProclaimedByKeyAndToken) {
+  const CallId call = Start(Proclaims("new"));
+  EXPECT_EQ(LastProclaim().key, "k");
+  EXPECT_EQ(LastProclaim().token, "t");
+  EXPECT_EQ(LastProclaim().value, "new");
+  Answer({});
+  EXPECT_TRUE(done.contains(call));
+  const CallId not_held = Start(Proclaims(""));
+  Refuse(Reason::kLockNotHeld);
+  EXPECT_FAILED(not_held, Reason::kLockNotHeld);
+}
+
+TEST_F(CallsTest, AValueIsAtMost4096BytesOfUtf8) {
+  for (const std::string& value : {std::string(4097, 'x'), std::string("\xff")}) {
+    const CallId proclaims = Start(Proclaims(value));
+    EXPECT_FAILED(proclaims, Reason::kInvalidArgument);
+    EXPECT_EQ(failed[proclaims].message.substr(0, 6), "value:");
+    const CallId acquires = Start({.key = "k", .ttl = seconds(1), .value = value});
+    EXPECT_FAILED(acquires, Reason::kInvalidArgument);
+  }
+  EXPECT_TRUE(sent.empty());
+  (void)Start(Proclaims(std::string(4096, 'x')));
+  EXPECT_EQ(sent.size(), 1U);
+}
+
+TEST_F(CallsTest, AProclamationIsRepeatedElsewhereWhileItIsUndecided) {
+  const CallId call = Start(Proclaims("new"));
+  Refuse(Reason::kQuorumUnavailable);
+  EXPECT_EQ(sent.size(), 1U) << "after a pause";
+  Pass(seconds(1));
+  ASSERT_EQ(sent.size(), 2U);
+  EXPECT_NE(sent[0].endpoint, sent[1].endpoint);
+  NoAnswer(Delivery::kUnknown);
+  Pass(seconds(1));
+  Refuse(Reason::kDraining);
+  Pass(seconds(1));
+  EXPECT_EQ(LastProclaim().value, "new");
+  EXPECT_EQ(sent.size(), 4U);
+  Answer({});
+  EXPECT_TRUE(done.contains(call));
+}
+
+TEST_F(CallsTest, AProclamationThatStaysUndecidedSaysWhy) {
+  const CallId call = Start(Proclaims("new"));
+  for (int i = 0; i < 100 && !failed.contains(call); ++i) {
+    Refuse(Reason::kQuorumUnavailable);
+    Pass(milliseconds(200));
+  }
+  EXPECT_FAILED(call, Reason::kQuorumUnavailable);
+  EXPECT_GT(sent.size(), 5U);
+  const CallId silent = Start(Proclaims("new"));
+  clock.now += seconds(5);
+  NoAnswer(Delivery::kUnknown, true);
+  EXPECT_FAILED(silent, Reason::kDeadlineExceeded);
+  EXPECT_NE(failed[silent].message.find("may or may not be published"), std::string::npos);
+}
+
+// A lease that this client holds.
+class ProclaimTest : public CallsTest {
+ protected:
+  CallId Proclaim(const std::string& value = "new") {
+    const CallId call = calls.Proclaim(lease, value);
+    Collect();
+    return call;
+  }
+
+  std::shared_ptr<KeptLease> Lease() {
+    const auto trust = std::make_shared<SessionTrust>(seconds(100));
+    trust->OnAnswer(clock.now);
+    return std::make_shared<KeptLease>(semaphore("k", 2), 1, "t", false, seconds(30), Duration{},
+                                       trust, clock.now + seconds(3), 7, 0);
+  }
+
+  std::shared_ptr<KeptLease> lease = Lease();
+};
+
+TEST_F(ProclaimTest, IsBoundedByTheTrustInTheLease) {
+  const CallId call = Proclaim();
+  EXPECT_EQ(LastProclaim().token, "t");
+  for (int i = 0; i < 100 && !failed.contains(call); ++i) {
+    Refuse(Reason::kQuorumUnavailable);
+    Pass(milliseconds(200));
+  }
+  EXPECT_FAILED(call, Reason::kQuorumUnavailable);
+  EXPECT_LE(clock.now - TimePoint(seconds(1'000)), milliseconds(3'200));
+}
+
+TEST_F(ProclaimTest, FailsIfTheLeaseIsLostOrReleased) {
+  const CallId call = Proclaim();
+  lease->Lose({Reason::kValidityExpired, "lost"});
+  NoAnswer(Delivery::kNotSent);
+  EXPECT_FAILED(call, Reason::kLockNotHeld);
+  EXPECT_EQ(failed[call].message, "lost");
+  const std::size_t before = sent.size();
+  const CallId later = Proclaim();
+  EXPECT_FAILED(later, Reason::kLockNotHeld);
+  EXPECT_EQ(sent.size(), before);
+}
+
+TEST_F(ProclaimTest, FailsOnceTheTrustHasEnded) {
+  clock.now += seconds(3);
+  const CallId call = Proclaim();
+  EXPECT_FAILED(call, Reason::kLockNotHeld);
+  EXPECT_TRUE(sent.empty());
+}
+
+TEST_F(ProclaimTest, ARefusalDoesNotEndTheTrust) {
+  const CallId call = Proclaim();
+  Refuse(Reason::kLockNotHeld);
+  EXPECT_FAILED(call, Reason::kLockNotHeld);
+  EXPECT_TRUE(lease->held());
 }
 
 class WatchesTest : public ::testing::Test {

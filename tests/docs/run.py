@@ -158,12 +158,13 @@ def known_flags(world, text):
 
 def run_cpp(world, text):
     path = os.path.join(world.directory, "block.cc")
+    client = f'redlock::client::Client client({{.endpoints = {{"{world.address}"}}}});\n'
     with open(path, "w") as file:
-        file.write("#include <redlock/client.h>\n#include <iostream>\n"
+        file.write("#include <redlock/client.h>\n#include <redlock/election.h>\n#include <iostream>\n"
                    "using namespace std::chrono_literals;\n"
                    "struct { void write(int, std::uint64_t) {} } store;\nconst int report = 0;\n"
                    "int fail(const std::string& why) { std::cerr << why; return 1; }\n"
-                   "int main() {\n" + text + "}\n")
+                   "int main() {\n" + ("" if "Client client(" in text else client) + text + "}\n")
     return world.run(f"g++ -std=c++20 -Iclient/cpp/include {path} -o {path}.run "
                      f"{BUILD}/client/cpp/libredlock-client.a "
                      f"${{SANITIZE:-}} $(pkg-config --libs grpc++ protobuf libssl) -lpthread && {path}.run").returncode == 0

@@ -17,9 +17,9 @@ void ReadAll(const redisReply& reply) {
   for (const StepKind kind :
        {StepKind::kAcquire, StepKind::kAcquireOrExtend, StepKind::kHandOver, StepKind::kExtend,
         StepKind::kAdopt, StepKind::kRepair, StepKind::kRelease, StepKind::kReleaseIf,
-        StepKind::kInspect, StepKind::kMark}) {
+        StepKind::kProclaim, StepKind::kInspect, StepKind::kMark}) {
     constexpr std::size_t kSteps = 3;
-    const BatchReply answers(reply, kSteps);
+    const BatchReply answers(reply, kSteps, redlock::WallTime());
     for (std::size_t step = 0; step < kSteps; ++step) (void)answers.At(step, {kind, {1}});
   }
   (void)ParseTime(reply);

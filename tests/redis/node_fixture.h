@@ -74,17 +74,20 @@ class NodeTest : public ::testing::Test {
     EXPECT_TRUE(RunUntil([&] { return !sink->replies.empty(); }));
     return sink->replies.empty() ? NodeReply{} : sink->replies.front();
   }
+  static constexpr Duration kLongest = std::chrono::minutes(10);
+
   NodeReply Acquire(const std::string& key, const std::string& token, std::uint64_t fence,
                     Duration ttl = seconds(10), std::uint64_t attempt = 1, bool adopt = false) {
     return Ask([&](auto sink) {
       const Owner owner{.label = OwnerLabel("label")};
-      node->Acquire({Key(key), OwnerToken(token), ttl, {fence}, {attempt}, owner, {}, adopt}, sink);
+      node->Acquire({Key(key), OwnerToken(token), ttl, kLongest, {fence}, {attempt}, owner, adopt},
+                    sink);
     });
   }
   NodeReply Extend(const std::string& key, const std::string& token, Duration ttl,
                    std::uint64_t raise_to = 0) {
     return Ask([&](auto sink) {
-      node->Extend({Key(key), OwnerToken(token), ttl, {raise_to}}, sink);
+      node->Extend({Key(key), OwnerToken(token), ttl, kLongest, {raise_to}}, sink);
     });
   }
   NodeReply Release(const std::string& key, const std::string& token,

@@ -6,6 +6,15 @@
 
 namespace redlock::sim {
 
+namespace {
+
+// What a time on the nodes is worth by the world's clock: their clocks drift.
+Duration Promised(Duration by_nodes) {
+  return std::max(by_nodes - by_nodes / 50 - milliseconds(2), Duration());
+}
+
+}  // namespace
+
 Shard& Client::AnyShard() {
   std::size_t daemon = world_.Below(daemons_);
   for (std::size_t i = 0; i < daemons_ && cluster_.suspended(daemon); ++i) {
@@ -57,16 +66,17 @@ void Client::Acquire() {
     command.token = OwnerToken(name_ + "-" + std::to_string(tokens_));
     command.extend_if_held = world_.Chance(0.8);
   }
+  if (world_.Chance(0.2)) command.owner.lock_delay = world_.Between({}, milliseconds(400));
   ++calls_.made;
-  const Duration ttl = command.ttl;
+  const Asked asked{command.ttl, command.owner.lock_delay, world_.now()};
   if (world_.Chance(0.3)) {
     HoldStream(std::move(command));
     return;
   }
   const auto operation =
-      AnyShard().Acquire(std::move(command), [this, ttl](const AcquireResult& result) {
+      AnyShard().Acquire(std::move(command), [this, asked](const AcquireResult& result) {
         ++calls_.answered;
-        Acquired(result, ttl);
+        Acquired(result, asked);
       });
   if (world_.Chance(0.2)) {
     world_.Do(world_.Between({}, milliseconds(20)),
@@ -89,6 +99,7 @@ void Client::HoldStream(AcquireCommand command) {
     command.token = OwnerToken(name_ + "-hold-" + std::to_string(tokens_));
   }
   const Duration ttl = command.ttl;
+  const Duration delay = Promised(command.owner.lock_delay);
   const auto end = [this, state] {
     if (std::exchange(state->over, true)) return;
     oracle_.Ends(state->lease.key.value(), state->lease.token.value());
@@ -99,19 +110,19 @@ void Client::HoldStream(AcquireCommand command) {
   state->hold = state->shard->Hold(
       {.acquire = std::move(command), .interval = ttl / 2, .max_lifetime = std::nullopt},
       {.decided =
-           [this, state, end](const AcquireResult& result) {
+           [this, state, end, delay](const AcquireResult& result) {
              ++calls_.answered;
              if (!result.lease) {
                end();
                return;
              }
              state->lease = *result.lease;
-             oracle_.Holds(world_.now(), *result.lease);
+             oracle_.Holds(world_.now(), *result.lease, delay);
            },
        .watched =
-           [this, end](const WatchEvent& event) {
+           [this, end, delay](const WatchEvent& event) {
              if (event.type == WatchEvent::Type::kExtended) {
-               oracle_.Holds(world_.now(), event.lease);
+               oracle_.Holds(world_.now(), event.lease, delay);
              }
              if (!event.goes_on) end();
            }});
@@ -127,7 +138,7 @@ void Client::HoldStream(AcquireCommand command) {
   });
 }
 
-void Client::Acquired(const AcquireResult& result, Duration ttl) {
+void Client::Acquired(const AcquireResult& result, Asked asked) {
   if (!result.lease) {
     Next();
     return;
@@ -137,50 +148,52 @@ void Client::Acquired(const AcquireResult& result, Duration ttl) {
     Next();
     return;
   }
-  oracle_.Holds(world_.now(), *result.lease);
-  Hold(*result.lease, ttl);
+  if (result.extended) asked = {.ttl = asked.ttl, .delay = {}, .at = world_.now()};
+  oracle_.Holds(world_.now(), *result.lease, Promised(asked.delay));
+  Hold(*result.lease, asked);
 }
 
-void Client::Hold(const Lease& lease, Duration ttl) {
-  const Duration pause = world_.Chance(0.3) ? Duration{} : world_.Between({}, ttl);
-  world_.Do(pause, [this, lease, ttl] {
+void Client::Hold(const Lease& lease, const Asked& asked) {
+  const Duration pause = world_.Chance(0.3) ? Duration{} : world_.Between({}, asked.ttl);
+  world_.Do(pause, [this, lease, asked] {
     switch (world_.Below(4)) {
       case 0:
-        Extend(lease, ttl);
+        Extend(lease, asked);
         break;
       case 1:
-        Watch(lease, ttl);
+        Watch(lease, asked);
         break;
       default:
-        Leave(lease);
+        Leave(lease, asked);
         break;
     }
   });
 }
 
-void Client::Extend(const Lease& lease, Duration ttl) {
+void Client::Extend(const Lease& lease, const Asked& asked) {
   ++calls_.made;
   ExtendCommand command{.key = lease.key,
                         .token = lease.token,
-                        .ttl = ttl,
+                        .ttl = asked.ttl,
                         .retry = {.max_retries = static_cast<int>(world_.Below(3))},
                         .deadline = std::nullopt,
                         .raise_to = {}};
   const auto operation =
-      AnyShard().Extend(std::move(command), [this, lease, ttl](const ExtendResult& result) {
+      AnyShard().Extend(std::move(command), [this, asked](const ExtendResult& result) {
         ++calls_.answered;
         if (!result.lease) {
           // The client still trusts the rest of the lease; the oracle knows until when.
           Next();
           return;
         }
-        oracle_.Holds(world_.now(), *result.lease);
-        Hold(*result.lease, ttl);
+        oracle_.Holds(world_.now(), *result.lease, Promised(asked.delay));
+        Hold(*result.lease, asked);
       });
   if (world_.Chance(0.1)) operation->Cancel(Reason::kCancelled);
 }
 
-void Client::Watch(const Lease& lease, Duration ttl) {
+void Client::Watch(const Lease& lease, const Asked& asked) {
+  const Duration ttl = asked.ttl;
   struct State {
     Shard* shard = nullptr;
     std::shared_ptr<Watchdog> watchdog;
@@ -195,22 +208,23 @@ void Client::Watch(const Lease& lease, Duration ttl) {
                        .max_lifetime = std::nullopt};
   if (world_.Chance(0.2)) command.max_lifetime = world_.Between(milliseconds(1), ttl * 4);
   state->shard = &AnyShard();
-  state->watchdog = state->shard->Watch(command, [this, state, lease](const WatchEvent& event) {
-    switch (event.type) {
-      case WatchEvent::Type::kExtended:
-        oracle_.Holds(world_.now(), event.lease);
-        break;
-      case WatchEvent::Type::kExtendFailed:
-        break;
-      case WatchEvent::Type::kLost:
-      case WatchEvent::Type::kLifetimeEnded:
-      case WatchEvent::Type::kReleased:
-      case WatchEvent::Type::kDenied:
-        oracle_.Ends(lease.key.value(), lease.token.value());
-        break;
-    }
-    if (!event.goes_on && !std::exchange(state->over, true)) Next();
-  });
+  state->watchdog = state->shard->Watch(
+      command, [this, state, lease, delay = Promised(asked.delay)](const WatchEvent& event) {
+        switch (event.type) {
+          case WatchEvent::Type::kExtended:
+            oracle_.Holds(world_.now(), event.lease, delay);
+            break;
+          case WatchEvent::Type::kExtendFailed:
+            break;
+          case WatchEvent::Type::kLost:
+          case WatchEvent::Type::kLifetimeEnded:
+          case WatchEvent::Type::kReleased:
+          case WatchEvent::Type::kDenied:
+            oracle_.Ends(lease.key.value(), lease.token.value());
+            break;
+        }
+        if (!event.goes_on && !std::exchange(state->over, true)) Next();
+      });
   world_.Do(world_.Between({}, ttl * 5), [this, state, lease] {
     if (std::exchange(state->over, true)) return;
     oracle_.Ends(lease.key.value(), lease.token.value());
@@ -219,19 +233,30 @@ void Client::Watch(const Lease& lease, Duration ttl) {
   });
 }
 
-void Client::Leave(const Lease& lease) {
+void Client::Leave(const Lease& lease, const Asked& asked) {
   if (world_.Chance(0.2)) {  // the client forgets the lock or dies, so the TTL has to end it
     Next();
     return;
   }
   oracle_.Ends(lease.key.value(), lease.token.value());
   ++calls_.made;
-  AnyShard().Release(lease.key, lease.token, [this](const ReleaseResult& result) {
-    ++calls_.answered;
-    // According to the contract, a token must not be reused unless its release is known to be done.
-    if (result.error && result.error->reason != Reason::kLockNotHeld) ++tokens_;
-    Next();
-  });
+  const Duration keep_for =
+      world_.Chance(0.2) ? world_.Between(milliseconds(1), milliseconds(500)) : Duration();
+  AnyShard().Release(
+      lease.key, lease.token,
+      [this, lease, keep_for, at = asked.at](const ReleaseResult& result) {
+        ++calls_.answered;
+        // Another holder may share the key, or have another slot.
+        const bool alone = !lease.key.IsShared() && !lease.key.IsSemaphore();
+        if (!result.error && keep_for != Duration() && alone) {
+          oracle_.Keeps(lease, at + Promised(keep_for));
+        }
+        // According to the contract, a token must not be reused unless its release is known to be
+        // done.
+        if (result.error && result.error->reason != Reason::kLockNotHeld) ++tokens_;
+        Next();
+      },
+      {}, keep_for);
 }
 
 }  // namespace redlock::sim

@@ -37,14 +37,21 @@ class Client {
   void Run(MonotonicTime end);
 
  private:
+  // What the client asked for when it acquired a lease.
+  struct Asked {
+    Duration ttl{};
+    Duration delay{};  // 0 if the lease may have another one
+    MonotonicTime at;  // later than the acquisition if the token may have held the key before
+  };
+
   void Next();
   void Acquire();
   void HoldStream(AcquireCommand command);
-  void Acquired(const AcquireResult& result, Duration ttl);
-  void Hold(const Lease& lease, Duration ttl);
-  void Extend(const Lease& lease, Duration ttl);
-  void Watch(const Lease& lease, Duration ttl);
-  void Leave(const Lease& lease);
+  void Acquired(const AcquireResult& result, Asked asked);
+  void Hold(const Lease& lease, const Asked& asked);
+  void Extend(const Lease& lease, const Asked& asked);
+  void Watch(const Lease& lease, const Asked& asked);
+  void Leave(const Lease& lease, const Asked& asked);
   // One of the keys, or several together.
   [[nodiscard]] Key AnyKeys();
   // A daemon that is not suspended. If all are, any daemon: it then handles the request late.

@@ -10,7 +10,7 @@ namespace redlock {
 inline void EndLease(Shard& shard, Watchdog& watchdog) {
   const Lease lease = watchdog.lease();
   watchdog.Detach();
-  if (lease.keeper) shard.ReleaseAtEndOf(lease, [](const ReleaseResult&) {});
+  if (lease.keeper) shard.ReleaseAtEndOf(lease, true, [](const ReleaseResult&) {});
 }
 
 // The same for what a Hold waits for or holds.

@@ -18,20 +18,14 @@ KeptExpected Kept(const Expected& expected) {
   return {std::string(expected.stamp), std::string(expected.mark)};
 }
 
-Owner Since(Owner owner, Duration since) {
-  // The nodes store the time only with an origin.
-  if (!owner.origin.empty()) owner.since = since;
-  return owner;
-}
-
 }  // namespace
 
 void Link::Acquire(const AcquireStep& step, std::shared_ptr<ReplySink> sink) {
   Send(
       [this, key = step.key.value(), token = step.token.value(), ttl = step.ttl, fence = step.fence,
-       attempt = step.attempt, owner = Since(step.owner, step.since), adopt = step.adopt,
-       expected = Kept(step.expected)] {
-        return server_.Acquire(key, token, ttl, fence, attempt, owner, adopt, expected);
+       attempt = step.attempt, owner = step.owner, adopt = step.adopt,
+       expected = Kept(step.expected), longest = step.longest] {
+        return server_.Acquire(key, token, ttl, fence, attempt, owner, adopt, expected, longest);
       },
       std::move(sink));
 }
@@ -39,9 +33,9 @@ void Link::Acquire(const AcquireStep& step, std::shared_ptr<ReplySink> sink) {
 void Link::HandOver(const HandOverStep& step, std::shared_ptr<ReplySink> sink) {
   Send(
       [this, key = step.key.value(), from = step.from.value(), to = step.to.value(), ttl = step.ttl,
-       fence = step.fence, attempt = step.attempt, owner = Since(step.owner, step.since),
-       expected = Kept(step.expected)] {
-        return server_.HandOver(key, from, to, ttl, fence, attempt, owner, expected);
+       fence = step.fence, attempt = step.attempt, owner = step.owner,
+       expected = Kept(step.expected), longest = step.longest] {
+        return server_.HandOver(key, from, to, ttl, fence, attempt, owner, expected, longest);
       },
       std::move(sink));
 }
@@ -50,8 +44,10 @@ void Link::Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink) {
   Send(
       [this, key = step.key.value(), token = step.token.value(), ttl = step.ttl,
        raise_to = step.raise_to, keeper = step.keeper, adopt = step.adopt,
-       expected = Kept(step.expected), downgrade_from = step.downgrade_from] {
-        return server_.Extend(key, token, ttl, raise_to, keeper, adopt, expected, downgrade_from);
+       expected = Kept(step.expected), downgrade_from = step.downgrade_from,
+       longest = step.longest] {
+        return server_.Extend(key, token, ttl, raise_to, keeper, adopt, expected, downgrade_from,
+                              longest);
       },
       std::move(sink));
 }
@@ -60,8 +56,9 @@ void Link::Repair(const RepairStep& step, std::shared_ptr<ReplySink> sink) {
   Send(
       [this, key = step.key.value(), token = step.token.value(), ttl = step.ttl, fence = step.fence,
        keeper = step.keeper, counts = step.counts, owner = step.owner,
-       expected = Kept(step.expected)] {
-        return server_.Repair(key, token, ttl, fence, keeper, counts, owner, expected);
+       expected = Kept(step.expected), held_for = step.held_for, longest = step.longest] {
+        return server_.Repair(key, token, ttl, fence, keeper, counts, owner, expected, held_for,
+                              longest);
       },
       std::move(sink));
 }
@@ -70,8 +67,8 @@ void Link::Release(const ReleaseStep& step, std::shared_ptr<ReplySink> sink) {
   Send(
       [this, key = std::string(step.key.names()), token = step.token.value(),
        only = step.only_attempt, seal = step.seal, announce = step.announce,
-       at_end_of = step.at_end_of] {
-        return server_.Release(key, token, only, seal, announce, at_end_of);
+       at_end_of = step.at_end_of, keep = Server::Keep{step.keep_for, step.leave_delay}] {
+        return server_.Release(key, token, only, seal, announce, at_end_of, keep);
       },
       std::move(sink));
 }
@@ -80,6 +77,15 @@ void Link::Intend(const IntendStep& step, std::shared_ptr<ReplySink> sink) {
   Send([this, name = std::string(step.key.names()), id = step.id,
         ttl = step.ttl] { return server_.Intend(name, id, ttl); },
        std::move(sink));
+}
+
+void Link::Proclaim(const ProclaimStep& step, std::shared_ptr<ReplySink> sink) {
+  Send(
+      [this, name = std::string(step.key.names()), token = step.token.value(), value = step.value,
+       number = step.number, expected = Kept(step.expected)] {
+        return server_.Proclaim(name, token, value, number, expected);
+      },
+      std::move(sink));
 }
 
 void Link::Inspect(const InspectStep& step, std::shared_ptr<ReplySink> sink) {
@@ -273,6 +279,13 @@ void Link::Deliver(Work work, const std::shared_ptr<Call>& call) {
     return;
   }
   NodeReply reply = work();
+  // Nodes report for how long a lease is held.
+  const auto by_daemon = [this](Owner& owner) {
+    if (owner.since == Duration()) return;
+    owner.since = daemon_.WallNow().time_since_epoch() - (server_.Clock() - owner.since);
+  };
+  by_daemon(reply.owner);
+  for (Share& share : reply.shares) by_daemon(share.owner);
   if (call->answered || loses_replies_) return;
   const MonotonicTime arrival = InOrder(last_reply_);
   world_.Do(arrival - world_.now(),

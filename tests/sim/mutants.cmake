@@ -53,6 +53,13 @@ redlock_mutant(kReadAtExpiry server/core/keys/observation.cc "Observing.*")
 redlock_mutant(kReadWhenListening server/core/keys/observation.cc "Observing.*")
 redlock_mutant(kObservedFencesNeverFall server/core/keys/observed_state.cc "Observing.*")
 
+redlock_mutant(kExtensionAddsDelay tests/sim/server.cc "Terms.*:Simulation.Sched*")
+redlock_mutant(kRepairCarriesTerms server/core/rounds/extension.cc "Terms.*")
+redlock_mutant(kSilenceLeavesDelay server/core/leases/lease_set.cc "Terms.*")
+redlock_mutant(kKeptIsRemembered tests/sim/server.cc "Terms.*")
+redlock_mutant(kKeepFromAcquisition tests/sim/server.cc "Terms.*")
+redlock_mutant(kNewestValue tests/sim/server.cc "Terms.*")
+
 # A TTL masks these in the end, or only rare schedules show them, so directed tests detect them.
 redlock_mutant(kRaiseAboveAll server/core/rounds/extension.cc "FencingAfterALoss.*")
 redlock_mutant(kRepairRaisesTheFence tests/sim/server.cc "FencingAfterALoss.*:Simulation.Sched*")

@@ -282,7 +282,8 @@ TEST(NodeSetRound, IsNotContinuedUnderAnotherRecord) {
   const auto round = Round::StartOneFirst(
       env, [](Outcome outcome) { return Round::CountVote(outcome, Round::Counts::kAsUnknown); },
       [&key](Node& node, std::shared_ptr<ReplySink> sink) {
-        node.Acquire({key, OwnerToken("t"), seconds(5), {1}, {1}, Owner(), {}}, std::move(sink));
+        node.Acquire({key, OwnerToken("t"), seconds(5), seconds(5), {1}, {1}, Owner()},
+                     std::move(sink));
       },
       listener, {}, 0);
   set = std::make_shared<NodeSet>(3);  // another record

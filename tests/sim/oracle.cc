@@ -4,9 +4,13 @@
 
 namespace redlock::sim {
 
-void Oracle::Holds(MonotonicTime now, const Lease& lease) {
+void Oracle::Holds(MonotonicTime now, const Lease& lease, Duration delay) {
   ++leases_;
-  lease.key.ForEach([&](std::string_view key) { Holds(now, std::string(key), lease); });
+  lease.key.ForEach([&](std::string_view key) { Holds(now, std::string(key), lease, delay); });
+}
+
+void Oracle::Keeps(const Lease& lease, MonotonicTime until) {
+  lease.key.ForEach([&](std::string_view key) { keys_[std::string(key)].kept_until = until; });
 }
 
 bool Oracle::MayBothHold(const Key& one, const Key& other) {
@@ -14,15 +18,18 @@ bool Oracle::MayBothHold(const Key& one, const Key& other) {
   return one.IsSemaphore() && one.limit() == other.limit() && one.slot() != other.slot();
 }
 
-void Oracle::Holds(MonotonicTime now, const std::string& key, const Lease& lease) {
+void Oracle::Holds(MonotonicTime now, const std::string& key, const Lease& lease, Duration delay) {
   const std::string& token = lease.token.value();
   History& history = keys_[key];
   for (const auto& [other, holder] : history.holders) {
     if (other != token && holder.valid_until > now && !MayBothHold(holder.key, lease.key)) {
       violations_.push_back("two valid leases of " + key + ": " + other + " still holds it while " +
                             token + " gets it");
+    } else if (other != token && holder.out_until > now && !MayBothHold(holder.key, lease.key)) {
+      violations_.push_back(token + " gets " + key + " during the lock delay of " + other);
     }
   }
+  if (history.kept_until > now) violations_.push_back(token + " gets " + key + ", which is kept");
   const int slot = lease.key.slot();
   History::OfSlot& of_slot = history.slots[slot];  // 0: not of a slot
   const std::string& last_holder = slot != 0 ? of_slot.last_holder : history.last_holder;
@@ -46,7 +53,7 @@ void Oracle::Holds(MonotonicTime now, const std::string& key, const Lease& lease
   const auto found = history.holders.find(token);
   const bool goes_on = found != history.holders.end() && found->second.valid_until > now;
   history.holders[token] = {lease.fence, lease.valid_until, goes_on ? found->second.since : now,
-                            lease.key};
+                            lease.key, lease.valid_until + delay};
 }
 
 bool Oracle::HeldSince(const std::string& key, MonotonicTime from, MonotonicTime now) const {

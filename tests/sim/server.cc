@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "server/core/nodes/kept.h"
 #include "server/core/safeguard.h"
 
 namespace redlock::sim {
@@ -41,9 +42,11 @@ void Server::Put(const std::string& key, const std::string& token, Duration ttl)
 }
 
 NodeReply Server::Acquire(const std::string& key, const std::string& token, Duration ttl,
-                          FencingToken fence, AttemptId attempt, const Owner& owner, bool adopt,
-                          const Expected& expected) {
+                          FencingToken fence, AttemptId attempt, const Owner& by, bool adopt,
+                          const Expected& expected, Duration longest) {
   if (auto mismatch = Mismatch(expected, true)) return *mismatch;
+  longest_ = longest;
+  const Owner owner = Stamped(by);
   if (Key(key).IsSemaphore()) {
     return AcquireSlot(Key(key), token, ttl,
                        {fence, token, Keeper{fence.value, attempt}, true, owner}, adopt);
@@ -63,7 +66,7 @@ NodeReply Server::Acquire(const std::string& key, const std::string& token, Dura
     if (meta.fence >= fence && Has(Safeguard::kFenceComparedByGrant)) {
       return {.outcome = Outcome::kStaleFence, .fence = meta.fence};
     }
-    Put(key, token, ttl);
+    Put(key, token, ExpiryOf(ttl, owner, longest_));
     meta = {fence, token, Keeper{fence.value, attempt}, true, owner};
     return {.outcome = Outcome::kGranted, .fence = fence, .clock = Clock()};
   }
@@ -75,16 +78,27 @@ NodeReply Server::Acquire(const std::string& key, const std::string& token, Dura
 }
 
 NodeReply Server::Held(const Entry& entry, const Meta& meta) const {
-  return {.outcome = Outcome::kHeld,
-          .remaining = entry.expires - Clock(),
-          .holder = OwnerToken(entry.token),
-          .owner = meta.token == entry.token ? meta.owner : Owner()};
+  NodeReply reply{.outcome = Outcome::kHeld,
+                  .remaining = entry.expires - Clock(),
+                  .holder = OwnerToken(entry.token),
+                  .owner = meta.token == entry.token ? meta.owner : Owner()};
+  reply.owner.value = PublishedValue();
+  reply.owner.value_number = 0;
+  reply.owner.lock_delay = Duration();
+  return reply;
+}
+
+Owner Server::Stamped(Owner owner) const {
+  owner.since = Clock();
+  return owner;
 }
 
 NodeReply Server::HandOver(const std::string& key, const std::string& from, const std::string& to,
-                           Duration ttl, FencingToken fence, AttemptId attempt, const Owner& owner,
-                           const Expected& expected) {
+                           Duration ttl, FencingToken fence, AttemptId attempt, const Owner& by,
+                           const Expected& expected, Duration longest) {
   if (auto mismatch = Mismatch(expected, true)) return *mismatch;
+  longest_ = longest;
+  const Owner owner = Stamped(by);
   if (Key(key).IsSemaphore()) {
     return HandOverSlot(Key(key), from, ttl,
                         {fence, to, Keeper{fence.value, attempt}, true, owner});
@@ -101,7 +115,7 @@ NodeReply Server::HandOver(const std::string& key, const std::string& from, cons
   if (meta.fence >= fence && Has(Safeguard::kFenceComparedByHandOver)) {
     return {.outcome = Outcome::kStaleFence, .fence = meta.fence};
   }
-  Put(key, to, ttl);
+  Put(key, to, ExpiryOf(ttl, owner, longest_));
   meta = {fence, to, Keeper{fence.value, attempt}, true, owner};
   return {.outcome = Outcome::kGranted, .fence = fence, .handed_over = held, .clock = Clock()};
 }
@@ -109,6 +123,8 @@ NodeReply Server::HandOver(const std::string& key, const std::string& from, cons
 NodeReply Server::ExtendHeld(const std::string& key, Entry& entry, Meta& meta, Duration ttl,
                              FencingToken raise_to, std::optional<Keeper> keeper, Take take) {
   bool ours = meta.token == entry.token;
+  const Duration expiry =
+      ours && Has(Safeguard::kExtensionAddsDelay) ? ExpiryOf(ttl, meta.owner, longest_) : ttl;
   std::optional<Keeper> stored = ours ? meta.keeper : std::nullopt;
   const std::uint64_t number = stored ? stored->number : 0;
   if (!keeper) {
@@ -132,7 +148,7 @@ NodeReply Server::ExtendHeld(const std::string& key, Entry& entry, Meta& meta, D
     Changed(key);
   }
   meta.unconfirmed = false;
-  entry.expires = std::max(entry.expires, Clock() + ttl);
+  entry.expires = std::max(entry.expires, Clock() + expiry);
   if (stored && stored->id == AttemptId{}) stored.reset();
   return {.outcome = Outcome::kGranted,
           .fence = meta.fence,
@@ -143,8 +159,9 @@ NodeReply Server::ExtendHeld(const std::string& key, Entry& entry, Meta& meta, D
 
 NodeReply Server::Extend(const std::string& key, const std::string& token, Duration ttl,
                          FencingToken raise_to, std::optional<Keeper> keeper, bool adopt,
-                         const Expected& expected, FencingToken downgrade_from) {
+                         const Expected& expected, FencingToken downgrade_from, Duration longest) {
   if (auto mismatch = Mismatch(expected, false)) return *mismatch;
+  longest_ = longest;
   const Take take = adopt ? Take::kLast : Take::kNo;
   if (downgrade_from.value != 0) Downgrade(key, token, downgrade_from);
   if (Key(key).IsSemaphore()) return ExtendSlot(Key(key), token, ttl, raise_to, keeper, take);
@@ -160,8 +177,12 @@ NodeReply Server::Extend(const std::string& key, const std::string& token, Durat
 
 NodeReply Server::Repair(const std::string& key, const std::string& token, Duration ttl,
                          FencingToken fence, std::optional<Keeper> keeper, bool counts,
-                         const Owner& owner, const Expected& expected) {
+                         const Owner& known, const Expected& expected,
+                         std::optional<Duration> held_for, Duration longest) {
   if (auto mismatch = Mismatch(expected, counts)) return *mismatch;
+  longest_ = longest;
+  Owner owner = known;
+  owner.since = held_for ? Clock() - *held_for : Duration();
   if (Key(key).IsSemaphore()) {
     return RepairSlot(Key(key), token, ttl, {fence, token, keeper, false, owner}, counts);
   }
@@ -177,11 +198,11 @@ NodeReply Server::Repair(const std::string& key, const std::string& token, Durat
     return {.outcome = Outcome::kStaleFence, .fence = meta.fence};
   }
   if (Find(key) != nullptr) return {.outcome = Outcome::kHeld};
-  Put(key, token, ttl);
+  Put(key, token, ExpiryOf(ttl, owner, longest_));
   if (meta.fence > fence && Has(Safeguard::kRepairRaisesTheFence)) {
     fence = FencingToken{meta.fence.value + 1};
   }
-  meta = {fence, token, keeper, false, meta.token == token ? meta.owner : owner};
+  meta = {fence, token, keeper, false, owner};
   return {.outcome = Outcome::kGranted, .fence = fence};
 }
 
@@ -216,6 +237,7 @@ std::optional<NodeReply> Server::HeldLongest(
 
 void Server::PutAll(const std::vector<Looked>& all, const std::string& token, Duration ttl,
                     const Meta& meta) {
+  ttl = ExpiryOf(ttl, meta.owner, longest_);
   for (const Looked& one : all) {
     const Duration left = one.entry == nullptr ? Duration() : one.entry->expires - Clock();
     Put(one.key, token,
@@ -329,24 +351,22 @@ NodeReply Server::RepairTogether(const std::string& keys, const std::string& tok
   if (highest > granted.fence && Has(Safeguard::kRepairRaisesTheFence)) {
     granted.fence = FencingToken{highest.value + 1};
   }
-  for (const Looked& one : all) {
-    if (one.meta->token == token) granted.owner = one.meta->owner;
-  }
   PutAll(all, token, ttl, granted);
   return {.outcome = Outcome::kGranted, .fence = granted.fence};
 }
 
 NodeReply Server::Release(const std::string& key, const std::string& token,
                           std::optional<AttemptId> only_attempt, FencingToken seal, bool announce,
-                          std::optional<Keeper> at_end_of) {
+                          std::optional<Keeper> at_end_of, Keep keep) {
   if (!Key(key).IsSeveral()) {
-    return ReleaseOne(key, token, only_attempt, seal, announce, at_end_of);
+    return ReleaseOne(key, token, only_attempt, seal, announce, at_end_of, keep);
   }
   std::optional<NodeReply> released;
   std::optional<NodeReply> stale;
   std::optional<NodeReply> refused;
   Key(key).ForEach([&](std::string_view name) {
-    NodeReply one = ReleaseOne(std::string(name), token, only_attempt, seal, announce, at_end_of);
+    NodeReply one =
+        ReleaseOne(std::string(name), token, only_attempt, seal, announce, at_end_of, keep);
     if (one.outcome == Outcome::kGranted) {
       if (released) {
         one.listeners = std::max(one.listeners, released->listeners);
@@ -366,17 +386,21 @@ NodeReply Server::Release(const std::string& key, const std::string& token,
 
 NodeReply Server::ReleaseOne(const std::string& key, const std::string& token,
                              std::optional<AttemptId> only_attempt, FencingToken seal,
-                             bool announce, std::optional<Keeper> at_end_of) {
+                             bool announce, std::optional<Keeper> at_end_of, Keep keep) {
   const Entry* const entry = Find(key);
   if (seal.value != 0 && !Has(Safeguard::kSealOnlyWhatIsHeld)) {
     meta_[key].fence = std::max(meta_[key].fence, seal);
   }
   if (entry == nullptr) return {.outcome = Outcome::kNotHeld};
   if (entry->token == kSharedMarker) {
-    return ReleaseShare(key, token, only_attempt, seal, announce, at_end_of);
+    return ReleaseShare(key, token, only_attempt, seal, announce, at_end_of, keep);
   }
   if (const int limit = LimitIn(entry->token); limit != 0) {
-    return ReleaseSlot(key, limit, token, only_attempt, seal, announce, at_end_of);
+    return ReleaseSlot(key, limit, token, only_attempt, seal, announce, at_end_of, keep);
+  }
+  if (keep.any() && entry->token == KeptValue(token) && Has(Safeguard::kKeptIsRemembered)) {
+    meta_[key].fence = std::max(meta_[key].fence, seal);
+    return {.outcome = Outcome::kGranted, .sealed = true};
   }
   if (entry->token != token) {
     return {.outcome = Outcome::kHeld, .remaining = entry->expires - Clock()};
@@ -392,16 +416,85 @@ NodeReply Server::ReleaseOne(const std::string& key, const std::string& token,
     return {.outcome = Outcome::kNotHeld};
   }
   NodeReply reply{.outcome = Outcome::kGranted};
+  const Meta before = meta;
   if (seal.value != 0) {
     if (meta.fence >= seal) return {.outcome = Outcome::kStaleFence, .fence = meta.fence};
     meta.fence = seal;
     meta.exclusive.reset();
     reply.sealed = true;
   }
-  entries_.erase(key);
+  const Duration left = keep.any() ? TimeKept(keep, *entry, before) : Duration();
+  if (left > Duration()) {
+    Put(key, KeptValue(token), left);
+  } else {
+    entries_.erase(key);
+  }
   Changed(key);
   if (announce) reply.listeners = Announce(Topic::kReleases, key);
   return reply;
+}
+
+Duration Server::TimeKept(const Keep& keep, const Entry& entry, const Meta& meta) const {
+  const Owner owner = meta.token == entry.token ? meta.owner : Owner();
+  if (keep.for_delay) return std::min(entry.expires - Clock(), owner.lock_delay);
+  const bool known = owner.since != Duration() && Has(Safeguard::kKeepFromAcquisition);
+  return keep.since_acquisition -
+         (known ? std::max(Clock() - owner.since, Duration()) : Duration());
+}
+
+std::string Server::KeptValue(const std::string& token) { return std::string(kKeptPrefix) + token; }
+
+bool Server::TakeDelay(const std::string& token, const Owner& owner, Duration& remaining) const {
+  if (IsKept(OwnerToken(token))) return false;
+  if (owner.lock_delay == Duration()) return true;
+  if (remaining <= owner.lock_delay) return false;
+  remaining -= owner.lock_delay;
+  return true;
+}
+
+NodeReply Server::Proclaim(const std::string& key, const std::string& token,
+                           const PublishedValue& value, std::uint64_t number,
+                           const Expected& expected) {
+  if (auto mismatch = Mismatch(expected, false)) return *mismatch;
+  std::vector<Meta*> metas;
+  std::optional<NodeReply> refused;
+  Key(key).ForEach([&](std::string_view name) {
+    std::string place(name);
+    const Entry* entry = Find(place);
+    if (entry != nullptr && entry->token == kSharedMarker) {
+      place = ShareKey(place, token);
+      entry = Find(place);
+    } else if (const int limit = entry == nullptr ? 0 : LimitIn(entry->token); limit != 0) {
+      entry = nullptr;
+      for (int slot = 1; slot <= limit && entry == nullptr; ++slot) {
+        const Entry* const found = Find(SlotKey(std::string(name), slot));
+        if (found == nullptr || found->token != token) continue;
+        entry = found;
+        place = SlotKey(std::string(name), slot);
+      }
+    }
+    if (entry != nullptr && entry->token != token && !refused) {
+      refused = {.outcome = Outcome::kHeld, .remaining = entry->expires - Clock()};
+    } else if ((entry == nullptr || meta_[place].token != token) && !refused) {
+      refused = {.outcome = Outcome::kNotHeld};
+    }
+    metas.push_back(&meta_[place]);
+  });
+  if (refused) return *refused;
+  FencingToken last;
+  for (const Meta* meta : metas) {
+    last = std::max({last, meta->fence, FencingToken{meta->owner.value_number}});
+  }
+  if (last.value >= number && Has(Safeguard::kNewestValue)) {
+    return {.outcome = Outcome::kStaleFence, .fence = last};
+  }
+  if (full_) return kFull;
+  for (Meta* meta : metas) {
+    meta->owner.value = value;
+    meta->owner.value_number = number;
+  }
+  Key(key).ForEach([this](std::string_view name) { Changed(std::string(name)); });
+  return {.outcome = Outcome::kGranted};
 }
 
 int Server::Announce(Topic topic, const std::string& key) {
@@ -572,12 +665,22 @@ NodeReply Server::RepairShares(const std::string& keys, const std::string& token
 
 NodeReply Server::ReleaseShare(const std::string& key, const std::string& token,
                                std::optional<AttemptId> only_attempt, FencingToken seal,
-                               bool announce, std::optional<Keeper> at_end_of) {
+                               bool announce, std::optional<Keeper> at_end_of, Keep keep) {
   const std::string share = ShareKey(key, token);
-  NodeReply reply = ReleaseOne(share, token, only_attempt, seal, false, at_end_of);
+  const Entry* const entry = Find(share);
+  const std::string kept = ShareKey(key, KeptValue(token));
+  if (entry == nullptr && keep.any() && Find(kept) != nullptr &&
+      Has(Safeguard::kKeptIsRemembered)) {
+    meta_[share].fence = std::max(meta_[share].fence, seal);
+    return {.outcome = Outcome::kGranted, .sealed = true, .still_shared = true};
+  }
+  const Duration left =
+      entry != nullptr && keep.any() ? TimeKept(keep, *entry, meta_[share]) : Duration();
+  NodeReply reply = ReleaseOne(share, token, only_attempt, seal, false, at_end_of, {});
   if (reply.outcome != Outcome::kGranted) return reply;
   if (seal.value != 0) RememberFence(meta_[key], seal, seal);
   if (IsUsedOnce(OwnerToken(token))) meta_.erase(share);
+  if (left > Duration()) Put(kept, KeptValue(token), left);
   const std::vector<std::string> others = Shares(key);
   if (others.empty() || !Has(Safeguard::kMarkerStaysForOthers)) {
     entries_.erase(key);
@@ -677,7 +780,7 @@ NodeReply Server::AcquireSlot(const Key& key, const std::string& token, Duration
   const FencingToken highest = HighestForSlot(semaphore);
   if (highest >= granted.fence) return {.outcome = Outcome::kStaleFence, .fence = highest};
   if (full_) return kFull;
-  Put(semaphore.place, token, ttl);
+  Put(semaphore.place, token, ExpiryOf(ttl, granted.owner, longest_));
   *semaphore.slot_meta = granted;
   HasSlot(semaphore, granted.fence);
   return {.outcome = Outcome::kGranted, .fence = granted.fence, .clock = Clock()};
@@ -723,7 +826,7 @@ NodeReply Server::HandOverSlot(const Key& key, const std::string& from, Duration
   const FencingToken highest = HighestForSlot(semaphore);
   if (highest >= granted.fence) return {.outcome = Outcome::kStaleFence, .fence = highest};
   if (full_) return kFull;
-  Put(semaphore.place, granted.token, ttl);
+  Put(semaphore.place, granted.token, ExpiryOf(ttl, granted.owner, longest_));
   *semaphore.slot_meta = granted;
   HasSlot(semaphore, granted.fence, IsUsedOnce(OwnerToken(from)) ? FencingToken{} : granted.fence);
   Entry& marker = entries_.at(semaphore.key);
@@ -750,8 +853,7 @@ NodeReply Server::RepairSlot(const Key& key, const std::string& token, Duration 
   if (semaphore.own != 0 || semaphore.entry() != nullptr) return {.outcome = Outcome::kHeld};
   if (full_) return kFull;
   if (highest > granted.fence) granted.fence = FencingToken{highest.value + 1};
-  if (semaphore.slot_meta->token == token) granted.owner = semaphore.slot_meta->owner;
-  Put(semaphore.place, token, ttl);
+  Put(semaphore.place, token, ExpiryOf(ttl, granted.owner, longest_));
   *semaphore.slot_meta = granted;
   HasSlot(semaphore, granted.fence);
   return {.outcome = Outcome::kGranted, .fence = granted.fence};
@@ -759,23 +861,25 @@ NodeReply Server::RepairSlot(const Key& key, const std::string& token, Duration 
 
 NodeReply Server::ReleaseSlot(const std::string& key, int limit, const std::string& token,
                               std::optional<AttemptId> only_attempt, FencingToken seal,
-                              bool announce, std::optional<Keeper> at_end_of) {
-  Duration last{};
+                              bool announce, std::optional<Keeper> at_end_of, Keep keep) {
   std::string own;
+  std::string kept;
   for (int slot = 1; slot <= limit; ++slot) {
     const std::string place = SlotKey(key, slot);
     const Entry* const entry = Find(place);
-    if (entry == nullptr) continue;
-    if (entry->token == token) {
-      own = place;
-    } else {
-      last = std::max(last, entry->expires);
-    }
+    if (entry != nullptr && entry->token == token) own = place;
+    if (entry != nullptr && entry->token == KeptValue(token)) kept = place;
   }
+  if (own.empty() && keep.any()) own = kept;
   if (own.empty()) return {.outcome = Outcome::kNotHeld};
-  NodeReply reply = ReleaseOne(own, token, only_attempt, seal, false, at_end_of);
+  NodeReply reply = ReleaseOne(own, token, only_attempt, seal, false, at_end_of, keep);
   if (reply.outcome != Outcome::kGranted) return reply;
   if (seal.value != 0) RememberFence(meta_[key], seal, seal);
+  Duration last{};
+  for (int slot = 1; slot <= limit; ++slot) {
+    const Entry* const entry = Find(SlotKey(key, slot));
+    if (entry != nullptr) last = std::max(last, entry->expires);
+  }
   if (last == Duration() || !Has(Safeguard::kMarkerStaysForOthers)) {
     entries_.erase(key);
   } else {
@@ -826,6 +930,7 @@ NodeReply Server::Read(const std::string& key) {
   NodeReply reply = Held(*entry, meta);
   reply.outcome = Outcome::kGranted;
   reply.fence = meta.fence;
+  if (meta.token == entry->token) reply.owner = meta.owner;
   std::vector<std::pair<std::string, int>> parts;  // with their slots
   for (std::string& share : Shares(key)) parts.emplace_back(std::move(share), 0);
   for (int slot = 1; slot <= LimitIn(entry->token); ++slot) {
@@ -835,12 +940,26 @@ NodeReply Server::Read(const std::string& key) {
     if (reply.shares.size() == kMostListedShares) break;
     const Entry& of = entries_.at(share);
     const Meta& known = meta_[share];
-    reply.shares.push_back({.token = OwnerToken(of.token),
-                            .remaining = of.expires - Clock(),
-                            .owner = known.token == of.token ? known.owner : Owner(),
-                            .fence = known.fence,
-                            .slot = slot});
+    Share one{.token = OwnerToken(of.token),
+              .remaining = of.expires - Clock(),
+              .owner = known.token == of.token ? known.owner : Owner(),
+              .fence = known.fence,
+              .slot = slot};
+    if (TakeDelay(of.token, one.owner, one.remaining)) {
+      reply.shares.push_back(std::move(one));
+    } else {
+      reply.keeping.push_back(std::move(one.token));
+    }
   }
+  const bool in_parts = IsMarker(entry->token);
+  if (in_parts ? !reply.shares.empty() || parts.empty()
+               : TakeDelay(entry->token, reply.owner, reply.remaining)) {
+    return reply;
+  }
+  if (!in_parts) reply.keeping.push_back(reply.holder);
+  reply.outcome = Outcome::kNotHeld;
+  reply.holder = OwnerToken();
+  reply.owner = Owner();
   return reply;
 }
 

@@ -17,26 +17,45 @@ namespace redlock::sim {
 
 class Server {
  public:
+  static constexpr Duration kNoBound = std::chrono::hours(24 * 365);
+
   // `rate`: the speed of the node's clock relative to the world's, e.g. 1.005.
   Server(World& world, double rate) : world_(world), rate_(rate), started_(Clock()) {}
 
   [[nodiscard]] NodeReply Acquire(const std::string& key, const std::string& token, Duration ttl,
                                   FencingToken fence, AttemptId attempt, const Owner& owner,
-                                  bool adopt, const Expected& expected = {});
+                                  bool adopt, const Expected& expected = {},
+                                  Duration longest = kNoBound);
   [[nodiscard]] NodeReply HandOver(const std::string& key, const std::string& from,
                                    const std::string& to, Duration ttl, FencingToken fence,
                                    AttemptId attempt, const Owner& owner,
-                                   const Expected& expected = {});
+                                   const Expected& expected = {}, Duration longest = kNoBound);
   [[nodiscard]] NodeReply Extend(const std::string& key, const std::string& token, Duration ttl,
                                  FencingToken raise_to, std::optional<Keeper> keeper = {},
                                  bool adopt = false, const Expected& expected = {},
-                                 FencingToken downgrade_from = {});
+                                 FencingToken downgrade_from = {}, Duration longest = kNoBound);
   [[nodiscard]] NodeReply Repair(const std::string& key, const std::string& token, Duration ttl,
                                  FencingToken fence, std::optional<Keeper> keeper, bool counts,
-                                 const Owner& owner, const Expected& expected = {});
+                                 const Owner& owner, const Expected& expected = {},
+                                 std::optional<Duration> held_for = {},
+                                 Duration longest = kNoBound);
+  // What becomes of a key after its release.
+  struct Keep {
+    Duration since_acquisition{};  // it stays taken for so long. 0: it does not
+    bool for_delay = false;        // it stays taken for the delay of the lease
+    [[nodiscard]] bool any() const { return for_delay || since_acquisition != Duration(); }
+  };
   [[nodiscard]] NodeReply Release(const std::string& key, const std::string& token,
                                   std::optional<AttemptId> only_attempt, FencingToken seal,
-                                  bool announce, std::optional<Keeper> at_end_of = {});
+                                  bool announce, std::optional<Keeper> at_end_of, Keep keep);
+  [[nodiscard]] NodeReply Release(const std::string& key, const std::string& token,
+                                  std::optional<AttemptId> only_attempt, FencingToken seal,
+                                  bool announce, std::optional<Keeper> at_end_of = {}) {
+    return Release(key, token, only_attempt, seal, announce, at_end_of, {});
+  }
+  [[nodiscard]] NodeReply Proclaim(const std::string& key, const std::string& token,
+                                   const PublishedValue& value, std::uint64_t number,
+                                   const Expected& expected = {});
   [[nodiscard]] NodeReply Intend(const std::string& key, AttemptId id, Duration ttl);
   [[nodiscard]] NodeReply Inspect(const std::string& key, const Expected& expected = {},
                                   bool observe = false);
@@ -90,6 +109,7 @@ class Server {
   [[nodiscard]] bool durable() const { return durable_; }
   [[nodiscard]] int run() const { return run_; }
 
+  [[nodiscard]] Duration Clock() const;
   // The token that holds the key, if any.
   [[nodiscard]] std::optional<std::string> Holder(const std::string& key);
   [[nodiscard]] std::size_t keys();
@@ -109,7 +129,7 @@ class Server {
     std::string token;             // the holder to which the fence belongs
     std::optional<Keeper> keeper;  // id 0: extended without a stream
     bool unconfirmed = false;      // not extended since the acquisition
-    Owner owner;                   // the holder of `token`
+    Owner owner;                   // the holder of `token`; `since` by the node's clock
     // Of a key that is or was shared: the highest fence of an exclusive holder.
     std::optional<FencingToken> exclusive = {};
     FencingToken sealed = {};  // the highest seal of a share or a slot
@@ -175,7 +195,7 @@ class Server {
                                        Duration ttl, Meta granted, bool counts);
   [[nodiscard]] NodeReply ReleaseShare(const std::string& key, const std::string& token,
                                        std::optional<AttemptId> only_attempt, FencingToken seal,
-                                       bool announce, std::optional<Keeper> at_end_of);
+                                       bool announce, std::optional<Keeper> at_end_of, Keep keep);
 
   // Slots of semaphores: likewise, beside a marker with the limit.
   static constexpr char kSlotMark = '\xfc';  // occurs in no key
@@ -208,7 +228,7 @@ class Server {
                                      Meta granted, bool counts);
   [[nodiscard]] NodeReply ReleaseSlot(const std::string& key, int limit, const std::string& token,
                                       std::optional<AttemptId> only_attempt, FencingToken seal,
-                                      bool announce, std::optional<Keeper> at_end_of);
+                                      bool announce, std::optional<Keeper> at_end_of, Keep keep);
   // Returns how many hear of it.
   int Announce(Topic topic, const std::string& key);
   // Announces a change of the key, or of a share or slot of it that is stored at `place`.
@@ -218,16 +238,25 @@ class Server {
   [[nodiscard]] NodeReply Held(const Entry& entry, const Meta& meta) const;
   [[nodiscard]] NodeReply ReleaseOne(const std::string& key, const std::string& token,
                                      std::optional<AttemptId> only_attempt, FencingToken seal,
-                                     bool announce, std::optional<Keeper> at_end_of);
+                                     bool announce, std::optional<Keeper> at_end_of, Keep keep);
+  // How long the key of this lease stays taken after its release.
+  [[nodiscard]] Duration TimeKept(const Keep& keep, const Entry& entry, const Meta& meta) const;
+  // What a key holds that stays taken after the release by this token.
+  [[nodiscard]] static std::string KeptValue(const std::string& token);
+  // Takes the delay of a lease off the time that is left. False if nobody holds it any more.
+  [[nodiscard]] bool TakeDelay(const std::string& token, const Owner& owner,
+                               Duration& remaining) const;
+  // The owner of a new lease, acquired now.
+  [[nodiscard]] Owner Stamped(Owner owner) const;
   [[nodiscard]] NodeReply ExtendHeld(const std::string& key, Entry& entry, Meta& meta, Duration ttl,
                                      FencingToken raise_to, std::optional<Keeper> keeper,
                                      Take take);
 
-  [[nodiscard]] Duration Clock() const;
   [[nodiscard]] Entry* Find(const std::string& key);  // removes the entry if it has expired
   void Put(const std::string& key, const std::string& token, Duration ttl);
 
   World& world_;
+  Duration longest_ = kNoBound;  // of the present step: bounds a TTL with its delay
   double rate_;
   Duration step_{};
   Duration started_;  // on the node's clock

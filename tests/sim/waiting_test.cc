@@ -198,7 +198,7 @@ TEST_F(Waiting, AReleaseOfNothingDoesNotHideTheNextRelease) {
   Lease ended = holder;
   ended.token = OwnerToken("a token that holds nothing");
   ended.keeper = Keeper{};
-  cluster->shard(1).ReleaseAtEndOf(ended, [](const auto&) {});
+  cluster->shard(1).ReleaseAtEndOf(ended, false, [](const auto&) {});
   Pass(milliseconds(100));
   const MonotonicTime start = world.now();
   ReleaseNow(holder, 0);

@@ -73,7 +73,9 @@ CallId Machine::Downgrade(const LeaseRef& lease) {
                                         .wait = held->TrustedUntil() - now_,
                                         .token = held->token(),
                                         .margin = held->margin(),
-                                        .way = Way::kAdopt}};
+                                        .way = Way::kAdopt,
+                                        .lock_delay = held->lock_delay(),
+                                        .keep_for = held->keep_for()}};
     acquisition.callers_token = held->callers_token();
     acquisition.sequence = held->sequence();
     acquisition.downgrade_from = held->fencing_token();
@@ -176,7 +178,9 @@ OperationBody Machine::MessageOf(Acquisition& acquisition) {
                         .owner = command.owner,
                         .ttl = command.ttl,
                         .retry = retry,
-                        .extend_if_held = acquisition.may_be_held};
+                        .extend_if_held = acquisition.may_be_held,
+                        .value = command.value,
+                        .lock_delay = command.lock_delay};
 }
 
 void Machine::OnAnswer(OperationNumber number, Acquisition& acquisition, const Answer& answer,
@@ -246,7 +250,7 @@ void Machine::OnGranted(OperationNumber number, Acquisition& acquisition, const 
   const auto lease = std::make_shared<KeptLease>(
       command.key, grant.slot, acquisition.token, acquisition.callers_token, command.ttl,
       MarginOf(command, options_.grace), session_->trust(), After(made, grant.validity),
-      grant.fencing_token, acquisition.sequence);
+      grant.fencing_token, acquisition.sequence, command.lock_delay, command.keep_for);
   if (lease->SignalAt() <= now_) {
     const Unwanted lock = UnwantedOf(acquisition);
     FailAcquisition(number,
@@ -344,6 +348,10 @@ void Machine::OnLateAnswer(OperationNumber number, const Answer& answer) {
   const auto found = discarded_.extract(number);
   if (!found || !answer.grant || close_by_) return;
   const auto& lease = found.mapped().lease;
+  if (lease && lease->lock_delay() > Duration::zero()) {
+    leave_session_ = true;
+    return;
+  }
   if (lease && lease->TrustedUntil() > now_) return;
   GiveBack(found.mapped().lock);
 }

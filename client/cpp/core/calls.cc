@@ -18,6 +18,8 @@ constexpr Duration kShortestAttempt = std::chrono::seconds(1);
 constexpr Duration kLongestTimeout = std::chrono::hours(24 * 365);
 // The limit of a single try, for daemons that accept a connection and do not answer.
 constexpr Duration kSingleTryTimeout = std::chrono::seconds(5);
+// The delay before a proclamation is repeated that the nodes could not decide.
+constexpr Duration kProclaimAgain = std::chrono::milliseconds(100);
 // The ids of unary calls and of the calls of Machine differ.
 constexpr CallId kFirstCall = CallId{1} << 63U;
 
@@ -27,12 +29,34 @@ std::optional<Error> Check(const UnaryCommand& command) {
   if (auto error = CheckToken(command.token, !acquires)) return error;
   if (auto error = CheckOwner(command.owner)) return error;
   if (auto error = CheckRetry(command.retry)) return error;
-  if (command.kind != Kind::kRelease) {
+  if (auto error = CheckValue(command.value)) return error;
+  if (auto error = CheckLockDelay(command.lock_delay)) return error;
+  if (auto error = CheckKeepFor(command.keep_for)) return error;
+  if (acquires || command.kind == Kind::kExtend) {
     if (auto error = CheckTtl(command.ttl)) return error;
   }
   if (acquires) return CheckWait(command.wait);
   if (command.wait && *command.wait >= kShortestTimeout) return std::nullopt;
   return Error{Reason::kInvalidArgument, "timeout: must be at least 10 ms"};
+}
+
+bool IsUndecided(Reason reason) {
+  return reason == Reason::kQuorumUnavailable || reason == Reason::kNodeSetMismatch;
+}
+
+// What is unknown after a call without an answer.
+std::string Unknown(Kind kind) {
+  switch (kind) {
+    case Kind::kAcquire:
+      return "the lock may or may not be acquired";
+    case Kind::kExtend:
+      return "the lock may or may not be extended";
+    case Kind::kRelease:
+      return "the lock may or may not be released";
+    case Kind::kProclaim:
+      return "the value may or may not be published";
+  }
+  return "";
 }
 
 }  // namespace
@@ -66,6 +90,21 @@ CallId Calls::Start(UnaryCommand command) {
   return id;
 }
 
+CallId Calls::Proclaim(const LeaseRef& lease, std::string value) {
+  now_ = clock_.Now();
+  const TimePoint until = lease->TrustedUntil();
+  if (!lease->held() || until <= now_) {
+    effects_.emplace_back(Failed{++last_call_, NotHeld(*lease)});
+    return last_call_;
+  }
+  return Start({.kind = Kind::kProclaim,
+                .key = lease->key(),
+                .token = lease->token(),
+                .wait = std::max(until - now_, kShortestTimeout),
+                .value = std::move(value),
+                .lease = lease});
+}
+
 void Calls::Send(CallId id, Call& call) {
   const UnaryCommand& command = call.command;
   call.sent_at = now_;
@@ -86,13 +125,18 @@ void Calls::Send(CallId id, Call& call) {
                                       .owner = command.owner,
                                       .ttl = command.ttl,
                                       .retry = RetryOf(call.single_try(), command.retry),
-                                      .extend_if_held = call.may_be_done};
+                                      .extend_if_held = call.may_be_done,
+                                      .value = command.value,
+                                      .lock_delay = command.lock_delay};
       break;
     case Kind::kExtend:
       effect.request = ExtendRequest{command.key, command.token, command.ttl, command.retry};
       break;
     case Kind::kRelease:
-      effect.request = ReleaseRequest{command.key, command.token};
+      effect.request = ReleaseRequest{command.key, command.token, command.keep_for};
+      break;
+    case Kind::kProclaim:
+      effect.request = ProclaimRequest{command.key, command.token, command.value};
       break;
   }
   effects_.emplace_back(std::move(effect));
@@ -136,6 +180,9 @@ void Calls::OnRefused(Started::iterator found, const Answer& answer) {
   } else if (error.reason == Reason::kOverloaded && !call.single_try()) {
     call.last_failure = error;
     TryElsewhere(found, error, std::max(error.retry_after, kShortestRetry));
+  } else if (IsUndecided(error.reason) && kind == Kind::kProclaim) {
+    call.last_failure = error;
+    TryElsewhere(found, error, kProclaimAgain);
   } else if (error.reason == Reason::kDeadlineExceeded) {
     Fail(found, TimeOver(call, &answer));
   } else if (kind == Kind::kRelease && error.reason == Reason::kLockNotHeld && call.may_be_done) {
@@ -172,9 +219,11 @@ void Calls::TryElsewhere(Started::iterator found, const Error& why, Duration del
   const bool all_tried = call.route.OnFailed(now_);
   call.send_at = std::max(call.route.connect_at(), After(now_, delay));
   const bool may_help = why.reason == Reason::kUnreachable || why.reason == Reason::kDraining ||
-                        why.reason == Reason::kOverloaded ||
+                        why.reason == Reason::kOverloaded || IsUndecided(why.reason) ||
                         why.reason == Reason::kDeadlineExceeded;
-  if (!may_help) {
+  if (call.command.lease && !call.command.lease->held()) {
+    Fail(found, NotHeld(*call.command.lease));
+  } else if (!may_help) {
     Fail(found, why);
   } else if (call.single_try() && all_tried) {
     Fail(found, {Reason::kUnreachable, Failures(call)});
@@ -220,10 +269,8 @@ Error Calls::TimeOver(const Call& call, const Answer* answer) const {
     return WaitOver(command.key, time, answer, call.last_failure);
   }
   if (call.last_failure) return *call.last_failure;
-  return {Reason::kDeadlineExceeded,
-          InWords(command.key) + ": no answer within " + InWords(time) +
-              (command.kind == Kind::kRelease ? "; the lock may or may not be released"
-                                              : "; the lock may or may not be extended")};
+  return {Reason::kDeadlineExceeded, InWords(command.key) + ": no answer within " + InWords(time) +
+                                         "; " + Unknown(command.kind)};
 }
 
 std::string Calls::Failures(const Call& call) const {

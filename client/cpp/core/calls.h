@@ -1,5 +1,5 @@
-// The unary calls of a client: acquiring detached locks, and extending and releasing locks by key
-// and token. Each call tries the endpoints in turn, within its own time.
+// The unary calls of a client: acquiring detached locks, extending and releasing locks by key and
+// token, and proclaiming values. Each call tries the endpoints in turn, within its own time.
 //
 // Like Machine: no threads, no clock and no transport of its own; not thread-safe; a driver calls
 // it for every event and then carries out the effects.
@@ -17,7 +17,7 @@
 namespace redlock::client {
 
 struct UnaryCommand {
-  enum class Kind { kAcquire, kExtend, kRelease };
+  enum class Kind { kAcquire, kExtend, kRelease, kProclaim };
 
   Kind kind = Kind::kAcquire;
   std::string key, token, owner;  // an acquire without a token gets one
@@ -25,6 +25,10 @@ struct UnaryCommand {
   // How long the call may take. Unset: without a limit; zero: an acquire is tried once.
   std::optional<Duration> wait;
   std::optional<RetryPolicy> retry;
+  std::string value;                 // of an acquire or a proclaim
+  Duration lock_delay{};             // of an acquire
+  std::optional<Duration> keep_for;  // of a release
+  LeaseRef lease = nullptr;          // that must be held, if it is one of this client
 };
 
 // The end of one attempt.
@@ -53,6 +57,9 @@ class Calls {
 
   // Ends with Leased, Done or Failed.
   CallId Start(UnaryCommand command);
+  // Replaces the value of a lease. Ends with Done, or with Failed at the latest when the lease
+  // could no longer be trusted if it were not extended any more.
+  CallId Proclaim(const LeaseRef& lease, std::string value);
   // Does nothing if the call has ended.
   void GiveUp(CallId call);
   // Fails all calls. Later ones fail too.

@@ -22,6 +22,8 @@ namespace redlock::client {
 using CallId = std::uint64_t;
 // Identifies a watch. Never used twice.
 using WatchId = std::uint64_t;
+// Identifies an observer. Never used twice.
+using ObserverId = std::uint64_t;
 using LeaseRef = std::shared_ptr<const KeptLease>;
 
 // Effects on the transport.
@@ -44,7 +46,7 @@ struct SendCall {
   CallId call = 0;
   std::uint64_t attempt = 0;
   std::size_t endpoint = 0;
-  std::variant<AcquireRequest, ExtendRequest, ReleaseRequest> request;
+  std::variant<AcquireRequest, ExtendRequest, ReleaseRequest, ProclaimRequest> request;
   std::optional<Duration> timeout;  // unset: no limit
 };
 // The attempt is no longer of interest. It may have ended already.
@@ -62,6 +64,16 @@ struct OpenWatch {
 struct CancelWatch {
   WatchId watch = 0;
 };
+// Opens an Observe.
+struct OpenObserve {
+  ObserverId observer = 0;
+  std::uint64_t attempt = 0;
+  std::size_t endpoint = 0;
+  std::string key;
+};
+struct CancelObserve {
+  ObserverId observer = 0;
+};
 
 // Effects on the caller. Each call ends with one of Acquired, Leased, Done and
 // Failed.
@@ -73,7 +85,7 @@ struct Leased {  // by a unary call
   CallId call = 0;
   Lease lease;
 };
-struct Done {  // extended or released
+struct Done {  // extended, released or proclaimed
   CallId call = 0;
 };
 struct Failed {
@@ -88,6 +100,10 @@ struct Queued {
 struct Watched {
   WatchId watch = 0;
   WatchEvent event;
+};
+// The observer has something for its reader: see Observers::Take().
+struct Observed {
+  ObserverId observer = 0;
 };
 // Sent once for each lost lease: the work that it protects must stop before TrustedUntil().
 struct Lost {
@@ -104,7 +120,7 @@ struct Closed {};
 struct Finished {};
 
 using Effect = std::variant<OpenStream, WriteMessage, CancelStream, SendCall, CancelCall, OpenWatch,
-                            CancelWatch, Acquired, Leased, Done, Failed, Queued, Watched, Lost,
-                            Logged, Closed, Finished>;
+                            CancelWatch, OpenObserve, CancelObserve, Acquired, Leased, Done, Failed,
+                            Queued, Watched, Observed, Lost, Logged, Closed, Finished>;
 
 }  // namespace redlock::client

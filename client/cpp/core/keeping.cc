@@ -146,6 +146,7 @@ void Machine::CheckTrust(Losses losses) {
     }
   }
   for (const LeasePtr& lease : losing) {
+    leave_session_ |= lease->kept() && lease->lock_delay() > Duration::zero();
     Lose(lease,
          {Reason::kValidityExpired,
           "no daemon extended it in time" + (ready() ? std::string() : " (" + Failures() + ")")});
@@ -184,6 +185,9 @@ void Machine::EndOperationsOf(const KeptLease& lease, const Error& why) {
       const LeasePtr held = std::get<Adoption>(operation.what).lease;
       discarded_[number] = {{held->key(), held->token(), held->longest(), held->callers_token()},
                             held};
+      if (held->state() == KeptLease::State::kReleased) {
+        discarded_[number].lock.keep_for = held->keep_for();
+      }
     }
     operations_.erase(number);
   }

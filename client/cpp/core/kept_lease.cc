@@ -9,13 +9,16 @@ namespace redlock::client {
 
 KeptLease::KeptLease(std::string key, int slot, std::string token, bool callers_token, Duration ttl,
                      Duration margin, std::shared_ptr<const SessionTrust> keeper,
-                     TimePoint valid_until, std::uint64_t fencing_token, std::uint64_t sequence)
+                     TimePoint valid_until, std::uint64_t fencing_token, std::uint64_t sequence,
+                     Duration lock_delay, std::optional<Duration> keep_for)
     : key_(std::move(key)),
       slot_(slot),
       token_(std::move(token)),
       callers_token_(callers_token),
       ttl_(ttl),
       margin_(margin),
+      lock_delay_(lock_delay),
+      keep_for_(keep_for),
       keeper_(std::move(keeper)),
       valid_until_(valid_until),
       longest_(ttl),
@@ -58,9 +61,10 @@ void KeptLease::Lose(Error why) {
   loss_ = std::move(why);
 }
 
-void KeptLease::Release() {
+void KeptLease::Release(std::optional<Duration> keep_for) {
   REDLOCK_CHECK(held());
   EndTrust();
+  keep_for_ = keep_for;
   state_ = State::kReleased;
 }
 

@@ -29,7 +29,8 @@ class KeptLease {
   // token, and may use it again. `sequence`: no adoption has had a higher one.
   KeptLease(std::string key, int slot, std::string token, bool callers_token, Duration ttl,
             Duration margin, std::shared_ptr<const SessionTrust> keeper, TimePoint valid_until,
-            std::uint64_t fencing_token, std::uint64_t sequence);
+            std::uint64_t fencing_token, std::uint64_t sequence, Duration lock_delay = {},
+            std::optional<Duration> keep_for = {});
 
   // Without the slot of a semaphore.
   [[nodiscard]] const std::string& key() const { return key_; }
@@ -40,6 +41,10 @@ class KeptLease {
   [[nodiscard]] bool callers_token() const { return callers_token_; }
   [[nodiscard]] Duration ttl() const { return ttl_; }
   [[nodiscard]] Duration margin() const { return margin_; }
+  [[nodiscard]] Duration lock_delay() const { return lock_delay_; }
+  // With which the lock is released: what the release has named, and before that, of a release that
+  // names nothing because the caller drops the lock.
+  [[nodiscard]] const std::optional<Duration>& keep_for() const { return keep_for_; }
   [[nodiscard]] std::uint64_t fencing_token() const { return fencing_token_; }
   [[nodiscard]] State state() const { return state_; }
   [[nodiscard]] bool held() const { return state_ == State::kHeld; }
@@ -69,7 +74,7 @@ class KeptLease {
                std::uint64_t fencing_token);
   // Loses the lease. Trust continues until it ends by itself, so that the work has time to stop.
   void Lose(Error why);
-  void Release();
+  void Release(std::optional<Duration> keep_for = {});
   // Ends the trust at once, also that of a lost lease.
   void EndTrust();
 
@@ -82,6 +87,8 @@ class KeptLease {
   const bool callers_token_;
   const Duration ttl_;
   const Duration margin_;
+  const Duration lock_delay_;
+  std::optional<Duration> keep_for_;
   State state_ = State::kHeld;
   std::shared_ptr<const SessionTrust> keeper_;  // null: frozen
   TimePoint valid_until_;

@@ -10,18 +10,17 @@ namespace redlock::client {
 namespace {
 
 constexpr std::size_t kMostInMessage = 1'000;
-// Bytes of all keys in a message. An operation has less than 400 other bytes, and the default of
-// the daemon's --max-message-bytes is 1 MiB.
-constexpr std::size_t kEnoughOfKeys = std::size_t{1} << 18;
+// Bytes of all keys and values in a message. An operation has less than 400 other bytes, and the
+// default of the daemon's --max-message-bytes is 1 MiB.
+constexpr std::size_t kEnoughBytes = std::size_t{1} << 18;
 
-std::size_t KeyBytes(const OperationBody& body) {
+std::size_t LongBytes(const OperationBody& body) {
   return std::visit(
       [](const auto& request) -> std::size_t {
-        if constexpr (requires { request.key; }) {
-          return request.key.size();
-        } else {
-          return 0;
-        }
+        std::size_t bytes = 0;
+        if constexpr (requires { request.key; }) bytes += request.key.size();
+        if constexpr (requires { request.value; }) bytes += request.value.size();
+        return bytes;
       },
       body);
 }
@@ -52,6 +51,10 @@ void Machine::Finish() {
   CheckTrust(Losses::kAll);
   FinishClosing();
   if (finished_) return;
+  if (std::exchange(leave_session_, false) && session_) {
+    Abandon({Reason::kUnreachable, Endpoint() + ": the client has left, so that a lost lock is not "
+                                                "kept alive any longer"});
+  }
   if (!session_ && connector_.connect_at() <= now_) Connect();
   Flush();
 }
@@ -222,9 +225,8 @@ void Machine::Flush() {
   if (!session_ || session_->writing() || outgoing_.empty()) return;
   Request request;
   if (session_->first_message()) request.disconnect_grace = options_.grace;
-  std::size_t key_bytes = 0;
-  while (!outgoing_.empty() && request.operations.size() < kMostInMessage &&
-         key_bytes < kEnoughOfKeys) {
+  std::size_t bytes = 0;
+  while (!outgoing_.empty() && request.operations.size() < kMostInMessage && bytes < kEnoughBytes) {
     const OperationNumber number = outgoing_.front();
     outgoing_.pop_front();
     const auto found = operations_.find(number);
@@ -238,7 +240,7 @@ void Machine::Flush() {
     operation.sent_as = ++last_id_;
     ++operation.sendings;
     request.operations.push_back({operation.sent_as, MessageOf(operation)});
-    key_bytes += KeyBytes(request.operations.back().body);
+    bytes += LongBytes(request.operations.back().body);
     session_->OnSent(operation.sent_as, number, now_);
   }
   if (request.operations.empty()) return;

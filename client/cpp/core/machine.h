@@ -49,8 +49,9 @@ class Machine {
   // Releases a lock that a unary call may have acquired, in the background: now, and once more
   // soon, in case a daemon grants the call in between.
   void ReleaseToken(const std::string& key, const std::string& token, Duration ttl);
-  // Trust has ended when this returns. Ends with Done or Failed within 2 s.
-  CallId Release(const LeaseRef& lease);
+  // Trust has ended when this returns. Ends with Done or Failed within 2 s. An invalid `keep_for`
+  // fails at once, and the trust goes on.
+  CallId Release(const LeaseRef& lease, std::optional<Duration> keep_for = {});
   // Call at most once. When this returns, all acquisitions and extensions have failed and all
   // leases are lost. Reports Closed within 2 s: nobody waits any longer. Until Finished, the driver
   // continues to drive the machine, which continues to release what could not be released.
@@ -184,6 +185,9 @@ class Machine {
   bool was_ready_ = false;     // a Session has been ready at least once
   bool outage_ = false;        // reported: every endpoint has failed since a Session was ready
   bool draining_ = false;      // reported by the current message
+  // The daemon keeps a lost lease alive whose delay must pass, so that nothing may release it. Only
+  // the end of the Session stops that.
+  bool leave_session_ = false;
   // For each endpoint, the last failure since a Session was ready; empty: none.
   std::vector<std::string> failures_;
 

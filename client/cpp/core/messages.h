@@ -18,6 +18,8 @@ struct AcquireRequest {
   Duration ttl{};
   std::optional<RetryPolicy> retry;
   bool extend_if_held = false;
+  std::string value;
+  Duration lock_delay{};
 };
 struct ExtendRequest {
   std::string key, token;
@@ -27,6 +29,10 @@ struct ExtendRequest {
 };
 struct ReleaseRequest {
   std::string key, token;
+  std::optional<Duration> keep_for;
+};
+struct ProclaimRequest {  // never in a Session
+  std::string key, token, value;
 };
 struct AdoptRequest {
   std::string key, token;

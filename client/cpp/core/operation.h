@@ -58,8 +58,9 @@ struct Acquisition {
 struct Unwanted {
   std::string key, token;
   Duration ttl{};
-  bool callers_token = false;   // which the caller may use again
-  TimePoint spared_until = {};  // as in Acquisition
+  bool callers_token = false;             // which the caller may use again
+  TimePoint spared_until = {};            // as in Acquisition
+  std::optional<Duration> keep_for = {};  // as in the release that may have been carried out
 };
 
 // An acquire or adopt that was sent, but whose lock is no longer wanted.

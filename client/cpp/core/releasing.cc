@@ -20,14 +20,17 @@ constexpr Duration kReleaseAgain = seconds(1);
 
 }  // namespace
 
-CallId Machine::Release(const LeaseRef& lease) {
+CallId Machine::Release(const LeaseRef& lease, std::optional<Duration> keep_for) {
   Begin();
   const OperationNumber number = ++last_number_;
   const LeasePtr known = Find(lease);
-  if (known && known->held()) {
+  if (const auto error = CheckKeepFor(keep_for)) {
+    Report(Failed{number, *error});
+  } else if (known && known->held()) {
     PendingRelease release = ReleaseOf(*known);
+    release.request.keep_for = keep_for;
     release.awaited = true;
-    known->Release();
+    known->Release(keep_for);
     EndOperationsOf(*known, NotHeld(*known));
     Forget(known);
     Insert(number, {.what = std::move(release), .due = now_ + kReleasePatience});
@@ -55,7 +58,7 @@ PendingRelease Machine::ReleaseOf(const KeptLease& lease) const {
 PendingRelease Machine::ReleaseOf(const std::string& key, const std::string& token,
                                   Duration ttl) const {
   // An abandoned daemon notices this after `grace`, and extends the leases until then.
-  return {.request = {key, token}, .expires = After(After(now_, ttl), options_.grace)};
+  return {.request = {key, token, {}}, .expires = After(After(now_, ttl), options_.grace)};
 }
 
 void Machine::AddRelease(PendingRelease release) {
@@ -69,7 +72,9 @@ void Machine::ReleaseInBackground(const std::string& key, const std::string& tok
 
 void Machine::GiveBack(const Unwanted& lock) {
   if (!lock.callers_token) {
-    ReleaseInBackground(lock.key, lock.token, lock.ttl);
+    PendingRelease release = ReleaseOf(lock.key, lock.token, lock.ttl);
+    release.request.keep_for = lock.keep_for;
+    AddRelease(std::move(release));
     return;
   }
   if (!ready()) return;  // the end of the Session gives the lease up
@@ -83,8 +88,9 @@ void Machine::GiveBack(const Unwanted& lock) {
   SendAgain(Add({.what = std::move(release)}), delay);
 }
 
-// Once the trust in a lost lease has ended.
+// Once the trust in a lost lease has ended. A release would end its delay.
 void Machine::GiveBackLost(const KeptLease& lease) {
+  if (lease.lock_delay() > Duration::zero()) return;
   if (lease.callers_token()) {
     GiveBack({lease.key(), lease.token(), lease.ttl(), true});
   } else {
@@ -108,6 +114,12 @@ void Machine::OnAnswer(OperationNumber number, PendingRelease& release, const An
   if (answer.error && answer.error->reason == Reason::kOverloaded) {
     SendAgain(number, std::max(answer.error->retry_after, kShortestRetry));
     return;
+  }
+  if (answer.error && answer.error->reason == Reason::kInvalidArgument &&
+      release.request.keep_for) {
+    // It exceeds the daemon's --max-ttl. The Session would keep the lock alive.
+    AddRelease(
+        {.request = {release.request.key, release.request.token, {}}, .expires = release.expires});
   }
   if (release.awaited) {
     // An earlier copy may have released the lock.
@@ -152,7 +164,7 @@ void Machine::Close() {
   for (const auto& [key, lease] : std::exchange(leases_, {})) {
     if (lease->kept()) {
       close.covers.push_back(ReleaseOf(*lease));
-    } else {
+    } else if (lease->held() || lease->lock_delay() == Duration::zero()) {
       AddRelease(ReleaseOf(*lease));
     }
     if (lease->held()) Lose(lease, ClientClosed());

@@ -15,10 +15,12 @@ constexpr std::size_t kLongestKey = 512;
 constexpr std::size_t kMostKeys = 64;
 constexpr std::size_t kMostKeyBytes = 8192;  // of several keys together
 constexpr std::size_t kLongestToken = 128;
+constexpr std::size_t kLongestValue = 4096;
 constexpr std::string_view kReserved = "redlockd:";
 constexpr Duration kShortestTtl = milliseconds(10);
 constexpr Duration kLongestTtl = std::chrono::hours(24);  // the highest --max-ttl of a daemon
 constexpr Duration kLongestDelay = std::chrono::hours(24);
+constexpr Duration kShortestKeepFor = milliseconds(1);
 constexpr Duration kShortestInterval = milliseconds(1);
 constexpr Duration kLongestMargin = milliseconds(500);  // by default
 // The daemon extends a lock when about half of its TTL is left. A margin close to that would signal
@@ -140,6 +142,21 @@ std::optional<Error> CheckOwner(const std::string& owner) {
   return CheckText("owner", owner, kLongestOwner);
 }
 
+std::optional<Error> CheckValue(const std::string& value) {
+  return CheckText("value", value, kLongestValue);
+}
+
+std::optional<Error> CheckLockDelay(Duration lock_delay) {
+  if (lock_delay >= Duration{} && lock_delay <= kLongestTtl) return std::nullopt;
+  return Invalid(
+      "lock_delay: must be from 0 to 24 h, and with the ttl at most the daemon's --max-ttl");
+}
+
+std::optional<Error> CheckKeepFor(const std::optional<Duration>& keep_for) {
+  if (!keep_for || (*keep_for >= kShortestKeepFor && *keep_for <= kLongestTtl)) return std::nullopt;
+  return Invalid("keep_for: must be from 1 ms to 24 h, and at most the daemon's --max-ttl");
+}
+
 std::optional<Error> CheckRetry(const std::optional<RetryPolicy>& retry) {
   if (!retry) return std::nullopt;
   if (retry->max_retries < -1) {
@@ -182,6 +199,9 @@ std::optional<Error> Check(const AcquireCommand& command, Duration grace) {
   if (auto error = CheckTtl(command.ttl)) return error;
   if (auto error = CheckWait(command.wait)) return error;
   if (auto error = CheckRetry(command.retry)) return error;
+  if (auto error = CheckValue(command.value)) return error;
+  if (auto error = CheckLockDelay(command.lock_delay)) return error;
+  if (auto error = CheckKeepFor(command.keep_for)) return error;
   const Duration longest = std::min(command.ttl, grace) / kMarginFraction;
   if (command.margin && (*command.margin < Duration{} || *command.margin > longest)) {
     return Invalid("margin: must be from 0 to " + InWords(longest) +

@@ -27,6 +27,9 @@ struct AcquireCommand {
   std::optional<Duration> margin;  // unset: see MarginOf()
   std::optional<RetryPolicy> retry;
   Way way = Way::kAcquire;
+  std::string value;
+  Duration lock_delay{};
+  std::optional<Duration> keep_for;  // of the release if the caller does not release the lock
 };
 
 // Returns an error if an argument is invalid. `grace` is the Session's disconnect_grace.
@@ -36,6 +39,9 @@ struct AcquireCommand {
 // The token may be empty unless it is `needed`.
 [[nodiscard]] std::optional<Error> CheckToken(const std::string& token, bool needed);
 [[nodiscard]] std::optional<Error> CheckOwner(const std::string& owner);
+[[nodiscard]] std::optional<Error> CheckValue(const std::string& value);
+[[nodiscard]] std::optional<Error> CheckLockDelay(Duration lock_delay);
+[[nodiscard]] std::optional<Error> CheckKeepFor(const std::optional<Duration>& keep_for);
 [[nodiscard]] std::optional<Error> CheckRetry(const std::optional<RetryPolicy>& retry);
 // The limit of a time to wait.
 [[nodiscard]] std::optional<Error> CheckWait(const std::optional<Duration>& wait);

@@ -78,11 +78,17 @@ void Driver::Downgrade(const HeldLease& held, LockDone done) {
   });
 }
 
-void Driver::Release(const HeldLease& held, CallDone done) {
+void Driver::Release(const HeldLease& held, std::optional<Duration> keep_for, CallDone done) {
   Do([&](Machine& machine) {
-    pending_[machine.Release(held.lease)] = {std::move(done), nullptr, nullptr};
+    pending_[machine.Release(held.lease, keep_for)] = {std::move(done), nullptr, nullptr};
     // The loss of a lost lease has been signalled or is still to be signalled.
     if (held.lease->state() == KeptLease::State::kReleased) held_.erase(held.lease);
+  });
+}
+
+void Driver::Proclaim(const HeldLease& held, const std::string& value, CallDone done) {
+  Do([&](Machine& /*machine*/) {
+    pending_[calls_.Proclaim(held.lease, value)] = {std::move(done), nullptr, nullptr};
   });
 }
 
@@ -135,6 +141,42 @@ void Driver::CloseWatch(const WatchState& state) {
   std::unique_lock lock(mutex_);
   if (carrier_ == std::this_thread::get_id()) return;
   changed_.wait(lock, [&state] { return state.ended; });
+}
+
+// --- Observers
+
+Result<ObserverId> Driver::StartObserver(const std::string& key) {
+  if (auto error = CheckObserved(key)) return *error;
+  ObserverId observer = 0;
+  Do([&](Machine& /*machine*/) {
+    if (!closing_) observer = observers_.Start(key);
+  });
+  if (observer == 0) return ClientClosed();
+  return observer;
+}
+
+Result<KeyState> Driver::NextState(ObserverId observer, const std::optional<Duration>& wait) {
+  std::unique_lock lock(mutex_);
+  const TimePoint over = wait ? After(clock_.Now(), *wait) : kNever;
+  while (true) {
+    if (auto next = observers_.Take(observer)) return *std::move(next);
+    const TimePoint now = clock_.Now();
+    if (over == kNever) {
+      changed_.wait(lock);
+    } else if (now < over) {
+      changed_.wait_for(lock, over - now);
+    } else {
+      return Error{Reason::kDeadlineExceeded, "no new state within " + InWords(*wait)};
+    }
+  }
+}
+
+void Driver::CloseObserver(ObserverId observer) {
+  Do([&](Machine& /*machine*/) { observers_.Close(observer); });
+}
+
+void Driver::ForgetObserver(ObserverId observer) {
+  Do([&](Machine& /*machine*/) { observers_.Forget(observer); });
 }
 
 // --- Effects on callers
@@ -195,6 +237,11 @@ void Driver::CarryOut(const Watched& effect) {
   const std::lock_guard lock(mutex_);
   state->ended = true;
   watching_.erase(effect.watch);
+  changed_.notify_all();
+}
+
+void Driver::CarryOut(const Observed& /*effect*/) {
+  const std::lock_guard lock(mutex_);
   changed_.notify_all();
 }
 

@@ -4,18 +4,10 @@
 
 #include "client/cpp/core/keys.h"
 #include "client/cpp/src/driver.h"
+#include "client/cpp/src/future.h"
 
 namespace redlock::client {
 namespace {
-
-// Calls start(done), and returns the future of what `done` is called with.
-template <typename T>
-std::future<Result<T>> Future(auto start) {
-  const auto answer = std::make_shared<std::promise<Result<T>>>();
-  auto future = answer->get_future();
-  start([answer](Result<T> result) { answer->set_value(std::move(result)); });
-  return future;
-}
 
 AcquireCommand CommandOf(const std::string& key, AcquireOptions& options) {
   return {.key = key,
@@ -24,7 +16,10 @@ AcquireCommand CommandOf(const std::string& key, AcquireOptions& options) {
           .token = std::move(options.token),
           .owner = std::move(options.owner),
           .margin = options.margin,
-          .retry = options.retry};
+          .retry = options.retry,
+          .value = std::move(options.value),
+          .lock_delay = options.lock_delay,
+          .keep_for = options.keep_for};
 }
 
 constexpr RetryPolicy kOnce{.max_retries = 0};
@@ -47,7 +42,7 @@ Lock& Lock::operator=(Lock&& other) noexcept {
 Lock::~Lock() { Drop(); }
 
 void Lock::Drop() {
-  if (lease_) driver_->Release(*lease_, nullptr);
+  if (lease_) driver_->Release(*lease_, lease_->lease->keep_for(), nullptr);
   lease_.reset();
 }
 
@@ -63,8 +58,14 @@ Duration Lock::time_to_stop() const { return driver_->TimeToStop(*lease_); }
 std::stop_token Lock::lost() const { return lease_->lost.get_token(); }
 std::optional<Error> Lock::loss() const { return driver_->Loss(*lease_); }
 
-Result<void> Lock::release() {
-  return Future<void>([this](auto done) { driver_->Release(*lease_, std::move(done)); }).get();
+Result<void> Lock::release(const ReleaseOptions& options) {
+  return Future<void>(
+             [&](auto done) { driver_->Release(*lease_, options.keep_for, std::move(done)); })
+      .get();
+}
+
+Result<void> Lock::proclaim(const std::string& value) {
+  return Future<void>([&](auto done) { driver_->Proclaim(*lease_, value, std::move(done)); }).get();
 }
 
 Result<Lock> Lock::downgrade() {
@@ -119,6 +120,32 @@ Watch::~Watch() { close(); }
 void Watch::close() {
   if (state_) driver_->CloseWatch(*state_);
 }
+
+Observer::Observer(std::shared_ptr<Driver> driver, std::uint64_t id)
+    : driver_(std::move(driver)), id_(id) {}
+
+Observer::Observer(Observer&&) noexcept = default;
+
+Observer& Observer::operator=(Observer&& other) noexcept {
+  if (this == &other) return *this;
+  Drop();
+  driver_ = std::move(other.driver_);
+  id_ = other.id_;
+  return *this;
+}
+
+Observer::~Observer() { Drop(); }
+
+void Observer::Drop() {
+  if (driver_) driver_->ForgetObserver(id_);
+  driver_.reset();
+}
+
+Result<KeyState> Observer::next(std::optional<Duration> wait) {
+  return driver_->NextState(id_, wait);
+}
+
+void Observer::close() { driver_->CloseObserver(id_); }
 
 Client::Client(Options options) : driver_(Driver::Start(options)) {}
 
@@ -217,7 +244,9 @@ void Client::acquire_detached_async(const std::string& key, DetachedOptions opti
                  .owner = std::move(options.owner),
                  .ttl = options.ttl,
                  .wait = options.wait,
-                 .retry = options.retry},
+                 .retry = options.retry,
+                 .value = std::move(options.value),
+                 .lock_delay = options.lock_delay},
                 options.stop, std::move(done));
 }
 
@@ -240,13 +269,36 @@ Result<Lease> Client::try_extend(const std::string& key, const std::string& toke
   return extend(key, token, ttl, timeout, kOnce);
 }
 
-Result<void> Client::release(const std::string& key, const std::string& token, Duration timeout) {
+Result<void> Client::release(const std::string& key, const std::string& token, Duration timeout,
+                             const ReleaseOptions& options) {
   return Future<void>([&](auto done) {
-           driver_->Call(
-               {.kind = UnaryCommand::Kind::kRelease, .key = key, .token = token, .wait = timeout},
-               std::move(done));
+           driver_->Call({.kind = UnaryCommand::Kind::kRelease,
+                          .key = key,
+                          .token = token,
+                          .wait = timeout,
+                          .keep_for = options.keep_for},
+                         std::move(done));
          })
       .get();
+}
+
+Result<void> Client::proclaim(const std::string& key, const std::string& token,
+                              const std::string& value, Duration timeout) {
+  return Future<void>([&](auto done) {
+           driver_->Call({.kind = UnaryCommand::Kind::kProclaim,
+                          .key = key,
+                          .token = token,
+                          .wait = timeout,
+                          .value = value},
+                         std::move(done));
+         })
+      .get();
+}
+
+Result<Observer> Client::observe(const std::string& key) {
+  const auto id = driver_->StartObserver(key);
+  if (!id) return id.error();
+  return Observer(driver_, *id);
 }
 
 Result<Watch> Client::watch(std::vector<WatchItem> items,

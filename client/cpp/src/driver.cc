@@ -53,12 +53,14 @@ Driver::Driver(const Options& options)
       endpoints_(std::in_place, options),
       machine_(ForMachine(options), clock_, random_),
       calls_(options.endpoints, clock_, random_),
-      watches_(options.endpoints.size(), clock_, random_) {}
+      watches_(options.endpoints.size(), clock_, random_),
+      observers_(options.endpoints, clock_, random_) {}
 
 void Driver::Close() {
   Do([this](Machine& machine) {
     closing_ = true;
     watches_.CloseAll(ClientClosed());
+    observers_.CloseAll(ClientClosed());
     calls_.Close();
     ReleaseLeftovers();
     machine.Close();
@@ -82,8 +84,10 @@ void Driver::Finish() {
   keeper_.join();
   // All streams and calls have been cancelled.
   lock.lock();
-  changed_.wait(
-      lock, [this] { return streams_.empty() && unary_calls_.empty() && watch_streams_.empty(); });
+  changed_.wait(lock, [this] {
+    return streams_.empty() && unary_calls_.empty() && watch_streams_.empty() &&
+           observe_streams_.empty();
+  });
   endpoints_.reset();
 }
 
@@ -96,12 +100,12 @@ void Driver::Quit() {
 // Takes the effects and sets the timer. Called after each call of the machine, under the mutex.
 void Driver::Adjust() {
   ReleaseLeftovers();
-  for (std::vector<Effect> made :
-       {calls_.TakeEffects(), watches_.TakeEffects(), machine_.TakeEffects()}) {
+  for (std::vector<Effect> made : {calls_.TakeEffects(), watches_.TakeEffects(),
+                                   observers_.TakeEffects(), machine_.TakeEffects()}) {
     std::move(made.begin(), made.end(), std::back_inserter(effects_));
   }
-  const TimePoint next =
-      std::min({machine_.NextDeadline(), calls_.NextDeadline(), watches_.NextDeadline()});
+  const TimePoint next = std::min({machine_.NextDeadline(), calls_.NextDeadline(),
+                                   watches_.NextDeadline(), observers_.NextDeadline()});
   if (next >= wake_at_) return;  // the keeper thread sets later times
   wake_at_ = next;
   timer_.Set(next);
@@ -123,6 +127,7 @@ void Driver::Keep() {
       machine_.Tick();
       calls_.Tick();
       watches_.Tick();
+      observers_.Tick();
       wake_at_ = kNever;
       Adjust();
     }

@@ -22,12 +22,13 @@
 
 #include "client/cpp/core/calls.h"
 #include "client/cpp/core/machine.h"
+#include "client/cpp/core/observers.h"
 #include "client/cpp/core/watches.h"
 #include "client/cpp/src/boot_timer.h"
 #include "client/cpp/src/endpoints.h"
+#include "client/cpp/src/read_stream.h"
 #include "client/cpp/src/stream.h"
 #include "client/cpp/src/unary_call.h"
-#include "client/cpp/src/watch_stream.h"
 
 namespace redlock::client {
 
@@ -65,8 +66,10 @@ class Driver final : public std::enable_shared_from_this<Driver> {
                LockDone done);
   void Extend(const HeldLease& held, Duration ttl, std::optional<RetryPolicy> retry, CallDone done);
   void Downgrade(const HeldLease& held, LockDone done);
-  void Release(const HeldLease& held, CallDone done);
-  // Unary calls: the first is for acquires and extensions, the second for releases.
+  void Release(const HeldLease& held, std::optional<Duration> keep_for, CallDone done);
+  void Proclaim(const HeldLease& held, const std::string& value, CallDone done);
+  // Unary calls: the first is for acquires and extensions, the second for releases and
+  // proclamations.
   void Call(UnaryCommand command, const std::stop_token& stop, LeaseDone done);
   void Call(UnaryCommand command, CallDone done);
 
@@ -76,6 +79,14 @@ class Driver final : public std::enable_shared_from_this<Driver> {
                                                  const WatchOptions& options);
   // Waits for the last event, unless it is called by a callback.
   void CloseWatch(const WatchState& state);
+
+  // Fails if the key is invalid, or after Close().
+  Result<ObserverId> StartObserver(const std::string& key);
+  // Waits for the next state of the observer, or its end.
+  Result<KeyState> NextState(ObserverId observer, const std::optional<Duration>& wait);
+  void CloseObserver(ObserverId observer);
+  // The observer is not used any more.
+  void ForgetObserver(ObserverId observer);
 
   [[nodiscard]] std::uint64_t FencingToken(const HeldLease& held) const;
   // Returns how much of the trust is left; zero once the lease is lost.
@@ -100,8 +111,8 @@ class Driver final : public std::enable_shared_from_this<Driver> {
     std::shared_ptr<Rpc> rpc;  // null until it has been opened, and after it has ended
     bool ended = false;
   };
-  // By the id of the call or watch, and the number of the attempt. Forgotten when gRPC no longer
-  // uses them.
+  // By the id of the call, watch or observer, and the number of the attempt. Forgotten when gRPC no
+  // longer uses them.
   template <typename Rpc>
   using Rpcs = std::map<std::pair<std::uint64_t, std::uint64_t>, OpenedRpc<Rpc>>;
 
@@ -129,12 +140,15 @@ class Driver final : public std::enable_shared_from_this<Driver> {
   void CarryOut(const CancelCall& effect);
   void CarryOut(const OpenWatch& effect);
   void CarryOut(const CancelWatch& effect);
+  void CarryOut(const OpenObserve& effect);
+  void CarryOut(const CancelObserve& effect);
   void CarryOut(const Acquired& effect);
   void CarryOut(const Leased& effect);
   void CarryOut(const Done& effect);
   void CarryOut(const Failed& effect);
   void CarryOut(const Queued& effect);
   void CarryOut(const Watched& effect);
+  void CarryOut(const Observed& effect);
   void CarryOut(const Lost& effect);
   void CarryOut(const Logged& effect);
   void CarryOut(const Closed& effect);
@@ -152,7 +166,7 @@ class Driver final : public std::enable_shared_from_this<Driver> {
   void OnEnded(SessionId session, Error why);
   void OnGone(SessionId session);
   [[nodiscard]] const std::string& RenewedToken();
-  // The end of a unary call or a Watch.
+  // The end of a unary call, a Watch or an Observe.
   [[nodiscard]] UnaryAnswer ToAnswer(const grpc::Status& status, std::size_t endpoint) const;
   template <typename Rpc>
   void Own(Rpcs<Rpc>& rpcs, const typename Rpcs<Rpc>::key_type& key, std::shared_ptr<Rpc> rpc);
@@ -177,6 +191,7 @@ class Driver final : public std::enable_shared_from_this<Driver> {
   Machine machine_;
   Calls calls_;
   Watches watches_;
+  Observers observers_;
   TimePoint wake_at_ = kNever;  // the time that timer_ is set to
   std::deque<Effect> effects_;
   bool carrying_out_ = false;  // a thread carries out effects_
@@ -186,11 +201,12 @@ class Driver final : public std::enable_shared_from_this<Driver> {
   std::map<SessionId, OpenedStream> streams_;  // erased by OnGone()
   Rpcs<UnaryCall> unary_calls_;
   Rpcs<WatchStream> watch_streams_;
+  Rpcs<ObserveStream> observe_streams_;
   std::unordered_map<WatchId, std::shared_ptr<WatchState>> watching_;
   bool closing_ = false;
   bool closed_ = false;              // the user's callbacks are not called any more
   bool finished_ = false;            // the machine has finished
-  std::condition_variable changed_;  // one of the last eight has changed
+  std::condition_variable changed_;  // one of the last nine has changed, or an observer
 };
 
 }  // namespace redlock::client

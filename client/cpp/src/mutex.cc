@@ -43,7 +43,7 @@ void Mutex::unlock() {
     REDLOCK_CHECK(held_.has_value());  // unlocked by someone who has not locked it
     lock.swap(held_);
   }
-  (void)lock->release();
+  (void)lock->release({.keep_for = options_.keep_for});
 }
 
 std::stop_token Mutex::lost() const {

@@ -1,4 +1,4 @@
-// Driver: unary calls and Watch streams.
+// Driver: unary calls, Watch and Observe streams.
 #include <utility>
 
 #include "client/cpp/src/connect_failure.h"
@@ -7,6 +7,22 @@
 #include "client/cpp/src/translation.h"
 
 namespace redlock::client {
+namespace {
+
+// Whether no other daemon and no later attempt can help.
+bool IsFinal(const grpc::Status& status) {
+  switch (status.error_code()) {
+    case grpc::StatusCode::UNAUTHENTICATED:
+    case grpc::StatusCode::PERMISSION_DENIED:
+    case grpc::StatusCode::INVALID_ARGUMENT:
+    case grpc::StatusCode::UNIMPLEMENTED:
+      return true;
+    default:
+      return false;
+  }
+}
+
+}  // namespace
 
 const std::string& Driver::RenewedToken() {
   BearerToken& token = endpoints_->token();
@@ -56,31 +72,69 @@ void Driver::CarryOut(const OpenWatch& effect) {
     watch_streams_[key] = {};
   }
   const auto self = shared_from_this();
-  auto stream =
-      WatchStream::Open(endpoints_->stub(effect.endpoint), RenewedToken(), effect,
-                        {.message =
-                             [self, key](const v1::WatchResponse& message) {
-                               const std::optional<Event> event = ToEvent(message);
-                               if (!event) return;
-                               self->Do([&](Machine& /*machine*/) {
-                                 self->watches_.OnEvent(key.first, key.second, *event);
-                               });
-                             },
-                         .ended =
-                             [self, key, endpoint = effect.endpoint](const grpc::Status& status) {
-                               std::optional<Error> why;
-                               if (!status.ok())
-                                 why = self->ToAnswer(status, endpoint).answer.error;
-                               self->Do([&](Machine& /*machine*/) {
-                                 self->watches_.OnEnded(key.first, key.second, why);
-                               });
-                               self->Disown(self->watch_streams_, key);
-                             },
-                         .gone = [self, key] { self->Forget(self->watch_streams_, key); }});
+  auto stream = WatchStream::Open(
+      [async = endpoints_->stub(effect.endpoint).async()](auto... arguments) {
+        async->Watch(arguments...);
+      },
+      RenewedToken(), ToProto(effect),
+      {.message =
+           [self, key](const v1::WatchResponse& message) {
+             const std::optional<Event> event = ToEvent(message);
+             if (!event) return;
+             self->Do([&](Machine& /*machine*/) {
+               self->watches_.OnEvent(key.first, key.second, *event);
+             });
+           },
+       .ended =
+           [self, key, endpoint = effect.endpoint](const grpc::Status& status) {
+             std::optional<Error> why;
+             if (!status.ok()) why = self->ToAnswer(status, endpoint).answer.error;
+             self->Do(
+                 [&](Machine& /*machine*/) { self->watches_.OnEnded(key.first, key.second, why); });
+             self->Disown(self->watch_streams_, key);
+           },
+       .gone = [self, key] { self->Forget(self->watch_streams_, key); }});
   Own(watch_streams_, key, std::move(stream));
 }
 
 void Driver::CarryOut(const CancelWatch& effect) { CancelAll(watch_streams_, effect.watch); }
+
+void Driver::CarryOut(const OpenObserve& effect) {
+  const std::pair key(effect.observer, effect.attempt);
+  {
+    const std::lock_guard lock(mutex_);
+    observe_streams_[key] = {};
+  }
+  const auto self = shared_from_this();
+  auto stream = ObserveStream::Open(
+      [async = endpoints_->stub(effect.endpoint).async()](auto... arguments) {
+        async->Observe(arguments...);
+      },
+      RenewedToken(), ToProto(effect),
+      {.message =
+           [self, key](const v1::ObserveResponse& message) {
+             KeyState state = ToKeyState(message);
+             self->Do([&](Machine& /*machine*/) {
+               self->observers_.OnState(key.first, key.second, std::move(state));
+             });
+           },
+       .ended =
+           [self, key, endpoint = effect.endpoint](const grpc::Status& status) {
+             Error why = *self->ToAnswer(status, endpoint).answer.error;
+             if (status.error_code() == grpc::StatusCode::UNIMPLEMENTED) {
+               why.reason = Reason::kInternal;
+               why.message += "; this daemon is too old for observers: upgrade it";
+             }
+             self->Do([&](Machine& /*machine*/) {
+               self->observers_.OnEnded(key.first, key.second, why, IsFinal(status));
+             });
+             self->Disown(self->observe_streams_, key);
+           },
+       .gone = [self, key] { self->Forget(self->observe_streams_, key); }});
+  Own(observe_streams_, key, std::move(stream));
+}
+
+void Driver::CarryOut(const CancelObserve& effect) { CancelAll(observe_streams_, effect.observer); }
 
 template <typename Rpc>
 void Driver::Own(Rpcs<Rpc>& rpcs, const typename Rpcs<Rpc>::key_type& key,

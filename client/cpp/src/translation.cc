@@ -75,6 +75,8 @@ void Fill(v1::AcquireRequest& out, const AcquireRequest& request) {
   out.set_extend_if_held(request.extend_if_held);
   Set(*out.mutable_ttl(), request.ttl);
   if (request.retry) Fill(*out.mutable_retry(), *request.retry);
+  out.set_value(request.value);
+  if (request.lock_delay > Duration::zero()) Set(*out.mutable_lock_delay(), request.lock_delay);
 }
 
 void Fill(v1::ExtendRequest& out, const ExtendRequest& request) {
@@ -88,6 +90,13 @@ void Fill(v1::ExtendRequest& out, const ExtendRequest& request) {
 void Fill(v1::ReleaseRequest& out, const ReleaseRequest& request) {
   SetKey(out, request.key);
   out.set_token(request.token);
+  if (request.keep_for) Set(*out.mutable_keep_for(), *request.keep_for);
+}
+
+void Fill(v1::ProclaimRequest& out, const ProclaimRequest& request) {
+  SetKey(out, request.key);
+  out.set_token(request.token);
+  out.set_value(request.value);
 }
 
 void Fill(v1::GiveUpOperation& out, const GiveUpRequest& request) {
@@ -108,6 +117,11 @@ Proto Filled(const Request& request) {
   Proto out;
   Fill(out, request);
   return out;
+}
+
+std::optional<Duration> HeldFor(const auto& message) {
+  if (!message.has_held_for()) return std::nullopt;
+  return ToDuration(message.held_for());
 }
 
 // Reads the metadata of a refusal: see lock_service.proto.
@@ -135,6 +149,16 @@ v1::ExtendRequest ToProto(const ExtendRequest& request) {
 }
 v1::ReleaseRequest ToProto(const ReleaseRequest& request) {
   return Filled<v1::ReleaseRequest>(request);
+}
+
+v1::ProclaimRequest ToProto(const ProclaimRequest& request) {
+  return Filled<v1::ProclaimRequest>(request);
+}
+
+v1::ObserveRequest ToProto(const OpenObserve& observe) {
+  v1::ObserveRequest out;
+  out.set_key(observe.key);
+  return out;
 }
 
 v1::WatchRequest ToProto(const OpenWatch& watch) {
@@ -223,6 +247,41 @@ Response FromProto(const v1::SessionResponse& response) {
   }
   for (const v1::QueuePosition& position : response.positions()) {
     out.positions.push_back({position.id(), position.position()});
+  }
+  return out;
+}
+
+KeyState ToKeyState(const v1::ObserveResponse& response) {
+  KeyState out{.holders = response.holders(),
+               .owner = response.owner(),
+               .value = response.value(),
+               .fencing_token = response.fencing_token(),
+               .held_for = HeldFor(response),
+               .remaining = ToDuration(response.remaining()),
+               .shared = response.mode() == v1::LOCK_MODE_SHARED,
+               .max_holders = response.max_holders(),
+               .kept_for = ToDuration(response.kept_for())};
+  for (const v1::Holder& holder : response.held_by()) {
+    out.held_by.push_back({.owner = holder.owner(),
+                           .identity = holder.identity(),
+                           .peer = holder.peer(),
+                           .daemon = holder.daemon(),
+                           .fencing_token = holder.fencing_token(),
+                           .slot = holder.slot(),
+                           .held_for = HeldFor(holder),
+                           .remaining = ToDuration(holder.remaining()),
+                           .value = holder.value()});
+  }
+  switch (response.state()) {
+    case v1::HOLDER_STATE_HELD:
+      out.state = HolderState::kHeld;
+      break;
+    case v1::HOLDER_STATE_VACANT:
+      out.state = HolderState::kVacant;
+      break;
+    default:  // undecided, or a state of a newer daemon
+      out.state = HolderState::kUndecided;
+      out.error = {Reason::kQuorumUnavailable, response.message()};
   }
   return out;
 }

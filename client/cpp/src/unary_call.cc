@@ -11,6 +11,7 @@ namespace {
 Answer AnswerOf(const v1::AcquireResponse& response) { return {.grant = ToGrant(response)}; }
 Answer AnswerOf(const v1::ExtendResponse& response) { return {.grant = ToGrant(response.lease())}; }
 Answer AnswerOf(const v1::ReleaseResponse& /*response*/) { return {}; }
+Answer AnswerOf(const v1::ProclaimResponse& /*response*/) { return {}; }
 
 template <typename Request, typename Response>
 class Exchange final : public UnaryCall {
@@ -65,6 +66,11 @@ std::shared_ptr<UnaryCall> UnaryCall::Start(v1::LockService::Stub& stub,
                         [&](const ReleaseRequest& request) {
                           return Exchange<v1::ReleaseRequest, v1::ReleaseResponse>::Start(
                               [async](auto... arguments) { async->Release(arguments...); },
+                              bearer_token, call.timeout, ToProto(request), std::move(events));
+                        },
+                        [&](const ProclaimRequest& request) {
+                          return Exchange<v1::ProclaimRequest, v1::ProclaimResponse>::Start(
+                              [async](auto... arguments) { async->Proclaim(arguments...); },
                               bearer_token, call.timeout, ToProto(request), std::move(events));
                         },
                     },

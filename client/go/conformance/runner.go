@@ -27,17 +27,18 @@ type runner struct {
 	scenario scenario
 	prefix   string
 
-	mutex   sync.Mutex // for the steps of together
-	client  *redlockd.Client
-	locks   map[string]*redlockd.Lock
-	leases  map[string]redlockd.Lease
-	waiters map[string]*waiter
-	watches map[string]*watch
+	mutex     sync.Mutex // for the steps of together
+	client    *redlockd.Client
+	locks     map[string]*redlockd.Lock
+	leases    map[string]redlockd.Lease
+	waiters   map[string]*waiter
+	watches   map[string]*watch
+	observers map[string]*observer
 }
 
 func newRunner(s scenario, prefix string) *runner {
 	return &runner{scenario: s, prefix: prefix, locks: map[string]*redlockd.Lock{}, leases: map[string]redlockd.Lease{},
-		waiters: map[string]*waiter{}, watches: map[string]*watch{}}
+		waiters: map[string]*waiter{}, watches: map[string]*watch{}, observers: map[string]*observer{}}
 }
 
 func (r *runner) carryOut(s step) error {
@@ -140,7 +141,7 @@ func (r *runner) token(of, token string) string {
 
 func options(s step, onQueued func(int)) redlockd.AcquireOptions {
 	return redlockd.AcquireOptions{TTL: seconds(s.TTL), Try: s.Wait != nil && *s.Wait == 0, Owner: s.Owner, Token: s.Token,
-		Margin: seconds(s.Margin), Retry: s.Retry.policy(), OnQueued: onQueued}
+		Margin: seconds(s.Margin), Retry: s.Retry.policy(), Value: s.value(), LockDelay: seconds(s.LockDelay), OnQueued: onQueued}
 }
 
 // acquire carries out acquire, try, acquire_or_extend and adopt.
@@ -241,7 +242,16 @@ func (r *runner) do(s step) error {
 			return fmt.Errorf("given up: %w", w.err)
 		}
 	case "release":
+		if s.KeepFor != nil {
+			return r.lock(s.Lock).ReleaseAndKeep(ctx, seconds(*s.KeepFor))
+		}
 		return r.lock(s.Lock).Release(ctx)
+	case "proclaim":
+		return r.lock(s.Lock).Proclaim(ctx, s.value())
+	case "observe", "sees", "unobserve":
+		return r.observe(s)
+	case "campaign", "leads":
+		return r.elect(s)
 	case "extend":
 		return r.lock(s.Lock).Extend(ctx, seconds(s.TTL))
 	case "downgrade":
@@ -360,6 +370,9 @@ func (r *runner) byToken(s step) (err error) {
 	case "try_extend_by_token":
 		lease, err = client.TryExtend(ctx, r.inSlot(r.key(s), s.target), token, seconds(s.TTL))
 	default:
+		if s.KeepFor != nil {
+			return client.ReleaseAndKeep(ctx, r.key(s), token, seconds(*s.KeepFor))
+		}
 		return client.Release(ctx, r.key(s), token)
 	}
 	if err == nil && s.As != "" {

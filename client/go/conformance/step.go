@@ -25,11 +25,14 @@ type item struct {
 type step struct {
 	target
 	Do, As, Lock, Waiter, Watch, Command, What string
-	Owner, Fails, Message                      string
+	Owner, Fails, Message, Observer, State     string
+	Value                                      *string
 	WholeKey                                   string `json:"whole_key"`
 	TTL, Within, After, Time, Margin, Most     float64
-	AtLeast                                    float64 `json:"at_least"`
-	AtMost                                     float64 `json:"at_most"`
+	AtLeast                                    float64  `json:"at_least"`
+	AtMost                                     float64  `json:"at_most"`
+	LockDelay                                  float64  `json:"lock_delay"`
+	KeepFor                                    *float64 `json:"keep_for"`
 	Wait                                       *float64
 	Is, Gets, Raises, Detached, Differ         bool
 	MayFail                                    string `json:"may_fail"`
@@ -75,6 +78,17 @@ func (s step) inexpressible() string {
 }
 
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// value returns the field `value`, or what it stands for; "": there is none.
+func (s step) value() string {
+	switch {
+	case s.Value == nil:
+		return ""
+	case *s.Value == "VALUE_OF_4097_BYTES":
+		return strings.Repeat("x", 4097)
+	}
+	return *s.Value
+}
 
 // within returns how long the step may take.
 func (s step) within() time.Duration {

@@ -37,7 +37,8 @@ class Acquire extends Operation {
   #failures = 0;
 
   // `request`: key, ttl, owner, wait (undefined: no limit; 0: a single try), retry, margin, token (the caller's),
-  // extendIfHeld, adopt, slot (to adopt), onLost (for the Lease), and exclusive (the Lease to downgrade).
+  // extendIfHeld, adopt, slot (to adopt), value, lockDelay, keepFor and onLost (for the Lease), and exclusive (the Lease to
+  // downgrade).
   constructor(machine, request, caller) {
     super(machine, caller);
     this.request = request;
@@ -57,7 +58,11 @@ class Acquire extends Operation {
   // Whether the token is the caller's.
   get #ownToken() { return this.exclusive?.ownToken ?? !this.#madeToken; }
 
-  get name() { return { key: this.request.key, token: this.token, ttl: this.request.ttl }; }
+  // For a release.
+  get name() {
+    const { key, ttl, lockDelay } = this.request;
+    return { key, token: this.token, ttl, lockDelay };
+  }
 
   get sent() { return this.entry?.sentAt !== undefined; }
 
@@ -76,8 +81,9 @@ class Acquire extends Operation {
   get #spares() { return this.#takingOver && this.request.extendIfHeld; }
 
   body() {
-    const { key, ttl, owner, retry } = this.request;
-    const taken = { ...this.name, slot: this.#slot };
+    const { key, ttl, owner, retry, value, lockDelay } = this.request;
+    const { token } = this;
+    const taken = { key, token, ttl, slot: this.#slot };
     if (this.exclusive !== undefined) taken.downgradeFrom = this.exclusive.fence;
     if (this.#adopting) {
       this.#sequence += 1n;
@@ -86,7 +92,7 @@ class Acquire extends Operation {
     // The client itself repeats an extension.
     if (this.#takingOver) return { extend: { ...taken, retry: { maxRetries: 0 } } };
     const policy = this.#single ? { maxRetries: 0 } : retry;
-    return { acquire: { key, token: this.token, ttl, owner, retry: policy, extendIfHeld: this.#mayBeHeld || undefined } };
+    return { acquire: { key, token, ttl, owner, retry: policy, value, lockDelay, extendIfHeld: this.#mayBeHeld || undefined } };
   }
 
   answered({ lease, status }, session, madeAt, now) {
@@ -152,12 +158,12 @@ class Acquire extends Operation {
       this.machine.submit(this);
       return;
     }
-    const { key, ttl } = this.request;
+    const { key } = this.request;
     const { token } = this;
     const held = this.#heldWith(granted.slot);
     const lease = held ?? new Lease(this.request, { token, slot: granted.slot, ownToken: this.#ownToken });
     lease.confirmed(session, granted, madeAt);
-    lease.acquired(ttl, this.#sequence);
+    lease.acquired(this.request, this.#sequence);
     if (lease.lossAt > now) {
       if (held === undefined) this.machine.hold(lease);
       this.#end();

@@ -8,15 +8,23 @@ const CALLER_WAITS = 2000;
 class Closing {
   done = false;
   #machine;
+  #oneByOne;
   #covered = []; // key, token and ttl of the locks that `close` releases
   #sent = false;
   #calls = [];
 
-  constructor(machine) { this.#machine = machine; }
+  // `oneByOne`: the Session has locks that must not be released, so each of the others is released by itself.
+  constructor(machine, { oneByOne }) {
+    this.#machine = machine;
+    this.#oneByOne = oneByOne;
+  }
 
   get needsSession() { return this.#covered.length > 0; }
 
-  cover(name) { this.#covered.push(name); }
+  cover(name) {
+    if (this.#oneByOne) this.#machine.release(name);
+    else this.#covered.push(name);
+  }
 
   wait(caller) {
     const call = new Operation(this.#machine, caller);

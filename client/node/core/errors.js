@@ -110,4 +110,6 @@ const classes = {
 // Not taken from the classes, whose names a bundler may shorten.
 for (const [name, type] of Object.entries(classes)) Object.defineProperty(type.prototype, 'name', { value: name });
 
-module.exports = { ...classes, classes, failure, lockFailure, lostError, releasedError, closedError, errorOf, timedOut };
+module.exports = {
+  ...classes, classes, OUTAGES, failure, lockFailure, lostError, releasedError, closedError, errorOf, timedOut,
+};

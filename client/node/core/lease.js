@@ -13,19 +13,25 @@ class Lease {
   #validUntil = -Infinity;
   #frozen = -Infinity;
   #sequence = 0n;
+  #ended; // an AbortController, made when it is asked for
 
   // The longest TTL that was asked for, answered or not: how long the lock may last by itself.
   longest;
 
+  // How long after the acquisition the key stays taken once the lock is released; undefined: it is free at once.
+  keepFor;
+
   // Called once with the error if the lock is lost.
   onLost = () => {};
 
-  // `slot`: of a semaphore. `ownToken`: the token is the caller's.
-  constructor({ key, ttl, margin, onLost, exclusive }, { token, slot, ownToken }) {
+  // `lockDelay`: how long after its TTL the lock still keeps others out if it is lost. `slot`: of a semaphore. `ownToken`: the token is the caller's.
+  constructor({ key, ttl, margin, lockDelay = 0, keepFor, onLost, exclusive }, { token, slot, ownToken }) {
     this.key = key;
     this.ttl = ttl;
     this.longest = exclusive?.longest ?? ttl;
     this.margin = margin;
+    this.lockDelay = lockDelay;
+    this.keepFor = keepFor;
     this.token = token;
     this.slot = slot;
     this.fence = 0n;
@@ -34,9 +40,10 @@ class Lease {
   }
 
   // An acquire or adopt with this TTL was answered. `sequence`: that of the last adopt, or a lower bound.
-  acquired(ttl, sequence) {
+  acquired({ ttl, keepFor }, sequence) {
     this.ttl = ttl;
     this.askedFor(ttl);
+    if (keepFor !== undefined) this.keepFor = keepFor;
     if (sequence > this.#sequence) this.#sequence = sequence;
   }
 
@@ -53,6 +60,22 @@ class Lease {
   extended({ fence, validity }, madeAt) {
     this.#validUntil = Math.max(this.#validUntil, madeAt + validity);
     if (fence > this.fence) this.fence = fence;
+  }
+
+  // The lock is no longer held. `endedBy()` returns why.
+  end(state, endedBy) {
+    this.state = state;
+    this.endedBy = endedBy;
+    this.#ended?.abort(endedBy());
+  }
+
+  // An AbortSignal, aborted with the error when the lock is no longer held.
+  get ended() {
+    if (this.#ended === undefined) {
+      this.#ended = new AbortController();
+      if (this.state !== 'held') this.#ended.abort(this.endedBy());
+    }
+    return this.#ended.signal;
   }
 
   // The Session was abandoned: the trust is frozen until the lock is adopted.

@@ -94,9 +94,10 @@ class Machine {
   // Downgrades an exclusive lock to a share, whose Lease the caller gets. The trust in the exclusive lock has ended when
   // this returns.
   downgrade(lease, caller) {
-    const { key, ttl, margin, token } = lease;
+    const { key, ttl, margin, token, lockDelay, keepFor } = lease;
     const wait = Math.max(0, Math.floor(lease.trustedUntil - this.clock.latest()));
-    const request = { key: joined(namesOf(key), true), ttl, margin, token, wait, adopt: true, exclusive: lease };
+    const request = {
+      key: joined(namesOf(key), true), ttl, margin, token, wait, lockDelay, keepFor, adopt: true, exclusive: lease };
     const acquire = new Acquire(this, request, caller);
     const downgraded = () => lockFailure('LOCK_NOT_HELD', key, 'the lock was downgraded');
     if (isShared(key) || maxHoldersOf(key) !== undefined) {
@@ -117,14 +118,14 @@ class Machine {
     this.#settle();
   }
 
-  // Ends the trust now, whatever the daemon answers.
-  releaseLease(lease, caller) {
+  // Ends the trust now, whatever the daemon answers. `keepFor`: how long after the acquisition the key stays taken.
+  releaseLease(lease, caller, keepFor = lease.keepFor) {
     const released = () => lockFailure('LOCK_NOT_HELD', lease.key, 'the lock was released');
     if (!this.#stopTrusting(lease, 'released', released)) {
       caller();
       return;
     }
-    this.release(lease, { caller });
+    this.release(lease, { caller, keepFor });
     this.#settle();
   }
 
@@ -144,7 +145,9 @@ class Machine {
   // Releases all locks and ends all operations. The caller waits for the answer for at most 2 s.
   close(caller) {
     if (this.#closing === undefined) {
-      this.#closing = new Closing(this);
+      // Whatever releases a lost lock ends its delay, which still keeps others out. The end of the Session does not.
+      const delayed = [...this.#ending.keys()].some(({ lockDelay }) => lockDelay > 0);
+      this.#closing = new Closing(this, { oneByOne: delayed });
       for (const acquire of [...this.acquires]) {
         if (acquire.sent && acquire.leaves) this.#closing.cover(acquire.name);
         acquire.giveUp(closedError());
@@ -156,7 +159,7 @@ class Machine {
       }
       for (const [lease, deadline] of this.#ending) {
         this.deadlines.remove(deadline);
-        this.#releaseAtClose(lease);
+        if (lease.lockDelay === 0) this.#releaseAtClose(lease);
       }
     }
     this.#closing.wait(caller);
@@ -358,11 +361,11 @@ class Machine {
   }
 
   // Loses a lock by the clock. The daemon may continue to extend it, so it is given back, but only after its trust has
-  // ended, because the holder needs the margin to stop its work.
+  // ended, because the holder needs the margin to stop its work, and after its lock delay, which keeps others out.
   #end(lease) {
     const { trustedUntil } = lease;
     this.lose(lease, 'no daemon extended it in time');
-    this.#ending.set(lease, this.deadlines.add(trustedUntil, () => {
+    this.#ending.set(lease, this.deadlines.add(trustedUntil + lease.lockDelay, () => {
       this.#ending.delete(lease);
       this.giveBack(lease);
     }));
@@ -371,8 +374,7 @@ class Machine {
   // Returns false if the lock was no longer held. Its extensions fail with `error()`.
   #stopTrusting(lease, state, error) {
     if (lease.state !== 'held') return false;
-    lease.state = state;
-    lease.endedBy = error;
+    lease.end(state, error);
     this.leases.delete(nameOf(lease.key, lease.token));
     for (const extension of [...this.extensions]) if (extension.lease === lease) extension.end(error());
     return true;

@@ -36,20 +36,22 @@ class Operation {
 class Release extends Operation {
   #expiry;
 
-  // `onDone()` is called when the release has ended. `longest`: how long the lock may last by itself. `ownToken`: the token
-  // is the caller's.
-  constructor(machine, { key, token, ttl, longest = ttl, ownToken = false }, { caller, onDone } = {}) {
+  // `onDone()` is called when the release has ended. `longest`: how long the lock may last by itself, apart from
+  // `lockDelay`. `ownToken`: the token is the caller's. `keepFor`: how long after the acquisition the key stays taken.
+  constructor(machine, { key, token, ttl, longest = ttl, lockDelay = 0, ownToken = false }, { caller, onDone, keepFor } = {}) {
     super(machine, caller);
     this.key = key;
     this.token = token;
     this.longest = longest;
+    this.lockDelay = lockDelay;
     this.ownToken = ownToken;
+    this.keepFor = keepFor;
     this.onDone = onDone;
     if (caller !== undefined) this.bound = machine.after(CALLER_WAITS, () => this.settle());
     if (!machine.ready) this.#expire();
   }
 
-  body() { return { release: { key: this.key, token: this.token } }; }
+  body() { return { release: { key: this.key, token: this.token, keepFor: this.keepFor } }; }
 
   answered({ status }) {
     this.entry = undefined;
@@ -90,7 +92,7 @@ class Release extends Operation {
   // No Session keeps the lock alive any more. The last daemon releases it after the grace; without that daemon, it
   // expires.
   #expire() {
-    this.#expiry ??= this.machine.after(Math.max(this.machine.grace, this.longest), () => this.end());
+    this.#expiry ??= this.machine.after(Math.max(this.machine.grace, this.longest) + this.lockDelay, () => this.end());
   }
 }
 
@@ -228,4 +230,4 @@ class Close {
 const tooLate = (key) => lockFailure(
   'VALIDITY_EXPIRED', key, 'the lock was granted, but its validity had ended when the answer was read');
 
-module.exports = { ADOPT_AGAIN, Operation, Release, GiveUp, Extend, Adopt, Close, tooLate };
+module.exports = { ADOPT_AGAIN, CALLER_WAITS, Operation, Release, GiveUp, Extend, Adopt, Close, tooLate };

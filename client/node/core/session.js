@@ -2,9 +2,9 @@
 
 const { Anchor, allowance } = require('./trust.js');
 
-// Of all keys in a message, in UTF-16 units, each of which has at most 3 bytes. The default of the daemon's
+// Of all keys and values in a message, in UTF-16 units, each of which has at most 3 bytes. The default of the daemon's
 // --max-message-bytes is 1 MiB, and a message has at most 1,000 operations with less than 400 other bytes.
-const ENOUGH_OF_KEYS = 2 ** 17;
+const ENOUGH_OF_TEXT = 2 ** 17;
 
 // One Session: what was sent and not yet answered, and until when the answers allow trust.
 //
@@ -57,7 +57,7 @@ class Session {
     let taken = 0;
     let size = 0;
     for (const entry of this.#outbox) {
-      if (taken === limit || size >= ENOUGH_OF_KEYS) break;
+      if (taken === limit || size >= ENOUGH_OF_TEXT) break;
       taken += 1;
       const { id, operation } = entry;
       if (operation === undefined) {
@@ -68,7 +68,7 @@ class Session {
       operation.sends += 1;
       this.#sent.set(id, entry);
       const body = operation.body();
-      for (const { key } of Object.values(body)) size += key?.length ?? 0;
+      for (const { key = '', value = '' } of Object.values(body)) size += key.length + value.length;
       body.id = id;
       operations.push(body);
     }

@@ -13,12 +13,15 @@ const LONGEST_KEYS = 8192; // bytes, of several keys together
 const LEAST_HOLDERS = 2; // of a semaphore
 const MOST_HOLDERS = 64;
 const LONGEST_LABEL = 128; // bytes, of an owner or a token
+const LONGEST_VALUE = 4096; // bytes
 const LEAST_TTL = 10;
 const LEAST_GRACE = 100;
+const LEAST_KEEP = 1;
 const LONGEST_DURATION = 315_576_000_000_000; // the maximum of google.protobuf.Duration
 const LONGEST_PAUSE = 31_536_000_000; // between attempts: a year
 const MOST_RETRIES = 2 ** 31 - 1;
 const MOST_ITEMS = 1000; // of a Watch
+const LONGEST_TIMER = 2 ** 31 - 1; // of setTimeout()
 const LEAST_INTERVAL = 1;
 const DEFAULT_TTL = 30_000;
 const DEFAULT_TIMEOUT = 5000;
@@ -140,6 +143,20 @@ const checkDowngrade = (options) => {
 
 const checkTtl = (ttl) => checkTime('ttl', ttl, LEAST_TTL);
 
+// `value`: what a lock publishes.
+const checkValue = (value) => checkText('value', value, LONGEST_VALUE);
+
+const checkKeepFor = (keepFor) => {
+  if (keepFor !== undefined) checkTime('keepFor', keepFor, LEAST_KEEP);
+};
+
+// Returns keepFor.
+const checkRelease = (options) => {
+  checkOptions(options, ['keepFor']);
+  checkKeepFor(options.keepFor);
+  return options.keepFor;
+};
+
 const checkRetry = (retry) => {
   if (retry === undefined) return;
   if (typeof retry !== 'object' || retry === null) refuse('retry', `must be an object, not ${kindOf(retry)}`);
@@ -163,12 +180,13 @@ const checkMargin = (ttl, grace, margin = Math.min(ttl / 10, grace / 10, 500)) =
   return margin;
 };
 
-const ACQUIRE = ['ttl', 'wait', 'owner', 'token', 'retry', 'margin', 'signal', 'onQueued', 'shared', 'maxHolders'];
+const ACQUIRE = [
+  'ttl', 'wait', 'owner', 'token', 'retry', 'margin', 'signal', 'onQueued', 'shared', 'maxHolders', 'value', 'lockDelay', 'keepFor'];
 
 // `client`: grace and owner. `names`: the options that the call has. Returns the request, with the defaults.
 const checkAcquire = (given, options, { grace, owner: label }, names = ACQUIRE) => {
   checkOptions(options, names);
-  const { ttl = DEFAULT_TTL, wait, owner = label, token, retry, signal, onQueued } = options;
+  const { ttl = DEFAULT_TTL, wait, owner = label, token, retry, signal, onQueued, value, lockDelay, keepFor } = options;
   const key = checkKey(given, options);
   checkTtl(ttl);
   const margin = checkMargin(ttl, grace, options.margin);
@@ -178,14 +196,18 @@ const checkAcquire = (given, options, { grace, owner: label }, names = ACQUIRE) 
   checkRetry(retry);
   checkSignal(signal);
   checkFunction('onQueued', onQueued);
-  return { key, ttl, owner, wait: wait === Infinity ? undefined : wait, token, retry, margin, signal, onQueued };
+  if (value !== undefined) checkValue(value);
+  if (lockDelay !== undefined) checkTime('lockDelay', lockDelay, 0);
+  checkKeepFor(keepFor);
+  return {
+    key, ttl, owner, wait: wait === Infinity ? undefined : wait, token, retry, margin, signal, onQueued, value, lockDelay, keepFor };
 };
 
 const without = (...names) => ACQUIRE.filter((name) => !names.includes(name));
 const TRY = without('wait', 'retry', 'onQueued');
 const OR_EXTEND = without('token');
-const ADOPT = [...without('owner', 'token', 'retry', 'onQueued'), 'slot'];
-const DETACHED = without('margin', 'onQueued');
+const ADOPT = [...without('owner', 'token', 'retry', 'onQueued', 'value', 'lockDelay'), 'slot'];
+const DETACHED = without('margin', 'onQueued', 'keepFor');
 
 const checkTry = (key, options, client) => ({ ...checkAcquire(key, options, client, TRY), wait: 0 });
 
@@ -207,14 +229,39 @@ const checkDetached = (key, options, client) => checkAcquire(key, options, clien
 // Returns the key, the token and the options of a call by key and token.
 const checkByToken = (given, token, options, names) => {
   checkOptions(options, names);
-  const { timeout = DEFAULT_TIMEOUT, retry, signal, slot, maxHolders } = options;
+  const { timeout = DEFAULT_TIMEOUT, retry, signal, slot, maxHolders, keepFor } = options;
   const key = checkKey(given, options);
   checkSlot(slot, maxHolders);
   checkToken(token);
   checkTime('timeout', timeout, 1);
   checkRetry(retry);
   checkSignal(signal);
-  return { key, token, timeout, retry, signal, slot };
+  checkKeepFor(keepFor);
+  return { key, token, timeout, retry, signal, slot, keepFor };
+};
+
+const checkObserve = (key, options) => {
+  checkName('key', key);
+  checkOptions(options, ['signal']);
+  checkSignal(options.signal);
+  return { key, signal: options.signal };
+};
+
+const CAMPAIGN = without('value', 'shared', 'maxHolders');
+
+// Returns the options of an acquisition.
+const checkCampaign = (value, options) => {
+  checkValue(value);
+  checkOptions(options, CAMPAIGN);
+  return { ...options, value };
+};
+
+const checkLeader = (options) => {
+  checkOptions(options, ['timeout', 'signal']);
+  const { timeout = DEFAULT_TIMEOUT, signal } = options;
+  checkTime('timeout', timeout, 1, LONGEST_TIMER);
+  checkSignal(signal);
+  return { timeout, signal };
 };
 
 const checkItem = (item, index) => {
@@ -292,6 +339,6 @@ const checkClient = (endpoints, options) => {
 };
 
 module.exports = {
-  checkAcquire, checkAcquireOrExtend, checkAdopt, checkBearer, checkByToken, checkClient, checkDetached, checkDowngrade,
-  checkFunction, checkRetry, checkTry, checkTtl, checkWatch,
+  checkAcquire, checkAcquireOrExtend, checkAdopt, checkBearer, checkByToken, checkCampaign, checkClient, checkDetached,
+  checkDowngrade, checkFunction, checkLeader, checkName, checkObserve, checkRelease, checkRetry, checkTry, checkTtl, checkValue, checkWatch,
 };

@@ -1,15 +1,17 @@
 'use strict';
 
 const {
-  checkAcquire, checkAcquireOrExtend, checkAdopt, checkByToken, checkClient, checkDetached, checkFunction, checkTry, checkTtl,
-  checkWatch,
+  checkAcquire, checkAcquireOrExtend, checkAdopt, checkByToken, checkClient, checkDetached, checkFunction, checkName, checkObserve,
+  checkTry, checkTtl, checkValue, checkWatch,
 } = require('./check.js');
 const { Calls } = require('./calls.js');
 const { platformClock } = require('./clock.js');
 const { Detached } = require('./detached.js');
 const { Driver } = require('./driver.js');
+const { Election } = require('./election.js');
 const { latest, obtain } = require('./lock.js');
 const { logTo } = require('./logging.js');
+const { Observer } = require('./observer.js');
 const { Transport } = require('./transport.js');
 const { Watch } = require('./watch.js');
 const { LockAlreadyHeldError, closedError } = require('../core/errors.js');
@@ -34,10 +36,10 @@ class Client {
     const { endpoints: list, grace, logger } = this.#options;
     this.#log = logTo(logger);
     this.#transport = new Transport(list, this.#options);
-    this.#driver = new Driver({
-      transport: this.#transport, endpoints: list.length, grace, clock: this.#clock, log: this.#log });
     this.#detached = new Detached({
       calls: new Calls(this.#transport), clock: this.#clock, log: this.#log, closing: this.#closing.signal });
+    this.#driver = new Driver({
+      transport: this.#transport, detached: this.#detached, endpoints: list.length, grace, clock: this.#clock, log: this.#log });
   }
 
   // Returns a Lock. Waits for it as long as the options allow.
@@ -98,7 +100,25 @@ class Client {
 
   // Releases the lock that the token holds.
   async release(key, token, options = {}) {
-    await this.#detached.release(checkByToken(key, token, options, BY_TOKEN));
+    await this.#detached.release(checkByToken(key, token, options, ['keepFor', ...BY_TOKEN]));
+  }
+
+  // Publishes another value with the lock that the token holds.
+  async proclaim(key, token, value, options = {}) {
+    checkValue(value);
+    await this.#detached.proclaim(checkByToken(key, token, options, BY_TOKEN), value);
+  }
+
+  // Returns an Observer: an async iterator of the states of a key, which begins when it is first asked for a state.
+  observe(key, options = {}) {
+    const request = checkObserve(key, options);
+    return new Observer({ transport: this.#transport, clock: this.#clock, client: this.#closing.signal }, request);
+  }
+
+  // Returns the Election of this name, for candidates and observers.
+  election(name) {
+    checkName('name', name);
+    return new Election(this, name);
   }
 
   // Keeps locks alive that were acquired elsewhere: items [{ key, shared, maxHolders, slot, token, ttl, interval }].

@@ -4,12 +4,12 @@
 
 const { setImmediate: turn } = require('node:timers/promises');
 const { inspect } = require('node:util');
-const { timedOut } = require('../core/errors.js');
+const { OUTAGES, timedOut } = require('../core/errors.js');
 const { isShared, maxHoldersOf, namesOf, shown } = require('../core/key.js');
 const { tooLate } = require('../core/operations.js');
 const { RATE_DIFFERENCE } = require('../core/trust.js');
 const { Pauses, sleep } = require('./calls.js');
-const { ACQUIRE, EXTEND, RELEASE } = require('./methods.js');
+const { ACQUIRE, EXTEND, PROCLAIM, RELEASE } = require('./methods.js');
 const { aborted } = require('./signals.js');
 const { newToken } = require('./tokens.js');
 const { claimTo, leaseFrom, millis, requestTo } = require('./wire.js');
@@ -64,7 +64,7 @@ class Detached {
   }
 
   // Returns a Lease. If the call fails or is given up, no lock is left behind.
-  async acquire({ key, ttl, owner, wait, token = newToken(), retry, signal }) {
+  async acquire({ key, ttl, owner, wait, token = newToken(), retry, value, lockDelay, signal }) {
     const signals = [signal, this.#closing];
     const single = wait === 0;
     const until = wait > 0 ? performance.now() + wait : Infinity;
@@ -73,7 +73,7 @@ class Detached {
     for (let failures = 1; ; failures += 1) {
       const at = this.#clock.earliest();
       const request = claimTo({
-        key, ttl, token, owner, retry: single ? { maxRetries: 0 } : retry, extendIfHeld: undecided || undefined });
+        key, ttl, token, owner, retry: single ? { maxRetries: 0 } : retry, extendIfHeld: undecided || undefined, value, lockDelay });
       let error;
       try {
         aborted(signals)?.throwIfAborted();
@@ -91,7 +91,7 @@ class Detached {
       const again = single ? !error.answered && failures < this.#calls.endpoints
         : (!error.answered || error.reason === 'OVERLOADED') && !over;
       if (aborted(signals) || !again) {
-        if (undecided) this.#releaseInBackground({ key, token, ttl });
+        if (undecided) this.#releaseInBackground({ key, token, lasts: ttl + (lockDelay ?? 0) });
         throw aborted(signals)?.reason ?? acquireError(error, { key, wait, over });
       }
       let pause = failures % this.#calls.endpoints === 0 ? pauses.next() : 0;
@@ -101,7 +101,7 @@ class Detached {
     }
   }
 
-  // Returns a Lease. The first argument of extend() and of release() is what checkByToken() returns.
+  // Returns a Lease. The first argument of this and of the calls below is what checkByToken() returns.
   async extend({ key, token, slot, ...options }, ttl) {
     let at;
     const { lease } = await this.#repeat(EXTEND, () => {
@@ -113,8 +113,12 @@ class Detached {
     return result;
   }
 
-  async release({ key, token, ...options }) {
-    await this.#repeat(RELEASE, () => requestTo({ key, token }), this.#ofCaller(key, options));
+  async release({ key, token, keepFor, ...options }) {
+    await this.#repeat(RELEASE, () => requestTo({ key, token, keepFor }), this.#ofCaller(key, options));
+  }
+
+  async proclaim({ key, token, ...options }, value) {
+    await this.#repeat(PROCLAIM, () => requestTo({ key, token, value }), this.#ofCaller(key, options));
   }
 
   // Waits for the releases in the background, but not for long.
@@ -148,7 +152,9 @@ class Detached {
         // An earlier copy may have released the lock.
         if (error.reason === 'LOCK_NOT_HELD' && call === RELEASE && sent > 0) return {};
         if (error.sent && !error.answered) sent += 1;
-        if ((error.answered && error.reason !== 'OVERLOADED') || performance.now() >= until) throw error;
+        // The daemon itself repeats an extension. A release goes to all nodes that it reaches.
+        const passing = error.reason === 'OVERLOADED' || (call === PROCLAIM && OUTAGES.has(error.reason));
+        if ((error.answered && !passing) || performance.now() >= until) throw error;
       }
       this.#calls.moveOn();
       if (failures % this.#calls.endpoints === 0) {
@@ -167,11 +173,11 @@ class Detached {
 
   // A release can overtake the cancellation of the call at the daemon, which then still grants the lock. So a release that
   // finds nothing is repeated.
-  async #releaseUntilSettled({ key, token, ttl }) {
+  async #releaseUntilSettled({ key, token, lasts }) {
     for (const pause of [0, ...RELEASE_AGAIN]) {
       await sleep(pause, []);
       try {
-        await this.#repeat(RELEASE, () => requestTo({ key, token }), { key, timeout: ttl, signals: [] });
+        await this.#repeat(RELEASE, () => requestTo({ key, token }), { key, timeout: lasts, signals: [] });
         return;
       } catch (error) {
         if (error.reason !== 'LOCK_NOT_HELD') throw error;

@@ -3,6 +3,7 @@
 // Drives a Machine with streams and timers.
 
 const { Machine } = require('../core/machine.js');
+const { CALLER_WAITS } = require('../core/operations.js');
 const { contain } = require('./logging.js');
 const { newToken } = require('./tokens.js');
 
@@ -15,6 +16,7 @@ const LONGEST_TIMER = 1000;
 class Driver {
   #machine;
   #transport;
+  #detached;
   #clock;
   #log;
   #stream;
@@ -22,9 +24,10 @@ class Driver {
   #timer;
   #timerAt = Infinity;
 
-  // `log(level, message)` reports events.
-  constructor({ transport, endpoints, grace, clock, log = () => {} }) {
+  // `detached`: makes the unary calls. `log(level, message)` reports events.
+  constructor({ transport, detached, endpoints, grace, clock, log = () => {} }) {
     this.#transport = transport;
+    this.#detached = detached;
     this.#clock = clock;
     this.#log = log;
     this.#machine = new Machine({ endpoints, grace, clock, host: this, newToken, log });
@@ -40,10 +43,16 @@ class Driver {
 
   downgrade(lease, caller) { return this.#run(() => this.#machine.downgrade(lease, caller)); }
 
-  release(lease) { return this.#ask((caller) => this.#machine.releaseLease(lease, caller)); }
+  release(lease, keepFor) { return this.#ask((caller) => this.#machine.releaseLease(lease, caller, keepFor)); }
 
   // `options`: ttl and retry.
   extend(lease, options) { return this.#ask((caller) => this.#machine.extend(lease, options, caller)); }
+
+  // Publishes another value, for as long as the lock is held.
+  async proclaim(lease, value) {
+    const { key, token, ended } = lease;
+    await this.#detached.proclaim({ key, token, timeout: CALLER_WAITS, signal: ended }, value);
+  }
 
   close() { return this.#ask((caller) => this.#machine.close(caller)); }
 

@@ -3,7 +3,7 @@
 const { inspect } = require('node:util');
 const { lostError } = require('../core/errors.js');
 const { isShared, maxHoldersOf, namesOf, shown } = require('../core/key.js');
-const { checkDowngrade, checkTtl } = require('./check.js');
+const { checkDowngrade, checkRelease, checkTtl, checkValue } = require('./check.js');
 const { forget, listen } = require('./signals.js');
 
 Symbol.asyncDispose ??= Symbol('Symbol.asyncDispose');
@@ -77,6 +77,13 @@ class Lock {
   // The same, but the daemon asks the nodes only once.
   async tryExtend(ttl) { await this.#extend({ ttl, retry: ONE_ROUND }); }
 
+  // Publishes another value. The daemon may refuse it with a LockNotHeldError before the loss of the lock is noticed.
+  async proclaim(value) {
+    checkValue(value);
+    if (this.#loss) throw this.#loss;
+    await this.#driver.proclaim(this.#lease, value);
+  }
+
   // Downgrades an exclusive lock to a share, and returns the share: another Lock with the same token. This lock counts as
   // released, so the end of its `await using` block does nothing. The share has to be released separately. If the call
   // fails or `signal` is aborted meanwhile, the lock is released in the background.
@@ -89,13 +96,15 @@ class Lock {
   }
 
   // Releases the lock. Waits for the daemon for at most 2 s; after that, the release continues in the background.
-  // Throws a LockLostError if the lock was lost before. A second release does nothing.
-  async release() {
+  // With `keepFor`, nobody is granted the key until that long after it was acquired. Throws a LockLostError if the lock was
+  // lost before. A second release does nothing.
+  async release(options = {}) {
+    const keepFor = checkRelease(options);
     if (this.#released) {
       await this.#released.catch(() => {});
       return;
     }
-    this.#released = this.#release();
+    this.#released = this.#release(keepFor);
     await this.#released;
   }
 
@@ -126,10 +135,10 @@ class Lock {
     await this.#driver.extend(this.#lease, options);
   }
 
-  async #release() {
+  async #release(keepFor) {
     if (this.#lease.state === 'lost') throw this.#lease.endedBy();
     try {
-      await this.#driver.release(this.#lease);
+      await this.#driver.release(this.#lease, keepFor);
     } catch (error) {
       throw error.reason === 'LOCK_NOT_HELD' ? lostError(this.#lease.key, error.message) : error;
     }

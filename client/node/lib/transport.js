@@ -165,4 +165,4 @@ class Transport {
   }
 }
 
-module.exports = { Transport, describe };
+module.exports = { FATAL, Transport, describe };

@@ -1,16 +1,12 @@
 'use strict';
 
-const grpc = require('@grpc/grpc-js');
 const { failure, lockFailure, lostError } = require('../core/errors.js');
 const { isShared, maxHoldersOf, namesOf, shown } = require('../core/key.js');
-const { Pauses, sleep } = require('./calls.js');
 const { contain } = require('./logging.js');
 const { WATCH } = require('./methods.js');
-const { aborted, onAbort } = require('./signals.js');
-const { describe } = require('./transport.js');
-const { claimTo, eventFrom, statusOf } = require('./wire.js');
-
-const LONGEST_CONNECT = 2000;
+const { aborted } = require('./signals.js');
+const { readStreams } = require('./streams.js');
+const { claimTo, eventFrom } = require('./wire.js');
 
 // Keeps locks alive that were acquired elsewhere, by the RPC Watch, for as long as it is open. It moves to the next
 // endpoint when its stream breaks. Client.watch() makes it.
@@ -49,72 +45,25 @@ class Watch {
 
   async #run(signals) {
     await null; // the caller gets the Watch before its first event
-    const pauses = new Pauses();
-    const { length } = this.#transport.endpoints;
     let ended; // why the watch ends by itself
-    for (let failures = 0, index = 0; !aborted(signals) && ended === undefined; index = (index + 1) % length) {
-      const began = this.#clock.earliest();
-      const error = await this.#stream(index, signals);
-      if (aborted(signals)) break;
-      if (error === undefined || this.#items.size === 0) {
-        ended = failure('CANCELLED', 'no lock is left to watch');
-      } else if (error.reason === 'INVALID_ARGUMENT') {
-        ended = error;
-      } else {
-        this.#tell({ type: 'failed', error });
-        failures = this.#clock.earliest() - began < LONGEST_CONNECT ? failures + 1 : 0;
-        if (failures === 0) pauses.reset();
-        else if (failures % length === 0) await sleep(pauses.next(), signals);
-      }
-    }
+    await readStreams(this.#transport, this.#clock, WATCH, {
+      signals,
+      request: () => ({
+        items: [...this.#items.values()].map((item) => claimTo({ ...item })), keepWatchingAfterLoss: this.#keep }),
+      onMessage: (message, endpoint) => this.#event(eventFrom(message), endpoint),
+      onEnd: (error) => {
+        if (error === undefined || this.#items.size === 0) ended = failure('CANCELLED', 'no lock is left to watch');
+        else if (error.reason === 'INVALID_ARGUMENT') ended = error;
+        else this.#tell({ type: 'failed', error });
+        return ended === undefined;
+      },
+    });
     this.#tell({ type: 'closed', error: ended ?? reasonOf(aborted(signals)) });
   }
 
-  // Watches at one endpoint. Returns why the stream ended; undefined if the daemon ended it because nothing is left.
-  async #stream(index, signals) {
-    const endpoint = this.#transport.endpoints[index];
-    let metadata;
-    try {
-      metadata = await this.#transport.metadata();
-    } catch (error) {
-      return failure('UNAUTHENTICATED', `the token cannot be used: ${error?.message ?? error}`);
-    }
-    if (aborted(signals)) return undefined;
-    const request = { items: [...this.#items.values()].map((item) => claimTo({ ...item })), keepWatchingAfterLoss: this.#keep };
-    const stub = this.#transport.unaryStub(index);
-    const call = stub.makeServerStreamRequest(
-      WATCH.path, WATCH.encode, WATCH.decode, request, metadata ?? new grpc.Metadata());
-    return new Promise((resolve) => {
-      let error;
-      const connecting = setTimeout(() => {
-        if (call.getPeer() !== stub.getChannel().getTarget()) return; // connected
-        error = failure('UNREACHABLE', `${endpoint}: no connection within ${LONGEST_CONNECT} ms`);
-        call.cancel();
-      }, LONGEST_CONNECT);
-      const forget = onAbort(signals, () => call.cancel());
-      const finish = (why) => {
-        clearTimeout(connecting);
-        forget();
-        resolve(why);
-      };
-      call.on('data', (message) => {
-        if (aborted(signals)) return;
-        if (!this.#event(eventFrom(message))) {
-          error = failure('DRAINING', `${endpoint}: the daemon is shutting down`);
-          call.cancel();
-        }
-      });
-      call.on('end', () => finish(error));
-      call.on('error', (broken) => {
-        const status = statusOf(broken);
-        finish(error ?? failure(status?.reason ?? 'UNREACHABLE', `${endpoint}: ${describe(broken)}`));
-      });
-    });
-  }
-
-  // Returns false if the stream must move to another daemon.
-  #event({ type, key, slot, lease, reason, message }) {
-    if (type === 'DRAINING') return false;
+  // Returns an error if the stream must move to another daemon.
+  #event({ type, key, slot, lease, reason, message }, endpoint) {
+    if (type === 'DRAINING') return failure('DRAINING', `${endpoint}: the daemon is shutting down`);
     const lock = { key: shown(key), keys: namesOf(key), shared: isShared(key), maxHolders: maxHoldersOf(key), slot };
     if (type === 'EXTENDED') {
       this.#tell({ type: 'extended', ...lock, fencingToken: lease.fence, validity: lease.validity });
@@ -124,7 +73,7 @@ class Watch {
       if (!this.#keep) this.#items.delete(key);
       this.#tell({ type: 'lost', ...lock, error: lostError(key, message) });
     }
-    return true;
+    return undefined;
   }
 }
 

@@ -6,12 +6,14 @@
 const { isShared, joined, maxHoldersOf, namesOf } = require('../core/key.js');
 const { google, redlock } = require('../generated/messages.js');
 
-const { EventType, LockMode, SessionRequest, SessionResponse, Vote } = redlock.v1;
+const { EventType, HolderState, LockMode, SessionRequest, SessionResponse, Vote } = redlock.v1;
 
 // The votes of the nodes are for people; they are as long as the rest of a message. They are not decoded.
 Vote.decode = (reader, length) => { reader.pos += length; };
 
 const EVENTS = new Map(Object.entries(EventType).map(([name, value]) => [value, name.slice('EVENT_TYPE_'.length)]));
+const STATES = new Map(
+  Object.entries(HolderState).map(([name, value]) => [value, name.slice('HOLDER_STATE_'.length).toLowerCase()]));
 
 // protobufjs returns a Long, or a number in a bundle that does not contain its dependency `long`.
 const toNumber = (value) => (typeof value === 'number' ? value : (value.high >>> 0) * 2 ** 32 + (value.low >>> 0));
@@ -21,6 +23,9 @@ const fromBigInt = (value) => (
   { low: Number(BigInt.asUintN(32, value)), high: Number(BigInt.asUintN(32, value >> 32n)) });
 
 const millis = (duration) => toNumber(duration.seconds) * 1000 + duration.nanos / 1e6;
+
+// The same for a field that may be unset.
+const optional = (duration) => (duration ? millis(duration) : undefined);
 
 const duration = (ms) => {
   const seconds = Math.trunc(ms / 1000);
@@ -43,7 +48,7 @@ const leaseFrom = (lease) => lease && {
 const statusFrom = (status) => status && {
   reason: status.reason,
   message: status.message,
-  retryDelay: status.retryDelay ? millis(status.retryDelay) : undefined,
+  retryDelay: optional(status.retryDelay),
   metadata: status.metadata,
 };
 
@@ -66,6 +71,30 @@ const messageFrom = ({ results, events, positions, clock }) => ({
   clock: clock ? millis(clock) : 0,
 });
 
+const holderFrom = ({ owner, identity, peer, daemon, fencingToken, slot, heldFor, remaining, value }) => ({
+  owner, identity, peer, daemon, value,
+  fencingToken: toBigInt(fencingToken),
+  slot: slotFrom(slot),
+  heldFor: optional(heldFor),
+  remaining: optional(remaining),
+});
+
+const stateFrom = (response) => {
+  const { state, holders, owner, value, fencingToken, heldFor, remaining, heldBy, mode, maxHolders, keptFor, message } = response;
+  const held = state === HolderState.HOLDER_STATE_HELD;
+  return {
+    state: STATES.get(state), holders, owner, value,
+    fencingToken: held ? toBigInt(fencingToken) : undefined,
+    heldFor: optional(heldFor),
+    remaining: optional(remaining),
+    heldBy: heldBy.map(holderFrom),
+    shared: mode === LockMode.LOCK_MODE_SHARED,
+    maxHolders: maxHolders || undefined,
+    keptFor: optional(keptFor),
+    message: message || undefined,
+  };
+};
+
 const retryTo = (retry) => retry && {
   maxRetries: retry.maxRetries,
   minDelay: retry.minDelay === undefined ? undefined : duration(retry.minDelay),
@@ -82,6 +111,8 @@ const requestTo = (request) => {
   if (request.sequence !== undefined) request.sequence = fromBigInt(request.sequence);
   if (request.downgradeFrom !== undefined) request.downgradeFrom = fromBigInt(request.downgradeFrom);
   if (request.interval !== undefined) request.interval = duration(request.interval);
+  if (request.lockDelay !== undefined) request.lockDelay = duration(request.lockDelay);
+  if (request.keepFor !== undefined) request.keepFor = duration(request.keepFor);
   return request;
 };
 
@@ -120,12 +151,12 @@ const statusOf = ({ details, metadata }) => {
       Object.assign(status, { reason: info.reason, metadata: info.metadata });
     } else if (type.endsWith('/google.rpc.RetryInfo')) {
       const { retryDelay } = google.rpc.RetryInfo.decode(value);
-      status.retryDelay = retryDelay ? millis(retryDelay) : undefined;
+      status.retryDelay = optional(retryDelay);
     }
   }
   return status.reason === undefined ? undefined : status;
 };
 
 module.exports = {
-  claimTo, encodeSession, decodeSession, eventFrom, leaseFrom, millis, requestTo, statusOf,
+  claimTo, encodeSession, decodeSession, eventFrom, leaseFrom, millis, requestTo, stateFrom, statusOf,
 };

@@ -12,6 +12,8 @@ share one thread. All times are in seconds, or timedeltas.
 from . import _environment  # noqa: F401  (before gRPC)
 from . import aio
 from ._threads import Client, Lock, Watch
+from ._elections import Election, Observer
+from ._key_state import Holder, KeyState
 from ._named_lock import NamedLock
 from ._values import Lease, RetryPolicy, WatchEvent, WatchItem
 from ._version import __version__
@@ -19,7 +21,8 @@ from .errors import (Cancelled, Draining, InvalidArgument, KindMismatch, LockAlr
                      LockTimeout, MaxRetriesExceeded, NodeSetMismatch, Overloaded, PermissionDenied,
                      QuorumUnavailable, Unauthenticated, Unreachable, ValidityExpired)
 
-__all__ = ["Cancelled", "Client", "Draining", "InvalidArgument", "KindMismatch", "Lease", "Lock", "LockAlreadyHeld",
-           "LockError", "LockLost", "LockTimeout", "MaxRetriesExceeded", "NamedLock", "NodeSetMismatch", "Overloaded",
-           "PermissionDenied", "QuorumUnavailable", "RetryPolicy", "Unauthenticated", "Unreachable",
-           "ValidityExpired", "Watch", "WatchEvent", "WatchItem", "__version__", "aio"]
+__all__ = ["Cancelled", "Client", "Draining", "Election", "Holder", "InvalidArgument", "KeyState", "KindMismatch",
+           "Lease", "Lock", "LockAlreadyHeld", "LockError", "LockLost", "LockTimeout", "MaxRetriesExceeded",
+           "NamedLock", "NodeSetMismatch", "Observer", "Overloaded", "PermissionDenied", "QuorumUnavailable",
+           "RetryPolicy", "Unauthenticated", "Unreachable", "ValidityExpired", "Watch", "WatchEvent", "WatchItem",
+           "__version__", "aio"]

@@ -22,13 +22,15 @@ class Acquire:
 
     __slots__ = ("key", "slot", "ttl", "owner", "margin", "single", "retry", "token", "way", "phase", "on_done",
                  "on_queued", "attempt", "blocked", "timer", "ending", "last_error", "failures_before", "undecided",
-                 "granted", "spared_until", "sendings", "sequence", "exclusive", "callers_token")
+                 "granted", "spared_until", "sendings", "sequence", "exclusive", "callers_token", "value", "lock_delay")
 
     def __init__(self, request, on_done, exclusive=None):
         self.key = request.key
         self.slot = request.slot  # that the token has; None: not known, or the key is no semaphore
         self.ttl = request.ttl
         self.owner = request.owner
+        self.value = request.value
+        self.lock_delay = request.lock_delay
         self.margin = request.margin
         self.single = request.wait == 0
         self.retry = request.retry
@@ -140,7 +142,7 @@ class Acquires:
         else:
             sequence = max(acquire.sequence, granted.fencing_token + acquire.sendings - 1)
             lease = Lease(
-                acquire, attempt.token, granted.fencing_token, slot_of(granted), sequence, session, valid_until)
+                acquire, attempt.token, granted.fencing_token, slot_of(granted), sequence, session, valid_until, now)
             if lease.validity(now) <= lease.margin:
                 self._withhold(attempt, make_error(
                     "VALIDITY_EXPIRED",
@@ -291,7 +293,8 @@ class Acquires:
         return make_error("UNREACHABLE", f"{acquire.key}: the lock was not acquired within the wait: {failure}")
 
     def _release(self, attempt, now):
-        return self._machine.releases.begin(attempt.key, attempt.token, now + attempt.ttl + self._machine.grace, now)
+        give_up_at = now + attempt.ttl + attempt.lock_delay + self._machine.grace
+        return self._machine.releases.begin(attempt.key, attempt.token, give_up_at, now)
 
     def give_back(self, attempt, now):
         """Gives back a lock that the attempt may have got, and that no caller gets."""

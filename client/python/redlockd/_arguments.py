@@ -21,8 +21,10 @@ _LEAST_HOLDERS = 2
 _MOST_HOLDERS = 64
 _OWNER_BYTES = 128
 _TOKEN_BYTES = 128
+_VALUE_BYTES = 4096
 _SHORTEST_TTL = 0.01
 _SHORTEST_GRACE = 0.1
+_SHORTEST_KEEPING = 0.001
 _LONGEST = 1e9  # seconds; the daemon's own bounds are far below it
 _RESERVED = "redlockd:"
 _LONGEST_DEFAULT_MARGIN = 0.5
@@ -72,6 +74,14 @@ def check_key(key: Any, shared: Any = False, max_holders: Any = None) -> Key:
         if shared:
             refuse("max_holders", "cannot be combined with shared; pass one of them")
     return key_of_names(names, shared, max_holders)
+
+
+def check_observed(key: Any) -> str:
+    """The key of an observer."""
+    names = _names(key)
+    if len(names) != 1:
+        refuse("key", f"names {len(names)} keys; observe them one by one")
+    return names[0]
 
 
 def check_slot(slot: Any, key: Key) -> Optional[int]:
@@ -136,6 +146,18 @@ def check_timeout(timeout: Any) -> float:
 
 def check_owner(owner: Any) -> str:
     return _text("owner", owner, _OWNER_BYTES)
+
+
+def check_value(value: Any) -> str:
+    return _text("value", value, _VALUE_BYTES)
+
+
+def check_lock_delay(delay: Any) -> float:
+    return check_seconds("lock_delay", delay, 0)
+
+
+def check_keep_for(keep_for: Any) -> Optional[float]:
+    return None if keep_for is None else check_seconds("keep_for", keep_for, _SHORTEST_KEEPING)
 
 
 def default_owner() -> str:

@@ -5,7 +5,7 @@ import os
 
 from ._keys import set_claim
 from ._operations import Operation
-from ._wire import set_duration, set_retry
+from ._wire import set_duration, set_published, set_retry
 
 
 _MADE = "rl-"
@@ -39,8 +39,8 @@ class Way(enum.Enum):
 class Attempt(Operation):
     """One operation on one Session. An acquire without a token of the caller has a new one each time."""
 
-    __slots__ = ("_acquires", "acquire", "phase", "key", "token", "callers_token", "ttl", "patience",
-                 "leaves_lock", "left_to_close", "spared_until")
+    __slots__ = ("_acquires", "acquire", "phase", "key", "token", "callers_token", "ttl", "lock_delay",
+                 "patience", "leaves_lock", "left_to_close", "spared_until")
 
     def __init__(self, acquires, acquire):
         self._acquires = acquires
@@ -49,6 +49,7 @@ class Attempt(Operation):
         self.key = acquire.key
         self.token = acquire.token or make_token()
         self.ttl = acquire.ttl
+        self.lock_delay = acquire.lock_delay
         self.patience = None
         # Whether the caller may use it again: not after a failed downgrade, which the nodes may still carry out.
         self.callers_token = acquire.callers_token and acquire.exclusive is None
@@ -79,6 +80,7 @@ class Attempt(Operation):
             request.downgrade_from = acquire.exclusive.fencing_token
         if self.is_acquire:
             request.owner = acquire.owner
+            set_published(request, acquire)
             request.extend_if_held = acquire.undecided
 
     @property

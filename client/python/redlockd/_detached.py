@@ -6,8 +6,9 @@ import math
 from ._attempts import make_token
 from ._clock import DRIFT, now
 from ._keys import is_shared, key_of, key_of_names, max_holders_of, names_of, set_claim, set_key, slot_of
+from ._leases import why_not_held
 from ._values import Lease
-from ._wire import not_in_time, pb, seconds, set_duration, set_retry
+from ._wire import not_in_time, pb, seconds, set_duration, set_keep_for, set_published, set_retry
 from .errors import LockError, make_error
 
 _RELEASE_TIMEOUT = 5.0  # of one attempt in the background
@@ -19,6 +20,9 @@ _SHORTEST_RETRY = 0.05
 # The daemon has decided that this call acquired nothing.
 _NOTHING_ACQUIRED = ("LOCK_ALREADY_HELD", "MAX_RETRIES_EXCEEDED", "KIND_MISMATCH", "INVALID_ARGUMENT",
                      "UNAUTHENTICATED", "PERMISSION_DENIED", "OVERLOADED", "DRAINING")
+_NOT_SERVED = ("UNREACHABLE", "DRAINING", "OVERLOADED")
+# For a call that the daemon does not retry by a RetryPolicy.
+_UNAVAILABLE = (*_NOT_SERVED, "QUORUM_UNAVAILABLE", "NODE_SET_MISMATCH")
 
 
 class Detached:
@@ -69,7 +73,8 @@ class Detached:
             raise _time_over(request.key, error)
         except BaseException:
             if undecided:
-                self._calls.start(self._release_until(request.key, token, now() + request.ttl))
+                until = now() + request.ttl + request.lock_delay
+                self._calls.start(self._release_until(request.key, token, until))
             raise
 
     def release_unseen(self, lease):
@@ -109,7 +114,7 @@ class Detached:
         response = await self._bounded("Extend", message, key, timeout, on_sent)
         return _lease(response.lease, sent)
 
-    async def release(self, key, token, timeout):
+    async def release(self, key, token, keep_for, timeout):
         times_sent = 0
 
         def on_sent():
@@ -117,36 +122,56 @@ class Detached:
             times_sent += 1
 
         try:
-            await self._bounded("Release", _release_request(key, token), key, timeout, on_sent)
+            await self._bounded("Release", _release_request(key, token, keep_for), key, timeout, on_sent)
         except LockError as error:
             if error.reason != "LOCK_NOT_HELD" or times_sent < 2:
                 raise  # otherwise an earlier copy has released it
+
+    async def proclaim(self, key, token, value, timeout):
+        deadline = now() + timeout
+        await self._until("Proclaim", _proclaim_request(key, token, value), key, lambda: deadline, _UNAVAILABLE)
+
+    async def proclaim_held(self, lease, value):
+        """Proclaims the value of a lock of the client, for as long as the lock is trusted."""
+
+        def trusted_until():
+            error = why_not_held(lease)
+            if error is not None:
+                raise error
+            return lease.trusted_until
+
+        message = _proclaim_request(lease.key, lease.token, value)
+        await self._until("Proclaim", message, lease.key, trusted_until, _UNAVAILABLE)
 
     async def inspect(self, key):
         """Whether a quorum of nodes holds the key, or one of several."""
         deadline = now() + _INSPECT_TIMEOUT
         for name in names_of(key):
-            response = await self._bounded("Inspect", pb.InspectRequest(key=name), name, deadline - now(), lambda: None)
+            response = await self._bounded("Inspect", pb.InspectRequest(key=name), name, deadline - now())
             if response.undecided:
                 raise make_error("QUORUM_UNAVAILABLE", f"{name}: too few nodes answered to know whether it is held")
             if response.held:
                 return True
         return False
 
-    async def _bounded(self, name, message, key, timeout, on_sent):
+    async def _bounded(self, name, message, key, timeout, on_sent=None):
         deadline = now() + timeout
+        return await self._until(name, message, key, lambda: deadline, _NOT_SERVED, on_sent)
+
+    async def _until(self, name, message, key, deadline, retried, on_sent=None):
+        """Repeats the call after the reasons `retried`, until deadline(), which may change and may raise."""
         round = self._calls.round()
         while True:
-            remaining = max(0.0, deadline - now())
+            remaining = max(0.0, deadline() - now())
             try:
                 return await self._calls.unary(
                     round.endpoint(), name, message, key, self._share(remaining), on_sent)
             except LockError as error:
-                if error.reason not in ("UNREACHABLE", "DRAINING", "OVERLOADED"):
+                if error.reason not in retried:
                     raise
                 round.failed()
-                await round.pause(deadline, error.retry_after or 0.0)
-                if now() >= deadline:
+                await round.pause(deadline(), error.retry_after or 0.0)
+                if now() >= deadline():
                     raise
 
     def _share(self, remaining):
@@ -158,14 +183,22 @@ def _acquire_request(request, token):
     message = pb.AcquireRequest(token=token, owner=request.owner)
     set_claim(message, request.key)
     set_duration(message.ttl, request.ttl)
+    set_published(message, request)
     set_retry(message, request.retry)
     if request.wait == 0:
         message.retry.max_retries = 0
     return message
 
 
-def _release_request(key, token):
+def _release_request(key, token, keep_for=None):
     message = pb.ReleaseRequest(token=token)
+    set_key(message, key)
+    set_keep_for(message, keep_for)
+    return message
+
+
+def _proclaim_request(key, token, value):
+    message = pb.ProclaimRequest(token=token, value=value)
     set_key(message, key)
     return message
 

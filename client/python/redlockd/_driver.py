@@ -15,6 +15,7 @@ from ._connector import REFUSALS, Connector, TokenFailed
 from ._detached import Detached
 from ._environment import Process
 from ._machine import Machine
+from ._observing import Observing
 from ._proto import pb
 from ._watching import Watching
 from .errors import make_error
@@ -46,7 +47,7 @@ class Driver:
         self._connector = Connector(credentials, token)
         self._calls = Calls(endpoints, self._connector)
         self.detached = Detached(self._calls)
-        self._watches = set()
+        self._followed = set()  # what has a stream of its own: watches and observers
         self._owner = None if owner is None else check_owner(owner)
         self._default_owner = 0, ""  # with the process that it names
         self._linger = linger
@@ -100,8 +101,8 @@ class Driver:
         self.machine.extend(lease, ttl, retry, on_done)
         self._settle()
 
-    def release(self, lease, on_done):
-        self.machine.release(lease, on_done, now())
+    def release(self, lease, keep_for, on_done):
+        self.machine.release(lease, on_done, now(), keep_for)
         self._settle()
 
     def release_unseen(self, lease):
@@ -113,8 +114,21 @@ class Driver:
     def watch(self, items, on_event, keep_watching_after_loss):
         self.check_use()
         watching = Watching(self._calls, items, on_event, keep_watching_after_loss)
-        self._watches = {other for other in self._watches if not other.ended} | {watching}
+        self._followed = {other for other in self._followed if not other.ended} | {watching}
         return watching
+
+    def observe(self, key, on_change=None):
+        self.check_use()
+        observing = Observing(self._calls, key, on_change)
+        self._followed = {other for other in self._followed if not other.ended} | {observing}
+        return observing
+
+    async def leader(self, key, timeout):
+        """The first state of the key that is HELD or VACANT."""
+        return await self.observe(key).first_decided(timeout)
+
+    async def proclaim(self, lease, value):
+        await self.detached.proclaim_held(lease, value)
 
     async def inspect(self, key):
         """Whether a quorum of nodes holds the key, or one of several, for whomever."""
@@ -128,8 +142,8 @@ class Driver:
             self._closed = loop.create_future()
             self.machine.close(lambda: self._closed.set_result(None), self._linger, now())
             self._settle()
-        watches, self._watches = self._watches, set()
-        await asyncio.gather(*(watching.close() for watching in watches))
+        followed, self._followed = self._followed, set()
+        await asyncio.gather(*(one.close() for one in followed))
         calls = asyncio.ensure_future(self._calls.close(self._linger))
         await asyncio.shield(self._closed)
         await asyncio.shield(calls)

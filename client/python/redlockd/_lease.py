@@ -19,9 +19,10 @@ class Lease:
     """
 
     __slots__ = ("key", "token", "fencing_token", "ttl", "margin", "state", "session", "loss", "on_lost", "extends",
-                 "release_asked", "_valid_until", "sequence", "callers_token", "slot", "longest")
+                 "release_asked", "_valid_until", "sequence", "callers_token", "slot", "longest", "lock_delay",
+                 "granted_at")
 
-    def __init__(self, acquire, token, fencing_token, slot, sequence, session, valid_until):
+    def __init__(self, acquire, token, fencing_token, slot, sequence, session, valid_until, now):
         self.key = acquire.key
         self.token = token
         self.callers_token = acquire.callers_token  # the caller gave the token, and may use it again
@@ -30,6 +31,7 @@ class Lease:
         self.ttl = acquire.ttl
         # The longest TTL that was asked for, answered or not: how long the lock may last by itself.
         self.longest = self.ttl if acquire.exclusive is None else acquire.exclusive.longest
+        self.lock_delay = acquire.lock_delay  # for how long it stays taken after its loss
         self.margin = acquire.margin
         self.state = State.HELD
         self.session = session
@@ -38,6 +40,7 @@ class Lease:
         self.extends = None  # a dict of the unanswered ones, in the order of their calls
         self.release_asked = False
         self._valid_until = valid_until
+        self.granted_at = now  # not before the nodes took it
         self.sequence = sequence
 
     @property
@@ -58,6 +61,8 @@ class Lease:
         """The same token has acquired the lock again: `other` describes it."""
         self.ttl, self.margin = other.ttl, other.margin
         self.longest = max(self.longest, other.longest)
+        self.lock_delay = max(self.lock_delay, other.lock_delay)
+        self.granted_at = other.granted_at
         self.slot = other.slot  # another one if the old lease had ended
         self.sequence = max(self.sequence, other.sequence)
         if self.session is not None:

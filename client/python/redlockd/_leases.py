@@ -92,6 +92,11 @@ def _not_held(lease):
     return make_error("LOCK_NOT_HELD", f"{lease.key}: the lock was released or downgraded")
 
 
+def why_not_held(lease):
+    """The error of a call that needs the lock; None if it is held."""
+    return None if lease.state is State.HELD else lease.loss or _not_held(lease)
+
+
 class Leases:
     def __init__(self, machine):
         self._machine = machine
@@ -161,10 +166,9 @@ class Leases:
         self._machine.timers.add(now + _ADOPT_PAUSE, again)
 
     def extend(self, lease, ttl, retry, on_done):
-        if lease.state is State.LOST:
-            on_done(lease.loss)
-        elif lease.state is not State.HELD:
-            on_done(_not_held(lease))
+        error = why_not_held(lease)
+        if error is not None:
+            on_done(error)
         else:
             lease.longest = max(lease.longest, ttl)
             extend = Extend(self, lease, ttl, retry, on_done)
@@ -174,26 +178,30 @@ class Leases:
             if lease.session is not None:
                 lease.session.send(extend)
 
-    def release(self, lease, now, on_done):
-        """Releases a lock. on_done(error): see Release. The error of a lost lock is its loss; a second call does
-        nothing."""
+    def release(self, lease, now, on_done, keep_for=None):
+        """Releases a lock. on_done(error), keep_for: see Release. The error of a lost lock is its loss; a second call
+        does nothing."""
         again, lease.release_asked = lease.release_asked, True
         if again or lease.state in (State.RELEASED, State.DOWNGRADED):
             on_done(None)
         elif lease.state is State.LOST:
-            self._release_lost(lease, now)
+            if lease.lock_delay == 0:  # otherwise what it began may still be on its way to the storage
+                self._release_lost(lease, now)
             on_done(lease.loss)
         else:
             give_up_at, trusted = self._give_up_at(lease, now), lease.validity(now) > 0
+            kept_until = -math.inf if keep_for is None else lease.granted_at + keep_for
             self._end(lease, State.RELEASED)
-            self._machine.releases.begin(lease.key, lease.token, give_up_at, now, on_done, trusted)
+            self._machine.releases.begin(
+                lease.key, lease.token, give_up_at, now, on_done, trusted, keep_for, kept_until)
 
     def downgrade(self, lease):
         """Ends the trust in an exclusive lock that is downgraded. Returns the error if it cannot be downgraded."""
         if is_shared(lease.key) or max_holders_of(lease.key) is not None:
             return make_error("INVALID_ARGUMENT", f"{lease.key}: only an exclusive lock can be downgraded")
-        if lease.state is not State.HELD:
-            return lease.loss or _not_held(lease)
+        error = why_not_held(lease)
+        if error is not None:
+            return error
         # A daemon could grant the lock to that call, and carry out the downgrade afterwards.
         if self._machine.acquires.requests(lease.key, lease.token):
             return make_error("INVALID_ARGUMENT", f"token: this client is requesting {lease.key} with it")
@@ -214,7 +222,7 @@ class Leases:
 
     def _give_up_at(self, lease, now):
         """Returns when the lock has expired, whatever an unreachable daemon does."""
-        return now + lease.longest + self._machine.grace
+        return now + lease.longest + lease.lock_delay + self._machine.grace
 
     def on_event(self, event, session, valid_until):
         lease = self._held.get((key_of(event), event.lease.token))
@@ -251,11 +259,11 @@ class Leases:
 
     def _expire(self, lease, now):
         """Loses a lock by the clock. No daemon reported the loss, so a daemon may keep the lock
-        alive, or adopt it late. It is therefore released when its trust has ended."""
+        alive, or adopt it late. It is therefore released when its trust and its lock_delay have ended."""
         trust = lease.trusted_until
         self.lose(lease, "no daemon extended it in time")
         self._late_releases[lease] = self._machine.timers.add(
-            max(now, trust), lambda now: self._release_lost(lease, now))
+            max(now, trust) + lease.lock_delay, lambda now: self._release_lost(lease, now))
 
     def _release_lost(self, lease, now):
         timer = self._late_releases.pop(lease, None)
@@ -295,6 +303,7 @@ class Leases:
                 self._machine.releases.begin(*release, now)
         for lease, timer in self._late_releases.items():
             timer.cancel()
-            self._machine.releases.begin(lease.key, lease.token, self._give_up_at(lease, now), now)
+            if lease.lock_delay == 0:
+                self._machine.releases.begin(lease.key, lease.token, self._give_up_at(lease, now), now)
         self._late_releases.clear()
         return kept

@@ -87,7 +87,8 @@ class Machine:
         if error is not None:
             on_done(None, error)
             return None
-        request = Request(Way.ADOPT, Share(lease.key), None, lease.ttl, wait, "", lease.margin, lease.token, None, None)
+        request = Request(Way.ADOPT, Share(lease.key), None, lease.ttl, wait, "", lease.margin, lease.token, None, None,
+                          "", lease.lock_delay)
         return self._begin(Acquire(request, on_done, lease), wait, now)
 
     def _begin(self, acquire, wait, now):
@@ -103,8 +104,8 @@ class Machine:
     def extend(self, lease, ttl, retry, on_done):
         self.leases.extend(lease, ttl, retry, on_done)
 
-    def release(self, lease, on_done, now):
-        self.leases.release(lease, now, on_done)
+    def release(self, lease, on_done, now, keep_for=None):
+        self.leases.release(lease, now, on_done, keep_for)
 
     def release_unseen(self, lease, now):
         """Ends a lock whose caller has gone before it got the lock."""

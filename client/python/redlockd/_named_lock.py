@@ -3,7 +3,7 @@
 import threading
 from typing import TYPE_CHECKING, Any, Dict, Generic, Optional, Tuple, TypeVar
 
-from ._arguments import Seconds, check_key, check_seconds, check_ttl, refuse
+from ._arguments import Seconds, check_keep_for, check_key, check_seconds, check_ttl, refuse
 from ._keys import Key, Keys, is_shared, kind_text, max_holders_of, names_of
 from .errors import LockAlreadyHeld, LockError, LockLost, LockTimeout, make_error
 
@@ -23,7 +23,7 @@ class NamedLockState(Generic[_L]):
 
     def __init__(self, name: Keys, ttl: Optional[Seconds], wait: Optional[Seconds], timeout: Optional[Seconds],
                  blocking: bool, blocking_timeout: Optional[Seconds], shared: bool, max_holders: Optional[int],
-                 options: Dict[str, Any]) -> None:
+                 keep_for: Optional[Seconds], options: Dict[str, Any]) -> None:
         if ttl is not None and timeout is not None:
             refuse("timeout", "is another name of ttl; pass one of them")
         if wait is not None and (blocking_timeout is not None or not blocking):
@@ -32,6 +32,7 @@ class NamedLockState(Generic[_L]):
         self.name = str(self._key)
         self._ttl = check_ttl(next((value for value in (ttl, timeout) if value is not None), _TTL))
         self._wait = wait if wait is not None else _wait_of(blocking, blocking_timeout)
+        self._keep_for = check_keep_for(keep_for)
         self._options = options
         self._lock: Optional[_L] = None
         self._free = threading.Lock()  # taken while the lock is acquired or is being acquired
@@ -171,10 +172,15 @@ class NamedLock(NamedLockState["Lock"]):
             raise
 
     def release(self) -> None:
-        """Releases the lock. Raises LockLost if it was lost before, or is not acquired."""
+        """Releases the lock, with the keep_for of this object. Raises LockLost if it was lost before, or is not
+        acquired."""
         lock = self.acquired
         self._end()
-        lock.release()
+        lock.release(self._keep_for)
+
+    def proclaim(self, value: str) -> None:
+        """Replaces the value that the lock publishes; see Lock.proclaim()."""
+        self.acquired.proclaim(value)
 
     def extend(self, additional_time: Seconds, replace_ttl: bool = False) -> bool:
         """Makes the lock last for `additional_time` longer; with replace_ttl, for that long from now."""
@@ -215,4 +221,4 @@ class NamedLock(NamedLockState["Lock"]):
         lock = self._lock
         if lock is not None:  # otherwise the block has released it
             self._end()
-            lock.__exit__(*exception)
+            lock._leave(exception[0], self._keep_for)

@@ -1,9 +1,11 @@
 """Pending releases: those that a caller waits for, and those in the background."""
 
+import math
+
 from ._attempts import is_made_token
 from ._keys import names_of, set_key
 from ._operations import REFUSALS, Operation
-from ._wire import error_of
+from ._wire import error_of, set_keep_for
 from .errors import make_error
 
 _PATIENCE = 2.0  # how long a caller waits
@@ -17,12 +19,14 @@ class Release(Operation):
     on_done: called once, with an error or None. None if no caller waits.
     then: functions that are called once the daemon has answered.
     trusted: whether the lock was trusted until it was released. If not, LOCK_NOT_HELD is always its loss.
+    keep_for: for how long the key stays taken, counted from the acquisition; None: it is free at once.
+    kept_until: when that time is over at the latest. Before that, a repetition of a release is answered with OK.
     """
 
     __slots__ = ("_releases", "key", "token", "give_up_at", "then", "patience", "pause", "resting", "trusted",
-                 "_on_done", "_times_sent", "_cut_off")
+                 "keep_for", "kept_until", "_on_done", "_times_sent", "_cut_off")
 
-    def __init__(self, releases, key, token, give_up_at, on_done, trusted):
+    def __init__(self, releases, key, token, give_up_at, on_done, trusted, keep_for, kept_until):
         self._releases = releases
         self.key = key
         self.token = token
@@ -32,6 +36,8 @@ class Release(Operation):
         self.pause = _PAUSE
         self.resting = False  # until it is sent again
         self.trusted = trusted
+        self.keep_for = keep_for
+        self.kept_until = kept_until
         self._on_done = on_done
         self._times_sent = 0
         self._cut_off = False  # a Session that was abandoned may still carry it out
@@ -43,10 +49,11 @@ class Release(Operation):
         self._times_sent += 1
         set_key(message.release, self.key)
         message.release.token = self.token
+        set_keep_for(message.release, self.keep_for)
 
     def on_result(self, result, session, valid_until, now):
         reason = result.status.reason if result.HasField("status") else None
-        if reason == "LOCK_NOT_HELD" and self._times_sent > 1 and self.trusted:
+        if reason == "LOCK_NOT_HELD" and self._times_sent > 1 and self.trusted and now >= self.kept_until:
             reason = None  # the daemon has carried out an earlier copy
         if reason is None:
             self._releases.finish(self, self._warning())
@@ -97,8 +104,8 @@ class Releases:
                 return release
         return None
 
-    def begin(self, key, token, give_up_at, now, on_done=None, trusted=True):
-        release = Release(self, key, token, give_up_at, on_done, trusted)
+    def begin(self, key, token, give_up_at, now, on_done=None, trusted=True, keep_for=None, kept_until=-math.inf):
+        release = Release(self, key, token, give_up_at, on_done, trusted, keep_for, kept_until)
         self._unfinished[release] = None
         if on_done is not None:
             release.patience = self._machine.timers.add(now + _PATIENCE, lambda now: self._leave_to_background(release))

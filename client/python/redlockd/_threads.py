@@ -8,9 +8,11 @@ from typing import Any, Callable, Coroutine, Iterable, Optional, Sequence, TypeV
 import grpc
 
 from . import _background
-from ._arguments import Seconds, check_callback, check_key, check_owner_token, check_timeout, check_ttl
+from ._arguments import (Seconds, check_callback, check_keep_for, check_key, check_observed, check_owner_token,
+                         check_timeout, check_ttl, check_value)
 from ._attempts import Way
 from ._driver import Driver
+from ._elections import Election, Observer
 from ._keys import Keys
 from ._named_lock import NamedLock
 from ._requests import extension
@@ -78,20 +80,41 @@ class Lock(LockState):
         """
         return self._client._wait_for_lock(lambda on_done: self._client._driver.downgrade(self._lease, on_done))
 
-    def release(self) -> None:
+    def proclaim(self, value: str) -> None:
+        """Replaces the value that the lock publishes, at most 4096 bytes; "" publishes none any more. Observers see the
+        new one.
+
+        Retries for as long as the lock can be trusted. Raises LockLost if the lock was lost or released. After any
+        other error, observers may see the value or not, now or later.
+        """
+        checked = check_value(value)
+        self._client._check_caller()
+        self._client._result(asyncio.run_coroutine_threadsafe(
+            self._client._driver.proclaim(self._lease, checked), _background.loop()))
+
+    def release(self, keep_for: Optional[Seconds] = None) -> None:
         """Releases the lock. Raises LockLost if the lock was lost before. A second call does nothing.
+
+        keep_for: keeps the key taken until this long after its acquisition, from 0.001 s; nobody holds it in that time.
+        So a job that several machines begin at about the same time runs once. If the time has passed already, the key
+        is free at once.
 
         Takes at most 2 s. After that it raises Unreachable, and the release continues in the
         background.
         """
-        self._client._answer(lambda on_done: self._client._driver.release(self._lease, on_done))
+        checked = check_keep_for(keep_for)
+        self._client._answer(lambda on_done: self._client._driver.release(self._lease, checked, on_done))
 
     def __enter__(self) -> "Lock":
         return self
 
     def __exit__(self, kind: Any, *exception: Any) -> None:
+        self._leave(kind, None)
+
+    def _leave(self, kind: Any, keep_for: Optional[Seconds]) -> None:
+        """Ends a block."""
         try:
-            self.release()
+            self.release(keep_for)
         except LockLost:
             if kind is None:
                 raise
@@ -144,7 +167,7 @@ class Client:
     def acquire(self, key: Keys, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None, owner: Optional[str] = None,
                 token: Optional[str] = None, margin: Optional[Seconds] = None, retry: Optional[RetryPolicy] = None,
                 on_queued: Optional[Callable[[int], Any]] = None, shared: bool = False,
-                max_holders: Optional[int] = None) -> Lock:
+                max_holders: Optional[int] = None, value: str = "", lock_delay: Seconds = 0) -> Lock:
         """Acquires the lock on `key`, and keeps it alive until it is released or lost, or the client is closed.
 
         key: 1 to 512 bytes of UTF-8, not beginning with "redlockd:". A list or tuple of up to 64 different keys, of at
@@ -167,6 +190,10 @@ class Client:
         has a numbered slot, a token, a TTL and a fencing token of its own; fencing tokens grow from each holder of a
         slot to the next. All must pass the same number: while anyone holds the key with another one, or as a lock, the
         call raises KindMismatch and does not wait. For a single key, without `shared`.
+        value: what the lock publishes to observers, for example an address; at most 4096 bytes of UTF-8. Not secret.
+        proclaim() replaces it.
+        lock_delay: if the lock is lost rather than released, nobody else is granted the key for this long after its
+        TTL, so that what this holder has begun comes to an end, for storage that checks no fencing tokens.
         on_queued(position) is called, on the library's thread, with the number of waiters ahead in the daemon's
         wait queue. It must return at once, and must not call a client.
 
@@ -174,15 +201,16 @@ class Client:
         and LockTimeout only if other holders have the lock, QuorumUnavailable or Unreachable for an outage.
         """
         return self._acquire(Way.ACQUIRE, key, ttl=ttl, wait=wait, owner=owner, token=token, margin=margin,
-                             retry=retry, on_queued=on_queued, shared=shared, max_holders=max_holders)
+                             retry=retry, on_queued=on_queued, shared=shared, max_holders=max_holders, value=value,
+                             lock_delay=lock_delay)
 
     def try_acquire(self, key: Keys, *, ttl: Seconds = 30.0, owner: Optional[str] = None, token: Optional[str] = None,
-                    margin: Optional[Seconds] = None, shared: bool = False,
-                    max_holders: Optional[int] = None) -> Optional[Lock]:
+                    margin: Optional[Seconds] = None, shared: bool = False, max_holders: Optional[int] = None,
+                    value: str = "", lock_delay: Seconds = 0) -> Optional[Lock]:
         """A single try: returns None if another holder has the lock. See acquire()."""
         try:
             return self.acquire(key, ttl=ttl, wait=0, owner=owner, token=token, margin=margin,
-                                shared=shared, max_holders=max_holders)
+                                shared=shared, max_holders=max_holders, value=value, lock_delay=lock_delay)
         except LockAlreadyHeld:
             return None
 
@@ -190,11 +218,12 @@ class Client:
                           owner: Optional[str] = None, margin: Optional[Seconds] = None,
                           retry: Optional[RetryPolicy] = None,
                           on_queued: Optional[Callable[[int], Any]] = None, shared: bool = False,
-                          max_holders: Optional[int] = None) -> Lock:
-        """Like acquire(), but if `token` holds the lock already, takes it over and keeps it alive."""
+                          max_holders: Optional[int] = None, value: str = "", lock_delay: Seconds = 0) -> Lock:
+        """Like acquire(), but if `token` holds the lock already, takes it over and keeps it alive. The lock then keeps
+        the value and the delay that it had."""
         return self._acquire(Way.ACQUIRE_OR_EXTEND, key, ttl=ttl, wait=wait, owner=owner, token=token,
                              margin=margin, retry=retry, on_queued=on_queued, shared=shared,
-                             max_holders=max_holders)
+                             max_holders=max_holders, value=value, lock_delay=lock_delay)
 
     def adopt(self, key: Keys, token: str, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None,
               margin: Optional[Seconds] = None, shared: bool = False, max_holders: Optional[int] = None,
@@ -269,17 +298,20 @@ class Client:
 
     def lock(self, name: Keys, ttl: Optional[Seconds] = None, wait: Optional[Seconds] = None, *,
              timeout: Optional[Seconds] = None, blocking: bool = True, blocking_timeout: Optional[Seconds] = None,
-             shared: bool = False, max_holders: Optional[int] = None, **options: Any) -> NamedLock:
+             shared: bool = False, max_holders: Optional[int] = None, keep_for: Optional[Seconds] = None,
+             **options: Any) -> NamedLock:
         """Returns a NamedLock: `with client.lock("reports", ttl=30, wait=10) as lock:` holds the lock inside the
         block, and raises LockLost at its end if the lock was lost in the meantime. It can also be used as redis-py's
-        Lock, with that library's names of the arguments. name: the key, or a list of several. shared, max_holders and
-        options: those of acquire()."""
-        return NamedLock(self, name, ttl, wait, timeout, blocking, blocking_timeout, shared, max_holders, options)
+        Lock, with that library's names of the arguments. name: the key, or a list of several. keep_for: that of
+        Lock.release(), for the end of the block and for release(). shared, max_holders and options: those of
+        acquire()."""
+        return NamedLock(self, name, ttl, wait, timeout, blocking, blocking_timeout, shared, max_holders, keep_for,
+                         options)
 
     def acquire_detached(self, key: Keys, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None,
                          owner: Optional[str] = None, token: Optional[str] = None,
                          retry: Optional[RetryPolicy] = None, shared: bool = False,
-                         max_holders: Optional[int] = None) -> Lease:
+                         max_holders: Optional[int] = None, value: str = "", lock_delay: Seconds = 0) -> Lease:
         """Acquires a lock that outlives the process, and that nobody extends: it ends with its TTL, or by release().
         Another process can adopt() it by its keys and token, with shared=True if it is shared, and with its max_holders
         if the key is a semaphore.
@@ -288,7 +320,8 @@ class Client:
         be used again.
         """
         future = self.acquire_detached_future(key, ttl=ttl, wait=wait, owner=owner, token=token, retry=retry,
-                                              shared=shared, max_holders=max_holders)
+                                              shared=shared, max_holders=max_holders, value=value,
+                                              lock_delay=lock_delay)
         try:
             return future.result()
         except BaseException:  # KeyboardInterrupt gives up waiting
@@ -353,11 +386,25 @@ class Client:
         return self.extend(key, token, ttl, retry=_ONCE, timeout=timeout, shared=shared, max_holders=max_holders,
                            slot=slot)
 
-    def release(self, key: Keys, token: str, *, timeout: Seconds = 5.0) -> None:
+    def release(self, key: Keys, token: str, *, keep_for: Optional[Seconds] = None, timeout: Seconds = 5.0) -> None:
         """Releases the lock that `token` holds. Takes at most `timeout`. Raises LockLost if the token does not hold
-        the lock."""
-        arguments = check_key(key), check_owner_token(token), check_timeout(timeout)
+        the lock. keep_for: as in Lock.release()."""
+        arguments = check_key(key), check_owner_token(token), check_keep_for(keep_for), check_timeout(timeout)
         self._call(lambda: self._driver.detached.release(*arguments))
+
+    def proclaim(self, key: Keys, token: str, value: str, *, timeout: Seconds = 5.0) -> None:
+        """Replaces the value that the lock which `token` holds publishes; see Lock.proclaim(). Takes at most `timeout`.
+        Raises LockLost if the token does not hold the lock."""
+        arguments = check_key(key), check_owner_token(token), check_value(value), check_timeout(timeout)
+        self._call(lambda: self._driver.detached.proclaim(*arguments))
+
+    def observe(self, key: str) -> Observer:
+        """Observes who holds the key: returns an iterator of KeyState, the present one and every change."""
+        return Observer(self, check_observed(key))
+
+    def election(self, name: str) -> Election:
+        """Returns an Election: the key `name`, whose holder is the leader. Sends nothing."""
+        return Election(self, check_observed(name))
 
     def watch(self, items: Sequence[WatchItem], on_event: Callable[[WatchEvent], Any], *,
               keep_watching_after_loss: bool = False) -> Watch:

@@ -6,7 +6,8 @@ from ._keys import Key
 from ._proto import pb, rpc
 from .errors import KindMismatch, LockError, make_error
 
-__all__ = ["error_of", "pb", "reason_of_details", "seconds", "set_duration", "set_retry"]
+__all__ = ["error_of", "pb", "reason_of_details", "seconds", "set_duration", "set_keep_for", "set_published",
+           "set_retry"]
 
 _HELD = ("LOCK_ALREADY_HELD", "MAX_RETRIES_EXCEEDED", "DEADLINE_EXCEEDED")
 _OUTAGES = ("QUORUM_UNAVAILABLE", "NODE_SET_MISMATCH")
@@ -31,6 +32,18 @@ def set_retry(request: Any, retry: Any) -> None:
         set_duration(request.retry.min_delay, retry.min_delay)
     if retry.max_jitter is not None:
         set_duration(request.retry.max_jitter, retry.max_jitter)
+
+
+def set_published(request: Any, acquire: Any) -> None:
+    """Writes the value and the lock_delay of an acquisition."""
+    request.value = acquire.value
+    if acquire.lock_delay > 0:
+        set_duration(request.lock_delay, acquire.lock_delay)
+
+
+def set_keep_for(request: Any, keep_for: Optional[float]) -> None:
+    if keep_for is not None:
+        set_duration(request.keep_for, keep_for)
 
 
 def error_of(status: Any, key: Key) -> LockError:

@@ -14,10 +14,13 @@ from typing import Any, Callable, Iterable, Optional, Sequence, Union
 
 import grpc
 
-from ._arguments import Seconds, check_callback, check_key, check_owner_token, check_timeout, check_ttl
+from ._arguments import (Seconds, check_callback, check_keep_for, check_key, check_observed, check_owner_token,
+                         check_timeout, check_ttl, check_value)
 from ._attempts import Way
 from ._driver import Driver
+from ._elections import ElectionState
 from ._interruption import Interruption
+from ._key_state import KeyState
 from ._keys import Keys
 from ._named_lock import NamedLockState, _wait_of
 from ._requests import extension
@@ -25,7 +28,7 @@ from ._state import LockState
 from ._values import Lease, RetryPolicy, WatchEvent, WatchItem, check_items
 from .errors import LockAlreadyHeld, LockError, LockLost, LockTimeout
 
-__all__ = ["Client", "Lock", "NamedLock", "Watch"]
+__all__ = ["Client", "Election", "Lock", "NamedLock", "Observer", "Watch"]
 
 _LINGER = 30.0  # seconds, if the event loop runs that long
 _ONCE = RetryPolicy(max_retries=0)
@@ -80,20 +83,38 @@ class Lock(LockState):
         """
         return await _wait_for_lock(self._driver, lambda on_done: self._driver.downgrade(self._lease, on_done))
 
-    async def release(self) -> None:
+    async def proclaim(self, value: str) -> None:
+        """Replaces the value that the lock publishes, at most 4096 bytes; "" publishes none any more. Observers see the
+        new one.
+
+        Retries for as long as the lock can be trusted. Raises LockLost if the lock was lost or released. After any
+        other error, observers may see the value or not, now or later.
+        """
+        await self._driver.proclaim(self._lease, check_value(value))
+
+    async def release(self, keep_for: Optional[Seconds] = None) -> None:
         """Releases the lock. Raises LockLost if the lock was lost before. A second call does nothing.
+
+        keep_for: keeps the key taken until this long after its acquisition, from 0.001 s; nobody holds it in that time.
+        So a job that several machines begin at about the same time runs once. If the time has passed already, the key
+        is free at once.
 
         Takes at most 2 s. After that it raises Unreachable, and the release continues in the
         background.
         """
-        await _answer(lambda on_done: self._driver.release(self._lease, on_done))
+        checked = check_keep_for(keep_for)
+        await _answer(lambda on_done: self._driver.release(self._lease, checked, on_done))
 
     async def __aenter__(self) -> "Lock":
         return self
 
     async def __aexit__(self, kind: Any, *exception: Any) -> None:
+        await self._leave(kind, None)
+
+    async def _leave(self, kind: Any, keep_for: Optional[Seconds]) -> None:
+        """Ends a block."""
         try:
-            await self.release()
+            await self.release(keep_for)
         except LockLost:
             if kind is None:
                 raise
@@ -178,10 +199,15 @@ class NamedLock(NamedLockState[Lock]):
             raise
 
     async def release(self) -> None:
-        """Releases the lock. Raises LockLost if it was lost before, or is not acquired."""
+        """Releases the lock, with the keep_for of this object. Raises LockLost if it was lost before, or is not
+        acquired."""
         lock = self.acquired
         self._end()
-        await lock.release()
+        await lock.release(self._keep_for)
+
+    async def proclaim(self, value: str) -> None:
+        """Replaces the value that the lock publishes; see Lock.proclaim()."""
+        await self.acquired.proclaim(value)
 
     async def extend(self, additional_time: Seconds, replace_ttl: bool = False) -> bool:
         """Makes the lock last for `additional_time` longer; with replace_ttl, for that long from now."""
@@ -237,7 +263,7 @@ class NamedLock(NamedLockState[Lock]):
         lock = self._lock
         if lock is not None:  # otherwise the block has released it
             self._end()
-            await lock.__aexit__(kind)
+            await lock._leave(kind, self._keep_for)
 
 
 class Watch:
@@ -257,6 +283,83 @@ class Watch:
         await self.close()
 
 
+class Observer:
+    """An asynchronous iterator of KeyState: the present state of a key, and every change. Client.observe() makes it.
+
+    It survives broken streams and daemons that shut down: it then moves to another daemon, and reports UNDECIDED if
+    none has confirmed the state in time. Fencing tokens never go backwards. A slow reader gets the latest state, not
+    those in between. It ends with close(), at the end of an `async with` block, and with the client; a daemon that
+    refuses it ends it with an error.
+    """
+
+    def __init__(self, observing: Any) -> None:
+        self._observing = observing
+
+    def __aiter__(self) -> "Observer":
+        return self
+
+    async def __anext__(self) -> KeyState:
+        state: Optional[KeyState] = await self._observing.next()
+        if state is None:
+            raise StopAsyncIteration
+        return state
+
+    async def close(self) -> None:
+        """Ends the observer. It reports nothing more after this."""
+        await self._observing.close()
+
+    async def __aenter__(self) -> "Observer":
+        return self
+
+    async def __aexit__(self, *exception: Any) -> None:
+        await self.close()
+
+    def __del__(self) -> None:
+        self._observing.abandon()
+
+
+class Election(ElectionState[Lock]):
+    """The election of one leader at a time. Client.election() makes it; each candidate needs an object of its own.
+
+    The leader is the holder of the lock on the key `name`: leadership ends when the lock is released or lost.
+    """
+
+    def __init__(self, client: "Client", name: str) -> None:
+        super().__init__(name)
+        self._client = client
+
+    async def campaign(self, value: str = "", *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None,
+                       owner: Optional[str] = None, margin: Optional[Seconds] = None,
+                       on_queued: Optional[Callable[[int], Any]] = None, lock_delay: Seconds = 0) -> Lock:
+        """Waits until this candidate is elected, and returns its Lock, whose `lost` is set when the leadership ends.
+
+        value: what observers see, for example the address of the leader. The rest: as in Client.acquire(). Raises
+        RuntimeError if this object leads already.
+        """
+        self._check_candidate()
+        self._lock = await self._client.acquire(self.name, ttl=ttl, wait=wait, owner=owner, margin=margin,
+                                                on_queued=on_queued, value=value, lock_delay=lock_delay)
+        return self._lock
+
+    async def proclaim(self, value: str) -> None:
+        """Replaces the value of this leader; see Lock.proclaim(). Raises LockLost if this object does not lead."""
+        await self._leadership().proclaim(value)
+
+    async def resign(self) -> None:
+        """Ends the leadership: releases the lock. Raises LockLost if this object does not lead."""
+        await self._leadership().release()
+
+    async def leader(self, timeout: Seconds = 5.0) -> KeyState:
+        """Returns the present state of the election: HELD, with the value of the leader, or VACANT. If no quorum
+        confirms either within `timeout`, raises why: QuorumUnavailable, Unreachable, or the refusal of a daemon."""
+        checked = check_timeout(timeout)
+        return await self._client._used().leader(self.name, checked)  # type: ignore[no-any-return]
+
+    def observe(self) -> Observer:
+        """Client.observe() of this election: reports each leader, and what it proclaims."""
+        return self._client.observe(self.name)
+
+
 class Client:
     """Acquires locks, over one stream to one daemon, which keeps them alive.
 
@@ -274,19 +377,21 @@ class Client:
                       owner: Optional[str] = None, token: Optional[str] = None, margin: Optional[Seconds] = None,
                       retry: Optional[RetryPolicy] = None,
                       on_queued: Optional[Callable[[int], Any]] = None, shared: bool = False,
-                      max_holders: Optional[int] = None) -> Lock:
+                      max_holders: Optional[int] = None, value: str = "", lock_delay: Seconds = 0) -> Lock:
         """Acquires the lock on `key`; see redlockd.Client.acquire(). A task that is cancelled at any moment leaves no
         lock behind."""
         return await self._acquire(Way.ACQUIRE, key, ttl=ttl, wait=wait, owner=owner, token=token, margin=margin,
-                                   retry=retry, on_queued=on_queued, shared=shared, max_holders=max_holders)
+                                   retry=retry, on_queued=on_queued, shared=shared, max_holders=max_holders,
+                                   value=value, lock_delay=lock_delay)
 
     async def try_acquire(self, key: Keys, *, ttl: Seconds = 30.0, owner: Optional[str] = None,
                           token: Optional[str] = None, margin: Optional[Seconds] = None,
-                          shared: bool = False, max_holders: Optional[int] = None) -> Optional[Lock]:
+                          shared: bool = False, max_holders: Optional[int] = None, value: str = "",
+                          lock_delay: Seconds = 0) -> Optional[Lock]:
         """A single try: returns None if another holder has the lock. See acquire()."""
         try:
             return await self.acquire(key, ttl=ttl, wait=0, owner=owner, token=token, margin=margin,
-                                      shared=shared, max_holders=max_holders)
+                                      shared=shared, max_holders=max_holders, value=value, lock_delay=lock_delay)
         except LockAlreadyHeld:
             return None
 
@@ -294,11 +399,12 @@ class Client:
                                 owner: Optional[str] = None, margin: Optional[Seconds] = None,
                                 retry: Optional[RetryPolicy] = None,
                                 on_queued: Optional[Callable[[int], Any]] = None, shared: bool = False,
-                                max_holders: Optional[int] = None) -> Lock:
-        """Like acquire(), but if `token` holds the lock already, takes it over and keeps it alive."""
+                                max_holders: Optional[int] = None, value: str = "", lock_delay: Seconds = 0) -> Lock:
+        """Like acquire(), but if `token` holds the lock already, takes it over and keeps it alive. The lock then keeps
+        the value and the delay that it had."""
         return await self._acquire(Way.ACQUIRE_OR_EXTEND, key, ttl=ttl, wait=wait, owner=owner, token=token,
                                    margin=margin, retry=retry, on_queued=on_queued, shared=shared,
-                                   max_holders=max_holders)
+                                   max_holders=max_holders, value=value, lock_delay=lock_delay)
 
     async def adopt(self, key: Keys, token: str, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None,
                     margin: Optional[Seconds] = None, shared: bool = False, max_holders: Optional[int] = None,
@@ -319,17 +425,20 @@ class Client:
 
     def lock(self, name: Keys, ttl: Optional[Seconds] = None, wait: Optional[Seconds] = None, *,
              timeout: Optional[Seconds] = None, blocking: bool = True, blocking_timeout: Optional[Seconds] = None,
-             shared: bool = False, max_holders: Optional[int] = None, **options: Any) -> NamedLock:
+             shared: bool = False, max_holders: Optional[int] = None, keep_for: Optional[Seconds] = None,
+             **options: Any) -> NamedLock:
         """Returns a NamedLock: `async with client.lock("reports", ttl=30, wait=10) as lock:` holds the lock inside
         the block; if the lock is lost, cancels the block and raises LockLost. It can also be used as the Lock of
-        redis-py's asyncio, with that library's names of the arguments. name: the key, or a list of several. shared,
-        max_holders and options: those of acquire()."""
-        return NamedLock(self, name, ttl, wait, timeout, blocking, blocking_timeout, shared, max_holders, options)
+        redis-py's asyncio, with that library's names of the arguments. name: the key, or a list of several. keep_for:
+        that of Lock.release(), for the end of the block and for release(). shared, max_holders and options: those of
+        acquire()."""
+        return NamedLock(self, name, ttl, wait, timeout, blocking, blocking_timeout, shared, max_holders, keep_for,
+                         options)
 
     async def acquire_detached(self, key: Keys, *, ttl: Seconds = 30.0, wait: Optional[Seconds] = None,
                                owner: Optional[str] = None, token: Optional[str] = None,
                                retry: Optional[RetryPolicy] = None, shared: bool = False,
-                               max_holders: Optional[int] = None) -> Lease:
+                               max_holders: Optional[int] = None, value: str = "", lock_delay: Seconds = 0) -> Lease:
         """Acquires a lock that outlives the process, and that nobody extends: it ends with its TTL, or by release().
         Another process can adopt() it by its keys and token, with shared=True if it is shared, and with its max_holders
         if the key is a semaphore.
@@ -339,7 +448,7 @@ class Client:
         """
         driver = self._used()
         request = driver.request(Way.ACQUIRE, key, ttl=ttl, wait=wait, owner=owner, token=token, retry=retry,
-                                 shared=shared, max_holders=max_holders)
+                                 shared=shared, max_holders=max_holders, value=value, lock_delay=lock_delay)
         return await driver.detached.acquire(request)  # type: ignore[no-any-return]
 
     async def extend(self, key: Keys, token: str, ttl: Seconds, *, retry: Optional[RetryPolicy] = None,
@@ -360,11 +469,28 @@ class Client:
         return await self.extend(key, token, ttl, retry=_ONCE, timeout=timeout, shared=shared, max_holders=max_holders,
                                  slot=slot)
 
-    async def release(self, key: Keys, token: str, *, timeout: Seconds = 5.0) -> None:
+    async def release(self, key: Keys, token: str, *, keep_for: Optional[Seconds] = None,
+                      timeout: Seconds = 5.0) -> None:
         """Releases the lock that `token` holds. Takes at most `timeout`. Raises LockLost if the token does not hold
-        the lock."""
-        arguments = check_key(key), check_owner_token(token), check_timeout(timeout)
+        the lock. keep_for: as in Lock.release()."""
+        arguments = check_key(key), check_owner_token(token), check_keep_for(keep_for), check_timeout(timeout)
         await self._used().detached.release(*arguments)
+
+    async def proclaim(self, key: Keys, token: str, value: str, *, timeout: Seconds = 5.0) -> None:
+        """Replaces the value that the lock which `token` holds publishes; see Lock.proclaim(). Takes at most `timeout`.
+        Raises LockLost if the token does not hold the lock."""
+        arguments = check_key(key), check_owner_token(token), check_value(value), check_timeout(timeout)
+        await self._used().detached.proclaim(*arguments)
+
+    def observe(self, key: str) -> Observer:
+        """Observes who holds the key: returns an asynchronous iterator of KeyState, the present one and every
+        change."""
+        checked = check_observed(key)
+        return Observer(self._used().observe(checked))
+
+    def election(self, name: str) -> Election:
+        """Returns an Election: the key `name`, whose holder is the leader. Sends nothing."""
+        return Election(self, check_observed(name))
 
     def watch(self, items: Sequence[WatchItem], on_event: Callable[[WatchEvent], Any], *,
               keep_watching_after_loss: bool = False) -> Watch:

@@ -67,7 +67,7 @@ std::size_t Keys::observers() const {
 
 void Keys::Release(ReleaseCommand command, ReleaseDone done) {
   const Key key = command.key.Exclusive();  // the nodes know how the token holds it
-  if (!command.at_end_of) {
+  if (!command.at_end_of && command.keep_for == Duration()) {
     // A waiter for exactly these keys is in the queue of each.
     Contention* contention = nullptr;
     key.ForEachKey([&](const Key& one) { contention = Find(one); });

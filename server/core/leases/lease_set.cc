@@ -145,7 +145,7 @@ void LeaseSet::OnEnded(const LeaseName& name, const WatchEvent& event) {
   if (ended.empty() || event.type != WatchEvent::Type::kLost || Has(Safeguard::kLossExpires))
     return;
   const Lease lease = ended.mapped().watchdog->lease();
-  if (lease.keeper) shard_.ReleaseAtEndOf(lease, [](const ReleaseResult&) {});
+  if (lease.keeper) shard_.ReleaseAtEndOf(lease, false, [](const ReleaseResult&) {});
 }
 
 void LeaseSet::Extend(std::uint64_t id, ExtendCommand command) {
@@ -192,7 +192,8 @@ void LeaseSet::Downgrade(Kept& kept, const ExtendCommand& command) {
                                Events());
 }
 
-void LeaseSet::Release(std::uint64_t id, const Key& key, const OwnerToken& token) {
+void LeaseSet::Release(std::uint64_t id, const Key& key, const OwnerToken& token,
+                       Duration keep_for) {
   REDLOCK_DCHECK(shard_.scheduler().OnStrand());
   const auto known =
       recorder_ ? std::make_shared<const Holding>(shard_.HoldingOf(key, token)) : nullptr;
@@ -208,7 +209,7 @@ void LeaseSet::Release(std::uint64_t id, const Key& key, const OwnerToken& token
         if (known && !result.error) self->recorder_->OnReleased(*known, self->shard_.Now());
         if (self->listener_ != nullptr) self->listener_->OnReleased(id, result);
       },
-      source_);
+      source_, keep_for);
 }
 
 void LeaseSet::GiveUp(std::uint64_t id, const GiveUpCommand& command) {
@@ -230,20 +231,23 @@ void LeaseSet::GiveUp(std::uint64_t id, const GiveUpCommand& command) {
     RefuseToGiveUp(id);
     return;
   }
-  ReleaseLeft(left, [self = shared_from_this(), id](const ReleaseResult& result) {
+  ReleaseLeft(left, false, [self = shared_from_this(), id](const ReleaseResult& result) {
     if (self->listener_ != nullptr) self->listener_->OnReleased(id, result);
   });
 }
 
-void LeaseSet::ReleaseLeft(const Left& left, std::function<void(const ReleaseResult&)> done) {
-  shard_.ReleaseAtEndOf(left.lease, [self = shared_from_this(), holding = left.holding,
-                                     done = std::move(done)](const ReleaseResult& result) {
-    if (!result.error) {
-      self->shard_.CountHold(holding);
-      if (self->recorder_) self->recorder_->OnReleased(holding, self->shard_.Now());
-    }
-    done(result);
-  });
+void LeaseSet::ReleaseLeft(const Left& left, bool leave_delay,
+                           std::function<void(const ReleaseResult&)> done) {
+  shard_.ReleaseAtEndOf(left.lease, leave_delay,
+                        [self = shared_from_this(), holding = left.holding,
+                         done = std::move(done)](const ReleaseResult& result) {
+                          if (!result.error) {
+                            self->shard_.CountHold(holding);
+                            if (self->recorder_)
+                              self->recorder_->OnReleased(holding, self->shard_.Now());
+                          }
+                          done(result);
+                        });
 }
 
 void LeaseSet::RefuseToGiveUp(std::uint64_t id) {
@@ -370,8 +374,10 @@ void LeaseSet::EndOne(Kept kept, StreamEnd end, const std::shared_ptr<void>& don
     case LeaseFate::kReleased:
       break;
   }
-  if (end == StreamEnd::kSilent ? kept.BelongsToStream() : left.lease.keeper.has_value()) {
-    ReleaseLeft(left, [done](const ReleaseResult&) {});
+  const bool silent = end == StreamEnd::kSilent;
+  if (silent ? kept.BelongsToStream() : left.lease.keeper.has_value()) {
+    ReleaseLeft(left, silent && Has(Safeguard::kSilenceLeavesDelay),
+                [done](const ReleaseResult&) {});
   }
 }
 

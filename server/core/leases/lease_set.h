@@ -69,7 +69,8 @@ class LeaseSet final : public std::enable_shared_from_this<LeaseSet> {
   // If it downgrades an exclusive lease of this set, the lease is extended as a share from now on,
   // whatever the result.
   void Extend(std::uint64_t id, ExtendCommand command);
-  void Release(std::uint64_t id, const Key& key, const OwnerToken& token);
+  // `keep_for` as in Shard::Release().
+  void Release(std::uint64_t id, const Key& key, const OwnerToken& token, Duration keep_for = {});
   // Gives up a lease of this stream as its end after a silence does: a later hold of the same token
   // stays. The listener gets OnReleased(), possibly inside this call.
   void GiveUp(std::uint64_t id, const GiveUpCommand& command);
@@ -133,7 +134,8 @@ class LeaseSet final : public std::enable_shared_from_this<LeaseSet> {
   // Call once when the adoption has been decided: whether the lease was downgraded meanwhile.
   [[nodiscard]] bool IsOvertaken(const LeaseName& name, std::uint64_t adoption);
   void RecordLoss(const WatchEvent& event);
-  void ReleaseLeft(const Left& left, std::function<void(const ReleaseResult&)> done);
+  void ReleaseLeft(const Left& left, bool leave_delay,
+                   std::function<void(const ReleaseResult&)> done);
   void OnEnded(const LeaseName& name, const WatchEvent& event);
   void RefuseToGiveUp(std::uint64_t id);
   [[nodiscard]] WatchEvents Events();

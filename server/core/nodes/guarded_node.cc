@@ -123,6 +123,13 @@ void GuardedNode::Repair(const RepairStep& step, std::shared_ptr<ReplySink> sink
   node_.Repair(checked, std::make_shared<Checked>(*this, step.counts, std::move(sink)));
 }
 
+void GuardedNode::Proclaim(const ProclaimStep& step, std::shared_ptr<ReplySink> sink) {
+  if (!HasVote(sink)) return;
+  ProclaimStep checked = step;
+  checked.expected = Named(Has(Safeguard::kStampComparedByExtension), true);
+  node_.Proclaim(checked, std::make_shared<Checked>(*this, false, std::move(sink)));
+}
+
 void GuardedNode::Inspect(const InspectStep& step, std::shared_ptr<ReplySink> sink) {
   if (!HasVote(sink)) return;
   // A node that has lost its data knows nothing of a lease that may be valid, so the mark is

@@ -31,6 +31,7 @@ class GuardedNode final : public Node {
   void Intend(const IntendStep& step, std::shared_ptr<ReplySink> sink) override {
     node_.Intend(step, std::move(sink));
   }
+  void Proclaim(const ProclaimStep& step, std::shared_ptr<ReplySink> sink) override;
   void Inspect(const InspectStep& step, std::shared_ptr<ReplySink> sink) override;
 
   void Release(const ReleaseStep& step, std::shared_ptr<ReplySink> sink) override {

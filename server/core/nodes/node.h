@@ -71,6 +71,7 @@ class Node {
   virtual void Repair(const RepairStep& step, std::shared_ptr<ReplySink> sink) = 0;
   virtual void Release(const ReleaseStep& step, std::shared_ptr<ReplySink> sink) = 0;
   virtual void Intend(const IntendStep& step, std::shared_ptr<ReplySink> sink) = 0;
+  virtual void Proclaim(const ProclaimStep& step, std::shared_ptr<ReplySink> sink) = 0;
   virtual void Inspect(const InspectStep& step, std::shared_ptr<ReplySink> sink) = 0;
   // Reports only whether the key is free (kNotHeld) or not (kHeld). The cheapest step.
   virtual void Probe(const Key& key, std::shared_ptr<ReplySink> sink) = 0;

@@ -49,8 +49,8 @@ struct NodeReply {
   std::optional<Keeper> keeper;
   // From a granted release with a seal: whether the seal could be stored.
   bool sealed = false;
-  // Remaining TTL of the holder, if there is one. From Inspect with kNotHeld: how long the node still
-  // refuses the key to everyone, because the last holder wanted it so.
+  // Remaining TTL of the holder, if there is one. From Inspect with kNotHeld: how long the node
+  // still refuses the key to everyone, because the last holder wanted it so.
   Duration remaining{};
   // Describes an error; never contains a token.
   std::string message;
@@ -70,6 +70,9 @@ struct NodeReply {
   // From Inspect, if the key is shared or a semaphore: those who have a share, at most
   // kMostListedShares, or a slot. `holder` is the marker.
   std::vector<Share> shares;
+  // From Inspect: what keeps the key, a share or a slot taken although nobody holds it any more:
+  // the token of a lost lease, or what stands for a released one. Not to be displayed.
+  std::vector<OwnerToken> keeping;
   // With kHeld from an acquisition or a hand-over of a slot: the slots that are in use. `holder` is
   // the marker.
   SlotSet used_slots;

@@ -4,6 +4,8 @@
 // the step.
 #pragma once
 
+#include <algorithm>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -22,8 +24,18 @@ struct Expected {
 
 // No step shortens the remaining TTL of a key, except when the holder gives the key away.
 //
+// The expiry of a lease with this TTL.
+[[nodiscard]] inline Duration ExpiryOf(Duration ttl, const Owner& owner, Duration longest) {
+  return std::max(ttl, std::min(ttl + owner.lock_delay, longest));
+}
+
 // The mode of the key decides what a step acquires, extends or repairs: the key itself, or a share
 // of it. A release releases whichever of the two the token holds.
+
+// TTLs in steps do not include the lock delay. Nodes store a new holder's TTL with the delay of its
+// `owner`, and extend that of a lease by the delay that they store, but never beyond `longest`.
+//
+// Nodes measure by their own clocks for how long a lease is held. No step reads Owner::since.
 
 // Acquires the key. The lease then belongs to the stream {fence, attempt}. If the token held the
 // key before, the lease belongs to {number, attempt}, with a number one above the previous
@@ -32,11 +44,11 @@ struct AcquireStep {
   const Key& key;
   const OwnerToken& token;
   Duration ttl;
+  Duration longest;
   FencingToken fence;
   AttemptId attempt;
   const Owner& owner;
-  Duration since;  // stored in place of Owner::since
-  // If this token already holds the key, extends it and keeps the stored fence.
+  // If this token already holds the key, extends it and keeps the stored fence, value and delay.
   bool adopt = false;
   Expected expected = {};
 };
@@ -49,10 +61,10 @@ struct HandOverStep {
   const OwnerToken& from;
   const OwnerToken& to;
   Duration ttl;
+  Duration longest;
   FencingToken fence;
   AttemptId attempt;
   const Owner& owner;
-  Duration since;  // stored in place of Owner::since
   Expected expected = {};
 };
 
@@ -60,6 +72,7 @@ struct ExtendStep {
   const Key& key;
   const OwnerToken& token;
   Duration ttl;
+  Duration longest;
   // The node then stores at least this fence. If the stored fence belongs to an earlier holder, the
   // node refuses to store a lower one for this holder. 0: keeps the stored fence.
   FencingToken raise_to;
@@ -83,6 +96,7 @@ struct RepairStep {
   const Key& key;
   const OwnerToken& token;
   Duration ttl;
+  Duration longest;
   FencingToken fence;
   // The stream that the lease belongs to according to the quorum. The end of an earlier stream must
   // not delete the key here. Unset: the quorum knows of no stream, and the end of a stream does not
@@ -93,6 +107,7 @@ struct RepairStep {
   bool counts = false;
   // As the nodes of the quorum store it.
   Owner owner = {};
+  std::optional<Duration> held_for = {};  // unset: unknown
   Expected expected = {};
 };
 
@@ -103,6 +118,17 @@ struct IntendStep {
   const Key& key;  // a single one
   AttemptId id;    // whose intent it is
   Duration ttl;    // 0: withdraws the intent
+};
+
+// Replaces the value that the token publishes with the key, a share of it or its slot. A node
+// refuses a number that is not above that of the present value and above the fence, with
+// kStaleFence and what it must exceed.
+struct ProclaimStep {
+  const Key& key;
+  const OwnerToken& token;
+  const PublishedValue& value;
+  std::uint64_t number;
+  Expected expected = {};
 };
 
 struct InspectStep {
@@ -132,6 +158,11 @@ struct ReleaseStep {
   // lower number, which it has replaced. The client may have adopted the lease at another daemon
   // before this daemon noticed the end.
   std::optional<Keeper> at_end_of = {};
+  // Keeps the key taken until this long after its acquisition, by the node's clock. Nobody holds it
+  // then. A repetition finds it kept and is granted. 0: the key is free at once.
+  Duration keep_for = {};
+  // The lease was lost: the key stays taken for the delay that the node stores.
+  bool leave_delay = false;
 };
 
 // Replaces the guard's mark if it is `from` (empty: if there is none), and if the node carries the

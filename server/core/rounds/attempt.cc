@@ -7,6 +7,7 @@
 #include "server/core/check.h"
 #include "server/core/fnv1a.h"
 #include "server/core/format.h"
+#include "server/core/nodes/kept.h"
 #include "server/core/rounds/clean_up.h"
 #include "server/core/rounds/fences.h"
 #include "server/core/rounds/slots.h"
@@ -56,6 +57,13 @@ Owner HolderOf(const Round& round) {
   return holder;
 }
 
+// Whether all who denied say that nobody holds the key, but that it stays taken after a release.
+bool IsKeptOnly(const Round& round) {
+  return std::ranges::all_of(round.votes(), [&round](const Vote& vote) {
+    return vote.outcome != Outcome::kHeld || IsKept(round.reply(vote.node)->holder);
+  });
+}
+
 // Whether holders share the key on some of the nodes that denied.
 bool IsShared(const Round& round) {
   return std::ranges::any_of(round.votes(), [&round](const Vote& vote) {
@@ -86,6 +94,13 @@ Error HeldBy(const Owner& owner, Duration free_in) {
 Error HeldByShares(Duration free_in) {
   return {.reason = Reason::kLockAlreadyHeld,
           .message = "holders share the lock",
+          .retry_after = free_in};
+}
+
+Error TakenAfterRelease(Duration free_in) {
+  return {.reason = Reason::kLockAlreadyHeld,
+          .message = "nobody holds the lock, but its last holder keeps it taken for " +
+                     InWords(free_in) + " more",
           .retry_after = free_in};
 }
 
@@ -139,19 +154,23 @@ Attempt::Attempt(const Environment& env, OperationRegistry& registry,
 void Attempt::BeginProposal() {
   ++proposals_;
   ttl_ = env_.set->Bounded(command_->ttl);
-  const WallTime now = env_.scheduler.WallNow();
-  fence_ = env_.fences.Next(now);
-  since_ = now.time_since_epoch();
+  fence_ = env_.fences.Next(env_.scheduler.WallNow());
 }
 
 void Attempt::Propose() {
   BeginProposal();
   id_ = {env_.random.Bits()};
-  const auto send = [self = shared_from_this(), fence = fence_, id = id_, since = since_](
+  const auto send = [self = shared_from_this(), fence = fence_, id = id_](
                         Node& node, std::shared_ptr<ReplySink> sink) {
     const AcquireCommand& command = *self->command_;
-    node.Acquire({self->key_, command.token, self->ttl_, fence, id, command.owner, since,
-                  command.extend_if_held},
+    node.Acquire({.key = self->key_,
+                  .token = command.token,
+                  .ttl = self->ttl_,
+                  .longest = LongestTtl(self->env_),
+                  .fence = fence,
+                  .attempt = id,
+                  .owner = command.owner,
+                  .adopt = command.extend_if_held},
                  std::move(sink));
   };
   switch (env_.set->nodes().empty() ? Order::kAllAtOnce : order_) {
@@ -173,9 +192,15 @@ void Attempt::ProposeHandOver() {
   round_ = Round::Start(
       env_, CountAcquisition,
       [this](Node& node, std::shared_ptr<ReplySink> sink) {
-        node.HandOver(
-            {key_, releaser_->token(), command_->token, ttl_, fence_, id_, command_->owner, since_},
-            std::move(sink));
+        node.HandOver({.key = key_,
+                       .from = releaser_->token(),
+                       .to = command_->token,
+                       .ttl = ttl_,
+                       .longest = LongestTtl(env_),
+                       .fence = fence_,
+                       .attempt = id_,
+                       .owner = command_->owner},
+                      std::move(sink));
       },
       shared_from_this(), id_);
 }
@@ -233,6 +258,7 @@ Error Attempt::WhyDenied(const Round& round) {
     has_slot_ = HasSlot(round);
     return has_slot_ ? HasSlotAlready(free_in) : AllSlotsTaken(key_.limit(), free_in);
   }
+  if (IsKeptOnly(round)) return TakenAfterRelease(free_in);
   shared_ = IsShared(round);
   return shared_ ? HeldByShares(free_in) : HeldBy(HolderOf(round), free_in);
 }

@@ -27,7 +27,7 @@ struct AcquireCommand {
   OwnerToken token;  // empty: a new one is made
   RetryPolicy retry;
   bool extend_if_held = false;
-  Owner owner;  // `since` is not used
+  Owner owner;  // `since` and `value_number` are not used
   std::optional<MonotonicTime> deadline;
   Source source;
   // Called with the number of waiters ahead at this daemon when it changes, but rate-limited if it
@@ -50,6 +50,8 @@ struct AttemptResult {
 // The same if holders share the key, and if all slots of a semaphore are taken.
 [[nodiscard]] Error HeldByShares(Duration free_in);
 [[nodiscard]] Error AllSlotsTaken(int limit, Duration free_in);
+// The same if nobody holds the key, but it stays taken after a release.
+[[nodiscard]] Error TakenAfterRelease(Duration free_in);
 // The same if the token has a slot.
 [[nodiscard]] Error HasSlotAlready(Duration free_in);
 
@@ -109,7 +111,6 @@ class Attempt final : public Round::Listener, public std::enable_shared_from_thi
   AttemptId id_;    // of the current proposal
   Duration ttl_{};  // the requested one, unless the node set allows less
   FencingToken fence_;
-  Duration since_{};              // the wall clock at the current proposal
   std::shared_ptr<Round> round_;  // in progress, or decided and not yet rolled back
   std::shared_ptr<Extension> unifying_;
   const Round* winner_ = nullptr;  // for comparison only

@@ -35,4 +35,9 @@ struct Environment {
   std::function<std::optional<Error>()> outage;
 };
 
+// What bounds the expiry of a lease, its lock delay included.
+[[nodiscard]] inline Duration LongestTtl(const Environment& env) {
+  return env.set->Bounded(env.options.node_set.max_ttl);
+}
+
 }  // namespace redlock

@@ -36,14 +36,24 @@ std::optional<Keeper> KeeperOfGrants(const Round& round, std::size_t nodes) {
   return last;
 }
 
-// Returns the holder as the first granting node that knows it reports it; otherwise an empty owner.
+// Returns what the granting nodes know of the holder.
 Owner OwnerOfGrants(const Round& round, std::size_t nodes) {
+  Owner owner;
   for (NodeIndex node = 0; node < nodes; ++node) {
     const NodeReply* reply = round.reply(node);
     if (reply == nullptr || reply->outcome != Outcome::kGranted) continue;
-    if (!reply->owner.empty()) return reply->owner;
+    owner = BetterKnown(std::move(owner), reply->owner);
   }
-  return {};
+  if (!Has(Safeguard::kRepairCarriesTerms)) {
+    owner = Owner{.label = owner.label, .origin = owner.origin};
+  }
+  return owner;
+}
+
+// For how long that holder has held the key.
+std::optional<Duration> HeldFor(const Owner& owner, WallTime now) {
+  if (owner.since == Duration()) return std::nullopt;
+  return std::max(now.time_since_epoch() - owner.since, Duration());
 }
 
 }  // namespace
@@ -90,8 +100,14 @@ void Extension::Attempt() {
   ++attempts_;
   ttl_ = env_.set->Bounded(command_.ttl);
   const Round::Send send = [this](Node& node, std::shared_ptr<ReplySink> sink) {
-    node.Extend({command_.key, command_.token, ttl_, command_.raise_to, command_.keeper,
-                 command_.adopt != ExtendCommand::Adopt::kNot, command_.downgrade_from},
+    node.Extend({.key = command_.key,
+                 .token = command_.token,
+                 .ttl = ttl_,
+                 .longest = LongestTtl(env_),
+                 .raise_to = command_.raise_to,
+                 .keeper = command_.keeper,
+                 .adopt = command_.adopt != ExtendCommand::Adopt::kNot,
+                 .downgrade_from = command_.downgrade_from},
                 std::move(sink));
   };
   // After a change of the node set, every member that still holds the token counts.
@@ -184,15 +200,18 @@ bool Extension::PutBackMissing(Round& round) {
   if (FindSlot(round) || RaiseFence(round)) return true;
   const FencingToken fence = FencesOfGrants(round, env_.nodes.size()).highest;
   const auto keeper = KeeperOfGrants(round, env_.nodes.size());
+  const Owner owner = OwnerOfGrants(round, env_.nodes.size());
   put_back_ =
       PutBack::Start(env_,
                      {.key = command_.key,
                       .token = command_.token,
                       .ttl = ttl_,
+                      .longest = LongestTtl(env_),
                       .fence = fence,
                       .keeper = keeper,
                       .counts = true,
-                      .owner = OwnerOfGrants(round, env_.nodes.size())},
+                      .owner = owner,
+                      .held_for = HeldFor(owner, env_.scheduler.WallNow())},
                      missing, set.quorum() - held, [this, &round, held](std::size_t granted) {
                        put_back_.reset();
                        if (held + granted >= round.set().quorum()) {
@@ -287,13 +306,16 @@ void Extension::Repair(const Round& round, NodeIndex node) {
   const Duration left = lease_->valid_until - env_.scheduler.Now();
   if (left < std::chrono::milliseconds(1)) return;
   const auto& keeper = Has(Safeguard::kRepairNamesTheStream) ? confirmed_keeper_ : command_.keeper;
+  const Owner owner = OwnerOfGrants(round, env_.nodes.size());
   env_.nodes[node]->Repair(
       {.key = lease_->key,
        .token = lease_->token,
        .ttl = left,
+       .longest = LongestTtl(env_),
        .fence = lease_->fence,
        .keeper = keeper,
-       .owner = OwnerOfGrants(round, env_.nodes.size())},
+       .owner = owner,
+       .held_for = HeldFor(owner, env_.scheduler.WallNow())},
       std::make_shared<IgnoreReply>());  // the next extension detects a failure
 }
 

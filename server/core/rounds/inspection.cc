@@ -38,6 +38,10 @@ void Inspection::OnReply(NodeIndex node, NodeReply reply) {
     ++cannot_tell_;
   }
   if (reply.outcome == Outcome::kGranted) Add(reply);
+  if (reply.outcome == Outcome::kNotHeld && reply.remaining > Duration()) {
+    kept_.push_back(reply.remaining);
+  }
+  for (OwnerToken& token : reply.keeping) keeping_.insert(std::move(token).value());
   if (votes_.size() == set_->nodes().size()) Finish();
 }
 
@@ -48,7 +52,7 @@ void Inspection::Add(const NodeReply& reply) {
     holding.remaining.push_back(remaining);
     holding.fence = std::max(holding.fence, fence);
     ++(reply.barred ? holding.barred : holding.fences[fence]);
-    if (holding.owner.empty()) holding.owner = owner;
+    holding.owner = BetterKnown(std::move(holding.owner), owner);
     return &holding;
   };
   if (!IsMarker(reply.holder.value())) add(reply.holder, reply.remaining, reply.owner, reply.fence);
@@ -92,14 +96,20 @@ void Inspection::Finish() {
     const std::optional<FencingToken> agreed = AgreedFence(holding);
     most = std::max(most, may_hold);
     all_agreed = all_agreed && (agreed || may_hold < least);
-    result.holders.emplace_back(token);
+    keeping_.insert(token);
     if (remaining.size() < quorum) continue;
     std::sort(remaining.begin(), remaining.end(), std::greater<>());
     result.held = true;
     result.remaining = std::max(result.remaining, remaining[quorum - 1]);
     result.shared |= holding.is_share;
     result.held_by.push_back(
-        {std::move(holding.owner), holding.fence, holding.slot, remaining[quorum - 1], agreed});
+        {std::move(holding.owner), holding.fence, agreed, holding.slot, remaining[quorum - 1]});
+  }
+  for (const std::string& token : keeping_) result.holders.emplace_back(token);
+  // For as long as no quorum is free.
+  if (!result.held && kept_.size() >= set_->blocking()) {
+    std::ranges::sort(kept_, std::greater<>());
+    result.kept_for = kept_[set_->blocking() - 1];
   }
   std::ranges::sort(result.held_by, {}, &InspectResult::Holder::fence);
   // While a quorum has a holder of a semaphore, it agrees on the limit.

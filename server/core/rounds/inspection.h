@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -21,11 +22,10 @@ struct InspectResult {
   // Those who hold the key: one, unless the key is shared or a semaphore.
   struct Holder {
     Owner owner;
-    FencingToken fence;    // the highest that a node stores for it
-    int slot = 0;          // of a semaphore
-    Duration remaining{};  // until no quorum holds the token any more
-    // The fence that a quorum stores for it, as Agreement counts nodes.
-    std::optional<FencingToken> agreed = {};
+    FencingToken fence;                  // the highest that a node stores for it
+    std::optional<FencingToken> agreed;  // the one that a quorum stores, as Agreement counts them
+    int slot = 0;                        // of a semaphore
+    Duration remaining{};                // until no quorum holds the token any more
   };
   std::vector<Holder> held_by;
   // What a quorum of nodes agrees on. A node that is quarantined, belongs to another node set or
@@ -40,11 +40,12 @@ struct InspectResult {
   int limit = 0;         // of the semaphore, if the key is held as one
   FencingToken fence;    // the highest stored fence
   Duration remaining{};  // until no quorum holds any token any more
-  // If nobody holds the key: how long a quorum still refuses it to everyone, because the last holder
-  // wanted it so.
+  // If nobody holds the key: how long a quorum still refuses it to everyone, because the last
+  // holder wanted it so.
   Duration kept_for{};
   Votes votes;
-  std::vector<OwnerToken> holders;  // every token that holds the key on some node; never displayed
+  // Every token that holds the key on some node, or keeps it taken there; never displayed.
+  std::vector<OwnerToken> holders;
 };
 using InspectDone = std::function<void(InspectResult)>;
 
@@ -66,10 +67,9 @@ class Inspection final : public ReplySink, public std::enable_shared_from_this<I
   const NodeSetPtr set_;
   // What the nodes know of a token that holds the key or a share of it.
   struct Holding {
-    std::vector<Duration> remaining;  // one for each node
-    std::size_t barred = 0;           // nodes among them that are quarantined
-    // How many of the other nodes store each fence.
-    std::map<FencingToken, std::size_t> fences;
+    std::vector<Duration> remaining;             // one for each node
+    std::size_t barred = 0;                      // nodes among them that are quarantined
+    std::map<FencingToken, std::size_t> fences;  // how many of the other nodes store each
     Owner owner;
     FencingToken fence;
     int slot = 0;
@@ -79,6 +79,8 @@ class Inspection final : public ReplySink, public std::enable_shared_from_this<I
   [[nodiscard]] std::optional<FencingToken> AgreedFence(const Holding& holding) const;
 
   std::map<std::string, Holding> holdings_;  // by token
+  std::vector<Duration> kept_;     // by each node on which nobody holds the key, but it is taken
+  std::set<std::string> keeping_;  // all tokens
   std::vector<int> limits_;  // that the nodes with a holder name; 0 if the key is a lock there
   std::vector<bool> answered_;
   std::size_t cannot_tell_ = 0;  // nodes that did not answer, or that may have forgotten locks

@@ -43,7 +43,9 @@ ReleaseOperation::ReleaseOperation(const Environment& env, OperationRegistry& re
             .token = command_.token,
             .seal = FirstSeal(env, command_),
             .announce = true,
-            .at_end_of = command_.at_end_of},
+            .at_end_of = command_.at_end_of,
+            .keep_for = env.set->Bounded(command_.keep_for),
+            .leave_delay = command_.leave_delay},
       done_(std::move(done)),
       set_(env.set),
       nodes_(env.nodes.size()) {

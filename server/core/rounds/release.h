@@ -28,6 +28,10 @@ struct ReleaseCommand {
   std::optional<Keeper> at_end_of = {};
   FencingToken fence = {};
   Source source = {};
+  // The key stays taken until this long after its acquisition. See ReleaseStep::keep_for.
+  Duration keep_for = {};
+  // The stream ended without the client's wish: the key stays taken for its lock delay.
+  bool leave_delay = false;
 };
 
 struct ReleaseResult {

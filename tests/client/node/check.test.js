@@ -13,7 +13,7 @@ const refused = (field, call) => assert.throws(call, (error) => {
 test('defaults are applied', () => {
   assert.deepEqual(checkAcquire('k', {}, CLIENT), {
     key: 'k', ttl: 30_000, owner: 'host/1/app', wait: undefined, token: undefined, retry: undefined, margin: 500,
-    signal: undefined, onQueued: undefined,
+    signal: undefined, onQueued: undefined, value: undefined, lockDelay: undefined, keepFor: undefined,
   });
   assert.equal(checkAcquire('k', { ttl: 1000 }, CLIENT).margin, 100);
   assert.equal(checkAcquire('k', {}, { grace: 200, owner: 'me' }).margin, 20);

@@ -69,7 +69,7 @@ test('the old lock counts as released, and the share is released separately', ()
   assert.deepEqual(world.release(writer.lease), { done: true, error: undefined });
   world.expect();
   world.release(call.lease);
-  assert.deepEqual(world.expect('release')[0].release, { key: SHARE, token: writer.lease.token });
+  assert.deepEqual(world.expect('release')[0].release, { key: SHARE, token: writer.lease.token, keepFor: undefined });
 });
 
 test('another call must not be requesting the key with the same token', () => {
@@ -177,7 +177,7 @@ test('a failure releases the token, whoever made it, and the trust bounds the ca
         else released = operation;
       }
     }
-    assert.deepEqual(released.release, { key: SHARE, token: writer.lease.token });
+    assert.deepEqual(released.release, { key: SHARE, token: writer.lease.token, keepFor: undefined });
     assert.equal(call.error.reason, 'QUORUM_UNAVAILABLE');
     assert.match(call.error.message, /^k: not downgraded within \d+ ms: .*; the lock is being released/);
     assert.equal(call.error.message.endsWith(', and its token must not be used again'), token !== undefined);
@@ -192,7 +192,7 @@ test('without an answer, the call ends with the trust', () => {
   world.pass(1990, { daemon: true });
   assert.equal(call.done, undefined);
   world.pass(10);
-  assert.deepEqual(sent(world, 'release'), [{ key: SHARE, token: TOKEN }]);
+  assert.deepEqual(sent(world, 'release'), [{ key: SHARE, token: TOKEN, keepFor: undefined }]);
   assert.equal(call.error.reason, 'DEADLINE_EXCEEDED');
   assert.match(call.error.message, /must not be used again$/);
 });
@@ -202,7 +202,7 @@ test('a share that comes too late is released', () => {
   world.grant(adopting(world, extend), { validity: 400 }); // less than the margin
   assert.equal(call.error.reason, 'VALIDITY_EXPIRED');
   assert.match(call.error.message, /must not be used again$/);
-  assert.deepEqual(sent(world, 'release'), [{ key: SHARE, token: TOKEN }]);
+  assert.deepEqual(sent(world, 'release'), [{ key: SHARE, token: TOKEN, keepFor: undefined }]);
 });
 
 test('giving up releases the token, and once more if the share is adopted late', () => {
@@ -211,9 +211,9 @@ test('giving up releases the token, and once more if the share is adopted late',
     const last = adopts ? adopting(world, extend) : extend;
     world.giveUp(call);
     assert.equal(call.error.message, 'given up');
-    assert.deepEqual(sent(world, 'release'), [{ key: SHARE, token: TOKEN }]);
+    assert.deepEqual(sent(world, 'release'), [{ key: SHARE, token: TOKEN, keepFor: undefined }]);
     world.grant(last);
-    assert.deepEqual(sent(world, 'release'), adopts ? [{ key: SHARE, token: TOKEN }] : []);
+    assert.deepEqual(sent(world, 'release'), adopts ? [{ key: SHARE, token: TOKEN, keepFor: undefined }] : []);
   }
 });
 
@@ -222,7 +222,7 @@ test('giving up without a Session releases the token on the next one', () => {
   world.breakStream();
   world.giveUp(call);
   world.ready();
-  assert.deepEqual(world.expect('release')[0].release, { key: SHARE, token: TOKEN });
+  assert.deepEqual(world.expect('release')[0].release, { key: SHARE, token: TOKEN, keepFor: undefined });
 });
 
 test('a downgrade that is given up is released once on the next Session', () => {

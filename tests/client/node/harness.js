@@ -68,7 +68,7 @@ export class Harness {
     return call;
   }
 
-  release(lease) { return this.#call((done) => this.machine.releaseLease(lease, done)); }
+  release(lease, keepFor) { return this.#call((done) => this.machine.releaseLease(lease, done, keepFor)); }
 
   extend(lease, ttl = 60_000) { return this.#call((done) => this.machine.extend(lease, { ttl }, done)); }
 

@@ -8,7 +8,7 @@ test('trust ends before the release is sent, regardless of its answer', () => {
   const call = world.release(lease);
   assert.equal(lease.trustedUntil, -Infinity);
   const [operation] = world.expect('release');
-  assert.deepEqual(operation.release, { key: 'k', token: lease.token });
+  assert.deepEqual(operation.release, { key: 'k', token: lease.token, keepFor: undefined });
   world.fail(operation, 'QUORUM_UNAVAILABLE');
   assert.equal(call.error.reason, 'QUORUM_UNAVAILABLE');
   assert.equal(lease.trustedUntil, -Infinity);

@@ -6,13 +6,13 @@ import errors from '../../../client/node/core/errors.js';
 import keys from '../../../client/node/core/key.js';
 import { Harness } from './harness.js';
 import { client as redlockd, require } from './installed.js';
-import { duration, grpc, serve } from './lock_service.js';
+import { duration, refusal, serve } from './lock_service.js';
 import { client, options, server } from './real_daemon.js';
 
 const { isShared, joined, maxHoldersOf, namesOf, shown } = keys;
 const { Client, InvalidArgumentError, KindMismatchError, LockError } = redlockd;
 const { claimTo, decodeSession, encodeSession, eventFrom, leaseFrom, requestTo } = require('./lib/wire.js');
-const { google, redlock } = require('./generated/messages.js');
+const { redlock } = require('./generated/messages.js');
 
 const { SessionRequest, SessionResponse } = redlock.v1;
 const TOKEN = 'mine';
@@ -127,7 +127,7 @@ test('a lease keeps its slot: extensions and adoptions name it', () => {
 test('a release and a give_up name no slot', () => {
   const { world, call } = hold(2);
   world.release(call.lease);
-  assert.deepEqual(world.expect('release')[0].release, { key: semaphore(), token: 'token-1' });
+  assert.deepEqual(world.expect('release')[0].release, { key: semaphore(), token: 'token-1', keepFor: undefined });
   const given = start({ token: TOKEN });
   const [acquire] = given.world.expect('acquire');
   given.world.giveUp(given.call);
@@ -305,12 +305,8 @@ test('a detached lock has no slot', { timeout: 10_000 }, () => withService({
 }));
 
 test('KIND_MISMATCH ends a detached acquire at once, however long it may wait', { timeout: 10_000 }, () => {
-  const { ErrorInfo, Status } = google.rpc;
-  const value = ErrorInfo.encode({ reason: 'KIND_MISMATCH', metadata: { in_use_as: 'a semaphore of 5' } }).finish();
-  const details = [{ type_url: 'type.googleapis.com/google.rpc.ErrorInfo', value }];
-  const metadata = new grpc.Metadata();
-  metadata.set('grpc-status-details-bin', Buffer.from(Status.encode({ code: 9, details }).finish()));
-  const refuses = (call, reply) => reply({ code: 9, details: 'the key is in use as a semaphore of 5', metadata });
+  const refuses = (call, reply) => reply(
+    refusal(9, 'KIND_MISMATCH', 'the key is in use as a semaphore of 5', { in_use_as: 'a semaphore of 5' }));
   return withService({ Acquire: refuses }, async (client, requests) => {
     for (const wait of [undefined, 60_000, 0]) {
       await assert.rejects(client.acquireDetached('k', { maxHolders: 3, wait }), (error) => (

@@ -6,14 +6,24 @@ import threading
 import time
 
 import grpc
-from redlockd._proto import pb
+from redlockd._proto import pb, rpc
 from redlockd._wire import set_duration
+
+_UNARY = ("Acquire", "Extend", "Release", "Proclaim")
 
 
 class _Stream:
     def __init__(self):
         self.outgoing = queue.Queue()
         self.open = True
+
+
+def observed(state, remaining=None, **fields):
+    """A pb.ObserveResponse."""
+    message = pb.ObserveResponse(state=getattr(pb, "HOLDER_STATE_" + state), **fields)
+    if remaining is not None:
+        set_duration(message.remaining, remaining)
+    return message
 
 
 class FakeDaemon:
@@ -30,6 +40,10 @@ class FakeDaemon:
         self.validity = 30.0
         self.withheld = set()  # kinds of operations that are performed but never answered
         self.metadata = {}
+        self.calls = []  # the requests of unary calls and of Observe
+        self.fails = {}  # name of a call → (status code, reason): how it fails
+        self.state = None  # the pb.ObserveResponse with which an Observe begins
+        self.observers = []  # the queues of the Observe streams that are open
         self._guard = threading.Lock()
         self._streams = []
         self._fence = 100
@@ -37,13 +51,18 @@ class FakeDaemon:
         handler = grpc.stream_stream_rpc_method_handler(
             self.Session, request_deserializer=pb.SessionRequest.FromString,
             response_serializer=pb.SessionResponse.SerializeToString)
-        self._server.add_generic_rpc_handlers(
-            [grpc.method_handlers_generic_handler("redlock.v1.LockService", {"Session": handler})])
+        observe = grpc.unary_stream_rpc_method_handler(
+            self.Observe, request_deserializer=pb.ObserveRequest.FromString,
+            response_serializer=pb.ObserveResponse.SerializeToString)
+        self._server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(
+            "redlock.v1.LockService",
+            {"Session": handler, "Observe": observe, **{name: self._unary_handler(name) for name in _UNARY}})])
         self.endpoint = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         self._server.start()
 
     def close(self):
         self.end_streams()
+        self.end_observers()
         self._server.stop(0).wait()
 
     @property
@@ -57,6 +76,20 @@ class FakeDaemon:
         for stream in list(self._streams):
             stream.outgoing.put(None)
 
+    def called(self, name):
+        return [request for request in list(self.calls) if type(request).__name__ == name + "Request"]
+
+    def report(self, **fields):
+        """Sends a state to all observers, and to those that come later. The fields: of pb.ObserveResponse."""
+        self.state = observed(**fields)
+        for observer in list(self.observers):
+            observer.put(self.state)
+
+    def end_observers(self):
+        """Ends all Observe streams."""
+        for observer in list(self.observers):
+            observer.put(None)
+
     def send_event(self, kind, key=""):
         """Sends an event on all streams."""
         for stream in list(self._streams):
@@ -64,6 +97,44 @@ class FakeDaemon:
             if key:
                 event.lease.CopyFrom(pb.Lease(key=key, token=self.locks.get(key, "")))
             stream.outgoing.put(pb.SessionResponse(events=[event]))
+
+    def _unary_handler(self, name):
+        def handle(request, context):
+            self.calls.append(request)
+            self._fail(name, context)
+            response = getattr(pb, name + "Response")()
+            if name in ("Acquire", "Extend"):
+                response.lease.CopyFrom(pb.Lease(key=request.key, token=request.token, fencing_token=1))
+                set_duration(response.lease.validity, self.validity)
+            return response
+
+        return grpc.unary_unary_rpc_method_handler(
+            handle, request_deserializer=getattr(pb, name + "Request").FromString,
+            response_serializer=getattr(pb, name + "Response").SerializeToString)
+
+    def _fail(self, name, context):
+        """Fails the call if the test wants that."""
+        if name in self.fails:
+            code, reason = self.fails[name]
+            details = rpc.Status(code=code.value[0])
+            details.details.add().Pack(rpc.ErrorInfo(reason=reason, domain="redlock.v1"))
+            context.set_trailing_metadata([("grpc-status-details-bin", details.SerializeToString())])
+            context.abort(code, "refused by the test")
+
+    def Observe(self, request, context):
+        self.calls.append(request)
+        self._fail("Observe", context)
+        states = queue.Queue()
+        if self.state is not None:
+            states.put(self.state)
+        self.observers.append(states)
+        context.add_callback(lambda: states.put(None))
+        try:
+            while (state := states.get()) is not None:
+                yield state
+        finally:
+            self.observers.remove(states)
+        self._fail("Observe", context)
 
     def Session(self, requests, context):
         if self.refuses is not None:

@@ -34,6 +34,21 @@ def threads(client: redlockd.Client) -> None:
         slots: List[Optional[int]] = [worker.slot, other.slot, other.max_holders, lease.slot, events[0].slot]
     client.watch([redlockd.WatchItem("k", lease.token, max_holders=5, slot=slots[0])], events.append).close()
     client.extend("k", lease.token, 5, max_holders=5, slot=client.acquire_detached("k", max_holders=5).slot)
+    with client.lock("job", value="v", lock_delay=timedelta(seconds=1), keep_for=timedelta(minutes=1)) as job:
+        job.proclaim("w")
+    client.proclaim("k", lease.token, "v", timeout=1)
+    client.release("k", lease.token, keep_for=60)
+    election: redlockd.Election = client.election("e")
+    leadership: redlockd.Lock = election.campaign("v", ttl=5, lock_delay=1)
+    election.proclaim("w")
+    leadership.release(keep_for=60)
+    leader: redlockd.KeyState = election.leader(timeout=1)
+    with client.observe("k") as states:
+        for state in states:
+            by: Tuple[redlockd.Holder, ...] = state.held_by
+            facts: Tuple[str, str, int] = (state.state, by[0].value, leader.fencing_token)
+            print(facts, state.kept_for)
+    election.resign()
     try:
         client.adopt(lease.keys, lease.token).release()
     except redlockd.KindMismatch as mismatch:
@@ -57,6 +72,17 @@ async def tasks(client: redlockd.aio.Client) -> None:
         downgraded: List[redlockd.aio.Lock] = [share, await lock.downgrade()]
     async with client.lock("k", max_holders=5) as worker:
         slot: Optional[int] = (await client.adopt("k", worker.token, max_holders=5, slot=worker.slot)).slot
+    election: redlockd.aio.Election = client.election("e")
+    leadership: redlockd.aio.Lock = await election.campaign("v", wait=1)
+    await election.proclaim("w")
+    await client.proclaim("k", leadership.token, "v")
+    leader: redlockd.KeyState = await election.leader()
+    async with client.lock("job", keep_for=60) as job, election.observe() as states:
+        await job.proclaim(leader.value)
+        async for state in states:
+            remaining: Optional[float] = state.remaining
+            print(remaining)
+    await election.resign()
     print(held, keys, shared, slot, downgraded)
 
 

@@ -24,6 +24,7 @@
 #include <redlock/keys.h>
 #include <redlock/lease.h>
 #include <redlock/lock.h>
+#include <redlock/observer.h>
 #include <redlock/options.h>
 #include <redlock/result.h>
 #include <redlock/watch.h>
@@ -95,18 +96,26 @@ class REDLOCK_API Client {
                                                     DetachedOptions options = {});
   void acquire_detached_async(const std::string& key, DetachedOptions options, LeaseDone done);
 
-  // Extends, or releases, a lock by its key and token. Not for locks that the client keeps alive:
-  // use Lock. Each call tries the endpoints for up to `timeout` (from 10 ms). extend() never
-  // shortens the lock; the daemon retries a round that it cannot decide, unless `retry` forbids it.
-  // release() fails with kLockNotHeld if the token did not hold the lock, unless the client had to
-  // repeat the call, because the first copy may have released it.
+  // Extends or releases a lock by its key and token, or replaces its value. Not for locks that the
+  // client keeps alive: use Lock. Each call tries the endpoints for up to `timeout` (from 10 ms).
+  // extend() never shortens the lock; the daemon retries a round that it cannot decide, unless
+  // `retry` forbids it. release() fails with kLockNotHeld if the token did not hold the lock,
+  // unless the client had to repeat the call, because the first copy may have released it.
+  // proclaim() is as Lock::proclaim().
   Result<Lease> extend(const std::string& key, const std::string& token, Duration ttl,
                        Duration timeout = std::chrono::seconds(5),
                        std::optional<RetryPolicy> retry = {});
   Result<Lease> try_extend(const std::string& key, const std::string& token, Duration ttl,
                            Duration timeout = std::chrono::seconds(5));
   Result<void> release(const std::string& key, const std::string& token,
-                       Duration timeout = std::chrono::seconds(5));
+                       Duration timeout = std::chrono::seconds(5),
+                       const ReleaseOptions& options = {});
+  Result<void> proclaim(const std::string& key, const std::string& token, const std::string& value,
+                        Duration timeout = std::chrono::seconds(5));
+
+  // Observes who holds a key, what its holder publishes, and every change. `key` is a single one;
+  // of a share or a slot, its key. Fails with kInvalidArgument if the key is invalid.
+  Result<Observer> observe(const std::string& key);
 
   // Has the daemons extend locks by key and token until the watch is closed. The watch moves to the
   // next endpoint if its daemon goes away. It may start before its locks are acquired. `on_event`
@@ -121,14 +130,15 @@ class REDLOCK_API Client {
   template <typename F>
   auto with_lock(const std::string& key, AcquireOptions options, F&& f)
       -> Result<std::invoke_result_t<F, const Lock&>> {
+    const ReleaseOptions release{.keep_for = options.keep_for};
     Result<Lock> lock = acquire(key, std::move(options));
     if (!lock) return lock.error();
     if constexpr (std::is_void_v<std::invoke_result_t<F, const Lock&>>) {
       std::forward<F>(f)(std::as_const(*lock));
-      return lock->release();
+      return lock->release(release);
     } else {
       auto value = std::forward<F>(f)(std::as_const(*lock));
-      if (const auto released = lock->release(); !released) return released.error();
+      if (const auto released = lock->release(release); !released) return released.error();
       return value;
     }
   }

@@ -1,6 +1,7 @@
 // A lock that the client keeps alive.
 #pragma once
 
+#include <redlock/options.h>
 #include <redlock/result.h>
 
 #include <cstdint>
@@ -67,17 +68,23 @@ class [[nodiscard]] REDLOCK_API Lock {
 
   // Releases the lock and waits for the answer, at most 2 s; after that, the release continues in
   // the background. Fails with kLockNotHeld if the lock was lost before. A second release does
-  // nothing and succeeds.
-  Result<void> release();
+  // nothing and succeeds. An invalid option fails with kInvalidArgument, and the lock stays held.
+  Result<void> release(const ReleaseOptions& options = {});
   // Extends the lock to at least `ttl` from now. Rarely needed: the daemon keeps extending the lock
   // by the TTL of the acquisition. An extension never shortens the validity.
   // The daemon retries a round that it cannot decide for as long as `ttl`.
   Result<void> extend(Duration ttl);
   // The same in a single round: fails with kQuorumUnavailable if the round cannot be decided.
   Result<void> try_extend(Duration ttl);
+  // Replaces the value that the lock publishes (AcquireOptions::value). Repeated at other daemons
+  // while the outcome is unknown, at most for as long as the lock was valid when the call began.
+  // Fails with kLockNotHeld if the lock is lost or released. After any other error, observers may
+  // see the value or not, now or later.
+  Result<void> proclaim(const std::string& value);
 
  private:
   friend class Client;
+  friend class Election;
   Lock(std::shared_ptr<Driver> driver, std::shared_ptr<HeldLease> lease);
   void Drop();
 

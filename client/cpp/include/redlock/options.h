@@ -63,6 +63,15 @@ struct RetryPolicy {
   std::optional<Duration> max_jitter;
 };
 
+// How a lock is released.
+struct ReleaseOptions {
+  // Keeps the key taken until this long after the acquisition, although nobody holds it. So a job
+  // that several machines start at the same time runs once, although their clocks differ. From 1 ms
+  // to the daemon's --max-ttl; if the daemon refuses a longer time, the lock is released all the
+  // same, and the key is free at once. Unset: the key is free at once.
+  std::optional<Duration> keep_for;
+};
+
 struct AcquireOptions {
   Duration ttl = std::chrono::seconds(30);  // from 10 ms to the daemon's --max-ttl (at most 24 h)
   // How long to wait for the lock, connecting included. Unset or Duration::max(): without a limit;
@@ -86,6 +95,16 @@ struct AcquireOptions {
   // Unset: the daemon retries without a limit. Once the retries are used up, the acquire fails with
   // kMaxRetriesExceeded.
   std::optional<RetryPolicy> retry;
+  // What the lock publishes, such as an address: at most 4096 bytes of UTF-8. Not secret. Observers
+  // see it, and Lock::proclaim() replaces it.
+  std::string value;
+  // If the lock is lost rather than released, nobody else gets the key for this long after its TTL.
+  // It is for storage that checks no fencing tokens: what the holder began can come to an end. From
+  // 0, which means none; `ttl` and `lock_delay` together must not exceed the daemon's --max-ttl.
+  Duration lock_delay{};
+  // ReleaseOptions::keep_for of a release by the destructor of the lock, by with_lock(), and by
+  // Mutex::unlock(). Lock::release() names its own.
+  std::optional<Duration> keep_for;
 };
 
 // For Client::acquire_detached(); the fields are those of AcquireOptions.
@@ -96,6 +115,8 @@ struct DetachedOptions {
   std::string token;  // not to be used again after a call that failed
   std::string owner;
   std::optional<RetryPolicy> retry;
+  std::string value;
+  Duration lock_delay{};
 };
 
 // For Client::adopt(); the fields are those of AcquireOptions.

@@ -17,13 +17,16 @@ const (
 
 // Acquire describes an acquisition.
 type Acquire struct {
-	Key    Key
-	TTL    time.Duration
-	Try    bool // a single attempt
-	Retry  *pb.RetryPolicy
-	Owner  string
-	Margin time.Duration
-	Token  string // "": the client makes one
+	Key   Key
+	TTL   time.Duration
+	Try   bool // a single attempt
+	Retry *pb.RetryPolicy
+	Owner string
+	Value string // that the lock publishes
+	// LockDelay is how long a lost lock keeps others out after its TTL. The machine does not release it earlier.
+	LockDelay time.Duration
+	Margin    time.Duration
+	Token     string // "": the client makes one
 	// ExtendIfHeld takes over the lock if the token holds the key already. A call that fails does not end such a lock.
 	ExtendIfHeld bool
 	// Adopt takes over a lock that the token holds, and never acquires.
@@ -230,7 +233,8 @@ func (a *Acquisition) request(_ *Machine, id uint64) *pb.SessionOperation {
 		a.sendings++
 		token := a.token // the message is written later, when a.token may be another one
 		request := &pb.AcquireRequest{Key: key, Keys: keys, Mode: a.Key.Mode(), MaxHolders: int32(a.Key.MaxHolders()),
-			Ttl: duration(a.TTL), Token: &token, Owner: a.Owner, Retry: a.Retry, ExtendIfHeld: a.unsure}
+			Ttl: duration(a.TTL), Token: &token, Owner: a.Owner, Value: a.Value, LockDelay: Optional(a.LockDelay),
+			Retry: a.Retry, ExtendIfHeld: a.unsure}
 		return &pb.SessionOperation{Id: id, Operation: &pb.SessionOperation_Acquire{Acquire: request}}
 	case a.state == joining:
 		// Each copy that was sent with extend_if_held may have moved the lease to another stream.
@@ -312,8 +316,8 @@ func (a *Acquisition) rest(m *Machine, until Instant, then acquireState) {
 }
 
 func (a *Acquisition) leaseOf(answer answer) *Lease {
-	return &Lease{Key: a.Key, Token: a.token, Slot: int(answer.lease.GetSlot()), ttl: a.TTL, longest: a.longest(), margin: a.Margin, onLost: a.Lost, callers: a.Token != "",
-		fence: answer.lease.GetFencingToken(), validUntil: answer.validUntil}
+	return &Lease{Key: a.Key, Token: a.token, Slot: int(answer.lease.GetSlot()), ttl: a.TTL, longest: a.longest(), delay: a.LockDelay, margin: a.Margin,
+		onLost: a.Lost, callers: a.Token != "", fence: answer.lease.GetFencingToken(), validUntil: answer.validUntil}
 }
 
 func (a *Acquisition) grant(m *Machine, now Instant) {
@@ -340,7 +344,7 @@ func (a *Acquisition) onAbandoned(m *Machine, now Instant) {
 	case a.Token != "": // the next Session sends it again, and adopts the lock once it is granted
 		a.unsure = true
 	default:
-		m.release(now, a.id(), a.TTL, now)
+		m.release(now, a.id(), a.longest(), now)
 		a.token = m.host.NewToken()
 		a.sendings = 0
 	}

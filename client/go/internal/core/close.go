@@ -47,6 +47,10 @@ func (m *Machine) Close(now Instant, done func()) {
 		lease.onLost(lossBy(closed()))
 	}
 	for _, r := range m.releasesInOrder() {
+		if r.delayed && now < r.notBefore { // the lock expires with its delay
+			delete(m.releases, r.id)
+			continue
+		}
 		r.notBefore = now
 		until = later(until, r.deadline)
 		m.enqueue(r)

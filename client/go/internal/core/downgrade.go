@@ -7,7 +7,7 @@ import "time"
 // are set.
 func (m *Machine) Downgrade(now Instant, lease *Lease, what Acquire) *Acquisition {
 	m.enter(now)
-	what.Key, what.TTL, what.Margin, what.Adopt = Shared(lease.Key), lease.ttl, lease.margin, true
+	what.Key, what.TTL, what.LockDelay, what.Margin, what.Adopt = Shared(lease.Key), lease.ttl, lease.delay, lease.margin, true
 	if lease.callers {
 		what.Token = lease.Token
 	}
@@ -48,7 +48,7 @@ func (a *Acquisition) downgradeFrom() uint64 {
 // longest returns how long the lock may outlive the client.
 func (a *Acquisition) longest() time.Duration {
 	if a.from == nil {
-		return a.TTL
+		return a.TTL + a.LockDelay
 	}
 	return a.from.longest
 }

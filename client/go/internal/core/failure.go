@@ -24,7 +24,8 @@ const (
 	InvalidArgument    = "INVALID_ARGUMENT"
 	Unauthenticated    = "UNAUTHENTICATED"
 	PermissionDenied   = "PERMISSION_DENIED"
-	Unreachable        = "UNREACHABLE" // no daemon answered
+	Unreachable        = "UNREACHABLE"   // no daemon answered
+	Unimplemented      = "UNIMPLEMENTED" // the daemon does not know the call
 )
 
 // Failure says why an operation failed, a lock was lost or a Session ended.
@@ -69,9 +70,22 @@ func (f *Failure) withinTheWait() *Failure {
 
 func closed() *Failure { return &Failure{Reason: Cancelled, Message: "the client was closed"} }
 
+// Final reports whether a repetition of the call would not help, at whichever daemon.
+func (f *Failure) Final() bool {
+	return f.Reason == Unimplemented || f.refusal()
+}
+
 // refusal reports whether the daemon refused the client or the operation, so that a retry cannot help.
 func (f *Failure) refusal() bool {
 	return f.Reason == Unauthenticated || f.Reason == PermissionDenied || f.Reason == InvalidArgument || f.Reason == KindMismatch
 }
 
 func duration(d time.Duration) *durationpb.Duration { return durationpb.New(d) }
+
+// Optional returns a field of a message that is unset if d is 0.
+func Optional(d time.Duration) *durationpb.Duration {
+	if d == 0 {
+		return nil
+	}
+	return duration(d)
+}

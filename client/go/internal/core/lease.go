@@ -22,7 +22,8 @@ type Lease struct {
 	Handle any // the caller's object for this lease
 
 	ttl        time.Duration
-	longest    time.Duration // the longest requested TTL: how long the lock may outlive the client
+	longest    time.Duration // the longest requested TTL, and the delay: how long the lock may outlive the client
+	delay      time.Duration // how long a lost lock keeps others out
 	margin     time.Duration
 	onLost     func(*Failure)
 	serial     uint64
@@ -30,7 +31,7 @@ type Lease struct {
 	loss       *Failure
 	reported   bool    // the daemon itself reported the loss
 	callers    bool    // the caller gave the token, and may use it again
-	stopped    Instant // lost: when the work under it has stopped at the latest
+	stopped    Instant // lost: when the work under it, and what it began, has come to an end at the latest
 	kept       bool    // lost, but not given back before the work under it has stopped
 	downgraded bool    // a lease that a late adoption brings belongs to the share
 	fence      uint64
@@ -77,6 +78,14 @@ func (l *Lease) raise(lease *pb.Lease, validUntil Instant) {
 	}
 }
 
+// NotHeld returns why a call on the lock fails; nil: the lock is held.
+func (l *Lease) NotHeld() *Failure {
+	if l.state == held {
+		return nil
+	}
+	return l.notHeld()
+}
+
 // notHeld returns why a call on a lock that is no longer held fails.
 func (l *Lease) notHeld() *Failure {
 	if l.state == lost {
@@ -96,18 +105,24 @@ func (m *Machine) hold(lease *Lease) {
 // then releases the lock as soon as no work can rely on it any more.
 func (m *Machine) lose(now Instant, lease *Lease, loss *Failure, reported bool) {
 	trust := lease.trust()
-	lease.loss, lease.reported = lossBy(loss), reported
+	lease.loss, lease.reported, lease.stopped = lossBy(loss), reported, now.Add(lease.delay)
 	m.end(lease, lost, lease.loss)
 	if !reported {
-		lease.stopped = later(now, trust)
+		lease.stopped = later(now, trust).Add(lease.delay)
 		if lease.callers {
 			lease.kept = true
 			m.timers.add(lease.stopped, func(now Instant) { m.giveBackLost(now, lease) })
 		} else {
-			m.release(now, lease.id(), lease.longest, lease.stopped)
+			m.releaseLost(now, lease)
 		}
 	}
 	lease.onLost(lease.loss)
+}
+
+// releaseLost releases what is left of a lost lock, but not before its delay has passed.
+func (m *Machine) releaseLost(now Instant, lease *Lease) {
+	r := m.release(now, lease.id(), lease.longest, lease.stopped)
+	r.delayed = lease.delay > 0
 }
 
 // giveBackLost gives back a lost lock of the caller's token, once the work under it has stopped.
@@ -200,7 +215,7 @@ func (m *Machine) Extend(now Instant, lease *Lease, ttl time.Duration, retry *pb
 	e := &Extension{lease: lease, ttl: ttl, retry: retry, done: done, serial: m.nextSerial()}
 	switch lease.state {
 	case held:
-		lease.longest = longest(lease.longest, ttl)
+		lease.longest = longest(lease.longest, ttl+lease.delay)
 		if lease.extending == nil {
 			lease.extending = map[*Extension]struct{}{}
 		}

@@ -16,7 +16,9 @@ const leastDelay = 50 * time.Millisecond // before an operation that was refused
 type release struct {
 	id        leaseID
 	serial    uint64
+	keepFor   time.Duration // how long after its acquisition the key stays taken; 0: it is free at once
 	notBefore Instant
+	delayed   bool // notBefore is the end of a lost lock's delay
 	deadline  Instant
 	sent      int  // the number of times it was sent
 	underWay  bool // sent and not answered in the current Session
@@ -27,22 +29,27 @@ type release struct {
 	done       []func(*Failure)
 }
 
-// Release ends the trust in the lock and releases it. done is called once with the outcome.
-func (m *Machine) Release(now Instant, lease *Lease, done func(*Failure)) {
+// Release ends the trust in the lock and releases it. keepFor: how long after its acquisition the key stays taken; 0: it
+// is free at once. done is called once with the outcome.
+func (m *Machine) Release(now Instant, lease *Lease, keepFor time.Duration, done func(*Failure)) {
 	m.enter(now)
 	switch lease.state {
 	case held:
 		m.end(lease, released, lease.notHeld())
 		r := m.release(now, lease.id(), lease.longest, now)
+		r.keepFor = keepFor
 		r.done = append(r.done, done)
 	case lost:
-		lease.state, lease.stopped = released, now
+		lease.state = released
+		if lease.delay == 0 { // otherwise, what the work began may outlast it
+			lease.stopped = now
+		}
 		switch {
-		case lease.callers:
+		case lease.callers && lease.delay == 0:
 			m.giveBackLost(now, lease)
 		// Removes what is left of the lock on some nodes. If the clock ended the lock, a release is scheduled or done.
-		case lease.reported || m.releases[lease.id()] != nil:
-			m.release(now, lease.id(), lease.longest, now)
+		case !lease.callers && (lease.reported || m.releases[lease.id()] != nil):
+			m.releaseLost(now, lease)
 		}
 		done(lease.loss)
 	case released:
@@ -81,7 +88,7 @@ func (r *release) request(m *Machine, id uint64) *pb.SessionOperation {
 	r.sent++
 	key, keys := r.id.key.Fields()
 	return &pb.SessionOperation{Id: id, Operation: &pb.SessionOperation_Release{Release: &pb.ReleaseRequest{
-		Key: key, Keys: keys, Token: r.id.token}}}
+		Key: key, Keys: keys, Token: r.id.token, KeepFor: Optional(r.keepFor)}}}
 }
 
 func (r *release) onAnswer(m *Machine, now Instant, answer answer) {

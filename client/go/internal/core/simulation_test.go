@@ -145,7 +145,7 @@ func (c *client) use(own string) {
 		}
 	}
 	release := func(now Instant, lease *Lease) {
-		c.m.Release(now, lease, func(failure *Failure) {
+		c.m.Release(now, lease, 0, func(failure *Failure) {
 			delete(c.leases, lease)
 			if failure != nil && !failure.Lost {
 				renew(lease)

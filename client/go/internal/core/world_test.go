@@ -258,7 +258,7 @@ func (o *outcome) reason() string {
 
 func (w *world) release(u *user) *outcome {
 	o := &outcome{}
-	w.m.Release(w.now, u.lease, o.on)
+	w.m.Release(w.now, u.lease, 0, o.on)
 	return o
 }
 

@@ -1,7 +1,9 @@
 // The implementation has the members that the declarations promise, with results that fit, and no other public ones.
 import type { Client } from 'source/lib/client.js';
+import type { Election } from 'source/lib/election.js';
 import type { Lease } from 'source/lib/detached.js';
 import type { Lock } from 'source/lib/lock.js';
+import type { Observer } from 'source/lib/observer.js';
 import type { Watch } from 'source/lib/watch.js';
 import type { Server } from 'source/testing/server.js';
 import type * as declared from 'redlockd';
@@ -27,6 +29,8 @@ yes satisfies Same<Client, declared.Client>;
 yes satisfies Same<Lock, declared.Lock>;
 yes satisfies Same<Lease, declared.Lease>;
 yes satisfies Same<Watch, declared.Watch>;
+yes satisfies Same<Observer, declared.Observer>;
+yes satisfies Same<Election, declared.Election>;
 yes satisfies Same<Server, testing.Server>;
 
 // These classes have private members, so a function that returns one of them is compatible only with itself.
@@ -36,7 +40,11 @@ declare const lease: Fits<Lease, declared.Lease>;
 lease satisfies All<typeof lease>;
 declare const watch: Fits<Watch, declared.Watch>;
 watch satisfies All<typeof watch>;
+declare const observer: Fits<Observer, Pick<declared.Observer, 'next' | typeof Symbol.asyncDispose>>;
+observer satisfies All<typeof observer>;
+declare const election: Fits<Election, Omit<declared.Election, 'campaign' | 'observe'>>;
+election satisfies All<typeof election>;
 declare const server: Fits<Server, testing.Server>;
 server satisfies All<typeof server>;
-declare const client: Fits<Client, Pick<declared.Client, 'close' | 'release' | typeof Symbol.asyncDispose>>;
+declare const client: Fits<Client, Pick<declared.Client, 'close' | 'release' | 'proclaim' | typeof Symbol.asyncDispose>>;
 client satisfies All<typeof client>;

@@ -1,6 +1,7 @@
 // Compiles only if the declarations allow what the documentation shows, and forbid what the client refuses.
 import {
-  Client, KindMismatchError, Lease, Lock, LockAlreadyHeldError, LockError, LockLostError, LockNotHeldError, Watch, type Logger, type WatchEvent,
+  Client, Election, KindMismatchError, Lease, Lock, LockAlreadyHeldError, LockError, LockLostError, LockNotHeldError, Observer, Watch,
+  type Holder, type KeyState, type Logger, type WatchEvent,
 } from 'redlockd';
 import { Server } from 'redlockd/testing';
 
@@ -41,6 +42,27 @@ export const use = async (): Promise<string> => {
   await client.adopt(one.keys, one.token, { shared: one.shared, maxHolders: one.maxHolders, slot: one.slot });
   await client.using(keys, {}, () => {});
   await client.acquireOrExtend(keys, 't');
+  await (await client.acquire('k', { value: 'v', lockDelay: 5, keepFor: 5 })).release({ keepFor: 10 });
+  await client.acquireDetached('k', { value: 'v', lockDelay: 5 });
+  await client.using('k', { keepFor: 5 }, () => {});
+  await client.adopt('k', 't', { keepFor: 5 });
+  await client.release('k', 't', { keepFor: 5, timeout: 100 });
+  await lock.proclaim('v');
+  await client.proclaim(keys, 't', 'v', { timeout: 100, signal });
+  const observer: Observer = client.observe('k', { signal });
+  for await (const state of observer) {
+    state satisfies KeyState;
+    const holder: Holder | undefined = state.heldBy[0];
+    if (state.state === 'held' && state.fencingToken !== undefined && state.fencingToken > fence) return holder?.value ?? state.value;
+  }
+  await using other = client.observe('k');
+  const next: IteratorResult<KeyState, undefined> = await other.next();
+  const election: Election = client.election('e');
+  await using leadership: Lock = await election.campaign('v', { ttl: 1000, owner: 'me', lockDelay: 5, wait: 0, signal });
+  await election.proclaim(next.value?.value ?? leadership.key);
+  await election.resign();
+  await election.leader({ timeout: 100, signal }) satisfies KeyState;
+  for await (const { message } of election.observe()) message satisfies string | undefined;
   await client.acquireDetached(keys);
   await client.tryExtend(keys, 't', 1000);
   await client.release(keys, 't');
@@ -75,6 +97,16 @@ export const use = async (): Promise<string> => {
   await client.acquire('a', { ttl: '5' });
   // @ts-expect-error: a single try does not wait
   await client.tryAcquire('a', { wait: 5 });
+  // @ts-expect-error: an adoption publishes nothing
+  await client.adopt('k', 't', { value: 'v' });
+  // @ts-expect-error: a detached lock is released by its token
+  await client.acquireDetached('k', { keepFor: 5 });
+  // @ts-expect-error: an observer has one key
+  client.observe(['a', 'b']);
+  // @ts-expect-error: a campaign has its own value
+  await election.campaign('v', { value: 'v' });
+  // @ts-expect-error: one leads
+  await election.campaign('v', { shared: true });
   // @ts-expect-error: a release has no mode
   await client.release('k', 't', { shared: true });
   // @ts-expect-error: a release has no slot

@@ -14,7 +14,7 @@ import java.util.function.IntConsumer;
  */
 public final class AcquireOptions {
   private static final AcquireOptions DEFAULTS =
-      new AcquireOptions(Duration.ofSeconds(30), null, null, null, null, null, null);
+      new AcquireOptions(Duration.ofSeconds(30), null, null, null, null, null, null, "", Duration.ZERO, null);
 
   private final Duration ttl;
   private final Duration wait;
@@ -23,6 +23,9 @@ public final class AcquireOptions {
   private final Duration margin;
   private final RetryPolicy retry;
   private final IntConsumer onQueued;
+  private final String value;
+  private final Duration lockDelay;
+  private final Duration keepFor;
 
   private AcquireOptions(
       Duration ttl,
@@ -31,7 +34,10 @@ public final class AcquireOptions {
       String token,
       Duration margin,
       RetryPolicy retry,
-      IntConsumer onQueued) {
+      IntConsumer onQueued,
+      String value,
+      Duration lockDelay,
+      Duration keepFor) {
     this.ttl = ttl;
     this.wait = wait;
     this.owner = owner;
@@ -39,6 +45,9 @@ public final class AcquireOptions {
     this.margin = margin;
     this.retry = retry;
     this.onQueued = onQueued;
+    this.value = value;
+    this.lockDelay = lockDelay;
+    this.keepFor = keepFor;
   }
 
   /**
@@ -59,7 +68,8 @@ public final class AcquireOptions {
    */
   public AcquireOptions withTtl(Duration newTtl) {
     Objects.requireNonNull(newTtl, "ttl");
-    return new AcquireOptions(newTtl, wait, owner, token, margin, retry, onQueued);
+    return new AcquireOptions(
+        newTtl, wait, owner, token, margin, retry, onQueued, value, lockDelay, keepFor);
   }
 
   /**
@@ -69,7 +79,8 @@ public final class AcquireOptions {
    * @return the changed copy
    */
   public AcquireOptions withWait(Duration newWait) {
-    return new AcquireOptions(ttl, newWait, owner, token, margin, retry, onQueued);
+    return new AcquireOptions(
+        ttl, newWait, owner, token, margin, retry, onQueued, value, lockDelay, keepFor);
   }
 
   /**
@@ -79,7 +90,8 @@ public final class AcquireOptions {
    * @return the changed copy
    */
   public AcquireOptions withOwner(String newOwner) {
-    return new AcquireOptions(ttl, wait, newOwner, token, margin, retry, onQueued);
+    return new AcquireOptions(
+        ttl, wait, newOwner, token, margin, retry, onQueued, value, lockDelay, keepFor);
   }
 
   /**
@@ -91,7 +103,8 @@ public final class AcquireOptions {
    * @return the changed copy
    */
   public AcquireOptions withToken(String newToken) {
-    return new AcquireOptions(ttl, wait, owner, newToken, margin, retry, onQueued);
+    return new AcquireOptions(
+        ttl, wait, owner, newToken, margin, retry, onQueued, value, lockDelay, keepFor);
   }
 
   /**
@@ -102,7 +115,8 @@ public final class AcquireOptions {
    * @return the changed copy
    */
   public AcquireOptions withMargin(Duration newMargin) {
-    return new AcquireOptions(ttl, wait, owner, token, newMargin, retry, onQueued);
+    return new AcquireOptions(
+        ttl, wait, owner, token, newMargin, retry, onQueued, value, lockDelay, keepFor);
   }
 
   /**
@@ -112,7 +126,8 @@ public final class AcquireOptions {
    * @return the changed copy
    */
   public AcquireOptions withRetry(RetryPolicy newRetry) {
-    return new AcquireOptions(ttl, wait, owner, token, margin, newRetry, onQueued);
+    return new AcquireOptions(
+        ttl, wait, owner, token, margin, newRetry, onQueued, value, lockDelay, keepFor);
   }
 
   /**
@@ -123,7 +138,46 @@ public final class AcquireOptions {
    * @return the changed copy
    */
   public AcquireOptions withOnQueued(IntConsumer newOnQueued) {
-    return new AcquireOptions(ttl, wait, owner, token, margin, retry, newOnQueued);
+    return new AcquireOptions(
+        ttl, wait, owner, token, margin, retry, newOnQueued, value, lockDelay, keepFor);
+  }
+
+  /**
+   * Sets a value that the lock publishes, such as the address of the leader of an election. Observers see it, and {@link
+   * Lock#proclaim} replaces it. It is not secret.
+   *
+   * @param newValue at most 4096 bytes of UTF-8; empty: none
+   * @return the changed copy
+   */
+  public AcquireOptions withValue(String newValue) {
+    Objects.requireNonNull(newValue, "value");
+    return new AcquireOptions(
+        ttl, wait, owner, token, margin, retry, onQueued, newValue, lockDelay, keepFor);
+  }
+
+  /**
+   * Sets for how long after its TTL a lock that is lost, rather than released, keeps others out. What the holder began can then come
+   * to an end in storage that checks no fencing tokens.
+   *
+   * @param newLockDelay not negative, and together with the TTL at most the daemon's {@code --max-ttl}; zero: none
+   * @return the changed copy
+   */
+  public AcquireOptions withLockDelay(Duration newLockDelay) {
+    Objects.requireNonNull(newLockDelay, "lockDelay");
+    return new AcquireOptions(
+        ttl, wait, owner, token, margin, retry, onQueued, value, newLockDelay, keepFor);
+  }
+
+  /**
+   * Sets for how long after its acquisition the key stays taken, although nobody holds it, once the lock is released or closed. A job
+   * that several machines start at about the same time then runs once, although their clocks differ. A lock that is lost is not kept.
+   *
+   * @param newKeepFor from 1 ms to the daemon's {@code --max-ttl}; null: a release frees the key at once
+   * @return the changed copy
+   */
+  public AcquireOptions withKeepFor(Duration newKeepFor) {
+    return new AcquireOptions(
+        ttl, wait, owner, token, margin, retry, onQueued, value, lockDelay, newKeepFor);
   }
 
   /**
@@ -187,6 +241,33 @@ public final class AcquireOptions {
    */
   public Optional<IntConsumer> onQueued() {
     return Optional.ofNullable(onQueued);
+  }
+
+  /**
+   * Returns the value that the lock publishes.
+   *
+   * @return the value; empty text: none
+   */
+  public String value() {
+    return value;
+  }
+
+  /**
+   * Returns for how long after its TTL a lost lock keeps others out.
+   *
+   * @return the delay; zero: none
+   */
+  public Duration lockDelay() {
+    return lockDelay;
+  }
+
+  /**
+   * Returns for how long after its acquisition the key stays taken once the lock is released.
+   *
+   * @return the time; empty: a release frees the key at once
+   */
+  public Optional<Duration> keepFor() {
+    return Optional.ofNullable(keepFor);
   }
 
   @Override

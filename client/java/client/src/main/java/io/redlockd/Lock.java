@@ -3,6 +3,7 @@ package io.redlockd;
 import io.redlockd.internal.Checks;
 import io.redlockd.internal.Driver;
 import io.redlockd.internal.Errors;
+import io.redlockd.internal.Unary;
 import io.redlockd.internal.core.Failure;
 import io.redlockd.internal.core.KeyNames;
 import io.redlockd.internal.core.Lease;
@@ -10,8 +11,10 @@ import java.lang.System.Logger.Level;
 import java.time.Duration;
 import java.util.List;
 import java.util.Optional;
+import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionStage;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.function.Consumer;
 
 /**
@@ -30,13 +33,16 @@ public final class Lock implements AutoCloseable {
 
   private final Driver driver;
   private final Lease lease;
+  private final long keepFor; // in nanoseconds; 0: a release frees the key at once
+  private final Set<CompletableFuture<Void>> proclaiming = ConcurrentHashMap.newKeySet(); // calls that end with the lock
   private final CompletableFuture<LockLostException> lost = new CompletableFuture<>();
   private volatile Runnable interrupter; // null: none
   private CompletableFuture<Void> released; // null: not yet; guarded by the driver's lock
 
-  Lock(Driver driver, Lease lease) {
+  Lock(Driver driver, Lease lease, long keepFor) {
     this.driver = driver;
     this.lease = lease;
+    this.keepFor = keepFor;
   }
 
   /**
@@ -167,6 +173,7 @@ public final class Lock implements AutoCloseable {
     if (task != null) {
       task.run();
     }
+    endProclaiming();
     driver.callBack(() -> lost.complete(Errors.lost(lease.key(), failure)));
   }
 
@@ -231,6 +238,60 @@ public final class Lock implements AutoCloseable {
   }
 
   /**
+   * Replaces the value that the lock publishes (see {@link AcquireOptions#withValue}). Takes at most the client's {@link
+   * RedlockClient.Builder#callTimeout}. If the call fails for another reason than an argument, observers may see the value or not, now
+   * or later. A failure does not end the lock.
+   *
+   * @param value at most 4096 bytes of UTF-8; empty: the lock publishes none any more
+   * @throws InterruptedException if the thread is interrupted; the value may be replaced all the same
+   * @throws LockLostException if the lock is lost or released, or if the daemon finds that it is not held
+   * @throws LockArgumentException if the value is too long
+   * @throws LockException if no daemon could replace the value
+   */
+  public void proclaim(String value) throws InterruptedException {
+    Waiting.interruptibly(proclamation(value));
+  }
+
+  /**
+   * Replaces the value that the lock publishes as {@link #proclaim} does, without blocking.
+   *
+   * @param value at most 4096 bytes of UTF-8; empty: the lock publishes none any more
+   * @return completes on the client's executor
+   */
+  public CompletableFuture<Void> proclaimAsync(String value) {
+    return dispatched(proclamation(value));
+  }
+
+  private CompletableFuture<Void> proclamation(String value) {
+    CompletableFuture<Void> done = new CompletableFuture<>();
+    try {
+      Checks.value(value);
+    } catch (LockException invalid) {
+      done.completeExceptionally(invalid);
+      return done;
+    }
+    if (lease.state() != Lease.State.HELD) {
+      finish(done, lease.notHeld());
+      return done;
+    }
+    proclaiming.add(done);
+    Runnable cancel = new Unary(driver).proclaim(lease.key(), lease.token(), value, (none, failure) -> finish(done, failure));
+    done.whenComplete((none, failure) -> {
+      proclaiming.remove(done);
+      cancel.run();
+    });
+    endProclaiming(); // if the lock has ended meanwhile
+    return done;
+  }
+
+  // A later copy of a call would replace the value of whoever acquires the lock with the same token next.
+  private void endProclaiming() {
+    if (lease.state() != Lease.State.HELD) {
+      proclaiming.forEach(call -> finish(call, lease.notHeld()));
+    }
+  }
+
+  /**
    * Downgrades an exclusive lock to a share (see {@link Keys#shared}): other holders may share the key from then on, and nobody
    * else holds it exclusively in between. Returns the share, a new lock with the same token. This lock counts as released from the
    * beginning of the call, so the work that needs it must have stopped. Its {@link #close} does nothing, and it signals no loss.
@@ -273,56 +334,93 @@ public final class Lock implements AutoCloseable {
 
   private PendingAcquire downgrading() {
     Checks.keyToDowngrade(lease.key());
-    return new PendingAcquire(driver, lease.key(), null).downgrade(lease);
+    PendingAcquire downgrading = new PendingAcquire(driver, lease.key(), null, keepFor).downgrade(lease);
+    endProclaiming();
+    return downgrading;
   }
 
   /**
    * Releases the lock, and waits for the answer, at most 2 s; after that, the release continues in the background. An interruption
    * does not end the wait; the thread's interrupted status is kept. A second release does nothing, and ends like the first. The
-   * release of a lock that was downgraded does nothing.
+   * release of a lock that was downgraded does nothing. If the lock was acquired with {@link AcquireOptions#withKeepFor}, the key stays
+   * taken until that long after the acquisition.
    *
    * @throws LockLostException if the lock was lost before
    * @throws LockException if the release was not answered within 2 s, or failed
    */
   public void release() {
-    Waiting.uninterruptibly(released());
+    Waiting.uninterruptibly(released(keepFor));
   }
 
   /**
-   * Releases the lock as {@link #release} does, without blocking.
+   * Releases the lock as {@link #release()} does. The key stays taken until {@code keptFor} after the acquisition, although nobody
+   * holds it: see {@link AcquireOptions#withKeepFor}.
+   *
+   * @param keptFor from 1 ms to the daemon's {@code --max-ttl}
+   * @throws LockLostException if the lock was lost before
+   * @throws LockArgumentException if the time is too short, and the lock is still held; or if it is too long for the daemon, and the
+   *     lock is released without being kept
+   * @throws LockException if the release was not answered within 2 s, or failed
+   */
+  public void release(Duration keptFor) {
+    Waiting.uninterruptibly(released(Checks.keepFor(keptFor)));
+  }
+
+  /**
+   * Releases the lock as {@link #release()} does, without blocking.
    *
    * @return completes on the client's executor
    */
   public CompletableFuture<Void> releaseAsync() {
-    return dispatched(released());
+    return dispatched(released(keepFor));
   }
 
-  private CompletableFuture<Void> released() {
+  /**
+   * Releases the lock as {@link #release(Duration)} does, without blocking.
+   *
+   * @param keptFor from 1 ms to the daemon's {@code --max-ttl}
+   * @return completes on the client's executor
+   */
+  public CompletableFuture<Void> releaseAsync(Duration keptFor) {
+    try {
+      return dispatched(released(Checks.keepFor(keptFor)));
+    } catch (LockException invalid) {
+      return CompletableFuture.failedFuture(invalid);
+    }
+  }
+
+  boolean isReleased() {
+    return lease.state() == Lease.State.RELEASED;
+  }
+
+  private CompletableFuture<Void> released(long keptFor) {
     CompletableFuture<CompletableFuture<Void>> result = new CompletableFuture<>();
     driver.act(machine -> {
       if (released == null) {
         CompletableFuture<Void> done = new CompletableFuture<>();
         released = done;
-        machine.release(lease, failure -> driver.later(() -> finish(done, failure)));
+        machine.release(lease, keptFor, failure -> driver.later(() -> finish(done, failure)));
       }
       result.complete(released);
     });
+    endProclaiming();
     return result.join();
   }
 
   /**
-   * Releases the lock as {@link #release} does, at the end of a try-with-resources statement. Throws only if the lock was lost,
-   * because then the statement may have worked without it. Other failures of the release are logged: the lock is then released in
-   * the background, or expires.
+   * Releases the lock as {@link #release()} does, at the end of a try-with-resources statement. Throws only if the lock was lost,
+   * because then the statement may have worked without it, or if the daemon refuses {@link AcquireOptions#withKeepFor}, because then
+   * the key is not kept. Other failures of the release are logged: the lock is then released in the background, or expires.
    *
    * @throws LockLostException if the lock was lost before
+   * @throws LockArgumentException if the time to keep the key is too long for the daemon
    */
   @Override
   public void close() {
     try {
       release();
-    } catch (LockLostException loss) {
-      throw loss;
+    } catch (LockLostException | LockArgumentException failure) {
+      throw failure;
     } catch (LockException failure) {
       if (isLost()) { // the client was closed
         throw Errors.lost(lease.key(), lease.loss());

@@ -12,6 +12,7 @@ import io.redlockd.internal.core.Machine;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.Consumer;
 import java.util.function.IntConsumer;
 
 /** One call that acquires, adopts or downgrades a lock. The machine calls it under the driver's lock. */
@@ -21,15 +22,17 @@ final class PendingAcquire implements AcquireCaller {
   private final Driver driver;
   private final String key;
   private final IntConsumer onQueued; // null: none
+  private final long keepFor; // of the lock
   private final AtomicInteger position = new AtomicInteger(NONE); // not reported yet
   private final CompletableFuture<Lock> decided = new CompletableFuture<>();
   private Acquisition acquisition;
   private volatile Lock lock;
 
-  PendingAcquire(Driver driver, String key, IntConsumer onQueued) {
+  PendingAcquire(Driver driver, String key, IntConsumer onQueued, long keepFor) {
     this.driver = driver;
     this.key = key;
     this.onQueued = onQueued;
+    this.keepFor = keepFor;
   }
 
   PendingAcquire downgrade(Lease lease) {
@@ -69,7 +72,7 @@ final class PendingAcquire implements AcquireCaller {
 
   @Override
   public void granted(Lease lease) {
-    Lock granted = new Lock(driver, lease);
+    Lock granted = new Lock(driver, lease, keepFor);
     lease.attach(granted);
     lock = granted;
     driver.later(() -> decide(granted, null));
@@ -125,11 +128,16 @@ final class PendingAcquire implements AcquireCaller {
     return Waiting.uninterruptibly(decided);
   }
 
-  /** The future for the caller: if it is completed by anybody else, the call is given up. */
-  CompletableFuture<Lock> future() {
+  /**
+   * The future for the caller: if it is completed by anybody else, the call is given up.
+   *
+   * @param before receives the lock before the future completes
+   */
+  CompletableFuture<Lock> future(Consumer<Lock> before) {
     CompletableFuture<Lock> users = new CompletableFuture<>();
     decided.whenComplete((granted, failure) -> driver.callBack(() -> {
       if (failure == null) {
+        before.accept(granted);
         users.complete(granted);
       } else {
         users.completeExceptionally(failure);

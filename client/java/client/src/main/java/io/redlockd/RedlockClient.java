@@ -3,6 +3,7 @@ package io.redlockd;
 import io.redlockd.internal.Checks;
 import io.redlockd.internal.Driver;
 import io.redlockd.internal.Errors;
+import io.redlockd.internal.ObserverStream;
 import io.redlockd.internal.Options;
 import io.redlockd.internal.Owner;
 import io.redlockd.internal.Unary;
@@ -44,8 +45,8 @@ import java.util.function.Supplier;
  * time, {@link Lock#lost} completes before another client can acquire the lock. The client connects when it is first used.
  *
  * <p>{@link Keys#together} makes one key of several, which are then locked all at once or not at all. {@link Keys#shared} makes a key
- * that any number of holders share, as readers do. Every call accepts both. {@link Keys#semaphore} makes a key that a limited number
- * of holders have.
+ * that any number of holders share, as readers do. Every call that locks accepts both. {@link Keys#semaphore} makes a key that a
+ * limited number of holders have.
  *
  * <p>A failed call throws a {@link LockException}; a future completes with it. If a call is interrupted, or its future is cancelled,
  * no lock is left behind. Locks are not bound to threads, and nothing here pins a virtual thread.
@@ -58,13 +59,11 @@ public final class RedlockClient implements AutoCloseable {
 
   private final Driver driver;
   private final Unary unary;
-  private final long callTimeout;
   private final AtomicReference<CompletableFuture<Void>> closed = new AtomicReference<>();
 
-  private RedlockClient(Options options, long callTimeout) {
+  private RedlockClient(Options options) {
     this.driver = new Driver(options);
     this.unary = new Unary(driver);
-    this.callTimeout = callTimeout;
   }
 
   /**
@@ -183,7 +182,7 @@ public final class RedlockClient implements AutoCloseable {
    *
    * @param key the key; a semaphore: {@link Keys#semaphore}, or {@link Keys#slot} to name the slot
    * @param token the owner token
-   * @param options the TTL, the margin and how long to wait; the rest does not count
+   * @param options the TTL, the margin, how long to wait, and how long to keep the key; the rest does not count
    * @return the lock
    * @throws InterruptedException if the thread is interrupted
    * @throws LockException if the lock was not adopted
@@ -197,7 +196,7 @@ public final class RedlockClient implements AutoCloseable {
    *
    * @param key the key; a semaphore: {@link Keys#semaphore}, or {@link Keys#slot} to name the slot
    * @param token the owner token
-   * @param options the TTL, the margin and how long to wait; the rest does not count
+   * @param options the TTL, the margin, how long to wait, and how long to keep the key; the rest does not count
    * @return completes on the client's executor
    */
   public CompletableFuture<Lock> adoptAsync(String key, String token, AcquireOptions options) {
@@ -324,12 +323,17 @@ public final class RedlockClient implements AutoCloseable {
 
   private PendingAcquire start(AcquireCommand command, AcquireOptions options) {
     IntConsumer onQueued = options.onQueued().orElse(null);
-    return new PendingAcquire(driver, command.key(), onQueued).start(command);
+    long keepFor = options.keepFor().map(Checks::keepFor).orElse(0L);
+    return new PendingAcquire(driver, command.key(), onQueued, keepFor).start(command);
   }
 
   static CompletableFuture<Lock> future(Supplier<PendingAcquire> started) {
+    return future(started, granted -> {});
+  }
+
+  static CompletableFuture<Lock> future(Supplier<PendingAcquire> started, Consumer<Lock> before) {
     try {
-      return started.get().future();
+      return started.get().future(before);
     } catch (LockException invalid) {
       return CompletableFuture.failedFuture(invalid);
     }
@@ -343,6 +347,7 @@ public final class RedlockClient implements AutoCloseable {
     }
     long ttl = Checks.ttl(options.ttl());
     options.token().ifPresent(Checks::token);
+    Checks.value(options.value());
     return new AcquireCommand(
         KeyNames.withoutSlot(key),
         KeyNames.slot(key),
@@ -351,6 +356,8 @@ public final class RedlockClient implements AutoCloseable {
         ttl,
         Checks.longestWait(options),
         owner(options),
+        options.value(),
+        Checks.lockDelay(options.lockDelay()),
         Checks.margin(options.margin().orElse(null), ttl, driver.options().grace()),
         Checks.retry(options.retry().orElse(null)));
   }
@@ -372,7 +379,7 @@ public final class RedlockClient implements AutoCloseable {
    * {@link #adopt} or {@link #release} it.
    *
    * @param key 1 to 512 bytes of UTF-8, not beginning with "redlockd:"; several keys: {@link Keys#together}
-   * @param options how; the margin and the callback do not count
+   * @param options how; the margin, the callback and the time to keep the key do not count
    * @return the lease
    * @throws InterruptedException if the thread is interrupted; no lock is left behind
    * @throws LockException if the lock was not acquired; no lock is left behind, but a token of your own must not be used again
@@ -386,7 +393,7 @@ public final class RedlockClient implements AutoCloseable {
    * own must not be used again then.
    *
    * @param key 1 to 512 bytes of UTF-8, not beginning with "redlockd:"; several keys: {@link Keys#together}
-   * @param options how; the margin and the callback do not count
+   * @param options how; the margin, the callback and the time to keep the key do not count
    * @return completes on the client's executor
    */
   public CompletableFuture<Lease> acquireDetachedAsync(String key, AcquireOptions options) {
@@ -431,8 +438,12 @@ public final class RedlockClient implements AutoCloseable {
     AcquireRequest.Builder request = AcquireRequest.newBuilder()
         .setToken(command.token() == null ? Driver.newToken() : command.token())
         .setTtl(Times.proto(command.ttl()))
-        .setOwner(command.owner());
+        .setOwner(command.owner())
+        .setValue(command.value());
     KeyNames.write(key, request::setKey, request::addAllKeys, request::setMode, request::setMaxHolders);
+    if (command.lockDelay() > 0) {
+      request.setLockDelay(Times.proto(command.lockDelay()));
+    }
     if (command.retry() != null) {
       request.setRetry(command.retry());
     }
@@ -513,7 +524,7 @@ public final class RedlockClient implements AutoCloseable {
       long nanos = Checks.ttl(ttl);
       String whole = KeyNames.withoutSlot(key);
       int slot = KeyNames.slot(key);
-      unary.extend(whole, slot, token, nanos, Checks.retry(retry), callTimeout, (granted, failure) -> {
+      unary.extend(whole, slot, token, nanos, Checks.retry(retry), (granted, failure) -> {
         if (failure != null) {
           done.completeExceptionally(Errors.of(whole, failure));
         } else {
@@ -536,7 +547,24 @@ public final class RedlockClient implements AutoCloseable {
    * @throws LockException if no daemon could release the lock
    */
   public void release(String key, String token) throws InterruptedException {
-    Waiting.interruptibly(releasing(key, token));
+    Waiting.interruptibly(releasing(key, token, null));
+  }
+
+  /**
+   * Releases the lock that {@code token} holds as {@link #release(String, String)} does. The key stays taken until {@code keepFor} after
+   * the acquisition, although nobody holds it: see {@link AcquireOptions#withKeepFor}.
+   *
+   * @param key the key
+   * @param token the owner token
+   * @param keepFor from 1 ms to the daemon's {@code --max-ttl}
+   * @throws InterruptedException if the thread is interrupted; the lock may be released all the same
+   * @throws LockLostException if the token did not hold the key, unless the client had to repeat the call
+   * @throws LockArgumentException if the time is too short or too long; the lock is still held
+   * @throws LockException if no daemon could release the lock
+   */
+  public void release(String key, String token, Duration keepFor) throws InterruptedException {
+    Objects.requireNonNull(keepFor, "keepFor");
+    Waiting.interruptibly(releasing(key, token, keepFor));
   }
 
   /**
@@ -547,16 +575,70 @@ public final class RedlockClient implements AutoCloseable {
    * @return completes on the client's executor
    */
   public CompletableFuture<Void> releaseAsync(String key, String token) {
-    return releasing(key, token).whenCompleteAsync((none, failure) -> {}, driver::callBack);
+    return releaseAsync(key, token, null);
   }
 
-  private CompletableFuture<Void> releasing(String key, String token) {
+  /**
+   * Releases the lock that {@code token} holds as {@link #release(String, String, Duration)} does, without blocking.
+   *
+   * @param key the key
+   * @param token the owner token
+   * @param keepFor from 1 ms to the daemon's {@code --max-ttl}; null: the key is free at once
+   * @return completes on the client's executor
+   */
+  public CompletableFuture<Void> releaseAsync(String key, String token, Duration keepFor) {
+    return releasing(key, token, keepFor).whenCompleteAsync((none, failure) -> {}, driver::callBack);
+  }
+
+  private CompletableFuture<Void> releasing(String key, String token, Duration keepFor) {
     CompletableFuture<Void> done = new CompletableFuture<>();
     try {
       Checks.key(key);
       Checks.token(token);
       String whole = KeyNames.withoutSlot(key);
-      unary.release(whole, token, callTimeout, (none, failure) -> complete(done, whole, failure));
+      long keptFor = keepFor == null ? 0 : Checks.keepFor(keepFor);
+      unary.release(whole, token, keptFor, (none, failure) -> complete(done, whole, failure));
+    } catch (LockException invalid) {
+      done.completeExceptionally(invalid);
+    }
+    return done;
+  }
+
+  /**
+   * Replaces the value that the lock of {@code token} publishes, as {@link Lock#proclaim} does. Takes at most the client's {@link
+   * Builder#callTimeout}.
+   *
+   * @param key the key
+   * @param token the owner token
+   * @param value at most 4096 bytes of UTF-8; empty: the lock publishes none any more
+   * @throws InterruptedException if the thread is interrupted; the value may be replaced all the same
+   * @throws LockLostException if the token does not hold the key
+   * @throws LockException if no daemon could replace the value
+   */
+  public void proclaim(String key, String token, String value) throws InterruptedException {
+    Waiting.interruptibly(proclaiming(key, token, value));
+  }
+
+  /**
+   * Replaces the value that the lock of {@code token} publishes as {@link #proclaim} does, without blocking.
+   *
+   * @param key the key
+   * @param token the owner token
+   * @param value at most 4096 bytes of UTF-8; empty: the lock publishes none any more
+   * @return completes on the client's executor
+   */
+  public CompletableFuture<Void> proclaimAsync(String key, String token, String value) {
+    return proclaiming(key, token, value).whenCompleteAsync((none, failure) -> {}, driver::callBack);
+  }
+
+  private CompletableFuture<Void> proclaiming(String key, String token, String value) {
+    CompletableFuture<Void> done = new CompletableFuture<>();
+    try {
+      Checks.key(key);
+      Checks.token(token);
+      Checks.value(value);
+      String whole = KeyNames.withoutSlot(key);
+      unary.proclaim(whole, token, value, (none, failure) -> complete(done, whole, failure));
     } catch (LockException invalid) {
       done.completeExceptionally(invalid);
     }
@@ -586,14 +668,65 @@ public final class RedlockClient implements AutoCloseable {
     Objects.requireNonNull(onEvent, "onEvent");
     List<WatchItem> copy = List.copyOf(items);
     Checks.items(copy);
+    refuseIfClosed();
+    return driver.begin(new WatchStream(driver, copy, keepAfterLoss, onEvent));
+  }
+
+  private void refuseIfClosed() {
     if (closed.get() != null) {
       throw new LockCancelledException(Reason.CANCELLED, null, "the client was closed", null, null);
     }
-    return driver.watch(new WatchStream(driver, copy, keepAfterLoss, onEvent));
+  }
+
+  // --- Observers and elections
+
+  /**
+   * Observes who holds a key: reports the present state, and every change. A failed stream is opened again, at the next daemon.
+   *
+   * <p>No fencing token is lower than one that was reported before, and no state is reported twice in a row. If the callback is
+   * slower than the changes, it receives the latest state, and not those in between. "No quorum" and "no daemon" are never reported
+   * as {@link KeyState.State#VACANT}.
+   *
+   * @param key a single key; the result of {@link Keys#shared} or {@link Keys#semaphore} stands for the key itself
+   * @param onState receives the states, one after the other, on the client's executor; exceptions that leave it are logged
+   * @return the observer; close it, or the client
+   * @throws LockArgumentException if the key is invalid
+   */
+  public Observer observe(String key, Consumer<KeyState> onState) {
+    Objects.requireNonNull(onState, "onState");
+    String name = Checks.keyToObserve(key);
+    refuseIfClosed();
+    return driver.begin(new ObserverStream(driver, name, driver::callBack, onState));
   }
 
   /**
-   * Ends all calls, watches and locks, releases the locks, and waits for that, at most 2 s; after that, the releases continue in
+   * Returns an election. Everyone who names the same election takes part in it, or observes it. The call does nothing by itself.
+   *
+   * @param name the key of the election: 1 to 512 bytes of UTF-8, not beginning with "redlockd:"
+   * @return the election
+   * @throws LockArgumentException if the name is invalid
+   */
+  public Election election(String name) {
+    Checks.election(name);
+    return new Election(this, name);
+  }
+
+  /** Returns the first decided state of a key. */
+  CompletableFuture<KeyState> decidedState(String name) {
+    try {
+      refuseIfClosed();
+    } catch (LockException refused) {
+      return CompletableFuture.failedFuture(refused);
+    }
+    return ObserverStream.firstDecided(driver, name);
+  }
+
+  <T> CompletableFuture<T> dispatched(CompletableFuture<T> done) {
+    return done.whenCompleteAsync((result, failure) -> {}, driver::callBack);
+  }
+
+  /**
+   * Ends all calls, watches, observers and locks, releases the locks, and waits for that, at most 2 s; after that, the releases continue in
    * the background. An interruption does not end the wait; the thread's interrupted status is kept. A second close does nothing.
    */
   @Override
@@ -682,7 +815,8 @@ public final class RedlockClient implements AutoCloseable {
     }
 
     /**
-     * Sets how long an operation by key and token may take, over all endpoints. Default: 5 s.
+     * Sets how long an operation by key and token, {@link Lock#proclaim} or {@link Election#leader} may take, over all endpoints.
+     * Default: 5 s.
      *
      * @param time positive
      * @return this
@@ -772,13 +906,13 @@ public final class RedlockClient implements AutoCloseable {
               owner == null ? Owner.label() : owner,
               Times.nanos(grace),
               Times.nanos(connectTimeout),
+              Checks.timeout(callTimeout),
               tls,
               trust,
               certificate,
               privateKey,
               bearer,
-              executor),
-          Checks.timeout(callTimeout));
+              executor));
     }
   }
 }

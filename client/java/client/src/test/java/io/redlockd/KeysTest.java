@@ -264,7 +264,7 @@ class KeysTest {
     assertEquals(List.of("a", "b"), event.keys());
     showsNames(new Lease(several, 0, "token", 1, 1));
     assertEquals(List.of("a", "b"), new Lease(several, 0, "token", 1, 1).keys());
-    showsNames(new AcquireCommand(several, 0, "token", AcquireCommand.Kind.ACQUIRE, 1, 1, "", 1, null));
+    showsNames(new AcquireCommand(several, 0, "token", AcquireCommand.Kind.ACQUIRE, 1, 1, "", "", 0, 1, null));
     assertEquals(List.of(), Errors.of(null, failure).keys());
     assertEquals(List.of(), new WatchEvent(WatchEvent.Type.CLOSED, null, error).keys());
   }

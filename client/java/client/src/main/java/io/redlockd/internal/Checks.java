@@ -22,6 +22,7 @@ public final class Checks {
   private static final int FEWEST_HOLDERS = 2; // of a semaphore
   private static final int MOST_HOLDERS = 64;
   private static final int LONGEST_LABEL = 128;
+  private static final int LONGEST_VALUE = 4096;
   private static final String RESERVED = "redlockd:";
   private static final long SHORTEST_TTL = 10 * Times.MILLIS;
   private static final long LONGEST_MARGIN = 500 * Times.MILLIS; // by default
@@ -38,6 +39,23 @@ public final class Checks {
     key(key);
     if (KeyNames.hasSlot(key)) {
       throw Errors.invalid("slot: the daemon chooses a free one; pass the result of Keys.semaphore without a slot");
+    }
+  }
+
+  /** Checks the key of an observer and returns its name: an observer sees a single key. */
+  public static String keyToObserve(String key) {
+    key(key);
+    List<String> names = KeyNames.split(key);
+    if (names.size() > 1) {
+      throw Errors.invalid("key: an observer has a single key, not " + names.size() + "; observe each of them");
+    }
+    return names.get(0);
+  }
+
+  /** Checks the name of an election, which is a plain key. */
+  public static void election(String name) {
+    if (!keyToObserve(name).equals(name)) {
+      throw Errors.invalid("name: an election is neither a share nor a semaphore; pass a plain key");
     }
   }
 
@@ -122,6 +140,12 @@ public final class Checks {
     text("owner", owner, LONGEST_LABEL);
   }
 
+  /** Checks a value that a lock publishes. */
+  public static void value(String value) {
+    Objects.requireNonNull(value, "value");
+    text("value", value, LONGEST_VALUE);
+  }
+
   private static void text(String field, String text, int longest) {
     for (int i = 0; i < text.length(); ++i) {
       char c = text.charAt(i);
@@ -148,6 +172,25 @@ public final class Checks {
     long nanos = Times.nanos(ttl);
     if (nanos < SHORTEST_TTL) {
       throw Errors.invalid("ttl: must be at least 10 ms, not " + Times.inWords(nanos));
+    }
+    return nanos;
+  }
+
+  /** Checks a lock delay and returns it in nanoseconds. */
+  public static long lockDelay(Duration lockDelay) {
+    long nanos = Times.nanos(lockDelay);
+    if (nanos < 0) {
+      throw Errors.invalid("lockDelay: must not be negative; pass zero for none");
+    }
+    return nanos;
+  }
+
+  /** Checks for how long after its acquisition a released key stays taken, and returns it in nanoseconds. */
+  public static long keepFor(Duration keepFor) {
+    Objects.requireNonNull(keepFor, "keepFor");
+    long nanos = Times.nanos(keepFor);
+    if (nanos < Times.MILLIS) {
+      throw Errors.invalid("keepFor: must be at least 1 ms, not " + Times.inWords(nanos));
     }
     return nanos;
   }

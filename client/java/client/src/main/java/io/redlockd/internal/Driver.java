@@ -61,7 +61,8 @@ public final class Driver implements Machine.Host {
   private long sleepsUntil = Times.NEVER;
   private boolean closed;
   private final Set<CompletableFuture<?>> background = ConcurrentHashMap.newKeySet();
-  private final Set<WatchStream> watches = ConcurrentHashMap.newKeySet();
+  private final Set<LastingStream> streams = ConcurrentHashMap.newKeySet(); // besides the Session
+  private volatile boolean closing;
 
   /** Throws LockArgumentException if the options are invalid. */
   public Driver(Options options) {
@@ -84,7 +85,7 @@ public final class Driver implements Machine.Host {
     return options;
   }
 
-  /** The options of unary calls and watches. */
+  /** The options of all calls but the Session. */
   CallOptions callOptions() {
     return callOptions;
   }
@@ -260,19 +261,24 @@ public final class Driver implements Machine.Host {
     task.whenComplete((result, error) -> background.remove(task));
   }
 
-  /** Starts a watch, which ends at the latest when the client is closed. */
-  public WatchStream watch(WatchStream watch) {
-    watches.add(watch);
-    return watch.start();
+  /** Starts a stream, which ends at the latest when the client is closed. */
+  public <T extends LastingStream> T begin(T stream) {
+    streams.add(stream);
+    stream.start();
+    if (closing) { // at the same time
+      stream.close();
+    }
+    return stream;
   }
 
-  void forget(WatchStream watch) {
-    watches.remove(watch);
+  void forget(LastingStream stream) {
+    streams.remove(stream);
   }
 
   /** Releases all locks and ends all calls. The future completes when all locks are released or have expired. */
   public CompletableFuture<Void> close() {
-    List.copyOf(watches).forEach(WatchStream::close);
+    closing = true;
+    List.copyOf(streams).forEach(LastingStream::close);
     CompletableFuture<Void> released = new CompletableFuture<>();
     act(machine -> machine.close(() -> later(() -> released.complete(null))));
     return released

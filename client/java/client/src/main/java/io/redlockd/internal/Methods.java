@@ -8,6 +8,10 @@ import io.redlockd.redlock.v1.AcquireRequest;
 import io.redlockd.redlock.v1.AcquireResponse;
 import io.redlockd.redlock.v1.ExtendRequest;
 import io.redlockd.redlock.v1.ExtendResponse;
+import io.redlockd.redlock.v1.ObserveRequest;
+import io.redlockd.redlock.v1.ObserveResponse;
+import io.redlockd.redlock.v1.ProclaimRequest;
+import io.redlockd.redlock.v1.ProclaimResponse;
 import io.redlockd.redlock.v1.ReleaseRequest;
 import io.redlockd.redlock.v1.ReleaseResponse;
 import io.redlockd.redlock.v1.SessionRequest;
@@ -28,6 +32,17 @@ public final class Methods {
   /** LockService.Release. */
   public static final MethodDescriptor<ReleaseRequest, ReleaseResponse> RELEASE = unary(
       "LockService/Release", ReleaseRequest.getDefaultInstance(), ReleaseResponse.getDefaultInstance());
+
+  /** LockService.Proclaim. */
+  public static final MethodDescriptor<ProclaimRequest, ProclaimResponse> PROCLAIM = unary(
+      "LockService/Proclaim", ProclaimRequest.getDefaultInstance(), ProclaimResponse.getDefaultInstance());
+
+  /** LockService.Observe. */
+  public static final MethodDescriptor<ObserveRequest, ObserveResponse> OBSERVE = method(
+      MethodType.SERVER_STREAMING,
+      "LockService/Observe",
+      ObserveRequest.getDefaultInstance(),
+      ObserveResponse.getDefaultInstance());
 
   /** LockService.Watch. */
   public static final MethodDescriptor<WatchRequest, WatchResponse> WATCH = method(

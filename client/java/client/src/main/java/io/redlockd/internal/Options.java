@@ -12,6 +12,7 @@ import java.util.function.Supplier;
  * @param owner the default label
  * @param grace the Session's disconnect_grace in nanoseconds
  * @param connectTimeout how long connecting to an address may take, in nanoseconds
+ * @param callTimeout how long a unary call may take over all endpoints, in nanoseconds
  * @param tls whether to use TLS
  * @param trust PEM file with the CAs to trust; null: those of the platform
  * @param certificate PEM file with the client's certificate; null: none
@@ -24,6 +25,7 @@ public record Options(
     String owner,
     long grace,
     long connectTimeout,
+    long callTimeout,
     boolean tls,
     Path trust,
     Path certificate,

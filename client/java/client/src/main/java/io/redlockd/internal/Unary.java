@@ -12,6 +12,8 @@ import io.redlockd.redlock.v1.AcquireResponse;
 import io.redlockd.redlock.v1.ExtendRequest;
 import io.redlockd.redlock.v1.ExtendResponse;
 import io.redlockd.redlock.v1.Lease;
+import io.redlockd.redlock.v1.ProclaimRequest;
+import io.redlockd.redlock.v1.ProclaimResponse;
 import io.redlockd.redlock.v1.ReleaseRequest;
 import io.redlockd.redlock.v1.ReleaseResponse;
 import io.redlockd.redlock.v1.RetryPolicy;
@@ -38,9 +40,8 @@ public final class Unary {
     this.driver = driver;
   }
 
-  /** Extends the lock of a token; {@code slot}: of a semaphore; 0: whichever it holds. {@code timeout} bounds everything. */
-  public void extend(
-      String key, int slot, String token, long ttl, RetryPolicy retry, long timeout, Done<Granted> done) {
+  /** Extends the lock of a token; {@code slot}: of a semaphore; 0: whichever it holds. */
+  public void extend(String key, int slot, String token, long ttl, RetryPolicy retry, Done<Granted> done) {
     ExtendRequest.Builder request = ExtendRequest.newBuilder().setToken(token).setTtl(Times.proto(ttl)).setSlot(slot);
     KeyNames.write(key, request::setKey, request::addAllKeys, request::setMode, request::setMaxHolders);
     if (retry != null) {
@@ -48,7 +49,7 @@ public final class Unary {
     }
     ExtendRequest built = request.build();
     new MovingCall<ExtendRequest, ExtendResponse>(
-            driver, Methods.EXTEND, repeated -> built, deadline(timeout), false, false, 0)
+            driver, Methods.EXTEND, repeated -> built, deadline(), false, false, 0)
         .start()
         .result
         .thenAccept(outcome -> {
@@ -57,9 +58,28 @@ public final class Unary {
         });
   }
 
-  /** Releases the lock of a token. LOCK_NOT_HELD counts as success if the call was repeated. */
-  public void release(String key, String token, long timeout, Done<Void> done) {
-    releaseCall(key, token, deadline(timeout), 0).thenAccept(outcome -> {
+  /**
+   * Replaces the value that the lock of a token publishes.
+   *
+   * @return ends the call, which a daemon may carry out all the same
+   */
+  public Runnable proclaim(String key, String token, String value, Done<Void> done) {
+    ProclaimRequest.Builder request = ProclaimRequest.newBuilder().setToken(token).setValue(value);
+    KeyNames.writeNames(key, request::setKey, request::addAllKeys);
+    ProclaimRequest built = request.build();
+    MovingCall<ProclaimRequest, ProclaimResponse> call =
+        new MovingCall<>(driver, Methods.PROCLAIM, repeated -> built, deadline(), false, false, 0);
+    call.start().result.thenAccept(outcome -> done.done(null, outcome.failure()));
+    return call::cancel;
+  }
+
+  /**
+   * Releases the lock of a token. LOCK_NOT_HELD counts as success if the call was repeated.
+   *
+   * @param keepFor for how long after its acquisition the key stays taken, in nanoseconds; 0: it is free at once
+   */
+  public void release(String key, String token, long keepFor, Done<Void> done) {
+    releaseCall(key, token, keepFor, deadline(), 0).thenAccept(outcome -> {
       Failure failure = outcome.failure();
       boolean released = failure != null && failure.reason() == Reason.LOCK_NOT_HELD && outcome.repeated();
       done.done(null, released ? null : failure);
@@ -67,9 +87,12 @@ public final class Unary {
   }
 
   private CompletableFuture<Outcome<ReleaseResponse>> releaseCall(
-      String key, String token, long deadline, int endpoint) {
+      String key, String token, long keepFor, long deadline, int endpoint) {
     ReleaseRequest.Builder builder = ReleaseRequest.newBuilder().setToken(token);
     KeyNames.writeNames(key, builder::setKey, builder::addAllKeys);
+    if (keepFor > 0) {
+      builder.setKeepFor(Times.proto(keepFor));
+    }
     ReleaseRequest request = builder.build();
     return new MovingCall<ReleaseRequest, ReleaseResponse>(
             driver, Methods.RELEASE, repeated -> request, deadline, false, false, endpoint)
@@ -126,23 +149,28 @@ public final class Unary {
     done.done(granted, null);
   }
 
-  // Until the release is answered, or the TTL has passed. A release can overtake the cancellation of the acquire at the
+  // Until the release is answered, or the TTL and the lock delay have passed. A release can overtake the cancellation of the acquire at the
   // daemon, which then still grants the lock. So a release that finds nothing is repeated.
   private void releaseInBackground(AcquireRequest request, int endpoint) {
     String key = KeyNames.read(request.getKey(), request.getKeysList(), request.getMode(), request.getMaxHolders());
-    long deadline = deadline(Times.nanos(request.getTtl()));
-    driver.inBackground(releaseCall(key, request.getToken(), deadline, endpoint).thenCompose(outcome -> {
+    long deadline = deadline(Times.nanos(request.getTtl()) + Times.nanos(request.getLockDelay()));
+    driver.inBackground(releaseCall(key, request.getToken(), 0, deadline, endpoint).thenCompose(outcome -> {
       Failure failure = outcome.failure();
       if (failure == null || failure.reason() != Reason.LOCK_NOT_HELD) {
         return CompletableFuture.completedFuture(outcome);
       }
       return CompletableFuture.runAsync(() -> {}, CompletableFuture.delayedExecutor(RELEASE_AGAIN_MS, MILLISECONDS))
-          .thenCompose(none -> releaseCall(key, request.getToken(), deadline, endpoint));
+          .thenCompose(none -> releaseCall(key, request.getToken(), 0, deadline, endpoint));
     }));
   }
 
   private static Granted granted(Lease lease, long sentAt) {
     return new Granted(lease, Times.after(sentAt, Times.nanos(lease.getValidity())));
+  }
+
+  // Of a call by key and token.
+  private long deadline() {
+    return deadline(driver.options().callTimeout());
   }
 
   private static long deadline(long timeout) {

@@ -31,7 +31,7 @@ import java.util.function.Consumer;
  *
  * <p>The next message is read once the callback has seen the events before it, so no queue grows.
  */
-public final class WatchStream implements Watch {
+public final class WatchStream implements Watch, LastingStream {
   private static final System.Logger LOG = System.getLogger("io.redlockd");
 
   // A daemon that reports nothing for 1.5 intervals and this time counts as silent.
@@ -59,10 +59,9 @@ public final class WatchStream implements Watch {
     items.forEach(item -> this.items.put(KeyNames.withoutSlot(item.key()), item));
   }
 
-  /** Opens the first stream. */
-  public WatchStream start() {
+  @Override
+  public void start() {
     open();
-    return this;
   }
 
   @Override

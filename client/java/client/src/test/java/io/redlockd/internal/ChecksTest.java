@@ -87,6 +87,39 @@ class ChecksTest {
   }
 
   @Test
+  void values() {
+    assertDoesNotThrow(() -> Checks.value(""));
+    assertDoesNotThrow(() -> Checks.value("ä".repeat(2048)));
+    refused("value", () -> Checks.value("ä".repeat(2048) + "x"));
+    refused("value", () -> Checks.value("x".repeat(4097)));
+    refused("value", () -> Checks.value("\ud800"));
+  }
+
+  @Test
+  void delaysAndKeptKeys() {
+    assertEquals(0, Checks.lockDelay(Duration.ZERO));
+    assertEquals(2 * Times.SECONDS, Checks.lockDelay(Duration.ofSeconds(2)));
+    refused("lockDelay", () -> Checks.lockDelay(Duration.ofNanos(-1)));
+    assertEquals(Times.MILLIS, Checks.keepFor(Duration.ofMillis(1)));
+    refused("keepFor", () -> Checks.keepFor(Duration.ZERO));
+    refused("keepFor", () -> Checks.keepFor(Duration.ofNanos(999_999)));
+    refused("keepFor", () -> Checks.keepFor(Duration.ofSeconds(-1)));
+  }
+
+  @Test
+  void keysOfObserversAndElections() {
+    assertEquals("k", Checks.keyToObserve("k"));
+    assertEquals("k", Checks.keyToObserve(Keys.shared("k")));
+    assertEquals("k", Checks.keyToObserve(Keys.semaphore("k", 3)));
+    refused("key", () -> Checks.keyToObserve(""));
+    refused("key", () -> Checks.keyToObserve(Keys.together("a", "b")));
+    assertDoesNotThrow(() -> Checks.election("k"));
+    refused("name", () -> Checks.election(Keys.shared("k")));
+    refused("name", () -> Checks.election(Keys.semaphore("k", 3)));
+    refused("key", () -> Checks.election(Keys.together("a", "b")));
+  }
+
+  @Test
   void policies() {
     assertNull(Checks.retry(null));
     refused("retry", () -> Checks.retry(RetryPolicy.atMost(-2)));

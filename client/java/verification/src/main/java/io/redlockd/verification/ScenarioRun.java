@@ -1,10 +1,12 @@
 package io.redlockd.verification;
 
 import io.redlockd.AcquireOptions;
+import io.redlockd.KeyState;
 import io.redlockd.Keys;
 import io.redlockd.Lease;
 import io.redlockd.Lock;
 import io.redlockd.LockException;
+import io.redlockd.Observer;
 import io.redlockd.Reason;
 import io.redlockd.RedlockClient;
 import io.redlockd.RetryPolicy;
@@ -32,6 +34,7 @@ import java.util.concurrent.Future;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import java.util.function.BooleanSupplier;
+import java.util.function.Supplier;
 
 /** Carries out one scenario. */
 final class ScenarioRun {
@@ -47,12 +50,20 @@ final class ScenarioRun {
   /** A watch and what its callback has heard. */
   private record Watched(Watch watch, List<WatchEvent> heard, Set<Integer> found) {}
 
+  /** An observer, what it has reported, and how much of that a step has found. */
+  private static final class Observed {
+    final List<KeyState> states = new CopyOnWriteArrayList<>();
+    Observer observer;
+    int found;
+  }
+
   private final Conformance.Scenario scenario;
   private final String prefix;
   private final Map<String, Object> held = new ConcurrentHashMap<>(); // Lock or Lease
   private final Map<String, CompletableFuture<Lock>> waiters = new ConcurrentHashMap<>();
   private final Map<String, List<Integer>> queued = new ConcurrentHashMap<>();
   private final Map<String, Watched> watches = new ConcurrentHashMap<>();
+  private final Map<String, Observed> observers = new ConcurrentHashMap<>();
   private final ExecutorService threads = Executors.newCachedThreadPool();
   private RedlockClient client;
   private int storms;
@@ -124,6 +135,7 @@ final class ScenarioRun {
       case "acquire_or_extend" -> client().acquireOrExtend(key(step), step.token, options(step));
       case "acquire_detached" -> client().acquireDetached(key(step), options(step));
       case "adopt" -> client().adopt(key(step), token(step), options(step));
+      case "campaign" -> client().election(key(step)).campaign(step.published(), options(step));
       case "downgrade" -> lock(step).downgrade();
       case "extend_by_token" -> client().extend(slotKey(step), token(step), Step.seconds(step.ttl));
       case "try_extend_by_token" -> client().tryExtend(slotKey(step), token(step), Step.seconds(step.ttl));
@@ -138,11 +150,12 @@ final class ScenarioRun {
 
   private Object actWithoutResult(Step step) throws Exception {
     switch (step.action) {
-      case "release_by_token" -> client().release(key(step), token(step));
+      case "release_by_token" -> releaseByToken(step);
       case "queued" -> until(step, () -> !queued.get(step.waiter).isEmpty(), "not queued");
       case "ended" -> result(waiters.remove(step.waiter), step);
       case "give_up" -> require(step, giveUp(waiters.remove(step.waiter)) == null, "got the lock");
-      case "release" -> lock(step).release();
+      case "release" -> releaseLock(step);
+      case "proclaim" -> lock(step).proclaim(step.published());
       case "extend" -> lock(step).extend(Step.seconds(step.ttl));
       case "try_extend" -> lock(step).tryExtend(Step.seconds(step.ttl));
       case "held" -> require(step, lock(step).isHeld() == step.is, lock(step) + ", loss: " + lock(step).loss());
@@ -155,6 +168,10 @@ final class ScenarioRun {
       case "watch" -> watch(step);
       case "watch_hears" -> until(step, () -> hears(step), "not heard");
       case "watch_close" -> closeWatch(step);
+      case "observe" -> observe(step);
+      case "sees" -> until(step, () -> sees(step), () -> observers.get(step.observer).states.toString());
+      case "unobserve" -> unobserve(step);
+      case "leads" -> checkLeader(step);
       case "storm" -> storm(step);
       case "block", "sleep" -> Thread.sleep(Step.seconds(step.time).toMillis());
       case "shell" -> shell(step.command);
@@ -232,6 +249,12 @@ final class ScenarioRun {
     if (step.margin != null) {
       options = options.withMargin(Step.seconds(step.margin));
     }
+    if (step.value != null) {
+      options = options.withValue(step.published());
+    }
+    if (step.lockDelay != null) {
+      options = options.withLockDelay(Step.seconds(step.lockDelay));
+    }
     if (step.retry != null) {
       options = options.withRetry(new RetryPolicy(
           step.retry.maxRetries, Step.seconds(step.retry.minDelay), Step.seconds(step.retry.maxJitter)));
@@ -282,9 +305,15 @@ final class ScenarioRun {
   }
 
   private static void until(Step step, BooleanSupplier condition, String otherwise) throws Exception {
+    until(step, condition, () -> otherwise);
+  }
+
+  private static void until(Step step, BooleanSupplier condition, Supplier<String> otherwise) throws Exception {
     long end = System.nanoTime() + Step.seconds(step.patience()).toNanos();
     while (!condition.getAsBoolean()) {
-      require(step, System.nanoTime() < end, otherwise);
+      if (System.nanoTime() >= end) {
+        throw new StepFailed(step, otherwise.get());
+      }
       Thread.sleep(10);
     }
   }
@@ -352,6 +381,77 @@ final class ScenarioRun {
 
   private static long closings(Watched watched) {
     return watched.heard.stream().filter(event -> event.type() == WatchEvent.Type.CLOSED).count();
+  }
+
+  private void releaseByToken(Step step) throws InterruptedException {
+    if (step.keepFor == null) {
+      client().release(key(step), token(step));
+    } else {
+      client().release(key(step), token(step), Step.seconds(step.keepFor));
+    }
+  }
+
+  private void releaseLock(Step step) {
+    if (step.keepFor == null) {
+      lock(step).release();
+    } else {
+      lock(step).release(Step.seconds(step.keepFor));
+    }
+  }
+
+  private void observe(Step step) {
+    Observed observed = new Observed();
+    observed.observer = client().observe(key(step), observed.states::add);
+    observers.put(step.as, observed);
+  }
+
+  private boolean sees(Step step) {
+    Observed observed = observers.get(step.observer);
+    requireOrder(observed.states);
+    for (int i = observed.found; i < observed.states.size(); ++i) {
+      KeyState state = observed.states.get(i);
+      boolean matches = state.state().name().equals(step.state)
+          && (step.value == null || state.value().equals(step.value))
+          && (step.owner == null || state.owner().equals(step.owner));
+      if (matches) {
+        observed.found = i + 1;
+        return true;
+      }
+    }
+    return false;
+  }
+
+  private static void requireOrder(List<KeyState> states) {
+    KeyState before = null;
+    long highest = 0;
+    for (KeyState state : states) {
+      boolean lower = state.state() == KeyState.State.HELD && state.fencingToken() < highest;
+      if (lower || (before != null && changing(state).equals(changing(before)))) {
+        throw new IllegalStateException("repeats a state or goes back: " + states);
+      }
+      highest = Math.max(highest, state.fencingToken());
+      before = state;
+    }
+  }
+
+  private static List<Object> changing(KeyState state) {
+    return List.of(
+        state.state(), state.holders(), state.fencingToken(), state.owner(), state.value(), state.keptFor().isPresent());
+  }
+
+  private void unobserve(Step step) throws Exception {
+    Observed observed = observers.get(step.observer);
+    requireOrder(observed.states);
+    observed.observer.close();
+    result(observed.observer.ended().toCompletableFuture(), step);
+  }
+
+  private void checkLeader(Step step) throws Exception {
+    KeyState leader = client().election(key(step)).leader();
+    boolean expected = step.value == null
+        ? leader.state() == KeyState.State.VACANT
+        : leader.state() == KeyState.State.HELD && leader.value().equals(step.value);
+    require(step, expected, leader.toString());
   }
 
   private void storm(Step step) throws Exception {

@@ -25,6 +25,14 @@ final class Step {
   Double longest;
 
   String owner;
+  String value;
+
+  @SerializedName("lock_delay")
+  Double lockDelay;
+
+  @SerializedName("keep_for")
+  Double keepFor;
+
   String token;
   String of;
   Double margin;
@@ -52,6 +60,8 @@ final class Step {
   @SerializedName("at_most")
   double atMost;
 
+  String observer;
+  String state;
   String watch;
   String what;
   List<Step> items;
@@ -77,6 +87,11 @@ final class Step {
 
     @SerializedName("max_jitter")
     double maxJitter = 0.3;
+  }
+
+  /** The text that stands for a value that is too long is short. */
+  String published() {
+    return "VALUE_OF_4097_BYTES".equals(value) ? "x".repeat(4097) : value;
   }
 
   static Duration seconds(double seconds) {

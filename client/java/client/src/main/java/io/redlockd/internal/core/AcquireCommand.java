@@ -12,6 +12,8 @@ import io.redlockd.redlock.v1.RetryPolicy;
  * @param ttl the TTL in nanoseconds
  * @param longest how long to wait in nanoseconds; negative: without a limit; 0: a single try
  * @param owner a label
+ * @param value what the lock publishes
+ * @param lockDelay for how long after its TTL a lost lock keeps others out, in nanoseconds
  * @param margin how much trust is left when the loss is signalled, in nanoseconds
  * @param retry how the daemon retries; null: the daemon's defaults
  */
@@ -23,6 +25,8 @@ public record AcquireCommand(
     long ttl,
     long longest,
     String owner,
+    String value,
+    long lockDelay,
     long margin,
     RetryPolicy retry) {
   /** The ways to get a lease into the Session. */
@@ -33,6 +37,11 @@ public record AcquireCommand(
     ACQUIRE_OR_EXTEND,
     /** Takes over the lock that the token holds. */
     ADOPT
+  }
+
+  /** How long the lock outlives its last extension, in nanoseconds. */
+  public long lasting() {
+    return Times.after(ttl, lockDelay);
   }
 
   boolean isSingleTry() {

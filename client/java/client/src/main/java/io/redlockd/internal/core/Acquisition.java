@@ -62,6 +62,8 @@ public final class Acquisition extends Operation {
         from.ttl,
         Math.max(1, from.validity(machine.now())),
         "",
+        "",
+        from.lockDelay,
         from.margin,
         null);
     Acquisition acquisition = new Acquisition(machine, command, caller, from);
@@ -125,7 +127,7 @@ public final class Acquisition extends Operation {
 
   // How long the lock may outlive the client.
   private long longestTtl() {
-    return from == null ? command.ttl() : from.longest;
+    return from == null ? command.lasting() : from.longest;
   }
 
   private long downgradeFrom() {
@@ -165,7 +167,10 @@ public final class Acquisition extends Operation {
       token = machine.makeToken();
     }
     KeyNames.write(command.key(), acquire::setKey, acquire::addAllKeys, acquire::setMode, acquire::setMaxHolders);
-    acquire.setToken(token).setTtl(Times.proto(command.ttl())).setOwner(command.owner());
+    acquire.setToken(token).setTtl(Times.proto(command.ttl())).setOwner(command.owner()).setValue(command.value());
+    if (command.lockDelay() > 0) {
+      acquire.setLockDelay(Times.proto(command.lockDelay()));
+    }
     acquire.setExtendIfHeld(unsure);
     if (isSingleTry()) {
       acquire.setRetry(NO_RETRY);
@@ -313,7 +318,7 @@ public final class Acquisition extends Operation {
     if (keepsToken()) {
       unsure |= !takes || (adopting && !spares());
     } else {
-      machine.releases.begin(id(), command.ttl());
+      machine.releases.begin(id(), command.lasting());
     }
   }
 

@@ -23,7 +23,7 @@ final class Extension extends Operation {
   }
 
   void begin() {
-    lease.longest = Math.max(lease.longest, ttl);
+    lease.longest = Math.max(lease.longest, Times.after(ttl, lease.lockDelay));
     lease.extensions.add(this);
     if (lease.kept()) {
       machine.enqueue(this);

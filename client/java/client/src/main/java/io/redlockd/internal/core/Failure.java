@@ -49,7 +49,7 @@ public record Failure(
   }
 
   /** Whether the daemon refused the client itself or what it asks for, so that a retry cannot help. */
-  boolean isRefusal() {
+  public boolean isRefusal() {
     return reason == Reason.UNAUTHENTICATED
         || reason == Reason.PERMISSION_DENIED
         || reason == Reason.INVALID_ARGUMENT

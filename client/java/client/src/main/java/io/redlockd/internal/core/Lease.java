@@ -27,10 +27,11 @@ public final class Lease {
   private final int slot; // of a semaphore; otherwise 0
   final boolean callersToken; // which the caller may use again
   final long ttl;
+  final long lockDelay; // 0: none, or unknown because the lease was adopted
   final long margin;
   final Consumer<Failure> onLost;
   final List<Extension> extensions = new ArrayList<>(0);
-  long longest; // the longest TTL that was asked for: how long the lock may outlive the client
+  long longest; // the longest TTL that was asked for, and the lock delay: how long the lock may outlive the client
   boolean downgraded; // a lease that a late adoption brings belongs to the share
   private long sequence; // of the last adoption
   private volatile Object attachment; // the caller's object for this lease
@@ -45,6 +46,7 @@ public final class Lease {
       int slot,
       boolean callersToken,
       long ttl,
+      long lockDelay,
       long margin,
       Consumer<Failure> onLost,
       SessionTrust keeper,
@@ -55,7 +57,8 @@ public final class Lease {
     this.slot = slot;
     this.callersToken = callersToken;
     this.ttl = ttl;
-    this.longest = ttl;
+    this.lockDelay = lockDelay;
+    this.longest = Times.after(ttl, lockDelay);
     this.margin = margin;
     this.onLost = onLost;
     this.keeper = keeper;
@@ -182,7 +185,8 @@ public final class Lease {
     keeper = null;
   }
 
-  Failure notHeld() {
+  /** Why an operation fails that needs the lease, which is not held. */
+  public Failure notHeld() {
     Failure why = loss;
     return why != null ? why : Failure.of(Reason.LOCK_NOT_HELD, "the lock has been released or downgraded");
   }

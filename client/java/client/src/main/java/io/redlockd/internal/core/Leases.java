@@ -34,6 +34,7 @@ final class Leases {
         slot,
         callersToken,
         command.ttl(),
+        command.lockDelay(),
         command.margin(),
         onLost,
         machine.sessionTrust(),

@@ -160,10 +160,14 @@ public final class Machine {
     leave();
   }
 
-  /** Releases a lease. Trust has ended when this returns. {@code done} is called within 2 s, with null on success. */
-  public void release(Lease lease, Consumer<Failure> done) {
+  /**
+   * Releases a lease. Trust has ended when this returns. {@code done} is called within 2 s, with null on success.
+   *
+   * @param keepFor for how long after its acquisition the key stays taken, in nanoseconds; 0: it is free at once
+   */
+  public void release(Lease lease, long keepFor, Consumer<Failure> done) {
     enter();
-    releases.release(lease, done);
+    releases.release(lease, keepFor, done);
     leave();
   }
 

@@ -19,6 +19,7 @@ final class Release extends Operation {
   private int sendings;
   private int sessions; // over how many it was sent
   private long lastSession;
+  private long keepFor; // 0: the key is free at once
   private boolean again; // something may have acquired the lock since it was sent
   private boolean over;
   private Timers.Timer expiry;
@@ -54,8 +55,9 @@ final class Release extends Operation {
     }
   }
 
-  /** A caller waits for the release, at most 2 s. */
-  void await(Consumer<Failure> done) {
+  /** A caller waits for the release, at most 2 s. Each copy keeps the key for as long as the caller wants. */
+  void await(long keptFor, Consumer<Failure> done) {
+    keepFor = keptFor;
     callers.add(done);
     patience = machine.timers.add(Times.after(machine.now(), PATIENCE), () -> {
       String where = machine.ready() ? "" : " (" + machine.failures() + ")";
@@ -91,6 +93,9 @@ final class Release extends Operation {
     var release = message.getReleaseBuilder();
     KeyNames.writeNames(id.key(), release::setKey, release::addAllKeys);
     release.setToken(id.token());
+    if (keepFor > 0) {
+      release.setKeepFor(Times.proto(keepFor));
+    }
     return true;
   }
 
@@ -103,6 +108,10 @@ final class Release extends Operation {
       notBefore = Times.after(
           machine.now(), Math.max(answer.failure().retryAfter(), Acquisition.SHORTEST_RETRY));
       sendAt(notBefore);
+    } else if (keepFor > 0 && answer.failedWith(Reason.INVALID_ARGUMENT)) {
+      keepFor = 0; // no daemon carries it out, and the caller no longer holds the lock
+      tell(answer.failure().followedBy("; the lock is released without being kept"));
+      machine.enqueue(this);
     } else if (again) {
       again = false;
       machine.enqueue(this);

@@ -37,12 +37,12 @@ final class Releases {
     return pending.isEmpty() && giveUps.stream().allMatch(GiveUp::isPostponed);
   }
 
-  /** Releases the lock that the caller holds. {@code done} is called within 2 s, with null on success. */
-  void release(Lease lease, Consumer<Failure> done) {
+  /** Releases the lock that the caller holds, as {@link Machine#release} describes it. */
+  void release(Lease lease, long keepFor, Consumer<Failure> done) {
     switch (lease.state()) {
       case HELD -> {
         machine.leases.release(lease);
-        beginAt(machine.now(), lease.id, lease.longest).await(done);
+        beginAt(machine.now(), lease.id, lease.longest).await(keepFor, done);
       }
       case LOST -> { // removes what is left of the lock on some nodes
         lease.endTrust();

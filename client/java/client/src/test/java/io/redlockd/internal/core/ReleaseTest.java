@@ -7,6 +7,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.redlockd.Reason;
 import io.redlockd.internal.core.AcquireCommand.Kind;
+import io.redlockd.redlock.v1.EventType;
 import io.redlockd.redlock.v1.SessionOperation;
 import java.util.List;
 import org.junit.jupiter.api.Test;
@@ -201,6 +202,87 @@ class ReleaseTest {
     world.pass(50 * Times.MILLIS);
     world.reply(World.ok(world.expect("release k rl-1").get(0)));
     assertEquals("OK", outcome.text());
+  }
+
+  // --- Keys that stay taken, values and lock delays
+
+  private static final long KEEP = 5 * Times.SECONDS;
+
+  private static void keeps(SessionOperation operation, long time) {
+    assertEquals(time > 0, operation.getRelease().hasKeepFor());
+    assertEquals(time, Times.nanos(operation.getRelease().getKeepFor()));
+  }
+
+  @Test
+  void eachCopyOfAReleaseKeepsTheKey() {
+    World.User user = world.hold("k");
+    World.Outcome outcome = world.release(user, KEEP);
+    keeps(world.expect("release k rl-1").get(0), KEEP);
+    world.pass(2 * Times.SECONDS); // the caller no longer waits
+    assertEquals("UNREACHABLE", outcome.text());
+    reconnect();
+    keeps(world.expect("release k rl-1").get(0), KEEP);
+  }
+
+  @Test
+  void aReleaseThatWasRefusedBecauseOfTheTimeIsCarriedOutWithoutIt() {
+    World.User user = world.hold("k");
+    World.Outcome outcome = world.release(user, KEEP);
+    world.reply(World.failed(world.expect("release k rl-1").get(0), "INVALID_ARGUMENT"));
+    assertEquals("INVALID_ARGUMENT", outcome.text());
+    assertTrue(outcome.failure.message().contains("released without being kept"), outcome.failure.message());
+    SessionOperation again = world.expect("release k rl-1").get(0);
+    keeps(again, 0);
+    world.reply(World.ok(again));
+    assertEquals(1, outcome.told);
+    assertEquals(0, world.machine.pending());
+  }
+
+  @Test
+  void aLostLockIsNotKept() {
+    World.User user = world.hold("k");
+    world.event(EventType.EVENT_TYPE_LOST, "k", "rl-1", 0);
+    assertEquals("LOCK_NOT_HELD", world.release(user, KEEP).text());
+    keeps(world.expect("release k rl-1").get(0), 0);
+  }
+
+  private World.User holdWithDelay(long lockDelay) {
+    World.User user = world.acquire(new AcquireCommand(
+        "k", 0, null, Kind.ACQUIRE, World.TTL, -1, "me", "10.0.0.1:80", lockDelay, World.GRACE / 10, null));
+    SessionOperation sent = world.getReady().get(0);
+    assertEquals("10.0.0.1:80", sent.getAcquire().getValue());
+    assertEquals(lockDelay > 0, sent.getAcquire().hasLockDelay());
+    assertEquals(lockDelay, Times.nanos(sent.getAcquire().getLockDelay()));
+    world.reply(World.granted(sent, 70, World.TTL));
+    return user;
+  }
+
+  @Test
+  void anAcquireWithoutADelayNamesNone() {
+    holdWithDelay(0);
+  }
+
+  @Test
+  void aReleaseContinuesForAsLongAsTheDelay() {
+    World.User user = holdWithDelay(7 * Times.SECONDS);
+    world.breakOff();
+    world.release(user);
+    world.pass(World.TTL + 7 * Times.SECONDS + World.GRACE - 1);
+    assertEquals(1, world.machine.pending());
+    world.pass(1);
+    assertEquals(0, world.machine.pending());
+  }
+
+  @Test
+  void anExtensionAddsTheDelay() {
+    World.User user = holdWithDelay(7 * Times.SECONDS);
+    world.machine.extend(user.lease, 2 * World.TTL, false, failure -> {});
+    world.breakOff();
+    world.release(user);
+    world.pass(2 * World.TTL + 7 * Times.SECONDS + World.GRACE - 1);
+    assertEquals(1, world.machine.pending());
+    world.pass(1);
+    assertEquals(0, world.machine.pending());
   }
 
   // --- Close

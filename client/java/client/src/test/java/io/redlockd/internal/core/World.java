@@ -342,9 +342,12 @@ final class World implements Machine.Host, Clock {
 
   /** Acquires a lock, or adopts one, which has a slot if the key is a semaphore. */
   User acquire(String key, int slot, String token, Kind kind, long wait) {
+    return acquire(new AcquireCommand(key, slot, token, kind, TTL, wait, "me", "", 0, GRACE / 10, null));
+  }
+
+  User acquire(AcquireCommand command) {
     User user = new User();
-    user.acquisition =
-        machine.acquire(new AcquireCommand(key, slot, token, kind, TTL, wait, "me", GRACE / 10, null), user);
+    user.acquisition = machine.acquire(command, user);
     return user;
   }
 
@@ -382,8 +385,12 @@ final class World implements Machine.Host, Clock {
   }
 
   Outcome release(User user) {
+    return release(user, 0);
+  }
+
+  Outcome release(User user, long keepFor) {
     Outcome outcome = new Outcome();
-    machine.release(user.lease, outcome);
+    machine.release(user.lease, keepFor, outcome);
     return outcome;
   }
 

@@ -61,7 +61,10 @@ class ObserveTest(unittest.TestCase):
         self.assertTrue(eventually(lambda: listens(port), 20))
         channel = grpc.insecure_channel(f"127.0.0.1:{port}")
         self.addCleanup(channel.close)
-        return daemon, pb_grpc.LockServiceStub(channel)
+        stub = pb_grpc.LockServiceStub(channel)
+        # It has found its nodes.
+        self.assertTrue(eventually(lambda: not stub.Inspect(pb.InspectRequest(key="k"), timeout=10).undecided, 20))
+        return daemon, stub
 
     def acquire(self, key="k", ttl=10.0, **more):
         return self.stub.Acquire(
@@ -117,7 +120,7 @@ class ObserveTest(unittest.TestCase):
         self.wait_for(lambda: observer.is_told(VACANT))
 
     def test_nodes_that_do_not_answer_are_never_reported_as_no_holder(self):
-        lease = self.acquire(ttl=2)
+        lease = self.acquire(ttl=5)
         observer = Observer(self.other)
         self.wait_for(lambda: observer.is_told(HELD))
         for process in self.nodes.processes[:2]:

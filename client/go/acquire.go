@@ -21,8 +21,8 @@ type AcquireOptions struct {
 	// time, the work that the holder began can come to an end in storage that checks no fencing tokens. TTL and LockDelay
 	// together must not exceed the daemon's max_ttl. 0: none.
 	LockDelay time.Duration
-	// KeepFor: Client.Do releases the lock as Lock.ReleaseAndKeep does. Other calls ignore it. At least 1 ms; 0: the key is
-	// free at once.
+	// KeepFor: Client.Do releases the lock as Lock.ReleaseAndKeep does. Other calls ignore it. From 1 ms to the daemon's
+	// max_ttl; 0: the key is free at once.
 	KeepFor time.Duration
 	// Margin: the lock counts as lost when at most this much is left of the time for which it can be trusted. At most a
 	// third of the TTL or of Options.Grace, whichever is less. 0: a tenth of the TTL or of Options.Grace, whichever is

@@ -165,7 +165,13 @@ func (r result) decided() bool {
 		r.failure.Reason != core.Overloaded
 }
 
-// call is one call to one endpoint. again: an earlier copy may have been carried out.
+// undecidedError is the error of a unaryCall to which too few nodes have answered, and which the daemon does not repeat.
+type undecidedError struct {
+	error
+	failure *core.Failure
+}
+
+// unaryCall is one call to one endpoint. again: an earlier copy may have been carried out.
 type unaryCall func(ctx context.Context, stub pb.LockServiceClient, again bool) error
 
 // run makes a call until an endpoint decides it or ctx ends. If `once`, it tries each endpoint once. share: each try gets
@@ -213,6 +219,9 @@ func (c *calls) try(ctx context.Context, endpoint int, share, again bool, call u
 	err := call(authorized, stub, again)
 	if err == nil {
 		return result{}
+	}
+	if undecided, ok := err.(undecidedError); ok {
+		return result{failure: undecided.failure, unsure: true}
 	}
 	if failure = reportedBy(err); failure != nil {
 		// A shared deadline is not the caller's: another endpoint may still succeed.

@@ -11,7 +11,7 @@
 // down, the client moves its locks to the next endpoint. If the process ends without releasing its locks, the daemon
 // releases them after Options.Grace. Client.AcquireDetached makes locks that outlive the process. Together makes one key
 // of several, which are locked all at once or not at all, Shared a key that many holders share, and Semaphore a key that a
-// limited number of holders have.
+// limited number of holders have. Client.Election elects a leader, and Client.Observe reports who holds a key.
 //
 // All types are safe for concurrent use. Package redlockdtest starts daemons for tests.
 package redlockd
@@ -89,8 +89,9 @@ func newClient(endpoints []string, options Options, clock func() core.Instant) (
 }
 
 // Do calls work while the lock is held, then releases the lock, with options.KeepFor if it is set. If the lock is lost, the
-// context of work ends, its cause is the loss, and Do returns the loss. If work panics, the lock is released first.
-func (c *Client) Do(ctx context.Context, key string, options AcquireOptions, work func(context.Context, *Lock) error) error {
+// context of work ends, its cause is the loss, and Do returns the loss. If work panics, the lock is released first. Do fails
+// if work succeeded and no daemon has confirmed in time that the key is kept (options.KeepFor).
+func (c *Client) Do(ctx context.Context, key string, options AcquireOptions, work func(context.Context, *Lock) error) (err error) {
 	if options.KeepFor != 0 {
 		if err := checkKeepFor(options.KeepFor); err != nil {
 			return err
@@ -100,7 +101,11 @@ func (c *Client) Do(ctx context.Context, key string, options AcquireOptions, wor
 	if err != nil {
 		return err
 	}
-	defer func() { _ = lock.end(context.Background(), options.KeepFor) }()
+	defer func() {
+		if failure := lock.end(context.Background(), options.KeepFor); options.KeepFor != 0 && err == nil {
+			err = failure
+		}
+	}()
 	inside, cancel := lock.WithContext(ctx)
 	defer cancel()
 	err = work(inside, lock)

@@ -39,11 +39,15 @@ type fakeDaemon struct {
 	acquired   []*pb.AcquireRequest
 	released   []*pb.ReleaseRequest
 	proclaimed []*pb.ProclaimRequest
+	outage     string            // why the daemon cannot use its nodes for a proclaim; "": it can
 	observers  chan *observation // the calls of Observe, as they arrive
 	// What the answer to a cancelled acquire says about its last attempt.
 	lastReason string
 	begun      time.Time
 }
+
+// maxTTL is the longest time that a fakeDaemon keeps a key.
+const maxTTL = 24 * time.Hour
 
 func startDaemon(t *testing.T) *fakeDaemon {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -163,6 +167,10 @@ func (d *fakeDaemon) carryOut(o *pb.SessionOperation, response *pb.SessionRespon
 		place := d.heldBy(key, o.GetRelease().Token)
 		if place == "" {
 			fail(LockNotHeld)
+			break
+		}
+		if o.GetRelease().KeepFor.AsDuration() > maxTTL {
+			fail(InvalidArgument)
 			break
 		}
 		delete(d.holders, place)

@@ -125,9 +125,16 @@ func (c *Client) Proclaim(ctx context.Context, key, token, value string) error {
 	}
 	request := proclaimRequest(core.Key(key), token, value)
 	return c.byToken(ctx, core.Key(key), token, func(ctx context.Context, stub pb.LockServiceClient, _ bool) error {
-		_, err := stub.Proclaim(ctx, request)
-		return err
+		return proclaim(ctx, stub, request)
 	})
+}
+
+func proclaim(ctx context.Context, stub pb.LockServiceClient, request *pb.ProclaimRequest) error {
+	_, err := stub.Proclaim(ctx, request)
+	if failure := reportedBy(err); failure != nil && (failure.Reason == QuorumUnavailable || failure.Reason == NodeSetMismatch) {
+		return undecidedError{err, failure}
+	}
+	return err
 }
 
 func proclaimRequest(key core.Key, token, value string) *pb.ProclaimRequest {

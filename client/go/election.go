@@ -15,7 +15,7 @@ type Election struct {
 	name   string
 
 	mutex sync.Mutex
-	lock  *Lock // of the last campaign that was won; nil: none, or it has resigned
+	lock  *Lock // of the last campaign that was won; nil: none
 }
 
 // Election returns the election of this name, a single key. Each call returns an Election of its own.
@@ -55,11 +55,6 @@ func (e *Election) Resign(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	e.mutex.Lock()
-	if e.lock == lock {
-		e.lock = nil
-	}
-	e.mutex.Unlock()
 	released := lock.notHeld()
 	if err := lock.Release(ctx); err != nil {
 		return err

@@ -20,6 +20,8 @@ func (d *fakeDaemon) Proclaim(_ context.Context, r *pb.ProclaimRequest) (*pb.Pro
 	defer d.mutex.Unlock()
 	d.proclaimed = append(d.proclaimed, r)
 	switch {
+	case d.outage != "":
+		return nil, reported(d.outage, codes.Unavailable)
 	case d.refuse != codes.OK:
 		return nil, status.Error(d.refuse, "refused by the test")
 	case d.heldBy(keyOf(r), r.Token) == "":
@@ -176,6 +178,17 @@ func TestDoKeepsTheKeyUnlessTheLockIsLost(t *testing.T) {
 			t.Error(d.released)
 		}
 	}
+	work := func(context.Context, *Lock) error { return nil }
+	err = c.Do(background, "long", AcquireOptions{KeepFor: maxTTL + 1}, work)
+	is(t, err, ErrInvalidArgument)
+	if !strings.HasSuffix(err.Error(), "the key is not kept") {
+		t.Error(err)
+	}
+	none(t, c.Do(background, "long", AcquireOptions{}, work))
+	work = func(context.Context, *Lock) error { return failed }
+	if err := c.Do(background, "long", AcquireOptions{KeepFor: maxTTL + 1}, work); err != failed {
+		t.Error(err)
+	}
 }
 
 func TestOnlyTheHolderProclaims(t *testing.T) {
@@ -224,7 +237,7 @@ func TestAProclaimThatRetriesEndsWithTheLock(t *testing.T) {
 		target error
 	}{
 		{func(lock *Lock, _ context.CancelFunc) { lock.release(t) }, ErrNotHeld},
-		{func(lock *Lock, _ context.CancelFunc) { d.lose(lock) }, ErrLockLost},
+		{func(lock *Lock, _ context.CancelFunc) { d.lose(lock); <-lock.Lost() }, ErrLockLost},
 		{func(_ *Lock, cancel context.CancelFunc) { cancel() }, ErrCanceled},
 	} {
 		lock := acquire(t, c, "k")
@@ -235,14 +248,13 @@ func TestAProclaimThatRetriesEndsWithTheLock(t *testing.T) {
 		go func() { ended <- lock.Proclaim(ctx, "v") }()
 		eventually(t, "it retries", func() bool { return d.proclaims() >= 3 })
 		each.end(lock, cancel)
+		before := d.proclaims()
 		err := <-ended
 		is(t, err, each.target)
 		if lock.Held() == (each.target != ErrCanceled) {
 			t.Fatal(err, lock)
 		}
-		after := d.proclaims()
-		time.Sleep(50 * time.Millisecond)
-		if d.proclaims() > after {
+		if d.proclaims() > before+1 { // one may have been under way
 			t.Error("it was sent again")
 		}
 		d.set(func() { d.refuse, d.holders = codes.OK, map[string]string{} })
@@ -252,7 +264,18 @@ func TestAProclaimThatRetriesEndsWithTheLock(t *testing.T) {
 	ctx, cancel := context.WithTimeout(background, 200*time.Millisecond)
 	defer cancel()
 	is(t, lock.Proclaim(ctx, "v"), ErrUnreachable, context.DeadlineExceeded)
-	d.set(func() { d.refuse = codes.Unimplemented })
+	for _, reason := range []string{QuorumUnavailable, NodeSetMismatch} {
+		d.set(func() { d.outage, d.proclaimed = reason, nil })
+		ctx, cancel := context.WithTimeout(background, 300*time.Millisecond)
+		defer cancel()
+		err := c.Proclaim(ctx, "k", lock.Token(), "v")
+		is(t, err, context.DeadlineExceeded)
+		expectReason(t, err, reason)
+		if d.proclaims() < 2 {
+			t.Error("it was not repeated after " + reason)
+		}
+	}
+	d.set(func() { d.outage, d.refuse = "", codes.Unimplemented })
 	is(t, lock.Proclaim(background, "v"), ErrUnimplemented)
 }
 

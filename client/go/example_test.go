@@ -177,3 +177,87 @@ func ExampleLock_Downgrade() {
 	defer func() { _ = share.Release(ctx) }()
 	fmt.Println("reading, together with others")
 }
+
+// Each process campaigns. The one that is elected publishes its address and leads until it loses the lock or resigns.
+func ExampleElection_Campaign() {
+	client, err := redlockd.New([]string{"10.0.0.1:50051", "10.0.0.2:50051"}, redlockd.Options{})
+	if err != nil {
+		panic(err)
+	}
+	defer client.Close()
+	ctx := context.Background()
+	election := client.Election("reports")
+	lock, err := election.Campaign(ctx, "10.0.0.7:80", redlockd.AcquireOptions{TTL: 10 * time.Second})
+	if err != nil {
+		panic(err)
+	}
+	defer func() { _ = election.Resign(ctx) }()
+	fmt.Println("leading with fencing token", lock.FencingToken())
+	if err := election.Proclaim(ctx, "10.0.0.7:81"); err != nil {
+		fmt.Println(err)
+	}
+	<-lock.Lost()
+	fmt.Println("stop leading:", lock.Err())
+}
+
+// Follows the leader of an election. A leader with a lower fencing token than this one is no longer the leader.
+func ExampleElection_Observe() {
+	client, err := redlockd.New([]string{"10.0.0.1:50051", "10.0.0.2:50051"}, redlockd.Options{})
+	if err != nil {
+		panic(err)
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Hour) // ends the loop with an error; break ends it without
+	defer cancel()
+	for state, err := range client.Election("reports").Observe(ctx) {
+		switch {
+		case err != nil:
+			fmt.Println(err)
+		case state.State == redlockd.StateHeld:
+			fmt.Println("the leader is", state.Value, "with fencing token", state.FencingToken)
+		case state.State == redlockd.StateVacant:
+			fmt.Println("nobody leads")
+		case state.State == redlockd.StateUndecided:
+			fmt.Println("the leader is unknown:", state.Message)
+		}
+	}
+}
+
+// A dashboard shows who holds a key, whatever its kind.
+func ExampleClient_Observe() {
+	client, err := redlockd.New([]string{"127.0.0.1:50051"}, redlockd.Options{})
+	if err != nil {
+		panic(err)
+	}
+	defer client.Close()
+	for state, err := range client.Observe(context.Background(), "downloads") {
+		if err != nil {
+			panic(err)
+		}
+		fmt.Println(state.State, state.Holders, "of", state.MaxHolders)
+		for _, holder := range state.HeldBy {
+			fmt.Println(holder.Owner, "in slot", holder.Slot, "for", holder.HeldFor)
+		}
+	}
+}
+
+// A job that several machines start at the same time runs once, although their clocks differ by up to two minutes.
+func ExampleLock_ReleaseAndKeep() {
+	client, err := redlockd.New([]string{"127.0.0.1:50051"}, redlockd.Options{})
+	if err != nil {
+		panic(err)
+	}
+	defer client.Close()
+	ctx := context.Background()
+	lock, err := client.TryAcquire(ctx, "nightly-report", redlockd.AcquireOptions{})
+	switch {
+	case errors.Is(err, redlockd.ErrAlreadyHeld):
+		return // another machine runs the job, or has run it
+	case err != nil:
+		panic(err)
+	}
+	fmt.Println("running the job")
+	if err := lock.ReleaseAndKeep(ctx, 2*time.Minute); err != nil {
+		fmt.Println(err)
+	}
+}

@@ -46,7 +46,7 @@ type KeyState struct {
 	Holders      int           // their number: more than 1 only if they share the key or if it is a semaphore
 	Owner        string        // the label of the exclusive holder
 	Value        string        // that the exclusive holder publishes; "": none
-	FencingToken uint64        // of the holder, or the highest of the holders
+	FencingToken uint64        // of the holder, or the highest of the holders and of those before
 	HeldFor      time.Duration // how long the exclusive holder has held the key; 0: unknown
 	Remaining    time.Duration // until the lock expires unless it is extended. Extensions are not reported.
 	HeldBy       []Holder      // in the order of their fencing tokens
@@ -92,7 +92,7 @@ func (s KeyState) same(other KeyState) bool {
 // error if a daemon refuses the call (ErrUnauthenticated, ErrPermissionDenied, ErrInvalidArgument, ErrUnimplemented), if
 // ctx ends, or with ErrCanceled if the client is closed.
 //
-// No two reports in a row are the same, and the fencing tokens of exclusive holders never decrease. A loop that is slow
+// No two reports in a row are the same, and the fencing tokens never decrease. A loop that is slow
 // gets the latest state, and not those in between. The states are for information: only a Lock, or storage that compares
 // fencing tokens, can prove who holds a key. key is a single key, whether exclusive, Shared or a Semaphore.
 func (c *Client) Observe(ctx context.Context, key string) iter.Seq2[KeyState, error] {
@@ -156,21 +156,23 @@ func newObserver(ctx context.Context, c *Client, key core.Key) *observer {
 	return o
 }
 
-// fences is the highest fencing tokens that were seen.
+// fences is the highest fencing tokens that were seen: of exclusive holders, and of all.
 type fences struct{ exclusive, any uint64 }
 
-// pass reports whether a state may follow those before. That a share ends can decrease the highest fencing token of the
-// holders, and each slot of a semaphore has fencing tokens of its own.
-func (f *fences) pass(s KeyState) bool {
-	switch {
-	case s.State != StateHeld || s.MaxHolders != 0:
+// pass reports whether a state may follow those before. An exclusive holder follows all holders. The holders of shares and
+// slots follow only the exclusive ones: when one of them leaves, the highest fencing token of the others may be lower. The
+// state then keeps the higher one, as within a stream of the daemon.
+func (f *fences) pass(s *KeyState) bool {
+	switch several := s.Shared || s.MaxHolders != 0; {
+	case s.State != StateHeld:
 		return true
-	case s.Shared && s.FencingToken < f.exclusive, !s.Shared && s.FencingToken < f.any:
+	case several && s.FencingToken < f.exclusive, !several && s.FencingToken < f.any:
 		return false
-	case !s.Shared:
+	case !several:
 		f.exclusive = s.FencingToken
 	}
 	f.any = max(f.any, s.FencingToken)
+	s.FencingToken = f.any
 	return true
 }
 
@@ -243,7 +245,7 @@ func (o *observer) run() {
 }
 
 func (o *observer) onState(s KeyState) {
-	if !o.fences.pass(s) {
+	if !o.fences.pass(&s) {
 		o.doubt(&core.Failure{Reason: core.QuorumUnavailable, Message: "a daemon has reported a fencing token that is lower than one before"})
 		return
 	}

@@ -240,16 +240,20 @@ func TestFencingTokensNeverGoBackwards(t *testing.T) {
 	r.sees(t, StateHeld, 9, "")
 	one := &pb.ObserveResponse{State: pb.HolderState_HOLDER_STATE_HELD, Holders: 1, Mode: pb.LockMode_LOCK_MODE_SHARED, FencingToken: 8}
 	o.send <- one // the second holder has released its share
-	r.sees(t, StateHeld, 8, "")
+	if s := r.sees(t, StateHeld, 9, ""); s.Holders != 1 {
+		t.Fatal(s)
+	}
 	one = &pb.ObserveResponse{State: pb.HolderState_HOLDER_STATE_HELD, Holders: 1, Mode: pb.LockMode_LOCK_MODE_SHARED, FencingToken: 6}
 	o.send <- one // from before the exclusive holder
 	r.sees(t, StateUndecided, 0, "")
 	o.send <- heldState(8, "stale") // from before the second share
 	o.send <- vacantState
 	r.sees(t, StateVacant, 0, "")
-	slot := &pb.ObserveResponse{State: pb.HolderState_HOLDER_STATE_HELD, Holders: 1, MaxHolders: 3, FencingToken: 5}
+	slot := &pb.ObserveResponse{State: pb.HolderState_HOLDER_STATE_HELD, Holders: 1, MaxHolders: 3, FencingToken: 8}
 	o.send <- slot
-	r.sees(t, StateHeld, 5, "")
+	if s := r.sees(t, StateHeld, 9, ""); s.MaxHolders != 3 {
+		t.Fatal(s)
+	}
 }
 
 func TestAnOutageIsReportedOnce(t *testing.T) {
@@ -328,6 +332,9 @@ func TestAShortBreakIsNotReported(t *testing.T) {
 	o.send <- held
 	o.send <- heldState(8, "b")
 	r.sees(t, StateHeld, 8, "b")
+	time.Sleep(1200 * time.Millisecond) // longer than the patience with the start and the break
+	o.send <- heldState(9, "c")
+	r.sees(t, StateHeld, 9, "c")
 }
 
 func TestADaemonThatReportsNoStateIsLeft(t *testing.T) {

@@ -198,7 +198,8 @@ def run_js(world, text):
 def run_go(world, text):
     path = os.path.join(world.directory, "block.go")
     with open(path, "w") as file:
-        file.write('package main\nimport ("context"; "time"; redlockd "github.com/redlockd/redlockd/client/go")\n'
+        file.write('package main\nimport ("context"; "errors"; "fmt"; "time"; redlockd "github.com/redlockd/redlockd/client/go")\n'
+                   "var _, _, _ = errors.Is, fmt.Println, time.Now\n"
                    "type storage struct{}\n"
                    "func (storage) Write(context.Context, int, uint64) error { return nil }\n"
                    "var store storage\nvar report = 0\nvar ctx = context.Background()\n"

@@ -424,8 +424,8 @@ InspectResult HeldWith(const std::string& value, std::uint64_t number) {
   result.agreement = InspectResult::Agreement::kHeld;
   result.held_by.push_back({.owner = {.value = PublishedValue(value), .value_number = number},
                             .fence = {7},
-                            .agreed = FencingToken{5},
-                            .remaining = seconds(10)});
+                            .remaining = seconds(10),
+                            .agreed = FencingToken{5}});
   return result;
 }
 

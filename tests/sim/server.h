@@ -247,7 +247,7 @@ class Server {
   [[nodiscard]] bool TakeDelay(const std::string& token, const Owner& owner,
                                Duration& remaining) const;
   // The owner of a new lease, acquired now.
-  [[nodiscard]] Owner Stamped(Owner owner) const;
+  [[nodiscard]] Owner Stamped(Owner owner, Duration ttl) const;
   [[nodiscard]] NodeReply ExtendHeld(const std::string& key, Entry& entry, Meta& meta, Duration ttl,
                                      FencingToken raise_to, std::optional<Keeper> keeper,
                                      Take take);

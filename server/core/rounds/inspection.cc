@@ -103,7 +103,7 @@ void Inspection::Finish() {
     result.remaining = std::max(result.remaining, remaining[quorum - 1]);
     result.shared |= holding.is_share;
     result.held_by.push_back(
-        {std::move(holding.owner), holding.fence, agreed, holding.slot, remaining[quorum - 1]});
+        {std::move(holding.owner), holding.fence, holding.slot, remaining[quorum - 1], agreed});
   }
   for (const std::string& token : keeping_) result.holders.emplace_back(token);
   // For as long as no quorum is free.

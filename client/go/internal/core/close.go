@@ -11,9 +11,12 @@ const closeAnyway = time.Second
 
 // closing is the state of the client's close.
 type closing struct {
-	begun    bool
-	anyway   bool // the close no longer waits for releases
-	sent     bool // in the current Session
+	begun  bool
+	anyway bool // the close no longer waits for releases
+	sent   bool // in the current Session
+	// The Session may keep a lost lock alive whose delay has not passed. A close would release it. So the client releases
+	// the other locks one by one and then leaves: the end of the grace does not end the delay.
+	leaves   bool
 	finished bool
 	done     []func()
 }
@@ -39,15 +42,16 @@ func (m *Machine) Close(now Instant, done func()) {
 		}
 	}
 	until := now.Add(m.config.Grace)
+	m.closing.leaves = now < m.delayedUntil
 	for _, lease := range m.leasesInOrder() {
-		kept := lease.in != nil
+		kept := lease.in != nil && !m.closing.leaves
 		m.end(lease, released, lossBy(closed()))
 		r := m.release(now, lease.id(), lease.longest, now)
 		r.byClose = kept
 		lease.onLost(lossBy(closed()))
 	}
 	for _, r := range m.releasesInOrder() {
-		if r.delayed && now < r.notBefore { // the lock expires with its delay
+		if r.delayed && now < r.notBefore {
 			delete(m.releases, r.id)
 			continue
 		}
@@ -59,9 +63,9 @@ func (m *Machine) Close(now Instant, done func()) {
 		m.closing.anyway = true
 		m.sendClose()
 	})
-	m.timers.add(until, m.finish)
+	m.timers.add(until, func(Instant) { m.finish() })
 	if !m.Connected() && len(m.releases) == 0 {
-		m.finish(now)
+		m.finish()
 		return
 	}
 	m.sendClose()
@@ -79,6 +83,10 @@ func (m *Machine) sendClose() {
 			}
 		}
 	}
+	if m.closing.leaves {
+		m.finish()
+		return
+	}
 	m.closing.sent = true
 	m.enqueue(closeSession{})
 }
@@ -90,16 +98,16 @@ func (closeSession) request(_ *Machine, id uint64) *pb.SessionOperation {
 	return &pb.SessionOperation{Id: id, Operation: &pb.SessionOperation_Close{Close: &pb.CloseOperation{}}}
 }
 
-func (closeSession) onAnswer(m *Machine, now Instant, a answer) {
+func (closeSession) onAnswer(m *Machine, _ Instant, a answer) {
 	if !a.failedWith(Draining) {
-		m.finish(now)
+		m.finish()
 	}
 }
 
 func (closeSession) onAbandoned(*Machine, Instant) {}
 
 // finish ends the machine. Nothing is sent or reported afterwards.
-func (m *Machine) finish(now Instant) {
+func (m *Machine) finish() {
 	if m.closing.finished {
 		return
 	}
@@ -110,9 +118,7 @@ func (m *Machine) finish(now Instant) {
 			failure = closed()
 		}
 		delete(m.releases, r.id)
-		for _, done := range r.done {
-			done(failure)
-		}
+		r.report(failure)
 	}
 	if m.session != nil {
 		m.host.Cancel(m.session.number)

@@ -17,7 +17,7 @@ func (m *Machine) connect(now Instant) {
 	m.reconnectAt = never
 	m.dropExpiredReleases(now)
 	if m.closing.begun && len(m.releases) == 0 {
-		m.finish(now)
+		m.finish()
 		return
 	}
 	m.sessions++

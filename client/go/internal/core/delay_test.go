@@ -1,6 +1,7 @@
 package core
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -70,16 +71,35 @@ func TestALossThatIsReportedIsNotReleasedBeforeTheDelay(t *testing.T) {
 }
 
 func TestCloseDoesNotEndTheDelayOfALostLock(t *testing.T) {
+	for _, token := range []string{"", "own"} {
+		w := newWorld(t, 1)
+		w.getReady()
+		u := w.holdWithDelay(token)
+		w.passAlive(time.Second)
+		same(t, "losses", u.losses, 1)
+		w.hold("other")
+		closed := false
+		w.m.Close(w.now, func() { closed = true })
+		released := w.expect(w.sentButPings(), "release other "+w.lastToken())[0]
+		same(t, "closed", closed, false)
+		w.reply(ok(released))
+		same(t, "closed", closed, true)
+		same(t, "left", w.cancelled[w.session()], true)
+	}
+}
+
+func TestCloseIsOrderlyAfterTheDelay(t *testing.T) {
 	w := newWorld(t, 1)
 	w.getReady()
-	u := w.holdWithDelay("")
-	w.passAlive(time.Second)
-	same(t, "losses", u.losses, 1)
-	closed := false
-	w.m.Close(w.now, func() { closed = true })
-	w.reply(ok(w.expect(w.sent(), "close")[0]))
-	same(t, "closed", closed, true)
+	w.holdWithDelay("own")
+	w.passAlive(time.Second + testDelay - 1)
+	w.pass(1)
+	w.expect(w.sentButPings(), "give up k own")
+	w.m.Close(w.now, func() {})
+	w.expect(w.sentButPings(), "close")
 }
+
+func (w *world) lastToken() string { return fmt.Sprintf("rl-%d", w.tokens) }
 
 func TestAHeldLockWithADelayIsReleasedAtOnce(t *testing.T) {
 	w := newWorld(t, 1)
@@ -130,4 +150,18 @@ func TestTheReleaseOfALostLockKeepsNothing(t *testing.T) {
 	w.m.Release(w.now, u.lease, time.Minute, o.on)
 	same(t, "released", o.reason(), LockNotHeld)
 	same(t, "keeps", w.expect(w.sent(), "release k rl-1")[0].GetRelease().KeepFor == nil, true)
+}
+
+func TestALockIsReleasedEvenIfTheDaemonCannotKeepTheKey(t *testing.T) {
+	w := newWorld(t, 1)
+	w.getReady()
+	u, o := w.hold("k"), &outcome{}
+	w.m.Release(w.now, u.lease, 1000*time.Hour, o.on)
+	w.reply(failed(w.sent()[0], InvalidArgument))
+	same(t, "released", o.reason(), InvalidArgument)
+	again := w.expect(w.sent(), "release k rl-1")[0]
+	same(t, "keeps", again.GetRelease().KeepFor == nil, true)
+	w.reply(failed(again, InvalidArgument)) // the end, whatever the answer
+	w.expect(w.sent())
+	same(t, "reports", o.done, 1)
 }

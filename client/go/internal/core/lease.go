@@ -116,6 +116,9 @@ func (m *Machine) lose(now Instant, lease *Lease, loss *Failure, reported bool) 
 			m.releaseLost(now, lease)
 		}
 	}
+	if lease.delay > 0 {
+		m.delayedUntil = later(m.delayedUntil, lease.stopped)
+	}
 	lease.onLost(lease.loss)
 }
 

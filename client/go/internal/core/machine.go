@@ -69,6 +69,8 @@ type Machine struct {
 	extends  map[*Extension]struct{}
 	releases map[leaseID]*release
 
+	delayedUntil Instant // the end of the last delay of a lost lock
+
 	timers    timers
 	judgeFrom Instant // after a delay of the client, arrived messages are read until then
 	heldUp    bool
@@ -78,7 +80,7 @@ type Machine struct {
 
 // New makes a machine and opens its first Session.
 func New(config Config, host Host, now Instant) *Machine {
-	m := &Machine{config: config, host: host, pause: leastPause, reconnectAt: never, expireAt: never, judgeFrom: longAgo,
+	m := &Machine{config: config, host: host, pause: leastPause, reconnectAt: never, expireAt: never, judgeFrom: longAgo, delayedUntil: longAgo,
 		leases: map[leaseID]*Lease{}, acquires: map[*Acquisition]struct{}{}, callers: map[leaseID]*Acquisition{}, leaving: map[leaseID]*Acquisition{}, extends: map[*Extension]struct{}{},
 		releases: map[leaseID]*release{}}
 	m.connect(now)

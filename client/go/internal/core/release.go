@@ -100,6 +100,10 @@ func (r *release) onAnswer(m *Machine, now Instant, answer answer) {
 	case r.again:
 		r.again = false
 		m.enqueue(r)
+	case answer.failedWith(InvalidArgument) && r.keepFor != 0: // beyond the daemon's max_ttl: nobody would release the lock
+		r.report(&Failure{Reason: InvalidArgument, Message: answer.failure.Message + "; the lock is released, but the key is not kept"})
+		r.keepFor = 0
+		m.enqueue(r)
 	case answer.failure == nil || answer.failedWith(LockNotHeld) && r.sent > 1:
 		r.finish(m, r.spent())
 	default:
@@ -124,10 +128,15 @@ func (r *release) spent() *Failure {
 
 func (r *release) finish(m *Machine, failure *Failure) {
 	delete(m.releases, r.id)
+	r.report(failure)
+	m.sendClose()
+}
+
+func (r *release) report(failure *Failure) {
 	for _, done := range r.done {
 		done(failure)
 	}
-	m.sendClose()
+	r.done = nil
 }
 
 // dropExpiredReleases drops the releases of locks that have expired by now.

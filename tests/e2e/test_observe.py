@@ -61,7 +61,10 @@ class ObserveTest(unittest.TestCase):
         self.assertTrue(eventually(lambda: listens(port), 20))
         channel = grpc.insecure_channel(f"127.0.0.1:{port}")
         self.addCleanup(channel.close)
-        return daemon, pb_grpc.LockServiceStub(channel)
+        stub = pb_grpc.LockServiceStub(channel)
+        # It has found its nodes.
+        self.assertTrue(eventually(lambda: not stub.Inspect(pb.InspectRequest(key="k"), timeout=10).undecided, 20))
+        return daemon, stub
 
     def acquire(self, key="k", ttl=10.0, **more):
         return self.stub.Acquire(
@@ -105,6 +108,20 @@ class ObserveTest(unittest.TestCase):
         self.wait_for(lambda: self.metric("redlockd_observers") == 0)
         self.wait_for(lambda: self.metric("redlockd_streams") == 0)
 
+    def test_values_and_kept_keys_are_reported(self):
+        lease = self.acquire(value="10.0.0.1:80")
+        observer = Observer(self.other)
+        self.wait_for(lambda: observer.is_told(HELD, value="10.0.0.1:80"))
+        self.stub.Proclaim(pb.ProclaimRequest(key="k", token=lease.token, value="10.0.0.2:80"), timeout=10)
+        self.wait_for(lambda: observer.is_told(HELD, value="10.0.0.2:80"))
+        told = observer.states[-1]
+        self.assertEqual((told.fencing_token, told.held_by[0].value), (lease.fencing_token, "10.0.0.2:80"))
+        self.stub.Release(pb.ReleaseRequest(key="k", token=lease.token, keep_for=seconds(8)), timeout=10)
+        self.wait_for(lambda: observer.is_told(VACANT))
+        self.assertGreater(observer.states[-1].kept_for.ToMilliseconds(), 0)
+        self.wait_for(lambda: not observer.states[-1].HasField("kept_for"), 20)
+        self.assertTrue(observer.is_told(VACANT))
+
     def test_those_who_share_a_key_are_listed(self):
         shares = [self.acquire(mode=pb.LOCK_MODE_SHARED, owner=f"reader {i}") for i in range(2)]
         observer = Observer(self.other)
@@ -117,7 +134,7 @@ class ObserveTest(unittest.TestCase):
         self.wait_for(lambda: observer.is_told(VACANT))
 
     def test_nodes_that_do_not_answer_are_never_reported_as_no_holder(self):
-        lease = self.acquire(ttl=2)
+        lease = self.acquire(ttl=5)
         observer = Observer(self.other)
         self.wait_for(lambda: observer.is_told(HELD))
         for process in self.nodes.processes[:2]:

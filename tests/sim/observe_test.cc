@@ -419,5 +419,58 @@ TEST_F(Observing, AQuarantinedNodeDoesNotCountAsVacant) {
   EXPECT_EQ(seen->All(), std::vector({State::kHeld, State::kVacant}));
 }
 
+InspectResult HeldWith(const std::string& value, std::uint64_t number) {
+  InspectResult result{.fence = {}, .votes = {}, .holders = {}};
+  result.agreement = InspectResult::Agreement::kHeld;
+  result.held_by.push_back({.owner = {.value = PublishedValue(value), .value_number = number},
+                            .fence = {7},
+                            .remaining = seconds(10),
+                            .agreed = FencingToken{5}});
+  return result;
+}
+
+// A quorum may not have learned a value that another one has reported.
+TEST(ObservedStates, AValueIsNeverTakenBack) {
+  MonotonicTime now{seconds(1)};
+  ObservedState state(now);
+  const auto read = [&](const std::string& value, std::uint64_t number) {
+    now += milliseconds(10);
+    return state.OnRead(Observe(HeldWith(value, number), now));
+  };
+  const ObservedPtr first = read("one", 1);
+  ASSERT_TRUE(first);
+  EXPECT_EQ(first->fence, FencingToken{5}) << "the fence of the quorum";
+  EXPECT_FALSE(read("one", 1));
+  ASSERT_TRUE(read("two", 2));
+  EXPECT_FALSE(read("one", 1));
+  EXPECT_FALSE(read("two", 4)) << "the same value once more";
+  EXPECT_FALSE(read("three", 3));
+  const ObservedPtr last = read("five", 5);
+  ASSERT_TRUE(last);
+  EXPECT_EQ(last->held_by[0].owner.value.value(), "five");
+}
+
+// A lost read is no reason to report anything.
+TEST(ObservedStates, AReadWithoutAQuorumChangesNothingForASecond) {
+  MonotonicTime now{seconds(1)};
+  ObservedState state(now);
+  InspectResult vacant{.fence = {}, .votes = {}, .holders = {}};
+  vacant.agreement = InspectResult::Agreement::kVacant;
+  ASSERT_TRUE(state.OnRead(Observe(vacant, now)));
+  const auto fails = [&](Duration later) {
+    now += later;
+    return state.OnRead(Observe({.fence = {}, .votes = {}, .holders = {}}, now));
+  };
+  EXPECT_FALSE(fails(seconds(2)));
+  EXPECT_FALSE(fails(milliseconds(900)));
+  EXPECT_FALSE(state.OnRead(Observe(vacant, now)));
+  EXPECT_FALSE(fails(seconds(2))) << "the second begins anew";
+  const ObservedPtr undecided = fails(seconds(1));
+  ASSERT_TRUE(undecided);
+  EXPECT_EQ(undecided->state, State::kUndecided);
+  EXPECT_FALSE(fails(seconds(1)));
+  ASSERT_TRUE(state.OnRead(Observe(vacant, now)));
+}
+
 }  // namespace
 }  // namespace redlock::sim

@@ -22,8 +22,8 @@ const until = async (what, condition, step) => {
 };
 
 // What makes one state differ from another.
-const essence = ({ state, holders, fencingToken, owner, value, keptFor }) => (
-  String([state, holders, fencingToken, JSON.stringify([owner, value]), keptFor === undefined]));
+const essence = ({ state, holders, fencingToken, owner, value, keptFor, heldBy }) => inspect([
+  state, holders, fencingToken, owner, value, keptFor === undefined, heldBy.map((holder) => [holder.fencingToken, holder.value])]);
 
 // The same numbers in every run.
 const chance = (seed) => {

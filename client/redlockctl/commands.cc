@@ -140,7 +140,7 @@ grpc::Status Commands::InspectKeys(v1::InspectResponse& response, Millis timeout
     request.set_key(key);
     grpc::ClientContext context;
     status = daemon().CallIn(context, &LockService::Stub::Inspect, request, response, timeout);
-    if (!status.ok() || response.held() || response.undecided() || response.has_kept_for()) break;
+    if (!status.ok() || response.held() || response.undecided()) break;
   }
   return status;
 }
@@ -442,8 +442,6 @@ Failure Commands::WithCause(Failure failure) {
     failure.exit_status = kExitNoQuorum;
   } else if (response.held()) {
     failure.message += ": " + HeldBy(response);
-  } else if (response.has_kept_for()) {
-    failure.message += ": nobody holds the key, but it is kept for a while";
   }
   return failure;
 }

@@ -153,11 +153,12 @@ class CommandLine {
 
   // What the lock publishes, and how it ends if it is lost.
   CLI::Option* AddPublished(CLI::App& command) {
+    CLI::Option* const value = command.add_option(
+        "--value", options_.value, "A value that `observe` and `who` show, such as an address");
     AddDuration(command, "--lock-delay",
                 "If the lock is lost, nobody else gets it for this long after its TTL [none]",
-                [this](Millis value) { options_.lock_delay = value; });
-    return command.add_option("--value", options_.value,
-                              "A value that `observe` and `who` show, such as an address");
+                [this](Millis delay) { options_.lock_delay = delay; });
+    return value;
   }
 
   void AddKeepFor(CLI::App& command) {

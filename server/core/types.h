@@ -194,15 +194,20 @@ struct Owner {
   bool operator==(const Owner&) const = default;
 };
 
-// What two nodes know of the same holder: the newest value, and the latest time of acquisition that
-// one of them knows. A node on which the lease was restored may know less than others.
+// What two nodes know of the same holder: the newest value, the longer delay, and the latest time
+// of acquisition that one of them knows. A node on which the lease was restored may know less than
+// others.
 [[nodiscard]] inline Owner BetterKnown(Owner one, const Owner& other) {
-  if (one.empty() || other.value_number > one.value_number) {
-    const Duration since = one.since;
-    one = other;
-    one.since = std::max(since, other.since);
-  } else {
-    one.since = std::max(one.since, other.since);
+  if (one.empty()) {
+    one.label = other.label;
+    one.origin = other.origin;
+  }
+  one.since = std::max(one.since, other.since);
+  one.lock_delay = std::max(one.lock_delay, other.lock_delay);
+  const bool newer = other.value_number > one.value_number;
+  if (newer || (other.value_number == one.value_number && one.value.empty())) {
+    one.value = other.value;
+    one.value_number = other.value_number;
   }
   return one;
 }

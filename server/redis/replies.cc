@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 
+#include "server/core/nodes/kept.h"
 #include "server/core/utf8.h"
 #include "server/redis/node_error.h"
 #include "server/redis/resp.h"
@@ -165,7 +166,7 @@ constexpr std::size_t kPartsOfAShare = 5;
 // Takes the delay of a lease off its expiry. False if nobody holds what this value keeps others
 // from: the TTL has passed, or it stays taken after a release.
 bool TakeDelay(const OwnerToken& value, const Owner& owner, Duration& remaining) {
-  if (value.value().starts_with(kKeptPrefix)) return false;
+  if (IsKept(value)) return false;
   if (owner.lock_delay == Duration()) return true;
   if (remaining <= owner.lock_delay) return false;
   remaining -= owner.lock_delay;

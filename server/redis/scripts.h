@@ -105,9 +105,6 @@ inline constexpr char kTermsMark = '\xff';
 // What stands for an unknown time of acquisition.
 inline constexpr std::string_view kUnknownTime = "-";
 
-// The beginning of what a key holds that stays taken after a release. No token begins with it.
-inline constexpr std::string_view kKeptPrefix = "redlockd:kept:";
-
 // The base of digests and ids in metadata: short, and without a space.
 inline constexpr int kIdBase = 36;
 

@@ -64,10 +64,10 @@ class Line {
 };
 
 // The delay and the value of a holder as in the metadata. Most holders have none.
-std::string TermsOf(const Owner& owner) {
-  if (owner.lock_delay == Duration() && owner.value.empty() && owner.value_number == 0) return {};
+std::string TermsOf(const Owner& owner, Duration delay) {
+  if (delay == Duration() && owner.value.empty() && owner.value_number == 0) return {};
   std::string terms(1, kTermsMark);
-  terms += Decimal(Millis(owner.lock_delay));
+  terms += Decimal(Millis(delay));
   terms += ' ';
   terms += Decimal(owner.value_number);
   terms += ' ';
@@ -202,9 +202,10 @@ void StepBatch::Add(const AcquireStep& step) {
     words.MetaKey(step.key.value());
   }
   words.Argument(step.token.value());
-  words.Argument(Decimal(Millis(ExpiryOf(step.ttl, step.owner, step.longest))));
+  const Duration delay = DelayOf(step.ttl, step.owner, step.longest);
+  words.Argument(Decimal(Millis(step.ttl + delay)));
   words.Argument(Line::Granted(step.fence, step.attempt, step.token, step.owner),
-                 TermsOf(step.owner));
+                 TermsOf(step.owner, delay));
   if (!step.adopt) return;
   words.Argument(Decimal(Millis(step.ttl)));
   words.Argument(Decimal(Millis(step.longest)));
@@ -215,8 +216,10 @@ void StepBatch::Add(const HandOverStep& step) {
   Words& words = BeginOther(StepKind::kHandOver, step.key);
   words.Argument(step.from.value());
   words.Argument(step.to.value());
-  words.Argument(Decimal(Millis(ExpiryOf(step.ttl, step.owner, step.longest))));
-  words.Argument(Line::Granted(step.fence, step.attempt, step.to, step.owner), TermsOf(step.owner));
+  const Duration delay = DelayOf(step.ttl, step.owner, step.longest);
+  words.Argument(Decimal(Millis(step.ttl + delay)));
+  words.Argument(Line::Granted(step.fence, step.attempt, step.to, step.owner),
+                 TermsOf(step.owner, delay));
 }
 
 void StepBatch::Add(const ExtendStep& step) {
@@ -235,9 +238,10 @@ void StepBatch::Add(const RepairStep& step) {
   Expect(step.expected);
   Words& words = BeginOther(StepKind::kRepair, step.key);
   words.Argument(step.token.value());
-  words.Argument(Decimal(Millis(ExpiryOf(step.ttl, step.owner, step.longest))));
+  const Duration delay = DelayOf(step.ttl, step.owner, step.longest);
+  words.Argument(Decimal(Millis(step.ttl + delay)));
   words.Argument(Decimal(step.fence.value));
-  std::string rest = TermsOf(step.owner);
+  std::string rest = TermsOf(step.owner, delay);
   rest += ' ';
   rest += step.held_for ? std::string_view(Decimal(Millis(*step.held_for))) : kUnknownTime;
   words.Argument(Line::Holder(step.token, step.owner), rest);

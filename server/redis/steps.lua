@@ -316,12 +316,17 @@ if ARGV[a] or shared_releases then
       change(key)
     end
     local expiry, delay = tonumber(ttl), ours and delay_of(holder) or 0
-    if delay > 0 then expiry = math.max(expiry, math.min(expiry + delay, most)) end
+    local cut
+    if delay > 0 then
+      expiry = math.max(expiry, math.min(expiry + delay, most))
+      cut = expiry < tonumber(ttl) + delay
+      if cut then holder = string.gsub(holder, '\255%d+', '\255' .. expiry - ttl, 1) end
+    end
     -- An extension never shortens a TTL.
     if call('PTTL', key) < expiry then call('PEXPIRE', key, expiry) end
     call('PEXPIRE', meta, retention)
     -- A confirmed lease, with state 'c', is no longer rolled back.
-    if new_keeper or raise or state == 'a' then
+    if new_keeper or raise or cut or state == 'a' then
       local text = format(fence, 'c', new_keeper or kept, holder)
       local set = try('SET', meta, text, 'PX', retention)
       if set.err then return {'failed', set.err} end

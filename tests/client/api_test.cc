@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <malloc.h>
 #include <redlock/client.h>
+#include <redlock/election.h>
 #include <redlock/mutex.h>
 #include <redlock/testing.h>
 #include <unistd.h>
@@ -420,6 +421,83 @@ TEST_F(ApiTest, ExtremeDurationsAreRefusedOrMeanWithoutALimit) {
   EXPECT_TRUE(mutex.try_lock_for(std::chrono::hours::max()));
   EXPECT_FALSE(Mutex(client, "mutex").try_lock_for(std::chrono::hours::min()));
   mutex.unlock();
+}
+
+// --- Elections, and keys that are kept
+
+// Returns the next state that is decided.
+KeyState Decided(Observer& observer) {
+  while (true) {
+    KeyState state = observer.next(seconds(20)).value();
+    if (state.state != HolderState::kUndecided) return state;
+  }
+}
+
+TEST_F(ApiTest, OneCandidateLeadsAtATime) {
+  Election election(client, "e");
+  Client other(To());
+  Election rival(other, "e");
+  EXPECT_EQ(rival.leader().value().state, HolderState::kVacant);
+  auto observer = rival.observe().value();
+  EXPECT_EQ(Decided(observer).state, HolderState::kVacant);
+  auto lead = election.campaign("one").value();
+  EXPECT_EQ(rival.campaign("two", {.wait = Duration{}}).error().reason, Reason::kLockAlreadyHeld);
+  const KeyState state = Decided(observer);
+  EXPECT_EQ(state.value, "one");
+  EXPECT_EQ(state.fencing_token, lead.fencing_token());
+  EXPECT_TRUE(election.proclaim("uno"));
+  EXPECT_EQ(Decided(observer).value, "uno");
+  EXPECT_EQ(rival.leader().value().value, "uno");
+  EXPECT_EQ(other.proclaim("e", "not its token", "no").error().reason, Reason::kLockNotHeld);
+  auto next = std::async(std::launch::async, [&rival] { return rival.campaign("two").value(); });
+  EXPECT_TRUE(election.resign());
+  EXPECT_GT(next.get().fencing_token(), state.fencing_token);
+}
+
+TEST_F(ApiTest, TheLeadershipEndsWithTheLock) {
+  Election election(client, "e");
+  auto lead = election.campaign("one").value();
+  auto observer = election.observe().value();
+  EXPECT_EQ(Decided(observer).value, "one");
+  EXPECT_TRUE(server.lose("e"));
+  EXPECT_TRUE(Eventually([&lead] { return lead.lost().stop_requested(); }));
+  EXPECT_EQ(Decided(observer).state, HolderState::kVacant);
+  EXPECT_EQ(election.proclaim("two").error().reason, Reason::kLockNotHeld);
+  EXPECT_EQ(election.resign().error().reason, Reason::kLockNotHeld);
+}
+
+TEST_F(ApiTest, AKeyStaysTakenAfterItsRelease) {
+  auto lock = client.acquire("k").value();
+  EXPECT_TRUE(lock.release({.keep_for = seconds(20)}));
+  EXPECT_EQ(client.try_acquire("k").error().reason, Reason::kLockAlreadyHeld);
+  const Lease lease = client.acquire_detached("detached").value();
+  EXPECT_TRUE(client.release("detached", lease.token, seconds(5), {.keep_for = seconds(20)}));
+  auto observer = client.observe("detached").value();
+  const KeyState kept = Decided(observer);
+  EXPECT_EQ(kept.state, HolderState::kVacant);
+  EXPECT_GT(kept.kept_for, seconds(1));
+  EXPECT_LE(kept.kept_for, seconds(20));
+}
+
+TEST_F(ApiTest, ATimeToKeepThatTheDaemonRefusesStillReleasesTheLock) {
+  auto lock = client.acquire("k").value();
+  EXPECT_EQ(lock.release({.keep_for = std::chrono::hours(10)}).error().reason,
+            Reason::kInvalidArgument);
+  EXPECT_TRUE(IsFree("k"));
+}
+
+TEST_F(ApiTest, ALockThatIsLostStaysTakenForItsDelay) {
+  Options options = To();
+  options.grace = seconds(1);
+  Client holder(options);
+  auto lock = holder.acquire("k", {.ttl = seconds(2), .lock_delay = seconds(30)}).value();
+  server.cut();
+  EXPECT_TRUE(Eventually([&lock] { return lock.lost().stop_requested(); }));
+  std::this_thread::sleep_for(seconds(2));
+  server.mend();
+  EXPECT_EQ(lock.release().error().reason, Reason::kLockNotHeld);
+  std::this_thread::sleep_for(seconds(2));
+  EXPECT_EQ(client.acquire("k", {.wait = Duration{}}).error().reason, Reason::kLockAlreadyHeld);
 }
 
 // --- Mutex

@@ -31,7 +31,10 @@ class CallsTest : public ::testing::Test {
                  },
                  effect);
     }
-    for (auto& leftover : calls.TakeLeftovers()) leftovers.push_back(leftover.token);
+    for (auto& leftover : calls.TakeLeftovers()) {
+      leftovers.push_back(leftover.token);
+      lasts = leftover.lasts;
+    }
   }
   void Answer(const UnaryAnswer& answer) {
     calls.OnAnswer(sent.back().call, sent.back().attempt, answer);
@@ -77,6 +80,7 @@ class CallsTest : public ::testing::Test {
   std::map<CallId, Lease> leased;
   std::map<CallId, Error> failed;
   std::vector<std::string> leftovers;
+  Duration lasts{};  // the last leftover
 };
 
 TEST_F(CallsTest, TheValidityCountsFromBeforeTheRequestWasSent) {
@@ -239,6 +243,9 @@ TEST_F(CallsTest, AnAcquireNamesItsValueAndDelayInEachAttempt) {
     EXPECT_EQ(Request(i).value, "here");
     EXPECT_EQ(Request(i).lock_delay, seconds(2));
   }
+  Refuse(Reason::kLockAlreadyHeld);
+  EXPECT_EQ(leftovers.size(), 1U);
+  EXPECT_EQ(lasts, seconds(32)) << "the nodes add the delay";
 }
 
 TEST_F(CallsTest, ARepeatedReleaseStillKeepsTheKey) {

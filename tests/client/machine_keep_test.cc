@@ -138,7 +138,7 @@ TEST_F(KeepTest, ALockKnowsHowItIsReleasedIfItsCallerDropsIt) {
 // --- The delay of a lost lock
 
 TEST_F(MachineLocksTest, ALostLockWithADelayIsNotReleased) {
-  for (const std::string& token : {"", "mine"}) {
+  for (const std::string token : {"", "mine"}) {
     AcquireCommand command = kDelayed;
     command.token = token;
     const auto lease = Hold(command);
@@ -155,17 +155,23 @@ TEST_F(MachineLocksTest, ALostLockWithADelayIsNotReleased) {
 }
 
 TEST_F(MachineLocksTest, ALockWithADelayThatIsAboutToBeLostIsNotReleased) {
-  const auto lease = Hold(kDelayed);
-  Break();
-  Pass(lease->SignalAt() - clock.now);
-  ASSERT_EQ(lost.size(), 1U);
-  ASSERT_TRUE(Trusted(lease));
-  (void)Release(lease);
-  Close();
-  EXPECT_TRUE(closed);
-  Ready();
-  Flush();
-  EXPECT_EQ(Count<ReleaseRequest>(), 0U);
+  for (const bool by_its_caller : {true, false}) {
+    Start({});
+    Ready();
+    lost.clear();
+    const auto lease = Hold(kDelayed);
+    (void)Hold({.key = "other", .ttl = seconds(30), .margin = Duration{}});
+    Break();
+    Pass(lease->SignalAt() - clock.now);
+    ASSERT_EQ(lost.size(), 1U);
+    ASSERT_TRUE(Trusted(lease));
+    if (by_its_caller) (void)Release(lease);
+    Close();
+    Ready();
+    Flush();
+    ASSERT_EQ(Count<ReleaseRequest>(), 1U) << "only the lock that is held";
+    EXPECT_EQ(Last<ReleaseRequest>().body.key, "other");
+  }
 }
 
 TEST_F(MachineLocksTest, TheSessionEndsThatWouldKeepALostLockWithADelayAlive) {
@@ -206,6 +212,40 @@ TEST_F(MachineLocksTest, ALockWithADelayIsReleasedLikeAnyOther) {
   (void)Hold(kDelayed);
   Close();
   EXPECT_EQ(Count<CloseRequest>(), 1U);
+}
+
+// The nodes add the delay to the TTL.
+TEST_F(MachineLocksTest, ALockWithADelayIsReleasedForAsLongAsItMayLast) {
+  const auto released_after = [this](Duration duration) {
+    const std::size_t before = Count<ReleaseRequest>();
+    Suspend(duration);
+    Tick();
+    Ready();
+    Flush();
+    return Count<ReleaseRequest>() > before;
+  };
+  const std::vector<std::function<void()>> ways = {
+      [this] {
+        const auto lease = Hold(kDelayed);
+        Break();
+        (void)Release(lease);
+      },
+      [this] {
+        const CallId call = Acquire(kDelayed);
+        Flush();
+        Break();
+        GiveUp(call);
+      },
+      [this] { machine->ReleaseToken("k", "t", seconds(40)), Collect(), Break(); },
+  };
+  for (const auto& way : ways) {
+    Start({});
+    Ready();
+    way();
+    EXPECT_TRUE(released_after(seconds(39)));
+    Break();
+    EXPECT_FALSE(released_after(seconds(10))) << "it has expired";
+  }
 }
 
 TEST_F(MachineLocksTest, ALossThatTheDaemonReportsDoesNotEndTheSession) {

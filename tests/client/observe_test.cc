@@ -490,7 +490,7 @@ TEST_F(ObserveTest, TheLeaderIsTheFirstDecidedState) {
   EXPECT_TRUE(Eventually([&] { return Next(observer).value == "one"; }));
   daemon.End(grpc::Status(grpc::StatusCode::UNAVAILABLE, "broken"));
   second.End(grpc::Status(grpc::StatusCode::UNAVAILABLE, "broken"));
-  EXPECT_EQ(election.leader(milliseconds(1'500)).error().reason, Reason::kUnreachable);
+  EXPECT_EQ(election.leader(seconds(2)).error().reason, Reason::kUnreachable);
   EXPECT_EQ(election.leader(milliseconds(10)).error().reason, Reason::kDeadlineExceeded);
   daemon.Serve();
   daemon.Report(Vacant());

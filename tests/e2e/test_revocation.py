@@ -97,6 +97,11 @@ class RevocationTest(AccessCase):
         self.wait_for(lambda: call.event(pb.EVENT_TYPE_EXTENDED))
         return call
 
+    def observe(self, key):
+        call = Call(self.stub.Observe(pb.ObserveRequest(key=key), metadata=self.bearer))
+        self.wait_for(lambda: call.received)
+        return call
+
     def wait_behind_the_session(self, key):
         waiting = self.stub.Acquire.future(pb.AcquireRequest(key=key, ttl=seconds(20)), metadata=self.bearer)
         inspect = pb.InspectRequest(key=key)
@@ -162,6 +167,7 @@ class RevocationTest(AccessCase):
         self.connect("--access-list", self.path("rules"))
         gone, kept = self.hold("gone"), self.hold("kept")
         watch, kept_watch = self.watch(gone), self.watch(kept)
+        observed, kept_observed = self.observe("gone"), self.observe("kept")
         session = Session(self.stub, self.bearer)
         for key in ("gone too", "kept too"):
             session.acquire(key)
@@ -171,9 +177,10 @@ class RevocationTest(AccessCase):
 
         self.write("rules", LESS)
         self.daemon.send_signal(signal.SIGHUP)
-        for call in (gone, watch):
+        for call in (gone, watch, observed):
             self.wait_for(lambda: call.end)
             self.assertEqual(call.end, "PERMISSION_DENIED")
+        for call in (gone, watch):
             self.assertEqual(call.event(pb.EVENT_TYPE_LOST).reason, "PERMISSION_DENIED")
         self.assertEqual(waiting.exception(timeout=10).code(), grpc.StatusCode.PERMISSION_DENIED)
         self.wait_for(lambda: session.lost())
@@ -182,7 +189,7 @@ class RevocationTest(AccessCase):
         session.acquire("gone again")
         self.wait_for(lambda: session.result("gone again") == "PERMISSION_DENIED")
         self.wait_for(lambda: not self.held("gone") and not self.held("gone too"), 5)
-        for call in (kept, kept_watch, session):
+        for call in (kept, kept_watch, kept_observed, session):
             self.assertIsNone(call.end)
         self.assertTrue(self.held("kept") and self.held("kept too"))
 

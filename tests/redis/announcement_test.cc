@@ -122,7 +122,7 @@ TEST_F(NodeTest, ChangesCostOneCommandWhileNobodyObserves) {
   DoOnStrand([&] {
     for (int i = 0; i < 10; ++i) {
       const Key key("key-" + std::to_string(i));
-      node->Acquire({key, OwnerToken("mine"), seconds(10), {1}, {1}, owner, {}}, sink);
+      node->Acquire({key, OwnerToken("mine"), seconds(10), kLongest, {1}, {1}, owner}, sink);
     }
     node->Release({Key("k"), OwnerToken("mine"), std::nullopt, {}, true}, sink);
   });

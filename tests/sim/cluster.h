@@ -84,6 +84,10 @@ class Cluster {
     return daemons_[daemon].scheduler->suspended();
   }
 
+  // From now on, the network loses nothing but announcements, and delays nothing for long.
+  void CalmNetwork() {
+    options_.faults.slow = options_.faults.breaks = options_.faults.forgets = 0;
+  }
   // The nodes with which the daemon is configured when it starts the next time.
   void Configure(std::size_t daemon, std::vector<std::size_t> nodes) {
     options_.lists.resize(daemons_.size());

@@ -2,7 +2,7 @@
 // time and die at any moment, daemons that start late, are stale or restart with other nodes,
 // partitions, and nodes that lose their data or refuse writes.
 // Checks that no two leases are valid, that no two records are decided for one epoch, and that a
-// key that reads as vacant has no valid lease.
+// key that reads as vacant has no valid lease, also for observers.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -15,6 +15,7 @@
 #include "server/core/nodes/mark.h"
 #include "tests/sim/client.h"
 #include "tests/sim/cluster.h"
+#include "tests/sim/observer_oracle.h"
 #include "tests/sim/oracle.h"
 #include "tests/sim/seeds.h"
 #include "tests/sim/world.h"
@@ -36,6 +37,7 @@ class Schedule {
   explicit Schedule(std::uint64_t seed)
       : world_(seed),
         cluster_(world_, Options(world_)),
+        seed_(seed),
         end_(world_.now() + kBusy),
         semaphores_(seed % 4 == 0) {}
 
@@ -53,10 +55,21 @@ class Schedule {
                                                   0.3, semaphores_));
       clients_.back()->Run(end_);
     }
+    if (seed_ % 5 == 0) Observe();
     Change();
     Disturb();
     Read();
     world_.RunUntil(end_ + kQuiet);
+    if (observers_.empty()) return;
+    cluster_.CalmNetwork();
+    world_.RunUntil(world_.now() + seconds(3));
+    for (const auto& [observer, handle] : observers_) {
+      const auto& wrong = observer->violations();
+      wrong_reads_.insert(wrong_reads_.end(), wrong.begin(), wrong.end());
+      if (observer->last().state == Observed::State::kVacant) continue;
+      wrong_reads_.push_back("an observer does not see that nobody holds the key any more");
+    }
+    observers_.clear();
   }
 
   [[nodiscard]] std::vector<std::string> Faults() {
@@ -93,6 +106,18 @@ class Schedule {
     if (world.Chance(0.7)) options.faults.slow = 0.05;
     if (world.Chance(0.7)) options.faults.breaks = 0.01;
     return options;
+  }
+
+  void Observe() {
+    for (std::size_t daemon = 0; daemon < kServing; ++daemon) {
+      for (std::size_t i = 0; i < kKeys; ++i) {
+        const std::string key = "key-" + std::to_string(i);
+        auto observer = std::make_unique<ObserverOracle>(key, oracle_, reads_, 0);
+        auto handle = cluster_.shard(daemon).Observe(
+            Key(key), [told = observer.get()](const ObservedPtr& state) { told->Told(*state); });
+        observers_.emplace_back(std::move(observer), std::move(handle));
+      }
+    }
   }
 
   void Restart(std::size_t daemon) {
@@ -234,12 +259,15 @@ class Schedule {
 
   World world_;
   Cluster cluster_;
+  const std::uint64_t seed_;
   const MonotonicTime end_;
   const bool semaphores_;
   Oracle oracle_;
   Calls calls_;
   std::vector<std::unique_ptr<Client>> clients_;
   std::shared_ptr<void> handle_;
+  const ReadLog reads_;  // empty: the quorum changes with the node set
+  std::vector<std::pair<std::unique_ptr<ObserverOracle>, std::shared_ptr<void>>> observers_;
   std::vector<std::string> wrong_reads_;
   std::size_t vacant_ = 0;
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "server/core/nodes/kept.h"
 #include "server/core/safeguard.h"
 
 namespace redlock::sim {
@@ -45,7 +46,7 @@ NodeReply Server::Acquire(const std::string& key, const std::string& token, Dura
                           const Expected& expected, Duration longest) {
   if (auto mismatch = Mismatch(expected, true)) return *mismatch;
   longest_ = longest;
-  const Owner owner = Stamped(by);
+  const Owner owner = Stamped(by, ttl);
   if (Key(key).IsSemaphore()) {
     return AcquireSlot(Key(key), token, ttl,
                        {fence, token, Keeper{fence.value, attempt}, true, owner}, adopt);
@@ -65,7 +66,7 @@ NodeReply Server::Acquire(const std::string& key, const std::string& token, Dura
     if (meta.fence >= fence && Has(Safeguard::kFenceComparedByGrant)) {
       return {.outcome = Outcome::kStaleFence, .fence = meta.fence};
     }
-    Put(key, token, ExpiryOf(ttl, owner, longest_));
+    Put(key, token, ttl + owner.lock_delay);
     meta = {fence, token, Keeper{fence.value, attempt}, true, owner};
     return {.outcome = Outcome::kGranted, .fence = fence, .clock = Clock()};
   }
@@ -87,8 +88,9 @@ NodeReply Server::Held(const Entry& entry, const Meta& meta) const {
   return reply;
 }
 
-Owner Server::Stamped(Owner owner) const {
+Owner Server::Stamped(Owner owner, Duration ttl) const {
   owner.since = Clock();
+  owner.lock_delay = DelayOf(ttl, owner, longest_);
   return owner;
 }
 
@@ -97,7 +99,7 @@ NodeReply Server::HandOver(const std::string& key, const std::string& from, cons
                            const Expected& expected, Duration longest) {
   if (auto mismatch = Mismatch(expected, true)) return *mismatch;
   longest_ = longest;
-  const Owner owner = Stamped(by);
+  const Owner owner = Stamped(by, ttl);
   if (Key(key).IsSemaphore()) {
     return HandOverSlot(Key(key), from, ttl,
                         {fence, to, Keeper{fence.value, attempt}, true, owner});
@@ -114,7 +116,7 @@ NodeReply Server::HandOver(const std::string& key, const std::string& from, cons
   if (meta.fence >= fence && Has(Safeguard::kFenceComparedByHandOver)) {
     return {.outcome = Outcome::kStaleFence, .fence = meta.fence};
   }
-  Put(key, to, ExpiryOf(ttl, owner, longest_));
+  Put(key, to, ttl + owner.lock_delay);
   meta = {fence, to, Keeper{fence.value, attempt}, true, owner};
   return {.outcome = Outcome::kGranted, .fence = fence, .handed_over = held, .clock = Clock()};
 }
@@ -122,8 +124,11 @@ NodeReply Server::HandOver(const std::string& key, const std::string& from, cons
 NodeReply Server::ExtendHeld(const std::string& key, Entry& entry, Meta& meta, Duration ttl,
                              FencingToken raise_to, std::optional<Keeper> keeper, Take take) {
   bool ours = meta.token == entry.token;
-  const Duration expiry =
-      ours && Has(Safeguard::kExtensionAddsDelay) ? ExpiryOf(ttl, meta.owner, longest_) : ttl;
+  Duration expiry = ttl;
+  if (ours && Has(Safeguard::kExtensionAddsDelay)) {
+    meta.owner.lock_delay = DelayOf(ttl, meta.owner, longest_);
+    expiry += meta.owner.lock_delay;
+  }
   std::optional<Keeper> stored = ours ? meta.keeper : std::nullopt;
   const std::uint64_t number = stored ? stored->number : 0;
   if (!keeper) {
@@ -182,6 +187,7 @@ NodeReply Server::Repair(const std::string& key, const std::string& token, Durat
   longest_ = longest;
   Owner owner = known;
   owner.since = held_for ? Clock() - *held_for : Duration();
+  owner.lock_delay = DelayOf(ttl, owner, longest_);
   if (Key(key).IsSemaphore()) {
     return RepairSlot(Key(key), token, ttl, {fence, token, keeper, false, owner}, counts);
   }
@@ -197,7 +203,7 @@ NodeReply Server::Repair(const std::string& key, const std::string& token, Durat
     return {.outcome = Outcome::kStaleFence, .fence = meta.fence};
   }
   if (Find(key) != nullptr) return {.outcome = Outcome::kHeld};
-  Put(key, token, ExpiryOf(ttl, owner, longest_));
+  Put(key, token, ttl + owner.lock_delay);
   if (meta.fence > fence && Has(Safeguard::kRepairRaisesTheFence)) {
     fence = FencingToken{meta.fence.value + 1};
   }
@@ -236,7 +242,7 @@ std::optional<NodeReply> Server::HeldLongest(
 
 void Server::PutAll(const std::vector<Looked>& all, const std::string& token, Duration ttl,
                     const Meta& meta) {
-  ttl = ExpiryOf(ttl, meta.owner, longest_);
+  ttl += meta.owner.lock_delay;
   for (const Looked& one : all) {
     const Duration left = one.entry == nullptr ? Duration() : one.entry->expires - Clock();
     Put(one.key, token,
@@ -441,10 +447,10 @@ Duration Server::TimeKept(const Keep& keep, const Entry& entry, const Meta& meta
          (known ? std::max(Clock() - owner.since, Duration()) : Duration());
 }
 
-std::string Server::KeptValue(const std::string& token) { return "redlockd:kept:" + token; }
+std::string Server::KeptValue(const std::string& token) { return std::string(kKeptPrefix) + token; }
 
 bool Server::TakeDelay(const std::string& token, const Owner& owner, Duration& remaining) const {
-  if (token.starts_with(KeptValue(""))) return false;
+  if (IsKept(OwnerToken(token))) return false;
   if (owner.lock_delay == Duration()) return true;
   if (remaining <= owner.lock_delay) return false;
   remaining -= owner.lock_delay;
@@ -779,7 +785,7 @@ NodeReply Server::AcquireSlot(const Key& key, const std::string& token, Duration
   const FencingToken highest = HighestForSlot(semaphore);
   if (highest >= granted.fence) return {.outcome = Outcome::kStaleFence, .fence = highest};
   if (full_) return kFull;
-  Put(semaphore.place, token, ExpiryOf(ttl, granted.owner, longest_));
+  Put(semaphore.place, token, ttl + granted.owner.lock_delay);
   *semaphore.slot_meta = granted;
   HasSlot(semaphore, granted.fence);
   return {.outcome = Outcome::kGranted, .fence = granted.fence, .clock = Clock()};
@@ -825,7 +831,7 @@ NodeReply Server::HandOverSlot(const Key& key, const std::string& from, Duration
   const FencingToken highest = HighestForSlot(semaphore);
   if (highest >= granted.fence) return {.outcome = Outcome::kStaleFence, .fence = highest};
   if (full_) return kFull;
-  Put(semaphore.place, granted.token, ExpiryOf(ttl, granted.owner, longest_));
+  Put(semaphore.place, granted.token, ttl + granted.owner.lock_delay);
   *semaphore.slot_meta = granted;
   HasSlot(semaphore, granted.fence, IsUsedOnce(OwnerToken(from)) ? FencingToken{} : granted.fence);
   Entry& marker = entries_.at(semaphore.key);
@@ -852,7 +858,7 @@ NodeReply Server::RepairSlot(const Key& key, const std::string& token, Duration 
   if (semaphore.own != 0 || semaphore.entry() != nullptr) return {.outcome = Outcome::kHeld};
   if (full_) return kFull;
   if (highest > granted.fence) granted.fence = FencingToken{highest.value + 1};
-  Put(semaphore.place, token, ExpiryOf(ttl, granted.owner, longest_));
+  Put(semaphore.place, token, ttl + granted.owner.lock_delay);
   *semaphore.slot_meta = granted;
   HasSlot(semaphore, granted.fence);
   return {.outcome = Outcome::kGranted, .fence = granted.fence};
@@ -917,6 +923,12 @@ NodeReply Server::Inspect(const std::string& key, const Expected& expected, bool
   if (observe && observed_until_ - Clock() < kAnnounces / 2 && !full_) {
     observed_until_ = Clock() + kAnnounces;
   }
+  NodeReply reply = Read(key);
+  if (read_shown_) read_shown_(key, reply);
+  return reply;
+}
+
+NodeReply Server::Read(const std::string& key) {
   const Entry* const entry = Find(key);
   const Meta& meta = meta_[key];
   if (entry == nullptr) return {.outcome = Outcome::kNotHeld, .fence = meta.fence};

@@ -84,6 +84,9 @@ class Server {
   void Restore();
   // Starts a new process with the data as it is.
   void Restart();
+  // Calls `read` with the answer to each Inspect.
+  using ReadShown = std::function<void(const std::string& key, const NodeReply& reply)>;
+  void ShowReads(ReadShown read) { read_shown_ = std::move(read); }
   // Shows the oracle every record that the node accepts or learns.
   void ShowTo(SetOracle* oracle) { oracle_ = oracle; }
   // At maxmemory: refuses to write anything new, and what it stores about the node set.
@@ -133,6 +136,7 @@ class Server {
   };
   enum class Take { kNo, kLast, kAlways };
 
+  [[nodiscard]] NodeReply Read(const std::string& key);
   // The answer to a step that votes, if the node does not carry what the step expects.
   [[nodiscard]] std::optional<NodeReply> Mismatch(const Expected& expected, bool needs_mark) const;
   // The conditions of a step on the node set, and its effect.
@@ -243,7 +247,7 @@ class Server {
   [[nodiscard]] bool TakeDelay(const std::string& token, const Owner& owner,
                                Duration& remaining) const;
   // The owner of a new lease, acquired now.
-  [[nodiscard]] Owner Stamped(Owner owner) const;
+  [[nodiscard]] Owner Stamped(Owner owner, Duration ttl) const;
   [[nodiscard]] NodeReply ExtendHeld(const std::string& key, Entry& entry, Meta& meta, Duration ttl,
                                      FencingToken raise_to, std::optional<Keeper> keeper,
                                      Take take);
@@ -267,6 +271,7 @@ class Server {
   std::map<std::string, Meta> meta_;
   std::map<std::string, std::pair<AttemptId, Duration>> intents_;  // and when they expire
   SetOracle* oracle_ = nullptr;
+  ReadShown read_shown_;
   bool full_ = false;
   int refused_ = 0;
   struct Image {

@@ -22,8 +22,7 @@ Unwanted UnwantedOf(const Acquisition& acquisition) {
   // A later exclusive hold of the token would not be safe from a downgrade that is not decided, so
   // that it is released, and the caller may not use it again.
   const bool used_again = acquisition.callers_token && acquisition.downgrade_from == 0;
-  return {acquisition.command.key, acquisition.token,
-          std::max(acquisition.command.ttl, acquisition.longest), used_again,
+  return {acquisition.command.key, acquisition.token, acquisition.lasts(), used_again,
           acquisition.spared_until};
 }
 
@@ -312,7 +311,7 @@ void Machine::OnDue(OperationNumber number, Acquisition& acquisition) {
 void Machine::OnAbandoned(OperationNumber number, Acquisition& acquisition, bool unanswered) {
   if (acquisition.command.token.empty()) {
     if (unanswered) {
-      ReleaseInBackground(acquisition.command.key, acquisition.token, acquisition.command.ttl);
+      ReleaseInBackground(acquisition.command.key, acquisition.token, acquisition.lasts());
     }
   } else {
     acquisition.may_be_held |= unanswered;

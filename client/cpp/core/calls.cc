@@ -255,7 +255,7 @@ void Calls::Fail(Started::iterator found, Error error) {
   const bool under_way = call.sent_at.has_value();
   if (under_way) effects_.emplace_back(CancelCall{id});
   if (command.kind == Kind::kAcquire && (call.may_be_done || under_way)) {
-    leftovers_.push_back({command.key, command.token, command.ttl});
+    leftovers_.push_back({command.key, command.token, command.ttl + command.lock_delay});
   }
   effects_.emplace_back(Failed{id, std::move(error)});
   started_.erase(found);

@@ -49,7 +49,7 @@ class Calls {
   // A lock that a failed acquire may have left behind.
   struct Leftover {
     std::string key, token;
-    Duration ttl{};
+    Duration lasts{};  // by itself
   };
 
   // `endpoints` are used in messages only.

@@ -183,7 +183,7 @@ void Machine::EndOperationsOf(const KeptLease& lease, const Error& why) {
       Report(Failed{number, why});
     } else if (operation.sent_as != 0) {
       const LeasePtr held = std::get<Adoption>(operation.what).lease;
-      discarded_[number] = {{held->key(), held->token(), held->longest(), held->callers_token()},
+      discarded_[number] = {{held->key(), held->token(), held->lasts(), held->callers_token()},
                             held};
       if (held->state() == KeptLease::State::kReleased) {
         discarded_[number].lock.keep_for = held->keep_for();

@@ -53,8 +53,10 @@ class KeptLease {
   // True if the current Session keeps the lease alive.
   [[nodiscard]] bool kept() const { return keeper_ != nullptr; }
 
-  // The longest TTL that was asked for, answered or not: how long the lock may last by itself.
+  // The longest TTL that was asked for, answered or not.
   [[nodiscard]] Duration longest() const { return longest_; }
+  // How long the lock may last by itself.
+  [[nodiscard]] Duration lasts() const { return longest_ + lock_delay_; }
   void AskedFor(Duration ttl) { longest_ = std::max(longest_, ttl); }
   // No other client can hold the key before this time. In the past if trust has ended at once.
   [[nodiscard]] TimePoint TrustedUntil() const;

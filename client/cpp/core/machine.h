@@ -48,7 +48,7 @@ class Machine {
   CallId Downgrade(const LeaseRef& lease);
   // Releases a lock that a unary call may have acquired, in the background: now, and once more
   // soon, in case a daemon grants the call in between.
-  void ReleaseToken(const std::string& key, const std::string& token, Duration ttl);
+  void ReleaseToken(const std::string& key, const std::string& token, Duration lasts);
   // Trust has ended when this returns. Ends with Done or Failed within 2 s. An invalid `keep_for`
   // fails at once, and the trust goes on.
   CallId Release(const LeaseRef& lease, std::optional<Duration> keep_for = {});
@@ -159,10 +159,11 @@ class Machine {
   // releasing.cc
   [[nodiscard]] PendingRelease ReleaseOf(const KeptLease& lease) const;
   void GiveBackLost(const KeptLease& lease);
+  // `lasts`: how long the lock may last by itself.
   [[nodiscard]] PendingRelease ReleaseOf(const std::string& key, const std::string& token,
-                                         Duration ttl) const;
+                                         Duration lasts) const;
   void AddRelease(PendingRelease release);
-  void ReleaseInBackground(const std::string& key, const std::string& token, Duration ttl);
+  void ReleaseInBackground(const std::string& key, const std::string& token, Duration lasts);
   // Releases it in the background, or gives it up if the caller may use the token again. A lock
   // that the caller had before is given up only once it would have expired otherwise.
   void GiveBack(const Unwanted& lock);

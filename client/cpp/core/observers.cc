@@ -10,8 +10,8 @@ namespace redlock::client {
 namespace {
 
 // How long a state stands after its stream has broken, at least, and how long the first one may
-// take.
-constexpr Duration kPatience = std::chrono::seconds(1);
+// take. A daemon needs a second to report that nothing can be decided, and it says why.
+constexpr Duration kPatience = std::chrono::milliseconds(1'500);
 
 bool IsSame(const Holder& one, const Holder& other) {
   return one.fencing_token == other.fencing_token && one.value == other.value &&
@@ -124,8 +124,7 @@ void Observers::OnEnded(ObserverId id, std::uint64_t attempt, const Error& why, 
     return;
   }
   observer.failures[observer.route.endpoint()] = why.message;
-  const KeyState* const last = observer.last();
-  if (observer.undecided_at == kNever && last->state != HolderState::kUndecided) {
+  if (observer.undecided_at == kNever) {
     observer.undecided_at = std::max(observer.stands_until, After(now_, kPatience));
   }
   Move(id, observer);

@@ -67,10 +67,6 @@ class Observers {
     TimePoint stands_until{};           // how long the last state stands without a stream
     TimePoint undecided_at = kNever;    // when to report that nothing is known
     std::optional<Error> ended{};
-
-    [[nodiscard]] const KeyState* last() const {
-      return pending ? &*pending : taken ? &*taken : nullptr;
-    }
   };
   using Started = std::map<ObserverId, Observer>;
 

@@ -2,6 +2,7 @@
 // it was not answered there, it is sent again on the next Session, with a new id.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -46,6 +47,10 @@ struct Acquisition {
   // Why the daemon could not decide last time; the client tries again.
   std::optional<Error> last_failure;
 
+  // How long a lock that the call acquires or extends may last by itself.
+  [[nodiscard]] Duration lasts() const {
+    return std::max(command.ttl, longest) + command.lock_delay;
+  }
   [[nodiscard]] bool single_try() const {
     return command.wait && *command.wait <= Duration::zero();
   }
@@ -57,7 +62,7 @@ struct Acquisition {
 // A lock that no caller gets or keeps.
 struct Unwanted {
   std::string key, token;
-  Duration ttl{};
+  Duration lasts{};                       // by itself
   bool callers_token = false;             // which the caller may use again
   TimePoint spared_until = {};            // as in Acquisition
   std::optional<Duration> keep_for = {};  // as in the release that may have been carried out

@@ -50,15 +50,15 @@ CallId Machine::Release(const LeaseRef& lease, std::optional<Duration> keep_for)
 }
 
 PendingRelease Machine::ReleaseOf(const KeptLease& lease) const {
-  PendingRelease release = ReleaseOf(lease.key(), lease.token(), lease.longest());
+  PendingRelease release = ReleaseOf(lease.key(), lease.token(), lease.lasts());
   release.lost = !lease.held();
   return release;
 }
 
 PendingRelease Machine::ReleaseOf(const std::string& key, const std::string& token,
-                                  Duration ttl) const {
+                                  Duration lasts) const {
   // An abandoned daemon notices this after `grace`, and extends the leases until then.
-  return {.request = {key, token, {}}, .expires = After(After(now_, ttl), options_.grace)};
+  return {.request = {key, token, {}}, .expires = After(After(now_, lasts), options_.grace)};
 }
 
 void Machine::AddRelease(PendingRelease release) {
@@ -66,19 +66,20 @@ void Machine::AddRelease(PendingRelease release) {
   Enqueue(Add({.what = std::move(release), .due = expires}));
 }
 
-void Machine::ReleaseInBackground(const std::string& key, const std::string& token, Duration ttl) {
-  AddRelease(ReleaseOf(key, token, ttl));
+void Machine::ReleaseInBackground(const std::string& key, const std::string& token,
+                                  Duration lasts) {
+  AddRelease(ReleaseOf(key, token, lasts));
 }
 
 void Machine::GiveBack(const Unwanted& lock) {
   if (!lock.callers_token) {
-    PendingRelease release = ReleaseOf(lock.key, lock.token, lock.ttl);
+    PendingRelease release = ReleaseOf(lock.key, lock.token, lock.lasts);
     release.request.keep_for = lock.keep_for;
     AddRelease(std::move(release));
     return;
   }
   if (!ready()) return;  // the end of the Session gives the lease up
-  PendingRelease release = ReleaseOf(lock.key, lock.token, lock.ttl);
+  PendingRelease release = ReleaseOf(lock.key, lock.token, lock.lasts);
   release.gives_up = true;
   Duration delay{};
   if (InUse(lock.key, lock.token)) delay = kGiveUpAgain;
@@ -98,11 +99,11 @@ void Machine::GiveBackLost(const KeptLease& lease) {
   }
 }
 
-void Machine::ReleaseToken(const std::string& key, const std::string& token, Duration ttl) {
+void Machine::ReleaseToken(const std::string& key, const std::string& token, Duration lasts) {
   if (finished_) return;
   Begin();
-  ReleaseInBackground(key, token, ttl);
-  PendingRelease again = ReleaseOf(key, token, ttl);
+  ReleaseInBackground(key, token, lasts);
+  PendingRelease again = ReleaseOf(key, token, lasts);
   again.lost = true;  // Close() does not wait for it
   const TimePoint expires = again.expires;
   SendAgain(Add({.what = std::move(again), .due = expires}), kReleaseAgain);
@@ -185,8 +186,8 @@ void Machine::EndAcquisitions(PendingClose& close) {
     if (acquisition == nullptr) continue;
     numbers.push_back(number);
     if (operation.sent_as == 0 || acquisition->may_be_held || acquisition->takes) continue;
-    const AcquireCommand& command = acquisition->command;
-    close.covers.push_back(ReleaseOf(command.key, acquisition->token, command.ttl));
+    close.covers.push_back(
+        ReleaseOf(acquisition->command.key, acquisition->token, acquisition->lasts()));
   }
   for (const OperationNumber number : numbers) FailAcquisition(number, ClientClosed());
 }

@@ -113,7 +113,7 @@ void Driver::Adjust() {
 
 void Driver::ReleaseLeftovers() {
   for (const Calls::Leftover& leftover : calls_.TakeLeftovers()) {
-    machine_.ReleaseToken(leftover.key, leftover.token, leftover.ttl);
+    machine_.ReleaseToken(leftover.key, leftover.token, leftover.lasts);
   }
 }
 

@@ -39,7 +39,7 @@ Result<void> Election::proclaim(const std::string& value) {
   return Future<void>([&](auto done) { driver_->Proclaim(*held, value, std::move(done)); }).get();
 }
 
-Result<void> Election::resign(ReleaseOptions options) {
+Result<void> Election::resign(const ReleaseOptions& options) {
   const auto held = Leading();
   if (!held) return NotLeading();
   return Future<void>(

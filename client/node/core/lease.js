@@ -24,7 +24,8 @@ class Lease {
   // Called once with the error if the lock is lost.
   onLost = () => {};
 
-  // `lockDelay`: how long after its TTL the lock still keeps others out if it is lost. `slot`: of a semaphore. `ownToken`: the token is the caller's.
+  // `lockDelay`: how long after its TTL the lock still keeps others out if it is lost. `slot`: of a semaphore. `ownToken`: the
+  // token is the caller's.
   constructor({ key, ttl, margin, lockDelay = 0, keepFor, onLost, exclusive }, { token, slot, ownToken }) {
     this.key = key;
     this.ttl = ttl;

@@ -80,7 +80,6 @@ class Lock {
   // Publishes another value. The daemon may refuse it with a LockNotHeldError before the loss of the lock is noticed.
   async proclaim(value) {
     checkValue(value);
-    if (this.#loss) throw this.#loss;
     await this.#driver.proclaim(this.#lease, value);
   }
 

@@ -16,9 +16,15 @@ const FINAL = new Set(['UNAUTHENTICATED', 'PERMISSION_DENIED', 'INVALID_ARGUMENT
 
 const troubles = new WeakMap(); // an Observer -> why it could not learn the state last, as a LockError
 
+const sameHolder = (left, right) => (
+  left.fencingToken === right.fencingToken && left.slot === right.slot && left.value === right.value && left.owner === right.owner);
+
+const sameHolders = (left, right) => (
+  left.length === right.length && left.every((holder, i) => sameHolder(holder, right[i])));
+
+// Whether there is nothing to report. That a holder has extended its lock is nothing.
 const same = (left, right) => (
-  left.state === right?.state && left.holders === right.holders && left.fencingToken === right.fencingToken
-  && left.value === right.value && left.owner === right.owner
+  left.state === right?.state && left.holders === right.holders && sameHolder(left, right) && sameHolders(left.heldBy, right.heldBy)
   && (left.keptFor === undefined) === (right.keptFor === undefined));
 
 const undecided = (message) => ({
@@ -39,6 +45,7 @@ class Observer {
   #latest; // the state that was not read yet
   #read; // the state that was read last
   #fence = 0n; // the highest so far
+  #exclusive = 0n; // likewise, of exclusive holders
   #standsUntil = -Infinity; // without a stream
   #doubt; // the timer after which the state is undecided
   #ended = false;
@@ -94,9 +101,11 @@ class Observer {
     if (state.state === 'undecided') {
       troubles.set(this, failure('QUORUM_UNAVAILABLE', state.message ?? 'the daemon does not know the state'));
     } else if (state.state === 'held') {
-      // Of several holders, the one with the highest fencing token may be gone.
-      if (state.shared || state.maxHolders !== undefined) state.fencingToken = max(state.fencingToken, this.#fence);
-      if (state.fencingToken < this.#fence) return;
+      // Of several holders, the one with the highest fencing token may be gone: they follow only the exclusive ones.
+      const several = state.shared || state.maxHolders !== undefined;
+      if (state.fencingToken < (several ? this.#exclusive : this.#fence)) return;
+      if (!several) this.#exclusive = state.fencingToken;
+      if (state.fencingToken < this.#fence) state.fencingToken = this.#fence;
       this.#fence = state.fencingToken;
     }
     clearTimeout(this.#doubt);
@@ -122,6 +131,7 @@ class Observer {
   }
 
   #end(error) {
+    if (this.#ended) return;
     clearTimeout(this.#doubt);
     this.#ended = true;
     this.#error = error;
@@ -145,8 +155,6 @@ class Observer {
     }
   }
 }
-
-const max = (left, right) => (left > right ? left : right);
 
 // Returns the first state of the key that is held or vacant. Throws the reason if there is none within `timeout`.
 const firstDecided = async (key, observer, timeout) => {

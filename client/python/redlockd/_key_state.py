@@ -45,7 +45,8 @@ class KeyState:
     The other fields are those of "HELD", if not stated otherwise.
     holders: the number of holders; more than 1 only if they share the key, or if it is a semaphore.
     owner, value: the label of the exclusive holder, and what it publishes.
-    fencing_token: the one of the holder; of several, the highest. 0 if there is none.
+    fencing_token: the one of the holder; of several, the highest, and of those that were reported before. 0 if there
+    is no holder.
     held_for: for how many seconds the exclusive holder has held the key; None if that is unknown.
     remaining: after how many seconds the lock expires unless it is extended. Extensions are not reported.
     held_by: the holders, in the order of their fencing tokens.

@@ -1,6 +1,7 @@
 """An Observe stream that moves to other daemons, and reports the states of a key."""
 
 import asyncio
+import dataclasses
 import logging
 import math
 import threading
@@ -29,15 +30,23 @@ class Latest:
         self._guard = threading.Lock()
         self._pending = None
         self._taken = None
-        self._fence = 0  # the highest one so far
+        self._highest = 0  # fencing token so far
+        self._exclusive = 0  # the highest of the exclusive holders so far
 
     def offer(self, state):
         """Returns False, and keeps what there is, if the state is older than an earlier one."""
         with self._guard:
             if state.state == "HELD":
-                if state.fencing_token < self._fence:
+                # An exclusive holder follows all before. Those who share the key follow only the exclusive ones: the
+                # one with the highest fencing token may have left.
+                together = state.shared or state.max_holders is not None
+                least = min((by.fencing_token for by in state.held_by), default=state.fencing_token)
+                if least < (self._exclusive if together else self._highest):
                     return False
-                self._fence = state.fencing_token
+                self._highest = max(self._highest, state.fencing_token)
+                if not together:
+                    self._exclusive = state.fencing_token
+                state = dataclasses.replace(state, fencing_token=self._highest)
             # A state that the reader knows is no news, even if there were others in between.
             self._pending = None if state._same_as(self._taken) else state
             return True

@@ -24,16 +24,17 @@ struct Expected {
 
 // No step shortens the remaining TTL of a key, except when the holder gives the key away.
 //
-// The expiry of a lease with this TTL.
-[[nodiscard]] inline Duration ExpiryOf(Duration ttl, const Owner& owner, Duration longest) {
-  return std::max(ttl, std::min(ttl + owner.lock_delay, longest));
+// What is left of the delay of a lease with this TTL.
+[[nodiscard]] inline Duration DelayOf(Duration ttl, const Owner& owner, Duration longest) {
+  return std::max(std::min(owner.lock_delay, longest - ttl), Duration());
 }
 
 // The mode of the key decides what a step acquires, extends or repairs: the key itself, or a share
 // of it. A release releases whichever of the two the token holds.
 
-// TTLs in steps do not include the lock delay. Nodes store a new holder's TTL with the delay of its
-// `owner`, and extend that of a lease by the delay that they store, but never beyond `longest`.
+// TTLs in steps do not include the lock delay. Nodes add to a new holder's TTL the delay of its
+// `owner`, and to that of an extension the delay that they store, but never beyond `longest`. They
+// store what is left of the delay then, so that the TTL is always the expiry less the delay.
 //
 // Nodes measure by their own clocks for how long a lease is held. No step reads Owner::since.
 

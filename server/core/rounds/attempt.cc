@@ -7,6 +7,7 @@
 #include "server/core/check.h"
 #include "server/core/fnv1a.h"
 #include "server/core/format.h"
+#include "server/core/nodes/kept.h"
 #include "server/core/rounds/clean_up.h"
 #include "server/core/rounds/fences.h"
 #include "server/core/rounds/slots.h"
@@ -56,6 +57,13 @@ Owner HolderOf(const Round& round) {
   return holder;
 }
 
+// Whether all who denied say that nobody holds the key, but that it stays taken after a release.
+bool IsKeptOnly(const Round& round) {
+  return std::ranges::all_of(round.votes(), [&round](const Vote& vote) {
+    return vote.outcome != Outcome::kHeld || IsKept(round.reply(vote.node)->holder);
+  });
+}
+
 // Whether holders share the key on some of the nodes that denied.
 bool IsShared(const Round& round) {
   return std::ranges::any_of(round.votes(), [&round](const Vote& vote) {
@@ -86,6 +94,13 @@ Error HeldBy(const Owner& owner, Duration free_in) {
 Error HeldByShares(Duration free_in) {
   return {.reason = Reason::kLockAlreadyHeld,
           .message = "holders share the lock",
+          .retry_after = free_in};
+}
+
+Error TakenAfterRelease(Duration free_in) {
+  return {.reason = Reason::kLockAlreadyHeld,
+          .message = "nobody holds the lock, but its last holder keeps it taken for " +
+                     InWords(free_in) + " more",
           .retry_after = free_in};
 }
 
@@ -243,6 +258,7 @@ Error Attempt::WhyDenied(const Round& round) {
     has_slot_ = HasSlot(round);
     return has_slot_ ? HasSlotAlready(free_in) : AllSlotsTaken(key_.limit(), free_in);
   }
+  if (IsKeptOnly(round)) return TakenAfterRelease(free_in);
   shared_ = IsShared(round);
   return shared_ ? HeldByShares(free_in) : HeldBy(HolderOf(round), free_in);
 }

@@ -50,6 +50,8 @@ struct AttemptResult {
 // The same if holders share the key, and if all slots of a semaphore are taken.
 [[nodiscard]] Error HeldByShares(Duration free_in);
 [[nodiscard]] Error AllSlotsTaken(int limit, Duration free_in);
+// The same if nobody holds the key, but it stays taken after a release.
+[[nodiscard]] Error TakenAfterRelease(Duration free_in);
 // The same if the token has a slot.
 [[nodiscard]] Error HasSlotAlready(Duration free_in);
 

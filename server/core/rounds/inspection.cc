@@ -31,10 +31,12 @@ void Inspection::OnReply(NodeIndex node, NodeReply reply) {
   votes_.push_back({node, reply.barred ? Outcome::kQuarantined : reply.outcome,
                     reply.barred.value_or(reply.message), env_.scheduler.Now() - started_});
   highest_ = std::max(highest_, reply.fence);
-  const Outcome vote =
-      Has(Safeguard::kQuarantinedIsNotVacant) ? votes_.back().outcome : reply.outcome;
-  if (IsUnknown(vote)) ++cannot_tell_;
-  if (vote == Outcome::kNotHeld) ++vacant_;
+  const Outcome vote = votes_.back().outcome;
+  if ((Has(Safeguard::kQuarantinedIsNotVacant) ? vote : reply.outcome) == Outcome::kNotHeld) {
+    ++vacant_;
+  } else if (IsUnknown(vote)) {
+    ++cannot_tell_;
+  }
   if (reply.outcome == Outcome::kGranted) Add(reply);
   if (reply.outcome == Outcome::kNotHeld && reply.remaining > Duration()) {
     kept_.push_back(reply.remaining);
@@ -101,7 +103,7 @@ void Inspection::Finish() {
     result.remaining = std::max(result.remaining, remaining[quorum - 1]);
     result.shared |= holding.is_share;
     result.held_by.push_back(
-        {std::move(holding.owner), holding.fence, agreed, holding.slot, remaining[quorum - 1]});
+        {std::move(holding.owner), holding.fence, holding.slot, remaining[quorum - 1], agreed});
   }
   for (const std::string& token : keeping_) result.holders.emplace_back(token);
   // For as long as no quorum is free.

@@ -22,10 +22,11 @@ struct InspectResult {
   // Those who hold the key: one, unless the key is shared or a semaphore.
   struct Holder {
     Owner owner;
-    FencingToken fence;                  // the highest that a node stores for it
-    std::optional<FencingToken> agreed;  // the one that a quorum stores, as Agreement counts them
-    int slot = 0;                        // of a semaphore
-    Duration remaining{};                // until no quorum holds the token any more
+    FencingToken fence;    // the highest that a node stores for it
+    int slot = 0;          // of a semaphore
+    Duration remaining{};  // until no quorum holds the token any more
+    // The fence that a quorum stores for it, as Agreement counts nodes.
+    std::optional<FencingToken> agreed = {};
   };
   std::vector<Holder> held_by;
   // What a quorum of nodes agrees on. A node that is quarantined, belongs to another node set or
@@ -67,9 +68,10 @@ class Inspection final : public ReplySink, public std::enable_shared_from_this<I
   const NodeSetPtr set_;
   // What the nodes know of a token that holds the key or a share of it.
   struct Holding {
-    std::vector<Duration> remaining;             // one for each node
-    std::size_t barred = 0;                      // nodes among them that are quarantined
-    std::map<FencingToken, std::size_t> fences;  // how many of the other nodes store each
+    std::vector<Duration> remaining;  // one for each node
+    std::size_t barred = 0;           // nodes among them that are quarantined
+    // How many of the other nodes store each fence.
+    std::map<FencingToken, std::size_t> fences;
     Owner owner;
     FencingToken fence;
     int slot = 0;

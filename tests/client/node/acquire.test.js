@@ -9,7 +9,8 @@ test('an acquire carries its own token; a wait of 0 is a single try', () => {
   world.ready();
   const [a, b] = world.expect('acquire', 'acquire');
   assert.deepEqual(a.acquire, {
-    key: 'a', token: 'token-1', ttl: 30_000, owner: 'me', retry: undefined, value: undefined, lockDelay: undefined, extendIfHeld: undefined });
+    key: 'a', token: 'token-1', ttl: 30_000, owner: 'me', retry: undefined, value: undefined, lockDelay: undefined,
+    extendIfHeld: undefined });
   assert.deepEqual(b.acquire.retry, { maxRetries: 0 });
   assert.notEqual(b.acquire.token, a.acquire.token);
 });

@@ -380,6 +380,38 @@ test('close fails everything that waits', options, async () => {
   await expectFree(['shut'], 3000);
 });
 
+test('a lost lock keeps others out for its delay, although its client finds a daemon again and closes', options, async () => {
+  const own = new Client(server.endpoint, { grace: 1000 });
+  const lock = await own.acquire('delayed', { ttl: 1000, lockDelay: 60_000 });
+  server.cut();
+  while (!lock.lost.aborted) await sleep(10);
+  server.mend();
+  await (await own.acquire('another', { wait: 10_000 })).release();
+  await own.close();
+  await sleep(1500); // the grace and the TTL are over
+  await assert.rejects(client.acquire('delayed', { wait: 0 }), { name: 'LockAlreadyHeldError' });
+});
+
+test('observers see an election through restarts of the daemon', options, async () => {
+  const election = client.election('elected');
+  assert.equal((await election.leader()).state, 'vacant');
+  const lock = await election.campaign('one', { ttl: 20_000 });
+  const observer = election.observe();
+  const until = async (state, value) => {
+    for (;;) {
+      const seen = (await observer.next()).value;
+      if (seen.state === state && seen.value === value) return seen;
+    }
+  };
+  assert.equal((await until('held', 'one')).fencingToken, lock.fencingToken);
+  await server.restart({ kill: true });
+  await election.proclaim('two');
+  assert.deepEqual((await until('held', 'two')).heldBy.map(({ value }) => value), ['two']);
+  await election.resign();
+  await until('vacant', '');
+  await observer.return();
+});
+
 test('the test kit delays, cuts, mends and resets connections', options, async () => {
   const own = new Client(server.endpoint, { grace: 3000 });
   const lock = await own.acquire('kit');

@@ -44,7 +44,7 @@ const lose = ({ session }, { key, token }) => session.write({
 
 // ---- arguments
 
-test('values, delays and times to keep are checked before anything is sent', BOUND, () => withClient(1, async (client, requests, daemon) => {
+test('values, delays and times to keep are checked first', BOUND, () => withClient(1, async (client, requests, daemon) => {
   const lock = await client.acquire('k');
   const { length } = daemon.operations;
   const ways = [
@@ -117,7 +117,7 @@ test('a detached lock that is given up is released until its delay has passed to
   }, errors);
 });
 
-test('keepFor is sent by release(), by key and token, and at the end of a block', BOUND, () => withClient(1, async (client, requests, daemon) => {
+test('keepFor is sent by every kind of release', BOUND, () => withClient(1, async (client, requests, daemon) => {
   const kept = () => sent(daemon, 'release').at(-1).keepFor;
   await (await client.acquire('a')).release({ keepFor: 1500 });
   assert.deepEqual(kept(), { seconds: '1', nanos: 500_000_000 });
@@ -152,7 +152,8 @@ test('proclaim sends the keys, the token and the value', BOUND, () => withClient
   const share = await client.acquire('s', { shared: true });
   await share.proclaim('v');
   assert.deepEqual(requests.map(({ key, keys, token, value = '' }) => [keys ?? key, token, value]), [
-    [['a', 'b'], lock.token, '10.0.0.1:80'], [['a', 'b'], lock.token, ''], ['k', 't', 'v'], [['c', 'd'], 't', 'v'], ['s', share.token, 'v']]);
+    [['a', 'b'], lock.token, '10.0.0.1:80'], [['a', 'b'], lock.token, ''], ['k', 't', 'v'], [['c', 'd'], 't', 'v'],
+    ['s', share.token, 'v']]);
 }));
 
 test('LOCK_NOT_HELD fails a proclaim, and does not end the trust', BOUND, () => withClient(1, async (client) => {
@@ -221,7 +222,7 @@ test('a proclaim ends with the trust, while it is being repeated', BOUND, () => 
 
 // ---- elections
 
-test('campaign acquires the lock of the name, with the options of an acquire', BOUND, () => withClient(1, async (client, requests, daemon) => {
+test('campaign acquires the lock of the name, with its options', BOUND, () => withClient(1, async (client, requests, daemon) => {
   const election = client.election('e');
   assert.equal(election.name, 'e');
   const lock = await election.campaign('10.0.0.1:80', { ttl: 10_000, owner: 'me', lockDelay: 1000, token: 't' });

@@ -25,7 +25,8 @@ export class Daemon {
   answer = [];
 
   async start(handlers = {}) {
-    return Object.assign(this, await serve({ Session: (call) => this.#session(call), Observe: (call) => this.#observe(call), ...handlers }));
+    const streams = { Session: (call) => this.#session(call), Observe: (call) => this.#observe(call) };
+    return Object.assign(this, await serve({ ...streams, ...handlers }));
   }
 
   // Those that the client has not ended.

@@ -1,7 +1,7 @@
 // Observers over gRPC, with daemons in this process.
 import assert from 'node:assert/strict';
+import { getEventListeners, once } from 'node:events';
 import net from 'node:net';
-import { once } from 'node:events';
 import test from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { run } from './child.js';
@@ -110,7 +110,10 @@ test('each difference that counts is reported, and no other one', BOUND, () => o
   assert.deepEqual(await read(observer), [['held', 5n, 'one']]);
   await daemon.send(held(5, 'one', { remaining: duration(8000), heldFor: duration(500), message: 'm' }));
   const changes = [
-    held(5, 'two'), held(6, 'two'), held(6, 'two', { holders: 2 }), held(6, 'two', { owner: 'other' }), vacant,
+    held(5, 'two'), held(6, 'two'), held(6, 'two', { holders: 2 }), held(6, 'two', { owner: 'other' }),
+    ...[{}, { fencingToken: '4' }, {}, { value: 'v' }, {}, { owner: 'me' }, {}, { slot: 2 }].map((holder) => (
+      held(6, 'two', { heldBy: [holder] }))),
+    held(6, 'two', { heldBy: [{}, {}] }), vacant,
     { ...vacant, keptFor: duration(500) }, vacant, undecided];
   for (const change of changes) {
     await daemon.send(change);
@@ -152,6 +155,10 @@ test('if the last of several holders leaves, the state is reported with the high
       await daemon.send(vacant);
       await next(observer);
     }
+    await daemon.send(held(7, 'exclusive'));
+    assert.deepEqual(await read(observer), [['held', 7n, 'exclusive']]);
+    await daemon.send(held(6, 'outdated', { maxHolders: 3 }), held(8, 'newer', { maxHolders: 3 }));
+    assert.deepEqual(await read(observer), [['held', 8n, 'newer']]);
   })));
 
 test('a state with a lower fencing token does not end the doubt', BOUND, () => observing(2, async (observer, first, second) => {
@@ -177,6 +184,13 @@ test('without a daemon, the state is undecided, and says why', BOUND, async () =
   await client.close();
   await assert.rejects(second, { name: 'CancelledError' });
 });
+
+test('without a first state, the state is undecided', BOUND, () => observing(1, async (observer, daemon) => {
+  const { state, message } = await next(observer);
+  assert.deepEqual([state, message], ['undecided', 'no daemon reports the state: no daemon has answered yet']);
+  await daemon.send(vacant);
+  assert.deepEqual(await read(observer), [['vacant', undefined, '']]);
+}));
 
 test('after a break, the state is undecided once; then the same state is reported again', BOUND, () => (
   observing(1, async (observer, daemon) => {
@@ -369,7 +383,23 @@ test('a signal that is aborted already sends nothing', BOUND, () => observing(1,
   assert.equal(daemon.requests.length, 0);
 }));
 
-test('a loop ends its observer, and the process can exit; 100 observers of a signal warn of nothing', BOUND, () => daemons(1, async (daemon) => {
+test('an observer that has ended reports nothing, and leaves no listener', BOUND, async () => {
+  const client = new Client(DEAD);
+  const abort = new AbortController();
+  const ended = client.observe('k', { signal: abort.signal });
+  const call = ended.next();
+  assert.equal(getEventListeners(abort.signal, 'abort').length, 1);
+  await ended.return();
+  assert.deepEqual(await call, { value: undefined, done: true });
+  assert.equal(getEventListeners(abort.signal, 'abort').length, 0);
+  const aborted = client.observe('k', { signal: AbortSignal.abort() });
+  await assert.rejects(aborted.next(), { name: 'AbortError' });
+  await sleep(1300); // a state without a stream would have become undecided
+  for (const observer of [ended, aborted]) assert.deepEqual(await observer.next(), { value: undefined, done: true });
+  await client.close();
+});
+
+test('a loop ends its observer, the process can exit, and 100 observers warn of nothing', BOUND, () => daemons(1, async (daemon) => {
   daemon.answer = [vacant, held(1)];
   const { code, output, errors } = await run(daemon.endpoint, `const client = new Client(endpoint);
     for await (const { state } of client.observe('k')) { console.log(state); if (state === 'held') break; }
@@ -377,7 +407,8 @@ test('a loop ends its observer, and the process can exit; 100 observers of a sig
     const observers = Array.from({ length: 100 }, () => client.observe('k', { signal: abort.signal }));
     await Promise.all(observers.map((observer) => observer.next()));
     abort.abort();
-    console.log((await Promise.allSettled(observers.map((observer) => observer.next()))).filter(({ reason }) => reason?.name === 'AbortError').length);
+    const ends = await Promise.allSettled(observers.map((observer) => observer.next()));
+    console.log(ends.filter(({ reason }) => reason?.name === 'AbortError').length);
     const last = client.observe('k');
     await last.next();
     await last[Symbol.asyncDispose]();`);

@@ -325,6 +325,67 @@ class Api:
                 with self.assertRaisesRegex(redlockd.InvalidArgument, "^max_holders: "):
                     call()
 
+    def until_state(self, observer, condition):
+        """Reads until a state meets the condition, and returns it."""
+        for _ in range(20):
+            state = self.next(observer)
+            if condition(state):
+                return state
+        self.fail("no state met the condition")
+
+    def test_a_detached_lock_publishes_a_value(self):
+        lease = self.used.acquire_detached(self.key, ttl=30, value="one")
+        observer = self.used.observe(self.key)
+        state = self.until_state(observer, lambda state: state.value == "one")
+        self.assertEqual(("HELD", 1, "crew 3", lease.fencing_token), (state.state, state.holders, state.owner,
+                                                                       state.fencing_token))
+        self.assertTrue(0 < state.remaining <= 30)
+        self.used.proclaim(self.key, lease.token, "two")
+        self.until_state(observer, lambda state: state.value == "two")
+        self.used.release(self.key, lease.token)
+        self.until_state(observer, lambda state: state.state == "VACANT")
+        with self.assertRaises(redlockd.LockLost):
+            self.used.proclaim(self.key, lease.token, "three")
+        observer.close()
+
+    def test_each_holder_of_a_slot_publishes_a_value(self):
+        one = self.used.acquire(self.key, wait=10, max_holders=3, value="one")
+        two = self.used.acquire(self.key, wait=10, max_holders=3, value="two")
+        observer = self.used.observe(self.key)
+        state = self.until_state(observer, lambda state: state.holders == 2)
+        self.assertEqual([("one", one.slot, one.fencing_token), ("two", two.slot, two.fencing_token)],
+                         [(by.value, by.slot, by.fencing_token) for by in state.held_by])
+        self.assertEqual(3, state.max_holders)
+        one.proclaim("new")
+        self.until_state(observer, lambda state: [by.value for by in state.held_by] == ["new", "two"])
+        two.release()
+        self.until_state(observer, lambda state: [by.value for by in state.held_by] == ["new"])
+        one.release()
+        self.until_state(observer, lambda state: state.state == "VACANT")
+        observer.close()
+
+    def test_a_kept_key(self):
+        lease = self.used.acquire_detached(self.key, ttl=30)
+        observer = self.used.observe(self.key)
+        self.until_state(observer, lambda state: state.state == "HELD")
+        self.used.release(self.key, lease.token, keep_for=30)
+        self.used.release(self.key, lease.token, keep_for=30)  # the same again
+        state = self.until_state(observer, lambda state: state.state == "VACANT")
+        self.assertTrue(0 < state.kept_for <= 30)
+        self.assertIsNone(self.used.try_acquire(self.key))
+        observer.close()
+
+    def test_an_election(self):
+        election = self.used.election(self.key)
+        self.assertEqual("VACANT", election.leader().state)
+        lock = election.campaign("one", ttl=10)
+        self.assertEqual(("HELD", "one", lock.fencing_token), (
+            election.leader().state, election.leader().value, election.leader().fencing_token))
+        election.proclaim("two")
+        self.assertEqual("two", election.leader().value)
+        election.resign()
+        self.assertEqual("VACANT", election.leader().state)
+
     def test_the_mode_is_a_bool(self):
         for call in (lambda: self.used.acquire(self.key, shared=1), lambda: self.used.try_acquire(self.key, shared=1),
                      lambda: self.used.acquire_or_extend(self.key, "t", shared=1),
@@ -413,6 +474,14 @@ class Threads(Api, unittest.TestCase):
 
     wait = staticmethod(time.sleep)
 
+    def next(self, observer):
+        giving_up = threading.Timer(60, observer.close)
+        giving_up.start()
+        try:
+            return next(observer)
+        finally:
+            giving_up.cancel()
+
     def test_a_named_lock_of_a_block(self):
         with self.assertRaises(redlockd.LockLost), self.used.lock(self.key, 5) as lock:
             self.assertTrue(lock.held)
@@ -464,6 +533,9 @@ class Aio(Api, unittest.TestCase):
 
     def wait(self, seconds):
         self.loop.run_until_complete(asyncio.sleep(seconds))
+
+    def next(self, observer):
+        return self.loop.run_until_complete(asyncio.wait_for(observer._inner.__anext__(), 60))
 
     def test_a_block_releases_what_it_has_downgraded(self):
         async def run(client):

@@ -95,6 +95,24 @@ class TheLatest(unittest.TestCase):
         self.assertTrue(self.offer(held(5, "again")))
         self.assertEqual(("HELD", 5, "again"), self.taken())
 
+    def offer_together(self, *fences, **fields):
+        message = held(fences[-1], **fields)
+        for fence in fences:
+            message.held_by.add(fencing_token=fence)
+        return self.offer(message)
+
+    def test_the_youngest_of_several_holders_may_leave(self):
+        for fields in ({"mode": 2}, {"max_holders": 3}):
+            self.latest = Latest()
+            self.offer(held(3))
+            self.assertTrue(self.offer_together(4, 7, **fields))
+            self.assertEqual(("HELD", 7, ""), self.taken())
+            self.assertTrue(self.offer_together(4, **fields))
+            self.assertEqual(("HELD", 7, ""), self.taken())  # so that it does not go backwards
+            self.assertFalse(self.offer_together(2, 8, **fields))  # before the exclusive holder
+            self.assertFalse(self.offer(held(6)))
+            self.assertTrue(self.offer(held(9)))
+
 
 class ScriptedCall:
     def __init__(self):
@@ -270,11 +288,13 @@ class Machine(unittest.IsolatedAsyncioTestCase):
         self.assertGreater(len(self.calls.streams), 2)
 
     async def test_it_is_not_undecided_if_a_daemon_confirms_the_state_in_time(self):
+        self.patch(_PATIENCE=1.0)  # enough for a busy machine, too
+        self.begin()
         await self.send(observed("VACANT"))
         await self.next()
         await self.send(grpc.aio.EOF)
         await self.send(observed("VACANT"), stream=1)
-        await self.silence(2 * PATIENCE)
+        await self.silence(1.2)
 
     async def test_the_daemon_reports_that_it_is_undecided(self):
         await self.send(held(1), observed("UNDECIDED", message="nodes 1 and 2 do not answer"))
@@ -386,10 +406,11 @@ class Machine(unittest.IsolatedAsyncioTestCase):
 
 
 class Observers:
-    """The tests, over gRPC; `observe(key)` makes an observer, and `next(observer)` reads from it."""
+    """The tests, over gRPC; `observe(key)` makes an observer, and `next(observer)` reads from it. until(condition)
+    lets the client run."""
 
     def no_observers(self):
-        self.assertTrue(eventually(lambda: not any(daemon.observers for daemon in self.daemons)))
+        self.until(lambda: not any(daemon.observers for daemon in self.daemons))
 
     def test_it_reports_the_present_state_and_each_change(self):
         self.daemons[0].report(state="VACANT")
@@ -415,7 +436,7 @@ class Observers:
 
     def test_it_ends_with_the_client(self):
         observer = self.observe("k")
-        self.assertTrue(eventually(lambda: self.daemons[0].observers))
+        self.until(lambda: self.daemons[0].observers)
         self.close(self.used)
         self.assertIsNone(self.next(observer))
         self.no_observers()
@@ -426,7 +447,7 @@ class Observers:
         for daemon in self.daemons:
             daemon.fails["Observe"] = grpc.StatusCode.UNAVAILABLE, "DRAINING"
         observer = self.observe("k")
-        self.assertTrue(eventually(lambda: self.daemons[1].called("Observe")))
+        self.until(lambda: self.daemons[1].called("Observe"))
         self.close(self.used)
         self.assertIsNone(self.next(observer))
 
@@ -443,10 +464,9 @@ class Observers:
 
     def test_an_observer_that_nobody_has_any_more_ends(self):
         observer = self.observe("k")
-        self.assertTrue(eventually(lambda: self.daemons[0].observers))
+        self.until(lambda: self.daemons[0].observers)
         del observer
         gc.collect()
-        self.run_for(0.05)
         self.no_observers()
 
     def test_one_key_at_a_time(self):
@@ -473,8 +493,8 @@ class Threads(Observers, Streams):
     def close(self, closed):
         closed.close()
 
-    def run_for(self, seconds):
-        pass  # the library's thread runs by itself
+    def until(self, condition):
+        self.assertTrue(eventually(condition))
 
     def test_closing_wakes_a_reader_in_another_thread(self):
         heard = []
@@ -519,9 +539,7 @@ class Aio(Observers, Streams):
 
     def observe(self, key):
         async def run():
-            observer = self.used.observe(key)
-            await asyncio.sleep(0.05)  # until the stream is open, as far as the tests need it
-            return observer
+            return self.used.observe(key)
 
         return self.run_async(run())
 
@@ -536,8 +554,12 @@ class Aio(Observers, Streams):
     def close(self, closed):
         self.run_async(closed.close())
 
-    def run_for(self, seconds):
-        self.run_async(asyncio.sleep(seconds))
+    def until(self, condition):
+        def runs():
+            self.run_async(asyncio.sleep(0.01))
+            return condition()
+
+        self.assertTrue(eventually(runs))
 
     def test_a_block_ends_it_also_if_the_task_is_cancelled(self):
         async def run():

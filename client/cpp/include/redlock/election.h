@@ -35,7 +35,7 @@ class REDLOCK_API Election {
   Result<void> proclaim(const std::string& value);
   // Ends the present leadership: see Lock::release(). Fails with kLockNotHeld if this object does
   // not lead.
-  Result<void> resign(ReleaseOptions options = {});
+  Result<void> resign(const ReleaseOptions& options = {});
 
   // Returns who leads: the first state that is kHeld or kVacant. Fails if there is none within
   // `timeout`: kQuorumUnavailable, kUnreachable or kDeadlineExceeded; the message says why.

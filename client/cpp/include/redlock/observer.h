@@ -72,7 +72,7 @@ class [[nodiscard]] REDLOCK_API Observer {
   ~Observer();
 
   // Waits for the next state, at most for `wait`, and returns it. The first one comes at once or,
-  // if nothing can be decided, after about a second. A slow caller gets the latest state and not
+  // if nothing can be decided, after 1 to 2 seconds. A slow caller gets the latest state and not
   // those in between. Fails with kDeadlineExceeded after `wait`; the observer goes on. Any other
   // error is the end, and every later call returns it: kCancelled after close() or when the client
   // was destroyed, or why the daemon does not let this client observe the key.

@@ -1,7 +1,6 @@
 package io.redlockd;
 
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.Consumer;
 
 /**
@@ -22,7 +21,7 @@ import java.util.function.Consumer;
 public final class Election {
   private final RedlockClient client;
   private final String name;
-  private final AtomicReference<Lock> leadership = new AtomicReference<>(); // null: this object has won no campaign, or has resigned
+  private volatile Lock leadership; // the last; null: this object has won no campaign
 
   Election(RedlockClient client, String name) {
     this.client = client;
@@ -62,7 +61,7 @@ public final class Election {
    */
   public Lock campaign(String value, AcquireOptions options) throws InterruptedException {
     Lock won = client.acquire(name, options.withValue(value));
-    leadership.set(won);
+    leadership = won;
     return won;
   }
 
@@ -76,7 +75,7 @@ public final class Election {
    */
   public CompletableFuture<Lock> campaignAsync(String value, AcquireOptions options) {
     AcquireOptions publishing = options.withValue(value);
-    return RedlockClient.future(() -> client.start(name, publishing), leadership::set);
+    return RedlockClient.future(() -> client.start(name, publishing), won -> leadership = won);
   }
 
   /**
@@ -112,7 +111,7 @@ public final class Election {
    * @throws LockException if the release was not answered within 2 s, or failed
    */
   public void resign() {
-    resigned().release();
+    present().release();
   }
 
   /**
@@ -122,20 +121,14 @@ public final class Election {
    */
   public CompletableFuture<Void> resignAsync() {
     try {
-      return resigned().releaseAsync();
+      return present().releaseAsync();
     } catch (LockException none) {
       return CompletableFuture.failedFuture(none);
     }
   }
 
-  private Lock resigned() {
-    Lock lock = present();
-    leadership.compareAndSet(lock, null);
-    return lock;
-  }
-
   private Lock present() {
-    Lock lock = leadership.get();
+    Lock lock = leadership;
     if (lock == null || lock.isReleased()) {
       throw new LockLostException(Reason.LOCK_NOT_HELD, name, name + ": not the leader; campaign first", null, null);
     }
@@ -170,7 +163,7 @@ public final class Election {
    * @param onState receives the states, one after the other, on the client's executor; exceptions that leave it are logged
    * @return the observer; close it, or the client
    */
-  public Observer observe(Consumer<KeyState> onState) {
+  public KeyObserver observe(Consumer<KeyState> onState) {
     return client.observe(name, onState);
   }
 

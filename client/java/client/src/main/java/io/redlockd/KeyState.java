@@ -5,14 +5,14 @@ import java.util.List;
 import java.util.Optional;
 
 /**
- * What an {@link Observer} reports of a key. Immutable. What is not stated otherwise is set for HELD only.
+ * What an {@link KeyObserver} reports of a key. Immutable. What is not stated otherwise is set for HELD only.
  *
  * @param state whether the key is held
  * @param holders the number of holders: more than 1 only if they share the key or if it is a semaphore
  * @param owner the label of the exclusive holder, or empty
  * @param value the value that the exclusive holder publishes, or empty
- * @param fencingToken the fencing token of the holder, or the highest of the holders. A leader's messages carry it, so that whoever
- *     receives them can refuse those of an earlier leader
+ * @param fencingToken the fencing token of the holder, or the highest of all holders that were reported so far. A leader's messages
+ *     carry it, so that whoever receives them can refuse those of an earlier leader
  * @param heldFor for how long the exclusive holder has held the key, by the clocks of the nodes; empty: unknown
  * @param remaining after which time the lock expires unless it is extended; extensions are not reported
  * @param heldBy the holders, in the order of their fencing tokens

@@ -692,7 +692,7 @@ public final class RedlockClient implements AutoCloseable {
    * @return the observer; close it, or the client
    * @throws LockArgumentException if the key is invalid
    */
-  public Observer observe(String key, Consumer<KeyState> onState) {
+  public KeyObserver observe(String key, Consumer<KeyState> onState) {
     Objects.requireNonNull(onState, "onState");
     String name = Checks.keyToObserve(key);
     refuseIfClosed();

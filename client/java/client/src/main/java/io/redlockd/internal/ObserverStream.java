@@ -6,7 +6,7 @@ import io.grpc.Metadata;
 import io.grpc.Status;
 import io.redlockd.KeyState;
 import io.redlockd.LockException;
-import io.redlockd.Observer;
+import io.redlockd.KeyObserver;
 import io.redlockd.Reason;
 import io.redlockd.internal.core.Failure;
 import io.redlockd.internal.core.Observation;
@@ -24,7 +24,7 @@ import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
 
 /** An observer: one stream at a time, which moves to the next endpoint when it fails. Thread-safe. */
-public final class ObserverStream implements Observer, LastingStream {
+public final class ObserverStream implements KeyObserver, LastingStream {
   private static final System.Logger LOG = System.getLogger("io.redlockd");
 
   // If no quorum answers, the daemon's first message comes after about a second.
@@ -119,7 +119,7 @@ public final class ObserverStream implements Observer, LastingStream {
         return;
       }
       keepDeadline();
-      if (!delivering && (end != null || observation.isPending())) {
+      if (!delivering && (end == null ? observation.isPending() : !ended.isDone())) {
         delivering = true;
         afterwards.add(() -> executor.execute(this::deliver));
       }

@@ -6,7 +6,7 @@ import io.redlockd.Keys;
 import io.redlockd.Lease;
 import io.redlockd.Lock;
 import io.redlockd.LockException;
-import io.redlockd.Observer;
+import io.redlockd.KeyObserver;
 import io.redlockd.Reason;
 import io.redlockd.RedlockClient;
 import io.redlockd.RetryPolicy;
@@ -53,7 +53,7 @@ final class ScenarioRun {
   /** An observer, what it has reported, and how much of that a step has found. */
   private static final class Observed {
     final List<KeyState> states = new CopyOnWriteArrayList<>();
-    Observer observer;
+    KeyObserver observer;
     int found;
   }
 

@@ -3,6 +3,7 @@ package io.redlockd.internal.core;
 import io.redlockd.Holder;
 import io.redlockd.KeyState;
 import io.redlockd.KeyState.State;
+import io.redlockd.redlock.v1.HolderState;
 import io.redlockd.redlock.v1.LockMode;
 import io.redlockd.redlock.v1.ObserveResponse;
 import java.time.Duration;
@@ -12,8 +13,8 @@ import java.util.Optional;
 /**
  * Decides what an observer reports. Keeps one state for a caller that is slow: the latest. Not thread-safe.
  *
- * <p>While no daemon reports, the last state stands for as long as its holder's lock could last, or for a second. Then it becomes
- * UNDECIDED.
+ * <p>While no daemon reports, the last state stands for as long as its holder's lock lasts if it is not extended, and for a second at
+ * least. Then it becomes UNDECIDED.
  */
 public final class Observation {
   private static final long STANDS = Times.SECONDS;
@@ -21,7 +22,8 @@ public final class Observation {
   private KeyState latest; // to be reported; null: none
   private State stands; // the last state that counts; null: none
   private KeyState reported; // null: none
-  private long fence; // the highest
+  private long highestFence;
+  private long exclusiveFence; // the highest of those who did not share the key
   private long expires = Times.LONG_AGO; // of the lock in the latest state, unless it has been extended
   private long undecidedAt; // NEVER: a daemon reports
   private String why = "no daemon has answered yet";
@@ -31,26 +33,42 @@ public final class Observation {
     undecidedAt = Times.after(now, STANDS);
   }
 
-  /** A daemon has reported a state. Returns whether it counts: an earlier holder does not. */
-  public boolean onState(ObserveResponse response, long now) {
-    KeyState state = read(response);
-    if (state == null || (state.state() == State.HELD && Long.compareUnsigned(state.fencingToken(), fence) < 0)) {
-      return false;
+  /** A daemon has reported a state. Does nothing if the state is that of an earlier holder. */
+  public void onState(ObserveResponse response, long now) {
+    if (isOutdated(response)) {
+      return;
     }
-    if (state.state() == State.HELD) {
-      fence = state.fencingToken();
+    KeyState state = read(response, highestFence);
+    if (state == null) {
+      return;
     }
     expires = Times.after(now, Times.nanos(state.remaining()));
     undecidedAt = Times.NEVER;
     accept(state);
-    return true;
+  }
+
+  // One of several holders may leave, and the others have lower fencing tokens.
+  private boolean isOutdated(ObserveResponse response) {
+    if (response.getState() != HolderState.HOLDER_STATE_HELD) {
+      return false;
+    }
+    boolean several = response.getMode() == LockMode.LOCK_MODE_SHARED || response.getMaxHolders() != 0;
+    long fence = response.getFencingToken();
+    if (Long.compareUnsigned(fence, several ? exclusiveFence : highestFence) < 0) {
+      return true;
+    }
+    if (!several) {
+      exclusiveFence = fence;
+    }
+    highestFence = Long.compareUnsigned(fence, highestFence) > 0 ? fence : highestFence;
+    return false;
   }
 
   /** No daemon reports at present. */
   public void onBroken(String reason, long now) {
     why = reason;
     if (undecidedAt == Times.NEVER && stands != State.UNDECIDED) {
-      undecidedAt = expires > now ? expires : Times.after(now, STANDS);
+      undecidedAt = Math.max(expires, Times.after(now, STANDS));
     }
   }
 
@@ -100,6 +118,8 @@ public final class Observation {
   private static boolean isSame(KeyState one, KeyState other) {
     return one.state() == other.state()
         && one.holders() == other.holders()
+        && one.shared() == other.shared()
+        && one.maxHolders() == other.maxHolders()
         && one.fencingToken() == other.fencingToken()
         && one.owner().equals(other.owner())
         && one.value().equals(other.value())
@@ -120,7 +140,7 @@ public final class Observation {
   }
 
   // Null: of a kind that this version of the client does not know.
-  private static KeyState read(ObserveResponse response) {
+  private static KeyState read(ObserveResponse response, long fence) {
     State state = switch (response.getState()) {
       case HOLDER_STATE_HELD -> State.HELD;
       case HOLDER_STATE_VACANT -> State.VACANT;
@@ -135,7 +155,7 @@ public final class Observation {
         response.getHolders(),
         response.getOwner(),
         response.getValue(),
-        response.getFencingToken(),
+        state == State.HELD ? fence : 0,
         response.hasHeldFor() ? Optional.of(duration(response.getHeldFor())) : Optional.empty(),
         duration(response.getRemaining()),
         response.getHeldByList().stream().map(Observation::read).toList(),

@@ -97,6 +97,14 @@ class ObservationTest {
   }
 
   @Test
+  void anotherKindOfHolderIsAChange() {
+    assertEquals("HELD 7 ", next(held(7, "")));
+    assertEquals("HELD 7 ", next(shared(7, 1)));
+    assertEquals("HELD 7 ", next(held(7, "").setMaxHolders(2)));
+    assertEquals("HELD 7 ", next(held(7, "").setMaxHolders(3)));
+  }
+
+  @Test
   void anotherHolderOfAShareIsAChange() {
     assertEquals("HELD 7 ", next(held(7, "").setHeldBy(0, Holder.newBuilder().setFencingToken(5))));
     assertEquals("HELD 7 ", next(held(7, "").setHeldBy(0, Holder.newBuilder().setFencingToken(6))));
@@ -111,6 +119,21 @@ class ObservationTest {
     assertEquals("HELD 9 again", next(held(9, "again")));
     assertEquals("HELD -1 ", next(held(-1, ""))); // fencing tokens have no sign
     assertEquals("nothing", next(held(10, "")));
+  }
+
+  private static ObserveResponse.Builder shared(long fence, int holders) {
+    return held(fence, "").setMode(LockMode.LOCK_MODE_SHARED).setHolders(holders);
+  }
+
+  @Test
+  void theLastOfSeveralHoldersMayLeaveFirst() {
+    assertEquals("HELD 5 ", next(held(5, "")));
+    assertEquals("HELD 9 ", next(shared(9, 2)));
+    assertEquals("HELD 9 ", next(shared(7, 1))); // is reported, and not as a step back
+    assertEquals("nothing", next(shared(4, 2))); // from before the exclusive holder
+    assertEquals("nothing", next(held(8, "")));
+    assertEquals("HELD 10 ", next(held(10, "").setMaxHolders(3)));
+    assertEquals("HELD 10 ", next(held(6, "").setMaxHolders(3)));
   }
 
   @Test
@@ -192,7 +215,7 @@ class ObservationTest {
     observation.onState(held(9, "").build(), START);
     text();
     observation.onBroken("reset", START);
-    assertFalse(observation.onState(held(7, "").build(), START));
+    assertEquals("nothing", next(held(7, "")));
     assertEquals("UNDECIDED 0 reset", undecidedAt(START + 10 * Times.SECONDS));
   }
 }

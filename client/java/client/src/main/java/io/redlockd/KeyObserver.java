@@ -3,7 +3,7 @@ package io.redlockd;
 import java.util.concurrent.CompletionStage;
 
 /** Reports who holds a key; see {@link RedlockClient#observe}. Thread-safe. */
-public interface Observer extends AutoCloseable {
+public interface KeyObserver extends AutoCloseable {
   /**
    * Ends the observer. Returns at once. A callback that is running ends by itself, and no other one follows. A second call does
    * nothing.

@@ -109,7 +109,10 @@ func (c *calls) stub(ctx context.Context, endpoint int) (pb.LockServiceClient, *
 	}
 	bounded, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	connection.ResetConnectBackoff()
+	// gRPC reads a map in ResetConnectBackoff while the first attempt to connect may write it.
+	if connection.GetState() == connectivity.TransientFailure {
+		connection.ResetConnectBackoff()
+	}
 	for state := connection.GetState(); state != connectivity.Ready && state != connectivity.TransientFailure; state = connection.GetState() {
 		connection.Connect()
 		if !connection.WaitForStateChange(bounded, state) {

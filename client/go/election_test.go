@@ -362,7 +362,7 @@ func TestAnUnknownLeaderIsAnError(t *testing.T) {
 	d := startDaemon(t)
 	c := newTestClient(t, Options{}, d)
 	e := c.Election("e")
-	ctx, cancel := context.WithTimeout(background, time.Second)
+	ctx, cancel := context.WithTimeout(background, 3*time.Second)
 	defer cancel()
 	go func() { (<-d.observers).send <- undecidedState }()
 	_, err := e.Leader(ctx)

@@ -178,6 +178,9 @@ func (f *fences) pass(s *KeyState) bool {
 
 func (o *observer) stream(endpoint int) (more bool) {
 	failure := o.receive(endpoint)
+	if o.ctx.Err() != nil { // it says nothing about the key
+		return false
+	}
 	failure.Message = o.client.calls.transport.name(endpoint) + ": " + failure.Message
 	select {
 	case o.failures <- failure:
@@ -188,8 +191,10 @@ func (o *observer) stream(endpoint int) (more bool) {
 
 // receive receives states from one endpoint until the stream ends.
 func (o *observer) receive(endpoint int) *core.Failure {
-	ctx, cancel := context.WithCancel(o.ctx)
+	// Without the caller's deadline: the daemon could end the stream shortly before it.
+	ctx, cancel := context.WithCancel(context.WithoutCancel(o.ctx))
 	defer cancel()
+	defer context.AfterFunc(o.ctx, cancel)()
 	authorized, stub, failure := o.client.calls.open(ctx, endpoint)
 	if failure != nil {
 		return failure

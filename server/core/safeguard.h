@@ -45,7 +45,7 @@ enum class Safeguard {
   // Lock delays, kept keys and values
   kExtensionAddsDelay,   // an extension keeps the delay of a lease
   kRepairCarriesTerms,   // so does a repair, and the value and the time of the acquisition
-  kDelaysAgree,         // nodes that know a token from different holds take the longer delay
+  kDelaysAgree,          // nodes that know a token from different holds take the longer delay
   kSilenceLeavesDelay,   // the lease of a client that is silent stays taken for its delay
   kKeptIsRemembered,     // the key of a repeated release is kept, not free
   kKeepFromAcquisition,  // the time that a key is kept counts from its acquisition

@@ -90,6 +90,7 @@ local call, try, match = redis.call, redis.pcall, string.match
 local KEYS, ARGV = KEYS, ARGV  -- locals are faster than globals
 
 local retention = ARGV[2]
+local acquisitions, releases = tonumber(ARGV[3]), tonumber(ARGV[4])
 local results = {}
 -- Set by steps whose caller wants the node's clock: by those that may grant, if they do.
 local wants_clock = false
@@ -99,8 +100,14 @@ local wrong_set
 -- The result of every step that may grant, if the node does not carry the expected mark either: it may
 -- have lost its data.
 local wrong_mark
+-- While somebody observes keys: those whose holder, fence or value the steps have changed. They are announced
+-- at the end.
+local changed
+local OBSERVERS = 'redlockd:observers'
 if ARGV[1] ~= '' then
-  local found = call('GET', KEYS[1]) or ''
+  local found, observed = unpack(call('MGET', KEYS[1], OBSERVERS))
+  if observed then changed = {} end
+  found = found or ''
   if found ~= ARGV[1] then
     local stamp, mark = match(ARGV[1], '^(%S*) (.*)$')
     if match(found, '^%S*') ~= stamp then
@@ -110,12 +117,9 @@ if ARGV[1] ~= '' then
       wrong_mark = {'wrong_mark', found}
     end
   end
+elseif releases == 0 and call('EXISTS', OBSERVERS) == 1 then
+  changed = {}
 end
-
--- The keys whose holder, fence or value the steps have changed. While somebody observes keys, as OBSERVERS
--- says, the changes are announced at the end.
-local changed = {}
-local OBSERVERS = 'redlockd:observers'
 
 local SHARED = 'redlockd:shared'      -- the marker of shared keys
 local SEMAPHORE = '^redlockd:sem:(%d+)$'  -- that of semaphores, with the limit
@@ -124,26 +128,22 @@ local function failed(reply)
   return type(reply) == 'table' and reply.err
 end
 
--- The node's clock in microseconds. It is read once.
-local micros
-local function clock()
-  if not micros then
-    local time = call('TIME')
-    micros = time[1] * 1000000 + time[2]
-  end
-  return micros
-end
-
--- The same in milliseconds, less `ago`, as a text.
-local function time_text(ago)
-  return string.format('%.0f', math.floor(clock() / 1000) - ago)
+-- The node's clock, which is read once, in microseconds and in milliseconds; the latter also as the last
+-- word of metadata.
+local micros, millis, now_word
+local function read_clock()
+  if micros then return end
+  local time = call('TIME')
+  micros = time[1] * 1000000 + time[2]
+  millis = math.floor(micros / 1000)
+  now_word = string.format(' %.0f', millis)
 end
 
 -- A holder as in results.
 local function shown(holder)
   local text, since = match(holder, '^(.*) (%d+)$')
   if not text then return holder end
-  return text .. string.format(' %.0f', math.max(0, math.floor(clock() / 1000) - since))
+  return text .. string.format(' %.0f', math.max(0, millis - since))
 end
 
 -- The result of a step that would acquire a key that `found` holds. `stored`: the key's metadata.
@@ -164,8 +164,8 @@ local function acquire(key, meta, stored, token, ttl, granted, extend)
     if set and set.err then return {'failed', set.err} end
     if set then
       wants_clock = true
-      changed[key] = true
-      call('SET', meta, granted .. ' ' .. time_text(0), 'PX', retention)
+      if changed then changed[key] = true end
+      call('SET', meta, granted .. now_word, 'PX', retention)
       return true
     end
   end
@@ -177,10 +177,10 @@ local function acquire(key, meta, stored, token, ttl, granted, extend)
   return extend()
 end
 
-local acquisitions, releases = tonumber(ARGV[3]), tonumber(ARGV[4])
 local shared_releases  -- the numbers of the releases of shares and slots, if there are any
 
 if acquisitions > 0 then
+  read_clock()
   local metas = {}
   for i = 1, acquisitions do metas[i] = KEYS[2 * i + 1] end
   local stored = try('MGET', unpack(metas))
@@ -199,12 +199,16 @@ end
 if releases > 0 then
   local keys, ours = {}, {}
   for i = 1, releases do keys[i] = KEYS[1 + 2 * acquisitions + i] end
+  keys[releases + 1] = OBSERVERS
   local found = try('MGET', unpack(keys))  -- a key of another type counts as free
+  keys[releases + 1] = nil
+  if found[releases + 1] then changed = changed or {} end
   for i, key in ipairs(keys) do
     if found.err then
       results[acquisitions + i] = {'failed', found.err}
     elseif found[i] == ARGV[4 + 3 * acquisitions + i] then
-      ours[#ours + 1], changed[key] = key, true
+      ours[#ours + 1] = key
+      if changed then changed[key] = true end
     elseif found[i] == SHARED or found[i] and match(found[i], SEMAPHORE) then
       shared_releases = shared_releases or {}
       shared_releases[#shared_releases + 1] = i
@@ -225,6 +229,7 @@ end
 -- The steps that are neither acquisitions nor releases, from ARGV[a] on.
 local a = 5 + 3 * acquisitions + releases
 if ARGV[a] or shared_releases then
+  read_clock()
   -- The metadata, '' if there is none; nil and a result if it cannot be read.
   local function read(meta)
     local text = try('GET', meta)
@@ -235,7 +240,7 @@ if ARGV[a] or shared_releases then
 
   -- `place` is a lock's key, or where a share or a slot of one is stored.
   local function change(place)
-    changed[match(place, '^redlockd:%a+:{(.*)}') or place] = true
+    if changed then changed[match(place, '^redlockd:%a+:{(.*)}') or place] = true end
   end
 
   -- The fence (0 if there is none), the state, the keeper and the holder; the last three can be nil.
@@ -438,14 +443,14 @@ if ARGV[a] or shared_releases then
     if set.err then return {'failed', set.err} end
     wants_clock = true
     change(key)
-    call('SET', meta, granted .. ' ' .. time_text(0), 'PX', retention)
+    call('SET', meta, granted .. now_word, 'PX', retention)
     return {true, fence, found and 1 or 0}
   end
 
   -- The holder as stored, from one as in results.
   local function stored_holder(holder)
     local text, age = match(holder, '^(.*) (%d+)$')
-    return text and text .. ' ' .. time_text(age) or holder
+    return text and text .. string.format(' %.0f', millis - age) or holder
   end
 
   -- token, ttl with the delay of the lease, fence, holder as in results, keeper ('' for none), '1' if it
@@ -550,11 +555,6 @@ if ARGV[a] or shared_releases then
       end
     end
 
-    -- The metadata of a new holder.
-    local function granted_now(granted)
-      return granted .. ' ' .. time_text(0)
-    end
-
     -- As extend_held, for all keys. The fences of a claim are equal, so other ones count as an earlier
     -- holder's.
     local function extend_all(at, digest, ttl, most, raise_to, delay, number, id, take)
@@ -618,7 +618,7 @@ if ARGV[a] or shared_releases then
       end
       if other then return other end
       if highest >= fence then return {'stale_fence', highest} end
-      return set_all(at, token, ttl, granted_now(granted)) or true
+      return set_all(at, token, ttl, granted .. now_word) or true
     end
 
     -- As release_if: releases each key that it may.
@@ -660,7 +660,7 @@ if ARGV[a] or shared_releases then
       if unreadable or other then return unreadable or other end
       if highest >= fence then return {'stale_fence', highest} end
       wants_clock = true
-      return set_all(at, to, ARGV[a + 3], granted_now(granted)) or {true, fence, any}
+      return set_all(at, to, ARGV[a + 3], granted .. now_word) or {true, fence, any}
     end
 
     -- As repair. The token may hold some of the keys.
@@ -703,10 +703,6 @@ if ARGV[a] or shared_releases then
     -- The sorted set of all shares, and the intent.
     local function shares_of(key)
       return 'redlockd:shares:{' .. key .. '}', 'redlockd:intent:{' .. key .. '}'
-    end
-
-    local function now_in_ms()
-      return math.floor(clock() / 1000)
     end
 
     -- The highest fences: of all holders, of the exclusive ones, and of seals.
@@ -789,7 +785,7 @@ if ARGV[a] or shared_releases then
           call('PEXPIRE', key, left)
         end
         -- One millisecond more than the share has left, because the clock is cut to milliseconds.
-        call('ZADD', all, now_in_ms() + left + 1, token)
+        call('ZADD', all, millis + left + 1, token)
         if call('PTTL', all) < left then call('PEXPIRE', all, left + 1) end
         remember_fence(one[2], fence)
       end
@@ -814,7 +810,7 @@ if ARGV[a] or shared_releases then
         change(key)
         call('SET', key, SHARED, 'PX', left)
         call('DEL', all)
-        call('ZADD', all, now_in_ms() + left + 1, token)
+        call('ZADD', all, millis + left + 1, token)
       end
       return nil
     end
@@ -858,7 +854,7 @@ if ARGV[a] or shared_releases then
       end
       if intended then return intended end
       if highest >= fence then return {'stale_fence', highest} end
-      local failure = set_all(shares, token, ttl, granted_now(granted))
+      local failure = set_all(shares, token, ttl, granted .. now_word)
       if failure then return failure end
       shared(at, shares, token, fence)
       return true
@@ -994,7 +990,7 @@ if ARGV[a] or shared_releases then
       if look.own or look.holders[slot] then return slot_taken(at[1][1], limit, look) end
       local highest = highest_for_slot(look)
       if highest >= fence then return {'stale_fence', highest} end
-      local failure = set_all({look.place}, token, ttl, granted_now(granted))
+      local failure = set_all({look.place}, token, ttl, granted .. now_word)
       if failure then return failure end
       has_slot(at, limit, look, fence)
       return true
@@ -1037,7 +1033,7 @@ if ARGV[a] or shared_releases then
       wants_clock = true
       local key = at[1][1]
       local before = left_of(key, slot)
-      local failure = set_all({look.place}, to, ARGV[a + 3], granted_now(granted))
+      local failure = set_all({look.place}, to, ARGV[a + 3], granted .. now_word)
       if failure then return failure end
       has_slot(at, limit, look, fence, not is_made(from) and fence or nil)
       local left = left_of(key, slot)
@@ -1117,10 +1113,10 @@ if ARGV[a] or shared_releases then
       call('ZREM', all, token)
       if left > 0 then  -- a share that nobody has keeps the key taken
         call('SET', share_of(key, kept)[1], kept, 'PX', left)
-        call('ZADD', all, now_in_ms() + left + 1, kept)
+        call('ZADD', all, millis + left + 1, kept)
         if call('PTTL', all) < left then call('PEXPIRE', all, left + 1) end
       end
-      call('ZREMRANGEBYSCORE', all, '-inf', now_in_ms())
+      call('ZREMRANGEBYSCORE', all, '-inf', millis)
       local last = call('ZRANGE', all, -1, -1, 'WITHSCORES')
       if last[2] then
         call('PEXPIREAT', key, last[2])
@@ -1304,9 +1300,7 @@ if ARGV[a] or shared_releases then
   end
 end
 
-if next(changed) and call('EXISTS', OBSERVERS) == 1 then
-  for key in pairs(changed) do try('PUBLISH', 'redlockd:changed:' .. key, '') end
-end
+for key in pairs(changed or {}) do try('PUBLISH', 'redlockd:changed:' .. key, '') end
 
-if wants_clock then results[#results + 1] = clock() end
+if wants_clock then results[#results + 1] = micros end
 return results

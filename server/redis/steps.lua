@@ -117,7 +117,7 @@ if ARGV[1] ~= '' then
       wrong_mark = {'wrong_mark', found}
     end
   end
-elseif releases == 0 and call('EXISTS', OBSERVERS) == 1 then
+elseif (acquisitions > 0 or releases == 0) and call('EXISTS', OBSERVERS) == 1 then
   changed = {}
 end
 

@@ -25,6 +25,7 @@ class Agreement : public NodeTest {
   // the replies with the model's.
   void AnySteps(std::uint64_t count) {
     FreeKeptKeys();
+    if (observed) GoOnObserving();
     DoOnStrand([&] {
       for (std::uint64_t i = 0; i < count; ++i) AnyStep();
     });
@@ -53,6 +54,8 @@ class Agreement : public NodeTest {
       }
     });
     ASSERT_TRUE(RunUntil([&] { return changes.listening == count; }));
+  }
+  void GoOnObserving() {
     const Key any("k0");
     (void)Ask([&](auto sink) { node->Inspect({.key = any, .observe = true}, sink); });
     (void)model.Inspect("k0", {}, true);

@@ -902,10 +902,11 @@ type AcquireRequest struct {
 	Value string `protobuf:"bytes,10,opt,name=value,proto3" json:"value,omitempty"`
 	// If the lock is lost rather than released, nobody else is granted the key for this long after its
 	// TTL, so that what the holder began can come to an end in storage that checks no fencing tokens.
+	// A lock is lost, too, if its client was silent for longer than SessionRequest.disconnect_grace.
 	// `ttl` and `lock_delay` together must not exceed the daemon's max_ttl. The daemon sends the sum
 	// to the nodes as the expiry of the key, at every extension too, and bounds it to max_ttl.
 	// `validity` counts from `ttl` alone. If `extend_if_held` extends the lock, the delay that it had
-	// stays. Unset: none.
+	// stays. A release ends the delay, also of a lock that is lost. Unset: none.
 	LockDelay     *durationpb.Duration `protobuf:"bytes,11,opt,name=lock_delay,json=lockDelay,proto3" json:"lock_delay,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3313,7 +3314,8 @@ type ObserveResponse struct {
 	Owner string `protobuf:"bytes,3,opt,name=owner,proto3" json:"owner,omitempty"`
 	// The value that the exclusive holder publishes, or empty.
 	Value string `protobuf:"bytes,4,opt,name=value,proto3" json:"value,omitempty"`
-	// The fencing token of the holder, or the highest of the holders.
+	// The fencing token of the holder. If there are several: the highest that this stream has
+	// reported.
 	FencingToken uint64 `protobuf:"varint,5,opt,name=fencing_token,json=fencingToken,proto3" json:"fencing_token,omitempty"`
 	// For how long the exclusive holder has held the key, as in Holder.
 	HeldFor *durationpb.Duration `protobuf:"bytes,6,opt,name=held_for,json=heldFor,proto3" json:"held_for,omitempty"`

@@ -9,7 +9,7 @@ namespace {
 
 // A number is refused once if another daemon's clock is ahead, and again only if another
 // proclamation arrived in between.
-constexpr int kMaxProposals = 4;
+constexpr int kMaxNumbers = 4;
 
 Round::Counts CountProclamation(Outcome outcome) {
   return Round::CountVote(outcome, Round::Counts::kAsDenial);
@@ -62,7 +62,7 @@ void Proclamation::OnDecided(Round& round) {
     case Verdict::kUnreachable:
       break;
   }
-  if (Any(round.votes(), Outcome::kStaleFence) && proposals_ < kMaxProposals) {
+  if (Any(round.votes(), Outcome::kStaleFence) && proposals_ < kMaxNumbers) {
     Propose();
     return;
   }

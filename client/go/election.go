@@ -8,7 +8,7 @@ import (
 	"github.com/redlockd/redlockd/client/go/internal/core"
 )
 
-// Election elects one leader among the clients that campaign for the same name. The leader is whoever holds the lock of
+// Election elects one leader among the clients that campaign for the same name. The leader is the holder of the lock of
 // this name, with the leader's value. Make an Election with Client.Election.
 type Election struct {
 	client *Client

@@ -133,9 +133,9 @@ func (l *Lock) extend(ctx context.Context, ttl time.Duration, retry *pb.RetryPol
 }
 
 // Proclaim replaces the value that the lock publishes (AcquireOptions.Value) by value, at most 4096 bytes of UTF-8. "": it
-// publishes none any more. While no daemon or too few nodes answer, Proclaim retries, but not once the lock is lost or released: it then
+// publishes no value. While no daemon or too few nodes answer, Proclaim retries, but not once the lock is lost or released: it then
 // fails as Extend does. Without a deadline in ctx, it takes at most 5 s. After any failure except ErrInvalidArgument,
-// observers may see the value or not, now or later.
+// observers may or may not see the value, now or later.
 func (l *Lock) Proclaim(ctx context.Context, value string) error {
 	if err := checkText("value", value, mostValue); err != nil {
 		return err
@@ -190,7 +190,7 @@ func (l *Lock) Downgrade(ctx context.Context) (*Lock, error) {
 func (l *Lock) Release(ctx context.Context) error { return l.end(ctx, 0) }
 
 // ReleaseAndKeep is Release, but the key stays taken until keepFor, at least 1 ms, has passed since the acquisition. Nobody
-// holds it in that time. If the time has passed already, the key is free at once. So a job that several machines start at
+// holds it in that time. If the time has passed already, the key is free at once. A job that several machines start at
 // the same time runs once, although their clocks differ. If keepFor is less, the lock stays held. If it is more than the
 // daemon's max_ttl (5 minutes by default), the call fails with ErrInvalidArgument too, and the key is free at once.
 func (l *Lock) ReleaseAndKeep(ctx context.Context, keepFor time.Duration) error {

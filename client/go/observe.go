@@ -93,7 +93,7 @@ func (s KeyState) same(other KeyState) bool {
 // ctx ends, or with ErrCanceled if the client is closed.
 //
 // No two reports in a row are the same, and the fencing tokens never decrease. A loop that is slow
-// gets the latest state, and not those in between. The states are for information: only a Lock, or storage that compares
+// gets only the latest state. The states are for information: only a Lock, or storage that compares
 // fencing tokens, can prove who holds a key. key is a single key, whether exclusive, Shared or a Semaphore.
 func (c *Client) Observe(ctx context.Context, key string) iter.Seq2[KeyState, error] {
 	return func(yield func(KeyState, error) bool) {

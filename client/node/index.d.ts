@@ -318,7 +318,7 @@ export class Lock {
   /** The same, but the daemon asks the Redis nodes only once. */
   tryExtend(ttl: number): Promise<void>;
   /** Replaces the value that the lock publishes (`value` of `acquire()`); an empty one removes it. Takes at most 2 s. After an
-   * error other than a `LockNotHeldError`, observers may see the value or not, now or later. A `LockNotHeldError` does not
+   * error other than a `LockNotHeldError`, observers may or may not see the value, now or later. A `LockNotHeldError` does not
    * abort `lost`: that is done when the loss is noticed. */
   proclaim(value: string): Promise<void>;
   /** Downgrades an exclusive lock to a share. Other holders may share the keys from then on, and nobody else holds them
@@ -368,7 +368,7 @@ export class Watch {
 }
 
 /** Reports who holds a key, and every change: an async iterator, for one reader. It begins with the first `next()`. A state is
- * reported once; a reader that is slow gets the latest state and not those in between. If the stream breaks, the observer
+ * reported once; a reader that is slow gets only the latest state. If the stream breaks, the observer
  * moves to the next endpoint. If that takes longer than what was left of the last lock, and at least 1 s, it reports
  * `undecided`. Fencing tokens never decrease. It ends with the `break` of a `for await` loop, with `return()`, with the
  * signal, with the client, and with an error that no retry helps against. */
@@ -381,7 +381,7 @@ export class Observer implements AsyncIterableIterator<KeyState> {
   [Symbol.asyncDispose](): Promise<void>;
 }
 
-/** An election: whoever holds the lock on its name leads, and publishes a value with the lock, such as its address. */
+/** An election: the holder of the lock on its name leads, and publishes a value with the lock, such as its address. */
 export class Election {
   private constructor();
   get name(): string;
@@ -430,7 +430,7 @@ export class Client {
   /** Releases the lock that the token holds. Rejects with a `LockNotHeldError` if it does not hold it. */
   release(key: Key, token: string, options?: ReleaseOptions): Promise<void>;
   /** Replaces the value that the lock of the token publishes. Rejects with a `LockNotHeldError` if the token does not hold the
-   * lock. After any other error, observers may see the value or not, now or later. */
+   * lock. After any other error, observers may or may not see the value, now or later. */
   proclaim(key: Key, token: string, value: string, options?: CallOptions): Promise<void>;
   /** Observes who holds a key. */
   observe(key: string, options?: ObserveOptions): Observer;

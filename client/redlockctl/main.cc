@@ -156,7 +156,7 @@ class CommandLine {
     CLI::Option* const value = command.add_option(
         "--value", options_.value, "A value that `observe` and `who` show, such as an address");
     AddDuration(command, "--lock-delay",
-                "If the lock is lost, nobody else gets it for this long after its TTL [none]",
+                "If the lock is lost, keep the key taken for this long after its TTL [none]",
                 [this](Millis delay) { options_.lock_delay = delay; });
     return value;
   }
@@ -324,7 +324,7 @@ void DeclareCommands(CommandLine& line, Options& options) {
       &Commands::Proclaim);
   line.AddFirstKey(proclaim, "KEY", "The key of the lock");
   line.AddAnd(proclaim, "Another key of a lock of several; repeat the option for more");
-  proclaim.add_option("VALUE", options.value, "The new value; empty: none any more")->required();
+  proclaim.add_option("VALUE", options.value, "The new value; empty: publish no value")->required();
   line.AddToken(proclaim);
 
   CLI::App& watch =
@@ -409,7 +409,7 @@ void DeclareCommands(CommandLine& line, Options& options) {
   line.Add("inspect", "Show who holds a lock", &Commands::Inspect);
   line.Add("observe", "Show who holds a lock, and every change, until interrupted",
            &Commands::Observe)
-      .add_flag("--once", options.once, "End after the first state that is decided: held or free");
+      .add_flag("--once", options.once, "End after the first decided state: held or free");
   line.Add("who", "Ask all daemons who holds a lock and who waits for it", &Commands::Who);
 }
 

@@ -65,8 +65,8 @@ class Shard final {
   // over.
   void Release(const Key& key, const OwnerToken& token, ReleaseDone done, Source source = {},
                Duration keep_for = {});
-  // Only where the lease still belongs to its stream. Without a hand-over. With `leave_delay`, the
-  // key stays taken for the lock delay of the lease.
+  // Releases the lease only if it still belongs to its stream. Does not hand the key over. With
+  // `leave_delay`, the key stays taken for the lock delay of the lease.
   void ReleaseAtEndOf(const Lease& lease, bool leave_delay, ReleaseDone done);
   // Never refused: the lock is held.
   void Proclaim(ProclaimCommand command, ProclaimDone done);

@@ -185,7 +185,7 @@ inline constexpr std::size_t kMaxValueBytes = 4096;
 struct Owner {
   OwnerLabel label;
   Origin origin;     // empty: unknown
-  Duration since{};  // when the key was acquired, in terms of this daemon's wall clock; 0: unknown
+  Duration since{};  // when the key was acquired, by this daemon's wall clock; 0: unknown
   PublishedValue value;
   std::uint64_t value_number = 0;  // orders the values of one holder; 0: none was proclaimed
   // How long after its TTL a lost lease still keeps others out. The nodes add it to each TTL.
@@ -194,9 +194,8 @@ struct Owner {
   bool operator==(const Owner&) const = default;
 };
 
-// What two nodes know of the same holder: the newest value, the longer delay, and the latest time
-// of acquisition that one of them knows. A node on which the lease was restored may know less than
-// others.
+// Merges what two nodes know of the same holder: the newest value, the longer delay, and the later
+// time of acquisition. A node on which the lease was restored may know less than others.
 [[nodiscard]] inline Owner BetterKnown(Owner one, const Owner& other) {
   if (one.empty()) {
     one.label = other.label;

@@ -27,7 +27,7 @@ struct AskedStep {
 // kError, with a message.
 class BatchReply {
  public:
-  // `steps`: so many were asked. `now`: this daemon's clock when the reply arrived.
+  // `steps`: the number of steps in the request. `now`: this daemon's clock when the reply arrived.
   BatchReply(const redisReply& reply, std::size_t steps, WallTime now);
   [[nodiscard]] NodeReply At(std::size_t step, const AskedStep& asked) const;
 

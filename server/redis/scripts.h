@@ -99,10 +99,10 @@ enum class Status { kHeld, kNotHeld, kStaleFence, kWrongSet, kWrongMark, kKept, 
   return Fnv1a(token.value());
 }
 
-// Precede the origin of a holder, and its delay and value, in the metadata: see steps.lua.
+// Mark the origin of a holder, and its delay and value, in the metadata: see steps.lua.
 inline constexpr std::string_view kOriginMark = " @";
 inline constexpr char kTermsMark = '\xff';
-// What stands for an unknown time of acquisition.
+// Represents an unknown time of acquisition.
 inline constexpr std::string_view kUnknownTime = "-";
 
 // The base of digests and ids in metadata: short, and without a space.

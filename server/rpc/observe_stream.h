@@ -34,7 +34,7 @@ class ObserveStream final : public LockStream<StateOutbox> {
   ObserveStream(std::unique_ptr<AcceptedCall> accepted, const ServiceContext& service)
       : LockStream(std::move(accepted), service, StateOutbox(service.names)) {}
 
-  // Ends the stream, because it has no lease that the client must move first.
+  // Ends the stream at once, because it has no lease that the client must move first.
   void TellDraining() override;
 
  private:

@@ -901,10 +901,11 @@ type AcquireRequest struct {
 	// `extend_if_held` extends the lock, the value that it had stays.
 	Value string `protobuf:"bytes,10,opt,name=value,proto3" json:"value,omitempty"`
 	// If the lock is lost rather than released, nobody else is granted the key for this long after its
-	// TTL, so that what the holder began can come to an end in storage that checks no fencing tokens.
-	// A lock is lost, too, if its client was silent for longer than SessionRequest.disconnect_grace.
+	// TTL, so that operations which the holder has begun can finish. This protects storage that
+	// checks no fencing tokens. A lock is also lost if its client was silent for longer than
+	// SessionRequest.disconnect_grace.
 	// `ttl` and `lock_delay` together must not exceed the daemon's max_ttl. The daemon sends the sum
-	// to the nodes as the expiry of the key, at every extension too, and bounds it to max_ttl.
+	// to the nodes as the expiry of the key, also at every extension, and limits it to max_ttl.
 	// `validity` counts from `ttl` alone. If `extend_if_held` extends the lock, the delay that it had
 	// stays. A release ends the delay, also of a lock that is lost. Unset: none.
 	LockDelay     *durationpb.Duration `protobuf:"bytes,11,opt,name=lock_delay,json=lockDelay,proto3" json:"lock_delay,omitempty"`
@@ -1294,7 +1295,7 @@ type ReleaseRequest struct {
 	Keys []string `protobuf:"bytes,3,rep,name=keys,proto3" json:"keys,omitempty"`
 	// Keeps the key taken until this long after the acquisition, by the clocks of the nodes, from 1 ms
 	// to the daemon's max_ttl. Nobody holds it in that time: this token cannot be used on it any more.
-	// So a job that runs on several machines at the same time runs once, although their clocks differ.
+	// A job that several machines start at the same time runs only once, even if their clocks differ.
 	// If the time has passed already, the key is free at once. Unset: the key is free at once.
 	//
 	// Retry: with the same `keep_for`, the answer is OK again for as long as the key is kept.
@@ -3144,7 +3145,7 @@ type ProclaimRequest struct {
 	Key string `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	// The token that holds the key, a share of it, or a slot.
 	Token string `protobuf:"bytes,2,opt,name=token,proto3" json:"token,omitempty"`
-	// The new value, as in AcquireRequest. Empty: the lock publishes none any more.
+	// The new value, as in AcquireRequest. Empty: the lock no longer publishes a value.
 	Value string `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
 	// Instead of `key`: all keys of a lease of several.
 	Keys          []string `protobuf:"bytes,4,rep,name=keys,proto3" json:"keys,omitempty"`
@@ -3302,8 +3303,8 @@ func (x *ObserveRequest) GetKey() string {
 	return ""
 }
 
-// The state of a key, when it has changed. The fields after `state` are set for HELD only, if not
-// stated otherwise.
+// A changed state of a key. The fields after `state` are set for HELD only, unless stated
+// otherwise.
 type ObserveResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Whether the key is held.
@@ -3319,7 +3320,7 @@ type ObserveResponse struct {
 	FencingToken uint64 `protobuf:"varint,5,opt,name=fencing_token,json=fencingToken,proto3" json:"fencing_token,omitempty"`
 	// For how long the exclusive holder has held the key, as in Holder.
 	HeldFor *durationpb.Duration `protobuf:"bytes,6,opt,name=held_for,json=heldFor,proto3" json:"held_for,omitempty"`
-	// After which time the lock expires unless it is extended. Extensions are not reported.
+	// The time after which the lock expires unless it is extended. Extensions are not reported.
 	Remaining *durationpb.Duration `protobuf:"bytes,7,opt,name=remaining,proto3" json:"remaining,omitempty"`
 	// The holders, in the order of their fencing tokens, as in InspectResponse.
 	HeldBy []*Holder `protobuf:"bytes,8,rep,name=held_by,json=heldBy,proto3" json:"held_by,omitempty"`

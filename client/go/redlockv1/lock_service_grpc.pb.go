@@ -151,13 +151,13 @@ type LockServiceClient interface {
 	// Retry: harmless; the call only reads.
 	Inspect(ctx context.Context, in *InspectRequest, opts ...grpc.CallOption) (*InspectResponse, error)
 	// Replaces the value that a held lock publishes (AcquireRequest.value). The nodes order the calls:
-	// the last one counts, at whichever daemon.
+	// the last call wins, whichever daemon received it.
 	//
 	// Answers OK if a quorum of nodes confirms that the token still holds the key, and
-	// LOCK_NOT_HELD if the token does not. After any other answer, observers may see the value or not,
-	// now or later.
+	// LOCK_NOT_HELD if the token does not. After any other answer, observers may or may not see the
+	// value, now or later.
 	//
-	// Retry: harmless; the value becomes the last one again.
+	// Retry: harmless, but it replaces a value that was proclaimed in the meantime.
 	Proclaim(ctx context.Context, in *ProclaimRequest, opts ...grpc.CallOption) (*ProclaimResponse, error)
 	// Reports who holds a key, and every change: the holder, its value, or that there is none. The
 	// first message comes at once or, if no quorum of nodes answers, after about a second. The stream
@@ -165,8 +165,8 @@ type LockServiceClient interface {
 	//
 	// A state is reported only if a quorum of nodes agrees on it. "No quorum" is never reported as
 	// "no holder". Within a stream, the fencing token never decreases. A client that reads slowly gets
-	// the latest state and not those in between. A change is reported as soon as a node announces it;
-	// if the announcement is lost, within about two seconds.
+	// only the latest state. The daemon reports a change as soon as a node announces it or, if the
+	// announcement is lost, within about two seconds.
 	//
 	// Retry: harmless; the new stream begins with the present state.
 	Observe(ctx context.Context, in *ObserveRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ObserveResponse], error)
@@ -365,13 +365,13 @@ type LockServiceServer interface {
 	// Retry: harmless; the call only reads.
 	Inspect(context.Context, *InspectRequest) (*InspectResponse, error)
 	// Replaces the value that a held lock publishes (AcquireRequest.value). The nodes order the calls:
-	// the last one counts, at whichever daemon.
+	// the last call wins, whichever daemon received it.
 	//
 	// Answers OK if a quorum of nodes confirms that the token still holds the key, and
-	// LOCK_NOT_HELD if the token does not. After any other answer, observers may see the value or not,
-	// now or later.
+	// LOCK_NOT_HELD if the token does not. After any other answer, observers may or may not see the
+	// value, now or later.
 	//
-	// Retry: harmless; the value becomes the last one again.
+	// Retry: harmless, but it replaces a value that was proclaimed in the meantime.
 	Proclaim(context.Context, *ProclaimRequest) (*ProclaimResponse, error)
 	// Reports who holds a key, and every change: the holder, its value, or that there is none. The
 	// first message comes at once or, if no quorum of nodes answers, after about a second. The stream
@@ -379,8 +379,8 @@ type LockServiceServer interface {
 	//
 	// A state is reported only if a quorum of nodes agrees on it. "No quorum" is never reported as
 	// "no holder". Within a stream, the fencing token never decreases. A client that reads slowly gets
-	// the latest state and not those in between. A change is reported as soon as a node announces it;
-	// if the announcement is lost, within about two seconds.
+	// only the latest state. The daemon reports a change as soon as a node announces it or, if the
+	// announcement is lost, within about two seconds.
 	//
 	// Retry: harmless; the new stream begins with the present state.
 	Observe(*ObserveRequest, grpc.ServerStreamingServer[ObserveResponse]) error

@@ -4,7 +4,7 @@ const { lockFailure } = require('../core/errors.js');
 const { checkCampaign, checkLeader } = require('./check.js');
 const { firstDecided } = require('./observer.js');
 
-// An election: whoever holds the lock on its name leads, and publishes a value with the lock. Client.election() makes it.
+// An election: the holder of the lock on its name leads, and publishes a value with the lock. Client.election() makes it.
 class Election {
   #client;
   #name;

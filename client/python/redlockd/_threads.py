@@ -81,11 +81,11 @@ class Lock(LockState):
         return self._client._wait_for_lock(lambda on_done: self._client._driver.downgrade(self._lease, on_done))
 
     def proclaim(self, value: str) -> None:
-        """Replaces the value that the lock publishes, at most 4096 bytes; "" publishes none any more. Observers see the
+        """Replaces the value that the lock publishes, at most 4096 bytes; "" publishes no value. Observers see the
         new one.
 
         Retries for as long as the lock can be trusted. Raises LockLost if the lock was lost or released. After any
-        other error, observers may see the value or not, now or later.
+        other error, observers may or may not see the value, now or later.
         """
         checked = check_value(value)
         self._client._check_caller()

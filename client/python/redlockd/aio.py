@@ -84,11 +84,11 @@ class Lock(LockState):
         return await _wait_for_lock(self._driver, lambda on_done: self._driver.downgrade(self._lease, on_done))
 
     async def proclaim(self, value: str) -> None:
-        """Replaces the value that the lock publishes, at most 4096 bytes; "" publishes none any more. Observers see the
+        """Replaces the value that the lock publishes, at most 4096 bytes; "" publishes no value. Observers see the
         new one.
 
         Retries for as long as the lock can be trusted. Raises LockLost if the lock was lost or released. After any
-        other error, observers may see the value or not, now or later.
+        other error, observers may or may not see the value, now or later.
         """
         await self._driver.proclaim(self._lease, check_value(value))
 

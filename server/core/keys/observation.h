@@ -1,7 +1,8 @@
 // The observers of one key at this daemon. However many there are, the nodes see one.
 //
 // It reads the key from the nodes at once, when a node announces a change, when the holder's TTL
-// has passed, when it can hear a node again, and now and then, because announcements can be lost.
+// has passed, each time a subscription to a node is established, and at intervals, because
+// announcements can be lost.
 #pragma once
 
 #include <cstddef>
@@ -26,8 +27,8 @@ class Observation final : public std::enable_shared_from_this<Observation> {
   // `ended` is called when the last observer has left. It may drop this object.
   Observation(const Environment& env, Key key, std::function<void()> ended);
 
-  // Returns a handle; the observer is told nothing after the handle is dropped. The handle may
-  // outlive this object.
+  // Returns a handle. After the handle is dropped, the observer receives nothing more. The handle
+  // may outlive this object.
   [[nodiscard]] std::shared_ptr<void> Join(ObserverTold told);
   [[nodiscard]] std::size_t observers() const { return observers_.size(); }
 
@@ -56,7 +57,7 @@ class Observation final : public std::enable_shared_from_this<Observation> {
   std::uint64_t last_observer_ = 0;
   std::optional<Subscription> subscription_;
   bool reading_ = false;
-  bool read_again_ = false;            // something may have changed since the read under way began
+  bool read_again_ = false;            // the key may have changed since the read under way began
   MonotonicTime began_{};              // the last read
   Backoff backoff_;                    // between reads that find no quorum
   std::optional<MonotonicTime> next_;  // read

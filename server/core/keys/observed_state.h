@@ -1,4 +1,5 @@
-// What one observer of a key is told: which reads of the nodes say something new. Pure.
+// Decides for one observer of a key which reads of the nodes to report: those with a new state.
+// Pure.
 #pragma once
 
 #include <memory>
@@ -30,14 +31,14 @@ using ObservedPtr = std::shared_ptr<const Observed>;
 
 [[nodiscard]] ObservedPtr Observe(InspectResult result, MonotonicTime now);
 
-// A read that finds no quorum leaves the state as it was reported last. After some time without a
-// quorum, the state is undecided.
+// A read that finds no quorum does not change the last reported state. After some time without a
+// quorum, the state becomes undecided.
 class ObservedState {
  public:
   explicit ObservedState(MonotonicTime now) : stands_until_(now + kPatience) {}
 
-  // A read that began after this object was made has found this. Returns what is to be reported;
-  // null if it is nothing new.
+  // `seen` is the result of a read that began after this object was made. Returns the state to
+  // report, or null if there is nothing new.
   [[nodiscard]] ObservedPtr OnRead(const ObservedPtr& seen);
 
   // Until then, the last state stands although no quorum confirms it. Unset if the state is

@@ -1,4 +1,4 @@
-// What a node stores at a key that stays taken after a release (ReleaseStep::keep_for,
+// The value that a node stores at a key that is kept after a release (ReleaseStep::keep_for,
 // leave_delay).
 #pragma once
 

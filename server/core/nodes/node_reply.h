@@ -50,7 +50,7 @@ struct NodeReply {
   // From a granted release with a seal: whether the seal could be stored.
   bool sealed = false;
   // Remaining TTL of the holder, if there is one. From Inspect with kNotHeld: how long the node
-  // still refuses the key to everyone, because the last holder wanted it so.
+  // still refuses the key to everyone, as the last holder requested.
   Duration remaining{};
   // Describes an error; never contains a token.
   std::string message;
@@ -70,8 +70,8 @@ struct NodeReply {
   // From Inspect, if the key is shared or a semaphore: those who have a share, at most
   // kMostListedShares, or a slot. `holder` is the marker.
   std::vector<Share> shares;
-  // From Inspect: what keeps the key, a share or a slot taken although nobody holds it any more:
-  // the token of a lost lease, or what stands for a released one. Not to be displayed.
+  // From Inspect: the values that keep the key, a share or a slot taken although nobody holds it.
+  // Each is the token of a lost lease, or the value that replaces a released one. Never displayed.
   std::vector<OwnerToken> keeping;
   // With kHeld from an acquisition or a hand-over of a slot: the slots that are in use. `holder` is
   // the marker.

@@ -24,7 +24,7 @@ struct Expected {
 
 // No step shortens the remaining TTL of a key, except when the holder gives the key away.
 //
-// What is left of the delay of a lease with this TTL.
+// The part of the lease's delay that still fits within `longest` after this TTL.
 [[nodiscard]] inline Duration DelayOf(Duration ttl, const Owner& owner, Duration longest) {
   return std::max(std::min(owner.lock_delay, longest - ttl), Duration());
 }
@@ -32,9 +32,10 @@ struct Expected {
 // The mode of the key decides what a step acquires, extends or repairs: the key itself, or a share
 // of it. A release releases whichever of the two the token holds.
 
-// TTLs in steps do not include the lock delay. Nodes add to a new holder's TTL the delay of its
-// `owner`, and to that of an extension the delay that they store, but never beyond `longest`. They
-// store what is left of the delay then, so that the TTL is always the expiry less the delay.
+// TTLs in steps do not include the lock delay. To the TTL of a new holder, nodes add the delay of
+// its `owner`. To that of an extension, they add the delay that they store. The sum never exceeds
+// `longest`: nodes shorten the delay if needed, and store the shortened one. The TTL is therefore
+// always the expiry minus the stored delay.
 //
 // Nodes measure by their own clocks for how long a lease is held. No step reads Owner::since.
 
@@ -124,8 +125,8 @@ struct IntendStep {
 };
 
 // Replaces the value that the token publishes with the key, a share of it or its slot. A node
-// refuses a number that is not above that of the present value and above the fence, with
-// kStaleFence and what it must exceed.
+// refuses a number that is not above that of the present value and above the fence. It replies
+// kStaleFence and the number to exceed.
 struct ProclaimStep {
   const Key& key;
   const OwnerToken& token;

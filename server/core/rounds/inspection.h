@@ -41,8 +41,8 @@ struct InspectResult {
   int limit = 0;         // of the semaphore, if the key is held as one
   FencingToken fence;    // the highest stored fence
   Duration remaining{};  // until no quorum holds any token any more
-  // If nobody holds the key: how long a quorum still refuses it to everyone, because the last
-  // holder wanted it so.
+  // If nobody holds the key: how long a quorum still refuses it to everyone, as the last
+  // holder requested.
   Duration kept_for{};
   Votes votes;
   // Every token that holds the key on some node, or keeps it taken there; never displayed.

@@ -30,7 +30,7 @@ struct ReleaseCommand {
   Source source = {};
   // The key stays taken until this long after its acquisition. See ReleaseStep::keep_for.
   Duration keep_for = {};
-  // The stream ended without the client's wish: the key stays taken for its lock delay.
+  // The stream ended without a request of the client: the key stays taken for its lock delay.
   bool leave_delay = false;
 };
 

@@ -1,11 +1,11 @@
-// The election of a leader: whoever holds the lock of the election's name leads.
+// The election of a leader: the holder of the lock on the election's name is the leader.
 //
 //   redlock::client::Election election(client, "scheduler");
 //   auto lead = election.campaign("10.0.0.1:80");              // waits until it has won
 //   if (lead) schedule(lead->fencing_token(), lead->lost());   // stop once lost() fires
 //   election.resign();
 //
-// Leadership ends with the lock: it can be lost, and releasing the lock is resigning.
+// Leadership ends when the lock is lost or released.
 #pragma once
 
 #include <redlock/client.h>
@@ -16,8 +16,7 @@
 
 namespace redlock::client {
 
-// Thread-safe. Candidates on other machines use the same name, and observers too: the name is the
-// key of the lock.
+// Thread-safe. All candidates and observers use the same name, which is the key of the lock.
 class REDLOCK_API Election {
  public:
   // The client must outlive the election. Throws nothing: an invalid name is reported by the calls.

@@ -79,7 +79,7 @@ class [[nodiscard]] REDLOCK_API Lock {
   // Replaces the value that the lock publishes (AcquireOptions::value). Repeated at other daemons
   // while the outcome is unknown, at most for as long as the lock was valid when the call began.
   // Fails with kLockNotHeld if the lock is lost or released. After any other error, observers may
-  // see the value or not, now or later.
+  // or may not see the new value, now or later.
   Result<void> proclaim(const std::string& value);
 
  private:

@@ -6,7 +6,7 @@
 //   }
 //
 // Compare the fencing token before you use a value: the holder with the higher one is the later
-// one. kUndecided means that nobody knows; the last holder may still hold the key.
+// one. kUndecided means that the state is unknown; the last holder may still hold the key.
 #pragma once
 
 #include <redlock/result.h>
@@ -41,7 +41,7 @@ struct Holder {
 };
 
 // Durations count from the arrival of the state. The fields after `state` are set for kHeld only,
-// if not stated otherwise.
+// unless stated otherwise.
 struct KeyState {
   HolderState state = HolderState::kUndecided;
   int holders = 0;    // more than 1 only if they share the key, or if it is a semaphore
@@ -63,8 +63,9 @@ struct KeyState {
 
 class Driver;
 
-// Ends when it is destroyed. It reconnects by itself, to other endpoints too. Thread-safe, except
-// for moves and the destructor. Movable; a moved-from object may only be destroyed or assigned to.
+// Ends when it is destroyed. It reconnects automatically, also to other endpoints. Thread-safe,
+// except for moves and the destructor. Movable; a moved-from object may only be destroyed or
+// assigned to.
 class [[nodiscard]] REDLOCK_API Observer {
  public:
   Observer(Observer&&) noexcept;
@@ -72,8 +73,8 @@ class [[nodiscard]] REDLOCK_API Observer {
   ~Observer();
 
   // Waits for the next state, at most for `wait`, and returns it. The first one comes at once or,
-  // if nothing can be decided, after 1 to 2 seconds. A slow caller gets the latest state and not
-  // those in between. Fails with kDeadlineExceeded after `wait`; the observer goes on. Any other
+  // if nothing can be decided, after 1 to 2 seconds. A slow caller gets only the latest
+  // state. Fails with kDeadlineExceeded after `wait`; the observer goes on. Any other
   // error is the end, and every later call returns it: kCancelled after close() or when the client
   // was destroyed, or why the daemon does not let this client observe the key.
   Result<KeyState> next(std::optional<Duration> wait = {});

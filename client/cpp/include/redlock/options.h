@@ -65,10 +65,10 @@ struct RetryPolicy {
 
 // How a lock is released.
 struct ReleaseOptions {
-  // Keeps the key taken until this long after the acquisition, although nobody holds it. So a job
-  // that several machines start at the same time runs once, although their clocks differ. From 1 ms
-  // to the daemon's --max-ttl; if the daemon refuses a longer time, the lock is released all the
-  // same, and the key is free at once. Unset: the key is free at once.
+  // Keeps the key taken until this long after the acquisition, although nobody holds it. A job
+  // that several machines start at the same time runs only once, even if their clocks differ. From
+  // 1 ms to the daemon's --max-ttl; if the daemon refuses a longer time, the lock is released
+  // anyway, and the key is free at once. Unset: the key is free at once.
   std::optional<Duration> keep_for;
 };
 
@@ -99,11 +99,11 @@ struct AcquireOptions {
   // see it, and Lock::proclaim() replaces it.
   std::string value;
   // If the lock is lost rather than released, nobody else gets the key for this long after its TTL.
-  // It is for storage that checks no fencing tokens: what the holder began can come to an end. From
-  // 0, which means none; `ttl` and `lock_delay` together must not exceed the daemon's --max-ttl.
+  // This protects storage that checks no fencing tokens: operations which the holder has begun can
+  // finish. 0 means none; `ttl` and `lock_delay` together must not exceed the daemon's --max-ttl.
   Duration lock_delay{};
   // ReleaseOptions::keep_for of a release by the destructor of the lock, by with_lock(), and by
-  // Mutex::unlock(). Lock::release() names its own.
+  // Mutex::unlock(). Lock::release() takes its own value.
   std::optional<Duration> keep_for;
 };
 

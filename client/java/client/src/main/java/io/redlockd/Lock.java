@@ -242,7 +242,7 @@ public final class Lock implements AutoCloseable {
    * RedlockClient.Builder#callTimeout}. If the call fails for another reason than an argument, observers may see the value or not, now
    * or later. A failure does not end the lock.
    *
-   * @param value at most 4096 bytes of UTF-8; empty: the lock publishes none any more
+   * @param value at most 4096 bytes of UTF-8; empty: the lock publishes no value
    * @throws InterruptedException if the thread is interrupted; the value may be replaced all the same
    * @throws LockLostException if the lock is lost or released, or if the daemon finds that it is not held
    * @throws LockArgumentException if the value is too long
@@ -255,7 +255,7 @@ public final class Lock implements AutoCloseable {
   /**
    * Replaces the value that the lock publishes as {@link #proclaim} does, without blocking.
    *
-   * @param value at most 4096 bytes of UTF-8; empty: the lock publishes none any more
+   * @param value at most 4096 bytes of UTF-8; empty: the lock publishes no value
    * @return completes on the client's executor
    */
   public CompletableFuture<Void> proclaimAsync(String value) {

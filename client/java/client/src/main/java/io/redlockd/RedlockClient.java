@@ -610,7 +610,7 @@ public final class RedlockClient implements AutoCloseable {
    *
    * @param key the key
    * @param token the owner token
-   * @param value at most 4096 bytes of UTF-8; empty: the lock publishes none any more
+   * @param value at most 4096 bytes of UTF-8; empty: the lock publishes no value
    * @throws InterruptedException if the thread is interrupted; the value may be replaced all the same
    * @throws LockLostException if the token does not hold the key
    * @throws LockException if no daemon could replace the value
@@ -624,7 +624,7 @@ public final class RedlockClient implements AutoCloseable {
    *
    * @param key the key
    * @param token the owner token
-   * @param value at most 4096 bytes of UTF-8; empty: the lock publishes none any more
+   * @param value at most 4096 bytes of UTF-8; empty: the lock publishes no value
    * @return completes on the client's executor
    */
   public CompletableFuture<Void> proclaimAsync(String key, String token, String value) {
@@ -684,7 +684,7 @@ public final class RedlockClient implements AutoCloseable {
    * Observes who holds a key: reports the present state, and every change. A failed stream is opened again, at the next daemon.
    *
    * <p>No fencing token is lower than one that was reported before, and no state is reported twice in a row. If the callback is
-   * slower than the changes, it receives the latest state, and not those in between. "No quorum" and "no daemon" are never reported
+   * slower than the changes, it receives only the latest state. "No quorum" and "no daemon" are never reported
    * as {@link KeyState.State#VACANT}.
    *
    * @param key a single key; the result of {@link Keys#shared} or {@link Keys#semaphore} stands for the key itself

@@ -14,7 +14,7 @@ namespace {
 
 grpc::Status Refused(grpc::StatusCode code, const std::string& why) { return {code, why}; }
 
-std::string Describe(const ChangeRequest& change) {
+std::string DescribeChange(const ChangeRequest& change) {
   if (change.abort) return "abort";
   std::string words;
   const auto add = [&words](const std::string& more) {
@@ -72,11 +72,11 @@ void NodeSetStream::Start(Shard& shard, bool init, const ChangeRequest& change) 
   }
   Membership::Started started = shard.ChangeNodeSet(change, told);
   if (started.refusal) {
-    Audit(Describe(change) + ": refused: " + *started.refusal);
+    Audit(DescribeChange(change) + ": refused: " + *started.refusal);
     Close(Refused(grpc::StatusCode::FAILED_PRECONDITION, *started.refusal));
     return;
   }
-  Audit(Describe(change));
+  Audit(DescribeChange(change));
   follower_ = std::move(started.handle);
 }
 

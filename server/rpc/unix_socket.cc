@@ -92,7 +92,7 @@ void RequireFree(const std::string& path) {
 
 }  // namespace
 
-Owner OwnerOf(const std::string& text) {
+FileOwner OwnerOf(const std::string& text) {
   const std::size_t colon = text.find(':');
   const auto fail = [&](const char* what) {
     throw config::ConfigError("--unix-socket-owner " + text + ": " + what);
@@ -101,7 +101,7 @@ Owner OwnerOf(const std::string& text) {
   // NOLINTBEGIN(concurrency-mt-unsafe)
   const passwd* const user = getpwnam(text.substr(0, colon).c_str());
   if (user == nullptr) fail("there is no such user");
-  Owner owner{user->pw_uid, user->pw_gid};
+  FileOwner owner{user->pw_uid, user->pw_gid};
   if (colon == std::string::npos) return owner;
   const group* const named = getgrnam(text.substr(colon + 1).c_str());
   // NOLINTEND(concurrency-mt-unsafe)
@@ -121,7 +121,7 @@ UnixSocket::UnixSocket(std::string path)
 
 void UnixSocket::Publish(const std::string& owner) {
   if (!owner.empty()) {
-    const Owner ids = OwnerOf(owner);
+    const FileOwner ids = OwnerOf(owner);
     if (chown(temporary_.c_str(), ids.user, ids.group) != 0) {
       throw config::ConfigError("--unix-socket-owner " + owner + ": cannot set the owner of " +
                                 path_ + ": " + ErrorText(errno));

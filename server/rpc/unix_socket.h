@@ -12,13 +12,13 @@
 namespace redlock::rpc {
 
 // The ids of user[:group].
-struct Owner {
+struct FileOwner {
   uid_t user;
   gid_t group;
 };
 
 // Throws config::ConfigError if there is no such user or group.
-[[nodiscard]] Owner OwnerOf(const std::string& text);
+[[nodiscard]] FileOwner OwnerOf(const std::string& text);
 
 class UnixSocket {
  public:

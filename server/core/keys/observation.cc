@@ -20,7 +20,7 @@ constexpr Duration kLongestPause = std::chrono::seconds(2);
 constexpr Duration kFirstBackoff = milliseconds(100);
 constexpr Duration kLongestBackoff = std::chrono::seconds(1);
 // Added to the TTL that a node reported, because the node rounds it to milliseconds.
-constexpr Duration kAfterExpiry = milliseconds(2);
+constexpr Duration kAfterTtl = milliseconds(2);
 
 }  // namespace
 
@@ -119,10 +119,10 @@ MonotonicTime Observation::NextRead(const Observed& seen) {
   for (const InspectResult::Holder& holder : seen.held_by) {
     // Nothing is left of a key that does not expire, which only a stranger can have written.
     const Duration left =
-        holder.remaining > Duration{} ? holder.remaining + kAfterExpiry : kLongestBackoff;
+        holder.remaining > Duration{} ? holder.remaining + kAfterTtl : kLongestBackoff;
     if (Has(Safeguard::kReadAtExpiry)) next = std::min(next, seen.at + left);
   }
-  if (seen.kept_for > Duration{}) next = std::min(next, seen.at + seen.kept_for + kAfterExpiry);
+  if (seen.kept_for > Duration{}) next = std::min(next, seen.at + seen.kept_for + kAfterTtl);
   if (seen.state != Observed::State::kUndecided) return next;
   for (const auto& [id, observer] : observers_) {
     const auto until = observer.state.stands_until();

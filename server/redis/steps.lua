@@ -150,7 +150,7 @@ end
 local function held(key, stored, found)
   local holder = shown(match(stored, '^%d+ %a %S+ %S+ (.*)$') or '')
   if string.find(holder, '\255', 1, true) then
-    holder = match(holder, '^[^\255]*') .. match(holder, ' %S+$')
+    holder = match(holder, '^[^\255]*') .. (match(holder, ' %S+$') or '')
   end
   return {'held', call('PTTL', key), found, holder}
 end
@@ -330,12 +330,14 @@ if ARGV[a] or shared_releases then
       fence, holder, ours = raise_to, ours and holder or digest, true
       change(key)
     end
-    local stored_delay = ours and delay_of(holder) or 0
-    delay = ours and math.max(0, math.min(math.max(stored_delay, delay), most - ttl)) or 0
+    -- An extension never shortens a TTL. The expiry is the TTL and the delay.
+    local stored_delay, left = ours and delay_of(holder) or 0, call('PTTL', key)
+    local ends = math.max(ttl, left - stored_delay)
+    delay = ours and math.max(0, math.min(math.max(stored_delay, delay), most - ends)) or 0
+    local expiry = math.max(left, ends + delay)
+    delay = expiry - ends
     if delay ~= stored_delay then holder = with_delay(holder, delay) end
-    local expiry = ttl + delay
-    -- An extension never shortens a TTL.
-    if call('PTTL', key) < expiry then call('PEXPIRE', key, expiry) end
+    if left < expiry then call('PEXPIRE', key, expiry) end
     call('PEXPIRE', meta, retention)
     -- A confirmed lease, with state 'c', is no longer rolled back.
     if new_keeper or raise or delay ~= stored_delay or state == 'a' then
@@ -399,7 +401,11 @@ if ARGV[a] or shared_releases then
     local stored, unreadable = read(meta)
     if unreadable then return unreadable end
     local fence, state, keeper, holder = parse(stored)
-    if again then return {true, 0, seal_with(meta, math.max(seal, fence), state, keeper, holder), 0} end
+    if again then
+      local longer = time_kept(keep, key, holder, digest)
+      if call('PTTL', key) < longer then call('PEXPIRE', key, longer) end
+      return {true, 0, seal_with(meta, math.max(seal, fence), state, keeper, holder), 0}
+    end
     local keeper_number, keeper_id = parts_of(keeper)
     -- A late roll-back must not end what has been confirmed since.
     if attempt ~= '' and not (state == 'a' and keeper_id == attempt) then return {'not_held', 0} end
@@ -638,7 +644,8 @@ if ARGV[a] or shared_releases then
         end
       end
       if all and other then all[3] = 0 end  -- the other keys are not sealed
-      return unknown or stale or all or other
+      local not_kept = select(7, ...) ~= '' and other
+      return unknown or stale or not_kept or all or other
     end
 
     -- As hand_over.
@@ -1101,21 +1108,28 @@ if ARGV[a] or shared_releases then
       if unreadable then return unreadable end
       local fence, state, keeper, holder = parse(stored)
       local again = kept and call('ZSCORE', all, kept) and call('GET', share_of(key, kept)[1]) == kept
+      local left = kept and time_kept(keep, share[1], holder, digest) or 0
+      -- A share that nobody has keeps the key taken.
+      local function keep_taken()
+        local place = share_of(key, kept)[1]
+        left = math.max(left, call('PTTL', place))
+        call('SET', place, kept, 'PX', left)
+        call('ZADD', all, millis + left + 1, kept)
+        if call('PTTL', all) < left then call('PEXPIRE', all, left + 1) end
+        if call('PTTL', key) < left then call('PEXPIRE', key, left) end
+      end
       if again and (not listed or call('GET', share[1]) ~= token) then
+        keep_taken()
         return {true, 0, seal_with(share[2], math.max(tonumber(seal), fence), state, keeper, holder), 1}
       end
       if not listed then return {'not_held', 0} end
-      local left = kept and time_kept(keep, share[1], holder, digest) or 0
       local result = release_if(share[1], share[2], token, attempt, seal, '0', ended, ended_id, '', '')
       if result[1] ~= true then return result end
       if tonumber(seal) > 0 then remember_fence(meta, tonumber(seal), tonumber(seal)) end
-      if is_made(token) then call('DEL', share[2]) end
       call('ZREM', all, token)
-      if left > 0 then  -- a share that nobody has keeps the key taken
-        call('SET', share_of(key, kept)[1], kept, 'PX', left)
-        call('ZADD', all, millis + left + 1, kept)
-        if call('PTTL', all) < left then call('PEXPIRE', all, left + 1) end
-      end
+      if left > 0 then keep_taken() end
+      -- A repeated release needs the time of the acquisition.
+      if is_made(token) then call('PEXPIRE', share[2], math.max(0, left)) end
       call('ZREMRANGEBYSCORE', all, '-inf', millis)
       local last = call('ZRANGE', all, -1, -1, 'WITHSCORES')
       if last[2] then
@@ -1135,7 +1149,7 @@ if ARGV[a] or shared_releases then
       return release_share(...)
     end
 
-    -- Appends the shares or slots of a key that holds this marker to the result of inspect: at most 300,
+    -- Appends the shares or slots of a key that holds this marker to the result of inspect: at most 200,
     -- because replies are bounded.
     local function list_parts(marker, key, result)
       local function append(place, slot)
@@ -1151,7 +1165,7 @@ if ARGV[a] or shared_releases then
         for i = 1, limit do append(slot_of(key, i), i) end
         return result
       end
-      local all = try('ZREVRANGE', (shares_of(key)), 0, 299)
+      local all = try('ZREVRANGE', (shares_of(key)), 0, 199)
       if failed(all) then return {'failed', all.err} end
       for _, token in ipairs(all) do append(share_of(key, token), 0) end
       return result

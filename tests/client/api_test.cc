@@ -18,6 +18,8 @@
 #include <thread>
 #include <vector>
 
+#include "tests/client/eventually.h"
+
 namespace redlock::client {
 namespace {
 
@@ -29,15 +31,6 @@ redlock::testing::ServerOptions ThisBuild() {
 }
 using std::chrono::milliseconds;
 using std::chrono::seconds;
-
-bool Eventually(const std::function<bool()>& condition, seconds patience = seconds(20)) {
-  const auto give_up = std::chrono::steady_clock::now() + patience;
-  while (!condition()) {
-    if (std::chrono::steady_clock::now() > give_up) return false;
-    std::this_thread::sleep_for(milliseconds(5));
-  }
-  return true;
-}
 
 // What a watch has reported.
 class Heard {

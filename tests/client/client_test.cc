@@ -11,6 +11,7 @@
 #include <future>
 
 #include "proto/redlock/v1/lock_service.grpc.pb.h"
+#include "tests/client/eventually.h"
 #include "tests/support/daemon.h"
 
 namespace redlock::client {
@@ -21,15 +22,6 @@ using std::chrono::milliseconds;
 using std::chrono::seconds;
 using SteadyClock = std::chrono::steady_clock;
 using Stream = grpc::ServerReaderWriter<v1::SessionResponse, v1::SessionRequest>;
-
-bool Eventually(const std::function<bool()>& condition, seconds patience = seconds(20)) {
-  const auto give_up = SteadyClock::now() + patience;
-  while (!condition()) {
-    if (SteadyClock::now() > give_up) return false;
-    std::this_thread::sleep_for(milliseconds(5));
-  }
-  return true;
-}
 
 class ClientTest : public ::testing::Test {
  protected:

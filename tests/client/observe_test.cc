@@ -18,6 +18,7 @@
 #include "redlock/client.h"
 #include "redlock/election.h"
 #include "redlock/mutex.h"
+#include "tests/client/eventually.h"
 
 namespace redlock::client {
 namespace {
@@ -25,15 +26,6 @@ namespace {
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 using SteadyClock = std::chrono::steady_clock;
-
-bool Eventually(const std::function<bool()>& condition, seconds patience = seconds(20)) {
-  const auto give_up = SteadyClock::now() + patience;
-  while (!condition()) {
-    if (SteadyClock::now() > give_up) return false;
-    std::this_thread::sleep_for(milliseconds(5));
-  }
-  return true;
-}
 
 v1::ObserveResponse Held(std::uint64_t fence, const std::string& value = "") {
   v1::ObserveResponse state;

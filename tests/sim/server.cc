@@ -150,9 +150,11 @@ NodeReply Server::ExtendHeld(const std::string& key, Entry& entry, Meta& meta, D
   meta.unconfirmed = false;
   Duration expiry = ttl;
   if (ours && Has(Safeguard::kExtensionAddsDelay)) {
+    const Duration left = entry.expires - Clock();
+    const Duration ends = std::max(ttl, left - meta.owner.lock_delay);
     meta.owner.lock_delay = std::max(meta.owner.lock_delay, least_delay_);
-    meta.owner.lock_delay = DelayOf(ttl, meta.owner, longest_);
-    expiry += meta.owner.lock_delay;
+    expiry = std::max(left, ends + DelayOf(ends, meta.owner, longest_));
+    meta.owner.lock_delay = expiry - ends;
   }
   entry.expires = std::max(entry.expires, Clock() + expiry);
   if (stored && stored->id == AttemptId{}) stored.reset();
@@ -291,7 +293,10 @@ NodeReply Server::HandOverTogether(const std::string& keys, const std::string& f
   if (highest >= granted.fence) return {.outcome = Outcome::kStaleFence, .fence = highest};
   if (full_) return kFull;
   const bool any = std::ranges::any_of(all, [](const Looked& one) { return one.entry != nullptr; });
-  PutAll(all, granted.token, ttl, granted);
+  for (const Looked& one : all) {
+    Put(one.key, granted.token, ttl + granted.owner.lock_delay);
+    *one.meta = granted;
+  }
   return {
       .outcome = Outcome::kGranted, .fence = granted.fence, .handed_over = any, .clock = Clock()};
 }
@@ -390,7 +395,9 @@ NodeReply Server::Release(const std::string& key, const std::string& token,
     }
   });
   if (released && refused && Has(Safeguard::kSealOfAllKeys)) released->sealed = false;
-  return stale ? *stale : released ? *released : *refused;
+  if (stale) return *stale;
+  const bool is_whole = !keep.any() || !refused;
+  return released && is_whole ? *released : *refused;
 }
 
 NodeReply Server::ReleaseOne(const std::string& key, const std::string& token,
@@ -408,6 +415,8 @@ NodeReply Server::ReleaseOne(const std::string& key, const std::string& token,
     return ReleaseSlot(key, limit, token, only_attempt, seal, announce, at_end_of, keep);
   }
   if (keep.any() && entry->token == KeptValue(token) && Has(Safeguard::kKeptIsRemembered)) {
+    Entry& taken = entries_.at(key);
+    taken.expires = std::max(taken.expires, Clock() + TimeKept(keep, token, entry, meta_[key]));
     meta_[key].fence = std::max(meta_[key].fence, seal);
     return {.outcome = Outcome::kGranted, .sealed = true};
   }
@@ -432,7 +441,7 @@ NodeReply Server::ReleaseOne(const std::string& key, const std::string& token,
     meta.exclusive.reset();
     reply.sealed = true;
   }
-  const Duration left = keep.any() ? TimeKept(keep, *entry, before) : Duration();
+  const Duration left = keep.any() ? TimeKept(keep, token, entry, before) : Duration();
   if (left > Duration()) {
     Put(key, KeptValue(token), left);
   } else {
@@ -443,9 +452,12 @@ NodeReply Server::ReleaseOne(const std::string& key, const std::string& token,
   return reply;
 }
 
-Duration Server::TimeKept(const Keep& keep, const Entry& entry, const Meta& meta) const {
-  const Owner owner = meta.token == entry.token ? meta.owner : Owner();
-  if (keep.for_delay) return std::min(entry.expires - Clock(), owner.lock_delay);
+Duration Server::TimeKept(const Keep& keep, const std::string& token, const Entry* entry,
+                          const Meta& meta) const {
+  const Owner owner = meta.token == token ? meta.owner : Owner();
+  if (keep.for_delay) {
+    return entry == nullptr ? Duration() : std::min(entry->expires - Clock(), owner.lock_delay);
+  }
   const bool known = owner.since != Duration() && Has(Safeguard::kKeepFromAcquisition);
   return keep.since_acquisition -
          (known ? std::max(Clock() - owner.since, Duration()) : Duration());
@@ -678,18 +690,26 @@ NodeReply Server::ReleaseShare(const std::string& key, const std::string& token,
   const std::string share = ShareKey(key, token);
   const Entry* const entry = Find(share);
   const std::string kept = ShareKey(key, KeptValue(token));
+  const Duration left = keep.any() ? TimeKept(keep, token, entry, meta_[share]) : Duration();
+  const auto keep_taken = [&] {
+    const Entry* const before = Find(kept);
+    const Duration longer =
+        std::max(left, before == nullptr ? Duration() : before->expires - Clock());
+    Put(kept, KeptValue(token), longer);
+    Entry& marker = entries_.at(key);
+    marker.expires = std::max(marker.expires, Clock() + longer);
+  };
   if (entry == nullptr && keep.any() && Find(kept) != nullptr &&
       Has(Safeguard::kKeptIsRemembered)) {
+    keep_taken();
     meta_[share].fence = std::max(meta_[share].fence, seal);
     return {.outcome = Outcome::kGranted, .sealed = true, .still_shared = true};
   }
-  const Duration left =
-      entry != nullptr && keep.any() ? TimeKept(keep, *entry, meta_[share]) : Duration();
   NodeReply reply = ReleaseOne(share, token, only_attempt, seal, false, at_end_of, {});
   if (reply.outcome != Outcome::kGranted) return reply;
   if (seal.value != 0) RememberFence(meta_[key], seal, seal);
-  if (IsUsedOnce(OwnerToken(token))) meta_.erase(share);
-  if (left > Duration()) Put(kept, KeptValue(token), left);
+  if (IsUsedOnce(OwnerToken(token)) && left <= Duration()) meta_.erase(share);
+  if (left > Duration()) keep_taken();
   const std::vector<std::string> others = Shares(key);
   if (others.empty() || !Has(Safeguard::kMarkerStaysForOthers)) {
     entries_.erase(key);

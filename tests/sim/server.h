@@ -241,7 +241,8 @@ class Server {
                                      std::optional<AttemptId> only_attempt, FencingToken seal,
                                      bool announce, std::optional<Keeper> at_end_of, Keep keep);
   // How long the key of this lease stays taken after its release.
-  [[nodiscard]] Duration TimeKept(const Keep& keep, const Entry& entry, const Meta& meta) const;
+  [[nodiscard]] Duration TimeKept(const Keep& keep, const std::string& token, const Entry* entry,
+                                  const Meta& meta) const;
   // What a key holds that stays taken after the release by this token.
   [[nodiscard]] static std::string KeptValue(const std::string& token);
   // Takes the delay of a lease off the time that is left. False if nobody holds it any more.

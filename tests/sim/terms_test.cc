@@ -243,6 +243,40 @@ TEST_F(Terms, ARepeatedReleaseFindsTheKeyKept) {
   EXPECT_EQ(Keep("k", lease.token.value(), seconds(10))->reason, Reason::kLockNotHeld);
 }
 
+TEST_F(Terms, ARepeatedReleaseOnlyKeepsForLonger) {
+  for (const Key& key : {Key("k"), Key("k").Shared()}) {
+    AcquireCommand command = Wants("k", seconds(60));
+    command.key = key;
+    command.token = OwnerToken("mine");
+    (void)MustAcquire(command);
+    EXPECT_FALSE(Keep("k", "mine", seconds(5)));
+    EXPECT_FALSE(Keep("k", "mine", seconds(10)));
+    EXPECT_FALSE(Keep("k", "mine", seconds(2)));
+    ExpectAbout(UntilFree(), seconds(10));
+    Pass(seconds(2));
+  }
+}
+
+TEST_F(Terms, AKeptShareOfAnEarlierHoldIsNotShortened) {
+  AcquireCommand command = Wants("k", seconds(60));
+  command.key = Key("k").Shared();
+  command.token = OwnerToken("mine");
+  (void)MustAcquire(command);
+  EXPECT_FALSE(Keep("k", "mine", seconds(10)));
+  (void)MustAcquire(command);
+  EXPECT_FALSE(Keep("k", "mine", milliseconds(500)));
+  ExpectAbout(UntilFree(), seconds(10));
+}
+
+TEST_F(Terms, APartOfSeveralKeysIsNoConfirmation) {
+  AcquireCommand command = Wants("k", seconds(60));
+  command.key = Key::Of({"k", "l"});
+  command.token = OwnerToken("mine");
+  (void)MustAcquire(command);
+  EXPECT_FALSE(Release("l", "mine").error);
+  EXPECT_EQ(Keep(command.key.value(), "mine", seconds(5))->reason, Reason::kLockNotHeld);
+}
+
 TEST_F(Terms, AKeptKeyIsNotHandedOver) {
   const Lease lease = MustAcquire(Wants("k", seconds(60)));
   const auto waiter = Start(Wants("k", seconds(1), RetryPolicy{}));

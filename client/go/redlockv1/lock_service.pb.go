@@ -2965,7 +2965,7 @@ type InspectResponse struct {
 	// How the key is held. Unspecified if it is not.
 	Mode LockMode `protobuf:"varint,8,opt,name=mode,proto3,enum=redlock.v1.LockMode" json:"mode,omitempty"`
 	// The number of holders: more than 1 only if they share the key or if it is a semaphore. A node
-	// reports at most 300.
+	// reports at most 200.
 	Holders int32 `protobuf:"varint,9,opt,name=holders,proto3" json:"holders,omitempty"`
 	// The labels of the holders that share the key or have a slot, in order, for those that have one.
 	Owners []string `protobuf:"bytes,10,rep,name=owners,proto3" json:"owners,omitempty"`

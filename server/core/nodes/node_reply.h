@@ -25,7 +25,7 @@ struct NodeSettings {
 };
 
 // How many shares of a key a node lists.
-inline constexpr std::size_t kMostListedShares = 300;
+inline constexpr std::size_t kMostListedShares = 200;
 
 // Of a key that is shared, or a slot of a semaphore.
 struct Share {

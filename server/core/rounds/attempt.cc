@@ -287,7 +287,7 @@ void Attempt::Won(Round& round) {
   }
   if (extended_ && (!fences.agree || fences.highest.value == 0) &&
       Has(Safeguard::kAdoptedFencesAgree)) {
-    Unify(std::max(fences.highest, fence_));
+    Unify(round, std::max(fences.highest, fence_));
     return;
   }
   const MonotonicTime now = env_.scheduler.Now();
@@ -302,10 +302,16 @@ void Attempt::Won(Round& round) {
   Succeed({key_, command_->token, fences.highest, keeper(), validity, now + validity});
 }
 
-void Attempt::Unify(FencingToken highest) {
+void Attempt::Unify(const Round& round, FencingToken highest) {
   // Some nodes hold the token from before and some from this attempt. One more round gives all of
   // them the same fence. The extension takes its own permit, with another priority.
   permit_.Leave();
+  Duration delay = command_->owner.lock_delay;
+  for (NodeIndex node = 0; node < env_.nodes.size(); ++node) {
+    const NodeReply* const reply = round.reply(node);
+    if (reply == nullptr || reply->outcome != Outcome::kGranted) continue;
+    delay = std::max(delay, reply->owner.lock_delay);
+  }
   unifying_ = Extension::Start(
       env_, registry_,
       {.key = key_,
@@ -314,7 +320,7 @@ void Attempt::Unify(FencingToken highest) {
        .retry = {.max_retries = 0, .min_delay = {}, .max_jitter = {}},
        .deadline = std::nullopt,
        .raise_to = highest,
-       .least_delay = command_->owner.lock_delay,
+       .least_delay = delay,
        .keeper = keeper(),
        .source = command_->source},
       [this, self = shared_from_this()](ExtendResult result) {

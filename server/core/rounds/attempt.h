@@ -92,7 +92,7 @@ class Attempt final : public Round::Listener, public std::enable_shared_from_thi
   void Won(Round& round);
   // The stream that the lease belongs to once it is acquired.
   [[nodiscard]] Keeper keeper() const { return {keeper_number_, id_}; }
-  void Unify(FencingToken highest);
+  void Unify(const Round& round, FencingToken highest);
   void Succeed(Lease lease);
   void Lose(Error error);
   void RollBack(bool announce);

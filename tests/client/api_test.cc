@@ -18,7 +18,7 @@
 #include <thread>
 #include <vector>
 
-#include "tests/client/eventually.h"
+#include "eventually.h"
 
 namespace redlock::client {
 namespace {

@@ -1,17 +1,15 @@
 """Tests elections, observers, values, and keys that are kept, from the shell."""
 
-import contextlib
 import json
 import os
 import queue
 import signal
 import subprocess
-import tempfile
 import threading
 import time
 import unittest
 
-from test_run import Daemon
+from test_run import CommandTest
 from test_service import REDLOCKCTL, Nodes, eventually, free_port
 
 
@@ -41,27 +39,7 @@ class Output:
         raise AssertionError((words, seen))
 
 
-class ElectTest(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.nodes = Nodes()
-        cls.addClassCleanup(cls.nodes.close)
-        cls.daemon = cls.start_daemon(cls.nodes)
-        cls.ctl = cls.daemon.ctl
-
-    @classmethod
-    def start_daemon(cls, nodes):
-        daemon = Daemon(nodes)
-        cls.addClassCleanup(daemon.close)
-        assert eventually(lambda: daemon.ctl("--timeout", "1s", "health").returncode == 0, 20)
-        return daemon
-
-    def setUp(self):
-        directory = tempfile.TemporaryDirectory()
-        self.addCleanup(directory.cleanup)
-        self.directory = directory.name
-        self.key = self.id().rsplit(".", 1)[1]
-
+class ElectTest(CommandTest):
     def start(self, *arguments, server=None, **more):
         """redlockctl in the background. It is dead after the test."""
         process = subprocess.Popen(
@@ -84,11 +62,6 @@ class ElectTest(unittest.TestCase):
         done = self.ctl("acquire", self.key, "--output", "json", *options)
         self.assertEqual(done.returncode, 0, done.stdout)
         return json.loads(done.stdout)["lease"]["token"]
-
-    def text(self, name):
-        with contextlib.suppress(OSError), open(os.path.join(self.directory, name)) as file:
-            return file.read()
-        return ""
 
     # --- Elections
 

@@ -58,7 +58,9 @@ class Daemon:
         self.process.wait()
 
 
-class RunTest(unittest.TestCase):
+class CommandTest(unittest.TestCase):
+    """A daemon for all tests of a class, a directory and a key for each."""
+
     @classmethod
     def setUpClass(cls):
         cls.nodes = Nodes()
@@ -87,6 +89,8 @@ class RunTest(unittest.TestCase):
             return file.read()
         return ""
 
+
+class RunTest(CommandTest):
     def run_under_lock(self, *arguments):
         return self.ctl("run", self.key, *arguments)
 

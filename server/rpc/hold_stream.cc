@@ -14,12 +14,7 @@ std::shared_ptr<HoldStream> HoldStream::Self() {
 }
 
 void HoldStream::OnRead(const grpc::ByteBuffer& message) {
-  v1::HoldRequest request;
-  if (Violations faults = ParseMessage(message, request); !faults.empty()) {
-    Close(ToStatus(faults));
-    return;
-  }
-  auto checked = Check(request, service_.rules());
+  auto checked = ParseAndCheck<v1::HoldRequest>(message, service_.rules());
   if (auto* faults = std::get_if<Violations>(&checked)) {
     Close(ToStatus(*faults));
     return;

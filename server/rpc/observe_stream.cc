@@ -51,12 +51,7 @@ grpc::ByteBuffer StateOutbox::Take() {
 }
 
 void ObserveStream::OnRead(const grpc::ByteBuffer& message) {
-  v1::ObserveRequest request;
-  if (Violations faults = ParseMessage(message, request); !faults.empty()) {
-    Close(ToStatus(faults));
-    return;
-  }
-  auto checked = Check(request, service_.rules());
+  auto checked = ParseAndCheck<v1::ObserveRequest>(message, service_.rules());
   if (auto* faults = std::get_if<Violations>(&checked)) {
     Close(ToStatus(*faults));
     return;

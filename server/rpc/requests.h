@@ -4,6 +4,7 @@
 
 #include <grpcpp/support/byte_buffer.h>
 
+#include <utility>
 #include <variant>
 #include <vector>
 
@@ -65,6 +66,15 @@ struct ObserveCommand {
                                              const RequestRules& rules);
 [[nodiscard]] Checked<std::vector<WatchCommand>> Check(const v1::WatchRequest& request,
                                                        const RequestRules& rules);
+
+// Parses a message and checks the request in it.
+template <typename Request>
+[[nodiscard]] auto ParseAndCheck(const grpc::ByteBuffer& message, const RequestRules& rules)
+    -> decltype(Check(std::declval<const Request&>(), rules)) {
+  Request request;
+  if (Violations faults = ParseMessage(message, request); !faults.empty()) return faults;
+  return Check(request, rules);
+}
 
 // Everything but whether the nodes and members that it names exist. A request with `init` is valid
 // with nothing else, and its command is empty.

@@ -96,12 +96,7 @@ class UnaryCall final : public WaitingCall, public std::enable_shared_from_this<
     }
     log_->Identify(caller_->identity());
     Unpack(request_, service_.max_message_bytes);
-    typename Method::Request request;
-    if (Violations faults = ParseMessage(request_, request); !faults.empty()) {
-      Answer(ToStatus(faults));
-      return;
-    }
-    auto checked = Check(request, service_.rules());
+    auto checked = ParseAndCheck<typename Method::Request>(request_, service_.rules());
     if (auto* faults = std::get_if<Violations>(&checked)) {
       Answer(ToStatus(*faults));
       return;

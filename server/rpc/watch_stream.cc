@@ -16,12 +16,7 @@ std::shared_ptr<WatchStream> WatchStream::Self() {
 }
 
 void WatchStream::OnRead(const grpc::ByteBuffer& message) {
-  v1::WatchRequest request;
-  if (Violations faults = ParseMessage(message, request); !faults.empty()) {
-    Close(ToStatus(faults));
-    return;
-  }
-  auto checked = Check(request, service_.rules());
+  auto checked = ParseAndCheck<v1::WatchRequest>(message, service_.rules());
   if (auto* faults = std::get_if<Violations>(&checked)) {
     Close(ToStatus(*faults));
     return;

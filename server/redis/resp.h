@@ -28,11 +28,13 @@ class Decimal {
   std::size_t size_ = 0;
 };
 
-inline void AppendWord(std::string& out, std::string_view word) {
+// One word of one or more parts.
+inline void AppendWord(std::string& out,
+                       const std::convertible_to<std::string_view> auto&... parts) {
   out += '$';
-  out += Decimal(word.size());
+  out += Decimal((std::string_view(parts).size() + ...));
   out += "\r\n";
-  out += word;
+  ((out += std::string_view(parts)), ...);
   out += "\r\n";
 }
 

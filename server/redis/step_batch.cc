@@ -84,12 +84,7 @@ void StepBatch::Words::Key(std::string_view key) {
 
 void StepBatch::Words::MetaKey(std::string_view key) {
   ++key_count;
-  keys += '$';
-  keys += Decimal(kMetaPrefix.size() + key.size() + 1);
-  keys += "\r\n";
-  keys += kMetaPrefix;
-  keys += key;
-  keys += "}\r\n";
+  AppendWord(keys, kMetaPrefix, key, "}");
 }
 
 void StepBatch::Words::Argument(std::string_view word) {
@@ -99,12 +94,7 @@ void StepBatch::Words::Argument(std::string_view word) {
 
 void StepBatch::Words::Argument(std::string_view part, std::string_view rest) {
   ++argument_count;
-  arguments += '$';
-  arguments += Decimal(part.size() + rest.size());
-  arguments += "\r\n";
-  arguments += part;
-  arguments += rest;
-  arguments += "\r\n";
+  AppendWord(arguments, part, rest);
 }
 
 void StepBatch::Words::Argument(const std::optional<Keeper>& keeper) {

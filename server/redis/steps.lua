@@ -292,13 +292,13 @@ if ARGV[a] or shared_releases then
     return {'held', call('PTTL', key), marker = (found == SHARED or match(found, SEMAPHORE)) and found}
   end
 
-  -- The holder with this delay.
-  local function with_delay(holder, delay)
-    if string.find(holder, '\255', 1, true) then
-      return (string.gsub(holder, '\255%d+', '\255' .. delay, 1))
-    end
-    local owner, since = match(holder, '^(.*) (%S+)$')
-    return (owner or holder) .. '\255' .. delay .. ' 0  ' .. (since or '-')
+  -- The holder with these terms. A value that is nil stays, with its number.
+  local function with_terms(holder, delay, number, value)
+    local text, since = match(holder, '^(.*) (%S+)$')
+    local owner, stored_number, stored_value = match(text or holder, '^([^\255]*)\255%d+ (%d+) (.*)$')
+    owner = owner or text or holder
+    if not value then number, value = stored_number or 0, stored_value or '' end
+    return owner .. '\255' .. string.format('%.0f %.0f ', delay, number) .. value .. ' ' .. (since or '-')
   end
 
   -- Extends a key that the token holds. `most` bounds the TTL together with the delay of the lease, which is
@@ -336,7 +336,7 @@ if ARGV[a] or shared_releases then
     delay = ours and math.max(0, math.min(math.max(stored_delay, delay), most - ends)) or 0
     local expiry = math.max(left, ends + delay)
     delay = expiry - ends
-    if delay ~= stored_delay then holder = with_delay(holder, delay) end
+    if delay ~= stored_delay then holder = with_terms(holder, delay) end
     if left < expiry then call('PEXPIRE', key, expiry) end
     call('PEXPIRE', meta, retention)
     -- A confirmed lease, with state 'c', is no longer rolled back.
@@ -1098,36 +1098,40 @@ if ARGV[a] or shared_releases then
       return result
     end
 
+    -- A share that nobody has keeps the key taken for so long, or for as long as it does already.
+    local function keep_share(key, all, kept, left)
+      local place = share_of(key, kept)[1]
+      left = math.max(left, call('PTTL', place))
+      call('SET', place, kept, 'PX', left)
+      call('ZADD', all, millis + left + 1, kept)
+      if call('PTTL', all) < left then call('PEXPIRE', all, left + 1) end
+      if call('PTTL', key) < left then call('PEXPIRE', key, left) end
+    end
+
     -- As release_if, for a share of this key.
     local function release_share(key, meta, token, attempt, seal, audible, ended, ended_id, keep, digest)
       local share, all = share_of(key, token), (shares_of(key))
       local kept = keep ~= '' and kept_value(token)
       local listed = try('ZSCORE', all, token)
       if failed(listed) then return {'failed', listed.err} end
-      local stored, unreadable = read(share[2])
-      if unreadable then return unreadable end
-      local fence, state, keeper, holder = parse(stored)
-      local again = kept and call('ZSCORE', all, kept) and call('GET', share_of(key, kept)[1]) == kept
-      local left = kept and time_kept(keep, share[1], holder, digest) or 0
-      -- A share that nobody has keeps the key taken.
-      local function keep_taken()
-        local place = share_of(key, kept)[1]
-        left = math.max(left, call('PTTL', place))
-        call('SET', place, kept, 'PX', left)
-        call('ZADD', all, millis + left + 1, kept)
-        if call('PTTL', all) < left then call('PEXPIRE', all, left + 1) end
-        if call('PTTL', key) < left then call('PEXPIRE', key, left) end
-      end
-      if again and (not listed or call('GET', share[1]) ~= token) then
-        keep_taken()
-        return {true, 0, seal_with(share[2], math.max(tonumber(seal), fence), state, keeper, holder), 1}
+      local left = 0
+      if kept then
+        local stored, unreadable = read(share[2])
+        if unreadable then return unreadable end
+        local fence, state, keeper, holder = parse(stored)
+        left = time_kept(keep, share[1], holder, digest)
+        local again = call('ZSCORE', all, kept) and call('GET', share_of(key, kept)[1]) == kept
+        if again and (not listed or call('GET', share[1]) ~= token) then
+          keep_share(key, all, kept, left)
+          return {true, 0, seal_with(share[2], math.max(tonumber(seal), fence), state, keeper, holder), 1}
+        end
       end
       if not listed then return {'not_held', 0} end
       local result = release_if(share[1], share[2], token, attempt, seal, '0', ended, ended_id, '', '')
       if result[1] ~= true then return result end
       if tonumber(seal) > 0 then remember_fence(meta, tonumber(seal), tonumber(seal)) end
       call('ZREM', all, token)
-      if left > 0 then keep_taken() end
+      if left > 0 then keep_share(key, all, kept, left) end
       -- A repeated release needs the time of the acquisition.
       if is_made(token) then call('PEXPIRE', share[2], math.max(0, left)) end
       call('ZREMRANGEBYSCORE', all, '-inf', millis)
@@ -1218,10 +1222,7 @@ if ARGV[a] or shared_releases then
         local fence, state, keeper, holder = parse(stored)
         if digest_of(holder) ~= digest then return {'not_held', 0} end
         last = math.max(last, fence, tonumber(match(holder, '\255%d+ (%d+) ') or '0'))
-        local owner, since = match(holder, '^(.*) (%S+)$')
-        owner = match(owner or holder, '^[^\255]*')
-        local terms = string.format('\255%.0f %.0f ', delay_of(holder), number) .. value
-        local text = format(fence, state, keeper, owner .. terms .. ' ' .. (since or '-'))
+        local text = format(fence, state, keeper, with_terms(holder, delay_of(holder), number, value))
         texts[#texts + 1] = {place[2], text}
       end
       if last >= number then return {'stale_fence', last} end

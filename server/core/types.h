@@ -194,6 +194,13 @@ struct Owner {
   bool operator==(const Owner&) const = default;
 };
 
+// For how long the owner has held the key, at `now` by this daemon's wall clock; nothing if
+// unknown.
+[[nodiscard]] inline std::optional<Duration> HeldFor(const Owner& owner, WallTime now) {
+  if (owner.since <= Duration::zero()) return std::nullopt;
+  return std::max(now.time_since_epoch() - owner.since, Duration::zero());
+}
+
 // Merges what two nodes know of the same holder: the newest value, the longer delay, and the later
 // time of acquisition. A node on which the lease was restored may know less than others.
 [[nodiscard]] inline Owner BetterKnown(Owner one, const Owner& other) {

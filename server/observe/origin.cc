@@ -81,9 +81,7 @@ OriginParts Decode(const Origin& origin) {
 }
 
 std::optional<Duration> HeldFor(const Owner& owner) {
-  if (owner.since <= Duration::zero()) return std::nullopt;
-  const Duration now = std::chrono::system_clock::now().time_since_epoch();
-  return std::max(now - owner.since, Duration::zero());
+  return redlock::HeldFor(owner, std::chrono::system_clock::now());
 }
 
 }  // namespace redlock::observe

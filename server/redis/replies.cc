@@ -1,6 +1,7 @@
 #include "server/redis/replies.h"
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <chrono>
 #include <span>
@@ -14,14 +15,20 @@
 namespace redlock::redis {
 namespace {
 
-std::optional<long long> NumberOf(const redisReply& reply) {
-  if (reply.type == REDIS_REPLY_INTEGER) return reply.integer;
-  if (reply.type != REDIS_REPLY_STRING) return std::nullopt;
-  const std::string_view text = TextOf(reply);
+// 100 years in ms: Redis takes more than we can count.
+constexpr long long kMostMillis = 3'155'760'000'000;
+
+std::optional<long long> NumberIn(std::string_view text) {
   long long number = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
   return number;
+}
+
+std::optional<long long> NumberOf(const redisReply& reply) {
+  if (reply.type == REDIS_REPLY_INTEGER) return reply.integer;
+  if (reply.type != REDIS_REPLY_STRING) return std::nullopt;
+  return NumberIn(TextOf(reply));
 }
 
 FencingToken FenceOf(const redisReply& reply) {
@@ -31,20 +38,7 @@ FencingToken FenceOf(const redisReply& reply) {
 Duration RemainingOf(const redisReply& reply) {
   // PTTL is -1 for a key without expiry, which only a stranger can have written: no advice.
   if (reply.type != REDIS_REPLY_INTEGER || reply.integer <= 0) return {};
-  constexpr long long kMost = 3'155'760'000'000;  // 100 years: Redis takes more than we can count
-  return std::chrono::milliseconds(std::min(reply.integer, kMost));
-}
-
-// As in the metadata: a number, a space, and an id.
-std::optional<Keeper> KeeperOf(const redisReply& reply) {
-  const std::string_view text = TextOf(reply);
-  Keeper keeper;
-  const char* const end = text.data() + text.size();
-  const auto [space, error] = std::from_chars(text.data(), end, keeper.number);
-  if (error != std::errc() || space == end || *space != ' ') return std::nullopt;
-  const auto [rest, of_id] = std::from_chars(space + 1, end, keeper.id.value, kIdBase);
-  if (of_id != std::errc() || rest != end) return std::nullopt;
-  return keeper;
+  return std::chrono::milliseconds(std::min(reply.integer, kMostMillis));
 }
 
 // Removes the number at the front of the text, and the space after it. Nothing if there is none.
@@ -57,18 +51,26 @@ std::optional<std::uint64_t> TakeNumber(std::string_view& text) {
   return number;
 }
 
+// As in the metadata: a number, a space, and an id.
+std::optional<Keeper> KeeperOf(const redisReply& reply) {
+  std::string_view text = TextOf(reply);
+  const auto number = TakeNumber(text);
+  if (!number) return std::nullopt;
+  Keeper keeper{.number = *number, .id = {}};
+  const char* const end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, keeper.id.value, kIdBase);
+  if (error != std::errc() || rest != end) return std::nullopt;
+  return keeper;
+}
+
 // Removes the time since the acquisition, in ms, from the end of the text, and stores the time of
 // the acquisition in `owner`.
 void TakeAge(std::string_view& text, WallTime now, Owner& owner) {
   const std::size_t space = text.rfind(' ');
   if (space == std::string_view::npos) return;
-  std::string age(text.substr(space + 1));
+  const auto millis = NumberIn(text.substr(space + 1));
   text = text.substr(0, space);
-  age += ' ';
-  std::string_view rest = age;
-  const auto millis = TakeNumber(rest);
-  constexpr std::uint64_t kMost = 3'155'760'000'000;  // 100 years
-  if (!millis || *millis > kMost) return;
+  if (!millis || *millis < 0 || *millis > kMostMillis) return;
   owner.since = now.time_since_epoch() - std::chrono::milliseconds(*millis);
 }
 
@@ -80,8 +82,7 @@ void TakeTerms(std::string_view& text, Owner& owner) {
   text = text.substr(0, mark);
   const auto delay = TakeNumber(terms);
   const auto number = delay ? TakeNumber(terms) : std::nullopt;
-  constexpr std::uint64_t kLongest = 3'155'760'000'000;  // 100 years
-  if (!number || *delay > kLongest) return;
+  if (!number || *delay > std::uint64_t{kMostMillis}) return;
   owner.lock_delay = std::chrono::milliseconds(*delay);
   owner.value_number = *number;
   owner.value = PublishedValue(std::string(Utf8Prefix(terms, kMaxValueBytes)));
@@ -105,10 +106,16 @@ void TakeOrigin(std::string_view& text, Owner& owner) {
   text.remove_prefix(end);
 }
 
+// Where the digest at the front of a holder ends.
+std::size_t DigestEnd(std::string_view holder) {
+  constexpr std::array kNext = {' ', kTermsMark};
+  return std::min(holder.find_first_of(kNext.data(), 0, kNext.size()), holder.size());
+}
+
 // The holder in a result, after the digest. Other programs can write to the metadata too.
 Owner OwnerIn(const redisReply& holder, WallTime now) {
   std::string_view text = TextOf(holder);
-  text.remove_prefix(std::min(text.find_first_of(std::string{' ', kTermsMark}), text.size()));
+  text.remove_prefix(DigestEnd(text));
   Owner owner;
   TakeAge(text, now, owner);
   TakeTerms(text, owner);
@@ -122,9 +129,9 @@ Owner OwnerIn(const redisReply& holder, WallTime now) {
 // The same, if it is that of the token at the key.
 Owner OwnerOf(const redisReply& holder, const OwnerToken& token, WallTime now) {
   const std::string_view text = TextOf(holder);
-  const std::size_t end = text.find_first_of(std::string{' ', kTermsMark});
   const Decimal digest(DigestOf(token), kIdBase);
-  return text.substr(0, end) == std::string_view(digest) ? OwnerIn(holder, now) : Owner();
+  return text.substr(0, DigestEnd(text)) == std::string_view(digest) ? OwnerIn(holder, now)
+                                                                     : Owner();
 }
 
 // One character for each slot: '1' if it is in use.
@@ -162,16 +169,6 @@ std::optional<Duration> ClockOf(std::optional<long long> micros) {
 
 // Of each share or slot that Inspect lists: token, TTL, holder, fence, slot.
 constexpr std::size_t kPartsOfAShare = 5;
-
-// Takes the delay of a lease off its expiry. False if nobody holds what this value keeps others
-// from: the TTL has passed, or it stays taken after a release.
-bool TakeDelay(const OwnerToken& value, const Owner& owner, Duration& remaining) {
-  if (IsKept(value)) return false;
-  if (owner.lock_delay == Duration()) return true;
-  if (remaining <= owner.lock_delay) return false;
-  remaining -= owner.lock_delay;
-  return true;
-}
 
 // What Inspect answers about a key that is not free. False where something is missing.
 bool ParseHolders(std::span<redisReply* const> rest, WallTime now, NodeReply& parsed) {

@@ -465,14 +465,6 @@ Duration Server::TimeKept(const Keep& keep, const std::string& token, const Entr
 
 std::string Server::KeptValue(const std::string& token) { return std::string(kKeptPrefix) + token; }
 
-bool Server::TakeDelay(const std::string& token, const Owner& owner, Duration& remaining) const {
-  if (IsKept(OwnerToken(token))) return false;
-  if (owner.lock_delay == Duration()) return true;
-  if (remaining <= owner.lock_delay) return false;
-  remaining -= owner.lock_delay;
-  return true;
-}
-
 NodeReply Server::Proclaim(const std::string& key, const std::string& token,
                            const PublishedValue& value, std::uint64_t number,
                            const Expected& expected) {
@@ -974,7 +966,7 @@ NodeReply Server::Read(const std::string& key) {
               .owner = known.token == of.token ? known.owner : Owner(),
               .fence = known.fence,
               .slot = slot};
-    if (TakeDelay(of.token, one.owner, one.remaining)) {
+    if (TakeDelay(one.token, one.owner, one.remaining)) {
       reply.shares.push_back(std::move(one));
     } else {
       reply.keeping.push_back(std::move(one.token));
@@ -982,7 +974,7 @@ NodeReply Server::Read(const std::string& key) {
   }
   const bool in_parts = IsMarker(entry->token);
   if (in_parts ? !reply.shares.empty() || parts.empty()
-               : TakeDelay(entry->token, reply.owner, reply.remaining)) {
+               : TakeDelay(reply.holder, reply.owner, reply.remaining)) {
     return reply;
   }
   if (!in_parts) reply.keeping.push_back(reply.holder);

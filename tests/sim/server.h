@@ -245,9 +245,6 @@ class Server {
                                   const Meta& meta) const;
   // What a key holds that stays taken after the release by this token.
   [[nodiscard]] static std::string KeptValue(const std::string& token);
-  // Takes the delay of a lease off the time that is left. False if nobody holds it any more.
-  [[nodiscard]] bool TakeDelay(const std::string& token, const Owner& owner,
-                               Duration& remaining) const;
   // The owner of a new lease, acquired now.
   [[nodiscard]] Owner Stamped(Owner owner, Duration ttl) const;
   [[nodiscard]] NodeReply ExtendHeld(const std::string& key, Entry& entry, Meta& meta, Duration ttl,

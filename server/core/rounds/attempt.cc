@@ -306,12 +306,7 @@ void Attempt::Unify(const Round& round, FencingToken highest) {
   // Some nodes hold the token from before and some from this attempt. One more round gives all of
   // them the same fence. The extension takes its own permit, with another priority.
   permit_.Leave();
-  Duration delay = command_->owner.lock_delay;
-  for (NodeIndex node = 0; node < env_.nodes.size(); ++node) {
-    const NodeReply* const reply = round.reply(node);
-    if (reply == nullptr || reply->outcome != Outcome::kGranted) continue;
-    delay = std::max(delay, reply->owner.lock_delay);
-  }
+  const Owner known = OwnerOfGrants(round, env_.nodes.size());
   unifying_ = Extension::Start(
       env_, registry_,
       {.key = key_,
@@ -320,7 +315,7 @@ void Attempt::Unify(const Round& round, FencingToken highest) {
        .retry = {.max_retries = 0, .min_delay = {}, .max_jitter = {}},
        .deadline = std::nullopt,
        .raise_to = highest,
-       .least_delay = delay,
+       .least_delay = std::max(command_->owner.lock_delay, known.lock_delay),
        .keeper = keeper(),
        .source = command_->source},
       [this, self = shared_from_this()](ExtendResult result) {

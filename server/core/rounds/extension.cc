@@ -36,7 +36,8 @@ std::optional<Keeper> KeeperOfGrants(const Round& round, std::size_t nodes) {
   return last;
 }
 
-// Returns what the granting nodes know of the holder.
+}  // namespace
+
 Owner OwnerOfGrants(const Round& round, std::size_t nodes) {
   Owner owner;
   for (NodeIndex node = 0; node < nodes; ++node) {
@@ -49,14 +50,6 @@ Owner OwnerOfGrants(const Round& round, std::size_t nodes) {
   }
   return owner;
 }
-
-// For how long that holder has held the key.
-std::optional<Duration> HeldFor(const Owner& owner, WallTime now) {
-  if (owner.since == Duration()) return std::nullopt;
-  return std::max(now.time_since_epoch() - owner.since, Duration());
-}
-
-}  // namespace
 
 std::shared_ptr<Extension> Extension::Start(const Environment& env, OperationRegistry& registry,
                                             ExtendCommand command, ExtendDone done) {

@@ -16,6 +16,7 @@
 // Strand-confined.
 #pragma once
 
+#include <cstddef>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -63,6 +64,9 @@ struct ExtendResult {
   Owner owner = {};  // on success: as far as the granting nodes know it
 };
 using ExtendDone = std::function<void(ExtendResult)>;
+
+// Returns what the granting nodes of a round know of the holder.
+[[nodiscard]] Owner OwnerOfGrants(const Round& round, std::size_t nodes);
 
 class Extension final : public Cancellable,
                         public Round::Listener,

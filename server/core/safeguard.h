@@ -72,6 +72,7 @@ enum class Safeguard {
   kMarkComparedByGrant,
   kMarkNamesTheRun,
   kGrantByWrongClock,
+  kReadByWrongClock,
   kSecondLoss,
   kOldDataDoesNotExtend,
   kUptimeOfUnknownRun,

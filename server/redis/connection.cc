@@ -9,8 +9,9 @@
 namespace redlock::redis {
 namespace {
 
-// Expected replies have a few hundred bytes. A server that sends an endless reply is not a node.
-constexpr std::size_t kMaxReplyBytes = std::size_t{1} << 20;
+// Most replies have a few hundred bytes. Those to inspections can list many holders, each with a
+// value (StepBatch::kMostInspections). A server that sends an endless reply is not a node.
+constexpr std::size_t kMaxReplyBytes = std::size_t{1} << 24;
 
 // hiredis allocates an array's elements when it reads the header, so a hostile length must be
 // rejected before that.

@@ -126,12 +126,15 @@ Owner OwnerIn(const redisReply& holder, WallTime now) {
   return owner;
 }
 
-// The same, if it is that of the token at the key.
-Owner OwnerOf(const redisReply& holder, const OwnerToken& token, WallTime now) {
+// Whether this is the holder with the token, and not an earlier one.
+bool IsHolder(const redisReply& holder, const OwnerToken& token) {
   const std::string_view text = TextOf(holder);
-  const Decimal digest(DigestOf(token), kIdBase);
-  return text.substr(0, DigestEnd(text)) == std::string_view(digest) ? OwnerIn(holder, now)
-                                                                     : Owner();
+  return text.substr(0, DigestEnd(text)) == std::string_view(Decimal(DigestOf(token), kIdBase));
+}
+
+// The holder in a result, if it is the one with this token.
+Owner OwnerOf(const redisReply& holder, const OwnerToken& token, WallTime now) {
+  return IsHolder(holder, token) ? OwnerIn(holder, now) : Owner();
 }
 
 // One character for each slot: '1' if it is in use.
@@ -178,6 +181,7 @@ bool ParseHolders(std::span<redisReply* const> rest, WallTime now, NodeReply& pa
   parsed.holder = OwnerToken(std::string(TextOf(*rest[2])));
   parsed.owner = OwnerOf(*rest[3], parsed.holder, now);
   const bool in_parts = IsMarker(parsed.holder.value());
+  parsed.fence_of_earlier_holder = !in_parts && !IsHolder(*rest[3], parsed.holder);
   const bool is_held =
       in_parts ? rest.size() == 4 : TakeDelay(parsed.holder, parsed.owner, parsed.remaining);
   if (!in_parts && !is_held) parsed.keeping.push_back(parsed.holder);
@@ -243,13 +247,14 @@ bool ParseGrant(const AskedStep& asked, std::span<redisReply* const> rest, WallT
   return false;
 }
 
-// Whether the node's clock comes with a grant.
+// Whether the node's clock comes with a grant or, of a read, with every answer.
 bool IsTimed(StepKind kind) {
   switch (kind) {
     case StepKind::kAcquire:
     case StepKind::kAcquireOrExtend:
     case StepKind::kHandOver:
     case StepKind::kMark:
+    case StepKind::kInspect:
       return true;
     case StepKind::kExtend:
     case StepKind::kAdopt:
@@ -258,7 +263,6 @@ bool IsTimed(StepKind kind) {
     case StepKind::kReleaseIf:
     case StepKind::kIntend:
     case StepKind::kProclaim:
-    case StepKind::kInspect:
     case StepKind::kTryGrant:
       return false;
   }
@@ -330,6 +334,8 @@ bool BatchReply::Parse(const redisReply& element, const AskedStep& asked, NodeRe
       parsed.own_slot = SlotIn(*rest[4]);
       return true;
     case Status::kNotHeld:
+      if (asked.kind == StepKind::kInspect && !clock_) return false;
+      if (asked.kind == StepKind::kInspect) parsed.clock = clock_;
       parsed.outcome = Outcome::kNotHeld;
       parsed.fence = FenceOf(*rest[0]);
       return true;

@@ -290,6 +290,7 @@ void StepBatch::Add(const ProclaimStep& step) {
 
 void StepBatch::Add(const InspectStep& step) {
   Expect(step.expected);
+  ++inspections_;
   BeginOther(StepKind::kInspect, step.key).Argument(step.observe ? "1" : "0");
 }
 

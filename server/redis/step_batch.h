@@ -30,6 +30,8 @@ class StepBatch {
   // has anything to do while it is filled, nor while the node, which does nothing else meanwhile,
   // carries it out.
   static constexpr std::size_t kMost = 32;
+  // Inspections in one call. Their replies can have 1 MiB each.
+  static constexpr std::size_t kMostInspections = 8;
 
   [[nodiscard]] static StepGroup GroupOf(const AcquireStep& step);
   [[nodiscard]] static StepGroup GroupOf(const ReleaseStep& step);
@@ -40,7 +42,9 @@ class StepBatch {
 
   [[nodiscard]] std::size_t size() const { return steps_; }
   // Whether no further step may be added.
-  [[nodiscard]] bool full() const { return keys_.size() >= kMost; }
+  [[nodiscard]] bool full() const {
+    return keys_.size() >= kMost || inspections_ == kMostInspections;
+  }
   // Whether a step of this group on this key may be added: groups are reordered, so the steps on
   // one key must be in one group, which keeps their order. Otherwise the batch is sent first. May
   // say no without need.
@@ -92,6 +96,7 @@ class StepBatch {
   };
   std::vector<HashedKey> keys_;  // of all steps
   std::size_t steps_ = 0;
+  std::size_t inspections_ = 0;
   // What all steps that compare anything expect. A step that grants brings the mark.
   std::string stamp_;
   std::string mark_;

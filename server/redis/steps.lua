@@ -487,6 +487,7 @@ if ARGV[a] or shared_releases then
   -- The number of a share is 0.
   local function inspect(key, meta)
     if wrong_mark then return wrong_mark end
+    wants_clock = true
     -- A failure matters little, because observers read again now and then.
     if ARGV[a + 1] == '1' and call('PTTL', OBSERVERS) < 5000 then try('SET', OBSERVERS, '', 'PX', 10000) end
     local found = try('GET', key)

@@ -664,7 +664,9 @@ TEST_F(NodeTest, CommandsOfOneIterationShareOneWrite) {
   const long before = reads();
   constexpr std::size_t kCommands = 100;
   DoOnStrand([&] {
-    for (std::size_t i = 0; i < kCommands; ++i) node->Inspect({Key("k" + std::to_string(i))}, sink);
+    for (std::size_t i = 0; i < kCommands; ++i) {
+      node->Release({.key = Key("k" + std::to_string(i)), .token = OwnerToken("t")}, sink);
+    }
   });
   ASSERT_TRUE(RunUntil([&] { return sink->replies.size() == kCommands; }));
   // A write of 10 kB may arrive in several pieces; reads() itself costs two.

@@ -398,6 +398,49 @@ TEST_F(Observing, AnEarlierHolderIsNotReportedAfterALaterOne) {
   EXPECT_EQ(seen->All(), std::vector({State::kHeld, State::kUndecided}));
 }
 
+TEST_F(Observing, TheLockOfAnotherLibraryIsReportedWhateverFencesTheNodesKnow) {
+  SetUpTwoDaemons();
+  for (std::size_t node = 0; node < 3; ++node) Grant(node, "t", 10 + node, milliseconds(500));
+  Pass(seconds(1));
+  for (std::size_t node = 0; node < 3; ++node) {
+    ASSERT_TRUE(cluster->server(node).SetNx("k", "stranger", seconds(5)));
+  }
+  const auto seen = Observe("k", 1);
+  Pass(seconds(1));
+  ASSERT_EQ(seen->All(), std::vector({State::kHeld}));
+  EXPECT_EQ(seen->fence(), 0U);
+  Pass(seconds(5));
+  EXPECT_EQ(seen->All(), std::vector({State::kHeld, State::kVacant}));
+  const Lease lease = MustAcquire(Wants("k", milliseconds(500)));
+  Pass(seconds(1));
+  for (std::size_t node = 0; node < 3; ++node) {
+    ASSERT_TRUE(cluster->server(node).SetNx("k", "stranger", seconds(20)));
+  }
+  Pass(seconds(3));
+  EXPECT_EQ(seen->Last(), State::kHeld);
+  EXPECT_EQ(seen->states.back()->fence, lease.fence) << "the fencing token never decreases";
+}
+
+TEST_F(Observing, ANodeWhoseClockHasJumpedDoesNotCountAsVacant) {
+  ClusterOptions options;
+  options.guard = GuardMode::kOn;
+  SetUpTwoDaemons(options);
+  Pass(seconds(1));
+  ASSERT_TRUE(cluster->decided());
+  cluster->Down(2);
+  const Lease lease = MustAcquire(Wants("k", seconds(10)));
+  cluster->Up(2);
+  const auto seen = Observe("k", 1);
+  Pass(milliseconds(3'010));  // the guard has just read the clocks
+  ASSERT_EQ(seen->All(), std::vector({State::kHeld}));
+  cluster->server(0).StepClock(seconds(20));  // the node has forgotten the lock
+  Grant(2, "other", lease.fence.value + 1, seconds(1));
+  const NodeReply gone = cluster->server(2).Release("k", "other", {}, {}, false);
+  ASSERT_EQ(gone.outcome, Outcome::kGranted) << "the node announces both changes";
+  Pass(milliseconds(100));
+  EXPECT_EQ(seen->All(), std::vector({State::kHeld})) << "the lease is valid, though on one node";
+}
+
 TEST_F(Observing, AQuarantinedNodeDoesNotCountAsVacant) {
   ClusterOptions options;
   options.guard = GuardMode::kOn;

@@ -940,6 +940,7 @@ NodeReply Server::Inspect(const std::string& key, const Expected& expected, bool
     observed_until_ = Clock() + kAnnounces;
   }
   NodeReply reply = Read(key);
+  reply.clock = Clock();
   if (read_shown_) read_shown_(key, reply);
   return reply;
 }
@@ -952,6 +953,7 @@ NodeReply Server::Read(const std::string& key) {
   reply.outcome = Outcome::kGranted;
   reply.fence = meta.fence;
   if (meta.token == entry->token) reply.owner = meta.owner;
+  reply.fence_of_earlier_holder = !IsMarker(entry->token) && meta.token != entry->token;
   std::vector<std::pair<std::string, int>> parts;  // with their slots
   for (std::string& share : Shares(key)) parts.emplace_back(std::move(share), 0);
   for (int slot = 1; slot <= LimitIn(entry->token); ++slot) {

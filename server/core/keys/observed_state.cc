@@ -64,9 +64,9 @@ ObservedPtr Observe(InspectResult result, MonotonicTime now) {
 }
 
 // An exclusive holder follows all who were reported before. Those who share the key follow only the
-// exclusive ones among them.
+// exclusive ones among them. The lock of another library has no fence.
 bool ObservedState::IsOutdated(const Observed& seen) const {
-  if (!Has(Safeguard::kObservedFencesNeverFall)) return false;
+  if (!Has(Safeguard::kObservedFencesNeverFall) || seen.fence.value == 0) return false;
   return seen.held_by.front().fence < (seen.shared ? exclusive_ : highest_);
 }
 

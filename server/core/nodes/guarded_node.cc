@@ -43,6 +43,8 @@ void GuardedNode::OnAnswer(bool may_grant, MonotonicTime asked, NodeReply& reply
       reply.outcome == Outcome::kOtherSet || reply.outcome == Outcome::kQuarantined;
   if (guard_ != nullptr && (may_grant || refused)) {
     guard_->Check(index_, asked, reply);
+  } else if (guard_ != nullptr && Has(Safeguard::kReadByWrongClock)) {
+    guard_->CheckClock(index_, asked, reply);
   }
   if (reply.outcome != Outcome::kOtherSet) return;
   reply.message = "it belongs to another epoch of the node set, or has lost its record";
@@ -137,12 +139,9 @@ void GuardedNode::Inspect(const InspectStep& step, std::shared_ptr<ReplySink> si
   InspectStep checked = step;
   checked.expected =
       Named(Has(Safeguard::kStampComparedByRead), Has(Safeguard::kMarkComparedByRead));
-  auto answered = std::make_shared<Checked>(*this, false, std::move(sink));
-  if (guard_ == nullptr) {
-    node_.Inspect(checked, std::move(answered));
-  } else {
-    node_.Inspect(checked, std::make_shared<Noted>(*guard_, std::move(answered)));
-  }
+  // The answer's clock can be what puts the node into quarantine, so it is checked first.
+  if (guard_ != nullptr) sink = std::make_shared<Noted>(*guard_, std::move(sink));
+  node_.Inspect(checked, std::make_shared<Checked>(*this, false, std::move(sink)));
 }
 
 GuardedNodes::GuardedNodes(Scheduler& scheduler, Random& random, const LockOptions& options,

@@ -123,9 +123,7 @@ void NodeGuard::Check(NodeIndex node, MonotonicTime asked, NodeReply& reply) {
   if (reply.outcome == Outcome::kQuarantined || reply.outcome == Outcome::kOtherSet) {
     Saw(node, reply.mark);
   }
-  if (reply.clock && Has(Safeguard::kGrantByWrongClock)) {
-    ReadClock(node, asked, scheduler_.Now(), *reply.clock);
-  }
+  if (Has(Safeguard::kGrantByWrongClock)) CheckClock(node, asked, reply);
   if (reply.outcome != Outcome::kGranted && reply.outcome != Outcome::kQuarantined) return;
   if (auto why = Barred(node)) {
     reply.outcome = Outcome::kQuarantined;
@@ -134,6 +132,10 @@ void NodeGuard::Check(NodeIndex node, MonotonicTime asked, NodeReply& reply) {
     // Another daemon vouches for the node. The next grant can count.
     reply.message = "its mark has changed";
   }
+}
+
+void NodeGuard::CheckClock(NodeIndex node, MonotonicTime asked, const NodeReply& reply) {
+  if (reply.clock) ReadClock(node, asked, scheduler_.Now(), *reply.clock);
 }
 
 void NodeGuard::OnConnected(NodeIndex node, const NodeFacts& facts) {

@@ -102,6 +102,8 @@ class NodeGuard final {
   // Checks the answer to a step that may grant and that was sent at `asked`. Changes a grant that
   // must not count to kQuarantined.
   void Check(NodeIndex node, MonotonicTime asked, NodeReply& reply);
+  // Judges the node by the clock in the answer to a read that was sent at `asked`.
+  void CheckClock(NodeIndex node, MonotonicTime asked, const NodeReply& reply);
 
   // The connection that carries the steps: see NodeObserver.
   void OnConnected(NodeIndex node, const NodeFacts& facts);

@@ -46,6 +46,8 @@ void Inspection::OnReply(NodeIndex node, NodeReply reply) {
 }
 
 void Inspection::Add(const NodeReply& reply) {
+  // Nodes know different fences of earlier holders. A lock that another library acquired has none.
+  const FencingToken own = reply.fence_of_earlier_holder ? FencingToken{} : reply.fence;
   const auto add = [&](const OwnerToken& token, Duration remaining, const Owner& owner,
                        FencingToken fence) {
     Holding& holding = holdings_[token.value()];
@@ -55,7 +57,7 @@ void Inspection::Add(const NodeReply& reply) {
     holding.owner = BetterKnown(std::move(holding.owner), owner);
     return &holding;
   };
-  if (!IsMarker(reply.holder.value())) add(reply.holder, reply.remaining, reply.owner, reply.fence);
+  if (!IsMarker(reply.holder.value())) add(reply.holder, reply.remaining, reply.owner, own);
   limits_.push_back(LimitIn(reply.holder.value()));
   for (const Share& share : reply.shares) {
     Holding& holding = *add(share.token, share.remaining, share.owner, share.fence);

@@ -99,10 +99,6 @@ void Validate(const Config& config) {
     throw ConfigError("--node-timeout " + FlagText(config.lock.node_timeout) +
                       ": must be at most half of --max-ttl " + FlagText(config.max_ttl));
   }
-  if (config.fence_retention < config.max_ttl) {
-    throw ConfigError("--fence-retention " + FlagText(config.fence_retention) +
-                      ": must be at least --max-ttl " + FlagText(config.max_ttl));
-  }
   if (config.redis_tls.cert_file.empty() != config.redis_tls.key_file.empty()) {
     throw ConfigError("--redis-tls-cert and --redis-tls-key must be given together");
   }

@@ -34,7 +34,7 @@ struct Config {
   LockOptions lock;
   RetryPolicy retry;  // for fields that a request leaves unset
   Duration max_ttl = std::chrono::minutes(5);
-  Duration fence_retention = std::chrono::hours(24);
+  Duration fence_retention = std::chrono::minutes(1);
 
   std::size_t max_connections = 10'000;
   std::size_t max_streams = 10'000;

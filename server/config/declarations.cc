@@ -144,7 +144,8 @@ void Declare(Settings& settings, Config& config) {
   settings.AddDuration("clock-drift-buffer", config.lock.drift.buffer, {}, seconds(10),
                        "Time reserved in addition to --clock-drift-factor");
   settings.AddDuration("fence-retention", config.fence_retention, minutes(1), hours(24 * 365),
-                       "How long a node keeps a key's last fencing token");
+                       "How long a node keeps a key's fencing token after its lock; then it keeps "
+                       "one bound for all such keys");
   settings.AddInteger("retry-max", config.retry.max_retries, -1, 1'000'000,
                       "Maximum number of retries if a request does not set it; -1: no limit");
   settings.AddDuration("retry-min-delay", config.retry.min_delay, {}, hours(1),

@@ -34,7 +34,7 @@ struct NodeSetOptions {
   bool coordinates = true;         // carries out changes; one shard of a daemon does
   // The settings of a set that this daemon creates.
   Duration max_ttl = std::chrono::minutes(5);
-  Duration fence_retention = std::chrono::hours(24);
+  Duration fence_retention = std::chrono::minutes(1);
 };
 
 // Bounds and durations of the algorithm. Immutable after startup.

@@ -14,6 +14,8 @@ enum class Safeguard {
   kAdoptedFencesAgree,    // an acquisition that finds the lock held unifies them too
   kFenceComparedByGrant,  // a node grants only above the fence that it stores
   kFenceComparedByHandOver,
+  kFloorCompared,          // and above those of locks that it has forgotten
+  kSealsNoted,             // which include the seals of releases
   kRepairRaisesTheFence,   // a repair stores a fence above the one on the node
   kRollBack,               // the grants of a lost attempt are rolled back
   kRollBackLateGrant,      // even if the roll-back overtook the grant

@@ -24,7 +24,7 @@ struct NodeOptions {
   // A node that has been silent for longer rejects steps at once.
   Duration node_timeout = std::chrono::milliseconds(50);
   // How long a node keeps a key's meta after its last use.
-  Duration fence_retention = std::chrono::hours(24);
+  Duration fence_retention = std::chrono::minutes(1);
 };
 
 // Must be used on the loop's strand, except before the loop runs and at shutdown.
@@ -97,7 +97,7 @@ class RedisNode final : public Node {
   const Endpoint endpoint_;
   const std::shared_ptr<const NodeTls> tls_;
   const NodeOptions options_;
-  const std::string retention_;
+  const Duration retention_;
   const Report report_;
 
   Subscriber subscriber_;

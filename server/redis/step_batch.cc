@@ -14,6 +14,8 @@ constexpr std::string_view kMetaPrefix = "redlockd:meta:{";
 // EVALSHA, the hash and the number of keys; the mark's key; what is expected, the retention, and
 // the numbers of acquisitions and of releases.
 constexpr std::size_t kWordsBefore = 3 + 1 + 4;
+// If there are acquisitions: the lowest and the highest fence, and how long to keep the metadata.
+constexpr std::size_t kGrantWords = 3;
 
 Decimal IdText(AttemptId id) { return Decimal(id.value, kIdBase); }
 
@@ -62,6 +64,14 @@ class Line {
   std::array<char, 4 * 20 + kMaxLabelBytes + kMaxOriginBytes + 16> text_;
   std::size_t size_ = 0;
 };
+
+// With leading zeros: 16 digits, as many as the highest fence has.
+std::string Padded(FencingToken fence) {
+  const Decimal digits(fence.value);
+  std::string padded(16 - std::string_view(digits).size(), '0');
+  padded += digits;
+  return padded;
+}
 
 // The delay and the value of a holder as in the metadata. Most holders have none.
 std::string TermsOf(const Owner& owner, Duration delay) {
@@ -190,9 +200,12 @@ void StepBatch::Add(const AcquireStep& step) {
   if (plain) {
     words.Key(step.key.value());
     words.MetaKey(step.key.value());
+    lowest_ = words.steps == 1 ? step.fence : std::min(lowest_, step.fence);
+    highest_ = std::max(highest_, step.fence);
   }
   words.Argument(step.token.value());
   const Duration delay = DelayOf(step.ttl, step.owner, step.longest);
+  longest_ttl_ = std::max(longest_ttl_, step.ttl + delay);
   words.Argument(Decimal(Millis(step.ttl + delay)));
   words.Argument(Line::Granted(step.fence, step.attempt, step.token, step.owner),
                  TermsOf(step.owner, delay));
@@ -306,7 +319,7 @@ void StepBatch::Add(const MarkStep& step) {
 
 void StepBatch::Add(const TryGrantStep& /*step*/) { BeginOther(StepKind::kTryGrant, TrialKey()); }
 
-std::string StepBatch::Command(std::string_view hash, std::string_view retention_ms) const {
+std::string StepBatch::Command(std::string_view hash, Duration retention) const {
   std::size_t key_count = 1;
   std::size_t argument_count = 0;
   std::size_t bytes = 250;  // of the words before the steps'
@@ -320,7 +333,9 @@ std::string StepBatch::Command(std::string_view hash, std::string_view retention
   };
   std::string out;
   out.reserve(bytes);
-  AppendHeader(out, kWordsBefore + key_count - 1 + argument_count);
+  const bool acquires = groups_.at(static_cast<std::size_t>(StepGroup::kAcquisition)).steps != 0;
+  const std::size_t grant_words = acquires ? kGrantWords : 0;
+  AppendHeader(out, kWordsBefore + grant_words + key_count - 1 + argument_count);
   AppendWord(out, "EVALSHA");
   AppendWord(out, hash);
   AppendWord(out, Decimal(key_count));
@@ -331,9 +346,14 @@ std::string StepBatch::Command(std::string_view hash, std::string_view retention
   } else {
     AppendWord(out, stamp_ + ' ' + mark_);
   }
-  AppendWord(out, retention_ms);
+  AppendWord(out, Decimal(Millis(retention)));
   AppendWord(out, steps_of(StepGroup::kAcquisition));
   AppendWord(out, steps_of(StepGroup::kRelease));
+  if (acquires) {
+    AppendWord(out, Padded(lowest_));
+    AppendWord(out, Padded(highest_));
+    AppendWord(out, Decimal(Millis(longest_ttl_ + retention)));
+  }
   for (const Words& words : groups_) out += words.arguments;
   return out;
 }

@@ -64,8 +64,8 @@ class StepBatch {
   void Add(const MarkStep& step);
   void Add(const TryGrantStep& step);
 
-  // The command.
-  [[nodiscard]] std::string Command(std::string_view hash, std::string_view retention_ms) const;
+  // The command. `retention`: how long metadata outlives its key.
+  [[nodiscard]] std::string Command(std::string_view hash, Duration retention) const;
 
  private:
   // Of the steps of one group.
@@ -97,6 +97,9 @@ class StepBatch {
   std::vector<HashedKey> keys_;  // of all steps
   std::size_t steps_ = 0;
   std::size_t inspections_ = 0;
+  FencingToken lowest_;  // that the plain acquisitions propose
+  FencingToken highest_;
+  Duration longest_ttl_{};  // of acquisitions, with the lock delay
   // What all steps that compare anything expect. A step that grants brings the mark.
   std::string stamp_;
   std::string mark_;

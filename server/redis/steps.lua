@@ -8,9 +8,11 @@
 --            its name follows 'together' or 'shared' and a number, so many keys, each with its metadata key
 -- ARGV[1]    what must be at KEYS[1]: the stamp of the node set, a space, and the guard's mark, which is not
 --            compared if it is ''. '' if no step compares anything
--- ARGV[2]    how long metadata outlives its key, in milliseconds
+-- ARGV[2]    the fence retention: how long metadata outlives its key, in milliseconds; at least 60,000
 -- ARGV[3]    the number of acquisitions
 -- ARGV[4]    the number of releases
+-- ARGV[5-7]  if there are acquisitions: the lowest and the highest fence that they propose, with 16 digits,
+--            and how long to keep their metadata, in milliseconds
 -- ARGV[...]  of each acquisition: token, TTL, metadata; of each release: token; of each other step: its name,
 --            and the arguments that its function below lists. 'together' and the number of keys come before
 --            the name of a step on several keys, which is carried out on all of them or on none. 'shared'
@@ -71,6 +73,21 @@
 -- form. Each slot is a key of its own that is stored like a lock. The marker expires with the last slot.
 -- Without it, slots count for nothing. A token has at most one slot.
 --
+-- Metadata outlives its key by the retention. The fences of all metadata that is gone are summed up in one
+-- record, so that what a node stores does not grow with the number of keys that were ever locked. A new
+-- holder's fence must exceed the stored one and the floor:
+--
+--   WINDOW FLOOR CEILING EARLIER
+--
+--   WINDOW       the number of windows of 20 s that the node's clock has counted. Three of them are not
+--                longer than the retention
+--   FLOOR        no fence that was stored before the previous window exceeds it
+--   CEILING      no stored fence exceeds it
+--   EARLIER      no fence that was stored before this window exceeds it
+-- Fences have 16 digits there, so that they can be compared without being converted to numbers.
+-- A fence below FLOOR may belong to metadata that still exists, which does no harm: the proposals of daemons
+-- whose clocks are right are higher.
+--
 -- A key that stays taken after a release (keep_for, or DELAY at the end of a stream) holds a value that is
 -- derived from the token and that no token can be. It expires when the time is over.
 --
@@ -83,32 +100,50 @@
 --   * Numbers stay below 2^53, which Lua's doubles represent exactly. '%.0f' writes them, because '%d' cuts
 --     them to 32 bits in some builds of Redis.
 --
--- Redis runs this file from the top on every call, and creating a closure costs as much as a small step.
--- Functions that only the other steps need are therefore created only if there are such steps.
+-- Redis runs this file from the top on every call, and creating a closure costs as much as a small step. The
+-- common steps, plain acquisitions and releases, therefore come first and call no function. All functions
+-- are created only if a step needs one.
 
 local call, try, match = redis.call, redis.pcall, string.match
 local KEYS, ARGV = KEYS, ARGV  -- locals are faster than globals
 
 local retention = ARGV[2]
 local acquisitions, releases = tonumber(ARGV[3]), tonumber(ARGV[4])
+local arguments = (acquisitions > 0 and 7 or 4) + 3 * acquisitions  -- before those of the releases
+local a = arguments + releases + 1  -- the first argument of the first other step
 local results = {}
--- Set by steps whose caller wants the node's clock: by those that may grant, if they do.
-local wants_clock = false
+-- While somebody observes keys: those whose holder, fence or value the steps have changed. They are announced
+-- at the end.
+local changed
+local OBSERVERS = 'redlockd:observers'
+local WAITERS = 'redlockd:waiters'
+local FENCES = 'redlockd:fences'
+local WINDOW = 20000  -- ms
+local SHARED = 'redlockd:shared'      -- the marker of shared keys
+local SEMAPHORE = '^redlockd:sem:(%d+)$'  -- that of semaphores, with the limit
+
+local shared_releases  -- the numbers of the releases of shares and slots, if there are any
+
+-- What the other steps need to know of the node.
+local looked
 -- The result of every step that votes, if the node does not carry the expected stamp: two quorums that
 -- are counted by different records may have no node in common.
 local wrong_set
 -- The result of every step that may grant, if the node does not carry the expected mark either: it may
 -- have lost its data.
 local wrong_mark
--- While somebody observes keys: those whose holder, fence or value the steps have changed. They are announced
--- at the end.
-local changed
-local OBSERVERS = 'redlockd:observers'
-if ARGV[1] ~= '' then
-  local found, observed = unpack(call('MGET', KEYS[1], OBSERVERS))
+-- The node's clock in microseconds, and in milliseconds also as the last word of metadata.
+local micros, millis, now_word
+-- Set by steps whose caller wants the node's clock: by those that may grant, if they do.
+local wants_clock = false
+local any_left = ARGV[a]  -- steps that need functions
+if acquisitions > 0 or any_left then
+  local keys = {KEYS[1], OBSERVERS, FENCES}
+  for i = 1, acquisitions do keys[i + 3] = KEYS[2 * i + 1] end
+  looked = call('MGET', unpack(keys))
+  local found, observed = looked[1] or '', looked[2]
   if observed then changed = {} end
-  found = found or ''
-  if found ~= ARGV[1] then
+  if ARGV[1] ~= '' and found ~= ARGV[1] then
     local stamp, mark = match(ARGV[1], '^(%S*) (.*)$')
     if match(found, '^%S*') ~= stamp then
       wrong_set = {'wrong_set', found}
@@ -117,119 +152,164 @@ if ARGV[1] ~= '' then
       wrong_mark = {'wrong_mark', found}
     end
   end
-elseif (acquisitions > 0 or releases == 0) and call('EXISTS', OBSERVERS) == 1 then
-  changed = {}
-end
-
-local SHARED = 'redlockd:shared'      -- the marker of shared keys
-local SEMAPHORE = '^redlockd:sem:(%d+)$'  -- that of semaphores, with the limit
-
-local function failed(reply)
-  return type(reply) == 'table' and reply.err
-end
-
--- The node's clock, which is read once, in microseconds and in milliseconds; the latter also as the last
--- word of metadata.
-local micros, millis, now_word
-local function read_clock()
-  if micros then return end
   local time = call('TIME')
   micros = time[1] * 1000000 + time[2]
-  millis = math.floor(micros / 1000)
-  now_word = string.format(' %.0f', millis)
+  local text = time[1] .. string.sub('00000' .. time[2], -6, -4)
+  millis, now_word = tonumber(text), ' ' .. text
 end
 
--- A holder as in results.
-local function shown(holder)
-  local text, since = match(holder, '^(.*) (%d+)$')
-  if not text then return holder end
-  return text .. string.format(' %.0f', math.max(0, millis - since))
-end
-
--- The result of a step that would acquire a key that `found` holds. `stored`: the key's metadata.
-local function held(key, stored, found)
-  local holder = shown(match(stored, '^%d+ %a %S+ %S+ (.*)$') or '')
-  if string.find(holder, '\255', 1, true) then
-    holder = match(holder, '^[^\255]*') .. (match(holder, ' %S+$') or '')
-  end
-  return {'held', call('PTTL', key), found, holder}
-end
-
--- Grants a free key, but only above the fence that is stored: fences of one key grow. `stored`: the key's
--- metadata, or ''. If the token holds the key already, calls `extend` if it is given.
-local function acquire(key, meta, stored, token, ttl, granted, extend)
-  local seen = stored ~= '' and tonumber(match(stored, '^(%d+) %a %S+ %S+ '))
-  if not seen or seen < tonumber(match(granted, '^%d+')) then
-    local set = try('SET', key, token, 'PX', ttl, 'NX')
-    if set and set.err then return {'failed', set.err} end
-    if set then
-      wants_clock = true
-      if changed then changed[key] = true end
-      call('SET', meta, granted .. now_word, 'PX', retention)
-      return true
+-- Grants free keys. The steps below treat those that are not free, and all if the fences' record has to be
+-- written, or if a fence is not above the floor. Releases come later, because Redis no longer compares
+-- maxmemory after the first command that writes.
+if acquisitions > 0 and not wrong_mark then
+  local window, floor, ceiling = match(looked[3] or '', '^(%d+) (%d+) (%d+) ')
+  if tonumber(window) == math.floor(millis / WINDOW) and ceiling >= ARGV[6] and floor < ARGV[5] then
+    local lifetime = ARGV[7]
+    for i = 1, acquisitions do
+      local stored, b = looked[i + 3], 3 * i + 5
+      local granted = ARGV[b + 2]
+      local seen = stored and match(stored, '^(%d+) %a %S+ %S+ ')
+      if not seen or tonumber(seen) < tonumber(match(granted, '^%d+')) then
+        local key = KEYS[2 * i]
+        local set = try('SET', key, ARGV[b], 'PX', ARGV[b + 1], 'NX')
+        if set and set.ok then
+          call('SET', KEYS[2 * i + 1], granted .. now_word, 'PX', lifetime)
+          results[i] = true
+          wants_clock = true
+          if changed then changed[key] = true end
+        elseif set then
+          results[i] = {'failed', set.err}
+        end
+      end
     end
   end
-  local found = try('GET', key)
-  if failed(found) then return {'failed', found.err} end
-  if not found then return {'stale_fence', seen} end
-  if found ~= token or not extend then return held(key, stored, found) end
-  wants_clock = true
-  return extend()
 end
-
-local shared_releases  -- the numbers of the releases of shares and slots, if there are any
-
-if acquisitions > 0 then
-  read_clock()
-  local metas = {}
-  for i = 1, acquisitions do metas[i] = KEYS[2 * i + 1] end
-  local stored = try('MGET', unpack(metas))
-  local granted = {}  -- by this call, for a key that repeats
-  for i = 1, acquisitions do
-    local meta, a = metas[i], 3 * i + 2
-    local result = wrong_mark or stored.err and {'failed', stored.err} or
-      acquire(KEYS[2 * i], meta, granted[meta] or stored[i] or '', ARGV[a], ARGV[a + 1], ARGV[a + 2])
-    if result == true then granted[meta] = ARGV[a + 2] end
-    results[i] = result
-  end
-end
-
--- Announced, whoever hears of it. Result: true, and the number of subscribers that heard of it, unless
--- that is 0.
+-- While somebody waits for a key, whichever it is, releases are announced. Result: true, and the number of
+-- subscribers that heard of it, unless that is 0.
 if releases > 0 then
   local keys, ours = {}, {}
   for i = 1, releases do keys[i] = KEYS[1 + 2 * acquisitions + i] end
-  keys[releases + 1] = OBSERVERS
+  keys[releases + 1], keys[releases + 2] = OBSERVERS, WAITERS
   local found = try('MGET', unpack(keys))  -- a key of another type counts as free
-  keys[releases + 1] = nil
-  if found[releases + 1] then changed = changed or {} end
-  for i, key in ipairs(keys) do
+  local observed, awaited = found[releases + 1], found[releases + 2]
+  if observed then changed = changed or {} end
+  for i = 1, releases do
+    local key = keys[i]
     if found.err then
       results[acquisitions + i] = {'failed', found.err}
-    elseif found[i] == ARGV[4 + 3 * acquisitions + i] then
+    elseif found[i] == ARGV[arguments + i] then
       ours[#ours + 1] = key
-      if changed then changed[key] = true end
+      if observed then changed[key] = true end
+      results[acquisitions + i] = true
     elseif found[i] == SHARED or found[i] and match(found[i], SEMAPHORE) then
       shared_releases = shared_releases or {}
       shared_releases[#shared_releases + 1] = i
-      results[acquisitions + i] = {}  -- for now
     else
       results[acquisitions + i] = found[i] and {'held', call('PTTL', key)} or {'not_held', 0}
     end
   end
   if #ours > 0 then call('DEL', unpack(ours)) end
-  for i, key in ipairs(keys) do
-    if not results[acquisitions + i] then
-      local heard = try('PUBLISH', 'redlockd:released:' .. key, key)
-      results[acquisitions + i] = type(heard) == 'number' and heard > 0 and {true, heard} or true
+  for i = 1, awaited and releases or 0 do
+    if results[acquisitions + i] == true then
+      local heard = try('PUBLISH', 'redlockd:released:' .. keys[i], keys[i])
+      if type(heard) == 'number' and heard > 0 then results[acquisitions + i] = {true, heard} end
     end
   end
 end
 
--- The steps that are neither acquisitions nor releases, from ARGV[a] on.
-local a = 5 + 3 * acquisitions + releases
-if ARGV[a] or shared_releases then
-  read_clock()
+for i = 1, acquisitions do any_left = any_left or not results[i] end
+any_left = any_left or shared_releases
+
+if any_left then
+  if not looked then  -- the call releases shares and slots only
+    looked = call('MGET', KEYS[1], OBSERVERS, FENCES)
+    micros = call('TIME')
+    micros = micros[1] * 1000000 + micros[2]
+    millis = math.floor(micros / 1000)
+  end
+
+  local function failed(reply)
+    return type(reply) == 'table' and reply.err
+  end
+
+  -- The record of the fences.
+  local numbers = {match(looked[3] or '', '^(%d+) (%d+) (%d+) (%d+)$')}
+  local window, floor = tonumber(numbers[1] or '0'), tonumber(numbers[2] or '0')
+  local ceiling, earlier = tonumber(numbers[3] or '0'), tonumber(numbers[4] or '0')
+
+  -- Brings the record up to date before a fence is stored. Returns a result if it cannot.
+  local function note(fence)
+    local now = math.floor(millis / WINDOW)
+    if now == window and fence <= ceiling then return end
+    local new_floor, new_ceiling, new_earlier = floor, ceiling, earlier
+    if now ~= window then
+      -- If the clock jumped, metadata from the last window may be gone.
+      new_floor = now > window + 1 and ceiling or earlier
+      new_earlier = ceiling
+    end
+    -- Fences follow the clock in microseconds. The record need not be written for each of them.
+    if fence > ceiling then
+      new_ceiling = math.max(fence, math.min(fence + 500 * WINDOW, 2^53 - 1))
+    end
+    local text = string.format('%.0f %016.0f %016.0f %016.0f', now, new_floor, new_ceiling, new_earlier)
+    local set = try('SET', FENCES, text)
+    if set.err then return {'failed', set.err} end
+    window, floor, ceiling, earlier = now, new_floor, new_ceiling, new_earlier
+  end
+
+  -- How long the metadata is kept of a key that has this TTL.
+  local function lifetime(ttl)
+    return string.format('%.0f', math.max(0, ttl) + retention)
+  end
+
+  -- A holder as in results.
+  local function shown(holder)
+    local text, since = match(holder, '^(.*) (%d+)$')
+    if not text then return holder end
+    return text .. string.format(' %.0f', math.max(0, millis - since))
+  end
+
+  -- Somebody waits for a key until it is free, at the latest after so many ms, and then looks again.
+  local awaited_until
+  local function await(left)
+    awaited_until = awaited_until or tonumber(try('GET', WAITERS) or '0') or 0
+    if millis + left + 1000 < awaited_until then return end
+    awaited_until = millis + left + 10000
+    -- A failure matters little, because those who wait also probe the nodes.
+    try('SET', WAITERS, string.format('%.0f', awaited_until), 'PX', string.format('%.0f', left + 10000))
+  end
+
+  -- The result of a step that would acquire a key that `found` holds. `stored`: the key's metadata.
+  local function held(key, stored, found)
+    local holder = shown(match(stored, '^%d+ %a %S+ %S+ (.*)$') or '')
+    if string.find(holder, '\255', 1, true) then
+      holder = match(holder, '^[^\255]*') .. (match(holder, ' %S+$') or '')
+    end
+    local left = call('PTTL', key)
+    await(math.max(0, left))
+    return {'held', left, found, holder}
+  end
+
+  -- Grants a free key, but only above the fence that is stored and above the floor: fences of one key grow.
+  -- `stored`: the key's metadata, or ''. If the token holds the key already, calls `extend` if it is given.
+  local function acquire(key, meta, stored, token, ttl, granted, extend)
+    local found = try('GET', key)
+    if failed(found) then return {'failed', found.err} end
+    if found and (found ~= token or not extend) then return held(key, stored, found) end
+    wants_clock = true
+    if found then return extend() end
+    local fence = tonumber(match(granted, '^%d+'))
+    local unnoted = note(fence)
+    if unnoted then return unnoted end
+    local seen = math.max(tonumber(match(stored, '^(%d+) %a %S+ %S+ ') or '0'), floor)
+    if seen >= fence then return {'stale_fence', seen} end
+    local set = try('SET', key, token, 'PX', ttl)
+    if set.err then return {'failed', set.err} end
+    if changed then changed[key] = true end
+    call('SET', meta, granted .. now_word, 'PX', lifetime(ttl))
+    return true
+  end
+
   -- The metadata, '' if there is none; nil and a result if it cannot be read.
   local function read(meta)
     local text = try('GET', meta)
@@ -258,6 +338,15 @@ if ARGV[a] or shared_releases then
   local function parts_of(keeper)
     local number, id = match(keeper or '', '^(%d+) (.*)$')
     return tonumber(number or '0'), id
+  end
+
+  -- The result of a step that would store this fence for a new holder, if the fence is not above the highest
+  -- one that is stored, or above the floor.
+  local function is_stale(fence, highest)
+    local unnoted = note(fence)
+    if unnoted then return unnoted end
+    highest = math.max(highest, floor)
+    return highest >= fence and {'stale_fence', highest} or nil
   end
 
   local function digest_of(holder)
@@ -338,11 +427,13 @@ if ARGV[a] or shared_releases then
     delay = expiry - ends
     if delay ~= stored_delay then holder = with_terms(holder, delay) end
     if left < expiry then call('PEXPIRE', key, expiry) end
-    call('PEXPIRE', meta, retention)
+    call('PEXPIRE', meta, lifetime(expiry))
+    local unnoted = note(fence)
+    if unnoted then return unnoted end
     -- A confirmed lease, with state 'c', is no longer rolled back.
     if new_keeper or raise or delay ~= stored_delay or state == 'a' then
       local text = format(fence, 'c', new_keeper or kept, holder)
-      local set = try('SET', meta, text, 'PX', retention)
+      local set = try('SET', meta, text, 'PX', lifetime(expiry))
       if set.err then return {'failed', set.err} end
     end
     return {true, ours and fence or -fence, new_keeper or keeper or '', ours and shown(holder) or ''}
@@ -366,8 +457,8 @@ if ARGV[a] or shared_releases then
     local stored, unreadable = read(meta)
     if unreadable then return unreadable end
     local token, ttl, granted = ARGV[a + 1], ARGV[a + 2], ARGV[a + 3]
+    local _, _, keeper, holder = parse(granted)
     return acquire(key, meta, stored, token, ttl, granted, function()
-      local _, _, keeper, holder = parse(granted)
       local number, id = parts_of(keeper)
       return extend_held(key, meta, stored, digest_of(holder), ARGV[a + 4], tonumber(ARGV[a + 5]), 0,
                          0, number, id, 'always')
@@ -377,10 +468,12 @@ if ARGV[a] or shared_releases then
   local together  -- the steps on several keys and on shares, created when the first one needs it
   local steps_together
 
-  -- Stores this fence after a release. Returns 1, or 0 if it cannot be stored.
-  local function seal_with(meta, seal, state, keeper, holder)
+  -- Stores this fence after a release. `left`: how long the key stays taken. Returns 1, or 0 if the fence
+  -- cannot be stored.
+  local function seal_with(meta, left, seal, state, keeper, holder)
+    if note(seal) then return 0 end
     local text = format(seal, state == 'a' and 'a' or 'c', keeper, holder)
-    return try('SET', meta, text, 'PX', retention).err and 0 or 1
+    return try('SET', meta, text, 'PX', lifetime(left)).err and 0 or 1
   end
 
   -- token, only this attempt ('' for any), seal ('0' for none), announce ('1' or '0'), number and id of
@@ -402,9 +495,10 @@ if ARGV[a] or shared_releases then
     if unreadable then return unreadable end
     local fence, state, keeper, holder = parse(stored)
     if again then
-      local longer = time_kept(keep, key, holder, digest)
-      if call('PTTL', key) < longer then call('PEXPIRE', key, longer) end
-      return {true, 0, seal_with(meta, math.max(seal, fence), state, keeper, holder), 0}
+      local longer, left = time_kept(keep, key, holder, digest), call('PTTL', key)
+      if left < longer then call('PEXPIRE', key, longer) end
+      left = math.max(left, longer)
+      return {true, 0, seal_with(meta, left, math.max(seal, fence), state, keeper, holder), 0}
     end
     local keeper_number, keeper_id = parts_of(keeper)
     -- A late roll-back must not end what has been confirmed since.
@@ -423,7 +517,9 @@ if ARGV[a] or shared_releases then
       call('DEL', key)
     end
     change(key)
-    local sealed = seal > 0 and seal_with(meta, seal, state, keeper, holder) or 0
+    -- A repeated release that keeps the key taken needs the time of the acquisition.
+    if left > 0 then call('PEXPIRE', meta, lifetime(left)) end
+    local sealed = seal > 0 and seal_with(meta, left, seal, state, keeper, holder) or 0
     local heard = audible == '1' and try('PUBLISH', 'redlockd:released:' .. key, key)
     return {true, type(heard) == 'number' and heard or 0, sealed, 0}
   end
@@ -444,12 +540,13 @@ if ARGV[a] or shared_releases then
     local _, id = parts_of(attempt)
     local repeated = found == to and stored_id == id
     if found and found ~= from and not repeated then return held(key, stored, found) end
-    if seen >= fence then return {'stale_fence', seen} end
+    local stale = is_stale(fence, seen)
+    if stale then return stale end
     local set = try('SET', key, to, 'PX', ARGV[a + 3])
     if set.err then return {'failed', set.err} end
     wants_clock = true
     change(key)
-    call('SET', meta, granted .. now_word, 'PX', retention)
+    call('SET', meta, granted .. now_word, 'PX', lifetime(ARGV[a + 3]))
     return {true, fence, found and 1 or 0}
   end
 
@@ -475,9 +572,12 @@ if ARGV[a] or shared_releases then
     if set and set.err then return {'failed', set.err} end
     if not set then return {'held', call('PTTL', key)} end
     if seen > fence then fence = seen + 1 end
+    local unnoted = note(fence)
+    if unnoted then return unnoted end
     local keeper = ARGV[a + 5] ~= '' and ARGV[a + 5] or nil
     change(key)
-    call('SET', meta, format(fence, 'c', keeper, stored_holder(ARGV[a + 4])), 'PX', retention)
+    local text = format(fence, 'c', keeper, stored_holder(ARGV[a + 4]))
+    call('SET', meta, text, 'PX', lifetime(ARGV[a + 2]))
     return {true, fence}
   end
 
@@ -557,7 +657,7 @@ if ARGV[a] or shared_releases then
       for _, one in ipairs(at) do
         local set = try('SET', one[1], token, 'PX', ttl)
         if set.err then return {'failed', set.err} end  -- only the first: later ones need no permission
-        call('SET', one[2], metadata, 'PX', retention)
+        call('SET', one[2], metadata, 'PX', lifetime(ttl))
         change(one[1])
       end
     end
@@ -624,8 +724,7 @@ if ARGV[a] or shared_releases then
         return extend_all(at, digest_of(holder), ARGV[a + 4], ARGV[a + 5], 0, 0, number, id, 'always')
       end
       if other then return other end
-      if highest >= fence then return {'stale_fence', highest} end
-      return set_all(at, token, ttl, granted .. now_word) or true
+      return is_stale(fence, highest) or set_all(at, token, ttl, granted .. now_word) or true
     end
 
     -- As release_if: releases each key that it may.
@@ -666,9 +765,9 @@ if ARGV[a] or shared_releases then
         end
       end)
       if unreadable or other then return unreadable or other end
-      if highest >= fence then return {'stale_fence', highest} end
       wants_clock = true
-      return set_all(at, to, ARGV[a + 3], granted .. now_word) or {true, fence, any}
+      return is_stale(fence, highest) or set_all(at, to, ARGV[a + 3], granted .. now_word) or
+        {true, fence, any}
     end
 
     -- As repair. The token may hold some of the keys.
@@ -692,11 +791,14 @@ if ARGV[a] or shared_releases then
       if other then return other end
       if ours == #at then return {'held', left[at[1][1]]} end
       if highest > fence then fence = highest + 1 end
+      local unnoted = note(fence)
+      if unnoted then return unnoted end
       local granted = format(fence, 'c', keeper, stored_holder(ARGV[a + 4]))
       for _, one in ipairs(at) do
-        local set = try('SET', one[1], token, 'PX', math.max(tonumber(ttl), left[one[1]] or 0))
+        local expiry = math.max(tonumber(ttl), left[one[1]] or 0)
+        local set = try('SET', one[1], token, 'PX', expiry)
         if set.err then return {'failed', set.err} end
-        call('SET', one[2], granted, 'PX', retention)
+        call('SET', one[2], granted, 'PX', lifetime(expiry))
         change(one[1])
       end
       return {true, fence}
@@ -730,15 +832,16 @@ if ARGV[a] or shared_releases then
     end
 
     -- Stores in a shared key's metadata that there was a holder with this fence, or a release with this seal.
-    local function remember_fence(meta, fence, seal)
+    -- The fence has been noted.
+    local function remember_fence(key, meta, fence, seal)
       local stored = read(meta) or ''
       local all, exclusive, sealed = fences_of(stored)
       seal = seal or 0
       if fence <= all and seal <= sealed and match(stored, '^%d+ s ') then
-        call('PEXPIRE', meta, retention)
+        call('PEXPIRE', meta, lifetime(call('PTTL', key)))
       else
         local others = string.format('%.0f %.0f', exclusive, math.max(sealed, seal))
-        call('SET', meta, format(math.max(all, fence), 's', others), 'PX', retention)
+        call('SET', meta, format(math.max(all, fence), 's', others), 'PX', lifetime(call('PTTL', key)))
       end
     end
 
@@ -795,7 +898,7 @@ if ARGV[a] or shared_releases then
         -- One millisecond more than the share has left, because the clock is cut to milliseconds.
         call('ZADD', all, millis + left + 1, token)
         if call('PTTL', all) < left then call('PEXPIRE', all, left + 1) end
-        remember_fence(one[2], fence)
+        remember_fence(key, one[2], fence)
       end
     end
 
@@ -814,7 +917,7 @@ if ARGV[a] or shared_releases then
         local left = math.max(1, call('PTTL', key))
         local set = try('SET', share[1], token, 'PX', left)
         if set.err then return {'failed', set.err} end
-        call('SET', share[2], stored_at[key], 'PX', retention)
+        call('SET', share[2], stored_at[key], 'PX', lifetime(left))
         change(key)
         call('SET', key, SHARED, 'PX', left)
         call('DEL', all)
@@ -861,8 +964,7 @@ if ARGV[a] or shared_releases then
         return {'held', own_left, token, ''}
       end
       if intended then return intended end
-      if highest >= fence then return {'stale_fence', highest} end
-      local failure = set_all(shares, token, ttl, granted .. now_word)
+      local failure = is_stale(fence, highest) or set_all(shares, token, ttl, granted .. now_word)
       if failure then return failure end
       shared(at, shares, token, fence)
       return true
@@ -880,12 +982,15 @@ if ARGV[a] or shared_releases then
       if other then return {'held', other[2]} end
       if ours == #at then return {'held', left[shares[1][1]]} end
       if highest > fence then fence = highest + 1 end
+      local unnoted = note(fence)
+      if unnoted then return unnoted end
       local keeper = ARGV[a + 5] ~= '' and ARGV[a + 5] or nil
       local granted = format(fence, 'c', keeper, stored_holder(ARGV[a + 4]))
       for _, share in ipairs(shares) do
-        local set = try('SET', share[1], token, 'PX', math.max(tonumber(ttl), left[share[1]] or 0))
+        local expiry = math.max(tonumber(ttl), left[share[1]] or 0)
+        local set = try('SET', share[1], token, 'PX', expiry)
         if set.err then return {'failed', set.err} end
-        call('SET', share[2], granted, 'PX', retention)
+        call('SET', share[2], granted, 'PX', lifetime(expiry))
         change(share[1])
       end
       shared(at, shares, token, fence)
@@ -971,7 +1076,7 @@ if ARGV[a] or shared_releases then
       elseif call('PTTL', key) < left then
         call('PEXPIRE', key, left)
       end
-      remember_fence(at[1][2], fence, seal)
+      remember_fence(key, at[1][2], fence, seal)
     end
 
     -- The fence that that of a new holder of the slot must exceed.
@@ -996,9 +1101,8 @@ if ARGV[a] or shared_releases then
         return result
       end
       if look.own or look.holders[slot] then return slot_taken(at[1][1], limit, look) end
-      local highest = highest_for_slot(look)
-      if highest >= fence then return {'stale_fence', highest} end
-      local failure = set_all({look.place}, token, ttl, granted .. now_word)
+      local failure = is_stale(fence, highest_for_slot(look)) or
+        set_all({look.place}, token, ttl, granted .. now_word)
       if failure then return failure end
       has_slot(at, limit, look, fence)
       return true
@@ -1036,8 +1140,8 @@ if ARGV[a] or shared_releases then
       if found and found ~= from and not repeated or look.own and look.own ~= slot then
         return slot_taken(at[1][1], limit, look)
       end
-      local highest = highest_for_slot(look)
-      if highest >= fence then return {'stale_fence', highest} end
+      local stale = is_stale(fence, highest_for_slot(look))
+      if stale then return stale end
       wants_clock = true
       local key = at[1][1]
       local before = left_of(key, slot)
@@ -1067,7 +1171,7 @@ if ARGV[a] or shared_releases then
       if highest > fence then fence = highest + 1 end
       local keeper = ARGV[a + 5] ~= '' and ARGV[a + 5] or nil
       local granted = format(fence, 'c', keeper, stored_holder(ARGV[a + 4]))
-      local failure = set_all({look.place}, token, ttl, granted)
+      local failure = note(fence) or set_all({look.place}, token, ttl, granted)
       if failure then return failure end
       has_slot(at, limit, look, fence)
       return {true, fence}
@@ -1088,7 +1192,7 @@ if ARGV[a] or shared_releases then
       local place = slot_of(key, own)
       local result = release_if(place[1], place[2], token, attempt, seal, '0', ended, ended_id, keep, digest)
       if result[1] ~= true then return result end
-      if tonumber(seal) > 0 then remember_fence(meta, tonumber(seal), tonumber(seal)) end
+      if tonumber(seal) > 0 then remember_fence(key, meta, tonumber(seal), tonumber(seal)) end
       local last = math.max(last_left(key, limit, holders, own), left_of(key, own))
       if last > 0 then
         call('PEXPIRE', key, last)
@@ -1124,15 +1228,19 @@ if ARGV[a] or shared_releases then
         local again = call('ZSCORE', all, kept) and call('GET', share_of(key, kept)[1]) == kept
         if again and (not listed or call('GET', share[1]) ~= token) then
           keep_share(key, all, kept, left)
-          return {true, 0, seal_with(share[2], math.max(tonumber(seal), fence), state, keeper, holder), 1}
+          local stored_seal = math.max(tonumber(seal), fence)
+          return {true, 0, seal_with(share[2], math.max(0, left), stored_seal, state, keeper, holder), 1}
         end
       end
       if not listed then return {'not_held', 0} end
       local result = release_if(share[1], share[2], token, attempt, seal, '0', ended, ended_id, '', '')
       if result[1] ~= true then return result end
-      if tonumber(seal) > 0 then remember_fence(meta, tonumber(seal), tonumber(seal)) end
+      if tonumber(seal) > 0 then remember_fence(key, meta, tonumber(seal), tonumber(seal)) end
       call('ZREM', all, token)
-      if left > 0 then keep_share(key, all, kept, left) end
+      if left > 0 then
+        keep_share(key, all, kept, left)
+        call('PEXPIRE', share[2], lifetime(left))
+      end
       -- A repeated release needs the time of the acquisition.
       if is_made(token) then call('PEXPIRE', share[2], math.max(0, left)) end
       call('ZREMRANGEBYSCORE', all, '-inf', millis)
@@ -1224,11 +1332,11 @@ if ARGV[a] or shared_releases then
         if digest_of(holder) ~= digest then return {'not_held', 0} end
         last = math.max(last, fence, tonumber(match(holder, '\255%d+ (%d+) ') or '0'))
         local text = format(fence, state, keeper, with_terms(holder, delay_of(holder), number, value))
-        texts[#texts + 1] = {place[2], text}
+        texts[#texts + 1] = {place[2], text, lifetime(call('PTTL', place[1]))}
       end
       if last >= number then return {'stale_fence', last} end
       for _, text in ipairs(texts) do
-        local set = try('SET', text[1], text[2], 'PX', retention)
+        local set = try('SET', text[1], text[2], 'PX', text[3])
         if set.err then return {'failed', set.err} end  -- only the first: later ones need no permission
       end
       for _, one in ipairs(at) do change(one[1]) end
@@ -1284,10 +1392,19 @@ if ARGV[a] or shared_releases then
     if name == 'try_grant' then return try_grant(key, meta), 1 end
   end
 
+  for i = 1, acquisitions do
+    if not results[i] then
+      local key, meta, b = KEYS[2 * i], KEYS[2 * i + 1], 3 * i + 5
+      local stored, unreadable = read(meta)  -- a step before may have granted the key
+      results[i] = wrong_mark or unreadable or
+        acquire(key, meta, stored, ARGV[b], ARGV[b + 1], ARGV[b + 2])
+    end
+  end
+
   for _, i in ipairs(shared_releases or {}) do
     local key = KEYS[1 + 2 * acquisitions + i]
     results[acquisitions + i] = release_if(key, 'redlockd:meta:{' .. key .. '}',
-                                           ARGV[4 + 3 * acquisitions + i], '', '0', '1', '', '', '', '')
+                                           ARGV[arguments + i], '', '0', '1', '', '', '', '')
   end
 
   local n, k = acquisitions + releases, 2 + 2 * acquisitions + releases
@@ -1316,7 +1433,9 @@ if ARGV[a] or shared_releases then
   end
 end
 
-for key in pairs(changed or {}) do try('PUBLISH', 'redlockd:changed:' .. key, '') end
+if changed then
+  for key in pairs(changed) do try('PUBLISH', 'redlockd:changed:' .. key, '') end
+end
 
 if wants_clock then results[#results + 1] = micros end
 return results

@@ -55,7 +55,7 @@ void WriteABatch(benchmark::State& state) {
                       .owner = kNobody,
                       .expected = {.stamp = "7-12345678901234567890", .mark = "0123456789abcdef"}});
     }
-    benchmark::DoNotOptimize(batch.Command(hash, "86400000"));
+    benchmark::DoNotOptimize(batch.Command(hash, std::chrono::minutes(1)));
   }
   state.SetItemsProcessed(state.iterations() * state.range(0));
 }

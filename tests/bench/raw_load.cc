@@ -22,7 +22,7 @@ namespace {
 
 constexpr std::string_view kTtl = "10000";
 constexpr std::size_t kMostSteps = 64;  // per batch: best for a client that does nothing else
-constexpr std::string_view kRetention = "86400000";
+constexpr Duration kRetention = std::chrono::minutes(1);
 constexpr std::string_view kCompareAndDelete =
     "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) "
     "else return 0 end";

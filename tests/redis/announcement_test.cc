@@ -45,6 +45,7 @@ TEST_F(NodeTest, ReleasesAreAnnouncedToSubscribers) {
   DoOnStrand([&] { node->Subscribe(Topic::kReleases, Key("k")); });
   ASSERT_TRUE(RunUntil([&] { return sink.listening.size() == 1; }));
   (void)Acquire("k", "mine", 2);
+  ASSERT_EQ(Acquire("k", "other", 3).outcome, Outcome::kHeld) << "it waits";
   EXPECT_EQ(release(true).listeners, 1);
   ASSERT_TRUE(RunUntil([&] { return !sink.heard.empty(); }));
   EXPECT_EQ(sink.heard, std::vector<std::string>{"k"});
@@ -91,6 +92,7 @@ TEST_F(NodeTest, ChangesAreAnnouncedWhileSomebodyObserves) {
   (void)Extend("k", "mine", seconds(20), 5);
   ASSERT_TRUE(RunUntil([&] { return sink.changed.size() == 2; })) << "the fence was raised";
   DoOnStrand([&] { node->Unsubscribe(Topic::kChanges, Key("k")); });
+  ASSERT_EQ(Acquire("k", "other", 6).outcome, Outcome::kHeld) << "it waits";
   (void)Ask([&](auto to) {
     node->Release({Key("k"), OwnerToken("mine"), std::nullopt, {}, true}, to);
   });
@@ -105,9 +107,8 @@ TEST_F(NodeTest, ChangesAreAnnouncedWhileSomebodyObserves) {
   node->ListenTo(nullptr);
 }
 
-// A batch finds out together with what it compares whether there are observers. One that compares
-// nothing needs a command for that.
-TEST_F(NodeTest, ChangesCostAtMostOneCommandWhileNobodyObserves) {
+// A batch finds out whether anybody observes or waits together with what it compares.
+TEST_F(NodeTest, AnnouncementsCostNothingWhileNobodyObservesOrWaits) {
   RedisServer server;
   OpenReady(Tcp(server));
   const auto calls = [&](const std::string& command) {
@@ -127,8 +128,33 @@ TEST_F(NodeTest, ChangesCostAtMostOneCommandWhileNobodyObserves) {
     node->Release({Key("k"), OwnerToken("mine"), std::nullopt, {}, true}, sink);
   });
   ASSERT_TRUE(RunUntil([&] { return sink->replies.size() == 11; }));
-  EXPECT_EQ(calls("exists"), 2) << "these batches compare nothing";
-  EXPECT_EQ(calls("publish"), 1) << "the release";
+  EXPECT_EQ(calls("exists"), 0);
+  EXPECT_EQ(calls("publish"), 0);
+}
+
+TEST_F(NodeTest, ReleasesAreAnnouncedAfterSomebodyFoundALockHeld) {
+  RedisServer server;
+  OpenReady(Tcp(server));
+  Announcements sink;
+  node->ListenTo(&sink);
+  DoOnStrand([&] { node->Subscribe(Topic::kReleases, Key("k")); });
+  ASSERT_TRUE(RunUntil([&] { return !sink.listening.empty(); }));
+  const auto release = [&](const std::string& key) {
+    return Ask([&](auto to) {
+      node->Release({Key(key), OwnerToken("mine"), std::nullopt, {}, true}, to);
+    });
+  };
+  (void)Acquire("k", "mine", 1);
+  EXPECT_EQ(release("k").listeners, 0) << "nobody waits";
+  EXPECT_EQ(server.Cli("EXISTS redlockd:waiters"), "0");
+  (void)Acquire("k", "mine", 2);
+  EXPECT_EQ(Acquire("k", "other", 3).outcome, Outcome::kHeld);
+  const int left = std::stoi(server.Cli("PTTL redlockd:waiters"));
+  EXPECT_GT(left, 15'000) << "the TTL of the lock, and some more";
+  EXPECT_LE(left, 20'000);
+  EXPECT_EQ(release("k").listeners, 1);
+  ASSERT_TRUE(RunUntil([&] { return !sink.heard.empty(); }));
+  node->ListenTo(nullptr);
 }
 
 TEST_F(NodeTest, AUserWithoutPermissionToPublishCanRelease) {

@@ -2,6 +2,8 @@
 #include "server/redis/scripts.h"
 
 #include <algorithm>
+#include <array>
+#include <cstdio>
 #include <fstream>
 #include <map>
 #include <optional>
@@ -531,6 +533,101 @@ TEST_F(NodeTest, ATokenThatDoesNotHoldTheKeyStoresNothing) {
   EXPECT_EQ(server.Cli("DBSIZE"), "0");
 }
 
+// What a node knows of fences whose metadata is gone, as it is stored.
+class FencesRecord : public NodeTest {
+ protected:
+  static constexpr std::int64_t kWindow = 20'000;  // ms
+  void SetUp() override { OpenReady(Tcp(server)); }
+  // It goes on for at least a second.
+  std::int64_t ThisWindow() {
+    const auto now = [&] { return std::stoll(server.Cli("TIME")) * 1000; };
+    if (now() % kWindow >= kWindow - 2'000) Run(seconds(2));
+    return now() / kWindow;
+  }
+  void Store(std::int64_t window, int floor, int ceiling, int earlier) {
+    std::array<char, 80> text{};
+    (void)std::snprintf(text.data(), text.size(), "'%lld %016d %016d %016d'",
+                        static_cast<long long>(window), floor, ceiling, earlier);
+    ASSERT_EQ(server.Cli("SET redlockd:fences " + std::string(text.data())), "OK");
+  }
+  NodeReply Grant(const Key& key, std::uint64_t fence, bool adopt = false) {
+    return Ask([&](auto sink) {
+      node->Acquire({key, OwnerToken("t"), seconds(10), kLongest, {fence}, {1}, owner, adopt},
+                    sink);
+    });
+  }
+  void ExpectFloor(std::uint64_t floor) {
+    const NodeReply refused = Grant(Key("a" + std::to_string(++keys)), floor);
+    EXPECT_EQ(refused.outcome, Outcome::kStaleFence) << keys;
+    EXPECT_EQ(refused.fence.value, floor) << keys;
+    const NodeReply granted = Grant(Key("a" + std::to_string(++keys)), floor + 1);
+    EXPECT_EQ(granted.outcome, Outcome::kGranted) << keys << granted.message;
+  }
+  RedisServer server;
+  const Owner owner;
+  int keys = 0;
+};
+
+TEST_F(FencesRecord, TheFloorRisesFromWindowToWindow) {
+  ExpectFloor(0);
+  Store(ThisWindow(), 1'000, 50'000'000, 2'000);
+  ExpectFloor(1'000);
+  Store(ThisWindow() - 1, 1'000, 3'000, 2'000);
+  ExpectFloor(2'000);
+  ExpectFloor(2'000);
+  Store(ThisWindow() - 2, 1'000, 3'000, 2'000);
+  ExpectFloor(3'000);
+  Store(ThisWindow() + 7, 1'000, 3'000, 2'000);  // the clock has gone back
+  ExpectFloor(2'000);
+  ASSERT_EQ(server.Cli("SET redlockd:fences junk"), "OK");
+  ExpectFloor(0);
+}
+
+TEST_F(FencesRecord, EveryStepThatGrantsComparesTheFloor) {
+  Store(ThisWindow(), 1'000, 50'000'000, 1'000);
+  std::vector<Key> all = {Key("one"), Key("semaphore").Slot(3, 2)};
+  all.push_back(Key::Of({"x", "y"}));
+  all.push_back(Key("shared").Shared());
+  for (const Key& key : all) {
+    for (const bool adopt : {false, true}) {
+      const NodeReply refused = Grant(key, 1'000, adopt);
+      EXPECT_EQ(refused.outcome, Outcome::kStaleFence) << key.value();
+      EXPECT_EQ(refused.fence.value, 1'000U) << key.value();
+    }
+    if (!key.IsShared()) {
+      const NodeReply refused = Ask([&](auto sink) {
+        node->HandOver(
+            {key, OwnerToken("from"), OwnerToken("to"), seconds(10), kLongest, {1'000}, {1}, owner},
+            sink);
+      });
+      EXPECT_EQ(refused.outcome, Outcome::kStaleFence) << key.value();
+    }
+    EXPECT_EQ(Grant(key, 1'001).outcome, Outcome::kGranted) << key.value();
+  }
+}
+
+TEST_F(FencesRecord, EveryStoredFenceRaisesTheCeiling) {
+  const auto ceiling = [&] {
+    const std::string record = server.Cli("GET redlockd:fences");
+    const std::size_t second = record.find(' ', record.find(' ') + 1);
+    return std::stoull(record.substr(second));
+  };
+  EXPECT_EQ(Grant(Key("a"), 5).outcome, Outcome::kGranted);
+  EXPECT_GE(ceiling(), 5U);
+  EXPECT_LE(ceiling(), 5U + 10'000'000);
+  EXPECT_EQ(Extend("a", "t", seconds(20), 20'000'000).outcome, Outcome::kGranted);
+  EXPECT_GE(ceiling(), 20'000'000U);
+  EXPECT_EQ(Release("a", "t", {}, 60'000'000).outcome, Outcome::kGranted);
+  EXPECT_GE(ceiling(), 60'000'000U);
+  const NodeReply repaired = Ask([&](auto sink) {
+    node->Repair({Key("b"), OwnerToken("t"), seconds(10), kLongest, {90'000'000}, {}}, sink);
+  });
+  EXPECT_EQ(repaired.outcome, Outcome::kGranted);
+  EXPECT_GE(ceiling(), 90'000'000U);
+  EXPECT_EQ(Grant(Key("c"), kMaxFencingToken.value).outcome, Outcome::kGranted);
+  EXPECT_EQ(ceiling(), kMaxFencingToken.value);
+}
+
 TEST_F(NodeTest, StoresKeysLikeOtherRedlockLibraries) {
   RedisServer server;
   OpenReady(Tcp(server));
@@ -541,7 +638,9 @@ TEST_F(NodeTest, StoresKeysLikeOtherRedlockLibraries) {
   const std::string stored = server.Cli("GET 'redlockd:meta:{k}'");
   EXPECT_TRUE(stored.starts_with("1 a 1 ")) << stored;
   EXPECT_NE(stored.find(" label "), std::string::npos) << stored;
-  EXPECT_GT(std::stol(server.Cli("TTL 'redlockd:meta:{k}'")), 86'000);
+  const long kept = std::stol(server.Cli("TTL 'redlockd:meta:{k}'"));
+  EXPECT_GT(kept, 65) << "the TTL and the retention";
+  EXPECT_LE(kept, 70);
   EXPECT_EQ(server.Cli("SET theirs x NX PX 5000"), "OK");
   const NodeReply held = Acquire("theirs", "mine", 1);
   EXPECT_EQ(held.outcome, Outcome::kHeld);

@@ -17,6 +17,7 @@ Cluster::Cluster(World& world, const ClusterOptions& options)
         options_.most_node_rate * (static_cast<double>(world.Below(2001)) / 1000.0 - 1.0);
     servers_.push_back(std::make_unique<Server>(world, 1.0 + off));
     servers_.back()->ShowTo(&set_oracle_);
+    servers_.back()->SetRetention(options_.fence_retention);
   }
   for (std::size_t d = 0; d < options_.daemons; ++d) daemons_.push_back(MakeDaemon(d));
 }

@@ -23,6 +23,7 @@ struct ClusterOptions {
   // The nodes with which each daemon is configured; empty: all. A daemon's NodeIndex is the
   // position in its list.
   std::vector<std::vector<std::size_t>> lists;
+  Duration fence_retention = seconds(60);
   double most_node_rate = 0;  // of a node's clock, relative to the world's, in either direction
 };
 

@@ -50,6 +50,90 @@ TEST_F(Fencing, ASkewedDaemonNeedsOneExtraRoundTripOnce) {
   EXPECT_LE(extra, 10U);
 }
 
+// Nodes forget the fence of a key some time after its lock.
+TEST_F(Fencing, GrowsAfterTheNodesHaveForgottenTheKey) {
+  ClusterOptions options;
+  options.daemons = 2;
+  options.most_wall_skew = seconds(3600);
+  SetUpCluster(options);
+  FencingToken last;
+  for (std::size_t i = 0; i < 20; ++i) {
+    const std::size_t daemon = i % 2;
+    const Lease lease = MustAcquire(Wants("k", seconds(1)), daemon);
+    EXPECT_GT(lease.fence, last);
+    last = lease.fence;
+    EXPECT_EQ(Release("k", lease.token.value(), daemon).error, std::nullopt);
+    Pass(options.fence_retention * (1 + i % 3));
+  }
+}
+
+class Forgetting : public Scenario {
+ protected:
+  void SetUp() override {
+    ClusterOptions options;
+    options.nodes = 1;
+    options.fence_retention = retention;
+    SetUpCluster(options);
+  }
+  Server& node() { return cluster->server(0); }
+  NodeReply Grant(const std::string& key, std::uint64_t fence) {
+    return node().Acquire(key, "t", milliseconds(10), {fence}, {fence}, {}, false);
+  }
+  // How far a proposal may be below a fence that the node granted before.
+  static constexpr std::uint64_t kSlack = 10'000'000;
+  const Duration retention = seconds(60);
+};
+
+TEST_F(Forgetting, AFenceBelowOnesThatTheNodeHasForgottenIsRefused) {
+  ASSERT_EQ(Grant("a", kSlack).outcome, Outcome::kGranted);
+  Pass(3 * retention);
+  ASSERT_EQ(Grant("b", 3 * kSlack).outcome, Outcome::kGranted);
+  const NodeReply refused = Grant("a", kSlack / 2);
+  EXPECT_EQ(refused.outcome, Outcome::kStaleFence);
+  EXPECT_GE(refused.fence.value, kSlack);
+  EXPECT_EQ(Grant("a", refused.fence.value + 1).outcome, Outcome::kGranted);
+}
+
+TEST_F(Forgetting, ADaemonWhoseClockIsSecondsBehindIsNotRefused) {
+  std::uint64_t fence = 100 * kSlack;
+  for (int i = 0; i < 40; ++i) {
+    ASSERT_EQ(Grant("a" + std::to_string(i), fence).outcome, Outcome::kGranted);
+    ASSERT_EQ(Grant("b" + std::to_string(i), fence - kSlack).outcome, Outcome::kGranted);
+    Pass(seconds(7));
+    fence += 7'000'000;
+  }
+}
+
+TEST_F(Forgetting, ASealIsRememberedToo) {
+  ASSERT_EQ(Grant("a", 10).outcome, Outcome::kGranted);
+  ASSERT_EQ(node().Release("a", "t", {}, {5 * kSlack}, false).outcome, Outcome::kGranted);
+  Pass(3 * retention);
+  EXPECT_EQ(Grant("a", 4 * kSlack).outcome, Outcome::kStaleFence);
+  EXPECT_EQ(Grant("a", 7 * kSlack).outcome, Outcome::kGranted);
+}
+
+TEST_F(Forgetting, ALeaseThatIsHeldForLongKeepsItsFence) {
+  ASSERT_EQ(Grant("a", 10).outcome, Outcome::kGranted);
+  for (int i = 0; i < 50; ++i) {
+    const NodeReply extended = node().Extend("a", "t", seconds(20), {});
+    ASSERT_EQ(extended.outcome, Outcome::kGranted);
+    EXPECT_EQ(extended.fence.value, 10U);
+    EXPECT_FALSE(extended.fence_of_earlier_holder);
+    Pass(seconds(15));
+  }
+}
+
+TEST_F(Forgetting, AClockThatGoesBackChangesNothing) {
+  Pass(5 * retention);
+  ASSERT_EQ(Grant("a", kSlack).outcome, Outcome::kGranted);
+  ASSERT_EQ(node().Release("a", "t", {}, {}, false).outcome, Outcome::kGranted);
+  node().StepClock(-4 * retention);
+  ASSERT_EQ(Grant("b", 3 * kSlack).outcome, Outcome::kGranted);
+  EXPECT_EQ(Grant("a", kSlack).outcome, Outcome::kStaleFence) << "it stores the fence itself";
+  Pass(6 * retention);
+  EXPECT_EQ(Grant("a", 2 * kSlack).outcome, Outcome::kStaleFence);
+}
+
 // Seen in libraries that take the maximum of per-node counters without writing it back: with
 // A=10, B=1, C=1 the next holder over A and B got 11, and the one after over B and C got 3.
 TEST_F(Fencing, TheMaximumIsWrittenBack) {

@@ -39,6 +39,7 @@ ClusterOptions AnyCluster(World& world) {
   options.most_node_rate = 0.004;
   const Duration skew = options.guard == GuardMode::kOff ? Duration(seconds(10)) : kLongestTtl / 3;
   if (world.Chance(0.5)) options.most_wall_skew = skew;
+  if (world.Chance(0.5)) options.fence_retention = world.Between(seconds(1), seconds(4));
   if (world.Chance(0.7)) options.faults.slow = 0.05;
   if (world.Chance(0.7)) options.faults.breaks = 0.02;
   if (world.Chance(0.3)) options.faults.forgets = 0.02;

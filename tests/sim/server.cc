@@ -36,8 +36,48 @@ Server::Entry* Server::Find(const std::string& key) {
   return &found->second;
 }
 
+Server::Meta& Server::MetaOf(const std::string& key) {
+  const auto kept = kept_until_.find(key);
+  if (kept != kept_until_.end() && kept->second <= Clock()) {
+    kept_until_.erase(kept);
+    meta_.erase(key);
+  }
+  return meta_[key];
+}
+
+void Server::KeepMeta(const std::string& key, Duration expires) {
+  kept_until_[key] = std::max(expires, Clock()) + 3 * window_;
+}
+
+void Server::Note(FencingToken fence) {
+  const auto now = Clock() / window_;
+  if (now == fences_.window && fence <= fences_.ceiling) return;
+  if (now != fences_.window) {
+    fences_.floor = now > fences_.window + 1 ? fences_.ceiling : fences_.earlier;
+    fences_.earlier = fences_.ceiling;
+    fences_.window = now;
+  }
+  if (fence <= fences_.ceiling) return;
+  const auto slack = std::chrono::duration_cast<microseconds>(window_).count() / 2;
+  fences_.ceiling = {fence.value + static_cast<std::uint64_t>(slack)};
+}
+
+std::optional<NodeReply> Server::Stale(FencingToken fence, FencingToken highest) {
+  Note(fence);
+  if (Has(Safeguard::kFloorCompared)) highest = std::max(highest, fences_.floor);
+  if (highest < fence) return std::nullopt;
+  return NodeReply{.outcome = Outcome::kStaleFence, .fence = highest};
+}
+
+void Server::Await(const NodeReply& reply) {
+  if (reply.outcome != Outcome::kHeld || IsMarker(reply.holder.value())) return;
+  if (Clock() + reply.remaining + seconds(1) < awaited_until_) return;
+  awaited_until_ = Clock() + reply.remaining + seconds(10);
+}
+
 void Server::Put(const std::string& key, const std::string& token, Duration ttl) {
   entries_[key] = {token, Clock() + ttl};
+  KeepMeta(key, Clock() + ttl);
   Changed(key);
 }
 
@@ -45,6 +85,14 @@ NodeReply Server::Acquire(const std::string& key, const std::string& token, Dura
                           FencingToken fence, AttemptId attempt, const Owner& by, bool adopt,
                           const Expected& expected, Duration longest) {
   if (auto mismatch = Mismatch(expected, true)) return *mismatch;
+  NodeReply reply = Grant(key, token, ttl, fence, attempt, by, adopt, longest);
+  Await(reply);
+  return reply;
+}
+
+NodeReply Server::Grant(const std::string& key, const std::string& token, Duration ttl,
+                        FencingToken fence, AttemptId attempt, const Owner& by, bool adopt,
+                        Duration longest) {
   longest_ = longest;
   least_delay_ = {};
   const Owner owner = Stamped(by, ttl);
@@ -60,13 +108,12 @@ NodeReply Server::Acquire(const std::string& key, const std::string& token, Dura
     return AcquireTogether(key, token, ttl,
                            {fence, token, Keeper{fence.value, attempt}, true, owner}, adopt);
   }
-  Meta& meta = meta_[key];
+  Meta& meta = MetaOf(key);
   Entry* const entry = Find(key);
   if (entry == nullptr) {
     if (full_) return kFull;
-    if (meta.fence >= fence && Has(Safeguard::kFenceComparedByGrant)) {
-      return {.outcome = Outcome::kStaleFence, .fence = meta.fence};
-    }
+    const bool compared = Has(Safeguard::kFenceComparedByGrant);
+    if (auto stale = Stale(fence, compared ? meta.fence : FencingToken{})) return *stale;
     Put(key, token, ttl + owner.lock_delay);
     meta = {fence, token, Keeper{fence.value, attempt}, true, owner};
     return {.outcome = Outcome::kGranted, .fence = fence, .clock = Clock()};
@@ -99,6 +146,14 @@ NodeReply Server::HandOver(const std::string& key, const std::string& from, cons
                            Duration ttl, FencingToken fence, AttemptId attempt, const Owner& by,
                            const Expected& expected, Duration longest) {
   if (auto mismatch = Mismatch(expected, true)) return *mismatch;
+  NodeReply reply = Pass(key, from, to, ttl, fence, attempt, by, longest);
+  Await(reply);
+  return reply;
+}
+
+NodeReply Server::Pass(const std::string& key, const std::string& from, const std::string& to,
+                       Duration ttl, FencingToken fence, AttemptId attempt, const Owner& by,
+                       Duration longest) {
   longest_ = longest;
   const Owner owner = Stamped(by, ttl);
   if (Key(key).IsSemaphore()) {
@@ -110,13 +165,12 @@ NodeReply Server::HandOver(const std::string& key, const std::string& from, cons
   }
   const Entry* const entry = Find(key);
   const bool held = entry != nullptr;
-  Meta& meta = meta_[key];
+  Meta& meta = MetaOf(key);
   const bool again = held && entry->token == to && meta.keeper && meta.keeper->id == attempt;
   if (held && entry->token != from && !again) return Held(*entry, meta);
   if (full_) return kFull;
-  if (meta.fence >= fence && Has(Safeguard::kFenceComparedByHandOver)) {
-    return {.outcome = Outcome::kStaleFence, .fence = meta.fence};
-  }
+  const bool compared = Has(Safeguard::kFenceComparedByHandOver);
+  if (auto stale = Stale(fence, compared ? meta.fence : FencingToken{})) return *stale;
   Put(key, to, ttl + owner.lock_delay);
   meta = {fence, to, Keeper{fence.value, attempt}, true, owner};
   return {.outcome = Outcome::kGranted, .fence = fence, .handed_over = held, .clock = Clock()};
@@ -157,6 +211,8 @@ NodeReply Server::ExtendHeld(const std::string& key, Entry& entry, Meta& meta, D
     meta.owner.lock_delay = expiry - ends;
   }
   entry.expires = std::max(entry.expires, Clock() + expiry);
+  KeepMeta(key, entry.expires);
+  Note(meta.fence);
   if (stored && stored->id == AttemptId{}) stored.reset();
   return {.outcome = Outcome::kGranted,
           .fence = meta.fence,
@@ -182,7 +238,7 @@ NodeReply Server::Extend(const std::string& key, const std::string& token, Durat
   if (entry->token != token) {
     return {.outcome = Outcome::kHeld, .remaining = entry->expires - Clock()};
   }
-  return ExtendHeld(key, *entry, meta_[key], ttl, raise_to, keeper, take);
+  return ExtendHeld(key, *entry, MetaOf(key), ttl, raise_to, keeper, take);
 }
 
 NodeReply Server::Repair(const std::string& key, const std::string& token, Duration ttl,
@@ -204,7 +260,7 @@ NodeReply Server::Repair(const std::string& key, const std::string& token, Durat
     return RepairTogether(key, token, ttl, {fence, token, keeper, false, owner}, counts);
   }
   if (full_) return kFull;
-  Meta& meta = meta_[key];
+  Meta& meta = MetaOf(key);
   if (counts && meta.fence > fence && Has(Safeguard::kFenceComparedByPutBack)) {
     return {.outcome = Outcome::kStaleFence, .fence = meta.fence};
   }
@@ -213,6 +269,7 @@ NodeReply Server::Repair(const std::string& key, const std::string& token, Durat
   if (meta.fence > fence && Has(Safeguard::kRepairRaisesTheFence)) {
     fence = FencingToken{meta.fence.value + 1};
   }
+  Note(fence);
   meta = {fence, token, keeper, false, owner};
   return {.outcome = Outcome::kGranted, .fence = fence};
 }
@@ -221,7 +278,7 @@ std::vector<Server::Looked> Server::Look(const std::string& keys) {
   std::vector<Looked> all;
   Key(keys).ForEach([&](std::string_view name) {
     const std::string key(name);
-    all.push_back({key, Find(key), &meta_[key]});
+    all.push_back({key, Find(key), &MetaOf(key)});
   });
   return all;
 }
@@ -274,7 +331,7 @@ NodeReply Server::AcquireTogether(const std::string& keys, const std::string& to
     std::erase_if(all, is_held);
   }
   const FencingToken highest = HighestFence(all);
-  if (highest >= granted.fence) return {.outcome = Outcome::kStaleFence, .fence = highest};
+  if (auto stale = Stale(granted.fence, highest)) return *stale;
   if (full_) return kFull;
   PutAll(all, token, ttl, granted);
   return {.outcome = Outcome::kGranted, .fence = granted.fence, .clock = Clock()};
@@ -290,7 +347,7 @@ NodeReply Server::HandOverTogether(const std::string& keys, const std::string& f
   };
   if (auto held = HeldLongest(all, may_pass)) return *held;
   const FencingToken highest = HighestFence(all);
-  if (highest >= granted.fence) return {.outcome = Outcome::kStaleFence, .fence = highest};
+  if (auto stale = Stale(granted.fence, highest)) return *stale;
   if (full_) return kFull;
   const bool any = std::ranges::any_of(all, [](const Looked& one) { return one.entry != nullptr; });
   for (const Looked& one : all) {
@@ -365,6 +422,7 @@ NodeReply Server::RepairTogether(const std::string& keys, const std::string& tok
   if (highest > granted.fence && Has(Safeguard::kRepairRaisesTheFence)) {
     granted.fence = FencingToken{highest.value + 1};
   }
+  Note(granted.fence);
   PutAll(all, token, ttl, granted);
   return {.outcome = Outcome::kGranted, .fence = granted.fence};
 }
@@ -373,6 +431,10 @@ NodeReply Server::Release(const std::string& key, const std::string& token,
                           std::optional<AttemptId> only_attempt, FencingToken seal, bool announce,
                           std::optional<Keeper> at_end_of, Keep keep) {
   if (!Key(key).IsSeveral()) {
+    const Entry* const entry = Find(key);
+    const bool plain = !only_attempt && !at_end_of && seal.value == 0 && !keep.any() &&
+                       entry != nullptr && !IsMarker(entry->token);
+    if (plain && awaited_until_ <= Clock()) announce = false;
     return ReleaseOne(key, token, only_attempt, seal, announce, at_end_of, keep);
   }
   std::optional<NodeReply> released;
@@ -405,7 +467,7 @@ NodeReply Server::ReleaseOne(const std::string& key, const std::string& token,
                              bool announce, std::optional<Keeper> at_end_of, Keep keep) {
   const Entry* const entry = Find(key);
   if (seal.value != 0 && !Has(Safeguard::kSealOnlyWhatIsHeld)) {
-    meta_[key].fence = std::max(meta_[key].fence, seal);
+    MetaOf(key).fence = std::max(MetaOf(key).fence, seal);
   }
   if (entry == nullptr) return {.outcome = Outcome::kNotHeld};
   if (entry->token == kSharedMarker) {
@@ -416,14 +478,16 @@ NodeReply Server::ReleaseOne(const std::string& key, const std::string& token,
   }
   if (keep.any() && entry->token == KeptValue(token) && Has(Safeguard::kKeptIsRemembered)) {
     Entry& taken = entries_.at(key);
-    taken.expires = std::max(taken.expires, Clock() + TimeKept(keep, token, entry, meta_[key]));
-    meta_[key].fence = std::max(meta_[key].fence, seal);
+    taken.expires = std::max(taken.expires, Clock() + TimeKept(keep, token, entry, MetaOf(key)));
+    MetaOf(key).fence = std::max(MetaOf(key).fence, seal);
+    KeepMeta(key, taken.expires);
+    Note(seal);
     return {.outcome = Outcome::kGranted, .sealed = true};
   }
   if (entry->token != token) {
     return {.outcome = Outcome::kHeld, .remaining = entry->expires - Clock()};
   }
-  Meta& meta = meta_[key];
+  Meta& meta = MetaOf(key);
   const std::optional<Keeper>& keeper = meta.keeper;
   if (only_attempt && !(meta.unconfirmed && keeper && keeper->id == *only_attempt)) {
     return {.outcome = Outcome::kNotHeld};
@@ -439,6 +503,8 @@ NodeReply Server::ReleaseOne(const std::string& key, const std::string& token,
     if (meta.fence >= seal) return {.outcome = Outcome::kStaleFence, .fence = meta.fence};
     meta.fence = seal;
     meta.exclusive.reset();
+    if (Has(Safeguard::kSealsNoted)) Note(seal);
+    KeepMeta(key, Clock());
     reply.sealed = true;
   }
   const Duration left = keep.any() ? TimeKept(keep, token, entry, before) : Duration();
@@ -488,10 +554,11 @@ NodeReply Server::Proclaim(const std::string& key, const std::string& token,
     }
     if (entry != nullptr && entry->token != token && !refused) {
       refused = {.outcome = Outcome::kHeld, .remaining = entry->expires - Clock()};
-    } else if ((entry == nullptr || meta_[place].token != token) && !refused) {
+    } else if ((entry == nullptr || MetaOf(place).token != token) && !refused) {
       refused = {.outcome = Outcome::kNotHeld};
     }
-    metas.push_back(&meta_[place]);
+    metas.push_back(&MetaOf(place));
+    if (!refused) KeepMeta(place, entry->expires);
   });
   if (refused) return *refused;
   FencingToken last;
@@ -544,7 +611,7 @@ std::vector<Server::Looked> Server::LookAtShares(const std::vector<Looked>& all,
   for (const Looked& one : all) {
     const std::string share = ShareKey(one.key, token);
     const bool is_shared = one.entry != nullptr && IsShared(one);
-    shares.push_back({share, is_shared ? Find(share) : nullptr, &meta_[share]});
+    shares.push_back({share, is_shared ? Find(share) : nullptr, &MetaOf(share)});
   }
   return shares;
 }
@@ -586,6 +653,7 @@ void Server::Shared(const std::vector<Looked>& all, const std::vector<Looked>& s
       marker.expires = std::max(marker.expires, expires);
     }
     RememberFence(*all[i].meta, fence);
+    KeepMeta(all[i].key, marker.expires);
   }
 }
 
@@ -616,10 +684,9 @@ NodeReply Server::AcquireShares(const std::string& keys, const std::string& toke
             .remaining = intended,
             .holder = OwnerToken(std::string(kSharedMarker))};
   }
-  const FencingToken highest = HighestForShares(all, shares);
-  if (highest >= granted.fence && Has(Safeguard::kSharesAboveExclusive)) {
-    return {.outcome = Outcome::kStaleFence, .fence = highest};
-  }
+  const bool compared = Has(Safeguard::kSharesAboveExclusive);
+  const FencingToken highest = compared ? HighestForShares(all, shares) : FencingToken{};
+  if (auto stale = Stale(granted.fence, highest)) return *stale;
   if (full_) return kFull;
   PutAll(shares, token, ttl, granted);
   Shared(all, shares, granted.fence);
@@ -638,7 +705,8 @@ void Server::Downgrade(const std::string& keys, const std::string& token, Fencin
     ForgetShares(one.key);
     const std::string share = ShareKey(one.key, token);
     entries_[share] = *one.entry;
-    meta_[share] = *one.meta;
+    MetaOf(share) = *one.meta;
+    KeepMeta(share, one.entry->expires);
     *one.entry = {std::string(kSharedMarker), one.entry->expires};
     Changed(one.key);
   }
@@ -671,6 +739,7 @@ NodeReply Server::RepairShares(const std::string& keys, const std::string& token
     if (one.entry == nullptr) ForgetShares(one.key);
   }
   if (highest > granted.fence) granted.fence = FencingToken{highest.value + 1};
+  Note(granted.fence);
   PutAll(shares, token, ttl, granted);
   Shared(all, shares, granted.fence);
   return {.outcome = Outcome::kGranted, .fence = granted.fence};
@@ -682,7 +751,7 @@ NodeReply Server::ReleaseShare(const std::string& key, const std::string& token,
   const std::string share = ShareKey(key, token);
   const Entry* const entry = Find(share);
   const std::string kept = ShareKey(key, KeptValue(token));
-  const Duration left = keep.any() ? TimeKept(keep, token, entry, meta_[share]) : Duration();
+  const Duration left = keep.any() ? TimeKept(keep, token, entry, MetaOf(share)) : Duration();
   const auto keep_taken = [&] {
     const Entry* const before = Find(kept);
     const Duration longer =
@@ -694,12 +763,17 @@ NodeReply Server::ReleaseShare(const std::string& key, const std::string& token,
   if (entry == nullptr && keep.any() && Find(kept) != nullptr &&
       Has(Safeguard::kKeptIsRemembered)) {
     keep_taken();
-    meta_[share].fence = std::max(meta_[share].fence, seal);
+    MetaOf(share).fence = std::max(MetaOf(share).fence, seal);
+    KeepMeta(share, Clock() + left);
+    Note(seal);
     return {.outcome = Outcome::kGranted, .sealed = true, .still_shared = true};
   }
   NodeReply reply = ReleaseOne(share, token, only_attempt, seal, false, at_end_of, {});
   if (reply.outcome != Outcome::kGranted) return reply;
-  if (seal.value != 0) RememberFence(meta_[key], seal, seal);
+  if (seal.value != 0) {
+    RememberFence(MetaOf(key), seal, seal);
+    KeepMeta(key, entries_.at(key).expires);
+  }
   if (IsUsedOnce(OwnerToken(token)) && left <= Duration()) meta_.erase(share);
   if (left > Duration()) keep_taken();
   const std::vector<std::string> others = Shares(key);
@@ -729,8 +803,8 @@ Server::Semaphore Server::LookAtSlots(const Key& key, const std::string& token) 
   const std::string name(key.names());
   Semaphore semaphore{.key = name, .slot = key.slot(), .place = SlotKey(name, key.slot())};
   Entry* const entry = Find(name);
-  semaphore.meta = &meta_[name];
-  semaphore.slot_meta = &meta_[semaphore.place];
+  semaphore.meta = &MetaOf(name);
+  semaphore.slot_meta = &MetaOf(semaphore.place);
   semaphore.slots.resize(static_cast<std::size_t>(key.limit()));
   if (entry == nullptr) return semaphore;
   const int limit = LimitIn(entry->token);
@@ -783,6 +857,7 @@ void Server::HasSlot(const Semaphore& semaphore, FencingToken fence, FencingToke
     marker.expires = std::max(marker.expires, expires);
   }
   RememberFence(*semaphore.meta, fence, seal);
+  KeepMeta(semaphore.key, entries_.at(semaphore.key).expires);
 }
 
 NodeReply Server::AcquireSlot(const Key& key, const std::string& token, Duration ttl,
@@ -799,7 +874,7 @@ NodeReply Server::AcquireSlot(const Key& key, const std::string& token, Duration
   const bool has_another = semaphore.own != 0 && Has(Safeguard::kOneSlotOfAToken);
   if (has_another || semaphore.entry() != nullptr) return SlotTaken(semaphore);
   const FencingToken highest = HighestForSlot(semaphore);
-  if (highest >= granted.fence) return {.outcome = Outcome::kStaleFence, .fence = highest};
+  if (auto stale = Stale(granted.fence, highest)) return *stale;
   if (full_) return kFull;
   Put(semaphore.place, token, ttl + granted.owner.lock_delay);
   *semaphore.slot_meta = granted;
@@ -816,7 +891,7 @@ NodeReply Server::ExtendSlot(const Key& key, const std::string& token, Duration 
   if (semaphore.own != 0 && (semaphore.slot == 0 || !Has(Safeguard::kSlotCompared))) {
     semaphore.slot = semaphore.own;
     semaphore.place = SlotKey(semaphore.key, semaphore.own);
-    semaphore.slot_meta = &meta_[semaphore.place];
+    semaphore.slot_meta = &MetaOf(semaphore.place);
   }
   if (semaphore.own == 0 && semaphore.slot == 0) return {.outcome = Outcome::kNotHeld};
   if (semaphore.own != semaphore.slot) {
@@ -845,7 +920,7 @@ NodeReply Server::HandOverSlot(const Key& key, const std::string& from, Duration
   const bool has_another = semaphore.own != 0 && semaphore.own != semaphore.slot;
   if (anothers || has_another) return SlotTaken(semaphore);
   const FencingToken highest = HighestForSlot(semaphore);
-  if (highest >= granted.fence) return {.outcome = Outcome::kStaleFence, .fence = highest};
+  if (auto stale = Stale(granted.fence, highest)) return *stale;
   if (full_) return kFull;
   Put(semaphore.place, granted.token, ttl + granted.owner.lock_delay);
   *semaphore.slot_meta = granted;
@@ -874,6 +949,7 @@ NodeReply Server::RepairSlot(const Key& key, const std::string& token, Duration 
   if (semaphore.own != 0 || semaphore.entry() != nullptr) return {.outcome = Outcome::kHeld};
   if (full_) return kFull;
   if (highest > granted.fence) granted.fence = FencingToken{highest.value + 1};
+  Note(granted.fence);
   Put(semaphore.place, token, ttl + granted.owner.lock_delay);
   *semaphore.slot_meta = granted;
   HasSlot(semaphore, granted.fence);
@@ -895,7 +971,10 @@ NodeReply Server::ReleaseSlot(const std::string& key, int limit, const std::stri
   if (own.empty()) return {.outcome = Outcome::kNotHeld};
   NodeReply reply = ReleaseOne(own, token, only_attempt, seal, false, at_end_of, keep);
   if (reply.outcome != Outcome::kGranted) return reply;
-  if (seal.value != 0) RememberFence(meta_[key], seal, seal);
+  if (seal.value != 0) {
+    RememberFence(MetaOf(key), seal, seal);
+    KeepMeta(key, entries_.at(key).expires);
+  }
   Duration last{};
   for (int slot = 1; slot <= limit; ++slot) {
     const Entry* const entry = Find(SlotKey(key, slot));
@@ -947,7 +1026,7 @@ NodeReply Server::Inspect(const std::string& key, const Expected& expected, bool
 
 NodeReply Server::Read(const std::string& key) {
   const Entry* const entry = Find(key);
-  const Meta& meta = meta_[key];
+  const Meta& meta = MetaOf(key);
   if (entry == nullptr) return {.outcome = Outcome::kNotHeld, .fence = meta.fence};
   NodeReply reply = Held(*entry, meta);
   reply.outcome = Outcome::kGranted;
@@ -962,7 +1041,7 @@ NodeReply Server::Read(const std::string& key) {
   for (const auto& [share, slot] : parts) {
     if (reply.shares.size() == kMostListedShares) break;
     const Entry& of = entries_.at(share);
-    const Meta& known = meta_[share];
+    const Meta& known = MetaOf(share);
     Share one{.token = OwnerToken(of.token),
               .remaining = of.expires - Clock(),
               .owner = known.token == of.token ? known.owner : Owner(),
@@ -1131,6 +1210,9 @@ void Server::LoseData() {
   entries_.clear();
   intents_.clear();
   meta_.clear();
+  kept_until_.clear();
+  fences_ = {};
+  awaited_until_ = {};
   stored_ = {};
   wait_epoch_ = 0;
   wait_until_ = {};
@@ -1143,6 +1225,8 @@ void Server::Restore() {
   wait_until_ = snapshot_.wait_until;
   entries_ = snapshot_.entries;
   meta_ = snapshot_.meta;
+  kept_until_ = snapshot_.kept_until;
+  fences_ = snapshot_.fences;
 }
 
 void Server::Restart() {

@@ -81,7 +81,9 @@ class Server {
   // FLUSHALL, or the restart of a node without persistence.
   void LoseData();
   // Saves the data that Restore() brings back.
-  void Snapshot() { snapshot_ = {stored_, wait_epoch_, wait_until_, entries_, meta_}; }
+  void Snapshot() {
+    snapshot_ = {stored_, wait_epoch_, wait_until_, entries_, meta_, kept_until_, fences_};
+  }
   void Restore();
   // Starts a new process with the data as it is.
   void Restart();
@@ -90,6 +92,8 @@ class Server {
   void ShowReads(ReadShown read) { read_shown_ = std::move(read); }
   // Shows the oracle every record that the node accepts or learns.
   void ShowTo(SetOracle* oracle) { oracle_ = oracle; }
+  // How long metadata outlives its key. Windows of fences take a third of it.
+  void SetRetention(Duration retention) { window_ = retention / 3; }
   // At maxmemory: refuses to write anything new, and what it stores about the node set.
   void SetFull(bool full) { full_ = full; }
   // How many steps it has refused.
@@ -136,6 +140,13 @@ class Server {
     FencingToken sealed = {};  // the highest seal of a share or a slot
   };
   enum class Take { kNo, kLast, kAlways };
+  // The record of fences whose metadata is gone, as in steps.lua.
+  struct Fences {
+    std::int64_t window = 0;
+    FencingToken floor;
+    FencingToken ceiling;
+    FencingToken earlier;
+  };
 
   [[nodiscard]] NodeReply Read(const std::string& key);
   // The answer to a step that votes, if the node does not carry what the step expects.
@@ -251,6 +262,23 @@ class Server {
                                      FencingToken raise_to, std::optional<Keeper> keeper,
                                      Take take);
 
+  // The steps of the same names, after the node set was compared.
+  [[nodiscard]] NodeReply Grant(const std::string& key, const std::string& token, Duration ttl,
+                                FencingToken fence, AttemptId attempt, const Owner& owner,
+                                bool adopt, Duration longest);
+  [[nodiscard]] NodeReply Pass(const std::string& key, const std::string& from,
+                               const std::string& to, Duration ttl, FencingToken fence,
+                               AttemptId attempt, const Owner& owner, Duration longest);
+  // Forgets the metadata if it has expired.
+  [[nodiscard]] Meta& MetaOf(const std::string& key);
+  // The metadata outlives its key, which has this expiry, by the retention.
+  void KeepMeta(const std::string& key, Duration expires);
+  void Note(FencingToken fence);
+  // The answer to a step that would grant with this fence, unless it is high enough.
+  [[nodiscard]] std::optional<NodeReply> Stale(FencingToken fence, FencingToken highest);
+  // After a step that found another holder: releases are announced.
+  void Await(const NodeReply& reply);
+
   [[nodiscard]] Entry* Find(const std::string& key);  // removes the entry if it has expired
   void Put(const std::string& key, const std::string& token, Duration ttl);
 
@@ -270,6 +298,10 @@ class Server {
   Duration wait_until_{};
   std::map<std::string, Entry> entries_;
   std::map<std::string, Meta> meta_;
+  std::map<std::string, Duration> kept_until_;  // when the metadata expires
+  Duration window_ = seconds(20);
+  Fences fences_;
+  Duration awaited_until_{};  // until then it announces plain releases
   std::map<std::string, std::pair<AttemptId, Duration>> intents_;  // and when they expire
   SetOracle* oracle_ = nullptr;
   ReadShown read_shown_;
@@ -281,6 +313,8 @@ class Server {
     Duration wait_until{};
     std::map<std::string, Entry> entries;
     std::map<std::string, Meta> meta;
+    std::map<std::string, Duration> kept_until;
+    Fences fences;
   } snapshot_;
   std::map<std::pair<Topic, std::string>, std::vector<std::pair<const void*, Listener>>> listeners_;
   Duration observed_until_{};  // on the node's clock: until then it announces changes

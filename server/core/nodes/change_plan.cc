@@ -71,11 +71,6 @@ std::optional<std::string> ChangePlan::Refusal(const ChangeRequest& request) con
       return "max_ttl " + InWords(*request.max_ttl) + ": must be from " + InWords(kLeastMaxTtl) +
              " to " + InWords(kMostMaxTtl);
     }
-    if (*request.max_ttl > record_.fence_retention) {
-      return "max_ttl " + InWords(*request.max_ttl) +
-             ": must not be longer than fence_retention, which is " +
-             InWords(record_.fence_retention);
-    }
     if (*request.max_ttl == record_.max_ttl && request.add.empty() && request.remove.empty()) {
       return "max_ttl is " + InWords(record_.max_ttl) + " already";
     }

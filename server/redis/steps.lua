@@ -21,9 +21,12 @@
 -- Returns one result for each step and, if a step needs it, the node's clock in microseconds. A result
 -- is true if the step was carried out, {true, details...} if there is more to say, or {status, detail}:
 --   held         the key's TTL in ms: another token holds the key. From steps that acquire, also that token
---                and the holder without its value, or ''. From those that acquire a slot, if the key is such
---                a semaphore, also its slots, '1' for each that is in use and '0' for the others, and the
---                number of the one that the token has, or 0. The TTL is then that of the token's slot, or
+--                and the holder without its value, or ''. If holders share the key, the token is the marker,
+--                and the holder is one of them: the one whose share expires last. Its own token follows, or
+--                '', and how many share the key. From those that acquire a slot, if the key is such a
+--                semaphore, the holder is likewise the one whose slot expires last, if no slot is free. Its
+--                own token follows, or '', the slots, '1' for each that is in use and '0' for the others, and
+--                the number of the one that the token has, or 0. The TTL is then that of the token's slot, or
 --                else of the slot that is free first, or 0
 --   not_held     the stored fence, or 0: the token does not hold the key
 --   stale_fence  the stored fence, which is not below the proposed one
@@ -146,13 +149,30 @@ local function shown(holder)
   return text .. string.format(' %.0f', math.max(0, millis - since))
 end
 
--- The result of a step that would acquire a key that `found` holds. `stored`: the key's metadata.
+-- The result of a step that would acquire a key that `found` holds. `stored`: the key's metadata. Of those
+-- who share the key, it looks at few, because a waiting acquisition asks again and again. Each local of the
+-- script that it names costs every call, because the function is created anew.
 local function held(key, stored, found)
+  local token, sharers
+  if found == 'redlockd:shared' then
+    local all, safely = 'redlockd:shares:{' .. key .. '}', redis.pcall
+    stored, token, sharers = '', '', safely('ZCOUNT', all, millis + 1, '+inf')
+    if type(sharers) ~= 'number' then sharers = 0 end
+    for _, one in ipairs(safely('ZREVRANGEBYSCORE', all, '+inf', millis + 1, 'LIMIT', 0, 4)) do
+      if not match(one, '^redlockd:kept:') then
+        token = one
+        local share = 'redlockd:share:{' .. key .. '}' .. redis.sha1hex(one)
+        stored = safely('GET', 'redlockd:meta:{' .. share .. '}')
+        if type(stored) ~= 'string' then stored = '' end
+        break
+      end
+    end
+  end
   local holder = shown(match(stored, '^%d+ %a %S+ %S+ (.*)$') or '')
   if string.find(holder, '\255', 1, true) then
     holder = match(holder, '^[^\255]*') .. (match(holder, ' %S+$') or '')
   end
-  return {'held', call('PTTL', key), found, holder}
+  return {'held', call('PTTL', key), found, holder, token, sharers}
 end
 
 -- Grants a free key, but only above the fence that is stored: fences of one key grow. `stored`: the key's
@@ -772,7 +792,7 @@ if ARGV[a] or shared_releases then
         else
           highest = math.max(highest, (parse(share_stored)))
           local until_free = call('PTTL', intent)
-          if until_free > 0 then intended = longest(intended, {'held', until_free, SHARED, ''}) end
+          if until_free > 0 then intended = longest(intended, {'held', until_free, SHARED, '', '', 0}) end
         end
         return nil
       end)
@@ -940,13 +960,23 @@ if ARGV[a] or shared_releases then
 
     -- The result of a step that does not get its slot.
     local function slot_taken(key, limit, look)
-      local used, first = {}, math.huge
+      local used, first, last, named = {}, math.huge, -1, nil
       for i = 1, limit do
-        used[i] = look.holders[i] and '1' or '0'
-        first = math.min(first, look.holders[i] and left_of(key, i) or 0)
+        local holder = look.holders[i]
+        local left = holder and left_of(key, i) or 0
+        used[i] = holder and '1' or '0'
+        first = math.min(first, left)
+        if holder and left > last and not match(holder, '^redlockd:kept:') then last, named = left, i end
       end
-      if look.own then first = left_of(key, look.own) end
-      return {'held', first, 'redlockd:sem:' .. limit, '', table.concat(used), look.own or 0}
+      local token, holder = '', ''
+      if look.own then
+        first = left_of(key, look.own)
+      elseif first > 0 and named then
+        local place = slot_of(key, named)
+        token = look.holders[named]
+        holder = held(place[1], read(place[2]) or '', token)[4]
+      end
+      return {'held', first, 'redlockd:sem:' .. limit, holder, token, table.concat(used), look.own or 0}
     end
 
     -- The TTL in ms of the slot that expires last, apart from this one; 0 if no other one is in use.

@@ -16,6 +16,7 @@ enum class Safeguard {
   kFenceComparedByHandOver,
   kFloorCompared,          // and above those of locks that it has forgotten
   kSealsNoted,             // which include the seals of releases
+  kMarkRaisesFloor,        // and all of them after a jump of its clock
   kRepairRaisesTheFence,   // a repair stores a fence above the one on the node
   kRollBack,               // the grants of a lost attempt are rolled back
   kRollBackLateGrant,      // even if the roll-back overtook the grant

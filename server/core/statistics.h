@@ -6,6 +6,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <numeric>
 #include <optional>
 #include <vector>
 
@@ -30,9 +31,38 @@ class HistogramWith {
     sum_ += other.sum_;
     return *this;
   }
+  // What was added since `earlier`, a copy of this histogram.
+  [[nodiscard]] HistogramWith Since(const HistogramWith& earlier) const {
+    HistogramWith since = *this;
+    for (std::size_t i = 0; i < counts_.size(); ++i) since.counts_[i] -= earlier.counts_[i];
+    since.sum_ -= earlier.sum_;
+    return since;
+  }
+
+  // The duration that this part of all durations does not exceed, in seconds: estimated, as if the
+  // durations of an interval were spread evenly over it. Above the last bound: that bound. Nothing
+  // if there are no durations.
+  [[nodiscard]] std::optional<double> QuantileSeconds(double part) const {
+    const double wanted = part * static_cast<double>(count());
+    double below = 0;
+    for (std::size_t i = 0; i < counts_.size(); ++i) {
+      const auto here = static_cast<double>(counts_[i]);
+      if (here == 0 || below + here < wanted) {
+        below += here;
+        continue;
+      }
+      if (i == kBoundsSeconds.size()) return kBoundsSeconds.back();
+      const double from = i == 0 ? 0 : kBoundsSeconds[i - 1];
+      return from + (kBoundsSeconds[i] - from) * (wanted - below) / here;
+    }
+    return std::nullopt;
+  }
 
   // One count for each interval, not cumulative; the last interval has no upper bound.
   [[nodiscard]] const auto& counts() const { return counts_; }
+  [[nodiscard]] std::uint64_t count() const {
+    return std::accumulate(counts_.begin(), counts_.end(), std::uint64_t{});
+  }
   [[nodiscard]] double sum_seconds() const { return sum_; }
 
  private:
@@ -76,6 +106,14 @@ class Results {
 struct NodeStatistics {
   std::array<std::uint64_t, kOutcomes.size()> votes{};  // by outcome
   std::uint64_t quarantines = 0;                        // how often the node was quarantined
+  Histogram answer_times;  // from a step of a round to its answer, also a late one; not of errors
+
+  NodeStatistics& operator+=(const NodeStatistics& other) {
+    for (std::size_t i = 0; i < votes.size(); ++i) votes[i] += other.votes[i];
+    quarantines += other.quarantines;
+    answer_times += other.answer_times;
+    return *this;
+  }
 };
 
 // Of the keys of one group (key_groups.h).
@@ -110,12 +148,7 @@ struct Statistics {
     round_times += other.round_times;
     hand_overs += other.hand_overs;
     lost_leases += other.lost_leases;
-    for (std::size_t i = 0; i < nodes.size(); ++i) {
-      for (std::size_t j = 0; j < nodes[i].votes.size(); ++j) {
-        nodes[i].votes[j] += other.nodes[i].votes[j];
-      }
-      nodes[i].quarantines += other.nodes[i].quarantines;
-    }
+    for (std::size_t i = 0; i < nodes.size(); ++i) nodes[i] += other.nodes[i];
     groups.resize(std::max(groups.size(), other.groups.size()));
     for (std::size_t i = 0; i < other.groups.size(); ++i) groups[i] += other.groups[i];
     return *this;

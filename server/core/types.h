@@ -377,8 +377,12 @@ struct Error {
   Reason reason = Reason::kQuorumUnavailable;
   std::string message;
   Duration retry_after{};  // 0: no advice
-  // Of an acquisition: the holder that refused the key, as far as it is known.
+  // Of an acquisition: the holder that refused the key, as far as it is known. If several hold it,
+  // the one whose lease expires last.
   Owner owner = {};
+  // Of an acquisition: how many share the key, or have a slot of the semaphore. 0: the key is not
+  // held in this way, or the number is unknown.
+  int holders = 0;
   // Of an acquisition that was cancelled or ran into its deadline: why its last attempt failed.
   std::optional<Reason> last_reason = {};
   // With kKindMismatch: how the key is in use, for example "a semaphore of 5".

@@ -108,6 +108,11 @@ void AddNodes(Families& families, const View& view) {
                        view.statistics.nodes[node].votes[static_cast<std::size_t>(outcome)]);
     }
   }
+  for (std::size_t node = 0; node < view.nodes.size(); ++node) {
+    families.Times("redlockd_node_answer_seconds",
+                   "Time from a step of a round that is sent to the node to its answer",
+                   {{"node", view.nodes[node].name}}, view.statistics.nodes[node].answer_times);
+  }
   for (const NodeView& node : view.nodes) {
     families.Gauge("redlockd_node_connected", "1 if the daemon is connected to the node",
                    {{"node", node.name}}, node.connected ? 1 : 0);

@@ -34,13 +34,22 @@ std::string WhyNotUp(const NodeView& node) {
   return node.fault ? "it cannot grant locks: " + *node.fault : "";
 }
 
-json ToJson(const NodeView& node) {
+json ToJson(const Histogram& answer_times) {
+  const auto seconds = [&answer_times](double part) {
+    const auto found = answer_times.QuantileSeconds(part);
+    return found ? json(*found) : json();
+  };
+  return {{"answers", answer_times.count()}, {"p50", seconds(0.5)}, {"p99", seconds(0.99)}};
+}
+
+json ToJson(const NodeView& node, const Histogram& answer_times) {
   return {{"name", node.name},
           {"state", StateOf(node)},
           {"why", WhyNotUp(node)},
           {"version", node.version},
           {"quarantine_left", Seconds(node.quarantine_left)},
-          {"clock_offset", Seconds(node.clock_offset)}};
+          {"clock_offset", Seconds(node.clock_offset)},
+          {"latency", ToJson(answer_times)}};
 }
 
 json ToJson(const NodeSetView& set) {
@@ -105,9 +114,9 @@ std::string ToStatusJson(const View& view, const Trend& trend, std::size_t strea
                          const std::string& version) {
   json nodes = json::array();
   std::size_t voting = 0;
-  for (const NodeView& node : view.nodes) {
-    nodes.push_back(ToJson(node));
-    voting += node.can_grant ? 1U : 0U;
+  for (NodeIndex i = 0; i < view.nodes.size(); ++i) {
+    nodes.push_back(ToJson(view.nodes[i], trend.AnswerTimes(i)));
+    voting += view.nodes[i].can_grant ? 1U : 0U;
   }
   json leases = json::array();
   for (const LeaseListing& lease : view.leases) leases.push_back(ToJson(lease));

@@ -170,6 +170,9 @@ std::optional<Duration> ClockOf(std::optional<long long> micros) {
   return std::chrono::microseconds(*micros);
 }
 
+// A wild number from a broken node must fit in an int.
+constexpr long long kMostSharers = 1'000'000'000;
+
 // Of each share or slot that Inspect lists: token, TTL, holder, fence, slot.
 constexpr std::size_t kPartsOfAShare = 5;
 
@@ -202,6 +205,22 @@ bool ParseHolders(std::span<redisReply* const> rest, WallTime now, NodeReply& pa
   parsed.outcome = Outcome::kNotHeld;
   parsed.holder = OwnerToken();
   parsed.owner = Owner();
+  return true;
+}
+
+// What a refusal adds about a key that is shared or a semaphore. False where something is missing.
+bool ParseSharedRefusal(std::span<redisReply* const> rest, WallTime now, NodeReply& parsed) {
+  Share named{.token = OwnerToken(std::string(TextOf(*rest[3]))), .owner = {}, .fence = {}};
+  named.owner = OwnerOf(*rest[2], named.token, now);
+  if (!named.token.empty()) parsed.shares.push_back(std::move(named));
+  if (LimitIn(parsed.holder.value()) == 0) {
+    parsed.sharers =
+        static_cast<int>(std::clamp<long long>(NumberOf(*rest[4]).value_or(0), 0, kMostSharers));
+    return true;
+  }
+  if (rest.size() < 6) return false;
+  parsed.used_slots = SlotsIn(TextOf(*rest[4]));
+  parsed.own_slot = SlotIn(*rest[5]);
   return true;
 }
 
@@ -329,10 +348,7 @@ bool BatchReply::Parse(const redisReply& element, const AskedStep& asked, NodeRe
       if (rest.size() < 3) return true;
       parsed.holder = OwnerToken(std::string(TextOf(*rest[1])));
       parsed.owner = OwnerOf(*rest[2], parsed.holder, now_);
-      if (rest.size() < 5) return true;
-      parsed.used_slots = SlotsIn(TextOf(*rest[3]));
-      parsed.own_slot = SlotIn(*rest[4]);
-      return true;
+      return rest.size() < 5 || ParseSharedRefusal(rest, now_, parsed);
     case Status::kNotHeld:
       if (asked.kind == StepKind::kInspect && !clock_) return false;
       if (asked.kind == StepKind::kInspect) parsed.clock = clock_;

@@ -23,9 +23,12 @@
 -- Returns one result for each step and, if a step needs it, the node's clock in microseconds. A result
 -- is true if the step was carried out, {true, details...} if there is more to say, or {status, detail}:
 --   held         the key's TTL in ms: another token holds the key. From steps that acquire, also that token
---                and the holder without its value, or ''. From those that acquire a slot, if the key is such
---                a semaphore, also its slots, '1' for each that is in use and '0' for the others, and the
---                number of the one that the token has, or 0. The TTL is then that of the token's slot, or
+--                and the holder without its value, or ''. If holders share the key, the token is the marker,
+--                and the holder is one of them: the one whose share expires last. Its own token follows, or
+--                '', and how many share the key. From those that acquire a slot, if the key is such a
+--                semaphore, the holder is likewise the one whose slot expires last, if no slot is free. Its
+--                own token follows, or '', the slots, '1' for each that is in use and '0' for the others, and
+--                the number of the one that the token has, or 0. The TTL is then that of the token's slot, or
 --                else of the slot that is free first, or 0
 --   not_held     the stored fence, or 0: the token does not hold the key
 --   stale_fence  the stored fence, which is not below the proposed one
@@ -257,6 +260,13 @@ if any_left then
     window, floor, ceiling, earlier = now, new_floor, new_ceiling, new_earlier
   end
 
+  -- Any metadata may be gone, whatever the clock shows now.
+  local function note_jump()
+    floor, earlier = ceiling, ceiling
+    local text = string.format('%.0f %016.0f %016.0f %016.0f', window, floor, ceiling, earlier)
+    return try('SET', FENCES, text)
+  end
+
   -- How long the metadata is kept of a key that has this TTL.
   local function lifetime(ttl)
     return string.format('%.0f', math.max(0, ttl) + retention)
@@ -279,15 +289,33 @@ if any_left then
     try('SET', WAITERS, string.format('%.0f', awaited_until), 'PX', string.format('%.0f', left + 10000))
   end
 
+  -- The share of a key that expires last: its token and its metadata, '' if there is none; and how many share
+  -- the key. Looks at few shares, because a waiting acquisition asks again and again.
+  local function last_share(key)
+    local all = 'redlockd:shares:{' .. key .. '}'
+    local sharers = try('ZCOUNT', all, millis + 1, '+inf')
+    if type(sharers) ~= 'number' then return '', '', 0 end
+    for _, token in ipairs(try('ZREVRANGEBYSCORE', all, '+inf', millis + 1, 'LIMIT', 0, 4)) do
+      if not match(token, '^redlockd:kept:') then
+        local share = 'redlockd:share:{' .. key .. '}' .. redis.sha1hex(token)
+        local stored = try('GET', 'redlockd:meta:{' .. share .. '}')
+        return token, type(stored) == 'string' and stored or '', sharers
+      end
+    end
+    return '', '', sharers
+  end
+
   -- The result of a step that would acquire a key that `found` holds. `stored`: the key's metadata.
   local function held(key, stored, found)
+    local token, sharers
+    if found == SHARED then token, stored, sharers = last_share(key) end
     local holder = shown(match(stored, '^%d+ %a %S+ %S+ (.*)$') or '')
     if string.find(holder, '\255', 1, true) then
       holder = match(holder, '^[^\255]*') .. (match(holder, ' %S+$') or '')
     end
     local left = call('PTTL', key)
     await(math.max(0, left))
-    return {'held', left, found, holder}
+    return {'held', left, found, holder, token, sharers}
   end
 
   -- Grants a free key, but only above the fence that is stored and above the floor: fences of one key grow.
@@ -603,7 +631,8 @@ if any_left then
   end
 
   -- from ('' for none), to, the stamp that the node must carry ('' for any)
-  -- Replaces the guard's mark if it is `from`. Result: true, the key's value as it then is.
+  -- Replaces the guard's mark if it is `from`: the node's clock may have jumped. Result: true, the key's
+  -- value as it then is.
   local function mark(key)
     wants_clock = true
     local value = call('GET', key) or ''
@@ -612,6 +641,7 @@ if any_left then
     if ARGV[a + 3] ~= '' and ARGV[a + 3] ~= stamp then return {true, value} end
     value = (stamp or '') .. ' ' .. ARGV[a + 2]
     local set = try('SET', key, value)
+    if not set.err and ceiling > 0 then set = note_jump() end
     if set.err then return {'failed', set.err} end
     return {true, value}
   end
@@ -876,7 +906,7 @@ if any_left then
         else
           highest = math.max(highest, (parse(share_stored)))
           local until_free = call('PTTL', intent)
-          if until_free > 0 then intended = longest(intended, {'held', until_free, SHARED, ''}) end
+          if until_free > 0 then intended = longest(intended, {'held', until_free, SHARED, '', '', 0}) end
         end
         return nil
       end)
@@ -1046,13 +1076,23 @@ if any_left then
 
     -- The result of a step that does not get its slot.
     local function slot_taken(key, limit, look)
-      local used, first = {}, math.huge
+      local used, first, last, named = {}, math.huge, -1, nil
       for i = 1, limit do
-        used[i] = look.holders[i] and '1' or '0'
-        first = math.min(first, look.holders[i] and left_of(key, i) or 0)
+        local holder = look.holders[i]
+        local left = holder and left_of(key, i) or 0
+        used[i] = holder and '1' or '0'
+        first = math.min(first, left)
+        if holder and left > last and not match(holder, '^redlockd:kept:') then last, named = left, i end
       end
-      if look.own then first = left_of(key, look.own) end
-      return {'held', first, 'redlockd:sem:' .. limit, '', table.concat(used), look.own or 0}
+      local token, holder = '', ''
+      if look.own then
+        first = left_of(key, look.own)
+      elseif first > 0 and named then
+        local place = slot_of(key, named)
+        token = look.holders[named]
+        holder = held(place[1], read(place[2]) or '', token)[4]
+      end
+      return {'held', first, 'redlockd:sem:' .. limit, holder, token, table.concat(used), look.own or 0}
     end
 
     -- The TTL in ms of the slot that expires last, apart from this one; 0 if no other one is in use.

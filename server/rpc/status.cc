@@ -82,6 +82,7 @@ void FillMetadata(Metadata& out, const Error& error) {
   put("peer", origin.peer);
   put("daemon", origin.daemon);
   if (const auto held_for = observe::HeldFor(error.owner)) out["held_for"] = Seconds(*held_for);
+  if (error.holders > 0) out["holders"] = std::to_string(error.holders);
   if (!error.in_use_as.empty()) out["in_use_as"] = error.in_use_as;
   if (error.last_reason) out["last_reason"] = ToString(*error.last_reason);
 }

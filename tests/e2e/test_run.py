@@ -158,7 +158,7 @@ class RunTest(CommandTest):
         done = self.ctl("run", "--shared", "--owner", "reader", self.key, "-c", script)
         self.assertEqual(done.stdout.splitlines()[:3], ["0", "123", f"{self.key} is shared"])
         self.assertRegex(done.stdout, r"  holders        1\n  held by        reader, ipv4:127\.0\.0\.1:\d+, through ")
-        self.assertIn("holders share the lock", done.stderr)
+        self.assertIn('another holder has the lock: "reader"', done.stderr)
         inside = self.ctl("run", self.key, "-c", f"{REDLOCKCTL} run --try --shared '{self.key}' true; echo $?")
         self.assertEqual(inside.stdout, "123\n")
 

@@ -33,7 +33,7 @@ class SemaphoreTest(unittest.TestCase):
         return redlockctl(self.address, *arguments)
 
     def test_as_many_hold_it_as_the_limit_allows(self):
-        leases = [self.acquire(owner=f"worker {i}" if i else "") for i in range(3)]
+        leases = [self.acquire(owner=f"worker {i}" if i else "", ttl=10 + 5 * i) for i in range(3)]
         self.assertEqual(sorted(lease.slot for lease in leases), [1, 2, 3])
         self.assertEqual({lease.max_holders for lease in leases}, {3})
         seen = self.inspect()
@@ -42,7 +42,8 @@ class SemaphoreTest(unittest.TestCase):
         self.assertEqual(list(seen.owners), ["worker 1", "worker 2"])
         failure = self.failure(self.acquire)
         self.assertEqual(failure.reason, "LOCK_ALREADY_HELD")
-        self.assertIn("all 3 slots are taken", failure.message)
+        self.assertIn('all 3 slots are taken, one of them by "worker 2", ipv4:', failure.message)
+        self.assertEqual((failure.metadata["owner"], failure.metadata["holders"]), ("worker 2", "3"))
         waiter = {}
         thread = threading.Thread(target=lambda: waiter.update(lease=self.acquire(max_retries=-1, timeout=20)))
         thread.start()

@@ -1,5 +1,6 @@
 """Tests the service from Python, with only the stubs generated from the proto."""
 
+import itertools
 import json
 import os
 import queue
@@ -276,7 +277,29 @@ class ServiceTest(unittest.TestCase):
         self.assertGreaterEqual(self.metric("redlockd_node_votes_total", outcome="held"), 2)
         self.assertEqual(self.metric("redlockd_acquire_duration_seconds_count"), 1)
         self.assertEqual(self.metric("redlockd_node_connected"), 3)
+        for port in self.nodes.ports:
+            node = f"127.0.0.1:{port}"
+            self.assertTrue(eventually(
+                lambda: self.metric("redlockd_node_answer_seconds_count", node=node) == 2), node)
         self.assertNotIn("some-key", self.metrics())
+
+    def test_the_status_has_the_latency_of_each_node(self):
+        def latencies():
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/status.json", timeout=5) as response:
+                return [node["latency"] for node in json.load(response)["nodes"]]
+
+        none = {"answers": 0, "p50": None, "p99": None}
+        self.assertEqual(latencies(), [none] * 3)
+        numbers = itertools.count()
+
+        def all_answered():
+            self.acquire(f"key-{next(numbers)}")  # those before the first sample do not count
+            time.sleep(0.2)
+            return all(node["answers"] > 0 for node in latencies())
+
+        self.assertTrue(eventually(all_answered, 30))
+        for node in latencies():
+            self.assertTrue(0 < node["p50"] <= node["p99"] <= 10, node)
 
     def test_metrics_report_a_node_that_lost_its_data(self):
         self.assertEqual(self.metric("redlockd_node_quarantined"), 0)

@@ -34,15 +34,15 @@ class SharingTest(unittest.TestCase):
         before = self.acquire()
         self.assertEqual(before.mode, pb.LOCK_MODE_UNSPECIFIED)
         self.release(before)
-        one = self.acquire(mode=SHARED, owner="first")
+        one = self.acquire(mode=SHARED, owner="first", ttl=20)
         two = self.acquire(mode=SHARED)
         self.assertEqual(one.mode, SHARED)
         self.assertGreater(min(one.fencing_token, two.fencing_token), before.fencing_token)
         seen = self.inspect()
         self.assertTrue(seen.held)
         self.assertEqual((seen.mode, seen.holders, list(seen.owners)), (SHARED, 2, ["first"]))
-        failure = self.failure(self.acquire)
-        self.assertEqual(failure.reason, "LOCK_ALREADY_HELD")
+        self.assert_names_first(self.failure(self.acquire), "LOCK_ALREADY_HELD")
+        self.assert_names_first(self.failure(self.acquire, max_retries=-1, timeout=0.5), "DEADLINE_EXCEEDED")
         writer = {}
         thread = threading.Thread(target=lambda: writer.update(
             lease=self.acquire(max_retries=-1, timeout=20)))
@@ -58,6 +58,31 @@ class SharingTest(unittest.TestCase):
         self.assertEqual(self.inspect().mode, pb.LOCK_MODE_EXCLUSIVE)
         self.release(writer["lease"])
         self.assertEqual(self.inspect().holders, 0)
+
+    def assert_names_first(self, failure, reason):
+        self.assertEqual(failure.reason, reason)
+        self.assertEqual((failure.metadata["owner"], failure.metadata["holders"]), ("first", "2"))
+        self.assertGreaterEqual(float(failure.metadata["held_for"]), 0)
+        self.assertRegex(failure.message,
+                         r'2 holders share the lock, among them "first", ipv4:\S+:\d+, for \d+\.\d{3} s')
+
+    def test_streams_learn_who_shares_the_key(self):
+        self.acquire(mode=SHARED, owner="first", ttl=20)
+        self.acquire(mode=SHARED)
+        never = pb.RetryPolicy(max_retries=0)
+        hold = self.stub.Hold(pb.HoldRequest(key="k", ttl=seconds(5), retry=never), timeout=10)
+        self.assert_names_first(self.failure(next, hold), "LOCK_ALREADY_HELD")
+        done = threading.Event()
+        self.addCleanup(done.set)
+
+        def requests():
+            yield pb.SessionRequest(operations=[pb.SessionOperation(id=1, acquire=pb.AcquireRequest(
+                key="k", ttl=seconds(5), retry=never))])
+            done.wait(20)
+
+        session = self.stub.Session(requests(), timeout=30)
+        result = next(result for response in session for result in response.results)
+        self.assert_names_first(result.status, "LOCK_ALREADY_HELD")
 
     def test_an_extension_names_the_mode(self):
         lease = self.acquire(mode=SHARED)

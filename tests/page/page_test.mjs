@@ -115,6 +115,7 @@ test('shows whether the daemon can grant, the nodes and the node set', async () 
   await eventually(async () => (await page.textContent('#state')) === 'Grants locks', 'all nodes are up');
   assert.equal(await page.locator('#nodes li').count(), 3);
   await shows('#nodes', 'clock offset');
+  await shows('#nodes', 'No answers in the last minute');
   await shows('#set', 'epoch 1, 3 members, quorum 2');
 });
 
@@ -228,6 +229,13 @@ test('the charts show what the daemon did before the page was opened', async () 
   }, 'both charts have a line');
   const label = await page.locator('#charts svg').first().getAttribute('aria-label');
   assert.match(label, /^Acquired per second in the last ten minutes: [\d.]+ now, at most [\d.]+$/);
+});
+
+test('shows the latency of each node', async () => {
+  const cards = page.locator('#nodes li');
+  ctl('acquire', 'measured', '--ttl', '1s');
+  await eventually(async () => (await cards.allTextContents()).every((text) =>
+    /Median latency (\d+\.\d|\d+) m?s, p99 (\d+\.\d|\d+) m?s/.test(text)), 'each node shows its latency');
 });
 
 test('can be read on a phone', async () => {

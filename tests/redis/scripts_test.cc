@@ -85,7 +85,14 @@ class Agreement : public NodeTest {
   }
   template <typename OfNode>
   void Agree(const std::string& what, OfNode ask, NodeReply simulated) {
-    asked.push_back({what, std::make_shared<Recorder>(), std::move(simulated), several});
+    std::set<std::string> sharing;
+    if (simulated.outcome == Outcome::kHeld) {
+      for (const std::string& name : step_names) {
+        for (const Share& share : model.Inspect(name).shares) sharing.insert(InWords(share));
+      }
+    }
+    asked.push_back(
+        {what, std::make_shared<Recorder>(), std::move(simulated), several, std::move(sharing)});
     ask(*node, asked.back().sink);
   }
   struct Asked {
@@ -93,7 +100,25 @@ class Agreement : public NodeTest {
     std::shared_ptr<Recorder> sink;
     NodeReply simulated;
     bool several = false;
+    std::set<std::string> sharing;  // with a refusal: all who share the keys
   };
+  static std::string InWords(const Share& share) {
+    return share.token.value() + " " + share.owner.label.value() + " " + share.owner.origin.value();
+  }
+  void CompareNamed(const Asked& each, const std::string& step) {
+    const NodeReply& real = each.sink->replies.front();
+    const NodeReply& simulated = each.simulated;
+    if (!each.several) {
+      EXPECT_EQ(real.shares.size(), simulated.shares.size()) << step;
+      EXPECT_EQ(real.sharers, simulated.sharers) << step;
+    }
+    // All shares and slots end at about the same time, so each of them may be named.
+    for (const Share& named : real.shares) {
+      EXPECT_TRUE(each.sharing.contains(InWords(named))) << step << ": " << InWords(named);
+      EXPECT_TRUE(named.owner.value.empty()) << step;
+      ++named_parts;
+    }
+  }
   void Compare(const Asked& each) {
     const NodeReply& real = each.sink->replies.front();
     const NodeReply& simulated = each.simulated;
@@ -120,7 +145,11 @@ class Agreement : public NodeTest {
     EXPECT_EQ(real.keeping.size(), simulated.keeping.size()) << step;
     if (!simulated.owner.value.empty()) ++values;
     if (!simulated.keeping.empty()) ++kept;
-    EXPECT_EQ(SharesOf(real), SharesOf(simulated)) << step;
+    if (real.outcome == Outcome::kHeld) {
+      CompareNamed(each, step);
+    } else {
+      EXPECT_EQ(SharesOf(real), SharesOf(simulated)) << step;
+    }
     if (!simulated.owner.empty()) ++labels;
     ++outcomes[simulated.outcome];
   }
@@ -157,6 +186,7 @@ class Agreement : public NodeTest {
     for (std::uint64_t i = 1; several && i <= std::min<std::uint64_t>(2, key_count - 1); ++i) {
       names.push_back("k" + std::to_string((first + i) % key_count));
     }
+    step_names = names;
     const Key exclusive = Key::Of(names);
     const int limit = Below(8) == 0 ? 3 : 2;
     const int number = 1 + static_cast<int>(Below(static_cast<std::uint64_t>(limit)));
@@ -293,9 +323,10 @@ class Agreement : public NodeTest {
   sim::World world{7};
   sim::Server model{world, 1.0};
   std::uint64_t key_count = 1;
-  bool shares = false;       // keys are shared, too
-  bool slots = false;        // keys are semaphores, too
-  bool several = false;      // the step is on several keys
+  bool shares = false;   // keys are shared, too
+  bool slots = false;    // keys are semaphores, too
+  bool several = false;  // the step is on several keys
+  std::vector<std::string> step_names;
   std::vector<Asked> asked;  // in this turn
   bool observed = false;
   Changes changes;
@@ -305,6 +336,7 @@ class Agreement : public NodeTest {
   int labels = 0;  // of holders
   int values = 0;
   int kept = 0;
+  int named_parts = 0;  // in refusals, of those who share a key or have a slot
   int steps = 0;
   std::uint64_t last = 0;
 };
@@ -337,6 +369,7 @@ TEST_F(Agreement, StepsOnSharesGiveTheSameReplies) {
   for (key_count = 1; key_count <= 3; key_count += 2) {
     for (int i = 0; i < 8'000 && !HasFailure(); ++i) AnySteps(1);
   }
+  EXPECT_GT(named_parts, 100);
   for (const Outcome outcome :
        {Outcome::kGranted, Outcome::kHeld, Outcome::kNotHeld, Outcome::kStaleFence}) {
     EXPECT_GT(outcomes[outcome], 100) << ToString(outcome);
@@ -350,6 +383,7 @@ TEST_F(Agreement, StepsOnSlotsGiveTheSameReplies) {
     for (int i = 0; i < 8'000 && !HasFailure(); ++i) AnySteps(1);
     shares = true;
   }
+  EXPECT_GT(named_parts, 100);
   for (const Outcome outcome :
        {Outcome::kGranted, Outcome::kHeld, Outcome::kNotHeld, Outcome::kStaleFence}) {
     EXPECT_GT(outcomes[outcome], 100) << ToString(outcome);
@@ -581,6 +615,12 @@ TEST_F(FencesRecord, TheFloorRisesFromWindowToWindow) {
   ExpectFloor(2'000);
   ASSERT_EQ(server.Cli("SET redlockd:fences junk"), "OK");
   ExpectFloor(0);
+  Store(ThisWindow(), 1'000, 5'000, 2'000);
+  EXPECT_EQ(Ask([&](auto sink) { node->Mark({"", "new"}, sink); }).mark, "new");
+  ExpectFloor(5'000);
+  EXPECT_EQ(Ask([&](auto sink) { node->Mark({"", "newer"}, sink); }).mark, "new");
+  Store(ThisWindow(), 1'000, 5'000, 2'000);
+  ExpectFloor(1'000);
 }
 
 TEST_F(FencesRecord, EveryStepThatGrantsComparesTheFloor) {
@@ -626,6 +666,63 @@ TEST_F(FencesRecord, EveryStoredFenceRaisesTheCeiling) {
   EXPECT_GE(ceiling(), 90'000'000U);
   EXPECT_EQ(Grant(Key("c"), kMaxFencingToken.value).outcome, Outcome::kGranted);
   EXPECT_EQ(ceiling(), kMaxFencingToken.value);
+}
+
+TEST_F(NodeTest, ARefusalNamesTheSharerWhoseShareExpiresLastAndCountsTheOthers) {
+  RedisServer server;
+  OpenReady(Tcp(server));
+  const auto acquire = [&](const Key& key, const std::string& token, Duration ttl) {
+    return Ask([&](auto sink) {
+      const Owner owner{.label = OwnerLabel("label " + token)};
+      node->Acquire({key, OwnerToken(token), ttl, kLongest, {1}, {1}, owner}, sink);
+    });
+  };
+  const auto named = [](const NodeReply& reply) {
+    return reply.shares.empty() ? "nobody" : reply.shares.front().owner.label.value();
+  };
+  const Key key("k");
+  ASSERT_EQ(acquire(key.Shared(), "a", seconds(20)).outcome, Outcome::kGranted);
+  ASSERT_EQ(acquire(key.Shared(), "b", seconds(40)).outcome, Outcome::kGranted);
+  ASSERT_EQ(acquire(key.Shared(), "c", seconds(30)).outcome, Outcome::kGranted);
+  NodeReply refused = acquire(key, "d", seconds(10));
+  EXPECT_EQ(refused.outcome, Outcome::kHeld);
+  EXPECT_EQ(refused.holder, OwnerToken(std::string(kSharedMarker)));
+  EXPECT_EQ(named(refused), "label b");
+  EXPECT_EQ(refused.sharers, 3);
+  // A share that is kept after its release has no holder.
+  ASSERT_EQ(Ask([&](auto sink) {
+              node->Release({.key = key,
+                             .token = OwnerToken("b"),
+                             .only_attempt = {},
+                             .seal = {},
+                             .announce = false,
+                             .keep_for = seconds(60)},
+                            sink);
+            }).outcome,
+            Outcome::kGranted);
+  EXPECT_EQ(named(acquire(key, "d", seconds(10))), "label c");
+  // Neither does one that has expired.
+  ASSERT_EQ(acquire(key.Shared(), "short", std::chrono::milliseconds(1)).outcome,
+            Outcome::kGranted);
+  ASSERT_TRUE(RunUntil([&] { return acquire(key, "d", seconds(10)).sharers == 3; }));
+  (void)server.Cli("DEL 'redlockd:shares:{k}'");
+  refused = acquire(key, "d", seconds(10));
+  EXPECT_EQ(named(refused), "nobody");
+  EXPECT_EQ(refused.sharers, 0);
+  EXPECT_EQ(server.Cli("SET 'redlockd:shares:{k}' x"), "OK");
+  refused = acquire(key, "d", seconds(10));
+  EXPECT_EQ(refused.outcome, Outcome::kHeld) << refused.message;
+  EXPECT_EQ(named(refused), "nobody");
+
+  const Key slots("s");
+  ASSERT_EQ(acquire(slots.Slot(2, 1), "a", seconds(40)).outcome, Outcome::kGranted);
+  EXPECT_EQ(named(acquire(slots.Slot(2, 1), "d", seconds(10))), "nobody") << "a slot is free";
+  ASSERT_EQ(acquire(slots.Slot(2, 2), "b", seconds(20)).outcome, Outcome::kGranted);
+  refused = acquire(slots.Slot(2, 2), "d", seconds(10));
+  EXPECT_EQ(named(refused), "label a");
+  EXPECT_EQ(refused.used_slots.count(), 2U);
+  EXPECT_LE(refused.remaining, seconds(20));
+  EXPECT_EQ(named(acquire(slots.Slot(2, 1), "b", seconds(10))), "nobody") << "it has a slot";
 }
 
 TEST_F(NodeTest, StoresKeysLikeOtherRedlockLibraries) {

@@ -25,6 +25,26 @@ TEST_F(Acquisition, IsDecidedWhenAMajorityHasVoted) {
   EXPECT_EQ(Holders("k"), std::vector<std::string>(3, lease.token.value()));
 }
 
+// An answer that comes after the decision counts, too: the slowest node would look fast otherwise.
+TEST_F(Acquisition, TheTimeOfEachAnswerIsCounted) {
+  SetUpCluster();
+  const auto times = [this](NodeIndex node) {
+    return cluster->shard(0).statistics().nodes[node].answer_times;
+  };
+  cluster->Pause(1);
+  world.Do(milliseconds(40), [this] { cluster->Resume(1); });
+  (void)MustAcquire(Wants("k", seconds(1)));
+  Pass(milliseconds(50));
+  EXPECT_EQ(times(0).count(), 1U);
+  EXPECT_NEAR(times(0).QuantileSeconds(1).value(), 0.0002, 1e-6);
+  EXPECT_EQ(times(1).count(), 1U);
+  EXPECT_GT(times(1).QuantileSeconds(1).value(), 0.02);
+  cluster->Down(2);
+  (void)MustAcquire(Wants("other", seconds(1)));
+  EXPECT_EQ(times(0).count(), 2U);
+  EXPECT_EQ(times(2).count(), 1U) << "an error is no answer";
+}
+
 TEST_F(Acquisition, ASlowQuorumYieldsNoValidityAndReleasesEveryNode) {
   ClusterOptions options;
   options.lock.node_timeout = milliseconds(500);

@@ -134,6 +134,19 @@ TEST_F(Forgetting, AClockThatGoesBackChangesNothing) {
   EXPECT_EQ(Grant("a", 2 * kSlack).outcome, Outcome::kStaleFence);
 }
 
+// No request sees the clock between the jumps.
+TEST_F(Forgetting, TwoJumpsOfTheClockThatTheGuardNoticesForgetNothing) {
+  Pass(5 * retention);
+  ASSERT_EQ(Grant("a", 3 * kSlack).outcome, Outcome::kGranted);
+  node().StepClock(2 * retention);
+  EXPECT_FALSE(node().Holder("a"));
+  EXPECT_EQ(node().Inspect("a").fence.value, 0U) << "forgotten";
+  node().StepClock(-2 * retention);
+  (void)node().Mark("", "new");
+  EXPECT_EQ(Grant("a", 2 * kSlack).outcome, Outcome::kStaleFence);
+  EXPECT_EQ(Grant("a", 5 * kSlack).outcome, Outcome::kGranted);
+}
+
 // Seen in libraries that take the maximum of per-node counters without writing it back: with
 // A=10, B=1, C=1 the next holder over A and B got 11, and the one after over B and C got 3.
 TEST_F(Fencing, TheMaximumIsWrittenBack) {

@@ -121,6 +121,77 @@ TEST_F(Refusals, AHolderWithoutALabelIsNotTakenForAnother) {
   EXPECT_EQ(OwnerSeen(), "");
 }
 
+TEST_F(Refusals, ThoseWhoShareTheKeyAreCountedAndTheOneThatExpiresLastIsNamed) {
+  ClusterOptions options;
+  options.daemons = 2;
+  SetUpCluster(options);
+  const auto share = [this](const std::string& owner, Duration ttl) {
+    AcquireCommand command = By(owner);
+    command.key = Key("k").Shared();
+    command.ttl = ttl;
+    return MustAcquire(command, 1);
+  };
+  const Lease only = share("first", seconds(10));
+  EXPECT_EQ(Acquire(By("writer")).error.message, "a holder shares the lock: \"first\"");
+  (void)share("second", seconds(20));
+  (void)share("third", seconds(15));
+  const AcquireResult result = Acquire(By("writer"));
+  EXPECT_EQ(result.error.reason, Reason::kLockAlreadyHeld);
+  EXPECT_EQ(result.error.message, "3 holders share the lock, among them \"second\"");
+  EXPECT_EQ(result.error.owner.label, OwnerLabel("second"));
+  EXPECT_EQ(result.error.holders, 3);
+  EXPECT_EQ(Release("k", only.token.value(), 1).error, std::nullopt);
+  const auto waiter = Wait();
+  Pass(milliseconds(10));
+  Cancel(waiter);
+  EXPECT_EQ(waiter->owner(), "second");
+  EXPECT_EQ(waiter->result->error.holders, 2);
+  EXPECT_EQ(waiter->message(),
+            "not acquired before the deadline: 2 holders share the lock, among them \"second\"");
+}
+
+TEST_F(Refusals, TheSharerThatMostNodesNameIsNamedWithTheirCount) {
+  ClusterOptions options;
+  options.nodes = 5;
+  SetUpCluster(options);
+  const auto share = [this](std::size_t node, const std::string& token, Duration ttl) {
+    const Owner owner{.label = OwnerLabel(token)};
+    const NodeReply reply = cluster->server(node).Acquire(Key("k").Shared().value(), token, ttl,
+                                                          FencingToken{1}, {1}, owner, false);
+    EXPECT_EQ(reply.outcome, Outcome::kGranted);
+  };
+  share(0, "released elsewhere", kLong);
+  for (const std::size_t node : {0U, 1U, 2U}) share(node, "majority", kLong / 2);
+  cluster->Down(3);
+  cluster->Down(4);
+  const Error error = Acquire(By("writer")).error;
+  EXPECT_EQ(error.message, "a holder shares the lock: \"majority\"");
+  EXPECT_EQ(error.holders, 1);
+}
+
+TEST_F(Refusals, AnOwnerOfASlotIsNamedIfNoneIsFree) {
+  SetUpCluster();
+  const auto by = [](const std::string& owner, Duration ttl, RetryPolicy retry = kTry) {
+    AcquireCommand command = By(owner);
+    command.key = Key("k").Slot(2, 0);
+    command.ttl = ttl;
+    command.retry = retry;
+    return command;
+  };
+  (void)MustAcquire(by("first", kLong));
+  const Lease second = MustAcquire(by("second", kLong / 2));
+  const AcquireResult result = Acquire(by("third", kLong));
+  EXPECT_EQ(result.error.message, "all 2 slots are taken, one of them by \"first\"");
+  EXPECT_EQ(result.error.owner.label, OwnerLabel("first"));
+  EXPECT_EQ(result.error.holders, 2);
+  const auto next = Wait(by("waiter", kLong, {}));
+  Pass(milliseconds(10));
+  Cancel(next);
+  EXPECT_EQ(next->owner(), "first");
+  EXPECT_EQ(Release("k", second.token.value()).error, std::nullopt);
+  EXPECT_TRUE(Acquire(by("third", kLong)).lease);
+}
+
 TEST_F(Refusals, TheLabelStaysWithTheLeaseThroughExtensionsAndAHandOver) {
   ClusterOptions options;
   options.daemons = 2;

@@ -105,6 +105,7 @@ TEST_F(Semaphores, AsManyHoldItAsTheLimitAllows) {
   const Error full = Refused(WantsSlot(5));
   EXPECT_EQ(full.reason, Reason::kLockAlreadyHeld);
   EXPECT_EQ(full.message, "all 5 slots are taken");
+  EXPECT_EQ(full.holders, 5);
   EXPECT_FALSE(cluster->server(0).SetNx("k", "stranger", seconds(20)));
   EXPECT_EQ(ReleaseLease(leases[2]).error, std::nullopt);
   EXPECT_EQ(ReleaseLease(leases[2]).error->reason, Reason::kLockNotHeld);

@@ -118,22 +118,49 @@ NodeReply Server::Grant(const std::string& key, const std::string& token, Durati
     meta = {fence, token, Keeper{fence.value, attempt}, true, owner};
     return {.outcome = Outcome::kGranted, .fence = fence, .clock = Clock()};
   }
-  if (entry->token != token || !adopt) return Held(*entry, meta);
+  if (entry->token != token || !adopt) return HeldBy(key);
   NodeReply reply =
       ExtendHeld(key, *entry, meta, ttl, {}, Keeper{fence.value, attempt}, Take::kAlways);
   reply.clock = Clock();
   return reply;
 }
 
+Owner Server::Described(const Entry& entry, const Meta& meta) {
+  if (meta.token != entry.token) return {};
+  Owner owner = meta.owner;
+  owner.value = PublishedValue();
+  owner.value_number = 0;
+  owner.lock_delay = Duration();
+  return owner;
+}
+
 NodeReply Server::Held(const Entry& entry, const Meta& meta) const {
-  NodeReply reply{.outcome = Outcome::kHeld,
-                  .remaining = entry.expires - Clock(),
-                  .holder = OwnerToken(entry.token),
-                  .owner = meta.token == entry.token ? meta.owner : Owner()};
-  reply.owner.value = PublishedValue();
-  reply.owner.value_number = 0;
-  reply.owner.lock_delay = Duration();
+  return {.outcome = Outcome::kHeld,
+          .remaining = entry.expires - Clock(),
+          .holder = OwnerToken(entry.token),
+          .owner = Described(entry, meta)};
+}
+
+NodeReply Server::HeldBy(const std::string& key) {
+  NodeReply reply = Held(*Find(key), meta_[key]);
+  const std::vector<std::string> shares = Shares(key);
+  NameLast(shares, reply);
+  reply.sharers = static_cast<int>(shares.size());
   return reply;
+}
+
+void Server::NameLast(const std::vector<std::string>& places, NodeReply& reply) const {
+  const Entry* last = nullptr;
+  for (const std::string& place : places) {
+    const Entry& entry = entries_.at(place);
+    if (IsKept(OwnerToken(entry.token)) || (last != nullptr && last->expires >= entry.expires)) {
+      continue;
+    }
+    last = &entry;
+    const auto meta = meta_.find(place);
+    const Owner owner = meta == meta_.end() ? Owner() : Described(entry, meta->second);
+    reply.shares = {{.token = OwnerToken(entry.token), .owner = owner, .fence = {}}};
+  }
 }
 
 Owner Server::Stamped(Owner owner, Duration ttl) const {
@@ -167,7 +194,7 @@ NodeReply Server::Pass(const std::string& key, const std::string& from, const st
   const bool held = entry != nullptr;
   Meta& meta = MetaOf(key);
   const bool again = held && entry->token == to && meta.keeper && meta.keeper->id == attempt;
-  if (held && entry->token != from && !again) return Held(*entry, meta);
+  if (held && entry->token != from && !again) return HeldBy(key);
   if (full_) return kFull;
   const bool compared = Has(Safeguard::kFenceComparedByHandOver);
   if (auto stale = Stale(fence, compared ? meta.fence : FencingToken{})) return *stale;
@@ -289,15 +316,15 @@ FencingToken Server::HighestFence(const std::vector<Looked>& all) {
   return highest;
 }
 
-std::optional<NodeReply> Server::HeldLongest(
-    const std::vector<Looked>& all, const std::function<bool(const Looked&)>& allowed) const {
+std::optional<NodeReply> Server::HeldLongest(const std::vector<Looked>& all,
+                                             const std::function<bool(const Looked&)>& allowed) {
   const auto rank = [](const NodeReply& held) {
     return std::pair(LimitIn(held.holder.value()) != 0, held.remaining);
   };
   std::optional<NodeReply> longest;
   for (const Looked& one : all) {
     if (one.entry == nullptr || allowed(one)) continue;
-    NodeReply held = Held(*one.entry, *one.meta);
+    NodeReply held = HeldBy(one.key);
     if (!longest || rank(held) > rank(*longest)) longest = std::move(held);
   }
   return longest;
@@ -809,7 +836,7 @@ Server::Semaphore Server::LookAtSlots(const Key& key, const std::string& token) 
   if (entry == nullptr) return semaphore;
   const int limit = LimitIn(entry->token);
   if (Has(Safeguard::kLimitCompared) ? limit != key.limit() : limit == 0) {
-    semaphore.other_use = Held(*entry, *semaphore.meta);
+    semaphore.other_use = HeldBy(name);
     return semaphore;
   }
   semaphore.marked = true;
@@ -835,6 +862,12 @@ NodeReply Server::SlotTaken(const Semaphore& semaphore) const {
   if (semaphore.own != 0) {
     reply.remaining =
         semaphore.slots[static_cast<std::size_t>(semaphore.own - 1)]->expires - Clock();
+  } else if (std::cmp_equal(reply.used_slots.count(), semaphore.limit())) {
+    std::vector<std::string> places;
+    for (int slot = 1; slot <= semaphore.limit(); ++slot) {
+      places.push_back(SlotKey(semaphore.key, slot));
+    }
+    NameLast(places, reply);
   }
   return reply;
 }
@@ -1078,7 +1111,10 @@ NodeReply Server::Probe(const std::string& key) {
 }
 
 NodeReply Server::Mark(const std::string& from, const std::string& to, const std::string& stamp) {
-  if (stored_.mark == from && (stamp.empty() || stamp == stored_.stamp)) stored_.mark = to;
+  if (stored_.mark == from && (stamp.empty() || stamp == stored_.stamp)) {
+    stored_.mark = to;
+    if (Has(Safeguard::kMarkRaisesFloor)) fences_.floor = fences_.earlier = fences_.ceiling;
+  }
   return ReadMark();
 }
 

@@ -167,7 +167,7 @@ class Server {
   // Returns the answer for one of the keys that another token holds: for a semaphore, or otherwise
   // for the key that is held for longest.
   [[nodiscard]] std::optional<NodeReply> HeldLongest(
-      const std::vector<Looked>& all, const std::function<bool(const Looked&)>& allowed) const;
+      const std::vector<Looked>& all, const std::function<bool(const Looked&)>& allowed);
   void PutAll(const std::vector<Looked>& all, const std::string& token, Duration ttl,
               const Meta& meta);
   [[nodiscard]] NodeReply AcquireTogether(const std::string& keys, const std::string& token,
@@ -246,8 +246,13 @@ class Server {
   // Announces a change of the key, or of a share or slot of it that is stored at `place`.
   void Changed(const std::string& place);
 
-  // The answer to a step that would acquire a key that another token holds.
+  // What a refusal says about the holder.
+  [[nodiscard]] static Owner Described(const Entry& entry, const Meta& meta);
   [[nodiscard]] NodeReply Held(const Entry& entry, const Meta& meta) const;
+  // The answer to a step that would acquire a key that another token holds.
+  [[nodiscard]] NodeReply HeldBy(const std::string& key);
+  // Names in a refusal who holds the one of these shares or slots that expires last.
+  void NameLast(const std::vector<std::string>& places, NodeReply& reply) const;
   [[nodiscard]] NodeReply ReleaseOne(const std::string& key, const std::string& token,
                                      std::optional<AttemptId> only_attempt, FencingToken seal,
                                      bool announce, std::optional<Keeper> at_end_of, Keep keep);

@@ -114,6 +114,42 @@ TEST(Replies, AHeldKeyReportsItsHoldersOriginAndTimeOfAcquisition) {
   }
 }
 
+TEST(Replies, ASharedKeyNamesOneWhoSharesIt) {
+  const std::string digest = "l82ftt3ca5aq";
+  const auto shared = [](const std::string& holder, const std::string& token,
+                         const std::string& sharers) {
+    return AnswerTo(StepKind::kAcquire, "*6\r\n$4\r\nheld\r\n:1500\r\n" + Word("redlockd:shared") +
+                                            Word(holder) + Word(token) + ":" + sharers + "\r\n");
+  };
+  NodeReply reply = shared(digest + " reader 1500", "token", "3");
+  EXPECT_EQ(reply.outcome, Outcome::kHeld);
+  EXPECT_EQ(reply.holder, OwnerToken("redlockd:shared"));
+  EXPECT_TRUE(reply.owner.empty()) << "the marker has no owner";
+  EXPECT_EQ(reply.sharers, 3);
+  ASSERT_EQ(reply.shares.size(), 1U);
+  EXPECT_EQ(reply.shares[0].token, OwnerToken("token"));
+  EXPECT_EQ(reply.shares[0].owner.label, OwnerLabel("reader"));
+  EXPECT_TRUE(shared(digest + " reader 1500", "another", "3").shares[0].owner.empty());
+  EXPECT_TRUE(shared("", "", "3").shares.empty());
+  // A broken node.
+  EXPECT_EQ(shared("", "", "-7").sharers, 0);
+  EXPECT_GT(shared("", "", "9223372036854775807").sharers, 0);
+}
+
+TEST(Replies, ASemaphoreNamesOneWhoHasASlot) {
+  const auto taken = [](const std::string& own) {
+    return "$4\r\nheld\r\n:1500\r\n" + Word("redlockd:sem:2") + Word("l82ftt3ca5aq worker -") +
+           Word("token") + Word("11") + own;
+  };
+  const NodeReply reply = AnswerTo(StepKind::kAcquire, "*7\r\n" + taken(":2\r\n"));
+  EXPECT_EQ(reply.outcome, Outcome::kHeld);
+  ASSERT_EQ(reply.shares.size(), 1U);
+  EXPECT_EQ(reply.shares[0].owner.label, OwnerLabel("worker"));
+  EXPECT_EQ(reply.used_slots.count(), 2U);
+  EXPECT_EQ(reply.own_slot, 2);
+  EXPECT_EQ(AnswerTo(StepKind::kAcquire, "*6\r\n" + taken("")).outcome, Outcome::kError);
+}
+
 TEST(Replies, AHeldKeyWithoutExpiryReportsNoRemainingTtl) {
   EXPECT_EQ(AnswerTo(StepKind::kAcquire, HeldFor("-1")).remaining, Duration{});
 }

@@ -60,6 +60,30 @@ TEST_F(TrendTest, AfterAMissedSampleTheRateIsThatOfTheWholeTime) {
   EXPECT_DOUBLE_EQ(trend_.points().at(0).acquired_per_second, 2);
 }
 
+TEST_F(TrendTest, TheAnswersOfTheLastMinuteCount) {
+  const auto answer = [this](NodeIndex node, int times, Duration time) {
+    for (int i = 0; i < times; ++i) statistics_.nodes[node].answer_times.Add(time);
+  };
+  EXPECT_EQ(trend_.AnswerTimes(0).count(), 0U) << "before the first sample";
+  answer(0, 1000, 1s);
+  SampleAfter(5s);
+  EXPECT_EQ(trend_.AnswerTimes(0).count(), 0U) << "it is unknown when these were";
+  answer(0, 3, 1ms);
+  answer(1, 2, 4ms);
+  SampleAfter(5s);
+  EXPECT_EQ(trend_.AnswerTimes(0).count(), 3U);
+  EXPECT_NEAR(trend_.AnswerTimes(0).sum_seconds(), 0.003, 1e-6);
+  EXPECT_EQ(trend_.AnswerTimes(1).count(), 2U);
+  EXPECT_EQ(trend_.AnswerTimes(2).count(), 0U);
+  answer(0, 1, 1ms);
+  for (int i = 0; i < 11; ++i) SampleAfter(5s);
+  EXPECT_EQ(trend_.AnswerTimes(0).count(), 4U) << "the first of them were 60 s ago";
+  SampleAfter(5s);
+  EXPECT_EQ(trend_.AnswerTimes(0).count(), 1U);
+  SampleAfter(120s);
+  EXPECT_EQ(trend_.AnswerTimes(0).count(), 0U);
+}
+
 TEST_F(TrendTest, KeepsTheNewestPoints) {
   for (std::size_t i = 0; i <= Trend::kMost; ++i) SampleAfter(5s);
   ASSERT_EQ(trend_.points().size(), Trend::kMost);

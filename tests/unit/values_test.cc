@@ -44,6 +44,24 @@ TEST(Histogram, CountsADurationInTheFirstBucketWhoseBoundItDoesNotExceed) {
   EXPECT_NEAR(histogram.sum_seconds(), 1000.000101, 1e-9);
 }
 
+TEST(Histogram, EstimatesQuantilesWithinABucket) {
+  Histogram histogram;
+  EXPECT_FALSE(histogram.QuantileSeconds(0.5)) << "there are no durations";
+  for (int i = 0; i < 98; ++i) histogram.Add(microseconds(1500));  // from 1 ms to 2 ms
+  EXPECT_NEAR(histogram.QuantileSeconds(0.5).value(), 0.0015, 1e-9);
+  EXPECT_NEAR(histogram.QuantileSeconds(1).value(), 0.002, 1e-9);
+  const Histogram before = histogram;
+  histogram.Add(microseconds(20));  // below the first bound
+  histogram.Add(seconds(1000));     // above the last one
+  EXPECT_NEAR(histogram.QuantileSeconds(0.01).value(), 0.00005, 1e-9);
+  EXPECT_NEAR(histogram.QuantileSeconds(0.5).value(), 0.0015, 1e-9);
+  EXPECT_EQ(histogram.QuantileSeconds(1), 10) << "at least as long";
+  const Histogram since = histogram.Since(before);
+  EXPECT_EQ(since.count(), 2U);
+  EXPECT_EQ(since.counts().front(), 1U);
+  EXPECT_NEAR(since.sum_seconds(), 1000.00002, 1e-6);
+}
+
 TEST(Quorum, IsAMajority) {
   EXPECT_EQ(QuorumOf(1), 1U);
   EXPECT_EQ(QuorumOf(2), 2U);

@@ -428,7 +428,7 @@ type NodeSet struct {
 	Others []*Node `protobuf:"bytes,5,rep,name=others,proto3" json:"others,omitempty"`
 	// The longest TTL of any lease.
 	MaxTtl *durationpb.Duration `protobuf:"bytes,6,opt,name=max_ttl,json=maxTtl,proto3" json:"max_ttl,omitempty"`
-	// How long a node keeps a fencing token.
+	// How long a node keeps the fencing token of a single key after its lock.
 	FenceRetention *durationpb.Duration `protobuf:"bytes,7,opt,name=fence_retention,json=fenceRetention,proto3" json:"fence_retention,omitempty"`
 	// What is wrong, or what the daemon is waiting for, for people. Empty if nothing is.
 	Trouble string `protobuf:"bytes,8,opt,name=trouble,proto3" json:"trouble,omitempty"`
@@ -641,8 +641,7 @@ type ChangeNodeSetRequest struct {
 	// The addresses or ids of members to remove. To replace a member is to add one and to remove the
 	// other in the same call.
 	Remove []string `protobuf:"bytes,2,rep,name=remove,proto3" json:"remove,omitempty"`
-	// The longest TTL of any lease from now on: 100 ms to 24 h, in whole milliseconds, and not
-	// longer than `fence_retention`.
+	// The longest TTL of any lease from now on: 100 ms to 24 h, in whole milliseconds.
 	MaxTtl *durationpb.Duration `protobuf:"bytes,3,opt,name=max_ttl,json=maxTtl,proto3" json:"max_ttl,omitempty"`
 	// Undoes the last step of the change that is under way, and drops the rest of it.
 	Abort bool `protobuf:"varint,4,opt,name=abort,proto3" json:"abort,omitempty"`

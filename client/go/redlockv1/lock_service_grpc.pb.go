@@ -45,8 +45,12 @@
 //   owner, identity, peer, daemon
 //                The holder that refused the key, as in Holder, as far as it is known. For
 //                LOCK_ALREADY_HELD, MAX_RETRIES_EXCEEDED, and for CANCELLED and DEADLINE_EXCEEDED
-//                of an acquire.
+//                of an acquire. If holders share the key, or all slots of a semaphore are taken:
+//                the holder whose lease expires last.
 //   held_for     For how long that holder has held the key, in seconds, such as "12.345".
+//   holders      If holders share the key, or all slots of a semaphore are taken: how many holders
+//                there are, such as "3", as far as it is known. A share or a slot that stays taken
+//                after its release (ReleaseRequest.keep_for) counts, too.
 //   in_use_as    For KIND_MISMATCH: how the key is in use: "a lock" or, for example, "a semaphore of
 //                5".
 //   last_reason  For CANCELLED and DEADLINE_EXCEEDED of an acquire: why the last attempt on the key

@@ -203,6 +203,7 @@ void Acquisition::Cancel(Reason why) {
     if (auto last = WhyWaiting()) {
       error.message += ": " + last->message;
       error.owner = std::move(last->owner);
+      error.holders = last->holders;
       error.last_reason = last->reason;
     }
   }

@@ -93,11 +93,13 @@ void Contention::LeaveAsHolder(Acquisition& waiter) {
   const MonotonicTime expires = env_.scheduler.Now() + waiter.command().ttl;
   // Another slot may expire earlier than this one.
   free_at_ = key.IsSemaphore() ? std::min(free_at_, expires) : expires;
+  Owner holder = waiter.command().owner;
+  holder.since = env_.scheduler.WallNow().time_since_epoch();
   if (key.IsSemaphore()) {
-    last_error_ = AllSlotsTaken(key.limit(), waiter.command().ttl);
+    last_error_ = AllSlotsTaken(key.limit(), holder, waiter.command().ttl);
+  } else if (key.IsShared()) {
+    last_error_ = HeldByShares(holder, 0, waiter.command().ttl);
   } else {
-    Owner holder = waiter.command().owner;
-    holder.since = env_.scheduler.WallNow().time_since_epoch();
     last_error_ = HeldBy(holder, waiter.command().ttl);
   }
   last_votes_.clear();

@@ -67,9 +67,14 @@ struct NodeReply {
   OwnerToken holder;
   // From the same steps, and from a granted extension: the holder, as far as the node knows it.
   Owner owner;
-  // From Inspect, if the key is shared or a semaphore: those who have a share, at most
-  // kMostListedShares, or a slot. `holder` is the marker.
+  // If the key is shared or a semaphore, `holder` is the marker, and this lists who has a share or
+  // a slot. From Inspect: at most kMostListedShares. With kHeld: at most one, with its token and
+  // owner only. Of those who share the key, it is the one whose share expires last; of those who
+  // have a slot, likewise, if no slot is free.
   std::vector<Share> shares;
+  // With kHeld from the same steps as `holder`: how many share the key. A share that stays taken
+  // after its release counts too.
+  int sharers = 0;
   // From Inspect: the values that keep the key, a share or a slot taken although nobody holds it.
   // Each is the token of a lost lease, or the value that replaces a released one. Never displayed.
   std::vector<OwnerToken> keeping;

@@ -33,7 +33,7 @@ struct SetRecord {
   std::vector<Member> members;  // sorted by id, ids distinct
   std::vector<Member> before;   // the members of the previous epoch; empty in the first
   Duration max_ttl{};           // the longest TTL of any lease; whole milliseconds
-  Duration fence_retention{};   // how long a node keeps a fencing token; whole milliseconds
+  Duration fence_retention{};   // how long a key's fencing token outlives its lock; in ms
   // How long a node accepts no other change after it has accepted this record: the longest TTL of
   // this epoch and the one before.
   Duration wait{};

@@ -39,20 +39,39 @@ Duration UntilFree(const Round& round) {
                                      : remaining.front();
 }
 
-// The holder whose token most of the counted denials name. A node on which the lease was restored
-// may know only the token.
-Owner HolderOf(const Round& round) {
-  std::vector<const NodeReply*> denials;
+struct Named {
+  OwnerToken token;
+  Owner owner;
+  int sharers = 0;  // as the same node reports
+};
+
+// The holder that a denial names. Nothing if it names none.
+std::optional<Named> NamedBy(const NodeReply& denial) {
+  if (!IsMarker(denial.holder.value())) return Named{denial.holder, denial.owner};
+  if (denial.shares.empty()) return std::nullopt;
+  const Share& share = denial.shares.front();
+  return Named{share.token, share.owner, denial.sharers};
+}
+
+// The holder whose token most of the counted denials name, of those that say that the key is `held`
+// in this way: a marker, or '' for exclusively. A node on which the lease was restored may know
+// only the token.
+Named HolderOf(const Round& round, std::string_view held = {}) {
+  std::vector<Named> all;
   for (const Vote& vote : round.votes()) {
-    if (vote.outcome == Outcome::kHeld) denials.push_back(round.reply(vote.node));
+    if (vote.outcome != Outcome::kHeld) continue;
+    const NodeReply& denial = *round.reply(vote.node);
+    const std::string& found = denial.holder.value();
+    if (held != (IsMarker(found) ? found : "")) continue;
+    if (auto named = NamedBy(denial)) all.push_back(std::move(*named));
   }
-  Owner holder;
+  Named holder;
   std::ptrdiff_t most = 0;
-  for (const NodeReply* denial : denials) {
-    const auto same = std::ranges::count(denials, denial->holder, &NodeReply::holder);
-    if (same < most || (same == most && !holder.empty())) continue;
+  for (const Named& named : all) {
+    const auto same = std::ranges::count(all, named.token, &Named::token);
+    if (same < most || (same == most && !holder.owner.empty())) continue;
     most = same;
-    holder = denial->owner;
+    holder = named;
   }
   return holder;
 }
@@ -70,6 +89,11 @@ bool IsShared(const Round& round) {
     return vote.outcome == Outcome::kHeld &&
            round.reply(vote.node)->holder.value() == kSharedMarker;
   });
+}
+
+// Of one of several holders, for messages. Where it comes from and since when follow the message.
+std::string NameOf(const Owner& owner) {
+  return owner.label.empty() ? "one without a label" : Quoted(owner.label.value());
 }
 
 // The node that all contenders for a key ask first. Any node works if all daemons choose the same.
@@ -91,10 +115,16 @@ Error HeldBy(const Owner& owner, Duration free_in) {
   return error;
 }
 
-Error HeldByShares(Duration free_in) {
-  return {.reason = Reason::kLockAlreadyHeld,
-          .message = "holders share the lock",
-          .retry_after = free_in};
+Error HeldByShares(const Owner& owner, int holders, Duration free_in) {
+  Error error{.reason = Reason::kLockAlreadyHeld,
+              .message = "holders share the lock",
+              .retry_after = free_in,
+              .owner = owner,
+              .holders = holders};
+  if (holders == 1) error.message = "a holder shares the lock";
+  if (holders > 1) error.message = std::to_string(holders) + ' ' + error.message;
+  if (!owner.empty()) error.message += (holders == 1 ? ": " : ", among them ") + NameOf(owner);
+  return error;
 }
 
 Error TakenAfterRelease(Duration free_in) {
@@ -104,10 +134,14 @@ Error TakenAfterRelease(Duration free_in) {
           .retry_after = free_in};
 }
 
-Error AllSlotsTaken(int limit, Duration free_in) {
-  return {.reason = Reason::kLockAlreadyHeld,
-          .message = "all " + std::to_string(limit) + " slots are taken",
-          .retry_after = free_in};
+Error AllSlotsTaken(int limit, const Owner& owner, Duration free_in) {
+  Error error{.reason = Reason::kLockAlreadyHeld,
+              .message = "all " + std::to_string(limit) + " slots are taken",
+              .retry_after = free_in,
+              .owner = owner,
+              .holders = limit};
+  if (!owner.empty()) error.message += ", one of them by " + NameOf(owner);
+  return error;
 }
 
 Error HasSlotAlready(Duration free_in) {
@@ -256,11 +290,15 @@ Error Attempt::WhyDenied(const Round& round) {
   const Duration free_in = UntilFree(round);
   if (key_.IsSemaphore()) {
     has_slot_ = HasSlot(round);
-    return has_slot_ ? HasSlotAlready(free_in) : AllSlotsTaken(key_.limit(), free_in);
+    if (has_slot_) return HasSlotAlready(free_in);
+    const Named named = HolderOf(round, SemaphoreMarker(key_.limit()));
+    return AllSlotsTaken(key_.limit(), named.owner, free_in);
   }
   if (IsKeptOnly(round)) return TakenAfterRelease(free_in);
   shared_ = IsShared(round);
-  return shared_ ? HeldByShares(free_in) : HeldBy(HolderOf(round), free_in);
+  if (!shared_) return HeldBy(HolderOf(round).owner, free_in);
+  const Named named = HolderOf(round, kSharedMarker);
+  return HeldByShares(named.owner, named.sharers, free_in);
 }
 
 void Attempt::TellReleaser(const Round& round) {

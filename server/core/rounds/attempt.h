@@ -47,9 +47,10 @@ struct AttemptResult {
 
 // The error of an attempt that found another holder. `free_in`: the rest of that holder's TTL.
 [[nodiscard]] Error HeldBy(const Owner& owner, Duration free_in);
-// The same if holders share the key, and if all slots of a semaphore are taken.
-[[nodiscard]] Error HeldByShares(Duration free_in);
-[[nodiscard]] Error AllSlotsTaken(int limit, Duration free_in);
+// The same if holders share the key, and if all slots of a semaphore are taken. `owner`: of one of
+// the holders, as far as it is known. `holders`: how many share the key; 0 if that is unknown.
+[[nodiscard]] Error HeldByShares(const Owner& owner, int holders, Duration free_in);
+[[nodiscard]] Error AllSlotsTaken(int limit, const Owner& owner, Duration free_in);
 // The same if nobody holds the key, but it stays taken after a release.
 [[nodiscard]] Error TakenAfterRelease(Duration free_in);
 // The same if the token has a slot.

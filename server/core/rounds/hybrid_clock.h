@@ -3,8 +3,8 @@
 // fence = max(wall clock in microseconds, last proposed + 1, highest seen + 1). A node grants only
 // a fence above the one that it stores for the key. Any two quorums share a node, so a later
 // holder's fence is always higher, whatever the daemons' clocks show. If the clocks agree, the
-// first proposal is accepted. Because proposals follow the clock, the stored fences may expire
-// (fence_retention), as long as the daemons' clocks differ by less than that.
+// first proposal is accepted. A node forgets the fences of single keys (fence_retention), and then
+// grants only above a bound for all of them, which a proposal that follows the clock exceeds.
 #pragma once
 
 #include <algorithm>

@@ -48,7 +48,7 @@ std::shared_ptr<Round> Round::StartEverywhere(const Environment& env, Rule rule,
 }
 
 void Round::AskAll(std::span<const NodeIndex> nodes, const Send& send) {
-  for (const NodeIndex node : nodes) nodes_[node].asked = true;
+  for (const NodeIndex node : nodes) nodes_[node].asked_at = started_;
   for (const NodeIndex node : nodes) send(*env_.nodes[node], shared_from_this());
   SetTimeout();
 }
@@ -83,7 +83,7 @@ Round::Counts Round::CountVote(Outcome outcome, Counts not_held) {
 }
 
 void Round::Ask(NodeIndex node) {
-  nodes_[node].asked = true;
+  nodes_[node].asked_at = env_.scheduler.Now();
   send_(*env_.nodes[node], shared_from_this());
 }
 
@@ -143,10 +143,13 @@ void Round::Abandon() {
 }
 
 void Round::OnReply(NodeIndex node, NodeReply reply) {
-  REDLOCK_CHECK(nodes_[node].asked && !nodes_[node].answered);
+  REDLOCK_CHECK(was_asked(node) && !nodes_[node].answered);
   NodeReply& answer = nodes_[node].reply;
   answer = std::move(reply);
   nodes_[node].answered = true;
+  if (answer.outcome != Outcome::kError && !answer.never_sent) {
+    env_.statistics.nodes[node].answer_times.Add(env_.scheduler.Now() - *nodes_[node].asked_at);
+  }
   if (decided_) {
     listener_->OnLate(*this, node, answer);
     return;

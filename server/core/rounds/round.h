@@ -70,13 +70,13 @@ class Round final : public ReplySink, public std::enable_shared_from_this<Round>
   }
 
   // False if a one-first round has not asked this node yet.
-  [[nodiscard]] bool was_asked(NodeIndex node) const { return nodes_[node].asked; }
+  [[nodiscard]] bool was_asked(NodeIndex node) const { return nodes_[node].asked_at.has_value(); }
 
   void OnReply(NodeIndex node, NodeReply reply) override;
 
  private:
   struct Asked {
-    bool asked = false;
+    std::optional<MonotonicTime> asked_at;  // unset: not asked
     bool answered = false;
     NodeReply reply;
   };

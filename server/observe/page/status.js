@@ -28,16 +28,23 @@ function setInWords(set) {
 }
 
 const makeNode = () =>
-  element('li', {}, element('h3'), element('span'), element('span'), element('span'));
+  element('li', {}, element('h3'), element('span'), element('span'), element('span'), element('span'));
+
+// Always says something, so that nothing moves when the first answers come.
+function latencyInWords({ answers, p50, p99 }) {
+  if (answers === 0) return 'No answers in the last minute';
+  return `Median latency ${duration(p50)}, p99 ${duration(p99)}`;
+}
 
 function updateNode(card, node) {
   const looks = { up: 'good', quarantined: 'wait', down: 'bad', 'not a member': 'wait' };
-  const [name, state, version, why] = card.children;
+  const [name, state, version, latency, why] = card.children;
   const left = node.quarantine_left ? ` for at least ${duration(node.quarantine_left)}` : '';
   setText(name, node.name);
   setText(state, node.state + left, looks[node.state]);
   const offset = (node.clock_offset * 1000).toFixed(1);
   setText(version, node.version ? `Redis ${node.version}, clock offset ${offset} ms` : '');
+  setText(latency, latencyInWords(node.latency));
   setText(why, node.why);
 }
 

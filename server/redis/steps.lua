@@ -243,11 +243,12 @@ if any_left then
   -- Brings the record up to date before a fence is stored. Returns a result if it cannot.
   local function note(fence)
     local now = math.floor(millis / WINDOW)
+    fence = math.min(fence, 2^53 - 1)  -- other programs can write metadata
     if now == window and fence <= ceiling then return end
     local new_floor, new_ceiling, new_earlier = floor, ceiling, earlier
     if now ~= window then
-      -- If the clock jumped, metadata from the last window may be gone.
-      new_floor = now > window + 1 and ceiling or earlier
+      -- If the clock jumped or nothing was stored for long, metadata from the last window may be gone.
+      new_floor = now == window + 1 and earlier or ceiling
       new_earlier = ceiling
     end
     -- Fences follow the clock in microseconds. The record need not be written for each of them.
@@ -442,6 +443,11 @@ if any_left then
         new_keeper = string.format('%.0f ', number) .. id
       end
     end
+    if not ours then  -- the fences of holders before another library's may be forgotten
+      local unnoted = note(fence)
+      if unnoted then return unnoted end
+      fence = math.max(fence, floor)
+    end
     local raise = raise_to > fence
     if raise then
       fence, holder, ours = raise_to, ours and holder or digest, true
@@ -546,7 +552,7 @@ if any_left then
     end
     change(key)
     -- A repeated release that keeps the key taken needs the time of the acquisition.
-    if left > 0 then call('PEXPIRE', meta, lifetime(left)) end
+    if left > 0 and not note(fence) then call('PEXPIRE', meta, lifetime(left)) end
     local sealed = seal > 0 and seal_with(meta, left, seal, state, keeper, holder) or 0
     local heard = audible == '1' and try('PUBLISH', 'redlockd:released:' .. key, key)
     return {true, type(heard) == 'number' and heard or 0, sealed, 0}
@@ -596,12 +602,12 @@ if any_left then
     if unreadable then return unreadable end
     local fence, seen = tonumber(ARGV[a + 3]), parse(stored)
     if ARGV[a + 6] == '1' and seen > fence then return {'stale_fence', seen} end
-    local set = try('SET', key, ARGV[a + 1], 'PX', ARGV[a + 2], 'NX')
-    if set and set.err then return {'failed', set.err} end
-    if not set then return {'held', call('PTTL', key)} end
     if seen > fence then fence = seen + 1 end
     local unnoted = note(fence)
     if unnoted then return unnoted end
+    local set = try('SET', key, ARGV[a + 1], 'PX', ARGV[a + 2], 'NX')
+    if set and set.err then return {'failed', set.err} end
+    if not set then return {'held', call('PTTL', key)} end
     local keeper = ARGV[a + 5] ~= '' and ARGV[a + 5] or nil
     change(key)
     local text = format(fence, 'c', keeper, stored_holder(ARGV[a + 4]))
@@ -862,11 +868,12 @@ if any_left then
     end
 
     -- Stores in a shared key's metadata that there was a holder with this fence, or a release with this seal.
-    -- The fence has been noted.
+    -- Changes nothing if the fences cannot be noted: the key then keeps metadata for at least as long.
     local function remember_fence(key, meta, fence, seal)
       local stored = read(meta) or ''
       local all, exclusive, sealed = fences_of(stored)
       seal = seal or 0
+      if note(math.max(all, fence)) then return end
       if fence <= all and seal <= sealed and match(stored, '^%d+ s ') then
         call('PEXPIRE', meta, lifetime(call('PTTL', key)))
       else
@@ -1236,6 +1243,7 @@ if any_left then
       local last = math.max(last_left(key, limit, holders, own), left_of(key, own))
       if last > 0 then
         call('PEXPIRE', key, last)
+        if not note(fences_of(read(meta) or '')) then call('PEXPIRE', meta, lifetime(last)) end
       else
         call('DEL', key)
       end
@@ -1247,6 +1255,7 @@ if any_left then
     local function keep_share(key, all, kept, left)
       local place = share_of(key, kept)[1]
       left = math.max(left, call('PTTL', place))
+      call('PEXPIRE', place, left)  -- needs no memory, and lets the next command have some
       call('SET', place, kept, 'PX', left)
       call('ZADD', all, millis + left + 1, kept)
       if call('PTTL', all) < left then call('PEXPIRE', all, left + 1) end
@@ -1362,7 +1371,7 @@ if any_left then
     local function proclaim(at)
       if wrong_set then return wrong_set end
       local token, number, value, digest = ARGV[a + 1], tonumber(ARGV[a + 2]), ARGV[a + 3], ARGV[a + 4]
-      local texts, last = {}, 0
+      local texts, last, highest = {}, 0, 0
       for _, one in ipairs(at) do
         local place, refused = place_of(one[1], one[2], token)
         if not place then return refused end
@@ -1371,10 +1380,13 @@ if any_left then
         local fence, state, keeper, holder = parse(stored)
         if digest_of(holder) ~= digest then return {'not_held', 0} end
         last = math.max(last, fence, tonumber(match(holder, '\255%d+ (%d+) ') or '0'))
+        highest = math.max(highest, fence)
         local text = format(fence, state, keeper, with_terms(holder, delay_of(holder), number, value))
         texts[#texts + 1] = {place[2], text, lifetime(call('PTTL', place[1]))}
       end
       if last >= number then return {'stale_fence', last} end
+      local unnoted = note(highest)
+      if unnoted then return unnoted end
       for _, text in ipairs(texts) do
         local set = try('SET', text[1], text[2], 'PX', text[3])
         if set.err then return {'failed', set.err} end  -- only the first: later ones need no permission

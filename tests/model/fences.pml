@@ -45,7 +45,7 @@ inline note(f) {
   if
   :: now / WINDOW != window ->
 #ifndef WITHOUT_IDLE_RULE
-     floor = (now / WINDOW > window + 1 -> ceiling : earlier);
+     floor = (now / WINDOW == window + 1 -> earlier : ceiling);
 #else
      floor = earlier;
 #endif

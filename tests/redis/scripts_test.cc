@@ -612,7 +612,7 @@ TEST_F(FencesRecord, TheFloorRisesFromWindowToWindow) {
   Store(ThisWindow() - 2, 1'000, 3'000, 2'000);
   ExpectFloor(3'000);
   Store(ThisWindow() + 7, 1'000, 3'000, 2'000);  // the clock has gone back
-  ExpectFloor(2'000);
+  ExpectFloor(3'000);
   ASSERT_EQ(server.Cli("SET redlockd:fences junk"), "OK");
   ExpectFloor(0);
   Store(ThisWindow(), 1'000, 5'000, 2'000);
@@ -621,6 +621,57 @@ TEST_F(FencesRecord, TheFloorRisesFromWindowToWindow) {
   EXPECT_EQ(Ask([&](auto sink) { node->Mark({"", "newer"}, sink); }).mark, "new");
   Store(ThisWindow(), 1'000, 5'000, 2'000);
   ExpectFloor(1'000);
+}
+
+TEST_F(FencesRecord, TheLockOfAnotherLibraryGetsAFenceAboveTheFloor) {
+  Store(ThisWindow(), 1'000, 50'000'000, 1'000);
+  ASSERT_EQ(server.Cli("SET k theirs NX PX 5000"), "OK");
+  NodeReply extended = Extend("k", "theirs", seconds(10), 900);
+  EXPECT_TRUE(extended.fence_of_earlier_holder);
+  EXPECT_EQ(extended.fence.value, 1'000U);
+  extended = Extend("k", "theirs", seconds(10), 1'001);
+  EXPECT_FALSE(extended.fence_of_earlier_holder);
+  EXPECT_EQ(extended.fence.value, 1'001U);
+}
+
+// A daemon of an earlier version keeps metadata for longer, and does not write the record.
+TEST_F(FencesRecord, MetadataIsNotShortenedBeforeItsFenceIsNoted) {
+  const std::string far = "70000000";
+  const auto ceiling = [&] {
+    const std::string record = server.Cli("GET redlockd:fences");
+    return std::stoll(record.substr(record.find(' ', record.find(' ') + 1)));
+  };
+  const auto grant_elsewhere = [&](const std::string& key) {
+    ASSERT_EQ(Grant(Key(key), 1).outcome, Outcome::kGranted);
+    std::string stored = server.Cli("GET 'redlockd:meta:{" + key + "}'");
+    stored.replace(0, stored.find(' '), far);
+    ASSERT_EQ(server.Cli("SET 'redlockd:meta:{" + key + "}' '" + stored + "' EX 86400"), "OK");
+    ASSERT_LT(ceiling(), std::stoll(far));
+  };
+  grant_elsewhere("extended");
+  EXPECT_EQ(Extend("extended", "t", seconds(20)).outcome, Outcome::kGranted);
+  EXPECT_GE(ceiling(), std::stoll(far));
+  (void)server.Cli("DEL redlockd:fences");
+  grant_elsewhere("kept");
+  const NodeReply released = Ask([&](auto sink) {
+    node->Release({.key = Key("kept"), .token = OwnerToken("t"), .keep_for = seconds(30)}, sink);
+  });
+  EXPECT_EQ(released.outcome, Outcome::kGranted);
+  EXPECT_GE(ceiling(), std::stoll(far));
+  (void)server.Cli("DEL redlockd:fences");
+  grant_elsewhere("proclaimed");
+  const NodeReply proclaimed = Ask([&](auto sink) {
+    node->Proclaim(
+        {Key("proclaimed"), OwnerToken("t"), PublishedValue("v"), kMaxFencingToken.value}, sink);
+  });
+  EXPECT_EQ(proclaimed.outcome, Outcome::kGranted) << proclaimed.message;
+  EXPECT_GE(ceiling(), std::stoll(far));
+}
+
+TEST_F(FencesRecord, AnAbsurdFenceInMetadataDoesNotBreakTheRecord) {
+  ASSERT_EQ(server.Cli("SET 'redlockd:meta:{k}' '" + std::string(400, '9') + " c - - -'"), "OK");
+  EXPECT_EQ(Grant(Key("k"), 5).outcome, Outcome::kStaleFence);
+  EXPECT_EQ(Grant(Key("other"), 5).outcome, Outcome::kGranted);
 }
 
 TEST_F(FencesRecord, EveryStepThatGrantsComparesTheFloor) {

@@ -53,7 +53,7 @@ void Server::Note(FencingToken fence) {
   const auto now = Clock() / window_;
   if (now == fences_.window && fence <= fences_.ceiling) return;
   if (now != fences_.window) {
-    fences_.floor = now > fences_.window + 1 ? fences_.ceiling : fences_.earlier;
+    fences_.floor = now == fences_.window + 1 ? fences_.earlier : fences_.ceiling;
     fences_.earlier = fences_.ceiling;
     fences_.window = now;
   }
@@ -219,6 +219,10 @@ NodeReply Server::ExtendHeld(const std::string& key, Entry& entry, Meta& meta, D
       meta.keeper = stored = keeper;
       meta.exclusive.reset();
     }
+  }
+  if (!ours) {
+    Note(meta.fence);
+    meta.fence = std::max(meta.fence, fences_.floor);
   }
   if (raise_to > meta.fence) {
     meta.fence = raise_to;

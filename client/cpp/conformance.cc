@@ -8,9 +8,11 @@
 #include <cstdlib>
 #include <fstream>
 #include <functional>
+#include <iomanip>
 #include <map>
 #include <mutex>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <random>
 #include <set>
 #include <sstream>
@@ -148,11 +150,13 @@ class Runner {
     const auto began = Clock::now();
     std::string reason;
     std::string message;
+    std::optional<Duration> held_for;
     try {
       CarryOut(step);
     } catch (const LockError& error) {
       reason = to_string(error.error().reason);
       message = error.what();
+      held_for = error.error().held_for;
     } catch (const std::exception& error) {
       throw std::runtime_error(step.dump() + ": " + error.what());
     }
@@ -163,12 +167,23 @@ class Runner {
     if (may_fail != "*" && (reason.empty() || may_fail != reason)) {
       Expect(reason == step.value("fails", ""), what);
       Expect(message.find(step.value("message", "")) != std::string::npos, what);
+      if (step.contains("held_for")) ExpectHeldFor(step, held_for, message, what);
     }
     Expect(took >= step.value("after", 0.0) && took <= step.value("within", 1e9), what);
   }
 
  private:
   using Held = std::variant<std::shared_ptr<Lock>, Lease>;
+
+  static void ExpectHeldFor(const Step& step, const std::optional<Duration>& held_for,
+                            const std::string& message, const std::string& what) {
+    Expect(held_for.has_value(), "no held_for: " + what);
+    const double least = step.at("held_for");
+    std::ostringstream text;
+    text << " for " << std::fixed << std::setprecision(3) << ToSeconds(*held_for) << " s";
+    Expect(ToSeconds(*held_for) >= least && ToSeconds(*held_for) < least + 60, what);
+    Expect(message.find(text.str()) != std::string::npos, "not" + text.str() + ": " + what);
+  }
 
   void CarryOut(const Step& step) {
     static const std::map<std::string, void (Runner::*)(const Step&)> kSteps = {

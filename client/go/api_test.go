@@ -356,6 +356,27 @@ func TestAPanicOfTheWorkReleasesTheLock(t *testing.T) {
 	}
 }
 
+func TestTheErrorSaysWhatIsKnownOfTheHolder(t *testing.T) {
+	for _, c := range []struct {
+		reason, holder string
+		heldFor        time.Duration
+		message        string
+	}{
+		{LockAlreadyHeld, "", 0, "k: why"},
+		{LockAlreadyHeld, "", time.Second, "k: why"},
+		{LockAlreadyHeld, "them", time.Second, `k: held by "them" for 1.000 s`},
+		{MaxRetriesExceeded, "them", 0, `k: held by "them"; the retries are used up`},
+		{DeadlineExceeded, "", 0, "k: why"},
+		{DeadlineExceeded, "", time.Second, "k: held for 1.000 s; why"},
+		{DeadlineExceeded, "them", time.Hour, `k: held by "them" for 3600.000 s; why`},
+	} {
+		err := errorOf("k", &core.Failure{Reason: c.reason, Message: "why", Holder: c.holder, HeldFor: c.heldFor})
+		if err.Error() != c.message || err.Holder != c.holder || err.HeldFor != c.heldFor {
+			t.Error(c, err)
+		}
+	}
+}
+
 func TestTheDefaultOwnerAndTheHolderInTheError(t *testing.T) {
 	d := startDaemon(t)
 	c := newTestClient(t, Options{}, d)
@@ -369,11 +390,17 @@ func TestTheDefaultOwnerAndTheHolderInTheError(t *testing.T) {
 	if !errors.As(err, &why) || why.Holder != d.owner("k") || err.Error() != fmt.Sprintf("k: held by %q", why.Holder) {
 		t.Fatal(err)
 	}
+	d.set(func() { d.heldFor = "12.045" })
+	_, err = c.TryAcquire(background, "k", AcquireOptions{})
+	if !errors.As(err, &why) || why.HeldFor != 12045*time.Millisecond ||
+		err.Error() != fmt.Sprintf("k: held by %q for 12.045 s", why.Holder) {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithTimeout(background, 50*time.Millisecond)
 	defer cancel()
 	_, err = c.Acquire(ctx, "k", AcquireOptions{})
 	is(t, err, ErrTimeout, context.DeadlineExceeded)
-	if !strings.HasPrefix(err.Error(), "k: held by ") {
+	if err.Error() != fmt.Sprintf("k: held by %q for 12.045 s; not acquired within the time to wait", why.Holder) {
 		t.Fatal(err)
 	}
 	d.set(func() { d.lastReason = QuorumUnavailable })

@@ -43,6 +43,7 @@ type fakeDaemon struct {
 	observers  chan *observation // the calls of Observe, as they arrive
 	// What the answer to a cancelled acquire says about its last attempt.
 	lastReason string
+	heldFor    string // of the metadata
 	begun      time.Time
 }
 
@@ -102,7 +103,7 @@ func (d *fakeDaemon) carryOut(o *pb.SessionOperation, response *pb.SessionRespon
 	}
 	// metadata names the holder and the last reason, as in the proto.
 	metadata := func(key string) {
-		result.Status.Metadata = map[string]string{"owner": d.owners[key], "last_reason": d.lastReason}
+		result.Status.Metadata = map[string]string{"owner": d.owners[key], "held_for": d.heldFor, "last_reason": d.lastReason}
 	}
 	if o.GetPing() != nil {
 		add()

@@ -64,6 +64,7 @@ type Error struct {
 	Message    string
 	Key        string        // as it was passed to the call, or Lock.Key; see Keys. "": the error concerns no lock, or several
 	Holder     string        // the label of the holder that refused the lock; "": unknown
+	HeldFor    time.Duration // for how long that holder has held the lock; 0: unknown
 	InUseAs    string        // for ErrKindMismatch: how the key is in use, as in "a lock" or "a semaphore of 5"
 	RetryAfter time.Duration // the delay before a retry; 0: unknown
 
@@ -96,14 +97,34 @@ func ReasonOf(err error) string {
 
 func errorOf(key core.Key, failure *core.Failure) *Error {
 	message := failure.Message
-	if failure.Holder != "" {
-		message = fmt.Sprintf("held by %q", failure.Holder)
-		if failure.Reason != LockAlreadyHeld {
-			message += ": " + failure.Message
+	// Without a label, the daemon's own message says more about the holder.
+	if held := heldText(failure); held != "" && (failure.Holder != "" || failure.Reason == DeadlineExceeded) {
+		switch failure.Reason {
+		case LockAlreadyHeld:
+			message = held
+		case MaxRetriesExceeded:
+			message = held + "; the retries are used up"
+		default:
+			message = held + "; " + failure.Message
 		}
 	}
 	return &Error{Reason: failure.Reason, Message: key.String() + ": " + message, Key: string(key), Holder: failure.Holder,
-		InUseAs: failure.InUseAs, RetryAfter: failure.RetryAfter, lost: failure.Lost}
+		HeldFor: failure.HeldFor, InUseAs: failure.InUseAs, RetryAfter: failure.RetryAfter, lost: failure.Lost}
+}
+
+// heldText returns, as far as it is known, `held by "builder 7" for 12.345 s`; "": nothing is.
+func heldText(failure *core.Failure) string {
+	if failure.Holder == "" && failure.HeldFor == 0 {
+		return ""
+	}
+	text := "held"
+	if failure.Holder != "" {
+		text += fmt.Sprintf(" by %q", failure.Holder)
+	}
+	if failure.HeldFor != 0 {
+		text += fmt.Sprintf(" for %.3f s", failure.HeldFor.Seconds())
+	}
+	return text
 }
 
 // because records that the caller's context ended the call.

@@ -62,17 +62,23 @@ class Runner {
     const began = performance.now();
     let reason;
     let message = '';
+    let heldFor;
     try {
       const result = await this[step.do](step);
       if (step.as !== undefined && result) this.#locks[step.as] = result;
     } catch (error) {
       if (!(error instanceof LockError)) throw step.do === 'together' ? error : Object.assign(error, { message: `${JSON.stringify(step)}: ${error.message}` });
-      ({ reason, message } = error);
+      ({ reason, message, heldFor } = error);
     }
     const took = (performance.now() - began) / 1000;
     if (step.may_fail !== '*' && (reason === undefined || step.may_fail !== reason)) {
       assert.equal(reason, step.fails, `${JSON.stringify(step)}: ${reason}: ${message}`);
       assert.ok(message.includes(step.message ?? ''), `${JSON.stringify(step)}: ${message}`);
+      if (step.held_for !== undefined) {
+        const seconds = heldFor / 1000;
+        assert.ok(seconds >= step.held_for && seconds < step.held_for + 60, `${JSON.stringify(step)}: ${heldFor} ms: ${message}`);
+        assert.ok(message.includes(` for ${seconds.toFixed(3)} s`), `${JSON.stringify(step)}: ${heldFor} ms: ${message}`);
+      }
     }
     assert.ok(took >= (step.after ?? 0) - 0.02 && took <= (step.within ?? Infinity), `${JSON.stringify(step)}: took ${took} s`);
   }

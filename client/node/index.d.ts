@@ -237,13 +237,15 @@ export type WatchEvent =
 
 /** The error of all calls. */
 export class LockError extends Error {
-  constructor(reason: string, message: string, details?: { key?: string; holder?: string; retryAfter?: number });
+  constructor(reason: string, message: string, details?: { key?: string; holder?: string; heldFor?: number; retryAfter?: number });
   /** A reason of the gRPC API, such as `LOCK_ALREADY_HELD`, or `UNREACHABLE` if no daemon answered. */
   readonly reason: string;
   /** The key of the lock. Of several keys: all of them, joined by `', '`. */
   readonly key?: string;
   /** The label of the holder that has the lock, if the daemon knows it. */
   readonly holder?: string;
+  /** For how long that holder has held the lock. Unset: unknown. */
+  readonly heldFor?: number;
   /** The delay before a retry. Unset: a retry does not help. */
   readonly retryAfter?: number;
 }
@@ -262,7 +264,8 @@ export class LockNotHeldError extends LockError {}
 export class LockLostError extends LockNotHeldError {}
 /** The key is in use in another way: as a lock, as a semaphore, or with another `maxHolders`. The call did not wait. */
 export class KindMismatchError extends LockError {
-  constructor(reason: string, message: string, details?: { key?: string; holder?: string; retryAfter?: number; inUseAs?: string });
+  constructor(reason: string, message: string, details?: {
+    key?: string; holder?: string; heldFor?: number; retryAfter?: number; inUseAs?: string });
   /** How the key is in use, for people: `a lock` or, for example, `a semaphore of 5`. */
   readonly inUseAs?: string;
 }

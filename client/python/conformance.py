@@ -184,7 +184,7 @@ class Runner:
             await self.do_shell({"command": "control restore"})
 
     async def step(self, step):
-        began, reason, message = time.monotonic(), None, ""
+        began, reason, message, held_for = time.monotonic(), None, "", None
 
         def require(condition, what):
             if not condition:
@@ -195,7 +195,7 @@ class Runner:
             if "as" in step and result is not None:
                 self.locks[step["as"]] = result
         except redlockd.LockError as error:
-            reason, message = error.reason, str(error)
+            reason, message, held_for = error.reason, str(error), error.held_for
         except (TypeError, ValueError) as error:
             reason, message = "INVALID_ARGUMENT", str(error)
         except Failed:  # of a step in `together`
@@ -206,6 +206,9 @@ class Runner:
         if step.get("may_fail") not in ("*", reason or "none"):
             require(reason == step.get("fails"), f"{reason}: {message}")
             require(step.get("message", "") in message, message)
+            if "held_for" in step:
+                require(held_for is not None and step["held_for"] <= held_for < step["held_for"] + 60, f"{held_for}: {message}")
+                require(f" for {held_for:.3f} s" in message, message)
         require(step.get("after", 0) - 0.02 <= took <= step.get("within", 1e9), f"took {took:.2f} s: {message}")
 
     def key(self, step):

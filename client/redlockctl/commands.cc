@@ -472,8 +472,7 @@ ExitStatus Commands::Run() {
     redlock::client::Client client(ClientOptions());
     return KeepAndRun(client, options, printer_, [this](const redlock::client::Error& error) {
       const bool timed_out = error.reason == redlock::client::Reason::kDeadlineExceeded;
-      const bool cause_known = !error.holder.empty();
-      return timed_out && !cause_known ? WithCause(Explain(error)) : Explain(error);
+      return timed_out && !NamesHolder(error) ? WithCause(Explain(error)) : Explain(error);
     });
   };
   return static_cast<ExitStatus>(RunUnderLock(run, keep, printer_));

@@ -1,5 +1,7 @@
 #include "client/redlockctl/failure.h"
 
+#include <array>
+#include <cstdio>
 #include <map>
 
 #include "proto/google/rpc/error_details.pb.h"
@@ -7,6 +9,12 @@
 
 namespace redlockctl {
 namespace {
+
+std::optional<redlock::client::Duration> HeldFor(const redlock::v1::InspectResponse& response) {
+  if (!response.has_held_for()) return std::nullopt;
+  return std::chrono::seconds(response.held_for().seconds()) +
+         std::chrono::nanoseconds(response.held_for().nanos());
+}
 
 ExitStatus ExitStatusOf(const std::string& reason, grpc::StatusCode code) {
   static const std::map<std::string, ExitStatus> statuses = {
@@ -26,9 +34,21 @@ ExitStatus ExitStatusOf(const std::string& reason, grpc::StatusCode code) {
 
 }  // namespace
 
-std::string HeldBy(const std::string& owner) {
-  const std::string held = "another holder has the lock";
-  return owner.empty() ? held : held + ": \"" + owner + "\"";
+std::string HeldBy(const std::string& owner,
+                   const std::optional<redlock::client::Duration>& held_for) {
+  std::string held = "another holder has the lock";
+  if (!owner.empty()) held += ": \"" + owner + "\"";
+  if (held_for) {
+    std::array<char, 32> time{};
+    std::snprintf(time.data(), time.size(), ", for %.3f s",
+                  std::chrono::duration<double>(*held_for).count());
+    held += time.data();
+  }
+  return held;
+}
+
+bool NamesHolder(const redlock::client::Error& error) {
+  return !error.holder.empty() || error.held_for;
 }
 
 std::string HeldBy(const redlock::v1::InspectResponse& response) {
@@ -36,7 +56,9 @@ std::string HeldBy(const redlock::v1::InspectResponse& response) {
   if (response.max_holders() != 0) {
     return count + " of " + std::to_string(response.max_holders()) + " slots are taken";
   }
-  if (response.mode() != redlock::v1::LOCK_MODE_SHARED) return HeldBy(response.owner());
+  if (response.mode() != redlock::v1::LOCK_MODE_SHARED) {
+    return HeldBy(response.owner(), HeldFor(response));
+  }
   return response.holders() == 1 ? "a holder shares the lock" : count + " holders share the lock";
 }
 
@@ -77,9 +99,9 @@ Failure Explain(const redlock::client::Error& error) {
     failure.message = "no redlockd answers: " + error.message;
   } else if (error.reason == redlock::client::Reason::kDeadlineExceeded) {
     failure.message = "the time to wait ran out";
-    if (!error.holder.empty()) failure.message += ": " + HeldBy(error.holder);
+    if (NamesHolder(error)) failure.message += ": " + HeldBy(error.holder, error.held_for);
   } else if (!error.holder.empty()) {
-    failure.message = HeldBy(error.holder);
+    failure.message = HeldBy(error.holder, error.held_for);
   }
   if (error.retry_after > redlock::client::Duration::zero()) {
     failure.retry_after = std::chrono::duration_cast<std::chrono::milliseconds>(error.retry_after);

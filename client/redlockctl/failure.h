@@ -33,10 +33,13 @@ struct Failure {
   ExitStatus exit_status = kExitFailed;
 };
 
-// That another holder has the lock, with the holder's label if it has one.
-[[nodiscard]] std::string HeldBy(const std::string& owner);
+// That another holder has the lock, with the holder's label and for how long, if they are known.
+[[nodiscard]] std::string HeldBy(const std::string& owner,
+                                 const std::optional<redlock::client::Duration>& held_for);
 // The same for a key that is held.
 [[nodiscard]] std::string HeldBy(const redlock::v1::InspectResponse& response);
+// Whether the error says who holds the lock, or for how long.
+[[nodiscard]] bool NamesHolder(const redlock::client::Error& error);
 
 // For a call through a stub.
 [[nodiscard]] Failure Explain(const grpc::Status& status);

@@ -315,12 +315,15 @@ TEST_F(MachineLocksTest, TheErrorNamesTheHolder) {
   for (const Reason reason : {Reason::kLockAlreadyHeld, Reason::kMaxRetriesExceeded}) {
     const CallId call = Acquire({.key = "k", .ttl = seconds(30)});
     Flush();
-    Message({.answers = {{.id = Last<AcquireRequest>().id,
-                          .error = Error{reason, "held", seconds(3), "builder 7"}}}});
+    Message({.answers = {
+                 {.id = Last<AcquireRequest>().id,
+                  .error = Error{reason, "held", seconds(3), "builder 7", milliseconds(12'045)}}}});
     EXPECT_FAILED(call, reason);
     EXPECT_EQ(failed.at(call).holder, "builder 7");
+    EXPECT_EQ(failed.at(call).held_for, milliseconds(12'045));
     EXPECT_EQ(failed.at(call).retry_after, seconds(3));
-    EXPECT_TRUE(failed.at(call).message.starts_with("k: held by \"builder 7\""));
+    EXPECT_TRUE(failed.at(call).message.starts_with("k: held by \"builder 7\" for 12.045 s"))
+        << failed.at(call).message;
   }
   const CallId call = Acquire({.key = "k", .ttl = seconds(30), .wait = seconds(1)});
   Flush();
@@ -331,7 +334,26 @@ TEST_F(MachineLocksTest, TheErrorNamesTheHolder) {
                         .last_reason = Reason::kLockAlreadyHeld}}});
   EXPECT_FAILED(call, Reason::kDeadlineExceeded);
   EXPECT_EQ(failed.at(call).holder, "builder 7");
+  EXPECT_FALSE(failed.at(call).held_for);
   EXPECT_EQ(failed.at(call).message, "k: held by \"builder 7\"; not acquired within 1 s");
+}
+
+TEST_F(MachineLocksTest, AWaitThatIsOverSaysForHowLongTheLockHasBeenHeld) {
+  for (const std::string holder : {"builder 7", ""}) {
+    const CallId call = Acquire({.key = "k", .ttl = seconds(30), .wait = seconds(1)});
+    Flush();
+    Live(seconds(1));
+    Flush();
+    Message({.answers = {{.id = Last<CancelRequest>().id,
+                          .error = Error{Reason::kCancelled, "cancelled", {}, holder, seconds(61)},
+                          .last_reason = Reason::kLockAlreadyHeld}}});
+    EXPECT_FAILED(call, Reason::kDeadlineExceeded);
+    EXPECT_EQ(failed.at(call).held_for, seconds(61));
+    EXPECT_EQ(failed.at(call).message, holder.empty()
+                                           ? "k: held for 61.000 s; not acquired within 1 s"
+                                           : "k: held by \"builder 7\" for 61.000 s; not acquired "
+                                             "within 1 s");
+  }
 }
 
 TEST_F(MachineLocksTest, AtTheEndOfItsWaitACallDoesNotWaitLongForTheDaemon) {

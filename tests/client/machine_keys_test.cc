@@ -186,9 +186,10 @@ TEST_F(MachineLocksTest, ASlotIsKeptAndAdoptedAsTheOneThatWasGranted) {
 TEST_F(MachineLocksTest, ErrorsNameAllKeys) {
   const CallId held = Acquire({.key = together({"b", "a"}), .ttl = seconds(9), .wait = Duration{}});
   Flush();
-  Message({.answers = {{.id = Last<AcquireRequest>().id,
-                        .error = Error{Reason::kLockAlreadyHeld, "no", {}, "someone"}}}});
-  EXPECT_EQ(failed[held].message, "a, b: held by \"someone\"");
+  Message(
+      {.answers = {{.id = Last<AcquireRequest>().id,
+                    .error = Error{Reason::kLockAlreadyHeld, "no", {}, "someone", seconds(2)}}}});
+  EXPECT_EQ(failed[held].message, "a, b: held by \"someone\" for 2.000 s");
   const auto late = Acquire({.key = together({"b", "a"}), .ttl = seconds(9), .wait = seconds(1)});
   Live(seconds(2));
   EXPECT_EQ(failed[late].message, "a, b: not acquired within 1 s");

@@ -3,6 +3,9 @@
 
 #include <gtest/gtest.h>
 
+#include <chrono>
+#include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -44,6 +47,34 @@ TEST(Translation, AnEventMayNameItsKeysInAnyOrder) {
   event.clear_keys();
   event.set_key("c");
   EXPECT_EQ(ToEvent(event)->key, "c");
+}
+
+v1::SessionResponse Refusal(const std::map<std::string, std::string>& metadata) {
+  v1::SessionResponse response;
+  v1::OperationStatus& status = *response.add_results()->mutable_status();
+  status.set_reason("LOCK_ALREADY_HELD");
+  status.mutable_metadata()->insert(metadata.begin(), metadata.end());
+  return response;
+}
+
+std::optional<Duration> HeldFor(const std::string& text) {
+  return FromProto(Refusal({{"owner", "me"}, {"held_for", text}})).answers[0].error->held_for;
+}
+
+TEST(Translation, ARefusalSaysForHowLongTheLockHasBeenHeld) {
+  EXPECT_EQ(HeldFor("12.345"), std::chrono::milliseconds(12'345));
+  EXPECT_EQ(HeldFor("0.000"), Duration::zero());
+  EXPECT_EQ(HeldFor("7"), std::chrono::seconds(7));
+  EXPECT_FALSE(FromProto(Refusal({{"owner", "me"}})).answers[0].error->held_for);
+}
+
+TEST(Translation, ATimeThatCannotBeReadIsUnknown) {
+  for (const char* const text : {"", " ", "soon", "-1", "nan", "inf", "1e3", "1.5 s", " 1", "1,5",
+                                 "1000000000", "99999999999999999999999"}) {
+    EXPECT_FALSE(HeldFor(text)) << text;
+  }
+  const auto odd = FromProto(Refusal({{"owner", "me"}, {"held_for", "?"}, {"", ""}, {"new", "x"}}));
+  EXPECT_EQ(odd.answers[0].error->holder, "me");
 }
 
 }  // namespace

@@ -286,8 +286,9 @@ class RunTest(CommandTest):
         self.assertIn("me\\x1b[31m\\n\\u009b, ipv4:", self.ctl("inspect", self.key).stdout)
         self.assertIn("me\u001b[31m\n\u009b", json.loads(self.ctl("inspect", self.key, "--output", "json").stdout)["owner"])
         for arguments, status, words in (
-                (["--try", self.key, "true"], 123, "another holder has the lock"),
-                (["--wait", "100ms", self.key, "true"], 123, "another holder has the lock: \"me\\\\x1b"),
+                (["--try", self.key, "true"], 123, r"another holder has the lock: \"me.*\", for \d+\.\d{3} s$"),
+                (["--wait", "100ms", self.key, "true"], 123,
+                 r"the time to wait ran out: another holder has the lock: \"me\\x1b.*\", for \d+\.\d{3} s$"),
                 (["--try", "-E", "9", self.key, "true"], 9, "another holder has the lock"),
                 (["--server", nobody, "k", "true"], 120, "no redlockd answers"),
                 (["k", "--", "/no/such/command"], 127, "cannot run /no/such/command: No such file"),
@@ -307,6 +308,13 @@ class RunTest(CommandTest):
         self.assertEqual(self.ctl("run", "k", "-c", "kill -9 $$").returncode, 137)
         holder.terminate()
         self.assertEqual(holder.wait(10), 143)
+
+    def test_a_holder_without_a_label_is_told_by_its_time(self):
+        self.start("sleep", "60")
+        self.assertTrue(eventually(lambda: not self.is_free()))
+        done = self.ctl("run", "--wait", "100ms", self.key, "true")
+        self.assertEqual(done.returncode, 123)
+        self.assertRegex(done.stderr, r"^redlockctl: the time to wait ran out: another holder has the lock, for \d+\.\d{3} s$")
 
     def test_an_outage_is_not_contention(self):
         nodes = Nodes()

@@ -7,8 +7,13 @@
 namespace redlock::client {
 namespace {
 
-std::string HeldBy(const std::string& key, const std::string& holder) {
-  return InWords(key) + ": held by \"" + holder + "\"";
+// `held by "builder 7" for 12.345 s`, as far as it is known; empty: nothing is.
+std::string Held(const Error& error) {
+  if (error.holder.empty() && !error.held_for) return {};
+  std::string text = "held";
+  if (!error.holder.empty()) text += " by \"" + error.holder + "\"";
+  if (error.held_for) text += " for " + InSeconds(*error.held_for);
+  return text;
 }
 
 bool IsOutage(Reason reason) {
@@ -26,9 +31,10 @@ std::optional<RetryPolicy> RetryOf(bool single_try, const std::optional<RetryPol
 
 Error Refused(const std::string& key, Error error) {
   if (error.holder.empty()) return error;
-  if (error.reason == Reason::kLockAlreadyHeld) error.message = HeldBy(key, error.holder);
+  const std::string held = InWords(key) + ": " + Held(error);
+  if (error.reason == Reason::kLockAlreadyHeld) error.message = held;
   if (error.reason == Reason::kMaxRetriesExceeded) {
-    error.message = HeldBy(key, error.holder) + " after the last retry";
+    error.message = held + "; the retries are used up";
   }
   return error;
 }
@@ -48,10 +54,11 @@ Error WaitOver(const std::string& key, Duration wait, const Answer* answer,
             last_failure->retry_after};
   }
   Error error{Reason::kDeadlineExceeded, InWords(key) + ": " + over};
-  if (answer != nullptr && answer->error && !answer->error->holder.empty()) {
-    error.holder = answer->error->holder;
-    error.message = HeldBy(key, error.holder) + "; " + over;
-  }
+  if (answer == nullptr || !answer->error) return error;
+  error.holder = answer->error->holder;
+  error.held_for = answer->error->held_for;
+  const std::string held = Held(error);
+  if (!held.empty()) error.message = InWords(key) + ": " + held + "; " + over;
   return error;
 }
 

@@ -17,7 +17,8 @@ constexpr Duration kShortestRetry = std::chrono::milliseconds(50);
 [[nodiscard]] std::optional<RetryPolicy> RetryOf(bool single_try,
                                                  const std::optional<RetryPolicy>& retry);
 
-// The daemon refused the acquisition of `key`. If it has named the holder, the message does too.
+// The daemon refused the acquisition of `key`. If it has named the holder, the message does
+// too, and says for how long the holder has held the lock.
 [[nodiscard]] Error Refused(const std::string& key, Error error);
 
 // The time to wait is over, and a daemon could be reached. `answer`: that of the daemon to the

@@ -42,6 +42,13 @@ inline constexpr TimePoint kNever = TimePoint::max();
   return ms % 1000 == 0 ? std::to_string(ms / 1000) + " s" : std::to_string(ms) + " ms";
 }
 
+// With three decimals: "12.345 s".
+[[nodiscard]] inline std::string InSeconds(Duration duration) {
+  const std::string ms = std::to_string(Millis(duration) % 1000);
+  return std::to_string(Millis(duration) / 1000) + "." + std::string(3 - ms.size(), '0') + ms +
+         " s";
+}
+
 class Clock {
  public:
   virtual ~Clock() = default;

@@ -1,7 +1,10 @@
 #include "client/cpp/src/translation.h"
 
 #include <algorithm>
+#include <charconv>
+#include <chrono>
 #include <string_view>
+#include <system_error>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -124,10 +127,23 @@ std::optional<Duration> HeldFor(const auto& message) {
   return ToDuration(message.held_for());
 }
 
+// Reads a time such as "12.345", in seconds. Nothing if the text is no time: a newer daemon, or a
+// program between the client and the daemon, may have written it.
+std::optional<Duration> SecondsIn(const std::string& text) {
+  double seconds = -1;
+  const char* const end = text.data() + text.size();
+  const auto [rest, error] = std::from_chars(text.data(), end, seconds, std::chars_format::fixed);
+  const bool sensible = seconds >= 0 && seconds <= kMostSeconds;  // not NaN
+  if (error != std::errc() || rest != end || !sensible) return std::nullopt;
+  return std::chrono::round<std::chrono::milliseconds>(std::chrono::duration<double>(seconds));
+}
+
 // Reads the metadata of a refusal: see lock_service.proto.
 void ReadMetadata(const google::protobuf::Map<std::string, std::string>& metadata, Answer& answer) {
   const auto owner = metadata.find("owner");
   if (owner != metadata.end()) answer.error->holder = owner->second;
+  const auto held_for = metadata.find("held_for");
+  if (held_for != metadata.end()) answer.error->held_for = SecondsIn(held_for->second);
   const auto in_use_as = metadata.find("in_use_as");
   if (in_use_as != metadata.end()) answer.error->in_use_as = in_use_as->second;
   const auto last = metadata.find("last_reason");

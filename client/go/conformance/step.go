@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -33,6 +34,7 @@ type step struct {
 	AtMost                                     float64  `json:"at_most"`
 	LockDelay                                  float64  `json:"lock_delay"`
 	KeepFor                                    *float64 `json:"keep_for"`
+	HeldFor                                    float64  `json:"held_for"`
 	Wait                                       *float64
 	Is, Gets, Raises, Detached, Differ         bool
 	MayFail                                    string `json:"may_fail"`
@@ -106,6 +108,13 @@ func (s step) wait(parent context.Context) (ctx context.Context, cancel context.
 	return context.WithTimeout(parent, seconds(*s.Wait))
 }
 
+// saysForHowLong reports whether the error has the time for which the lock has been held, in a field and in its message.
+func (s step) saysForHowLong(err error) bool {
+	var why *redlockd.Error
+	return errors.As(err, &why) && why.HeldFor >= seconds(s.HeldFor) && why.HeldFor < seconds(s.HeldFor)+time.Minute &&
+		strings.Contains(err.Error(), fmt.Sprintf(" for %.3f s", why.HeldFor.Seconds()))
+}
+
 // check compares the outcome of the step with what it must be.
 func (s step) check(err error, took time.Duration) error {
 	reason := redlockd.ReasonOf(err)
@@ -117,6 +126,8 @@ func (s step) check(err error, took time.Duration) error {
 		return fmt.Errorf("%q, not %q: %v", reason, s.Fails, err)
 	case err != nil && !strings.Contains(err.Error(), s.Message):
 		return fmt.Errorf("%q does not contain %q", err, s.Message)
+	case s.HeldFor > 0 && !s.saysForHowLong(err):
+		return fmt.Errorf("%q and its field do not say for how long the lock has been held", err)
 	}
 	switch {
 	case s.Within > 0 && took > seconds(s.Within):

@@ -6,13 +6,15 @@ const { shown } = require('./key.js');
 //   reason      as in proto/redlock/v1/lock_service.proto, or UNREACHABLE if no daemon answered
 //   key         the key of the lock; of several, their names, joined by ', '; undefined if the error is not about a lock
 //   holder      the label of the holder that has the lock, if the daemon knows it
+//   heldFor     for how long that holder has held the lock, in ms; undefined if unknown
 //   retryAfter  the delay before a retry, in ms; undefined if a retry does not help
 class LockError extends Error {
-  constructor(reason, message, { key, holder, retryAfter } = {}) {
+  constructor(reason, message, { key, holder, heldFor, retryAfter } = {}) {
     super(message);
     this.reason = reason;
     this.key = key;
     this.holder = holder;
+    this.heldFor = heldFor;
     this.retryAfter = retryAfter;
   }
 }
@@ -76,14 +78,27 @@ const releasedError = (error, ownToken) => failure(
 
 const closedError = () => failure('CANCELLED', 'the client is closed; make a new one');
 
-const detailsFrom = (metadata) => ({ holder: metadata?.owner, inUseAs: metadata?.in_use_as });
+// Of a text in seconds, such as '12.345', the ms; undefined if it is anything else.
+const millisIn = (seconds) => (/^\d{1,9}(\.\d{1,9})?$/.test(seconds ?? '') ? Math.round(Number(seconds) * 1000) : undefined);
 
-// `status`: reason, message, retryDelay and metadata, as the daemon sent them. The holder's label is quoted, because
-// its owner chose it.
-const errorOf = (status, key) => {
-  const details = detailsFrom(status.metadata);
-  const held = details.holder === undefined ? '' : `held by ${JSON.stringify(details.holder)}: `;
-  return lockFailure(status.reason, key, `${held}${status.message}`, { ...details, retryAfter: status.retryDelay });
+const detailsFrom = (metadata) => ({
+  holder: metadata?.owner, heldFor: millisIn(metadata?.held_for), inUseAs: metadata?.in_use_as });
+
+// `held by "builder 7" for 12.345 s`, as far as it is known; empty if nothing is. The holder's label is quoted, because its
+// owner chose it.
+const heldText = ({ holder, heldFor }) => (holder === undefined && heldFor === undefined ? '' : 'held' +
+  (holder === undefined ? '' : ` by ${JSON.stringify(holder)}`) +
+  (heldFor === undefined ? '' : ` for ${(heldFor / 1000).toFixed(3)} s`));
+
+// What follows the holder in the message. Without a label, the daemon's own message says more.
+const AFTER_HOLDER = new Map([['LOCK_ALREADY_HELD', ''], ['MAX_RETRIES_EXCEEDED', '; the retries are used up']]);
+
+// `status`: reason, message, retryDelay and metadata, as the daemon sent them.
+const errorOf = ({ reason, message, retryDelay, metadata }, key) => {
+  const details = detailsFrom(metadata);
+  const named = details.holder !== undefined && AFTER_HOLDER.has(reason);
+  const text = named ? heldText(details) + AFTER_HOLDER.get(reason) : message;
+  return lockFailure(reason, key, text, { ...details, retryAfter: retryDelay });
 };
 
 // A failure to reach enough nodes, which must not read as if another holder had the lock.
@@ -97,8 +112,8 @@ const timedOut = (reason, message, { metadata, message: why }, key) => {
   const details = detailsFrom(metadata);
   if (!ENDED.has(reason)) return lockFailure(reason, key, `${message}: ${why}`, details);
   if (OUTAGES.has(last)) return lockFailure(last, key, `${message}: the last attempt failed with ${last}`, details);
-  const held = details.holder === undefined ? '' : `: held by ${JSON.stringify(details.holder)}`;
-  return lockFailure('DEADLINE_EXCEEDED', key, `${message}${held}`, details);
+  const held = heldText(details);
+  return lockFailure('DEADLINE_EXCEEDED', key, held === '' ? message : `${held}; ${message}`, details);
 };
 
 const classes = {

@@ -250,7 +250,7 @@ class Acquires:
         text = f"{error}; the lock is being released"
         if acquire.callers_token:
             text += ", and its token must not be used again"
-        return make_error(error.reason, text, error.retry_after, error.holder)
+        return make_error(error.reason, text, error.retry_after, error.holder, error.held_for)
 
     def give_up(self, acquire, now):
         """Ends a request whose caller no longer waits, or which cannot succeed."""

@@ -1,5 +1,6 @@
 """Converts between the messages of the gRPC API and the values of this library."""
 
+import re
 from typing import Any, Optional
 
 from ._keys import Key
@@ -9,8 +10,11 @@ from .errors import KindMismatch, LockError, make_error
 __all__ = ["error_of", "pb", "reason_of_details", "seconds", "set_duration", "set_keep_for", "set_published",
            "set_retry"]
 
-_HELD = ("LOCK_ALREADY_HELD", "MAX_RETRIES_EXCEEDED", "DEADLINE_EXCEEDED")
+# The reasons that name the holder, and what the message says after that.
+_HELD = {"LOCK_ALREADY_HELD": "", "MAX_RETRIES_EXCEEDED": "; the retries are used up",
+         "DEADLINE_EXCEEDED": "; the lock was not acquired within the wait"}
 _OUTAGES = ("QUORUM_UNAVAILABLE", "NODE_SET_MISMATCH")
+_SECONDS = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?")
 
 
 def set_duration(field: Any, seconds: float) -> None:
@@ -61,19 +65,27 @@ def not_in_time(key: Key, metadata: Any) -> LockError:
     return _error("DEADLINE_EXCEEDED", "the lock was not acquired within the wait", key, None, metadata)
 
 
+def _held(holder: Optional[str], held_for: Optional[float]) -> str:
+    """'held by "crew 3" for 12.345 s', as far as it is known; "" if nothing is."""
+    if holder is None and held_for is None:
+        return ""
+    return "held" + ("" if holder is None else f' by "{holder}"') + ("" if held_for is None else f" for {held_for:.3f} s")
+
+
 def _error(reason: str, message: str, key: Key, retry: Optional[float], metadata: Any) -> LockError:
     holder = metadata.get("owner") or None
+    held_for = float(metadata["held_for"]) if _SECONDS.fullmatch(metadata.get("held_for", "")) else None
     text = f"{key}: {message}"
-    if holder is not None and reason in _HELD:
-        text = f'{key}: held by "{holder}"'
-        if reason != "LOCK_ALREADY_HELD":
-            text += f": {message}"
+    # The daemon's own message says more about a holder without a label.
+    held = _held(holder, held_for) if holder is not None or reason == "DEADLINE_EXCEEDED" else ""
+    if held and reason in _HELD:
+        text = f"{key}: {held}{_HELD[reason]}"
     if reason == "KIND_MISMATCH":
         in_use_as = metadata.get("in_use_as") or None
         if in_use_as is not None:
             text = f"{key}: the key is in use as {in_use_as}; use it in the same way, or another key"
-        return KindMismatch(reason, text, retry, holder, in_use_as)
-    return make_error(reason, text, retry, holder)
+        return KindMismatch(reason, text, retry, holder, in_use_as, held_for)
+    return make_error(reason, text, retry, holder, held_for)
 
 
 def reason_of_details(details: Optional[bytes]) -> Any:

@@ -13,21 +13,24 @@ class LockError(Exception):
     reason: a reason of the gRPC API, or UNREACHABLE if no daemon answered.
     retry_after: the delay before a retry, in seconds; None if a retry does not help.
     holder: the owner label of the holder that has the key, if the daemon named it; otherwise None.
+    held_for: for how many seconds that holder has held the key; None if that is unknown.
     """
 
     reason: str
     retry_after: Optional[float]
     holder: Optional[str]
+    held_for: Optional[float]
 
     def __init__(self, reason: str, message: str, retry_after: Optional[float] = None,
-                 holder: Optional[str] = None) -> None:
+                 holder: Optional[str] = None, held_for: Optional[float] = None) -> None:
         super().__init__(message)
         self.reason = reason
         self.retry_after = retry_after
         self.holder = holder
+        self.held_for = held_for
 
     def __reduce__(self) -> Tuple[Any, ...]:
-        return type(self), (self.reason, str(self), self.retry_after, self.holder)
+        return type(self), (self.reason, str(self), self.retry_after, self.holder, self.held_for)
 
 
 class InvalidArgument(LockError, ValueError):
@@ -60,12 +63,12 @@ class KindMismatch(LockError):
     in_use_as: Optional[str]
 
     def __init__(self, reason: str, message: str, retry_after: Optional[float] = None, holder: Optional[str] = None,
-                 in_use_as: Optional[str] = None) -> None:
-        super().__init__(reason, message, retry_after, holder)
+                 in_use_as: Optional[str] = None, held_for: Optional[float] = None) -> None:
+        super().__init__(reason, message, retry_after, holder, held_for)
         self.in_use_as = in_use_as
 
     def __reduce__(self) -> Tuple[Any, ...]:
-        return type(self), (self.reason, str(self), self.retry_after, self.holder, self.in_use_as)
+        return type(self), (self.reason, str(self), self.retry_after, self.holder, self.in_use_as, self.held_for)
 
 
 class ValidityExpired(LockError):
@@ -124,5 +127,5 @@ _CLASSES: Dict[str, Type[LockError]] = {
 
 
 def make_error(reason: str, message: str, retry_after: Optional[float] = None,
-               holder: Optional[str] = None) -> LockError:
-    return _CLASSES.get(reason, LockError)(reason, message, retry_after, holder)
+               holder: Optional[str] = None, held_for: Optional[float] = None) -> LockError:
+    return _CLASSES.get(reason, LockError)(reason, message, retry_after, holder, held_for=held_for)

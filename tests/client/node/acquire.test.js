@@ -1,6 +1,9 @@
 import assert from 'node:assert/strict';
 import test from 'node:test';
+import errors from '../../../client/node/core/errors.js';
 import { Harness, kindOf } from './harness.js';
+
+const { errorOf } = errors;
 
 test('an acquire carries its own token; a wait of 0 is a single try', () => {
   const world = new Harness();
@@ -245,9 +248,22 @@ test('at the end of the wait, the daemon is asked why; the error names the holde
   assert.ok(!call.done);
   world.fail(operation, 'CANCELLED', { metadata: { owner: 'host/1/"app"', last_reason: 'LOCK_ALREADY_HELD' } });
   assert.equal(call.error.name, 'LockTimeoutError');
-  assert.equal(call.error.message, 'k: not acquired within 300 ms: held by "host/1/\\"app\\""');
+  assert.equal(call.error.message, 'k: held by "host/1/\\"app\\""; not acquired within 300 ms');
   assert.equal(call.error.holder, 'host/1/"app"');
+  assert.equal(call.error.heldFor, undefined);
   world.pass(2000, { daemon: true });
+});
+
+test('at the end of the wait, the error says for how long the lock has been held', () => {
+  for (const [owner, by] of [['other', ' by "other"'], [undefined, '']]) {
+    const world = new Harness();
+    const { call, operation } = waited(world);
+    const metadata = { held_for: '61.5', last_reason: 'LOCK_ALREADY_HELD' };
+    world.fail(operation, 'CANCELLED', { metadata: owner === undefined ? metadata : { ...metadata, owner } });
+    assert.equal(call.error.message, `k: held${by} for 61.500 s; not acquired within 300 ms`);
+    assert.deepEqual([call.error.holder, call.error.heldFor], [owner, 61_500]);
+    world.pass(2000, { daemon: true });
+  }
 });
 
 test('an outage at the end of the wait does not read as contention', () => {
@@ -306,7 +322,25 @@ test('a refusal names the holder', () => {
   world.fail(world.expect('acquire')[0], 'LOCK_ALREADY_HELD', { metadata: { owner: 'other' } });
   assert.equal(call.error.name, 'LockAlreadyHeldError');
   assert.equal(call.error.holder, 'other');
-  assert.match(call.error.message, /^k: held by "other"/);
+  assert.equal(call.error.message, 'k: held by "other"');
+});
+
+test('a refusal says for how long the lock has been held', () => {
+  for (const [reason, text] of [['LOCK_ALREADY_HELD', ''], ['MAX_RETRIES_EXCEEDED', '; the retries are used up']]) {
+    const error = errorOf({ reason, message: 'no', metadata: { owner: 'other', held_for: '12.045' } }, 'k');
+    assert.equal(error.message, `k: held by "other" for 12.045 s${text}`);
+    assert.equal(error.heldFor, 12_045);
+  }
+  const unnamed = errorOf({ reason: 'LOCK_ALREADY_HELD', message: 'no', metadata: { held_for: '0.000' } }, 'k');
+  assert.deepEqual([unnamed.message, unnamed.heldFor], ['k: no', 0]);
+});
+
+test('a time that cannot be read is unknown', () => {
+  for (const text of ['', ' ', 'soon', '-1', 'NaN', 'Infinity', '1e3', '0x10', '1.5 s', ' 1', '1,5', '1\n', '9'.repeat(400)]) {
+    const metadata = { owner: 'other', held_for: text, '': '', new: 'x' };
+    const error = errorOf({ reason: 'LOCK_ALREADY_HELD', message: 'no', metadata }, 'k');
+    assert.deepEqual([error.message, error.heldFor], ['k: held by "other"', undefined], text);
+  }
 });
 
 test('a retry policy is sent as it is', () => {

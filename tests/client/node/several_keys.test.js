@@ -47,7 +47,8 @@ test('errors show the names', () => {
   assert.equal(shown(AB), 'a, b');
   shows(errors.lockFailure('OVERLOADED', AB, 'busy'), 'a, b: busy');
   shows(errors.lostError(AB, 'taken'), 'a, b: the lock was lost: taken');
-  shows(errors.errorOf({ reason: 'LOCK_ALREADY_HELD', message: 'held', metadata: { owner: 'me' } }, AB), 'a, b: held by "me": held');
+  shows(errors.errorOf({ reason: 'LOCK_ALREADY_HELD', message: 'held', metadata: { owner: 'me', held_for: '7' } }, AB),
+    'a, b: held by "me" for 7.000 s');
   const status = { message: 'why', metadata: { last_reason: 'QUORUM_UNAVAILABLE' } };
   shows(errors.timedOut('OVERLOADED', 'not acquired', status, AB), 'a, b: not acquired: why');
   shows(errors.timedOut('CANCELLED', 'not acquired', status, AB), 'a, b: not acquired: the last attempt failed with QUORUM_UNAVAILABLE');

@@ -1,5 +1,6 @@
 """Acquiring locks and giving up. See client/PROTOCOL.md."""
 
+import pickle
 import re
 import unittest
 from datetime import timedelta
@@ -52,7 +53,28 @@ class Acquiring(unittest.TestCase):
             call, operation = waiting(world, wait=0)
             world.answer(failed(operation, reason, metadata={"owner": "crew 3"}))
             self.assertIn('k: held by "crew 3"', str(call.error))
-            self.assertEqual("crew 3", call.error.holder)
+            self.assertEqual(("crew 3", None), (call.error.holder, call.error.held_for))
+
+    def refused(self, reason, metadata):
+        world = World()
+        call, operation = waiting(world, wait=0)
+        world.answer(failed(operation, reason, metadata=metadata))
+        return call.error
+
+    def test_a_refusal_says_for_how_long_the_lock_has_been_held(self):
+        for reason, text in (("LOCK_ALREADY_HELD", 'k: held by "crew 3" for 12.045 s'),
+                             ("MAX_RETRIES_EXCEEDED", 'k: held by "crew 3" for 12.045 s; the retries are used up')):
+            error = self.refused(reason, {"owner": "crew 3", "held_for": "12.045"})
+            self.assertEqual((text, 12.045), (str(error), error.held_for))
+            error = pickle.loads(pickle.dumps(error))
+            self.assertEqual((text, "crew 3", 12.045), (str(error), error.holder, error.held_for))
+        error = self.refused("LOCK_ALREADY_HELD", {"held_for": "0.000"})
+        self.assertEqual(("k: LOCK_ALREADY_HELD", 0), (str(error), error.held_for))
+
+    def test_a_time_that_cannot_be_read_is_unknown(self):
+        for text in ("", " ", "soon", "-1", "nan", "inf", "1e3", "1_0", "1.5 s", " 1", "1,5", "\u0661", "1\n", "9" * 400):
+            error = self.refused("LOCK_ALREADY_HELD", {"owner": "crew 3", "held_for": text, "": "", "new": "x"})
+            self.assertEqual(('k: held by "crew 3"', None), (str(error), error.held_for), text)
 
     def test_a_retry_policy_is_passed_on(self):
         world = World()
@@ -244,7 +266,11 @@ class GivingUp(unittest.TestCase):
     def test_the_end_of_the_wait_reports_what_the_daemon_says(self):
         for metadata, reason, text in (
                 ({}, "DEADLINE_EXCEEDED", "k: the lock was not acquired within the wait"),
-                ({"last_reason": "LOCK_ALREADY_HELD", "owner": "crew 3"}, "DEADLINE_EXCEEDED", 'k: held by "crew 3"'),
+                ({"last_reason": "LOCK_ALREADY_HELD", "owner": "crew 3"}, "DEADLINE_EXCEEDED", 'k: held by "crew 3"; the'),
+                ({"last_reason": "LOCK_ALREADY_HELD", "owner": "crew 3", "held_for": "61"}, "DEADLINE_EXCEEDED",
+                 'k: held by "crew 3" for 61.000 s; the lock was not acquired within the wait'),
+                ({"last_reason": "LOCK_ALREADY_HELD", "held_for": "61"}, "DEADLINE_EXCEEDED",
+                 "k: held for 61.000 s; the lock was not acquired within the wait"),
                 ({"last_reason": "QUORUM_UNAVAILABLE"}, "QUORUM_UNAVAILABLE", "not acquired within the wait"),
                 ({"last_reason": "NODE_SET_MISMATCH"}, "NODE_SET_MISMATCH", "not acquired within the wait")):
             world = World()
@@ -253,6 +279,7 @@ class GivingUp(unittest.TestCase):
             self.assertEqual(reason, call.reason)
             self.assertIn(text, str(call.error))
             self.assertEqual(metadata.get("owner"), call.error.holder)
+            self.assertEqual(61 if "held_for" in metadata else None, call.error.held_for)
             world.keep(2)
             self.assertEqual(0, len(world.machine.releases))
 

@@ -153,8 +153,8 @@ class Shown(unittest.TestCase):
         self.assertEqual(["WARNING:redlockd:lock lost: 'a, b': LOCK_NOT_HELD"], logged.output)
         self.assertEqual("a, b: the lock was lost: LOCK_NOT_HELD", str(lease.loss))
         call = world.acquire(["b", "a"], wait=0)
-        world.answer(failed(world.message()[0], "LOCK_ALREADY_HELD", metadata={"owner": "crew 3"}))
-        self.assertEqual('a, b: held by "crew 3"', str(call.error))
+        world.answer(failed(world.message()[0], "LOCK_ALREADY_HELD", metadata={"owner": "crew 3", "held_for": "7"}))
+        self.assertEqual('a, b: held by "crew 3" for 7.000 s', str(call.error))
 
     def test_a_named_lock_keeps_the_names_that_it_was_given(self):
         for client in (redlockd.Client(), redlockd.aio.Client()):

@@ -142,8 +142,8 @@ class Shown(unittest.TestCase):
         self.assertEqual(["WARNING:redlockd:lock lost: 'a, b': LOCK_NOT_HELD"], logged.output)
         self.assertEqual("a, b: the lock was lost: LOCK_NOT_HELD", str(lease.loss))
         call = world.acquire("k", wait=0, shared=True)
-        world.answer(failed(world.message()[0], "LOCK_ALREADY_HELD", metadata={"owner": "crew 3"}))
-        self.assertEqual('k: held by "crew 3"', str(call.error))
+        world.answer(failed(world.message()[0], "LOCK_ALREADY_HELD", metadata={"owner": "crew 3", "held_for": "0.5"}))
+        self.assertEqual('k: held by "crew 3" for 0.500 s', str(call.error))
 
     def test_a_named_lock(self):
         for client in (redlockd.Client(), redlockd.aio.Client()):

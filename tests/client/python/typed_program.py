@@ -55,7 +55,7 @@ def threads(client: redlockd.Client) -> None:
         in_use_as: Optional[str] = mismatch.in_use_as
         print(in_use_as)
     except redlockd.LockAlreadyHeld as error:
-        print(error.holder, error.reason, error.retry_after)
+        print(error.holder, error.reason, error.retry_after, error.held_for)
 
 
 async def tasks(client: redlockd.aio.Client) -> None:

@@ -47,6 +47,8 @@ struct Error {
   // The label of the holder that refused the lock; empty: unknown. For kLockAlreadyHeld,
   // kMaxRetriesExceeded and kDeadlineExceeded. Another client chose it: escape it for a terminal.
   std::string holder;
+  // For how long that holder has held the lock; unset: unknown.
+  std::optional<Duration> held_for = {};
   // For kKindMismatch: how the key is in use, "a lock" or for example "a semaphore of 5".
   std::string in_use_as = {};
 };

@@ -1,6 +1,8 @@
 package core
 
 import (
+	"math"
+	"strconv"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -34,6 +36,7 @@ type Failure struct {
 	Message    string
 	RetryAfter time.Duration // the delay before a retry; 0: unknown
 	Holder     string        // the label of the holder that refused the key; "": unknown
+	HeldFor    time.Duration // for how long that holder has held the key; 0: unknown
 	InUseAs    string        // for KindMismatch: how the key is in use, as in "a semaphore of 5"
 	Lost       bool          // the operation failed because the lock had been lost
 	lastReason string        // why the last attempt of an acquire failed; "": unknown
@@ -42,7 +45,17 @@ type Failure struct {
 // NewFailure returns the failure that a daemon has reported, with the metadata as in the proto.
 func NewFailure(reason, message string, retryAfter time.Duration, metadata map[string]string) *Failure {
 	return &Failure{Reason: reason, Message: message, RetryAfter: retryAfter, Holder: metadata["owner"],
-		InUseAs: metadata["in_use_as"], lastReason: metadata["last_reason"]}
+		HeldFor: secondsIn(metadata["held_for"]), InUseAs: metadata["in_use_as"], lastReason: metadata["last_reason"]}
+}
+
+// secondsIn reads a time in seconds, such as "12.345". It returns 0 for any other text.
+func secondsIn(text string) time.Duration {
+	const most = 1e9 // a Duration can express it
+	seconds, err := strconv.ParseFloat(text, 64)
+	if err != nil || !(seconds >= 0 && seconds < most) { // or NaN
+		return 0
+	}
+	return time.Duration(math.Round(seconds*1000)) * time.Millisecond
 }
 
 func failureOf(status *pb.OperationStatus) *Failure {
@@ -58,7 +71,8 @@ func (f *Failure) EndOfWait() *Failure {
 	case f.lastReason == QuorumUnavailable || f.lastReason == NodeSetMismatch:
 		return &Failure{Reason: f.lastReason, Message: "not acquired within the time to wait: " + f.Message}
 	default:
-		return &Failure{Reason: DeadlineExceeded, Message: "not acquired within the time to wait", Holder: f.Holder}
+		return &Failure{Reason: DeadlineExceeded, Message: "not acquired within the time to wait", Holder: f.Holder,
+			HeldFor: f.HeldFor}
 	}
 }
 

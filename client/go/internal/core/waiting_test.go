@@ -21,13 +21,16 @@ func TestTheEndOfTheWaitSaysWhy(t *testing.T) {
 		metadata map[string]string
 		reason   string
 		holder   string
+		heldFor  time.Duration
 	}{
-		{Cancelled, nil, DeadlineExceeded, ""},
-		{Cancelled, map[string]string{"last_reason": LockAlreadyHeld, "owner": "them"}, DeadlineExceeded, "them"},
-		{Cancelled, map[string]string{"last_reason": QuorumUnavailable, "owner": "them"}, QuorumUnavailable, ""},
-		{DeadlineExceeded, map[string]string{"last_reason": NodeSetMismatch}, NodeSetMismatch, ""},
-		{QuorumUnavailable, nil, QuorumUnavailable, ""},
-		{silent, nil, DeadlineExceeded, ""},
+		{Cancelled, nil, DeadlineExceeded, "", 0},
+		{Cancelled, map[string]string{"last_reason": LockAlreadyHeld, "owner": "them"}, DeadlineExceeded, "them", 0},
+		{Cancelled, map[string]string{"last_reason": LockAlreadyHeld, "owner": "them", "held_for": "1.5"}, DeadlineExceeded, "them",
+			1500 * time.Millisecond},
+		{Cancelled, map[string]string{"last_reason": QuorumUnavailable, "owner": "them"}, QuorumUnavailable, "", 0},
+		{DeadlineExceeded, map[string]string{"last_reason": NodeSetMismatch}, NodeSetMismatch, "", 0},
+		{QuorumUnavailable, nil, QuorumUnavailable, "", 0},
+		{silent, nil, DeadlineExceeded, "", 0},
 	} {
 		w := newWorld(t, 1)
 		w.getReady()
@@ -46,9 +49,19 @@ func TestTheEndOfTheWaitSaysWhy(t *testing.T) {
 		same(t, "done", u.done, 1)
 		same(t, "reason", u.failure.Reason, c.reason)
 		same(t, "holder", u.failure.Holder, c.holder)
+		same(t, "held for", u.failure.HeldFor, c.heldFor)
 		w.m.TimeOut(w.now, u.acquisition)
 		w.pass(2 * time.Second)
 		same(t, "done", u.done, 1)
+	}
+}
+
+func TestATimeThatCannotBeReadIsUnknown(t *testing.T) {
+	for text, heldFor := range map[string]time.Duration{"12.345": 12345 * time.Millisecond, "7": 7 * time.Second, "0.000": 0,
+		"": 0, " ": 0, "soon": 0, "-1": 0, "NaN": 0, "Inf": 0, "1.5 s": 0, " 1": 0, "1,5": 0, "1000000000": 0, "1e400": 0} {
+		failure := NewFailure(LockAlreadyHeld, "held", 0, map[string]string{"owner": "them", "held_for": text, "": "", "new": "x"})
+		same(t, "held for "+text, failure.HeldFor, heldFor)
+		same(t, "holder", failure.Holder, "them")
 	}
 }
 

@@ -80,7 +80,7 @@ export const use = async (): Promise<string> => {
   try {
     await client.release('k', 't');
   } catch (error) {
-    if (error instanceof LockAlreadyHeldError) return error.holder ?? error.reason;
+    if (error instanceof LockAlreadyHeldError) return error.heldFor === undefined ? error.reason : `${error.holder} ${error.heldFor + 1}`;
     if (error instanceof LockNotHeldError) throw error satisfies LockError;
     if (error instanceof KindMismatchError) return error.inUseAs ?? error.message;
   }

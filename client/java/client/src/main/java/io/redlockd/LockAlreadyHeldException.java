@@ -13,9 +13,11 @@ public class LockAlreadyHeldException extends LockException {
    * @param key the key; null: none
    * @param message for people
    * @param holder the label of the holder; null: unknown
+   * @param heldFor for how long the holder has held the lock; null: unknown
    * @param retryAfter the delay before a retry; null: unknown
    */
-  public LockAlreadyHeldException(Reason reason, String key, String message, String holder, Duration retryAfter) {
-    super(reason, key, message, holder, retryAfter);
+  public LockAlreadyHeldException(
+      Reason reason, String key, String message, String holder, Duration heldFor, Duration retryAfter) {
+    super(reason, key, message, holder, heldFor, retryAfter);
   }
 }

@@ -21,6 +21,9 @@ public class LockException extends RuntimeException {
   /** The label of the holder; null: unknown. */
   private final String holder;
 
+  /** For how long the holder has held the lock; null: unknown. */
+  private final Duration heldFor;
+
   /** The delay before a retry; null: unknown. */
   private final Duration retryAfter;
 
@@ -34,10 +37,26 @@ public class LockException extends RuntimeException {
    * @param retryAfter the delay before a retry; null: unknown
    */
   public LockException(Reason reason, String key, String message, String holder, Duration retryAfter) {
+    this(reason, key, message, holder, null, retryAfter);
+  }
+
+  /**
+   * Creates an exception that says for how long the lock has been held.
+   *
+   * @param reason why the operation failed
+   * @param key the key; null: none
+   * @param message for people
+   * @param holder the label of the holder; null: unknown
+   * @param heldFor for how long the holder has held the lock; null: unknown
+   * @param retryAfter the delay before a retry; null: unknown
+   */
+  public LockException(
+      Reason reason, String key, String message, String holder, Duration heldFor, Duration retryAfter) {
     super(message);
     this.reason = reason;
     this.key = key;
     this.holder = holder;
+    this.heldFor = heldFor;
     this.retryAfter = retryAfter;
   }
 
@@ -75,6 +94,15 @@ public class LockException extends RuntimeException {
    */
   public Optional<String> holder() {
     return Optional.ofNullable(holder);
+  }
+
+  /**
+   * Returns for how long the holder that refused the lock has held it, by the clocks of the nodes.
+   *
+   * @return the time; empty if it is not known
+   */
+  public Optional<Duration> heldFor() {
+    return Optional.ofNullable(heldFor);
   }
 
   /**

@@ -18,6 +18,7 @@ import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Optional;
@@ -97,6 +98,7 @@ final class ScenarioRun {
     long began = System.nanoTime();
     String reason = null;
     String message = "";
+    Optional<Duration> heldFor = Optional.empty();
     try {
       Object result = act(step);
       if (step.as != null && result != null) {
@@ -105,6 +107,7 @@ final class ScenarioRun {
     } catch (LockException failure) {
       reason = failure.reason().name();
       message = failure.getMessage();
+      heldFor = failure.heldFor();
     } catch (CancellationException cancelled) {
       reason = Reason.CANCELLED.name();
     } catch (StepFailed failed) { // in `together`
@@ -116,9 +119,18 @@ final class ScenarioRun {
     if (!"*".equals(step.mayFail) && (reason == null || !reason.equals(step.mayFail))) {
       require(step, Objects.equals(reason, step.fails), reason + ": " + message);
       require(step, step.message == null || message.contains(step.message), message);
+      require(step, step.heldFor == null || saysForHowLong(step, heldFor, message), heldFor + ": " + message);
     }
     boolean inTime = (step.after == null || took >= step.after) && (step.within == null || took <= step.within);
     require(step, inTime, "took " + took + " s: " + message);
+  }
+
+  /** Whether an error and its message have the time for which the lock has been held. */
+  private static boolean saysForHowLong(Step step, Optional<Duration> heldFor, String message) {
+    double seconds = heldFor.map(time -> time.toMillis() / 1e3).orElse(-1.0);
+    return seconds >= step.heldFor
+        && seconds < step.heldFor + 60
+        && message.contains(String.format(Locale.ROOT, " for %.3f s", seconds));
   }
 
   private static void require(Step step, boolean condition, String otherwise) throws StepFailed {

@@ -42,6 +42,9 @@ final class Step {
   String fails;
   String message;
 
+  @SerializedName("held_for")
+  Double heldFor;
+
   @SerializedName("may_fail")
   String mayFail;
 

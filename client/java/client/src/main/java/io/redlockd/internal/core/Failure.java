@@ -2,7 +2,10 @@ package io.redlockd.internal.core;
 
 import io.redlockd.Reason;
 import io.redlockd.redlock.v1.OperationStatus;
+import java.math.BigDecimal;
+import java.time.Duration;
 import java.util.Map;
+import java.util.regex.Pattern;
 
 /**
  * Why an operation failed, a lock was lost or a Session ended.
@@ -10,14 +13,23 @@ import java.util.Map;
  * @param message for people
  * @param retryAfter the delay before a retry in nanoseconds; 0: unknown
  * @param holder the label of the holder that refused the key; null: unknown
+ * @param heldFor for how long that holder has held the key; null: unknown
  * @param lastReason for an acquire that was cancelled: why its last attempt failed; null: no attempt was decided
  * @param inUseAs for KIND_MISMATCH: how the key is in use; null: unknown
  */
 public record Failure(
-    Reason reason, String message, long retryAfter, String holder, Reason lastReason, String inUseAs) {
+    Reason reason,
+    String message,
+    long retryAfter,
+    String holder,
+    Duration heldFor,
+    Reason lastReason,
+    String inUseAs) {
+  private static final Pattern SECONDS = Pattern.compile("[0-9]{1,9}(\\.[0-9]{1,9})?");
+
   /** A failure that only has a reason and a message. */
   public static Failure of(Reason reason, String message) {
-    return new Failure(reason, message, 0, null, null, null);
+    return new Failure(reason, message, 0, null, null, null, null);
   }
 
   /** The failure of an operation that a daemon refused; {@code metadata} is that of the proto's error reasons. */
@@ -28,8 +40,17 @@ public record Failure(
         message,
         retryAfter,
         metadata.get("owner"),
+        secondsIn(metadata.get("held_for")),
         last == null ? null : Reason.of(last),
         metadata.get("in_use_as"));
+  }
+
+  /** Reads a time in seconds, such as "12.345". Returns null for any other text. */
+  private static Duration secondsIn(String text) {
+    if (text == null || !SECONDS.matcher(text).matches()) {
+      return null;
+    }
+    return Duration.ofNanos(new BigDecimal(text).movePointRight(9).longValueExact());
   }
 
   static Failure of(OperationStatus status) {
@@ -41,7 +62,7 @@ public record Failure(
   }
 
   Failure followedBy(String text) {
-    return new Failure(reason, message + text, retryAfter, holder, lastReason, inUseAs);
+    return new Failure(reason, message + text, retryAfter, holder, heldFor, lastReason, inUseAs);
   }
 
   static Failure closed() {
@@ -68,9 +89,15 @@ public record Failure(
     Reason last = failure.lastReason != null ? failure.lastReason : failure.reason;
     if (last == Reason.QUORUM_UNAVAILABLE || last == Reason.NODE_SET_MISMATCH) {
       return new Failure(
-          last, "not acquired within the wait: the last attempt failed with " + last, 0, null, last, null);
+          last, "not acquired within the wait: the last attempt failed with " + last, 0, null, null, last, null);
     }
     return new Failure(
-        Reason.DEADLINE_EXCEEDED, "not acquired within the wait", 0, failure.holder, failure.lastReason, null);
+        Reason.DEADLINE_EXCEEDED,
+        "not acquired within the wait",
+        0,
+        failure.holder,
+        failure.heldFor,
+        failure.lastReason,
+        null);
   }
 }

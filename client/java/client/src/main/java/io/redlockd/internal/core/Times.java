@@ -1,6 +1,7 @@
 package io.redlockd.internal.core;
 
 import java.time.Duration;
+import java.util.Locale;
 
 /** Points in time and durations, in nanoseconds. */
 public final class Times {
@@ -56,6 +57,12 @@ public final class Times {
         .setSeconds(nanos / SECONDS)
         .setNanos((int) (nanos % SECONDS))
         .build();
+  }
+
+  /** For messages, with three decimals: "12.345 s". */
+  public static String inSeconds(Duration duration) {
+    long millis = duration.toMillis();
+    return String.format(Locale.ROOT, "%d.%03d s", millis / 1000, millis % 1000);
   }
 
   /** For messages: "2 s" or "250 ms". */

@@ -3,11 +3,13 @@ package io.redlockd.internal.core;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNotNull;
+import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import io.redlockd.Reason;
 import io.redlockd.internal.core.AcquireCommand.Kind;
 import io.redlockd.redlock.v1.SessionOperation;
+import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.Test;
@@ -69,6 +71,24 @@ class AcquireTest {
     World.User user = waiting(0);
     world.reply(World.failed(sentAcquire(), "LOCK_ALREADY_HELD", Map.of("owner", "builder 7")));
     assertEquals("builder 7", user.failure.holder());
+    assertNull(user.failure.heldFor());
+  }
+
+  @Test
+  void aRefusalSaysForHowLongTheLockHasBeenHeld() {
+    World.User user = waiting(0);
+    world.reply(World.failed(sentAcquire(), "LOCK_ALREADY_HELD", Map.of("owner", "builder 7", "held_for", "12.045")));
+    assertEquals(Duration.ofMillis(12_045), user.failure.heldFor());
+  }
+
+  @Test
+  void aTimeThatCannotBeReadIsUnknown() {
+    for (String text : List.of("", " ", "soon", "-1", "NaN", "Infinity", "1e3", "1.5 s", " 1", "1,5", "1\n", "9".repeat(400))) {
+      Failure failure = Failure.of(
+          Reason.LOCK_ALREADY_HELD, "no", 0, Map.of("owner", "builder 7", "held_for", text, "", "", "new", "x"));
+      assertNull(failure.heldFor(), text);
+      assertEquals("builder 7", failure.holder());
+    }
   }
 
   // --- The end of the wait
@@ -95,6 +115,17 @@ class AcquireTest {
     world.reply(World.failed(sent, "CANCELLED", Map.of("last_reason", "LOCK_ALREADY_HELD", "owner", "builder 7")));
     assertEquals(Reason.DEADLINE_EXCEEDED, user.reason());
     assertEquals("builder 7", user.failure.holder());
+    assertNull(user.failure.heldFor());
+  }
+
+  @Test
+  void aWaitThatEndsInContentionSaysForHowLongTheLockHasBeenHeld() {
+    World.User user = waiting(500 * Times.MILLIS);
+    SessionOperation sent = sentAcquire();
+    world.pass(500 * Times.MILLIS);
+    world.reply(World.failed(
+        sent, "CANCELLED", Map.of("last_reason", "LOCK_ALREADY_HELD", "owner", "builder 7", "held_for", "61")));
+    assertEquals(Duration.ofSeconds(61), user.failure.heldFor());
   }
 
   @Test

@@ -67,7 +67,7 @@ class SessionOutbox {
   // it for the next operation.
   std::unordered_multiset<std::uint64_t> under_way_;
   std::unordered_set<std::uint64_t> unanswered_;  // of those that are never refused
-  std::size_t refused_ = 0;  // since the last message
+  std::size_t refused_ = 0;                       // since the last message
   std::deque<Message> messages_;
   std::size_t bytes_ = 0;   // of all messages
   std::size_t events_ = 0;  // and positions, of all messages

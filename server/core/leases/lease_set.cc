@@ -8,12 +8,12 @@
 namespace redlock {
 namespace {
 
-// How many operations and leases Break(), End() and Recheck() handle before other work on the strand
-// runs.
+// How many operations and leases Break(), End() and Recheck() handle before other work on the
+// strand runs.
 constexpr int kPortion = 64;
-// How many releases are under way at the end of a stream: enough to fill the calls to the nodes, and
-// so few that another client's step is soon sent. Without a bound, they would fill the concurrency
-// limiter and the queues of the nodes.
+// How many releases are under way at the end of a stream: enough to fill the calls to the nodes,
+// and so few that another client's step is soon sent. Without a bound, they would fill the
+// concurrency limiter and the queues of the nodes.
 constexpr std::size_t kReleasesAtOnce = 64;
 
 bool Releases(StreamEnd end) {

@@ -175,7 +175,7 @@ void Declare(Settings& settings, Config& config) {
                       "Maximum number of leases in one Watch");
   settings.AddInteger("max-session-operations", config.max_session_operations, 1, 1'000'000,
                       "Maximum number of operations of one Session that are in progress or whose "
-                      "results the client has not read");
+                      "results the client has not read. Only acquisitions are rejected");
   settings.AddInteger("max-message-bytes", config.max_message_bytes, 4'096, 64U << 20,
                       "Maximum size of a request in bytes");
 

@@ -18,6 +18,8 @@ namespace {
 // for the strand.
 constexpr int kRoundsOfATurn = 4;
 constexpr int kPassesOfARound = 2;  // posted work often posts the flush of a connection
+// Limits the timers of a round: after a suspension, those of 100,000 leases may be due.
+constexpr int kTimersOfARound = 256;
 
 timespec ToTimespec(Duration duration) {
   const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(duration);
@@ -148,11 +150,13 @@ void EventLoop::FireDue() {
   // Reads the clock once, so that a timer that a callback sets for "now" does not fire in this
   // call.
   const MonotonicTime now = Now();
-  while (auto callback = timers_.TakeDue(now)) {
+  for (int i = 0; i < kTimersOfARound; ++i) {
+    const auto callback = timers_.TakeDue(now);
+    if (!callback) break;
     busy_ = true;
     (*callback)();
   }
-  Arm();
+  Arm();  // expires at once if more are due
 }
 
 void EventLoop::Post(std::function<void()> work) {

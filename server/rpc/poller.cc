@@ -57,7 +57,9 @@ Poller::Progress Poller::progress() const {
 }
 
 void Poller::Do(std::function<void()> portion) {
-  if (portions_ > 0) {
+  if (!serving_) {
+    loop_.Post(std::move(portion));
+  } else if (portions_ > 0) {
     --portions_;
     portion();
   } else {
@@ -96,6 +98,7 @@ bool Poller::Wait() {
 void Poller::Run() {
   while (Wait()) {
     EventLoop::StrandLock turn(loop_);
+    serving_ = true;
     // Works without sleeping as long as there is work, because sleeping and waking up is expensive.
     for (bool got = true; got || !later_.empty();) {
       int done = 0;
@@ -111,6 +114,7 @@ void Poller::Run() {
       DoLater();
       got = poll();
     }
+    serving_ = false;
   }
 }
 

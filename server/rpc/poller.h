@@ -43,7 +43,8 @@ class Poller {
   // a large one. The portion is done at once; or, if streams have already done many portions, after
   // all calls that have arrived so far have been served and the sockets have been polled again.
   // Streams that always have more work must not keep other calls from being read: gRPC does not
-  // poll its sockets while its queue has completions. From the poller's thread.
+  // poll its sockets while its queue has completions. On the strand. The loop's thread posts the
+  // portion, because it does not wake this thread.
   void Do(std::function<void()> portion);
 
   // Counts the accepted calls. The queue accepts operations until the last call has ended.
@@ -67,7 +68,8 @@ class Poller {
   EventLoop& loop_;
   void* tag_ = nullptr;
   bool ok_ = false;
-  int portions_ = 0;  // how many streams may still do before the sockets are polled
+  bool serving_ = false;  // the thread holds the strand, and looks at later_
+  int portions_ = 0;      // how many streams may still do before the sockets are polled
   std::deque<std::function<void()>> later_;
   std::mutex mutex_;
   std::condition_variable none_;

@@ -17,18 +17,26 @@ constexpr std::size_t kMostEvents = 4;
 // Clients of gRPC accept messages of up to 4 MiB by default.
 constexpr std::size_t kMessageBytes = std::size_t{1} << 20;
 constexpr std::size_t kPartOverhead = 8;  // tag and length of a part of a message
-// No operation is admitted while more than this waits to be read. A client that still lags behind
+// Limits the unread results of operations that are never refused, in the same way. A client that
+// lags behind by more is no longer served.
+constexpr std::size_t kMostUnread = 16;
+// No acquisition is admitted while more than this waits to be read. A client that still lags behind
 // by twice as much is no longer served.
 constexpr std::size_t kMostBytes = std::size_t{32} << 20;
 
 }  // namespace
 
-SessionOutbox::Admission SessionOutbox::Admit(std::uint64_t id) {
+SessionOutbox::Admission SessionOutbox::Admit(std::uint64_t id, Load load) {
+  const bool limited = load == Load::kLimited;
   const bool in_use = under_way_.contains(id);
-  const bool fits = under_way_.size() < most_operations_ && bytes_ <= kMostBytes;
+  const bool fits = !limited || (under_way_.size() < most_operations_ && bytes_ <= kMostBytes);
   const bool admitted = fits && !in_use;
-  if (!admitted && ++refused_ > kMostRefused) return Admission::kFarTooMany;
+  if (under_way_.size() >= kMostUnread * most_operations_ + kMostRefused ||
+      (!admitted && ++refused_ > kMostRefused)) {
+    return Admission::kFarTooMany;
+  }
   under_way_.insert(id);
+  if (admitted && !limited) unanswered_.insert(id);
   if (admitted) return Admission::kYes;
   return in_use ? Admission::kIdInUse : Admission::kTooMany;
 }
@@ -50,6 +58,7 @@ v1::SessionResponse& SessionOutbox::PlaceFor(const google::protobuf::MessageLite
 
 bool SessionOutbox::Add(v1::SessionResponse response) {
   for (v1::SessionResult& result : *response.mutable_results()) {
+    unanswered_.erase(result.id());
     PlaceFor(result).mutable_results()->Add(std::move(result));
   }
   for (v1::WatchResponse& event : *response.mutable_events()) AddEvent(std::move(event));

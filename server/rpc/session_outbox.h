@@ -2,6 +2,12 @@
 // a message is being written shares the next message, up to a size that every client accepts. Also
 // limits the operations under way; an operation is under way until its result has been written, and
 // so is one that was refused.
+//
+// An acquisition beyond the limit is refused. An operation on what the client holds is not, because
+// that could cost the lock or leave it taken. If too many of them are unanswered, the stream is not
+// read. That ends without the client's doing: a client that reads no answers before its write ends
+// must not block itself. Acquisitions do not count, because they may wait for a release of the same
+// stream.
 #pragma once
 
 #include <grpcpp/support/byte_buffer.h>
@@ -22,14 +28,20 @@ class SessionOutbox {
  public:
   explicit SessionOutbox(std::size_t most_operations) : most_operations_(most_operations) {}
 
+  enum class Load {
+    kLimited,
+    kNeverRefused,
+  };
   enum class Admission {
     kYes,
     kIdInUse,
-    kTooMany,
-    kFarTooMany,  // the client sends operations without reading the refusals
+    kTooMany,     // only if kLimited
+    kFarTooMany,  // the client sends operations without reading the answers
   };
   // Unless the answer is kFarTooMany, exactly one result with this id must be added.
-  [[nodiscard]] Admission Admit(std::uint64_t id);
+  [[nodiscard]] Admission Admit(std::uint64_t id, Load load);
+  // Whether so many operations that are never refused are unanswered that no more should be read.
+  [[nodiscard]] bool IsFull() const { return unanswered_.size() >= most_operations_; }
 
   [[nodiscard]] bool empty() const { return messages_.empty(); }
   void Clear();
@@ -54,7 +66,8 @@ class SessionOutbox {
   // The ids whose results have not been written. The refusal of an id that is in use does not free
   // it for the next operation.
   std::unordered_multiset<std::uint64_t> under_way_;
-  std::size_t refused_ = 0;  // since the last message
+  std::unordered_set<std::uint64_t> unanswered_;  // of those that are never refused
+  std::size_t refused_ = 0;                       // since the last message
   std::deque<Message> messages_;
   std::size_t bytes_ = 0;   // of all messages
   std::size_t events_ = 0;  // and positions, of all messages

@@ -22,6 +22,23 @@ Violations Prefixed(Violations violations, const std::string& prefix) {
 const Key& KeyOf(const HoldCommand& command) { return command.acquire.key; }
 const Key& KeyOf(const auto& command) { return command.key; }
 
+SessionOutbox::Load LoadOf(const v1::SessionOperation& operation) {
+  switch (operation.operation_case()) {
+    case v1::SessionOperation::kExtend:
+    case v1::SessionOperation::kRelease:
+    case v1::SessionOperation::kAdopt:
+    case v1::SessionOperation::kGiveUp:
+    case v1::SessionOperation::kPing:
+      return SessionOutbox::Load::kNeverRefused;
+    case v1::SessionOperation::kAcquire:
+    case v1::SessionOperation::kCancel:
+    case v1::SessionOperation::kClose:
+    case v1::SessionOperation::OPERATION_NOT_SET:
+      return SessionOutbox::Load::kLimited;
+  }
+  return SessionOutbox::Load::kLimited;
+}
+
 v1::SessionResult& AddResult(v1::SessionResponse& response, std::uint64_t id) {
   v1::SessionResult& result = *response.add_results();
   result.set_id(id);
@@ -106,10 +123,18 @@ std::shared_ptr<SessionStream> SessionStream::Self() {
 }
 
 void SessionStream::Add(v1::SessionResponse response) {
-  Send([&response](SessionOutbox& outbox) { return outbox.Add(std::move(response)); });
+  bool room = false;
+  Send([&](SessionOutbox& outbox) {
+    const bool was_full = outbox.IsFull();
+    const bool added = outbox.Add(std::move(response));
+    room = was_full && !outbox.IsFull();
+    return added;
+  });
+  if (room) loop().Post([self = Self()] { self->OnRoom(); });
 }
 
 void SessionStream::EndLeases(StreamEnd end) {
+  if (!ended_.exchange(true)) loop().Post([self = Self()] { self->OnRoom(); });
   if (end == StreamEnd::kBroken) {
     leases_->Break(Self());
   } else {
@@ -176,12 +201,25 @@ void SessionStream::TakeInPortion() {
   if (close) {
     request_ = {};
     CloseLeases(*close);
-  } else if (end < request_.operations_size()) {
+  } else {
+    TakeInNext();
+  }
+}
+
+void SessionStream::TakeInNext() {
+  const bool full = WithOutbox([](SessionOutbox& outbox) { return outbox.IsFull(); });
+  held_back_ = full && !ended_;  // at the end, the client may be blocked in a write
+  if (held_back_) return;
+  if (taken_in_ < request_.operations_size()) {
     Later([this] { TakeInPortion(); });
   } else {
     request_ = {};  // Clear() would never free the memory of the largest message
-    StartRead();    // also if the stream is closing: the client may be blocked in a write
+    StartRead();
   }
+}
+
+void SessionStream::OnRoom() {
+  if (held_back_) TakeInNext();
 }
 
 void SessionStream::TakeIn(const v1::SessionOperation& operation, std::vector<Work>& work,
@@ -191,7 +229,7 @@ void SessionStream::TakeIn(const v1::SessionOperation& operation, std::vector<Wo
     for (Work& each : work) each.push_back({id, CancelCommand{}});
     return;
   }
-  if (!AdmitOperation(id, answered)) return;
+  if (!AdmitOperation(operation, answered)) return;
   switch (operation.operation_case()) {
     case v1::SessionOperation::kAcquire:
       SortIn(id, CheckHold(operation.acquire(), service_.rules()), access::Action::kAcquire,
@@ -246,12 +284,17 @@ void SessionStream::SortIn(std::uint64_t id, Checked<Command> checked, access::A
   work[shard].push_back({id, std::move(command)});
 }
 
-bool SessionStream::AdmitOperation(std::uint64_t id, v1::SessionResponse& refused) {
-  const auto admission = WithOutbox([id](SessionOutbox& outbox) { return outbox.Admit(id); });
+bool SessionStream::AdmitOperation(const v1::SessionOperation& operation,
+                                   v1::SessionResponse& refused) {
+  const std::uint64_t id = operation.id();
+  const SessionOutbox::Load load = LoadOf(operation);
+  const auto admission =
+      WithOutbox([id, load](SessionOutbox& outbox) { return outbox.Admit(id, load); });
   const Error overloaded{.reason = Reason::kOverloaded,
                          .message =
                              "too many operations of the Session are under way "
-                             "(--max-session-operations), or too many answers wait to be read"};
+                             "(--max-session-operations), or too many answers wait to be read: "
+                             "read the answers, and retry later"};
   switch (admission) {
     case SessionOutbox::Admission::kYes:
       return true;

@@ -1,8 +1,9 @@
 // One Session stream: serves all locks of one process.
 //
 // Operations are posted to the shards of their keys, a portion of a message at a time. Results and
-// events come back in batches, one per iteration of a shard's loop. A client that does not read
-// gets OVERLOADED, and then its stream is closed.
+// events come back in batches, one per iteration of a shard's loop. Acquisitions of a client that
+// does not read get OVERLOADED, and then its stream is closed. Other operations are not refused:
+// the stream is not read until earlier ones have been answered.
 #pragma once
 
 #include <atomic>
@@ -71,7 +72,10 @@ class SessionStream final : public LockStream<SessionOutbox> {
   template <typename Command>
   void SortIn(std::uint64_t id, Checked<Command> checked, access::Action action,
               const std::string& prefix, std::vector<Work>& work, v1::SessionResponse& answered);
-  [[nodiscard]] bool AdmitOperation(std::uint64_t id, v1::SessionResponse& refused);
+  void TakeInNext();
+  void OnRoom();
+  [[nodiscard]] bool AdmitOperation(const v1::SessionOperation& operation,
+                                    v1::SessionResponse& refused);
   void Dispatch(std::vector<Work> work);
   static void Do(LeaseSet& leases, Operation operation);
   void CloseLeases(std::uint64_t id);
@@ -83,6 +87,8 @@ class SessionStream final : public LockStream<SessionOutbox> {
   v1::SessionRequest request_;                // the message being handled
   int taken_in_ = 0;                          // how many of its operations have been handled
   bool first_message_ = true;
+  bool held_back_ = false;  // nothing is read, because the outbox is full
+  std::atomic<bool> ended_ = false;
 };
 
 }  // namespace redlock::rpc

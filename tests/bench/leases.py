@@ -1,30 +1,52 @@
-"""Measures the cost of many leases in one Session: CPU and memory of the daemon and the nodes.
+"""Measures the cost of many leases in one Session: CPU and memory of the daemon and the nodes, and how long others
+wait for an acquire while the Session ends.
 
-    tests/bench/leases [LEASES] [TTL seconds] [SECONDS]      (default 10000 10 20)
+    tests/bench/leases [LEASES] [TTL seconds] [SECONDS] [LEASES AT THE END]      (default 10000 10 20 100000)
 
 Starts three redis-server processes and one redlockd on free ports, acquires the leases, lets their watchdogs
 run for SECONDS and prints the resources used in that time.
+
+Then a Session with more leases ends, in each of the two ways that release them: the client closes it, or breaks it
+off and is silent for its grace. Another process acquires 500 keys a second with unary calls, without waiting for the
+answers, before and meanwhile.
 """
 
+import asyncio
+import multiprocessing
 import sys
 import time
 
+import grpc
+
 from measured import CpuMeter, Session, resident_mib, service
-from test_service import pb
+from test_service import pb, pb_grpc, seconds
+
+ROOM = ("--max-operations", "10000000", "--max-queue-time", "60s")  # the bench acquires many at once
+OUTSTANDING = 4_000  # acquires of the Session
+RATE = 500
+QUIET = 3  # seconds
+GRACE = 6  # begins with the last message, before QUIET
+SILENT = 6  # seconds that are measured after the break: 2 until the grace is over, and the releases
 
 
-def main(leases=10_000, ttl=10, duration=20):
-    with service() as (nodes, daemon, port):
+def acquire(session, leases, ttl):
+    acquired = asked = 0
+    while acquired < leases:
+        while asked < leases and asked - acquired <= OUTSTANDING - Session.BATCH:
+            session.acquire([f"key-{i}" for i in range(asked, asked + Session.BATCH)], ttl)
+            asked += Session.BATCH
+        for result in next(session.responses).results:
+            assert result.HasField("lease"), result
+            acquired += 1
+
+
+def steady(leases, ttl, duration):
+    with service(*ROOM) as (nodes, daemon, port):
         empty = resident_mib(daemon.pid)
         session = Session(port)
         begin = time.monotonic()
-        session.acquire([f"key-{i}" for i in range(leases)], ttl)
-        acquired = 0
-        for response in session.responses:
-            acquired += sum(1 for result in response.results if result.HasField("lease"))
-            if acquired == leases:
-                break
-        print(f"acquired {acquired} leases of TTL {ttl} s in {time.monotonic() - begin:.2f} s")
+        acquire(session, leases, ttl)
+        print(f"acquired {leases} leases of TTL {ttl} s in {time.monotonic() - begin:.2f} s")
         meter = CpuMeter(daemon, *nodes.processes)
         begin = time.monotonic()
         extended = lost = messages = 0
@@ -46,5 +68,72 @@ def main(leases=10_000, ttl=10, duration=20):
         session.close()
 
 
+async def acquire_at_rate(port, stop, samples):
+    """Adds when each acquire began, and how long it took."""
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = pb_grpc.LockServiceStub(channel)
+
+        async def one(number):
+            began = time.monotonic()
+            await stub.Acquire(pb.AcquireRequest(key=f"other-{number}", ttl=seconds(60)))
+            samples.append((began, time.monotonic() - began))
+
+        begin, tasks = time.monotonic(), []
+        while not stop.is_set():
+            tasks.append(asyncio.create_task(one(len(tasks))))
+            await asyncio.sleep(max(0, begin + len(tasks) / RATE - time.monotonic()))
+        await asyncio.gather(*tasks)
+
+
+def others(port, stop, out):
+    samples = []
+    asyncio.run(acquire_at_rate(port, stop, samples))
+    out.put(samples)
+
+
+def percentiles(samples, begin, end):
+    """p50, p99 and the maximum of those that began in that time, in ms."""
+    took = sorted(1000 * each for began, each in samples if begin <= began < end)
+    return took[len(took) // 2], took[len(took) * 99 // 100], took[-1]
+
+
+def beside_the_end(leases, how):
+    spawn = multiprocessing.get_context("spawn")  # gRPC does not survive a fork
+    with service(*ROOM) as (_, daemon, port):
+        session = Session(port)
+        if how == "silent":
+            session.agree_on_grace(GRACE)
+        acquire(session, leases, 60)
+        stop, out = spawn.Event(), spawn.Queue()
+        process = spawn.Process(target=others, args=(port, stop, out))
+        process.start()
+        time.sleep(1 + QUIET)  # the process needs a moment
+        meter = CpuMeter(daemon)
+        begin = time.monotonic()
+        if how == "closed":
+            session.release_all()
+        else:
+            session.break_off()
+            time.sleep(SILENT)
+        end = time.monotonic()
+        used, = meter.percent()
+        stop.set()
+        samples = out.get()
+        process.join()
+    alone = percentiles(samples, begin - QUIET + 1, begin)
+    beside = percentiles(samples, begin, end)
+    for name, before, during in zip(("p50", "p99", "max"), alone, beside):
+        print(f"| {how}, {end - begin:.1f} s, CPU of the daemon {used:.0f} % | {name} | {before:.1f} | {during:.1f} | "
+              f"{during / before:.1f} |", flush=True)
+
+
+def main(leases=10_000, ttl=10, duration=20, leases_at_end=100_000):
+    steady(leases, ttl, duration)
+    print(f"\n| end of a Session with {leases_at_end} leases | acquires of others | ms before | ms meanwhile | ratio |\n"
+          "|---|---|---|---|---|")
+    for how in ("closed", "silent"):
+        beside_the_end(leases_at_end, how)
+
+
 if __name__ == "__main__":
-    main(*(int(argument) for argument in sys.argv[1:4]))
+    main(*(int(argument) for argument in sys.argv[1:5]))

@@ -83,5 +83,20 @@ class Session:
                                      acquire=pb.AcquireRequest(key=key, ttl=seconds(ttl)))
             self._requests.put(batch)
 
+    def agree_on_grace(self, grace):
+        """Must be the first message."""
+        self._requests.put(pb.SessionRequest(disconnect_grace=seconds(grace)))
+
+    def release_all(self):
+        """Returns when all leases have been released."""
+        request = pb.SessionRequest()
+        request.operations.add(id=self._asked + 1).close.SetInParent()
+        self._requests.put(request)
+        for _ in self.responses:
+            pass
+
+    def break_off(self):
+        self.responses.cancel()
+
     def close(self):
         self._requests.put(None)

@@ -49,6 +49,14 @@ class SessionTest : public WatchTest {
     operation.mutable_adopt()->set_token(lease.token());
     Set(operation.mutable_adopt()->mutable_ttl(), ttl);
   }
+  static void AddExtend(v1::SessionRequest& request, std::uint64_t id, const v1::Lease& lease,
+                        milliseconds ttl) {
+    v1::SessionOperation& operation = *request.add_operations();
+    operation.set_id(id);
+    operation.mutable_extend()->set_key(lease.key());
+    operation.mutable_extend()->set_token(lease.token());
+    Set(operation.mutable_extend()->mutable_ttl(), ttl);
+  }
   static void AddClose(v1::SessionRequest& request, std::uint64_t id) {
     v1::SessionOperation& operation = *request.add_operations();
     operation.set_id(id);
@@ -437,6 +445,49 @@ TEST_F(CrashTest, AClientThatDiesDuringAReleaseLeavesNoLock) {
   AddRelease(request, 2, Acquired(seconds(30)));
   DieDuring(request);
   ExpectFreeLongBeforeTheTtl();
+}
+
+TEST_F(SessionTest, OnlyAcquiresAreRefusedForLoad) {
+  constexpr std::uint64_t kMost = 500;
+  StartDaemon({"--max-session-operations", std::to_string(kMost)});
+  Session session;
+  Open(session);
+  v1::SessionRequest acquire;
+  for (std::uint64_t id = 1; id <= 4; ++id) {
+    AddAcquire(acquire, id, "key-" + std::to_string(id), seconds(30));
+  }
+  session.stream->Write(acquire);
+  std::vector<v1::Lease> leases;
+  for (std::uint64_t id = 1; id <= 4; ++id) leases.push_back(session.Await(id).lease());
+  v1::SessionRequest wait;
+  for (std::uint64_t i = 0; i <= kMost; ++i) AddAcquire(wait, 1'000 + i, "key-1", seconds(30), -1);
+  session.stream->Write(wait);
+  EXPECT_EQ(session.Await(1'000 + kMost).status().reason(), "OVERLOADED");
+  v1::SessionRequest held;
+  AddExtend(held, 11, leases[0], seconds(30));
+  AddAdopt(held, 12, leases[1], seconds(30));
+  AddRelease(held, 13, leases[2]);
+  AddGiveUp(held, 14, leases[3]);
+  held.add_operations()->set_id(15);
+  held.mutable_operations(4)->mutable_ping();
+  session.stream->Write(held);
+  for (std::uint64_t id = 11; id <= 15; ++id) {
+    EXPECT_EQ(session.Await(id).status().reason(), "") << id;
+  }
+  // More at once than are handled at the same time, in one message and in many.
+  leases[1].set_token("not-held");
+  std::uint64_t id = 10'000;
+  for (const std::uint64_t size : {4 * kMost, kMost / 10}) {
+    const std::uint64_t end = id + 4 * kMost;
+    while (id < end) {
+      v1::SessionRequest releases;
+      for (std::uint64_t i = 0; i < size; ++i) AddRelease(releases, id++, leases[1]);
+      session.stream->Write(releases);
+    }
+  }
+  for (std::uint64_t one = 10'000; one < id; ++one) {
+    EXPECT_EQ(session.Await(one).status().reason(), "LOCK_NOT_HELD");
+  }
 }
 
 TEST_F(SessionTest, AClientThatDoesNotReadIsDisconnected) {

@@ -5,10 +5,12 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <string>
 #include <thread>
+#include <vector>
 
 namespace redlock {
 namespace {
@@ -64,6 +66,23 @@ TEST_F(EventLoopTest, ATimeoutFiresEvenIfSocketsAlwaysHaveMoreData) {
   const TimerHandle timer = loop.After({}, [&] { fired = true; });
   turn.Poll();
   EXPECT_TRUE(fired);
+}
+
+// Other threads get the strand between two turns.
+TEST_F(EventLoopTest, TimersThatAreDueTogetherAreSpreadOverSeveralTurns) {
+  constexpr std::size_t kTimers = 10'000;
+  std::vector<std::size_t> fired;
+  EventLoop::StrandLock turn(loop);
+  std::vector<TimerHandle> timers;
+  for (std::size_t i = 0; i < kTimers; ++i) {
+    timers.push_back(loop.After({}, [&fired, i] { fired.push_back(i); }));
+  }
+  turn.Poll();
+  EXPECT_GT(fired.size(), 0U);
+  EXPECT_LT(fired.size(), kTimers / 2);
+  for (int i = 0; i < 100 && fired.size() < kTimers; ++i) turn.Poll();
+  EXPECT_EQ(fired.size(), kTimers);
+  EXPECT_TRUE(std::ranges::is_sorted(fired));
 }
 
 }  // namespace

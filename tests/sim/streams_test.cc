@@ -15,7 +15,10 @@ class Streams : public Scenario {
   // One stream of one daemon; records its events.
   struct Stream final : LeaseSet::Listener {
     void OnAcquired(std::uint64_t id, const AcquireResult& result) override {
-      if (result.lease) lease = *result.lease;
+      if (result.lease) {
+        lease = *result.lease;
+        acquired.push_back(lease);
+      }
       answers[id] = result.lease ? std::nullopt : std::optional(result.error.reason);
     }
     void OnQueued(std::uint64_t /*id*/, std::size_t /*position*/) override { ++queued; }
@@ -34,6 +37,7 @@ class Streams : public Scenario {
     }
     std::shared_ptr<LeaseSet> leases;
     Lease lease;
+    std::vector<Lease> acquired;
     std::set<std::pair<std::string, LeaseOrigin>> denied;
     std::map<std::uint64_t, std::optional<Reason>> answers;
     std::vector<WatchEvent::Type> events;
@@ -75,10 +79,29 @@ class Streams : public Scenario {
     Pass(milliseconds(10));
     return stream.answers.at(id);
   }
-  void End(Stream& stream, StreamEnd end) {
+  // k0, k1, ...
+  void AcquireMany(Stream& stream, std::size_t count) {
+    for (std::size_t i = 0; i < count; ++i) {
+      stream.leases->Acquire(++id, {.acquire = Wants("k" + std::to_string(i), seconds(20)),
+                                    .interval = seconds(10),
+                                    .max_lifetime = {}});
+      if (i % 64 == 63) Pass(milliseconds(1));
+    }
+    Pass(milliseconds(10));
+    ASSERT_EQ(stream.acquired.size(), count);
+  }
+  // How many of k0, k1, ... are held on the first node.
+  std::size_t Held(std::size_t count) {
+    std::size_t held = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+      if (cluster->server(0).Holder("k" + std::to_string(i))) ++held;
+    }
+    return held;
+  }
+  void End(Stream& stream, StreamEnd end, Duration patience = milliseconds(10)) {
     bool done = false;
     stream.leases->End(end, [&done] { done = true; });
-    Pass(milliseconds(10));
+    Pass(patience);
     EXPECT_TRUE(done);
   }
   void TearDown() override {
@@ -169,6 +192,79 @@ TEST_F(Streams, ABrokenStreamStopsExtendingAndReleasesAfterItsGrace) {
   EXPECT_TRUE(stream.events.empty());
   End(stream, StreamEnd::kSilent);
   EXPECT_EQ(Holders("k"), NoHolders());
+}
+
+// The daemon must serve others meanwhile.
+TEST_F(Streams, ABrokenStreamStopsExtendingInPortions) {
+  constexpr std::size_t kLeases = 1'000;
+  Stream& stream = Open(0);
+  AcquireMany(stream, kLeases);
+  stream.leases->Break(true);
+  EXPECT_GE(cluster->shard(0).watchdogs(), kLeases - 100);
+  Pass({});
+  EXPECT_EQ(cluster->shard(0).watchdogs(), 0U);
+  EXPECT_EQ(Held(kLeases), kLeases);
+  End(stream, StreamEnd::kSilent, seconds(1));
+  EXPECT_EQ(Held(kLeases), 0U);
+}
+
+// The silence may end while the leases of the broken stream are still being left.
+TEST_F(Streams, TheEndContinuesWhatTheBreakBegan) {
+  constexpr std::size_t kLeases = 1'000;
+  for (const StreamEnd end : {StreamEnd::kSilent, StreamEnd::kShutDown}) {
+    Stream& stream = Open(0);
+    AcquireMany(stream, kLeases);
+    stream.leases->Break(true);
+    End(stream, end, seconds(1));
+    EXPECT_EQ(cluster->shard(0).operations(), 0U);
+    EXPECT_EQ(Held(kLeases), end == StreamEnd::kSilent ? 0U : kLeases);
+    Pass(seconds(20));
+  }
+}
+
+TEST_F(Streams, TheEndOfAStreamWithManyLeasesSharesTheNodes) {
+  constexpr std::size_t kLeases = 5'000;
+  constexpr std::size_t kSlice = 64;
+  Stream& stream = Open(0);
+  AcquireMany(stream, kLeases);
+  bool done = false;
+  stream.leases->End(StreamEnd::kClosed, [&done] { done = true; });
+  Pass(microseconds(50));
+  EXPECT_LE(cluster->shard(0).operations(), kSlice);
+  Pass(milliseconds(1));  // the releases follow each other
+  const std::size_t before = Held(kLeases);
+  const auto fresh = Start(Wants("fresh", seconds(20)));
+  while (!fresh->result) Pass(microseconds(10));
+  EXPECT_TRUE(Has(fresh));
+  // At most those under way when it began, and those that were admitted with it.
+  EXPECT_LE(before - Held(kLeases), 3 * kSlice);
+  EXPECT_GT(Held(kLeases), kLeases / 2);
+  Pass(seconds(1));
+  EXPECT_TRUE(done);
+  EXPECT_EQ(Held(kLeases), 0U);
+}
+
+// The lease waits for its turn to be released, and its client continues on another stream.
+TEST_F(Streams, TheEndOfAStreamWithManyLeasesSparesWhatAnotherAdopts) {
+  constexpr std::size_t kLeases = 1'000;
+  Stream& stream = Open(0);
+  AcquireMany(stream, kLeases);
+  stream.leases->End(StreamEnd::kSilent, [] {});
+  Stream& next = Open(1);
+  std::size_t adopted = 0;
+  for (std::size_t i = 0; i < kLeases; ++i) {
+    next.leases->Adopt(++id, {.key = stream.acquired[i].key,
+                              .token = stream.acquired[i].token,
+                              .ttl = seconds(15),
+                              .interval = seconds(5),
+                              .sequence = {}});
+  }
+  Pass(seconds(1));
+  for (std::uint64_t one = id - kLeases + 1; one <= id; ++one) {
+    if (!next.answers.at(one)) ++adopted;
+  }
+  EXPECT_GT(adopted, kLeases / 2);
+  EXPECT_EQ(Held(kLeases), adopted);
 }
 
 // The client may have moved it to another daemon, which has not heard of the loss yet.

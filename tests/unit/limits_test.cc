@@ -105,16 +105,48 @@ TEST(SessionOutbox, ReplacesAnExtensionInAnEarlierMessage) {
   EXPECT_TRUE(outbox.empty());
 }
 
-TEST(SessionOutbox, AdmitsNothingWhileMuchWaitsToBeRead) {
+using Load = SessionOutbox::Load;
+using Admission = SessionOutbox::Admission;
+
+TEST(SessionOutbox, AdmitsNoAcquisitionWhileMuchWaitsToBeRead) {
   SessionOutbox outbox(1'000'000);
   for (std::uint64_t id = 0; id < 33; ++id) EXPECT_TRUE(outbox.Add(Result(id, 1 << 20)));
-  EXPECT_EQ(outbox.Admit(100), SessionOutbox::Admission::kTooMany);
+  EXPECT_EQ(outbox.Admit(100, Load::kLimited), Admission::kTooMany);
+  EXPECT_EQ(outbox.Admit(101, Load::kNeverRefused), Admission::kYes);
   (void)outbox.Take();
   (void)outbox.Take();
-  EXPECT_EQ(outbox.Admit(101), SessionOutbox::Admission::kYes);
+  EXPECT_EQ(outbox.Admit(102, Load::kLimited), Admission::kYes);
   bool keeps_up = true;
   for (std::uint64_t id = 0; id < 40; ++id) keeps_up = outbox.Add(Result(id, 1 << 20));
   EXPECT_FALSE(keeps_up);
+}
+
+TEST(SessionOutbox, WhatIsHeldIsNotRefusedButHeldBack) {
+  SessionOutbox outbox(2);
+  EXPECT_EQ(outbox.Admit(1, Load::kLimited), Admission::kYes);
+  EXPECT_EQ(outbox.Admit(2, Load::kLimited), Admission::kYes);
+  EXPECT_EQ(outbox.Admit(3, Load::kLimited), Admission::kTooMany);
+  EXPECT_FALSE(outbox.IsFull());  // acquisitions may wait for a release that is not read yet
+  EXPECT_EQ(outbox.Admit(4, Load::kNeverRefused), Admission::kYes);
+  EXPECT_EQ(outbox.Admit(4, Load::kNeverRefused), Admission::kIdInUse);
+  EXPECT_FALSE(outbox.IsFull());
+  EXPECT_EQ(outbox.Admit(5, Load::kNeverRefused), Admission::kYes);
+  EXPECT_TRUE(outbox.IsFull());
+  EXPECT_EQ(outbox.Admit(6, Load::kNeverRefused), Admission::kYes);  // of the same message
+  EXPECT_TRUE(outbox.Add(Result(4, 10)));
+  EXPECT_TRUE(outbox.IsFull());
+  EXPECT_TRUE(outbox.Add(Result(5, 10)));
+  EXPECT_FALSE(outbox.IsFull());  // although the client has not read the answers
+}
+
+TEST(SessionOutbox, AClientThatReadsNoAnswersIsNotServedForever) {
+  SessionOutbox outbox(10);
+  std::uint64_t id = 0;
+  while (outbox.Admit(++id, Load::kNeverRefused) == Admission::kYes) {
+    ASSERT_LT(id, 10'000U);
+    EXPECT_TRUE(outbox.Add(Result(id, 10)));
+  }
+  EXPECT_EQ(outbox.Admit(++id, Load::kNeverRefused), Admission::kFarTooMany);
 }
 
 TEST(Status, CutsTextsOfNodesAndGivesEqualOnesOnce) {

@@ -8,8 +8,23 @@
 namespace redlock {
 namespace {
 
-// How many operations and leases End() and Recheck() handle before other work on the strand runs.
+// How many operations and leases Break(), End() and Recheck() handle before other work on the
+// strand runs.
 constexpr int kPortion = 64;
+// How many releases are under way at the end of a stream: enough to fill the calls to the nodes,
+// and so few that another client's step is soon sent. Without a bound, they would fill the
+// concurrency limiter and the queues of the nodes.
+constexpr std::size_t kReleasesAtOnce = 64;
+
+bool Releases(StreamEnd end) {
+  switch (Has(Safeguard::kBrokenStreamExpires) ? FateOf(end) : LeaseFate::kReleased) {
+    case LeaseFate::kReleased:
+      return true;
+    case LeaseFate::kExpires:
+      return false;
+  }
+  return false;
+}
 
 }  // namespace
 
@@ -112,7 +127,7 @@ void LeaseSet::Keep(const LeaseName& name, std::shared_ptr<Watchdog> watchdog, L
                     bool found_held) {
   Kept& kept = held_[name];
   if (kept.watchdog) kept.watchdog->Detach();
-  kept = {std::move(watchdog), {}, origin, found_held};
+  kept = {std::move(watchdog), origin, found_held};
 }
 
 // The events name their lease, so that nothing is kept here for each of many leases.
@@ -136,7 +151,7 @@ void LeaseSet::RecordLoss(const WatchEvent& event) {
       break;
   }
   const auto found = held_.find(NameOf(event.lease.key, event.lease.token));
-  if (found == held_.end() || !found->second.watchdog) return;
+  if (found == held_.end()) return;
   recorder_->OnLost(found->second.watchdog->holding(), event.error, shard_.Now());
 }
 
@@ -165,7 +180,7 @@ void LeaseSet::Extend(std::uint64_t id, ExtendCommand command) {
   shard_.Extend(std::move(command),
                 [self = shared_from_this(), id, name](const ExtendResult& result) {
                   const auto found = self->held_.find(name);
-                  if (result.lease && found != self->held_.end() && found->second.watchdog) {
+                  if (result.lease && found != self->held_.end()) {
                     found->second.watchdog->Confirmed(*result.lease);
                   }
                   if (self->listener_ != nullptr) self->listener_->OnExtended(id, result);
@@ -219,15 +234,15 @@ void LeaseSet::GiveUp(std::uint64_t id, const GiveUpCommand& command) {
     return;
   }
   const auto found = held_.find(NameOf(command.key, command.token));
-  const bool has_it = found != held_.end() && found->second.watchdog &&
-                      found->second.watchdog->key().AnySlot() == command.key;
+  const bool has_it =
+      found != held_.end() && found->second.watchdog->key().AnySlot() == command.key;
   if (!has_it) {
     RefuseToGiveUp(id);
     return;
   }
-  auto held = held_.extract(found);
-  const Left& left = held.mapped().Detach();
-  if (!held.mapped().BelongsToStream()) {
+  const Kept kept = std::move(held_.extract(found).mapped());
+  const Left left = kept.Detach();
+  if (!kept.BelongsToStream(StreamEnd::kSilent)) {
     RefuseToGiveUp(id);
     return;
   }
@@ -257,16 +272,16 @@ void LeaseSet::RefuseToGiveUp(std::uint64_t id) {
                              .votes = {}});
 }
 
-const LeaseSet::Left& LeaseSet::Kept::Detach() {
-  if (watchdog) {
-    left = std::make_unique<const Left>(Left{watchdog->lease(), watchdog->holding()});
-    std::exchange(watchdog, nullptr)->Detach();
-  }
-  return *left;
+LeaseSet::Left LeaseSet::Kept::Detach() const {
+  Left left{watchdog->lease(), watchdog->holding()};
+  watchdog->Detach();
+  return left;
 }
 
-bool LeaseSet::Kept::BelongsToStream() const {
-  return left->lease.keeper && !(found_held && Has(Safeguard::kFoundHeldExpires));
+bool LeaseSet::Kept::BelongsToStream(StreamEnd end) const {
+  const bool may_be_elsewhere =
+      end == StreamEnd::kSilent && found_held && Has(Safeguard::kFoundHeldExpires);
+  return watchdog->lease().keeper && !may_be_elsewhere;
 }
 
 void LeaseSet::Watch(WatchCommand command) {
@@ -334,8 +349,27 @@ void LeaseSet::Break(bool until_silent) {
     return;
   }
   listener_ = nullptr;
-  for (const auto& [id, hold] : std::exchange(waiting_, {})) hold->Detach();
-  for (auto& [name, kept] : held_) kept.Detach();
+  BreakPortion();
+}
+
+void LeaseSet::BreakPortion() {
+  for (int i = 0; i < kPortion; ++i) {
+    if (!GiveUpOrLeaveOne(StreamEnd::kSilent)) return;
+  }
+  portion_ = shard_.scheduler().After({}, [self = shared_from_this()] { self->BreakPortion(); });
+}
+
+// Returns false if neither an acquisition nor a lease that is extended is left.
+bool LeaseSet::GiveUpOrLeaveOne(StreamEnd end) {
+  if (!waiting_.empty()) {
+    Cancel(waiting_.begin()->first);
+    return true;
+  }
+  if (held_.empty()) return false;
+  const Kept kept = std::move(held_.extract(held_.begin()).mapped());
+  Left left = kept.Detach();
+  if (Releases(end) && kept.BelongsToStream(end)) left_.push_back(std::move(left));
+  return true;
 }
 
 void LeaseSet::End(StreamEnd end, std::function<void()> done) {
@@ -343,6 +377,7 @@ void LeaseSet::End(StreamEnd end, std::function<void()> done) {
   if (std::exchange(ended_, true)) return;
   // A client that closes its stream still gets the results of its earlier requests.
   if (end != StreamEnd::kClosed) listener_ = nullptr;
+  portion_.Cancel();
   // The deleter runs when the last release drops its reference.
   EndPortion(end, std::shared_ptr<void>(nullptr,
                                         [self = shared_from_this(), done = std::move(done)](void*) {
@@ -352,32 +387,30 @@ void LeaseSet::End(StreamEnd end, std::function<void()> done) {
 }
 
 void LeaseSet::EndPortion(StreamEnd end, const std::shared_ptr<void>& done) {
-  for (int i = 0; i < kPortion; ++i) {
-    if (!waiting_.empty()) {
-      Cancel(waiting_.begin()->first);
-    } else if (!held_.empty()) {
-      EndOne(std::move(held_.extract(held_.begin()).mapped()), end, done);
+  bool more = true;
+  for (int i = 0; i < kPortion && more; ++i) {
+    if (!Releases(end) && !left_.empty()) {  // from before Break()
+      left_.pop_front();
     } else {
-      return;
+      more = GiveUpOrLeaveOne(end);
     }
   }
+  if (Releases(end)) ReleaseNext(end, done);
+  if (!more) return;
   portion_ = shard_.scheduler().After(
       {}, [self = shared_from_this(), end, done] { self->EndPortion(end, done); });
 }
 
-void LeaseSet::EndOne(Kept kept, StreamEnd end, const std::shared_ptr<void>& done) {
-  const Left& left = kept.Detach();
-  const LeaseFate fate = Has(Safeguard::kBrokenStreamExpires) ? FateOf(end) : LeaseFate::kReleased;
-  switch (fate) {
-    case LeaseFate::kExpires:
-      return;
-    case LeaseFate::kReleased:
-      break;
-  }
-  const bool silent = end == StreamEnd::kSilent;
-  if (silent ? kept.BelongsToStream() : left.lease.keeper.has_value()) {
-    ReleaseLeft(left, silent && Has(Safeguard::kSilenceLeavesDelay),
-                [done](const ReleaseResult&) {});
+void LeaseSet::ReleaseNext(StreamEnd end, const std::shared_ptr<void>& done) {
+  while (releasing_ < kReleasesAtOnce && !left_.empty()) {
+    const Left left = std::move(left_.front());
+    left_.pop_front();
+    ++releasing_;
+    ReleaseLeft(left, end == StreamEnd::kSilent && Has(Safeguard::kSilenceLeavesDelay),
+                [self = shared_from_this(), end, done](const ReleaseResult&) {
+                  --self->releasing_;
+                  self->ReleaseNext(end, done);
+                });
   }
 }
 

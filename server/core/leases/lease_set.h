@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <optional>
@@ -82,15 +83,19 @@ class LeaseSet final : public std::enable_shared_from_this<LeaseSet> {
 
   // The stream broke: gives up pending acquisitions and stops extending; no callback follows. If
   // `until_silent`, End() will follow and the leases to be released then are remembered; otherwise
-  // everything expires.
+  // everything expires. Works in portions, as End() does.
   void Break(bool until_silent);
   // Ends the stream: gives up pending acquisitions, and releases the leases or lets them expire,
   // including those from before Break() (see stream_end.h). Calls `done` after all releases, as far
-  // as nodes answered. Only the first call has an effect. The work is done in portions on the
-  // strand, because there may be thousands of leases while other clients' answers wait to be read.
+  // as nodes answered. Only the first call has an effect.
+  //
+  // There may be 100,000 leases, and other clients wait meanwhile. So the strand is used in
+  // portions, and only a few releases are under way at a time, each of which starts the next one.
+  // Extensions stop as fast as the strand allows, so that leases whose turn comes late expire.
   void End(StreamEnd end, std::function<void()> done);
 
-  [[nodiscard]] std::size_t size() const { return waiting_.size() + held_.size(); }
+  // Pending acquisitions, and the leases that are extended or wait to be released.
+  [[nodiscard]] std::size_t size() const { return waiting_.size() + held_.size() + left_.size(); }
 
  private:
   struct LeaseName {
@@ -112,17 +117,16 @@ class LeaseSet final : public std::enable_shared_from_this<LeaseSet> {
     Holding holding;
   };
   struct Kept {
-    std::shared_ptr<Watchdog> watchdog;  // null after Detach
-    std::unique_ptr<const Left> left;    // set after Detach; there may be many leases
+    std::shared_ptr<Watchdog> watchdog;
     LeaseOrigin origin = LeaseOrigin::kAcquired;
     // The lease was already held: an acquisition with extend_if_held found it. The request may have
     // been delayed while the client continued elsewhere, so silence does not release the lease.
     bool found_held = false;
 
     // Stops extending. Returns the lease as the stream knows it.
-    const Left& Detach();
-    // Whether silence and giving up may release the lease.
-    [[nodiscard]] bool BelongsToStream() const;
+    [[nodiscard]] Left Detach() const;
+    // Whether the lease may be released at this end of the stream, or if it is given up (kSilent).
+    [[nodiscard]] bool BelongsToStream(StreamEnd end) const;
   };
 
   void OnAcquired(std::uint64_t id, const AcquireResult& result);
@@ -142,8 +146,10 @@ class LeaseSet final : public std::enable_shared_from_this<LeaseSet> {
   void RecheckPortion();
   void RecheckAcquisition(std::uint64_t id);
   void RecheckLease(std::shared_ptr<Watchdog> watchdog);
+  void BreakPortion();
   void EndPortion(StreamEnd end, const std::shared_ptr<void>& done);
-  void EndOne(Kept kept, StreamEnd end, const std::shared_ptr<void>& done);
+  [[nodiscard]] bool GiveUpOrLeaveOne(StreamEnd end);
+  void ReleaseNext(StreamEnd end, const std::shared_ptr<void>& done);
 
   Shard& shard_;
   Listener* listener_;  // null once the stream has ended
@@ -151,6 +157,8 @@ class LeaseSet final : public std::enable_shared_from_this<LeaseSet> {
   const std::shared_ptr<LeaseRecorder> recorder_;                              // may be null
   std::unordered_map<std::uint64_t, std::shared_ptr<HoldOperation>> waiting_;  // by operation id
   std::unordered_map<LeaseName, Kept, HashLeaseName> held_;
+  std::deque<Left> left_;      // to be released at the end of the stream
+  std::size_t releasing_ = 0;  // of those that were left
   // Adoptions that are not decided yet. A downgrade that follows one leaves it nothing to keep.
   struct Adopting {
     std::size_t undecided = 0;

@@ -130,12 +130,12 @@ std::optional<Duration> HeldFor(const auto& message) {
 // Reads a time such as "12.345", in seconds. Nothing if the text is no time: a newer daemon, or a
 // program between the client and the daemon, may have written it.
 std::optional<Duration> SecondsIn(const std::string& text) {
-  double seconds = -1;
+  double value = -1;
   const char* const end = text.data() + text.size();
-  const auto [rest, error] = std::from_chars(text.data(), end, seconds, std::chars_format::fixed);
-  const bool sensible = seconds >= 0 && seconds <= kMostSeconds;  // not NaN
+  const auto [rest, error] = std::from_chars(text.data(), end, value, std::chars_format::fixed);
+  const bool sensible = value >= 0 && value <= kMostSeconds;  // not NaN
   if (error != std::errc() || rest != end || !sensible) return std::nullopt;
-  return std::chrono::round<std::chrono::milliseconds>(std::chrono::duration<double>(seconds));
+  return std::chrono::round<std::chrono::milliseconds>(std::chrono::duration<double>(value));
 }
 
 // Reads the metadata of a refusal: see lock_service.proto.

@@ -140,12 +140,13 @@ function checkPods() {
   }
 }
 
-// A policy admits only pods that it selects by a label.
+// A policy admits only pods of its own namespace, or of namespaces with a label. A pod's label alone protects nothing:
+// every namespace can have such pods.
 function checkPolicies() {
   for (const { name, object } of objects) {
     for (const { from } of (object.kind === "NetworkPolicy" ? object.spec.ingress : undefined) ?? []) {
       const selects = (selector) => Object.keys(selector?.matchLabels ?? {}).length > 0;
-      if (!from?.length || !from.every((peer) => selects(peer.namespaceSelector) || selects(peer.podSelector))) {
+      if (!from?.length || !from.every((peer) => selects(peer.namespaceSelector ?? peer.podSelector))) {
         fail(name, "admits pods of every namespace");
       }
     }

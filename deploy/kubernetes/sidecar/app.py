@@ -7,14 +7,17 @@ import threading
 import redlockd
 
 
+POD = os.environ.get("HOSTNAME", "?")
+
+
 def work(lock, stop):
     """Works until the lock is lost or the pod is to end. Every write carries the fencing token."""
     for page in range(1, 4):
         if lock.lost.is_set() or stop.is_set():
             return
-        print(f"begin page={page} fencing_token={lock.fencing_token}", flush=True)
+        print(f"{POD} begin page={page} fencing_token={lock.fencing_token}", flush=True)
         stop.wait(0.2)
-        print(f"end page={page} fencing_token={lock.fencing_token}", flush=True)
+        print(f"{POD} end page={page} fencing_token={lock.fencing_token}", flush=True)
 
 
 def main():
@@ -29,7 +32,7 @@ def main():
             except redlockd.LockTimeout:
                 continue  # another replica has the lock
             except redlockd.LockError as error:
-                print(f"not locked: {error}", flush=True)
+                print(f"{POD} not locked: {error}", flush=True)
             stop.wait(0.5)
 
 

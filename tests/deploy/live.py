@@ -3,22 +3,29 @@
 The daemon and the nodes are those of deploy/kubernetes/production, with TLS, client certificates and passwords.
 """
 
+import contextlib
+import itertools
 import json
 import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
+import threading
+import time
 import unittest
 import urllib.request
 
+import redlockd
 import yaml
 
 from test_access import make_certificates
 from test_service import REDLOCKCTL, REDLOCKD, eventually, free_port
 
 DEPLOY = os.path.realpath(os.path.join(os.path.dirname(__file__), "../../deploy"))
+RENDERED = os.environ["RENDERED"]  # the output of kustomize
 NODES = 5
 PASSWORD = "a-password"
 # As deploy/OPERATIONS.md says.
@@ -66,7 +73,7 @@ class World(unittest.TestCase):
         self.mount("redlockd/access", {"access.toml": ACCESS})
         self.mount("redlockd/node", {"password": PASSWORD})
         self.mount("redis", {"users.acl": USERS.format(PASSWORD)})
-        self.production = documents(os.environ["RENDERED"])
+        self.production = documents(f"{RENDERED}/production")
         self.nodes = [None] * NODES
         self.node_ports = [free_port() for _ in range(NODES)]
         for number in range(NODES):
@@ -266,17 +273,87 @@ class AlertsTest(Production):
         self.assertTrue(eventually(lambda: "RedlockdNoQuorum" not in self.firing(), 90), "the alert does not end")
 
 
-class SidecarTest(World):
-    """Two pods of the example, over nodes without passwords."""
+class OpenNodes(World):
+    """Nodes without passwords, as those of deploy/kubernetes/base."""
 
     def setUp(self):
         super().setUp()
-        users = "user default on nopass ~* &* +@all\nuser monitor on nopass +ping\n"
-        self.mount("redis", {"users.acl": users})
+        self.mount("redis", {"users.acl": "user default on nopass ~* &* +@all\nuser monitor on nopass +ping\n"})
         for number in range(NODES):
             self.nodes[number].terminate()
             self.nodes[number].wait()
             self.start_node(number)
+
+
+class Balancer:
+    """A Service with one address: passes each connection to the next of the ready ports."""
+
+    def __init__(self, ports):
+        self.ready, self.used, self.sockets = list(ports), set(), []
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self.listener.getsockname()[1]
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self):
+        for number in itertools.count():
+            try:
+                client = self.listener.accept()[0]
+            except OSError:
+                return  # closed
+            self.sockets.append(client)
+            port = self.ready[number % len(self.ready)]
+            self.used.add(port)
+            try:
+                server = socket.create_connection(("127.0.0.1", port), 5)
+            except OSError:
+                client.close()
+                continue
+            self.sockets.append(server)
+            for ends in ((client, server), (server, client)):
+                threading.Thread(target=self.copy, args=ends, daemon=True).start()
+
+    def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)  # ends accept()
+        for end in (self.listener, *self.sockets):
+            end.close()
+
+    @staticmethod
+    def copy(source, destination):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                destination.sendall(data)
+        for end in (source, destination):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+
+class ServiceTest(OpenNodes):
+    """Three daemons behind one address."""
+
+    def test_clients_spread_over_the_daemons_and_keep_their_locks_when_one_drains(self):
+        base = documents(f"{RENDERED}/base")["Deployment", "redlockd"]["spec"]["template"]["spec"]["containers"][0]
+        daemons = {}
+        for number in range(3):
+            daemon, ready = self.start_daemon(base, f"daemon-{number}")
+            self.assertTrue(eventually(ready, 30), self.read(self.log))
+            daemons[self.port] = daemon
+        service = Balancer(daemons)
+        self.addCleanup(service.close)
+        with contextlib.ExitStack() as opened:
+            locks = []
+            for number in range(6):
+                client = opened.enter_context(redlockd.Client([f"127.0.0.1:{service.port}"]))
+                locks.append(opened.enter_context(client.lock(f"key-{number}", ttl=10, wait=10)))
+            self.assertEqual(service.used, set(daemons))
+            first = service.ready.pop(0)  # as for a pod that is about to end
+            daemons[first].terminate()
+            self.assertEqual(daemons[first].wait(20), 0)
+            time.sleep(10)  # the TTL: nothing extends the locks of clients that have not moved
+            self.assertEqual([lock.key for lock in locks if lock.lost.is_set()], [])
+
+
+class SidecarTest(OpenNodes):
+    """Two pods of the example."""
 
     def test_one_replica_works_at_a_time(self):
         pod = documents(f"{DEPLOY}/kubernetes/sidecar/app.yaml")["Deployment", "my-app"]["spec"]["template"]["spec"]

@@ -1,9 +1,9 @@
 // Validates deploy/: every Kubernetes object against its schema (from the API's OpenAPI description), the
-// references between the objects, and that the other YAML and JSON files parse.
+// references between the objects, what pods must have (see checkPods), and that the other YAML and JSON files parse.
 //   node validate.mjs DIRECTORY_OF_DEPLOY [RENDERED ...]
 // RENDERED: the output of `kubectl kustomize` for a directory, validated in the same way.
 import { existsSync, readdirSync, readFileSync, statSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { basename, dirname, join } from "node:path";
 import { parseAllDocuments } from "yaml";
 
 let faults = 0;
@@ -41,12 +41,19 @@ function parse(path) {
   });
 }
 
+// The files that a kustomization merges into others: they are only a part of an object.
+function patchesOf(path) {
+  const kustomization = join(dirname(path), "kustomization.yaml");
+  if (!existsSync(kustomization)) return [];
+  return parse(kustomization).flatMap(({ patches }) => patches ?? []).map((patch) => patch.path);
+}
+
 const objects = [];
 async function checkKubernetes(path) {
   for (const object of parse(path)) {
     const name = `${path}: ${object.kind} ${object.metadata?.name ?? ""}`;
-    if (object.kind === "Kustomization") {
-      for (const resource of object.resources) {
+    if (["Kustomization", "Component"].includes(object.kind)) {
+      for (const resource of [...(object.resources ?? []), ...(object.components ?? [])]) {
         if (!existsSync(join(dirname(path), resource))) fail(name, `the resource ${resource} does not exist`);
       }
       continue;
@@ -84,7 +91,7 @@ function checkSelectors() {
     }
     const selector =
       object.kind === "Service" ? object.spec.selector
-        : object.kind === "NetworkPolicy" ? object.spec.podSelector.matchLabels
+        : object.kind === "NetworkPolicy" ? object.spec.podSelector.matchLabels ?? {}
           : object.spec?.selector?.matchLabels;
     if (selector !== undefined && !pods.some((labels) => covers(labels, selector))) {
       fail(name, `selects no pod: ${JSON.stringify(selector)}`);
@@ -92,11 +99,66 @@ function checkSelectors() {
   }
 }
 
+const units = { Ki: 2 ** 10, Mi: 2 ** 20, Gi: 2 ** 30, kb: 2 ** 10, mb: 2 ** 20, gb: 2 ** 30 };
+const bytes = (text) => Number.parseFloat(text) * (units[text.replace(/^[\d.]+/, "")] ?? 1);
+
+// The address of each node in a container's environment.
+function nodesOf(container) {
+  const nodes = container.env?.find(({ name }) => name === "REDLOCKD_NODE")?.value;
+  return nodes?.split(",").map((node) => node.trim().replace(/^.*[/@]([^:]+):\d+.*$/, "$1"));
+}
+
+function checkContainer(where, container) {
+  for (const probe of ["startupProbe", "readinessProbe", "livenessProbe"]) {
+    if (container[probe]?.grpc !== undefined) fail(where, `the ${probe} of ${container.name} cannot speak TLS`);
+  }
+  if (container.resources?.limits?.memory === undefined) fail(where, `${container.name} has no memory limit`);
+  if (container.command?.[0] !== "redis-server") return;
+  const option = (name) => container.args[container.args.indexOf(name) + 1];
+  if (option("--maxmemory-policy") !== "noeviction") fail(where, "a node may evict locks");
+  if (!(bytes(option("--maxmemory")) <= bytes(container.resources.limits.memory) / 2)) {
+    fail(where, "maxmemory is more than half of the container's memory limit");
+  }
+}
+
+// What every pod must have, and what the daemons must know of the nodes.
+function checkPods() {
+  for (const { name: where, object } of objects) {
+    const pod = object.spec?.template?.spec;
+    if (pod === undefined) continue;
+    if (pod.automountServiceAccountToken !== false) fail(where, "the pod gets a token of the Kubernetes API");
+    for (const container of [...(pod.initContainers ?? []), ...pod.containers]) {
+      checkContainer(where, container);
+      const nodes = nodesOf(container);
+      if (nodes === undefined) continue;
+      const set = objects.find((other) => other.object.kind === "StatefulSet").object;
+      const names = Array.from({ length: set.spec.replicas }, (_, i) => `${set.metadata.name}-${i}.${set.spec.serviceName}`);
+      if (nodes.map((node) => node.replace(/\.redlockd$/, "")).join() !== names.join()) {
+        fail(where, `the nodes are ${names}, not ${nodes}`);
+      }
+    }
+  }
+}
+
+// A policy admits only pods of its own namespace, or of namespaces with a label. A pod's label alone protects nothing:
+// every namespace can have such pods.
+function checkPolicies() {
+  for (const { name, object } of objects) {
+    for (const { from } of (object.kind === "NetworkPolicy" ? object.spec.ingress : undefined) ?? []) {
+      const selects = (selector) => Object.keys(selector?.matchLabels ?? {}).length > 0;
+      if (!from?.length || !from.every((peer) => selects(peer.namespaceSelector ?? peer.podSelector))) {
+        fail(name, "admits pods of every namespace");
+      }
+    }
+  }
+}
+
 const root = process.argv[2];
 let files = 0;
 for (const path of filesUnder(root)) {
-  if (path.includes("/kubernetes/")) {
-    await checkKubernetes(path);
+  if (path.includes("/kubernetes/") && path.endsWith(".yaml")) {
+    if (patchesOf(path).includes(basename(path))) parse(path);
+    else await checkKubernetes(path);
   } else if (/\.ya?ml$/.test(path)) {
     parse(path);
   } else if (path.endsWith(".json")) {
@@ -112,5 +174,7 @@ for (const path of process.argv.slice(3)) {
   if (objects.length === before) fail(path, "renders no objects");
 }
 checkSelectors();
+checkPods();
+checkPolicies();
 console.log(`${files} files, ${objects.length} Kubernetes objects, ${faults} errors`);
 process.exit(faults === 0 ? 0 : 1);

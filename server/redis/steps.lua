@@ -117,7 +117,7 @@ if ARGV[1] ~= '' then
       wrong_mark = {'wrong_mark', found}
     end
   end
-elseif (acquisitions > 0 or releases == 0) and call('EXISTS', OBSERVERS) == 1 then
+elseif (acquisitions > 0 or releases == 0) and try('EXISTS', OBSERVERS) == 1 then
   changed = {}
 end
 
@@ -516,15 +516,46 @@ if ARGV[a] or shared_releases then
   end
 
   -- no arguments
-  -- Does what acquisitions and extensions do. The key is not a lock's, and expires soon.
+  -- Does what acquisitions and extensions do. The key is not a lock's, and expires soon. Then looks at the
+  -- permissions for all other steps. Result: true, and what is missing although the node can grant, if
+  -- anything.
   local function try_grant(key, meta)
+    -- Returns the permissions among `names` that the daemon's user lacks, as words of an ACL rule. Returns
+    -- none of which Redis says nothing: any before version 7, and a command that was renamed.
+    local function lacking(names, ...)
+      local words = ''
+      for name in string.gmatch(names, '%S+') do
+        local command, subcommand = match(name, '^([^|]*)|?(.*)$')
+        local known, allowed
+        if subcommand == '' then
+          known, allowed = pcall(redis.acl_check_cmd, command, ...)
+        else
+          known, allowed = pcall(redis.acl_check_cmd, command, subcommand, ...)
+        end
+        if known and not allowed then words = words .. ' +' .. name end
+      end
+      return words
+    end
+
+    local forbidden
     for _, command in ipairs({{'MGET', key, meta}, {'SET', key, '', 'PX', 1000},
                               {'SET', meta, '', 'PX', 1000}, {'PEXPIRE', meta, 1000},
                               {'DEL', key, meta}}) do
       local reply = try(unpack(command))
-      if failed(reply) then return {'failed', reply.err} end
+      if failed(reply) and not string.find(reply.err, "can't run this command", 1, true) then
+        return {'failed', reply.err}
+      end
+      forbidden = forbidden or failed(reply)
     end
-    return true
+    local needed = lacking('del exists get hdel hget hmget hset mget pexpire pexpireat pttl set ' ..
+                           'zadd zcard zrange zrem zremrangebyscore zrevrange zscore', key) ..
+                   lacking('info script|load time', '') .. lacking('eval', '', '0')
+    if needed ~= '' then return {'failed', 'NOPERM missing:' .. needed} end
+    if forbidden then return {'failed', forbidden} end
+    local channels = lacking('publish subscribe', 'redlockd:released:' .. key)
+    if channels ~= '' then channels = channels .. ' &redlockd:*' end
+    local wanted = channels .. lacking('unsubscribe', '') .. lacking('config|get', 'appendfsync')
+    return wanted == '' or {true, 'NOPERM missing:' .. wanted}
   end
 
   -- The steps on several keys, on shares and on slots. Each first looks at all keys and then changes them, so

@@ -400,8 +400,7 @@ void Printer::Print(const v1::ListNodesResponse& received) const {
       std::printf(" (%.1f ms%s%s)", Seconds(node.latency()) * 1e3,
                   node.version().empty() ? "" : ", version ", node.version().c_str());
     }
-    if (node.state() != v1::NODE_STATE_UP) std::printf("%s", Reason(node.message()).c_str());
-    std::printf("\n");
+    std::printf("%s\n", Reason(node.message()).c_str());
   }
 }
 

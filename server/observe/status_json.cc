@@ -27,11 +27,11 @@ const char* StateOf(const NodeView& node) {
   return node.fault ? "down" : "up";
 }
 
-std::string WhyNotUp(const NodeView& node) {
+std::string WhatIsWrong(const NodeView& node) {
   if (node.refused) return node.refused->why;
   if (!node.connected) return "not connected: " + node.down_because;
   if (node.barred) return *node.barred;
-  return node.fault ? "it cannot grant locks: " + *node.fault : "";
+  return node.fault ? "it cannot grant locks: " + *node.fault : node.flaw;
 }
 
 json ToJson(const Histogram& answer_times) {
@@ -45,7 +45,7 @@ json ToJson(const Histogram& answer_times) {
 json ToJson(const NodeView& node, const Histogram& answer_times) {
   return {{"name", node.name},
           {"state", StateOf(node)},
-          {"why", WhyNotUp(node)},
+          {"why", WhatIsWrong(node)},
           {"version", node.version},
           {"quarantine_left", Seconds(node.quarantine_left)},
           {"clock_offset", Seconds(node.clock_offset)},

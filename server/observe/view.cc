@@ -91,6 +91,7 @@ void AddGuard(const NodeGuard& guard, View& view) {
 void AddGrants(const GrantWatch& grants, View& view) {
   for (NodeIndex node = 0; node < view.nodes.size(); ++node) {
     view.nodes[node].fault = grants.Fault(node);
+    view.nodes[node].flaw = grants.Flaw(node);
     view.nodes[node].can_grant = grants.CanGrant(node);
   }
 }
@@ -132,6 +133,7 @@ std::optional<View> TakeView(const std::vector<std::string>& node_names, runtime
                           .down_because = {},
                           .barred = {},
                           .fault = {},
+                          .flaw = {},
                           .version = {}});
   const auto give_up = std::chrono::steady_clock::now() + kPatience;
   for (const auto& shard : shards.shards()) {

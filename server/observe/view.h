@@ -20,6 +20,7 @@ struct NodeView {
   std::string down_because;           // why it is not connected
   std::optional<std::string> barred;  // why the node is quarantined, with the time left
   std::optional<std::string> fault;   // why the node cannot grant, although it is connected
+  std::string flaw;                   // what is wrong with a node that can grant nevertheless
   bool can_grant = false;             // connected, a member, not quarantined, and able to grant
   Duration quarantine_left{};
   Duration clock_offset{};

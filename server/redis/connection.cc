@@ -157,6 +157,13 @@ void Connection::Close() {
   if (transport_) Abort();
 }
 
+void Connection::Discard() {
+  closed_ = nullptr;
+  transport_.reset();
+  connected_ = nullptr;
+  std::exchange(pending_, {}).clear();
+}
+
 void Connection::Fail(const std::string& why) {
   const auto self = shared_from_this();
   const Closed closed = std::exchange(closed_, nullptr);

@@ -66,6 +66,9 @@ class Connection final : public Transport::Listener,
 
   // Ends the connection. Every command that is waiting for a reply gets null.
   void Close();
+  // Ends the connection and destroys the handlers at once, without a call. For an owner that is
+  // destroyed: a handler keeps alive what must not outlive it.
+  void Discard();
 
   // Since when a command has been waiting without any data from the node; nothing if no command is
   // waiting. Not the age of the oldest command: a node that works through a long queue is not

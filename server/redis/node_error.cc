@@ -24,6 +24,9 @@ constexpr std::array kRemedies = {
     Remedy{"NOPERM ",
            "the access list of the node forbids what redlockd needs: see the ACL rule in "
            "the configuration guide"},
+    Remedy{"The user executing the script",
+           "the access list of the node forbids what redlockd needs: see the ACL rule in the "
+           "configuration guide"},
     Remedy{"ACL failure",
            "the access list of the node forbids what redlockd needs: see the ACL rule in the "
            "configuration guide"},

@@ -15,7 +15,15 @@
 -- Returns whether the step's conditions held, and then the state: member, record, promised, ballot,
 -- accepted, readmitted, the remaining wait in milliseconds, the mark's key.
 
-local call = redis.call
+-- As redis.call, but names the permission that is lacking, which Redis does not.
+local function call(name, ...)
+  local reply = redis.pcall(name, ...)
+  if type(reply) ~= 'table' or not reply.err then return reply end
+  if string.find(reply.err, "can't run this command", 1, true) then
+    error('NOPERM missing: +' .. string.lower(name), 0)
+  end
+  return redis.call(name, ...)  -- fails in the same way
+end
 local node, wait = KEYS[2], KEYS[3]
 
 local value = call('GET', KEYS[1]) or ''

@@ -77,7 +77,7 @@ RedisNode::RedisNode(EventLoop& loop, NodeIndex index, Endpoint endpoint,
 
 RedisNode::~RedisNode() {
   *alive_ = false;
-  if (connection_) connection_->Close();
+  if (connection_) connection_->Discard();
 }
 
 void RedisNode::Connect() {

@@ -256,8 +256,10 @@ bool ParseGrant(const AskedStep& asked, std::span<redisReply* const> rest, WallT
       return ParseHolders(rest, now, parsed);
     case StepKind::kProclaim:
     case StepKind::kIntend:
-    case StepKind::kTryGrant:
       return rest.empty();
+    case StepKind::kTryGrant:
+      if (!rest.empty()) parsed.message = DescribeError(TextOf(*rest[0]));
+      return true;
     case StepKind::kMark:
       if (rest.size() != 1) return false;
       ParseMark(TextOf(*rest[0]), parsed.stamp, parsed.mark);

@@ -143,10 +143,15 @@ local any_left = ARGV[a]  -- steps that need functions
 if acquisitions > 0 or any_left then
   local keys = {KEYS[1], OBSERVERS, FENCES}
   for i = 1, acquisitions do keys[i + 3] = KEYS[2 * i + 1] end
-  looked = call('MGET', unpack(keys))
+  looked = try('MGET', unpack(keys))
+  local time = try('TIME')
   local found, observed = looked[1] or '', looked[2]
   if observed then changed = {} end
-  if ARGV[1] ~= '' and found ~= ARGV[1] then
+  if looked.err or time.err then
+    wrong_set = {'failed', looked.err or time.err}
+    wrong_mark = wrong_set
+    time = {'0', '0'}
+  elseif ARGV[1] ~= '' and found ~= ARGV[1] then
     local stamp, mark = match(ARGV[1], '^(%S*) (.*)$')
     if match(found, '^%S*') ~= stamp then
       wrong_set = {'wrong_set', found}
@@ -155,7 +160,6 @@ if acquisitions > 0 or any_left then
       wrong_mark = {'wrong_mark', found}
     end
   end
-  local time = call('TIME')
   micros = time[1] * 1000000 + time[2]
   local text = time[1] .. string.sub('00000' .. time[2], -6, -4)
   millis, now_word = tonumber(text), ' ' .. text
@@ -653,15 +657,47 @@ if any_left then
   end
 
   -- no arguments
-  -- Does what acquisitions and extensions do. The key is not a lock's, and expires soon.
+  -- Does what acquisitions and extensions do. The key is not a lock's, and expires soon. Then looks at the
+  -- permissions for all other steps. Result: true, and what is missing although the node can grant, if
+  -- anything.
   local function try_grant(key, meta)
+    -- Returns the permissions among `names` that the daemon's user lacks, as words of an ACL rule. Returns
+    -- none of which Redis says nothing: any before version 7, and a command that was renamed.
+    local function lacking(names, ...)
+      local words = ''
+      for name in string.gmatch(names, '%S+') do
+        local command, subcommand = match(name, '^([^|]*)|?(.*)$')
+        local known, allowed
+        if subcommand == '' then
+          known, allowed = pcall(redis.acl_check_cmd, command, ...)
+        else
+          known, allowed = pcall(redis.acl_check_cmd, command, subcommand, ...)
+        end
+        if known and not allowed then words = words .. ' +' .. name end
+      end
+      return words
+    end
+
+    local forbidden
     for _, command in ipairs({{'MGET', key, meta}, {'SET', key, '', 'PX', 1000},
                               {'SET', meta, '', 'PX', 1000}, {'PEXPIRE', meta, 1000},
                               {'DEL', key, meta}}) do
       local reply = try(unpack(command))
-      if failed(reply) then return {'failed', reply.err} end
+      if failed(reply) and not string.find(reply.err, "can't run this command", 1, true) then
+        return {'failed', reply.err}
+      end
+      forbidden = forbidden or failed(reply)
     end
-    return true
+    local needed = lacking('del exists get hdel hget hmget hset mget pexpire pexpireat pttl set ' ..
+                           'zadd zcard zcount zrange zrem zremrangebyscore zrevrange zrevrangebyscore ' ..
+                           'zscore', key) ..
+                   lacking('info script|load time', '') .. lacking('eval', '', '0')
+    if needed ~= '' then return {'failed', 'NOPERM missing:' .. needed} end
+    if forbidden then return {'failed', forbidden} end
+    local channels = lacking('publish subscribe', 'redlockd:released:' .. key)
+    if channels ~= '' then channels = channels .. ' &redlockd:*' end
+    local wanted = channels .. lacking('unsubscribe', '') .. lacking('config|get', 'appendfsync')
+    return wanted == '' or {true, 'NOPERM missing:' .. wanted}
   end
 
   -- The steps on several keys, on shares and on slots. Each first looks at all keys and then changes them, so

@@ -61,10 +61,15 @@ v1::ListNodesResponse NodesOf(const Shard& shard, const InspectResult& result,
   }
   for (NodeIndex node = 0; shard.grants() != nullptr && node < names.size(); ++node) {
     v1::Node& shown = *response.mutable_nodes(static_cast<int>(node));
-    const auto fault = shard.grants()->Fault(node);
-    if (!fault || shown.state() != v1::NODE_STATE_UP) continue;
-    shown.set_state(v1::NODE_STATE_DOWN);
-    shown.set_message("it cannot grant locks: " + *fault);
+    const bool up = shown.state() == v1::NODE_STATE_UP;
+    if (!up && shown.state() != v1::NODE_STATE_DOWN) continue;
+    if (const auto fault = shard.grants()->Fault(node)) {
+      shown.set_state(v1::NODE_STATE_DOWN);
+      // Also of a node whose vote is an error: the trial knows the cause better.
+      shown.set_message("it cannot grant locks: " + *fault);
+    } else if (up) {
+      shown.set_message(shard.grants()->Flaw(node));
+    }
   }
   response.set_quorum(static_cast<std::int32_t>(quorum));
   return response;

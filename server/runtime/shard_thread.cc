@@ -94,8 +94,8 @@ LockOptions OptionsOf(const config::Config& config, std::size_t number) {
 GrantWatch::Report GrantLog(const config::Config& config) {
   std::vector<std::string> names;
   for (const redis::Endpoint& node : config.nodes) names.push_back(node.Name());
-  return [names](NodeIndex node, bool able, const std::string& what) {
-    observe::LogThrottled(able ? spdlog::level::info : spdlog::level::warn, "node grants",
+  return [names](NodeIndex node, bool good, const std::string& what) {
+    observe::LogThrottled(good ? spdlog::level::info : spdlog::level::warn, "node grants",
                           names[node], fmt::format("node {}: {}", names[node], what));
   };
 }

@@ -5,6 +5,11 @@ Every fenced block of the Markdown files runs as it is written, with one excepti
 here uses a fixed port. redlockd and redlockctl get their default addresses from the environment.
   sh              runs against a daemon over three nodes that are started here; must succeed
   sh nodes        the same, against a daemon over six nodes, of which three are members, with a short max_ttl
+  sh operator     the same, against three nodes and a daemon that are started for this block, with a short max_ttl. A node
+                  that ends is started again, the daemon is the user redlockd, which has the passwords
+                  OLD-PASSWORD and NEW-PASSWORD, and 127.0.0.1:9475 serves metrics
+  sh lost         as sh operator, with a fourth node that is not a member, after the third one was lost for good
+  sh outage       as sh operator, after two nodes were lost
   sh background   starts; must still run after 3 s, or print that it is ready; is ended by SIGINT
   sh elsewhere    needs something that is not available here: only its syntax and the flags are checked
   toml            is an access list or a configuration file with which redlockd must start
@@ -17,11 +22,13 @@ import functools
 import json
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import textwrap
 import time
 
 ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), "../.."))
@@ -46,21 +53,23 @@ def blocks():
                            cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
     for path in files:
         text = open(os.path.join(ROOT, path)).read()
-        for match in re.finditer(r"^```([a-z]+[a-z ]*)\n(.*?)^```$", text, re.M | re.S):
+        for match in re.finditer(r"^( *)```([a-z]+[a-z ]*)\n(.*?)^\1```$", text, re.M | re.S):
             line = text[:match.start()].count("\n") + 1
-            yield Block(path, line, match[1], match[2])
+            yield Block(path, line, match[2], textwrap.dedent(match[3]))
 
 
 class World:
     """Three nodes, and a daemon over them. It can be given `spare` nodes that are not members."""
 
+    USER = ""  # of the daemon, in the nodes' addresses
+    SHELL = ("bash",)
+
     def __init__(self, directory, options=("--node-timeout", "2s"), spare=0):
         self.directory = directory
         self.nodes = [free_port() for _ in range(3 + spare)]
         self.address = f"127.0.0.1:{free_port()}"
-        self.processes = [
-            subprocess.Popen(["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "",
-                              "--dir", directory], stdout=subprocess.DEVNULL) for port in self.nodes]
+        self.metrics = f"127.0.0.1:{free_port()}"
+        self.processes = [self.start_node(port) for port in self.nodes]
         outside = {name: value for name, value in os.environ.items() if not name.startswith("REDLOCK")}
         self.environment = dict(
             outside, REDLOCK_SERVER=self.address, PYTHONDONTWRITEBYTECODE="1",
@@ -72,11 +81,17 @@ class World:
             daemon = self.start(self.nodes, options)
         self.processes.append(daemon)
 
+    def start_node(self, port):
+        return subprocess.Popen(self.node_command(port), stdout=subprocess.DEVNULL)
+
+    def node_command(self, port):
+        return ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", self.directory]
+
     def start(self, nodes, options):
         """Returns a daemon over these nodes once it can grant locks."""
         daemon = subprocess.Popen(
-            [f"{BUILD}/server/redlockd", "--listen", self.address, "--log-level", "error",
-             *options, *(f"--node=redis://127.0.0.1:{port}" for port in nodes)])
+            [f"{BUILD}/server/redlockd", "--listen", self.address, "--metrics-listen", self.metrics,
+             "--log-level", "error", *options, *(f"--node=redis://{self.USER}127.0.0.1:{port}" for port in nodes)])
         while self.run("redlockctl --timeout 1s health >/dev/null 2>&1").returncode != 0:
             time.sleep(0.05)
         return daemon
@@ -89,6 +104,8 @@ class World:
             host, port = match.groups()
             if port == "50051":
                 return daemon or self.address
+            if port == "9475" and host == "127.0.0.1":
+                return self.metrics
             if port == "6379" and host.startswith("10.0.0."):
                 number = int(host[7:])  # only text that is not run names more nodes than there are
                 return f"127.0.0.1:{self.nodes[number - 1]}" if number <= len(self.nodes) else match[0]
@@ -97,13 +114,44 @@ class World:
         return re.sub(r"\b(10\.0\.0\.\d|127\.0\.0\.1|localhost):(\d+)\b", address, text)
 
     def run(self, command, **more):
-        return subprocess.run(["bash", "-euo", "pipefail", "-c", command], cwd=ROOT,
+        return subprocess.run([*self.SHELL, "-euo", "pipefail", "-c", command], cwd=ROOT,
                               env={**self.environment, **more}, stdin=subprocess.DEVNULL)
 
     def close(self):
         for process in self.processes:
             process.kill()
             process.wait()
+
+
+class OperatorWorld(World):
+    """What the runbooks need, for one block. The nodes accept OLD-PASSWORD too. `lost` nodes have ended for good."""
+
+    USER = "redlockd:NEW-PASSWORD@"
+    SHELL = ("timeout", "120", "bash")  # some blocks wait in a loop
+
+    def __init__(self, directory, spare=0, lost=()):
+        super().__init__(directory, ("--node-timeout", "500ms", "--max-ttl", "2s"), spare)
+        for number in lost:
+            os.killpg(self.processes[number].pid, signal.SIGKILL)
+
+    def start_node(self, port):
+        """Starts a node with a supervisor that starts it again, as systemd does."""
+        guide = open(os.path.join(ROOT, "server/CONFIGURATION.md")).read()
+        rule = re.search(r"ACL SETUSER (redlockd .*)$", guide, re.M)[1].replace("PASSWORD", "OLD-PASSWORD")
+        command = shlex.join([*self.node_command(port), "--user", *rule.split(), ">NEW-PASSWORD"])
+        return subprocess.Popen(["bash", "-c", f"while true; do {command}; sleep 0.2; done"],
+                                stdout=subprocess.DEVNULL, start_new_session=True)
+
+    def close(self):
+        for process in self.processes[:len(self.nodes)]:
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass  # lost
+        super().close()
+
+
+OPERATOR_WORLDS = {"operator": {}, "lost": {"spare": 1, "lost": [2]}, "outage": {"lost": [0, 1]}}
 
 
 def run_background(world, text):
@@ -258,7 +306,14 @@ def main():
         worlds = {"nodes": World(directory, ["--node-timeout", "500ms", "--max-ttl", "1s"], spare=3)}
         try:
             for block in blocks():
-                good = run(worlds.get(block.how, world), block)
+                if block.how in OPERATOR_WORLDS:
+                    operator = OperatorWorld(directory, **OPERATOR_WORLDS[block.how])
+                    try:
+                        good = run(operator, block)
+                    finally:
+                        operator.close()
+                else:
+                    good = run(worlds.get(block.how, world), block)
                 if good is None:
                     continue
                 print(f"{'ok     ' if good else 'FAILED '} {block.where} {block.language} {block.how}",

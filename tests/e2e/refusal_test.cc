@@ -44,8 +44,20 @@ class RefusalTest : public ServiceTest {
     return request;
   }
   // Waits until the deadline.
-  Failure Awaits(const std::string& key = "key", milliseconds patience = kWait) {
-    return MustNotAcquire(By("waiter", key, -1), patience);
+  Failure Awaits() {
+    return AnsweredInTime([this] { return MustNotAcquire(By("waiter", "key", -1), kWait); });
+  }
+  // Holds until the deadline.
+  Failure AwaitsOnHold() {
+    return AnsweredInTime([this] { return MustNotHold(-1, kWait); });
+  }
+  // The daemon answers at most 20 ms before the caller's deadline. If a busy machine delays the
+  // answer, gRPC's own error is the first one and has no details: the call is then repeated.
+  static Failure AnsweredInTime(const std::function<Failure()>& call) {
+    constexpr int kCalls = 10;
+    Failure failure = call();
+    for (int calls = 1; calls < kCalls && failure.reason.empty(); ++calls) failure = call();
+    return failure;
   }
 
   struct Session {
@@ -125,7 +137,7 @@ TEST_F(RefusalTest, EveryCallNamesTheHolderAtAnotherDaemon) {
 
   EXPECT_EQ(LabelIn(MustNotHold(0).metadata), (Metadata{{"owner", owner}}));
   EXPECT_EQ(LabelIn(MustNotHold(1).metadata), (Metadata{{"owner", owner}}));
-  EXPECT_EQ(LabelIn(MustNotHold(-1, kWait).metadata), HeldBy(owner));
+  EXPECT_EQ(LabelIn(AwaitsOnHold().metadata), HeldBy(owner));
 
   Session session;
   Open(session);
@@ -250,9 +262,13 @@ TEST_F(RefusalTest, WithoutAQuorumEveryWaiterSaysSo) {
   const Failure late = Awaits();
   EXPECT_EQ(late.reason, "DEADLINE_EXCEEDED");
   EXPECT_EQ(late.metadata, Only("QUORUM_UNAVAILABLE"));
-  EXPECT_NE(late.message.find("too few nodes are able to grant locks: 1 of 3"), std::string::npos)
+  // The head may have asked the nodes once more while they ended. The waiter then reports what the
+  // head found.
+  EXPECT_TRUE(late.message.find("too few nodes are able to grant locks: 1 of 3") !=
+                  std::string::npos ||
+              late.message.find("too few nodes answered to decide") != std::string::npos)
       << late.message;
-  EXPECT_EQ(MustNotHold(-1, kWait).metadata, Only("QUORUM_UNAVAILABLE"));
+  EXPECT_EQ(AwaitsOnHold().metadata, Only("QUORUM_UNAVAILABLE"));
   EXPECT_EQ(daemon->Ctl("acquire key --timeout 2s").status, 5);
   for (const std::uint64_t id : {2U, 1U}) {
     session.Cancel(id);

@@ -11,12 +11,10 @@ import grpc
 from redlock.v1 import admin_service_pb2 as admin_pb
 from redlock.v1 import admin_service_pb2_grpc as admin_pb_grpc
 import test_service
+from test_node_user import RULE
 from test_service import REDLOCKD, eventually, free_port, listens
 
 SERVING, NOT_SERVING = b"\x08\x01", b"\x08\x02"
-# As server/CONFIGURATION.md gives it.
-RULE = ["~*", "&redlockd:*", "+@read", "+@write", "+@scripting", "+@pubsub", "+@connection", "+info", "+time",
-        "+config|get"]
 
 
 class HealthTest(unittest.TestCase):
@@ -101,7 +99,7 @@ class NodesThatCannotGrant(HealthTest):
 
 class AccessListOfTheNodes(HealthTest):
     def prepare(self, number):
-        self.nodes.cli(number, "ACL", "SETUSER", "redlockd", "on", ">secret", *RULE)
+        self.nodes.cli(number, "ACL", "SETUSER", "redlockd", *RULE)
 
     def test_the_documented_rule_suffices_and_a_tighter_one_is_told(self):
         self.start(credentials="redlockd:secret@")

@@ -189,6 +189,13 @@ class ServiceTest(unittest.TestCase):
         self.assertEqual(named, {f"127.0.0.1:{port}" for port in self.nodes.ports[1:]})
         self.assertTrue(eventually(lambda: self.nodes.cli(0, "EXISTS", "key") == "0"))
 
+    def test_the_daemon_shuts_down_while_a_node_owes_the_answer_to_a_release(self):
+        lease = self.acquire("key").lease
+        self.nodes.processes[2].send_signal(signal.SIGSTOP)
+        self.stub.Release(pb.ReleaseRequest(key="key", token=lease.token))
+        self.daemon.send_signal(signal.SIGTERM)
+        self.assertEqual(self.daemon.wait(30), 0)
+
     def test_loss_is_reported_in_time_if_all_nodes_stop(self):
         lease = self.acquire("key", ttl=1.0).lease
         item = pb.WatchItem(key="key", token=lease.token, ttl=seconds(1.0))

@@ -99,6 +99,26 @@ TEST_F(NodeTest, ATrialProvesThatTheNodeCanGrant) {
   EXPECT_EQ(try_grant().outcome, Outcome::kGranted);
 }
 
+TEST_F(NodeTest, ATrialNamesThePermissionsThatLack) {
+  RedisServer server;
+  (void)server.Cli("ACL SETUSER lock on '>secret' '~*' '&*' +@all -zadd -zscore -subscribe");
+  Endpoint endpoint = Tcp(server);
+  endpoint.user = "lock";
+  endpoint.password = "secret";
+  OpenReady(endpoint);
+  const auto try_grant = [this] { return Ask([this](auto sink) { node->TryGrant(sink); }); };
+  NodeReply reply = try_grant();
+  EXPECT_EQ(reply.outcome, Outcome::kError);
+  EXPECT_NE(reply.message.find("missing: +zadd +zscore ("), std::string::npos) << reply.message;
+  (void)server.Cli("ACL SETUSER lock +zadd +zscore");
+  reply = try_grant();
+  EXPECT_EQ(reply.outcome, Outcome::kGranted) << reply.message;
+  EXPECT_NE(reply.message.find("+subscribe &redlockd:*"), std::string::npos) << reply.message;
+  (void)server.Cli("ACL SETUSER lock +subscribe");
+  EXPECT_EQ(try_grant().message, "");
+  EXPECT_EQ(server.Cli("ACL LOG"), "") << "a look is not a refused command";
+}
+
 TEST_F(NodeTest, ARefusalIsNotTakenForAMark) {
   RedisServer server;
   (void)server.Cli("SET redlockd:mark 'stamp mark'");

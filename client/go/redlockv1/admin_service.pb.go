@@ -243,7 +243,7 @@ type Node struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// The state of the node.
 	State NodeState `protobuf:"varint,2,opt,name=state,proto3,enum=redlock.v1.NodeState" json:"state,omitempty"`
-	// Why the node is not up, for people.
+	// Why the node is not up, or what is wrong although it is, for people.
 	Message string `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`
 	// For a quarantined node: how long the quarantine will last at least.
 	QuarantineLeft *durationpb.Duration `protobuf:"bytes,4,opt,name=quarantine_left,json=quarantineLeft,proto3" json:"quarantine_left,omitempty"`
@@ -561,7 +561,7 @@ type NodeSetMember struct {
 	Configured bool `protobuf:"varint,3,opt,name=configured,proto3" json:"configured,omitempty"`
 	// The state of the node. DOWN if it is not configured.
 	State NodeState `protobuf:"varint,4,opt,name=state,proto3,enum=redlock.v1.NodeState" json:"state,omitempty"`
-	// Why the node is not up, for people.
+	// Why the node is not up, or what is wrong although it is, for people.
 	Message       string `protobuf:"bytes,5,opt,name=message,proto3" json:"message,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -51,11 +51,17 @@ std::optional<std::string> GrantWatch::Fault(NodeIndex node) const {
          InWords(options_.node_timeout) + ": use a node that is nearer, or raise --node-timeout";
 }
 
+std::string GrantWatch::Flaw(NodeIndex node) const {
+  const NodeState& state = states_[node];
+  return state.connected && !Fault(node) ? state.flaw : "";
+}
+
 void GrantWatch::OnConnected(NodeIndex node) {
   NodeState& state = states_[node];
   state = {.connected = true,
            .reported = state.reported,
-           .reported_error = std::move(state.reported_error)};
+           .reported_error = std::move(state.reported_error),
+           .reported_flaw = std::move(state.reported_flaw)};
   Try(node);
 }
 
@@ -81,7 +87,9 @@ void GrantWatch::OnReply(NodeIndex node, std::uint64_t trial, const NodeReply& r
     // The node is connected, but does not answer what it was asked before.
     CountLateness(state, true, state.took);
   } else {
-    state.error = reply.outcome == Outcome::kGranted ? "" : reply.message;
+    const bool granted = reply.outcome == Outcome::kGranted;
+    state.error = granted ? "" : reply.message;
+    if (granted) state.flaw = reply.message;
     if (asked) {
       const Duration took = scheduler_.Now() - *asked;
       const bool late = took > options_.node_timeout;
@@ -113,7 +121,16 @@ void GrantWatch::Conclude(NodeIndex node) {
   }
   state.reported = fault.has_value();
   state.reported_error = state.error;
+  if (!fault) ConcludeOnFlaw(node);
   if (changed_) changed_();
+}
+
+void GrantWatch::ConcludeOnFlaw(NodeIndex node) {
+  NodeState& state = states_[node];
+  if (state.flaw == state.reported_flaw) return;
+  const bool good = state.flaw.empty();
+  report_(node, good, good ? "has all permissions again" : "can grant locks, but: " + state.flaw);
+  state.reported_flaw = state.flaw;
 }
 
 void GrantWatch::Tick() {

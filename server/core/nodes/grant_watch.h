@@ -26,7 +26,8 @@ namespace redlock {
 class GrantWatch final {
  public:
   // Called when a node turns out to be unable to grant, with the reason, and when it is able again.
-  using Report = std::function<void(NodeIndex node, bool able, const std::string& what)>;
+  // The same for a flaw. `good` is whether the news is good.
+  using Report = std::function<void(NodeIndex node, bool good, const std::string& what)>;
 
   // The scheduler, the options and the nodes must outlive this.
   GrantWatch(Scheduler& scheduler, const LockOptions& options, std::vector<Node*> nodes,
@@ -40,10 +41,13 @@ class GrantWatch final {
   // Why a connected node cannot grant, and what to do about it. Nothing if it can, or if that is
   // not known yet.
   [[nodiscard]] std::optional<std::string> Fault(NodeIndex node) const;
+  // What is wrong with a node that can grant nevertheless, and what to do about it: its access list
+  // forbids what waiters or the guard use. Empty if nothing is.
+  [[nodiscard]] std::string Flaw(NodeIndex node) const;
 
   void OnConnected(NodeIndex node);
   void OnDisconnected(NodeIndex node);
-  // Sets what to call after each change of CanGrant() or Fault().
+  // Sets what to call after each change of CanGrant(), Fault() or Flaw().
   void TellChanges(std::function<void()> changed) { changed_ = std::move(changed); }
 
  private:
@@ -59,12 +63,15 @@ class GrantWatch final {
     Duration took{};                     // by the last answer that came late
     bool reported = false;               // as unable
     std::string reported_error;
+    std::string flaw;  // by the last trial
+    std::string reported_flaw;
   };
 
   void Try(NodeIndex node);
   void OnReply(NodeIndex node, std::uint64_t trial, const NodeReply& reply);
   static void CountLateness(NodeState& state, bool late, Duration took);
   void Conclude(NodeIndex node);
+  void ConcludeOnFlaw(NodeIndex node);
   void Tick();
 
   Scheduler& scheduler_;

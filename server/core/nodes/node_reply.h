@@ -52,7 +52,7 @@ struct NodeReply {
   // Remaining TTL of the holder, if there is one. From Inspect with kNotHeld: how long the node
   // still refuses the key to everyone, as the last holder requested.
   Duration remaining{};
-  // Describes an error; never contains a token.
+  // Describes an error, or what is wrong despite a granted trial; never contains a token.
   std::string message;
   // With kError: nothing was sent to the node.
   bool never_sent = false;

@@ -47,9 +47,7 @@ std::string HeldBy(const std::string& owner,
   return held;
 }
 
-bool NamesHolder(const redlock::client::Error& error) {
-  return !error.holder.empty() || error.held_for;
-}
+bool NamesHolder(const redlock::client::Error& error) { return !error.holder.empty(); }
 
 std::string HeldBy(const redlock::v1::InspectResponse& response) {
   const std::string count = std::to_string(response.holders());

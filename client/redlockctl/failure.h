@@ -38,7 +38,7 @@ struct Failure {
                                  const std::optional<redlock::client::Duration>& held_for);
 // The same for a key that is held.
 [[nodiscard]] std::string HeldBy(const redlock::v1::InspectResponse& response);
-// Whether the error says who holds the lock, or for how long.
+// Whether the error says who holds the lock.
 [[nodiscard]] bool NamesHolder(const redlock::client::Error& error);
 
 // For a call through a stub.

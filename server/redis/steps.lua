@@ -255,10 +255,10 @@ if any_left then
       new_floor = now == window + 1 and earlier or ceiling
       new_earlier = ceiling
     end
-    -- Fences follow the clock in microseconds. The record need not be written for each of them.
-    if fence > ceiling then
-      new_ceiling = math.max(fence, math.min(fence + 500 * WINDOW, 2^53 - 1))
-    end
+    -- Fences follow the clock in microseconds. The record is not written for each of them, but ten times a
+    -- second. A floor that is raised to the ceiling must not be far ahead of the clock, because the order of
+    -- fences rests on the clock when nodes lose their data.
+    if fence > ceiling then new_ceiling = math.max(fence, math.min(fence + 100000, 2^53 - 1)) end
     local text = string.format('%.0f %016.0f %016.0f %016.0f', now, new_floor, new_ceiling, new_earlier)
     local set = try('SET', FENCES, text)
     if set.err then return {'failed', set.err} end

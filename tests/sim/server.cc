@@ -58,8 +58,8 @@ void Server::Note(FencingToken fence) {
     fences_.window = now;
   }
   if (fence <= fences_.ceiling) return;
-  const auto slack = std::chrono::duration_cast<microseconds>(window_).count() / 2;
-  fences_.ceiling = {fence.value + static_cast<std::uint64_t>(slack)};
+  constexpr std::uint64_t kSlack = 100'000;
+  fences_.ceiling = {fence.value + kSlack};
 }
 
 std::optional<NodeReply> Server::Stale(FencingToken fence, FencingToken highest) {

@@ -191,6 +191,7 @@ if acquisitions > 0 and not wrong_mark then
     end
   end
 end
+
 -- While somebody waits for a key, whichever it is, releases are announced. Result: true, and the number of
 -- subscribers that heard of it, unless that is 0.
 if releases > 0 then
@@ -244,6 +245,14 @@ if any_left then
   local window, floor = tonumber(numbers[1] or '0'), tonumber(numbers[2] or '0')
   local ceiling, earlier = tonumber(numbers[3] or '0'), tonumber(numbers[4] or '0')
 
+  -- Returns a result if it cannot.
+  local function write_record(at, low, high, before)
+    local text = string.format('%.0f %016.0f %016.0f %016.0f', at, low, high, before)
+    local set = try('SET', FENCES, text)
+    if set.err then return {'failed', set.err} end
+    window, floor, ceiling, earlier = at, low, high, before
+  end
+
   -- Brings the record up to date before a fence is stored. Returns a result if it cannot.
   local function note(fence)
     local now = math.floor(millis / WINDOW)
@@ -259,17 +268,16 @@ if any_left then
     -- second. A floor that is raised to the ceiling must not be far ahead of the clock, because the order of
     -- fences rests on the clock when nodes lose their data.
     if fence > ceiling then new_ceiling = math.max(fence, math.min(fence + 100000, 2^53 - 1)) end
-    local text = string.format('%.0f %016.0f %016.0f %016.0f', now, new_floor, new_ceiling, new_earlier)
-    local set = try('SET', FENCES, text)
-    if set.err then return {'failed', set.err} end
-    window, floor, ceiling, earlier = now, new_floor, new_ceiling, new_earlier
+    return write_record(now, new_floor, new_ceiling, new_earlier)
   end
 
-  -- Any metadata may be gone, whatever the clock shows now.
-  local function note_jump()
-    floor, earlier = ceiling, ceiling
-    local text = string.format('%.0f %016.0f %016.0f %016.0f', window, floor, ceiling, earlier)
-    return try('SET', FENCES, text)
+  -- The result of a step that would store this fence for a new holder, if the fence is not above the highest
+  -- one that is stored, or above the floor.
+  local function is_stale(fence, highest)
+    local unnoted = note(fence)
+    if unnoted then return unnoted end
+    highest = math.max(highest, floor)
+    return highest >= fence and {'stale_fence', highest} or nil
   end
 
   -- How long the metadata is kept of a key that has this TTL.
@@ -331,11 +339,9 @@ if any_left then
     if found and (found ~= token or not extend) then return held(key, stored, found) end
     wants_clock = true
     if found then return extend() end
-    local fence = tonumber(match(granted, '^%d+'))
-    local unnoted = note(fence)
-    if unnoted then return unnoted end
-    local seen = math.max(tonumber(match(stored, '^(%d+) %a %S+ %S+ ') or '0'), floor)
-    if seen >= fence then return {'stale_fence', seen} end
+    local seen = tonumber(match(stored, '^(%d+) %a %S+ %S+ ') or '0')
+    local stale = is_stale(tonumber(match(granted, '^%d+')), seen)
+    if stale then return stale end
     local set = try('SET', key, token, 'PX', ttl)
     if set.err then return {'failed', set.err} end
     if changed then changed[key] = true end
@@ -371,15 +377,6 @@ if any_left then
   local function parts_of(keeper)
     local number, id = match(keeper or '', '^(%d+) (.*)$')
     return tonumber(number or '0'), id
-  end
-
-  -- The result of a step that would store this fence for a new holder, if the fence is not above the highest
-  -- one that is stored, or above the floor.
-  local function is_stale(fence, highest)
-    local unnoted = note(fence)
-    if unnoted then return unnoted end
-    highest = math.max(highest, floor)
-    return highest >= fence and {'stale_fence', highest} or nil
   end
 
   local function digest_of(holder)
@@ -651,9 +648,10 @@ if any_left then
     if ARGV[a + 3] ~= '' and ARGV[a + 3] ~= stamp then return {true, value} end
     value = (stamp or '') .. ' ' .. ARGV[a + 2]
     local set = try('SET', key, value)
-    if not set.err and ceiling > 0 then set = note_jump() end
     if set.err then return {'failed', set.err} end
-    return {true, value}
+    -- Any metadata may be gone, whatever the clock shows now.
+    local unnoted = ceiling > 0 and write_record(window, ceiling, ceiling, ceiling)
+    return unnoted or {true, value}
   end
 
   -- no arguments

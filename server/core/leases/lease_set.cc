@@ -17,13 +17,7 @@ constexpr int kPortion = 64;
 constexpr std::size_t kReleasesAtOnce = 64;
 
 bool Releases(StreamEnd end) {
-  switch (Has(Safeguard::kBrokenStreamExpires) ? FateOf(end) : LeaseFate::kReleased) {
-    case LeaseFate::kReleased:
-      return true;
-    case LeaseFate::kExpires:
-      return false;
-  }
-  return false;
+  return !Has(Safeguard::kBrokenStreamExpires) || FateOf(end) == LeaseFate::kReleased;
 }
 
 }  // namespace

@@ -16,6 +16,15 @@ class Observer final : public NodeObserver {
   int disconnected = 0;
 };
 
+// Makes a user of the node, who has all permissions but those that the words of an ACL rule take
+// away. Returns the address with that user.
+Endpoint AsUser(const RedisServer& server, Endpoint endpoint, const std::string& without) {
+  (void)server.Cli("ACL SETUSER lock on '>secret' '~*' '&*' +@all " + without);
+  endpoint.user = "lock";
+  endpoint.password = "secret";
+  return endpoint;
+}
+
 TEST_F(NodeTest, FactsAreKnownBeforeTheFirstStep) {
   RedisServer server({"--appendonly", "yes", "--appendfsync", "always"});
   (void)server.Cli("SET redlockd:mark abc");
@@ -101,10 +110,7 @@ TEST_F(NodeTest, ATrialProvesThatTheNodeCanGrant) {
 
 TEST_F(NodeTest, ATrialNamesThePermissionsThatLack) {
   RedisServer server;
-  (void)server.Cli("ACL SETUSER lock on '>secret' '~*' '&*' +@all -zadd -zscore -subscribe");
-  Endpoint endpoint = Tcp(server);
-  endpoint.user = "lock";
-  endpoint.password = "secret";
+  const Endpoint endpoint = AsUser(server, Tcp(server), "-zadd -zscore -subscribe");
   OpenReady(endpoint);
   const auto try_grant = [this] { return Ask([this](auto sink) { node->TryGrant(sink); }); };
   NodeReply reply = try_grant();
@@ -122,10 +128,7 @@ TEST_F(NodeTest, ATrialNamesThePermissionsThatLack) {
 TEST_F(NodeTest, ARefusalIsNotTakenForAMark) {
   RedisServer server;
   (void)server.Cli("SET redlockd:mark 'stamp mark'");
-  (void)server.Cli("ACL SETUSER lock on '>secret' '~*' '&*' +@all");
-  Endpoint endpoint = Tcp(server);
-  endpoint.user = "lock";
-  endpoint.password = "secret";
+  const Endpoint endpoint = AsUser(server, Tcp(server), "");
   OpenReady(endpoint);
   const auto look = [this] { return Ask([this](auto sink) { node->ReadMark(sink); }); };
   EXPECT_EQ(look().mark, "mark");
@@ -143,10 +146,7 @@ TEST_F(NodeTest, ARefusalIsNotTakenForAMark) {
 
 TEST_F(NodeTest, TheGuardReportsThatItNeedsInfo) {
   RedisServer server;
-  (void)server.Cli("ACL SETUSER lock on '>secret' '~*' '&*' +@all -info");
-  Endpoint endpoint = Tcp(server);
-  endpoint.user = "lock";
-  endpoint.password = "secret";
+  const Endpoint endpoint = AsUser(server, Tcp(server), "-info");
   Observer observer;
   Open(endpoint);
   node->ObserveWith(&observer);
@@ -189,10 +189,7 @@ TEST_F(NodeTest, SettingsThatChangeOnALivingConnectionAreRead) {
 
 TEST_F(NodeTest, ANodeThatForbidsConfigCountsAsNotDurable) {
   RedisServer server({"--appendonly", "yes", "--appendfsync", "always"});
-  (void)server.Cli("ACL SETUSER lock on '>secret' '~*' '&*' +@all");
-  Endpoint endpoint = Tcp(server);
-  endpoint.user = "lock";
-  endpoint.password = "secret";
+  const Endpoint endpoint = AsUser(server, Tcp(server), "");
   Observer observer;
   Open(endpoint);
   node->ObserveWith(&observer);

@@ -31,11 +31,11 @@ namespace redlock {
 // Two lower-case digits for each byte.
 [[nodiscard]] inline std::string Hexadecimal(std::span<const unsigned char> bytes) {
   constexpr std::string_view kDigits = "0123456789abcdef";
-  std::string text;
-  text.reserve(2 * bytes.size());
+  std::string text(2 * bytes.size(), '\0');
+  auto digit = text.begin();
   for (const unsigned char byte : bytes) {
-    text += kDigits[byte >> 4U];
-    text += kDigits[byte & 15U];
+    *digit++ = kDigits[byte >> 4U];
+    *digit++ = kDigits[byte & 15U];
   }
   return text;
 }

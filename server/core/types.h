@@ -91,7 +91,10 @@ class Key final : public Text<struct KeyTag> {
   }
   // The text that tells apart what is locked, in whatever way.
   [[nodiscard]] std::string_view names() const {
-    return std::string_view(value()).substr(IsShared() ? 1 : IsSemaphore() ? 3 : 0);
+    const std::string_view text = value();
+    if (text.empty()) return text;
+    if (text.front() == kSharedMark) return text.substr(1);
+    return text.front() == kSlotMark ? text.substr(3) : text;
   }
   // Calls visit(std::string_view name) for each key, in the order of the names.
   void ForEach(auto visit) const {

@@ -28,17 +28,6 @@ constexpr Duration kOwnDelay = std::chrono::milliseconds(100);
 // Limits the commands that wait for an answer. A node that does not answer still receives releases.
 constexpr std::size_t kMaxInFlight = 20'000;
 
-template <typename Step>
-const Key& KeyOf(const Step& step) {
-  if constexpr (std::is_same_v<Step, MarkStep>) {
-    return MarkKey();
-  } else if constexpr (std::is_same_v<Step, TryGrantStep>) {
-    return TrialKey();
-  } else {
-    return step.key;
-  }
-}
-
 }  // namespace
 
 struct RedisNode::Batch {
@@ -48,6 +37,7 @@ struct RedisNode::Batch {
   };
   StepBatch written;
   std::array<std::vector<Step>, kStepGroups> steps;  // in the order of the answers
+  MonotonicTime sent;
   bool reloaded = false;
 
   // Calls `call(i, step)` with the index of each step's answer.
@@ -61,11 +51,13 @@ struct RedisNode::Batch {
 };
 
 RedisNode::RedisNode(EventLoop& loop, NodeIndex index, Endpoint endpoint,
-                     std::shared_ptr<const NodeTls> tls, const NodeOptions& options, Report report)
+                     std::shared_ptr<const NodeTls> tls, std::shared_ptr<StepWriter> writer,
+                     const NodeOptions& options, Report report)
     : loop_(loop),
       index_(index),
       endpoint_(std::move(endpoint)),
       tls_(std::move(tls)),
+      writer_(std::move(writer)),
       options_(options),
       retention_(options.fence_retention),
       report_(std::move(report)),
@@ -361,11 +353,11 @@ void RedisNode::Queue(const Step& step, AskedStep asked, const Expected& expecte
     Refuse(std::move(sink), *refusal);
     return;
   }
-  const StepGroup group = StepBatch::GroupOf(step);
+  const StepText& text = writer_->Write(step);
   if (batch_ && (batch_->written.full() || !batch_->written.Takes(expected))) {
     SendBatch();
     connection_->FlushNow();  // the node starts to work while more steps are added
-  } else if (batch_ && !batch_->written.Takes(group, KeyOf(step))) {
+  } else if (batch_ && !batch_->written.Takes(text)) {
     SendBatch();
   }
   if (!batch_) {
@@ -374,8 +366,8 @@ void RedisNode::Queue(const Step& step, AskedStep asked, const Expected& expecte
       if (*alive && batch == batch_) SendBatch();
     });
   }
-  batch_->written.Add(step);
-  batch_->steps.at(static_cast<std::size_t>(group)).push_back({asked, std::move(sink)});
+  batch_->written.Add(text, expected);
+  batch_->steps.at(static_cast<std::size_t>(text.group)).push_back({asked, std::move(sink)});
   ++in_flight_;
 }
 
@@ -419,6 +411,7 @@ void RedisNode::Ask(std::span<const std::string_view> command,
 
 void RedisNode::Send(std::shared_ptr<Batch> batch) {
   const std::string command = batch->written.Command(hash_, retention_);
+  batch->sent = loop_.Now();
   connection_->SendWritten(command,
                            [this, alive = alive_, batch = std::move(batch)](const auto* reply) {
                              if (*alive) OnReply(batch, reply);
@@ -445,8 +438,16 @@ void RedisNode::OnReply(const std::shared_ptr<Batch>& batch, const redisReply* r
     return;
   }
   const BatchReply answers(*reply, batch->written.size(), loop_.WallNow());
+  // The acquisitions of a call share one reading of the clock. To judge it once is enough.
+  const std::size_t acquisitions =
+      batch->steps.at(static_cast<std::size_t>(StepGroup::kAcquisition)).size();
+  bool has_clock = false;
   batch->ForEach([&](std::size_t i, const Batch::Step& step) {
     NodeReply answer = answers.At(i, step.asked);
+    if (answer.clock) {
+      answer.sent = batch->sent;
+      if (i < acquisitions && std::exchange(has_clock, true)) answer.clock.reset();
+    }
     if (answer.message.starts_with("READONLY") && ready_) {
       // The server became a replica while connected. Reconnect to read its INFO again.
       connection_->Close();

@@ -16,6 +16,7 @@
 #include "server/redis/node_tls.h"
 #include "server/redis/replies.h"
 #include "server/redis/step_batch.h"
+#include "server/redis/step_writer.h"
 #include "server/redis/subscriber.h"
 
 namespace redlock::redis {
@@ -35,8 +36,9 @@ class RedisNode final : public Node {
   using Report = std::function<void(bool connected, const std::string& what)>;
 
   // Starts to connect. The loop must outlive the node. `tls` is needed for Kind::kTls only.
+  // All nodes of the loop share one writer.
   RedisNode(EventLoop& loop, NodeIndex index, Endpoint endpoint, std::shared_ptr<const NodeTls> tls,
-            const NodeOptions& options, Report report);
+            std::shared_ptr<StepWriter> writer, const NodeOptions& options, Report report);
   ~RedisNode() override;
   RedisNode(const RedisNode&) = delete;
   RedisNode& operator=(const RedisNode&) = delete;
@@ -96,6 +98,7 @@ class RedisNode final : public Node {
   const NodeIndex index_;
   const Endpoint endpoint_;
   const std::shared_ptr<const NodeTls> tls_;
+  const std::shared_ptr<StepWriter> writer_;
   const NodeOptions options_;
   const Duration retention_;
   const Report report_;

@@ -322,9 +322,12 @@ BatchReply::BatchReply(const redisReply& reply, std::size_t steps, WallTime now)
 }
 
 NodeReply BatchReply::At(std::size_t step, const AskedStep& asked) const {
-  if (!failure_.empty()) return {.message = failure_};
   NodeReply parsed;
-  if (!Parse(*reply_.element[step], asked, parsed)) return {.message = std::string(kUnexpected)};
+  if (!failure_.empty()) {
+    parsed.message = failure_;
+  } else if (!Parse(*reply_.element[step], asked, parsed)) {
+    parsed = {.message = std::string(kUnexpected)};
+  }
   return parsed;
 }
 

@@ -28,21 +28,26 @@ class Decimal {
   std::size_t size_ = 0;
 };
 
+// The line that begins a word or an array.
+inline void AppendLength(std::string& out, char kind, std::size_t length) {
+  std::array<char, 24> line;
+  char* const end = line.data() + line.size();
+  line.front() = kind;
+  char* last = std::to_chars(line.data() + 1, end, length).ptr;
+  *last++ = '\r';
+  *last++ = '\n';
+  out.append(line.data(), last);
+}
+
 // One word of one or more parts.
 inline void AppendWord(std::string& out,
                        const std::convertible_to<std::string_view> auto&... parts) {
-  out += '$';
-  out += Decimal((std::string_view(parts).size() + ...));
-  out += "\r\n";
+  AppendLength(out, '$', (std::string_view(parts).size() + ...));
   ((out += std::string_view(parts)), ...);
   out += "\r\n";
 }
 
-inline void AppendHeader(std::string& out, std::size_t words) {
-  out += '*';
-  out += Decimal(words);
-  out += "\r\n";
-}
+inline void AppendHeader(std::string& out, std::size_t words) { AppendLength(out, '*', words); }
 
 inline void AppendCommand(std::string& out, std::span<const std::string_view> words) {
   AppendHeader(out, words.size());

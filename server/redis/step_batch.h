@@ -8,21 +8,9 @@
 #include <vector>
 
 #include "server/core/nodes/steps.h"
-#include "server/redis/scripts.h"
+#include "server/redis/step_writer.h"
 
 namespace redlock::redis {
-
-// The step of Node::TryGrant().
-struct TryGrantStep {};
-
-// The keys of steps that name none.
-[[nodiscard]] const Key& MarkKey();
-[[nodiscard]] const Key& TrialKey();
-
-// The script carries out a batch group by group, and answers in this order. The two common steps
-// have groups of their own, because many of them at once cost a node much less.
-enum class StepGroup { kAcquisition, kRelease, kOther };
-inline constexpr std::size_t kStepGroups = 3;
 
 class StepBatch {
  public:
@@ -33,36 +21,18 @@ class StepBatch {
   // Inspections in one call. Their replies can have 1 MiB each.
   static constexpr std::size_t kMostInspections = 8;
 
-  [[nodiscard]] static StepGroup GroupOf(const AcquireStep& step);
-  [[nodiscard]] static StepGroup GroupOf(const ReleaseStep& step);
-  template <typename Step>
-  [[nodiscard]] static StepGroup GroupOf(const Step& /*step*/) {
-    return StepGroup::kOther;
-  }
-
   [[nodiscard]] std::size_t size() const { return steps_; }
   // Whether no further step may be added.
   [[nodiscard]] bool full() const {
     return keys_.size() >= kMost || inspections_ == kMostInspections;
   }
-  // Whether a step of this group on this key may be added: groups are reordered, so the steps on
-  // one key must be in one group, which keeps their order. Otherwise the batch is sent first. May
-  // say no without need.
-  [[nodiscard]] bool Takes(StepGroup group, const Key& key) const;
+  // Whether this step may be added: groups are reordered, so the steps on one key must be in one
+  // group, which keeps their order. Otherwise the batch is sent first. May say no without need.
+  [[nodiscard]] bool Takes(const StepText& step) const;
   // Whether a step with this expectation fits into the batch. Otherwise the batch is sent first.
   [[nodiscard]] bool Takes(const Expected& expected) const;
 
-  // The steps are read before these return.
-  void Add(const AcquireStep& step);
-  void Add(const HandOverStep& step);
-  void Add(const ExtendStep& step);
-  void Add(const RepairStep& step);
-  void Add(const ReleaseStep& step);
-  void Add(const IntendStep& step);
-  void Add(const ProclaimStep& step);
-  void Add(const InspectStep& step);
-  void Add(const MarkStep& step);
-  void Add(const TryGrantStep& step);
+  void Add(const StepText& step, const Expected& expected);
 
   // The command. `retention`: how long metadata outlives its key.
   [[nodiscard]] std::string Command(std::string_view hash, Duration retention) const;
@@ -75,19 +45,7 @@ class StepBatch {
     std::size_t key_count = 0;
     std::size_t argument_count = 0;
     std::size_t steps = 0;
-
-    void Key(std::string_view key);
-    void MetaKey(std::string_view key);
-    void Argument(std::string_view word);
-    void Argument(const char* word) { Argument(std::string_view(word)); }
-    // One word of two parts.
-    void Argument(std::string_view part, std::string_view rest);
-    void Argument(const std::optional<Keeper>& keeper);  // two words: number and id
   };
-
-  Words& Begin(StepGroup group, const Key& key);
-  Words& BeginOther(StepKind kind, const Key& key);
-  void Expect(const Expected& expected);
 
   std::array<Words, kStepGroups> groups_;
   struct HashedKey {

@@ -39,6 +39,14 @@ SessionOutbox::Load LoadOf(const v1::SessionOperation& operation) {
   return SessionOutbox::Load::kLimited;
 }
 
+Error TooManyOperations() {
+  return {.reason = Reason::kOverloaded,
+          .message =
+              "too many operations of the Session are under way "
+              "(--max-session-operations), or too many answers wait to be read: "
+              "read the answers, and retry later"};
+}
+
 v1::SessionResult& AddResult(v1::SessionResponse& response, std::uint64_t id) {
   v1::SessionResult& result = *response.add_results();
   result.set_id(id);
@@ -290,11 +298,6 @@ bool SessionStream::AdmitOperation(const v1::SessionOperation& operation,
   const SessionOutbox::Load load = LoadOf(operation);
   const auto admission =
       WithOutbox([id, load](SessionOutbox& outbox) { return outbox.Admit(id, load); });
-  const Error overloaded{.reason = Reason::kOverloaded,
-                         .message =
-                             "too many operations of the Session are under way "
-                             "(--max-session-operations), or too many answers wait to be read: "
-                             "read the answers, and retry later"};
   switch (admission) {
     case SessionOutbox::Admission::kYes:
       return true;
@@ -304,10 +307,10 @@ bool SessionStream::AdmitOperation(const v1::SessionOperation& operation,
       return false;
     case SessionOutbox::Admission::kFarTooMany:
       EndLeases(StreamEnd::kRefused);
-      Close(ToStatus(overloaded, {}, service_.names));
+      Close(ToStatus(TooManyOperations(), {}, service_.names));
       return false;
     case SessionOutbox::Admission::kTooMany:
-      Fill(*AddResult(refused, id).mutable_status(), overloaded, {}, service_.names);
+      Fill(*AddResult(refused, id).mutable_status(), TooManyOperations(), {}, service_.names);
       return false;
   }
   return false;

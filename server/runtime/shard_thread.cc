@@ -55,6 +55,7 @@ std::vector<std::unique_ptr<Node>> MakeNodes(EventLoop& loop, const config::Conf
                                              const std::shared_ptr<const redis::NodeTls>& tls) {
   const redis::NodeOptions options{.node_timeout = config.lock.node_timeout,
                                    .fence_retention = config.fence_retention};
+  const auto writer = std::make_shared<redis::StepWriter>();
   std::vector<std::unique_ptr<Node>> nodes;
   for (const redis::Endpoint& endpoint : config.nodes) {
     const auto report = [name = endpoint.Name(), number](bool connected, const std::string& why) {
@@ -69,8 +70,8 @@ std::vector<std::unique_ptr<Node>> MakeNodes(EventLoop& loop, const config::Conf
             fmt::format("node {}: not connected, retrying: {}", name, why));
       }
     };
-    nodes.push_back(
-        std::make_unique<redis::RedisNode>(loop, nodes.size(), endpoint, tls, options, report));
+    nodes.push_back(std::make_unique<redis::RedisNode>(loop, nodes.size(), endpoint, tls, writer,
+                                                       options, report));
   }
   return nodes;
 }

@@ -44,16 +44,17 @@ void WriteABatch(benchmark::State& state) {
   const std::string hash(40, 'a');
   for (auto _ : state) {
     redis::StepBatch batch;
+    redis::StepWriter writer;
     for (int i = 0; i < state.range(0); ++i) {
-      batch.Add(
-          AcquireStep{.key = kKey,
-                      .token = kToken,
-                      .ttl = std::chrono::seconds(10),
-                      .longest = std::chrono::minutes(5),
-                      .fence = {1'800'000'000'000'000},
-                      .attempt = {1'234'567'890'123},
-                      .owner = kNobody,
-                      .expected = {.stamp = "7-12345678901234567890", .mark = "0123456789abcdef"}});
+      const AcquireStep step{.key = kKey,
+                             .token = kToken,
+                             .ttl = std::chrono::seconds(10),
+                             .longest = std::chrono::minutes(5),
+                             .fence = {1'800'000'000'000'000},
+                             .attempt = {static_cast<std::uint64_t>(i)},
+                             .owner = kNobody};
+      batch.Add(writer.Write(step),
+                {.stamp = "7-12345678901234567890", .mark = "0123456789abcdef"});
     }
     benchmark::DoNotOptimize(batch.Command(hash, std::chrono::minutes(1)));
   }

@@ -164,10 +164,10 @@ class Raw final : public Load {
     return false;
   }
   template <typename Step>
-  void Add(Node& node, std::size_t number, const Step& step) {
-    node.steps.Add(step);
-    const auto group = static_cast<std::size_t>(redis::StepBatch::GroupOf(step));
-    node.added.at(group).emplace_back(number, slots_[number].step);
+  void Add(Node& node, std::size_t number, const Step& step, const Expected& expected = {}) {
+    const redis::StepText& text = writer_.Write(step);
+    node.steps.Add(text, expected);
+    node.added.at(static_cast<std::size_t>(text.group)).emplace_back(number, slots_[number].step);
     if (node.steps.size() == most_steps_) CloseBatch(node);
   }
   void CloseBatch(Node& node) {
@@ -215,8 +215,8 @@ class Raw final : public Load {
                         .longest = std::chrono::minutes(5),
                         .fence = {fence},
                         .attempt = {0x9e3779b97f4a7c15U * tokens_},
-                        .owner = no_owner,
-                        .expected = {.stamp = stamps_[i], .mark = marks_[i]}});
+                        .owner = no_owner},
+            {.stamp = stamps_[i], .mark = marks_[i]});
       }
     }
   }
@@ -269,6 +269,7 @@ class Raw final : public Load {
   std::vector<std::string> stamps_;
   std::vector<std::string> marks_;
   std::string compare_and_delete_, own_script_;
+  redis::StepWriter writer_;
   std::vector<Slot> slots_;
   std::uint64_t tokens_ = 0;
 };

@@ -49,6 +49,34 @@ TEST_F(NodeTest, FactsAreKnownBeforeTheFirstStep) {
   node->ObserveWith(nullptr);
 }
 
+TEST_F(NodeTest, TheGrantsOfOneCallShareOneReadingOfTheClock) {
+  RedisServer server;
+  OpenReady(Tcp(server));
+  ASSERT_EQ(Acquire("held", "another", 1'000).outcome, Outcome::kGranted);
+  const auto sink = std::make_shared<Recorder>();
+  const MonotonicTime before = loop.Now();
+  DoOnStrand([&] {
+    const Owner owner;
+    for (const char* key : {"held", "one", "two"}) {
+      node->Acquire({Key(key), OwnerToken("token"), seconds(10), kLongest, {2'000}, {2}, owner},
+                    sink);
+    }
+  });
+  ASSERT_TRUE(RunUntil([&] { return sink->replies.size() == 3; }));
+  const NodeReply& held = sink->replies[0];
+  const NodeReply& one = sink->replies[1];
+  const NodeReply& two = sink->replies[2];
+  EXPECT_EQ(held.outcome, Outcome::kHeld);
+  EXPECT_FALSE(held.clock);
+  EXPECT_EQ(one.outcome, Outcome::kGranted);
+  EXPECT_TRUE(one.clock);
+  ASSERT_TRUE(one.sent);
+  EXPECT_GE(*one.sent, before);
+  EXPECT_LE(*one.sent, loop.Now());
+  EXPECT_EQ(two.outcome, Outcome::kGranted);
+  EXPECT_FALSE(two.clock);
+}
+
 TEST_F(NodeTest, OnlyAppendFsyncAlwaysIsDurable) {
   for (const std::vector<std::string>& setting :
        std::vector<std::vector<std::string>>{{"--appendonly", "no", "--appendfsync", "always"},

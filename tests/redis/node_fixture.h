@@ -23,7 +23,7 @@ using testing::TemporaryDirectory;
 
 class Recorder final : public ReplySink {
  public:
-  void OnReply(NodeIndex /*node*/, NodeReply reply) override {
+  void OnReply(NodeIndex /*node*/, NodeReply&& reply) override {
     replies.push_back(std::move(reply));
   }
   std::vector<NodeReply> replies;
@@ -34,7 +34,8 @@ class NodeTest : public ::testing::Test {
  protected:
   void Open(Endpoint endpoint, const TlsOptions* tls = nullptr) {
     node.emplace(loop, 0, std::move(endpoint),
-                 tls == nullptr ? nullptr : std::make_shared<NodeTls>(*tls), NodeOptions{},
+                 tls == nullptr ? nullptr : std::make_shared<NodeTls>(*tls),
+                 std::make_shared<StepWriter>(), NodeOptions{},
                  [this](bool connected, const std::string& why) {
                    (connected ? problem : down_because) = why;
                    ++reports;

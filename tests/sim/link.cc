@@ -99,7 +99,7 @@ void Link::AskSet(const SetStep& step, std::shared_ptr<SetSink> sink) {
   class Adapter final : public ReplySink {
    public:
     explicit Adapter(std::shared_ptr<SetSink> to) : sink(std::move(to)) {}
-    void OnReply(NodeIndex node, NodeReply reply) override {
+    void OnReply(NodeIndex node, NodeReply&& reply) override {
       if (!answer.answered || reply.outcome == Outcome::kError) {
         answer = {.state = {}, .error = reply.message};
       }
@@ -306,7 +306,7 @@ void Link::Answer(const std::shared_ptr<Call>& call, NodeReply reply) {
   call->answered = true;
   daemon_.Run([this, call, reply = std::move(reply)] {
     calls_.remove(call);
-    call->sink->OnReply(index_, reply);
+    call->sink->OnReply(index_, NodeReply(reply));
   });
 }
 

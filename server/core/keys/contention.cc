@@ -37,7 +37,7 @@ constexpr Duration kLinger = milliseconds(200);
 class Contention::Probe final : public ReplySink {
  public:
   explicit Probe(std::weak_ptr<Contention> contention) : contention_(std::move(contention)) {}
-  void OnReply(NodeIndex /*node*/, NodeReply reply) override {
+  void OnReply(NodeIndex /*node*/, NodeReply&& reply) override {
     if (const auto contention = contention_.lock()) contention->OnProbed(reply.outcome);
   }
 

@@ -17,7 +17,7 @@ class GrantWatch::Trial final : public ReplySink {
  public:
   Trial(GrantWatch& watch, std::uint64_t number)
       : watch_(watch), number_(number), alive_(watch.alive_) {}
-  void OnReply(NodeIndex node, NodeReply reply) override {
+  void OnReply(NodeIndex node, NodeReply&& reply) override {
     if (*alive_) watch_.OnReply(node, number_, reply);
   }
 

@@ -11,7 +11,7 @@ class GuardedNode::Checked final : public ReplySink {
  public:
   Checked(GuardedNode& node, bool may_grant, std::shared_ptr<ReplySink> sink)
       : node_(node), may_grant_(may_grant), asked_(node.scheduler_.Now()), sink_(std::move(sink)) {}
-  void OnReply(NodeIndex node, NodeReply reply) override {
+  void OnReply(NodeIndex node, NodeReply&& reply) override {
     node_.OnAnswer(may_grant_, asked_, reply);
     sink_->OnReply(node, std::move(reply));
   }
@@ -28,7 +28,7 @@ class GuardedNode::Noted final : public ReplySink {
  public:
   Noted(const NodeGuard& guard, std::shared_ptr<ReplySink> sink)
       : guard_(guard), sink_(std::move(sink)) {}
-  void OnReply(NodeIndex node, NodeReply reply) override {
+  void OnReply(NodeIndex node, NodeReply&& reply) override {
     reply.barred = guard_.Barred(node);
     sink_->OnReply(node, std::move(reply));
   }
@@ -42,9 +42,9 @@ void GuardedNode::OnAnswer(bool may_grant, MonotonicTime asked, NodeReply& reply
   const bool refused =
       reply.outcome == Outcome::kOtherSet || reply.outcome == Outcome::kQuarantined;
   if (guard_ != nullptr && (may_grant || refused)) {
-    guard_->Check(index_, asked, reply);
+    guard_->Check(index_, reply.sent.value_or(asked), reply);
   } else if (guard_ != nullptr && Has(Safeguard::kReadByWrongClock)) {
-    guard_->CheckClock(index_, asked, reply);
+    guard_->CheckClock(index_, reply.sent.value_or(asked), reply);
   }
   if (reply.outcome != Outcome::kOtherSet) return;
   reply.message = "it belongs to another epoch of the node set, or has lost its record";

@@ -34,7 +34,7 @@ class NodeGuard::MarkReply final : public ReplySink {
  public:
   MarkReply(NodeGuard& guard, MonotonicTime asked)
       : guard_(guard), alive_(guard.alive_), asked_(asked) {}
-  void OnReply(NodeIndex node, NodeReply reply) override {
+  void OnReply(NodeIndex node, NodeReply&& reply) override {
     if (*alive_) guard_.OnLook(node, asked_, reply);
   }
 
@@ -47,7 +47,7 @@ class NodeGuard::MarkReply final : public ReplySink {
 class NodeGuard::SettingsReply final : public ReplySink {
  public:
   explicit SettingsReply(NodeGuard& guard) : guard_(guard), alive_(guard.alive_) {}
-  void OnReply(NodeIndex node, NodeReply reply) override {
+  void OnReply(NodeIndex node, NodeReply&& reply) override {
     if (*alive_ && reply.settings) guard_.OnSettings(node, *reply.settings);
   }
 
@@ -77,12 +77,17 @@ std::string NodeGuard::Quarantined(MonotonicTime until, const std::string& why) 
   return "for another " + InWords(std::chrono::ceil<seconds>(left)) + ": " + why;
 }
 
+// Called for every step. Hardly any node has ever been paused, so this mostly does without the
+// clock.
+bool NodeGuard::Lasts(const Pause& pause) const {
+  return pause.until != MonotonicTime() && scheduler_.Now() < pause.until;
+}
+
 std::optional<std::string> NodeGuard::Barred(NodeIndex node) const {
   const NodeState& state = states_[node];
-  const MonotonicTime now = scheduler_.Now();
   // These words name the remedy, so they go first.
-  if (now < state.eviction_pause.until) {
-    return Quarantined(now + QuarantineLeft(node), state.eviction_pause.why);
+  if (Lasts(state.eviction_pause)) {
+    return Quarantined(scheduler_.Now() + QuarantineLeft(node), state.eviction_pause.why);
   }
   switch (state.standing) {
     case Standing::kUndecided:
@@ -99,7 +104,7 @@ std::optional<std::string> NodeGuard::Barred(NodeIndex node) const {
 std::optional<std::string> NodeGuard::Paused(NodeIndex node) const {
   const NodeState& state = states_[node];
   for (const Pause* pause : {&state.eviction_pause, &state.clock_pause}) {
-    if (scheduler_.Now() < pause->until) return Quarantined(pause->until, pause->why);
+    if (Lasts(*pause)) return Quarantined(pause->until, pause->why);
   }
   return std::nullopt;
 }

@@ -147,6 +147,7 @@ class NodeGuard final {
     std::string why;
     bool published = false;  // other daemons must know of it, too
   };
+  [[nodiscard]] bool Lasts(const Pause& pause) const;
 
   struct NodeState {
     explicit NodeState(const DriftBudget& budget) : clock(budget) {}

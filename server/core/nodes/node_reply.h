@@ -90,8 +90,11 @@ struct NodeReply {
   // and from Mark and ReadMark.
   std::string stamp;
   std::string mark;
-  // The node's wall clock, since the epoch: with a granted lock, and from Mark and ReadMark.
+  // The node's wall clock, since the epoch: with a granted lock, and from Mark and ReadMark. Of
+  // acquisitions that a node carries out at once, only the first grant needs to have it.
   std::optional<Duration> clock;
+  // With `clock`, if the step was sent later than the node was asked for it: when it was sent.
+  std::optional<MonotonicTime> sent;
   // Only from ReadSettings.
   std::optional<NodeSettings> settings;
 };
@@ -100,13 +103,13 @@ struct NodeReply {
 class ReplySink {
  public:
   virtual ~ReplySink() = default;
-  virtual void OnReply(NodeIndex node, NodeReply reply) = 0;
+  virtual void OnReply(NodeIndex node, NodeReply&& reply) = 0;
 };
 
 // For steps whose outcome shows later, or does not matter.
 class IgnoreReply final : public ReplySink {
  public:
-  void OnReply(NodeIndex /*node*/, NodeReply /*reply*/) override {}
+  void OnReply(NodeIndex /*node*/, NodeReply&& /*reply*/) override {}
 };
 
 }  // namespace redlock

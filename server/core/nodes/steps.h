@@ -167,6 +167,7 @@ struct ReleaseStep {
   Duration keep_for = {};
   // The lease was lost: the key stays taken for the delay that the node stores.
   bool leave_delay = false;
+  bool operator==(const ReleaseStep&) const = default;
 };
 
 // Replaces the guard's mark if it is `from` (empty: if there is none), and if the node carries the

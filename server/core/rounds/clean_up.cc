@@ -40,7 +40,7 @@ void CleanUp::Ask() {
   for (const NodeIndex node : nodes) env_.nodes[node]->Release(step_, self);
 }
 
-void CleanUp::OnReply(NodeIndex node, NodeReply reply) {
+void CleanUp::OnReply(NodeIndex node, NodeReply&& reply) {
   REDLOCK_CHECK(asking_ > 0);
   --asking_;
   if (IsUnknown(reply.outcome)) to_ask_.push_back(node);

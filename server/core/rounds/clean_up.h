@@ -21,7 +21,7 @@ class CleanUp final : public Operation,
   static void Start(const Environment& env, OperationRegistry& registry, ReleaseStep step,
                     std::vector<NodeIndex> nodes, Begin begin = Begin::kNow);
 
-  void OnReply(NodeIndex node, NodeReply reply) override;
+  void OnReply(NodeIndex node, NodeReply&& reply) override;
 
  private:
   CleanUp(const Environment& env, OperationRegistry& registry, ReleaseStep step);

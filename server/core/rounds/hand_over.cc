@@ -13,7 +13,7 @@ namespace redlock {
 class HandOver::Rest final : public ReplySink {
  public:
   explicit Rest(std::shared_ptr<HandOver> hand_over) : hand_over_(std::move(hand_over)) {}
-  void OnReply(NodeIndex node, NodeReply reply) override {
+  void OnReply(NodeIndex node, NodeReply&& reply) override {
     hand_over_->OnRest(node, std::move(reply));
   }
 

@@ -25,7 +25,7 @@ Inspection::Inspection(const Environment& env, InspectDone done)
       answered_(env.nodes.size(), false),
       cannot_tell_(set_->size() - set_->nodes().size()) {}
 
-void Inspection::OnReply(NodeIndex node, NodeReply reply) {
+void Inspection::OnReply(NodeIndex node, NodeReply&& reply) {
   if (!done_) return;
   answered_[node] = true;
   votes_.push_back({node, reply.barred ? Outcome::kQuarantined : reply.outcome,

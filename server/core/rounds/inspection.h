@@ -56,7 +56,7 @@ class Inspection final : public ReplySink, public std::enable_shared_from_this<I
   // `observe`: the nodes then announce changes of the key for some time.
   static void Start(const Environment& env, const Key& key, InspectDone done, bool observe = false);
 
-  void OnReply(NodeIndex node, NodeReply reply) override;
+  void OnReply(NodeIndex node, NodeReply&& reply) override;
 
  private:
   Inspection(const Environment& env, InspectDone done);

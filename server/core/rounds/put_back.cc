@@ -19,7 +19,7 @@ void PutBack::Abandon() {
   timeout_.Cancel();
 }
 
-void PutBack::OnReply(NodeIndex /*node*/, NodeReply reply) {
+void PutBack::OnReply(NodeIndex /*node*/, NodeReply&& reply) {
   --pending_;
   if (!done_) return;
   if (reply.outcome == Outcome::kGranted) ++granted_;

@@ -29,7 +29,7 @@ class PutBack final : public ReplySink, public std::enable_shared_from_this<PutB
                                         const std::vector<NodeIndex>& nodes, std::size_t needed,
                                         Done done);
   void Abandon();
-  void OnReply(NodeIndex node, NodeReply reply) override;
+  void OnReply(NodeIndex node, NodeReply&& reply) override;
 
  private:
   PutBack(std::size_t pending, std::size_t needed, Done done)

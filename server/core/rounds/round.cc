@@ -50,7 +50,7 @@ std::shared_ptr<Round> Round::StartEverywhere(const Environment& env, Rule rule,
 void Round::AskAll(std::span<const NodeIndex> nodes, const Send& send) {
   for (const NodeIndex node : nodes) nodes_[node].asked_at = started_;
   for (const NodeIndex node : nodes) send(*env_.nodes[node], shared_from_this());
-  SetTimeout();
+  SetTimeout(started_);
 }
 
 std::shared_ptr<Round> Round::StartOneFirst(const Environment& env, Rule rule, Send send,
@@ -60,7 +60,7 @@ std::shared_ptr<Round> Round::StartOneFirst(const Environment& env, Rule rule, S
   round->send_ = std::move(send);
   round->first_ = first;
   round->Ask(first);
-  round->SetTimeout();
+  round->SetTimeout(round->started_);
   return round;
 }
 
@@ -91,9 +91,10 @@ void Round::Ask(NodeIndex node) {
 bool Round::IsOutdated() const { return env_.set != set_ && Has(Safeguard::kRoundKeepsItsSet); }
 
 void Round::GiveUpTheRest() {
+  const MonotonicTime now = env_.scheduler.Now();
   for (const NodeIndex node : set_->nodes()) {
     if (was_asked(node)) continue;
-    (void)Count(node, Outcome::kOtherSet, "the node set changed during the round");
+    (void)Count(node, Outcome::kOtherSet, "the node set changed during the round", now);
   }
   send_ = nullptr;
 }
@@ -108,7 +109,7 @@ void Round::AskTheRest() {
     if (!was_asked(node)) Ask(node);
   }
   send_ = nullptr;
-  SetTimeout();
+  SetTimeout(env_.scheduler.Now());
 }
 
 void Round::AskAnotherFirst(NodeIndex after) {
@@ -125,16 +126,16 @@ void Round::AskAnotherFirst(NodeIndex after) {
     if (was_asked(next)) continue;
     first_ = next;
     Ask(next);
-    SetTimeout();
+    SetTimeout(env_.scheduler.Now());
     return;
   }
 }
 
-void Round::SetTimeout() {
+void Round::SetTimeout(MonotonicTime asked) {
   // Too few members are configured to decide anything.
   const bool hopeless = verdict() != Verdict::kPending;
-  timeout_ = env_.scheduler.After(hopeless ? Duration{} : env_.options.node_timeout,
-                                  [this] { TimeOut(); });
+  timeout_ = env_.scheduler.At(asked + (hopeless ? Duration{} : env_.options.node_timeout),
+                               [this] { TimeOut(); });
 }
 
 void Round::Abandon() {
@@ -142,13 +143,12 @@ void Round::Abandon() {
   timeout_.Cancel();
 }
 
-void Round::OnReply(NodeIndex node, NodeReply reply) {
-  REDLOCK_CHECK(was_asked(node) && !nodes_[node].answered);
-  NodeReply& answer = nodes_[node].reply;
-  answer = std::move(reply);
-  nodes_[node].answered = true;
+void Round::OnReply(NodeIndex node, NodeReply&& reply) {
+  REDLOCK_CHECK(was_asked(node) && !nodes_[node].reply);
+  const MonotonicTime now = env_.scheduler.Now();
+  const NodeReply& answer = nodes_[node].reply.emplace(std::move(reply));
   if (answer.outcome != Outcome::kError && !answer.never_sent) {
-    env_.statistics.nodes[node].answer_times.Add(env_.scheduler.Now() - *nodes_[node].asked_at);
+    env_.statistics.nodes[node].answer_times.Add(now - *nodes_[node].asked_at);
   }
   if (decided_) {
     listener_->OnLate(*this, node, answer);
@@ -156,7 +156,7 @@ void Round::OnReply(NodeIndex node, NodeReply reply) {
   }
   if (!set_->Contains(node)) return;  // it has no vote
   if (IsCounted(node)) return;        // asked first and too late: the next one is being asked
-  const Counts counts = Count(node, answer.outcome, answer.message);
+  const Counts counts = Count(node, answer.outcome, answer.message, now);
   if (first_ == node) {
     switch (counts) {
       case Counts::kAsGrant:
@@ -170,7 +170,7 @@ void Round::OnReply(NodeIndex node, NodeReply reply) {
         break;
     }
   }
-  DecideIfReady();
+  DecideIfReady(now);
 }
 
 bool Round::IsCounted(NodeIndex node) const {
@@ -178,7 +178,8 @@ bool Round::IsCounted(NodeIndex node) const {
                      [node](const Vote& vote) { return vote.node == node; });
 }
 
-Round::Counts Round::Count(NodeIndex node, Outcome outcome, std::string message) {
+Round::Counts Round::Count(NodeIndex node, Outcome outcome, std::string message,
+                           MonotonicTime now) {
   const Counts counts = rule_(outcome);
   switch (counts) {
     case Counts::kAsGrant:
@@ -192,7 +193,7 @@ Round::Counts Round::Count(NodeIndex node, Outcome outcome, std::string message)
       break;
   }
   ++env_.statistics.nodes[node].votes[static_cast<std::size_t>(outcome)];
-  votes_.push_back({node, outcome, std::move(message), env_.scheduler.Now() - started_});
+  votes_.push_back({node, outcome, std::move(message), now - started_});
   return counts;
 }
 
@@ -208,13 +209,13 @@ Error Round::WhyUndecided() const {
           .message = "too few nodes have a vote in this daemon's node set: " + other->message};
 }
 
-void Round::DecideIfReady() {
+void Round::DecideIfReady(MonotonicTime now) {
   REDLOCK_CHECK(!decided_);
   if (verdict() == Verdict::kPending) return;
   if (patient_ && verdict() != Verdict::kReached && tally_.pending() > 0) return;
   decided_ = true;
   timeout_.Cancel();
-  env_.statistics.round_times.Add(env_.scheduler.Now() - started_);
+  env_.statistics.round_times.Add(now - started_);
   TellWindow();
   listener_->OnDecided(*this);
 }
@@ -231,12 +232,13 @@ void Round::TimeOut() {
   // A pending node keeps this alive; the listener may drop the last other reference.
   const auto self = shared_from_this();
   const auto first = first_;
+  const MonotonicTime now = env_.scheduler.Now();
   for (NodeIndex node = 0; node < nodes_.size(); ++node) {
     if (!was_asked(node) || IsCounted(node) || !set_->Contains(node)) continue;
-    (void)Count(node, Outcome::kTimeout, "no answer within the node timeout");
+    (void)Count(node, Outcome::kTimeout, "no answer within the node timeout", now);
   }
   if (first) AskAnotherFirst(*first);
-  DecideIfReady();
+  DecideIfReady(now);
 }
 
 }  // namespace redlock

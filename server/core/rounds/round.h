@@ -66,19 +66,18 @@ class Round final : public ReplySink, public std::enable_shared_from_this<Round>
 
   // The node's answer; null if there is none. A timeout is not an answer.
   [[nodiscard]] const NodeReply* reply(NodeIndex node) const {
-    return nodes_[node].answered ? &nodes_[node].reply : nullptr;
+    return nodes_[node].reply ? &*nodes_[node].reply : nullptr;
   }
 
   // False if a one-first round has not asked this node yet.
   [[nodiscard]] bool was_asked(NodeIndex node) const { return nodes_[node].asked_at.has_value(); }
 
-  void OnReply(NodeIndex node, NodeReply reply) override;
+  void OnReply(NodeIndex node, NodeReply&& reply) override;
 
  private:
   struct Asked {
     std::optional<MonotonicTime> asked_at;  // unset: not asked
-    bool answered = false;
-    NodeReply reply;
+    std::optional<NodeReply> reply;
   };
 
   Round(const Environment& env, Rule rule, std::shared_ptr<Listener> listener, AttemptId attempt);
@@ -89,9 +88,11 @@ class Round final : public ReplySink, public std::enable_shared_from_this<Round>
   void GiveUpTheRest();
   void AskTheRest();
   void AskAnotherFirst(NodeIndex after);
-  void SetTimeout();
-  [[nodiscard]] Counts Count(NodeIndex node, Outcome outcome, std::string message);
-  void DecideIfReady();
+  // The nodes that are being asked have been since `asked`.
+  void SetTimeout(MonotonicTime asked);
+  [[nodiscard]] Counts Count(NodeIndex node, Outcome outcome, std::string message,
+                             MonotonicTime now);
+  void DecideIfReady(MonotonicTime now);
   void TellWindow();
   void TimeOut();
 

@@ -24,21 +24,18 @@ import os
 import re
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import textwrap
 import time
 
+sys.path.append(os.path.join(os.path.dirname(__file__), "..", "e2e"))
+
+from ports import free_port  # noqa: E402
+
 ROOT = os.path.realpath(os.path.join(os.path.dirname(__file__), "../.."))
 BUILD = os.path.realpath(sys.argv[1])
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Block:

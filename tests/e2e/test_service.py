@@ -18,6 +18,7 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 
+from ports import free_port
 from redlock.v1 import admin_service_pb2 as admin_pb
 from redlock.v1 import admin_service_pb2_grpc as admin_pb_grpc
 from redlock.v1 import lock_service_pb2 as pb
@@ -31,12 +32,6 @@ def seconds(value):
     duration = Duration()
     duration.FromNanoseconds(round(value * 1e9))
     return duration
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def listens(port):

@@ -8,23 +8,20 @@ import subprocess
 import sys
 import time
 
-import limits
-from admin import Admin
+HERE = os.path.dirname(os.path.abspath(__file__))
+sys.path.append(os.path.join(HERE, "..", "e2e"))
+
+import limits  # noqa: E402
+from admin import Admin  # noqa: E402
+from ports import free_port  # noqa: E402
 
 REDLOCKD = os.environ["REDLOCKD"]
 CLOCK_SHIFT = os.environ["CLOCK_SHIFT"]
 REDIRECT_CONNECT = os.environ["REDIRECT_CONNECT"]
-HERE = os.path.dirname(os.path.abspath(__file__))
 
 
 def now():
     return time.clock_gettime(time.CLOCK_BOOTTIME)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def listens(port):

@@ -7,32 +7,66 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <array>
 #include <chrono>
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <mutex>
+#include <random>
 #include <stdexcept>
 #include <thread>
 #include <utility>
 
+#include "server/loop/owned_fd.h"
+
 namespace redlock::testing {
 
-std::uint16_t FreePort() {
-  const int fd = socket(AF_INET, SOCK_STREAM, 0);
+namespace {
+
+// Whether nothing uses the port now.
+bool IsFree(std::uint16_t port) {
+  const OwnedFd probe(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_in address{};
   address.sin_family = AF_INET;
   address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  socklen_t size = sizeof address;
-  auto* const raw = reinterpret_cast<sockaddr*>(&address);
-  if (bind(fd, raw, size) != 0 || getsockname(fd, raw, &size) != 0) {
-    throw std::runtime_error("no free port");
+  address.sin_port = htons(port);
+  return bind(probe.get(), reinterpret_cast<sockaddr*>(&address), sizeof address) == 0;
+}
+
+// Binds an abstract Unix socket, which the kernel removes with the process. Not open if another
+// process has reserved the port.
+OwnedFd Reserve(std::uint16_t port) {
+  OwnedFd reservation(socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  sockaddr_un address{};
+  address.sun_family = AF_UNIX;
+  const std::string name = "redlock-test-port-" + std::to_string(port);
+  name.copy(address.sun_path + 1, sizeof address.sun_path - 1);
+  const auto size = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
+  if (bind(reservation.get(), reinterpret_cast<sockaddr*>(&address), size) != 0) return OwnedFd(-1);
+  return reservation;
+}
+
+}  // namespace
+
+std::uint16_t FreePort() {
+  static std::mutex mutex;
+  static std::vector<OwnedFd> reserved;
+  static std::mt19937 random{std::random_device{}()};
+  const std::lock_guard lock(mutex);
+  for (int i = 0; i < 10'000; ++i) {
+    const auto port = std::uniform_int_distribution<std::uint16_t>(10'000, 31'999)(random);
+    OwnedFd reservation = Reserve(port);
+    if (reservation.get() < 0 || !IsFree(port)) continue;
+    reserved.push_back(std::move(reservation));
+    return port;
   }
-  close(fd);
-  return ntohs(address.sin_port);
+  throw std::runtime_error("no free port from 10000 to 31999");
 }
 
 TemporaryDirectory::TemporaryDirectory() {

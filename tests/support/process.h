@@ -10,7 +10,9 @@
 
 namespace redlock::testing {
 
-// A port that was free when this was called.
+// A port of 127.0.0.1 that nothing uses, reserved until this process ends: suites run side by side,
+// and a server that restarts must find its port still free. It is outside the range from which the
+// kernel chooses, and no other test gets it. tests/e2e/ports.py does the same. Thread-safe.
 [[nodiscard]] std::uint16_t FreePort();
 
 // A directory that is removed with this object.

@@ -159,6 +159,8 @@ for (const path of filesUnder(root)) {
   if (path.includes("/kubernetes/") && path.endsWith(".yaml")) {
     if (patchesOf(path).includes(basename(path))) parse(path);
     else await checkKubernetes(path);
+  } else if (path.includes("/helm/") && path.includes("/templates/")) {
+    continue;  // no YAML before it is rendered
   } else if (/\.ya?ml$/.test(path)) {
     parse(path);
   } else if (path.endsWith(".json")) {

@@ -17,6 +17,9 @@ constexpr int kPortions = 16;
 // gRPC handles one socket per poll. Under load, several sockets are ready, and a call on one of
 // them should not wait for a batch of work for each of the others.
 constexpr int kMostPolls = 8;
+// A call has up to three completions. With fewer than this many, there is no load, and each poll
+// that finds nothing delays what is to be sent.
+constexpr int kBusy = 4;
 
 }  // namespace
 
@@ -102,7 +105,9 @@ void Poller::Run() {
     // Works without sleeping as long as there is work, because sleeping and waking up is expensive.
     for (bool got = true; got || !later_.empty();) {
       int done = 0;
-      const auto poll = [this, &done] { return PollQueue(std::clamp(done, 1, kMostPolls)); };
+      const auto poll = [this, &done] {
+        return PollQueue(done < kBusy ? 1 : std::min(done, kMostPolls));
+      };
       while (got && done < kBatch) {
         static_cast<Completion*>(tag_)->On(ok_);
         ++done;
@@ -110,7 +115,7 @@ void Poller::Run() {
       }
       turn.Poll();
       got = got || poll();
-      if (got) continue;
+      if (got || later_.empty()) continue;
       DoLater();
       got = poll();
     }

@@ -26,6 +26,7 @@ RUN deploy/image/make-root /image redlockd redlockctl
 
 # What --dev needs in addition.
 FROM files AS dev-files
+ARG SOURCE_DATE_EPOCH=0
 RUN bash -c '. deploy/packages && install_packages "${RUN_PACKAGES[@]}"' \
  && deploy/image/make-root /dev-image redlockd redlockctl redis-server \
  && (cd /dev-image && find . -type f -exec cmp -s '{}' '/image/{}' ';' -delete)

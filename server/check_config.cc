@@ -32,12 +32,16 @@ void ReadFiles(const config::Config& config) {
 
 }  // namespace
 
-void CheckConfig(const config::CommandLine& command) {
+void RequireFiles(const config::Config& config) {
   try {
-    ReadFiles(command.config);
+    ReadFiles(config);
   } catch (const std::exception& error) {
     throw config::ConfigError(error.what());
   }
+}
+
+void CheckConfig(const config::CommandLine& command) {
+  RequireFiles(command.config);
   for (const std::string& warning : command.warnings) {
     std::fprintf(stderr, "redlockd: warning: %s\n", warning.c_str());
   }

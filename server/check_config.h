@@ -5,6 +5,10 @@
 
 namespace redlock {
 
+// Reads every file that a start needs. Throws config::ConfigError, which names the file, if one
+// cannot be used.
+void RequireFiles(const config::Config& config);
+
 // Reads everything that a start would read, and prints the settings to standard output and the
 // warnings to standard error. Listens on no address and connects to no node. Throws
 // config::ConfigError.

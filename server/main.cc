@@ -26,6 +26,7 @@
 #include "server/rpc/server.h"
 #include "server/runtime/descriptors.h"
 #include "server/runtime/reloads.h"
+#include "server/runtime/service_manager.h"
 #include "server/runtime/shard_thread.h"
 
 namespace {
@@ -34,11 +35,14 @@ using redlock::Duration;
 using redlock::Shard;
 using redlock::observe::AuditLog;
 using redlock::runtime::Reloads;
+using redlock::runtime::ServiceManager;
 using redlock::secrets::Renewal;
 using std::chrono::milliseconds;
 
 constexpr int kExitUsage = 2;
 constexpr Duration kSettleTimeout = std::chrono::seconds(1);
+// For what ends after that: gRPC, threads, and the log, which may have a slow reader.
+constexpr Duration kEndTimeout = std::chrono::seconds(10);
 
 sigset_t StopSignals() {
   sigset_t signals;
@@ -48,20 +52,36 @@ sigset_t StopSignals() {
   return signals;
 }
 
+// Asks every shard. Does not return if one of them is stuck: the watchdog then gets no answer.
+std::string StateInWords(redlock::runtime::ShardPool& shards) {
+  std::size_t leases = 0;
+  std::optional<redlock::Error> outage;
+  shards.ForEach([&](Shard& shard) {
+    leases += shard.watchdogs();
+    if (!outage) outage = shard.Outage();
+  });
+  if (outage) return "cannot grant locks: " + outage->message;
+  return "serving; extends " + std::to_string(leases) + (leases == 1 ? " lease" : " leases");
+}
+
 // Returns the first SIGTERM or SIGINT. Until then, reloads files on SIGHUP and on change.
-int WaitForEnd(Reloads& reloads, AuditLog* audit_log) {
+int WaitForEnd(Reloads& reloads, AuditLog* audit_log, ServiceManager& manager,
+               redlock::runtime::ShardPool& shards) {
   sigset_t signals = StopSignals();
   sigaddset(&signals, SIGHUP);
   const timespec interval{Reloads::kLookInterval.count(), 0};
   while (true) {
     const int signal = sigtimedwait(&signals, nullptr, &interval);
     if (signal == SIGHUP) {
+      manager.Reloading();
       reloads.OnSignal();
+      manager.Ready();
     } else if (signal > 0) {
       return signal;
     }
     reloads.Look();
     if (audit_log != nullptr) audit_log->WarnOfDropped();
+    if (manager.present()) manager.Alive(StateInWords(shards));
   }
 }
 
@@ -167,6 +187,7 @@ int Serve(const redlock::config::Config& config) {
   redlock::rpc::LockService service(config, shards, access, connections, audit_log.get());
   redlock::rpc::AdminService admin(service.context());
   redlock::rpc::Server server(config, connections, shards, service, admin);
+  ServiceManager manager;
   Reloads reloads;
   AddReloads(reloads, access, config, shards, service, server);
   if (audit_log) {
@@ -189,7 +210,9 @@ int Serve(const redlock::config::Config& config) {
   }
   for (const std::string& address : server.addresses()) spdlog::info("serving gRPC on {}", address);
 
-  const int signal = WaitForEnd(reloads, audit_log.get());
+  manager.Ready();
+  const int signal = WaitForEnd(reloads, audit_log.get(), manager, shards);
+  manager.Stopping(config.drain_timeout + kSettleTimeout + kEndTimeout);
   spdlog::info("{}: draining for up to {} s; a second signal ends the wait",
                signal == SIGINT ? "SIGINT" : "SIGTERM",
                std::chrono::duration<double>(config.drain_timeout).count());
@@ -215,6 +238,7 @@ int Run(const redlock::config::CommandLine& command) {
         "--dev: three private Redis nodes without persistence; locks do not outlive this process");
   }
   try {
+    redlock::RequireFiles(config);
     return Serve(config);
   } catch (const redlock::config::ConfigError& error) {
     log.Fatal(error.what());
@@ -251,11 +275,11 @@ int main(int argc, char** argv) {
     }
     return Run(*command);
   } catch (const redlock::config::ConfigError& error) {
-    redlock::observe::WriteToStandardError(std::string("redlockd: ") + error.what() +
-                                           "\nRun redlockd --help for usage.\n");
+    redlock::observe::WriteError(std::string("redlockd: ") + error.what() +
+                                 "\nRun redlockd --help for usage.\n");
     return kExitUsage;
   } catch (const std::exception& error) {
-    redlock::observe::WriteToStandardError(std::string("redlockd: ") + error.what() + "\n");
+    redlock::observe::WriteError(std::string("redlockd: ") + error.what() + "\n");
     return EXIT_FAILURE;
   }
 }

@@ -90,6 +90,9 @@ std::optional<Flags> ParseFlags(std::vector<std::string> arguments, const Settin
                "Check the configuration and the files that it names, print the settings without "
                "secrets, and exit with status 0, or 2 if there is an error");
   for (const Setting& setting : settings.all()) AddFlag(app, setting, flags.given);
+  app.footer(
+      "Exit status: 0 after SIGTERM or SIGINT; 1 if a later start may succeed, for example if an\n"
+      "address is in use; 2 if the configuration is wrong, or a file that it names cannot be used");
   app.allow_extras();
   try {
     std::reverse(arguments.begin(), arguments.end());  // CLI11 expects them in reverse order

@@ -23,7 +23,7 @@ struct Config {
   std::string access_list;
   bool insecure = false;  // allow non-local addresses without TLS and tokens
   std::string unix_socket_mode = "0660";
-  std::string unix_socket_owner;  // user[:group]; empty: unchanged
+  std::string unix_socket_owner;  // user, user:group or :group; empty: unchanged
 
   std::string metrics_listen;  // host:port; empty: no metrics, no status page
   std::vector<redis::Endpoint> nodes;

@@ -40,8 +40,8 @@ void AddNodes(Settings& settings, std::vector<redis::Endpoint>& nodes) {
 }
 
 void ValidateOwner(const std::string& owner) {
-  if (owner.find('/') == std::string::npos) return;
-  throw ConfigError("--unix-socket-owner: must be user or user:group");
+  if (owner.find('/') == std::string::npos && owner != ":") return;
+  throw ConfigError("--unix-socket-owner: must be user, user:group or :group");
 }
 
 void ValidateKeyGroup(const std::string& pattern) {
@@ -105,9 +105,11 @@ void Declare(Settings& settings, Config& config) {
                      "Allow non-local listen addresses without TLS and without a token file");
   settings.AddText("unix-socket-mode", config.unix_socket_mode,
                    "File mode of the Unix sockets that redlockd listens on");
-  settings.AddText("unix-socket-owner", config.unix_socket_owner,
-                   "Owner of the Unix sockets that redlockd listens on: user[:group]",
-                   ValidateOwner);
+  settings.AddText(
+      "unix-socket-owner", config.unix_socket_owner,
+      "Owner of the Unix sockets that redlockd listens on: user, user:group, or :group, which "
+      "changes the group alone",
+      ValidateOwner);
 
   settings.StartGroup("Redis nodes");
   AddNodes(settings, config.nodes);

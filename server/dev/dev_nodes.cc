@@ -63,7 +63,8 @@ DevNodes::DevNodes() {
       if (Exited(processes_[i]) || std::chrono::steady_clock::now() > give_up) {
         End();
         throw std::runtime_error(
-            "--dev: redis-server did not start; check that it is installed and in PATH");
+            "--dev: redis-server did not start; check that it is installed and in PATH. Of the "
+            "container images, only redlockd:dev contains it");
       }
       std::this_thread::sleep_for(std::chrono::milliseconds(2));
     }

@@ -38,9 +38,9 @@ std::vector<OwnedFd> Open(const std::string& address) {
   try {
     return Listen(host, port);
   } catch (const std::runtime_error& error) {
-    throw config::ConfigError("--metrics-listen " + address + ": " + error.what() +
-                              "; check that the host is an address of this machine, and that the "
-                              "port is free");
+    throw std::runtime_error("--metrics-listen " + address + ": " + error.what() +
+                             "; check that the host is an address of this machine, and that the "
+                             "port is free");
   }
 }
 

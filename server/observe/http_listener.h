@@ -25,7 +25,7 @@ class HttpListener {
  public:
   // Starts to serve /metrics, and the page at /. `streams` returns the number of open streams and
   // must be callable from any thread. The references must outlive this. Throws
-  // config::ConfigError if it cannot listen on the address.
+  // std::runtime_error if it cannot listen on the address.
   HttpListener(const config::Config& config, runtime::ShardPool& shards,
                const access::Access& access, const runtime::Reloads& reloads,
                std::function<std::size_t()> streams);

@@ -14,6 +14,7 @@
 #include <string_view>
 #include <utility>
 
+#include "server/observe/journal.h"
 #include "server/observe/line_writer.h"
 #include "server/observe/log_format.h"
 #include "server/observe/throttle.h"
@@ -42,6 +43,11 @@ class QueueSink final : public spdlog::sinks::base_sink<std::mutex> {
   const std::shared_ptr<LineWriter> writer_;
   spdlog::memory_buf_t line_;
 };
+
+std::unique_ptr<spdlog::formatter> FormatterFor(const config::Config& config) {
+  return MakeFormatter(config.log_format,
+                       JournalReadsStandardError() ? Reader::kJournal : Reader::kAny);
+}
 
 std::function<std::string(std::uint64_t)> Reporter(std::shared_ptr<spdlog::formatter> formatter) {
   return [formatter = std::move(formatter)](std::uint64_t dropped) {
@@ -96,14 +102,14 @@ void TakeOverGrpcLog() {}
 
 Log::Log(const config::Config& config)
     : writer_(std::make_shared<LineWriter>(
-          STDERR_FILENO, LineWriter::Callbacks{.report = Reporter(MakeFormatter(config.log_format)),
+          STDERR_FILENO, LineWriter::Callbacks{.report = Reporter(FormatterFor(config)),
                                                .tick = TendThrottledLines})) {
   of_the_process = writer_.get();
   // protobuf logs malformed requests to standard error. Their senders get an error, which is
   // enough.
   google::protobuf::SetLogHandler(nullptr);
   auto logger = std::make_shared<spdlog::logger>(
-      "redlockd", std::make_shared<QueueSink>(MakeFormatter(config.log_format), writer_));
+      "redlockd", std::make_shared<QueueSink>(FormatterFor(config), writer_));
   logger->set_level(spdlog::level::from_str(config.log_level));
   // spdlog would write to standard error.
   logger->set_error_handler([](const std::string& /*what*/) {});

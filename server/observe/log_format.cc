@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "server/observe/escape.h"
+#include "server/observe/journal.h"
 #include "server/observe/request_tag.h"
 
 namespace redlock::observe {
@@ -33,10 +34,24 @@ class TextMessage final : public spdlog::custom_flag_formatter {
   }
 };
 
+class Priority final : public spdlog::custom_flag_formatter {
+ public:
+  void format(const spdlog::details::log_msg& message, const std::tm& /*time*/,
+              spdlog::memory_buf_t& out) override {
+    Append(out, JournalPriority(message.level));
+  }
+  [[nodiscard]] std::unique_ptr<spdlog::custom_flag_formatter> clone() const override {
+    return std::make_unique<Priority>();
+  }
+};
+
 // One JSON object per line: time (UTC), level, message, and the request if there is one.
 class JsonFormatter final : public spdlog::formatter {
  public:
+  explicit JsonFormatter(Reader reader) : reader_(reader) {}
+
   void format(const spdlog::details::log_msg& message, spdlog::memory_buf_t& out) override {
+    if (reader_ == Reader::kJournal) Append(out, JournalPriority(message.level));
     time_.format(message, out);
     AppendField(out, "message", {message.payload.data(), message.payload.size()}, kLongestMessage);
     if (const RequestTag* const tag = TaggedLines::Current()) AppendFields(out, *tag);
@@ -44,30 +59,32 @@ class JsonFormatter final : public spdlog::formatter {
   }
 
   [[nodiscard]] std::unique_ptr<spdlog::formatter> clone() const override {
-    return std::make_unique<JsonFormatter>();
+    return std::make_unique<JsonFormatter>(reader_);
   }
 
  private:
+  const Reader reader_;
   spdlog::pattern_formatter time_{R"({"time":"%Y-%m-%dT%H:%M:%S.%eZ","level":"%l")",
                                   spdlog::pattern_time_type::utc, ""};
 };
 
-std::unique_ptr<spdlog::formatter> TextFormatter() {
+std::unique_ptr<spdlog::formatter> TextFormatter(Reader reader) {
   auto formatter = std::make_unique<spdlog::pattern_formatter>();
-  formatter->add_flag<TextMessage>('*').set_pattern("%Y-%m-%d %H:%M:%S.%e %l %*");
+  formatter->add_flag<TextMessage>('*').add_flag<Priority>('<').set_pattern(
+      reader == Reader::kJournal ? "%<%l %*" : "%Y-%m-%d %H:%M:%S.%e %l %*");
   return formatter;
 }
 
 }  // namespace
 
-std::unique_ptr<spdlog::formatter> MakeFormatter(config::LogFormat format) {
+std::unique_ptr<spdlog::formatter> MakeFormatter(config::LogFormat format, Reader reader) {
   switch (format) {
     case config::LogFormat::kText:
-      return TextFormatter();
+      return TextFormatter(reader);
     case config::LogFormat::kJson:
-      return std::make_unique<JsonFormatter>();
+      return std::make_unique<JsonFormatter>(reader);
   }
-  return TextFormatter();
+  return TextFormatter(reader);
 }
 
 }  // namespace redlock::observe

@@ -14,7 +14,12 @@ namespace redlock::observe {
 // that a line never exceeds LineWriter::kLongestLine.
 constexpr std::size_t kLongestMessage = 3584;
 
+// Who reads the log. The journal of systemd gets the priority of each line (JournalPriority), and
+// text without a time, because it adds its own.
+enum class Reader { kAny, kJournal };
+
 // Returns a formatter that adds the tag of the calling thread (TaggedLines) to the line.
-[[nodiscard]] std::unique_ptr<spdlog::formatter> MakeFormatter(config::LogFormat format);
+[[nodiscard]] std::unique_ptr<spdlog::formatter> MakeFormatter(config::LogFormat format,
+                                                               Reader reader);
 
 }  // namespace redlock::observe

@@ -4,8 +4,12 @@
 #include <signal.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstddef>
+#include <string>
 
+#include "server/observe/journal.h"
 #include "server/observe/line_writer.h"
 
 namespace redlock::observe {
@@ -21,8 +25,16 @@ bool SecureStandardStreams() {
   return true;
 }
 
-void WriteToStandardError(std::string_view text) {
-  LineWriter(STDERR_FILENO, {}).Put(text, LineWriter::Weight::kImportant);
+void WriteError(std::string_view text) {
+  const bool to_journal = JournalReadsStandardError();
+  std::string lines;
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find('\n'), text.size() - 1) + 1;
+    if (to_journal) lines += JournalPriority(spdlog::level::err);
+    lines += text.substr(0, end);
+    text.remove_prefix(end);
+  }
+  LineWriter(STDERR_FILENO, {}).Put(lines, LineWriter::Weight::kImportant);
 }
 
 }  // namespace redlock::observe

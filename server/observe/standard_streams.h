@@ -12,8 +12,8 @@ namespace redlock::observe {
 // if a stream cannot be opened; the process must then end.
 [[nodiscard]] bool SecureStandardStreams();
 
-// Writes to standard error without the log, before it exists. Waits for a slow reader, but not
-// longer than LineQueue::kPatience.
-void WriteToStandardError(std::string_view text);
+// Writes an error to standard error without the log, before it exists. Waits for a slow reader, but
+// not longer than LineQueue::kPatience. The text has one or more lines.
+void WriteError(std::string_view text);
 
 }  // namespace redlock::observe

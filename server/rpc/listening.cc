@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <cstring>
 #include <memory>
+#include <stdexcept>
 
 #include "server/config/listen_address.h"
 #include "server/core/check.h"
@@ -101,7 +102,7 @@ void Listening::ListenOnPath(const config::Config& config) {
       listen(fd, kBacklog) != 0) {
     const int error = errno;
     if (fd >= 0) close(fd);
-    throw config::ConfigError("--listen " + address_ + ": cannot listen: " + ErrorText(error));
+    throw std::runtime_error("--listen " + address_ + ": cannot listen: " + ErrorText(error));
   }
   sockets_.push_back(fd);
   unix_socket_->Publish(config.unix_socket_owner);
@@ -139,8 +140,8 @@ void Listening::ListenOnHost(const config::Config& config) {
     listens = listen_on_each();
   }
   if (!listens) {
-    throw config::ConfigError("--listen " + address_ + ": cannot listen: " + why +
-                              "; use an address of this machine that is not in use");
+    throw std::runtime_error("--listen " + address_ + ": cannot listen: " + why +
+                             "; use an address of this machine that is not in use");
   }
   address_ = address_.substr(0, colon + 1) + std::to_string(PortOf(sockets_[0]));
 }

@@ -14,7 +14,8 @@ namespace redlock::rpc {
 // closes the sockets.
 class Listening {
  public:
-  // Throws config::ConfigError if it cannot listen on the address.
+  // Throws std::runtime_error if it cannot listen on the address, which may be free later. Throws
+  // config::ConfigError if a Unix socket cannot get its owner.
   Listening(const std::string& address, const config::Config& config);
   ~Listening();
   Listening(Listening&& other) noexcept = default;

@@ -23,8 +23,8 @@ namespace redlock::rpc {
 
 class Server {
  public:
-  // Starts serving. Everything else must outlive the server. Throws config::ConfigError
-  // if it cannot listen on an address or use a certificate.
+  // Starts serving. Everything else must outlive the server. Throws std::runtime_error if it cannot
+  // listen on an address, and config::ConfigError if it cannot use a certificate.
   Server(const config::Config& config, Connections& connections, runtime::ShardPool& shards,
          LockService& locks, AdminService& admin);
   ~Server();

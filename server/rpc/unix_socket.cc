@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <chrono>
 #include <cstring>
+#include <stdexcept>
 #include <thread>
 
 #include "server/config/config.h"
@@ -24,7 +25,7 @@ namespace {
 using std::chrono::milliseconds;
 
 [[noreturn]] void Fail(const std::string& path, const std::string& what) {
-  throw config::ConfigError("--listen unix:" + path + ": " + what);
+  throw std::runtime_error("--listen unix:" + path + ": " + what);
 }
 
 // Locks the directory of a socket, so that only one daemon at a time looks at a path and changes
@@ -99,9 +100,12 @@ FileOwner OwnerOf(const std::string& text) {
   };
   // Only one thread looks up users.
   // NOLINTBEGIN(concurrency-mt-unsafe)
-  const passwd* const user = getpwnam(text.substr(0, colon).c_str());
-  if (user == nullptr) fail("there is no such user");
-  FileOwner owner{user->pw_uid, user->pw_gid};
+  FileOwner owner;
+  if (colon != 0) {
+    const passwd* const user = getpwnam(text.substr(0, colon).c_str());
+    if (user == nullptr) fail("there is no such user");
+    owner = {user->pw_uid, user->pw_gid};
+  }
   if (colon == std::string::npos) return owner;
   const group* const named = getgrnam(text.substr(colon + 1).c_str());
   // NOLINTEND(concurrency-mt-unsafe)

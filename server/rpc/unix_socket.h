@@ -11,10 +11,10 @@
 
 namespace redlock::rpc {
 
-// The ids of user[:group].
+// The ids of user, user:group or :group. An id of -1 leaves the owner or the group unchanged.
 struct FileOwner {
-  uid_t user;
-  gid_t group;
+  uid_t user = static_cast<uid_t>(-1);
+  gid_t group = static_cast<gid_t>(-1);
 };
 
 // Throws config::ConfigError if there is no such user or group.
@@ -23,7 +23,7 @@ struct FileOwner {
 class UnixSocket {
  public:
   // Creates nothing yet. `path` is one that config::ValidateListen() accepts. Throws
-  // config::ConfigError if a process listens there, or if no socket can be created there.
+  // std::runtime_error if a process listens there, or if no socket can be created there.
   explicit UnixSocket(std::string path);
   // Removes the published socket, unless another process has replaced it, and one that was not
   // published.
@@ -34,8 +34,8 @@ class UnixSocket {
   // Where to create the socket: PATH.PID
   [[nodiscard]] const std::string& temporary_path() const { return temporary_; }
 
-  // Call once the socket listens. Throws config::ConfigError if the owner cannot be set, or if
-  // another daemon was faster. `owner` is user[:group]; empty: unchanged.
+  // Call once the socket listens. Throws config::ConfigError if the owner cannot be set, and
+  // std::runtime_error if another daemon was faster. `owner` is as in OwnerOf(); empty: unchanged.
   void Publish(const std::string& owner);
 
  private:

@@ -34,7 +34,7 @@ class NodeTest : public ::testing::Test {
  protected:
   void Open(Endpoint endpoint, const TlsOptions* tls = nullptr) {
     node.emplace(loop, 0, std::move(endpoint),
-                 tls == nullptr ? nullptr : std::make_shared<NodeTls>(*tls), NodeOptions{},
+                 tls == nullptr ? nullptr : std::make_shared<NodeTls>(*tls), options,
                  [this](bool connected, const std::string& why) {
                    (connected ? problem : down_because) = why;
                    ++reports;
@@ -46,6 +46,12 @@ class NodeTest : public ::testing::Test {
   }
   static Endpoint Tcp(const RedisServer& server) {
     return {.kind = Endpoint::Kind::kTcp, .host = "127.0.0.1", .port = server.port()};
+  }
+
+  // Before version 7, a server has no `redis.acl_check_cmd` and no setting `cluster-port`. Valkey
+  // reports the version of Redis with which it is compatible.
+  static bool IsRedis6(const RedisServer& server) {
+    return server.Cli("INFO server").find("redis_version:6.") != std::string::npos;
   }
 
   bool RunUntil(const std::function<bool()>& condition, Duration patience = seconds(5)) {
@@ -98,6 +104,7 @@ class NodeTest : public ::testing::Test {
   }
 
   EventLoop loop;
+  NodeOptions options;  // of the node that is opened next
   std::optional<RedisNode> node;
   std::string down_because;
   int reports = 0;

@@ -10,6 +10,7 @@
 #include <array>
 #include <fstream>
 #include <span>
+#include <stdexcept>
 #include <string_view>
 #include <utility>
 
@@ -115,7 +116,11 @@ void DebugBundle::Add(const std::vector<v1::LeaseEntry>& leases) {
 
 void DebugBundle::AddStatusPage(const std::string& address, const std::string& metrics,
                                 const std::string& status) {
-  const Json all = Json::parse(status);
+  const Json all = Json::parse(status, nullptr, /*allow_exceptions=*/false);
+  // The message must not quote the answer of another server.
+  if (!all.is_object() || !all.contains("losses")) {
+    throw std::runtime_error("its /status.json is not that of redlockd");
+  }
   Json page = {{"address", address}};
   for (const char* const name : {"version", "time", "draining", "quorum", "node_set", "nodes",
                                  "watched", "waiters", "streams", "totals", "keys_shown"}) {

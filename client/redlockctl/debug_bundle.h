@@ -23,8 +23,8 @@ class DebugBundle {
   void Add(const redlock::v1::GetConfigurationResponse& answer);
   // Adds how many leases and waiters there are, in all and for each key.
   void Add(const std::vector<redlock::v1::LeaseEntry>& leases);
-  // Adds a status page's /metrics and parts of its /status.json. Throws an exception if `status` is
-  // not such a document.
+  // Adds a status page's /metrics and parts of its /status.json. Throws an exception, which
+  // quotes neither, if `status` is not such a document.
   void AddStatusPage(const std::string& address, const std::string& metrics,
                      const std::string& status);
   void AddError(const std::string& what, const std::string& why);

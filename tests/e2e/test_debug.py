@@ -1,10 +1,12 @@
 """`redlockctl debug`: what the file for a bug report has, and that no secret is in it."""
 
 import hashlib
+import http.server
 import json
 import os
 import stat
 import subprocess
+import threading
 import time
 
 import grpc
@@ -163,6 +165,26 @@ class DebugTest(AccessCase):
         self.assertIn(f"not collected: {unreachable}", notice)
         self.assertRegex(bundle["redlockctl"]["version"], r"^\d+\.\d+\.\d+$")
         self.assertTrue(bundle["redlockctl"]["os"])
+
+    def test_what_another_server_answers_is_not_taken_over(self):
+        class Other(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                self.send_response(200)
+                self.end_headers()
+                self.wfile.write(b"planted-answer")
+
+            def log_message(self, *_):
+                pass
+
+        other = http.server.HTTPServer(("127.0.0.1", 0), Other)
+        self.addCleanup(other.server_close)
+        threading.Thread(target=other.serve_forever).start()
+        self.addCleanup(other.shutdown)
+        address = f"127.0.0.1:{other.server_port}"
+        text, notice = self.debug("--server", f"127.0.0.1:{free_port()}", "--metrics", address)
+        self.assert_none_in(text + notice, "planted-answer")
+        self.assertEqual(json.loads(text)["errors"][1],
+                         f"metrics at {address}: its /status.json is not that of redlockd")
 
     def test_a_file_is_never_replaced(self):
         self.write("kept", "text")

@@ -447,7 +447,8 @@ void RedisNode::OnReply(const std::shared_ptr<Batch>& batch, const redisReply* r
   const BatchReply answers(*reply, batch->written.size(), loop_.WallNow());
   batch->ForEach([&](std::size_t i, const Batch::Step& step) {
     NodeReply answer = answers.At(i, step.asked);
-    if (answer.message.starts_with("READONLY") && ready_) {
+    // Redis 6.2 puts the line of the script before the error.
+    if (answer.message.find("READONLY ") != std::string::npos && ready_) {
       // The server became a replica while connected. Reconnect to read its INFO again.
       connection_->Close();
       Reconnect(answer.message);

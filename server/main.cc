@@ -11,11 +11,13 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "server/access/access.h"
 #include "server/check_config.h"
 #include "server/config/command_line.h"
+#include "server/describe_configuration.h"
 #include "server/dev/dev_nodes.h"
 #include "server/observe/audit_log.h"
 #include "server/observe/http_listener.h"
@@ -168,7 +170,8 @@ void AddReloads(Reloads& reloads, redlock::access::Access& access,
 }
 
 // Returns the exit status.
-int Serve(const redlock::config::Config& config) {
+int Serve(const redlock::config::Config& config,
+          redlock::v1::GetConfigurationResponse configuration) {
   const std::size_t most_connections =
       redlock::runtime::MostConnections(config, redlock::runtime::RaiseDescriptorLimit());
   if (most_connections < config.max_connections) {
@@ -185,7 +188,7 @@ int Serve(const redlock::config::Config& config) {
                                   .client_certificates = !config.tls_client_ca.empty()});
   redlock::rpc::Connections connections(most_connections);
   redlock::rpc::LockService service(config, shards, access, connections, audit_log.get());
-  redlock::rpc::AdminService admin(service.context());
+  redlock::rpc::AdminService admin(service.context(), std::move(configuration));
   redlock::rpc::Server server(config, connections, shards, service, admin);
   ServiceManager manager;
   Reloads reloads;
@@ -239,7 +242,7 @@ int Run(const redlock::config::CommandLine& command) {
   }
   try {
     redlock::RequireFiles(config);
-    return Serve(config);
+    return Serve(config, redlock::DescribeConfiguration(command.settings));
   } catch (const redlock::config::ConfigError& error) {
     log.Fatal(error.what());
     return kExitUsage;

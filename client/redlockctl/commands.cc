@@ -1,11 +1,15 @@
 #include "client/redlockctl/commands.h"
 
 #include <algorithm>
+#include <array>
+#include <chrono>
 #include <condition_variable>
+#include <ctime>
 #include <mutex>
 #include <thread>
 #include <utility>
 
+#include "client/redlockctl/debug_command.h"
 #include "client/redlockctl/keeper.h"
 #include "client/redlockctl/new_token.h"
 #include "client/redlockctl/node_set_change.h"
@@ -481,6 +485,25 @@ ExitStatus Commands::Run() {
 ExitStatus Commands::Bench() {
   redlock::client::Client client(ClientOptions());
   return redlockctl::Bench(client, options_.bench, printer_);
+}
+
+ExitStatus Commands::Debug() {
+  const auto now = std::chrono::system_clock::to_time_t(std::chrono::system_clock::now());
+  std::tm parts{};
+  std::array<char, sizeof "2026-01-01T00:00:00Z"> text{};
+  (void)std::strftime(text.data(), text.size(), "%FT%TZ", gmtime_r(&now, &parts));
+  const std::string time(text.data());
+  const DebugOptions& debug = options_.debug;
+  DebugBundle bundle(debug.redact_keys, time);
+  const ExitStatus asked = AskEach([&](Daemon& one) {
+    Collect(bundle, one, debug, options_.timeout ? one.Left(*options_.timeout) : kCallTimeout);
+    return kExitOk;
+  });
+  for (const std::string& address : debug.metrics) {
+    CollectStatusPage(bundle, address, options_.timeout.value_or(kCallTimeout));
+  }
+  Write(bundle, debug, time, printer_);
+  return asked;
 }
 
 }  // namespace redlockctl

@@ -51,6 +51,9 @@ class Commands {
   // Runs a command while the lock is held; returns a RunExitStatus or the command's own status.
   [[nodiscard]] ExitStatus Run();
   [[nodiscard]] ExitStatus Bench();
+  // Writes a file for a bug report. kExitOk although parts, such as the answers of a daemon that is
+  // down, are missing.
+  [[nodiscard]] ExitStatus Debug();
 
  private:
   [[nodiscard]] redlock::client::Options ClientOptions() const;

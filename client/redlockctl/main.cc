@@ -406,6 +406,21 @@ void DeclareCommands(CommandLine& line, Options& options) {
   bench.add_flag("--one-key", options.bench.one_key,
                  "All callers compete for one lock instead of one lock each");
 
+  CLI::App& debug = line.AddWithoutKey(
+      "debug", "Write a file for a bug report: versions, settings, nodes, metrics; no secrets",
+      &Commands::Debug);
+  debug.add_option("--file", options.debug.file,
+                   "The file to create, or - for standard output [redlock-debug-TIME.json]");
+  debug.add_flag("--redact-keys", options.debug.redact_keys,
+                 "Replace the names of keys by hashes: key- and 16 digits of their SHA-256");
+  debug
+      .add_option("--metrics", options.debug.metrics,
+                  "The --metrics-listen addresses of the daemons, separated by commas [as the "
+                  "daemons say]")
+      ->delimiter(',')
+      ->allow_extra_args(false)
+      ->type_name("HOST:PORT");
+
   line.Add("inspect", "Show who holds a lock", &Commands::Inspect);
   line.Add("observe", "Show who holds a lock, and every change, until interrupted",
            &Commands::Observe)

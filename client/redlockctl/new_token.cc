@@ -6,20 +6,11 @@
 #include <array>
 #include <span>
 #include <stdexcept>
-#include <string_view>
+
+#include "client/redlockctl/hexadecimal.h"
 
 namespace redlockctl {
 namespace {
-
-std::string Hexadecimal(std::span<const unsigned char> bytes) {
-  constexpr std::string_view kDigits = "0123456789abcdef";
-  std::string text;
-  for (const unsigned char byte : bytes) {
-    text += kDigits[byte >> 4U];
-    text += kDigits[byte & 15U];
-  }
-  return text;
-}
 
 template <std::size_t Size>
 std::string Random() {

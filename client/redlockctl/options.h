@@ -14,6 +14,12 @@ namespace redlockctl {
 
 using Millis = std::chrono::duration<double, std::milli>;
 
+struct DebugOptions {
+  std::string file;  // to write; empty: a name with the time; "-": standard output
+  bool redact_keys = false;
+  std::vector<std::string> metrics;  // addresses of status pages; empty: those of the daemons
+};
+
 struct Options {
   std::vector<std::string> servers = {"127.0.0.1:50051"};
   std::string tls_ca;  // PEM file; empty: no TLS
@@ -42,6 +48,7 @@ struct Options {
   std::optional<std::string> shell_command;  // the same as one text for sh
   std::optional<int> conflict_exit_code;     // of them, if the lock is not acquired
   BenchOptions bench;
+  DebugOptions debug;
   NodeSetChange change;
   bool single_try = false;
   std::optional<int> max_retries;  // unset, also below: the daemon's defaults

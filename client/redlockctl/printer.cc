@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "client/redlockctl/message_json.h"
 #include "client/redlockctl/node_set_change.h"
 #include "client/redlockctl/shown.h"
 
@@ -309,12 +310,7 @@ void Printer::Print(const BenchReport& report) const {
 }
 
 void Printer::PrintJson(const google::protobuf::Message& message) const {
-  google::protobuf::util::JsonPrintOptions options;
-  options.preserve_proto_field_names = true;
-  options.always_print_primitive_fields = true;
-  std::string json;
-  (void)google::protobuf::util::MessageToJsonString(message, &json, options);
-  std::printf("%s\n", json.c_str());
+  std::printf("%s\n", ToJson(message).c_str());
   std::fflush(stdout);
 }
 

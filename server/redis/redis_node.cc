@@ -448,7 +448,8 @@ void RedisNode::OnReply(const std::shared_ptr<Batch>& batch, const redisReply* r
       answer.sent = batch->sent;
       if (i < acquisitions && std::exchange(has_clock, true)) answer.clock.reset();
     }
-    if (answer.message.starts_with("READONLY") && ready_) {
+    // Redis 6.2 puts the line of the script before the error.
+    if (answer.message.find("READONLY ") != std::string::npos && ready_) {
       // The server became a replica while connected. Reconnect to read its INFO again.
       connection_->Close();
       Reconnect(answer.message);

@@ -659,17 +659,20 @@ if any_left then
   -- permissions for all other steps. Result: true, and what is missing although the node can grant, if
   -- anything.
   local function try_grant(key, meta)
-    -- Returns the permissions among `names` that the daemon's user lacks, as words of an ACL rule. Returns
-    -- none of which Redis says nothing: any before version 7, and a command that was renamed.
+    -- Returns the permissions among `names` that the daemon's user lacks, as words of an ACL rule. `...`: the
+    -- arguments of the commands. Returns none of which Redis says nothing: any before version 7, and a command
+    -- that was renamed.
     local function lacking(names, ...)
       local words = ''
       for name in string.gmatch(names, '%S+') do
-        local command, subcommand = match(name, '^([^|]*)|?(.*)$')
+        local command = {}
+        for word in string.gmatch(name, '[^|]+') do command[#command + 1] = word end
+        for _, argument in ipairs({...}) do command[#command + 1] = argument end
         local known, allowed
-        if subcommand == '' then
-          known, allowed = pcall(redis.acl_check_cmd, command, ...)
-        else
-          known, allowed = pcall(redis.acl_check_cmd, command, subcommand, ...)
+        for _ = 0, 2 do
+          known, allowed = pcall(redis.acl_check_cmd, unpack(command))
+          if known then break end
+          command[#command + 1] = '' -- Redis 8 says nothing of a command with too few arguments
         end
         if known and not allowed then words = words .. ' +' .. name end
       end
@@ -689,12 +692,12 @@ if any_left then
     local needed = lacking('del exists get hdel hget hmget hset mget pexpire pexpireat pttl set ' ..
                            'zadd zcard zcount zrange zrem zremrangebyscore zrevrange zrevrangebyscore ' ..
                            'zscore', key) ..
-                   lacking('info script|load time', '') .. lacking('eval', '', '0')
+                   lacking('info script|load time') .. lacking('eval', '', '0')
     if needed ~= '' then return {'failed', 'NOPERM missing:' .. needed} end
     if forbidden then return {'failed', forbidden} end
     local channels = lacking('publish subscribe', 'redlockd:released:' .. key)
     if channels ~= '' then channels = channels .. ' &redlockd:*' end
-    local wanted = channels .. lacking('unsubscribe', '') .. lacking('config|get', 'appendfsync')
+    local wanted = channels .. lacking('unsubscribe') .. lacking('config|get', 'appendfsync')
     return wanted == '' or {true, 'NOPERM missing:' .. wanted}
   end
 

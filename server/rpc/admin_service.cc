@@ -69,8 +69,12 @@ void AnswerForceReleased(const Key& key, const InspectResult& before, std::optio
 
 }  // namespace
 
-AdminService::AdminService(const ServiceContext& context)
-    : context_(context), shards_(context.shards), access_(context.access) {}
+AdminService::AdminService(const ServiceContext& context,
+                           v1::GetConfigurationResponse configuration)
+    : context_(context),
+      shards_(context.shards),
+      access_(context.access),
+      configuration_(std::move(configuration)) {}
 
 Admission AdminService::Admit(const grpc::ServerContextBase& context, Needs keys) const {
   if (HasTooMuchMetadata(context)) return {ToStatus(Refusal::kTooMuchMetadata), {}};
@@ -91,6 +95,7 @@ void AdminService::AddTo(Routes& routes) {
   AddListLeases(routes);
   AddForceRelease(routes);
   AddSetLogLevel(routes);
+  AddGetConfiguration(routes);
 }
 
 void AdminService::AddListNodes(Routes& routes) {
@@ -206,6 +211,15 @@ void AdminService::AddSetLogLevel(Routes& routes) {
                     NameOf(Caller::Of(access_, context), context));
         answer(grpc::Status::OK, response);
       });
+}
+
+void AdminService::AddGetConfiguration(Routes& routes) {
+  using GetConfiguration = SimpleCall<v1::GetConfigurationRequest, v1::GetConfigurationResponse>;
+  routes["/redlock.v1.AdminService/GetConfiguration"] = GetConfiguration::Route(
+      Admitting(Needs::kAllKeys),
+      [this](const auto& /*context*/, const CallLog& /*log*/,
+             const v1::GetConfigurationRequest& /*request*/,
+             const GetConfiguration::Answer& answer) { answer(grpc::Status::OK, configuration_); });
 }
 
 }  // namespace redlock::rpc

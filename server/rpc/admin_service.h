@@ -15,7 +15,8 @@ namespace redlock::rpc {
 // Thread-safe. Must outlive the server. The context must outlive it.
 class AdminService {
  public:
-  explicit AdminService(const ServiceContext& context);
+  // `configuration`: what GetConfiguration answers; contains no secrets.
+  AdminService(const ServiceContext& context, v1::GetConfigurationResponse configuration);
 
   void AddTo(Routes& routes);
 
@@ -25,6 +26,7 @@ class AdminService {
   void AddListLeases(Routes& routes);
   void AddForceRelease(Routes& routes);
   void AddSetLogLevel(Routes& routes);
+  void AddGetConfiguration(Routes& routes);
   // Which keys the caller's rules with the verb `admin` must cover.
   enum class Needs { kAllKeys, kSomeKeys };
   [[nodiscard]] auto Admitting(Needs keys) const {
@@ -35,6 +37,7 @@ class AdminService {
   const ServiceContext& context_;
   runtime::ShardPool& shards_;
   const access::Access& access_;
+  const v1::GetConfigurationResponse configuration_;
 };
 
 }  // namespace redlock::rpc

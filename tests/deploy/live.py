@@ -31,7 +31,7 @@ PASSWORD = "a-password"
 # As deploy/OPERATIONS.md says.
 USERS = """user default off ~* &* +@all
 user monitor on nopass resetkeys resetchannels -@all +ping +info
-user redlockd on >{} ~* &redlockd:* +@read +@write +@scripting +@pubsub +@connection +info +time +config|get
+user redlockd on >{} ~* resetchannels &redlockd:* +@read +@write +@scripting +@pubsub +@connection +info +time +config|get
 """
 ACCESS = """[[rule]]
 identity = "my-app"

@@ -44,8 +44,10 @@ def make_certificates(directory, *names):
 class AccessCase(unittest.TestCase):
     """A daemon with token files and access lists in a directory, and a token of the identity `ops`."""
 
+    NODE_PASSWORD = ""  # of the nodes; empty: none
+
     def setUp(self):
-        self.nodes = Nodes()
+        self.nodes = Nodes(options=("--requirepass", self.NODE_PASSWORD) if self.NODE_PASSWORD else ())
         self.addCleanup(self.nodes.close)
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
@@ -68,7 +70,8 @@ class AccessCase(unittest.TestCase):
         command = [REDLOCKD, "--listen", f"127.0.0.1:{self.port}", "--log-level", "warning",
                    "--node-timeout", "2s", *arguments]
         for node in self.nodes.ports:
-            command += ["--node", f"redis://127.0.0.1:{node}"]
+            password = f":{self.NODE_PASSWORD}@" if self.NODE_PASSWORD else ""
+            command += ["--node", f"redis://{password}127.0.0.1:{node}"]
         self.daemon = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         self.addCleanup(self.daemon.stderr.close)
         self.addCleanup(self.daemon.wait)

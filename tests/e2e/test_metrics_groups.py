@@ -1,5 +1,6 @@
 """Metrics by group of keys, of refused callers, of reloads and of the process."""
 
+import json
 import os
 import re
 import signal
@@ -16,6 +17,7 @@ from test_logs import LoggingDaemon
 from test_service import REDLOCKD, eventually, free_port, listens, seconds
 
 GROUPS = ("billing/*", "*/nightly")
+DASHBOARD = os.path.join(os.path.dirname(__file__), "../../deploy/grafana/dashboards/redlockd.json")
 
 
 class GroupsTest(LoggingDaemon):
@@ -47,6 +49,14 @@ class GroupsTest(LoggingDaemon):
         for event in stream:
             if event.type == pb.EVENT_TYPE_ACQUIRED:
                 return stream, event.lease
+
+    def test_the_dashboard_shows_metrics_that_exist(self):
+        self.start_grouped()
+        with open(DASHBOARD, encoding="utf-8") as file:
+            queries = [target["expr"] for panel in json.load(file)["panels"] for target in panel["targets"]]
+        shown = {name for query in queries for name in re.findall(r"redlockd_\w+", query)}
+        self.assertGreater(len(shown), 15)
+        self.assertEqual(shown - {name.split("{")[0] for name in self.metrics()}, set())
 
     def test_waits_and_queues_by_group(self):
         self.start_grouped()

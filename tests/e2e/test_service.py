@@ -4,6 +4,7 @@ import itertools
 import json
 import os
 import queue
+import re
 import signal
 import socket
 import subprocess
@@ -98,6 +99,11 @@ class Nodes:
     def cli(self, number, *command):
         return subprocess.run(["redis-cli", "-p", str(self.ports[number]), *command],
                               capture_output=True, text=True).stdout.strip()
+
+    def version(self):
+        """The version of Redis. Valkey names the one with which it is compatible."""
+        eventually(lambda: self.cli(0, "PING") == "PONG", 20)
+        return re.search(r"redis_version:(\S+)", self.cli(0, "INFO", "server"))[1]
 
     def close(self):
         for process in self.processes:

@@ -22,6 +22,7 @@ namespace {
 
 TEST_F(NodeTest, AServerThatDiesJustBeforeAWriteIsDetectedAtOnce) {
   RedisServer server;
+  options.node_timeout = seconds(5);  // must not pass before the server has died
   OpenReady(Tcp(server));
   // The server dies with unread input, which resets the connection: the next write fails.
   server.Pause();

@@ -35,7 +35,7 @@ class NodeTest : public ::testing::Test {
   void Open(Endpoint endpoint, const TlsOptions* tls = nullptr) {
     node.emplace(loop, 0, std::move(endpoint),
                  tls == nullptr ? nullptr : std::make_shared<NodeTls>(*tls),
-                 std::make_shared<StepWriter>(), NodeOptions{},
+                 std::make_shared<StepWriter>(), options,
                  [this](bool connected, const std::string& why) {
                    (connected ? problem : down_because) = why;
                    ++reports;
@@ -47,6 +47,12 @@ class NodeTest : public ::testing::Test {
   }
   static Endpoint Tcp(const RedisServer& server) {
     return {.kind = Endpoint::Kind::kTcp, .host = "127.0.0.1", .port = server.port()};
+  }
+
+  // Before version 7, a server has no `redis.acl_check_cmd` and no setting `cluster-port`. Valkey
+  // reports the version of Redis with which it is compatible.
+  static bool IsRedis6(const RedisServer& server) {
+    return server.Cli("INFO server").find("redis_version:6.") != std::string::npos;
   }
 
   bool RunUntil(const std::function<bool()>& condition, Duration patience = seconds(5)) {
@@ -99,6 +105,7 @@ class NodeTest : public ::testing::Test {
   }
 
   EventLoop loop;
+  NodeOptions options;  // of the node that is opened next
   std::optional<RedisNode> node;
   std::string down_because;
   int reports = 0;

@@ -23,6 +23,9 @@ namespace {
 // The random choices are seeded; nothing expires during the test.
 class Agreement : public NodeTest {
  protected:
+  // The replies are compared, however slow the machine is.
+  Agreement() { options.node_timeout = seconds(5); }
+
   // Asks for `count` steps in one turn of the loop, so that they share script calls, and compares
   // the replies with the model's.
   void AnySteps(std::uint64_t count) {

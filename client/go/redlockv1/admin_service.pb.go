@@ -1268,6 +1268,172 @@ func (x *SetLogLevelResponse) GetPrevious() string {
 	return ""
 }
 
+// The request of AdminService.GetConfiguration.
+type GetConfigurationRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetConfigurationRequest) Reset() {
+	*x = GetConfigurationRequest{}
+	mi := &file_redlock_v1_admin_service_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetConfigurationRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetConfigurationRequest) ProtoMessage() {}
+
+func (x *GetConfigurationRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_redlock_v1_admin_service_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetConfigurationRequest.ProtoReflect.Descriptor instead.
+func (*GetConfigurationRequest) Descriptor() ([]byte, []int) {
+	return file_redlock_v1_admin_service_proto_rawDescGZIP(), []int{16}
+}
+
+// The response of AdminService.GetConfiguration.
+type GetConfigurationResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The version of redlockd, of the libraries that it uses, and of the system: "redlockd" to
+	// "0.1.0", "hiredis" to "1.0.2".
+	Versions map[string]string `protobuf:"bytes,1,rep,name=versions,proto3" json:"versions,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// The settings in force, ordered by group.
+	Settings      []*Setting `protobuf:"bytes,2,rep,name=settings,proto3" json:"settings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetConfigurationResponse) Reset() {
+	*x = GetConfigurationResponse{}
+	mi := &file_redlock_v1_admin_service_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetConfigurationResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetConfigurationResponse) ProtoMessage() {}
+
+func (x *GetConfigurationResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_redlock_v1_admin_service_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetConfigurationResponse.ProtoReflect.Descriptor instead.
+func (*GetConfigurationResponse) Descriptor() ([]byte, []int) {
+	return file_redlock_v1_admin_service_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *GetConfigurationResponse) GetVersions() map[string]string {
+	if x != nil {
+		return x.Versions
+	}
+	return nil
+}
+
+func (x *GetConfigurationResponse) GetSettings() []*Setting {
+	if x != nil {
+		return x.Settings
+	}
+	return nil
+}
+
+// A setting of the daemon.
+type Setting struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What it belongs to, for people: "Nodes".
+	Group string `protobuf:"bytes,1,opt,name=group,proto3" json:"group,omitempty"`
+	// The flag without its dashes: "node-timeout".
+	Name string `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	// The value as TOML. Passwords are masked.
+	Value string `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
+	// Where the value comes from: "flag", "environment", "file" or "default".
+	Source        string `protobuf:"bytes,4,opt,name=source,proto3" json:"source,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Setting) Reset() {
+	*x = Setting{}
+	mi := &file_redlock_v1_admin_service_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Setting) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Setting) ProtoMessage() {}
+
+func (x *Setting) ProtoReflect() protoreflect.Message {
+	mi := &file_redlock_v1_admin_service_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Setting.ProtoReflect.Descriptor instead.
+func (*Setting) Descriptor() ([]byte, []int) {
+	return file_redlock_v1_admin_service_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *Setting) GetGroup() string {
+	if x != nil {
+		return x.Group
+	}
+	return ""
+}
+
+func (x *Setting) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Setting) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+func (x *Setting) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
 var File_redlock_v1_admin_service_proto protoreflect.FileDescriptor
 
 const file_redlock_v1_admin_service_proto_rawDesc = "" +
@@ -1356,7 +1522,19 @@ const file_redlock_v1_admin_service_proto_rawDesc = "" +
 	"\x12SetLogLevelRequest\x12\x14\n" +
 	"\x05level\x18\x01 \x01(\tR\x05level\"1\n" +
 	"\x13SetLogLevelResponse\x12\x1a\n" +
-	"\bprevious\x18\x01 \x01(\tR\bprevious*\x86\x01\n" +
+	"\bprevious\x18\x01 \x01(\tR\bprevious\"\x19\n" +
+	"\x17GetConfigurationRequest\"\xd8\x01\n" +
+	"\x18GetConfigurationResponse\x12N\n" +
+	"\bversions\x18\x01 \x03(\v22.redlock.v1.GetConfigurationResponse.VersionsEntryR\bversions\x12/\n" +
+	"\bsettings\x18\x02 \x03(\v2\x13.redlock.v1.SettingR\bsettings\x1a;\n" +
+	"\rVersionsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"a\n" +
+	"\aSetting\x12\x14\n" +
+	"\x05group\x18\x01 \x01(\tR\x05group\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x03 \x01(\tR\x05value\x12\x16\n" +
+	"\x06source\x18\x04 \x01(\tR\x06source*\x86\x01\n" +
 	"\tNodeState\x12\x1a\n" +
 	"\x16NODE_STATE_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rNODE_STATE_UP\x10\x01\x12\x1a\n" +
@@ -1367,7 +1545,7 @@ const file_redlock_v1_admin_service_proto_rawDesc = "" +
 	"\x16LEASE_KIND_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12LEASE_KIND_WATCHED\x10\x01\x12\x13\n" +
 	"\x0fLEASE_KIND_LOST\x10\x02\x12\x16\n" +
-	"\x12LEASE_KIND_WAITING\x10\x032\xed\x03\n" +
+	"\x12LEASE_KIND_WAITING\x10\x032\xcc\x04\n" +
 	"\fAdminService\x12H\n" +
 	"\tListNodes\x12\x1c.redlock.v1.ListNodesRequest\x1a\x1d.redlock.v1.ListNodesResponse\x12K\n" +
 	"\n" +
@@ -1376,7 +1554,8 @@ const file_redlock_v1_admin_service_proto_rawDesc = "" +
 	"\n" +
 	"ListLeases\x12\x1d.redlock.v1.ListLeasesRequest\x1a\x1e.redlock.v1.ListLeasesResponse\x12Q\n" +
 	"\fForceRelease\x12\x1f.redlock.v1.ForceReleaseRequest\x1a .redlock.v1.ForceReleaseResponse\x12N\n" +
-	"\vSetLogLevel\x12\x1e.redlock.v1.SetLogLevelRequest\x1a\x1f.redlock.v1.SetLogLevelResponseB9\n" +
+	"\vSetLogLevel\x12\x1e.redlock.v1.SetLogLevelRequest\x1a\x1f.redlock.v1.SetLogLevelResponse\x12]\n" +
+	"\x10GetConfiguration\x12#.redlock.v1.GetConfigurationRequest\x1a$.redlock.v1.GetConfigurationResponseB9\n" +
 	"\x16io.redlockd.redlock.v1P\x01Z\x1dredlockd/redlock/v1;redlockv1b\x06proto3"
 
 var (
@@ -1392,70 +1571,78 @@ func file_redlock_v1_admin_service_proto_rawDescGZIP() []byte {
 }
 
 var file_redlock_v1_admin_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_redlock_v1_admin_service_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_redlock_v1_admin_service_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
 var file_redlock_v1_admin_service_proto_goTypes = []any{
-	(NodeState)(0),                // 0: redlock.v1.NodeState
-	(LeaseKind)(0),                // 1: redlock.v1.LeaseKind
-	(*ListNodesRequest)(nil),      // 2: redlock.v1.ListNodesRequest
-	(*ListNodesResponse)(nil),     // 3: redlock.v1.ListNodesResponse
-	(*Node)(nil),                  // 4: redlock.v1.Node
-	(*GetNodeSetRequest)(nil),     // 5: redlock.v1.GetNodeSetRequest
-	(*GetNodeSetResponse)(nil),    // 6: redlock.v1.GetNodeSetResponse
-	(*NodeSet)(nil),               // 7: redlock.v1.NodeSet
-	(*NodeSetMember)(nil),         // 8: redlock.v1.NodeSetMember
-	(*ChangeNodeSetRequest)(nil),  // 9: redlock.v1.ChangeNodeSetRequest
-	(*ChangeNodeSetResponse)(nil), // 10: redlock.v1.ChangeNodeSetResponse
-	(*ListLeasesRequest)(nil),     // 11: redlock.v1.ListLeasesRequest
-	(*ListLeasesResponse)(nil),    // 12: redlock.v1.ListLeasesResponse
-	(*LeaseEntry)(nil),            // 13: redlock.v1.LeaseEntry
-	(*ForceReleaseRequest)(nil),   // 14: redlock.v1.ForceReleaseRequest
-	(*ForceReleaseResponse)(nil),  // 15: redlock.v1.ForceReleaseResponse
-	(*SetLogLevelRequest)(nil),    // 16: redlock.v1.SetLogLevelRequest
-	(*SetLogLevelResponse)(nil),   // 17: redlock.v1.SetLogLevelResponse
-	(*durationpb.Duration)(nil),   // 18: google.protobuf.Duration
-	(LockMode)(0),                 // 19: redlock.v1.LockMode
-	(*Holder)(nil),                // 20: redlock.v1.Holder
-	(*Waiter)(nil),                // 21: redlock.v1.Waiter
-	(*Vote)(nil),                  // 22: redlock.v1.Vote
+	(NodeState)(0),                   // 0: redlock.v1.NodeState
+	(LeaseKind)(0),                   // 1: redlock.v1.LeaseKind
+	(*ListNodesRequest)(nil),         // 2: redlock.v1.ListNodesRequest
+	(*ListNodesResponse)(nil),        // 3: redlock.v1.ListNodesResponse
+	(*Node)(nil),                     // 4: redlock.v1.Node
+	(*GetNodeSetRequest)(nil),        // 5: redlock.v1.GetNodeSetRequest
+	(*GetNodeSetResponse)(nil),       // 6: redlock.v1.GetNodeSetResponse
+	(*NodeSet)(nil),                  // 7: redlock.v1.NodeSet
+	(*NodeSetMember)(nil),            // 8: redlock.v1.NodeSetMember
+	(*ChangeNodeSetRequest)(nil),     // 9: redlock.v1.ChangeNodeSetRequest
+	(*ChangeNodeSetResponse)(nil),    // 10: redlock.v1.ChangeNodeSetResponse
+	(*ListLeasesRequest)(nil),        // 11: redlock.v1.ListLeasesRequest
+	(*ListLeasesResponse)(nil),       // 12: redlock.v1.ListLeasesResponse
+	(*LeaseEntry)(nil),               // 13: redlock.v1.LeaseEntry
+	(*ForceReleaseRequest)(nil),      // 14: redlock.v1.ForceReleaseRequest
+	(*ForceReleaseResponse)(nil),     // 15: redlock.v1.ForceReleaseResponse
+	(*SetLogLevelRequest)(nil),       // 16: redlock.v1.SetLogLevelRequest
+	(*SetLogLevelResponse)(nil),      // 17: redlock.v1.SetLogLevelResponse
+	(*GetConfigurationRequest)(nil),  // 18: redlock.v1.GetConfigurationRequest
+	(*GetConfigurationResponse)(nil), // 19: redlock.v1.GetConfigurationResponse
+	(*Setting)(nil),                  // 20: redlock.v1.Setting
+	nil,                              // 21: redlock.v1.GetConfigurationResponse.VersionsEntry
+	(*durationpb.Duration)(nil),      // 22: google.protobuf.Duration
+	(LockMode)(0),                    // 23: redlock.v1.LockMode
+	(*Holder)(nil),                   // 24: redlock.v1.Holder
+	(*Waiter)(nil),                   // 25: redlock.v1.Waiter
+	(*Vote)(nil),                     // 26: redlock.v1.Vote
 }
 var file_redlock_v1_admin_service_proto_depIdxs = []int32{
 	4,  // 0: redlock.v1.ListNodesResponse.nodes:type_name -> redlock.v1.Node
 	0,  // 1: redlock.v1.Node.state:type_name -> redlock.v1.NodeState
-	18, // 2: redlock.v1.Node.quarantine_left:type_name -> google.protobuf.Duration
-	18, // 3: redlock.v1.Node.latency:type_name -> google.protobuf.Duration
+	22, // 2: redlock.v1.Node.quarantine_left:type_name -> google.protobuf.Duration
+	22, // 3: redlock.v1.Node.latency:type_name -> google.protobuf.Duration
 	7,  // 4: redlock.v1.GetNodeSetResponse.node_set:type_name -> redlock.v1.NodeSet
 	8,  // 5: redlock.v1.NodeSet.members:type_name -> redlock.v1.NodeSetMember
 	4,  // 6: redlock.v1.NodeSet.others:type_name -> redlock.v1.Node
-	18, // 7: redlock.v1.NodeSet.max_ttl:type_name -> google.protobuf.Duration
-	18, // 8: redlock.v1.NodeSet.fence_retention:type_name -> google.protobuf.Duration
-	18, // 9: redlock.v1.NodeSet.wait:type_name -> google.protobuf.Duration
+	22, // 7: redlock.v1.NodeSet.max_ttl:type_name -> google.protobuf.Duration
+	22, // 8: redlock.v1.NodeSet.fence_retention:type_name -> google.protobuf.Duration
+	22, // 9: redlock.v1.NodeSet.wait:type_name -> google.protobuf.Duration
 	0,  // 10: redlock.v1.NodeSetMember.state:type_name -> redlock.v1.NodeState
-	18, // 11: redlock.v1.ChangeNodeSetRequest.max_ttl:type_name -> google.protobuf.Duration
+	22, // 11: redlock.v1.ChangeNodeSetRequest.max_ttl:type_name -> google.protobuf.Duration
 	7,  // 12: redlock.v1.ChangeNodeSetResponse.node_set:type_name -> redlock.v1.NodeSet
 	13, // 13: redlock.v1.ListLeasesResponse.entries:type_name -> redlock.v1.LeaseEntry
 	1,  // 14: redlock.v1.LeaseEntry.kind:type_name -> redlock.v1.LeaseKind
-	18, // 15: redlock.v1.LeaseEntry.validity:type_name -> google.protobuf.Duration
-	19, // 16: redlock.v1.LeaseEntry.mode:type_name -> redlock.v1.LockMode
-	20, // 17: redlock.v1.LeaseEntry.holder:type_name -> redlock.v1.Holder
-	21, // 18: redlock.v1.LeaseEntry.waiter:type_name -> redlock.v1.Waiter
-	22, // 19: redlock.v1.ForceReleaseResponse.votes:type_name -> redlock.v1.Vote
-	2,  // 20: redlock.v1.AdminService.ListNodes:input_type -> redlock.v1.ListNodesRequest
-	5,  // 21: redlock.v1.AdminService.GetNodeSet:input_type -> redlock.v1.GetNodeSetRequest
-	9,  // 22: redlock.v1.AdminService.ChangeNodeSet:input_type -> redlock.v1.ChangeNodeSetRequest
-	11, // 23: redlock.v1.AdminService.ListLeases:input_type -> redlock.v1.ListLeasesRequest
-	14, // 24: redlock.v1.AdminService.ForceRelease:input_type -> redlock.v1.ForceReleaseRequest
-	16, // 25: redlock.v1.AdminService.SetLogLevel:input_type -> redlock.v1.SetLogLevelRequest
-	3,  // 26: redlock.v1.AdminService.ListNodes:output_type -> redlock.v1.ListNodesResponse
-	6,  // 27: redlock.v1.AdminService.GetNodeSet:output_type -> redlock.v1.GetNodeSetResponse
-	10, // 28: redlock.v1.AdminService.ChangeNodeSet:output_type -> redlock.v1.ChangeNodeSetResponse
-	12, // 29: redlock.v1.AdminService.ListLeases:output_type -> redlock.v1.ListLeasesResponse
-	15, // 30: redlock.v1.AdminService.ForceRelease:output_type -> redlock.v1.ForceReleaseResponse
-	17, // 31: redlock.v1.AdminService.SetLogLevel:output_type -> redlock.v1.SetLogLevelResponse
-	26, // [26:32] is the sub-list for method output_type
-	20, // [20:26] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	22, // 15: redlock.v1.LeaseEntry.validity:type_name -> google.protobuf.Duration
+	23, // 16: redlock.v1.LeaseEntry.mode:type_name -> redlock.v1.LockMode
+	24, // 17: redlock.v1.LeaseEntry.holder:type_name -> redlock.v1.Holder
+	25, // 18: redlock.v1.LeaseEntry.waiter:type_name -> redlock.v1.Waiter
+	26, // 19: redlock.v1.ForceReleaseResponse.votes:type_name -> redlock.v1.Vote
+	21, // 20: redlock.v1.GetConfigurationResponse.versions:type_name -> redlock.v1.GetConfigurationResponse.VersionsEntry
+	20, // 21: redlock.v1.GetConfigurationResponse.settings:type_name -> redlock.v1.Setting
+	2,  // 22: redlock.v1.AdminService.ListNodes:input_type -> redlock.v1.ListNodesRequest
+	5,  // 23: redlock.v1.AdminService.GetNodeSet:input_type -> redlock.v1.GetNodeSetRequest
+	9,  // 24: redlock.v1.AdminService.ChangeNodeSet:input_type -> redlock.v1.ChangeNodeSetRequest
+	11, // 25: redlock.v1.AdminService.ListLeases:input_type -> redlock.v1.ListLeasesRequest
+	14, // 26: redlock.v1.AdminService.ForceRelease:input_type -> redlock.v1.ForceReleaseRequest
+	16, // 27: redlock.v1.AdminService.SetLogLevel:input_type -> redlock.v1.SetLogLevelRequest
+	18, // 28: redlock.v1.AdminService.GetConfiguration:input_type -> redlock.v1.GetConfigurationRequest
+	3,  // 29: redlock.v1.AdminService.ListNodes:output_type -> redlock.v1.ListNodesResponse
+	6,  // 30: redlock.v1.AdminService.GetNodeSet:output_type -> redlock.v1.GetNodeSetResponse
+	10, // 31: redlock.v1.AdminService.ChangeNodeSet:output_type -> redlock.v1.ChangeNodeSetResponse
+	12, // 32: redlock.v1.AdminService.ListLeases:output_type -> redlock.v1.ListLeasesResponse
+	15, // 33: redlock.v1.AdminService.ForceRelease:output_type -> redlock.v1.ForceReleaseResponse
+	17, // 34: redlock.v1.AdminService.SetLogLevel:output_type -> redlock.v1.SetLogLevelResponse
+	19, // 35: redlock.v1.AdminService.GetConfiguration:output_type -> redlock.v1.GetConfigurationResponse
+	29, // [29:36] is the sub-list for method output_type
+	22, // [22:29] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_redlock_v1_admin_service_proto_init() }
@@ -1470,7 +1657,7 @@ func file_redlock_v1_admin_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_redlock_v1_admin_service_proto_rawDesc), len(file_redlock_v1_admin_service_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   16,
+			NumMessages:   20,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,12 +22,13 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	AdminService_ListNodes_FullMethodName     = "/redlock.v1.AdminService/ListNodes"
-	AdminService_GetNodeSet_FullMethodName    = "/redlock.v1.AdminService/GetNodeSet"
-	AdminService_ChangeNodeSet_FullMethodName = "/redlock.v1.AdminService/ChangeNodeSet"
-	AdminService_ListLeases_FullMethodName    = "/redlock.v1.AdminService/ListLeases"
-	AdminService_ForceRelease_FullMethodName  = "/redlock.v1.AdminService/ForceRelease"
-	AdminService_SetLogLevel_FullMethodName   = "/redlock.v1.AdminService/SetLogLevel"
+	AdminService_ListNodes_FullMethodName        = "/redlock.v1.AdminService/ListNodes"
+	AdminService_GetNodeSet_FullMethodName       = "/redlock.v1.AdminService/GetNodeSet"
+	AdminService_ChangeNodeSet_FullMethodName    = "/redlock.v1.AdminService/ChangeNodeSet"
+	AdminService_ListLeases_FullMethodName       = "/redlock.v1.AdminService/ListLeases"
+	AdminService_ForceRelease_FullMethodName     = "/redlock.v1.AdminService/ForceRelease"
+	AdminService_SetLogLevel_FullMethodName      = "/redlock.v1.AdminService/SetLogLevel"
+	AdminService_GetConfiguration_FullMethodName = "/redlock.v1.AdminService/GetConfiguration"
 )
 
 // AdminServiceClient is the client API for AdminService service.
@@ -76,6 +77,11 @@ type AdminServiceClient interface {
 	//
 	// Retry: harmless, but `previous` is then the level that the first call set.
 	SetLogLevel(ctx context.Context, in *SetLogLevelRequest, opts ...grpc.CallOption) (*SetLogLevelResponse, error)
+	// Returns the versions and the settings of this daemon, for bug reports. Passwords in the settings
+	// are masked.
+	//
+	// Retry: harmless; the call only reads.
+	GetConfiguration(ctx context.Context, in *GetConfigurationRequest, opts ...grpc.CallOption) (*GetConfigurationResponse, error)
 }
 
 type adminServiceClient struct {
@@ -155,6 +161,16 @@ func (c *adminServiceClient) SetLogLevel(ctx context.Context, in *SetLogLevelReq
 	return out, nil
 }
 
+func (c *adminServiceClient) GetConfiguration(ctx context.Context, in *GetConfigurationRequest, opts ...grpc.CallOption) (*GetConfigurationResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetConfigurationResponse)
+	err := c.cc.Invoke(ctx, AdminService_GetConfiguration_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdminServiceServer is the server API for AdminService service.
 // All implementations must embed UnimplementedAdminServiceServer
 // for forward compatibility.
@@ -201,6 +217,11 @@ type AdminServiceServer interface {
 	//
 	// Retry: harmless, but `previous` is then the level that the first call set.
 	SetLogLevel(context.Context, *SetLogLevelRequest) (*SetLogLevelResponse, error)
+	// Returns the versions and the settings of this daemon, for bug reports. Passwords in the settings
+	// are masked.
+	//
+	// Retry: harmless; the call only reads.
+	GetConfiguration(context.Context, *GetConfigurationRequest) (*GetConfigurationResponse, error)
 	mustEmbedUnimplementedAdminServiceServer()
 }
 
@@ -228,6 +249,9 @@ func (UnimplementedAdminServiceServer) ForceRelease(context.Context, *ForceRelea
 }
 func (UnimplementedAdminServiceServer) SetLogLevel(context.Context, *SetLogLevelRequest) (*SetLogLevelResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method SetLogLevel not implemented")
+}
+func (UnimplementedAdminServiceServer) GetConfiguration(context.Context, *GetConfigurationRequest) (*GetConfigurationResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetConfiguration not implemented")
 }
 func (UnimplementedAdminServiceServer) mustEmbedUnimplementedAdminServiceServer() {}
 func (UnimplementedAdminServiceServer) testEmbeddedByValue()                      {}
@@ -351,6 +375,24 @@ func _AdminService_SetLogLevel_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_GetConfiguration_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetConfigurationRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).GetConfiguration(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_GetConfiguration_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).GetConfiguration(ctx, req.(*GetConfigurationRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AdminService_ServiceDesc is the grpc.ServiceDesc for AdminService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -377,6 +419,10 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "SetLogLevel",
 			Handler:    _AdminService_SetLogLevel_Handler,
+		},
+		{
+			MethodName: "GetConfiguration",
+			Handler:    _AdminService_GetConfiguration_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -37,15 +37,9 @@ OpenResult OpenLoad::Run() {
   Offer();
   Drain();
   result_.seconds = std::chrono::duration<double>(plan_.time).count();
-  result_.unanswered = outstanding();
+  result_.unanswered = outstanding() + extending_;
   result_.lost = calls_->lost();
   return std::move(result_);
-}
-
-std::vector<v1::Lease> OpenLoad::kept() const {
-  std::vector<v1::Lease> leases;
-  for (const Kept& kept : kept_) leases.push_back(kept.lease);
-  return leases;
 }
 
 void OpenLoad::AcquireKept() {
@@ -54,12 +48,12 @@ void OpenLoad::AcquireKept() {
     v1::AcquireRequest request;
     request.set_key(plan_.kept_prefix + std::to_string(i));
     request.mutable_ttl()->set_seconds(kKeptTtl.count());
-    kept_[i].due.push_back(Clock::time_point::min());
-    calls_->Acquire(slots_.size() + i, std::move(request));
+    calls_->Acquire(slots_.size() + extensions_.size(), std::move(request));
+    extensions_.emplace_back();
+    ++extending_;
   }
   const auto give_up = Clock::now() + kPatience;
-  const auto is_missing = [](const Kept& kept) { return !kept.due.empty(); };
-  while (std::ranges::any_of(kept_, is_missing)) {
+  while (extending_ > 0) {
     if (Clock::now() > give_up) throw std::runtime_error("the first leases are not granted");
     TakeAnswers(give_up);
   }
@@ -96,7 +90,7 @@ void OpenLoad::Offer() {
       cpu = OwnCpuMicros();
     }
     for (; arrival <= now; arrival += interval) Arrive(arrival);
-    for (; extension <= now; extension += kExtensionInterval) ExtendNext(extension);
+    for (; extension <= now; extension += kExtensionInterval) Extend(extension);
     TakeAnswers(std::min({arrival, extension, end_}));
   }
   result_.client_cpu_us = OwnCpuMicros() - cpu;
@@ -109,12 +103,10 @@ void OpenLoad::Drain() {
     if (key.holder != HotKey::kNobody) EndHold(key, {});  // nothing is owed
   }
   auto extension = Clock::now();
-  const auto extending = [](const Kept& kept) { return !kept.due.empty(); };
   const auto give_up = extension + kPatience;
-  // The kept leases must not expire meanwhile.
-  while ((outstanding() > 0 || std::ranges::any_of(kept_, extending)) && Clock::now() < give_up) {
-    if (outstanding() > 0) {
-      for (; extension <= Clock::now(); extension += kExtensionInterval) ExtendNext(extension);
+  while (outstanding() + extending_ > 0 && Clock::now() < give_up) {
+    if (outstanding() > 0) {  // the kept leases must not expire meanwhile
+      for (; extension <= Clock::now(); extension += kExtensionInterval) Extend(extension);
     }
     TakeAnswers(Clock::now() + kExtensionInterval);
   }
@@ -169,19 +161,15 @@ void OpenLoad::Release(std::size_t number) {
   calls_->Release(number, std::move(request));
 }
 
-void OpenLoad::ExtendNext(Clock::time_point due) {
-  Kept& kept = kept_[extensions_++ % kept_.size()];
-  kept.due.push_back(due);
-  if (kept.due.size() == 1) Extend(kept);
-}
-
-void OpenLoad::Extend(Kept& kept) {
+void OpenLoad::Extend(Clock::time_point due) {
+  const v1::Lease& lease = kept_[extensions_.size() % kKept];
   v1::ExtendRequest request;
-  request.set_key(kept.lease.key());
-  request.set_token(kept.lease.token());
+  request.set_key(lease.key());
+  request.set_token(lease.token());
   request.mutable_ttl()->set_seconds(kKeptTtl.count());
-  calls_->Extend(slots_.size() + static_cast<std::size_t>(&kept - kept_.data()),
-                 std::move(request));
+  calls_->Extend(slots_.size() + extensions_.size(), std::move(request));
+  extensions_.push_back(due);
+  ++extending_;
 }
 
 void OpenLoad::TakeAnswers(Clock::time_point until) {
@@ -190,7 +178,7 @@ void OpenLoad::TakeAnswers(Clock::time_point until) {
 
 void OpenLoad::OnAnswer(const Answer& answer) {
   if (answer.number >= slots_.size()) {
-    OnExtended(kept_[answer.number - slots_.size()], answer);
+    OnExtended(answer.number - slots_.size(), answer);
     return;
   }
   Slot& slot = slots_[answer.number];
@@ -233,16 +221,15 @@ void OpenLoad::OnGranted(std::size_t number, const Answer& answer) {
   }
 }
 
-void OpenLoad::OnExtended(Kept& kept, const Answer& answer) {
-  const auto due = kept.due.front();
-  kept.due.pop_front();
-  if (answer.ok()) {
-    kept.lease = answer.lease;
-    if (Counts(due)) result_.extend_ms.push_back(MillisSince(due));
-  } else {
+void OpenLoad::OnExtended(std::size_t number, const Answer& answer) {
+  --extending_;
+  if (!answer.ok()) {
     OnFailure(answer);
+    return;
   }
-  if (!kept.due.empty()) Extend(kept);
+  kept_[number % kKept] = answer.lease;
+  const auto due = extensions_[number];
+  if (Counts(due)) result_.extend_ms.push_back(MillisSince(due));
 }
 
 void OpenLoad::OnFailure(const Answer& answer) {

@@ -60,7 +60,7 @@ class OpenLoad {
   // only the kept leases held.
   [[nodiscard]] OpenResult Run();
   // The leases that are held, while this object lives and for a second after Run().
-  [[nodiscard]] std::vector<v1::Lease> kept() const;
+  [[nodiscard]] const std::vector<v1::Lease>& kept() const { return kept_; }
 
  private:
   struct Slot {
@@ -76,26 +76,20 @@ class OpenLoad {
     std::deque<Clock::time_point> owed;  // when releases were due that wait for a grant
     Clock::time_point released;          // when the latest release was due
   };
-  struct Kept {
-    v1::Lease lease;
-    std::deque<Clock::time_point> due;  // extensions; the first one is under way
-  };
 
   void AcquireKept();
   void FillHotKeys();
   void Offer();
-  void ReleaseHotKeys();
   void Drain();
   void Arrive(Clock::time_point due);
   bool Begin(Clock::time_point due, std::string key, std::size_t hot_key);
   void Release(std::size_t number);
   void EndHold(HotKey& key, Clock::time_point due);
-  void ExtendNext(Clock::time_point due);
-  void Extend(Kept& kept);
+  void Extend(Clock::time_point due);
   void TakeAnswers(Clock::time_point until);
   void OnAnswer(const Answer& answer);
   void OnGranted(std::size_t number, const Answer& answer);
-  void OnExtended(Kept& kept, const Answer& answer);
+  void OnExtended(std::size_t number, const Answer& answer);
   void OnFailure(const Answer& answer);
   void Free(std::size_t number);
   [[nodiscard]] bool Counts(Clock::time_point due) const { return due >= begin_ && due < end_; }
@@ -106,8 +100,12 @@ class OpenLoad {
   std::vector<Slot> slots_;
   std::vector<std::size_t> free_;
   std::vector<HotKey> hot_keys_;
-  std::vector<Kept> kept_;
-  std::size_t arrivals_ = 0, extensions_ = 0;
+  std::vector<v1::Lease> kept_;
+  // When the extensions were due. The first ones are the acquisitions of the kept leases. Their
+  // numbers follow those of the slots.
+  std::vector<Clock::time_point> extensions_;
+  std::size_t extending_ = 0;
+  std::size_t arrivals_ = 0;
   bool draining_ = false;
   Clock::time_point begin_, end_;
   OpenResult result_;

@@ -25,7 +25,8 @@ LARGE_HELD = (10_000, 100_000, 500_000)
 EXTENSIONS = 5_000  # a second, of all leases together
 LARGE_KEYS = 10_000
 LARGE_WAITING = (10_000, 100_000)
-ROOM = ("--max-operations", "10000000", "--max-session-operations", "1000000", "--max-queue-time", "60s")
+ROOM = ("--max-operations", "10000000", "--max-session-operations", "1000000", "--max-queue-time", "60s",
+        "--node-timeout", "1s")
 OUTSTANDING = 4_000  # acquires of a session
 PATIENCE = 300  # seconds
 

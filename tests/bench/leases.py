@@ -1,5 +1,5 @@
-"""Measures the cost of many leases in one Session: CPU and memory of the daemon and the nodes, and how long others
-wait for an acquire while the Session ends.
+"""Measures the cost of many leases in one Session: CPU and memory of the daemon and the nodes, how long others
+wait for an acquire while the Session ends, and whether a drain loses any lease.
 
     tests/bench/leases [LEASES] [TTL seconds] [SECONDS] [LEASES AT THE END]      (default 10000 10 20 100000)
 
@@ -9,16 +9,19 @@ run for SECONDS and prints the resources used in that time.
 Then a Session with more leases ends, in each of the two ways that release them: the client closes it, or breaks it
 off and is silent for its grace. Another process acquires 500 keys a second with unary calls, without waiting for the
 answers, before and meanwhile.
+
+At last, a daemon with a Session of as many leases gets SIGTERM, and the client moves them to a Session with another daemon.
 """
 
 import asyncio
 import multiprocessing
+import signal
 import sys
 import time
 
 import grpc
 
-from measured import CpuMeter, Session, resident_mib, service
+from measured import CpuMeter, Session, daemon_over, resident_mib, service
 from test_service import pb, pb_grpc, seconds
 
 ROOM = ("--max-operations", "10000000", "--max-queue-time", "60s")  # the bench acquires many at once
@@ -29,15 +32,21 @@ GRACE = 6  # begins with the last message, before QUIET
 SILENT = 6  # seconds that are measured after the break: 2 until the grace is over, and the releases
 
 
-def acquire(session, leases, ttl):
-    acquired = asked = 0
-    while acquired < leases:
-        while asked < leases and asked - acquired <= OUTSTANDING - Session.BATCH:
-            session.acquire([f"key-{i}" for i in range(asked, asked + Session.BATCH)], ttl)
+def get(session, ask, wanted):
+    """Calls `ask` with portions of `wanted`, and returns the leases that the session answers with."""
+    leases, asked = [], 0
+    while len(leases) < len(wanted):
+        while asked < len(wanted) and asked - len(leases) <= OUTSTANDING - Session.BATCH:
+            ask(wanted[asked:asked + Session.BATCH])
             asked += Session.BATCH
         for result in next(session.responses).results:
             assert result.HasField("lease"), result
-            acquired += 1
+            leases.append(result.lease)
+    return leases
+
+
+def acquire(session, leases, ttl):
+    return get(session, lambda keys: session.acquire(keys, ttl), [f"key-{i}" for i in range(leases)])
 
 
 def steady(leases, ttl, duration):
@@ -127,12 +136,31 @@ def beside_the_end(leases, how):
               f"{during / before:.1f} |", flush=True)
 
 
+def drain(leases):
+    with service(*ROOM, "--drain-timeout", "60s") as (nodes, daemon, port), \
+            daemon_over(nodes, *ROOM) as (_, other_port):
+        session, other = Session(port), Session(other_port)
+        held = acquire(session, leases, 60)
+        begin = time.monotonic()
+        daemon.send_signal(signal.SIGTERM)
+        while not any(event.type == pb.EVENT_TYPE_DRAINING for event in next(session.responses).events):
+            pass
+        moved = get(other, lambda portion: other.adopt(portion, 60), held)
+        took = time.monotonic() - begin
+        session.close()
+        lost = sum(event.type == pb.EVENT_TYPE_LOST for response in session.responses for event in response.events)
+        assert {lease.key: lease.token for lease in moved} == {lease.key: lease.token for lease in held}
+        print(f"\ndrain: {len(moved)} leases moved to another daemon in {took:.1f} s, {lost} lost")
+        other.release_all()
+
+
 def main(leases=10_000, ttl=10, duration=20, leases_at_end=100_000):
     steady(leases, ttl, duration)
     print(f"\n| end of a Session with {leases_at_end} leases | acquires of others | ms before | ms meanwhile | ratio |\n"
           "|---|---|---|---|---|")
     for how in ("closed", "silent"):
         beside_the_end(leases_at_end, how)
+    drain(leases_at_end)
 
 
 if __name__ == "__main__":

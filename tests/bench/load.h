@@ -34,6 +34,8 @@ class Load {
   return "bench:" + std::to_string(slot) + ":" + std::to_string(cycle % 16);
 }
 
+using KeyMaker = std::string (*)(std::size_t slot, std::size_t cycle);
+
 // User and system time of this process.
 [[nodiscard]] double OwnCpuMicros();
 // User and system time of another process.
@@ -70,6 +72,10 @@ enum class RawMode {
 
 // DocumentedClient, with a thread and connections for each outstanding cycle.
 [[nodiscard]] std::unique_ptr<Load> LibraryLoad(std::vector<std::uint16_t> ports);
+
+class RpcCalls;
+// Acquire and Release by these calls, from one thread.
+[[nodiscard]] std::unique_ptr<Load> ClosedLoad(std::unique_ptr<RpcCalls> calls, KeyMaker key_of);
 
 // Acquire and Release over one connection from one thread.
 [[nodiscard]] std::unique_ptr<Load> UnaryLoad(const std::string& address);

@@ -2,6 +2,7 @@
 resources that processes use."""
 
 import contextlib
+import itertools
 import os
 import queue
 import subprocess
@@ -45,9 +46,8 @@ def resident_mib(pid):
 
 
 @contextlib.contextmanager
-def service(*arguments):
-    """Yields the nodes, the daemon's process and its port; stops them all at the end."""
-    nodes = Nodes()
+def daemon_over(nodes, *arguments):
+    """Yields a daemon's process and its port; stops it at the end."""
     port = free_port()
     command = [REDLOCKD, "--listen", f"127.0.0.1:{port}", "--log-level", "warning", *arguments]
     for node in nodes.ports:
@@ -56,10 +56,20 @@ def service(*arguments):
     try:
         assert eventually(lambda: listens(port), 20)
         time.sleep(0.3)
-        yield nodes, daemon, port
+        yield daemon, port
     finally:
         daemon.kill()
         daemon.wait()
+
+
+@contextlib.contextmanager
+def service(*arguments):
+    """Yields the nodes, the daemon's process and its port; stops them all at the end."""
+    nodes = Nodes()
+    try:
+        with daemon_over(nodes, *arguments) as (daemon, port):
+            yield nodes, daemon, port
+    finally:
         nodes.close()
 
 
@@ -75,13 +85,18 @@ class Session:
         self.responses = self.stub.Session(iter(self._requests.get, None))
 
     def acquire(self, keys, ttl):
-        for first in range(0, len(keys), self.BATCH):
-            batch = pb.SessionRequest()
-            for key in keys[first:first + self.BATCH]:
+        self._ask({"acquire": pb.AcquireRequest(key=key, ttl=seconds(ttl))} for key in keys)
+
+    def adopt(self, leases, ttl):
+        self._ask({"adopt": pb.AdoptOperation(key=lease.key, token=lease.token, ttl=seconds(ttl))} for lease in leases)
+
+    def _ask(self, operations):
+        while batch := list(itertools.islice(operations, self.BATCH)):
+            request = pb.SessionRequest()
+            for operation in batch:
                 self._asked += 1
-                batch.operations.add(id=self._asked,
-                                     acquire=pb.AcquireRequest(key=key, ttl=seconds(ttl)))
-            self._requests.put(batch)
+                request.operations.add(id=self._asked, **operation)
+            self._requests.put(request)
 
     def agree_on_grace(self, grace):
         """Must be the first message."""

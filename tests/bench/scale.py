@@ -1,6 +1,7 @@
 """Measures the cost of a daemon and its nodes by the number of held keys and by the number of waiters.
 
     tests/bench/scale [ROWS.json]      appends a line per row to this file
+    tests/bench/scale --large          up to 500,000 leases, and 100,000 waiters for 10,000 keys: what each costs (5 minutes)
 """
 
 import json
@@ -20,19 +21,30 @@ TTL = 10  # seconds; watchdogs extend at half of it
 WINDOW = 5  # seconds, in which each lease is extended once
 CYCLES = 300
 
+LARGE_HELD = (10_000, 100_000, 500_000)
+EXTENSIONS = 5_000  # a second, of all leases together
+LARGE_KEYS = 10_000
+LARGE_WAITING = (10_000, 100_000)
+ROOM = ("--max-operations", "10000000", "--max-session-operations", "1000000", "--max-queue-time", "60s",
+        "--node-timeout", "1s")
+OUTSTANDING = 4_000  # acquires of a session
+PATIENCE = 300  # seconds
+
 
 class Reader(threading.Thread):
     """Reads a session's responses, as a client has to."""
 
     def __init__(self, session):
         super().__init__(daemon=True)
-        self.session, self.leases, self.lost = session, 0, 0
+        self.session, self.leases, self.extended, self.lost, self.queued = session, 0, 0, 0, set()
         self.start()
 
     def run(self):
         try:
             for response in self.session.responses:
                 self.leases += sum(result.HasField("lease") for result in response.results)
+                self.queued.update(position.id for position in response.positions)
+                self.extended += sum(event.type == pb.EVENT_TYPE_EXTENDED for event in response.events)
                 self.lost += sum(event.type == pb.EVENT_TYPE_LOST for event in response.events)
         except grpc.RpcError:
             pass  # the session ends with the daemon
@@ -85,7 +97,67 @@ def by_waiting():
             yield {"waiting": count, **measure(nodes, daemon, port)}
 
 
+def acquire(session, reader, keys, ttl):
+    """Returns when all are held."""
+    for first in range(0, len(keys), OUTSTANDING // 2):
+        assert eventually(lambda: reader.leases >= first - OUTSTANDING // 2, PATIENCE)
+        session.acquire(keys[first:first + OUTSTANDING // 2], ttl)
+    assert eventually(lambda: reader.leases == len(keys), PATIENCE)
+
+
+def hold_many(count):
+    """All rows have as many extensions a second, so that as many of them share a script call."""
+    ttl = 2 * count // EXTENSIONS
+    with service(*ROOM) as (nodes, daemon, port):
+        empty = resident_mib(daemon.pid)
+        session = Session(port)
+        reader = Reader(session)
+        acquire(session, reader, [f"key-{i}" for i in range(count)], ttl)
+        resident = resident_mib(daemon.pid)
+        time.sleep(ttl / 2)  # until each has been extended once
+        meter, extended = CpuMeter(daemon, *nodes.processes), reader.extended
+        time.sleep(2 * WINDOW)
+        cpu, extended = meter.percent(), (reader.extended - extended) / (2 * WINDOW)
+        assert reader.lost == 0
+        print(f"| {count:,} | {ttl} s | {resident:.0f} | {(resident - empty) * 1024 / count:.2f} | {extended:.0f} | "
+              f"{cpu[0] / extended * 1e4:.1f} | {sum(cpu[1:]) / extended * 1e4:.1f} |", flush=True)
+
+
+def wait_many(count):
+    keys = [f"key-{i}" for i in range(LARGE_KEYS)]
+    with service(*ROOM) as (_, daemon, port):
+        holder = Session(port)
+        holding = Reader(holder)
+        acquire(holder, holding, keys, 60)
+        before = resident_mib(daemon.pid)
+        session = Session(port)
+        reader = Reader(session)
+        for _ in range(count // LARGE_KEYS):
+            session.acquire(keys, 60)
+        assert eventually(lambda: len(reader.queued) == count, PATIENCE)
+        resident = resident_mib(daemon.pid)
+        cpu = CpuMeter(daemon)
+        time.sleep(WINDOW)
+        used, = cpu.percent()
+        assert holding.lost == 0
+        print(f"| {count:,} | {resident:.0f} | {(resident - before) * 1024 / count:.2f} | {used:.1f} |", flush=True)
+
+
+def large():
+    print("| leases in a Session | TTL | resident MiB | KiB each | extensions/s | CPU per extension, µs: daemon | "
+          "all nodes |\n|---|---|---|---|---|---|---|")
+    for count in LARGE_HELD:
+        hold_many(count)
+    print(f"\n| waiters for {LARGE_KEYS:,} keys | resident MiB | KiB each | CPU of the daemon, % of a core |\n"
+          "|---|---|---|---|")
+    for count in LARGE_WAITING:
+        wait_many(count)
+
+
 def main(path=os.devnull):
+    if path == "--large":
+        large()
+        return
     with open(path, "a") as out:
         for what, rows in (("held", by_held()), ("waiting", by_waiting())):
             print(f"| {what} | resident MiB | CPU of the daemon, of a node, % of a core | "

@@ -252,6 +252,39 @@ TEST_F(Waiting, AThousandWaitersCostTheNodesNoMoreThanOne) {
   EXPECT_EQ(cluster->shard(0).waiters(Key("k")), 0U);
 }
 
+// Each key is probed as often as one alone would be, until the probes of all keys reach their
+// limit.
+TEST_F(Waiting, ProbesOfManyKeysAreLimitedTogether) {
+  SetUpCluster();
+  constexpr std::size_t kKeys = 10'000;
+  constexpr seconds kFor{10};
+  std::vector<std::shared_ptr<Waiter>> waiters;
+  for (std::size_t i = 0; i < kKeys; ++i) {
+    const std::string key = "k" + std::to_string(i);
+    for (std::size_t node = 0; node < 3; ++node) {
+      ASSERT_TRUE(cluster->server(node).SetNx(key, "stranger", seconds(60)));
+    }
+    waiters.push_back(Wait(key, seconds(5)));
+  }
+  Pass(seconds(10));  // until each has tried, and has been probed
+  const std::size_t before = Requests();
+  Pass(kFor);
+  const std::size_t requests = Requests() - before;
+  EXPECT_LE(requests, ProbePace::kMostProbesPerSecond * kFor.count() + kKeys);
+  EXPECT_GE(requests, kKeys);  // none is forgotten
+  const auto release = [this](const std::string& key) {
+    for (std::size_t node = 0; node < 3; ++node) {
+      (void)cluster->server(node).Release(key, "stranger", std::nullopt, {}, false);
+    }
+  };
+  release("k1");
+  Pass(seconds(5));
+  EXPECT_TRUE(Has(waiters[1]));
+  for (const auto& waiter : waiters) waiter->operation->Cancel(Reason::kCancelled);
+  for (std::size_t i = 0; i < kKeys; ++i) release("k" + std::to_string(i));
+  Pass(seconds(5));  // until k1 has expired
+}
+
 TEST_F(Waiting, CancelledAndExpiredWaitersLeaveAtOnce) {
   SetUpCluster();
   const Lease holder = MustAcquire(Wants("k", seconds(20)));

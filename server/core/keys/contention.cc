@@ -45,15 +45,17 @@ class Contention::Probe final : public ReplySink {
   const std::weak_ptr<Contention> contention_;
 };
 
-Contention::Contention(const Environment& env, OperationRegistry& registry, Key key,
-                       std::function<void()> ended)
+Contention::Contention(const Environment& env, OperationRegistry& registry, ProbePace& pace,
+                       Key key, std::function<void()> ended)
     : env_(env),
       registry_(registry),
+      pace_(pace),
       key_(std::move(key)),
       ended_(std::move(ended)),
       queue_(env.scheduler),
       intent_(env.nodes, key_, {env.random.Bits()}),
       announcements_(env.nodes.size()) {
+  pace_.Enter();
   Linger();
 }
 
@@ -233,7 +235,7 @@ void Contention::OnWake() {
   // A probe does not see that one of several slots is free.
   if (held && env_.scheduler.Now() < free_at_ && !queue_.head().command().key.IsSemaphore()) {
     queue_.head().Intend();
-    ProbeOneNode();
+    if (env_.scheduler.Now() - probed_ >= pace_.pause()) ProbeOneNode();
     WakeWhenDue();
   } else {
     TryHead();
@@ -241,6 +243,7 @@ void Contention::OnWake() {
 }
 
 void Contention::ProbeOneNode() {
+  probed_ = env_.scheduler.Now();
   probe_node_ = (probe_node_ + 1) % env_.nodes.size();
   env_.nodes[probe_node_]->Probe(queue_.head().command().key,
                                  std::make_shared<Probe>(weak_from_this()));

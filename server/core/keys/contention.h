@@ -13,6 +13,7 @@
 #include "server/core/keys/acquisition.h"
 #include "server/core/keys/announcements.h"
 #include "server/core/keys/intent.h"
+#include "server/core/keys/probe_pace.h"
 #include "server/core/keys/rivalry.h"
 #include "server/core/keys/wait_queue.h"
 #include "server/core/keys/yield.h"
@@ -24,8 +25,11 @@ class Contention final : public std::enable_shared_from_this<Contention> {
  public:
   // `ended` is called some time after the last waiter has left, unless another one has joined. It
   // may destroy this object.
-  Contention(const Environment& env, OperationRegistry& registry, Key key,
+  Contention(const Environment& env, OperationRegistry& registry, ProbePace& pace, Key key,
              std::function<void()> ended);
+  ~Contention() { pace_.Leave(); }
+  Contention(const Contention&) = delete;
+  Contention& operator=(const Contention&) = delete;
 
   [[nodiscard]] const WaitQueue& queue() const { return queue_; }
   // Why the head waits: the result of its last attempt. If the daemon knows that too few nodes
@@ -90,6 +94,7 @@ class Contention final : public std::enable_shared_from_this<Contention> {
 
   const Environment& env_;
   OperationRegistry& registry_;
+  ProbePace& pace_;
   const Key key_;
   const std::function<void()> ended_;
   WaitQueue queue_;
@@ -102,6 +107,7 @@ class Contention final : public std::enable_shared_from_this<Contention> {
   int hand_overs_ = 0;      // since the last release without hand-over
   int failures_ = 0;        // consecutive undecided attempts
   NodeIndex probe_node_ = 0;
+  MonotonicTime probed_;
   Yield yield_;
   Rivalry rivalry_;
   bool shared_ = false;  // the head's last attempt found that holders share the key

@@ -14,8 +14,8 @@ Contention* Keys::Find(const Key& key) const {
 Contention& Keys::Get(const Key& key) {
   auto& contention = states_[key.value()].contention;
   if (!contention) {
-    contention =
-        std::make_shared<Contention>(env_, registry_, key, [this, key] { OnContentionEnded(key); });
+    contention = std::make_shared<Contention>(env_, registry_, pace_, key,
+                                              [this, key] { OnContentionEnded(key); });
   }
   return *contention;
 }

@@ -69,6 +69,7 @@ class Keys final : public AnnouncementSink {
 
   const Environment& env_;
   OperationRegistry& registry_;
+  ProbePace pace_;
   States states_;
 };
 

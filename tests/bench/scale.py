@@ -1,6 +1,9 @@
 """Measures the cost of a daemon and its nodes by the number of held keys and by the number of waiters.
 
-    tests/bench/scale [ROWS.json]      appends a line per row to this file
+    tests/bench/scale [ROWS.json] [ROWS] [SECONDS]      (default: no file, all rows, 5)
+
+Appends a line per row to the file. Measures only the first ROWS numbers, each for so many SECONDS; in 5 s, each lease is
+extended once.
 """
 
 import json
@@ -17,7 +20,6 @@ from test_service import eventually, pb, pb_grpc, seconds
 HELD = (0, 2_000, 5_000, 10_000, 20_000, 40_000)
 WAITING = (0, 500, 1_000, 2_000, 5_000, 10_000)
 TTL = 10  # seconds; watchdogs extend at half of it
-WINDOW = 5  # seconds, in which each lease is extended once
 CYCLES = 300
 
 
@@ -51,43 +53,44 @@ def cycle_ms(port):
         return sorted(took)[CYCLES // 2]
 
 
-def measure(nodes, daemon, port):
+def measure(nodes, daemon, port, window):
     time.sleep(1)
     meter = CpuMeter(daemon, *nodes.processes)
-    time.sleep(WINDOW)
+    time.sleep(window)
     cpu = meter.percent()
     return {"resident_mib": resident_mib(daemon.pid), "daemon_cpu": cpu[0],
             "node_cpu": sum(cpu[1:]) / len(nodes.processes), "cycle_ms": cycle_ms(port)}
 
 
-def by_held():
+def by_held(rows, window):
     with service() as (nodes, daemon, port):
         session = Session(port)
         reader = Reader(session)
-        for count in HELD:
+        for count in HELD[:rows]:
             session.acquire([f"key-{i}" for i in range(reader.leases, count)], TTL)
             assert eventually(lambda: reader.leases == count, 30)
-            yield {"held": count, **measure(nodes, daemon, port)}
+            yield {"held": count, **measure(nodes, daemon, port, window)}
         assert reader.lost == 0
 
 
-def by_waiting():
+def by_waiting(rows, window):
     with service("--max-waiters-per-key", str(WAITING[-1])) as (nodes, daemon, port):
         session = Session(port)
         Reader(session)
         session.acquire(["held"], TTL)
         asked = 0
-        for count in WAITING:
+        for count in WAITING[:rows]:
             session.acquire(["held"] * (count - asked), TTL)
             asked = count
             inspect = pb.InspectRequest(key="held")
             assert eventually(lambda: session.stub.Inspect(inspect).waiters == count, 30)
-            yield {"waiting": count, **measure(nodes, daemon, port)}
+            yield {"waiting": count, **measure(nodes, daemon, port, window)}
 
 
-def main(path=os.devnull):
+def main(path=os.devnull, count=len(HELD), window=5):
+    count, window = int(count), float(window)
     with open(path, "a") as out:
-        for what, rows in (("held", by_held()), ("waiting", by_waiting())):
+        for what, rows in (("held", by_held(count, window)), ("waiting", by_waiting(count, window))):
             print(f"| {what} | resident MiB | CPU of the daemon, of a node, % of a core | "
                   "acquire and release of another key, median ms |\n|---|---|---|---|")
             for row in rows:
@@ -98,4 +101,4 @@ def main(path=os.devnull):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    main(*sys.argv[1:4])

@@ -43,10 +43,12 @@ def resident_mib(pid):
 
 @contextlib.contextmanager
 def service(*arguments):
-    """Yields the nodes, the daemon's process and its port; stops them all at the end."""
+    """Yields the nodes, the daemon's process and its port; stops them all at the end. The node time-out is long, so
+    that other load on this machine cannot make an operation fail."""
     nodes = Nodes()
     port = free_port()
-    command = [REDLOCKD, "--listen", f"127.0.0.1:{port}", "--log-level", "warning", *arguments]
+    command = [REDLOCKD, "--listen", f"127.0.0.1:{port}", "--log-level", "warning", "--node-timeout", "2s",
+               *arguments]
     for node in nodes.ports:
         command += ["--node", f"redis://127.0.0.1:{node}"]
     daemon = subprocess.Popen(command)

@@ -1,7 +1,8 @@
 """Draws the rows that the benches wrote: plot.py DIRECTORY
 
-service.json: throughput.svg, latency.svg, nodes.svg; scale.json: held.svg, waiting.svg; peers.json: peers-uncontended.svg,
-peers-contended.svg, peers-waiting.svg
+    service.json    throughput.svg, latency.svg, nodes.svg
+    scale.json      held.svg, waiting.svg
+    peers.json      peers-uncontended.svg, peers-contended.svg, peers-waiting.svg
 """
 
 import collections
@@ -87,6 +88,7 @@ def by_crowd(rows, crowd, label, directory, name):
 
 
 LANGUAGES = {"go": "Go", "node": "Node", "python": "Python", "java": "Java"}
+ONE_NODE = {"redis-py", "RLock"}  # these have no quorum
 OURS, OTHERS = "tab:blue", "0.6"
 
 
@@ -103,6 +105,10 @@ def first_styles(rows, part):
     return found
 
 
+def titled(subject):
+    return f"{subject} (one node)" if subject in ONE_NODE else subject
+
+
 def libraries_uncontended(rows, directory):
     by_language = first_styles(rows, "uncontended")
     figure, panels = pyplot.subplots(1, len(by_language), figsize=(2.6 * len(by_language), 3.4), sharey=True,
@@ -113,7 +119,7 @@ def libraries_uncontended(rows, directory):
                 continue
             points = [(int(count), middle(row[subject], "cycles")) for count, row in measured.items()]
             axes.plot(*zip(*points), "-o" if subject == "redlockd" else "--.", markersize=4, linewidth=1.2,
-                      label=subject)
+                      label=titled(subject))
         axes.set_xscale("log", base=4)
         axes.set_xticks([int(count) for count in measured])
         axes.xaxis.set_major_formatter(ticker.ScalarFormatter())
@@ -126,25 +132,26 @@ def libraries_uncontended(rows, directory):
     save(figure, directory, "peers-uncontended.svg")
 
 
-def bars(axes, values, label, log=False):
+def bars(axes, values, label, log=False, digits=0):
     """Horizontal bars, from (name, subject, value)."""
     names, subjects, lengths = zip(*reversed(values))
     drawn = axes.barh(range(len(names)), lengths, color=[OURS if name == "redlockd" else OTHERS for name in subjects])
-    axes.bar_label(drawn, labels=[f"{length:,.0f}" for length in lengths], fontsize=7, padding=2)
+    axes.bar_label(drawn, labels=[f"{length:,.{digits}f}" for length in lengths], fontsize=7, padding=2)
     axes.set_yticks(range(len(names)), names, fontsize=7)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel(label)
     axes.margins(x=0.15)
     if log:
         axes.set_xscale("log")
+        axes.set_xlim(left=1)
 
 
 def libraries_contended(rows, directory):
     by_language = first_styles(rows, "contended")
     figure, panels = pyplot.subplots(2, 2, figsize=(9.6, 7.2), sharey=True)
     for number, pause in enumerate(next(iter(by_language.values()))):
-        for axes, (what, label) in zip(panels[number], (("acquired", "acquired/s"), ("longest_wait", "longest wait, ms"))):
-            bars(axes, [(f"{LANGUAGES[language]}: {subject}", subject, middle(rounds, what))
+        for axes, what, label in zip(panels[number], ("acquired", "longest_wait"), ("acquired/s", "longest wait, ms")):
+            bars(axes, [(f"{LANGUAGES[language]}: {titled(subject)}", subject, middle(rounds, what))
                         for language, measured in by_language.items()
                         for subject, rounds in measured[pause].items()], f"{label} ({pause})", what == "longest_wait")
     save(figure, directory, "peers-contended.svg")
@@ -153,12 +160,12 @@ def libraries_contended(rows, directory):
 def libraries_waiting(rows, directory):
     by_language = first_styles(rows, "waiting")
     figure, (commands, cpu) = pyplot.subplots(1, 2, figsize=(9.6, 3.8), sharey=True)
-    measured = [(f"{LANGUAGES[language]}: {subject}", subject, rounds) for language, row in by_language.items()
+    measured = [(f"{LANGUAGES[language]}: {titled(subject)}", subject, rounds) for language, row in by_language.items()
                 for subject, rounds in row.items() if subject not in ("nobody", "etcd")]
     bars(commands, [(name, subject, middle(rounds, "commands")) for name, subject, rounds in measured],
          "commands/s on the nodes", log=True)
     bars(cpu, [(name, subject, statistics.median(sum(each["cpu_percent"]) for each in rounds))
-               for name, subject, rounds in measured], "CPU of client, daemon and nodes, % of a core")
+               for name, subject, rounds in measured], "CPU of client, daemon and nodes, % of a core", digits=1)
     save(figure, directory, "peers-waiting.svg")
 
 

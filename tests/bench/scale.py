@@ -2,8 +2,8 @@
 
     tests/bench/scale [ROWS.json] [ROWS] [SECONDS]      (default: no file, all rows, 5)
 
-Appends a line per row to the file. Measures only the first ROWS numbers, each for so many SECONDS; in 5 s, each lease is
-extended once.
+Appends a line per row to the file. Measures only the first ROWS numbers, each for so many SECONDS; in 5 s, each lease
+is extended once.
 """
 
 import json

@@ -46,7 +46,7 @@ def rounds_of(made, options):
 
 
 def report(results):
-    heading(f"One node stopped or dead, {OUTSTANDING} outstanding: cycles/s before and after (ratio), p99 of a cycle in ms")
+    heading(f"A fault of one node, {OUTSTANDING} outstanding: cycles/s before and after (ratio); p99 of a cycle, ms")
     head("", *next(iter(results.values())))
     for language, rows in results.items():
         for subject in next(iter(rows.values()))["before"]:
@@ -59,5 +59,5 @@ def effect(before, after):
     if not after:
         return f"{healthy:,.0f} → none"
     left = median(after, "cycles")
-    return (f"{healthy:,.0f} → {left:,.0f} ({left / healthy:.2f}), "
+    return (f"{healthy:,.0f} → {left:,.0f} ({left / healthy:.2f}); "
             f"{median(before, 'p99_ms'):.1f} → {median(after, 'p99_ms'):.1f}")

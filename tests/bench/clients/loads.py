@@ -1,5 +1,5 @@
-"""The processes of a comparison: load programs, which use one library each, and what they lock with: a daemon over three
-Redis nodes, and three members of etcd."""
+"""The processes of a comparison: load programs, which use one library each, and what they lock with: a daemon over
+three Redis nodes, and three members of etcd."""
 
 import collections
 import contextlib
@@ -36,14 +36,26 @@ class Failed(SystemExit):
     """A load program ended, or did not answer in time."""
 
 
+class Log:
+    """What a process writes to its standard error. It is shown only if the process fails, because some libraries report
+    each refused connection to a dead node."""
+
+    def __init__(self):
+        self.file = tempfile.TemporaryFile("w+")
+
+    def tail(self):
+        self.file.seek(0)
+        return "".join(collections.deque(self.file, maxlen=20))
+
+
 class Load:
     """A load program that runs until the bench ends, so that start-up and warm-up are not measured."""
 
     def __init__(self, command, subject, daemon_port, ports):
-        self._log = tempfile.TemporaryFile("w+")  # the libraries report each refused connection to a dead node
+        self._log = Log()
         self._process = subprocess.Popen(
             [*command, subject, f"127.0.0.1:{daemon_port}", *(f"127.0.0.1:{port}" for port in ports)],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._log.file, text=True,
             env={**os.environ, "PROTO": os.path.join(builds.ROOT, "proto")})
         self.pid, self._subject = self._process.pid, subject
 
@@ -52,15 +64,11 @@ class Load:
         with contextlib.suppress(BrokenPipeError):
             print(*order, file=self._process.stdin, flush=True)
         if not select.select([self._process.stdout], [], [], limit)[0]:
-            raise Failed(f"{self._subject}: no answer to {order} within {limit} s\n{self._last_words()}")
+            raise Failed(f"{self._subject}: no answer to {order} within {limit} s\n{self._log.tail()}")
         answer = self._process.stdout.readline()
         if not answer:
-            raise Failed(f"{self._subject}: the load program ended: {self._process.wait()}\n{self._last_words()}")
+            raise Failed(f"{self._subject}: the load program ended: {self._process.wait()}\n{self._log.tail()}")
         return json.loads(answer)
-
-    def _last_words(self):
-        self._log.seek(0)
-        return "".join(collections.deque(self._log, maxlen=20))
 
     def close(self):
         self._process.kill()
@@ -74,14 +82,17 @@ class Etcd:
         self._directory = tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
         self.ports = [free_port() for _ in range(3)]
         peers = [f"http://127.0.0.1:{free_port()}" for _ in self.ports]
+        self._log = Log()
         cluster = ",".join(f"member{i}={peer}" for i, peer in enumerate(peers))
         self.processes = [subprocess.Popen(
             [binary, "--name", f"member{i}", "--data-dir", f"{self._directory}/{i}", "--log-level", "error",
              "--listen-client-urls", f"http://127.0.0.1:{port}", "--advertise-client-urls", f"http://127.0.0.1:{port}",
              "--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", cluster],
-            env={**os.environ, "GRPC_GO_LOG_SEVERITY_LEVEL": "error"})
-            for i, (port, peer) in enumerate(zip(self.ports, peers))]
-        assert eventually(lambda: all(map(self._healthy, self.ports)), 30), "etcd did not start"
+            stderr=self._log.file) for i, (port, peer) in enumerate(zip(self.ports, peers))]
+
+    def await_start(self):
+        if not eventually(lambda: all(map(self._healthy, self.ports)), 30):
+            raise Failed(f"etcd did not start\n{self._log.tail()}")
 
     @staticmethod
     def _healthy(port):
@@ -150,9 +161,11 @@ class World:
 @contextlib.contextmanager
 def world(command, subjects):
     """Yields a World with a load program for each subject."""
-    # The node time-out is long, so that other load on this machine cannot make a cycle fail.
-    with service("--node-timeout", "2s") as (nodes, daemon, port), contextlib.ExitStack() as stack:
-        etcd = stack.enter_context(contextlib.closing(Etcd(builds.etcd()))) if ETCD in subjects else None
+    with service() as (nodes, daemon, port), contextlib.ExitStack() as stack:
+        etcd = None
+        if ETCD in subjects:
+            etcd = stack.enter_context(contextlib.closing(Etcd(builds.etcd())))
+            etcd.await_start()
         made = World(nodes, daemon, etcd)
         for subject in subjects:
             made.loads[subject] = Load(command, subject, port, made.ports(subject))

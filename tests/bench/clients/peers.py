@@ -2,10 +2,10 @@
 
     tests/bench/peers [LANGUAGE...]      go, node, python, java; all by default
       --parts PART,...       uncontended, contended, faults, waiting, held; all by default
-      --rounds N             measurements of each subject (default: 5)
+      --rounds N             measurements of each subject (default: 3)
       --duration SECONDS     of a measurement of cycles (default: 1)
-      --contended SECONDS    of a measurement of a contended key (default: 3)
-      --waiting SECONDS      of a measurement of waiters (default: 5)
+      --contended SECONDS    of a measurement of a contended key (default: 2)
+      --waiting SECONDS      of a measurement of waiters (default: 4)
       --warm-up SECONDS      before the first round, not counted (default: 3; a JVM compiles meanwhile)
       --outstanding N,...    cycles at the same time (default: 1,16,64,256)
       --quick                as short as possible, to check that everything works; the figures say nothing
@@ -48,10 +48,10 @@ def parse():
     parser.add_argument("languages", nargs="*", metavar="LANGUAGE")
     parser.add_argument("--parts", default=list(PARTS), type=lambda text: text.split(","))
     parser.add_argument("--clients", default=builds.ROOT)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--duration", type=float, default=1)
-    parser.add_argument("--contended", type=float, default=3)
-    parser.add_argument("--waiting", type=float, default=5)
+    parser.add_argument("--contended", type=float, default=2)
+    parser.add_argument("--waiting", type=float, default=4)
     parser.add_argument("--warm-up", type=float, default=3)
     parser.add_argument("--outstanding", default=[1, 16, 64, 256], type=numbers)
     parser.add_argument("--json", default=os.devnull)

@@ -12,7 +12,6 @@ from uncontended import cost
 WORKERS = 16
 HOLD = 0.001  # s
 PAUSES = {"5 ms pause": 0.005, "no pause": 0}
-SETTLE = 0.5  # s at the beginning of a measurement that do not count
 
 
 def measure(made, options):
@@ -24,14 +23,15 @@ def measure(made, options):
     for _ in range(options.rounds):
         for (name, pause), subject in itertools.product(PAUSES.items(), subjects):
             usage = Usage(made, subject)
-            turns = made.loads[subject].ask("contend", WORKERS, HOLD, pause, SETTLE + options.contended)["turns"]
-            rows[name][subject].append({**figures(turns, options.contended, subject), **usage.each(len(turns))})
+            end = options.settle + options.contended
+            turns = made.loads[subject].ask("contend", WORKERS, HOLD, pause, end)["turns"]
+            rows[name][subject].append({**figures(turns, options.settle, end, subject), **usage.each(len(turns))})
     return rows
 
 
-def figures(turns, seconds, subject):
-    """A turn is a worker, and when it requested, acquired and released, in s. Times in the result are in ms."""
-    begin, end = SETTLE, SETTLE + seconds
+def figures(turns, begin, end, subject):
+    """A turn is a worker, and when it requested, acquired and released, in s. Only turns that are acquired between
+    begin and end count. Times in the result are in ms."""
     turns = sorted(turns, key=lambda turn: turn[2])
     gaps, counts = [], collections.Counter()
     for (_, _, _, released), (worker, _, acquired, _) in itertools.pairwise([(None, 0, 0, 0), *turns]):
@@ -41,7 +41,7 @@ def figures(turns, seconds, subject):
             gaps.append(1000 * (acquired - released))
             counts[worker] += 1
     per_worker = [counts[worker] for worker in range(WORKERS)]
-    acquired, gaps = len(gaps) / seconds, sorted(gaps) or [math.nan]
+    acquired, gaps = len(gaps) / (end - begin), sorted(gaps) or [math.nan]
     return {"acquired": acquired,
             "gap_p50": statistics.median(gaps), "gap_p99": gaps[len(gaps) * 99 // 100],
             "fairness": max(per_worker) / max(min(per_worker), 1),

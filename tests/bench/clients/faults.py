@@ -7,7 +7,6 @@ from tables import head, heading, line, median, name_of
 
 OUTSTANDING = 64
 FAULTS = {"stopped": signal.SIGSTOP, "dead": signal.SIGKILL}
-SETTLE = 2  # s after the fault that do not count
 
 
 def measure(world_of, subjects, options):
@@ -30,7 +29,7 @@ def measure(world_of, subjects, options):
 def settle(made, subject, options):
     """Removes a peer that does not work any more. That redlockd does not is an error."""
     try:
-        made.loads[subject].ask("run", OUTSTANDING, SETTLE, limit=SETTLE + options.patience)
+        made.loads[subject].ask("run", OUTSTANDING, options.after_fault, limit=options.after_fault + options.patience)
     except Failed:
         if subject == CLIENT:
             raise

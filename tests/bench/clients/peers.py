@@ -17,6 +17,7 @@ are medians of the rounds; ratios are the medians of those within the rounds.
 """
 
 import argparse
+import concurrent.futures
 import json
 import os
 import signal
@@ -35,8 +36,11 @@ TOGETHER = {"uncontended": uncontended, "contended": contended, "waiting": waiti
 ALONE = {"faults": faults, "held": held}
 PARTS = {**TOGETHER, **ALONE}
 EVERY_STYLE = {"uncontended", "held"}  # the other parts use the first style of a language
-QUICK = {"rounds": 1, "duration": 0.2, "contended": 0.5, "waiting": 0.5, "warm_up": 0.2, "outstanding": [1, 16],
-         "waiters": 20, "held": 1000, "faults": ["dead"], "patience": 5}
+# In seconds: `settle` precedes each measurement of a contended key and of waiters, and `after_fault` follows a fault; they
+# do not count. A library that does not work `patience` later is given up.
+FULL = {"waiters": 100, "held": 10_000, "faults": list(faults.FAULTS), "settle": 1, "after_fault": 2, "patience": 30}
+QUICK = {"rounds": 1, "duration": 0.2, "contended": 0.3, "waiting": 0.3, "warm_up": 0.2, "outstanding": [1, 16],
+         "waiters": 20, "held": 1000, "faults": ["dead"], "settle": 0.2, "after_fault": 0.5, "patience": 5}
 
 
 def numbers(text):
@@ -56,7 +60,7 @@ def parse():
     parser.add_argument("--outstanding", default=[1, 16, 64, 256], type=numbers)
     parser.add_argument("--json", default=os.devnull)
     parser.add_argument("--quick", action="store_true")
-    parser.set_defaults(waiters=100, held=10_000, faults=list(faults.FAULTS), patience=30)
+    parser.set_defaults(**FULL)
     options = parser.parse_args()
     if options.quick:
         vars(options).update(QUICK)
@@ -80,14 +84,19 @@ def measured(command, peers, parts, options):
             yield part, ALONE[part].measure(world_of, subjects, options)
 
 
+def build(languages, clients):
+    """Returns the commands of the load programs."""
+    with concurrent.futures.ThreadPoolExecutor() as threads:
+        return dict(zip(languages, threads.map(lambda language: getattr(builds, language)(clients), languages)))
+
+
 def main():
     options = parse()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # ends what has been started
-    clients = os.path.realpath(options.clients)
+    commands = build(options.languages or list(STYLES), os.path.realpath(options.clients))
     results = {part: {} for part in options.parts}
     with open(options.json, "a") as out:
-        for language in options.languages or STYLES:
-            command = getattr(builds, language)(clients)
+        for language, command in commands.items():
             for number, (style, (arguments, peers)) in enumerate(STYLES[language].items()):
                 parts = [part for part in options.parts if number == 0 or part in EVERY_STYLE]
                 for part, rows in measured([*command, *arguments], peers, parts, options):

@@ -6,26 +6,24 @@ from loads import CLIENT, STUBS, Usage
 from tables import head, heading, line, medians, name_of
 from uncontended import commands
 
-SETTLE = 1  # s before a measurement
-
 
 def measure(made, options):
     """Returns the measurements: [subject] is a list with one of each round. "nobody": redlockd without waiters."""
     subjects = [subject for subject in made.loads if subject != STUBS]
     rows = {"nobody": [], **{subject: [] for subject in subjects}}
     for _ in range(options.rounds):
-        rows["nobody"].append(used(made, CLIENT, options.waiting))
+        rows["nobody"].append(used(made, CLIENT, options))
         for subject in subjects:
             made.loads[subject].ask("wait", options.waiters)
-            rows[subject].append({**used(made, subject, options.waiting), "waiters": options.waiters})
+            rows[subject].append({**used(made, subject, options), "waiters": options.waiters})
             made.loads[subject].ask("pass")
     return rows
 
 
-def used(made, subject, seconds):
-    time.sleep(SETTLE)
+def used(made, subject, options):
+    time.sleep(options.settle)
     usage = Usage(made, subject)
-    time.sleep(seconds)
+    time.sleep(options.waiting)
     return usage.a_second()
 
 

@@ -36,8 +36,8 @@ TOGETHER = {"uncontended": uncontended, "contended": contended, "waiting": waiti
 ALONE = {"faults": faults, "held": held}
 PARTS = {**TOGETHER, **ALONE}
 EVERY_STYLE = {"uncontended", "held"}  # the other parts use the first style of a language
-# In seconds: `settle` precedes each measurement of a contended key and of waiters, and `after_fault` follows a fault; they
-# do not count. A library that does not work `patience` later is given up.
+# In seconds: `settle` precedes each measurement of a contended key and of waiters, and `after_fault` follows a fault;
+# they do not count. A library that does not work `patience` later is given up.
 FULL = {"waiters": 100, "held": 10_000, "faults": list(faults.FAULTS), "settle": 1, "after_fault": 2, "patience": 30}
 QUICK = {"rounds": 1, "duration": 0.2, "contended": 0.3, "waiting": 0.3, "warm_up": 0.2, "outstanding": [1, 16],
          "waiters": 20, "held": 1000, "faults": ["dead"], "settle": 0.2, "after_fault": 0.5, "patience": 5}
@@ -100,8 +100,9 @@ def main():
             for number, (style, (arguments, peers)) in enumerate(STYLES[language].items()):
                 parts = [part for part in options.parts if number == 0 or part in EVERY_STYLE]
                 for part, rows in measured([*command, *arguments], peers, parts, options):
-                    print(f"{language}, {style}: {part}", file=sys.stderr, flush=True)
-                    results[part][f"{language}, {style}"] = rows
+                    title = language.capitalize() + (f", {style}" if len(STYLES[language]) > 1 else "")
+                    print(f"{title}: {part}", file=sys.stderr, flush=True)
+                    results[part][title] = rows
                     print(json.dumps({"part": part, "language": language, "style": style, "rows": rows}), file=out,
                           flush=True)
     for part, of_part in results.items():

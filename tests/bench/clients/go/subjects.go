@@ -57,7 +57,7 @@ func stubs(daemon string, _ []string) (locker, error) {
 }
 
 // overGoRedis and overRedigo keep redsync's defaults (drift 1 %, as the daemon's; 50 to 250 ms between two tries) except
-// for the TTL, which is the same for all, and the limit of 32 tries, with which workers would fail if many want one key.
+// for the TTL, which is the same for all, and the limit of 32 tries: workers would fail if many want one key.
 func overGoRedis(_ string, nodes []string) (locker, error) {
 	var pools []redis.Pool
 	for _, node := range nodes {
@@ -89,8 +89,8 @@ func overPools(pools []redis.Pool) locker {
 }
 
 // overEtcd takes a session for each mutex that is held or waited for, because two mutexes of one session are the same
-// holder. Like connections, the sessions are kept. The keep-alive is that of etcdctl; without it, calls to a member that
-// is stopped would never end.
+// holder. Like connections, the sessions are kept. The keep-alive is that of etcdctl; without it, calls to a stopped
+// member would never end.
 func overEtcd(_ string, members []string) (locker, error) {
 	client, err := clientv3.New(clientv3.Config{
 		Endpoints: members, DialKeepAliveTime: 2 * time.Second, DialKeepAliveTimeout: 6 * time.Second})

@@ -75,11 +75,16 @@ class Load:
         self._process.communicate()
 
 
+def memory_directory():
+    """Returns where new files are kept in memory if there is room for those of etcd (a container may have 64 MB)."""
+    return "/dev/shm" if os.path.isdir("/dev/shm") and shutil.disk_usage("/dev/shm").free > 2**30 else None
+
+
 class Etcd:
-    """Three members of etcd. Their data are in memory, like those of the Redis nodes, if /dev/shm exists."""
+    """Three members of etcd. Their data are in memory, like those of the Redis nodes, if memory_directory() exists."""
 
     def __init__(self, binary):
-        self._directory = tempfile.mkdtemp(dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+        self._directory = tempfile.mkdtemp(dir=memory_directory())
         self.ports = [free_port() for _ in range(3)]
         peers = [f"http://127.0.0.1:{free_port()}" for _ in self.ports]
         self._log = Log()

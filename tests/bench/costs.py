@@ -1,7 +1,9 @@
 """Measures the cost of an idle daemon (startup, memory, wake-ups) and the memory per waiter and per open
 stream.
 
-    tests/bench/costs [WAITERS]      (default 5000)
+    tests/bench/costs [WAITERS] [STREAMS] [SECONDS]      (default 5000 4000 10)
+
+SECONDS is the time for which an idle daemon is observed.
 """
 
 import os
@@ -14,8 +16,6 @@ import grpc
 from measured import REDLOCKD, Session, free_port, listens, resident_mib, service
 from test_service import Nodes, pb, pb_grpc, seconds
 
-IDLE = 10  # seconds
-STREAMS = 4000
 CHANNELS = 10
 
 
@@ -49,18 +49,18 @@ def start_to_serving():
         nodes.close()
 
 
-def stream_kib(open_stream):
+def stream_kib(streams, open_stream):
     """Returns the resident memory per open stream. open_stream(channel, i) must return the stream's iterator."""
-    with service("--max-streams", str(STREAMS + 1)) as (_, daemon, port):
+    with service("--max-streams", str(streams + 1)) as (_, daemon, port):
         options = [("grpc.use_local_subchannel_pool", 1)]  # one connection each
         channels = [grpc.insecure_channel(f"127.0.0.1:{port}", options) for _ in range(CHANNELS)]
         for channel in channels:
             grpc.channel_ready_future(channel).result(10)
         before = resident_mib(daemon.pid)
-        calls = [open_stream(channels[i % CHANNELS], i) for i in range(STREAMS)]
+        calls = [open_stream(channels[i % CHANNELS], i) for i in range(streams)]
         for call in calls:
             next(call)
-        return (resident_mib(daemon.pid) - before) * 1024 / STREAMS
+        return (resident_mib(daemon.pid) - before) * 1024 / streams
 
 
 def watch_health(channel, _):
@@ -72,15 +72,15 @@ def hold(channel, i):
     return pb_grpc.LockServiceStub(channel).Hold(pb.HoldRequest(key=f"key-{i}", ttl=seconds(60)))
 
 
-def main(waiters=5000):
+def main(waiters=5000, streams=4000, idle_seconds=10):
     print(f"| startup until the daemon serves, median of 9 | {start_to_serving():.0f} ms |")
     with service("--max-waiters-per-key", str(waiters + 1)) as (_, daemon, port):
         idle = resident_mib(daemon.pid)
         print(f"| idle: resident | {idle:.1f} MiB |")
         before = wake_ups(daemon.pid)
-        time.sleep(IDLE)
+        time.sleep(idle_seconds)
         print(f"| idle: wake-ups of all threads, guards on 3 nodes once a second | "
-              f"{(wake_ups(daemon.pid) - before) / IDLE:.1f} a second |")
+              f"{(wake_ups(daemon.pid) - before) / idle_seconds:.1f} a second |")
         session = Session(port)
         session.acquire(["held"], 60)
         assert next(session.responses).results[0].HasField("lease")
@@ -91,11 +91,11 @@ def main(waiters=5000):
         used = resident_mib(daemon.pid) - before
         print(f"| {waiters} waiters on one key, in one session | {used * 1024 / waiters:.2f} KiB each |")
         session.close()
-    print(f"| {STREAMS} streams without a lease (Health Watch) | {stream_kib(watch_health):.1f} KiB each |")
-    print(f"| {STREAMS} Holds | {stream_kib(hold):.1f} KiB each |")
+    print(f"| {streams} streams without a lease (Health Watch) | {stream_kib(streams, watch_health):.1f} KiB each |")
+    print(f"| {streams} Holds | {stream_kib(streams, hold):.1f} KiB each |")
     sys.stdout.flush()
     os._exit(0)  # gRPC's threads would wait for the streams of daemons that have exited
 
 
 if __name__ == "__main__":
-    main(*(int(argument) for argument in sys.argv[1:2]))
+    main(*(int(argument) for argument in sys.argv[1:4]))

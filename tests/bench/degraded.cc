@@ -20,7 +20,7 @@ struct Settings {
 
 struct Set {
   explicit Set(std::string what)
-      : name(std::move(what)), nodes(3), daemon(nodes.servers(), {"--node-timeout", "50ms"}) {}
+      : name(std::move(what)), nodes(3), daemon(nodes.servers(), {"--node-timeout", "500ms"}) {}
 
   std::string name;
   Nodes nodes;
@@ -35,7 +35,7 @@ void Run(const Settings& settings) {
   dead.nodes.servers()[0]->Kill();
   // Begins after a moment, because a fault is detected only after the node timeout.
   for (Set* const set : {&healthy, &stopped, &dead}) {
-    (void)set->load->Run(settings.outstanding, std::chrono::milliseconds(300));
+    (void)set->load->Run(settings.outstanding, std::chrono::seconds(1));
   }
   for (int round = 0; round < settings.rounds; ++round) {
     for (Set* const set : {&healthy, &stopped, &dead}) {

@@ -1,6 +1,10 @@
 """Measures the cost of a daemon and its nodes by the number of held keys and by the number of waiters.
 
-    tests/bench/scale [ROWS.json]      appends a line per row to this file
+    tests/bench/scale [ROWS.json] [ROWS] [SECONDS]      (default: no file, all rows, 5)
+
+Appends a line per row to the file. Measures only the first ROWS numbers, each for so many SECONDS; in 5 s, each lease
+is extended once.
+
     tests/bench/scale --large          up to 500,000 leases, and 100,000 waiters for 10,000 keys: what each costs (5 minutes)
 """
 
@@ -25,8 +29,7 @@ LARGE_HELD = (10_000, 100_000, 500_000)
 EXTENSIONS = 5_000  # a second, of all leases together
 LARGE_KEYS = 10_000
 LARGE_WAITING = (10_000, 100_000)
-ROOM = ("--max-operations", "10000000", "--max-session-operations", "1000000", "--max-queue-time", "60s",
-        "--node-timeout", "1s")
+ROOM = ("--max-operations", "10000000", "--max-session-operations", "1000000", "--max-queue-time", "60s")
 OUTSTANDING = 4_000  # acquires of a session
 PATIENCE = 300  # seconds
 
@@ -63,38 +66,38 @@ def cycle_ms(port):
         return sorted(took)[CYCLES // 2]
 
 
-def measure(nodes, daemon, port):
+def measure(nodes, daemon, port, window):
     time.sleep(1)
     meter = CpuMeter(daemon, *nodes.processes)
-    time.sleep(WINDOW)
+    time.sleep(window)
     cpu = meter.percent()
     return {"resident_mib": resident_mib(daemon.pid), "daemon_cpu": cpu[0],
             "node_cpu": sum(cpu[1:]) / len(nodes.processes), "cycle_ms": cycle_ms(port)}
 
 
-def by_held():
+def by_held(rows, window):
     with service() as (nodes, daemon, port):
         session = Session(port)
         reader = Reader(session)
-        for count in HELD:
+        for count in HELD[:rows]:
             session.acquire([f"key-{i}" for i in range(reader.leases, count)], TTL)
             assert eventually(lambda: reader.leases == count, 30)
-            yield {"held": count, **measure(nodes, daemon, port)}
+            yield {"held": count, **measure(nodes, daemon, port, window)}
         assert reader.lost == 0
 
 
-def by_waiting():
+def by_waiting(rows, window):
     with service("--max-waiters-per-key", str(WAITING[-1])) as (nodes, daemon, port):
         session = Session(port)
         Reader(session)
         session.acquire(["held"], TTL)
         asked = 0
-        for count in WAITING:
+        for count in WAITING[:rows]:
             session.acquire(["held"] * (count - asked), TTL)
             asked = count
             inspect = pb.InspectRequest(key="held")
             assert eventually(lambda: session.stub.Inspect(inspect).waiters == count, 30)
-            yield {"waiting": count, **measure(nodes, daemon, port)}
+            yield {"waiting": count, **measure(nodes, daemon, port, window)}
 
 
 def acquire(session, reader, keys, ttl):
@@ -154,12 +157,13 @@ def large():
         wait_many(count)
 
 
-def main(path=os.devnull):
+def main(path=os.devnull, count=len(HELD), window=WINDOW):
     if path == "--large":
         large()
         return
+    count, window = int(count), float(window)
     with open(path, "a") as out:
-        for what, rows in (("held", by_held()), ("waiting", by_waiting())):
+        for what, rows in (("held", by_held(count, window)), ("waiting", by_waiting(count, window))):
             print(f"| {what} | resident MiB | CPU of the daemon, of a node, % of a core | "
                   "acquire and release of another key, median ms |\n|---|---|---|---|")
             for row in rows:
@@ -170,4 +174,4 @@ def main(path=os.devnull):
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2])
+    main(*sys.argv[1:4])

@@ -1,5 +1,6 @@
 """Builds the load programs under build/bench/clients. Each function returns the command that starts one."""
 
+import functools
 import os
 import shutil
 import subprocess
@@ -43,9 +44,16 @@ def go(clients):
     directory = copied("go")
     do("go", "mod", "edit", f"-replace=github.com/redlockd/redlockd/client/go={clients}/client/go", cwd=directory)
     # -mod=mod: a client that is being changed may require other versions than those in go.sum.
-    do("go", "build", "-mod=mod", "-o", "load", ".", cwd=directory,
-       GOCACHE=os.path.join(BUILD, "go-cache"), GOFLAGS="-buildvcs=false")
+    do("go", "build", "-mod=mod", "-o", "load", ".", cwd=directory, GOFLAGS="-buildvcs=false")
     return [os.path.join(directory, "load")]
+
+
+@functools.cache
+def etcd():
+    """Builds the server in the version that the module of go() names; returns its path."""
+    directory = os.path.join(BUILD, "go")
+    do("go", "build", "-mod=mod", "-o", "etcd", "go.etcd.io/etcd/server/v3", cwd=directory, GOFLAGS="-buildvcs=false")
+    return os.path.join(directory, "etcd")
 
 
 def node(clients):

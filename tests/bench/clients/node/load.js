@@ -4,6 +4,9 @@
 //   hold COUNT                acquires that many locks and keeps them
 //   work WORKLOAD OUTSTANDING SECONDS   as "run", but what the workload wants
 //   check WORKLOAD OUTSTANDING SECONDS  the same, and ends the program if two hold a key at the same time
+//   contend WORKERS HOLD PAUSE SECONDS  that many loops want one key, hold it for HOLD s, and pause for PAUSE s
+//   wait COUNT                holds a key for which that many loops begin to wait
+//   pass                      releases that key, and answers when each of them has had it
 import { createInterface } from 'node:readline';
 import { setTimeout } from 'node:timers/promises';
 import { subjects } from './subjects.js';
@@ -13,6 +16,7 @@ const acquire = await subjects[subject](daemon, nodes); // (key or keys) => a fu
 const held = []; // a reference to each lock, as its holder has one
 const holders = new Set(); // the keys that are held, for witnessed()
 let runs = 0;
+let pass; // carries out the order "pass"
 
 const workloads = {
   'transfers-1000': (prefix) => pairs(prefix, 1000),
@@ -41,6 +45,42 @@ const orders = {
     }
     return { heap_before: heapBefore, heap: heap() };
   },
+
+  // Answers with the turns: worker, and when it requested, acquired and released, in seconds.
+  async contend(workers, hold, pause, seconds) {
+    runs += 1;
+    const key = `contended-${process.pid}-${runs}`;
+    const began = performance.now();
+    const now = () => (performance.now() - began) / 1000;
+    const turns = [];
+    const work = async (worker) => {
+      while (now() < seconds) {
+        const requested = now();
+        const release = await acquire(key);
+        const acquired = now();
+        await setTimeout(hold * 1000);
+        turns.push([worker, requested, acquired, now()]);
+        await release();
+        if (pause > 0) await setTimeout(pause * 1000);
+      }
+    };
+    await Promise.all(Array.from({ length: workers }, (_, worker) => work(worker)));
+    return { turns };
+  },
+
+  async wait(count) {
+    runs += 1;
+    const key = `awaited-${process.pid}-${runs}`;
+    const release = await acquire(key);
+    const waiters = Array.from({ length: count }, async () => (await acquire(key))());
+    pass = () => Promise.all([release(), ...waiters]);
+    return {};
+  },
+
+  async pass() {
+    await pass();
+    return {};
+  },
 };
 
 // begin(prefix) makes the function that acquires what a worker wants in a cycle.
@@ -52,7 +92,7 @@ async function run(begin, outstanding, seconds) {
   const began = performance.now();
   const passed = () => performance.now() - began;
   const work = async (worker) => {
-    for (let cycle = 0; passed() < seconds * 1000; cycle++) {
+    for (let cycle = 0; cycle === 0 || passed() < seconds * 1000; cycle++) {
       const start = passed();
       const release = await acquireFor(worker, cycle);
       await release();

@@ -3,6 +3,10 @@
 Carries out the orders on standard input and answers each with one line of JSON.
   run OUTSTANDING SECONDS   that many threads or tasks acquire and release, each a new key every time
   hold COUNT                acquires that many locks and keeps them
+With threads:
+  contend WORKERS HOLD PAUSE SECONDS   that many threads want one key, hold it for HOLD s, and pause for PAUSE s
+  wait COUNT                holds a key for which that many threads begin to wait
+  pass                      releases that key, and answers when each of them has had it
 """
 
 import asyncio
@@ -26,7 +30,7 @@ def keys(kind, number, worker):
 def figures(took, begin):
     seconds, took = time.perf_counter() - begin, sorted(took)
     return {"cycles": len(took) / seconds, "p50_ms": took[len(took) // 2] * 1000,
-            "p99_ms": took[len(took) * 99 // 100] * 1000}
+            "p99_ms": took[len(took) * 99 // 100] * 1000, "count": len(took)}
 
 
 class Threads:
@@ -44,10 +48,11 @@ class Threads:
         def work(worker):
             for key in keys("run", number, worker):
                 start = time.perf_counter()
-                if start - begin >= seconds:
-                    return
                 self._acquire(key)()
-                took.append(time.perf_counter() - start)
+                end = time.perf_counter()
+                took.append(end - start)
+                if end - begin >= seconds:
+                    return
 
         in_threads(work, outstanding)
         return figures(took, begin)
@@ -60,12 +65,48 @@ class Threads:
         in_threads(work, AT_ONCE)
         return {}
 
+    def _contend(self, number, workers, hold, pause, seconds):
+        """Returns the turns: worker, and when it requested, acquired and released, in seconds."""
+        key, turns, begin = f"contended-{os.getpid()}-{number}", [], time.perf_counter()
 
-def in_threads(work, count):
+        def now():
+            return time.perf_counter() - begin
+
+        def work(worker):
+            while now() < seconds:
+                requested = now()
+                release = self._acquire(key)
+                acquired = now()
+                time.sleep(hold)
+                turns.append((worker, requested, acquired, now()))
+                release()
+                time.sleep(pause)
+
+        in_threads(work, workers)
+        return {"turns": turns}
+
+    def _wait(self, number, count):
+        key = f"awaited-{os.getpid()}-{number}"
+        self._release = self._acquire(key)
+        self._waiters = started(lambda _: self._acquire(key)(), count)
+        return {}
+
+    def _pass(self, _):
+        self._release()
+        for waiter in self._waiters:
+            waiter.join()
+        return {}
+
+
+def started(work, count):
     threads = [threading.Thread(target=work, args=(worker,)) for worker in range(int(count))]
     for thread in threads:
         thread.start()
-    for thread in threads:
+    return threads
+
+
+def in_threads(work, count):
+    for thread in started(work, count):
         thread.join()
 
 
@@ -91,11 +132,12 @@ class Tasks:
         async def work(worker):
             for key in keys("run", number, worker):
                 start = time.perf_counter()
-                if start - begin >= seconds:
-                    return
                 release = await self._acquire(key)
                 await release()
-                took.append(time.perf_counter() - start)
+                end = time.perf_counter()
+                took.append(end - start)
+                if end - begin >= seconds:
+                    return
 
         await asyncio.gather(*(work(worker) for worker in range(int(outstanding))))
         return figures(took, begin)
@@ -113,7 +155,13 @@ def answer(what):
     print(json.dumps(what), flush=True)
 
 
+def end_with_error(failed):
+    threading.__excepthook__(failed)
+    os._exit(1)
+
+
 def main(style, subject, daemon, *nodes):
+    threading.excepthook = end_with_error
     {"threads": Threads, "asyncio": Tasks}[style](subject, daemon, nodes).serve()
     os._exit(0)
 

@@ -15,6 +15,7 @@ import java.util.Scanner;
  *   hold COUNT                acquires that many locks and keeps them
  *   work WORKLOAD OUTSTANDING SECONDS   as "run", but what the workload wants; see Workload
  *   check WORKLOAD OUTSTANDING SECONDS  the same, and ends the program if there are too many holders; see Witness
+ *   contend WORKERS HOLD PAUSE SECONDS, wait COUNT, pass   see Contention
  * </pre>
  */
 public final class Main {
@@ -22,10 +23,15 @@ public final class Main {
   private static final List<Object> HELD = new ArrayList<>(); // a reference to each lock, as its holder has one
 
   public static void main(String[] arguments) throws Exception {
+    Thread.setDefaultUncaughtExceptionHandler((thread, error) -> {
+      error.printStackTrace();
+      Runtime.getRuntime().halt(1); // the threads of the libraries would keep the process alive
+    });
     Subject subject =
         Subject.of(arguments[1], arguments[2], Arrays.asList(arguments).subList(3, arguments.length));
     Worker worker = Worker.of(arguments[0], subject);
     Worker witnessed = Worker.of(arguments[0], new Witness(subject));
+    Contention contention = new Contention(subject);
     Scanner orders = new Scanner(System.in);
     for (int number = 0; orders.hasNext(); number++) {
       String prefix = "java-" + ProcessHandle.current().pid() + "-" + number;
@@ -34,7 +40,11 @@ public final class Main {
         case "hold" -> hold(worker, Workload.newKeys(prefix), orders.nextInt());
         case "work" -> run(worker, Workload.of(orders.next(), prefix), orders.nextInt(), orders.nextDouble());
         case "check" -> run(witnessed, Workload.of(orders.next(), prefix), orders.nextInt(), orders.nextDouble());
-        default -> throw new IllegalArgumentException("the orders are run, hold, work and check");
+        case "contend" -> contention.contend(
+            prefix, orders.nextInt(), orders.nextDouble(), orders.nextDouble(), orders.nextDouble());
+        case "wait" -> contention.startWaiting(prefix, orders.nextInt());
+        case "pass" -> contention.pass();
+        default -> throw new IllegalArgumentException("no such order; see Main.java");
       });
     }
     System.exit(0);

@@ -11,7 +11,7 @@ import java.util.concurrent.Future;
 
 /** Cycles and holds in one style: {@link Threads} or {@link Futures}. */
 interface Worker {
-  /** Starts no cycle after {@code deadline}, in ns. */
+  /** Starts no cycle after {@code deadline}, in ns, except for the first one of each thread or chain. */
   List<Cycle> cycle(Workload workload, int outstanding, long deadline) throws Exception;
 
   /** Acquires {@code each} locks in each of {@code atOnce} threads or chains; returns them. */
@@ -36,7 +36,7 @@ interface Worker {
       return inThreads(outstanding, (number, cycles) -> {
         for (int i = 0; ; i++) {
           long start = System.nanoTime();
-          if (start >= deadline) {
+          if (i > 0 && start >= deadline) {
             return;
           }
           subject.acquire(workload.wanted(number, i)).release();
@@ -54,11 +54,11 @@ interface Worker {
       });
     }
 
-    private interface Work<T> {
+    interface Work<T> {
       void run(int number, List<T> results) throws Exception;
     }
 
-    private static <T> List<T> inThreads(int count, Work<T> work) throws Exception {
+    static <T> List<T> inThreads(int count, Work<T> work) throws Exception {
       ExecutorService threads = Executors.newFixedThreadPool(count);
       List<Future<List<T>>> parts = new ArrayList<>();
       for (int number = 0; number < count; number++) {
@@ -90,7 +90,7 @@ interface Worker {
       List<Cycle> cycles = Collections.synchronizedList(new ArrayList<>());
       inChains(outstanding, (chain, number) -> {
         long start = System.nanoTime();
-        return start >= deadline ? null : subject.acquireAsync(workload.wanted(chain, number))
+        return number > 0 && start >= deadline ? null : subject.acquireAsync(workload.wanted(chain, number))
             .thenCompose(Subject.Held::releaseAsync).thenRun(() -> cycles.add(new Cycle(start, System.nanoTime())));
       });
       return cycles;

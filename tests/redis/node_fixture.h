@@ -33,13 +33,12 @@ class Recorder final : public ReplySink {
 class NodeTest : public ::testing::Test {
  protected:
   void Open(Endpoint endpoint, const TlsOptions* tls = nullptr) {
-    node.emplace(loop, 0, std::move(endpoint),
-                 tls == nullptr ? nullptr : std::make_shared<NodeTls>(*tls),
-                 std::make_shared<StepWriter>(), options,
-                 [this](bool connected, const std::string& why) {
-                   (connected ? problem : down_because) = why;
-                   ++reports;
-                 });
+    node.emplace(
+        loop, 0, std::move(endpoint), tls == nullptr ? nullptr : std::make_shared<NodeTls>(*tls),
+        std::make_shared<StepWriter>(), options, [this](bool connected, const std::string& why) {
+          (connected ? problem : down_because) = why;
+          ++reports;
+        });
   }
   void OpenReady(Endpoint endpoint, const TlsOptions* tls = nullptr) {
     Open(std::move(endpoint), tls);

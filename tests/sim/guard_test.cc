@@ -328,6 +328,29 @@ TEST_F(Guard, TheFirstGrantAfterAClockJumpDoesNotCount) {
   EXPECT_FALSE(cluster->server(0).Holder("k")) << "the grant that does not count is rolled back";
 }
 
+// The second grant of a script call comes without the clock. That of the first one counts for both.
+TEST_F(Guard, NoGrantOfACallCountsAfterAClockJump) {
+  SetUpSettled(1, 1);
+  const Lease lease = MustAcquire(Wants("k2", seconds(10)));
+  cluster->server(0).StepClock(seconds(20));  // the node has forgotten the lock
+  std::vector<AcquireResult> results;
+  for (const char* key : {"k1", "k2"}) {
+    AcquireCommand command = Wants(key, seconds(10));
+    (void)cluster->shard(0).Acquire(std::move(command), [&results](AcquireResult result) {
+      results.push_back(std::move(result));
+    });
+  }
+  Pass(milliseconds(10));
+  ASSERT_EQ(results.size(), 2U);
+  for (const AcquireResult& result : results) {
+    EXPECT_FALSE(result.lease);
+    ASSERT_EQ(result.votes.size(), 1U);
+    EXPECT_EQ(result.votes[0].outcome, Outcome::kQuarantined);
+  }
+  EXPECT_FALSE(cluster->server(0).Holder("k1"));
+  EXPECT_FALSE(cluster->server(0).Holder("k2")) << "the grant that does not count is rolled back";
+}
+
 TEST_F(Guard, AClockThatJumpsBackIsDetectedToo) {
   SetUpSettled();
   cluster->server(2).StepClock(-seconds(1));

@@ -27,7 +27,7 @@ void Link::Acquire(const AcquireStep& step, std::shared_ptr<ReplySink> sink) {
        expected = Kept(step.expected), longest = step.longest] {
         return server_.Acquire(key, token, ttl, fence, attempt, owner, adopt, expected, longest);
       },
-      std::move(sink));
+      std::move(sink), Kind::kAcquisition);
 }
 
 void Link::HandOver(const HandOverStep& step, std::shared_ptr<ReplySink> sink) {
@@ -114,7 +114,7 @@ void Link::AskSet(const SetStep& step, std::shared_ptr<SetSink> sink) {
         adapter->answer = server_.AskSet(step);
         return NodeReply{.outcome = Outcome::kGranted};
       },
-      adapter, true);
+      adapter, Kind::kOfGuard);
 }
 
 void Link::Probe(const Key& key, std::shared_ptr<ReplySink> sink) {
@@ -124,19 +124,19 @@ void Link::Probe(const Key& key, std::shared_ptr<ReplySink> sink) {
 void Link::Mark(const MarkStep& step, std::shared_ptr<ReplySink> sink) {
   Send([this, from = step.from, to = step.to,
         stamp = std::string(step.stamp)] { return server_.Mark(from, to, stamp); },
-       std::move(sink), true);
+       std::move(sink), Kind::kOfGuard);
 }
 
 void Link::TryGrant(std::shared_ptr<ReplySink> sink) {
-  Send([this] { return server_.TryGrant(); }, std::move(sink), true);
+  Send([this] { return server_.TryGrant(); }, std::move(sink), Kind::kOfGuard);
 }
 
 void Link::ReadMark(std::shared_ptr<ReplySink> sink) {
-  Send([this] { return server_.ReadMark(); }, std::move(sink), true);
+  Send([this] { return server_.ReadMark(); }, std::move(sink), Kind::kOfGuard);
 }
 
 void Link::ReadSettings(std::shared_ptr<ReplySink> sink) {
-  Send([this] { return server_.ReadSettings(); }, std::move(sink), true);
+  Send([this] { return server_.ReadSettings(); }, std::move(sink), Kind::kOfGuard);
 }
 
 void Link::ObserveWith(NodeObserver* observer) {
@@ -241,14 +241,14 @@ void Link::Cut(Direction direction) {
 }
 
 std::size_t Link::under_way() const {
-  return static_cast<std::size_t>(std::count_if(calls_.begin(), calls_.end(),
-                                                [](const auto& call) { return !call->of_guard; }));
+  return static_cast<std::size_t>(std::count_if(
+      calls_.begin(), calls_.end(), [](const auto& call) { return call->kind != Kind::kOfGuard; }));
 }
 
-void Link::Send(Work work, std::shared_ptr<ReplySink> sink, bool of_guard) {
+void Link::Send(Work work, std::shared_ptr<ReplySink> sink, Kind kind) {
   ++requests_;
   auto call = std::make_shared<Call>(
-      Call{.sink = std::move(sink), .run = server_.run(), .of_guard = of_guard});
+      Call{.sink = std::move(sink), .run = server_.run(), .kind = kind, .sent = world_.now()});
   calls_.push_back(call);
   if (down_ || !logged_in_) {
     world_.Do({}, [this, call] {
@@ -287,15 +287,25 @@ void Link::Deliver(Work work, const std::shared_ptr<Call>& call) {
   by_daemon(reply.owner);
   for (Share& share : reply.shares) by_daemon(share.owner);
   if (call->answered || loses_replies_) return;
+  ShareClock(*call, reply);
   const MonotonicTime arrival = InOrder(last_reply_);
   world_.Do(arrival - world_.now(),
             [this, call, reply = std::move(reply)] { Answer(call, reply); });
 }
 
+// Acquisitions that arrive at the same time are carried out at once. Only the first grant has the
+// node's clock.
+void Link::ShareClock(const Call& call, NodeReply& reply) {
+  if (!reply.clock) return;
+  reply.sent = call.sent;
+  if (call.kind != Kind::kAcquisition) return;
+  if (std::exchange(clock_told_, world_.now()) == world_.now()) reply.clock.reset();
+}
+
 // Whether the node has lost its script when the request arrives. The request is then sent again,
 // once.
 bool Link::MeetsNoScript(Call& call) {
-  if (call.sent_again || call.of_guard) return false;
+  if (call.sent_again || call.kind == Kind::kOfGuard) return false;
   call.sent_again = std::exchange(forgets_next_, false) ||
                     (faults_.forgets > 0 && world_.Chance(faults_.forgets));
   return call.sent_again;

@@ -5,6 +5,7 @@
 #include <functional>
 #include <list>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <utility>
@@ -77,19 +78,22 @@ class Link final : public Node {
 
  private:
   using Work = std::function<NodeReply()>;
+  enum class Kind { kAcquisition, kOther, kOfGuard };
   struct Call {
     std::shared_ptr<ReplySink> sink;
     int run = 0;  // the server's run when the call was sent; a later run has not received it
-    bool of_guard = false;
+    Kind kind = Kind::kOther;
+    MonotonicTime sent;
     bool answered = false;
     bool sent_again = false;
   };
 
-  void Send(Work work, std::shared_ptr<ReplySink> sink, bool of_guard = false);
+  void Send(Work work, std::shared_ptr<ReplySink> sink, Kind kind = Kind::kOther);
   void LogIn();
   void AnswerLogIn(std::uint64_t connection, MonotonicTime asked);
   void Deliver(Work work, const std::shared_ptr<Call>& call);
   [[nodiscard]] bool MeetsNoScript(Call& call);
+  void ShareClock(const Call& call, NodeReply& reply);
   void Answer(const std::shared_ptr<Call>& call, NodeReply reply);
   using Channel = std::pair<Topic, std::string>;
   void SendSubscribe(const Channel& channel);
@@ -116,6 +120,7 @@ class Link final : public Node {
   // the old one.
   MonotonicTime last_request_;
   MonotonicTime last_reply_;
+  std::optional<MonotonicTime> clock_told_;  // when the last grant with the node's clock was made
   std::list<std::shared_ptr<Call>> calls_;
   std::list<std::function<void()>> paused_work_;  // while paused
   // The connection that listens. Announcements under way on an earlier connection are dropped.

@@ -26,7 +26,7 @@ void ExpectSame(const StepText& text, const StepText& expected, std::size_t chan
 struct Arguments {
   Key key{"key"};
   OwnerToken token{"token"};
-  Owner owner{.label = OwnerLabel("label")};
+  Owner owner{.label = OwnerLabel("label"), .lock_delay = milliseconds(10)};
   Duration ttl = milliseconds(10'000);
   Duration longest = milliseconds(60'000);
   FencingToken fence{1'000};
@@ -79,10 +79,7 @@ TEST(StepWriter, AnAcquisitionThatDiffersIsWrittenAnew) {
                                      },
                                      [](Arguments& a) { a.token = OwnerToken("other"); },
                                      [](Arguments& a) { a.ttl += milliseconds(1); },
-                                     [](Arguments& a) {
-                                       a.longest = a.ttl + milliseconds(5);
-                                       a.owner.lock_delay = milliseconds(10);
-                                     },
+                                     [](Arguments& a) { a.longest = a.ttl + milliseconds(5); },
                                      [](Arguments& a) { ++a.fence.value; },
                                      [](Arguments& a) { ++a.attempt.value; },
                                      [](Arguments& a) { a.owner.label = OwnerLabel("other"); },
@@ -152,15 +149,33 @@ TEST(StepWriter, AReleaseThatDiffersIsWrittenAnew) {
                         });
 }
 
-TEST(StepWriter, AStepOfAnotherKindIsWrittenInBetween) {
+TEST(StepWriter, NothingOfAnEarlierStepIsLeftInALaterOne) {
   const Arguments of;
+  const AcquireStep acquire{.key = of.key,
+                            .token = of.token,
+                            .ttl = of.ttl,
+                            .longest = of.longest,
+                            .fence = of.fence,
+                            .attempt = of.attempt,
+                            .owner = of.owner};
   const ReleaseStep release{.key = of.key, .token = of.token, .announce = true};
+  const InspectStep inspect{.key = of.key};
   const IntendStep intend{.key = of.key, .id = {3}, .ttl = milliseconds(50)};
-  StepWriter writer;
-  const StepText before = writer.Write(release);
-  StepWriter fresh;
-  ExpectSame(writer.Write(intend), fresh.Write(intend), 0);
-  ExpectSame(writer.Write(release), before, 1);
+  const auto write = [&](StepWriter& writer, std::size_t i) {
+    return i == 0   ? writer.Write(acquire)
+           : i == 1 ? writer.Write(release)
+           : i == 2 ? writer.Write(inspect)
+                    : writer.Write(intend);
+  };
+  constexpr std::size_t kKinds = 4;
+  for (std::size_t first = 0; first < kKinds; ++first) {
+    for (std::size_t second = 0; second < kKinds; ++second) {
+      StepWriter writer;
+      StepWriter fresh;
+      (void)write(writer, first);
+      ExpectSame(write(writer, second), write(fresh, second), first * kKinds + second);
+    }
+  }
 }
 
 }  // namespace

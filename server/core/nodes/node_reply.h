@@ -93,7 +93,8 @@ struct NodeReply {
   // The node's wall clock, since the epoch: with a granted lock, and from Mark and ReadMark. Of
   // acquisitions that a node carries out at once, only the first grant needs to have it.
   std::optional<Duration> clock;
-  // With `clock`, if the step was sent later than the node was asked for it: when it was sent.
+  // If the step was sent later than the node was asked for it: when it was sent. Set with `clock`,
+  // and with a grant that leaves it out.
   std::optional<MonotonicTime> sent;
   // Only from ReadSettings.
   std::optional<NodeSettings> settings;

@@ -660,8 +660,8 @@ if any_left then
   -- anything.
   local function try_grant(key, meta)
     -- Returns the permissions among `names` that the daemon's user lacks, as words of an ACL rule. `...`: the
-    -- arguments of the commands. Returns none of which Redis says nothing: any before version 7, and a command
-    -- that was renamed.
+    -- arguments of the commands. Returns none of which Redis says nothing: any before version 7, and a
+    -- command that was renamed.
     local function lacking(names, ...)
       local words = ''
       for name in string.gmatch(names, '%S+') do

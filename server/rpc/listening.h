@@ -15,7 +15,7 @@ namespace redlock::rpc {
 class Listening {
  public:
   // Throws std::runtime_error if it cannot listen on the address, which may be free later. Throws
-  // config::ConfigError if a Unix socket cannot get its owner.
+  // config::ConfigError if a Unix socket can never be created there, or cannot get its owner.
   Listening(const std::string& address, const config::Config& config);
   ~Listening();
   Listening(Listening&& other) noexcept = default;

@@ -24,8 +24,17 @@ namespace {
 
 using std::chrono::milliseconds;
 
+std::string About(const std::string& path, const std::string& what) {
+  return "--listen unix:" + path + ": " + what;
+}
+
+// For what a later start may find in order.
 [[noreturn]] void Fail(const std::string& path, const std::string& what) {
-  throw std::runtime_error("--listen unix:" + path + ": " + what);
+  throw std::runtime_error(About(path, what));
+}
+
+[[noreturn]] void Refuse(const std::string& path, const std::string& what) {
+  throw config::ConfigError(About(path, what));
 }
 
 // Locks the directory of a socket, so that only one daemon at a time looks at a path and changes
@@ -78,11 +87,11 @@ int Connect(const std::string& path) {
 void RequireFree(const std::string& path) {
   struct stat found {};
   if (lstat(path.c_str(), &found) != 0) {
-    if (errno != ENOENT) Fail(path, ErrorText(errno));
+    if (errno != ENOENT) Refuse(path, ErrorText(errno));
     return;
   }
   if (!S_ISSOCK(found.st_mode))
-    Fail(path, "the file exists and is not a socket; remove it or choose another path");
+    Refuse(path, "the file exists and is not a socket; remove it or choose another path");
   const int error = Connect(path);
   if (error == ECONNREFUSED || error == ENOENT) return;  // left by a process that has ended
   if (error == 0) {
@@ -118,7 +127,7 @@ UnixSocket::UnixSocket(std::string path)
     : path_(std::move(path)), temporary_(path_ + "." + std::to_string(getpid())) {
   const std::string directory = path_.substr(0, path_.rfind('/') + 1);
   if (::access(directory.c_str(), W_OK | X_OK) != 0) {
-    Fail(path_, "cannot create a socket in " + directory + ": " + ErrorText(errno));
+    Refuse(path_, "cannot create a socket in " + directory + ": " + ErrorText(errno));
   }
   RequireFree(path_);
 }

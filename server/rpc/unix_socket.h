@@ -23,7 +23,8 @@ struct FileOwner {
 class UnixSocket {
  public:
   // Creates nothing yet. `path` is one that config::ValidateListen() accepts. Throws
-  // std::runtime_error if a process listens there, or if no socket can be created there.
+  // std::runtime_error if a process listens there, and config::ConfigError if no socket can be
+  // created there.
   explicit UnixSocket(std::string path);
   // Removes the published socket, unless another process has replaced it, and one that was not
   // published.

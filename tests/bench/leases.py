@@ -10,7 +10,7 @@ Then a Session with more leases ends, in each of the two ways that release them:
 off and is silent for its grace. Another process acquires 500 keys a second with unary calls, without waiting for the
 answers, before and meanwhile.
 
-At last, a daemon with a Session of as many leases gets SIGTERM, and the client moves them to a Session with another daemon.
+At last, a daemon with a Session of as many leases gets SIGTERM, and the client moves them to another daemon.
 """
 
 import asyncio
@@ -148,7 +148,8 @@ def drain(leases):
         moved = get(other, lambda portion: other.adopt(portion, 60), held)
         took = time.monotonic() - begin
         session.close()
-        lost = sum(event.type == pb.EVENT_TYPE_LOST for response in session.responses for event in response.events)
+        lost = sum(event.type == pb.EVENT_TYPE_LOST
+                   for response in session.responses for event in response.events)
         assert {lease.key: lease.token for lease in moved} == {lease.key: lease.token for lease in held}
         print(f"\ndrain: {len(moved)} leases moved to another daemon in {took:.1f} s, {lost} lost")
         other.release_all()

@@ -11,7 +11,7 @@ using std::chrono::nanoseconds;
 using std::chrono::seconds;
 
 constexpr std::size_t kKept = 100;
-constexpr seconds kKeptTtl{2};
+constexpr seconds kKeptTtl{10};
 constexpr nanoseconds kExtensionInterval = std::chrono::microseconds(2'500);  // all leases in turn
 constexpr seconds kTtl{30};
 constexpr seconds kPatience{20};  // for everything to be answered

@@ -18,7 +18,7 @@ namespace {
 namespace v1 = redlock::v1;
 using v1::AdminService;
 
-constexpr int kLeasesPerPage = 1000;
+constexpr int kMostLeasesOfPage = 1000;
 constexpr std::size_t kMostLeases = 20'000;
 
 // Returns the answer, or adds why there is none.
@@ -36,7 +36,7 @@ std::optional<Response> Answer(DebugBundle& bundle, Daemon& daemon, const std::s
 void CollectLeases(DebugBundle& bundle, Daemon& daemon, Millis patience) {
   std::vector<v1::LeaseEntry> leases;
   v1::ListLeasesRequest request;
-  request.set_page_size(kLeasesPerPage);
+  request.set_page_size(kMostLeasesOfPage);
   do {
     const auto page =
         Answer(bundle, daemon, "leases", &AdminService::Stub::ListLeases, request, patience);

@@ -83,17 +83,20 @@ void OpenLoad::Offer() {
   auto extension = Clock::now();
   auto arrival = plan_.rate > 0 ? extension : Clock::time_point::max();
   double cpu = 0;
+  double daemon_cpu = 0;
   bool warm = false;
   for (auto now = extension; now < end_; now = Clock::now()) {
     if (!warm && now >= begin_) {
       warm = true;
       cpu = OwnCpuMicros();
+      daemon_cpu = CpuMicros(plan_.daemon);
     }
     for (; arrival <= now; arrival += interval) Arrive(arrival);
     for (; extension <= now; extension += kExtensionInterval) Extend(extension);
     TakeAnswers(std::min({arrival, extension, end_}));
   }
   result_.client_cpu_us = OwnCpuMicros() - cpu;
+  result_.daemon_cpu_us = CpuMicros(plan_.daemon) - daemon_cpu;
   result_.outstanding = outstanding();
 }
 

@@ -31,6 +31,7 @@ struct OpenPlan {
   // Cycles that would be more are not begun, and count as shed. Limits the generator's memory.
   std::size_t most_outstanding = 0;
   std::string kept_prefix;  // of the keys of leases that are extended
+  int daemon = 0;           // the process whose CPU counts
   std::chrono::nanoseconds warm_up{};
   std::chrono::nanoseconds time{};
 };
@@ -43,6 +44,7 @@ struct OpenResult {
   std::vector<double> extend_ms;
   std::vector<double> late_ms;  // how late the generator began a cycle
   double client_cpu_us = 0;     // of the process that runs the load
+  double daemon_cpu_us = 0;
   // Not even one of these is acceptable.
   std::size_t unanswered = 0;      // several seconds after the time
   std::size_t refused_others = 0;  // extensions and releases

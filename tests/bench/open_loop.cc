@@ -118,8 +118,7 @@ void PrintHeader() {
       "|---|---|---|---|---|---|---|---|---|---|---|---|\n");
 }
 
-void PrintRow(int percent, double capacity, const OpenResult& load, const OpenResult& beside,
-              double daemon_cpu) {
+void PrintRow(int percent, double capacity, const OpenResult& load, const OpenResult& beside) {
   const auto rate = [&load](std::size_t count) {
     return static_cast<double>(count) / load.seconds;
   };
@@ -129,7 +128,7 @@ void PrintRow(int percent, double capacity, const OpenResult& load, const OpenRe
       percent, capacity, rate(load.offered), rate(load.completed),
       rate(load.completed) / std::min(capacity, rate(load.offered)), rate(load.refused),
       rate(load.shed), ThreeQuantiles(load.acquire_ms).c_str(), Quantile(load.extend_ms, .99),
-      Quantile(beside.extend_ms, .99), load.outstanding, daemon_cpu,
+      Quantile(beside.extend_ms, .99), load.outstanding, load.daemon_cpu_us / load.seconds / 1e4,
       load.client_cpu_us / load.seconds / 1e4, Quantile(load.late_ms, .99));
   std::fflush(stdout);
 }
@@ -162,33 +161,26 @@ bool MeasureAt(int percent, const Subject& subject, const Nodes& nodes, Daemon& 
                 .hands_over = subject.hands_over,
                 .most_outstanding = settings.most_outstanding,
                 .kept_prefix = "kept:load:",
+                .daemon = daemon.process().pid(),
                 .warm_up = Seconds(settings.warm_up),
                 .time = Seconds(settings.seconds)};
   OpenPlan only_extends{.kept_prefix = "kept:beside:", .warm_up = plan.warm_up, .time = plan.time};
   Outcome load, beside;
   std::thread another(
       [&] { beside = RunLoad(daemon, UnaryCalls(daemon.address()), only_extends); });
-  double daemon_cpu = 0;
-  std::thread meter([&] {
-    std::this_thread::sleep_for(plan.warm_up);
-    const double before = CpuMicros(daemon.process().pid());
-    std::this_thread::sleep_for(plan.time);
-    daemon_cpu = (CpuMicros(daemon.process().pid()) - before) / settings.seconds / 1e4;
-  });
   std::string why_ended;
   try {
     load = RunLoad(daemon, subject.connect(daemon.address()), plan);
   } catch (const std::runtime_error& error) {
     why_ended = error.what();
   }
-  meter.join();
   another.join();
   if (!why_ended.empty()) {
     std::printf("| %3d %% | %s\n", percent, why_ended.c_str());
     return false;
   }
   // The speed of a machine changes, so the mean of before and after counts.
-  PrintRow(percent, (capacity + measure_capacity()) / 2, load.result, beside.result, daemon_cpu);
+  PrintRow(percent, (capacity + measure_capacity()) / 2, load.result, beside.result);
   const std::size_t held = CountHeldAfterCleanUp(nodes);
   if (held > 0) std::printf("%zu released keys are still held\n", held);
   const bool load_is_good = PrintFaults(load, "the load");

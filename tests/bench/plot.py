@@ -143,7 +143,7 @@ def bars(axes, values, label, log=False, digits=0):
     axes.margins(x=0.15)
     if log:
         axes.set_xscale("log")
-        axes.set_xlim(left=1)
+        axes.set_xlim(1, 5 * max(lengths))  # with room for the numbers
 
 
 def libraries_contended(rows, directory):

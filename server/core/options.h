@@ -47,8 +47,8 @@ struct LockOptions {
   // After this many hand-overs in a row within this daemon, the key is released once, so that other
   // daemons that wait for it can take it.
   int max_hand_overs = 32;
-  // The upper limit of concurrent rounds of a shard: enough to keep the nodes busy. See
-  // ConcurrencyLimiter.
+  // The upper limit of concurrent rounds of a shard: enough to keep nodes busy that are far away.
+  // See ConcurrencyLimiter.
   std::size_t max_concurrent_rounds = 512;
   // A new acquisition is refused if its predicted wait for a permit is longer than this.
   Duration max_queue_time = std::chrono::seconds(2);

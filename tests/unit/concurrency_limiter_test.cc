@@ -61,10 +61,10 @@ TEST_F(ConcurrencyLimiterTest, EachPriorityHasItsShareAndHeldLeasesHaveTheLarges
     Enter(Priority::kHeldLeases, "held");
   }
   const auto admitted = AdmittedWhileLeaving(32);
-  EXPECT_EQ(CountOf(admitted, "held"), 16U);
-  EXPECT_EQ(CountOf(admitted, "acquisition"), 8U);
-  EXPECT_EQ(CountOf(admitted, "release"), 4U);
-  EXPECT_EQ(CountOf(admitted, "extension"), 4U);
+  EXPECT_EQ(CountOf(admitted, "held"), 17U);
+  EXPECT_EQ(CountOf(admitted, "acquisition"), 4U);
+  EXPECT_EQ(CountOf(admitted, "release"), 8U);
+  EXPECT_EQ(CountOf(admitted, "extension"), 3U);
 }
 
 TEST_F(ConcurrencyLimiterTest, AnIdlePriorityAccumulatesNoCredit) {
@@ -74,8 +74,8 @@ TEST_F(ConcurrencyLimiterTest, AnIdlePriorityAccumulatesNoCredit) {
   for (int i = 0; i < 100; ++i) Enter(Priority::kReleases, "release");
   started.clear();
   for (std::size_t i = 30; i < 60; ++i) permits[i]->Leave();
-  EXPECT_GE(CountOf(started, "acquisition"), 19U);
-  EXPECT_GE(CountOf(started, "release"), 10U);
+  EXPECT_GE(CountOf(started, "acquisition"), 9U);
+  EXPECT_GE(CountOf(started, "release"), 19U);
 }
 
 TEST_F(ConcurrencyLimiterTest, SourcesTakeTurnsRegardlessOfTheirLoad) {
@@ -155,10 +155,45 @@ TEST_F(ConcurrencyLimiterTest, RoundsThatTimedOutTogetherReduceTheWidthOnce) {
   EXPECT_GE(limiter.width(), 1U);
 }
 
+// Each round takes this long.
+void Decide(ConcurrencyLimiter& limiter, StoppedClock& clock, Duration took, int rounds = 100'000) {
+  for (int i = 0; i < rounds; ++i) {
+    const MonotonicTime started = clock.now;
+    clock.now += took;
+    limiter.OnDecided(started, clock.now);
+  }
+}
+
 TEST_F(ConcurrencyLimiterTest, TheWidthGrowsUpToItsBoundWhileRoundsAreDecided) {
   ConcurrencyLimiter narrow(clock, 100);
-  for (int i = 0; i < 10'000; ++i) narrow.OnDecided();
+  Decide(narrow, clock, milliseconds(1));
   EXPECT_EQ(narrow.width(), 100U);
+}
+
+TEST_F(ConcurrencyLimiterTest, TheWidthGrowsFurtherIfNodesAreFarAway) {
+  Decide(limiter, clock, milliseconds(80));
+  EXPECT_EQ(limiter.width(), 1'000U);
+}
+
+TEST_F(ConcurrencyLimiterTest, TheWidthGrowsNoFurtherIfNodesAreBusy) {
+  const auto usual = static_cast<std::size_t>(ConcurrencyLimiter::kUsual);
+  Decide(limiter, clock, std::chrono::microseconds(200), 10);  // how quick they are
+  Decide(limiter, clock, milliseconds(5));
+  EXPECT_EQ(limiter.width(), usual);
+  Decide(limiter, clock, std::chrono::microseconds(200));
+  EXPECT_EQ(limiter.width(), 1'000U);
+  Decide(limiter, clock, milliseconds(5));
+  EXPECT_EQ(limiter.width(), usual);
+}
+
+// The nodes of another place are slower, although none of them is busy.
+TEST_F(ConcurrencyLimiterTest, NodesThatBecomeSlowCountAsBusyForAWhile) {
+  const auto usual = static_cast<std::size_t>(ConcurrencyLimiter::kUsual);
+  Decide(limiter, clock, milliseconds(1), 10);
+  Decide(limiter, clock, milliseconds(30), 10'000);  // 5 minutes
+  EXPECT_EQ(limiter.width(), usual);
+  Decide(limiter, clock, milliseconds(30));  // 50 minutes
+  EXPECT_EQ(limiter.width(), 1'000U);
 }
 
 }  // namespace

@@ -11,6 +11,12 @@ namespace {
 constexpr double kGrowth = 8;
 constexpr double kFirst = 64;
 constexpr double kNarrowest = 16;
+// A round that takes longer than the quickest ones by more than this factor and this time was
+// queued.
+constexpr int kQueuedFactor = 2;
+constexpr Duration kQueuedTime = std::chrono::milliseconds(1);
+// Nodes that have been busy all this time do not show how quick they can be.
+constexpr Duration kQuickestPeriod = std::chrono::minutes(10);
 constexpr std::size_t kPaceKnown = 64;
 constexpr std::size_t kPaceOf = 4'096;
 }  // namespace
@@ -19,6 +25,7 @@ ConcurrencyLimiter::ConcurrencyLimiter(const Clock& clock, std::size_t widest)
     : clock_(clock),
       widest_(static_cast<double>(widest)),
       narrowest_(std::min(kNarrowest, widest_)),
+      usual_(std::min(kUsual, widest_)),
       width_(std::min(kFirst, widest_)) {}
 
 void ConcurrencyLimiter::Enter(Permit& permit, Priority priority, Source source,
@@ -120,7 +127,23 @@ Duration ConcurrencyLimiter::PredictedWait(Source source) const {
   return each * static_cast<Duration::rep>(before);
 }
 
-void ConcurrencyLimiter::OnDecided() { width_ = std::min(width_ + kGrowth / width_, widest_); }
+void ConcurrencyLimiter::OnDecided(MonotonicTime started, MonotonicTime now) {
+  const double step = kGrowth / width_;
+  if (Queued(now - started, now)) {
+    width_ = width_ < usual_ ? std::min(width_ + step, usual_) : std::max(width_ - step, usual_);
+  } else {
+    width_ = std::min(width_ + step, widest_);
+  }
+}
+
+bool ConcurrencyLimiter::Queued(Duration took, MonotonicTime now) {
+  if (now - quickest_since_ > kQuickestPeriod) {
+    quickest_before_ = std::exchange(quickest_, Duration::max());
+    quickest_since_ = now;
+  }
+  quickest_ = std::min(quickest_, took);
+  return took > kQueuedFactor * std::min(quickest_, quickest_before_) + kQueuedTime;
+}
 
 void ConcurrencyLimiter::OnTimedOut(MonotonicTime started) {
   // Sent before the last decrease: the timeouts of one overload count once.

@@ -11,8 +11,12 @@
 // time. Within a priority, the sources (connections) are served round-robin.
 //
 // The width, which is the number of permits, follows what the nodes can bear: additive increase,
-// multiplicative decrease, like TCP's congestion window (RFC 5681). The priorities are served by
-// stride scheduling (Waldspurger 1995).
+// multiplicative decrease, like TCP's congestion window (RFC 5681). Beyond kUsual, which keeps
+// nearby nodes busy, it grows only while rounds take about as long as the quickest ones, which
+// means that the nodes are far away rather than busy (as in TCP Vegas, Brakmo 1994). Of what a
+// client sends faster than the nodes carry it out, the rest then waits here, where releases
+// overtake acquisitions, and acquisitions that would wait for too long are refused. The priorities
+// are served by stride scheduling (Waldspurger 1995).
 #pragma once
 
 #include <array>
@@ -39,7 +43,8 @@ class ConcurrencyLimiter {
   enum class Priority {
     kHeldLeases,    // extensions of leases that a watchdog of this daemon keeps
     kExtensions,    // requested by callers, whose tokens may hold nothing
-    kReleases,      // come in bursts of thousands when a client of many locks is gone
+    kReleases,      // come in bursts of thousands when a client of many locks is gone. More than
+                    // acquisitions: otherwise, more and more locks that nobody needs would be held
     kAcquisitions,  // includes retries of lost hand-overs
   };
 
@@ -68,8 +73,11 @@ class ConcurrencyLimiter {
   // From now on, no waiting request is admitted.
   void Close() { closed_ = true; }
 
-  // Reports a round that was decided in time.
-  void OnDecided();
+  // The width up to which it grows while rounds are decided in time, however long they take.
+  static constexpr double kUsual = 128;
+
+  // Reports a round that began at `started` and was decided in time, at `now`.
+  void OnDecided(MonotonicTime started, MonotonicTime now);
   // Reports a round that began at `started` and ended undecided, because nodes did not answer in
   // time.
   void OnTimedOut(MonotonicTime started);
@@ -94,7 +102,7 @@ class ConcurrencyLimiter {
   };
   static constexpr std::size_t kPriorities = 4;
   // The relative share of permits of each priority while all of them wait.
-  static constexpr std::array<double, kPriorities> kShares = {8, 2, 2, 4};
+  static constexpr std::array<double, kPriorities> kShares = {16, 2, 8, 4};
 
   [[nodiscard]] bool HasRoom() const { return !closed_ && inside_ < width(); }
   [[nodiscard]] Queue& QueueOf(Priority priority) {
@@ -106,12 +114,19 @@ class ConcurrencyLimiter {
   void AdmitWaiting();
   void Admit(std::size_t priority);
   void CountPace();
+  // Whether a round that took this long waited for busy nodes.
+  [[nodiscard]] bool Queued(Duration took, MonotonicTime now);
 
   const Clock& clock_;
   const double widest_;
   const double narrowest_;
+  const double usual_;
   double width_;
   MonotonicTime narrowed_;
+  // The shortest rounds since `quickest_since_`, and in a period before that.
+  Duration quickest_ = Duration::max();
+  Duration quickest_before_ = Duration::max();
+  MonotonicTime quickest_since_;
   bool closed_ = false;
   std::size_t inside_ = 0;
   std::size_t waiting_ = 0;

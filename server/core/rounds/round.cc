@@ -216,13 +216,13 @@ void Round::DecideIfReady(MonotonicTime now) {
   decided_ = true;
   timeout_.Cancel();
   env_.statistics.round_times.Add(now - started_);
-  TellWindow();
+  TellWindow(now);
   listener_->OnDecided(*this);
 }
 
-void Round::TellWindow() {
+void Round::TellWindow(MonotonicTime now) {
   if (verdict() != Verdict::kUnreachable) {
-    env_.limiter.OnDecided();
+    env_.limiter.OnDecided(started_, now);
   } else if (Any(votes_, Outcome::kTimeout)) {
     env_.limiter.OnTimedOut(started_);
   }

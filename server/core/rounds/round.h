@@ -93,7 +93,7 @@ class Round final : public ReplySink, public std::enable_shared_from_this<Round>
   [[nodiscard]] Counts Count(NodeIndex node, Outcome outcome, std::string message,
                              MonotonicTime now);
   void DecideIfReady(MonotonicTime now);
-  void TellWindow();
+  void TellWindow(MonotonicTime now);
   void TimeOut();
 
   const Environment& env_;

@@ -25,6 +25,8 @@ void Driver::Acquire(AcquireCommand command, const std::stop_token& stop,
   Do([&](Machine& machine) {
     call = machine.Acquire(std::move(command));
     pending_[call] = {std::move(done), std::move(queued), nullptr};
+    // Otherwise, a quick daemon could grant the lock before the callback has been registered.
+    if (stop.stop_requested()) machine.GiveUp(call);
   });
   GiveUpOn(stop, call);
 }
@@ -35,6 +37,7 @@ void Driver::Call(UnaryCommand command, const std::stop_token& stop, LeaseDone d
   Do([&](Machine& /*machine*/) {
     call = calls_.Start(std::move(command));
     pending_[call] = {std::move(done), nullptr, nullptr};
+    if (stop.stop_requested()) calls_.GiveUp(call);
   });
   GiveUpOn(stop, call);
 }

@@ -129,11 +129,8 @@ Duration ConcurrencyLimiter::PredictedWait(Source source) const {
 
 void ConcurrencyLimiter::OnDecided(MonotonicTime started, MonotonicTime now) {
   const double step = kGrowth / width_;
-  if (Queued(now - started, now)) {
-    width_ = width_ < usual_ ? std::min(width_ + step, usual_) : std::max(width_ - step, usual_);
-  } else {
-    width_ = std::min(width_ + step, widest_);
-  }
+  const double bound = Queued(now - started, now) ? usual_ : widest_;
+  width_ = width_ < bound ? std::min(width_ + step, bound) : std::max(width_ - step, bound);
 }
 
 bool ConcurrencyLimiter::Queued(Duration took, MonotonicTime now) {

@@ -35,31 +35,30 @@ HoldOperation::HoldOperation(const Environment& env, OperationRegistry& registry
     : env_(env),
       registry_(registry),
       index_(index),
-      ttl_(command.acquire.ttl),
       interval_(command.interval),
       max_lifetime_(command.max_lifetime),
-      source_(command.acquire.source),
-      owner_(command.acquire.owner),
       events_(std::move(events)) {}
 
 void HoldOperation::OnDecided(AcquireResult result) {
-  acquisition_.reset();
+  const auto acquisition = std::exchange(acquisition_, nullptr);
   const auto decided = std::exchange(events_.decided, nullptr);
   if (result.lease && events_.watched) {
+    REDLOCK_CHECK(acquisition != nullptr);
+    const AcquireCommand& command = acquisition->command();
     // If the token held the key before, the nodes know who acquired it and when.
-    if (result.extended) owner_ = {};
-    if (!owner_.empty()) owner_.since = env_.scheduler.WallNow().time_since_epoch();
+    Owner owner = result.extended ? Owner() : command.owner;
+    if (!owner.empty()) owner.since = env_.scheduler.WallNow().time_since_epoch();
     watchdog_ = Watchdog::Start(
         env_, registry_, index_,
         {.key = result.lease->key,
          .token = result.lease->token,
-         .ttl = ttl_,
+         .ttl = command.ttl,
          .interval = interval_,
          .keep_watching_after_loss = false,
          .max_lifetime = max_lifetime_,
          .held = result.lease,
-         .source = source_,
-         .owner = std::move(owner_),
+         .source = command.source,
+         .owner = std::move(owner),
          .since = result.extended ? std::nullopt : std::optional(env_.scheduler.Now())},
         std::exchange(events_.watched, nullptr));
   }

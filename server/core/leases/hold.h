@@ -48,11 +48,8 @@ class HoldOperation final : public std::enable_shared_from_this<HoldOperation> {
   const Environment& env_;
   OperationRegistry& registry_;
   WatchdogIndex& index_;
-  const Duration ttl_;
   const Duration interval_;
   const std::optional<Duration> max_lifetime_;
-  const Source source_;
-  Owner owner_;
   HoldEvents events_;
   std::shared_ptr<Acquisition> acquisition_;  // until it is decided
   std::shared_ptr<Watchdog> watchdog_;        // from then on

@@ -2,6 +2,7 @@ package redlockd
 
 import (
 	"context"
+	"runtime"
 
 	"github.com/redlockd/redlockd/client/go/internal/core"
 	pb "github.com/redlockd/redlockd/client/go/redlockv1"
@@ -69,6 +70,8 @@ func (s *stream) write(d *driver, call call) {
 		}
 		select {
 		case <-s.wake:
+			// The goroutines that a message has woken together run first, so that their operations share a message.
+			runtime.Gosched()
 		case <-s.ctx.Done():
 			return
 		}

@@ -181,9 +181,11 @@ def draw_scale(rows, directory):
 
 
 def draw_peers(rows, directory):
-    libraries_uncontended(rows, directory)
-    libraries_contended(rows, directory)
-    libraries_waiting(rows, directory)
+    measured = {row["part"] for row in rows}
+    for part, draw in (("uncontended", libraries_uncontended), ("contended", libraries_contended),
+                       ("waiting", libraries_waiting)):
+        if part in measured:
+            draw(rows, directory)
 
 
 def main(directory):

@@ -114,8 +114,9 @@ void AddNodes(Families& families, const View& view) {
                    {{"node", view.nodes[node].name}}, view.statistics.nodes[node].answer_times);
   }
   for (const NodeView& node : view.nodes) {
-    families.Gauge("redlockd_node_connected", "1 if the daemon is connected to the node",
-                   {{"node", node.name}}, node.connected ? 1 : 0);
+    families.Gauge("redlockd_node_connected",
+                   "1 if every shard of the daemon is connected to the node", {{"node", node.name}},
+                   node.connected ? 1 : 0);
   }
   for (const NodeView& node : view.nodes) {
     families.Gauge("redlockd_node_can_grant",

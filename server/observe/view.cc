@@ -65,11 +65,12 @@ void AddSet(const Membership& membership, View& view) {
       seen = so_far;
     }
   }
+  const bool first = !view.set;
   view.set = std::move(seen);
   for (NodeIndex node = 0; node < view.nodes.size(); ++node) {
     NodeView& of_node = view.nodes[node];
-    of_node.connected = of_node.connected || membership.IsConnected(node);
-    of_node.down_because = membership.DownBecause(node);
+    of_node.connected = (of_node.connected || first) && membership.IsConnected(node);
+    if (!membership.IsConnected(node)) of_node.down_because = membership.DownBecause(node);
     if (auto refused = membership.Refusal(node)) of_node.refused = std::move(refused);
   }
 }

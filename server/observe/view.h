@@ -14,7 +14,7 @@ namespace redlock::observe {
 
 struct NodeView {
   std::string name;
-  bool connected = false;  // at least one shard is connected to the node
+  bool connected = false;  // every shard is connected to the node
   // Why the node has no vote in the node set. Its outcome is as in Membership::Refusal().
   std::optional<Membership::Refused> refused;
   std::string down_because;           // why it is not connected

@@ -100,16 +100,16 @@ void AdminService::AddTo(Routes& routes) {
 
 void AdminService::AddListNodes(Routes& routes) {
   using ListNodes = SimpleCall<v1::ListNodesRequest, v1::ListNodesResponse>;
-  routes["/redlock.v1.AdminService/ListNodes"] = ListNodes::Route(
-      Admitting(Needs::kAllKeys),
-      [this](const auto& /*context*/, const CallLog& /*log*/,
-             const v1::ListNodesRequest& /*request*/, ListNodes::Answer answer) {
-        shards_.coordinator().Do([this, answer = std::move(answer)](Shard& shard) {
-          shard.Inspect(ProbeKey(), [this, answer, &shard](const InspectResult& result) {
-            answer(grpc::Status::OK, NodesOf(shard, result, context_.names));
-          });
-        });
-      });
+  routes["/redlock.v1.AdminService/ListNodes"] =
+      ListNodes::Route(Admitting(Needs::kAllKeys),
+                       [this](const auto& /*context*/, const CallLog& /*log*/,
+                              const v1::ListNodesRequest& /*request*/, ListNodes::Answer answer) {
+                         AskNodes(shards_, context_.names,
+                                  [answer = std::move(answer)](const Shard& /*coordinator*/,
+                                                               const v1::ListNodesResponse& nodes) {
+                                    answer(grpc::Status::OK, nodes);
+                                  });
+                       });
 }
 
 void AdminService::AddGetNodeSet(Routes& routes) {
@@ -118,13 +118,13 @@ void AdminService::AddGetNodeSet(Routes& routes) {
       Admitting(Needs::kAllKeys),
       [this](const auto& /*context*/, const CallLog& /*log*/,
              const v1::GetNodeSetRequest& /*request*/, GetNodeSet::Answer answer) {
-        shards_.coordinator().Do([this, answer = std::move(answer)](Shard& shard) {
-          shard.Inspect(ProbeKey(), [this, answer, &shard](const InspectResult& result) {
-            v1::GetNodeSetResponse response;
-            *response.mutable_node_set() = NodeSetOf(shard, result, context_.names);
-            answer(grpc::Status::OK, response);
-          });
-        });
+        AskNodes(shards_, context_.names,
+                 [answer = std::move(answer)](const Shard& coordinator,
+                                              const v1::ListNodesResponse& nodes) {
+                   v1::GetNodeSetResponse response;
+                   *response.mutable_node_set() = NodeSetOf(coordinator, nodes);
+                   answer(grpc::Status::OK, response);
+                 });
       });
 }
 

@@ -1,6 +1,7 @@
 #include "server/rpc/health_service.h"
 
 #include <algorithm>
+#include <functional>
 #include <optional>
 #include <utility>
 
@@ -87,8 +88,9 @@ class HealthService::Watch final : public StreamCall {
   std::optional<HealthCheckResponse::ServingStatus> next_;
 };
 
-HealthService::HealthService(std::vector<std::string> services, OpenQuota& quota)
-    : services_(std::move(services)), quota_(quota) {}
+HealthService::HealthService(std::vector<std::string> services, std::size_t shards,
+                             OpenQuota& quota)
+    : services_(std::move(services)), quota_(quota), quorums_(shards, false) {}
 
 HealthService::~HealthService() = default;
 
@@ -113,9 +115,9 @@ void HealthService::AddTo(Routes& routes) {
   };
 }
 
-void HealthService::SetQuorum(bool quorum) {
+void HealthService::SetQuorum(std::size_t shard, bool quorum) {
   const MutexLock lock(mutex_);
-  quorum_ = quorum;
+  quorums_[shard] = quorum;
   SendIfChanged();
 }
 
@@ -123,6 +125,10 @@ void HealthService::Drain() {
   const MutexLock lock(mutex_);
   draining_ = true;
   SendIfChanged();
+}
+
+bool HealthService::Serving() const {
+  return !draining_ && std::ranges::all_of(quorums_, std::identity());
 }
 
 void HealthService::SendIfChanged() {

@@ -90,7 +90,7 @@ void NodeSetStream::Show(Shard& shard) {
   shard.Inspect(ProbeKey(), [this, self = shared_from_this(), &shard](const InspectResult& result) {
     asking_ = false;
     v1::ChangeNodeSetResponse response;
-    *response.mutable_node_set() = NodeSetOf(shard, result, service_.names);
+    *response.mutable_node_set() = NodeSetOf(shard, NodesOf(shard, result, service_.names));
     response.set_steps_done(static_cast<std::int32_t>(progress_.steps_done));
     response.set_steps(static_cast<std::int32_t>(progress_.steps));
     response.set_message(progress_.message);

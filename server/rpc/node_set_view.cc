@@ -1,5 +1,10 @@
 #include "server/rpc/node_set_view.h"
 
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
 #include "server/core/nodes/quorum.h"
 
 namespace redlock::rpc {
@@ -21,6 +26,21 @@ v1::NodeState StateOf(Outcome outcome) {
       return v1::NODE_STATE_UP;
   }
   return v1::NODE_STATE_UNSPECIFIED;
+}
+
+// `views`: by shard. The first one is that of the coordinator.
+v1::ListNodesResponse WorstOf(const std::vector<v1::ListNodesResponse>& views) {
+  v1::ListNodesResponse worst = views.front();
+  for (std::size_t shard = 1; shard < views.size(); ++shard) {
+    for (int i = 0; i < worst.nodes_size(); ++i) {
+      const v1::Node& seen = views[shard].nodes(i);
+      v1::Node& node = *worst.mutable_nodes(i);
+      if (seen.state() <= node.state()) continue;  // the states are numbered from best to worst
+      node = seen;
+      node.set_message(seen.message() + " (shard " + std::to_string(shard) + ")");
+    }
+  }
+  return worst;
 }
 
 }  // namespace
@@ -75,14 +95,35 @@ v1::ListNodesResponse NodesOf(const Shard& shard, const InspectResult& result,
   return response;
 }
 
-v1::NodeSet NodeSetOf(const Shard& shard, const InspectResult& result, const NodeNames& names) {
+void AskNodes(runtime::ShardPool& shards, const NodeNames& names, NodesSeen done) {
+  struct Views {  // on the coordinator's strand only
+    std::vector<v1::ListNodesResponse> of_shards;
+    std::size_t left;
+  };
+  const std::size_t count = shards.shards().size();
+  const auto views = std::make_shared<Views>(
+      Views{.of_shards = std::vector<v1::ListNodesResponse>(count), .left = count});
+  for (std::size_t i = 0; i < count; ++i) {
+    shards.shards()[i]->Do([&shards, &names, views, done, i](Shard& shard) {
+      shard.Inspect(
+          ProbeKey(), [&shards, &names, &shard, views, done, i](const InspectResult& result) {
+            shards.coordinator().Do(
+                [views, done, i, seen = NodesOf(shard, result, names)](Shard& coordinator) mutable {
+                  views->of_shards[i] = std::move(seen);
+                  if (--views->left == 0) done(coordinator, WorstOf(views->of_shards));
+                });
+          });
+    });
+  }
+}
+
+v1::NodeSet NodeSetOf(const Shard& coordinator, const v1::ListNodesResponse& nodes) {
   v1::NodeSet shown;
-  const Membership* const membership = shard.membership();
+  const Membership* const membership = coordinator.membership();
   if (membership == nullptr) return shown;
-  const v1::ListNodesResponse nodes = NodesOf(shard, result, names);
   shown.set_trouble(membership->Trouble());
-  for (NodeIndex node = 0; node < names.size(); ++node) {
-    if (membership->Refusal(node)) *shown.add_others() = nodes.nodes(static_cast<int>(node));
+  for (int node = 0; node < nodes.nodes_size(); ++node) {
+    if (membership->Refusal(static_cast<NodeIndex>(node))) *shown.add_others() = nodes.nodes(node);
   }
   if (!membership->known()) return shown;
   const SetRecord& record = membership->set()->record();

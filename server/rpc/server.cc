@@ -55,7 +55,9 @@ void SetKeepalive(grpc::ServerBuilder& builder, const config::Config& config) {
 
 Server::Server(const config::Config& config, Connections& connections, runtime::ShardPool& shards,
                LockService& locks, AdminService& admin)
-    : shards_(shards), connections_(connections), health_(Services(), quota_) {
+    : shards_(shards),
+      connections_(connections),
+      health_(Services(), shards.shards().size(), quota_) {
   locks.AddTo(routes_);
   admin.AddTo(routes_);
   health_.AddTo(routes_);
@@ -92,18 +94,26 @@ Server::Server(const config::Config& config, Connections& connections, runtime::
   }
   guard_.emplace(connections_, pollers_);
   acceptor_ = std::make_unique<Acceptor>(std::move(places), connections_, *guard_);
-  // All shards see the same nodes, but only the first one finds out which are able to grant.
-  shards_.shards()[0]->Do([this](Shard& shard) {
-    shard.WatchQuorum([this, &shard](bool quorum) {
-      health_.SetQuorum(quorum);
-      for (const auto& other : shards_.shards()) {
-        if (other == shards_.shards()[0]) continue;
-        other->Do([outage = shard.Outage()](Shard& told) mutable {
-          told.HearOfOutage(std::move(outage));
-        });
-      }
+  WatchQuorums();
+}
+
+// Each shard has its own connections, but only the coordinator finds out which nodes are able to
+// grant.
+void Server::WatchQuorums() {
+  for (std::size_t i = 0; i < shards_.shards().size(); ++i) {
+    shards_.shards()[i]->Do([this, i](Shard& shard) {
+      shard.WatchQuorum([this, i, &shard](bool quorum) {
+        if (i == 0) TellOthers(shard.Outage());
+        health_.SetQuorum(i, quorum);
+      });
     });
-  });
+  }
+}
+
+void Server::TellOthers(const std::optional<Error>& outage) {
+  for (const auto& other : shards_.shards().subspan(1)) {
+    other->Do([outage](Shard& told) { told.HearOfOutage(outage); });
+  }
 }
 
 Server::~Server() {

@@ -45,6 +45,10 @@ class Server {
   void Shutdown();
 
  private:
+  void WatchQuorums();
+  // `outage`: of the coordinator.
+  void TellOthers(const std::optional<Error>& outage);
+
   runtime::ShardPool& shards_;
   std::optional<ServerCertificates> certificates_;
   std::vector<std::string> addresses_;

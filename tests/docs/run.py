@@ -2,14 +2,19 @@
 
 Every fenced block of the Markdown files runs as it is written, with one exception: an address in it
 (10.0.0.x, 127.0.0.1 or localhost, with a port) is replaced by an address of this run, so that nothing
-here uses a fixed port. redlockd and redlockctl get their default addresses from the environment.
+here uses a fixed port, and so is the path of the daemon's configuration. redlockd and redlockctl get
+their default addresses from the environment.
   sh              runs against a daemon over three nodes that are started here; must succeed
   sh nodes        the same, against a daemon over six nodes, of which three are members, with a short max_ttl
   sh operator     the same, against three nodes and a daemon that are started for this block, with a short max_ttl. A node
-                  that ends is started again, the daemon is the user redlockd, which has the passwords
-                  OLD-PASSWORD and NEW-PASSWORD, and 127.0.0.1:9475 serves metrics
+                  that ends is started again, empty. The daemon reads its nodes from /etc/redlockd.toml, and systemctl
+                  stops and starts it. It is the user redlockd, which has the passwords OLD-PASSWORD and
+                  NEW-PASSWORD, and 127.0.0.1:9475 serves metrics
+  sh emptied      as sh operator, after the third node was started again, empty
   sh lost         as sh operator, with a fourth node that is not a member, after the third one was lost for good
   sh outage       as sh operator, after two nodes were lost
+  sh replaced     as sh outage, with two new nodes, the fourth and the fifth, that the daemon does not know
+  sh restored     as sh operator, with nodes that store their data, after the first two were restored from a copy
   sh background   starts; must still run after 3 s, or print that it is ready; is ended by SIGINT
   sh elsewhere    needs something that is not available here: only its syntax and the flags are checked
   toml            is an access list or a configuration file with which redlockd must start
@@ -23,6 +28,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -56,14 +62,14 @@ def blocks():
 
 
 class World:
-    """Three nodes, and a daemon over them. It can be given `spare` nodes that are not members."""
+    """Three nodes, and a daemon over them. It also knows `spare` nodes that are not members. It does not know `new` nodes."""
 
     USER = ""  # of the daemon, in the nodes' addresses
     SHELL = ("bash",)
 
-    def __init__(self, directory, options=("--node-timeout", "2s"), spare=0):
+    def __init__(self, directory, options=("--node-timeout", "2s"), spare=0, new=0):
         self.directory = directory
-        self.nodes = [free_port() for _ in range(3 + spare)]
+        self.nodes = [free_port() for _ in range(3 + spare + new)]
         self.address = f"127.0.0.1:{free_port()}"
         self.metrics = f"127.0.0.1:{free_port()}"
         self.processes = [self.start_node(port) for port in self.nodes]
@@ -71,27 +77,40 @@ class World:
         self.environment = dict(
             outside, REDLOCK_SERVER=self.address, PYTHONDONTWRITEBYTECODE="1",
             PATH=f"{BUILD}/server:{BUILD}/client:/usr/bin:{os.environ['PATH']}")
-        daemon = self.start(self.nodes[:3], options)
+        self.processes.append(self.start(self.nodes[:3], options))
         if spare:
-            daemon.terminate()
-            daemon.wait()
-            daemon = self.start(self.nodes, options)
-        self.processes.append(daemon)
+            self.restart(self.nodes[:3 + spare], options)
 
     def start_node(self, port):
         return subprocess.Popen(self.node_command(port), stdout=subprocess.DEVNULL)
 
     def node_command(self, port):
-        return ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", self.directory]
+        return ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", self.data_of(port)]
+
+    def data_of(self, port):
+        """The directory of a node's data."""
+        return self.directory
 
     def start(self, nodes, options):
         """Returns a daemon over these nodes once it can grant locks."""
         daemon = subprocess.Popen(
             [f"{BUILD}/server/redlockd", "--listen", self.address, "--metrics-listen", self.metrics,
-             "--log-level", "error", *options, *(f"--node=redis://{self.USER}127.0.0.1:{port}" for port in nodes)])
-        while self.run("redlockctl --timeout 1s health >/dev/null 2>&1").returncode != 0:
-            time.sleep(0.05)
+             "--log-level", "error", *options, *(f"--node={node}" for node in self.addresses(nodes))])
+        self.wait_until("redlockctl --timeout 1s health")
         return daemon
+
+    def restart(self, nodes, options):
+        daemon = self.processes.pop()
+        daemon.terminate()
+        daemon.wait()
+        self.processes.append(self.start(nodes, options))
+
+    def addresses(self, nodes):
+        return [f"redis://{self.USER}127.0.0.1:{port}" for port in nodes]
+
+    def wait_until(self, command):
+        while self.run(f"{{ {command}; }} >/dev/null 2>&1").returncode != 0:
+            time.sleep(0.05)
 
     def here(self, text, daemon=None):
         """Returns the text with its addresses replaced. daemon: the replacement for port 50051."""
@@ -121,26 +140,93 @@ class World:
 
 
 class OperatorWorld(World):
-    """What the runbooks need, for one block. The nodes accept OLD-PASSWORD too. `lost` nodes have ended for good."""
+    """What the runbooks need, for one block. The nodes accept OLD-PASSWORD too. `lost` nodes have ended for good,
+    `emptied` ones have ended once, and `restored` ones have been given an earlier state of their data."""
 
     USER = "redlockd:NEW-PASSWORD@"
     SHELL = ("timeout", "120", "bash")  # some blocks wait in a loop
+    # Stand in for systemd: the supervisor runs the daemon unless it is stopped, and systemctl stops and starts it.
+    SUPERVISOR = """while true; do
+  if [ ! -e stopped ]; then "$@" & echo $! >pid; wait $!; rm pid; fi
+  sleep 0.1
+done"""
+    SYSTEMCTL = """#!/bin/bash -e
+cd "$(dirname "$0")/.."
+[ "$2" = redlockd ]
+stop() { touch stopped; kill "$(cat pid)"; while [ -e pid ]; do sleep 0.05; done; }
+start() { rm stopped; }
+case $1 in
+  stop | start) "$1" ;;
+  restart) stop; start ;;
+  *) exit 1 ;;
+esac
+"""
 
-    def __init__(self, directory, spare=0, lost=()):
-        super().__init__(directory, ("--node-timeout", "500ms", "--max-ttl", "2s"), spare)
+    def __init__(self, directory, lost=(), emptied=(), restored=(), **more):
+        self.machine = tempfile.mkdtemp(dir=directory)
+        self.configuration = f"{self.machine}/redlockd.toml"
+        self.durable = bool(restored)
+        super().__init__(directory, ("--node-timeout", "500ms", "--max-ttl", "2s"), **more)
         for number in lost:
             os.killpg(self.processes[number].pid, signal.SIGKILL)
+        for number in restored:
+            data = self.data_of(self.nodes[number])
+            shutil.copytree(data, f"{data}.restored")
+        for number in (*emptied, *restored):
+            self.restart_node(number)
+        if restored:
+            self.wait_until("redlockctl status | grep '^3 of 3 nodes are up'")
+
+    def data_of(self, port):
+        return f"{self.machine}/{port}"
+
+    def restart_node(self, number):
+        """Ends the node, and returns when the supervisor has started it again."""
+        ask = ["redis-cli", "-p", str(self.nodes[number])]
+        subprocess.run([*ask, "SHUTDOWN", "NOSAVE"], check=True)
+        self.wait_until(shlex.join([*ask, "PING"]) + " | grep PONG")
 
     def start_node(self, port):
         """Starts a node with a supervisor that starts it again, as systemd does."""
         guide = open(os.path.join(ROOT, "server/CONFIGURATION.md")).read()
         rule = re.search(r"ACL SETUSER (redlockd .*)$", guide, re.M)[1].replace("PASSWORD", "OLD-PASSWORD")
-        command = shlex.join([*self.node_command(port), "--user", *rule.split(), ">NEW-PASSWORD"])
-        return subprocess.Popen(["bash", "-c", f"while true; do {command}; sleep 0.2; done"],
+        data = self.data_of(port)
+        os.mkdir(data)
+        durable = ["--appendonly", "yes", "--appendfsync", "always"] if self.durable else []
+        command = shlex.join([*self.node_command(port), *durable, "--user", *rule.split(), ">NEW-PASSWORD"])
+        restore = f"if [ -e {data}.restored ]; then rm -r {data}; mv {data}.restored {data}; fi"
+        return subprocess.Popen(["bash", "-c", f"while true; do {restore}; {command}; sleep 0.2; done"],
                                 stdout=subprocess.DEVNULL, start_new_session=True)
 
+    def start(self, nodes, options):
+        programs = f"{self.machine}/bin"
+        os.mkdir(programs)
+        with open(f"{programs}/systemctl", "w") as file:
+            file.write(self.SYSTEMCTL)
+        os.chmod(file.name, 0o755)
+        self.environment["PATH"] = f"{programs}:{self.environment['PATH']}"
+        self.configure(nodes)
+        supervisor = subprocess.Popen(
+            ["bash", "-c", self.SUPERVISOR, "supervisor", f"{BUILD}/server/redlockd", "--config", self.configuration,
+             "--listen", self.address, "--metrics-listen", self.metrics, "--log-level", "error", *options],
+            cwd=self.machine, start_new_session=True)
+        self.wait_until("redlockctl --timeout 1s health")
+        return supervisor
+
+    def configure(self, nodes):
+        with open(self.configuration, "w") as file:
+            file.write(f"node = {json.dumps(self.addresses(nodes))}\n")
+
+    def restart(self, nodes, options):
+        self.configure(nodes)
+        self.run("systemctl restart redlockd")
+        self.wait_until("redlockctl --timeout 1s health")
+
+    def here(self, text, daemon=None):
+        return super().here(text, daemon).replace("/etc/redlockd.toml", self.configuration)
+
     def close(self):
-        for process in self.processes[:len(self.nodes)]:
+        for process in self.processes:
             try:
                 os.killpg(process.pid, signal.SIGKILL)
             except ProcessLookupError:
@@ -148,7 +234,14 @@ class OperatorWorld(World):
         super().close()
 
 
-OPERATOR_WORLDS = {"operator": {}, "lost": {"spare": 1, "lost": [2]}, "outage": {"lost": [0, 1]}}
+OPERATOR_WORLDS = {
+    "operator": {},
+    "emptied": {"emptied": [2]},
+    "lost": {"spare": 1, "lost": [2]},
+    "outage": {"lost": [0, 1]},
+    "replaced": {"lost": [0, 1], "new": 2},
+    "restored": {"restored": [0, 1]},
+}
 
 
 def run_background(world, text):

@@ -1,7 +1,9 @@
 """Tests that a daemon is healthy only while its nodes can grant, and that it says why they cannot."""
 
 import os
+import re
 import shutil
+import socket
 import subprocess
 import tempfile
 import unittest
@@ -12,7 +14,7 @@ from redlock.v1 import admin_service_pb2 as admin_pb
 from redlock.v1 import admin_service_pb2_grpc as admin_pb_grpc
 import test_service
 from test_node_user import RULE
-from test_service import REDLOCKD, eventually, free_port, listens
+from test_service import REDLOCKD, eventually, free_port, listens, redlockctl
 
 SERVING, NOT_SERVING = b"\x08\x01", b"\x08\x02"
 
@@ -20,8 +22,8 @@ SERVING, NOT_SERVING = b"\x08\x01", b"\x08\x02"
 class HealthTest(unittest.TestCase):
     metrics, metric = test_service.ServiceTest.metrics, test_service.ServiceTest.metric
 
-    def start(self, credentials=""):
-        self.nodes = test_service.Nodes()
+    def start(self, credentials="", nodes=3, options=()):
+        self.nodes = test_service.Nodes(nodes)
         self.addCleanup(self.nodes.close)
         for number in range(len(self.nodes.ports)):
             self.assertTrue(eventually(lambda: self.nodes.cli(number, "PING") == "PONG", 20))
@@ -29,7 +31,7 @@ class HealthTest(unittest.TestCase):
         port = free_port()
         self.metrics_port = free_port()
         command = [REDLOCKD, "--listen", f"127.0.0.1:{port}", "--node-timeout", "2s",
-                   "--metrics-listen", f"127.0.0.1:{self.metrics_port}"]
+                   "--metrics-listen", f"127.0.0.1:{self.metrics_port}", *options]
         for node in self.nodes.ports:
             command += ["--node", f"redis://{credentials}127.0.0.1:{node}"]
         self.log = tempfile.NamedTemporaryFile(mode="w+")
@@ -38,7 +40,8 @@ class HealthTest(unittest.TestCase):
         self.addCleanup(self.daemon.wait)
         self.addCleanup(self.daemon.kill)
         self.assertTrue(eventually(lambda: listens(port), 20))
-        channel = grpc.insecure_channel(f"127.0.0.1:{port}")
+        self.address = f"127.0.0.1:{port}"
+        channel = grpc.insecure_channel(self.address)
         self.addCleanup(channel.close)
         self.admin = admin_pb_grpc.AdminServiceStub(channel)
         self.check = channel.unary_unary("/grpc.health.v1.Health/Check")
@@ -64,8 +67,9 @@ class HealthTest(unittest.TestCase):
 
     def assert_recovers(self):
         self.assertTrue(eventually(lambda: self.health() == SERVING, 20))
-        self.assertTrue(eventually(lambda: self.metric("redlockd_node_can_grant") == 3, 10))
-        self.assertTrue(all(self.node(i).state == admin_pb.NODE_STATE_UP for i in range(3)))
+        count = len(self.nodes.ports)
+        self.assertTrue(eventually(lambda: self.metric("redlockd_node_can_grant") == count, 10))
+        self.assertTrue(all(self.node(i).state == admin_pb.NODE_STATE_UP for i in range(count)))
 
 
 class NodesThatCannotGrant(HealthTest):
@@ -113,6 +117,55 @@ class AccessListOfTheNodes(HealthTest):
         for number in (0, 1):
             self.nodes.cli(number, "ACL", "SETUSER", "redlockd", "~*")
         self.assert_recovers()
+
+
+class Control:
+    """A connection to a node. It lasts, so it works while the node accepts no other one."""
+
+    def __init__(self, port):
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=10)
+        self.file = self.socket.makefile("rwb")
+
+    def __call__(self, command):
+        self.file.write(command.encode() + b"\r\n")
+        self.file.flush()
+        answer = self.file.readline().decode().strip()
+        return self.file.read(int(answer[1:]) + 2).decode() if answer.startswith("$") else answer
+
+    def close(self):
+        self.file.close()
+        self.socket.close()
+
+
+class Shards(HealthTest):
+    def daemon_connections(self):
+        """The ids of the connections that send commands: one of each shard."""
+        return {re.search(r"\bid=(\d+)", line)[1] for line in self.control("CLIENT LIST").splitlines()
+                if line and "cmd=client" not in line and "cmd=subscribe" not in line}
+
+    def test_a_daemon_is_healthy_only_while_every_shard_reaches_the_nodes(self):
+        self.start(nodes=1, options=("--shards", "2"))
+        self.assert_recovers()
+        self.control = Control(self.nodes.ports[0])
+        self.addCleanup(self.control.close)
+        connections = self.daemon_connections()
+        self.assertEqual(len(connections), 2)
+        for connection in connections:
+            self.assertEqual(self.control("CONFIG SET maxclients 1"), "+OK")  # the shard cannot come back
+            self.assertEqual(self.control(f"CLIENT KILL ID {connection}"), ":1")
+            self.assertTrue(eventually(lambda: self.health() == NOT_SERVING, 10))
+            self.assertEqual(redlockctl(self.address, "health").returncode, 5)
+            self.assertEqual(self.node(0).state, admin_pb.NODE_STATE_DOWN)
+            self.assertIn("not connected", self.node(0).message)
+            for command in (["status"], ["nodes", "list"]):
+                shown = redlockctl(self.address, *command)
+                self.assertEqual(shown.returncode, 5, shown)
+                self.assertIn("not connected", shown.stdout)
+            self.assertEqual(self.metric("redlockd_node_connected"), 0)
+            self.assertEqual(self.metric("redlockd_node_can_grant"), 0)
+            self.assertEqual(len(self.daemon_connections() - {connection}), 1)
+            self.assertEqual(self.control("CONFIG SET maxclients 10000"), "+OK")
+            self.assert_recovers()
 
 
 if __name__ == "__main__":

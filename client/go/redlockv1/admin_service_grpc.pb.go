@@ -39,12 +39,14 @@ const (
 // "admin": for the key in ForceRelease, for the keys that ListLeases shows, and for all keys in the
 // other calls.
 type AdminServiceClient interface {
-	// Returns the nodes. The daemon asks each of them for this call.
+	// Returns the nodes. Each shard of the daemon asks each of them for this call. A node is in the
+	// worst state in which a shard sees it.
 	//
 	// Retry: harmless; the call only reads.
 	ListNodes(ctx context.Context, in *ListNodesRequest, opts ...grpc.CallOption) (*ListNodesResponse, error)
 	// Returns the node set that is in force at this daemon, and the configured nodes that have no
-	// vote in it. The daemon asks each member for this call.
+	// vote in it. Each shard of the daemon asks each member for this call. A node is in the worst
+	// state in which a shard sees it.
 	//
 	// Retry: harmless; the call only reads.
 	GetNodeSet(ctx context.Context, in *GetNodeSetRequest, opts ...grpc.CallOption) (*GetNodeSetResponse, error)
@@ -179,12 +181,14 @@ func (c *adminServiceClient) GetConfiguration(ctx context.Context, in *GetConfig
 // "admin": for the key in ForceRelease, for the keys that ListLeases shows, and for all keys in the
 // other calls.
 type AdminServiceServer interface {
-	// Returns the nodes. The daemon asks each of them for this call.
+	// Returns the nodes. Each shard of the daemon asks each of them for this call. A node is in the
+	// worst state in which a shard sees it.
 	//
 	// Retry: harmless; the call only reads.
 	ListNodes(context.Context, *ListNodesRequest) (*ListNodesResponse, error)
 	// Returns the node set that is in force at this daemon, and the configured nodes that have no
-	// vote in it. The daemon asks each member for this call.
+	// vote in it. Each shard of the daemon asks each member for this call. A node is in the worst
+	// state in which a shard sees it.
 	//
 	// Retry: harmless; the call only reads.
 	GetNodeSet(context.Context, *GetNodeSetRequest) (*GetNodeSetResponse, error)

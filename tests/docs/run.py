@@ -1,15 +1,17 @@
 """Runs the commands and code in the documents:  run.py BUILD_DIRECTORY
 
 Every fenced block of the Markdown files runs as it is written, with one exception: an address in it
-(10.0.0.x, 127.0.0.1 or localhost, with a port) is replaced by an address of this run, so that nothing
+(10.0.0.x, 10.0.1.x, 127.0.0.1 or localhost, with a port) is replaced by an address of this run, so that nothing
 here uses a fixed port, and so is the path of the daemon's configuration. redlockd and redlockctl get
 their default addresses from the environment.
   sh              runs against a daemon over three nodes that are started here; must succeed
   sh nodes        the same, against a daemon over six nodes, of which three are members, with a short max_ttl
   sh operator     the same, against three nodes and a daemon that are started for this block, with a short max_ttl. A node
                   that ends is started again, empty. The daemon reads its nodes from /etc/redlockd.toml, and systemctl
-                  stops and starts it. It is the user redlockd, which has the passwords OLD-PASSWORD and
+                  stops, starts and reloads it. It is the user redlockd, which has the passwords OLD-PASSWORD and
                   NEW-PASSWORD, and 127.0.0.1:9475 serves metrics
+  sh held         as sh operator, while somebody holds the lock `nightly`
+  sh certificates   as sh operator, with a daemon that uses TLS, in the directory of its tls.crt and tls.key
   sh emptied      as sh operator, after the third node was started again, empty
   sh lost         as sh operator, with a fourth node that is not a member, after the third one was lost for good
   sh outage       as sh operator, after two nodes were lost
@@ -66,6 +68,8 @@ class World:
 
     USER = ""  # of the daemon, in the nodes' addresses
     SHELL = ("bash",)
+    place = ROOT  # where commands run
+    more = {}  # of their environment
 
     def __init__(self, directory, options=("--node-timeout", "2s"), spare=0, new=0):
         self.directory = directory
@@ -127,11 +131,11 @@ class World:
                 return f"127.0.0.1:{self.nodes[number - 1]}" if number <= len(self.nodes) else match[0]
             return f"127.0.0.1:{ports.setdefault(port, free_port())}"
 
-        return re.sub(r"\b(10\.0\.0\.\d|127\.0\.0\.1|localhost):(\d+)\b", address, text)
+        return re.sub(r"\b(10\.0\.[01]\.\d|127\.0\.0\.1|localhost):(\d+)\b", address, text)
 
     def run(self, command, **more):
-        return subprocess.run([*self.SHELL, "-euo", "pipefail", "-c", command], cwd=ROOT,
-                              env={**self.environment, **more}, stdin=subprocess.DEVNULL)
+        return subprocess.run([*self.SHELL, "-euo", "pipefail", "-c", command], cwd=self.place,
+                              env={**self.environment, **self.more, **more}, stdin=subprocess.DEVNULL)
 
     def close(self):
         for process in self.processes:
@@ -152,21 +156,29 @@ class OperatorWorld(World):
 done"""
     SYSTEMCTL = """#!/bin/bash -e
 cd "$(dirname "$0")/.."
+[ "$*" != "enable --now redlockd" ] || exit 0 # it runs already
 [ "$2" = redlockd ]
 stop() { touch stopped; kill "$(cat pid)"; while [ -e pid ]; do sleep 0.05; done; }
 start() { rm stopped; }
 case $1 in
   stop | start) "$1" ;;
   restart) stop; start ;;
+  reload) kill -HUP "$(cat pid)" ;;
   *) exit 1 ;;
 esac
 """
 
-    def __init__(self, directory, lost=(), emptied=(), restored=(), **more):
+    def __init__(self, directory, lost=(), emptied=(), restored=(), certificates=False, held=(), **more):
         self.machine = tempfile.mkdtemp(dir=directory)
         self.configuration = f"{self.machine}/redlockd.toml"
         self.durable = bool(restored)
-        super().__init__(directory, ("--node-timeout", "500ms", "--max-ttl", "2s"), **more)
+        options = ["--node-timeout", "500ms", "--max-ttl", "2s"]
+        if certificates:
+            self.place = self.machine
+            options += self.make_certificate()
+        super().__init__(directory, options, **more)
+        for key in held:
+            self.run(f"redlockctl acquire {key} --ttl 2s")
         for number in lost:
             os.killpg(self.processes[number].pid, signal.SIGKILL)
         for number in restored:
@@ -176,6 +188,15 @@ esac
             self.restart_node(number)
         if restored:
             self.wait_until("redlockctl status | grep '^3 of 3 nodes are up'")
+
+    def make_certificate(self):
+        """Makes tls.crt and tls.key. Returns the daemon's options for them."""
+        certificate, key = f"{self.machine}/tls.crt", f"{self.machine}/tls.key"
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                        "-days", "2", "-subj", "/CN=redlockd", "-addext", "subjectAltName=IP:127.0.0.1",
+                        "-out", certificate, "-keyout", key], check=True, capture_output=True)
+        self.more = {"REDLOCK_TLS_CA": certificate}
+        return ["--tls-cert", certificate, "--tls-key", key]
 
     def data_of(self, port):
         return f"{self.machine}/{port}"
@@ -192,8 +213,11 @@ esac
         rule = re.search(r"ACL SETUSER (redlockd .*)$", guide, re.M)[1].replace("PASSWORD", "OLD-PASSWORD")
         data = self.data_of(port)
         os.mkdir(data)
+        users = f"{data}.acl"
+        with open(users, "w") as file:
+            file.write(f"user default on nopass ~* &* +@all\nuser {rule} >NEW-PASSWORD\n")
         durable = ["--appendonly", "yes", "--appendfsync", "always"] if self.durable else []
-        command = shlex.join([*self.node_command(port), *durable, "--user", *rule.split(), ">NEW-PASSWORD"])
+        command = shlex.join([*self.node_command(port), *durable, "--aclfile", users])
         restore = f"if [ -e {data}.restored ]; then rm -r {data}; mv {data}.restored {data}; fi"
         return subprocess.Popen(["bash", "-c", f"while true; do {restore}; {command}; sleep 0.2; done"],
                                 stdout=subprocess.DEVNULL, start_new_session=True)
@@ -236,6 +260,8 @@ esac
 
 OPERATOR_WORLDS = {
     "operator": {},
+    "held": {"held": ["nightly"]},
+    "certificates": {"certificates": True},
     "emptied": {"emptied": [2]},
     "lost": {"spare": 1, "lost": [2]},
     "outage": {"lost": [0, 1]},

@@ -5,6 +5,7 @@ import re
 import shutil
 import socket
 import subprocess
+import sys
 import tempfile
 import unittest
 
@@ -16,13 +17,14 @@ import test_service
 from test_node_user import RULE
 from test_service import REDLOCKD, eventually, free_port, listens, redlockctl
 
+PROXY = os.path.join(os.path.dirname(__file__), "../fault/proxy.py")
 SERVING, NOT_SERVING = b"\x08\x01", b"\x08\x02"
 
 
 class HealthTest(unittest.TestCase):
     metrics, metric = test_service.ServiceTest.metrics, test_service.ServiceTest.metric
 
-    def start(self, credentials="", nodes=3, options=()):
+    def start(self, credentials="", nodes=3, node_timeout="2s", options=()):
         self.nodes = test_service.Nodes(nodes)
         self.addCleanup(self.nodes.close)
         for number in range(len(self.nodes.ports)):
@@ -30,9 +32,9 @@ class HealthTest(unittest.TestCase):
             self.prepare(number)
         port = free_port()
         self.metrics_port = free_port()
-        command = [REDLOCKD, "--listen", f"127.0.0.1:{port}", "--node-timeout", "2s",
+        command = [REDLOCKD, "--listen", f"127.0.0.1:{port}", "--node-timeout", node_timeout,
                    "--metrics-listen", f"127.0.0.1:{self.metrics_port}", *options]
-        for node in self.nodes.ports:
+        for node in self.reached_at():
             command += ["--node", f"redis://{credentials}127.0.0.1:{node}"]
         self.log = tempfile.NamedTemporaryFile(mode="w+")
         self.addCleanup(self.log.close)
@@ -48,6 +50,10 @@ class HealthTest(unittest.TestCase):
 
     def prepare(self, number):
         """Prepares the node before the daemon starts."""
+
+    def reached_at(self):
+        """The ports at which the daemon reaches the nodes."""
+        return self.nodes.ports
 
     def health(self):
         return self.check(b"", timeout=5)
@@ -117,6 +123,40 @@ class AccessListOfTheNodes(HealthTest):
         for number in (0, 1):
             self.nodes.cli(number, "ACL", "SETUSER", "redlockd", "~*")
         self.assert_recovers()
+
+
+class FarNode(HealthTest):
+    """The third node is behind a proxy that delays each message, so that its answers take 80 ms."""
+
+    def reached_at(self):
+        port = free_port()
+        self.proxy = subprocess.Popen([sys.executable, PROXY, str(port), str(self.nodes.ports[2])], text=True,
+                                      stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.addCleanup(self.proxy.stdout.close)
+        self.addCleanup(self.proxy.wait)
+        self.addCleanup(self.proxy.stdin.close)  # ends it
+        self.assertEqual(self.proxy.stdout.readline(), "ready\n")
+        return [*self.nodes.ports[:2], port]
+
+    def move_away(self):
+        self.proxy.stdin.write("delay 0.04\n")
+        self.proxy.stdin.flush()
+
+    def test_a_node_that_is_too_far_for_the_timeout_is_down(self):
+        self.start(node_timeout="60ms")
+        self.assert_recovers()
+        self.move_away()
+        self.assert_down(2, "more than --node-timeout 60 ms: use a node that is nearer, or raise --node-timeout")
+
+    def test_a_far_node_has_a_vote_with_a_longer_timeout(self):
+        self.start(node_timeout="400ms")
+        self.assert_recovers()
+        self.move_away()
+        self.nodes.processes[0].kill()
+        self.assertTrue(eventually(lambda: self.node(0).state == admin_pb.NODE_STATE_DOWN, 10))
+        self.assertEqual(self.node(2).state, admin_pb.NODE_STATE_UP)
+        acquired = redlockctl(self.address, "acquire", "far", "--ttl", "10s")  # needs the far node's vote
+        self.assertEqual(acquired.returncode, 0, acquired)
 
 
 class Control:

@@ -25,7 +25,8 @@ class Load {
  public:
   virtual ~Load() = default;
   // Runs for `time` and returns what was completed. Completes the cycles under way before it
-  // returns. Throws if an operation fails.
+  // returns. Tries again if an acquisition is refused for overload. Throws if an operation fails
+  // for another reason.
   [[nodiscard]] virtual LoadResult Run(std::size_t outstanding, std::chrono::nanoseconds time) = 0;
 };
 

@@ -20,13 +20,16 @@ class RpcLoad final : public Load {
     for (std::size_t slot = 0; slot < outstanding; ++slot) Acquire(slot, watch);
     for (std::size_t under_way = outstanding; under_way > 0;) {
       for (const Answer& answer : calls_->Wait(Clock::time_point::max())) {
-        if (!answer.ok()) throw std::runtime_error(answer.reason);
-        if (slots_[answer.number].acquiring) {
+        const bool acquiring = slots_[answer.number].acquiring;
+        if (acquiring && answer.ok()) {
           watch.Acquired(answer.number);
           Release(answer);
           continue;
         }
-        watch.Released(answer.number);
+        // The daemon may still be busy with an earlier load.
+        const bool refused = acquiring && answer.refused();
+        if (!answer.ok() && !refused) throw std::runtime_error(answer.reason);
+        if (!refused) watch.Released(answer.number);
         if (Clock::now() < watch.start() + time) {
           Acquire(answer.number, watch);
         } else {

@@ -1,4 +1,5 @@
 // Entry point of redlockd: connects the modules and handles signals.
+#include <openssl/crypto.h>
 #include <pthread.h>
 #include <signal.h>
 #include <spdlog/spdlog.h>
@@ -260,6 +261,8 @@ __attribute__((section(".preinit_array"), used)) void (*const before_all)() = []
 };
 
 int main(int argc, char** argv) {
+  // OpenSSL must not free its state at exit: threads of gRPC may still begin a TLS handshake then.
+  OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, nullptr);
   // Block the signals before any thread starts, so that only WaitForEnd() receives them.
   sigset_t signals = StopSignals();
   sigaddset(&signals, SIGHUP);

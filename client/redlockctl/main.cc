@@ -1,5 +1,6 @@
 // redlockctl, the command-line client: parses the arguments and runs one command.
 #include <grpc/support/log.h>
+#include <openssl/crypto.h>
 #include <pthread.h>
 #include <signal.h>
 
@@ -446,6 +447,8 @@ void CheckCommand(const Options& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
+  // OpenSSL must not free its state at exit: threads of gRPC may still begin a TLS handshake then.
+  OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, nullptr);
   // gRPC's log repeats in other words what redlockctl reports.
   if (std::getenv("GRPC_VERBOSITY") == nullptr) gpr_set_log_function([](gpr_log_func_args*) {});
   // Commands that handle signals wait for them synchronously, some in a separate thread.

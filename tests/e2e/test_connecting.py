@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 import threading
 import unittest
+from concurrent.futures import ThreadPoolExecutor
 
 from test_access import make_certificates
 from test_service import REDLOCKCTL, REDLOCKD, Nodes, eventually, free_port, listens
@@ -190,6 +191,14 @@ class Connecting(unittest.TestCase):
         self.assert_fails("no answer within 200 ms", hanging, "--connect-timeout", "200ms")
         self.assert_fails("no answer to the TLS handshake within 200 ms", hanging,
                           *self.tls(), "--connect-timeout", "200ms")
+
+    def test_a_command_ends_in_order_while_grpc_begins_a_tls_handshake(self):
+        """gRPC connects again while the process exits. One in a hundred crashed when OpenSSL freed its state first."""
+        hanging = self.server(silent).address
+        with ThreadPoolExecutor(16) as threads:
+            ended = list(threads.map(lambda _: self.ctl("--server", hanging, *self.tls(), "--connect-timeout", "200ms",
+                                                        "status"), range(256)))
+        self.assertEqual({each.returncode for each in ended}, {6}, [each.stdout for each in ended if each.returncode != 6])
 
     def test_the_error_says_what_is_wrong_with_tls(self):
         def address(handle):

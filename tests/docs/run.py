@@ -69,7 +69,6 @@ class World:
     USER = ""  # of the daemon, in the nodes' addresses
     SHELL = ("bash",)
     place = ROOT  # where commands run
-    more = {}  # of their environment
 
     def __init__(self, directory, options=("--node-timeout", "2s"), spare=0, new=0):
         self.directory = directory
@@ -135,7 +134,7 @@ class World:
 
     def run(self, command, **more):
         return subprocess.run([*self.SHELL, "-euo", "pipefail", "-c", command], cwd=self.place,
-                              env={**self.environment, **self.more, **more}, stdin=subprocess.DEVNULL)
+                              env={**self.environment, **more}, stdin=subprocess.DEVNULL)
 
     def close(self):
         for process in self.processes:
@@ -172,11 +171,8 @@ esac
         self.machine = tempfile.mkdtemp(dir=directory)
         self.configuration = f"{self.machine}/redlockd.toml"
         self.durable = bool(restored)
-        options = ["--node-timeout", "500ms", "--max-ttl", "2s"]
-        if certificates:
-            self.place = self.machine
-            options += self.make_certificate()
-        super().__init__(directory, options, **more)
+        self.certificates = certificates
+        super().__init__(directory, ("--node-timeout", "500ms", "--max-ttl", "2s"), **more)
         for key in held:
             self.run(f"redlockctl acquire {key} --ttl 2s")
         for number in lost:
@@ -195,7 +191,8 @@ esac
         subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
                         "-days", "2", "-subj", "/CN=redlockd", "-addext", "subjectAltName=IP:127.0.0.1",
                         "-out", certificate, "-keyout", key], check=True, capture_output=True)
-        self.more = {"REDLOCK_TLS_CA": certificate}
+        self.place = self.machine
+        self.environment["REDLOCK_TLS_CA"] = certificate
         return ["--tls-cert", certificate, "--tls-key", key]
 
     def data_of(self, port):
@@ -229,6 +226,8 @@ esac
             file.write(self.SYSTEMCTL)
         os.chmod(file.name, 0o755)
         self.environment["PATH"] = f"{programs}:{self.environment['PATH']}"
+        if self.certificates:
+            options = [*options, *self.make_certificate()]
         self.configure(nodes)
         supervisor = subprocess.Popen(
             ["bash", "-c", self.SUPERVISOR, "supervisor", f"{BUILD}/server/redlockd", "--config", self.configuration,

@@ -52,8 +52,7 @@ std::optional<std::uint64_t> TakeNumber(std::string_view& text) {
 }
 
 // As in the metadata: a number, a space, and an id.
-std::optional<Keeper> KeeperOf(const redisReply& reply) {
-  std::string_view text = TextOf(reply);
+std::optional<Keeper> KeeperIn(std::string_view text) {
   const auto number = TakeNumber(text);
   if (!number) return std::nullopt;
   Keeper keeper{.number = *number, .id = {}};
@@ -63,15 +62,14 @@ std::optional<Keeper> KeeperOf(const redisReply& reply) {
   return keeper;
 }
 
-// Removes the time since the acquisition, in ms, from the end of the text, and stores the time of
-// the acquisition in `owner`.
-void TakeAge(std::string_view& text, WallTime now, Owner& owner) {
+// Removes the last word from the text. Returns the time in ms that it is, if it is one.
+std::optional<Duration> TakeTime(std::string_view& text) {
   const std::size_t space = text.rfind(' ');
-  if (space == std::string_view::npos) return;
+  if (space == std::string_view::npos) return std::nullopt;
   const auto millis = NumberIn(text.substr(space + 1));
   text = text.substr(0, space);
-  if (!millis || *millis < 0 || *millis > kMostMillis) return;
-  owner.since = now.time_since_epoch() - std::chrono::milliseconds(*millis);
+  if (!millis || *millis < 0 || *millis > kMostMillis) return std::nullopt;
+  return std::chrono::milliseconds(*millis);
 }
 
 // Removes the delay and the value, which begin with kTermsMark, from the end of the text, and
@@ -112,12 +110,15 @@ std::size_t DigestEnd(std::string_view holder) {
   return std::min(holder.find_first_of(kNext.data(), 0, kNext.size()), holder.size());
 }
 
-// The holder in a result, after the digest. Other programs can write to the metadata too.
-Owner OwnerIn(const redisReply& holder, WallTime now) {
-  std::string_view text = TextOf(holder);
+// The holder in a result, after the digest. Other programs can write to the metadata too. `clock`:
+// the node's, if the last word is when the node granted the key, and not how long ago.
+Owner OwnerIn(std::string_view text, WallTime now, std::optional<Duration> clock = std::nullopt) {
   text.remove_prefix(DigestEnd(text));
   Owner owner;
-  TakeAge(text, now, owner);
+  if (auto age = TakeTime(text)) {
+    if (clock) age = std::max(*clock - *age, Duration());
+    owner.since = now.time_since_epoch() - *age;
+  }
   TakeTerms(text, owner);
   TakeOrigin(text, owner);
   if (!text.empty()) {
@@ -134,7 +135,7 @@ bool IsHolder(const redisReply& holder, const OwnerToken& token) {
 
 // The holder in a result, if it is the one with this token.
 Owner OwnerOf(const redisReply& holder, const OwnerToken& token, WallTime now) {
-  return IsHolder(holder, token) ? OwnerIn(holder, now) : Owner();
+  return IsHolder(holder, token) ? OwnerIn(TextOf(holder), now) : Owner();
 }
 
 // One character for each slot: '1' if it is in use.
@@ -157,9 +158,24 @@ bool ParseExtension(std::span<redisReply* const> rest, WallTime now, NodeReply& 
   if (!fence || *fence > kMost || *fence < -kMost) return false;
   parsed.fence_of_earlier_holder = *fence < 0;
   parsed.fence = {static_cast<std::uint64_t>(*fence < 0 ? -*fence : *fence)};
-  parsed.keeper = KeeperOf(*rest[1]);
-  parsed.owner = OwnerIn(*rest[2], now);
+  parsed.keeper = KeeperIn(TextOf(*rest[1]));
+  parsed.owner = OwnerIn(TextOf(*rest[2]), now);
   if (rest.size() == 4) parsed.own_slot = SlotIn(*rest[3]);
+  return true;
+}
+
+// The metadata that an extension has left unchanged. False where it is something else.
+bool ParseMetadata(std::string_view text, WallTime now, Duration clock, NodeReply& parsed) {
+  const auto fence = TakeNumber(text);
+  constexpr std::string_view kConfirmed = "c ";
+  if (!fence || *fence > kMaxFencingToken.value || !text.starts_with(kConfirmed)) return false;
+  text.remove_prefix(kConfirmed.size());
+  const std::size_t holder = text.find(' ', text.find(' ') + 1);  // after the keeper's two words
+  if (holder == std::string_view::npos) return false;
+  parsed.outcome = Outcome::kGranted;
+  parsed.fence = {*fence};
+  parsed.keeper = KeeperIn(text.substr(0, holder));
+  parsed.owner = OwnerIn(text.substr(holder + 1), now, clock);
   return true;
 }
 
@@ -337,6 +353,8 @@ bool BatchReply::Parse(const redisReply& element, const AskedStep& asked, NodeRe
   if (element.type == REDIS_REPLY_ARRAY && element.elements > 0) {
     status = element.element[0];
     rest = std::span(element.element, element.elements).subspan(1);
+  } else if (element.type == REDIS_REPLY_STRING && asked.kind == StepKind::kExtend) {
+    return clock_ && ParseMetadata(TextOf(element), now_, *clock_, parsed);
   }
   if (status->type == REDIS_REPLY_INTEGER && status->integer == 1) {  // true
     if (!ParseGrant(asked, rest, now_, parsed) || (IsTimed(asked.kind) && !clock_)) return false;

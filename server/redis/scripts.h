@@ -73,6 +73,10 @@ enum class StepKind {
   return {};
 }
 
+// Comes before the arguments of extensions that usually leave the metadata unchanged. It cannot be
+// the name of a step.
+inline constexpr std::string_view kExtensionsWord = "extensions";
+
 // Why a step was not carried out.
 enum class Status { kHeld, kNotHeld, kStaleFence, kWrongSet, kWrongMark, kKept, kFailed };
 

@@ -13,6 +13,9 @@ namespace {
 constexpr std::size_t kWordsBefore = 3 + 1 + 4;
 // If there are acquisitions: the lowest and the highest fence, and how long to keep the metadata.
 constexpr std::size_t kGrantWords = 3;
+// If there are extensions: a word that announces them, their number, and how long to keep the
+// metadata.
+constexpr std::size_t kExtensionWords = 3;
 // Of the keys and of the arguments, if the call has many steps.
 constexpr std::size_t kUsualBytes = 1024;
 
@@ -29,8 +32,10 @@ std::string Padded(FencingToken fence) {
 bool StepBatch::Takes(const StepText& step) const {
   return std::ranges::none_of(step.key_hashes, [&](std::size_t hash) {
     return std::ranges::any_of(keys_, [&](const HashedKey& other) {
-      // The releases of a call are decided by one look at all keys.
-      return other.hash == hash && (other.group != step.group || step.group == StepGroup::kRelease);
+      // The releases of a call are decided by one look at all keys, and so are its extensions.
+      return other.hash == hash &&
+             (other.group != step.group || step.group == StepGroup::kRelease ||
+              step.group == StepGroup::kExtension);
     });
   });
 }
@@ -71,14 +76,16 @@ std::string StepBatch::Command(std::string_view hash, Duration retention) const 
     argument_count += words.argument_count;
     bytes += words.keys.size() + words.arguments.size();
   }
-  const auto steps_of = [&](StepGroup group) {
-    return Decimal(groups_.at(static_cast<std::size_t>(group)).steps);
+  const auto words_of = [&](StepGroup group) -> const Words& {
+    return groups_.at(static_cast<std::size_t>(group));
   };
   std::string out;
   out.reserve(bytes);
-  const bool acquires = groups_.at(static_cast<std::size_t>(StepGroup::kAcquisition)).steps != 0;
-  const std::size_t grant_words = acquires ? kGrantWords : 0;
-  AppendHeader(out, kWordsBefore + grant_words + key_count - 1 + argument_count);
+  const std::size_t acquisitions = words_of(StepGroup::kAcquisition).steps;
+  const std::size_t extensions = words_of(StepGroup::kExtension).steps;
+  const Decimal metadata_lifetime(Millis(longest_ttl_ + retention));
+  AppendHeader(out, kWordsBefore + (acquisitions != 0 ? kGrantWords : 0) +
+                        (extensions != 0 ? kExtensionWords : 0) + key_count - 1 + argument_count);
   AppendWord(out, "EVALSHA");
   AppendWord(out, hash);
   AppendWord(out, Decimal(key_count));
@@ -90,14 +97,22 @@ std::string StepBatch::Command(std::string_view hash, Duration retention) const 
     AppendWord(out, stamp_ + ' ' + mark_);
   }
   AppendWord(out, Decimal(Millis(retention)));
-  AppendWord(out, steps_of(StepGroup::kAcquisition));
-  AppendWord(out, steps_of(StepGroup::kRelease));
-  if (acquires) {
+  AppendWord(out, Decimal(acquisitions));
+  AppendWord(out, Decimal(words_of(StepGroup::kRelease).steps));
+  if (acquisitions != 0) {
     AppendWord(out, Padded(lowest_));
     AppendWord(out, Padded(highest_));
-    AppendWord(out, Decimal(Millis(longest_ttl_ + retention)));
+    AppendWord(out, metadata_lifetime);
   }
-  for (const Words& words : groups_) out += words.arguments;
+  out += words_of(StepGroup::kAcquisition).arguments;
+  out += words_of(StepGroup::kRelease).arguments;
+  if (extensions != 0) {
+    AppendWord(out, kExtensionsWord);
+    AppendWord(out, Decimal(extensions));
+    AppendWord(out, metadata_lifetime);
+    out += words_of(StepGroup::kExtension).arguments;
+  }
+  out += words_of(StepGroup::kOther).arguments;
   return out;
 }
 

@@ -57,7 +57,7 @@ class StepBatch {
   std::size_t inspections_ = 0;
   FencingToken lowest_;  // that the plain acquisitions propose
   FencingToken highest_;
-  Duration longest_ttl_{};  // of acquisitions, with the lock delay
+  Duration longest_ttl_{};  // of acquisitions and extensions, with the lock delay
   // What all steps that compare anything expect. A step that grants brings the mark.
   std::string stamp_;
   std::string mark_;

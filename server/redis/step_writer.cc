@@ -19,6 +19,12 @@ bool IsPlain(const AcquireStep& step) {
   return !step.adopt && !step.key.IsSeveral() && !step.key.IsShared() && !step.key.IsSemaphore();
 }
 
+// An extension that usually leaves the metadata unchanged.
+bool IsPlain(const ExtendStep& step) {
+  return !step.adopt && step.raise_to.value == 0 && step.least_delay == Duration() &&
+         !step.key.IsSeveral() && !step.key.IsShared() && !step.key.IsSemaphore();
+}
+
 bool IsPlain(const ReleaseStep& step) {
   return step.announce && !step.only_attempt && !step.at_end_of && step.seal.value == 0 &&
          step.keep_for == Duration() && !step.leave_delay && !step.key.IsSeveral();
@@ -143,9 +149,9 @@ void StepWriter::Argument(std::string_view word) {
   AppendWord(text_.arguments, word);
 }
 
-void StepWriter::Argument(std::string_view part, std::string_view rest) {
+void StepWriter::Argument(std::string_view first, std::string_view second, std::string_view third) {
   ++text_.argument_count;
-  AppendWord(text_.arguments, part, rest);
+  AppendWord(text_.arguments, first, second, third);
 }
 
 void StepWriter::Argument(const std::optional<Keeper>& keeper) {
@@ -223,13 +229,31 @@ void StepWriter::Set(const HandOverStep& step) {
 }
 
 void StepWriter::Set(const ExtendStep& step) {
+  const Decimal digest(DigestOf(step.token), kIdBase);
+  if (IsPlain(step)) {
+    Begin(StepGroup::kExtension, step.key);
+    AddKey(step.key.value());
+    AddMetaKey(step.key.value());
+    text_.longest_ttl = step.ttl;
+    Argument(step.token.value());
+    Argument(Decimal(Millis(step.ttl)));
+    Argument(Decimal(Millis(step.longest)));
+    if (step.keeper) {
+      Argument(Decimal(step.keeper->number));
+      Argument(IdText(step.keeper->id), " ", digest);
+    } else {
+      Argument("");
+      Argument("-", " ", digest);
+    }
+    return;
+  }
   BeginOther(step.adopt ? StepKind::kAdopt : StepKind::kExtend, step.key);
   Argument(step.token.value());
   Argument(Decimal(Millis(step.ttl)));
   Argument(Decimal(Millis(step.longest)));
   Argument(Decimal(step.raise_to.value));
   Argument(Decimal(Millis(step.least_delay)));
-  Argument(Decimal(DigestOf(step.token), kIdBase));
+  Argument(digest);
   Argument(step.keeper);
   if (step.key.IsShared()) Argument(Decimal(step.downgrade_from.value));
 }

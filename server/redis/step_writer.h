@@ -19,10 +19,10 @@ namespace redlock::redis {
 // The step of Node::TryGrant().
 struct TryGrantStep {};
 
-// The script carries out a batch group by group, and answers in this order. The two common steps
+// The script carries out a batch group by group, and answers in this order. The three common steps
 // have groups of their own, because many of them at once cost a node much less.
-enum class StepGroup { kAcquisition, kRelease, kOther };
-inline constexpr std::size_t kStepGroups = 3;
+enum class StepGroup { kAcquisition, kRelease, kExtension, kOther };
+inline constexpr std::size_t kStepGroups = 4;
 
 // One step, apart from what it expects of a node: the same for all nodes.
 struct StepText {
@@ -33,7 +33,7 @@ struct StepText {
   std::size_t key_count = 0;
   std::size_t argument_count = 0;
   FencingToken fence;      // of a step of kAcquisition
-  Duration longest_ttl{};  // of a step that acquires, with the lock delay
+  Duration longest_ttl{};  // of a step that acquires or of kExtension, with the lock delay
   bool inspects = false;
 };
 
@@ -84,8 +84,8 @@ class StepWriter {
   void AddMetaKey(std::string_view key);
   void Argument(std::string_view word);
   void Argument(const char* word) { Argument(std::string_view(word)); }
-  // One word of two parts.
-  void Argument(std::string_view part, std::string_view rest);
+  // One word of two or three parts.
+  void Argument(std::string_view first, std::string_view second, std::string_view third = {});
   void Argument(const std::optional<Keeper>& keeper);  // two words: number and id
 
   StepText text_;

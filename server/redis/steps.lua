@@ -1,11 +1,12 @@
--- Carries out a batch of lock steps on one Redis node, atomically: acquisitions first, then releases, then
--- all others. A key can repeat among the acquisitions and among the others, in the order of the steps. Apart
--- from that, keys differ, so the order of the groups does not matter.
+-- Carries out a batch of lock steps on one Redis node, atomically: acquisitions, then releases, extensions,
+-- and all others. A key can repeat among the acquisitions and among the others, in the order of the steps.
+-- Apart from that, keys differ, so the order of the groups does not matter.
 --
 -- KEYS[1]    the key of the mark
 -- KEYS[...]  of each acquisition: the lock's key and its metadata key; of each release: the lock's key; of
---            each other step: the lock's key and its metadata key (for `mark`, the mark's key twice), or, if
---            its name follows 'together' or 'shared' and a number, so many keys, each with its metadata key
+--            each extension: the lock's key and its metadata key; of each other step: the same (for `mark`,
+--            the mark's key twice), or, if its name follows 'together' or 'shared' and a number, so many
+--            keys, each with its metadata key
 -- ARGV[1]    what must be at KEYS[1]: the stamp of the node set, a space, and the guard's mark, which is not
 --            compared if it is ''. '' if no step compares anything
 -- ARGV[2]    the fence retention: how long metadata outlives its key, in milliseconds; at least 60,000
@@ -13,15 +14,19 @@
 -- ARGV[4]    the number of releases
 -- ARGV[5-7]  if there are acquisitions: the lowest and the highest fence that they propose, with 16 digits,
 --            and how long to keep their metadata, in milliseconds
--- ARGV[...]  of each acquisition: token, TTL, metadata; of each release: token; of each other step: its name,
---            and the arguments that its function below lists. 'together' and the number of keys come before
+-- ARGV[...]  of each acquisition: token, TTL, metadata; of each release: token. If there are extensions:
+--            'extensions', their number, and how long to keep their metadata, in milliseconds; of each
+--            extension: token, TTL, the longest TTL, the keeper's number ('' for none), and the keeper's ID
+--            and the digest as they are in the metadata. Of each other step: its name, and the arguments
+--            that its function below lists. 'together' and the number of keys come before
 --            the name of a step on several keys, which is carried out on all of them or on none. 'shared'
 --            takes the place of 'together' if the token shares the keys with others. 'slot', the limit of a
 --            semaphore and the number of a slot come before the name of a step on that slot. Releases release
 --            whatever the token has: a key, a share of it, or a slot
 --
 -- Returns one result for each step and, if a step needs it, the node's clock in microseconds. A result
--- is true if the step was carried out, {true, details...} if there is more to say, or {status, detail}:
+-- is true if the step was carried out, {true, details...} if there is more to say, the metadata if the step
+-- was one of the extensions and left it unchanged, or {status, detail}:
 --   held         the key's TTL in ms: another token holds the key. From steps that acquire, also that token
 --                and the holder without its value, or ''. If holders share the key, the token is the marker,
 --                and the holder is one of them: the one whose share expires last. Its own token follows, or
@@ -85,7 +90,8 @@
 --   WINDOW       the number of windows of 20 s that the node's clock has counted. Three of them are not
 --                longer than the retention
 --   FLOOR        no fence that was stored before the previous window exceeds it
---   CEILING      no stored fence exceeds it
+--   CEILING      the highest fence that was ever stored. Most proposals exceed it, because they follow the
+--                clock. Their acquisitions need not look at the metadata of their keys
 --   EARLIER      no fence that was stored before this window exceeds it
 -- Fences have 16 digits there, so that they can be compared without being converted to numbers.
 -- A fence below FLOOR may belong to metadata that still exists, which does no harm: the proposals of daemons
@@ -104,8 +110,9 @@
 --     them to 32 bits in some builds of Redis.
 --
 -- Redis runs this file from the top on every call, and creating a closure costs as much as a small step. The
--- common steps, plain acquisitions and releases, therefore come first and call no function. All functions
--- are created only if a step needs one.
+-- common steps, plain acquisitions, releases and extensions, therefore come first and call no function. All
+-- functions are created only if a step needs one. Conversions between numbers and strings cost as much as
+-- small commands: the common steps pass on what they get as strings.
 
 local call, try, match = redis.call, redis.pcall, string.match
 local KEYS, ARGV = KEYS, ARGV  -- locals are faster than globals
@@ -113,7 +120,9 @@ local KEYS, ARGV = KEYS, ARGV  -- locals are faster than globals
 local retention = ARGV[2]
 local acquisitions, releases = tonumber(ARGV[3]), tonumber(ARGV[4])
 local arguments = (acquisitions > 0 and 7 or 4) + 3 * acquisitions  -- before those of the releases
-local a = arguments + releases + 1  -- the first argument of the first other step
+local a = arguments + releases + 1  -- the first argument of the first step that is neither
+local extensions = ARGV[a] == 'extensions' and tonumber(ARGV[a + 1]) or 0
+local first_extension = 2 + 2 * acquisitions + releases  -- its key
 local results = {}
 -- While somebody observes keys: those whose holder, fence or value the steps have changed. They are announced
 -- at the end.
@@ -139,11 +148,9 @@ local wrong_mark
 local micros, millis, now_word
 -- Set by steps whose caller wants the node's clock: by those that may grant, if they do.
 local wants_clock = false
-local any_left = ARGV[a]  -- steps that need functions
-if acquisitions > 0 or any_left then
-  local keys = {KEYS[1], OBSERVERS, FENCES}
-  for i = 1, acquisitions do keys[i + 3] = KEYS[2 * i + 1] end
-  looked = try('MGET', unpack(keys))
+if acquisitions > 0 or ARGV[a] then
+  looked = try('MGET', KEYS[1], OBSERVERS, FENCES,
+               unpack(KEYS, first_extension, first_extension + 2 * extensions - 1))
   local time = try('TIME')
   local found, observed = looked[1] or '', looked[2]
   if observed then changed = {} end
@@ -165,28 +172,44 @@ if acquisitions > 0 or any_left then
   millis, now_word = tonumber(text), ' ' .. text
 end
 
--- Grants free keys. The steps below treat those that are not free, and all if the fences' record has to be
--- written, or if a fence is not above the floor. Releases come later, because Redis no longer compares
+-- The record of the fences, as strings.
+local window, floor, ceiling, earlier = match(looked and looked[3] or '', '^(%d+) (%d+) (%d+) (%d+)$')
+local in_window = window and tonumber(window) == math.floor(millis / WINDOW)
+
+-- Grants free keys. The steps below treat those that are not free, and all if the fences' record is not of
+-- this window, or if a fence is not above the floor. Releases come later, because Redis no longer compares
 -- maxmemory after the first command that writes.
-if acquisitions > 0 and not wrong_mark then
-  local window, floor, ceiling = match(looked[3] or '', '^(%d+) (%d+) (%d+) ')
-  if tonumber(window) == math.floor(millis / WINDOW) and ceiling >= ARGV[6] and floor < ARGV[5] then
-    local lifetime = ARGV[7]
-    for i = 1, acquisitions do
-      local stored, b = looked[i + 3], 3 * i + 5
-      local granted = ARGV[b + 2]
-      local seen = stored and match(stored, '^(%d+) %a %S+ %S+ ')
-      if not seen or tonumber(seen) < tonumber(match(granted, '^%d+')) then
-        local key = KEYS[2 * i]
-        local set = try('SET', key, ARGV[b], 'PX', ARGV[b + 1], 'NX')
-        if set and set.ok then
-          call('SET', KEYS[2 * i + 1], granted .. now_word, 'PX', lifetime)
-          results[i] = true
-          wants_clock = true
-          if changed then changed[key] = true end
-        elseif set then
-          results[i] = {'failed', set.err}
-        end
+if acquisitions > 0 and in_window and not wrong_mark and floor < ARGV[5] then
+  local stored, highest, lifetime, refused = {}, ARGV[6], ARGV[7], nil
+  if ceiling >= ARGV[5] then  -- the metadata may have a fence that is as high as those proposed
+    for i = 1, acquisitions do stored[i] = KEYS[2 * i + 1] end
+    stored = try('MGET', unpack(stored))
+  end
+  if ceiling < highest then
+    local record = window .. ' ' .. floor .. ' ' .. highest .. ' ' .. earlier
+    local set = try('SET', FENCES, record)
+    if set.ok then
+      looked[3], ceiling = record, highest
+    else
+      refused = {'failed', set.err}
+    end
+  end
+  for i = 1, stored.err and 0 or acquisitions do
+    local b = 3 * i + 5
+    local granted = ARGV[b + 2]
+    local seen = stored[i] and match(stored[i], '^(%d+) %a %S+ %S+ ')
+    if refused then
+      results[i] = refused
+    elseif not seen or tonumber(seen) < tonumber(match(granted, '^%d+')) then
+      local key = KEYS[2 * i]
+      local set = try('SET', key, ARGV[b], 'PX', ARGV[b + 1], 'NX')
+      if set and set.ok then
+        call('SET', KEYS[2 * i + 1], granted .. now_word, 'PX', lifetime)
+        results[i] = true
+        wants_clock = true
+        if changed then changed[key] = true end
+      elseif set then
+        results[i] = {'failed', set.err}
       end
     end
   end
@@ -195,38 +218,60 @@ end
 -- While somebody waits for a key, whichever it is, releases are announced. Result: true, and the number of
 -- subscribers that heard of it, unless that is 0.
 if releases > 0 then
-  local keys, ours = {}, {}
-  for i = 1, releases do keys[i] = KEYS[1 + 2 * acquisitions + i] end
-  keys[releases + 1], keys[releases + 2] = OBSERVERS, WAITERS
-  local found = try('MGET', unpack(keys))  -- a key of another type counts as free
-  local observed, awaited = found[releases + 1], found[releases + 2]
+  local before, ours = 1 + 2 * acquisitions, {}
+  -- A key of another type counts as free.
+  local found = try('MGET', OBSERVERS, WAITERS, unpack(KEYS, before + 1, before + releases))
+  local observed, awaited = found[1], found[2]
   if observed then changed = changed or {} end
   for i = 1, releases do
-    local key = keys[i]
+    local key, token = KEYS[before + i], found[i + 2]
     if found.err then
       results[acquisitions + i] = {'failed', found.err}
-    elseif found[i] == ARGV[arguments + i] then
+    elseif token == ARGV[arguments + i] then
       ours[#ours + 1] = key
       if observed then changed[key] = true end
       results[acquisitions + i] = true
-    elseif found[i] == SHARED or found[i] and match(found[i], SEMAPHORE) then
+    elseif token == SHARED or token and match(token, SEMAPHORE) then
       shared_releases = shared_releases or {}
       shared_releases[#shared_releases + 1] = i
     else
-      results[acquisitions + i] = found[i] and {'held', call('PTTL', key)} or {'not_held', 0}
+      results[acquisitions + i] = token and {'held', call('PTTL', key)} or {'not_held', 0}
     end
   end
   if #ours > 0 then call('DEL', unpack(ours)) end
   for i = 1, awaited and releases or 0 do
     if results[acquisitions + i] == true then
-      local heard = try('PUBLISH', 'redlockd:released:' .. keys[i], keys[i])
+      local key = KEYS[before + i]
+      local heard = try('PUBLISH', 'redlockd:released:' .. key, key)
       if type(heard) == 'number' and heard > 0 then results[acquisitions + i] = {true, heard} end
     end
   end
 end
 
-for i = 1, acquisitions do any_left = any_left or not results[i] end
-any_left = any_left or shared_releases
+-- Extends what the tokens hold, where only the expiry changes: extensions confirmed the lease before, its
+-- keeper stays, no lock delay or value is stored, and the record covers the fence. PEXPIRE needs no memory.
+local extended = acquisitions + releases  -- the number of results before those of the extensions
+if extensions > 0 and in_window and not wrong_set then
+  local lifetime = ARGV[a + 2]
+  for i = 1, extensions do
+    local b, k = a + 5 * i - 2, first_extension + 2 * i - 2
+    local token, stored = looked[2 * i + 2], looked[2 * i + 3]
+    if token == ARGV[b] and stored and match(stored, '^%d+ c %S+ (%S+ %w+)') == ARGV[b + 4] and
+      string.sub(stored, 1, 16) <= ceiling and not string.find(stored, '\255', 1, true) then
+      local left = call('PTTL', KEYS[k])
+      if left >= 0 and left <= tonumber(ARGV[b + 1]) then  -- an extension never shortens a TTL
+        call('PEXPIRE', KEYS[k], ARGV[b + 1])
+        call('PEXPIRE', KEYS[k + 1], lifetime)
+        results[extended + i] = stored
+        wants_clock = true
+      end
+    end
+  end
+end
+
+local first_other = extensions > 0 and a + 3 + 5 * extensions or a  -- its first argument
+local any_left = ARGV[first_other]  -- steps that need functions
+for i = 1, extended + extensions do any_left = any_left or not results[i] end
 
 if any_left then
   if not looked then  -- the call releases shares and slots only
@@ -240,10 +285,10 @@ if any_left then
     return type(reply) == 'table' and reply.err
   end
 
-  -- The record of the fences.
+  -- The record of the fences, as numbers.
   local numbers = {match(looked[3] or '', '^(%d+) (%d+) (%d+) (%d+)$')}
-  local window, floor = tonumber(numbers[1] or '0'), tonumber(numbers[2] or '0')
-  local ceiling, earlier = tonumber(numbers[3] or '0'), tonumber(numbers[4] or '0')
+  window, floor = tonumber(numbers[1] or '0'), tonumber(numbers[2] or '0')
+  ceiling, earlier = tonumber(numbers[3] or '0'), tonumber(numbers[4] or '0')
 
   -- Returns a result if it cannot.
   local function write_record(at, low, high, before)
@@ -258,17 +303,13 @@ if any_left then
     local now = math.floor(millis / WINDOW)
     fence = math.min(fence, 2^53 - 1)  -- other programs can write metadata
     if now == window and fence <= ceiling then return end
-    local new_floor, new_ceiling, new_earlier = floor, ceiling, earlier
+    local new_floor, new_earlier = floor, earlier
     if now ~= window then
       -- If the clock jumped or nothing was stored for long, metadata from the last window may be gone.
       new_floor = now == window + 1 and earlier or ceiling
       new_earlier = ceiling
     end
-    -- Fences follow the clock in microseconds. The record is not written for each of them, but ten times a
-    -- second. A floor that is raised to the ceiling must not be far ahead of the clock, because the order of
-    -- fences rests on the clock when nodes lose their data.
-    if fence > ceiling then new_ceiling = math.max(fence, math.min(fence + 100000, 2^53 - 1)) end
-    return write_record(now, new_floor, new_ceiling, new_earlier)
+    return write_record(now, new_floor, math.max(fence, ceiling), new_earlier)
   end
 
   -- The result of a step that would store this fence for a new holder, if the fence is not above the highest
@@ -385,7 +426,8 @@ if any_left then
 
   -- How long the holder's lost lease would keep others out after its TTL, in ms.
   local function delay_of(holder)
-    return tonumber(match(holder, '\255(%d+) ') or '0')
+    local mark = string.find(holder, '\255', 1, true)
+    return mark and tonumber(match(holder, '^(%d+) ', mark + 1) or '0') or 0
   end
 
   -- What a key holds that stays taken after the release by this token.
@@ -476,13 +518,13 @@ if any_left then
 
   -- token, ttl, the longest TTL, raise to, least delay, digest, keeper's number ('' for none), keeper's id
   -- adopt makes the lease belong to that keeper.
-  local function extend(key, meta, take)
-    local refused = wrong_set or refusal(key, ARGV[a + 1])
+  local function extend(key, meta, take, token, ttl, most, raise_to, delay, digest, number, id)
+    local refused = wrong_set or refusal(key, token)
     if refused then return refused end
     local stored, unreadable = read(meta)
     if unreadable then return unreadable end
-    return extend_held(key, meta, stored, ARGV[a + 6], ARGV[a + 2], tonumber(ARGV[a + 3]),
-                       tonumber(ARGV[a + 4]), tonumber(ARGV[a + 5]), tonumber(ARGV[a + 7]), ARGV[a + 8], take)
+    return extend_held(key, meta, stored, digest, ttl, tonumber(most), tonumber(raise_to), tonumber(delay),
+                       tonumber(number), id, take)
   end
 
   -- token, ttl of a new lease with its delay, metadata, ttl of a lease that is extended,
@@ -1466,8 +1508,8 @@ if any_left then
   end
 
   local function one_step(name, key, meta)
-    if name == 'extend' then return extend(key, meta, nil), 9 end
-    if name == 'adopt' then return extend(key, meta, 'last'), 9 end
+    if name == 'extend' then return extend(key, meta, nil, unpack(ARGV, a + 1, a + 8)), 9 end
+    if name == 'adopt' then return extend(key, meta, 'last', unpack(ARGV, a + 1, a + 8)), 9 end
     if name == 'acquire_or_extend' then return acquire_or_extend(key, meta), 6 end
     if name == 'release_if' then return release_if(key, meta, unpack(ARGV, a + 1, a + 8)), 9 end
     if name == 'hand_over' then return hand_over(key, meta), 5 end
@@ -1496,7 +1538,17 @@ if any_left then
                                            ARGV[arguments + i], '', '0', '1', '', '', '', '')
   end
 
-  local n, k = acquisitions + releases, 2 + 2 * acquisitions + releases
+  for i = 1, extensions do
+    if not results[extended + i] then
+      local b, k = a + 5 * i - 2, first_extension + 2 * i - 2
+      local id, digest = match(ARGV[b + 4], '^(%S+) (.*)$')
+      results[extended + i] = extend(KEYS[k], KEYS[k + 1], nil, ARGV[b], ARGV[b + 1], ARGV[b + 2], '0', '0',
+                                     digest, ARGV[b + 3], id)
+    end
+  end
+
+  local n, k = extended + extensions, first_extension + 2 * extensions
+  a = first_other
   while ARGV[a] do
     local count, result, words = 1
     if ARGV[a] == 'slot' then

@@ -19,6 +19,32 @@
 namespace redlock::redis {
 namespace {
 
+constexpr std::int64_t kWindow = 20'000;  // ms: see the record of fences in steps.lua
+
+std::int64_t NowInMillis(const RedisServer& server) {
+  return std::stoll(server.Cli("TIME")) * 1000;
+}
+
+std::int64_t CurrentWindow(const RedisServer& server) { return NowInMillis(server) / kWindow; }
+
+void StoreFences(const RedisServer& server, std::int64_t window, std::uint64_t floor,
+                 std::uint64_t ceiling, std::uint64_t earlier) {
+  std::array<char, 80> text{};
+  (void)std::snprintf(text.data(), text.size(), "'%lld %016llu %016llu %016llu'",
+                      static_cast<long long>(window), static_cast<unsigned long long>(floor),
+                      static_cast<unsigned long long>(ceiling),
+                      static_cast<unsigned long long>(earlier));
+  ASSERT_EQ(server.Cli("SET redlockd:fences " + std::string(text.data())), "OK");
+}
+
+// 0 if nothing is stored.
+std::uint64_t StoredCeiling(const RedisServer& server) {
+  const std::string record = server.Cli("GET redlockd:fences");
+  const std::size_t floor = record.find(' ');
+  if (floor == std::string::npos) return 0;
+  return std::stoull(record.substr(record.find(' ', floor + 1)));
+}
+
 // The simulation's model of a node and the real scripts must give the same replies to all requests.
 // The random choices are seeded; nothing expires during the test.
 class Agreement : public NodeTest {
@@ -75,7 +101,7 @@ class Agreement : public NodeTest {
   // The clock of the model stands still, so its floor does not rise.
   void StayInOneWindow() {
     if (loop.Now() < next_window) return;
-    (void)server.Cli("DEL redlockd:fences");
+    StoreFences(server, CurrentWindow(server), 0, StoredCeiling(server), 0);
     next_window = loop.Now() + seconds(5);
   }
   void GoOnObserving() {
@@ -599,19 +625,15 @@ TEST_F(NodeTest, ATokenThatDoesNotHoldTheKeyStoresNothing) {
 // What a node knows of fences whose metadata is gone, as it is stored.
 class FencesRecord : public NodeTest {
  protected:
-  static constexpr std::int64_t kWindow = 20'000;  // ms
   void SetUp() override { OpenReady(Tcp(server)); }
   // It goes on for at least a second.
   std::int64_t ThisWindow() {
-    const auto now = [&] { return std::stoll(server.Cli("TIME")) * 1000; };
-    if (now() % kWindow >= kWindow - 2'000) Run(seconds(2));
-    return now() / kWindow;
+    if (NowInMillis(server) % kWindow >= kWindow - 2'000) Run(seconds(2));
+    return CurrentWindow(server);
   }
-  void Store(std::int64_t window, int floor, int ceiling, int earlier) {
-    std::array<char, 80> text{};
-    (void)std::snprintf(text.data(), text.size(), "'%lld %016d %016d %016d'",
-                        static_cast<long long>(window), floor, ceiling, earlier);
-    ASSERT_EQ(server.Cli("SET redlockd:fences " + std::string(text.data())), "OK");
+  void Store(std::int64_t window, std::uint64_t floor, std::uint64_t ceiling,
+             std::uint64_t earlier) {
+    StoreFences(server, window, floor, ceiling, earlier);
   }
   NodeReply Grant(const Key& key, std::uint64_t fence, bool adopt = false) {
     return Ask([&](auto sink) {
@@ -666,27 +688,23 @@ TEST_F(FencesRecord, TheLockOfAnotherLibraryGetsAFenceAboveTheFloor) {
 // A daemon of an earlier version keeps metadata for longer, and does not write the record.
 TEST_F(FencesRecord, MetadataIsNotShortenedBeforeItsFenceIsNoted) {
   const std::string far = "70000000";
-  const auto ceiling = [&] {
-    const std::string record = server.Cli("GET redlockd:fences");
-    return std::stoll(record.substr(record.find(' ', record.find(' ') + 1)));
-  };
   const auto grant_elsewhere = [&](const std::string& key) {
     ASSERT_EQ(Grant(Key(key), 1).outcome, Outcome::kGranted);
     std::string stored = server.Cli("GET 'redlockd:meta:{" + key + "}'");
     stored.replace(0, stored.find(' '), far);
     ASSERT_EQ(server.Cli("SET 'redlockd:meta:{" + key + "}' '" + stored + "' EX 86400"), "OK");
-    ASSERT_LT(ceiling(), std::stoll(far));
+    ASSERT_LT(StoredCeiling(server), std::stoull(far));
   };
   grant_elsewhere("extended");
   EXPECT_EQ(Extend("extended", "t", seconds(20)).outcome, Outcome::kGranted);
-  EXPECT_GE(ceiling(), std::stoll(far));
+  EXPECT_GE(StoredCeiling(server), std::stoull(far));
   (void)server.Cli("DEL redlockd:fences");
   grant_elsewhere("kept");
   const NodeReply released = Ask([&](auto sink) {
     node->Release({.key = Key("kept"), .token = OwnerToken("t"), .keep_for = seconds(30)}, sink);
   });
   EXPECT_EQ(released.outcome, Outcome::kGranted);
-  EXPECT_GE(ceiling(), std::stoll(far));
+  EXPECT_GE(StoredCeiling(server), std::stoull(far));
   (void)server.Cli("DEL redlockd:fences");
   grant_elsewhere("proclaimed");
   const NodeReply proclaimed = Ask([&](auto sink) {
@@ -694,7 +712,7 @@ TEST_F(FencesRecord, MetadataIsNotShortenedBeforeItsFenceIsNoted) {
         {Key("proclaimed"), OwnerToken("t"), PublishedValue("v"), kMaxFencingToken.value}, sink);
   });
   EXPECT_EQ(proclaimed.outcome, Outcome::kGranted) << proclaimed.message;
-  EXPECT_GE(ceiling(), std::stoll(far));
+  EXPECT_GE(StoredCeiling(server), std::stoull(far));
 }
 
 TEST_F(FencesRecord, AnAbsurdFenceInMetadataDoesNotBreakTheRecord) {
@@ -727,25 +745,117 @@ TEST_F(FencesRecord, EveryStepThatGrantsComparesTheFloor) {
 }
 
 TEST_F(FencesRecord, EveryStoredFenceRaisesTheCeiling) {
-  const auto ceiling = [&] {
-    const std::string record = server.Cli("GET redlockd:fences");
-    const std::size_t second = record.find(' ', record.find(' ') + 1);
-    return std::stoull(record.substr(second));
-  };
   EXPECT_EQ(Grant(Key("a"), 5).outcome, Outcome::kGranted);
-  EXPECT_GE(ceiling(), 5U);
-  EXPECT_LE(ceiling(), 5U + 10'000'000);
+  EXPECT_EQ(StoredCeiling(server), 5U);
+  EXPECT_EQ(Grant(Key("b"), 7).outcome, Outcome::kGranted);
+  EXPECT_EQ(StoredCeiling(server), 7U);
   EXPECT_EQ(Extend("a", "t", seconds(20), 20'000'000).outcome, Outcome::kGranted);
-  EXPECT_GE(ceiling(), 20'000'000U);
+  EXPECT_EQ(StoredCeiling(server), 20'000'000U);
   EXPECT_EQ(Release("a", "t", {}, 60'000'000).outcome, Outcome::kGranted);
-  EXPECT_GE(ceiling(), 60'000'000U);
+  EXPECT_EQ(StoredCeiling(server), 60'000'000U);
   const NodeReply repaired = Ask([&](auto sink) {
-    node->Repair({Key("b"), OwnerToken("t"), seconds(10), kLongest, {90'000'000}, {}}, sink);
+    node->Repair({Key("c"), OwnerToken("t"), seconds(10), kLongest, {90'000'000}, {}}, sink);
   });
   EXPECT_EQ(repaired.outcome, Outcome::kGranted);
-  EXPECT_GE(ceiling(), 90'000'000U);
-  EXPECT_EQ(Grant(Key("c"), kMaxFencingToken.value).outcome, Outcome::kGranted);
-  EXPECT_EQ(ceiling(), kMaxFencingToken.value);
+  EXPECT_EQ(StoredCeiling(server), 90'000'000U);
+  EXPECT_EQ(Grant(Key("d"), kMaxFencingToken.value).outcome, Outcome::kGranted);
+  EXPECT_EQ(StoredCeiling(server), kMaxFencingToken.value);
+}
+
+// A node looks at the metadata of a key only if its own record does not show that the proposed
+// fence exceeds all others.
+TEST_F(FencesRecord, AFenceBelowTheCeilingIsComparedWithThatOfItsKey) {
+  EXPECT_EQ(Grant(Key("a"), 1'000).outcome, Outcome::kGranted);
+  EXPECT_EQ(Release("a", "t").outcome, Outcome::kGranted);
+  EXPECT_EQ(Grant(Key("b"), 2'000).outcome, Outcome::kGranted);
+  const NodeReply refused = Grant(Key("a"), 1'000);
+  EXPECT_EQ(refused.outcome, Outcome::kStaleFence);
+  EXPECT_EQ(refused.fence.value, 1'000U);
+  EXPECT_EQ(Grant(Key("a"), 1'001).outcome, Outcome::kGranted);
+  EXPECT_EQ(StoredCeiling(server), 2'000U);
+}
+
+// The extension that is usual: the one before has confirmed the lease, and only the expiry changes.
+TEST_F(FencesRecord, ALaterExtensionChangesTheExpiryOnly) {
+  const std::string meta = "'redlockd:meta:{k}'";
+  const std::uint64_t fence = 1'700'000'000'000'001;
+  const auto extend = [&](Duration ttl, std::optional<Keeper> by,
+                          const std::string& token = "mine") {
+    return Ask([&](auto sink) {
+      node->Extend({Key("k"), OwnerToken(token), ttl, kLongest, {}, {}, by}, sink);
+    });
+  };
+  const auto stored = [&] { return server.Cli("GET " + meta); };
+  const auto left = [&](const std::string& key) { return std::stol(server.Cli("PTTL " + key)); };
+  const Keeper keeper{fence, {1}};
+  ASSERT_EQ(Acquire("k", "mine", fence).outcome, Outcome::kGranted);
+  ASSERT_EQ(extend(seconds(20), keeper).outcome, Outcome::kGranted);
+  const std::string before = stored();
+  const auto reads = [&] {
+    const std::string stats = server.Cli("INFO commandstats");
+    const std::size_t get = stats.find("cmdstat_get:");
+    return stats.substr(get, stats.find(',', get) - get);
+  };
+  const std::string reads_before = reads();
+  const long retention = left(meta) - left("k");
+
+  const NodeReply extended = extend(seconds(100), keeper);
+  EXPECT_EQ(reads(), reads_before) << "it has taken the long way";
+  EXPECT_EQ(extended.outcome, Outcome::kGranted) << extended.message;
+  EXPECT_EQ(extended.fence.value, fence);
+  EXPECT_EQ(extended.keeper, keeper);
+  EXPECT_EQ(extended.owner.label, OwnerLabel("label"));
+  const Duration now = std::chrono::system_clock::now().time_since_epoch();
+  EXPECT_LE(extended.owner.since, now);
+  EXPECT_GT(extended.owner.since, now - seconds(9));
+  EXPECT_GT(left("k"), 98'000);
+  EXPECT_GT(left(meta), 98'000 + retention - 1'000);
+
+  EXPECT_EQ(extend(seconds(10), keeper).outcome, Outcome::kGranted);
+  EXPECT_GT(left("k"), 90'000) << "an extension has shortened the TTL";
+  EXPECT_EQ(extend(seconds(100), keeper, "other").outcome, Outcome::kHeld);
+  EXPECT_EQ(stored(), before);
+
+  // By another stream, which has adopted the lease on other nodes, and by none.
+  EXPECT_EQ(extend(seconds(100), Keeper{fence + 1, {2}}).keeper, (Keeper{fence + 1, {2}}));
+  EXPECT_EQ(extend(seconds(100), keeper).keeper, (Keeper{fence + 1, {2}}));
+  EXPECT_EQ(extend(seconds(100), std::nullopt).keeper, std::nullopt);
+  const std::string detached = stored();
+  EXPECT_NE(detached.find(" c " + std::to_string(fence + 1) + " - "), std::string::npos)
+      << detached;
+  EXPECT_EQ(extend(seconds(100), std::nullopt).outcome, Outcome::kGranted);
+  EXPECT_EQ(stored(), detached);
+
+  // The record must cover the fence before the metadata may expire earlier.
+  const std::uint64_t higher = fence + 1'000'000;
+  ASSERT_EQ(server.Cli("SET " + meta + " '" + std::to_string(higher) +
+                       detached.substr(detached.find(' ')) + "' EX 86400"),
+            "OK");
+  EXPECT_EQ(extend(seconds(100), std::nullopt).fence.value, higher);
+  EXPECT_EQ(StoredCeiling(server), higher);
+}
+
+TEST_F(FencesRecord, ALaterExtensionKeepsTheLockDelay) {
+  const Owner delayed{.lock_delay = seconds(20)};
+  const Keeper keeper{1'700'000'000'000'001, {1}};
+  ASSERT_EQ(Ask([&](auto sink) {
+              node->Acquire({Key("k"),
+                             OwnerToken("mine"),
+                             seconds(10),
+                             kLongest,
+                             {keeper.number},
+                             keeper.id,
+                             delayed},
+                            sink);
+            }).outcome,
+            Outcome::kGranted);
+  for (int i = 0; i < 3; ++i) {
+    const NodeReply extended = Ask([&](auto sink) {
+      node->Extend({Key("k"), OwnerToken("mine"), seconds(100), kLongest, {}, {}, keeper}, sink);
+    });
+    EXPECT_EQ(extended.owner.lock_delay, seconds(20));
+    EXPECT_GT(std::stol(server.Cli("PTTL k")), 118'000);
+  }
 }
 
 TEST_F(NodeTest, ARefusalNamesTheSharerWhoseShareExpiresLastAndCountsTheOthers) {

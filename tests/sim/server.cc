@@ -57,9 +57,11 @@ void Server::Note(FencingToken fence) {
     fences_.earlier = fences_.ceiling;
     fences_.window = now;
   }
-  if (fence <= fences_.ceiling) return;
-  constexpr std::uint64_t kSlack = 100'000;
-  fences_.ceiling = {fence.value + kSlack};
+  fences_.ceiling = std::max(fences_.ceiling, fence);
+}
+
+bool Server::ExceedsAll(FencingToken fence) const {
+  return Clock() / window_ == fences_.window && fence > fences_.ceiling;
 }
 
 std::optional<NodeReply> Server::Stale(FencingToken fence, FencingToken highest) {
@@ -112,7 +114,7 @@ NodeReply Server::Grant(const std::string& key, const std::string& token, Durati
   Entry* const entry = Find(key);
   if (entry == nullptr) {
     if (full_) return kFull;
-    const bool compared = Has(Safeguard::kFenceComparedByGrant);
+    const bool compared = Has(Safeguard::kFenceComparedByGrant) && !ExceedsAll(fence);
     if (auto stale = Stale(fence, compared ? meta.fence : FencingToken{})) return *stale;
     Put(key, token, ttl + owner.lock_delay);
     meta = {fence, token, Keeper{fence.value, attempt}, true, owner};

@@ -279,6 +279,8 @@ class Server {
   // The metadata outlives its key, which has this expiry, by the retention.
   void KeepMeta(const std::string& key, Duration expires);
   void Note(FencingToken fence);
+  // Whether the record of this window says that every stored fence is lower.
+  [[nodiscard]] bool ExceedsAll(FencingToken fence) const;
   // The answer to a step that would grant with this fence, unless it is high enough.
   [[nodiscard]] std::optional<NodeReply> Stale(FencingToken fence, FencingToken highest);
   // After a step that found another holder: releases are announced.

@@ -165,6 +165,32 @@ TEST(Replies, AHugeRemainingTtlDoesNotOverflow) {
   }
 }
 
+TEST(Replies, AnExtensionThatChangesNoMetadataAnswersWithIt) {
+  const NodeReply reply =
+      AnswerTo(StepKind::kExtend, Word("12 c 3 5 digest @daemon - peer web-1 of 2 1799999999000"));
+  EXPECT_EQ(reply.outcome, Outcome::kGranted);
+  EXPECT_EQ(reply.fence, FencingToken{12});
+  EXPECT_EQ(reply.keeper, (Keeper{3, {5}}));
+  EXPECT_EQ(reply.owner.label, OwnerLabel("web-1 of 2"));
+  EXPECT_EQ(reply.owner.origin.value(), "daemon - peer");
+  EXPECT_EQ(reply.owner.since, kNow.time_since_epoch() - std::chrono::seconds(1));
+  EXPECT_FALSE(reply.clock.has_value());
+  const auto of = [](const std::string& text) { return AnswerTo(StepKind::kExtend, Word(text)); };
+  EXPECT_EQ(of("12 c - - digest -").keeper, std::nullopt);
+  EXPECT_EQ(of("12 c 3 - digest -").keeper, std::nullopt);
+  EXPECT_EQ(of("12 c - - digest -").owner, Owner());
+  EXPECT_EQ(of("12 c - - digest 1800000009000").owner.since, kNow.time_since_epoch())
+      << "the clock has gone back";
+  for (const char* text : {"", "12", "12 c", "12 c 3", "12 c 3 5", "12 a 3 5 digest -",
+                           "x c 3 5 digest -", "9007199254740992 c 3 5 digest -"}) {
+    EXPECT_EQ(of(text).outcome, Outcome::kError) << text;
+  }
+  const auto without_clock = Read("*1\r\n" + Word("12 c 3 5 digest -"));
+  EXPECT_EQ(BatchReply(*without_clock, 1, kNow).At(0, {StepKind::kExtend, {}}).outcome,
+            Outcome::kError);
+  EXPECT_EQ(AnswerTo(StepKind::kAdopt, Word("12 c 3 5 digest -")).outcome, Outcome::kError);
+}
+
 TEST(Replies, AnImplausibleClockIsAnError) {
   for (const char* clock : {"9223372036854775807", "-1"}) {
     EXPECT_EQ(AnswerTo(StepKind::kAcquire, ":1\r\n", clock).outcome, Outcome::kError) << clock;

@@ -111,6 +111,23 @@ TEST(StepWriter, AnExtensionThatDiffersIsWrittenAnew) {
                             [](Arguments& a) { a.ttl += milliseconds(1); },
                             [](Arguments& a) { a.longest += milliseconds(1); },
                             [](Arguments& a) { ++a.fence.value; },
+                            [](Arguments& a) { a.fence = {}; },
+                            [](Arguments& a) { a.least_delay = milliseconds(3); },
+                            [](Arguments& a) { a.keeper = Keeper{.number = 4, .id = {5}}; },
+                            [](Arguments& a) { a.adopt = true; },
+                        });
+  const auto plain_of = [&step_of](Arguments of) {
+    of.fence = {};
+    return step_of(of);
+  };
+  EXPECT_EQ(StepWriter().Write(plain_of({})).group, StepGroup::kExtension);
+  ExpectEachToBeWritten(plain_of,
+                        {
+                            [](Arguments& a) { a.key = Key("other"); },
+                            [](Arguments& a) { a.key = Key("key").Slot(2, 1); },
+                            [](Arguments& a) { a.token = OwnerToken("other"); },
+                            [](Arguments& a) { a.ttl += milliseconds(1); },
+                            [](Arguments& a) { a.longest += milliseconds(1); },
                             [](Arguments& a) { a.least_delay = milliseconds(3); },
                             [](Arguments& a) { a.keeper = Keeper{.number = 4, .id = {5}}; },
                             [](Arguments& a) { a.adopt = true; },

@@ -15,7 +15,8 @@ enum class Safeguard {
   kFenceComparedByGrant,  // a node grants only above the fence that it stores
   kFenceComparedByHandOver,
   kFloorCompared,          // and above those of locks that it has forgotten
-  kSealsNoted,             // which include the seals of releases
+  kGrantsNoted,            // which include those of grants
+  kSealsNoted,             // and the seals of releases
   kMarkRaisesFloor,        // and all of them after a jump of its clock
   kRepairRaisesTheFence,   // a repair stores a fence above the one on the node
   kRollBack,               // the grants of a lost attempt are rolled back

@@ -6,8 +6,8 @@
  * fence. The record is that of server/redis/steps.lua. The property: a grant's fence exceeds every fence that the node
  * has ever stored for the key.
  *
- * tests/model/run checks this, and that it fails WITHOUT_FLOOR, WITHOUT_SEAL_IN_THE_RECORD, WITHOUT_IDLE_RULE,
- * WITHOUT_JUMP_RULE, WITHOUT_TWO_WINDOWS or WITHOUT_WHOLE_RETENTION. */
+ * tests/model/run checks this, and that it fails WITHOUT_FLOOR, WITHOUT_GRANT_IN_THE_RECORD,
+ * WITHOUT_SEAL_IN_THE_RECORD, WITHOUT_IDLE_RULE, WITHOUT_JUMP_RULE, WITHOUT_TWO_WINDOWS or WITHOUT_WHOLE_RETENTION. */
 
 #define KEYS 2
 #define FENCES 3
@@ -64,17 +64,27 @@ inline store(k, f) {
   highest[k] = (f > highest[k] -> f : highest[k])
 }
 
+/* A fence above the ceiling is above all that are stored, so the key's own is not looked at. */
 inline grant(k, f) {
-  note(f);
   if
-#ifndef WITHOUT_FLOOR
-  :: f > stored[k] && f > floor ->
-#else
-  :: f > stored[k] ->
+  :: now / WINDOW == window && f > floor && f > ceiling ->
+#ifndef WITHOUT_GRANT_IN_THE_RECORD
+     note(f);
 #endif
      assert(f > highest[k]);
      store(k, f)
-  :: else -> skip
+  :: else ->
+     note(f);
+     if
+#ifndef WITHOUT_FLOOR
+     :: f > stored[k] && f > floor ->
+#else
+     :: f > stored[k] ->
+#endif
+        assert(f > highest[k]);
+        store(k, f)
+     :: else -> skip
+     fi
   fi
 }
 

@@ -65,7 +65,7 @@ bool Server::ExceedsAll(FencingToken fence) const {
 }
 
 std::optional<NodeReply> Server::Stale(FencingToken fence, FencingToken highest) {
-  Note(fence);
+  if (Has(Safeguard::kGrantsNoted)) Note(fence);
   if (Has(Safeguard::kFloorCompared)) highest = std::max(highest, fences_.floor);
   if (highest < fence) return std::nullopt;
   return NodeReply{.outcome = Outcome::kStaleFence, .fence = highest};

@@ -62,13 +62,15 @@ std::optional<Keeper> KeeperIn(std::string_view text) {
   return keeper;
 }
 
-// Removes the last word from the text. Returns the time in ms that it is, if it is one.
+// Removes the last word from the text. Returns the time in ms that it is, if it is one: an age, or
+// a time since 1970.
 std::optional<Duration> TakeTime(std::string_view& text) {
   const std::size_t space = text.rfind(' ');
   if (space == std::string_view::npos) return std::nullopt;
   const auto millis = NumberIn(text.substr(space + 1));
   text = text.substr(0, space);
-  if (!millis || *millis < 0 || *millis > kMostMillis) return std::nullopt;
+  constexpr long long kMost = 8'000'000'000'000;  // the year 2223
+  if (!millis || *millis < 0 || *millis > kMost) return std::nullopt;
   return std::chrono::milliseconds(*millis);
 }
 
@@ -164,8 +166,10 @@ bool ParseExtension(std::span<redisReply* const> rest, WallTime now, NodeReply& 
   return true;
 }
 
-// The metadata that an extension has left unchanged. False where it is something else.
-bool ParseMetadata(std::string_view text, WallTime now, Duration clock, NodeReply& parsed) {
+// The metadata that an extension has left unchanged. `clock`: the node's. False where it is
+// something else.
+bool ParseMetadata(std::string_view text, WallTime now, std::optional<Duration> clock,
+                   NodeReply& parsed) {
   const auto fence = TakeNumber(text);
   constexpr std::string_view kConfirmed = "c ";
   if (!fence || *fence > kMaxFencingToken.value || !text.starts_with(kConfirmed)) return false;
@@ -175,7 +179,8 @@ bool ParseMetadata(std::string_view text, WallTime now, Duration clock, NodeRepl
   parsed.outcome = Outcome::kGranted;
   parsed.fence = {*fence};
   parsed.keeper = KeeperIn(text.substr(0, holder));
-  parsed.owner = OwnerIn(text.substr(holder + 1), now, clock);
+  parsed.owner = OwnerIn(text.substr(holder + 1), now, clock.value_or(Duration()));
+  if (!clock) parsed.owner.since = Duration();
   return true;
 }
 
@@ -354,7 +359,7 @@ bool BatchReply::Parse(const redisReply& element, const AskedStep& asked, NodeRe
     status = element.element[0];
     rest = std::span(element.element, element.elements).subspan(1);
   } else if (element.type == REDIS_REPLY_STRING && asked.kind == StepKind::kExtend) {
-    return clock_ && ParseMetadata(TextOf(element), now_, *clock_, parsed);
+    return ParseMetadata(TextOf(element), now_, clock_, parsed);
   }
   if (status->type == REDIS_REPLY_INTEGER && status->integer == 1) {  // true
     if (!ParseGrant(asked, rest, now_, parsed) || (IsTimed(asked.kind) && !clock_)) return false;

@@ -90,7 +90,7 @@ class Line {
 
   // Two fences, an id and a digest of at most 20 bytes each, the label and the origin, and the
   // separators.
-  std::array<char, 4 * 20 + kMaxLabelBytes + kMaxOriginBytes + 16> text_;
+  std::array<char, std::size_t{4} * 20 + kMaxLabelBytes + kMaxOriginBytes + 16> text_;
   std::size_t size_ = 0;
 };
 

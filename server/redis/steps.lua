@@ -90,8 +90,8 @@
 --   WINDOW       the number of windows of 20 s that the node's clock has counted. Three of them are not
 --                longer than the retention
 --   FLOOR        no fence that was stored before the previous window exceeds it
---   CEILING      the highest fence that was ever stored. Most proposals exceed it, because they follow the
---                clock. Their acquisitions need not look at the metadata of their keys
+--   CEILING      no fence that was ever stored exceeds it. Most proposals do, because they follow the clock.
+--                Their acquisitions need not look at the metadata of their keys
 --   EARLIER      no fence that was stored before this window exceeds it
 -- Fences have 16 digits there, so that they can be compared without being converted to numbers.
 -- A fence below FLOOR may belong to metadata that still exists, which does no harm: the proposals of daemons
@@ -131,6 +131,8 @@ local OBSERVERS = 'redlockd:observers'
 local WAITERS = 'redlockd:waiters'
 local FENCES = 'redlockd:fences'
 local WINDOW = 20000  -- ms
+-- The metadata of an extended lease with a fence of 16 digits. Captures the keeper's ID and the digest.
+local CONFIRMED = '^%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d c [%d-]+ (%S+ %w+)'
 local SHARED = 'redlockd:shared'      -- the marker of shared keys
 local SEMAPHORE = '^redlockd:sem:(%d+)$'  -- that of semaphores, with the limit
 
@@ -178,31 +180,26 @@ local in_window = window and tonumber(window) == math.floor(millis / WINDOW)
 
 -- Grants free keys. The steps below treat those that are not free, and all if the fences' record is not of
 -- this window, or if a fence is not above the floor. Releases come later, because Redis no longer compares
--- maxmemory after the first command that writes.
+-- maxmemory after the first command that writes. The few acquisitions that the steps below treat are not
+-- compared then.
 if acquisitions > 0 and in_window and not wrong_mark and floor < ARGV[5] then
-  local stored, highest, lifetime, refused = {}, ARGV[6], ARGV[7], nil
+  local stored, highest, lifetime = {}, ARGV[6], ARGV[7]
   if ceiling >= ARGV[5] then  -- the metadata may have a fence that is as high as those proposed
     for i = 1, acquisitions do stored[i] = KEYS[2 * i + 1] end
     stored = try('MGET', unpack(stored))
-  end
-  if ceiling < highest then
-    local record = window .. ' ' .. floor .. ' ' .. highest .. ' ' .. earlier
-    local set = try('SET', FENCES, record)
-    if set.ok then
-      looked[3], ceiling = record, highest
-    else
-      refused = {'failed', set.err}
-    end
   end
   for i = 1, stored.err and 0 or acquisitions do
     local b = 3 * i + 5
     local granted = ARGV[b + 2]
     local seen = stored[i] and match(stored[i], '^(%d+) %a %S+ %S+ ')
-    if refused then
-      results[i] = refused
-    elseif not seen or tonumber(seen) < tonumber(match(granted, '^%d+')) then
+    if not seen or tonumber(seen) < tonumber(match(granted, '^%d+')) then
       local key = KEYS[2 * i]
       local set = try('SET', key, ARGV[b], 'PX', ARGV[b + 1], 'NX')
+      if set and set.ok and ceiling < highest then  -- the call stores its first fence
+        local record = window .. ' ' .. floor .. ' ' .. highest .. ' ' .. earlier
+        set = try('SET', FENCES, record)
+        if set.ok then looked[3], ceiling = record, highest else call('DEL', key) end
+      end
       if set and set.ok then
         call('SET', KEYS[2 * i + 1], granted .. now_word, 'PX', lifetime)
         results[i] = true
@@ -256,10 +253,10 @@ if extensions > 0 and in_window and not wrong_set then
   for i = 1, extensions do
     local b, k = a + 5 * i - 2, first_extension + 2 * i - 2
     local token, stored = looked[2 * i + 2], looked[2 * i + 3]
-    if token == ARGV[b] and stored and match(stored, '^%d+ c %S+ (%S+ %w+)') == ARGV[b + 4] and
+    if token == ARGV[b] and stored and match(stored, CONFIRMED) == ARGV[b + 4] and
       string.sub(stored, 1, 16) <= ceiling and not string.find(stored, '\255', 1, true) then
-      local left = call('PTTL', KEYS[k])
-      if left >= 0 and left <= tonumber(ARGV[b + 1]) then  -- an extension never shortens a TTL
+      -- An extension never shortens a TTL. It sets one if the key does not expire.
+      if call('PTTL', KEYS[k]) <= tonumber(ARGV[b + 1]) then
         call('PEXPIRE', KEYS[k], ARGV[b + 1])
         call('PEXPIRE', KEYS[k + 1], lifetime)
         results[extended + i] = stored

@@ -762,6 +762,35 @@ TEST_F(FencesRecord, EveryStoredFenceRaisesTheCeiling) {
   EXPECT_EQ(StoredCeiling(server), kMaxFencingToken.value);
 }
 
+TEST_F(FencesRecord, NothingIsGrantedIfTheRecordCannotBeWritten) {
+  if (IsRedis6(server)) GTEST_SKIP() << "has no permissions to read only";
+  (void)ThisWindow();
+  ASSERT_EQ(Grant(Key("a"), 5).outcome, Outcome::kGranted);
+  ASSERT_EQ(server.Cli("ACL SETUSER default resetkeys '%R~*' '~redlockd:m*' '~b'"), "OK");
+  const NodeReply refused = Grant(Key("b"), 6);
+  EXPECT_EQ(refused.outcome, Outcome::kError);
+  EXPECT_NE(refused.message.find("access list"), std::string::npos) << refused.message;
+  EXPECT_EQ(server.Cli("EXISTS b"), "0");
+}
+
+// Otherwise, a daemon whose clock is ahead would raise it with every refusal.
+TEST_F(FencesRecord, ARefusedAcquisitionLeavesTheRecordAsItIs) {
+  ASSERT_EQ(Grant(Key("a"), 1'000).outcome, Outcome::kGranted);
+  EXPECT_EQ(Grant(Key("a"), 2'000).outcome, Outcome::kHeld);
+  EXPECT_EQ(StoredCeiling(server), 1'000U);
+}
+
+TEST_F(FencesRecord, TheStepsOfACallNeverLowerTheCeiling) {
+  ASSERT_EQ(Grant(Key("a"), 1'000).outcome, Outcome::kGranted);
+  (void)Ask([&](auto sink) {
+    node->Acquire({Key("b"), OwnerToken("t"), seconds(10), kLongest, {2'000}, {1}, owner}, sink);
+    node->Repair({Key("c"), OwnerToken("t"), seconds(10), kLongest, {1'500}, {}},
+                 std::make_shared<Recorder>());
+  });
+  EXPECT_EQ(server.Cli("EXISTS b c"), "2");
+  EXPECT_EQ(StoredCeiling(server), 2'000U);
+}
+
 // A node looks at the metadata of a key only if its own record does not show that the proposed
 // fence exceeds all others.
 TEST_F(FencesRecord, AFenceBelowTheCeilingIsComparedWithThatOfItsKey) {
@@ -833,6 +862,24 @@ TEST_F(FencesRecord, ALaterExtensionChangesTheExpiryOnly) {
             "OK");
   EXPECT_EQ(extend(seconds(100), std::nullopt).fence.value, higher);
   EXPECT_EQ(StoredCeiling(server), higher);
+
+  const NodeReply of_another_set = Ask([&](auto sink) {
+    node->Extend({.key = Key("k"),
+                  .token = OwnerToken("mine"),
+                  .ttl = seconds(200),
+                  .longest = kLongest,
+                  .raise_to = {},
+                  .least_delay = {},
+                  .expected = {.stamp = "another", .mark = ""}},
+                 sink);
+  });
+  EXPECT_EQ(of_another_set.outcome, Outcome::kOtherSet);
+  EXPECT_LE(left("k"), 100'000);
+
+  // Another library takes the key and leaves the metadata.
+  ASSERT_EQ(server.Cli("SET k theirs PX 50000"), "OK");
+  EXPECT_EQ(extend(seconds(100), std::nullopt).outcome, Outcome::kHeld);
+  EXPECT_LE(left("k"), 50'000);
 }
 
 TEST_F(FencesRecord, ALaterExtensionKeepsTheLockDelay) {
@@ -849,12 +896,12 @@ TEST_F(FencesRecord, ALaterExtensionKeepsTheLockDelay) {
                             sink);
             }).outcome,
             Outcome::kGranted);
-  for (int i = 0; i < 3; ++i) {
+  for (const int ttl : {50, 100, 200}) {
     const NodeReply extended = Ask([&](auto sink) {
-      node->Extend({Key("k"), OwnerToken("mine"), seconds(100), kLongest, {}, {}, keeper}, sink);
+      node->Extend({Key("k"), OwnerToken("mine"), seconds(ttl), kLongest, {}, {}, keeper}, sink);
     });
     EXPECT_EQ(extended.owner.lock_delay, seconds(20));
-    EXPECT_GT(std::stol(server.Cli("PTTL k")), 118'000);
+    EXPECT_GT(std::stol(server.Cli("PTTL k")), (ttl + 18) * 1000);
   }
 }
 
@@ -991,6 +1038,7 @@ TEST_F(NodeTest, AGrantRequiresTheExpectedMark) {
   EXPECT_EQ(hand_over("k", "m2"), Outcome::kQuarantined);
   EXPECT_EQ(hand_over("k", "m1"), Outcome::kGranted);
   EXPECT_EQ(acquire("j", ""), Outcome::kGranted) << "an empty mark is not compared";
+  EXPECT_EQ(acquire("i", "m2"), Outcome::kQuarantined) << "on the short way through the script";
 
   const NodeReply look = Ask([&](auto sink) { node->ReadMark(sink); });
   EXPECT_EQ(look.mark, "m1");

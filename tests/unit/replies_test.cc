@@ -185,9 +185,10 @@ TEST(Replies, AnExtensionThatChangesNoMetadataAnswersWithIt) {
                            "x c 3 5 digest -", "9007199254740992 c 3 5 digest -"}) {
     EXPECT_EQ(of(text).outcome, Outcome::kError) << text;
   }
-  const auto without_clock = Read("*1\r\n" + Word("12 c 3 5 digest -"));
-  EXPECT_EQ(BatchReply(*without_clock, 1, kNow).At(0, {StepKind::kExtend, {}}).outcome,
-            Outcome::kError);
+  const NodeReply untimed =
+      AnswerTo(StepKind::kExtend, Word("12 c 3 5 digest label 1799999999000"), "-1");
+  EXPECT_EQ(untimed.outcome, Outcome::kGranted);
+  EXPECT_EQ(untimed.owner, Owner{.label = OwnerLabel("label")}) << "nobody knows since when";
   EXPECT_EQ(AnswerTo(StepKind::kAdopt, Word("12 c 3 5 digest -")).outcome, Outcome::kError);
 }
 

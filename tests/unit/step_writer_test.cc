@@ -116,11 +116,13 @@ TEST(StepWriter, AnExtensionThatDiffersIsWrittenAnew) {
                             [](Arguments& a) { a.keeper = Keeper{.number = 4, .id = {5}}; },
                             [](Arguments& a) { a.adopt = true; },
                         });
-  const auto plain_of = [&step_of](Arguments of) {
-    of.fence = {};
-    return step_of(of);
+  const auto plain_of = [&step_of](const Arguments& of) {
+    ExtendStep step = step_of(of);
+    step.raise_to = {};
+    return step;
   };
-  EXPECT_EQ(StepWriter().Write(plain_of({})).group, StepGroup::kExtension);
+  const Arguments usual;
+  EXPECT_EQ(StepWriter().Write(plain_of(usual)).group, StepGroup::kExtension);
   ExpectEachToBeWritten(plain_of,
                         {
                             [](Arguments& a) { a.key = Key("other"); },

@@ -14,15 +14,15 @@ namespace {
 
 constexpr std::string_view kMetaPrefix = "redlockd:meta:{";
 
+bool IsPlain(const Key& key) { return !key.IsSeveral() && !key.IsShared() && !key.IsSemaphore(); }
+
 // An acquisition that the script carries out with others like it.
-bool IsPlain(const AcquireStep& step) {
-  return !step.adopt && !step.key.IsSeveral() && !step.key.IsShared() && !step.key.IsSemaphore();
-}
+bool IsPlain(const AcquireStep& step) { return !step.adopt && IsPlain(step.key); }
 
 // An extension that usually leaves the metadata unchanged.
 bool IsPlain(const ExtendStep& step) {
   return !step.adopt && step.raise_to.value == 0 && step.least_delay == Duration() &&
-         !step.key.IsSeveral() && !step.key.IsShared() && !step.key.IsSemaphore();
+         IsPlain(step.key);
 }
 
 bool IsPlain(const ReleaseStep& step) {
@@ -179,6 +179,12 @@ void StepWriter::Begin(StepGroup group, const Key& key) {
   text_.inspects = false;
 }
 
+void StepWriter::BeginPlain(StepGroup group, const Key& key) {
+  Begin(group, key);
+  AddKey(key.value());
+  AddMetaKey(key.value());
+}
+
 void StepWriter::BeginOther(StepKind kind, const Key& key) {
   Begin(StepGroup::kOther, key);
   std::size_t count = 0;
@@ -200,9 +206,7 @@ void StepWriter::BeginOther(StepKind kind, const Key& key) {
 
 void StepWriter::Set(const AcquireStep& step) {
   if (IsPlain(step)) {
-    Begin(StepGroup::kAcquisition, step.key);
-    AddKey(step.key.value());
-    AddMetaKey(step.key.value());
+    BeginPlain(StepGroup::kAcquisition, step.key);
     text_.fence = step.fence;
   } else {
     BeginOther(step.adopt ? StepKind::kAcquireOrExtend : StepKind::kAcquire, step.key);
@@ -230,27 +234,26 @@ void StepWriter::Set(const HandOverStep& step) {
 
 void StepWriter::Set(const ExtendStep& step) {
   const Decimal digest(DigestOf(step.token), kIdBase);
-  if (IsPlain(step)) {
-    Begin(StepGroup::kExtension, step.key);
-    AddKey(step.key.value());
-    AddMetaKey(step.key.value());
+  const bool plain = IsPlain(step);
+  if (plain) {
+    BeginPlain(StepGroup::kExtension, step.key);
     text_.longest_ttl = step.ttl;
-    Argument(step.token.value());
-    Argument(Decimal(Millis(step.ttl)));
-    Argument(Decimal(Millis(step.longest)));
-    if (step.keeper) {
-      Argument(Decimal(step.keeper->number));
-      Argument(IdText(step.keeper->id), " ", digest);
-    } else {
-      Argument("");
-      Argument("-", " ", digest);
-    }
-    return;
+  } else {
+    BeginOther(step.adopt ? StepKind::kAdopt : StepKind::kExtend, step.key);
   }
-  BeginOther(step.adopt ? StepKind::kAdopt : StepKind::kExtend, step.key);
   Argument(step.token.value());
   Argument(Decimal(Millis(step.ttl)));
   Argument(Decimal(Millis(step.longest)));
+  if (plain && step.keeper) {
+    Argument(Decimal(step.keeper->number));
+    Argument(IdText(step.keeper->id), " ", digest);
+    return;
+  }
+  if (plain) {
+    Argument("");
+    Argument("-", " ", digest);
+    return;
+  }
   Argument(Decimal(step.raise_to.value));
   Argument(Decimal(Millis(step.least_delay)));
   Argument(digest);

@@ -79,6 +79,8 @@ class StepWriter {
   void Set(const TryGrantStep& step);
 
   void Begin(StepGroup group, const Key& key);
+  // A step on one key, in a group of its own.
+  void BeginPlain(StepGroup group, const Key& key);
   void BeginOther(StepKind kind, const Key& key);
   void AddKey(std::string_view key);
   void AddMetaKey(std::string_view key);

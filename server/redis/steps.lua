@@ -131,6 +131,7 @@ local OBSERVERS = 'redlockd:observers'
 local WAITERS = 'redlockd:waiters'
 local FENCES = 'redlockd:fences'
 local WINDOW = 20000  -- ms
+local RECORD = '^(%d+) (%d+) (%d+) (%d+)$'  -- of the fences
 -- The metadata of an extended lease with a fence of 16 digits. Captures the keeper's ID and the digest.
 local CONFIRMED = '^%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d c [%d-]+ (%S+ %w+)'
 local SHARED = 'redlockd:shared'      -- the marker of shared keys
@@ -174,8 +175,8 @@ if acquisitions > 0 or ARGV[a] then
   millis, now_word = tonumber(text), ' ' .. text
 end
 
--- The record of the fences, as strings.
-local window, floor, ceiling, earlier = match(looked and looked[3] or '', '^(%d+) (%d+) (%d+) (%d+)$')
+-- The record of the fences, as strings; nil if there is none.
+local window, floor, ceiling, earlier = match(looked and looked[3] or '', RECORD)
 local in_window = window and tonumber(window) == math.floor(millis / WINDOW)
 
 -- Grants free keys. The steps below treat those that are not free, and all if the fences' record is not of
@@ -198,7 +199,7 @@ if acquisitions > 0 and in_window and not wrong_mark and floor < ARGV[5] then
       if set and set.ok and ceiling < highest then  -- the call stores its first fence
         local record = window .. ' ' .. floor .. ' ' .. highest .. ' ' .. earlier
         set = try('SET', FENCES, record)
-        if set.ok then looked[3], ceiling = record, highest else call('DEL', key) end
+        if set.ok then ceiling = highest else call('DEL', key) end
       end
       if set and set.ok then
         call('SET', KEYS[2 * i + 1], granted .. now_word, 'PX', lifetime)
@@ -276,16 +277,16 @@ if any_left then
     micros = call('TIME')
     micros = micros[1] * 1000000 + micros[2]
     millis = math.floor(micros / 1000)
+    window, floor, ceiling, earlier = match(looked[3] or '', RECORD)
   end
 
   local function failed(reply)
     return type(reply) == 'table' and reply.err
   end
 
-  -- The record of the fences, as numbers.
-  local numbers = {match(looked[3] or '', '^(%d+) (%d+) (%d+) (%d+)$')}
-  window, floor = tonumber(numbers[1] or '0'), tonumber(numbers[2] or '0')
-  ceiling, earlier = tonumber(numbers[3] or '0'), tonumber(numbers[4] or '0')
+  -- The functions compute with the record.
+  window, floor = tonumber(window or '0'), tonumber(floor or '0')
+  ceiling, earlier = tonumber(ceiling or '0'), tonumber(earlier or '0')
 
   -- Returns a result if it cannot.
   local function write_record(at, low, high, before)

@@ -186,7 +186,8 @@ ExitStatus Commands::Acquire() {
   if (status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) {
     Failure failure = asked.Explain(status);
     // Without the reason of an attempt, the call ended here before the daemon answered.
-    if (failure.last_reason.empty()) failure = WithCause(std::move(failure));
+    const bool answers = failure.exit_status != kExitUnreachable;
+    if (answers && failure.last_reason.empty()) failure = WithCause(std::move(failure));
     printer_.Print(failure);
     return failure.exit_status;
   }

@@ -267,11 +267,24 @@ constexpr const char* kSemaphoreHelp =
     "2 to 64";
 constexpr const char* kIsSlotHelp = "The lock is a slot that was acquired with --max-holders N";
 
+// A wait of no length is one attempt, as it is in the client libraries. As a time limit it would
+// end the call before the daemon can answer.
+void AddWait(CLI::App& command, Options& options) {
+  AddDuration(command, "--wait",
+              "Wait at most this long for the lock; 0: make one attempt, as with --try [no limit]",
+              [&options](Millis value) {
+                if (value == Millis(0)) {
+                  options.single_try = true;
+                } else {
+                  options.wait = value;
+                }
+              });
+}
+
 // What `run` and `elect` do not share with `hold`.
 void DeclareRun(CLI::App& run, Options& options) {
   run.add_flag("--try", options.single_try, "Make one attempt and do not wait");
-  AddDuration(run, "--wait", "Wait at most this long for the lock [no limit]",
-              [&options](Millis value) { options.wait = value; });
+  AddWait(run, options);
   AddDuration(run, "--grace",
               "The time between SIGTERM and SIGKILL for the command; shorter if the lock is lost, "
               "because everything must end before its validity does [5s]",
@@ -292,8 +305,7 @@ void DeclareCommands(CommandLine& line, Options& options) {
   line.AddTtl(acquire);
   line.AddOwnToken(acquire);
   line.AddRetry(acquire);
-  AddDuration(acquire, "--wait", "Wait at most this long for the lock [no limit]",
-              [&options](Millis value) { options.wait = value; });
+  AddWait(acquire, options);
   line.AddSharing(acquire, kShareHelp, kSemaphoreHelp);
   acquire.add_flag("--extend-if-held", options.extend_if_held,
                    "Extend the lock if --token already holds the key");

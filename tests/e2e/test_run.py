@@ -289,6 +289,7 @@ class RunTest(CommandTest):
                 (["--try", self.key, "true"], 123, r"another holder has the lock: \"me.*\", for \d+\.\d{3} s$"),
                 (["--wait", "100ms", self.key, "true"], 123,
                  r"the time to wait ran out: another holder has the lock: \"me\\x1b.*\", for \d+\.\d{3} s$"),
+                (["--wait", "0s", self.key, "true"], 123, r"another holder has the lock: \"me.*\", for \d+\.\d{3} s$"),
                 (["--try", "-E", "9", self.key, "true"], 9, "another holder has the lock"),
                 (["--server", nobody, "k", "true"], 120, "no redlockd answers"),
                 (["k", "--", "/no/such/command"], 127, "cannot run /no/such/command: No such file"),
@@ -315,6 +316,15 @@ class RunTest(CommandTest):
         done = self.ctl("run", "--wait", "100ms", self.key, "true")
         self.assertEqual(done.returncode, 123)
         self.assertRegex(done.stderr, r"^redlockctl: the time to wait ran out: another holder has the lock, for \d+\.\d{3} s$")
+
+    def test_a_wait_of_no_length_is_one_attempt(self):
+        self.start("sleep", "60", options=("--owner", "me"))
+        self.assertTrue(eventually(lambda: not self.is_free()))
+        for arguments in (["--try"], ["--wait", "0s"], ["--wait", "0"]):
+            done = self.ctl("acquire", self.key, *arguments)
+            self.assertEqual(done.returncode, 3, done.stderr)
+            self.assertRegex(done.stderr, r"^redlockctl: LOCK_ALREADY_HELD: another holder has the lock: \"me\", .*, for \d+\.\d{3} s")
+        self.assertEqual(self.ctl("acquire", self.key + "-free", "--wait", "0s").returncode, 0)
 
     def test_an_outage_is_not_contention(self):
         nodes = Nodes()

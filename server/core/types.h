@@ -8,13 +8,15 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <memory>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
 #include <utility>
 #include <vector>
+
+#include "server/core/shared_text.h"
 
 namespace redlock {
 
@@ -36,19 +38,21 @@ template <typename Tag>
 class Text {
  public:
   Text() = default;
-  explicit Text(std::string value)
-      : value_(value.empty() ? nullptr : std::make_shared<const std::string>(std::move(value))) {}
-  [[nodiscard]] const std::string& value() const {
-    static const std::string none;
-    return value_ ? *value_ : none;
-  }
-  [[nodiscard]] bool empty() const { return value_ == nullptr; }
-  bool operator==(const Text& other) const {
-    return value_ == other.value_ || value() == other.value();
-  }
+  explicit Text(std::string_view value) : text_(value) {}
+  // Valid as long as this object or a copy of it is.
+  [[nodiscard]] std::string_view value() const { return text_.view(); }
+  [[nodiscard]] std::string str() const { return std::string(value()); }
+  [[nodiscard]] bool empty() const { return text_.empty(); }
+  bool operator==(const Text&) const = default;
 
  private:
-  std::shared_ptr<const std::string> value_;  // null if empty
+  SharedText text_;
+};
+struct HashText {
+  template <typename Tag>
+  std::size_t operator()(const Text<Tag>& text) const {
+    return std::hash<std::string_view>()(text.value());
+  }
 };
 
 // What a lease claims: a key of 1 to 512 bytes of UTF-8, or several of them together, exclusively

@@ -20,7 +20,7 @@ constexpr Duration kConnectTimeout = std::chrono::seconds(2);
 constexpr Duration kSettleTime = std::chrono::seconds(5);
 
 std::string ChannelOf(Topic topic, const Key& key) {
-  return std::string(ChannelPrefix(topic)) + key.value();
+  return std::string(ChannelPrefix(topic)) + key.str();
 }
 
 }  // namespace

@@ -61,7 +61,7 @@ void AnswerForceReleased(const Key& key, const InspectResult& before, std::optio
   v1::ForceReleaseResponse response;
   response.set_released(found);
   if (!before.shared && before.held) {
-    response.set_owner(before.held_by.front().owner.label.value());
+    response.set_owner(before.held_by.front().owner.label.str());
   }
   Fill(*response.mutable_votes(), before.votes, names);
   answer(grpc::Status::OK, response);

@@ -28,7 +28,7 @@ Response ToResponse(const Key& key, const WatchEvent& event, const NodeNames& na
     case WatchEvent::Type::kReleased:
     case WatchEvent::Type::kDenied:
       SetKey(*out.mutable_lease(), key);
-      out.mutable_lease()->set_token(event.lease.token.value());
+      out.mutable_lease()->set_token(event.lease.token.str());
       out.set_type(v1::EVENT_TYPE_LOST);
       break;
   }

@@ -61,7 +61,7 @@ void FillEntry(v1::LeaseEntry& out, const LeaseListing& listing) {
   }
   out.set_consecutive_failures(listing.failures);
   out.set_position(static_cast<std::int32_t>(listing.position));
-  out.set_owner(listing.owner.label.value());
+  out.set_owner(listing.owner.label.str());
   if (listing.kind == LeaseListing::Kind::kWaiting) {
     Fill(*out.mutable_waiter(), listing);
   } else {

@@ -167,8 +167,8 @@ struct InspectMethod {
       FillHolders(out, result.held_by, result.shared, result.limit);
       if (result.held && !result.shared) out.set_mode(v1::LOCK_MODE_EXCLUSIVE);
       for (const InspectResult::Holder& holder : result.held_by) {
-        const std::string& label = holder.owner.label.value();
-        if (result.shared && !label.empty()) out.add_owners(label);
+        const OwnerLabel& label = holder.owner.label;
+        if (result.shared && !label.empty()) out.add_owners(label.str());
       }
       std::sort(out.mutable_owners()->begin(), out.mutable_owners()->end());
       out.set_fencing_token(result.fence.value);

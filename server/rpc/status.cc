@@ -73,8 +73,8 @@ using Metadata = google::protobuf::Map<std::string, std::string>;
 
 // The metadata at the top of lock_service.proto.
 void FillMetadata(Metadata& out, const Error& error) {
-  const auto put = [&out](const char* name, const std::string& value) {
-    if (!value.empty()) out[name] = value;
+  const auto put = [&out](const char* name, std::string_view value) {
+    if (!value.empty()) out[name] = std::string(value);
   };
   put("owner", error.owner.label.value());
   const observe::OriginParts origin = observe::Decode(error.owner.origin);

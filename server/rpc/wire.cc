@@ -55,7 +55,7 @@ void Fill(google::protobuf::Duration& out, Duration duration) {
 
 void Fill(v1::Lease& out, const Lease& lease) {
   SetKey(out, lease.key);
-  out.set_token(lease.token.value());
+  out.set_token(lease.token.str());
   out.set_fencing_token(lease.fence.value);
   Fill(*out.mutable_validity(), lease.validity);
 }
@@ -73,7 +73,7 @@ void SetValidity(v1::Lease& waiting, MonotonicTime now) {
 
 void Fill(v1::Holder& out, const InspectResult::Holder& holder) {
   observe::OriginParts origin = observe::Decode(holder.owner.origin);
-  out.set_owner(holder.owner.label.value());
+  out.set_owner(holder.owner.label.str());
   out.set_identity(std::move(origin.identity));
   out.set_peer(std::move(origin.peer));
   out.set_daemon(std::move(origin.daemon));
@@ -86,7 +86,7 @@ void Fill(v1::Holder& out, const InspectResult::Holder& holder) {
 
 void Fill(v1::Waiter& out, const LeaseListing& waiter) {
   observe::OriginParts origin = observe::Decode(waiter.owner.origin);
-  out.set_owner(waiter.owner.label.value());
+  out.set_owner(waiter.owner.label.str());
   out.set_identity(std::move(origin.identity));
   out.set_peer(std::move(origin.peer));
   Fill(*out.mutable_waited(), waiter.waited);

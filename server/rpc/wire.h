@@ -52,7 +52,7 @@ void FillHolders(Response& out, const std::vector<InspectResult::Holder>& held_b
   for (const InspectResult::Holder& holder : held_by) {
     v1::Holder& added = *out.add_held_by();
     Fill(added, holder);
-    added.set_value(holder.owner.value.value());
+    added.set_value(holder.owner.value.str());
     if (shared) continue;
     out.set_owner(added.owner());
     out.set_value(added.value());

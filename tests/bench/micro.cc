@@ -84,7 +84,7 @@ void ReadABatchsAnswer(benchmark::State& state) {
 
 void ReadAndCheckARequest(benchmark::State& state) {
   v1::AcquireRequest request;
-  request.set_key(kKey.value());
+  request.set_key(kKey.str());
   request.mutable_ttl()->set_seconds(10);
   const grpc::ByteBuffer bytes = rpc::Serialize(request);
   const rpc::RequestRules rules{

@@ -19,8 +19,8 @@ void Require(bool holds) {
 }
 
 void RequireRules(const AcquireCommand& command) {
-  Require(!command.key.empty() && command.key.value().size() <= 512);
-  Require(command.token.value().size() <= 128 && command.owner.label.value().size() <= 128);
+  Require(!command.key.empty() && command.key.str().size() <= 512);
+  Require(command.token.str().size() <= 128 && command.owner.label.str().size() <= 128);
   Require(command.ttl >= std::chrono::milliseconds(10) && command.ttl <= kRules.max_ttl);
   Require(command.retry.max_retries >= -1);
 }

@@ -12,11 +12,11 @@ namespace {
 class Announcements final : public AnnouncementSink {
  public:
   void OnListening(NodeIndex /*node*/, Topic /*topic*/, const Key& key) override {
-    listening.push_back(key.value());
+    listening.push_back(key.str());
   }
   void OnDeaf(NodeIndex /*node*/) override { ++deaf; }
   void OnAnnounced(NodeIndex /*node*/, Topic topic, const Key& key) override {
-    (topic == Topic::kReleases ? heard : changed).push_back(key.value());
+    (topic == Topic::kReleases ? heard : changed).push_back(key.str());
   }
   std::vector<std::string> listening;
   std::vector<std::string> heard;  // released

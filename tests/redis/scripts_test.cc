@@ -81,7 +81,7 @@ class Agreement : public NodeTest {
       for (std::uint64_t i = 0; i < count; ++i) {
         const Key key("k" + std::to_string(i));
         node->Subscribe(Topic::kChanges, key);
-        model.Subscribe(Topic::kChanges, key.value(), this,
+        model.Subscribe(Topic::kChanges, key.str(), this,
                         [this](const std::string& changed) { expected.insert(changed); });
       }
     });
@@ -116,10 +116,10 @@ class Agreement : public NodeTest {
     }
     void OnDeaf(NodeIndex /*node*/) override {}
     void OnAnnounced(NodeIndex /*node*/, Topic /*topic*/, const Key& key) override {
-      if (key.value() == kLast) {
+      if (key.str() == kLast) {
         ++last;
       } else {
-        heard.insert(key.value());
+        heard.insert(key.str());
       }
     }
     std::size_t listening = 0;
@@ -158,7 +158,7 @@ class Agreement : public NodeTest {
     std::set<std::string> sharing;  // with a refusal: all who share the keys
   };
   static std::string InWords(const Share& share) {
-    return share.token.value() + " " + share.owner.label.value() + " " + share.owner.origin.value();
+    return share.token.str() + " " + share.owner.label.str() + " " + share.owner.origin.str();
   }
   void CompareNamed(const Asked& each, const std::string& step) {
     const NodeReply& real = each.sink->replies.front();
@@ -220,8 +220,8 @@ class Agreement : public NodeTest {
   static std::map<std::string, std::string> SharesOf(const NodeReply& reply) {
     std::map<std::string, std::string> shares;
     for (const Share& share : reply.shares)
-      shares[share.token.value()] = share.owner.label.value() + " " + share.owner.origin.value() +
-                                    " " + share.owner.value.value() + " " +
+      shares[share.token.str()] = share.owner.label.str() + " " + share.owner.origin.str() +
+                                    " " + share.owner.value.str() + " " +
                                     std::to_string(share.fence.value) + " " +
                                     std::to_string(share.slot);
     return shares;
@@ -248,13 +248,13 @@ class Agreement : public NodeTest {
     const Key key = slot                      ? exclusive.Slot(limit, number)
                     : shares && Below(3) != 0 ? exclusive.Shared()
                                               : exclusive;
-    const std::string& k = key.value();
+    const std::string& k = key.str();
     const OwnerToken token = AnyToken();
-    const std::string& t = token.value();
+    const std::string& t = token.str();
     const Duration ttl = seconds(500);
     const FencingToken fence{AnyNumber()};
     const AttemptId attempt{1 + Below(4)};
-    const std::string label = Below(4) == 0 ? "" : "label " + token.value();
+    const std::string label = Below(4) == 0 ? "" : "label " + token.str();
     const Duration longest = seconds(550);
     Owner owner{.label = OwnerLabel(label)};
     if (Below(2) == 0) owner.origin = Origin("d" + std::to_string(Below(9)) + " - ipv4:1.2.3.4:5");
@@ -280,7 +280,7 @@ class Agreement : public NodeTest {
             [&](Node& n, auto sink) {
               n.HandOver({handed, token, to, ttl, longest, fence, attempt, owner}, sink);
             },
-            model.HandOver(handed.value(), t, to.value(), ttl, fence, attempt, owner, {}, longest));
+            model.HandOver(handed.str(), t, to.str(), ttl, fence, attempt, owner, {}, longest));
         return;
       }
       case 3:
@@ -296,7 +296,7 @@ class Agreement : public NodeTest {
             [&](Node& n, auto sink) {
               n.Extend({extended, token, ttl, longest, raise, delay, keeper, adopt, from}, sink);
             },
-            model.Extend(extended.value(), t, ttl, raise, keeper, adopt, {}, from, longest, delay));
+            model.Extend(extended.str(), t, ttl, raise, keeper, adopt, {}, from, longest, delay));
         return;
       }
       case 5: {
@@ -339,7 +339,7 @@ class Agreement : public NodeTest {
             [&](Node& n, auto sink) {
               n.Proclaim({exclusive, token, value, new_number}, sink);
             },
-            model.Proclaim(exclusive.value(), t, value, new_number));
+            model.Proclaim(exclusive.str(), t, value, new_number));
         return;
       }
       case 10: {
@@ -368,7 +368,7 @@ class Agreement : public NodeTest {
                          keep.for_delay},
                         sink);
             },
-            model.Release(exclusive.value(), t, only, seal, false, end, keep));
+            model.Release(exclusive.str(), t, only, seal, false, end, keep));
         return;
       }
     }
@@ -520,11 +520,11 @@ TEST_F(NodeTest, MetadataOfAnotherTypeCountsAsNone) {
 TEST_F(NodeTest, AKeyOfAnotherTypeDoesNotKeepTheOthersLocked) {
   RedisServer server;
   OpenReady(Tcp(server));
-  const std::string all = Key::Of({"a", "b", "c"}).value();
+  const std::string all = Key::Of({"a", "b", "c"}).str();
   ASSERT_EQ(Acquire(all, "mine", 1).outcome, Outcome::kGranted);
   EXPECT_EQ(server.Cli("DEL b"), "1");
   EXPECT_EQ(server.Cli("RPUSH b x"), "1");
-  EXPECT_EQ(Acquire(Key::Of({"b", "d"}).value(), "mine", 2).outcome, Outcome::kError);
+  EXPECT_EQ(Acquire(Key::Of({"b", "d"}).str(), "mine", 2).outcome, Outcome::kError);
   EXPECT_EQ(Extend(all, "mine", seconds(60)).outcome, Outcome::kError);
   const NodeReply released = Release(all, "mine");
   EXPECT_EQ(released.outcome, Outcome::kError);
@@ -535,10 +535,10 @@ TEST_F(NodeTest, AKeyOfAnotherTypeDoesNotKeepTheOthersLocked) {
 TEST_F(NodeTest, ExhaustedMemoryLetsNoKeyOfSeveralBeGranted) {
   RedisServer server;
   OpenReady(Tcp(server));
-  const std::string all = Key::Of({"a", "b", "c"}).value();
+  const std::string all = Key::Of({"a", "b", "c"}).str();
   ASSERT_EQ(Acquire(all, "mine", 1).outcome, Outcome::kGranted);
   EXPECT_EQ(server.Cli("CONFIG SET maxmemory 1"), "OK");
-  EXPECT_EQ(Acquire(Key::Of({"d", "e"}).value(), "mine", 2).outcome, Outcome::kError);
+  EXPECT_EQ(Acquire(Key::Of({"d", "e"}).str(), "mine", 2).outcome, Outcome::kError);
   EXPECT_EQ(server.Cli("EXISTS d e"), "0");
   EXPECT_EQ(Extend(all, "mine", seconds(60), 9).outcome, Outcome::kGranted);
   for (const char* key : {"a", "b", "c"}) {
@@ -563,7 +563,7 @@ TEST_F(NodeTest, OfSeveralKeysTheOneThatDecidesIsReported) {
   RedisServer server;
   OpenReady(Tcp(server));
   const auto holder_of = [&](std::vector<std::string> keys) {
-    return Acquire(Key::Of(std::move(keys)).value(), "mine", 9, seconds(10)).holder.value();
+    return Acquire(Key::Of(std::move(keys)).str(), "mine", 9, seconds(10)).holder.str();
   };
   ASSERT_EQ(Acquire("b", "b's", 1, seconds(100)).outcome, Outcome::kGranted);
   ASSERT_EQ(Acquire("d", "d's", 1, seconds(50)).outcome, Outcome::kGranted);
@@ -571,7 +571,7 @@ TEST_F(NodeTest, OfSeveralKeysTheOneThatDecidesIsReported) {
   EXPECT_EQ(server.Cli("SET c for-ever"), "OK");
   EXPECT_EQ(holder_of({"b", "c", "d"}), "for-ever");
   for (const std::string semaphore : {"a", "e"}) {
-    ASSERT_EQ(Acquire(Key(semaphore).Slot(3, 1).value(), "slot", 1, seconds(5)).outcome,
+    ASSERT_EQ(Acquire(Key(semaphore).Slot(3, 1).str(), "slot", 1, seconds(5)).outcome,
               Outcome::kGranted);
     EXPECT_EQ(holder_of({"b", "c", "d", semaphore}), "redlockd:sem:3");
   }
@@ -582,8 +582,8 @@ TEST_F(NodeTest, AHandOverOfASlotShortensTheTtlOfTheKey) {
   RedisServer server;
   OpenReady(Tcp(server));
   const auto slot = [](int number) { return Key("k").Slot(3, number); };
-  ASSERT_EQ(Acquire(slot(1).value(), "a", 1, seconds(100)).outcome, Outcome::kGranted);
-  ASSERT_EQ(Acquire(slot(2).value(), "b", 2, seconds(50)).outcome, Outcome::kGranted);
+  ASSERT_EQ(Acquire(slot(1).str(), "a", 1, seconds(100)).outcome, Outcome::kGranted);
+  ASSERT_EQ(Acquire(slot(2).str(), "b", 2, seconds(50)).outcome, Outcome::kGranted);
   const Owner owner;
   const NodeReply handed = Ask([&](auto sink) {
     node->HandOver(
@@ -729,8 +729,8 @@ TEST_F(FencesRecord, EveryStepThatGrantsComparesTheFloor) {
   for (const Key& key : all) {
     for (const bool adopt : {false, true}) {
       const NodeReply refused = Grant(key, 1'000, adopt);
-      EXPECT_EQ(refused.outcome, Outcome::kStaleFence) << key.value();
-      EXPECT_EQ(refused.fence.value, 1'000U) << key.value();
+      EXPECT_EQ(refused.outcome, Outcome::kStaleFence) << key.str();
+      EXPECT_EQ(refused.fence.value, 1'000U) << key.str();
     }
     if (!key.IsShared()) {
       const NodeReply refused = Ask([&](auto sink) {
@@ -738,9 +738,9 @@ TEST_F(FencesRecord, EveryStepThatGrantsComparesTheFloor) {
             {key, OwnerToken("from"), OwnerToken("to"), seconds(10), kLongest, {1'000}, {1}, owner},
             sink);
       });
-      EXPECT_EQ(refused.outcome, Outcome::kStaleFence) << key.value();
+      EXPECT_EQ(refused.outcome, Outcome::kStaleFence) << key.str();
     }
-    EXPECT_EQ(Grant(key, 1'001).outcome, Outcome::kGranted) << key.value();
+    EXPECT_EQ(Grant(key, 1'001).outcome, Outcome::kGranted) << key.str();
   }
 }
 
@@ -915,7 +915,7 @@ TEST_F(NodeTest, ARefusalNamesTheSharerWhoseShareExpiresLastAndCountsTheOthers) 
     });
   };
   const auto named = [](const NodeReply& reply) {
-    return reply.shares.empty() ? "nobody" : reply.shares.front().owner.label.value();
+    return reply.shares.empty() ? "nobody" : reply.shares.front().owner.label.str();
   };
   const Key key("k");
   ASSERT_EQ(acquire(key.Shared(), "a", seconds(20)).outcome, Outcome::kGranted);

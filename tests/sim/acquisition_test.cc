@@ -22,7 +22,7 @@ TEST_F(Acquisition, IsDecidedWhenAMajorityHasVoted) {
   EXPECT_LE(lease.validity, seconds(1) - Drift(seconds(1), {}));
   cluster->Resume(2);
   Pass(milliseconds(10));
-  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, lease.token.value()));
+  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, lease.token.str()));
 }
 
 // An answer that comes after the decision counts, too: the slowest node would look fast otherwise.
@@ -142,7 +142,7 @@ TEST_F(Acquisition, ADeadlineEndsTheWait) {
   EXPECT_EQ(result.error.reason, Reason::kDeadlineExceeded);
   EXPECT_GT(result.attempts, 1);
   EXPECT_EQ(result.waited, milliseconds(700));
-  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, holder.token.value()));
+  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, holder.token.str()));
 }
 
 TEST_F(Acquisition, WaitsUntilTheHolderReleases) {
@@ -310,7 +310,7 @@ TEST_F(Acquisition, DrainingRefusesAcquisitionsAndEndsWaits) {
   ASSERT_TRUE(waiter);
   EXPECT_EQ(waiter->error.reason, Reason::kDraining);
   EXPECT_EQ(Acquire(Wants("x", seconds(1))).error.reason, Reason::kDraining);
-  EXPECT_TRUE(Extend("k", lease.token.value(), seconds(1)).lease);  // continues
+  EXPECT_TRUE(Extend("k", lease.token.str(), seconds(1)).lease);  // continues
 }
 
 }  // namespace

@@ -106,7 +106,7 @@ void Client::HoldStream(AcquireCommand command) {
   const Duration delay = Promised(command.owner.lock_delay);
   const auto end = [this, state] {
     if (std::exchange(state->over, true)) return;
-    oracle_.Ends(state->lease.key.value(), state->lease.token.value());
+    oracle_.Ends(state->lease.key.str(), state->lease.token.str());
     state->hold.reset();
     Next();
   };
@@ -224,14 +224,14 @@ void Client::Watch(const Lease& lease, const Asked& asked) {
           case WatchEvent::Type::kLifetimeEnded:
           case WatchEvent::Type::kReleased:
           case WatchEvent::Type::kDenied:
-            oracle_.Ends(lease.key.value(), lease.token.value());
+            oracle_.Ends(lease.key.str(), lease.token.str());
             break;
         }
         if (!event.goes_on && !std::exchange(state->over, true)) Next();
       });
   world_.Do(world_.Between({}, ttl * 5), [this, state, lease] {
     if (std::exchange(state->over, true)) return;
-    oracle_.Ends(lease.key.value(), lease.token.value());
+    oracle_.Ends(lease.key.str(), lease.token.str());
     EndLease(*state->shard, *std::exchange(state->watchdog, nullptr));
     Next();
   });
@@ -242,7 +242,7 @@ void Client::Leave(const Lease& lease, const Asked& asked) {
     Next();
     return;
   }
-  oracle_.Ends(lease.key.value(), lease.token.value());
+  oracle_.Ends(lease.key.str(), lease.token.str());
   ++calls_.made;
   const Duration keep_for = most_delay_ != Duration() && world_.Chance(0.2)
                                 ? world_.Between(milliseconds(1), most_delay_)

@@ -23,7 +23,7 @@ TEST_F(Extending, ALostLockIsNotRestored) {
   SetUpCluster();
   const Lease lease = MustAcquire(Wants("k", milliseconds(100)));
   Pass(milliseconds(200));
-  EXPECT_EQ(Extend("k", lease.token.value(), seconds(1)).error.reason, Reason::kLockNotHeld);
+  EXPECT_EQ(Extend("k", lease.token.str(), seconds(1)).error.reason, Reason::kLockNotHeld);
   Pass(milliseconds(10));
   EXPECT_EQ(Holders("k"), NoHolders());
 }
@@ -32,9 +32,9 @@ TEST_F(Extending, RepairsANodeThatLostTheKey) {
   SetUpCluster();
   const Lease lease = MustAcquire(Wants("k", seconds(2)));
   cluster->server(1).LoseData();
-  ASSERT_TRUE(Extend("k", lease.token.value(), seconds(2)).lease);
+  ASSERT_TRUE(Extend("k", lease.token.str(), seconds(2)).lease);
   Pass(milliseconds(1));
-  EXPECT_EQ(cluster->server(1).Holder("k"), lease.token.value());
+  EXPECT_EQ(cluster->server(1).Holder("k"), lease.token.str());
   EXPECT_EQ(cluster->server(1).Inspect("k").fence, lease.fence);
 }
 
@@ -44,7 +44,7 @@ TEST_F(Extending, ARepairedNodeVotesFromTheNextRoundOn) {
   cluster->server(1).LoseData();
   cluster->server(2).LoseData();
   // Only one node still holds the key: there is no quorum, and nothing is repaired.
-  EXPECT_EQ(Extend("k", lease.token.value(), seconds(2)).error.reason, Reason::kLockNotHeld);
+  EXPECT_EQ(Extend("k", lease.token.str(), seconds(2)).error.reason, Reason::kLockNotHeld);
   Pass(milliseconds(1));
   EXPECT_EQ(cluster->server(1).Holder("k"), std::nullopt);
 }
@@ -52,9 +52,9 @@ TEST_F(Extending, ARepairedNodeVotesFromTheNextRoundOn) {
 TEST_F(Extending, NeverShortensTheTtl) {
   SetUpCluster();
   const Lease lease = MustAcquire(Wants("k", seconds(10)));
-  ASSERT_TRUE(Extend("k", lease.token.value(), milliseconds(20)).lease);
+  ASSERT_TRUE(Extend("k", lease.token.str(), milliseconds(20)).lease);
   Pass(seconds(1));
-  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, lease.token.value()));
+  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, lease.token.str()));
 }
 
 TEST_F(Extending, AnUndecidedRoundIsNotADenial) {
@@ -62,14 +62,14 @@ TEST_F(Extending, AnUndecidedRoundIsNotADenial) {
   const Lease lease = MustAcquire(Wants("k", seconds(10)));
   cluster->Down(0);
   cluster->Down(1);
-  EXPECT_EQ(Extend("k", lease.token.value(), seconds(10)).error.reason, Reason::kQuorumUnavailable);
+  EXPECT_EQ(Extend("k", lease.token.str(), seconds(10)).error.reason, Reason::kQuorumUnavailable);
 }
 
 TEST_F(Releasing, FreesEveryNodeAndSucceedsOnlyOnce) {
   SetUpCluster();
   const Lease lease = MustAcquire(Wants("k", seconds(10)));
-  EXPECT_EQ(Release("k", lease.token.value()).error, std::nullopt);
-  EXPECT_EQ(Release("k", lease.token.value()).error->reason, Reason::kLockNotHeld);
+  EXPECT_EQ(Release("k", lease.token.str()).error, std::nullopt);
+  EXPECT_EQ(Release("k", lease.token.str()).error->reason, Reason::kLockNotHeld);
   Pass(milliseconds(1));
   EXPECT_EQ(Holders("k"), NoHolders());
 }
@@ -78,7 +78,7 @@ TEST_F(Releasing, LeavesAnotherOwnersLockAlone) {
   SetUpCluster();
   const Lease lease = MustAcquire(Wants("k", milliseconds(500)));
   EXPECT_EQ(Release("k", "thief").error->reason, Reason::kLockNotHeld);
-  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, lease.token.value()));
+  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, lease.token.str()));
 }
 
 // A client that releases many locks at once must not fill the nodes' queues ahead of others.
@@ -104,7 +104,7 @@ TEST_F(Releasing, ManyReleasesDoNotDelayOtherOperations) {
     EXPECT_TRUE(result.lease);
     before_wanted = released;
   });
-  EXPECT_TRUE(Extend("99", leases.back().token.value(), seconds(10)).lease);
+  EXPECT_TRUE(Extend("99", leases.back().token.str(), seconds(10)).lease);
   EXPECT_LE(released, 4U);
   Pass(seconds(1));
   EXPECT_EQ(released, 99U);
@@ -115,8 +115,8 @@ TEST_F(Releasing, NodesThatWereDownAreFreedWhenTheyReconnect) {
   SetUpCluster();
   const Lease lease = MustAcquire(Wants("k", seconds(60)));
   cluster->Down(2);
-  EXPECT_EQ(Release("k", lease.token.value()).error, std::nullopt);
-  EXPECT_EQ(cluster->server(2).Holder("k"), lease.token.value());
+  EXPECT_EQ(Release("k", lease.token.str()).error, std::nullopt);
+  EXPECT_EQ(cluster->server(2).Holder("k"), lease.token.str());
   cluster->Up(2);
   Pass(seconds(1));
   EXPECT_EQ(Holders("k"), NoHolders());
@@ -150,8 +150,8 @@ TEST_F(Releasing, ASlowNodeIsNotRepairedAfterTheRelease) {
   const Lease lease = MustAcquire(Wants("k", seconds(20)));
   cluster->server(2).LoseData();
   cluster->Pause(2);
-  ASSERT_TRUE(Extend("k", lease.token.value(), seconds(20)).lease);
-  EXPECT_EQ(Release("k", lease.token.value()).error, std::nullopt);
+  ASSERT_TRUE(Extend("k", lease.token.str(), seconds(20)).lease);
+  EXPECT_EQ(Release("k", lease.token.str()).error, std::nullopt);
   cluster->Resume(2);  // answers the extension only now: it does not have the key
   Pass(milliseconds(10));
   EXPECT_EQ(Holders("k"), NoHolders());
@@ -200,7 +200,7 @@ TEST_F(ReleasingBySkewedDaemons, TheDaemonThatIsBehindReleasesACallersToken) {
 TEST_F(ReleasingBySkewedDaemons, AReleaseOfSomeOfSeveralKeysWaitsForAllNodes) {
   for (const bool somebody_waits : {false, true}) {
     SetUpSkewed();
-    const std::string both = Key::Of({"a", "b"}).value();
+    const std::string both = Key::Of({"a", "b"}).str();
     AcquireCommand command = Wants(both, seconds(20));
     command.token = OwnerToken("own");
     MustAcquire(command, 1 - ahead);
@@ -230,7 +230,7 @@ TEST_F(Releasing, ANonHoldersReleaseLeavesTheHoldersFenceAlone) {
   SetUpCluster();
   const Lease lease = MustAcquire(Wants("k", seconds(5)));
   EXPECT_EQ(Release("k", "stranger").error->reason, Reason::kLockNotHeld);
-  const ExtendResult extended = Extend("k", lease.token.value(), seconds(5));
+  const ExtendResult extended = Extend("k", lease.token.str(), seconds(5));
   ASSERT_TRUE(extended.lease);
   EXPECT_EQ(extended.lease->fence, lease.fence);
 }

@@ -22,7 +22,7 @@ TEST_F(Fencing, GrowsInOneRoundTripWhenClocksAgree) {
     EXPECT_EQ(Requests(*cluster, daemon) - before, 1U);
     EXPECT_GT(lease.fence, last);
     last = lease.fence;
-    EXPECT_EQ(Release("k", lease.token.value(), daemon).error, std::nullopt);
+    EXPECT_EQ(Release("k", lease.token.str(), daemon).error, std::nullopt);
   }
 }
 
@@ -42,7 +42,7 @@ TEST_F(Fencing, ASkewedDaemonNeedsOneExtraRoundTripOnce) {
     EXPECT_LE(world.now() - before, microseconds(500));
     EXPECT_GT(lease.fence, last);
     last = lease.fence;
-    EXPECT_EQ(Release("k", lease.token.value(), daemon).error, std::nullopt);
+    EXPECT_EQ(Release("k", lease.token.str(), daemon).error, std::nullopt);
     Pass(milliseconds(1));
   }
   // The slow daemon learns the fast one's time, and falls behind again as the clocks advance.
@@ -62,7 +62,7 @@ TEST_F(Fencing, GrowsAfterTheNodesHaveForgottenTheKey) {
     const Lease lease = MustAcquire(Wants("k", seconds(1)), daemon);
     EXPECT_GT(lease.fence, last);
     last = lease.fence;
-    EXPECT_EQ(Release("k", lease.token.value(), daemon).error, std::nullopt);
+    EXPECT_EQ(Release("k", lease.token.str(), daemon).error, std::nullopt);
     Pass(options.fence_retention * (1 + i % 3));
   }
 }
@@ -162,7 +162,7 @@ TEST_F(Fencing, TheMaximumIsWrittenBack) {
     const Lease lease = MustAcquire(Wants("k", milliseconds(100)), daemon);
     EXPECT_GT(lease.fence, last) << i;
     last = lease.fence;
-    EXPECT_EQ(Release("k", lease.token.value(), daemon).error, std::nullopt);
+    EXPECT_EQ(Release("k", lease.token.str(), daemon).error, std::nullopt);
     cluster->Up(down);
     Pass(milliseconds(150));  // ends what the node that was down still holds
   }
@@ -171,7 +171,7 @@ TEST_F(Fencing, TheMaximumIsWrittenBack) {
 TEST_F(Fencing, IsUnchangedByExtensions) {
   SetUpCluster();
   const Lease lease = MustAcquire(Wants("k", seconds(1)));
-  const ExtendResult extended = Extend("k", lease.token.value(), seconds(1));
+  const ExtendResult extended = Extend("k", lease.token.str(), seconds(1));
   ASSERT_TRUE(extended.lease);
   EXPECT_EQ(extended.lease->fence, lease.fence);
 }
@@ -183,12 +183,12 @@ class FencingAfterALoss : public Scenario {
   void LoseAndTakeElsewhere() {
     SetUpCluster();
     first = MustAcquire(Wants("k", seconds(10)));
-    token = first.token.value();
+    token = first.token.str();
     for (const std::size_t node : {1U, 2U}) {
       (void)cluster->server(node).Release("k", token, std::nullopt, {}, false);
     }
     other = MustAcquire(Wants("k", seconds(10)));
-    EXPECT_FALSE(Release("k", other.token.value()).error);
+    EXPECT_FALSE(Release("k", other.token.str()).error);
     Pass(milliseconds(5));
   }
   std::string token;
@@ -235,7 +235,7 @@ TEST_F(Fencing, AForeignLockGetsAFenceWhenItIsExtended) {
 TEST_F(Fencing, AForeignHoldersFenceIsAboveThePreviousHoldersFence) {
   SetUpCluster();
   const Lease first = MustAcquire(Wants("k", milliseconds(500)));
-  EXPECT_FALSE(Release("k", first.token.value()).error);
+  EXPECT_FALSE(Release("k", first.token.str()).error);
   for (std::size_t node = 0; node < 3; ++node) {
     ASSERT_TRUE(cluster->server(node).SetNx("k", "foreign", seconds(5)));
   }

@@ -242,17 +242,17 @@ TEST_F(Guard, OlderDataDoesNotRestoreALockThatWasReleased) {
   SetUpSettled();
   const Lease first = MustAcquire(Wants("k", milliseconds(1500)));
   for (std::size_t node = 0; node < 3; ++node) cluster->server(node).Snapshot();
-  EXPECT_FALSE(Release("k", first.token.value()).error);
+  EXPECT_FALSE(Release("k", first.token.str()).error);
   const Lease second = MustAcquire(Wants("k", milliseconds(1500)));
   cluster->Restart(0, Cluster::Data::kOld);
   cluster->Restart(1, Cluster::Data::kOld);
   Pass(milliseconds(50));
-  EXPECT_FALSE(Extend("k", first.token.value(), milliseconds(1500)).lease);
+  EXPECT_FALSE(Extend("k", first.token.str(), milliseconds(1500)).lease);
   // Another restart in the meantime, and a daemon that learns of it only by the mark.
   cluster->server(0).Snapshot();
   cluster->Restart(0, Cluster::Data::kOld);
   Pass(milliseconds(50));
-  EXPECT_FALSE(Extend("k", first.token.value(), milliseconds(1500)).lease);
+  EXPECT_FALSE(Extend("k", first.token.str(), milliseconds(1500)).lease);
 }
 
 TEST_F(Guard, ADaemonThatStartsLongAfterARestartReliesOnTheUptime) {
@@ -628,7 +628,7 @@ TEST_F(Guard, ADaemonThatStartsAfterAnEvictionKnowsOfIt) {
 TEST_F(Guard, AnExtensionRepairsAQuarantinedNodeAndItsVoteCountsLater) {
   SetUpSettled();
   const Lease lease = MustAcquire(Wants("k", milliseconds(1000)));
-  const std::string token = lease.token.value();
+  const std::string token = lease.token.str();
   cluster->server(0).LoseData();
   ASSERT_TRUE(Extend("k", token, milliseconds(1000)).lease);
   Pass(milliseconds(20));  // the node is readmitted to the node set
@@ -646,7 +646,7 @@ TEST_F(Guard, AReleaseReachesAQuarantinedNode) {
   cluster->server(0).StepClock(milliseconds(-500));
   Pass(milliseconds(1100));
   const Lease again = MustAcquire(Wants("k2", milliseconds(1000)));
-  EXPECT_FALSE(Release("k2", again.token.value()).error);
+  EXPECT_FALSE(Release("k2", again.token.str()).error);
   Pass(milliseconds(5));
   EXPECT_EQ(Holders("k2"), NoHolders());
 }

@@ -22,7 +22,7 @@ KeptExpected Kept(const Expected& expected) {
 
 void Link::Acquire(const AcquireStep& step, std::shared_ptr<ReplySink> sink) {
   Send(
-      [this, key = step.key.value(), token = step.token.value(), ttl = step.ttl, fence = step.fence,
+      [this, key = step.key.str(), token = step.token.str(), ttl = step.ttl, fence = step.fence,
        attempt = step.attempt, owner = step.owner, adopt = step.adopt,
        expected = Kept(step.expected), longest = step.longest] {
         return server_.Acquire(key, token, ttl, fence, attempt, owner, adopt, expected, longest);
@@ -32,7 +32,7 @@ void Link::Acquire(const AcquireStep& step, std::shared_ptr<ReplySink> sink) {
 
 void Link::HandOver(const HandOverStep& step, std::shared_ptr<ReplySink> sink) {
   Send(
-      [this, key = step.key.value(), from = step.from.value(), to = step.to.value(), ttl = step.ttl,
+      [this, key = step.key.str(), from = step.from.str(), to = step.to.str(), ttl = step.ttl,
        fence = step.fence, attempt = step.attempt, owner = step.owner,
        expected = Kept(step.expected), longest = step.longest] {
         return server_.HandOver(key, from, to, ttl, fence, attempt, owner, expected, longest);
@@ -42,7 +42,7 @@ void Link::HandOver(const HandOverStep& step, std::shared_ptr<ReplySink> sink) {
 
 void Link::Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink) {
   Send(
-      [this, key = step.key.value(), token = step.token.value(), ttl = step.ttl,
+      [this, key = step.key.str(), token = step.token.str(), ttl = step.ttl,
        raise_to = step.raise_to, keeper = step.keeper, adopt = step.adopt,
        expected = Kept(step.expected), downgrade_from = step.downgrade_from, longest = step.longest,
        least_delay = step.least_delay] {
@@ -54,7 +54,7 @@ void Link::Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink) {
 
 void Link::Repair(const RepairStep& step, std::shared_ptr<ReplySink> sink) {
   Send(
-      [this, key = step.key.value(), token = step.token.value(), ttl = step.ttl, fence = step.fence,
+      [this, key = step.key.str(), token = step.token.str(), ttl = step.ttl, fence = step.fence,
        keeper = step.keeper, counts = step.counts, owner = step.owner,
        expected = Kept(step.expected), held_for = step.held_for, longest = step.longest] {
         return server_.Repair(key, token, ttl, fence, keeper, counts, owner, expected, held_for,
@@ -65,7 +65,7 @@ void Link::Repair(const RepairStep& step, std::shared_ptr<ReplySink> sink) {
 
 void Link::Release(const ReleaseStep& step, std::shared_ptr<ReplySink> sink) {
   Send(
-      [this, key = std::string(step.key.names()), token = step.token.value(),
+      [this, key = std::string(step.key.names()), token = step.token.str(),
        only = step.only_attempt, seal = step.seal, announce = step.announce,
        at_end_of = step.at_end_of, keep = Server::Keep{step.keep_for, step.leave_delay}] {
         return server_.Release(key, token, only, seal, announce, at_end_of, keep);
@@ -81,7 +81,7 @@ void Link::Intend(const IntendStep& step, std::shared_ptr<ReplySink> sink) {
 
 void Link::Proclaim(const ProclaimStep& step, std::shared_ptr<ReplySink> sink) {
   Send(
-      [this, name = std::string(step.key.names()), token = step.token.value(), value = step.value,
+      [this, name = std::string(step.key.names()), token = step.token.str(), value = step.value,
        number = step.number, expected = Kept(step.expected)] {
         return server_.Proclaim(name, token, value, number, expected);
       },
@@ -89,7 +89,7 @@ void Link::Proclaim(const ProclaimStep& step, std::shared_ptr<ReplySink> sink) {
 }
 
 void Link::Inspect(const InspectStep& step, std::shared_ptr<ReplySink> sink) {
-  Send([this, name = step.key.value(), expected = Kept(step.expected),
+  Send([this, name = step.key.str(), expected = Kept(step.expected),
         observe = step.observe] { return server_.Inspect(name, expected, observe); },
        std::move(sink));
 }
@@ -171,14 +171,14 @@ void Link::AnswerLogIn(std::uint64_t connection, MonotonicTime asked) {
 }
 
 void Link::Subscribe(Topic topic, const Key& key) {
-  const Channel channel{topic, key.value()};
+  const Channel channel{topic, key.str()};
   subscribed_.insert(channel);
   if (!down_) SendSubscribe(channel);
 }
 
 void Link::Unsubscribe(Topic topic, const Key& key) {
-  subscribed_.erase({topic, key.value()});
-  world_.Do(Delay(), [this, topic, name = key.value()] {
+  subscribed_.erase({topic, key.str()});
+  world_.Do(Delay(), [this, topic, name = key.str()] {
     if (!subscribed_.contains({topic, name})) server_.Unsubscribe(topic, name, this);
   });
 }

@@ -98,9 +98,9 @@ TEST_F(NodeSetChanges, ANodeIsAddedAndVotes) {
   ASSERT_TRUE(change->complete()) << change->refusal.value_or(change->failure());
   EXPECT_EQ(Members(), (Names{Name(0), Name(1), Name(2), Name(3)}));
   const Lease lease = MustAcquire(Wants("k", seconds(1)));
-  EXPECT_EQ(cluster->server(3).Holder("k"), lease.token.value());
+  EXPECT_EQ(cluster->server(3).Holder("k"), lease.token.str());
   EXPECT_FALSE(cluster->shard(0).guard()->Barred(3));
-  (void)Release("k", lease.token.value());
+  (void)Release("k", lease.token.str());
 }
 
 TEST_F(NodeSetChanges, ANodeIsRemovedAndHasNoVote) {
@@ -111,7 +111,7 @@ TEST_F(NodeSetChanges, ANodeIsRemovedAndHasNoVote) {
   EXPECT_EQ(Members(), (Names{Name(0), Name(1)}));
   const Lease lease = MustAcquire(Wants("k", seconds(1)));
   EXPECT_FALSE(cluster->server(2).Holder("k"));
-  (void)Release("k", lease.token.value());
+  (void)Release("k", lease.token.str());
 }
 
 // Leases that were granted by {0,1,2} must have expired before {0,1,3} votes.
@@ -182,7 +182,7 @@ TEST_F(NodeSetChanges, TheLongestTtlChanges) {
   EXPECT_EQ(Record().max_ttl, Duration(seconds(5)));
   const Lease lease = MustAcquire(Wants("k", seconds(60)));
   EXPECT_GT(lease.validity, Duration(seconds(4)));
-  (void)Release("k", lease.token.value());
+  (void)Release("k", lease.token.str());
 }
 
 TEST_F(NodeSetChanges, AnAbortUndoesTheStepWithoutWaiting) {
@@ -404,7 +404,7 @@ TEST_F(NodeSetChanges, ALeaseSurvivesAnAddedNodeThatAnswersFirst) {
   Pass(milliseconds(10));
   ASSERT_TRUE(extended);
   EXPECT_TRUE(extended->lease) << extended->error.message;
-  (void)Release("k", lease.token.value());
+  (void)Release("k", lease.token.str());
 }
 
 // The lease is held by nodes 0 and 1 only: a quorum of three, but not of four.
@@ -417,12 +417,12 @@ TEST_F(NodeSetChanges, ALeaseSurvivesAnAddedNode) {
   const auto change = Begin({.add = {Name(3)}});
   Pass(milliseconds(20));
   ASSERT_TRUE(change->complete());
-  const ExtendResult extended = Extend("k", lease.token.value(), seconds(2));
+  const ExtendResult extended = Extend("k", lease.token.str(), seconds(2));
   EXPECT_TRUE(extended.lease) << extended.error.message;
   EXPECT_EQ(extended.lease ? extended.lease->fence : FencingToken{}, lease.fence);
   Pass(milliseconds(20));
-  EXPECT_GE(std::ranges::count(Holders("k"), lease.token.value()), 3);
-  (void)Release("k", lease.token.value());
+  EXPECT_GE(std::ranges::count(Holders("k"), lease.token.str()), 3);
+  (void)Release("k", lease.token.str());
 }
 
 // Nodes 0 and 2 hold the lease, and 2 is removed.
@@ -435,8 +435,8 @@ TEST_F(NodeSetChanges, ALeaseSurvivesARemovedNode) {
   const auto change = Begin({.remove = {Name(2)}});
   Pass(milliseconds(20));
   ASSERT_TRUE(change->complete());
-  EXPECT_TRUE(Extend("k", lease.token.value(), seconds(2)).lease);
-  (void)Release("k", lease.token.value());
+  EXPECT_TRUE(Extend("k", lease.token.str(), seconds(2)).lease);
+  (void)Release("k", lease.token.str());
 }
 
 TEST_F(NodeSetChanges, AReleasedLeaseIsNotPutBack) {
@@ -445,8 +445,8 @@ TEST_F(NodeSetChanges, AReleasedLeaseIsNotPutBack) {
   const auto change = Begin({.add = {Name(3)}});
   Pass(milliseconds(20));
   ASSERT_TRUE(change->complete());
-  ASSERT_FALSE(Release("k", lease.token.value()).error);
-  const ExtendResult extended = Extend("k", lease.token.value(), seconds(2));
+  ASSERT_FALSE(Release("k", lease.token.str()).error);
+  const ExtendResult extended = Extend("k", lease.token.str(), seconds(2));
   EXPECT_FALSE(extended.lease);
   EXPECT_EQ(extended.error.reason, Reason::kLockNotHeld);
   EXPECT_EQ(Holders("k"), (Names{"-", "-", "-", "-", "-"}));
@@ -459,11 +459,11 @@ TEST_F(NodeSetChanges, OneRemainingHolderIsNotEnoughToPutAKeyBack) {
   Pass(milliseconds(20));
   ASSERT_TRUE(change->complete());
   for (const std::size_t node : {1U, 2U}) {
-    (void)cluster->server(node).Release("k", lease.token.value(), std::nullopt, {}, false);
+    (void)cluster->server(node).Release("k", lease.token.str(), std::nullopt, {}, false);
   }
-  EXPECT_FALSE(Extend("k", lease.token.value(), seconds(2)).lease);
+  EXPECT_FALSE(Extend("k", lease.token.str(), seconds(2)).lease);
   EXPECT_FALSE(cluster->server(1).Holder("k"));
-  (void)Release("k", lease.token.value());
+  (void)Release("k", lease.token.str());
 }
 
 // Node 0 missed that the lease ended, and that another one followed. After node 2 is removed, it
@@ -472,18 +472,18 @@ TEST_F(NodeSetChanges, ALeaseThatAnotherOneHasFollowedIsNotPutBack) {
   SetUpSpares();
   const Lease old = MustAcquire(Wants("k", seconds(2)));
   for (const std::size_t node : {1U, 2U}) {
-    (void)cluster->server(node).Release("k", old.token.value(), std::nullopt, {}, false);
+    (void)cluster->server(node).Release("k", old.token.str(), std::nullopt, {}, false);
   }
   const Lease later = MustAcquire(Wants("k", seconds(2)));
   for (const std::size_t node : {1U, 2U}) {
-    (void)cluster->server(node).Release("k", later.token.value(), std::nullopt, {}, false);
+    (void)cluster->server(node).Release("k", later.token.str(), std::nullopt, {}, false);
   }
   const auto change = Begin({.remove = {Name(2)}});
   Pass(milliseconds(20));
   ASSERT_TRUE(change->complete());
-  EXPECT_FALSE(Extend("k", old.token.value(), seconds(2)).lease);
+  EXPECT_FALSE(Extend("k", old.token.str(), seconds(2)).lease);
   EXPECT_FALSE(cluster->server(1).Holder("k"));
-  (void)Release("k", old.token.value());
+  (void)Release("k", old.token.str());
 }
 
 TEST_F(NodeSetChanges, AMemberThatForgotItsPromiseAcceptsNothing) {

@@ -205,10 +205,10 @@ TEST_F(NodeSets, AnExtensionByAnOldRecordIsNotConfirmed) {
   const Lease lease = MustAcquire(Wants("k", seconds(8)));
   const SetRecord next = Decide(Record(), {0, 1});
   for (const std::size_t node : {0U, 1U}) ASSERT_TRUE(Learn(node, next));
-  EXPECT_FALSE(Extend("k", lease.token.value(), seconds(8)).lease);
+  EXPECT_FALSE(Extend("k", lease.token.str(), seconds(8)).lease);
   Pass(milliseconds(20));
-  EXPECT_TRUE(Extend("k", lease.token.value(), seconds(8)).lease);
-  EXPECT_FALSE(Release("k", lease.token.value()).error);
+  EXPECT_TRUE(Extend("k", lease.token.str(), seconds(8)).lease);
+  EXPECT_FALSE(Release("k", lease.token.str()).error);
 }
 
 TEST_F(NodeSets, AReadByAnOldRecordIsUndecided) {
@@ -228,7 +228,7 @@ TEST_F(NodeSets, ARepairByAnOldRecordHasNoEffect) {
   Pass(milliseconds(20));
   const Lease lease = MustAcquire(Wants("k", seconds(8)));
   const SetRecord next = Decide(Record(), {0, 1, 2});
-  (void)cluster->server(2).Release("k", lease.token.value(), std::nullopt, {}, false);
+  (void)cluster->server(2).Release("k", lease.token.str(), std::nullopt, {}, false);
   // The extension is decided by nodes 0 and 1. Node 2 changes its record before the repair arrives.
   std::optional<ExtendResult> extended;
   cluster->shard(0).Extend({.key = Key("k"),
@@ -243,7 +243,7 @@ TEST_F(NodeSets, ARepairByAnOldRecordHasNoEffect) {
   Pass(milliseconds(5));
   ASSERT_TRUE(extended && extended->lease);
   EXPECT_FALSE(cluster->server(2).Holder("k"));
-  (void)Release("k", lease.token.value());
+  (void)Release("k", lease.token.str());
 }
 
 // One node is asked first. Before the others are asked, the set changes: votes under two records
@@ -442,7 +442,7 @@ TEST_F(NodeSets, NoLeaseIsLongerThanTheSetAllows) {
   Pass(milliseconds(20));
   const Lease lease = MustAcquire(Wants("k", seconds(60)));
   EXPECT_LE(lease.validity, kLongestTtl);
-  (void)Release("k", lease.token.value());
+  (void)Release("k", lease.token.str());
 }
 
 }  // namespace

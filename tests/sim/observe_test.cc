@@ -74,13 +74,13 @@ TEST_F(Observing, TheHolderAndEveryChangeAreReportedAtOnce) {
   ASSERT_EQ(seen->All(), std::vector({State::kVacant, State::kHeld}));
   EXPECT_EQ(seen->states[1]->fence, lease.fence);
   ASSERT_EQ(seen->states[1]->held_by.size(), 1U);
-  EXPECT_EQ(seen->states[1]->held_by[0].owner.label.value(), "host-1");
-  EXPECT_EQ(seen->states[1]->held_by[0].owner.value.value(), "10.0.0.1");
+  EXPECT_EQ(seen->states[1]->held_by[0].owner.label.str(), "host-1");
+  EXPECT_EQ(seen->states[1]->held_by[0].owner.value.str(), "10.0.0.1");
   EXPECT_GT(seen->states[1]->remaining, milliseconds(4900));
-  EXPECT_FALSE(Extend("k", lease.token.value(), seconds(6)).error.message.size());
+  EXPECT_FALSE(Extend("k", lease.token.str(), seconds(6)).error.message.size());
   Pass(milliseconds(50));
   EXPECT_EQ(seen->states.size(), 2U) << "an extension is not reported";
-  EXPECT_FALSE(Release("k", lease.token.value()).error);
+  EXPECT_FALSE(Release("k", lease.token.str()).error);
   Pass(milliseconds(15));
   EXPECT_EQ(seen->All(), std::vector({State::kVacant, State::kHeld, State::kVacant}));
 }
@@ -203,7 +203,7 @@ TEST_F(Observing, LostAnnouncementsDelayReportsByTwoSeconds) {
   const Lease lease = MustAcquire(Wants("k", seconds(20)));
   Pass(milliseconds(2'050));
   ASSERT_EQ(seen->Last(), State::kHeld);
-  EXPECT_FALSE(Release("k", lease.token.value()).error);
+  EXPECT_FALSE(Release("k", lease.token.str()).error);
   Pass(milliseconds(2'050));
   EXPECT_EQ(seen->Last(), State::kVacant);
 }
@@ -246,7 +246,7 @@ TEST_F(Observing, AKeyThatChangesAllTheTimeIsReadNoMoreThanAHundredTimesASecond)
   const MonotonicTime begin = world.now();
   while (world.now() < begin + seconds(1)) {
     const Lease lease = MustAcquire(Wants("k", seconds(1)));
-    EXPECT_FALSE(Release("k", lease.token.value()).error);
+    EXPECT_FALSE(Release("k", lease.token.str()).error);
   }
   EXPECT_LE(RequestsOf(1) - before, 3 * 105U);
   EXPECT_GT(seen->states.size(), 20U);
@@ -289,7 +289,7 @@ TEST_F(Observing, ADaemonCanWaitForAKeyThatItObserves) {
   const auto waiter = Start(Wants("k", seconds(5), {.max_retries = RetryPolicy::kNoLimit}), 1);
   Pass(milliseconds(50));
   ASSERT_FALSE(waiter->result);
-  EXPECT_FALSE(Release("k", lease.token.value()).error);
+  EXPECT_FALSE(Release("k", lease.token.str()).error);
   Pass(milliseconds(60));
   ASSERT_TRUE(Has(waiter));
   EXPECT_EQ(seen->fence(), waiter->result->lease->fence.value);
@@ -297,10 +297,10 @@ TEST_F(Observing, ADaemonCanWaitForAKeyThatItObserves) {
   const auto another = Start(Wants("k", seconds(5), {.max_retries = RetryPolicy::kNoLimit}), 1);
   Pass(milliseconds(50));
   seen->handle.reset();
-  EXPECT_FALSE(Release("k", waiter->result->lease->token.value(), 0).error);
+  EXPECT_FALSE(Release("k", waiter->result->lease->token.str(), 0).error);
   Pass(milliseconds(60));
   ASSERT_TRUE(Has(another)) << "the end of the observation leaves the waiters' subscription alone";
-  EXPECT_FALSE(Release("k", another->result->lease->token.value(), 1).error);
+  EXPECT_FALSE(Release("k", another->result->lease->token.str(), 1).error);
 }
 
 TEST_F(Observing, AHandOverIsReportedAsOneHolderAfterTheOther) {
@@ -309,7 +309,7 @@ TEST_F(Observing, AHandOverIsReportedAsOneHolderAfterTheOther) {
   const auto seen = Observe("k", 1);
   const auto waiter = Start(Wants("k", seconds(5), {.max_retries = RetryPolicy::kNoLimit}));
   Pass(milliseconds(50));
-  EXPECT_FALSE(Release("k", lease.token.value()).error);
+  EXPECT_FALSE(Release("k", lease.token.str()).error);
   Pass(milliseconds(20));
   EXPECT_EQ(seen->All(), std::vector({State::kHeld, State::kHeld}));
   ASSERT_TRUE(Has(waiter));
@@ -328,12 +328,12 @@ TEST_F(Observing, EachOfThoseWhoShareAKeyIsReported) {
   EXPECT_TRUE(seen->states.back()->shared);
   EXPECT_EQ(seen->states.back()->held_by.size(), 2U);
   EXPECT_EQ(seen->fence(), second.fence.value);
-  EXPECT_FALSE(Release("k", second.token.value()).error);
+  EXPECT_FALSE(Release("k", second.token.str()).error);
   Pass(milliseconds(30));
   ASSERT_EQ(seen->states.back()->held_by.size(), 1U);
   EXPECT_EQ(seen->states.back()->held_by[0].fence, first.fence);
   EXPECT_EQ(seen->fence(), second.fence.value) << "the fence of a stream never falls";
-  EXPECT_FALSE(Release("k", first.token.value()).error);
+  EXPECT_FALSE(Release("k", first.token.str()).error);
   Pass(milliseconds(30));
   EXPECT_EQ(seen->Last(), State::kVacant);
 }
@@ -352,7 +352,7 @@ TEST_F(Observing, EachHolderOfASemaphoreIsReported) {
   EXPECT_EQ(seen->states.back()->held_by.size(), 2U);
   Pass(milliseconds(1'010));
   EXPECT_EQ(seen->states.back()->held_by.size(), 1U) << "the end of one TTL is a change";
-  EXPECT_FALSE(Release("k", first.token.value()).error);
+  EXPECT_FALSE(Release("k", first.token.str()).error);
   Pass(milliseconds(30));
   EXPECT_EQ(seen->Last(), State::kVacant);
 }
@@ -490,7 +490,7 @@ TEST(ObservedStates, AValueIsNeverTakenBack) {
   EXPECT_FALSE(read("three", 3));
   const ObservedPtr last = read("five", 5);
   ASSERT_TRUE(last);
-  EXPECT_EQ(last->held_by[0].owner.value.value(), "five");
+  EXPECT_EQ(last->held_by[0].owner.value.str(), "five");
 }
 
 // A lost read is no reason to report anything.

@@ -19,7 +19,7 @@ bool Oracle::MayBothHold(const Key& one, const Key& other) {
 }
 
 void Oracle::Holds(MonotonicTime now, const std::string& key, const Lease& lease, Duration delay) {
-  const std::string& token = lease.token.value();
+  const std::string& token = lease.token.str();
   History& history = keys_[key];
   for (const auto& [other, holder] : history.holders) {
     if (other != token && holder.valid_until > now && !MayBothHold(holder.key, lease.key)) {

@@ -19,7 +19,7 @@ class Refusals : public Scenario {
     std::optional<AcquireResult> result;
     std::shared_ptr<Cancellable> operation;
     [[nodiscard]] std::optional<Reason> last_reason() const { return result->error.last_reason; }
-    [[nodiscard]] const std::string& owner() const { return result->error.owner.label.value(); }
+    [[nodiscard]] std::string owner() const { return result->error.owner.label.str(); }
     [[nodiscard]] const std::string& message() const { return result->error.message; }
   };
 
@@ -66,7 +66,7 @@ class Refusals : public Scenario {
   std::string OwnerSeen(std::size_t daemon = 0) {
     const AcquireResult result = Acquire(By("other"), daemon);
     EXPECT_EQ(result.error.reason, Reason::kLockAlreadyHeld);
-    return result.error.owner.label.value();
+    return result.error.owner.label.str();
   }
 };
 
@@ -77,16 +77,16 @@ TEST_F(Refusals, ASingleTryNamesTheHolderThatAnotherDaemonServes) {
   const Lease lease = MustAcquire(By("job \"7\"\n"), 1);
   const AcquireResult result = Acquire(By("other"));
   EXPECT_EQ(result.error.reason, Reason::kLockAlreadyHeld);
-  EXPECT_EQ(result.error.owner.label.value(), "job \"7\"\n");
+  EXPECT_EQ(result.error.owner.label.str(), "job \"7\"\n");
   EXPECT_EQ(result.error.message, "another holder has the lock: \"job \\\"7\\\"\\u000a\"");
   EXPECT_FALSE(result.error.last_reason);
-  EXPECT_FALSE(Release("k", lease.token.value()).error);
+  EXPECT_FALSE(Release("k", lease.token.str()).error);
 }
 
 TEST_F(Refusals, AHolderWithoutALabelHasNone) {
   SetUpCluster();
   const Lease lease = MustAcquire(By("first"));
-  EXPECT_FALSE(Release("k", lease.token.value()).error);
+  EXPECT_FALSE(Release("k", lease.token.str()).error);
   for (std::size_t node = 0; node < 3; ++node) {
     ASSERT_TRUE(cluster->server(node).SetNx("k", "of another library", seconds(1)));
   }
@@ -140,7 +140,7 @@ TEST_F(Refusals, ThoseWhoShareTheKeyAreCountedAndTheOneThatExpiresLastIsNamed) {
   EXPECT_EQ(result.error.message, "3 holders share the lock, among them \"second\"");
   EXPECT_EQ(result.error.owner.label, OwnerLabel("second"));
   EXPECT_EQ(result.error.holders, 3);
-  EXPECT_EQ(Release("k", only.token.value(), 1).error, std::nullopt);
+  EXPECT_EQ(Release("k", only.token.str(), 1).error, std::nullopt);
   const auto waiter = Wait();
   Pass(milliseconds(10));
   Cancel(waiter);
@@ -156,7 +156,7 @@ TEST_F(Refusals, TheSharerThatMostNodesNameIsNamedWithTheirCount) {
   SetUpCluster(options);
   const auto share = [this](std::size_t node, const std::string& token, Duration ttl) {
     const Owner owner{.label = OwnerLabel(token)};
-    const NodeReply reply = cluster->server(node).Acquire(Key("k").Shared().value(), token, ttl,
+    const NodeReply reply = cluster->server(node).Acquire(Key("k").Shared().str(), token, ttl,
                                                           FencingToken{1}, {1}, owner, false);
     EXPECT_EQ(reply.outcome, Outcome::kGranted);
   };
@@ -188,7 +188,7 @@ TEST_F(Refusals, AnOwnerOfASlotIsNamedIfNoneIsFree) {
   Pass(milliseconds(10));
   Cancel(next);
   EXPECT_EQ(next->owner(), "first");
-  EXPECT_EQ(Release("k", second.token.value()).error, std::nullopt);
+  EXPECT_EQ(Release("k", second.token.str()).error, std::nullopt);
   EXPECT_TRUE(Acquire(by("third", kLong)).lease);
 }
 
@@ -197,11 +197,11 @@ TEST_F(Refusals, TheLabelStaysWithTheLeaseThroughExtensionsAndAHandOver) {
   options.daemons = 2;
   SetUpCluster(options);
   const Lease lease = MustAcquire(By("first"));
-  EXPECT_TRUE(Extend("k", lease.token.value(), kLong, 1).lease);
+  EXPECT_TRUE(Extend("k", lease.token.str(), kLong, 1).lease);
   EXPECT_EQ(OwnerSeen(1), "first");
   const auto next = Wait(By("second", RetryPolicy{}));
   Pass(milliseconds(10));
-  EXPECT_FALSE(Release("k", lease.token.value()).error);
+  EXPECT_FALSE(Release("k", lease.token.str()).error);
   Pass(milliseconds(10));
   ASSERT_TRUE(next->result && next->result->lease) << "handed over";
   EXPECT_EQ(OwnerSeen(1), "second");
@@ -216,9 +216,9 @@ TEST_F(Refusals, ANodeThatIsRepairedLearnsWhoTheHolderIsAndSinceWhen) {
   for (std::size_t node = 0; node < 3; ++node) {
     cluster->Restart(node, Cluster::Data::kLost);
     Pass(seconds(2));
-    EXPECT_TRUE(Extend("k", lease.token.value(), kLong).lease);
+    EXPECT_TRUE(Extend("k", lease.token.str(), kLong).lease);
     Pass(milliseconds(10));
-    EXPECT_EQ(Holders("k"), std::vector<std::string>(3, lease.token.value()));
+    EXPECT_EQ(Holders("k"), std::vector<std::string>(3, lease.token.str()));
     const Owner repaired = cluster->server(node).Inspect("k").owner;
     EXPECT_EQ(repaired.label, owner.label);
     EXPECT_EQ(repaired.origin, owner.origin);
@@ -234,12 +234,12 @@ TEST_F(Refusals, TheAgeOfTheNextHolderCountsFromItsOwnAcquisition) {
   Error told;
   const auto second = Wait(By("second", RetryPolicy{}));
   Pass(seconds(3));
-  EXPECT_FALSE(Release("k", first.token.value()).error);
+  EXPECT_FALSE(Release("k", first.token.str()).error);
   Pass(milliseconds(10));
   ASSERT_TRUE(second->result->lease);
   // The daemon that handed the lock over reports the same as the nodes.
   const AcquireResult refused = Acquire(By("third"));
-  EXPECT_EQ(refused.error.owner.label.value(), "second");
+  EXPECT_EQ(refused.error.owner.label.str(), "second");
   EXPECT_GE(refused.error.owner.since, since + seconds(5) - milliseconds(1));
   EXPECT_GE(Acquire(By("fourth")).error.owner.since, since + seconds(5) - milliseconds(1));
 }
@@ -261,7 +261,7 @@ TEST_F(Refusals, EveryWaiterLearnsWhoHasTheLock) {
   EXPECT_EQ(head->owner(), "holder");
   EXPECT_EQ(head->message(),
             "not acquired before the deadline: another holder has the lock: \"holder\"");
-  EXPECT_FALSE(Release("k", lease.token.value()).error);
+  EXPECT_FALSE(Release("k", lease.token.str()).error);
 }
 
 TEST_F(Refusals, AWaiterBehindANewHolderOfThisDaemonLearnsItsLabel) {
@@ -270,7 +270,7 @@ TEST_F(Refusals, AWaiterBehindANewHolderOfThisDaemonLearnsItsLabel) {
   const auto second = Wait(By("second", RetryPolicy{}));
   const auto third = Wait();
   Pass(milliseconds(10));
-  EXPECT_FALSE(Release("k", lease.token.value()).error);
+  EXPECT_FALSE(Release("k", lease.token.str()).error);
   Pass(milliseconds(10));
   ASSERT_TRUE(second->result && second->result->lease);
   Cancel(third);
@@ -454,7 +454,7 @@ TEST_F(Refusals, AStreamHearsWhyItsAcquisitionsFailed) {
   for (const auto& [id, result] : heard.results) {
     EXPECT_EQ(result.error.reason, Reason::kCancelled);
     EXPECT_EQ(result.error.last_reason, Reason::kLockAlreadyHeld);
-    EXPECT_EQ(result.error.owner.label.value(), "holder");
+    EXPECT_EQ(result.error.owner.label.str(), "holder");
   }
 }
 

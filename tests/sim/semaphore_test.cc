@@ -17,7 +17,7 @@ class Semaphores : public Scenario {
     SetUpCluster(options);
   }
   static AcquireCommand WantsSlot(int limit, Duration ttl = seconds(20), RetryPolicy retry = kTry) {
-    return Wants(Key("k").Slot(limit, 0).value(), ttl, retry);
+    return Wants(Key("k").Slot(limit, 0).str(), ttl, retry);
   }
   Lease Slot(int limit, std::size_t daemon = 0) { return MustAcquire(WantsSlot(limit), daemon); }
   Error Refused(const AcquireCommand& command, std::size_t daemon = 0) {
@@ -27,10 +27,10 @@ class Semaphores : public Scenario {
   }
   // As a Session does, which knows the slot.
   ReleaseResult ReleaseLease(const Lease& lease, std::size_t daemon = 0) {
-    return Release(lease.key.value(), lease.token.value(), daemon);
+    return Release(lease.key.str(), lease.token.str(), daemon);
   }
   ExtendResult ExtendLease(const Lease& lease, Duration ttl = seconds(20)) {
-    return Extend(lease.key.value(), lease.token.value(), ttl);
+    return Extend(lease.key.str(), lease.token.str(), ttl);
   }
   static std::set<int> SlotsOf(const std::vector<Lease>& leases) {
     std::set<int> slots;
@@ -114,7 +114,7 @@ TEST_F(Semaphores, AsManyHoldItAsTheLimitAllows) {
   EXPECT_GT(next.fence, leases[2].fence);
   leases[2] = next;
   for (const Lease& lease : leases) {
-    EXPECT_EQ(Release("k", lease.token.value()).error, std::nullopt);  // names no slot
+    EXPECT_EQ(Release("k", lease.token.str()).error, std::nullopt);  // names no slot
   }
   EXPECT_EQ(Holders("k"), NoHolders());
 }
@@ -122,15 +122,15 @@ TEST_F(Semaphores, AsManyHoldItAsTheLimitAllows) {
 // Whoever has only the token need not know the slot.
 TEST_F(Semaphores, AnExtensionFindsTheSlotOfTheToken) {
   const Lease lease = Slot(3);
-  const std::string any = Key("k").Slot(3, 0).value();
-  const std::string token = lease.token.value();
+  const std::string any = Key("k").Slot(3, 0).str();
+  const std::string token = lease.token.str();
   for (int node = 0; node < 3; ++node) {
     // What a late request of an attempt that was rolled back leaves behind.
     cluster->server(static_cast<std::size_t>(node)).Evict("k");
     const int other = lease.key.slot() % 3 + 1;
     const FencingToken fence{lease.fence.value + 1};
     ASSERT_EQ(cluster->server(static_cast<std::size_t>(node))
-                  .Acquire(Key("k").Slot(3, other).value(), token, milliseconds(300), fence, {7},
+                  .Acquire(Key("k").Slot(3, other).str(), token, milliseconds(300), fence, {7},
                            {}, false)
                   .outcome,
               Outcome::kGranted);
@@ -167,7 +167,7 @@ TEST(NaiveSemaphore, ExceedsItsLimitWhereSlotsDoNot) {
   std::vector<Server> servers(3, Server(world, 1.0));
   const auto acquire = [&](std::size_t node, const std::string& token, int slot, int fence) {
     return servers[node]
-               .Acquire(Key("k").Slot(kLimit, slot).value(), token, seconds(20),
+               .Acquire(Key("k").Slot(kLimit, slot).str(), token, seconds(20),
                         FencingToken{static_cast<std::uint64_t>(fence)},
                         {static_cast<std::uint64_t>(fence)}, {}, false)
                .outcome == Outcome::kGranted;
@@ -182,7 +182,7 @@ TEST(NaiveSemaphore, ExceedsItsLimitWhereSlotsDoNot) {
 TEST_F(Semaphores, AreRefusedWhileTheKeyIsInUseInAnotherWay) {
   const Lease slot = Slot(3);
   for (const Key& other : {Key("k").Slot(2, 0), Key("k"), Key("k").Shared()}) {
-    const Error error = Refused(Wants(other.value(), seconds(20), {}));
+    const Error error = Refused(Wants(other.str(), seconds(20), {}));
     EXPECT_EQ(error.reason, Reason::kKindMismatch);
     EXPECT_EQ(error.message, "\"k\" is in use as a semaphore of 3");
     EXPECT_EQ(error.in_use_as, "a semaphore of 3");
@@ -190,15 +190,15 @@ TEST_F(Semaphores, AreRefusedWhileTheKeyIsInUseInAnotherWay) {
   // The semaphore is reported although the other key is held for longer.
   const Lease longer = MustAcquire(Wants("long", seconds(60)));
   for (const Key& several : {Key::Of({"k", "long"}), Key::Of({"k", "long"}).Shared()}) {
-    EXPECT_EQ(Refused(Wants(several.value(), seconds(20), {})).reason, Reason::kKindMismatch);
+    EXPECT_EQ(Refused(Wants(several.str(), seconds(20), {})).reason, Reason::kKindMismatch);
   }
   (void)ReleaseLease(longer);
-  EXPECT_EQ(Extend("k", slot.token.value(), seconds(20)).error.reason, Reason::kLockNotHeld);
-  const std::string wrong = Key("k").Slot(4, slot.key.slot()).value();
-  EXPECT_EQ(Extend(wrong, slot.token.value(), seconds(20)).error.reason, Reason::kLockNotHeld);
+  EXPECT_EQ(Extend("k", slot.token.str(), seconds(20)).error.reason, Reason::kLockNotHeld);
+  const std::string wrong = Key("k").Slot(4, slot.key.slot()).str();
+  EXPECT_EQ(Extend(wrong, slot.token.str(), seconds(20)).error.reason, Reason::kLockNotHeld);
   (void)ReleaseLease(slot);
   for (const Key& lock : {Key("k"), Key("k").Shared()}) {
-    const Lease lease = MustAcquire(Wants(lock.value(), seconds(20)));
+    const Lease lease = MustAcquire(Wants(lock.str(), seconds(20)));
     const Error error = Refused(WantsSlot(2, seconds(20), {}));
     EXPECT_EQ(error.reason, Reason::kKindMismatch);
     EXPECT_EQ(error.in_use_as, "a lock");
@@ -259,8 +259,8 @@ TEST_F(Semaphores, AReleaseLeavesTheKeyUntilTheLastOfTheOthersExpires) {
 
 TEST_F(Semaphores, AnExtensionCountsOnlyNodesWithThisSlot) {
   const Lease lease = Slot(3);
-  const std::string token = lease.token.value();
-  const std::string other = Key("k").Slot(3, lease.key.slot() % 3 + 1).value();
+  const std::string token = lease.token.str();
+  const std::string other = Key("k").Slot(3, lease.key.slot() % 3 + 1).str();
   EXPECT_EQ(Extend(other, token, seconds(20)).error.reason, Reason::kLockNotHeld);
   // What a late request of an attempt that was rolled back leaves behind.
   cluster->server(0).Evict("k");
@@ -492,7 +492,7 @@ TEST_F(Semaphores, AReleaseIsHandedOverAlthoughTheTokenHasAnotherSlotThanTheDaem
   for (const Lease& other : others) {
     if (other.key != first.key) continue;
     for (const std::size_t node : {0U, 1U, 2U}) {
-      (void)cluster->server(node).Release("k", other.token.value(), {}, {}, false, {});
+      (void)cluster->server(node).Release("k", other.token.str(), {}, {}, false, {});
     }
   }
   EXPECT_EQ(Release("k", "mine").error, std::nullopt);
@@ -514,10 +514,10 @@ TEST_F(Semaphores, ASlotIsFoundThatIsFreeAtAQuorum) {
       }
       ASSERT_EQ(
           cluster->server(1)
-              .Acquire(Key(name).Slot(2, 1).value(), "lost", milliseconds(500), {1}, {7}, {}, false)
+              .Acquire(Key(name).Slot(2, 1).str(), "lost", milliseconds(500), {1}, {7}, {}, false)
               .outcome,
           Outcome::kGranted);
-      const Lease lease = MustAcquire(Wants(Key(name).Slot(2, 0).value(), seconds(20)));
+      const Lease lease = MustAcquire(Wants(Key(name).Slot(2, 0).str(), seconds(20)));
       EXPECT_EQ(lease.key.slot(), 2);
       (void)ReleaseLease(lease);
       if (down) cluster->Up(0);

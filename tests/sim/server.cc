@@ -692,7 +692,7 @@ void Server::Shared(const std::vector<Looked>& all, const std::vector<Looked>& s
 
 NodeReply Server::AcquireShares(const std::string& keys, const std::string& token, Duration ttl,
                                 const Meta& granted, bool adopt) {
-  const std::vector<Looked> all = Look(Key(keys).Exclusive().value());
+  const std::vector<Looked> all = Look(Key(keys).Exclusive().str());
   if (const auto held = HeldLongest(all, IsShared)) return *held;
   for (const Looked& one : all) {
     if (one.entry == nullptr) ForgetShares(one.key);
@@ -728,7 +728,7 @@ NodeReply Server::AcquireShares(const std::string& keys, const std::string& toke
 
 // All keys or none.
 void Server::Downgrade(const std::string& keys, const std::string& token, FencingToken from) {
-  const std::vector<Looked> all = Look(Key(keys).Exclusive().value());
+  const std::vector<Looked> all = Look(Key(keys).Exclusive().str());
   const bool ours = std::ranges::all_of(all, [&](const Looked& one) {
     if (one.entry == nullptr || one.entry->token != token) return false;
     return one.meta->fence <= from || !Has(Safeguard::kDowngradeComparesTheFence);
@@ -747,7 +747,7 @@ void Server::Downgrade(const std::string& keys, const std::string& token, Fencin
 
 NodeReply Server::ExtendShares(const std::string& keys, const std::string& token, Duration ttl,
                                FencingToken raise_to, std::optional<Keeper> keeper, Take take) {
-  const std::vector<Looked> all = Look(Key(keys).Exclusive().value());
+  const std::vector<Looked> all = Look(Key(keys).Exclusive().str());
   if (const auto held = HeldLongest(all, IsShared)) {
     return {.outcome = Outcome::kHeld, .remaining = held->remaining};
   }
@@ -760,7 +760,7 @@ NodeReply Server::ExtendShares(const std::string& keys, const std::string& token
 
 NodeReply Server::RepairShares(const std::string& keys, const std::string& token, Duration ttl,
                                Meta granted, bool counts) {
-  const std::vector<Looked> all = Look(Key(keys).Exclusive().value());
+  const std::vector<Looked> all = Look(Key(keys).Exclusive().str());
   const std::vector<Looked> shares = LookAtShares(all, token);
   const FencingToken highest = HighestForShares(all, shares);
   if (counts && highest > granted.fence && Has(Safeguard::kFenceComparedByPutBack)) {

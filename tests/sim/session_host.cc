@@ -61,7 +61,7 @@ std::string ToClient(const Key& key) {
 }
 
 client::Grant ToClient(const Lease& lease) {
-  return {.token = lease.token.value(),
+  return {.token = lease.token.str(),
           .fencing_token = lease.fence.value,
           .validity = {},
           .slot = lease.key.slot()};

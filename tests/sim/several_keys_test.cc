@@ -10,14 +10,14 @@ class SeveralKeys : public Scenario {
  protected:
   static AcquireCommand WantsAll(std::vector<std::string> keys, Duration ttl,
                                  RetryPolicy retry = kTry) {
-    return Wants(Key::Of(std::move(keys)).value(), ttl, retry);
+    return Wants(Key::Of(std::move(keys)).str(), ttl, retry);
   }
   std::shared_ptr<Waiter> Wait(std::vector<std::string> keys, Duration ttl = seconds(20),
                                std::size_t daemon = 0) {
     return Start(WantsAll(std::move(keys), ttl, {}), daemon);
   }
   ReleaseResult ReleaseLease(const Lease& lease, std::size_t daemon = 0) {
-    return Release(lease.key.value(), lease.token.value(), daemon);
+    return Release(lease.key.str(), lease.token.str(), daemon);
   }
 
   // Each worker acquires its keys again and again, through its daemon, until `end`.
@@ -74,7 +74,7 @@ TEST_F(SeveralKeys, AreGrantedTogetherOrNotAtAll) {
   (void)ReleaseLease(other);
   const Lease lease = MustAcquire(WantsAll({"c", "a", "b"}, seconds(20)));
   for (const char* key : {"a", "b", "c"}) {
-    EXPECT_EQ(Holders(key), std::vector<std::string>(3, lease.token.value()));
+    EXPECT_EQ(Holders(key), std::vector<std::string>(3, lease.token.str()));
     EXPECT_EQ(Acquire(Wants(key, seconds(1))).error.reason, Reason::kLockAlreadyHeld);
   }
   EXPECT_FALSE(ReleaseLease(lease).error);
@@ -270,11 +270,11 @@ TEST_F(SeveralKeys, AnExtensionRestoresAMissingKey) {
   SetUpCluster();
   const Lease lease = MustAcquire(WantsAll({"a", "b"}, seconds(20)));
   cluster->server(1).Evict("b");
-  const ExtendResult extended = Extend(lease.key.value(), lease.token.value(), seconds(20));
+  const ExtendResult extended = Extend(lease.key.str(), lease.token.str(), seconds(20));
   ASSERT_TRUE(extended.lease);
   EXPECT_EQ(extended.lease->fence, lease.fence);
   Pass(milliseconds(5));
-  EXPECT_EQ(Holders("b"), std::vector<std::string>(3, lease.token.value()));
+  EXPECT_EQ(Holders("b"), std::vector<std::string>(3, lease.token.str()));
   (void)ReleaseLease(lease);
 }
 
@@ -283,7 +283,7 @@ TEST_F(SeveralKeys, TheLossOfOneKeyIsTheLossOfAll) {
   const Lease lease = MustAcquire(WantsAll({"a", "b"}, seconds(20)));
   cluster->server(0).Evict("b");
   cluster->server(1).Evict("b");
-  EXPECT_EQ(Extend(lease.key.value(), lease.token.value(), seconds(20)).error.reason,
+  EXPECT_EQ(Extend(lease.key.str(), lease.token.str(), seconds(20)).error.reason,
             Reason::kLockNotHeld);
   (void)ReleaseLease(lease);
   EXPECT_EQ(Holders("a"), NoHolders());
@@ -294,7 +294,7 @@ TEST_F(SeveralKeys, AnotherHolderOfOneKeyOnAMinorityIsNotOverwritten) {
   const Lease lease = MustAcquire(WantsAll({"a", "b"}, seconds(20)));
   cluster->server(1).Evict("b");
   ASSERT_TRUE(cluster->server(1).SetNx("b", "a stranger", seconds(10)));
-  ASSERT_TRUE(Extend(lease.key.value(), lease.token.value(), seconds(20)).lease);
+  ASSERT_TRUE(Extend(lease.key.str(), lease.token.str(), seconds(20)).lease);
   Pass(milliseconds(5));
   EXPECT_EQ(Holders("b")[1], "a stranger");
   (void)ReleaseLease(lease);

@@ -14,7 +14,7 @@ class Sharing : public Scenario {
     SetUpCluster(options);
   }
   static AcquireCommand WantsShare(Duration ttl, RetryPolicy retry = kTry) {
-    return Wants(Key("k").Shared().value(), ttl, retry);
+    return Wants(Key("k").Shared().str(), ttl, retry);
   }
   Lease Share(Duration ttl = seconds(20), std::size_t daemon = 0) {
     return MustAcquire(WantsShare(ttl), daemon);
@@ -25,7 +25,7 @@ class Sharing : public Scenario {
     return result.error.reason;
   }
   ReleaseResult ReleaseLease(const Lease& lease, std::size_t daemon = 0) {
-    return Release("k", lease.token.value(), daemon);
+    return Release("k", lease.token.str(), daemon);
   }
   static std::vector<std::string> AllShared() {
     return std::vector<std::string>(3, std::string(kSharedMarker));
@@ -140,7 +140,7 @@ TEST_F(Sharing, EachShareExpiresByItself) {
   EXPECT_EQ(Holders("k"), AllShared());
   EXPECT_EQ(Labels("k").size(), 1U);
   EXPECT_EQ(Refused(Wants("k", seconds(1))), Reason::kLockAlreadyHeld);
-  EXPECT_TRUE(Extend(longer.key.value(), longer.token.value(), seconds(1)).lease);
+  EXPECT_TRUE(Extend(longer.key.str(), longer.token.str(), seconds(1)).lease);
   Pass(milliseconds(800));
   EXPECT_EQ(Holders("k"), AllShared());
   Pass(milliseconds(300));
@@ -159,11 +159,11 @@ TEST_F(Sharing, AReleaseLeavesTheKeyUntilTheLastOfTheOthersExpires) {
 
 TEST_F(Sharing, AnExtensionComparesTheMode) {
   const Lease share = Share();
-  EXPECT_EQ(Extend("k", share.token.value(), seconds(20)).error.reason, Reason::kLockNotHeld);
+  EXPECT_EQ(Extend("k", share.token.str(), seconds(20)).error.reason, Reason::kLockNotHeld);
   (void)ReleaseLease(share);
   const Lease exclusive = MustAcquire(Wants("k", seconds(20)));
-  const std::string shared = Key("k").Shared().value();
-  EXPECT_EQ(Extend(shared, exclusive.token.value(), seconds(20)).error.reason,
+  const std::string shared = Key("k").Shared().str();
+  EXPECT_EQ(Extend(shared, exclusive.token.str(), seconds(20)).error.reason,
             Reason::kLockNotHeld);
   (void)ReleaseLease(exclusive);
 }
@@ -171,11 +171,11 @@ TEST_F(Sharing, AnExtensionComparesTheMode) {
 TEST_F(Sharing, AnExtensionHealsANodeThatLostTheShare) {
   const Lease share = Share();
   cluster->server(2).Evict("k");
-  EXPECT_TRUE(Extend(share.key.value(), share.token.value(), seconds(20)).lease);
+  EXPECT_TRUE(Extend(share.key.str(), share.token.str(), seconds(20)).lease);
   Pass(milliseconds(5));
   EXPECT_EQ(Holders("k"), AllShared());
   cluster->Down(0);
-  EXPECT_TRUE(Extend(share.key.value(), share.token.value(), seconds(20)).lease);
+  EXPECT_TRUE(Extend(share.key.str(), share.token.str(), seconds(20)).lease);
   cluster->Up(0);
   (void)ReleaseLease(share);
 }
@@ -252,7 +252,7 @@ TEST_F(Sharing, AnExclusiveWaiterThatGivesUpLetsOthersShareAgain) {
   const auto waiter = Start(command);
   Pass(milliseconds(50));
   EXPECT_EQ(Refused(WantsShare(seconds(20)), 1), Reason::kLockAlreadyHeld);
-  EXPECT_TRUE(Extend(share.key.value(), share.token.value(), seconds(20)).lease);
+  EXPECT_TRUE(Extend(share.key.str(), share.token.str(), seconds(20)).lease);
   Pass(milliseconds(100));
   EXPECT_FALSE(Has(waiter));
   (void)ReleaseLease(Share(seconds(20), 1), 1);
@@ -278,27 +278,27 @@ TEST_F(Sharing, AWaiterBehindAnExclusiveOneThatGivesUpSharesAtOnce) {
 TEST_F(Sharing, AnExclusiveWaiterForSeveralKeysIsNotOvertakenForEver) {
   KeepSharing(1, world.now() + seconds(10));
   Pass(milliseconds(10));
-  AcquireCommand command = Wants(Key::Of({"a", "k"}).value(), seconds(20), {});
+  AcquireCommand command = Wants(Key::Of({"a", "k"}).str(), seconds(20), {});
   command.deadline = world.now() + seconds(8);
   const auto waiter = Start(command);
   Pass(seconds(9));
   ASSERT_TRUE(Has(waiter));
-  (void)Release(waiter->result->lease->key.value(), waiter->result->lease->token.value());
+  (void)Release(waiter->result->lease->key.str(), waiter->result->lease->token.str());
 }
 
 // Another key of the same lease is still shared.
 TEST_F(Sharing, AReleaseOfSeveralKeysWakesTheWaiterOfTheOneThatIsFree) {
   const Key both = Key::Of({"k", "l"}).Shared();
-  const Lease first = MustAcquire(Wants(both.value(), seconds(20)));
+  const Lease first = MustAcquire(Wants(both.str(), seconds(20)));
   const Lease second = Share();
   const auto waiter = Start(Wants("l", seconds(20), {}));
   Pass(milliseconds(50));
   const MonotonicTime released = world.now();
-  (void)Release(both.value(), first.token.value());
+  (void)Release(both.str(), first.token.str());
   Pass(seconds(1));
   ASSERT_TRUE(Has(waiter));
   EXPECT_LT(waiter->at - released, milliseconds(20));
-  (void)Release("l", waiter->result->lease->token.value());
+  (void)Release("l", waiter->result->lease->token.str());
   (void)ReleaseLease(second);
 }
 
@@ -312,18 +312,18 @@ TEST_F(Sharing, ASingleTryStopsNoShare) {
 
 TEST_F(Sharing, SeveralKeysAreSharedTogether) {
   const Key both = Key::Of({"k", "l"}).Shared();
-  const Lease first = MustAcquire(Wants(both.value(), seconds(20)));
-  const Lease second = MustAcquire(Wants(both.value(), seconds(20)), 1);
+  const Lease first = MustAcquire(Wants(both.str(), seconds(20)));
+  const Lease second = MustAcquire(Wants(both.str(), seconds(20)), 1);
   const Lease one = Share();
   EXPECT_EQ(Refused(Wants("l", seconds(20))), Reason::kLockAlreadyHeld);
-  EXPECT_TRUE(Extend(both.value(), first.token.value(), seconds(20)).lease);
-  EXPECT_EQ(Release(both.value(), first.token.value()).error, std::nullopt);
-  EXPECT_EQ(Release(both.value(), second.token.value()).error, std::nullopt);
+  EXPECT_TRUE(Extend(both.str(), first.token.str(), seconds(20)).lease);
+  EXPECT_EQ(Release(both.str(), first.token.str()).error, std::nullopt);
+  EXPECT_EQ(Release(both.str(), second.token.str()).error, std::nullopt);
   EXPECT_EQ(Holders("l"), NoHolders());
   EXPECT_EQ(Holders("k"), AllShared());
   const Lease taken = MustAcquire(Wants("l", seconds(20)));
-  EXPECT_EQ(Refused(Wants(both.value(), seconds(20))), Reason::kLockAlreadyHeld);
-  (void)Release("l", taken.token.value());
+  EXPECT_EQ(Refused(Wants(both.str(), seconds(20))), Reason::kLockAlreadyHeld);
+  (void)Release("l", taken.token.str());
   (void)ReleaseLease(one);
 }
 
@@ -395,44 +395,44 @@ class Downgrades : public Sharing {
 
 TEST_F(Downgrades, AnExclusiveLeaseBecomesAShareAtOnce) {
   for (const Key& key : {Key("k"), Key::Of({"k", "l"})}) {
-    const Lease lease = MustAcquire(Wants(key.value(), seconds(20)));
-    const auto reader = Start(Wants(key.Shared().value(), seconds(20), {}));
-    const auto writer = Start(Wants(key.value(), seconds(20), {}), 1);
+    const Lease lease = MustAcquire(Wants(key.str(), seconds(20)));
+    const auto reader = Start(Wants(key.Shared().str(), seconds(20), {}));
+    const auto writer = Start(Wants(key.str(), seconds(20), {}), 1);
     const ExtendResult result = Downgrade(lease, lease.fence);
     ASSERT_TRUE(result.lease);
     EXPECT_EQ(result.lease->key, key.Shared());
     EXPECT_EQ(result.lease->fence, lease.fence);
     EXPECT_EQ(Holders("k"), AllShared());
-    EXPECT_EQ(Extend(key.value(), lease.token.value(), seconds(20)).error.reason,
+    EXPECT_EQ(Extend(key.str(), lease.token.str(), seconds(20)).error.reason,
               Reason::kLockNotHeld);
-    EXPECT_TRUE(Extend(key.Shared().value(), lease.token.value(), seconds(20)).lease);
+    EXPECT_TRUE(Extend(key.Shared().str(), lease.token.str(), seconds(20)).lease);
     EXPECT_TRUE(Downgrade(lease, lease.fence).lease) << "again";
     Pass(seconds(1));
     EXPECT_FALSE(Has(writer));
-    EXPECT_EQ(Release(key.value(), lease.token.value()).error, std::nullopt);
+    EXPECT_EQ(Release(key.str(), lease.token.str()).error, std::nullopt);
     Pass(seconds(1));
     // The reader waited at the daemon of the downgrade, the writer at another one.
     ASSERT_NE(Has(reader), Has(writer));
     const auto first = Has(reader) ? reader : writer;
     const auto second = Has(reader) ? writer : reader;
     EXPECT_GT(first->result->lease->fence, lease.fence);
-    (void)Release(key.value(), first->result->lease->token.value());
+    (void)Release(key.str(), first->result->lease->token.str());
     Pass(seconds(1));
     ASSERT_TRUE(Has(second));
-    (void)Release(key.value(), second->result->lease->token.value());
+    (void)Release(key.str(), second->result->lease->token.str());
   }
 }
 
 TEST_F(Downgrades, ADowngradeIsDoneOnAllKeysOfANodeOrOnNone) {
   const Key key = Key::Of({"k", "l"});
-  const Lease lease = MustAcquire(Wants(key.value(), seconds(20)));
+  const Lease lease = MustAcquire(Wants(key.str(), seconds(20)));
   cluster->server(0).Evict("l");
   cluster->server(1).Evict("k");
   EXPECT_FALSE(Downgrade(lease, lease.fence).lease);
-  EXPECT_EQ(cluster->server(0).Holder("k"), lease.token.value());
-  EXPECT_EQ(cluster->server(1).Holder("l"), lease.token.value());
+  EXPECT_EQ(cluster->server(0).Holder("k"), lease.token.str());
+  EXPECT_EQ(cluster->server(1).Holder("l"), lease.token.str());
   EXPECT_EQ(cluster->server(2).Holder("k"), std::string(kSharedMarker));
-  (void)Release(key.value(), lease.token.value());
+  (void)Release(key.str(), lease.token.str());
 }
 
 TEST_F(Downgrades, ANodeThatWasDownIsDowngradedByTheNextRequestOrHealed) {
@@ -441,7 +441,7 @@ TEST_F(Downgrades, ANodeThatWasDownIsDowngradedByTheNextRequestOrHealed) {
   ASSERT_TRUE(Downgrade(lease, lease.fence).lease);
   cluster->Up(2);
   Pass(milliseconds(500));
-  EXPECT_EQ(cluster->server(2).Holder("k"), lease.token.value());
+  EXPECT_EQ(cluster->server(2).Holder("k"), lease.token.str());
   ASSERT_TRUE(Downgrade(lease, lease.fence).lease);
   Pass(milliseconds(5));
   EXPECT_EQ(Holders("k"), AllShared());

@@ -33,7 +33,7 @@ class Streams : public Scenario {
       events.push_back(event.type);
     }
     [[nodiscard]] bool MayKeep(const Key& key, LeaseOrigin origin) const override {
-      return !denied.contains({key.value(), origin});
+      return !denied.contains({key.str(), origin});
     }
     std::shared_ptr<LeaseSet> leases;
     Lease lease;
@@ -109,7 +109,7 @@ class Streams : public Scenario {
     Scenario::TearDown();
   }
   static std::vector<std::string> All(const Lease& lease) {
-    return std::vector<std::string>(3, lease.token.value());
+    return std::vector<std::string>(3, lease.token.str());
   }
 
   std::vector<std::shared_ptr<Stream>> streams;
@@ -272,11 +272,11 @@ TEST_F(Streams, ALostLeaseIsLeftToExpire) {
   Stream& stream = Open(0);
   const Lease lease = Acquire(stream, seconds(1));
   for (const std::size_t node : {0U, 1U}) {
-    (void)cluster->server(node).Release("k", lease.token.value(), std::nullopt, {}, false);
+    (void)cluster->server(node).Release("k", lease.token.str(), std::nullopt, {}, false);
   }
   Pass(milliseconds(700));
   EXPECT_EQ(stream.events, std::vector{WatchEvent::Type::kLost});
-  EXPECT_EQ(cluster->server(2).Holder("k"), lease.token.value());
+  EXPECT_EQ(cluster->server(2).Holder("k"), lease.token.str());
   Pass(seconds(1));
   EXPECT_EQ(Holders("k"), NoHolders());
 }
@@ -339,7 +339,7 @@ TEST_F(Streams, AnAdoptionThatIsUnderWayIsRecheckedWhenItIsDone) {
 TEST_F(Streams, AnAdoptionNeverAcquires) {
   Stream& first = Open(0);
   const Lease lease = Acquire(first, seconds(20));
-  EXPECT_FALSE(Release("k", lease.token.value(), 1).error);
+  EXPECT_FALSE(Release("k", lease.token.str(), 1).error);
   EXPECT_EQ(Adopt(Open(1), lease, seconds(20)), Reason::kLockNotHeld);
   EXPECT_EQ(Holders("k"), NoHolders());
 }
@@ -364,7 +364,7 @@ TEST_F(Streams, ARepairByTheFirstStreamNamesTheSecondAsKeeper) {
   Stream& second = Open(1);
   cluster->Down(2);
   EXPECT_EQ(Adopt(second, lease, seconds(20)), std::nullopt);
-  (void)cluster->server(2).Release("k", lease.token.value(), std::nullopt, {}, false);
+  (void)cluster->server(2).Release("k", lease.token.str(), std::nullopt, {}, false);
   cluster->Up(2);
   Pass(milliseconds(5));
   first.leases->Extend(++id, {.key = lease.key,
@@ -428,7 +428,7 @@ TEST_F(Streams, SilenceDoesNotReleaseWhatAnAcquisitionWithAnEqualFenceFoundHeld)
     const Lease lease = Acquire(first, seconds(20), "rl-mine-" + std::to_string(i));
     if (lease.fence.value == before.value + 1) ++equal;
     Stream& held_up = Open(2);
-    (void)Acquire(held_up, seconds(20), lease.token.value());
+    (void)Acquire(held_up, seconds(20), lease.token.str());
     End(held_up, StreamEnd::kSilent);
     EXPECT_EQ(Holders("k"), All(lease));
     cluster->shard(0).Release(lease.key, lease.token, [](const ReleaseResult&) {});

@@ -51,7 +51,7 @@ class Terms : public Scenario {
   }
   std::string Value(const std::string& key, std::size_t daemon = 0) {
     const InspectResult result = Inspect(key, daemon);
-    return result.held_by.empty() ? "(nobody)" : result.held_by.front().owner.value.value();
+    return result.held_by.empty() ? "(nobody)" : result.held_by.front().owner.value.str();
   }
   // How long it takes until another client gets the key.
   Duration UntilFree(const std::string& key = "k") {
@@ -75,14 +75,14 @@ TEST_F(Terms, ALostLeaseKeepsOthersOutForItsDelay) {
 
 TEST_F(Terms, ADelayDoesNotOutliveTheRelease) {
   const Lease lease = MustAcquire(Delayed(seconds(2), seconds(5)));
-  EXPECT_FALSE(Release("k", lease.token.value()).error);
+  EXPECT_FALSE(Release("k", lease.token.str()).error);
   EXPECT_LT(UntilFree(), milliseconds(10));
 }
 
 TEST_F(Terms, AnExtensionKeepsTheDelay) {
   const Lease lease = MustAcquire(Delayed(seconds(2), seconds(5)));
   Pass(seconds(1));
-  const ExtendResult extended = Extend("k", lease.token.value(), seconds(3), 1);
+  const ExtendResult extended = Extend("k", lease.token.str(), seconds(3), 1);
   ASSERT_TRUE(extended.lease);
   EXPECT_LE(extended.lease->validity, seconds(3));
   ExpectAbout(UntilFree(), seconds(8));
@@ -111,14 +111,14 @@ TEST_F(Terms, NodesThatKnowTheTokenFromAnotherHoldLearnTheDelay) {
 
 TEST_F(Terms, TtlAndDelayAreBounded) {
   const Lease lease = MustAcquire(Delayed(seconds(2), std::chrono::minutes(4)));
-  ASSERT_TRUE(Extend("k", lease.token.value(), std::chrono::minutes(3)).lease);
+  ASSERT_TRUE(Extend("k", lease.token.str(), std::chrono::minutes(3)).lease);
   EXPECT_LE(Inspect("k").remaining, std::chrono::minutes(3));
   for (std::size_t node = 0; node < 3; ++node) {
     EXPECT_LE(
         cluster->server(node).Acquire("k", "other", seconds(1), {1}, {1}, {}, false).remaining,
         std::chrono::minutes(5));
   }
-  EXPECT_FALSE(Release("k", lease.token.value()).error);
+  EXPECT_FALSE(Release("k", lease.token.str()).error);
 }
 
 TEST_F(Terms, ANodeThatIsRepairedLearnsTheDelayTheValueAndTheTimeOfTheAcquisition) {
@@ -128,7 +128,7 @@ TEST_F(Terms, ANodeThatIsRepairedLearnsTheDelayTheValueAndTheTimeOfTheAcquisitio
   for (std::size_t node = 0; node < 3; ++node) {
     cluster->Restart(node, Cluster::Data::kLost);
     Pass(seconds(1));
-    ASSERT_TRUE(Extend("k", lease.token.value(), seconds(3)).lease);
+    ASSERT_TRUE(Extend("k", lease.token.str(), seconds(3)).lease);
     Pass(milliseconds(10));
     const NodeReply stored = cluster->server(node).Inspect("k");
     EXPECT_EQ(stored.owner.value, PublishedValue("value"));
@@ -138,7 +138,7 @@ TEST_F(Terms, ANodeThatIsRepairedLearnsTheDelayTheValueAndTheTimeOfTheAcquisitio
   const Owner owner = Inspect("k").held_by.front().owner;
   const Duration age = cluster->scheduler(0).WallNow().time_since_epoch() - owner.since;
   ExpectAbout(age, seconds(3));
-  EXPECT_FALSE(Keep("k", lease.token.value(), seconds(10)));
+  EXPECT_FALSE(Keep("k", lease.token.str(), seconds(10)));
   ExpectAbout(UntilFree(), milliseconds(6960));
 }
 
@@ -148,7 +148,7 @@ TEST_F(Terms, TheNextHoldersDelayReplacesTheReleasers) {
   next.retry = RetryPolicy{};
   const auto second = Start(std::move(next));
   Pass(milliseconds(10));
-  EXPECT_FALSE(Release("k", first.token.value()).error);
+  EXPECT_FALSE(Release("k", first.token.str()).error);
   Pass(milliseconds(10));
   ASSERT_TRUE(Has(second));
   ExpectAbout(UntilFree(), seconds(3));
@@ -211,36 +211,36 @@ TEST_F(Terms, AStreamsEndLeavesTheDelayOnlyIfTheClientWasSilent) {
 TEST_F(Terms, AKeptKeyIsTakenUntilSomeTimeAfterItsAcquisition) {
   const Lease lease = MustAcquire(Wants("k", seconds(60)));
   Pass(seconds(4));
-  EXPECT_FALSE(Keep("k", lease.token.value(), seconds(10)));
+  EXPECT_FALSE(Keep("k", lease.token.str(), seconds(10)));
   EXPECT_FALSE(Inspect("k").held);
   EXPECT_FALSE(Inspect("k").undecided);
   ExpectAbout(Inspect("k").kept_for, seconds(6));
   // Nobody can use the token on it any more.
-  EXPECT_FALSE(Extend("k", lease.token.value(), seconds(60)).lease);
-  EXPECT_EQ(Release("k", lease.token.value()).error->reason, Reason::kLockNotHeld);
+  EXPECT_FALSE(Extend("k", lease.token.str(), seconds(60)).lease);
+  EXPECT_EQ(Release("k", lease.token.str()).error->reason, Reason::kLockNotHeld);
   ExpectAbout(UntilFree(), seconds(6));
 }
 
 TEST_F(Terms, AKeyIsFreeAtOnceIfTheTimeHasPassed) {
   const Lease lease = MustAcquire(Wants("k", seconds(60)));
   Pass(seconds(4));
-  EXPECT_FALSE(Keep("k", lease.token.value(), seconds(4)));
+  EXPECT_FALSE(Keep("k", lease.token.str(), seconds(4)));
   EXPECT_LT(UntilFree(), milliseconds(10));
 }
 
 TEST_F(Terms, AKeyCanBeKeptForLongerThanItsTtl) {
   const Lease lease = MustAcquire(Wants("k", seconds(1)));
-  EXPECT_FALSE(Keep("k", lease.token.value(), seconds(10)));
+  EXPECT_FALSE(Keep("k", lease.token.str(), seconds(10)));
   ExpectAbout(UntilFree(), seconds(10));
 }
 
 TEST_F(Terms, ARepeatedReleaseFindsTheKeyKept) {
   const Lease lease = MustAcquire(Wants("k", seconds(60)));
-  EXPECT_FALSE(Keep("k", lease.token.value(), seconds(10)));
+  EXPECT_FALSE(Keep("k", lease.token.str(), seconds(10)));
   Pass(seconds(1));
-  EXPECT_FALSE(Keep("k", lease.token.value(), seconds(10), 1));
+  EXPECT_FALSE(Keep("k", lease.token.str(), seconds(10), 1));
   ExpectAbout(UntilFree(), seconds(9));
-  EXPECT_EQ(Keep("k", lease.token.value(), seconds(10))->reason, Reason::kLockNotHeld);
+  EXPECT_EQ(Keep("k", lease.token.str(), seconds(10))->reason, Reason::kLockNotHeld);
 }
 
 TEST_F(Terms, ARepeatedReleaseOnlyKeepsForLonger) {
@@ -274,14 +274,14 @@ TEST_F(Terms, APartOfSeveralKeysIsNoConfirmation) {
   command.token = OwnerToken("mine");
   (void)MustAcquire(command);
   EXPECT_FALSE(Release("l", "mine").error);
-  EXPECT_EQ(Keep(command.key.value(), "mine", seconds(5))->reason, Reason::kLockNotHeld);
+  EXPECT_EQ(Keep(command.key.str(), "mine", seconds(5))->reason, Reason::kLockNotHeld);
 }
 
 TEST_F(Terms, AKeptKeyIsNotHandedOver) {
   const Lease lease = MustAcquire(Wants("k", seconds(60)));
   const auto waiter = Start(Wants("k", seconds(1), RetryPolicy{}));
   Pass(seconds(1));
-  EXPECT_FALSE(Keep("k", lease.token.value(), seconds(5)));
+  EXPECT_FALSE(Keep("k", lease.token.str(), seconds(5)));
   Pass(seconds(3));
   EXPECT_FALSE(waiter->result);
   Pass(seconds(2));
@@ -311,8 +311,8 @@ TEST_F(Terms, SharesSlotsAndSeveralKeysAreKeptToo) {
     Pass(seconds(1));
     for (const Lease& lease : leases) {
       const std::string name(key.names());
-      EXPECT_FALSE(Keep(name, lease.token.value(), seconds(5)));
-      EXPECT_FALSE(Keep(name, lease.token.value(), seconds(5), 1));
+      EXPECT_FALSE(Keep(name, lease.token.str(), seconds(5)));
+      EXPECT_FALSE(Keep(name, lease.token.str(), seconds(5), 1));
     }
     EXPECT_FALSE(Inspect("k").held);
     ExpectAbout(Inspect("k").kept_for, seconds(4));
@@ -336,17 +336,17 @@ TEST_F(Terms, TheLastProclamationCountsWhateverTheClocksSay) {
   EXPECT_EQ(Value("k"), "0");
   for (int i = 1; i < 20; ++i) {
     const std::string value = std::to_string(i);
-    EXPECT_FALSE(Proclaim("k", lease.token.value(), value, world.Below(3)));
+    EXPECT_FALSE(Proclaim("k", lease.token.str(), value, world.Below(3)));
     EXPECT_EQ(Value("k", world.Below(3)), value);
   }
-  EXPECT_FALSE(Proclaim("k", lease.token.value(), ""));
+  EXPECT_FALSE(Proclaim("k", lease.token.str(), ""));
   EXPECT_EQ(Value("k"), "");
 }
 
 TEST_F(Terms, ALateProclamationDoesNotReplaceANewerValue) {
   const Lease lease = MustAcquire(Publishing("first"));
   for (std::size_t node = 0; node < 3; ++node) {
-    const std::string& token = lease.token.value();
+    const std::string& token = lease.token.str();
     const std::uint64_t number = lease.fence.value + 10;
     Server& server = cluster->server(node);
     EXPECT_EQ(server.Proclaim("k", token, PublishedValue("new"), number).outcome,
@@ -363,8 +363,8 @@ TEST_F(Terms, NodesThatMissedAProclamationLearnItFromTheNextExtension) {
   const Lease lease = MustAcquire(Publishing("old"));
   cluster->Restart(2, Cluster::Data::kLost);
   Pass(seconds(1));
-  EXPECT_FALSE(Proclaim("k", lease.token.value(), "new"));
-  ASSERT_TRUE(Extend("k", lease.token.value(), seconds(20)).lease);
+  EXPECT_FALSE(Proclaim("k", lease.token.str(), "new"));
+  ASSERT_TRUE(Extend("k", lease.token.str(), seconds(20)).lease);
   Pass(milliseconds(10));
   EXPECT_EQ(cluster->server(2).Inspect("k").owner.value, PublishedValue("new"));
 }
@@ -373,8 +373,8 @@ TEST_F(Terms, OnlyTheHolderProclaims) {
   EXPECT_EQ(Proclaim("k", "mine", "value")->reason, Reason::kLockNotHeld);
   const Lease lease = MustAcquire(Publishing("value"));
   EXPECT_EQ(Proclaim("k", "mine", "other")->reason, Reason::kLockNotHeld);
-  EXPECT_FALSE(Keep("k", lease.token.value(), seconds(10)));
-  EXPECT_EQ(Proclaim("k", lease.token.value(), "other")->reason, Reason::kLockNotHeld);
+  EXPECT_FALSE(Keep("k", lease.token.str(), seconds(10)));
+  EXPECT_EQ(Proclaim("k", lease.token.str(), "other")->reason, Reason::kLockNotHeld);
 }
 
 TEST_F(Terms, WithoutAQuorumAProclamationIsUndecided) {
@@ -382,12 +382,12 @@ TEST_F(Terms, WithoutAQuorumAProclamationIsUndecided) {
   cluster->Down(0);
   cluster->Down(1);
   Pass(milliseconds(100));
-  EXPECT_EQ(Proclaim("k", lease.token.value(), "new")->reason, Reason::kQuorumUnavailable);
+  EXPECT_EQ(Proclaim("k", lease.token.str(), "new")->reason, Reason::kQuorumUnavailable);
   cluster->Up(0);
   cluster->Up(1);
   Pass(seconds(2));
-  ASSERT_TRUE(Extend("k", lease.token.value(), seconds(20)).lease);
-  EXPECT_FALSE(Proclaim("k", lease.token.value(), "newest"));
+  ASSERT_TRUE(Extend("k", lease.token.str(), seconds(20)).lease);
+  EXPECT_FALSE(Proclaim("k", lease.token.str(), "newest"));
   EXPECT_EQ(Value("k"), "newest");
 }
 
@@ -397,11 +397,11 @@ TEST_F(Terms, SharesSlotsAndSeveralKeysPublishValues) {
     command.key = key;
     const Lease lease = MustAcquire(command);
     EXPECT_EQ(Value("k"), "old");
-    EXPECT_FALSE(Proclaim(std::string(key.names()), lease.token.value(), "new", 1));
+    EXPECT_FALSE(Proclaim(std::string(key.names()), lease.token.str(), "new", 1));
     EXPECT_EQ(Value("k"), "new");
-    ASSERT_TRUE(Extend(lease.key.value(), lease.token.value(), seconds(20)).lease);
+    ASSERT_TRUE(Extend(lease.key.str(), lease.token.str(), seconds(20)).lease);
     EXPECT_EQ(Value("k"), "new");
-    EXPECT_FALSE(Release(std::string(key.names()), lease.token.value()).error);
+    EXPECT_FALSE(Release(std::string(key.names()), lease.token.str()).error);
   }
 }
 

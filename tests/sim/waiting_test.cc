@@ -89,7 +89,7 @@ TEST_F(Waiting, AHandOverTakesOneRoundTripAndRaisesTheFence) {
   ASSERT_TRUE(Has(next));
   EXPECT_EQ(next->at - start, microseconds(200));
   EXPECT_GT(next->result->lease->fence, holder.fence);
-  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, next->result->lease->token.value()));
+  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, next->result->lease->token.str()));
   ASSERT_TRUE(released);
   EXPECT_FALSE(released->error);
   EXPECT_EQ(cluster->shard(0).operations(), 0U);  // with the last vote, nothing is left to do
@@ -114,7 +114,7 @@ TEST_F(Waiting, AHandOverWithoutAQuorumFallsBackToARelease) {
   cluster->Up(2);
   Pass(seconds(1));
   ASSERT_TRUE(Has(next));
-  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, next->result->lease->token.value()));
+  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, next->result->lease->token.str()));
 }
 
 TEST_F(Waiting, AHandOverWithAClockThatIsBehindTakesOneMoreRound) {
@@ -142,7 +142,7 @@ TEST_F(Waiting, AReleaseByANonHolderHandsNothingOver) {
   Pass(milliseconds(10));
   EXPECT_EQ(Release("k", "wrong").error->reason, Reason::kLockNotHeld);
   EXPECT_FALSE(Has(next));
-  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, holder.token.value()));
+  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, holder.token.str()));
   Pass(seconds(3));
   EXPECT_TRUE(Has(next));  // continues to wait
 }
@@ -417,7 +417,7 @@ TEST_F(Waiting, EightContendingDaemonsDoNotLivelock) {
 TEST_F(Waiting, TheNextOneWakesAfterTheHeadHasUsedUpItsRetries) {
   SetUpCluster();
   for (const bool several : {false, true}) {
-    const std::string key = several ? Key::Of({"a", "b"}).value() : "k";
+    const std::string key = several ? Key::Of({"a", "b"}).str() : "k";
     (void)MustAcquire(Wants(key, seconds(2)));  // and forgets it
     const auto head = Start(Wants(
         key, seconds(5), {.max_retries = 2, .min_delay = milliseconds(300), .max_jitter = {}}));
@@ -427,7 +427,7 @@ TEST_F(Waiting, TheNextOneWakesAfterTheHeadHasUsedUpItsRetries) {
     EXPECT_FALSE(next->result);
     Pass(milliseconds(200));
     ASSERT_TRUE(Has(next)) << several;
-    (void)Release(key, next->result->lease->token.value());
+    (void)Release(key, next->result->lease->token.str());
   }
 }
 

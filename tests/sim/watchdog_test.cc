@@ -107,7 +107,7 @@ TEST_F(Watching, SurvivesAnOutageOfTwoNodes) {
   EXPECT_GE(Count(WatchEvent::Type::kExtendFailed), 1U);
   EXPECT_EQ(seen.back().event.type, WatchEvent::Type::kExtended);
   EXPECT_EQ(seen.back().event.consecutive_failures, 0);
-  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, lease.token.value()));
+  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, lease.token.str()));
   EndLease(cluster->shard(0), *watchdog);
 }
 
@@ -168,7 +168,7 @@ TEST_F(Watching, AnEndDuringAnExtensionLeavesTheLockToExpire) {
   Pass(microseconds(50));  // the first extension is in flight
   EndLease(cluster->shard(0), *watchdog);
   Pass(milliseconds(10));
-  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, lease.token.value()));
+  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, lease.token.str()));
   Pass(seconds(3));
   EXPECT_EQ(Holders("k"), NoHolders());  // the TTL ends the lock
 }
@@ -186,7 +186,7 @@ TEST_F(Watching, AfterALossTheRemainingKeysAreLeftToExpire) {
   ASSERT_EQ(seen.back().event.type, WatchEvent::Type::kLost);
   EXPECT_EQ(seen.back().event.lease.token, lease.token);
   Pass(milliseconds(10));
-  EXPECT_EQ(Holders("k")[2], lease.token.value());
+  EXPECT_EQ(Holders("k")[2], lease.token.str());
 }
 
 TEST_F(Watching, AReleaseOfTheTokenEndsTheWatch) {
@@ -196,7 +196,7 @@ TEST_F(Watching, AReleaseOfTheTokenEndsTheWatch) {
   Pass(milliseconds(10));
   EXPECT_TRUE(Release("k", "somebody-elses").error);
   EXPECT_TRUE(seen.back().event.goes_on);
-  EXPECT_FALSE(Release("k", lease.token.value()).error);
+  EXPECT_FALSE(Release("k", lease.token.str()).error);
   EXPECT_EQ(seen.back().event.type, WatchEvent::Type::kReleased);
   EXPECT_FALSE(seen.back().event.goes_on);
 }
@@ -237,7 +237,7 @@ TEST_F(Holding, KeepsTheLockUntilTheHoldEnds) {
   Pass(seconds(5));
   ASSERT_TRUE(decided && decided->lease);
   EXPECT_GE(seen.size(), 9U);
-  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, decided->lease->token.value()));
+  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, decided->lease->token.str()));
   EndHold(cluster->shard(0), *hold);
   Pass(milliseconds(1));
   EXPECT_EQ(Holders("k"), NoHolders());
@@ -300,7 +300,7 @@ TEST_F(Holding, AnExtensionByAnotherCallCounts) {
   SetUpCluster();
   const auto hold = Hold("k", seconds(1));
   Pass(milliseconds(1));
-  const ExtendResult longer = Extend("k", decided->lease->token.value(), seconds(10));
+  const ExtendResult longer = Extend("k", decided->lease->token.str(), seconds(10));
   ASSERT_TRUE(longer.lease);
   const auto watchdog = hold->TakeWatchdog();
   watchdog->Confirmed(*longer.lease);
@@ -327,7 +327,7 @@ TEST_F(Holding, MovesToAnotherDaemonWithoutAGap) {
   Pass(milliseconds(5));
   hold->Detach();
   Pass(seconds(5));
-  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, decided->lease->token.value()));
+  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, decided->lease->token.str()));
   for (const WatchEvent& event : moved) {
     ASSERT_EQ(event.type, WatchEvent::Type::kExtended);
     EXPECT_EQ(event.lease.fence, decided->lease->fence);
@@ -358,7 +358,7 @@ TEST_F(Holding, ALateEndDoesNotReleaseWhatAnotherDaemonAdopted) {
   EXPECT_EQ(adopted->lease->fence, lease.fence);
   EndHold(cluster->shard(0), *old_stream);
   Pass(seconds(5));
-  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, lease.token.value()));
+  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, lease.token.str()));
   for (const WatchEvent& event : moved) EXPECT_EQ(event.type, WatchEvent::Type::kExtended);
   EndHold(cluster->shard(1), *new_stream);
   Pass(milliseconds(5));
@@ -377,7 +377,7 @@ TEST_F(Holding, ItsEndDoesNotReleaseWhatIsWatchedElsewhere) {
   Pass(milliseconds(5));
   EndHold(cluster->shard(0), *stream);
   Pass(seconds(3));
-  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, lease.token.value()));
+  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, lease.token.str()));
   EndLease(cluster->shard(1), *watch);
   Pass(seconds(2));
   EXPECT_EQ(Holders("k"), NoHolders());
@@ -392,7 +392,7 @@ TEST_F(Holding, NoValidityExceedsTheLifetime) {
       {.decided = [this](AcquireResult result) { decided = std::move(result); },
        .watched = [this](WatchEvent event) { seen.push_back(std::move(event)); }});
   Pass(milliseconds(990));
-  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, decided->lease->token.value()));
+  EXPECT_EQ(Holders("k"), std::vector<std::string>(3, decided->lease->token.str()));
   const MonotonicTime end = start + seconds(1) + milliseconds(1);
   EXPECT_LE(decided->lease->valid_until, end);
   for (const WatchEvent& event : seen) {

@@ -12,8 +12,8 @@ namespace {
 
 void ExpectBack(const OriginParts& parts) {
   const Origin origin = Encode(parts);
-  EXPECT_EQ(std::ranges::count(origin.value(), ' '), 2) << origin.value();
-  EXPECT_LE(origin.value().size(), kMaxOriginBytes);
+  EXPECT_EQ(std::ranges::count(origin.str(), ' '), 2) << origin.str();
+  EXPECT_LE(origin.str().size(), kMaxOriginBytes);
   const OriginParts decoded = Decode(origin);
   EXPECT_EQ(decoded.daemon, parts.daemon);
   EXPECT_EQ(decoded.identity, parts.identity);
@@ -31,7 +31,7 @@ TEST(OriginText, DecodesToWhatWasEncoded) {
 TEST(OriginText, IsCutIfItIsTooLong) {
   const std::string umlauts(400, '\xc3');
   const Origin origin = Encode({.daemon = std::string(500, 'd'), .identity = umlauts, .peer = "p"});
-  EXPECT_LE(origin.value().size(), kMaxOriginBytes);
+  EXPECT_LE(origin.str().size(), kMaxOriginBytes);
   EXPECT_EQ(Decode(origin).peer, "p");
   EXPECT_EQ(Decode(origin).daemon, std::string(104, 'd'));
 }

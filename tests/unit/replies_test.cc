@@ -110,7 +110,7 @@ TEST(Replies, AHeldKeyReportsItsHoldersOriginAndTimeOfAcquisition) {
     EXPECT_EQ(found.lock_delay, Duration()) << text;
     EXPECT_TRUE(found.value.empty()) << text;
     if (!found.origin.empty()) continue;
-    EXPECT_EQ(found.label.value(), text.substr(0, text.find('\xff')));
+    EXPECT_EQ(found.label.str(), text.substr(0, text.find('\xff')));
   }
 }
 
@@ -172,7 +172,7 @@ TEST(Replies, AnExtensionThatChangesNoMetadataAnswersWithIt) {
   EXPECT_EQ(reply.fence, FencingToken{12});
   EXPECT_EQ(reply.keeper, (Keeper{3, {5}}));
   EXPECT_EQ(reply.owner.label, OwnerLabel("web-1 of 2"));
-  EXPECT_EQ(reply.owner.origin.value(), "daemon - peer");
+  EXPECT_EQ(reply.owner.origin.str(), "daemon - peer");
   EXPECT_EQ(reply.owner.since, kNow.time_since_epoch() - std::chrono::seconds(1));
   EXPECT_FALSE(reply.clock.has_value());
   const auto of = [](const std::string& text) { return AnswerTo(StepKind::kExtend, Word(text)); };

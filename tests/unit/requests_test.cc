@@ -70,7 +70,7 @@ Command Accepted(const Request& request) {
 
 TEST(Requests, DefaultsAreFilledIn) {
   const auto acquire = Accepted<AcquireCommand>(GoodAcquire());
-  EXPECT_EQ(acquire.key.value(), "key");
+  EXPECT_EQ(acquire.key.str(), "key");
   EXPECT_EQ(acquire.ttl, seconds(10));
   EXPECT_TRUE(acquire.token.empty());
   EXPECT_EQ(acquire.retry.max_retries, -1);

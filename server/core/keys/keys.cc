@@ -7,12 +7,12 @@
 namespace redlock {
 
 Contention* Keys::Find(const Key& key) const {
-  const auto found = states_.find(key.value());
+  const auto found = states_.find(key);
   return found == states_.end() ? nullptr : found->second.contention.get();
 }
 
 Contention& Keys::Get(const Key& key) {
-  auto& contention = states_[key.value()].contention;
+  auto& contention = states_[key].contention;
   if (!contention) {
     contention = std::make_shared<Contention>(env_, registry_, pace_, key,
                                               [this, key] { OnContentionEnded(key); });
@@ -21,7 +21,7 @@ Contention& Keys::Get(const Key& key) {
 }
 
 void Keys::OnContentionEnded(const Key& key) {
-  const auto state = states_.find(key.value());
+  const auto state = states_.find(key);
   REDLOCK_CHECK(state != states_.end());
   // It is the caller, so it lives until this call returns.
   const std::shared_ptr<Contention> last = std::exchange(state->second.contention, nullptr);
@@ -41,7 +41,7 @@ void Keys::ForgetCallers() {
 }
 
 std::shared_ptr<void> Keys::Observe(const Key& key, ObserverTold told) {
-  auto& observation = states_[key.value()].observation;
+  auto& observation = states_[key].observation;
   if (!observation) {
     observation =
         std::make_shared<Observation>(env_, key, [this, key] { OnObservationEnded(key); });
@@ -50,7 +50,7 @@ std::shared_ptr<void> Keys::Observe(const Key& key, ObserverTold told) {
 }
 
 void Keys::OnObservationEnded(const Key& key) {
-  const auto state = states_.find(key.value());
+  const auto state = states_.find(key);
   REDLOCK_CHECK(state != states_.end());
   // It is the caller, so it lives until this call returns.
   const std::shared_ptr<Observation> last = std::exchange(state->second.observation, nullptr);
@@ -84,13 +84,13 @@ void Keys::Release(ReleaseCommand command, ReleaseDone done) {
 }
 
 void Keys::OnReleaseBegins(const Key& key) {
-  State& state = states_[key.value()];
+  State& state = states_[key];
   ++state.releases;
   if (state.contention) state.contention->OnReleaseBegins();
 }
 
 void Keys::OnReleased(const Key& key, const ReleaseResult& result) {
-  const auto state = states_.find(key.value());
+  const auto state = states_.find(key);
   REDLOCK_CHECK(state != states_.end() && state->second.releases > 0);
   --state->second.releases;
   if (result.listeners > 0) {
@@ -103,7 +103,7 @@ void Keys::OnReleased(const Key& key, const ReleaseResult& result) {
 }
 
 void Keys::OnListening(NodeIndex node, Topic topic, const Key& key) {
-  const auto found = states_.find(key.value());
+  const auto found = states_.find(key);
   if (found == states_.end()) return;
   const State& state = found->second;
   if (topic == Topic::kChanges) {
@@ -120,7 +120,7 @@ void Keys::OnDeaf(NodeIndex node) {
 }
 
 void Keys::OnAnnounced(NodeIndex node, Topic topic, const Key& key) {
-  const auto found = states_.find(key.value());
+  const auto found = states_.find(key);
   if (found == states_.end()) return;
   const State& state = found->second;
   if (topic == Topic::kChanges) {

@@ -3,7 +3,6 @@
 
 #include <cstddef>
 #include <memory>
-#include <string>
 #include <unordered_map>
 
 #include "server/core/keys/contention.h"
@@ -58,7 +57,7 @@ class Keys final : public AnnouncementSink {
     std::shared_ptr<Contention> contention;
     std::shared_ptr<Observation> observation;
   };
-  using States = std::unordered_map<std::string, State>;
+  using States = std::unordered_map<Key, State, HashText>;
 
   // Of one key.
   void OnReleaseBegins(const Key& key);

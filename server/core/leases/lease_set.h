@@ -108,7 +108,7 @@ class LeaseSet final : public std::enable_shared_from_this<LeaseSet> {
   }
   struct HashLeaseName {
     std::size_t operator()(const LeaseName& name) const {
-      return std::hash<std::string>()(name.token.value());  // tokens nearly always differ
+      return HashText()(name.token);  // tokens nearly always differ
     }
   };
   // A lease that is no longer extended.

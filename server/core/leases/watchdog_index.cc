@@ -10,7 +10,7 @@
 namespace redlock {
 namespace {
 
-std::size_t HashOf(const OwnerToken& token) { return std::hash<std::string>()(token.value()); }
+std::size_t HashOf(const OwnerToken& token) { return HashText()(token); }
 
 }  // namespace
 

@@ -61,7 +61,7 @@ Named HolderOf(const Round& round, std::string_view held = {}) {
   for (const Vote& vote : round.votes()) {
     if (vote.outcome != Outcome::kHeld) continue;
     const NodeReply& denial = *round.reply(vote.node);
-    const std::string& found = denial.holder.value();
+    const std::string_view found = denial.holder.value();
     if (held != (IsMarker(found) ? found : "")) continue;
     if (auto named = NamedBy(denial)) all.push_back(std::move(*named));
   }

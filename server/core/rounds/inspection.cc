@@ -41,7 +41,7 @@ void Inspection::OnReply(NodeIndex node, NodeReply&& reply) {
   if (reply.outcome == Outcome::kNotHeld && reply.remaining > Duration()) {
     kept_.push_back(reply.remaining);
   }
-  for (OwnerToken& token : reply.keeping) keeping_.insert(std::move(token).value());
+  for (const OwnerToken& token : reply.keeping) keeping_.insert(token.str());
   if (votes_.size() == set_->nodes().size()) Finish();
 }
 
@@ -50,7 +50,7 @@ void Inspection::Add(const NodeReply& reply) {
   const FencingToken own = reply.fence_of_earlier_holder ? FencingToken{} : reply.fence;
   const auto add = [&](const OwnerToken& token, Duration remaining, const Owner& owner,
                        FencingToken fence) {
-    Holding& holding = holdings_[token.value()];
+    Holding& holding = holdings_[token.str()];
     holding.remaining.push_back(remaining);
     holding.fence = std::max(holding.fence, fence);
     ++(reply.barred ? holding.barred : holding.fences[fence]);

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstddef>
-#include <string>
 #include <unordered_map>
 
 #include "server/core/check.h"
@@ -15,18 +14,18 @@ namespace redlock {
 class ReleasingTokens {
  public:
   // From a release's start until the last node has answered it. Releases of one token may overlap.
-  void Begin(const OwnerToken& token) { ++releases_[token.value()]; }
+  void Begin(const OwnerToken& token) { ++releases_[token]; }
   void End(const OwnerToken& token) {
-    const auto found = releases_.find(token.value());
+    const auto found = releases_.find(token);
     REDLOCK_CHECK(found != releases_.end());
     if (--found->second == 0) releases_.erase(found);
   }
   [[nodiscard]] bool Contains(const OwnerToken& token) const {
-    return releases_.contains(token.value());
+    return releases_.contains(token);
   }
 
  private:
-  std::unordered_map<std::string, std::size_t> releases_;
+  std::unordered_map<OwnerToken, std::size_t, HashText> releases_;
 };
 
 }  // namespace redlock

@@ -41,11 +41,20 @@ Shard::Shard(Scheduler& scheduler, Random& random, std::function<OwnerToken()> n
       watchdogs_(options.key_groups.size()),
       nodes_(scheduler, random, options_, std::move(nodes),
              CountingQuarantines(std::move(reports), statistics_)),
-      keys_(env_, registry_),
-      env_{scheduler,    random,       std::move(new_token),
-           nodes_.all(), nodes_.set(), fences_,
-           limiter_,     statistics_,  releasing_,
-           losses_,      options_,     [this] { return Outage(); }} {
+      keys_(env_),
+      env_{scheduler,
+           random,
+           std::move(new_token),
+           nodes_.all(),
+           nodes_.set(),
+           fences_,
+           registry_,
+           limiter_,
+           statistics_,
+           releasing_,
+           losses_,
+           options_,
+           [this] { return Outage(); }} {
   for (Node* node : env_.nodes) node->ListenTo(&keys_);
 }
 
@@ -85,26 +94,28 @@ std::shared_ptr<Cancellable> Shard::Acquire(AcquireCommand command, AcquireDone 
   REDLOCK_DCHECK(env_.scheduler.OnStrand());
   auto refusal = Refusal(command);
   if (command.token.empty()) command.token = env_.new_token();
-  return Acquisition::Start(env_, registry_, keys_, std::move(command), std::move(done),
-                            std::move(refusal));
+  return Acquisition::Start(env_, keys_, std::move(command), std::move(done), std::move(refusal));
 }
 
 std::shared_ptr<Cancellable> Shard::Extend(ExtendCommand command, ExtendDone done) {
   REDLOCK_DCHECK(env_.scheduler.OnStrand());
-  return Extension::Start(env_, registry_, std::move(command), std::move(done));
+  return Extension::Start(env_, std::move(command), std::move(done));
 }
 
-std::shared_ptr<HoldOperation> Shard::Hold(HoldCommand command, HoldEvents events) {
+std::shared_ptr<HoldOperation> Shard::Hold(HoldCommand command,
+                                           std::shared_ptr<HoldListener> listener,
+                                           std::uint64_t id) {
   REDLOCK_DCHECK(env_.scheduler.OnStrand());
   auto refusal = Refusal(command.acquire);
   if (command.acquire.token.empty()) command.acquire.token = env_.new_token();
-  return HoldOperation::Start(env_, registry_, keys_, watchdogs_, std::move(command),
-                              std::move(events), std::move(refusal));
+  return HoldOperation::Start(env_, keys_, watchdogs_, std::move(command), std::move(listener), id,
+                              std::move(refusal));
 }
 
-std::shared_ptr<Watchdog> Shard::Watch(WatchCommand command, WatchEvents events) {
+std::shared_ptr<Watchdog> Shard::Watch(WatchCommand command,
+                                       std::shared_ptr<WatchListener> listener) {
   REDLOCK_DCHECK(env_.scheduler.OnStrand());
-  return Watchdog::Start(env_, registry_, watchdogs_, std::move(command), std::move(events));
+  return Watchdog::Start(env_, watchdogs_, std::move(command), std::move(listener));
 }
 
 void Shard::Release(const Key& key, const OwnerToken& token, ReleaseDone done, Source source,
@@ -132,7 +143,7 @@ void Shard::ReleaseAtEndOf(const Lease& lease, bool leave_delay, ReleaseDone don
 
 void Shard::Proclaim(ProclaimCommand command, ProclaimDone done) {
   REDLOCK_DCHECK(env_.scheduler.OnStrand());
-  Proclamation::Start(env_, registry_, std::move(command), std::move(done));
+  Proclamation::Start(env_, std::move(command), std::move(done));
 }
 
 void Shard::Inspect(const Key& key, InspectDone done) {

@@ -52,10 +52,11 @@ class Shard final {
   std::shared_ptr<Cancellable> Acquire(AcquireCommand command, AcquireDone done);
 
   // Returns a handle that ends the watchdog. Never refused: the lease is already held.
-  std::shared_ptr<Watchdog> Watch(WatchCommand command, WatchEvents events);
+  std::shared_ptr<Watchdog> Watch(WatchCommand command, std::shared_ptr<WatchListener> listener);
 
-  // Acquires and then watches. Refused like Acquire.
-  std::shared_ptr<HoldOperation> Hold(HoldCommand command, HoldEvents events);
+  // Acquires and then watches. Refused like Acquire. `id` is for the listener only.
+  std::shared_ptr<HoldOperation> Hold(HoldCommand command, std::shared_ptr<HoldListener> listener,
+                                      std::uint64_t id = 0);
 
   // Never refused: to lose a lock by overload is worse than not to get one.
   std::shared_ptr<Cancellable> Extend(ExtendCommand command, ExtendDone done);

@@ -1,6 +1,7 @@
 // Tests of acquiring a lock.
 #include <algorithm>
 
+#include "tests/sim/listeners.h"
 #include "tests/sim/scenario.h"
 
 namespace redlock::sim {
@@ -250,13 +251,14 @@ TEST_F(Acquisition, OverloadRefusesEarlyAndLosesNoLease) {
   int lost = 0;
   for (int i = 0; i < 50; ++i) {
     const Lease lease = MustAcquire(Wants("held" + std::to_string(i), milliseconds(500)));
-    shard.Watch(
-        {.key = lease.key,
-         .token = lease.token,
-         .ttl = milliseconds(500),
-         .interval = milliseconds(250),
-         .max_lifetime = seconds(12)},
-        [&](const WatchEvent& event) { lost += event.type == WatchEvent::Type::kLost ? 1 : 0; });
+    shard.Watch({.key = lease.key,
+                 .token = lease.token,
+                 .ttl = milliseconds(500),
+                 .interval = milliseconds(250),
+                 .max_lifetime = seconds(12)},
+                ListenerOf([&](const WatchEvent& event) {
+                  lost += event.type == WatchEvent::Type::kLost ? 1 : 0;
+                }));
   }
   int granted = 0;
   int refused = 0;

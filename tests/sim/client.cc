@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "tests/sim/end_lease.h"
+#include "tests/sim/listeners.h"
 
 namespace redlock::sim {
 
@@ -113,23 +114,22 @@ void Client::HoldStream(AcquireCommand command) {
   state->shard = &AnyShard();
   state->hold = state->shard->Hold(
       {.acquire = std::move(command), .interval = ttl / 2, .max_lifetime = std::nullopt},
-      {.decided =
-           [this, state, end, delay](const AcquireResult& result) {
-             ++calls_.answered;
-             if (!result.lease) {
-               end();
-               return;
-             }
-             state->lease = *result.lease;
-             oracle_.Holds(world_.now(), *result.lease, delay);
-           },
-       .watched =
-           [this, end, delay](const WatchEvent& event) {
-             if (event.type == WatchEvent::Type::kExtended) {
-               oracle_.Holds(world_.now(), event.lease, delay);
-             }
-             if (!event.goes_on) end();
-           }});
+      ListenerOf(
+          [this, state, end, delay](const AcquireResult& result) {
+            ++calls_.answered;
+            if (!result.lease) {
+              end();
+              return;
+            }
+            state->lease = *result.lease;
+            oracle_.Holds(world_.now(), *result.lease, delay);
+          },
+          [this, end, delay](const WatchEvent& event) {
+            if (event.type == WatchEvent::Type::kExtended) {
+              oracle_.Holds(world_.now(), event.lease, delay);
+            }
+            if (!event.goes_on) end();
+          }));
   world_.Do(world_.Between({}, ttl * 5), [this, state, end] {
     if (state->over) return;
     if (state->lease.token.empty()) ++calls_.answered;  // ended before the answer came
@@ -213,7 +213,8 @@ void Client::Watch(const Lease& lease, const Asked& asked) {
   if (world_.Chance(0.2)) command.max_lifetime = world_.Between(milliseconds(1), ttl * 4);
   state->shard = &AnyShard();
   state->watchdog = state->shard->Watch(
-      command, [this, state, lease, delay = Promised(asked.delay)](const WatchEvent& event) {
+      command,
+      ListenerOf([this, state, lease, delay = Promised(asked.delay)](const WatchEvent& event) {
         switch (event.type) {
           case WatchEvent::Type::kExtended:
             oracle_.Holds(world_.now(), event.lease, delay);
@@ -228,7 +229,7 @@ void Client::Watch(const Lease& lease, const Asked& asked) {
             break;
         }
         if (!event.goes_on && !std::exchange(state->over, true)) Next();
-      });
+      }));
   world_.Do(world_.Between({}, ttl * 5), [this, state, lease] {
     if (std::exchange(state->over, true)) return;
     oracle_.Ends(lease.key.str(), lease.token.str());

@@ -263,15 +263,25 @@ TEST(NodeSetRound, IsNotContinuedUnderAnotherRecord) {
   NodeSetPtr set = std::make_shared<NodeSet>(3);
   WorldRandom random(world);
   HybridClock fences;
+  OperationRegistry operations;
   ConcurrencyLimiter limiter(*scheduler, 8);
   Statistics statistics(3);
   ReleasingTokens releasing;
   LossLog losses;
   const LockOptions options;
-  const Environment env{*scheduler, random,     [] { return OwnerToken(); },
-                        nodes,      set,        fences,
-                        limiter,    statistics, releasing,
-                        losses,     options,    [] { return std::optional<Error>(); }};
+  const Environment env{*scheduler,
+                        random,
+                        [] { return OwnerToken(); },
+                        nodes,
+                        set,
+                        fences,
+                        operations,
+                        limiter,
+                        statistics,
+                        releasing,
+                        losses,
+                        options,
+                        [] { return std::optional<Error>(); }};
   struct Listener final : Round::Listener {
     void OnDecided(Round& round) override { verdict = round.verdict(); }
     void OnLate(Round& /*round*/, NodeIndex /*node*/, const NodeReply& /*reply*/) override {}

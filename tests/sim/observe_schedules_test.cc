@@ -9,6 +9,7 @@
 
 #include "tests/sim/client.h"
 #include "tests/sim/cluster.h"
+#include "tests/sim/listeners.h"
 #include "tests/sim/observer_oracle.h"
 #include "tests/sim/oracle.h"
 #include "tests/sim/seeds.h"
@@ -177,12 +178,11 @@ class Schedule {
     AcquireCommand command{.key = Key("key-0"), .ttl = kLongestTtl, .deadline = std::nullopt};
     auto hold = cluster_.shard(daemon).Hold(
         {.acquire = std::move(command), .interval = kLongestTtl / 2, .max_lifetime = std::nullopt},
-        {.decided =
-             [&lease](const AcquireResult& result) { lease = result.lease.value_or(Lease{}); },
-         .watched =
-             [&lease](const WatchEvent& event) {
-               if (!event.goes_on) lease = {};
-             }});
+        ListenerOf(
+            [&lease](const AcquireResult& result) { lease = result.lease.value_or(Lease{}); },
+            [&lease](const WatchEvent& event) {
+              if (!event.goes_on) lease = {};
+            }));
     world_.RunUntil(world_.now() + kNoticed + milliseconds(200));
     if (lease.token.empty()) faults_.push_back("nobody can hold a key in quiet times");
     ExpectAll("of a leader", Observed::State::kHeld, lease.fence);

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/sim/listeners.h"
 #include "tests/sim/scenario.h"
 
 namespace redlock::sim {
@@ -115,7 +116,7 @@ TEST_F(Observing, AFrozenLeaderIsReportedAsGoneWhenItsTtlHasPassed) {
   Pass(milliseconds(20));
   const auto hold = cluster->shard(0).Hold(
       {.acquire = Wants("k", seconds(1)), .interval = milliseconds(500), .max_lifetime = {}},
-      {.decided = [](const AcquireResult&) {}, .watched = [](const WatchEvent&) {}});
+      ListenerOf([](const AcquireResult&) {}, [](const WatchEvent&) {}));
   Pass(seconds(10));
   ASSERT_EQ(seen->All(), std::vector({State::kVacant, State::kHeld}));
   cluster->Suspend(0);
@@ -132,7 +133,7 @@ TEST_F(Observing, ALeaderThatIsCutOffIsSeenToBeGoneByOthersAndUndecidedByItsOwnD
   Pass(milliseconds(20));
   const auto hold = cluster->shard(0).Hold(
       {.acquire = Wants("k", seconds(1)), .interval = milliseconds(500), .max_lifetime = {}},
-      {.decided = [](const AcquireResult&) {}, .watched = [](const WatchEvent&) {}});
+      ListenerOf([](const AcquireResult&) {}, [](const WatchEvent&) {}));
   Pass(seconds(3));
   for (std::size_t node = 0; node < 3; ++node) {
     cluster->Cut(0, node, Link::Direction::kRequests);

@@ -4,6 +4,7 @@
 #include <map>
 #include <set>
 
+#include "tests/sim/listeners.h"
 #include "tests/sim/scenario.h"
 
 namespace redlock::sim {
@@ -129,11 +130,11 @@ TEST_F(Semaphores, AnExtensionFindsTheSlotOfTheToken) {
     cluster->server(static_cast<std::size_t>(node)).Evict("k");
     const int other = lease.key.slot() % 3 + 1;
     const FencingToken fence{lease.fence.value + 1};
-    ASSERT_EQ(cluster->server(static_cast<std::size_t>(node))
-                  .Acquire(Key("k").Slot(3, other).str(), token, milliseconds(300), fence, {7},
-                           {}, false)
-                  .outcome,
-              Outcome::kGranted);
+    ASSERT_EQ(
+        cluster->server(static_cast<std::size_t>(node))
+            .Acquire(Key("k").Slot(3, other).str(), token, milliseconds(300), fence, {7}, {}, false)
+            .outcome,
+        Outcome::kGranted);
     for (int i = 0; i < 10; ++i) {
       const ExtendResult result = Extend(any, token, milliseconds(400), world.Below(2));
       ASSERT_TRUE(result.lease);
@@ -478,7 +479,7 @@ TEST_F(Semaphores, AReleaseIsHandedOverAlthoughTheTokenHasAnotherSlotThanTheDaem
                                                  .keep_watching_after_loss = false,
                                                  .max_lifetime = std::nullopt,
                                                  .held = first},
-                                                [](const WatchEvent&) {});
+                                                ListenerOf([](const WatchEvent&) {}));
   EXPECT_EQ(Release("k", "mine", 1).error, std::nullopt);
   Lease second = MustAcquire(command, 1);
   while (second.key == first.key) {

@@ -1,6 +1,7 @@
 // Tests of leases of several keys: all or nothing, one fence, queues, hand-over, extension, loss.
 #include <algorithm>
 
+#include "tests/sim/listeners.h"
 #include "tests/sim/scenario.h"
 
 namespace redlock::sim {
@@ -332,12 +333,13 @@ TEST_F(SeveralKeys, AForcedReleaseOfOneKeyIsToldAtOnce) {
   SetUpCluster();
   const Lease lease = MustAcquire(WantsAll({"a", "b"}, seconds(20)));
   std::optional<WatchEvent> last;
-  const auto watchdog = cluster->shard(0).Watch({.key = lease.key,
-                                                 .token = lease.token,
-                                                 .ttl = seconds(20),
-                                                 .interval = seconds(10),
-                                                 .max_lifetime = std::nullopt},
-                                                [&](const WatchEvent& event) { last = event; });
+  const auto watchdog =
+      cluster->shard(0).Watch({.key = lease.key,
+                               .token = lease.token,
+                               .ttl = seconds(20),
+                               .interval = seconds(10),
+                               .max_lifetime = std::nullopt},
+                              ListenerOf([&](const WatchEvent& event) { last = event; }));
   Pass(milliseconds(5));
   cluster->shard(0).ForceRelease(Key("b"), [](const auto&, const auto&) {});
   Pass(milliseconds(5));

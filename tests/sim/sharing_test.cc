@@ -1,6 +1,7 @@
 // Tests of keys that holders share: who may hold them together, fences, expiry, queues, extension.
 #include <algorithm>
 
+#include "tests/sim/listeners.h"
 #include "tests/sim/scenario.h"
 
 namespace redlock::sim {
@@ -163,8 +164,7 @@ TEST_F(Sharing, AnExtensionComparesTheMode) {
   (void)ReleaseLease(share);
   const Lease exclusive = MustAcquire(Wants("k", seconds(20)));
   const std::string shared = Key("k").Shared().str();
-  EXPECT_EQ(Extend(shared, exclusive.token.str(), seconds(20)).error.reason,
-            Reason::kLockNotHeld);
+  EXPECT_EQ(Extend(shared, exclusive.token.str(), seconds(20)).error.reason, Reason::kLockNotHeld);
   (void)ReleaseLease(exclusive);
 }
 
@@ -367,7 +367,7 @@ TEST_F(Sharing, AWatchdogKeepsAShare) {
                                                  .ttl = milliseconds(200),
                                                  .interval = milliseconds(100),
                                                  .max_lifetime = std::nullopt},
-                                                [](const WatchEvent&) {});
+                                                ListenerOf([](const WatchEvent&) {}));
   Pass(seconds(2));
   EXPECT_EQ(Holders("k"), AllShared());
   (void)ReleaseLease(share);
@@ -403,8 +403,7 @@ TEST_F(Downgrades, AnExclusiveLeaseBecomesAShareAtOnce) {
     EXPECT_EQ(result.lease->key, key.Shared());
     EXPECT_EQ(result.lease->fence, lease.fence);
     EXPECT_EQ(Holders("k"), AllShared());
-    EXPECT_EQ(Extend(key.str(), lease.token.str(), seconds(20)).error.reason,
-              Reason::kLockNotHeld);
+    EXPECT_EQ(Extend(key.str(), lease.token.str(), seconds(20)).error.reason, Reason::kLockNotHeld);
     EXPECT_TRUE(Extend(key.Shared().str(), lease.token.str(), seconds(20)).lease);
     EXPECT_TRUE(Downgrade(lease, lease.fence).lease) << "again";
     Pass(seconds(1));

@@ -4,6 +4,7 @@
 #include <map>
 
 #include "tests/sim/end_lease.h"
+#include "tests/sim/listeners.h"
 #include "tests/sim/scenario.h"
 
 namespace redlock::sim {
@@ -26,9 +27,10 @@ class Watching : public Scenario {
   };
 
   void Watch(WatchCommand command) {
-    watchdog = cluster->shard(0).Watch(std::move(command), [this](WatchEvent event) {
-      seen.push_back({std::move(event), world.now()});
-    });
+    watchdog =
+        cluster->shard(0).Watch(std::move(command), ListenerOf([this](const WatchEvent& event) {
+                                  seen.push_back({event, world.now()});
+                                }));
   }
 
   std::size_t Count(WatchEvent::Type type) const {
@@ -72,8 +74,8 @@ TEST_F(Watching, ExtensionsOfManyLeasesAreSpreadOutAndShareWrites) {
     const Lease lease = MustAcquire(Wants("k" + std::to_string(i), seconds(10)));
     WatchCommand item = Item(lease, seconds(10));
     item.held = lease;
-    watchdogs.push_back(
-        cluster->shard(0).Watch(item, [&](const WatchEvent&) { extended.push_back(world.now()); }));
+    watchdogs.push_back(cluster->shard(0).Watch(
+        item, ListenerOf([&](const WatchEvent&) { extended.push_back(world.now()); })));
   }
   const MonotonicTime start = world.now();
   Pass(seconds(5));
@@ -224,8 +226,8 @@ class Holding : public Scenario {
                                       RetryPolicy retry = {}) {
     return cluster->shard(0).Hold(
         {.acquire = Wants(key, ttl, retry), .interval = ttl / 2, .max_lifetime = std::nullopt},
-        {.decided = [this](AcquireResult result) { decided = std::move(result); },
-         .watched = [this](WatchEvent event) { seen.push_back(std::move(event)); }});
+        ListenerOf([this](const AcquireResult& result) { decided = result; },
+                   [this](const WatchEvent& event) { seen.push_back(event); }));
   }
   std::optional<AcquireResult> decided;
   std::vector<WatchEvent> seen;
@@ -323,7 +325,7 @@ TEST_F(Holding, MovesToAnotherDaemonWithoutAGap) {
                                .token = decided->lease->token,
                                .ttl = seconds(1),
                                .interval = milliseconds(500)},
-                              [&](WatchEvent event) { moved.push_back(std::move(event)); });
+                              ListenerOf([&](const WatchEvent& event) { moved.push_back(event); }));
   Pass(milliseconds(5));
   hold->Detach();
   Pass(seconds(5));
@@ -349,10 +351,10 @@ TEST_F(Holding, ALateEndDoesNotReleaseWhatAnotherDaemonAdopted) {
   again.extend_if_held = true;
   std::optional<AcquireResult> adopted;
   std::vector<WatchEvent> moved;
-  const auto new_stream = cluster->shard(1).Hold(
-      {.acquire = again, .interval = milliseconds(500), .max_lifetime = {}},
-      {.decided = [&](AcquireResult result) { adopted = std::move(result); },
-       .watched = [&](WatchEvent event) { moved.push_back(std::move(event)); }});
+  const auto new_stream =
+      cluster->shard(1).Hold({.acquire = again, .interval = milliseconds(500), .max_lifetime = {}},
+                             ListenerOf([&](const AcquireResult& result) { adopted = result; },
+                                        [&](const WatchEvent& event) { moved.push_back(event); }));
   Pass(milliseconds(5));
   ASSERT_TRUE(adopted && adopted->lease);
   EXPECT_EQ(adopted->lease->fence, lease.fence);
@@ -373,7 +375,8 @@ TEST_F(Holding, ItsEndDoesNotReleaseWhatIsWatchedElsewhere) {
   const auto stream = Hold("k", seconds(1));
   Pass(milliseconds(700));
   const Lease lease = *decided->lease;
-  const auto watch = cluster->shard(1).Watch(Item(lease, seconds(1)), [](const WatchEvent&) {});
+  const auto watch =
+      cluster->shard(1).Watch(Item(lease, seconds(1)), ListenerOf([](const WatchEvent&) {}));
   Pass(milliseconds(5));
   EndHold(cluster->shard(0), *stream);
   Pass(seconds(3));
@@ -389,8 +392,8 @@ TEST_F(Holding, NoValidityExceedsTheLifetime) {
   const MonotonicTime start = world.now();
   const auto hold = cluster->shard(0).Hold(
       {.acquire = Wants("k", seconds(10)), .interval = seconds(5), .max_lifetime = seconds(1)},
-      {.decided = [this](AcquireResult result) { decided = std::move(result); },
-       .watched = [this](WatchEvent event) { seen.push_back(std::move(event)); }});
+      ListenerOf([this](const AcquireResult& result) { decided = result; },
+                 [this](const WatchEvent& event) { seen.push_back(event); }));
   Pass(milliseconds(990));
   EXPECT_EQ(Holders("k"), std::vector<std::string>(3, decided->lease->token.str()));
   const MonotonicTime end = start + seconds(1) + milliseconds(1);

@@ -7,20 +7,19 @@
 
 namespace redlock {
 
-std::shared_ptr<Acquisition> Acquisition::Start(const Environment& env, OperationRegistry& registry,
-                                                Keys& keys, AcquireCommand command,
-                                                AcquireDone done, std::optional<Error> refusal) {
-  std::shared_ptr<Acquisition> self(
-      new Acquisition(env, registry, keys, std::move(command), std::move(done)));
-  registry.Add(self);
+std::shared_ptr<Acquisition> Acquisition::Start(const Environment& env, Keys& keys,
+                                                AcquireCommand command, AcquireDone done,
+                                                std::optional<Error> refusal) {
+  auto self = std::make_shared<Acquisition>(Passkey<Acquisition>(), env, keys, std::move(command),
+                                            std::move(done));
+  env.operations.Add(self);
   self->Begin(std::move(refusal));
   return self;
 }
 
-Acquisition::Acquisition(const Environment& env, OperationRegistry& registry, Keys& keys,
+Acquisition::Acquisition(Passkey<Acquisition> /*key*/, const Environment& env, Keys& keys,
                          AcquireCommand command, AcquireDone done)
     : env_(env),
-      registry_(registry),
       keys_(keys),
       command_(std::move(command)),
       done_(std::move(done)),
@@ -65,14 +64,14 @@ std::shared_ptr<const AcquireCommand> Acquisition::SharedCommand() {
 void Acquisition::Try(Attempt::Order order) {
   ++attempts_;
   takes_over_ = false;
-  attempt_ = Attempt::Start(env_, registry_, SharedCommand(), order,
+  attempt_ = Attempt::Start(env_, SharedCommand(), order,
                             [this](AttemptResult result) { OnAttempt(std::move(result)); });
 }
 
 void Acquisition::TakeOver(std::shared_ptr<HandOver> releaser) {
   ++attempts_;
   takes_over_ = true;
-  attempt_ = Attempt::TakeOver(env_, registry_, SharedCommand(), std::move(releaser),
+  attempt_ = Attempt::TakeOver(env_, SharedCommand(), std::move(releaser),
                                [this](AttemptResult result) { OnAttempt(std::move(result)); });
 }
 
@@ -108,7 +107,7 @@ void Acquisition::OnAttempt(AttemptResult result) {
 }
 
 void Acquisition::Queue(const AttemptResult* lost) {
-  if (registry_.size() > env_.options.max_operations) {
+  if (env_.operations.size() > env_.options.max_operations) {
     FailSoon({.reason = Reason::kOverloaded,
               .message = "too many operations in progress at this daemon: retry later"});
     return;
@@ -238,7 +237,7 @@ void Acquisition::Finish(AcquireResult result) {
     contention->Leave(*this, was_trying);
   }
   command_.queued = nullptr;  // it may hold a reference to this
-  registry_.Remove(*this);
+  env_.operations.Remove(*this);
   env_.statistics.acquisitions.Add(result.lease ? std::nullopt
                                                 : std::optional(result.error.reason));
   if (result.lease) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "server/core/operation.h"
+#include "server/core/passkey.h"
 #include "server/core/rounds/attempt.h"
 
 namespace redlock {
@@ -29,8 +30,8 @@ class Acquisition final : public Cancellable, public std::enable_shared_from_thi
  public:
   // The command must have a token. `refusal` is the error of an acquisition that is refused without
   // an attempt.
-  static std::shared_ptr<Acquisition> Start(const Environment& env, OperationRegistry& registry,
-                                            Keys& keys, AcquireCommand command, AcquireDone done,
+  static std::shared_ptr<Acquisition> Start(const Environment& env, Keys& keys,
+                                            AcquireCommand command, AcquireDone done,
                                             std::optional<Error> refusal);
 
   // Gives up: rolls back present and late grants, and calls `done` with `why`.
@@ -59,9 +60,10 @@ class Acquisition final : public Cancellable, public std::enable_shared_from_thi
   // Whether its last attempt was to take the lock over.
   [[nodiscard]] bool takes_over() const { return takes_over_; }
 
+  Acquisition(Passkey<Acquisition> key, const Environment& env, Keys& keys, AcquireCommand command,
+              AcquireDone done);
+
  private:
-  Acquisition(const Environment& env, OperationRegistry& registry, Keys& keys,
-              AcquireCommand command, AcquireDone done);
   void Begin(std::optional<Error> refusal);
   [[nodiscard]] std::shared_ptr<const AcquireCommand> SharedCommand();
   void OnAttempt(AttemptResult result);
@@ -78,7 +80,6 @@ class Acquisition final : public Cancellable, public std::enable_shared_from_thi
   void Finish(AcquireResult result);
 
   const Environment& env_;
-  OperationRegistry& registry_;
   Keys& keys_;
   AcquireCommand command_;  // constant except `queued`, which is cleared at the end
   AcquireDone done_;

@@ -45,10 +45,9 @@ class Contention::Probe final : public ReplySink {
   const std::weak_ptr<Contention> contention_;
 };
 
-Contention::Contention(const Environment& env, OperationRegistry& registry, ProbePace& pace,
-                       Key key, std::function<void()> ended)
+Contention::Contention(const Environment& env, ProbePace& pace, Key key,
+                       std::function<void()> ended)
     : env_(env),
-      registry_(registry),
       pace_(pace),
       key_(std::move(key)),
       ended_(std::move(ended)),
@@ -288,7 +287,7 @@ bool Contention::TakeOver(const Key& released, const OwnerToken& from, const Rel
     wake_timer_.Cancel();
     announcements_.Clear();
   }
-  next->TakeOver(HandOver::Start(env_, registry_, released, from, done));
+  next->TakeOver(HandOver::Start(env_, released, from, done));
   return true;
 }
 

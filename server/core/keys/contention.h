@@ -25,8 +25,7 @@ class Contention final : public std::enable_shared_from_this<Contention> {
  public:
   // `ended` is called some time after the last waiter has left, unless another one has joined. It
   // may destroy this object.
-  Contention(const Environment& env, OperationRegistry& registry, ProbePace& pace, Key key,
-             std::function<void()> ended);
+  Contention(const Environment& env, ProbePace& pace, Key key, std::function<void()> ended);
   ~Contention() { pace_.Leave(); }
   Contention(const Contention&) = delete;
   Contention& operator=(const Contention&) = delete;
@@ -93,7 +92,6 @@ class Contention final : public std::enable_shared_from_this<Contention> {
   [[nodiscard]] Acquisition* WhoTakesOver(const Key& released) const;
 
   const Environment& env_;
-  OperationRegistry& registry_;
   ProbePace& pace_;
   const Key key_;
   const std::function<void()> ended_;

@@ -14,8 +14,8 @@ Contention* Keys::Find(const Key& key) const {
 Contention& Keys::Get(const Key& key) {
   auto& contention = states_[key].contention;
   if (!contention) {
-    contention = std::make_shared<Contention>(env_, registry_, pace_, key,
-                                              [this, key] { OnContentionEnded(key); });
+    contention =
+        std::make_shared<Contention>(env_, pace_, key, [this, key] { OnContentionEnded(key); });
   }
   return *contention;
 }
@@ -75,7 +75,7 @@ void Keys::Release(ReleaseCommand command, ReleaseDone done) {
     if (contention != nullptr && contention->TakeOver(released, command.token, done)) return;
   }
   command.key = key;
-  ReleaseOperation::Start(env_, registry_, std::move(command),
+  ReleaseOperation::Start(env_, std::move(command),
                           [this, key, done = std::move(done)](ReleaseResult result) {
                             key.ForEachKey([&](const Key& one) { OnReleased(one, result); });
                             done(std::move(result));

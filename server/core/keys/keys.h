@@ -17,7 +17,7 @@ namespace redlock {
 class Keys final : public AnnouncementSink {
  public:
   // They must outlive this object. It must outlive the operations in the registry.
-  Keys(const Environment& env, OperationRegistry& registry) : env_(env), registry_(registry) {}
+  explicit Keys(const Environment& env) : env_(env) {}
 
   // Of one key. Null if nobody waits for it.
   [[nodiscard]] Contention* Find(const Key& key) const;
@@ -67,7 +67,6 @@ class Keys final : public AnnouncementSink {
   void ForgetIfIdle(States::iterator state);
 
   const Environment& env_;
-  OperationRegistry& registry_;
   ProbePace pace_;
   States states_;
 };

@@ -12,44 +12,48 @@ constexpr Duration kShortestTtl = std::chrono::milliseconds(10);
 
 }  // namespace
 
-std::shared_ptr<HoldOperation> HoldOperation::Start(const Environment& env,
-                                                    OperationRegistry& registry, Keys& keys,
+std::shared_ptr<HoldOperation> HoldOperation::Start(const Environment& env, Keys& keys,
                                                     WatchdogIndex& index, HoldCommand command,
-                                                    HoldEvents events,
+                                                    std::shared_ptr<HoldListener> listener,
+                                                    std::uint64_t id,
                                                     std::optional<Error> refusal) {
   if (command.max_lifetime) {
     const Duration longest = TtlFor(*command.max_lifetime, env.options.drift);
     command.acquire.ttl = std::max(std::min(command.acquire.ttl, longest), kShortestTtl);
     command.interval = std::min(command.interval, command.acquire.ttl / 2);
   }
-  std::shared_ptr<HoldOperation> self(
-      new HoldOperation(env, registry, index, command, std::move(events)));
+  auto self = std::make_shared<HoldOperation>(Passkey<HoldOperation>(), env, index, command,
+                                              std::move(listener), id);
+  command.acquire.queued = [raw = self.get()](std::size_t position) {
+    if (const auto told = raw->listener_) told->OnQueued(raw->id_, position);
+  };
   self->acquisition_ = Acquisition::Start(
-      env, registry, keys, std::move(command.acquire),
+      env, keys, std::move(command.acquire),
       [self](AcquireResult result) { self->OnDecided(std::move(result)); }, std::move(refusal));
   return self;
 }
 
-HoldOperation::HoldOperation(const Environment& env, OperationRegistry& registry,
-                             WatchdogIndex& index, const HoldCommand& command, HoldEvents events)
+HoldOperation::HoldOperation(Passkey<HoldOperation> /*key*/, const Environment& env,
+                             WatchdogIndex& index, const HoldCommand& command,
+                             std::shared_ptr<HoldListener> listener, std::uint64_t id)
     : env_(env),
-      registry_(registry),
       index_(index),
       interval_(command.interval),
       max_lifetime_(command.max_lifetime),
-      events_(std::move(events)) {}
+      listener_(std::move(listener)),
+      id_(id) {}
 
 void HoldOperation::OnDecided(AcquireResult result) {
   const auto acquisition = std::exchange(acquisition_, nullptr);
-  const auto decided = std::exchange(events_.decided, nullptr);
-  if (result.lease && events_.watched) {
+  const auto listener = std::exchange(listener_, nullptr);
+  if (result.lease && listener) {
     REDLOCK_CHECK(acquisition != nullptr);
     const AcquireCommand& command = acquisition->command();
     // If the token held the key before, the nodes know who acquired it and when.
     Owner owner = result.extended ? Owner() : command.owner;
     if (!owner.empty()) owner.since = env_.scheduler.WallNow().time_since_epoch();
     watchdog_ = Watchdog::Start(
-        env_, registry_, index_,
+        env_, index_,
         {.key = result.lease->key,
          .token = result.lease->token,
          .ttl = command.ttl,
@@ -60,9 +64,9 @@ void HoldOperation::OnDecided(AcquireResult result) {
          .source = command.source,
          .owner = std::move(owner),
          .since = result.extended ? std::nullopt : std::optional(env_.scheduler.Now())},
-        std::exchange(events_.watched, nullptr));
+        listener);
   }
-  if (decided) decided(std::move(result));
+  if (listener) listener->OnDecided(id_, result);
 }
 
 const Key& HoldOperation::key() const {
@@ -76,7 +80,7 @@ void HoldOperation::Cancel(Reason why) {
 
 void HoldOperation::Detach() {
   const auto self = shared_from_this();
-  events_ = {};
+  listener_ = nullptr;
   if (const auto acquisition = std::exchange(acquisition_, nullptr)) {
     acquisition->Cancel(Reason::kCancelled);
   }

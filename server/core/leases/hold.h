@@ -1,12 +1,14 @@
 // Acquires a lock and then keeps extending it until it is released or given up. Strand-confined.
 #pragma once
 
-#include <functional>
+#include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <optional>
 
 #include "server/core/keys/acquisition.h"
 #include "server/core/leases/watchdog.h"
+#include "server/core/passkey.h"
 
 namespace redlock {
 
@@ -17,19 +19,28 @@ struct HoldCommand {
   std::optional<Duration> max_lifetime;
 };
 
-struct HoldEvents {
-  AcquireDone decided;  // once; on failure, no event follows
-  WatchEvents watched;  // afterwards, as from a watchdog
+// Receives what becomes of holds. Strand-confined.
+class HoldListener : public WatchListener {
+ public:
+  // Once for each hold; if it failed, no event follows. Afterwards, the events of the watchdog.
+  virtual void OnDecided(std::uint64_t id, const AcquireResult& result) = 0;
+  // The number of waiters ahead, see AcquireCommand::queued.
+  virtual void OnQueued(std::uint64_t id, std::size_t position) = 0;
 };
 
 class HoldOperation final : public std::enable_shared_from_this<HoldOperation> {
  public:
-  // Events arrive one at a time. The command must have a token.
-  static std::shared_ptr<HoldOperation> Start(const Environment& env, OperationRegistry& registry,
-                                              Keys& keys, WatchdogIndex& index, HoldCommand command,
-                                              HoldEvents events, std::optional<Error> refusal);
+  // The listener hears of one thing at a time, never inside this call, and is kept until the last
+  // one. `id` is for the listener only. The command must have a token; its `queued` is not used.
+  static std::shared_ptr<HoldOperation> Start(const Environment& env, Keys& keys,
+                                              WatchdogIndex& index, HoldCommand command,
+                                              std::shared_ptr<HoldListener> listener,
+                                              std::uint64_t id, std::optional<Error> refusal);
+  HoldOperation(Passkey<HoldOperation> key, const Environment& env, WatchdogIndex& index,
+                const HoldCommand& command, std::shared_ptr<HoldListener> listener,
+                std::uint64_t id);
 
-  // Cancels a pending acquisition; `decided` is called inside this call.
+  // Cancels a pending acquisition; the listener hears of it inside this call.
   void Cancel(Reason why);
   // Gives up a pending acquisition. A held lease is left to expire, or another watchdog extends it.
   // No event follows.
@@ -41,16 +52,14 @@ class HoldOperation final : public std::enable_shared_from_this<HoldOperation> {
   [[nodiscard]] std::shared_ptr<Watchdog> TakeWatchdog() { return std::move(watchdog_); }
 
  private:
-  HoldOperation(const Environment& env, OperationRegistry& registry, WatchdogIndex& index,
-                const HoldCommand& command, HoldEvents events);
   void OnDecided(AcquireResult result);
 
   const Environment& env_;
-  OperationRegistry& registry_;
   WatchdogIndex& index_;
   const Duration interval_;
   const std::optional<Duration> max_lifetime_;
-  HoldEvents events_;
+  std::shared_ptr<HoldListener> listener_;  // until the acquisition is decided
+  const std::uint64_t id_;
   std::shared_ptr<Acquisition> acquisition_;  // until it is decided
   std::shared_ptr<Watchdog> watchdog_;        // from then on
 };

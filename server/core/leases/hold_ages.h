@@ -2,9 +2,10 @@
 // a visit to each. Strand-confined.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
+#include <map>
 #include <optional>
-#include <set>
 #include <vector>
 
 #include "server/core/check.h"
@@ -12,25 +13,31 @@
 
 namespace redlock {
 
+// To a tenth of a second, so that many leases share one entry.
 class HoldAges {
  public:
   explicit HoldAges(std::size_t groups) : since_(groups) {}
 
-  void Add(std::size_t group, MonotonicTime since) { since_[group].insert(since); }
+  void Add(std::size_t group, MonotonicTime since) { ++since_[group][Rounded(since)]; }
   // One that was added.
   void Remove(std::size_t group, MonotonicTime since) {
-    const auto found = since_[group].find(since);
+    const auto found = since_[group].find(Rounded(since));
     REDLOCK_CHECK(found != since_[group].end());
-    since_[group].erase(found);
+    if (--found->second == 0) since_[group].erase(found);
   }
-  // Nothing if the group has none.
+  // Rounded down. Nothing if the group has none.
   [[nodiscard]] std::optional<MonotonicTime> Oldest(std::size_t group) const {
     if (since_[group].empty()) return std::nullopt;
-    return *since_[group].begin();
+    return since_[group].begin()->first;
   }
 
  private:
-  std::vector<std::multiset<MonotonicTime>> since_;
+  static constexpr Duration kResolution = std::chrono::milliseconds(100);
+  [[nodiscard]] static MonotonicTime Rounded(MonotonicTime since) {
+    return since - since.time_since_epoch() % kResolution;
+  }
+
+  std::vector<std::map<MonotonicTime, std::size_t>> since_;  // how many leases, for each group
 };
 
 }  // namespace redlock

@@ -30,26 +30,22 @@ void LeaseSet::Acquire(std::uint64_t id, HoldCommand command) {
   REDLOCK_DCHECK(shard_.scheduler().OnStrand());
   if (command.acquire.token.empty()) command.acquire.token = shard_.NewToken();
   command.acquire.source = source_;
-  command.acquire.queued = [self = shared_from_this(), id](std::size_t position) {
-    if (self->listener_ != nullptr) self->listener_->OnQueued(id, position);
-  };
-  const auto [waiting, added] = waiting_.emplace(
-      id,
-      shard_.Hold(std::move(command),
-                  {.decided = [self = shared_from_this(),
-                               id](const AcquireResult& result) { self->OnAcquired(id, result); },
-                   .watched = Events()}));
+  const auto [waiting, added] =
+      waiting_.emplace(id, shard_.Hold(std::move(command), shared_from_this(), id));
   REDLOCK_CHECK(added);
 }
 
-void LeaseSet::OnAcquired(std::uint64_t id, const AcquireResult& result) {
+void LeaseSet::OnQueued(std::uint64_t id, std::size_t position) {
+  if (listener_ != nullptr) listener_->OnQueued(id, position);
+}
+
+void LeaseSet::OnDecided(std::uint64_t id, const AcquireResult& result) {
   const auto waited = waiting_.extract(id);
   REDLOCK_CHECK(!waited.empty());
   if (result.lease) {
     auto watchdog = waited.mapped()->TakeWatchdog();
     if (recorder_) recorder_->OnAcquired(result, watchdog->holding().owner);
-    Keep(NameOf(result.lease->key, result.lease->token), std::move(watchdog),
-         LeaseOrigin::kAcquired, result.extended);
+    Keep(std::move(watchdog), LeaseOrigin::kAcquired, result.extended);
   }
   if (listener_ != nullptr) listener_->OnAcquired(id, result);
 }
@@ -58,7 +54,7 @@ void LeaseSet::Cancel(std::uint64_t id) {
   REDLOCK_DCHECK(shard_.scheduler().OnStrand());
   const auto waiting = waiting_.find(id);
   if (waiting == waiting_.end()) return;
-  const auto hold = waiting->second;  // OnAcquired() takes it out
+  const auto hold = waiting->second;  // OnDecided() takes it out
   hold->Cancel(Reason::kCancelled);
 }
 
@@ -88,8 +84,7 @@ void LeaseSet::OnAdopted(std::uint64_t id, std::uint64_t adoption, const AdoptCo
   if (listener_ == nullptr) return;  // the stream has ended: the lease expires
   const LeaseName name = NameOf(command.key, command.token);
   if (!IsOvertaken(name, adoption) && result.lease) {
-    Keep(name,
-         shard_.Watch({.key = result.lease->key,
+    Keep(shard_.Watch({.key = result.lease->key,
                        .token = command.token,
                        .ttl = command.ttl,
                        .interval = command.interval,
@@ -99,13 +94,13 @@ void LeaseSet::OnAdopted(std::uint64_t id, std::uint64_t adoption, const AdoptCo
                        .downgrade_from = command.downgrade_from,
                        .source = source_,
                        .owner = result.owner},
-                      Events()),
+                      shared_from_this()),
          LeaseOrigin::kTakenOver, false);
   }
   listener_->OnExtended(id, result);
   // The adoption was under way, so a Recheck() in the meantime did not look at it.
   const auto held = held_.find(name);
-  if (listener_ != nullptr && held != held_.end()) RecheckLease(held->second.watchdog);
+  if (listener_ != nullptr && held != held_.end()) RecheckLease(held->watchdog);
 }
 
 bool LeaseSet::IsOvertaken(const LeaseName& name, std::uint64_t adoption) {
@@ -117,20 +112,24 @@ bool LeaseSet::IsOvertaken(const LeaseName& name, std::uint64_t adoption) {
 }
 
 // Replaces the watchdog if the set has the lease already: one is enough.
-void LeaseSet::Keep(const LeaseName& name, std::shared_ptr<Watchdog> watchdog, LeaseOrigin origin,
-                    bool found_held) {
-  Kept& kept = held_[name];
-  if (kept.watchdog) kept.watchdog->Detach();
-  kept = {std::move(watchdog), origin, found_held};
+void LeaseSet::Keep(std::shared_ptr<Watchdog> watchdog, LeaseOrigin origin, bool found_held) {
+  if (const auto before = Take(NameOf(watchdog->key(), watchdog->token()))) {
+    before->watchdog->Detach();
+  }
+  held_.insert({std::move(watchdog), origin, found_held});
+}
+
+std::optional<LeaseSet::Kept> LeaseSet::Take(const LeaseName& name) {
+  const auto found = held_.find(name);
+  if (found == held_.end()) return std::nullopt;
+  return std::move(held_.extract(found).value());
 }
 
 // The events name their lease, so that nothing is kept here for each of many leases.
-WatchEvents LeaseSet::Events() {
-  return [self = shared_from_this()](const WatchEvent& event) {
-    if (self->recorder_) self->RecordLoss(event);
-    if (!event.goes_on) self->OnEnded(NameOf(event.lease.key, event.lease.token), event);
-    if (self->listener_ != nullptr) self->listener_->OnEvent(event.lease.key, event);
-  };
+void LeaseSet::OnWatchEvent(const WatchEvent& event) {
+  if (recorder_) RecordLoss(event);
+  if (!event.goes_on) OnEnded(NameOf(event.lease.key, event.lease.token), event);
+  if (listener_ != nullptr) listener_->OnEvent(event.lease.key, event);
 }
 
 void LeaseSet::RecordLoss(const WatchEvent& event) {
@@ -146,14 +145,13 @@ void LeaseSet::RecordLoss(const WatchEvent& event) {
   }
   const auto found = held_.find(NameOf(event.lease.key, event.lease.token));
   if (found == held_.end()) return;
-  recorder_->OnLost(found->second.watchdog->holding(), event.error, shard_.Now());
+  recorder_->OnLost(found->watchdog->holding(), event.error, shard_.Now());
 }
 
 void LeaseSet::OnEnded(const LeaseName& name, const WatchEvent& event) {
-  const auto ended = held_.extract(name);
-  if (ended.empty() || event.type != WatchEvent::Type::kLost || Has(Safeguard::kLossExpires))
-    return;
-  const Lease lease = ended.mapped().watchdog->lease();
+  const auto ended = Take(name);
+  if (!ended || event.type != WatchEvent::Type::kLost || Has(Safeguard::kLossExpires)) return;
+  const Lease lease = ended->watchdog->lease();
   if (lease.keeper) shard_.ReleaseAtEndOf(lease, false, [](const ReleaseResult&) {});
 }
 
@@ -166,39 +164,39 @@ void LeaseSet::Extend(std::uint64_t id, ExtendCommand command) {
   }
   const auto held = held_.find(name);
   if (held != held_.end()) {
-    command.keeper = held->second.watchdog->lease().keeper;
-    const bool is_exclusive = held->second.watchdog->key() != command.key;
-    if (command.downgrade_from.value != 0 && is_exclusive) Downgrade(held->second, command);
+    command.keeper = held->watchdog->lease().keeper;
+    const bool is_exclusive = held->watchdog->key() != command.key;
+    if (command.downgrade_from.value != 0 && is_exclusive) Downgrade(*held, command);
   }
   command.source = source_;
   shard_.Extend(std::move(command),
                 [self = shared_from_this(), id, name](const ExtendResult& result) {
                   const auto found = self->held_.find(name);
                   if (result.lease && found != self->held_.end()) {
-                    found->second.watchdog->Confirmed(*result.lease);
+                    found->watchdog->Confirmed(*result.lease);
                   }
                   if (self->listener_ != nullptr) self->listener_->OnExtended(id, result);
                 });
 }
 
 // The client no longer trusts the exclusive lease.
-void LeaseSet::Downgrade(Kept& kept, const ExtendCommand& command) {
-  const auto exclusive = kept.watchdog;
-  Lease share = exclusive->lease();
+void LeaseSet::Downgrade(const Kept& kept, const ExtendCommand& command) {
+  const Watchdog& exclusive = *kept.watchdog;
+  Lease share = exclusive.lease();
   share.key = command.key;
-  exclusive->Detach();
-  kept.watchdog = shard_.Watch({.key = command.key,
-                                .token = command.token,
-                                .ttl = exclusive->ttl(),
-                                .interval = exclusive->interval(),
-                                .keep_watching_after_loss = false,
-                                .max_lifetime = std::nullopt,
-                                .held = std::move(share),
-                                .downgrade_from = command.downgrade_from,
-                                .source = source_,
-                                .owner = exclusive->owner(),
-                                .since = exclusive->holding().since},
-                               Events());
+  Keep(shard_.Watch({.key = command.key,
+                     .token = command.token,
+                     .ttl = exclusive.ttl(),
+                     .interval = exclusive.interval(),
+                     .keep_watching_after_loss = false,
+                     .max_lifetime = std::nullopt,
+                     .held = std::move(share),
+                     .downgrade_from = command.downgrade_from,
+                     .source = source_,
+                     .owner = exclusive.owner(),
+                     .since = exclusive.holding().since},
+                    shared_from_this()),
+       kept.origin, kept.found_held);
 }
 
 void LeaseSet::Release(std::uint64_t id, const Key& key, const OwnerToken& token,
@@ -206,14 +204,14 @@ void LeaseSet::Release(std::uint64_t id, const Key& key, const OwnerToken& token
   REDLOCK_DCHECK(shard_.scheduler().OnStrand());
   const auto known =
       recorder_ ? std::make_shared<const Holding>(shard_.HoldingOf(key, token)) : nullptr;
-  const auto held = held_.extract(NameOf(key, token));
+  const auto held = Take(NameOf(key, token));
   if (held) {
-    held.mapped().watchdog->CountHold();
-    held.mapped().watchdog->Detach();
+    held->watchdog->CountHold();
+    held->watchdog->Detach();
   }
   // The request does not name the slot of a semaphore.
   shard_.Release(
-      held ? held.mapped().watchdog->key() : key, token,
+      held ? held->watchdog->key() : key, token,
       [self = shared_from_this(), id, known](const ReleaseResult& result) {
         if (known && !result.error) self->recorder_->OnReleased(*known, self->shard_.Now());
         if (self->listener_ != nullptr) self->listener_->OnReleased(id, result);
@@ -228,13 +226,12 @@ void LeaseSet::GiveUp(std::uint64_t id, const GiveUpCommand& command) {
     return;
   }
   const auto found = held_.find(NameOf(command.key, command.token));
-  const bool has_it =
-      found != held_.end() && found->second.watchdog->key().AnySlot() == command.key;
+  const bool has_it = found != held_.end() && found->watchdog->key().AnySlot() == command.key;
   if (!has_it) {
     RefuseToGiveUp(id);
     return;
   }
-  const Kept kept = std::move(held_.extract(found).mapped());
+  const Kept kept = std::move(held_.extract(found).value());
   const Left left = kept.Detach();
   if (!kept.BelongsToStream(StreamEnd::kSilent)) {
     RefuseToGiveUp(id);
@@ -281,8 +278,7 @@ bool LeaseSet::Kept::BelongsToStream(StreamEnd end) const {
 void LeaseSet::Watch(WatchCommand command) {
   REDLOCK_DCHECK(shard_.scheduler().OnStrand());
   command.source = source_;
-  const LeaseName name = NameOf(command.key, command.token);
-  Keep(name, shard_.Watch(std::move(command), Events()), LeaseOrigin::kTakenOver, false);
+  Keep(shard_.Watch(std::move(command), shared_from_this()), LeaseOrigin::kTakenOver, false);
 }
 
 void LeaseSet::Recheck() {
@@ -292,7 +288,7 @@ void LeaseSet::Recheck() {
   unchecked_waiting_.clear();
   unchecked_held_.clear();
   for (const auto& [id, hold] : waiting_) unchecked_waiting_.push_back(id);
-  for (const auto& [name, kept] : held_) unchecked_held_.push_back(kept.watchdog);
+  for (const Kept& kept : held_) unchecked_held_.push_back(kept.watchdog);
   RecheckPortion();
 }
 
@@ -332,8 +328,8 @@ void LeaseSet::RecheckAcquisition(std::uint64_t id) {
 // NOLINTNEXTLINE(performance-unnecessary-value-param)
 void LeaseSet::RecheckLease(std::shared_ptr<Watchdog> watchdog) {
   const auto held = held_.find(NameOf(watchdog->key(), watchdog->token()));
-  if (held == held_.end() || held->second.watchdog != watchdog) return;
-  if (!listener_->MayKeep(watchdog->key(), held->second.origin)) watchdog->OnDenied();
+  if (held == held_.end() || held->watchdog != watchdog) return;
+  if (!listener_->MayKeep(watchdog->key(), held->origin)) watchdog->OnDenied();
 }
 
 void LeaseSet::Break(bool until_silent) {
@@ -360,7 +356,7 @@ bool LeaseSet::GiveUpOrLeaveOne(StreamEnd end) {
     return true;
   }
   if (held_.empty()) return false;
-  const Kept kept = std::move(held_.extract(held_.begin()).mapped());
+  const Kept kept = std::move(held_.extract(held_.begin()).value());
   Left left = kept.Detach();
   if (Releases(end) && kept.BelongsToStream(end)) left_.push_back(std::move(left));
   return true;

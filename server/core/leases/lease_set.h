@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 #include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "server/core/leases/lease_recorder.h"
@@ -40,7 +41,7 @@ enum class LeaseOrigin {
 };
 
 // Kept alive by the operations in progress. Strand-confined: call only on the shard's strand.
-class LeaseSet final : public std::enable_shared_from_this<LeaseSet> {
+class LeaseSet final : public HoldListener, public std::enable_shared_from_this<LeaseSet> {
  public:
   // Receives all results and events until Break() or End(); after End(kClosed), until `done` is
   // called. Never called inside a call, unless a command says so.
@@ -106,11 +107,6 @@ class LeaseSet final : public std::enable_shared_from_this<LeaseSet> {
   [[nodiscard]] static LeaseName NameOf(const Key& key, const OwnerToken& token) {
     return {key.Exclusive(), token};
   }
-  struct HashLeaseName {
-    std::size_t operator()(const LeaseName& name) const {
-      return HashText()(name.token);  // tokens nearly always differ
-    }
-  };
   // A lease that is no longer extended.
   struct Left {
     Lease lease;
@@ -123,18 +119,42 @@ class LeaseSet final : public std::enable_shared_from_this<LeaseSet> {
     // been delayed while the client continued elsewhere, so silence does not release the lease.
     bool found_held = false;
 
+    [[nodiscard]] bool Is(const LeaseName& name) const {
+      return watchdog->token() == name.token && watchdog->key().names() == name.key.names();
+    }
     // Stops extending. Returns the lease as the stream knows it.
     [[nodiscard]] Left Detach() const;
     // Whether the lease may be released at this end of the stream, or if it is given up (kSilent).
     [[nodiscard]] bool BelongsToStream(StreamEnd end) const;
   };
+  // Hashes are not stored, because there may be a million leases.
+  struct HashLeaseName {
+    using is_transparent = void;
+    std::size_t operator()(const LeaseName& name) const noexcept {
+      return HashText()(name.token);  // tokens nearly always differ
+    }
+    std::size_t operator()(const Kept& kept) const noexcept {
+      return HashText()(kept.watchdog->token());
+    }
+  };
+  struct HasEqualName {
+    using is_transparent = void;
+    bool operator()(const LeaseName& one, const Kept& other) const { return other.Is(one); }
+    bool operator()(const Kept& one, const LeaseName& other) const { return one.Is(other); }
+    bool operator()(const Kept& one, const Kept& other) const {
+      return one.Is(NameOf(other.watchdog->key(), other.watchdog->token()));
+    }
+  };
 
-  void OnAcquired(std::uint64_t id, const AcquireResult& result);
+  void OnDecided(std::uint64_t id, const AcquireResult& result) override;
+  void OnQueued(std::uint64_t id, std::size_t position) override;
+  void OnWatchEvent(const WatchEvent& event) override;
   void OnAdopted(std::uint64_t id, std::uint64_t adoption, const AdoptCommand& command,
                  const ExtendResult& result);
-  void Keep(const LeaseName& name, std::shared_ptr<Watchdog> watchdog, LeaseOrigin origin,
-            bool found_held);
-  void Downgrade(Kept& kept, const ExtendCommand& command);
+  void Keep(std::shared_ptr<Watchdog> watchdog, LeaseOrigin origin, bool found_held);
+  // Takes the lease out. Nothing if the set does not have it.
+  [[nodiscard]] std::optional<Kept> Take(const LeaseName& name);
+  void Downgrade(const Kept& kept, const ExtendCommand& command);
   // Call once when the adoption has been decided: whether the lease was downgraded meanwhile.
   [[nodiscard]] bool IsOvertaken(const LeaseName& name, std::uint64_t adoption);
   void RecordLoss(const WatchEvent& event);
@@ -142,7 +162,6 @@ class LeaseSet final : public std::enable_shared_from_this<LeaseSet> {
                    std::function<void(const ReleaseResult&)> done);
   void OnEnded(const LeaseName& name, const WatchEvent& event);
   void RefuseToGiveUp(std::uint64_t id);
-  [[nodiscard]] WatchEvents Events();
   void RecheckPortion();
   void RecheckAcquisition(std::uint64_t id);
   void RecheckLease(std::shared_ptr<Watchdog> watchdog);
@@ -156,7 +175,7 @@ class LeaseSet final : public std::enable_shared_from_this<LeaseSet> {
   const Source source_;
   const std::shared_ptr<LeaseRecorder> recorder_;                              // may be null
   std::unordered_map<std::uint64_t, std::shared_ptr<HoldOperation>> waiting_;  // by operation id
-  std::unordered_map<LeaseName, Kept, HashLeaseName> held_;
+  std::unordered_set<Kept, HashLeaseName, HasEqualName> held_;
   std::deque<Left> left_;      // to be released at the end of the stream
   std::size_t releasing_ = 0;  // of those that were left
   // Adoptions that are not decided yet. A downgrade that follows one leaves it nothing to keep.
@@ -164,7 +183,7 @@ class LeaseSet final : public std::enable_shared_from_this<LeaseSet> {
     std::size_t undecided = 0;
     std::uint64_t last_overtaken = 0;
   };
-  std::unordered_map<LeaseName, Adopting, HashLeaseName> adopting_;
+  std::unordered_map<LeaseName, Adopting, HashLeaseName, std::equal_to<>> adopting_;
   std::uint64_t last_adoption_ = 0;
   // What Recheck() has yet to look at.
   std::vector<std::uint64_t> unchecked_waiting_;

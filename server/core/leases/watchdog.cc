@@ -30,18 +30,14 @@ Duration TickOf(Duration interval) {
 
 }  // namespace
 
-std::shared_ptr<Watchdog> Watchdog::Start(const Environment& env, OperationRegistry& registry,
-                                          WatchdogIndex& index, WatchCommand command,
-                                          WatchEvents events) {
-  std::shared_ptr<Watchdog> self(
-      new Watchdog(env, registry, index, std::move(command), std::move(events)));
-  registry.Add(self);
+std::shared_ptr<Watchdog> Watchdog::Start(const Environment& env, WatchdogIndex& index,
+                                          WatchCommand command,
+                                          std::shared_ptr<WatchListener> listener) {
+  auto self = std::make_shared<Watchdog>(Passkey<Watchdog>(), env, index, std::move(command),
+                                         std::move(listener));
+  env.operations.Add(self);
   index.Add(*self);
   self->BeginAge();
-  if (self->lifetime_end_) {
-    self->lifetime_timer_ =
-        env.scheduler.At(*self->lifetime_end_, [raw = self.get()] { raw->EndLifetime(); });
-  }
   if (self->held_) {
     self->last_extension_ = env.scheduler.Now();
     self->ExtendAt(self->AfterInterval());
@@ -51,35 +47,35 @@ std::shared_ptr<Watchdog> Watchdog::Start(const Environment& env, OperationRegis
   return self;
 }
 
-Watchdog::Watchdog(const Environment& env, OperationRegistry& registry, WatchdogIndex& index,
-                   WatchCommand command, WatchEvents events)
+Watchdog::Watchdog(Passkey<Watchdog> /*key*/, const Environment& env, WatchdogIndex& index,
+                   WatchCommand command, std::shared_ptr<WatchListener> listener)
     : env_(env),
-      registry_(registry),
       index_(index),
       key_(std::move(command.key)),
       token_(std::move(command.token)),
       ttl_(command.ttl),
       interval_(command.interval),
-      keeper_(command.held ? command.held->keeper : std::nullopt),
-      keep_watching_after_loss_(command.keep_watching_after_loss),
+      keeper_(command.held ? command.held->keeper.value_or(Keeper{}) : Keeper{}),
       downgrade_from_(command.downgrade_from),
       source_(command.source),
-      lifetime_end_(command.max_lifetime
-                        ? std::optional(env.scheduler.Now() + *command.max_lifetime)
-                        : std::nullopt),
-      since_(command.since),
-      group_(env.options.key_groups.Of(key_)),
+      lifetime_end_(command.max_lifetime ? env.scheduler.Now() + *command.max_lifetime : kNever),
+      since_(command.since.value_or(MonotonicTime())),
+      group_(static_cast<std::uint8_t>(env.options.key_groups.Of(key_))),
+      has_keeper_(command.held && command.held->keeper),
+      acquired_here_(command.since.has_value()),
+      keep_watching_after_loss_(command.keep_watching_after_loss),
       held_(command.held.has_value()),
       fence_(command.held ? command.held->fence : FencingToken{}),
-      owner_(std::move(command.owner)),
-      events_(std::move(events)),
+      listener_(std::move(listener)),
       valid_until_(command.held ? command.held->valid_until
                                 : env.scheduler.Now() +
-                                      Validity(command.ttl, Duration{}, env.options.drift)) {}
+                                      Validity(command.ttl, Duration{}, env.options.drift)) {
+  KeepOwner(std::move(command.owner));
+}
 
 void Watchdog::Detach() {
-  if (!events_) return;
-  events_ = nullptr;
+  if (!listener_) return;
+  listener_ = nullptr;
   End();
 }
 
@@ -131,7 +127,7 @@ void Watchdog::EndLifetime() {
 }
 
 void Watchdog::Confirmed(const Lease& lease) {
-  if (!events_ || lost_ || lease.valid_until <= valid_until_) return;
+  if (!listener_ || lost_ || lease.valid_until <= valid_until_) return;
   valid_until_ = lease.valid_until;
   SetTimer();
 }
@@ -140,33 +136,49 @@ Lease Watchdog::lease() const {
   return {.key = key_,
           .token = token_,
           .fence = fence_,
-          .keeper = keeper_,
+          .keeper = keeper(),
           .validity = {},
           .valid_until = valid_until_};
 }
 
 Holding Watchdog::holding() const {
-  return {.key = key_, .fence = fence_, .owner = owner_.label, .since = since_};
+  return {.key = key_,
+          .fence = fence_,
+          .owner = label_,
+          .since = acquired_here_ ? std::optional(since_) : std::nullopt};
+}
+
+Owner Watchdog::owner() const {
+  return {.label = label_, .origin = origin_, .since = owner_since_, .value = value_};
+}
+
+void Watchdog::KeepOwner(Owner owner) {
+  label_ = std::move(owner.label);
+  origin_ = std::move(owner.origin);
+  owner_since_ = owner.since;
+  value_ = std::move(owner.value);
 }
 
 void Watchdog::CountHold() {
-  if (!since_ || lost_) return;
-  env_.statistics.groups[group_].holds.Add(env_.scheduler.Now() - *since_);
+  if (!acquired_here_ || lost_) return;
+  env_.statistics.groups[group_].holds.Add(env_.scheduler.Now() - since_);
 }
 
 // A lease that was acquired elsewhere counts from now on.
 void Watchdog::BeginAge() {
-  kept_since_ = since_.value_or(env_.scheduler.Now());
-  index_.ages().Add(group_, *kept_since_);
+  if (!acquired_here_) since_ = env_.scheduler.Now();
+  index_.ages().Add(group_, since_);
+  has_age_ = true;
 }
 
 void Watchdog::EndAge() {
-  if (kept_since_) index_.ages().Remove(group_, *std::exchange(kept_since_, std::nullopt));
+  if (has_age_) index_.ages().Remove(group_, since_);
+  has_age_ = false;
 }
 
 Duration Watchdog::TtlNow() const {
-  if (!lifetime_end_) return ttl_;
-  return std::min(ttl_, TtlFor(*lifetime_end_ - env_.scheduler.Now(), env_.options.drift));
+  if (lifetime_end_ == kNever) return ttl_;
+  return std::min(ttl_, TtlFor(lifetime_end_ - env_.scheduler.Now(), env_.options.drift));
 }
 
 void Watchdog::Extend() {
@@ -177,21 +189,21 @@ void Watchdog::Extend() {
   }
   last_extension_ = env_.scheduler.Now();
   ExtendAt(kNever);  // none while this one is in progress
-  extension_ = Extension::Start(env_, registry_,
+  extension_ = Extension::Start(env_,
                                 {.key = key_,
                                  .token = token_,
                                  .ttl = ttl,
                                  .retry = {.max_retries = 0, .min_delay = {}, .max_jitter = {}},
                                  .deadline = std::nullopt,
                                  .raise_to = {},
-                                 .keeper = keeper_,
+                                 .keeper = keeper(),
                                  .held = held_ && !lost_,
                                  .lost = lost_,
                                  .downgrade_from = downgrade_from_,
                                  .source = source_},
                                 [this, self = shared_from_this()](ExtendResult result) {
                                   extension_.reset();
-                                  if (events_) OnExtension(std::move(result));
+                                  if (listener_) OnExtension(std::move(result));
                                 });
 }
 
@@ -214,18 +226,18 @@ void Watchdog::OnExtension(ExtendResult result) {
   }
   if (!denied) result.error.reason = Reason::kValidityExpired;
   Lose(std::move(result.error), std::move(result.votes));
-  if (events_) ExtendAt(last_extension_ + interval_);
+  if (listener_) ExtendAt(last_extension_ + interval_);
 }
 
 void Watchdog::OnExtended(ExtendResult result) {
   lost_ = false;
-  if (!kept_since_) BeginAge();
+  if (!has_age_) BeginAge();
   held_ = true;
   failures_ = 0;
   // An extension never shortens a lease.
   valid_until_ = std::max(valid_until_, result.lease->valid_until);
   fence_ = result.lease->fence;
-  if (owner_.empty()) owner_ = std::move(result.owner);
+  if (owner().empty()) KeepOwner(std::move(result.owner));
   if (key_ != result.lease->key) key_ = result.lease->key;  // the slot is known now
   ExtendAt(AfterInterval());
   Tell({.type = WatchEvent::Type::kExtended,
@@ -252,7 +264,8 @@ void Watchdog::OnExtendFailed(ExtendResult result) {
 MonotonicTime Watchdog::AfterInterval() {
   // The first pause is random, so that leases that were acquired together are not extended together
   // forever.
-  const Duration pause = std::exchange(spread_, true) ? interval_ : env_.random.UpTo(interval_);
+  const Duration pause = spread_ ? interval_ : env_.random.UpTo(interval_);
+  spread_ = true;
   const MonotonicTime due = last_extension_ + pause;
   const Duration tick = TickOf(interval_);
   return std::max(due - due.time_since_epoch() % tick, env_.scheduler.Now());
@@ -260,7 +273,7 @@ MonotonicTime Watchdog::AfterInterval() {
 
 // If so, another extension gains nothing.
 bool Watchdog::IsValidUntilLifetimeEnd() const {
-  return held_ && lifetime_end_ && *lifetime_end_ - valid_until_ < kCutRounding;
+  return held_ && lifetime_end_ != kNever && lifetime_end_ - valid_until_ < kCutRounding;
 }
 
 void Watchdog::ExtendAt(MonotonicTime when) {
@@ -269,8 +282,8 @@ void Watchdog::ExtendAt(MonotonicTime when) {
 }
 
 void Watchdog::SetTimer() {
-  const MonotonicTime next =
-      lost_ || !Has(Safeguard::kLossInTime) ? extend_at_ : std::min(extend_at_, valid_until_);
+  MonotonicTime next = std::min(extend_at_, lifetime_end_);
+  if (!lost_ && Has(Safeguard::kLossInTime)) next = std::min(next, valid_until_);
   if (next == kNever) {
     timer_.Cancel();
     return;
@@ -292,7 +305,11 @@ void Watchdog::OnTimer() {
     Lose({.reason = Reason::kValidityExpired,
           .message = "the lease could not be extended before its validity ended"},
          {});
-    if (!events_) return;
+    if (!listener_) return;
+  }
+  if (now >= lifetime_end_) {
+    EndLifetime();
+    return;
   }
   if (now >= extend_at_) {
     Extend();
@@ -316,18 +333,18 @@ void Watchdog::Lose(Error error, Votes votes) {
   if (!keep_watching_after_loss_) Detach();
 }
 
-void Watchdog::Tell(WatchEvent event) {
-  if (events_) events_(std::move(event));
+// The listener may detach this watchdog inside the call.
+void Watchdog::Tell(const WatchEvent& event) {
+  if (const auto listener = listener_) listener->OnWatchEvent(event);
 }
 
 void Watchdog::End() {
   const auto self = shared_from_this();
   timer_.Cancel();
-  lifetime_timer_.Cancel();
   if (extension_) std::exchange(extension_, nullptr)->Cancel(Reason::kCancelled);
   EndAge();
   index_.Remove(*this);
-  registry_.Remove(*this);
+  env_.operations.Remove(*this);
 }
 
 }  // namespace redlock

@@ -16,13 +16,15 @@
 // one tick are sent together, in one write to each node. Strand-confined.
 #pragma once
 
-#include <functional>
+#include <cstdint>
+#include <limits>
 #include <memory>
 #include <optional>
 
 #include "server/core/leases/holding.h"
 #include "server/core/leases/watchdog_index.h"
 #include "server/core/operation.h"
+#include "server/core/passkey.h"
 #include "server/core/rounds/extension.h"
 
 namespace redlock {
@@ -61,14 +63,22 @@ struct WatchEvent {
   int consecutive_failures = 0;
   bool goes_on = true;  // false: the watchdog has ended, no event follows
 };
-using WatchEvents = std::function<void(WatchEvent)>;
+
+// Receives what happens to watched leases. Strand-confined.
+class WatchListener {
+ public:
+  virtual ~WatchListener() = default;
+  virtual void OnWatchEvent(const WatchEvent& event) = 0;
+};
 
 class Watchdog final : public Operation, public std::enable_shared_from_this<Watchdog> {
  public:
-  // Events arrive one at a time, never inside this call.
-  static std::shared_ptr<Watchdog> Start(const Environment& env, OperationRegistry& registry,
-                                         WatchdogIndex& index, WatchCommand command,
-                                         WatchEvents events);
+  // Events arrive one at a time, never inside this call. Keeps the listener until the last event.
+  static std::shared_ptr<Watchdog> Start(const Environment& env, WatchdogIndex& index,
+                                         WatchCommand command,
+                                         std::shared_ptr<WatchListener> listener);
+  Watchdog(Passkey<Watchdog> key, const Environment& env, WatchdogIndex& index,
+           WatchCommand command, std::shared_ptr<WatchListener> listener);
 
   // Stops extending; no event follows. The lease expires, or another watchdog extends it.
   void Detach();
@@ -83,7 +93,8 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
   [[nodiscard]] Duration interval() const { return interval_; }
   // The lease as this watchdog knows it. The keeper is set if the watchdog extends for a stream.
   [[nodiscard]] Lease lease() const;
-  [[nodiscard]] const Owner& owner() const { return owner_; }
+  // What is shown of it: without the number of the value and the lock delay.
+  [[nodiscard]] Owner owner() const;
   [[nodiscard]] FencingToken fence() const { return fence_; }
   [[nodiscard]] Holding holding() const;
   // Counts how long the lease was held. Call once when it is released, before Detach(); an end with
@@ -96,10 +107,9 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
   void Confirmed(const Lease& lease);
 
  private:
+  static_assert(KeyGroups::kMost <= std::numeric_limits<std::uint8_t>::max());
   static constexpr MonotonicTime kNever = MonotonicTime::max();
 
-  Watchdog(const Environment& env, OperationRegistry& registry, WatchdogIndex& index,
-           WatchCommand command, WatchEvents events);
   void Extend();
   void OnExtension(ExtendResult result);
   void OnExtended(ExtendResult result);
@@ -113,42 +123,51 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
   void SetTimer();
   void OnTimer();
   void Lose(Error error, Votes votes);
-  void Tell(WatchEvent event);
+  void Tell(const WatchEvent& event);
+  [[nodiscard]] std::optional<Keeper> keeper() const {
+    return has_keeper_ ? std::optional(keeper_) : std::nullopt;
+  }
+  void KeepOwner(Owner owner);
   void BeginAge();
   void EndAge();
   void End();
 
   const Environment& env_;
-  OperationRegistry& registry_;
   WatchdogIndex& index_;
-  // Fields of the command. Only those that are needed are kept, because there may be many
-  // watchdogs.
+  // There may be a million watchdogs, so only the fields of the command that are needed are kept,
+  // and the small ones are together.
   Key key_;  // of a semaphore, with the slot once it is known
   const OwnerToken token_;
   const Duration ttl_;
   const Duration interval_;
-  const std::optional<Keeper> keeper_;
-  const bool keep_watching_after_loss_;
+  const Keeper keeper_;
   const FencingToken downgrade_from_;
   const Source source_;
-  const std::optional<MonotonicTime> lifetime_end_;
-  const std::optional<MonotonicTime> since_;
-  const std::size_t group_;
-  std::optional<MonotonicTime> kept_since_;  // in the ages of the index; unset: lost
-
-  bool held_;  // acquired, or extended at least once
-  FencingToken fence_;
-  Owner owner_;
-  bool lost_ = false;
-  bool spread_ = false;  // the first, random pause is over
+  const MonotonicTime lifetime_end_;  // kNever: no max_lifetime
+  // When it was acquired; if it was not acquired on a stream of this daemon, when it was taken
+  // over. In the ages of the index while it is not lost.
+  MonotonicTime since_;
   int failures_ = 0;
-  WatchEvents events_;
+  const std::uint8_t group_;
+  const bool has_keeper_ : 1;
+  const bool acquired_here_ : 1;
+  const bool keep_watching_after_loss_ : 1;
+  bool held_ : 1;  // acquired, or extended at least once
+  bool lost_ : 1 = false;
+  bool spread_ : 1 = false;  // the first, random pause is over
+  bool has_age_ : 1 = false;
+
+  FencingToken fence_;
+  OwnerLabel label_;
+  Origin origin_;
+  Duration owner_since_{};
+  PublishedValue value_;
+  std::shared_ptr<WatchListener> listener_;  // until the last event
   MonotonicTime valid_until_;
   MonotonicTime last_extension_;
   MonotonicTime extend_at_ = kNever;
   std::shared_ptr<Extension> extension_;  // in progress
-  TimerHandle timer_;  // for the loss or the next extension, whichever comes first
-  TimerHandle lifetime_timer_;
+  TimerHandle timer_;  // for the loss, the end of the lifetime or the next extension
 };
 
 }  // namespace redlock

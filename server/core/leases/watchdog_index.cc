@@ -1,27 +1,35 @@
 #include "server/core/leases/watchdog_index.h"
 
 #include <algorithm>
-#include <functional>
-#include <string>
 
 #include "server/core/check.h"
 #include "server/core/leases/watchdog.h"
 
 namespace redlock {
-namespace {
 
-std::size_t HashOf(const OwnerToken& token) { return HashText()(token); }
-
-}  // namespace
-
-void WatchdogIndex::Add(Watchdog& watchdog) {
-  watchdogs_.emplace(HashOf(watchdog.token()), &watchdog);
+std::size_t WatchdogIndex::Hash::operator()(const Watchdog* watchdog) const noexcept {
+  return HashText()(watchdog->token());
 }
 
+bool WatchdogIndex::HasEqualToken::operator()(const Watchdog* watchdog,
+                                              const OwnerToken& token) const {
+  return watchdog->token() == token;
+}
+
+bool WatchdogIndex::HasEqualToken::operator()(const OwnerToken& token,
+                                              const Watchdog* watchdog) const {
+  return watchdog->token() == token;
+}
+
+bool WatchdogIndex::HasEqualToken::operator()(const Watchdog* one, const Watchdog* other) const {
+  return one->token() == other->token();
+}
+
+void WatchdogIndex::Add(Watchdog& watchdog) { watchdogs_.insert(&watchdog); }
+
 void WatchdogIndex::Remove(Watchdog& watchdog) {
-  const auto [begin, end] = watchdogs_.equal_range(HashOf(watchdog.token()));
-  const auto found =
-      std::find_if(begin, end, [&watchdog](const auto& one) { return one.second == &watchdog; });
+  const auto [begin, end] = watchdogs_.equal_range(&watchdog);
+  const auto found = std::find(begin, end, &watchdog);
   REDLOCK_CHECK(found != end);
   watchdogs_.erase(found);
 }
@@ -29,11 +37,9 @@ void WatchdogIndex::Remove(Watchdog& watchdog) {
 std::vector<std::shared_ptr<Watchdog>> WatchdogIndex::FindIf(const OwnerToken& token,
                                                              auto matches) const {
   std::vector<std::shared_ptr<Watchdog>> found;
-  const auto [begin, end] = watchdogs_.equal_range(HashOf(token));
+  const auto [begin, end] = watchdogs_.equal_range(token);
   for (auto one = begin; one != end; ++one) {
-    if (matches(one->second->key()) && one->second->token() == token) {
-      found.push_back(one->second->shared_from_this());
-    }
+    if (matches((*one)->key())) found.push_back((*one)->shared_from_this());
   }
   return found;
 }

@@ -3,7 +3,7 @@
 
 #include <cstddef>
 #include <memory>
-#include <unordered_map>
+#include <unordered_set>
 #include <vector>
 
 #include "server/core/leases/hold_ages.h"
@@ -35,7 +35,19 @@ class WatchdogIndex {
   [[nodiscard]] std::vector<std::shared_ptr<Watchdog>> FindIf(const OwnerToken& token,
                                                               auto matches) const;
 
-  std::unordered_multimap<std::size_t, Watchdog*> watchdogs_;  // by a hash of the token
+  // By the token. Hashes are not stored, because there may be a million watchdogs.
+  struct Hash {
+    using is_transparent = void;
+    std::size_t operator()(const OwnerToken& token) const noexcept { return HashText()(token); }
+    std::size_t operator()(const Watchdog* watchdog) const noexcept;
+  };
+  struct HasEqualToken {
+    using is_transparent = void;
+    bool operator()(const Watchdog* watchdog, const OwnerToken& token) const;
+    bool operator()(const OwnerToken& token, const Watchdog* watchdog) const;
+    bool operator()(const Watchdog* one, const Watchdog* other) const;
+  };
+  std::unordered_multiset<Watchdog*, Hash, HasEqualToken> watchdogs_;
   HoldAges ages_;
 };
 

@@ -150,31 +150,30 @@ Error HasSlotAlready(Duration free_in) {
           .retry_after = free_in};
 }
 
-std::shared_ptr<Attempt> Attempt::Start(const Environment& env, OperationRegistry& registry,
+std::shared_ptr<Attempt> Attempt::Start(const Environment& env,
                                         std::shared_ptr<const AcquireCommand> command, Order order,
                                         Done done) {
-  std::shared_ptr<Attempt> self(
-      new Attempt(env, registry, std::move(command), order, nullptr, std::move(done)));
+  auto self = std::make_shared<Attempt>(Passkey<Attempt>(), env, std::move(command), order, nullptr,
+                                        std::move(done));
   env.limiter.Enter(self->permit_, ConcurrencyLimiter::Priority::kAcquisitions,
                     self->command_->source, [raw = self.get()] { raw->Propose(); });
   return self;
 }
 
-std::shared_ptr<Attempt> Attempt::TakeOver(const Environment& env, OperationRegistry& registry,
+std::shared_ptr<Attempt> Attempt::TakeOver(const Environment& env,
                                            std::shared_ptr<const AcquireCommand> command,
                                            std::shared_ptr<HandOver> releaser, Done done) {
-  std::shared_ptr<Attempt> self(new Attempt(env, registry, std::move(command), Order::kAllAtOnce,
-                                            std::move(releaser), std::move(done)));
+  auto self = std::make_shared<Attempt>(Passkey<Attempt>(), env, std::move(command),
+                                        Order::kAllAtOnce, std::move(releaser), std::move(done));
   self->id_ = {env.random.Bits()};
   self->ProposeHandOver();
   return self;
 }
 
-Attempt::Attempt(const Environment& env, OperationRegistry& registry,
+Attempt::Attempt(Passkey<Attempt> /*key*/, const Environment& env,
                  std::shared_ptr<const AcquireCommand> command, Order order,
                  std::shared_ptr<HandOver> releaser, Done done)
     : env_(env),
-      registry_(registry),
       command_(std::move(command)),
       key_(releaser ? releaser->key() : command_->key),
       order_(order),
@@ -346,7 +345,7 @@ void Attempt::Unify(const Round& round, FencingToken highest) {
   permit_.Leave();
   const Owner known = OwnerOfGrants(round, env_.nodes.size());
   unifying_ = Extension::Start(
-      env_, registry_,
+      env_,
       {.key = key_,
        .token = command_->token,
        .ttl = command_->ttl,
@@ -402,7 +401,7 @@ void Attempt::RollBack(bool announce) {
   }
   round_.reset();
   if (!Has(Safeguard::kRollBack)) return;
-  CleanUp::Start(env_, registry_,
+  CleanUp::Start(env_,
                  {.key = key_, .token = command_->token, .only_attempt = id_, .announce = announce},
                  std::move(may_hold));
 }
@@ -416,8 +415,8 @@ void Attempt::OnLate(Round& round, NodeIndex node, const NodeReply& reply) {
   if (releaser_ && (winner_ != nullptr || round_)) return;
   // The round was abandoned. Its roll-back may have overtaken the grant, if the node had lost its
   // script and was asked again.
-  CleanUp::Start(env_, registry_,
-                 {.key = key_, .token = command_->token, .only_attempt = round.attempt()}, {node});
+  CleanUp::Start(env_, {.key = key_, .token = command_->token, .only_attempt = round.attempt()},
+                 {node});
 }
 
 void Attempt::Cancel() {

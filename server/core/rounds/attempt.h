@@ -14,6 +14,7 @@
 #include <optional>
 
 #include "server/core/operation.h"
+#include "server/core/passkey.h"
 #include "server/core/retry_policy.h"
 #include "server/core/rounds/extension.h"
 #include "server/core/rounds/hand_over.h"
@@ -64,13 +65,13 @@ class Attempt final : public Round::Listener, public std::enable_shared_from_thi
   using Done = std::function<void(AttemptResult)>;
 
   // `command` must have a token. `done` is called once, never inside this call.
-  static std::shared_ptr<Attempt> Start(const Environment& env, OperationRegistry& registry,
+  static std::shared_ptr<Attempt> Start(const Environment& env,
                                         std::shared_ptr<const AcquireCommand> command, Order order,
                                         Done done);
 
   // Takes the lock over from a holder that releases it, in one round. `releaser` receives all
   // votes.
-  static std::shared_ptr<Attempt> TakeOver(const Environment& env, OperationRegistry& registry,
+  static std::shared_ptr<Attempt> TakeOver(const Environment& env,
                                            std::shared_ptr<const AcquireCommand> command,
                                            std::shared_ptr<HandOver> releaser, Done done);
 
@@ -80,10 +81,11 @@ class Attempt final : public Round::Listener, public std::enable_shared_from_thi
   void OnDecided(Round& round) override;
   void OnLate(Round& round, NodeIndex node, const NodeReply& reply) override;
 
- private:
-  Attempt(const Environment& env, OperationRegistry& registry,
+  Attempt(Passkey<Attempt> key, const Environment& env,
           std::shared_ptr<const AcquireCommand> command, Order order,
           std::shared_ptr<HandOver> releaser, Done done);
+
+ private:
   void BeginProposal();
   void Propose();
   void ProposeHandOver();
@@ -100,7 +102,6 @@ class Attempt final : public Round::Listener, public std::enable_shared_from_thi
   void Finish(AttemptResult result);
 
   const Environment& env_;
-  OperationRegistry& registry_;
   const std::shared_ptr<const AcquireCommand> command_;
   Key key_;  // as in the command, but with the slot that is proposed, if it is a semaphore's
   const Order order_;

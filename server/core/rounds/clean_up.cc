@@ -10,11 +10,11 @@ constexpr Duration kFirstPause = std::chrono::milliseconds(20);
 constexpr Duration kLongestPause = std::chrono::milliseconds(500);
 }  // namespace
 
-void CleanUp::Start(const Environment& env, OperationRegistry& registry, ReleaseStep step,
-                    std::vector<NodeIndex> nodes, Begin begin) {
+void CleanUp::Start(const Environment& env, ReleaseStep step, std::vector<NodeIndex> nodes,
+                    Begin begin) {
   if (nodes.empty()) return;
-  const std::shared_ptr<CleanUp> self(new CleanUp(env, registry, std::move(step)));
-  registry.Add(self);
+  const std::shared_ptr<CleanUp> self(new CleanUp(env, std::move(step)));
+  env.operations.Add(self);
   self->to_ask_ = std::move(nodes);
   switch (begin) {
     case Begin::kNow:
@@ -26,9 +26,8 @@ void CleanUp::Start(const Environment& env, OperationRegistry& registry, Release
   }
 }
 
-CleanUp::CleanUp(const Environment& env, OperationRegistry& registry, ReleaseStep step)
+CleanUp::CleanUp(const Environment& env, ReleaseStep step)
     : env_(env),
-      registry_(registry),
       step_(std::move(step)),
       deadline_(env.scheduler.Now() + env.options.release_timeout),
       backoff_(kFirstPause, kLongestPause) {}
@@ -59,7 +58,7 @@ void CleanUp::PauseOrEnd() {
 void CleanUp::End() {
   timer_.Cancel();
   to_ask_.clear();
-  registry_.Remove(*this);  // may destroy this
+  env_.operations.Remove(*this);  // may destroy this
 }
 
 }  // namespace redlock

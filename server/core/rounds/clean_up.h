@@ -18,19 +18,18 @@ class CleanUp final : public Operation,
  public:
   enum class Begin { kNow, kAfterPause };
 
-  static void Start(const Environment& env, OperationRegistry& registry, ReleaseStep step,
-                    std::vector<NodeIndex> nodes, Begin begin = Begin::kNow);
+  static void Start(const Environment& env, ReleaseStep step, std::vector<NodeIndex> nodes,
+                    Begin begin = Begin::kNow);
 
   void OnReply(NodeIndex node, NodeReply&& reply) override;
 
  private:
-  CleanUp(const Environment& env, OperationRegistry& registry, ReleaseStep step);
+  CleanUp(const Environment& env, ReleaseStep step);
   void Ask();
   void PauseOrEnd();
   void End();
 
   const Environment& env_;
-  OperationRegistry& registry_;
   const ReleaseStep step_;
   const MonotonicTime deadline_;
   std::vector<NodeIndex> to_ask_;  // have not answered, and no request is in flight

@@ -9,6 +9,7 @@
 #include "server/core/loss_log.h"
 #include "server/core/nodes/node.h"
 #include "server/core/nodes/node_set.h"
+#include "server/core/operation.h"
 #include "server/core/options.h"
 #include "server/core/random.h"
 #include "server/core/rounds/concurrency_limiter.h"
@@ -26,6 +27,7 @@ struct Environment {
   std::span<Node* const> nodes;           // all configured nodes, by NodeIndex
   const NodeSetPtr& set;  // the node set in force; a round keeps the one it began with
   HybridClock& fences;
+  OperationRegistry& operations;
   ConcurrencyLimiter& limiter;
   Statistics& statistics;
   ReleasingTokens& releasing;

@@ -51,11 +51,11 @@ Owner OwnerOfGrants(const Round& round, std::size_t nodes) {
   return owner;
 }
 
-std::shared_ptr<Extension> Extension::Start(const Environment& env, OperationRegistry& registry,
-                                            ExtendCommand command, ExtendDone done) {
-  std::shared_ptr<Extension> self(
-      new Extension(env, registry, std::move(command), std::move(done)));
-  registry.Add(self);
+std::shared_ptr<Extension> Extension::Start(const Environment& env, ExtendCommand command,
+                                            ExtendDone done) {
+  auto self =
+      std::make_shared<Extension>(Passkey<Extension>(), env, std::move(command), std::move(done));
+  env.operations.Add(self);
   if (self->command_.adopt == ExtendCommand::Adopt::kAsLast) {
     self->command_.keeper->number = env.fences.Next(env.scheduler.WallNow()).value;
   }
@@ -67,10 +67,9 @@ std::shared_ptr<Extension> Extension::Start(const Environment& env, OperationReg
   return self;
 }
 
-Extension::Extension(const Environment& env, OperationRegistry& registry, ExtendCommand command,
+Extension::Extension(Passkey<Extension> /*key*/, const Environment& env, ExtendCommand command,
                      ExtendDone done)
     : env_(env),
-      registry_(registry),
       command_(std::move(command)),
       done_(std::move(done)),
       give_up_(env.scheduler.Now() + command_.ttl) {}
@@ -346,7 +345,7 @@ void Extension::Finish(ExtendResult result) {
     round_.reset();  // it refers to this
   }
   permit_.Leave();
-  registry_.Remove(*this);
+  env_.operations.Remove(*this);
   env_.statistics.extensions.Add(result.lease ? std::nullopt : std::optional(result.error.reason));
   std::exchange(done_, nullptr)(std::move(result));
 }

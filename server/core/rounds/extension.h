@@ -23,6 +23,7 @@
 #include <vector>
 
 #include "server/core/operation.h"
+#include "server/core/passkey.h"
 #include "server/core/retry_policy.h"
 #include "server/core/rounds/put_back.h"
 #include "server/core/rounds/round.h"
@@ -73,8 +74,8 @@ class Extension final : public Cancellable,
                         public std::enable_shared_from_this<Extension> {
  public:
   // `done` is called once, never inside this call.
-  static std::shared_ptr<Extension> Start(const Environment& env, OperationRegistry& registry,
-                                          ExtendCommand command, ExtendDone done);
+  static std::shared_ptr<Extension> Start(const Environment& env, ExtendCommand command,
+                                          ExtendDone done);
 
   // A round in progress may still take effect on the nodes.
   void Cancel(Reason why) override;
@@ -82,9 +83,9 @@ class Extension final : public Cancellable,
   void OnDecided(Round& round) override;
   void OnLate(Round& round, NodeIndex node, const NodeReply& reply) override;
 
+  Extension(Passkey<Extension> key, const Environment& env, ExtendCommand command, ExtendDone done);
+
  private:
-  Extension(const Environment& env, OperationRegistry& registry, ExtendCommand command,
-            ExtendDone done);
   void Enter();
   void Attempt();
   // Decides a round of which not enough members granted.
@@ -106,7 +107,6 @@ class Extension final : public Cancellable,
   void Finish(ExtendResult result);
 
   const Environment& env_;
-  OperationRegistry& registry_;
   ExtendCommand command_;
   ExtendDone done_;
   const MonotonicTime give_up_;

@@ -21,19 +21,17 @@ class HandOver::Rest final : public ReplySink {
   const std::shared_ptr<HandOver> hand_over_;
 };
 
-std::shared_ptr<HandOver> HandOver::Start(const Environment& env, OperationRegistry& registry,
-                                          Key key, OwnerToken token, ReleaseDone done) {
+std::shared_ptr<HandOver> HandOver::Start(const Environment& env, Key key, OwnerToken token,
+                                          ReleaseDone done) {
   std::shared_ptr<HandOver> self(
-      new HandOver(env, registry, std::move(key), std::move(token), std::move(done)));
-  registry.Add(self);
+      new HandOver(env, std::move(key), std::move(token), std::move(done)));
+  env.operations.Add(self);
   ++env.statistics.hand_overs;
   return self;
 }
 
-HandOver::HandOver(const Environment& env, OperationRegistry& registry, Key key, OwnerToken token,
-                   ReleaseDone done)
+HandOver::HandOver(const Environment& env, Key key, OwnerToken token, ReleaseDone done)
     : env_(env),
-      registry_(registry),
       key_(std::move(key)),
       token_(std::move(token)),
       started_(env.scheduler.Now()),
@@ -174,9 +172,8 @@ void HandOver::End() {
   // Once the caller knows that the token holds nothing, it may use the token again.
   if (!IsUsedOnce(token_) && verdict() == Verdict::kDenied) owed.clear();
   AnswerIfDecided();
-  CleanUp::Start(env_, registry_, {.key = key_, .token = token_, .seal = SealOfToken()},
-                 std::move(owed));
-  registry_.Remove(*this);
+  CleanUp::Start(env_, {.key = key_, .token = token_, .seal = SealOfToken()}, std::move(owed));
+  env_.operations.Remove(*this);
 }
 
 void HandOver::Answer(std::optional<Error> error) {

@@ -16,8 +16,8 @@ namespace redlock {
 class HandOver final : public Operation, public std::enable_shared_from_this<HandOver> {
  public:
   // `done` is called once, never inside this call.
-  static std::shared_ptr<HandOver> Start(const Environment& env, OperationRegistry& registry,
-                                         Key key, OwnerToken token, ReleaseDone done);
+  static std::shared_ptr<HandOver> Start(const Environment& env, Key key, OwnerToken token,
+                                         ReleaseDone done);
   ~HandOver() override;
 
   // What is handed over. Of a semaphore, the slot.
@@ -35,8 +35,7 @@ class HandOver final : public Operation, public std::enable_shared_from_this<Han
   void Settle();
 
  private:
-  HandOver(const Environment& env, OperationRegistry& registry, Key key, OwnerToken token,
-           ReleaseDone done);
+  HandOver(const Environment& env, Key key, OwnerToken token, ReleaseDone done);
   class Rest;
 
   [[nodiscard]] FencingToken SealOfToken() const;
@@ -55,7 +54,6 @@ class HandOver final : public Operation, public std::enable_shared_from_this<Han
   void Answer(std::optional<Error> error);
 
   const Environment& env_;
-  OperationRegistry& registry_;
   const Key key_;
   const OwnerToken token_;
   FencingToken seal_;

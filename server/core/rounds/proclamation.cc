@@ -17,18 +17,16 @@ Round::Counts CountProclamation(Outcome outcome) {
 
 }  // namespace
 
-void Proclamation::Start(const Environment& env, OperationRegistry& registry,
-                         ProclaimCommand command, ProclaimDone done) {
+void Proclamation::Start(const Environment& env, ProclaimCommand command, ProclaimDone done) {
   const std::shared_ptr<Proclamation> self(
-      new Proclamation(env, registry, std::move(command), std::move(done)));
-  registry.Add(self);
+      new Proclamation(env, std::move(command), std::move(done)));
+  env.operations.Add(self);
   env.limiter.Enter(self->permit_, ConcurrencyLimiter::Priority::kExtensions, self->command_.source,
                     [raw = self.get()] { raw->Propose(); });
 }
 
-Proclamation::Proclamation(const Environment& env, OperationRegistry& registry,
-                           ProclaimCommand command, ProclaimDone done)
-    : env_(env), registry_(registry), command_(std::move(command)), done_(std::move(done)) {}
+Proclamation::Proclamation(const Environment& env, ProclaimCommand command, ProclaimDone done)
+    : env_(env), command_(std::move(command)), done_(std::move(done)) {}
 
 void Proclamation::Propose() {
   ++proposals_;
@@ -74,7 +72,7 @@ void Proclamation::OnDecided(Round& round) {
 void Proclamation::Finish(std::optional<Error> error, const Votes& votes) {
   REDLOCK_CHECK(done_ != nullptr);
   permit_.Leave();
-  registry_.Remove(*this);
+  env_.operations.Remove(*this);
   std::exchange(done_, nullptr)({.error = std::move(error), .votes = votes});
 }
 

@@ -34,20 +34,17 @@ class Proclamation final : public Operation,
  public:
   // `done` is called once, never inside this call. A round that is not decided may still take
   // effect on the nodes.
-  static void Start(const Environment& env, OperationRegistry& registry, ProclaimCommand command,
-                    ProclaimDone done);
+  static void Start(const Environment& env, ProclaimCommand command, ProclaimDone done);
 
   void OnDecided(Round& round) override;
   void OnLate(Round& /*round*/, NodeIndex /*node*/, const NodeReply& /*reply*/) override {}
 
  private:
-  Proclamation(const Environment& env, OperationRegistry& registry, ProclaimCommand command,
-               ProclaimDone done);
+  Proclamation(const Environment& env, ProclaimCommand command, ProclaimDone done);
   void Propose();
   void Finish(std::optional<Error> error, const Votes& votes);
 
   const Environment& env_;
-  OperationRegistry& registry_;
   const ProclaimCommand command_;
   ProclaimDone done_;
   int proposals_ = 0;

@@ -25,19 +25,17 @@ FencingToken FirstSeal(const Environment& env, const ReleaseCommand& command) {
 
 }  // namespace
 
-void ReleaseOperation::Start(const Environment& env, OperationRegistry& registry,
-                             ReleaseCommand command, ReleaseDone done) {
-  const std::shared_ptr<ReleaseOperation> self(
-      new ReleaseOperation(env, registry, std::move(command), std::move(done)));
-  registry.Add(self);
+void ReleaseOperation::Start(const Environment& env, ReleaseCommand command, ReleaseDone done) {
+  const auto self = std::make_shared<ReleaseOperation>(Passkey<ReleaseOperation>(), env,
+                                                       std::move(command), std::move(done));
+  env.operations.Add(self);
   env.limiter.Enter(self->permit_, ConcurrencyLimiter::Priority::kReleases, self->command_.source,
                     [raw = self.get()] { raw->Send(); });
 }
 
-ReleaseOperation::ReleaseOperation(const Environment& env, OperationRegistry& registry,
+ReleaseOperation::ReleaseOperation(Passkey<ReleaseOperation> /*key*/, const Environment& env,
                                    ReleaseCommand command, ReleaseDone done)
     : env_(env),
-      registry_(registry),
       command_(std::move(command)),
       step_{.key = command_.key,
             .token = command_.token,
@@ -90,7 +88,7 @@ void ReleaseOperation::OnLate(Round& round, NodeIndex node, const NodeReply& rep
     AnswerIfDecided();
     if (!done_) End();
   } else if (nodes_[node].failed && MayRepeat()) {
-    CleanUp::Start(env_, registry_, step_, {node}, CleanUp::Begin::kAfterPause);
+    CleanUp::Start(env_, step_, {node}, CleanUp::Begin::kAfterPause);
   }
 }
 
@@ -179,9 +177,9 @@ void ReleaseOperation::End() {
   for (NodeIndex node = 0; node < nodes_.size(); ++node) {
     if (nodes_[node].failed && MayRepeat()) owed.push_back(node);
   }
-  CleanUp::Start(env_, registry_, step_, std::move(owed), CleanUp::Begin::kAfterPause);
+  CleanUp::Start(env_, step_, std::move(owed), CleanUp::Begin::kAfterPause);
   permit_.Leave();
-  registry_.Remove(*this);
+  env_.operations.Remove(*this);
 }
 
 void ReleaseOperation::Answer(std::optional<Error> error) {

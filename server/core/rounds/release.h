@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "server/core/operation.h"
+#include "server/core/passkey.h"
 #include "server/core/rounds/clean_up.h"
 #include "server/core/rounds/round.h"
 
@@ -47,12 +48,14 @@ class ReleaseOperation final : public Operation,
                                public std::enable_shared_from_this<ReleaseOperation> {
  public:
   // `done` is called once, never inside this call.
-  static void Start(const Environment& env, OperationRegistry& registry, ReleaseCommand command,
-                    ReleaseDone done);
+  static void Start(const Environment& env, ReleaseCommand command, ReleaseDone done);
   ~ReleaseOperation() override;
 
   void OnDecided(Round& round) override;
   void OnLate(Round& round, NodeIndex node, const NodeReply& reply) override;
+
+  ReleaseOperation(Passkey<ReleaseOperation> key, const Environment& env, ReleaseCommand command,
+                   ReleaseDone done);
 
  private:
   // The state of one node, from all rounds.
@@ -66,8 +69,6 @@ class ReleaseOperation final : public Operation,
     bool failed = false;  // the release must be retried on this node
   };
 
-  ReleaseOperation(const Environment& env, OperationRegistry& registry, ReleaseCommand command,
-                   ReleaseDone done);
   void Send();
   void TakeIn(NodeIndex node, const NodeReply& reply);
   [[nodiscard]] bool RaiseSeal(const Round& round);
@@ -81,7 +82,6 @@ class ReleaseOperation final : public Operation,
   void Answer(std::optional<Error> error);
 
   const Environment& env_;
-  OperationRegistry& registry_;
   const ReleaseCommand command_;
   ReleaseStep step_;
   int seals_ = 0;

@@ -20,9 +20,7 @@ class ReleasingTokens {
     REDLOCK_CHECK(found != releases_.end());
     if (--found->second == 0) releases_.erase(found);
   }
-  [[nodiscard]] bool Contains(const OwnerToken& token) const {
-    return releases_.contains(token);
-  }
+  [[nodiscard]] bool Contains(const OwnerToken& token) const { return releases_.contains(token); }
 
  private:
   std::unordered_map<OwnerToken, std::size_t, HashText> releases_;

@@ -9,8 +9,8 @@
 
 namespace redlock {
 
-Round::Round(const Environment& env, Rule rule, std::shared_ptr<Listener> listener,
-             AttemptId attempt)
+Round::Round(Passkey<Round> /*key*/, const Environment& env, Rule rule,
+             std::shared_ptr<Listener> listener, AttemptId attempt)
     : env_(env),
       rule_(rule),
       listener_(std::move(listener)),
@@ -25,14 +25,15 @@ Round::Round(const Environment& env, Rule rule, std::shared_ptr<Listener> listen
 
 std::shared_ptr<Round> Round::Start(const Environment& env, Rule rule, const Send& send,
                                     std::shared_ptr<Listener> listener, AttemptId attempt) {
-  auto round = std::shared_ptr<Round>(new Round(env, rule, std::move(listener), attempt));
+  auto round = std::make_shared<Round>(Passkey<Round>(), env, rule, std::move(listener), attempt);
   round->AskAll(round->set_->nodes(), send);
   return round;
 }
 
 std::shared_ptr<Round> Round::StartPatiently(const Environment& env, Rule rule, const Send& send,
                                              std::shared_ptr<Listener> listener) {
-  auto round = std::shared_ptr<Round>(new Round(env, rule, std::move(listener), {}));
+  auto round =
+      std::make_shared<Round>(Passkey<Round>(), env, rule, std::move(listener), AttemptId());
   round->patient_ = true;
   round->AskAll(round->set_->nodes(), send);
   return round;
@@ -40,7 +41,8 @@ std::shared_ptr<Round> Round::StartPatiently(const Environment& env, Rule rule, 
 
 std::shared_ptr<Round> Round::StartEverywhere(const Environment& env, Rule rule, const Send& send,
                                               std::shared_ptr<Listener> listener) {
-  auto round = std::shared_ptr<Round>(new Round(env, rule, std::move(listener), {}));
+  auto round =
+      std::make_shared<Round>(Passkey<Round>(), env, rule, std::move(listener), AttemptId());
   std::vector<NodeIndex> all(env.nodes.size());
   std::iota(all.begin(), all.end(), NodeIndex{});
   round->AskAll(all, send);
@@ -56,7 +58,7 @@ void Round::AskAll(std::span<const NodeIndex> nodes, const Send& send) {
 std::shared_ptr<Round> Round::StartOneFirst(const Environment& env, Rule rule, Send send,
                                             std::shared_ptr<Listener> listener, AttemptId attempt,
                                             NodeIndex first) {
-  auto round = std::shared_ptr<Round>(new Round(env, rule, std::move(listener), attempt));
+  auto round = std::make_shared<Round>(Passkey<Round>(), env, rule, std::move(listener), attempt);
   round->send_ = std::move(send);
   round->first_ = first;
   round->Ask(first);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "server/core/nodes/quorum.h"
+#include "server/core/passkey.h"
 #include "server/core/rounds/environment.h"
 
 namespace redlock {
@@ -74,13 +75,15 @@ class Round final : public ReplySink, public std::enable_shared_from_this<Round>
 
   void OnReply(NodeIndex node, NodeReply&& reply) override;
 
+  Round(Passkey<Round> key, const Environment& env, Rule rule, std::shared_ptr<Listener> listener,
+        AttemptId attempt);
+
  private:
   struct Asked {
     std::optional<MonotonicTime> asked_at;  // unset: not asked
     std::optional<NodeReply> reply;
   };
 
-  Round(const Environment& env, Rule rule, std::shared_ptr<Listener> listener, AttemptId attempt);
   [[nodiscard]] bool IsCounted(NodeIndex node) const;
   void Ask(NodeIndex node);
   void AskAll(std::span<const NodeIndex> nodes, const Send& send);

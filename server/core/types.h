@@ -8,7 +8,6 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -43,6 +42,7 @@ class Text {
   [[nodiscard]] std::string_view value() const { return text_.view(); }
   [[nodiscard]] std::string str() const { return std::string(value()); }
   [[nodiscard]] bool empty() const { return text_.empty(); }
+  [[nodiscard]] std::size_t hash() const { return text_.hash(); }
   bool operator==(const Text&) const = default;
 
  private:
@@ -51,7 +51,7 @@ class Text {
 struct HashText {
   template <typename Tag>
   std::size_t operator()(const Text<Tag>& text) const {
-    return std::hash<std::string_view>()(text.value());
+    return text.hash();
   }
 };
 

@@ -407,6 +407,45 @@ TEST_F(Holding, NoValidityExceedsTheLifetime) {
   EXPECT_EQ(Holders("k"), NoHolders());
 }
 
+// After a suspension, both are due. What was due first is reported, and nothing after it.
+TEST_F(Watching, ASuspensionDoesNotSwapTheEndOfTheLifetimeAndTheLoss) {
+  struct Case {
+    Duration lifetime;
+    WatchEvent::Type expected;
+  };
+  for (const Case& one : {Case{milliseconds(500), WatchEvent::Type::kLifetimeEnded},
+                          Case{seconds(5), WatchEvent::Type::kLost}}) {
+    SetUpCluster();
+    seen.clear();
+    const Lease lease = MustAcquire(Wants("k", seconds(1)));
+    StopAllNodes();
+    WatchCommand item = Item(lease, seconds(1));
+    item.max_lifetime = one.lifetime;
+    Watch(item);
+    Pass(milliseconds(5));
+    cluster->Suspend(0);
+    Pass(seconds(10));
+    cluster->Continue(0);
+    Pass(milliseconds(5));
+    EXPECT_EQ(Count(one.expected), 1U);
+    EXPECT_EQ(Count(WatchEvent::Type::kLifetimeEnded) + Count(WatchEvent::Type::kLost), 1U);
+    EXPECT_EQ(cluster->shard(0).watchdogs(), 0U);
+  }
+}
+
+TEST_F(Watching, EndsAtMaxLifetimeAlthoughNoNodeAnswers) {
+  SetUpCluster();
+  const Lease lease = MustAcquire(Wants("k", seconds(1)));
+  StopAllNodes();
+  WatchCommand item = Item(lease, seconds(1));
+  item.max_lifetime = milliseconds(500);
+  Watch(item);
+  Pass(milliseconds(499));
+  EXPECT_EQ(Count(WatchEvent::Type::kLifetimeEnded), 0U);
+  Pass(milliseconds(2));
+  EXPECT_EQ(seen.back().event.type, WatchEvent::Type::kLifetimeEnded);
+}
+
 TEST_F(Watching, EndsAtMaxLifetime) {
   SetUpCluster();
   const Lease lease = MustAcquire(Wants("k", seconds(1)));

@@ -220,7 +220,7 @@ void Watchdog::OnExtension(ExtendResult result) {
     OnExtendFailed(std::move(result));
     return;
   }
-  if (!denied && IsValidUntilLifetimeEnd()) {
+  if (!denied && LifetimeEndsFirst()) {
     EndLifetime();
     return;
   }
@@ -276,6 +276,11 @@ bool Watchdog::IsValidUntilLifetimeEnd() const {
   return held_ && lifetime_end_ != kNever && lifetime_end_ - valid_until_ < kCutRounding;
 }
 
+// Whether the end of the validity is no loss.
+bool Watchdog::LifetimeEndsFirst() const {
+  return lifetime_end_ <= valid_until_ || IsValidUntilLifetimeEnd();
+}
+
 void Watchdog::ExtendAt(MonotonicTime when) {
   extend_at_ = when;
   SetTimer();
@@ -296,9 +301,10 @@ void Watchdog::SetTimer() {
 
 void Watchdog::OnTimer() {
   const MonotonicTime now = env_.scheduler.Now();
-  // Reports the loss before sending anything: if the daemon was suspended, both may be due.
+  // If the daemon was suspended, several may be due. What was due first ends the watchdog, and
+  // nothing is sent for a lease that may be lost.
   if (!lost_ && now >= valid_until_) {
-    if (IsValidUntilLifetimeEnd()) {
+    if (LifetimeEndsFirst()) {
       EndLifetime();
       return;
     }

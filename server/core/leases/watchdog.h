@@ -119,6 +119,7 @@ class Watchdog final : public Operation, public std::enable_shared_from_this<Wat
   // The TTL of an extension sent now, cut so that the lease expires at the end of the lifetime.
   [[nodiscard]] Duration TtlNow() const;
   [[nodiscard]] bool IsValidUntilLifetimeEnd() const;
+  [[nodiscard]] bool LifetimeEndsFirst() const;
   void EndLifetime();
   void SetTimer();
   void OnTimer();

@@ -220,10 +220,9 @@ class Agreement : public NodeTest {
   static std::map<std::string, std::string> SharesOf(const NodeReply& reply) {
     std::map<std::string, std::string> shares;
     for (const Share& share : reply.shares)
-      shares[share.token.str()] = share.owner.label.str() + " " + share.owner.origin.str() +
-                                    " " + share.owner.value.str() + " " +
-                                    std::to_string(share.fence.value) + " " +
-                                    std::to_string(share.slot);
+      shares[share.token.str()] =
+          share.owner.label.str() + " " + share.owner.origin.str() + " " + share.owner.value.str() +
+          " " + std::to_string(share.fence.value) + " " + std::to_string(share.slot);
     return shares;
   }
   std::uint64_t Below(std::uint64_t bound) { return world.Below(bound); }

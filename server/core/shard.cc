@@ -68,8 +68,10 @@ Shard::~Shard() {
 
 std::optional<Error> Shard::Outage() const {
   const Membership* const membership = nodes_.membership();
-  auto outage = membership == nullptr ? std::nullopt : membership->Outage();
-  return outage ? std::move(outage) : heard_outage_;
+  if (membership != nullptr) {
+    if (auto outage = membership->Outage()) return outage;
+  }
+  return heard_outage_;
 }
 
 std::optional<Error> Shard::Refusal(const AcquireCommand& command) const {

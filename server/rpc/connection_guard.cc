@@ -31,8 +31,9 @@ constexpr Duration kStrictTime = std::chrono::minutes(1);
 // Calls are counted each time the memory has grown by this much. A call costs 12 KiB.
 constexpr std::size_t kGrowth = std::size_t{16} << 20;
 // A client may cancel all its calls and open as many again before the daemon has seen it.
-constexpr std::int64_t kMostLive = 2 * ConnectionGuard::kMostCalls;
-constexpr std::int64_t kMostTotal = 10 * ConnectionGuard::kMostCalls;  // of all connections
+constexpr std::int64_t kMostLive = std::int64_t{2} * ConnectionGuard::kMostCalls;
+constexpr std::int64_t kMostTotal =
+    std::int64_t{10} * ConnectionGuard::kMostCalls;  // of all connections
 // A connection on which no valid request was read, and all of these together. For a short time
 // only, as the first requests of an honest client may not have been seen yet.
 constexpr std::int64_t kMostUnproven = 1'000;

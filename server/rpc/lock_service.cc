@@ -126,6 +126,8 @@ struct ProclaimMethod {
   static void Await(RawLockService& methods, auto... call) { methods.RequestProclaim(call...); }
 
   template <typename Call>
+  // clang-tidy does not see in a template that it is moved.
+  // NOLINTNEXTLINE(performance-unnecessary-value-param)
   std::shared_ptr<Cancellable> Start(Shard& shard, Command command,
                                      std::optional<Duration> /*until_deadline*/, Call call) {
     shard.Proclaim(std::move(command), [call](const ProclaimResult& result) {

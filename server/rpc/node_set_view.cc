@@ -95,7 +95,7 @@ v1::ListNodesResponse NodesOf(const Shard& shard, const InspectResult& result,
   return response;
 }
 
-void AskNodes(runtime::ShardPool& shards, const NodeNames& names, NodesSeen done) {
+void AskNodes(runtime::ShardPool& shards, const NodeNames& names, const NodesSeen& done) {
   struct Views {  // on the coordinator's strand only
     std::vector<v1::ListNodesResponse> of_shards;
     std::size_t left;

@@ -21,7 +21,7 @@ namespace redlock::rpc {
 // state, because a client may use a key of any shard. Calls `done` once, on the coordinator's
 // strand. May be called from any thread. The shards and the names must outlive this.
 using NodesSeen = std::function<void(const Shard& coordinator, const v1::ListNodesResponse& nodes)>;
-void AskNodes(runtime::ShardPool& shards, const NodeNames& names, NodesSeen done);
+void AskNodes(runtime::ShardPool& shards, const NodeNames& names, const NodesSeen& done);
 // The node set of the coordinator. `nodes`: what is seen of the nodes.
 [[nodiscard]] v1::NodeSet NodeSetOf(const Shard& coordinator, const v1::ListNodesResponse& nodes);
 

@@ -103,7 +103,7 @@ class Checker {
   // Of a message with `mode` and `max_holders`.
   template <typename Message>
   Key CheckClaim(const Message& message) {
-    const Key key = CheckKeys(message);
+    Key key = CheckKeys(message);
     if (message.max_holders() != 0) return CheckSemaphore(message, key);
     switch (message.mode()) {
       case v1::LOCK_MODE_UNSPECIFIED:
@@ -120,7 +120,7 @@ class Checker {
   // The same of a message with `slot`.
   template <typename Message>
   Key CheckHeldClaim(const Message& message) {
-    const Key key = CheckClaim(message);
+    Key key = CheckClaim(message);
     if (!key.IsSemaphore()) {
       if (message.slot() != 0) Fault("slot", "must be 0 unless max_holders is set");
       return key;

@@ -168,7 +168,8 @@ std::string Describe(const Votes& votes, const NodeNames& names) {
   std::string all;
   for (const auto& [nodes, text] : said) {
     if (all.size() + nodes.size() + text.size() > kMostVoteTexts) return all + "; and more";
-    all += (all.empty() ? "" : "; ") + nodes + " " + text;
+    if (!all.empty()) all += "; ";
+    all.append(nodes).append(" ").append(text);
   }
   return all;
 }

@@ -30,8 +30,8 @@ std::string Describe(const SetRecord& record) {
 }  // namespace
 
 Membership::Membership(Scheduler& scheduler, Random& random, const LockOptions& options,
-                       std::vector<Node*> nodes, std::vector<std::string> names, NodeGuard* guard,
-                       GrantWatch* grants, Report report)
+                       const std::vector<Node*>& nodes, std::vector<std::string> names,
+                       NodeGuard* guard, GrantWatch* grants, Report report)
     : scheduler_(scheduler),
       random_(random),
       options_(options),

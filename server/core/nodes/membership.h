@@ -48,7 +48,7 @@ class Membership final : public NodeObserver {
   // outlive this, and so must the guard, which is null if it is off, and `grants`, which is null if
   // another shard watches.
   Membership(Scheduler& scheduler, Random& random, const LockOptions& options,
-             std::vector<Node*> nodes, std::vector<std::string> names, NodeGuard* guard,
+             const std::vector<Node*>& nodes, std::vector<std::string> names, NodeGuard* guard,
              GrantWatch* grants, Report report);
   ~Membership() override;
   Membership(const Membership&) = delete;

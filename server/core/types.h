@@ -69,15 +69,13 @@ class Key final : public Text<struct KeyTag> {
       if (!joined.empty()) joined += kSeparator;
       joined += name;
     }
-    return Key(std::move(joined));
+    return Key(joined);
   }
   // The same names, held in each way.
   [[nodiscard]] Key Shared() const {
     return IsShared() ? *this : Key(kSharedMark + std::string(names()));
   }
-  [[nodiscard]] Key Exclusive() const {
-    return IsShared() || IsSemaphore() ? Key(std::string(names())) : *this;
-  }
+  [[nodiscard]] Key Exclusive() const { return IsShared() || IsSemaphore() ? Key(names()) : *this; }
   [[nodiscard]] bool IsShared() const { return value().starts_with(kSharedMark); }
   // A slot of the semaphore with this name, from 1 to `limit`, or 0 for any of them. Of a single
   // key. `limit` is from 2 to kMostSlots.
@@ -112,7 +110,7 @@ class Key final : public Text<struct KeyTag> {
   // The same with visit(const Key&), each of them exclusive.
   void ForEachKey(auto visit) const {
     if (IsSeveral()) {
-      ForEach([&visit](std::string_view name) { visit(Key(std::string(name))); });
+      ForEach([&visit](std::string_view name) { visit(Key(name)); });
     } else {
       visit(Exclusive());
     }

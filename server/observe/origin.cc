@@ -68,7 +68,7 @@ Origin Encode(const OriginParts& parts) {
   Append(words, parts.identity);
   words += ' ';
   Append(words, parts.peer);
-  return Origin(std::move(words));
+  return Origin(words);
 }
 
 OriginParts Decode(const Origin& origin) {

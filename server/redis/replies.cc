@@ -85,7 +85,7 @@ void TakeTerms(std::string_view& text, Owner& owner) {
   if (!number || *delay > std::uint64_t{kMostMillis}) return;
   owner.lock_delay = std::chrono::milliseconds(*delay);
   owner.value_number = *number;
-  owner.value = PublishedValue(std::string(Utf8Prefix(terms, kMaxValueBytes)));
+  owner.value = PublishedValue(Utf8Prefix(terms, kMaxValueBytes));
 }
 
 // Removes the origin, which begins with kOriginMark, from the front of the text, and stores it in
@@ -102,7 +102,7 @@ void TakeOrigin(std::string_view& text, Owner& owner) {
   if (words.size() > kMaxOriginBytes || Utf8Prefix(words, words.size()).size() != words.size()) {
     return;
   }
-  owner.origin = Origin(std::string(words));
+  owner.origin = Origin(words);
   text.remove_prefix(end);
 }
 
@@ -124,7 +124,7 @@ Owner OwnerIn(std::string_view text, WallTime now, std::optional<Duration> clock
   TakeTerms(text, owner);
   TakeOrigin(text, owner);
   if (!text.empty()) {
-    owner.label = OwnerLabel(std::string(Utf8Prefix(text.substr(1), kMaxLabelBytes)));
+    owner.label = OwnerLabel(Utf8Prefix(text.substr(1), kMaxLabelBytes));
   }
   return owner;
 }
@@ -202,7 +202,7 @@ bool ParseHolders(std::span<redisReply* const> rest, WallTime now, NodeReply& pa
   if (rest.size() < 4 || (rest.size() - 4) % kPartsOfAShare != 0) return false;
   parsed.fence = FenceOf(*rest[0]);
   parsed.remaining = RemainingOf(*rest[1]);
-  parsed.holder = OwnerToken(std::string(TextOf(*rest[2])));
+  parsed.holder = OwnerToken(TextOf(*rest[2]));
   parsed.owner = OwnerOf(*rest[3], parsed.holder, now);
   const bool in_parts = IsMarker(parsed.holder.value());
   parsed.fence_of_earlier_holder = !in_parts && !IsHolder(*rest[3], parsed.holder);
@@ -210,7 +210,7 @@ bool ParseHolders(std::span<redisReply* const> rest, WallTime now, NodeReply& pa
       in_parts ? rest.size() == 4 : TakeDelay(parsed.holder, parsed.owner, parsed.remaining);
   if (!in_parts && !is_held) parsed.keeping.push_back(parsed.holder);
   for (std::size_t i = 4; i < rest.size(); i += kPartsOfAShare) {
-    Share share{.token = OwnerToken(std::string(TextOf(*rest[i]))),
+    Share share{.token = OwnerToken(TextOf(*rest[i])),
                 .remaining = RemainingOf(*rest[i + 1]),
                 .owner = {},
                 .fence = FenceOf(*rest[i + 3]),
@@ -231,7 +231,7 @@ bool ParseHolders(std::span<redisReply* const> rest, WallTime now, NodeReply& pa
 
 // What a refusal adds about a key that is shared or a semaphore. False where something is missing.
 bool ParseSharedRefusal(std::span<redisReply* const> rest, WallTime now, NodeReply& parsed) {
-  Share named{.token = OwnerToken(std::string(TextOf(*rest[3]))), .owner = {}, .fence = {}};
+  Share named{.token = OwnerToken(TextOf(*rest[3])), .owner = {}, .fence = {}};
   named.owner = OwnerOf(*rest[2], named.token, now);
   if (!named.token.empty()) parsed.shares.push_back(std::move(named));
   if (LimitIn(parsed.holder.value()) == 0) {
@@ -374,7 +374,7 @@ bool BatchReply::Parse(const redisReply& element, const AskedStep& asked, NodeRe
       parsed.outcome = Outcome::kHeld;
       parsed.remaining = RemainingOf(*rest[0]);
       if (rest.size() < 3) return true;
-      parsed.holder = OwnerToken(std::string(TextOf(*rest[1])));
+      parsed.holder = OwnerToken(TextOf(*rest[1]));
       parsed.owner = OwnerOf(*rest[2], parsed.holder, now_);
       return rest.size() < 5 || ParseSharedRefusal(rest, now_, parsed);
     case Status::kNotHeld:

@@ -8,7 +8,6 @@
 #include <functional>
 #include <memory>
 #include <optional>
-#include <string>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
@@ -119,8 +118,8 @@ class LeaseSet final : public HoldListener, public std::enable_shared_from_this<
     // been delayed while the client continued elsewhere, so silence does not release the lease.
     bool found_held = false;
 
-    [[nodiscard]] bool Is(const LeaseName& name) const {
-      return watchdog->token() == name.token && watchdog->key().names() == name.key.names();
+    [[nodiscard]] bool Is(const Key& key, const OwnerToken& token) const {
+      return watchdog->token() == token && watchdog->key().names() == key.names();
     }
     // Stops extending. Returns the lease as the stream knows it.
     [[nodiscard]] Left Detach() const;
@@ -139,10 +138,14 @@ class LeaseSet final : public HoldListener, public std::enable_shared_from_this<
   };
   struct HasEqualName {
     using is_transparent = void;
-    bool operator()(const LeaseName& one, const Kept& other) const { return other.Is(one); }
-    bool operator()(const Kept& one, const LeaseName& other) const { return one.Is(other); }
+    bool operator()(const LeaseName& one, const Kept& other) const {
+      return other.Is(one.key, one.token);
+    }
+    bool operator()(const Kept& one, const LeaseName& other) const {
+      return one.Is(other.key, other.token);
+    }
     bool operator()(const Kept& one, const Kept& other) const {
-      return one.Is(NameOf(other.watchdog->key(), other.watchdog->token()));
+      return one.Is(other.watchdog->key(), other.watchdog->token());
     }
   };
 
@@ -183,7 +186,7 @@ class LeaseSet final : public HoldListener, public std::enable_shared_from_this<
     std::size_t undecided = 0;
     std::uint64_t last_overtaken = 0;
   };
-  std::unordered_map<LeaseName, Adopting, HashLeaseName, std::equal_to<>> adopting_;
+  std::unordered_map<LeaseName, Adopting, HashLeaseName> adopting_;
   std::uint64_t last_adoption_ = 0;
   // What Recheck() has yet to look at.
   std::vector<std::uint64_t> unchecked_waiting_;

@@ -237,7 +237,7 @@ void Watchdog::OnExtended(ExtendResult result) {
   // An extension never shortens a lease.
   valid_until_ = std::max(valid_until_, result.lease->valid_until);
   fence_ = result.lease->fence;
-  if (owner().empty()) KeepOwner(std::move(result.owner));
+  if (label_.empty() && origin_.empty()) KeepOwner(std::move(result.owner));
   if (key_ != result.lease->key) key_ = result.lease->key;  // the slot is known now
   ExtendAt(AfterInterval());
   Tell({.type = WatchEvent::Type::kExtended,

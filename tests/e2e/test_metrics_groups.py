@@ -92,7 +92,8 @@ class GroupsTest(LoggingDaemon):
         begun = time.monotonic()
         _, second = self.hold("billing/b")
         self.hold("other")
-        self.assertTrue(eventually(lambda: self.by_group(age)["billing/*"] >= 0.5))
+        # Ages are up to 0.1 s too high, so this hold has lasted for more than the 0.5 s below.
+        self.assertTrue(eventually(lambda: self.by_group(age)["billing/*"] >= 0.6))
         ages = self.by_group(age)
         self.assertLessEqual(ages["billing/*"], time.monotonic() - begun + 1)
         self.assertEqual(ages["*/nightly"], 0)

@@ -216,7 +216,7 @@ void RedisNode::Acquire(const AcquireStep& step, std::shared_ptr<ReplySink> sink
 }
 
 void RedisNode::HandOver(const HandOverStep& step, std::shared_ptr<ReplySink> sink) {
-  Queue(step, {StepKind::kHandOver, {}}, step.expected, std::move(sink));
+  Queue(step, {StepKind::kHandOver, step.fence}, step.expected, std::move(sink));
 }
 
 void RedisNode::Extend(const ExtendStep& step, std::shared_ptr<ReplySink> sink) {

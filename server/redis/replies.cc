@@ -129,15 +129,21 @@ Owner OwnerIn(std::string_view text, WallTime now, std::optional<Duration> clock
   return owner;
 }
 
+// The holder in metadata, after the digest. `clock`: the node's. Without it, the time is unknown.
+Owner StoredOwnerIn(std::string_view text, WallTime now, std::optional<Duration> clock) {
+  Owner owner = OwnerIn(text, now, clock.value_or(Duration()));
+  if (!clock) owner.since = Duration();
+  return owner;
+}
+
 // Whether this is the holder with the token, and not an earlier one.
-bool IsHolder(const redisReply& holder, const OwnerToken& token) {
-  const std::string_view text = TextOf(holder);
-  return text.substr(0, DigestEnd(text)) == std::string_view(Decimal(DigestOf(token), kIdBase));
+bool IsHolder(std::string_view holder, const OwnerToken& token) {
+  return holder.substr(0, DigestEnd(holder)) == std::string_view(Decimal(DigestOf(token), kIdBase));
 }
 
 // The holder in a result, if it is the one with this token.
 Owner OwnerOf(const redisReply& holder, const OwnerToken& token, WallTime now) {
-  return IsHolder(holder, token) ? OwnerIn(TextOf(holder), now) : Owner();
+  return IsHolder(TextOf(holder), token) ? OwnerIn(TextOf(holder), now) : Owner();
 }
 
 // One character for each slot: '1' if it is in use.
@@ -179,9 +185,24 @@ bool ParseMetadata(std::string_view text, WallTime now, std::optional<Duration> 
   parsed.outcome = Outcome::kGranted;
   parsed.fence = {*fence};
   parsed.keeper = KeeperIn(text.substr(0, holder));
-  parsed.owner = OwnerIn(text.substr(holder + 1), now, clock.value_or(Duration()));
-  if (!clock) parsed.owner.since = Duration();
+  parsed.owner = StoredOwnerIn(text.substr(holder + 1), now, clock);
   return true;
+}
+
+// The usual refusal of an acquisition: the TTL left, the token at the key, and the metadata.
+// `clock`: the node's.
+void ParseTaken(std::span<redisReply* const> rest, WallTime now, std::optional<Duration> clock,
+                NodeReply& parsed) {
+  parsed.outcome = Outcome::kHeld;
+  parsed.remaining = RemainingOf(*rest[0]);
+  parsed.holder = OwnerToken(TextOf(*rest[1]));
+  std::string_view holder = TextOf(*rest[2]);
+  constexpr int kWordsBefore = 4;  // the fence, the state and the keeper's two
+  for (int i = 0; i < kWordsBefore; ++i) {
+    const std::size_t space = std::min(holder.find(' '), holder.size());
+    holder.remove_prefix(std::min(space + 1, holder.size()));
+  }
+  if (IsHolder(holder, parsed.holder)) parsed.owner = StoredOwnerIn(holder, now, clock);
 }
 
 // A wild number from a broken node must not overflow on its way to nanoseconds.
@@ -205,7 +226,7 @@ bool ParseHolders(std::span<redisReply* const> rest, WallTime now, NodeReply& pa
   parsed.holder = OwnerToken(TextOf(*rest[2]));
   parsed.owner = OwnerOf(*rest[3], parsed.holder, now);
   const bool in_parts = IsMarker(parsed.holder.value());
-  parsed.fence_of_earlier_holder = !in_parts && !IsHolder(*rest[3], parsed.holder);
+  parsed.fence_of_earlier_holder = !in_parts && !IsHolder(TextOf(*rest[3]), parsed.holder);
   const bool is_held =
       in_parts ? rest.size() == 4 : TakeDelay(parsed.holder, parsed.owner, parsed.remaining);
   if (!in_parts && !is_held) parsed.keeping.push_back(parsed.holder);
@@ -263,6 +284,9 @@ bool ParseGrant(const AskedStep& asked, std::span<redisReply* const> rest, WallT
       parsed.fence = FenceOf(*rest[0]);
       return true;
     case StepKind::kHandOver:
+      parsed.fence = asked.proposed;
+      parsed.handed_over = true;
+      if (rest.empty()) return true;
       if (rest.size() != 2) return false;
       parsed.fence = FenceOf(*rest[0]);
       parsed.handed_over = NumberOf(*rest[1]).value_or(0) != 0;
@@ -370,6 +394,10 @@ bool BatchReply::Parse(const redisReply& element, const AskedStep& asked, NodeRe
       status->type == REDIS_REPLY_STRING ? StatusOf(TextOf(*status)) : std::nullopt;
   if (!why || rest.empty()) return false;
   switch (*why) {
+    case Status::kTaken:
+      if (rest.size() != 3) return false;
+      ParseTaken(rest, now_, clock_, parsed);
+      return true;
     case Status::kHeld:
       parsed.outcome = Outcome::kHeld;
       parsed.remaining = RemainingOf(*rest[0]);

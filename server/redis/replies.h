@@ -20,7 +20,7 @@ namespace redlock::redis {
 // What was asked for in a step, as far as its answer depends on it.
 struct AskedStep {
   StepKind kind = StepKind::kInspect;
-  FencingToken proposed;  // by kAcquire and kAdopt
+  FencingToken proposed;  // by kAcquire, kAcquireOrExtend and kHandOver
 };
 
 // The answer to a batch of steps, one by one. Anything that the script cannot have said becomes

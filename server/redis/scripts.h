@@ -73,16 +73,18 @@ enum class StepKind {
   return {};
 }
 
-// Comes before the arguments of extensions that usually leave the metadata unchanged. It cannot be
-// the name of a step.
+// These come before the arguments of hand-overs of one key, and of extensions that usually leave
+// the metadata unchanged. They cannot be names of steps.
+inline constexpr std::string_view kHandOversWord = "hand-overs";
 inline constexpr std::string_view kExtensionsWord = "extensions";
 
 // Why a step was not carried out.
-enum class Status { kHeld, kNotHeld, kStaleFence, kWrongSet, kWrongMark, kKept, kFailed };
+enum class Status { kTaken, kHeld, kNotHeld, kStaleFence, kWrongSet, kWrongMark, kKept, kFailed };
 
 // Unset if the script has no such status.
 [[nodiscard]] constexpr std::optional<Status> StatusOf(std::string_view name) {
-  constexpr std::array<std::pair<std::string_view, Status>, 7> kStatuses = {{
+  constexpr std::array<std::pair<std::string_view, Status>, 8> kStatuses = {{
+      {"taken", Status::kTaken},
       {"held", Status::kHeld},
       {"not_held", Status::kNotHeld},
       {"stale_fence", Status::kStaleFence},

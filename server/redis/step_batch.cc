@@ -11,11 +11,13 @@ namespace {
 // EVALSHA, the hash and the number of keys; the mark's key; what is expected, the retention, and
 // the numbers of acquisitions and of releases.
 constexpr std::size_t kWordsBefore = 3 + 1 + 4;
-// If there are acquisitions: the lowest and the highest fence, and how long to keep the metadata.
+// If there are acquisitions or hand-overs: the lowest and the highest fence, and how long to keep
+// the metadata.
 constexpr std::size_t kGrantWords = 3;
-// If there are extensions: a word that announces them, their number, and how long to keep the
-// metadata.
-constexpr std::size_t kExtensionWords = 3;
+// If there are hand-overs or extensions: a word that announces them, and their number.
+constexpr std::size_t kAnnouncementWords = 2;
+// If there are extensions: how long to keep the metadata.
+constexpr std::size_t kExtensionWords = 1;
 // Of the keys and of the arguments, if the call has many steps.
 constexpr std::size_t kUsualBytes = 1024;
 
@@ -32,10 +34,11 @@ std::string Padded(FencingToken fence) {
 bool StepBatch::Takes(const StepText& step) const {
   return std::ranges::none_of(step.key_hashes, [&](std::size_t hash) {
     return std::ranges::any_of(keys_, [&](const HashedKey& other) {
-      // The releases of a call are decided by one look at all keys, and so are its extensions.
+      // The releases of a call are decided by one look at all keys, and so are its hand-overs and
+      // its extensions.
       return other.hash == hash &&
              (other.group != step.group || step.group == StepGroup::kRelease ||
-              step.group == StepGroup::kExtension);
+              step.group == StepGroup::kHandOver || step.group == StepGroup::kExtension);
     });
   });
 }
@@ -62,9 +65,8 @@ void StepBatch::Add(const StepText& step, const Expected& expected) {
   ++steps_;
   if (step.inspects) ++inspections_;
   longest_ttl_ = std::max(longest_ttl_, step.longest_ttl);
-  if (step.group != StepGroup::kAcquisition) return;
-  lowest_ = words.steps == 1 ? step.fence : std::min(lowest_, step.fence);
-  highest_ = std::max(highest_, step.fence);
+  words.lowest = words.steps == 1 ? step.fence : std::min(words.lowest, step.fence);
+  words.highest = std::max(words.highest, step.fence);
 }
 
 std::string StepBatch::Command(std::string_view hash, Duration retention) const {
@@ -81,11 +83,24 @@ std::string StepBatch::Command(std::string_view hash, Duration retention) const 
   };
   std::string out;
   out.reserve(bytes);
-  const std::size_t acquisitions = words_of(StepGroup::kAcquisition).steps;
-  const std::size_t extensions = words_of(StepGroup::kExtension).steps;
+  const Words& acquisitions = words_of(StepGroup::kAcquisition);
+  const Words& releases = words_of(StepGroup::kRelease);
+  const Words& hand_overs = words_of(StepGroup::kHandOver);
+  const Words& extensions = words_of(StepGroup::kExtension);
   const Decimal metadata_lifetime(Millis(longest_ttl_ + retention));
-  AppendHeader(out, kWordsBefore + (acquisitions != 0 ? kGrantWords : 0) +
-                        (extensions != 0 ? kExtensionWords : 0) + key_count - 1 + argument_count);
+  const auto append_grant_words = [&](const Words& words) {
+    AppendWord(out, Padded(words.lowest));
+    AppendWord(out, Padded(words.highest));
+    AppendWord(out, metadata_lifetime);
+  };
+  const auto announce = [&](std::string_view word, const Words& words) {
+    AppendWord(out, word);
+    AppendWord(out, Decimal(words.steps));
+  };
+  AppendHeader(out, kWordsBefore + (acquisitions.steps != 0 ? kGrantWords : 0) +
+                        (hand_overs.steps != 0 ? kAnnouncementWords + kGrantWords : 0) +
+                        (extensions.steps != 0 ? kAnnouncementWords + kExtensionWords : 0) +
+                        key_count - 1 + argument_count);
   AppendWord(out, "EVALSHA");
   AppendWord(out, hash);
   AppendWord(out, Decimal(key_count));
@@ -97,20 +112,20 @@ std::string StepBatch::Command(std::string_view hash, Duration retention) const 
     AppendWord(out, stamp_ + ' ' + mark_);
   }
   AppendWord(out, Decimal(Millis(retention)));
-  AppendWord(out, Decimal(acquisitions));
-  AppendWord(out, Decimal(words_of(StepGroup::kRelease).steps));
-  if (acquisitions != 0) {
-    AppendWord(out, Padded(lowest_));
-    AppendWord(out, Padded(highest_));
-    AppendWord(out, metadata_lifetime);
+  AppendWord(out, Decimal(acquisitions.steps));
+  AppendWord(out, Decimal(releases.steps));
+  if (acquisitions.steps != 0) append_grant_words(acquisitions);
+  out += acquisitions.arguments;
+  out += releases.arguments;
+  if (hand_overs.steps != 0) {
+    announce(kHandOversWord, hand_overs);
+    append_grant_words(hand_overs);
+    out += hand_overs.arguments;
   }
-  out += words_of(StepGroup::kAcquisition).arguments;
-  out += words_of(StepGroup::kRelease).arguments;
-  if (extensions != 0) {
-    AppendWord(out, kExtensionsWord);
-    AppendWord(out, Decimal(extensions));
+  if (extensions.steps != 0) {
+    announce(kExtensionsWord, extensions);
     AppendWord(out, metadata_lifetime);
-    out += words_of(StepGroup::kExtension).arguments;
+    out += extensions.arguments;
   }
   out += words_of(StepGroup::kOther).arguments;
   return out;

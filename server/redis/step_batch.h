@@ -45,6 +45,8 @@ class StepBatch {
     std::size_t key_count = 0;
     std::size_t argument_count = 0;
     std::size_t steps = 0;
+    FencingToken lowest;  // that the steps propose, if they are acquisitions or hand-overs
+    FencingToken highest;
   };
 
   std::array<Words, kStepGroups> groups_;
@@ -55,9 +57,7 @@ class StepBatch {
   std::vector<HashedKey> keys_;  // of all steps
   std::size_t steps_ = 0;
   std::size_t inspections_ = 0;
-  FencingToken lowest_;  // that the plain acquisitions propose
-  FencingToken highest_;
-  Duration longest_ttl_{};  // of acquisitions and extensions, with the lock delay
+  Duration longest_ttl_{};  // of acquisitions, hand-overs and extensions, with the lock delay
   // What all steps that compare anything expect. A step that grants brings the mark.
   std::string stamp_;
   std::string mark_;

@@ -223,10 +223,16 @@ void StepWriter::Set(const AcquireStep& step) {
 }
 
 void StepWriter::Set(const HandOverStep& step) {
-  BeginOther(StepKind::kHandOver, step.key);
+  const Duration delay = DelayOf(step.ttl, step.owner, step.longest);
+  if (IsPlain(step.key)) {
+    BeginPlain(StepGroup::kHandOver, step.key);
+    text_.fence = step.fence;
+    text_.longest_ttl = step.ttl + delay;
+  } else {
+    BeginOther(StepKind::kHandOver, step.key);
+  }
   Argument(step.from.value());
   Argument(step.to.value());
-  const Duration delay = DelayOf(step.ttl, step.owner, step.longest);
   Argument(Decimal(Millis(step.ttl + delay)));
   Argument(Line::Granted(step.fence, step.attempt, step.to, step.owner),
            TermsOf(step.owner, delay));

@@ -19,10 +19,10 @@ namespace redlock::redis {
 // The step of Node::TryGrant().
 struct TryGrantStep {};
 
-// The script carries out a batch group by group, and answers in this order. The three common steps
-// have groups of their own, because many of them at once cost a node much less.
-enum class StepGroup { kAcquisition, kRelease, kExtension, kOther };
-inline constexpr std::size_t kStepGroups = 4;
+// The script carries out a batch group by group, and answers in this order. The common steps have
+// groups of their own, because many of them at once cost a node much less.
+enum class StepGroup { kAcquisition, kRelease, kHandOver, kExtension, kOther };
+inline constexpr std::size_t kStepGroups = 5;
 
 // One step, apart from what it expects of a node: the same for all nodes.
 struct StepText {
@@ -32,7 +32,7 @@ struct StepText {
   std::string arguments;
   std::size_t key_count = 0;
   std::size_t argument_count = 0;
-  FencingToken fence;      // of a step of kAcquisition
+  FencingToken fence;      // of a step of kAcquisition or kHandOver
   Duration longest_ttl{};  // of a step that acquires or of kExtension, with the lock delay
   bool inspects = false;
 };

@@ -1,12 +1,12 @@
--- Carries out a batch of lock steps on one Redis node, atomically: acquisitions, then releases, extensions,
--- and all others. A key can repeat among the acquisitions and among the others, in the order of the steps.
--- Apart from that, keys differ, so the order of the groups does not matter.
+-- Carries out a batch of lock steps on one Redis node, atomically: acquisitions, then releases, hand-overs,
+-- extensions, and all others. A key can repeat among the acquisitions and among the others, in the order of
+-- the steps. Apart from that, keys differ, so the order of the groups does not matter.
 --
 -- KEYS[1]    the key of the mark
 -- KEYS[...]  of each acquisition: the lock's key and its metadata key; of each release: the lock's key; of
---            each extension: the lock's key and its metadata key; of each other step: the same (for `mark`,
---            the mark's key twice), or, if its name follows 'together' or 'shared' and a number, so many
---            keys, each with its metadata key
+--            each hand-over and each extension: the lock's key and its metadata key; of each other step: the
+--            same (for `mark`, the mark's key twice), or, if its name follows 'together' or 'shared' and a
+--            number, so many keys, each with its metadata key
 -- ARGV[1]    what must be at KEYS[1]: the stamp of the node set, a space, and the guard's mark, which is not
 --            compared if it is ''. '' if no step compares anything
 -- ARGV[2]    the fence retention: how long metadata outlives its key, in milliseconds; at least 60,000
@@ -14,7 +14,9 @@
 -- ARGV[4]    the number of releases
 -- ARGV[5-7]  if there are acquisitions: the lowest and the highest fence that they propose, with 16 digits,
 --            and how long to keep their metadata, in milliseconds
--- ARGV[...]  of each acquisition: token, TTL, metadata; of each release: token. If there are extensions:
+-- ARGV[...]  of each acquisition: token, TTL, metadata; of each release: token. If there are hand-overs:
+--            'hand-overs', their number, and three arguments like ARGV[5-7]; of each hand-over: the token
+--            that has the key, the token that gets it, TTL, metadata. If there are extensions:
 --            'extensions', their number, and how long to keep their metadata, in milliseconds; of each
 --            extension: token, TTL, the longest TTL, the keeper's number ('' for none), and the keeper's ID
 --            and the digest as they are in the metadata. Of each other step: its name, and the arguments
@@ -27,6 +29,8 @@
 -- Returns one result for each step and, if a step needs it, the node's clock in microseconds. A result
 -- is true if the step was carried out, {true, details...} if there is more to say, the metadata if the step
 -- was one of the extensions and left it unchanged, or {status, detail}:
+--   taken        the key's TTL in ms, the token at the key, which is no marker, and the metadata, or '': the
+--                usual refusal of an acquisition. Needs the node's clock
 --   held         the key's TTL in ms: another token holds the key. From steps that acquire, also that token
 --                and the holder without its value, or ''. If holders share the key, the token is the marker,
 --                and the holder is one of them: the one whose share expires last. Its own token follows, or
@@ -110,9 +114,9 @@
 --     them to 32 bits in some builds of Redis.
 --
 -- Redis runs this file from the top on every call, and creating a closure costs as much as a small step. The
--- common steps, plain acquisitions, releases and extensions, therefore come first and call no function. All
--- functions are created only if a step needs one. Conversions between numbers and strings cost as much as
--- small commands: the common steps pass on what they get as strings.
+-- common steps, plain acquisitions, releases, hand-overs and extensions, therefore come first and call no
+-- function. All functions are created only if a step needs one. Conversions between numbers and strings cost
+-- as much as small commands: the common steps pass on what they get as strings.
 
 local call, try, match = redis.call, redis.pcall, string.match
 local KEYS, ARGV = KEYS, ARGV  -- locals are faster than globals
@@ -121,12 +125,18 @@ local retention = ARGV[2]
 local acquisitions, releases = tonumber(ARGV[3]), tonumber(ARGV[4])
 local arguments = (acquisitions > 0 and 7 or 4) + 3 * acquisitions  -- before those of the releases
 local a = arguments + releases + 1  -- the first argument of the first step that is neither
+local is_read_first = acquisitions > 0 or ARGV[a]
+local h, hand_overs = a, ARGV[a] == 'hand-overs' and tonumber(ARGV[a + 1]) or 0
+local first_hand_over = 2 + 2 * acquisitions + releases  -- its key
+if hand_overs > 0 then a = a + 5 + 4 * hand_overs end
 local extensions = ARGV[a] == 'extensions' and tonumber(ARGV[a + 1]) or 0
-local first_extension = 2 + 2 * acquisitions + releases  -- its key
+local first_extension = first_hand_over + 2 * hand_overs
 local results = {}
 -- While somebody observes keys: those whose holder, fence or value the steps have changed. They are announced
 -- at the end.
 local changed
+-- The longest TTL, in ms, of the keys that steps could not acquire. Somebody may wait for them.
+local longest_wait
 local OBSERVERS = 'redlockd:observers'
 local WAITERS = 'redlockd:waiters'
 local FENCES = 'redlockd:fences'
@@ -151,9 +161,9 @@ local wrong_mark
 local micros, millis, now_word
 -- Set by steps whose caller wants the node's clock: by those that may grant, if they do.
 local wants_clock = false
-if acquisitions > 0 or ARGV[a] then
+if is_read_first then
   looked = try('MGET', KEYS[1], OBSERVERS, FENCES,
-               unpack(KEYS, first_extension, first_extension + 2 * extensions - 1))
+               unpack(KEYS, first_hand_over, first_extension + 2 * extensions - 1))
   local time = try('TIME')
   local found, observed = looked[1] or '', looked[2]
   if observed then changed = {} end
@@ -208,6 +218,16 @@ if acquisitions > 0 and in_window and not wrong_mark and floor < ARGV[5] then
         if changed then changed[key] = true end
       elseif set then
         results[i] = {'failed', set.err}
+      else
+        local found = try('MGET', key, KEYS[2 * i + 1])
+        local token, about = found[1], found[2] or ''
+        -- The steps below treat markers, kept keys, and metadata with a value, which no result carries.
+        if token and string.sub(token, 1, 9) ~= 'redlockd:' and not string.find(about, '\255', 1, true) then
+          local left = call('PTTL', key)
+          longest_wait = math.max(longest_wait or 0, left)
+          results[i] = {'taken', left, token, about}
+          wants_clock = true
+        end
       end
     end
   end
@@ -246,14 +266,47 @@ if releases > 0 then
   end
 end
 
+-- Hands over keys that the tokens hold. The steps below treat the others, as they do acquisitions.
+local handed_over = acquisitions + releases  -- the number of results before those of the hand-overs
+if hand_overs > 0 and in_window and not wrong_mark and floor < ARGV[h + 2] then
+  local highest, lifetime = ARGV[h + 3], ARGV[h + 4]
+  local are_above = ceiling < ARGV[h + 2]
+  for i = 1, hand_overs do
+    local b, k = h + 4 * i + 1, first_hand_over + 2 * i - 2
+    local granted = ARGV[b + 3]
+    local above = are_above
+    if not above then
+      local seen = match(looked[2 * i + 3] or '', '^(%d+) %a %S+ %S+ ')
+      above = not seen or tonumber(seen) < tonumber(match(granted, '^%d+'))
+    end
+    if above and looked[2 * i + 2] == ARGV[b] then
+      local set = {}
+      if ceiling < highest then
+        set = try('SET', FENCES, window .. ' ' .. floor .. ' ' .. highest .. ' ' .. earlier)
+        if set.ok then ceiling = highest end
+      end
+      if not set.err then set = try('SET', KEYS[k], ARGV[b + 1], 'PX', ARGV[b + 2]) end
+      if set.err then
+        results[handed_over + i] = {'failed', set.err}
+      else
+        call('SET', KEYS[k + 1], granted .. now_word, 'PX', lifetime)
+        results[handed_over + i] = true
+        wants_clock = true
+        if changed then changed[KEYS[k]] = true end
+      end
+    end
+  end
+end
+
 -- Extends what the tokens hold, where only the expiry changes: extensions confirmed the lease before, its
 -- keeper stays, no lock delay or value is stored, and the record covers the fence. PEXPIRE needs no memory.
-local extended = acquisitions + releases  -- the number of results before those of the extensions
+local extended = handed_over + hand_overs  -- the number of results before those of the extensions
 if extensions > 0 and in_window and not wrong_set then
   local lifetime = ARGV[a + 2]
   for i = 1, extensions do
     local b, k = a + 5 * i - 2, first_extension + 2 * i - 2
-    local token, stored = looked[2 * i + 2], looked[2 * i + 3]
+    local l = k - first_hand_over + 4
+    local token, stored = looked[l], looked[l + 1]
     if token == ARGV[b] and stored and match(stored, CONFIRMED) == ARGV[b + 4] and
       string.sub(stored, 1, 16) <= ceiling and not string.find(stored, '\255', 1, true) then
       -- An extension never shortens a TTL. It sets one if the key does not expire.
@@ -331,16 +384,6 @@ if any_left then
     return text .. string.format(' %.0f', math.max(0, millis - since))
   end
 
-  -- Somebody waits for a key until it is free, at the latest after so many ms, and then looks again.
-  local awaited_until
-  local function await(left)
-    awaited_until = awaited_until or tonumber(try('GET', WAITERS) or '0') or 0
-    if millis + left + 1000 < awaited_until then return end
-    awaited_until = millis + left + 10000
-    -- A failure matters little, because those who wait also probe the nodes.
-    try('SET', WAITERS, string.format('%.0f', awaited_until), 'PX', string.format('%.0f', left + 10000))
-  end
-
   -- The share of a key that expires last: its token and its metadata, '' if there is none; and how many share
   -- the key. Looks at few shares, because a waiting acquisition asks again and again.
   local function last_share(key)
@@ -366,7 +409,7 @@ if any_left then
       holder = match(holder, '^[^\255]*') .. (match(holder, ' %S+$') or '')
     end
     local left = call('PTTL', key)
-    await(math.max(0, left))
+    longest_wait = math.max(longest_wait or 0, left)
     return {'held', left, found, holder, token, sharers}
   end
 
@@ -599,12 +642,10 @@ if any_left then
     return {true, type(heard) == 'number' and heard or 0, sealed, 0}
   end
 
-  -- from, to, ttl, metadata
   -- Gives the key to `to` if `from` holds it or nobody does. A repetition with a higher fence raises
   -- the fence. Result: true, the fence, 1 if the key was held.
-  local function hand_over(key, meta)
+  local function hand_over(key, meta, from, to, ttl, granted)
     if wrong_mark then return wrong_mark end
-    local from, to, granted = ARGV[a + 1], ARGV[a + 2], ARGV[a + 4]
     local found = try('GET', key)
     if failed(found) then return {'failed', found.err} end
     local stored, unreadable = read(meta)
@@ -617,11 +658,11 @@ if any_left then
     if found and found ~= from and not repeated then return held(key, stored, found) end
     local stale = is_stale(fence, seen)
     if stale then return stale end
-    local set = try('SET', key, to, 'PX', ARGV[a + 3])
+    local set = try('SET', key, to, 'PX', ttl)
     if set.err then return {'failed', set.err} end
     wants_clock = true
     change(key)
-    call('SET', meta, granted .. now_word, 'PX', lifetime(ARGV[a + 3]))
+    call('SET', meta, granted .. now_word, 'PX', lifetime(ttl))
     return {true, fence, found and 1 or 0}
   end
 
@@ -1510,7 +1551,6 @@ if any_left then
     if name == 'adopt' then return extend(key, meta, 'last', unpack(ARGV, a + 1, a + 8)), 9 end
     if name == 'acquire_or_extend' then return acquire_or_extend(key, meta), 6 end
     if name == 'release_if' then return release_if(key, meta, unpack(ARGV, a + 1, a + 8)), 9 end
-    if name == 'hand_over' then return hand_over(key, meta), 5 end
     if name == 'repair' then return repair(key, meta), 7 end
     if name == 'inspect' then return inspect(key, meta), 2 end
     if name == 'proclaim' then
@@ -1534,6 +1574,13 @@ if any_left then
     local key = KEYS[1 + 2 * acquisitions + i]
     results[acquisitions + i] = release_if(key, 'redlockd:meta:{' .. key .. '}',
                                            ARGV[arguments + i], '', '0', '1', '', '', '', '')
+  end
+
+  for i = 1, hand_overs do
+    if not results[handed_over + i] then
+      local b, k = h + 4 * i + 1, first_hand_over + 2 * i - 2
+      results[handed_over + i] = hand_over(KEYS[k], KEYS[k + 1], unpack(ARGV, b, b + 3))
+    end
   end
 
   for i = 1, extensions do
@@ -1574,6 +1621,16 @@ end
 
 if changed then
   for key in pairs(changed) do try('PUBLISH', 'redlockd:changed:' .. key, '') end
+end
+
+-- Those who wait do so until a key is free, and then look again.
+if longest_wait then
+  local awaited_until = tonumber(try('GET', WAITERS) or '0') or 0
+  if millis + longest_wait + 1000 >= awaited_until then
+    awaited_until = string.format('%.0f', millis + longest_wait + 10000)
+    -- A failure matters little, because those who wait also probe the nodes.
+    try('SET', WAITERS, awaited_until, 'PX', string.format('%.0f', longest_wait + 10000))
+  end
 end
 
 if wants_clock then results[#results + 1] = micros end

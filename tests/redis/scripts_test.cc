@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdio>
 #include <fstream>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -640,6 +641,21 @@ class FencesRecord : public NodeTest {
                     sink);
     });
   }
+  NodeReply HandOver(const Key& key, const std::string& from, const std::string& to,
+                     std::uint64_t fence) {
+    return Ask([&](auto sink) {
+      node->HandOver(
+          {key, OwnerToken(from), OwnerToken(to), seconds(10), kLongest, {fence}, {fence}, owner},
+          sink);
+    });
+  }
+  // How many commands of this name the node has carried out, in scripts too.
+  long Calls(const std::string& command) const {
+    const std::string stats = server.Cli("INFO commandstats");
+    const std::string entry = "cmdstat_" + command + ":calls=";
+    const std::size_t begin = stats.find(entry);
+    return begin == std::string::npos ? 0 : std::stol(stats.substr(begin + entry.size()));
+  }
   void ExpectFloor(std::uint64_t floor) {
     const NodeReply refused = Grant(Key("a" + std::to_string(++keys)), floor);
     EXPECT_EQ(refused.outcome, Outcome::kStaleFence) << keys;
@@ -732,14 +748,12 @@ TEST_F(FencesRecord, EveryStepThatGrantsComparesTheFloor) {
       EXPECT_EQ(refused.fence.value, 1'000U) << key.str();
     }
     if (!key.IsShared()) {
-      const NodeReply refused = Ask([&](auto sink) {
-        node->HandOver(
-            {key, OwnerToken("from"), OwnerToken("to"), seconds(10), kLongest, {1'000}, {1}, owner},
-            sink);
-      });
-      EXPECT_EQ(refused.outcome, Outcome::kStaleFence) << key.str();
+      EXPECT_EQ(HandOver(key, "from", "to", 1'000).outcome, Outcome::kStaleFence) << key.str();
     }
     EXPECT_EQ(Grant(key, 1'001).outcome, Outcome::kGranted) << key.str();
+    if (!key.IsShared()) {
+      EXPECT_EQ(HandOver(key, "t", "to", 999).outcome, Outcome::kStaleFence) << key.str();
+    }
   }
 }
 
@@ -757,6 +771,8 @@ TEST_F(FencesRecord, EveryStoredFenceRaisesTheCeiling) {
   });
   EXPECT_EQ(repaired.outcome, Outcome::kGranted);
   EXPECT_EQ(StoredCeiling(server), 90'000'000U);
+  EXPECT_EQ(HandOver(Key("b"), "t", "u", 91'000'000).outcome, Outcome::kGranted);
+  EXPECT_EQ(StoredCeiling(server), 91'000'000U);
   EXPECT_EQ(Grant(Key("d"), kMaxFencingToken.value).outcome, Outcome::kGranted);
   EXPECT_EQ(StoredCeiling(server), kMaxFencingToken.value);
 }
@@ -770,13 +786,115 @@ TEST_F(FencesRecord, NothingIsGrantedIfTheRecordCannotBeWritten) {
   EXPECT_EQ(refused.outcome, Outcome::kError);
   EXPECT_NE(refused.message.find("access list"), std::string::npos) << refused.message;
   EXPECT_EQ(server.Cli("EXISTS b"), "0");
+  ASSERT_EQ(server.Cli("ACL SETUSER default resetkeys '%R~*' '~redlockd:m*' '~a'"), "OK");
+  const NodeReply kept = HandOver(Key("a"), "t", "u", 6);
+  EXPECT_EQ(kept.outcome, Outcome::kError);
+  EXPECT_NE(kept.message.find("access list"), std::string::npos) << kept.message;
+  EXPECT_EQ(server.Cli("GET a"), "t");
 }
 
 // Otherwise, a daemon whose clock is ahead would raise it with every refusal.
-TEST_F(FencesRecord, ARefusedAcquisitionLeavesTheRecordAsItIs) {
+TEST_F(FencesRecord, ARefusedStepLeavesTheRecordAsItIs) {
+  (void)ThisWindow();
   ASSERT_EQ(Grant(Key("a"), 1'000).outcome, Outcome::kGranted);
   EXPECT_EQ(Grant(Key("a"), 2'000).outcome, Outcome::kHeld);
+  EXPECT_EQ(HandOver(Key("a"), "other", "u", 2'000).outcome, Outcome::kHeld);
   EXPECT_EQ(StoredCeiling(server), 1'000U);
+  EXPECT_EQ(server.Cli("GET a"), "t");
+}
+
+// The hand-over that is usual: the token holds the key. The fence of 4,000 is below the ceiling, so
+// it is compared with that of the key.
+TEST_F(FencesRecord, AHandOverReplacesHolderAndMetadata) {
+  (void)ThisWindow();
+  ASSERT_EQ(Grant(Key("k"), 1'000).outcome, Outcome::kGranted);
+  ASSERT_EQ(Grant(Key("elsewhere"), 5'000).outcome, Outcome::kGranted);
+  for (const std::uint64_t fence : {4'000U, 6'000U}) {
+    const std::string to = "of " + std::to_string(fence);
+    const NodeReply reply = HandOver(Key("k"), server.Cli("GET k"), to, fence);
+    EXPECT_EQ(reply.outcome, Outcome::kGranted) << fence << reply.message;
+    EXPECT_EQ(reply.fence.value, fence);
+    EXPECT_TRUE(reply.handed_over);
+    EXPECT_TRUE(reply.clock);
+    EXPECT_EQ(server.Cli("GET k"), to);
+    EXPECT_TRUE(server.Cli("GET 'redlockd:meta:{k}'").starts_with(std::to_string(fence) + " a "));
+  }
+  for (const std::uint64_t fence : {4'000U, 6'000U}) {
+    const NodeReply reply = HandOver(Key("k"), "of 6000", "late", fence);
+    EXPECT_EQ(reply.outcome, Outcome::kStaleFence) << fence;
+    EXPECT_EQ(reply.fence.value, 6'000U) << fence;
+  }
+  EXPECT_EQ(server.Cli("GET k"), "of 6000");
+  EXPECT_GT(std::stol(server.Cli("PTTL k")), 9'000);
+  EXPECT_GT(std::stol(server.Cli("PTTL 'redlockd:meta:{k}'")), 69'000);
+}
+
+// Common steps take a way that calls no function of the script.
+TEST_F(FencesRecord, HandOversAndRefusalsTakeTheShortWay) {
+  (void)ThisWindow();
+  ASSERT_EQ(Grant(Key("k"), 1'000).outcome, Outcome::kGranted);
+  const auto reads_of = [&](const std::function<void()>& step) {
+    const long before = Calls("get");
+    step();
+    return Calls("get") - before;
+  };
+  EXPECT_EQ(reads_of([&] { (void)HandOver(Key("k"), "t", "u", 2'000); }), 0);
+  EXPECT_EQ(reads_of([&] { (void)Grant(Key("k"), 3'000); }), 1) << "who waits, and nothing else";
+  EXPECT_EQ(reads_of([&] { (void)HandOver(Key("k"), "other", "u", 3'000); }), 3);
+}
+
+// Each hand-over of a call compares what was there before the call.
+TEST_F(FencesRecord, HandOversOfOneKeyDoNotShareACall) {
+  (void)ThisWindow();
+  ASSERT_EQ(Grant(Key("k"), 1'000).outcome, Outcome::kGranted);
+  const auto again = std::make_shared<Recorder>();
+  (void)Ask([&](auto sink) {
+    node->HandOver(
+        {Key("k"), OwnerToken("t"), OwnerToken("u"), seconds(10), kLongest, {2'000}, {2}, owner},
+        sink);
+    node->HandOver(
+        {Key("k"), OwnerToken("t"), OwnerToken("v"), seconds(10), kLongest, {3'000}, {3}, owner},
+        again);
+  });
+  ASSERT_TRUE(RunUntil([&] { return !again->replies.empty(); }));
+  EXPECT_EQ(again->replies.front().outcome, Outcome::kHeld);
+  EXPECT_EQ(server.Cli("GET k"), "u");
+}
+
+TEST_F(FencesRecord, ARefusalNamesTheHolder) {
+  (void)ThisWindow();
+  const Owner holder{.label = OwnerLabel("host 7"), .origin = Origin("d i p")};
+  ASSERT_EQ(Ask([&](auto sink) {
+              node->Acquire(
+                  {Key("k"), OwnerToken("t"), seconds(10), kLongest, {1'000}, {1}, holder}, sink);
+            }).outcome,
+            Outcome::kGranted);
+  const NodeReply refused = Grant(Key("k"), 2'000);
+  EXPECT_EQ(refused.outcome, Outcome::kHeld);
+  EXPECT_EQ(refused.holder, OwnerToken("t"));
+  EXPECT_EQ(refused.owner.label, holder.label);
+  EXPECT_EQ(refused.owner.origin, holder.origin);
+  EXPECT_GT(refused.remaining, seconds(9));
+  const Duration now = std::chrono::system_clock::now().time_since_epoch();
+  EXPECT_LE(refused.owner.since, now + std::chrono::milliseconds(5));
+  EXPECT_GT(refused.owner.since, now - seconds(5));
+  EXPECT_GT(std::stol(server.Cli("PTTL redlockd:waiters")), 18'000);
+
+  // Another library has taken the key since.
+  ASSERT_EQ(server.Cli("SET k theirs PX 50000"), "OK");
+  const NodeReply by_others = Grant(Key("k"), 3'000);
+  EXPECT_EQ(by_others.outcome, Outcome::kHeld);
+  EXPECT_EQ(by_others.holder, OwnerToken("theirs"));
+  EXPECT_TRUE(by_others.owner.label.empty());
+  EXPECT_GT(by_others.remaining, seconds(49));
+  EXPECT_GT(std::stol(server.Cli("PTTL redlockd:waiters")), 58'000);
+  ASSERT_EQ(server.Cli("DEL 'redlockd:meta:{k}'"), "1");
+  EXPECT_EQ(Grant(Key("k"), 3'000).holder, OwnerToken("theirs"));
+  ASSERT_EQ(server.Cli("PERSIST k"), "1");
+  EXPECT_EQ(Grant(Key("k"), 3'000).remaining, Duration());
+  ASSERT_EQ(server.Cli("DEL k"), "1");
+  ASSERT_EQ(server.Cli("LPUSH k theirs"), "1");
+  EXPECT_EQ(Grant(Key("k"), 3'000).outcome, Outcome::kError);
 }
 
 TEST_F(FencesRecord, TheStepsOfACallNeverLowerTheCeiling) {
@@ -819,16 +937,11 @@ TEST_F(FencesRecord, ALaterExtensionChangesTheExpiryOnly) {
   ASSERT_EQ(Acquire("k", "mine", fence).outcome, Outcome::kGranted);
   ASSERT_EQ(extend(seconds(20), keeper).outcome, Outcome::kGranted);
   const std::string before = stored();
-  const auto reads = [&] {
-    const std::string stats = server.Cli("INFO commandstats");
-    const std::size_t get = stats.find("cmdstat_get:");
-    return stats.substr(get, stats.find(',', get) - get);
-  };
-  const std::string reads_before = reads();
+  const long reads_before = Calls("get");
   const long retention = left(meta) - left("k");
 
   const NodeReply extended = extend(seconds(100), keeper);
-  EXPECT_EQ(reads(), reads_before) << "it has taken the long way";
+  EXPECT_EQ(Calls("get"), reads_before) << "it has taken the long way";
   EXPECT_EQ(extended.outcome, Outcome::kGranted) << extended.message;
   EXPECT_EQ(extended.fence.value, fence);
   EXPECT_EQ(extended.keeper, keeper);

@@ -192,6 +192,46 @@ TEST(Replies, AnExtensionThatChangesNoMetadataAnswersWithIt) {
   EXPECT_EQ(AnswerTo(StepKind::kAdopt, Word("12 c 3 5 digest -")).outcome, Outcome::kError);
 }
 
+TEST(Replies, AUsualRefusalAnswersWithTheMetadata) {
+  const auto refusal = [](const std::string& token, const std::string& metadata,
+                          const std::string& clock = "1800000000000000") {
+    return AnswerTo(StepKind::kAcquire,
+                    "*4\r\n" + Word("taken") + ":1500\r\n" + Word(token) + Word(metadata), clock);
+  };
+  const std::string digest = "l82ftt3ca5aq";  // FNV-1a of "token" in base 36
+  const std::string stored = "12 a 3 5 " + digest + " @daemon - peer web-1 of 2 1799999999000";
+  const NodeReply reply = refusal("token", stored);
+  EXPECT_EQ(reply.outcome, Outcome::kHeld);
+  EXPECT_EQ(reply.remaining, std::chrono::milliseconds(1'500));
+  EXPECT_EQ(reply.holder, OwnerToken("token"));
+  EXPECT_EQ(reply.owner.label, OwnerLabel("web-1 of 2"));
+  EXPECT_EQ(reply.owner.origin.str(), "daemon - peer");
+  EXPECT_EQ(reply.owner.since, kNow.time_since_epoch() - std::chrono::seconds(1));
+  EXPECT_FALSE(reply.clock.has_value());
+  EXPECT_EQ(refusal("another", stored).owner, Owner()) << "it is of an earlier holder";
+  EXPECT_EQ(refusal("token", "12 c - - " + digest + " -").owner, Owner());
+  EXPECT_EQ(refusal("token", stored, "-1").owner.since, Duration()) << "nobody knows since when";
+  for (const std::string metadata : {"", " ", "    ", "12", "12 a 3 5", "12 a 3 5 "}) {
+    EXPECT_EQ(refusal("token", metadata).outcome, Outcome::kHeld) << metadata;
+    EXPECT_EQ(refusal("token", metadata).owner, Owner()) << metadata;
+    EXPECT_EQ(refusal("", metadata).owner, Owner()) << metadata;
+  }
+  EXPECT_EQ(
+      AnswerTo(StepKind::kAcquire, "*3\r\n" + Word("taken") + ":1500\r\n" + Word("token")).outcome,
+      Outcome::kError);
+}
+
+TEST(Replies, AHandOverThatReplacesTheHolderAnswersTrueOnly) {
+  const NodeReply usual = AnswerTo(StepKind::kHandOver, ":1\r\n");
+  EXPECT_EQ(usual.outcome, Outcome::kGranted);
+  EXPECT_EQ(usual.fence, FencingToken{7});
+  EXPECT_TRUE(usual.handed_over);
+  EXPECT_TRUE(usual.clock);
+  const NodeReply of_a_free_key = AnswerTo(StepKind::kHandOver, "*3\r\n:1\r\n:8\r\n:0\r\n");
+  EXPECT_EQ(of_a_free_key.fence, FencingToken{8});
+  EXPECT_FALSE(of_a_free_key.handed_over);
+}
+
 TEST(Replies, AnImplausibleClockIsAnError) {
   for (const char* clock : {"9223372036854775807", "-1"}) {
     EXPECT_EQ(AnswerTo(StepKind::kAcquire, ":1\r\n", clock).outcome, Outcome::kError) << clock;

@@ -10,7 +10,6 @@
 #include <array>
 #include <chrono>
 #include <cstdlib>
-#include <filesystem>
 #include <stdexcept>
 #include <thread>
 
@@ -46,14 +45,10 @@ bool Exited(pid_t process) { return waitpid(process, nullptr, WNOHANG) != 0; }
 }  // namespace
 
 DevNodes::DevNodes() {
-  std::string pattern = (std::filesystem::temp_directory_path() / "redlockd-dev-XXXXXX").string();
-  if (mkdtemp(pattern.data()) == nullptr) {
-    throw std::runtime_error("--dev: cannot create a temporary directory: " + pattern);
-  }
-  directory_ = pattern;
+  const std::string directory = directory_.path().string();
   for (int i = 1; i <= kNodes; ++i) {
-    const std::string socket = directory_ + "/node" + std::to_string(i) + ".sock";
-    processes_.push_back(Spawn(directory_, socket));
+    const std::string socket = directory + "/node" + std::to_string(i) + ".sock";
+    processes_.push_back(Spawn(directory, socket));
     endpoints_.push_back({.kind = redis::Endpoint::Kind::kUnix, .path = socket});
   }
   const auto give_up = std::chrono::steady_clock::now() + kStartTimeout;
@@ -76,8 +71,6 @@ DevNodes::~DevNodes() { End(); }
 void DevNodes::End() {
   for (const pid_t process : processes_) kill(process, SIGKILL);
   for (const pid_t process : processes_) waitpid(process, nullptr, 0);
-  std::error_code ignored;
-  std::filesystem::remove_all(directory_, ignored);
 }
 
 }  // namespace redlock::dev

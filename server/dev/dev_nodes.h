@@ -6,14 +6,15 @@
 #include <string>
 #include <vector>
 
+#include "server/dev/dev_directory.h"
 #include "server/redis/endpoint.h"
 
 namespace redlock::dev {
 
 // Starts three redis-server processes without persistence, on Unix sockets in a temporary
 // directory. The destructor ends them and removes the directory. If the daemon dies, the kernel
-// ends them. Must be constructed before any other thread exists. Throws std::runtime_error if they
-// cannot be started.
+// ends them, and the next daemon removes the directory. Must be constructed before any other thread
+// exists. Throws std::runtime_error if they cannot be started.
 class DevNodes {
  public:
   DevNodes();
@@ -26,7 +27,7 @@ class DevNodes {
  private:
   void End();
 
-  std::string directory_;
+  DevDirectory directory_;
   std::vector<redis::Endpoint> endpoints_;
   std::vector<pid_t> processes_;
 };

@@ -354,10 +354,21 @@ TEST_F(ProcessTest, UnreachableNodesAreNotFatal) {
 
 TEST_F(ProcessTest, DevModeStopsItsNodesWhenItExits) {
   TemporaryDirectory directory;
-  const std::string address = "127.0.0.1:" + std::to_string(FreePort());
-  Process dev({kRedlockd, "--dev", "--listen", address}, directory.path() + "/log");
-  const std::string ctl = kRedlockctl + " --server " + address;
-  EXPECT_TRUE(Eventually([&] { return Shell(ctl + " acquire key --try").status == 0; }));
+  const auto start = [this, &directory] {
+    const std::string address = "127.0.0.1:" + std::to_string(FreePort());
+    auto dev = std::make_unique<Process>(
+        std::vector<std::string>{"/usr/bin/env", "TMPDIR=" + directory.path(), kRedlockd, "--dev",
+                                 "--listen", address},
+        directory.path() + "/log");
+    const std::string acquire = kRedlockctl + " --server " + address + " acquire key --try";
+    EXPECT_TRUE(Eventually([&] { return Shell(acquire).status == 0; }));
+    return dev;
+  };
+  const auto directories = [&directory] {
+    return Shell("cd " + directory.path() + " && echo redlockd-dev-*").output;
+  };
+  const auto first = start();
+  Process& dev = *first;
   const std::string children =
       Shell("cat /proc/" + std::to_string(dev.pid()) + "/task/*/children").output;
   EXPECT_FALSE(children.empty());
@@ -365,6 +376,18 @@ TEST_F(ProcessTest, DevModeStopsItsNodesWhenItExits) {
   (void)dev.Wait();
   EXPECT_TRUE(Eventually([&] { return Shell("kill -0 " + children).status != 0; }))
       << "even if it is killed";
+  const std::string left = directories();
+  const auto second = start();
+  const std::string of_second = directories();
+  EXPECT_NE(of_second, left) << "the next daemon has not removed what the first has left";
+  const auto third = start();
+  EXPECT_TRUE(Eventually([&] { return directories().size() == of_second.size() * 2; }))
+      << directories() << ": a daemon that lives needs its directory";
+  second->Signal(SIGTERM);
+  third->Signal(SIGTERM);
+  (void)second->Wait();
+  (void)third->Wait();
+  EXPECT_EQ(directories(), "redlockd-dev-*\n");
 }
 
 }  // namespace

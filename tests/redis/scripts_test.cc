@@ -751,10 +751,19 @@ TEST_F(FencesRecord, EveryStepThatGrantsComparesTheFloor) {
       EXPECT_EQ(HandOver(key, "from", "to", 1'000).outcome, Outcome::kStaleFence) << key.str();
     }
     EXPECT_EQ(Grant(key, 1'001).outcome, Outcome::kGranted) << key.str();
-    if (!key.IsShared()) {
-      EXPECT_EQ(HandOver(key, "t", "to", 999).outcome, Outcome::kStaleFence) << key.str();
-    }
   }
+}
+
+// It knows no fence of the key, as after the metadata has expired.
+TEST_F(FencesRecord, TheHandOverOfAKeyWithoutMetadataComparesTheFloor) {
+  Store(ThisWindow(), 1'000, 50'000'000, 1'000);
+  ASSERT_EQ(server.Cli("SET k t PX 50000"), "OK");
+  EXPECT_EQ(HandOver(Key("k"), "t", "u", 1'000).outcome, Outcome::kStaleFence);
+  EXPECT_EQ(server.Cli("GET k"), "t");
+  Store(ThisWindow() - 2, 1'000, 3'000, 2'000);  // all of its metadata may have expired
+  EXPECT_EQ(HandOver(Key("k"), "t", "u", 3'000).outcome, Outcome::kStaleFence);
+  EXPECT_EQ(server.Cli("GET k"), "t");
+  EXPECT_EQ(HandOver(Key("k"), "t", "u", 3'001).outcome, Outcome::kGranted);
 }
 
 TEST_F(FencesRecord, EveryStoredFenceRaisesTheCeiling) {
@@ -861,6 +870,24 @@ TEST_F(FencesRecord, HandOversOfOneKeyDoNotShareACall) {
   EXPECT_EQ(server.Cli("GET k"), "u");
 }
 
+// Releases are announced until the last of those who wait looks again by itself.
+TEST_F(FencesRecord, TheLongestWaitOfACallCounts) {
+  (void)ThisWindow();
+  ASSERT_EQ(Grant(Key("first"), 1'000).outcome, Outcome::kGranted);
+  ASSERT_EQ(server.Cli("SET long x PX 90000"), "OK");
+  ASSERT_EQ(server.Cli("SET short x PX 20000"), "OK");
+  const auto last = std::make_shared<Recorder>();
+  (void)Ask([&](auto sink) {
+    const auto acquire = [&](const std::string& key, auto to) {
+      node->Acquire({Key(key), OwnerToken("t"), seconds(10), kLongest, {2'000}, {1}, owner}, to);
+    };
+    acquire("long", sink);
+    acquire("short", last);
+  });
+  ASSERT_TRUE(RunUntil([&] { return !last->replies.empty(); }));
+  EXPECT_GT(std::stol(server.Cli("PTTL redlockd:waiters")), 98'000);
+}
+
 TEST_F(FencesRecord, ARefusalNamesTheHolder) {
   (void)ThisWindow();
   const Owner holder{.label = OwnerLabel("host 7"), .origin = Origin("d i p")};
@@ -879,7 +906,6 @@ TEST_F(FencesRecord, ARefusalNamesTheHolder) {
   EXPECT_LE(refused.owner.since, now + std::chrono::milliseconds(5));
   EXPECT_GT(refused.owner.since, now - seconds(5));
   EXPECT_GT(std::stol(server.Cli("PTTL redlockd:waiters")), 18'000);
-
   // Another library has taken the key since.
   ASSERT_EQ(server.Cli("SET k theirs PX 50000"), "OK");
   const NodeReply by_others = Grant(Key("k"), 3'000);

@@ -141,6 +141,7 @@ local OBSERVERS = 'redlockd:observers'
 local WAITERS = 'redlockd:waiters'
 local FENCES = 'redlockd:fences'
 local WINDOW = 20000  -- ms
+local LONGEST = 1e12  -- a TTL in ms. Redis accepts longer ones, but not as the sum of two
 local RECORD = '^(%d+) (%d+) (%d+) (%d+)$'  -- of the fences
 -- The metadata of an extended lease with a fence of 16 digits. Captures the keeper's ID and the digest.
 local CONFIRMED = '^%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d c [%d-]+ (%S+ %w+)'
@@ -188,6 +189,8 @@ end
 -- The record of the fences, as strings; nil if there is none.
 local window, floor, ceiling, earlier = match(looked and looked[3] or '', RECORD)
 local in_window = window and tonumber(window) == math.floor(millis / WINDOW)
+-- Other programs can write the record. Only numbers of 16 digits are compared as strings.
+if in_window then in_window = #floor == 16 and #ceiling == 16 end
 
 -- Grants free keys. The steps below treat those that are not free, and all if the fences' record is not of
 -- this window, or if a fence is not above the floor. Releases come later, because Redis no longer compares
@@ -270,15 +273,11 @@ end
 local handed_over = acquisitions + releases  -- the number of results before those of the hand-overs
 if hand_overs > 0 and in_window and not wrong_mark and floor < ARGV[h + 2] then
   local highest, lifetime = ARGV[h + 3], ARGV[h + 4]
-  local are_above = ceiling < ARGV[h + 2]
   for i = 1, hand_overs do
     local b, k = h + 4 * i + 1, first_hand_over + 2 * i - 2
     local granted = ARGV[b + 3]
-    local above = are_above
-    if not above then
-      local seen = match(looked[2 * i + 3] or '', '^(%d+) %a %S+ %S+ ')
-      above = not seen or tonumber(seen) < tonumber(match(granted, '^%d+'))
-    end
+    local seen = match(looked[2 * i + 3] or '', '^(%d+) %a %S+ %S+ ')
+    local above = not seen or tonumber(seen) < tonumber(match(granted, '^%d+'))
     if above and looked[2 * i + 2] == ARGV[b] then
       local set = {}
       if ceiling < highest then
@@ -1625,6 +1624,7 @@ end
 
 -- Those who wait do so until a key is free, and then look again.
 if longest_wait then
+  longest_wait = math.min(longest_wait, LONGEST)
   local awaited_until = tonumber(try('GET', WAITERS) or '0') or 0
   if millis + longest_wait + 1000 >= awaited_until then
     awaited_until = string.format('%.0f', millis + longest_wait + 10000)

@@ -838,6 +838,19 @@ TEST_F(FencesRecord, AHandOverReplacesHolderAndMetadata) {
   EXPECT_GT(std::stol(server.Cli("PTTL 'redlockd:meta:{k}'")), 69'000);
 }
 
+// Other programs, and Redis at its memory limit, can delete the record.
+TEST_F(FencesRecord, AHandOverComparesTheFenceOfItsKeyEvenIfTheRecordDoesNotCoverIt) {
+  for (const std::uint64_t ceiling : {1'000ULL, 100'000'000'000'000'000ULL}) {
+    (void)server.Cli("FLUSHALL");
+    ASSERT_EQ(Grant(Key("k"), 5'000).outcome, Outcome::kGranted);
+    Store(ThisWindow(), 0, ceiling, 0);
+    EXPECT_EQ(HandOver(Key("k"), "t", "u", 2'000).outcome, Outcome::kStaleFence) << ceiling;
+    EXPECT_EQ(server.Cli("GET k"), "t") << ceiling;
+    EXPECT_EQ(HandOver(Key("k"), "t", "u", 6'000).outcome, Outcome::kGranted) << ceiling;
+    EXPECT_GE(StoredCeiling(server), std::max<std::uint64_t>(ceiling, 6'000)) << ceiling;
+  }
+}
+
 // Common steps take a way that calls no function of the script.
 TEST_F(FencesRecord, HandOversAndRefusalsTakeTheShortWay) {
   (void)ThisWindow();
@@ -885,6 +898,11 @@ TEST_F(FencesRecord, TheLongestWaitOfACallCounts) {
     acquire("short", last);
   });
   ASSERT_TRUE(RunUntil([&] { return !last->replies.empty(); }));
+  EXPECT_GT(std::stol(server.Cli("PTTL redlockd:waiters")), 98'000);
+
+  (void)server.Cli("DEL redlockd:waiters");
+  ASSERT_EQ(server.Cli("PEXPIREAT long 9223372036854770000"), "1");
+  EXPECT_EQ(Grant(Key("long"), 2'000).outcome, Outcome::kHeld);
   EXPECT_GT(std::stol(server.Cli("PTTL redlockd:waiters")), 98'000);
 }
 

@@ -12,10 +12,13 @@ constexpr Duration kPositionPause = std::chrono::seconds(1);
 }  // namespace
 
 bool WaitQueue::Remove(const Acquisition& waiter) {
-  const bool was_head = IsHead(waiter);
+  if (IsHead(waiter)) {
+    waiters_.pop_front();
+    return true;
+  }
   const std::size_t removed = std::erase(waiters_, &waiter);
   REDLOCK_CHECK(removed == 1);
-  return was_head;
+  return false;
 }
 
 void WaitQueue::TellOfNewHead() {

@@ -5,12 +5,13 @@
 
 namespace redlock::dev {
 
-// A new directory in that for temporary files. The destructor removes it. If the daemon is killed,
-// the next one removes it: a daemon that lives holds a lock on a file in its directory.
+// A new temporary directory, which the destructor removes. A running daemon holds a lock on a file
+// in its directory. So the next daemon recognizes the directory of one that was killed, and removes
+// it.
 class DevDirectory {
  public:
-  // Removes the directories that killed daemons of this user left. Throws std::runtime_error if no
-  // directory can be created.
+  // Removes the directories that killed daemons of this user left behind. Throws
+  // std::runtime_error if no directory can be created.
   DevDirectory();
   ~DevDirectory();
   DevDirectory(const DevDirectory&) = delete;

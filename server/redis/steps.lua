@@ -125,7 +125,7 @@ local retention = ARGV[2]
 local acquisitions, releases = tonumber(ARGV[3]), tonumber(ARGV[4])
 local arguments = (acquisitions > 0 and 7 or 4) + 3 * acquisitions  -- before those of the releases
 local a = arguments + releases + 1  -- the first argument of the first step that is neither
-local is_read_first = acquisitions > 0 or ARGV[a]
+local looks = acquisitions > 0 or ARGV[a]  -- a call that only releases need not look at the node's state
 local h, hand_overs = a, ARGV[a] == 'hand-overs' and tonumber(ARGV[a + 1]) or 0
 local first_hand_over = 2 + 2 * acquisitions + releases  -- its key
 if hand_overs > 0 then a = a + 5 + 4 * hand_overs end
@@ -141,7 +141,7 @@ local OBSERVERS = 'redlockd:observers'
 local WAITERS = 'redlockd:waiters'
 local FENCES = 'redlockd:fences'
 local WINDOW = 20000  -- ms
-local LONGEST = 1e12  -- a TTL in ms. Redis accepts longer ones, but not as the sum of two
+local LONGEST = 1e12  -- ms. Redis accepts longer TTLs, but not all sums of them and 10 s
 local RECORD = '^(%d+) (%d+) (%d+) (%d+)$'  -- of the fences
 -- The metadata of an extended lease with a fence of 16 digits. Captures the keeper's ID and the digest.
 local CONFIRMED = '^%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d c [%d-]+ (%S+ %w+)'
@@ -162,7 +162,7 @@ local wrong_mark
 local micros, millis, now_word
 -- Set by steps whose caller wants the node's clock: by those that may grant, if they do.
 local wants_clock = false
-if is_read_first then
+if looks then
   looked = try('MGET', KEYS[1], OBSERVERS, FENCES,
                unpack(KEYS, first_hand_over, first_extension + 2 * extensions - 1))
   local time = try('TIME')
@@ -269,7 +269,8 @@ if releases > 0 then
   end
 end
 
--- Hands over keys that the tokens hold. The steps below treat the others, as they do acquisitions.
+-- Hands over keys that the first token of the hand-over still holds. The steps below treat the other
+-- hand-overs, such as those of expired keys, and all if the fences' record is not of this window.
 local handed_over = acquisitions + releases  -- the number of results before those of the hand-overs
 if hand_overs > 0 and in_window and not wrong_mark and floor < ARGV[h + 2] then
   local highest, lifetime = ARGV[h + 3], ARGV[h + 4]

@@ -754,7 +754,7 @@ TEST_F(FencesRecord, EveryStepThatGrantsComparesTheFloor) {
   }
 }
 
-// It knows no fence of the key, as after the metadata has expired.
+// Without the metadata, the node knows no fence of the key itself.
 TEST_F(FencesRecord, TheHandOverOfAKeyWithoutMetadataComparesTheFloor) {
   Store(ThisWindow(), 1'000, 50'000'000, 1'000);
   ASSERT_EQ(server.Cli("SET k t PX 50000"), "OK");

@@ -43,8 +43,8 @@ void RemoveAbandoned(const fs::path& all) {
 DevDirectory::DevDirectory() {
   const fs::path all = fs::temp_directory_path();
   RemoveAbandoned(all);
-  // Until the lock is held, another daemon that starts may take the directory for an abandoned one
-  // and remove it.
+  // Until this daemon holds the lock, another daemon that starts may mistake the directory for an
+  // abandoned one and remove it.
   while (lock_ < 0 || access((path_ / kLockFile).c_str(), F_OK) != 0) {
     if (lock_ >= 0) close(lock_);
     std::string pattern = (all / kPattern).string();

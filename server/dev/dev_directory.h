@@ -6,8 +6,8 @@
 namespace redlock::dev {
 
 // A new temporary directory, which the destructor removes. A running daemon holds a lock on a file
-// in its directory. So the next daemon recognizes the directory of one that was killed, and removes
-// it.
+// in its directory, so that the next daemon can tell which directories killed daemons left behind,
+// and remove them.
 class DevDirectory {
  public:
   // Removes the directories that killed daemons of this user left behind. Throws

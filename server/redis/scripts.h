@@ -73,8 +73,8 @@ enum class StepKind {
   return {};
 }
 
-// These come before the arguments of hand-overs of one key, and of extensions that usually leave
-// the metadata unchanged. They cannot be names of steps.
+// These words come before the arguments of hand-overs of one key, and of extensions that usually
+// leave the metadata unchanged. No step may have one of them as its name.
 inline constexpr std::string_view kHandOversWord = "hand-overs";
 inline constexpr std::string_view kExtensionsWord = "extensions";
 

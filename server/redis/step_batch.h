@@ -45,7 +45,9 @@ class StepBatch {
     std::size_t key_count = 0;
     std::size_t argument_count = 0;
     std::size_t steps = 0;
-    FencingToken lowest;  // that the steps propose, if they are acquisitions or hand-overs
+    // The lowest and the highest fence that the steps propose, if they are acquisitions or
+    // hand-overs.
+    FencingToken lowest;
     FencingToken highest;
   };
 

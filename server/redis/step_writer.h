@@ -20,7 +20,7 @@ namespace redlock::redis {
 struct TryGrantStep {};
 
 // The script carries out a batch group by group, and answers in this order. The common steps have
-// groups of their own, because many of them at once cost a node much less.
+// groups of their own, because a node executes many of them together at a much lower cost.
 enum class StepGroup { kAcquisition, kRelease, kHandOver, kExtension, kOther };
 inline constexpr std::size_t kStepGroups = 5;
 

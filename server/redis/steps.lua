@@ -16,7 +16,7 @@
 --            and how long to keep their metadata, in milliseconds
 -- ARGV[...]  of each acquisition: token, TTL, metadata; of each release: token. If there are hand-overs:
 --            'hand-overs', their number, and three arguments like ARGV[5-7]; of each hand-over: the token
---            that has the key, the token that gets it, TTL, metadata. If there are extensions:
+--            that holds the key, the token that receives it, TTL, metadata. If there are extensions:
 --            'extensions', their number, and how long to keep their metadata, in milliseconds; of each
 --            extension: token, TTL, the longest TTL, the keeper's number ('' for none), and the keeper's ID
 --            and the digest as they are in the metadata. Of each other step: its name, and the arguments
@@ -29,8 +29,8 @@
 -- Returns one result for each step and, if a step needs it, the node's clock in microseconds. A result
 -- is true if the step was carried out, {true, details...} if there is more to say, the metadata if the step
 -- was one of the extensions and left it unchanged, or {status, detail}:
---   taken        the key's TTL in ms, the token at the key, which is no marker, and the metadata, or '': the
---                usual refusal of an acquisition. Needs the node's clock
+--   taken        the key's TTL in ms, the token at the key, which is not a marker, and the metadata, or '' if
+--                there is none: the usual refusal of an acquisition. The node's clock is returned as well
 --   held         the key's TTL in ms: another token holds the key. From steps that acquire, also that token
 --                and the holder without its value, or ''. If holders share the key, the token is the marker,
 --                and the holder is one of them: the one whose share expires last. Its own token follows, or
@@ -127,7 +127,7 @@ local arguments = (acquisitions > 0 and 7 or 4) + 3 * acquisitions  -- before th
 local a = arguments + releases + 1  -- the first argument of the first step that is neither
 local looks = acquisitions > 0 or ARGV[a]  -- a call that only releases need not look at the node's state
 local h, hand_overs = a, ARGV[a] == 'hand-overs' and tonumber(ARGV[a + 1]) or 0
-local first_hand_over = 2 + 2 * acquisitions + releases  -- its key
+local first_hand_over = 2 + 2 * acquisitions + releases  -- the index of its key
 if hand_overs > 0 then a = a + 5 + 4 * hand_overs end
 local extensions = ARGV[a] == 'extensions' and tonumber(ARGV[a + 1]) or 0
 local first_extension = first_hand_over + 2 * hand_overs
@@ -135,7 +135,7 @@ local results = {}
 -- While somebody observes keys: those whose holder, fence or value the steps have changed. They are announced
 -- at the end.
 local changed
--- The longest TTL, in ms, of the keys that steps could not acquire. Somebody may wait for them.
+-- The longest TTL, in ms, of the keys that steps could not acquire. Callers may now wait for these keys.
 local longest_wait
 local OBSERVERS = 'redlockd:observers'
 local WAITERS = 'redlockd:waiters'
@@ -189,7 +189,7 @@ end
 -- The record of the fences, as strings; nil if there is none.
 local window, floor, ceiling, earlier = match(looked and looked[3] or '', RECORD)
 local in_window = window and tonumber(window) == math.floor(millis / WINDOW)
--- Other programs can write the record. Only numbers of 16 digits are compared as strings.
+-- Other programs can write the record. Comparing numbers as strings is correct only if all have 16 digits.
 if in_window then in_window = #floor == 16 and #ceiling == 16 end
 
 -- Grants free keys. The steps below treat those that are not free, and all if the fences' record is not of
@@ -224,7 +224,7 @@ if acquisitions > 0 and in_window and not wrong_mark and floor < ARGV[5] then
       else
         local found = try('MGET', key, KEYS[2 * i + 1])
         local token, about = found[1], found[2] or ''
-        -- The steps below treat markers, kept keys, and metadata with a value, which no result carries.
+        -- Leaves markers, kept keys and metadata with a value to the steps below: no result carries a value.
         if token and string.sub(token, 1, 9) ~= 'redlockd:' and not string.find(about, '\255', 1, true) then
           local left = call('PTTL', key)
           longest_wait = math.max(longest_wait or 0, left)
@@ -269,8 +269,9 @@ if releases > 0 then
   end
 end
 
--- Hands over keys that the first token of the hand-over still holds. The steps below treat the other
--- hand-overs, such as those of expired keys, and all if the fences' record is not of this window.
+-- Hands over the keys that the first token of the hand-over still holds. Leaves the other hand-overs, such
+-- as those of expired keys, to the steps below, and leaves all to them if the fences' record is not of this
+-- window.
 local handed_over = acquisitions + releases  -- the number of results before those of the hand-overs
 if hand_overs > 0 and in_window and not wrong_mark and floor < ARGV[h + 2] then
   local highest, lifetime = ARGV[h + 3], ARGV[h + 4]
@@ -1623,7 +1624,8 @@ if changed then
   for key in pairs(changed) do try('PUBLISH', 'redlockd:changed:' .. key, '') end
 end
 
--- Those who wait do so until a key is free, and then look again.
+-- A waiter looks again when the TTL of its key ends, if not before. Nodes announce releases until the last
+-- waiter has done so.
 if longest_wait then
   longest_wait = math.min(longest_wait, LONGEST)
   local awaited_until = tonumber(try('GET', WAITERS) or '0') or 0

@@ -649,7 +649,7 @@ class FencesRecord : public NodeTest {
           sink);
     });
   }
-  // How many commands of this name the node has carried out, in scripts too.
+  // How many commands of this name the node has executed, including those in scripts.
   long Calls(const std::string& command) const {
     const std::string stats = server.Cli("INFO commandstats");
     const std::string entry = "cmdstat_" + command + ":calls=";
@@ -760,7 +760,7 @@ TEST_F(FencesRecord, TheHandOverOfAKeyWithoutMetadataComparesTheFloor) {
   ASSERT_EQ(server.Cli("SET k t PX 50000"), "OK");
   EXPECT_EQ(HandOver(Key("k"), "t", "u", 1'000).outcome, Outcome::kStaleFence);
   EXPECT_EQ(server.Cli("GET k"), "t");
-  Store(ThisWindow() - 2, 1'000, 3'000, 2'000);  // all of its metadata may have expired
+  Store(ThisWindow() - 2, 1'000, 3'000, 2'000);  // two windows later, the ceiling is the floor
   EXPECT_EQ(HandOver(Key("k"), "t", "u", 3'000).outcome, Outcome::kStaleFence);
   EXPECT_EQ(server.Cli("GET k"), "t");
   EXPECT_EQ(HandOver(Key("k"), "t", "u", 3'001).outcome, Outcome::kGranted);
@@ -812,8 +812,8 @@ TEST_F(FencesRecord, ARefusedStepLeavesTheRecordAsItIs) {
   EXPECT_EQ(server.Cli("GET a"), "t");
 }
 
-// The hand-over that is usual: the token holds the key. The fence of 4,000 is below the ceiling, so
-// it is compared with that of the key.
+// The usual hand-over: the first token holds the key. The fence 4,000 is below the ceiling, so only
+// the key's own fence shows that it is high enough.
 TEST_F(FencesRecord, AHandOverReplacesHolderAndMetadata) {
   (void)ThisWindow();
   ASSERT_EQ(Grant(Key("k"), 1'000).outcome, Outcome::kGranted);
@@ -851,7 +851,7 @@ TEST_F(FencesRecord, AHandOverComparesTheFenceOfItsKeyEvenIfTheRecordDoesNotCove
   }
 }
 
-// Common steps take a way that calls no function of the script.
+// The short way reads keys with MGET, so the number of GET commands tells which way a step took.
 TEST_F(FencesRecord, HandOversAndRefusalsTakeTheShortWay) {
   (void)ThisWindow();
   ASSERT_EQ(Grant(Key("k"), 1'000).outcome, Outcome::kGranted);
@@ -865,7 +865,7 @@ TEST_F(FencesRecord, HandOversAndRefusalsTakeTheShortWay) {
   EXPECT_EQ(reads_of([&] { (void)HandOver(Key("k"), "other", "u", 3'000); }), 3);
 }
 
-// Each hand-over of a call compares what was there before the call.
+// All hand-overs of a call compare the state from before the call.
 TEST_F(FencesRecord, HandOversOfOneKeyDoNotShareACall) {
   (void)ThisWindow();
   ASSERT_EQ(Grant(Key("k"), 1'000).outcome, Outcome::kGranted);
@@ -883,7 +883,7 @@ TEST_F(FencesRecord, HandOversOfOneKeyDoNotShareACall) {
   EXPECT_EQ(server.Cli("GET k"), "u");
 }
 
-// Releases are announced until the last of those who wait looks again by itself.
+// Nodes announce releases until the last waiter looks again of its own accord.
 TEST_F(FencesRecord, TheLongestWaitOfACallCounts) {
   (void)ThisWindow();
   ASSERT_EQ(Grant(Key("first"), 1'000).outcome, Outcome::kGranted);

@@ -106,6 +106,16 @@ void TakeOrigin(std::string_view& text, Owner& owner) {
   text.remove_prefix(end);
 }
 
+// What follows so many words, each with the space after it. Nothing if there are fewer.
+std::optional<std::string_view> AfterWords(std::string_view text, int words) {
+  for (; words > 0; --words) {
+    const std::size_t space = text.find(' ');
+    if (space == std::string_view::npos) return std::nullopt;
+    text.remove_prefix(space + 1);
+  }
+  return text;
+}
+
 // Where the digest at the front of a holder ends.
 std::size_t DigestEnd(std::string_view holder) {
   constexpr std::array kNext = {' ', kTermsMark};
@@ -180,12 +190,13 @@ bool ParseMetadata(std::string_view text, WallTime now, std::optional<Duration> 
   constexpr std::string_view kConfirmed = "c ";
   if (!fence || *fence > kMaxFencingToken.value || !text.starts_with(kConfirmed)) return false;
   text.remove_prefix(kConfirmed.size());
-  const std::size_t holder = text.find(' ', text.find(' ') + 1);  // after the keeper's two words
-  if (holder == std::string_view::npos) return false;
+  constexpr int kKeeperWords = 2;
+  const auto holder = AfterWords(text, kKeeperWords);
+  if (!holder) return false;
   parsed.outcome = Outcome::kGranted;
   parsed.fence = {*fence};
-  parsed.keeper = KeeperIn(text.substr(0, holder));
-  parsed.owner = StoredOwnerIn(text.substr(holder + 1), now, clock);
+  parsed.keeper = KeeperIn(text.substr(0, text.size() - holder->size() - 1));
+  parsed.owner = StoredOwnerIn(*holder, now, clock);
   return true;
 }
 
@@ -196,13 +207,11 @@ void ParseTaken(std::span<redisReply* const> rest, WallTime now, std::optional<D
   parsed.outcome = Outcome::kHeld;
   parsed.remaining = RemainingOf(*rest[0]);
   parsed.holder = OwnerToken(TextOf(*rest[1]));
-  std::string_view holder = TextOf(*rest[2]);
   constexpr int kWordsBefore = 4;  // the fence, the state and the keeper's two
-  for (int i = 0; i < kWordsBefore; ++i) {
-    const std::size_t space = std::min(holder.find(' '), holder.size());
-    holder.remove_prefix(std::min(space + 1, holder.size()));
+  const auto holder = AfterWords(TextOf(*rest[2]), kWordsBefore);
+  if (holder && IsHolder(*holder, parsed.holder)) {
+    parsed.owner = StoredOwnerIn(*holder, now, clock);
   }
-  if (IsHolder(holder, parsed.holder)) parsed.owner = StoredOwnerIn(holder, now, clock);
 }
 
 // A wild number from a broken node must not overflow on its way to nanoseconds.

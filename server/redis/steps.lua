@@ -143,6 +143,7 @@ local FENCES = 'redlockd:fences'
 local WINDOW = 20000  -- ms
 local LONGEST = 1e12  -- ms. Redis accepts longer TTLs, but not all sums of them and 10 s
 local RECORD = '^(%d+) (%d+) (%d+) (%d+)$'  -- of the fences
+local FENCE = '^(%d+) %a %S+ %S+ '  -- of metadata
 -- The metadata of an extended lease with a fence of 16 digits. Captures the keeper's ID and the digest.
 local CONFIRMED = '^%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d%d c [%d-]+ (%S+ %w+)'
 local SHARED = 'redlockd:shared'      -- the marker of shared keys
@@ -188,11 +189,12 @@ end
 
 -- The record of the fences, as strings; nil if there is none.
 local window, floor, ceiling, earlier = match(looked and looked[3] or '', RECORD)
-local in_window = window and tonumber(window) == math.floor(millis / WINDOW)
 -- Other programs can write the record. Comparing numbers as strings is correct only if all have 16 digits.
-if in_window then in_window = #floor == 16 and #ceiling == 16 end
+local in_window = window and #floor == 16 and #ceiling == 16 and
+  tonumber(window) == math.floor(millis / WINDOW)
 
--- Grants free keys. The steps below treat those that are not free, and all if the fences' record is not of
+-- Grants free keys, and refuses most that other tokens hold. Leaves the others to the steps below, such as
+-- those of shared keys and those with stale fences, and leaves all to them if the fences' record is not of
 -- this window, or if a fence is not above the floor. Releases come later, because Redis no longer compares
 -- maxmemory after the first command that writes. The few acquisitions that the steps below treat are not
 -- compared then.
@@ -205,7 +207,7 @@ if acquisitions > 0 and in_window and not wrong_mark and floor < ARGV[5] then
   for i = 1, stored.err and 0 or acquisitions do
     local b = 3 * i + 5
     local granted = ARGV[b + 2]
-    local seen = stored[i] and match(stored[i], '^(%d+) %a %S+ %S+ ')
+    local seen = stored[i] and match(stored[i], FENCE)
     if not seen or tonumber(seen) < tonumber(match(granted, '^%d+')) then
       local key = KEYS[2 * i]
       local set = try('SET', key, ARGV[b], 'PX', ARGV[b + 1], 'NX')
@@ -278,7 +280,7 @@ if hand_overs > 0 and in_window and not wrong_mark and floor < ARGV[h + 2] then
   for i = 1, hand_overs do
     local b, k = h + 4 * i + 1, first_hand_over + 2 * i - 2
     local granted = ARGV[b + 3]
-    local seen = match(looked[2 * i + 3] or '', '^(%d+) %a %S+ %S+ ')
+    local seen = match(looked[2 * i + 3] or '', FENCE)
     local above = not seen or tonumber(seen) < tonumber(match(granted, '^%d+'))
     if above and looked[2 * i + 2] == ARGV[b] then
       local set = {}
@@ -422,7 +424,7 @@ if any_left then
     if found and (found ~= token or not extend) then return held(key, stored, found) end
     wants_clock = true
     if found then return extend() end
-    local seen = tonumber(match(stored, '^(%d+) %a %S+ %S+ ') or '0')
+    local seen = tonumber(match(stored, FENCE) or '0')
     local stale = is_stale(tonumber(match(granted, '^%d+')), seen)
     if stale then return stale end
     local set = try('SET', key, token, 'PX', ttl)
@@ -974,7 +976,7 @@ if any_left then
     local function fences_of(stored)
       local fence, exclusive, sealed = match(stored, '^(%d+) s (%d+) (%S+) ')
       if not fence then
-        fence = match(stored, '^(%d+) %a %S+ %S+ ') or '0'
+        fence = match(stored, FENCE) or '0'
         exclusive = fence
       end
       return tonumber(fence), tonumber(exclusive), tonumber(sealed or '0') or 0

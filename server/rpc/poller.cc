@@ -14,9 +14,17 @@ namespace {
 constexpr int kBatch = 32;
 // How many portions of streams' work are done before the sockets are polled again.
 constexpr int kPortions = 16;
+// How many messages and operations streams that wait for their turns take in before the commands
+// that they cause are sent to the nodes: one stream in its turn, and all of them. A message costs
+// more than what it carries. If a stream takes in many small messages in a turn, their operations
+// go to the nodes together, so their results return together, in one message.
+constexpr int kTurn = 128;
+constexpr int kTurns = 2'048;
 // gRPC handles one socket per poll. Under load, several sockets are ready, and a call on one of
 // them should not wait for a batch of work for each of the others.
 constexpr int kMostPolls = 8;
+// While streams wait for their turns, so many more sockets may be ready as there are streams.
+constexpr std::size_t kMostPollsBehind = 64;
 // A call has up to three completions. With fewer than this many, there is no load, and each poll
 // that finds nothing delays what is to be sent.
 constexpr int kBusy = 4;
@@ -59,25 +67,43 @@ Poller::Progress Poller::progress() const {
   return progress;
 }
 
-void Poller::Do(std::function<void()> portion) {
+void Poller::Do(const void* stream, std::function<void()> portion) {
   if (!serving_) {
     loop_.Post(std::move(portion));
-  } else if (portions_ > 0) {
-    --portions_;
+  } else if (left_ > 0 && (later_.empty() || stream == turn_)) {
+    --left_;
     portion();
   } else {
-    later_.push_back(std::move(portion));
+    later_.push_back({stream, std::move(portion)});
   }
 }
 
-void Poller::DoLater() {
-  while (portions_ > 0 && !later_.empty()) {
-    --portions_;
-    const auto portion = std::move(later_.front());
-    later_.pop_front();
-    portion();
-  }
+void Poller::CountOperations(int operations) {
+  if (turn_ != nullptr) left_ -= operations;
 }
+
+void Poller::TakeTurns() {
+  int left = kTurns;
+  int others = 0;  // completions that are no part of a turn
+  while (left > 0 && others < kBatch && !later_.empty()) {
+    const Portion next = std::move(later_.front());
+    later_.pop_front();
+    const int turn = std::min(left, kTurn);
+    turn_ = next.stream;
+    left_ = turn - 1;
+    next.work();
+    while (others < kBatch && PollQueue(1)) {  // a message that has already arrived is read at once
+      const int before = left_;
+      Serve();
+      if (left_ == before) ++others;
+    }
+    left -= turn - left_;
+  }
+  turn_ = nullptr;
+  left_ = 0;
+}
+
+void Poller::Serve() { static_cast<Completion*>(tag_)->On(ok_); }
 
 bool Poller::PollQueue(int times) {
   const auto no_wait = gpr_time_0(GPR_CLOCK_MONOTONIC);
@@ -87,7 +113,6 @@ bool Poller::PollQueue(int times) {
     Cross();
     if (got) return true;
   }
-  portions_ = kPortions;  // gRPC polls the sockets before it reports that there is no event
   return false;
 }
 
@@ -106,17 +131,21 @@ void Poller::Run() {
     for (bool got = true; got || !later_.empty();) {
       int done = 0;
       const auto poll = [this, &done] {
-        return PollQueue(done < kBusy ? 1 : std::min(done, kMostPolls));
+        const std::size_t behind = std::min(later_.size(), kMostPollsBehind);
+        const int busy = done < kBusy ? 1 : std::min(done, kMostPolls);
+        if (PollQueue(std::max(busy, static_cast<int>(behind)))) return true;
+        left_ = kPortions;  // gRPC polls the sockets before it reports that there is no event
+        return false;
       };
       while (got && done < kBatch) {
-        static_cast<Completion*>(tag_)->On(ok_);
+        Serve();
         ++done;
         got = poll();
       }
       turn.Poll();
       got = got || poll();
       if (got || later_.empty()) continue;
-      DoLater();
+      TakeTurns();
       got = poll();
     }
     serving_ = false;

@@ -39,13 +39,16 @@ class Poller {
   // What the thread does. From any thread.
   [[nodiscard]] Progress progress() const;
 
-  // Does a portion of a stream's work on the strand: starts to read a message, or handles a part of
-  // a large one. The portion is done at once; or, if streams have already done many portions, after
-  // all calls that have arrived so far have been served and the sockets have been polled again.
-  // Streams that always have more work must not keep other calls from being read: gRPC does not
-  // poll its sockets while its queue has completions. On the strand. The loop's thread posts the
-  // portion, because it does not wake this thread.
-  void Do(std::function<void()> portion);
+  // Does a portion of the stream's work on the strand: starts to read a message, or handles a part
+  // of a large one. The portion is done at once; or, if streams have already done many portions,
+  // when it is the stream's turn, after all calls that have arrived so far have been served and the
+  // sockets have been polled again. Streams that always have more work must not keep other calls
+  // from being read: gRPC does not poll its sockets while its queue has completions. On the strand.
+  // The loop's thread posts the portion, because it does not wake this thread. `stream` is only
+  // compared.
+  void Do(const void* stream, std::function<void()> portion);
+  // Reports that the portion being done handled this many operations. On the strand.
+  void CountOperations(int operations);
 
   // Counts the accepted calls. The queue accepts operations until the last call has ended.
   void OnCallBegun();
@@ -54,8 +57,15 @@ class Poller {
  private:
   static constexpr auto kRelaxed = std::memory_order_relaxed;
 
+  struct Portion {
+    const void* stream;
+    std::function<void()> work;
+  };
+
   void Run();
-  void DoLater();
+  void TakeTurns();
+  // Handles the completion in tag_ and ok_.
+  void Serve();
   // Waits for a completion. Returns false if the queue is shut down.
   [[nodiscard]] bool Wait();
   // Enters or leaves gRPC.
@@ -68,9 +78,10 @@ class Poller {
   EventLoop& loop_;
   void* tag_ = nullptr;
   bool ok_ = false;
-  bool serving_ = false;  // the thread holds the strand, and looks at later_
-  int portions_ = 0;      // how many streams may still do before the sockets are polled
-  std::deque<std::function<void()>> later_;
+  bool serving_ = false;        // the thread holds the strand, and looks at later_
+  const void* turn_ = nullptr;  // the stream whose turn it is, if streams wait for their turns
+  int left_ = 0;                // what may still be done: in the turn, or by all streams at once
+  std::deque<Portion> later_;
   std::mutex mutex_;
   std::condition_variable none_;
   std::size_t calls_ = 0;

@@ -196,6 +196,7 @@ void SessionStream::TakeInPortion() {
   v1::SessionResponse answered;  // what is answered at once
   std::optional<std::uint64_t> close;
   const int end = std::min(taken_in_ + kPortion, request_.operations_size());
+  CountOperations(end - taken_in_);
   for (; taken_in_ < end && !close; ++taken_in_) {
     const v1::SessionOperation& operation = request_.operations(taken_in_);
     if (operation.has_close()) {

@@ -69,12 +69,12 @@ void StreamCall::Run(const std::shared_ptr<StreamCall>& call) {
 
 void StreamCall::StartRead() {
   ++owed_;
-  accepted_->poller.Do([this] { accepted_->io.Read(&incoming_, &read_); });
+  accepted_->poller.Do(this, [this] { accepted_->io.Read(&incoming_, &read_); });
 }
 
 void StreamCall::Later(std::function<void()> rest) {
   ++owed_;
-  accepted_->poller.Do([this, rest = std::move(rest)] {
+  accepted_->poller.Do(this, [this, rest = std::move(rest)] {
     rest();
     Ended();
   });

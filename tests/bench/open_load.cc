@@ -120,7 +120,7 @@ void OpenLoad::Arrive(Clock::time_point due) {
   if (Counts(due)) ++result_.offered;
   if (Counts(due)) result_.late_ms.push_back(MillisSince(due));
   if (!plan_.hands_over) {
-    (void)Begin(due, KeyOf(free_.empty() ? 0 : free_.back(), number), 0);
+    (void)Begin(due, KeyOf(free_.empty() ? 0 : free_.back(), 0), 0);
     return;
   }
   const std::size_t hot_key = number % hot_keys_.size();

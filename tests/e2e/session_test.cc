@@ -490,6 +490,40 @@ TEST_F(SessionTest, OnlyAcquiresAreRefusedForLoad) {
   }
 }
 
+// A message costs more than the operation that it carries. Sessions that are behind take turns, and
+// each takes in many messages in its turn. So its results share messages.
+TEST_F(SessionTest, SmallMessagesThatHaveArrivedAreAnsweredTogether) {
+  constexpr int kSessions = 30;
+  constexpr std::uint64_t kMessages = 16;
+  StartDaemon();
+  std::vector<Session> sessions(kSessions);
+  for (Session& session : sessions) {
+    Open(session);
+    v1::SessionRequest first;
+    first.add_operations()->mutable_ping();
+    session.stream->Write(first);
+    (void)session.Await(0);
+  }
+  daemon->process().Signal(SIGSTOP);
+  for (int i = 0; i < kSessions; ++i) {
+    for (std::uint64_t id = 1; id <= kMessages; ++id) {
+      v1::SessionRequest request;
+      AddAcquire(request, id, std::to_string(i) + "." + std::to_string(id), seconds(30));
+      sessions[static_cast<std::size_t>(i)].stream->Write(request);
+    }
+  }
+  daemon->process().Signal(SIGCONT);
+  int messages = 0;
+  for (Session& session : sessions) {
+    v1::SessionResponse response;
+    for (std::size_t results = 0; results < kMessages; ++messages) {
+      ASSERT_TRUE(session.stream->Read(&response));
+      results += static_cast<std::size_t>(response.results_size());
+    }
+  }
+  EXPECT_LT(messages, kSessions * static_cast<int>(kMessages) / 3);
+}
+
 TEST_F(SessionTest, AClientThatDoesNotReadIsDisconnected) {
   StartDaemon({"--max-session-operations", "100"});
   Session session;

@@ -92,7 +92,8 @@ void Poller::TakeTurns() {
     turn_ = next.stream;
     left_ = turn - 1;
     next.work();
-    while (others < kBatch && PollQueue(1)) {  // a message that has already arrived is read at once
+    // A message that has already arrived is read at once.
+    while (left_ > 0 && others < kBatch && PollQueue(1)) {
       const int before = left_;
       Serve();
       if (left_ == before) ++others;

@@ -3,6 +3,7 @@
 #include <pthread.h>
 
 #include <algorithm>
+#include <chrono>
 #include <ctime>
 
 #include "server/rpc/completion.h"
@@ -10,21 +11,26 @@
 namespace redlock::rpc {
 namespace {
 
-// How many completions are handled before the commands that they cause are sent to the nodes.
+// How many completions are handled before the commands that they cause are sent to the nodes, or
+// before the next stream has its turn.
 constexpr int kBatch = 32;
-// How many portions of streams' work are done before the sockets are polled again.
+// How many portions of streams' work are done at once, until the sockets are polled again.
 constexpr int kPortions = 16;
-// How many messages and operations streams that wait for their turns take in before the commands
-// that they cause are sent to the nodes: one stream in its turn, and all of them. A message costs
-// more than what it carries. If a stream takes in many small messages in a turn, their operations
-// go to the nodes together, so their results return together, in one message.
+// How many messages and operations a stream handles in its turn. A message costs more than an
+// operation. If a stream handles many small messages in a turn, their operations go to the nodes
+// together, so their results return together, in one message.
 constexpr int kTurn = 128;
-constexpr int kTurns = 2'048;
+// How long streams take turns before the commands that they cause are sent to the nodes, and the
+// nodes' answers are read.
+constexpr std::chrono::milliseconds kTurns{8};
+// Streams have their turns when there are no completions, or after so many batches of them.
+constexpr int kMostBatches = 4;
 // gRPC handles one socket per poll. Under load, several sockets are ready, and a call on one of
 // them should not wait for a batch of work for each of the others.
 constexpr int kMostPolls = 8;
-// While streams wait for their turns, so many more sockets may be ready as there are streams.
-constexpr std::size_t kMostPollsBehind = 64;
+// While streams wait for their turns, about as many sockets are ready. They are polled before the
+// next turns, but not more of them than this.
+constexpr std::size_t kMostSockets = 64;
 // A call has up to three completions. With fewer than this many, there is no load, and each poll
 // that finds nothing delays what is to be sent.
 constexpr int kBusy = 4;
@@ -78,35 +84,35 @@ void Poller::Do(const void* stream, std::function<void()> portion) {
   }
 }
 
-void Poller::CountOperations(int operations) {
-  if (turn_ != nullptr) left_ -= operations;
+void Poller::CountOperations(const void* stream, int operations) {
+  if (stream == turn_) left_ -= operations;
 }
 
 void Poller::TakeTurns() {
-  int left = kTurns;
-  int others = 0;  // completions that are no part of a turn
-  while (left > 0 && others < kBatch && !later_.empty()) {
+  const auto until = std::chrono::steady_clock::now() + kTurns;
+  const auto in_time = [until] { return std::chrono::steady_clock::now() < until; };
+  do {
     const Portion next = std::move(later_.front());
     later_.pop_front();
-    const int turn = std::min(left, kTurn);
     turn_ = next.stream;
-    left_ = turn - 1;
+    left_ = kTurn - 1;
     next.work();
     // A message that has already arrived is read at once.
-    while (left_ > 0 && others < kBatch && PollQueue(1)) {
+    for (int done = 0; left_ > 0 && done < kBatch && in_time();) {
+      int once = 1;
+      if (!PollQueue(once)) break;
       const int before = left_;
       Serve();
-      if (left_ == before) ++others;
+      if (left_ == before) ++done;  // it was no part of the turn
     }
-    left -= turn - left_;
-  }
+  } while (!later_.empty() && in_time());
   turn_ = nullptr;
   left_ = 0;
 }
 
 void Poller::Serve() { static_cast<Completion*>(tag_)->On(ok_); }
 
-bool Poller::PollQueue(int times) {
+bool Poller::PollQueue(int& times) {
   const auto no_wait = gpr_time_0(GPR_CLOCK_MONOTONIC);
   for (; times > 0; --times) {
     Cross();
@@ -129,14 +135,16 @@ void Poller::Run() {
     EventLoop::StrandLock turn(loop_);
     serving_ = true;
     // Works without sleeping as long as there is work, because sleeping and waking up is expensive.
+    int batches = 0;  // since streams have had their turns
     for (bool got = true; got || !later_.empty();) {
       int done = 0;
-      const auto poll = [this, &done] {
-        const std::size_t behind = std::min(later_.size(), kMostPollsBehind);
-        const int busy = done < kBusy ? 1 : std::min(done, kMostPolls);
-        if (PollQueue(std::max(busy, static_cast<int>(behind)))) return true;
-        left_ = kPortions;  // gRPC polls the sockets before it reports that there is no event
-        return false;
+      int spare = static_cast<int>(std::min(later_.size(), kMostSockets));
+      const auto poll = [this, &done, &spare] {
+        int times = std::max(spare, done < kBusy ? 1 : std::min(done, kMostPolls));
+        const bool found = PollQueue(times);
+        spare = std::min(spare, times);
+        if (!found) left_ = kPortions;  // gRPC polls before it reports that there is no event
+        return found;
       };
       while (got && done < kBatch) {
         Serve();
@@ -145,7 +153,9 @@ void Poller::Run() {
       }
       turn.Poll();
       got = got || poll();
-      if (got || later_.empty()) continue;
+      if (later_.empty() || (got && ++batches < kMostBatches)) continue;
+      batches = 0;
+      if (got) Serve();
       TakeTurns();
       got = poll();
     }

@@ -40,15 +40,15 @@ class Poller {
   [[nodiscard]] Progress progress() const;
 
   // Does a portion of the stream's work on the strand: starts to read a message, or handles a part
-  // of a large one. The portion is done at once; or, if streams have already done many portions,
-  // when it is the stream's turn, after all calls that have arrived so far have been served and the
-  // sockets have been polled again. Streams that always have more work must not keep other calls
-  // from being read: gRPC does not poll its sockets while its queue has completions. On the strand.
-  // The loop's thread posts the portion, because it does not wake this thread. `stream` is only
-  // compared.
+  // of a large one. The portion is done at once; or, if streams have already done many portions
+  // since the sockets were polled, when it is the stream's turn. Streams that always have more work
+  // must not keep other calls from being read: gRPC does not poll its sockets while its queue has
+  // completions. On the strand. The loop's thread posts the portion, because it does not wake this
+  // thread. `stream` is only compared.
   void Do(const void* stream, std::function<void()> portion);
-  // Reports that the portion being done handled this many operations. On the strand.
-  void CountOperations(int operations);
+  // Reports that the stream has handled this many operations, which shortens its turn. On the
+  // strand.
+  void CountOperations(const void* stream, int operations);
 
   // Counts the accepted calls. The queue accepts operations until the last call has ended.
   void OnCallBegun();
@@ -70,9 +70,9 @@ class Poller {
   [[nodiscard]] bool Wait();
   // Enters or leaves gRPC.
   void Cross() { crossings_.store(crossings_.load(kRelaxed) + 1, kRelaxed); }
-  // Polls the queue up to `times` times. Returns true if there is a completion, now in tag_ and
-  // ok_.
-  [[nodiscard]] bool PollQueue(int times);
+  // Polls the queue up to `times` times, and counts them down. Returns true if there is a
+  // completion, now in tag_ and ok_.
+  [[nodiscard]] bool PollQueue(int& times);
 
   const std::unique_ptr<grpc::ServerCompletionQueue> queue_;
   EventLoop& loop_;
@@ -80,7 +80,9 @@ class Poller {
   bool ok_ = false;
   bool serving_ = false;        // the thread holds the strand, and looks at later_
   const void* turn_ = nullptr;  // the stream whose turn it is, if streams wait for their turns
-  int left_ = 0;                // what may still be done: in the turn, or by all streams at once
+  // How many portions streams may still do at once. In a turn: how many messages and operations the
+  // stream may still handle.
+  int left_ = 0;
   std::deque<Portion> later_;
   std::mutex mutex_;
   std::condition_variable none_;

@@ -53,11 +53,11 @@ class StreamCall : public std::enable_shared_from_this<StreamCall> {
   explicit StreamCall(std::unique_ptr<AcceptedCall> accepted) : accepted_(std::move(accepted)) {}
 
   void StartRead();
-  // Handles the rest of a message after other calls have been served. Call before the next
-  // StartRead().
+  // Handles the rest of a message, after other calls have been served if streams are behind. Call
+  // before the next StartRead().
   void Later(std::function<void()> rest);
   // Reports how many operations of a message were handled, if it can have many.
-  void CountOperations(int operations) { accepted_->poller.CountOperations(operations); }
+  void CountOperations(int operations) { accepted_->poller.CountOperations(this, operations); }
   void StartWrite(const grpc::ByteBuffer& message);
   // Call once. A cancelled call must be finished too.
   void Finish(const grpc::Status& status);

@@ -65,6 +65,7 @@ class Faults(NetworkFaults):
         return release
 
     def impair(self, who, seconds):
+        """To be called before the fault: calls can fail at once."""
         self.impaired.append((who, now(), now() + seconds))
 
     def fault_time(self):
@@ -90,10 +91,10 @@ class Faults(NetworkFaults):
         node = self.cluster.nodes[index]
         if not node.durable:
             self.last_loss = now()
-        node.kill()
         down = self.random.uniform(0, 2)
         after = RECONNECT + (0 if node.durable else limits.MAX_TTL + 1)
         self.impair(f"node {index}", down + after)
+        node.kill()
         return down, self.hold("node", index, node.start)
 
     def node_stopped(self):
@@ -101,9 +102,9 @@ class Faults(NetworkFaults):
         if index is None:
             return None
         node = self.cluster.nodes[index]
-        node.process.send_signal(signal.SIGSTOP)
         stopped = self.fault_time()
         self.impair(f"node {index}", stopped + RECONNECT)
+        node.process.send_signal(signal.SIGSTOP)
         return stopped, self.hold(
             "node", index, lambda: node.process.send_signal(signal.SIGCONT)
         )
@@ -150,9 +151,10 @@ class Faults(NetworkFaults):
             index = self.pick("daemon", len(self.cluster.daemons))
         if index is None or ("daemon", index) in self.busy or not self.settled():
             return None
-        self.cluster.daemons[index].kill()
         down = self.random.uniform(0, 2)
-        return down, self.starting(index, down)
+        start = self.starting(index, down)
+        self.cluster.daemons[index].kill()
+        return down, start
 
     def daemons_drained(self):
         """Drains one daemon, or several in quick succession."""
@@ -164,8 +166,8 @@ class Faults(NetworkFaults):
         for index in self.random.sample(free, self.random.randint(1, len(free))):
             if starts:
                 time.sleep(self.random.uniform(0.02, 0.2))
-            self.cluster.daemons[index].drain()
             starts.append(self.starting(index, down))
+            self.cluster.daemons[index].drain()
         return down, lambda: [start() for start in starts]
 
     def daemon_stopped(self):
@@ -185,8 +187,8 @@ class Faults(NetworkFaults):
 
     def stop(self, what, index, who, seconds):
         process = getattr(self.cluster, what + "s")[index].process
-        process.send_signal(signal.SIGSTOP)
         self.suspended.append((who, now(), now() + seconds + 0.2))
+        process.send_signal(signal.SIGSTOP)
         return seconds, self.hold(what, index, lambda: process.send_signal(signal.SIGCONT))
 
     def worker_killed(self):
@@ -194,9 +196,9 @@ class Faults(NetworkFaults):
         if index is None:
             return None
         worker = self.cluster.workers[index]
-        worker.kill()
         down = self.random.uniform(0, 1)
         self.impair(f"worker {worker.name}", down)
+        worker.kill()
         return down, self.hold("worker", index, worker.start)
 
     def worker_stopped(self):

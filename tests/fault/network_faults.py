@@ -53,8 +53,8 @@ class NetworkFaults:
         if not free:
             return None
         link = self.random.choice(free)
-        link.command(command)
         self.impair(link.name, seconds + RECONNECT)
+        link.command(command)
         return seconds, self.hold("link", link.name, lambda: link.command("pass"))
 
     def delayed(self, links):
@@ -73,6 +73,8 @@ class NetworkFaults:
         sides = self.random.choice([[to], [back], [to, back]])
         rules = [["INPUT", "-i", "lo", "-p", "tcp", *side, str(link.port), "-j", "DROP"]
                  for side in sides]
+        seconds = self.fault_time()
+        self.impair(link.name, seconds + RECONNECT + RETRANSMIT)
         for rule in rules:
             subprocess.run(["iptables", "-A", *rule], check=True)
 
@@ -80,8 +82,6 @@ class NetworkFaults:
             for rule in rules:
                 subprocess.run(["iptables", "-D", *rule], check=True)
 
-        seconds = self.fault_time()
-        self.impair(link.name, seconds + RECONNECT + RETRANSMIT)
         return seconds, self.hold("link", link.name, undo)
 
     def link_delayed(self):
@@ -126,7 +126,7 @@ class NetworkFaults:
         seconds = self.random.uniform(0.1, 2 * limits.GRACE)
         undo = []
         for link in links:
-            link.command("freeze")
             self.impair(link.name, seconds + RECONNECT)
+            link.command("freeze")
             undo.append(self.hold("link", link.name, lambda link=link: link.command("pass")))
         return seconds, lambda: [each() for each in undo]

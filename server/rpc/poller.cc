@@ -76,7 +76,7 @@ Poller::Progress Poller::progress() const {
 void Poller::Do(const void* stream, std::function<void()> portion) {
   if (!serving_) {
     loop_.Post(std::move(portion));
-  } else if (left_ > 0 && (later_.empty() || stream == turn_)) {
+  } else if (left_ > 0 && (turn_ == nullptr ? later_.empty() : stream == turn_)) {
     --left_;
     portion();
   } else {

@@ -14,7 +14,7 @@ namespace {
 // How many completions are handled before the commands that they cause are sent to the nodes, or
 // before the next stream has its turn.
 constexpr int kBatch = 32;
-// How many portions of streams' work are done at once, until the sockets are polled again.
+// How many portions of streams' work are done at once, until a poll of the sockets finds nothing.
 constexpr int kPortions = 16;
 // How many messages and operations a stream handles in its turn. A message costs more than an
 // operation. If a stream handles many small messages in a turn, their operations go to the nodes
@@ -97,7 +97,7 @@ void Poller::TakeTurns() {
     turn_ = next.stream;
     left_ = kTurn - 1;
     next.work();
-    // A message that has already arrived is read at once.
+    // A message that has already arrived is read at once. If a poll finds none, the turn is over.
     for (int done = 0; left_ > 0 && done < kBatch && in_time();) {
       int once = 1;
       if (!PollQueue(once)) break;

@@ -70,8 +70,8 @@ class Poller {
   [[nodiscard]] bool Wait();
   // Enters or leaves gRPC.
   void Cross() { crossings_.store(crossings_.load(kRelaxed) + 1, kRelaxed); }
-  // Polls the queue up to `times` times, and counts them down. Returns true if there is a
-  // completion, now in tag_ and ok_.
+  // Polls the queue up to `times` times, and counts down those that find nothing. Returns true if
+  // there is a completion, now in tag_ and ok_.
   [[nodiscard]] bool PollQueue(int& times);
 
   const std::unique_ptr<grpc::ServerCompletionQueue> queue_;

@@ -11,7 +11,7 @@
 namespace redlock::rpc {
 namespace {
 
-// How many operations of a message are handled before other calls are served.
+// How many operations of a message are a portion (see Poller::Do).
 constexpr int kPortion = 64;
 
 Violations Prefixed(Violations violations, const std::string& prefix) {

@@ -53,7 +53,7 @@ class StreamCall : public std::enable_shared_from_this<StreamCall> {
   explicit StreamCall(std::unique_ptr<AcceptedCall> accepted) : accepted_(std::move(accepted)) {}
 
   void StartRead();
-  // Handles the rest of a message, after other calls have been served if streams are behind. Call
+  // Handles the rest of a message: at once, or in the stream's next turn (see Poller::Do). Call
   // before the next StartRead().
   void Later(std::function<void()> rest);
   // Reports how many operations of a message were handled, if it can have many.

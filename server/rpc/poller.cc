@@ -99,8 +99,7 @@ void Poller::TakeTurns() {
     next.work();
     // A message that has already arrived is read at once. If a poll finds none, the turn is over.
     for (int done = 0; left_ > 0 && done < kBatch && in_time();) {
-      int once = 1;
-      if (!PollQueue(once)) break;
+      if (!Poll()) break;
       const int before = left_;
       Serve();
       if (left_ == before) ++done;  // it was no part of the turn
@@ -112,15 +111,11 @@ void Poller::TakeTurns() {
 
 void Poller::Serve() { static_cast<Completion*>(tag_)->On(ok_); }
 
-bool Poller::PollQueue(int& times) {
-  const auto no_wait = gpr_time_0(GPR_CLOCK_MONOTONIC);
-  for (; times > 0; --times) {
-    Cross();
-    const bool got = queue_->AsyncNext(&tag_, &ok_, no_wait) == grpc::CompletionQueue::GOT_EVENT;
-    Cross();
-    if (got) return true;
-  }
-  return false;
+bool Poller::Poll() {
+  Cross();
+  const auto status = queue_->AsyncNext(&tag_, &ok_, gpr_time_0(GPR_CLOCK_MONOTONIC));
+  Cross();
+  return status == grpc::CompletionQueue::GOT_EVENT;
 }
 
 bool Poller::Wait() {
@@ -141,7 +136,8 @@ void Poller::Run() {
       int spare = static_cast<int>(std::min(later_.size(), kMostSockets));
       const auto poll = [this, &done, &spare] {
         int times = std::max(spare, done < kBusy ? 1 : std::min(done, kMostPolls));
-        const bool found = PollQueue(times);
+        bool found = Poll();
+        while (!found && --times > 0) found = Poll();
         spare = std::min(spare, times);
         if (!found) left_ = kPortions;  // gRPC polls before it reports that there is no event
         return found;

@@ -66,13 +66,12 @@ class Poller {
   void TakeTurns();
   // Handles the completion in tag_ and ok_.
   void Serve();
-  // Waits for a completion. Returns false if the queue is shut down.
+  // Waits for a completion, then in tag_ and ok_. Returns false if the queue is shut down.
   [[nodiscard]] bool Wait();
   // Enters or leaves gRPC.
   void Cross() { crossings_.store(crossings_.load(kRelaxed) + 1, kRelaxed); }
-  // Polls the queue up to `times` times, and counts down those that find nothing. Returns true if
-  // there is a completion, now in tag_ and ok_.
-  [[nodiscard]] bool PollQueue(int& times);
+  // Looks for a completion without waiting. Returns true if there is one, now in tag_ and ok_.
+  [[nodiscard]] bool Poll();
 
   const std::unique_ptr<grpc::ServerCompletionQueue> queue_;
   EventLoop& loop_;

@@ -57,6 +57,8 @@ class Release(Operation):
             reason = None  # the daemon has carried out an earlier copy
         if reason is None:
             self._releases.finish(self, self._warning())
+        elif reason == "INVALID_ARGUMENT" and self.keep_for is not None:
+            self._releases.release_anyway(self, error_of(result.status, self.key), now)
         elif reason in ("LOCK_NOT_HELD", *REFUSALS):
             self._releases.finish(self, error_of(result.status, self.key))
         else:
@@ -144,6 +146,11 @@ class Releases:
                 self._machine.send(release)
 
         self._machine.timers.add(now + pause, again)
+
+    def release_anyway(self, release, error, now):
+        """The daemon has refused keep_for, which exceeds its --max-ttl, and the Session would keep the lock alive."""
+        self.begin(release.key, release.token, release.give_up_at, now).then, release.then = release.then, []
+        self.finish(release, error)
 
     def finish(self, release, error):
         del self._unfinished[release]

@@ -26,7 +26,7 @@ from ._named_lock import NamedLockState, _wait_of
 from ._requests import extension
 from ._state import LockState
 from ._values import Lease, RetryPolicy, WatchEvent, WatchItem, check_items
-from .errors import LockAlreadyHeld, LockError, LockLost, LockTimeout
+from .errors import InvalidArgument, LockAlreadyHeld, LockError, LockLost, LockTimeout
 
 __all__ = ["Client", "Election", "Lock", "NamedLock", "Observer", "Watch"]
 
@@ -117,6 +117,9 @@ class Lock(LockState):
             await self.release(keep_for)
         except LockLost:
             if kind is None:
+                raise
+        except InvalidArgument:
+            if kind is None:  # the daemon has refused keep_for
                 raise
         except LockError:
             pass  # the lock expires

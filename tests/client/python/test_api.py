@@ -375,6 +375,15 @@ class Api:
         self.assertIsNone(self.used.try_acquire(self.key))
         observer.close()
 
+    def test_a_refused_keep_for_fails_the_release_but_the_lock_is_released(self):
+        with self.assertRaises(redlockd.InvalidArgument):
+            self.used.acquire(self.key).release(keep_for=3600)
+        lock = self.used.lock(self.key, keep_for=3600)
+        lock.acquire()
+        with self.assertRaises(redlockd.InvalidArgument):
+            lock.release()
+        self.until(lambda: not self.server.held(self.key))
+
     def test_an_election(self):
         election = self.used.election(self.key)
         self.assertEqual("VACANT", election.leader().state)
@@ -504,6 +513,13 @@ class Threads(Api, unittest.TestCase):
             self.server.lose(self.key)
             self.assertTrue(lock.lost.wait(10))
 
+    def test_a_block_raises_that_its_keep_for_was_refused(self):
+        with self.assertRaises(redlockd.InvalidArgument), self.used.lock(self.key, keep_for=3600):
+            pass
+        with self.assertRaises(ZeroDivisionError), self.used.lock(self.key, keep_for=3600, wait=5):
+            raise ZeroDivisionError
+        self.until(lambda: not self.server.held(self.key))
+
     def test_detached_futures_that_are_cancelled_leave_no_lock(self):
         for i in range(60):
             future = self.used.acquire_detached_future(f"{self.key}{i}", ttl=300)
@@ -553,6 +569,15 @@ class Aio(Api, unittest.TestCase):
                     await asyncio.sleep(60)  # cancelled
 
         self.loop.run_until_complete(asyncio.wait_for(run(self.used._inner), 30))
+
+    def test_a_block_raises_that_its_keep_for_was_refused(self):
+        async def run(client):
+            async with client.lock(self.key, keep_for=3600):
+                pass
+
+        with self.assertRaises(redlockd.InvalidArgument):
+            self.loop.run_until_complete(run(self.used._inner))
+        self.until(lambda: not self.server.held(self.key))
 
     def test_detached_tasks_that_are_cancelled_leave_no_lock(self):
         async def run():

@@ -129,7 +129,7 @@ def _unreserved(field: str, value: Any, most: int) -> str:
         refuse(field, "must not be empty")
     if value.startswith(_RESERVED):
         refuse(field, f'must not begin with "{_RESERVED}", which is reserved')
-    return str(value)
+    return str.__str__(value)  # the text of an enum.Enum that is a str, not its name
 
 
 def check_ttl(ttl: Any) -> float:

@@ -152,6 +152,12 @@ class Releases:
         self.begin(release.key, release.token, release.give_up_at, now).then, release.then = release.then, []
         self.finish(release, error)
 
+    def stop(self):
+        """The client has closed: nothing more is sent or answered."""
+        for release in list(self._unfinished):
+            release.done(make_error("UNREACHABLE", f"{release.key}: the client was closed before a daemon has answered "
+                                                   "the release; the lock expires if it was not carried out"))
+
     def finish(self, release, error):
         del self._unfinished[release]
         release.done(error)

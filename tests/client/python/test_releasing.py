@@ -258,6 +258,20 @@ class Closing(unittest.TestCase):
         self.assertIsNone(released.error)
         self.assertEqual("LOCK_NOT_HELD", extended.reason)
 
+    def test_a_release_that_is_not_answered_before_it_fails(self):
+        for answer in ((), ("OVERLOADED", 5.0)):
+            world = World()
+            release = world.release(world.lock())
+            [operation] = world.message()
+            close = world.close()
+            if answer:
+                world.answer(failed(operation, *answer))
+            world.advance(1.0)
+            [operation] = [o for o in world.message() if o.HasField("close")]
+            world.answer(done(operation))
+            self.assertTrue(close.over)
+            self.assertEqual("UNREACHABLE", release.reason)
+
     def test_a_grant_that_crosses_the_close_is_released(self):
         world = World()
         world.lock()

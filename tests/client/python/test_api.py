@@ -593,8 +593,33 @@ class Aio(Api, unittest.TestCase):
 
     def test_another_event_loop_is_refused(self):
         self.used.acquire(self.key)
+        client = self.used._inner
         with self.assertRaises(RuntimeError):
-            asyncio.run(self.used._inner.acquire(self.key))
+            asyncio.run(client.acquire(self.key))
+
+    def test_another_event_loop_cannot_use_a_lock_or_close_its_client(self):
+        async def call(function, *arguments):
+            await asyncio.wait_for(function(*arguments), 10)
+
+        lock, client = self.used.acquire(self.key)._inner, self.used._inner
+        for function, *arguments in ((lock.extend, 5), (lock.proclaim, "v"), (lock.downgrade,), (lock.release,),
+                                     (client.close,)):
+            with self.subTest(function), self.assertRaisesRegex(RuntimeError, "another event loop"):
+                asyncio.run(call(function, *arguments))
+        self.assertTrue(lock.held)
+
+    def test_a_close_that_is_cancelled_ends_a_watch(self):
+        async def run(client):
+            lease = await client.acquire_detached(self.key, ttl=2)
+            heard = []
+            client.watch([redlockd.WatchItem(self.key, lease.token, 2, 0.2)], heard.append)
+            with self.assertRaises(redlockd.LockLost):
+                async with client.lock(self.key + "-block"):
+                    await client.close()  # the loss of the lock cancels the block
+            await client.close()
+            return heard
+
+        self.assertEqual("CANCELLED", self.loop.run_until_complete(run(self.used._inner))[-1].kind)
 
 
 class Errors(unittest.TestCase):

@@ -155,7 +155,7 @@ class Driver:
 
     async def _end(self, closed):
         followed, self._followed = self._followed, set()
-        await asyncio.gather(*(one.close() for one in followed))
+        await asyncio.gather(self.detached.close(), *(one.close() for one in followed))
         await asyncio.gather(closed, self._calls.close(self._linger))
         tasks = [stream.task for stream in self._streams.values()]
         if tasks and self.machine.closed:

@@ -528,6 +528,18 @@ class Threads(Api, unittest.TestCase):
                 self.used.release(f"{self.key}{i}", future.result().token)
         self.until(lambda: not any(self.server.held(f"{self.key}{i}") for i in range(60)))
 
+    def test_closing_the_client_ends_calls_that_need_no_session(self):
+        other = self.client()
+        self.addCleanup(other.close)
+        lock = other.acquire(self.key)
+        future = self.used.acquire_detached_future(self.key)
+        time.sleep(0.2)
+        self.used.close()
+        with self.assertRaises(redlockd.Cancelled):
+            future.result(10)
+        lock.release()
+        self.until(lambda: not self.server.held(self.key))
+
     def test_all_clients_share_one_thread(self):
         clients = [self.client() for _ in range(5)]
         for i, client in enumerate(clients):
@@ -607,6 +619,22 @@ class Aio(Api, unittest.TestCase):
             with self.subTest(function), self.assertRaisesRegex(RuntimeError, "another event loop"):
                 asyncio.run(call(function, *arguments))
         self.assertTrue(lock.held)
+
+    def test_closing_the_client_ends_calls_that_need_no_session(self):
+        async def run(client):
+            lock = await client.acquire(self.key)
+            own = [redlockd.aio.Client([address]) for address in (self.server.address, "127.0.0.1:1")]
+            calls = [asyncio.ensure_future(own[0].acquire_detached(self.key)),
+                     asyncio.ensure_future(own[1].acquire_detached(self.key)),
+                     asyncio.ensure_future(own[1].extend(self.key, "t", 5, timeout=60))]
+            await asyncio.sleep(0.2)
+            await asyncio.gather(*(each.close() for each in own))
+            await lock.release()
+            return await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 10)
+
+        for error in self.loop.run_until_complete(run(self.used._inner)):
+            self.assertIsInstance(error, redlockd.Cancelled)
+        self.until(lambda: not self.server.held(self.key))
 
     def test_a_close_that_is_cancelled_ends_a_watch(self):
         async def run(client):

@@ -427,6 +427,8 @@ class Api:
         self.assertFalse(other.acquire(blocking=True, blocking_timeout=0.1))
         self.assertTrue(lock.owned() and lock.locked() and other.locked())
         self.assertFalse(other.owned())
+        for options in ({"wait": 0.1}, {"blocking_timeout": 0.1}, {"blocking_timeout": 0.1, "blocking": False}):
+            self.assertFalse(self.used.lock(self.key, **options).acquire(blocking=True))
         with self.assertRaises(RuntimeError):
             lock.acquire()
         self.assertTrue(lock.extend(5))

@@ -39,6 +39,7 @@ class Connector:
                                   f"{type(credentials).__name__}")
         self._credentials = credentials
         self._token = token if callable(token) else check_token(token)
+        self.asks = callable(token)  # metadata() calls the user's function, which may wait
 
     def channel(self, endpoint, more=()):
         options = [*_OPTIONS, *more]

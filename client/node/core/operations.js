@@ -86,7 +86,8 @@ class Release extends Operation {
 
   // The daemon has refused keepFor, which exceeds its --max-ttl, and the Session would keep the lock alive.
   #releaseAnyway(status) {
-    this.machine.release(this);
+    this.machine.release(this, { onDone: this.onDone });
+    this.onDone = undefined;
     this.end(errorOf(status, this.key));
   }
 

@@ -143,8 +143,8 @@ class Driver:
         return await self.detached.inspect(key)
 
     async def close(self):
-        """Closes the machine. Takes at most about 2 s. Goes on if the caller is cancelled, for example because the close
-        has ended the lock of its block."""
+        """Closes the machine. Takes at most about 2 s. Goes on if the caller is cancelled, for example because the
+        close has ended the lock of its block."""
         self._check_loop()
         if self._closed is None:
             closed = self._loop.create_future()

@@ -24,8 +24,8 @@ class Release(Operation):
     kept_until: when that time is over at the latest. Before that, a repetition of a release is answered with OK.
     """
 
-    __slots__ = ("_releases", "key", "token", "give_up_at", "then", "finally_", "patience", "pause", "resting", "trusted",
-                 "keep_for", "kept_until", "_on_done", "_times_sent", "_cut_off")
+    __slots__ = ("_releases", "key", "token", "give_up_at", "then", "finally_", "patience", "pause", "resting",
+                 "trusted", "keep_for", "kept_until", "_on_done", "_times_sent", "_cut_off")
 
     def __init__(self, releases, key, token, give_up_at, on_done, trusted, keep_for, kept_until):
         self._releases = releases

@@ -124,6 +124,16 @@ class Acquire extends Operation {
     }
   }
 
+  // Is not sent before the release, of the same token, has ended: it would end the new lock.
+  waitFor(release) {
+    const { onDone } = release;
+    this.blocked = true;
+    release.onDone = () => {
+      onDone?.();
+      this.#unblock();
+    };
+  }
+
   // Fails the caller with `error` now.
   giveUp(error) {
     if (this.caller === undefined) return;

@@ -87,6 +87,8 @@ class Machine {
       acquire.settle(lockFailure('LOCK_ALREADY_HELD', key, 'this client holds the lock with the same token'));
       return acquire;
     }
+    const release = token === undefined ? undefined : this.#released(key, token);
+    if (release !== undefined) acquire.waitFor(release);
     this.#start(acquire);
     return acquire;
   }
@@ -286,7 +288,7 @@ class Machine {
 
   #start(acquire) {
     this.acquires.add(acquire);
-    this.submit(acquire);
+    if (!acquire.blocked) this.submit(acquire);
     this.#settle();
   }
 
@@ -295,6 +297,11 @@ class Machine {
   #requests(key, token) {
     return [...this.acquires].some(({ request, caller }) => (
       caller !== undefined && request.token === token && joined(namesOf(request.key)) === joined(namesOf(key))));
+  }
+
+  // The unfinished release of the token; undefined if there is none. A release has no mode.
+  #released(key, token) {
+    return [...this.releases].findLast((release) => release.token === token && joined(namesOf(release.key)) === joined(namesOf(key)));
   }
 
   // Whether a downgrade with the token is under way. The token must not hold the key exclusively until it has ended.

@@ -58,6 +58,7 @@ class Release extends Operation {
     const again = this.sends > 1;
     if (status?.reason === 'DRAINING') this.#expire();
     else if (status?.reason === 'OVERLOADED') this.#sendLater(status.retryDelay);
+    else if (status?.reason === 'INVALID_ARGUMENT' && this.keepFor !== undefined) this.#releaseAnyway(status);
     else if (status !== undefined && !(status.reason === 'LOCK_NOT_HELD' && again)) this.end(errorOf(status, this.key));
     else if (again && this.ownToken) this.end(this.#undecided());
     else this.end();
@@ -81,6 +82,13 @@ class Release extends Operation {
     this.machine.after(Math.max(delay, LEAST_RETRY_DELAY), () => {
       if (this.entry === undefined && this.machine.releases.has(this)) this.machine.submit(this);
     });
+  }
+
+  // The daemon has refused keepFor, which exceeds its --max-ttl, and the Session would keep the lock alive.
+  #releaseAnyway(status) {
+    this.machine.release(this, { onDone: this.onDone });
+    this.onDone = undefined;
+    this.end(errorOf(status, this.key));
   }
 
   // A daemon may still carry out an earlier copy, which would end a later hold of the same token.

@@ -9,6 +9,7 @@ const { statusOf } = require('./wire.js');
 const LONGEST_CONNECT = 2000;
 const LEAST_CONNECT = 50;
 const LONGEST_ANSWER = 2000; // of a call that does not wait for the lock
+const LONGEST_TIMER = 2 ** 31 - 1; // of setTimeout()
 const PAUSE = 50;
 const LONGEST_PAUSE = 1000;
 
@@ -23,6 +24,19 @@ const sleep = (time, signals) => new Promise((resolve) => {
   const timer = setTimeout(done, time);
   forget = onAbort(signals, done);
 });
+
+const LATE = Symbol('late');
+
+// Returns what the promise returns, or LATE after `time` or as soon as one of the signals is aborted.
+const inTime = async (promise, time, signals) => {
+  if (promise === undefined) return undefined;
+  const over = new AbortController();
+  try {
+    return await Promise.race([promise, sleep(Math.min(time, LONGEST_TIMER), [...signals, over.signal]).then(() => LATE)]);
+  } finally {
+    over.abort();
+  }
+};
 
 // The pause after each round of endpoints that failed: 50 ms, doubled up to 1 s, with jitter.
 class Pauses {
@@ -59,10 +73,11 @@ class Calls {
       lockFailure(reason, key, `${endpoint}: ${why}`), { answered: false, sent: false, ...more });
     let metadata;
     try {
-      metadata = await this.#transport.metadata();
+      metadata = await inTime(this.#transport.metadata(), until - performance.now(), signals);
     } catch (error) {
       throw fail('UNAUTHENTICATED', `the token cannot be used: ${error?.message ?? error}`, { answered: true });
     }
+    if (metadata === LATE) throw fail('UNREACHABLE', 'the token function did not answer in time');
     const left = Math.max(1, until - performance.now());
     const stub = this.#transport.unaryStub(this.#endpoint);
     // A silent daemon must leave time for the next one.

@@ -3,7 +3,7 @@
 // Checks the arguments of a call before anything is sent, so that an invalid value fails only that call.
 
 const { InvalidArgumentError } = require('../core/errors.js');
-const { joined } = require('../core/key.js');
+const { joined, namesOf } = require('../core/key.js');
 const { defaultOwner } = require('./owner.js');
 
 const RESERVED = 'redlockd:';
@@ -282,7 +282,7 @@ const checkWatch = (items, onEvent, options) => {
     refuse('items', `must be an array of 1 to ${MOST_ITEMS} items such as { key, token, ttl }`);
   }
   const list = items.map(checkItem);
-  if (new Set(list.map(({ key }) => key)).size < list.length) refuse('items', 'each key must occur only once');
+  if (new Set(list.map(({ key }) => joined(namesOf(key)))).size < list.length) refuse('items', 'each key must occur only once');
   if (typeof onEvent !== 'function') refuse('onEvent', `must be a function, not ${kindOf(onEvent)}`);
   checkOptions(options, ['keepWatchingAfterLoss', 'signal']);
   const { keepWatchingAfterLoss = true, signal } = options;

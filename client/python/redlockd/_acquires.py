@@ -76,10 +76,10 @@ class Acquires:
                 acquire.blocked = True
                 self._machine.timers.add(now, lambda now: self._fail(acquire, error, now))
                 return
-            # A release of this token that is still under way would end the new lease.
+            # A release of this token that is still under way, or is sent again, would end the new lease.
             earlier = self._machine.releases.find(acquire.key, acquire.token)
             if earlier is not None:
-                earlier.then.append(self._unblock(acquire))
+                earlier.finally_.append(self._unblock(acquire))
         self._try(acquire)
 
     def _conflict(self, acquire):

@@ -1,7 +1,7 @@
 """Checks the arguments of a call before anything is sent, so that an invalid value fails only that call."""
 
 import datetime
-import math
+import inspect
 import os
 import re
 import socket
@@ -55,8 +55,9 @@ def check_seconds(field: str, value: Any, least: float) -> float:
         value = value.total_seconds()
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         refuse(field, f"must be a number of seconds or a timedelta, not {type(value).__name__}")
-    if not math.isfinite(value) or value > _LONGEST:
-        refuse(field, f"is {value}; use a number of seconds up to {_LONGEST:g}")
+    if not -_LONGEST <= value <= _LONGEST:  # also NaN, and an int that is too large for a float
+        shown = value if isinstance(value, float) else "too large"
+        refuse(field, f"is {shown}; use a number of seconds up to {_LONGEST:g}")
     if value < least:
         refuse(field, f"is {value:g} s; use at least {least:g} s")
     return float(value)
@@ -129,7 +130,7 @@ def _unreserved(field: str, value: Any, most: int) -> str:
         refuse(field, "must not be empty")
     if value.startswith(_RESERVED):
         refuse(field, f'must not begin with "{_RESERVED}", which is reserved')
-    return str(value)
+    return str.__str__(value)  # the text of an enum.Enum that is a str, not its name
 
 
 def check_ttl(ttl: Any) -> float:
@@ -187,6 +188,8 @@ def check_margin(margin: Any, ttl: float, grace: float) -> float:
 def check_callback(field: str, callback: Any) -> Optional[Callable[..., Any]]:
     if callback is not None and not callable(callback):
         refuse(field, f"must be callable, not {type(callback).__name__}")
+    if inspect.iscoroutinefunction(callback):
+        refuse(field, "must not be a coroutine function, because it is not awaited; let it start a task")
     return callback  # type: ignore[no-any-return]
 
 

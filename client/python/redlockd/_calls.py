@@ -79,12 +79,9 @@ class Calls:
         return await self._call(endpoint, name, request, key, _CONNECT_TIMEOUT, None, None)
 
     async def _call(self, endpoint, name, request, key, timeout, on_sent, late):
-        try:
-            metadata = await self._connector.metadata()
-        except TokenFailed as error:
-            raise make_error("UNAUTHENTICATED", f"{key}: {endpoint}: {error}") from None
         until = now() + timeout
-        channel = await self._connected(endpoint, key, timeout)
+        metadata = await self._metadata(endpoint, key, timeout)
+        channel = await self._connected(endpoint, key, until - now())
         if on_sent is not None:
             on_sent()
         stream = late is None
@@ -113,6 +110,22 @@ class Calls:
             return make_error(code.name, f"{key}: {endpoint}: {error.details()}")
         reason = late if code is grpc.StatusCode.DEADLINE_EXCEEDED else "UNREACHABLE"
         return make_error(reason, f"{key}: {endpoint}: {error.details()}")
+
+    async def _metadata(self, endpoint, key, timeout):
+        if not self._connector.asks:
+            return await self._connector.metadata()
+        asking = asyncio.ensure_future(self._connector.metadata())
+        try:
+            await asyncio.wait([asking], timeout=None if timeout > 1e8 else timeout)
+        finally:
+            in_time = asking.done()
+            asking.cancel()
+        if not in_time:
+            raise make_error("UNREACHABLE", f"{key}: {endpoint}: the token function did not return in time")
+        try:
+            return asking.result()
+        except TokenFailed as error:
+            raise make_error("UNAUTHENTICATED", f"{key}: {endpoint}: {error}") from None
 
     async def _connected(self, endpoint, key, timeout):
         channel = self._channels.get(endpoint)

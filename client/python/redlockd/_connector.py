@@ -6,7 +6,7 @@ import inspect
 import grpc
 import grpc.aio
 
-from ._arguments import check_token
+from ._arguments import check_token, refuse
 
 _OPTIONS = [
     # A proxy in the environment (http_proxy) is for websites. It may not reach the daemon, or may end
@@ -34,8 +34,12 @@ class TokenFailed(Exception):
 
 class Connector:
     def __init__(self, credentials, token):
+        if credentials is not None and not isinstance(credentials, grpc.ChannelCredentials):
+            refuse("credentials", "must be of grpc.ssl_channel_credentials(…) or None, not "
+                                  f"{type(credentials).__name__}")
         self._credentials = credentials
         self._token = token if callable(token) else check_token(token)
+        self.asks = callable(token)  # metadata() calls the user's function, which may wait
 
     def channel(self, endpoint, more=()):
         options = [*_OPTIONS, *more]

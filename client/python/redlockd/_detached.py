@@ -1,6 +1,7 @@
 """Detached locks: acquired, extended and released by unary calls, and never part of the Session."""
 
 import asyncio
+import functools
 import math
 
 from ._attempts import make_token
@@ -17,6 +18,7 @@ _INSPECT_TIMEOUT = 5.0
 # A release can overtake the cancellation of the acquire at the daemon, which then still grants the lock.
 _RELEASE_AGAIN = 1.0
 _SHORTEST_RETRY = 0.05
+_CLOSE_PATIENCE = 0.5
 # The daemon has decided that this call acquired nothing.
 _NOTHING_ACQUIRED = ("LOCK_ALREADY_HELD", "MAX_RETRIES_EXCEEDED", "KIND_MISMATCH", "INVALID_ARGUMENT",
                      "UNAUTHENTICATED", "PERMISSION_DENIED", "OVERLOADED", "DRAINING")
@@ -25,10 +27,63 @@ _NOT_SERVED = ("UNREACHABLE", "DRAINING", "OVERLOADED")
 _UNAVAILABLE = (*_NOT_SERVED, "QUORUM_UNAVAILABLE", "NODE_SET_MISMATCH")
 
 
+class Caller:
+    """A caller that waits in its task."""
+
+    def __init__(self):
+        self.ended = asyncio.get_running_loop().create_future()
+        self._closed = False  # the close of the client has cancelled the task
+        self._task = asyncio.current_task()
+        self._before = self._cancelling()
+
+    def _cancelling(self):
+        return self._task.cancelling() if hasattr(self._task, "cancelling") else 0  # from Python 3.11
+
+    def close(self):
+        self._closed = True
+        self._task.cancel()
+
+    def over(self):
+        """Whether the close alone has cancelled the task, which then goes on."""
+        if self._closed and hasattr(self._task, "uncancel"):
+            self._task.uncancel()
+        return self._closed and self._cancelling() <= self._before
+
+
+def _for_caller(function):
+    """Makes a method whose caller waits. It fails with CANCELLED when the client closes."""
+
+    @functools.wraps(function)
+    async def call(self, *arguments):
+        caller = Caller()
+        self._callers.add(caller)
+        try:
+            return await function(self, *arguments)
+        except asyncio.CancelledError:
+            if caller.over():
+                raise make_error("CANCELLED", "the client was closed") from None
+            raise
+        finally:
+            self._callers.discard(caller)
+            caller.ended.set_result(None)
+
+    return call
+
+
 class Detached:
     def __init__(self, calls):
         self._calls = calls
+        self._callers = set()
 
+    async def close(self):
+        """Ends all calls. Returns once they have begun their releases in the background."""
+        ended = [caller.ended for caller in self._callers]
+        for caller in self._callers:
+            caller.close()
+        if ended:
+            await asyncio.wait(ended, timeout=_CLOSE_PATIENCE)
+
+    @_for_caller
     async def acquire(self, request):
         """Returns a Lease. If the caller gives up or the call fails, the token is released in the background."""
         token = request.token or make_token()
@@ -100,6 +155,7 @@ class Detached:
                 round.failed()
                 await round.pause(until, error.retry_after or 0.0)
 
+    @_for_caller
     async def extend(self, key, slot, token, ttl, retry, timeout):
         message = pb.ExtendRequest(token=token)
         set_claim(message, key, slot)
@@ -114,6 +170,7 @@ class Detached:
         response = await self._bounded("Extend", message, key, timeout, on_sent)
         return _lease(response.lease, sent)
 
+    @_for_caller
     async def release(self, key, token, keep_for, timeout):
         times_sent = 0
 
@@ -127,10 +184,12 @@ class Detached:
             if error.reason != "LOCK_NOT_HELD" or times_sent < 2:
                 raise  # otherwise an earlier copy has released it
 
+    @_for_caller
     async def proclaim(self, key, token, value, timeout):
         deadline = now() + timeout
         await self._until("Proclaim", _proclaim_request(key, token, value), key, lambda: deadline, _UNAVAILABLE)
 
+    @_for_caller
     async def proclaim_held(self, lease, value):
         """Proclaims the value of a lock of the client, for as long as the lock is trusted."""
 
@@ -143,6 +202,7 @@ class Detached:
         message = _proclaim_request(lease.key, lease.token, value)
         await self._until("Proclaim", message, lease.key, trusted_until, _UNAVAILABLE)
 
+    @_for_caller
     async def inspect(self, key):
         """Whether a quorum of nodes holds the key, or one of several."""
         deadline = now() + _INSPECT_TIMEOUT

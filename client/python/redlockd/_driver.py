@@ -55,7 +55,7 @@ class Driver:
         self._streams = {}  # by Session; removed when the task has ended
         self._timer = None
         self._timer_at = None
-        self._closed = None  # a future, once close() was called
+        self._closed = None  # a task, once close() was called
 
     def request(self, way, key, **options):
         """Returns a Request. Raises InvalidArgument. Callable from any thread."""
@@ -72,13 +72,16 @@ class Driver:
 
     def check_use(self):
         """To be called on the loop's thread before anything is sent."""
+        self._check_loop()
+        if self._closed is not None:
+            raise make_error("CANCELLED", "the client is closed; make a new one")
+
+    def _check_loop(self):
         loop = asyncio.get_running_loop()
         if self._loop is None:
             self._loop = loop
         if loop is not self._loop:
             raise RuntimeError("redlockd: this client belongs to another event loop; make a client in each loop")
-        if self._closed is not None:
-            raise make_error("CANCELLED", "the client is closed; make a new one")
 
     def acquire(self, request, on_done):
         """Starts what the request asks for. on_done(lease, error) is called later, unless give_up() comes first."""
@@ -93,15 +96,18 @@ class Driver:
 
     def downgrade(self, lease, on_done):
         """Like acquire(), but downgrades the lease to a share. Returns None if on_done() was called."""
+        self._check_loop()
         acquire = self.machine.downgrade(lease, on_done, now())
         self._settle()
         return acquire
 
     def extend(self, lease, ttl, retry, on_done):
+        self._check_loop()
         self.machine.extend(lease, ttl, retry, on_done)
         self._settle()
 
     def release(self, lease, keep_for, on_done):
+        self._check_loop()
         self.machine.release(lease, on_done, now(), keep_for)
         self._settle()
 
@@ -128,6 +134,7 @@ class Driver:
         return await self.observe(key).first_decided(timeout)
 
     async def proclaim(self, lease, value):
+        self._check_loop()
         await self.detached.proclaim_held(lease, value)
 
     async def inspect(self, key):
@@ -136,17 +143,20 @@ class Driver:
         return await self.detached.inspect(key)
 
     async def close(self):
-        """Closes the machine. Takes at most about 2 s."""
-        loop = asyncio.get_running_loop()
+        """Closes the machine. Takes at most about 2 s. Goes on if the caller is cancelled, for example because the
+        close has ended the lock of its block."""
+        self._check_loop()
         if self._closed is None:
-            self._closed = loop.create_future()
-            self.machine.close(lambda: self._closed.set_result(None), self._linger, now())
+            closed = self._loop.create_future()
+            self._closed = asyncio.ensure_future(self._end(closed))
+            self.machine.close(lambda: closed.set_result(None), self._linger, now())
             self._settle()
-        followed, self._followed = self._followed, set()
-        await asyncio.gather(*(one.close() for one in followed))
-        calls = asyncio.ensure_future(self._calls.close(self._linger))
         await asyncio.shield(self._closed)
-        await asyncio.shield(calls)
+
+    async def _end(self, closed):
+        followed, self._followed = self._followed, set()
+        await asyncio.gather(self.detached.close(), *(one.close() for one in followed))
+        await asyncio.gather(closed, self._calls.close(self._linger))
         tasks = [stream.task for stream in self._streams.values()]
         if tasks and self.machine.closed:
             await asyncio.wait(tasks, timeout=_DISCONNECT_TIMEOUT)

@@ -20,7 +20,7 @@ class Lease:
 
     __slots__ = ("key", "token", "fencing_token", "ttl", "margin", "state", "session", "loss", "on_lost", "extends",
                  "release_asked", "_valid_until", "sequence", "callers_token", "slot", "longest", "lock_delay",
-                 "granted_at")
+                 "granted_at", "spared_until", "callers")
 
     def __init__(self, acquire, token, fencing_token, slot, sequence, session, valid_until, now):
         self.key = acquire.key
@@ -41,6 +41,8 @@ class Lease:
         self.release_asked = False
         self._valid_until = valid_until
         self.granted_at = now  # not before the nodes took it
+        self.spared_until = acquire.spared_until  # by a call that ends before its caller has the lock
+        self.callers = 1  # how many calls got it
         self.sequence = sequence
 
     @property
@@ -63,6 +65,7 @@ class Lease:
         self.longest = max(self.longest, other.longest)
         self.lock_delay = max(self.lock_delay, other.lock_delay)
         self.granted_at = other.granted_at
+        self.callers += 1
         self.slot = other.slot  # another one if the old lease had ended
         self.sequence = max(self.sequence, other.sequence)
         if self.session is not None:

@@ -213,10 +213,14 @@ class Leases:
         self._machine.releases.begin(lease.key, lease.token, self._give_up_at(lease, now), now)
 
     def release_unseen(self, lease, now):
-        """Ends a lock whose caller has gone before it got the lock, and may use its token again."""
+        """Ends a lock whose caller has gone before it got the lock, and may use its token again. Not if another caller
+        has the same lock, or had it before: nobody would tell that one."""
+        lease.callers -= 1
+        if lease.callers > 0:
+            return
         if lease.callers_token and lease.state is State.HELD:
             self._end(lease, State.RELEASED)
-            self._give_back(lease, now)
+            self._machine.giving_up.begin(lease.key, lease.token, lease.spared_until, now)
         else:
             self.release(lease, now, lambda error: None)
 

@@ -269,4 +269,5 @@ class Machine:
         if session is not None:
             session.phase = Phase.ABANDONED
             self._transport.cancel(session)
+        self.releases.stop()
         self._report_closed()

@@ -32,6 +32,7 @@ class NamedLockState(Generic[_L]):
         self.name = str(self._key)
         self._ttl = check_ttl(next((value for value in (ttl, timeout) if value is not None), _TTL))
         self._wait = wait if wait is not None else _wait_of(blocking, blocking_timeout)
+        self._limit = blocking_timeout if wait is None else wait or None  # of acquire(blocking=True)
         self._keep_for = check_keep_for(keep_for)
         self._options = options
         self._lock: Optional[_L] = None
@@ -103,6 +104,12 @@ class NamedLockState(Generic[_L]):
         """The key as it is held: after a downgrade, a share, although the next acquire() is exclusive again."""
         return self._key if self._lock is None else self._state._lease.key
 
+    def _wait_for(self, blocking: Optional[bool], blocking_timeout: Optional[Seconds]) -> Optional[Seconds]:
+        """How long acquire() waits. What it is not given is that of this object."""
+        if blocking is None and blocking_timeout is None:
+            return self._wait
+        return _wait_of(blocking is not False, self._limit if blocking_timeout is None else blocking_timeout)
+
     def _begin(self) -> None:
         if not self._free.acquire(blocking=False):
             raise RuntimeError(f"redlockd: {self.name!r}: this object is acquired already; use one object for each "
@@ -155,10 +162,8 @@ class NamedLock(NamedLockState["Lock"]):
                 token: Optional[str] = None) -> bool:
         """Acquires the lock. Returns False if another holder has kept it for as long as the call could wait.
         An outage raises, for example QuorumUnavailable or Unreachable."""
-        wait = self._wait if blocking is None and blocking_timeout is None else _wait_of(
-            blocking is not False, blocking_timeout)
         try:
-            self._acquire(wait, token)
+            self._acquire(self._wait_for(blocking, blocking_timeout), token)
         except (LockAlreadyHeld, LockTimeout):
             return False
         return True

@@ -18,13 +18,14 @@ class Release(Operation):
 
     on_done: called once, with an error or None. None if no caller waits.
     then: functions that are called once the daemon has answered.
+    finally_: functions that are called once it is not sent again.
     trusted: whether the lock was trusted until it was released. If not, LOCK_NOT_HELD is always its loss.
     keep_for: for how long the key stays taken, counted from the acquisition; None: it is free at once.
     kept_until: when that time is over at the latest. Before that, a repetition of a release is answered with OK.
     """
 
-    __slots__ = ("_releases", "key", "token", "give_up_at", "then", "patience", "pause", "resting", "trusted",
-                 "keep_for", "kept_until", "_on_done", "_times_sent", "_cut_off")
+    __slots__ = ("_releases", "key", "token", "give_up_at", "then", "finally_", "patience", "pause", "resting",
+                 "trusted", "keep_for", "kept_until", "_on_done", "_times_sent", "_cut_off")
 
     def __init__(self, releases, key, token, give_up_at, on_done, trusted, keep_for, kept_until):
         self._releases = releases
@@ -32,6 +33,7 @@ class Release(Operation):
         self.token = token
         self.give_up_at = give_up_at
         self.then = []
+        self.finally_ = []
         self.patience = None
         self.pause = _PAUSE
         self.resting = False  # until it is sent again
@@ -57,6 +59,8 @@ class Release(Operation):
             reason = None  # the daemon has carried out an earlier copy
         if reason is None:
             self._releases.finish(self, self._warning())
+        elif reason == "INVALID_ARGUMENT" and self.keep_for is not None:
+            self._releases.release_anyway(self, error_of(result.status, self.key), now)
         elif reason in ("LOCK_NOT_HELD", *REFUSALS):
             self._releases.finish(self, error_of(result.status, self.key))
         else:
@@ -145,8 +149,22 @@ class Releases:
 
         self._machine.timers.add(now + pause, again)
 
+    def release_anyway(self, release, error, now):
+        """The daemon has refused keep_for, which exceeds its --max-ttl, and the Session would keep the lock alive."""
+        again = self.begin(release.key, release.token, release.give_up_at, now)
+        again.finally_, release.finally_ = release.finally_, []
+        self.finish(release, error)
+
+    def stop(self):
+        """The client has closed: nothing more is sent or answered."""
+        for release in list(self._unfinished):
+            release.done(make_error("UNREACHABLE", f"{release.key}: the client was closed before a daemon has answered "
+                                                   "the release; the lock expires if it was not carried out"))
+
     def finish(self, release, error):
         del self._unfinished[release]
         release.done(error)
         release.answered()
+        for call in release.finally_:
+            call()
         self._machine.on_release_finished()

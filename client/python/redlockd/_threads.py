@@ -18,7 +18,7 @@ from ._named_lock import NamedLock
 from ._requests import extension
 from ._state import LockState
 from ._values import Lease, RetryPolicy, WatchEvent, WatchItem, check_items
-from .errors import LockAlreadyHeld, LockError, LockLost
+from .errors import InvalidArgument, LockAlreadyHeld, LockError, LockLost
 
 _LINGER = 30.0  # seconds
 _ONCE = RetryPolicy(max_retries=0)
@@ -117,6 +117,9 @@ class Lock(LockState):
             self.release(keep_for)
         except LockLost:
             if kind is None:
+                raise
+        except InvalidArgument:
+            if kind is None:  # the daemon has refused keep_for
                 raise
         except LockError:
             pass  # the lock expires

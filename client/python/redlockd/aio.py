@@ -22,11 +22,11 @@ from ._elections import ElectionState
 from ._interruption import Interruption
 from ._key_state import KeyState
 from ._keys import Keys
-from ._named_lock import NamedLockState, _wait_of
+from ._named_lock import NamedLockState
 from ._requests import extension
 from ._state import LockState
 from ._values import Lease, RetryPolicy, WatchEvent, WatchItem, check_items
-from .errors import LockAlreadyHeld, LockError, LockLost, LockTimeout
+from .errors import InvalidArgument, LockAlreadyHeld, LockError, LockLost, LockTimeout
 
 __all__ = ["Client", "Election", "Lock", "NamedLock", "Observer", "Watch"]
 
@@ -118,6 +118,9 @@ class Lock(LockState):
         except LockLost:
             if kind is None:
                 raise
+        except InvalidArgument:
+            if kind is None:  # the daemon has refused keep_for
+                raise
         except LockError:
             pass  # the lock expires
         if kind is None and self.loss is not None:
@@ -182,10 +185,8 @@ class NamedLock(NamedLockState[Lock]):
                       token: Optional[str] = None) -> bool:
         """Acquires the lock. Returns False if another holder has kept it for as long as the call could wait.
         An outage raises, for example QuorumUnavailable or Unreachable."""
-        wait = self._wait if blocking is None and blocking_timeout is None else _wait_of(
-            blocking is not False, blocking_timeout)
         try:
-            await self._acquire(wait, token)
+            await self._acquire(self._wait_for(blocking, blocking_timeout), token)
         except (LockAlreadyHeld, LockTimeout):
             return False
         return True

@@ -57,6 +57,9 @@ test('a watch refuses the same keys twice, in whichever order', () => {
   refused('items', watch(['a', 'b'], ['b', 'a']));
   refused('items', watch('a', ['a']));
   watch(['a', 'b'], ['a', 'c'], 'a')();
+  for (const kind of [{ shared: true }, { maxHolders: 2 }]) {
+    refused('items', () => checkWatch([{ key: 'a', token: 't' }, { key: 'a', token: 'u', ...kind }], () => {}, {}));
+  }
 });
 
 test('options that are not an object are rejected', () => {

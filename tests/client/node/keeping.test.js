@@ -55,6 +55,18 @@ test('a release names keepFor, also on the next Session', () => {
   assert.equal(world.machine.releases.size, 0);
 });
 
+test('a lock is released although the daemon refuses keepFor', () => {
+  const world = new Harness();
+  const call = world.release(world.hold().lease, 600_000);
+  world.fail(world.expect('release')[0], 'INVALID_ARGUMENT');
+  assert.equal(call.error.reason, 'INVALID_ARGUMENT');
+  const [again] = world.expect('release');
+  assert.equal(again.release.keepFor, undefined);
+  world.fail(again, 'INVALID_ARGUMENT');
+  world.expect();
+  assert.equal(world.machine.releases.size, 0);
+});
+
 test('the keepFor of the acquisition is that of a release which names none', () => {
   const world = new Harness();
   world.release(world.hold('k', { keepFor: 3000 }).lease);

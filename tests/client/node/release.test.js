@@ -36,6 +36,21 @@ test('a release that is not answered is sent again at the next Session, and the 
   assert.equal(call.error, undefined, 'LOCK_NOT_HELD is success for an operation that was sent twice');
 });
 
+test('a call with the same token waits until the release is not sent again', () => {
+  for (const [reason, keepFor] of [['OVERLOADED'], ['INVALID_ARGUMENT', 600_000]]) {
+    const world = new Harness();
+    world.release(world.hold('k', { token: 'mine' }).lease, keepFor);
+    const call = world.acquire('k', { token: 'mine' });
+    world.fail(world.expect('release')[0], reason);
+    world.pass(100);
+    world.answer(world.expect('release')[0]);
+    world.grant(world.expect('acquire')[0]);
+    assert.ok(call.lease.trustedUntil > world.now);
+    world.pass(100);
+    world.expect();
+  }
+});
+
 test('LOCK_NOT_HELD for a release that was sent once is an error', () => {
   const world = new Harness();
   const call = world.release(world.hold().lease);

@@ -297,6 +297,11 @@ test('a token function may return a promise; one that rejects, or never settles,
   await broken.close();
   const stuck = new Client(daemon.endpoint, { token: () => new Promise(() => {}) });
   await assert.rejects(stuck.acquire('k', { wait: 100 }), { name: 'UnreachableError' });
+  for (const call of [() => stuck.acquireDetached('k', { wait: 100 }), () => stuck.release('k', 't', { timeout: 100 })]) {
+    await assert.rejects(call(), { name: 'UnreachableError', message: /the token function did not answer in time/ });
+  }
+  const signal = AbortSignal.timeout(100);
+  await assert.rejects(stuck.acquireDetached('k', { signal }), (error) => error === signal.reason);
   await stuck.close();
 }));
 

@@ -375,6 +375,15 @@ class Api:
         self.assertIsNone(self.used.try_acquire(self.key))
         observer.close()
 
+    def test_a_refused_keep_for_fails_the_release_but_the_lock_is_released(self):
+        with self.assertRaises(redlockd.InvalidArgument):
+            self.used.acquire(self.key).release(keep_for=3600)
+        lock = self.used.lock(self.key, keep_for=3600)
+        lock.acquire()
+        with self.assertRaises(redlockd.InvalidArgument):
+            lock.release()
+        self.until(lambda: not self.server.held(self.key))
+
     def test_an_election(self):
         election = self.used.election(self.key)
         self.assertEqual("VACANT", election.leader().state)
@@ -418,6 +427,8 @@ class Api:
         self.assertFalse(other.acquire(blocking=True, blocking_timeout=0.1))
         self.assertTrue(lock.owned() and lock.locked() and other.locked())
         self.assertFalse(other.owned())
+        for options in ({"wait": 0.1}, {"blocking_timeout": 0.1}, {"blocking_timeout": 0.1, "blocking": False}):
+            self.assertFalse(self.used.lock(self.key, **options).acquire(blocking=True))
         with self.assertRaises(RuntimeError):
             lock.acquire()
         self.assertTrue(lock.extend(5))
@@ -504,6 +515,13 @@ class Threads(Api, unittest.TestCase):
             self.server.lose(self.key)
             self.assertTrue(lock.lost.wait(10))
 
+    def test_a_block_raises_that_its_keep_for_was_refused(self):
+        with self.assertRaises(redlockd.InvalidArgument), self.used.lock(self.key, keep_for=3600):
+            pass
+        with self.assertRaises(ZeroDivisionError), self.used.lock(self.key, keep_for=3600, wait=5):
+            raise ZeroDivisionError
+        self.until(lambda: not self.server.held(self.key))
+
     def test_detached_futures_that_are_cancelled_leave_no_lock(self):
         for i in range(60):
             future = self.used.acquire_detached_future(f"{self.key}{i}", ttl=300)
@@ -511,6 +529,18 @@ class Threads(Api, unittest.TestCase):
             if not future.cancel():
                 self.used.release(f"{self.key}{i}", future.result().token)
         self.until(lambda: not any(self.server.held(f"{self.key}{i}") for i in range(60)))
+
+    def test_closing_the_client_ends_calls_that_need_no_session(self):
+        other = self.client()
+        self.addCleanup(other.close)
+        lock = other.acquire(self.key)
+        future = self.used.acquire_detached_future(self.key)
+        time.sleep(0.2)
+        self.used.close()
+        with self.assertRaises(redlockd.Cancelled):
+            future.result(10)
+        lock.release()
+        self.until(lambda: not self.server.held(self.key))
 
     def test_all_clients_share_one_thread(self):
         clients = [self.client() for _ in range(5)]
@@ -554,6 +584,15 @@ class Aio(Api, unittest.TestCase):
 
         self.loop.run_until_complete(asyncio.wait_for(run(self.used._inner), 30))
 
+    def test_a_block_raises_that_its_keep_for_was_refused(self):
+        async def run(client):
+            async with client.lock(self.key, keep_for=3600):
+                pass
+
+        with self.assertRaises(redlockd.InvalidArgument):
+            self.loop.run_until_complete(run(self.used._inner))
+        self.until(lambda: not self.server.held(self.key))
+
     def test_detached_tasks_that_are_cancelled_leave_no_lock(self):
         async def run():
             for i in range(60):
@@ -568,8 +607,49 @@ class Aio(Api, unittest.TestCase):
 
     def test_another_event_loop_is_refused(self):
         self.used.acquire(self.key)
+        client = self.used._inner
         with self.assertRaises(RuntimeError):
-            asyncio.run(self.used._inner.acquire(self.key))
+            asyncio.run(client.acquire(self.key))
+
+    def test_another_event_loop_cannot_use_a_lock_or_close_its_client(self):
+        async def call(function, *arguments):
+            await asyncio.wait_for(function(*arguments), 10)
+
+        lock, client = self.used.acquire(self.key)._inner, self.used._inner
+        for function, *arguments in ((lock.extend, 5), (lock.proclaim, "v"), (lock.downgrade,), (lock.release,),
+                                     (client.close,)):
+            with self.subTest(function), self.assertRaisesRegex(RuntimeError, "another event loop"):
+                asyncio.run(call(function, *arguments))
+        self.assertTrue(lock.held)
+
+    def test_closing_the_client_ends_calls_that_need_no_session(self):
+        async def run(client):
+            lock = await client.acquire(self.key)
+            own = [redlockd.aio.Client([address]) for address in (self.server.address, "127.0.0.1:1")]
+            calls = [asyncio.ensure_future(own[0].acquire_detached(self.key)),
+                     asyncio.ensure_future(own[1].acquire_detached(self.key)),
+                     asyncio.ensure_future(own[1].extend(self.key, "t", 5, timeout=60))]
+            await asyncio.sleep(0.2)
+            await asyncio.gather(*(each.close() for each in own))
+            await lock.release()
+            return await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 10)
+
+        for error in self.loop.run_until_complete(run(self.used._inner)):
+            self.assertIsInstance(error, redlockd.Cancelled)
+        self.until(lambda: not self.server.held(self.key))
+
+    def test_a_close_that_is_cancelled_ends_a_watch(self):
+        async def run(client):
+            lease = await client.acquire_detached(self.key, ttl=2)
+            heard = []
+            client.watch([redlockd.WatchItem(self.key, lease.token, 2, 0.2)], heard.append)
+            with self.assertRaises(redlockd.LockLost):
+                async with client.lock(self.key + "-block"):
+                    await client.close()  # the loss of the lock cancels the block
+            await client.close()
+            return heard
+
+        self.assertEqual("CANCELLED", self.loop.run_until_complete(run(self.used._inner))[-1].kind)
 
 
 class Errors(unittest.TestCase):

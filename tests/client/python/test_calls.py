@@ -4,6 +4,7 @@ import asyncio
 import unittest
 
 import grpc
+import redlockd
 
 from redlockd._calls import Calls
 
@@ -22,6 +23,8 @@ class ReadyChannel:
 
 
 class ReadyConnector:
+    asks = False
+
     async def metadata(self):
         return []
 
@@ -43,6 +46,16 @@ class CallsTest(unittest.IsolatedAsyncioTestCase):
             with self.assertRaises(asyncio.CancelledError):
                 await task
         self.assertTrue(task.done())
+
+    async def test_a_token_function_that_waits_is_part_of_the_time_of_a_call(self):
+        class Asking(ReadyConnector):
+            asks = True
+
+            async def metadata(self):
+                await asyncio.sleep(60)
+
+        with self.assertRaisesRegex(redlockd.Unreachable, "the token function did not return in time"):
+            await asyncio.wait_for(Calls(["a"], Asking()).unary("a", "Release", None, "k", 0.01), 30)
 
 
 if __name__ == "__main__":

@@ -181,6 +181,17 @@ class Keeping(unittest.TestCase):
             world.answer(failed(world.message()[0], "LOCK_NOT_HELD"))
             self.assertEqual([reason], [error and error.reason for error in calls])
 
+    def test_a_lock_is_released_although_the_daemon_refuses_keep_for(self):
+        world = World()
+        calls = self.release(world, world.lock(), 600.0)
+        world.answer(failed(world.message()[0], "INVALID_ARGUMENT"))
+        self.assertEqual(["INVALID_ARGUMENT"], [error.reason for error in calls])
+        [again] = world.message()
+        self.assertFalse(again.release.HasField("keep_for"))
+        world.answer(failed(again, "INVALID_ARGUMENT"))
+        self.assertEqual([], world.message())
+        self.assertEqual(0, len(world.machine.releases))
+
 
 class Api:
     """The tests of both APIs; `self.used` is a client whose calls block."""

@@ -116,6 +116,34 @@ class GivingUp(unittest.TestCase):
         world.machine.release_unseen(lease, world.now)
         self.assertEqual([lease.token], [o.release.token for o in world.message()])
 
+    def test_a_lock_that_another_caller_has_is_kept(self):
+        for way in (Way.ACQUIRE_OR_EXTEND, Way.ADOPT):
+            world = World()
+            first = world.acquire(token="mine")
+            session(world)
+            world.answer(granted(world.message()[0], 10))
+            second = world.acquire(token="mine", way=way)
+            for _ in range(2):  # extend, adopt
+                world.answer(granted(world.message()[0], 10))
+            self.assertIs(first.value, second.value)
+            world.machine.release_unseen(second.value, world.now)
+            self.assertGreater(first.value.validity(world.now), 0)
+            self.assertEqual([], world.message())
+            world.machine.release_unseen(first.value, world.now)
+            given_up(world)
+
+    def test_a_lock_that_the_token_held_before_is_spared(self):
+        world = World()
+        call = world.acquire(token="mine", way=Way.ACQUIRE_OR_EXTEND)
+        session(world)
+        for _ in range(2):  # extend, adopt
+            world.answer(granted(world.message()[0], 4))
+        world.machine.release_unseen(call.value, world.now)
+        self.assertEqual([], world.message())
+        world.keep(3.9)
+        world.advance(0.2)
+        given_up(world)
+
     def test_it_is_sent_before_what_later_calls_send(self):
         world = World()
         acquired_too_late(world, "mine")

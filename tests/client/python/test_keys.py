@@ -1,12 +1,13 @@
 """Several keys that are locked together are one key of the state machine."""
 
 import asyncio
+import enum
 import pickle
 import unittest
 from unittest import mock
 
 import redlockd
-from redlockd._arguments import check_key
+from redlockd._arguments import check_key, check_owner_token
 from redlockd._clock import now
 from redlockd._detached import Detached
 from redlockd._keys import key_of, names_of
@@ -29,6 +30,16 @@ class Names(unittest.TestCase):
     def test_they_are_in_the_order_of_their_bytes(self):
         names = ["\U00010000", "\uffff", "é", "z", "Z"]
         self.assertEqual(sorted(names, key=str.encode), list(names_of(check_key(names))))
+
+    def test_an_enum_of_strings_names_its_values(self):
+        class Locks(str, enum.Enum):
+            REPORTS = "reports"
+            PRICES = "prices"
+
+        for given, keys in ((Locks.REPORTS, ("reports",)), (list(Locks), ("prices", "reports"))):
+            self.assertEqual(keys, names_of(check_key(given)))
+            self.assertEqual({str}, {type(name) for name in names_of(check_key(given))})
+        self.assertEqual("reports", check_owner_token(Locks.REPORTS))
 
     def test_a_list_of_one_is_its_key(self):
         for given in ("a", ["a"], ("a",)):

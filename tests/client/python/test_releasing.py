@@ -119,6 +119,24 @@ class Releasing(unittest.TestCase):
         world.keep(5)
         self.assertEqual(0, len(world.machine.releases))
 
+    def test_a_call_with_the_same_token_waits_until_it_is_not_sent_again(self):
+        for reason, keep_for in (("QUORUM_UNAVAILABLE", None), ("OVERLOADED", None), ("INVALID_ARGUMENT", 600.0)):
+            world = World()
+            first = world.acquire(token="mine")
+            world.connect()
+            world.answer(granted(world.message()[0], 10))
+            world.machine.release(first.value, lambda error: None, world.now, keep_for)
+            second = world.acquire(token="mine")
+            [release] = world.message()
+            world.answer(failed(release, reason))
+            world.advance(0.2)
+            [again] = world.message()
+            self.assertTrue(again.HasField("release"))
+            world.answer(done(again))
+            [acquire] = world.message()
+            world.answer(granted(acquire, 10))
+            self.assertGreater(second.value.validity(world.now), 0)
+
     def test_an_overloaded_daemon_is_retried(self):
         world = World()
         call = world.release(world.lock())
@@ -257,6 +275,20 @@ class Closing(unittest.TestCase):
         self.assertTrue(released.over)
         self.assertIsNone(released.error)
         self.assertEqual("LOCK_NOT_HELD", extended.reason)
+
+    def test_a_release_that_is_not_answered_before_it_fails(self):
+        for answer in ((), ("OVERLOADED", 5.0)):
+            world = World()
+            release = world.release(world.lock())
+            [operation] = world.message()
+            close = world.close()
+            if answer:
+                world.answer(failed(operation, *answer))
+            world.advance(1.0)
+            [operation] = [o for o in world.message() if o.HasField("close")]
+            world.answer(done(operation))
+            self.assertTrue(close.over)
+            self.assertEqual("UNREACHABLE", release.reason)
 
     def test_a_grant_that_crosses_the_close_is_released(self):
         world = World()

@@ -466,11 +466,12 @@ class Misuse(Streams):
         bad += [("key", dict(key=key)) for key in ([], {"a", "b"}, {"a": 1}, iter("ab"), [str(i) for i in range(65)])]
         bad += [("key[1]", dict(key=["a", key]))
                 for key in ("", "x" * 513, None, 5, ["b"], "\ud800", "redlockd:x", "a")]
-        bad += [("ttl", dict(ttl=ttl)) for ttl in (0, 0.001, -1, float("nan"), float("inf"), "5", None, True, 1e12)]
+        bad += [("ttl", dict(ttl=ttl)) for ttl in (0, 0.001, -1, float("nan"), float("inf"), "5", None, True, 1e12,
+                                                    10**400, -10**5000)]
         bad += [("wait", dict(wait=wait)) for wait in (-1, "1", float("nan"), True)]
         bad += [("owner", dict(owner=owner)) for owner in ("x" * 129, "\ud800", 5)]
         bad += [("margin", dict(margin=margin)) for margin in (-1, "1", float("nan"), True, GRACE / 2.9)]
-        bad += [("on_queued", dict(on_queued=5))]
+        bad += [("on_queued", dict(on_queued=on_queued)) for on_queued in (5, asyncio.sleep)]
         for field, values in bad:
             with self.subTest(values), self.assertRaises(redlockd.InvalidArgument) as refused:
                 client.acquire(**{"key": "other", **values})
@@ -486,6 +487,9 @@ class Misuse(Streams):
         for grace in (0, 0.09, "5", None, float("inf")):
             with self.assertRaises(redlockd.InvalidArgument):
                 redlockd.Client(self.endpoints, grace=grace)
+        for credentials in ("ca.pem", True, grpc.ssl_channel_credentials):
+            with self.assertRaisesRegex(redlockd.InvalidArgument, "^credentials: "):
+                redlockd.Client(self.endpoints, credentials=credentials)
         bad_ports = ("h:0", "h:65536", ["h:1", "[::1]:99999"])
         for endpoints in ([], [""], [5], None, "", *bad_ports):
             with self.assertRaises(redlockd.InvalidArgument) as refused:

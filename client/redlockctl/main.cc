@@ -31,20 +31,34 @@ using redlockctl::ExitStatus;
 using redlockctl::Millis;
 using redlockctl::Options;
 
-constexpr const char* kFooter =
-    "\nExit status: 0 success; 1 other failure; 2 invalid arguments; 3 another holder has the\n"
+// The exit statuses of all commands but `run` and `elect`.
+constexpr const char* kStatuses =
+    "Exit status: 0 success; 1 other failure; 2 invalid arguments; 3 another holder has the\n"
     "lock, or the time to wait ran out; 4 the token does not hold the key, or the lock was lost;\n"
-    "5 too few Redis nodes answered; 6 no daemon answered. `run` and `elect` return the status of "
-    "the\n"
-    "command (128 + N if signal N ended it), or: 2 invalid arguments; 120 no daemon answered; 121\n"
-    "too few Redis nodes answered; 122 the lock was lost, or --max-lifetime has passed; 123 "
-    "another\n"
-    "holder has the lock, or the time to wait ran out; 125 other failure; 126 the command cannot "
-    "be\n"
-    "run; 127 the command was not found. redlockctl writes a line that begins with `redlockctl:` "
-    "to\n"
-    "standard error for each of its own statuses, and if the command itself ends with 120 to "
-    "127.\n";
+    "5 too few Redis nodes answered; 6 no daemon answered.";
+
+// Those of `run` and `elect`.
+constexpr const char* kRunStatuses =
+    "the command (128 + N if signal N ended it), or: 2 invalid arguments;\n"
+    "120 no daemon answered; 121 too few Redis nodes answered; 122 the lock was lost, or\n"
+    "--max-lifetime has passed; 123 another holder has the lock, or the time to wait ran out;\n"
+    "125 other failure; 126 the command cannot be run; 127 the command was not found. redlockctl\n"
+    "writes a line that begins with `redlockctl:` to standard error for each of its own statuses,\n"
+    "and if the command itself ends with 120 to 127.\n";
+
+constexpr const char* kCommonOptions =
+    "\nFor the options that every command has, such as --server, --output and --timeout:\n"
+    "redlockctl --help\n\n";
+
+std::string Footer() {
+  return std::string("\n") + kStatuses + " `run` and `elect` return the status of\n" + kRunStatuses;
+}
+
+std::string CommandFooter() { return std::string(kCommonOptions) + kStatuses + "\n"; }
+
+std::string RunFooter() {
+  return std::string(kCommonOptions) + "Exit status: that of " + kRunStatuses;
+}
 
 // For the commands that change the node set.
 constexpr const char* kChangeFooter =
@@ -96,10 +110,9 @@ class CommandLine {
   }
 
   CLI::App& AddWithKeys(const std::string& name, const std::string& help,
-                        ExitStatus (Commands::*run)()) {
+                        ExitStatus (Commands::*run)(), const std::string& keys) {
     CLI::App& command = AddWithoutKey(name, help, run);
-    command.add_option("KEY", options_.keys, "The key of the lock, or several to lock together")
-        ->required();
+    command.add_option("KEY", options_.keys, keys)->required();
     return command;
   }
 
@@ -112,6 +125,7 @@ class CommandLine {
   CLI::App& AddGroup(const std::string& name, const std::string& help) {
     CLI::App* const group = app_.add_subcommand(name, help);
     group->fallthrough();
+    group->footer(CommandFooter());
     group->require_subcommand(1);
     return *group;
   }
@@ -120,6 +134,7 @@ class CommandLine {
                   ExitStatus (Commands::*run)()) {
     CLI::App* const command = parent.add_subcommand(name, help);
     command->fallthrough();  // common options may follow the command
+    command->footer(CommandFooter());
     commands_.push_back({command, [run](Commands& commands) { return (commands.*run)(); }});
     return *command;
   }
@@ -230,7 +245,7 @@ void DeclareNodesCommands(CommandLine& line, Options& options) {
              &Commands::ListNodeSet);
   const auto add_change = [&](const std::string& name, const std::string& help) {
     CLI::App& command = line.AddTo(nodes, name, help, &Commands::ChangeNodeSet);
-    command.footer(std::string(kChangeFooter) + kFooter);
+    command.footer(kChangeFooter + CommandFooter());
     return &command;
   };
   add_change("init", "Create the node set if the daemons do not create it by themselves")
@@ -258,6 +273,8 @@ void DeclareNodesCommands(CommandLine& line, Options& options) {
       ->callback([&options] { options.change.abort = true; });
 }
 
+constexpr const char* kKeysToLock = "The key of the lock, or several to lock together";
+constexpr const char* kLockedKeys = "The key of the lock, or all keys that were locked together";
 constexpr const char* kShareHelp =
     "Share the lock with others that use this option, as readers do; keep exclusive holders out";
 constexpr const char* kIsSharedHelp = "The lock was acquired with --shared";
@@ -283,6 +300,7 @@ void AddWait(CLI::App& command, Options& options) {
 
 // What `run` and `elect` do not share with `hold`.
 void DeclareRun(CLI::App& run, Options& options) {
+  run.footer(RunFooter());
   run.add_flag("--try", options.single_try, "Make one attempt and do not wait");
   AddWait(run, options);
   AddDuration(run, "--grace",
@@ -301,7 +319,7 @@ void DeclareRun(CLI::App& run, Options& options) {
 
 void DeclareCommands(CommandLine& line, Options& options) {
   CLI::App& acquire = line.AddWithKeys("acquire", "Acquire a lock, waiting for it if necessary",
-                                       &Commands::Acquire);
+                                       &Commands::Acquire, kKeysToLock);
   line.AddTtl(acquire);
   line.AddOwnToken(acquire);
   line.AddRetry(acquire);
@@ -312,8 +330,8 @@ void DeclareCommands(CommandLine& line, Options& options) {
   acquire.add_option("--owner", options.owner, "A label for people, shown by `who`");
   line.AddPublished(acquire);
 
-  CLI::App& extend =
-      line.AddWithKeys("extend", "Extend a held lock: set its TTL again", &Commands::Extend);
+  CLI::App& extend = line.AddWithKeys("extend", "Extend a held lock: set its TTL again",
+                                      &Commands::Extend, kLockedKeys);
   line.AddTtl(extend);
   line.AddSharing(extend, kIsSharedHelp, kIsSlotHelp);
   extend
@@ -324,11 +342,12 @@ void DeclareCommands(CommandLine& line, Options& options) {
           "keeps alive")
       ->needs("--shared")
       ->check(CLI::Range(std::uint64_t{1}, (std::uint64_t{1} << 53U) - 1))
-      ->type_name("FENCE");
+      ->type_name("FENCING_TOKEN");
   line.AddToken(extend);
   line.AddRetry(extend);
 
-  CLI::App& release = line.AddWithKeys("release", "Release a held lock", &Commands::Release);
+  CLI::App& release =
+      line.AddWithKeys("release", "Release a held lock", &Commands::Release, kLockedKeys);
   line.AddToken(release);
   line.AddKeepFor(release);
 
@@ -340,8 +359,8 @@ void DeclareCommands(CommandLine& line, Options& options) {
   proclaim.add_option("VALUE", options.value, "The new value; empty: publish no value")->required();
   line.AddToken(proclaim);
 
-  CLI::App& watch =
-      line.AddWithKeys("watch", "Keep a held lock alive until interrupted", &Commands::Watch);
+  CLI::App& watch = line.AddWithKeys("watch", "Keep a held lock alive until interrupted",
+                                     &Commands::Watch, kLockedKeys);
   line.AddTtl(watch);
   line.AddSharing(watch, kIsSharedHelp, kIsSlotHelp);
   line.AddToken(watch);
@@ -353,7 +372,7 @@ void DeclareCommands(CommandLine& line, Options& options) {
                  "Keep trying to extend after the lock was lost");
 
   CLI::App& hold = line.AddWithKeys("hold", "Acquire a lock and keep it alive until interrupted",
-                                    &Commands::Hold);
+                                    &Commands::Hold, kKeysToLock);
   CLI::App& run = line.AddWithoutKey(
       "run", "Run a command while the lock is held: run KEY COMMAND ...", &Commands::Run);
   line.AddFirstKey(run, "KEY", "The key of the lock");
@@ -476,7 +495,7 @@ int main(int argc, char** argv) {
   app.set_help_all_flag("--help-all", "Print this help and that of every subcommand");
   app.require_subcommand(1);
   app.get_formatter()->column_width(38);  // help2man finds the descriptions by their column
-  app.footer(kFooter);
+  app.footer(Footer());
   Options options;
   std::string output = "text";
   app.add_option(
@@ -510,7 +529,7 @@ int main(int argc, char** argv) {
                  "File with the bearer token that identifies the caller to the daemon")
       ->envname("REDLOCK_AUTH_TOKEN_FILE")
       ->check(CLI::ExistingFile);
-  app.add_option("--output", output, "Output format: text or json")
+  app.add_option("--output", output, "Output format: text or json [text]")
       ->check(CLI::IsMember({"text", "json"}));
   AddDuration(app, "--connect-timeout",
               "How long connecting to an address may take, including the TLS handshake [2s]",

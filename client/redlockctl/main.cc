@@ -13,6 +13,7 @@
 #include <functional>
 #include <stdexcept>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -325,8 +326,10 @@ void DeclareCommands(CommandLine& line, Options& options) {
   line.AddRetry(acquire);
   AddWait(acquire, options);
   line.AddSharing(acquire, kShareHelp, kSemaphoreHelp);
-  acquire.add_flag("--extend-if-held", options.extend_if_held,
-                   "Extend the lock if --token already holds the key");
+  acquire
+      .add_flag("--extend-if-held", options.extend_if_held,
+                "Extend the lock if --token already holds the key")
+      ->needs("--token");
   acquire.add_option("--owner", options.owner, "A label for people, shown by `who`");
   line.AddPublished(acquire);
 
@@ -430,6 +433,7 @@ void DeclareCommands(CommandLine& line, Options& options) {
   CLI::App& bench = line.AddWithoutKey(
       "bench", "Measure how fast locks can be acquired and released", &Commands::Bench);
   AddDuration(bench, "--duration", "How long to measure [5s]", [&options](Millis value) {
+    if (value <= Millis(0)) throw CLI::ValidationError("--duration", "must be longer than 0");
     options.bench.duration = std::chrono::duration_cast<std::chrono::milliseconds>(value);
   });
   bench.add_option("--callers", options.bench.concurrency, "Number of concurrent callers")
@@ -475,6 +479,29 @@ void CheckCommand(const Options& options) {
   }
 }
 
+// The daemon would name the fields of its request.
+void CheckKeys(const Options& options) {
+  if (options.max_holders != 0 && options.keys.size() > 1) {
+    throw CLI::ValidationError("--max-holders", "a semaphore has a single KEY, not " +
+                                                    std::to_string(options.keys.size()));
+  }
+}
+
+// protobuf would write an error of its own to standard error, in other words.
+void CheckUtf8(const std::string& name, const std::string& text) {
+  if (redlock::client::CutToUtf8(text, text.size()) != text) {
+    throw CLI::ValidationError(name, "is not valid UTF-8");
+  }
+}
+
+void CheckTexts(const Options& options) {
+  CheckUtf8("KEY", options.key);
+  for (const std::string& key : options.keys) CheckUtf8("KEY", key);
+  CheckUtf8("--owner", options.owner);
+  CheckUtf8("--value", options.value);
+  CheckUtf8("--why", options.why);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -506,6 +533,11 @@ int main(int argc, char** argv) {
       ->delimiter(',')
       ->allow_extra_args(false)  // the command must not be parsed as another server
       ->check([](const std::string& server) {
+        if (server.find(':') == std::string::npos || server.starts_with("http://") ||
+            server.starts_with("https://")) {
+          return "expected host:port or unix:/path, not " +
+                 (server.empty() ? "an empty text" : redlockctl::Shown(server));
+        }
         const auto error = redlock::client::CheckEndpoint(server);
         return error ? error->message : std::string();
       })
@@ -539,6 +571,14 @@ int main(int argc, char** argv) {
   CommandLine line(app, options);
   DeclareCommands(line, options);
   app.failure_message([](const CLI::App* failed, const CLI::Error& error) {
+    const std::vector<std::string> unknown = failed->remaining(true);
+    // CLI11 says only that a subcommand is required.
+    if (std::string_view(error.what()).starts_with("A subcommand is required") &&
+        !unknown.empty()) {
+      const std::string kind = unknown.front().starts_with('-') ? "option" : "subcommand";
+      return "redlockctl: there is no " + kind + " " + redlockctl::Shown(unknown.front()) +
+             "\nRun with --help or --help-all for more information.\n";
+    }
     return "redlockctl: " + CLI::FailureMessage::simple(failed, error);
   });
   redlockctl::Arguments arguments = redlockctl::Separate(app, argc, argv);
@@ -548,6 +588,8 @@ int main(int argc, char** argv) {
     app.parse(std::move(arguments.own));
     if (RunsCommand(app)) CheckCommand(options);
     if (!arguments.keys.empty()) options.keys = std::move(arguments.keys);
+    CheckKeys(options);
+    CheckTexts(options);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? redlockctl::kExitOk : redlockctl::kExitUsage;
   }

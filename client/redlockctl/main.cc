@@ -1,12 +1,15 @@
 // redlockctl, the command-line client: parses the arguments and runs one command.
+#include <fcntl.h>
 #include <grpc/support/log.h>
 #include <openssl/crypto.h>
 #include <pthread.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cctype>
+#include <cerrno>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
@@ -14,6 +17,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -502,9 +506,17 @@ void CheckTexts(const Options& options) {
   CheckUtf8("--why", options.why);
 }
 
+// A descriptor that is closed would be that of the next socket, to which the output would go.
+void OpenStandardDescriptors() {
+  for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (fcntl(descriptor, F_GETFD) == -1) (void)open("/dev/null", O_RDWR);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  OpenStandardDescriptors();
   // OpenSSL must not free its state at exit: threads of gRPC may still begin a TLS handshake then.
   OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, nullptr);
   // gRPC's log repeats in other words what redlockctl reports.
@@ -597,7 +609,14 @@ int main(int argc, char** argv) {
   if (!RunsCommand(app)) pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   try {
     Commands commands(options, redlockctl::Printer(output == "json"));
-    return line.Run(commands);
+    const ExitStatus status = line.Run(commands);
+    // Without its output, such as the token of a lock, a command has not succeeded.
+    errno = 0;
+    if (std::fflush(stdout) != 0) {
+      throw std::runtime_error("cannot write to standard output: " +
+                               std::generic_category().message(errno));
+    }
+    return status;
   } catch (const std::invalid_argument& error) {
     std::fprintf(stderr, "redlockctl: %s\n", error.what());
     return redlockctl::kExitUsage;

@@ -252,6 +252,14 @@ class Connecting(unittest.TestCase):
         self.assertEqual(call.returncode, 1, err)
         self.assertIn("interrupted by a signal before the daemon answered", err)
 
+    def test_output_that_cannot_be_written_is_an_error(self):
+        server = ["--server", f"127.0.0.1:{self.daemon()}"]
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([REDLOCKCTL, *server, "acquire", "k"], stdout=full, stderr=subprocess.PIPE, text=True,
+                                  timeout=60)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("cannot write to standard output: No space left on device", done.stderr)
+
     def test_a_time_limit_also_bounds_connecting(self):
         servers = ",".join(self.server(silent).address for _ in range(3))
         common = ["--connect-timeout", "1h", "--server", servers]

@@ -86,6 +86,11 @@ Failure Explain(const grpc::Status& status) {
     failure.reason = "DEADLINE_EXCEEDED";
     failure.message = "the time to wait ran out";
   }
+  // redlockctl itself cancels a call, when a signal arrives.
+  if (failure.reason.empty() && status.error_code() == grpc::StatusCode::CANCELLED) {
+    failure.reason = "CANCELLED";
+    failure.message = "interrupted by a signal before the daemon answered";
+  }
   return failure;
 }
 

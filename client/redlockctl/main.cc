@@ -1,18 +1,23 @@
 // redlockctl, the command-line client: parses the arguments and runs one command.
+#include <fcntl.h>
 #include <grpc/support/log.h>
 #include <openssl/crypto.h>
 #include <pthread.h>
 #include <signal.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cctype>
+#include <cerrno>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
 #include <stdexcept>
 #include <string>
+#include <string_view>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -31,20 +36,34 @@ using redlockctl::ExitStatus;
 using redlockctl::Millis;
 using redlockctl::Options;
 
-constexpr const char* kFooter =
-    "\nExit status: 0 success; 1 other failure; 2 invalid arguments; 3 another holder has the\n"
+// The exit statuses of all commands but `run` and `elect`.
+constexpr const char* kStatuses =
+    "Exit status: 0 success; 1 other failure; 2 invalid arguments; 3 another holder has the\n"
     "lock, or the time to wait ran out; 4 the token does not hold the key, or the lock was lost;\n"
-    "5 too few Redis nodes answered; 6 no daemon answered. `run` and `elect` return the status of "
-    "the\n"
-    "command (128 + N if signal N ended it), or: 2 invalid arguments; 120 no daemon answered; 121\n"
-    "too few Redis nodes answered; 122 the lock was lost, or --max-lifetime has passed; 123 "
-    "another\n"
-    "holder has the lock, or the time to wait ran out; 125 other failure; 126 the command cannot "
-    "be\n"
-    "run; 127 the command was not found. redlockctl writes a line that begins with `redlockctl:` "
-    "to\n"
-    "standard error for each of its own statuses, and if the command itself ends with 120 to "
-    "127.\n";
+    "5 too few Redis nodes answered; 6 no daemon answered.";
+
+// Those of `run` and `elect`.
+constexpr const char* kRunStatuses =
+    "the command (128 + N if signal N ended it), or: 2 invalid arguments;\n"
+    "120 no daemon answered; 121 too few Redis nodes answered; 122 the lock was lost, or\n"
+    "--max-lifetime has passed; 123 another holder has the lock, or the time to wait ran out;\n"
+    "125 other failure; 126 the command cannot be run; 127 the command was not found. redlockctl\n"
+    "writes a line that begins with `redlockctl:` to standard error for each of its own statuses,\n"
+    "and if the command itself ends with 120 to 127.\n";
+
+constexpr const char* kCommonOptions =
+    "\nFor the options that every command has, such as --server, --output and --timeout:\n"
+    "redlockctl --help\n\n";
+
+std::string Footer() {
+  return std::string("\n") + kStatuses + " `run` and `elect` return the status of\n" + kRunStatuses;
+}
+
+std::string CommandFooter() { return std::string(kCommonOptions) + kStatuses + "\n"; }
+
+std::string RunFooter() {
+  return std::string(kCommonOptions) + "Exit status: that of " + kRunStatuses;
+}
 
 // For the commands that change the node set.
 constexpr const char* kChangeFooter =
@@ -96,10 +115,9 @@ class CommandLine {
   }
 
   CLI::App& AddWithKeys(const std::string& name, const std::string& help,
-                        ExitStatus (Commands::*run)()) {
+                        ExitStatus (Commands::*run)(), const std::string& keys) {
     CLI::App& command = AddWithoutKey(name, help, run);
-    command.add_option("KEY", options_.keys, "The key of the lock, or several to lock together")
-        ->required();
+    command.add_option("KEY", options_.keys, keys)->required();
     return command;
   }
 
@@ -112,6 +130,7 @@ class CommandLine {
   CLI::App& AddGroup(const std::string& name, const std::string& help) {
     CLI::App* const group = app_.add_subcommand(name, help);
     group->fallthrough();
+    group->footer(CommandFooter());
     group->require_subcommand(1);
     return *group;
   }
@@ -120,6 +139,7 @@ class CommandLine {
                   ExitStatus (Commands::*run)()) {
     CLI::App* const command = parent.add_subcommand(name, help);
     command->fallthrough();  // common options may follow the command
+    command->footer(CommandFooter());
     commands_.push_back({command, [run](Commands& commands) { return (commands.*run)(); }});
     return *command;
   }
@@ -230,7 +250,7 @@ void DeclareNodesCommands(CommandLine& line, Options& options) {
              &Commands::ListNodeSet);
   const auto add_change = [&](const std::string& name, const std::string& help) {
     CLI::App& command = line.AddTo(nodes, name, help, &Commands::ChangeNodeSet);
-    command.footer(std::string(kChangeFooter) + kFooter);
+    command.footer(kChangeFooter + CommandFooter());
     return &command;
   };
   add_change("init", "Create the node set if the daemons do not create it by themselves")
@@ -258,6 +278,8 @@ void DeclareNodesCommands(CommandLine& line, Options& options) {
       ->callback([&options] { options.change.abort = true; });
 }
 
+constexpr const char* kKeysToLock = "The key of the lock, or several to lock together";
+constexpr const char* kLockedKeys = "The key of the lock, or all keys that were locked together";
 constexpr const char* kShareHelp =
     "Share the lock with others that use this option, as readers do; keep exclusive holders out";
 constexpr const char* kIsSharedHelp = "The lock was acquired with --shared";
@@ -283,6 +305,7 @@ void AddWait(CLI::App& command, Options& options) {
 
 // What `run` and `elect` do not share with `hold`.
 void DeclareRun(CLI::App& run, Options& options) {
+  run.footer(RunFooter());
   run.add_flag("--try", options.single_try, "Make one attempt and do not wait");
   AddWait(run, options);
   AddDuration(run, "--grace",
@@ -301,19 +324,21 @@ void DeclareRun(CLI::App& run, Options& options) {
 
 void DeclareCommands(CommandLine& line, Options& options) {
   CLI::App& acquire = line.AddWithKeys("acquire", "Acquire a lock, waiting for it if necessary",
-                                       &Commands::Acquire);
+                                       &Commands::Acquire, kKeysToLock);
   line.AddTtl(acquire);
   line.AddOwnToken(acquire);
   line.AddRetry(acquire);
   AddWait(acquire, options);
   line.AddSharing(acquire, kShareHelp, kSemaphoreHelp);
-  acquire.add_flag("--extend-if-held", options.extend_if_held,
-                   "Extend the lock if --token already holds the key");
+  acquire
+      .add_flag("--extend-if-held", options.extend_if_held,
+                "Extend the lock if --token already holds the key")
+      ->needs("--token");
   acquire.add_option("--owner", options.owner, "A label for people, shown by `who`");
   line.AddPublished(acquire);
 
-  CLI::App& extend =
-      line.AddWithKeys("extend", "Extend a held lock: set its TTL again", &Commands::Extend);
+  CLI::App& extend = line.AddWithKeys("extend", "Extend a held lock: set its TTL again",
+                                      &Commands::Extend, kLockedKeys);
   line.AddTtl(extend);
   line.AddSharing(extend, kIsSharedHelp, kIsSlotHelp);
   extend
@@ -324,11 +349,12 @@ void DeclareCommands(CommandLine& line, Options& options) {
           "keeps alive")
       ->needs("--shared")
       ->check(CLI::Range(std::uint64_t{1}, (std::uint64_t{1} << 53U) - 1))
-      ->type_name("FENCE");
+      ->type_name("FENCING_TOKEN");
   line.AddToken(extend);
   line.AddRetry(extend);
 
-  CLI::App& release = line.AddWithKeys("release", "Release a held lock", &Commands::Release);
+  CLI::App& release =
+      line.AddWithKeys("release", "Release a held lock", &Commands::Release, kLockedKeys);
   line.AddToken(release);
   line.AddKeepFor(release);
 
@@ -340,8 +366,8 @@ void DeclareCommands(CommandLine& line, Options& options) {
   proclaim.add_option("VALUE", options.value, "The new value; empty: publish no value")->required();
   line.AddToken(proclaim);
 
-  CLI::App& watch =
-      line.AddWithKeys("watch", "Keep a held lock alive until interrupted", &Commands::Watch);
+  CLI::App& watch = line.AddWithKeys("watch", "Keep a held lock alive until interrupted",
+                                     &Commands::Watch, kLockedKeys);
   line.AddTtl(watch);
   line.AddSharing(watch, kIsSharedHelp, kIsSlotHelp);
   line.AddToken(watch);
@@ -353,7 +379,7 @@ void DeclareCommands(CommandLine& line, Options& options) {
                  "Keep trying to extend after the lock was lost");
 
   CLI::App& hold = line.AddWithKeys("hold", "Acquire a lock and keep it alive until interrupted",
-                                    &Commands::Hold);
+                                    &Commands::Hold, kKeysToLock);
   CLI::App& run = line.AddWithoutKey(
       "run", "Run a command while the lock is held: run KEY COMMAND ...", &Commands::Run);
   line.AddFirstKey(run, "KEY", "The key of the lock");
@@ -411,6 +437,7 @@ void DeclareCommands(CommandLine& line, Options& options) {
   CLI::App& bench = line.AddWithoutKey(
       "bench", "Measure how fast locks can be acquired and released", &Commands::Bench);
   AddDuration(bench, "--duration", "How long to measure [5s]", [&options](Millis value) {
+    if (value <= Millis(0)) throw CLI::ValidationError("--duration", "must be longer than 0");
     options.bench.duration = std::chrono::duration_cast<std::chrono::milliseconds>(value);
   });
   bench.add_option("--callers", options.bench.concurrency, "Number of concurrent callers")
@@ -456,9 +483,40 @@ void CheckCommand(const Options& options) {
   }
 }
 
+// The daemon would name the fields of its request.
+void CheckKeys(const Options& options) {
+  if (options.max_holders != 0 && options.keys.size() > 1) {
+    throw CLI::ValidationError("--max-holders", "a semaphore has a single KEY, not " +
+                                                    std::to_string(options.keys.size()));
+  }
+}
+
+// protobuf would write an error of its own to standard error, in other words.
+void CheckUtf8(const std::string& name, const std::string& text) {
+  if (redlock::client::CutToUtf8(text, text.size()) != text) {
+    throw CLI::ValidationError(name, "is not valid UTF-8");
+  }
+}
+
+void CheckTexts(const Options& options) {
+  CheckUtf8("KEY", options.key);
+  for (const std::string& key : options.keys) CheckUtf8("KEY", key);
+  CheckUtf8("--owner", options.owner);
+  CheckUtf8("--value", options.value);
+  CheckUtf8("--why", options.why);
+}
+
+// A descriptor that is closed would be that of the next socket, to which the output would go.
+void OpenStandardDescriptors() {
+  for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    if (fcntl(descriptor, F_GETFD) == -1) (void)open("/dev/null", O_RDWR);
+  }
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
+  OpenStandardDescriptors();
   // OpenSSL must not free its state at exit: threads of gRPC may still begin a TLS handshake then.
   OPENSSL_init_crypto(OPENSSL_INIT_NO_ATEXIT, nullptr);
   // gRPC's log repeats in other words what redlockctl reports.
@@ -476,7 +534,7 @@ int main(int argc, char** argv) {
   app.set_help_all_flag("--help-all", "Print this help and that of every subcommand");
   app.require_subcommand(1);
   app.get_formatter()->column_width(38);  // help2man finds the descriptions by their column
-  app.footer(kFooter);
+  app.footer(Footer());
   Options options;
   std::string output = "text";
   app.add_option(
@@ -487,6 +545,11 @@ int main(int argc, char** argv) {
       ->delimiter(',')
       ->allow_extra_args(false)  // the command must not be parsed as another server
       ->check([](const std::string& server) {
+        if (server.find(':') == std::string::npos || server.starts_with("http://") ||
+            server.starts_with("https://")) {
+          return "expected host:port or unix:/path, not " +
+                 (server.empty() ? "an empty text" : redlockctl::Shown(server));
+        }
         const auto error = redlock::client::CheckEndpoint(server);
         return error ? error->message : std::string();
       })
@@ -510,7 +573,7 @@ int main(int argc, char** argv) {
                  "File with the bearer token that identifies the caller to the daemon")
       ->envname("REDLOCK_AUTH_TOKEN_FILE")
       ->check(CLI::ExistingFile);
-  app.add_option("--output", output, "Output format: text or json")
+  app.add_option("--output", output, "Output format: text or json [text]")
       ->check(CLI::IsMember({"text", "json"}));
   AddDuration(app, "--connect-timeout",
               "How long connecting to an address may take, including the TLS handshake [2s]",
@@ -520,6 +583,14 @@ int main(int argc, char** argv) {
   CommandLine line(app, options);
   DeclareCommands(line, options);
   app.failure_message([](const CLI::App* failed, const CLI::Error& error) {
+    const std::vector<std::string> unknown = failed->remaining(true);
+    // CLI11 says only that a subcommand is required.
+    if (std::string_view(error.what()).starts_with("A subcommand is required") &&
+        !unknown.empty()) {
+      const std::string kind = unknown.front().starts_with('-') ? "option" : "subcommand";
+      return "redlockctl: there is no " + kind + " " + redlockctl::Shown(unknown.front()) +
+             "\nRun with --help or --help-all for more information.\n";
+    }
     return "redlockctl: " + CLI::FailureMessage::simple(failed, error);
   });
   redlockctl::Arguments arguments = redlockctl::Separate(app, argc, argv);
@@ -529,6 +600,8 @@ int main(int argc, char** argv) {
     app.parse(std::move(arguments.own));
     if (RunsCommand(app)) CheckCommand(options);
     if (!arguments.keys.empty()) options.keys = std::move(arguments.keys);
+    CheckKeys(options);
+    CheckTexts(options);
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? redlockctl::kExitOk : redlockctl::kExitUsage;
   }
@@ -536,7 +609,14 @@ int main(int argc, char** argv) {
   if (!RunsCommand(app)) pthread_sigmask(SIG_BLOCK, &signals, nullptr);
   try {
     Commands commands(options, redlockctl::Printer(output == "json"));
-    return line.Run(commands);
+    const ExitStatus status = line.Run(commands);
+    // Without its output, such as the token of a lock, a command has not succeeded.
+    errno = 0;
+    if (std::fflush(stdout) != 0) {
+      throw std::runtime_error("cannot write to standard output: " +
+                               std::generic_category().message(errno));
+    }
+    return status;
   } catch (const std::invalid_argument& error) {
     std::fprintf(stderr, "redlockctl: %s\n", error.what());
     return redlockctl::kExitUsage;

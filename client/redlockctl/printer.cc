@@ -161,7 +161,7 @@ v1::ObserveResponse ToProto(const redlock::client::KeyState& state) {
 // "is held by web-1/7/app at ipv4:10.0.0.7:4711, value 10.0.0.7:80, fencing token 12".
 std::string WordsFor(const v1::ObserveResponse& state) {
   if (state.state() == v1::HOLDER_STATE_UNDECIDED) {
-    return "may be held: it is undecided: " + state.message();
+    return "may be held (undecided): " + state.message();
   }
   if (state.state() == v1::HOLDER_STATE_VACANT) {
     if (!state.has_kept_for()) return "is free";

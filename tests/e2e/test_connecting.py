@@ -6,6 +6,7 @@ import ssl
 import subprocess
 import tempfile
 import threading
+import time
 import unittest
 from concurrent.futures import ThreadPoolExecutor
 
@@ -222,6 +223,42 @@ class Connecting(unittest.TestCase):
             output = self.ctl("--server", f"{refused},{http}", *command).stdout
             self.assertIn(f"{refused}: the connection was refused", output)
             self.assertIn(f"{http}: the server speaks HTTP/1", output)
+
+    def test_wrong_arguments_are_named_before_anything_is_sent(self):
+        nobody = ["--server", f"127.0.0.1:{free_port()}"]
+        for arguments, words in (
+                (["bogus"], "there is no subcommand bogus"),
+                (["--bogus"], "there is no option --bogus"),
+                (["nodes", "bogus"], "there is no subcommand bogus"),
+                (["--server", "", "status"], "expected host:port or unix:/path, not an empty text"),
+                (["--server", "localhost", "status"], "expected host:port or unix:/path, not localhost"),
+                (["--server", "http://localhost:1", "status"], "expected host:port or unix:/path"),
+                ([*nobody, "acquire", "a", "b", "--max-holders", "2"], "a semaphore has a single KEY, not 2"),
+                ([*nobody, "acquire", "a", "--extend-if-held"], "--extend-if-held requires --token"),
+                ([*nobody, "bench", "--duration", "0"], "--duration: must be longer than 0"),
+                ([*nobody, "who", b"\xff"], "KEY: is not valid UTF-8")):
+            done = self.ctl(*arguments)
+            self.assertEqual(done.returncode, 2, (arguments, done.stdout))
+            self.assertIn(words, done.stdout)
+            self.assertNotIn("protobuf", done.stdout)
+
+    def test_a_call_that_a_signal_ends_says_so(self):
+        silence = ["--server", self.server(silent).address, "--connect-timeout", "1m"]
+        call = subprocess.Popen([REDLOCKCTL, *silence, "acquire", "k"], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+                                text=True)
+        time.sleep(0.5)
+        call.terminate()
+        _, err = call.communicate(timeout=60)
+        self.assertEqual(call.returncode, 1, err)
+        self.assertIn("interrupted by a signal before the daemon answered", err)
+
+    def test_output_that_cannot_be_written_is_an_error(self):
+        server = ["--server", f"127.0.0.1:{self.daemon()}"]
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([REDLOCKCTL, *server, "acquire", "k"], stdout=full, stderr=subprocess.PIPE, text=True,
+                                  timeout=60)
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertIn("cannot write to standard output: No space left on device", done.stderr)
 
     def test_a_time_limit_also_bounds_connecting(self):
         servers = ",".join(self.server(silent).address for _ in range(3))

@@ -214,7 +214,7 @@ class Machine:
         session, self._session = self._session, None
         was_steady = now - session.ready_at >= _STEADY
         session.phase = Phase.ABANDONED
-        log.warning("Session abandoned, moving to the next daemon: %s", error)
+        log.warning("disconnected, trying the next endpoint: %s", error)
         self._transport.cancel(session)
         self.leases.on_abandoned(session)
         self.acquires.on_abandoned()

@@ -138,8 +138,8 @@ class NamedLockState(Generic[_L]):
 
     def __repr__(self) -> str:
         name = type(self)
-        return (f"<{name.__module__}.{name.__qualname__} {self.name!r} {'acquired' if self._lock else 'not acquired'}"
-                f"{kind_text(self._held_key)}>")
+        state = "not acquired" if self._lock is None else "acquired" if self.loss is None else "lost"
+        return f"<{name.__module__}.{name.__qualname__} {self.name!r} {state}{kind_text(self._held_key)}>"
 
 
 def _wait_of(blocking: bool, blocking_timeout: Optional[Seconds]) -> Optional[Seconds]:

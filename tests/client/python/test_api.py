@@ -496,8 +496,10 @@ class Threads(Api, unittest.TestCase):
     def test_a_named_lock_of_a_block(self):
         with self.assertRaises(redlockd.LockLost), self.used.lock(self.key, 5) as lock:
             self.assertTrue(lock.held)
+            self.assertIn(" acquired>", repr(lock))
             self.server.lose(self.key)
             self.assertTrue(lock.lost.wait(10))
+            self.assertIn(" lost>", repr(lock))
         with self.used.lock(self.key, 5) as lock:
             lock.release()
         self.assertFalse(self.server.held(self.key))

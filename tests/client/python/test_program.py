@@ -81,7 +81,7 @@ class Ends(Programs):
                 redlockd.Client(["127.0.0.1:1"]).acquire("k", wait=0)
             except redlockd.Unreachable:
                 pass
-            assert any("Session abandoned" in text for text in heard), heard
+            assert any("disconnected" in text for text in heard), heard
             """)
 
 

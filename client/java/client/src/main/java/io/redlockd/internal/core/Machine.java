@@ -521,6 +521,20 @@ public final class Machine {
     return config.grace();
   }
 
+  /** Whether the current Session keeps a lease alive, or may do so once it has adopted it. */
+  boolean mayKeep(Lease lease) {
+    return lease.kept()
+        || (session != null
+            && session.sent.values().stream().anyMatch(
+                sent -> sent.operation() instanceof Adoption adoption && adoption.isOf(lease)));
+  }
+
+  /** Leaves the Session, so that the daemon does not keep a lost lock alive. The other locks move to the next Session. */
+  void leaveSession() {
+    abandon(Failure.of(
+        Reason.UNREACHABLE, endpoint() + ": the client has left, so that a lost lock is not kept alive any longer"));
+  }
+
   SessionTrust sessionTrust() {
     return session.trust;
   }

@@ -254,6 +254,24 @@ class ElectionTest {
     assertEquals(Reason.LOCK_NOT_HELD, failure(proclaiming));
   }
 
+  // --- The end of the client
+
+  @Test
+  void theEndOfTheClientEndsItsUnaryCalls() throws Exception {
+    daemon.silent = true;
+    CompletableFuture<Lease> waiting = client.acquireDetachedAsync("k", OPTIONS);
+    String token = next(daemon.acquires).getToken();
+    CompletableFuture<Void> releasing = client.releaseAsync("l", "own");
+    next(daemon.releases);
+    daemon.silent = false;
+    client.close();
+    assertEquals(Reason.CANCELLED, failure(waiting));
+    assertEquals(Reason.CANCELLED, failure(releasing));
+    assertEquals(token, next(daemon.releases).getToken()); // the daemon may have granted the lock
+    assertEquals(Reason.CANCELLED, failure(client.acquireDetachedAsync("k", OPTIONS)));
+    assertTrue(daemon.acquires.isEmpty());
+  }
+
   // --- Elections
 
   @Test

@@ -85,21 +85,41 @@ final class MovingCall<Q, R> {
 
   /** Ends the call. Returns whether a daemon may have carried it out, or may still do so. */
   boolean cancel() {
-    ClientCall<Q, R> cancelled;
-    boolean sent;
+    end("the caller cancelled the call");
+    return wasSent();
+  }
+
+  /**
+   * Ends the call, because the client is closed, unless it has ended. Returns whether this has ended it although a daemon may have
+   * carried it out, or may still do so.
+   */
+  boolean close() {
+    return end("the client was closed") && wasSent();
+  }
+
+  private boolean wasSent() {
     lock.lock();
     try {
-      sent = sentAt != Times.LONG_AGO;
+      return sentAt != Times.LONG_AGO;
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  // Returns whether the call had no result.
+  private boolean end(String why) {
+    ClientCall<Q, R> cancelled;
+    lock.lock();
+    try {
       ended = true;
       cancelled = call;
     } finally {
       lock.unlock();
     }
     if (cancelled != null) {
-      cancelled.cancel("the caller cancelled the call", null);
+      cancelled.cancel(why, null);
     }
-    finish(null, Failure.of(Reason.CANCELLED, "the caller cancelled the call"));
-    return sent;
+    return finish(null, Failure.of(Reason.CANCELLED, why));
   }
 
   private void attempt() {
@@ -264,7 +284,7 @@ final class MovingCall<Q, R> {
     return text.length() == 0 ? driver.endpoints.name(0) + ": no answer yet" : text.toString();
   }
 
-  private void finish(R response, Failure failure) {
+  private boolean finish(R response, Failure failure) {
     boolean before;
     long sent;
     lock.lock();
@@ -275,6 +295,6 @@ final class MovingCall<Q, R> {
     } finally {
       lock.unlock();
     }
-    result.complete(new Outcome<>(response, failure, before, sent));
+    return result.complete(new Outcome<>(response, failure, before, sent));
   }
 }

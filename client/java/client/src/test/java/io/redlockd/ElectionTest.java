@@ -15,6 +15,7 @@ import io.redlockd.redlock.v1.ProclaimRequest;
 import io.redlockd.redlock.v1.ReleaseRequest;
 import java.io.IOException;
 import java.time.Duration;
+import java.util.List;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
@@ -217,6 +218,31 @@ class ElectionTest {
     daemon.errors.add(FakeDaemon.decided(Status.Code.UNAVAILABLE, "DRAINING", "the daemon is shutting down"));
     client.proclaim("k", "mine", "three");
     assertEquals("three", next(other.proclaims).getValue());
+  }
+
+  @Test
+  void aProclaimIsRepeatedWhileTooFewNodesAnswer() throws Exception {
+    Lock lock = client.acquire("k");
+    daemon.errors.add(FakeDaemon.decided(Status.Code.UNAVAILABLE, "QUORUM_UNAVAILABLE", "1 of 3 nodes answered"));
+    other.errors.add(FakeDaemon.decided(Status.Code.UNAVAILABLE, "NODE_SET_MISMATCH", "another node set"));
+    lock.proclaim("two");
+    assertEquals("two", next(daemon.proclaims).getValue());
+    assertEquals("two", next(other.proclaims).getValue());
+    assertEquals("two", next(daemon.proclaims).getValue());
+  }
+
+  @Test
+  void theEndOfACallSaysThatTheDaemonsRefusedIt() throws Exception {
+    try (RedlockClient hasty = daemon.client(other).callTimeout(Duration.ofSeconds(1)).build()) {
+      daemon.always = () -> FakeDaemon.decided(Status.Code.UNAVAILABLE, "QUORUM_UNAVAILABLE", "1 of 3 nodes answered");
+      other.always = daemon.always;
+      assertEquals(Reason.QUORUM_UNAVAILABLE, failure(hasty.proclaimAsync("k", "mine", "two")));
+      for (Duration retryAfter : List.of(Duration.ofMillis(100), Duration.ofMinutes(1))) { // the latter is too late
+        daemon.always = () -> FakeDaemon.overloaded(retryAfter);
+        other.always = daemon.always;
+        assertEquals(Reason.OVERLOADED, failure(hasty.releaseAsync("k", "mine")));
+      }
+    }
   }
 
   @Test

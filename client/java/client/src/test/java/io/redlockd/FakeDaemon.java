@@ -2,6 +2,7 @@ package io.redlockd;
 
 import com.google.protobuf.Any;
 import com.google.rpc.ErrorInfo;
+import com.google.rpc.RetryInfo;
 import io.grpc.Server;
 import io.grpc.ServerServiceDefinition;
 import io.grpc.Status;
@@ -158,6 +159,16 @@ final class FakeDaemon implements AutoCloseable {
         .setCode(code.value())
         .setMessage(message)
         .addDetails(Any.pack(ErrorInfo.newBuilder().setDomain("redlock.v1").setReason(reason).build()))
+        .build());
+  }
+
+  /** The error of a daemon that refuses a call for now. */
+  static StatusRuntimeException overloaded(Duration retryAfter) {
+    return StatusProto.toStatusRuntimeException(com.google.rpc.Status.newBuilder()
+        .setCode(Status.Code.RESOURCE_EXHAUSTED.value())
+        .setMessage("too many waiters")
+        .addDetails(Any.pack(ErrorInfo.newBuilder().setDomain("redlock.v1").setReason("OVERLOADED").build()))
+        .addDetails(Any.pack(RetryInfo.newBuilder().setRetryDelay(Times.proto(retryAfter.toNanos())).build()))
         .build());
   }
 

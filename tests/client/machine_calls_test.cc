@@ -482,6 +482,16 @@ TEST_F(WatchesTest, ALostLockIsWatchedAgainOnlyIfTheUserWantsIt) {
   EXPECT_EQ(events.back().type, WatchEvent::Type::kEnded);
 }
 
+TEST_F(WatchesTest, AStreamThatEndsBecauseAllIsLostHasNotFailed) {
+  Start(false);
+  Hear(EventType::kLost, "a");
+  Hear(EventType::kLost, "b");
+  End(Error{Reason::kLockNotHeld, "all locks are lost"});
+  Pass(seconds(10));
+  EXPECT_EQ(events.size(), 2U);
+  EXPECT_EQ(opened.size(), 1U);
+}
+
 TEST(WatchItems, AreChecked) {
   const WatchItem good{"a", "t", seconds(10), {}};
   EXPECT_FALSE(CheckItems({good}));

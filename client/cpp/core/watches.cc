@@ -100,7 +100,7 @@ void Watches::OnEnded(WatchId id, std::uint64_t attempt, const std::optional<Err
   Watch& watch = found->second;
   if (!watch.opened) return;
   if (!why && !watch.keep_watching) watch.items.clear();  // all are lost or released
-  if (why)
+  if (why && !watch.items.empty())
     Report(id, {.type = WatchEvent::Type::kStreamFailed, .key = {}, .lease = {}, .error = *why});
   Move(id, watch);
 }

@@ -358,3 +358,15 @@ func TestASuspendIsNoticedWithinASecond(t *testing.T) {
 		t.Fatal("the loss is not signalled")
 	}
 }
+
+func TestTheListOfEndpointsMayBeUsedAgain(t *testing.T) {
+	d, endpoints := startDaemon(t), []string{"127.0.0.1:1", ""}
+	endpoints[1] = d.address
+	c, err := New(endpoints, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	clear(endpoints)
+	acquire(t, c, "k")
+}

@@ -280,6 +280,17 @@ class ElectionTest {
     assertEquals(Reason.LOCK_NOT_HELD, failure(proclaiming));
   }
 
+  @Test
+  void theWaitBoundsTheExtensionOfALockThatThisClientHolds() throws Exception {
+    try (Lock lock = client.acquire("k", OPTIONS.withToken("own"))) {
+      daemon.ignoresExtends = true;
+      AcquireOptions hasty = OPTIONS.withWait(Duration.ofMillis(300));
+      assertEquals(Reason.DEADLINE_EXCEEDED, failure(client.acquireOrExtendAsync("k", "own", hasty)));
+      assertEquals(Reason.DEADLINE_EXCEEDED, failure(client.adoptAsync("k", "own", hasty)));
+      assertTrue(lock.isHeld());
+    }
+  }
+
   // --- The end of the client
 
   @Test

@@ -99,6 +99,7 @@ final class FakeDaemon implements AutoCloseable {
   volatile Supplier<StatusRuntimeException> always = () -> null; // the error if there is none in `errors`
   volatile boolean silent; // unary calls are not answered
   volatile boolean losing; // the Session finds no lock
+  volatile boolean ignoresExtends; // those of the Session
   volatile boolean refusesToKeep; // the Session releases nothing that is to be kept
   private final Server server;
   private long fence = 100;
@@ -218,7 +219,9 @@ final class FakeDaemon implements AutoCloseable {
       @Override
       public void onNext(SessionRequest request) {
         SessionResponse.Builder response = SessionResponse.newBuilder().setClock(Times.proto(System.nanoTime()));
-        request.getOperationsList().forEach(operation -> response.addResults(carryOut(operation)));
+        request.getOperationsList().stream()
+            .filter(operation -> !ignoresExtends || !operation.hasExtend())
+            .forEach(operation -> response.addResults(carryOut(operation)));
         answer.onNext(response.build());
       }
 

@@ -63,9 +63,9 @@ final class Leases {
     return lookAt;
   }
 
-  void extend(Lease lease, long ttl, boolean once, Consumer<Failure> done) {
+  void extend(Lease lease, long ttl, boolean once, long longest, Consumer<Failure> done) {
     if (lease.held()) {
-      new Extension(machine, lease, ttl, once, done).begin();
+      new Extension(machine, lease, ttl, once, done).begin(longest);
     } else {
       done.accept(lease.notHeld());
     }

@@ -155,8 +155,17 @@ public final class Machine {
 
   /** Extends a lease; {@code once}: the daemon makes one attempt. {@code done} is called once, with null on success. */
   public void extend(Lease lease, long ttl, boolean once, Consumer<Failure> done) {
+    extend(lease, ttl, once, -1, done);
+  }
+
+  /**
+   * Extends a lease as above.
+   *
+   * @param longest how long to wait in nanoseconds; -1: without a limit
+   */
+  public void extend(Lease lease, long ttl, boolean once, long longest, Consumer<Failure> done) {
     enter();
-    leases.extend(lease, ttl, once, done);
+    leases.extend(lease, ttl, once, longest, done);
     leave();
   }
 

@@ -118,7 +118,10 @@ func (c *Client) takeOver(ctx context.Context, key core.Key, options AcquireOpti
 			return nil, errorOf(key, &core.Failure{Reason: LockNotHeld,
 				Message: fmt.Sprintf("the token holds slot %d, not slot %d", lock.Slot(), what.Slot)})
 		}
-		if err := lock.Extend(ctx, options.TTL); err != nil {
+		if what.Try {
+			what.Retry = (&RetryPolicy{}).message()
+		}
+		if err := lock.extend(ctx, options.TTL, what.Retry); err != nil {
 			return nil, err
 		}
 		return lock, nil

@@ -19,6 +19,7 @@ package redlockd
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc/credentials"
@@ -82,7 +83,7 @@ func newClient(endpoints []string, options Options, clock func() core.Instant) (
 		return nil, err
 	}
 	log := newLogger(options.Logger)
-	t := &transport{endpoints: endpoints, tls: options.TLS, token: options.Token, log: log}
+	t := &transport{endpoints: slices.Clone(endpoints), tls: options.TLS, token: options.Token, log: log}
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Client{driver: newDriver(t, options.Grace, clock, log), calls: newCalls(t, clock), grace: options.Grace,
 		owner: options.Owner, log: log, ctx: ctx, cancel: cancel}, nil

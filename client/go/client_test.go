@@ -358,3 +358,35 @@ func TestASuspendIsNoticedWithinASecond(t *testing.T) {
 		t.Fatal("the loss is not signalled")
 	}
 }
+
+func TestTheListOfEndpointsMayBeUsedAgain(t *testing.T) {
+	d, endpoints := startDaemon(t), []string{"127.0.0.1:1", ""}
+	endpoints[1] = d.address
+	c, err := New(endpoints, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	clear(endpoints)
+	acquire(t, c, "k")
+}
+
+func TestASingleTryExtendsAHeldLockOnce(t *testing.T) {
+	d := startDaemon(t)
+	c := newTestClient(t, Options{}, d)
+	lock, err := c.Acquire(soon(t), "k", AcquireOptions{Token: "own"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, options := range []AcquireOptions{{}, {Try: true}, {Retry: &RetryPolicy{MaxRetries: 2}}} {
+		again, err := c.AcquireOrExtend(soon(t), "k", "own", options)
+		if err != nil || again != lock {
+			t.Fatal(again, err)
+		}
+		var retry *pb.RetryPolicy
+		d.set(func() { retry = d.extended[i].Retry })
+		if got := retry.GetMaxRetries(); (retry == nil) != (i == 0) || got != []int32{0, 0, 2}[i] {
+			t.Fatalf("%d: %v", i, retry)
+		}
+	}
+}

@@ -35,8 +35,9 @@ type fakeDaemon struct {
 	silent  bool // answers nothing
 	fence   uint64
 	owners  map[string]string // label by key
-	// What arrived: acquires and releases in a Session, proclaims. refuse also refuses the latter.
+	// What arrived: acquires, extends and releases in a Session, proclaims. refuse also refuses the latter.
 	acquired   []*pb.AcquireRequest
+	extended   []*pb.ExtendRequest
 	released   []*pb.ReleaseRequest
 	proclaimed []*pb.ProclaimRequest
 	outage     string            // why the daemon cannot use its nodes for a proclaim; "": it can
@@ -154,6 +155,7 @@ func (d *fakeDaemon) carryOut(o *pb.SessionOperation, response *pb.SessionRespon
 		add()
 	case o.GetExtend() != nil:
 		e := o.GetExtend()
+		d.extended = append(d.extended, e)
 		slot, found := d.slotOf(keyOf(e), e.MaxHolders, e.Slot, e.Token)
 		if !found {
 			fail(LockNotHeld)

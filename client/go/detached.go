@@ -11,7 +11,7 @@ import (
 )
 
 // After a call that may still be under way was cancelled, its release is repeated once after this time.
-const releaseAgain = 100 * time.Millisecond
+const releaseAgain = time.Second
 
 // AcquireDetached acquires a lock that outlives the process and that no client extends: it expires after options.TTL.
 // Its keys and token can be handed to another process, which can extend, release or adopt it. AcquireDetached waits until

@@ -72,7 +72,7 @@ type Holder struct {
 // same reports whether s says nothing new after other.
 func (s KeyState) same(other KeyState) bool {
 	return s.State == other.State && s.Holders == other.Holders && s.FencingToken == other.FencingToken &&
-		s.Value == other.Value && s.Owner == other.Owner && slices.EqualFunc(s.HeldBy, other.HeldBy, func(a, b Holder) bool {
+		s.Value == other.Value && s.Owner == other.Owner && (s.KeptFor > 0) == (other.KeptFor > 0) && slices.EqualFunc(s.HeldBy, other.HeldBy, func(a, b Holder) bool {
 		return a.FencingToken == b.FencingToken && a.Slot == b.Slot && a.Value == b.Value && a.Owner == b.Owner
 	})
 }

@@ -177,6 +177,24 @@ func TestAnObserverReportsEachChange(t *testing.T) {
 	noObserverIsLeft(t, c)
 }
 
+func TestTheEndOfAKeptKeyIsReported(t *testing.T) {
+	d := startDaemon(t)
+	c := newTestClient(t, Options{}, d)
+	r := observe(soon(t), t, c, "k")
+	o := <-d.observers
+	o.send <- &pb.ObserveResponse{State: pb.HolderState_HOLDER_STATE_VACANT, KeptFor: durationpb.New(2 * time.Minute)}
+	if s := r.sees(t, StateVacant, 0, ""); s.KeptFor != 2*time.Minute {
+		t.Fatal(s)
+	}
+	o.send <- &pb.ObserveResponse{State: pb.HolderState_HOLDER_STATE_VACANT, KeptFor: durationpb.New(time.Minute)} // not reported
+	o.send <- vacantState
+	if s := r.sees(t, StateVacant, 0, ""); s.KeptFor != 0 {
+		t.Fatal(s)
+	}
+	close(r.quit)
+	noObserverIsLeft(t, c)
+}
+
 func TestAStateHasAllThatTheDaemonReports(t *testing.T) {
 	got := stateOf(&pb.ObserveResponse{State: pb.HolderState_HOLDER_STATE_HELD, Holders: 2, Owner: "o", Value: "v", FencingToken: 9,
 		HeldFor: durationpb.New(1), Remaining: durationpb.New(2), Mode: pb.LockMode_LOCK_MODE_SHARED, MaxHolders: 3,

@@ -439,6 +439,26 @@ TEST_F(WatchesTest, AWatchMovesAwayFromADaemonThatShutsDown) {
   EXPECT_EQ(cancelled, 1);
 }
 
+// The event names the slot that the token has.
+TEST_F(WatchesTest, ASlotThatTheItemDoesNotNameIsThatOfTheItem) {
+  watch = watches.Start({{semaphore("a", 3), "t", seconds(10), {}},
+                         {semaphore("b", 3, 2), "u", seconds(10), {}},
+                         {"c", "v", seconds(10), {}}},
+                        {.keep_watching_after_loss = false});
+  Collect();
+  Hear(EventType::kExtendFailed, semaphore("a", 3, 1));
+  EXPECT_EQ(events.back().key, semaphore("a", 3));
+  Hear(EventType::kLost, semaphore("a", 3, 1));
+  EXPECT_EQ(events.back().key, semaphore("a", 3));
+  Hear(EventType::kLost, semaphore("b", 3, 2));
+  EXPECT_EQ(events.back().key, semaphore("b", 3, 2));
+  End(Error{Reason::kUnreachable, "broken"});
+  Pass(seconds(1));
+  ASSERT_EQ(opened.size(), 2U);
+  ASSERT_EQ(opened[1].items.size(), 1U);
+  EXPECT_EQ(opened[1].items[0].key, "c");
+}
+
 TEST_F(WatchesTest, ALostLockIsWatchedAgainOnlyIfTheUserWantsIt) {
   Start();
   Hear(EventType::kLost, "a");
@@ -460,6 +480,16 @@ TEST_F(WatchesTest, ALostLockIsWatchedAgainOnlyIfTheUserWantsIt) {
   watches.CloseAll({Reason::kCancelled, "closed"});
   Collect();
   EXPECT_EQ(events.back().type, WatchEvent::Type::kEnded);
+}
+
+TEST_F(WatchesTest, AStreamThatEndsBecauseAllIsLostHasNotFailed) {
+  Start(false);
+  Hear(EventType::kLost, "a");
+  Hear(EventType::kLost, "b");
+  End(Error{Reason::kLockNotHeld, "all locks are lost"});
+  Pass(seconds(10));
+  EXPECT_EQ(events.size(), 2U);
+  EXPECT_EQ(opened.size(), 1U);
 }
 
 TEST(WatchItems, AreChecked) {

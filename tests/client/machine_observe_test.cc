@@ -111,6 +111,40 @@ TEST_F(ObserversTest, ABrokenStreamIsOpenedElsewhereAndAnEqualStateIsNotRepeated
   EXPECT_EQ(Taken(), "HELD 5 two") << "a change during the break";
 }
 
+TEST_F(ObserversTest, OneOfSeveralHoldersMayLeaveDuringABreak) {
+  KeyState semaphore = Held(7);
+  semaphore.max_holders = 3;
+  KeyState shares = Held(7);
+  shares.shared = true;
+  for (KeyState state : {semaphore, shares}) {
+    observers.Forget(observer);
+    observer = Start("k");
+    Hear(Held(4));
+    EXPECT_EQ(Taken(), "HELD 4");
+    state.fencing_token = 7;
+    state.holders = 2;
+    Hear(state);
+    EXPECT_EQ(Taken(), "HELD 7");
+    Break();
+    state.fencing_token = 5;
+    state.holders = 1;
+    Hear(state);
+    EXPECT_EQ(Taken(), "HELD 7") << "the reported token never decreases";
+    EXPECT_EQ(last.holders, 1);
+    EXPECT_EQ(observers.NextDeadline(), kNever);
+    state.fencing_token = 3;
+    state.holders = 3;
+    Hear(state);
+    EXPECT_EQ(Taken(), "") << "a state from before the exclusive holder";
+    Hear(Held(6));
+    EXPECT_EQ(Taken(), "") << "an exclusive holder from before the others";
+    Hear(Held(8));
+    EXPECT_EQ(Taken(), "HELD 8");
+    Hear(state);
+    EXPECT_EQ(Taken(), "");
+  }
+}
+
 TEST_F(ObserversTest, EachDifferenceMakesAnotherState) {
   KeyState state{.state = HolderState::kHeld, .holders = 1, .fencing_token = 5};
   const auto is_new = [this](const KeyState& next) {

@@ -105,11 +105,24 @@ void Observers::OnState(ObserverId id, std::uint64_t attempt, KeyState state) {
   observer.heard = true;
   observer.failures.assign(endpoints_.size(), {});
   const bool held = state.state == HolderState::kHeld;
-  if (held && state.fencing_token < observer.highest_fence) return;
-  if (held) observer.highest_fence = state.fencing_token;
+  if (held && !Passes(observer, state)) return;
   observer.stands_until = After(now_, held ? state.remaining : Duration::zero());
   observer.undecided_at = kNever;
   Report(id, observer, std::move(state));
+}
+
+// Whether a held state may follow those before. An exclusive holder follows all holders. The
+// holders of shares and slots follow only the exclusive ones: when one of them leaves, the highest
+// fencing token of the others may be lower. The state then keeps the higher one, as within a stream
+// of the daemon.
+bool Observers::Passes(Observer& observer, KeyState& state) {
+  const bool several = state.shared || state.max_holders != 0;
+  const std::uint64_t least = several ? observer.exclusive_fence : observer.highest_fence;
+  if (state.fencing_token < least) return false;
+  if (!several) observer.exclusive_fence = state.fencing_token;
+  observer.highest_fence = std::max(observer.highest_fence, state.fencing_token);
+  state.fencing_token = observer.highest_fence;
+  return true;
 }
 
 void Observers::OnEnded(ObserverId id, std::uint64_t attempt, const Error& why, bool final) {

@@ -64,12 +64,14 @@ class Observers {
     std::optional<KeyState> taken{};    // what the reader got last
     std::optional<KeyState> pending{};  // what the reader gets next
     std::uint64_t highest_fence = 0;    // that was reported
+    std::uint64_t exclusive_fence = 0;  // the same, of exclusive holders only
     TimePoint stands_until{};           // how long the last state stands without a stream
     TimePoint undecided_at = kNever;    // when to report that nothing is known
     std::optional<Error> ended{};
   };
   using Started = std::map<ObserverId, Observer>;
 
+  [[nodiscard]] static bool Passes(Observer& observer, KeyState& state);
   void Open(ObserverId id, Observer& observer);
   void Move(ObserverId id, Observer& observer);
   [[nodiscard]] bool IsDue(const Observer& observer) const;

@@ -56,12 +56,13 @@ void Watches::OnEvent(WatchId id, std::uint64_t attempt, const Event& event) {
   Watch& watch = found->second;
   if (!watch.opened) return;
   watch.heard = true;
-  WatchEvent out{.key = event.key, .error = event.error};
+  const std::string key = KeyOf(watch, event);
+  WatchEvent out{.key = key, .error = event.error};
   switch (event.type) {
     case EventType::kExtended:
       if (!event.grant) return;
       out.type = WatchEvent::Type::kExtended;
-      out.lease = Lease{.key = event.key,
+      out.lease = Lease{.key = event.key,  // with the slot
                         .token = event.grant->token,
                         .fencing_token = event.grant->fencing_token,
                         .valid_until = After(now_, event.grant->validity).time_since_epoch()};
@@ -81,7 +82,15 @@ void Watches::OnEvent(WatchId id, std::uint64_t attempt, const Event& event) {
   }
   Report(id, std::move(out));
   if (event.type != EventType::kLost || watch.keep_watching) return;
-  std::erase_if(watch.items, [&event](const WatchItem& item) { return item.key == event.key; });
+  std::erase_if(watch.items, [&key](const WatchItem& item) { return item.key == key; });
+}
+
+// As in the item, which need not name the slot that its token has.
+std::string Watches::KeyOf(const Watch& watch, const Event& event) {
+  const std::string any_slot = AnySlot(event.key);
+  const bool names_none = std::any_of(watch.items.begin(), watch.items.end(),
+                                      [&](const auto& item) { return item.key == any_slot; });
+  return names_none ? any_slot : event.key;
 }
 
 void Watches::OnEnded(WatchId id, std::uint64_t attempt, const std::optional<Error>& why) {
@@ -91,7 +100,7 @@ void Watches::OnEnded(WatchId id, std::uint64_t attempt, const std::optional<Err
   Watch& watch = found->second;
   if (!watch.opened) return;
   if (!why && !watch.keep_watching) watch.items.clear();  // all are lost or released
-  if (why)
+  if (why && !watch.items.empty())
     Report(id, {.type = WatchEvent::Type::kStreamFailed, .key = {}, .lease = {}, .error = *why});
   Move(id, watch);
 }

@@ -50,6 +50,7 @@ class Watches {
   };
   using Started = std::map<WatchId, Watch>;
 
+  [[nodiscard]] static std::string KeyOf(const Watch& watch, const Event& event);
   void Open(WatchId id, Watch& watch);
   void Move(WatchId id, Watch& watch);
   [[nodiscard]] bool IsDue(const Watch& watch) const;

@@ -95,7 +95,9 @@ func (m *Machine) Acquire(now Instant, what Acquire) *Acquisition {
 		}
 	}
 	m.acquires[a] = struct{}{}
-	m.enqueue(a)
+	if a.state != deferred { // otherwise, leave queues it, behind the give_up
+		m.enqueue(a)
+	}
 	return a
 }
 
@@ -221,6 +223,8 @@ func (a *Acquisition) onPosition(position int) {
 func (a *Acquisition) request(_ *Machine, id uint64) *pb.SessionOperation {
 	key, keys := a.Key.Fields()
 	switch {
+	case a.sent != 0: // it was queued twice
+		return nil
 	case a.state == asking && a.takes:
 		// Returns the fencing token, without which no sequence is known that the nodes accept. The client itself repeats it.
 		a.sent = id
@@ -228,7 +232,7 @@ func (a *Acquisition) request(_ *Machine, id uint64) *pb.SessionOperation {
 			Key: key, Keys: keys, Mode: a.Key.Mode(), MaxHolders: int32(a.Key.MaxHolders()), Slot: int32(a.Slot),
 			Token: a.token, Ttl: duration(a.TTL), Retry: &pb.RetryPolicy{MaxRetries: new(int32)},
 			DowngradeFrom: a.downgradeFrom()}}}
-	case a.state == asking && a.sent == 0:
+	case a.state == asking:
 		a.sent = id
 		a.sendings++
 		token := a.token // the message is written later, when a.token may be another one
@@ -237,6 +241,7 @@ func (a *Acquisition) request(_ *Machine, id uint64) *pb.SessionOperation {
 			Retry: a.Retry, ExtendIfHeld: a.unsure}
 		return &pb.SessionOperation{Id: id, Operation: &pb.SessionOperation_Acquire{Acquire: request}}
 	case a.state == joining:
+		a.sent = id
 		// Each copy that was sent with extend_if_held may have moved the lease to another stream.
 		a.sequence = nextSequence(a.sequence, a.granted.fence+a.sendings)
 		return adoptRequest(id, a.id(), a.granted.Slot, a.TTL, a.sequence, a.downgradeFrom())

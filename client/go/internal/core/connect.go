@@ -79,6 +79,7 @@ func (m *Machine) abandon(now Instant, failure *Failure) {
 		return
 	}
 	m.failWhatDoesNotWait(now)
+	m.refusal = nil // the next failure may be an outage
 	m.reconnectAt = now.Add(m.pause/2 + time.Duration(m.host.Jitter()*float64(m.pause/2)))
 	m.pause = least(2*m.pause, mostPause)
 }

@@ -165,3 +165,20 @@ func TestALockIsReleasedEvenIfTheDaemonCannotKeepTheKey(t *testing.T) {
 	w.expect(w.sent())
 	same(t, "reports", o.done, 1)
 }
+
+// The answer to a ping may follow, in the same message, that of the release which ends the machine.
+func TestAnAnswerAfterTheEndOfTheClientIsIgnored(t *testing.T) {
+	w := newWorld(t, 1)
+	w.getReady()
+	w.holdWithDelay("")
+	w.passAlive(time.Second)
+	w.hold("other")
+	w.pass(testGrace/4 - time.Millisecond)
+	closed := false
+	w.m.Close(w.now, func() { closed = true })
+	release := w.expect(w.sent(), "release other "+w.lastToken())[0]
+	w.pass(time.Millisecond)
+	ping := w.expect(w.sent(), "ping")[0]
+	w.reply(ok(release), ok(ping))
+	same(t, "closed", closed, true)
+}

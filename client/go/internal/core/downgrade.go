@@ -33,7 +33,9 @@ func (m *Machine) Downgrade(now Instant, lease *Lease, what Acquire) *Acquisitio
 	}
 	m.acquires[a] = struct{}{}
 	m.timers.add(bound, func(now Instant) { m.TimeOut(now, a) })
-	m.enqueue(a)
+	if a.state != deferred {
+		m.enqueue(a)
+	}
 	return a
 }
 

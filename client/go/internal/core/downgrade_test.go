@@ -276,3 +276,29 @@ func TestCloseReleasesTheLockOfADowngrade(t *testing.T) {
 	same(t, "done", u.done, 1)
 	same(t, "closed", closed, 1)
 }
+
+// The pause after a refused adoption may end after the next Session is ready and before anything is written there.
+func TestADowngradeIsAdoptedOnceOnEachSession(t *testing.T) {
+	w := newWorld(t, 1)
+	w.getReady()
+	u := w.hold("k")
+	w.pass(leastUse)
+	d := w.downgrade(u)
+	extend := w.sentButPings()[0]
+	w.reply(granted(extend, 7, testTTL))
+	w.reply(failed(w.sentButPings()[0], QuorumUnavailable))
+	w.breakOff() // and a Session is opened at once
+	first := w.m.TakeMessage(w.now, w.session())
+	w.holdUp(adoptAgain)
+	w.reply(ok(first.Operations[0]))
+	w.pass(0)
+	adopts := w.sent()
+	w.reply(granted(adopts[0], 9, testTTL))
+	same(t, "granted", d.lease != nil, true)
+	for _, late := range adopts[1:] {
+		w.reply(granted(late, 9, testTTL))
+	}
+	same(t, "held", d.lease.state == held, true)
+	w.expect(w.sent())
+	same(t, "adopted", len(adopts), 1)
+}

@@ -315,3 +315,31 @@ func TestALateAdoptionOfALostLockIsGivenBackAtOnceAfterItsRelease(t *testing.T) 
 		w.expect(w.sent(), sent)
 	}
 }
+
+// The earlier call may end after the later one was queued and before it is written.
+func TestALaterCallIsSentOnce(t *testing.T) {
+	w := newWorld(t, 1)
+	w.getReady()
+	u := w.acquire(Acquire{Key: "k", Token: "own"})
+	acquire := w.expect(w.sent(), "acquire k own")[0]
+	w.m.GiveUp(w.now, u.acquisition)
+	w.sent()
+	v := w.acquire(Acquire{Key: "k", Token: "own", ExtendIfHeld: true})
+	w.reply(failed(acquire, Cancelled))
+	extend := w.expect(w.sent(), "extend k own")[0]
+	w.reply(granted(extend, 7, testTTL))
+	same(t, "done", v.done, 0)
+	w.expect(w.sent(), "adopt k own #8")
+}
+
+func TestALaterCallThatIsNotWrittenYetIsSentAfterTheGiveUp(t *testing.T) {
+	w := newWorld(t, 1)
+	w.getReady()
+	u := w.acquire(Acquire{Key: "k", Token: "own"})
+	acquire := w.sent()[0]
+	w.m.GiveUp(w.now, u.acquisition)
+	w.sent()
+	w.acquire(Acquire{Key: "k", Token: "own"})
+	w.reply(granted(acquire, 7, testTTL))
+	w.expect(w.sent(), "give up k own", "acquire k own")
+}

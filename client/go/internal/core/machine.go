@@ -253,6 +253,9 @@ func (m *Machine) takeResults(now Instant, message *pb.SessionResponse) (drainin
 			draining = a.failure
 		}
 		sent.operation.onAnswer(m, now, a)
+		if m.session != s { // closed
+			break
+		}
 	}
 	return draining
 }

@@ -326,3 +326,14 @@ func TestARefusalFailsAcquiresOnceAllEndpointsWereTried(t *testing.T) {
 	w.breakOff()
 	same(t, "reason", u.failure.Reason, Unauthenticated)
 }
+
+func TestAnOutageAfterARefusalIsWaitedThrough(t *testing.T) {
+	w := newWorld(t, 1)
+	w.m.OnBroken(w.now, 1, &Failure{Reason: Unauthenticated, Message: "no"})
+	u := w.acquire(Acquire{Key: "k"})
+	w.pass(time.Second)
+	w.breakOff()
+	same(t, "done", u.done, 0)
+	w.pass(time.Second)
+	w.expect(w.getReady(), "acquire k rl-1")
+}

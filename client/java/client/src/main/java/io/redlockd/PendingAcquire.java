@@ -58,7 +58,8 @@ final class PendingAcquire implements AcquireCaller {
           Reason.LOCK_NOT_HELD, "the token holds slot " + held.slot() + ", not slot " + command.slot()));
     } else if (held != null && command.kind() != AcquireCommand.Kind.ACQUIRE) {
       lock = (Lock) held.attachment();
-      machine.extend(held, command.ttl(), false, failure -> driver.later(() -> decide(lock, failure)));
+      long longest = command.longest();
+      machine.extend(held, command.ttl(), longest == 0, longest, failure -> driver.later(() -> decide(lock, failure)));
     } else if (held != null) {
       failed(Failure.of(Reason.LOCK_ALREADY_HELD, "this client holds the lock with the same token"));
     } else if (machine.inUse(command.key(), command.token())) {

@@ -8,13 +8,16 @@ import java.util.concurrent.ExecutionException;
 final class Waiting {
   private Waiting() {}
 
-  /** Waits for a call of which nothing must be undone. */
+  /** Waits for a call that ends when its future is cancelled. An interruption that comes together with the result is kept for later. */
   static <T> T interruptibly(CompletableFuture<T> future) throws InterruptedException {
     try {
       return future.get();
     } catch (InterruptedException interrupted) {
-      future.cancel(true);
-      throw interrupted;
+      if (future.cancel(true)) {
+        throw interrupted;
+      }
+      Thread.currentThread().interrupt();
+      return uninterruptibly(future);
     } catch (ExecutionException failed) {
       throw asThrown(failed);
     }

@@ -15,6 +15,7 @@ import io.redlockd.redlock.v1.ProclaimRequest;
 import io.redlockd.redlock.v1.ReleaseRequest;
 import java.io.IOException;
 import java.time.Duration;
+import java.util.List;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
@@ -220,6 +221,31 @@ class ElectionTest {
   }
 
   @Test
+  void aProclaimIsRepeatedWhileTooFewNodesAnswer() throws Exception {
+    Lock lock = client.acquire("k");
+    daemon.errors.add(FakeDaemon.decided(Status.Code.UNAVAILABLE, "QUORUM_UNAVAILABLE", "1 of 3 nodes answered"));
+    other.errors.add(FakeDaemon.decided(Status.Code.UNAVAILABLE, "NODE_SET_MISMATCH", "another node set"));
+    lock.proclaim("two");
+    assertEquals("two", next(daemon.proclaims).getValue());
+    assertEquals("two", next(other.proclaims).getValue());
+    assertEquals("two", next(daemon.proclaims).getValue());
+  }
+
+  @Test
+  void theEndOfACallSaysThatTheDaemonsRefusedIt() throws Exception {
+    try (RedlockClient hasty = daemon.client(other).callTimeout(Duration.ofSeconds(1)).build()) {
+      daemon.always = () -> FakeDaemon.decided(Status.Code.UNAVAILABLE, "QUORUM_UNAVAILABLE", "1 of 3 nodes answered");
+      other.always = daemon.always;
+      assertEquals(Reason.QUORUM_UNAVAILABLE, failure(hasty.proclaimAsync("k", "mine", "two")));
+      for (Duration retryAfter : List.of(Duration.ofMillis(100), Duration.ofMinutes(1))) { // the latter is too late
+        daemon.always = () -> FakeDaemon.overloaded(retryAfter);
+        other.always = daemon.always;
+        assertEquals(Reason.OVERLOADED, failure(hasty.releaseAsync("k", "mine")));
+      }
+    }
+  }
+
+  @Test
   void aProclaimTakesAtMostTheTimeOfACall() throws Exception {
     try (RedlockClient hasty = daemon.client(other).callTimeout(Duration.ofSeconds(1)).build()) {
       Lock lock = hasty.acquire("k");
@@ -252,6 +278,35 @@ class ElectionTest {
     daemon.losing = true;
     notHeld(() -> lock.extend(Duration.ofSeconds(1)));
     assertEquals(Reason.LOCK_NOT_HELD, failure(proclaiming));
+  }
+
+  @Test
+  void theWaitBoundsTheExtensionOfALockThatThisClientHolds() throws Exception {
+    try (Lock lock = client.acquire("k", OPTIONS.withToken("own"))) {
+      daemon.ignoresExtends = true;
+      AcquireOptions hasty = OPTIONS.withWait(Duration.ofMillis(300));
+      assertEquals(Reason.DEADLINE_EXCEEDED, failure(client.acquireOrExtendAsync("k", "own", hasty)));
+      assertEquals(Reason.DEADLINE_EXCEEDED, failure(client.adoptAsync("k", "own", hasty)));
+      assertTrue(lock.isHeld());
+    }
+  }
+
+  // --- The end of the client
+
+  @Test
+  void theEndOfTheClientEndsItsUnaryCalls() throws Exception {
+    daemon.silent = true;
+    CompletableFuture<Lease> waiting = client.acquireDetachedAsync("k", OPTIONS);
+    String token = next(daemon.acquires).getToken();
+    CompletableFuture<Void> releasing = client.releaseAsync("l", "own");
+    next(daemon.releases);
+    daemon.silent = false;
+    client.close();
+    assertEquals(Reason.CANCELLED, failure(waiting));
+    assertEquals(Reason.CANCELLED, failure(releasing));
+    assertEquals(token, next(daemon.releases).getToken()); // the daemon may have granted the lock
+    assertEquals(Reason.CANCELLED, failure(client.acquireDetachedAsync("k", OPTIONS)));
+    assertTrue(daemon.acquires.isEmpty());
   }
 
   // --- Elections

@@ -2,6 +2,7 @@ package io.redlockd;
 
 import com.google.protobuf.Any;
 import com.google.rpc.ErrorInfo;
+import com.google.rpc.RetryInfo;
 import io.grpc.Server;
 import io.grpc.ServerServiceDefinition;
 import io.grpc.Status;
@@ -98,6 +99,7 @@ final class FakeDaemon implements AutoCloseable {
   volatile Supplier<StatusRuntimeException> always = () -> null; // the error if there is none in `errors`
   volatile boolean silent; // unary calls are not answered
   volatile boolean losing; // the Session finds no lock
+  volatile boolean ignoresExtends; // those of the Session
   volatile boolean refusesToKeep; // the Session releases nothing that is to be kept
   private final Server server;
   private long fence = 100;
@@ -161,6 +163,16 @@ final class FakeDaemon implements AutoCloseable {
         .build());
   }
 
+  /** The error of a daemon that refuses a call for now. */
+  static StatusRuntimeException overloaded(Duration retryAfter) {
+    return StatusProto.toStatusRuntimeException(com.google.rpc.Status.newBuilder()
+        .setCode(Status.Code.RESOURCE_EXHAUSTED.value())
+        .setMessage("too many waiters")
+        .addDetails(Any.pack(ErrorInfo.newBuilder().setDomain("redlock.v1").setReason("OVERLOADED").build()))
+        .addDetails(Any.pack(RetryInfo.newBuilder().setRetryDelay(Times.proto(retryAfter.toNanos())).build()))
+        .build());
+  }
+
   private StatusRuntimeException error() {
     StatusRuntimeException error = errors.poll();
     return error == null ? always.get() : error;
@@ -207,7 +219,9 @@ final class FakeDaemon implements AutoCloseable {
       @Override
       public void onNext(SessionRequest request) {
         SessionResponse.Builder response = SessionResponse.newBuilder().setClock(Times.proto(System.nanoTime()));
-        request.getOperationsList().forEach(operation -> response.addResults(carryOut(operation)));
+        request.getOperationsList().stream()
+            .filter(operation -> !ignoresExtends || !operation.hasExtend())
+            .forEach(operation -> response.addResults(carryOut(operation)));
         answer.onNext(response.build());
       }
 

@@ -62,6 +62,7 @@ public final class Driver implements Machine.Host {
   private boolean closed;
   private final Set<CompletableFuture<?>> background = ConcurrentHashMap.newKeySet();
   private final Set<LastingStream> streams = ConcurrentHashMap.newKeySet(); // besides the Session
+  private final Set<Runnable> calls = ConcurrentHashMap.newKeySet(); // each ends a unary call
   private volatile boolean closing;
 
   /** Throws LockArgumentException if the options are invalid. */
@@ -261,6 +262,15 @@ public final class Driver implements Machine.Host {
     task.whenComplete((result, error) -> background.remove(task));
   }
 
+  /** Ends a call when the client is closed, unless it has ended. */
+  void endOnClose(CompletableFuture<?> call, Runnable end) {
+    calls.add(end);
+    call.whenComplete((result, error) -> calls.remove(end));
+    if (closing) { // at the same time, or before
+      end.run();
+    }
+  }
+
   /** Starts a stream, which ends at the latest when the client is closed. */
   public <T extends LastingStream> T begin(T stream) {
     streams.add(stream);
@@ -279,6 +289,7 @@ public final class Driver implements Machine.Host {
   public CompletableFuture<Void> close() {
     closing = true;
     List.copyOf(streams).forEach(LastingStream::close);
+    List.copyOf(calls).forEach(Runnable::run);
     CompletableFuture<Void> released = new CompletableFuture<>();
     act(machine -> machine.close(() -> later(() -> released.complete(null))));
     return released

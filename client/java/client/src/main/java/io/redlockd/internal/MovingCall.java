@@ -42,6 +42,7 @@ final class MovingCall<Q, R> {
   private final long deadline;
   private final boolean waits; // the daemon may let the call wait until its deadline
   private final boolean oneRound;
+  private final boolean repeatsUndecided; // a daemon tries once
   private final ReentrantLock lock = new ReentrantLock();
   private final String[] problems;
   private final Pause pause = new Pause();
@@ -51,6 +52,7 @@ final class MovingCall<Q, R> {
   private boolean repeated;
   private boolean ended;
   private boolean answerExpected; // the last copy reached a daemon that did not answer in time
+  private Failure refused; // why the last daemon that answered refused the call, which is repeated; null: it did not
   private long sentAt = Times.LONG_AGO;
   private ClientCall<Q, R> call;
 
@@ -74,6 +76,7 @@ final class MovingCall<Q, R> {
     this.deadline = deadline;
     this.waits = waits;
     this.oneRound = oneRound;
+    this.repeatsUndecided = Methods.PROCLAIM.equals(method);
     this.endpoint = endpoint;
     this.problems = new String[driver.endpoints.size()];
   }
@@ -85,21 +88,41 @@ final class MovingCall<Q, R> {
 
   /** Ends the call. Returns whether a daemon may have carried it out, or may still do so. */
   boolean cancel() {
-    ClientCall<Q, R> cancelled;
-    boolean sent;
+    end("the caller cancelled the call");
+    return wasSent();
+  }
+
+  /**
+   * Ends the call, because the client is closed, unless it has ended. Returns whether this has ended it although a daemon may have
+   * carried it out, or may still do so.
+   */
+  boolean close() {
+    return end("the client was closed") && wasSent();
+  }
+
+  private boolean wasSent() {
     lock.lock();
     try {
-      sent = sentAt != Times.LONG_AGO;
+      return sentAt != Times.LONG_AGO;
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  // Returns whether the call had no result.
+  private boolean end(String why) {
+    ClientCall<Q, R> cancelled;
+    lock.lock();
+    try {
       ended = true;
       cancelled = call;
     } finally {
       lock.unlock();
     }
     if (cancelled != null) {
-      cancelled.cancel("the caller cancelled the call", null);
+      cancelled.cancel(why, null);
     }
-    finish(null, Failure.of(Reason.CANCELLED, "the caller cancelled the call"));
-    return sent;
+    return finish(null, Failure.of(Reason.CANCELLED, why));
   }
 
   private void attempt() {
@@ -205,9 +228,15 @@ final class MovingCall<Q, R> {
     if (failure.reason() == Reason.DRAINING) {
       problems[endpoint] = driver.endpoints.name(endpoint) + ": the daemon is shutting down";
       answerExpected = false;
+      refused = null;
       moveOn();
     } else if (failure.reason() == Reason.OVERLOADED && !oneRound) {
-      Delays.after(Math.max(failure.retryAfter(), SHORTEST_RETRY), this::attempt);
+      refused = failure;
+      attemptAfter(Math.max(failure.retryAfter(), SHORTEST_RETRY));
+    } else if (repeatsUndecided
+        && (failure.reason() == Reason.QUORUM_UNAVAILABLE || failure.reason() == Reason.NODE_SET_MISMATCH)) {
+      refused = failure;
+      moveOn();
     } else {
       finish(null, failure);
     }
@@ -219,6 +248,7 @@ final class MovingCall<Q, R> {
     lock.lock();
     try {
       repeated = true;
+      refused = timedOut ? refused : null;
       answerExpected = timedOut && text.contains("remote_addr");
       problems[used] = timedOut
           ? driver.endpoints.name(used) + ": no answer in time"
@@ -242,12 +272,19 @@ final class MovingCall<Q, R> {
     } else if (oneRound) {
       finish(null, Failure.of(Reason.UNREACHABLE, "no daemon answered (" + failures() + ")"));
     } else {
-      Delays.after(Math.min(pause.take(), Math.max(0, deadline - BootClock.SYSTEM.now())), this::attempt);
+      attemptAfter(pause.take());
     }
   }
 
+  // At the deadline, there is no further attempt.
+  private void attemptAfter(long delay) {
+    Delays.after(Math.min(delay, Math.max(0, deadline - BootClock.SYSTEM.now())), this::attempt);
+  }
+
   private void timeOut() {
-    if (waits && answerExpected) {
+    if (refused != null) {
+      finish(null, refused);
+    } else if (waits && answerExpected) {
       finish(null, Failure.of(Reason.DEADLINE_EXCEEDED, "not acquired within the wait"));
     } else {
       finish(null, Failure.of(Reason.UNREACHABLE, "no daemon answered in time (" + failures() + ")"));
@@ -264,7 +301,7 @@ final class MovingCall<Q, R> {
     return text.length() == 0 ? driver.endpoints.name(0) + ": no answer yet" : text.toString();
   }
 
-  private void finish(R response, Failure failure) {
+  private boolean finish(R response, Failure failure) {
     boolean before;
     long sent;
     lock.lock();
@@ -275,6 +312,6 @@ final class MovingCall<Q, R> {
     } finally {
       lock.unlock();
     }
-    result.complete(new Outcome<>(response, failure, before, sent));
+    return result.complete(new Outcome<>(response, failure, before, sent));
   }
 }

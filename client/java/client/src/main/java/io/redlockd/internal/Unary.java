@@ -48,14 +48,17 @@ public final class Unary {
       request.setRetry(retry);
     }
     ExtendRequest built = request.build();
-    new MovingCall<ExtendRequest, ExtendResponse>(
-            driver, Methods.EXTEND, repeated -> built, deadline(), false, false, 0)
-        .start()
-        .result
+    startUntilClosed(new MovingCall<ExtendRequest, ExtendResponse>(
+            driver, Methods.EXTEND, repeated -> built, deadline(), false, false, 0))
         .thenAccept(outcome -> {
           Lease lease = outcome.response() == null ? null : outcome.response().getLease();
           done.done(lease == null ? null : granted(lease, outcome.sentAt()), outcome.failure());
         });
+  }
+
+  private <R> CompletableFuture<Outcome<R>> startUntilClosed(MovingCall<?, R> call) {
+    driver.endOnClose(call.result, call::close);
+    return call.start().result;
   }
 
   /**
@@ -69,7 +72,7 @@ public final class Unary {
     ProclaimRequest built = request.build();
     MovingCall<ProclaimRequest, ProclaimResponse> call =
         new MovingCall<>(driver, Methods.PROCLAIM, repeated -> built, deadline(), false, false, 0);
-    call.start().result.thenAccept(outcome -> done.done(null, outcome.failure()));
+    startUntilClosed(call).thenAccept(outcome -> done.done(null, outcome.failure()));
     return call::cancel;
   }
 
@@ -79,14 +82,14 @@ public final class Unary {
    * @param keepFor for how long after its acquisition the key stays taken, in nanoseconds; 0: it is free at once
    */
   public void release(String key, String token, long keepFor, Done<Void> done) {
-    releaseCall(key, token, keepFor, deadline(), 0).thenAccept(outcome -> {
+    startUntilClosed(releaseCall(key, token, keepFor, deadline(), 0)).thenAccept(outcome -> {
       Failure failure = outcome.failure();
       boolean released = failure != null && failure.reason() == Reason.LOCK_NOT_HELD && outcome.repeated();
       done.done(null, released ? null : failure);
     });
   }
 
-  private CompletableFuture<Outcome<ReleaseResponse>> releaseCall(
+  private MovingCall<ReleaseRequest, ReleaseResponse> releaseCall(
       String key, String token, long keepFor, long deadline, int endpoint) {
     ReleaseRequest.Builder builder = ReleaseRequest.newBuilder().setToken(token);
     KeyNames.writeNames(key, builder::setKey, builder::addAllKeys);
@@ -94,10 +97,7 @@ public final class Unary {
       builder.setKeepFor(Times.proto(keepFor));
     }
     ReleaseRequest request = builder.build();
-    return new MovingCall<ReleaseRequest, ReleaseResponse>(
-            driver, Methods.RELEASE, repeated -> request, deadline, false, false, endpoint)
-        .start()
-        .result;
+    return new MovingCall<>(driver, Methods.RELEASE, repeated -> request, deadline, false, false, endpoint);
   }
 
   /**
@@ -119,6 +119,11 @@ public final class Unary {
         single,
         0);
     Runnable release = () -> releaseInBackground(request, call.endpoint());
+    driver.endOnClose(call.result, () -> {
+      if (call.close()) {
+        release.run();
+      }
+    });
     call.start().result.thenAccept(outcome -> onAcquired(release, outcome, done));
     return () -> {
       if (call.cancel()) {
@@ -154,13 +159,13 @@ public final class Unary {
   private void releaseInBackground(AcquireRequest request, int endpoint) {
     String key = KeyNames.read(request.getKey(), request.getKeysList(), request.getMode(), request.getMaxHolders());
     long deadline = deadline(Times.nanos(request.getTtl()) + Times.nanos(request.getLockDelay()));
-    driver.inBackground(releaseCall(key, request.getToken(), 0, deadline, endpoint).thenCompose(outcome -> {
+    driver.inBackground(releaseCall(key, request.getToken(), 0, deadline, endpoint).start().result.thenCompose(outcome -> {
       Failure failure = outcome.failure();
       if (failure == null || failure.reason() != Reason.LOCK_NOT_HELD) {
         return CompletableFuture.completedFuture(outcome);
       }
       return CompletableFuture.runAsync(() -> {}, CompletableFuture.delayedExecutor(RELEASE_AGAIN_MS, MILLISECONDS))
-          .thenCompose(none -> releaseCall(key, request.getToken(), 0, deadline, endpoint));
+          .thenCompose(none -> releaseCall(key, request.getToken(), 0, deadline, endpoint).start().result);
     }));
   }
 

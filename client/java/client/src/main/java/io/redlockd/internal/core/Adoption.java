@@ -13,6 +13,10 @@ final class Adoption extends Operation {
     this.lease = lease;
   }
 
+  boolean isOf(Lease other) {
+    return lease == other;
+  }
+
   @Override
   boolean fill(SessionOperation.Builder message) {
     if (!lease.held()) {

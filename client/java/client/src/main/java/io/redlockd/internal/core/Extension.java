@@ -13,6 +13,7 @@ final class Extension extends Operation {
   private final boolean once;
   private final Consumer<Failure> done; // called with null on success
   private boolean over;
+  private Timers.Timer timer; // the end of the wait; null: none
 
   Extension(Machine machine, Lease lease, long ttl, boolean once, Consumer<Failure> done) {
     this.machine = machine;
@@ -22,12 +23,21 @@ final class Extension extends Operation {
     this.done = done;
   }
 
-  void begin() {
+  void begin(long longest) {
     lease.longest = Math.max(lease.longest, Times.after(ttl, lease.lockDelay));
     lease.extensions.add(this);
+    if (longest > 0) {
+      timer = machine.timers.add(Times.after(machine.now(), longest), () -> finish(waitOver()));
+    }
     if (lease.kept()) {
       machine.enqueue(this);
     }
+  }
+
+  private Failure waitOver() {
+    return machine.ready()
+        ? Failure.of(Reason.DEADLINE_EXCEEDED, "not extended within the wait")
+        : Failure.of(Reason.UNREACHABLE, "not extended within the wait: no daemon answered (" + machine.failures() + ")");
   }
 
   @Override
@@ -63,6 +73,9 @@ final class Extension extends Operation {
     if (!over) {
       over = true;
       lease.extensions.remove(this);
+      if (timer != null) {
+        timer.cancel();
+      }
       done.accept(failure);
     }
   }

@@ -63,9 +63,9 @@ final class Leases {
     return lookAt;
   }
 
-  void extend(Lease lease, long ttl, boolean once, Consumer<Failure> done) {
+  void extend(Lease lease, long ttl, boolean once, long longest, Consumer<Failure> done) {
     if (lease.held()) {
-      new Extension(machine, lease, ttl, once, done).begin();
+      new Extension(machine, lease, ttl, once, done).begin(longest);
     } else {
       done.accept(lease.notHeld());
     }
@@ -127,12 +127,18 @@ final class Leases {
   }
 
   // No daemon reported the loss, so a daemon may still extend the lease, or adopt it late. It is therefore given back as soon as
-  // no work can rely on it any more.
+  // no work can rely on it any more. That would end the lock delay, which the end of a Session does not.
   private void loseByClock(Lease lease, long now) {
     long trust = Math.max(now, lease.trustedUntil());
+    boolean delayed = lease.lockDelay > 0;
+    boolean leave = delayed && machine.mayKeep(lease);
     String where = machine.ready() ? "" : " (" + machine.failures() + ")";
     lose(lease, Failure.of(Reason.VALIDITY_EXPIRED, "no daemon extended it in time" + where));
-    machine.releases.giveBackAt(trust, lease);
+    if (!delayed) {
+      machine.releases.giveBackAt(trust, lease);
+    } else if (leave) {
+      machine.leaveSession();
+    }
   }
 
   /** The daemon has reported the loss. */

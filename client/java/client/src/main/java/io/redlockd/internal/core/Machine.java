@@ -155,8 +155,17 @@ public final class Machine {
 
   /** Extends a lease; {@code once}: the daemon makes one attempt. {@code done} is called once, with null on success. */
   public void extend(Lease lease, long ttl, boolean once, Consumer<Failure> done) {
+    extend(lease, ttl, once, -1, done);
+  }
+
+  /**
+   * Extends a lease as above.
+   *
+   * @param longest how long to wait in nanoseconds; -1: without a limit
+   */
+  public void extend(Lease lease, long ttl, boolean once, long longest, Consumer<Failure> done) {
     enter();
-    leases.extend(lease, ttl, once, done);
+    leases.extend(lease, ttl, once, longest, done);
     leave();
   }
 
@@ -519,6 +528,20 @@ public final class Machine {
 
   long grace() {
     return config.grace();
+  }
+
+  /** Whether the current Session keeps a lease alive, or may do so once it has adopted it. */
+  boolean mayKeep(Lease lease) {
+    return lease.kept()
+        || (session != null
+            && session.sent.values().stream().anyMatch(
+                sent -> sent.operation() instanceof Adoption adoption && adoption.isOf(lease)));
+  }
+
+  /** Leaves the Session, so that the daemon does not keep a lost lock alive. The other locks move to the next Session. */
+  void leaveSession() {
+    abandon(Failure.of(
+        Reason.UNREACHABLE, endpoint() + ": the client has left, so that a lost lock is not kept alive any longer"));
   }
 
   SessionTrust sessionTrust() {

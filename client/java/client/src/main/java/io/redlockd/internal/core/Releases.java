@@ -44,8 +44,12 @@ final class Releases {
         machine.leases.release(lease);
         beginAt(machine.now(), lease.id, lease.longest).await(keepFor, done);
       }
-      case LOST -> { // removes what is left of the lock on some nodes
+      case LOST -> { // removes what is left of the lock on some nodes, unless that would end the lock delay
         lease.endTrust();
+        if (lease.lockDelay > 0) {
+          done.accept(lease.notHeld());
+          return;
+        }
         if (lease.callersToken) {
           giveBackNow(lease);
         } else if (!machine.closing()) {

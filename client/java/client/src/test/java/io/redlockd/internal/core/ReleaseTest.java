@@ -285,6 +285,53 @@ class ReleaseTest {
     assertEquals(0, world.machine.pending());
   }
 
+  // A release, a give_up or a close would end the delay.
+  @Test
+  void theDelayOfALockThatIsLostByTheClockIsNotEnded() {
+    World.User user = holdWithDelay(7 * Times.SECONDS);
+    world.breakOff();
+    world.pass(World.GRACE);
+    assertEquals(Reason.LOCK_NOT_HELD, user.loss.reason());
+    assertEquals(List.of(), world.getReady());
+    assertEquals("LOCK_NOT_HELD", world.release(user).text());
+    world.pass(World.GRACE / 4);
+    world.expect("ping");
+    assertEquals(0, world.machine.pending());
+  }
+
+  @Test
+  void theDelayOfALockThatIsReportedAsLostIsNotEnded() {
+    World.User user = holdWithDelay(7 * Times.SECONDS);
+    world.event(EventType.EVENT_TYPE_LOST, "k", "rl-1", 0);
+    assertEquals("LOCK_NOT_HELD", world.release(user).text());
+    world.expect();
+  }
+
+  // Otherwise, the Session would keep the lock alive, and its close would end the delay.
+  @Test
+  void theClientLeavesTheSessionOfALostLockWithADelay() {
+    World.User user = holdWithDelay(7 * Times.SECONDS);
+    world.suspend(World.TTL);
+    world.machine.tick();
+    assertEquals(Reason.LOCK_NOT_HELD, user.loss.reason());
+    assertEquals(List.of(1L), world.cancelled);
+    assertEquals(List.of(), world.getReady());
+    assertEquals(1, world.close().told);
+    world.expect();
+  }
+
+  @Test
+  void theClientLeavesTheSessionThatMayStillAdoptALostLockWithADelay() {
+    World.User user = holdWithDelay(7 * Times.SECONDS);
+    world.breakOff();
+    world.getReady();
+    world.suspend(World.TTL);
+    world.machine.tick();
+    assertEquals(Reason.LOCK_NOT_HELD, user.loss.reason());
+    assertEquals(List.of(1L, 2L), world.cancelled);
+    assertEquals(List.of(), world.getReady());
+  }
+
   // --- Close
 
   @Test

@@ -19,10 +19,11 @@ constexpr int kUnreachable = 6;  // redlockctl's exit status
 constexpr const char* kNodeTimeout = "1s";
 }  // namespace
 
-// The environment can select another build of the daemon, to compare two builds.
+// The environment can select another build, to compare two builds, or a script that starts one.
 const std::string kRedlockd =
     std::getenv("REDLOCKD") != nullptr ? std::getenv("REDLOCKD") : REDLOCKD_PATH;
-const std::string kRedlockctl = REDLOCKCTL_PATH;
+const std::string kRedlockctl =
+    std::getenv("REDLOCKCTL") != nullptr ? std::getenv("REDLOCKCTL") : REDLOCKCTL_PATH;
 
 Finished Shell(const std::string& command) {
   Finished finished;

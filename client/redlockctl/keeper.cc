@@ -84,9 +84,10 @@ int Passed(int status, const Printer& printer) {
   return exit_status;
 }
 
-void Release(client::Lock& lock, const client::ReleaseOptions& options, const Printer& printer) {
+// Returns false if the daemon refuses --keep-for: the key is free, and others may run the command.
+bool Release(client::Lock& lock, const client::ReleaseOptions& options, const Printer& printer) {
   const auto released = lock.release(options);
-  if (released) return;
+  if (released) return true;
   const client::Reason reason = released.error().reason;
   printer.PrintNotice((reason == client::Reason::kLockNotHeld
                            ? "the lock was lost before the command ended: "
@@ -94,6 +95,7 @@ void Release(client::Lock& lock, const client::ReleaseOptions& options, const Pr
                            ? "the lock is released, but --keep-for does not keep the key taken: "
                            : "the lock could not be released, and expires: ") +
                       released.error().message);
+  return reason != client::Reason::kInvalidArgument;
 }
 
 // The lock must be held. It is free when this returns, unless the nodes cannot be reached.
@@ -126,9 +128,11 @@ int RunCommand(HeldLock& held, const KeeperOptions& options, const Printer& prin
     case Attendance::Reason::kLeftBehind:
       printer.PrintNotice("the command left processes running in its group; they were ended");
       [[fallthrough]];
-    case Attendance::Reason::kNone:
-      Release(lock, release, printer);
-      return Passed(job.ended().value_or(0), printer);
+    case Attendance::Reason::kNone: {
+      const bool accepted = Release(lock, release, printer);
+      const int status = Passed(job.ended().value_or(0), printer);
+      return accepted || status != 0 ? status : kRunFailed;
+    }
     case Attendance::Reason::kLost:
       (void)lock.release();
       return Fail(printer, kRunLost,

@@ -104,6 +104,10 @@ struct Command {
   std::function<ExitStatus(Commands&)> run;
 };
 
+CLI::Option* AddTry(CLI::App& command, Options& options) {
+  return command.add_flag("--try", options.single_try, "Make one attempt and do not wait");
+}
+
 class CommandLine {
  public:
   explicit CommandLine(CLI::App& app, Options& options) : app_(app), options_(options) {}
@@ -160,11 +164,11 @@ class CommandLine {
 
   // How often the daemon retries, and how long it pauses between attempts.
   void AddRetry(CLI::App& command) {
-    command.add_flag("--try", options_.single_try, "Make one attempt and do not wait");
     command
         .add_option("--max-retries", options_.max_retries,
                     "Give up after this many retries; -1: no limit [the daemon's default]")
-        ->check(CLI::Range(-1, 1'000'000));
+        ->check(CLI::Range(-1, 1'000'000))
+        ->excludes(AddTry(command, options_));
     AddDuration(command, "--min-delay", "Minimum pause before a retry [the daemon's default]",
                 [this](Millis value) { options_.min_delay = value; });
     AddDuration(command, "--max-jitter",
@@ -227,8 +231,12 @@ class CommandLine {
   // For the commands that acquire a lock. They do not read REDLOCK_TOKEN: under `run`, it is the
   // token of another lock.
   void AddOwnToken(CLI::App& command) {
-    command.add_option("--token", options_.token,
-                       "The owner token, the secret that proves ownership [a random one]");
+    command
+        .add_option("--token", options_.token,
+                    "The owner token, the secret that proves ownership [a random one]")
+        ->check([](const std::string& token) {  // such as that of a variable that is not set
+          return token.empty() ? "must not be empty" : std::string();
+        });
   }
 
   ExitStatus Run(Commands& commands) {
@@ -300,13 +308,14 @@ void AddWait(CLI::App& command, Options& options) {
                 } else {
                   options.wait = value;
                 }
-              });
+              })
+      ->excludes("--try");
 }
 
 // What `run` and `elect` do not share with `hold`.
 void DeclareRun(CLI::App& run, Options& options) {
   run.footer(RunFooter());
-  run.add_flag("--try", options.single_try, "Make one attempt and do not wait");
+  AddTry(run, options);
   AddWait(run, options);
   AddDuration(run, "--grace",
               "The time between SIGTERM and SIGKILL for the command; shorter if the lock is lost, "

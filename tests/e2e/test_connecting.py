@@ -235,6 +235,10 @@ class Connecting(unittest.TestCase):
                 (["--server", "http://localhost:1", "status"], "expected host:port or unix:/path"),
                 ([*nobody, "acquire", "a", "b", "--max-holders", "2"], "a semaphore has a single KEY, not 2"),
                 ([*nobody, "acquire", "a", "--extend-if-held"], "--extend-if-held requires --token"),
+                ([*nobody, "acquire", "a", "--token", ""], "--token: must not be empty"),
+                ([*nobody, "acquire", "a", "--try", "--wait", "5"], "--try excludes --wait"),
+                ([*nobody, "extend", "a", "--token", "t", "--try", "--max-retries", "5"], "--max-retries excludes --try"),
+                ([*nobody, "run", "--try", "--wait", "5", "a", "true"], "--try excludes --wait"),
                 ([*nobody, "bench", "--duration", "0"], "--duration: must be longer than 0"),
                 ([*nobody, "who", b"\xff"], "KEY: is not valid UTF-8")):
             done = self.ctl(*arguments)

@@ -257,8 +257,9 @@ class ElectTest(CommandTest):
         self.assertIn("is kept: ", self.ctl("inspect", self.key).stdout)
 
     def test_a_time_to_keep_that_the_daemon_refuses_is_reported(self):
+        self.assertEqual(self.ctl("run", "--keep-for", "10h", self.key, "sh", "-c", "exit 7").returncode, 7)
         done = self.ctl("run", "--keep-for", "10h", self.key, "true")
-        self.assertEqual(done.returncode, 0)
+        self.assertEqual(done.returncode, 125)
         self.assertRegex(done.stderr, "^redlockctl: the lock is released, but --keep-for does not keep the key taken: .*keep_for")
         self.assertIn("is free", self.ctl("inspect", self.key).stdout)
 

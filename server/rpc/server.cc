@@ -2,13 +2,16 @@
 
 #include <grpcpp/health_check_service_interface.h>
 #include <grpcpp/server_builder.h>
+#include <spdlog/spdlog.h>
 
 #include <stdexcept>
+#include <string>
 #include <utility>
 
 #include "proto/redlock/v1/admin_service.grpc.pb.h"
 #include "server/config/listen_address.h"
 #include "server/core/format.h"
+#include "server/observe/throttle.h"
 #include "server/rpc/compression.h"
 #include "server/rpc/reflection_service.h"
 #include "server/rpc/server_credentials.h"
@@ -29,6 +32,18 @@ const std::vector<std::string>& Services() {
 constexpr int kMostMetadataBytes = 1 << 20;
 // How long a peer may take for the handshakes of TLS and HTTP/2.
 constexpr int kHandshakeTimeoutMs = 10'000;
+
+// One line for the whole outage: those of the nodes do not say how many are left.
+void LogQuorum(std::size_t shard, bool quorum, const std::optional<Error>& outage) {
+  const std::string what =
+      quorum ? "quorum: enough nodes are able to grant locks"
+             : fmt::format(
+                   "no quorum: no lock can be acquired, and held locks expire unless the "
+                   "nodes still extend them: {}",
+                   outage ? outage->message : "");
+  observe::LogThrottled(quorum ? spdlog::level::info : spdlog::level::err, "quorum",
+                        std::to_string(shard), fmt::format("{} (shard {})", what, shard));
+}
 
 void SetLimits(grpc::ServerBuilder& builder, const config::Config& config) {
   builder.SetMaxReceiveMessageSize(static_cast<int>(config.max_message_bytes));
@@ -102,9 +117,10 @@ Server::Server(const config::Config& config, Connections& connections, runtime::
 void Server::WatchQuorums() {
   for (std::size_t i = 0; i < shards_.shards().size(); ++i) {
     shards_.shards()[i]->Do([this, i](Shard& shard) {
-      shard.WatchQuorum([this, i, &shard](bool quorum) {
+      shard.WatchQuorum([this, i, &shard, before = false](bool quorum) mutable {
         if (i == 0) TellOthers(shard.Outage());
         health_.SetQuorum(i, quorum);
+        if (std::exchange(before, quorum) != quorum) LogQuorum(i, quorum, shard.Outage());
       });
     });
   }

@@ -86,6 +86,8 @@ class NodesThatCannotGrant(HealthTest):
             for number in (0, 1):
                 self.nodes.cli(number, "CONFIG", "SET", "maxmemory", "1")
             self.assertTrue(eventually(lambda: self.health() == NOT_SERVING, 10))
+            self.assertTrue(eventually(lambda: "error no quorum: " in self.log_text(), 10))
+            self.assertIn("1 of 3", self.log_text())
             self.assertEqual(self.metric("redlockd_node_can_grant"), 1)
             self.assertEqual(self.metric("redlockd_node_connected"), 3)
             self.assert_down(0, "raise maxmemory")
@@ -93,6 +95,7 @@ class NodesThatCannotGrant(HealthTest):
                 self.nodes.cli(number, "CONFIG", "SET", "maxmemory", "0")
             self.assert_recovers()
             self.assertTrue(eventually(lambda: "can grant locks again" in self.log_text(), 10))
+            self.assertTrue(eventually(lambda: self.log_text().count(" quorum: enough nodes") == 2, 10), self.log_text())
         with self.subTest("the disk"):
             directory = self.nodes.directory.name
             shutil.rmtree(directory)

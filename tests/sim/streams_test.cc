@@ -581,10 +581,9 @@ TEST_F(Streams, CloseReleasesWhatAnAdoptionUnderWayTakesOver) {
       Pass(milliseconds(5));
     }
     const std::uint64_t adoption = ++id;
-    closed.leases->Adopt(adoption, {.key = lease.key,
-                                    .token = lease.token,
-                                    .ttl = seconds(1),
-                                    .interval = milliseconds(500)});
+    closed.leases->Adopt(
+        adoption,
+        {.key = lease.key, .token = lease.token, .ttl = seconds(1), .interval = milliseconds(500)});
     bool done = false;
     closed.leases->End(StreamEnd::kClosed, [&] {
       done = true;

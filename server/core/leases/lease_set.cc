@@ -182,15 +182,14 @@ void LeaseSet::Extend(std::uint64_t id, ExtendCommand command) {
     if (command.downgrade_from.value != 0 && is_exclusive) Downgrade(*held, command);
   }
   command.source = source_;
-  shard_.Extend(std::move(command),
-                [self = shared_from_this(), id, name,
-                 unanswered = unanswered_](const ExtendResult& result) {
-                  const auto found = self->held_.find(name);
-                  if (result.lease && found != self->held_.end()) {
-                    found->watchdog->Confirmed(*result.lease);
-                  }
-                  if (self->listener_ != nullptr) self->listener_->OnExtended(id, result);
-                });
+  shard_.Extend(std::move(command), [self = shared_from_this(), id, name,
+                                     unanswered = unanswered_](const ExtendResult& result) {
+    const auto found = self->held_.find(name);
+    if (result.lease && found != self->held_.end()) {
+      found->watchdog->Confirmed(*result.lease);
+    }
+    if (self->listener_ != nullptr) self->listener_->OnExtended(id, result);
+  });
 }
 
 // The client no longer trusts the exclusive lease.
@@ -387,8 +386,8 @@ void LeaseSet::End(StreamEnd end, std::function<void()> done) {
   portion_.Cancel();
   // The deleter runs when the last release, and the last operation that is still to be answered,
   // has dropped its reference.
-  const auto ended = std::shared_ptr<void>(
-      nullptr, [self = shared_from_this(), done = std::move(done)](void*) {
+  const auto ended =
+      std::shared_ptr<void>(nullptr, [self = shared_from_this(), done = std::move(done)](void*) {
         self->listener_ = nullptr;
         done();
       });

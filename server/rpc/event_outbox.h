@@ -30,7 +30,9 @@ class EventOutbox {
     // A client that lags behind needs only the newest extension of each lease.
     if (event.type() == v1::EVENT_TYPE_EXTENDED) {
       std::erase_if(queue_, [&event](const Response& queued) {
-        return queued.type() == v1::EVENT_TYPE_EXTENDED && queued.key() == event.key();
+        return queued.type() == v1::EVENT_TYPE_EXTENDED &&
+               queued.lease().token() == event.lease().token() && queued.key() == event.key() &&
+               std::ranges::equal(queued.keys(), event.keys());
       });
     }
     if (queue_.size() == most_) return false;

@@ -24,6 +24,15 @@ constexpr std::size_t kMostUnread = 16;
 // by twice as much is no longer served.
 constexpr std::size_t kMostBytes = std::size_t{32} << 20;
 
+// No two sets of keys have the same text: the length of a key stands before it.
+std::string NamesOf(const v1::WatchResponse& event) {
+  const auto text = [](const std::string& key) { return std::to_string(key.size()) + ':' + key; };
+  if (event.keys().empty()) return text(event.key());
+  std::string names;
+  for (const std::string& key : event.keys()) names += text(key);
+  return names;
+}
+
 }  // namespace
 
 SessionOutbox::Admission SessionOutbox::Admit(std::uint64_t id, Load load) {
@@ -69,20 +78,37 @@ bool SessionOutbox::Add(v1::SessionResponse response) {
   return events_ <= kMostEvents * most_operations_ && bytes_ <= 2 * kMostBytes;
 }
 
-// A client that lags behind needs only the newest extension of each lease.
+// A client that lags behind needs only the newest extension of each lease. A Session can have
+// several leases of the same keys: shares, or slots of a semaphore.
 void SessionOutbox::AddEvent(v1::WatchResponse event) {
-  const auto last = last_extended_.find(event.key());
-  const bool extended = event.type() == v1::EVENT_TYPE_EXTENDED;
-  if (extended && last != last_extended_.end()) {
-    *last->second = std::move(event);
+  const std::string names = NamesOf(event);
+  if (event.type() != v1::EVENT_TYPE_EXTENDED) {
+    last_extended_.erase(names);  // not every such event tells the token
+    Append(std::move(event));
     return;
   }
-  if (last != last_extended_.end()) last_extended_.erase(last);
+  v1::WatchResponse*& last = last_extended_[names][event.lease().token()];
+  if (last != nullptr) {
+    *last = std::move(event);
+  } else {
+    last = &Append(std::move(event));
+  }
+}
+
+v1::WatchResponse& SessionOutbox::Append(v1::WatchResponse event) {
   auto& events = *PlaceFor(event).mutable_events();
   events.Add(std::move(event));
   ++events_;
-  v1::WatchResponse& added = *events.Mutable(events.size() - 1);  // keeps its address
-  if (extended) last_extended_.emplace(added.key(), &added);
+  return *events.Mutable(events.size() - 1);  // keeps its address
+}
+
+void SessionOutbox::Forget(const v1::WatchResponse& event) {
+  const auto of_names = last_extended_.find(NamesOf(event));
+  if (of_names == last_extended_.end()) return;
+  const auto last = of_names->second.find(event.lease().token());
+  if (last == of_names->second.end() || last->second != &event) return;
+  of_names->second.erase(last);
+  if (of_names->second.empty()) last_extended_.erase(of_names);
 }
 
 bool SessionOutbox::AddDraining() {
@@ -104,8 +130,7 @@ grpc::ByteBuffer SessionOutbox::Take() {
     }
   }
   for (v1::WatchResponse& event : *response.mutable_events()) {
-    const auto last = last_extended_.find(event.key());
-    if (last != last_extended_.end() && last->second == &event) last_extended_.erase(last);
+    if (event.type() == v1::EVENT_TYPE_EXTENDED) Forget(event);
     if (event.lease().has_validity()) SetValidity(*event.mutable_lease(), now);
   }
   bytes_ -= message.bytes;

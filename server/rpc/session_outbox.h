@@ -59,6 +59,9 @@ class SessionOutbox {
   };
 
   void AddEvent(v1::WatchResponse event);
+  v1::WatchResponse& Append(v1::WatchResponse event);
+  // The extension is about to be written, so the next one does not replace it.
+  void Forget(const v1::WatchResponse& event);
   // Returns the message that the part is to be added to.
   [[nodiscard]] v1::SessionResponse& PlaceFor(const google::protobuf::MessageLite& part);
 
@@ -71,8 +74,9 @@ class SessionOutbox {
   std::deque<Message> messages_;
   std::size_t bytes_ = 0;   // of all messages
   std::size_t events_ = 0;  // and positions, of all messages
-  // By key: the event that the next extension replaces.
-  std::unordered_map<std::string, v1::WatchResponse*> last_extended_;
+  // By keys and token: the event that the next extension of the lease replaces.
+  std::unordered_map<std::string, std::unordered_map<std::string, v1::WatchResponse*>>
+      last_extended_;
 };
 
 }  // namespace redlock::rpc

@@ -1,5 +1,6 @@
 // Session, as clients see it.
 #include <algorithm>
+#include <set>
 
 #include "tests/e2e/service_fixture.h"
 
@@ -214,6 +215,51 @@ TEST_F(SessionTest, ExtendsItsLeasesAndLeavesThemToExpireWhenItBreaks) {
   for (int i = 0; i < 50; ++i) {
     EXPECT_TRUE(Eventually([&] { return Holding("key" + std::to_string(i)) == 0; }));
   }
+}
+
+// Many of them are extended together.
+TEST_F(SessionTest, TellsOfTheExtensionsOfAllLeasesOfSeveralKeys) {
+  StartDaemon();
+  Session session;
+  Open(session);
+  constexpr std::uint64_t kLeases = 100;
+  v1::SessionRequest request;
+  for (std::uint64_t id = 1; id <= kLeases; ++id) {
+    AddAcquire(request, id, "", milliseconds(900));
+    auto& keys = *request.mutable_operations(static_cast<int>(id) - 1)->mutable_acquire();
+    keys.add_keys("a" + std::to_string(id));
+    keys.add_keys("b" + std::to_string(id));
+  }
+  session.stream->Write(request);
+  for (std::uint64_t id = 1; id <= kLeases; ++id) (void)session.Await(id);
+  std::set<std::string> extended;
+  const auto end = std::chrono::steady_clock::now() + milliseconds(1'500);
+  v1::SessionResponse response;
+  while (std::chrono::steady_clock::now() < end && session.stream->Read(&response)) {
+    for (const v1::WatchResponse& event : response.events()) {
+      if (event.type() == v1::EVENT_TYPE_EXTENDED) extended.insert(event.keys(0));
+    }
+  }
+  EXPECT_EQ(extended.size(), kLeases);
+}
+
+TEST_F(SessionTest, CloseAnswersAndReleasesWhatIsUnderWay) {
+  StartDaemon();
+  const v1::Lease adopted = MustAcquire(Wants("adopted", seconds(30)));
+  const v1::Lease released = MustAcquire(Wants("released", seconds(30)));
+  Session session;
+  Open(session);
+  v1::SessionRequest close;
+  AddAdopt(close, 1, adopted, seconds(30));
+  AddRelease(close, 2, released);
+  AddClose(close, 3);
+  session.stream->Write(close);
+  EXPECT_TRUE(session.Await(1).has_lease());
+  EXPECT_EQ(session.Await(2).status().reason(), "");
+  EXPECT_EQ(session.Await(3).status().reason(), "");
+  EXPECT_TRUE(EndOf(*session.stream).ok());
+  EXPECT_EQ(Holding("adopted"), 0);
+  EXPECT_EQ(Holding("released"), 0);
 }
 
 TEST_F(SessionTest, LeasesOfABrokenSessionAreReleasedAfterItsGrace) {

@@ -568,6 +568,54 @@ TEST_F(Streams, CloseAnswersPendingAcquisitions) {
   EXPECT_EQ(Holders("k"), All(lease));
 }
 
+TEST_F(Streams, CloseReleasesWhatAnAdoptionUnderWayTakesOver) {
+  for (const bool holds_another : {false, true}) {
+    Stream& first = Open(0);
+    const Lease lease = Acquire(first, seconds(1));
+    End(first, StreamEnd::kBroken);
+    Stream& closed = Open(1);
+    if (holds_another) {
+      closed.leases->Acquire(++id, {.acquire = Wants("another", seconds(1)),
+                                    .interval = milliseconds(500),
+                                    .max_lifetime = {}});
+      Pass(milliseconds(5));
+    }
+    const std::uint64_t adoption = ++id;
+    closed.leases->Adopt(
+        adoption,
+        {.key = lease.key, .token = lease.token, .ttl = seconds(1), .interval = milliseconds(500)});
+    bool done = false;
+    closed.leases->End(StreamEnd::kClosed, [&] {
+      done = true;
+      EXPECT_TRUE(closed.answers.contains(adoption));
+    });
+    Pass(milliseconds(20));
+    EXPECT_TRUE(done);
+    EXPECT_EQ(cluster->server(0).Holder("k"), std::nullopt);
+    EXPECT_EQ(closed.leases->size(), 0U);
+    EXPECT_TRUE(cluster->shard(1).ListLeases().empty());
+    Pass(seconds(2));
+  }
+}
+
+TEST_F(Streams, CloseAnswersOperationsUnderWay) {
+  Stream& stream = Open(0);
+  const Lease lease = Acquire(stream, seconds(20));
+  const std::uint64_t extension = ++id;
+  stream.leases->Extend(extension, {.key = lease.key, .token = lease.token, .ttl = seconds(20)});
+  const std::uint64_t release = ++id;
+  stream.leases->Release(release, lease.key, lease.token);
+  bool done = false;
+  stream.leases->End(StreamEnd::kClosed, [&] {
+    done = true;
+    EXPECT_TRUE(stream.answers.contains(extension));
+    EXPECT_TRUE(stream.answers.contains(release));
+  });
+  Pass(milliseconds(20));
+  EXPECT_TRUE(done);
+  EXPECT_EQ(stream.answers.at(release), std::nullopt);
+}
+
 // A move is accepted even if the daemon is full.
 TEST_F(Streams, AnAdoptionIsNeverRefused) {
   ClusterOptions options;

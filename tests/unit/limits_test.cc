@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "server/rpc/compression.h"
+#include "server/rpc/event_outbox.h"
 #include "server/rpc/message.h"
 #include "server/rpc/open_quota.h"
 #include "server/rpc/session_outbox.h"
@@ -103,6 +104,44 @@ TEST(SessionOutbox, ReplacesAnExtensionInAnEarlierMessage) {
   EXPECT_TRUE(outbox.Add(Extended("key", 3)));  // the one before has been taken
   EXPECT_EQ(TakeFrom(outbox).events(0).lease().fencing_token(), 3U);
   EXPECT_TRUE(outbox.empty());
+}
+
+v1::SessionResponse ExtendedLease(const std::vector<std::string>& keys, const std::string& token,
+                                  std::uint64_t fence) {
+  v1::SessionResponse response = Extended(keys.size() == 1 ? keys[0] : "", fence);
+  v1::WatchResponse& event = *response.mutable_events(0);
+  if (keys.size() > 1) event.mutable_keys()->Assign(keys.begin(), keys.end());
+  event.mutable_lease()->set_token(token);
+  return response;
+}
+
+TEST(SessionOutbox, AnExtensionDoesNotReplaceThatOfAnotherLease) {
+  SessionOutbox outbox(10'000);
+  EXPECT_TRUE(outbox.Add(ExtendedLease({"a", "b"}, "one", 1)));
+  EXPECT_TRUE(outbox.Add(ExtendedLease({"c", "d"}, "one", 2)));
+  EXPECT_TRUE(outbox.Add(ExtendedLease({"share"}, "one", 3)));
+  EXPECT_TRUE(outbox.Add(ExtendedLease({"share"}, "two", 4)));
+  EXPECT_TRUE(outbox.Add(ExtendedLease({"a", "b"}, "one", 5)));
+  const v1::SessionResponse message = TakeFrom(outbox);
+  std::vector<std::uint64_t> fences;
+  for (const auto& event : message.events()) fences.push_back(event.lease().fencing_token());
+  EXPECT_EQ(fences, (std::vector<std::uint64_t>{5, 2, 3, 4}));
+}
+
+TEST(EventOutbox, AnExtensionDoesNotReplaceThatOfAnotherLease) {
+  EventOutbox<v1::WatchResponse> outbox;
+  EXPECT_TRUE(outbox.Add(ExtendedLease({"a", "b"}, "one", 1).events(0)));
+  EXPECT_TRUE(outbox.Add(ExtendedLease({"c", "d"}, "one", 2).events(0)));
+  EXPECT_TRUE(outbox.Add(ExtendedLease({"share"}, "one", 3).events(0)));
+  EXPECT_TRUE(outbox.Add(ExtendedLease({"share"}, "two", 4).events(0)));
+  EXPECT_TRUE(outbox.Add(ExtendedLease({"a", "b"}, "one", 5).events(0)));
+  std::vector<std::uint64_t> fences;
+  while (!outbox.empty()) {
+    v1::WatchResponse event;
+    EXPECT_TRUE(Parse(outbox.Take(), event));
+    fences.push_back(event.lease().fencing_token());
+  }
+  EXPECT_EQ(fences, (std::vector<std::uint64_t>{2, 3, 4, 5}));
 }
 
 using Load = SessionOutbox::Load;

@@ -73,17 +73,30 @@ void LeaseSet::Adopt(std::uint64_t id, AdoptCommand command) {
       .adopt = command.sequence ? ExtendCommand::Adopt::kInSequence : ExtendCommand::Adopt::kAsLast,
       .downgrade_from = command.downgrade_from,
       .source = source_};
-  shard_.Extend(std::move(extend), [self = shared_from_this(), id, adoption,
-                                    command = std::move(command)](const ExtendResult& result) {
-    self->OnAdopted(id, adoption, command, result);
-  });
+  shard_.Extend(std::move(extend),
+                [self = shared_from_this(), id, adoption, command = std::move(command),
+                 unanswered = unanswered_](const ExtendResult& result) {
+                  self->OnAdopted(id, adoption, command, result, *unanswered);
+                });
 }
 
 void LeaseSet::OnAdopted(std::uint64_t id, std::uint64_t adoption, const AdoptCommand& command,
-                         const ExtendResult& result) {
+                         const ExtendResult& result, const std::shared_ptr<void>& closing) {
   if (listener_ == nullptr) return;  // the stream has ended: the lease expires
   const LeaseName name = NameOf(command.key, command.token);
-  if (!IsOvertaken(name, adoption) && result.lease) {
+  const bool keeps = !IsOvertaken(name, adoption) && result.lease;
+  if (ended_) {  // the client closes the stream: what belongs to it is released
+    listener_->OnExtended(id, result);
+    if (!keeps) return;
+    left_.push_back({*result.lease,
+                     {.key = result.lease->key,
+                      .fence = result.lease->fence,
+                      .owner = result.owner.label,
+                      .since = std::nullopt}});
+    ReleaseNext(StreamEnd::kClosed, closing);
+    return;
+  }
+  if (keeps) {
     Keep(shard_.Watch({.key = result.lease->key,
                        .token = command.token,
                        .ttl = command.ttl,
@@ -169,14 +182,14 @@ void LeaseSet::Extend(std::uint64_t id, ExtendCommand command) {
     if (command.downgrade_from.value != 0 && is_exclusive) Downgrade(*held, command);
   }
   command.source = source_;
-  shard_.Extend(std::move(command),
-                [self = shared_from_this(), id, name](const ExtendResult& result) {
-                  const auto found = self->held_.find(name);
-                  if (result.lease && found != self->held_.end()) {
-                    found->watchdog->Confirmed(*result.lease);
-                  }
-                  if (self->listener_ != nullptr) self->listener_->OnExtended(id, result);
-                });
+  shard_.Extend(std::move(command), [self = shared_from_this(), id, name,
+                                     unanswered = unanswered_](const ExtendResult& result) {
+    const auto found = self->held_.find(name);
+    if (result.lease && found != self->held_.end()) {
+      found->watchdog->Confirmed(*result.lease);
+    }
+    if (self->listener_ != nullptr) self->listener_->OnExtended(id, result);
+  });
 }
 
 // The client no longer trusts the exclusive lease.
@@ -212,7 +225,8 @@ void LeaseSet::Release(std::uint64_t id, const Key& key, const OwnerToken& token
   // The request does not name the slot of a semaphore.
   shard_.Release(
       held ? held->watchdog->key() : key, token,
-      [self = shared_from_this(), id, known](const ReleaseResult& result) {
+      [self = shared_from_this(), id, known,
+       unanswered = unanswered_](const ReleaseResult& result) {
         if (known && !result.error) self->recorder_->OnReleased(*known, self->shard_.Now());
         if (self->listener_ != nullptr) self->listener_->OnReleased(id, result);
       },
@@ -237,9 +251,11 @@ void LeaseSet::GiveUp(std::uint64_t id, const GiveUpCommand& command) {
     RefuseToGiveUp(id);
     return;
   }
-  ReleaseLeft(left, false, [self = shared_from_this(), id](const ReleaseResult& result) {
-    if (self->listener_ != nullptr) self->listener_->OnReleased(id, result);
-  });
+  ReleaseLeft(
+      left, false,
+      [self = shared_from_this(), id, unanswered = unanswered_](const ReleaseResult& result) {
+        if (self->listener_ != nullptr) self->listener_->OnReleased(id, result);
+      });
 }
 
 void LeaseSet::ReleaseLeft(const Left& left, bool leave_delay,
@@ -368,12 +384,16 @@ void LeaseSet::End(StreamEnd end, std::function<void()> done) {
   // A client that closes its stream still gets the results of its earlier requests.
   if (end != StreamEnd::kClosed) listener_ = nullptr;
   portion_.Cancel();
-  // The deleter runs when the last release drops its reference.
-  EndPortion(end, std::shared_ptr<void>(nullptr,
-                                        [self = shared_from_this(), done = std::move(done)](void*) {
-                                          self->listener_ = nullptr;
-                                          done();
-                                        }));
+  // The deleter runs when the last release, and the last operation that is still to be answered,
+  // has dropped its reference.
+  const auto ended =
+      std::shared_ptr<void>(nullptr, [self = shared_from_this(), done = std::move(done)](void*) {
+        self->listener_ = nullptr;
+        done();
+      });
+  if (listener_ != nullptr) *unanswered_ = ended;
+  unanswered_.reset();
+  EndPortion(end, ended);
 }
 
 void LeaseSet::EndPortion(StreamEnd end, const std::shared_ptr<void>& done) {

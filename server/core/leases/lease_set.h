@@ -86,8 +86,10 @@ class LeaseSet final : public HoldListener, public std::enable_shared_from_this<
   // everything expires. Works in portions, as End() does.
   void Break(bool until_silent);
   // Ends the stream: gives up pending acquisitions, and releases the leases or lets them expire,
-  // including those from before Break() (see stream_end.h). Calls `done` after all releases, as far
-  // as nodes answered. Only the first call has an effect.
+  // including those from before Break() (see stream_end.h). After End(kClosed), that includes
+  // leases whose adoption is under way. Calls `done` after all releases, as far as nodes answered,
+  // and after End(kClosed) also after the results of all earlier operations. Only the first call
+  // has an effect. No operation may follow.
   //
   // There may be 100,000 leases, and other clients wait meanwhile. So the strand is used in
   // portions, and only a few releases are under way at a time, each of which starts the next one.
@@ -153,7 +155,7 @@ class LeaseSet final : public HoldListener, public std::enable_shared_from_this<
   void OnQueued(std::uint64_t id, std::size_t position) override;
   void OnWatchEvent(const WatchEvent& event) override;
   void OnAdopted(std::uint64_t id, std::uint64_t adoption, const AdoptCommand& command,
-                 const ExtendResult& result);
+                 const ExtendResult& result, const std::shared_ptr<void>& closing);
   void Keep(std::shared_ptr<Watchdog> watchdog, LeaseOrigin origin, bool found_held);
   // Takes the lease out. Nothing if the set does not have it.
   [[nodiscard]] std::optional<Kept> Take(const LeaseName& name);
@@ -188,6 +190,8 @@ class LeaseSet final : public HoldListener, public std::enable_shared_from_this<
   };
   std::unordered_map<LeaseName, Adopting, HashLeaseName> adopting_;
   std::uint64_t last_adoption_ = 0;
+  // Each operation under way has a copy. After End(kClosed), all of them share what calls `done`.
+  std::shared_ptr<std::shared_ptr<void>> unanswered_ = std::make_shared<std::shared_ptr<void>>();
   // What Recheck() has yet to look at.
   std::vector<std::uint64_t> unchecked_waiting_;
   std::vector<std::shared_ptr<Watchdog>> unchecked_held_;

@@ -27,11 +27,11 @@ Response ToResponse(const Key& key, const WatchEvent& event, const NodeNames& na
     case WatchEvent::Type::kLifetimeEnded:
     case WatchEvent::Type::kReleased:
     case WatchEvent::Type::kDenied:
-      SetKey(*out.mutable_lease(), key);
-      out.mutable_lease()->set_token(event.lease.token.str());
       out.set_type(v1::EVENT_TYPE_LOST);
       break;
   }
+  SetKey(*out.mutable_lease(), key);
+  out.mutable_lease()->set_token(event.lease.token.str());
   out.set_reason(std::string(ToString(event.error.reason)));
   out.set_message(event.error.message);
   return out;

@@ -96,6 +96,24 @@ TEST_F(MachineTest, AnUnsolicitedExtensionRaisesTheValidityFromItsOwnTime) {
   EXPECT_EQ(lease->TrustedUntil(), until);
 }
 
+TEST_F(MachineTest, ALossNamesTheFailureOfTheLastExtension) {
+  Ready();
+  const auto first = Hold({.key = "k", .ttl = seconds(2)});
+  const auto second = Hold({.key = "other", .ttl = seconds(2)});
+  for (const auto& lease : {first, second}) {
+    Message({.events = {{.type = EventType::kExtendFailed,
+                         .key = lease->key(),
+                         .grant = Grant{lease->token(), 0, {}},
+                         .error = {Reason::kQuorumUnavailable, "too few nodes"}}}});
+  }
+  Message({.events = {{.type = EventType::kExtended,
+                       .key = "other",
+                       .grant = Grant{second->token(), 9, seconds(2)}}}});
+  Live(seconds(3));
+  EXPECT_EQ(first->loss()->message, "no daemon extended it in time (too few nodes)");
+  EXPECT_EQ(second->loss()->message, "no daemon extended it in time");
+}
+
 TEST_F(MachineTest, TheLossIsSignalledOneMarginBeforeTrustEndsAndTheReleaseFollows) {
   Ready();
   const auto lease = Hold({.key = "k", .ttl = seconds(2), .margin = milliseconds(300)});

@@ -103,7 +103,8 @@ void Machine::OnDue(OperationNumber number, Extension& extension) {
 void Machine::OnEvent(const Event& event, std::optional<TimePoint> made) {
   if (event.type == EventType::kDraining) draining_ = true;
   const bool extended = event.type == EventType::kExtended && event.grant && made;
-  if (!extended && event.type != EventType::kLost) return;
+  const bool failed = event.type == EventType::kExtendFailed;
+  if (!extended && !failed && event.type != EventType::kLost) return;
   std::vector<LeasePtr> leases;
   const auto [begin, end] = leases_.equal_range(AnySlot(event.key));
   for (auto each = begin; each != end; ++each) leases.push_back(each->second);
@@ -115,6 +116,8 @@ void Machine::OnEvent(const Event& event, std::optional<TimePoint> made) {
       if (lease->kept()) {
         lease->Extended(After(*made, event.grant->validity), event.grant->fencing_token);
       }
+    } else if (failed) {
+      lease->NotExtended(event.error.message);
     } else if (lease->kept()) {
       LoseAtOnce(lease, event.error);
     } else if (!lease->held()) {
@@ -147,9 +150,9 @@ void Machine::CheckTrust(Losses losses) {
   }
   for (const LeasePtr& lease : losing) {
     leave_session_ |= lease->kept() && lease->lock_delay() > Duration::zero();
-    Lose(lease,
-         {Reason::kValidityExpired,
-          "no daemon extended it in time" + (ready() ? std::string() : " (" + Failures() + ")")});
+    const std::string why = ready() ? lease->obstacle() : Failures();
+    Lose(lease, {Reason::kValidityExpired,
+                 "no daemon extended it in time" + (why.empty() ? "" : " (" + why + ")")});
   }
   for (const LeasePtr& lease : over) {
     GiveBackLost(*lease);

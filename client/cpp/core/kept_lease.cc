@@ -39,6 +39,7 @@ void KeptLease::Extended(TimePoint valid_until, std::uint64_t fencing_token) {
 void KeptLease::Freeze() {
   valid_until_ = TrustedUntil();
   keeper_ = nullptr;
+  obstacle_.clear();
 }
 
 std::uint64_t KeptLease::NextSequence() {
@@ -74,6 +75,7 @@ void KeptLease::EndTrust() {
 }
 
 void KeptLease::Raise(TimePoint valid_until, std::uint64_t fencing_token) {
+  obstacle_.clear();
   valid_until_ = std::max(valid_until_, valid_until);
   fencing_token_ = std::max(fencing_token_, fencing_token);
 }

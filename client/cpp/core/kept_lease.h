@@ -63,6 +63,10 @@ class KeptLease {
   // When the loss must be signalled.
   [[nodiscard]] TimePoint SignalAt() const { return TrustedUntil() - margin_; }
 
+  // The daemon has failed to extend the lease, and will retry.
+  void NotExtended(std::string why) { obstacle_ = std::move(why); }
+  // Why the last extension has failed; empty if it has not.
+  [[nodiscard]] const std::string& obstacle() const { return obstacle_; }
   // The daemon has extended the lease on the Session that keeps it.
   void Extended(TimePoint valid_until, std::uint64_t fencing_token);
   // The Session that keeps the lease has been abandoned.
@@ -97,6 +101,7 @@ class KeptLease {
   Duration longest_;
   std::uint64_t fencing_token_;
   std::uint64_t sequence_;
+  std::string obstacle_;
   std::optional<Error> loss_;
 };
 

@@ -1593,7 +1593,7 @@ type WatchResponse struct {
 	Type EventType `protobuf:"varint,1,opt,name=type,proto3,enum=redlock.v1.EventType" json:"type,omitempty"`
 	// The key of the lease. Empty for DRAINING.
 	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
-	// For EXTENDED: the lease. For LOST: its key and token only.
+	// For EXTENDED: the lease. For EXTEND_FAILED and LOST: its key and token only.
 	Lease *Lease `protobuf:"bytes,3,opt,name=lease,proto3" json:"lease,omitempty"`
 	// For EXTEND_FAILED, LOST and DRAINING: one of the reasons at the top of this file.
 	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
@@ -1875,7 +1875,7 @@ type HoldResponse struct {
 	Type EventType `protobuf:"varint,1,opt,name=type,proto3,enum=redlock.v1.EventType" json:"type,omitempty"`
 	// The key of the lease. Empty for DRAINING.
 	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
-	// For ACQUIRED and EXTENDED: the lease. For LOST: its key and token only.
+	// For ACQUIRED and EXTENDED: the lease. For EXTEND_FAILED and LOST: its key and token only.
 	Lease *Lease `protobuf:"bytes,3,opt,name=lease,proto3" json:"lease,omitempty"`
 	// For EXTEND_FAILED, LOST and DRAINING: one of the reasons at the top of this file.
 	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`

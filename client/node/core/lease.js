@@ -13,6 +13,7 @@ class Lease {
   #validUntil = -Infinity;
   #frozen = -Infinity;
   #sequence = 0n;
+  #obstacle = ''; // why the last extension has failed; empty: it has not
   #ended; // an AbortController, made when it is asked for
 
   // The longest TTL that was asked for, answered or not: how long the lock may last by itself.
@@ -57,8 +58,15 @@ class Lease {
     this.extended({ fence, validity }, madeAt);
   }
 
+  // The daemon failed to extend the lock, and will retry.
+  notExtended(why) { this.#obstacle = why; }
+
+  // Why a lock that was lost by the clock was not extended, in parentheses; empty: unknown.
+  get why() { return this.#obstacle && ` (${this.#obstacle})`; }
+
   // The daemon extended the lock. Only for messages of the Session that keeps the lock alive.
   extended({ fence, validity }, madeAt) {
+    this.#obstacle = '';
     this.#validUntil = Math.max(this.#validUntil, madeAt + validity);
     if (fence > this.fence) this.fence = fence;
   }
@@ -83,6 +91,7 @@ class Lease {
   freeze() {
     this.#frozen = this.trustedUntil;
     this.session = undefined;
+    this.#obstacle = '';
   }
 
   get trustedUntil() {

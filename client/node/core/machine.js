@@ -322,11 +322,13 @@ class Machine {
     const madeAt = session.anchor.madeAt(clock);
     for (const { operation, result } of answers) operation.answered(result, session, madeAt, now);
     for (const { type, lease, message } of events) {
-      const held = lease && this.held(lease.key, lease.token);
+      const held = lease ? this.held(lease.key, lease.token) : undefined;
       if (type === 'DRAINING') draining = true;
       else if (held === undefined) continue;
       else if (type === 'LOST') this.lose(held, message);
-      else if (type === 'EXTENDED' && held.session === session) held.extended(lease, madeAt);
+      else if (held.session !== session) continue; // the adoption decides
+      else if (type === 'EXTENDED') held.extended(lease, madeAt);
+      else if (type === 'EXTEND_FAILED') held.notExtended(message);
     }
     for (const { id, position } of positions) {
       const acquire = session.find(id);
@@ -371,7 +373,7 @@ class Machine {
   // ended, because the holder needs the margin to stop its work, and after its lock delay, which keeps others out.
   #end(lease) {
     const { trustedUntil } = lease;
-    this.lose(lease, 'no daemon extended it in time');
+    this.lose(lease, `no daemon extended it in time${lease.why}`);
     this.#ending.set(lease, this.deadlines.add(trustedUntil + lease.lockDelay, () => {
       this.#ending.delete(lease);
       this.giveBack(lease);

@@ -20,7 +20,7 @@ class Lease:
 
     __slots__ = ("key", "token", "fencing_token", "ttl", "margin", "state", "session", "loss", "on_lost", "extends",
                  "release_asked", "_valid_until", "sequence", "callers_token", "slot", "longest", "lock_delay",
-                 "granted_at", "spared_until", "callers")
+                 "granted_at", "spared_until", "callers", "obstacle")
 
     def __init__(self, acquire, token, fencing_token, slot, sequence, session, valid_until, now):
         self.key = acquire.key
@@ -44,6 +44,7 @@ class Lease:
         self.spared_until = acquire.spared_until  # by a call that ends before its caller has the lock
         self.callers = 1  # how many calls got it
         self.sequence = sequence
+        self.obstacle = ""  # why the last extension has failed; empty: it has not
 
     @property
     def trusted_until(self):
@@ -56,6 +57,7 @@ class Lease:
 
     def refresh(self, valid_until, fencing_token):
         """The daemon has extended the lock on the Session that keeps it alive."""
+        self.obstacle = ""
         self._valid_until = max(self._valid_until, valid_until)
         self.fencing_token = max(self.fencing_token, fencing_token)
 
@@ -80,6 +82,7 @@ class Lease:
         """Its Session was abandoned: only an adoption can raise the trust again."""
         self._valid_until = self.trusted_until
         self.session = None
+        self.obstacle = ""
 
     def next_sequence(self):
         """The sequence of the next adoption: higher than the fencing token and every one before."""

@@ -234,6 +234,8 @@ class Leases:
             return
         if event.type == pb.EVENT_TYPE_EXTENDED:
             lease.refresh(valid_until, event.lease.fencing_token)
+        elif event.type == pb.EVENT_TYPE_EXTEND_FAILED:
+            lease.obstacle = event.message
         elif event.type == pb.EVENT_TYPE_LOST:
             self.lose(lease, event.message or event.reason)
 
@@ -265,7 +267,8 @@ class Leases:
         """Loses a lock by the clock. No daemon reported the loss, so a daemon may keep the lock
         alive, or adopt it late. It is therefore released when its trust and its lock_delay have ended."""
         trust = lease.trusted_until
-        self.lose(lease, "no daemon extended it in time")
+        why = f" ({lease.obstacle})" if lease.obstacle else ""
+        self.lose(lease, f"no daemon extended it in time{why}")
         self._late_releases[lease] = self._machine.timers.add(
             max(now, trust) + lease.lock_delay, lambda now: self._release_lost(lease, now))
 

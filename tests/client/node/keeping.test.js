@@ -13,6 +13,18 @@ const loseByTheClock = (world, options) => {
   return held;
 };
 
+test('a loss names the failure of the last extension', () => {
+  const world = new Harness();
+  const held = ['a', 'b'].map((key) => world.hold(key, { ttl: 10_000 }, { validity: 9000 }));
+  const event = (type, { lease: { key, token } }, validity = 0) => world.event({ type, lease: { key, token, fence: 0n, validity } });
+  held.forEach((each) => event('EXTEND_FAILED', each));
+  event('EXTENDED', held[1], 9000);
+  world.pass(8501, { daemon: true });
+  assert.deepEqual(held.map(({ losses }) => losses), [1, 1]);
+  assert.match(held[0].lease.endedBy().message, /no daemon extended it in time \(because\)$/);
+  assert.match(held[1].lease.endedBy().message, /no daemon extended it in time$/);
+});
+
 test('an acquire carries its value and its delay, also when it is repeated', () => {
   const world = new Harness();
   world.acquire('k', { ...DELAY, value: '10.0.0.1:80' });

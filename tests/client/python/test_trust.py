@@ -69,6 +69,15 @@ class Trust(unittest.TestCase):
         world.answer(events=[event("EXTENDED", lease, validity=3)])
         self.assertEqual(trust, lease.trusted_until)
 
+    def test_a_loss_names_the_failure_of_the_last_extension(self):
+        world = World(grace=60)
+        first, second = world.lock("a", ttl=3), world.lock("b", ttl=3)
+        world.answer(events=[event("EXTEND_FAILED", lease, message="too few nodes") for lease in (first, second)])
+        world.answer(events=[event("EXTENDED", second, validity=3)])
+        world.keep(4)
+        self.assertIn("no daemon extended it in time (too few nodes)", str(first.loss))
+        self.assertNotIn("too few nodes", str(second.loss))
+
     def test_the_trust_is_frozen_when_the_session_is_abandoned(self):
         world = World(grace=GRACE)
         lease = world.lock(ttl=60)

@@ -200,8 +200,8 @@ def granted(operation, validity, fence=100, slot=1):
         fencing_token=fence, validity=duration(validity)))
 
 
-def event(kind, lease=None, validity=0.0, fence=100, reason=""):
-    message = pb.WatchResponse(type=getattr(pb, "EVENT_TYPE_" + kind), reason=reason)
+def event(kind, lease=None, validity=0.0, fence=100, reason="", message=""):
+    message = pb.WatchResponse(type=getattr(pb, "EVENT_TYPE_" + kind), reason=reason, message=message)
     if lease is not None:
         set_claim(message, lease.key, lease.slot)
         message.lease.CopyFrom(pb.Lease(token=lease.token, fencing_token=fence, validity=duration(validity)))

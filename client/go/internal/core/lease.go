@@ -36,6 +36,7 @@ type Lease struct {
 	downgraded bool    // a lease that a late adoption brings belongs to the share
 	fence      uint64
 	sequence   uint64 // of the last adoption
+	obstacle   string // why the last extension has failed; empty: it has not
 	extending  map[*Extension]struct{}
 
 	validUntil Instant
@@ -67,15 +68,24 @@ func (l *Lease) trust() Instant {
 func (l *Lease) freeze(abandoned *session) {
 	if l.in == abandoned {
 		l.validUntil = l.trust()
-		l.in = nil
+		l.in, l.obstacle = nil, ""
 	}
 }
 
 func (l *Lease) raise(lease *pb.Lease, validUntil Instant) {
+	l.obstacle = ""
 	l.validUntil = later(l.validUntil, validUntil)
 	if lease.GetFencingToken() > l.fence {
 		l.fence = lease.GetFencingToken()
 	}
+}
+
+// why returns the obstacle in parentheses, after a space.
+func (l *Lease) why() string {
+	if l.obstacle == "" {
+		return ""
+	}
+	return " (" + l.obstacle + ")"
 }
 
 // NotHeld returns why a call on the lock fails; nil: the lock is held.

@@ -275,6 +275,10 @@ func (m *Machine) takeEvents(now Instant, message *pb.SessionResponse) (draining
 			if lease != nil && usable {
 				lease.raise(event.GetLease(), made.Add(event.GetLease().GetValidity().AsDuration()))
 			}
+		case pb.EventType_EVENT_TYPE_EXTEND_FAILED:
+			if lease != nil {
+				lease.obstacle = event.GetMessage()
+			}
 		case pb.EventType_EVENT_TYPE_LOST:
 			if lease != nil {
 				m.lose(now, lease, &Failure{Reason: event.GetReason(), Message: event.GetMessage()}, true)
@@ -308,6 +312,6 @@ func (m *Machine) expire(now Instant, margins bool) {
 	}
 	sort.Slice(over, func(i, j int) bool { return over[i].serial < over[j].serial })
 	for _, lease := range over {
-		m.lose(now, lease, &Failure{Reason: LockNotHeld, Message: "no daemon extended it in time"}, false)
+		m.lose(now, lease, &Failure{Reason: LockNotHeld, Message: "no daemon extended it in time" + lease.why()}, false)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"math/rand"
 	"testing"
 	"time"
+
+	pb "github.com/redlockd/redlockd/client/go/redlockv1"
 )
 
 // The bound is never later than the true time, for any delays and for clocks whose rates differ by 1 %.
@@ -122,4 +124,24 @@ func TestADelayOnTheWayBackDoesNotCount(t *testing.T) {
 	if v := u.lease.Validity(w.now); v > 550*time.Millisecond || v < 540*time.Millisecond {
 		t.Fatalf("validity %v", v)
 	}
+}
+
+func TestALossNamesTheFailureOfTheLastExtension(t *testing.T) {
+	w := newWorld(t, 1)
+	w.getReady()
+	first, second := w.acquire(Acquire{Key: "a", TTL: time.Second}), w.acquire(Acquire{Key: "b", TTL: time.Second})
+	for _, sent := range w.sent() {
+		w.reply(granted(sent, 7, time.Second))
+	}
+	message := w.message()
+	for _, u := range []*user{first, second} {
+		event := eventOf(pb.EventType_EVENT_TYPE_EXTEND_FAILED, lease(u.lease.Key, u.lease.Token, 0, 0))
+		event.Message = "too few nodes"
+		message.Events = append(message.Events, event)
+	}
+	message.Events = append(message.Events, extendedEvent("b", second.lease.Token, time.Second))
+	w.m.OnMessage(w.now, w.session(), message)
+	w.pass(time.Second)
+	same(t, "loss", first.loss.Message, "the lock was lost: no daemon extended it in time (too few nodes)")
+	same(t, "loss", second.loss.Message, "the lock was lost: no daemon extended it in time")
 }

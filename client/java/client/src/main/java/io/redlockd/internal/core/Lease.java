@@ -34,6 +34,7 @@ public final class Lease {
   long longest; // the longest TTL that was asked for, and the lock delay: how long the lock may outlive the client
   boolean downgraded; // a lease that a late adoption brings belongs to the share
   private long sequence; // of the last adoption
+  private String obstacle = ""; // why the last extension has failed; empty: it has not
   private volatile Object attachment; // the caller's object for this lease
   private volatile State state = State.HELD;
   private volatile SessionTrust keeper; // null: frozen
@@ -136,8 +137,19 @@ public final class Lease {
     return Times.after(trustedUntil(), -margin);
   }
 
+  /** The daemon has failed to extend the lease, and will retry. */
+  void notExtended(String why) {
+    obstacle = why;
+  }
+
+  /** Why the last extension has failed; empty if it has not. */
+  String obstacle() {
+    return obstacle;
+  }
+
   /** The daemon has extended the lease on the Session that keeps it. */
   void extended(long until, long newFence) {
+    obstacle = "";
     validUntil = Math.max(validUntil, until);
     fence = Math.max(fence, newFence);
   }
@@ -146,6 +158,7 @@ public final class Lease {
   void freeze() {
     validUntil = trustedUntil();
     keeper = null;
+    obstacle = "";
   }
 
   /** No adoption has had a higher sequence. */

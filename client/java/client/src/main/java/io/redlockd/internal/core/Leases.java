@@ -100,6 +100,8 @@ final class Leases {
     }
     if (event.getType() == EventType.EVENT_TYPE_LOST) {
       loseAtOnce(lease, Failure.of(Reason.of(event.getReason()), event.getMessage()));
+    } else if (event.getType() == EventType.EVENT_TYPE_EXTEND_FAILED) {
+      lease.notExtended(event.getMessage());
     } else if (event.getType() == EventType.EVENT_TYPE_EXTENDED && usable) {
       lease.extended(validUntil, event.getLease().getFencingToken());
     }
@@ -132,8 +134,8 @@ final class Leases {
     long trust = Math.max(now, lease.trustedUntil());
     boolean delayed = lease.lockDelay > 0;
     boolean leave = delayed && machine.mayKeep(lease);
-    String where = machine.ready() ? "" : " (" + machine.failures() + ")";
-    lose(lease, Failure.of(Reason.VALIDITY_EXPIRED, "no daemon extended it in time" + where));
+    String why = machine.ready() ? lease.obstacle() : machine.failures();
+    lose(lease, Failure.of(Reason.VALIDITY_EXPIRED, "no daemon extended it in time" + (why.isEmpty() ? "" : " (" + why + ")")));
     if (!delayed) {
       machine.releases.giveBackAt(trust, lease);
     } else if (leave) {

@@ -80,6 +80,23 @@ class TrustTest {
   }
 
   @Test
+  void aLossNamesTheFailureOfTheLastExtension() {
+    World.User user = world.acquire("k");
+    world.reply(World.granted(world.getReady().get(0), 1, 900 * Times.MILLIS));
+    world.event(EventType.EVENT_TYPE_EXTEND_FAILED, "k", "rl-1", 0);
+    world.pass(500 * Times.MILLIS);
+    assertEquals("the lock was lost: no daemon extended it in time (too few nodes)", user.loss.message());
+    world.pass(400 * Times.MILLIS);
+    world.expect("release k rl-1");
+    user = world.acquire("other");
+    world.reply(World.granted(world.expect("acquire other rl-2").get(0), 1, 900 * Times.MILLIS));
+    world.event(EventType.EVENT_TYPE_EXTEND_FAILED, "other", "rl-2", 0);
+    world.event(EventType.EVENT_TYPE_EXTENDED, "other", "rl-2", 900 * Times.MILLIS);
+    world.pass(500 * Times.MILLIS);
+    assertEquals("the lock was lost: no daemon extended it in time", user.loss.message());
+  }
+
+  @Test
   void aLockThatTheClockEndedIsReleasedWhenItsTrustHasEnded() {
     World.User user = world.acquire("k");
     world.reply(World.granted(world.getReady().get(0), 1, 900 * Times.MILLIS));

@@ -231,7 +231,8 @@ final class World implements Machine.Host, Clock {
     event
         .setType(type)
         .setLease(lease(event.getKey(), token, 0, validity).toBuilder().addAllKeys(event.getKeysList()))
-        .setReason(type == EventType.EVENT_TYPE_LOST ? "LOCK_NOT_HELD" : "");
+        .setReason(type == EventType.EVENT_TYPE_LOST ? "LOCK_NOT_HELD" : "")
+        .setMessage(type == EventType.EVENT_TYPE_EXTEND_FAILED ? "too few nodes" : "");
     machine.onMessage(session(), message().addEvents(event).build());
   }
 

@@ -267,10 +267,12 @@ class Machine {
     }
   }
 
-  // The lease is no longer held, but the daemon has adopted it. While its holder may still be stopping its work, it is
-  // not given back yet.
+  // The lease is no longer held, but the daemon has adopted it. While its holder may still be stopping its work, or its delay
+  // keeps others out, it is not given back yet.
   adoptedTooLate(lease) {
-    if (!this.#ending.has(lease)) this.giveBack(lease);
+    if (this.#ending.has(lease)) return;
+    if (lease.state === 'lost' && lease.lockDelay > 0) this.#giveBackAt(lease, this.clock.earliest() + lease.lockDelay);
+    else this.giveBack(lease);
   }
 
   lose(lease, why) {
@@ -379,7 +381,11 @@ class Machine {
   #end(lease) {
     const { trustedUntil } = lease;
     this.lose(lease, 'no daemon extended it in time');
-    this.#ending.set(lease, this.deadlines.add(trustedUntil + lease.lockDelay, () => {
+    this.#giveBackAt(lease, trustedUntil + lease.lockDelay);
+  }
+
+  #giveBackAt(lease, time) {
+    this.#ending.set(lease, this.deadlines.add(time, () => {
       this.#ending.delete(lease);
       this.giveBack(lease);
     }));

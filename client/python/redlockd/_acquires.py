@@ -294,10 +294,13 @@ class Acquires:
                 self._machine.giving_up.begin(acquire.key, acquire.token, 0.0, now)
             return
         attempt.leaves_lock = acquire.leaves_lock
-        attempt.left_to_close = self._machine.closing and not acquire.leaves_lock
+        closes = self._machine.closing and not self._machine.leaves_session
+        attempt.left_to_close = closes and not acquire.leaves_lock
         if not acquire.ending:
             session.send(Cancel(attempt))
-        if attempt.phase is Phase.ACQUIRE:
+        if self._machine.leaves_session:
+            self.give_back(attempt, now)
+        elif attempt.phase is Phase.ACQUIRE:
             attempt.patience = self._machine.timers.add(
                 now + _CANCEL_PATIENCE, lambda now: self._lose_patience(attempt, now))
 

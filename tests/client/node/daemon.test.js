@@ -380,6 +380,33 @@ test('close fails everything that waits', options, async () => {
   await expectFree(['shut'], 3000);
 });
 
+test('using() and await using reject if the client was closed meanwhile', options, async () => {
+  for (const broken of [undefined, new Error('broken')]) {
+    const own = new Client(server.endpoint);
+    const block = await own.acquire('block');
+    const ended = await own.acquire('ended');
+    await ended.release();
+    const work = async () => {
+      await own.close();
+      if (broken) throw broken;
+    };
+    await assert.rejects(own.using('closed', {}, work), (error) => error.name === 'CancelledError' && error.cause === broken);
+    await assert.rejects(block[Symbol.asyncDispose](), { name: 'CancelledError' });
+    await ended[Symbol.asyncDispose]();
+  }
+  await expectFree(['block', 'closed'], 3000);
+});
+
+test('using() and await using reject if the daemon refuses keepFor, unless the work has failed', options, async () => {
+  const keepFor = 10_000_000; // beyond --max-ttl
+  await assert.rejects(client.using('refused', { keepFor }, () => {}), { name: 'InvalidArgumentError', message: /keep_for/ });
+  const broken = new Error('broken');
+  await assert.rejects(client.using('refused', { keepFor }, () => { throw broken; }), (error) => error === broken);
+  const block = await client.acquire('refused', { keepFor });
+  await assert.rejects(block[Symbol.asyncDispose](), { name: 'InvalidArgumentError' });
+  await expectFree(['refused'], 1000);
+});
+
 test('a lost lock keeps others out for its delay, although its client finds a daemon again and closes', options, async () => {
   const own = new Client(server.endpoint, { grace: 1000 });
   const lock = await own.acquire('delayed', { ttl: 1000, lockDelay: 60_000 });

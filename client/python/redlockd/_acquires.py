@@ -21,8 +21,9 @@ class Acquire:
     """
 
     __slots__ = ("key", "slot", "ttl", "owner", "margin", "single", "retry", "token", "way", "phase", "on_done",
-                 "on_queued", "attempt", "blocked", "deferred", "timer", "ending", "last_error", "failures_before", "undecided",
-                 "granted", "spared_until", "sendings", "sequence", "exclusive", "callers_token", "value", "lock_delay")
+                 "on_queued", "attempt", "blocked", "deferred", "timer", "ending", "last_error", "failures_before",
+                 "undecided", "granted", "spared_until", "sendings", "sequence", "exclusive", "callers_token", "value",
+                 "lock_delay")
 
     def __init__(self, request, on_done, exclusive=None):
         self.key = request.key

@@ -354,7 +354,12 @@ test('a watch keeps locks alive, survives a restart, and hears of its end last',
 test('a watch ends with the signal, with the client, and when all locks are lost', options, async () => {
   const own = new Client(server.endpoint);
   const last = (more, then) => new Promise((resolve) => {
-    own.watch([{ key: 'ended', token: 't' }], (event) => { if (event.type === 'closed') resolve(event.error); }, more);
+    const heard = [];
+    own.watch([{ key: 'ended', token: 't' }], ({ type, error }) => {
+      heard.push(type);
+      if (type === 'closed') resolve(error);
+      assert.ok(!heard.includes('failed'), String(heard));
+    }, more);
     then?.();
   });
   const abort = new AbortController();

@@ -496,18 +496,18 @@ class Misuse(Streams):
                 redlockd.Client(endpoints)
             if endpoints in bad_ports:
                 self.assertIn("the port must be a number from 1 to 65535", str(refused.exception))
-        for endpoint in ("h:65535", "[::1]:1", "unix:/s:0", "unix:0", "unix-abstract:s", "ipv6:[::1]:1", "dns:///h:1", "::0"):
+        for endpoint in ("h:65535", "[::1]:1", "unix:/s:0", "unix:0", "unix-abstract:s", "ipv6:[::1]:1", "dns:///h:1",
+                         "::0"):
             self.assertEqual([endpoint], check_endpoints(endpoint))
 
     def test_an_address_without_a_port_is_rejected(self):
-        for endpoint, shown in (("localhost", "'localhost'"), ("10.0.0.1", "'10.0.0.1'"), ("[::1]", "'[::1]'"), ("h:", "'h:'"),
-                                ("http://h:1", "'http://h:1'"), ("https://h:1", "'https://h:1'"), ("[::1]:", "'[::1]:'"),
-                                (":", "':'"), ("h\udc80:1", r"'h\udc80:1'"), ("a b", "'a b'")):
+        for endpoint in ("localhost", "10.0.0.1", "[::1]", "h:", "http://h:1", "https://h:1", "[::1]:", ":", "h\udc80:1",
+                         "a b"):
             for endpoints in (endpoint, ["h:1", endpoint]):
                 for client in (redlockd.Client, redlockd.aio.Client):
                     with self.assertRaises(ValueError) as refused:
                         client(endpoints)
-                    self.assertIn(f"endpoints: {shown} ", str(refused.exception))
+                    self.assertIn(f"endpoints: {endpoint!r} ", str(refused.exception))
                     self.assertIsInstance(refused.exception, redlockd.InvalidArgument)
 
     def test_the_list_of_endpoints_may_be_used_again(self):

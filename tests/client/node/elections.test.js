@@ -207,7 +207,7 @@ test('a call by token, or of a detached lock, that overloaded daemons refuse end
     await withClient(1, async (client, requests) => {
       const calls = [
         () => client.release('k', 't', { timeout: 300 }), () => client.proclaim('k', 't', 'v', { timeout: 300 }),
-        () => client.acquireDetached('k', { wait: 300 })];
+        () => client.acquireDetached('k', { ttl: 500, wait: 300 })];
       for (const call of calls) {
         requests.length = 0;
         const began = performance.now();
@@ -217,6 +217,53 @@ test('a call by token, or of a detached lock, that overloaded daemons refuse end
       }
     }, Array(1000).fill(overloaded(delay)));
   }
+});
+
+test('close ends detached acquires and calls by token that wait, and releases what they may have got', BOUND, () => {
+  const silent = [];
+  const released = [];
+  return daemons(1, async ({ endpoint }) => {
+    const client = new Client(endpoint);
+    const calls = [
+      client.acquireDetached('k'), client.acquireDetached('l', { token: 'mine' }), client.extend('a', 't', 1000),
+      client.release('b', 't'), client.proclaim('c', 't', 'v')];
+    const settled = Promise.allSettled(calls);
+    await until('all calls', () => silent.length === calls.length);
+    await client.close();
+    for (const { reason } of await settled) assert.equal(reason?.name, 'CancelledError', String(reason));
+    assert.deepEqual(released.map(({ key }) => key).sort(), ['k', 'l']);
+  }, {
+    Acquire: (call) => silent.push(call), Extend: (call) => silent.push(call), Proclaim: (call) => silent.push(call),
+    Release: (call, reply) => {
+      (call.request.key === 'b' ? silent : released).push(call.request);
+      if (call.request.key !== 'b') reply(null, {});
+    },
+  });
+});
+
+test('a lock that is granted some time after the cancellation of its call is released', BOUND, () => {
+  let granted = false;
+  let released = false;
+  let acquiring = false;
+  return daemons(1, async ({ endpoint }) => {
+    const client = new Client(endpoint);
+    const abort = new AbortController();
+    const call = client.acquireDetached('k', { signal: abort.signal });
+    await until('the acquire', () => acquiring);
+    abort.abort();
+    await assert.rejects(call, { name: 'AbortError' });
+    await until('the release', () => released);
+    await client.close();
+  }, {
+    Acquire: (call) => {
+      acquiring = true;
+      call.on('cancelled', () => { setTimeout(() => { granted = true; }, 500); });
+    },
+    Release: (call, reply) => {
+      released = granted;
+      reply(granted ? null : NOT_HELD, {});
+    },
+  });
 });
 
 test('a proclaim moves on from a daemon that is gone', BOUND, () => withClient(2, async (client, requests, first) => {

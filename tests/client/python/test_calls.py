@@ -113,6 +113,29 @@ class Refused(unittest.IsolatedAsyncioTestCase):
             await self.ends(reason, 0.3, self.detached(reason), slice(3, 4))
             self.assertGreater(len(self.called), 2)
 
+    async def test_a_release_that_overtakes_the_cancellation_of_its_acquire_is_repeated_after_a_second(self):
+        times = []
+
+        async def unary(endpoint, name, message, key, timeout, on_sent=None, late="UNREACHABLE"):
+            if name == "Acquire":
+                on_sent()
+                await asyncio.sleep(60)
+            times.append(time.monotonic())
+            if len(times) == 1:
+                raise make_error("LOCK_NOT_HELD", "not held")
+
+        tasks = []
+        calls = mock.Mock(unary=unary, endpoints=1, round=lambda: Round(["a"], 0),
+                          start=lambda coroutine: tasks.append(asyncio.ensure_future(coroutine)))
+        task = asyncio.ensure_future(Detached(calls).acquire(_requests.checked(Way.ACQUIRE, 5, "", "k")))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.wait([task])
+        await asyncio.gather(*tasks)
+        self.assertTrue(task.cancelled())
+        first, second = times
+        self.assertGreater(second - first, 0.99)
+
 
 if __name__ == "__main__":
     unittest.main()
